@@ -1,0 +1,105 @@
+// The graph: immutable, interned nodes. A node points at its op's record; passes ask the record and never name an op.
+import type { Span } from "../syntax/ast.ts";
+import type { DType } from "../types/dtype.ts";
+import type { Type } from "../types/type.ts";
+import type { GraphBuilder } from "./builder.ts";
+
+/** One result of a node. Unique: the same result is the same object, so values are compared with `===`. */
+export interface Value {
+  readonly node: Node;
+  readonly index: number;
+  readonly type: Type;
+}
+export interface Node<A = unknown> {
+  readonly id: number;
+  readonly op: Op<A>;
+  readonly args: readonly Value[];
+  readonly attrs: A;
+  readonly results: readonly Value[];
+  /** Where in the program it comes from; the first that made it. */
+  readonly where: Span | null;
+}
+
+/** Elements in row-major order, as doubles whatever the dtype, always rounded to it. bool is 0 or 1. */
+export interface NdArray {
+  readonly dtype: DType;
+  readonly shape: readonly number[];
+  readonly data: Float64Array;
+}
+
+/**
+ * What an op's operand is inside `experts[index](...)` and over stacked layers. `each`: has the leading axes `over` of the stack.
+ * `rows`: has one leading axis of sorted rows, of length `by.rows`, rows past the last group being nothing.
+ */
+export type Mapped =
+  | { readonly kind: "plain"; readonly value: Value }
+  | { readonly kind: "each"; readonly value: Value; readonly over: number }
+  | { readonly kind: "rows"; readonly value: Value; readonly by: Routing };
+/** The results of a `route` node: see ops/route.ts. `groups` experts, `rows` sorted rows. */
+export interface Routing {
+  readonly order: Value; // i32[rows]: sorted place -> choice, -1 past the end
+  readonly offsets: Value; // i32[groups + 1]
+  readonly inverse: Value; // i32[rows]: choice -> sorted place, -1 for none
+  readonly expert: Value; // i32[rows]: sorted place -> its expert, -1 past the end
+  readonly groups: number;
+  readonly rows: number;
+}
+
+/** How a node becomes code. leaf: nothing runs. point: one element from one of each argument. view: an index map. */
+export type Lowering = "leaf" | "point" | "view" | "reduce" | "tile" | "algorithm";
+
+/** Everything about one operation. Adding an op is one record and one line in ops/list.ts. */
+export interface Op<A = unknown> {
+  readonly name: string;
+  /** One line: the meaning, with shapes. */
+  readonly doc: string;
+  readonly lower: Lowering;
+  /** The results' types from the arguments'; on symbolic sizes too. Throws a Diagnostic's message as TypeMismatch. */
+  infer(args: readonly Type[], attrs: A): readonly Type[];
+  /** The definition, slow and obvious, in f64; the caller rounds results to their dtypes. */
+  eval(args: readonly NdArray[], attrs: A, types: readonly Type[]): readonly Float64Array[];
+  /** Gradients of the arguments from those of the results (null: none). */
+  vjp(node: Node<A>, grads: readonly (Value | null)[], g: GraphBuilder): readonly (Value | null)[];
+  /** The same op inside a routed call or over a stack; called only where some argument is not plain. */
+  mapped(args: readonly Mapped[], attrs: A, g: GraphBuilder, node: Node<A>): readonly Mapped[];
+  cost(node: Node<A>): { readonly flops: number; readonly bytes: number };
+  /** What the generated tests run, on every target and against finite differences: ties and kinks avoided. */
+  samples(g: GraphBuilder): readonly Node<A>[];
+  /** Short text of the attributes for the printer. */
+  show?(attrs: A): string;
+}
+
+/** What a graph computes, by role and name. `store`: the new contents of that store. */
+export interface Result {
+  readonly role: "output" | "loss" | "metric" | "store" | "gradient";
+  readonly name: string;
+  readonly value: Value;
+}
+export interface Graph {
+  readonly name: string;
+  readonly results: readonly Result[];
+}
+
+/**
+ * A named tensor that outlives a call, or that the caller gives. Graphs read one through the leaf op `param` (attrs: its name).
+ * `stack`: how many leading axes are copies of one declared parameter (an array of layers), each copy a tensor of its own in files:
+ * `blocks.0.experts.*.up.weight` has one `*` a stack axis.
+ */
+export interface Store {
+  readonly name: string;
+  readonly role: "parameter" | "state" | "optimizer" | "input";
+  readonly type: Type;
+  readonly stack: number;
+  /** Part of the model or of a training checkpoint; false: a cache of one entry, or an input. */
+  readonly saved: boolean;
+  readonly where: Span | null;
+}
+/** Inputs that the runtime gives to every entry that reads them. `$key`: i32[2] = seed, number of the call. `$step`: i32[]. */
+export const hidden = { key: "$key", step: "$step" } as const;
+
+/** A program in numbers: what the checker hands to the passes. */
+export interface Elaborated {
+  readonly stores: readonly Store[];
+  /** `init`: one "store" result for each parameter and state. Then the entries asked for. */
+  readonly graphs: readonly Graph[];
+}

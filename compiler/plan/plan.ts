@@ -1,0 +1,72 @@
+// What runs: a flat, printable list of launches over one arena, with every byte known before anything runs.
+import type { DType } from "../types/dtype.ts";
+
+/** Where element [.., r, c] lies. rows: r * pitch + c, in elements. panels: blocks of `width` columns, each one [rows][width]. */
+export type Layout = { readonly kind: "rows"; readonly pitch: number } | { readonly kind: "panels"; readonly width: number };
+
+/** A region of the arena. `offset` in bytes, a multiple of 64; buffers of one entry whose lives do not meet may share bytes. */
+export interface PlanBuffer {
+  readonly name: string;
+  readonly dtype: DType;
+  readonly shape: readonly number[];
+  readonly layout: Layout;
+  readonly offset: number;
+  readonly bytes: number;
+}
+/** The text of one kernel: a function `name(void* const* args, ix begin, ix end, f32* scratch)`. Equal texts are one kernel. */
+export interface PlanKernel {
+  readonly name: string;
+  readonly text: string;
+  /** The program's lines that it serves, `file:line`. */
+  readonly origins: readonly string[];
+  /** Floats that one thread needs for packed operands. */
+  readonly scratch: number;
+}
+/** Runs tasks 0 .. tasks of a kernel; `args` index Plan.buffers. */
+export interface Launch {
+  readonly kernel: number;
+  readonly args: readonly number[];
+  readonly tasks: number;
+  readonly flops: number;
+  readonly bytes: number;
+}
+/** Copies whole buffers, where an assignment cannot be made in place. */
+export type Step = { readonly kind: "launch"; readonly launch: Launch } | { readonly kind: "copy"; readonly from: number; readonly to: number };
+
+export interface PlanStore {
+  readonly name: string;
+  readonly role: "parameter" | "state" | "optimizer" | "input";
+  readonly saved: boolean;
+  readonly stack: number;
+  readonly buffer: number;
+}
+export interface PlanResult {
+  readonly role: "output" | "loss" | "metric" | "gradient";
+  readonly name: string;
+  readonly buffer: number;
+}
+export interface Entry {
+  readonly name: string;
+  readonly inputs: readonly string[];
+  readonly results: readonly PlanResult[];
+  readonly steps: readonly Step[];
+}
+/** Bytes by what they hold; `activations`: what the forward keeps for the backward, in the train entry (else the temporaries). */
+export interface Bytes {
+  readonly parameters: number;
+  readonly gradients: number;
+  readonly optimizer: number;
+  readonly states: number;
+  readonly activations: number;
+  readonly arena: number;
+}
+export interface Plan {
+  readonly target: string;
+  readonly buffers: readonly PlanBuffer[];
+  readonly kernels: readonly PlanKernel[];
+  readonly stores: readonly PlanStore[];
+  readonly entries: readonly Entry[];
+  /** Text put before every kernel: the device header. */
+  readonly header: string;
+  readonly bytes: Bytes;
+}

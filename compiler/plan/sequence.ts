@@ -1,0 +1,43 @@
+// A lowered graph before memory is planned: launches over virtual buffers, in an order that respects every dependence.
+import type { DType } from "../types/dtype.ts";
+import type { Layout, PlanKernel } from "./plan.ts";
+
+/** Identity is the object. `store`: it is that store's memory (what `param` reads). */
+export interface VirtualBuffer {
+  readonly name: string;
+  readonly dtype: DType;
+  readonly shape: readonly number[];
+  readonly layout: Layout;
+  readonly bytes: number;
+  readonly store: string | null;
+}
+/**
+ * read: the whole buffer may be read at any time of the launch. pointwise: element i is read only by the task that writes element i of the
+ * written buffers of the same shape and layout, before it writes it, so both may be the same memory. write: every valid element is written.
+ * update: some elements are written, the others keep what `base` (an argument's buffer, not otherwise read) holds: same memory, or a copy first.
+ */
+export interface VirtualArg {
+  readonly buffer: VirtualBuffer;
+  readonly access: "read" | "pointwise" | "write" | "update";
+  readonly base?: VirtualBuffer;
+}
+export interface VirtualLaunch {
+  readonly kernel: PlanKernel;
+  readonly args: readonly VirtualArg[];
+  readonly tasks: number;
+  readonly flops: number;
+  readonly bytes: number;
+  /** "forward" or "backward" of a train entry, for the report of what is kept between them. */
+  readonly phase: "forward" | "backward" | "update";
+}
+/** After all launches, store `store` holds what `from` holds: in place where every reader of the store has run before, else by a copy. */
+export interface Assign {
+  readonly store: string;
+  readonly from: VirtualBuffer;
+}
+export interface Sequence {
+  readonly entry: string;
+  readonly launches: readonly VirtualLaunch[];
+  readonly assigns: readonly Assign[];
+  readonly results: readonly { readonly role: "output" | "loss" | "metric" | "gradient"; readonly name: string; readonly buffer: VirtualBuffer }[];
+}

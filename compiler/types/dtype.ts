@@ -1,0 +1,5 @@
+/** What an element is stored as. `float` (the working type) is one of these once a program is compiled. */
+export type DType = "f32" | "f64" | "bf16" | "i32" | "bool";
+export const dtypes: readonly DType[] = ["f32", "f64", "bf16", "i32", "bool"];
+export const isFloat = (t: DType | "float"): boolean => t !== "i32" && t !== "bool";
+export const bytesOf: Readonly<Record<DType, number>> = { f32: 4, f64: 8, bf16: 2, i32: 4, bool: 1 };

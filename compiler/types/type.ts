@@ -1,0 +1,26 @@
+import { Bug } from "../diagnostic.ts";
+import { bytesOf, type DType } from "./dtype.ts";
+import { equalAll, type Size, show } from "./size.ts";
+
+/** A tensor's type. `float` as a dtype, and sizes that are not numbers, occur only while checking. */
+export interface Type {
+  readonly dtype: DType | "float";
+  readonly shape: readonly Size[];
+}
+export const type = (dtype: DType | "float", shape: readonly Size[]): Type => ({ dtype, shape });
+export const sameType = (a: Type, b: Type): boolean => a.dtype === b.dtype && equalAll(a.shape, b.shape);
+export const showType = (t: Type): string => (t.shape.length === 0 ? t.dtype : `${t.dtype}[${t.shape.map(show).join(", ")}]`);
+
+/** The shape in numbers: what every stage after elaboration works with. */
+export function dims(t: Type): readonly number[] {
+  return t.shape.map((s) => {
+    if (typeof s !== "number") throw new Bug(`size ${show(s)} is not known after elaboration`);
+    return s;
+  });
+}
+export function dtypeOf(t: Type): DType {
+  if (t.dtype === "float") throw new Bug("`float` is not resolved after elaboration");
+  return t.dtype;
+}
+export const count = (t: Type): number => dims(t).reduce((a, b) => a * b, 1);
+export const byteSize = (t: Type): number => count(t) * bytesOf[dtypeOf(t)];

@@ -1,0 +1,35 @@
+// What the training loop, generation and the command line drive, whatever the target.
+import type { DType } from "../compiler/types/dtype.ts";
+import type { Bytes } from "../compiler/plan/plan.ts";
+
+/** A tensor at the border: plain row-major, never an alias of a store. f32: Float32Array, f64: Float64Array, i32: Int32Array, bool: Uint8Array, bf16: Uint16Array. */
+export interface Tensor {
+  readonly dtype: DType;
+  readonly shape: readonly number[];
+  readonly data: Float32Array | Float64Array | Int32Array | Uint8Array | Uint16Array;
+}
+export interface StoreInfo {
+  readonly name: string;
+  readonly role: "parameter" | "state" | "optimizer" | "input";
+  readonly dtype: DType;
+  readonly shape: readonly number[];
+  readonly stack: number;
+  readonly saved: boolean;
+}
+export interface Outcome {
+  readonly outputs: readonly Tensor[];
+  readonly losses: ReadonlyMap<string, number>;
+  readonly metrics: ReadonlyMap<string, Tensor>;
+  readonly gradients: ReadonlyMap<string, Tensor>;
+}
+export interface Executable {
+  readonly stores: readonly StoreInfo[];
+  readonly entries: readonly string[];
+  /** Absent on the reference interpreter. */
+  readonly bytes: Bytes | null;
+  read(store: string): Tensor;
+  write(store: string, value: Tensor): void;
+  /** Runs one entry off the JavaScript thread; one at a time. `call` keys the random numbers, `step` is the training steps done. */
+  run(entry: string, inputs: ReadonlyMap<string, Tensor>, at: { seed: number; call: number; step: number }): Promise<Outcome>;
+  close(): void;
+}
