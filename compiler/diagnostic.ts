@@ -1,4 +1,5 @@
 // Errors are values. A program's errors carry a code, spans and a remedy; `Problem` is what every other failure of the tool throws.
+import type { Code } from "./codes.ts";
 import type { Span } from "./syntax/ast.ts";
 
 /** A part of the source that an error points at; the first label is where the caret stands. */
@@ -8,7 +9,7 @@ export interface Label {
 }
 /** `code` is a row of the table in codes.ts. `notes`: what the two sides are and where they come from. `help`: what to do. */
 export interface Diagnostic {
-  readonly code: string;
+  readonly code: Code;
   readonly message: string;
   readonly labels: readonly [Label, ...Label[]];
   readonly notes: readonly string[];

@@ -19,7 +19,7 @@ export interface Name extends Node {
   readonly name: string;
 }
 
-/** A file or template. `holes`: what `${}` gave, referred to by `Expr` kind "hole". */
+/** A file or template. */
 export interface Program extends Node {
   readonly imports: readonly Import[];
   readonly declarations: readonly Declaration[];
@@ -114,7 +114,7 @@ export interface Method extends Node {
 /** `float[...S, D]`; `axes` empty: a scalar. The spread, if any, comes first. */
 export interface TypeExpr extends Node {
   readonly kind: "tensor";
-  readonly dtype: DType | "float" | { readonly hole: number };
+  readonly dtype: DType | "float";
   readonly spread: Name | null;
   readonly axes: readonly Expr[];
 }
@@ -162,6 +162,7 @@ export type Expr =
   | (Node & { readonly kind: "index"; readonly object: Expr; readonly items: readonly IndexItem[] })
   /** `[a, b]`: sizes for reshape, tensors for concat, axes, or an array of layers. An item may be a spread `...S`. */
   | (Node & { readonly kind: "list"; readonly items: readonly (Expr | Spread)[] })
+  /** `${...}` that holds another template's declaration (`Template.holes[index]`); numbers, booleans and dtypes stand as such. */
   | (Node & { readonly kind: "hole"; readonly index: number });
 export interface Spread extends Node {
   readonly kind: "spread";
