@@ -127,11 +127,27 @@ export interface ArrowType extends Node {
 }
 
 export type Stmt =
-  | (Node & { readonly kind: "let"; readonly names: readonly Pattern[]; readonly type: TypeExpr | null; readonly value: Expr })
+  | (Node & {
+      readonly kind: "let";
+      readonly names: readonly Pattern[];
+      readonly type: TypeExpr | null;
+      readonly value: Expr;
+    })
   | (Node & { readonly kind: "set"; readonly name: Name; readonly value: Expr })
   | (Node & { readonly kind: "return"; readonly values: readonly Expr[] })
-  | (Node & { readonly kind: "if"; readonly cond: Expr; readonly then: readonly Stmt[]; readonly else: readonly Stmt[] })
-  | (Node & { readonly kind: "for"; readonly name: Name; readonly index: Name | null; readonly over: Expr | Range; readonly body: readonly Stmt[] })
+  | (Node & {
+      readonly kind: "if";
+      readonly cond: Expr;
+      readonly then: readonly Stmt[];
+      readonly else: readonly Stmt[];
+    })
+  | (Node & {
+      readonly kind: "for";
+      readonly name: Name;
+      readonly index: Name | null;
+      readonly over: Expr | Range;
+      readonly body: readonly Stmt[];
+    })
   | (Node & { readonly kind: "loss" | "metric" | "update"; readonly name: Name; readonly value: Expr })
   | State
   | (Node & { readonly kind: "optimize"; readonly selectors: readonly Selector[]; readonly with: Expr | null })
@@ -156,7 +172,13 @@ export type Expr =
   | (Node & { readonly kind: "bool"; readonly value: boolean })
   | (Node & { readonly kind: "name"; readonly name: string })
   | (Node & { readonly kind: "unary"; readonly op: UnaryOp; readonly value: Expr })
-  | (Node & { readonly kind: "binary"; readonly op: BinaryOp; readonly left: Expr; readonly right: Expr; readonly opSpan: Span })
+  | (Node & {
+      readonly kind: "binary";
+      readonly op: BinaryOp;
+      readonly left: Expr;
+      readonly right: Expr;
+      readonly opSpan: Span;
+    })
   | (Node & { readonly kind: "call"; readonly callee: Expr; readonly args: readonly Arg[] })
   | (Node & { readonly kind: "member"; readonly object: Expr; readonly name: Name })
   | (Node & { readonly kind: "index"; readonly object: Expr; readonly items: readonly IndexItem[] })

@@ -1,0 +1,115 @@
+// Brackets are matched before anything is parsed: a missing one is reported where it was opened, not where the grammar
+// gives up, and is put in (a superfluous one left out) so that the rest of the declaration can be parsed.
+import { createTokenInstance, type IToken, type TokenType } from "chevrotain";
+import { LCurly, LPar, LSquare, RCurly, RPar, RSquare } from "../../grammar/tokens.ts";
+import { deepest, endOf, type Text, TooDeep } from "./text.ts";
+
+export const closerOf: ReadonlyMap<TokenType, TokenType> = new Map([
+  [LPar, RPar],
+  [LSquare, RSquare],
+  [LCurly, RCurly],
+]);
+const closers = new Set(closerOf.values());
+export const isCloser = (token: IToken): boolean => closers.has(token.tokenType);
+export const isOpener = (token: IToken): boolean => closerOf.has(token.tokenType);
+/** Whether a token is the first on its line. */
+export const leads = (tokens: readonly IToken[], i: number): boolean =>
+  tokens[i]?.startLine !== tokens[i - 1]?.endLine || i === 0;
+
+export interface Balanced {
+  readonly tokens: IToken[];
+  /** Ranges of offsets where a further error would only follow from a bracket's. */
+  readonly quiet: readonly (readonly [start: number, end: number])[];
+}
+
+interface Fault {
+  readonly token: IToken;
+  /** What stands where the missing closing bracket should be; undefined at the end. Null: `token` closes nothing. */
+  readonly instead: IToken | undefined | null;
+  /** The index before which the closing bracket is put. */
+  readonly at: number;
+}
+
+export function balance(text: Text, tokens: readonly IToken[]): Balanced {
+  const plain = match(text, tokens, false);
+  const braces = plain.some((fault) => fault.token.tokenType === LCurly);
+  const indented = braces ? match(text, tokens, true) : [];
+  const faults = indented.length > 0 ? indented : plain;
+  for (const fault of faults) report(text, fault);
+  return { tokens: mended(tokens, faults), quiet: faults.map((fault) => quietRange(text, fault)) };
+}
+
+/** `byIndent`: a `}` that leads its line further left than the line of its `{` is taken to close an outer one. */
+function match(text: Text, tokens: readonly IToken[], byIndent: boolean): Fault[] {
+  const open: { token: IToken; index: number; indent: number }[] = [];
+  const faults: Fault[] = [];
+  let indent = 0;
+  for (const [index, token] of tokens.entries()) {
+    const first = leads(tokens, index);
+    if (first) indent = token.startColumn ?? 0;
+    if (isOpener(token)) {
+      open.push({ token, index, indent });
+      if (open.length > deepest) throw new TooDeep(text.at(token));
+    }
+    if (!isCloser(token)) continue;
+    const depth = open.findLastIndex(
+      (o) => closerOf.get(o.token.tokenType) === token.tokenType && !(byIndent && first && indent < o.indent),
+    );
+    if (depth < 0) faults.push({ token, instead: null, at: index });
+    else for (const o of open.splice(depth).slice(1).toReversed()) faults.push(unclosed(tokens, o, index));
+  }
+  return [...faults, ...open.toReversed().map((o) => unclosed(tokens, o, tokens.length))];
+}
+/** A brace is closed where another closing bracket stands, any other bracket on its own line. */
+function unclosed(tokens: readonly IToken[], open: { token: IToken; index: number }, end: number): Fault {
+  let at = end;
+  if (open.token.tokenType !== LCurly) {
+    at = open.index + 1;
+    while (at < end && !leads(tokens, at)) at++;
+  }
+  return { token: open.token, instead: tokens[end], at };
+}
+
+function report(text: Text, { token, instead }: Fault): void {
+  const label = { span: text.at(token), text: "" };
+  if (instead === null) {
+    const open = [...closerOf].find(([, closer]) => closer === token.tokenType)?.[0].PATTERN;
+    text.error(
+      "E0104",
+      `\`${token.image}\` closes nothing`,
+      [{ ...label, text: `no \`${String(open)}\` is open here` }],
+      `remove it, or add the \`${String(open)}\` that it should close`,
+    );
+    return;
+  }
+  const closer = String(closerOf.get(token.tokenType)?.PATTERN);
+  const here = instead ? [{ span: text.at(instead), text: `\`${closer}\` is missing before this` }] : [];
+  text.error(
+    "E0103",
+    `\`${token.image}\` is not closed`,
+    [{ ...label, text: "opened here" }, ...here],
+    `add the missing \`${closer}\``,
+  );
+}
+
+function mended(tokens: readonly IToken[], faults: readonly Fault[]): IToken[] {
+  const stray = new Set(faults.filter((fault) => fault.instead === null).map((fault) => fault.token));
+  const added = faults.filter((fault) => fault.instead !== null);
+  const before = (i: number): IToken[] =>
+    added.filter((fault) => fault.at === i).map((fault) => closing(fault.token, tokens[i - 1] ?? fault.token));
+  return faults.length === 0
+    ? [...tokens]
+    : [...tokens.flatMap((token, i) => [...before(i), ...(stray.has(token) ? [] : [token])]), ...before(tokens.length)];
+}
+/** A token without a width, behind `after`. */
+function closing(opener: IToken, after: IToken): IToken {
+  const type = closerOf.get(opener.tokenType) ?? opener.tokenType;
+  const [offset, line, column] = [endOf(after), after.endLine ?? 1, (after.endColumn ?? 0) + 1];
+  return createTokenInstance(type, String(type.PATTERN), offset, offset - 1, line, line, column, column - 1);
+}
+
+function quietRange(text: Text, { token, instead }: Fault): readonly [number, number] {
+  if (instead === null || token.tokenType === LCurly)
+    return [instead?.startOffset ?? token.startOffset, text.text.length];
+  return [token.startOffset, instead ? endOf(instead) : text.text.length];
+}

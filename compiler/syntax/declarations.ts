@@ -1,0 +1,147 @@
+// Declarations and members, from the concrete tree to the abstract one.
+import type {
+  BodyCstNode,
+  DeclarationCstNode,
+  EntryCstNode,
+  FnCstNode,
+  HeaderCstNode,
+  ImportingCstNode,
+  LayerCstNode,
+  MemberCstNode,
+  MemberIfCstNode,
+  MethodCstNode,
+  OptimizerCstNode,
+} from "../../grammar/cst.ts";
+import type {
+  Alias,
+  Declaration,
+  Fn,
+  HeaderParam,
+  Import,
+  Layer,
+  MemberIf,
+  MemberOrIf,
+  Method,
+  Optimizer,
+} from "./ast.ts";
+import { readExpression } from "./expressions.ts";
+import { readBlock, readVariable } from "./statements.ts";
+import { only, type Text } from "./text.ts";
+import { readTensors, readType } from "./types.ts";
+
+export function readDeclaration(text: Text, node: DeclarationCstNode, doc: string): Declaration | Import {
+  const { importing, layer, fn, optimizer } = node.children;
+  if (importing?.[0]) return readImport(text, importing[0]);
+  if (layer?.[0]) return readLayer(text, layer[0], doc);
+  if (fn?.[0]) return readFn(text, fn[0], doc);
+  return readOptimizer(text, only(optimizer), doc);
+}
+
+function readImport(text: Text, node: ImportingCstNode): Import {
+  const { names, Str } = node.children;
+  const from = only(Str);
+  return {
+    names: only(names).children.name.map((name) => text.name(only(name.children.Name))),
+    from: from.image.slice(1, -1),
+    fromSpan: text.at(from),
+    span: text.of(node),
+  };
+}
+
+function readLayer(text: Text, node: LayerCstNode, doc: string): Layer | Alias {
+  const { Model, Name, header, expression, body } = node.children;
+  const kind = Model ? "model" : "layer";
+  const declared = { name: text.name(only(Name)), header: readHeader(text, only(header)), doc, span: text.of(node) };
+  if (expression?.[0]) return { kind: "alias", of: kind, ...declared, value: readExpression(text, expression[0]) };
+  return { kind, ...declared, body: readBody(text, only(body)) };
+}
+
+function readFn(text: Text, node: FnCstNode, doc: string): Fn {
+  const { Name, header, tensors, block } = node.children;
+  return {
+    kind: "fn",
+    name: text.name(only(Name)),
+    header: readHeader(text, only(header)),
+    doc,
+    result: readTensors(text, only(tensors)),
+    body: readBlock(text, only(block)),
+    span: text.of(node),
+  };
+}
+
+function readOptimizer(text: Text, node: OptimizerCstNode, doc: string): Optimizer {
+  const { Name, header, body } = node.children;
+  const methods = readBody(text, only(body)).filter((member) => isMethod(text, member));
+  return {
+    kind: "optimizer",
+    name: text.name(only(Name)),
+    header: readHeader(text, only(header)),
+    doc,
+    methods,
+    span: text.of(node),
+  };
+}
+function isMethod(text: Text, member: MemberOrIf): member is Method {
+  if (member.kind === "method") return true;
+  text.error(
+    "E0101",
+    "an optimizer has methods only",
+    [{ span: member.span, text: "not a method" }],
+    "what a parameter's step remembers is a `state` inside of `apply`",
+  );
+  return false;
+}
+
+function readHeader(text: Text, node: HeaderCstNode): HeaderParam[] {
+  return (node.children.entry ?? []).map((entry) => readEntry(text, entry));
+}
+function readEntry(text: Text, node: EntryCstNode): HeaderParam {
+  const { Dots, Name, type, expression } = node.children;
+  return {
+    name: text.name(only(Name)),
+    spread: Dots !== undefined,
+    type: type?.[0] ? readType(text, type[0]) : null,
+    default: expression?.[0] ? readExpression(text, expression[0]) : null,
+    span: text.of(node),
+  };
+}
+
+function readBody(text: Text, node: BodyCstNode): MemberOrIf[] {
+  return text.within(1, text.of(node), () => (node.children.member ?? []).map((member) => readMember(text, member)));
+}
+function readMember(text: Text, node: MemberCstNode): MemberOrIf {
+  const { memberIf, method, sublayer, variable } = node.children;
+  if (memberIf?.[0]) return readMemberIf(text, memberIf[0]);
+  if (method?.[0]) return readMethod(text, method[0]);
+  if (variable?.[0]) return readVariable(text, variable[0]);
+  const { Name, expression } = only(sublayer).children;
+  return {
+    kind: "sublayer",
+    name: text.name(only(Name)),
+    value: readExpression(text, only(expression)),
+    span: text.of(node),
+  };
+}
+function readMemberIf(text: Text, node: MemberIfCstNode): MemberIf {
+  const { expression, body, memberIf } = node.children;
+  const other = node.children.else?.[0];
+  const span = text.of(node);
+  return text.within(1, span, () => ({
+    kind: "if",
+    cond: readExpression(text, only(expression)),
+    then: readBody(text, only(body)),
+    else: other ? readBody(text, other) : (memberIf ?? []).map((inner) => readMemberIf(text, inner)),
+    span,
+  }));
+}
+function readMethod(text: Text, node: MethodCstNode): Method {
+  const { Name, header, tensors, block } = node.children;
+  return {
+    kind: "method",
+    name: text.name(only(Name)),
+    params: readHeader(text, only(header)),
+    result: readTensors(text, tensors?.[0]),
+    body: readBlock(text, only(block)),
+    span: text.of(node),
+  };
+}

@@ -1,0 +1,198 @@
+// Expressions: from the flat list of operands and operators that the grammar gives to a tree.
+import type { IToken } from "chevrotain";
+import type {
+  ArgCstNode,
+  ArgsCstNode,
+  ExpressionCstNode,
+  IndexItemCstNode,
+  ItemCstNode,
+  OperandCstNode,
+  PostfixCstNode,
+  PrimaryCstNode,
+} from "../../grammar/cst.ts";
+import { Bug } from "../diagnostic.ts";
+import { dtypes } from "../types/dtype.ts";
+import type { Arg, BinaryOp, Expr, IndexItem, Span, Spread, TypeExpr } from "./ast.ts";
+import type { Hole } from "./hole.ts";
+import { comparison, isBinary, precedence } from "./precedence.ts";
+import { endOf, only, type Text } from "./text.ts";
+
+export const join = (a: Span, b: Span): Span => ({ source: a.source, start: a.start, end: b.end });
+
+/** Reads one expression. Its operators are counted, as each may make the tree one level deeper. */
+export function readExpression(text: Text, node: ExpressionCstNode): Expr {
+  const { operand, Binary = [] } = node.children;
+  const prefixes = operand.reduce(
+    (n, o) => n + (o.children.Prefix?.length ?? 0) + (o.children.postfix?.length ?? 0),
+    0,
+  );
+  return text.within(1 + Binary.length + prefixes, text.of(node), () => new Operators(text, operand, Binary).read(0));
+}
+
+/** Precedence climbing over one flat expression. */
+class Operators {
+  private readonly text: Text;
+  private readonly operands: readonly OperandCstNode[];
+  private readonly operators: readonly IToken[];
+  private next = 0;
+
+  constructor(text: Text, operands: readonly OperandCstNode[], operators: readonly IToken[]) {
+    this.text = text;
+    this.operands = operands;
+    this.operators = operators;
+  }
+
+  /** Reads what binds at least as tightly as `floor`. */
+  read(floor: number): Expr {
+    let left = this.operand();
+    let compared: IToken | null = null;
+    for (;;) {
+      const token = this.operators[this.next];
+      if (!token) return left;
+      const op = operatorOf(token);
+      if (precedence[op] < floor) return left;
+      if (precedence[op] === comparison) {
+        if (compared) this.chain(compared, token);
+        compared = token;
+      } else compared = null;
+      this.next++;
+      left = this.binary(left, op, token, this.read(precedence[op] + 1));
+    }
+  }
+
+  /** `- ! operand ** operand`: the power binds before the signs on its left. */
+  private operand(): Expr {
+    const node = this.operands[this.next];
+    if (!node) throw new Bug("the syntax tree has more operators than operands");
+    const base = readPostfixed(this.text, node);
+    const token = this.operators[this.next];
+    const value = token?.image === "**" ? this.power(base, token) : base;
+    return (node.children.Prefix ?? []).reduceRight<Expr>((inner, sign) => {
+      const op = sign.image === "-" ? "-" : "!";
+      return { kind: "unary", op, value: inner, span: join(this.text.at(sign), inner.span) };
+    }, value);
+  }
+  private power(base: Expr, token: IToken): Expr {
+    this.next++;
+    return this.binary(base, "**", token, this.operand());
+  }
+  private binary(left: Expr, op: BinaryOp, token: IToken, right: Expr): Expr {
+    return { kind: "binary", op, left, right, opSpan: this.text.at(token), span: join(left.span, right.span) };
+  }
+  private chain(first: IToken, second: IToken): void {
+    this.text.error(
+      "E0105",
+      "comparisons do not chain",
+      [
+        { span: this.text.at(second), text: "a second comparison" },
+        { span: this.text.at(first), text: "the first one" },
+      ],
+      "compare twice and join the two with `&&`: `a < b && b < c`",
+    );
+  }
+}
+function operatorOf(token: IToken): BinaryOp {
+  if (!isBinary(token.image)) throw new Bug(`no precedence for ${token.image}`);
+  return token.image;
+}
+
+function readPostfixed(text: Text, node: OperandCstNode): Expr {
+  return (node.children.postfix ?? []).reduce<Expr>(
+    (object, postfix) => readPostfix(text, object, postfix),
+    readPrimary(text, only(node.children.primary), node.children.postfix?.[0]?.children.args !== undefined),
+  );
+}
+function readPostfix(text: Text, object: Expr, node: PostfixCstNode): Expr {
+  const { args, index, Word } = node.children;
+  const span = join(object.span, text.of(node));
+  if (args?.[0]) return { kind: "call", callee: object, args: readArgs(text, args[0]), span };
+  if (index?.[0]) {
+    const items = index[0].children.indexItem.map((item) => readIndexItem(text, item));
+    return { kind: "index", object, items, span };
+  }
+  return { kind: "member", object, name: text.name(only(Word)), span };
+}
+function readArgs(text: Text, node: ArgsCstNode): Arg[] {
+  const args = (node.children.arg ?? []).map((arg) => readArg(text, arg));
+  const named = args.findIndex((arg) => arg.name);
+  const late = named < 0 ? undefined : args.slice(named).find((arg) => !arg.name);
+  if (late) {
+    text.error(
+      "E0112",
+      "an argument given in order stands after one given by name",
+      [{ span: late.span, text: "give this one by name too, or move it forward" }],
+      "arguments in order come first: `f(x, axis: 1)`",
+    );
+  }
+  return args;
+}
+function readArg(text: Text, node: ArgCstNode): Arg {
+  const { Word, expression } = node.children;
+  return {
+    name: Word?.[0] ? text.name(Word[0]) : null,
+    value: readExpression(text, only(expression)),
+    span: text.of(node),
+  };
+}
+function readIndexItem(text: Text, node: IndexItemCstNode): IndexItem {
+  const { Dots, New, Colon, from, to } = node.children;
+  const span = text.of(node);
+  if (Dots) return { kind: "ellipsis", span };
+  if (New) return { kind: "new", span };
+  const start = from?.[0] ? readExpression(text, from[0]) : null;
+  if (start && !Colon) return start;
+  return { kind: "slice", from: start, to: to?.[0] ? readExpression(text, to[0]) : null, span };
+}
+
+function readPrimary(text: Text, node: PrimaryCstNode, called: boolean): Expr {
+  const { Num, True, False, Name, Hole, expression, list } = node.children;
+  const span = text.of(node);
+  if (Num?.[0]) return { kind: "number", value: readNumber(text, Num[0]), span };
+  if (True ?? False) return { kind: "bool", value: True !== undefined, span };
+  if (Name?.[0]) return { kind: "name", name: Name[0].image, span };
+  if (Hole?.[0]) return readHole(text, Hole[0], called);
+  if (expression?.[0]) return { ...readExpression(text, expression[0]), span };
+  const items = (only(list).children.item ?? []).map((item) => readItem(text, item));
+  return { kind: "list", items, span };
+}
+export function readItem(text: Text, node: ItemCstNode): Expr | Spread {
+  const { Name, expression } = node.children;
+  if (expression?.[0]) return readExpression(text, expression[0]);
+  return { kind: "spread", name: text.name(only(Name)), span: text.of(node) };
+}
+
+function readNumber(text: Text, token: IToken): number {
+  const value = /^\d+(\.\d+)?([eE][+-]?\d+)?$/.test(token.image) ? Number(token.image) : Number.NaN;
+  if (Number.isFinite(value)) return value;
+  const [what, help] = Number.isNaN(value)
+    ? ["is not a number", "numbers are written `1`, `0.5`, `2e-3`; a name cannot begin with a digit"]
+    : ["is too large", "write `inf` for infinity"];
+  text.error("E0111", `\`${token.image}\` ${what}`, [{ span: text.at(token), text: what }], help);
+  return 0;
+}
+
+/** What a hole holds, or undefined and an error where the text has private characters but no such hole. */
+export function holeAt(text: Text, token: IToken): { index: number; hole: Hole | undefined } {
+  const index = Number(token.image.slice(1, -1));
+  return { index, hole: text.holes[index] };
+}
+function readHole(text: Text, token: IToken, called: boolean): Expr {
+  const { index, hole } = holeAt(text, token);
+  const span = text.at(token);
+  if (typeof hole === "number" && !Number.isNaN(hole)) return { kind: "number", value: hole, span };
+  if (typeof hole === "boolean") return { kind: "bool", value: hole, span };
+  if (typeof hole === "object" && isHandle(hole)) return { kind: "hole", index, span };
+  if (called && isDType(hole)) return { kind: "name", name: hole, span };
+  badHole(text, token, "a number, a boolean or a declaration made by another `moe` template");
+  return { kind: "number", value: 0, span };
+}
+/** Templates are called from JavaScript too, where nothing checks what a hole is given. */
+const isHandle = (hole: object | null): boolean => hole !== null && "name" in hole && "program" in hole;
+export const isDType = (name: unknown): name is TypeExpr["dtype"] =>
+  name === "float" || dtypes.some((dtype) => dtype === name);
+export function badHole(text: Text, token: IToken, wanted: string): void {
+  const { hole } = holeAt(text, token);
+  const given = typeof hole === "string" ? JSON.stringify(hole) : typeof hole === "object" ? "an object" : String(hole);
+  const label = { span: text.span(token.startOffset, endOf(token)), text: `this is ${given}` };
+  text.error("E0113", `a hole here holds ${wanted}`, [label], `give it ${wanted}`);
+}

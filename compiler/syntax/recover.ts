@@ -1,0 +1,113 @@
+// Parsing with all errors in one run. After an error the statement that holds it is taken out and the declaration is parsed
+// again: what is reported next is the first error of another statement, never a consequence.
+import type { IRecognitionException, IToken } from "chevrotain";
+import type { DeclarationCstNode } from "../../grammar/cst.ts";
+import { parser } from "../../grammar/parser.ts";
+import { Comma, Dot, declarationWords, Import, LCurly, LPar, Name } from "../../grammar/tokens.ts";
+import { isCloser, isOpener, leads } from "./brackets.ts";
+
+/** One error of the grammar: the token found (undefined: the end), the one before it, and the message. */
+export interface Found {
+  readonly message: string;
+  readonly token: IToken | undefined;
+  readonly before: IToken | undefined;
+}
+const most = 20;
+
+/** The declaration, or null where what is left of it is none. */
+export function parseDeclaration(all: IToken[]): { cst: DeclarationCstNode | null; errors: Found[] } {
+  const errors: Found[] = [];
+  let tokens = all;
+  while (errors.length < most) {
+    parser.input = tokens;
+    const cst = parser.declaration() as DeclarationCstNode;
+    const [error] = parser.errors;
+    if (!error) return { cst, errors };
+    const i = tokens.indexOf(error.token);
+    errors.push({ message: error.message, token: tokens[i], before: i < 0 ? tokens.at(-1) : tokens[i - 1] });
+    const rest = withoutStatement(tokens, i < 0 ? tokens.length : i, leadsStatement(error));
+    if (!rest) break;
+    tokens = rest;
+  }
+  return { cst: null, errors };
+}
+/** Whether the token found is where a statement should begin; otherwise it stands inside or behind the faulty one. */
+const leadsStatement = (error: IRecognitionException): boolean =>
+  ["statement", "member", "block", "body"].includes(error.context.ruleStack.at(-1) ?? "");
+
+/** The tokens without the statement, member or header around `i`; null where there is none. */
+function withoutStatement(tokens: readonly IToken[], i: number, leading: boolean): IToken[] | null {
+  const open = openBefore(tokens, i);
+  const brace = open.findLast((o) => tokens[o]?.tokenType === LCurly);
+  if (brace === undefined) {
+    const header = open[0];
+    return header === undefined || tokens[header]?.tokenType !== LPar
+      ? null
+      : without(tokens, header + 1, closed(tokens, header));
+  }
+  const end = closed(tokens, brace);
+  const starts = statementStarts(tokens, brace, end);
+  const last = leading ? i : i - 1;
+  const from = starts.findLast((s) => s <= last) ?? brace + 1;
+  const to = starts.find((s) => s > Math.max(from, last)) ?? end;
+  return to > from ? without(tokens, from, to) : null;
+}
+const without = (tokens: readonly IToken[], from: number, to: number): IToken[] | null =>
+  to > from ? [...tokens.slice(0, from), ...tokens.slice(to)] : null;
+
+/** The indices of the brackets open before `i`. */
+function openBefore(tokens: readonly IToken[], i: number): number[] {
+  const open: number[] = [];
+  for (const [k, token] of tokens.slice(0, i).entries()) {
+    if (isOpener(token)) open.push(k);
+    else if (isCloser(token)) open.pop();
+  }
+  return open;
+}
+function closed(tokens: readonly IToken[], open: number): number {
+  let depth = 0;
+  for (let k = open; k < tokens.length; k++) {
+    const token = tokens[k];
+    if (token && isOpener(token)) depth++;
+    else if (token && isCloser(token) && --depth === 0) return k;
+  }
+  return tokens.length;
+}
+/** Where statements of a block begin, as far as lines show it. */
+function statementStarts(tokens: readonly IToken[], brace: number, end: number): number[] {
+  const starts: number[] = [];
+  let depth = 0;
+  for (let k = brace + 1; k < end; k++) {
+    const token = tokens[k];
+    if (!token) break;
+    if (isCloser(token)) depth--;
+    else if (depth === 0 && leads(tokens, k)) starts.push(k);
+    if (isOpener(token)) depth++;
+  }
+  return starts;
+}
+
+/** Cuts a file into declarations. A word that begins one, on a new line and with its name and header, does so even inside of brackets. */
+export function split(tokens: readonly IToken[]): IToken[][] {
+  const parts: IToken[][] = [];
+  let depth = 0;
+  for (const [i, token] of tokens.entries()) {
+    if (parts.length === 0 || begins(tokens, i, depth)) {
+      parts.push([]);
+      depth = 0;
+    }
+    parts.at(-1)?.push(token);
+    if (isOpener(token)) depth++;
+    else if (isCloser(token)) depth = Math.max(0, depth - 1);
+  }
+  return parts;
+}
+function begins(tokens: readonly IToken[], i: number, depth: number): boolean {
+  const [before, token, name, header] = [tokens[i - 1], tokens[i], tokens[i + 1], tokens[i + 2]];
+  if (!token || !declarationWords.includes(token.tokenType) || before?.tokenType === Dot || before?.tokenType === Comma)
+    return false;
+  if (depth === 0) return true;
+  const headed =
+    token.tokenType === Import ? name?.tokenType === LCurly : name?.tokenType === Name && header?.tokenType === LPar;
+  return headed && leads(tokens, i);
+}

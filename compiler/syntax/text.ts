@@ -1,0 +1,65 @@
+// What all readers of one text share: where its offsets lie, what its holes hold, and where its errors go.
+import type { CstNode, IToken } from "chevrotain";
+import type { Code } from "../codes.ts";
+import { Bug, type Diagnostic, type Label } from "../diagnostic.ts";
+import type { Name, Span } from "./ast.ts";
+import type { Hole } from "./hole.ts";
+
+/** Brackets, blocks and chains of operators together: bounds the recursion of every stage that walks the tree. */
+export const deepest = 200;
+
+export class Text {
+  readonly text: string;
+  readonly holes: readonly Hole[];
+  /** The span of two offsets of `text`, in the file that the text comes from. */
+  readonly span: (start: number, end: number) => Span;
+  readonly diagnostics: Diagnostic[] = [];
+  private depth = 0;
+
+  constructor(text: string, holes: readonly Hole[], span: (start: number, end: number) => Span) {
+    this.text = text;
+    this.holes = holes;
+    this.span = span;
+  }
+
+  at(token: IToken): Span {
+    return this.span(token.startOffset, endOf(token));
+  }
+  of(node: CstNode): Span {
+    return this.span(node.location?.startOffset ?? 0, (node.location?.endOffset ?? -1) + 1);
+  }
+  name(token: IToken): Name {
+    return { name: token.image, span: this.at(token) };
+  }
+  error(code: Code, message: string, labels: readonly [Label, ...Label[]], help: string): void {
+    this.diagnostics.push({ code, message, labels, notes: [], help });
+  }
+
+  /** Runs `make` for something that lies `levels` deeper in the tree. */
+  within<T>(levels: number, span: Span, make: () => T): T {
+    this.depth += levels;
+    try {
+      if (this.depth > deepest) throw new TooDeep(span);
+      return make();
+    } finally {
+      this.depth -= levels;
+    }
+  }
+}
+
+/** Leaves a declaration that no stage could walk; `parse` reports it. */
+export class TooDeep extends Error {
+  readonly span: Span;
+  constructor(span: Span) {
+    super("nested too deeply");
+    this.span = span;
+  }
+}
+
+export const endOf = (token: IToken): number => (token.endOffset ?? token.startOffset) + 1;
+/** The one child that the grammar promises. */
+export function only<T>(children: readonly T[] | undefined): T {
+  const [child] = children ?? [];
+  if (child === undefined) throw new Bug("the syntax tree lacks a child that the grammar promises");
+  return child;
+}
