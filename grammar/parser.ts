@@ -16,15 +16,19 @@ const shown = (token: IToken): string =>
   token.image === "" ? "the end" : token.tokenType === t.Hole ? "a hole" : `\`${token.image}\``;
 /** What a rule is called in "expected ...", where no single token is. */
 const called: Readonly<Record<string, string>> = {
-  primary: "an expression",
   declaration: "`import`, `layer`, `model`, `fn` or `optimizer`",
+  layer: "`{` or `=`",
   member: "`param`, `state`, a layer's name or a method",
-  statement: "a statement",
+  memberIf: "`{` or `if`",
   typeTerm: "a type",
+  tensors: "a type",
   tensor: "a type",
-  entry: "a name",
-  indexItem: "an index",
+  statement: "a statement",
+  letting: "a name",
+  branch: "`{` or `if`",
+  primary: "an expression",
   item: "an expression",
+  indexItem: "an index",
 };
 /** What stands between commas, by the rule of the list. */
 const items: Readonly<Record<string, string>> = {

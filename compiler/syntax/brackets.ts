@@ -1,17 +1,18 @@
 // Brackets are matched before anything is parsed: a missing one is reported where it was opened, not where the grammar
 // gives up, and is put in (a superfluous one left out) so that the rest of the declaration can be parsed.
 import { createTokenInstance, type IToken, type TokenType } from "chevrotain";
-import { LCurly, LPar, LSquare, RCurly, RPar, RSquare } from "../../grammar/tokens.ts";
+import { RCurly, RPar, RSquare } from "../../grammar/tokens.ts";
+import { Bug } from "../diagnostic.ts";
 import { deepest, endOf, type Text, TooDeep } from "./text.ts";
 
-export const closerOf: ReadonlyMap<TokenType, TokenType> = new Map([
-  [LPar, RPar],
-  [LSquare, RSquare],
-  [LCurly, RCurly],
-]);
-const closers = new Set(closerOf.values());
-export const isCloser = (token: IToken): boolean => closers.has(token.tokenType);
-export const isOpener = (token: IToken): boolean => closerOf.has(token.tokenType);
+const pairs: Readonly<Record<string, { closer: string; type: TokenType }>> = {
+  "(": { closer: ")", type: RPar },
+  "[": { closer: "]", type: RSquare },
+  "{": { closer: "}", type: RCurly },
+};
+const openerOf: Readonly<Record<string, string>> = { ")": "(", "]": "[", "}": "{" };
+export const isCloser = (token: IToken): boolean => token.image in openerOf;
+export const isOpener = (token: IToken): boolean => token.image in pairs;
 /** Whether a token is the first on its line. */
 export const leads = (tokens: readonly IToken[], i: number): boolean =>
   tokens[i]?.startLine !== tokens[i - 1]?.endLine || i === 0;
@@ -32,7 +33,7 @@ interface Fault {
 
 export function balance(text: Text, tokens: readonly IToken[]): Balanced {
   const plain = match(text, tokens, false);
-  const braces = plain.some((fault) => fault.token.tokenType === LCurly);
+  const braces = plain.some((fault) => fault.token.image === "{");
   const indented = braces ? match(text, tokens, true) : [];
   const faults = indented.length > 0 ? indented : plain;
   for (const fault of faults) report(text, fault);
@@ -53,7 +54,7 @@ function match(text: Text, tokens: readonly IToken[], byIndent: boolean): Fault[
     }
     if (!isCloser(token)) continue;
     const depth = open.findLastIndex(
-      (o) => closerOf.get(o.token.tokenType) === token.tokenType && !(byIndent && first && indent < o.indent),
+      (o) => o.token.image === openerOf[token.image] && !(byIndent && first && indent < o.indent),
     );
     if (depth < 0) faults.push({ token, instead: null, at: index });
     else for (const o of open.splice(depth).slice(1).toReversed()) faults.push(unclosed(tokens, o, index));
@@ -63,7 +64,7 @@ function match(text: Text, tokens: readonly IToken[], byIndent: boolean): Fault[
 /** A brace is closed where another closing bracket stands, any other bracket on its own line. */
 function unclosed(tokens: readonly IToken[], open: { token: IToken; index: number }, end: number): Fault {
   let at = end;
-  if (open.token.tokenType !== LCurly) {
+  if (open.token.image !== "{") {
     at = open.index + 1;
     while (at < end && !leads(tokens, at)) at++;
   }
@@ -73,16 +74,16 @@ function unclosed(tokens: readonly IToken[], open: { token: IToken; index: numbe
 function report(text: Text, { token, instead }: Fault): void {
   const label = { span: text.at(token), text: "" };
   if (instead === null) {
-    const open = [...closerOf].find(([, closer]) => closer === token.tokenType)?.[0].PATTERN;
+    const opener = openerOf[token.image] ?? "";
     text.error(
       "E0104",
       `\`${token.image}\` closes nothing`,
-      [{ ...label, text: `no \`${String(open)}\` is open here` }],
-      `remove it, or add the \`${String(open)}\` that it should close`,
+      [{ ...label, text: `no \`${opener}\` is open here` }],
+      `remove it, or add the \`${opener}\` that it should close`,
     );
     return;
   }
-  const closer = String(closerOf.get(token.tokenType)?.PATTERN);
+  const closer = pairs[token.image]?.closer ?? "";
   const here = instead ? [{ span: text.at(instead), text: `\`${closer}\` is missing before this` }] : [];
   text.error(
     "E0103",
@@ -103,13 +104,13 @@ function mended(tokens: readonly IToken[], faults: readonly Fault[]): IToken[] {
 }
 /** A token without a width, behind `after`. */
 function closing(opener: IToken, after: IToken): IToken {
-  const type = closerOf.get(opener.tokenType) ?? opener.tokenType;
+  const pair = pairs[opener.image];
+  if (!pair) throw new Bug(`${opener.image} opens nothing`);
   const [offset, line, column] = [endOf(after), after.endLine ?? 1, (after.endColumn ?? 0) + 1];
-  return createTokenInstance(type, String(type.PATTERN), offset, offset - 1, line, line, column, column - 1);
+  return createTokenInstance(pair.type, pair.closer, offset, offset - 1, line, line, column, column - 1);
 }
 
 function quietRange(text: Text, { token, instead }: Fault): readonly [number, number] {
-  if (instead === null || token.tokenType === LCurly)
-    return [instead?.startOffset ?? token.startOffset, text.text.length];
+  if (instead === null || token.image === "{") return [instead?.startOffset ?? token.startOffset, text.text.length];
   return [token.startOffset, instead ? endOf(instead) : text.text.length];
 }

@@ -102,17 +102,29 @@ function isQuiet(text: Text, { token, before }: Found, { quiet }: Balanced): boo
   });
 }
 function report(text: Text, { message, token, before }: Found): void {
-  const end = before ? endOf(before) : 0;
-  const span = token ? text.at(token) : text.span(Math.max(0, end - 1), end);
   const wanted = message.replace(/, found .*$/s, "");
-  text.error("E0101", message, [{ span, text: token ? wanted : `${wanted} after this` }], helpFor(token, before));
+  const end = before ? endOf(before) : 0;
+  const after = { span: text.span(Math.max(0, end - 1), end), text: `${wanted} after this` };
+  const help = helpFor(wanted, token, before);
+  if (!token) text.error("E0101", message, [after], help);
+  else {
+    const newLine = before && before.endLine !== token.startLine && !wanted.includes("statement");
+    text.error(
+      "E0101",
+      message,
+      [{ span: text.at(token), text: wanted }, ...(newLine ? [{ ...after, text: "after this" }] : [])],
+      help,
+    );
+  }
 }
-function helpFor(token: IToken | undefined, before: IToken | undefined): string {
+function helpFor(wanted: string, token: IToken | undefined, before: IToken | undefined): string {
   const word = foreignHelp(token?.image ?? "") ?? foreignHelp(before?.image ?? "");
   if (word) return word;
   if (token?.image === "=" && before) {
     return /^[-+*/%@]$/.test(before.image) ? `write \`x = x ${before.image} ...\`` : "to compare, write `==`";
   }
+  if (token?.image === "." && before?.image === ".") return "a range is `a:b`, without `b` itself";
+  if (wanted.endsWith("`->`")) return "a function says what it returns: `fn f(x: float[N]) -> float[N] { ... }`";
   if (!token) return "the declaration ends too early";
-  return "GRAMMAR.md shows what can stand here";
+  return "the rules are in grammar/GRAMMAR.md";
 }

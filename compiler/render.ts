@@ -1,0 +1,217 @@
+// Diagnostics as a person reads them: the code, the lines concerned with carets under their parts, notes, and what to do.
+import { createColors } from "picocolors";
+import stringWidth from "string-width";
+import type { Diagnostic, Label } from "./diagnostic.ts";
+import type { Source, Span } from "./syntax/ast.ts";
+
+/** 1-based; columns count UTF-16 units, as editors do. */
+export interface Position {
+  readonly line: number;
+  readonly column: number;
+}
+export function position(source: Source, offset: number): Position {
+  const before = source.text.slice(0, offset);
+  const start = before.lastIndexOf("\n") + 1;
+  let line = 1;
+  for (let at = before.indexOf("\n"); at >= 0; at = before.indexOf("\n", at + 1)) line++;
+  return { line, column: offset - start + 1 };
+}
+
+/** A diagnostic for a program to read: `moec check --json` prints it. */
+export interface PlainDiagnostic {
+  readonly code: string;
+  readonly message: string;
+  readonly file: string;
+  readonly line: number;
+  readonly column: number;
+  readonly endLine: number;
+  readonly endColumn: number;
+  readonly notes: readonly string[];
+  readonly help: string;
+}
+export function plain({ code, message, labels, notes, help }: Diagnostic): PlainDiagnostic {
+  const { source, start, end } = labels[0].span;
+  const [from, to] = [position(source, start), position(source, end)];
+  const place = { line: from.line, column: from.column, endLine: to.line, endColumn: to.column };
+  return { code, message, file: source.name, ...place, notes, help };
+}
+
+export interface RenderOptions {
+  readonly color: boolean;
+  /** Columns of the terminal; longer lines are cut around what they show. */
+  readonly width: number;
+  /** How many errors are shown in full; 20 if not given. */
+  readonly limit?: number;
+}
+type Colors = ReturnType<typeof createColors>;
+
+export function render(diagnostics: readonly Diagnostic[], options: RenderOptions): string {
+  const colors = createColors(options.color);
+  const shown = diagnostics.slice(0, options.limit ?? 20);
+  const more = diagnostics.length - shown.length;
+  const texts = shown.map((diagnostic) => renderOne(diagnostic, colors, options.width));
+  if (more > 0) texts.push(`and ${more} more ${more === 1 ? "error" : "errors"}\n`);
+  return texts.join("\n");
+}
+
+function renderOne({ code, message, labels, notes, help }: Diagnostic, colors: Colors, width: number): string {
+  const frames = framesOf(labels);
+  const gutter = Math.max(...frames.flatMap((frame) => frame.lines.map((line) => String(line.number).length)));
+  const bar = colors.blue("|");
+  const blank = " ".repeat(gutter);
+  const out = [`${colors.bold(colors.red(`error[${code}]`))}${colors.bold(`: ${message}`)}`];
+  for (const [i, frame] of frames.entries()) {
+    out.push(`${blank}${colors.blue(i === 0 ? "-->" : ":::")} ${frame.source.name}:${frame.where}`, `${blank} ${bar}`);
+    let previous: number | null = null;
+    for (const line of frame.lines) {
+      if (previous !== null && line.number > previous + 1) out.push(colors.blue("..."));
+      previous = line.number;
+      const [text, ...marks] = drawLine(line, colors, Math.max(20, width - gutter - 3));
+      out.push(`${colors.blue(String(line.number).padStart(gutter))} ${bar} ${text}`.trimEnd());
+      out.push(...marks.map((mark) => `${blank} ${bar} ${mark}`));
+    }
+  }
+  const remarks = [...notes.map((note) => ["note", note] as const), ["help", help] as const];
+  for (const [kind, text] of remarks.filter(([, text]) => text !== "")) {
+    const head = `${blank} = ${kind}: `;
+    out.push(`${blank} ${colors.blue("=")} ${colors.bold(kind)}: ${wrapped(text, width, head.length)}`);
+  }
+  return `${out.join("\n")}\n`;
+}
+
+/** A part of one line. */
+interface Mark {
+  readonly start: number;
+  readonly end: number;
+  readonly text: string;
+  readonly first: boolean;
+}
+interface Line {
+  readonly number: number;
+  readonly text: string;
+  readonly marks: readonly Mark[];
+}
+/** What is shown of one file. */
+interface Frame {
+  readonly source: Source;
+  readonly where: string;
+  readonly lines: readonly Line[];
+}
+
+function framesOf(labels: readonly Label[]): Frame[] {
+  const sources = [...new Set(labels.map((label) => label.span.source))];
+  return sources.map((source) => {
+    const here = labels.filter((label) => label.span.source === source);
+    const lines = new Map<number, Line>();
+    for (const label of here) {
+      const { line, column } = position(source, label.span.start);
+      const text = lineAt(label.span);
+      const mark = {
+        start: column - 1,
+        end: endInLine(label.span, column - 1, text),
+        text: label.text,
+        first: label === labels[0],
+      };
+      lines.set(line, { number: line, text, marks: [...(lines.get(line)?.marks ?? []), mark] });
+    }
+    const first = position(source, here[0]?.span.start ?? 0);
+    return {
+      source,
+      where: `${first.line}:${first.column}`,
+      lines: [...lines.values()].toSorted((a, b) => a.number - b.number),
+    };
+  });
+}
+function lineAt({ source, start }: Span): string {
+  const from = source.text.lastIndexOf("\n", start - 1) + 1;
+  const to = source.text.indexOf("\n", start);
+  return source.text.slice(start === 0 ? 0 : from, to < 0 ? undefined : to).replace(/\r$/, "");
+}
+/** A span over several lines is marked to the end of its first. */
+const endInLine = (span: Span, start: number, text: string): number =>
+  Math.max(start + 1, Math.min(start + span.end - span.start, text.length));
+
+/** The line as shown, then the rows of carets and texts under it. */
+function drawLine({ text, marks }: Line, colors: Colors, width: number): string[] {
+  const column = (offset: number): number =>
+    stringWidth(visible(text.slice(0, offset))) + Math.max(0, offset - text.length);
+  const placed = marks
+    .map((mark) => ({ ...mark, from: column(mark.start), to: Math.max(column(mark.start) + 1, column(mark.end)) }))
+    .toSorted((a, b) => a.from - b.from || b.to - a.to);
+  const cut = cutAt(visible(text), Math.min(...placed.map((mark) => mark.from)), width);
+  const shifted = placed.map((mark) => ({
+    ...mark,
+    from: mark.from - cut.shift,
+    to: Math.min(mark.to - cut.shift, width),
+  }));
+  return [cut.text, ...drawMarks(shifted, colors)];
+}
+type Placed = Mark & { readonly from: number; readonly to: number };
+
+/** Carets and dashes; the last text beside them, the others below, each hanging from a bar. */
+function drawMarks(marks: readonly Placed[], colors: Colors): string[] {
+  const paint = (mark: Mark, text: string): string => (mark.first ? colors.red : colors.blue)(text);
+  const last = marks.at(-1);
+  const underline = underlined(marks, paint);
+  const rows = [last?.text ? `${underline} ${paint(last, last.text)}` : underline];
+  const hanging = marks.slice(0, -1).filter((mark) => mark.text !== "");
+  const bars = (count: number): string =>
+    placed(
+      hanging.slice(0, count).map((mark) => ({ from: mark.from, text: "|", mark })),
+      paint,
+    );
+  if (hanging.length > 0) rows.push(bars(hanging.length));
+  for (const [i, mark] of [...hanging.entries()].toReversed()) {
+    const left = hanging.slice(0, i).map((other) => ({ from: other.from, text: "|", mark: other }));
+    rows.push(placed([...left, { from: mark.from, text: mark.text, mark }], paint));
+  }
+  return rows;
+}
+type Paint = (mark: Mark, text: string) => string;
+/** The first label's carets lie over the dashes of others. */
+function underlined(marks: readonly Placed[], paint: Paint): string {
+  const signs = Array.from({ length: Math.max(...marks.map((mark) => mark.to)) }, () => " ");
+  for (const mark of marks.toSorted((a, b) => Number(a.first) - Number(b.first))) {
+    for (let i = mark.from; i < mark.to; i++) signs[i] = paint(mark, mark.first ? "^" : "-");
+  }
+  return signs.join("");
+}
+/** Short texts at their columns. */
+function placed(parts: readonly { from: number; text: string; mark: Mark }[], paint: Paint): string {
+  let [row, at] = ["", 0];
+  for (const { from, text, mark } of parts) {
+    if (from < at) continue;
+    row += " ".repeat(from - at) + paint(mark, text);
+    at = from + stringWidth(text);
+  }
+  return row;
+}
+
+/** Tabs and control characters as something of a known width. */
+const visible = (text: string): string => text.replaceAll("\t", "    ").replace(/\p{C}/gu, "\uFFFD");
+/** The part of a long line that shows column `from`. */
+function cutAt(text: string, from: number, width: number): { text: string; shift: number } {
+  if (stringWidth(text) <= width) return { text, shift: 0 };
+  const skip = from > width * 0.75 ? from - Math.floor(width / 3) : 0;
+  let [kept, at] = ["", 0];
+  let shift: number | null = skip === 0 ? 0 : null;
+  for (const sign of text) {
+    if (at >= skip) {
+      shift ??= at - 1;
+      if (at - shift + stringWidth(sign) >= width) break;
+      kept += sign;
+    }
+    at += stringWidth(sign);
+  }
+  const ends = stringWidth(text) - (shift ?? 0) < width;
+  return { text: `${shift ? "…" : ""}${kept}${ends ? "" : "…"}`, shift: shift ?? 0 };
+}
+function wrapped(text: string, width: number, indent: number): string {
+  const lines = [""];
+  for (const word of text.split(" ")) {
+    const line = lines.at(-1) ?? "";
+    if (line !== "" && indent + stringWidth(`${line} ${word}`) > Math.max(width, indent + 20)) lines.push(word);
+    else lines[lines.length - 1] = line === "" ? word : `${line} ${word}`;
+  }
+  return lines.join(`\n${" ".repeat(indent)}`);
+}
