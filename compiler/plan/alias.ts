@@ -1,0 +1,112 @@
+// Which buffers share memory: assignments and updates in place, results over inputs that nothing reads later.
+import { Bug } from "../diagnostic.ts";
+import { type Life, type Lives, reads } from "./life.ts";
+import type { Layout } from "./plan.ts";
+import type { Sequence, VirtualBuffer, VirtualLaunch } from "./sequence.ts";
+
+/** Buffers at one address, at different times. */
+export interface Group {
+  readonly store: string | null;
+  readonly members: readonly Life[];
+}
+export interface Copy {
+  readonly from: VirtualBuffer;
+  readonly to: VirtualBuffer;
+}
+export interface Sharing {
+  readonly groups: readonly Group[];
+  /** Copies to make before launch i, or at the end, where memory cannot be shared. */
+  readonly copies: readonly (readonly Copy[])[];
+}
+
+export const sameLayout = (a: Layout, b: Layout): boolean =>
+  a.kind === "rows" ? b.kind === "rows" && a.pitch === b.pitch : b.kind === "panels" && a.width === b.width;
+export const sameForm = (a: VirtualBuffer, b: VirtualBuffer): boolean =>
+  a.dtype === b.dtype &&
+  a.bytes === b.bytes &&
+  a.shape.length === b.shape.length &&
+  a.shape.every((n, i) => n === b.shape[i]) &&
+  sameLayout(a.layout, b.layout);
+
+/** Assignments first, for a copy of a parameter costs most; then updates; then results over dead inputs. `stores`: a buffer of each assigned store. */
+export function share(sequence: Sequence, lives: Lives, stores: ReadonlyMap<string, VirtualBuffer>): Sharing {
+  const end = sequence.launches.length;
+  const groups = new Groups(sequence, lives);
+  const copies: Copy[][] = Array.from({ length: end + 1 }, () => []);
+  for (const { store, from } of sequence.assigns) {
+    const to = stores.get(store);
+    if (to === undefined) throw new Bug(`assignment to ${store}, which is no store`);
+    lives.extend(to, -1);
+    if (groups.merge(lives.of(to), lives.of(from))) continue;
+    lives.extend(to, end);
+    copies[end]?.push({ from, to });
+  }
+  for (const [at, { args }] of sequence.launches.entries()) {
+    for (const { buffer, base } of args) {
+      if (base === undefined || groups.merge(lives.of(base), lives.of(buffer))) continue;
+      copies[at]?.push({ from: base, to: buffer });
+    }
+  }
+  for (const launch of sequence.launches) reuse(launch, lives, groups);
+  return { groups: groups.all(), copies };
+}
+function reuse(launch: VirtualLaunch, lives: Lives, groups: Groups): void {
+  for (const to of launch.args) {
+    if (to.access !== "write") continue;
+    launch.args.some((from) => from.access === "pointwise" && groups.merge(lives.of(from.buffer), lives.of(to.buffer)));
+  }
+}
+
+class Groups {
+  readonly #of = new Map<Life, Group>();
+  readonly #sequence: Sequence;
+  constructor(sequence: Sequence, lives: Lives) {
+    this.#sequence = sequence;
+    for (const life of lives.all()) this.#add({ store: life.buffer.store, members: [life] });
+  }
+  all(): readonly Group[] {
+    return [...new Set(this.#of.values())];
+  }
+  /** Puts both at one address if no two of their members ever hold data at once. */
+  merge(a: Life, b: Life): boolean {
+    const left = this.#group(a);
+    const right = this.#group(b);
+    if (left === right) return true;
+    if (left.store !== null && right.store !== null) return false;
+    if (!sameForm(a.buffer, b.buffer)) return false;
+    if (!left.members.every((x) => right.members.every((y) => this.#compatible(x, y)))) return false;
+    this.#add({ store: left.store ?? right.store, members: [...left.members, ...right.members] });
+    return true;
+  }
+  #group(life: Life): Group {
+    const group = this.#of.get(life) ?? { store: life.buffer.store, members: [life] };
+    if (!this.#of.has(life)) this.#add(group);
+    return group;
+  }
+  #add(group: Group): void {
+    for (const life of group.members) this.#of.set(life, group);
+  }
+  #compatible(a: Life, b: Life): boolean {
+    return a.last < b.first || b.last < a.first || this.#handsOver(a, b) || this.#handsOver(b, a);
+  }
+  /** Whether the launch that first writes `to` is the last to read `from`, and reads no element that it has overwritten. */
+  #handsOver(from: Life, to: Life): boolean {
+    const args = from.last === to.first ? (this.#sequence.launches[to.first]?.args ?? []) : [];
+    const written = args.find((arg) => arg.buffer === to.buffer && !reads(arg));
+    const uses = args.filter(
+      (arg) =>
+        reads(arg) &&
+        arg.buffer.store === from.buffer.store &&
+        (from.buffer.store !== null || arg.buffer === from.buffer),
+    );
+    const bases = args.filter((arg) => arg.base !== undefined && same(arg.base, from.buffer));
+    if (written?.access === "update") return uses.length === 0 && bases.length === 1 && bases[0] === written;
+    return (
+      written !== undefined &&
+      bases.length === 0 &&
+      uses.every((arg) => arg.access === "pointwise") &&
+      sameForm(from.buffer, to.buffer)
+    );
+  }
+}
+const same = (a: VirtualBuffer, b: VirtualBuffer): boolean => (a.store === null ? a === b : a.store === b.store);

@@ -1,0 +1,76 @@
+// The report of bytes, and the refusal of a plan that does not fit.
+import { Problem } from "../diagnostic.ts";
+import type { Store } from "../graph/node.ts";
+import type { Bytes, Entry, Plan, PlanBuffer } from "./plan.ts";
+import type { Sequence, VirtualBuffer, VirtualLaunch } from "./sequence.ts";
+
+type Phase = VirtualLaunch["phase"];
+
+/** Bytes as laid out in memory, padding included. `entries[i]` is planned from `sequences[i]`; temporaries start at `storeBytes`. */
+export function countBytes(
+  sequences: readonly Sequence[],
+  entries: readonly Entry[],
+  buffers: readonly PlanBuffer[],
+  stores: readonly Store[],
+  storeBytes: number,
+): Bytes {
+  const end = Math.max(storeBytes, ...buffers.map((b) => b.offset + b.bytes));
+  const held = (role: Store["role"]): number =>
+    sum(stores.map((s, i) => (s.role === role ? (buffers[i]?.bytes ?? 0) : 0)));
+  const most = (of: (sequence: Sequence, i: number) => number): number => Math.max(0, ...sequences.map(of));
+  const differentiated = sequences.some(hasBackward);
+  return {
+    parameters: held("parameter"),
+    optimizer: held("optimizer"),
+    states: held("state"),
+    gradients: most(gradientBytes),
+    activations: differentiated
+      ? most((s) => (hasBackward(s) ? sum(crossing(s, "forward", "backward").map((b) => b.bytes)) : 0))
+      : most((_, i) => temporaries(entries[i], buffers, storeBytes)),
+    arena: Math.ceil(end / page) * page,
+  };
+}
+const page = 4096;
+const sum = (all: readonly number[]): number => all.reduce((a, b) => a + b, 0);
+const hasBackward = (sequence: Sequence): boolean => sequence.launches.some((l) => l.phase === "backward");
+
+/** Temporaries first written in phase `from` and still read in phase `to`. */
+function crossing(sequence: Sequence, from: Phase, to: Phase): readonly VirtualBuffer[] {
+  const writer = new Map<VirtualBuffer, Phase>();
+  const crossed = new Set<VirtualBuffer>();
+  for (const { args, phase } of sequence.launches) {
+    for (const { buffer, access, base } of args) {
+      if (access === "write" || access === "update") writer.set(buffer, writer.get(buffer) ?? phase);
+      for (const read of base === undefined ? [buffer] : [base]) {
+        if (phase === to && writer.get(read) === from) crossed.add(read);
+      }
+    }
+  }
+  return [...crossed];
+}
+function gradientBytes(sequence: Sequence): number {
+  const results = sequence.results.filter((r) => r.role === "gradient").map((r) => r.buffer);
+  return sum([...new Set([...crossing(sequence, "backward", "update"), ...results])].map((b) => b.bytes));
+}
+function temporaries(entry: Entry | undefined, buffers: readonly PlanBuffer[], storeBytes: number): number {
+  const used = entry?.steps.flatMap((s) => (s.kind === "launch" ? s.launch.args : [s.from, s.to])) ?? [];
+  return Math.max(0, ...used.map((i) => (buffers[i]?.offset ?? 0) + (buffers[i]?.bytes ?? 0) - storeBytes));
+}
+
+/** Refuses a plan of more than `available` bytes before anything is allocated: names the largest buffers, and what to lower. */
+export function requireMemory(plan: Plan, available: number): void {
+  if (plan.bytes.arena <= available) return;
+  const largest = plan.buffers.toSorted((a, b) => b.bytes - a.bytes).slice(0, 5);
+  const lines = largest.map((b) => `  ${b.name}: ${b.dtype}[${b.shape.join(", ")}], ${showBytes(b.bytes)}`);
+  throw new Problem(
+    `the plan needs ${showBytes(plan.bytes.arena)} and ${showBytes(available)} are free; the largest buffers are\n${lines.join("\n")}`,
+    plan.bytes.activations > plan.bytes.arena / 2
+      ? "lower the batch or the length: most of it is activations"
+      : "lower the model's sizes (layers, experts, widths), or use bf16: most of it is parameters and what goes with them",
+  );
+}
+/** 1536 is `1.5 KiB`. */
+export function showBytes(bytes: number): string {
+  const unit = bytes < 1024 ? 0 : Math.min(4, Math.floor(Math.log2(bytes) / 10));
+  return `${Number((bytes / 1024 ** unit).toPrecision(3))} ${["B", "KiB", "MiB", "GiB", "TiB"][unit] ?? ""}`;
+}

@@ -1,0 +1,62 @@
+// When each buffer of a sequence holds data. Positions: launch i is i, before the entry is -1, after it is launches.length.
+import { Bug } from "../diagnostic.ts";
+import type { Sequence, VirtualArg, VirtualBuffer } from "./sequence.ts";
+
+/** From the launch that first writes the buffer to the last one that reads it; both included. */
+export interface Life {
+  readonly buffer: VirtualBuffer;
+  readonly first: number;
+  last: number;
+}
+/** A buffer by identity, a store by name: every buffer of one store is the same memory. */
+export const keyOf = (buffer: VirtualBuffer): VirtualBuffer | string => buffer.store ?? buffer;
+export const reads = (arg: VirtualArg): boolean => arg.access === "read" || arg.access === "pointwise";
+
+export class Lives {
+  readonly #lives = new Map<VirtualBuffer | string, Life>();
+
+  of(buffer: VirtualBuffer): Life {
+    const life = this.#lives.get(keyOf(buffer));
+    if (life === undefined) throw new Bug(`buffer ${buffer.name} is read before anything writes it`);
+    return life;
+  }
+  all(): IterableIterator<Life> {
+    return this.#lives.values();
+  }
+  start(buffer: VirtualBuffer, at: number): void {
+    const key = keyOf(buffer);
+    if (!this.#lives.has(key)) this.#lives.set(key, { buffer, first: at, last: at });
+  }
+  /** A store is written before the entry; anything else must have been written by now. */
+  extend(buffer: VirtualBuffer, at: number): void {
+    if (buffer.store !== null) this.start(buffer, -1);
+    const life = this.of(buffer);
+    life.last = Math.max(life.last, at);
+  }
+}
+
+/** `early`: buffers filled before the first launch. A store that the sequence leaves alone lives on; an assigned one ends with its last reader. */
+export function livesOf(sequence: Sequence, early: readonly VirtualBuffer[]): Lives {
+  const lives = new Lives();
+  const end = sequence.launches.length;
+  for (const buffer of early) lives.start(buffer, -1);
+  for (const [at, { args }] of sequence.launches.entries()) {
+    for (const arg of args) if (reads(arg)) lives.extend(arg.buffer, at);
+    for (const { base } of args) if (base !== undefined) lives.extend(base, at);
+    for (const arg of args) if (!reads(arg)) write(lives, arg, at);
+  }
+  for (const { buffer } of sequence.results) lives.extend(buffer, end);
+  for (const { from } of sequence.assigns) lives.extend(from, end);
+  const assigned = new Set(sequence.assigns.map((a) => a.store));
+  for (const life of lives.all()) {
+    if (life.buffer.store !== null && !assigned.has(life.buffer.store)) life.last = end;
+  }
+  return lives;
+}
+function write(lives: Lives, { buffer, access, base }: VirtualArg, at: number): void {
+  if (buffer.store !== null) throw new Bug(`launch ${at} writes store ${buffer.store}: only an assignment may`);
+  if (access === "update" && base === undefined)
+    throw new Bug(`launch ${at} updates ${buffer.name}, which has no base`);
+  lives.start(buffer, at);
+  lives.extend(buffer, at);
+}

@@ -1,0 +1,206 @@
+// Plans memory: stores at fixed offsets, then the temporaries of each entry, which all start at the same place.
+import { Bug } from "../diagnostic.ts";
+import type { Store } from "../graph/node.ts";
+import { bytesOf } from "../types/dtype.ts";
+import { dims, dtypeOf } from "../types/type.ts";
+import { type Copy, type Group, sameLayout, share } from "./alias.ts";
+import { countBytes } from "./bytes.ts";
+import { keyOf, livesOf } from "./life.ts";
+import { align, place } from "./place.ts";
+import type { Entry, Plan, PlanBuffer, PlanKernel, PlanStore, Step } from "./plan.ts";
+import type { Sequence, VirtualBuffer, VirtualLaunch } from "./sequence.ts";
+import { verifyPlan } from "./verify.ts";
+
+export interface MemoryOptions {
+  readonly target: string;
+  /** Text put before every kernel. */
+  readonly header: string;
+}
+
+/** Gives every buffer its bytes of one arena, shares them where lives allow, and checks the outcome. */
+export function planMemory(sequences: readonly Sequence[], stores: readonly Store[], options: MemoryOptions): Plan {
+  const memory = new Memory(sequences, stores);
+  const entries = sequences.map((sequence) => memory.entry(sequence));
+  const plan: Plan = {
+    target: options.target,
+    header: options.header,
+    buffers: memory.buffers,
+    kernels: memory.kernels.all(),
+    stores: stores.map((store, buffer) => planStore(store, buffer)),
+    entries,
+    bytes: countBytes(sequences, entries, memory.buffers, stores, memory.storeBytes),
+  };
+  verifyPlan(plan, sequences);
+  return plan;
+}
+const planStore = ({ name, role, saved, stack }: Store, buffer: number): PlanStore => ({
+  name,
+  role,
+  saved,
+  stack,
+  buffer,
+});
+
+class Memory {
+  readonly buffers: PlanBuffer[] = [];
+  readonly kernels = new Kernels();
+  readonly storeBytes: number;
+  readonly #stores: ReadonlyMap<string, VirtualBuffer>;
+  readonly #inputs: ReadonlySet<string>;
+
+  constructor(sequences: readonly Sequence[], stores: readonly Store[]) {
+    this.#stores = storeBuffers(sequences, stores);
+    this.#inputs = new Set(stores.filter((s) => s.role === "input").map((s) => s.name));
+    let offset = 0;
+    for (const buffer of this.#stores.values()) {
+      this.buffers.push(planBuffer(buffer, offset));
+      offset += align(buffer.bytes);
+    }
+    this.storeBytes = offset;
+  }
+
+  entry(given: Sequence): Entry {
+    const { sequence, early } = snapshots(given);
+    const lives = livesOf(
+      sequence,
+      early.map((copy) => copy.to),
+    );
+    const { groups, copies } = share(sequence, lives, this.#stores);
+    const index = this.#place(groups);
+    const find = (buffer: VirtualBuffer): number => {
+      const at = index.get(keyOf(buffer));
+      if (at === undefined) throw new Bug(`buffer ${buffer.name} was given no memory`);
+      return at;
+    };
+    const copy = ({ from, to }: Copy): Step => ({ kind: "copy", from: find(from), to: find(to) });
+    const steps = early.map(copy);
+    for (const [at, before] of copies.entries()) {
+      steps.push(...before.map(copy));
+      const launch = sequence.launches[at];
+      if (launch !== undefined) steps.push(this.#launch(launch, find));
+    }
+    const results = sequence.results.map(({ role, name, buffer }) => ({ role, name, buffer: find(buffer) }));
+    return { name: sequence.entry, inputs: this.#inputsOf(given), results, steps };
+  }
+
+  /** Adds the buffers of all groups; the index of each in `buffers`. */
+  #place(groups: readonly Group[]): ReadonlyMap<VirtualBuffer | string, number> {
+    const temporary = groups.filter((group) => group.store === null).map((group) => ({ group, ...extent(group) }));
+    const { offsets } = place(temporary);
+    const base = new Map(temporary.map((block) => [block.group, this.storeBytes + (offsets.get(block) ?? 0)]));
+    const index = new Map<VirtualBuffer | string, number>([...this.#stores.keys()].map((name, i) => [name, i]));
+    for (const group of groups) {
+      const home = group.store === null ? undefined : this.buffers[index.get(group.store) ?? -1];
+      const offset = home?.offset ?? base.get(group) ?? 0;
+      for (const { buffer } of group.members) {
+        if (buffer.store !== null) continue;
+        index.set(buffer, this.buffers.length);
+        this.buffers.push(planBuffer(buffer, offset));
+      }
+    }
+    return index;
+  }
+  #launch({ kernel, args, tasks, flops, bytes }: VirtualLaunch, find: (buffer: VirtualBuffer) => number): Step {
+    const launch = { kernel: this.kernels.add(kernel), args: args.map((arg) => find(arg.buffer)), tasks, flops, bytes };
+    return { kind: "launch", launch };
+  }
+  #inputsOf(sequence: Sequence): readonly string[] {
+    const names = new Set([...buffersOf(sequence)].map((buffer) => buffer.store ?? ""));
+    return [...this.#inputs].filter((name) => names.has(name));
+  }
+}
+const planBuffer = ({ name, dtype, shape, layout, bytes }: VirtualBuffer, offset: number): PlanBuffer => ({
+  name,
+  dtype,
+  shape,
+  layout,
+  offset,
+  bytes,
+});
+const extent = ({ members }: Group) => ({
+  bytes: Math.max(...members.map((m) => m.buffer.bytes)),
+  first: Math.min(...members.map((m) => m.first)),
+  last: Math.max(...members.map((m) => m.last)),
+});
+
+/** Kernels by their text, which holds their name. */
+class Kernels {
+  readonly #byName = new Map<string, { index: number; kernel: PlanKernel }>();
+  add(kernel: PlanKernel): number {
+    const known = this.#byName.get(kernel.name);
+    if (known !== undefined && known.kernel.text !== kernel.text) throw new Bug(`two kernels are named ${kernel.name}`);
+    const index = known?.index ?? this.#byName.size;
+    const origins = [...new Set([...(known?.kernel.origins ?? []), ...kernel.origins])];
+    const scratch = Math.max(known?.kernel.scratch ?? 0, kernel.scratch);
+    this.#byName.set(kernel.name, { index, kernel: { ...kernel, origins, scratch } });
+    return index;
+  }
+  all(): readonly PlanKernel[] {
+    return [...this.#byName.values()].map((entry) => entry.kernel);
+  }
+}
+
+/**
+ * After the entry a result or another store may want what a store held before: it is copied first, so that the store itself
+ * can be assigned in place. An assignment of a store to itself is nothing.
+ */
+function snapshots(sequence: Sequence): { readonly sequence: Sequence; readonly early: readonly Copy[] } {
+  const assigns = sequence.assigns.filter((a) => a.from.store !== a.store);
+  const assigned = new Set(assigns.map((a) => a.store));
+  if (assigned.size < assigns.length) throw new Bug(`${sequence.entry} assigns a store twice`);
+  const copies = new Map<string, Copy>();
+  const before = (from: VirtualBuffer): VirtualBuffer => {
+    if (from.store === null || !assigned.has(from.store)) return from;
+    const copy = copies.get(from.store) ?? { from, to: { ...from, name: `${from.name} before`, store: null } };
+    copies.set(from.store, copy);
+    return copy.to;
+  };
+  const changed: Sequence = {
+    ...sequence,
+    assigns: assigns.map((a) => ({ ...a, from: before(a.from) })),
+    results: sequence.results.map((r) => ({ ...r, buffer: before(r.buffer) })),
+  };
+  return { sequence: changed, early: [...copies.values()] };
+}
+
+/** Each store's memory, in the layout that the sequences read it in. */
+function storeBuffers(sequences: readonly Sequence[], stores: readonly Store[]): ReadonlyMap<string, VirtualBuffer> {
+  const used = new Map<string, VirtualBuffer>();
+  const known = new Set(stores.map((s) => s.name));
+  for (const buffer of sequences.flatMap((s) => [...buffersOf(s)])) {
+    if (buffer.store === null) continue;
+    if (!known.has(buffer.store))
+      throw new Bug(`buffer ${buffer.name} is of store ${buffer.store}, which is not declared`);
+    const other = used.get(buffer.store) ?? buffer;
+    if (!sameLayout(other.layout, buffer.layout)) throw new Bug(`store ${buffer.store} has two layouts`);
+    used.set(buffer.store, other);
+  }
+  for (const { store, from } of sequences.flatMap((s) => s.assigns)) {
+    const declared = stores.find((s) => s.name === store);
+    if (declared !== undefined && !used.has(store)) used.set(store, { ...from, name: store, store });
+  }
+  return new Map(stores.map((store) => [store.name, used.get(store.name) ?? plain(store)]));
+}
+function* buffersOf(sequence: Sequence): Generator<VirtualBuffer> {
+  for (const { args } of sequence.launches) {
+    for (const { buffer, base } of args) {
+      yield buffer;
+      if (base !== undefined) yield base;
+    }
+  }
+  for (const { buffer } of sequence.results) yield buffer;
+  for (const { from } of sequence.assigns) yield from;
+}
+function plain(store: Store): VirtualBuffer {
+  const shape = dims(store.type);
+  const dtype = dtypeOf(store.type);
+  const bytes = shape.reduce((a, b) => a * b, bytesOf[dtype]);
+  return {
+    name: store.name,
+    dtype,
+    shape,
+    layout: { kind: "rows", pitch: shape.at(-1) ?? 1 },
+    bytes,
+    store: store.name,
+  };
+}

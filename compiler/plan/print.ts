@@ -1,0 +1,52 @@
+// A plan as text: what runs, where every byte lies, and what it is for.
+import { showBytes } from "./bytes.ts";
+import type { Entry, Layout, Plan, PlanBuffer, Step } from "./plan.ts";
+
+export function printPlan(plan: Plan): string {
+  const { bytes } = plan;
+  const kinds = ["parameters", "gradients", "optimizer", "states", "activations", "arena"] as const;
+  return [
+    `plan for ${plan.target}: ${plan.kernels.length} kernels, ${kinds.map((k) => `${k} ${showBytes(bytes[k])}`).join(", ")}`,
+    "",
+    "stores",
+    ...plan.stores.map((s) => `  ${s.role} ${showBuffer(plan.buffers[s.buffer])}${s.saved ? "" : ", not saved"}`),
+    ...plan.entries.flatMap((entry) => ["", ...printEntry(plan, entry)]),
+    "",
+  ].join("\n");
+}
+function printEntry(plan: Plan, entry: Entry): readonly string[] {
+  const steps = entry.steps.map((step, i) => `  ${i} ${showStep(plan, step)}`);
+  return [
+    `entry ${entry.name}(${entry.inputs.join(", ")})`,
+    ...lives(plan, entry),
+    ...steps,
+    ...entry.results.map((r) => `  ${r.role} ${r.name} = ${nameOf(plan, r.buffer)}`),
+  ];
+}
+/** The buffers of an entry by the steps in which they occur; results live to the end. */
+function lives(plan: Plan, entry: Entry): readonly string[] {
+  const life = new Map<number, [number, number]>();
+  const touch = (buffer: number, at: number): void => {
+    life.set(buffer, [life.get(buffer)?.[0] ?? at, at]);
+  };
+  for (const [at, step] of entry.steps.entries()) {
+    for (const buffer of step.kind === "launch" ? step.launch.args : [step.from, step.to]) touch(buffer, at);
+  }
+  for (const { buffer } of entry.results) touch(buffer, entry.steps.length);
+  const temporary = [...life].filter(([buffer]) => buffer >= plan.stores.length);
+  return temporary.map(
+    ([buffer, [first, last]]) => `  buffer ${showBuffer(plan.buffers[buffer])}, steps ${first} to ${last}`,
+  );
+}
+function showStep(plan: Plan, step: Step): string {
+  if (step.kind === "copy") return `copy ${nameOf(plan, step.to)} = ${nameOf(plan, step.from)}`;
+  const { kernel, args, tasks } = step.launch;
+  return `${plan.kernels[kernel]?.name ?? "?"}(${args.map((a) => nameOf(plan, a)).join(", ")}), ${tasks} tasks`;
+}
+const nameOf = (plan: Plan, buffer: number): string => plan.buffers[buffer]?.name ?? "?";
+const showLayout = (layout: Layout): string =>
+  layout.kind === "rows" ? `rows of ${layout.pitch}` : `panels of ${layout.width}`;
+const showBuffer = (b: PlanBuffer | undefined): string =>
+  b === undefined
+    ? "?"
+    : `${b.name}: ${b.dtype}[${b.shape.join(", ")}], ${showLayout(b.layout)}, at ${b.offset}, ${showBytes(b.bytes)}`;

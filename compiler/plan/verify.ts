@@ -1,0 +1,127 @@
+// Replays a plan on shadow memory, in which each byte knows whose data it holds.
+import { Bug } from "../diagnostic.ts";
+import { sameForm } from "./alias.ts";
+import { keyOf, reads } from "./life.ts";
+import { alignment } from "./place.ts";
+import type { Entry, Plan, PlanBuffer } from "./plan.ts";
+import type { Sequence, VirtualArg, VirtualBuffer, VirtualLaunch } from "./sequence.ts";
+
+type Data = VirtualBuffer | string;
+
+/** Throws a Bug that names the buffers if an entry reads what something else has overwritten, or leaves a store or result wrong. */
+export function verifyPlan(plan: Plan, sequences: readonly Sequence[]): void {
+  for (const buffer of plan.buffers) {
+    const fits = buffer.offset % alignment === 0 && buffer.offset + buffer.bytes <= plan.bytes.arena;
+    if (!fits) throw new Bug(`buffer ${buffer.name} at ${buffer.offset} does not fit the arena`);
+  }
+  for (const [i, sequence] of sequences.entries()) {
+    const entry = plan.entries[i];
+    if (entry === undefined) throw new Bug(`sequence ${sequence.entry} has no entry`);
+    new Replay(plan, sequence, entry).run();
+  }
+}
+
+class Replay {
+  readonly #memory = new Shadow();
+  readonly #plan: Plan;
+  readonly #sequence: Sequence;
+  readonly #entry: Entry;
+  constructor(plan: Plan, sequence: Sequence, entry: Entry) {
+    this.#plan = plan;
+    this.#sequence = sequence;
+    this.#entry = entry;
+    for (const store of plan.stores) {
+      const buffer = this.#buffer(store.buffer);
+      if (this.#memory.holders(buffer).length > 0) throw new Bug(`store ${store.name} overlaps another`);
+      this.#memory.write(buffer, store.name);
+    }
+  }
+
+  run(): void {
+    const launches = this.#sequence.launches.values();
+    for (const step of this.#entry.steps) {
+      if (step.kind === "copy") this.#copy(this.#buffer(step.from), this.#buffer(step.to));
+      else this.#launch(launches.next().value, step.launch.args);
+    }
+    if (launches.next().done !== true) throw new Bug(`${this.#entry.name} lacks a launch`);
+    for (const [i, { buffer }] of this.#sequence.results.entries()) {
+      this.#expect(this.#buffer(this.#entry.results[i]?.buffer), keyOf(buffer), "as a result");
+    }
+    const assigned = new Map(this.#sequence.assigns.map((a) => [a.store, keyOf(a.from)]));
+    for (const { name, buffer } of this.#plan.stores) {
+      this.#expect(this.#buffer(buffer), assigned.get(name) ?? name, `as store ${name} at the end`);
+    }
+  }
+  #launch(launch: VirtualLaunch | undefined, args: readonly number[]): void {
+    if (launch?.args.length !== args.length) throw new Bug(`${this.#entry.name} has a launch that was not asked for`);
+    const at = launch.args.map((arg, i) => ({ arg, buffer: this.#buffer(args[i]) }));
+    for (const { arg, buffer } of at) {
+      if (reads(arg)) this.#expect(buffer, keyOf(arg.buffer), `by ${launch.kernel.name}`);
+      if (arg.base !== undefined) this.#expect(buffer, keyOf(arg.base), `by ${launch.kernel.name} as a base`);
+    }
+    for (const write of at) {
+      if (reads(write.arg)) continue;
+      for (const other of at)
+        if (other !== write && meet(write.buffer, other.buffer))
+          allow(write.arg, other.arg, write.buffer.offset === other.buffer.offset);
+      this.#memory.write(write.buffer, keyOf(write.arg.buffer));
+    }
+  }
+  #copy(from: PlanBuffer, to: PlanBuffer): void {
+    const [data] = this.#memory.holders(from);
+    if (from.bytes !== to.bytes || meet(from, to)) throw new Bug(`${from.name} cannot be copied to ${to.name}`);
+    if (data === undefined || data === null)
+      throw new Bug(`${from.name} is copied in ${this.#entry.name} before it is written`);
+    this.#expect(from, data, "by a copy");
+    this.#memory.write(to, data);
+  }
+  #expect(buffer: PlanBuffer, data: Data, use: string): void {
+    const found = this.#memory.holders(buffer);
+    if (buffer.bytes === 0 || (found.length === 1 && found[0] === data)) return;
+    throw new Bug(
+      `${nameOf(data)} is read ${use} in ${this.#entry.name}, where ${found.map(nameOf).join(", ") || "nothing"} was written`,
+    );
+  }
+  #buffer(index: number | undefined): PlanBuffer {
+    const buffer = this.#plan.buffers[index ?? -1];
+    if (buffer === undefined) throw new Bug(`${this.#entry.name} names a buffer that the plan lacks`);
+    return buffer;
+  }
+}
+const nameOf = (data: Data | null): string => (data === null ? "nothing" : typeof data === "string" ? data : data.name);
+const meet = (a: PlanBuffer, b: PlanBuffer): boolean => a.offset < b.offset + b.bytes && b.offset < a.offset + a.bytes;
+/** One launch may write what it reads only element by element. */
+function allow(write: VirtualArg, other: VirtualArg, aligned: boolean): void {
+  const fine =
+    write.access === "write" && other.access === "pointwise" && aligned && sameForm(write.buffer, other.buffer);
+  if (!fine) throw new Bug(`${write.buffer.name} is written over ${other.buffer.name}, which the same launch uses`);
+}
+
+interface Segment {
+  readonly offset: number;
+  readonly end: number;
+  readonly data: Data;
+}
+class Shadow {
+  #segments: Segment[] = [];
+
+  write({ offset, bytes }: PlanBuffer, data: Data): void {
+    const end = offset + bytes;
+    if (bytes === 0) return;
+    this.#segments = this.#segments.flatMap((s) => {
+      if (s.end <= offset || end <= s.offset) return [s];
+      const left = { ...s, end: offset };
+      const right = { ...s, offset: end };
+      return [left, right].filter((part) => part.offset < part.end);
+    });
+    this.#segments.push({ offset, end, data });
+  }
+  /** What the bytes of a buffer hold; null among them where nothing was written. */
+  holders({ offset, bytes }: PlanBuffer): readonly (Data | null)[] {
+    const met = this.#segments.filter((s) => s.offset < offset + bytes && offset < s.end);
+    const covered = met.reduce((n, s) => n + Math.min(s.end, offset + bytes) - Math.max(s.offset, offset), 0);
+    const data = new Set<Data | null>(met.map((s) => s.data));
+    if (met.length > 0 && covered < bytes) data.add(null);
+    return [...data];
+  }
+}

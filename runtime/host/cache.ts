@@ -1,0 +1,134 @@
+// Compiled kernels on disk. A library is a file named by the hash of its content; a key is a small file that names the library which
+// holds a kernel. So one library serves many kernels, each is found on its own, and a damaged file is never loaded.
+import { createHash, randomBytes } from "node:crypto";
+import * as fs from "node:fs";
+import { homedir } from "node:os";
+import { join } from "node:path";
+import { Problem } from "../../compiler/diagnostic.ts";
+
+export interface CacheStats {
+  readonly folder: string;
+  readonly files: number;
+  readonly bytes: number;
+  readonly limit: number;
+}
+const gibibyte = 2 ** 30;
+const ours = /^[0-9a-f]{64}\.(so|key|[0-9a-f]{16}\.part)$/;
+export const hash = (data: string | Uint8Array): string => createHash("sha256").update(data).digest("hex");
+
+/** `MOEC_CACHE`, or the user's folder for caches. */
+export function cacheFolder(environment: NodeJS.ProcessEnv = process.env): string {
+  const own = environment["MOEC_CACHE"];
+  if (own !== undefined && own !== "") return own;
+  const system = process.platform === "darwin" ? join(homedir(), "Library", "Caches") : join(homedir(), ".cache");
+  return join(environment["XDG_CACHE_HOME"] || system, "moec");
+}
+
+export class KernelCache {
+  readonly folder: string;
+  readonly #limit: number;
+
+  /** Makes the folder, for this user only; a folder of or for others is refused. `limit` in bytes. */
+  constructor(root: string = cacheFolder(), limit: number = gibibyte) {
+    this.folder = join(root, "kernels");
+    this.#limit = limit;
+    try {
+      fs.mkdirSync(this.folder, { recursive: true, mode: 0o700 });
+    } catch (cause) {
+      throw new Problem(`the cache ${this.folder} cannot be made: ${messageOf(cause)}`, remedy, { cause });
+    }
+    const doubt = distrust(fs.statSync(this.folder));
+    if (doubt !== null)
+      throw new Problem(`the cache ${this.folder} ${doubt}: what it holds could be anybody's code`, remedy);
+    fs.chmodSync(this.folder, 0o700);
+  }
+
+  /** The library that holds the kernel of this key; null if there is none, or not a whole one. */
+  find(key: string): string | null {
+    const name = this.#read(`${key}.key`)?.toString("utf8") ?? "";
+    if (!/^[0-9a-f]{64}$/.test(name)) return null;
+    const data = this.#read(`${name}.so`);
+    if (data === null || hash(data) !== name) return null;
+    for (const file of [`${key}.key`, `${name}.so`]) this.#touch(file);
+    return join(this.folder, `${name}.so`);
+  }
+  /** Keeps a library under all its kernels' keys, and drops what was used longest ago if that is too much. */
+  put(library: Uint8Array, keys: readonly string[]): string {
+    const name = hash(library);
+    this.#write(`${name}.so`, library);
+    for (const key of keys) this.#write(`${key}.key`, name);
+    this.#prune(`${name}.so`);
+    return join(this.folder, `${name}.so`);
+  }
+  stats(): CacheStats {
+    const files = this.#files();
+    return { folder: this.folder, files: files.length, bytes: total(files), limit: this.#limit };
+  }
+  clear(): void {
+    for (const { name } of this.#files()) this.#remove(name);
+  }
+
+  #read(name: string): Buffer | null {
+    let file: number;
+    try {
+      file = fs.openSync(join(this.folder, name), fs.constants.O_RDONLY | fs.constants.O_NOFOLLOW);
+    } catch {
+      return null; // never made, or just dropped by another process
+    }
+    try {
+      const doubt = distrust(fs.fstatSync(file));
+      if (doubt !== null) throw new Problem(`${join(this.folder, name)} ${doubt}`, remedy);
+      return fs.readFileSync(file);
+    } finally {
+      fs.closeSync(file);
+    }
+  }
+  /** Others see the whole file or none. */
+  #write(name: string, data: string | Uint8Array): void {
+    const part = join(this.folder, `${name.slice(0, 64)}.${randomBytes(8).toString("hex")}.part`);
+    const file = fs.openSync(part, "wx", 0o600);
+    try {
+      fs.writeFileSync(file, data);
+      fs.fsyncSync(file);
+    } finally {
+      fs.closeSync(file);
+    }
+    fs.renameSync(part, join(this.folder, name));
+  }
+  #prune(keep: string): void {
+    const files = this.#files().toSorted((a, b) => a.used - b.used);
+    let bytes = total(files);
+    for (const file of files) {
+      if (bytes <= this.#limit) return;
+      if (file.name === keep) continue;
+      this.#remove(file.name);
+      bytes -= file.bytes;
+    }
+  }
+  #files(): readonly { readonly name: string; readonly bytes: number; readonly used: number }[] {
+    return fs.readdirSync(this.folder).flatMap((name) => {
+      const stat = ours.test(name) ? fs.statSync(join(this.folder, name), { throwIfNoEntry: false }) : undefined;
+      return stat === undefined ? [] : [{ name, bytes: stat.size, used: stat.mtimeMs }];
+    });
+  }
+  #remove(name: string): void {
+    fs.rmSync(join(this.folder, name), { force: true });
+  }
+  #touch(name: string): void {
+    const now = new Date();
+    try {
+      fs.utimesSync(join(this.folder, name), now, now);
+    } catch {
+      // another process dropped it since; whoever loads it will see
+    }
+  }
+}
+const remedy = "set MOEC_CACHE to a folder of your own, or remove this one";
+const total = (files: readonly { readonly bytes: number }[]): number =>
+  files.reduce((sum, file) => sum + file.bytes, 0);
+const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
+/** Why a file or folder may hold what another user wrote; null if it cannot. */
+export function distrust({ uid, mode }: { readonly uid: number; readonly mode: number }): string | null {
+  if (uid !== process.getuid?.()) return "belongs to another user";
+  return (mode & 0o022) === 0 ? null : "can be written by others";
+}

@@ -1,0 +1,94 @@
+// Compiles a plan's kernels. Kernels that the cache lacks are dealt to a few units of like length, so that the header's cost is shared
+// and all cores work; the cache knows each kernel by its own text, so a unit's other kernels stay found when one of them changes.
+import { execFile } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import { Bug } from "../../compiler/diagnostic.ts";
+import type { PlanKernel } from "../../compiler/plan/plan.ts";
+import { hash, type KernelCache } from "./cache.ts";
+import type { Toolchain } from "./toolchain.ts";
+
+export interface Built {
+  /** Paths of shared libraries. */
+  readonly libraries: readonly string[];
+  /** For each kernel, its library. */
+  readonly kernels: readonly { readonly name: string; readonly library: number }[];
+  /** How many kernels the cache lacked. */
+  readonly compiled: number;
+}
+interface Keyed {
+  readonly kernel: PlanKernel;
+  readonly key: string;
+}
+const execute = promisify(execFile);
+
+export async function buildKernels(
+  plan: { readonly kernels: readonly PlanKernel[]; readonly header: string },
+  tools: Toolchain,
+  cache: KernelCache,
+  jobs: number,
+): Promise<Built> {
+  const keyed = plan.kernels.map((kernel) => ({ kernel, key: keyOf(kernel, plan.header, tools) }));
+  const paths = new Map(keyed.map(({ key }) => [key, cache.find(key)]));
+  const missing = keyed.filter(({ key }) => paths.get(key) === null);
+  await inParallel(deal(missing, 2 * jobs), jobs, async (unit) => {
+    const library = await compileUnit(unit, plan.header, tools);
+    const path = cache.put(
+      library,
+      unit.map((k) => k.key),
+    );
+    for (const { key } of unit) paths.set(key, path);
+  });
+  const libraries = [...new Set(paths.values())].filter((path) => path !== null);
+  const kernels = keyed.map(({ kernel, key }) => ({
+    name: kernel.name,
+    library: libraries.indexOf(paths.get(key) ?? ""),
+  }));
+  return { libraries, kernels, compiled: missing.length };
+}
+const keyOf = (kernel: PlanKernel, header: string, tools: Toolchain): string =>
+  hash([kernel.name, kernel.text, header, tools.identity].join("\0"));
+
+/** Longest first, each to the unit that is shortest so far. */
+function deal(kernels: readonly Keyed[], most: number): readonly (readonly Keyed[])[] {
+  const units = Array.from({ length: Math.min(most, kernels.length) }, () => ({
+    length: 0,
+    kernels: new Array<Keyed>(),
+  }));
+  for (const keyed of kernels.toSorted((a, b) => b.kernel.text.length - a.kernel.text.length)) {
+    const unit = units.reduce((a, b) => (b.length < a.length ? b : a));
+    unit.length += keyed.kernel.text.length;
+    unit.kernels.push(keyed);
+  }
+  return units.map((unit) => unit.kernels);
+}
+/** The bytes of a shared library. The source of a unit that does not compile is kept. */
+async function compileUnit(unit: readonly Keyed[], header: string, tools: Toolchain): Promise<Buffer> {
+  for (const { kernel } of unit)
+    if (!/^[a-z_]\w*$/i.test(kernel.name)) throw new Bug(`\`${kernel.name}\` cannot name a kernel`);
+  const folder = mkdtempSync(join(tmpdir(), "moec-"));
+  const source = join(folder, "kernels.cpp");
+  const library = join(folder, "kernels.so");
+  writeFileSync(source, [header, ...unit.map((k) => k.kernel.text), ""].join("\n"));
+  const [program, ...args] = tools.command;
+  try {
+    await execute(program, [...args, ...tools.flags, "-w", source, "-o", library], { maxBuffer: 2 ** 26 });
+  } catch (error) {
+    const log = error instanceof Error && "stderr" in error ? String(error.stderr) : String(error);
+    throw new Bug(
+      `generated kernels do not compile; their source is ${source}\n${log.split("\n").slice(0, 30).join("\n")}\n`,
+    );
+  }
+  const bytes = readFileSync(library);
+  rmSync(folder, { recursive: true });
+  return bytes;
+}
+async function inParallel<T>(items: readonly T[], jobs: number, work: (item: T) => Promise<void>): Promise<void> {
+  const queue = items.values();
+  const worker = async (): Promise<void> => {
+    for (const item of queue) await work(item);
+  };
+  await Promise.all(Array.from({ length: jobs }, worker));
+}

@@ -1,0 +1,180 @@
+// A plan on this machine: kernels compiled, memory taken, entries run by the addon.
+import { Problem } from "../../compiler/diagnostic.ts";
+import { hidden } from "../../compiler/graph/node.ts";
+import { requireMemory } from "../../compiler/plan/bytes.ts";
+import type { Entry, Plan, PlanBuffer, Step } from "../../compiler/plan/plan.ts";
+import { bytesOf, type DType } from "../../compiler/types/dtype.ts";
+import type { Executable, Outcome, StoreInfo, Tensor } from "../executable.ts";
+import { type Elements, type Executor, type NativeBuffer, type NativeStep, native } from "../native.ts";
+import { KernelCache } from "./cache.ts";
+import { buildKernels } from "./compile.ts";
+import { cores, freeMemory } from "./machine.ts";
+import { toolchain } from "./toolchain.ts";
+
+export interface HostOptions {
+  /** Default: the cores that this process may use. */
+  readonly threads?: number;
+  readonly cache?: KernelCache;
+  /** Fills temporaries with NaN before each run: what reads bytes that nothing wrote shows. For tests. */
+  readonly poison?: boolean;
+}
+/** An executable that can tell what its last run's steps took, and end a run early. */
+export interface HostExecutable extends Executable {
+  /** Nanoseconds of each step, in the order of the entry's steps; null before a run. Measured only if `timed`. */
+  timed: boolean;
+  readonly nanoseconds: Float64Array | null;
+  cancel(): void;
+}
+
+export async function hostExecutable(plan: Plan, options: HostOptions = {}): Promise<HostExecutable> {
+  requireMemory(plan, freeMemory());
+  const { Executor } = native();
+  const threads = options.threads ?? cores();
+  const built = await buildKernels(plan, await toolchain(), options.cache ?? new KernelCache(), cores());
+  const executor = new Executor({
+    bytes: plan.bytes.arena,
+    threads,
+    scratch: Math.max(0, ...plan.kernels.map((k) => k.scratch)),
+    buffers: plan.buffers.map(nativeBuffer),
+    libraries: built.libraries,
+    kernels: built.kernels,
+    entries: plan.entries.map((entry) => ({ steps: entry.steps.map(nativeStep) })),
+  });
+  return new Host(plan, executor, options.poison ?? false);
+}
+function nativeBuffer({ dtype, shape, layout, offset, bytes }: PlanBuffer): NativeBuffer {
+  return {
+    offset,
+    bytes,
+    width: bytesOf[dtype],
+    outer: shape.slice(0, -2).reduce((a, b) => a * b, 1),
+    rows: shape.at(-2) ?? 1,
+    cols: shape.at(-1) ?? 1,
+    pitch: layout.kind === "rows" ? layout.pitch : layout.width,
+    panels: layout.kind === "panels",
+  };
+}
+const nativeStep = (step: Step): NativeStep =>
+  step.kind === "copy"
+    ? { kernel: -1, args: [step.from, step.to], tasks: 0 }
+    : { kernel: step.launch.kernel, args: step.launch.args, tasks: step.launch.tasks };
+
+class Host implements HostExecutable {
+  readonly stores: readonly StoreInfo[];
+  readonly entries: readonly string[];
+  readonly bytes: Plan["bytes"];
+  timed = false;
+  nanoseconds: Float64Array | null = null;
+  readonly #plan: Plan;
+  readonly #executor: Executor;
+  readonly #poison: boolean;
+  readonly #buffers: ReadonlyMap<string, number>;
+
+  constructor(plan: Plan, executor: Executor, poison: boolean) {
+    this.#plan = plan;
+    this.#executor = executor;
+    this.#poison = poison;
+    this.#buffers = new Map(plan.stores.map((s) => [s.name, s.buffer]));
+    this.entries = plan.entries.map((e) => e.name);
+    this.bytes = plan.bytes;
+    this.stores = plan.stores.map(({ name, role, stack, saved, buffer }) => {
+      const { dtype, shape } = this.#buffer(buffer);
+      return { name, role, dtype, shape, stack, saved };
+    });
+  }
+
+  read(store: string): Tensor {
+    return this.#read(this.#store(store));
+  }
+  write(store: string, value: Tensor): void {
+    const index = this.#store(store);
+    const { dtype, shape } = this.#buffer(index);
+    if (value.dtype !== dtype || value.shape.join() !== shape.join()) {
+      throw new Problem(
+        `${store} is ${dtype}[${shape.join(", ")}], and ${value.dtype}[${value.shape.join(", ")}] was given`,
+        "give a tensor of that type",
+      );
+    }
+    this.#executor.write(index, value.data);
+  }
+  async run(
+    name: string,
+    inputs: ReadonlyMap<string, Tensor>,
+    at: { seed: number; call: number; step: number },
+  ): Promise<Outcome> {
+    const index = this.entries.indexOf(name);
+    const entry = this.#plan.entries[index];
+    if (entry === undefined)
+      throw new Problem(`there is no entry ${name}`, `the entries are ${this.entries.join(", ")}`);
+    if (this.#poison) this.#poisonTemporaries();
+    this.#writeInputs(entry, inputs, at);
+    const { finished, nanoseconds } = await this.#executor.run(index, this.timed);
+    this.nanoseconds = nanoseconds;
+    if (!finished) throw new Problem(`${name} was cancelled`, "run it again");
+    return this.#outcome(entry);
+  }
+  cancel(): void {
+    this.#executor.cancel();
+  }
+  close(): void {
+    this.#executor.close();
+  }
+
+  #writeInputs(
+    entry: Entry,
+    inputs: ReadonlyMap<string, Tensor>,
+    at: { seed: number; call: number; step: number },
+  ): void {
+    const given = new Map(inputs);
+    given.set(hidden.key, { dtype: "i32", shape: [2], data: Int32Array.of(at.seed, at.call) });
+    given.set(hidden.step, { dtype: "i32", shape: [], data: Int32Array.of(at.step) });
+    for (const input of entry.inputs) {
+      const value = given.get(input);
+      if (value === undefined)
+        throw new Problem(
+          `input ${input} of ${entry.name} is missing`,
+          `${entry.name} reads ${entry.inputs.join(", ")}`,
+        );
+      this.write(input, value);
+    }
+    for (const input of inputs.keys()) this.#store(input);
+  }
+  #outcome(entry: Entry): Outcome {
+    const of = (role: string): [string, Tensor][] =>
+      entry.results.filter((r) => r.role === role).map((r) => [r.name, this.#read(r.buffer)]);
+    return {
+      outputs: of("output").map(([, value]) => value),
+      losses: new Map(of("loss").map(([name, { data }]) => [name, data[0] ?? Number.NaN])),
+      metrics: new Map(of("metric")),
+      gradients: new Map(of("gradient")),
+    };
+  }
+  #read(index: number): Tensor {
+    const { dtype, shape } = this.#buffer(index);
+    const data = elements(
+      dtype,
+      shape.reduce((a, b) => a * b, 1),
+    );
+    this.#executor.read(index, data);
+    return { dtype, shape, data };
+  }
+  /** 0xFF in every byte is a NaN in every float, and -1 in an integer. */
+  #poisonTemporaries(): void {
+    const start = Math.max(0, ...this.#plan.stores.map((s) => this.#buffer(s.buffer)).map((b) => b.offset + b.bytes));
+    this.#executor.fill(start, this.bytes.arena - start, 0xff);
+  }
+  #store(name: string): number {
+    const buffer = this.#buffers.get(name);
+    if (buffer === undefined)
+      throw new Problem(`there is no store ${name}`, `the stores are ${[...this.#buffers.keys()].join(", ")}`);
+    return buffer;
+  }
+  #buffer(index: number): PlanBuffer {
+    const buffer = this.#plan.buffers[index];
+    if (buffer === undefined) throw new RangeError(`buffer ${index} of ${this.#plan.buffers.length}`);
+    return buffer;
+  }
+}
+/** bf16 is its bits, bool is 0 or 1. */
+const arrays = { f32: Float32Array, f64: Float64Array, bf16: Uint16Array, i32: Int32Array, bool: Uint8Array } as const;
+export const elements = (dtype: DType, n: number): Elements => new arrays[dtype](n);

@@ -1,0 +1,38 @@
+#include "layout.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+namespace moec {
+
+static long panels_of(const Layout& l) { return (l.cols + l.pitch - 1) / l.pitch; }
+
+long Layout::footprint() const {
+  if (elements() == 0) return 0;
+  return panels ? outer * panels_of(*this) * rows * pitch : (outer * rows - 1) * pitch + cols;
+}
+
+/// The place of column `col` of row `row`, counted over all matrices, and how many columns follow it without a gap.
+struct Run {
+  long at, length;
+};
+static Run run(const Layout& l, long row, long col) {
+  if (!l.panels) return {row * l.pitch + col, l.cols - col};
+  const long panel = row / l.rows * panels_of(l) + col / l.pitch;
+  const long in_panel = col % l.pitch;
+  return {(panel * l.rows + row % l.rows) * l.pitch + in_panel, std::min(l.pitch - in_panel, l.cols - col)};
+}
+
+void convert(char* to, const Layout& to_layout, const char* from, const Layout& from_layout, long begin, long end) {
+  const long width = to_layout.width;
+  for (long row = begin; row < end; row++) {
+    for (long col = 0; col < to_layout.cols;) {
+      const Run target = run(to_layout, row, col), source = run(from_layout, row, col);
+      const long length = std::min(target.length, source.length);
+      std::memcpy(to + target.at * width, from + source.at * width, size_t(length * width));
+      col += length;
+    }
+  }
+}
+
+}  // namespace moec

@@ -1,0 +1,77 @@
+#include "program.hpp"
+
+#include <dlfcn.h>
+
+#include <cstring>
+#include <stdexcept>
+
+namespace moec {
+
+Library::Library(const std::string& path) : handle_(dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL)) {
+  if (handle_ == nullptr) throw std::runtime_error(std::string("cannot load kernels: ") + dlerror());
+}
+Library::~Library() {
+  if (handle_ != nullptr) dlclose(handle_);
+}
+Kernel Library::kernel(const std::string& name) const {
+  void* symbol = dlsym(handle_, name.c_str());
+  if (symbol == nullptr) throw std::runtime_error("kernel " + name + " is not in its library");
+  return reinterpret_cast<Kernel>(symbol);
+}
+
+struct Program::Copy {
+  char *to, *from;
+  Layout to_layout, from_layout;
+  static void rows(void* const* args, long begin, long end, float*) {
+    const auto& c = *static_cast<const Copy*>(args[0]);
+    convert(c.to, c.to_layout, c.from, c.from_layout, begin, end);
+  }
+};
+
+Program::Program(const Spec& spec) : arena_(spec.bytes), buffers_(spec.buffers), pool_(spec.threads, spec.scratch) {
+  for (const auto& buffer : buffers_) check(buffer);
+  for (const auto& path : spec.libraries) libraries_.emplace_back(path);
+  std::vector<Kernel> kernels;
+  for (const auto& kernel : spec.kernels) kernels.push_back(libraries_.at(kernel.library).kernel(kernel.name));
+  for (const auto& entry : spec.entries) {
+    auto& steps = entries_.emplace_back();
+    for (const auto& step : entry) steps.push_back(step.kernel == StepSpec::copy ? copy(step) : launch(step, kernels));
+  }
+}
+Program::~Program() = default;
+
+void Program::check(const BufferSpec& b) const {
+  const size_t needed = size_t(b.layout.footprint() * b.layout.width);
+  if (needed > b.bytes || b.offset + b.bytes > arena_.bytes()) throw std::runtime_error("a buffer does not fit the arena");
+}
+Step Program::launch(const StepSpec& spec, const std::vector<Kernel>& kernels) {
+  Step step{kernels.at(size_t(spec.kernel)), {}, spec.tasks};
+  for (const size_t arg : spec.args) step.args.push_back(address(arg));
+  return step;
+}
+Step Program::copy(const StepSpec& spec) {
+  const size_t from = spec.args.at(0), to = spec.args.at(1);
+  copies_.push_back(std::unique_ptr<Copy>(new Copy{address(to), address(from), layout(to), layout(from)}));
+  return {Copy::rows, {copies_.back().get()}, layout(to).outer * layout(to).rows};
+}
+
+void Program::write(size_t buffer, const char* plain) {
+  const Layout& to = layout(buffer);
+  const size_t bytes = buffers_[buffer].bytes;
+  if (bytes > size_t(to.elements() * to.width)) std::memset(address(buffer), 0, bytes);
+  convert(address(buffer), to, plain, to.plain(), 0, to.outer * to.rows);
+}
+void Program::read(size_t buffer, char* plain) const {
+  const Layout& from = layout(buffer);
+  convert(plain, from.plain(), address(buffer), from, 0, from.outer * from.rows);
+}
+void Program::fill(size_t offset, size_t bytes, int byte) {
+  if (offset + bytes > arena_.bytes()) throw std::runtime_error("cannot fill past the arena");
+  std::memset(arena_.data() + offset, byte, bytes);
+}
+bool Program::run(size_t entry, int64_t* nanoseconds) {
+  cancel_ = false;
+  return pool_.run(entries_.at(entry), cancel_, nanoseconds);
+}
+
+}  // namespace moec

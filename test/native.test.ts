@@ -1,0 +1,175 @@
+import { mkdtempSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { planMemory } from "../compiler/plan/memory.ts";
+import type { Layout } from "../compiler/plan/plan.ts";
+import type { Sequence } from "../compiler/plan/sequence.ts";
+import { bytesOf, type DType, dtypes } from "../compiler/types/dtype.ts";
+import type { Tensor } from "../runtime/executable.ts";
+import { KernelCache } from "../runtime/host/cache.ts";
+import { elements, hostExecutable } from "../runtime/host/executable.ts";
+import { native } from "../runtime/native.ts";
+import { buffer, header, launch, ofStore, pointwise, read, storeOf, write } from "./sequences.ts";
+
+const test = suite("native");
+const cache = new KernelCache(mkdtempSync(join(tmpdir(), "moec-test-")));
+const at = { seed: 1, call: 2, step: 3 };
+const tensor = (shape: readonly number[], f: (i: number) => number): Tensor => {
+  const data = elements(
+    "f32",
+    shape.reduce((a, b) => a * b, 1),
+  );
+  return { dtype: "f32", shape, data: data.map((_, i) => f(i)) };
+};
+
+/** y = 2x in 37 tasks, then the sum of y in one, then w += the sum: each needs all of the one before. */
+function chain(rows: number) {
+  const w = ofStore(buffer("w", [1]));
+  const x = ofStore(buffer("x", [rows, 16]));
+  const [y, sum, next] = [buffer("y", [rows, 16]), buffer("sum", [1]), buffer("next", [1])];
+  const sequence: Sequence = {
+    entry: "train",
+    launches: [
+      launch(
+        "twice",
+        "for (int j = 0; j < 16; j++) b[t * 16 + j] = 2 * a[t * 16 + j];",
+        [pointwise(x), write(y)],
+        rows,
+      ),
+      launch("total", `b[0] = 0; for (int j = 0; j < ${rows * 16}; j++) b[0] += a[j];`, [read(y), write(sum)]),
+      launch("grow", "scratch[t] = a[0]; c[0] = scratch[0] + b[0];", [read(sum), pointwise(w), write(next)]),
+    ],
+    assigns: [{ store: "w", from: next }],
+    results: [
+      { role: "output", name: "0", buffer: y },
+      { role: "loss", name: "total", buffer: sum },
+    ],
+  };
+  return planMemory([sequence], [storeOf(w), storeOf(x, "input")], { target: "host", header });
+}
+
+for (const threads of [1, 2, 3]) {
+  test(`a chain of launches on ${threads} threads`, async () => {
+    const executable = await hostExecutable(chain(37), { threads, cache, poison: true });
+    for (let call = 1; call <= 200; call++) {
+      const { outputs, losses } = await executable.run("train", new Map([["x", tensor([37, 16], (i) => i % 7)]]), at);
+      assert.is(losses.get("total"), 2 * Array.from({ length: 37 * 16 }, (_, i) => i % 7).reduce((a, b) => a + b));
+      assert.is(executable.read("w").data[0], call * (losses.get("total") ?? Number.NaN));
+      assert.equal(outputs[0]?.data[591], 2 * (591 % 7));
+    }
+    executable.close();
+  });
+}
+
+const layouts = (cols: number): readonly Layout[] => [
+  { kind: "rows", pitch: cols },
+  { kind: "rows", pitch: cols + 5 },
+  { kind: "panels", width: 64 },
+  { kind: "panels", width: 3 },
+];
+const shapes = [[], [1], [17], [3, 1], [5, 67], [2, 3, 64], [3, 2, 5, 7], [0], [4, 0]];
+
+/** Where an element lies by the layouts' own words. */
+function addressOf(shape: readonly number[], layout: Layout, i: number): number {
+  const cols = shape.at(-1) ?? 1;
+  const rows = shape.at(-2) ?? 1;
+  const [row, c] = [Math.floor(i / cols), i % cols];
+  if (layout.kind === "rows") return row * layout.pitch + c;
+  const panel = Math.floor(row / rows) * Math.ceil(cols / layout.width) + Math.floor(c / layout.width);
+  return (panel * rows + (row % rows)) * layout.width + (c % layout.width);
+}
+function raw(shape: readonly number[], layout: Layout, dtype: DType) {
+  const cols = shape.at(-1) ?? 1;
+  const pitch = layout.kind === "rows" ? layout.pitch : layout.width;
+  const rows = shape.at(-2) ?? 1;
+  const outer = shape.slice(0, -2).reduce((a, b) => a * b, 1);
+  const floor = outer * rows * (layout.kind === "rows" ? pitch : Math.ceil(cols / pitch) * pitch);
+  const width = bytesOf[dtype];
+  return {
+    size: floor,
+    buffer: { offset: 0, bytes: floor * width, width, outer, rows, cols, pitch, panels: layout.kind === "panels" },
+  };
+}
+
+test("layouts hold what they say, and come back; padding is zero", () => {
+  const { Executor } = native();
+  for (const dtype of dtypes) {
+    for (const shape of shapes) {
+      for (const layout of layouts(shape.at(-1) ?? 1)) {
+        const { size, buffer } = raw(shape, layout, dtype);
+        const whole = { ...buffer, outer: 1, rows: 1, cols: size, pitch: size, panels: false };
+        const executor = new Executor({
+          bytes: 4096 * 8,
+          threads: 1,
+          scratch: 0,
+          buffers: [buffer, whole],
+          libraries: [],
+          kernels: [],
+          entries: [],
+        });
+        executor.fill(0, 4096, 0xff);
+        const count = shape.reduce((a, b) => a * b, 1);
+        const data = elements(dtype, count).map((_, i) => 1 + (i % 100));
+        executor.write(0, data);
+        const memory = elements(dtype, size);
+        executor.read(1, memory);
+        const expected = elements(dtype, size);
+        data.forEach((value, i) => {
+          expected[addressOf(shape, layout, i)] = value;
+        });
+        assert.equal(memory, expected, `${dtype}[${shape.join()}] ${JSON.stringify(layout)}`);
+        const back = elements(dtype, count);
+        executor.read(0, back);
+        assert.equal(back, data);
+        executor.close();
+      }
+    }
+  }
+});
+
+test("errors are messages", async () => {
+  const { Executor } = native();
+  const spec = { bytes: 64, threads: 2, scratch: 0, buffers: [], libraries: [], kernels: [], entries: [{ steps: [] }] };
+  const floats = { offset: 0, bytes: 64, width: 4, outer: 1, rows: 1, cols: 16, pitch: 16, panels: false };
+  assert.throws(() => new Executor({ ...spec, libraries: ["/nowhere.so"] }), /cannot load kernels.*nowhere/);
+  assert.throws(() => new Executor({ ...spec, buffers: [{ ...floats, offset: 64 }] }), /does not fit/);
+  assert.throws(() => new Executor({ ...spec, bytes: 2 ** 50 }), /cannot get .* bytes/);
+  const executor = new Executor({ ...spec, buffers: [floats] });
+  assert.throws(() => executor.write(0, new Float32Array(15)), /60 bytes is given for a buffer of 64/);
+  assert.throws(() => executor.read(7, new Float32Array(15)), /range/);
+  assert.throws(() => executor.run(1, false), /range/);
+  executor.close();
+  assert.throws(() => executor.read(0, new Float32Array(16)), /closed/);
+});
+
+test("a run can be cancelled, and nothing is touched while it lasts", async () => {
+  const [x, y] = [ofStore(buffer("x", [1])), buffer("y", [1])];
+  const slow = "for (volatile int i = 0; i < 20000000; i++); b[0] = a[0];";
+  const launches = [
+    launch("slow", slow, [read(x), write(y)]),
+    ...Array.from({ length: 99 }, () => launch("slow", slow, [read(x), write(y)])),
+  ];
+  const sequence: Sequence = {
+    entry: "main",
+    launches,
+    assigns: [],
+    results: [{ role: "output", name: "0", buffer: y }],
+  };
+  const plan = planMemory([sequence], [storeOf(x)], { target: "host", header });
+  const executable = await hostExecutable(plan, { threads: 2, cache });
+  const running = executable.run("main", new Map(), at);
+  assert.throws(() => executable.read("x"), /running/);
+  assert.throws(() => executable.close(), /running/);
+  executable.cancel();
+  const error = await running.then(
+    () => null,
+    (e: unknown) => e,
+  );
+  assert.match(String(error), /main was cancelled/);
+  executable.timed = true;
+  executable.close();
+});
+
+test.run();

@@ -1,0 +1,45 @@
+// Sequences to test the planner and the executor with: hand-written kernels over virtual buffers.
+import type { Store } from "../compiler/graph/node.ts";
+import type { Layout } from "../compiler/plan/plan.ts";
+import type { VirtualArg, VirtualBuffer, VirtualLaunch } from "../compiler/plan/sequence.ts";
+import { bytesOf, type DType } from "../compiler/types/dtype.ts";
+
+interface Form {
+  readonly dtype?: DType;
+  readonly layout?: Layout;
+}
+export function buffer(name: string, shape: readonly number[], { dtype = "f32", layout }: Form = {}): VirtualBuffer {
+  const cols = shape.at(-1) ?? 1;
+  const used = layout ?? { kind: "rows", pitch: Math.ceil(cols / 16) * 16 };
+  const pitch = used.kind === "rows" ? used.pitch : Math.ceil(cols / used.width) * used.width;
+  const bytes = shape.slice(0, -1).reduce((a, b) => a * b, pitch) * bytesOf[dtype];
+  return { name, dtype, shape, layout: used, bytes, store: null };
+}
+export const ofStore = (buffer: VirtualBuffer): VirtualBuffer => ({ ...buffer, store: buffer.name });
+export const storeOf = ({ name, dtype, shape }: VirtualBuffer, role: Store["role"] = "parameter"): Store => ({
+  name,
+  role,
+  type: { dtype, shape },
+  stack: 0,
+  saved: true,
+  where: null,
+});
+
+export const read = (buffer: VirtualBuffer): VirtualArg => ({ buffer, access: "read" });
+export const pointwise = (buffer: VirtualBuffer): VirtualArg => ({ buffer, access: "pointwise" });
+export const write = (buffer: VirtualBuffer): VirtualArg => ({ buffer, access: "write" });
+export const update = (buffer: VirtualBuffer, base: VirtualBuffer): VirtualArg => ({ buffer, access: "update", base });
+
+/** `body` does task `t`; its arguments are `a`, `b`, `c` as f32 pointers. */
+export function launch(name: string, body: string, args: readonly VirtualArg[], tasks = 1): VirtualLaunch {
+  const pointers = args.map((_, i) => `  f32* ${"abcdefgh"[i] ?? "?"} = (f32*)args[${i}];`);
+  const text = [
+    `extern "C" void ${name}(void* const* args, ix begin, ix end, f32* scratch) {`,
+    ...pointers,
+    `  for (ix t = begin; t < end; t++) { ${body} }`,
+    "}",
+  ];
+  const kernel = { name, text: text.join("\n"), origins: [], scratch: 64 };
+  return { kernel, args, tasks, flops: 0, bytes: 0, phase: "forward" };
+}
+export const header = "typedef long ix; typedef float f32; typedef int i32;";
