@@ -1,36 +1,54 @@
 // Makes nodes, and makes each only once: equal is identical.
+import { Bug } from "../diagnostic.ts";
 import type { Span } from "../syntax/ast.ts";
-import type { Type } from "../types/type.ts";
-import { show } from "../types/size.ts";
+import { Sym } from "../types/size.ts";
 import type { Node, Op, Value } from "./node.ts";
+
+/** Thrown by `infer`: what does not fit, in the words of types; the checker adds the span and the remedy. */
+export class TypeMismatch extends Error {}
 
 export class GraphBuilder {
   private readonly known = new Map<string, Node>();
+  private readonly ops = new Map<string, Op>();
   private next = 0;
   /** The span that nodes made now come from. */
   where: Span | null = null;
 
+  /** `ops`: the records that rules may make nodes of by name (ops/list.ts). */
+  constructor(ops: readonly Op[]) {
+    for (const op of ops) this.ops.set(op.name, op);
+  }
+
+  op(name: string): Op {
+    const found = this.ops.get(name);
+    if (!found) throw new Bug(`no op is called ${name}`);
+    return found;
+  }
+
   /** The node of `op` on `args`; the one that exists, if it does. `infer` throws TypeMismatch where types do not fit. */
   add<A>(op: Op<A>, args: readonly Value[], attrs: A): Node<A> {
-    const key = `${op.name}(${args.map((a) => `${a.node.id}.${a.index}`).join()})${text(attrs)}`;
+    const key = `${op.name}(${args.map((a) => `${a.node.id}.${a.index}`).join()})${attrsKey(attrs)}`;
     const old = this.known.get(key);
     if (old) return old as Node<A>;
-    const types = op.infer(args.map((a) => a.type), attrs);
-    const node: Node<A> & { results: Value[] } = { id: this.next++, op, args, attrs, results: [], where: this.where };
-    types.forEach((type: Type, index) => {
-      node.results.push({ node: node as Node, index, type });
-    });
+    const types = op.infer(
+      args.map((a) => a.type),
+      attrs,
+    );
+    const results: Value[] = [];
+    const node: Node<A> = { id: this.next++, op, args, attrs, results, where: this.where };
+    types.forEach((type, index) => results.push({ node: node as Node, index, type }));
     this.known.set(key, node as Node);
     return node;
   }
 }
-/** Attributes are plain data; sizes print in normal form. */
-const text = (attrs: unknown): string =>
-  JSON.stringify(attrs, (_, value: unknown) =>
-    typeof value === "number" && !Number.isFinite(value) ? String(value) : isSize(value) ? show(value) : value,
-  );
-const isSize = (x: unknown): x is Exclude<import("../types/size.ts").Size, number> =>
-  typeof x === "object" && x !== null && "terms" in x;
 
-/** Thrown by `infer`: what does not fit, in the words of types; the checker adds the span and the remedy. */
-export class TypeMismatch extends Error {}
+/** Attributes as text, the same exactly where they mean the same: sizes by their atoms, and -0, NaN and infinities as what they are. */
+const attrsKey = (attrs: unknown): string =>
+  JSON.stringify(attrs, (_, value: unknown) => {
+    if (typeof value === "number" && (!Number.isFinite(value) || Object.is(value, -0)))
+      return { number: Object.is(value, -0) ? "-0" : String(value) };
+    return value instanceof Sym ? sizeKey(value) : value;
+  });
+const sizeKey = (size: Sym): unknown => ({
+  size: size.terms.map((t) => [t.num, t.den, t.powers.map(([a, e]) => [a.id, e])]),
+});

@@ -28,8 +28,8 @@ export interface NdArray {
 }
 
 /**
- * What an op's operand is inside `experts[index](...)` and over stacked layers. `each`: has the leading axes `over` of the stack.
- * `rows`: has one leading axis of sorted rows, of length `by.rows`, rows past the last group being nothing.
+ * What an op's operand is inside `experts[index](...)` and over stacked layers. `each`: has one leading axis of length `over`, one
+ * entry for each of the stack. `rows`: has one leading axis of sorted rows, of length `by.rows`, rows past the last group being nothing.
  */
 export type Mapped =
   | { readonly kind: "plain"; readonly value: Value }
@@ -43,6 +43,19 @@ export interface Routing {
   readonly expert: Value; // i32[rows]: sorted place -> its expert, -1 past the end
   readonly groups: number;
   readonly rows: number;
+  /**
+   * Of a mixture inside an expert (or a stack), seen from the outside: `order`, `offsets` and `inverse` are those of one routing of all
+   * choices of all outer rows, `expert` and `groups` the outer ones. Values have axes [outer.rows, rows / outer.rows, ...] in its order.
+   */
+  readonly outer?: Outer;
+}
+/** The space around a nested routing; `by` null: a stack. */
+export interface Outer {
+  readonly rows: number;
+  readonly groups: number;
+  readonly expert: Value;
+  readonly order: Value;
+  readonly by: Routing | null;
 }
 
 /** How a node becomes code. leaf: nothing runs. point: one element from one of each argument. view: an index map. */
@@ -64,7 +77,7 @@ export interface Op<A = unknown> {
   mapped(args: readonly Mapped[], attrs: A, g: GraphBuilder, node: Node<A>): readonly Mapped[];
   cost(node: Node<A>): { readonly flops: number; readonly bytes: number };
   /** What the generated tests run, on every target and against finite differences: ties and kinks avoided. */
-  samples(g: GraphBuilder): readonly Node<A>[];
+  samples(g: GraphBuilder): readonly Node[];
   /** Short text of the attributes for the printer. */
   show?(attrs: A): string;
 }

@@ -1,0 +1,61 @@
+// Arrays of the reference interpreter: doubles in row-major order, rounded to what their dtype can hold.
+import type { DType } from "../types/dtype.ts";
+import type { NdArray } from "./node.ts";
+
+export const elements = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 1);
+
+export function ndarray(dtype: DType, shape: readonly number[], data: ArrayLike<number>): NdArray {
+  return { dtype, shape, data: rounded(dtype, data) };
+}
+
+/** Nearest, ties to even. A bf16 goes through f32, as the kernels' sums do. */
+export function rounded(dtype: DType, data: ArrayLike<number>): Float64Array {
+  return Float64Array.from(data, rounding[dtype]);
+}
+const bits = new DataView(new ArrayBuffer(4));
+export function roundBf16(x: number): number {
+  if (Number.isNaN(x)) return x;
+  bits.setFloat32(0, x);
+  const word = bits.getUint32(0);
+  bits.setUint32(0, ((word + 0x7fff + ((word >>> 16) & 1)) & 0xffff0000) >>> 0);
+  return bits.getFloat32(0);
+}
+/** The nearest value of each dtype. */
+export const rounding: Readonly<Record<DType, (x: number) => number>> = {
+  f32: Math.fround,
+  f64: (x) => x,
+  bf16: roundBf16,
+  i32: (x) => x | 0,
+  bool: (x) => (x === 0 ? 0 : 1),
+};
+
+/** How far apart neighbours along each axis lie. */
+export function strides(shape: readonly number[]): number[] {
+  const steps = shape.map(() => 1);
+  for (let i = shape.length - 2; i >= 0; i--) steps[i] = (steps[i + 1] ?? 1) * (shape[i + 1] ?? 1);
+  return steps;
+}
+/** `out[i...] = from[offset + sum(i * steps)]`: every view is one of these. */
+export function strided(
+  from: Float64Array,
+  shape: readonly number[],
+  steps: readonly number[],
+  offset = 0,
+): Float64Array {
+  const out = new Float64Array(elements(shape));
+  const at = shape.map(() => 0);
+  let place = offset;
+  for (let i = 0; i < out.length; i++) {
+    out[i] = from[place] ?? Number.NaN;
+    for (let axis = shape.length - 1; axis >= 0; axis--) {
+      const size = shape[axis] ?? 1;
+      const step = steps[axis] ?? 0;
+      place += step;
+      at[axis] = (at[axis] ?? 0) + 1;
+      if (at[axis] !== size) break;
+      at[axis] = 0;
+      place -= step * size;
+    }
+  }
+  return out;
+}

@@ -1,0 +1,72 @@
+// The reference: each op by its definition, in the order of the graph, every result rounded to its dtype.
+import { Problem } from "../diagnostic.ts";
+import { isFloat } from "../types/dtype.ts";
+import { dims, dtypeOf, showType } from "../types/type.ts";
+import { rounded } from "./array.ts";
+import type { NdArray, Node, Value } from "./node.ts";
+import { storeOf, topological } from "./walk.ts";
+
+export interface InterpretOptions {
+  /** Floats are not rounded to their dtypes: what finite differences need. */
+  readonly exact?: boolean;
+}
+
+/** The values of `results`, given what the stores hold. */
+export function interpret(
+  results: readonly Value[],
+  stores: ReadonlyMap<string, NdArray>,
+  options: InterpretOptions = {},
+): NdArray[] {
+  const known = new Map<Value, NdArray>();
+  const of = (v: Value): NdArray => {
+    const found = known.get(v);
+    if (!found) throw new Problem(`${v.node.op.name} was not computed`, "verify the graph");
+    return found;
+  };
+  const order = topological(results);
+  const dying = lastUses(order, results);
+  for (const node of order) {
+    evaluate(node, node.args.map(of), stores, options).forEach((array, i) => {
+      const result = node.results[i];
+      if (result) known.set(result, array);
+    });
+    for (const v of dying.get(node) ?? []) known.delete(v);
+  }
+  return results.map(of);
+}
+function evaluate(
+  node: Node,
+  args: readonly NdArray[],
+  stores: ReadonlyMap<string, NdArray>,
+  { exact }: InterpretOptions,
+): NdArray[] {
+  const store = storeOf(node);
+  if (store !== null) return [contents(node, store, stores)];
+  const types = node.results.map((r) => r.type);
+  return node.op.eval(args, node.attrs, types).map((data, i) => {
+    const { type } = node.results[i] as Value;
+    const dtype = dtypeOf(type);
+    return { dtype, shape: dims(type), data: exact && isFloat(dtype) ? data : rounded(dtype, data) };
+  });
+}
+function contents(node: Node, store: string, stores: ReadonlyMap<string, NdArray>): NdArray {
+  const array = stores.get(store);
+  const [wanted] = node.results;
+  if (!array) throw new Problem(`nothing is given for ${store}`, "give it among the inputs or parameters");
+  const shape = wanted ? dims(wanted.type) : [];
+  if (wanted && (array.dtype !== wanted.type.dtype || array.shape.join() !== shape.join()))
+    throw new Problem(
+      `${store} is ${array.dtype}[${array.shape.join(", ")}], the program wants ${showType(wanted.type)}`,
+      "give it the type that the program wants",
+    );
+  return array;
+}
+/** Which values nobody reads after a node. */
+function lastUses(order: readonly Node[], results: readonly Value[]): Map<Node, Value[]> {
+  const last = new Map<Value, Node>();
+  for (const node of order) for (const v of [...node.results, ...node.args]) last.set(v, node);
+  const kept = new Set(results);
+  const dying = new Map<Node, Value[]>();
+  for (const [v, node] of last) if (!kept.has(v)) dying.set(node, [...(dying.get(node) ?? []), v]);
+  return dying;
+}

@@ -1,0 +1,39 @@
+// A graph as text: a line a node, in an order that depends on the graph alone.
+
+import { type Size, Sym, show } from "../types/size.ts";
+import { showType, type Type } from "../types/type.ts";
+import type { Graph, Node, Value } from "./node.ts";
+import { topological, valuesOf } from "./walk.ts";
+
+export function printGraph(graph: Graph): string {
+  const [lines, name] = printed(valuesOf(graph));
+  const results = graph.results.map((r) => `  ${r.role} ${r.name} = ${name(r.value)}`);
+  return [`graph ${graph.name} {`, ...lines.map((l) => `  ${l}`), ...results, "}", ""].join("\n");
+}
+/** The nodes that the values need, and then the values, one line each. */
+export function printValues(values: readonly Value[]): string {
+  const [lines, name] = printed(values);
+  return [...lines, `-> ${values.map(name).join(", ")}`, ""].join("\n");
+}
+
+function printed(values: readonly Value[]): [lines: string[], name: (v: Value) => string] {
+  const numbers = new Map<Node, number>();
+  const name = (v: Value): string => `%${numbers.get(v.node) ?? "?"}${v.node.results.length > 1 ? `.${v.index}` : ""}`;
+  const lines = topological(values).map((node) => {
+    numbers.set(node, numbers.size);
+    const types = node.results.map((r) => showType(r.type)).join(", ");
+    return `%${numbers.get(node) ?? 0} = ${node.op.name}(${node.args.map(name).join(", ")})${showAttrs(node)} : ${types}`;
+  });
+  return [lines, name];
+}
+function showAttrs(node: Node): string {
+  if (node.op.show) return ` ${node.op.show(node.attrs)}`;
+  const entries = Object.entries(node.attrs as Record<string, unknown>);
+  return entries.map(([key, value]) => ` ${key}=${showValue(value)}`).join("");
+}
+function showValue(x: unknown): string {
+  if (Array.isArray(x)) return `[${x.map(showValue).join(", ")}]`;
+  if (x instanceof Sym) return show(x satisfies Size);
+  if (typeof x === "object" && x !== null && "dtype" in x && "shape" in x) return showType(x as Type);
+  return String(x as string | number | boolean);
+}

@@ -1,0 +1,57 @@
+// What every pass must leave true. A failure is a defect of the pass, and names it.
+import { Bug } from "../diagnostic.ts";
+import { sameType, showType } from "../types/type.ts";
+import type { Graph, Node } from "./node.ts";
+import { storeOf, topological, valuesOf } from "./walk.ts";
+
+/** Throws a Bug that names `pass` where the graph is not well formed. */
+export function verifyGraph(graph: Graph, pass: string): void {
+  const fail = (what: string): never => {
+    throw new Bug(`after ${pass}, graph ${graph.name}: ${what}`);
+  };
+  const order = topological(valuesOf(graph));
+  for (const node of order) verifyNode(node, fail);
+  verifyStores(order, fail);
+  verifyResults(graph, order, fail);
+}
+type Fail = (what: string) => never;
+
+function verifyNode(node: Node, fail: Fail): void {
+  const types = node.op.infer(
+    node.args.map((a) => a.type),
+    node.attrs,
+  );
+  if (types.length !== node.results.length)
+    fail(`${node.op.name} has ${node.results.length} results, its record infers ${types.length}`);
+  node.results.forEach((r, i) => {
+    const t = types[i];
+    if (!t || !sameType(t, r.type))
+      fail(`result ${i} of ${node.op.name} is ${showType(r.type)}, its record infers ${t ? showType(t) : "nothing"}`);
+    if (r.node !== node || r.index !== i) fail(`result ${i} of ${node.op.name} does not name its node`);
+    if (r.type.dtype === "float" || r.type.shape.some((s) => typeof s !== "number"))
+      fail(`result ${i} of ${node.op.name} is ${showType(r.type)}: not in numbers`);
+  });
+  for (const a of node.args)
+    if (a.node.results[a.index] !== a) fail(`an operand of ${node.op.name} is not a result of its node`);
+}
+function verifyStores(order: readonly Node[], fail: Fail): void {
+  const readers = new Map<string, Node>();
+  for (const node of order) {
+    const store = storeOf(node);
+    if (store === null) continue;
+    if (readers.has(store)) fail(`store ${store} is read as two types`);
+    readers.set(store, node);
+  }
+}
+function verifyResults(graph: Graph, order: readonly Node[], fail: Fail): void {
+  const stores = new Map(order.flatMap((n) => n.results.map((r) => [storeOf(n) ?? "", r.type] as const)));
+  const seen = new Set<string>();
+  for (const { role, name, value } of graph.results) {
+    if (seen.has(`${role} ${name}`)) fail(`${role} ${name} is given twice`);
+    seen.add(`${role} ${name}`);
+    if (role === "loss" && value.type.shape.length > 0) fail(`loss ${name} is ${showType(value.type)}, not a number`);
+    const store = stores.get(name);
+    if (role === "store" && store && !sameType(store, value.type))
+      fail(`store ${name} is ${showType(store)}, set to ${showType(value.type)}`);
+  }
+}

@@ -1,0 +1,55 @@
+// Orders and rebuilds: what passes are made of.
+import type { GraphBuilder } from "./builder.ts";
+import type { Graph, Node, Value } from "./node.ts";
+
+/** Every node that the values need, each after its operands; the order depends on nothing but the graph. */
+export function topological(results: readonly Value[]): Node[] {
+  const done = new Set<Node>();
+  const order: Node[] = [];
+  const stack = results.map((v) => v.node).toReversed();
+  for (let node = stack.at(-1); node; node = stack.at(-1)) {
+    const waiting: Node[] = done.has(node) ? [] : node.args.map((a) => a.node).filter((n) => !done.has(n));
+    if (waiting.length > 0) {
+      stack.push(...waiting.toReversed());
+      continue;
+    }
+    stack.pop();
+    if (done.has(node)) continue;
+    done.add(node);
+    order.push(node);
+  }
+  return order;
+}
+/** The store that a leaf reads, or null. */
+export const storeOf = (node: Node): string | null =>
+  node.op.name === "param" ? (node.attrs as { readonly store: string }).store : null;
+
+/** The uses of each value: the nodes that read it, once for each operand. */
+export function uses(order: readonly Node[]): Map<Value, Node[]> {
+  const found = new Map<Value, Node[]>();
+  for (const node of order) for (const a of node.args) found.set(a, [...(found.get(a) ?? []), node]);
+  return found;
+}
+
+/** What takes the place of a node's results; null: the node stays, on its new operands. */
+export type Replace = (node: Node, args: readonly Value[]) => readonly Value[] | null;
+
+/** The values anew in `g`, each node through `replace`. A node whose operands are the same objects stays the same node of `g`. */
+export function rebuild(g: GraphBuilder, results: readonly Value[], replace: Replace): Value[] {
+  const made = new Map<Node, readonly Value[]>();
+  const now = (v: Value): Value => made.get(v.node)?.[v.index] ?? v;
+  for (const node of topological(results)) {
+    const args = node.args.map(now);
+    g.where = node.where;
+    made.set(node, replace(node, args) ?? g.add(node.op, args, node.attrs).results);
+  }
+  g.where = null;
+  return results.map(now);
+}
+/** A graph with other values. */
+export const withValues = (graph: Graph, values: readonly Value[]): Graph => ({
+  name: graph.name,
+  results: graph.results.map((r, i) => ({ ...r, value: values[i] ?? r.value })),
+});
+/** The values of a graph's results. */
+export const valuesOf = (graph: Graph): Value[] => graph.results.map((r) => r.value);

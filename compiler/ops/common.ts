@@ -1,0 +1,77 @@
+// What the records share: checks of types, sizes in numbers, costs, and the leaves of samples.
+import { type GraphBuilder, TypeMismatch } from "../graph/builder.ts";
+import type { NdArray, Node, Op, Value } from "../graph/node.ts";
+import { type DType, isFloat } from "../types/dtype.ts";
+import { equal, equalAll, type Size } from "../types/size.ts";
+import { byteSize, count, showType, type Type, type } from "../types/type.ts";
+import type { OpAttrs, OpName } from "./attrs.ts";
+
+/** A record of the op `name`, its attributes typed. */
+export const define = <N extends OpName>(record: Op<OpAttrs[N]> & { readonly name: N }): Op<OpAttrs[N]> => record;
+
+export function need(fits: boolean, message: () => string): asserts fits {
+  if (!fits) throw new TypeMismatch(message());
+}
+/** Argument `i`; every record knows how many it has, and says so here when a caller does not. */
+export function nth<T>(list: readonly T[], i: number): T {
+  const item = list[i];
+  if (item === undefined)
+    throw new TypeMismatch(`an operand is missing: ${list.length} given, number ${i + 1} asked for`);
+  return item;
+}
+export const one = <T>(list: readonly T[]): T => nth(list, 0);
+export const two = <T>(list: readonly T[]): [T, T] => [nth(list, 0), nth(list, 1)];
+export const three = <T>(list: readonly T[]): [T, T, T] => [nth(list, 0), nth(list, 1), nth(list, 2)];
+
+export function needSame(what: string, a: Type, b: Type): void {
+  need(a.dtype === b.dtype, () => `${what} needs one dtype, not ${showType(a)} and ${showType(b)}`);
+  need(equalAll(a.shape, b.shape), () => `${what} needs equal shapes, not ${showType(a)} and ${showType(b)}`);
+}
+export function needIndex(what: string, t: Type): void {
+  need(t.dtype === "i32", () => `${what} needs an index of i32, not ${showType(t)}`);
+}
+export function needFloat(what: string, t: Type): void {
+  need(isFloat(t.dtype), () => `${what} needs floats, not ${showType(t)}`);
+}
+export function needVector(what: string, t: Type, size: Size): void {
+  need(
+    t.dtype === "i32" && t.shape.length === 1 && equal(one(t.shape), size),
+    () => `${what} needs ${showType(type("i32", [size]))}, not ${showType(t)}`,
+  );
+}
+export function needAxis(what: string, axis: number, t: Type): Size {
+  need(
+    Number.isInteger(axis) && axis >= 0 && axis < t.shape.length,
+    () => `${what} has no axis ${axis}: ${showType(t)}`,
+  );
+  return nth(t.shape, axis);
+}
+
+/** A size that elaboration has put a number for. */
+export function number(size: Size): number {
+  need(typeof size === "number", () => "a size is not known yet");
+  return size;
+}
+export const numbers = (shape: readonly Size[]): number[] => shape.map(number);
+/** [before, n, after]: the shape around one axis, as three products. */
+export function around(shape: readonly number[], axis: number): [before: number, n: number, after: number] {
+  const product = (list: readonly number[]): number => list.reduce((a, b) => a * b, 1);
+  return [product(shape.slice(0, axis)), nth(shape, axis), product(shape.slice(axis + 1))];
+}
+export const at = (a: NdArray, i: number): number => a.data[i] ?? Number.NaN;
+
+/** Every operand read and every result written once, and `each` operations for an element of the first result. */
+export const touched =
+  (each: number) =>
+  (node: Node): { flops: number; bytes: number } => ({
+    flops: each * count(one(node.results).type),
+    bytes: [...node.args, ...node.results].reduce((sum, v) => sum + byteSize(v.type), 0),
+  });
+export const free = (): { flops: number; bytes: number } => ({ flops: 0, bytes: 0 });
+
+/** A leaf for samples. The tests give each store numbers of its own: floats without ties, i32 in -8 .. 8, bools. */
+export function sample(g: GraphBuilder, dtype: DType, shape: readonly number[], name = "x"): Value {
+  return one(
+    g.add(g.op("param"), [], { store: `${name}:${dtype}[${shape.join()}]`, type: type(dtype, shape) }).results,
+  );
+}

@@ -1,0 +1,101 @@
+// The contraction of two tensors.
+import type { GraphBuilder } from "../graph/builder.ts";
+import type { Mapped, Value } from "../graph/node.ts";
+import { equal, equalAll } from "../types/size.ts";
+import { count, dims, showType, type } from "../types/type.ts";
+import { none } from "./attrs.ts";
+import * as b from "./build.ts";
+import { at, define, need, needFloat, nth, one, sample, touched, two } from "./common.ts";
+import { lift, placed, type Space, spaceOf } from "./mapped.ts";
+
+export const dot = define<"dot">({
+  name: "dot",
+  doc: "(a [...B, M, K], b [...B, K, N]) -> [...B, M, N], summed in f32 or wider",
+  lower: "tile",
+  infer(args) {
+    const [a, c] = two(args);
+    needFloat("`@`", a);
+    const [rank, k] = [a.shape.length, a.shape.at(-1)];
+    const fits =
+      rank >= 2 &&
+      c.shape.length === rank &&
+      a.dtype === c.dtype &&
+      equalAll(a.shape.slice(0, -2), c.shape.slice(0, -2));
+    need(
+      fits && equal(k ?? 0, nth(c.shape, rank - 2)),
+      () => `\`@\` needs [...B, M, K] and [...B, K, N] of one dtype, not ${showType(a)} and ${showType(c)}`,
+    );
+    return [type(a.dtype, a.shape.with(rank - 1, nth(c.shape, rank - 1)))];
+  },
+  eval(args) {
+    const [a, c] = two(args);
+    const [m, k, n] = [a.shape.at(-2) ?? 1, a.shape.at(-1) ?? 1, c.shape.at(-1) ?? 1];
+    const batch = a.shape.slice(0, -2).reduce((p, q) => p * q, 1);
+    const out = new Float64Array(batch * m * n);
+    for (let row = 0; row < batch * m; row++) {
+      const right = Math.floor(row / m) * k * n;
+      for (let i = 0; i < k; i++) accumulate(out, row * n, at(a, row * k + i), c.data, right + i * n, n);
+    }
+    return [out];
+  },
+  vjp({ args }, [dz], g) {
+    const [x, y] = two(args);
+    return dz ? [b.dot(g, dz, b.swap(g, y)), b.dot(g, b.swap(g, x), dz)] : [null, null];
+  },
+  mapped(args, _, g) {
+    const [x, y] = two(args);
+    const space = spaceOf(args);
+    return [placed(space, mappedDot(g, x, y, space))];
+  },
+  cost: (node) => ({
+    ...touched(1)(node),
+    flops: 2 * count(one(node.results).type) * (dims(one(node.args).type).at(-1) ?? 1),
+  }),
+  samples: (g) =>
+    [
+      { a: [3, 7], b: [7, 5] },
+      { a: [2, 1, 4], b: [2, 4, 3] },
+      { a: [4, 0], b: [0, 2] },
+      { a: [1, 17], b: [17, 1] },
+    ].map((s) => b.make(g, "dot", [sample(g, "f32", s.a, "a"), sample(g, "f32", s.b, "b")], none)),
+});
+/** out[at ..] += factor * from[start ..], n elements. */
+export function accumulate(
+  out: Float64Array,
+  place: number,
+  factor: number,
+  from: Float64Array,
+  start: number,
+  n: number,
+): void {
+  for (let j = 0; j < n; j++) out[place + j] = (out[place + j] ?? 0) + factor * (from[start + j] ?? 0);
+}
+
+function mappedDot(g: GraphBuilder, x: Mapped, y: Mapped, space: Space): Value {
+  if (y.kind === "plain") return timesPlain(g, lift(g, x, space), y.value);
+  if (x.kind === "plain") return b.swap(g, timesPlain(g, b.swap(g, lift(g, y, space)), b.swap(g, x.value)));
+  const [left, right] = [x, y].map((m) => dims(m.value.type).length);
+  if (left === 3 && right === 3 && space.kind === "rows" && !space.by.outer) {
+    if (x.kind === "rows" && y.kind === "each") return timesEach(g, x.value, y.value, space.by.offsets);
+    if (x.kind === "each" && y.kind === "rows")
+      return b.swap(g, timesEach(g, b.swap(g, y.value), b.swap(g, x.value), space.by.offsets));
+  }
+  return b.dot(g, lift(g, x, space), lift(g, y, space));
+}
+/** rows [R, ...B, m, K] @ w [...B, K, N]: all rows are one matrix. */
+function timesPlain(g: GraphBuilder, rows: Value, w: Value): Value {
+  const shape = dims(rows.type);
+  const batch = shape.length - 3;
+  const [n, m, k] = [nth(shape, 0), nth(shape, batch + 1), nth(shape, batch + 2)];
+  const inner = shape.slice(1, batch + 1);
+  const perm = [...inner.map((_, i) => i + 1), 0, batch + 1, batch + 2];
+  const flat = b.reshape(g, b.transpose(g, rows, perm), [...inner, n * m, k]);
+  const out = b.reshape(g, b.dot(g, flat, w), [...inner, n, m, nth(dims(w.type), batch + 1)]);
+  return b.transpose(g, out, [batch, ...inner.map((_, i) => i), batch + 1, batch + 2]);
+}
+/** rows [R, m, K] @ w [E, K, N]: each group of rows with its own matrix. */
+function timesEach(g: GraphBuilder, rows: Value, w: Value, offsets: Value): Value {
+  const [n = 0, m = 0, k = 0] = dims(rows.type);
+  const out = b.raggedDot(g, b.reshape(g, rows, [n * m, k]), w, offsets, m);
+  return b.reshape(g, out, [n, m, nth(dims(w.type), 2)]);
+}

@@ -1,0 +1,27 @@
+// All ops. To add one: a record, its attributes in attrs.ts, and its name here.
+import type { Op } from "../graph/node.ts";
+import { dot } from "./dot.ts";
+import { constant, iota, param } from "./leaf.ts";
+import { binary, cast, detach, select, unary } from "./point.ts";
+import { ragged_dot, ragged_outer, ragged_sum } from "./ragged.ts";
+import { random } from "./random.ts";
+import { reduce, scan } from "./reduce.ts";
+import { combine, dispatch, route } from "./route.ts";
+import { gather, scatter, top_k } from "./take.ts";
+import { broadcast, concat, reshape, slice, transpose } from "./view.ts";
+
+const leaves = [param, constant, iota] as const;
+const points = [unary, binary, select, cast, detach, random] as const;
+const views = [reshape, transpose, broadcast, slice, concat] as const;
+const reductions = [reduce, scan, ragged_sum] as const;
+const tiles = [dot, ragged_dot, ragged_outer] as const;
+const algorithms = [route, dispatch, combine, gather, scatter, top_k] as const;
+
+export const ops: readonly Op[] = [
+  ...leaves,
+  ...points,
+  ...views,
+  ...reductions,
+  ...tiles,
+  ...algorithms,
+] as readonly Op[];

@@ -1,0 +1,140 @@
+// One element of the result from one of each operand.
+
+import type { GraphBuilder } from "../graph/builder.ts";
+import type { Value } from "../graph/node.ts";
+import type { DType } from "../types/dtype.ts";
+import { isFloat } from "../types/dtype.ts";
+import { dtypeOf, showType, type } from "../types/type.ts";
+import { type BinaryName, none, type UnaryName } from "./attrs.ts";
+import * as b from "./build.ts";
+import { at, define, free, need, needSame, one, sample, three, touched, two } from "./common.ts";
+import { pointwise } from "./mapped.ts";
+import { binaries, unaries } from "./scalar.ts";
+
+export const unary = define<"unary">({
+  name: "unary",
+  doc: "fn of each element",
+  lower: "point",
+  infer([x], { fn }) {
+    need(x !== undefined, () => `${fn} needs an operand`);
+    const result = unaries[fn].types(x.dtype);
+    need(result !== null, () => `${fn} has no meaning for ${showType(x)}`);
+    return [type(result, x.shape)];
+  },
+  eval(args, { fn }) {
+    const x = one(args);
+    return [x.data.map((e) => unaries[fn].eval(e, x.dtype))];
+  },
+  vjp: ({ args, results, attrs }, [dy], g) => [dy ? unaries[attrs.fn].vjp(g, dy, one(args), one(results)) : null],
+  mapped: pointwise("unary"),
+  cost: (node) => touched(unaries[node.attrs.fn].flops)(node),
+  samples: (g) => (Object.keys(unaries) as UnaryName[]).flatMap((fn) => unarySamples(g, fn).map((v) => v.node)),
+  show: (attrs) => attrs.fn,
+});
+function unarySamples(g: GraphBuilder, fn: UnaryName): Value[] {
+  const dtypes = (["f32", "bf16", "i32", "bool"] as const).filter((t) => unaries[fn].types(t) !== null);
+  const positive = fn === "log" || fn === "sqrt" || fn === "rsqrt";
+  return dtypes.map((t) => {
+    const x = sample(g, t, [3, 7]);
+    return b.unary(g, fn, positive ? b.add(g, b.mul(g, x, x), 0.01) : x);
+  });
+}
+
+export const binary = define<"binary">({
+  name: "binary",
+  doc: "fn of two elements, of equal shapes and dtypes",
+  lower: "point",
+  infer(args, { fn }) {
+    const [x, y] = two(args);
+    needSame(fn, x, y);
+    const result = binaries[fn].types(x.dtype);
+    need(result !== null, () => `${fn} has no meaning for ${showType(x)}`);
+    return [type(result, x.shape)];
+  },
+  eval(args, { fn }) {
+    const [x, y] = two(args);
+    return [x.data.map((e, i) => binaries[fn].eval(e, at(y, i), x.dtype))];
+  },
+  vjp({ args, results, attrs }, [dz], g) {
+    const [x, y] = two(args);
+    return dz ? binaries[attrs.fn].vjp(g, dz, x, y, one(results)) : [null, null];
+  },
+  mapped: pointwise("binary"),
+  cost: (node) => touched(binaries[node.attrs.fn].flops)(node),
+  samples: (g) => (Object.keys(binaries) as BinaryName[]).flatMap((fn) => binarySamples(g, fn).map((v) => v.node)),
+  show: (attrs) => attrs.fn,
+});
+function binarySamples(g: GraphBuilder, fn: BinaryName): Value[] {
+  const dtypes = (["f32", "i32", "bool"] as const).filter((t) => binaries[fn].types(t) !== null);
+  return dtypes.map((t) => {
+    const [x, y] = [sample(g, t, [5, 3], "x"), sample(g, t, [5, 3], "y")];
+    return b.binary(g, fn, fn === "pow" ? b.add(g, b.abs(g, x), 0.5) : x, y);
+  });
+}
+
+export const select = define<"select">({
+  name: "select",
+  doc: "(cond bool, a, b): a where cond, else b",
+  lower: "point",
+  infer(args) {
+    const [cond, x, y] = three(args);
+    need(cond.dtype === "bool", () => `where needs a condition of bool, not ${showType(cond)}`);
+    needSame("where", x, y);
+    needSame("where", type("bool", x.shape), cond);
+    return [x];
+  },
+  eval(args) {
+    const [cond, x, y] = three(args);
+    return [x.data.map((e, i) => (at(cond, i) === 0 ? at(y, i) : e))];
+  },
+  vjp: ({ args }, [dz], g) =>
+    dz ? [null, b.where(g, one(args), dz, 0), b.where(g, one(args), 0, dz)] : [null, null, null],
+  mapped: pointwise("select"),
+  cost: touched(1),
+  samples: (g) =>
+    (["f32", "i32", "bool"] as const).map(
+      (t) => b.where(g, sample(g, "bool", [4, 3], "c"), sample(g, t, [4, 3], "a"), sample(g, t, [4, 3], "b")).node,
+    ),
+});
+
+/** To i32: towards zero, saturating, NaN gives 0. To bool: not zero. To a float: the nearest. */
+function converted(x: number, from: DType, to: DType): number {
+  if (to === "bool") return Number(x !== 0);
+  if (to !== "i32" || !isFloat(from)) return x;
+  return Number.isNaN(x) ? 0 : Math.trunc(Math.min(Math.max(x, -(2 ** 31)), 2 ** 31 - 1));
+}
+export const cast = define<"cast">({
+  name: "cast",
+  doc: "x as `dtype`: floats to i32 towards zero, saturating, NaN to 0; to bool: x != 0; to a float: the nearest, ties to even",
+  lower: "point",
+  infer: (args, { dtype }) => [type(dtype, one(args).shape)],
+  eval(args, _, types) {
+    const x = one(args);
+    return [x.data.map((e) => converted(e, x.dtype, dtypeOf(one(types))))];
+  },
+  vjp({ args }, [dy], g) {
+    const from = one(args).type.dtype;
+    return [dy && isFloat(from) ? b.make1(g, "cast", [dy], { dtype: from }) : null];
+  },
+  mapped: pointwise("cast"),
+  cost: touched(1),
+  samples: (g) =>
+    (["f32", "bf16", "i32", "bool"] as const).flatMap((from) =>
+      (["f32", "bf16", "i32", "bool"] as const)
+        .filter((to) => to !== from)
+        .map((to) => b.cast(g, sample(g, from, [11]), to).node),
+    ),
+  show: (attrs) => attrs.dtype,
+});
+
+export const detach = define<"detach">({
+  name: "detach",
+  doc: "x, through which no gradient flows",
+  lower: "point",
+  infer: (args) => [one(args)],
+  eval: (args) => [one(args).data],
+  vjp: () => [null],
+  mapped: pointwise("detach"),
+  cost: free,
+  samples: (g) => [b.make(g, "detach", [sample(g, "f32", [4])], none)],
+});

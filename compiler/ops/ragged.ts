@@ -1,0 +1,195 @@
+// Contractions over rows sorted by group. `unit` rows belong to each sorted place: group e has the rows
+// offsets[e] * unit up to offsets[e + 1] * unit. Rows past the last group are nothing: never read, written as 0.
+import { type GraphBuilder, TypeMismatch } from "../graph/builder.ts";
+import type { Mapped, NdArray, Value } from "../graph/node.ts";
+import { equal, sub } from "../types/size.ts";
+import { count, dims, showType, type Type, type } from "../types/type.ts";
+import * as b from "./build.ts";
+import { at, define, need, needFloat, nth, one, sample, three, touched, two } from "./common.ts";
+import { accumulate } from "./dot.ts";
+import { lift, placed, type Space, spaceOf } from "./mapped.ts";
+
+function needOffsets(what: string, t: Type): void {
+  need(
+    t.dtype === "i32" && t.shape.length === 1,
+    () => `${what} needs the offsets of its groups as i32[groups + 1], not ${showType(t)}`,
+  );
+}
+/** Calls back for every row of every group. */
+function eachRow(offsets: NdArray, unit: number, visit: (group: number, row: number) => void): void {
+  for (let e = 0; e + 1 < offsets.data.length; e++)
+    for (let row = at(offsets, e) * unit; row < at(offsets, e + 1) * unit; row++) visit(e, row);
+}
+
+export const ragged_dot = define<"ragged_dot">({
+  name: "ragged_dot",
+  doc: "(x [M * unit, K], w [E, K, N], offsets i32[E + 1]) -> [M * unit, N]: rows of group e times w[e], summed in f32 or wider",
+  lower: "tile",
+  infer(args) {
+    const [x, w, offsets] = three(args);
+    needFloat("ragged_dot", x);
+    needOffsets("ragged_dot", offsets);
+    const [rows, k] = x.shape;
+    const fits =
+      x.shape.length === 2 &&
+      w.shape.length === 3 &&
+      x.dtype === w.dtype &&
+      equal(nth(offsets.shape, 0), addOne(nth(w.shape, 0)));
+    need(
+      fits && equal(k ?? 0, nth(w.shape, 1)),
+      () =>
+        `ragged_dot needs x [M, K], w [E, K, N] and E + 1 offsets, not ${showType(x)}, ${showType(w)} and ${showType(offsets)}`,
+    );
+    return [type(x.dtype, [rows ?? 0, nth(w.shape, 2)])];
+  },
+  eval(args, { unit }) {
+    const [x, w, offsets] = three(args);
+    const [k, n] = [nth(w.shape, 1), nth(w.shape, 2)];
+    const out = new Float64Array(nth(x.shape, 0) * n);
+    eachRow(offsets, unit, (e, row) => {
+      for (let i = 0; i < k; i++) accumulate(out, row * n, at(x, row * k + i), w.data, (e * k + i) * n, n);
+    });
+    return [out];
+  },
+  vjp({ args, attrs: { unit } }, [dy], g) {
+    const [x, w, offsets] = three(args);
+    return dy
+      ? [b.raggedDot(g, dy, b.swap(g, w), offsets, unit), b.raggedOuter(g, x, dy, offsets, unit), null]
+      : [null, null, null];
+  },
+  mapped(args, { unit }, g) {
+    const [x, w, offsets] = three(args);
+    const space = nestedSpace(args);
+    const rows = lift(g, x, space);
+    const [outer, n = 0, k = 0] = dims(rows.type);
+    const matrices = stacked(g, w, space);
+    const [groups = 0, inner = 0, , width = 0] = dims(matrices.type);
+    const product = b.raggedDot(
+      g,
+      b.reshape(g, rows, [(outer ?? 0) * n, k]),
+      b.reshape(g, matrices, [groups * inner, k, width]),
+      offsets.value,
+      unit,
+    );
+    return [placed(space, b.reshape(g, product, [outer ?? 0, n, width]))];
+  },
+  cost: (node) => ({
+    ...touched(1)(node),
+    flops: 2 * count(one(node.results).type) * nth(dims(one(node.args).type), 1),
+  }),
+  samples: (g) =>
+    ragged(g).map(
+      ({ offsets, rows, groups, unit }) =>
+        b.raggedDot(g, sample(g, "f32", [rows * unit, 3]), sample(g, "f32", [groups, 3, 4], "w"), offsets, unit).node,
+    ),
+});
+/** Inside rows or a stack, a mixture's offsets are those of all its groups in all outer groups; see the record of route. */
+function nestedSpace(args: readonly Mapped[]): Space {
+  const space = spaceOf(args);
+  if (space.kind === "rows" && space.by.outer) return space;
+  throw new TypeMismatch("the index of a mixture inside an expert must depend on the expert's row");
+}
+/** One matrix for each inner group of each outer group: [groups, inner groups, K, N]. */
+function stacked(g: GraphBuilder, w: Mapped, space: Space): Value {
+  if (w.kind === "each") return w.value;
+  if (w.kind === "plain" && space.kind === "rows") return lift(g, w, { kind: "each", over: space.by.groups });
+  throw new TypeMismatch("a mixture inside an expert cannot have parameters that are computed from the row");
+}
+
+export const ragged_outer = define<"ragged_outer">({
+  name: "ragged_outer",
+  doc: "(x [M * unit, K], y [M * unit, N], offsets i32[E + 1]) -> [E, K, N]: x^T y over the rows of each group, summed in f32 or wider",
+  lower: "tile",
+  infer(args) {
+    const [x, y, offsets] = three(args);
+    needFloat("ragged_outer", x);
+    needOffsets("ragged_outer", offsets);
+    const fits =
+      x.shape.length === 2 && y.shape.length === 2 && x.dtype === y.dtype && equal(nth(x.shape, 0), nth(y.shape, 0));
+    need(fits, () => `ragged_outer needs x [M, K] and y [M, N] of one dtype, not ${showType(x)} and ${showType(y)}`);
+    return [type(x.dtype, [sub(nth(offsets.shape, 0), 1), nth(x.shape, 1), nth(y.shape, 1)])];
+  },
+  eval(args, { unit }) {
+    const [x, y, offsets] = three(args);
+    const [k, n] = [nth(x.shape, 1), nth(y.shape, 1)];
+    const out = new Float64Array((offsets.data.length - 1) * k * n);
+    eachRow(offsets, unit, (e, row) => {
+      for (let i = 0; i < k; i++) accumulate(out, (e * k + i) * n, at(x, row * k + i), y.data, row * n, n);
+    });
+    return [out];
+  },
+  vjp({ args, attrs: { unit } }, [dz], g) {
+    const [x, y, offsets] = three(args);
+    return dz
+      ? [b.raggedDot(g, y, b.swap(g, dz), offsets, unit), b.raggedDot(g, x, dz, offsets, unit), null]
+      : [null, null, null];
+  },
+  mapped: () => afterwards("ragged_outer"),
+  cost: (node) => ({
+    ...touched(1)(node),
+    flops: 2 * count(one(node.args).type) * nth(dims(nth(node.args, 1).type), 1),
+  }),
+  samples: (g) =>
+    ragged(g).map(
+      ({ offsets, rows, unit }) =>
+        b.raggedOuter(g, sample(g, "f32", [rows * unit, 3]), sample(g, "f32", [rows * unit, 2], "y"), offsets, unit)
+          .node,
+    ),
+});
+
+export const ragged_sum = define<"ragged_sum">({
+  name: "ragged_sum",
+  doc: "(x [M * unit, ...R], offsets i32[E + 1]) -> [E, ...R]: the sum over the rows of each group, in f32 or wider",
+  lower: "reduce",
+  infer(args) {
+    const [x, offsets] = two(args);
+    needFloat("ragged_sum", x);
+    needOffsets("ragged_sum", offsets);
+    need(x.shape.length > 0, () => `ragged_sum needs rows, not ${showType(x)}`);
+    return [type(x.dtype, [sub(nth(offsets.shape, 0), 1), ...x.shape.slice(1)])];
+  },
+  eval(args, { unit }) {
+    const [x, offsets] = two(args);
+    const n = x.shape.slice(1).reduce((p, q) => p * q, 1);
+    const out = new Float64Array((offsets.data.length - 1) * n);
+    eachRow(offsets, unit, (e, row) => accumulate(out, e * n, 1, x.data, row * n, n));
+    return [out];
+  },
+  // A row's gradient is that of its group: 1 times it.
+  vjp({ args, attrs: { unit } }, [dy], g) {
+    if (!dy) return [null, null];
+    const [x, offsets] = two(args);
+    const [rows = 0, ...rest] = dims(x.type);
+    const width = rest.reduce((p, q) => p * q, 1);
+    const ones = b.fill(g, 1, "f32", [rows, 1]);
+    const flat = b.reshape(g, dy, [nth(dims(dy.type), 0), 1, width]);
+    return [
+      b.reshape(g, b.raggedDot(g, b.make1(g, "cast", [ones], { dtype: x.type.dtype }), flat, offsets, unit), [
+        rows,
+        ...rest,
+      ]),
+      null,
+    ];
+  },
+  mapped: () => afterwards("ragged_sum"),
+  cost: (node) => ({ ...touched(1)(node), flops: count(one(node.args).type) }),
+  samples: (g) =>
+    ragged(g).map(
+      ({ offsets, rows, unit }) => b.raggedSum(g, sample(g, "f32", [rows * unit, 2, 3]), offsets, unit).node,
+    ),
+});
+function afterwards(name: string): never {
+  throw new TypeMismatch(`${name} is made by differentiation, which comes after routed calls are elaborated`);
+}
+
+/** Offsets as routings make them: with empty groups, with rows past the end, with one group, with none at all. */
+function ragged(g: GraphBuilder): { offsets: Value; rows: number; groups: number; unit: number }[] {
+  const of = (rows: number, groups: number, unit: number) => ({
+    offsets: b.route(g, sample(g, "i32", [rows], "index"), groups).offsets,
+    rows,
+    groups,
+    unit,
+  });
+  return [of(23, 6, 1), of(5, 1, 3), of(7, 40, 2), of(0, 2, 1)];
+}
+const addOne = (n: Parameters<typeof sub>[0]): Parameters<typeof sub>[0] => sub(n, -1);

@@ -1,0 +1,111 @@
+// Many elements to one, and running sums.
+import { strided, strides } from "../graph/array.ts";
+import { count, dims, dtypeOf, showType, type } from "../types/type.ts";
+import * as b from "./build.ts";
+import { around, define, need, needAxis, nth, one, sample, touched } from "./common.ts";
+import { later, leading } from "./mapped.ts";
+
+const folds = {
+  sum: { start: 0, step: (x: number, y: number) => x + y },
+  max: { start: Number.NEGATIVE_INFINITY, step: Math.max },
+  min: { start: Number.POSITIVE_INFINITY, step: Math.min },
+};
+const smallest = -(2 ** 31);
+/** What is left of nothing: for integers the ends of their range stand for the infinities. */
+const startOf = (fn: keyof typeof folds, whole: boolean): number =>
+  whole && fn !== "sum" ? (fn === "max" ? smallest : -1 - smallest) : folds[fn].start;
+
+export const reduce = define<"reduce">({
+  name: "reduce",
+  doc: "sum, max or min over `axes`, which go; of no elements: 0, the least and the largest number. i32 sums wrap",
+  lower: "reduce",
+  infer(args, { fn, axes }) {
+    const x = one(args);
+    need(x.dtype !== "bool", () => `${fn} has no meaning for ${showType(x)}`);
+    for (const a of axes) needAxis(fn, a, x);
+    return [
+      type(
+        x.dtype,
+        x.shape.filter((_, i) => !axes.includes(i)),
+      ),
+    ];
+  },
+  eval(args, { fn, axes }) {
+    const x = one(args);
+    const order = [...x.shape.keys()].toSorted((p, q) => Number(axes.includes(p)) - Number(axes.includes(q)));
+    const steps = strides(x.shape);
+    const shape = order.map((a) => nth(x.shape, a));
+    const rows = strided(
+      x.data,
+      shape,
+      order.map((a) => nth(steps, a)),
+    );
+    const size = axes.reduce((n, a) => n * nth(x.shape, a), 1);
+    const kept = shape.slice(0, shape.length - axes.length).reduce((p, q) => p * q, 1);
+    const start = startOf(fn, x.dtype === "i32");
+    return [
+      Float64Array.from({ length: kept }, (_, i) =>
+        rows.subarray(i * size, (i + 1) * size).reduce((p, q) => folds[fn].step(p, q), start),
+      ),
+    ];
+  },
+  vjp({ args, results, attrs: { fn, axes } }, [dy], g) {
+    if (!dy) return [null];
+    const x = one(args);
+    const shape = dims(x.type);
+    const kept = [...shape.keys()].filter((i) => !axes.includes(i));
+    const wide = (v: typeof dy) => b.broadcast(g, v, shape, kept);
+    if (fn === "sum") return [wide(dy)];
+    const best = b.eq(g, x, wide(one(results)));
+    const share = b.div(g, dy, b.cast(g, b.sum(g, best, axes), dtypeOf(dy.type)));
+    return [b.where(g, best, wide(share), 0)];
+  },
+  mapped: leading("reduce", ({ fn, axes }) => ({ fn, axes: later(axes) })),
+  cost: (node) => ({ ...touched(1)(node), flops: count(one(node.args).type) }),
+  samples: (g) =>
+    (["sum", "max", "min"] as const).flatMap((fn) =>
+      [
+        { shape: [5, 7], axes: [1] },
+        { shape: [3, 4, 2], axes: [0, 2] },
+        { shape: [6], axes: [0] },
+      ].flatMap(({ shape, axes }) =>
+        (["f32", "i32"] as const).map((t) => b.make(g, "reduce", [sample(g, t, shape)], { fn, axes })),
+      ),
+    ),
+  show: (attrs) => `${attrs.fn} ${attrs.axes.join(" ")}`,
+});
+
+export const scan = define<"scan">({
+  name: "scan",
+  doc: "running sums along an axis, each with its own element unless `exclusive`, from the end if `reverse`",
+  lower: "reduce",
+  infer(args, { axis }) {
+    const x = one(args);
+    needAxis("cumsum", axis, x);
+    need(x.dtype !== "bool", () => `cumsum has no meaning for ${showType(x)}`);
+    return [x];
+  },
+  eval(args, { axis, exclusive, reverse }) {
+    const x = one(args);
+    const [before, n, after] = around(x.shape, axis);
+    const out = new Float64Array(x.data.length);
+    for (let i = 0; i < before * after; i++) {
+      const first = Math.floor(i / after) * n * after + (i % after);
+      let total = 0;
+      for (let j = 0; j < n; j++) {
+        const place = first + (reverse ? n - 1 - j : j) * after;
+        const next = total + (x.data[place] ?? 0);
+        out[place] = exclusive ? total : next;
+        total = next;
+      }
+    }
+    return [out];
+  },
+  vjp: ({ attrs }, [dy], g) => [dy ? b.make1(g, "scan", [dy], { ...attrs, reverse: !attrs.reverse }) : null],
+  mapped: leading("scan", (attrs) => ({ ...attrs, axis: attrs.axis + 1 })),
+  cost: touched(1),
+  samples: (g) =>
+    [false, true].flatMap((exclusive) =>
+      [false, true].map((reverse) => b.make(g, "scan", [sample(g, "f32", [3, 5, 2])], { axis: 1, exclusive, reverse })),
+    ),
+});

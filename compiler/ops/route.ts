@@ -1,0 +1,170 @@
+// A routing: choices sorted by group, and rows carried there and back. Every other thing a mixture needs follows from these three.
+import type { GraphBuilder } from "../graph/builder.ts";
+import type { Mapped, NdArray, Routing, Value } from "../graph/node.ts";
+import { add, equal, type Size } from "../types/size.ts";
+import { dims, showType, type Type, type } from "../types/type.ts";
+import { none, type OpName } from "./attrs.ts";
+import * as b from "./build.ts";
+import { at, define, need, needIndex, needVector, nth, number, one, sample, three, touched } from "./common.ts";
+import { lead, lift, placed, type Space, spaceOf } from "./mapped.ts";
+
+export const route = define<"route">({
+  name: "route",
+  doc:
+    "(index i32[C]) -> order i32[C]: sorted place to choice, -1 past the end; offsets i32[groups + 1]; inverse i32[C]: choice to place, " +
+    "-1 for an index outside; expert i32[C]: place to group, -1 past the end. A stable counting sort",
+  lower: "algorithm",
+  infer(args, { groups }) {
+    const index = one(args);
+    needIndex("a routing", index);
+    need(index.shape.length === 1, () => `a routing sorts i32[C], not ${showType(index)}`);
+    return [index, type("i32", [add(groups, 1)]), index, index];
+  },
+  eval(args, { groups }) {
+    const index = one(args).data;
+    const [order, inverse, expert] = [0, 1, 2].map(() => new Float64Array(index.length).fill(-1)) as [
+      Float64Array,
+      Float64Array,
+      Float64Array,
+    ];
+    const offsets = [0];
+    let place = 0;
+    for (let e = 0; e < number(groups); e++) {
+      index.forEach((group, choice) => {
+        if (group !== e) return;
+        order[place] = choice;
+        expert[place] = e;
+        inverse[choice] = place++;
+      });
+      offsets.push(place);
+    }
+    return [order, Float64Array.from(offsets), inverse, expert];
+  },
+  vjp: () => [null],
+  mapped: (args, { groups }, g) => nestedRoute(g, one(args), number(groups)),
+  cost: touched(4),
+  samples: (g) =>
+    [
+      [23, 6],
+      [5, 1],
+      [7, 40],
+      [0, 2],
+      [1, 3],
+    ].map(([c = 0, e = 0]) => b.make(g, "route", [sample(g, "i32", [c], "index")], { groups: e })),
+  show: ({ groups }) => String(groups),
+});
+
+/** A mixture inside an expert: one routing of all choices of all rows, on `outer group * groups + index`. */
+function nestedRoute(g: GraphBuilder, index: Mapped, groups: number): Mapped[] {
+  const space = spaceOf([index]);
+  const outer = outerOf(g, space);
+  const local = lift(g, index, space);
+  const [rows = 0, each = 0] = dims(local.type);
+  const group = b.broadcast(g, outer.expert, [rows, each], [0]);
+  const inside = b.and(g, b.ge(g, group, 0), b.and(g, b.ge(g, local, 0), b.lt(g, local, groups)));
+  const all = b.where(g, inside, b.add(g, b.mul(g, group, groups), local), -1);
+  const { order, offsets, inverse, expert } = b.route(g, b.reshape(g, all, [rows * each]), outer.groups * groups);
+  const by: Routing = {
+    order,
+    offsets,
+    inverse,
+    expert: b.idiv(g, expert, groups),
+    groups: outer.groups,
+    rows: rows * each,
+    outer,
+  };
+  // As values, choices are numbered as if no row had moved, and groups within the outer group.
+  const number = b.add(g, b.mul(g, b.take(g, outer.order, b.idiv(g, order, each)), each), b.rem(g, order, each));
+  const known = (x: Value) => b.where(g, b.ge(g, order, 0), x, -1);
+  const shaped = (x: Value): Mapped => placed({ kind: "rows", by }, b.reshape(g, x, [rows, each]));
+  return [
+    shaped(known(number)),
+    { kind: "plain", value: offsets },
+    shaped(inverse),
+    shaped(known(b.rem(g, expert, groups))),
+  ];
+}
+function outerOf(g: GraphBuilder, space: Space): NonNullable<Routing["outer"]> {
+  if (space.kind === "rows")
+    return { rows: lead(space), groups: space.by.groups, expert: space.by.expert, order: space.by.order, by: space.by };
+  const all = b.iota(g, space.over);
+  return { rows: space.over, groups: space.over, expert: all, order: all, by: null };
+}
+
+/** The rules of dispatch and combine, in a nested routing: by it, over all rows of the outer space. */
+function nestedCarry(name: "dispatch" | "combine", args: readonly Mapped[], g: GraphBuilder): Mapped[] {
+  const [x, order] = three(args);
+  const by = order.kind === "rows" ? order.by : null;
+  if (!by?.outer) return [unrouted(name, args, g)];
+  const outside: Space = by.outer.by ? { kind: "rows", by: by.outer.by } : { kind: "each", over: by.outer.rows };
+  const [from, to]: [Space, Space] =
+    name === "dispatch" ? [outside, { kind: "rows", by }] : [{ kind: "rows", by }, outside];
+  const rows = lift(g, x, from);
+  const moved = b.make1(
+    g,
+    name,
+    [b.reshape(g, rows, [by.rows, ...dims(rows.type).slice(2)]), by.order, by.inverse],
+    none,
+  );
+  return [placed(to, b.reshape(g, moved, dims(rows.type)))];
+}
+/** By a routing that is the same for every row: plain indexing of the axis after the leading one. */
+function unrouted(name: "dispatch" | "combine", args: readonly Mapped[], g: GraphBuilder): Mapped {
+  const [x, order, inverse] = three(args);
+  const space = spaceOf([x]);
+  const index = name === "dispatch" ? order.value : inverse.value;
+  return placed(space, b.make1(g, "gather", [lift(g, x, space), index], { axis: 1, batch: 0 }));
+}
+
+function inferCarry(what: OpName, args: readonly Type[]): Type[] {
+  const [x, order, inverse] = three(args);
+  const size: Size = nth(x.shape, 0);
+  needVector(what, order, size);
+  needVector(what, inverse, size);
+  need(equal(size, nth(order.shape, 0)), () => `${what} moves as many rows as its routing has`);
+  return [x];
+}
+function moved(x: NdArray, from: NdArray): Float64Array {
+  const size = x.shape.slice(1).reduce((p, q) => p * q, 1);
+  return Float64Array.from(x.data, (_, i) => {
+    const row = at(from, Math.floor(i / size));
+    return row < 0 ? 0 : at(x, row * size + (i % size));
+  });
+}
+const carried = (g: GraphBuilder): { x: Value; by: b.Route }[] =>
+  [
+    [23, 6],
+    [7, 1],
+    [0, 2],
+  ].map(([c = 0, e = 0]) => ({ x: sample(g, "f32", [c, 3]), by: b.route(g, sample(g, "i32", [c], "index"), e) }));
+
+export const dispatch = define<"dispatch">({
+  name: "dispatch",
+  doc: "(x [C, ...R], order, inverse) -> rows [C, ...R]: row p is x[order[p]], 0 past the end",
+  lower: "algorithm",
+  infer: (args) => inferCarry("dispatch", args),
+  eval: (args) => [moved(one(args), nth(args, 1))],
+  vjp: ({ args }, [dy], g) => [
+    dy ? b.combine(g, dy, { order: nth(args, 1), inverse: nth(args, 2) }) : null,
+    null,
+    null,
+  ],
+  mapped: (args, _, g) => nestedCarry("dispatch", args, g),
+  cost: touched(0),
+  samples: (g) => carried(g).map(({ x, by }) => b.dispatch(g, x, by).node),
+});
+export const combine = define<"combine">({
+  name: "combine",
+  doc: "(rows [C, ...R], order, inverse) -> [C, ...R]: choice c is rows[inverse[c]], 0 for none",
+  lower: "algorithm",
+  infer: (args) => inferCarry("combine", args),
+  eval: (args) => [moved(one(args), nth(args, 2))],
+  vjp: ({ args }, [dy], g) => [
+    dy ? b.dispatch(g, dy, { order: nth(args, 1), inverse: nth(args, 2) }) : null,
+    null,
+    null,
+  ],
+  mapped: (args, _, g) => nestedCarry("combine", args, g),
+  cost: touched(0),
+  samples: (g) => carried(g).map(({ x, by }) => b.combine(g, x, by).node),
+});

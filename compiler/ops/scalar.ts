@@ -1,0 +1,155 @@
+// Functions of one element. Adding one is one row here, and its name in attrs.ts.
+import type { GraphBuilder } from "../graph/builder.ts";
+import type { Value } from "../graph/node.ts";
+import { type DType, isFloat } from "../types/dtype.ts";
+import type { BinaryName, UnaryName } from "./attrs.ts";
+import * as b from "./build.ts";
+
+type Element = DType | "float";
+interface Scalar {
+  /** The dtype of the result from that of the operands, or null where the function has no meaning. */
+  readonly types: (t: Element) => Element | null;
+  /** Relative cost, an addition being 1. */
+  readonly flops: number;
+}
+export interface Unary extends Scalar {
+  /** In f64; `t` is the operand's dtype: integers wrap. */
+  readonly eval: (x: number, t: DType) => number;
+  /** The gradient of x from that of y = f(x); null where there is none. */
+  readonly vjp: (g: GraphBuilder, dy: Value, x: Value, y: Value) => Value | null;
+}
+export interface Binary extends Scalar {
+  readonly eval: (x: number, y: number, t: DType) => number;
+  readonly vjp: (g: GraphBuilder, dz: Value, x: Value, y: Value, z: Value) => readonly [Value | null, Value | null];
+}
+
+const float = (t: Element): Element | null => (isFloat(t) ? t : null);
+const numeric = (t: Element): Element | null => (t === "bool" ? null : t);
+const ordered = (t: Element): Element | null => (t === "bool" ? null : "bool");
+const anyToBool = (): Element => "bool";
+const bool = (t: Element): Element | null => (t === "bool" ? t : null);
+const whole = (t: Element): Element | null => (t === "i32" ? t : null);
+
+const flat = (): null => null;
+const neither = (): readonly [null, null] => [null, null];
+
+export const unaries: Readonly<Record<UnaryName, Unary>> = {
+  neg: { types: numeric, flops: 1, eval: (x, t) => (t === "i32" ? -x | 0 : -x), vjp: (g, dy) => b.neg(g, dy) },
+  not: { types: bool, flops: 1, eval: (x) => 1 - x, vjp: flat },
+  exp: { types: float, flops: 10, eval: Math.exp, vjp: (g, dy, _, y) => b.mul(g, dy, y) },
+  log: { types: float, flops: 10, eval: Math.log, vjp: (g, dy, x) => b.div(g, dy, x) },
+  sqrt: { types: float, flops: 4, eval: Math.sqrt, vjp: (g, dy, _, y) => b.div(g, b.mul(g, dy, 0.5), y) },
+  rsqrt: {
+    types: float,
+    flops: 4,
+    eval: (x) => 1 / Math.sqrt(x),
+    vjp: (g, dy, x, y) => b.div(g, b.mul(g, b.mul(g, dy, -0.5), y), x),
+  },
+  sin: { types: float, flops: 15, eval: Math.sin, vjp: (g, dy, x) => b.mul(g, dy, b.cos(g, x)) },
+  cos: { types: float, flops: 15, eval: Math.cos, vjp: (g, dy, x) => b.neg(g, b.mul(g, dy, b.sin(g, x))) },
+  tanh: { types: float, flops: 12, eval: Math.tanh, vjp: (g, dy, _, y) => b.mul(g, dy, b.sub(g, 1, b.mul(g, y, y))) },
+  sigmoid: {
+    types: float,
+    flops: 12,
+    eval: (x) => 1 / (1 + Math.exp(-x)),
+    vjp: (g, dy, _, y) => b.mul(g, dy, b.mul(g, y, b.sub(g, 1, y))),
+  },
+  erf: {
+    types: float,
+    flops: 15,
+    eval: erf,
+    vjp: (g, dy, x) => b.mul(g, dy, b.mul(g, 2 / Math.sqrt(Math.PI), b.exp(g, b.neg(g, b.mul(g, x, x))))),
+  },
+  abs: {
+    types: numeric,
+    flops: 1,
+    eval: (x, t) => (t === "i32" ? Math.abs(x) | 0 : Math.abs(x)),
+    vjp: (g, dy, x) => b.mul(g, dy, b.sign(g, x)),
+  },
+  sign: { types: numeric, flops: 1, eval: Math.sign, vjp: flat },
+  floor: { types: float, flops: 1, eval: Math.floor, vjp: flat },
+  ceil: { types: float, flops: 1, eval: Math.ceil, vjp: flat },
+  round: { types: float, flops: 1, eval: halfToEven, vjp: flat },
+  // Random bits to [0, 1): the top 24 of them, so that f32 holds every value and none is 1.
+  unit: { types: (t) => (t === "i32" ? "f32" : null), flops: 2, eval: (x) => (x >>> 8) / 2 ** 24, vjp: flat },
+};
+
+export const binaries: Readonly<Record<BinaryName, Binary>> = {
+  add: { types: numeric, flops: 1, eval: (x, y, t) => (t === "i32" ? (x + y) | 0 : x + y), vjp: (_, dz) => [dz, dz] },
+  sub: {
+    types: numeric,
+    flops: 1,
+    eval: (x, y, t) => (t === "i32" ? (x - y) | 0 : x - y),
+    vjp: (g, dz) => [dz, b.neg(g, dz)],
+  },
+  mul: {
+    types: numeric,
+    flops: 1,
+    eval: (x, y, t) => (t === "i32" ? Math.imul(x, y) : x * y),
+    vjp: (g, dz, x, y) => [b.mul(g, dz, y), b.mul(g, dz, x)],
+  },
+  div: {
+    types: float,
+    flops: 4,
+    eval: (x, y) => x / y,
+    vjp(g, dz, _, y, z) {
+      const dx = b.div(g, dz, y);
+      return [dx, b.neg(g, b.mul(g, dx, z))];
+    },
+  },
+  // Rounds down, so that x = idiv(x, y) * y + rem(x, y); 0 where y is.
+  idiv: { types: whole, flops: 4, eval: (x, y) => (y === 0 ? 0 : Math.floor(x / y) | 0), vjp: neither },
+  // Takes the sign of y; 0 where y is 0.
+  rem: {
+    types: numeric,
+    flops: 4,
+    eval: remainder,
+    vjp: (g, dz, x, y) => [dz, b.neg(g, b.mul(g, dz, b.floor(g, b.div(g, x, y))))],
+  },
+  pow: {
+    types: float,
+    flops: 30,
+    eval: Math.pow,
+    // Where x is 0 its logarithm is not asked: x^y does not move with y there.
+    vjp(g, dz, x, y, z) {
+      const base = b.where(g, b.gt(g, x, 0), x, 1);
+      return [b.mul(g, dz, b.mul(g, y, b.pow(g, x, b.sub(g, y, 1)))), b.mul(g, dz, b.mul(g, z, b.log(g, base)))];
+    },
+  },
+  max: { types: numeric, flops: 1, eval: (x, y) => Math.max(x, y), vjp: (g, dz, x, y) => chosen(g, dz, b.ge(g, x, y)) },
+  min: { types: numeric, flops: 1, eval: (x, y) => Math.min(x, y), vjp: (g, dz, x, y) => chosen(g, dz, b.le(g, x, y)) },
+  eq: { types: anyToBool, flops: 1, eval: (x, y) => Number(x === y), vjp: neither },
+  ne: { types: anyToBool, flops: 1, eval: (x, y) => Number(x !== y), vjp: neither },
+  lt: { types: ordered, flops: 1, eval: (x, y) => Number(x < y), vjp: neither },
+  le: { types: ordered, flops: 1, eval: (x, y) => Number(x <= y), vjp: neither },
+  gt: { types: ordered, flops: 1, eval: (x, y) => Number(x > y), vjp: neither },
+  ge: { types: ordered, flops: 1, eval: (x, y) => Number(x >= y), vjp: neither },
+  and: { types: bool, flops: 1, eval: (x, y) => x & y, vjp: neither },
+  or: { types: bool, flops: 1, eval: (x, y) => x | y, vjp: neither },
+};
+
+/** Of two equals the left one gets the gradient. */
+function chosen(g: GraphBuilder, dz: Value, left: Value): readonly [Value, Value] {
+  return [b.where(g, left, dz, 0), b.where(g, left, 0, dz)];
+}
+function remainder(x: number, y: number): number {
+  if (y === 0) return 0;
+  const r = x % y;
+  return r !== 0 && r < 0 !== y < 0 ? r + y : r;
+}
+function halfToEven(x: number): number {
+  const down = Math.floor(x);
+  if (x - down !== 0.5) return Math.round(x);
+  return down % 2 === 0 ? down : down + 1;
+}
+/** 2 / sqrt(pi) exp(-x^2) sum x (2 x^2)^n / (1 3 5 .. (2n + 1)): all terms of one sign, so nothing cancels (Abramowitz and Stegun 7.1.6). */
+function erf(x: number): number {
+  if (Number.isNaN(x) || Math.abs(x) > 6) return Math.sign(x);
+  let term = x;
+  let total = x;
+  for (let n = 1; Math.abs(term) > 1e-17 * Math.abs(total); n++) {
+    term *= (2 * x * x) / (2 * n + 1);
+    total += term;
+  }
+  return (2 / Math.sqrt(Math.PI)) * Math.exp(-x * x) * total;
+}

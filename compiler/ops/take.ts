@@ -1,0 +1,237 @@
+// Indexing by data: an index outside its axis means none.
+import type { GraphBuilder } from "../graph/builder.ts";
+import type { Mapped, NdArray, Node, Value } from "../graph/node.ts";
+import { equalAll, type Size } from "../types/size.ts";
+import { count, dims, showType, type } from "../types/type.ts";
+import type { OpAttrs } from "./attrs.ts";
+import * as b from "./build.ts";
+import { at, define, need, needAxis, needIndex, nth, number, one, sample, three, touched, two } from "./common.ts";
+import { lift, placed, spaceOf } from "./mapped.ts";
+
+/** Visits each element of the rows, with its place in `[.., size, ..]`, or -1 for none. */
+function places(
+  index: NdArray,
+  outer: readonly number[],
+  size: number,
+  inner: number,
+  batch: number,
+  visit: (row: number, place: number) => void,
+): void {
+  const product = (list: readonly number[]): number => list.reduce((p, q) => p * q, 1);
+  const [groups, each] = [product(outer.slice(0, batch)), product(outer.slice(batch))];
+  const picks = product(index.shape.slice(batch));
+  let row = 0;
+  for (let o = 0; o < groups * each; o++) {
+    for (let i = 0; i < picks; i++) {
+      const pick = at(index, Math.floor(o / each) * picks + i);
+      const inside = pick >= 0 && pick < size;
+      for (let r = 0; r < inner; r++) visit(row++, inside ? (o * size + pick) * inner + r : -1);
+    }
+  }
+}
+const after = (shape: readonly number[], axis: number): number => shape.slice(axis + 1).reduce((p, q) => p * q, 1);
+
+export const gather = define<"gather">({
+  name: "gather",
+  doc: "(x [...B, ...L, N, ...R], index i32[...B, ...I]) -> [...B, ...L, ...I, ...R]: along `axis`, with `batch` axes B in common; 0 outside",
+  lower: "algorithm",
+  infer(args, { axis, batch }) {
+    const [x, index] = two(args);
+    needIndex("take", index);
+    needAxis("take", axis, x);
+    need(
+      batch <= axis && equalAll(x.shape.slice(0, batch), index.shape.slice(0, batch)),
+      () => `take needs the first ${batch} axes of ${showType(x)} and ${showType(index)} to be equal`,
+    );
+    return [type(x.dtype, [...x.shape.slice(0, axis), ...index.shape.slice(batch), ...x.shape.slice(axis + 1)])];
+  },
+  eval(args, { axis, batch }, types) {
+    const [x, index] = two(args);
+    const out = new Float64Array(count(one(types)));
+    places(index, x.shape.slice(0, axis), nth(x.shape, axis), after(x.shape, axis), batch, (row, place) => {
+      out[row] = place < 0 ? 0 : at(x, place);
+    });
+    return [out];
+  },
+  vjp({ args, attrs: { axis, batch } }, [dy], g) {
+    const [x, index] = two(args);
+    return [
+      dy ? b.make1(g, "scatter", [index, dy], { axis, batch, mode: "add", size: nth(x.type.shape, axis) }) : null,
+      null,
+    ];
+  },
+  mapped: (args, attrs, g) => mappedGather(g, ...two(args), attrs),
+  cost: touched(0),
+  samples: (g) => [
+    b.take(g, sample(g, "f32", [6, 3]), sample(g, "i32", [4, 2], "index")).node,
+    b.take(g, sample(g, "f32", [3, 5]), sample(g, "i32", [3, 2], "index"), 1).node,
+    b.make(g, "gather", [sample(g, "f32", [2, 3, 5, 2]), sample(g, "i32", [2, 7], "index")], { axis: 2, batch: 1 }),
+    b.take(g, sample(g, "f32", [0, 3]), sample(g, "i32", [4], "index")).node,
+  ],
+});
+
+function mappedGather(g: GraphBuilder, x: Mapped, index: Mapped, attrs: OpAttrs["gather"]): Mapped[] {
+  const { axis, batch } = attrs;
+  const space = spaceOf([x, index]);
+  if (x.kind === "plain" && batch === 0) {
+    const out = b.make1(g, "gather", [x.value, index.value], { axis, batch });
+    const perm = [axis, ...Array.from({ length: out.type.shape.length }, (_, i) => i).filter((i) => i !== axis)];
+    return [placed(space, b.transpose(g, out, perm))];
+  }
+  if (x.kind === "each" && index.kind === "rows" && axis === 0) return [placed(space, fromTables(g, x.value, index))];
+  const [from, which] = [lift(g, x, space), lift(g, index, space)];
+  return [placed(space, b.make1(g, "gather", [from, which], { axis: axis + 1, batch: batch + 1 }))];
+}
+/** A table for each group is one long table, looked up at `group * N + index`. */
+function fromTables(g: GraphBuilder, tables: Value, index: Mapped & { kind: "rows" }): Value {
+  const [groups = 0, n = 0, ...rest] = dims(tables.type);
+  const shape = dims(index.value.type);
+  const { by } = index;
+  const front = by.outer ? shape.slice(0, 2) : shape.slice(0, 1);
+  const group = b.broadcast(g, b.reshape(g, by.expert, front), shape, [...front.keys()]);
+  const inside = b.and(g, b.ge(g, group, 0), b.and(g, b.ge(g, index.value, 0), b.lt(g, index.value, n)));
+  return b.take(
+    g,
+    b.reshape(g, tables, [groups * n, ...rest]),
+    b.where(g, inside, b.add(g, b.mul(g, group, n), index.value), -1),
+  );
+}
+
+export const scatter = define<"scatter">({
+  name: "scatter",
+  doc:
+    "add: (index i32[...B, ...I], rows [...B, ...L, ...I, ...R]) -> [...B, ...L, size, ...R]: rows summed where they belong, in order; " +
+    "set: (base [...B, ...L, size, ...R], index, rows): base with rows replaced, of two the later. None writes nothing",
+  lower: "algorithm",
+  infer(args, { axis, batch, mode, size }) {
+    const [index, rows] = mode === "add" ? two(args) : [nth(args, 1), nth(args, 2)];
+    needIndex("scatter", index);
+    const picks: readonly Size[] = index.shape.slice(batch);
+    const [front, back] = [rows.shape.slice(0, axis), rows.shape.slice(axis + picks.length)];
+    const fits =
+      batch <= axis &&
+      equalAll(rows.shape.slice(axis, axis + picks.length), picks) &&
+      equalAll(front.slice(0, batch), index.shape.slice(0, batch));
+    need(fits, () => `the index ${showType(index)} does not fit the rows ${showType(rows)}`);
+    need(mode === "set" || rows.dtype !== "bool", () => `${showType(rows)} has no sum`);
+    const result = type(rows.dtype, [...front, size, ...back]);
+    if (mode === "set")
+      need(
+        equalAll(one(args).shape, result.shape) && one(args).dtype === rows.dtype,
+        () => `rows ${showType(rows)} do not fit ${showType(one(args))}`,
+      );
+    return [result];
+  },
+  eval(args, { axis, batch, mode, size }, types) {
+    const [index, rows] = mode === "add" ? two(args) : [nth(args, 1), nth(args, 2)];
+    const out = mode === "add" ? new Float64Array(count(one(types))) : one(args).data.slice();
+    const shape = dims(one(types));
+    places(index, shape.slice(0, axis), number(size), after(shape, axis), batch, (row, place) => {
+      if (place >= 0) out[place] = at(rows, row) + (mode === "add" ? (out[place] ?? 0) : 0);
+    });
+    return [out];
+  },
+  vjp: (node, [dy], g) => (dy ? scatterVjp(node, dy, g) : node.args.map(() => null)),
+  mapped(args, attrs, g) {
+    const space = spaceOf(args);
+    const values = args.map((m) => lift(g, m, space));
+    return [placed(space, b.make1(g, "scatter", values, { ...attrs, axis: attrs.axis + 1, batch: attrs.batch + 1 }))];
+  },
+  cost: touched(1),
+  samples: (g) => {
+    const [x, rows, index] = [
+      sample(g, "f32", [6, 3]),
+      sample(g, "f32", [4, 2, 3], "rows"),
+      sample(g, "i32", [4, 2], "index"),
+    ];
+    return [
+      b.put(g, x, index, rows),
+      b.scatter(g, sample(g, "f32", [2, 7, 3]), sample(g, "i32", [2, 7], "index"), 5, 1),
+      b.scatter(g, sample(g, "f32", [9]), sample(g, "i32", [9], "index"), 4),
+      b.put(g, sample(g, "i32", [2, 4]), sample(g, "i32", [2, 3], "index"), sample(g, "i32", [2, 3], "rows"), 1),
+      b.make1(g, "scatter", [index, b.reshape(g, rows, [3, 4, 2])], { axis: 1, batch: 0, mode: "add", size: 6 }),
+    ].map((v) => v.node);
+  },
+  show: (a) => `${a.mode} axis ${a.axis} batch ${a.batch}`,
+});
+
+function scatterVjp({ args, attrs }: Node<OpAttrs["scatter"]>, dy: Value, g: GraphBuilder): (Value | null)[] {
+  const { axis, batch, mode } = attrs;
+  if (mode === "add") return [null, b.make1(g, "gather", [dy, one(args)], { axis, batch })];
+  const [, index, rows] = three(args);
+  const zeros = b.like(g, rows, 0);
+  const picked = b.make1(g, "gather", [dy, index], { axis, batch });
+  return [b.make1(g, "scatter", [dy, index, zeros], attrs), null, b.where(g, stayed(g, index, rows, attrs), picked, 0)];
+}
+/** Which rows were not replaced by a later one: those whose number is found where they were put. */
+function stayed(g: GraphBuilder, index: Value, rows: Value, { batch, axis, size }: OpAttrs["scatter"]): Value {
+  const shape = dims(index.type);
+  const numbers = b.reshape(g, b.iota(g, count(index.type)), shape);
+  const none = b.fill(g, -1, "i32", [...shape.slice(0, batch), number(size)]);
+  const written = b.make1(g, "scatter", [none, index, numbers], { axis: batch, batch, mode: "set", size });
+  const last = b.eq(g, b.make1(g, "gather", [written, index], { axis: batch, batch }), numbers);
+  const at = [...Array(batch).keys(), ...shape.slice(batch).map((_, i) => axis + i)];
+  return b.broadcast(g, last, dims(rows.type), at);
+}
+
+export const top_k = define<"top_k">({
+  name: "top_k",
+  doc: "(x [..., N]) -> values [..., k], index i32[..., k]: the k largest of the last axis, largest first, of equals the first first, NaN last",
+  lower: "algorithm",
+  infer(args, { k }) {
+    const x = one(args);
+    const axis = x.shape.length - 1;
+    const n = needAxis("top_k", axis, x);
+    need(
+      typeof k !== "number" || typeof n !== "number" || (k >= 0 && k <= n),
+      () => `top_k cannot take ${String(k)} of ${showType(x)}`,
+    );
+    need(x.dtype !== "bool", () => `top_k has no meaning for ${showType(x)}`);
+    const shape = x.shape.with(axis, k);
+    return [type(x.dtype, shape), type("i32", shape)];
+  },
+  eval(args, attrs) {
+    const x = one(args);
+    const [n, k] = [x.shape.at(-1) ?? 1, number(attrs.k)];
+    const rows = Array.from({ length: n === 0 ? 0 : x.data.length / n }, (_, i) =>
+      ranked(x.data.subarray(i * n, i * n + n)).slice(0, k),
+    );
+    return [
+      Float64Array.from(rows.flatMap((row, i) => row.map((j) => at(x, i * n + j)))),
+      Float64Array.from(rows.flat()),
+    ];
+  },
+  vjp({ args, results }, [dy], g) {
+    const axis = one(args).type.shape.length - 1;
+    return [
+      dy
+        ? b.make1(g, "scatter", [nth(results, 1), dy], {
+            axis,
+            batch: axis,
+            mode: "add",
+            size: nth(one(args).type.shape, axis),
+          })
+        : null,
+    ];
+  },
+  mapped(args, attrs, g) {
+    const space = spaceOf(args);
+    return b.make(g, "top_k", [lift(g, one(args), space)], attrs).results.map((value) => placed(space, value));
+  },
+  cost: touched(10),
+  samples: (g) =>
+    [
+      b.topK(g, sample(g, "f32", [5, 7]), 3),
+      b.topK(g, sample(g, "i32", [3, 6]), 6),
+      b.topK(g, sample(g, "f32", [4]), 1),
+    ].map(([v]) => v.node),
+});
+/** Places from the largest to the smallest; NaN counts as less than all. */
+function ranked(row: Float64Array): number[] {
+  const key = (i: number): number => row[i] ?? Number.NaN;
+  return [...row.keys()].toSorted((i, j) => {
+    const [x, y] = [key(i), key(j)];
+    if (Number.isNaN(x) || Number.isNaN(y)) return Number(Number.isNaN(x)) - Number(Number.isNaN(y));
+    return y > x ? 1 : y < x ? -1 : i - j;
+  });
+}

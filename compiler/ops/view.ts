@@ -1,0 +1,181 @@
+// The same elements under other indices. Nothing is computed.
+import { strided, strides } from "../graph/array.ts";
+import { add, equal, equalAll, product, type Size, show } from "../types/size.ts";
+import { dims, showType, type } from "../types/type.ts";
+import * as b from "./build.ts";
+import { around, define, free, need, needAxis, nth, number, numbers, one, sample } from "./common.ts";
+import { later, leading } from "./mapped.ts";
+
+export const reshape = define<"reshape">({
+  name: "reshape",
+  doc: "the same elements in row-major order under another shape",
+  lower: "view",
+  infer(args, { shape }) {
+    const x = one(args);
+    need(
+      equal(product(x.shape), product(shape)),
+      () => `${showType(x)} has not as many elements as [${shape.map(show).join(", ")}]`,
+    );
+    return [type(x.dtype, shape)];
+  },
+  eval: (args) => [one(args).data],
+  vjp: ({ args }, [dy], g) => [dy ? b.reshape(g, dy, dims(one(args).type)) : null],
+  mapped: leading("reshape", ({ shape }, n) => ({ shape: [n, ...shape] })),
+  cost: free,
+  samples: (g) => [
+    b.reshape(g, sample(g, "f32", [6, 5]), [3, 10]).node,
+    b.reshape(g, sample(g, "f32", [0, 5]), [5, 2, 0]).node,
+  ],
+});
+
+export const transpose = define<"transpose">({
+  name: "transpose",
+  doc: "axis i of the result is axis perm[i] of x",
+  lower: "view",
+  infer(args, { perm }) {
+    const x = one(args);
+    need(
+      perm.toSorted((p, q) => p - q).every((p, i) => p === i) && perm.length === x.shape.length,
+      () => `[${perm.join(", ")}] does not order the axes of ${showType(x)}`,
+    );
+    return [
+      type(
+        x.dtype,
+        perm.map((p) => nth(x.shape, p)),
+      ),
+    ];
+  },
+  eval(args, { perm }) {
+    const x = one(args);
+    const steps = strides(x.shape);
+    return [
+      strided(
+        x.data,
+        perm.map((p) => nth(x.shape, p)),
+        perm.map((p) => nth(steps, p)),
+      ),
+    ];
+  },
+  vjp: ({ attrs }, [dy], g) => [dy ? b.transpose(g, dy, inverted(attrs.perm)) : null],
+  mapped: leading("transpose", ({ perm }) => ({ perm: [0, ...later(perm)] })),
+  cost: free,
+  samples: (g) => [
+    b.transpose(g, sample(g, "f32", [2, 3, 5]), [2, 0, 1]).node,
+    b.transpose(g, sample(g, "i32", [4, 1]), [1, 0]).node,
+  ],
+});
+export const inverted = (perm: readonly number[]): number[] => perm.map((_, i) => perm.indexOf(i));
+
+export const broadcast = define<"broadcast">({
+  name: "broadcast",
+  doc: "axis i of x is axis axes[i] of the result; the other axes repeat it",
+  lower: "view",
+  infer(args, { shape, axes }) {
+    const x = one(args);
+    const ascending = axes.every((a, i) => a > (axes[i - 1] ?? -1) && a < shape.length);
+    need(
+      ascending &&
+        equalAll(
+          x.shape,
+          axes.map((a) => nth(shape, a)),
+        ),
+      () => `${showType(x)} does not stretch to [${shape.map(show).join(", ")}]`,
+    );
+    return [type(x.dtype, shape)];
+  },
+  eval(args, { shape, axes }) {
+    const x = one(args);
+    const steps = strides(x.shape);
+    return [
+      strided(
+        x.data,
+        numbers(shape),
+        shape.map((_, i) => steps[axes.indexOf(i)] ?? 0),
+      ),
+    ];
+  },
+  vjp({ attrs }, [dy], g) {
+    const repeated = attrs.shape.flatMap((_, i) => (attrs.axes.includes(i) ? [] : [i]));
+    return [dy ? b.sum(g, dy, repeated) : null];
+  },
+  mapped: leading("broadcast", ({ shape, axes }, n) => ({ shape: [n, ...shape], axes: [0, ...later(axes)] })),
+  cost: free,
+  samples: (g) =>
+    [
+      b.broadcast(g, sample(g, "f32", [3]), [2, 3, 5], [1]),
+      b.fill(g, 2, "f32", [2, 2]),
+      b.broadcast(g, sample(g, "f32", [2, 1]), [2, 3, 1], [0, 2]),
+    ].map((v) => v.node),
+});
+
+export const slice = define<"slice">({
+  name: "slice",
+  doc: "`size` places of an axis, from `start`",
+  lower: "view",
+  infer(args, { axis, start, size }) {
+    const x = one(args);
+    const whole = needAxis("a slice", axis, x);
+    const end = add(start, size);
+    const inside =
+      [start, size, end, whole].some((s) => typeof s !== "number") ||
+      (number(start) >= 0 && number(size) >= 0 && number(end) <= number(whole));
+    need(inside, () => `places ${show(start)} to ${show(end)} are not all on axis ${axis} of ${showType(x)}`);
+    return [type(x.dtype, x.shape.with(axis, size))];
+  },
+  eval(args, { axis, start, size }) {
+    const x = one(args);
+    const steps = strides(x.shape);
+    return [strided(x.data, x.shape.with(axis, number(size)), steps, number(start) * nth(steps, axis))];
+  },
+  vjp({ args, attrs: { axis, start, size } }, [dy], g) {
+    const shape = dims(one(args).type);
+    const after = nth(shape, axis) - number(start) - number(size);
+    const gap = (n: number) => (dy && n > 0 ? [b.like(g, b.slice(g, one(args), axis, 0, n), 0)] : []);
+    return [dy ? b.concat(g, [...gap(number(start)), dy, ...gap(after)], axis) : null];
+  },
+  mapped: leading("slice", (attrs) => ({ ...attrs, axis: attrs.axis + 1 })),
+  cost: free,
+  samples: (g) => [
+    b.slice(g, sample(g, "f32", [4, 7]), 1, 2, 3).node,
+    b.slice(g, sample(g, "f32", [4, 7]), 0, 4, 0).node,
+  ],
+});
+
+export const concat = define<"concat">({
+  name: "concat",
+  doc: "the operands one after another along an axis",
+  lower: "view",
+  infer(args, { axis }) {
+    const x = one(args);
+    needAxis("concat", axis, x);
+    const rest = (shape: readonly Size[]): Size[] => shape.toSpliced(axis, 1);
+    for (const y of args)
+      need(
+        y.dtype === x.dtype && equalAll(rest(x.shape), rest(y.shape)),
+        () => `concat along axis ${axis} does not join ${showType(x)} and ${showType(y)}`,
+      );
+    return [type(x.dtype, x.shape.with(axis, args.map((y) => nth(y.shape, axis)).reduce(add)))];
+  },
+  eval(args, { axis }) {
+    const [before] = around(one(args).shape, axis);
+    const pieces = Array.from({ length: before }, (_, i) =>
+      args.flatMap((x) => [...x.data.subarray((i * x.data.length) / before, ((i + 1) * x.data.length) / before)]),
+    );
+    return [Float64Array.from(pieces.flat())];
+  },
+  vjp({ args, attrs: { axis } }, [dy], g) {
+    let start = 0;
+    return args.map((x) => {
+      const size = nth(dims(x.type), axis);
+      start += size;
+      return dy ? b.slice(g, dy, axis, start - size, size) : null;
+    });
+  },
+  mapped: leading("concat", ({ axis }) => ({ axis: axis + 1 })),
+  cost: free,
+  samples: (g) =>
+    [
+      b.concat(g, [sample(g, "f32", [2, 3]), sample(g, "f32", [2, 4]), sample(g, "f32", [2, 0])], 1),
+      b.concat(g, [sample(g, "f32", [1, 3]), sample(g, "f32", [2, 3])], 0),
+    ].map((v) => v.node),
+});

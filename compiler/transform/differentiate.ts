@@ -1,0 +1,60 @@
+// Reverse-mode differentiation. Every rule is in an op's record; here only the order and the sums.
+import { Bug } from "../diagnostic.ts";
+import type { GraphBuilder } from "../graph/builder.ts";
+import type { Node, Value } from "../graph/node.ts";
+import { topological } from "../graph/walk.ts";
+import * as b from "../ops/build.ts";
+import { isFloat } from "../types/dtype.ts";
+import { sameType, showType } from "../types/type.ts";
+
+/**
+ * The gradients of the sum of `losses`, each times its seed (1 if not given), in the values `wrt`, of their types; zeros where nothing
+ * flows. Contributions to one value are added in the reverse order of the nodes that read it, always.
+ */
+export function gradients(
+  g: GraphBuilder,
+  losses: readonly Value[],
+  wrt: readonly Value[],
+  seeds?: readonly Value[],
+): Value[] {
+  const order = topological(losses);
+  const active = reaching(order, wrt);
+  const found = new Map<Value, Value>();
+  const add = (to: Value, grad: Value): void => {
+    if (!sameType(to.type, grad.type)) throw new Bug(`the gradient of ${showType(to.type)} is ${showType(grad.type)}`);
+    const old = found.get(to);
+    found.set(to, old ? b.add(g, old, grad) : grad);
+  };
+  losses.forEach((loss, i) => {
+    if (isFloat(loss.type.dtype)) add(loss, seeds?.[i] ?? b.like(g, loss, 1));
+  });
+  for (const node of order.toReversed()) {
+    if (!active.has(node)) continue;
+    g.where = node.where;
+    propagate(node, found, active, g, add);
+  }
+  g.where = null;
+  return wrt.map((v) => found.get(v) ?? b.like(g, v, 0));
+}
+type Add = (to: Value, grad: Value) => void;
+
+function propagate(
+  node: Node,
+  found: ReadonlyMap<Value, Value>,
+  active: ReadonlySet<Node>,
+  g: GraphBuilder,
+  add: Add,
+): void {
+  const grads = node.results.map((r) => found.get(r) ?? null);
+  if (grads.every((x) => x === null)) return;
+  node.op.vjp(node, grads, g).forEach((grad, i) => {
+    const to = node.args[i];
+    if (grad && to && active.has(to.node) && isFloat(to.type.dtype)) add(to, grad);
+  });
+}
+/** The nodes through which something of `wrt` reaches a later one. */
+function reaching(order: readonly Node[], wrt: readonly Value[]): Set<Node> {
+  const active = new Set(wrt.map((v) => v.node));
+  for (const node of order) if (node.args.some((a) => active.has(a.node))) active.add(node);
+  return active;
+}
