@@ -35,7 +35,7 @@ function filled(name: string, value: Value): NdArray {
   return { dtype, shape, data: Float64Array.from({ length: elements(shape) }, next) };
 }
 function generator(seed: string): () => number {
-  let state = [...seed].reduce((h, c) => Math.imul(h ^ c.charCodeAt(0), 0x01000193), 0x811c9dc5) >>> 0;
+  let state = new TextEncoder().encode(seed).reduce((h, c) => Math.imul(h ^ c, 0x01000193), 0x811c9dc5) >>> 0;
   return () => {
     state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
     return (state >>> 4) / 2 ** 28;

@@ -2,12 +2,12 @@
 import { Bug } from "../diagnostic.ts";
 import type { Span } from "../syntax/ast.ts";
 import { Sym } from "../types/size.ts";
-import type { Node, Op, Value } from "./node.ts";
+import type { Builder, Node, Op, Value } from "./node.ts";
 
 /** Thrown by `infer`: what does not fit, in the words of types; the checker adds the span and the remedy. */
 export class TypeMismatch extends Error {}
 
-export class GraphBuilder {
+export class GraphBuilder implements Builder {
   private readonly known = new Map<string, Node>();
   private readonly ops = new Map<string, Op>();
   private next = 0;
@@ -36,8 +36,8 @@ export class GraphBuilder {
     );
     const results: Value[] = [];
     const node: Node<A> = { id: this.next++, op, args, attrs, results, where: this.where };
-    types.forEach((type, index) => results.push({ node: node as Node, index, type }));
-    this.known.set(key, node as Node);
+    types.forEach((type, index) => results.push({ node, index, type }));
+    this.known.set(key, node);
     return node;
   }
 }

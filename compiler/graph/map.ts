@@ -1,11 +1,10 @@
 // A body elaborated for one row (or one layer) made into one for all rows (or a stack): every node asks its record.
 import { Bug } from "../diagnostic.ts";
-import type { GraphBuilder } from "./builder.ts";
-import type { Mapped, Node, Value } from "./node.ts";
+import type { Builder, Mapped, Node, Value } from "./node.ts";
 import { topological } from "./walk.ts";
 
 /** The results of a body whose values in `bind` are rows of a routing, or are there for each of a stack. The rest stays as it is. */
-export function mapGraph(results: readonly Value[], bind: ReadonlyMap<Value, Mapped>, g: GraphBuilder): Mapped[] {
+export function mapGraph(results: readonly Value[], bind: ReadonlyMap<Value, Mapped>, g: Builder): Mapped[] {
   const known = new Map(bind);
   const of = (value: Value): Mapped => known.get(value) ?? { kind: "plain", value };
   for (const node of topological(results)) {
@@ -21,7 +20,7 @@ export function mapGraph(results: readonly Value[], bind: ReadonlyMap<Value, Map
   g.where = null;
   return results.map(of);
 }
-function mapNode(node: Node, args: readonly Mapped[], g: GraphBuilder): readonly Mapped[] {
+function mapNode(node: Node, args: readonly Mapped[], g: Builder): readonly Mapped[] {
   if (args.some((m) => m.kind !== "plain")) return node.op.mapped(args, node.attrs, g, node);
   const values = args.map((m) => m.value);
   return g.add(node.op, values, node.attrs).results.map((value) => ({ kind: "plain", value }));

@@ -2,7 +2,6 @@
 import type { Span } from "../syntax/ast.ts";
 import type { DType } from "../types/dtype.ts";
 import type { Type } from "../types/type.ts";
-import type { GraphBuilder } from "./builder.ts";
 
 /** One result of a node. Unique: the same result is the same object, so values are compared with `===`. */
 export interface Value {
@@ -58,6 +57,16 @@ export interface Outer {
   readonly by: Routing | null;
 }
 
+/** What rules make nodes with: a GraphBuilder. */
+export interface Builder {
+  /** The span that nodes made now come from. */
+  where: Span | null;
+  /** The record of that name. */
+  op(name: string): Op;
+  /** The node of `op` on `args`; the one that exists, if it does. Throws TypeMismatch where types do not fit. */
+  add<A>(op: Op<A>, args: readonly Value[], attrs: A): Node<A>;
+}
+
 /** How a node becomes code. leaf: nothing runs. point: one element from one of each argument. view: an index map. */
 export type Lowering = "leaf" | "point" | "view" | "reduce" | "tile" | "algorithm";
 
@@ -72,12 +81,12 @@ export interface Op<A = unknown> {
   /** The definition, slow and obvious, in f64; the caller rounds results to their dtypes. */
   eval(args: readonly NdArray[], attrs: A, types: readonly Type[]): readonly Float64Array[];
   /** Gradients of the arguments from those of the results (null: none). */
-  vjp(node: Node<A>, grads: readonly (Value | null)[], g: GraphBuilder): readonly (Value | null)[];
+  vjp(node: Node<A>, grads: readonly (Value | null)[], g: Builder): readonly (Value | null)[];
   /** The same op inside a routed call or over a stack; called only where some argument is not plain. */
-  mapped(args: readonly Mapped[], attrs: A, g: GraphBuilder, node: Node<A>): readonly Mapped[];
+  mapped(args: readonly Mapped[], attrs: A, g: Builder, node: Node<A>): readonly Mapped[];
   cost(node: Node<A>): { readonly flops: number; readonly bytes: number };
   /** What the generated tests run, on every target and against finite differences: ties and kinks avoided. */
-  samples(g: GraphBuilder): readonly Node[];
+  samples(g: Builder): readonly Node[];
   /** Short text of the attributes for the printer. */
   show?(attrs: A): string;
 }

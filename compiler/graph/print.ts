@@ -35,5 +35,5 @@ function showValue(x: unknown): string {
   if (Array.isArray(x)) return `[${x.map(showValue).join(", ")}]`;
   if (x instanceof Sym) return show(x satisfies Size);
   if (typeof x === "object" && x !== null && "dtype" in x && "shape" in x) return showType(x as Type);
-  return String(x as string | number | boolean);
+  return String(x);
 }

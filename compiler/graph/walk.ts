@@ -1,6 +1,5 @@
 // Orders and rebuilds: what passes are made of.
-import type { GraphBuilder } from "./builder.ts";
-import type { Graph, Node, Value } from "./node.ts";
+import type { Builder, Graph, Node, Value } from "./node.ts";
 
 /** Every node that the values need, each after its operands; the order depends on nothing but the graph. */
 export function topological(results: readonly Value[]): Node[] {
@@ -35,7 +34,7 @@ export function uses(order: readonly Node[]): Map<Value, Node[]> {
 export type Replace = (node: Node, args: readonly Value[]) => readonly Value[] | null;
 
 /** The values anew in `g`, each node through `replace`. A node whose operands are the same objects stays the same node of `g`. */
-export function rebuild(g: GraphBuilder, results: readonly Value[], replace: Replace): Value[] {
+export function rebuild(g: Builder, results: readonly Value[], replace: Replace): Value[] {
   const made = new Map<Node, readonly Value[]>();
   const now = (v: Value): Value => made.get(v.node)?.[v.index] ?? v;
   for (const node of topological(results)) {

@@ -1,6 +1,6 @@
 // Graphs as they are thought: numbers as operands, broadcasting from the right, promotion. What it makes are the strict ops.
-import { type GraphBuilder, TypeMismatch } from "../graph/builder.ts";
-import type { Node, Value } from "../graph/node.ts";
+import { TypeMismatch } from "../graph/builder.ts";
+import type { Builder, Node, Value } from "../graph/node.ts";
 import { type DType, isFloat } from "../types/dtype.ts";
 import { count, dims, dtypeOf, showType, type Type } from "../types/type.ts";
 import { type BinaryName, none, type OpAttrs, type OpName, type UnaryName } from "./attrs.ts";
@@ -9,37 +9,36 @@ import { nth } from "./common.ts";
 export type Operand = Value | number;
 
 /** The node of the op `name`. */
-export const make = <N extends OpName>(g: GraphBuilder, name: N, args: readonly Value[], attrs: OpAttrs[N]): Node =>
+export const make = <N extends OpName>(g: Builder, name: N, args: readonly Value[], attrs: OpAttrs[N]): Node =>
   g.add(g.op(name), args, attrs);
 /** Its first result. */
-export const make1 = <N extends OpName>(g: GraphBuilder, name: N, args: readonly Value[], attrs: OpAttrs[N]): Value =>
+export const make1 = <N extends OpName>(g: Builder, name: N, args: readonly Value[], attrs: OpAttrs[N]): Value =>
   nth(make(g, name, args, attrs).results, 0);
 
 // Leaves
-export const param = (g: GraphBuilder, store: string, type: Type): Value => make1(g, "param", [], { store, type });
-export const constant = (g: GraphBuilder, value: number, dtype: DType): Value =>
-  make1(g, "const", [], { value, dtype });
-export const iota = (g: GraphBuilder, size: number): Value => make1(g, "iota", [], { size });
-export const fill = (g: GraphBuilder, value: number, dtype: DType, shape: readonly number[]): Value =>
+export const param = (g: Builder, store: string, type: Type): Value => make1(g, "param", [], { store, type });
+export const constant = (g: Builder, value: number, dtype: DType): Value => make1(g, "const", [], { value, dtype });
+export const iota = (g: Builder, size: number): Value => make1(g, "iota", [], { size });
+export const fill = (g: Builder, value: number, dtype: DType, shape: readonly number[]): Value =>
   broadcastTo(g, constant(g, value, dtype), shape);
 /** `value` of the type of `x`. */
-export const like = (g: GraphBuilder, x: Value, value: number): Value => fill(g, value, dtypeOf(x.type), dims(x.type));
+export const like = (g: Builder, x: Value, value: number): Value => fill(g, value, dtypeOf(x.type), dims(x.type));
 
 // Views; what would change nothing makes no node
-export const reshape = (g: GraphBuilder, x: Value, shape: readonly number[]): Value =>
+export const reshape = (g: Builder, x: Value, shape: readonly number[]): Value =>
   same(dims(x.type), shape) ? x : make1(g, "reshape", [x], { shape });
-export const transpose = (g: GraphBuilder, x: Value, perm: readonly number[]): Value =>
+export const transpose = (g: Builder, x: Value, perm: readonly number[]): Value =>
   perm.every((p, i) => p === i) ? x : make1(g, "transpose", [x], { perm });
 /** Axis `axes[i]` of the result is axis i of x; the others repeat it. */
-export const broadcast = (g: GraphBuilder, x: Value, shape: readonly number[], axes: readonly number[]): Value =>
+export const broadcast = (g: Builder, x: Value, shape: readonly number[], axes: readonly number[]): Value =>
   same(dims(x.type), shape) ? x : make1(g, "broadcast", [x], { shape, axes });
-export function slice(g: GraphBuilder, x: Value, axis: number, start: number, size: number): Value {
+export function slice(g: Builder, x: Value, axis: number, start: number, size: number): Value {
   return start === 0 && size === dims(x.type)[axis] ? x : make1(g, "slice", [x], { axis, start, size });
 }
-export const concat = (g: GraphBuilder, list: readonly Value[], axis: number): Value =>
+export const concat = (g: Builder, list: readonly Value[], axis: number): Value =>
   list.length === 1 ? nth(list, 0) : make1(g, "concat", list, { axis });
 /** Exchanges two axes, the last two if not given; negative axes count from the end. */
-export function swap(g: GraphBuilder, x: Value, first = -2, second = -1): Value {
+export function swap(g: Builder, x: Value, first = -2, second = -1): Value {
   const rank = x.type.shape.length;
   const [a, b] = [axisOf(rank, first), axisOf(rank, second)];
   return transpose(
@@ -49,13 +48,13 @@ export function swap(g: GraphBuilder, x: Value, first = -2, second = -1): Value 
   );
 }
 /** A new axis of 1 before axis `axis`. */
-export const expand = (g: GraphBuilder, x: Value, axis: number): Value =>
+export const expand = (g: Builder, x: Value, axis: number): Value =>
   reshape(g, x, dims(x.type).toSpliced(axisOf(x.type.shape.length + 1, axis), 0, 1));
-export const squeeze = (g: GraphBuilder, x: Value, axis: number): Value =>
+export const squeeze = (g: Builder, x: Value, axis: number): Value =>
   reshape(g, x, dims(x.type).toSpliced(axisOf(x.type.shape.length, axis), 1));
 
 /** Aligned at the right; an axis that is missing or 1 stretches. */
-export function broadcastTo(g: GraphBuilder, x: Value, shape: readonly number[]): Value {
+export function broadcastTo(g: Builder, x: Value, shape: readonly number[]): Value {
   const from = dims(x.type);
   const lead = shape.length - from.length;
   const fits = lead >= 0 && from.every((n, i) => n === 1 || n === shape[lead + i]);
@@ -88,31 +87,29 @@ export function commonShape(a: readonly number[], b: readonly number[]): number[
 const rank: Readonly<Record<DType, number>> = { bool: 0, i32: 1, bf16: 2, f32: 3, f64: 4 };
 /** The wider float; integers and bools become the float they meet. */
 export const wider = (a: DType, b: DType): DType => (rank[a] >= rank[b] ? a : b);
-export const cast = (g: GraphBuilder, x: Value, dtype: DType): Value =>
+export const cast = (g: Builder, x: Value, dtype: DType): Value =>
   x.type.dtype === dtype ? x : make1(g, "cast", [x], { dtype });
-export const detach = (g: GraphBuilder, x: Value): Value => make1(g, "detach", [x], none);
-export const unary = (g: GraphBuilder, fn: UnaryName, x: Value): Value => make1(g, "unary", [x], { fn });
+export const detach = (g: Builder, x: Value): Value => make1(g, "detach", [x], none);
+export const unary = (g: Builder, fn: UnaryName, x: Value): Value => make1(g, "unary", [x], { fn });
 
 /** Both as values of one dtype and shape; a number takes the other's dtype, or f32 where a fraction meets integers. */
-function unify(g: GraphBuilder, a: Operand, b: Operand): [Value, Value] {
-  if (typeof a === "number")
-    return typeof b === "number"
-      ? unify(g, constant(g, a, "f32"), b)
-      : ([...unify(g, b, a)].reverse() as [Value, Value]);
+function unify(g: Builder, a: Operand, b: Operand): [Value, Value] {
+  if (typeof a === "number") return typeof b === "number" ? unify(g, constant(g, a, "f32"), b) : turned(unify(g, b, a));
   const other = typeof b === "number" ? constant(g, b, numberType(b, dtypeOf(a.type))) : b;
   const dtype = wider(dtypeOf(a.type), dtypeOf(other.type));
   const shape = commonShape(dims(a.type), dims(other.type));
   return [broadcastTo(g, cast(g, a, dtype), shape), broadcastTo(g, cast(g, other, dtype), shape)];
 }
+const turned = ([a, b]: [Value, Value]): [Value, Value] => [b, a];
 function numberType(x: number, beside: DType): DType {
   if (isFloat(beside)) return beside;
   return Number.isInteger(x) ? "i32" : "f32";
 }
-export function binary(g: GraphBuilder, fn: BinaryName, a: Operand, b: Operand): Value {
+export function binary(g: Builder, fn: BinaryName, a: Operand, b: Operand): Value {
   return make1(g, "binary", unify(g, a, b), { fn });
 }
-type Unary = (g: GraphBuilder, x: Value) => Value;
-type Binary = (g: GraphBuilder, a: Operand, b: Operand) => Value;
+type Unary = (g: Builder, x: Value) => Value;
+type Binary = (g: Builder, a: Operand, b: Operand) => Value;
 const un =
   (fn: UnaryName): Unary =>
   (g, x) =>
@@ -155,7 +152,7 @@ export const ge = bin("ge");
 export const and = bin("and");
 export const or = bin("or");
 /** a where `cond`, else b. */
-export function where(g: GraphBuilder, cond: Value, a: Operand, b: Operand): Value {
+export function where(g: Builder, cond: Value, a: Operand, b: Operand): Value {
   const [x, y] = unify(g, a, b);
   const shape = commonShape(dims(cond.type), dims(x.type));
   const [c, p, q] = [cond, x, y].map((v) => broadcastTo(g, v, shape)) as [Value, Value, Value];
@@ -164,7 +161,7 @@ export function where(g: GraphBuilder, cond: Value, a: Operand, b: Operand): Val
 
 // Reductions
 const axisOf = (rank: number, axis: number): number => (axis < 0 ? axis + rank : axis);
-function reduce(g: GraphBuilder, fn: "sum" | "max" | "min", x: Value, axes?: readonly number[], keep = false): Value {
+function reduce(g: Builder, fn: "sum" | "max" | "min", x: Value, axes?: readonly number[], keep = false): Value {
   const shape = dims(x.type);
   const gone = new Set(axes ? axes.map((a) => axisOf(shape.length, a)) : shape.keys());
   const result = gone.size === 0 ? x : make1(g, "reduce", [x], { fn, axes: [...gone].toSorted((a, b) => a - b) });
@@ -176,19 +173,19 @@ function reduce(g: GraphBuilder, fn: "sum" | "max" | "min", x: Value, axes?: rea
       )
     : result;
 }
-type Reduction = (g: GraphBuilder, x: Value, axes?: readonly number[], keep?: boolean) => Value;
+type Reduction = (g: Builder, x: Value, axes?: readonly number[], keep?: boolean) => Value;
 /** Over `axes`, all of them if not given; with `keep` they stay as axes of 1. A bool is counted, in i32. */
 export const sum: Reduction = (g, x, axes, keep) =>
   reduce(g, "sum", x.type.dtype === "bool" ? cast(g, x, "i32") : x, axes, keep);
 export const max: Reduction = (g, x, axes, keep) => reduce(g, "max", x, axes, keep);
 export const min: Reduction = (g, x, axes, keep) => reduce(g, "min", x, axes, keep);
-export function mean(g: GraphBuilder, x: Value, axes?: readonly number[], keep?: boolean): Value {
+export function mean(g: Builder, x: Value, axes?: readonly number[], keep?: boolean): Value {
   const total = sum(g, x, axes, keep);
   return div(g, total, count(x.type) / count(total.type));
 }
 const lowest = -3.4028234663852886e38;
 /** exp(x) / sum(exp(x)) along an axis; 0 where `mask` is false, also where all of it is. */
-export function softmax(g: GraphBuilder, x: Value, axis = -1, mask?: Value): Value {
+export function softmax(g: Builder, x: Value, axis = -1, mask?: Value): Value {
   const seen = mask ? where(g, mask, x, Number.NEGATIVE_INFINITY) : x;
   const top = detach(g, maximum(g, max(g, seen, [axis], true), lowest));
   const e = exp(g, sub(g, seen, top));
@@ -196,20 +193,20 @@ export function softmax(g: GraphBuilder, x: Value, axis = -1, mask?: Value): Val
   return div(g, e, mask ? where(g, gt(g, total, 0), total, 1) : total);
 }
 /** log(sum(exp(x))) along an axis. */
-export function logsumexp(g: GraphBuilder, x: Value, axis = -1, keep = false): Value {
+export function logsumexp(g: Builder, x: Value, axis = -1, keep = false): Value {
   const top = detach(g, maximum(g, max(g, x, [axis], true), lowest));
   const total = add(g, log(g, sum(g, exp(g, sub(g, x, top)), [axis], true)), top);
   return keep ? total : squeeze(g, total, axis);
 }
 /** Running sums along an axis, each with its own element. */
-export const cumsum = (g: GraphBuilder, x: Value, axis = -1): Value =>
+export const cumsum = (g: Builder, x: Value, axis = -1): Value =>
   make1(g, "scan", [x], { axis: axisOf(x.type.shape.length, axis), exclusive: false, reverse: false });
 
 // Contractions
 /** [...B, M, K] @ [...B, K, N], of equal batch axes. */
-export const dot = (g: GraphBuilder, a: Value, b: Value): Value => make1(g, "dot", [a, b], none);
+export const dot = (g: Builder, a: Value, b: Value): Value => make1(g, "dot", [a, b], none);
 /** Over the last axis of a and the last but one of b; leading axes stretch. A matrix on the right makes one dot of all rows. */
-export function matmul(g: GraphBuilder, a: Value, b: Value): Value {
+export function matmul(g: Builder, a: Value, b: Value): Value {
   const dtype = wider(dtypeOf(a.type), dtypeOf(b.type));
   const [x, y] = [cast(g, a, dtype), cast(g, b, dtype)];
   const [left, right] = [dims(x.type), dims(y.type)];
@@ -226,11 +223,11 @@ export function matmul(g: GraphBuilder, a: Value, b: Value): Value {
   const batch = commonShape(left.slice(0, -2), right.slice(0, -2));
   return dot(g, broadcastTo(g, x, [...batch, nth(left, left.length - 2), k]), broadcastTo(g, y, [...batch, k, n]));
 }
-export const raggedDot = (g: GraphBuilder, x: Value, w: Value, offsets: Value, unit = 1): Value =>
+export const raggedDot = (g: Builder, x: Value, w: Value, offsets: Value, unit = 1): Value =>
   make1(g, "ragged_dot", [x, w, offsets], { unit });
-export const raggedOuter = (g: GraphBuilder, x: Value, y: Value, offsets: Value, unit = 1): Value =>
+export const raggedOuter = (g: Builder, x: Value, y: Value, offsets: Value, unit = 1): Value =>
   make1(g, "ragged_outer", [x, y, offsets], { unit });
-export const raggedSum = (g: GraphBuilder, x: Value, offsets: Value, unit = 1): Value =>
+export const raggedSum = (g: Builder, x: Value, offsets: Value, unit = 1): Value =>
   make1(g, "ragged_sum", [x, offsets], { unit });
 
 // Indexing
@@ -241,16 +238,16 @@ export interface Route {
   readonly expert: Value;
 }
 /** Sorts the choices `index: i32[C]` by group, stably. */
-export function route(g: GraphBuilder, index: Value, groups: number): Route {
+export function route(g: Builder, index: Value, groups: number): Route {
   const { results } = make(g, "route", [index], { groups });
   return { order: nth(results, 0), offsets: nth(results, 1), inverse: nth(results, 2), expert: nth(results, 3) };
 }
-export const dispatch = (g: GraphBuilder, x: Value, by: Pick<Route, "order" | "inverse">): Value =>
+export const dispatch = (g: Builder, x: Value, by: Pick<Route, "order" | "inverse">): Value =>
   make1(g, "dispatch", [x, by.order, by.inverse], none);
-export const combine = (g: GraphBuilder, rows: Value, by: Pick<Route, "order" | "inverse">): Value =>
+export const combine = (g: Builder, rows: Value, by: Pick<Route, "order" | "inverse">): Value =>
   make1(g, "combine", [rows, by.order, by.inverse], none);
 /** The language's `take`: the axes before `axis` match the index's first (1 stretches), its others replace the axis; none gives 0. */
-export function take(g: GraphBuilder, x: Value, index: Value, axis = 0): Value {
+export function take(g: Builder, x: Value, index: Value, axis = 0): Value {
   const a = axisOf(x.type.shape.length, axis);
   const batch = commonShape(dims(x.type).slice(0, a), dims(index.type).slice(0, a));
   const [from, which] = [
@@ -260,7 +257,7 @@ export function take(g: GraphBuilder, x: Value, index: Value, axis = 0): Value {
   return make1(g, "gather", [from, which], { axis: a, batch: a });
 }
 /** The language's `put`: x with the rows at `index` along an axis replaced; of two, the later. None writes nothing. */
-export function put(g: GraphBuilder, x: Value, index: Value, rows: Value, axis = 0): Value {
+export function put(g: Builder, x: Value, index: Value, rows: Value, axis = 0): Value {
   const a = axisOf(x.type.shape.length, axis);
   const which = broadcastTo(g, index, [...dims(x.type).slice(0, a), ...dims(index.type).slice(a)]);
   return make1(g, "scatter", [x, which, cast(g, rows, dtypeOf(x.type))], {
@@ -271,18 +268,18 @@ export function put(g: GraphBuilder, x: Value, index: Value, rows: Value, axis =
   });
 }
 /** The language's `scatter`: the reverse of `take`, rows summed into `size` places. */
-export function scatter(g: GraphBuilder, rows: Value, index: Value, size: number, axis = 0): Value {
+export function scatter(g: Builder, rows: Value, index: Value, size: number, axis = 0): Value {
   const a = axisOf(rows.type.shape.length, axis);
   const which = broadcastTo(g, index, [...dims(rows.type).slice(0, a), ...dims(index.type).slice(a)]);
   return make1(g, "scatter", [which, rows], { axis: a, batch: a, mode: "add", size });
 }
 /** The k largest along the last axis, and where they stood. */
-export function topK(g: GraphBuilder, x: Value, k: number): [values: Value, index: Value] {
+export function topK(g: Builder, x: Value, k: number): [values: Value, index: Value] {
   const { results } = make(g, "top_k", [x], { k });
   return [nth(results, 0), nth(results, 1)];
 }
 /** Ascending along the last axis, the first of equals first, and where each stood. */
-export function sort(g: GraphBuilder, x: Value): [values: Value, index: Value] {
+export function sort(g: Builder, x: Value): [values: Value, index: Value] {
   // -1 - x turns the order of integers around without overflow.
   const turn = (v: Value): Value => (isFloat(v.type.dtype) ? neg(g, v) : sub(g, -1, v));
   const [values, index] = topK(g, turn(x), nth(dims(x.type), x.type.shape.length - 1));
@@ -291,13 +288,13 @@ export function sort(g: GraphBuilder, x: Value): [values: Value, index: Value] {
 
 // Random numbers
 /** i32 bits for each element of `base.shape ++ shape`, of a place in the program; see ops/random.ts. */
-export const random = (g: GraphBuilder, key: Value, place: number, shape: readonly number[], base?: Value): Value =>
+export const random = (g: Builder, key: Value, place: number, shape: readonly number[], base?: Value): Value =>
   make1(g, "random", base ? [key, base] : [key], { place, shape });
 /** f32 in [0, 1). */
-export const uniform = (g: GraphBuilder, key: Value, place: number, shape: readonly number[], base?: Value): Value =>
+export const uniform = (g: Builder, key: Value, place: number, shape: readonly number[], base?: Value): Value =>
   unary(g, "unit", random(g, key, place, shape, base));
 /** Normal f32 numbers, by Box and Muller from two uniform ones (the second of place + 1). */
-export function gaussian(g: GraphBuilder, key: Value, place: number, shape: readonly number[], base?: Value): Value {
+export function gaussian(g: Builder, key: Value, place: number, shape: readonly number[], base?: Value): Value {
   const radius = sqrt(g, mul(g, -2, log(g, sub(g, 1, uniform(g, key, place, shape, base)))));
   return mul(g, radius, cos(g, mul(g, 2 * Math.PI, uniform(g, key, place + 1, shape, base))));
 }

@@ -1,6 +1,7 @@
 // What the records share: checks of types, sizes in numbers, costs, and the leaves of samples.
-import { type GraphBuilder, TypeMismatch } from "../graph/builder.ts";
-import type { NdArray, Node, Op, Value } from "../graph/node.ts";
+import { elements } from "../graph/array.ts";
+import { TypeMismatch } from "../graph/builder.ts";
+import type { Builder, NdArray, Node, Op, Value } from "../graph/node.ts";
 import { type DType, isFloat } from "../types/dtype.ts";
 import { equal, equalAll, type Size } from "../types/size.ts";
 import { byteSize, count, showType, type Type, type } from "../types/type.ts";
@@ -55,8 +56,7 @@ export function number(size: Size): number {
 export const numbers = (shape: readonly Size[]): number[] => shape.map(number);
 /** [before, n, after]: the shape around one axis, as three products. */
 export function around(shape: readonly number[], axis: number): [before: number, n: number, after: number] {
-  const product = (list: readonly number[]): number => list.reduce((a, b) => a * b, 1);
-  return [product(shape.slice(0, axis)), nth(shape, axis), product(shape.slice(axis + 1))];
+  return [elements(shape.slice(0, axis)), nth(shape, axis), elements(shape.slice(axis + 1))];
 }
 export const at = (a: NdArray, i: number): number => a.data[i] ?? Number.NaN;
 
@@ -70,7 +70,7 @@ export const touched =
 export const free = (): { flops: number; bytes: number } => ({ flops: 0, bytes: 0 });
 
 /** A leaf for samples. The tests give each store numbers of its own: floats without ties, i32 in -8 .. 8, bools. */
-export function sample(g: GraphBuilder, dtype: DType, shape: readonly number[], name = "x"): Value {
+export function sample(g: Builder, dtype: DType, shape: readonly number[], name = "x"): Value {
   return one(
     g.add(g.op("param"), [], { store: `${name}:${dtype}[${shape.join()}]`, type: type(dtype, shape) }).results,
   );

@@ -1,6 +1,5 @@
 // The contraction of two tensors.
-import type { GraphBuilder } from "../graph/builder.ts";
-import type { Mapped, Value } from "../graph/node.ts";
+import type { Builder, Mapped, Value } from "../graph/node.ts";
 import { equal, equalAll } from "../types/size.ts";
 import { count, dims, showType, type } from "../types/type.ts";
 import { none } from "./attrs.ts";
@@ -71,7 +70,7 @@ export function accumulate(
   for (let j = 0; j < n; j++) out[place + j] = (out[place + j] ?? 0) + factor * (from[start + j] ?? 0);
 }
 
-function mappedDot(g: GraphBuilder, x: Mapped, y: Mapped, space: Space): Value {
+function mappedDot(g: Builder, x: Mapped, y: Mapped, space: Space): Value {
   if (y.kind === "plain") return timesPlain(g, lift(g, x, space), y.value);
   if (x.kind === "plain") return b.swap(g, timesPlain(g, b.swap(g, lift(g, y, space)), b.swap(g, x.value)));
   const [left, right] = [x, y].map((m) => dims(m.value.type).length);
@@ -83,7 +82,7 @@ function mappedDot(g: GraphBuilder, x: Mapped, y: Mapped, space: Space): Value {
   return b.dot(g, lift(g, x, space), lift(g, y, space));
 }
 /** rows [R, ...B, m, K] @ w [...B, K, N]: all rows are one matrix. */
-function timesPlain(g: GraphBuilder, rows: Value, w: Value): Value {
+function timesPlain(g: Builder, rows: Value, w: Value): Value {
   const shape = dims(rows.type);
   const batch = shape.length - 3;
   const [n, m, k] = [nth(shape, 0), nth(shape, batch + 1), nth(shape, batch + 2)];
@@ -94,7 +93,7 @@ function timesPlain(g: GraphBuilder, rows: Value, w: Value): Value {
   return b.transpose(g, out, [batch, ...inner.map((_, i) => i), batch + 1, batch + 2]);
 }
 /** rows [R, m, K] @ w [E, K, N]: each group of rows with its own matrix. */
-function timesEach(g: GraphBuilder, rows: Value, w: Value, offsets: Value): Value {
+function timesEach(g: Builder, rows: Value, w: Value, offsets: Value): Value {
   const [n = 0, m = 0, k = 0] = dims(rows.type);
   const out = b.raggedDot(g, b.reshape(g, rows, [n * m, k]), w, offsets, m);
   return b.reshape(g, out, [n, m, nth(dims(w.type), 2)]);

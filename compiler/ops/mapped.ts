@@ -2,8 +2,7 @@
 // work one axis further right. A space of rows nested in rows (a mixture inside an expert) is in the order of its own routing.
 
 import { Bug } from "../diagnostic.ts";
-import type { GraphBuilder } from "../graph/builder.ts";
-import type { Mapped, Outer, Routing, Value } from "../graph/node.ts";
+import type { Builder, Mapped, Outer, Routing, Value } from "../graph/node.ts";
 import { dims } from "../types/type.ts";
 import type { OpAttrs, OpName } from "./attrs.ts";
 import * as b from "./build.ts";
@@ -24,7 +23,7 @@ export const lead = (s: Space): number => (s.kind === "each" ? s.over : (s.by.ou
 export const placed = (s: Space, value: Value): Mapped => ({ ...s, value });
 
 /** The operand with the leading axis of the space. */
-export function lift(g: GraphBuilder, m: Mapped, to: Space): Value {
+export function lift(g: Builder, m: Mapped, to: Space): Value {
   if (to.kind === "rows" && to.by.outer) return liftNested(g, m, to.by, to.by.outer);
   if (m.kind === "plain") return repeated(g, m.value, lead(to));
   if (to.kind === "each" && m.kind === "each") return m.value;
@@ -32,12 +31,12 @@ export function lift(g: GraphBuilder, m: Mapped, to: Space): Value {
   if (to.kind === "rows" && m.kind === "rows" && m.by === to.by) return m.value;
   throw new Bug("rows of two routings meet");
 }
-function repeated(g: GraphBuilder, x: Value, n: number): Value {
+function repeated(g: Builder, x: Value, n: number): Value {
   const shape = dims(x.type);
   return b.broadcast(g, x, [n, ...shape], later([...shape.keys()]));
 }
 /** To the order of a nested routing: first to the space around it, then as its rows move. */
-function liftNested(g: GraphBuilder, m: Mapped, by: Routing, outer: Outer): Value {
+function liftNested(g: Builder, m: Mapped, by: Routing, outer: Outer): Value {
   if (m.kind === "rows" && m.by === by) return m.value;
   const wide = lift(g, m, outer.by ? { kind: "rows", by: outer.by } : { kind: "each", over: outer.rows });
   return m.kind === "plain" && repeatsRows(m.value) ? wide : inPlaces(g, wide, by, outer);
@@ -45,7 +44,7 @@ function liftNested(g: GraphBuilder, m: Mapped, by: Routing, outer: Outer): Valu
 /** Whether all entries along the first axis are equal, so that an order changes nothing. */
 const repeatsRows = ({ node }: Value): boolean =>
   node.op.name === "broadcast" && !(node.attrs as OpAttrs["broadcast"]).axes.includes(0);
-function inPlaces(g: GraphBuilder, x: Value, by: Routing, outer: Outer): Value {
+function inPlaces(g: Builder, x: Value, by: Routing, outer: Outer): Value {
   const [, n = 1, ...rest] = dims(x.type);
   const unit = (n * outer.rows) / by.rows;
   if (!Number.isInteger(unit)) throw new Bug("rows of a nested routing are not in front");
@@ -55,7 +54,7 @@ function inPlaces(g: GraphBuilder, x: Value, by: Routing, outer: Outer): Value {
 /** The rule of most ops: all operands in one space, the attributes one axis further right. */
 export const leading =
   <N extends OpName>(name: N, shift: (attrs: OpAttrs[N], lead: number) => OpAttrs[N]) =>
-  (args: readonly Mapped[], attrs: OpAttrs[N], g: GraphBuilder): Mapped[] => {
+  (args: readonly Mapped[], attrs: OpAttrs[N], g: Builder): Mapped[] => {
     const space = spaceOf(args);
     const values = args.map((m) => lift(g, m, space));
     return b.make(g, name, values, shift(attrs, lead(space))).results.map((value) => placed(space, value));

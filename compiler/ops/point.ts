@@ -1,7 +1,6 @@
 // One element of the result from one of each operand.
 
-import type { GraphBuilder } from "../graph/builder.ts";
-import type { Value } from "../graph/node.ts";
+import type { Builder, Value } from "../graph/node.ts";
 import type { DType } from "../types/dtype.ts";
 import { isFloat } from "../types/dtype.ts";
 import { dtypeOf, showType, type } from "../types/type.ts";
@@ -31,7 +30,7 @@ export const unary = define<"unary">({
   samples: (g) => (Object.keys(unaries) as UnaryName[]).flatMap((fn) => unarySamples(g, fn).map((v) => v.node)),
   show: (attrs) => attrs.fn,
 });
-function unarySamples(g: GraphBuilder, fn: UnaryName): Value[] {
+function unarySamples(g: Builder, fn: UnaryName): Value[] {
   const dtypes = (["f32", "bf16", "i32", "bool"] as const).filter((t) => unaries[fn].types(t) !== null);
   const positive = fn === "log" || fn === "sqrt" || fn === "rsqrt";
   return dtypes.map((t) => {
@@ -64,7 +63,7 @@ export const binary = define<"binary">({
   samples: (g) => (Object.keys(binaries) as BinaryName[]).flatMap((fn) => binarySamples(g, fn).map((v) => v.node)),
   show: (attrs) => attrs.fn,
 });
-function binarySamples(g: GraphBuilder, fn: BinaryName): Value[] {
+function binarySamples(g: Builder, fn: BinaryName): Value[] {
   const dtypes = (["f32", "i32", "bool"] as const).filter((t) => binaries[fn].types(t) !== null);
   return dtypes.map((t) => {
     const [x, y] = [sample(g, t, [5, 3], "x"), sample(g, t, [5, 3], "y")];

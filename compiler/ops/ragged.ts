@@ -1,7 +1,7 @@
 // Contractions over rows sorted by group. `unit` rows belong to each sorted place: group e has the rows
 // offsets[e] * unit up to offsets[e + 1] * unit. Rows past the last group are nothing: never read, written as 0.
-import { type GraphBuilder, TypeMismatch } from "../graph/builder.ts";
-import type { Mapped, NdArray, Value } from "../graph/node.ts";
+import { TypeMismatch } from "../graph/builder.ts";
+import type { Builder, Mapped, NdArray, Value } from "../graph/node.ts";
 import { equal, sub } from "../types/size.ts";
 import { count, dims, showType, type Type, type } from "../types/type.ts";
 import * as b from "./build.ts";
@@ -90,7 +90,7 @@ function nestedSpace(args: readonly Mapped[]): Space {
   throw new TypeMismatch("the index of a mixture inside an expert must depend on the expert's row");
 }
 /** One matrix for each inner group of each outer group: [groups, inner groups, K, N]. */
-function stacked(g: GraphBuilder, w: Mapped, space: Space): Value {
+function stacked(g: Builder, w: Mapped, space: Space): Value {
   if (w.kind === "each") return w.value;
   if (w.kind === "plain" && space.kind === "rows") return lift(g, w, { kind: "each", over: space.by.groups });
   throw new TypeMismatch("a mixture inside an expert cannot have parameters that are computed from the row");
@@ -183,7 +183,7 @@ function afterwards(name: string): never {
 }
 
 /** Offsets as routings make them: with empty groups, with rows past the end, with one group, with none at all. */
-function ragged(g: GraphBuilder): { offsets: Value; rows: number; groups: number; unit: number }[] {
+function ragged(g: Builder): { offsets: Value; rows: number; groups: number; unit: number }[] {
   const of = (rows: number, groups: number, unit: number) => ({
     offsets: b.route(g, sample(g, "i32", [rows], "index"), groups).offsets,
     rows,

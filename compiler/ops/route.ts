@@ -1,7 +1,6 @@
 // A routing: choices sorted by group, and rows carried there and back. Every other thing a mixture needs follows from these three.
-import type { GraphBuilder } from "../graph/builder.ts";
-import type { Mapped, NdArray, Routing, Value } from "../graph/node.ts";
-import { add, equal, type Size } from "../types/size.ts";
+import type { Builder, Mapped, NdArray, Routing, Value } from "../graph/node.ts";
+import { add, equal, type Size, show } from "../types/size.ts";
 import { dims, showType, type Type, type } from "../types/type.ts";
 import { none, type OpName } from "./attrs.ts";
 import * as b from "./build.ts";
@@ -51,11 +50,11 @@ export const route = define<"route">({
       [0, 2],
       [1, 3],
     ].map(([c = 0, e = 0]) => b.make(g, "route", [sample(g, "i32", [c], "index")], { groups: e })),
-  show: ({ groups }) => String(groups),
+  show: ({ groups }) => show(groups),
 });
 
 /** A mixture inside an expert: one routing of all choices of all rows, on `outer group * groups + index`. */
-function nestedRoute(g: GraphBuilder, index: Mapped, groups: number): Mapped[] {
+function nestedRoute(g: Builder, index: Mapped, groups: number): Mapped[] {
   const space = spaceOf([index]);
   const outer = outerOf(g, space);
   const local = lift(g, index, space);
@@ -84,7 +83,7 @@ function nestedRoute(g: GraphBuilder, index: Mapped, groups: number): Mapped[] {
     shaped(known(b.rem(g, expert, groups))),
   ];
 }
-function outerOf(g: GraphBuilder, space: Space): NonNullable<Routing["outer"]> {
+function outerOf(g: Builder, space: Space): NonNullable<Routing["outer"]> {
   if (space.kind === "rows")
     return { rows: lead(space), groups: space.by.groups, expert: space.by.expert, order: space.by.order, by: space.by };
   const all = b.iota(g, space.over);
@@ -92,7 +91,7 @@ function outerOf(g: GraphBuilder, space: Space): NonNullable<Routing["outer"]> {
 }
 
 /** The rules of dispatch and combine, in a nested routing: by it, over all rows of the outer space. */
-function nestedCarry(name: "dispatch" | "combine", args: readonly Mapped[], g: GraphBuilder): Mapped[] {
+function nestedCarry(name: "dispatch" | "combine", args: readonly Mapped[], g: Builder): Mapped[] {
   const [x, order] = three(args);
   const by = order.kind === "rows" ? order.by : null;
   if (!by?.outer) return [unrouted(name, args, g)];
@@ -109,7 +108,7 @@ function nestedCarry(name: "dispatch" | "combine", args: readonly Mapped[], g: G
   return [placed(to, b.reshape(g, moved, dims(rows.type)))];
 }
 /** By a routing that is the same for every row: plain indexing of the axis after the leading one. */
-function unrouted(name: "dispatch" | "combine", args: readonly Mapped[], g: GraphBuilder): Mapped {
+function unrouted(name: "dispatch" | "combine", args: readonly Mapped[], g: Builder): Mapped {
   const [x, order, inverse] = three(args);
   const space = spaceOf([x]);
   const index = name === "dispatch" ? order.value : inverse.value;
@@ -131,7 +130,7 @@ function moved(x: NdArray, from: NdArray): Float64Array {
     return row < 0 ? 0 : at(x, row * size + (i % size));
   });
 }
-const carried = (g: GraphBuilder): { x: Value; by: b.Route }[] =>
+const carried = (g: Builder): { x: Value; by: b.Route }[] =>
   [
     [23, 6],
     [7, 1],

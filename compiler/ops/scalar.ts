@@ -1,6 +1,5 @@
 // Functions of one element. Adding one is one row here, and its name in attrs.ts.
-import type { GraphBuilder } from "../graph/builder.ts";
-import type { Value } from "../graph/node.ts";
+import type { Builder, Value } from "../graph/node.ts";
 import { type DType, isFloat } from "../types/dtype.ts";
 import type { BinaryName, UnaryName } from "./attrs.ts";
 import * as b from "./build.ts";
@@ -16,11 +15,11 @@ export interface Unary extends Scalar {
   /** In f64; `t` is the operand's dtype: integers wrap. */
   readonly eval: (x: number, t: DType) => number;
   /** The gradient of x from that of y = f(x); null where there is none. */
-  readonly vjp: (g: GraphBuilder, dy: Value, x: Value, y: Value) => Value | null;
+  readonly vjp: (g: Builder, dy: Value, x: Value, y: Value) => Value | null;
 }
 export interface Binary extends Scalar {
   readonly eval: (x: number, y: number, t: DType) => number;
-  readonly vjp: (g: GraphBuilder, dz: Value, x: Value, y: Value, z: Value) => readonly [Value | null, Value | null];
+  readonly vjp: (g: Builder, dz: Value, x: Value, y: Value, z: Value) => readonly [Value | null, Value | null];
 }
 
 const float = (t: Element): Element | null => (isFloat(t) ? t : null);
@@ -129,7 +128,7 @@ export const binaries: Readonly<Record<BinaryName, Binary>> = {
 };
 
 /** Of two equals the left one gets the gradient. */
-function chosen(g: GraphBuilder, dz: Value, left: Value): readonly [Value, Value] {
+function chosen(g: Builder, dz: Value, left: Value): readonly [Value, Value] {
   return [b.where(g, left, dz, 0), b.where(g, left, 0, dz)];
 }
 function remainder(x: number, y: number): number {

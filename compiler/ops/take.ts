@@ -1,7 +1,7 @@
 // Indexing by data: an index outside its axis means none.
-import type { GraphBuilder } from "../graph/builder.ts";
-import type { Mapped, NdArray, Node, Value } from "../graph/node.ts";
-import { equalAll, type Size } from "../types/size.ts";
+import { elements } from "../graph/array.ts";
+import type { Builder, Mapped, NdArray, Node, Value } from "../graph/node.ts";
+import { equalAll, type Size, show } from "../types/size.ts";
 import { count, dims, showType, type } from "../types/type.ts";
 import type { OpAttrs } from "./attrs.ts";
 import * as b from "./build.ts";
@@ -17,9 +17,8 @@ function places(
   batch: number,
   visit: (row: number, place: number) => void,
 ): void {
-  const product = (list: readonly number[]): number => list.reduce((p, q) => p * q, 1);
-  const [groups, each] = [product(outer.slice(0, batch)), product(outer.slice(batch))];
-  const picks = product(index.shape.slice(batch));
+  const [groups, each] = [elements(outer.slice(0, batch)), elements(outer.slice(batch))];
+  const picks = elements(index.shape.slice(batch));
   let row = 0;
   for (let o = 0; o < groups * each; o++) {
     for (let i = 0; i < picks; i++) {
@@ -70,7 +69,7 @@ export const gather = define<"gather">({
   ],
 });
 
-function mappedGather(g: GraphBuilder, x: Mapped, index: Mapped, attrs: OpAttrs["gather"]): Mapped[] {
+function mappedGather(g: Builder, x: Mapped, index: Mapped, attrs: OpAttrs["gather"]): Mapped[] {
   const { axis, batch } = attrs;
   const space = spaceOf([x, index]);
   if (x.kind === "plain" && batch === 0) {
@@ -83,7 +82,7 @@ function mappedGather(g: GraphBuilder, x: Mapped, index: Mapped, attrs: OpAttrs[
   return [placed(space, b.make1(g, "gather", [from, which], { axis: axis + 1, batch: batch + 1 }))];
 }
 /** A table for each group is one long table, looked up at `group * N + index`. */
-function fromTables(g: GraphBuilder, tables: Value, index: Mapped & { kind: "rows" }): Value {
+function fromTables(g: Builder, tables: Value, index: Mapped & { kind: "rows" }): Value {
   const [groups = 0, n = 0, ...rest] = dims(tables.type);
   const shape = dims(index.value.type);
   const { by } = index;
@@ -155,7 +154,7 @@ export const scatter = define<"scatter">({
   show: (a) => `${a.mode} axis ${a.axis} batch ${a.batch}`,
 });
 
-function scatterVjp({ args, attrs }: Node<OpAttrs["scatter"]>, dy: Value, g: GraphBuilder): (Value | null)[] {
+function scatterVjp({ args, attrs }: Node<OpAttrs["scatter"]>, dy: Value, g: Builder): (Value | null)[] {
   const { axis, batch, mode } = attrs;
   if (mode === "add") return [null, b.make1(g, "gather", [dy, one(args)], { axis, batch })];
   const [, index, rows] = three(args);
@@ -164,7 +163,7 @@ function scatterVjp({ args, attrs }: Node<OpAttrs["scatter"]>, dy: Value, g: Gra
   return [b.make1(g, "scatter", [dy, index, zeros], attrs), null, b.where(g, stayed(g, index, rows, attrs), picked, 0)];
 }
 /** Which rows were not replaced by a later one: those whose number is found where they were put. */
-function stayed(g: GraphBuilder, index: Value, rows: Value, { batch, axis, size }: OpAttrs["scatter"]): Value {
+function stayed(g: Builder, index: Value, rows: Value, { batch, axis, size }: OpAttrs["scatter"]): Value {
   const shape = dims(index.type);
   const numbers = b.reshape(g, b.iota(g, count(index.type)), shape);
   const none = b.fill(g, -1, "i32", [...shape.slice(0, batch), number(size)]);
@@ -184,7 +183,7 @@ export const top_k = define<"top_k">({
     const n = needAxis("top_k", axis, x);
     need(
       typeof k !== "number" || typeof n !== "number" || (k >= 0 && k <= n),
-      () => `top_k cannot take ${String(k)} of ${showType(x)}`,
+      () => `top_k cannot take ${show(k)} of ${showType(x)}`,
     );
     need(x.dtype !== "bool", () => `top_k has no meaning for ${showType(x)}`);
     const shape = x.shape.with(axis, k);

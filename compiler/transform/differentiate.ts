@@ -1,7 +1,6 @@
 // Reverse-mode differentiation. Every rule is in an op's record; here only the order and the sums.
 import { Bug } from "../diagnostic.ts";
-import type { GraphBuilder } from "../graph/builder.ts";
-import type { Node, Value } from "../graph/node.ts";
+import type { Builder, Node, Value } from "../graph/node.ts";
 import { topological } from "../graph/walk.ts";
 import * as b from "../ops/build.ts";
 import { isFloat } from "../types/dtype.ts";
@@ -12,7 +11,7 @@ import { sameType, showType } from "../types/type.ts";
  * flows. Contributions to one value are added in the reverse order of the nodes that read it, always.
  */
 export function gradients(
-  g: GraphBuilder,
+  g: Builder,
   losses: readonly Value[],
   wrt: readonly Value[],
   seeds?: readonly Value[],
@@ -42,7 +41,7 @@ function propagate(
   node: Node,
   found: ReadonlyMap<Value, Value>,
   active: ReadonlySet<Node>,
-  g: GraphBuilder,
+  g: Builder,
   add: Add,
 ): void {
   const grads = node.results.map((r) => found.get(r) ?? null);
