@@ -1,6 +1,6 @@
 // Which buffers share memory: assignments and updates in place, results over inputs that nothing reads later.
 import { Bug } from "../diagnostic.ts";
-import { type Life, type Lives, reads } from "./life.ts";
+import { keyOf, type Life, type Lives, reads } from "./life.ts";
 import type { Layout } from "./plan.ts";
 import type { Sequence, VirtualBuffer, VirtualLaunch } from "./sequence.ts";
 
@@ -93,20 +93,11 @@ class Groups {
   #handsOver(from: Life, to: Life): boolean {
     const args = from.last === to.first ? (this.#sequence.launches[to.first]?.args ?? []) : [];
     const written = args.find((arg) => arg.buffer === to.buffer && !reads(arg));
-    const uses = args.filter(
-      (arg) =>
-        reads(arg) &&
-        arg.buffer.store === from.buffer.store &&
-        (from.buffer.store !== null || arg.buffer === from.buffer),
-    );
+    const uses = args.filter((arg) => reads(arg) && same(arg.buffer, from.buffer));
     const bases = args.filter((arg) => arg.base !== undefined && same(arg.base, from.buffer));
     if (written?.access === "update") return uses.length === 0 && bases.length === 1 && bases[0] === written;
-    return (
-      written !== undefined &&
-      bases.length === 0 &&
-      uses.every((arg) => arg.access === "pointwise") &&
-      sameForm(from.buffer, to.buffer)
-    );
+    const points = uses.length > 0 && uses.every((arg) => arg.access === "pointwise");
+    return written !== undefined && bases.length === 0 && points && sameForm(from.buffer, to.buffer);
   }
 }
-const same = (a: VirtualBuffer, b: VirtualBuffer): boolean => (a.store === null ? a === b : a.store === b.store);
+const same = (a: VirtualBuffer, b: VirtualBuffer): boolean => keyOf(a) === keyOf(b);

@@ -68,6 +68,7 @@ class Replay {
     }
   }
   #copy(from: PlanBuffer, to: PlanBuffer): void {
+    if (from.bytes === 0) return;
     const [data] = this.#memory.holders(from);
     if (from.bytes !== to.bytes || meet(from, to)) throw new Bug(`${from.name} cannot be copied to ${to.name}`);
     if (data === undefined || data === null)

@@ -13,6 +13,7 @@ export interface CacheStats {
   readonly limit: number;
 }
 const gibibyte = 2 ** 30;
+const hour = 3_600_000;
 const ours = /^[0-9a-f]{64}\.(so|key|[0-9a-f]{16}\.part)$/;
 export const hash = (data: string | Uint8Array): string => createHash("sha256").update(data).digest("hex");
 
@@ -27,6 +28,8 @@ export function cacheFolder(environment: NodeJS.ProcessEnv = process.env): strin
 export class KernelCache {
   readonly folder: string;
   readonly #limit: number;
+  /** Libraries that this process has seen whole. */
+  readonly #whole = new Set<string>();
 
   /** Makes the folder, for this user only; a folder of or for others is refused. `limit` in bytes. */
   constructor(root: string = cacheFolder(), limit: number = gibibyte) {
@@ -47,9 +50,13 @@ export class KernelCache {
   find(key: string): string | null {
     const name = this.#read(`${key}.key`)?.toString("utf8") ?? "";
     if (!/^[0-9a-f]{64}$/.test(name)) return null;
-    const data = this.#read(`${name}.so`);
-    if (data === null || hash(data) !== name) return null;
-    for (const file of [`${key}.key`, `${name}.so`]) this.#touch(file);
+    if (!this.#whole.has(name)) {
+      const data = this.#read(`${name}.so`);
+      if (data === null || hash(data) !== name) return null;
+      this.#whole.add(name);
+      this.#touch(`${name}.so`);
+    }
+    this.#touch(`${key}.key`);
     return join(this.folder, `${name}.so`);
   }
   /** Keeps a library under all its kernels' keys, and drops what was used longest ago if that is too much. */
@@ -65,6 +72,7 @@ export class KernelCache {
     return { folder: this.folder, files: files.length, bytes: total(files), limit: this.#limit };
   }
   clear(): void {
+    this.#whole.clear();
     for (const { name } of this.#files()) this.#remove(name);
   }
 
@@ -95,14 +103,16 @@ export class KernelCache {
     }
     fs.renameSync(part, join(this.folder, name));
   }
+  /** Oldest first; never the file just written, nor one that another process may be writing. */
   #prune(keep: string): void {
     const files = this.#files().toSorted((a, b) => a.used - b.used);
     let bytes = total(files);
-    for (const file of files) {
-      if (bytes <= this.#limit) return;
-      if (file.name === keep) continue;
-      this.#remove(file.name);
-      bytes -= file.bytes;
+    for (const { name, used, bytes: size } of files) {
+      const part = name.endsWith(".part");
+      const stale = part && used < Date.now() - hour;
+      if (name === keep || (part ? !stale : bytes <= this.#limit)) continue;
+      this.#remove(name);
+      bytes -= size;
     }
   }
   #files(): readonly { readonly name: string; readonly bytes: number; readonly used: number }[] {

@@ -1,0 +1,200 @@
+import { execFile } from "node:child_process";
+import * as fs from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { Bug, Problem } from "../compiler/diagnostic.ts";
+import { planMemory } from "../compiler/plan/memory.ts";
+import type { Plan } from "../compiler/plan/plan.ts";
+import { cacheFolder, distrust, hash, KernelCache } from "../runtime/host/cache.ts";
+import { buildKernels } from "../runtime/host/compile.ts";
+import { hostExecutable } from "../runtime/host/executable.ts";
+import { toolchain } from "../runtime/host/toolchain.ts";
+import { buffer, header, launch, write } from "./sequences.ts";
+
+const test = suite("cache");
+const folder = (): string => fs.mkdtempSync(join(tmpdir(), "moec-test-"));
+const mode = (path: string): number => fs.statSync(path).mode & 0o777;
+const age = (path: string, seconds: number): void =>
+  fs.utimesSync(path, Date.now() / 1000 - seconds, Date.now() / 1000 - seconds);
+
+/** An entry a value: kernel i writes values[i] to output i. */
+function constants(values: readonly number[]): Plan {
+  const outs = values.map((_, i) => buffer(`out${i}`, [1]));
+  const launches = values.map((value, i) =>
+    launch(`constant${i}`, `a[0] = ${value};`, [write(outs[i] ?? buffer("", []))]),
+  );
+  const results = outs.map((out, i) => ({ role: "loss" as const, name: `${i}`, buffer: out }));
+  return planMemory([{ entry: "main", launches, assigns: [], results }], [], { target: "host", header });
+}
+async function runAll(plan: Plan, cache: KernelCache): Promise<readonly number[]> {
+  const executable = await hostExecutable(plan, { threads: 1, cache });
+  const { losses } = await executable.run("main", new Map(), { seed: 0, call: 0, step: 0 });
+  executable.close();
+  return [...losses.values()];
+}
+
+test("the folder is MOEC_CACHE, or the user's", () => {
+  assert.is(cacheFolder({ MOEC_CACHE: "/a" }), "/a");
+  if (process.platform !== "darwin") assert.is(cacheFolder({ MOEC_CACHE: "", XDG_CACHE_HOME: "/b" }), "/b/moec");
+  assert.match(cacheFolder({}), /moec$/);
+});
+
+test("folder and files are for this user only", () => {
+  const root = join(folder(), "deep", "er");
+  const cache = new KernelCache(root);
+  const path = cache.put(Buffer.from("library"), [hash("key")]);
+  assert.equal([mode(cache.folder), mode(path), mode(join(cache.folder, `${hash("key")}.key`))], [0o700, 0o600, 0o600]);
+  assert.is(cache.find(hash("key")), path);
+  assert.is(cache.find(hash("other")), null);
+  fs.chmodSync(cache.folder, 0o755);
+  assert.is(mode(new KernelCache(root).folder), 0o700);
+  assert.equal(cache.stats(), { folder: cache.folder, files: 2, bytes: 7 + 64, limit: 2 ** 30 });
+  cache.clear();
+  assert.is(cache.stats().files, 0);
+});
+
+test("what others own or can write is refused", () => {
+  const mine = process.getuid?.() ?? 0;
+  assert.equal(
+    [distrust({ uid: mine, mode: 0o600 }), distrust({ uid: mine + 1, mode: 0o600 })],
+    [null, "belongs to another user"],
+  );
+  const root = folder();
+  const cache = new KernelCache(root);
+  const path = cache.put(Buffer.from("library"), [hash("key")]);
+  fs.chmodSync(path, 0o620);
+  assert.throws(() => new KernelCache(root).find(hash("key")), /can be written by others/);
+  fs.chmodSync(path, 0o600);
+  if (mine === 0) {
+    fs.chownSync(path, 1, 1);
+    assert.throws(() => new KernelCache(root).find(hash("key")), /belongs to another user/);
+    fs.chownSync(cache.folder, 1, 1);
+    assert.throws(() => new KernelCache(root), /belongs to another user/);
+    fs.chownSync(cache.folder, 0, 0);
+  }
+  fs.chmodSync(cache.folder, 0o777);
+  assert.throws(() => new KernelCache(root), /can be written by others/);
+});
+
+test("a link is not followed", () => {
+  const root = folder();
+  const cache = new KernelCache(root);
+  const path = cache.put(Buffer.from("library"), [hash("key")]);
+  fs.renameSync(path, join(root, "elsewhere"));
+  fs.symlinkSync(join(root, "elsewhere"), path);
+  assert.is(new KernelCache(root).find(hash("key")), null);
+});
+
+test("what was used longest ago goes first", () => {
+  const cache = new KernelCache(folder(), 3500);
+  const put = (n: number): string => cache.put(Buffer.alloc(1000, n), [hash(`${n}`)]);
+  const paths = [0, 1, 2].map(put);
+  paths.forEach((path, i) => age(path, 100 - i));
+  for (const i of [0, 1, 2]) age(join(cache.folder, `${hash(`${i}`)}.key`), 50);
+  assert.is(new KernelCache(join(cache.folder, "..")).find(hash("0")), paths[0], "which makes it the youngest");
+  put(3);
+  assert.equal(
+    [0, 1, 2, 3].map((n) => new KernelCache(join(cache.folder, "..")).find(hash(`${n}`)) !== null),
+    [true, false, true, true],
+  );
+  assert.ok(cache.stats().bytes <= 3500);
+});
+
+test("a kernel that is found is not compiled again, whatever unit it came in", async () => {
+  const cache = new KernelCache(folder());
+  const tools = await toolchain();
+  const compiled = async (plan: Plan): Promise<number> => (await buildKernels(plan, tools, cache, 2)).compiled;
+  assert.is(await compiled(constants([1, 2, 3, 4, 5])), 5);
+  assert.is(await compiled(constants([1, 2, 3, 4, 5])), 0);
+  assert.is(await compiled(constants([1, 2, 8, 4, 5, 9])), 2);
+  assert.equal(await runAll(constants([1, 2, 8, 4, 5, 9, 7]), cache), [1, 2, 8, 4, 5, 9, 7]);
+});
+
+test("damaged files are compiled again", async () => {
+  const root = folder();
+  const damage = [
+    (path: string) => fs.truncateSync(path, 100),
+    (path: string) => fs.writeFileSync(path, ""),
+    (path: string) => fs.writeFileSync(path, fs.readFileSync(path).fill(0, 10, 40)),
+    (path: string) => fs.rmSync(path),
+  ];
+  assert.equal(await runAll(constants([1, 2]), new KernelCache(root)), [1, 2]);
+  for (const extension of [".so", ".key"]) {
+    for (const harm of damage) {
+      const { folder } = new KernelCache(root);
+      for (const file of fs.readdirSync(folder)) if (file.endsWith(extension)) harm(join(folder, file));
+      assert.equal(await runAll(constants([1, 2]), new KernelCache(root)), [1, 2]);
+    }
+  }
+});
+
+test("processes that write, read and drop at once do not disturb each other", async () => {
+  const root = folder();
+  const module = fileURLToPath(new URL("../runtime/host/cache.ts", import.meta.url));
+  const program = `
+    import { KernelCache, hash } from ${JSON.stringify(module)};
+    let found = 0;
+    for (let i = 0; i < 150; i++) {
+      const cache = new KernelCache(${JSON.stringify(root)}, 20000);
+      cache.put(Buffer.alloc(1000, i % 30), [hash(String(i % 30))]);
+      if (cache.find(hash(String((i * 7) % 30))) !== null) found++;
+    }
+    console.log(found > 0);`;
+  const run = () => promisify(execFile)(process.execPath, ["--import", "tsx", "--input-type=module", "-e", program]);
+  const results = await Promise.all([run(), run()]);
+  assert.equal(
+    results.map((r) => r.stdout.trim()),
+    ["true", "true"],
+  );
+  const left = new KernelCache(root).stats();
+  assert.ok(left.bytes <= 20000 + 1064, `${left.bytes} bytes are left`);
+  assert.not.ok(fs.readdirSync(join(root, "kernels")).some((name) => name.endsWith(".part")));
+});
+
+test("a kernel that does not compile is a bug, with the log and the source", async () => {
+  const plan = constants([1]);
+  const broken = { ...plan, kernels: plan.kernels.map((k) => ({ ...k, text: "int x = ;" })) };
+  const error = await buildKernels(broken, await toolchain(), new KernelCache(folder()), 1).then(
+    () => null,
+    (e: unknown) => e,
+  );
+  assert.ok(error instanceof Bug);
+  const source = /source is (\S+)/.exec(error.message)?.[1] ?? "";
+  assert.match(fs.readFileSync(source, "utf8"), /int x = ;/);
+  assert.match(error.message, /expected/);
+  fs.rmSync(join(source, ".."), { recursive: true });
+});
+test("no name reaches the compiler's text unless it can name a kernel", async () => {
+  const plan = constants([1]);
+  const named = { ...plan, kernels: plan.kernels.map((k) => ({ ...k, name: "a;system(0)" })) };
+  const error = await buildKernels(named, await toolchain(), new KernelCache(folder()), 1).then(
+    () => null,
+    (e: unknown) => e,
+  );
+  assert.match(String(error), /cannot name a kernel/);
+});
+
+test("the compiler is the one that CXX names, with its arguments", async () => {
+  const found = await toolchain();
+  assert.match(found.version, /\d/);
+  const own = await toolchain({ ...process.env, CXX: `${found.command.join(" ")} -DOTHER=1` });
+  assert.is.not(own.identity, found.identity);
+  const error = await toolchain({ ...process.env, CXX: "no-such-compiler" }).then(
+    () => null,
+    (e: unknown) => e,
+  );
+  assert.ok(
+    error instanceof Problem && /no-such-compiler/.test(error.message) && /--target reference/.test(error.help),
+  );
+  const none = await toolchain({ PATH: "/nowhere" }).then(
+    () => null,
+    (e: unknown) => e,
+  );
+  assert.ok(none instanceof Problem && /no C\+\+ compiler/.test(none.message) && /apt install g\+\+/.test(none.help));
+});
+
+test.run();
