@@ -1,0 +1,251 @@
+// Functions of one element, for V = vf or f32: one template each, so a vector and a scalar tail give the same bits.
+// Floats are within 4 ulp of the exact result over all of f32: denormals, infinities, NaN and any argument of sin and cos too. The coefficients
+// are minimax fits of relative error (Lawson's weighted least squares), stated beside each. `c ? a : b` picks by lane where c is a mask.
+
+constexpr f32 INF = __builtin_inff();
+constexpr f32 NOT_A_NUMBER = __builtin_nanf("");
+
+/** Horner: the coefficients from the highest power down. */
+template <class V, class... C> FN V poly(V x, f32 c, C... rest) {
+  V r = as<V>(c);
+  (..., (r = mad(r, x, rest)));
+  return r;
+}
+
+// ---- sign, order, rounding ----
+template <class I> FN auto magnitude(I b) { return b & 0x7fffffff; }
+FN vf abs_(vf x) { return real(magnitude(bits(x))); }
+FN f32 abs_(f32 x) { return real(magnitude(bits(x))); }
+FN vi abs_(vi x) { return where(x < 0, -x, x); }
+FN i32 abs_(i32 x) { return where(x < 0, -x, x); }
+/** |x| with the sign of y. */
+template <class V> FN V copysign_(V x, V y) { return real(magnitude(bits(x)) | (bits(y) & ~0x7fffffff)); }
+/** -1, 0 or 1; a NaN and a zero are themselves. */
+FN vf sign_(vf x) { return where(x > 0, 1.0f, where(x < 0, -1.0f, x)); }
+FN f32 sign_(f32 x) { return where(x > 0, 1.0f, where(x < 0, -1.0f, x)); }
+FN vi sign_(vi x) { return where(x > 0, 1, where(x < 0, -1, x)); }
+FN i32 sign_(i32 x) { return where(x > 0, 1, where(x < 0, -1, x)); }
+
+template <class V> FN V larger(V a, V b) { return where(or_(a > b, a != a), a, b); }
+template <class V> FN V smaller(V a, V b) { return where(or_(a < b, a != a), a, b); }
+/** NaN if either is. */
+template <class A, class B> FN auto max_(A a, B b) { typedef decltype(a + b) V; return larger(as<V>(a), as<V>(b)); }
+template <class A, class B> FN auto min_(A a, B b) { typedef decltype(a + b) V; return smaller(as<V>(a), as<V>(b)); }
+FN f32 max_of(vf x) { return across(x, [](vf a, vf b) { return max_(a, b); }); }
+FN f32 min_of(vf x) { return across(x, [](vf a, vf b) { return min_(a, b); }); }
+/** Into [low, high]; a NaN stays one. One instruction a side. */
+template <class V> FN V clamp_(V x, f32 low, f32 high) {
+  V l = as<V>(low), h = as<V>(high);
+  x = h < x ? h : x;
+  return l > x ? l : x;
+}
+
+/** Half to even. Adding 2^23 leaves no place for a fraction; larger numbers have none. */
+template <class V> FN V round_(V x) {
+  V a = abs_(x), r = copysign_((a + 8388608.0f) - 8388608.0f, x);
+  return where(a < 8388608.0f, r, x);
+}
+template <class V> FN V floor_(V x) { V r = round_(x); return r - where(r > x, as<V>(1.0f), as<V>(0.0f)); }
+template <class V> FN V ceil_(V x) { return -floor_(-x); }
+template <class V> FN V trunc_(V x) { return copysign_(floor_(abs_(x)), x); }
+/** The same for doubles of less than 2^51. */
+template <class D> FN D nearest(D x) { return (x + 6755399441055744.0) - 6755399441055744.0; }
+
+/** Towards zero; what does not fit becomes the nearest that does, NaN becomes 0. */
+template <class V> FN int_of<V> to_i32(V x) {
+  int_of<V> r = whole(where(and_(x >= -2147483648.0f, x < 2147483648.0f), x, as<V>(0.0f)));
+  r = where(x >= 2147483648.0f, as<int_of<V>>(2147483647), r);
+  return where(x < -2147483648.0f, as<int_of<V>>(-2147483647 - 1), r);
+}
+
+// ---- powers of e ----
+FN f32 sqrt_(f32 x) { return __builtin_sqrtf(x); }
+/** One instruction: compilers join the lanes. */
+FN vf sqrt_(vf x) {
+  vf r;
+  UNROLL for (int l = 0; l < LANES; l++) r[l] = __builtin_sqrtf(x[l]);
+  return r;
+}
+template <class V> FN V rsqrt_(V x) { return 1.0f / sqrt_(x); }
+
+/** 2^n for whole n in [-126, 127]. */
+template <class I> FN auto power2(I n) { return real((n + 127) << 23); }
+/** x * 2^n, rounded once, for whole n in [-252, 254]. */
+FN f32 scaled(f32 x, f32 n) { i32 i = whole(n), half = i >> 1; return x * power2(half) * power2(i - half); }
+FN vf scaled(vf x, vf n) {
+#if LANES == 16
+  return __builtin_ia32_scalefps512_mask(x, n, x, -1, 4);
+#else
+  vi i = whole(n), half = i >> 1;
+  return x * power2(half) * power2(i - half);
+#endif
+}
+/** e^r - 1 for |r| <= log(2) / 2: error 2^-26. */
+template <class V> FN V expm1_near(V r) {
+  V q = poly(r, 0.00138825108f, 0.00836654752f, 0.0416672006f, 0.166665435f, 0.49999997f);
+  return mad(q, r * r, r);
+}
+template <class V> struct Exp { V rest, n; };
+/** e^x = (1 + rest) 2^n. log(2) is cut in two parts, the first short, so that n times it is exact. */
+template <class V> FN Exp<V> split_exp(V x) {
+  V n = mad(x, 1.44269504f, 12582912.0f) - 12582912.0f;
+  V r = mad(n, 2.12194440e-4f, mad(n, -0.693359375f, x));
+  return {expm1_near(r), n};
+}
+template <class V> FN V exp_(V x) {
+  Exp<V> e = split_exp(clamp_(x, -104.0f, 89.0f));
+  return scaled(1.0f + e.rest, e.n);
+}
+/** By e^-|x|, which keeps the small values below -88. */
+template <class V> FN V sigmoid_(V x) {
+  V e = exp_(-abs_(x));
+  return where(x < 0.0f, e, as<V>(1.0f)) / (1.0f + e);
+}
+/** m / (m + 2) with m = e^2x - 1, found without cancellation. */
+template <class V> FN V tanh_(V x) {
+  Exp<V> e = split_exp(2.0f * clamp_(x, -10.0f, 10.0f));
+  V s = power2(whole(e.n)), m = mad(e.rest, s, s - 1.0f);
+  return m / (m + 2.0f);
+}
+
+/** Two fits: x + x P(x^2) below 0.92 (2^-26), 1 - e^(-x Q(x)) above (2^-28 of the result). */
+template <class V> FN V erf_(V x) {
+  V a = abs_(x), t = clamp_(a, 0.92f, 3.95f), s = x * x;
+  V near = poly(s, -0.000599940657f, 0.00499483058f, -0.0267677195f, 0.112818457f, -0.376124978f, 0.128379151f);
+  V far = poly(t, -0.000213984982f, 0.0032149558f, -0.0228899643f, 0.105261847f, 0.635718286f, 1.12851441f);
+  return where(a < 0.92f, mad(near, x, x), copysign_(1.0f - exp_(-t * far), x));
+}
+
+// ---- logarithms ----
+/** x = (1 + f) 2^n, -1/3 <= f < 1/3, for x > 0 and finite. */
+template <class V> struct Log { V f, n; };
+template <class V> FN Log<V> split_log(V x) {
+  auto tiny = x < 1.17549435e-38f;
+  int_of<V> b = bits(where(tiny, x * 8388608.0f, x)), e = (b - 0x3f2aaaab) & ~0x7fffff;
+  return {real(b - e) - 1.0f, to_f32(e >> 23) - where(tiny, as<V>(23.0f), as<V>(0.0f))};
+}
+/** f - f^2 / 2 + f^3 P(f) (2^-27), and n log(2) in two parts. */
+template <class V> FN V log_(V x) {
+  Log<V> l = split_log(x);
+  V p = poly(l.f, -0.128901005f, 0.139847919f, -0.121845879f, 0.140057996f, -0.166804671f, 0.200104102f, -0.249997973f, 0.333332151f);
+  V r = mad(l.f, p, -0.5f) * (l.f * l.f);
+  r = mad(l.n, 0.693359375f, l.f + mad(l.n, -2.12194440e-4f, r));
+  V special = where(x == 0.0f, as<V>(-INF), where(x < 0.0f, as<V>(NOT_A_NUMBER), x));
+  return where(and_(x > 0.0f, x < INF), r, special);
+}
+/** log2 |x| to 2^-40, infinite or NaN where that is right: atanh((m - 1) / (m + 1)) by an even fit (2^-48). */
+template <class V> FN auto log2_wide(V x) {
+  typedef typename With<V>::D D;
+  V a = abs_(x);
+  Log<V> l = split_log(a);
+  D f = wide(l.f), s = f / (f + 2.0), z = s * s;
+  D p = z * 0.087026357539435467 + 0.090337902379941173;
+  p = ((p * z + 0.1111269390897987) * z + 0.14285691829806649) * z + 0.20000000152307468;
+  p = (p * z + 0.33333333332937759) * z + 1.0000000000000018;
+  V special = where(a == 0.0f, as<V>(-INF), where(a < INF, as<V>(0.0f), a));
+  return wide(l.n) + s * p * 2.8853900817779268 + wide(special);
+}
+/** As JavaScript's `**`: 1 where b is 0; NaN for a fraction of a negative number, and for (+-1) ** inf. */
+template <class V> FN V pow_(V a, V b) {
+  typedef typename With<V>::D D;
+  D t = wide(b) * log2_wide(a), low = -160.0 + D{}, high = 160.0 + D{};
+  t = high < t ? high : t;
+  t = low > t ? low : t;
+  D n = nearest(t);
+  V r = scaled(1.0f + expm1_near(narrow(t - n) * 0.693147181f), narrow(n));
+  V half = b * 0.5f;
+  auto isWhole = floor_(b) == b, odd = and_(isWhole, floor_(half) != half);
+  r = where(and_(odd, bits(a) < 0), -r, r);
+  r = where(and_(not_(isWhole), and_(a < 0.0f, a > -INF)), as<V>(NOT_A_NUMBER), r);
+  return where(b == 0.0f, as<V>(1.0f), r);
+}
+template <class A, class B> FN auto pow_(A a, B b) { typedef decltype(a + b) V; return pow_<V>(as<V>(a), as<V>(b)); }
+
+// ---- sine and cosine ----
+/** x = r + k pi/2, |r| <= pi/4; of k the last bits. */
+template <class V> struct Turn { V r; int_of<V> k; };
+/** For |x| <= 2^20: pi/2 in two parts, k times the first (33 bits) exact. */
+template <class V> FN Turn<V> turn_near(V x) {
+  auto d = wide(x), k = nearest(d * 0.63661977236758138);
+  auto r = (d - k * 0x1.921fb544p+0) - k * 0x1.0b4611a626331p-34;
+  return {narrow(r), whole(where(abs_(x) <= 1048576.0f, narrow(k), as<V>(0.0f)))};
+}
+/** Any x: its product with each 24 bits of 2/pi is exact; whole turns of each are dropped (Payne and Hanek, 1983). */
+template <class V> FN Turn<V> turn_far(V x) {
+  typedef typename With<V>::D D;
+  constexpr f64 parts[] = {0xa2f983p-24, 0x6e4e44p-48, 0x1529fcp-72, 0x2757d1p-96, 0xf534ddp-120, 0xc0db62p-144, 0x95993cp-168, 0x439041p-192};
+  D d = wide(x), r = D{}, k = D{}, zero = D{}, limit = 2251799813685248.0 + D{};
+  ROLL for (f64 part : parts) {
+    D y = d * part, a = y < zero ? -y : y;
+    y = a < limit ? y : zero;  // 48 bits, so a multiple of four quarters
+    D n = nearest(y);
+    r = r + (y - n);
+    k = k + (n - 4.0 * nearest(n * 0.25));
+  }
+  D n = nearest(r);
+  return {narrow((r - n) * 1.5707963267948966) + (x - x), whole(k + n)};
+}
+/** sin(x + shift pi/2). */
+template <class V> FN V circular(V x, i32 shift) {
+  Turn<V> t = turn_near(x);
+  auto far = not_(abs_(x) <= 1048576.0f);
+  if (__builtin_expect(any(far), 0)) {
+    Turn<V> u = turn_far(x);
+    t = {where(far, u.r, t.r), where(far, u.k, t.k)};
+  }
+  int_of<V> k = t.k + shift;
+  V s = t.r * t.r;
+  V sine = mad(poly(s, -0.000195166562f, 0.00833217334f, -0.166666552f), s * t.r, t.r);                  // 2^-27
+  V cosine = mad(poly(s, 2.44377279e-05f, -0.00138873619f, 0.0416666456f), s * s, mad(s, -0.5f, 1.0f));  // 2^-31
+  V r = where((k & 1) != 0, cosine, sine);
+  return where((k & 2) != 0, -r, r);
+}
+template <class V> FN V sin_(V x) { return circular(x, 0); }
+template <class V> FN V cos_(V x) { return circular(x, 1); }
+
+// ---- remainders: the sign of b, 0 where b is 0 ----
+template <class I> FN I floor_quotient(I a, I b) {
+  auto q = wide(a) / wide(b), n = nearest(q), zero = q - q;
+  n = n > q ? n - 1.0 : n;
+  n = n > 2147483647.0 + zero ? -2147483648.0 + zero : n;  // the one quotient that wraps
+  return whole(n);
+}
+/** a / b rounded down; 0 where b is 0. In doubles, which hold every quotient of i32 well enough to round down. */
+template <class I> FN I quotient(I a, I b) { return where(b == 0, as<I>(0), floor_quotient(a, where(b == 0, as<I>(1), b))); }
+template <class I> FN I modulo(I a, I b) { return where(b == 0, as<I>(0), a - quotient(a, b) * b); }
+template <class A, class B> FN auto idiv_(A a, B b) { typedef decltype(a + b) I; return quotient(as<I>(a), as<I>(b)); }
+
+/** Exact: 28 bits of the quotient at a time, from the highest that may be there. */
+template <class V> FN V float_modulo(V a, V b) {
+  typedef typename With<V>::D D;
+  D r = wide(a), d = wide(b), zero = D{};
+  f64 scale = any(abs_(a) > abs_(b) * 268435456.0f) ? 0x1p252 : 1.0;
+  ROLL for (; scale >= 1.0; scale *= 0x1p-28) {
+    D m = d * scale, q = nearest(r / m);
+    r = q == zero ? r : r - q * m;
+  }
+  D other = d < zero ? -r : r;  // negative where the signs differ
+  r = other < zero ? r + d : r;
+  return where(b == 0.0f, as<V>(0.0f), narrow(r));
+}
+FN vf modulo(vf a, vf b) { return float_modulo(a, b); }
+FN f32 modulo(f32 a, f32 b) { return float_modulo(a, b); }
+template <class A, class B> FN auto rem_(A a, B b) { typedef decltype(a + b) V; return modulo(as<V>(a), as<V>(b)); }
+
+// ---- random bits ----
+template <class I> struct Pair { I x0, x1; };
+/** Threefry-2x32, 20 rounds (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011). */
+template <class I> FN Pair<I> threefry(i32 k0, i32 k1, I c0, I c1) {
+  typedef typename With<I>::U U;
+  constexpr int turns[] = {13, 15, 26, 6, 17, 29, 16, 24};
+  const u32 keys[] = {(u32)k0, (u32)k1, (u32)k0 ^ (u32)k1 ^ 0x1bd11bdau};
+  U x = (U)c0 + keys[0], y = (U)c1 + keys[1];
+  UNROLL for (int i = 0; i < 20; i++) {
+    x += y;
+    y = (y << turns[i % 8] | y >> (32 - turns[i % 8])) ^ x;
+    if (i % 4 == 3) { u32 j = i / 4 + 1; x += keys[j % 3]; y += keys[(j + 1) % 3] + j; }
+  }
+  return {(I)x, (I)y};
+}
+/** The top 24 of random bits, in [0, 1). */
+template <class I> FN auto unit_(I x) { return to_f32((I)((typename With<I>::U)x >> 8)) * 5.9604644775390625e-8f; }

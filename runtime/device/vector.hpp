@@ -1,0 +1,209 @@
+// Vectors of LANES numbers on the host, and the same words for one number: C++17 with GCC's vector extensions, no includes.
+// Compile with -ffp-contract=off -fwrapv -fno-math-errno -fno-trapping-math: `a * b + c` rounds twice on every target, so a vector, its
+// scalar tail and the reference interpreter agree to the bit. Where one rounding is wanted (a dot product, a polynomial) it is `mad`.
+#define FN inline __attribute__((always_inline))
+#define UNROLL _Pragma("GCC unroll 64")
+#define ROLL _Pragma("GCC unroll 1")
+#if defined(__AVX512F__)
+#define LANES 16
+#elif defined(__AVX2__)
+#define LANES 8
+#else
+#define LANES 4
+#endif
+#ifndef __has_builtin
+#define __has_builtin(x) 0
+#endif
+
+typedef float f32; typedef double f64; typedef long ix;
+typedef signed int i32; typedef unsigned u32; typedef signed char i8; typedef unsigned char u8; typedef unsigned short u16;
+struct bf16 { u16 bits; };
+typedef f32 vf __attribute__((vector_size(LANES * 4)));
+typedef i32 vi __attribute__((vector_size(LANES * 4)));
+typedef u32 vu __attribute__((vector_size(LANES * 4)));
+typedef f64 vd __attribute__((vector_size(LANES * 8)));
+typedef u8 vb __attribute__((vector_size(LANES)));
+typedef u16 vh __attribute__((vector_size(LANES * 2)));
+/** The same in memory: any alignment, any type beneath. */
+typedef vf vf_at __attribute__((aligned(4), may_alias));
+typedef vi vi_at __attribute__((aligned(4), may_alias));
+typedef vb vb_at __attribute__((aligned(1), may_alias));
+typedef vh vh_at __attribute__((aligned(2), may_alias));
+
+// ---- types that go with V, which is vf or f32: its whole numbers, its doubles, its masks (lanes of 0 and -1, or bool) ----
+template <class V> struct With;
+template <> struct With<vf> { typedef vi I; typedef vu U; typedef vd D; typedef vi M; };
+template <> struct With<f32> { typedef i32 I; typedef u32 U; typedef f64 D; typedef bool M; };
+template <> struct With<vi> { typedef vf F; typedef vu U; typedef vd D; };
+template <> struct With<i32> { typedef f32 F; typedef u32 U; typedef f64 D; };
+template <class V> using int_of = typename With<V>::I;
+template <class V> using mask_of = typename With<V>::M;
+
+// ---- making vectors ----
+FN vf splat(f32 x) { return x - vf{}; }
+FN vi splat(i32 x) { return x - vi{}; }
+template <class V> struct As;
+template <> struct As<vf> { static FN vf of(vf x) { return x; } static FN vf of(f32 x) { return splat(x); } };
+template <> struct As<vi> { static FN vi of(vi x) { return x; } static FN vi of(i32 x) { return splat(x); } static FN vi of(bool x) { return splat(-(i32)x); } };
+template <> struct As<f32> { static FN f32 of(f32 x) { return x; } };
+template <> struct As<i32> { static FN i32 of(i32 x) { return x; } };
+template <> struct As<bool> { static FN bool of(bool x) { return x; } };
+/** x as a V: scalars are repeated; a bool becomes a mask. */
+template <class V, class X> FN V as(X x) { return As<V>::of(x); }
+FN vi iota() { vi x; UNROLL for (int l = 0; l < LANES; l++) x[l] = l; return x; }
+/** Numbers of the elements that begin at j. */
+FN vi lane(vf, i32 j) { return j + iota(); }
+FN i32 lane(f32, i32 j) { return j; }
+
+// ---- reinterpretation and conversion ----
+FN vi bits(vf x) { return (vi)x; }
+FN vf real(vi x) { return (vf)x; }
+FN i32 bits(f32 x) { return __builtin_bit_cast(i32, x); }
+FN f32 real(i32 x) { return __builtin_bit_cast(f32, x); }
+FN vf to_f32(vi x) { return __builtin_convertvector(x, vf); }
+FN f32 to_f32(i32 x) { return (f32)x; }
+FN vd wide(vf x) { return __builtin_convertvector(x, vd); }
+FN f64 wide(f32 x) { return x; }
+FN vd wide(vi x) { return __builtin_convertvector(x, vd); }
+FN f64 wide(i32 x) { return x; }
+FN vf narrow(vd x) { return __builtin_convertvector(x, vf); }
+FN f32 narrow(f64 x) { return (f32)x; }
+/** Towards zero; x must fit. */
+FN vi whole(vf x) { return __builtin_convertvector(x, vi); }
+FN i32 whole(f32 x) { return (i32)x; }
+FN vi whole(vd x) { return __builtin_convertvector(x, vi); }
+FN i32 whole(f64 x) { return (i32)x; }
+
+// ---- masks and choice ----
+FN vi and_(vi a, vi b) { return a & b; }
+FN bool and_(bool a, bool b) { return a & b; }
+FN vi and_(vi a, bool b) { return a & as<vi>(b); }
+FN vi and_(bool a, vi b) { return b & as<vi>(a); }
+FN vi or_(vi a, vi b) { return a | b; }
+FN bool or_(bool a, bool b) { return a | b; }
+FN vi or_(vi a, bool b) { return a | as<vi>(b); }
+FN vi or_(bool a, vi b) { return b | as<vi>(a); }
+FN vi not_(vi a) { return ~a; }
+FN bool not_(bool a) { return !a; }
+/** A mask as 0 and 1. */
+FN vi number(vi mask) { return -mask; }
+FN i32 number(bool mask) { return mask; }
+template <class T> FN T where(bool c, T a, T b) { return c ? a : b; }
+FN vf where(bool c, vf a, f32 b) { return c ? a : splat(b); }
+FN vf where(bool c, f32 a, vf b) { return c ? splat(a) : b; }
+FN vi where(bool c, vi a, i32 b) { return c ? a : splat(b); }
+FN vi where(bool c, i32 a, vi b) { return c ? splat(a) : b; }
+FN vf where(vi c, vf a, vf b) { return c ? a : b; }
+FN vf where(vi c, vf a, f32 b) { return c ? a : splat(b); }
+FN vf where(vi c, f32 a, vf b) { return c ? splat(a) : b; }
+FN vf where(vi c, f32 a, f32 b) { return c ? splat(a) : splat(b); }
+FN vi where(vi c, vi a, vi b) { return c ? a : b; }
+FN vi where(vi c, vi a, i32 b) { return c ? a : splat(b); }
+FN vi where(vi c, i32 a, vi b) { return c ? splat(a) : b; }
+FN vi where(vi c, i32 a, i32 b) { return c ? splat(a) : splat(b); }
+
+// ---- memory: ld(V{}, p) and st(V{}, p, x); a bool is a byte, 0 or 1 ----
+FN vf ld(vf, const f32* p) { return *(const vf_at*)p; }
+FN vi ld(vf, const i32* p) { return *(const vi_at*)p; }
+FN vi ld(vf, const u8* p) { return -__builtin_convertvector(*(const vb_at*)p, vi); }
+FN f32 ld(f32, const f32* p) { return *p; }
+FN i32 ld(f32, const i32* p) { return *p; }
+FN bool ld(f32, const u8* p) { return *p != 0; }
+FN void st(vf, f32* p, vf x) { *(vf_at*)p = x; }
+FN void st(vf, f32* p, f32 x) { *(vf_at*)p = splat(x); }
+FN void st(vf, i32* p, vi x) { *(vi_at*)p = x; }
+FN void st(vf, i32* p, i32 x) { *(vi_at*)p = splat(x); }
+FN void st(vf, u8* p, vi mask) { *(vb_at*)p = __builtin_convertvector(-mask, vb); }
+FN void st(vf, u8* p, bool x) { *(vb_at*)p = (u8)x - vb{}; }
+FN void st(f32, f32* p, f32 x) { *p = x; }
+FN void st(f32, i32* p, i32 x) { *p = x; }
+FN void st(f32, u8* p, bool x) { *p = x; }
+
+/** To nearest, ties to even; a NaN stays one. */
+template <class F> FN int_of<F> to_bf16_bits(F x) {
+  typedef typename With<F>::U U;
+  U b = (U)bits(x), up = (b + (0x7fff + (b >> 16 & 1))) >> 16;
+  return where(x == x, (int_of<F>)up, (int_of<F>)(b >> 16 | 0x40));
+}
+FN bf16 to_bf16(f32 x) { return {(u16)to_bf16_bits(x)}; }
+FN f32 from_bf16(bf16 x) { return real((i32)((u32)x.bits << 16)); }
+FN vf ld(vf, const bf16* p) { return real(__builtin_convertvector(*(const vh_at*)p, vi) << 16); }
+FN f32 ld(f32, const bf16* p) { return from_bf16(*p); }
+FN void st(vf, bf16* p, vf x) { *(vh_at*)p = __builtin_convertvector(to_bf16_bits(x), vh); }
+FN void st(vf, bf16* p, f32 x) { st(vf{}, p, splat(x)); }
+FN void st(f32, bf16* p, f32 x) { *p = to_bf16(x); }
+
+/** A store that passes by the caches; p is aligned to the vector. `fence()` before another thread reads it. */
+FN void stream(vf, f32* p, vf x) {
+#if __has_builtin(__builtin_nontemporal_store)
+  __builtin_nontemporal_store(x, (vf*)p);
+#elif LANES == 16
+  __builtin_ia32_movntps512(p, x);
+#elif LANES == 8
+  __builtin_ia32_movntps256(p, x);
+#elif defined(__SSE__)
+  __builtin_ia32_movntps(p, x);
+#else
+  st(vf{}, p, x);
+#endif
+}
+FN void stream(vf, f32* p, f32 x) { stream(vf{}, p, splat(x)); }
+FN void stream(f32, f32* p, f32 x) { *p = x; }
+FN void fence() {
+#if defined(__SSE__)
+  __builtin_ia32_sfence();
+#else
+  __atomic_thread_fence(__ATOMIC_SEQ_CST);
+#endif
+}
+
+// ---- a * b + c, rounded once where the machine can ----
+FN f32 fused(f32 a, f32 b, f32 c) {
+#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
+  return __builtin_fmaf(a, b, c);
+#else
+  return a * b + c;
+#endif
+}
+FN vf fused(vf a, vf b, vf c) {
+#if !defined(__FMA__) && !defined(__ARM_FEATURE_FMA)
+  return a * b + c;
+#elif __has_builtin(__builtin_elementwise_fma)
+  return __builtin_elementwise_fma(a, b, c);
+#elif LANES == 16
+  return __builtin_ia32_vfmaddps512_mask(a, b, c, -1, 4);
+#elif LANES == 8
+  return __builtin_ia32_vfmaddps256(a, b, c);
+#elif defined(__FMA__)
+  return __builtin_ia32_vfmaddps(a, b, c);
+#else
+  vf r;
+  UNROLL for (int l = 0; l < LANES; l++) r[l] = __builtin_fmaf(a[l], b[l], c[l]);
+  return r;
+#endif
+}
+template <class A, class B, class C> FN auto mad(A a, B b, C c) {
+  typedef decltype(a + b + c) V;
+  return fused(as<V>(a), as<V>(b), as<V>(c));
+}
+
+// ---- across lanes, always in the same tree: halves, quarters, .. ----
+template <int S, class T> FN T turned(T x) {  // lane l gets lane l ^ S
+#if LANES == 16
+  return __builtin_shufflevector(x, x, 0 ^ S, 1 ^ S, 2 ^ S, 3 ^ S, 4 ^ S, 5 ^ S, 6 ^ S, 7 ^ S, 8 ^ S, 9 ^ S, 10 ^ S, 11 ^ S, 12 ^ S, 13 ^ S, 14 ^ S, 15 ^ S);
+#elif LANES == 8
+  return __builtin_shufflevector(x, x, 0 ^ S, 1 ^ S, 2 ^ S, 3 ^ S, 4 ^ S, 5 ^ S, 6 ^ S, 7 ^ S);
+#else
+  return __builtin_shufflevector(x, x, 0 ^ S, 1 ^ S, 2 ^ S, 3 ^ S);
+#endif
+}
+template <int S = LANES / 2, class T, class F> FN auto across(T x, F f) {
+  if constexpr (S == 0) return x[0] + 0;
+  else return across<S / 2>(f(x, turned<S>(x)), f);
+}
+FN f32 sum_(vf x) { return across(x, [](vf a, vf b) { return a + b; }); }
+FN bool any(vi mask) { return across(mask, [](vi a, vi b) { return a | b; }) != 0; }
+FN bool any(bool mask) { return mask; }
+/** How many are true. */
+FN i32 count(vi mask) { return -across(mask, [](vi a, vi b) { return a + b; }); }
+FN i32 count(bool mask) { return mask; }
