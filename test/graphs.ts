@@ -1,0 +1,61 @@
+// What tests of graphs share: numbers for stores, and every record's samples.
+import { elements, ndarray } from "../compiler/graph/array.ts";
+import { GraphBuilder } from "../compiler/graph/builder.ts";
+import type { NdArray, Node, Value } from "../compiler/graph/node.ts";
+import { storeOf, topological } from "../compiler/graph/walk.ts";
+import { ops } from "../compiler/ops/list.ts";
+import { type DType, isFloat } from "../compiler/types/dtype.ts";
+import { dims, dtypeOf } from "../compiler/types/type.ts";
+
+export interface Sample {
+  readonly name: string;
+  readonly node: Node;
+  readonly g: GraphBuilder;
+}
+/** The samples of all records, those of one op in one builder. */
+export const samples = (): Sample[] =>
+  ops.flatMap((op) => {
+    const g = new GraphBuilder(ops);
+    return op.samples(g).map((node, i) => ({ name: `${op.name} ${i}`, node, g }));
+  });
+
+/** Numbers for every store that the values read; the same for the same name. */
+export function storesOf(values: readonly Value[]): Map<string, NdArray> {
+  const stores = new Map<string, NdArray>();
+  for (const node of topological(values)) {
+    const store = storeOf(node);
+    const [result] = node.results;
+    if (store !== null && result) stores.set(store, filled(store, dtypeOf(result.type), dims(result.type)));
+  }
+  return stores;
+}
+/** Floats in -2 .. 2 without ties, i32 in -8 .. 8, bools. */
+export function filled(name: string, dtype: DType, shape: readonly number[]): NdArray {
+  const random = generator(name);
+  const next: Record<"float" | "i32" | "bool", () => number> = {
+    float: () => Math.fround(4 * random() - 2),
+    i32: () => Math.floor(17 * random()) - 8,
+    bool: () => Number(random() < 0.5),
+  };
+  const draw = next[isFloat(dtype) ? "float" : (dtype as "i32" | "bool")];
+  return ndarray(dtype, shape, Array.from({ length: elements(shape) }, draw));
+}
+export function generator(seed: string): () => number {
+  let state = new TextEncoder().encode(seed).reduce((h, c) => Math.imul(h ^ c, 0x01000193), 0x811c9dc5) >>> 0;
+  return () => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return (state >>> 4) / 2 ** 28;
+  };
+}
+/** Entry i along the first axis. */
+export function entry(x: NdArray, i: number): NdArray {
+  const shape = x.shape.slice(1);
+  const n = elements(shape);
+  return { dtype: x.dtype, shape, data: x.data.slice(i * n, (i + 1) * n) };
+}
+/** The largest difference, NaN counting as infinite. */
+export function distance(a: ArrayLike<number>, b: ArrayLike<number>): number {
+  if (a.length !== b.length) return Number.POSITIVE_INFINITY;
+  const each = Array.from({ length: a.length }, (_, i) => Math.abs((a[i] ?? Number.NaN) - (b[i] ?? Number.NaN)));
+  return each.reduce((m, d, i) => (Object.is(a[i], b[i]) ? m : Number.isNaN(d) ? Number.POSITIVE_INFINITY : Math.max(m, d)), 0);
+}
