@@ -1,8 +1,9 @@
-import { mkdtempSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { mkdirSync, mkdtempSync, writeFileSync } from "node:fs";
+import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { Problem } from "../compiler/diagnostic.ts";
 import { planMemory } from "../compiler/plan/memory.ts";
 import type { Layout } from "../compiler/plan/plan.ts";
 import type { Sequence } from "../compiler/plan/sequence.ts";
@@ -10,6 +11,7 @@ import { bytesOf, type DType, dtypes } from "../compiler/types/dtype.ts";
 import type { Tensor } from "../runtime/executable.ts";
 import { KernelCache } from "../runtime/host/cache.ts";
 import { elements, hostExecutable } from "../runtime/host/executable.ts";
+import { cores, freeMemory } from "../runtime/host/machine.ts";
 import { native } from "../runtime/native.ts";
 import { buffer, header, launch, ofStore, pointwise, read, storeOf, write } from "./sequences.ts";
 
@@ -158,7 +160,12 @@ test("a run can be cancelled, and nothing is touched while it lasts", async () =
     results: [{ role: "output", name: "0", buffer: y }],
   };
   const plan = planMemory([sequence], [storeOf(x)], { target: "host", header });
-  const executable = await hostExecutable(plan, { threads: 2, cache });
+  const profiles: number[] = [];
+  const executable = await hostExecutable(plan, {
+    threads: 2,
+    cache,
+    profile: (_, times) => profiles.push(times.length),
+  });
   const running = executable.run("main", new Map(), at);
   assert.throws(() => executable.read("x"), /running/);
   assert.throws(() => executable.close(), /running/);
@@ -168,8 +175,74 @@ test("a run can be cancelled, and nothing is touched while it lasts", async () =
     (e: unknown) => e,
   );
   assert.match(String(error), /main was cancelled/);
-  executable.timed = true;
+  assert.equal(profiles, [100]);
   executable.close();
+});
+
+test("a run reports the time of each step", async () => {
+  const times: Float64Array[] = [];
+  const executable = await hostExecutable(chain(5), { threads: 2, cache, profile: (_, t) => times.push(t) });
+  await executable.run("train", new Map([["x", tensor([5, 16], () => 1)]]), at);
+  executable.close();
+  assert.is(times[0]?.length, 3);
+  assert.ok(times[0]?.every((t) => t > 0 && t < 1e9));
+});
+
+test("what a user gives wrongly is a problem", async () => {
+  const executable = await hostExecutable(chain(5), { threads: 1, cache });
+  const fails = async (entry: string, inputs: Map<string, Tensor>, message: RegExp): Promise<void> => {
+    const error = await executable.run(entry, inputs, at).then(
+      () => null,
+      (e: unknown) => e,
+    );
+    assert.ok(error instanceof Problem && message.test(error.message), String(error));
+  };
+  const x = tensor([5, 16], () => 1);
+  await fails("nothing", new Map(), /no entry nothing/);
+  await fails("train", new Map(), /input x of train is missing/);
+  await fails("train", new Map([["x", tensor([16, 5], () => 1)]]), /x is f32\[5, 16\], and f32\[16, 5\] was given/);
+  await fails(
+    "train",
+    new Map([
+      ["x", x],
+      ["z", x],
+    ]),
+    /no store z/,
+  );
+  executable.close();
+});
+
+/** A small file system with what the kernel tells of control groups. */
+function machine(files: Readonly<Record<string, string>>): string {
+  const root = mkdtempSync(join(tmpdir(), "moec-test-"));
+  for (const [path, text] of Object.entries(files)) {
+    mkdirSync(join(root, path, ".."), { recursive: true });
+    writeFileSync(join(root, path), text);
+  }
+  return root;
+}
+test("limits of control groups hold, in both versions, also those of groups above", () => {
+  const stat = "anon 5\ninactive_file 100\n";
+  const second = machine({
+    "proc/self/cgroup": "0::/a/b\n",
+    "sys/fs/cgroup/a/cpu.max": "150000 100000\n",
+    "sys/fs/cgroup/a/b/cpu.max": "max 100000\n",
+    "sys/fs/cgroup/a/memory.max": "5000\n",
+    "sys/fs/cgroup/a/memory.current": "2000\n",
+    "sys/fs/cgroup/a/memory.stat": stat,
+    "sys/fs/cgroup/a/b/memory.max": "max\n",
+  });
+  const first = machine({
+    "proc/self/cgroup": "4:memory:/x\n2:cpu,cpuacct:/x\n",
+    "sys/fs/cgroup/cpu,cpuacct/x/cpu.cfs_quota_us": "50000\n",
+    "sys/fs/cgroup/cpu,cpuacct/x/cpu.cfs_period_us": "100000\n",
+    "sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us": "-1\n",
+    "sys/fs/cgroup/memory/x/memory.limit_in_bytes": "7000\n",
+    "sys/fs/cgroup/memory/x/memory.usage_in_bytes": "7000\n",
+  });
+  assert.equal([cores(second), freeMemory(second), cores(first), freeMemory(first)], [1, 3100, 1, 0]);
+  assert.ok(freeMemory(machine({})) > 2 ** 20);
+  assert.is(cores(machine({})), availableParallelism());
 });
 
 test.run();

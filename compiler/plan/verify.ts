@@ -103,26 +103,40 @@ interface Segment {
   readonly end: number;
   readonly data: Data;
 }
+/** Segments in order of offset, which do not meet. */
 class Shadow {
-  #segments: Segment[] = [];
+  readonly #segments: Segment[] = [];
 
   write({ offset, bytes }: PlanBuffer, data: Data): void {
     const end = offset + bytes;
     if (bytes === 0) return;
-    this.#segments = this.#segments.flatMap((s) => {
-      if (s.end <= offset || end <= s.offset) return [s];
-      const left = { ...s, end: offset };
-      const right = { ...s, offset: end };
-      return [left, right].filter((part) => part.offset < part.end);
-    });
-    this.#segments.push({ offset, end, data });
+    const met = this.#meeting(offset, end);
+    const left = met.filter((s) => s.offset < offset).map((s) => ({ ...s, end: offset }));
+    const right = met.filter((s) => end < s.end).map((s) => ({ ...s, offset: end }));
+    this.#segments.splice(this.#after(offset), met.length, ...left, { offset, end, data }, ...right);
   }
   /** What the bytes of a buffer hold; null among them where nothing was written. */
   holders({ offset, bytes }: PlanBuffer): readonly (Data | null)[] {
-    const met = this.#segments.filter((s) => s.offset < offset + bytes && offset < s.end);
+    const met = this.#meeting(offset, offset + bytes);
     const covered = met.reduce((n, s) => n + Math.min(s.end, offset + bytes) - Math.max(s.offset, offset), 0);
     const data = new Set<Data | null>(met.map((s) => s.data));
     if (met.length > 0 && covered < bytes) data.add(null);
     return [...data];
+  }
+  #meeting(offset: number, end: number): readonly Segment[] {
+    const from = this.#after(offset);
+    let to = from;
+    while ((this.#segments[to]?.offset ?? end) < end) to++;
+    return this.#segments.slice(from, to);
+  }
+  /** The first segment that ends after an offset. */
+  #after(offset: number): number {
+    let [low, high] = [0, this.#segments.length];
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if ((this.#segments[middle]?.end ?? 0) > offset) high = middle;
+      else low = middle + 1;
+    }
+    return low;
   }
 }

@@ -17,12 +17,11 @@ export interface HostOptions {
   readonly cache?: KernelCache;
   /** Fills temporaries with NaN before each run: what reads bytes that nothing wrote shows. For tests. */
   readonly poison?: boolean;
+  /** Told after each run what its steps took, in nanoseconds. */
+  readonly profile?: (entry: Entry, nanoseconds: Float64Array) => void;
 }
-/** An executable that can tell what its last run's steps took, and end a run early. */
 export interface HostExecutable extends Executable {
-  /** Nanoseconds of each step, in the order of the entry's steps; null before a run. Measured only if `timed`. */
-  timed: boolean;
-  readonly nanoseconds: Float64Array | null;
+  /** Ends the run in progress before its next step; the run is rejected, and stores keep what was assigned so far. */
   cancel(): void;
 }
 
@@ -40,7 +39,7 @@ export async function hostExecutable(plan: Plan, options: HostOptions = {}): Pro
     kernels: built.kernels,
     entries: plan.entries.map((entry) => ({ steps: entry.steps.map(nativeStep) })),
   });
-  return new Host(plan, executor, options.poison ?? false);
+  return new Host(plan, executor, options);
 }
 function nativeBuffer({ dtype, shape, layout, offset, bytes }: PlanBuffer): NativeBuffer {
   return {
@@ -63,17 +62,15 @@ class Host implements HostExecutable {
   readonly stores: readonly StoreInfo[];
   readonly entries: readonly string[];
   readonly bytes: Plan["bytes"];
-  timed = false;
-  nanoseconds: Float64Array | null = null;
   readonly #plan: Plan;
   readonly #executor: Executor;
-  readonly #poison: boolean;
+  readonly #options: HostOptions;
   readonly #buffers: ReadonlyMap<string, number>;
 
-  constructor(plan: Plan, executor: Executor, poison: boolean) {
+  constructor(plan: Plan, executor: Executor, options: HostOptions) {
     this.#plan = plan;
     this.#executor = executor;
-    this.#poison = poison;
+    this.#options = options;
     this.#buffers = new Map(plan.stores.map((s) => [s.name, s.buffer]));
     this.entries = plan.entries.map((e) => e.name);
     this.bytes = plan.bytes;
@@ -106,10 +103,10 @@ class Host implements HostExecutable {
     const entry = this.#plan.entries[index];
     if (entry === undefined)
       throw new Problem(`there is no entry ${name}`, `the entries are ${this.entries.join(", ")}`);
-    if (this.#poison) this.#poisonTemporaries();
+    if (this.#options.poison === true) this.#poisonTemporaries();
     this.#writeInputs(entry, inputs, at);
-    const { finished, nanoseconds } = await this.#executor.run(index, this.timed);
-    this.nanoseconds = nanoseconds;
+    const { finished, nanoseconds } = await this.#executor.run(index, this.#options.profile !== undefined);
+    this.#options.profile?.(entry, nanoseconds);
     if (!finished) throw new Problem(`${name} was cancelled`, "run it again");
     return this.#outcome(entry);
   }

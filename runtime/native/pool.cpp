@@ -113,7 +113,7 @@ void Pool::work(Run& run, int thread) {
   for (size_t s = run.current.load(); s < run.count && !run.cancel.load(std::memory_order_relaxed); s++) {
     const Step& step = run.steps[s];
     Progress& progress = run.progress[s];
-    const long chunk = std::max(1L, step.tasks / (threads_ * chunks_per_thread));
+    const long chunk = threads_ == 1 ? step.tasks : std::max(1L, step.tasks / (threads_ * chunks_per_thread));
     for (long begin; (begin = progress.next.fetch_add(chunk)) < step.tasks;) {
       const long end = std::min(begin + chunk, step.tasks);
       step.kernel(step.args.data(), begin, end, scratch(thread));
