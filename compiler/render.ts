@@ -134,7 +134,7 @@ const endInLine = (span: Span, start: number, text: string): number =>
 /** The line as shown, then the rows of carets and texts under it. */
 function drawLine({ text, marks }: Line, colors: Colors, width: number): string[] {
   const column = (offset: number): number =>
-    stringWidth(visible(text.slice(0, offset))) + Math.max(0, offset - text.length);
+    columns(visible(text.slice(0, offset))) + Math.max(0, offset - text.length);
   const placed = marks
     .map((mark) => ({ ...mark, from: column(mark.start), to: Math.max(column(mark.start) + 1, column(mark.end)) }))
     .toSorted((a, b) => a.from - b.from || b.to - a.to);
@@ -182,35 +182,37 @@ function placed(parts: readonly { from: number; text: string; mark: Mark }[], pa
   for (const { from, text, mark } of parts) {
     if (from < at) continue;
     row += " ".repeat(from - at) + paint(mark, text);
-    at = from + stringWidth(text);
+    at = from + columns(text);
   }
   return row;
 }
 
+/** How many columns of a terminal a text takes; most texts are ASCII, and asking is slow. */
+const columns = (text: string): number => (/^[ -~]*$/.test(text) ? text.length : stringWidth(text));
 /** Tabs and control characters as something of a known width. */
 const visible = (text: string): string => text.replaceAll("\t", "    ").replace(/\p{C}/gu, "\uFFFD");
 /** The part of a long line that shows column `from`. */
 function cutAt(text: string, from: number, width: number): { text: string; shift: number } {
-  if (stringWidth(text) <= width) return { text, shift: 0 };
+  if (columns(text) <= width) return { text, shift: 0 };
   const skip = from > width * 0.75 ? from - Math.floor(width / 3) : 0;
   let [kept, at] = ["", 0];
   let shift: number | null = skip === 0 ? 0 : null;
   for (const sign of text) {
     if (at >= skip) {
       shift ??= at - 1;
-      if (at - shift + stringWidth(sign) >= width) break;
+      if (at - shift + columns(sign) >= width) break;
       kept += sign;
     }
-    at += stringWidth(sign);
+    at += columns(sign);
   }
-  const ends = stringWidth(text) - (shift ?? 0) < width;
+  const ends = columns(text) - (shift ?? 0) < width;
   return { text: `${shift ? "…" : ""}${kept}${ends ? "" : "…"}`, shift: shift ?? 0 };
 }
 function wrapped(text: string, width: number, indent: number): string {
   const lines = [""];
   for (const word of text.split(" ")) {
     const line = lines.at(-1) ?? "";
-    if (line !== "" && indent + stringWidth(`${line} ${word}`) > Math.max(width, indent + 20)) lines.push(word);
+    if (line !== "" && indent + columns(`${line} ${word}`) > Math.max(width, indent + 20)) lines.push(word);
     else lines[lines.length - 1] = line === "" ? word : `${line} ${word}`;
   }
   return lines.join(`\n${" ".repeat(indent)}`);

@@ -9,6 +9,7 @@ import {
   type ParserMethod,
   type TokenType,
   tokenLabel,
+  tokenMatcher,
 } from "chevrotain";
 import * as t from "./tokens.ts";
 
@@ -55,8 +56,12 @@ const messages: IParserErrorMessageProvider = {
     `expected ${expected(token, ruleName, previous.tokenType === t.Comma)}, found ${shown(actual)}`,
   buildNotAllInputParsedMessage: ({ firstRedundant }) =>
     `expected \`import\`, \`layer\`, \`model\`, \`fn\` or \`optimizer\`, found ${shown(firstRedundant)}`,
-  buildNoViableAltMessage: ({ actual, ruleName }) =>
-    `expected ${called[ruleName] ?? ruleName}, found ${actual[0] ? shown(actual[0]) : "the end"}`,
+  buildNoViableAltMessage: ({ actual: [first, second], ruleName }) => {
+    if (ruleName === "member" && first && second && tokenMatcher(first, t.Name)) {
+      return `expected \`:\` or \`(\` after ${shown(first)}, found ${shown(second)}`;
+    }
+    return `expected ${called[ruleName] ?? ruleName}, found ${first ? shown(first) : "the end"}`;
+  },
   buildEarlyExitMessage: ({ actual, ruleName }) =>
     `expected ${called[ruleName] ?? ruleName}, found ${actual[0] ? shown(actual[0]) : "the end"}`,
 };

@@ -5,14 +5,14 @@ import { RCurly, RPar, RSquare } from "../../grammar/tokens.ts";
 import { Bug } from "../diagnostic.ts";
 import { deepest, endOf, type Text, TooDeep } from "./text.ts";
 
-const pairs: Readonly<Record<string, { closer: string; type: TokenType }>> = {
-  "(": { closer: ")", type: RPar },
-  "[": { closer: "]", type: RSquare },
-  "{": { closer: "}", type: RCurly },
-};
-const openerOf: Readonly<Record<string, string>> = { ")": "(", "]": "[", "}": "{" };
-export const isCloser = (token: IToken): boolean => token.image in openerOf;
-export const isOpener = (token: IToken): boolean => token.image in pairs;
+const pairs: ReadonlyMap<string, { closer: string; type: TokenType }> = new Map([
+  ["(", { closer: ")", type: RPar }],
+  ["[", { closer: "]", type: RSquare }],
+  ["{", { closer: "}", type: RCurly }],
+]);
+const openerOf = new Map([...pairs].map(([opener, { closer }]) => [closer, opener]));
+export const isCloser = (token: IToken): boolean => openerOf.has(token.image);
+export const isOpener = (token: IToken): boolean => pairs.has(token.image);
 /** Whether a token is the first on its line. */
 export const leads = (tokens: readonly IToken[], i: number): boolean =>
   tokens[i]?.startLine !== tokens[i - 1]?.endLine || i === 0;
@@ -54,7 +54,7 @@ function match(text: Text, tokens: readonly IToken[], byIndent: boolean): Fault[
     }
     if (!isCloser(token)) continue;
     const depth = open.findLastIndex(
-      (o) => o.token.image === openerOf[token.image] && !(byIndent && first && indent < o.indent),
+      (o) => o.token.image === openerOf.get(token.image) && !(byIndent && first && indent < o.indent),
     );
     if (depth < 0) faults.push({ token, instead: null, at: index });
     else for (const o of open.splice(depth).slice(1).toReversed()) faults.push(unclosed(tokens, o, index));
@@ -74,7 +74,7 @@ function unclosed(tokens: readonly IToken[], open: { token: IToken; index: numbe
 function report(text: Text, { token, instead }: Fault): void {
   const label = { span: text.at(token), text: "" };
   if (instead === null) {
-    const opener = openerOf[token.image] ?? "";
+    const opener = openerOf.get(token.image) ?? "";
     text.error(
       "E0104",
       `\`${token.image}\` closes nothing`,
@@ -83,7 +83,7 @@ function report(text: Text, { token, instead }: Fault): void {
     );
     return;
   }
-  const closer = pairs[token.image]?.closer ?? "";
+  const closer = pairs.get(token.image)?.closer ?? "";
   const here = instead ? [{ span: text.at(instead), text: `\`${closer}\` is missing before this` }] : [];
   text.error(
     "E0103",
@@ -104,7 +104,7 @@ function mended(tokens: readonly IToken[], faults: readonly Fault[]): IToken[] {
 }
 /** A token without a width, behind `after`. */
 function closing(opener: IToken, after: IToken): IToken {
-  const pair = pairs[opener.image];
+  const pair = pairs.get(opener.image);
   if (!pair) throw new Bug(`${opener.image} opens nothing`);
   const [offset, line, column] = [endOf(after), after.endLine ?? 1, (after.endColumn ?? 0) + 1];
   return createTokenInstance(pair.type, pair.closer, offset, offset - 1, line, line, column, column - 1);

@@ -194,5 +194,7 @@ export function badHole(text: Text, token: IToken, wanted: string): void {
   const { hole } = holeAt(text, token);
   const given = typeof hole === "string" ? JSON.stringify(hole) : typeof hole === "object" ? "an object" : String(hole);
   const label = { span: text.span(token.startOffset, endOf(token)), text: `this is ${given}` };
-  text.error("E0113", `a hole here holds ${wanted}`, [label], `give it ${wanted}`);
+  const help =
+    "templates take numbers, booleans, dtypes and what other `moe` templates declare; compute anything else in TypeScript";
+  text.error("E0113", `a hole here holds ${wanted}`, [label], help);
 }

@@ -35,4 +35,5 @@ const signs: Readonly<Record<string, string>> = {
   $: "holes `${...}` are for templates in TypeScript",
 };
 export const signHelp = (sign: string): string =>
-  signs[sign] ?? "names are made of the letters a to z, digits and `_`; comments begin with `//`";
+  (Object.hasOwn(signs, sign) ? signs[sign] : undefined) ??
+  "names are made of the letters a to z, digits and `_`; comments begin with `//`";

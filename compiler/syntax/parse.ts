@@ -101,21 +101,15 @@ function isQuiet(text: Text, { token, before }: Found, { quiet }: Balanced): boo
     return lexical.includes(code) && known.start >= span.start && known.start <= span.end;
   });
 }
-function report(text: Text, { message, token, before }: Found): void {
+function report(text: Text, { message, token, before, leading }: Found): void {
   const wanted = message.replace(/, found .*$/s, "");
   const end = before ? endOf(before) : 0;
-  const after = { span: text.span(Math.max(0, end - 1), end), text: `${wanted} after this` };
+  const behind = text.span(Math.max(0, end - 1), end);
   const help = helpFor(wanted, token, before);
-  if (!token) text.error("E0101", message, [after], help);
-  else {
-    const newLine = before && before.endLine !== token.startLine && !wanted.includes("statement");
-    text.error(
-      "E0101",
-      message,
-      [{ span: text.at(token), text: wanted }, ...(newLine ? [{ ...after, text: "after this" }] : [])],
-      help,
-    );
-  }
+  if (!token) return text.error("E0101", message, [{ span: behind, text: `${wanted} after this` }], help);
+  const acrossLines = !leading && before !== undefined && before.endLine !== token.startLine;
+  const after = acrossLines ? [{ span: behind, text: "after this" }] : [];
+  text.error("E0101", message, [{ span: text.at(token), text: wanted }, ...after], help);
 }
 function helpFor(wanted: string, token: IToken | undefined, before: IToken | undefined): string {
   const word = foreignHelp(token?.image ?? "") ?? foreignHelp(before?.image ?? "");

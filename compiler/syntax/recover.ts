@@ -6,11 +6,12 @@ import { parser } from "../../grammar/parser.ts";
 import { Comma, Dot, declarationWords, Import, LCurly, LPar, Name } from "../../grammar/tokens.ts";
 import { isCloser, isOpener, leads } from "./brackets.ts";
 
-/** One error of the grammar: the token found (undefined: the end), the one before it, and the message. */
+/** One error of the grammar: the token found (undefined: the end), the one before it, and whether a statement should begin here. */
 export interface Found {
   readonly message: string;
   readonly token: IToken | undefined;
   readonly before: IToken | undefined;
+  readonly leading: boolean;
 }
 const most = 20;
 
@@ -24,8 +25,9 @@ export function parseDeclaration(all: IToken[]): { cst: DeclarationCstNode | nul
     const [error] = parser.errors;
     if (!error) return { cst, errors };
     const i = tokens.indexOf(error.token);
-    errors.push({ message: error.message, token: tokens[i], before: i < 0 ? tokens.at(-1) : tokens[i - 1] });
-    const rest = withoutStatement(tokens, i < 0 ? tokens.length : i, leadsStatement(error));
+    const leading = leadsStatement(error);
+    errors.push({ message: error.message, token: tokens[i], before: tokens.at(i < 0 ? -1 : i - 1), leading });
+    const rest = withoutStatement(tokens, i < 0 ? tokens.length : i, leading);
     if (!rest) break;
     tokens = rest;
   }

@@ -1,0 +1,268 @@
+import { readdirSync, readFileSync } from "node:fs";
+import fc from "fast-check";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { codes } from "../compiler/codes.ts";
+import { ProgramError } from "../compiler/diagnostic.ts";
+import { plain, render } from "../compiler/render.ts";
+import type { Expr } from "../compiler/syntax/ast.ts";
+import { parse } from "../compiler/syntax/parse.ts";
+import { print } from "../compiler/syntax/print.ts";
+import { type Hole, moe } from "../compiler/syntax/template.ts";
+import { golden } from "./golden.ts";
+import { faulty } from "./syntax/faulty.ts";
+import { programs as generated } from "./syntax/generate.ts";
+import { mutants } from "./syntax/mutate.ts";
+
+const test = suite("syntax");
+
+const folder = new URL("programs/design/", import.meta.url);
+const files = readdirSync(folder, { recursive: true, encoding: "utf8" }).filter((file) => file.endsWith(".moe"));
+const programs = files.map((name) => ({ name, text: readFileSync(new URL(name, folder), "utf8") }));
+const shown = (text: string, width = 100): string =>
+  render(parse({ name: "model.moe", text }).diagnostics, { color: false, width });
+
+/** A tree without its spans. */
+function bare(node: unknown): unknown {
+  if (Array.isArray(node)) return node.map(bare);
+  if (typeof node !== "object" || node === null) return node;
+  const kept = Object.entries(node).filter(([key]) => !/span$/i.test(key));
+  return Object.fromEntries(kept.map(([key, value]) => [key, bare(value)]));
+}
+function expression(text: string): Expr {
+  const { program, diagnostics } = parse({ name: "x", text: `layer A() = ${text}` });
+  assert.equal(diagnostics, [], text);
+  const [alias] = program.declarations;
+  if (alias?.kind !== "alias") throw new Error(`no expression: ${text}`);
+  return alias.value;
+}
+
+test("all programs of the design parse", () => {
+  assert.is(programs.length, 12);
+  for (const program of programs) assert.is(shown(program.text), "", program.name);
+});
+
+test("all of them together parse in less than 100 ms", () => {
+  const parseAll = (): number => {
+    const start = performance.now();
+    for (const program of programs) parse(program);
+    return performance.now() - start;
+  };
+  const best = Math.min(...Array.from({ length: 5 }, parseAll));
+  assert.ok(best < 100, `${best} ms`);
+});
+
+test("a printed program parses to the same tree: the design's programs", () => {
+  for (const program of programs) {
+    const tree = parse(program).program;
+    const again = parse({ name: program.name, text: print(tree) });
+    assert.equal(again.diagnostics, [], program.name);
+    assert.equal(bare(again.program), bare(tree), program.name);
+    assert.is(print(again.program), print(tree));
+  }
+});
+
+test("a printed program parses to the same tree: generated trees", () => {
+  fc.assert(
+    fc.property(generated, (tree) => {
+      const text = print(tree);
+      const again = parse({ name: "generated.moe", text });
+      assert.equal(again.diagnostics, [], text);
+      assert.equal(bare(again.program), bare(tree), text);
+    }),
+    { seed: 1, numRuns: 300 },
+  );
+});
+
+test("the printer's form", () => {
+  golden("syntax/printed.moe", programs.map((program) => print(parse(program).program)).join("\n"));
+});
+
+/** An expression with all its parentheses. */
+function grouped(e: Expr): string {
+  switch (e.kind) {
+    case "number":
+      return String(e.value);
+    case "name":
+      return e.name;
+    case "unary":
+      return `(${e.op}${grouped(e.value)})`;
+    case "binary":
+      return `(${grouped(e.left)} ${e.op} ${grouped(e.right)})`;
+    case "call":
+      return `${grouped(e.callee)}()`;
+    case "member":
+      return `${grouped(e.object)}.${e.name.name}`;
+    default:
+      return e.kind;
+  }
+}
+for (const [text, meaning] of [
+  ["a + b - c", "((a + b) - c)"],
+  ["a - b * c", "(a - (b * c))"],
+  ["a * b / c % d @ e", "((((a * b) / c) % d) @ e)"],
+  ["-x ** 2", "(-(x ** 2))"],
+  ["2 ** -1", "(2 ** (-1))"],
+  ["2 ** 3 ** 2", "(2 ** (3 ** 2))"],
+  ["2 ** -x ** 2 * 3", "((2 ** (-(x ** 2))) * 3)"],
+  ["-a * b", "((-a) * b)"],
+  ["- -a", "(-(-a))"],
+  ["!a && b || c", "(((!a) && b) || c)"],
+  ["a || b && c == d", "(a || (b && (c == d)))"],
+  ["a + 1 < b * 2", "((a + 1) < (b * 2))"],
+  ["(a < b) == c", "((a < b) == c)"],
+  ["a < b && b < c", "((a < b) && (b < c))"],
+  ["-f().x ** 2", "(-(f().x ** 2))"],
+  ["a - -b", "(a - (-b))"],
+] as const) {
+  test(`${text} is ${meaning}`, () => assert.is(grouped(expression(text)), meaning));
+}
+
+test("spans are those of the text, operators and parentheses included", () => {
+  const text = "layer A() = f(x, axis: (a + b))";
+  const { program } = parse({ name: "x", text });
+  const [alias] = program.declarations;
+  if (alias?.kind !== "alias" || alias.value.kind !== "call") throw new Error("no call");
+  const cut = (span: { start: number; end: number }): string => text.slice(span.start, span.end);
+  const [, named] = alias.value.args;
+  if (named?.value.kind !== "binary") throw new Error("no sum");
+  assert.is(cut(alias.span), text);
+  assert.is(cut(alias.value.span), "f(x, axis: (a + b))");
+  assert.is(cut(named.span), "axis: (a + b)");
+  assert.is(cut(named.value.span), "(a + b)");
+  assert.is(cut(named.value.opSpan), "+");
+});
+
+test("contextual words are names, and any word may follow a dot or name an argument", () => {
+  const text = `layer A(step, gate: float[N] -> float[N]) {
+    experts: gate  loss: gate  state: gate  param(x: float[N]) -> float[N] { return x }
+    update(loss: float[N], metric: float[N]) -> float[N] {
+      let update = loss.new + x.loss.if  loss loss = update(loss: loss, in: metric, model: 1)
+      loss = metric  update state = param  state state: f32 = param  optimize loss.model, state with none
+      return loss, from
+    }
+  }`;
+  const { program, diagnostics } = parse({ name: "x", text });
+  assert.equal(diagnostics, []);
+  const [layer] = program.declarations;
+  if (layer?.kind !== "layer") throw new Error("no layer");
+  assert.equal(
+    layer.body.map((member) => member.kind),
+    ["sublayer", "sublayer", "sublayer", "method", "method"],
+  );
+  const update = layer.body.at(-1);
+  if (update?.kind !== "method") throw new Error("no method");
+  assert.equal(
+    update.body.map((statement) => statement.kind),
+    ["let", "loss", "set", "update", "state", "optimize", "return"],
+  );
+});
+
+test("a declaration's doc is the lines directly above it", () => {
+  const text = "// far\n\n// one\n//\n//  two \nfn f() -> f32 { return 1 } // beside\nfn g() -> f32 { return 1 }";
+  assert.equal(
+    parse({ name: "x", text }).program.declarations.map((declaration) => declaration.doc),
+    ["one\n\n two", ""],
+  );
+});
+
+for (const [name, text] of Object.entries(faulty)) {
+  test(`errors: ${name}`, () => golden(`syntax/${name}.txt`, shown(text)));
+}
+test("every code of the syntax has a golden", () => {
+  const found = Object.values(faulty).flatMap((text) => parse({ name: "x", text }).diagnostics.map(({ code }) => code));
+  const known = Object.keys(codes).filter((code) => code.startsWith("E01") && code !== "E0113");
+  assert.equal([...new Set(found)].toSorted(), known);
+});
+test("an error leaves the other declarations", () => {
+  const { program } = parse({ name: "x", text: "layer A(D) {\n  a: = 3\n  b: B(D)\n}\nlayer C(D) { }" });
+  assert.equal(
+    program.declarations.map((d) => d.name.name),
+    ["A", "C"],
+  );
+  const [layer] = program.declarations;
+  assert.is(layer?.kind === "layer" && layer.body.length, 1);
+});
+
+test("2,000 mutated programs: a tree or diagnostics, soon, and never a throw", () => {
+  let faults = 0;
+  for (const text of mutants(programs, 2000)) {
+    const start = performance.now();
+    const { diagnostics } = parse({ name: "mutant.moe", text });
+    const drawn = render(diagnostics, { color: false, width: 100 });
+    const seconds = (performance.now() - start) / 1000;
+    assert.ok(seconds < 2, `${seconds} s for ${text.slice(0, 2000)}`);
+    assert.not.match(drawn, /NaN|undefined/);
+    if (diagnostics.length > 0) faults++;
+  }
+  assert.ok(faults > 1000, `only ${faults} of the mutants were faulty`);
+});
+test("any text at all", () => {
+  fc.assert(
+    fc.property(fc.string({ unit: "binary", maxLength: 200 }), (text) => {
+      render(parse({ name: "any", text }).diagnostics, { color: true, width: 40 });
+    }),
+    { seed: 2, numRuns: 500 },
+  );
+});
+
+test("a template is a program with the holes' values in it", () => {
+  const { Ffn } = moe<"Ffn">`layer Ffn(D, H = ${4 * 256}, on = ${true}) { w: Linear(D, H) }`;
+  const { Two } = moe<"Two">`
+    layer Two(D) {
+      a: ${Ffn}(D)
+      forward(x: ${"f32"}[D]) -> f32[D] { return ${"f32"}(a(x)) }
+    }`;
+  assert.is(Ffn.name, "Ffn");
+  assert.is(print(Ffn.program), "layer Ffn(D, H = 1024, on = true) {\n  w: Linear(D, H)\n}\n");
+  assert.is(Two.program.holes[0], Ffn);
+  const [layer] = Two.program.declarations;
+  if (layer?.kind !== "layer") throw new Error("no layer");
+  const { source, start, end } = layer.span;
+  assert.match(source.name, /syntax\.test\.ts$/);
+  assert.match(source.text.slice(start, end), /^layer Two\(D\) \{\n {6}a: \$\{Ffn\}\(D\)[^]*\}$/);
+});
+test("a template's errors point into the file that holds it", () => {
+  const line = position(new Error("here"));
+  try {
+    moe`
+      layer Bad(D, H = ${Number.NaN}) {
+        w: ${"f32" as Hole}
+        forward(x: ${1}[D]) -> f32[D] { return ${"f32"} }
+        x
+      }`;
+    assert.unreachable();
+  } catch (error) {
+    if (!(error instanceof ProgramError)) throw error;
+    const found = error.diagnostics.map(plain);
+    assert.equal(
+      found.map(({ code, line: at, column }) => [code, at - line, column]),
+      [
+        ["E0113", 3, 24],
+        ["E0113", 4, 12],
+        ["E0113", 5, 20],
+        ["E0113", 5, 48],
+        ["E0101", 6, 9],
+      ],
+    );
+    assert.ok(found.every(({ file }) => file.endsWith("syntax.test.ts")));
+  }
+});
+const position = (here: Error): number => Number(/syntax\.test\.ts:(\d+)/.exec(here.stack ?? "")?.[1]);
+test("a name that the template lacks is an error that names those it has", () => {
+  const handles = moe`layer A(D) { }`;
+  assert.throws(() => handles["B"], /declares no `B`/);
+  assert.equal(Object.keys(handles), ["A"]);
+});
+test("a template whose text is in no file still has spans", () => {
+  const strings = Object.assign(["layer A(D) { a: ", " = 3 }"], { raw: ["layer A(D) { a: ", " = 3 }"] });
+  try {
+    moe(strings, 1);
+    assert.unreachable();
+  } catch (error) {
+    if (!(error instanceof ProgramError)) throw error;
+    golden("syntax/template-alone.txt", render(error.diagnostics, { color: false, width: 80 }));
+  }
+});
+
+test.run();

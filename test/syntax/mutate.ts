@@ -1,0 +1,84 @@
+// Programs with random damage, the same for every run.
+import { lexer } from "../../grammar/tokens.ts";
+
+/** Numbers in [0, 1) from a seed (mulberry32). */
+function random(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let t = Math.imul(state ^ (state >>> 15), 1 | state);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
+
+type Mutation = (text: string, below: (n: number) => number) => string;
+/** Start and end of a random token. */
+function token(text: string, below: (n: number) => number): [number, number] {
+  const { tokens } = lexer.tokenize(text);
+  const found = tokens[below(tokens.length)];
+  return found ? [found.startOffset, found.startOffset + found.image.length] : [0, 0];
+}
+const splice = (text: string, [start, end]: [number, number], by: string): string =>
+  text.slice(0, start) + by + text.slice(end);
+const oddities = [
+  "(",
+  ")",
+  "[",
+  "]",
+  "{",
+  "}",
+  ";",
+  '"',
+  "'",
+  "`",
+  "\\",
+  "\0",
+  "é",
+  "日",
+  "\u{1F600}",
+  "\uE000",
+  "\uD800",
+  "//",
+  "/*",
+  "1e999",
+  "...",
+  "->",
+  "**",
+];
+
+const nests = [["(", ")"], ["[", "]"], ["{", "}"], ["-"], ["f(", ")"], ["if a { ", " }"], ["a + "]];
+
+const mutations: readonly Mutation[] = [
+  (text, below) => splice(text, token(text, below), ""),
+  (text, below) => {
+    const [start, end] = token(text, below);
+    return splice(text, [end, end], ` ${text.slice(start, end)}`);
+  },
+  (text, below) => {
+    const [a, b] = [token(text, below), token(text, below)].toSorted((x, y) => x[0] - y[0]);
+    if (!a || !b || a[1] > b[0]) return text;
+    return text.slice(0, a[0]) + text.slice(...b) + text.slice(a[1], b[0]) + text.slice(...a) + text.slice(b[1]);
+  },
+  (text, below) => {
+    const at = below(text.length);
+    return splice(text, [at, at + below(3)], oddities[below(oddities.length)] ?? "");
+  },
+  (text, below) => text.slice(0, below(text.length)),
+  (text, below) => {
+    const [start, end] = token(text, below);
+    const [open = "", close = ""] = nests[below(nests.length)] ?? [];
+    const levels = 1 + below(3000);
+    return splice(text, [start, end], open.repeat(levels) + text.slice(start, end) + close.repeat(below(2) * levels));
+  },
+];
+
+export function* mutants(programs: readonly { readonly text: string }[], count: number): Generator<string> {
+  const next = random(20261125);
+  const below = (n: number): number => Math.floor(next() * n);
+  for (let i = 0; i < count; i++) {
+    let text = programs[below(programs.length)]?.text ?? "";
+    for (let k = below(3); k >= 0; k--) text = mutations[below(mutations.length)]?.(text, below) ?? text;
+    yield text;
+  }
+}
