@@ -2,7 +2,9 @@
 import type { DType } from "../types/dtype.ts";
 
 /** Where element [.., r, c] lies. rows: r * pitch + c, in elements. panels: blocks of `width` columns, each one [rows][width]. */
-export type Layout = { readonly kind: "rows"; readonly pitch: number } | { readonly kind: "panels"; readonly width: number };
+export type Layout =
+  | { readonly kind: "rows"; readonly pitch: number }
+  | { readonly kind: "panels"; readonly width: number };
 
 /** A region of the arena. `offset` in bytes, a multiple of 64; buffers of one entry whose lives do not meet may share bytes. */
 export interface PlanBuffer {
@@ -31,7 +33,9 @@ export interface Launch {
   readonly bytes: number;
 }
 /** Copies whole buffers, where an assignment cannot be made in place. */
-export type Step = { readonly kind: "launch"; readonly launch: Launch } | { readonly kind: "copy"; readonly from: number; readonly to: number };
+export type Step =
+  | { readonly kind: "launch"; readonly launch: Launch }
+  | { readonly kind: "copy"; readonly from: number; readonly to: number };
 
 export interface PlanStore {
   readonly name: string;

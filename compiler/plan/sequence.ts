@@ -39,5 +39,9 @@ export interface Sequence {
   readonly entry: string;
   readonly launches: readonly VirtualLaunch[];
   readonly assigns: readonly Assign[];
-  readonly results: readonly { readonly role: "output" | "loss" | "metric" | "gradient"; readonly name: string; readonly buffer: VirtualBuffer }[];
+  readonly results: readonly {
+    readonly role: "output" | "loss" | "metric" | "gradient";
+    readonly name: string;
+    readonly buffer: VirtualBuffer;
+  }[];
 }
