@@ -1,0 +1,205 @@
+// Checkpoints: a folder `step-000400` with the model, what training needs beside it, and state.json, which says what the two must be.
+import { createHash } from "node:crypto";
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync } from "node:fs";
+import { basename, join } from "node:path";
+import * as v from "valibot";
+import { asset } from "../compiler/assets.ts";
+import { Problem } from "../compiler/diagnostic.ts";
+import type { Executable, StoreInfo, Tensor } from "./executable.ts";
+import { hashFile, onFile, syncFolder, writeAtomic, writeWhole } from "./files.ts";
+import { NamedTensors, split } from "./names.ts";
+import { readSafetensors, safetensorsChunks } from "./safetensors.ts";
+import { firstNonFinite } from "./tensor.ts";
+
+/** Raised when a reader of the older format could not read the newer one. */
+export const formatVersion = 1;
+export const compilerVersion: string = (JSON.parse(asset("package.json")) as { version: string }).version;
+
+/** What a run needs to go on with the same bits. `position`: bytes of each stream that were read. `call`: of the random numbers. */
+export interface TrainingState {
+  readonly step: number;
+  readonly sizes: Readonly<Record<string, number | boolean>>;
+  readonly random: { readonly seed: number; readonly call: number };
+  readonly data: { readonly hash: string; readonly bytes: number; readonly position: number };
+  readonly tokenizer: string;
+}
+export interface Checkpoint {
+  readonly path: string;
+  readonly state: TrainingState;
+  readonly model: ReadonlyMap<string, Tensor>;
+  readonly training: ReadonlyMap<string, Tensor>;
+}
+const whole = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
+const fileSchema = v.object({ bytes: whole, sha256: v.string() });
+const schema = v.object({
+  format: v.literal(formatVersion),
+  compiler: v.string(),
+  step: whole,
+  sizes: v.record(v.string(), v.union([v.number(), v.boolean()])),
+  random: v.object({ seed: v.pipe(v.number(), v.safeInteger()), call: whole }),
+  data: v.object({ hash: v.string(), bytes: whole, position: whole }),
+  tokenizer: v.string(),
+  files: v.object({ "model.safetensors": fileSchema, "training.safetensors": fileSchema }),
+  checksum: v.string(),
+});
+type State = v.InferOutput<typeof schema>;
+type FileName = keyof State["files"];
+const fileNames: readonly FileName[] = ["model.safetensors", "training.safetensors"];
+const kept = 2;
+
+export const stepName = (step: number): string => `step-${String(step).padStart(6, "0")}`;
+const checkpointsOf = (run: string): string => join(run, "checkpoints");
+const sha256 = (chunks: readonly Uint8Array[]): string => {
+  const hash = createHash("sha256");
+  for (const chunk of chunks) hash.update(chunk);
+  return hash.digest("hex");
+};
+const checksum = ({ checksum: _, ...state }: Partial<State>): string =>
+  sha256([new TextEncoder().encode(JSON.stringify(state))]);
+
+/** The steps of a run's checkpoints, newest first. */
+export function checkpointSteps(run: string): number[] {
+  if (!existsSync(checkpointsOf(run))) return [];
+  return onFile(run, "read", () => readdirSync(checkpointsOf(run)))
+    .flatMap((name) => /^step-(\d+)$/.exec(name)?.[1] ?? [])
+    .map(Number)
+    .toSorted((a, b) => b - a);
+}
+
+/** The saved stores of an executable: the model's own, and those of its training. A NaN is a Problem that names the parameter. */
+export function storesOf(executable: Executable): Pick<Checkpoint, "model" | "training"> {
+  const model = new Map<string, Tensor>();
+  const training = new Map<string, Tensor>();
+  for (const store of executable.stores.filter((s) => s.saved)) {
+    for (const [name, t] of split(store.name, executable.read(store.name))) {
+      if (firstNonFinite(t) >= 0) throw notFinite(store.role, name);
+      (isModel(store) ? model : training).set(name, t);
+    }
+  }
+  return { model, training };
+}
+const isModel = ({ role }: StoreInfo): boolean => role === "parameter" || role === "state";
+function notFinite(role: StoreInfo["role"], name: string): Problem {
+  const layer = name.split(".").slice(0, -1).join(".");
+  return new Problem(
+    `the ${role} \`${name}\`${layer === "" ? "" : ` of layer \`${layer}\``} is no longer finite`,
+    "It is not saved. Lower the learning rate, or clip gradients harder, and go on from the last checkpoint with --resume.",
+  );
+}
+
+/** Puts a checkpoint's tensors into an executable's stores. What either lacks is a Problem. */
+export function loadStores(executable: Executable, checkpoint: Pick<Checkpoint, "path" | "model" | "training">): void {
+  const named = new NamedTensors(new Map([...checkpoint.model, ...checkpoint.training]), checkpoint.path);
+  for (const store of executable.stores.filter((s) => s.saved)) {
+    const t = named.take(store);
+    if (!t)
+      throw new Problem(
+        `${checkpoint.path} has no \`${store.name}\``,
+        "The program is not the one that was trained: use the model.moe of its folder.",
+      );
+    executable.write(store.name, t);
+  }
+}
+
+/** Writes a whole checkpoint or none, then drops all but the last two. Gives its path. */
+export function writeCheckpoint(
+  run: string,
+  state: TrainingState,
+  tensors: Pick<Checkpoint, "model" | "training">,
+): string {
+  const folder = checkpointsOf(run);
+  const path = join(folder, stepName(state.step));
+  const beside = join(folder, `.${stepName(state.step)}.tmp`);
+  onFile(folder, "make", () => mkdirSync(folder, { recursive: true }));
+  rmSync(beside, { recursive: true, force: true });
+  onFile(beside, "make", () => mkdirSync(beside));
+  const model = safetensorsChunks(tensors.model, { format: "pt" });
+  const training = safetensorsChunks(tensors.training);
+  writeWhole(join(beside, "model.safetensors"), model);
+  writeWhole(join(beside, "training.safetensors"), training);
+  writeAtomic(join(beside, "state.json"), `${JSON.stringify(stateOf(state, { model, training }))}\n`);
+  onFile(path, "write", () => {
+    rmSync(path, { recursive: true, force: true });
+    renameSync(beside, path);
+  });
+  syncFolder(folder);
+  for (const step of checkpointSteps(run)
+    .filter((s) => s !== state.step)
+    .slice(kept - 1))
+    rmSync(join(folder, stepName(step)), { recursive: true, force: true });
+  return path;
+}
+function stateOf(state: TrainingState, files: { model: Uint8Array[]; training: Uint8Array[] }): State {
+  const file = (chunks: readonly Uint8Array[]): v.InferOutput<typeof fileSchema> => ({
+    bytes: chunks.reduce((sum, chunk) => sum + chunk.byteLength, 0),
+    sha256: sha256(chunks),
+  });
+  const unsigned = {
+    format: formatVersion,
+    compiler: compilerVersion,
+    ...state,
+    files: { "model.safetensors": file(files.model), "training.safetensors": file(files.training) },
+  } as const;
+  return { ...unsigned, checksum: checksum(unsigned) };
+}
+
+/** Reads one checkpoint and checks all of it. */
+export function readCheckpoint(path: string): Checkpoint {
+  const { files, format: _, compiler: __, checksum: ___, ...state } = readState(path);
+  for (const name of fileNames) checkFile(join(path, name), files[name]);
+  const [model, training] = fileNames.map((name) => readSafetensors(join(path, name)));
+  return { path, state, model: model ?? new Map(), training: training ?? new Map() };
+}
+const damaged = (path: string, what: string): Problem =>
+  new Problem(`${path} ${what}`, "The file is damaged: use an earlier checkpoint, or another copy.");
+
+function readState(path: string): State {
+  const file = join(path, "state.json");
+  const text = onFile(file, "read", () => readFileSync(file, "utf8"));
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch {
+    throw damaged(file, "is not JSON");
+  }
+  const head = v.safeParse(v.object({ format: whole, compiler: v.string(), checksum: v.string() }), json);
+  if (!head.success || head.output.checksum !== checksum(json as Partial<State>))
+    throw damaged(file, "does not have the checksum it states");
+  const { format, compiler } = head.output;
+  if (format > formatVersion) throw new NewerFormat(file, format, compiler);
+  const parsed = v.safeParse(schema, json);
+  if (!parsed.success) throw damaged(file, `is not a state: ${parsed.issues[0].message}`);
+  if (stepName(parsed.output.step) !== basename(path))
+    throw damaged(file, `is of step ${parsed.output.step}, and its folder is of another`);
+  return parsed.output;
+}
+/** Not damage: an earlier checkpoint would not help. */
+class NewerFormat extends Problem {
+  constructor(file: string, format: number, compiler: string) {
+    super(
+      `${file} is in format ${format}, written by moec ${compiler}; this is moec ${compilerVersion}, which reads formats up to ${formatVersion}`,
+      `Install moec ${compiler} or later.`,
+    );
+  }
+}
+function checkFile(path: string, expected: { readonly bytes: number; readonly sha256: string }): void {
+  const bytes = onFile(path, "read", () => statSync(path).size);
+  if (bytes !== expected.bytes) throw damaged(path, `has ${bytes} bytes, and state.json says ${expected.bytes}`);
+  if (hashFile(path) !== expected.sha256) throw damaged(path, "does not have the content that state.json states");
+}
+
+/** The newest good checkpoint of a run, or null if it has none at all. Each damaged newer one is told to `warn`. */
+export function newestCheckpoint(run: string, warn: (line: string) => void): Checkpoint | null {
+  const steps = checkpointSteps(run);
+  for (const [i, step] of steps.entries()) {
+    const path = join(checkpointsOf(run), stepName(step));
+    try {
+      return readCheckpoint(path);
+    } catch (error) {
+      const next = steps[i + 1];
+      if (!(error instanceof Problem) || error instanceof NewerFormat || next === undefined) throw error;
+      warn(`${error.message}; going back to ${stepName(next)}`);
+    }
+  }
+  return null;
+}

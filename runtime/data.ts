@@ -1,0 +1,121 @@
+// Text as training data: bytes, cut into streams.
+import { createHash } from "node:crypto";
+import { Problem } from "../compiler/diagnostic.ts";
+import type { Tensor } from "./executable.ts";
+import { readBytes } from "./files.ts";
+import { fromNumbers } from "./tensor.ts";
+
+/** `training` is the first 95% of the bytes, `heldOut` the rest. `hash`: SHA-256 of all. */
+export interface Text {
+  readonly files: readonly string[];
+  readonly bytes: number;
+  readonly hash: string;
+  readonly training: Uint8Array;
+  readonly heldOut: Uint8Array;
+}
+/** One batch, i32[B, T] each; a target of -1 is not counted. */
+export interface Batch {
+  readonly tokens: Tensor;
+  readonly targets: Tensor;
+  /** Targets that count. */
+  readonly count: number;
+}
+
+export const readText = (files: readonly string[]): Text => textOf(Buffer.concat(files.map(readBytes)), files);
+
+export function textOf(all: Uint8Array, files: readonly string[] = []): Text {
+  const cut = Math.floor(all.length * 0.95);
+  const hash = createHash("sha256").update(all).digest("hex");
+  return { files, bytes: all.length, hash, training: all.subarray(0, cut), heldOut: all.subarray(cut) };
+}
+
+/** Fails if the text is too short for rows of T bytes in B streams. */
+export function requireEnough(text: Text, B: number, T: number): void {
+  const n = text.training.length;
+  const needed = Math.ceil((B * (T + 1)) / 0.95);
+  if (n >= B * (T + 1) && text.heldOut.length >= 2) return;
+  const remedies = [
+    ...(Math.floor(n / (T + 1)) > 0 ? [`--batch to at most ${Math.floor(n / (T + 1))}`] : []),
+    ...(Math.floor(n / B) > 1 ? [`--length to at most ${Math.floor(n / B) - 1}`] : []),
+  ];
+  throw new Problem(
+    `the data has ${text.bytes} bytes, and --batch ${B} with --length ${T} needs ${Math.max(needed, 40)}`,
+    remedies.length > 0 ? `Lower ${remedies.join(", or ")}, or give more data.` : "Give more data.",
+  );
+}
+
+/**
+ * The batch of a training step, counted from 0. Row b reads stream b, which begins at b * floor(n / B), and goes on where it stood; at
+ * the stream's end it begins again, by the remainder further on.
+ */
+export function trainingBatch(text: Text, B: number, T: number, step: number): Batch {
+  const length = Math.floor(text.training.length / B);
+  const from = streamPosition(text, B, T, step);
+  return batch(text.training, B, T, (row) => [row * length + from, row * length + from + T]);
+}
+
+/** Where in each stream the batch of a step begins. */
+export const streamPosition = (text: Text, B: number, T: number, step: number): number =>
+  (step * T) % (Math.floor(text.training.length / B) - T);
+
+/** The held-out part as batches in which each byte but the first is a target once: B streams side by side, the last rows padded. */
+export function* heldOutBatches(text: Text, B: number, T: number): Generator<Batch> {
+  const targets = text.heldOut.length - 1;
+  const length = Math.ceil(targets / B);
+  for (let from = 0; from < length; from += T) {
+    yield batch(text.heldOut, B, T, (row) => {
+      const end = Math.min((row + 1) * length, targets);
+      return [Math.min(row * length + from, end), Math.min(row * length + from + T, end)];
+    });
+  }
+}
+
+/** `range`: the tokens of a row, whose targets are the bytes after them. */
+function batch(bytes: Uint8Array, B: number, T: number, range: (row: number) => [from: number, to: number]): Batch {
+  const tokens = new Float64Array(B * T);
+  const targets = new Float64Array(B * T).fill(-1);
+  let counted = 0;
+  for (let row = 0; row < B; row++) {
+    const [from, to] = range(row);
+    tokens.set(bytes.subarray(from, to), row * T);
+    targets.set(bytes.subarray(from + 1, to + 1), row * T);
+    counted += to - from;
+  }
+  const tensor = (values: Float64Array): Tensor => fromNumbers("i32", [B, T], values);
+  return { tokens: tensor(tokens), targets: tensor(targets), count: counted };
+}
+
+/** Entropy of a byte, and of a byte given the one before it, in nats: what no unigram or bigram model of this text gets below. */
+export function entropies(bytes: Uint8Array): { readonly unigram: number; readonly bigram: number } {
+  const pairs = pairCounts(bytes);
+  const singles = new Float64Array(256);
+  for (const byte of bytes) singles[byte] = (singles[byte] ?? 0) + 1;
+  let bigram = 0;
+  for (let a = 0; a < 256; a++) bigram += surprise(pairs.subarray(a * 256, a * 256 + 256));
+  return { unigram: surprise(singles) / Math.max(1, bytes.length), bigram: bigram / Math.max(1, bytes.length - 1) };
+}
+/** Nats a byte that a bigram model, counted on the training part with 0.01 added to each count, needs for the held-out part. */
+export function bigramHeldOut({ training, heldOut }: Text): number {
+  const pairs = pairCounts(training).map((n) => n + 0.01);
+  const rows = Float64Array.from({ length: 256 }, (_, a) => sum(pairs.subarray(a * 256, a * 256 + 256)));
+  let nats = 0;
+  for (let i = 1; i < heldOut.length; i++) {
+    const a = heldOut[i - 1] ?? 0;
+    nats -= Math.log((pairs[a * 256 + (heldOut[i] ?? 0)] ?? 0) / (rows[a] ?? 0));
+  }
+  return nats / Math.max(1, heldOut.length - 1);
+}
+function pairCounts(bytes: Uint8Array): Float64Array {
+  const pairs = new Float64Array(65536);
+  for (let i = 1; i < bytes.length; i++) {
+    const pair = (bytes[i - 1] ?? 0) * 256 + (bytes[i] ?? 0);
+    pairs[pair] = (pairs[pair] ?? 0) + 1;
+  }
+  return pairs;
+}
+const sum = (x: Float64Array): number => x.reduce((a, b) => a + b, 0);
+/** -sum(n log(n / total)): nats that counted things take. */
+function surprise(counts: Float64Array): number {
+  const total = sum(counts);
+  return counts.reduce((nats, n) => (n > 0 ? nats - n * Math.log(n / total) : nats), 0);
+}

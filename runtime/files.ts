@@ -1,0 +1,110 @@
+// Files that are either whole or not there: written beside, flushed, renamed into place.
+import { createHash } from "node:crypto";
+import {
+  closeSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  readSync,
+  renameSync,
+  rmSync,
+  writeSync,
+} from "node:fs";
+import { dirname } from "node:path";
+import { Problem } from "../compiler/diagnostic.ts";
+
+export const isCode = (error: unknown, code: string): boolean =>
+  error instanceof Error && (error as NodeJS.ErrnoException).code === code;
+
+/** Runs `action` on a file; a failure of the system becomes a Problem that names the path. */
+export function onFile<T>(path: string, doing: string, action: () => T): T {
+  try {
+    return action();
+  } catch (cause) {
+    const code = cause instanceof Error ? (cause as NodeJS.ErrnoException).code : undefined;
+    if (code === undefined) throw cause;
+    throw new Problem(
+      `cannot ${doing} ${path}: ${reasons[code] ?? code}`,
+      remedies[code] ?? "Check the path and its disk.",
+      {
+        cause,
+      },
+    );
+  }
+}
+const reasons: Record<string, string> = {
+  ENOENT: "there is no such file or folder",
+  EACCES: "permission denied",
+  EISDIR: "it is a folder",
+  ENOTDIR: "a part of the path is a file",
+  ENOSPC: "the disk is full",
+  EROFS: "the file system is read-only",
+};
+const remedies: Record<string, string> = {
+  ENOENT: "Check the spelling of the path.",
+  EACCES: "Change its permissions, or choose another path.",
+  EISDIR: "Name a file.",
+  ENOSPC: "Free some space, or choose another disk.",
+};
+
+export const readText = (path: string): string => onFile(path, "read", () => readFileSync(path, "utf8"));
+export const readBytes = (path: string): Uint8Array => onFile(path, "read", () => readFileSync(path));
+
+/** SHA-256 of a file of any size. */
+export function hashFile(path: string): string {
+  return onFile(path, "read", () => {
+    const file = openSync(path, "r");
+    const hash = createHash("sha256");
+    const chunk = new Uint8Array(1 << 20);
+    try {
+      for (let n = readSync(file, chunk); n > 0; n = readSync(file, chunk)) hash.update(chunk.subarray(0, n));
+    } finally {
+      closeSync(file);
+    }
+    return hash.digest("hex");
+  });
+}
+
+/** Writes and flushes a file in place; for a folder that is itself renamed in. */
+export function writeWhole(path: string, chunks: Iterable<Uint8Array>): void {
+  onFile(path, "write", () => {
+    const file = openSync(path, "w");
+    try {
+      for (const chunk of chunks) writeAll(file, chunk);
+      fsyncSync(file);
+    } finally {
+      closeSync(file);
+    }
+  });
+}
+function writeAll(file: number, chunk: Uint8Array): void {
+  for (let done = 0; done < chunk.byteLength; )
+    done += writeSync(file, chunk, done, Math.min(chunk.byteLength - done, 1 << 30));
+}
+
+/** Replaces a file at once: a reader, or a crash at any moment, sees the old one or the new one. */
+export function writeAtomic(path: string, text: string | Uint8Array): void {
+  const beside = `${path}.${process.pid}.tmp`;
+  try {
+    onFile(path, "write", () => mkdirSync(dirname(path), { recursive: true }));
+    writeWhole(beside, [typeof text === "string" ? new TextEncoder().encode(text) : text]);
+    onFile(path, "write", () => renameSync(beside, path));
+  } catch (error) {
+    rmSync(beside, { force: true });
+    throw error;
+  }
+  syncFolder(dirname(path));
+}
+
+/** Makes renames in a folder survive a power cut. */
+export function syncFolder(path: string): void {
+  onFile(path, "flush", () => {
+    const folder = openSync(path, "r");
+    try {
+      fsyncSync(folder);
+    } finally {
+      closeSync(folder);
+    }
+  });
+}

@@ -1,0 +1,126 @@
+// The generation loop: a prompt in chunks, then the model's own bytes fed back one by one. A position is data: `at`.
+import { Problem } from "../compiler/diagnostic.ts";
+import type { EntryRequest } from "./compile.ts";
+import type { Executable } from "./executable.ts";
+import { type EntryPoint, findEntry, hasMethod, headerDefault, type ProgramFile } from "./program.ts";
+import { fromNumbers } from "./tensor.ts";
+
+/** How many tokens of a prompt one call takes. */
+export const chunkLength = 64;
+
+/** `generate` at lengths 1 and 64, for one sequence; none if the model has no `generate`. */
+export function generateEntries(file: ProgramFile, declaration: EntryPoint["declaration"]): EntryRequest[] {
+  if (!hasMethod(file, declaration, "generate")) return [];
+  const { inputs } = findEntry(file, `${declaration.name.name}.generate`);
+  const names = inputs.map((p) => p.name.name).join(", ");
+  const type = inputs[0]?.type;
+  const axes = type?.kind === "tensor" ? type.axes.map((axis) => (axis.kind === "name" ? axis.name : "")) : [];
+  const [batch = "", length = ""] = axes;
+  if (names !== "tokens, at, temperature" || batch === "" || length === "")
+    throw new Problem(
+      `\`generate\` takes (${names})`,
+      "Write generate(tokens: i32[B, T], at: i32[B, T], temperature: f32[B]) -> i32[B].",
+    );
+  return [1, chunkLength].map((T) => ({
+    method: "generate",
+    name: `generate:${T}`,
+    sizes: { [batch]: 1, [length]: T },
+  }));
+}
+/** How many positions a model has, or null where its header does not say. */
+export function contextOf(
+  declaration: EntryPoint["declaration"],
+  sizes: Readonly<Record<string, number | boolean>>,
+): number | null {
+  const set = sizes["Context"];
+  return typeof set === "number" ? set : headerDefault(declaration, "Context");
+}
+
+export interface GenerateOptions {
+  /** Empty: begins after a line break. */
+  readonly prompt: Uint8Array;
+  readonly tokens: number;
+  /** 0: the likeliest token each time. */
+  readonly temperature: number;
+  readonly seed: number;
+  readonly context: number | null;
+  /** The training steps that the model has done. */
+  readonly step: number;
+  readonly signal?: AbortSignal;
+}
+
+/** Yields each new token. Positions begin at 0 again, so nothing of an earlier sequence is seen. */
+export async function* generateTokens(executable: Executable, options: GenerateOptions): AsyncGenerator<number, void> {
+  const prompt = options.prompt.length > 0 ? options.prompt : Uint8Array.of(10);
+  requireRoom(prompt.length, options);
+  let at = 0;
+  let next = -1;
+  while (at < prompt.length) {
+    const chunk = prompt.subarray(at, at + (prompt.length - at === 1 ? 1 : chunkLength));
+    next = await feed(executable, chunk, at, options);
+    at += chunk.length;
+  }
+  for (let made = 1; made <= options.tokens && !options.signal?.aborted; made++) {
+    yield next;
+    if (made < options.tokens) next = await feed(executable, Uint8Array.of(next), at++, options);
+  }
+}
+function requireRoom(prompt: number, { tokens, context }: GenerateOptions): void {
+  // The last token is given out and not fed back.
+  if (context === null || prompt + tokens - 1 <= context) return;
+  throw new Problem(
+    `the model's Context is ${context}, and a prompt of ${prompt} bytes with ${tokens} more does not fit`,
+    prompt <= context
+      ? `Lower --tokens to at most ${context - prompt + 1}.`
+      : `Shorten the prompt to fewer than ${context} bytes.`,
+  );
+}
+
+/** Runs the model on tokens at positions at, at + 1, ..., padded on the right, and gives the token after the last. */
+async function feed(executable: Executable, tokens: Uint8Array, at: number, options: GenerateOptions): Promise<number> {
+  const T = tokens.length === 1 ? 1 : chunkLength;
+  const row = (of: (i: number) => number, nothing: number): number[] =>
+    Array.from({ length: T }, (_, i) => (i < tokens.length ? of(i) : nothing));
+  const inputs = new Map([
+    [
+      "tokens",
+      fromNumbers(
+        "i32",
+        [1, T],
+        row((i) => tokens[i] ?? 0, 0),
+      ),
+    ],
+    [
+      "at",
+      fromNumbers(
+        "i32",
+        [1, T],
+        row((i) => at + i, -1),
+      ),
+    ],
+    ["temperature", fromNumbers("f32", [1], [options.temperature])],
+  ]);
+  const { outputs } = await executable.run(`generate:${T}`, inputs, {
+    seed: options.seed,
+    call: at,
+    step: options.step,
+  });
+  const token = outputs[0]?.data[0];
+  if (token === undefined || token < 0 || token > 255)
+    throw new Problem(
+      `the model made the token ${token}, which is not a byte`,
+      "Text is bytes: the model's vocabulary must be 256.",
+    );
+  return token;
+}
+
+/** Bytes as text as soon as whole characters are there; what is not UTF-8 becomes U+FFFD. */
+export async function* asText(bytes: AsyncIterable<number>): AsyncGenerator<string, void> {
+  const decoder = new TextDecoder("utf-8");
+  for await (const byte of bytes) {
+    const text = decoder.decode(Uint8Array.of(byte), { stream: true });
+    if (text !== "") yield text;
+  }
+  const rest = decoder.decode();
+  if (rest !== "") yield rest;
+}

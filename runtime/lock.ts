@@ -1,0 +1,76 @@
+// One run writes a folder. The lock names its process, so that one that was killed holds nothing.
+import { linkSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { hostname } from "node:os";
+import { join } from "node:path";
+import { Problem } from "../compiler/diagnostic.ts";
+import { isCode, onFile } from "./files.ts";
+
+/** Takes a folder (made if needed) for this process and gives what releases it. Another live holder is a Problem. */
+export function lockFolder(folder: string): () => void {
+  const path = join(folder, "lock");
+  onFile(folder, "make", () => mkdirSync(folder, { recursive: true }));
+  const own = `${JSON.stringify({ host: hostname(), pid: process.pid, started: startOf(process.pid) })}\n`;
+  if (!create(path, own)) {
+    const held = readHolder(path);
+    if (isAlive(held)) throw inUse(folder, path, held);
+    setAside(path, held);
+    if (!create(path, own)) throw inUse(folder, path, readHolder(path));
+  }
+  return () => {
+    if (readHolder(path) === own) rmSync(path, { force: true });
+  };
+}
+
+function create(path: string, text: string): boolean {
+  try {
+    writeFileSync(path, text, { flag: "wx" });
+    return true;
+  } catch (error) {
+    if (isCode(error, "EEXIST")) return false;
+    return onFile(path, "write", () => {
+      throw error;
+    });
+  }
+}
+/** Removes a dead holder's lock; another's that came between is put back. */
+function setAside(path: string, held: string): void {
+  const aside = `${path}.${process.pid}`;
+  try {
+    renameSync(path, aside);
+    if (readHolder(aside) !== held) linkSync(aside, path);
+  } catch (error) {
+    if (!isCode(error, "ENOENT") && !isCode(error, "EEXIST")) throw error;
+  }
+  rmSync(aside, { force: true });
+}
+function readHolder(path: string): string {
+  try {
+    return readFileSync(path, "utf8");
+  } catch {
+    return "";
+  }
+}
+/** A holder on another machine counts as alive. What cannot be read was cut off while it was written. */
+function isAlive(held: string): boolean {
+  const [, host, pid, started] = /"host":"([^"]*)","pid":(\d+),"started":"([^"]*)"/.exec(held) ?? [];
+  if (pid === undefined) return false;
+  return host !== hostname() || (startOf(Number(pid)) === started && started !== "");
+}
+/** When a process started, in the kernel's ticks, so that a number used again is not taken for it; "" if there is none. */
+function startOf(pid: number): string {
+  try {
+    if (process.platform !== "linux") {
+      process.kill(pid, 0);
+      return "unknown";
+    }
+    const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
+    return stat.slice(stat.lastIndexOf(")")).split(" ")[20] ?? "";
+  } catch {
+    return "";
+  }
+}
+const inUse = (folder: string, path: string, held: string): Problem =>
+  new Problem(
+    `another run writes ${folder}${/"pid":(\d+)/.exec(held)?.[1] ? ` (process ${/"pid":(\d+)/.exec(held)?.[1]})` : ""}`,
+    `Choose another folder with --out, or stop that run; if there is none, remove ${path}.`,
+  );

@@ -1,0 +1,165 @@
+// The training loop: batches in, losses and checkpoints out, the same bits whether or not it was stopped on the way.
+import { Problem } from "../compiler/diagnostic.ts";
+import { type Checkpoint, loadStores, storesOf, writeCheckpoint } from "./checkpoint.ts";
+import { type Batch, heldOutBatches, requireEnough, streamPosition, type Text, trainingBatch } from "./data.ts";
+import type { Executable, Outcome, Tensor } from "./executable.ts";
+import { split } from "./names.ts";
+import { type RunConfig, RunLog } from "./run-folder.ts";
+
+/** One training step, done. Losses by name, summed over layers; metrics by path. Times in seconds since this process began to train. */
+export interface Step {
+  readonly step: number;
+  readonly steps: number;
+  readonly loss: number;
+  readonly losses: Readonly<Record<string, number>>;
+  readonly metrics: Readonly<Record<string, Tensor>>;
+  readonly tokensPerSecond: number;
+  readonly seconds: number;
+  readonly secondsLeft: number;
+  /** The held-out loss, where it was measured after this step. */
+  readonly heldOut: number | null;
+  /** The checkpoint that was written after this step. */
+  readonly saved: string | null;
+}
+/** `folder`: where checkpoints and the log go; null keeps nothing. `own`: the losses that `train` states itself. */
+export interface TrainSetup {
+  readonly executable: Executable;
+  readonly text: Text;
+  readonly config: RunConfig;
+  readonly own: readonly string[];
+  readonly folder: string | null;
+  readonly from: Checkpoint | null;
+  /** Every how many steps; 0: after the last only. */
+  readonly saveEvery: number;
+  readonly evaluateEvery: number;
+  /** Aborted: the step that runs is finished and saved, and the loop ends. */
+  readonly signal?: AbortSignal;
+}
+
+/** Initialises or loads the model, then yields each step. Losses or parameters that are not finite end it as a Problem. */
+export async function* trainSteps(setup: TrainSetup): AsyncGenerator<Step, void> {
+  const { executable, config, from, folder, signal } = setup;
+  const [B, T] = [sizeOf(config, "B"), sizeOf(config, "T")];
+  requireEnough(setup.text, B, T);
+  await executable.run("init", new Map(), { seed: config.seed, call: 0, step: 0 });
+  if (from) loadStores(executable, from);
+  const first = from?.state.step ?? 0;
+  const log = folder === null ? null : new RunLog(folder);
+  log?.rewind(first);
+  const clock = new Clock(config.steps, B * T);
+  const stopped = (): boolean => signal?.aborted ?? false;
+  for (let done = first; done < config.steps && !stopped(); ) {
+    const outcome = await runBatch(executable, "train", trainingBatch(setup.text, B, T, done), config.seed, done);
+    requireFinite(outcome, done + 1);
+    done += 1;
+    const last = done === config.steps || stopped();
+    const times = clock.tick(done);
+    const heldOut = done === config.steps || due(done, setup.evaluateEvery) ? await heldOutLoss(setup, done) : null;
+    const saved = folder !== null && (last || due(done, setup.saveEvery)) ? save(setup, folder, done) : null;
+    clock.skip();
+    const step = { step: done, steps: config.steps, ...summary(outcome), ...times, heldOut, saved };
+    log?.append({
+      step: done,
+      loss: step.loss,
+      losses: step.losses,
+      ...(heldOut === null ? {} : { held_out: heldOut }),
+    });
+    yield step;
+  }
+}
+const due = (step: number, every: number): boolean => every > 0 && step % every === 0;
+function sizeOf(config: RunConfig, name: string): number {
+  const size = config.sizes[name];
+  if (typeof size !== "number")
+    throw new Problem(`the run's sizes lack ${name}`, "Restore its config.json, or train again.");
+  return size;
+}
+
+function runBatch(executable: Executable, entry: string, batch: Batch, seed: number, step: number): Promise<Outcome> {
+  const inputs = new Map([
+    ["tokens", batch.tokens],
+    ["targets", batch.targets],
+  ]);
+  return executable.run(entry, inputs, { seed, call: step, step });
+}
+
+/** The mean over all held-out targets of the losses that `train` itself states. */
+export async function heldOutLoss({ executable, text, config, own }: TrainSetup, step: number): Promise<number> {
+  let [sum, count] = [0, 0];
+  for (const batch of heldOutBatches(text, sizeOf(config, "B"), sizeOf(config, "T"))) {
+    const { losses } = await runBatch(executable, "evaluate", batch, config.seed, step);
+    const loss = [...byName(losses)].filter(([name]) => own.includes(name)).reduce((x, [, y]) => x + y, 0);
+    sum += loss * batch.count;
+    count += batch.count;
+  }
+  return sum / count;
+}
+
+/** Losses of one name, whatever layer they come from, as one. */
+export function byName(losses: ReadonlyMap<string, number>): Map<string, number> {
+  const sums = new Map<string, number>();
+  for (const [path, loss] of losses) {
+    const name = path.slice(path.lastIndexOf(".") + 1);
+    sums.set(name, (sums.get(name) ?? 0) + loss);
+  }
+  return sums;
+}
+function summary({ losses, metrics }: Outcome): Pick<Step, "loss" | "losses" | "metrics"> {
+  const named = byName(losses);
+  return {
+    loss: [...named.values()].reduce((a, b) => a + b, 0),
+    losses: Object.fromEntries(named),
+    metrics: Object.fromEntries([...metrics].flatMap(([name, t]) => split(name, t))),
+  };
+}
+function requireFinite({ losses }: Outcome, step: number): void {
+  for (const [path, loss] of losses) {
+    if (Number.isFinite(loss)) continue;
+    const dot = path.lastIndexOf(".");
+    const layer = dot < 0 ? "" : ` of layer \`${path.slice(0, dot)}\``;
+    throw new Problem(
+      `the loss \`${path.slice(dot + 1)}\`${layer} is ${loss} at step ${step}`,
+      "Nothing was saved of it. Lower the learning rate, warm up longer, or look at the data; --resume goes on from the last checkpoint.",
+    );
+  }
+}
+
+function save({ executable, text, config }: TrainSetup, folder: string, step: number): string {
+  const position = streamPosition(text, sizeOf(config, "B"), sizeOf(config, "T"), step);
+  const state = {
+    step,
+    sizes: config.sizes,
+    random: { seed: config.seed, call: step },
+    data: { hash: text.hash, bytes: text.bytes, position },
+    tokenizer: "bytes",
+  };
+  return writeCheckpoint(folder, state, storesOf(executable));
+}
+
+/** Rates over the last steps, without the time that evaluating and saving take. */
+class Clock {
+  readonly #start = performance.now();
+  readonly #total: number;
+  readonly #tokens: number;
+  readonly #recent: number[] = [];
+  #last = this.#start;
+
+  constructor(total: number, tokens: number) {
+    this.#total = total;
+    this.#tokens = tokens;
+  }
+  tick(step: number): Pick<Step, "tokensPerSecond" | "seconds" | "secondsLeft"> {
+    const now = performance.now();
+    this.#recent.push(now - this.#last);
+    if (this.#recent.length > 20) this.#recent.shift();
+    const perStep = this.#recent.reduce((a, b) => a + b, 0) / this.#recent.length / 1000;
+    return {
+      tokensPerSecond: this.#tokens / Math.max(perStep, 1e-9),
+      seconds: (now - this.#start) / 1000,
+      secondsLeft: perStep * (this.#total - step),
+    };
+  }
+  skip(): void {
+    this.#last = performance.now();
+  }
+}

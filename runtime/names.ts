@@ -1,0 +1,112 @@
+// A store may hold an array of layers' copies stacked (`experts.*.up.weight`, with a leading axis for each `*`); in files each copy has
+// its own name (`experts.3.up.weight`). Reading also takes stacked tensors: a name without some of its numbers, their axes in front.
+import { Problem } from "../compiler/diagnostic.ts";
+import type { StoreInfo, Tensor } from "./executable.ts";
+import { convert, count, part, sameShape, showShape, stacked } from "./tensor.ts";
+
+type Named = Pick<StoreInfo, "name" | "dtype" | "shape" | "stack">;
+
+/** The name and the place of each copy, in row-major order; `[[name, []]]` where nothing is stacked. */
+function copies(name: string, over: readonly number[]): [name: string, index: number[]][] {
+  const [first, ...rest] = over;
+  if (first === undefined) return [[name, []]];
+  return Array.from({ length: first }, (_, i) => i).flatMap((i) =>
+    copies(name.replace("*", String(i)), rest).map(([n, index]): [string, number[]] => [n, [i, ...index]]),
+  );
+}
+export const stackOf = (name: string): number => name.split("*").length - 1;
+
+/** A stacked tensor as one for each copy. */
+export function split(name: string, t: Tensor): [string, Tensor][] {
+  return copies(name, t.shape.slice(0, stackOf(name))).map(([n, index]) => [
+    n,
+    index.length === 0 ? t : part(t, index),
+  ]);
+}
+
+/** The tensors of one file, asked for by the names of copies. Remembers what was asked, so that nothing is left unread silently. */
+export class NamedTensors {
+  private readonly tensors: ReadonlyMap<string, Tensor>;
+  private readonly file: string;
+  private readonly used = new Map<string, Set<string>>();
+
+  constructor(tensors: ReadonlyMap<string, Tensor>, file: string) {
+    this.tensors = tensors;
+    this.file = file;
+  }
+
+  /** What a store should hold: null if the file has none of it, a Problem if it has only some of its copies. */
+  take(store: Named): Tensor | null {
+    const over = store.shape.slice(0, store.stack);
+    const shape = store.shape.slice(store.stack);
+    const all = copies(store.name, over);
+    const found = all.map(([name]) => this.find(name, store.dtype, shape));
+    const missing = found.findIndex((t) => t === null);
+    if (missing >= 0) {
+      const has = found.findIndex((t) => t !== null);
+      if (has < 0 && all.length > 0) return null;
+      throw new Problem(
+        `${this.file} has \`${all[has]?.[0]}\` but not \`${all[missing]?.[0]}\``,
+        "Give every copy of the array, or none.",
+      );
+    }
+    return stacked(
+      store.dtype,
+      over,
+      shape,
+      found.filter((t) => t !== null),
+    );
+  }
+
+  /** Names in the file that nothing asked for, and stacked ones of which copies are left over. */
+  unread(): string[] {
+    return [...this.tensors].flatMap(([name, t]) => {
+      const used = this.used.get(name);
+      if (!used) return [name];
+      const axes = [...used][0]?.split(",").filter((x) => x !== "").length ?? 0;
+      return used.size === count(t.shape.slice(0, axes))
+        ? []
+        : [`${name} (${used.size} of its ${count(t.shape.slice(0, axes))} copies)`];
+    });
+  }
+
+  private find(name: string, dtype: StoreInfo["dtype"], shape: readonly number[]): Tensor | null {
+    const found = spellings(name).filter(([spelling]) => this.tensors.has(spelling));
+    const [first, second] = found;
+    if (!first) return null;
+    if (second)
+      throw new Problem(
+        `${this.file} gives \`${name}\` twice: as \`${first[0]}\` and in \`${second[0]}\``,
+        "Leave one of them out.",
+      );
+    const [spelling, index] = first;
+    const t = this.tensors.get(spelling);
+    if (!t) return null;
+    if (index.some((n, axis) => n >= (t.shape[axis] ?? 0)))
+      throw new Problem(
+        `${this.file}: \`${spelling}\` is ${t.dtype}${showShape(t.shape)}, which holds no copy ${index.join(", ")}`,
+        `Give it ${index.length} leading axes, one place for each copy.`,
+      );
+    const value = index.length === 0 ? t : part(t, index);
+    if (!sameShape(value.shape, shape))
+      throw new Problem(
+        `${this.file}: \`${spelling}\` gives ${t.dtype}${showShape(value.shape)} for \`${name}\`, which is ${dtype}${showShape(shape)}`,
+        "Check the sizes: `--set NAME=VALUE` changes those of the model.",
+      );
+    const used = this.used.get(spelling) ?? new Set<string>();
+    this.used.set(spelling, used.add(index.join()));
+    return convert(value, dtype);
+  }
+}
+
+/** The names under which a file may give a copy: any of its numbers left out, and then its place in the leading axes. */
+function spellings(name: string): [name: string, index: number[]][] {
+  return name.split(".").reduce<[string, number[]][]>(
+    (list, piece, i) => {
+      const joined = list.map(([n, index]): [string, number[]] => [i === 0 ? piece : `${n}.${piece}`, index]);
+      if (i === 0 || !/^\d+$/.test(piece)) return joined;
+      return [...joined, ...list.map(([n, index]): [string, number[]] => [n, [...index, Number(piece)]])];
+    },
+    [["", []]],
+  );
+}

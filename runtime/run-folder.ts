@@ -1,0 +1,119 @@
+// The folder of a training run: model.moe, config.json, log.jsonl and checkpoints.
+import { appendFileSync, existsSync, readFileSync } from "node:fs";
+import { basename, join } from "node:path";
+import * as v from "valibot";
+import { Problem } from "../compiler/diagnostic.ts";
+import { checkpointSteps, compilerVersion, formatVersion } from "./checkpoint.ts";
+import { onFile, writeAtomic } from "./files.ts";
+
+const value = v.union([v.number(), v.boolean()]);
+const schema = v.object({
+  format: v.literal(formatVersion),
+  compiler: v.string(),
+  model: v.string(),
+  sizes: v.record(v.string(), value),
+  steps: v.pipe(v.number(), v.safeInteger(), v.minValue(1)),
+  seed: v.pipe(v.number(), v.safeInteger()),
+  precision: v.picklist(["f32", "f64"]),
+  data: v.object({ files: v.array(v.string()), bytes: v.number(), hash: v.string() }),
+});
+/** What a run is: the model's name, sizes set by hand with B and T, and the rest of its options. */
+export type RunConfig = Readonly<Omit<v.InferOutput<typeof schema>, "format" | "compiler">>;
+
+export function writeConfig(run: string, config: RunConfig): void {
+  writeAtomic(
+    join(run, "config.json"),
+    `${JSON.stringify({ format: formatVersion, compiler: compilerVersion, ...config }, null, 2)}\n`,
+  );
+}
+export function readConfig(run: string): RunConfig {
+  const path = join(run, "config.json");
+  if (!existsSync(path))
+    throw new Problem(
+      `${run} holds no training run: there is no config.json`,
+      "Give the folder that `moec train` wrote, such as runs/NAME.",
+    );
+  const parsed = v.safeParse(
+    schema,
+    parseJson(
+      path,
+      onFile(path, "read", () => readFileSync(path, "utf8")),
+    ),
+  );
+  if (!parsed.success) {
+    const { message, path: keys } = parsed.issues[0];
+    throw new Problem(
+      `${path}: ${keys?.map((k) => String(k.key)).join(".") ?? "it"}: ${message}`,
+      "Restore the file, or train again.",
+    );
+  }
+  return parsed.output;
+}
+function parseJson(path: string, text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw new Problem(`${path} is not JSON`, "Restore the file, or train again.");
+  }
+}
+
+/** What a resumed run must have in common with the saved one; the number of steps may grow. */
+export function requireSame(run: string, saved: RunConfig, given: RunConfig): void {
+  const rows = (c: RunConfig): Record<string, number | boolean | string> => {
+    const { Steps: _, ...sizes } = c.sizes;
+    return {
+      model: c.model,
+      ...sizes,
+      seed: c.seed,
+      precision: c.precision,
+      data: `${c.data.bytes} bytes, SHA-256 ${c.data.hash}`,
+    };
+  };
+  const [before, now] = [rows(saved), rows(given)];
+  for (const key of new Set([...Object.keys(before), ...Object.keys(now)])) {
+    if (before[key] === now[key]) continue;
+    const name =
+      { B: "--batch", T: "--length", seed: "--seed", precision: "--precision", data: "--data", model: "the model" }[
+        key
+      ] ?? `--set ${key}`;
+    throw new Problem(
+      `${run} cannot go on: ${name} was ${shown(before[key])} and is now ${shown(now[key])}`,
+      "Give what it was trained with, or start another run with --out.",
+    );
+  }
+}
+const shown = (x: number | boolean | string | undefined): string => (x === undefined ? "not given" : String(x));
+
+/** Appends records to log.jsonl. */
+export class RunLog {
+  readonly #path: string;
+  constructor(run: string) {
+    this.#path = join(run, "log.jsonl");
+  }
+  append(record: object): void {
+    onFile(this.#path, "write", () => appendFileSync(this.#path, `${JSON.stringify(record)}\n`));
+  }
+  /** Drops what was logged after `step`, and a line that was cut off: the log becomes that of an unbroken run. */
+  rewind(step: number): void {
+    if (!existsSync(this.#path)) return;
+    const lines = readFileSync(this.#path, "utf8")
+      .split("\n")
+      .filter((line) => stepOf(line) <= step);
+    writeAtomic(this.#path, lines.map((line) => `${line}\n`).join(""));
+  }
+}
+function stepOf(line: string): number {
+  try {
+    return (JSON.parse(line) as { step?: number }).step ?? 0;
+  } catch {
+    return Number.POSITIVE_INFINITY;
+  }
+}
+
+/** Where a program's run goes if --out does not say: runs/NAME, the first that holds no run; resuming, the last that does. */
+export function defaultRunFolder(program: string, resume: boolean): string {
+  const name = (i: number): string => join("runs", basename(program, ".moe") + (i === 1 ? "" : `-${i}`));
+  let i = 1;
+  while (checkpointSteps(name(i)).length > 0) i++;
+  return name(resume ? Math.max(1, i - 1) : i);
+}

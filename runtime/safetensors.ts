@@ -1,0 +1,182 @@
+// The safetensors format: 8 bytes of header length, a JSON header `{ name: { dtype, shape, data_offsets } }`, then the data, without holes.
+// https://huggingface.co/docs/safetensors: little-endian, row-major, offsets from the end of the header.
+import { closeSync, fstatSync, openSync, readSync } from "node:fs";
+import { Problem } from "../compiler/diagnostic.ts";
+import { bytesOf, type DType } from "../compiler/types/dtype.ts";
+import type { Tensor } from "./executable.ts";
+import { onFile, writeAtomic, writeWhole } from "./files.ts";
+import { bytesOfTensor, count, fromBytes, fromNumbers, showShape } from "./tensor.ts";
+
+/** As the format's own reader has it. */
+const headerLimit = 100_000_000;
+const names: Readonly<Record<DType, string>> = { f32: "F32", f64: "F64", bf16: "BF16", i32: "I32", bool: "BOOL" };
+const dtypes: ReadonlyMap<string, DType> = new Map(
+  Object.entries(names).map(([dtype, name]) => [name, dtype as DType]),
+);
+
+interface Item {
+  readonly name: string;
+  readonly dtype: DType | "i64";
+  readonly shape: readonly number[];
+  readonly begin: number;
+  readonly end: number;
+}
+
+/** The whole file as chunks: header, then each tensor in the order given. The header is padded to 8 bytes. */
+export function safetensorsChunks(
+  tensors: ReadonlyMap<string, Tensor>,
+  metadata: Record<string, string> = {},
+): Uint8Array[] {
+  const header: Record<string, unknown> = Object.keys(metadata).length > 0 ? { __metadata__: metadata } : {};
+  let offset = 0;
+  for (const [name, t] of tensors) {
+    header[name] = { dtype: names[t.dtype], shape: t.shape, data_offsets: [offset, offset + t.data.byteLength] };
+    offset += t.data.byteLength;
+  }
+  const json = new TextEncoder().encode(JSON.stringify(header));
+  const head = new Uint8Array(8 + Math.ceil(json.byteLength / 8) * 8).fill(0x20);
+  new DataView(head.buffer).setBigUint64(0, BigInt(head.byteLength - 8), true);
+  head.set(json, 8);
+  return [head, ...[...tensors.values()].map(bytesOfTensor)];
+}
+
+export function writeSafetensors(path: string, tensors: ReadonlyMap<string, Tensor>): void {
+  writeAtomic(path, Buffer.concat(safetensorsChunks(tensors)));
+}
+/** Not atomic: for a folder that is renamed in whole. */
+export const writeSafetensorsInto = (path: string, chunks: readonly Uint8Array[]): void => writeWhole(path, chunks);
+
+/** All tensors of a file, by name. I64 becomes i32. Anything wrong is a Problem that names the file and the tensor. */
+export function readSafetensors(path: string): Map<string, Tensor> {
+  return onFile(path, "read", () => {
+    const file = openSync(path, "r");
+    try {
+      const size = fstatSync(file).size;
+      const items = readHeader(path, file, size);
+      const base = size - Math.max(0, ...items.map((item) => item.end));
+      return new Map(
+        items.map((item) => [item.name, tensorOf(path, item, readAt(file, base + item.begin, item.end - item.begin))]),
+      );
+    } finally {
+      closeSync(file);
+    }
+  });
+}
+
+function readAt(file: number, position: number, length: number): Uint8Array {
+  const bytes = new Uint8Array(length);
+  for (let done = 0; done < length; ) {
+    const got = readSync(file, bytes, done, Math.min(length - done, 1 << 30), position + done);
+    if (got === 0)
+      throw new Problem("the file became shorter while it was read", "Read it again when nothing writes it.");
+    done += got;
+  }
+  return bytes;
+}
+
+const broken = (path: string, what: string): Problem =>
+  new Problem(
+    `${path} is not a safetensors file that moec can read: ${what}`,
+    "Write the file again, or take another copy of it.",
+  );
+const brokenItem = (path: string, name: string, what: string): Problem => broken(path, `\`${name}\` ${what}`);
+
+/** The tensors of a header in the order of their data, which they must cover without holes or overlaps. */
+function readHeader(path: string, file: number, size: number): Item[] {
+  if (size < 8) throw broken(path, `it has ${size} bytes, and the header's length alone takes 8`);
+  const length = new DataView(readAt(file, 0, 8).buffer).getBigUint64(0, true);
+  if (length > headerLimit)
+    throw broken(path, `its header says it is ${length} bytes long; the limit is ${headerLimit}`);
+  const data = size - 8 - Number(length);
+  if (data < 0) throw broken(path, `its header says it is ${length} bytes long, and the file has ${size}`);
+  const items = parseHeader(path, readAt(file, 8, Number(length)));
+  let end = 0;
+  for (const item of items) {
+    if (item.begin !== end)
+      throw brokenItem(
+        path,
+        item.name,
+        `begins at byte ${item.begin} of the data, and the one before it ends at ${end}`,
+      );
+    if (item.end > data) throw brokenItem(path, item.name, `ends at byte ${item.end} of ${data}`);
+    end = item.end;
+  }
+  if (end !== data) throw broken(path, `${data - end} bytes at its end belong to no tensor`);
+  return items;
+}
+
+function parseHeader(path: string, bytes: Uint8Array): Item[] {
+  let header: unknown;
+  let text: string;
+  try {
+    text = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+    header = JSON.parse(text);
+  } catch {
+    throw broken(path, "its header is not JSON");
+  }
+  if (!isRecord(header) || !text.startsWith("{")) throw broken(path, "its header is not a JSON object");
+  const twice = repeatedKey(text);
+  if (twice !== null) throw brokenItem(path, twice, "occurs twice");
+  checkMetadata(path, header["__metadata__"]);
+  return Object.entries(header)
+    .filter(([name]) => name !== "__metadata__")
+    .map(([name, value]) => itemOf(path, name, value))
+    .toSorted((a, b) => a.begin - b.begin || a.end - b.end);
+}
+function checkMetadata(path: string, metadata: unknown): void {
+  if (metadata === undefined) return;
+  if (!isRecord(metadata) || Object.values(metadata).some((x) => typeof x !== "string"))
+    throw broken(path, "its __metadata__ is not an object of strings");
+}
+
+const isRecord = (x: unknown): x is Record<string, unknown> => typeof x === "object" && x !== null && !Array.isArray(x);
+const isCount = (x: unknown): x is number => Number.isSafeInteger(x) && (x as number) >= 0;
+
+function itemOf(path: string, name: string, value: unknown): Item {
+  if (!isRecord(value)) throw brokenItem(path, name, "is not described by an object");
+  const { dtype: written, shape, data_offsets: offsets } = value;
+  const dtype = written === "I64" ? "i64" : dtypes.get(String(written));
+  if (dtype === undefined)
+    throw new Problem(
+      `${path}: \`${name}\` has dtype ${JSON.stringify(written)}`,
+      `Convert it to one of ${[...dtypes.keys(), "I64"].join(", ")}.`,
+    );
+  if (!Array.isArray(shape) || !shape.every(isCount)) throw brokenItem(path, name, "has no valid shape");
+  if (!Array.isArray(offsets) || offsets.length !== 2 || !offsets.every(isCount))
+    throw brokenItem(path, name, "has no valid data_offsets");
+  const [begin = 0, end = 0] = offsets;
+  const bytes = count(shape) * (dtype === "i64" ? 8 : bytesOf[dtype]);
+  if (end - begin !== bytes)
+    throw brokenItem(path, name, `has ${end - begin} bytes, and ${String(written)}${showShape(shape)} takes ${bytes}`);
+  return { name, dtype, shape, begin, end };
+}
+
+function tensorOf(path: string, { name, dtype, shape }: Item, bytes: Uint8Array): Tensor {
+  if (dtype === "bool" && bytes.some((x) => x > 1))
+    throw brokenItem(path, name, "is BOOL and holds bytes other than 0 and 1");
+  if (dtype !== "i64") return fromBytes(dtype, shape, bytes);
+  const wide = new BigInt64Array(bytes.buffer);
+  const outside = wide.find((x) => BigInt.asIntN(32, x) !== x);
+  if (outside !== undefined)
+    throw new Problem(
+      `${path}: \`${name}\` holds ${outside}, which is not a 32-bit integer`,
+      "moec's integers are i32: give smaller ones.",
+    );
+  return fromNumbers("i32", shape, Array.from(wide, Number));
+}
+
+/** A key that the outermost object has twice (JSON.parse takes the last without a word), or null. `text` is valid JSON. */
+function repeatedKey(text: string): string | null {
+  const seen = new Set<string>();
+  let depth = 0;
+  for (const [token, string] of text.matchAll(/("(?:[^"\\]|\\.)*")\s*:|"(?:[^"\\]|\\.)*"|[{}[\]]/gs)) {
+    if (token === "{" || token === "[") depth++;
+    else if (token === "}" || token === "]") depth--;
+    else if (depth === 1 && string !== undefined) {
+      const key = JSON.parse(string) as string;
+      if (seen.has(key)) return key;
+      seen.add(key);
+    }
+  }
+  return null;
+}

@@ -1,0 +1,140 @@
+// Tensors at the border: plain row-major typed arrays, whatever a target keeps inside.
+import { Problem } from "../compiler/diagnostic.ts";
+import { bytesOf, type DType } from "../compiler/types/dtype.ts";
+import type { Tensor } from "./executable.ts";
+
+export type TensorData = Tensor["data"];
+/** Numbers in the nesting of the shape; bool is true or false, a non-finite number its name ("NaN"): JSON has none. */
+export type Nested = number | boolean | string | readonly Nested[];
+
+const arrays = { f32: Float32Array, f64: Float64Array, bf16: Uint16Array, i32: Int32Array, bool: Uint8Array } as const;
+
+export const count = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 1);
+export const sameShape = (a: readonly number[], b: readonly number[]): boolean =>
+  a.length === b.length && a.every((n, i) => n === b[i]);
+export const showShape = (shape: readonly number[]): string => `[${shape.join(", ")}]`;
+
+/** A tensor of zeros. */
+export const zeros = (dtype: DType, shape: readonly number[]): Tensor => ({
+  dtype,
+  shape,
+  data: new arrays[dtype](count(shape)),
+});
+
+/** The bytes of a tensor, not copied. */
+export const bytesOfTensor = ({ data }: Tensor): Uint8Array =>
+  new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+
+/** Little-endian bytes as a tensor, copied. Their number must be that of the shape. */
+export function fromBytes(dtype: DType, shape: readonly number[], bytes: Uint8Array): Tensor {
+  if (bytes.byteLength !== count(shape) * bytesOf[dtype])
+    throw new RangeError(`${bytes.byteLength} bytes are not ${dtype}${showShape(shape)}`);
+  return { dtype, shape, data: new arrays[dtype](bytes.slice().buffer) };
+}
+
+const word = new DataView(new ArrayBuffer(4));
+/** The bits of the nearest bf16, ties to even. */
+export function toBf16(x: number): number {
+  if (Number.isNaN(x)) return 0x7fc0;
+  word.setFloat32(0, x);
+  const bits = word.getUint32(0);
+  return ((bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16) & 0xffff;
+}
+export function fromBf16(bits: number): number {
+  word.setUint32(0, bits << 16);
+  return word.getFloat32(0);
+}
+
+/** Element `i` as a number. */
+export function at({ dtype, data }: Tensor, i: number): number {
+  const x = data[i] ?? Number.NaN;
+  return dtype === "bf16" ? fromBf16(x) : x;
+}
+export const numbers = (t: Tensor): Float64Array => Float64Array.from(t.data, (_, i) => at(t, i));
+
+/** A tensor from numbers, rounded to the dtype. Throws where an integer dtype gets what is not a whole number in its range. */
+export function fromNumbers(dtype: DType, shape: readonly number[], values: ArrayLike<number>): Tensor {
+  const t = zeros(dtype, shape);
+  if (values.length !== t.data.length) throw new RangeError(`${values.length} numbers are not ${showShape(shape)}`);
+  for (let i = 0; i < values.length; i++) t.data[i] = stored(dtype, values[i] ?? Number.NaN);
+  return t;
+}
+function stored(dtype: DType, x: number): number {
+  if (dtype === "i32" && (x | 0) !== x)
+    throw new Problem(`${x} is not a 32-bit integer`, "Give whole numbers from -2147483648 to 2147483647.");
+  if (dtype === "bool" && x !== 0 && x !== 1)
+    throw new Problem(`${x} is not a boolean`, "Give true or false, or 1 or 0.");
+  return dtype === "bf16" ? toBf16(x) : x;
+}
+
+/** The same numbers in another dtype; the same tensor if it has that dtype. */
+export const convert = (t: Tensor, dtype: DType): Tensor =>
+  t.dtype === dtype ? t : fromNumbers(dtype, t.shape, numbers(t));
+
+/** `t[index[0], index[1], ...]`, copied. */
+export function part(t: Tensor, index: readonly number[]): Tensor {
+  const shape = t.shape.slice(index.length);
+  const size = count(shape);
+  const place = index.reduce((sum, n, axis) => sum * (t.shape[axis] ?? 1) + n, 0);
+  return { dtype: t.dtype, shape, data: t.data.slice(place * size, (place + 1) * size) };
+}
+
+/** Tensors of one shape and dtype as one, with the axes `over` in front. */
+export function stacked(
+  dtype: DType,
+  over: readonly number[],
+  shape: readonly number[],
+  parts: readonly Tensor[],
+): Tensor {
+  const whole = zeros(dtype, [...over, ...shape]);
+  const size = count(shape);
+  for (const [i, t] of parts.entries()) whole.data.set(t.data, i * size);
+  return whole;
+}
+
+/** The first element that is not finite, or -1. */
+export function firstNonFinite(t: Tensor): number {
+  if (t.dtype === "i32" || t.dtype === "bool") return -1;
+  if (t.dtype !== "bf16") return t.data.findIndex((x) => !Number.isFinite(x));
+  return t.data.findIndex((bits) => (bits & 0x7f80) === 0x7f80);
+}
+
+export const safeNumber = (x: number): number | string => (Number.isFinite(x) ? x : String(x));
+/** As JSON shows it. */
+export function toNested(t: Tensor): Nested {
+  const of = (axis: number, from: number): Nested => {
+    const size = t.shape[axis];
+    if (size === undefined) return t.dtype === "bool" ? t.data[from] === 1 : safeNumber(at(t, from));
+    const step = count(t.shape.slice(axis + 1));
+    return Array.from({ length: size }, (_, i) => of(axis + 1, from + i * step));
+  };
+  return of(0, 0);
+}
+
+/** Nested arrays of numbers or booleans as a tensor. `what` names it in a Problem where rows differ in length. */
+export function fromNested(dtype: DType, nested: unknown, what: string): Tensor {
+  const shape: number[] = [];
+  for (let x = nested; Array.isArray(x); x = x[0] as unknown) shape.push(x.length);
+  const flat: number[] = [];
+  collect(nested, shape, 0, flat, what);
+  return fromNumbers(dtype, shape, flat);
+}
+function collect(x: unknown, shape: readonly number[], axis: number, flat: number[], what: string): void {
+  const size = shape[axis];
+  if (size === undefined) {
+    const special = x === "NaN" || x === "Infinity" || x === "-Infinity";
+    if (typeof x !== "number" && typeof x !== "boolean" && !special)
+      throw new Problem(
+        `${what} holds ${JSON.stringify(x)}`,
+        "Give numbers or booleans in nested arrays of equal lengths.",
+      );
+    flat.push(Number(x));
+    return;
+  }
+  if (!Array.isArray(x) || x.length !== size)
+    throw new Problem(
+      `${what} is ragged: axis ${axis} is not everywhere ${size} long`,
+      "Give nested arrays of equal lengths.",
+    );
+  for (const row of x as unknown[]) collect(row, shape, axis + 1, flat, what);
+}

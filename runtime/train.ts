@@ -1,0 +1,214 @@
+// Training from options: finds the model, compiles it, opens its folder, and runs the loop.
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { Problem } from "../compiler/diagnostic.ts";
+import { type Checkpoint, checkpointSteps, newestCheckpoint } from "./checkpoint.ts";
+import { type Compiled, compileProgram, type EntryRequest } from "./compile.ts";
+import { readText, requireEnough, type Text } from "./data.ts";
+import type { Executable } from "./executable.ts";
+import { asText, contextOf, generateEntries, generateTokens } from "./generate.ts";
+import { lockFolder } from "./lock.ts";
+import { type Step, trainSteps } from "./loop.ts";
+import {
+  copyProgram,
+  type EntryPoint,
+  findEntry,
+  hasHeader,
+  headerDefault,
+  ownLosses,
+  readProgram,
+} from "./program.ts";
+import { defaultRunFolder, type RunConfig, readConfig, requireSame, writeConfig } from "./run-folder.ts";
+
+/** What is left out comes, resuming, from the run's config.json, else from the defaults beside it. */
+export interface TrainOptions {
+  /** A .moe file. */
+  readonly program: string;
+  /** Text files, read as bytes one after the other. */
+  readonly data: readonly string[];
+  /** In total, also when resuming. Default: the model's `Steps`, or 400. */
+  readonly steps?: number | undefined;
+  /** Rows of a batch: 16. */
+  readonly batch?: number | undefined;
+  /** Bytes of a row: 128. */
+  readonly length?: number | undefined;
+  /** 0. */
+  readonly seed?: number | undefined;
+  /** A folder; null writes nothing. Default: runs/NAME. */
+  readonly out?: string | null | undefined;
+  /** 100. */
+  readonly saveEvery?: number | undefined;
+  /** 0: after the last step only. */
+  readonly evaluateEvery?: number | undefined;
+  readonly resume?: boolean | undefined;
+  readonly target?: "host" | "reference" | undefined;
+  readonly precision?: "f32" | "f64" | undefined;
+  readonly threads?: number | undefined;
+  /** Sizes and values of the model's header. */
+  readonly set?: Readonly<Record<string, number | boolean>> | undefined;
+  readonly signal?: AbortSignal | undefined;
+  /** Told what a person should know and need not act on. */
+  readonly warn?: ((line: string) => void) | undefined;
+}
+export interface Training {
+  readonly folder: string | null;
+  readonly config: RunConfig;
+  readonly text: Text;
+  readonly report: Compiled["report"];
+  /** The checkpoint that it goes on from. */
+  readonly from: Checkpoint | null;
+  steps(): AsyncGenerator<Step, void>;
+  /** Text that the model as it now is makes; null if it has no `generate`. */
+  sample(prompt: string, tokens: number, temperature: number): AsyncGenerator<string, void> | null;
+  close(): void;
+}
+
+/** Trains a model; each step as it is done. `for await (const step of train({ program: "gpt.moe", data: ["a.txt"] })) ...` */
+export async function* train(options: TrainOptions): AsyncGenerator<Step, void> {
+  const training = await openTraining(options);
+  try {
+    yield* training.steps();
+  } finally {
+    training.close();
+  }
+}
+
+/** Everything before the first step. The caller closes it. */
+export async function openTraining(options: TrainOptions): Promise<Training> {
+  const file = readProgram(options.program);
+  const entry = findEntry(file, undefined, "train");
+  const text = readText(options.data);
+  const folder =
+    options.out === null ? null : (options.out ?? defaultRunFolder(options.program, options.resume ?? false));
+  const release = folder === null ? () => {} : lockFolder(folder);
+  try {
+    const { config, from } = openFolder(options, entry, folder, text);
+    const { executable, report } = await compileTraining(options, file, entry, config, text);
+    if (folder !== null) {
+      if (from === null) copyProgram(file, folder);
+      writeConfig(folder, config);
+    }
+    const close = (): void => {
+      executable.close();
+      release();
+    };
+    const { saveEvery = 100, evaluateEvery = 0, signal } = options;
+    const own = ownLosses(file, entry.declaration);
+    const setup = { executable, text, config, own, folder, from, saveEvery, evaluateEvery };
+    return {
+      folder,
+      config,
+      text,
+      report,
+      from,
+      steps: () => trainSteps(signal ? { ...setup, signal } : setup),
+      sample: (prompt, tokens, temperature) =>
+        executable.entries.includes("generate:1")
+          ? sampleText(executable, entry, config, prompt, { tokens, temperature })
+          : null,
+      close,
+    };
+  } catch (error) {
+    release();
+    throw error;
+  }
+}
+
+function compileTraining(
+  options: TrainOptions,
+  file: ProgramFile,
+  entry: EntryPoint,
+  config: RunConfig,
+  text: Text,
+): Promise<Compiled> {
+  const [batch, length] = textAxes(entry);
+  const { B = 1, T = 1, ...sizes } = config.sizes;
+  requireEnough(text, Number(B), Number(T));
+  const rows = { [batch]: B, [length]: T };
+  const entries: EntryRequest[] = ["train", "evaluate"].map((name) => ({ method: "train", name, sizes: rows }));
+  return compileProgram({
+    path: options.program,
+    declaration: entry.declaration.name.name,
+    sizes,
+    precision: config.precision,
+    target: options.target ?? "host",
+    ...(options.threads === undefined ? {} : { threads: options.threads }),
+    entries: [...entries, ...generateEntries(file, entry.declaration)],
+  });
+}
+function sampleText(
+  executable: Executable,
+  entry: EntryPoint,
+  config: RunConfig,
+  prompt: string,
+  how: { readonly tokens: number; readonly temperature: number },
+): AsyncGenerator<string, void> {
+  const context = contextOf(entry.declaration, config.sizes);
+  const bytes = new TextEncoder().encode(prompt);
+  return asText(generateTokens(executable, { ...how, prompt: bytes, seed: config.seed, context, step: config.steps }));
+}
+
+/** The names of the batch's and the row's size in `train(tokens: i32[B, T], targets: i32[B, T])`. */
+function textAxes({ inputs, declaration }: EntryPoint): [batch: string, length: string] {
+  const [tokens, targets, ...more] = inputs;
+  const type = tokens?.type;
+  const axes = type?.kind === "tensor" ? type.axes.flatMap((axis) => (axis.kind === "name" ? axis.name : [])) : [];
+  const [batch, length] = axes;
+  const fits =
+    tokens?.name.name === "tokens" && targets?.name.name === "targets" && more.length === 0 && axes.length === 2;
+  if (fits && batch !== undefined && length !== undefined) return [batch, length];
+  throw new Problem(
+    `\`${declaration.name.name}.train\` does not take text`,
+    "Write train(tokens: i32[B, T], targets: i32[B, T]) { ... }.",
+  );
+}
+
+/** The run's options, and where it goes on from. A folder that holds a run is only opened to resume. */
+function openFolder(
+  options: TrainOptions,
+  entry: EntryPoint,
+  folder: string | null,
+  text: Text,
+): { config: RunConfig; from: Checkpoint | null } {
+  const warn = options.warn ?? (() => {});
+  const exists = folder !== null && existsSync(join(folder, "config.json"));
+  if (options.resume && !exists)
+    throw new Problem(
+      `${folder ?? "nothing"} holds no run to resume`,
+      "Leave --resume out, or name the run's folder with --out.",
+    );
+  if (folder === null || !options.resume) {
+    if (folder !== null && checkpointSteps(folder).length > 0)
+      throw new Problem(`${folder} already holds a run`, "Go on with --resume, or choose another folder with --out.");
+    return { config: configOf(options, entry, text, null), from: null };
+  }
+  const saved = readConfig(folder);
+  const config = configOf(options, entry, text, saved);
+  requireSame(folder, saved, config);
+  const from = newestCheckpoint(folder, warn);
+  if (from === null) warn(`${folder} has no checkpoint yet: training begins at step 0`);
+  return { config, from };
+}
+function configOf(
+  options: TrainOptions,
+  { declaration }: EntryPoint,
+  { files, bytes, hash }: Text,
+  saved: RunConfig | null,
+): RunConfig {
+  const before = saved?.sizes ?? {};
+  const steps = options.steps ?? saved?.steps ?? headerDefault(declaration, "Steps") ?? 400;
+  return {
+    model: declaration.name.name,
+    sizes: {
+      ...before,
+      ...options.set,
+      B: options.batch ?? before["B"] ?? 16,
+      T: options.length ?? before["T"] ?? 128,
+      ...(hasHeader(declaration, "Steps") ? { Steps: steps } : {}),
+    },
+    steps,
+    seed: options.seed ?? saved?.seed ?? 0,
+    precision: options.precision ?? saved?.precision ?? "f32",
+    data: { files: [...files], bytes, hash },
+  };
+}
