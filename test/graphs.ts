@@ -57,5 +57,8 @@ export function entry(x: NdArray, i: number): NdArray {
 export function distance(a: ArrayLike<number>, b: ArrayLike<number>): number {
   if (a.length !== b.length) return Number.POSITIVE_INFINITY;
   const each = Array.from({ length: a.length }, (_, i) => Math.abs((a[i] ?? Number.NaN) - (b[i] ?? Number.NaN)));
-  return each.reduce((m, d, i) => (Object.is(a[i], b[i]) ? m : Number.isNaN(d) ? Number.POSITIVE_INFINITY : Math.max(m, d)), 0);
+  return each.reduce(
+    (m, d, i) => (Object.is(a[i], b[i]) ? m : Number.isNaN(d) ? Number.POSITIVE_INFINITY : Math.max(m, d)),
+    0,
+  );
 }

@@ -22,7 +22,10 @@ function routing(g: GraphBuilder, name: string, rows: number, groups: number): R
 /** All ways to choose kinds for n operands, but for all plain. */
 function choices(n: number): Kind[][] {
   const kinds: Kind[] = ["plain", "each", "rows"];
-  const all = Array.from({ length: n }).reduce<Kind[][]>((list) => list.flatMap((l) => kinds.map((k) => [...l, k])), [[]]);
+  const all = Array.from({ length: n }).reduce<Kind[][]>(
+    (list) => list.flatMap((l) => kinds.map((k) => [...l, k])),
+    [[]],
+  );
   return all.filter((l) => l.some((k) => k !== "plain"));
 }
 function bound(g: GraphBuilder, kind: Kind, v: Value, by: Routing): Mapped {
@@ -53,21 +56,43 @@ function checkMapped(name: string, node: Node, kinds: readonly Kind[], g: GraphB
   for (let place = 0; place < (rows ? M : E); place++) {
     const expert = rows ? (experts.data[place] ?? -1) : place;
     if (expert < 0) continue;
-    const args = rest.slice(0, given.length).map((x, i) => (kinds[i] === "plain" ? x : entry(x, kinds[i] === "each" ? expert : place)));
-    node.op.eval(args, node.attrs, node.results.map((r) => r.type)).forEach((expected, i) => {
-      const found = entry(rest[given.length + i] as NdArray, place).data;
-      assert.ok(distance(found, expected) < 1e-4, `${name} at ${place}: ${[...found].join()} but ${[...expected].join()}`);
-    });
+    const args = rest
+      .slice(0, given.length)
+      .map((x, i) => (kinds[i] === "plain" ? x : entry(x, kinds[i] === "each" ? expert : place)));
+    node.op
+      .eval(
+        args,
+        node.attrs,
+        node.results.map((r) => r.type),
+      )
+      .forEach((expected, i) => {
+        const found = entry(rest[given.length + i] as NdArray, place).data;
+        assert.ok(
+          distance(found, expected) < 1e-4,
+          `${name} at ${place}: ${[...found].join()} but ${[...expected].join()}`,
+        );
+      });
   }
 }
 
 test("random numbers of a row are those of its choice", () => {
   const g = new GraphBuilder(ops);
   const by = routing(g, "which", M, E);
-  const [key, number] = [b.param(g, "key", { dtype: "i32", shape: [2] }), b.param(g, "number", { dtype: "i32", shape: [] })];
-  const [rows] = mapGraph([b.random(g, key, 3, [4], number)], new Map([[number, { kind: "rows", value: by.order, by }]]), g);
+  const [key, number] = [
+    b.param(g, "key", { dtype: "i32", shape: [2] }),
+    b.param(g, "number", { dtype: "i32", shape: [] }),
+  ];
+  const [rows] = mapGraph(
+    [b.random(g, key, 3, [4], number)],
+    new Map([[number, { kind: "rows", value: by.order, by }]]),
+    g,
+  );
   const all = b.random(g, key, 3, [M, 4]);
-  const [found, order, expected] = interpret([(rows as Mapped).value, by.order, all], storesOf([all, by.order])) as [NdArray, NdArray, NdArray];
+  const [found, order, expected] = interpret([(rows as Mapped).value, by.order, all], storesOf([all, by.order])) as [
+    NdArray,
+    NdArray,
+    NdArray,
+  ];
   order.data.forEach((choice, place) => {
     if (choice >= 0) assert.is(distance(entry(found, place).data, entry(expected, choice).data), 0);
   });
@@ -76,7 +101,13 @@ test("random numbers of a row are those of its choice", () => {
 // A mixture inside an expert: each row of an outer expert is given to K of its own E2 experts.
 const [D, H, K, E2] = [3, 4, 2, 3];
 /** `experts[index](x)` of one level, on values of the graph around it; the body sees one row. */
-function routed(g: GraphBuilder, index: Value, groups: number, given: { rows: Value[]; each: Value[]; plain: Value[] }, body: (rows: Value[], each: Value[], plain: Value[]) => Value): Value {
+function routed(
+  g: GraphBuilder,
+  index: Value,
+  groups: number,
+  given: { rows: Value[]; each: Value[]; plain: Value[] },
+  body: (rows: Value[], each: Value[], plain: Value[]) => Value,
+): Value {
   const [size = 0] = dims(index.type);
   const by: Routing = { ...b.route(g, index, groups), groups, rows: size };
   const bind = new Map<Value, Mapped>();
@@ -91,18 +122,41 @@ function routed(g: GraphBuilder, index: Value, groups: number, given: { rows: Va
   return b.combine(g, result.value, by);
 }
 /** The inner mixture: sum over k of tanh(x W[e] + bias[e] + shift) * table[e, token], where a choice of none gives nothing. */
-function innerMixture(g: GraphBuilder, x: Value, index: Value, token: Value, w: Value, bias: Value, table: Value, shift: Value): Value {
+function innerMixture(
+  g: GraphBuilder,
+  x: Value,
+  index: Value,
+  token: Value,
+  w: Value,
+  bias: Value,
+  table: Value,
+  shift: Value,
+): Value {
   const shared = b.broadcast(g, x, [K, D], [1]);
   const tokens = b.broadcast(g, token, [K], []);
-  const out = routed(g, index, E2, { rows: [shared, tokens], each: [w, bias, table], plain: [shift] }, ([row, t], [weight, add, rows], [s]) => {
-    const y = b.tanh(g, b.add(g, b.add(g, b.matmul(g, row as Value, weight as Value), add as Value), s as Value));
-    return b.mul(g, b.mul(g, y, 2), b.take(g, rows as Value, t as Value));
-  });
+  const out = routed(
+    g,
+    index,
+    E2,
+    { rows: [shared, tokens], each: [w, bias, table], plain: [shift] },
+    ([row, t], [weight, add, rows], [s]) => {
+      const y = b.tanh(g, b.add(g, b.add(g, b.matmul(g, row as Value, weight as Value), add as Value), s as Value));
+      return b.mul(g, b.mul(g, y, 2), b.take(g, rows as Value, t as Value));
+    },
+  );
   return b.sum(g, out, [0]);
 }
 function nested(g: GraphBuilder): { values: Record<string, Value>; body: Value; inner: Value[] } {
   const at = (name: string, shape: number[], dtype: "f32" | "i32" = "f32"): Value => b.param(g, name, { dtype, shape });
-  const inner = [at("x", [D]), at("index", [K], "i32"), at("token", [], "i32"), at("w", [E2, D, H]), at("bias", [E2, H]), at("table", [E2, 4, H]), at("shift", [H])];
+  const inner = [
+    at("x", [D]),
+    at("index", [K], "i32"),
+    at("token", [], "i32"),
+    at("w", [E2, D, H]),
+    at("bias", [E2, H]),
+    at("table", [E2, 4, H]),
+    at("shift", [H]),
+  ];
   const values = { which: at("which", [M], "i32") };
   const body = innerMixture(g, ...(inner as [Value, Value, Value, Value, Value, Value, Value]));
   return { values, body, inner };
@@ -120,7 +174,11 @@ function checkNested(kinds: readonly Kind[], over: "rows" | "each"): void {
   operands.forEach((v, i) => {
     if (i === 1) stores.set(v.node.attrs ? (v.node.attrs as { store: string }).store : "", spread(v));
   });
-  const [experts, found, ...arrays] = interpret([by.expert, mapped.value, ...operands], stores) as [NdArray, NdArray, ...NdArray[]];
+  const [experts, found, ...arrays] = interpret([by.expert, mapped.value, ...operands], stores) as [
+    NdArray,
+    NdArray,
+    ...NdArray[],
+  ];
   for (let place = 0; place < (over === "rows" ? M : E); place++) {
     const expert = over === "rows" ? (experts.data[place] ?? -1) : place;
     if (expert < 0) continue;
@@ -137,7 +195,15 @@ const spread = (v: Value): NdArray => {
   return { ...x, data: x.data.map((i) => ((i + 8) % (E2 + 1)) - 1) };
 };
 function loop(row: readonly NdArray[]): Float64Array {
-  const [x, index, token, w, bias, table, shift] = row.map((a) => a.data) as [Float64Array, Float64Array, Float64Array, Float64Array, Float64Array, Float64Array, Float64Array];
+  const [x, index, token, w, bias, table, shift] = row.map((a) => a.data) as [
+    Float64Array,
+    Float64Array,
+    Float64Array,
+    Float64Array,
+    Float64Array,
+    Float64Array,
+    Float64Array,
+  ];
   const out = new Float64Array(H);
   const read = (a: Float64Array, i: number): number => a[i] ?? Number.NaN;
   for (const e of index) {

@@ -59,12 +59,15 @@ test("gradients of compositions", () => {
 /** Central differences of sum(result * seed) along each element of each float store. */
 function checkGradients(name: string, results: readonly Value[], g: GraphBuilder): void {
   const stores = storesOf(results);
-  const wrt = topological(results).flatMap((n) => (storeOf(n) === null ? [] : n.results.filter((r) => isFloat(r.type.dtype))));
+  const wrt = topological(results).flatMap((n) =>
+    storeOf(n) === null ? [] : n.results.filter((r) => isFloat(r.type.dtype)),
+  );
   const seeds = results.map((r, i) => b.param(g, `seed ${i} of ${name}`, r.type));
   for (const s of seeds) stores.set(nameOf(s), filled(nameOf(s), dtypeOf(s.type), dims(s.type)));
   const found = interpret(gradients(g, results, wrt, seeds), stores, { exact: true });
   const sums = results.map((r, i) => b.sum(g, b.mul(g, r, seeds[i] ?? 1)));
-  const total = (): number => interpret(sums, stores, { exact: true }).reduce((sum, x) => sum + (x.data[0] ?? Number.NaN), 0);
+  const total = (): number =>
+    interpret(sums, stores, { exact: true }).reduce((sum, x) => sum + (x.data[0] ?? Number.NaN), 0);
   wrt.forEach((value, i) => {
     const { data } = stores.get(nameOf(value)) as NdArray;
     data.forEach((x, j) => {
@@ -98,7 +101,10 @@ test("scalar functions at the edges", () => {
   assert.is(binaries.mul.eval(65536, 65537, "i32"), 65536);
   assert.is(binaries.add.eval(2 ** 31 - 1, 1, "i32"), least);
   assert.is(unaries.neg.eval(least, "i32"), least);
-  assert.equal([0.5, 1.5, -0.5, 2.5].map((x) => unaries.round.eval(x, "f32")), [0, 2, -0, 2]);
+  assert.equal(
+    [0.5, 1.5, -0.5, 2.5].map((x) => unaries.round.eval(x, "f32")),
+    [0, 2, -0, 2],
+  );
   assert.ok(Number.isNaN(unaries.erf.eval(nan, "f64")));
   assert.is(unaries.erf.eval(-inf, "f64"), -1);
   assert.ok(Math.abs(unaries.erf.eval(0.5, "f64") - 0.5204998778130465) < 1e-15);
@@ -107,7 +113,9 @@ test("scalar functions at the edges", () => {
 test("casts saturate, wrap and round", () => {
   const g = new GraphBuilder(ops);
   const x = b.param(g, "x", { dtype: "f32", shape: [5] });
-  const stores = new Map([["x", { dtype: "f32" as const, shape: [5], data: Float64Array.of(-1.9, 3e9, -3e9, Number.NaN, 1.00390625) }]]);
+  const stores = new Map([
+    ["x", { dtype: "f32" as const, shape: [5], data: Float64Array.of(-1.9, 3e9, -3e9, Number.NaN, 1.00390625) }],
+  ]);
   const [whole, short] = interpret([b.cast(g, x, "i32"), b.cast(g, x, "bf16")], stores);
   assert.equal([...(whole?.data ?? [])], [-1, 2 ** 31 - 1, -(2 ** 31), 0, 1]);
   assert.is(short?.data[4], 1); // halfway between 1 and 1.0078125: to the even one
@@ -119,7 +127,10 @@ test("threefry agrees with the published vectors", () => {
 });
 test("random rows are numbered by `base`, whatever their place", () => {
   const g = new GraphBuilder(ops);
-  const [key, base] = [b.param(g, "key", { dtype: "i32", shape: [2] }), b.param(g, "base", { dtype: "i32", shape: [3] })];
+  const [key, base] = [
+    b.param(g, "key", { dtype: "i32", shape: [2] }),
+    b.param(g, "base", { dtype: "i32", shape: [3] }),
+  ];
   const stores = new Map([
     ["key", filled("key", "i32", [2])],
     ["base", { dtype: "i32" as const, shape: [3], data: Float64Array.of(4, 0, 2) }],

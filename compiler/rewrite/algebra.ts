@@ -1,0 +1,243 @@
+// The rules that hold for any program. The right side is never larger; a rule that needs more than a line of condition is a pass.
+import { rounding } from "../graph/array.ts";
+import type { Builder, NdArray, Value } from "../graph/node.ts";
+import type { OpAttrs, OpName } from "../ops/attrs.ts";
+import * as b from "../ops/build.ts";
+import { number, numbers } from "../ops/common.ts";
+import type { DType } from "../types/dtype.ts";
+import { dims, dtypeOf } from "../types/type.ts";
+import { any, binary, madeBy, num, select, splatOf, unary } from "./pattern.ts";
+import { type Rule, rule } from "./rule.ts";
+
+const [x, y, c] = [any("x"), any("y"), any("c", "bool")];
+const numeric: readonly DType[] = ["f32", "i32"];
+
+const identities: readonly Rule[] = [
+  rule("x + 0 = x", binary("add", x, num(0)), ({ x }) => x, numeric),
+  rule("x - 0 = x", binary("sub", x, num(0)), ({ x }) => x, numeric),
+  rule("0 - x = -x", binary("sub", num(0), x), ({ x }, g) => b.neg(g, x), numeric),
+  rule("x * 1 = x", binary("mul", x, num(1)), ({ x }) => x, numeric),
+  rule("x * -1 = -x", binary("mul", x, num(-1)), ({ x }, g) => b.neg(g, x), numeric),
+  rule("x / 1 = x", binary("div", x, num(1)), ({ x }) => x),
+  rule("x ** 1 = x", binary("pow", x, num(1)), ({ x }) => x),
+  rule("x ** 2 = x * x", binary("pow", x, num(2)), ({ x }, g) => b.mul(g, x, x)),
+  rule("x ** 0 = 1", binary("pow", x, num(0)), ({ x }, g) => b.like(g, x, 1)),
+  rule("-(-x) = x", unary("neg", unary("neg", x)), ({ x }) => x, numeric),
+  rule("x + -y = x - y", binary("add", x, unary("neg", y)), ({ x, y }, g) => b.sub(g, x, y), numeric),
+  rule("x - -y = x + y", binary("sub", x, unary("neg", y)), ({ x, y }, g) => b.add(g, x, y), numeric),
+  rule("-x * -y = x * y", binary("mul", unary("neg", x), unary("neg", y)), ({ x, y }, g) => b.mul(g, x, y), numeric),
+  rule("!!c = c", unary("not", unary("not", c)), ({ c }) => c, ["bool"]),
+  rule("c && true = c", binary("and", c, num(1)), ({ c }) => c, ["bool"]),
+  rule("c && false = false", binary("and", c, num(0)), ({ c }, g) => b.like(g, c, 0), ["bool"]),
+  rule("c || false = c", binary("or", c, num(0)), ({ c }) => c, ["bool"]),
+  rule("c || true = true", binary("or", c, num(1)), ({ c }, g) => b.like(g, c, 1), ["bool"]),
+  rule("c && c = c", binary("and", c, c), ({ c }) => c, ["bool"]),
+  rule("c || c = c", binary("or", c, c), ({ c }) => c, ["bool"]),
+  rule("where(true, x, y) = x", select(num(1), x, y), ({ x }) => x),
+  rule("where(false, x, y) = y", select(num(0), x, y), ({ y }) => y),
+  rule("where(c, x, x) = x", select(c, x, x), ({ x }) => x),
+  rule("where(!c, x, y) = where(c, y, x)", select(unary("not", c), x, y), ({ c, x, y }, g) => b.where(g, c, y, x)),
+];
+
+/** A rule on one op around another: the attributes of both, what the inner one reads, and the whole. */
+interface Composed<O extends OpName, I extends OpName> {
+  readonly name: string;
+  readonly outer: O;
+  readonly inner: I;
+  right(g: Builder, outer: OpAttrs[O], inner: OpAttrs[I], x: Value, whole: Value): Value | null;
+  examples(g: Builder, x: Value): readonly Value[];
+}
+const composed = <O extends OpName, I extends OpName>({
+  name,
+  outer,
+  inner,
+  right,
+  examples,
+}: Composed<O, I>): Rule => ({
+  name,
+  root: outer,
+  apply(v, g) {
+    const o = madeBy(v, outer);
+    const middle = o?.args.length === 1 ? o.args[0] : undefined;
+    const i = middle && madeBy(middle, inner);
+    const from = i?.args.length === 1 ? i.args[0] : undefined;
+    return o && i && from ? right(g, o.attrs, i.attrs, from, v) : null;
+  },
+  examples: (g) => examples(g, b.param(g, "x", { dtype: "f32", shape: [2, 3, 4] })),
+});
+const at = (list: readonly number[], i: number): number => list[i] ?? Number.NaN;
+
+const views: readonly Rule[] = [
+  composed({
+    name: "reshape(reshape(x)) = reshape(x)",
+    outer: "reshape",
+    inner: "reshape",
+    right: (g, o, _, x) => b.reshape(g, x, numbers(o.shape)),
+    examples: (g, x) =>
+      [
+        [4, 6],
+        [2, 3, 4],
+      ].map((shape) => b.reshape(g, b.reshape(g, x, [6, 4]), shape)),
+  }),
+  composed({
+    name: "transpose(transpose(x)) = transpose(x)",
+    outer: "transpose",
+    inner: "transpose",
+    right: (g, o, i, x) =>
+      b.transpose(
+        g,
+        x,
+        o.perm.map((p) => at(i.perm, p)),
+      ),
+    examples: (g, x) =>
+      [
+        [0, 2, 1],
+        [2, 0, 1],
+      ].map((perm) => b.transpose(g, b.transpose(g, x, [1, 2, 0]), perm)),
+  }),
+  composed({
+    name: "broadcast(broadcast(x)) = broadcast(x)",
+    outer: "broadcast",
+    inner: "broadcast",
+    right: (g, o, i, x) =>
+      b.broadcast(
+        g,
+        x,
+        numbers(o.shape),
+        i.axes.map((a) => at(o.axes, a)),
+      ),
+    examples: (g, x) => [b.broadcast(g, b.broadcast(g, x, [2, 3, 5, 4], [0, 1, 3]), [7, 2, 3, 5, 4], [1, 2, 3, 4])],
+  }),
+  composed({
+    name: "transpose(broadcast(x)) = broadcast(transpose(x))",
+    outer: "transpose",
+    inner: "broadcast",
+    right(g, o, i, x, whole) {
+      const places = i.axes.map((a) => o.perm.indexOf(a));
+      const order = [...places.keys()].toSorted((p, q) => at(places, p) - at(places, q));
+      return b.broadcast(
+        g,
+        b.transpose(g, x, order),
+        dims(whole.type),
+        order.map((p) => at(places, p)),
+      );
+    },
+    examples: (g, x) => [b.transpose(g, b.broadcast(g, x, [2, 3, 5, 4], [0, 1, 3]), [3, 2, 0, 1])],
+  }),
+  composed({
+    name: "slice(slice(x)) = slice(x)",
+    outer: "slice",
+    inner: "slice",
+    right: (g, o, i, x) =>
+      o.axis === i.axis ? b.slice(g, x, o.axis, number(o.start) + number(i.start), number(o.size)) : null,
+    examples: (g, x) => [b.slice(g, b.slice(g, x, 2, 1, 3), 2, 1, 2)],
+  }),
+  composed({
+    name: "fn(broadcast(x)) = broadcast(fn(x))",
+    outer: "unary",
+    inner: "broadcast",
+    right: (g, o, i, x) => b.broadcast(g, b.unary(g, o.fn, x), numbers(i.shape), i.axes),
+    examples: (g, x) => [b.exp(g, b.broadcast(g, x, [2, 3, 5, 4], [0, 1, 3]))],
+  }),
+  composed({
+    name: "cast(broadcast(x)) = broadcast(cast(x))",
+    outer: "cast",
+    inner: "broadcast",
+    right: (g, o, i, x) => b.broadcast(g, b.cast(g, x, o.dtype as DType), numbers(i.shape), i.axes),
+    examples: (g, x) => [b.cast(g, b.broadcast(g, x, [2, 3, 5, 4], [0, 1, 3]), "bf16")],
+  }),
+  composed({
+    name: "reduce(broadcast(x)) = broadcast(n * x)",
+    outer: "reduce",
+    inner: "broadcast",
+    right(g, o, i, x, whole) {
+      const shape = numbers(i.shape);
+      const repeats = o.axes.reduce((n, a) => n * at(shape, a), 1);
+      if (o.axes.some((a) => i.axes.includes(a)) || repeats === 0) return null;
+      const kept = [...shape.keys()].filter((a) => !o.axes.includes(a));
+      return b.broadcast(
+        g,
+        o.fn === "sum" ? b.mul(g, x, repeats) : x,
+        dims(whole.type),
+        i.axes.map((a) => kept.indexOf(a)),
+      );
+    },
+    examples: (g, x) => [b.sum, b.max].map((fold) => fold(g, b.broadcast(g, x, [7, 2, 3, 5, 4], [1, 2, 4]), [0, 3])),
+  }),
+  composed({
+    name: "cast(cast(x)) = cast(x), the first exact",
+    outer: "cast",
+    inner: "cast",
+    right: (g, o, i, x) => (holds(i.dtype as DType, dtypeOf(x.type)) ? b.cast(g, x, o.dtype as DType) : null),
+    examples: (g, x) =>
+      (["f64", "bf16"] as const).map((to) => b.cast(g, b.cast(g, x, "f64"), to === "f64" ? "f32" : to)),
+  }),
+];
+/** Whether every value of `from` is one of `to`. */
+function holds(to: DType, from: DType): boolean {
+  const rank: readonly DType[] = ["bf16", "f32", "f64"];
+  if (from === "bool" || from === to) return true;
+  return from === "i32" ? to === "f64" : rank.includes(to) && rank.indexOf(to) > rank.indexOf(from);
+}
+
+/** Ops on constants are constants: computed by the op's own definition. */
+const folding: readonly Rule[] = (["unary", "binary", "select", "cast"] as const).map((root) => ({
+  name: `${root} of constants`,
+  root,
+  apply(v, g) {
+    const numbers = v.node.args.map(splatOf);
+    if (numbers.some((n) => n === null)) return null;
+    const scalars = v.node.args.map(
+      (a, i): NdArray => ({ dtype: dtypeOf(a.type), shape: [], data: Float64Array.of(numbers[i] ?? 0) }),
+    );
+    const [result] = v.node.op.eval(scalars, v.node.attrs, [{ ...v.type, shape: [] }]);
+    const dtype = dtypeOf(v.type);
+    return b.fill(g, rounding[dtype](result?.[0] ?? Number.NaN), dtype, dims(v.type));
+  },
+  examples: (g) => {
+    const [two, three] = [b.fill(g, 2, "f32", [3]), b.fill(g, 3, "f32", [3])];
+    const some = {
+      unary: b.exp(g, two),
+      binary: b.div(g, two, three),
+      select: b.where(g, b.fill(g, 0, "bool", [3]), two, three),
+      cast: b.cast(g, two, "i32"),
+    };
+    return [some[root]];
+  },
+}));
+const splats: readonly Rule[] = (["reshape", "slice"] as const).map((root) => ({
+  name: `${root} of a constant`,
+  root,
+  apply(v, g) {
+    const [from] = v.node.args;
+    const value = from ? splatOf(from) : null;
+    return value === null ? null : b.fill(g, value, dtypeOf(v.type), dims(v.type));
+  },
+  examples: (g) => [
+    root === "reshape" ? b.reshape(g, b.fill(g, 2, "f32", [6]), [2, 3]) : b.slice(g, b.fill(g, 2, "f32", [6]), 0, 1, 2),
+  ],
+}));
+/** A reduction of axes of 1 changes no element. */
+const reduceOfOne: Rule = {
+  name: "reduce over axes of 1 = reshape",
+  root: "reduce",
+  apply(v, g) {
+    const node = madeBy(v, "reduce");
+    const [from] = node?.args ?? [];
+    const shape = from ? dims(from.type) : [];
+    return node && from && node.attrs.axes.every((a) => shape[a] === 1) ? b.reshape(g, from, dims(v.type)) : null;
+  },
+  examples: (g) => [b.sum(g, b.param(g, "x", { dtype: "f32", shape: [3, 1, 2] }), [1])],
+};
+
+export const algebra: readonly Rule[] = [...identities, ...folding, ...views, ...splats, reduceOfOne];
+
+/** Once gradients are taken, nothing is left to stop. */
+export const afterGradients: readonly Rule[] = [
+  {
+    name: "detach(x) = x",
+    root: "detach",
+    apply: (v) => v.node.args[0] ?? null,
+    examples: (g) => [b.detach(g, b.param(g, "x", { dtype: "f32", shape: [3] }))],
+  },
+];

@@ -1,0 +1,83 @@
+// Rules, and what applies them until none fits.
+import { Bug } from "../diagnostic.ts";
+import type { Builder, Value } from "../graph/node.ts";
+import { rebuild, topological } from "../graph/walk.ts";
+import type { DType } from "../types/dtype.ts";
+import type { Pattern } from "./pattern.ts";
+
+export interface Rule {
+  /** The equation. */
+  readonly name: string;
+  /** The op at the root of what it rewrites; null: any. */
+  readonly root: string | null;
+  /** The right side, or null where the left does not match. */
+  apply(v: Value, g: Builder): Value | null;
+  /** Left sides, for the test of the rule. */
+  examples(g: Builder): readonly Value[];
+}
+/** `rule("x * 1 = x", binary("mul", any("x"), num(1)), ({ x }) => x)`. */
+export function rule<N extends string>(
+  name: string,
+  left: Pattern<N>,
+  right: (m: Readonly<Record<N, Value>>, g: Builder) => Value | null,
+  dtypes: readonly DType[] = ["f32"],
+): Rule {
+  const apply = (v: Value, g: Builder): Value | null => {
+    const bound = left.match(v, new Map());
+    return bound && right(Object.fromEntries(bound) as Record<N, Value>, g);
+  };
+  return { name, root: left.root, apply, examples: (g) => dtypes.map((t) => left.example(g, t)) };
+}
+
+/** Called with each rewrite made; a debugger prints them. */
+export type Watch = (rule: Rule, from: Value, to: Value) => void;
+
+/** The values with all rules applied, bottom up, until none fits. Throws a Bug that names the rules that cycle. */
+export function rewrite(
+  g: Builder,
+  results: readonly Value[],
+  rules: readonly Rule[],
+  watch: Watch = () => undefined,
+): Value[] {
+  const budget = new Budget(1000 + 20 * topological(results).length);
+  const byRoot = (name: string): Rule[] => rules.filter((r) => r.root === null || r.root === name);
+  const table = new Map<string, Rule[]>();
+  const step = (v: Value): Value | null => {
+    const { name } = v.node.op;
+    const fitting = table.get(name) ?? byRoot(name);
+    table.set(name, fitting);
+    for (const r of fitting) {
+      const to = r.apply(v, g);
+      if (!to || to === v) continue;
+      budget.spend(r);
+      watch(r, v, to);
+      return to;
+    }
+    return null;
+  };
+  for (let now = [...results]; ; ) {
+    const next = rebuild(g, now, (node, args) => {
+      const made = g.add(node.op, args, node.attrs);
+      return made.results.length === 1 ? made.results.map((v) => settled(v, step)) : made.results;
+    });
+    if (next.every((v, i) => v === now[i])) return next;
+    now = next;
+  }
+}
+function settled(v: Value, step: (v: Value) => Value | null): Value {
+  let now = v;
+  for (let next = step(now); next; next = step(now)) now = next;
+  return now;
+}
+class Budget {
+  private left: number;
+  private readonly recent: string[] = [];
+  constructor(steps: number) {
+    this.left = steps;
+  }
+  spend(r: Rule): void {
+    if (this.left-- < 40) this.recent.push(r.name);
+    if (this.left < 0)
+      throw new Bug(`rewriting does not end; these rules take turns: ${[...new Set(this.recent)].join("; ")}`);
+  }
+}
