@@ -33,7 +33,7 @@ template <class A, class B> FN auto max_(A a, B b) { typedef decltype(a + b) V; 
 template <class A, class B> FN auto min_(A a, B b) { typedef decltype(a + b) V; return smaller(as<V>(a), as<V>(b)); }
 FN f32 max_of(vf x) { return across(x, [](vf a, vf b) { return max_(a, b); }); }
 FN f32 min_of(vf x) { return across(x, [](vf a, vf b) { return min_(a, b); }); }
-/** Into [low, high]; a NaN stays one. One instruction a side. */
+/** Into [low, high]; a NaN stays one. */
 template <class V> FN V clamp_(V x, f32 low, f32 high) {
   V l = as<V>(low), h = as<V>(high);
   x = h < x ? h : x;
@@ -147,12 +147,9 @@ template <class V> FN auto log2_wide(V x) {
 }
 /** As JavaScript's `**`: 1 where b is 0; NaN for a fraction of a negative number, and for (+-1) ** inf. */
 template <class V> FN V pow_(V a, V b) {
-  typedef typename With<V>::D D;
-  D t = wide(b) * log2_wide(a), low = -160.0 + D{}, high = 160.0 + D{};
-  t = high < t ? high : t;
-  t = low > t ? low : t;
-  D n = nearest(t);
-  V r = scaled(1.0f + expm1_near(narrow(t - n) * 0.693147181f), narrow(n));
+  auto t = wide(b) * log2_wide(a);
+  V n = round_(clamp_(narrow(t), -160.0f, 160.0f)), rest = clamp_(narrow(t - wide(n)), -1.0f, 1.0f);
+  V r = scaled(1.0f + expm1_near(rest * 0.693147181f), n);
   V half = b * 0.5f;
   auto isWhole = floor_(b) == b, odd = and_(isWhole, floor_(half) != half);
   r = where(and_(odd, bits(a) < 0), -r, r);
@@ -174,10 +171,10 @@ template <class V> FN Turn<V> turn_near(V x) {
 template <class V> FN Turn<V> turn_far(V x) {
   typedef typename With<V>::D D;
   constexpr f64 parts[] = {0xa2f983p-24, 0x6e4e44p-48, 0x1529fcp-72, 0x2757d1p-96, 0xf534ddp-120, 0xc0db62p-144, 0x95993cp-168, 0x439041p-192};
-  D d = wide(x), r = D{}, k = D{}, zero = D{}, limit = 2251799813685248.0 + D{};
+  D d = wide(x), r = D{}, k = D{};
   ROLL for (f64 part : parts) {
-    D y = d * part, a = y < zero ? -y : y;
-    y = a < limit ? y : zero;  // 48 bits, so a multiple of four quarters
+    D y = d * part;
+    y = y * wide(where(abs_(narrow(y)) < 0x1p50f, as<V>(1.0f), as<V>(0.0f)));  // larger ones have 48 bits: whole turns
     D n = nearest(y);
     r = r + (y - n);
     k = k + (n - 4.0 * nearest(n * 0.25));
@@ -204,29 +201,26 @@ template <class V> FN V sin_(V x) { return circular(x, 0); }
 template <class V> FN V cos_(V x) { return circular(x, 1); }
 
 // ---- remainders: the sign of b, 0 where b is 0 ----
-template <class I> FN I floor_quotient(I a, I b) {
-  auto q = wide(a) / wide(b), n = nearest(q), zero = q - q;
-  n = n > q ? n - 1.0 : n;
-  n = n > 2147483647.0 + zero ? -2147483648.0 + zero : n;  // the one quotient that wraps
-  return whole(n);
+/** a / b rounded down, wrapped; 0 where b is 0. A quotient of doubles is near enough to cut. */
+template <class I> FN I quotient(I a, I b) {
+  auto special = or_(b == 0, b == -1);
+  I d = where(special, as<I>(1), b), q = whole(wide(a) / wide(d)), rest = a - q * d;
+  q = where(and_(rest != 0, (rest ^ d) < 0), q - 1, q);
+  return where(special, a * b, q);
 }
-/** a / b rounded down; 0 where b is 0. In doubles, which hold every quotient of i32 well enough to round down. */
-template <class I> FN I quotient(I a, I b) { return where(b == 0, as<I>(0), floor_quotient(a, where(b == 0, as<I>(1), b))); }
 template <class I> FN I modulo(I a, I b) { return where(b == 0, as<I>(0), a - quotient(a, b) * b); }
 template <class A, class B> FN auto idiv_(A a, B b) { typedef decltype(a + b) I; return quotient(as<I>(a), as<I>(b)); }
 
 /** Exact: 28 bits of the quotient at a time, from the highest that may be there. */
 template <class V> FN V float_modulo(V a, V b) {
-  typedef typename With<V>::D D;
-  D r = wide(a), d = wide(b), zero = D{};
-  f64 scale = any(abs_(a) > abs_(b) * 268435456.0f) ? 0x1p252 : 1.0;
-  ROLL for (; scale >= 1.0; scale *= 0x1p-28) {
-    D m = d * scale, q = nearest(r / m);
-    r = q == zero ? r : r - q * m;
-  }
-  D other = d < zero ? -r : r;  // negative where the signs differ
-  r = other < zero ? r + d : r;
-  return where(b == 0.0f, as<V>(0.0f), narrow(r));
+  auto endless = and_(abs_(b) == INF, abs_(a) < INF);
+  V f = where(endless, as<V>(1.0f), b);
+  auto r = wide(a), d = wide(f);
+  f64 scale = any(abs_(a) > abs_(f) * 268435456.0f) ? 0x1p252 : 1.0;
+  ROLL for (; scale >= 1.0; scale *= 0x1p-28) r = r - nearest(r / (d * scale)) * (d * scale);
+  auto against = [](V x, V y) { return or_(and_(x < 0.0f, y > 0.0f), and_(x > 0.0f, y < 0.0f)); };
+  r = r + d * wide(where(against(narrow(r), f), as<V>(1.0f), as<V>(0.0f)));
+  return where(b == 0.0f, as<V>(0.0f), where(endless, where(against(a, b), b, a), narrow(r)));
 }
 FN vf modulo(vf a, vf b) { return float_modulo(a, b); }
 FN f32 modulo(f32 a, f32 b) { return float_modulo(a, b); }

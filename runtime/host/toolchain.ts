@@ -24,8 +24,12 @@ const common = [
   "-shared",
   "-fno-exceptions",
   "-fno-rtti",
-  "-ffp-contract=fast",
+  // What runtime/device/vector.hpp asks for: every operation rounds as written, whole numbers wrap.
+  "-ffp-contract=off",
+  "-fwrapv",
   "-fno-math-errno",
+  "-fno-trapping-math",
+  "-Wno-psabi",
 ];
 /** Undefined symbols (memcpy, memset) are those of the process that loads the kernels. */
 const linking = process.platform === "darwin" ? ["-undefined", "dynamic_lookup"] : ["-nostdlib"];
