@@ -44,16 +44,16 @@ const items: Readonly<Record<string, string>> = {
   pattern: "a name",
 };
 
-function expected(token: TokenType, rule: string, afterComma: boolean): string {
+function expected(token: TokenType, rule: string, fresh: boolean): string {
   if (token === t.RCurly && rule === "block") return "a statement or `}`";
   if (token === t.RCurly && rule === "body") return "`param`, `state`, a layer, a method or `}`";
   const closes = token === t.RPar || token === t.RSquare || token === t.RCurly;
   const item = items[rule];
-  return `${closes && item ? `${afterComma ? item : "`,`"} or ` : ""}${tokenLabel(token)}`;
+  return `${closes && item ? `${fresh ? item : "`,`"} or ` : ""}${tokenLabel(token)}`;
 }
 const messages: IParserErrorMessageProvider = {
   buildMismatchTokenMessage: ({ expected: token, actual, previous, ruleName }) =>
-    `expected ${expected(token, ruleName, previous.tokenType === t.Comma)}, found ${shown(actual)}`,
+    `expected ${expected(token, ruleName, [t.Comma, t.LPar, t.LSquare, t.LCurly].includes(previous.tokenType))}, found ${shown(actual)}`,
   buildNotAllInputParsedMessage: ({ firstRedundant }) =>
     `expected \`import\`, \`layer\`, \`model\`, \`fn\` or \`optimizer\`, found ${shown(firstRedundant)}`,
   buildNoViableAltMessage: ({ actual: [first, second], ruleName }) => {

@@ -1,7 +1,7 @@
 // Brackets are matched before anything is parsed: a missing one is reported where it was opened, not where the grammar
 // gives up, and is put in (a superfluous one left out) so that the rest of the declaration can be parsed.
-import { createTokenInstance, type IToken, type TokenType } from "chevrotain";
-import { RCurly, RPar, RSquare } from "../../grammar/tokens.ts";
+import { createTokenInstance, type IToken, type TokenType, tokenMatcher } from "chevrotain";
+import { Binary, RCurly, RPar, RSquare } from "../../grammar/tokens.ts";
 import { Bug } from "../diagnostic.ts";
 import { deepest, endOf, type Text, TooDeep } from "./text.ts";
 
@@ -37,7 +37,7 @@ export function balance(text: Text, tokens: readonly IToken[]): Balanced {
   const indented = braces ? match(text, tokens, true) : [];
   const faults = indented.length > 0 ? indented : plain;
   for (const fault of faults) report(text, fault);
-  return { tokens: mended(tokens, faults), quiet: faults.map((fault) => quietRange(text, fault)) };
+  return { tokens: mended(tokens, faults), quiet: faults.map((fault) => quietRange(text, tokens, fault)) };
 }
 
 /** `byIndent`: a `}` that leads its line further left than the line of its `{` is taken to close an outer one. */
@@ -61,15 +61,19 @@ function match(text: Text, tokens: readonly IToken[], byIndent: boolean): Fault[
   }
   return [...faults, ...open.toReversed().map((o) => unclosed(tokens, o, tokens.length))];
 }
-/** A brace is closed where another closing bracket stands, any other bracket on its own line. */
+/** A brace is closed where another closing bracket stands, any other bracket where its line ends and does not go on. */
 function unclosed(tokens: readonly IToken[], open: { token: IToken; index: number }, end: number): Fault {
   let at = end;
   if (open.token.image !== "{") {
     at = open.index + 1;
-    while (at < end && !leads(tokens, at)) at++;
+    while (at < end && !(leads(tokens, at) && !goesOn(tokens[at - 1]))) at++;
   }
   return { token: open.token, instead: tokens[end], at };
 }
+
+/** Whether a line that ends with this token is not yet complete. */
+const goesOn = (last: IToken | undefined): boolean =>
+  last !== undefined && (isOpener(last) || last.image === "," || tokenMatcher(last, Binary));
 
 function report(text: Text, { token, instead }: Fault): void {
   const label = { span: text.at(token), text: "" };
@@ -110,7 +114,7 @@ function closing(opener: IToken, after: IToken): IToken {
   return createTokenInstance(pair.type, pair.closer, offset, offset - 1, line, line, column, column - 1);
 }
 
-function quietRange(text: Text, { token, instead }: Fault): readonly [number, number] {
+function quietRange(text: Text, tokens: readonly IToken[], { token, instead, at }: Fault): readonly [number, number] {
   if (instead === null || token.image === "{") return [instead?.startOffset ?? token.startOffset, text.text.length];
-  return [token.startOffset, instead ? endOf(instead) : text.text.length];
+  return [token.startOffset, tokens[at - 1]?.endOffset ?? text.text.length];
 }

@@ -6,7 +6,7 @@ import type { Diagnostic } from "../diagnostic.ts";
 import type { Declaration, Import, Program, Source } from "./ast.ts";
 import { type Balanced, balance } from "./brackets.ts";
 import { readDeclaration } from "./declarations.ts";
-import { foreignHelp, signHelp } from "./foreign.ts";
+import { helpFor, signHelp } from "./help.ts";
 import { type Found, parseDeclaration, split } from "./recover.ts";
 import { deepest, endOf, Text, TooDeep } from "./text.ts";
 
@@ -110,15 +110,4 @@ function report(text: Text, { message, token, before, leading }: Found): void {
   const acrossLines = !leading && before !== undefined && before.endLine !== token.startLine;
   const after = acrossLines ? [{ span: behind, text: "after this" }] : [];
   text.error("E0101", message, [{ span: text.at(token), text: wanted }, ...after], help);
-}
-function helpFor(wanted: string, token: IToken | undefined, before: IToken | undefined): string {
-  const word = foreignHelp(token?.image ?? "") ?? foreignHelp(before?.image ?? "");
-  if (word) return word;
-  if (token?.image === "=" && before) {
-    return /^[-+*/%@]$/.test(before.image) ? `write \`x = x ${before.image} ...\`` : "to compare, write `==`";
-  }
-  if (token?.image === "." && before?.image === ".") return "a range is `a:b`, without `b` itself";
-  if (wanted.endsWith("`->`")) return "a function says what it returns: `fn f(x: float[N]) -> float[N] { ... }`";
-  if (!token) return "the declaration ends too early";
-  return "the rules are in grammar/GRAMMAR.md";
 }

@@ -35,7 +35,7 @@ export function parseDeclaration(all: IToken[]): { cst: DeclarationCstNode | nul
 }
 /** Whether the token found is where a statement should begin; otherwise it stands inside or behind the faulty one. */
 const leadsStatement = (error: IRecognitionException): boolean =>
-  ["statement", "member", "block", "body"].includes(error.context.ruleStack.at(-1) ?? "");
+  ["declaration", "statement", "member", "block", "body"].includes(error.context.ruleStack.at(-1) ?? "");
 
 /** The tokens without the statement, member or header around `i`; null where there is none. */
 function withoutStatement(tokens: readonly IToken[], i: number, leading: boolean): IToken[] | null {

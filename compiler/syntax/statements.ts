@@ -13,7 +13,7 @@ import type {
 } from "../../grammar/cst.ts";
 import type { Param, Pattern, Selector, State, Stmt } from "./ast.ts";
 import { join, readExpression } from "./expressions.ts";
-import { foreignHelp } from "./foreign.ts";
+import { foreignHelp } from "./help.ts";
 import { only, type Text } from "./text.ts";
 import { readTensor } from "./types.ts";
 

@@ -16,6 +16,17 @@ fn f(x: float[N]) { return x }
 fn g(x: float[N]) -> float[N] { let = 3 return x }
 layer C(D) {
   forward(x: float[D]) -> float[D] { let (a, b): f32[D] = x  param w: f32 = 0  return x }
+}
+model M(layer, D) {
+  w: Linear(D, D) = 3
+  train(x: float[D]) {
+    loss = 3
+    loss language cross_entropy(x)
+    (x)
+    optimize w AdamW()
+    return x
+  }
+}
 `,
   signs: `import { a } from "std/nn
 /* not a

@@ -1,0 +1,74 @@
+// What to do about an error: for the words and signs of other languages, and for what was expected.
+import type { IToken } from "chevrotain";
+import { reservedWords } from "../../grammar/tokens.ts";
+
+const words: Readonly<Record<string, string>> = {
+  const: "`let x = ...` makes a variable",
+  var: "`let x = ...` makes a variable",
+  def: "a function is `fn name(x: float[N]) -> float[N] { ... }`; a method has no keyword",
+  function: "a function is `fn name(x: float[N]) -> float[N] { ... }`; a method has no keyword",
+  fn: "functions stand outside of layers; a method has no keyword: `forward(x: float[N]) -> float[N] { ... }`",
+  class: "a layer is `layer Name(D) { ... }`",
+  export: "every declaration can be imported; leave the word out",
+  while: "the only loops are `for x in array` and `for i in 0:n`, which are unrolled",
+  elif: "write `else if`",
+  self: "members are named without `self`",
+  this: "members are named without `this`",
+  and: "write `&&`",
+  or: "write `||`",
+  not: "write `!`",
+  True: "write `true`",
+  False: "write `false`",
+  None: "`none` stands only after `with`",
+  lambda: "give the function a name: `fn name(x: float[N]) -> float[N] { ... }`",
+};
+export const foreignHelp = (word: string): string | null => (Object.hasOwn(words, word) ? (words[word] ?? null) : null);
+
+const signs: Readonly<Record<string, string>> = {
+  ";": "leave it out: line ends mean nothing, and statements need no separator",
+  "'": 'texts stand in double quotes: "std/nn"',
+  '"': "close the text with a second quote on the same line",
+  "`": "leave it out",
+  "#": "comments begin with `//`",
+  "&": "write `&&`",
+  "|": "write `||`",
+  "^": "a power is `x ** 2`",
+  "?": "write `where(condition, a, b)` for tensors, `if` for what is known when compiling",
+  $: "holes `${...}` are for templates in TypeScript",
+};
+export const signHelp = (sign: string): string =>
+  (Object.hasOwn(signs, sign) ? signs[sign] : undefined) ??
+  "names are made of the letters a to z, digits and `_`; comments begin with `//`";
+
+/** By what was expected, the first that fits. */
+const remedies: readonly (readonly [expected: RegExp, help: string])[] = [
+  [/`->`$/, "a function says what it returns: `fn f(x: float[N]) -> float[N] { ... }`"],
+  [/^expected `,`/, "put a `,` between two items, or close the bracket"],
+  [/an expression|an argument/, "a value stands here: a name, a number, a call, `(...)` or `[...]`"],
+  [/`:` or `\(` after/, "a member is `name: Layer(...)`, a method is `name(x: float[N]) -> float[N] { ... }`"],
+  [/a method or `}`$/, "a member is `name: Layer(...)`, `param`, `state`, `if` or a method"],
+  [
+    /statement/,
+    "a statement is a call or begins with `let`, `name =`, `return`, `if`, `for`, `loss`, `metric`, `state`, `update` or `optimize`",
+  ],
+  [/`with`$/, "say what trains: `optimize embed, blocks.feed with AdamW(lr: 1e-3)`, or `with none`"],
+  [/`{`$/, "a body stands in braces"],
+  [/`in`$/, "a loop is `for x in array`, `for x, i in array` or `for i in 0:n`"],
+  [/`:`$/, "a variable says its type: `param weight: float[In, Out] = normal()`"],
+  [/a type$/, "a type is `float[...S, D]`, `f32`, or in a header `A -> B`"],
+  [/`=`$/, "a value follows: `name = value`"],
+  [/`import`, `layer`/, "outside of declarations there is nothing else"],
+];
+
+export function helpFor(wanted: string, token: IToken | undefined, before: IToken | undefined): string {
+  const word = foreignHelp(token?.image ?? "") ?? foreignHelp(before?.image ?? "");
+  if (word !== null) return word;
+  if (token?.image === "=" && before && /^[-+*/%@]$/.test(before.image)) return `write \`x = x ${before.image} ...\``;
+  if (token?.image === "=" && /`{`|`,`/.test(wanted)) return "to compare, write `==`";
+  if (token?.image === "." && before?.image === ".") return "a range is `a:b`, without `b` itself";
+  if (token && wanted.includes("a name") && reservedWords.includes(token.tokenType)) {
+    return `\`${token.image}\` is a word of the language: choose another name`;
+  }
+  const [, help] = remedies.find(([expected]) => expected.test(wanted)) ?? [];
+  return help ?? "the rules are in grammar/GRAMMAR.md";
+}
