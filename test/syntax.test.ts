@@ -174,6 +174,12 @@ test("every code of the syntax has a golden", () => {
   const known = Object.keys(codes).filter((code) => code.startsWith("E01") && code !== "E0113");
   assert.equal([...new Set(found)].toSorted(), known);
 });
+test("every example of the language reference parses", () => {
+  const text = readFileSync(new URL("../grammar/GRAMMAR.md", import.meta.url), "utf8");
+  const blocks = [...text.matchAll(/^```moe\n(.*?)^```$/gms)].map((match) => match[1] ?? "");
+  assert.ok(blocks.length >= 6);
+  for (const block of blocks) assert.is(shown(block), "");
+});
 test("an error leaves the other declarations", () => {
   const { program } = parse({ name: "x", text: "layer A(D) {\n  a: = 3\n  b: B(D)\n}\nlayer C(D) { }" });
   assert.equal(
