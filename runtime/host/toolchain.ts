@@ -36,8 +36,16 @@ const linking = process.platform === "darwin" ? ["-undefined", "dynamic_lookup"]
 /** The first set that a compiler takes. Unique symbols would keep a library loaded for ever. */
 const optional = [["-march=native", "-fno-gnu-unique"], ["-march=native"], ["-mcpu=native"], []];
 
-/** The compiler that `CXX` names, or the first of g++, clang++ and c++. */
-export async function toolchain(environment: NodeJS.ProcessEnv = process.env): Promise<Toolchain> {
+const known = new Map<string, Promise<Toolchain>>();
+
+/** The compiler that `CXX` names, or the first of g++, clang++ and c++. Asked once in a process. */
+export function toolchain(environment: NodeJS.ProcessEnv = process.env): Promise<Toolchain> {
+  const key = `${environment["CXX"]}\0${environment["PATH"]}`;
+  const found = known.get(key) ?? find(environment);
+  known.set(key, found);
+  return found;
+}
+async function find(environment: NodeJS.ProcessEnv): Promise<Toolchain> {
   const chosen = environment["CXX"]?.trim().split(/\s+/) ?? [];
   const names = chosen.length > 0 && chosen[0] !== "" ? [chosen] : [["g++"], ["clang++"], ["c++"]];
   for (const [program, ...args] of names) {
@@ -71,7 +79,7 @@ function describe(command: readonly [string, ...string[]], flags: readonly strin
     command,
     flags,
     version: /#define __VERSION__ "(.*)"/.exec(macros)?.[1] ?? "of unknown version",
-    features: [...sorted.matchAll(/^#define __(SSE4_2|AVX\w*|FMA|F16C|BMI2|ARM_NEON|ARM_FEATURE_\w+)__? \d+$/gm)].map(
+    features: [...sorted.matchAll(/^#define __(SSE4_2|AVX\w*?|FMA|F16C|BMI2|ARM_NEON|ARM_FEATURE_\w+)__? \d+$/gm)].map(
       (m) => m[1] ?? "",
     ),
     identity: createHash("sha256")
