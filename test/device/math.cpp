@@ -59,14 +59,14 @@ static f64 floor_mod(f64 a, f64 b) {
 static f64 power(f64 a, f64 b) { return b != b || (std::fabs(a) == 1 && std::isinf(b)) ? NAN : b == 0 ? 1 : std::pow(a, b); }
 
 static void floats() {
-  auto s = samples(8191);
+  auto s = samples(12289);
 #define UNARY(f, exact) unary(#f, s, [](auto x) { return f##_(x); }, [](f64 x) -> f64 { return exact; })
   UNARY(exp, std::exp(x)); UNARY(log, std::log(x)); UNARY(sqrt, std::sqrt(x)); UNARY(rsqrt, 1 / std::sqrt(x));
   UNARY(sin, std::sin(x)); UNARY(cos, std::cos(x)); UNARY(tanh, std::tanh(x)); UNARY(erf, std::erf(x));
   UNARY(sigmoid, 1 / (1 + std::exp(-x))); UNARY(abs, std::fabs(x)); UNARY(sign, x > 0 ? 1 : x < 0 ? -1 : x);
   UNARY(floor, std::floor(x)); UNARY(ceil, std::ceil(x)); UNARY(round, std::nearbyint(x)); UNARY(trunc, std::trunc(x));
-  auto a = samples(16777213 / 8), b = samples(16777213);
-  auto few = std::vector<f32>(b.begin(), b.begin() + 256);
+  auto a = samples(16777213 / 8), b = samples(33554393);
+  auto few = std::vector<f32>(b.begin(), b.begin() + 128);
   for (f32 y : {0.f, -0.f, 1.f, -1.f, 2.f, 3.f, -3.f, 0.5f, -0.5f, 1.0f / 3, 2.2f, 10.f, -7.25f, 127.f, 0.01f, 1e-20f, 16777217.f, 33554433.f, 1e10f, INF, -INF, NOT_A_NUMBER}) few.push_back(y);
 #define BINARY(f, exact) binary(#f, a, few, [](auto x, auto y) { return f##_(x, y); }, [](f64 x, f64 y) -> f64 { return exact; })
   BINARY(pow, power(x, y)); BINARY(rem, floor_mod(x, y)); BINARY(max, nan_or(x, y, x > y ? x : y)); BINARY(min, nan_or(x, y, x < y ? x : y));
