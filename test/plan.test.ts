@@ -66,11 +66,10 @@ function runPlanned(
   new Float32Array(arena).fill(Number.NaN);
   const at = (index: number | undefined): Float32Array => view(arena, existing(plan.buffers[index ?? -1]));
   for (const { name, buffer } of plan.stores) at(buffer).set(initial.get(name) ?? []);
-  const launches = sequence.launches.values();
   for (const step of plan.entries[0]?.steps ?? []) {
     if (step.kind === "copy") at(step.to).set(at(step.from));
     else {
-      const args = launches.next().value?.args ?? [];
+      const args = sequence.launches.find((l) => l.kernel.name === plan.kernels[step.launch.kernel]?.name)?.args ?? [];
       perform(args, (arg) => at(step.launch.args[args.indexOf(arg)]));
     }
   }
@@ -182,13 +181,26 @@ test("an assignment is in place if the store's readers ran before, or read it po
   assert.is(copies(plan), 0);
   assert.is(offset(plan, "next"), offset(plan, "p"));
 });
-test("an assignment is a copy if its launch, or a later one, reads the old store", () => {
+test("an assignment is a copy if its launch, or one that needs its launch, reads the old store", () => {
   const whole = planOf([launch("step", "", [read(p), write(next)])], [{ store: "p", from: next }]);
-  const later = planOf(
-    [launch("step", "", [pointwise(p), write(next)]), launch("use", "", [read(p), write(other)])],
-    [{ store: "p", from: next }],
-  );
+  const step = launch("step", "", [pointwise(p), write(next)]);
+  const later = planOf([step, launch("use", "", [read(p), read(next), write(other)])], [{ store: "p", from: next }]);
   assert.equal([copies(whole), copies(later)], [1, 1]);
+});
+test("a reader of the old store is moved before the launch that assigns it, with all it needs", () => {
+  const plan = planOf(
+    [
+      launch("step", "", [pointwise(p), pointwise(g), write(next)]),
+      launch("make", "", [read(g), write(other)]),
+      launch("use", "", [read(p), read(other), write(late)]),
+    ],
+    [{ store: "p", from: next }],
+    [output("0", late)],
+  );
+  assert.equal(
+    plan.entries[0]?.steps.map((s) => (s.kind === "copy" ? "copy" : plan.kernels[s.launch.kernel]?.name)),
+    ["make", "use", "step"],
+  );
 });
 test("an update is in place if its base is read by nothing later, else its base is copied first", () => {
   const set = launch("set", "", [read(g), update(next, p)]);

@@ -6,6 +6,7 @@ import { dims, dtypeOf } from "../types/type.ts";
 import { type Copy, type Group, sameLayout, share } from "./alias.ts";
 import { countBytes } from "./bytes.ts";
 import { keyOf, livesOf } from "./life.ts";
+import { order } from "./order.ts";
 import { align, place } from "./place.ts";
 import type { Entry, Plan, PlanBuffer, PlanKernel, PlanStore, Step } from "./plan.ts";
 import type { Sequence, VirtualBuffer, VirtualLaunch } from "./sequence.ts";
@@ -17,8 +18,9 @@ export interface MemoryOptions {
   readonly header: string;
 }
 
-/** Gives every buffer its bytes of one arena, shares them where lives allow, and checks the outcome. */
-export function planMemory(sequences: readonly Sequence[], stores: readonly Store[], options: MemoryOptions): Plan {
+/** Gives every buffer its bytes of one arena, shares them where lives allow, and checks the outcome. May reorder launches. */
+export function planMemory(given: readonly Sequence[], stores: readonly Store[], options: MemoryOptions): Plan {
+  const sequences = given.map(order);
   const memory = new Memory(sequences, stores);
   const entries = sequences.map((sequence) => memory.entry(sequence));
   const plan: Plan = {

@@ -1,0 +1,80 @@
+// Orders launches so that assignments and updates can be made in place: who still wants the old contents goes first.
+import { keyOf, reads } from "./life.ts";
+import type { Sequence, VirtualBuffer } from "./sequence.ts";
+
+type Key = VirtualBuffer | string;
+
+/** The same launches, as near to the given order as every dependence, and every such wish that breaks none, allows. */
+export function order(sequence: Sequence): Sequence {
+  const edges = new Edges(sequence.launches.length);
+  const [writers, readers] = uses(sequence);
+  for (const [key, users] of readers) {
+    for (const writer of writers.get(key) ?? []) for (const user of users) edges.add(writer, user);
+  }
+  const wishes = [...overwrites(sequence, writers)].flatMap(({ old, by }) =>
+    (readers.get(old) ?? []).filter((user) => user !== by).map((user) => ({ user, by })),
+  );
+  for (const { user, by } of wishes) if (user < by) edges.add(user, by);
+  for (const { user, by } of wishes) if (user > by && !edges.reaches(by, user)) edges.add(user, by);
+  return { ...sequence, launches: edges.sorted().flatMap((i) => sequence.launches[i] ?? []) };
+}
+
+/** The launches that write each buffer, and those that read it, as an argument or as the base of an update. */
+function uses(sequence: Sequence): readonly [writers: Map<Key, number[]>, readers: Map<Key, number[]>] {
+  const writers = new Map<Key, number[]>();
+  const readers = new Map<Key, number[]>();
+  const note = (to: Map<Key, number[]>, buffer: VirtualBuffer, at: number): void => {
+    const key = keyOf(buffer);
+    to.set(key, [...(to.get(key) ?? []), at]);
+  };
+  for (const [at, { args }] of sequence.launches.entries()) {
+    for (const arg of args) {
+      note(reads(arg) ? readers : writers, arg.buffer, at);
+      if (arg.base !== undefined) note(readers, arg.base, at);
+    }
+  }
+  return [writers, readers];
+}
+/** Launches that would do well to write over what a buffer holds. */
+function* overwrites(
+  sequence: Sequence,
+  writers: ReadonlyMap<Key, readonly number[]>,
+): Generator<{ readonly old: Key; readonly by: number }> {
+  for (const { store, from } of sequence.assigns) {
+    for (const by of writers.get(keyOf(from)) ?? []) yield { old: store, by };
+  }
+  for (const [by, { args }] of sequence.launches.entries()) {
+    for (const { base } of args) if (base !== undefined) yield { old: keyOf(base), by };
+  }
+}
+
+class Edges {
+  readonly #after: readonly Set<number>[];
+
+  constructor(count: number) {
+    this.#after = Array.from({ length: count }, () => new Set<number>());
+  }
+  add(from: number, to: number): void {
+    if (from !== to) this.#after[from]?.add(to);
+  }
+  reaches(from: number, to: number): boolean {
+    const seen = new Set([from]);
+    for (const at of seen) for (const next of this.#after[at] ?? []) seen.add(next);
+    return seen.has(to);
+  }
+  /** Each after all that must come before it; of several, the one that was first. */
+  sorted(): readonly number[] {
+    const order: number[] = [];
+    const before = this.#after.map(() => new Set<number>());
+    for (const [from, all] of this.#after.entries()) for (const to of all) before[to]?.add(from);
+    const done = new Set<number>();
+    const visit = (at: number): void => {
+      if (done.has(at)) return;
+      done.add(at);
+      for (const first of [...(before[at] ?? [])].toSorted((a, b) => a - b)) visit(first);
+      order.push(at);
+    };
+    for (const at of before.keys()) visit(at);
+    return order;
+  }
+}
