@@ -1,0 +1,126 @@
+// The host target: one task is a loop iteration; operands are read where they lie unless their order forbids it.
+import { address, ceil, dependsOn, item, num, stride, substitute } from "../kernel/expr.ts";
+import type { Expr, Kernel, Load, StmtOf, Tile } from "../kernel/ir.ts";
+import { walk } from "../kernel/passes.ts";
+import { decode, type Emitter, type Target, written } from "./text.ts";
+
+export const host: Target = {
+  name: "host",
+  lanes: 16,
+  types: { f32: "f32", f64: "f64", bf16: "bf16", i32: "i32", bool: "u8" },
+  sync: null,
+  fresh: true,
+  tile(t, e) {
+    const [rows, cols] = [item(t.shape, 0), t.shape[1]];
+    if (t.role === "acc") return `Acc<${rows}, ${cols ?? 1}> ${t.name};`;
+    if (t.role === "row") return `Row<${rows}> ${t.name};`;
+    return `i32* const ${t.name} = (i32*)(${reserve(e, rows)});`;
+  },
+  frame(k) {
+    const out = written(k);
+    const cast = (p: Kernel["params"][number]): string => `${out.has(p) ? "" : "const "}${host.types[p.dtype]}*`;
+    return {
+      open: [
+        `extern "C" void ${k.name}(void* const* args, ix begin, ix end, f32* scratch) {`,
+        ...k.params.map((p, i) => `  ${cast(p)} ${p.name} = (${host.types[p.dtype]}*)args[${i}];`),
+        "  ROLL for (ix t = begin; t < end; t++) {",
+        ...(k.grid.length === 0 ? [] : [`    const ix ${decode(k.grid, "t").join(", ")};`]),
+      ],
+      close: ["  }", "}"],
+    };
+  },
+  loop(s, e) {
+    const { v, n, from, to, step } = s.axis;
+    e.block(
+      `ROLL for (ix ${v.name} = ${e.expr(from)}, ${v.name}_end = ${e.expr(to)}; ${v.name} < ${v.name}_end; ${v.name} += ${step}) {`,
+      "}",
+      () => {
+        if (n.e === "var") e.line(`const ix ${n.name} = ix_min(${step}, ${v.name}_end - ${v.name});`);
+        e.stmts(s.body);
+      },
+    );
+  },
+  stage(s, e) {
+    if (isLeft(e.kernel, s.tile)) stageLeft(s, e);
+    else stageRight(s, e);
+  },
+  mma(s, e) {
+    const fresh = s.acc.map((t) => e.fresh.delete(t)).every((x) => x);
+    const pairs = s.b.map((b, n) => `on(${b.name}, ${item(s.acc, n).name})`);
+    e.line(`mma${fresh ? "<true>" : ""}(${[s.a.name, ...s.valid.map((x) => e.expr(x)), ...pairs].join(", ")});`);
+  },
+};
+function isLeft(k: Kernel, t: Tile): boolean {
+  let left = false;
+  walk(k.body, (s) => {
+    left ||= s.s === "mma" && s.a === t;
+  });
+  return left;
+}
+/** The text of a pointer to `floats` of the thread's scratch. */
+function reserve(e: Emitter, floats: number): string {
+  const at = e.scratch;
+  e.scratch += ceil(floats, 16);
+  return `scratch + ${at}`;
+}
+/** The load that a staged operand is, if it is one that can be read in place: f32, with one stride along each axis that is asked for. */
+function plain(
+  s: StmtOf<"stage">,
+): { readonly load: Load; readonly strides: readonly [number | null, number | null] } | null {
+  const { value } = s;
+  if (
+    value.e !== "load" ||
+    value.from.kind !== "buffer" ||
+    value.from.dtype !== "f32" ||
+    s.body.some((b) => b.s !== "let" || s.vs.some((v) => dependsOn(b.value, v)))
+  )
+    return null;
+  const at = address(value.from, value.at);
+  return { load: value, strides: [stride(at, s.vs[0]), stride(at, s.vs[1])] };
+}
+function pointer(e: Emitter, x: Load, replace: (y: Expr) => Expr): string {
+  return x.from.kind === "buffer" ? e.pointer(x.from, x.at.map(replace)) : x.from.name;
+}
+/** [rows, depth]: a pointer for each row, where the depth has one stride; so a gather of rows costs nothing. */
+function stageLeft(s: StmtOf<"stage">, e: Emitter): void {
+  const [x, k] = s.vs;
+  const direct = plain(s);
+  const step = direct?.strides[1];
+  if (!direct || step === null || step === undefined) return pack(s, e, x, k, s.tile.shape);
+  e.line(`Rows<${item(s.tile.shape, 0)}, ${step}> ${s.tile.name};`);
+  e.line(
+    `${s.tile.name}.bind(${e.expr(s.valid[0])}, [&](ix ${x.name}) { return ${pointer(e, direct.load, (y) => substitute(y, k, num(0)))}; });`,
+  );
+}
+/** [depth, columns]: in place where columns are contiguous, else copied to [depth][width]. */
+function stageRight(s: StmtOf<"stage">, e: Emitter): void {
+  const [k, x] = s.vs;
+  const [depth, width] = [item(s.tile.shape, 0), item(s.tile.shape, 1)];
+  const [nk, nx] = [e.expr(s.valid[0]), e.expr(s.valid[1])];
+  const direct = plain(s);
+  const [alongK, alongX] = direct?.strides ?? [null, null];
+  if (!direct || alongK === null || (alongX !== 1 && alongK !== 1)) return pack(s, e, x, k, [width, depth]);
+  const start = pointer(e, direct.load, (y) => substitute(substitute(y, k, num(0)), x, num(0)));
+  const { layout } = direct.load.from as { readonly layout?: { readonly kind: string; readonly width?: number } };
+  if (alongX === 1 && layout?.kind === "panels" && layout.width === width)
+    return e.line(`const auto ${s.tile.name} = panel<${width}>(${start}, ${nk});`);
+  const room = reserve(e, width * ceil(depth, 16));
+  if (alongX === 1)
+    return e.line(`const auto ${s.tile.name} = columns<${width}>(${room}, ${start}, ${alongK}, ${nx}, ${nk});`);
+  e.line(
+    `const auto ${s.tile.name} = pack_transposed<${width}>(${room}, ${nx}, ${nk}, [&](ix ${x.name}, ix ${k.name}) { return ${pointer(e, direct.load, (y) => y)}; });`,
+  );
+}
+/** A computed operand, or one that lies in no useful order, written to scratch as [depth][width]. */
+function pack(
+  s: StmtOf<"stage">,
+  e: Emitter,
+  x: StmtOf<"stage">["vs"][0],
+  k: StmtOf<"stage">["vs"][0],
+  [width = 1, depth = 1]: readonly number[],
+): void {
+  const [nx, nk] = x === s.vs[0] ? s.valid : [s.valid[1], s.valid[0]];
+  const lanes = e.width(x, [...s.body, { s: "let", v: k, value: s.value }]);
+  const head = `const auto ${s.tile.name} = pack<${width}, ${lanes}>(${reserve(e, width * ceil(depth, 16))}, ${e.expr(nx)}, ${e.expr(nk)}, `;
+  e.lambda(head, `auto v, ix ${x.name}, ix ${k.name}`, ");", x, s.body, s.value);
+}

@@ -1,0 +1,390 @@
+// Kernel to C++ text in the tile vocabulary. Points, folds, loops and stores read the same on every target; a Target says how tasks
+// are dealt, how operands are staged and multiplied, and where tiles live.
+
+import { address, children, dependsOn, isNum, item, laneStride, typeOf } from "../kernel/expr.ts";
+import type { Axis, Buffer, Expr, Kernel, Load, Stmt, StmtOf, Tile, Var } from "../kernel/ir.ts";
+import { tilesOf, walk, walkExprs } from "../kernel/passes.ts";
+import type { DType } from "../types/dtype.ts";
+
+export interface Target {
+  readonly name: string;
+  /** Lane groups begin at multiples of this many elements: the widest vector. */
+  readonly lanes: number;
+  readonly types: Readonly<Record<DType, string>>;
+  readonly sync: string | null;
+  /** An accumulator's first mma starts it, so that it need not be filled. */
+  readonly fresh: boolean;
+  tile(t: Tile, e: Emitter): string;
+  /** The lines before the body, and those after. */
+  frame(k: Kernel): { readonly open: readonly string[]; readonly close: readonly string[] };
+  loop(s: StmtOf<"for">, e: Emitter): void;
+  stage(s: StmtOf<"stage">, e: Emitter): void;
+  mma(s: StmtOf<"mma">, e: Emitter): void;
+}
+
+type Operation = Extract<Expr, { e: "op" }>;
+const infix: Readonly<Record<string, readonly [text: string, level: number]>> = {
+  mul: ["*", 6],
+  div: ["/", 6],
+  "*": ["*", 6],
+  "/": ["/", 6],
+  "%": ["%", 6],
+  add: ["+", 5],
+  sub: ["-", 5],
+  "+": ["+", 5],
+  "-": ["-", 5],
+  lt: ["<", 4],
+  le: ["<=", 4],
+  gt: [">", 4],
+  ge: [">=", 4],
+  eq: ["==", 3],
+  ne: ["!=", 3],
+  xor: ["^", 2],
+};
+const calls: Readonly<Record<string, string>> = {
+  to_f32: "to_f32",
+  to_i32: "to_i32",
+  number: "number",
+  bf16: "round_bf16",
+  index: "ix",
+};
+
+export class Emitter {
+  readonly kernel: Kernel;
+  readonly target: Target;
+  readonly lines: string[] = [];
+  depth = 0;
+  /** Floats that one thread needs for packed operands. */
+  scratch = 0;
+  /** Zero accumulators whose first use is an mma. */
+  readonly fresh = new Set<Tile>();
+  /** The variable that is spread over lanes, and the names that depend on it. */
+  private lane: Var | null = null;
+  private varying = new Set<Expr>();
+
+  constructor(kernel: Kernel, target: Target) {
+    this.kernel = kernel;
+    this.target = target;
+  }
+  line(text: string): void {
+    this.lines.push("  ".repeat(this.depth) + text);
+  }
+  block(open: string, close: string, f: () => void): void {
+    this.line(open);
+    this.depth++;
+    f();
+    this.depth--;
+    this.line(close);
+  }
+
+  // Expressions
+  varies(x: Expr): boolean {
+    return x === this.lane || this.varying.has(x) || children(x).some((y) => this.varies(y));
+  }
+  expr(x: Expr, above = 0): string {
+    if (x.e === "num") return number(x.value, x.type === "f32");
+    if (x.e === "var") return x.name;
+    return x.e === "load" ? this.load(x) : this.operation(x, above);
+  }
+  /** An argument of a function that wants all of one width. */
+  wide(x: Expr, width: boolean): string {
+    return width && !this.varies(x) ? `all(v, ${this.expr(x)})` : this.expr(x);
+  }
+  private operation(x: Operation, above: number): string {
+    const wide = this.varies(x);
+    const [a, b] = [x.args[0], x.args[1]];
+    const sign = infix[x.op];
+    if (sign && a && b && typeOf(a) !== "bool") {
+      const text = `${this.expr(a, sign[1])} ${sign[0]} ${this.expr(b, sign[1] + 1)}`;
+      return sign[1] < above ? `(${text})` : text;
+    }
+    if (sign && a && b) return `(number(${this.wide(a, wide)}) ${sign[0]} number(${this.wide(b, wide)}))`;
+    switch (x.op) {
+      case "neg":
+        return `-${this.expr(item(x.args, 0), 7)}`;
+      case "value":
+        return this.asValue(item(x.args, 0));
+      case "high":
+        return this.varies(x)
+          ? `all(v, i32(${this.expr(item(x.args, 0), 7)} >> 32))`
+          : `i32(${this.expr(item(x.args, 0), 7)} >> 32)`;
+      case "select":
+        return this.select(x, above);
+      case "threefry":
+        return `threefry(${x.args.map((y, i) => (i < 2 ? this.expr(y) : this.wide(y, wide))).join(", ")}).x0`;
+      default:
+        return `${x.type === "index" && x.op !== "index" ? `ix_${x.op}` : (calls[x.op] ?? `${x.op}_`)}(${x.args.map((y) => this.wide(y, wide)).join(", ")})`;
+    }
+  }
+  private asValue(x: Expr): string {
+    const text = `i32(${this.expr(x)})`;
+    if (!this.lane || !this.varies(x)) return text;
+    return this.repeats(x) ? `all(v, ${text})` : `lane(v, ${text})`;
+  }
+  /** A condition that is one for all lanes leaves the other branch unread. */
+  private select(x: Operation, above: number): string {
+    const [cond, a, b] = [item(x.args, 0), item(x.args, 1), item(x.args, 2)];
+    if (this.varies(cond)) return `where(${this.expr(cond)}, ${this.expr(a)}, ${this.expr(b)})`;
+    const wide = this.varies(x);
+    const text = `${this.expr(cond, 2)} ? ${this.wide(a, wide)} : ${this.wide(b, wide)}`;
+    return above > 0 ? `(${text})` : text;
+  }
+  pointer(b: Buffer, at: readonly Expr[]): string {
+    const offset = address(b, at);
+    return isNum(offset) && offset.value === 0 ? b.name : `${b.name} + ${this.expr(offset, 5)}`;
+  }
+  private load(x: Load): string {
+    if (x.from.kind === "tile")
+      return x.from.role === "shared" ? `${x.from.name}[${this.expr(item(x.at, 0))}]` : `${x.from.name}_`;
+    const at = address(x.from, x.at);
+    if (this.varies(at) && !this.repeats(at)) return `ld(v, ${this.pointer(x.from, x.at)})`;
+    const text = element(x.from, this.expr(at));
+    return this.varies(at) ? `all(v, ${text})` : text;
+  }
+  /** One value for a whole group of lanes, though it changes from group to group. */
+  private repeats(x: Expr): boolean {
+    return this.lane !== null && laneStride(x, this.lane, this.target.lanes) === 0;
+  }
+
+  // Statements
+  stmts(list: readonly Stmt[]): void {
+    if (this.target.fresh) this.noteFresh(list);
+    for (const s of list) this.stmt(s);
+  }
+  private noteFresh(list: readonly Stmt[]): void {
+    list.forEach((s, at) => {
+      if (s.s !== "tile" || s.tile.role !== "acc" || s.fill !== 0) return;
+      const next = list.slice(at + 1).find((t) => t.s !== "tile" && t.s !== "stage" && t.s !== "let");
+      if (next?.s === "mma" && next.acc.includes(s.tile)) this.fresh.add(s.tile);
+    });
+  }
+  private stmt(s: Stmt): void {
+    const x = (e: Expr): string => this.expr(e);
+    switch (s.s) {
+      case "let":
+        if (this.varies(s.value)) this.varying.add(s.v);
+        return this.line(`const ${s.v.type === "index" ? "ix" : "auto"} ${s.v.name} = ${x(s.value)};`);
+      case "for":
+        return this.target.loop(s, this);
+      case "if":
+        return this.block(`if (${x(s.cond)}) {`, "}", () => this.stmts(s.body));
+      case "sync":
+        return this.target.sync === null ? undefined : this.line(this.target.sync);
+      case "tile":
+        this.line(this.target.tile(s.tile, this));
+        if (s.tile.role === "shared")
+          this.line(`par<1>(${item(s.tile.shape, 0)}, [&](auto, ix j) { ${s.tile.name}[j] = ${s.fill}; });`);
+        else if (!this.fresh.has(s.tile)) this.line(`${s.tile.name}.fill(${number(s.fill, true)});`);
+        return;
+      case "stage":
+        return this.target.stage(s, this);
+      case "mma":
+        return this.target.mma(s, this);
+      case "each":
+        return this.each(s);
+      case "par":
+        return this.lambda(
+          `par<${this.width(s.v, s.body)}>(${x(s.extent)}, `,
+          `auto v, ix ${s.v.name}`,
+          ");",
+          s.v,
+          s.body,
+        );
+      case "fold":
+        return this.fold(s);
+      case "foldrows":
+        return this.foldRows(s);
+      case "scan":
+        return this.scan(s);
+      case "tally":
+        return this.lambda(
+          `tally(${x(s.extent)}, ${s.counts.name}, [&](ix ${s.v.name}) { return ix(${x(s.key)}); }, `,
+          `ix ${s.v.name}, ix ${s.rank.name}`,
+          ");",
+          null,
+          s.body,
+        );
+      case "store":
+        return this.store(s);
+    }
+  }
+  private store(s: StmtOf<"store">): void {
+    const value = (wide: boolean): string => this.wide(s.value, wide);
+    if (s.to.kind === "tile") {
+      const at = s.to.role === "shared" ? `${s.to.name}[${this.expr(item(s.at, 0))}]` : `${s.to.name}_`;
+      return this.line(`${at} = ${value(s.to.role === "acc")};`);
+    }
+    const at = address(s.to, s.at);
+    if (this.varies(at))
+      return this.line(`${s.stream ? "stream" : "st"}(v, ${this.pointer(s.to, s.at)}, ${value(true)});`);
+    this.line(`${s.to.name}[${this.expr(at)}] = ${s.to.dtype === "bf16" ? `to_bf16(${value(false)})` : value(false)};`);
+  }
+  /** A lambda whose body runs on a group of lanes of `lane`, or on one element. */
+  lambda(before: string, params: string, after: string, lane: Var | null, body: readonly Stmt[], value?: Expr): void {
+    const [outer, varying] = [this.lane, this.varying];
+    if (lane) {
+      this.lane = lane;
+      this.varying = new Set();
+    }
+    const result = (x: Expr): string => `return ${this.wide(x, lane !== null)};`;
+    if (value && body.length === 0) this.line(`${before}[&](${params}) { ${result(value)} }${after}`);
+    else
+      this.block(`${before}[&](${params}) {`, `}${after}`, () => {
+        this.stmts(body);
+        if (value) this.line(result(value));
+      });
+    [this.lane, this.varying] = [outer, varying];
+  }
+  private each(s: StmtOf<"each">): void {
+    const used = tilesOf(s.body, "acc", "row");
+    const tiles = [s.over, ...new Set([...used.reads, ...used.writes].filter((t) => t !== s.over))];
+    const params = ["auto v", ...s.vs.map((v) => `ix ${v.name}`), ...tiles.map((t) => `auto& ${t.name}_`)].join(", ");
+    const lane = s.vs[1] ?? null;
+    const head = lane ? `each<${this.width(lane, s.body)}>` : "each_row";
+    this.lambda(
+      `${head}(${s.valid.map((y) => this.expr(y)).join(", ")}, `,
+      params,
+      `, ${tiles.map((t) => t.name).join(", ")});`,
+      lane,
+      s.body,
+    );
+  }
+  private fold(s: StmtOf<"fold">): void {
+    const head = `const auto ${s.into.name} = `;
+    if (this.lane) {
+      // Inside a group of lanes: each lane folds its own.
+      const wide = this.varies(s.value) || s.body.some((b) => b.s === "let" && this.varies(b.value));
+      if (wide) this.varying.add(s.into);
+      return this.lambda(
+        `${head}fold_lane<${combines[s.op]}>(${this.expr(s.extent)}, `,
+        `ix ${s.v.name}`,
+        ");",
+        null,
+        s.body,
+        s.value,
+      );
+    }
+    const width = this.width(s.v, [...s.body, { s: "let", v: s.into, value: s.value }]);
+    this.lambda(
+      `${head}fold<${combines[s.op]}, ${width}>(${this.expr(s.extent)}, `,
+      `auto v, ix ${s.v.name}`,
+      ");",
+      s.v,
+      s.body,
+      s.value,
+    );
+  }
+  private foldRows(s: StmtOf<"foldrows">): void {
+    const used = [...tilesOf([s], "acc", "row").reads];
+    this.line(this.target.tile(s.into, this));
+    const params = ["auto v", ...s.vs.map((v) => `ix ${v.name}`), ...used.map((t) => `auto& ${t.name}_`)].join(", ");
+    this.lambda(
+      `fold_rows<${combines[s.op]}>(${s.into.name}, ${this.expr(s.extent)}, `,
+      params,
+      `, ${used.map((t) => t.name).join(", ")});`,
+      s.vs[1],
+      s.body,
+      s.value,
+    );
+  }
+  private scan(s: StmtOf<"scan">): void {
+    if (this.lane && this.varies(s.value)) this.varying.add(s.sum);
+    const type = s.sum.type === "index" ? "ix" : "auto";
+    this.lambda(
+      `scan(${this.expr(s.extent)}, [&](ix ${s.v.name}) { return ${this.expr(s.value)}; }, `,
+      `ix ${s.v.name}, ${type} ${s.sum.name}`,
+      ");",
+      null,
+      s.body,
+    );
+  }
+  /** Lanes for a body: LANES, if everything that it touches is contiguous along v or one value for a group. */
+  width(v: Var, body: readonly Stmt[]): "LANES" | 1 {
+    const varying = new Set<Expr>([v]);
+    const varies = (x: Expr): boolean => varying.has(x) || children(x).some(varies);
+    let ok = true;
+    const contiguous = (x: Expr, steps: readonly number[]): void => {
+      if (!varies(x)) return;
+      const step = laneStride(x, v, this.target.lanes);
+      const other = [...varying].some((y) => y !== v && dependsOn(x, y as Var));
+      ok &&= !other && step !== null && steps.includes(step);
+    };
+    walk(body, (s) => {
+      if (s.s === "let" && varies(s.value)) varying.add(s.v);
+      if (s.s === "fold" && (varies(s.value) || s.body.some((b) => b.s === "let" && varying.has(b.v))))
+        varying.add(s.into);
+      if (s.s === "scan" && varies(s.value)) varying.add(s.sum);
+      if (s.s === "tally" || s.s === "if") ok &&= !varies(s.s === "if" ? s.cond : s.key);
+      if (s.s === "store" && s.to.kind === "buffer") contiguous(address(s.to, s.at), [1]);
+      if (s.s === "store" && s.to.kind === "tile" && s.to.role === "shared") ok = false;
+    });
+    walkExprs(body, (x) => {
+      if (x.e === "load" && x.from.kind === "tile" && x.from.role === "shared") ok &&= !varies(x);
+      if (x.e === "load" && x.from.kind === "buffer") contiguous(address(x.from, x.at), [0, 1]);
+      if (x.e !== "op") return;
+      if (x.op === "value" || x.op === "high") contiguous(item(x.args, 0), [0, 1]);
+      if (x.type === "bool" && x.args.some((y) => typeOf(y) === "index")) ok &&= !varies(x);
+      if (x.op === "index") ok &&= !varies(x);
+    });
+    return ok ? "LANES" : 1;
+  }
+}
+function element(b: Buffer, at: string): string {
+  if (b.dtype === "bf16") return `from_bf16(${b.name}[${at}])`;
+  return b.dtype === "bool" ? `(${b.name}[${at}] != 0)` : `${b.name}[${at}]`;
+}
+const combines = { sum: "Sum", max: "Max", min: "Min" } as const;
+
+/** A number as C++ writes it. */
+export function number(x: number, float: boolean): string {
+  if (Number.isNaN(x)) return '__builtin_nanf("")';
+  if (!Number.isFinite(x)) return x > 0 ? "__builtin_inff()" : "-__builtin_inff()";
+  if (Object.is(x, -0)) return float ? "-0.0f" : "0";
+  if (!float) return x === -(2 ** 31) ? "(-2147483647 - 1)" : String(x);
+  return `${Number.isInteger(x) && Math.abs(x) < 1e15 ? x.toFixed(1) : String(x)}f`;
+}
+export const blocksOf = (a: Axis): number =>
+  isNum(a.to) && isNum(a.from) ? Math.ceil((a.to.value - a.from.value) / a.step) : Number.NaN;
+export const tasksOf = (k: Kernel): number => k.grid.reduce((n, a) => n * blocksOf(a), 1);
+
+/** Task number t to the grid's axes, last fastest. */
+export function decode(grid: readonly Axis[], t: string): string[] {
+  let below = 1;
+  return grid
+    .toReversed()
+    .map((a, d) => {
+      const [count, last] = [blocksOf(a), d === grid.length - 1];
+      const q = below === 1 ? t : `${t} / ${below}`;
+      const i = last ? q : count === 1 ? "0" : `${q} % ${count}`;
+      below *= count;
+      const at = `${a.v.name} = ${i === "0" || a.step === 1 ? i : `${i} * ${a.step}`}`;
+      return a.n.e === "var" && isNum(a.to)
+        ? `${at}, ${a.n.name} = ix_min(${a.step}, ${a.to.value} - ${a.v.name})`
+        : at;
+    })
+    .toReversed();
+}
+export function written(k: Kernel): Set<Buffer> {
+  const out = new Set<Buffer>();
+  walk(k.body, (s) => {
+    if (s.s === "store" && s.to.kind === "buffer") out.add(s.to);
+  });
+  return out;
+}
+export interface Emitted {
+  readonly text: string;
+  readonly scratch: number;
+  readonly tasks: number;
+}
+/** The text of a finished kernel. */
+export function emit(k: Kernel, target: Target): Emitted {
+  const e = new Emitter(k, target);
+  const { open, close } = target.frame(k);
+  e.depth = 2;
+  e.stmts(k.body);
+  return {
+    text: `${[`// ${k.doc}`, ...open, ...e.lines, ...close].join("\n")}\n`,
+    scratch: e.scratch,
+    tasks: tasksOf(k),
+  };
+}

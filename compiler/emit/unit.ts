@@ -1,0 +1,21 @@
+// Translation units: the device headers, then kernels.
+import { asset } from "../assets.ts";
+import type { Kernel } from "../kernel/ir.ts";
+import type { PlanKernel } from "../plan/plan.ts";
+import { host } from "./host.ts";
+import { type Emitted, emit } from "./text.ts";
+
+export const emitHost = (k: Kernel): Emitted => emit(k, host);
+
+/** Put before every kernel of the host. */
+export const hostHeader = (): string =>
+  ["vector", "math", "tile"].map((name) => asset(`runtime/device/${name}.hpp`)).join("\n");
+
+/** One text to compile: many kernels share the time that the header takes. */
+export const unit = (header: string, kernels: readonly PlanKernel[]): string =>
+  [header, ...kernels.map((k) => k.text)].join("\n");
+
+/** A kernel as a person reads it: first the lines of the program that it serves. */
+export const shown = (k: PlanKernel): string => [...k.origins.map((o) => `// ${sanitised(o)}`), k.text].join("\n");
+/** Nothing of a program's names can end a comment or a line. */
+const sanitised = (text: string): string => text.replace(/[^\w.:/ -]/g, "_");

@@ -1,0 +1,235 @@
+// Writing kernels: a Builder keeps the open scopes; bodies are callbacks. A `let` goes to the outermost scope that binds all its
+// variables, so what does not change in a loop is computed before it.
+import { Bug } from "../diagnostic.ts";
+import type { Layout } from "../plan/plan.ts";
+import type { DType } from "../types/dtype.ts";
+import { add, children, gcd, isNum, item, least, mul, multiple, num, range, sub, typeOf } from "./expr.ts";
+import type { Axis, Buffer, Combine, Expr, Kernel, Scalar, Stmt, Tile, Var } from "./ir.ts";
+
+export const rowsLayout = (shape: readonly number[]): Layout => ({ kind: "rows", pitch: shape.at(-1) ?? 1 });
+export const buffer = (
+  name: string,
+  dtype: DType,
+  shape: readonly number[],
+  layout: Layout = rowsLayout(shape),
+): Buffer => ({ kind: "buffer", name, dtype, shape, layout });
+
+/** n elements from `at` on. */
+export interface Block {
+  readonly at: Expr;
+  readonly n: Expr;
+}
+export const plus = (b: Block, i: Expr): Expr => add(b.at, i);
+
+interface Scope {
+  readonly stmts: Stmt[];
+  readonly memo: Map<string, Expr>;
+  /** Nothing moves out of it: it may not run at all. */
+  readonly guarded: boolean;
+}
+
+export class Builder {
+  readonly doc: string;
+  private readonly params: Buffer[] = [];
+  private readonly grid: Axis[] = [];
+  private scopes: Scope[] = [{ stmts: [], memo: new Map(), guarded: false }];
+  private readonly names = new Map<string, number>();
+  private readonly depths = new Map<Var, number>();
+  /** Buffers that the kernel itself changes while it reads them: their loads stay where they are written. */
+  private readonly changing = new Set<Buffer>();
+
+  constructor(doc: string) {
+    this.doc = doc;
+  }
+  param(
+    name: string,
+    dtype: DType,
+    shape: readonly number[],
+    layout: Layout = rowsLayout(shape),
+    changing = false,
+  ): Buffer {
+    const made = buffer(this.fresh(name), dtype, shape, layout);
+    this.params.push(made);
+    if (changing) this.changing.add(made);
+    return made;
+  }
+  fresh(name: string): string {
+    const n = this.names.get(name) ?? 0;
+    this.names.set(name, n + 1);
+    return n ? `${name}${n}` : name;
+  }
+  variable(name: string, type: Scalar = "index", lo = 0, hi = Infinity, mult = 1): Var {
+    const v: Var = { e: "var", name: this.fresh(name), type, lo, hi, mult };
+    this.depths.set(v, this.depth);
+    return v;
+  }
+  get depth(): number {
+    return this.scopes.length - 1;
+  }
+  private scope(depth: number): Scope {
+    return item(this.scopes, depth);
+  }
+  push(s: Stmt): void {
+    this.scope(this.depth).stmts.push(s);
+  }
+  /** The statements that f writes. `vs`: variables bound by the statement that they are the body of. */
+  body(vs: readonly Var[], f: () => void, guarded = false): Stmt[] {
+    const scope: Scope = { stmts: [], memo: new Map(), guarded };
+    this.scopes.push(scope);
+    for (const v of vs) this.depths.set(v, this.depth);
+    f();
+    this.scopes.pop();
+    return scope.stmts;
+  }
+  /** The outermost scope where x can be computed. */
+  depthOf(x: Expr): number {
+    if (x.e === "var") return this.depths.get(x) ?? 0;
+    if (x.e === "load" && (x.from.kind === "tile" || this.changing.has(x.from))) return this.depth;
+    return Math.max(0, this.guard(), ...children(x).map((y) => this.depthOf(y)));
+  }
+  private guard(): number {
+    return Math.max(
+      0,
+      this.scopes.findLastIndex((s) => s.guarded),
+    );
+  }
+  /** Runs f as if the scopes inside `depth` were not open. */
+  at<T>(depth: number, f: () => T): T {
+    const open = this.scopes;
+    this.scopes = open.slice(0, depth + 1);
+    const result = f();
+    this.scopes = open;
+    return result;
+  }
+  let(name: string, value: Expr): Expr {
+    if (value.e === "num" || value.e === "var") return value;
+    return this.at(this.depthOf(value), () => this.letHere(name, value));
+  }
+  letHere(name: string, value: Expr): Expr {
+    const type = typeOf(value);
+    const [lo, hi] = type === "index" ? range(value) : [-Infinity, Infinity];
+    const v = this.variable(name, type, lo, hi, type === "index" ? multiple(value) : 1);
+    this.push({ s: "let", v, value });
+    return v;
+  }
+  /** What was computed under this key in a scope that is still open. */
+  recall(key: string): Expr | undefined {
+    for (let d = this.depth; d >= 0; d--) {
+      const known = this.scope(d).memo.get(key);
+      if (known) return known;
+    }
+    return undefined;
+  }
+  remember(key: string, x: Expr): void {
+    this.scope(this.depthOf(x)).memo.set(key, x);
+  }
+
+  /** Blocks of `step` in [from, to); known sizes fold, so that a full block has no guard. `full`: every block is known to be full. */
+  axis(name: string, from: Expr, to: Expr, step: number, full = false): Axis {
+    const whole = full || step === 1 || (isNum(from) && isNum(to) && (to.value - from.value) % step === 0);
+    const v = this.variable(
+      name,
+      "index",
+      Math.max(0, range(from)[0]),
+      Math.max(0, range(to)[1] - 1),
+      gcd(multiple(from), step),
+    );
+    const n = whole ? num(step) : this.variable(`${name}n`, "index", 1, step);
+    return { v, n, from, to, step };
+  }
+  private bound(axis: Axis): Var[] {
+    return axis.n.e === "var" ? [axis.v, axis.n] : [axis.v];
+  }
+  /** One more axis of the grid. */
+  task(name: string, extent: number, step = 1): Block {
+    const axis = this.axis(name, num(0), num(extent), step);
+    this.grid.push(axis);
+    for (const v of this.bound(axis)) this.depths.set(v, 0);
+    return { at: axis.v, n: axis.n };
+  }
+  for(name: string, from: Expr, to: Expr, step: number, f: (b: Block) => void): void {
+    if (isNum(from) && isNum(to) && to.value - from.value <= step) return f({ at: from, n: sub(to, from) });
+    const axis = this.axis(name, from, to, step);
+    this.push({ s: "for", axis, body: this.body(this.bound(axis), () => f({ at: axis.v, n: axis.n })) });
+  }
+  if(cond: Expr, f: () => void): void {
+    this.push({ s: "if", cond, body: this.body([], f, true) });
+  }
+  tile(role: Tile["role"], name: string, shape: readonly number[], fill = 0): Tile {
+    const tile: Tile = { kind: "tile", role, name: this.fresh(name), shape };
+    this.push({ s: "tile", tile, fill });
+    return tile;
+  }
+  stage(
+    name: string,
+    shape: readonly [number, number],
+    valid: readonly [Expr, Expr],
+    value: (i: Expr, j: Expr) => Expr,
+  ): Tile {
+    const tile: Tile = { kind: "tile", role: "operand", name: this.fresh(name), shape };
+    const vs = [this.variable("i", "index", 0, shape[0] - 1), this.variable("j", "index", 0, shape[1] - 1)] as const;
+    const [body, result] = this.valued(vs, () => value(...vs));
+    this.push({ s: "stage", tile, vs, valid, body, value: result });
+    return tile;
+  }
+  private valued(vs: readonly Var[], f: () => Expr): [Stmt[], Expr] {
+    let value: Expr = num(0);
+    const body = this.body(vs, () => {
+      value = f();
+    });
+    return [body, value];
+  }
+  mma(a: Tile, b: readonly Tile[], acc: readonly Tile[], valid: readonly [Expr, Expr]): void {
+    this.push({ s: "mma", a, b, acc, valid });
+  }
+  each(over: Tile, valid: readonly Expr[], f: (i: Expr, j: Expr) => void): void {
+    const vs = over.shape.map((n, d) => this.variable(d === 0 ? "i" : "j", "index", 0, n - 1));
+    const body = this.body(vs, () => f(item(vs, 0), vs[1] ?? num(0)));
+    this.push({ s: "each", over, vs, valid, body });
+  }
+  par(extent: Expr, f: (j: Expr) => void, name = "j"): void {
+    const v = this.variable(name, "index", 0, Math.max(0, range(extent)[1] - 1));
+    this.push({ s: "par", v, extent, body: this.body([v], () => f(v)) });
+  }
+  fold(name: string, op: Combine, type: Scalar, extent: Expr, value: (j: Expr) => Expr): Expr {
+    const v = this.variable("k", "index", 0, Math.max(0, range(extent)[1] - 1));
+    const [body, result] = this.valued([v], () => value(v));
+    const into = this.variable(name, type, -Infinity, Infinity);
+    this.push({ s: "fold", into, op, v, extent, body, value: result });
+    return into;
+  }
+  foldRows(name: string, op: Combine, over: Tile, extent: Expr, value: (i: Expr, j: Expr) => Expr): Tile {
+    const into: Tile = { kind: "tile", role: "row", name: this.fresh(name), shape: [item(over.shape, 0)] };
+    const vs = [
+      this.variable("i", "index", 0, item(over.shape, 0) - 1),
+      this.variable("j", "index", 0, item(over.shape, 1) - 1),
+    ] as const;
+    const [body, result] = this.valued(vs, () => value(...vs));
+    this.push({ s: "foldrows", into, op, over, vs, extent, body, value: result });
+    return into;
+  }
+  scan(extent: Expr, value: (i: Expr) => Expr, f: (i: Expr, sum: Expr) => void): void {
+    const v = this.variable("i", "index", 0, Math.max(0, range(extent)[1] - 1));
+    const first = value(v);
+    const sum = this.variable("sum", typeOf(first), -Infinity, Infinity);
+    this.push({ s: "scan", v, extent, value: first, sum, body: this.body([v, sum], () => f(v, sum)) });
+  }
+  tally(extent: Expr, counts: Tile, key: (i: Expr) => Expr, f: (i: Expr, rank: Expr) => void): void {
+    const v = this.variable("i", "index", 0, Math.max(0, range(extent)[1] - 1));
+    const rank = this.variable("rank");
+    this.push({ s: "tally", v, extent, counts, key: key(v), rank, body: this.body([v, rank], () => f(v, rank)) });
+  }
+  store(to: Buffer | Tile, at: readonly Expr[], value: Expr, stream = false): void {
+    this.push({ s: "store", to, at, value, stream });
+  }
+  /** The finished kernel. `name`: of moec, never of the program. */
+  kernel(name: string): Kernel {
+    if (this.depth !== 0) throw new Bug(`kernel ${name} has an open scope`);
+    return { name, doc: this.doc, params: this.params, grid: this.grid, body: this.scope(0).stmts };
+  }
+}
+/** Block number `i` of [0, extent) cut in pieces of `step`. */
+export const piece = (i: Expr, extent: number, step: number): Block => {
+  const at = mul(i, num(step));
+  return { at, n: extent % step === 0 ? num(step) : least(num(step), sub(num(extent), at)) };
+};

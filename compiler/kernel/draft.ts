@@ -1,0 +1,77 @@
+// A kernel while it is written, with the values and buffers that its parameters stand for.
+import type { Value } from "../graph/node.ts";
+import type { VirtualArg, VirtualBuffer } from "../plan/sequence.ts";
+import { Builder } from "./build.ts";
+import { load } from "./expr.ts";
+import type { Buffer, Expr } from "./ir.ts";
+import { Reader } from "./read.ts";
+
+/** Where values are: what lowering knows before a kernel is written. */
+export interface Memory {
+  /** The buffer that holds a value, or null if each kernel computes it where it reads it. */
+  bufferOf(v: Value): VirtualBuffer | null;
+  /** Read by more than one node. */
+  shared(v: Value): boolean;
+}
+export interface Given {
+  readonly param: Buffer;
+  readonly buffer: VirtualBuffer;
+  readonly access: VirtualArg["access"];
+  readonly base: VirtualBuffer | null;
+}
+type Element = (at: readonly Expr[]) => Expr;
+
+export class Draft {
+  readonly k: Builder;
+  readonly given: Given[] = [];
+  private readonly memory: Memory;
+  private readonly outputs: readonly Value[];
+
+  /** `outputs`: what the kernel computes; it never reads them from memory. */
+  constructor(doc: string, memory: Memory, outputs: readonly Value[]) {
+    this.k = new Builder(doc);
+    this.memory = memory;
+    this.outputs = outputs;
+  }
+  /** The parameter for a buffer; the same buffer is one parameter. */
+  param(
+    name: string,
+    b: VirtualBuffer,
+    access: VirtualArg["access"],
+    base: VirtualBuffer | null = null,
+    changing = false,
+  ): Buffer {
+    const known = this.given.find((g) => g.buffer === b);
+    if (known) return known.param;
+    const param = this.k.param(name, b.dtype, b.shape, b.layout, changing);
+    this.given.push({ param, buffer: b, access, base });
+    return param;
+  }
+  input(v: Value, name = "x"): Buffer {
+    return this.param(name, this.bufferOf(v), "read");
+  }
+  output(v: Value, name = "y"): Buffer {
+    return this.param(name, this.bufferOf(v), "write");
+  }
+  bufferOf(v: Value): VirtualBuffer {
+    const found = this.memory.bufferOf(v);
+    if (!found) throw new Error(`a value of ${v.node.op.name} has no buffer`);
+    return found;
+  }
+  /** Elements of values as this kernel sees them. `own`: those that it has in tiles. */
+  reader(
+    own: ReadonlyMap<Value, Element> = new Map(),
+    options: { readonly inside?: boolean; readonly plain?: boolean; readonly name?: string } = {},
+  ): Reader {
+    return new Reader(this.k, {
+      element: (v, at) => {
+        const tile = own.get(v);
+        if (tile) return tile(at);
+        if (this.outputs.includes(v) || !this.memory.bufferOf(v)) return null;
+        return load(this.input(v, options.name), ...at);
+      },
+      shared: (v) => !options.plain && this.memory.shared(v),
+      inside: options.inside ?? false,
+    });
+  }
+}

@@ -1,0 +1,200 @@
+// How one element of an op's result is made from elements of its arguments: the index maps of views, the functions of points.
+import { Problem } from "../diagnostic.ts";
+import type { Node, Value } from "../graph/node.ts";
+import type { OpAttrs, OpName } from "../ops/attrs.ts";
+import { number, numbers } from "../ops/common.ts";
+import { unrolled } from "../transform/regions.ts";
+import { type DType, isFloat } from "../types/dtype.ts";
+import { dims, dtypeOf } from "../types/type.ts";
+import {
+  add,
+  asIndex,
+  asValue,
+  both,
+  call,
+  f32,
+  flatten,
+  i32,
+  item,
+  least,
+  less,
+  most,
+  mul,
+  num,
+  product,
+  range,
+  select,
+  sub,
+  truth,
+  unflatten,
+} from "./expr.ts";
+import type { Expr, Scalar } from "./ir.ts";
+import type { Reader } from "./read.ts";
+
+type Element = (r: Reader, node: Node, at: readonly Expr[], result: number) => Expr;
+type Typed<N extends OpName> = (r: Reader, node: Node<OpAttrs[N]>, at: readonly Expr[], result: number) => Expr;
+
+const arg = (node: { readonly args: readonly Value[] }, i: number): Value => item(node.args, i);
+
+export function scalarType(dtype: DType): Scalar {
+  if (dtype === "f64")
+    throw new Problem("the host target computes in f32, and this program asks for f64", "use `--target reference`");
+  return dtype === "bf16" ? "f32" : dtype;
+}
+/** A number of a dtype. */
+export function constant(value: number, dtype: DType): Expr {
+  const type = scalarType(dtype);
+  return type === "bool" ? truth(value !== 0) : num(value, type);
+}
+const typeOfResult = (node: { readonly results: readonly Value[] }): Scalar =>
+  scalarType(dtypeOf(item(node.results, 0).type));
+
+const table: { readonly [N in OpName]?: Typed<N> } = {
+  const: (_, node) => constant(node.attrs.value, dtypeOf(item(node.results, 0).type)),
+  iota: (_, _node, at) => asValue(item(at, 0)),
+  unary: (r, node, at) => call(node.attrs.fn, typeOfResult(node), r.element(arg(node, 0), at)),
+  binary: (r, node, at) =>
+    call(node.attrs.fn, typeOfResult(node), r.element(arg(node, 0), at), r.element(arg(node, 1), at)),
+  select: (r, node, at) =>
+    select(r.element(arg(node, 0), at), r.element(arg(node, 1), at), r.element(arg(node, 2), at)),
+  cast: (r, node, at) =>
+    cast(r.element(arg(node, 0), at), dtypeOf(arg(node, 0).type), dtypeOf(item(node.results, 0).type)),
+  detach: (r, node, at) => r.element(arg(node, 0), at),
+  random(r, node, at) {
+    const [key, base] = node.args;
+    const shape = numbers(node.attrs.shape);
+    const rows = at.length - shape.length;
+    const word = (i: number): Expr => r.element(item(node.args, 0), [num(i)]);
+    const row = base && key ? asIndex(r.element(base, at.slice(0, rows))) : num(0);
+    const n = add(mul(row, num(product(shape))), flatten(at.slice(rows), shape));
+    return call(
+      "threefry",
+      "i32",
+      word(0),
+      call("xor", "i32", word(1), i32(node.attrs.place)),
+      asValue(n),
+      highWord(n),
+    );
+  },
+  reshape: (r, node, at) =>
+    r.element(arg(node, 0), regrouped(at, dims(item(node.results, 0).type), dims(arg(node, 0).type))),
+  transpose(r, node, at) {
+    const { perm } = node.attrs;
+    return r.element(
+      arg(node, 0),
+      perm.map((_, i) => item(at, perm.indexOf(i))),
+    );
+  },
+  broadcast: (r, node, at) =>
+    r.element(
+      arg(node, 0),
+      node.attrs.axes.map((a) => item(at, a)),
+    ),
+  slice: (r, node, at) =>
+    r.element(arg(node, 0), at.with(node.attrs.axis, add(item(at, node.attrs.axis), num(number(node.attrs.start))))),
+  concat(r, node, at) {
+    const { axis } = node.attrs;
+    const i = item(at, axis);
+    const pieces = node.args.map((v) => ({ v, size: item(dims(v.type), axis), start: 0 })).filter((p) => p.size > 0);
+    let end = 0;
+    for (const p of pieces) {
+      p.start = end;
+      end += p.size;
+    }
+    const piece = (p: { readonly v: Value; readonly size: number; readonly start: number }): Expr =>
+      r.element(p.v, at.with(axis, clamp(sub(i, num(p.start)), p.size)));
+    return pieces.slice(0, -1).reduceRight(
+      (rest, p) => {
+        const cond = less(i, num(p.start + p.size));
+        return cond.e === "num" ? select(cond, cond.value === 0 ? rest : piece(p), rest) : select(cond, piece(p), rest);
+      },
+      piece(item(pieces, pieces.length - 1)),
+    );
+  },
+  reduce(r, node, at) {
+    const [x, { fn, axes }] = [arg(node, 0), node.attrs];
+    const shape = dims(x.type);
+    const extents = axes.map((a) => item(shape, a));
+    const kept = [...shape.keys()].filter((a) => !axes.includes(a));
+    const value = (k: Expr): Expr => {
+      const inner = unflatten(k, extents);
+      return r.element(
+        x,
+        shape.map((_, a) => (axes.includes(a) ? item(inner, axes.indexOf(a)) : item(at, kept.indexOf(a)))),
+      );
+    };
+    const total = product(extents);
+    const type = typeOfResult(node);
+    if (total > 0 && total <= unrolled)
+      return Array.from({ length: total }, (_, k) => value(num(k))).reduce((a, b) => call(steps[fn], type, a, b));
+    const depth = Math.max(0, ...at.map((a) => r.k.depthOf(a)));
+    return r.k.at(depth, () => r.k.fold(fn, fn, type, num(total), value));
+  },
+  gather(r, node, at) {
+    const { axis, batch } = node.attrs;
+    const [x, index] = [arg(node, 0), arg(node, 1)];
+    const many = dims(index.type).length - batch;
+    const i = r.k.let("row", asIndex(r.element(index, [...at.slice(0, batch), ...at.slice(axis, axis + many)])));
+    const size = item(dims(x.type), axis);
+    const inside = within(i, size);
+    const found = r.element(x, [...at.slice(0, axis), clamp(i, size), ...at.slice(axis + many)]);
+    return select(inside, found, constant(0, dtypeOf(x.type)));
+  },
+  scatter(r, node, at) {
+    const { axis, batch } = node.attrs;
+    const [index, rows] = [arg(node, 0), arg(node, 1)];
+    const picks = dims(index.type).slice(batch);
+    const type = typeOfResult(node);
+    const zero = constant(0, dtypeOf(rows.type));
+    const here = asValue(item(at, axis));
+    return Array.from({ length: product(picks) }, (_, i) => unflatten(num(i), picks)).reduce<Expr>((sum, pick) => {
+      const cond = call("eq", "bool", r.element(index, [...at.slice(0, batch), ...pick]), here);
+      const x = select(cond, r.element(rows, [...at.slice(0, axis), ...pick, ...at.slice(axis + 1)]), zero);
+      return sum === zero ? x : call("add", type, sum, x);
+    }, zero);
+  },
+  dispatch: (r, node, at) => placed(r, node.args, at, arg(node, 1)),
+  combine: (r, node, at) => placed(r, node.args, at, arg(node, 2)),
+};
+/** Bits 32 to 63 of an index. */
+const highWord = (n: Expr): Expr => (range(n)[0] >= 0 && range(n)[1] < 2 ** 32 ? i32(0) : call("high", "i32", n));
+const steps = { sum: "add", max: "max", min: "min" } as const;
+export const elements = table as Readonly<Partial<Record<string, Element>>>;
+
+/** Rows of the first argument, taken where `index` says; a negative one gives zeros. */
+function placed(r: Reader, args: readonly Value[], at: readonly Expr[], index: Value): Expr {
+  const x = item(args, 0);
+  const i = asIndex(r.element(index, at.slice(0, 1)));
+  const rows = item(dims(x.type), 0);
+  if (r.inside) return r.element(x, [i, ...at.slice(1)]);
+  return select(within(i, rows), r.element(x, [clamp(i, rows), ...at.slice(1)]), constant(0, dtypeOf(x.type)));
+}
+export const clamp = (i: Expr, size: number): Expr => least(most(i, num(0)), num(Math.max(0, size - 1)));
+export const within = (i: Expr, size: number): Expr =>
+  both(range(i)[0] >= 0 ? truth(true) : call("ge", "bool", i, num(0)), less(i, num(size)));
+
+function cast(x: Expr, from: DType, to: DType): Expr {
+  if (isFloat(to)) {
+    const wide = isFloat(from) ? x : call("to_f32", "f32", x);
+    return to === "bf16" ? call("bf16", "f32", wide) : wide;
+  }
+  if (to === "bool") return from === "i32" ? call("ne", "bool", x, i32(0)) : call("ne", "bool", x, f32(0));
+  return from === "bool" ? call("number", "i32", x) : call("to_i32", "i32", x);
+}
+
+/** The index into `to` of what stands at `at` in `from`, two shapes of the same elements. Axes that both have pass unchanged. */
+export function regrouped(at: readonly Expr[], from: readonly number[], to: readonly number[]): Expr[] {
+  if (product(to) === 0) return to.map(() => num(0));
+  const result: Expr[] = [];
+  let [i, j] = [0, 0];
+  while (j < to.length) {
+    const [first, start] = [i, j];
+    let [m, n] = [from[i++] ?? 1, item(to, j++)];
+    while (m !== n) {
+      if (m < n) m *= item(from, i++);
+      else n *= item(to, j++);
+    }
+    result.push(...unflatten(flatten(at.slice(first, i), from.slice(first, i)), to.slice(start, j)));
+  }
+  return result;
+}

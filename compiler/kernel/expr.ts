@@ -1,0 +1,266 @@
+// Scalar expressions: constructors that fold, addresses from layouts, and the analyses the builders and emitters ask for.
+import { Bug } from "../diagnostic.ts";
+import type { Buffer, Expr, Load, Num, Scalar, Tile, Var } from "./ir.ts";
+
+export const num = (value: number, type: Scalar = "index"): Num => ({ e: "num", value, type });
+export const f32 = (value: number): Num => num(value, "f32");
+export const i32 = (value: number): Num => num(value, "i32");
+export const truth = (value: boolean): Num => num(value ? 1 : 0, "bool");
+export const load = (from: Buffer | Tile, ...at: readonly Expr[]): Load => ({ e: "load", from, at });
+export const call = (op: string, type: Scalar, ...args: readonly Expr[]): Expr => ({ e: "op", op, type, args });
+const index = (op: string, ...args: readonly Expr[]): Expr => call(op, "index", ...args);
+
+export function typeOf(x: Expr): Scalar {
+  if (x.e !== "load") return x.type;
+  if (x.from.kind === "tile") return x.from.role === "shared" ? "i32" : "f32";
+  return scalarOf(x.from.dtype);
+}
+export function scalarOf(dtype: Buffer["dtype"]): Scalar {
+  return dtype === "i32" || dtype === "bool" ? dtype : "f32";
+}
+export const isNum = (x: Expr): x is Num => x.e === "num";
+const is = (x: Expr, value: number): boolean => x.e === "num" && x.value === value;
+
+/** Argument `i` of an operation or axis `i` of an index; builders never ask for one that is not there. */
+export function item<T>(list: readonly T[], i: number): T {
+  const x = list[i];
+  if (x === undefined) throw new Bug(`item ${i} of ${list.length} in a kernel`);
+  return x;
+}
+const isOp = (x: Expr, op: string): x is Extract<Expr, { e: "op" }> => x.e === "op" && x.op === op;
+/** The arguments of a two-sided index operation. */
+const pair = (x: Extract<Expr, { e: "op" }>): [Expr, Expr] => [item(x.args, 0), item(x.args, 1)];
+
+/** Equal as written. */
+export function same(a: Expr, b: Expr): boolean {
+  if (a === b) return true;
+  if (a.e === "num" && b.e === "num") return a.value === b.value && a.type === b.type;
+  if (a.e === "load" && b.e === "load") return a.from === b.from && sameAll(a.at, b.at);
+  return a.e === "op" && b.e === "op" && a.op === b.op && sameAll(a.args, b.args);
+}
+export const sameAll = (a: readonly Expr[], b: readonly Expr[]): boolean =>
+  a.length === b.length && a.every((x, i) => same(x, item(b, i)));
+
+export function add(a: Expr, b: Expr): Expr {
+  if (isNum(a) && isNum(b)) return num(a.value + b.value);
+  if (is(a, 0)) return b;
+  if (is(b, 0)) return a;
+  if (isNum(b) && isOp(a, "+")) {
+    const [x, y] = pair(a);
+    if (isNum(y)) return add(x, num(y.value + b.value));
+  }
+  return rejoined(a, b) ?? index("+", a, b);
+}
+/** x / c * c + x % c = x */
+function rejoined(a: Expr, b: Expr): Expr | null {
+  if (!isOp(a, "*") || !isOp(b, "%")) return null;
+  const [[high, c], [x, d]] = [pair(a), pair(b)];
+  if (!isOp(high, "/") || !same(c, d)) return null;
+  const [y, e] = pair(high);
+  return same(x, y) && same(c, e) ? x : null;
+}
+export function sub(a: Expr, b: Expr): Expr {
+  if (isNum(a) && isNum(b)) return num(a.value - b.value);
+  if (is(b, 0)) return a;
+  return same(a, b) ? num(0) : index("-", a, b);
+}
+export function mul(a: Expr, b: Expr): Expr {
+  if (isNum(a) && isNum(b)) return num(a.value * b.value);
+  if (isNum(a)) return mul(b, a);
+  if (is(b, 0)) return b;
+  if (is(b, 1)) return a;
+  if (isNum(b) && isOp(a, "*")) {
+    const [x, c] = pair(a);
+    if (isNum(c)) return mul(x, num(c.value * b.value));
+  }
+  if (isNum(b) && isOp(a, "+") && a.args.some((x) => isOp(x, "*")))
+    return add(mul(item(a.args, 0), b), mul(item(a.args, 1), b));
+  return index("*", a, b);
+}
+/** Whole-number division of x >= 0, folded where ranges and multiples decide: (64 q + j) / 64 = q for 0 <= j < 64. */
+export function div(x: Expr, c: number): Expr {
+  if (isNum(x)) return num(Math.floor(x.value / c));
+  if (c === 1) return x;
+  const { high, low } = split(x, c);
+  if (is(high, 0)) return high;
+  if (high !== x || isNum(low)) return divided(high, c) ?? index("/", high, num(c));
+  return divided(x, c) ?? index("/", x, num(c));
+}
+/** x / c, where c is known to divide x term by term. */
+function divided(x: Expr, c: number): Expr | null {
+  if (isNum(x)) return x.value % c === 0 ? num(x.value / c) : null;
+  if (isOp(x, "*")) {
+    const [a, b] = pair(x);
+    return isNum(b) && b.value % c === 0 ? mul(a, num(b.value / c)) : null;
+  }
+  if (!isOp(x, "+")) return null;
+  const [a, b] = pair(x).map((y) => divided(y, c));
+  return a && b ? add(a, b) : null;
+}
+export function mod(x: Expr, c: number): Expr {
+  if (isNum(x)) return num(x.value % c);
+  if (c === 1) return num(0);
+  const { high, low } = split(x, c);
+  if (multiple(high) % c === 0) return low;
+  return high === x ? index("%", x, num(c)) : add(mod(high, c), low);
+}
+/** x = high + low, where adding low to high never carries past a multiple of c. */
+function split(x: Expr, c: number): { readonly high: Expr; readonly low: Expr } {
+  const below = (y: Expr, limit: number): boolean => range(y)[0] >= 0 && range(y)[1] < limit;
+  if (below(x, c)) return { high: num(0), low: x };
+  if (isOp(x, "+")) {
+    const [a, b] = pair(x);
+    if (below(b, gcd(multiple(a), c))) return { high: a, low: b };
+    if (below(a, gcd(multiple(b), c))) return { high: b, low: a };
+  }
+  return { high: x, low: num(0) };
+}
+export function least(a: Expr, b: Expr): Expr {
+  if (range(a)[1] <= range(b)[0]) return a;
+  return range(b)[1] <= range(a)[0] ? b : index("min", a, b);
+}
+export function most(a: Expr, b: Expr): Expr {
+  if (range(a)[0] >= range(b)[1]) return a;
+  return range(b)[0] >= range(a)[1] ? b : index("max", a, b);
+}
+/** a < b of indices, decided by their ranges where they do. */
+export function less(a: Expr, b: Expr): Expr {
+  if (range(a)[1] < range(b)[0]) return truth(true);
+  if (range(a)[0] >= range(b)[1]) return truth(false);
+  return call("lt", "bool", a, b);
+}
+export function both(a: Expr, b: Expr): Expr {
+  if (isNum(a)) return a.value === 0 ? a : b;
+  if (isNum(b)) return b.value === 0 ? b : a;
+  return call("and", "bool", a, b);
+}
+export function select(cond: Expr, a: Expr, b: Expr): Expr {
+  if (isNum(cond)) return cond.value === 0 ? b : a;
+  return same(a, b) ? a : call("select", typeOf(a), cond, a, b);
+}
+/** An index as an i32 of the program, and back. */
+export const asValue = (x: Expr): Expr => (isNum(x) ? i32(x.value) : call("value", "i32", x));
+export function asIndex(x: Expr): Expr {
+  if (isNum(x)) return num(x.value);
+  return isOp(x, "value") ? item(x.args, 0) : index("index", x);
+}
+
+export const gcd = (a: number, b: number): number => (b === 0 ? Math.abs(a) : gcd(b, a % b));
+export const product = (list: readonly number[]): number => list.reduce((a, b) => a * b, 1);
+export const ceil = (n: number, to: number): number => Math.ceil(n / to) * to;
+
+/** The largest number known to divide x; 0 for x = 0. */
+export function multiple(x: Expr): number {
+  if (x.e === "num") return Math.abs(x.value);
+  if (x.e === "var") return x.mult;
+  if (x.e === "load") return 1;
+  const [a, b] = [x.args[0], x.args[1]];
+  if (!a || !b) return 1;
+  if (x.op === "*") return multiple(a) * multiple(b);
+  return x.op === "+" || x.op === "-" ? gcd(multiple(a), multiple(b)) : 1;
+}
+type Range = readonly [lo: number, hi: number];
+const unknown: Range = [-Infinity, Infinity];
+export function range(x: Expr): Range {
+  if (x.e === "num") return [x.value, x.value];
+  if (x.e === "var") return [x.lo, x.hi];
+  if (x.e === "load") return unknown;
+  const [p, q] = [x.args[0], x.args[1]];
+  const a = p && p.e !== "load" ? range(p) : unknown;
+  const b = q && q.e !== "load" ? range(q) : unknown;
+  switch (x.op) {
+    case "+":
+      return [a[0] + b[0], a[1] + b[1]];
+    case "-":
+      return [a[0] - b[1], a[1] - b[0]];
+    case "*":
+      return a[0] >= 0 && b[0] >= 0 ? [a[0] * b[0], a[1] * b[1]] : unknown;
+    case "/":
+      return a[0] >= 0 && b[0] > 0 ? [Math.floor(a[0] / b[1]), Math.floor(a[1] / b[0])] : unknown;
+    case "%":
+      return [0, b[1] - 1];
+    case "min":
+      return [Math.min(a[0], b[0]), Math.min(a[1], b[1])];
+    case "max":
+      return [Math.max(a[0], b[0]), Math.max(a[1], b[1])];
+    case "value":
+    case "index":
+      return a;
+    default:
+      return unknown;
+  }
+}
+export const children = (x: Expr): readonly Expr[] => (x.e === "load" ? x.at : x.e === "op" ? x.args : []);
+export const dependsOn = (x: Expr, v: Var): boolean => x === v || children(x).some((y) => dependsOn(y, v));
+export function leaves(x: Expr, f: (x: Expr) => void): void {
+  f(x);
+  for (const y of children(x)) leaves(y, f);
+}
+export function substitute(x: Expr, v: Var, by: Expr): Expr {
+  if (x === v) return by;
+  if (x.e === "load") return load(x.from, ...x.at.map((y) => substitute(y, v, by)));
+  if (x.e !== "op") return x;
+  const args = x.args.map((y) => substitute(y, v, by));
+  if (x.type !== "index" || args.length !== 2) return call(x.op, x.type, ...args);
+  const [a, b] = [item(args, 0), item(args, 1)];
+  if (x.op === "+") return add(a, b);
+  if (x.op === "-") return sub(a, b);
+  if (x.op === "*") return mul(a, b);
+  if (x.op === "/" && isNum(b)) return div(a, b.value);
+  if (x.op === "%" && isNum(b)) return mod(a, b.value);
+  return call(x.op, x.type, a, b);
+}
+/** How far x moves when v grows by one, or null when that is not one constant. */
+export function stride(x: Expr, v: Var): number | null {
+  if (!dependsOn(x, v)) return 0;
+  if (x === v) return 1;
+  if (x.e !== "op" || x.args.length !== 2) return null;
+  const [p, q] = pair(x);
+  const [a, b] = [stride(p, v), stride(q, v)];
+  if (a === null || b === null) return null;
+  if (x.op === "+") return a + b;
+  if (x.op === "-") return a - b;
+  if (x.op !== "*") return null;
+  return isNum(q) ? a * q.value : isNum(p) ? b * p.value : null;
+}
+/** The element offset of buffer[at]. */
+export function address(b: Buffer, at: readonly Expr[]): Expr {
+  const rank = b.shape.length;
+  if (rank === 0) return num(0);
+  const rows = rank > 1 ? item(b.shape, rank - 2) : 1;
+  const [r, c] = [rank > 1 ? item(at, rank - 2) : num(0), item(at, rank - 1)];
+  const outer = at
+    .slice(0, Math.max(0, rank - 2))
+    .reduce<Expr>((x, y, d) => add(mul(x, num(item(b.shape, d))), y), num(0));
+  if (b.layout.kind === "rows") return add(mul(add(mul(outer, num(rows)), r), num(b.layout.pitch)), c);
+  const { width } = b.layout;
+  const panels = Math.ceil(item(b.shape, rank - 1) / width);
+  const panel = add(mul(outer, num(panels)), div(c, width));
+  return add(mul(add(mul(panel, num(rows)), r), num(width)), mod(c, width));
+}
+const base = (lanes: number): Var => ({ e: "var", name: "_base", type: "index", lo: 0, hi: Infinity, mult: lanes });
+/** Stride of x inside an aligned group of `lanes` values of v: 1 contiguous, 0 the same, null neither. */
+export function laneStride(x: Expr, v: Var, lanes: number): number | null {
+  if (!dependsOn(x, v)) return 0;
+  const lane: Var = { e: "var", name: "_lane", type: "index", lo: 0, hi: lanes - 1, mult: 1 };
+  return stride(substitute(x, v, add(base(lanes), lane)), lane);
+}
+/** Elements a buffer takes up in memory. */
+export function footprint(b: Pick<Buffer, "shape" | "layout">): number {
+  const cols = b.shape.at(-1) ?? 1;
+  const outer = product(b.shape.slice(0, -1));
+  return outer * (b.layout.kind === "rows" ? b.layout.pitch : ceil(cols, b.layout.width));
+}
+/** An index into `shape` from its number in row-major order, and back. */
+export function unflatten(x: Expr, shape: readonly number[]): Expr[] {
+  const at: Expr[] = [];
+  let rest = x;
+  for (let d = shape.length - 1; d > 0; d--) {
+    const size = item(shape, d);
+    at.unshift(mod(rest, size));
+    rest = div(rest, size);
+  }
+  return shape.length === 0 ? [] : [rest, ...at];
+}
+export const flatten = (at: readonly Expr[], shape: readonly number[]): Expr =>
+  at.reduce<Expr>((x, y, d) => add(mul(x, num(item(shape, d))), y), num(0));

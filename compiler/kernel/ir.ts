@@ -1,0 +1,158 @@
+// The kernel IR: one block's work on tiles. Threads, lanes, registers, shared memory and barriers are implicit; every collective
+// statement is DEFINED by its sequential meaning, written beside it. All sizes are static, except loop bounds read from a buffer of
+// offsets. Nothing here knows a target: a target's device header gives the words their meaning.
+
+import type { Layout } from "../plan/plan.ts";
+import type { DType } from "../types/dtype.ts";
+
+/** What an expression is. `index`: whole numbers that address buffers. A bf16 element is an f32 once loaded. */
+export type Scalar = "index" | "i32" | "f32" | "bool";
+
+export interface Buffer {
+  readonly kind: "buffer";
+  readonly name: string;
+  readonly dtype: DType;
+  readonly shape: readonly number[];
+  readonly layout: Layout;
+}
+/** operand: feeds an mma. acc: f32 [rows, cols]. row: one f32 a row of an acc. shared: i32 scratch of the whole block. */
+export interface Tile {
+  readonly kind: "tile";
+  readonly role: "operand" | "acc" | "row" | "shared";
+  readonly name: string;
+  readonly shape: readonly number[];
+}
+/** lo <= value <= hi, and a multiple of `mult`: index arithmetic folds with these. */
+export interface Var {
+  readonly e: "var";
+  readonly name: string;
+  readonly type: Scalar;
+  readonly lo: number;
+  readonly hi: number;
+  readonly mult: number;
+}
+export interface Num {
+  readonly e: "num";
+  readonly value: number;
+  readonly type: Scalar;
+}
+export interface Load {
+  readonly e: "load";
+  readonly from: Buffer | Tile;
+  readonly at: readonly Expr[];
+}
+/** `op`: index arithmetic (`+ - * / % min max`), a point function of compiler/ops by its name, or a conversion. */
+export interface Op {
+  readonly e: "op";
+  readonly op: string;
+  readonly type: Scalar;
+  readonly args: readonly Expr[];
+}
+export type Expr = Num | Var | Load | Op;
+export type Combine = "sum" | "max" | "min";
+
+/** Blocks of a range: v = from, from + step, ..; n = min(step, to - v). */
+export interface Axis {
+  readonly v: Var;
+  readonly n: Expr;
+  readonly from: Expr;
+  readonly to: Expr;
+  readonly step: number;
+}
+type Body = readonly Stmt[];
+
+export type Stmt =
+  | { readonly s: "let"; readonly v: Var; readonly value: Expr }
+  /** For each block, in order. */
+  | { readonly s: "for"; readonly axis: Axis; readonly body: Body }
+  | { readonly s: "if"; readonly cond: Expr; readonly body: Body }
+  /** An acc, row or shared tile, filled. */
+  | { readonly s: "tile"; readonly tile: Tile; readonly fill: number }
+  /** operand[i, j] = i < valid[0] && j < valid[1] ? value : 0 */
+  | {
+      readonly s: "stage";
+      readonly tile: Tile;
+      readonly vs: readonly [Var, Var];
+      readonly valid: readonly [Expr, Expr];
+      readonly body: Body;
+      readonly value: Expr;
+    }
+  /** acc[n][i, j] += sum over k, in order: a[i, k] * b[n][k, j]. valid: of i and of k. */
+  | {
+      readonly s: "mma";
+      readonly a: Tile;
+      readonly b: readonly Tile[];
+      readonly acc: readonly Tile[];
+      readonly valid: readonly [Expr, Expr];
+    }
+  /** For every valid element of an acc, or of a row. */
+  | {
+      readonly s: "each";
+      readonly over: Tile;
+      readonly vs: readonly Var[];
+      readonly valid: readonly Expr[];
+      readonly body: Body;
+    }
+  /** For v < extent, in any order. */
+  | { readonly s: "par"; readonly v: Var; readonly extent: Expr; readonly body: Body }
+  /** into = value(0) op value(1) op .. over v < extent. The order is a target's, but fixed by the extent. */
+  | {
+      readonly s: "fold";
+      readonly into: Var;
+      readonly op: Combine;
+      readonly v: Var;
+      readonly extent: Expr;
+      readonly body: Body;
+      readonly value: Expr;
+    }
+  /** The same for each row i of an acc, over its columns. */
+  | {
+      readonly s: "foldrows";
+      readonly into: Tile;
+      readonly op: Combine;
+      readonly over: Tile;
+      readonly vs: readonly [Var, Var];
+      readonly extent: Expr;
+      readonly body: Body;
+      readonly value: Expr;
+    }
+  /** For v < extent, in order: sum = value(0) + .. + value(v - 1), then body. */
+  | {
+      readonly s: "scan";
+      readonly v: Var;
+      readonly extent: Expr;
+      readonly value: Expr;
+      readonly sum: Var;
+      readonly body: Body;
+    }
+  /** For v < extent, in order: rank = counts[key]++, then body. */
+  | {
+      readonly s: "tally";
+      readonly v: Var;
+      readonly extent: Expr;
+      readonly counts: Tile;
+      readonly key: Expr;
+      readonly rank: Var;
+      readonly body: Body;
+    }
+  /** stream: around the caches. */
+  | {
+      readonly s: "store";
+      readonly to: Buffer | Tile;
+      readonly at: readonly Expr[];
+      readonly value: Expr;
+      readonly stream: boolean;
+    }
+  /** Written by the sync pass only. */
+  | { readonly s: "sync" };
+
+export type StmtOf<S extends Stmt["s"]> = Extract<Stmt, { readonly s: S }>;
+
+/** Tasks are the product of the grid's axes, last fastest. A task is independent of every other. */
+export interface Kernel {
+  readonly name: string;
+  readonly doc: string;
+  readonly params: readonly Buffer[];
+  readonly grid: readonly Axis[];
+  readonly body: Body;
+}

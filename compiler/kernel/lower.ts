@@ -1,0 +1,205 @@
+// Graph to launches: regions, a kernel for each, and the buffers between them.
+import { createHash } from "node:crypto";
+import type { Graph, Node, Store, Value } from "../graph/node.ts";
+import { topological, valuesOf } from "../graph/walk.ts";
+import type { PlanKernel } from "../plan/plan.ts";
+import type { Assign, Sequence, VirtualArg, VirtualBuffer, VirtualLaunch } from "../plan/sequence.ts";
+import { fuse, type Region } from "../transform/regions.ts";
+import { bytesOf, type DType } from "../types/dtype.ts";
+import { dims, dtypeOf } from "../types/type.ts";
+import { accessOf } from "./access.ts";
+import * as algorithms from "./algorithms.ts";
+import { rowsLayout } from "./build.ts";
+import * as contract from "./contract.ts";
+import { Draft, type Given, type Memory } from "./draft.ts";
+import { expand } from "./expand.ts";
+import { ceil, footprint, item, product } from "./expr.ts";
+import type { Kernel } from "./ir.ts";
+import { finished } from "./passes.ts";
+import { print } from "./print.ts";
+import { rows } from "./rows.ts";
+import { verify } from "./verify.ts";
+
+export interface Emitted {
+  readonly text: string;
+  readonly scratch: number;
+  readonly tasks: number;
+}
+export interface LowerOptions {
+  /** The text of a kernel on the target. */
+  readonly emit: (k: Kernel) => Emitted;
+  /** For the phases of a train entry: which stores are the optimizer's. */
+  readonly stores?: readonly Store[];
+  /** Told of each different kernel. */
+  readonly seen?: (k: Kernel) => void;
+}
+
+export function lower(graph: Graph, options: LowerOptions): Sequence {
+  const expanded = expand(graph);
+  const lowering = new Lowering(expanded, options);
+  for (const region of fuse(expanded)) lowering.region(region);
+  return lowering.sequence();
+}
+
+type Phase = VirtualLaunch["phase"];
+
+class Lowering implements Memory {
+  private readonly graph: Graph;
+  private readonly options: LowerOptions;
+  private readonly buffers = new Map<Value, VirtualBuffer>();
+  private readonly stores = new Map<string, VirtualBuffer>();
+  private readonly uses = new Map<Value, number>();
+  private readonly phases: ReadonlyMap<Node, Phase>;
+  private readonly kernels = new Map<string, PlanKernel & { origins: string[] }>();
+  private readonly launches: VirtualLaunch[] = [];
+
+  constructor(graph: Graph, options: LowerOptions) {
+    this.graph = graph;
+    this.options = options;
+    for (const node of topological(valuesOf(graph)))
+      for (const a of node.args) this.uses.set(a, (this.uses.get(a) ?? 0) + 1);
+    this.phases = phasesOf(graph, options.stores ?? []);
+  }
+  bufferOf(v: Value): VirtualBuffer | null {
+    if (v.node.op.name !== "param") return this.buffers.get(v) ?? null;
+    const { store } = v.node.attrs as { readonly store: string };
+    const known = this.stores.get(store) ?? virtual(store, dtypeOf(v.type), dims(v.type), store);
+    this.stores.set(store, known);
+    return known;
+  }
+  shared(v: Value): boolean {
+    return (this.uses.get(v) ?? 0) > 1;
+  }
+  region(region: Region): void {
+    for (const v of region.outputs)
+      this.buffers.set(
+        v,
+        virtual(
+          `${nameOf(v.node)}.${v.node.id}${v.node.results.length > 1 ? `.${v.index}` : ""}`,
+          dtypeOf(v.type),
+          dims(v.type),
+          null,
+        ),
+      );
+    if (region.outputs.every((v) => product(dims(v.type)) === 0)) return;
+    const { anchor } = region;
+    const write = (kind: string, f: (d: Draft) => void): void => this.launch(region, kind, f);
+    switch (anchor.op.name) {
+      case "dot":
+        return write("dot", (d) => contract.dot(d, anchor));
+      case "ragged_dot":
+        return write("ragged_dot", (d) => contract.raggedDot(d, anchor));
+      case "ragged_outer":
+        return write("ragged_outer", (d) => contract.raggedOuter(d, anchor));
+      case "ragged_sum":
+        return write("ragged_sum", (d) => contract.raggedSum(d, anchor));
+      case "scan":
+        return write("scan", (d) => algorithms.scan(d, anchor));
+      case "top_k":
+        return write("top_k", (d) => algorithms.topK(d, anchor));
+      case "route":
+        return this.route(region, write);
+      case "scatter":
+        return region.depth === null && (anchor.attrs as { mode: string }).mode === "set"
+          ? write("put", (d) => algorithms.scatterSet(d, anchor))
+          : write(nameOf(anchor), (d) => rows(d, region));
+      default:
+        return write(nameOf(anchor), (d) => rows(d, region));
+    }
+  }
+  private route(region: Region, write: (kind: string, f: (d: Draft) => void) => void): void {
+    const { anchor } = region;
+    const { groups } = anchor.attrs as { readonly groups: number };
+    const shape = [algorithms.chunksOf(item(dims(item(anchor.args, 0).type), 0), groups), groups + 1];
+    const [counts, places] = [
+      virtual(`counts.${anchor.id}`, "i32", shape, null),
+      virtual(`places.${anchor.id}`, "i32", shape, null),
+    ];
+    write("route_count", (d) => algorithms.routeCount(d, anchor, counts));
+    write("route_scan", (d) => algorithms.routeScan(d, anchor, counts, places));
+    write("route_place", (d) => algorithms.routePlace(d, anchor, places));
+  }
+  private launch(region: Region, kind: string, f: (d: Draft) => void): void {
+    const nodes = this.inside(region);
+    const d = new Draft([...new Set(nodes.map(nameOf))].join(" "), this, region.outputs);
+    f(d);
+    const plain = finished(d.k.kernel("kernel"));
+    const kernel = { ...plain, name: `${kind}_${createHash("sha256").update(print(plain)).digest("hex").slice(0, 8)}` };
+    verify(kernel);
+    const { made, tasks } = this.kernel(kernel, nodes);
+    if (tasks === 0) return;
+    const args = d.given.map((g) => argument(kernel, g));
+    const flops = nodes.reduce((sum, n) => sum + n.op.cost(n).flops, 0);
+    this.launches.push({
+      kernel: made,
+      args,
+      tasks,
+      flops,
+      bytes: args.reduce((sum, a) => sum + a.buffer.bytes, 0),
+      phase: this.phases.get(region.anchor) ?? "forward",
+    });
+  }
+  /** The kernel with this text; what it serves is added to what the same text serves elsewhere. */
+  private kernel(kernel: Kernel, nodes: readonly Node[]): { readonly made: PlanKernel; readonly tasks: number } {
+    const { text, scratch, tasks } = this.options.emit(kernel);
+    const known = this.kernels.get(text);
+    if (!known) this.options.seen?.(kernel);
+    const made = known ?? { name: kernel.name, text, origins: [], scratch };
+    this.kernels.set(text, made);
+    for (const o of nodes.map(originOf)) if (o && !made.origins.includes(o)) made.origins.push(o);
+    return { made, tasks };
+  }
+  /** The nodes that a region computes. */
+  private inside(region: Region): Node[] {
+    const seen = new Set<Node>();
+    const visit = (node: Node): void => {
+      if (seen.has(node)) return;
+      for (const a of node.args) if (!this.bufferOf(a)) visit(a.node);
+      seen.add(node);
+    };
+    for (const v of region.outputs) visit(v.node);
+    return [...seen];
+  }
+  sequence(): Sequence {
+    const assigns: Assign[] = [];
+    const results: Sequence["results"][number][] = [];
+    for (const { role, name, value } of this.graph.results) {
+      const buffer = this.bufferOf(value);
+      if (!buffer) continue;
+      if (role === "store") assigns.push({ store: name, from: buffer });
+      else results.push({ role, name, buffer });
+    }
+    return { entry: this.graph.name, launches: this.launches, assigns, results };
+  }
+}
+function argument(kernel: Kernel, g: Given): VirtualArg {
+  if (g.base) return { buffer: g.buffer, access: "update", base: g.base };
+  return { buffer: g.buffer, access: g.access === "read" ? accessOf(kernel, g.param) : g.access };
+}
+function virtual(name: string, dtype: DType, shape: readonly number[], store: string | null): VirtualBuffer {
+  const layout = rowsLayout(shape);
+  return { name, dtype, shape, layout, bytes: ceil(footprint({ shape, layout }) * bytesOf[dtype], 64), store };
+}
+const nameOf = (node: Node): string => ((node.attrs as { readonly fn?: string }).fn ?? node.op.name).replace(/\W/g, "");
+
+/** `file:line` of what a node comes from. */
+function originOf(node: Node): string | null {
+  if (!node.where) return null;
+  const { source, start } = node.where;
+  return `${source.name}:${source.text.slice(0, start).split("\n").length}`;
+}
+/** Forward: what a result that is reported needs. Update: what needs the optimizer's state. Backward: the rest. */
+function phasesOf(graph: Graph, stores: readonly Store[]): Map<Node, Phase> {
+  const forward = new Set(
+    topological(graph.results.filter((r) => r.role !== "store" && r.role !== "gradient").map((r) => r.value)),
+  );
+  const optimizer = new Set(stores.filter((s) => s.role === "optimizer").map((s) => s.name));
+  const phases = new Map<Node, Phase>();
+  for (const node of topological(valuesOf(graph))) {
+    const steps =
+      optimizer.has((node.attrs as { readonly store?: string }).store ?? "") ||
+      node.args.some((a) => phases.get(a.node) === "update");
+    phases.set(node, forward.has(node) ? "forward" : steps ? "update" : "backward");
+  }
+  return phases;
+}

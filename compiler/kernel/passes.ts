@@ -1,0 +1,108 @@
+// Passes on kernels, and the walks they share.
+
+import { call, isNum, leaves } from "./expr.ts";
+import type { Expr, Kernel, Stmt, StmtOf, Tile } from "./ir.ts";
+
+export function exprs(s: Stmt): readonly Expr[] {
+  switch (s.s) {
+    case "let":
+      return [s.value];
+    case "for":
+      return [s.axis.from, s.axis.to];
+    case "if":
+      return [s.cond];
+    case "stage":
+      return [...s.valid, s.value];
+    case "mma":
+    case "each":
+      return s.valid;
+    case "par":
+      return [s.extent];
+    case "fold":
+    case "foldrows":
+    case "scan":
+      return [s.extent, s.value];
+    case "tally":
+      return [s.extent, s.key];
+    case "store":
+      return [...s.at, s.value];
+    case "tile":
+    case "sync":
+      return [];
+  }
+}
+export const bodyOf = (s: Stmt): readonly Stmt[] => ("body" in s ? s.body : []);
+export function walk(list: readonly Stmt[], f: (s: Stmt) => void): void {
+  for (const s of list) {
+    f(s);
+    walk(bodyOf(s), f);
+  }
+}
+/** Every expression in the statements, and all below each. */
+export function walkExprs(list: readonly Stmt[], f: (x: Expr) => void): void {
+  walk(list, (s) => {
+    for (const x of exprs(s)) leaves(x, f);
+  });
+}
+/** Tiles of the roles that the statements read and write. */
+export function tilesOf(
+  list: readonly Stmt[],
+  ...roles: readonly Tile["role"][]
+): { readonly reads: Set<Tile>; readonly writes: Set<Tile> } {
+  const [reads, writes] = [new Set<Tile>(), new Set<Tile>()];
+  const note = (set: Set<Tile>, t: { readonly kind: string }): void => {
+    if (t.kind === "tile" && roles.includes((t as Tile).role)) set.add(t as Tile);
+  };
+  walkExprs(list, (x) => {
+    if (x.e === "load") note(reads, x.from);
+  });
+  walk(list, (s) => {
+    if (s.s === "store") note(writes, s.to);
+    if (s.s === "tile") note(writes, s.tile);
+    if (s.s === "tally") note(writes, s.counts);
+  });
+  return { reads, writes };
+}
+
+/** Moves stages out of loops that do not change them: a packed panel is made once for all rows of a group, if it has any. */
+export function hoist(list: readonly Stmt[]): Stmt[] {
+  return list.flatMap((s): Stmt[] => {
+    if (s.s === "if") return [{ ...s, body: hoist(s.body) }];
+    if (s.s !== "for") return [s];
+    const body = hoist(s.body);
+    const out = body.filter((b) => b.s === "stage" && !changes(s, body, b));
+    const loop = { ...s, body: body.filter((b) => !out.includes(b)) };
+    if (out.length === 0 || isNum(s.axis.from)) return [...out, loop];
+    return [{ s: "if", cond: call("lt", "bool", s.axis.from, s.axis.to), body: [...out, loop] }];
+  });
+}
+/** Whether a statement of the loop's body depends on what the loop binds. */
+function changes(loop: StmtOf<"for">, body: readonly Stmt[], s: Stmt): boolean {
+  const bound = new Set<Expr>([loop.axis.v, loop.axis.n, ...body.flatMap((b) => (b.s === "let" ? [b.v] : []))]);
+  let found = false;
+  walkExprs([s], (x) => {
+    if (bound.has(x) || (x.e === "load" && x.from.kind === "tile")) found = true;
+  });
+  return found;
+}
+
+/** A barrier between a write of a shared tile and the next use of it, and between a use and the next write. */
+export function sync(list: readonly Stmt[]): Stmt[] {
+  const [read, written, out] = [new Set<Tile>(), new Set<Tile>(), [] as Stmt[]];
+  const barrier = (): void => {
+    out.push({ s: "sync" });
+    read.clear();
+    written.clear();
+  };
+  for (const s of list) {
+    const { reads, writes } = tilesOf([s], "shared");
+    const clash = [...reads].some((t) => written.has(t)) || [...writes].some((t) => written.has(t) || read.has(t));
+    if (clash) barrier();
+    out.push(s);
+    for (const t of reads) read.add(t);
+    for (const t of writes) written.add(t);
+  }
+  if (read.size + written.size > 0) barrier(); // the next task starts over
+  return out;
+}
+export const finished = (k: Kernel): Kernel => ({ ...k, body: hoist(sync(k.body)) });

@@ -1,0 +1,75 @@
+// The text form of kernels.
+
+import { item } from "./expr.ts";
+import type { Axis, Buffer, Expr, Kernel, Stmt } from "./ir.ts";
+
+export function show(x: Expr): string {
+  if (x.e === "num") return Object.is(x.value, -0) ? "-0" : String(x.value);
+  if (x.e === "var") return x.name;
+  if (x.e === "load") return `${x.from.name}[${x.at.map(show).join(", ")}]`;
+  const args = x.args.map(show);
+  return /^\w/.test(x.op) ? `${x.op}(${args.join(", ")})` : `(${args.join(` ${x.op} `)})`;
+}
+const layout = (b: Buffer): string => {
+  if (b.layout.kind === "panels") return ` panels ${b.layout.width}`;
+  return b.layout.pitch === (b.shape.at(-1) ?? 1) ? "" : ` pitch ${b.layout.pitch}`;
+};
+const axis = (a: Axis): string => `${a.v.name} in ${show(a.from)} .. ${show(a.to)} by ${a.step}`;
+
+export function print(k: Kernel): string {
+  const params = k.params.map((p) => `${p.name}: ${p.dtype}[${p.shape.join(", ")}]${layout(p)}`);
+  const head = [`kernel ${k.name}(${params.join(", ")})`, `  // ${k.doc}`, ...k.grid.map((a) => `  task ${axis(a)}`)];
+  return `${[...head, ...k.body.flatMap(lines).map((l) => `  ${l}`)].join("\n")}\n`;
+}
+const block = (head: string, body: readonly Stmt[], last: readonly string[] = []): string[] => [
+  head,
+  ...[...body.flatMap(lines), ...last].map((l) => `  ${l}`),
+];
+/** A body with a value: on one line if it is no more than the value. */
+const valued = (head: string, body: readonly Stmt[], value: Expr): string[] =>
+  body.length === 0 ? [`${head}: ${show(value)}`] : block(head, body, [`= ${show(value)}`]);
+
+export function lines(s: Stmt): string[] {
+  switch (s.s) {
+    case "let":
+      return [`let ${s.v.name} = ${show(s.value)}`];
+    case "for":
+      return block(`for ${axis(s.axis)}`, s.body);
+    case "if":
+      return block(`if ${show(s.cond)}`, s.body);
+    case "tile":
+      return [`${s.tile.role} ${s.tile.name}[${s.tile.shape.join(", ")}] = ${s.fill}`];
+    case "stage": {
+      const vs = s.vs.map((v, d) => `${v.name} < ${show(item(s.valid, d))} of ${item(s.tile.shape, d)}`);
+      return valued(`stage ${s.tile.name}[${vs.join(", ")}]`, s.body, s.value);
+    }
+    case "mma":
+      return [`mma ${s.acc.map((c, n) => `${c.name} += ${s.a.name} @ ${item(s.b, n).name}`).join(", ")}`];
+    case "each":
+      return block(
+        `each ${s.over.name}[${s.vs.map((v, d) => `${v.name} < ${show(item(s.valid, d))}`).join(", ")}]`,
+        s.body,
+      );
+    case "par":
+      return block(`par ${s.v.name} < ${show(s.extent)}`, s.body);
+    case "fold":
+      return valued(`fold ${s.into.name} = ${s.op} ${s.v.name} < ${show(s.extent)}`, s.body, s.value);
+    case "foldrows":
+      return valued(
+        `fold ${s.into.name}[${s.vs[0].name}] = ${s.op} ${s.vs[1].name} < ${show(s.extent)}`,
+        s.body,
+        s.value,
+      );
+    case "scan":
+      return block(`scan ${s.sum.name} over ${s.v.name} < ${show(s.extent)}: ${show(s.value)}`, s.body);
+    case "tally":
+      return block(
+        `tally ${s.rank.name} = ${s.counts.name}[${show(s.key)}]++ over ${s.v.name} < ${show(s.extent)}`,
+        s.body,
+      );
+    case "store":
+      return [`${s.to.name}[${s.at.map(show).join(", ")}] = ${show(s.value)}`];
+    case "sync":
+      return ["sync"];
+  }
+}

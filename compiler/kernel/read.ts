@@ -1,0 +1,58 @@
+// Element of a value at an index: walks down through points and views to the buffers that the kernel reads.
+import { Bug } from "../diagnostic.ts";
+import type { Node, Value } from "../graph/node.ts";
+import { dims } from "../types/type.ts";
+import type { Builder } from "./build.ts";
+import { elements } from "./elements.ts";
+import { call, load } from "./expr.ts";
+import type { Buffer, Expr } from "./ir.ts";
+import { show } from "./print.ts";
+
+/** What a kernel knows about values: which are in memory, and which are wanted by more than one of its expressions. */
+export interface Sources {
+  /** The element of a value that the kernel does not compute itself, or null. */
+  element(v: Value, at: readonly Expr[]): Expr | null;
+  /** Used more than once: its element gets a name. */
+  shared(v: Value): boolean;
+  /** Rows of a routing that the kernel reads are inside their groups, so that no index needs a guard. */
+  readonly inside: boolean;
+}
+export class Reader {
+  readonly k: Builder;
+  readonly inside: boolean;
+  private readonly sources: Sources;
+
+  constructor(k: Builder, sources: Sources) {
+    this.k = k;
+    this.sources = sources;
+    this.inside = sources.inside;
+  }
+  element(v: Value, at: readonly Expr[]): Expr {
+    const key = `${v.node.id}.${v.index}[${at.map(show).join()}]`;
+    const known = this.k.recall(key);
+    if (known) return known;
+    const x = this.named(v, this.sources.element(v, at) ?? this.computed(v, at));
+    this.k.remember(key, x);
+    return x;
+  }
+  private computed(v: Value, at: readonly Expr[]): Expr {
+    const make = elements[v.node.op.name];
+    if (!make) throw new Bug(`${v.node.op.name} is read before it is computed`);
+    return make(this, v.node, at, v.index);
+  }
+  /** A name for what is used again, and for what need not be computed for every lane. */
+  private named(v: Value, x: Expr): Expr {
+    if (x.e === "num" || x.e === "var") return x;
+    return this.sources.shared(v) || this.k.depthOf(x) < this.k.depth ? this.k.let(nameOf(v.node), x) : x;
+  }
+}
+/** A name from moec's own words, for readers of the text. */
+function nameOf(node: Node): string {
+  const attrs = node.attrs as { readonly fn?: string };
+  return `${(attrs.fn ?? node.op.name).replace(/\W/g, "")}_`;
+}
+/** The element of a buffer: a bf16 is an f32 from here on. */
+export const element = (b: Buffer, at: readonly Expr[]): Expr => load(b, ...at);
+/** x rounded to what `dtype` holds. */
+export const roundTo = (x: Expr, dtype: string): Expr => (dtype === "bf16" ? call("bf16", "f32", x) : x);
+export const shapeOf = (v: Value): readonly number[] => dims(v.type);

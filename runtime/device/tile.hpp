@@ -1,0 +1,214 @@
+// The tile vocabulary on the host: what the words of the kernel IR mean where a task runs on one thread. After vector.hpp and math.hpp.
+// An mma is cut into register tiles of up to 6 rows x 4 vectors (2 where there are 16 registers); an acc is a small array in L1; staging
+// copies only what must be.
+#if LANES == 8
+#define TILE_VECTORS 2
+#else
+#define TILE_VECTORS 4
+#endif
+
+/** x for every lane of the group. */
+FN vf all(vf, vf x) { return x; }
+FN vf all(vf, f32 x) { return splat(x); }
+FN vi all(vf, vi x) { return x; }
+FN vi all(vf, i32 x) { return splat(x); }
+FN vi all(vf, bool x) { return as<vi>(x); }
+template <class X> FN X all(f32, X x) { return x; }
+FN ix ix_min(ix a, ix b) { return a < b ? a : b; }
+FN ix ix_max(ix a, ix b) { return a > b ? a : b; }
+FN f32 round_bf16(f32 x) { return from_bf16(to_bf16(x)); }
+FN vf round_bf16(vf x) { return real(to_bf16_bits(x) << 16); }
+
+// ---- operands: Rows has a pointer per row (a gather costs nothing), STEP apart along the depth; Major has the depth outermost: element
+// (x, k) at p[k * ld + x], LD = 0 for a pitch known at run time only. A packed panel also fetches the panel after it into L2, a line a
+// step, over its first register tiles: memory works while the FMAs do. ----
+template <int R, int STEP> struct Rows {
+  const f32* r[R];
+  template <class F> FN void bind(ix n, F f) { ROLL for (ix i = 0; i < n; i++) r[i] = f(i); }
+};
+template <int LD> struct Major {
+  const f32* p; ix pitch; mutable const f32 *ahead, *until;
+  FN ix ld() const { return LD ? LD : pitch; }
+  FN const f32* fetch(ix depth) const { const f32* f = ahead; if (f >= until) return p; ahead += depth * 16; return f; }
+};
+template <int W> FN Major<W> panel(const f32* p, ix depth) { return {p, W, p + depth * W, p + 2 * depth * W}; }
+template <int R, int C> struct Acc {
+  alignas(64) f32 d[R][C];
+  FN void fill(f32 x) { ROLL for (ix i = 0; i < R * C; i += LANES) *(vf*)(&d[0][0] + i) = splat(x); }
+  FN vf& at(vf, ix i, ix j) { return *(vf*)&d[i][j]; }
+  FN f32& at(f32, ix i, ix j) { return d[i][j]; }
+};
+template <int R> struct Row {
+  f32 d[R];
+  FN void fill(f32 x) { ROLL for (ix i = 0; i < R; i++) d[i] = x; }
+  template <class V> FN f32& at(V, ix i, ix) { return d[i]; }
+};
+/** The left operand as seen by one register tile of M rows. */
+template <int M, int STEP> struct RowsAt { const f32* p[M]; FN f32 at(int i, ix k) const { return p[i][k * STEP]; } };
+struct MajorAt { const f32* p; ix ld; FN f32 at(int i, ix k) const { return p[k * ld + i]; } };
+template <int M, int R, int S> FN RowsAt<M, S> tile_at(const Rows<R, S>& a, ix r) { RowsAt<M, S> t; UNROLL for (int i = 0; i < M; i++) t.p[i] = a.r[r + i]; return t; }
+template <int M, int R, int C> FN RowsAt<M, 1> tile_at(const Acc<R, C>& a, ix r) { RowsAt<M, 1> t; UNROLL for (int i = 0; i < M; i++) t.p[i] = a.d[r + i]; return t; }
+template <int M, int LD> FN MajorAt tile_at(const Major<LD>& a, ix r) { return {a.p + r, a.ld()}; }
+
+// ---- mma ----
+template <class B, int R, int C> struct On { const B& b; Acc<R, C>& acc; };
+template <class B, int R, int C> FN On<B, R, C> on(const B& b, Acc<R, C>& acc) { return {b, acc}; }
+struct Panel { const f32 *p, *ahead; f32* acc; ix ld; };
+/** M rows x NB right operands x NV vectors of each, over the whole depth. C: columns of an acc. */
+template <bool FRESH, int M, int NB, int NV, int C, int LD, class A> __attribute__((noinline)) void micro(A a, const Panel* b, ix depth) {
+  vf s[M][NB * NV]; const f32 *q[NB], *f[NB]; ix ld[NB];
+  UNROLL for (int n = 0; n < NB; n++) { q[n] = b[n].p; f[n] = b[n].ahead; ld[n] = LD ? LD : b[n].ld; }
+  UNROLL for (int i = 0; i < M; i++) UNROLL for (int v = 0; v < NB * NV; v++) s[i][v] = FRESH ? vf{} : *(vf*)(b[v / NV].acc + i * C + v % NV * LANES);
+  ROLL for (ix k = 0; k < depth; k++) {
+    vf w[NB * NV];
+    UNROLL for (int n = 0; n < NB; n++) {
+      UNROLL for (int v = 0; v < NV; v++) w[n * NV + v] = *(const vf_at*)(q[n] + v * LANES);
+      q[n] += ld[n];
+      if (LD) { __builtin_prefetch(f[n], 0, 2); f[n] += 16; }
+    }
+    UNROLL for (int i = 0; i < M; i++) { const vf x = splat(a.at(i, k)); UNROLL for (int v = 0; v < NB * NV; v++) s[i][v] = mad(x, w[v], s[i][v]); }
+  }
+  UNROLL for (int i = 0; i < M; i++) UNROLL for (int v = 0; v < NB * NV; v++) *(vf*)(b[v / NV].acc + i * C + v % NV * LANES) = s[i][v];
+}
+/** The columns of M rows in strips that fit the registers. */
+template <bool FRESH, int M, class A, int LD, int R, int C, class... P> FN void micro_at(const A& a, ix r, ix depth, const On<Major<LD>, R, C>& p, const P&... ps) {
+  constexpr int NB = 1 + sizeof...(P), N = C / LANES, NV = N < TILE_VECTORS / NB ? N : TILE_VECTORS / NB > 0 ? TILE_VECTORS / NB : 1, REST = N % NV;
+  const auto t = tile_at<M>(a, r);
+  auto view = [&](auto& o, ix c) { return Panel{o.b.p + c, c ? o.b.p : o.b.fetch(depth), o.acc.d[r] + c, o.b.ld()}; };
+  ROLL for (ix c = 0; c + NV * LANES <= C; c += NV * LANES) { const Panel b[] = {view(p, c), view(ps, c)...}; micro<FRESH, M, NB, NV, C, LD>(t, b, depth); }
+  if constexpr (REST > 0) { constexpr ix c = (N - REST) * LANES; const Panel b[] = {view(p, c), view(ps, c)...}; micro<FRESH, M, NB, REST, C, LD>(t, b, depth); }
+}
+/** FRESH: acc = a @ b, and what acc held does not matter. */
+template <bool FRESH = false, class A, class... P> FN void mma(const A& a, ix rows, ix depth, const P&... p) {
+  ROLL for (ix r = 0; r < rows;) {                              // six rows at a time; the last 7 to 11 are split evenly
+    const ix left = rows - r, h = left >= 12 || left == 6 ? 6 : left > 6 ? (left + 1) / 2 : left;
+    switch (h) {
+      case 1: micro_at<FRESH, 1>(a, r, depth, p...); break;
+      case 2: micro_at<FRESH, 2>(a, r, depth, p...); break;
+      case 3: micro_at<FRESH, 3>(a, r, depth, p...); break;
+      case 4: micro_at<FRESH, 4>(a, r, depth, p...); break;
+      case 5: micro_at<FRESH, 5>(a, r, depth, p...); break;
+      default: micro_at<FRESH, 6>(a, r, depth, p...);
+    }
+    r += h;
+  }
+}
+
+// ---- staging by copy, to [depth][W], zero beyond the last column ----
+template <int W> FN void blank(f32* row, ix n) { ROLL for (ix x = n; x < W; x++) row[x] = 0.0f; }
+/** Element (x, k) is f(v, x, k). */
+template <int W, int L, class F> FN Major<W> pack(f32* to, ix n, ix depth, F f) {
+  ROLL for (ix k = 0; k < depth; k++) {
+    ix x = 0;
+    if constexpr (L > 1) ROLL for (; x + L <= n; x += L) st(vf{}, to + k * W + x, f(vf{}, x, k));
+    ROLL for (; x < n; x++) to[k * W + x] = f(f32{}, x, k);
+    blank<W>(to + k * W, n);
+  }
+  return {to, W, to, to};
+}
+/** In place, unless the last columns are missing: then nothing beyond them may be read. */
+template <int W> FN Major<0> columns(f32* to, const f32* p, ix ld, ix n, ix depth) {
+  if (n == W) return {p, ld, p, p};
+  ROLL for (ix k = 0; k < depth; k++) {
+    ROLL for (ix x = 0; x < n; x++) to[k * W + x] = p[k * ld + x];
+    blank<W>(to + k * W, n);
+  }
+  return {to, W, to, to};
+}
+#define LOW(l, s) (l & s ? LANES + l - s : l)
+#define HIGH(l, s) (l & s ? LANES + l : l + s)
+#define FOUR(f, l, s) f(l, s), f(l + 1, s), f(l + 2, s), f(l + 3, s)
+#if LANES == 16
+#define PICK(f, s) FOUR(f, 0, s), FOUR(f, 4, s), FOUR(f, 8, s), FOUR(f, 12, s)
+#elif LANES == 8
+#define PICK(f, s) FOUR(f, 0, s), FOUR(f, 4, s)
+#else
+#define PICK(f, s) FOUR(f, 0, s)
+#endif
+/** Exchanges blocks of S x S; with S = 1, 2, .. LANES / 2 a transpose. */
+template <int S> FN void exchange(vf (&r)[LANES]) {
+  UNROLL for (int i = 0; i < LANES; i++) if (!(i & S)) {
+    const vf a = r[i], b = r[i + S];
+    r[i] = __builtin_shufflevector(a, b, PICK(LOW, S));
+    r[i + S] = __builtin_shufflevector(a, b, PICK(HIGH, S));
+  }
+  if constexpr (2 * S < LANES) exchange<2 * S>(r);
+}
+/** Contiguous along k: element (x, k) is *f(x, k). Transposed by blocks of LANES x LANES. */
+template <int W, class F> FN Major<W> pack_transposed(f32* to, ix n, ix depth, F f) {
+  ROLL for (ix x = 0; x < W; x += LANES) ROLL for (ix k = 0; k < depth; k += LANES)
+    if (x + LANES <= n && k + LANES <= depth) {
+      vf r[LANES]; UNROLL for (int i = 0; i < LANES; i++) r[i] = ld(vf{}, f(x + i, k));
+      exchange<1>(r);
+      UNROLL for (int i = 0; i < LANES; i++) *(vf*)(to + (k + i) * W + x) = r[i];
+    } else
+      ROLL for (ix i = x; i < x + LANES; i++) ROLL for (ix c = k; c < ix_min(k + LANES, depth); c++) to[c * W + i] = i < n ? *f(i, c) : 0.0f;
+  return {to, W, to, to};
+}
+
+// ---- points and folds: f(v, ..) runs with v a vector, then a scalar for the tail ----
+template <int L, class F, class... T> FN void each(ix rows, ix cols, F f, T&... t) {
+  ROLL for (ix i = 0; i < rows; i++) {
+    ix j = 0;
+    if constexpr (L > 1) ROLL for (; j + L <= cols; j += L) f(vf{}, i, j, t.at(vf{}, i, j)...);
+    ROLL for (; j < cols; j++) f(f32{}, i, j, t.at(f32{}, i, j)...);
+  }
+}
+template <class F, class... T> FN void each_row(ix rows, F f, T&... t) { ROLL for (ix i = 0; i < rows; i++) f(f32{}, i, t.at(f32{}, i, 0)...); }
+template <int L, class F> FN void par(ix n, F f) {
+  ix j = 0;
+  if constexpr (L > 1) ROLL for (; j + L <= n; j += L) f(vf{}, j);
+  ROLL for (; j < n; j++) f(f32{}, j);
+}
+struct Sum {
+  static FN f32 start(f32) { return 0.0f; }
+  static FN i32 start(i32) { return 0; }
+  static FN ix start(ix) { return 0; }
+  template <class V> static FN V of(V a, V b) { return a + b; }
+  static FN f32 across(vf x) { return sum_(x); }
+};
+struct Max {
+  static FN f32 start(f32) { return -__builtin_inff(); }
+  static FN i32 start(i32) { return -2147483647 - 1; }
+  template <class V> static FN V of(V a, V b) { return max_(a, b); }
+  static FN f32 across(vf x) { return max_of(x); }
+};
+struct Min {
+  static FN f32 start(f32) { return __builtin_inff(); }
+  static FN i32 start(i32) { return 2147483647; }
+  template <class V> static FN V of(V a, V b) { return min_(a, b); }
+  static FN f32 across(vf x) { return min_of(x); }
+};
+template <class Op> FN f32 across(vf x) { return Op::across(x); }
+template <class Op> FN i32 across(vi x) { i32 r = x[0]; UNROLL for (int l = 1; l < LANES; l++) r = Op::of(r, (i32)x[l]); return r; }
+/** Four vectors run side by side; then they, their lanes and the tail are joined: an order that only n decides. */
+template <class Op, int L, class F> FN auto fold(ix n, F f) {
+  auto r = Op::start(decltype(f(f32{}, 0))());
+  ix j = 0;
+  if constexpr (L > 1) if (n >= L) {
+    auto x = all(vf{}, r), y = x, z = x, w = x;
+    ROLL for (; j + 4 * L <= n; j += 4 * L) { x = Op::of(x, f(vf{}, j)); y = Op::of(y, f(vf{}, j + L)); z = Op::of(z, f(vf{}, j + 2 * L)); w = Op::of(w, f(vf{}, j + 3 * L)); }
+    ROLL for (; j + L <= n; j += L) x = Op::of(x, f(vf{}, j));
+    r = across<Op>(Op::of(Op::of(x, y), Op::of(z, w)));
+  }
+  ROLL for (; j < n; j++) r = Op::of(r, f(f32{}, j));
+  return r;
+}
+template <class Op, class T> FN T start_of(T x) { return Op::start(x); }
+template <class Op> FN vf start_of(vf) { return splat(Op::start(f32())); }
+template <class Op> FN vi start_of(vi) { return splat(Op::start(i32())); }
+/** Each lane its own, in order. */
+template <class Op, class F> FN auto fold_lane(ix n, F f) {
+  auto r = start_of<Op>(decltype(f(0))());
+  ROLL for (ix k = 0; k < n; k++) r = Op::of(r, f(k));
+  return r;
+}
+template <class Op, int R, class F, class... T> FN void fold_rows(Row<R>& to, ix cols, F f, T&... t) {
+  ROLL for (ix i = 0; i < R; i++) to.d[i] = fold<Op, LANES>(cols, [&](auto v, ix j) { return f(v, i, j, t.at(v, i, j)...); });
+}
+template <class V, class F> FN void scan(ix n, V value, F f) {
+  if (n <= 0) return;
+  auto sum = start_of<Sum>(decltype(value(0))());
+  ROLL for (ix i = 0; i < n; i++) { auto x = value(i); f(i, sum); sum = sum + x; }
+}
+template <class K, class F> FN void tally(ix n, i32* counts, K key, F f) { ROLL for (ix i = 0; i < n; i++) f(i, ix(counts[key(i)]++)); }

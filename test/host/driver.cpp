@@ -1,0 +1,50 @@
+// driver LIB THREADS < plan: runs the launches of a sequence on buffers that end at a guard page, and writes the buffers asked for.
+// Lines: "buffer BYTES FILE|-", "copy FROM TO", "launch NAME TASKS SCRATCH ARG...", "dump BUFFER FILE". Buffers begin as all bits set: NaN, -1.
+#include <atomic>
+#include <cstdio>
+#include <cstring>
+#include <fstream>
+#include <iostream>
+#include <sstream>
+#include <string>
+#include <thread>
+#include <vector>
+#include <dlfcn.h>
+#include <sys/mman.h>
+typedef void (*Kernel)(void* const*, long, long, float*);
+struct Buffer { char* p; size_t bytes; };
+static Buffer make(size_t bytes) {
+  const size_t page = 4096, room = (bytes + page - 1) / page * page;
+  char* base = (char*)mmap(nullptr, room + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  mprotect(base + room, page, PROT_NONE);
+  char* p = base + room - bytes;
+  memset(p, 0xff, bytes);
+  return {p, bytes};
+}
+int main(int argc, char** argv) {
+  void* lib = dlopen(argv[1], RTLD_NOW);
+  if (!lib) { puts(dlerror()); return 2; }
+  const int threads = atoi(argv[2]);
+  std::vector<Buffer> buffers;
+  for (std::string line; std::getline(std::cin, line);) {
+    std::istringstream in(line); std::string what; in >> what;
+    if (what == "buffer") {
+      size_t bytes; std::string file; in >> bytes >> file;
+      buffers.push_back(make(bytes));
+      if (file != "-") { std::ifstream f(file, std::ios::binary); f.read(buffers.back().p, bytes); }
+    } else if (what == "copy") {
+      size_t from, to; in >> from >> to; memcpy(buffers[to].p, buffers[from].p, buffers[to].bytes);
+    } else if (what == "dump") {
+      size_t b; std::string file; in >> b >> file; std::ofstream(file, std::ios::binary).write(buffers[b].p, buffers[b].bytes);
+    } else if (what == "launch") {
+      std::string name; long tasks, scratch; in >> name >> tasks >> scratch;
+      Kernel k = (Kernel)dlsym(lib, name.c_str());
+      if (!k) { printf("no kernel %s\n", name.c_str()); return 2; }
+      std::vector<void*> args; for (size_t a; in >> a;) args.push_back(buffers[a].p);
+      std::atomic<long> next{0};
+      auto work = [&] { Buffer s = make((scratch * 4 + 63) / 64 * 64 + 64); for (long t; (t = next++) < tasks;) k(args.data(), t, t + 1, (float*)s.p); munmap((char*)((size_t)s.p & ~4095ul), s.bytes); };
+      std::vector<std::thread> pool; for (int i = 1; i < threads; i++) pool.emplace_back(work);
+      work(); for (auto& t : pool) t.join();
+    }
+  }
+}

@@ -1,0 +1,95 @@
+// Compiles the kernels of a sequence with the system's compiler and runs them in a process of their own.
+import { execFileSync, spawnSync } from "node:child_process";
+import { createHash } from "node:crypto";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { hostHeader, unit } from "../../compiler/emit/unit.ts";
+import { roundBf16 } from "../../compiler/graph/array.ts";
+import type { NdArray } from "../../compiler/graph/node.ts";
+import type { PlanKernel } from "../../compiler/plan/plan.ts";
+import type { Sequence, VirtualBuffer } from "../../compiler/plan/sequence.ts";
+
+const flags =
+  "-O2 -march=native -std=c++17 -fPIC -shared -nostdlib -fno-exceptions -fno-rtti -ffp-contract=off -fwrapv -fno-math-errno -fno-trapping-math -Wno-psabi".split(
+    " ",
+  );
+const folder = join(tmpdir(), "moec-test-kernels");
+mkdirSync(folder, { recursive: true });
+
+function build(text: string, extension: string, args: readonly string[]): string {
+  const base = join(folder, createHash("sha256").update(text).update(args.join()).digest("hex").slice(0, 16));
+  if (existsSync(`${base}.out`)) return `${base}.out`;
+  writeFileSync(base + extension, text);
+  execFileSync("g++", [...args, base + extension, "-o", `${base}.out`], { stdio: ["ignore", "inherit", "inherit"] });
+  return `${base}.out`;
+}
+export const compiled = (kernels: readonly PlanKernel[], extra: readonly string[] = []): string =>
+  build(unit(hostHeader(), kernels), ".cpp", [...flags, ...extra]);
+const driver = (): string =>
+  build(readFileSync(new URL("driver.cpp", import.meta.url), "utf8"), ".cpp", [
+    "-O1",
+    "-std=c++17",
+    "-pthread",
+    "-ldl",
+  ]);
+
+function bytesFor(b: VirtualBuffer, data: ArrayLike<number>): Buffer {
+  const raw = Buffer.alloc(b.bytes, 0xff);
+  for (let i = 0; i < data.length; i++) write(raw, b, i, data[i] ?? Number.NaN);
+  return raw;
+}
+function write(raw: Buffer, b: VirtualBuffer, i: number, x: number): void {
+  if (b.dtype === "f32") raw.writeFloatLE(x, i * 4);
+  else if (b.dtype === "i32") raw.writeInt32LE(x | 0, i * 4);
+  else if (b.dtype === "bool") raw.writeUInt8(x, i);
+  else {
+    const word = Buffer.alloc(4);
+    word.writeFloatLE(roundBf16(x));
+    raw.writeUInt16LE(word.readUInt16LE(2), i * 2);
+  }
+}
+function read(raw: Buffer, b: VirtualBuffer): Float64Array {
+  const n = b.shape.reduce((x, y) => x * y, 1);
+  return Float64Array.from({ length: n }, (_, i) => {
+    if (b.dtype === "f32") return raw.readFloatLE(i * 4);
+    if (b.dtype === "i32") return raw.readInt32LE(i * 4);
+    if (b.dtype === "bool") return raw.readUInt8(i);
+    const word = Buffer.alloc(4);
+    word.writeUInt16LE(raw.readUInt16LE(i * 2), 2);
+    return word.readFloatLE();
+  });
+}
+/** The contents of the results and of the assigned stores, in that order. `given`: the stores. */
+export function runSequence(
+  s: Sequence,
+  given: ReadonlyMap<string, NdArray>,
+  threads = 2,
+  lib = compiled([...new Set(s.launches.map((l) => l.kernel))]),
+): Float64Array[] {
+  const dir = mkdtempSync(join(tmpdir(), "moec-run-"));
+  const numbers = new Map<VirtualBuffer, number>();
+  const lines: string[] = [];
+  const number = (b: VirtualBuffer): number => {
+    const known = numbers.get(b);
+    if (known !== undefined) return known;
+    const n = numbers.size;
+    numbers.set(b, n);
+    const from = b.store === null ? undefined : given.get(b.store);
+    if (from) writeFileSync(join(dir, `in${n}`), bytesFor(b, from.data));
+    lines.push(`buffer ${b.bytes} ${from ? join(dir, `in${n}`) : "-"}`);
+    return n;
+  };
+  for (const l of s.launches) {
+    const args = l.args.map((a) => number(a.buffer));
+    for (const a of l.args) if (a.base) lines.push(`copy ${number(a.base)} ${number(a.buffer)}`);
+    lines.push(`launch ${l.kernel.name} ${l.tasks} ${l.kernel.scratch} ${args.join(" ")}`);
+  }
+  const wanted = [...s.results.map((r) => r.buffer), ...s.assigns.map((a) => a.from)];
+  wanted.forEach((b, i) => lines.push(`dump ${number(b)} ${join(dir, `out${i}`)}`));
+  const r = spawnSync(driver(), [lib, String(threads)], { input: `${lines.join("\n")}\n`, encoding: "utf8" });
+  if (r.status !== 0) throw new Error(`driver: ${r.status ?? r.signal} ${r.stdout}${r.stderr}`);
+  const out = wanted.map((b, i) => read(readFileSync(join(dir, `out${i}`)), b));
+  rmSync(dir, { recursive: true });
+  return out;
+}
