@@ -1,6 +1,5 @@
 import { execFile } from "node:child_process";
 import * as fs from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
@@ -13,10 +12,10 @@ import { cacheFolder, distrust, hash, KernelCache } from "../runtime/host/cache.
 import { buildKernels } from "../runtime/host/compile.ts";
 import { hostExecutable } from "../runtime/host/executable.ts";
 import { toolchain } from "../runtime/host/toolchain.ts";
+import { folder } from "./folder.ts";
 import { buffer, header, launch, write } from "./sequences.ts";
 
 const test = suite("cache");
-const folder = (): string => fs.mkdtempSync(join(tmpdir(), "moec-test-"));
 const mode = (path: string): number => fs.statSync(path).mode & 0o777;
 const age = (path: string, seconds: number): void =>
   fs.utimesSync(path, Date.now() / 1000 - seconds, Date.now() / 1000 - seconds);

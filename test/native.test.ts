@@ -1,5 +1,5 @@
-import { mkdirSync, mkdtempSync, writeFileSync } from "node:fs";
-import { availableParallelism, tmpdir } from "node:os";
+import { mkdirSync, writeFileSync } from "node:fs";
+import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
@@ -13,10 +13,11 @@ import { KernelCache } from "../runtime/host/cache.ts";
 import { elements, hostExecutable } from "../runtime/host/executable.ts";
 import { cores, freeMemory } from "../runtime/host/machine.ts";
 import { native } from "../runtime/native.ts";
+import { folder } from "./folder.ts";
 import { buffer, header, launch, ofStore, pointwise, read, storeOf, write } from "./sequences.ts";
 
 const test = suite("native");
-const cache = new KernelCache(mkdtempSync(join(tmpdir(), "moec-test-")));
+const cache = new KernelCache(folder());
 const at = { seed: 1, call: 2, step: 3 };
 const tensor = (shape: readonly number[], f: (i: number) => number): Tensor => {
   const data = elements(
@@ -214,7 +215,7 @@ test("what a user gives wrongly is a problem", async () => {
 
 /** A small file system with what the kernel tells of control groups. */
 function machine(files: Readonly<Record<string, string>>): string {
-  const root = mkdtempSync(join(tmpdir(), "moec-test-"));
+  const root = folder();
   for (const [path, text] of Object.entries(files)) {
     mkdirSync(join(root, path, ".."), { recursive: true });
     writeFileSync(join(root, path), text);

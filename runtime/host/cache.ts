@@ -50,12 +50,7 @@ export class KernelCache {
   find(key: string): string | null {
     const name = this.#read(`${key}.key`)?.toString("utf8") ?? "";
     if (!/^[0-9a-f]{64}$/.test(name)) return null;
-    if (!this.#whole.has(name)) {
-      const data = this.#read(`${name}.so`);
-      if (data === null || hash(data) !== name) return null;
-      this.#whole.add(name);
-      this.#touch(`${name}.so`);
-    }
+    if (!this.#isWhole(name)) return null;
     this.#touch(`${key}.key`);
     return join(this.folder, `${name}.so`);
   }
@@ -76,6 +71,14 @@ export class KernelCache {
     for (const { name } of this.#files()) this.#remove(name);
   }
 
+  /** Reads a library only when this process first sees it. */
+  #isWhole(name: string): boolean {
+    if (this.#whole.has(name) && this.#touch(`${name}.so`)) return true;
+    const data = this.#read(`${name}.so`);
+    if (data === null || hash(data) !== name) return false;
+    this.#whole.add(name);
+    return this.#touch(`${name}.so`);
+  }
   #read(name: string): Buffer | null {
     let file: number;
     try {
@@ -124,12 +127,14 @@ export class KernelCache {
   #remove(name: string): void {
     fs.rmSync(join(this.folder, name), { force: true });
   }
-  #touch(name: string): void {
+  /** False if another process has dropped the file since. */
+  #touch(name: string): boolean {
     const now = new Date();
     try {
       fs.utimesSync(join(this.folder, name), now, now);
+      return true;
     } catch {
-      // another process dropped it since; whoever loads it will see
+      return false;
     }
   }
 }

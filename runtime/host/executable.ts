@@ -1,4 +1,5 @@
 // A plan on this machine: kernels compiled, memory taken, entries run by the addon.
+import { existsSync } from "node:fs";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { hidden } from "../../compiler/graph/node.ts";
 import { requireMemory } from "../../compiler/plan/bytes.ts";
@@ -7,7 +8,7 @@ import { bytesOf, type DType } from "../../compiler/types/dtype.ts";
 import type { Executable, Outcome, StoreInfo, Tensor } from "../executable.ts";
 import { type Elements, type Executor, type NativeBuffer, type NativeStep, native } from "../native.ts";
 import { KernelCache } from "./cache.ts";
-import { buildKernels } from "./compile.ts";
+import { type Built, buildKernels } from "./compile.ts";
 import { cores, freeMemory } from "./machine.ts";
 import { toolchain } from "./toolchain.ts";
 
@@ -27,19 +28,25 @@ export interface HostExecutable extends Executable {
 
 export async function hostExecutable(plan: Plan, options: HostOptions = {}): Promise<HostExecutable> {
   requireMemory(plan, freeMemory());
-  const { Executor } = native();
+  const cache = options.cache ?? new KernelCache();
+  const build = async (): Promise<Built> => buildKernels(plan, await toolchain(), cache, cores());
   const threads = options.threads ?? cores();
-  const built = await buildKernels(plan, await toolchain(), options.cache ?? new KernelCache(), cores());
-  const executor = new Executor({
+  let built = await build();
+  // another process may have dropped what was found
+  if (!built.libraries.every((path) => existsSync(path))) built = await build();
+  return new Host(plan, load(plan, built, threads), options);
+}
+function load(plan: Plan, { libraries, kernels }: Built, threads: number): Executor {
+  const { Executor } = native();
+  return new Executor({
     bytes: plan.bytes.arena,
     threads,
     scratch: Math.max(0, ...plan.kernels.map((k) => k.scratch)),
     buffers: plan.buffers.map(nativeBuffer),
-    libraries: built.libraries,
-    kernels: built.kernels,
+    libraries,
+    kernels,
     entries: plan.entries.map((entry) => ({ steps: entry.steps.map(nativeStep) })),
   });
-  return new Host(plan, executor, options);
 }
 function nativeBuffer({ dtype, shape, layout, offset, bytes }: PlanBuffer): NativeBuffer {
   return {

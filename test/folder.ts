@@ -1,0 +1,14 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+const made: string[] = [];
+process.on("exit", () => {
+  for (const folder of made) rmSync(folder, { recursive: true, force: true });
+});
+/** An empty folder that goes when the tests end. */
+export function folder(): string {
+  const path = mkdtempSync(join(tmpdir(), "moec-test-"));
+  made.push(path);
+  return path;
+}
