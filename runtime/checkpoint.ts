@@ -54,8 +54,9 @@ const sha256 = (chunks: readonly Uint8Array[]): string => {
   for (const chunk of chunks) hash.update(chunk);
   return hash.digest("hex");
 };
-const checksum = ({ checksum: _, ...state }: Partial<State>): string =>
-  sha256([new TextEncoder().encode(JSON.stringify(state))]);
+/** Of all of a state but its own checksum. */
+const checksumOf = (state: Partial<State>): string =>
+  sha256([new TextEncoder().encode(JSON.stringify({ ...state, checksum: undefined }))]);
 
 /** The steps of a run's checkpoints, newest first. */
 export function checkpointSteps(run: string): number[] {
@@ -129,18 +130,18 @@ export function writeCheckpoint(
     rmSync(join(folder, stepName(step)), { recursive: true, force: true });
   return path;
 }
+const describe = (chunks: readonly Uint8Array[]): v.InferOutput<typeof fileSchema> => ({
+  bytes: chunks.reduce((sum, chunk) => sum + chunk.byteLength, 0),
+  sha256: sha256(chunks),
+});
 function stateOf(state: TrainingState, files: { model: Uint8Array[]; training: Uint8Array[] }): State {
-  const file = (chunks: readonly Uint8Array[]): v.InferOutput<typeof fileSchema> => ({
-    bytes: chunks.reduce((sum, chunk) => sum + chunk.byteLength, 0),
-    sha256: sha256(chunks),
-  });
   const unsigned = {
     format: formatVersion,
     compiler: compilerVersion,
     ...state,
-    files: { "model.safetensors": file(files.model), "training.safetensors": file(files.training) },
+    files: { "model.safetensors": describe(files.model), "training.safetensors": describe(files.training) },
   } as const;
-  return { ...unsigned, checksum: checksum(unsigned) };
+  return { ...unsigned, checksum: checksumOf(unsigned) };
 }
 
 /** Reads one checkpoint and checks all of it. */
@@ -163,7 +164,7 @@ function readState(path: string): State {
     throw damaged(file, "is not JSON");
   }
   const head = v.safeParse(v.object({ format: whole, compiler: v.string(), checksum: v.string() }), json);
-  if (!head.success || head.output.checksum !== checksum(json as Partial<State>))
+  if (!head.success || head.output.checksum !== checksumOf(json as Partial<State>))
     throw damaged(file, "does not have the checksum it states");
   const { format, compiler } = head.output;
   if (format > formatVersion) throw new NewerFormat(file, format, compiler);

@@ -9,6 +9,8 @@ export interface EntryRequest {
   readonly method: string;
   readonly name: string;
   readonly sizes: Sizes;
+  /** The arguments that the caller gives; others take their defaults. Absent: those without a default. */
+  readonly given?: readonly string[];
   /** Adds the gradients of the losses and of the cotangents' products; `train` then stops before its optimizer. */
   readonly gradients?: boolean;
 }

@@ -1,8 +1,11 @@
 // The generation loop: a prompt in chunks, then the model's own bytes fed back one by one. A position is data: `at`.
+import { join } from "node:path";
 import { Problem } from "../compiler/diagnostic.ts";
-import type { EntryRequest } from "./compile.ts";
+import { loadStores, newestCheckpoint } from "./checkpoint.ts";
+import { compileProgram, type EntryRequest } from "./compile.ts";
 import type { Executable } from "./executable.ts";
-import { type EntryPoint, findEntry, hasMethod, headerDefault, type ProgramFile } from "./program.ts";
+import { type EntryPoint, findEntry, hasMethod, headerDefault, type ProgramFile, readProgram } from "./program.ts";
+import { readConfig } from "./run-folder.ts";
 import { fromNumbers } from "./tensor.ts";
 
 /** How many tokens of a prompt one call takes. */
@@ -46,7 +49,7 @@ export interface GenerateOptions {
   readonly context: number | null;
   /** The training steps that the model has done. */
   readonly step: number;
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** Yields each new token. Positions begin at 0 again, so nothing of an earlier sequence is seen. */
@@ -60,7 +63,8 @@ export async function* generateTokens(executable: Executable, options: GenerateO
     next = await feed(executable, chunk, at, options);
     at += chunk.length;
   }
-  for (let made = 1; made <= options.tokens && !options.signal?.aborted; made++) {
+  const stopped = (): boolean => options.signal?.aborted ?? false;
+  for (let made = 1; made <= options.tokens && !stopped(); made++) {
     yield next;
     if (made < options.tokens) next = await feed(executable, Uint8Array.of(next), at++, options);
   }
@@ -112,6 +116,54 @@ async function feed(executable: Executable, tokens: Uint8Array, at: number, opti
       "Text is bytes: the model's vocabulary must be 256.",
     );
   return token;
+}
+
+export interface RunGenerateOptions {
+  /** The folder of a training run. */
+  readonly folder: string;
+  readonly prompt?: string | undefined;
+  /** 200. */
+  readonly tokens?: number | undefined;
+  /** 0.8. */
+  readonly temperature?: number | undefined;
+  readonly seed?: number | undefined;
+  readonly set?: Readonly<Record<string, number | boolean>> | undefined;
+  readonly target?: "host" | "reference" | undefined;
+  readonly precision?: "f32" | "f64" | undefined;
+  readonly threads?: number | undefined;
+  readonly signal?: AbortSignal | undefined;
+  readonly warn?: ((line: string) => void) | undefined;
+}
+/** Text of a trained model, from the newest good checkpoint of its run. */
+export async function* generate(options: RunGenerateOptions): AsyncGenerator<string, void> {
+  const { folder, tokens = 200, temperature = 0.8, seed = 0, signal } = options;
+  const config = readConfig(folder);
+  const checkpoint = newestCheckpoint(folder, options.warn ?? (() => {}));
+  if (!checkpoint) throw new Problem(`${folder} has no checkpoint`, "Train first: moec train writes one.");
+  const path = join(folder, "model.moe");
+  const file = readProgram(path);
+  const { declaration } = findEntry(file, config.model, "generate");
+  const { B: _, T: __, ...trained } = config.sizes;
+  const sizes = { ...trained, ...options.set };
+  const { executable } = await compileProgram({
+    path,
+    declaration: config.model,
+    sizes,
+    precision: options.precision ?? config.precision,
+    target: options.target ?? "host",
+    ...(options.threads === undefined ? {} : { threads: options.threads }),
+    entries: generateEntries(file, declaration),
+  });
+  try {
+    await executable.run("init", new Map(), { seed, call: 0, step: 0 });
+    loadStores(executable, checkpoint);
+    const prompt = new TextEncoder().encode(options.prompt ?? "");
+    const context = contextOf(declaration, sizes);
+    const { step } = checkpoint.state;
+    yield* asText(generateTokens(executable, { prompt, tokens, temperature, seed, context, step, signal }));
+  } finally {
+    executable.close();
+  }
 }
 
 /** Bytes as text as soon as whole characters are there; what is not UTF-8 becomes U+FFFD. */

@@ -3,10 +3,10 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { Problem } from "../compiler/diagnostic.ts";
 import { type Checkpoint, checkpointSteps, newestCheckpoint } from "./checkpoint.ts";
-import { type Compiled, compileProgram, type EntryRequest } from "./compile.ts";
+import { type Compiled, type CompileRequest, compileProgram } from "./compile.ts";
 import { readText, requireEnough, type Text } from "./data.ts";
 import type { Executable } from "./executable.ts";
-import { asText, contextOf, generateEntries, generateTokens } from "./generate.ts";
+import { asText, contextOf, type GenerateOptions, generateEntries, generateTokens } from "./generate.ts";
 import { lockFolder } from "./lock.ts";
 import { type Step, trainSteps } from "./loop.ts";
 import {
@@ -16,9 +16,11 @@ import {
   hasHeader,
   headerDefault,
   ownLosses,
+  type ProgramFile,
   readProgram,
 } from "./program.ts";
 import { defaultRunFolder, type RunConfig, readConfig, requireSame, writeConfig } from "./run-folder.ts";
+import { count } from "./tensor.ts";
 
 /** What is left out comes, resuming, from the run's config.json, else from the defaults beside it. */
 export interface TrainOptions {
@@ -55,6 +57,10 @@ export interface Training {
   readonly config: RunConfig;
   readonly text: Text;
   readonly report: Compiled["report"];
+  /** How many numbers are learned. */
+  readonly parameters: number;
+  /** Bytes by what they hold; null on the reference interpreter. */
+  readonly plan: Executable["bytes"];
   /** The checkpoint that it goes on from. */
   readonly from: Checkpoint | null;
   steps(): AsyncGenerator<Step, void>;
@@ -100,11 +106,13 @@ export async function openTraining(options: TrainOptions): Promise<Training> {
       config,
       text,
       report,
+      parameters: executable.stores.filter((s) => s.role === "parameter").reduce((sum, s) => sum + count(s.shape), 0),
+      plan: executable.bytes,
       from,
       steps: () => trainSteps(signal ? { ...setup, signal } : setup),
       sample: (prompt, tokens, temperature) =>
         executable.entries.includes("generate:1")
-          ? sampleText(executable, entry, config, prompt, { tokens, temperature })
+          ? sampleText(executable, entry, config, prompt, { tokens, temperature, signal })
           : null,
       close,
     };
@@ -121,27 +129,34 @@ function compileTraining(
   config: RunConfig,
   text: Text,
 ): Promise<Compiled> {
-  const [batch, length] = textAxes(entry);
-  const { B = 1, T = 1, ...sizes } = config.sizes;
-  requireEnough(text, Number(B), Number(T));
-  const rows = { [batch]: B, [length]: T };
-  const entries: EntryRequest[] = ["train", "evaluate"].map((name) => ({ method: "train", name, sizes: rows }));
+  requireEnough(text, Number(config.sizes["B"]), Number(config.sizes["T"]));
+  const { entries, ...request } = trainingRequest(entry, config.sizes, ["train", "evaluate"]);
   return compileProgram({
+    ...request,
     path: options.program,
-    declaration: entry.declaration.name.name,
-    sizes,
     precision: config.precision,
     target: options.target ?? "host",
     ...(options.threads === undefined ? {} : { threads: options.threads }),
     entries: [...entries, ...generateEntries(file, entry.declaration)],
   });
 }
+/** The method `train` under each name, on B rows of T tokens; the other sizes are the header's. */
+export function trainingRequest(
+  entry: EntryPoint,
+  { B = 1, T = 1, ...sizes }: RunConfig["sizes"],
+  names: readonly string[],
+): Pick<CompileRequest, "declaration" | "sizes" | "entries"> {
+  const [batch, length] = textAxes(entry);
+  const rows = { [batch]: B, [length]: T };
+  const entries = names.map((name) => ({ method: "train", name, sizes: rows }));
+  return { declaration: entry.declaration.name.name, sizes, entries };
+}
 function sampleText(
   executable: Executable,
   entry: EntryPoint,
   config: RunConfig,
   prompt: string,
-  how: { readonly tokens: number; readonly temperature: number },
+  how: Pick<GenerateOptions, "tokens" | "temperature" | "signal">,
 ): AsyncGenerator<string, void> {
   const context = contextOf(entry.declaration, config.sizes);
   const bytes = new TextEncoder().encode(prompt);

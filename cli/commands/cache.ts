@@ -1,0 +1,22 @@
+import { Command } from "commander";
+import { examples, json } from "../flags.ts";
+import { print, printJson, showBytes } from "../output.ts";
+
+export const cacheCommand = (): Command =>
+  new Command("cache")
+    .description("Show the cache of compiled kernels, or empty it. MOEC_CACHE moves it.")
+    .option("--clear", "remove all that it holds")
+    .addOption(json())
+    .addHelpText("after", examples("moec cache", "moec cache --clear"))
+    .action(cache);
+
+async function cache(options: { clear?: boolean; json?: boolean }): Promise<void> {
+  const { KernelCache } = await import("../../runtime/host/cache.ts");
+  const kernels = new KernelCache();
+  const before = kernels.stats();
+  if (options.clear) kernels.clear();
+  const { folder, files, bytes, limit } = kernels.stats();
+  if (options.json) printJson({ folder, files, bytes, limit, cleared: before.bytes - bytes });
+  else if (options.clear) print(`${folder}: removed ${before.files} files, ${showBytes(before.bytes)}`);
+  else print(`${folder}: ${files} files, ${showBytes(bytes)} of at most ${showBytes(limit)}`);
+}

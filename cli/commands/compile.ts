@@ -1,0 +1,110 @@
+import { join } from "node:path";
+import { Command } from "commander";
+import { oneOf, requireTarget, whole } from "../../compiler/options.ts";
+import { type CompileReport, type CompileRequest, compileProgram, type Form, forms } from "../../runtime/compile.ts";
+import { writeAtomic } from "../../runtime/files.ts";
+import { findEntry, hasMethod, type ProgramFile, readProgram } from "../../runtime/program.ts";
+import { findSizes } from "../../runtime/sizes.ts";
+import { trainingRequest } from "../../runtime/train.ts";
+import { addShared, examples, flag, json, type Shared, text } from "../flags.ts";
+import { note, print, printJson, showBytes, showCount, table } from "../output.ts";
+
+export const compileCommand = (): Command =>
+  addShared(new Command("compile"))
+    .description("Compile a program; show its bytes and FLOPs, or any of its forms, before anything runs.")
+    .argument("<file>", "a .moe file")
+    .addOption(
+      flag(
+        "--entry <entry>",
+        "Declaration, Declaration.method or a function (default: `train` of the file's only model)",
+        text,
+      ),
+    )
+    .addOption(flag("--emit <form>", `print a form: ${forms.join(", ")}`, oneOf(...forms)))
+    .addOption(flag("-o, --output <folder>", "write the form's files there", text))
+    .addOption(flag("--batch <n>", "rows of a training batch; default: 16", whole(1)))
+    .addOption(flag("--length <n>", "tokens of a row; default: 128", whole(1)))
+    .option("--timings", "show the seconds of each stage")
+    .addOption(json())
+    .addHelpText(
+      "after",
+      examples(
+        "moec compile examples/gpt-moe.moe --batch 16 --length 128",
+        "moec compile examples/gpt-moe.moe --emit cpp -o generated",
+        "moec compile model.moe --entry Ffn --set N=128 --emit graph",
+      ),
+    )
+    .action(compile);
+
+interface Options extends Shared {
+  entry?: string;
+  emit?: Form;
+  output?: string;
+  batch?: number;
+  length?: number;
+  timings?: boolean;
+  json?: boolean;
+}
+async function compile(path: string, options: Options): Promise<void> {
+  requireTarget(options);
+  const { executable, report } = await compileProgram(requestOf(readProgram(path), path, options));
+  executable.close();
+  const { forms: texts, ...rest } = report;
+  if (options.emit) emit(texts?.[options.emit] ?? {}, options.output);
+  if (options.json) printJson(rest);
+  else if (!options.emit || options.timings) (options.emit ? note : print)(summary(report, options.timings ?? false));
+}
+function requestOf(file: ProgramFile, path: string, options: Options): CompileRequest {
+  const shared = {
+    path,
+    target: options.target ?? "host",
+    precision: options.precision ?? "f32",
+    ...(options.threads === undefined ? {} : { threads: options.threads }),
+    ...(options.emit === undefined ? {} : { emit: [options.emit] }),
+  };
+  if (options.entry === undefined) {
+    const { declaration } = findEntry(file, undefined, "forward");
+    if (hasMethod(file, declaration, "train"))
+      return {
+        ...shared,
+        ...trainingRequest(
+          findEntry(file, undefined, "train"),
+          { ...options.set, B: options.batch ?? 16, T: options.length ?? 128 },
+          ["train"],
+        ),
+      };
+  }
+  const entry = findEntry(file, options.entry);
+  const { header, own } = findSizes(entry, options.set ?? {}, new Map());
+  return {
+    ...shared,
+    declaration: entry.declaration.name.name,
+    sizes: header,
+    entries: [{ method: entry.method, name: entry.method, sizes: own }],
+  };
+}
+
+function emit(files: Readonly<Record<string, string>>, folder: string | undefined): void {
+  for (const [name, content] of Object.entries(files)) {
+    if (folder === undefined) print(content.trimEnd());
+    else {
+      writeAtomic(join(folder, name), content);
+      note(`wrote ${join(folder, name)}`);
+    }
+  }
+}
+function summary(
+  { parameters, gradients, optimizer, activations, flops, kernels, timings }: CompileReport,
+  timed: boolean,
+): string {
+  const rows = [
+    ["parameters", showBytes(parameters)],
+    ["gradients", showBytes(gradients)],
+    ["optimizer", showBytes(optimizer)],
+    ["activations", showBytes(activations)],
+    ["FLOPs", showCount(flops)],
+    ["kernels", String(kernels.length)],
+    ...(timed ? Object.entries(timings).map(([stage, seconds]) => [stage, `${seconds.toFixed(3)} s`]) : []),
+  ];
+  return table(rows);
+}

@@ -1,0 +1,68 @@
+import { cpus, totalmem } from "node:os";
+import { Command } from "commander";
+import { Problem } from "../../compiler/diagnostic.ts";
+import { KernelCache } from "../../runtime/host/cache.ts";
+import { cores, freeMemory } from "../../runtime/host/machine.ts";
+import { toolchain } from "../../runtime/host/toolchain.ts";
+import { native } from "../../runtime/native.ts";
+import { examples, json } from "../flags.ts";
+import { colorsOf, print, printJson, showBytes } from "../output.ts";
+
+/** One part of what moec stands on. `help`: what it would bring, and how to get it; null where it is there. */
+interface Finding {
+  readonly part: string;
+  readonly found: string;
+  readonly help: string | null;
+}
+
+export const doctorCommand = (): Command =>
+  new Command("doctor")
+    .description("Say what moec finds on this machine, and what each missing part would bring.")
+    .addOption(json())
+    .addHelpText("after", examples("moec doctor", "CXX=clang++ moec doctor"))
+    .action(doctor);
+
+async function doctor(options: { json?: boolean }): Promise<void> {
+  const findings = await Promise.all([compiler(), addon(), processor(), memory(), cache()]);
+  if (options.json) for (const finding of findings) printJson(finding);
+  else for (const finding of findings) print(shown(finding));
+}
+function shown({ part, found, help }: Finding): string {
+  const colors = colorsOf(process.stdout);
+  const mark = help === null ? colors.green("ok     ") : colors.yellow("missing");
+  return `${mark}  ${part.padEnd(9)}  ${found}${
+    help === null
+      ? ""
+      : help
+          .split("\n")
+          .map((line) => `\n           ${line}`)
+          .join("")
+  }`;
+}
+
+/** What a part says of itself, or what is wrong with it. */
+async function finding(part: string, brings: string, look: () => string | Promise<string>): Promise<Finding> {
+  try {
+    return { part, found: await look(), help: null };
+  } catch (error) {
+    if (!(error instanceof Problem)) throw error;
+    return { part, found: error.message, help: `${brings}: ${error.help}` };
+  }
+}
+const compiler = (): Promise<Finding> =>
+  finding("compiler", "It compiles kernels for `--target host`", async () => {
+    const { command, version, flags, features } = await toolchain();
+    const sets = features.length > 0 ? `; ${features.join(" ")}` : "";
+    return `${command.join(" ")} ${version}, takes ${flags.filter((flag) => flag.startsWith("-m")).join(" ") || "no -march=native"}${sets}`;
+  });
+const addon = (): Promise<Finding> =>
+  finding("addon", "It runs compiled programs", () => (native(), "built and loaded"));
+const processor = (): Promise<Finding> =>
+  finding("cores", "", () => `${cores()} usable of ${cpus().length}: ${cpus()[0]?.model.trim() ?? process.arch}`);
+const memory = (): Promise<Finding> =>
+  finding("memory", "", () => `${showBytes(freeMemory())} free of ${showBytes(totalmem())}`);
+const cache = (): Promise<Finding> =>
+  finding("cache", "It keeps compiled kernels", () => {
+    const { folder, files, bytes, limit } = new KernelCache().stats();
+    return `${folder}: ${files} files, ${showBytes(bytes)} of at most ${showBytes(limit)}`;
+  });

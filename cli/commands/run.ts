@@ -1,0 +1,69 @@
+import { Command } from "commander";
+import { requireTarget, whole } from "../../compiler/options.ts";
+import type { Tensor } from "../../runtime/executable.ts";
+import { writeAtomic } from "../../runtime/files.ts";
+import { runEntry } from "../../runtime/run.ts";
+import { writeSafetensors } from "../../runtime/safetensors.ts";
+import { numbers, showShape, toNested } from "../../runtime/tensor.ts";
+import { addShared, examples, flag, json, type Shared, text } from "../flags.ts";
+import { note, print, printJson } from "../output.ts";
+
+export const runCommand = (): Command =>
+  addShared(new Command("run"))
+    .description("Run an entry once on named tensors.")
+    .argument("<file>", "a .moe file")
+    .addOption(
+      flag("--entry <entry>", "Declaration, Declaration.method or a function (default: the file's only model)", text),
+    )
+    .addOption(flag("--input <file>", "inputs by name, and cotangent.I: safetensors or JSON", text))
+    .addOption(
+      flag("--params <file>", "parameters and states by path, each copy by itself or stacked: safetensors", text),
+    )
+    .option("--grad", "add gradients of the losses and of the results times their cotangents")
+    .addOption(
+      flag(
+        "-o, --output <file>",
+        "where the results go: safetensors, or JSON by its ending (default: a summary)",
+        text,
+      ),
+    )
+    .addOption(
+      flag("--seed <n>", "what random numbers and missing parameters come from; default: 0", whole(-(2 ** 31))),
+    )
+    .addOption(json())
+    .addHelpText(
+      "after",
+      examples(
+        "moec run model.moe --entry Ffn --input x.safetensors --params w.safetensors -o y.safetensors",
+        "moec run model.moe --entry Ffn --set N=4 --input x.json --grad --target reference",
+      ),
+    )
+    .action(run);
+
+interface Options extends Shared {
+  entry?: string;
+  input?: string;
+  params?: string;
+  grad?: boolean;
+  output?: string;
+  seed?: number;
+  json?: boolean;
+}
+async function run(file: string, { output, grad, json, ...options }: Options): Promise<void> {
+  requireTarget(options);
+  const results = await runEntry({ program: file, gradients: grad, ...options });
+  if (output !== undefined) write(output, results);
+  if (json) printJson(nested(results));
+  else if (output === undefined) for (const [name, t] of results) print(summary(name, t));
+  else note(`${results.size} tensors written to ${output}`);
+}
+const nested = (results: ReadonlyMap<string, Tensor>): object =>
+  Object.fromEntries([...results].map(([name, t]) => [name, toNested(t)]));
+function write(path: string, results: ReadonlyMap<string, Tensor>): void {
+  if (path.endsWith(".json")) writeAtomic(path, `${JSON.stringify(nested(results))}\n`);
+  else writeSafetensors(path, results);
+}
+function summary(name: string, t: Tensor): string {
+  const first = numbers(t).slice(0, 6).map((x) => Number(x.toPrecision(5)));
+  return `${name}: ${t.dtype}${showShape(t.shape)} ${first.join(" ")}${t.data.length > 6 ? " ..." : ""}`;
+}

@@ -1,0 +1,121 @@
+import { Command } from "commander";
+import { requireTarget, whole } from "../../compiler/options.ts";
+import { bigramHeldOut, entropies } from "../../runtime/data.ts";
+import type { Step } from "../../runtime/loop.ts";
+import { toNested } from "../../runtime/tensor.ts";
+import { openTraining, type Training } from "../../runtime/train.ts";
+import { addShared, examples, flag, json, type Shared, text } from "../flags.ts";
+import { note, printJson, showBytes, showCount, warn } from "../output.ts";
+import { progress } from "../progress.ts";
+import { interruptible } from "../signals.ts";
+
+export const trainCommand = (): Command =>
+  addShared(new Command("train"))
+    .description("Train a model on text, as bytes; the last 5% is held out. Ctrl-C saves and stops.")
+    .argument("<file>", "a .moe file with one model")
+    .requiredOption("--data <files...>", "text files, one after the other")
+    .addOption(
+      flag("--steps <n>", "training steps in total, also with --resume; default: the model's Steps, or 400", whole(1)),
+    )
+    .addOption(flag("--batch <n>", "rows of a batch, each a stream of the text; default: 16", whole(1)))
+    .addOption(flag("--length <n>", "bytes of a row; default: 128", whole(1)))
+    .addOption(flag("--seed <n>", "what the parameters begin from; default: 0", whole(-(2 ** 31))))
+    .addOption(flag("--out <folder>", "where the run is kept; default: runs/NAME", text))
+    .addOption(flag("--save-every <n>", "steps between checkpoints, 0 for the last only; default: 100", whole(0)))
+    .addOption(flag("--evaluate-every <n>", "steps between held-out losses, 0 for the last only; default: 0", whole(0)))
+    .option("--resume", "go on from the run's last checkpoint")
+    .addOption(json())
+    .addHelpText(
+      "after",
+      examples(
+        "moec train examples/gpt-moe.moe --data book.txt",
+        "moec train examples/gpt-moe.moe --data a.txt b.txt --steps 2000 --batch 32 --set L=6 --out runs/big",
+        "moec train examples/gpt-moe.moe --data book.txt --steps 4000 --resume",
+      ),
+    )
+    .action(run);
+
+interface Options extends Shared {
+  data: string[];
+  steps?: number;
+  batch?: number;
+  length?: number;
+  seed?: number;
+  out?: string;
+  saveEvery?: number;
+  evaluateEvery?: number;
+  resume?: boolean;
+  json?: boolean;
+}
+async function run(program: string, { json, ...options }: Options): Promise<void> {
+  requireTarget(options);
+  const signal = interruptible();
+  const training = await openTraining({ program, ...options, signal, warn });
+  try {
+    if (json) await asJson(training);
+    else await forPeople(training, signal);
+  } finally {
+    training.close();
+  }
+}
+
+async function asJson(training: Training): Promise<void> {
+  const { text, parameters, plan, report } = training;
+  const all = new Uint8Array([...text.training, ...text.heldOut]);
+  printJson({ ...entropies(all), bytes: text.bytes, parameters, plan: plan ?? report });
+  for await (const step of training.steps()) {
+    printJson(record(step));
+    if (step.heldOut !== null) printJson({ step: step.step, held_out: step.heldOut });
+  }
+}
+const record = ({ step, loss, losses, metrics, tokensPerSecond, seconds }: Step): object => ({
+  step,
+  loss,
+  losses,
+  metrics: Object.fromEntries(Object.entries(metrics).map(([name, t]) => [name, toNested(t)])),
+  tokens_per_second: tokensPerSecond,
+  seconds,
+});
+
+async function forPeople(training: Training, signal: AbortSignal): Promise<void> {
+  note(opening(training));
+  const shown = progress(process.stderr);
+  let last: Step | null = null;
+  try {
+    for await (const step of training.steps()) {
+      shown.step(step);
+      last = step;
+    }
+  } finally {
+    shown.done();
+  }
+  note(closing(training, last));
+  if (!signal.aborted && last) await showSample(training);
+}
+function opening({ config, text, parameters, plan, folder, from }: Training): string {
+  const memory = plan ? `, ${showBytes(plan.arena)} of memory` : "";
+  const { B, T } = config.sizes;
+  return [
+    `${config.model}: ${showCount(parameters)} parameters${memory}`,
+    `data: ${showBytes(text.bytes)}, ${B} rows of ${T} bytes a step, the last ${showBytes(text.heldOut.length)} held out`,
+    ...(folder === null ? [] : [`run: ${folder}${from ? `, from step ${from.state.step}` : ""}`]),
+  ].join("\n");
+}
+function closing({ config, folder, text, from }: Training, last: Step | null): string {
+  if (!last)
+    return from
+      ? `the run is at step ${from.state.step}; --steps ${from.state.step + config.steps} trains on`
+      : "stopped before the first step";
+  const saved = last.saved === null ? "" : `saved in ${last.saved}`;
+  if (last.step < config.steps)
+    return `stopped at step ${last.step}; ${saved}; go on with --resume${folder === null ? "" : ` --out ${folder}`}`;
+  const loss = (last.heldOut ?? Number.NaN).toFixed(3);
+  return `held-out loss ${loss} nats a byte; a bigram model's is ${bigramHeldOut(text).toFixed(3)}\n${saved}`;
+}
+async function showSample(training: Training): Promise<void> {
+  const sample = training.sample("\n", 300, 0.8);
+  if (!sample) return;
+  note("a sample:");
+  for await (const piece of sample) process.stdout.write(piece);
+  process.stdout.write("\n");
+}

@@ -1,0 +1,35 @@
+// Flags as commander takes them.
+import { type Command, InvalidArgumentError, Option } from "commander";
+import { Problem } from "../compiler/diagnostic.ts";
+import * as shared from "../compiler/options.ts";
+
+/** Commander's option for a row; a value that does not fit is a usage error. Defaults are the runtime's: here they are only told. */
+export const option = <T>({ flags, doc, parse }: shared.Flag<T>): Option =>
+  new Option(flags, doc).argParser((text: string, before: T | undefined) => {
+    try {
+      return parse(text, before);
+    } catch (error) {
+      throw error instanceof Problem ? new InvalidArgumentError(error.message) : error;
+    }
+  });
+export const flag = (flags: string, doc: string, parse: (text: string) => unknown): Option =>
+  option({ flags, doc, parse });
+
+/** What `compile`, `run`, `train` and `generate` take alike. */
+export interface Shared {
+  readonly target?: shared.Target;
+  readonly precision?: shared.Precision;
+  readonly threads?: number;
+  readonly set?: shared.Settings;
+}
+export const addShared = (command: Command): Command =>
+  command
+    .addOption(option(shared.target))
+    .addOption(option(shared.precision))
+    .addOption(option(shared.threads))
+    .addOption(option(shared.set));
+export const examples = (...lines: readonly string[]): string =>
+  `\nExamples:\n${lines.map((line) => `  $ ${line}`).join("\n")}`;
+export const json = (): Option =>
+  new Option("--json", "print one JSON object a line on stdout, and nothing else there");
+export const text = (x: string): string => x;

@@ -1,0 +1,72 @@
+// What a command writes: results on stdout, everything else on stderr; with --json only JSON lines on stdout.
+import { createColors } from "picocolors";
+import type { Diagnostic } from "../compiler/diagnostic.ts";
+import { Problem, ProgramError } from "../compiler/diagnostic.ts";
+import { render } from "../compiler/render.ts";
+
+export type Colors = ReturnType<typeof createColors>;
+
+const wantsColor = (stream: NodeJS.WriteStream): boolean => {
+  const none = (process.env["NO_COLOR"] ?? "") !== "";
+  return stream.isTTY && !none && stream.hasColors();
+};
+export const colorsOf = (stream: NodeJS.WriteStream): Colors => createColors(wantsColor(stream));
+
+export const print = (text: string): void => void process.stdout.write(`${text}\n`);
+export const note = (text: string): void => void process.stderr.write(`${text}\n`);
+export const warn = (text: string): void => note(`${colorsOf(process.stderr).yellow("warning:")} ${text}`);
+/** One JSON object on a line of stdout. NaN and infinity, which JSON lacks, become their names. */
+export const printJson = (record: object): void =>
+  print(JSON.stringify(record, (_, x: unknown) => (typeof x === "number" && !Number.isFinite(x) ? String(x) : x)));
+
+export const draw = (diagnostics: readonly Diagnostic[], stream: NodeJS.WriteStream): string =>
+  render(diagnostics, { color: wantsColor(stream), width: stream.isTTY ? stream.columns : 120 });
+
+/** An error as a person reads it; the stack only with MOEC_DEBUG. */
+export function explain(error: unknown, stream: NodeJS.WriteStream = process.stderr): string {
+  const colors = colorsOf(stream);
+  const stack = process.env["MOEC_DEBUG"] && error instanceof Error ? `\n${error.stack ?? ""}` : "";
+  if (error instanceof ProgramError) return draw(error.diagnostics, stream).trimEnd() + stack;
+  const message = error instanceof Error ? error.message : String(error);
+  const help =
+    error instanceof Problem
+      ? error.help
+          .split("\n")
+          .map((line) => `\n  ${colors.cyan("help:")} ${line}`)
+          .join("")
+      : "";
+  return `${colors.red("error:")} ${message}${help}${stack}`;
+}
+
+/** `12.3 kB`, `3.4 MB`. */
+export function showBytes(bytes: number): string {
+  const [value, unit] = scaled(bytes);
+  return `${value} ${unit}B`;
+}
+/** `1234`, `12.3 G`. */
+export const showCount = (n: number): string => scaled(n).join(" ").trim();
+function scaled(n: number): [string, string] {
+  const unit = Math.min(4, Math.max(0, Math.floor(Math.log10(Math.max(1, Math.abs(n))) / 3)));
+  return unit === 0
+    ? [String(Math.round(n)), ""]
+    : [(n / 1000 ** unit).toFixed(1), ["", "k", "M", "G", "T"][unit] ?? ""];
+}
+const pad = (n: number): string => String(n).padStart(2, "0");
+export function showTime(seconds: number): string {
+  const s = Math.max(0, Math.round(seconds));
+  return s < 3600
+    ? `${Math.floor(s / 60)}:${pad(s % 60)}`
+    : `${Math.floor(s / 3600)}:${pad(Math.floor(s / 60) % 60)}:${pad(s % 60)}`;
+}
+/** Columns side by side; numbers at the right. */
+export function table(rows: readonly (readonly string[])[]): string {
+  const width = (column: number): number => Math.max(...rows.map((row) => (row[column] ?? "").length));
+  return rows
+    .map((row) =>
+      row
+        .map((cell, i) => (/^[\d.]+( |$)/.test(cell) ? cell.padStart(width(i)) : cell.padEnd(width(i))))
+        .join("  ")
+        .trimEnd(),
+    )
+    .join("\n");
+}

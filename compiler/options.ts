@@ -1,0 +1,72 @@
+// Every flag that decides what is compiled, one typed row each. The command line adds those that a command takes.
+import { Problem } from "./diagnostic.ts";
+
+/** `parse` gets what was given so far where a flag may occur several times. What it throws is a Problem about the value alone. */
+export interface Flag<T> {
+  readonly flags: string;
+  readonly doc: string;
+  readonly parse: (text: string, before?: T) => T;
+}
+export type Target = "host" | "reference";
+export type Precision = "f32" | "f64";
+export type Settings = Readonly<Record<string, number | boolean>>;
+
+export const target: Flag<Target> = {
+  flags: "--target <target>",
+  doc: "what runs the program: host (compiled for this machine) or reference (the interpreter); default: host",
+  parse: oneOf("host", "reference"),
+};
+export const precision: Flag<Precision> = {
+  flags: "--precision <precision>",
+  doc: "what f32 means: f32, or f64 (the interpreter only); default: f32",
+  parse: oneOf("f32", "f64"),
+};
+export const threads: Flag<number> = {
+  flags: "--threads <n>",
+  doc: "threads that compute; the result does not depend on it (default: all cores)",
+  parse: whole(1, 1024),
+};
+export const set: Flag<Settings> = {
+  flags: "--set <name=value>",
+  doc: "a size or value of the header, or a size of the entry; may be given several times",
+  parse: setting,
+};
+
+/** A precision that a target cannot give is refused before anything is compiled. */
+export function requireTarget(options: { readonly target?: Target; readonly precision?: Precision }): void {
+  if (options.precision === "f64" && options.target !== "reference")
+    throw new Problem("the host target computes in f32", "Add --target reference, or leave --precision out.");
+}
+
+export function oneOf<T extends string>(...names: readonly T[]): (text: string) => T {
+  return (text) => {
+    const found = names.find((name) => name === text);
+    if (found === undefined) throw new Problem(`it is one of ${names.join(", ")}`, "Choose one of them.");
+    return found;
+  };
+}
+/** A whole number in a range. */
+export function whole(least: number, most = 2 ** 31 - 1): (text: string) => number {
+  return (text) => {
+    const n = /^-?\d+$/.test(text) ? Number(text) : Number.NaN;
+    if (!(n >= least && n <= most))
+      throw new Problem(`it is a whole number from ${least} to ${most}`, "Give such a number.");
+    return n;
+  };
+}
+/** A number that is at least `least`. */
+export function real(least: number): (text: string) => number {
+  return (text) => {
+    const n = text.trim() === "" ? Number.NaN : Number(text);
+    if (!(n >= least && n < Number.POSITIVE_INFINITY))
+      throw new Problem(`it is a number of at least ${least}`, "Give such a number.");
+    return n;
+  };
+}
+function setting(text: string, before: Settings = {}): Settings {
+  const [, name, value = ""] = /^([A-Za-z_]\w*)=(.+)$/.exec(text) ?? [];
+  const known = value === "true" || value === "false" ? value === "true" : Number(value);
+  if (name === undefined || Number.isNaN(known))
+    throw new Problem("it is NAME=VALUE, a number, true or false", "Write for example --set D=256.");
+  return { ...before, [name]: known };
+}

@@ -1,0 +1,176 @@
+// Runs one entry once: named tensors in, named tensors out.
+import { Problem } from "../compiler/diagnostic.ts";
+import { compileProgram } from "./compile.ts";
+import type { Executable, Outcome, StoreInfo, Tensor } from "./executable.ts";
+import { readText } from "./files.ts";
+import { byName } from "./loop.ts";
+import { NamedTensors, split } from "./names.ts";
+import { type EntryPoint, findEntry, readProgram } from "./program.ts";
+import { readSafetensors } from "./safetensors.ts";
+import { findSizes } from "./sizes.ts";
+import { convert, count, fromNested, fromNumbers, sameShape, showShape } from "./tensor.ts";
+
+export interface RunOptions {
+  /** A .moe file. */
+  readonly program: string;
+  /** `Declaration`, `Declaration.method` or a function; the file's only model if not given. */
+  readonly entry?: string | undefined;
+  /** Files: safetensors, or (inputs) JSON. */
+  readonly input?: string | undefined;
+  readonly params?: string | undefined;
+  /** Adds gradients of the sum of the losses, plus each float result times `cotangent.I` of the input. */
+  readonly gradients?: boolean | undefined;
+  readonly seed?: number | undefined;
+  readonly set?: Readonly<Record<string, number | boolean>> | undefined;
+  readonly target?: "host" | "reference" | undefined;
+  readonly precision?: "f32" | "f64" | undefined;
+  readonly threads?: number | undefined;
+}
+
+/**
+ * Results: `0`, `1`; `loss.NAME`; `metric.PATH.NAME`; `state.PATH`; `grad.PATH`, `grad.input.NAME`; and `param.PATH` for each parameter
+ * that was initialised from the seed.
+ */
+export async function runEntry(options: RunOptions): Promise<Map<string, Tensor>> {
+  const { precision = "f32", target = "host", seed = 0, gradients = false } = options;
+  const entry = findEntry(readProgram(options.program), options.entry);
+  const inputs = options.input === undefined ? new Map<string, Tensor>() : readInputs(options.input, entry, precision);
+  const sizes = findSizes(entry, options.set ?? {}, new Map([...inputs].map(([name, t]) => [name, t.shape])));
+  const given = [...inputs.keys()].filter((name) => !name.startsWith("cotangent."));
+  const { executable } = await compileProgram({
+    path: options.program,
+    declaration: entry.declaration.name.name,
+    sizes: sizes.header,
+    precision,
+    target,
+    ...(options.threads === undefined ? {} : { threads: options.threads }),
+    entries: [{ method: entry.method, name: entry.method, sizes: sizes.own, given, gradients }],
+  });
+  try {
+    const prepare = async (): Promise<Map<string, Tensor>> => {
+      await executable.run("init", new Map(), { seed, call: 0, step: 0 });
+      return loadParameters(executable, options.params);
+    };
+    const fresh = await prepare();
+    const outcome = await runOnce(executable, entry.method, inputs, seed, prepare);
+    return new Map([...results(executable, outcome), ...fresh]);
+  } finally {
+    executable.close();
+  }
+}
+
+/** By file name: JSON (`{ "x": [[1, 2]] }`) or safetensors. Names are those of the signature and `cotangent.I`. */
+function readInputs(path: string, entry: EntryPoint, precision: "f32" | "f64"): Map<string, Tensor> {
+  const known = new Map(entry.inputs.map((p) => [p.name.name, p.type]));
+  const dtypeOf = (name: string): Tensor["dtype"] => {
+    const type = known.get(name);
+    const dtype = type?.kind === "tensor" && typeof type.dtype === "string" ? type.dtype : "float";
+    return dtype === "float" || dtype === "f32" ? precision : dtype;
+  };
+  const check = (name: string): void => {
+    if (known.has(name) || /^cotangent\.\d+$/.test(name)) return;
+    throw new Problem(
+      `${path}: \`${name}\` is not an input`,
+      `The inputs are ${[...known.keys()].join(", ") || "none"}, and cotangent.0 and on.`,
+    );
+  };
+  const tensors = path.endsWith(".json")
+    ? Object.entries(readJson(path)).map(([name, x]): [string, Tensor] => [
+        name,
+        fromNested(dtypeOf(name), x, `${path}: \`${name}\``),
+      ])
+    : [...readSafetensors(path)];
+  return new Map(
+    tensors.map(([name, t]) => {
+      check(name);
+      return [name, convert(t, dtypeOf(name))];
+    }),
+  );
+}
+function readJson(path: string): Record<string, unknown> {
+  try {
+    const json: unknown = JSON.parse(readText(path));
+    if (typeof json === "object" && json !== null && !Array.isArray(json)) return json as Record<string, unknown>;
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error;
+  }
+  throw new Problem(`${path} is not a JSON object`, 'Write an object of nested arrays: { "x": [[1, 2]] }.');
+}
+
+/** Writes what the file has into the stores; gives the parameters that it lacks as `param.PATH`. Also takes what a run wrote. */
+function loadParameters(executable: Executable, path: string | undefined): Map<string, Tensor> {
+  const stores = executable.stores.filter((s) => s.role === "parameter" || s.role === "state");
+  const tensors = path === undefined ? [] : [...readSafetensors(path)];
+  const named = new NamedTensors(
+    new Map(tensors.map(([name, t]) => [name.replace(/^(param|state)\./, ""), t])),
+    path ?? "",
+  );
+  const fresh = new Map<string, Tensor>();
+  for (const store of stores) {
+    const t = named.take(store);
+    if (t) executable.write(store.name, t);
+    else if (store.role === "parameter")
+      for (const [name, part] of split(store.name, executable.read(store.name))) fresh.set(`param.${name}`, part);
+  }
+  const [unread] = named.unread();
+  if (unread !== undefined)
+    throw new Problem(
+      `${path}: nothing is named \`${unread}\``,
+      `The parameters and states are ${stores.map((s) => s.name).join(", ") || "none"}.`,
+    );
+  return fresh;
+}
+
+/** Absent cotangents are 0 where there are losses, else 1; whether there are, the first run tells. */
+async function runOnce(
+  executable: Executable,
+  entry: string,
+  inputs: ReadonlyMap<string, Tensor>,
+  seed: number,
+  prepare: () => Promise<unknown>,
+): Promise<Outcome> {
+  const stores = executable.stores.filter((s) => s.role === "input");
+  const absent = stores.filter((s) => s.name.startsWith("cotangent.") && !inputs.has(s.name));
+  const given = [...inputs].map(([name, t]): [string, Tensor] => [name, fitted(name, t, stores)]);
+  const run = (fill: number): Promise<Outcome> => {
+    const filled = absent.map(({ name, dtype, shape }): [string, Tensor] => [
+      name,
+      fromNumbers(dtype, shape, new Float64Array(count(shape)).fill(fill)),
+    ]);
+    return executable.run(entry, new Map([...given, ...filled]), { seed, call: 0, step: 0 });
+  };
+  const outcome = await run(0);
+  if (absent.length === 0 || outcome.losses.size > 0) return outcome;
+  await prepare();
+  return run(1);
+}
+function fitted(name: string, t: Tensor, stores: readonly StoreInfo[]): Tensor {
+  const store = stores.find((s) => s.name === name);
+  if (!store)
+    throw new Problem(
+      `\`${name}\` is not read by this entry`,
+      `It reads ${stores.map((s) => s.name).join(", ") || "nothing"}.`,
+    );
+  if (!sameShape(t.shape, store.shape))
+    throw new Problem(
+      `\`${name}\` has shape ${showShape(t.shape)} and must have ${showShape(store.shape)}`,
+      "Give a tensor of that shape.",
+    );
+  return convert(t, store.dtype);
+}
+
+function results(executable: Executable, { outputs, losses, metrics, gradients }: Outcome): Map<string, Tensor> {
+  const states = executable.stores.filter((s) => s.role === "state");
+  return new Map([
+    ...outputs.map((t, i): [string, Tensor] => [String(i), t]),
+    ...[...byName(losses)].map(([name, x]): [string, Tensor] => [`loss.${name}`, fromNumbers("f64", [], [x])]),
+    ...copiesOf("metric", metrics),
+    ...copiesOf(
+      "state",
+      states.map((s) => [s.name, executable.read(s.name)]),
+    ),
+    ...copiesOf("grad", gradients),
+  ]);
+}
+const copiesOf = (prefix: string, tensors: Iterable<readonly [string, Tensor]>): [string, Tensor][] =>
+  [...tensors].flatMap(([name, t]) => split(name, t)).map(([name, t]) => [`${prefix}.${name}`, t]);
