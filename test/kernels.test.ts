@@ -7,6 +7,7 @@ import { lower } from "../compiler/kernel/lower.ts";
 import type { Sequence } from "../compiler/plan/sequence.ts";
 import { samples, storesOf } from "./graphs.ts";
 import { compiled, runSequence } from "./host/run.ts";
+import { adamw, attentionLayer, crossEntropy, moeLayer, normLayer, softmaxLayer } from "./layers.ts";
 
 const test = suite("kernels");
 
@@ -48,6 +49,40 @@ test("every op against its definition", () => {
           `${name} result ${r}[${i}]: ${y}, not ${x}\n${sequence.launches.map((l) => l.kernel.text).join("\n")}`,
         );
       });
+    });
+  }
+});
+
+const layers: Readonly<Record<string, Graph>> = {
+  softmax: softmaxLayer(13, 37),
+  "softmax of one": softmaxLayer(1, 1),
+  "rms norm": normLayer([3, 5, 32], false),
+  "layer norm": normLayer([130, 17], true),
+  "cross entropy": crossEntropy(67, 19),
+  attention: attentionLayer(2, 11, 3, 8),
+  "mixture of experts": moeLayer(67, 24, 19, 5, 2),
+  "mixture of many experts": moeLayer(5, 8, 8, 40, 3),
+  adamw: adamw([9, 33]),
+};
+test("layers against the interpreter, the same bits with any number of threads", () => {
+  for (const [name, graph] of Object.entries(layers)) {
+    const sequence = lower(graph, { emit: emitHost });
+    const values = [
+      ...graph.results.filter((r) => r.role !== "store"),
+      ...graph.results.filter((r) => r.role === "store"),
+    ].map((r) => r.value);
+    const stores = storesOf(values);
+    const want = interpret(values, stores, { exact: true });
+    const [got, ...others] = [1, 2, 3].map((threads) => runSequence(sequence, stores, threads));
+    for (const other of others) assert.equal(other, got, name);
+    want.forEach((w, r) => {
+      const scale = Math.max(1e-3, ...w.data.map(Math.abs));
+      const worst = w.data.reduce(
+        (m, x, i) => Math.max(m, Math.abs(x - (got?.[r]?.[i] ?? Number.NaN)) / scale || 0),
+        0,
+      );
+      const nan = got?.[r]?.some((x) => Number.isNaN(x)) ?? true;
+      assert.ok(worst < 2e-5 && !nan, `${name} result ${r}: ${worst}${nan ? " NaN" : ""}`);
     });
   }
 });

@@ -23,8 +23,8 @@ export const host: Target = {
       open: [
         `extern "C" void ${k.name}(void* const* args, ix begin, ix end, f32* scratch) {`,
         ...k.params.map((p, i) => `  ${cast(p)} ${p.name} = (${host.types[p.dtype]}*)args[${i}];`),
-        "  ROLL for (ix t = begin; t < end; t++) {",
-        ...(k.grid.length === 0 ? [] : [`    const ix ${decode(k.grid, "t").join(", ")};`]),
+        "  ROLL for (ix task = begin; task < end; task++) {",
+        ...(k.grid.length === 0 ? [] : [`    const ix ${decode(k.grid, "task").join(", ")};`]),
       ],
       close: ["  }", "}"],
     };

@@ -31,7 +31,8 @@ export class Reader {
     const key = `${v.node.id}.${v.index}[${at.map(show).join()}]`;
     const known = this.k.recall(key);
     if (known) return known;
-    const x = this.named(v, this.sources.element(v, at) ?? this.computed(v, at));
+    const loaded = this.sources.element(v, at);
+    const x = this.named(loaded ? "t" : nameOf(v.node), v, loaded ?? this.computed(v, at));
     this.k.remember(key, x);
     return x;
   }
@@ -41,15 +42,15 @@ export class Reader {
     return make(this, v.node, at, v.index);
   }
   /** A name for what is used again, and for what need not be computed for every lane. */
-  private named(v: Value, x: Expr): Expr {
+  private named(name: string, v: Value, x: Expr): Expr {
     if (x.e === "num" || x.e === "var") return x;
-    return this.sources.shared(v) || this.k.depthOf(x) < this.k.depth ? this.k.let(nameOf(v.node), x) : x;
+    return this.sources.shared(v) || this.k.depthOf(x) < this.k.depth ? this.k.let(name, x) : x;
   }
 }
 /** A name from moec's own words, for readers of the text. */
 function nameOf(node: Node): string {
   const attrs = node.attrs as { readonly fn?: string };
-  return `${(attrs.fn ?? node.op.name).replace(/\W/g, "")}_`;
+  return `t_${(attrs.fn ?? node.op.name).replace(/\W/g, "")}`;
 }
 /** The element of a buffer: a bf16 is an f32 from here on. */
 export const element = (b: Buffer, at: readonly Expr[]): Expr => load(b, ...at);

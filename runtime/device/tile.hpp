@@ -141,8 +141,10 @@ template <int W, class F> FN Major<W> pack_transposed(f32* to, ix n, ix depth, F
       vf r[LANES]; UNROLL for (int i = 0; i < LANES; i++) r[i] = ld(vf{}, f(x + i, k));
       exchange<1>(r);
       UNROLL for (int i = 0; i < LANES; i++) *(vf*)(to + (k + i) * W + x) = r[i];
-    } else
-      ROLL for (ix i = x; i < x + LANES; i++) ROLL for (ix c = k; c < ix_min(k + LANES, depth); c++) to[c * W + i] = i < n ? *f(i, c) : 0.0f;
+    } else {
+      const ix last = ix_min(k + LANES, depth);
+      ROLL for (ix i = x; i < x + LANES; i++) for (ix c = k; c < last; c++) to[c * W + i] = i < n ? *f(i, c) : 0.0f;
+    }
   return {to, W, to, to};
 }
 
