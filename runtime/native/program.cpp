@@ -69,9 +69,5 @@ void Program::fill(size_t offset, size_t bytes, int byte) {
   if (offset + bytes > arena_.bytes()) throw std::runtime_error("cannot fill past the arena");
   std::memset(arena_.data() + offset, byte, bytes);
 }
-bool Program::run(size_t entry, int64_t* nanoseconds) {
-  cancel_ = false;
-  return pool_.run(entries_.at(entry), cancel_, nanoseconds);
-}
 
 }  // namespace moec

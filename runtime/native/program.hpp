@@ -58,8 +58,9 @@ class Program {
   void fill(size_t offset, size_t bytes, int byte);
 
   size_t steps(size_t entry) const { return entries_.at(entry).size(); }
-  bool run(size_t entry, int64_t* nanoseconds);
-  void cancel() { cancel_ = true; }
+  /// False if it was cancelled. Before each run, `cancel(false)`.
+  bool run(size_t entry, int64_t* nanoseconds) { return pool_.run(entries_.at(entry), cancel_, nanoseconds); }
+  void cancel(bool wanted) { cancel_ = wanted; }
 
  private:
   struct Copy;
