@@ -194,6 +194,7 @@ const spread = (v: Value): NdArray => {
   const x = filled("inner index", "i32", dims(v.type));
   return { ...x, data: x.data.map((i) => ((i + 8) % (E2 + 1)) - 1) };
 };
+const read = (a: Float64Array, i: number): number => a[i] ?? Number.NaN;
 function loop(row: readonly NdArray[]): Float64Array {
   const [x, index, token, w, bias, table, shift] = row.map((a) => a.data) as [
     Float64Array,
@@ -205,10 +206,9 @@ function loop(row: readonly NdArray[]): Float64Array {
     Float64Array,
   ];
   const out = new Float64Array(H);
-  const read = (a: Float64Array, i: number): number => a[i] ?? Number.NaN;
-  for (const e of index) {
+  for (const e of index.filter((i) => i >= 0)) {
     const t = read(token, 0);
-    for (let h = 0; h < H && e >= 0; h++) {
+    for (let h = 0; h < H; h++) {
       let y = read(bias, e * H + h) + read(shift, h);
       for (let d = 0; d < D; d++) y += read(x, d) * read(w, (e * D + d) * H + h);
       out[h] = read(out, h) + Math.tanh(y) * 2 * (t >= 0 && t < 4 ? read(table, (e * 4 + t) * H + h) : 0);

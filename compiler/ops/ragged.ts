@@ -143,7 +143,7 @@ export const ragged_sum = define<"ragged_sum">({
   lower: "reduce",
   infer(args) {
     const [x, offsets] = two(args);
-    needFloat("ragged_sum", x);
+    need(x.dtype !== "bool", () => `${showType(x)} has no sum`);
     needOffsets("ragged_sum", offsets);
     need(x.shape.length > 0, () => `ragged_sum needs rows, not ${showType(x)}`);
     return [type(x.dtype, [sub(nth(offsets.shape, 0), 1), ...x.shape.slice(1)])];

@@ -44,8 +44,8 @@ interface Composed<O extends OpName, I extends OpName> {
   readonly name: string;
   readonly outer: O;
   readonly inner: I;
-  right(g: Builder, outer: OpAttrs[O], inner: OpAttrs[I], x: Value, whole: Value): Value | null;
-  examples(g: Builder, x: Value): readonly Value[];
+  readonly right: (g: Builder, outer: OpAttrs[O], inner: OpAttrs[I], x: Value, whole: Value) => Value | null;
+  readonly examples: (g: Builder, x: Value) => readonly Value[];
 }
 const composed = <O extends OpName, I extends OpName>({
   name,

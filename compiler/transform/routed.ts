@@ -1,0 +1,206 @@
+// The backward pass of routed calls, as it must come out: a row's score moves out of the matmuls, and its gradient is taken from
+// the side that is computed anyway, so that the last product of an expert is not kept. Both may pass a rounding cast.
+import type { Builder, Graph, Node, Value } from "../graph/node.ts";
+import { rebuild, topological, valuesOf, withValues } from "../graph/walk.ts";
+import { none } from "../ops/attrs.ts";
+import * as b from "../ops/build.ts";
+import { nth } from "../ops/common.ts";
+import { algebra } from "../rewrite/algebra.ts";
+import { madeBy } from "../rewrite/pattern.ts";
+import { type Rule, rewrite } from "../rewrite/rule.ts";
+import { dims, dtypeOf } from "../types/type.ts";
+
+/** v = rest * factor, the factor repeated over all axes after the first `lead`. */
+interface Factored {
+  readonly factor: Value;
+  readonly rest: Value;
+}
+/** Looks for a product with a factor per row below what only moves or rounds elements. */
+function factored(g: Builder, v: Value, lead: number): Factored | null {
+  const product = madeBy(v, "binary");
+  if (product?.attrs.fn === "mul") return ofProduct(g, product.args, lead);
+  const [from, ...by] = v.node.args;
+  if (!from) return null;
+  switch (v.node.op.name) {
+    case "cast":
+      return within(
+        factored(g, from, lead),
+        (f) => f,
+        (rest) => b.cast(g, rest, dtypeOf(v.type)),
+      );
+    case "dispatch":
+    case "combine": {
+      const move = (x: Value): Value => b.make1(g, v.node.op.name as "dispatch", [x, ...by], none);
+      return within(factored(g, from, lead), move, move);
+    }
+    case "reshape":
+      return ofReshape(g, v, from, lead);
+    default:
+      return null;
+  }
+}
+function within(inner: Factored | null, factor: (x: Value) => Value, rest: (x: Value) => Value): Factored | null {
+  return inner && { factor: factor(inner.factor), rest: rest(inner.rest) };
+}
+function ofProduct(g: Builder, args: readonly Value[], lead: number): Factored | null {
+  const [x, y] = [nth(args, 0), nth(args, 1)];
+  const [left, right] = [perRow(g, x, lead), perRow(g, y, lead)];
+  if (right) return { factor: right, rest: x };
+  return left && { factor: left, rest: y };
+}
+/** One number a row, repeated: those numbers. */
+function perRow(g: Builder, v: Value, lead: number): Value | null {
+  const node = madeBy(v, "broadcast");
+  const [from] = node?.args ?? [];
+  const { length } = dims(v.type);
+  if (!node || !from || lead >= length || node.attrs.axes.length === 0 || node.attrs.axes.some((a) => a >= lead))
+    return null;
+  return b.broadcast(g, from, dims(v.type).slice(0, lead), node.attrs.axes);
+}
+/** The leading axes may be split or joined, if they stay apart from the others. */
+function ofReshape(g: Builder, v: Value, from: Value, lead: number): Factored | null {
+  const [shape, before] = [dims(v.type), dims(from.type)];
+  const size = (list: readonly number[], n: number): number => list.slice(0, n).reduce((p, q) => p * q, 1);
+  const inner = before.findIndex((_, i) => size(before, i + 1) === size(shape, lead)) + 1;
+  if (inner === 0) return null;
+  return within(
+    factored(g, from, inner),
+    (f) => b.reshape(g, f, shape.slice(0, lead)),
+    (rest) => b.reshape(g, rest, shape),
+  );
+}
+/** x times a factor for each row, computed in the factor's dtype if that is the wider. */
+function scaled(g: Builder, x: Value, factor: Value): Value {
+  const wide = b.broadcast(g, factor, dims(x.type), [0]);
+  return b.cast(g, b.mul(g, x, wide), dtypeOf(x.type));
+}
+
+const moveOut: Rule = {
+  name: "ragged_dot(s * x, w) = s * ragged_dot(x, w)",
+  root: "ragged_dot",
+  apply({ node }, g) {
+    const { args, attrs } = node as Node<{ readonly unit: number }>;
+    const found = factored(g, nth(args, 0), 1);
+    return found && scaled(g, b.raggedDot(g, found.rest, nth(args, 1), nth(args, 2), attrs.unit), found.factor);
+  },
+  examples: (g) => sampleRouted(g).map(({ rows, w, offsets }) => b.raggedDot(g, rows, w, offsets)),
+};
+/** To the left side, which is the expert's activation: what stands on the right stays a gather. */
+const moveOver: Rule = {
+  name: "ragged_outer(x, s * y) = ragged_outer(s * x, y)",
+  root: "ragged_outer",
+  apply({ node }, g) {
+    const { args, attrs } = node as Node<{ readonly unit: number }>;
+    const found = factored(g, nth(args, 1), 1);
+    return found && b.raggedOuter(g, scaled(g, nth(args, 0), found.factor), found.rest, nth(args, 2), attrs.unit);
+  },
+  examples: (g) =>
+    sampleRouted(g).map(({ rows, offsets }) =>
+      b.raggedOuter(g, b.param(g, "a", { dtype: "f32", shape: [12, 2] }), rows, offsets),
+    ),
+};
+export const rowFactors: readonly Rule[] = [moveOut, moveOver];
+
+function sampleRouted(g: Builder): { rows: Value; w: Value; offsets: Value }[] {
+  const f32 = (name: string, shape: readonly number[]): Value => b.param(g, name, { dtype: "f32", shape });
+  const by = b.route(g, b.param(g, "index", { dtype: "i32", shape: [12] }), 4);
+  const product = b.mul(g, b.broadcast(g, f32("s", [6, 2]), [6, 2, 3], [0, 1]), f32("x", [6, 2, 3]));
+  return [{ rows: b.dispatch(g, b.reshape(g, product, [12, 3]), by), w: f32("w", [4, 3, 5]), offsets: by.offsets }];
+}
+
+/** `q` is this product, moved and rounded: what turns its gradient into that of the product's rows, and a sum per row back. */
+interface Product {
+  readonly node: Node<{ readonly unit: number }>;
+  readonly bias: Value | null;
+  readonly inward: (x: Value) => Value;
+  readonly outward: (sums: Value) => Value;
+}
+function productBehind(g: Builder, q: Value): Product | null {
+  const [from, ...by] = q.node.args;
+  if (q.node.op.name === "ragged_dot")
+    return { node: q.node as Product["node"], bias: null, inward: (x) => x, outward: (s) => s };
+  if (!from) return null;
+  const through = (inward: (x: Value) => Value, outward: (s: Value) => Value): Product | null => {
+    const inner = productBehind(g, from);
+    return inner && { ...inner, inward: (x) => inner.inward(inward(x)), outward: (s) => outward(inner.outward(s)) };
+  };
+  switch (q.node.op.name) {
+    case "cast":
+      return through(
+        (x) => b.cast(g, x, dtypeOf(from.type)),
+        (s) => s,
+      );
+    case "combine":
+      return through(
+        (x) => b.make1(g, "dispatch", [x, ...by], none),
+        (s) => b.make1(g, "combine", [s, ...by], none),
+      );
+    case "reshape":
+      if (dims(q.type).at(-1) !== dims(from.type).at(-1)) return null;
+      return through(
+        (x) => b.reshape(g, x, dims(from.type)),
+        (s) => b.reshape(g, s, dims(q.type).slice(0, -1)),
+      );
+    case "binary":
+      return biased(g, q);
+    default:
+      return null;
+  }
+}
+function biased(g: Builder, q: Value): Product | null {
+  const sum = madeBy(q, "binary");
+  if (sum?.attrs.fn !== "add") return null;
+  const [x, y] = [nth(sum.args, 0), nth(sum.args, 1)];
+  for (const [rows, bias] of [
+    [x, y],
+    [y, x],
+  ] as const) {
+    const inner = rows.node.op.name === "ragged_dot" ? productBehind(g, rows) : null;
+    if (inner) return { ...inner, bias };
+  }
+  return null;
+}
+
+/**
+ * sum(x * ragged_dot(a, w), -1) = sum(a * ragged_dot(x, w^T), -1), where the right one is computed anyway; also through what moves
+ * rows, and with a bias: sum(x * (y + b), -1) = sum(x * y, -1) + sum(x * b, -1).
+ */
+function otherSide(g: Builder, sum: Value, present: ReadonlySet<Node>): Value | null {
+  const node = madeBy(sum, "reduce");
+  const of = node?.args[0];
+  const last = of ? of.type.shape.length - 1 : -1;
+  const product = of && madeBy(of, "binary");
+  if (!node || node.attrs.fn !== "sum" || node.attrs.axes.join() !== String(last) || product?.attrs.fn !== "mul")
+    return null;
+  const [p, q] = [nth(product.args, 0), nth(product.args, 1)];
+  return turned(g, p, q, present) ?? turned(g, q, p, present);
+}
+function turned(g: Builder, p: Value, q: Value, present: ReadonlySet<Node>): Value | null {
+  const found = productBehind(g, q);
+  if (!found) return null;
+  const { node, bias, inward, outward } = found;
+  const [a, w, offsets] = [nth(node.args, 0), nth(node.args, 1), nth(node.args, 2)];
+  const [x, other] = rewrite(
+    g,
+    [inward(p), b.raggedDot(g, inward(p), b.swap(g, w), offsets, node.attrs.unit)],
+    algebra,
+  );
+  if (!x || !other || !present.has(other.node)) return null;
+  const wide = dtypeOf(p.type);
+  const rowSum = (l: Value, r: Value): Value => b.sum(g, b.mul(g, b.cast(g, l, wide), b.cast(g, r, wide)), [-1]);
+  const sums = rowSum(a, other);
+  return outward(bias ? b.add(g, sums, rowSum(x, bias)) : sums);
+}
+
+/** The graph of a step with both rewrites made: after differentiation and simplification. */
+export function routedBackward(g: Builder, graph: Graph): Graph {
+  const values = rewrite(g, valuesOf(graph), [...algebra, ...rowFactors]);
+  const present = new Set(topological(values));
+  const turnedOver = rebuild(g, values, (node, args) => {
+    const now = g.add(node.op, args, node.attrs);
+    const [only] = now.results;
+    const better = only && node.op.name === "reduce" ? otherSide(g, only, present) : null;
+    return better ? [better] : now.results;
+  });
+  return withValues(graph, rewrite(g, turnedOver, algebra));
+}

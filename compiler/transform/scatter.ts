@@ -1,0 +1,133 @@
+// Sums into places, without atomics: the rows of a routing's groups lie together; few picks are compared; the rest is a routing.
+import type { Builder, Graph, Value } from "../graph/node.ts";
+import { valuesOf, withValues } from "../graph/walk.ts";
+import type { OpAttrs } from "../ops/attrs.ts";
+import * as b from "../ops/build.ts";
+import { nth, number } from "../ops/common.ts";
+import { inverted } from "../ops/view.ts";
+import { madeBy } from "../rewrite/pattern.ts";
+import { type Rule, rewrite } from "../rewrite/rule.ts";
+import { dims, type Type } from "../types/type.ts";
+
+/** Up to so many picks of one batch row are found by comparing. */
+const few = 32;
+
+interface Scatter {
+  readonly index: Value;
+  readonly rows: Value;
+  readonly attrs: OpAttrs["scatter"];
+}
+/** A sum by `scatter` with as many axes before its own as the index has in common. */
+const sums = (
+  name: string,
+  fits: (s: Scatter) => boolean,
+  right: (g: Builder, s: Scatter) => Value,
+  samples: (g: Builder) => readonly Value[],
+): Rule => ({
+  name,
+  root: "scatter",
+  apply(v, g) {
+    const node = madeBy(v, "scatter");
+    if (node?.attrs.mode !== "add") return null;
+    const found = { index: nth(node.args, 0), rows: nth(node.args, 1), attrs: node.attrs };
+    return fits(found) ? right(g, found) : null;
+  },
+  examples: samples,
+});
+const product = (list: readonly number[]): number => list.reduce((p, q) => p * q, 1);
+const picks = ({ index, attrs }: Scatter): number[] => dims(index.type).slice(attrs.batch);
+const straight = ({ attrs }: Scatter): boolean => attrs.axis === attrs.batch;
+
+const turned = sums(
+  "axes between the batch's and the scattered one go behind",
+  (s) => !straight(s),
+  (g, { index, rows, attrs: { axis, batch, size } }) => {
+    const rank = dims(rows.type).length;
+    const picked = dims(index.type).length - batch;
+    const range = (from: number, to: number): number[] => Array.from({ length: to - from }, (_, i) => from + i);
+    const perm = [
+      ...range(0, batch),
+      ...range(axis, axis + picked),
+      ...range(batch, axis),
+      ...range(axis + picked, rank),
+    ];
+    const sum = b.make1(g, "scatter", [index, b.transpose(g, rows, perm)], { axis: batch, batch, mode: "add", size });
+    const back = [...range(0, batch), axis, ...range(batch, axis), ...range(axis + 1, rank - picked + 1)];
+    return b.transpose(g, sum, inverted(back));
+  },
+  (g) => [
+    b.make1(g, "scatter", [param(g, "index", "i32", [2, 7]), param(g, "x", "f32", [2, 3, 7, 2])], {
+      axis: 2,
+      batch: 1,
+      mode: "add",
+      size: 4,
+    }),
+  ],
+);
+const grouped = sums(
+  "scatter(rows, expert of a routing) = ragged_sum(rows)",
+  ({ index, attrs }) => straightTo(index) !== null && attrs.axis === 0 && number(attrs.size) === straightTo(index),
+  (g, { index, rows }) => b.raggedSum(g, rows, nth(index.node.results, 1)),
+  (g) => [b.scatter(g, param(g, "x", "f32", [9, 2]), b.route(g, param(g, "index", "i32", [9]), 4).expert, 4)],
+);
+/** The number of groups, if the index is that of the sorted rows of a routing. */
+const straightTo = (index: Value): number | null =>
+  index.index === 3 ? number(madeBy(index, "route")?.attrs.groups ?? -1) : null;
+
+const compared = sums(
+  "scatter of few = sum(where(iota == index, rows, 0))",
+  (s) => straight(s) && s.attrs.batch > 0 && product(picks(s)) <= few,
+  (g, s) => {
+    const { index, rows, attrs } = s;
+    const n = product(picks(s));
+    const batch = dims(index.type).slice(0, attrs.batch);
+    const rest = dims(rows.type).slice(attrs.batch + picks(s).length);
+    const whole = [...batch, number(attrs.size), n, ...rest];
+    const axes = [...batch.keys()];
+    const [place, pick] = [attrs.batch, attrs.batch + 1];
+    const which = b.broadcast(g, b.reshape(g, index, [...batch, n]), whole.slice(0, pick + 1), [...axes, pick]);
+    const here = b.eq(g, which, b.broadcast(g, b.iota(g, number(attrs.size)), whole.slice(0, pick + 1), [place]));
+    const value = b.broadcast(g, b.reshape(g, rows, [...batch, n, ...rest]), whole, [
+      ...axes,
+      pick,
+      ...rest.map((_, i) => pick + 1 + i),
+    ]);
+    return b.sum(g, b.where(g, b.broadcast(g, here, whole, [...axes, place, pick]), value, 0), [pick]);
+  },
+  (g) => [
+    b.scatter(g, param(g, "x", "f32", [2, 3, 4]), param(g, "index", "i32", [2, 3]), 5, 1),
+    b.scatter(g, param(g, "x", "f32", [2, 3, 1]), param(g, "index", "i32", [2, 3, 1]), 5, 2),
+  ],
+);
+const routed = sums(
+  "scatter(rows, index) = ragged_sum(dispatch(rows, route(index)))",
+  (s) => straight(s) && straightTo(s.index) === null && (s.attrs.batch === 0 || product(picks(s)) > few),
+  (g, s) => {
+    const { index, rows, attrs } = s;
+    const batch = dims(index.type).slice(0, attrs.batch);
+    const [groups, n, size] = [product(batch), product(picks(s)), number(attrs.size)];
+    const rest = dims(rows.type).slice(attrs.batch + picks(s).length);
+    const by = b.route(g, inAll(g, b.reshape(g, index, [groups, n]), size), groups * size);
+    const sorted = b.dispatch(g, b.reshape(g, rows, [groups * n, ...rest]), by);
+    return b.reshape(g, b.raggedSum(g, sorted, by.offsets), [...batch, size, ...rest]);
+  },
+  (g) => [
+    b.scatter(g, param(g, "x", "f32", [3, 4, 2]), param(g, "index", "i32", [3, 4]), 5),
+    b.scatter(g, param(g, "x", "f32", [2, 40, 3]), param(g, "index", "i32", [2, 40]), 6, 1),
+  ],
+);
+/** The index in one long axis of all batch rows' places. */
+function inAll(g: Builder, index: Value, size: number): Value {
+  const [groups = 0, n = 0] = dims(index.type);
+  if (groups === 1) return b.reshape(g, index, [n]);
+  const row = b.broadcast(g, b.iota(g, groups), [groups, n], [0]);
+  const inside = b.and(g, b.ge(g, index, 0), b.lt(g, index, size));
+  return b.reshape(g, b.where(g, inside, b.add(g, b.mul(g, row, size), index), -1), [groups * n]);
+}
+const param = (g: Builder, store: string, dtype: Type["dtype"], shape: readonly number[]): Value =>
+  b.param(g, store, { dtype, shape });
+
+export const scatters: readonly Rule[] = [turned, grouped, compared, routed];
+/** After differentiation: no `scatter` that adds is left. */
+export const expandScatters = (g: Builder, graph: Graph): Graph =>
+  withValues(graph, rewrite(g, valuesOf(graph), scatters));
