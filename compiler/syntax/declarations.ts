@@ -129,7 +129,6 @@ function readMemberIf(text: Text, node: MemberIfCstNode): MemberIf {
   return text.within(1, span, () => ({
     kind: "if",
     cond: readExpression(text, only(expression)),
-    // oxlint-disable-next-line unicorn/no-thenable -- a list, never awaited
     then: readBody(text, only(body)),
     else: other ? readBody(text, other) : (memberIf ?? []).map((inner) => readMemberIf(text, inner)),
     span,

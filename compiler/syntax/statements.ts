@@ -65,7 +65,6 @@ function readBranch(text: Text, node: BranchCstNode): Stmt {
   return text.within(1, span, () => ({
     kind: "if",
     cond: readExpression(text, only(expression)),
-    // oxlint-disable-next-line unicorn/no-thenable -- a list, never awaited
     then: readBlock(text, only(block)),
     else: other ? readBlock(text, other) : (branch ?? []).map((b) => readBranch(text, b)),
     span,
