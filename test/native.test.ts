@@ -10,9 +10,10 @@ import type { Sequence } from "../compiler/plan/sequence.ts";
 import { bytesOf, type DType, dtypes } from "../compiler/types/dtype.ts";
 import type { Tensor } from "../runtime/executable.ts";
 import { KernelCache } from "../runtime/host/cache.ts";
-import { elements, hostExecutable } from "../runtime/host/executable.ts";
+import { hostExecutable } from "../runtime/host/executable.ts";
 import { cores, freeMemory } from "../runtime/host/machine.ts";
 import { native } from "../runtime/native.ts";
+import { zeros } from "../runtime/tensor.ts";
 import { folder } from "./folder.ts";
 import { buffer, header, launch, ofStore, pointwise, read, storeOf, write } from "./sequences.ts";
 
@@ -20,10 +21,7 @@ const test = suite("native");
 const cache = new KernelCache(folder());
 const at = { seed: 1, call: 2, step: 3 };
 const tensor = (shape: readonly number[], f: (i: number) => number): Tensor => {
-  const data = elements(
-    "f32",
-    shape.reduce((a, b) => a * b, 1),
-  );
+  const { data } = zeros("f32", shape);
   return { dtype: "f32", shape, data: data.map((_, i) => f(i)) };
 };
 
@@ -113,17 +111,16 @@ test("layouts hold what they say, and come back; padding is zero", () => {
           entries: [],
         });
         executor.fill(0, 4096, 0xff);
-        const count = shape.reduce((a, b) => a * b, 1);
-        const data = elements(dtype, count).map((_, i) => 1 + (i % 100));
+        const data = zeros(dtype, shape).data.map((_, i) => 1 + (i % 100));
         executor.write(0, data);
-        const memory = elements(dtype, size);
+        const memory = zeros(dtype, [size]).data;
         executor.read(1, memory);
-        const expected = elements(dtype, size);
+        const expected = zeros(dtype, [size]).data;
         data.forEach((value, i) => {
           expected[addressOf(shape, layout, i)] = value;
         });
         assert.equal(memory, expected, `${dtype}[${shape.join()}] ${JSON.stringify(layout)}`);
-        const back = elements(dtype, count);
+        const back = zeros(dtype, shape).data;
         executor.read(0, back);
         assert.equal(back, data);
         executor.close();

@@ -27,9 +27,9 @@ export class Lives {
     const key = keyOf(buffer);
     if (!this.#lives.has(key)) this.#lives.set(key, { buffer, first: at, last: at });
   }
-  /** A store is written before the entry; anything else must have been written by now. */
+  /** A store is written before the entry, and nothing writes an empty buffer; anything else must have been written by now. */
   extend(buffer: VirtualBuffer, at: number): void {
-    if (buffer.store !== null) this.start(buffer, -1);
+    if (buffer.store !== null || buffer.bytes === 0) this.start(buffer, -1);
     const life = this.of(buffer);
     life.last = Math.max(life.last, at);
   }

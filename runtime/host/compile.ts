@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { Bug } from "../../compiler/diagnostic.ts";
+import { unit as unitText } from "../../compiler/emit/unit.ts";
 import type { PlanKernel } from "../../compiler/plan/plan.ts";
 import { hash, type KernelCache } from "./cache.ts";
 import type { Toolchain } from "./toolchain.ts";
@@ -71,7 +72,13 @@ async function compileUnit(unit: readonly Keyed[], header: string, tools: Toolch
   const folder = mkdtempSync(join(tmpdir(), "moec-"));
   const source = join(folder, "kernels.cpp");
   const library = join(folder, "kernels.so");
-  writeFileSync(source, [header, ...unit.map((k) => k.kernel.text), ""].join("\n"));
+  writeFileSync(
+    source,
+    unitText(
+      header,
+      unit.map((k) => k.kernel),
+    ),
+  );
   const [program, ...args] = tools.command;
   try {
     await execute(program, [...args, ...tools.flags, "-w", source, "-o", library], { maxBuffer: 2 ** 26 });

@@ -4,9 +4,10 @@ import { Problem } from "../../compiler/diagnostic.ts";
 import { hidden } from "../../compiler/graph/node.ts";
 import { requireMemory } from "../../compiler/plan/bytes.ts";
 import type { Entry, Plan, PlanBuffer, Step } from "../../compiler/plan/plan.ts";
-import { bytesOf, type DType } from "../../compiler/types/dtype.ts";
+import { bytesOf } from "../../compiler/types/dtype.ts";
 import type { Executable, Outcome, StoreInfo, Tensor } from "../executable.ts";
-import { type Elements, type Executor, type NativeBuffer, type NativeStep, native } from "../native.ts";
+import { type Executor, type NativeBuffer, type NativeStep, native } from "../native.ts";
+import { sameShape, showShape, zeros } from "../tensor.ts";
 import { KernelCache } from "./cache.ts";
 import { type Built, buildKernels } from "./compile.ts";
 import { cores, freeMemory } from "./machine.ts";
@@ -93,9 +94,9 @@ class Host implements HostExecutable {
   write(store: string, value: Tensor): void {
     const index = this.#store(store);
     const { dtype, shape } = this.#buffer(index);
-    if (value.dtype !== dtype || value.shape.join() !== shape.join()) {
+    if (value.dtype !== dtype || !sameShape(value.shape, shape)) {
       throw new Problem(
-        `${store} is ${dtype}[${shape.join(", ")}], and ${value.dtype}[${value.shape.join(", ")}] was given`,
+        `${store} is ${dtype}${showShape(shape)}, and ${value.dtype}${showShape(value.shape)} was given`,
         "give a tensor of that type",
       );
     }
@@ -155,12 +156,9 @@ class Host implements HostExecutable {
   }
   #read(index: number): Tensor {
     const { dtype, shape } = this.#buffer(index);
-    const data = elements(
-      dtype,
-      shape.reduce((a, b) => a * b, 1),
-    );
-    this.#executor.read(index, data);
-    return { dtype, shape, data };
+    const tensor = zeros(dtype, shape);
+    this.#executor.read(index, tensor.data);
+    return tensor;
   }
   /** 0xFF in every byte is a NaN in every float, and -1 in an integer. */
   #poisonTemporaries(): void {
@@ -179,6 +177,3 @@ class Host implements HostExecutable {
     return buffer;
   }
 }
-/** bf16 is its bits, bool is 0 or 1. */
-const arrays = { f32: Float32Array, f64: Float64Array, bf16: Uint16Array, i32: Int32Array, bool: Uint8Array } as const;
-export const elements = (dtype: DType, n: number): Elements => new arrays[dtype](n);
