@@ -1,6 +1,7 @@
 // What the training loop, generation and the command line drive, whatever the target.
-import type { DType } from "../compiler/types/dtype.ts";
+
 import type { Bytes } from "../compiler/plan/plan.ts";
+import type { DType } from "../compiler/types/dtype.ts";
 
 /** A tensor at the border: plain row-major, never an alias of a store. f32: Float32Array, f64: Float64Array, i32: Int32Array, bool: Uint8Array, bf16: Uint16Array. */
 export interface Tensor {
@@ -30,6 +31,10 @@ export interface Executable {
   read(store: string): Tensor;
   write(store: string, value: Tensor): void;
   /** Runs one entry off the JavaScript thread; one at a time. `call` keys the random numbers, `step` is the training steps done. */
-  run(entry: string, inputs: ReadonlyMap<string, Tensor>, at: { seed: number; call: number; step: number }): Promise<Outcome>;
+  run(
+    entry: string,
+    inputs: ReadonlyMap<string, Tensor>,
+    at: { seed: number; call: number; step: number },
+  ): Promise<Outcome>;
   close(): void;
 }

@@ -1,0 +1,87 @@
+// The target `reference`: every op by its definition. Slow and obvious; needs no compiler, and is what the others are measured against.
+import { Problem } from "../compiler/diagnostic.ts";
+import { interpret } from "../compiler/graph/interpret.ts";
+import { type Elaborated, type Graph, hidden, type NdArray, type Store } from "../compiler/graph/node.ts";
+import { dims, dtypeOf } from "../compiler/types/type.ts";
+import type { Executable, Outcome, StoreInfo, Tensor } from "./executable.ts";
+import { fromNumbers, numbers, sameShape, showShape, zeros } from "./tensor.ts";
+
+const toArray = (t: Tensor): NdArray => ({ dtype: t.dtype, shape: t.shape, data: numbers(t) });
+const toTensor = (a: NdArray): Tensor => fromNumbers(a.dtype, a.shape, a.data);
+const info = ({ name, role, type, stack, saved }: Store): StoreInfo => ({
+  name,
+  role,
+  dtype: dtypeOf(type),
+  shape: dims(type),
+  stack,
+  saved,
+});
+
+export function referenceExecutable(program: Elaborated): Executable {
+  return new Reference(program);
+}
+class Reference implements Executable {
+  readonly stores: readonly StoreInfo[];
+  readonly entries: readonly string[];
+  readonly bytes = null;
+  private readonly graphs: ReadonlyMap<string, Graph>;
+  private readonly held = new Map<string, NdArray>();
+
+  constructor({ stores, graphs }: Elaborated) {
+    this.stores = stores.map(info);
+    this.graphs = new Map(graphs.map((g) => [g.name, g]));
+    this.entries = [...this.graphs.keys()];
+    for (const s of this.stores) this.held.set(s.name, toArray(zeros(s.dtype, s.shape)));
+  }
+  read(store: string): Tensor {
+    return toTensor(this.array(store));
+  }
+  write(store: string, value: Tensor): void {
+    const { dtype, shape } = this.array(store);
+    if (dtype !== value.dtype || !sameShape(shape, value.shape))
+      throw new Problem(
+        `${store} is ${dtype}${showShape(shape)}, and ${value.dtype}${showShape(value.shape)} was given`,
+        "give a tensor of that type",
+      );
+    this.held.set(store, toArray(value));
+  }
+  async run(
+    entry: string,
+    inputs: ReadonlyMap<string, Tensor>,
+    at: { seed: number; call: number; step: number },
+  ): Promise<Outcome> {
+    const graph = this.graphs.get(entry);
+    if (!graph) throw new Problem(`there is no entry ${entry}`, `the entries are ${this.entries.join(", ")}`);
+    for (const [name, value] of inputs) this.write(name, value);
+    this.held.set(hidden.key, { dtype: "i32", shape: [2], data: Float64Array.of(at.seed, at.call) });
+    this.held.set(hidden.step, { dtype: "i32", shape: [], data: Float64Array.of(at.step) });
+    const values = interpret(
+      graph.results.map((r) => r.value),
+      this.held,
+    );
+    return this.outcome(graph, values);
+  }
+  close(): void {
+    this.held.clear();
+  }
+  private outcome({ results }: Graph, values: readonly NdArray[]): Outcome {
+    const named = results.flatMap((r, i) => {
+      const value = values[i];
+      return value ? [{ ...r, array: value }] : [];
+    });
+    const of = (role: string): [string, Tensor][] =>
+      named.filter((r) => r.role === role).map((r) => [r.name, toTensor(r.array)]);
+    for (const r of named) if (r.role === "store") this.held.set(r.name, r.array);
+    return {
+      outputs: of("output").map(([, t]) => t),
+      losses: new Map(named.filter((r) => r.role === "loss").map((r) => [r.name, r.array.data[0] ?? Number.NaN])),
+      metrics: new Map(of("metric")),
+      gradients: new Map(of("gradient")),
+    };
+  }
+  private array(store: string): NdArray {
+    const array = this.held.get(store);
+    if (!array) throw new Problem(`there is no store ${store}`, `the stores are ${[...this.held.keys()].join(", ")}`);
+    return array;
+  }
+}
