@@ -19,9 +19,11 @@ function routing(g: GraphBuilder, name: string, rows: number, groups: number): R
   const index = b.param(g, name, { dtype: "i32", shape: [rows] });
   return { ...b.route(g, index, groups), groups, rows };
 }
-/** All ways to choose kinds for n operands, but for all plain. */
+/** All ways to choose kinds for n operands, but for all plain; of many operands, a few ways. */
 function choices(n: number): Kind[][] {
   const kinds: Kind[] = ["plain", "each", "rows"];
+  if (n > 3)
+    return [1, 2, 4, 5].map((step) => Array.from({ length: n }, (_, i) => kinds[(1 + i * step) % 3] ?? "rows"));
   const all = Array.from({ length: n }).reduce<Kind[][]>(
     (list) => list.flatMap((l) => kinds.map((k) => [...l, k])),
     [[]],

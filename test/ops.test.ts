@@ -30,10 +30,11 @@ test("eval gives what infer says", () => {
   }
 });
 
+const undifferentiated = new Set(["detach", "attention_backward"]);
 test("every gradient against finite differences", () => {
   for (const { name, node, g } of samples()) {
     const floats = node.results.filter((r) => isFloat(r.type.dtype));
-    if (node.op.name !== "detach") checkGradients(name, floats, g);
+    if (!undifferentiated.has(node.op.name)) checkGradients(name, floats, g);
   }
 });
 test("gradients of compositions", () => {

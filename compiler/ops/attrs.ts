@@ -44,6 +44,18 @@ export type BinaryName =
 type Shape = readonly Size[];
 type None = Readonly<Record<string, never>>;
 
+/** Seen only where `at * position of the query + seen * position of the key + plus >= 0`. `at` and `seen` are -1, 0 or 1. */
+export interface Bound {
+  readonly at: number;
+  readonly seen: number;
+  readonly plus: number;
+}
+export interface Attention {
+  readonly scale: number;
+  /** All of them hold, or the key is not seen. */
+  readonly bounds: readonly Bound[];
+}
+
 export interface OpAttrs {
   // leaf
   readonly param: { readonly store: string; readonly type: Type };
@@ -70,6 +82,8 @@ export interface OpAttrs {
   readonly ragged_dot: { readonly unit: number };
   readonly ragged_outer: { readonly unit: number };
   readonly ragged_sum: { readonly unit: number };
+  readonly attention: Attention;
+  readonly attention_backward: Attention;
   // algorithm
   readonly route: { readonly groups: Size };
   readonly dispatch: None;

@@ -57,10 +57,10 @@ function perRow(g: Builder, v: Value, lead: number): Value | null {
     return null;
   return b.broadcast(g, from, dims(v.type).slice(0, lead), node.attrs.axes);
 }
+const size = (list: readonly number[], n: number): number => list.slice(0, n).reduce((p, q) => p * q, 1);
 /** The leading axes may be split or joined, if they stay apart from the others. */
 function ofReshape(g: Builder, v: Value, from: Value, lead: number): Factored | null {
   const [shape, before] = [dims(v.type), dims(from.type)];
-  const size = (list: readonly number[], n: number): number => list.slice(0, n).reduce((p, q) => p * q, 1);
   const inner = before.findIndex((_, i) => size(before, i + 1) === size(shape, lead)) + 1;
   if (inner === 0) return null;
   return within(

@@ -34,6 +34,7 @@ const sums = (
   },
   examples: samples,
 });
+const range = (from: number, to: number): number[] => Array.from({ length: to - from }, (_, i) => from + i);
 const product = (list: readonly number[]): number => list.reduce((p, q) => p * q, 1);
 const picks = ({ index, attrs }: Scatter): number[] => dims(index.type).slice(attrs.batch);
 const straight = ({ attrs }: Scatter): boolean => attrs.axis === attrs.batch;
@@ -44,7 +45,6 @@ const turned = sums(
   (g, { index, rows, attrs: { axis, batch, size } }) => {
     const rank = dims(rows.type).length;
     const picked = dims(index.type).length - batch;
-    const range = (from: number, to: number): number[] => Array.from({ length: to - from }, (_, i) => from + i);
     const perm = [
       ...range(0, batch),
       ...range(axis, axis + picked),

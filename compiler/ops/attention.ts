@@ -1,0 +1,236 @@
+// softmax(scale q k^T + bias, where: positions allow it) v, without a buffer of T x U. Made by transform/attention.ts.
+// Axes: B sequences, G groups of keys, R query heads a group, T queries, U keys, A and C the widths of keys and values.
+import { TypeMismatch } from "../graph/builder.ts";
+import type { Builder, Mapped, NdArray, Node, Value } from "../graph/node.ts";
+import { equalAll, type Size } from "../types/size.ts";
+import { count, dims, dtypeOf, showType, type Type, type } from "../types/type.ts";
+import type { Bound, OpAttrs } from "./attrs.ts";
+import * as b from "./build.ts";
+import { define, need, nth, one, at as read, sample, touched } from "./common.ts";
+import { lift, placed, spaceOf } from "./mapped.ts";
+
+type Attrs = OpAttrs["attention"];
+
+/** Checks q, k, v, at, seen and gives [B, G, R, T, U, A, C]. */
+function axes(what: string, args: readonly Type[]): [Size, Size, Size, Size, Size, Size, Size] {
+  const [q, k, v, at, seen] = [0, 1, 2, 3, 4].map((i) => nth(args, i)) as [Type, Type, Type, Type, Type];
+  need(
+    q.shape.length === 5 && k.shape.length === 4 && v.shape.length === 4,
+    () => `${what} needs q [B, G, R, T, A], k [B, G, U, A], v [B, G, U, C], not ${[q, k, v].map(showType).join(", ")}`,
+  );
+  const [B, G, R, T, A] = q.shape as [Size, Size, Size, Size, Size];
+  const [U, C] = [nth(k.shape, 2), nth(v.shape, 3)];
+  const fits =
+    equalAll(k.shape, [B, G, U, A]) && equalAll(v.shape, [B, G, U, C]) && q.dtype === k.dtype && q.dtype === v.dtype;
+  need(fits, () => `${what}: ${[q, k, v].map(showType).join(", ")} do not fit together`);
+  const placed =
+    equalAll(at.shape, [B, T]) && equalAll(seen.shape, [B, U]) && at.dtype === "i32" && seen.dtype === "i32";
+  need(placed, () => `${what} needs the positions i32[B, T] and i32[B, U], not ${showType(at)} and ${showType(seen)}`);
+  return [B, G, R, T, U, A, C];
+}
+function needBias(what: string, bias: Type | undefined, shape: readonly Size[]): void {
+  need(
+    bias === undefined || equalAll(bias.shape, shape),
+    () => `${what} needs a bias of one number a score, not ${bias ? showType(bias) : "none"}`,
+  );
+}
+/** What scores are computed in. */
+const wide = (t: Type): Type["dtype"] => (t.dtype === "f64" ? "f64" : "f32");
+
+/** One row of queries: where its operands begin, and its scores, -infinity where a key is not seen. */
+interface Row {
+  readonly row: number;
+  readonly q: number;
+  readonly keys: number;
+  readonly scores: number[];
+}
+function* rows(args: readonly NdArray[], bias: NdArray | undefined, { scale, bounds }: Attrs): Generator<Row> {
+  const [q, k, , at, seen] = args as [NdArray, NdArray, NdArray, NdArray, NdArray];
+  const [B = 0, G = 0, R = 0, T = 0, A = 0] = q.shape;
+  const U = k.shape[2] ?? 0;
+  for (let row = 0; row < B * G * R * T; row++) {
+    const group = Math.floor(row / (R * T));
+    const sequence = Math.floor(group / G);
+    const place = read(at, sequence * T + (row % T));
+    const scores = Array.from({ length: U }, (_, u) => {
+      if (!bounds.every((c) => holds(c, place, read(seen, sequence * U + u)))) return Number.NEGATIVE_INFINITY;
+      let score = 0;
+      for (let a = 0; a < A; a++) score += read(q, row * A + a) * read(k, (group * U + u) * A + a);
+      return score * scale + (bias ? read(bias, row * U + u) : 0);
+    });
+    yield { row, q: row * A, keys: group * U, scores };
+  }
+}
+const holds = ({ at, seen, plus }: Bound, t: number, u: number): boolean => at * t + seen * u + plus >= 0;
+
+export const attention = define<"attention">({
+  name: "attention",
+  doc:
+    "(q [B, G, R, T, A], k [B, G, U, A], v [B, G, U, C], at i32[B, T], seen i32[B, U], bias [B, G, R, T, U]?) -> [B, G, R, T, C] and " +
+    "log(sum(exp(score))) [B, G, R, T], score = scale q k^T + bias where all bounds hold; zeros (and a logarithm of 0) where nothing is seen",
+  lower: "tile",
+  infer(args) {
+    const [B, G, R, T, U, , C] = axes("attention", args);
+    needBias("attention", args[5], [B, G, R, T, U]);
+    return [type(one(args).dtype, [B, G, R, T, C]), type(wide(one(args)), [B, G, R, T])];
+  },
+  eval(args, attrs, types) {
+    const v = nth(args, 2);
+    const C = nth(v.shape, 3);
+    const [out, sums] = types.map((t) => new Float64Array(count(t))) as [Float64Array, Float64Array];
+    for (const { row, keys, scores } of rows(args, args[5], attrs)) {
+      const top = scores.reduce((m, s) => Math.max(m, s), Number.NEGATIVE_INFINITY);
+      if (top === Number.NEGATIVE_INFINITY) continue;
+      const weights = scores.map((s) => Math.exp(s - top));
+      const total = weights.reduce((p, w) => p + w, 0);
+      sums[row] = top + Math.log(total);
+      for (let c = 0; c < C; c++)
+        out[row * C + c] = weights.reduce((p, w, u) => p + (w / total) * read(v, (keys + u) * C + c), 0);
+    }
+    return [out, sums];
+  },
+  vjp: (node, [dout = null, dsums = null], g) =>
+    dout || dsums ? backward(node, dout, dsums, g) : node.args.map(() => null),
+  mapped: (args, attrs, g) => perSequence("attention", args, attrs, g),
+  cost: (node) => ({ ...touched(0)(node), flops: 2 * scoreCount(node) * (width(node, 0) + width(node, 2)) }),
+  samples: (g) => sampleAttention(g).map(({ args, attrs }) => b.make(g, "attention", args, attrs)),
+  show,
+});
+const width = (node: Node, i: number): number => dims(nth(node.args, i).type).at(-1) ?? 0;
+const scoreCount = (node: Node): number =>
+  (count(nth(node.args, 0).type) / Math.max(1, width(node, 0))) * nth(dims(nth(node.args, 1).type), 2);
+/** `scale 0.5 where seen >= 0 where at - seen >= 0`. */
+const show = ({ scale, bounds }: Attrs): string =>
+  `scale ${scale}${bounds.map((c) => ` where ${showBound(c)}`).join("")}`;
+function showBound({ at, seen, plus }: Bound): string {
+  const terms = [times(at, "at"), times(seen, "seen"), plus === 0 ? "" : String(plus)].filter((t) => t !== "");
+  return `${terms.join(" + ").replaceAll("+ -", "- ")} >= 0`;
+}
+const times = (n: number, name: string): string => (n === 0 ? "" : n < 0 ? `-${name}` : name);
+
+/** What flows into the scores of a row is taken from its own share: delta = sum(out * dout) - d(sums). */
+function backward(node: Node<Attrs>, dout: Value | null, dsums: Value | null, g: Builder): (Value | null)[] {
+  const [out, sums] = [nth(node.results, 0), nth(node.results, 1)];
+  const t = dtypeOf(sums.type);
+  const d = dout ?? b.like(g, out, 0);
+  const own = b.sum(g, b.mul(g, b.cast(g, out, t), b.cast(g, d, t)), [-1]);
+  const delta = dsums ? b.sub(g, own, dsums) : own;
+  const [q, k, v, at, seen, ...bias] = node.args as [Value, Value, Value, Value, Value, ...Value[]];
+  const { results } = b.make(g, "attention_backward", [q, k, v, at, seen, sums, delta, d, ...bias], node.attrs);
+  return [...results.slice(0, 3), null, null, ...results.slice(3)];
+}
+
+export const attention_backward = define<"attention_backward">({
+  name: "attention_backward",
+  doc:
+    "(q, k, v, at, seen, sums [B, G, R, T], delta [B, G, R, T], dout [B, G, R, T, C], bias?) -> dq, dk, dv, dbias?: with p = exp(score - sums) " +
+    "where seen, ds = p (dout v^T - delta): dq = scale ds k, dk = scale ds^T q, dv = p^T dout summed over R, dbias = ds",
+  lower: "tile",
+  infer(args) {
+    const [B, G, R, T, U, , C] = axes("attention_backward", args);
+    const [sums, delta, dout, bias] = [nth(args, 5), nth(args, 6), nth(args, 7), args[8]];
+    const fits =
+      equalAll(sums.shape, [B, G, R, T]) && equalAll(delta.shape, sums.shape) && equalAll(dout.shape, [B, G, R, T, C]);
+    need(fits, () => `attention_backward: ${[sums, delta, dout].map(showType).join(", ")} do not fit`);
+    needBias("attention_backward", bias, [B, G, R, T, U]);
+    return [...args.slice(0, 3), ...(bias ? [bias] : [])];
+  },
+  eval(args, attrs, types) {
+    const [q, k, v, , , sums, delta, dout] = args as [
+      NdArray,
+      NdArray,
+      NdArray,
+      NdArray,
+      NdArray,
+      NdArray,
+      NdArray,
+      NdArray,
+    ];
+    const [A, C] = [nth(k.shape, 3), nth(v.shape, 3)];
+    const [dq, dk, dv, dbias] = types.map((t) => new Float64Array(count(t))) as [
+      Float64Array,
+      Float64Array,
+      Float64Array,
+      Float64Array?,
+    ];
+    for (const { row, q: own, keys, scores } of rows(args, args[8], attrs)) {
+      scores.forEach((score, u) => {
+        const key = keys + u;
+        const p = Math.exp(score - read(sums, row));
+        let into = -read(delta, row);
+        for (let c = 0; c < C; c++) {
+          into += read(dout, row * C + c) * read(v, key * C + c);
+          dv[key * C + c] = (dv[key * C + c] ?? 0) + p * read(dout, row * C + c);
+        }
+        const ds = p * into;
+        if (dbias) dbias[row * scores.length + u] = ds;
+        for (let a = 0; a < A; a++) {
+          dq[own + a] = (dq[own + a] ?? 0) + attrs.scale * ds * read(k, key * A + a);
+          dk[key * A + a] = (dk[key * A + a] ?? 0) + attrs.scale * ds * read(q, own + a);
+        }
+      });
+    }
+    return dbias ? [dq, dk, dv, dbias] : [dq, dk, dv];
+  },
+  vjp: () => {
+    throw new TypeMismatch(
+      "attention has no second gradient: write it as a softmax in the function that is differentiated twice",
+    );
+  },
+  mapped: (args, attrs, g) => perSequence("attention_backward", args, attrs, g),
+  cost: (node) => ({ ...touched(0)(node), flops: scoreCount(node) * (6 * width(node, 0) + 4 * width(node, 2)) }),
+  samples: (g) =>
+    sampleAttention(g).map(({ args, attrs }) => {
+      const [out, sums] = b.make(g, "attention", args, attrs).results as [Value, Value];
+      const [dout, delta] = [sample(g, "f32", dims(out.type), "dout"), sample(g, "f32", dims(sums.type), "delta")];
+      return b.make(g, "attention_backward", [...args.slice(0, 5), sums, delta, dout, ...args.slice(5)], attrs);
+    }),
+  show,
+});
+
+/** Rows of a routing, or of a stack, are more sequences. */
+function perSequence(
+  name: "attention" | "attention_backward",
+  args: readonly Mapped[],
+  attrs: Attrs,
+  g: Builder,
+): Mapped[] {
+  const space = spaceOf(args);
+  const lifted = args.map((m) => lift(g, m, space));
+  const [n = 0, sequences = 0] = dims(nth(lifted, 0).type);
+  const joined = lifted.map((v) => b.reshape(g, v, [n * sequences, ...dims(v.type).slice(2)]));
+  return b
+    .make(g, name, joined, attrs)
+    .results.map((r) => placed(space, b.reshape(g, r, [n, sequences, ...dims(r.type).slice(1)])));
+}
+
+/** Causal; a window over a longer past, with rows that are nothing and a bias; and all that see all, one query each. */
+function sampleAttention(g: Builder): { args: Value[]; attrs: Attrs }[] {
+  const of = (
+    [B, G, R, T, U, A, C]: readonly [number, number, number, number, number, number, number],
+    bounds: readonly Bound[],
+    biased: boolean,
+  ) => {
+    const positions = (n: number, start: number): Value => b.broadcastTo(g, b.sub(g, b.iota(g, n), start), [B, n]);
+    const args = [
+      sample(g, "f32", [B, G, R, T, A], "q"),
+      sample(g, "f32", [B, G, U, A], "k"),
+      sample(g, "f32", [B, G, U, C], "v"),
+      positions(T, -1),
+      positions(U, 1),
+    ];
+    return {
+      args: [...args, ...(biased ? [sample(g, "f32", [B, G, R, T, U], "bias")] : [])],
+      attrs: { scale: 0.5, bounds },
+    };
+  };
+  const causal = [
+    { at: 0, seen: 1, plus: 0 },
+    { at: 1, seen: -1, plus: 0 },
+  ];
+  return [
+    of([2, 1, 2, 5, 5, 3, 4], causal, false),
+    of([1, 2, 1, 3, 7, 2, 1], [...causal, { at: -1, seen: 1, plus: 1 }], true),
+    of([1, 1, 1, 1, 3, 4, 2], [], false),
+  ];
+}

@@ -1,0 +1,149 @@
+// The composition that stdlib writes becomes one op, with the same values and gradients; what is not attention stays as it is.
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { GraphBuilder } from "../compiler/graph/builder.ts";
+import { interpret } from "../compiler/graph/interpret.ts";
+import type { Graph, NdArray, Value } from "../compiler/graph/node.ts";
+import { topological, valuesOf } from "../compiler/graph/walk.ts";
+import * as b from "../compiler/ops/build.ts";
+import { ops } from "../compiler/ops/list.ts";
+import { findAttention } from "../compiler/transform/attention.ts";
+import { gradients } from "../compiler/transform/differentiate.ts";
+import { simplify } from "../compiler/transform/simplify.ts";
+import { dims } from "../compiler/types/type.ts";
+import { distance, filled, storesOf } from "./graphs.ts";
+
+const test = suite("attention");
+
+interface Shape {
+  readonly B: number;
+  readonly heads: number;
+  readonly groups: number;
+  readonly T: number;
+  readonly U: number;
+  readonly A: number;
+  readonly C: number;
+}
+interface Case {
+  readonly shape: Shape;
+  /** Past: keys have positions of their own; else those of the queries, or 0 .. T if there are none. */
+  readonly positions: "past" | "given" | "range";
+  readonly window: number | null;
+  readonly bias: boolean;
+  readonly mask: "causal" | "all" | "document";
+}
+interface Attend {
+  readonly q: Value;
+  readonly k: Value;
+  readonly v: Value;
+  readonly bias: Value | null;
+  readonly out: Value;
+}
+/** stdlib's `attend` and `causal`, as the checker elaborates them. */
+function attend(g: GraphBuilder, { shape: { B, heads, groups, T, U, A, C }, ...c }: Case): Attend {
+  const at = (name: string, shape: number[]): Value => b.param(g, name, { dtype: "f32", shape });
+  const positions = (name: string, n: number): Value =>
+    c.positions === "range"
+      ? b.broadcastTo(g, b.iota(g, n), [B, n])
+      : b.param(g, name, { dtype: "i32", shape: [B, n] });
+  const [q, k, v] = [at("q", [B, heads, T, A]), at("k", [B, groups, U, A]), at("v", [B, groups, U, C])];
+  const query = positions("at", T);
+  const seen = c.positions === "past" ? b.broadcastTo(g, b.iota(g, U), [B, U]) : positions("at", U);
+  const five = b.reshape(g, q, [B, groups, heads / groups, T, A]);
+  const product = b.matmul(g, five, b.expand(g, b.swap(g, k), 2));
+  const scaled = b.mul(g, product, 1 / Math.sqrt(A));
+  const bias = c.bias ? at("bias", [B, heads, T, U]) : null;
+  const score = b.add(
+    g,
+    scaled,
+    b.reshape(g, bias ?? b.broadcastTo(g, b.constant(g, 0, "f32"), [B, heads, T, U]), [
+      B,
+      groups,
+      heads / groups,
+      T,
+      U,
+    ]),
+  );
+  const p = b.softmax(g, score, -1, maskOf(g, c, query, seen));
+  return { q, k, v, bias, out: b.reshape(g, b.matmul(g, p, b.expand(g, v, 2)), [B, heads, T, C]) };
+}
+function maskOf(g: GraphBuilder, c: Omit<Case, "shape">, at: Value, seen: Value): Value | undefined {
+  if (c.mask === "all") return undefined;
+  const [q, k] = [b.expand(g, at, 2), b.expand(g, seen, 1)];
+  const near = b.lt(g, b.sub(g, q, k), c.window ?? Number.POSITIVE_INFINITY);
+  const causal = b.and(g, b.and(g, b.ge(g, k, 0), b.le(g, k, q)), near);
+  const mask = c.mask === "document" ? b.and(g, causal, b.eq(g, b.idiv(g, q, 3), b.idiv(g, k, 3))) : causal;
+  return b.expand(g, b.expand(g, mask, 1), 1);
+}
+
+function check(c: Case): void {
+  const g = new GraphBuilder(ops);
+  const { q, k, v, bias, out } = attend(g, c);
+  const plain = simplify(g, { name: "attend", results: [{ role: "output", name: "0", value: out }] });
+  const found = findAttention(g, plain);
+  assert.is(
+    topological(valuesOf(found)).some((n) => n.op.name === "attention"),
+    c.mask !== "document",
+  );
+  const stores = storesOf(valuesOf(plain));
+  const { B, T } = c.shape;
+  stores.set("at", {
+    dtype: "i32",
+    shape: [B, T],
+    data: Float64Array.from({ length: B * T }, (_, i) =>
+      i % T === T - 1 && T > 2 ? -1 : (i % T) + (c.positions === "past" ? 1 : 0),
+    ),
+  });
+  const seed = b.param(g, "seed", out.type);
+  stores.set("seed", filled("seed", "f32", dims(out.type)));
+  const wrt = [q, k, v, ...(bias ? [bias] : [])];
+  const [before, after] = [plain, found].map((graph) => {
+    const [value] = valuesOf(graph) as [Value];
+    return simplify(
+      g,
+      {
+        name: "step",
+        results: [value, ...gradients(g, [value], wrt, [seed])].map((x, i) => ({
+          role: "output",
+          name: String(i),
+          value: x,
+        })),
+      },
+      true,
+    );
+  }) as [Graph, Graph];
+  const [one, two] = [before, after].map((graph) => interpret(valuesOf(graph), stores, { exact: true })) as [
+    NdArray[],
+    NdArray[],
+  ];
+  one.forEach((x, i) => assert.ok(distance(x.data, two[i]?.data ?? []) < 1e-12, `result ${i} of ${JSON.stringify(c)}`));
+  if (c.mask !== "document" && !c.bias) noBuffers(after, c.shape);
+}
+/** No scores are computed outside of the ops. */
+function noBuffers(graph: Graph, { T, U }: Shape): void {
+  for (const node of topological(valuesOf(graph)))
+    for (const { type } of node.results)
+      assert.not(type.shape.length > 2 && dims(type).slice(-2).join() === `${T},${U}`, node.op.name);
+}
+
+const usual: Case = {
+  shape: { B: 2, heads: 4, groups: 2, T: 5, U: 5, A: 3, C: 4 },
+  positions: "range",
+  window: null,
+  bias: false,
+  mask: "causal",
+};
+const cases: Record<string, Case> = {
+  causal: usual,
+  "positions given": { ...usual, positions: "given" },
+  "a window": { ...usual, window: 2 },
+  "a past": { ...usual, positions: "past", shape: { ...usual.shape, U: 7 } },
+  "one query, one sequence, a past": { ...usual, positions: "past", shape: { ...usual.shape, T: 1, U: 7, B: 1 } },
+  "heads of their own": { ...usual, shape: { ...usual.shape, groups: 4 } },
+  "one group": { ...usual, shape: { ...usual.shape, groups: 1 } },
+  "a bias": { ...usual, bias: true, positions: "given" },
+  "no mask": { ...usual, mask: "all" },
+  "a mask of documents stays the composition": { ...usual, mask: "document" },
+};
+for (const [name, c] of Object.entries(cases)) test(name, () => check(c));
+test.run();
