@@ -1,6 +1,8 @@
 """The models of test/peers/*.moe in plain PyTorch, from the meaning of the language and the papers, not from moec's code.
 Modules are named so that `named_parameters` gives moec's paths; weights are [in, out], as moec has them."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -141,8 +143,8 @@ class Training:
         self.optimizer = torch.optim.AdamW(groups, lr=1.0, betas=(0.9, 0.95), eps=1e-8)
 
         def rate(step):
-            part = min(1.0, max(0.0, (step - warm) / (total - warm)))
-            cosine = 0.5 * (1 + torch.cos(torch.tensor(torch.pi * part, dtype=torch.float64)).item())
+            part = min(1.0, max(0.0, (step - warm) / max(1, total - warm)))
+            cosine = 0.5 * (1 + math.cos(math.pi * part))
             return min(1.0, (step + 1) / warm) * (low + (peak - low) * cosine)
 
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, rate)
