@@ -23,13 +23,6 @@ export function topological(results: readonly Value[]): Node[] {
 export const storeOf = (node: Node): string | null =>
   node.op.name === "param" ? (node.attrs as { readonly store: string }).store : null;
 
-/** The uses of each value: the nodes that read it, once for each operand. */
-export function uses(order: readonly Node[]): Map<Value, Node[]> {
-  const found = new Map<Value, Node[]>();
-  for (const node of order) for (const a of node.args) found.set(a, [...(found.get(a) ?? []), node]);
-  return found;
-}
-
 /** What takes the place of a node's results; null: the node stays, on its new operands. */
 export type Replace = (node: Node, args: readonly Value[]) => readonly Value[] | null;
 

@@ -63,6 +63,15 @@ function* rows(args: readonly NdArray[], bias: NdArray | undefined, { scale, bou
 }
 const holds = ({ at, seen, plus }: Bound, t: number, u: number): boolean => at * t + seen * u + plus >= 0;
 
+/** `scale 0.5 where seen >= 0 where at - seen >= 0`. */
+const show = ({ scale, bounds }: Attrs): string =>
+  `scale ${scale}${bounds.map((c) => ` where ${showBound(c)}`).join("")}`;
+function showBound({ at, seen, plus }: Bound): string {
+  const terms = [times(at, "at"), times(seen, "seen"), plus === 0 ? "" : String(plus)].filter((t) => t !== "");
+  return `${terms.join(" + ").replaceAll("+ -", "- ")} >= 0`;
+}
+const times = (n: number, name: string): string => (n === 0 ? "" : n < 0 ? `-${name}` : name);
+
 export const attention = define<"attention">({
   name: "attention",
   doc:
@@ -99,14 +108,6 @@ export const attention = define<"attention">({
 const width = (node: Node, i: number): number => dims(nth(node.args, i).type).at(-1) ?? 0;
 const scoreCount = (node: Node): number =>
   (count(nth(node.args, 0).type) / Math.max(1, width(node, 0))) * nth(dims(nth(node.args, 1).type), 2);
-/** `scale 0.5 where seen >= 0 where at - seen >= 0`. */
-const show = ({ scale, bounds }: Attrs): string =>
-  `scale ${scale}${bounds.map((c) => ` where ${showBound(c)}`).join("")}`;
-function showBound({ at, seen, plus }: Bound): string {
-  const terms = [times(at, "at"), times(seen, "seen"), plus === 0 ? "" : String(plus)].filter((t) => t !== "");
-  return `${terms.join(" + ").replaceAll("+ -", "- ")} >= 0`;
-}
-const times = (n: number, name: string): string => (n === 0 ? "" : n < 0 ? `-${name}` : name);
 
 /** What flows into the scores of a row is taken from its own share: delta = sum(out * dout) - d(sums). */
 function backward(node: Node<Attrs>, dout: Value | null, dsums: Value | null, g: Builder): (Value | null)[] {
