@@ -39,34 +39,28 @@ export function requireTarget(options: { readonly target?: Target; readonly prec
 }
 
 export function oneOf<T extends string>(...names: readonly T[]): (text: string) => T {
-  return (text) => {
-    const found = names.find((name) => name === text);
-    if (found === undefined) throw new Problem(`it is one of ${names.join(", ")}`, "Choose one of them.");
-    return found;
-  };
+  return (text) => names.find((name) => name === text) ?? refuse(`one of ${names.join(", ")}`);
 }
 /** A whole number in a range. */
 export function whole(least: number, most = 2 ** 31 - 1): (text: string) => number {
   return (text) => {
     const n = /^-?\d+$/.test(text) ? Number(text) : Number.NaN;
-    if (!(n >= least && n <= most))
-      throw new Problem(`it is a whole number from ${least} to ${most}`, "Give such a number.");
-    return n;
+    return n >= least && n <= most ? n : refuse(`a whole number from ${least} to ${most}`);
   };
 }
 /** A number that is at least `least`. */
 export function real(least: number): (text: string) => number {
   return (text) => {
     const n = text.trim() === "" ? Number.NaN : Number(text);
-    if (!(n >= least && n < Number.POSITIVE_INFINITY))
-      throw new Problem(`it is a number of at least ${least}`, "Give such a number.");
-    return n;
+    return n >= least && n < Number.POSITIVE_INFINITY ? n : refuse(`a number of at least ${least}`);
   };
 }
 function setting(text: string, before: Settings = {}): Settings {
   const [, name, value = ""] = /^([A-Za-z_]\w*)=(.+)$/.exec(text) ?? [];
   const known = value === "true" || value === "false" ? value === "true" : Number(value);
-  if (name === undefined || Number.isNaN(known))
-    throw new Problem("it is NAME=VALUE, a number, true or false", "Write for example --set D=256.");
+  if (name === undefined || Number.isNaN(known)) return refuse("NAME=VALUE, where VALUE is a number, true or false");
   return { ...before, [name]: known };
+}
+function refuse(wanted: string): never {
+  throw new Problem(`Give ${wanted}.`, "See --help.");
 }

@@ -1,5 +1,5 @@
 // The folder of a training run: model.moe, config.json, log.jsonl and checkpoints.
-import { appendFileSync, existsSync, readFileSync } from "node:fs";
+import { appendFileSync, existsSync, mkdirSync, readFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import * as v from "valibot";
 import { Problem } from "../compiler/diagnostic.ts";
@@ -47,7 +47,8 @@ export function readConfig(run: string): RunConfig {
       "Restore the file, or train again.",
     );
   }
-  return parsed.output;
+  const { format: _, compiler: __, ...config } = parsed.output;
+  return config;
 }
 function parseJson(path: string, text: string): unknown {
   try {
@@ -88,6 +89,7 @@ const shown = (x: number | boolean | string | undefined): string => (x === undef
 export class RunLog {
   readonly #path: string;
   constructor(run: string) {
+    onFile(run, "make", () => mkdirSync(run, { recursive: true }));
     this.#path = join(run, "log.jsonl");
   }
   append(record: object): void {

@@ -1,0 +1,219 @@
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { Problem } from "../compiler/diagnostic.ts";
+import {
+  checkpointSteps,
+  compilerVersion,
+  loadStores,
+  newestCheckpoint,
+  readCheckpoint,
+  storesOf,
+  type TrainingState,
+  writeCheckpoint,
+} from "../runtime/checkpoint.ts";
+import { lockFolder } from "../runtime/lock.ts";
+import { readSafetensors } from "../runtime/safetensors.ts";
+import { FakeExecutable } from "./fake-executable.ts";
+
+const test = suite("checkpoint");
+const root = mkdtempSync(join(tmpdir(), "moec-checkpoint-"));
+test.after(() => rmSync(root, { recursive: true }));
+let folders = 0;
+const fresh = (): string => join(root, String(folders++));
+const stateAt = (step: number): TrainingState => ({
+  step,
+  sizes: { B: 2, T: 5, fast: true },
+  random: { seed: 7, call: step },
+  data: { hash: "0".repeat(64), bytes: 1000, position: 3 },
+  tokenizer: "bytes",
+});
+async function saved(run: string, ...steps: readonly number[]): Promise<FakeExecutable> {
+  const executable = new FakeExecutable();
+  await executable.run("init", new Map(), { seed: 3, call: 0, step: 0 });
+  for (const step of steps) writeCheckpoint(run, stateAt(step), storesOf(executable));
+  return executable;
+}
+const problem = (action: () => unknown): Problem => {
+  try {
+    action();
+  } catch (error) {
+    if (error instanceof Problem) return error;
+    throw error;
+  }
+  throw new Error("no Problem");
+};
+const quiet = (): void => {};
+
+test("a checkpoint gives back all saved stores and its state; copies have their own names in the file", async () => {
+  const run = fresh();
+  const executable = await saved(run, 400);
+  const path = join(run, "checkpoints", "step-000400");
+  assert.equal(
+    [...readSafetensors(join(path, "model.safetensors")).keys()],
+    ["embed.weight", "experts.0.up.weight", "experts.1.up.weight", "gate.bias"],
+  );
+  assert.equal([...readSafetensors(join(path, "training.safetensors")).keys()], ["adam.m.embed.weight"]);
+  const read = readCheckpoint(path);
+  assert.equal(read.state, stateAt(400));
+  const other = new FakeExecutable();
+  loadStores(other, read);
+  for (const { name } of other.stores.filter((s) => s.saved)) assert.equal(other.read(name), executable.read(name));
+});
+
+test("the last two are kept, and nothing half-written", async () => {
+  const run = fresh();
+  await saved(run, 100, 200, 300, 300);
+  assert.equal(readdirSync(join(run, "checkpoints")).toSorted(), ["step-000200", "step-000300"]);
+  assert.equal(checkpointSteps(run), [300, 200]);
+  mkdirSync(join(run, "checkpoints", ".step-000400.tmp"));
+  assert.is(newestCheckpoint(run, quiet)?.state.step, 300);
+});
+
+test("a damaged newest one falls back to the one before, with a warning", async () => {
+  const run = fresh();
+  await saved(run, 100, 200);
+  const file = join(run, "checkpoints", "step-000200", "model.safetensors");
+  const bytes = readFileSync(file);
+  bytes[bytes.length - 1] = (bytes[bytes.length - 1] ?? 0) ^ 1;
+  writeFileSync(file, bytes);
+  const warnings: string[] = [];
+  assert.is(newestCheckpoint(run, (line) => warnings.push(line))?.state.step, 100);
+  assert.is(warnings.length, 1);
+  assert.match(warnings[0] ?? "", /step-000200.model\.safetensors.*step-000100/);
+  rmSync(join(run, "checkpoints", "step-000100", "state.json"));
+  assert.match(problem(() => newestCheckpoint(run, quiet)).message, "step-000100");
+});
+
+test("a newer format names the version that reads it, and is not passed over", async () => {
+  const run = fresh();
+  await saved(run, 100);
+  await saved(run, 200);
+  const file = join(run, "checkpoints", "step-000200", "state.json");
+  const { checksum: _, ...state } = JSON.parse(readFileSync(file, "utf8")) as Record<string, unknown>;
+  const newer = { ...state, format: 2, compiler: "9.1.0", added: [1] };
+  const { createHash } = await import("node:crypto");
+  const checksum = createHash("sha256").update(JSON.stringify(newer)).digest("hex");
+  writeFileSync(file, JSON.stringify({ ...newer, checksum }));
+  const { message, help } = problem(() => newestCheckpoint(run, quiet));
+  assert.match(message, "format 2");
+  assert.match(message, compilerVersion);
+  assert.match(help, "9.1.0");
+});
+
+test("a NaN is never saved: the Problem names the parameter and its layer", () => {
+  const executable = new FakeExecutable();
+  const weights = executable.read("experts.*.up.weight");
+  weights.data[6] = Number.NaN;
+  executable.write("experts.*.up.weight", weights);
+  assert.match(
+    problem(() => storesOf(executable)).message,
+    /parameter `experts\.1\.up\.weight` of layer `experts\.1\.up`/,
+  );
+});
+
+test("two runs do not write one folder; a dead holder holds nothing", () => {
+  const run = fresh();
+  const release = lockFolder(run);
+  assert.match(problem(() => lockFolder(run)).message, String(process.pid));
+  release();
+  lockFolder(run)();
+  const lock = join(run, "lock");
+  for (const text of ["", "{", '{"host":"elsewhere","pid":1,"started":"5"}']) {
+    writeFileSync(lock, text);
+    if (text.includes("host")) assert.match(problem(() => lockFolder(run)).help, lock);
+    else lockFolder(run)();
+  }
+  rmSync(lock);
+  const hold = lockFolder(run);
+  const text = readFileSync(lock, "utf8");
+  hold();
+  writeFileSync(lock, text.replace(/"pid":\d+/, '"pid":4194399'));
+  lockFolder(run)();
+  assert.not.ok(existsSync(lock));
+});
+
+/** xorshift32. */
+function random(seed: number): (below: number) => number {
+  let x = seed;
+  return (below) => {
+    x ^= x << 13;
+    x ^= x >>> 17;
+    x ^= x << 5;
+    return (x >>> 0) % below;
+  };
+}
+type Random = (below: number) => number;
+function mutated(bytes: Buffer, r: Random): Buffer {
+  const at = r(bytes.length + 1);
+  switch (r(6)) {
+    case 0:
+      return Buffer.from(bytes.map((b, i) => (i === at ? b ^ (1 << r(8)) : b)));
+    case 1:
+      return bytes.subarray(0, at);
+    case 2:
+      return Buffer.concat([bytes.subarray(0, at), Buffer.from([r(256)]), bytes.subarray(at)]);
+    case 3:
+      return Buffer.concat([bytes.subarray(0, at), bytes.subarray(at + 1 + r(9))]);
+    case 4: {
+      const digit = [...bytes.toString("latin1").matchAll(/\d/g)];
+      const place = digit[r(digit.length)]?.index ?? 0;
+      return Buffer.from(bytes.map((b, i) => (i === place ? 48 + r(10) : b)));
+    }
+    default:
+      return Buffer.concat([bytes.subarray(0, at), bytes.subarray(r(bytes.length))]);
+  }
+}
+
+test("2,000 mutated checkpoints: a Problem or a right read, each within 2 s", async () => {
+  const run = fresh();
+  await saved(run, 1);
+  const good = join(run, "checkpoints", "step-000001");
+  const right = readCheckpoint(good);
+  const files = ["state.json", "model.safetensors", "training.safetensors"];
+  const contents = files.map((file) => readFileSync(join(good, file)));
+  const work = join(fresh(), "step-000001");
+  cpSync(good, work, { recursive: true });
+  const r = random(20261125);
+  let [read, refused] = [0, 0];
+  for (let i = 0; i < 2000; i++) {
+    const which = r(files.length);
+    const bytes = contents[which] ?? Buffer.alloc(0);
+    const path = join(work, files[which] ?? "");
+    writeFileSync(path, mutated(bytes, r));
+    const start = performance.now();
+    try {
+      // Half of them past the hashes, which catch nearly everything: the parser alone.
+      if (which > 0 && i % 2 === 0) readSafetensors(path);
+      else assert.equal(readCheckpoint(work), { ...right, path: work });
+      read++;
+    } catch (error) {
+      if (!(error instanceof Problem)) throw error;
+      assert.match(error.message, work);
+      refused++;
+    }
+    assert.ok(performance.now() - start < 2000);
+    writeFileSync(path, bytes);
+  }
+  assert.ok(read > 20 && refused > 1000, `${read} read, ${refused} refused`);
+});
+
+test("a folder under another step's name is refused", async () => {
+  const run = fresh();
+  await saved(run, 5);
+  renameSync(join(run, "checkpoints", "step-000005"), join(run, "checkpoints", "step-000006"));
+  assert.match(problem(() => newestCheckpoint(run, quiet)).message, "step 5");
+});
+test.run();

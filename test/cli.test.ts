@@ -1,0 +1,106 @@
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { showBytes, showCount, showTime, table } from "../cli/output.ts";
+import { loadPicture } from "../cli/progress.ts";
+import { Problem } from "../compiler/diagnostic.ts";
+import { precision, set, threads } from "../compiler/options.ts";
+import type { Tensor } from "../runtime/executable.ts";
+import { fromNumbers } from "../runtime/tensor.ts";
+import { golden } from "./golden.ts";
+
+const test = suite("cli");
+const root = fileURLToPath(new URL("..", import.meta.url));
+const folder = mkdtempSync(join(tmpdir(), "moec-cli-"));
+test.after(() => rmSync(folder, { recursive: true }));
+
+interface Ran {
+  readonly status: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+function moec(...args: readonly string[]): Ran {
+  const env = { ...process.env, NO_COLOR: "1", COLUMNS: "100", MOEC_CACHE: join(folder, "cache") };
+  delete (env as NodeJS.ProcessEnv)["MOEC_DEBUG"];
+  return spawnSync(process.execPath, ["--import", "tsx", "cli/main.ts", ...args], { cwd: root, encoding: "utf8", env });
+}
+function fails(ran: Ran, status: number, ...words: readonly string[]): void {
+  assert.is(ran.status, status, ran.stderr);
+  assert.is(ran.stdout, "");
+  for (const word of words) assert.match(ran.stderr, word);
+  assert.not.match(ran.stderr, /\n\s+at /);
+}
+
+test("help of the whole and of train", () => {
+  for (const args of [[], ["train"]]) {
+    const { status, stdout } = moec(...args, "--help");
+    assert.is(status, 0);
+    golden(`cli/${args[0] ?? "moec"}-help.txt`, stdout);
+  }
+});
+test("usage errors exit with 2 and say what was meant", () => {
+  fails(moec("trian"), 2, "unknown command 'trian'", "Did you mean train?");
+  fails(moec("train", "a.moe", "--data", "b", "--stesp", "4"), 2, "--stesp", "--steps");
+  fails(moec("train", "a.moe", "--data", "b", "--steps", "many"), 2, "--steps", "a whole number from 1");
+});
+test("what cannot be done exits with 1, one message and a remedy, and nothing on stdout", () => {
+  const empty = join(folder, "empty.txt");
+  writeFileSync(empty, "");
+  fails(
+    moec("train", "examples/gpt-moe.moe", "--data", empty, "--out", join(folder, "run"), "--json"),
+    1,
+    "has 0 bytes",
+    "help:",
+    "more data",
+  );
+  fails(moec("generate", join(folder, "none")), 1, "config.json", "help:");
+  fails(moec("run", "examples/gpt-moe.moe", "--target", "reference"), 1, "needs `B`, `T`", "--set B=NUMBER");
+});
+test("the cache is described in one JSON line", () => {
+  const { status, stdout } = moec("cache", "--json");
+  assert.is(status, 0);
+  const { folder: at, files } = JSON.parse(stdout) as { folder: string; files: number };
+  assert.is(at, join(folder, "cache", "kernels"));
+  assert.is(files, 0);
+});
+
+test("flags take what their rows say", () => {
+  assert.equal(set.parse("b=true", set.parse("D=12")), { D: 12, b: true });
+  assert.is(precision.parse("f64"), "f64");
+  for (const bad of ["D", "D=", "=3", "D=x", "a b=3"])
+    assert.throws(
+      () => set.parse(bad),
+      (e: unknown) => e instanceof Problem,
+    );
+  for (const bad of ["0", "1.5", "-1", "", "1e3"])
+    assert.throws(
+      () => threads.parse(bad),
+      (e: unknown) => e instanceof Problem,
+    );
+});
+const load = (...x: number[]): Tensor => fromNumbers("f32", [x.length], x);
+test("expert load as blocks: an even share is the middle, twice it the top; what does not fit is left out", () => {
+  const metrics = { "blocks.0.gate.load": load(4, 4, 4, 4), "blocks.1.gate.load": load(8, 0, 6, 2), other: load(1, 2) };
+  assert.is(loadPicture(metrics, 80), "▅▅▅▅ █▁▇▃");
+  assert.is(loadPicture(metrics, 6), "▅▅▅▅");
+  assert.is(loadPicture(metrics, 2), "");
+  assert.is(loadPicture({ load: fromNumbers("f32", [96], new Float64Array(96).fill(1)) }, 80), "▅".repeat(16));
+  assert.is(loadPicture({ load: load(0, 0) }, 9), "▁▁");
+});
+test("numbers as people read them", () => {
+  assert.equal([0, 999, 1000, 1_234_567, 25e9].map(showBytes), ["0 B", "999 B", "1.0 kB", "1.2 MB", "25.0 GB"]);
+  assert.is(showCount(12), "12");
+  assert.equal([0, 61, 3725].map(showTime), ["0:00", "1:01", "1:02:05"]);
+  assert.is(
+    table([
+      ["a", "12 B"],
+      ["long", "3 B"],
+    ]),
+    "a     12 B\nlong   3 B",
+  );
+});
+test.run();

@@ -1,0 +1,101 @@
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { Problem } from "../compiler/diagnostic.ts";
+import { bigramHeldOut, entropies, heldOutBatches, requireEnough, textOf, trainingBatch } from "../runtime/data.ts";
+
+const test = suite("data");
+const counting = (n: number): Uint8Array => Uint8Array.from({ length: n }, (_, i) => i % 251);
+const rows = (data: ArrayLike<number>, T: number): number[][] =>
+  Array.from({ length: data.length / T }, (_, b) => Array.from(data).slice(b * T, (b + 1) * T));
+
+test("the last 5% is held out, and the hash is of all bytes", () => {
+  const text = textOf(counting(1000));
+  assert.is(text.training.length, 950);
+  assert.is(text.heldOut.length, 50);
+  assert.is(text.hash.length, 64);
+  assert.is.not(text.hash, textOf(counting(999)).hash);
+});
+
+test("row b reads stream b and goes on where it stood; targets are the bytes after", () => {
+  const text = textOf(counting(1000));
+  const [B, T] = [3, 7];
+  const stream = Math.floor(950 / B);
+  for (let step = 0; step < 40; step++) {
+    const { tokens, targets, count } = trainingBatch(text, B, T, step);
+    assert.equal(tokens.shape, [B, T]);
+    assert.is(count, B * T);
+    for (let b = 0; b < B; b++) {
+      const from = b * stream + step * T;
+      assert.equal(rows(tokens.data, T)[b], Array.from(text.training.subarray(from, from + T)));
+      assert.equal(rows(targets.data, T)[b], Array.from(text.training.subarray(from + 1, from + T + 1)));
+    }
+  }
+});
+
+test("at a stream's end it begins again, without a byte of the next stream", () => {
+  const text = textOf(Uint8Array.from({ length: 200 }, (_, i) => Math.floor(i / 95)));
+  for (let step = 0; step < 200; step++) {
+    const { tokens, targets } = trainingBatch(text, 2, 9, step);
+    for (const data of [tokens.data, targets.data])
+      assert.equal(rows(data, 9), [Array.from({ length: 9 }, () => 0), Array.from({ length: 9 }, () => 1)]);
+  }
+});
+
+test("each held-out byte but the first is a target exactly once, whatever B and T", () => {
+  for (const [n, B, T] of [
+    [1000, 3, 7],
+    [400, 1, 1],
+    [400, 16, 128],
+    [997, 4, 5],
+    [40, 7, 3],
+  ] as const) {
+    const text = textOf(Uint8Array.from({ length: n }, (_, i) => i % 256));
+    const seen: number[] = [];
+    let counted = 0;
+    for (const { tokens, targets, count } of heldOutBatches(text, B, T)) {
+      counted += count;
+      for (let i = 0; i < B * T; i++) {
+        const target = targets.data[i] ?? -1;
+        if (target < 0) continue;
+        assert.is(target, ((tokens.data[i] ?? 0) + 1) % 256);
+        seen.push(target);
+      }
+    }
+    assert.is(counted, text.heldOut.length - 1);
+    const expected = [...text.heldOut.subarray(1)];
+    assert.equal(
+      seen.toSorted((a, b) => a - b),
+      expected.toSorted((a, b) => a - b),
+    );
+  }
+});
+
+test("too little data says what to lower", () => {
+  requireEnough(textOf(counting(10_000)), 16, 128);
+  const refusal = (n: number): Problem => {
+    try {
+      requireEnough(textOf(counting(n)), 16, 128);
+    } catch (error) {
+      if (error instanceof Problem) return error;
+    }
+    throw new Error("no Problem");
+  };
+  assert.match(refusal(1000).help, "--batch to at most 7");
+  assert.match(refusal(1000).help, "--length to at most 58");
+  requireEnough(textOf(counting(1000)), 7, 128);
+  requireEnough(textOf(counting(1000)), 16, 58);
+  assert.match(refusal(0).help, "more data");
+});
+
+test("entropies of texts whose entropies are known", () => {
+  const alternating = Uint8Array.from({ length: 4001 }, (_, i) => i % 2);
+  assert.ok(Math.abs(entropies(alternating).unigram - Math.log(2)) < 1e-6);
+  assert.is(entropies(alternating).bigram, 0);
+  // 00 01 10 11 equally often: the last byte says nothing of the next.
+  const even = Uint8Array.from({ length: 4001 }, (_, i) => [0, 0, 1, 1][i % 4] ?? 0);
+  assert.ok(Math.abs(entropies(even).bigram - Math.log(2)) < 1e-6);
+  assert.equal(entropies(new Uint8Array(0)), { unigram: 0, bigram: 0 });
+  assert.ok(bigramHeldOut(textOf(alternating)) < 0.01);
+  assert.ok(Number.isFinite(bigramHeldOut(textOf(counting(1000)))));
+});
+test.run();

@@ -1,0 +1,173 @@
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { Problem } from "../compiler/diagnostic.ts";
+import type { Tensor } from "../runtime/executable.ts";
+import { NamedTensors, split } from "../runtime/names.ts";
+import { readSafetensors, writeSafetensors } from "../runtime/safetensors.ts";
+import { firstNonFinite, fromBf16, fromNested, fromNumbers, numbers, toBf16, toNested } from "../runtime/tensor.ts";
+
+const test = suite("safetensors");
+const folder = mkdtempSync(join(tmpdir(), "moec-safetensors-"));
+const path = join(folder, "t.safetensors");
+test.after(() => rmSync(folder, { recursive: true }));
+
+/** A file with this header text and data. */
+function file(header: string, data: Uint8Array = new Uint8Array(0), length = Buffer.byteLength(header)): string {
+  const size = Buffer.alloc(8);
+  size.writeBigUInt64LE(BigInt(length));
+  writeFileSync(path, Buffer.concat([size, Buffer.from(header), data]));
+  return path;
+}
+function refuses(action: () => unknown, ...words: readonly string[]): void {
+  try {
+    action();
+  } catch (error) {
+    assert.instance(error, Problem);
+    for (const word of words) assert.match((error as Problem).message, word);
+    assert.ok((error as Problem).help.length > 0);
+    return;
+  }
+  assert.unreachable(`nothing was thrown; wanted ${words.join(", ")}`);
+}
+const entry = (dtype: string, shape: readonly number[], begin: number, end: number): string =>
+  JSON.stringify({ dtype, shape, data_offsets: [begin, end] });
+
+test("what is written is read, in every dtype, also empty and without axes", () => {
+  const tensors = new Map<string, Tensor>([
+    ["a", fromNumbers("f32", [2, 3], [1, -2, 3.5, 0, Number.POSITIVE_INFINITY, 1e-40])],
+    ["b.0.weight", fromNumbers("f64", [], [Math.PI])],
+    ["c", fromNumbers("i32", [3], [-(2 ** 31), 2 ** 31 - 1, 0])],
+    ["d", fromNumbers("bool", [1, 3], [1, 0, 1])],
+    ["e", fromNumbers("bf16", [2], [1.5, -3])],
+    ["empty", fromNumbers("f32", [0, 7], [])],
+    ['ö "{', fromNumbers("f32", [1], [7])],
+  ]);
+  writeSafetensors(path, tensors);
+  const read = readSafetensors(path);
+  assert.equal([...read.keys()].toSorted(), [...tensors.keys()].toSorted());
+  for (const [name, t] of tensors) assert.equal(read.get(name), t);
+  writeSafetensors(path, new Map());
+  assert.is(readSafetensors(path).size, 0);
+});
+
+const wide = (...values: bigint[]): Uint8Array => new Uint8Array(BigInt64Array.from(values).buffer);
+test("I64 is read as i32 where it fits", () => {
+  assert.equal([...numbers(readOne(file(`{"x":${entry("I64", [2], 0, 16)}}`, wide(-5n, 7n))))], [-5, 7]);
+  refuses(() => readSafetensors(file(`{"x":${entry("I64", [1], 0, 8)}}`, wide(2n ** 31n))), path, "`x`", "2147483648");
+});
+const readOne = (from: string): Tensor => [...readSafetensors(from).values()][0] ?? fromNumbers("f32", [0], []);
+
+test("every fault is a Problem that names the file, and the tensor", () => {
+  const four = new Uint8Array(4);
+  const good = entry("F32", [1], 0, 4);
+  const faults: [string, Uint8Array, string[], number?][] = [
+    ["{}", four, ["4 bytes at its end"]],
+    [`{"x":${good}}`, new Uint8Array(3), ["`x`", "byte 4 of 3"]],
+    [`{"x":${entry("F32", [1], 4, 8)}}`, new Uint8Array(8), ["`x`", "begins at byte 4"]],
+    [`{"x":${good},"y":${entry("F32", [1], 2, 6)}}`, new Uint8Array(6), ["`y`", "begins at byte 2"]],
+    [`{"x":${good},"x":${good}}`, four, ["`x`", "twice"]],
+    [`{"x":${good},"\\u0078":${good}}`, four, ["`x`", "twice"]],
+    [`{"x":${entry("F16", [2], 0, 4)}}`, four, ["`x`", "F16"]],
+    [`{"x":${entry("F32", [2], 0, 4)}}`, four, ["`x`", "4 bytes", "takes 8"]],
+    [`{"x":${entry("F32", [-1], 0, 4)}}`, four, ["`x`", "shape"]],
+    [`{"x":${entry("F32", [2 ** 52, 2 ** 52], 0, 4)}}`, four, ["`x`"]],
+    [`{"x":${entry("F32", [1], 4, 0)}}`, four, ["`x`"]],
+    [`{"x":{"dtype":"F32","shape":[1],"data_offsets":[0]}}`, four, ["`x`", "data_offsets"]],
+    [`{"x":7}`, four, ["`x`"]],
+    [`{"__metadata__":{"a":1}}`, new Uint8Array(0), ["__metadata__"]],
+    ["[1]", new Uint8Array(0), ["object"]],
+    ["nonsense", new Uint8Array(0), ["JSON"]],
+    [`{"x":${entry("BOOL", [1], 0, 1)}}`, Uint8Array.of(2), ["`x`", "BOOL"]],
+    ["{}", new Uint8Array(0), ["its header says it is 100"], 100],
+    ["{}", new Uint8Array(0), ["limit"], 2 ** 40],
+  ];
+  for (const [header, data, words, length] of faults)
+    refuses(() => readSafetensors(file(header, data, length)), path, ...words);
+  writeFileSync(path, "short");
+  refuses(() => readSafetensors(path), path, "5 bytes");
+  refuses(() => readSafetensors(join(folder, "none")), "none", "no such file");
+});
+
+test("copies of an array of layers have their own names in files, or are stacked", () => {
+  const store = { name: "blocks.*.up.*.w", dtype: "f32", shape: [2, 3, 1], stack: 2 } as const;
+  const whole = fromNumbers("f32", [2, 3, 1], [0, 1, 2, 3, 4, 5]);
+  const parts = new Map(split(store.name, whole));
+  assert.equal([...parts.keys()].slice(0, 4), [
+    "blocks.0.up.0.w",
+    "blocks.0.up.1.w",
+    "blocks.0.up.2.w",
+    "blocks.1.up.0.w",
+  ]);
+  const spelled: ReadonlyMap<string, Tensor>[] = [
+    parts,
+    new Map([["blocks.up.w", whole]]),
+    new Map(
+      [0, 1].map((b) => [
+        `blocks.${b}.up.w`,
+        fromNumbers(
+          "f32",
+          [3, 1],
+          [0, 1, 2].map((i) => 3 * b + i),
+        ),
+      ]),
+    ),
+    new Map([0, 1, 2].map((u) => [`blocks.up.${u}.w`, fromNumbers("f64", [2, 1], [u, 3 + u])])),
+  ];
+  for (const tensors of spelled) {
+    const named = new NamedTensors(tensors, "f");
+    assert.equal(named.take(store), whole);
+    assert.equal(named.unread(), []);
+  }
+  assert.is(new NamedTensors(new Map(), "f").take(store), null);
+});
+
+test("copies that lack, are too many, twice or of another shape are named", () => {
+  const store = { name: "up.*.w", dtype: "f32", shape: [2, 1], stack: 1 } as const;
+  const one = fromNumbers("f32", [1], [1]);
+  const take = (tensors: Record<string, Tensor>): unknown =>
+    new NamedTensors(new Map(Object.entries(tensors)), "f").take(store);
+  refuses(() => take({ "up.0.w": one }), "up.1.w");
+  refuses(() => take({ "up.0.w": one, "up.1.w": fromNumbers("f32", [2], [1, 2]) }), "up.1.w", "[2]", "[1]");
+  refuses(() => take({ "up.0.w": one, "up.w": fromNumbers("f32", [2, 1], [1, 2]) }), "twice");
+  refuses(() => take({ "up.w": fromNumbers("f32", [1, 1], [1]) }), "holds no copy 1");
+  const named = new NamedTensors(
+    new Map([
+      ["up.w", fromNumbers("f32", [3, 1], [1, 2, 3])],
+      ["other", one],
+    ]),
+    "f",
+  );
+  named.take(store);
+  assert.equal(named.unread(), ["up.w (2 of its 3 copies)", "other"]);
+});
+
+test("numbers are rounded to the nearest bf16, ties to even", () => {
+  for (const [x, y] of [
+    [1, 1],
+    [1 + 2 ** -8, 1],
+    [1 + 3 * 2 ** -8, 1 + 2 ** -6],
+    [3.4e38, Number.POSITIVE_INFINITY],
+    [-0.1, -0.10009765625],
+  ] as const)
+    assert.is(fromBf16(toBf16(x)), y);
+  assert.ok(Number.isNaN(fromBf16(toBf16(Number.NaN))));
+  assert.is(firstNonFinite(fromNumbers("bf16", [3], [1, 2, Number.NaN])), 2);
+  assert.is(firstNonFinite(fromNumbers("f32", [2], [1, 2])), -1);
+});
+
+test("nested arrays and tensors", () => {
+  const nested = [
+    [1, 2],
+    [3, "NaN"],
+  ];
+  assert.equal(toNested(fromNested("f32", nested, "x")), nested);
+  assert.equal(toNested(fromNested("bool", [true, false], "x")), [true, false]);
+  assert.equal(fromNested("i32", [], "x").shape, [0]);
+  refuses(() => fromNested("f32", [[1, 2], [3]], "x"), "x is ragged");
+  refuses(() => fromNested("f32", [1, null], "x"), "x holds null");
+  refuses(() => fromNested("i32", [0.5], "x"), "0.5");
+});
+test.run();

@@ -1,0 +1,232 @@
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { Problem } from "../compiler/diagnostic.ts";
+import { checkpointSteps, newestCheckpoint } from "../runtime/checkpoint.ts";
+import { textOf } from "../runtime/data.ts";
+import { asText, generateTokens } from "../runtime/generate.ts";
+import { type Step, type TrainSetup, trainSteps } from "../runtime/loop.ts";
+import { type RunConfig, readConfig, requireSame, writeConfig } from "../runtime/run-folder.ts";
+import { FakeExecutable, type FakeOptions, total } from "./fake-executable.ts";
+
+const test = suite("train");
+const root = mkdtempSync(join(tmpdir(), "moec-train-"));
+test.after(() => rmSync(root, { recursive: true }));
+let folders = 0;
+const fresh = (): string => join(root, String(folders++));
+
+const text = textOf(Uint8Array.from({ length: 3000 }, (_, i) => (i * i) % 255));
+const config: RunConfig = {
+  model: "Fake",
+  sizes: { B: 3, T: 11 },
+  steps: 20,
+  seed: 5,
+  precision: "f32",
+  data: { files: [], bytes: text.bytes, hash: text.hash },
+};
+interface Run {
+  readonly steps: Step[];
+  readonly executable: FakeExecutable;
+}
+async function run(
+  folder: string | null,
+  more: Partial<TrainSetup> = {},
+  fake: FakeOptions = {},
+  upTo = Infinity,
+): Promise<Run> {
+  const executable = new FakeExecutable(fake);
+  const from = folder === null ? null : newestCheckpoint(folder, () => {});
+  const steps: Step[] = [];
+  for await (const step of trainSteps({
+    executable,
+    text,
+    config,
+    own: ["language"],
+    folder,
+    from,
+    saveEvery: 6,
+    evaluateEvery: 0,
+    ...more,
+  })) {
+    steps.push(step);
+    if (step.step >= upTo) break;
+  }
+  return { steps, executable };
+}
+async function problem(action: () => Promise<unknown>): Promise<Problem> {
+  try {
+    await action();
+  } catch (error) {
+    if (error instanceof Problem) return error;
+    throw error;
+  }
+  throw new Error("no Problem");
+}
+const losses = (steps: readonly Step[]): number[] => steps.map((s) => s.loss);
+
+test("a step reports losses summed by name, metrics by path, and the held-out loss after the last", async () => {
+  const { steps } = await run(null, { evaluateEvery: 8 });
+  assert.equal(
+    steps.map((s) => s.step),
+    Array.from({ length: 20 }, (_, i) => i + 1),
+  );
+  const [first] = steps;
+  assert.equal(Object.keys(first?.losses ?? {}), ["language", "balance"]);
+  assert.is(first?.losses["balance"], 0.75);
+  assert.equal(Object.keys(first?.metrics ?? {}), ["blocks.0.gate.load", "blocks.1.gate.load"]);
+  assert.equal(
+    steps.filter((s) => s.heldOut !== null).map((s) => s.step),
+    [8, 16, 20],
+  );
+  for (const s of steps) assert.ok(s.tokensPerSecond > 0 && s.secondsLeft >= 0);
+});
+
+test("the held-out loss is the mean over all held-out targets of the losses of `train` itself", async () => {
+  const { steps, executable } = await run(null);
+  const weight = total(executable.read("embed.weight"));
+  const targets = [...text.heldOut.subarray(1)];
+  const mean = targets.reduce((a, b) => a + b, 0) / targets.length;
+  assert.ok(Math.abs((steps.at(-1)?.heldOut ?? 0) - (mean + weight)) < 1e-9);
+});
+
+test("a run that was cut off and resumed has the bits and the log of an unbroken one", async () => {
+  const [whole, broken] = [fresh(), fresh()];
+  const unbroken = await run(whole);
+  const first = await run(broken, {}, {}, 15); // the consumer goes away: steps 13 to 15 are lost
+  writeFileSync(join(broken, "log.jsonl"), '{"step":16,"lo', { flag: "a" });
+  assert.equal(checkpointSteps(broken), [12, 6]);
+  const second = await run(broken);
+  assert.is(second.steps[0]?.step, 13);
+  assert.equal(losses([...first.steps.slice(0, 12), ...second.steps]), losses(unbroken.steps));
+  for (const { name } of unbroken.executable.stores.filter((s) => s.saved))
+    assert.equal(second.executable.read(name), unbroken.executable.read(name));
+  assert.is(readFileSync(join(broken, "log.jsonl"), "utf8"), readFileSync(join(whole, "log.jsonl"), "utf8"));
+  assert.equal(checkpointSteps(broken), [20, 18]);
+});
+
+test("an abort lets the step end, saves it and stops", async () => {
+  const folder = fresh();
+  const controller = new AbortController();
+  const { steps } = await run(
+    folder,
+    { signal: controller.signal },
+    { before: (entry, step) => entry === "train" && step === 8 && controller.abort() },
+  );
+  assert.is(steps.at(-1)?.step, 9);
+  assert.match(steps.at(-1)?.saved ?? "", "step-000009");
+  assert.is(steps.at(-1)?.heldOut, null);
+  assert.equal(checkpointSteps(folder), [9, 6]);
+});
+
+test("a loss that is NaN stops the run by name and leaves the good checkpoints", async () => {
+  const folder = fresh();
+  const { message } = await problem(() => run(folder, {}, { nanLoss: 15 }));
+  assert.match(message, "the loss `language` is NaN at step 15");
+  assert.equal(checkpointSteps(folder), [12, 6]);
+  assert.ok(newestCheckpoint(folder, assert.unreachable));
+});
+
+test("a parameter that is NaN stops the run when it would be saved", async () => {
+  const folder = fresh();
+  const { message } = await problem(() => run(folder, {}, { nanParameter: 16 }));
+  assert.match(message, "`experts.1.up.weight` of layer `experts.1.up`");
+  assert.equal(checkpointSteps(folder), [12, 6]);
+});
+
+test("resuming refuses other sizes, data, seed or model, naming the key and both values; more steps are fine", () => {
+  const folder = fresh();
+  writeConfig(folder, config);
+  const saved = readConfig(folder);
+  assert.equal(saved, config);
+  const refusal = (change: Partial<RunConfig>): string => {
+    try {
+      requireSame(folder, saved, { ...config, ...change });
+      return "";
+    } catch (error) {
+      return error instanceof Problem ? error.message : String(error);
+    }
+  };
+  assert.is(refusal({ steps: 4000 }), "");
+  assert.is(refusal({ sizes: { ...config.sizes, Steps: 4000 } }), "");
+  assert.match(refusal({ sizes: { B: 4, T: 11 } }), "--batch was 3 and is now 4");
+  assert.match(refusal({ sizes: { B: 3, T: 12 } }), "--length was 11 and is now 12");
+  assert.match(refusal({ sizes: { ...config.sizes, D: 9 } }), "--set D was not given and is now 9");
+  assert.match(refusal({ seed: 6 }), "--seed was 5 and is now 6");
+  assert.match(refusal({ data: { files: [], bytes: 1, hash: "x" } }), text.hash);
+  assert.match(refusal({ model: "Other" }), "was Fake and is now Other");
+});
+
+test("a config that is damaged is a Problem that names the key", async () => {
+  const folder = fresh();
+  writeConfig(folder, config);
+  const path = join(folder, "config.json");
+  writeFileSync(path, readFileSync(path, "utf8").replace('"steps": 20', '"steps": "20"'));
+  assert.match((await problem(async () => readConfig(folder))).message, "steps");
+  writeFileSync(path, "{");
+  assert.match((await problem(async () => readConfig(folder))).message, "JSON");
+});
+
+async function generated(
+  prompt: string,
+  tokens: number,
+  context: number | null = 64,
+): Promise<{ bytes: number[]; fake: FakeExecutable }> {
+  const fake = new FakeExecutable();
+  const bytes: number[] = [];
+  const options = { prompt: new TextEncoder().encode(prompt), tokens, temperature: 0.5, seed: 1, context, step: 0 };
+  for await (const byte of generateTokens(fake, options)) bytes.push(byte);
+  return { bytes, fake };
+}
+
+test("a prompt goes in by chunks, and each token is fed back at the next position", async () => {
+  const { bytes, fake } = await generated("abc", 4);
+  const expected: number[] = [];
+  for (let last = 99, at = 2; expected.length < 4; at++) expected.push((last = (last + at + 1) % 256));
+  assert.equal(bytes, expected);
+  assert.equal(
+    fake.calls.map((c) => c.entry),
+    ["generate:64", "generate:1", "generate:1", "generate:1"],
+  );
+  const at = fake.calls[0]?.inputs.get("at")?.data ?? [];
+  assert.equal(Array.from(at).slice(0, 5), [0, 1, 2, -1, -1]);
+  assert.is(at.length, 64);
+  assert.equal(Array.from(fake.calls[1]?.inputs.get("at")?.data ?? []), [3]);
+  assert.is((await generated("", 1)).bytes[0], 11);
+});
+
+test("prompts of 64, 65 and 130 bytes take 1, 2 and 3 calls", async () => {
+  for (const [n, calls] of [
+    [64, ["generate:64"]],
+    [65, ["generate:64", "generate:1"]],
+    [130, ["generate:64", "generate:64", "generate:64"]],
+  ] as const)
+    assert.equal(
+      (await generated("x".repeat(n), 1, null)).fake.calls.map((c) => c.entry),
+      calls,
+    );
+});
+
+test("what does not fit the Context says how much does", async () => {
+  assert.is((await generated("abcd", 61)).bytes.length, 61);
+  assert.match((await problem(() => generated("abcd", 62))).help, "--tokens to at most 61");
+  assert.match((await problem(() => generated("x".repeat(65), 1))).help, "Shorten the prompt");
+});
+
+async function* cutOff(): AsyncGenerator<number> {
+  yield* Buffer.concat([Buffer.from("aé€😀"), Buffer.from([0xc3])]);
+}
+test("text comes in whole characters", async () => {
+  const pieces: string[] = [];
+  for await (const piece of asText(cutOff())) pieces.push(piece);
+  assert.equal(pieces, ["a", "é", "€", "😀", "\ufffd"]);
+});
+
+test("nothing is written without a folder", async () => {
+  const before = existsSync("runs");
+  const { steps } = await run(null);
+  assert.ok(steps.every((s) => s.saved === null));
+  assert.is(existsSync("runs"), before);
+});
+test.run();
