@@ -1,90 +1,125 @@
 // Contractions: dot, and its forms over rows sorted by group.
+import { Bug } from "../diagnostic.ts";
 import type { Node, Value } from "../graph/node.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
+import type { Region } from "../transform/regions.ts";
 import { type Block, plus } from "./build.ts";
 import type { Draft } from "./draft.ts";
-import { add, asIndex, call, item, load, mul, num, product, unflatten } from "./expr.ts";
-import type { Expr } from "./ir.ts";
+import { add, asIndex, call, item, load, mul, num, product, sameAll, unflatten } from "./expr.ts";
+import type { Expr, Tile } from "./ir.ts";
 import { shapeOf } from "./read.ts";
 import { contraction } from "./schedule.ts";
 
 const args = (node: Node): [Value, Value] => [item(node.args, 0), item(node.args, 1)];
 
-/** y[.., m, n] = sum over k: a[.., m, k] * b[.., k, n] */
-export function dot(d: Draft, node: Node): void {
-  const [a, b] = args(node);
+/** y[.., m, n] = sum over k: a[.., m, k] * b[.., k, n], for one a and several b, and points of them. */
+export function dot(d: Draft, node: Node, region: Region): void {
+  const [a] = args(node);
   const shape = shapeOf(item(node.results, 0));
   const lead = shape.slice(0, -2);
   const [m, n, k] = [item(shape, shape.length - 2), item(shape, shape.length - 1), item(shapeOf(a), shape.length - 1)];
-  const s = contraction(m, n, product(lead));
+  const s = contraction(m, n, product(lead), region.nodes.length);
   const e = d.k.task("e", product(lead));
   const rows = d.k.task("mc", m, s.mc);
   const cols = d.k.task("n", n, s.bn);
   const at = unflatten(e.at, lead);
+  const left = d.reader(undefined, { plain: true, name: "a" });
+  const right = d.reader(undefined, { plain: true, name: "b" });
   d.k.for("m", rows.at, add(rows.at, rows.n), s.bm, (mb) => {
-    multiply(
-      d,
-      { m: mb, n: cols, depth: k, bm: s.bm, bn: s.bn, bk: s.bk },
-      (i, kk) => d.reader(undefined, left).element(a, [...at, i, kk]),
-      (kk, j) => d.reader(undefined, right).element(b, [...at, kk, j]),
-      (i, j, x) => d.k.store(d.output(item(node.results, 0)), [...at, i, j], x, s.stream),
-    );
+    const t: Tiles = {
+      m: mb,
+      n: cols,
+      depth: k,
+      bm: s.bm,
+      bn: s.bn,
+      bk: s.bk,
+      stream: s.stream,
+      lead: at,
+      inside: false,
+    };
+    multiply(d, region, t, {
+      a: (i, kk) => left.element(a, [...at, i, kk]),
+      b: (x, kk, j) => right.element(item(x.args, 1), [...at, kk, j]),
+    });
   });
 }
-const left = { plain: true, name: "a" };
-const right = { plain: true, name: "b" };
+/** y[m, n] = sum over k: x[m, k] * w[e, k, n] for the rows m of each group e. Rows of no group are not written. */
+export function raggedDot(d: Draft, node: Node, region: Region): void {
+  const [x, w] = args(node);
+  const { unit } = node.attrs as OpAttrs["ragged_dot"];
+  const [groups, k, n] = [item(shapeOf(w), 0), item(shapeOf(w), 1), item(shapeOf(w), 2)];
+  const s = contraction(item(shapeOf(x), 0), n, groups, region.nodes.length);
+  const e = d.k.task("e", groups);
+  const cols = d.k.task("n", n, s.bn);
+  const [from, to] = group(d, item(node.args, 2), e.at, unit);
+  const weights = d.reader(undefined, { plain: true, name: "w" });
+  d.k.for("m", from, to, s.bm, (m) => {
+    const t: Tiles = { m, n: cols, depth: k, bm: s.bm, bn: s.bn, bk: s.bk, stream: s.stream, lead: [], inside: true };
+    multiply(d, region, t, {
+      a: (i, kk) => d.reader(undefined, sorted).element(x, [i, kk]),
+      b: (y, kk, j) => weights.element(item(y.args, 1), [e.at, kk, j]),
+    });
+  });
+}
 const sorted = { plain: true, inside: true, name: "x" };
-const weights = { plain: true, name: "w" };
 
-interface Blocks {
+interface Tiles {
   readonly m: Block;
   readonly n: Block;
   readonly depth: number;
   readonly bm: number;
   readonly bn: number;
   readonly bk: number;
+  readonly stream: boolean;
+  /** The index before the rows. */
+  readonly lead: readonly Expr[];
+  /** Every row belongs to a group. */
+  readonly inside: boolean;
 }
-/** One accumulator over a depth known when compiling; `store` is given each element. */
-function multiply(
-  d: Draft,
-  t: Blocks,
-  a: (i: Expr, k: Expr) => Expr,
-  b: (k: Expr, j: Expr) => Expr,
-  store: (i: Expr, j: Expr, x: Expr) => void,
-): void {
-  const acc = d.k.tile("acc", "acc", [t.bm, t.bn]);
+interface Operands {
+  readonly a: (i: Expr, k: Expr) => Expr;
+  readonly b: (node: Node, k: Expr, j: Expr) => Expr;
+}
+/** An accumulator for each contraction of the region, over a depth known when compiling; then its outputs. */
+function multiply(d: Draft, region: Region, t: Tiles, operands: Operands): void {
+  const acc = region.nodes.map(() => d.k.tile("acc", "acc", [t.bm, t.bn]));
   d.k.for("k", num(0), num(t.depth), t.bk, (kb) => {
     const deep = Math.min(t.bk, t.depth);
-    const left = d.k.stage("left", [t.bm, deep], [t.m.n, kb.n], (i, k) => a(plus(t.m, i), plus(kb, k)));
-    const right = d.k.stage("right", [deep, t.bn], [kb.n, t.n.n], (k, j) => b(plus(kb, k), plus(t.n, j)));
-    d.k.mma(left, [right], [acc], [t.m.n, kb.n]);
+    const left = d.k.stage("left", [t.bm, deep], [t.m.n, kb.n], (i, k) => operands.a(plus(t.m, i), plus(kb, k)));
+    const right = region.nodes.map((x) =>
+      d.k.stage("right", [deep, t.bn], [kb.n, t.n.n], (k, j) => operands.b(x, plus(kb, k), plus(t.n, j))),
+    );
+    d.k.mma(left, right, acc, [t.m.n, kb.n]);
   });
-  d.k.each(acc, [t.m.n, t.n.n], (i, j) => store(plus(t.m, i), plus(t.n, j), load(acc, i, j)));
+  d.k.each(item(acc, 0), [t.m.n, t.n.n], (i, j) => {
+    const at = [...t.lead, plus(t.m, i), plus(t.n, j)];
+    const own = new Map(
+      region.nodes.map((x, n) => [
+        item(x.results, 0),
+        (where: readonly Expr[]) => element(item(acc, n), [i, j], at, where),
+      ]),
+    );
+    const reader = d.reader(own, { inside: t.inside });
+    const values = region.outputs.map((v) => reader.element(v, at));
+    const named = values.length === 1 ? values : values.map((x) => (x.e === "op" ? d.k.letHere("value", x) : x));
+    region.outputs.forEach((v, n) => d.k.store(d.output(v), at, item(named, n), t.stream));
+  });
+}
+/** The element of an accumulator that belongs to the one that is made. */
+function element(
+  acc: Tile,
+  [i = num(0), j = num(0)]: readonly Expr[],
+  at: readonly Expr[],
+  where: readonly Expr[],
+): Expr {
+  if (!sameAll(at, where)) throw new Bug("an epilogue reads another element than its own");
+  return load(acc, i, j);
 }
 /** The rows of group e: [from, to). */
 function group(d: Draft, offsets: Value, e: Expr, unit: number): [from: Expr, to: Expr] {
   const reader = d.reader(undefined, { name: "offsets" });
   const edge = (i: Expr): Expr => mul(asIndex(reader.element(offsets, [i])), num(unit));
   return [edge(e), edge(add(e, num(1)))];
-}
-/** y[m, n] = sum over k: x[m, k] * w[e, k, n] for the rows m of each group e. Rows of no group are not written. */
-export function raggedDot(d: Draft, node: Node): void {
-  const [x, w] = args(node);
-  const { unit } = node.attrs as OpAttrs["ragged_dot"];
-  const [groups, k, n] = [item(shapeOf(w), 0), item(shapeOf(w), 1), item(shapeOf(w), 2)];
-  const s = contraction(item(shapeOf(x), 0), n, groups);
-  const e = d.k.task("e", groups);
-  const cols = d.k.task("n", n, s.bn);
-  const [from, to] = group(d, item(node.args, 2), e.at, unit);
-  d.k.for("m", from, to, s.bm, (m) => {
-    multiply(
-      d,
-      { m, n: cols, depth: k, bm: s.bm, bn: s.bn, bk: s.bk },
-      (i, kk) => d.reader(undefined, sorted).element(x, [i, kk]),
-      (kk, j) => d.reader(undefined, weights).element(w, [e.at, kk, j]),
-      (i, j, z) => d.k.store(d.output(item(node.results, 0)), [i, j], z, s.stream),
-    );
-  });
 }
 /** w[e] = x^T y over the rows of each group; of an empty one zeros. */
 export function raggedOuter(d: Draft, node: Node): void {

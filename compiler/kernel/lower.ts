@@ -1,5 +1,6 @@
 // Graph to launches: regions, a kernel for each, and the buffers between them.
 import { createHash } from "node:crypto";
+import { Bug } from "../diagnostic.ts";
 import type { Graph, Node, Store, Value } from "../graph/node.ts";
 import { topological, valuesOf } from "../graph/walk.ts";
 import type { PlanKernel } from "../plan/plan.ts";
@@ -9,6 +10,7 @@ import { bytesOf, type DType } from "../types/dtype.ts";
 import { dims, dtypeOf } from "../types/type.ts";
 import { accessOf } from "./access.ts";
 import * as algorithms from "./algorithms.ts";
+import { attention, attentionKeys, attentionQueries } from "./attention.ts";
 import { rowsLayout } from "./build.ts";
 import * as contract from "./contract.ts";
 import { Draft, type Given, type Memory } from "./draft.ts";
@@ -42,6 +44,21 @@ export function lower(graph: Graph, options: LowerOptions): Sequence {
 }
 
 type Phase = VirtualLaunch["phase"];
+type Write = (kind: string, f: (d: Draft) => void) => void;
+
+/** The kernels of ops that are not made element by element; `route` takes three. */
+type Build = (d: Draft, node: Node, region: Region) => void;
+const builders: Readonly<Partial<Record<string, Readonly<Record<string, Build>>>>> = {
+  dot: { dot: contract.dot },
+  ragged_dot: { ragged_dot: contract.raggedDot },
+  ragged_outer: { ragged_outer: contract.raggedOuter },
+  ragged_sum: { ragged_sum: contract.raggedSum },
+  scan: { scan: algorithms.scan },
+  top_k: { top_k: algorithms.topK },
+  scatter: { put: algorithms.scatterSet },
+  attention: { attention },
+  attention_backward: { attention_queries: attentionQueries, attention_keys: attentionKeys },
+};
 
 class Lowering implements Memory {
   private readonly graph: Graph;
@@ -82,42 +99,24 @@ class Lowering implements Memory {
         ),
       );
     if (region.outputs.every((v) => product(dims(v.type)) === 0)) return;
-    const { anchor } = region;
-    const write = (kind: string, f: (d: Draft) => void): void => this.launch(region, kind, f);
-    switch (anchor.op.name) {
-      case "dot":
-        return write("dot", (d) => contract.dot(d, anchor));
-      case "ragged_dot":
-        return write("ragged_dot", (d) => contract.raggedDot(d, anchor));
-      case "ragged_outer":
-        return write("ragged_outer", (d) => contract.raggedOuter(d, anchor));
-      case "ragged_sum":
-        return write("ragged_sum", (d) => contract.raggedSum(d, anchor));
-      case "scan":
-        return write("scan", (d) => algorithms.scan(d, anchor));
-      case "top_k":
-        return write("top_k", (d) => algorithms.topK(d, anchor));
-      case "route":
-        return this.route(region, write);
-      case "scatter":
-        return region.depth === null && (anchor.attrs as { mode: string }).mode === "set"
-          ? write("put", (d) => algorithms.scatterSet(d, anchor))
-          : write(nameOf(anchor), (d) => rows(d, region));
-      default:
-        return write(nameOf(anchor), (d) => rows(d, region));
-    }
+    const write: Write = (kind, f) => this.launch(region, kind, f);
+    const [node] = region.nodes;
+    if (region.kind === "rows" || !node) return write(nameOf(item(region.outputs, 0).node), (d) => rows(d, region));
+    if (node.op.name === "route") return this.route(node, write);
+    const kernels = builders[node.op.name];
+    if (!kernels) throw new Bug(`no kernel is known for ${node.op.name}`);
+    for (const [kind, build] of Object.entries(kernels)) write(kind, (d) => build(d, node, region));
   }
-  private route(region: Region, write: (kind: string, f: (d: Draft) => void) => void): void {
-    const { anchor } = region;
-    const { groups } = anchor.attrs as { readonly groups: number };
-    const shape = [algorithms.chunksOf(item(dims(item(anchor.args, 0).type), 0), groups), groups + 1];
+  private route(node: Node, write: Write): void {
+    const { groups } = node.attrs as { readonly groups: number };
+    const shape = [algorithms.chunksOf(item(dims(item(node.args, 0).type), 0), groups), groups + 1];
     const [counts, places] = [
-      virtual(`counts.${anchor.id}`, "i32", shape, null),
-      virtual(`places.${anchor.id}`, "i32", shape, null),
+      virtual(`counts.${node.id}`, "i32", shape, null),
+      virtual(`places.${node.id}`, "i32", shape, null),
     ];
-    write("route_count", (d) => algorithms.routeCount(d, anchor, counts));
-    write("route_scan", (d) => algorithms.routeScan(d, anchor, counts, places));
-    write("route_place", (d) => algorithms.routePlace(d, anchor, places));
+    write("route_count", (d) => algorithms.routeCount(d, node, counts));
+    write("route_scan", (d) => algorithms.routeScan(d, node, counts, places));
+    write("route_place", (d) => algorithms.routePlace(d, node, places));
   }
   private launch(region: Region, kind: string, f: (d: Draft) => void): void {
     const nodes = this.inside(region);
@@ -136,7 +135,7 @@ class Lowering implements Memory {
       tasks,
       flops,
       bytes: args.reduce((sum, a) => sum + a.buffer.bytes, 0),
-      phase: this.phases.get(region.anchor) ?? "forward",
+      phase: this.phases.get(item(region.outputs, 0).node) ?? "forward",
     });
   }
   /** The kernel with this text; what it serves is added to what the same text serves elsewhere. */

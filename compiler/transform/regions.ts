@@ -4,10 +4,14 @@ import type { Graph, Node, Value } from "../graph/node.ts";
 import { topological, valuesOf } from "../graph/walk.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import { dims } from "../types/type.ts";
+import { merge, type Part } from "./merge.ts";
 
 export interface Region {
-  /** The node whose results these are; of several, the first. */
-  readonly anchor: Node;
+  /** tile: contractions, and points of their accumulators. rows: elements, or rows with their folds. algorithm: one node in its own way. */
+  readonly kind: "tile" | "rows" | "algorithm";
+  /** The contractions, or the algorithm; of rows, the nodes of the outputs. */
+  readonly nodes: readonly Node[];
+  /** What goes to memory. */
   readonly outputs: readonly Value[];
   /** How many leading axes of the outputs' space the tasks walk, because a reduction over the others is inside; null: as it suits. */
   readonly depth: number | null;
@@ -57,7 +61,7 @@ export function fuse(graph: Graph): Region[] {
   const nodes = topological(valuesOf(graph));
   const plan = new Plan(nodes, new Set(graph.results.map((r) => r.value)));
   for (const node of nodes.toReversed()) plan.visit(node);
-  return plan.regions(nodes);
+  return merge(plan.parts(nodes), new Set(valuesOf(graph)));
 }
 
 class Plan {
@@ -142,13 +146,49 @@ class Plan {
       (rows >= 16 || wide <= 1 << 14)
     );
   }
-  regions(nodes: readonly Node[]): Region[] {
-    return nodes.flatMap((node): Region[] => {
+  parts(nodes: readonly Node[]): Part[] {
+    return nodes.flatMap((node): Part[] => {
       const outputs = node.results.filter((v) => this.stored.has(v));
-      if (outputs.length === 0 || node.op.name === "param") return [];
-      return [{ anchor: node, outputs, depth: outputs[0] ? (this.depths.get(outputs[0]) ?? null) : null }];
+      const [first] = outputs;
+      if (first === undefined || node.op.name === "param") return [];
+      const reads = this.reads(node);
+      const exact = [...reads].filter((v) =>
+        this.reach
+          .get(v)
+          ?.get(first)
+          ?.every((p) => isPrefix(p, []) && p.length === first.type.shape.length),
+      );
+      return [
+        {
+          kind: kindOf(node),
+          nodes: [node],
+          outputs,
+          depth: this.depths.get(first) ?? null,
+          reads,
+          exact: new Set(exact),
+        },
+      ];
     });
   }
+  /** What is read from memory to compute a node. */
+  private reads(node: Node): Set<Value> {
+    const found = new Set<Value>();
+    const seen = new Set<Node>();
+    const visit = (n: Node): void => {
+      seen.add(n);
+      for (const a of n.args) {
+        if (this.stored.has(a) || a.node.op.name === "param") found.add(a);
+        else if (!seen.has(a.node)) visit(a.node);
+      }
+    };
+    visit(node);
+    return found;
+  }
+}
+const contractions = new Set(["dot", "ragged_dot"]);
+function kindOf(node: Node): Region["kind"] {
+  if (contractions.has(node.op.name)) return "tile";
+  return isAnchor(node) && node.op.name !== "reduce" ? "algorithm" : "rows";
 }
 const isPrefix = (p: Pattern, shape: readonly number[]): boolean => p.every((a, i) => a === i || shape[i] === 1);
 

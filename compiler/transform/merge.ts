@@ -1,0 +1,149 @@
+// Joins regions into one kernel: points with the contraction that they follow, contractions of the same rows, rows of the same space.
+import type { Node, Value } from "../graph/node.ts";
+import { dims } from "../types/type.ts";
+import type { Region } from "./regions.ts";
+
+/** A region with what it reads from memory. `exact`: each value that is read at the element that is made, and nowhere else. */
+export interface Part extends Region {
+  readonly reads: ReadonlySet<Value>;
+  readonly exact: ReadonlySet<Value>;
+}
+class Group {
+  readonly parts: Part[];
+  readonly kind: Part["kind"];
+  depth: number | null;
+  constructor(part: Part) {
+    this.parts = [part];
+    this.kind = part.kind;
+    this.depth = part.depth;
+  }
+  get nodes(): Node[] {
+    return this.parts.flatMap((p) => (p.kind === this.kind || this.kind === "rows" ? p.nodes : []));
+  }
+  get outputs(): Value[] {
+    return this.parts.flatMap((p) => p.outputs);
+  }
+  get reads(): Set<Value> {
+    return new Set(this.parts.flatMap((p) => [...p.reads]));
+  }
+}
+const shapeOf = (v: Value): readonly number[] => dims(v.type);
+const equal = (a: readonly number[], b: readonly number[]): boolean => a.join() === b.join();
+const sizeOf = (v: Value): number => shapeOf(v).reduce((a, b) => a * b, 1);
+
+/** Accumulators that share the registers, and results that one kernel makes. */
+const mostOperands = 2;
+const mostOutputs = 12;
+
+/** `parts` come each after what it reads; so do the regions. `results` are wanted in memory. */
+export function merge(parts: readonly Part[], results: ReadonlySet<Value>): Region[] {
+  const makers = new Map<Value, Group>();
+  const readers = new Map<Value, Group[]>();
+  const groups: Group[] = [];
+  for (const part of parts) {
+    const near = [...part.reads]
+      .toReversed()
+      .flatMap((v) => [...(makers.has(v) ? [makers.get(v) as Group] : []), ...(readers.get(v) ?? [])]);
+    const home = [...new Set(near)].find((g) => fits(g, part) && !leadsBack(g, part, makers));
+    const group = home ?? new Group(part);
+    if (home) {
+      home.parts.push(part);
+      home.depth ??= part.depth;
+    } else groups.push(group);
+    for (const v of part.outputs) makers.set(v, group);
+    for (const v of part.reads) readers.set(v, [...(readers.get(v) ?? []).filter((g) => g !== group), group]);
+  }
+  const ordered = sorted(groups, makers);
+  const wanted = (v: Value, g: Group): boolean => results.has(v) || (readers.get(v) ?? []).some((r) => r !== g);
+  return ordered.map((g) => ({
+    kind: g.kind,
+    nodes: g.nodes,
+    depth: g.depth,
+    outputs: g.kind === "algorithm" ? g.outputs : g.outputs.filter((v) => wanted(v, g)),
+  }));
+}
+
+function fits(g: Group, part: Part): boolean {
+  if (g.outputs.length + part.outputs.length > mostOutputs) return false;
+  if (g.kind === "rows" && part.kind === "rows") return related(g, part) && oneSpace(g, part);
+  if (g.kind !== "tile") return false;
+  const [first] = g.nodes;
+  const shape = first?.results[0] ? shapeOf(first.results[0]) : [];
+  if (part.kind === "rows") {
+    const inner = g.outputs.filter((v) => part.reads.has(v));
+    return (
+      part.depth === null &&
+      inner.length > 0 &&
+      part.outputs.every((v) => equal(shapeOf(v), shape)) &&
+      inner.every((v) => part.exact.has(v))
+    );
+  }
+  const [node] = part.nodes;
+  return (
+    part.kind === "tile" &&
+    first !== undefined &&
+    node !== undefined &&
+    g.nodes.length < mostOperands &&
+    sameRows(first, node)
+  );
+}
+/** Two contractions whose left operand, groups and space are one. */
+function sameRows(a: Node, b: Node): boolean {
+  const [x, y] = [a.results[0], b.results[0]];
+  const attrs = JSON.stringify(a.attrs) === JSON.stringify(b.attrs);
+  return (
+    a.op === b.op &&
+    a.op.name !== "ragged_outer" &&
+    attrs &&
+    a.args[0] === b.args[0] &&
+    a.args[2] === b.args[2] &&
+    x !== undefined &&
+    y !== undefined &&
+    equal(shapeOf(x), shapeOf(y))
+  );
+}
+/** One reads what the other makes, or both read something large. */
+function related(g: Group, part: Part): boolean {
+  const [made, read] = [g.outputs, g.reads];
+  const size = Math.max(...part.outputs.map(sizeOf));
+  return made.some((v) => part.reads.has(v)) || [...part.reads].some((v) => read.has(v) && 2 * sizeOf(v) >= size);
+}
+/** All results are elements of one space, or one for each of its rows. */
+function oneSpace(g: Group, part: Part): boolean {
+  if (g.depth !== null && part.depth !== null && g.depth !== part.depth) return false;
+  const depth = g.depth ?? part.depth;
+  const shapes = [...g.outputs, ...part.outputs].map(shapeOf);
+  const full = shapes.reduce((a, b) => (b.length > a.length ? b : a));
+  return shapes.every((s) => equal(s, full) || (depth !== null && equal(s, full.slice(0, depth))));
+}
+/** Whether something that the part reads, made elsewhere, waits for the group. */
+function leadsBack(g: Group, part: Part, makers: ReadonlyMap<Value, Group>): boolean {
+  const seen = new Set<Group>([g]);
+  const waits = (reads: Iterable<Value>): boolean => {
+    for (const v of reads) {
+      const maker = makers.get(v);
+      if (maker === undefined || (maker === g && reads === part.reads)) continue;
+      if (maker === g) return true;
+      if (seen.has(maker)) continue;
+      seen.add(maker);
+      if (waits(maker.reads)) return true;
+    }
+    return false;
+  };
+  return waits(part.reads);
+}
+function sorted(groups: readonly Group[], makers: ReadonlyMap<Value, Group>): Group[] {
+  const done = new Set<Group>();
+  const visit = (g: Group): void => {
+    if (done.has(g)) return;
+    done.add(g);
+    for (const v of g.reads) {
+      const maker = makers.get(v);
+      if (maker) visit(maker);
+    }
+    order.push(g);
+  };
+  const order: Group[] = [];
+  groups.forEach(visit);
+  return order;
+}
