@@ -95,7 +95,7 @@ class Groups {
     const written = args.find((arg) => arg.buffer === to.buffer && !reads(arg));
     const uses = args.filter((arg) => reads(arg) && same(arg.buffer, from.buffer));
     const bases = args.filter((arg) => arg.base !== undefined && same(arg.base, from.buffer));
-    if (written?.access === "update") return uses.length === 0 && bases.length === 1 && bases[0] === written;
+    if (written?.access === "update") return uses.length === 0 && bases.includes(written);
     const points = uses.length > 0 && uses.every((arg) => arg.access === "pointwise");
     return written !== undefined && bases.length === 0 && points && sameForm(from.buffer, to.buffer);
   }
