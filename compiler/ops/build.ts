@@ -183,7 +183,8 @@ export function mean(g: Builder, x: Value, axes?: readonly number[], keep?: bool
   const total = sum(g, x, axes, keep);
   return div(g, total, count(x.type) / count(total.type));
 }
-const lowest = -3.4028234663852886e38;
+/** The least finite bf16, so that every float type holds it. */
+const lowest = -3.3895313892515355e38;
 /** exp(x) / sum(exp(x)) along an axis; 0 where `mask` is false, also where all of it is. */
 export function softmax(g: Builder, x: Value, axis = -1, mask?: Value): Value {
   const seen = mask ? where(g, mask, x, Number.NEGATIVE_INFINITY) : x;

@@ -61,13 +61,12 @@ const size = (list: readonly number[], n: number): number => list.slice(0, n).re
 /** The leading axes may be split or joined, if they stay apart from the others. */
 function ofReshape(g: Builder, v: Value, from: Value, lead: number): Factored | null {
   const [shape, before] = [dims(v.type), dims(from.type)];
-  const inner = before.findIndex((_, i) => size(before, i + 1) === size(shape, lead)) + 1;
-  if (inner === 0) return null;
-  return within(
-    factored(g, from, inner),
-    (f) => b.reshape(g, f, shape.slice(0, lead)),
-    (rest) => b.reshape(g, rest, shape),
-  );
+  for (let inner = before.length; inner > 0; inner--) {
+    const found = size(before, inner) === size(shape, lead) ? factored(g, from, inner) : null;
+    if (found)
+      return { factor: b.reshape(g, found.factor, shape.slice(0, lead)), rest: b.reshape(g, found.rest, shape) };
+  }
+  return null;
 }
 /** x times a factor for each row, computed in the factor's dtype if that is the wider. */
 function scaled(g: Builder, x: Value, factor: Value): Value {
