@@ -315,7 +315,10 @@ export class Emitter {
         varying.add(s.into);
       if (s.s === "scan" && varies(s.value)) varying.add(s.sum);
       if (s.s === "tally" || s.s === "if") ok &&= !varies(s.s === "if" ? s.cond : s.key);
-      if (s.s === "store" && s.to.kind === "buffer") contiguous(address(s.to, s.at), [1]);
+      if (s.s === "store" && s.to.kind === "buffer") {
+        ok &&= varies(address(s.to, s.at));
+        contiguous(address(s.to, s.at), [1]);
+      }
       if (s.s === "store" && s.to.kind === "tile" && s.to.role === "shared") ok = false;
     });
     walkExprs(body, (x) => {

@@ -140,19 +140,6 @@ const table: { readonly [N in OpName]?: Typed<N> } = {
     const found = r.element(x, [...at.slice(0, axis), clamp(i, size), ...at.slice(axis + many)]);
     return select(inside, found, constant(0, dtypeOf(x.type)));
   },
-  scatter(r, node, at) {
-    const { axis, batch } = node.attrs;
-    const [index, rows] = [arg(node, 0), arg(node, 1)];
-    const picks = dims(index.type).slice(batch);
-    const type = typeOfResult(node);
-    const zero = constant(0, dtypeOf(rows.type));
-    const here = asValue(item(at, axis));
-    return Array.from({ length: product(picks) }, (_, i) => unflatten(num(i), picks)).reduce<Expr>((sum, pick) => {
-      const cond = call("eq", "bool", r.element(index, [...at.slice(0, batch), ...pick]), here);
-      const x = select(cond, r.element(rows, [...at.slice(0, axis), ...pick, ...at.slice(axis + 1)]), zero);
-      return sum === zero ? x : call("add", type, sum, x);
-    }, zero);
-  },
   dispatch: (r, node, at) => placed(r, node.args, at, arg(node, 1)),
   combine: (r, node, at) => placed(r, node.args, at, arg(node, 2)),
 };

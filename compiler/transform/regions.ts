@@ -44,15 +44,9 @@ function isSmall(node: Node): boolean {
     sizeOf(x) / sizeOf(y) <= unrolled
   );
 }
-/** A sum into places with few rows for each batch row: each place asks every row, like a point. */
-export function fewPicks({ mode, batch }: OpAttrs["scatter"], args: readonly Value[]): boolean {
-  const picks = args[0] ? dims(args[0].type).slice(batch) : [];
-  return mode === "add" && picks.reduce((a, b) => a * b, 1) <= unrolled;
-}
 /** Ends a region always: its results are in memory. */
 export function isAnchor(node: Node): boolean {
   const { lower, name } = node.op;
-  if (name === "scatter" && fewPicks(attrsOf<"scatter">(node), node.args)) return false;
   if (lower === "tile" || (lower === "algorithm" && !carries.has(name))) return true;
   return lower === "reduce" && !isFold(node) && !isSmall(node);
 }
@@ -224,12 +218,6 @@ function through(node: Node, arg: number, p: Pattern): Pattern {
     case "dispatch":
     case "combine":
       return arg === 0 ? [null, ...p.slice(1)] : p.slice(0, 1);
-    case "scatter": {
-      const { axis, batch } = attrsOf<"scatter">(node);
-      const many = (node.args[0]?.type.shape.length ?? batch) - batch;
-      const picks = Array.from({ length: many }, () => null);
-      return arg === 0 ? [...p.slice(0, batch), ...picks] : [...p.slice(0, axis), ...picks, ...p.slice(axis + 1)];
-    }
     case "random":
       return arg === 0 ? [null] : p.slice(0, shape.length);
     default:
