@@ -19,7 +19,7 @@ static std::vector<f32> samples(u32 stride) {
   std::vector<f32> s;
   for (unsigned long b = 0; b < 1ul << 32; b += stride) s.push_back(real((i32)(u32)b));
   const f32 marks[] = {0, 1.17549435e-38f, 1e-45f, 0.25f, 0.5f, 0.6666667f, 0.92f, 1, 1.3333334f, 1.5f, 2, 2.5f, 3, 3.95f, 10, 87, 88.7228394f, 103.97f, 127, 128, 150,
-                       1e5f, 1048576, 8388608, 16777216, 2147483648.f, 4294967296.f, 3.40282347e38f, INF, NOT_A_NUMBER, 1.57079637f, 3.14159274f, 16367173 * 0x1p72f};
+                       1e5f, 1048576, 8388608, 16777216, 2147483648.f, 4294967296.f, 3.40282347e38f, INF, NOT_A_NUMBER, 1.57079637f, 3.14159274f, /* nearest to a quarter turn: */ 16367173 * 0x1p72f, 12438944 * 0x1p103f, 10741887 * 0x1p11f};
   for (f32 m : marks) for (int d = -40; d <= 40; d++) for (int sign = 0; sign < 2; sign++) s.push_back(real((i32)(((u32)bits(m) + d) ^ (u32)sign << 31)));
   for (int i = -4000; i <= 4000; i++) { s.push_back(i / 40.0f); s.push_back((f32)(i * 1.5707963267948966)); s.push_back((f32)(i * 15.70796326794897)); }
   while (s.size() % LANES) s.push_back(0);
