@@ -7,7 +7,7 @@ import type { Entry, Plan, PlanBuffer, Step } from "../../compiler/plan/plan.ts"
 import { bytesOf } from "../../compiler/types/dtype.ts";
 import type { Executable, Outcome, StoreInfo, Tensor } from "../executable.ts";
 import { type Executor, type NativeBuffer, type NativeStep, native } from "../native.ts";
-import { sameShape, showShape, zeros } from "../tensor.ts";
+import { numbers, sameShape, showShape, zeros } from "../tensor.ts";
 import { KernelCache } from "./cache.ts";
 import { type Built, buildKernels } from "./compile.ts";
 import { cores, freeMemory } from "./machine.ts";
@@ -149,7 +149,7 @@ class Host implements HostExecutable {
       entry.results.filter((r) => r.role === role).map((r) => [r.name, this.#read(r.buffer)]);
     return {
       outputs: of("output").map(([, value]) => value),
-      losses: new Map(of("loss").map(([name, { data }]) => [name, data[0] ?? Number.NaN])),
+      losses: new Map(of("loss").map(([name, loss]) => [name, numbers(loss)[0] ?? Number.NaN])),
       metrics: new Map(of("metric")),
       gradients: new Map(of("gradient")),
     };
