@@ -17,8 +17,11 @@ export const progress = (stream: NodeJS.WriteStream): Progress => (stream.isTTY 
 function live(stream: NodeJS.WriteStream): Progress {
   const update = createLogUpdate(stream);
   const colors = colorsOf(stream);
+  let drawn = Number.NEGATIVE_INFINITY;
   return {
     step(step) {
+      if (step.seconds - drawn < 0.1 && step.step < step.steps) return;
+      drawn = step.seconds;
       const head = line(step);
       const load = loadPicture(step.metrics, stream.columns - head.length - 3);
       update(`${head}  ${colors.cyan(load)}`);

@@ -5,10 +5,11 @@ import type { Tensor } from "./executable.ts";
 import { readBytes } from "./files.ts";
 import { fromNumbers } from "./tensor.ts";
 
-/** `training` is the first 95% of the bytes, `heldOut` the rest. `hash`: SHA-256 of all. */
+/** `training` is the first 95% of `all`, `heldOut` the rest. `hash`: SHA-256 of all. */
 export interface Text {
   readonly files: readonly string[];
   readonly bytes: number;
+  readonly all: Uint8Array;
   readonly hash: string;
   readonly training: Uint8Array;
   readonly heldOut: Uint8Array;
@@ -26,7 +27,7 @@ export const readText = (files: readonly string[]): Text => textOf(Buffer.concat
 export function textOf(all: Uint8Array, files: readonly string[] = []): Text {
   const cut = Math.floor(all.length * 0.95);
   const hash = createHash("sha256").update(all).digest("hex");
-  return { files, bytes: all.length, hash, training: all.subarray(0, cut), heldOut: all.subarray(cut) };
+  return { files, bytes: all.length, all, hash, training: all.subarray(0, cut), heldOut: all.subarray(cut) };
 }
 
 /** Fails if the text is too short for rows of T bytes in B streams. */

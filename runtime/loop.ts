@@ -42,20 +42,25 @@ export async function* trainSteps(setup: TrainSetup): AsyncGenerator<Step, void>
   const [B, T] = [sizeOf(config, "B"), sizeOf(config, "T")];
   requireEnough(setup.text, B, T);
   await executable.run("init", new Map(), { seed: config.seed, call: 0, step: 0 });
+  const empty = memories(executable);
   if (from) loadStores(executable, from);
   const first = from?.state.step ?? 0;
   const log = folder === null ? null : new RunLog(folder);
   log?.rewind(first);
   const clock = new Clock(config.steps, B * T);
   const stopped = (): boolean => signal?.aborted ?? false;
-  for (let done = first; done < config.steps && !stopped(); ) {
+  // An abort between two steps costs one more step, which is then saved.
+  let kept = folder === null || from !== null;
+  for (let done = first; done < config.steps && !(stopped() && kept); ) {
     const outcome = await runBatch(executable, "train", trainingBatch(setup.text, B, T, done), config.seed, done);
     requireFinite(outcome, done + 1);
     done += 1;
-    const last = done === config.steps || stopped();
+    const last = done === config.steps;
     const times = clock.tick(done);
-    const heldOut = done === config.steps || due(done, setup.evaluateEvery) ? await heldOutLoss(setup, done) : null;
-    const saved = folder !== null && (last || due(done, setup.saveEvery)) ? save(setup, folder, done) : null;
+    const heldOut = last || due(done, setup.evaluateEvery) ? await heldOutLoss(setup, empty, done) : null;
+    const saves = last || stopped() || due(done, setup.saveEvery);
+    const saved = folder !== null && saves ? save(setup, folder, done) : null;
+    kept = folder === null || saved !== null;
     clock.skip();
     const step = { step: done, steps: config.steps, ...summary(outcome), ...times, heldOut, saved };
     log?.append({
@@ -83,12 +88,22 @@ function runBatch(executable: Executable, entry: string, batch: Batch, seed: num
   return executable.run(entry, inputs, { seed, call: step, step });
 }
 
+/** The states that belong to no checkpoint, such as a memory of `evaluate`: each evaluation begins with them as `init` made them. */
+function memories(executable: Executable): [name: string, value: Tensor][] {
+  const stores = executable.stores.filter((s) => s.role === "state" && !s.saved);
+  return stores.map((s) => [s.name, executable.read(s.name)]);
+}
 /** The mean over all held-out targets of the losses that `train` itself states. */
-export async function heldOutLoss({ executable, text, config, own }: TrainSetup, step: number): Promise<number> {
+async function heldOutLoss(
+  { executable, text, config, own }: TrainSetup,
+  empty: readonly [string, Tensor][],
+  step: number,
+): Promise<number> {
+  for (const [name, value] of empty) executable.write(name, value);
   let [sum, count] = [0, 0];
   for (const batch of heldOutBatches(text, sizeOf(config, "B"), sizeOf(config, "T"))) {
     const { losses } = await runBatch(executable, "evaluate", batch, config.seed, step);
-    const loss = [...byName(losses)].filter(([name]) => own.includes(name)).reduce((x, [, y]) => x + y, 0);
+    const loss = [...losses].filter(([path]) => own.includes(path)).reduce((x, [, y]) => x + y, 0);
     sum += loss * batch.count;
     count += batch.count;
   }

@@ -61,8 +61,7 @@ async function run(program: string, { json, ...options }: Options): Promise<void
 
 async function asJson(training: Training): Promise<void> {
   const { text, parameters, plan, report } = training;
-  const all = new Uint8Array([...text.training, ...text.heldOut]);
-  printJson({ ...entropies(all), bytes: text.bytes, parameters, plan: plan ?? report });
+  printJson({ ...entropies(text.all), bytes: text.bytes, parameters, plan: plan ?? report });
   for await (const step of training.steps()) {
     printJson(record(step));
     if (step.heldOut !== null) printJson({ step: step.step, held_out: step.heldOut });
