@@ -28,7 +28,10 @@ export const sameForm = (a: VirtualBuffer, b: VirtualBuffer): boolean =>
   a.shape.every((n, i) => n === b.shape[i]) &&
   sameLayout(a.layout, b.layout);
 
-/** Assignments first, for a copy of a parameter costs most; then updates; then results over dead inputs. `stores`: a buffer of each assigned store. */
+/**
+ * Assignments first, for a copy of a parameter costs most; then updates; then results over dead inputs.
+ * `stores`: a buffer of each store.
+ */
 export function share(sequence: Sequence, lives: Lives, stores: ReadonlyMap<string, VirtualBuffer>): Sharing {
   const end = sequence.launches.length;
   const groups = new Groups(sequence, lives);
