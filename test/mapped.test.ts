@@ -13,6 +13,7 @@ import { distance, entry, filled, samples, storesOf } from "./graphs.ts";
 const test = suite("mapped");
 const E = 5;
 const M = 13;
+const [D, H, K, E2] = [3, 4, 2, 3];
 type Kind = Mapped["kind"];
 
 function routing(g: GraphBuilder, name: string, rows: number, groups: number): Routing {
@@ -100,8 +101,49 @@ test("random numbers of a row are those of its choice", () => {
   });
 });
 
+test("in a mixture inside an expert, of its choice and the outer one", () => {
+  const g = new GraphBuilder(ops);
+  const by = routing(g, "which", M, E);
+  const [key, number, index] = [
+    b.param(g, "key", { dtype: "i32", shape: [2] }),
+    b.param(g, "number", { dtype: "i32", shape: [] }),
+    b.param(g, "own", { dtype: "i32", shape: [K] }),
+  ];
+  const inner: Routing = { ...b.route(g, index, E2), groups: E2, rows: K };
+  const own = b.param(g, "own number", { dtype: "i32", shape: [] });
+  const count = b.add(g, b.mul(g, number, K), inner.order);
+  const [body] = mapGraph(
+    [b.random(g, key, 3, [4], own)],
+    new Map([[own, { kind: "rows", value: count, by: inner }]]),
+    g,
+  ) as [Mapped];
+  const indices = b.param(g, "indices", { dtype: "i32", shape: [M, K] });
+  const rows = b.dispatch(g, indices, by);
+  const bind = new Map<Value, Mapped>([
+    [number, { kind: "rows", value: by.order, by }],
+    [index, { kind: "rows", value: rows, by }],
+  ]);
+  const [mapped] = mapGraph([b.combine(g, body.value, inner)], bind, g) as [Mapped];
+  const result = b.combine(g, mapped.value, by);
+  const all = b.random(g, key, 3, [M, K, 4]);
+  const stores = storesOf([result, all]);
+  const which = stores.get("which") as NdArray;
+  stores.set("indices", {
+    dtype: "i32",
+    shape: [M, K],
+    data: Float64Array.from({ length: M * K }, (_, i) => (i % (E2 + 1)) - 1),
+  });
+  const [found, expected] = interpret([result, all], stores) as [NdArray, NdArray];
+  for (let m = 0; m < M; m++)
+    for (let k = 0; k < K; k++) {
+      const e = which.data[m] ?? -1;
+      const chosen = e >= 0 && e < E && (m * K + k) % (E2 + 1) > 0;
+      const bits = entry(entry(expected, m), k).data;
+      assert.is(distance(entry(entry(found, m), k).data, chosen ? bits : [0, 0, 0, 0]), 0, `${m} ${k}`);
+    }
+});
+
 // A mixture inside an expert: each row of an outer expert is given to K of its own E2 experts.
-const [D, H, K, E2] = [3, 4, 2, 3];
 /** `experts[index](x)` of one level, on values of the graph around it; the body sees one row. */
 function routed(
   g: GraphBuilder,

@@ -53,7 +53,6 @@ export interface Outer {
   readonly rows: number;
   readonly groups: number;
   readonly expert: Value;
-  readonly order: Value;
   readonly by: Routing | null;
 }
 

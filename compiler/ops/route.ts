@@ -72,12 +72,11 @@ function nestedRoute(g: Builder, index: Mapped, groups: number): Mapped[] {
     rows: rows * each,
     outer,
   };
-  // As values, choices are numbered as if no row had moved, and groups within the outer group.
-  const number = b.add(g, b.mul(g, b.take(g, outer.order, b.idiv(g, order, each)), each), b.rem(g, order, each));
+  // As values they are what one row has: its own choices and the groups within its outer group.
   const known = (x: Value) => b.where(g, b.ge(g, order, 0), x, -1);
   const shaped = (x: Value): Mapped => placed({ kind: "rows", by }, b.reshape(g, x, [rows, each]));
   return [
-    shaped(known(number)),
+    shaped(known(b.rem(g, order, each))),
     { kind: "plain", value: offsets },
     shaped(inverse),
     shaped(known(b.rem(g, expert, groups))),
@@ -85,9 +84,9 @@ function nestedRoute(g: Builder, index: Mapped, groups: number): Mapped[] {
 }
 function outerOf(g: Builder, space: Space): NonNullable<Routing["outer"]> {
   if (space.kind === "rows")
-    return { rows: lead(space), groups: space.by.groups, expert: space.by.expert, order: space.by.order, by: space.by };
+    return { rows: lead(space), groups: space.by.groups, expert: space.by.expert, by: space.by };
   const all = b.iota(g, space.over);
-  return { rows: space.over, groups: space.over, expert: all, order: all, by: null };
+  return { rows: space.over, groups: space.over, expert: all, by: null };
 }
 
 /** The rules of dispatch and combine, in a nested routing: by it, over all rows of the outer space. */
