@@ -3,9 +3,9 @@ import fc from "fast-check";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { codes } from "../compiler/codes.ts";
-import { ProgramError } from "../compiler/diagnostic.ts";
+import { type Diagnostic, ProgramError } from "../compiler/diagnostic.ts";
 import { plain, render } from "../compiler/render.ts";
-import type { Expr } from "../compiler/syntax/ast.ts";
+import type { Expr, Span } from "../compiler/syntax/ast.ts";
 import { parse } from "../compiler/syntax/parse.ts";
 import { print } from "../compiler/syntax/print.ts";
 import { moe } from "../compiler/syntax/template.ts";
@@ -180,6 +180,68 @@ test("every example of the language reference parses", () => {
   assert.ok(blocks.length >= 6);
   for (const block of blocks) assert.is(shown(block), "");
 });
+test("errors are drawn as the language reference shows", () => {
+  const text = readFileSync(new URL("../grammar/GRAMMAR.md", import.meta.url), "utf8");
+  const drawn = /^```text\n(error.*?)^```$/ms.exec(text)?.[1];
+  const line = "    return x @ weight + bias";
+  const source = { name: "examples/gpt-moe.moe", text: `${"\n".repeat(30)}${line}\n` };
+  const part = (word: string): Span => {
+    const start = 30 + line.indexOf(word);
+    return { source, start, end: start + word.length };
+  };
+  const diagnostic: Diagnostic = {
+    code: "E0101",
+    message: "`@` needs the last axis of the left side to equal the first of the right",
+    labels: [
+      { span: part("@"), text: "" },
+      { span: part("x"), text: "" },
+      { span: part("weight"), text: "float[H, Out]; on the left float[...S, In]" },
+    ],
+    notes: ["In is the last axis of `x`, declared at line 27; H is the first axis of `weight`"],
+    help: "did you mean `weight: float[In, Out]`?",
+  };
+  assert.is(render([diagnostic], { color: false, width: 120 }).replace("E0101", "E0203"), drawn);
+  assert.match(render([diagnostic], { color: true, width: 120 }), /\u001b\[31m\^/);
+  assert.match(
+    render([diagnostic, diagnostic, diagnostic], { color: false, width: 120, limit: 1 }),
+    /\nand 2 more errors\n$/,
+  );
+  assert.equal(plain(diagnostic), {
+    code: "E0101",
+    message: diagnostic.message,
+    file: source.name,
+    line: 31,
+    column: 14,
+    endLine: 31,
+    endColumn: 15,
+    notes: diagnostic.notes,
+    help: diagnostic.help,
+  });
+});
+test("labels over several lines, files and columns", () => {
+  const source = { name: "a.moe", text: "one two three\n\tfour\n\n\n\u65e5\u672c x end\nlast\n" };
+  const other = { name: "b.moe", text: "elsewhere" };
+  const span = (word: string, of = source): Span => ({
+    source: of,
+    start: of.text.indexOf(word),
+    end: of.text.indexOf(word) + word.length,
+  });
+  const diagnostic: Diagnostic = {
+    code: "E0101",
+    message: "all of it",
+    labels: [
+      { span: span("four"), text: "after a tab" },
+      { span: span("one"), text: "first" },
+      { span: span("two"), text: "second" },
+      { span: span("three\n\tfour"), text: "over the line's end" },
+      { span: span("x"), text: "after wide letters" },
+      { span: span("elsewhere", other), text: "in another file" },
+    ],
+    notes: ["a note"],
+    help: "a help that is longer than the line is wide, and so goes on below, under its own beginning and not at the left",
+  };
+  golden("syntax/labels.txt", render([diagnostic], { color: false, width: 60 }));
+});
 test("the editor's grammar knows every reserved word and builds", () => {
   const text = readFileSync(new URL("../grammar/moe.tmLanguage.json", import.meta.url), "utf8");
   const patterns = [...text.matchAll(/"match": (".*?[^\\]")/g)].map((found) => new RegExp(JSON.parse(found[1] ?? "")));
@@ -210,6 +272,32 @@ test("2,000 mutated programs: a tree or diagnostics, soon, and never a throw", (
     else assert.equal(bare(parse({ name: "printed.moe", text: print(program) }).program), bare(program), text);
   }
   assert.ok(faults > 1000, `only ${faults} of the mutants were faulty`);
+});
+test("100 kB of one mistake take less than 2 s", () => {
+  const pieces = [
+    "(",
+    ")",
+    "{",
+    "}",
+    "( {} ",
+    "fn ; ",
+    "fn f( ",
+    "if a { ",
+    "x.",
+    '"',
+    "/* ",
+    "} layer A(D) { a = ",
+    "layer A() { b\n}\n",
+    "// x\n",
+  ];
+  for (const piece of pieces) {
+    for (const head of ["", "layer A(D) {\n", "fn f(x: f32) -> f32 { return "]) {
+      const start = performance.now();
+      const { diagnostics } = parse({ name: "long.moe", text: head + piece.repeat(1e5 / piece.length) });
+      render(diagnostics, { color: false, width: 100 });
+      assert.ok(performance.now() - start < 2000, `${head}${piece}: ${performance.now() - start} ms`);
+    }
+  }
 });
 test("any text at all", () => {
   fc.assert(

@@ -17,18 +17,16 @@ export const isOpener = (token: IToken): boolean => pairs.has(token.image);
 export const leads = (tokens: readonly IToken[], i: number): boolean =>
   tokens[i]?.startLine !== tokens[i - 1]?.endLine || i === 0;
 
-export interface Balanced {
-  readonly tokens: IToken[];
-  /** Ranges of offsets where a further error would only follow from a bracket's. */
-  readonly quiet: readonly (readonly [start: number, end: number])[];
-}
-
-interface Fault {
+export interface Fault {
   readonly token: IToken;
   /** What stands where the missing closing bracket should be; undefined at the end. Null: `token` closes nothing. */
   readonly instead: IToken | undefined | null;
   /** The index before which the closing bracket is put. */
   readonly at: number;
+}
+export interface Balanced {
+  readonly tokens: IToken[];
+  readonly faults: readonly Fault[];
 }
 
 export function balance(text: Text, tokens: readonly IToken[]): Balanced {
@@ -36,33 +34,49 @@ export function balance(text: Text, tokens: readonly IToken[]): Balanced {
   const braces = plain.some((fault) => fault.token.image === "{");
   const indented = braces ? match(text, tokens, true) : [];
   const faults = indented.length > 0 ? indented : plain;
-  for (const fault of faults) report(text, fault);
-  return { tokens: mended(tokens, faults), quiet: faults.map((fault) => quietRange(text, tokens, fault)) };
+  return { tokens: mended(tokens, faults), faults };
 }
 
+interface Open {
+  readonly token: IToken;
+  readonly index: number;
+  readonly indent: number;
+}
 /** `byIndent`: a `}` that leads its line further left than the line of its `{` is taken to close an outer one. */
 function match(text: Text, tokens: readonly IToken[], byIndent: boolean): Fault[] {
-  const open: { token: IToken; index: number; indent: number }[] = [];
+  const open: Open[] = [];
   const faults: Fault[] = [];
+  const missing = (from: number, index: number): void => {
+    for (const o of open.splice(from).toReversed()) faults.push(unclosed(tokens, o, index));
+  };
   let indent = 0;
   for (const [index, token] of tokens.entries()) {
     const first = leads(tokens, index);
-    if (first) indent = token.startColumn ?? 0;
+    const column = token.startColumn ?? 0;
+    if (first && startsLine(tokens, index, open.at(-1))) indent = column;
+    // No brace stands inside of `( )` or `[ ]`.
+    if (token.image === "{") missing(open.findLastIndex((o) => o.token.image === "{") + 1, index);
     if (isOpener(token)) {
       open.push({ token, index, indent });
       if (open.length > deepest) throw new TooDeep(text.at(token));
     }
     if (!isCloser(token)) continue;
-    const depth = open.findLastIndex(
-      (o) => o.token.image === openerOf.get(token.image) && !(byIndent && first && indent < o.indent),
-    );
-    if (depth < 0) faults.push({ token, instead: null, at: index });
-    else for (const o of open.splice(depth).slice(1).toReversed()) faults.push(unclosed(tokens, o, index));
+    const opener = openerOf.get(token.image);
+    const mate = open.findLastIndex((o) => o.token.image === opener && !(byIndent && first && column < o.indent));
+    if (mate < 0) faults.push({ token, instead: null, at: index });
+    else missing(mate + 1, index);
+    if (mate >= 0) open.pop();
   }
-  return [...faults, ...open.toReversed().map((o) => unclosed(tokens, o, tokens.length))];
+  missing(0, tokens.length);
+  return faults;
 }
+/** Whether a line is one of a block's, and not a header or an expression that goes on. */
+const startsLine = (tokens: readonly IToken[], i: number, open: Open | undefined): boolean =>
+  (open === undefined || open.token.image === "{") &&
+  tokens[i]?.image !== "->" &&
+  (i === 0 || tokens[i - 1]?.image === "{" || !goesOn(tokens[i - 1]));
 /** A brace is closed where another closing bracket stands, any other bracket where its line ends and does not go on. */
-function unclosed(tokens: readonly IToken[], open: { token: IToken; index: number }, end: number): Fault {
+function unclosed(tokens: readonly IToken[], open: Open, end: number): Fault {
   let at = end;
   if (open.token.image !== "{") {
     at = open.index + 1;
@@ -72,10 +86,10 @@ function unclosed(tokens: readonly IToken[], open: { token: IToken; index: numbe
 }
 
 /** Whether a line that ends with this token is not yet complete. */
-const goesOn = (last: IToken | undefined): boolean =>
-  last !== undefined && (isOpener(last) || last.image === "," || tokenMatcher(last, Binary));
+export const goesOn = (last: IToken | undefined): boolean =>
+  last !== undefined && (isOpener(last) || [",", ":", "="].includes(last.image) || tokenMatcher(last, Binary));
 
-function report(text: Text, { token, instead }: Fault): void {
+export function reportFault(text: Text, { token, instead }: Fault): void {
   const label = { span: text.at(token), text: "" };
   if (instead === null) {
     const opener = openerOf.get(token.image) ?? "";
@@ -98,23 +112,35 @@ function report(text: Text, { token, instead }: Fault): void {
 }
 
 function mended(tokens: readonly IToken[], faults: readonly Fault[]): IToken[] {
-  const stray = new Set(faults.filter((fault) => fault.instead === null).map((fault) => fault.token));
-  const added = faults.filter((fault) => fault.instead !== null);
-  const before = (i: number): IToken[] =>
-    added.filter((fault) => fault.at === i).map((fault) => closing(fault.token, tokens[i - 1] ?? fault.token));
-  return faults.length === 0
-    ? [...tokens]
-    : [...tokens.flatMap((token, i) => [...before(i), ...(stray.has(token) ? [] : [token])]), ...before(tokens.length)];
+  const stray = new Set<IToken>();
+  const added = new Map<number, IToken[]>();
+  for (const { token, instead, at } of faults) {
+    if (instead === null) stray.add(token);
+    else added.set(at, [...(added.get(at) ?? []), closing(token, tokens[at - 1] ?? token)]);
+  }
+  const all = tokens.flatMap((token, i) => [...(added.get(i) ?? []), ...(stray.has(token) ? [] : [token])]);
+  return [...all, ...(added.get(tokens.length) ?? [])];
 }
-/** A token without a width, behind `after`. */
-function closing(opener: IToken, after: IToken): IToken {
+/** The closing bracket for `opener`, without a width, behind `after`. */
+export function closing(opener: IToken, after: IToken): IToken {
   const pair = pairs.get(opener.image);
   if (!pair) throw new Bug(`${opener.image} opens nothing`);
+  return invented(pair.type, pair.closer, after);
+}
+export function invented(type: TokenType, image: string, after: IToken): IToken {
   const [offset, line, column] = [endOf(after), after.endLine ?? 1, (after.endColumn ?? 0) + 1];
-  return createTokenInstance(pair.type, pair.closer, offset, offset - 1, line, line, column, column - 1);
+  return createTokenInstance(type, image, offset, offset - 1, line, line, column, column - 1);
 }
 
-function quietRange(text: Text, tokens: readonly IToken[], { token, instead, at }: Fault): readonly [number, number] {
-  if (instead === null || token.image === "{") return [instead?.startOffset ?? token.startOffset, text.text.length];
-  return [token.startOffset, tokens[at - 1]?.endOffset ?? text.text.length];
+/** Where a further error would only follow from this one. */
+export function isQuietAt(
+  text: Text,
+  tokens: readonly IToken[],
+  { token, instead, at }: Fault,
+  offset: number,
+): boolean {
+  const lineStart = text.text.lastIndexOf("\n", token.startOffset) + 1;
+  if (token.image === "{" || token.image === "}") return offset >= token.startOffset;
+  if (instead === null) return offset >= lineStart && offset <= token.startOffset;
+  return offset >= token.startOffset && offset <= (tokens[at]?.startOffset ?? text.text.length);
 }

@@ -14,6 +14,7 @@ import { Bug } from "../diagnostic.ts";
 import { dtypes } from "../types/dtype.ts";
 import type { Arg, BinaryOp, Expr, IndexItem, Span, Spread, TypeExpr } from "./ast.ts";
 import type { Hole } from "./hole.ts";
+import { holeIndex } from "./lex.ts";
 import { comparison, isBinary, precedence } from "./precedence.ts";
 import { endOf, only, type Text } from "./text.ts";
 
@@ -173,7 +174,7 @@ function readNumber(text: Text, token: IToken): number {
 
 /** What a hole holds, or undefined and an error where the text has private characters but no such hole. */
 export function holeAt(text: Text, token: IToken): { index: number; hole: Hole | undefined } {
-  const index = Number(token.image.slice(1, -1));
+  const index = holeIndex(token);
   return { index, hole: text.holes[index] };
 }
 function readHole(text: Text, token: IToken, called: boolean): Expr {

@@ -3,8 +3,10 @@
 import type { IRecognitionException, IToken } from "chevrotain";
 import type { DeclarationCstNode } from "../../grammar/cst.ts";
 import { parser } from "../../grammar/parser.ts";
-import { Comma, Dot, declarationWords, Import, LCurly, LPar, Name } from "../../grammar/tokens.ts";
-import { isCloser, isOpener, leads } from "./brackets.ts";
+import { Comma, Dot, declarationWords, Import, LCurly, LPar, Name, reservedWords } from "../../grammar/tokens.ts";
+import { Bug } from "../diagnostic.ts";
+import { closing, goesOn, invented, isCloser, isOpener, leads } from "./brackets.ts";
+import { foreignHelp } from "./help.ts";
 
 /** One error of the grammar: the token found (undefined: the end), the one before it, and whether a statement should begin here. */
 export interface Found {
@@ -15,23 +17,37 @@ export interface Found {
 }
 const most = 20;
 
-/** The declaration, or null where what is left of it is none. */
-export function parseDeclaration(all: IToken[]): { cst: DeclarationCstNode | null; errors: Found[] } {
+/** The declaration, or null where what is left of it is none. `stray`: how many of its `}` close nothing. */
+export function parseDeclaration(all: IToken[], stray: number): { cst: DeclarationCstNode | null; errors: Found[] } {
   const errors: Found[] = [];
   let tokens = all;
+  let braces = stray;
   while (errors.length < most) {
     parser.input = tokens;
     const cst = parser.declaration() as DeclarationCstNode;
     const [error] = parser.errors;
-    if (!error) return { cst, errors };
+    // What follows a declaration is only wrong if the declaration itself is not.
+    if (!error || (errors.length > 0 && error.name === "NotAllInputParsedException")) return { cst, errors };
     const i = tokens.indexOf(error.token);
     const leading = leadsStatement(error);
     errors.push({ message: error.message, token: tokens[i], before: tokens.at(i < 0 ? -1 : i - 1), leading });
+    if (braces-- > 0 && i > 0 && error.message.startsWith("expected `{`") && all[0]?.tokenType !== Import) {
+      tokens = withBraces(tokens, i);
+      continue;
+    }
     const rest = withoutStatement(tokens, i < 0 ? tokens.length : i, leading);
     if (!rest) break;
     tokens = rest;
   }
   return { cst: null, errors };
+}
+/** With the `{` that a block lacks, and the `}` at the end that so closed nothing. */
+function withBraces(tokens: readonly IToken[], i: number): IToken[] {
+  const before = tokens[i - 1];
+  const last = tokens.at(-1);
+  if (!before || !last) throw new Bug("a declaration without tokens");
+  const open = invented(LCurly, "{", before);
+  return [...tokens.slice(0, i), open, ...tokens.slice(i), closing(open, last)];
 }
 /** Whether the token found is where a statement should begin; otherwise it stands inside or behind the faulty one. */
 const leadsStatement = (error: IRecognitionException): boolean =>
@@ -41,6 +57,7 @@ const leadsStatement = (error: IRecognitionException): boolean =>
 function withoutStatement(tokens: readonly IToken[], i: number, leading: boolean): IToken[] | null {
   const open = openBefore(tokens, i);
   const brace = open.findLast((o) => tokens[o]?.tokenType === LCurly);
+  if (tokens[0]?.tokenType === Import) return null;
   if (brace === undefined) {
     const header = open[0];
     return header === undefined || tokens[header]?.tokenType !== LPar
@@ -83,11 +100,16 @@ function statementStarts(tokens: readonly IToken[], brace: number, end: number):
     const token = tokens[k];
     if (!token) break;
     if (isCloser(token)) depth--;
-    else if (depth === 0 && leads(tokens, k)) starts.push(k);
+    else if (depth === 0 && startsStatement(tokens, k)) starts.push(k);
     if (isOpener(token)) depth++;
   }
   return starts;
 }
+const startsStatement = (tokens: readonly IToken[], k: number): boolean => {
+  const token = tokens[k];
+  const worded = token !== undefined && reservedWords.includes(token.tokenType);
+  return leads(tokens, k) && (worded || tokens[k - 1]?.image === "{" || !goesOn(tokens[k - 1]));
+};
 
 /** Cuts a file into declarations. A word that begins one, on a new line and with its name and header, does so even inside of brackets. */
 export function split(tokens: readonly IToken[]): IToken[][] {
@@ -106,6 +128,7 @@ export function split(tokens: readonly IToken[]): IToken[][] {
 }
 function begins(tokens: readonly IToken[], i: number, depth: number): boolean {
   const [before, token, name, header] = [tokens[i - 1], tokens[i], tokens[i + 1], tokens[i + 2]];
+  if (depth === 0 && token && foreignHelp(token.image) !== null && leads(tokens, i)) return true;
   if (!token || !declarationWords.includes(token.tokenType) || before?.tokenType === Dot || before?.tokenType === Comma)
     return false;
   if (depth === 0) return true;
