@@ -1,6 +1,6 @@
 // What the runtime reads off a program's text: its models, their entries and headers, and the files that it is made of.
 import { existsSync } from "node:fs";
-import { basename, dirname, join, relative, resolve } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 import { asset } from "../compiler/assets.ts";
 import { Problem, ProgramError } from "../compiler/diagnostic.ts";
 import type {
@@ -144,7 +144,16 @@ export function ownLosses(file: ProgramFile, declaration: Declaration): string[]
 
 /** Copies a program and its local imports flat into a folder, the program as model.moe, imports renamed to fit. */
 export function copyProgram(file: ProgramFile, folder: string): void {
+  for (const [name, text] of flattened(file)) writeAtomic(join(folder, name), text);
+}
+/** Whether a folder holds this program as `copyProgram` writes it. */
+export const isCopied = (file: ProgramFile, folder: string): boolean =>
+  [...flattened(file)].every(([name, text]) => existsSync(join(folder, name)) && readText(join(folder, name)) === text);
+
+/** Text by file name. */
+function flattened(file: ProgramFile): Map<string, string> {
   const names = new Map([[file.path, "model.moe"]]);
+  const texts = new Map<string, string>();
   const queue = [file];
   for (const next of queue) {
     let text = next.text;
@@ -155,18 +164,14 @@ export function copyProgram(file: ProgramFile, folder: string): void {
         queue.push(readProgram(path));
       }
       const name = basename(names.get(path) ?? path, i.from.endsWith(".moe") ? "" : ".moe");
-      const quoted = `"./${name}"`;
-      text = text.slice(0, i.fromSpan.start) + quoted + text.slice(i.fromSpan.end);
+      text = `${text.slice(0, i.fromSpan.start)}"./${name}"${text.slice(i.fromSpan.end)}`;
     }
-    writeAtomic(join(folder, names.get(next.path) ?? basename(next.path)), text);
+    texts.set(names.get(next.path) ?? basename(next.path), text);
   }
+  return texts;
 }
 function freeName(base: string, taken: ReadonlySet<string>): string {
   let name = `${base}.moe`;
   for (let i = 2; taken.has(name); i++) name = `${base}-${i}.moe`;
   return name;
 }
-export const shownPath = (path: string): string => {
-  const near = relative(process.cwd(), path);
-  return near.startsWith("..") ? path : near || ".";
-};

@@ -15,6 +15,7 @@ import {
   findEntry,
   hasHeader,
   headerDefault,
+  isCopied,
   ownLosses,
   type ProgramFile,
   readProgram,
@@ -52,6 +53,7 @@ export interface TrainOptions {
   /** Told what a person should know and need not act on. */
   readonly warn?: ((line: string) => void) | undefined;
 }
+export type SampleOptions = Pick<GenerateOptions, "tokens" | "temperature" | "signal">;
 export interface Training {
   readonly folder: string | null;
   readonly config: RunConfig;
@@ -65,7 +67,7 @@ export interface Training {
   readonly from: Checkpoint | null;
   steps(): AsyncGenerator<Step, void>;
   /** Text that the model as it now is makes; null if it has no `generate`. */
-  sample(prompt: string, tokens: number, temperature: number): AsyncGenerator<string, void> | null;
+  sample(prompt: string, how: SampleOptions): AsyncGenerator<string, void> | null;
   close(): void;
 }
 
@@ -91,13 +93,11 @@ export async function openTraining(options: TrainOptions): Promise<Training> {
     const { config, from } = openFolder(options, entry, folder, text);
     const { executable, report } = await compileTraining(options, file, entry, config, text);
     if (folder !== null) {
-      if (from === null) copyProgram(file, folder);
+      if (from !== null && !isCopied(file, folder))
+        options.warn?.(`${file.path} has changed since ${folder} was saved`);
+      copyProgram(file, folder);
       writeConfig(folder, config);
     }
-    const close = (): void => {
-      executable.close();
-      release();
-    };
     const { saveEvery = 100, evaluateEvery = 0, signal } = options;
     const own = ownLosses(file, entry.declaration);
     const setup = { executable, text, config, own, folder, from, saveEvery, evaluateEvery };
@@ -106,15 +106,16 @@ export async function openTraining(options: TrainOptions): Promise<Training> {
       config,
       text,
       report,
+      from,
       parameters: executable.stores.filter((s) => s.role === "parameter").reduce((sum, s) => sum + count(s.shape), 0),
       plan: executable.bytes,
-      from,
       steps: () => trainSteps(signal ? { ...setup, signal } : setup),
-      sample: (prompt, tokens, temperature) =>
-        executable.entries.includes("generate:1")
-          ? sampleText(executable, entry, config, prompt, { tokens, temperature, signal })
-          : null,
-      close,
+      sample: (prompt, how) =>
+        executable.entries.includes("generate:1") ? sampleText(executable, entry, config, prompt, how) : null,
+      close: () => {
+        executable.close();
+        release();
+      },
     };
   } catch (error) {
     release();
@@ -156,7 +157,7 @@ function sampleText(
   entry: EntryPoint,
   config: RunConfig,
   prompt: string,
-  how: Pick<GenerateOptions, "tokens" | "temperature" | "signal">,
+  how: SampleOptions,
 ): AsyncGenerator<string, void> {
   const context = contextOf(entry.declaration, config.sizes);
   const bytes = new TextEncoder().encode(prompt);

@@ -89,7 +89,7 @@ async function forPeople(training: Training, signal: AbortSignal): Promise<void>
     shown.done();
   }
   note(closing(training, last));
-  if (!signal.aborted && last) await showSample(training);
+  if (!signal.aborted && last) await showSample(training, signal);
 }
 function opening({ config, text, parameters, plan, folder, from }: Training): string {
   const memory = plan ? `, ${showBytes(plan.arena)} of memory` : "";
@@ -111,8 +111,8 @@ function closing({ config, folder, text, from }: Training, last: Step | null): s
   const loss = (last.heldOut ?? Number.NaN).toFixed(3);
   return `held-out loss ${loss} nats a byte; a bigram model's is ${bigramHeldOut(text).toFixed(3)}\n${saved}`;
 }
-async function showSample(training: Training): Promise<void> {
-  const sample = training.sample("\n", 300, 0.8);
+async function showSample(training: Training, signal: AbortSignal): Promise<void> {
+  const sample = training.sample("\n", { tokens: 300, temperature: 0.8, signal });
   if (!sample) return;
   note("a sample:");
   for await (const piece of sample) process.stdout.write(piece);
