@@ -201,7 +201,7 @@ test("errors are drawn as the language reference shows", () => {
     help: "did you mean `weight: float[In, Out]`?",
   };
   assert.is(render([diagnostic], { color: false, width: 120 }).replace("E0101", "E0203"), drawn);
-  assert.match(render([diagnostic], { color: true, width: 120 }), /\u001b\[31m\^/);
+  assert.ok(render([diagnostic], { color: true, width: 120 }).includes("\u001b[31m^"));
   assert.match(
     render([diagnostic, diagnostic, diagnostic], { color: false, width: 120, limit: 1 }),
     /\nand 2 more errors\n$/,

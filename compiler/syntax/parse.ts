@@ -6,7 +6,8 @@ import { balance, type Fault, isQuietAt, reportFault } from "./brackets.ts";
 import { readDeclaration } from "./declarations.ts";
 import { helpFor } from "./help.ts";
 import { docAbove, type Lexed, lex } from "./lex.ts";
-import { type Found, parseDeclaration, split } from "./recover.ts";
+import { type Found, parseDeclaration } from "./recover.ts";
+import { split } from "./split.ts";
 import { deepest, endOf, Text, TooDeep } from "./text.ts";
 
 export interface Parsed {

@@ -3,10 +3,9 @@
 import type { IRecognitionException, IToken } from "chevrotain";
 import type { DeclarationCstNode } from "../../grammar/cst.ts";
 import { parser } from "../../grammar/parser.ts";
-import { Comma, Dot, declarationWords, Import, LCurly, LPar, Name, reservedWords } from "../../grammar/tokens.ts";
+import { Import, LCurly, LPar, reservedWords } from "../../grammar/tokens.ts";
 import { Bug } from "../diagnostic.ts";
 import { closing, goesOn, invented, isCloser, isOpener, leads } from "./brackets.ts";
-import { foreignHelp } from "./help.ts";
 
 /** One error of the grammar: the token found (undefined: the end), the one before it, and whether a statement should begin here. */
 export interface Found {
@@ -26,11 +25,13 @@ export function parseDeclaration(all: IToken[], stray: number): { cst: Declarati
     parser.input = tokens;
     const cst = parser.declaration() as DeclarationCstNode;
     const [error] = parser.errors;
-    // What follows a declaration is only wrong if the declaration itself is not.
-    if (!error || (errors.length > 0 && error.name === "NotAllInputParsedException")) return { cst, errors };
+    if (!error) return { cst, errors };
     const i = tokens.indexOf(error.token);
     const leading = leadsStatement(error);
-    errors.push({ message: error.message, token: tokens[i], before: tokens.at(i < 0 ? -1 : i - 1), leading });
+    const found = { message: error.message, token: tokens[i], before: tokens.at(i < 0 ? -1 : i - 1), leading };
+    // What follows a declaration is only wrong if the declaration itself is not.
+    if (error.name === "NotAllInputParsedException") return { cst, errors: errors.length > 0 ? errors : [found] };
+    errors.push(found);
     if (braces-- > 0 && i > 0 && error.message.startsWith("expected `{`") && all[0]?.tokenType !== Import) {
       tokens = withBraces(tokens, i);
       continue;
@@ -110,29 +111,3 @@ const startsStatement = (tokens: readonly IToken[], k: number): boolean => {
   const worded = token !== undefined && reservedWords.includes(token.tokenType);
   return leads(tokens, k) && (worded || tokens[k - 1]?.image === "{" || !goesOn(tokens[k - 1]));
 };
-
-/** Cuts a file into declarations. A word that begins one, on a new line and with its name and header, does so even inside of brackets. */
-export function split(tokens: readonly IToken[]): IToken[][] {
-  const parts: IToken[][] = [];
-  let depth = 0;
-  for (const [i, token] of tokens.entries()) {
-    if (parts.length === 0 || begins(tokens, i, depth)) {
-      parts.push([]);
-      depth = 0;
-    }
-    parts.at(-1)?.push(token);
-    if (isOpener(token)) depth++;
-    else if (isCloser(token)) depth = Math.max(0, depth - 1);
-  }
-  return parts;
-}
-function begins(tokens: readonly IToken[], i: number, depth: number): boolean {
-  const [before, token, name, header] = [tokens[i - 1], tokens[i], tokens[i + 1], tokens[i + 2]];
-  if (depth === 0 && token && foreignHelp(token.image) !== null && leads(tokens, i)) return true;
-  if (!token || !declarationWords.includes(token.tokenType) || before?.tokenType === Dot || before?.tokenType === Comma)
-    return false;
-  if (depth === 0) return true;
-  const headed =
-    token.tokenType === Import ? name?.tokenType === LCurly : name?.tokenType === Name && header?.tokenType === LPar;
-  return headed && leads(tokens, i);
-}

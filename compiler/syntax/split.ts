@@ -1,0 +1,35 @@
+// A file is parsed declaration by declaration, so that an error in one does not reach the next.
+import type { IToken } from "chevrotain";
+import { Comma, Dot, declarationWords, Import, LCurly, LPar, Name } from "../../grammar/tokens.ts";
+import { isCloser, isOpener, leads } from "./brackets.ts";
+import { foreignHelp } from "./help.ts";
+
+/**
+ * Cuts the tokens of a file into declarations. A word that begins one, on a new line and with its name and header, does so
+ * even inside of brackets: these are not closed.
+ */
+export function split(tokens: readonly IToken[]): IToken[][] {
+  const parts: IToken[][] = [];
+  let depth = 0;
+  for (const [i, token] of tokens.entries()) {
+    if (parts.length === 0 || begins(tokens, i, depth)) {
+      parts.push([]);
+      depth = 0;
+    }
+    parts.at(-1)?.push(token);
+    if (isOpener(token)) depth++;
+    else if (isCloser(token)) depth = Math.max(0, depth - 1);
+  }
+  return parts;
+}
+function begins(tokens: readonly IToken[], i: number, depth: number): boolean {
+  const [before, token, name, header] = [tokens[i - 1], tokens[i], tokens[i + 1], tokens[i + 2]];
+  // `class Foo`: faulty, but not a part of the declaration before it.
+  if (depth === 0 && token && foreignHelp(token.image) !== null && leads(tokens, i)) return true;
+  if (!token || !declarationWords.includes(token.tokenType) || before?.tokenType === Dot || before?.tokenType === Comma)
+    return false;
+  if (depth === 0) return true;
+  const headed =
+    token.tokenType === Import ? name?.tokenType === LCurly : name?.tokenType === Name && header?.tokenType === LPar;
+  return headed && leads(tokens, i);
+}
