@@ -191,9 +191,14 @@ function readHole(text: Text, token: IToken, called: boolean): Expr {
 const isHandle = (hole: object | null): boolean => hole !== null && "name" in hole && "program" in hole;
 export const isDType = (name: unknown): name is TypeExpr["dtype"] =>
   name === "float" || dtypes.some((dtype) => dtype === name);
+function shownHole(hole: unknown): string {
+  if (typeof hole === "string") return JSON.stringify(hole);
+  if (typeof hole === "object" && hole !== null) return "an object";
+  return typeof hole === "function" ? "a function" : String(hole);
+}
 export function badHole(text: Text, token: IToken, wanted: string): void {
   const { hole } = holeAt(text, token);
-  const given = typeof hole === "string" ? JSON.stringify(hole) : typeof hole === "object" ? "an object" : String(hole);
+  const given = shownHole(hole);
   const label = { span: text.span(token.startOffset, endOf(token)), text: `this is ${given}` };
   const help =
     "templates take numbers, booleans, dtypes and what other `moe` templates declare; compute anything else in TypeScript";
