@@ -1,0 +1,55 @@
+// Layers and functions as arguments: what is passed must do what the arrow type says.
+import type { Span } from "../syntax/ast.ts";
+import { absorb, Failure, fail, placeOf, textOf } from "./errors.ts";
+import { newFrame } from "./frames.ts";
+import { forwardOf, makeInstance } from "./layers.ts";
+import { distinct } from "./makers.ts";
+import { Scope } from "./scope.ts";
+import { abstractStorage } from "./storage.ts";
+import { declareNames, typeOf } from "./types.ts";
+import { fitAll } from "./unify.ts";
+import { type Abstract, type Makeable, resultList, tensor, type Val } from "./values.ts";
+import type { World } from "./world.ts";
+
+/** While checking: calls what is passed as its arrow allows, and compares what comes out. */
+export function checkArrow(w: World, v: Val, arrow: Abstract, at: Span): Val {
+  if (!w.checking) return v;
+  const makes = v.kind === "maker" ? [v.make] : v.kind === "makers" ? distinct(v.makers) : [];
+  for (const make of makes) {
+    try {
+      callAsPromised(w, { ...make, arrows: make.arrows.filter((a) => a !== arrow) }, arrow, at);
+    } catch (error) {
+      if (error instanceof Failure && error.diagnostic && error.diagnostic.code !== "E0401")
+        doesNotFit(arrow, at, error.diagnostic);
+      throw error;
+    }
+  }
+  return v;
+}
+function doesNotFit(arrow: Abstract, at: Span, why: NonNullable<Failure["diagnostic"]>): never {
+  fail("E0401", `\`${textOf(at)}\` is not what \`${arrow.name}\` takes: ${textOf(arrow.arrow.span)}`, at, {
+    also: [{ span: arrow.arrow.span, text: `what \`${arrow.name}\` takes` }],
+    notes: [why.message, ...why.notes],
+    help: `give a layer or function whose \`forward\` is \`${textOf(arrow.arrow.span)}\`, with the sizes of ${placeOf(at)}`,
+  });
+}
+function callAsPromised(w: World, make: Makeable, { arrow, scope: home, name }: Abstract, at: Span): void {
+  const scope = new Scope(newFrame(w, { role: "header", site: "" }), home);
+  for (const t of arrow.params) declareNames(t, scope);
+  const given = arrow.params.map((t) => ({ name: null, value: tensor(w.placeholder(typeOf(w, t, scope))), span: at }));
+  const fn = forwardOf(makeInstance(w, make, "", abstractStorage(w)), at);
+  const values = resultList(w.call(fn, given, scope.frame, at));
+  if (values.length !== arrow.result.length)
+    fail("E0206", `it has ${values.length} results, not ${arrow.result.length}`, at, { help: "" });
+  fitAll(
+    w,
+    arrow.result.map((type, i) => ({
+      type,
+      value: values[i] ?? absorb(),
+      what: `result ${i} of \`${name}\``,
+      span: at,
+    })),
+    scope,
+    null,
+  );
+}

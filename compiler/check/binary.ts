@@ -1,0 +1,162 @@
+// Operators: on numbers known when compiling, on tensors, and on one of each.
+
+import type { Value } from "../graph/node.ts";
+import type { BinaryName } from "../ops/attrs.ts";
+import * as b from "../ops/build.ts";
+import type * as ast from "../syntax/ast.ts";
+import { equal, isSpread, product, show } from "../types/size.ts";
+import { showType, type } from "../types/type.ts";
+import { fail, textOf } from "./errors.ts";
+import { calledFrom, isKnown, knownBinary, knownUnary } from "./numbers.ts";
+import { castTo, commonShape, elementOf, loneTensor, type Side, stretchTo, toTensor } from "./tensor.ts";
+import { type Element, kindText, number, tensor, type Val } from "./values.ts";
+import { floating, type World, wider } from "./world.ts";
+
+const fns: Readonly<Record<Exclude<ast.BinaryOp, "@">, BinaryName>> = {
+  "+": "add",
+  "-": "sub",
+  "*": "mul",
+  "/": "div",
+  "%": "rem",
+  "**": "pow",
+  "==": "eq",
+  "!=": "ne",
+  "<": "lt",
+  "<=": "le",
+  ">": "gt",
+  ">=": "ge",
+  "&&": "and",
+  "||": "or",
+};
+type Binary = Extract<ast.Expr, { kind: "binary" }>;
+/** `S` as an operand is the product of its axes. */
+export const plainNumber = (v: Val): Val => (v.kind === "spread" ? number(product(v.axes), true) : v);
+
+export function binaryOf(w: World, e: Binary, left: Val, right: Val): Val {
+  const [x, y] = [plainNumber(left), plainNumber(right)];
+  w.g.where = e.span;
+  if (e.op === "@") return matmul(w, e, x, y);
+  if (isKnown(x) && isKnown(y)) return knownBinary(e.op, x, y, e.opSpan);
+  return tensor(
+    points(w, fns[e.op], `\`${e.op}\``, { value: x, span: e.left.span }, { value: y, span: e.right.span }, e.opSpan),
+  );
+}
+export interface Operand {
+  readonly value: Val;
+  readonly span: ast.Span;
+}
+const comparisons = new Set<BinaryName>(["eq", "ne", "lt", "le", "gt", "ge"]);
+
+/** An operation on the elements of both sides, of one dtype and stretched to one shape. */
+export function points(w: World, fn: BinaryName, what: string, left: Operand, right: Operand, at: ast.Span): Value {
+  const dtype = operandType(w, fn, what, left, right, at);
+  const [x, y] = sides(w, what, left, right, dtype, at);
+  const result = comparisons.has(fn) ? "bool" : dtype;
+  return w.made(type(result, x.type.shape), () => b.binary(w.g, fn, x, y));
+}
+/** Both sides as tensors of `dtype` and of one shape. */
+export function sides(
+  w: World,
+  what: string,
+  left: Operand,
+  right: Operand,
+  dtype: Element,
+  at: ast.Span,
+): [Value, Value] {
+  const as = (o: Operand): Side => ({ value: castTo(w, toTensor(w, o.value, o.span, dtype), dtype), span: o.span });
+  const [x, y] = [as(left), as(right)];
+  const shape = commonShape(w, what, x, y, at);
+  return [stretchTo(w, x.value, shape), stretchTo(w, y.value, shape)];
+}
+/** The dtype that both sides take. */
+export function commonElement(w: World, left: Operand, right: Operand): Element {
+  const [a, c] = [left.value, right.value].map((v) => (v.kind === "tensor" ? v.value.type.dtype : null));
+  return wider(elementOf(w, left.value, c ?? null), elementOf(w, right.value, a ?? null));
+}
+function operandType(w: World, fn: BinaryName, what: string, left: Operand, right: Operand, at: ast.Span): Element {
+  for (const { value, span } of [left, right])
+    if (value.kind !== "tensor" && !isKnown(value)) loneTensor(w, value, span);
+  const common = commonElement(w, left, right);
+  if (fn === "and" || fn === "or") {
+    const wrong = [left, right].find(
+      (o) => elementOf(w, o.value, null) !== "bool" && !(o.value.kind === "number" && o.value.loose),
+    );
+    if (wrong)
+      fail("E0201", `${what} needs booleans, not ${typeText(wrong.value)}`, at, {
+        also: [{ span: wrong.span, text: typeText(wrong.value) }],
+        help: "compare it: `x != 0`",
+      });
+    return "bool";
+  }
+  if (fn === "div" || fn === "pow") return floating(common) ? common : w.options.f32;
+  if (common === "bool") return fn === "eq" || fn === "ne" ? common : "i32";
+  return common;
+}
+const typeText = (v: Val): string => (v.kind === "tensor" ? showType(v.value.type) : kindText[v.kind]);
+
+export function unaryOf(w: World, op: ast.UnaryOp, operand: Val, e: ast.Expr): Val {
+  const v = plainNumber(operand);
+  if (isKnown(v)) return knownUnary(op, v, e.span);
+  const x = loneTensor(w, v, e.span);
+  if (op === "!" && x.type.dtype !== "bool")
+    fail("E0201", `\`!\` needs booleans, not ${showType(x.type)}`, e.span, { help: "compare it: `x == 0`" });
+  const from = op === "-" && x.type.dtype === "bool" ? castTo(w, x, "i32") : x;
+  return tensor(w.made(from.type, () => (op === "-" ? b.neg(w.g, from) : b.not(w.g, from))));
+}
+
+function matmul(w: World, e: Binary, left: Val, right: Val): Val {
+  for (const [v, span] of [
+    [left, e.left.span],
+    [right, e.right.span],
+  ] as const)
+    if (isKnown(v))
+      fail("E0203", `\`@\` needs tensors, not ${kindText[v.kind]}`, span, { help: "write `*` for numbers" });
+  const [x, y] = [loneTensor(w, left, e.left.span), loneTensor(w, right, e.right.span)];
+  const dtype = wider(x.type.dtype, y.type.dtype);
+  if (!floating(dtype))
+    fail("E0203", `\`@\` needs floats, not ${showType(x.type)} and ${showType(y.type)}`, e.opSpan, {
+      help: "convert them: `f32(x)`",
+    });
+  const [a, c] = [x.type.shape, y.type.shape];
+  const [k, n] = [a.at(-1), c.at(-1)];
+  const inner = c.at(-2);
+  if (k === undefined || n === undefined || inner === undefined || isSpread(k) || isSpread(inner) || !equal(k, inner))
+    return mismatch(w, e, x, y);
+  const [p, q] = [castTo(w, x, dtype), castTo(w, y, dtype)];
+  const batch = a.length < 2 ? c.slice(0, -2) : commonBatch(w, e, p, q);
+  const rows = a.slice(-2, -1);
+  return tensor(w.made(type(dtype, [...batch, ...rows, n]), () => b.matmul(w.g, p, q)));
+}
+function commonBatch(w: World, e: Binary, x: Value, y: Value) {
+  const lead = (v: Value, drop: number): Value => w.placeholderLike(v, v.type.shape.slice(0, -drop));
+  // `[...S, In] @ [In, Out]`: the spread is the rows' own.
+  const last = x.type.shape.at(-2);
+  if (last !== undefined && isSpread(last))
+    return y.type.shape.length === 2 ? x.type.shape.slice(0, -2) : mismatch(w, e, x, y);
+  return commonShape(
+    w,
+    "`@`",
+    { value: lead(x, 2), span: e.left.span },
+    { value: lead(y, 2), span: e.right.span },
+    e.opSpan,
+  );
+}
+function mismatch(w: World, e: Binary, x: Value, y: Value): never {
+  const [k, inner] = [x.type.shape.at(-1), y.type.shape.at(-2)];
+  const [left, right] = [textOf(e.left.span), textOf(e.right.span)];
+  const sidesNote =
+    k !== undefined && inner !== undefined
+      ? [`${show(k)} is the last axis of \`${left}\`; ${show(inner)} is the last but one of \`${right}\``]
+      : [];
+  const turned = k !== undefined && y.type.shape.length >= 2 && equal(k, y.type.shape.at(-1) ?? -1);
+  fail("E0203", "`@` needs the last axis of the left side to equal the last axis but one of the right", e.opSpan, {
+    also: [
+      { span: e.left.span, text: showType(x.type) },
+      { span: e.right.span, text: showType(y.type) },
+    ],
+    notes: [...sidesNote, ...calledFrom(w)],
+    help: turned
+      ? `turn the right side round: \`${left} @ transpose(${right}, -2, -1)\``
+      : "the right side needs the shape [..., K, N] where the left has [..., M, K]",
+  });
+}

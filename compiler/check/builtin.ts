@@ -1,0 +1,136 @@
+// What a builtin is: a record with its signature as users read it, and the arguments as it reads them.
+import type { Value } from "../graph/node.ts";
+import type { Span } from "../syntax/ast.ts";
+import { equal, type Size } from "../types/size.ts";
+import { showType, type Type } from "../types/type.ts";
+import { plainNumber } from "./binary.ts";
+import { absorb, didYouMean, fail } from "./errors.ts";
+import { toSize } from "./numbers.ts";
+import type { Frame } from "./scope.ts";
+import { shapeOf } from "./sizes.ts";
+import { axisOf, loneTensor } from "./tensor.ts";
+import { kindText, type Val } from "./values.ts";
+import type { Given, World } from "./world.ts";
+
+export interface Builtin {
+  readonly name: string;
+  /** `take(x, index, axis)`; `?` marks what may be left out. */
+  readonly signature: string;
+  readonly doc: string;
+  call(c: CallContext, given: readonly Given[]): Val;
+}
+export interface CallContext {
+  readonly w: World;
+  readonly frame: Frame;
+  readonly at: Span;
+  readonly want: Type | null;
+  /** The call's place in the program, for random numbers. */
+  readonly site: string;
+}
+
+/** A record from its signature; `build` gets the arguments by name. */
+export function builtin(signature: string, doc: string, build: (c: CallContext, args: Args) => Val): Builtin {
+  const [name = "", inner = ""] = signature.replace(")", "").split("(");
+  const params = inner
+    .split(",")
+    .map((p) => p.trim())
+    .filter((p) => p !== "");
+  return { name, signature, doc, call: (c, given) => build(c, new Args(c, signature, params, given)) };
+}
+
+export class Args {
+  private readonly c: CallContext;
+  private readonly signature: string;
+  private readonly given = new Map<string, Given>();
+
+  constructor(c: CallContext, signature: string, params: readonly string[], given: readonly Given[]) {
+    this.c = c;
+    this.signature = signature;
+    const names = params.map((p) => p.replace("?", ""));
+    given.forEach((arg, i) => this.place(arg, i, names));
+    for (const p of params)
+      if (!p.endsWith("?") && !this.given.has(p))
+        fail("E0306", `\`${signature}\` needs \`${p}\``, c.at, { help: `give it: \`${p}: ...\`` });
+  }
+  private place(arg: Given, i: number, names: readonly string[]): void {
+    const name = arg.name?.name ?? names[i];
+    if (name === undefined)
+      return fail("E0305", `\`${this.signature}\` takes ${names.length} arguments`, arg.span, {
+        label: "one too many",
+        help: "leave it out",
+      });
+    if (!names.includes(name))
+      return fail("E0305", `\`${this.signature}\` takes no argument \`${name}\``, arg.name?.span ?? arg.span, {
+        help: didYouMean(name, names, `it takes ${names.join(", ")}`),
+      });
+    if (this.given.has(name)) return fail("E0305", `\`${name}\` is given twice`, arg.span, { help: "leave one out" });
+    this.given.set(name, arg);
+  }
+  has(name: string): boolean {
+    return this.given.has(name);
+  }
+  span(name: string): Span {
+    return this.given.get(name)?.span ?? this.c.at;
+  }
+  /** As it was given. */
+  value(name: string): Val {
+    const v = this.given.get(name)?.value ?? absorb();
+    return v.kind === "error" ? absorb() : v;
+  }
+  /** A number, boolean or tensor. */
+  operand(name: string): { value: Val; span: Span } {
+    return { value: plainNumber(this.value(name)), span: this.span(name) };
+  }
+  tensor(name: string): Value {
+    return loneTensor(this.c.w, this.value(name), this.span(name));
+  }
+  size(name: string): Size {
+    return toSize(this.c.w, this.value(name), this.span(name));
+  }
+  shape(name: string): Size[] {
+    const v = this.value(name);
+    if (v.kind !== "list")
+      return fail("E0314", `\`${name}\` is a list of sizes, not ${kindText[v.kind]}`, this.span(name), {
+        help: "write `[A, B]`",
+      });
+    return shapeOf(this.c.w, v, this.span(name));
+  }
+  flag(name: string, otherwise: boolean): boolean {
+    if (!this.has(name)) return otherwise;
+    const v = this.value(name);
+    if (v.kind === "bool" && v.value !== null) return v.value;
+    return fail("E0314", `\`${name}\` is \`true\` or \`false\``, this.span(name), { help: `write \`${name}: true\`` });
+  }
+  /** One axis of `x`, given as a number; `extra`: how many axes more the result has. */
+  axis(name: string, x: Type, otherwise: number, extra = 0): number {
+    if (!this.has(name)) return axisOf(this.c.w, x, otherwise, this.c.at, extra);
+    const axes = this.axesOf(this.value(name), x, this.span(name), extra);
+    const [only, ...more] = axes;
+    if (only === undefined || more.length > 0)
+      return fail("E0207", "one axis is needed here", this.span(name), {
+        help: "reshape `[...S, D]` to `[S, D]` first",
+      });
+    return only;
+  }
+  /** The axes given by a number, `S`, or a list; all of them if none is given. */
+  axes(name: string, x: Type): number[] {
+    if (!this.has(name)) return [...x.shape.keys()];
+    return [...new Set(this.axesOf(this.value(name), x, this.span(name), 0))].toSorted((a, c) => a - c);
+  }
+  private axesOf(v: Val, x: Type, at: Span, extra: number): number[] {
+    if (v.kind === "list") return v.items.flatMap((item) => this.axesOf(item, x, at, extra));
+    if (v.kind === "spread") return this.leading(v.name, v.axes, x, at);
+    if (v.kind === "number" && typeof v.value === "number") return [axisOf(this.c.w, x, v.value, at, extra)];
+    return fail("E0207", `an axis is a number, not ${v.kind === "number" ? "a size" : kindText[v.kind]}`, at, {
+      help: "`axis: -1`, `axis: S` for the axes of `...S`, or a list",
+    });
+  }
+  /** The axes that `...S` stands for: they must be x's first. */
+  private leading(name: string, axes: readonly Size[], x: Type, at: Span): number[] {
+    if (!axes.every((n, i) => equal(n, x.shape[i] ?? -1)))
+      return fail("E0207", `${showType(x)} does not begin with the axes \`...${name}\``, at, {
+        help: "give the axis by its number, counted from the end",
+      });
+    return axes.map((_, i) => i);
+  }
+}

@@ -1,0 +1,10 @@
+// All builtins, by name. To add one: a record in a file beside this.
+import type { Builtin } from "../builtin.ts";
+import { pointBuiltins } from "./points.ts";
+import { randomBuiltins } from "./randoms.ts";
+import { reductionBuiltins } from "./reductions.ts";
+import { shapeBuiltins } from "./shapes.ts";
+import { total } from "./total.ts";
+
+const all = [...pointBuiltins, ...reductionBuiltins, ...shapeBuiltins, ...randomBuiltins, total];
+export const builtins: ReadonlyMap<string, Builtin> = new Map(all.map((one) => [one.name, one]));

@@ -1,0 +1,170 @@
+// Functions of elements: on tensors, and the arithmetic ones on numbers known when compiling.
+import type { BinaryName, UnaryName } from "../../ops/attrs.ts";
+import * as b from "../../ops/build.ts";
+import { type } from "../../types/type.ts";
+import { commonElement, type Operand, points, sides } from "../binary.ts";
+import { type Builtin, builtin, type CallContext } from "../builtin.ts";
+import { fail } from "../errors.ts";
+import { asNumber, isKnown } from "../numbers.ts";
+import { castTo, commonShape, loneTensor, stretchTo, toTensor } from "../tensor.ts";
+import { type Element, number, tensor, type Val } from "../values.ts";
+import { floating, type World } from "../world.ts";
+
+interface Fn {
+  /** On a known number. */
+  readonly known: (x: number) => number;
+  /** Whether a known result is a whole number. */
+  readonly whole: "no" | "yes" | "as given";
+  readonly doc: string;
+  /** Whether it takes an i32 as it is. */
+  readonly integers?: boolean;
+}
+const unaries: Readonly<Partial<Record<UnaryName, Fn>>> = {
+  exp: { known: Math.exp, whole: "no", doc: "e to the x" },
+  log: { known: Math.log, whole: "no", doc: "The natural logarithm" },
+  sqrt: { known: Math.sqrt, whole: "no", doc: "The square root" },
+  rsqrt: { known: (x) => 1 / Math.sqrt(x), whole: "no", doc: "1 / sqrt(x)" },
+  sin: { known: Math.sin, whole: "no", doc: "The sine, of radians" },
+  cos: { known: Math.cos, whole: "no", doc: "The cosine, of radians" },
+  tanh: { known: Math.tanh, whole: "no", doc: "The hyperbolic tangent" },
+  sigmoid: { known: (x) => 1 / (1 + Math.exp(-x)), whole: "no", doc: "1 / (1 + exp(-x))" },
+  abs: { known: Math.abs, whole: "as given", doc: "The magnitude", integers: true },
+  sign: { known: Math.sign, whole: "yes", doc: "-1, 0 or 1", integers: true },
+  floor: { known: Math.floor, whole: "yes", doc: "Rounded down" },
+  ceil: { known: Math.ceil, whole: "yes", doc: "Rounded up" },
+  round: { known: halfToEven, whole: "yes", doc: "Rounded to the nearest; halves to even" },
+};
+function halfToEven(x: number): number {
+  const down = Math.floor(x);
+  return x - down === 0.5 ? down + (down % 2 === 0 ? 0 : 1) : Math.round(x);
+}
+const unary = (name: UnaryName, { known, whole, doc, integers }: Fn): Builtin =>
+  builtin(`${name}(x)`, doc, ({ w }, args) => {
+    const { value, span } = args.operand("x");
+    if (isKnown(value)) {
+      const n = asNumber(value);
+      return number(
+        typeof n === "number" ? known(n) : null,
+        whole === "yes" || (whole === "as given" && value.kind === "number" && value.whole),
+      );
+    }
+    const x = loneTensor(w, value, span);
+    if (x.type.dtype === "i32" && rounding.has(name)) return tensor(x);
+    const dtype = floating(x.type.dtype) || (integers && x.type.dtype === "i32") ? x.type.dtype : w.options.f32;
+    const from = castTo(w, x, dtype);
+    return tensor(w.made(from.type, () => b.unary(w.g, name, from)));
+  });
+const rounding = new Set<UnaryName>(["floor", "ceil", "round"]);
+
+/** Of tensors only: what JavaScript has no function for. */
+const erf = builtin("erf(x)", "The error function", ({ w }, args) => {
+  const { value, span } = args.operand("x");
+  if (isKnown(value))
+    return fail("E0311", "`erf` needs a tensor", span, { help: "numbers known when compiling have no `erf`" });
+  const x = loneTensor(w, value, span);
+  const from = castTo(w, x, floating(x.type.dtype) ? x.type.dtype : w.options.f32);
+  return tensor(w.made(from.type, () => b.erf(w.g, from)));
+});
+
+const extreme = (name: string, fn: BinaryName, known: (x: number, y: number) => number, doc: string): Builtin =>
+  builtin(`${name}(a, b)`, doc, ({ w, at }, args) => {
+    const [x, y] = [args.operand("a"), args.operand("b")];
+    if (!isKnown(x.value) || !isKnown(y.value)) return tensor(points(w, fn, `\`${name}\``, x, y, at));
+    const [m, n] = [asNumber(x.value), asNumber(y.value)];
+    const whole = [x.value, y.value].every((v) => v.kind === "bool" || v.whole);
+    return number(typeof m === "number" && typeof n === "number" ? known(m, n) : null, whole);
+  });
+const wholeDivision = builtin("div(a, b)", "The whole quotient, rounded down; 0 where `b` is 0", ({ w, at }, args) => {
+  const [x, y] = [args.operand("a"), args.operand("b")];
+  if (isKnown(x.value) && isKnown(y.value)) {
+    const [m, n] = [asNumber(x.value), asNumber(y.value)];
+    return number(typeof m === "number" && typeof n === "number" ? (n === 0 ? 0 : Math.floor(m / n)) : null, true);
+  }
+  const [left, right] = [x, y].map((o) => wholeOperand(w, o)) as [Operand, Operand];
+  const [p, q] = sides(w, "`div`", left, right, "i32", at);
+  return tensor(w.made(type("i32", p.type.shape), () => b.idiv(w.g, p, q)));
+});
+function wholeOperand(w: World, o: Operand): Operand {
+  if (o.value.kind === "number" && (o.value.whole || o.value.value === null || Number.isInteger(o.value.value)))
+    return { span: o.span, value: { ...o.value, whole: true } };
+  const x = loneTensor(w, o.value, o.span);
+  if (floating(x.type.dtype)) fail("E0201", "`div` is for whole numbers", o.span, { help: "write `/` for floats" });
+  return { span: o.span, value: tensor(x) };
+}
+
+const where = builtin("where(condition, a, b)", "`a` where the condition holds, else `b`", (c, args) => {
+  const { w, at } = c;
+  const cond = args.operand("condition");
+  const [x, y] = [args.operand("a"), args.operand("b")];
+  if (isKnown(cond.value) && isKnown(x.value) && isKnown(y.value)) return knownChoice(cond.value, x.value, y.value);
+  const dtype = commonElement(w, x, y);
+  const [p, q] = sides(
+    w,
+    "`where`",
+    x,
+    y,
+    isKnown(x.value) && isKnown(y.value) ? bothKnown(w, x.value, y.value) : dtype,
+    at,
+  );
+  const mask = condition(c, cond);
+  if (mask === null) return tensor(w.checking ? p : cond.value.kind === "bool" && cond.value.value === true ? p : q);
+  const shape = commonShape(w, "`where`", { value: mask, span: cond.span }, { value: p, span: x.span }, at);
+  const [m, l, r] = [mask, p, q].map((v) => stretchTo(w, v, shape));
+  if (!m || !l || !r) return fail("E0311", "`where` needs three arguments", at, { help: "where(condition, a, b)" });
+  return tensor(w.made(type(p.type.dtype, shape), () => b.where(w.g, m, l, r)));
+});
+const bothKnown = (w: World, x: Val, y: Val): Element => {
+  if (x.kind === "bool" && y.kind === "bool") return "bool";
+  return [x, y].every(
+    (v) => v.kind === "bool" || (v.kind === "number" && v.whole && v.value !== Number.POSITIVE_INFINITY),
+  )
+    ? "i32"
+    : w.options.f32;
+};
+/** null: known when compiling, so that one side is the result. */
+function condition({ w }: CallContext, cond: Operand) {
+  if (isKnown(cond.value)) return null;
+  const mask = toTensor(w, cond.value, cond.span, "bool");
+  if (mask.type.dtype !== "bool")
+    fail("E0201", "`where` needs a condition of booleans", cond.span, {
+      label: mask.type.dtype,
+      help: "compare it: `x != 0`",
+    });
+  return mask;
+}
+function knownChoice(cond: Val, x: Val, y: Val): Val {
+  if (cond.kind === "bool" && cond.value !== null) return cond.value ? x : y;
+  const whole = [x, y].every((v) => v.kind === "bool" || (v.kind === "number" && v.whole));
+  return x.kind === "bool" && y.kind === "bool" ? { kind: "bool", value: null } : number(null, whole);
+}
+
+const conversion = (name: Element, doc: string): Builtin =>
+  builtin(`${name}(x)`, doc, ({ w, frame }, args) => {
+    const dtype = name === "float" ? frame.float : name === "f32" ? w.options.f32 : name;
+    const { value, span } = args.operand("x");
+    const converted =
+      value.kind === "number" && name === "i32" && typeof value.value === "number"
+        ? { ...value, value: Math.trunc(value.value) }
+        : value;
+    return tensor(castTo(w, toTensor(w, converted, span, dtype), dtype));
+  });
+const detach = builtin("detach(x)", "`x`, through which no gradient flows", ({ w }, args) => {
+  const x = args.tensor("x");
+  return tensor(w.made(x.type, () => b.detach(w.g, x)));
+});
+
+export const pointBuiltins: readonly Builtin[] = [
+  ...Object.entries(unaries).map(([name, fn]) => unary(name as UnaryName, fn)),
+  erf,
+  extreme("maximum", "max", Math.max, "The larger of two"),
+  extreme("minimum", "min", Math.min, "The smaller of two"),
+  wholeDivision,
+  where,
+  conversion("f32", "Converted to f32"),
+  conversion("f64", "Converted to f64"),
+  conversion("bf16", "Converted to bf16"),
+  conversion("i32", "Converted to i32: rounded toward 0, saturating; NaN gives 0"),
+  conversion("bool", "true where not 0"),
+  conversion("float", "Converted to what `float` is here"),
+  detach,
+];

@@ -1,0 +1,30 @@
+// Random numbers: keyed by the seed, the number of the call, the place in the program and the element.
+import { hidden, type Value } from "../../graph/node.ts";
+import * as b from "../../ops/build.ts";
+import { placeOf } from "../../ops/random.ts";
+import { type } from "../../types/type.ts";
+import { type Builtin, builtin } from "../builtin.ts";
+import { castTo, numbers } from "../tensor.ts";
+import { tensor } from "../values.ts";
+
+type Draw = (
+  g: Parameters<typeof b.uniform>[0],
+  key: Value,
+  place: number,
+  shape: readonly number[],
+  base?: Value,
+) => Value;
+const random = (name: string, doc: string, draw: Draw): Builtin =>
+  builtin(`${name}(shape)`, doc, ({ w, frame, site }, args) => {
+    const shape = args.shape("shape");
+    const value = w.made(type("f32", shape), () => {
+      const key = b.param(w.g, hidden.key, type("i32", [2]));
+      return draw(w.g, key, placeOf(`${frame.instance?.path ?? ""}:${site}`), numbers(shape), frame.lane?.base);
+    });
+    return tensor(castTo(w, value, w.options.f32));
+  });
+
+export const randomBuiltins: readonly Builtin[] = [
+  random("uniform", "Random f32 numbers in [0, 1), of a shape", b.uniform),
+  random("gaussian", "Random f32 numbers of mean 0 and variance 1, of a shape", b.gaussian),
+];

@@ -1,0 +1,85 @@
+// Sums and their like along axes.
+import type { Value } from "../../graph/node.ts";
+import * as b from "../../ops/build.ts";
+import { isSpread, type Size } from "../../types/size.ts";
+import { showType, type Type, type } from "../../types/type.ts";
+import { type Args, type Builtin, builtin, type CallContext } from "../builtin.ts";
+import { fail } from "../errors.ts";
+import { castTo, commonShape, stretches, stretchTo, toTensor } from "../tensor.ts";
+import { type Element, tensor } from "../values.ts";
+import { floating, type World } from "../world.ts";
+
+/** The type without `axes`, or with 1 in their place. */
+function reduced(t: Type, dtype: Element, axes: readonly number[], keep: boolean): Type {
+  const shape = t.shape.flatMap((n, i): Size[] => (!axes.includes(i) ? [n] : !keep ? [] : [1]));
+  return type(dtype, shape);
+}
+function keepFlag(args: Args, t: Type, axes: readonly number[]): boolean {
+  const keep = args.flag("keep", false);
+  const spread = t.shape[0] !== undefined && isSpread(t.shape[0]);
+  if (keep && spread && axes.includes(0))
+    fail("E0207", "`keep: true` cannot keep any number of axes", args.span("keep"), {
+      help: "reduce the axes of `...S` without `keep`: what is left stretches over them",
+    });
+  return keep;
+}
+const asFloat = (w: World, x: Value): Value => castTo(w, x, floating(x.type.dtype) ? x.type.dtype : w.options.f32);
+
+type Reduce = (g: CallContext["w"]["g"], x: Value, axes?: readonly number[], keep?: boolean) => Value;
+const reduction = (name: string, doc: string, from: (w: World, x: Value) => Value, build: Reduce): Builtin =>
+  builtin(`${name}(x, axis?, keep?)`, doc, ({ w }, args) => {
+    const x = from(w, args.tensor("x"));
+    const axes = args.axes("axis", x.type);
+    const keep = keepFlag(args, x.type, axes);
+    return tensor(w.made(reduced(x.type, x.type.dtype, axes, keep), () => build(w.g, x, axes, keep)));
+  });
+const counted = (w: World, x: Value): Value => (x.type.dtype === "bool" ? castTo(w, x, "i32") : x);
+
+const softmax = builtin(
+  "softmax(x, axis?, where?)",
+  "exp(x) / sum(exp(x)) along an axis, the last if not given; 0 where masked",
+  ({ w, at }, args) => {
+    const x = asFloat(w, args.tensor("x"));
+    const axis = args.axis("axis", x.type, -1);
+    if (!args.has("where")) return tensor(w.made(x.type, () => b.softmax(w.g, x, axis)));
+    const span = args.span("where");
+    const mask = toTensor(w, args.value("where"), span, "bool");
+    if (mask.type.dtype !== "bool")
+      fail("E0201", `the mask of \`softmax\` is of booleans, not ${showType(mask.type)}`, span, {
+        help: "compare it: `x != 0`",
+      });
+    if (!stretches(mask.type.shape, x.type.shape))
+      commonShape(w, "`softmax`", { value: x, span: args.span("x") }, { value: mask, span }, at);
+    const wide = stretchTo(w, mask, x.type.shape);
+    return tensor(w.made(x.type, () => b.softmax(w.g, x, axis, wide)));
+  },
+);
+const logsumexp = builtin(
+  "logsumexp(x, axis?, keep?)",
+  "log(sum(exp(x))) along an axis, the last if not given",
+  ({ w }, args) => {
+    const x = asFloat(w, args.tensor("x"));
+    const axis = args.axis("axis", x.type, -1);
+    const keep = args.flag("keep", false);
+    return tensor(w.made(reduced(x.type, x.type.dtype, [axis], keep), () => b.logsumexp(w.g, x, axis, keep)));
+  },
+);
+const cumsum = builtin(
+  "cumsum(x, axis?)",
+  "Running sums along an axis, the last if not given, each with its own element",
+  ({ w }, args) => {
+    const x = counted(w, args.tensor("x"));
+    const axis = args.axis("axis", x.type, -1);
+    return tensor(w.made(x.type, () => b.cumsum(w.g, x, axis)));
+  },
+);
+
+export const reductionBuiltins: readonly Builtin[] = [
+  reduction("sum", "The sum over axes, all if not given; booleans are counted", counted, b.sum),
+  reduction("mean", "The mean over axes, all if not given", asFloat, b.mean),
+  reduction("max", "The largest along axes, all if not given", counted, b.max),
+  reduction("min", "The smallest along axes, all if not given", counted, b.min),
+  softmax,
+  logsumexp,
+  cumsum,
+];

@@ -1,0 +1,121 @@
+// Checking each declaration once, for all that it may be used for.
+import type { Diagnostic } from "../diagnostic.ts";
+import type * as ast from "../syntax/ast.ts";
+import { type } from "../types/type.ts";
+import { diagnostic, fail, textOf } from "./errors.ts";
+import { moduleScope, newFrame } from "./frames.ts";
+import { throughAlias } from "./headers.ts";
+import { condition, makeInstance } from "./layers.ts";
+import { optimizerScope } from "./optimizer.ts";
+import type { Scope } from "./scope.ts";
+import { declareAbstractly } from "./signature.ts";
+import { abstractStorage } from "./storage.ts";
+import { conform } from "./tensor.ts";
+import { typeOf } from "./types.ts";
+import type { Declared, Instance } from "./values.ts";
+import type { World } from "./world.ts";
+
+export function checkDeclaration(w: World, decl: Declared): void {
+  const { ast, module } = decl;
+  switch (ast.kind) {
+    case "fn": {
+      const frame = newFrame(w, { role: "function", body: ast, site: "", result: ast.result });
+      return checkBody(w, ast, ast.header, moduleScope(w, module).within(frame));
+    }
+    case "layer":
+    case "model":
+      return checkLayer(w, { ast, module });
+    case "alias": {
+      const header = headerScope(w, decl);
+      return w.guard(() => void throughAlias(w, ast, header), undefined);
+    }
+    case "optimizer":
+      return checkOptimizer(w, { ast, module });
+  }
+}
+function headerScope(w: World, { ast, module }: Declared): Scope {
+  const header = moduleScope(w, module).within(newFrame(w, { role: "header", body: ast, site: "" }));
+  declareAbstractly(w, ast.header, header);
+  return header;
+}
+function checkBody(w: World, body: ast.Method | ast.Fn, params: readonly ast.HeaderParam[], scope: Scope): void {
+  declareAbstractly(w, params, scope);
+  const returns = w.execute(body.body, scope.inner());
+  if (returns || body.result.length === 0) return;
+  const message = `\`${body.name.name}\` may end without its result`;
+  w.diagnostics.push(diagnostic("E0309", message, body.name.span, { also: body.result.slice(0, 1).map((t) => ({ span: t.span, text: "declared here" })), help: "end each way through it with `return`" }));
+}
+
+function checkLayer(w: World, decl: Declared<ast.Layer>): void {
+  const header = headerScope(w, decl);
+  const instance = makeInstance(w, { of: { kind: "layer", maker: { decl, header, aliases: [] } }, arrows: [] }, "", abstractStorage(w));
+  checkMembers(w, decl.ast.body, header, instance, new Map());
+}
+/** `seen`: the names declared so far on the way to here. */
+function checkMembers(w: World, body: readonly ast.MemberOrIf[], header: Scope, instance: Instance, seen: Map<string, ast.Name>): void {
+  for (const m of body) {
+    if (m.kind === "if") {
+      w.guard(() => void condition(w, m.cond, header), undefined);
+      checkMembers(w, m.then, header, instance, new Map(seen));
+      checkMembers(w, m.else, header, instance, new Map(seen));
+      continue;
+    }
+    const old = seen.get(m.name.name);
+    if (old) w.diagnostics.push(diagnostic("E0302", `\`${m.name.name}\` is declared twice`, m.name.span, { also: [{ span: old.span, text: "first here" }], help: "rename or remove one" }));
+    seen.set(m.name.name, m.name);
+    checkMember(w, m, header, instance);
+  }
+}
+function checkMember(w: World, m: ast.Member, header: Scope, instance: Instance): void {
+  if (m.kind === "method") {
+    const frame = newFrame(w, { role: "layer", instance, body: m, site: "", result: m.result });
+    return checkBody(w, m, m.params, instance.scope.within(frame));
+  }
+  w.guard(() => {
+    if (m.kind === "sublayer") return void instance.members.get(m.name.name)?.();
+    const want = typeOf(w, m.type, header);
+    const declared = { what: `\`${m.name.name}\``, span: m.type.span, text: textOf(m.type.span) };
+    conform(w, w.evaluate(m.init, header, want), want, declared, m.init.span, true);
+  }, undefined);
+}
+
+function checkOptimizer(w: World, decl: Declared<ast.Optimizer>): void {
+  const home = optimizerScope({ kind: "optimizer", decl, header: headerScope(w, decl) });
+  if (!decl.ast.methods.some((m) => m.name.name === "apply"))
+    w.guard(() => fail("E0502", `\`${decl.ast.name.name}\` has no \`apply\``, decl.ast.name.span, { help: "write `apply(param: f32[...S], grad: f32[...S]) { update param = ... }`" }), undefined);
+  for (const method of decl.ast.methods) {
+    const scope = home.within(newFrame(w, { role: "optimizer", body: method, site: "", result: method.result }));
+    if (method.name.name === "apply") checkApply(w, method, scope);
+    else checkBody(w, method, method.params, scope);
+  }
+}
+/** In `apply`, the first parameter can be updated. */
+function checkApply(w: World, method: ast.Method, scope: Scope): void {
+  const [param, grad] = method.params;
+  if (param?.type?.kind !== "tensor" || grad?.type?.kind !== "tensor" || method.params.length !== 2)
+    return w.guard(() => fail("E0502", "`apply` takes a parameter and its gradient", method.name.span, { help: "write `apply(param: f32[...S], grad: f32[...S])`" }), undefined);
+  declareAbstractly(w, method.params, scope);
+  const { type: written } = param;
+  w.guard(() => {
+    const t = typeOf(w, written, scope);
+    const slot = { type: type(t.dtype, t.shape), read: () => w.placeholder(t), write: () => undefined };
+    scope.set(param.name.name, { kind: "slot", slot, dtype: t.dtype, name: param.name.name, state: false });
+  }, undefined);
+  w.execute(method.body, scope.inner());
+}
+
+/** Functions and layers that contain themselves, each circle reported once. */
+export function findRecursion(calls: World["calls"]): Diagnostic[] {
+  const found: Diagnostic[] = [];
+  const state = new Map<object, "open" | "done">();
+  const visit = (node: object): void => {
+    state.set(node, "open");
+    for (const [to, at] of calls.get(node) ?? []) {
+      if (state.get(to) === "open") found.push(diagnostic("E0308", `\`${textOf(at).split("\n")[0] ?? ""}\` leads back to itself`, at, { help: "functions and layers never contain themselves: use `for`, or an array of layers" }));
+      else if (!state.has(to)) visit(to);
+    }
+    state.set(node, "done");
+  };
+  for (const node of calls.keys()) if (!state.has(node)) visit(node);
+  return found;
+}

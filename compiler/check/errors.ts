@@ -1,0 +1,69 @@
+// How the checker reports: a failure is thrown where it is found and caught by the statement around it.
+import type { Code } from "../codes.ts";
+import type { Diagnostic, Label } from "../diagnostic.ts";
+import type { Span } from "../syntax/ast.ts";
+
+export class Failure extends Error {
+  /** null: what is wrong has been reported already. */
+  readonly diagnostic: Diagnostic | null;
+  constructor(diagnostic: Diagnostic | null) {
+    super(diagnostic ? `${diagnostic.code}: ${diagnostic.message}` : "reported already");
+    this.diagnostic = diagnostic;
+  }
+}
+interface Words {
+  readonly help: string;
+  /** What stands at the caret. */
+  readonly label?: string;
+  readonly also?: readonly Label[];
+  readonly notes?: readonly string[];
+}
+export const diagnostic = (code: Code, message: string, span: Span, words: Words): Diagnostic => ({
+  code,
+  message,
+  labels: [{ span, text: words.label ?? "" }, ...(words.also ?? [])],
+  notes: words.notes ?? [],
+  help: words.help,
+});
+export function fail(code: Code, message: string, span: Span, words: Words): never {
+  throw new Failure(diagnostic(code, message, span, words));
+}
+/** What depends on something wrong is not an error of its own. */
+export function absorb(): never {
+  throw new Failure(null);
+}
+
+export const textOf = (span: Span): string => span.source.text.slice(span.start, span.end);
+/** `file:line`. */
+export function placeOf(span: Span): string {
+  const line = span.source.text.slice(0, span.start).split("\n").length;
+  return `${span.source.name}:${line}`;
+}
+
+/** The candidate nearest to `name`, if one is near. */
+export function nearest(name: string, candidates: Iterable<string>): string | null {
+  let best: string | null = null;
+  let least = Math.max(1, Math.floor(name.length / 3)) + 1;
+  for (const c of candidates) {
+    const d = distance(name.toLowerCase(), c.toLowerCase());
+    if (d < least) [best, least] = [c, d];
+  }
+  return best;
+}
+export const didYouMean = (name: string, candidates: Iterable<string>, otherwise: string): string => {
+  const near = nearest(name, candidates);
+  return near === null ? otherwise : `did you mean \`${near}\`?`;
+};
+/** Levenshtein's. */
+function distance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, i) => i);
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= b.length; j++) {
+      const kept = (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1);
+      next.push(Math.min(kept, (row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1));
+    }
+    row = next;
+  }
+  return row[b.length] ?? 0;
+}

@@ -1,0 +1,232 @@
+// Expressions.
+
+import { hidden } from "../graph/node.ts";
+import * as b from "../ops/build.ts";
+import type * as ast from "../syntax/ast.ts";
+import type { Size } from "../types/size.ts";
+import { sameType, showType, type Type, type } from "../types/type.ts";
+import { binaryOf, unaryOf } from "./binary.ts";
+import { builtins } from "./builtins/list.ts";
+import { readSlot } from "./effects.ts";
+import { absorb, didYouMean, fail, textOf } from "./errors.ts";
+import { declarationValue } from "./frames.ts";
+import { headerOf } from "./headers.ts";
+import { indexTensor } from "./indexing.ts";
+import { forwardOf, makeInstance, memberOf } from "./layers.ts";
+import { toMakeable, toMakers } from "./makers.ts";
+import { calledFrom, toSize } from "./numbers.ts";
+import { callPicked } from "./routed.ts";
+import type { Scope } from "./scope.ts";
+import { abstractStorage } from "./storage.ts";
+import { loneTensor } from "./tensor.ts";
+import { spreadAxes } from "./types.ts";
+import {
+  bool,
+  type Callable,
+  type Instances,
+  kindText,
+  type Makeable,
+  type Makers,
+  number,
+  resultList,
+  tensor,
+  type Val,
+} from "./values.ts";
+import type { Given, World } from "./world.ts";
+
+export function evaluate(w: World, e: ast.Expr, scope: Scope, want: Type | null): Val {
+  switch (e.kind) {
+    case "number":
+      return number(e.value, Number.isInteger(e.value));
+    case "bool":
+      return bool(e.value);
+    case "name":
+      return nameValue(w, e.name, e.span, scope);
+    case "unary":
+      return unaryOf(w, e.op, value(w, e.value, scope), e);
+    case "binary":
+      return binaryOf(w, e, value(w, e.left, scope), value(w, e.right, scope));
+    case "call":
+      return callValue(w, e, scope, want);
+    case "member":
+      return memberValue(w, e, scope);
+    case "index":
+      return indexValue(w, e, scope);
+    case "list":
+      return listValue(w, e, scope);
+    case "hole":
+      return holeValue(w, e);
+  }
+}
+/** An operand: what is wrong already is not wrong twice. */
+function value(w: World, e: ast.Expr, scope: Scope): Val {
+  const v = w.evaluate(e, scope);
+  return v.kind === "error" ? absorb() : v;
+}
+
+function nameValue(w: World, name: string, at: ast.Span, scope: Scope): Val {
+  const found = scope.get(name);
+  if (found?.kind === "spread" && scope.frame.lane?.kind === "routed")
+    fail("E0403", `\`${name}\` stands for a batch, and there is none in a layer called by \`experts[index](x)\``, at, { notes: calledFrom(w), help: "move what concerns the batch out of the routed layer, for instance to its gate" });
+  if (found) return found.kind === "slot" ? readSlot(w, found, scope) : found;
+  const flag = special(w, name);
+  if (flag) return flag;
+  const builtin = builtins.get(name);
+  if (builtin) return { kind: "fn", fn: { kind: "builtin", builtin } };
+  return fail("E0301", `nothing is called \`${name}\` here`, at, {
+    help: didYouMean(
+      name,
+      [...scope.all(), ...builtins.keys(), ...specials],
+      "declare it, import it, or give it as an argument",
+    ),
+  });
+}
+const specials = ["training", "generating", "step", "inf"];
+function special(w: World, name: string): Val | null {
+  switch (name) {
+    case "training":
+      return bool(w.options.training);
+    case "generating":
+      return bool(w.options.generating);
+    case "inf":
+      return number(Number.POSITIVE_INFINITY, false);
+    case "step":
+      return tensor(w.made(type("i32", []), () => b.param(w.g, hidden.step, type("i32", []))));
+    default:
+      return null;
+  }
+}
+
+function callValue(w: World, e: Extract<ast.Expr, { kind: "call" }>, scope: Scope, want: Type | null): Val {
+  const callee = value(w, e.callee, scope);
+  const given = e.args.map((a): Given => ({ name: a.name, value: w.evaluate(a.value, scope), span: a.value.span }));
+  w.g.where = e.span;
+  switch (callee.kind) {
+    case "fn":
+      return w.call(callee.fn, given, scope.frame, e.span, want);
+    case "layer":
+      return sameFor(
+        [callee.layer, ...callee.others].map((layer) =>
+          w.call(forwardOf(layer, e.callee.span), given, scope.frame, e.span),
+        ),
+        e.span,
+      );
+    case "picked":
+      return callPicked(w, callee.layers, callee.index, given, scope.frame, e.span);
+    case "declaration":
+      return headerOf(w, callee.decl, given, scope, e.span);
+    case "maker":
+      return w.call(functionOf(w, callee.make, e.callee.span), given, scope.frame, e.span);
+    default:
+      return fail("E0307", `${kindText[callee.kind]} cannot be called`, e.callee.span, {
+        help:
+          callee.kind === "layers"
+            ? "pick one: `layers[0](x)`, all: `layers[:](x)`, or by index: `layers[index](x)`"
+            : "call a function, a layer or a method",
+      });
+  }
+}
+/** A header's function; a layer there must be made first. */
+function functionOf(w: World, make: Makeable, at: ast.Span): Callable {
+  if (make.of.kind === "layer")
+    fail("E0307", `\`${textOf(at)}\` is a layer yet to be made`, at, {
+      help: `make it a member, \`${textOf(at)}: ${textOf(at)}\`, and call that`,
+    });
+  return forwardOf(makeInstance(w, make, "", abstractStorage(w)), at);
+}
+/** While checking, an element of an array is any of its kinds: all must give the same type. */
+function sameFor(values: readonly Val[], at: ast.Span): Val {
+  const [first = absorb(), ...others] = values;
+  const types = (v: Val): Type[] => resultList(v).flatMap((r) => (r.kind === "tensor" ? [r.value.type] : []));
+  for (const other of others) {
+    const [a, c] = [types(first), types(other)];
+    if (a.length !== c.length || !a.every((t, i) => sameType(t, c[i] ?? t)))
+      fail(
+        "E0409",
+        `the layers of this array have different results: ${a.map(showType).join(", ")} and ${c.map(showType).join(", ")}`,
+        at,
+        { help: "an array called by index or in a loop needs layers of one signature" },
+      );
+  }
+  return first;
+}
+
+function memberValue(w: World, e: Extract<ast.Expr, { kind: "member" }>, scope: Scope): Val {
+  const object = value(w, e.object, scope);
+  if (object.kind !== "layer")
+    return fail("E0313", `${kindText[object.kind]} has no members`, e.name.span, {
+      help: object.kind === "layers" ? "pick one: `layers[0].member`" : "members are those of layers: `embed.weight`",
+    });
+  const found = memberOf(object.layer, e.name);
+  return found.kind === "slot" ? readSlot(w, found, scope) : found;
+}
+
+function indexValue(w: World, e: Extract<ast.Expr, { kind: "index" }>, scope: Scope): Val {
+  const object = value(w, e.object, scope);
+  switch (object.kind) {
+    case "maker":
+    case "declaration":
+      return makersOf({ times: onlySize(w, e, scope), items: [toMakeable(object, null, e.object.span)] });
+    case "makers":
+      return makersOf({ times: onlySize(w, e, scope), items: [object.makers] });
+    case "list":
+      return makersOf({ times: onlySize(w, e, scope), items: object.items.map((v) => asItem(w, v, e.object.span)) });
+    case "layers":
+      return pick(w, object.layers, e, scope);
+    default:
+      return indexTensor(w, { value: loneTensor(w, object, e.object.span), span: e.object.span }, e, scope);
+  }
+}
+const makersOf = (makers: Makers): Val => ({ kind: "makers", makers });
+const asItem = (w: World, v: Val, at: ast.Span): Makeable | Makers =>
+  v.kind === "makers" ? toMakers(w, v, null, at) : toMakeable(v, null, at);
+function onlySize(w: World, e: Extract<ast.Expr, { kind: "index" }>, scope: Scope): Size {
+  const [item, ...more] = e.items;
+  if (!item || more.length > 0 || item.kind === "slice" || item.kind === "ellipsis" || item.kind === "new")
+    return fail("E0210", "an array of layers has a number of copies", e.span, { help: "write `Linear(D, H)[4]`" });
+  return toSize(w, value(w, item, scope), item.span);
+}
+function pick(w: World, layers: Instances, e: Extract<ast.Expr, { kind: "index" }>, scope: Scope): Val {
+  const [item, ...more] = e.items;
+  if (!item || more.length > 0 || item.kind === "ellipsis" || item.kind === "new")
+    return fail("E0210", "layers are picked by one index", e.span, {
+      help: "`layers[3]`, `layers[:]` or `layers[index]`",
+    });
+  if (item.kind === "slice") {
+    if (item.from || item.to)
+      return fail("E0210", "a part of an array of layers cannot be picked", item.span, {
+        help: "`layers[:]` calls all",
+      });
+    return { kind: "picked", layers, index: null };
+  }
+  const v = value(w, item, scope);
+  if (v.kind === "tensor") return { kind: "picked", layers, index: v.value };
+  if (v.kind !== "number")
+    return fail("E0210", `layers are picked by a number or an i32 tensor, not ${kindText[v.kind]}`, item.span, {
+      help: "`layers[3]` or `layers[index]`",
+    });
+  const [layer, ...others] = layers.kinds;
+  if (w.checking) return layer ? { kind: "layer", layer, others } : absorb();
+  if (typeof v.value === "number" && Number.isInteger(v.value) && v.value >= 0 && v.value < Number(layers.length))
+    return { kind: "layer", layer: layers.at(v.value), others: [] };
+  if (v.value === -1) return { kind: "picked", layers, index: b.constant(w.g, -1, "i32") };
+  return fail("E0210", `there is no layer ${String(v.value)} of ${String(layers.length)}`, item.span, {
+    help: "layers are numbered from 0",
+  });
+}
+
+function listValue(w: World, e: Extract<ast.Expr, { kind: "list" }>, scope: Scope): Val {
+  const items = e.items.map((item): Val => {
+    if (item.kind === "spread")
+      return { kind: "list", items: spreadAxes(item.name.name, item, scope).map((n) => number(n, true)) };
+    return value(w, item, scope);
+  });
+  const layers = items.length > 0 && items.every((v) => v.kind === "maker" || v.kind === "makers");
+  return layers ? makersOf({ times: 1, items: items.map((v) => asItem(w, v, e.span)) }) : { kind: "list", items };
+}
+function holeValue(w: World, e: Extract<ast.Expr, { kind: "hole" }>): Val {
+  const hole = w.hole(e);
+  return hole
+    ? declarationValue(hole)
+    : fail("E0301", "this hole is empty", e.span, { help: "give the template a declaration here" });
+}

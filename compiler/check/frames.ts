@@ -1,0 +1,64 @@
+// Frames of bodies, and the scopes of modules.
+import type * as ast from "../syntax/ast.ts";
+import { type Frame, type Lane, Scope } from "./scope.ts";
+import { type Declared, errorVal, type Instance, type Module, type Val } from "./values.ts";
+import type { World } from "./world.ts";
+
+interface FrameOptions {
+  readonly role: Frame["role"];
+  readonly instance?: Instance | null;
+  readonly body?: ast.Method | ast.Declaration | null;
+  readonly site: string;
+  readonly lane?: Lane | null;
+  readonly result?: readonly ast.TypeExpr[];
+}
+export const newFrame = (w: World, o: FrameOptions): Frame => ({
+  float: w.options.working,
+  role: o.role,
+  instance: o.instance ?? null,
+  body: o.body ?? null,
+  site: o.site,
+  lane: o.lane ?? null,
+  result: o.result ?? [],
+  returned: null,
+  round: "",
+});
+/** What the names of a module stand for. */
+export function moduleScope(w: World, module: Module): Scope {
+  const known = w.scopes.get(module);
+  if (known) return known;
+  const scope = new Scope(newFrame(w, { role: "header", site: "" }), null);
+  w.scopes.set(module, scope);
+  for (const [name, decl] of module.names) scope.set(name, () => (decl ? declarationValue(decl) : errorVal));
+  return scope;
+}
+export function declarationValue(decl: Declared): Val {
+  const { ast } = decl;
+  return ast.kind === "fn"
+    ? { kind: "fn", fn: { kind: "declared", decl: { ast, module: decl.module } } }
+    : { kind: "declaration", decl };
+}
+
+/** Which call of a body stands at `at`, counted in the order of the text: a place that does not move with spaces or comments. */
+export function ordinalOf(body: object | null, at: ast.Span): string {
+  if (!body) return `${at.start}`;
+  let calls = places.get(body);
+  if (!calls) {
+    calls = [];
+    collectCalls(body, calls);
+    places.set(body, calls);
+  }
+  return String(calls.findIndex((c) => c.start === at.start && c.end === at.end));
+}
+const places = new WeakMap<object, ast.Span[]>();
+function collectCalls(node: unknown, into: ast.Span[]): void {
+  if (Array.isArray(node)) for (const item of node) collectCalls(item, into);
+  else if (typeof node === "object" && node !== null) {
+    const { kind, span } = node as { kind?: unknown; span?: ast.Span };
+    if (kind === "call" && span) into.push(span);
+    for (const [key, value] of Object.entries(node)) if (key !== "span") collectCalls(value, into);
+  }
+}
+/** The place of a call in the program, for random numbers: the calls that lead to it, and the turns of the loops around. */
+export const siteOf = (frame: Frame, at: ast.Span): string =>
+  `${frame.site}/${ordinalOf(frame.body, at)}${frame.round}`;

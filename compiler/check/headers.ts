@@ -1,0 +1,48 @@
+// Declarations with their headers filled in: layers yet to be made, aliases, optimizers.
+import type * as ast from "../syntax/ast.ts";
+import { fail } from "./errors.ts";
+import { moduleScope, newFrame } from "./frames.ts";
+import { calledFrom } from "./numbers.ts";
+import type { Scope } from "./scope.ts";
+import { bindArguments } from "./signature.ts";
+import type { Declared, Val } from "./values.ts";
+import type { Given, World } from "./world.ts";
+
+/** `Linear(D, H)`: the layer yet to be made; of an alias, what it stands for. */
+export function headerOf(w: World, decl: Declared, given: readonly Given[], from: Scope, at: ast.Span): Val {
+  const { ast } = decl;
+  if (ast.kind === "fn") return fail("E0307", "a function has no header to fill in", at, { help: "call it" });
+  if (w.checking && from.frame.body) w.recordCall(from.frame.body, ast, at);
+  if (w.depth > 100) fail("E0308", `\`${ast.name.name}\` contains itself`, at, { help: "a layer cannot be a member of itself", notes: calledFrom(w) });
+  w.depth++;
+  try {
+    const frame = newFrame(w, { role: "header", body: ast, site: from.frame.site });
+    const header = moduleScope(w, decl.module).within(frame);
+    bindArguments(w, { name: ast.name.name, params: ast.header, result: [] }, header, given, at, null);
+    return filled(w, decl, header);
+  } finally {
+    w.depth--;
+  }
+}
+function filled(w: World, decl: Declared, header: Scope): Val {
+  const { ast, module } = decl;
+  switch (ast.kind) {
+    case "layer":
+    case "model":
+      return { kind: "maker", make: { of: { kind: "layer", maker: { decl: { ast, module }, header, aliases: [] } }, arrows: [] } };
+    case "optimizer":
+      return { kind: "optimizer", decl: { ast, module }, header };
+    case "alias":
+      return throughAlias(w, ast, header);
+    case "fn":
+      return fail("E0307", "a function has no header to fill in", ast.span, { help: "call it" });
+  }
+}
+export function throughAlias(w: World, ast: ast.Alias, header: Scope): Val {
+  const v = w.evaluate(ast.value, header);
+  if (v.kind === "error") return v;
+  if (v.kind !== "maker" || v.make.of.kind !== "layer")
+    return fail("E0307", `\`${ast.name.name}\` stands for a layer with its header`, ast.value.span, { help: "write `layer A(D) = B(D, 4 * D)`" });
+  const { maker } = v.make.of;
+  return { kind: "maker", make: { of: { kind: "layer", maker: { ...maker, aliases: [...maker.aliases, ast.name.name] } }, arrows: v.make.arrows } };
+}

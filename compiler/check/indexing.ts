@@ -1,0 +1,134 @@
+// `x[2]`, `x[a:b]`, `x[..., new]`, `x[index]`.
+import type { Value } from "../graph/node.ts";
+import * as b from "../ops/build.ts";
+import type * as ast from "../syntax/ast.ts";
+import { equal, isSpread, type Size, show, sub } from "../types/size.ts";
+import { showType, type } from "../types/type.ts";
+import { absorb, fail } from "./errors.ts";
+import { calledFrom, toSize } from "./numbers.ts";
+import type { Scope } from "./scope.ts";
+import { numbers, type Side } from "./tensor.ts";
+import { kindText, tensor, type Val } from "./values.ts";
+import type { World } from "./world.ts";
+
+type Index = Extract<ast.Expr, { kind: "index" }>;
+type Item = ast.IndexItem;
+
+export function indexTensor(w: World, x: Side, e: Index, scope: Scope): Val {
+  const rank = x.value.type.shape.length;
+  const used = e.items.filter((i) => i.kind !== "new" && i.kind !== "ellipsis").length;
+  if (used > rank)
+    fail("E0210", `${used} indices for ${showType(x.value.type)}`, e.span, {
+      help: `give at most ${rank}`,
+      notes: calledFrom(w),
+    });
+  const dots = e.items.filter((i) => i.kind === "ellipsis").length;
+  if (dots > 1) fail("E0210", "`...` may stand once in an index", e.span, { help: "leave one out" });
+  let value = x.value;
+  let axis = 0;
+  for (const item of e.items) {
+    if (item.kind === "ellipsis") axis += rank - used;
+    else [value, axis] = indexAxis(w, value, axis, item, scope);
+  }
+  return tensor(value);
+}
+function indexAxis(
+  w: World,
+  x: Value,
+  axis: number,
+  item: Exclude<Item, { kind: "ellipsis" }>,
+  scope: Scope,
+): [Value, number] {
+  w.g.where = item.span;
+  if (item.kind === "new") return [expanded(w, x, axis), axis + 1];
+  const n = x.type.shape[axis] ?? absorb();
+  if (isSpread(n))
+    fail("E0207", `${showType(x.type)} has any number of axes in front`, item.span, {
+      help: "count from the end: `x[..., i]`",
+      notes: calledFrom(w),
+    });
+  if (item.kind === "slice") return [sliced(w, x, axis, item, scope), axis + 1];
+  const v = w.evaluate(item, scope);
+  if (v.kind === "error") return absorb();
+  if (v.kind === "tensor") return taken(w, x, axis, v.value, item.span);
+  if (v.kind !== "number")
+    return fail("E0210", `an index is a number or an i32 tensor, not ${kindText[v.kind]}`, item.span, {
+      help: "`x[2]`, `x[a:b]`, `x[index]`",
+    });
+  return [at(w, x, axis, typeof v.value === "number" ? v.value : 0, n), axis];
+}
+function expanded(w: World, x: Value, axis: number): Value {
+  const shape = x.type.shape.toSpliced(axis, 0, 1);
+  return w.made(type(x.type.dtype, shape), () => b.reshape(w.g, x, numbers(shape)));
+}
+/** One place of an axis; outside of it is none: zeros. */
+function at(w: World, x: Value, axis: number, i: number, n: Size): Value {
+  const shape = x.type.shape.toSpliced(axis, 1);
+  return w.made(type(x.type.dtype, shape), () => {
+    const inside = Number.isInteger(i) && i >= 0 && i < Number(n);
+    if (!inside)
+      return b.broadcastTo(
+        w.g,
+        b.cast(w.g, b.constant(w.g, 0, "f32"), x.type.dtype === "float" ? "f32" : x.type.dtype),
+        numbers(shape),
+      );
+    return b.reshape(w.g, b.slice(w.g, x, axis, i, 1), numbers(shape));
+  });
+}
+function sliced(w: World, x: Value, axis: number, item: Extract<Item, { kind: "slice" }>, scope: Scope): Value {
+  const n = x.type.shape[axis] ?? absorb();
+  const [from, to] = [item.from ? end(w, item.from, scope) : 0, item.to ? end(w, item.to, scope) : n];
+  if (typeof from === "number" && typeof to === "number" && typeof n === "number" && (from > to || to > n))
+    fail("E0210", `${from}:${to} is not a part of ${showType(x.type)}`, item.span, {
+      help: `the axis has ${n}; a slice \`a:b\` needs 0 <= a <= b <= ${n}`,
+      notes: calledFrom(w),
+    });
+  const size = sub(to, from);
+  const shape = x.type.shape.toSpliced(axis, 1, size);
+  return w.made(type(x.type.dtype, shape), () => b.slice(w.g, x, axis, Number(from), Number(size)));
+}
+function end(w: World, e: ast.Expr, scope: Scope): Size {
+  const v = w.evaluate(e, scope);
+  return v.kind === "error" ? absorb() : toSize(w, v, e.span);
+}
+function taken(w: World, x: Value, axis: number, index: Value, span: ast.Span): [Value, number] {
+  if (axis !== 0) fail("E0210", "a tensor as index stands first", span, { help: "write `take(x, index, axis: a)`" });
+  return [takeAlong(w, x, index, 0, span), index.type.shape.length];
+}
+
+/** The type of `take`: the axes before `axis` match the index's first (1 stretches), the index's others replace the axis. */
+export function takeAlong(w: World, x: Value, index: Value, axis: number, span: ast.Span): Value {
+  needIndex(w, index, span);
+  const batch = matched(w, x.type.shape.slice(0, axis), index, axis, span);
+  const shape = [...batch, ...index.type.shape.slice(axis), ...x.type.shape.slice(axis + 1)];
+  return w.made(type(x.type.dtype, shape), () => b.take(w.g, x, index, axis));
+}
+export function needIndex(w: World, index: Value, span: ast.Span): void {
+  if (index.type.dtype !== "i32")
+    fail("E0210", `an index is i32, not ${showType(index.type)}`, span, {
+      help: "convert it: `i32(x)`",
+      notes: calledFrom(w),
+    });
+}
+/** The axes of `lead` and of an index that stand side by side. */
+export function matched(w: World, lead: readonly Size[], index: Value, axis: number, span: ast.Span): Size[] {
+  const own = index.type.shape;
+  if (own.length < axis)
+    fail(
+      "E0210",
+      `the index ${showType(index.type)} has too few axes for the [${lead.map(show).join(", ")}] before the axis`,
+      span,
+      { help: "give it an axis for each, or of 1: `index[new]`", notes: calledFrom(w) },
+    );
+  return lead.map((n, i) => {
+    const m = own[i] ?? 1;
+    if (equal(n, m) || m === 1) return n;
+    if (n === 1) return m;
+    return fail(
+      "E0210",
+      `the index ${showType(index.type)} does not match the axes [${lead.map(show).join(", ")}] before the axis`,
+      span,
+      { help: "its first axes are those before the axis, or 1", notes: calledFrom(w) },
+    );
+  });
+}

@@ -1,0 +1,198 @@
+// Making layers from their headers: members in sight of methods, parameters in stores, arrays.
+
+import type * as ast from "../syntax/ast.ts";
+import { type } from "../types/type.ts";
+import { absorb, didYouMean, fail, textOf } from "./errors.ts";
+import { newFrame } from "./frames.ts";
+import { distinct, lengthOf, toMakeable } from "./makers.ts";
+import { calledFrom } from "./numbers.ts";
+import { Scope } from "./scope.ts";
+import { stacksOf } from "./stacks.ts";
+import { abstractStorage, copyOf, mapped, owned, stacked, together, under } from "./storage.ts";
+import { typeOf } from "./types.ts";
+import type { Callable, Instance, Instances, Makeable, Maker, Makers, Run, Storage, Val } from "./values.ts";
+import { errorVal, kindText } from "./values.ts";
+import type { World } from "./world.ts";
+
+export function makeInstance(w: World, make: Makeable, path: string, storage: Storage): Instance {
+  if (make.of.kind !== "layer")
+    return { path, make, members: new Map(), scope: new Scope(newFrame(w, { role: "header", site: path }), null) };
+  const { maker } = make.of;
+  const scope = new Scope(maker.header.frame, maker.header);
+  const members = new Map<string, () => Val>();
+  const instance: Instance = { path, make, members, scope };
+  const place = owned(storage, [maker.decl.ast.name.name, ...maker.aliases]);
+  for (const member of chosen(w, maker.decl.ast.body, maker.header)) {
+    const name = member.name.name;
+    const value = once(() => makeMember(w, instance, maker, member, place));
+    members.set(name, members.has(name) ? () => errorVal : value);
+    scope.set(name, members.get(name) ?? value);
+  }
+  return instance;
+}
+function once<T>(make: () => T): () => T {
+  let made: { readonly value: T } | null = null;
+  return () => (made ??= { value: make() }).value;
+}
+/** The members that are there: while checking, those of both branches where the condition is open. */
+function chosen(w: World, body: readonly ast.MemberOrIf[], header: Scope): ast.Member[] {
+  return body.flatMap((m) => {
+    if (m.kind !== "if") return [m];
+    const holds = w.guard(() => condition(w, m.cond, header), null);
+    return [
+      ...(holds === false ? [] : chosen(w, m.then, header)),
+      ...(holds === true ? [] : chosen(w, m.else, header)),
+    ];
+  });
+}
+/** What an `if` asks: known when compiling. null: not known while checking. */
+export function condition(w: World, e: ast.Expr, scope: Scope): boolean | null {
+  const v = w.evaluate(e, scope);
+  if (v.kind === "bool") return v.value;
+  if (v.kind === "number" && v.loose) return null;
+  if (v.kind === "error") return absorb();
+  if (v.kind === "tensor")
+    return fail("E0213", "`if` takes what is known when compiling, and a tensor is not", e.span, {
+      notes: calledFrom(w),
+      help: "use `where(condition, a, b)`, which chooses for each element",
+    });
+  return fail("E0213", `\`if\` takes a boolean, not ${kindText[v.kind]}`, e.span, { help: "compare: `x > 0`" });
+}
+
+function makeMember(w: World, instance: Instance, maker: Maker, m: ast.Member, storage: Storage): Val {
+  const { header } = maker;
+  switch (m.kind) {
+    case "method":
+      return { kind: "fn", fn: { kind: "method", instance, method: m } };
+    case "param":
+    case "state":
+      return makeSlot(w, header, m, storage);
+    case "sublayer": {
+      const v = w.evaluate(m.value, header);
+      const path = instance.path === "" ? m.name.name : `${instance.path}.${m.name.name}`;
+      if (v.kind === "makers")
+        return {
+          kind: "layers",
+          layers: makeArray(w, v.makers, path, under(storage, m.name.name), stacksOf(maker.decl.ast, m.name.name)),
+        };
+      return {
+        kind: "layer",
+        layer: makeInstance(w, toMakeable(v, null, m.value.span), path, under(storage, m.name.name)),
+        others: [],
+      };
+    }
+  }
+}
+function makeSlot(w: World, header: Scope, m: ast.Param | ast.State, storage: Storage): Val {
+  const read = typeOf(w, m.type, header);
+  const stored = m.type.dtype === "float" && m.kind === "param" ? w.options.master : read.dtype;
+  const role = m.kind === "param" ? "parameter" : "state";
+  const slot = storage(m.name.name, {
+    role,
+    type: type(stored, read.shape),
+    stack: [],
+    init: m.init,
+    scope: header,
+    owner: [],
+    where: m.span,
+  });
+  return { kind: "slot", slot, dtype: m.type.dtype, name: m.name.name, state: m.kind === "state" };
+}
+
+function makeArray(w: World, makers: Makers, path: string, storage: Storage, stack: boolean): Instances {
+  if (w.checking) return abstractArray(w, makers, path);
+  const list = flat(makers);
+  const runs = runsOf(list);
+  const [only, ...more] = runs;
+  const whole =
+    stack && only && more.length === 0 && only.make.of.kind === "layer" ? stacked(storage, list.length) : null;
+  const element = (i: number): Storage =>
+    whole ? mapped(whole, (all) => copyOf(w, all, i)) : under(storage, String(i));
+  return {
+    length: list.length,
+    kinds: [],
+    at: (i) => makeInstance(w, list[i] ?? absorb(), `${path}.${i}`, element(i)),
+    runs: runs.map(({ make, start, count }): Run => {
+      const all =
+        whole ??
+        together(
+          w,
+          Array.from({ length: count }, (_, i) => element(start + i)),
+        );
+      return { start, count, make: (through) => makeInstance(w, make, `${path}.*`, mapped(all, through)) };
+    }),
+  };
+}
+function abstractArray(w: World, makers: Makers, path: string): Instances {
+  const kinds = distinct(makers).map((make) => makeInstance(w, make, path, abstractStorage(w)));
+  const runs = kinds.map((one): Run => ({ start: 0, count: 1, make: () => one }));
+  return { length: lengthOf(makers), kinds, at: () => kinds[0] ?? absorb(), runs };
+}
+/** All layers of an array in order; equal neighbours are one object. */
+function flat(m: Makers): Makeable[] {
+  const once = m.items.flatMap((item) => ("items" in item ? flat(item) : [item]));
+  return Array.from({ length: Number(m.times) }, () => once).flat();
+}
+function runsOf(list: readonly Makeable[]): { make: Makeable; start: number; count: number }[] {
+  const runs: { make: Makeable; start: number; count: number }[] = [];
+  list.forEach((make, start) => {
+    const last = runs.at(-1);
+    if (last?.make === make) last.count++;
+    else runs.push({ make, start, count: 1 });
+  });
+  return runs;
+}
+/** Makes all of a layer's members, so that all its stores are known. */
+export function makeAll(instance: Instance): void {
+  for (const member of instance.members.values()) {
+    const v = member();
+    if (v.kind === "layer") makeAll(v.layer);
+    else if (v.kind === "layers") makeAllOf(v.layers);
+  }
+}
+function makeAllOf(layers: Instances): void {
+  for (const run of layers.runs) makeAll(run.make((all) => all));
+}
+
+/** A member of a made layer. */
+export function memberOf(instance: Instance, name: ast.Name): Val {
+  const found = instance.members.get(name.name);
+  if (found) return found();
+  if (instance.make.of.kind !== "layer")
+    return fail(
+      "E0313",
+      `of this layer only its \`forward\` is known: it is what the header says, ${arrowText(instance.make)}`,
+      name.span,
+      { help: "call it: `layer(x)`" },
+    );
+  const { ast } = instance.make.of.maker.decl;
+  const conditional = hasMember(ast.body, name.name);
+  return fail("E0313", `\`${ast.name.name}\` has no member \`${name.name}\`${conditional ? " here" : ""}`, name.span, {
+    also: [{ span: ast.name.span, text: "declared here" }],
+    help: conditional
+      ? "it is declared under an `if` that does not hold here: ask the same condition before using it"
+      : didYouMean(name.name, instance.members.keys(), `it has ${[...instance.members.keys()].join(", ") || "none"}`),
+  });
+}
+const arrowText = (make: Makeable): string =>
+  make.of.kind === "abstract" ? textOf(make.of.abstract.arrow.span) : "a function";
+const hasMember = (body: readonly ast.MemberOrIf[], name: string): boolean =>
+  body.some((m) => (m.kind === "if" ? hasMember(m.then, name) || hasMember(m.else, name) : m.name.name === name));
+
+/** What `layer(x)` calls. */
+export function forwardOf(instance: Instance, at: ast.Span): Callable {
+  const { of, arrows } = instance.make;
+  const inner = innerForward(instance, at, of);
+  return arrows.reduceRight<Callable>((fn, arrow) => ({ kind: "through", arrow, fn }), inner);
+}
+function innerForward(instance: Instance, at: ast.Span, of: Makeable["of"]): Callable {
+  if (of.kind === "fn") return of.fn;
+  if (of.kind === "abstract") return { kind: "abstract", abstract: of.abstract };
+  const v = instance.members.get("forward")?.();
+  if (v?.kind === "fn") return v.fn;
+  const { name } = of.maker.decl.ast;
+  return fail("E0307", `\`${name.name}\` has no \`forward\`, so it cannot be called by itself`, at, {
+    also: [{ span: name.span, text: "declared here" }],
+    help: `call one of its methods: ${[...instance.members.keys()].join(", ")}`,
+  });
+}

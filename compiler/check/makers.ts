@@ -1,0 +1,58 @@
+// Layers yet to be made, alone and in arrays.
+import type { Span } from "../syntax/ast.ts";
+import { add, equal, mul, type Size, show } from "../types/size.ts";
+import { absorb, fail } from "./errors.ts";
+import { type Abstract, kindText, type Makeable, type Makers, type Val } from "./values.ts";
+import type { World } from "./world.ts";
+
+/** What can be made a member: a layer with its header, a function, or what a header promises. */
+export function toMakeable(v: Val, arrow: Abstract | null, at: Span): Makeable {
+  const arrows = arrow ? [arrow] : [];
+  switch (v.kind) {
+    case "maker":
+      return { of: v.make.of, arrows: [...arrows, ...v.make.arrows] };
+    case "fn":
+      return { of: { kind: "fn", fn: v.fn }, arrows };
+    case "error":
+      return absorb();
+    case "declaration":
+      return fail("E0307", `\`${v.decl.ast.name.name}\` needs its header here`, at, {
+        help: `write \`${v.decl.ast.name.name}(${v.decl.ast.header.map((p) => p.name.name).join(", ")})\``,
+      });
+    case "layer":
+      return fail("E0307", "a layer that is made already cannot be passed", at, {
+        help: "pass the layer yet to be made, as in `Linear(D, H)`, or call this one",
+      });
+    default:
+      return fail("E0307", `a layer or function is needed here, not ${kindText[v.kind]}`, at, {
+        help: "give a layer with its header, as in `Linear(D, H)`",
+      });
+  }
+}
+/** An array of such, or one as an array of one. */
+export function toMakers(w: World, v: Val, arrow: Abstract | null, at: Span): Makers {
+  const makers = v.kind === "makers" ? v.makers : { times: 1, items: [toMakeable(v, null, at)] };
+  if (!arrow) return makers;
+  const wanted = arrow.arrow.array ? lengthWanted(w, arrow) : null;
+  if (wanted !== null && !equal(wanted, lengthOf(makers)))
+    fail("E0409", `\`${arrow.name}\` takes ${show(wanted)} layers, not ${show(lengthOf(makers))}`, at, {
+      also: [{ span: arrow.arrow.span, text: "declared here" }],
+      help: "give as many as the type says: `Block(D)[L]`",
+    });
+  return throughArrow(makers, arrow);
+}
+function lengthWanted(w: World, { arrow, scope }: Abstract): Size | null {
+  const v = arrow.array ? w.evaluate(arrow.array, scope) : null;
+  return v?.kind === "number" ? v.value : null;
+}
+const throughArrow = (m: Makers, arrow: Abstract): Makers => ({
+  times: m.times,
+  items: m.items.map((item) =>
+    "items" in item ? throughArrow(item, arrow) : { of: item.of, arrows: [arrow, ...item.arrows] },
+  ),
+});
+export const lengthOf = (m: Makers): Size =>
+  mul(m.times, m.items.map((item) => ("items" in item ? lengthOf(item) : 1)).reduce<Size>(add, 0));
+export const distinct = (m: Makers): Makeable[] => [
+  ...new Set(m.items.flatMap((item) => ("items" in item ? distinct(item) : [item]))),
+];

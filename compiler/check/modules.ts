@@ -1,0 +1,124 @@
+// Files and the modules that they import: read once each, in any order, also in circles.
+import { readFileSync } from "node:fs";
+import { dirname, resolve as resolvePath } from "node:path";
+import { asset } from "../assets.ts";
+import { type Diagnostic, Problem } from "../diagnostic.ts";
+import type * as ast from "../syntax/ast.ts";
+import type { Handle, Template } from "../syntax/hole.ts";
+import { parse } from "../syntax/parse.ts";
+import { diagnostic, didYouMean } from "./errors.ts";
+import type { Declared, Module } from "./values.ts";
+
+/** A program with all that it imports, and what is wrong with its text and imports. */
+export interface Loaded {
+  readonly main: Module;
+  readonly modules: readonly Module[];
+  readonly diagnostics: readonly Diagnostic[];
+}
+/** The text that `import ... from "path"` means in `from`; null: there is none. */
+export type Resolve = (path: string, from: ast.Source) => ast.Source | null;
+
+/** `std/...` from the package, other paths relative to the file that imports. */
+export const resolveFile: Resolve = (path, from) => {
+  try {
+    if (path.startsWith("std/")) return { name: path, text: asset(`stdlib/${path.slice(4)}.moe`) };
+    const name = resolvePath(dirname(from.name), path.endsWith(".moe") ? path : `${path}.moe`);
+    return { name, text: readFileSync(name, "utf8") };
+  } catch {
+    return null;
+  }
+};
+
+/** Reads a file and all that it imports. Throws Problem where the file itself cannot be read. */
+export function loadFile(path: string, resolve: Resolve = resolveFile): Loaded {
+  let text: string;
+  try {
+    text = readFileSync(path, "utf8");
+  } catch (error) {
+    throw new Problem(`cannot read ${path}: ${error instanceof Error ? error.message : String(error)}`, "give the path of a .moe file");
+  }
+  return load({ name: path, text }, resolve);
+}
+export function load(source: ast.Source, resolve: Resolve = resolveFile): Loaded {
+  const loader = new Loader(resolve);
+  return loader.loaded(loader.file(source));
+}
+/** The program of a template, whose declarations may come from other templates. */
+export function loadTemplate(template: Template, resolve: Resolve = resolveFile): Loaded {
+  const loader = new Loader(resolve);
+  return loader.loaded(loader.template(template));
+}
+
+class Loader {
+  private readonly resolve: Resolve;
+  private readonly files = new Map<string, Module>();
+  private readonly templates = new Map<Template, Module>();
+  private readonly broken = new Set<Module>();
+  private readonly diagnostics: Diagnostic[] = [];
+  constructor(resolve: Resolve) {
+    this.resolve = resolve;
+  }
+  loaded(main: Module): Loaded {
+    return { main, modules: [...this.files.values(), ...this.templates.values()], diagnostics: this.diagnostics };
+  }
+  file(source: ast.Source): Module {
+    const known = this.files.get(source.name);
+    if (known) return known;
+    const { program, diagnostics } = parse(source);
+    const module: Module = { name: source.name, program, names: new Map(), holes: new Map() };
+    this.files.set(source.name, module);
+    this.diagnostics.push(...diagnostics);
+    if (diagnostics.length > 0) this.broken.add(module);
+    this.fill(module);
+    return module;
+  }
+  template(template: Template): Module {
+    const known = this.templates.get(template);
+    if (known) return known;
+    const holes = new Map<number, Declared>();
+    const module: Module = { name: template.span.source.name, program: template, names: new Map(), holes };
+    this.templates.set(template, module);
+    template.holes.forEach((hole, i) => {
+      if (typeof hole === "object") holes.set(i, this.held(hole));
+    });
+    this.fill(module);
+    return module;
+  }
+  private held(handle: Handle): Declared {
+    const found = this.template(handle.program).names.get(handle.name);
+    if (!found) throw new Problem(`the template in ${handle.program.span.source.name} does not declare ${handle.name}`, "take the declaration from the template that makes it");
+    return found;
+  }
+  /** Declarations first, so that modules may import each other. */
+  private fill(module: Module): void {
+    for (const declared of module.program.declarations) {
+      const old = module.names.get(declared.name.name);
+      if (old) this.twice(declared.name, old.ast.name);
+      else module.names.set(declared.name.name, { ast: declared, module });
+    }
+    for (const one of module.program.imports) this.importAll(module, one);
+  }
+  private importAll(module: Module, one: ast.Import): void {
+    const source = this.resolve(one.from, one.span.source);
+    if (!source) {
+      const help = one.from.startsWith("std/") ? didYouMean(one.from, stdModules, `the standard library has ${stdModules.join(", ")}`) : one.from.startsWith(".") ? "the path is relative to this file" : 'paths begin with "std/", "./" or "../"';
+      this.diagnostics.push(diagnostic("E0303", `there is no module "${one.from}"`, one.fromSpan, { help }));
+    }
+    const from = source && this.file(source);
+    for (const name of one.names) this.importName(module, name, from, one.from);
+  }
+  private importName(module: Module, name: ast.Name, from: Module | null, path: string): void {
+    const found = from?.program.declarations.find((d) => d.name.name === name.name);
+    if (from && !found && !this.broken.has(from)) {
+      const names = from.program.declarations.map((d) => d.name.name);
+      this.diagnostics.push(diagnostic("E0304", `"${path}" declares no \`${name.name}\``, name.span, { help: didYouMean(name.name, names, `it declares ${names.join(", ")}`) }));
+    }
+    const old = module.names.get(name.name);
+    if (old) this.twice(name, old.ast.name);
+    else module.names.set(name.name, found && from ? { ast: found, module: from } : null);
+  }
+  private twice(name: ast.Name, first: ast.Name): void {
+    this.diagnostics.push(diagnostic("E0302", `\`${name.name}\` is declared twice`, name.span, { also: [{ span: first.span, text: "first here" }], help: "rename or remove one" }));
+  }
+}
+const stdModules = ["init", "nn", "attention", "gates", "moe", "loss", "optim", "schedule", "sample"].map((n) => `std/${n}`);

@@ -1,0 +1,111 @@
+// Arithmetic on what is known when compiling. While checking, a number may be a size in symbols, or not known yet.
+import type { BinaryOp, Span } from "../syntax/ast.ts";
+import * as size from "../types/size.ts";
+import { fail, textOf } from "./errors.ts";
+import { bool, kindText, type Num, number, type Val } from "./values.ts";
+import type { World } from "./world.ts";
+
+type Known = Extract<Val, { kind: "number" | "bool" }>;
+export const isKnown = (v: Val): v is Known => v.kind === "number" || v.kind === "bool";
+
+const order: Partial<Record<BinaryOp, (a: number, b: number) => boolean>> = {
+  "==": (a, b) => a === b,
+  "!=": (a, b) => a !== b,
+  "<": (a, b) => a < b,
+  "<=": (a, b) => a <= b,
+  ">": (a, b) => a > b,
+  ">=": (a, b) => a >= b,
+};
+const plain: Partial<Record<BinaryOp, (a: number, b: number) => number>> = {
+  "+": (a, b) => a + b,
+  "-": (a, b) => a - b,
+  "*": (a, b) => a * b,
+  "/": (a, b) => a / b,
+  "%": remainder,
+  "**": (a, b) => a ** b,
+};
+/** On sizes in symbols, what stays a size. */
+const symbolic: Partial<Record<BinaryOp, (a: size.Size, b: size.Size) => size.Size>> = {
+  "+": size.add,
+  "-": size.sub,
+  "*": size.mul,
+  "/": (a, b) => (b === 0 ? Number.NaN : size.div(a, b)),
+};
+/** Takes the sign of the right side; 0 where that is 0. */
+export function remainder(a: number, b: number): number {
+  if (b === 0) return 0;
+  const r = a % b;
+  return r !== 0 && r < 0 !== b < 0 ? r + b : r;
+}
+export const asNumber = (v: Known): Num => (v.kind === "number" ? v.value : v.value === null ? null : Number(v.value));
+const isWhole = (v: Known): boolean => v.kind === "bool" || v.whole;
+const mayBeSize = (n: Num): n is size.Size => n !== null && (typeof n !== "number" || Number.isInteger(n));
+
+export function knownBinary(op: BinaryOp, a: Known, b: Known, at: Span): Val {
+  if (op === "&&" || op === "||") return logical(op, a, b, at);
+  const [x, y] = [asNumber(a), asNumber(b)];
+  const compare = order[op];
+  if (compare) {
+    if (typeof x === "number" && typeof y === "number") return bool(compare(x, y));
+    if (x !== null && y !== null && size.equal(x, y)) return bool(compare(0, 0));
+    return bool(null);
+  }
+  const whole = isWhole(a) && isWhole(b) && op !== "/" && op !== "**";
+  const apply = plain[op];
+  if (!apply) return fail("E0203", "`@` needs tensors", at, { help: "write `*` for numbers" });
+  if (typeof x === "number" && typeof y === "number")
+    return number(apply(x, y), op === "/" || op === "**" ? wholeRatio(a, b, apply(x, y)) : whole);
+  const onSizes = symbolic[op];
+  if (onSizes && mayBeSize(x) && mayBeSize(y)) return number(onSizes(x, y), isWhole(a) && isWhole(b));
+  return number(null, whole);
+}
+/** A quotient or power of whole numbers is a size where it comes out even; the checker takes every quotient of sizes as one. */
+const wholeRatio = (a: Known, b: Known, result: number): boolean =>
+  isWhole(a) && isWhole(b) && Number.isInteger(result);
+
+function logical(op: "&&" | "||", a: Known, b: Known, at: Span): Val {
+  for (const v of [a, b])
+    if (v.kind === "number" && !v.loose)
+      fail("E0201", `\`${op}\` needs booleans, not ${kindText[v.kind]}`, at, { help: "compare the number: `x != 0`" });
+  const [x, y] = [a, b].map((v) => (v.kind === "bool" ? v.value : null));
+  const decides = op === "||";
+  if (x === decides || y === decides) return bool(decides);
+  return bool(x === null || y === null ? null : !decides);
+}
+export function knownUnary(op: "-" | "!", a: Known, at: Span): Val {
+  if (op === "!") {
+    if (a.kind === "bool") return bool(a.value === null ? null : !a.value);
+    if (a.loose) return bool(null);
+    return fail("E0201", "`!` needs a boolean, not a number", at, { help: "compare the number: `x == 0`" });
+  }
+  const x = asNumber(a);
+  return number(x === null ? null : typeof x === "number" ? -x : size.sub(0, x), isWhole(a));
+}
+
+/** A value as a size: a whole number, or while checking an expression of sizes; what is not known yet is a new size. */
+export function toSize(w: World, v: Val, at: Span): size.Size {
+  if (v.kind === "spread") return size.product(v.axes);
+  if (v.kind !== "number")
+    return fail("E0211", `a size is a whole number, not ${kindText[v.kind]}`, at, {
+      help: "give a number known when compiling",
+    });
+  if (v.value === null) return size.sizeOf(size.atom(textOf(at)));
+  if (typeof v.value === "number" && (!Number.isInteger(v.value) || v.value < 0))
+    return fail("E0211", `${textOf(at)} is ${v.value}, which is not a size`, at, {
+      help: Number.isInteger(v.value)
+        ? "sizes are 0 or more"
+        : "change the sizes so that it divides, or round it: `ceil(...)`, `floor(...)`",
+      notes: calledFrom(w),
+    });
+  return v.value;
+}
+/** The calls that led here, innermost first: what an error in an inlined body needs to be understood. */
+export const calledFrom = (w: World): string[] =>
+  w.stack
+    .toReversed()
+    .slice(0, 4)
+    .map(({ at, name }) => `in \`${name}\`, called as \`${firstLine(textOf(at))}\``);
+const firstLine = (text: string): string => {
+  const [line = ""] = text.split("\n");
+  return line.length > 70 ? `${line.slice(0, 67)}...` : line;
+};

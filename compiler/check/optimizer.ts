@@ -1,0 +1,168 @@
+// One step of the optimizers: the first `apply` that fits a parameter, for each copy alone.
+import { mapGraph } from "../graph/map.ts";
+import type { Mapped, Result, Value } from "../graph/node.ts";
+import * as b from "../ops/build.ts";
+import type * as ast from "../syntax/ast.ts";
+import { dims, dtypeOf, showType, type Type, type } from "../types/type.ts";
+import { Bug } from "../diagnostic.ts";
+import { absorb, fail, Failure } from "./errors.ts";
+import { newFrame } from "./frames.ts";
+import { Scope } from "./scope.ts";
+import type { Registered, Stores } from "./storage.ts";
+import { castTo } from "./tensor.ts";
+import { bindNames } from "./unify.ts";
+import type { Slot } from "./values.ts";
+import { tensor } from "./values.ts";
+import type { OptimizeLine, World } from "./world.ts";
+
+type Optimizer = NonNullable<OptimizeLine["optimizer"]>;
+export interface Trained {
+  readonly at: Registered;
+  readonly optimizer: Optimizer;
+  readonly where: ast.Span;
+}
+
+/** The names that an optimizer's methods see: its header, and each other. */
+export function optimizerScope(optimizer: Optimizer): Scope {
+  const scope = new Scope(optimizer.header.frame, optimizer.header);
+  for (const method of optimizer.decl.ast.methods)
+    if (method.name.name !== "apply") scope.set(method.name.name, { kind: "fn", fn: { kind: "helper", scope, method } });
+  return scope;
+}
+
+/** The new values of all trained parameters and of their optimizers' states. */
+export function optimizerStep(w: World, stores: Stores, trained: readonly Trained[], grads: ReadonlyMap<string, Value>): Result[] {
+  const totals = collectTotals(w, stores, trained, grads);
+  w.total = (_, at) => totals.get(placeText(at)) ?? bugAt(at);
+  return trained.flatMap((t) => new Step(w, stores, t, grads).results());
+}
+const bugAt = (at: ast.Span): never => {
+  throw new Bug(`a total was not collected at ${at.start}`);
+};
+const placeText = (at: ast.Span): string => `${at.source.name}:${at.start}`;
+
+/** What each `total(...)` sums, over all trained parameters; one whose own rule lacks it is asked by the rule that has it. */
+function collectTotals(w: World, stores: Stores, trained: readonly Trained[], grads: ReadonlyMap<string, Value>): Map<string, Value> {
+  const sums = new Map<string, { parts: Map<Trained, Value>; optimizer: Optimizer }>();
+  const collect = (t: Trained, only: string | null): void => {
+    const step = new Step(w, stores, t, grads);
+    w.total = (s, at) => {
+      const place = placeText(at);
+      const sum = sums.get(place) ?? { parts: new Map<Trained, Value>(), optimizer: t.optimizer };
+      sums.set(place, sum);
+      const key = trained.find((u) => u.at === t.at) ?? t;
+      if (only === null || only === place) sum.parts.set(key, step.summed(s));
+      return w.placeholder(type(w.options.f32, []));
+    };
+    step.run();
+  };
+  for (const t of trained) collect(t, null);
+  for (const [place, { parts, optimizer }] of sums)
+    for (const t of trained) if (!parts.has(t)) collect({ ...t, optimizer }, place);
+  return new Map([...sums].map(([place, { parts }]) => [place, [...parts.values()].reduce((x, y) => b.add(w.g, x, y))]));
+}
+
+/** One parameter's step; over a stack it is elaborated for one copy. */
+class Step {
+  private readonly w: World;
+  private readonly stores: Stores;
+  private readonly trained: Trained;
+  private readonly grad: Value;
+  private readonly copies: number | null;
+  private readonly stack: readonly number[];
+  private readonly bind = new Map<Value, Mapped>();
+  private readonly states = new Map<string, { slot: Slot; full: Type }>();
+
+  constructor(w: World, stores: Stores, trained: Trained, grads: ReadonlyMap<string, Value>) {
+    const { store } = trained.at;
+    [this.w, this.stores, this.trained] = [w, stores, trained];
+    this.stack = dims(store.type).slice(0, store.stack);
+    this.copies = store.stack === 0 ? null : this.stack.reduce((p, q) => p * q, 1);
+    this.grad = grads.get(store.name) ?? b.fill(w.g, 0, dtypeOf(store.type), dims(store.type));
+  }
+  results(): Result[] {
+    const { store } = this.trained.at;
+    const param = this.run();
+    const states = [...this.states].map(([name, { slot, full }]) => ({ name, value: slot.read(), full }));
+    const all = [{ name: store.name, value: castTo(this.w, param, store.type.dtype), full: store.type }, ...states];
+    return all.map(({ name, value, full }) => ({ role: "store", name, value: this.whole(value, full) }));
+  }
+  /** The new parameter. */
+  run(): Value {
+    const { w, trained } = this;
+    const f32 = w.options.f32;
+    const { store } = trained.at;
+    const param = variable(castTo(w, this.copy(b.param(w.g, store.name, store.type)), f32));
+    const grad = castTo(w, this.copy(this.grad), f32);
+    const { scope, method } = this.chosen(param.read(), grad);
+    const [first, second] = method.params;
+    if (first) scope.set(first.name.name, { kind: "slot", slot: param, dtype: f32, name: first.name.name, state: false });
+    if (second) scope.set(second.name.name, tensor(grad));
+    w.localState = (stmt, t, from) => this.state(stmt, t, from);
+    w.execute(method.body, scope.inner());
+    return param.read();
+  }
+  /** `s` of all copies. */
+  summed(s: Value): Value {
+    if (this.copies === null) return s;
+    const [m] = mapGraph([s], this.bind, this.w.g);
+    if (!m) return absorb();
+    return m.kind === "plain" ? b.mul(this.w.g, m.value, this.copies) : b.sum(this.w.g, m.value);
+  }
+  private chosen(param: Value, grad: Value): { scope: Scope; method: ast.Method } {
+    const { optimizer, at } = this.trained;
+    const home = optimizerScope(optimizer);
+    for (const method of optimizer.decl.ast.methods.filter((m) => m.name.name === "apply")) {
+      const scope = home.within(newFrame(this.w, { role: "optimizer", body: method, site: at.store.name }));
+      if (fits(this.w, method, [param, grad], scope)) return { scope, method };
+    }
+    return fail("E0502", `no \`apply\` of \`${optimizer.decl.ast.name.name}\` fits \`${at.store.name}\`: ${showType(at.type)}`, this.trained.where, {
+      also: [{ span: at.store.where ?? this.trained.where, text: "the parameter" }],
+      help: "write an `apply` for it, or give it to another optimizer: `optimize NAME with ...`",
+    });
+  }
+  private state(stmt: ast.State, t: Type, scope: Scope): Slot {
+    const method = scope.frame.body?.name.name ?? "apply";
+    const { store } = this.trained.at;
+    const name = `${store.name}.${method === "apply" ? "" : `${method}.`}${stmt.name.name}`;
+    const known = this.states.get(name);
+    if (known) return known.slot;
+    const full = type(t.dtype, [...this.stack, ...t.shape]);
+    if (!this.stores.all.has(name))
+      this.stores.all.set(name, { store: { name, role: "optimizer", type: full, stack: store.stack, saved: true, where: stmt.span }, type: t, init: stmt.init, scope, owner: [] });
+    const slot = variable(this.copy(b.param(this.w.g, name, full)));
+    this.states.set(name, { slot, full });
+    return slot;
+  }
+  /** One copy of what is there for all. */
+  private copy(all: Value): Value {
+    if (this.copies === null) return all;
+    const shape = dims(all.type).slice(this.stack.length);
+    const value = b.reshape(this.w.g, all, [this.copies, ...shape]);
+    const leaf = this.w.placeholder(type(all.type.dtype, shape));
+    this.bind.set(leaf, { kind: "each", value, over: this.copies });
+    return leaf;
+  }
+  private whole(value: Value, full: Type): Value {
+    if (this.copies === null) return value;
+    const [m] = mapGraph([value], this.bind, this.w.g);
+    if (!m) return absorb();
+    return m.kind === "plain" ? b.broadcastTo(this.w.g, m.value, dims(full)) : b.reshape(this.w.g, m.value, dims(full));
+  }
+}
+function variable(first: Value): Slot {
+  let value = first;
+  return { type: first.type, read: () => value, write: (next) => void (value = next) };
+}
+function fits(w: World, method: ast.Method, given: readonly Value[], scope: Scope): boolean {
+  try {
+    given.forEach((value, i) => {
+      const p = method.params[i];
+      if (p?.type?.kind === "tensor") bindNames(w, { type: p.type, value: tensor(value), what: p.name.name, span: p.span }, value.type.shape, scope);
+    });
+    return true;
+  } catch (error) {
+    if (error instanceof Failure) return false;
+    throw error;
+  }
+}

@@ -1,0 +1,22 @@
+// While checking, a routed layer's body is walked once more as the row that it will be: what needs a batch is an error there.
+import type { Span } from "../syntax/ast.ts";
+import { type } from "../types/type.ts";
+import { Failure } from "./errors.ts";
+import type { Frame } from "./scope.ts";
+import type { Callable } from "./values.ts";
+import type { Given, World } from "./world.ts";
+
+export function probe(w: World, fn: Callable, rows: readonly Given[], from: Frame, at: Span): void {
+  if (from.lane) return;
+  const before = w.diagnostics.splice(0);
+  const depth = w.stack.length;
+  try {
+    w.call(fn, rows, { ...from, lane: { kind: "routed", base: w.placeholder(type("i32", [])) } }, at);
+  } catch (error) {
+    if (!(error instanceof Failure)) throw error;
+    if (error.diagnostic) w.diagnostics.push(error.diagnostic);
+  }
+  w.stack.length = depth;
+  const found = w.diagnostics.splice(0).filter((d) => d.code === "E0403");
+  w.diagnostics.push(...before, ...found);
+}

@@ -1,0 +1,13 @@
+// Lists of sizes.
+import type { Span } from "../syntax/ast.ts";
+import type { Size } from "../types/size.ts";
+import { absorb } from "./errors.ts";
+import { toSize } from "./numbers.ts";
+import type { Val } from "./values.ts";
+import type { World } from "./world.ts";
+
+/** A list of sizes; `...S` in it is a list of its own. */
+export function shapeOf(w: World, v: Val, at: Span): Size[] {
+  if (v.kind === "list") return v.items.flatMap((item) => shapeOf(w, item, at));
+  return v.kind === "error" ? absorb() : [toSize(w, v, at)];
+}

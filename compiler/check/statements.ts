@@ -1,0 +1,273 @@
+// Statements. Checking runs both branches of an open `if` and a loop's body once; elaborating takes one and unrolls.
+import type * as ast from "../syntax/ast.ts";
+import { atom, equalAll, type Size, sizeOf as sizeOfAtom } from "../types/size.ts";
+import { showType } from "../types/type.ts";
+import { runLoss, runMetric, runState, runUpdate } from "./effects.ts";
+import { absorb, didYouMean, fail, textOf } from "./errors.ts";
+import { condition } from "./layers.ts";
+import { calledFrom, toSize } from "./numbers.ts";
+import { checkOptimize } from "./optimize.ts";
+import { Scope } from "./scope.ts";
+import { castTo, conform, loneTensor } from "./tensor.ts";
+import { isCapital, typeOf } from "./types.ts";
+import { fitAll } from "./unify.ts";
+import { bool, errorVal, kindText, number, results, tensor, type Val } from "./values.ts";
+import { floating, type World } from "./world.ts";
+
+/** Runs statements in order; whether all ways through them return. */
+export function execute(w: World, body: readonly ast.Stmt[], scope: Scope): boolean {
+  let returned = false;
+  for (const stmt of body) {
+    const done = w.guard(() => run(w, stmt, scope), stmt.kind === "return");
+    if (done && !w.checking) return true;
+    returned ||= done;
+  }
+  return returned;
+}
+function run(w: World, stmt: ast.Stmt, scope: Scope): boolean {
+  w.g.where = stmt.span;
+  switch (stmt.kind) {
+    case "let":
+      runLet(w, stmt, scope);
+      return false;
+    case "set":
+      runSet(w, stmt, scope);
+      return false;
+    case "return":
+      runReturn(w, stmt, scope);
+      return true;
+    case "if":
+      return runIf(w, stmt, scope);
+    case "for":
+      return runFor(w, stmt, scope);
+    case "loss":
+      runLoss(w, stmt, scope);
+      return false;
+    case "metric":
+      runMetric(w, stmt, scope);
+      return false;
+    case "state":
+      runState(w, stmt, scope);
+      return false;
+    case "update":
+      runUpdate(w, stmt, scope);
+      return false;
+    case "optimize":
+      checkOptimize(w, stmt, scope);
+      return false;
+    case "expr":
+      w.evaluate(stmt.value, scope);
+      return false;
+  }
+}
+type Of<K extends ast.Stmt["kind"]> = Extract<ast.Stmt, { kind: K }>;
+
+function runLet(w: World, stmt: Of<"let">, scope: Scope): void {
+  const wrong = stmt.names.map(() => errorVal);
+  const items = w.guard(() => letItems(w, stmt, scope), wrong);
+  stmt.names.forEach((name, i) => {
+    if (name)
+      scope.set(
+        name.name,
+        w.guard(() => named(w, name, items[i] ?? errorVal, stmt.value.span), errorVal),
+      );
+  });
+}
+function letItems(w: World, stmt: Of<"let">, scope: Scope): readonly Val[] {
+  const value = letValue(w, stmt, scope);
+  if (value.kind === "error") return absorb();
+  const items = value.kind === "tuple" ? value.items : [value];
+  return items.length === stmt.names.length ? items : wrongCount(stmt, value);
+}
+function letValue(w: World, stmt: Of<"let">, scope: Scope): Val {
+  if (!stmt.type) {
+    const value = w.evaluate(stmt.value, scope);
+    if (value.kind === "none")
+      return fail("E0311", "this call has no result", stmt.value.span, {
+        help: "call it as a statement of its own, or declare its result with `-> type`",
+      });
+    return value;
+  }
+  const open = newSizes(stmt.type, scope, () => w.evaluate(stmt.value, scope));
+  const want = typeOf(w, stmt.type, scope);
+  const value = open ?? w.evaluate(stmt.value, scope, want);
+  const [name] = stmt.names;
+  return tensor(
+    conform(
+      w,
+      value,
+      want,
+      { what: `\`${name?.name ?? "_"}\``, span: stmt.type.span, text: textOf(stmt.type.span) },
+      stmt.value.span,
+      true,
+    ),
+  );
+}
+/** `let y: f32[B, U] = ...` names a size that a call has made. The value, if it was needed to find one. */
+function newSizes(t: ast.TypeExpr, scope: Scope, evaluate: () => Val): Val | null {
+  const unknown = t.axes.flatMap((e, i) =>
+    e.kind === "name" && isCapital(e.name) && !scope.holder(e.name) ? [{ e, i }] : [],
+  );
+  if (unknown.length === 0) return null;
+  const value = evaluate();
+  if (value.kind === "error") absorb();
+  const shape = value.kind === "tensor" ? value.value.type.shape : [];
+  for (const { e, i } of unknown) {
+    const n: Size | undefined = shape[shape.length - t.axes.length + i];
+    if (n === undefined)
+      fail("E0301", `\`${textOf(e.span)}\` is no size here`, e.span, {
+        help: didYouMean(
+          textOf(e.span),
+          scope.all(),
+          "a size is named by a header, an argument's type, or a capital `let`",
+        ),
+      });
+    scope.set(textOf(e.span), number(n, true));
+  }
+  return value;
+}
+function wrongCount(stmt: Of<"let">, value: Val): never {
+  const n = value.kind === "tuple" ? value.items.length : 1;
+  return fail(
+    "E0310",
+    `${n === 1 ? "one result" : `${n} results`} for ${stmt.names.length === 1 ? "one name" : `${stmt.names.length} names`}`,
+    stmt.span,
+    {
+      label: textOf(stmt.value.span).split("\n")[0] ?? "",
+      help:
+        n === 1
+          ? "write `let x = ...`"
+          : `write \`let (${Array.from({ length: n }, (_, i) => (stmt.names[i] ? stmt.names[i].name : "_")).join(", ")}) = ...\``,
+    },
+  );
+}
+/** A capital name holds a size: a number that the checker does not know yet becomes a symbol. */
+function named(w: World, name: ast.Name, v: Val, at: ast.Span): Val {
+  if (!isCapital(name.name) || v.kind === "error") return v;
+  if (v.kind === "number" && v.value === null) return number(sizeOfAtom(atom(name.name)), true);
+  return number(toSize(w, v, at), true);
+}
+
+function runSet(w: World, stmt: Of<"set">, scope: Scope): void {
+  const name = stmt.name.name;
+  const holder = scope.holder(name);
+  const old = scope.get(name);
+  if (!holder || !old)
+    return fail("E0301", `\`${name}\` is not a variable here`, stmt.name.span, {
+      help: didYouMean(name, scope.all(), `make it first: \`let ${name} = ...\``),
+    });
+  if (old.kind === "error") return;
+  if (old.kind === "slot")
+    return fail("E0404", `\`${name}\` is a ${old.state ? "state" : "parameter"}`, stmt.name.span, {
+      help: old.state ? `write \`update ${name} = ...\`` : "only the optimizer changes parameters",
+    });
+  if (holder.frame !== scope.frame)
+    return fail("E0404", `\`${name}\` is not a variable of this body`, stmt.name.span, {
+      help: `make one: \`let ${name} = ...\``,
+    });
+  const value = w.evaluate(stmt.value, scope);
+  holder.set(name, sameTypeAs(w, name, old, value, stmt));
+}
+function sameTypeAs(w: World, name: string, old: Val, value: Val, stmt: Of<"set">): Val {
+  if (value.kind === "error") return value;
+  if (old.kind === "number" && value.kind === "number")
+    return w.checking ? number(null, old.whole && value.whole) : value;
+  if (old.kind === "bool" && value.kind === "bool") return w.checking ? bool(null) : value;
+  if (old.kind !== "tensor")
+    return fail("E0215", `\`${name}\` is ${kindText[old.kind]}, and this is ${kindText[value.kind]}`, stmt.value.span, {
+      help: `make a new one: \`let ${name} = ...\``,
+    });
+  const x = loneTensor(w, value, stmt.value.span);
+  const want = old.value.type;
+  const fits =
+    equalAll(x.type.shape, want.shape) &&
+    (x.type.dtype === want.dtype || (floating(x.type.dtype) && floating(want.dtype)));
+  if (!fits)
+    return fail("E0215", `\`${name}\` is ${showType(want)}, and this is ${showType(x.type)}`, stmt.value.span, {
+      label: showType(x.type),
+      notes: ["`x = ...` keeps the type of `x`", ...calledFrom(w)],
+      help: `change the value, or make a new variable: \`let ${name} = ...\``,
+    });
+  return tensor(castTo(w, x, want.dtype));
+}
+
+function runReturn(w: World, stmt: Of<"return">, scope: Scope): void {
+  const { frame } = scope;
+  const declared = frame.result;
+  if (stmt.values.length !== declared.length)
+    fail("E0206", `${stmt.values.length} results are returned where ${declared.length} are declared`, stmt.span, {
+      also: declared.slice(0, 1).map((t) => ({ span: t.span, text: "declared here" })),
+      help: declared.length === 0 ? "declare the result: `-> type`" : "return as many as are declared",
+    });
+  const own = new Scope(frame, scope);
+  const wants = declared.map((t) => (openSizes(t, own) ? null : typeOf(w, t, own)));
+  const fits = declared.map((t, i) => {
+    const e = stmt.values[i];
+    const value = e ? w.evaluate(e, scope, wants[i] ?? null) : errorVal;
+    return {
+      type: t,
+      value: value.kind === "error" ? absorb() : value,
+      what: declared.length === 1 ? "the result" : `result ${i}`,
+      span: e?.span ?? stmt.span,
+    };
+  });
+  frame.returned = results(fitAll(w, fits, own, null).map(tensor));
+}
+const openSizes = (t: ast.TypeExpr, scope: Scope): boolean =>
+  t.axes.some((e) => e.kind === "name" && !scope.holder(e.name));
+
+function runIf(w: World, stmt: Of<"if">, scope: Scope): boolean {
+  const holds = w.checking ? openCondition(w, stmt, scope) : condition(w, stmt.cond, scope);
+  if (holds === true) return execute(w, stmt.then, scope.inner());
+  if (holds === false) return execute(w, stmt.else, scope.inner());
+  const first = execute(w, stmt.then, scope.inner());
+  const second = execute(w, stmt.else, scope.inner());
+  return first && second;
+}
+/** Both branches are checked, whatever is known. */
+function openCondition(w: World, stmt: Of<"if">, scope: Scope): null {
+  w.guard(() => void condition(w, stmt.cond, scope), undefined);
+  return null;
+}
+
+function runFor(w: World, stmt: Of<"for">, scope: Scope): boolean {
+  const turns = stmt.over.kind === "range" ? rangeTurns(w, stmt.over, scope) : layerTurns(w, stmt.over, scope);
+  const { round } = scope.frame;
+  for (const [i, value] of turns.entries()) {
+    const block = scope.inner();
+    block.set(stmt.name.name, value);
+    if (stmt.index) block.set(stmt.index.name, w.checking ? number(null, true) : number(i, true));
+    scope.frame.round = `${round}.${i}`;
+    const done = execute(w, stmt.body, block);
+    scope.frame.round = round;
+    if (done && !w.checking) return true;
+  }
+  return false;
+}
+function rangeTurns(w: World, range: ast.Range, scope: Scope): Val[] {
+  const [from, to] = [range.from, range.to].map((e) => {
+    const v = w.evaluate(e, scope);
+    if (v.kind === "error") absorb();
+    return v.kind === "number" && v.value === null ? null : toSize(w, v, e.span);
+  });
+  if (w.checking) return [number(null, true)];
+  const start = Number(from);
+  return Array.from({ length: Math.max(0, Number(to) - start) }, (_, i) => number(start + i, true));
+}
+function layerTurns(w: World, over: ast.Expr, scope: Scope): Val[] {
+  const v = w.evaluate(over, scope);
+  if (v.kind === "error") return absorb();
+  if (v.kind !== "layers")
+    return fail("E0311", `a loop goes over an array of layers or numbers, not ${kindText[v.kind]}`, over.span, {
+      help: "write `for block in blocks` or `for i in 0:n`",
+    });
+  if (w.checking) {
+    const [layer, ...others] = v.layers.kinds;
+    return layer ? [{ kind: "layer", layer, others }] : [];
+  }
+  return Array.from({ length: Number(v.layers.length) }, (_, i) => ({
+    kind: "layer",
+    layer: v.layers.at(i),
+    others: [],
+  }));
+}

@@ -1,0 +1,124 @@
+// Where a layer's tensors live: stores by path, slices of stacked stores, and copies brought together.
+import type { Store, Value } from "../graph/node.ts";
+import * as b from "../ops/build.ts";
+import type { Expr, Span } from "../syntax/ast.ts";
+import { dims, type Type, type } from "../types/type.ts";
+import { fail } from "./errors.ts";
+import type { Scope } from "./scope.ts";
+import type { Owner, Slot, SlotSpec, Storage } from "./values.ts";
+import type { World } from "./world.ts";
+
+/** A store with what its copies begin as. */
+export interface Registered {
+  readonly store: Store;
+  /** Of one copy. */
+  readonly type: Type;
+  readonly init: Expr;
+  readonly scope: Scope;
+  readonly owner: Owner;
+}
+/** All stores of a program, and while an entry is elaborated what they hold by now. */
+export class Stores {
+  readonly all = new Map<string, Registered>();
+  readonly current = new Map<string, Value>();
+
+  /** The store of a parameter or state, made once for all entries. */
+  root(w: World): Storage {
+    return (name, spec) => {
+      const full = type(spec.type.dtype, [...spec.stack, ...spec.type.shape]);
+      const store: Store = {
+        name,
+        role: spec.role,
+        type: full,
+        stack: spec.stack.length,
+        saved: true,
+        where: spec.where,
+      };
+      if (!this.all.has(name))
+        this.all.set(name, { store, type: spec.type, init: spec.init, scope: spec.scope, owner: spec.owner });
+      return this.slot(w, name, full);
+    };
+  }
+  slot(w: World, name: string, full: Type): Slot {
+    return {
+      type: full,
+      read: () => this.current.get(name) ?? b.param(w.g, name, full),
+      write: (value) => void this.current.set(name, value),
+    };
+  }
+}
+
+/** While checking nothing is stored. */
+export const abstractStorage =
+  (w: World): Storage =>
+  (_, spec) => ({ type: spec.type, read: () => w.placeholder(spec.type), write: () => undefined });
+
+export const under =
+  (storage: Storage, prefix: string): Storage =>
+  (name, spec) =>
+    storage(`${prefix}.${name}`, { ...spec, owner: spec.owner.map((o) => ({ ...o, path: `${prefix}.${o.path}` })) });
+/** As one of the layers called `names`. */
+export const owned =
+  (storage: Storage, names: readonly string[]): Storage =>
+  (name, spec) =>
+    storage(name, { ...spec, owner: [{ names, path: name }, ...spec.owner] });
+/** One store for all copies of an array. */
+export const stacked =
+  (storage: Storage, copies: number): Storage =>
+  (name, spec) =>
+    storage(`*.${name}`, { ...spec, stack: [copies, ...spec.stack] });
+export const mapped =
+  (storage: Storage, through: (slot: Slot) => Slot): Storage =>
+  (name, spec) =>
+    through(storage(name, spec));
+/** The tensors of several layers as one, with a leading axis. */
+export const together =
+  (w: World, copies: readonly Storage[]): Storage =>
+  (name: string, spec: SlotSpec) =>
+    joined(
+      w,
+      copies.map((s) => s(name, spec)),
+    );
+
+/** Copy `i` of a slot that holds all. */
+export function copyOf(w: World, all: Slot, i: number): Slot {
+  const [copies, ...rest] = dims(all.type);
+  const n = copies ?? 0;
+  return {
+    type: type(all.type.dtype, rest),
+    read: () => b.reshape(w.g, b.slice(w.g, all.read(), 0, i, 1), rest),
+    write(value, where) {
+      const old = all.read();
+      const parts = [
+        b.slice(w.g, old, 0, 0, i),
+        b.reshape(w.g, value, [1, ...rest]),
+        b.slice(w.g, old, 0, i + 1, n - i - 1),
+      ];
+      all.write(
+        b.concat(
+          w.g,
+          parts.filter((p) => p.type.shape[0] !== 0),
+          0,
+        ),
+        where,
+      );
+    },
+  };
+}
+function joined(w: World, slots: readonly Slot[]): Slot {
+  const [first] = slots;
+  const one: Type = first?.type ?? type("f32", []);
+  return {
+    type: type(one.dtype, [slots.length, ...one.shape]),
+    read: () =>
+      b.concat(
+        w.g,
+        slots.map((s) => b.reshape(w.g, s.read(), [1, ...dims(one)])),
+        0,
+      ),
+    write: (_, where: Span) =>
+      fail("E0403", "a state cannot be set for several layers at once", where, {
+        help: "call the layers one by one: `for layer in layers`",
+      }),
+  };
+}

@@ -1,0 +1,192 @@
+// Values as tensors: conversion, stretching, and the errors where two sides do not fit.
+import type { Value } from "../graph/node.ts";
+import * as b from "../ops/build.ts";
+import type { Span } from "../syntax/ast.ts";
+import { equal, equalAll, isSpread, type Size, show } from "../types/size.ts";
+import { dims, dtypeOf, showType, type Type, type } from "../types/type.ts";
+import { absorb, fail, textOf } from "./errors.ts";
+import { calledFrom } from "./numbers.ts";
+import type { Scope } from "./scope.ts";
+import { type Element, kindText, type Val } from "./values.ts";
+import { floating, type World } from "./world.ts";
+
+/** A number as a scalar of `dtype`; while checking only its type matters. */
+export const constantOf = (w: World, value: number, dtype: Element): Value =>
+  w.made(type(dtype, []), () => b.constant(w.g, value, dtypeOf(type(dtype, []))));
+
+/** What a number or boolean is beside a tensor of `beside`: whole numbers stay whole, others make floats. */
+export function elementOf(w: World, v: Val, beside: Element | null): Element {
+  if (v.kind === "bool") return "bool";
+  if (v.kind !== "number") return fromTensor(v);
+  if (beside !== null && floating(beside)) return beside;
+  return v.whole && beside !== null ? "i32" : w.options.f32;
+}
+const fromTensor = (v: Val): Element => (v.kind === "tensor" ? v.value.type.dtype : absorb());
+
+/** As a tensor; a number or boolean as a scalar of `dtype`. */
+export function toTensor(w: World, v: Val, at: Span, dtype: Element): Value {
+  switch (v.kind) {
+    case "tensor":
+      return v.value;
+    case "number":
+      return constantOf(w, numeric(v.value), dtype);
+    case "bool":
+      return constantOf(w, v.value === true ? 1 : 0, dtype);
+    case "spread":
+      return constantOf(
+        w,
+        numeric(v.axes.every((a) => typeof a === "number") ? v.axes.reduce<number>((p, q) => p * Number(q), 1) : null),
+        dtype,
+      );
+    case "error":
+      return absorb();
+    default:
+      return fail("E0311", `a tensor is needed here, not ${kindText[v.kind]}`, at, { help: remedyFor(v) });
+  }
+}
+const numeric = (n: unknown): number => (typeof n === "number" ? n : Number.NaN);
+const remedyFor = (v: Val): string => {
+  if (v.kind === "layer" || v.kind === "fn") return "call it: `f(x)`";
+  if (v.kind === "maker" || v.kind === "declaration")
+    return "make it a member of the layer, `name: Layer(...)`, and call that";
+  if (v.kind === "tuple") return "take its parts: `let (a, b) = ...`";
+  if (v.kind === "layers") return "pick one and call it: `layers[0](x)`, or all: `for layer in layers`";
+  return "give a tensor or a number";
+};
+/** A tensor as it is; a number as the f32 or i32 scalar that it is alone. */
+export function loneTensor(w: World, v: Val, at: Span): Value {
+  return toTensor(
+    w,
+    v,
+    at,
+    v.kind === "bool"
+      ? "bool"
+      : v.kind === "number" && !v.whole
+        ? w.options.f32
+        : v.kind === "number" || v.kind === "spread"
+          ? "i32"
+          : w.options.f32,
+  );
+}
+
+export function castTo(w: World, x: Value, dtype: Element): Value {
+  if (x.type.dtype === dtype) return x;
+  return w.made(type(dtype, x.type.shape), () => b.cast(w.g, x, dtypeOf(type(dtype, []))));
+}
+/** Aligned at the right: an axis that is missing or literally 1 stretches. */
+export function stretches(from: readonly Size[], to: readonly Size[]): boolean {
+  const lead = to.length - from.length;
+  return lead >= 0 && from.every((n, i) => n === 1 || equal(n, to[lead + i] ?? -1));
+}
+export function stretchTo(w: World, x: Value, shape: readonly Size[]): Value {
+  if (equalAll(x.type.shape, shape)) return x;
+  return w.made(type(x.type.dtype, shape), () => b.broadcastTo(w.g, x, numbers(shape)));
+}
+export const numbers = (shape: readonly Size[]): number[] => [...dims(type("i32", shape))];
+
+/** The shape that both sides stretch to. */
+export function commonShape(w: World, what: string, left: Side, right: Side, at: Span): readonly Size[] {
+  const [a, c] = [left.value.type.shape, right.value.type.shape];
+  const rank = Math.max(a.length, c.length);
+  return Array.from({ length: rank }, (_, i) => {
+    const m = a[a.length - rank + i] ?? 1;
+    const n = c[c.length - rank + i] ?? 1;
+    if (equal(m, n)) return m;
+    const missing = a.length - rank + i < 0 || c.length - rank + i < 0;
+    if (m === 1 && (missing || !isSpread(n))) return n;
+    if (n === 1 && (missing || !isSpread(m))) return m;
+    return fail(
+      "E0202",
+      `${what}: the shapes do not fit: ${axisText(m)} on the left, ${axisText(n)} on the right`,
+      at,
+      {
+        also: [left, right].map((s) => ({ span: s.span, text: showType(s.value.type) })),
+        notes: [
+          "axes are aligned at the right; an axis that is missing or 1 stretches, two different sizes never fit",
+          ...calledFrom(w),
+        ],
+        help: helpForShapes(left, right),
+      },
+    );
+  });
+}
+export interface Side {
+  readonly value: Value;
+  readonly span: Span;
+}
+const axisText = (n: Size): string => (isSpread(n) ? `the axes ${show(n)}` : `axis ${show(n)}`);
+function helpForShapes(left: Side, right: Side): string {
+  const shorter = left.value.type.shape.length < right.value.type.shape.length ? left : right;
+  const name = /^\w+$/.test(textOf(shorter.span)) ? textOf(shorter.span) : "x";
+  return `give it an axis of 1 where it should stretch: \`${name}[..., new]\``;
+}
+
+export interface Declared {
+  /** "`x`", "the result". */
+  readonly what: string;
+  readonly span: Span;
+  /** As written in the program. */
+  readonly text: string;
+}
+/** A value as the type that it is declared with: floats convert, and where `stretch` says so it is repeated; else an error. */
+export function conform(w: World, v: Val, want: Type, declared: Declared, at: Span, stretch: boolean): Value {
+  const x = convert(w, v, want, declared, at);
+  if (equalAll(x.type.shape, want.shape)) return x;
+  if (stretch && stretches(x.type.shape, want.shape)) return stretchTo(w, x, want.shape);
+  return fail(
+    stretch ? "E0212" : "E0206",
+    `${declared.what} is declared ${typeText(declared, want)}, but this is ${showType(x.type)}`,
+    at,
+    {
+      label: showType(x.type),
+      also: [{ span: declared.span, text: "declared here" }],
+      notes: calledFrom(w),
+      help: stretch
+        ? "change the type, or reshape the value; axes are aligned at the right, and only 1 stretches"
+        : "the shapes must be the same: change the type or the value",
+    },
+  );
+}
+const typeText = (d: Declared, t: Type): string => {
+  const shown = showType(t);
+  return shown === d.text ? shown : `${d.text} = ${shown}`;
+};
+/** The dtype of a declared type: floats convert by themselves, numbers become scalars, nothing else converts. */
+export function convert(w: World, v: Val, want: Type, declared: Declared, at: Span): Value {
+  if (
+    v.kind === "number" &&
+    (floating(want.dtype) || (want.dtype === "i32" && (v.whole || v.loose || Number.isInteger(v.value))))
+  )
+    return constantOf(w, numeric(v.value), want.dtype);
+  if (v.kind === "spread" && want.dtype !== "bool") return toTensor(w, v, at, want.dtype);
+  const x = loneTensor(w, v, at);
+  const from = x.type.dtype;
+  if (from === want.dtype) return x;
+  if (floating(from) && floating(want.dtype)) return castTo(w, x, want.dtype);
+  return fail("E0205", `${declared.what} is declared ${declared.text}, but this is ${showType(x.type)}`, at, {
+    label: from,
+    also: [{ span: declared.span, text: want.dtype }],
+    notes: ["only floats convert by themselves", ...calledFrom(w)],
+    help: want.dtype === "bool" ? "compare it: `x != 0`" : `convert it: \`${want.dtype}(...)\``,
+  });
+}
+/** An axis given as a number, counted from 0, or from the end where negative. */
+export function axisOf(w: World, x: Type, axis: number, at: Span, extra = 0): number {
+  const rank = x.shape.length + extra;
+  const spread = x.shape[0] !== undefined && isSpread(x.shape[0]);
+  const place = axis < 0 ? axis + rank : axis;
+  if (spread && axis >= 0)
+    fail("E0207", `axis ${axis} counts from the front, where ${showType(x)} has any number of axes`, at, {
+      help: "count from the end: the last axis is -1",
+      notes: calledFrom(w),
+    });
+  if (!Number.isInteger(axis) || place < (spread ? 1 : 0) || place >= rank)
+    fail("E0207", `${showType(x)} has no axis ${axis}`, at, {
+      help:
+        rank === 0 ? "it is a scalar" : `its axes are ${spread ? `-${rank - 1}` : "0"} to ${spread ? "-1" : rank - 1}`,
+      notes: calledFrom(w),
+    });
+  return place;
+}
+/** The type a type expression says, in its scope. */
+export type TypeOf = (scope: Scope) => Type;

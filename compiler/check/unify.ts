@@ -1,0 +1,105 @@
+// Names in types find their sizes from the arguments: a name alone is bound, everything else is compared.
+import type { Value } from "../graph/node.ts";
+import type { Span, TypeExpr } from "../syntax/ast.ts";
+import { equal, equalAll, isSpread, type Size, show } from "../types/size.ts";
+import { fail, placeOf, textOf } from "./errors.ts";
+import { calledFrom } from "./numbers.ts";
+import type { Scope } from "./scope.ts";
+import { convert, loneTensor } from "./tensor.ts";
+import { bareName, isBound, spreadAxes, typeOf } from "./types.ts";
+import { type Element, number, type Val } from "./values.ts";
+import { floating, type World, wider } from "./world.ts";
+
+/** A value for a declared type: an argument for a parameter, a result for what is declared to be returned. */
+export interface Fit {
+  readonly type: TypeExpr;
+  readonly value: Val;
+  /** "argument `x` of `f`". */
+  readonly what: string;
+  readonly span: Span;
+}
+/**
+ * Binds names, finds `float`, and gives the values as their types say. Shapes must be the same; floats convert.
+ * `working`: what `float` is where no value says it; null: it is known already.
+ */
+export function fitAll(w: World, fits: readonly Fit[], scope: Scope, working: Element | null): Value[] {
+  const tensors = fits.map((f) => (isScalarNumber(f) ? null : loneTensor(w, f.value, f.span)));
+  fits.forEach((f, i) => {
+    const x = tensors[i];
+    if (x) bindNames(w, f, x.type.shape, scope);
+  });
+  if (working !== null) scope.frame.float = floatOf(fits, tensors) ?? working;
+  return fits.map((f, i) => {
+    const want = typeOf(w, f.type, scope);
+    const declared = { what: f.what, span: f.type.span, text: textOf(f.type.span) };
+    const x = convert(w, tensors[i] ? { kind: "tensor", value: tensors[i] } : f.value, want, declared, f.span);
+    return equalAll(x.type.shape, want.shape) ? x : mismatch(w, f, x.type.shape, want.shape);
+  });
+}
+const isScalarNumber = (f: Fit): boolean =>
+  (f.value.kind === "number" || f.value.kind === "bool") && f.type.axes.length === 0 && f.type.spread === null;
+
+/** The widest float among the values for types that say `float`. */
+function floatOf(fits: readonly Fit[], tensors: readonly (Value | null)[]): Element | null {
+  let widest: Element | null = null;
+  fits.forEach((f, i) => {
+    const dtype = tensors[i]?.type.dtype;
+    if (f.type.dtype === "float" && dtype !== undefined && floating(dtype))
+      widest = widest === null ? dtype : wider(widest, dtype);
+  });
+  return widest;
+}
+
+export function bindNames(w: World, f: Fit, shape: readonly Size[], scope: Scope): void {
+  const { type } = f;
+  const lead = shape.length - type.axes.length;
+  if (type.spread ? lead < 0 : lead !== 0) wrongRank(w, f, shape);
+  const front = shape.slice(0, lead);
+  if (type.spread && !isBound(scope, type.spread.name))
+    scope.set(type.spread.name, { kind: "spread", name: type.spread.name, axes: front });
+  else if (type.spread && !equalAll(front, spreadAxes(type.spread.name, type, scope))) mismatch(w, f, shape, null);
+  type.axes.forEach((e, i) => {
+    const name = bareName(e);
+    const n = shape[lead + i] ?? 1;
+    if (name === null || isBound(scope, name)) return;
+    if (isSpread(n)) wrongRank(w, f, shape);
+    scope.set(name, number(n, true));
+  });
+}
+function wrongRank(w: World, f: Fit, shape: readonly Size[]): never {
+  const wants = `${f.type.spread ? "at least " : ""}${f.type.axes.length} ${f.type.axes.length === 1 ? "axis" : "axes"}`;
+  fail("E0204", `${f.what} needs ${wants}: ${textOf(f.type.span)}, not [${shape.map(show).join(", ")}]`, f.span, {
+    label: `[${shape.map(show).join(", ")}]`,
+    also: [{ span: f.type.span, text: "declared here" }],
+    notes: calledFrom(w),
+    help: shape.some(isSpread)
+      ? "the value has any number of axes; give it a fixed number, with `reshape`"
+      : "add an axis with `x[..., new]`, or change the shape with `reshape`",
+  });
+}
+function mismatch(w: World, f: Fit, shape: readonly Size[], want: readonly Size[] | null): never {
+  const wanted = want ? ` = [${want.map(show).join(", ")}]` : "";
+  const differing = want?.findIndex((n, i) => !equal(n, shape[i] ?? -1)) ?? -1;
+  const sides =
+    want && differing >= 0 && want.length === shape.length
+      ? [`${show(want[differing] ?? 0)} is wanted where it has ${show(shape[differing] ?? 0)}`]
+      : [];
+  fail("E0204", `${f.what} needs ${textOf(f.type.span)}${wanted}, not [${shape.map(show).join(", ")}]`, f.span, {
+    label: `[${shape.map(show).join(", ")}]`,
+    also: [{ span: f.type.span, text: "declared here" }],
+    notes: [...sides, `declared at ${placeOf(f.type.span)}`, ...calledFrom(w)],
+    help: "the sizes must be the same: check the order of the axes and of the arguments",
+  });
+}
+/** Binds what only a declared result can say: a function's header sizes from the type that its result is declared with. */
+export function bindFromResult(type: TypeExpr, shape: readonly Size[], scope: Scope): void {
+  const lead = shape.length - type.axes.length;
+  if (type.spread ? lead < 0 : lead !== 0) return;
+  if (type.spread && !isBound(scope, type.spread.name))
+    scope.set(type.spread.name, { kind: "spread", name: type.spread.name, axes: shape.slice(0, lead) });
+  type.axes.forEach((e, i) => {
+    const name = bareName(e);
+    const n = shape[lead + i];
+    if (name !== null && n !== undefined && !isSpread(n) && !isBound(scope, name)) scope.set(name, number(n, true));
+  });
+}
