@@ -1,9 +1,11 @@
 // Orders and rebuilds: what passes are made of.
 import type { Builder, Graph, Node, Value } from "./node.ts";
 
-/** Every node that the values need, each after its operands; the order depends on nothing but the graph. */
-export function topological(results: readonly Value[]): Node[] {
-  const done = new Set<Node>();
+const nothing: ReadonlySet<Node> = new Set();
+
+/** Every node that the values need but for those of `beyond`, each after its operands; the order depends on nothing but the graph. */
+export function topological(results: readonly Value[], beyond: ReadonlySet<Node> = nothing): Node[] {
+  const done = new Set(beyond);
   const order: Node[] = [];
   const stack = results.map((v) => v.node).toReversed();
   for (let node = stack.at(-1); node; node = stack.at(-1)) {
@@ -26,11 +28,14 @@ export const storeOf = (node: Node): string | null =>
 /** What takes the place of a node's results; null: the node stays, on its new operands. */
 export type Replace = (node: Node, args: readonly Value[]) => readonly Value[] | null;
 
-/** The values anew in `g`, each node through `replace`. A node whose operands are the same objects stays the same node of `g`. */
-export function rebuild(g: Builder, results: readonly Value[], replace: Replace): Value[] {
+/**
+ * The values anew in `g`, each node through `replace`. A node whose operands are the same objects stays the same node of `g`; those of
+ * `beyond`, and what they need, are not looked at.
+ */
+export function rebuild(g: Builder, results: readonly Value[], replace: Replace, beyond?: ReadonlySet<Node>): Value[] {
   const made = new Map<Node, readonly Value[]>();
   const now = (v: Value): Value => made.get(v.node)?.[v.index] ?? v;
-  for (const node of topological(results)) {
+  for (const node of topological(results, beyond)) {
     const args = node.args.map(now);
     g.where = node.where;
     made.set(node, replace(node, args) ?? g.add(node.op, args, node.attrs).results);

@@ -1,6 +1,6 @@
 // Rules, and what applies them until none fits.
 import { Bug } from "../diagnostic.ts";
-import type { Builder, Value } from "../graph/node.ts";
+import type { Builder, Node, Value } from "../graph/node.ts";
 import { rebuild, topological } from "../graph/walk.ts";
 import type { DType } from "../types/dtype.ts";
 import type { Pattern } from "./pattern.ts";
@@ -29,40 +29,48 @@ export function rule<N extends string>(
   return { name, root: left.root, apply, examples: (g) => dtypes.map((t) => left.example(g, t)) };
 }
 
-/** Called with each rewrite made; a debugger prints them. */
-export type Watch = (rule: Rule, from: Value, to: Value) => void;
-
+export interface RewriteOptions {
+  /** Called with each rewrite made; a debugger prints them. */
+  readonly watch?: (rule: Rule, from: Value, to: Value) => void;
+  /** Nodes that stay, with all that they need. */
+  readonly beyond?: ReadonlySet<Node>;
+}
 /** The values with all rules applied, bottom up, until none fits. Throws a Bug that names the rules that cycle. */
 export function rewrite(
   g: Builder,
   results: readonly Value[],
   rules: readonly Rule[],
-  watch: Watch = () => undefined,
+  options: RewriteOptions = {},
 ): Value[] {
-  const budget = new Budget(1000 + 20 * topological(results).length);
-  const byRoot = (name: string): Rule[] => rules.filter((r) => r.root === null || r.root === name);
-  const table = new Map<string, Rule[]>();
+  const budget = new Budget(1000 + 20 * topological(results, options.beyond).length);
+  const fitting = byRoot(rules);
   const step = (v: Value): Value | null => {
-    const { name } = v.node.op;
-    const fitting = table.get(name) ?? byRoot(name);
-    table.set(name, fitting);
-    for (const r of fitting) {
+    for (const r of fitting(v.node.op.name)) {
       const to = r.apply(v, g);
       if (!to || to === v) continue;
       budget.spend(r);
-      watch(r, v, to);
+      options.watch?.(r, v, to);
       return to;
     }
     return null;
   };
+  const pass = (node: Node, args: readonly Value[]): readonly Value[] => {
+    const made = g.add(node.op, args, node.attrs);
+    return made.results.length === 1 ? made.results.map((v) => settled(v, step)) : made.results;
+  };
   for (let now = [...results]; ; ) {
-    const next = rebuild(g, now, (node, args) => {
-      const made = g.add(node.op, args, node.attrs);
-      return made.results.length === 1 ? made.results.map((v) => settled(v, step)) : made.results;
-    });
+    const next = rebuild(g, now, pass, options.beyond);
     if (next.every((v, i) => v === now[i])) return next;
     now = next;
   }
+}
+function byRoot(rules: readonly Rule[]): (name: string) => readonly Rule[] {
+  const table = new Map<string, readonly Rule[]>();
+  return (name) => {
+    const known = table.get(name) ?? rules.filter((r) => r.root === null || r.root === name);
+    table.set(name, known);
+    return known;
+  };
 }
 function settled(v: Value, step: (v: Value) => Value | null): Value {
   let now = v;

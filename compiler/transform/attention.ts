@@ -162,7 +162,8 @@ function softmaxOf(g: Builder, p: Value): { scores: Value; mask: Value | null } 
   const select = madeBy(seen, "select");
   const masked = select && splatOf(nth(select.args, 2)) === Number.NEGATIVE_INFINITY;
   const found = masked ? { scores: nth(select.args, 1), mask: nth(select.args, 0) } : { scores: seen, mask: null };
-  const [again] = rewrite(g, [b.softmax(g, found.scores, -1, found.mask ?? undefined)], algebra);
+  const beyond = new Set([found.scores, found.mask ?? found.scores].map((v) => v.node));
+  const [again] = rewrite(g, [b.softmax(g, found.scores, -1, found.mask ?? undefined)], algebra, { beyond });
   return again === p ? found : null;
 }
 /** scores = f32(product) * scale + bias. */

@@ -179,11 +179,9 @@ function turned(g: Builder, p: Value, q: Value, present: ReadonlySet<Node>): Val
   if (!found) return null;
   const { node, bias, inward, outward } = found;
   const [a, w, offsets] = [nth(node.args, 0), nth(node.args, 1), nth(node.args, 2)];
-  const [x, other] = rewrite(
-    g,
-    [inward(p), b.raggedDot(g, inward(p), b.swap(g, w), offsets, node.attrs.unit)],
-    algebra,
-  );
+  const rows = inward(p);
+  const product = b.raggedDot(g, rows, b.swap(g, w), offsets, node.attrs.unit);
+  const [x, other] = rewrite(g, [rows, product], algebra, { beyond: present });
   if (!x || !other || !present.has(other.node)) return null;
   const wide = dtypeOf(p.type);
   const rowSum = (l: Value, r: Value): Value => b.sum(g, b.mul(g, b.cast(g, l, wide), b.cast(g, r, wide)), [-1]);
