@@ -22,6 +22,10 @@ export const printJson = (record: object): void =>
 export const draw = (diagnostics: readonly Diagnostic[], stream: NodeJS.WriteStream): string =>
   render(diagnostics, { color: wantsColor(stream), width: stream.isTTY ? stream.columns : 120 });
 
+/** Generated text; a terminal does not get the control characters that a model may make. */
+export const write = (text: string): void =>
+  void process.stdout.write(process.stdout.isTTY ? text.replace(/[^\P{Cc}\n\t]/gu, "\ufffd") : text);
+
 /** An error as a person reads it; the stack only with MOEC_DEBUG. */
 export function explain(error: unknown, stream: NodeJS.WriteStream = process.stderr): string {
   const colors = colorsOf(stream);
@@ -43,8 +47,8 @@ export function showBytes(bytes: number): string {
   const [value, unit] = scaled(bytes);
   return `${value} ${unit}B`;
 }
-/** `1234`, `12.3 G`. */
-export const showCount = (n: number): string => scaled(n).join(" ").trim();
+/** `123`, `12.3k`, `3.4M`. */
+export const showCount = (n: number): string => scaled(n).join("");
 function scaled(n: number): [string, string] {
   const unit = Math.min(4, Math.max(0, Math.floor(Math.log10(Math.max(1, Math.abs(n))) / 3)));
   return unit === 0

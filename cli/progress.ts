@@ -12,7 +12,9 @@ export interface Progress {
 }
 const every = 10;
 
-export const progress = (stream: NodeJS.WriteStream): Progress => (stream.isTTY ? live(stream) : plain());
+/** Some terminals say that they have no size: nothing can be drawn over on them. */
+export const progress = (stream: NodeJS.WriteStream): Progress =>
+  stream.isTTY && stream.rows > 1 && stream.columns > 40 ? live(stream) : plain();
 
 function live(stream: NodeJS.WriteStream): Progress {
   const update = createLogUpdate(stream);

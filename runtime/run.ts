@@ -47,16 +47,24 @@ export async function runEntry(options: RunOptions): Promise<Map<string, Tensor>
     entries: [{ method: entry.method, name: entry.method, sizes: sizes.own, given, gradients }],
   });
   try {
-    const prepare = async (): Promise<Map<string, Tensor>> => {
-      await executable.run("init", new Map(), { seed, call: 0, step: 0 });
-      return loadParameters(executable, options.params);
-    };
-    const fresh = await prepare();
-    const outcome = await runOnce(executable, entry.method, inputs, seed, prepare);
-    return new Map([...results(executable, outcome), ...fresh]);
+    return await runOn(executable, entry.method, { inputs, params: options.params, seed });
   } finally {
     executable.close();
   }
+}
+/** The same, of an entry that is compiled. `params`: a safetensors file of parameters and states. */
+export async function runOn(
+  executable: Executable,
+  entry: string,
+  given: { readonly inputs: ReadonlyMap<string, Tensor>; readonly params: string | undefined; readonly seed: number },
+): Promise<Map<string, Tensor>> {
+  const prepare = async (): Promise<Map<string, Tensor>> => {
+    await executable.run("init", new Map(), { seed: given.seed, call: 0, step: 0 });
+    return loadParameters(executable, given.params);
+  };
+  const fresh = await prepare();
+  const outcome = await runOnce(executable, entry, given.inputs, given.seed, prepare);
+  return new Map([...results(executable, outcome), ...fresh]);
 }
 
 /** By file name: JSON (`{ "x": [[1, 2]] }`) or safetensors. Names are those of the signature and `cotangent.I`. */

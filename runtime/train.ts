@@ -2,6 +2,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { Problem } from "../compiler/diagnostic.ts";
+import type { Bytes } from "../compiler/plan/plan.ts";
 import { type Checkpoint, checkpointSteps, newestCheckpoint } from "./checkpoint.ts";
 import { type Compiled, type CompileRequest, compileProgram } from "./compile.ts";
 import { readText, requireEnough, type Text } from "./data.ts";
@@ -61,8 +62,8 @@ export interface Training {
   readonly report: Compiled["report"];
   /** How many numbers are learned. */
   readonly parameters: number;
-  /** Bytes by what they hold; null on the reference interpreter. */
-  readonly plan: Executable["bytes"];
+  /** Bytes by what they hold; the arena is known where a target has one. */
+  readonly plan: Bytes | Pick<Bytes, "parameters" | "gradients" | "optimizer" | "activations">;
   /** The checkpoint that it goes on from. */
   readonly from: Checkpoint | null;
   steps(): AsyncGenerator<Step, void>;
@@ -99,6 +100,7 @@ export async function openTraining(options: TrainOptions): Promise<Training> {
       writeConfig(folder, config);
     }
     const { saveEvery = 100, evaluateEvery = 0, signal } = options;
+    const { parameters, gradients, optimizer, activations } = report;
     const own = ownLosses(file, entry.declaration);
     const setup = { executable, text, config, own, folder, from, saveEvery, evaluateEvery };
     return {
@@ -108,7 +110,7 @@ export async function openTraining(options: TrainOptions): Promise<Training> {
       report,
       from,
       parameters: executable.stores.filter((s) => s.role === "parameter").reduce((sum, s) => sum + count(s.shape), 0),
-      plan: executable.bytes,
+      plan: executable.bytes ?? { parameters, gradients, optimizer, activations },
       steps: () => trainSteps(signal ? { ...setup, signal } : setup),
       sample: (prompt, how) =>
         executable.entries.includes("generate:1") ? sampleText(executable, entry, config, prompt, how) : null,

@@ -2,7 +2,7 @@ import { Command } from "commander";
 import { real, requireTarget, whole } from "../../compiler/options.ts";
 import { generate } from "../../runtime/generate.ts";
 import { addShared, examples, flag, json, type Shared, text } from "../flags.ts";
-import { printJson, warn } from "../output.ts";
+import { printJson, warn, write } from "../output.ts";
 import { interruptible } from "../signals.ts";
 
 export const generateCommand = (): Command =>
@@ -21,7 +21,7 @@ export const generateCommand = (): Command =>
         "moec generate runs/gpt-moe --tokens 500 --temperature 0",
       ),
     )
-    .action(write);
+    .action(run);
 
 interface Options extends Shared {
   prompt?: string;
@@ -30,16 +30,16 @@ interface Options extends Shared {
   seed?: number;
   json?: boolean;
 }
-async function write(folder: string, { json, ...options }: Options): Promise<void> {
+async function run(folder: string, { json, ...options }: Options): Promise<void> {
   requireTarget(options);
   const prompt = options.prompt ?? "";
   let made = "";
   const start = performance.now();
   for await (const piece of generate({ folder, ...options, warn, signal: interruptible() })) {
-    if (!json) process.stdout.write(made === "" ? prompt + piece : piece);
+    if (!json) write(made === "" ? prompt + piece : piece);
     made += piece;
   }
   const seconds = (performance.now() - start) / 1000;
   if (json) printJson({ prompt, text: made, seconds });
-  else process.stdout.write("\n");
+  else write("\n");
 }

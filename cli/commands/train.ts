@@ -5,7 +5,7 @@ import type { Step } from "../../runtime/loop.ts";
 import { toNested } from "../../runtime/tensor.ts";
 import { openTraining, type Training } from "../../runtime/train.ts";
 import { addShared, examples, flag, json, type Shared, text } from "../flags.ts";
-import { note, printJson, showBytes, showCount, warn } from "../output.ts";
+import { note, printJson, showBytes, showCount, warn, write } from "../output.ts";
 import { progress } from "../progress.ts";
 import { interruptible } from "../signals.ts";
 
@@ -60,8 +60,8 @@ async function run(program: string, { json, ...options }: Options): Promise<void
 }
 
 async function asJson(training: Training): Promise<void> {
-  const { text, parameters, plan, report } = training;
-  printJson({ ...entropies(text.all), bytes: text.bytes, parameters, plan: plan ?? report });
+  const { text, parameters, plan } = training;
+  printJson({ ...entropies(text.all), bytes: text.bytes, parameters, plan });
   for await (const step of training.steps()) {
     printJson(record(step));
     if (step.heldOut !== null) printJson({ step: step.step, held_out: step.heldOut });
@@ -92,7 +92,7 @@ async function forPeople(training: Training, signal: AbortSignal): Promise<void>
   if (!signal.aborted && last) await showSample(training, signal);
 }
 function opening({ config, text, parameters, plan, folder, from }: Training): string {
-  const memory = plan ? `, ${showBytes(plan.arena)} of memory` : "";
+  const memory = "arena" in plan ? `, ${showBytes(plan.arena)} of memory` : "";
   const { B, T } = config.sizes;
   return [
     `${config.model}: ${showCount(parameters)} parameters${memory}`,
@@ -115,6 +115,6 @@ async function showSample(training: Training, signal: AbortSignal): Promise<void
   const sample = training.sample("\n", { tokens: 300, temperature: 0.8, signal });
   if (!sample) return;
   note("a sample:");
-  for await (const piece of sample) process.stdout.write(piece);
-  process.stdout.write("\n");
+  for await (const piece of sample) write(piece);
+  write("\n");
 }

@@ -1,0 +1,133 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { Problem } from "../compiler/diagnostic.ts";
+import type { Executable, Outcome, StoreInfo, Tensor } from "../runtime/executable.ts";
+import { runOn } from "../runtime/run.ts";
+import { writeSafetensors } from "../runtime/safetensors.ts";
+import { fromNumbers, numbers, zeros } from "../runtime/tensor.ts";
+
+const test = suite("run-entry");
+const folder = mkdtempSync(join(tmpdir(), "moec-run-"));
+test.after(() => rmSync(folder, { recursive: true }));
+const f32 = (shape: readonly number[], ...values: number[]): Tensor => fromNumbers("f32", shape, values);
+
+const store = (name: string, role: StoreInfo["role"], shape: readonly number[]): StoreInfo => {
+  return { name, role, dtype: "f32", shape, stack: name.split("*").length - 1, saved: role !== "input" };
+};
+/** out = w[0] * x + w[1], with the state `seen` counting runs; the gradient of x is the cotangent times w[0]. */
+class Affine implements Executable {
+  readonly bytes = null;
+  readonly entries = ["init", "forward"];
+  readonly stores: readonly StoreInfo[];
+  readonly #losses: boolean;
+  readonly #values: Map<string, Tensor>;
+
+  constructor(losses: boolean) {
+    this.#losses = losses;
+    this.stores = [
+      store("w.*", "parameter", [2]),
+      store("seen", "state", []),
+      store("x", "input", [2]),
+      store("cotangent.0", "input", [2]),
+    ];
+    this.#values = new Map(this.stores.map((s) => [s.name, zeros(s.dtype, s.shape)]));
+  }
+  read = (name: string): Tensor => this.#values.get(name) ?? f32([0]);
+  write = (name: string, t: Tensor): void => void this.#values.set(name, t);
+  close(): void {}
+  async run(entry: string, inputs: ReadonlyMap<string, Tensor>, { seed }: { seed: number }): Promise<Outcome> {
+    await Promise.resolve();
+    const none = { outputs: [], losses: new Map(), metrics: new Map(), gradients: new Map() };
+    if (entry === "init") {
+      this.write("w.*", f32([2], seed, seed + 1));
+      this.write("seen", f32([], 0));
+      return none;
+    }
+    this.write("seen", f32([], (this.read("seen").data[0] ?? 0) + 1));
+    const [w0 = 0, w1 = 0] = this.read("w.*").data;
+    const of = (name: string, f: (x: number) => number): Tensor =>
+      f32([2], ...numbers(inputs.get(name) ?? f32([0])).map(f));
+    return {
+      outputs: [of("x", (x) => w0 * x + w1)],
+      losses: new Map(
+        this.#losses
+          ? [
+              ["a.language", 2],
+              ["b.language", 3],
+            ]
+          : [],
+      ),
+      metrics: new Map([["blocks.*.load", f32([2], 5, 6)]]),
+      gradients: new Map([["input.x", of("cotangent.0", (c) => c * w0)]]),
+    };
+  }
+}
+interface Given {
+  readonly inputs?: Record<string, Tensor>;
+  readonly params?: string;
+  readonly losses?: boolean;
+}
+async function run({
+  inputs = { x: f32([2], 1, 2) },
+  params,
+  losses = false,
+}: Given): Promise<Record<string, number[]>> {
+  const results = await runOn(new Affine(losses), "forward", {
+    inputs: new Map(Object.entries(inputs)),
+    params,
+    seed: 4,
+  });
+  return Object.fromEntries([...results].map(([name, t]) => [name, [...numbers(t)]]));
+}
+function file(tensors: Record<string, Tensor>): string {
+  const path = join(folder, "p.safetensors");
+  writeSafetensors(path, new Map(Object.entries(tensors)));
+  return path;
+}
+
+test("results by position, losses summed by name, metrics, states and gradients by path, fresh parameters", async () => {
+  assert.equal(await run({ losses: true }), {
+    "0": [9, 13],
+    "loss.language": [5],
+    "metric.blocks.0.load": [5],
+    "metric.blocks.1.load": [6],
+    "state.seen": [1],
+    "grad.input.x": [0, 0],
+    "param.w.0": [4],
+    "param.w.1": [5],
+  });
+});
+test("an absent cotangent is 1 where there are no losses, and the state has been stepped once", async () => {
+  const { "grad.input.x": gradient, "state.seen": seen } = await run({});
+  assert.equal([gradient, seen], [[4, 4], [1]]);
+  const given = await run({ inputs: { x: f32([2], 1, 2), "cotangent.0": f32([2], 3, -1) }, losses: true });
+  assert.equal(given["grad.input.x"], [12, -4]);
+});
+test("parameters and states come from a file, by copy, stacked, or as a run wrote them", async () => {
+  for (const tensors of [
+    { "w.0": f32([], 2), "w.1": f32([], 1), seen: f32([], 7) },
+    { w: f32([2], 2, 1), "state.seen": f32([], 7) },
+    { "param.w.0": f32([], 2), "param.w.1": f32([], 1), "state.seen": f32([], 7) },
+  ]) {
+    const results = await run({ params: file(tensors) });
+    assert.equal(results["0"], [3, 5]);
+    assert.equal(results["state.seen"], [8]);
+    assert.not.ok(Object.keys(results).some((name) => name.startsWith("param.")));
+  }
+});
+test("names that nothing has and shapes that do not fit are Problems", async () => {
+  const refusals: [Given, string][] = [
+    [{ params: file({ "w.0": f32([], 1), "w.1": f32([], 1), v: f32([], 1) }) }, "`v`"],
+    [{ inputs: { y: f32([2], 1, 2) } }, "`y`"],
+    [{ inputs: { x: f32([3], 1, 2, 3) } }, "[3]"],
+  ];
+  for (const [given, word] of refusals) {
+    const error: unknown = await run(given).catch((e: unknown) => e);
+    assert.instance(error, Problem);
+    assert.match((error as Problem).message, word);
+  }
+});
+test.run();
