@@ -43,16 +43,32 @@ function checkBody(w: World, body: ast.Method | ast.Fn, params: readonly ast.Hea
   const returns = w.execute(body.body, scope.inner());
   if (returns || body.result.length === 0) return;
   const message = `\`${body.name.name}\` may end without its result`;
-  w.diagnostics.push(diagnostic("E0309", message, body.name.span, { also: body.result.slice(0, 1).map((t) => ({ span: t.span, text: "declared here" })), help: "end each way through it with `return`" }));
+  w.diagnostics.push(
+    diagnostic("E0309", message, body.name.span, {
+      also: body.result.slice(0, 1).map((t) => ({ span: t.span, text: "declared here" })),
+      help: "end each way through it with `return`",
+    }),
+  );
 }
 
 function checkLayer(w: World, decl: Declared<ast.Layer>): void {
   const header = headerScope(w, decl);
-  const instance = makeInstance(w, { of: { kind: "layer", maker: { decl, header, aliases: [] } }, arrows: [] }, "", abstractStorage(w));
+  const instance = makeInstance(
+    w,
+    { of: { kind: "layer", maker: { decl, header, aliases: [] } }, arrows: [] },
+    "",
+    abstractStorage(w),
+  );
   checkMembers(w, decl.ast.body, header, instance, new Map());
 }
 /** `seen`: the names declared so far on the way to here. */
-function checkMembers(w: World, body: readonly ast.MemberOrIf[], header: Scope, instance: Instance, seen: Map<string, ast.Name>): void {
+function checkMembers(
+  w: World,
+  body: readonly ast.MemberOrIf[],
+  header: Scope,
+  instance: Instance,
+  seen: Map<string, ast.Name>,
+): void {
   for (const m of body) {
     if (m.kind === "if") {
       w.guard(() => void condition(w, m.cond, header), undefined);
@@ -61,7 +77,13 @@ function checkMembers(w: World, body: readonly ast.MemberOrIf[], header: Scope, 
       continue;
     }
     const old = seen.get(m.name.name);
-    if (old) w.diagnostics.push(diagnostic("E0302", `\`${m.name.name}\` is declared twice`, m.name.span, { also: [{ span: old.span, text: "first here" }], help: "rename or remove one" }));
+    if (old)
+      w.diagnostics.push(
+        diagnostic("E0302", `\`${m.name.name}\` is declared twice`, m.name.span, {
+          also: [{ span: old.span, text: "first here" }],
+          help: "rename or remove one",
+        }),
+      );
     seen.set(m.name.name, m.name);
     checkMember(w, m, header, instance);
   }
@@ -82,7 +104,13 @@ function checkMember(w: World, m: ast.Member, header: Scope, instance: Instance)
 function checkOptimizer(w: World, decl: Declared<ast.Optimizer>): void {
   const home = optimizerScope({ kind: "optimizer", decl, header: headerScope(w, decl) });
   if (!decl.ast.methods.some((m) => m.name.name === "apply"))
-    w.guard(() => fail("E0502", `\`${decl.ast.name.name}\` has no \`apply\``, decl.ast.name.span, { help: "write `apply(param: f32[...S], grad: f32[...S]) { update param = ... }`" }), undefined);
+    w.guard(
+      () =>
+        fail("E0502", `\`${decl.ast.name.name}\` has no \`apply\``, decl.ast.name.span, {
+          help: "write `apply(param: f32[...S], grad: f32[...S]) { update param = ... }`",
+        }),
+      undefined,
+    );
   for (const method of decl.ast.methods) {
     const scope = home.within(newFrame(w, { role: "optimizer", body: method, site: "", result: method.result }));
     if (method.name.name === "apply") checkApply(w, method, scope);
@@ -93,7 +121,13 @@ function checkOptimizer(w: World, decl: Declared<ast.Optimizer>): void {
 function checkApply(w: World, method: ast.Method, scope: Scope): void {
   const [param, grad] = method.params;
   if (param?.type?.kind !== "tensor" || grad?.type?.kind !== "tensor" || method.params.length !== 2)
-    return w.guard(() => fail("E0502", "`apply` takes a parameter and its gradient", method.name.span, { help: "write `apply(param: f32[...S], grad: f32[...S])`" }), undefined);
+    return w.guard(
+      () =>
+        fail("E0502", "`apply` takes a parameter and its gradient", method.name.span, {
+          help: "write `apply(param: f32[...S], grad: f32[...S])`",
+        }),
+      undefined,
+    );
   declareAbstractly(w, method.params, scope);
   const { type: written } = param;
   w.guard(() => {
@@ -111,7 +145,12 @@ export function findRecursion(calls: World["calls"]): Diagnostic[] {
   const visit = (node: object): void => {
     state.set(node, "open");
     for (const [to, at] of calls.get(node) ?? []) {
-      if (state.get(to) === "open") found.push(diagnostic("E0308", `\`${textOf(at).split("\n")[0] ?? ""}\` leads back to itself`, at, { help: "functions and layers never contain themselves: use `for`, or an array of layers" }));
+      if (state.get(to) === "open")
+        found.push(
+          diagnostic("E0308", `\`${textOf(at).split("\n")[0] ?? ""}\` leads back to itself`, at, {
+            help: "functions and layers never contain themselves: use `for`, or an array of layers",
+          }),
+        );
       else if (!state.has(to)) visit(to);
     }
     state.set(node, "done");

@@ -7,14 +7,14 @@ import * as b from "../ops/build.ts";
 import { ops } from "../ops/list.ts";
 import type * as ast from "../syntax/ast.ts";
 import { dims, type Type, type } from "../types/type.ts";
-import { didYouMean, fail, Failure, textOf } from "./errors.ts";
+import { didYouMean, Failure, fail, textOf } from "./errors.ts";
 import { evaluator } from "./evaluator.ts";
 import { moduleScope, newFrame } from "./frames.ts";
 import { headerOf } from "./headers.ts";
 import { makeAll, makeInstance, memberOf } from "./layers.ts";
 import type { Loaded } from "./modules.ts";
-import { optimizerStep, type Trained } from "./optimizer.ts";
 import { selects } from "./optimize.ts";
+import { optimizerStep, type Trained } from "./optimizer.ts";
 import type { Scope } from "./scope.ts";
 import { findDeclaration, findMethod, layerBehind, methodsOf } from "./signatures.ts";
 import { type Registered, Stores } from "./storage.ts";
@@ -115,7 +115,10 @@ class Entry {
   constructor(shared: Shared, entry: EntryRequest) {
     [this.shared, this.entry] = [shared, entry];
     this.decl = findDeclaration(shared.loaded, shared.request.declaration);
-    this.w = new World(optionsOf(shared, { training: entry.method === "train", generating: entry.method === "generate" }), evaluator);
+    this.w = new World(
+      optionsOf(shared, { training: entry.method === "train", generating: entry.method === "generate" }),
+      evaluator,
+    );
     this.w.localState = (stmt, t, scope) => this.localState(stmt, t, scope);
     shared.stores.current.clear();
   }
@@ -127,11 +130,21 @@ class Entry {
     const inputs: { name: string; store: Store }[] = [];
     const given = callable.params.flatMap((p) => this.given(p, callable.scope, inputs));
     const value = typed(() => w.call(callable.fn, given, newFrame(w, { role: "header", site: "" }), callable.at));
-    const outputs = resultList(value).map((v, i): Result => ({ role: "output", name: String(i), value: v.kind === "tensor" ? v.value : lost() }));
+    const outputs = resultList(value).map(
+      (v, i): Result => ({ role: "output", name: String(i), value: v.kind === "tensor" ? v.value : lost() }),
+    );
     const states = [...shared.stores.current].map(([name, v]): Result => ({ role: "store", name, value: v }));
     const results = [...outputs, ...sums(w), ...metrics(w), ...states];
     const stated = [...new Set(w.effects.losses.filter((l) => l.path === "").map((l) => l.name))];
-    return { name: entry.name, method: entry.method, graph: { name: entry.name, results }, inputs, losses: w.effects.losses, stated, training: entry.method === "train" ? this.training(callable.at) : null };
+    return {
+      name: entry.name,
+      method: entry.method,
+      graph: { name: entry.name, results },
+      inputs,
+      losses: w.effects.losses,
+      stated,
+      training: entry.method === "train" ? this.training(callable.at) : null,
+    };
   }
   private functionEntry(decl: Declared<ast.Fn>) {
     const scope = moduleScope(this.w, decl.module).inner();
@@ -145,7 +158,10 @@ class Entry {
     const method = findMethod(decl, name);
     const at = decl.ast.name.span;
     const made = headerOf(w, decl, this.header(decl), moduleScope(w, decl.module), at);
-    if (made.kind !== "maker") return fail("E0406", `\`${decl.ast.name.name}\` cannot be compiled`, at, { help: "name a model, a layer or a function" });
+    if (made.kind !== "maker")
+      return fail("E0406", `\`${decl.ast.name.name}\` cannot be compiled`, at, {
+        help: "name a model, a layer or a function",
+      });
     const instance: Instance = makeInstance(w, made.make, "", shared.stores.root(w));
     makeAll(instance);
     const v = memberOf(instance, { name, span: method.name.span });
@@ -161,8 +177,21 @@ class Entry {
     for (const p of decl.ast.header) {
       const given = this.size(p.name.name) !== undefined;
       if (!given && !p.default)
-        fail("E0407", `\`${decl.ast.name.name}\` needs \`${p.name.name}\``, p.span, p.type ? { help: `only a layer can give \`${p.name.name}\`: declare \`model M(...) = ${decl.ast.name.name}(...)\`` } : { help: `give it: --set ${p.name.name}=VALUE, or a default: \`${p.name.name} = 8\`` });
-      if (given && p.type) throw new Problem(`${p.name.name} is a layer, which cannot be set from outside`, `declare a model that fills it in: model M(...) = ${decl.ast.name.name}(...)`);
+        fail(
+          "E0407",
+          `\`${decl.ast.name.name}\` needs \`${p.name.name}\``,
+          p.span,
+          p.type
+            ? {
+                help: `only a layer can give \`${p.name.name}\`: declare \`model M(...) = ${decl.ast.name.name}(...)\``,
+              }
+            : { help: `give it: --set ${p.name.name}=VALUE, or a default: \`${p.name.name} = 8\`` },
+        );
+      if (given && p.type)
+        throw new Problem(
+          `${p.name.name} is a layer, which cannot be set from outside`,
+          `declare a model that fills it in: model M(...) = ${decl.ast.name.name}(...)`,
+        );
     }
     return decl.ast.header.flatMap((p): Given[] => {
       const v = this.size(p.name.name);
@@ -171,20 +200,35 @@ class Entry {
   }
   private size(name: string): number | boolean | readonly number[] | undefined {
     const { entry, shared } = this;
-    return Object.hasOwn(entry.sizes, name) ? entry.sizes[name] : Object.hasOwn(shared.request.sizes, name) ? shared.request.sizes[name] : undefined;
+    return Object.hasOwn(entry.sizes, name)
+      ? entry.sizes[name]
+      : Object.hasOwn(shared.request.sizes, name)
+        ? shared.request.sizes[name]
+        : undefined;
   }
   /** Names of the entry's types, from the sizes given. */
   private bindSizes(params: readonly ast.HeaderParam[], scope: Scope): void {
     for (const p of params) {
       if (p.type?.kind !== "tensor") continue;
       const { spread } = p.type;
-      const names = [...(spread ? [spread] : []), ...p.type.axes.flatMap((e) => (bareName(e) === null ? [] : [{ name: textOf(e.span), span: e.span }]))];
+      const names = [
+        ...(spread ? [spread] : []),
+        ...p.type.axes.flatMap((e) => (bareName(e) === null ? [] : [{ name: textOf(e.span), span: e.span }])),
+      ];
       for (const { name, span } of names) {
         this.names.add(name);
         if (scope.get(name) && !scope.has(name) && scope.get(name)?.kind !== "declaration") continue;
         const v = this.size(name);
-        if (v === undefined) fail("E0408", `the entry \`${this.entry.method}\` needs the size \`${name}\``, span, { help: `give it by name, as \`${name}: 128\`, --set ${name}=128, or inputs that say it` });
-        scope.set(name, Array.isArray(v) || name === spread?.name ? { kind: "spread", name, axes: Array.isArray(v) ? v : [Number(v)] } : known(name, v));
+        if (v === undefined)
+          fail("E0408", `the entry \`${this.entry.method}\` needs the size \`${name}\``, span, {
+            help: `give it by name, as \`${name}: 128\`, --set ${name}=128, or inputs that say it`,
+          });
+        scope.set(
+          name,
+          Array.isArray(v) || name === spread?.name
+            ? { kind: "spread", name, axes: Array.isArray(v) ? v : [Number(v)] }
+            : known(name, v),
+        );
       }
     }
   }
@@ -195,12 +239,22 @@ class Entry {
     if (p.type?.kind !== "tensor") {
       const v = this.size(name);
       if (v !== undefined && !p.type) return [{ name: p.name, value: known(name, v), span: p.span }];
-      if (!p.default && !scope.get(name)) fail("E0407", `\`${this.decl.ast.name.name}\` needs \`${name}\``, p.span, { help: `give it: --set ${name}=VALUE` });
+      if (!p.default && !scope.get(name))
+        fail("E0407", `\`${this.decl.ast.name.name}\` needs \`${name}\``, p.span, {
+          help: `give it: --set ${name}=VALUE`,
+        });
       return [];
     }
     if (p.default && !entry.inputs?.includes(name)) return [];
     const t = typeOf(w, p.type, scope);
-    const store: Store = { name: `${entry.name}/${name}`, role: "input", type: t, stack: 0, saved: false, where: p.span };
+    const store: Store = {
+      name: `${entry.name}/${name}`,
+      role: "input",
+      type: t,
+      stack: 0,
+      saved: false,
+      where: p.span,
+    };
     shared.inputs.push(store);
     inputs.push({ name, store });
     return [{ name: p.name, value: tensor(b.param(w.g, store.name, t)), span: p.span }];
@@ -209,11 +263,16 @@ class Entry {
   private checkNames(): void {
     const layer = layerBehind(this.decl);
     const used = new Set(this.names);
-    for (const m of layer ? methodsOf(layer.ast) : []) for (const p of m.params) if (p.type?.kind === "tensor") for (const n of namesIn(p.type)) used.add(n);
+    for (const m of layer ? methodsOf(layer.ast) : [])
+      for (const p of m.params) if (p.type?.kind === "tensor") for (const n of namesIn(p.type)) used.add(n);
     const { ast } = this.decl;
     if (ast.kind === "fn") for (const p of ast.header) used.add(p.name.name);
     for (const name of [...Object.keys(this.shared.request.sizes), ...Object.keys(this.entry.sizes)])
-      if (!used.has(name)) throw new Problem(`${ast.name.name} has no size or value ${name}`, didYouMean(name, used, `it has ${[...used].join(", ")}`));
+      if (!used.has(name))
+        throw new Problem(
+          `${ast.name.name} has no size or value ${name}`,
+          didYouMean(name, used, `it has ${[...used].join(", ")}`),
+        );
   }
 
   /** A method's own state: one for each entry, all lengths of `generate` together. */
@@ -223,7 +282,12 @@ class Entry {
     const name = [entry.method, path === "" ? stmt.name.name : `${path}.${stmt.name.name}`].join("/");
     const old = shared.stores.all.get(name);
     if (old && dims(old.type).join() !== dims(t).join())
-      fail("E0408", `the state \`${stmt.name.name}\` has the shape [${dims(t).join(", ")}] here and [${dims(old.type).join(", ")}] elsewhere in \`${entry.method}\``, stmt.span, { help: "all lengths of an entry share its states: give them the same B" });
+      fail(
+        "E0408",
+        `the state \`${stmt.name.name}\` has the shape [${dims(t).join(", ")}] here and [${dims(old.type).join(", ")}] elsewhere in \`${entry.method}\``,
+        stmt.span,
+        { help: "all lengths of an entry share its states: give them the same B" },
+      );
     const store: Store = { name, role: "state", type: t, stack: 0, saved: entry.method === "train", where: stmt.span };
     if (!old) shared.stores.all.set(name, { store, type: t, init: stmt.init, scope, owner: [] });
     return shared.stores.slot(w, name, t);
@@ -233,7 +297,8 @@ class Entry {
     const { w, shared } = this;
     const [first, ...more] = w.effects.losses.map((l) => l.value);
     if (!first) return fail("E0412", "`train` has no loss", at, { help: "state one: `loss language = ...`" });
-    if (w.lines.length === 0) return fail("E0412", "`train` has no optimizer", at, { help: "end it with `optimize with AdamW(lr: 1e-3)`" });
+    if (w.lines.length === 0)
+      return fail("E0412", "`train` has no optimizer", at, { help: "end it with `optimize with AdamW(lr: 1e-3)`" });
     const trained = trainedBy(w, [...shared.stores.all.values()]);
     const used = new Set(trained.map((t) => t.at));
     return {
@@ -243,11 +308,15 @@ class Entry {
     };
   }
 }
-const namesIn = (t: ast.TypeExpr): string[] => [...(t.spread ? [t.spread.name] : []), ...t.axes.flatMap((e) => bareName(e) ?? [])];
+const namesIn = (t: ast.TypeExpr): string[] => [
+  ...(t.spread ? [t.spread.name] : []),
+  ...t.axes.flatMap((e) => bareName(e) ?? []),
+];
 function known(name: string, v: number | boolean | readonly number[]): Val {
   if (typeof v === "boolean") return { kind: "bool", value: v };
   if (typeof v === "number") {
-    if (isCapital(name) && (!Number.isInteger(v) || v < 0)) throw new Problem(`${name} is a size, and ${v} is not`, `give a whole number: --set ${name}=8`);
+    if (isCapital(name) && (!Number.isInteger(v) || v < 0))
+      throw new Problem(`${name} is a size, and ${v} is not`, `give a whole number: --set ${name}=8`);
     return number(v, isCapital(name));
   }
   return { kind: "list", items: v.map((n) => number(n, true)) };
@@ -260,7 +329,8 @@ function typed<T>(run: () => T): T {
   try {
     return run();
   } catch (error) {
-    if (error instanceof TypeMismatch) throw new Problem(`sizes do not fit: ${error.message}`, "check the sizes that are given", { cause: error });
+    if (error instanceof TypeMismatch)
+      throw new Problem(`sizes do not fit: ${error.message}`, "check the sizes that are given", { cause: error });
     throw error;
   }
 }
@@ -275,7 +345,9 @@ function sums(w: World): Result[] {
 }
 /** Of a metric reported twice in a step, the last. */
 function metrics(w: World): Result[] {
-  const byName = new Map(w.effects.metrics.map(({ path, name, value }) => [path === "" ? name : `${path}.${name}`, value]));
+  const byName = new Map(
+    w.effects.metrics.map(({ path, name, value }) => [path === "" ? name : `${path}.${name}`, value]),
+  );
   return [...byName].map(([name, value]) => ({ role: "metric", name, value }));
 }
 
@@ -285,7 +357,13 @@ function trainedBy(w: World, stores: readonly Registered[]): Trained[] {
   for (const line of w.lines)
     for (const s of line.selectors)
       if (!parameters.some((p) => selects(s, p.owner)))
-        fail("E0501", `\`${textOf(s.span)}\` selects no parameter`, s.span, { help: didYouMean(textOf(s.span), parameters.map((p) => p.store.name), "write a member's path, `blocks.feed`, or a layer's name, `RmsNorm`") });
+        fail("E0501", `\`${textOf(s.span)}\` selects no parameter`, s.span, {
+          help: didYouMean(
+            textOf(s.span),
+            parameters.map((p) => p.store.name),
+            "write a member's path, `blocks.feed`, or a layer's name, `RmsNorm`",
+          ),
+        });
   return parameters.flatMap((at): Trained[] => {
     const line = w.lines.find((l) => l.selectors.length === 0 || l.selectors.some((s) => selects(s, at.owner)));
     return line?.optimizer ? [{ at, optimizer: line.optimizer, where: line.where }] : [];
@@ -294,12 +372,16 @@ function trainedBy(w: World, stores: readonly Registered[]): Trained[] {
 
 function initGraph(shared: Shared): Graph {
   const w = new World(optionsOf(shared, { training: false, generating: false }), evaluator);
-  const results = [...shared.stores.all.values()].map((r): Result => ({ role: "store", name: r.store.name, value: initial(w, r) }));
+  const results = [...shared.stores.all.values()].map(
+    (r): Result => ({ role: "store", name: r.store.name, value: initial(w, r) }),
+  );
   return { name: "init", results };
 }
 /** How a store begins: each copy of a stack by itself. */
 function initial(w: World, { store, type: t, init, scope }: Registered): Value {
-  const n = dims(store.type).slice(0, store.stack).reduce((p, q) => p * q, 1);
+  const n = dims(store.type)
+    .slice(0, store.stack)
+    .reduce((p, q) => p * q, 1);
   const base = w.placeholder(type("i32", []));
   const lane = store.stack > 0 ? ({ kind: "each", base } as const) : null;
   const from = scope.within(newFrame(w, { role: "header", site: store.name, lane }));

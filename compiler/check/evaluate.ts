@@ -67,7 +67,10 @@ function value(w: World, e: ast.Expr, scope: Scope): Val {
 function nameValue(w: World, name: string, at: ast.Span, scope: Scope): Val {
   const found = scope.get(name);
   if (found?.kind === "spread" && scope.frame.lane?.kind === "routed")
-    fail("E0403", `\`${name}\` stands for a batch, and there is none in a layer called by \`experts[index](x)\``, at, { notes: calledFrom(w), help: "move what concerns the batch out of the routed layer, for instance to its gate" });
+    fail("E0403", `\`${name}\` stands for a batch, and there is none in a layer called by \`experts[index](x)\``, at, {
+      notes: calledFrom(w),
+      help: "move what concerns the batch out of the routed layer, for instance to its gate",
+    });
   if (found) return found.kind === "slot" ? readSlot(w, found, scope) : found;
   const flag = special(w, name);
   if (flag) return flag;

@@ -13,7 +13,11 @@ export function headerOf(w: World, decl: Declared, given: readonly Given[], from
   const { ast } = decl;
   if (ast.kind === "fn") return fail("E0307", "a function has no header to fill in", at, { help: "call it" });
   if (w.checking && from.frame.body) w.recordCall(from.frame.body, ast, at);
-  if (w.depth > 100) fail("E0308", `\`${ast.name.name}\` contains itself`, at, { help: "a layer cannot be a member of itself", notes: calledFrom(w) });
+  if (w.depth > 100)
+    fail("E0308", `\`${ast.name.name}\` contains itself`, at, {
+      help: "a layer cannot be a member of itself",
+      notes: calledFrom(w),
+    });
   w.depth++;
   try {
     const frame = newFrame(w, { role: "header", body: ast, site: from.frame.site });
@@ -29,7 +33,10 @@ function filled(w: World, decl: Declared, header: Scope): Val {
   switch (ast.kind) {
     case "layer":
     case "model":
-      return { kind: "maker", make: { of: { kind: "layer", maker: { decl: { ast, module }, header, aliases: [] } }, arrows: [] } };
+      return {
+        kind: "maker",
+        make: { of: { kind: "layer", maker: { decl: { ast, module }, header, aliases: [] } }, arrows: [] },
+      };
     case "optimizer":
       return { kind: "optimizer", decl: { ast, module }, header };
     case "alias":
@@ -42,7 +49,15 @@ export function throughAlias(w: World, ast: ast.Alias, header: Scope): Val {
   const v = w.evaluate(ast.value, header);
   if (v.kind === "error") return v;
   if (v.kind !== "maker" || v.make.of.kind !== "layer")
-    return fail("E0307", `\`${ast.name.name}\` stands for a layer with its header`, ast.value.span, { help: "write `layer A(D) = B(D, 4 * D)`" });
+    return fail("E0307", `\`${ast.name.name}\` stands for a layer with its header`, ast.value.span, {
+      help: "write `layer A(D) = B(D, 4 * D)`",
+    });
   const { maker } = v.make.of;
-  return { kind: "maker", make: { of: { kind: "layer", maker: { ...maker, aliases: [...maker.aliases, ast.name.name] } }, arrows: v.make.arrows } };
+  return {
+    kind: "maker",
+    make: {
+      of: { kind: "layer", maker: { ...maker, aliases: [...maker.aliases, ast.name.name] } },
+      arrows: v.make.arrows,
+    },
+  };
 }

@@ -1,23 +1,26 @@
 // The checker and elaboration: one evaluator in two modes. Checking is elaborating with symbols for sizes.
 import type { Diagnostic } from "../diagnostic.ts";
-import { evaluator } from "./evaluator.ts";
 import { checkDeclaration, findRecursion } from "./declarations.ts";
+import { evaluator } from "./evaluator.ts";
 import type { Loaded } from "./modules.ts";
 import { checkingOptions, World } from "./world.ts";
 
-export { load, loadFile, type Loaded, loadTemplate, type Resolve, resolveFile } from "./modules.ts";
 export * from "./entries.ts";
+export { type Loaded, load, loadFile, loadTemplate, type Resolve, resolveFile } from "./modules.ts";
 export * from "./signatures.ts";
 
 /** All errors of a program, in the order of its text; none twice. */
 export function check(loaded: Loaded): Diagnostic[] {
   const w = new World(checkingOptions(), evaluator);
-  for (const module of loaded.modules) for (const decl of module.names.values()) if (decl?.module === module) checkDeclaration(w, decl);
+  for (const module of loaded.modules)
+    for (const decl of module.names.values()) if (decl?.module === module) checkDeclaration(w, decl);
   return inOrder([...loaded.diagnostics, ...absorbed(loaded, [...w.diagnostics, ...findRecursion(w.calls)])]);
 }
 /** Where a text could not be read in full, names that seem to be missing may stand in the part that was not read. */
 function absorbed(loaded: Loaded, found: readonly Diagnostic[]): Diagnostic[] {
-  const broken = new Set(loaded.diagnostics.filter((d) => d.code.startsWith("E01")).map((d) => d.labels[0].span.source));
+  const broken = new Set(
+    loaded.diagnostics.filter((d) => d.code.startsWith("E01")).map((d) => d.labels[0].span.source),
+  );
   const names = new Set(["E0301", "E0313", "E0309"]);
   return found.filter((d) => !(names.has(d.code) && broken.has(d.labels[0].span.source)));
 }
@@ -30,4 +33,3 @@ function inOrder(list: readonly Diagnostic[]): Diagnostic[] {
     return sources.indexOf(s.source) - sources.indexOf(t.source) || s.start - t.start;
   });
 }
-

@@ -108,10 +108,12 @@ function makeArray(w: World, makers: Makers, path: string, storage: Storage, sta
     stack && only && more.length === 0 && only.make.of.kind === "layer" ? stacked(storage, list.length) : null;
   const element = (i: number): Storage =>
     whole ? mapped(whole, (all) => copyOf(w, all, i)) : under(storage, String(i));
+  const at = (i: number): Instance => makeInstance(w, list[i] ?? absorb(), `${path}.${i}`, element(i));
   return {
     length: list.length,
     kinds: [],
-    at: (i) => makeInstance(w, list[i] ?? absorb(), `${path}.${i}`, element(i)),
+    at,
+    stored: () => (whole && only ? [makeInstance(w, only.make, `${path}.*`, whole)] : list.map((_, i) => at(i))),
     runs: runs.map(({ make, start, count }): Run => {
       const all =
         whole ??
@@ -126,7 +128,7 @@ function makeArray(w: World, makers: Makers, path: string, storage: Storage, sta
 function abstractArray(w: World, makers: Makers, path: string): Instances {
   const kinds = distinct(makers).map((make) => makeInstance(w, make, path, abstractStorage(w)));
   const runs = kinds.map((one): Run => ({ start: 0, count: 1, make: () => one }));
-  return { length: lengthOf(makers), kinds, at: () => kinds[0] ?? absorb(), runs };
+  return { length: lengthOf(makers), kinds, at: () => kinds[0] ?? absorb(), stored: () => kinds, runs };
 }
 /** All layers of an array in order; equal neighbours are one object. */
 function flat(m: Makers): Makeable[] {
@@ -147,11 +149,8 @@ export function makeAll(instance: Instance): void {
   for (const member of instance.members.values()) {
     const v = member();
     if (v.kind === "layer") makeAll(v.layer);
-    else if (v.kind === "layers") makeAllOf(v.layers);
+    else if (v.kind === "layers") for (const layer of v.layers.stored()) makeAll(layer);
   }
-}
-function makeAllOf(layers: Instances): void {
-  for (const run of layers.runs) makeAll(run.make((all) => all));
 }
 
 /** A member of a made layer. */

@@ -35,7 +35,10 @@ export function loadFile(path: string, resolve: Resolve = resolveFile): Loaded {
   try {
     text = readFileSync(path, "utf8");
   } catch (error) {
-    throw new Problem(`cannot read ${path}: ${error instanceof Error ? error.message : String(error)}`, "give the path of a .moe file");
+    throw new Problem(
+      `cannot read ${path}: ${error instanceof Error ? error.message : String(error)}`,
+      "give the path of a .moe file",
+    );
   }
   return load({ name: path, text }, resolve);
 }
@@ -86,7 +89,11 @@ class Loader {
   }
   private held(handle: Handle): Declared {
     const found = this.template(handle.program).names.get(handle.name);
-    if (!found) throw new Problem(`the template in ${handle.program.span.source.name} does not declare ${handle.name}`, "take the declaration from the template that makes it");
+    if (!found)
+      throw new Problem(
+        `the template in ${handle.program.span.source.name} does not declare ${handle.name}`,
+        "take the declaration from the template that makes it",
+      );
     return found;
   }
   /** Declarations first, so that modules may import each other. */
@@ -101,7 +108,11 @@ class Loader {
   private importAll(module: Module, one: ast.Import): void {
     const source = this.resolve(one.from, one.span.source);
     if (!source) {
-      const help = one.from.startsWith("std/") ? didYouMean(one.from, stdModules, `the standard library has ${stdModules.join(", ")}`) : one.from.startsWith(".") ? "the path is relative to this file" : 'paths begin with "std/", "./" or "../"';
+      const help = one.from.startsWith("std/")
+        ? didYouMean(one.from, stdModules, `the standard library has ${stdModules.join(", ")}`)
+        : one.from.startsWith(".")
+          ? "the path is relative to this file"
+          : 'paths begin with "std/", "./" or "../"';
       this.diagnostics.push(diagnostic("E0303", `there is no module "${one.from}"`, one.fromSpan, { help }));
     }
     const from = source && this.file(source);
@@ -111,14 +122,25 @@ class Loader {
     const found = from?.program.declarations.find((d) => d.name.name === name.name);
     if (from && !found && !this.broken.has(from)) {
       const names = from.program.declarations.map((d) => d.name.name);
-      this.diagnostics.push(diagnostic("E0304", `"${path}" declares no \`${name.name}\``, name.span, { help: didYouMean(name.name, names, `it declares ${names.join(", ")}`) }));
+      this.diagnostics.push(
+        diagnostic("E0304", `"${path}" declares no \`${name.name}\``, name.span, {
+          help: didYouMean(name.name, names, `it declares ${names.join(", ")}`),
+        }),
+      );
     }
     const old = module.names.get(name.name);
     if (old) this.twice(name, old.ast.name);
     else module.names.set(name.name, found && from ? { ast: found, module: from } : null);
   }
   private twice(name: ast.Name, first: ast.Name): void {
-    this.diagnostics.push(diagnostic("E0302", `\`${name.name}\` is declared twice`, name.span, { also: [{ span: first.span, text: "first here" }], help: "rename or remove one" }));
+    this.diagnostics.push(
+      diagnostic("E0302", `\`${name.name}\` is declared twice`, name.span, {
+        also: [{ span: first.span, text: "first here" }],
+        help: "rename or remove one",
+      }),
+    );
   }
 }
-const stdModules = ["init", "nn", "attention", "gates", "moe", "loss", "optim", "schedule", "sample"].map((n) => `std/${n}`);
+const stdModules = ["init", "nn", "attention", "gates", "moe", "loss", "optim", "schedule", "sample"].map(
+  (n) => `std/${n}`,
+);

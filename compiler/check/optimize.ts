@@ -8,7 +8,9 @@ import type { OptimizeLine, World } from "./world.ts";
 export function checkOptimize(w: World, stmt: Extract<ast.Stmt, { kind: "optimize" }>, scope: Scope): void {
   const { body, instance, role } = scope.frame;
   if (role !== "layer" || !instance || body?.name.name !== "train")
-    return fail("E0411", "`optimize` stands in the method `train` of a model", stmt.span, { help: "move it there: it says how the model is trained" });
+    return fail("E0411", "`optimize` stands in the method `train` of a model", stmt.span, {
+      help: "move it there: it says how the model is trained",
+    });
   if (w.checking) for (const s of stmt.selectors) checkSelector(s, instance, scope);
   w.lines.push({ selectors: stmt.selectors, optimizer: optimizerOf(w, stmt.with, scope), where: stmt.span });
 }
@@ -17,7 +19,10 @@ function optimizerOf(w: World, e: ast.Expr | null, scope: Scope): OptimizeLine["
   const v = w.evaluate(e, scope);
   if (v.kind === "error") return absorb();
   if (v.kind === "optimizer") return v;
-  const help = v.kind === "declaration" && v.decl.ast.kind === "optimizer" ? `give its header: \`${v.decl.ast.name.name}()\`` : "write `optimize with AdamW(lr: 1e-3)`, or `with none` to freeze";
+  const help =
+    v.kind === "declaration" && v.decl.ast.kind === "optimizer"
+      ? `give its header: \`${v.decl.ast.name.name}()\``
+      : "write `optimize with AdamW(lr: 1e-3)`, or `with none` to freeze";
   return fail("E0503", `\`optimize\` takes an optimizer, not ${kindText[v.kind]}`, e.span, { help });
 }
 /** While checking only the first name: what a header's layer will hold is not known. */
@@ -27,7 +32,13 @@ function checkSelector({ path, span }: ast.Selector, instance: Instance, scope: 
   const known = scope.get(first.name);
   const layer = known?.kind === "declaration" && known.decl.ast.kind !== "optimizer";
   if (!instance.members.has(first.name) && !layer)
-    fail("E0501", `\`${first.name}\` is no member of this model and no layer`, span, { help: didYouMean(first.name, [...instance.members.keys(), ...scope.all()], "write a member's path, `blocks.feed`, or a layer's name, `RmsNorm`") });
+    fail("E0501", `\`${first.name}\` is no member of this model and no layer`, span, {
+      help: didYouMean(
+        first.name,
+        [...instance.members.keys(), ...scope.all()],
+        "write a member's path, `blocks.feed`, or a layer's name, `RmsNorm`",
+      ),
+    });
 }
 
 /** Whether a selector selects a parameter, by the layers around it. */
@@ -35,7 +46,10 @@ export function selects({ path }: ast.Selector, owner: Owner): boolean {
   const names = path.map((n) => n.name);
   const [first = "", ...rest] = names;
   const [root] = owner;
-  return (root !== undefined && begins(root.path, names)) || owner.some((o) => o.names.includes(first) && begins(o.path, rest));
+  return (
+    (root !== undefined && begins(root.path, names)) ||
+    owner.some((o) => o.names.includes(first) && begins(o.path, rest))
+  );
 }
 /** Numbers of copies do not count: `blocks.feed` is in every block. */
 function begins(path: string, names: readonly string[]): boolean {

@@ -1,11 +1,12 @@
 // One step of the optimizers: the first `apply` that fits a parameter, for each copy alone.
+
+import { Bug } from "../diagnostic.ts";
 import { mapGraph } from "../graph/map.ts";
 import type { Mapped, Result, Value } from "../graph/node.ts";
 import * as b from "../ops/build.ts";
 import type * as ast from "../syntax/ast.ts";
 import { dims, dtypeOf, showType, type Type, type } from "../types/type.ts";
-import { Bug } from "../diagnostic.ts";
-import { absorb, fail, Failure } from "./errors.ts";
+import { absorb, Failure, fail } from "./errors.ts";
 import { newFrame } from "./frames.ts";
 import { Scope } from "./scope.ts";
 import type { Registered, Stores } from "./storage.ts";
@@ -26,12 +27,18 @@ export interface Trained {
 export function optimizerScope(optimizer: Optimizer): Scope {
   const scope = new Scope(optimizer.header.frame, optimizer.header);
   for (const method of optimizer.decl.ast.methods)
-    if (method.name.name !== "apply") scope.set(method.name.name, { kind: "fn", fn: { kind: "helper", scope, method } });
+    if (method.name.name !== "apply")
+      scope.set(method.name.name, { kind: "fn", fn: { kind: "helper", scope, method } });
   return scope;
 }
 
 /** The new values of all trained parameters and of their optimizers' states. */
-export function optimizerStep(w: World, stores: Stores, trained: readonly Trained[], grads: ReadonlyMap<string, Value>): Result[] {
+export function optimizerStep(
+  w: World,
+  stores: Stores,
+  trained: readonly Trained[],
+  grads: ReadonlyMap<string, Value>,
+): Result[] {
   const totals = collectTotals(w, stores, trained, grads);
   w.total = (_, at) => totals.get(placeText(at)) ?? bugAt(at);
   return trained.flatMap((t) => new Step(w, stores, t, grads).results());
@@ -42,7 +49,12 @@ const bugAt = (at: ast.Span): never => {
 const placeText = (at: ast.Span): string => `${at.source.name}:${at.start}`;
 
 /** What each `total(...)` sums, over all trained parameters; one whose own rule lacks it is asked by the rule that has it. */
-function collectTotals(w: World, stores: Stores, trained: readonly Trained[], grads: ReadonlyMap<string, Value>): Map<string, Value> {
+function collectTotals(
+  w: World,
+  stores: Stores,
+  trained: readonly Trained[],
+  grads: ReadonlyMap<string, Value>,
+): Map<string, Value> {
   const sums = new Map<string, { parts: Map<Trained, Value>; optimizer: Optimizer }>();
   const collect = (t: Trained, only: string | null): void => {
     const step = new Step(w, stores, t, grads);
@@ -59,7 +71,9 @@ function collectTotals(w: World, stores: Stores, trained: readonly Trained[], gr
   for (const t of trained) collect(t, null);
   for (const [place, { parts, optimizer }] of sums)
     for (const t of trained) if (!parts.has(t)) collect({ ...t, optimizer }, place);
-  return new Map([...sums].map(([place, { parts }]) => [place, [...parts.values()].reduce((x, y) => b.add(w.g, x, y))]));
+  return new Map(
+    [...sums].map(([place, { parts }]) => [place, [...parts.values()].reduce((x, y) => b.add(w.g, x, y))]),
+  );
 }
 
 /** One parameter's step; over a stack it is elaborated for one copy. */
@@ -96,7 +110,8 @@ class Step {
     const grad = castTo(w, this.copy(this.grad), f32);
     const { scope, method } = this.chosen(param.read(), grad);
     const [first, second] = method.params;
-    if (first) scope.set(first.name.name, { kind: "slot", slot: param, dtype: f32, name: first.name.name, state: false });
+    if (first)
+      scope.set(first.name.name, { kind: "slot", slot: param, dtype: f32, name: first.name.name, state: false });
     if (second) scope.set(second.name.name, tensor(grad));
     w.localState = (stmt, t, from) => this.state(stmt, t, from);
     w.execute(method.body, scope.inner());
@@ -116,10 +131,15 @@ class Step {
       const scope = home.within(newFrame(this.w, { role: "optimizer", body: method, site: at.store.name }));
       if (fits(this.w, method, [param, grad], scope)) return { scope, method };
     }
-    return fail("E0502", `no \`apply\` of \`${optimizer.decl.ast.name.name}\` fits \`${at.store.name}\`: ${showType(at.type)}`, this.trained.where, {
-      also: [{ span: at.store.where ?? this.trained.where, text: "the parameter" }],
-      help: "write an `apply` for it, or give it to another optimizer: `optimize NAME with ...`",
-    });
+    return fail(
+      "E0502",
+      `no \`apply\` of \`${optimizer.decl.ast.name.name}\` fits \`${at.store.name}\`: ${showType(at.type)}`,
+      this.trained.where,
+      {
+        also: [{ span: at.store.where ?? this.trained.where, text: "the parameter" }],
+        help: "write an `apply` for it, or give it to another optimizer: `optimize NAME with ...`",
+      },
+    );
   }
   private state(stmt: ast.State, t: Type, scope: Scope): Slot {
     const method = scope.frame.body?.name.name ?? "apply";
@@ -129,7 +149,13 @@ class Step {
     if (known) return known.slot;
     const full = type(t.dtype, [...this.stack, ...t.shape]);
     if (!this.stores.all.has(name))
-      this.stores.all.set(name, { store: { name, role: "optimizer", type: full, stack: store.stack, saved: true, where: stmt.span }, type: t, init: stmt.init, scope, owner: [] });
+      this.stores.all.set(name, {
+        store: { name, role: "optimizer", type: full, stack: store.stack, saved: true, where: stmt.span },
+        type: t,
+        init: stmt.init,
+        scope,
+        owner: [],
+      });
     const slot = variable(this.copy(b.param(this.w.g, name, full)));
     this.states.set(name, { slot, full });
     return slot;
@@ -158,7 +184,8 @@ function fits(w: World, method: ast.Method, given: readonly Value[], scope: Scop
   try {
     given.forEach((value, i) => {
       const p = method.params[i];
-      if (p?.type?.kind === "tensor") bindNames(w, { type: p.type, value: tensor(value), what: p.name.name, span: p.span }, value.type.shape, scope);
+      if (p?.type?.kind === "tensor")
+        bindNames(w, { type: p.type, value: tensor(value), what: p.name.name, span: p.span }, value.type.shape, scope);
     });
     return true;
   } catch (error) {

@@ -3,7 +3,7 @@ import { mapGraph } from "../graph/map.ts";
 import type { Mapped, Routing, Value } from "../graph/node.ts";
 import * as b from "../ops/build.ts";
 import type * as ast from "../syntax/ast.ts";
-import { equal, show, type Size } from "../types/size.ts";
+import { equal, type Size, show } from "../types/size.ts";
 import { dims, sameType, showType, type } from "../types/type.ts";
 import { EffectInStack } from "./effects.ts";
 import { absorb, fail } from "./errors.ts";
@@ -17,10 +17,19 @@ import { resultList, results, tensor } from "./values.ts";
 import type { Given, World } from "./world.ts";
 
 /** `index` null: `experts[:]`. */
-export function callPicked(w: World, layers: Instances, index: Value | null, given: readonly Given[], from: Frame, at: ast.Span): Val {
+export function callPicked(
+  w: World,
+  layers: Instances,
+  index: Value | null,
+  given: readonly Given[],
+  from: Frame,
+  at: ast.Span,
+): Val {
   if (given.some((g) => g.value.kind === "error")) absorb();
-  if (index && index.type.dtype !== "i32") fail("E0410", `layers are picked by i32, not ${showType(index.type)}`, at, { help: "convert it: `i32(index)`" });
-  if (index) return w.checking ? checkRouted(w, layers, index, given, from, at) : routed(w, layers, index, given, from, at);
+  if (index && index.type.dtype !== "i32")
+    fail("E0410", `layers are picked by i32, not ${showType(index.type)}`, at, { help: "convert it: `i32(index)`" });
+  if (index)
+    return w.checking ? checkRouted(w, layers, index, given, from, at) : routed(w, layers, index, given, from, at);
   return w.checking ? checkAll(w, layers, given, from, at) : all(w, layers, given, from, at);
 }
 
@@ -39,26 +48,44 @@ function splitRows(fn: Callable, index: Value, given: readonly Given[], at: ast.
     const lead = shape.slice(0, Math.max(0, shape.length - rank));
     const choices = index.type.shape;
     if (shape.length < rank || lead.length > choices.length || !lead.every((n, k) => equal(n, choices[k] ?? -1)))
-      fail("E0410", `what stands before the row of this argument must begin the index's axes [${choices.map(show).join(", ")}]: it is ${showType(g.value.value.type)}`, g.span, {
-        notes: [`a row has ${rank} ${rank === 1 ? "axis" : "axes"} here, so [${lead.map(show).join(", ")}] stands before it`],
-        help: "an argument is shared by all choices ([N, D]), per choice ([N, K, D]), or for all ([D])",
-      });
+      fail(
+        "E0410",
+        `what stands before the row of this argument must begin the index's axes [${choices.map(show).join(", ")}]: it is ${showType(g.value.value.type)}`,
+        g.span,
+        {
+          notes: [
+            `a row has ${rank} ${rank === 1 ? "axis" : "axes"} here, so [${lead.map(show).join(", ")}] stands before it`,
+          ],
+          help: "an argument is shared by all choices ([N, D]), per choice ([N, K, D]), or for all ([D])",
+        },
+      );
     return { given: g, lead, row: shape.slice(lead.length) };
   });
 }
 const dtypeOf = (g: Given) => (g.value.kind === "tensor" ? g.value.value.type.dtype : "f32");
 
-function checkRouted(w: World, layers: Instances, index: Value, given: readonly Given[], from: Frame, at: ast.Span): Val {
+function checkRouted(
+  w: World,
+  layers: Instances,
+  index: Value,
+  given: readonly Given[],
+  from: Frame,
+  at: ast.Span,
+): Val {
   const outcomes = layers.kinds.map((layer) => {
     const fn = forwardOf(layer, at);
-    const rows = splitRows(fn, index, given, at).map(({ given: g, lead, row }) => (lead ? { ...g, value: tensor(w.placeholder(type(dtypeOf(g), row))) } : g));
+    const rows = splitRows(fn, index, given, at).map(({ given: g, lead, row }) =>
+      lead ? { ...g, value: tensor(w.placeholder(type(dtypeOf(g), row))) } : g,
+    );
     probe(w, fn, rows, from, at);
     return w.call(fn, rows, from, at);
   });
   return withAxes(w, sameResults(outcomes, at), index.type.shape);
 }
 function checkAll(w: World, layers: Instances, given: readonly Given[], from: Frame, at: ast.Span): Val {
-  const copies = given.map((g) => (g.value.kind === "tensor" ? { ...g, value: tensor(w.placeholder(type(dtypeOf(g), oneCopy(g, layers.length)))) } : g));
+  const copies = given.map((g) =>
+    g.value.kind === "tensor" ? { ...g, value: tensor(w.placeholder(type(dtypeOf(g), oneCopy(g, layers.length)))) } : g,
+  );
   const outcomes = layers.kinds.map((layer) => w.call(forwardOf(layer, at), copies, from, at));
   return withAxes(w, sameResults(outcomes, at), [layers.length]);
 }
@@ -67,7 +94,12 @@ function oneCopy(g: Given, copies: Size): readonly Size[] {
   const { type: t } = g.value.value;
   const [first, ...rest] = t.shape;
   if (first === undefined || !equal(first, copies))
-    fail("E0410", `\`layers[:](x)\` gives each of ${show(copies)} layers its own: ${showType(t)} does not begin with ${show(copies)}`, g.span, { help: "its first axis is the number of layers: [E, C, D]" });
+    fail(
+      "E0410",
+      `\`layers[:](x)\` gives each of ${show(copies)} layers its own: ${showType(t)} does not begin with ${show(copies)}`,
+      g.span,
+      { help: "its first axis is the number of layers: [E, C, D]" },
+    );
   return rest;
 }
 function sameResults(outcomes: readonly Val[], at: ast.Span): Val {
@@ -76,12 +108,23 @@ function sameResults(outcomes: readonly Val[], at: ast.Span): Val {
   for (const other of others) {
     const [a, c] = [types(first), types(other)];
     if (a.length !== c.length || !a.every((t, i) => sameType(t, c[i] ?? t)))
-      fail("E0409", `the layers of this array have different results: ${a.map(showType).join(", ")} and ${c.map(showType).join(", ")}`, at, { help: "all layers of an array that is called by index need one signature" });
+      fail(
+        "E0409",
+        `the layers of this array have different results: ${a.map(showType).join(", ")} and ${c.map(showType).join(", ")}`,
+        at,
+        { help: "all layers of an array that is called by index need one signature" },
+      );
   }
   return first;
 }
 const withAxes = (w: World, v: Val, axes: readonly Size[]): Val =>
-  results(resultList(v).map((r) => (r.kind === "tensor" ? tensor(w.placeholder(type(r.value.type.dtype, [...axes, ...r.value.type.shape]))) : absorb())));
+  results(
+    resultList(v).map((r) =>
+      r.kind === "tensor"
+        ? tensor(w.placeholder(type(r.value.type.dtype, [...axes, ...r.value.type.shape])))
+        : absorb(),
+    ),
+  );
 
 // Elaboration
 type Bind = Map<Value, Mapped>;
@@ -101,7 +144,10 @@ function copySlot(w: World, bind: Bind, all: Slot): Slot {
     known.set(value, made);
     return made;
   };
-  const write = (_: Value, where: ast.Span): never => fail("E0403", "`update` cannot stand in a layer called by `experts[index](x)`", where, { help: "move it out of the routed layer, for instance to its gate" });
+  const write = (_: Value, where: ast.Span): never =>
+    fail("E0403", "`update` cannot stand in a layer called by `experts[index](x)`", where, {
+      help: "move it out of the routed layer, for instance to its gate",
+    });
   return { type: type(all.type.dtype, rest), read, write };
 }
 /** What random numbers in a body are counted from: the outer count times `n`, plus the own one. */
@@ -127,7 +173,15 @@ function inRun(w: World, index: Value, run: Run, layers: Instances): Value {
   const inside = b.and(w.g, b.ge(w.g, index, run.start), b.lt(w.g, index, run.start + run.count));
   return b.where(w.g, inside, b.sub(w.g, index, run.start), -1);
 }
-function routedRun(w: World, run: Run, flat: Value, index: Value, given: readonly Given[], from: Frame, at: ast.Span): Value[] {
+function routedRun(
+  w: World,
+  run: Run,
+  flat: Value,
+  index: Value,
+  given: readonly Given[],
+  from: Frame,
+  at: ast.Span,
+): Value[] {
   const [n = 0] = dims(flat.type);
   const by: Routing = { ...b.route(w.g, flat, run.count), groups: run.count, rows: n };
   const bind: Bind = new Map();
@@ -139,7 +193,9 @@ function routedRun(w: World, run: Run, flat: Value, index: Value, given: readonl
     const value = b.dispatch(w.g, perChoice(w, g.value.value, lead, row, dims(index.type)), by);
     return { ...g, value: tensor(leaf(w, bind, row, { kind: "rows", value, by })) };
   });
-  const out = resultList(w.call(fn, rows, { ...from, lane }, at)).map((v) => (v.kind === "tensor" ? v.value : absorb()));
+  const out = resultList(w.call(fn, rows, { ...from, lane }, at)).map((v) =>
+    v.kind === "tensor" ? v.value : absorb(),
+  );
   return mapGraph(out, bind, w.g).map((m) => perRow(w, m, flat, by));
 }
 /** [...lead, ...row] repeated for the choices that share it: [choices, ...row]. */
@@ -160,7 +216,17 @@ function all(w: World, layers: Instances, given: readonly Given[], from: Frame, 
   const depth = w.stack.length;
   try {
     const parts = layers.runs.map((run) => allOfRun(w, run, given, from, at));
-    return results((parts[0] ?? []).map((_, i) => tensor(b.concat(w.g, parts.map((p) => p[i] ?? absorb()), 0))));
+    return results(
+      (parts[0] ?? []).map((_, i) =>
+        tensor(
+          b.concat(
+            w.g,
+            parts.map((p) => p[i] ?? absorb()),
+            0,
+          ),
+        ),
+      ),
+    );
   } catch (error) {
     if (!(error instanceof EffectInStack) || from.lane) throw error;
     w.stack.length = depth;
@@ -177,14 +243,32 @@ function allOfRun(w: World, run: Run, given: readonly Given[], from: Frame, at: 
     const value = b.slice(w.g, g.value.value, 0, run.start, run.count);
     return { ...g, value: tensor(leaf(w, bind, value.type.shape.slice(1), { kind: "each", value, over: run.count })) };
   });
-  const out = resultList(w.call(forwardOf(layer, at), copies, { ...from, lane }, at)).map((v) => (v.kind === "tensor" ? v.value : absorb()));
-  return mapGraph(out, bind, w.g).map((m) => (m.kind === "each" ? m.value : b.broadcastTo(w.g, m.value, [run.count, ...dims(m.value.type)])));
+  const out = resultList(w.call(forwardOf(layer, at), copies, { ...from, lane }, at)).map((v) =>
+    v.kind === "tensor" ? v.value : absorb(),
+  );
+  return mapGraph(out, bind, w.g).map((m) =>
+    m.kind === "each" ? m.value : b.broadcastTo(w.g, m.value, [run.count, ...dims(m.value.type)]),
+  );
 }
 /** Layers whose bodies have losses, metrics or states. */
 function oneByOne(w: World, layers: Instances, given: readonly Given[], from: Frame, at: ast.Span): Val {
   const parts = Array.from({ length: Number(layers.length) }, (_, i) => {
-    const own = given.map((g) => (g.value.kind === "tensor" ? { ...g, value: tensor(b.squeeze(w.g, b.slice(w.g, g.value.value, 0, i, 1), 0)) } : g));
-    return resultList(w.call(forwardOf(layers.at(i), at), own, { ...from, round: `${from.round}.${i}` }, at)).map((v) => (v.kind === "tensor" ? b.expand(w.g, v.value, 0) : absorb()));
+    const own = given.map((g) =>
+      g.value.kind === "tensor" ? { ...g, value: tensor(b.squeeze(w.g, b.slice(w.g, g.value.value, 0, i, 1), 0)) } : g,
+    );
+    return resultList(w.call(forwardOf(layers.at(i), at), own, { ...from, round: `${from.round}.${i}` }, at)).map(
+      (v) => (v.kind === "tensor" ? b.expand(w.g, v.value, 0) : absorb()),
+    );
   });
-  return results((parts[0] ?? []).map((_, i) => tensor(b.concat(w.g, parts.map((p) => p[i] ?? absorb()), 0))));
+  return results(
+    (parts[0] ?? []).map((_, i) =>
+      tensor(
+        b.concat(
+          w.g,
+          parts.map((p) => p[i] ?? absorb()),
+          0,
+        ),
+      ),
+    ),
+  );
 }

@@ -8,7 +8,11 @@ import type { Given } from "./world.ts";
 export function rowTypeOf(fn: Callable, arg: Given, i: number, at: Span): number | null {
   const types = parameterTypes(fn);
   const found = arg.name ? types.find((t) => t.name === arg.name?.name) : types[i];
-  if (!found) return fail("E0305", `the layer takes ${types.length} arguments`, arg.span, { also: [{ span: at, text: "called here" }], help: "give as many as its `forward` takes" });
+  if (!found)
+    return fail("E0305", `the layer takes ${types.length} arguments`, arg.span, {
+      also: [{ span: at, text: "called here" }],
+      help: "give as many as its `forward` takes",
+    });
   return found.type ? found.type.axes.length : null;
 }
 interface Parameter {

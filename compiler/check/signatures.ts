@@ -41,13 +41,27 @@ export function findDeclaration(loaded: Loaded, name: string | undefined): Decla
   if (name !== undefined) {
     const found = own.find((o) => o.key === name);
     if (found) return found.decl;
-    throw new Problem(`${loaded.main.name} declares no ${name}`, didYouMean(name, own.map((o) => o.key), `it declares ${own.map((o) => o.key).join(", ") || "nothing"}`));
+    throw new Problem(
+      `${loaded.main.name} declares no ${name}`,
+      didYouMean(
+        name,
+        own.map((o) => o.key),
+        `it declares ${own.map((o) => o.key).join(", ") || "nothing"}`,
+      ),
+    );
   }
-  const models = own.filter(({ decl }) => decl.module === loaded.main && (decl.ast.kind === "model" || (decl.ast.kind === "alias" && decl.ast.of === "model")));
+  const models = own.filter(
+    ({ decl }) =>
+      decl.module === loaded.main &&
+      (decl.ast.kind === "model" || (decl.ast.kind === "alias" && decl.ast.of === "model")),
+  );
   const [only, ...more] = models;
   if (only && more.length === 0) return only.decl;
   const names = (models.length > 0 ? models : own).map((o) => o.key).join(", ");
-  throw new Problem(models.length > 0 ? `${loaded.main.name} declares several models` : `${loaded.main.name} declares no model`, `name one: --entry NAME, with NAME one of ${names}`);
+  throw new Problem(
+    models.length > 0 ? `${loaded.main.name} declares several models` : `${loaded.main.name} declares no model`,
+    `name one: --entry NAME, with NAME one of ${names}`,
+  );
 }
 /** The layer that an alias stands for, by name only. */
 export function layerBehind(decl: Declared): Declared<ast.Layer> | null {
@@ -58,7 +72,8 @@ export function layerBehind(decl: Declared): Declared<ast.Layer> | null {
   return next && next.ast !== ast ? layerBehind(next) : null;
 }
 export function methodsOf(layer: ast.Layer): ast.Method[] {
-  const walk = (body: readonly ast.MemberOrIf[]): ast.Method[] => body.flatMap((m) => (m.kind === "if" ? [...walk(m.then), ...walk(m.else)] : m.kind === "method" ? [m] : []));
+  const walk = (body: readonly ast.MemberOrIf[]): ast.Method[] =>
+    body.flatMap((m) => (m.kind === "if" ? [...walk(m.then), ...walk(m.else)] : m.kind === "method" ? [m] : []));
   return walk(layer.body);
 }
 export function findMethod(decl: Declared, name: string): ast.Method {
@@ -66,7 +81,14 @@ export function findMethod(decl: Declared, name: string): ast.Method {
   const methods = layer ? methodsOf(layer.ast) : [];
   const found = methods.find((m) => m.name.name === name);
   if (found) return found;
-  throw new Problem(`${decl.ast.name.name} has no method ${name}`, didYouMean(name, methods.map((m) => m.name.name), `it has ${methods.map((m) => m.name.name).join(", ") || "none"}`));
+  throw new Problem(
+    `${decl.ast.name.name} has no method ${name}`,
+    didYouMean(
+      name,
+      methods.map((m) => m.name.name),
+      `it has ${methods.map((m) => m.name.name).join(", ") || "none"}`,
+    ),
+  );
 }
 /** `method` of a declaration; of a function, its name. `evaluate` is `train` without training. */
 export function entrySignature(loaded: Loaded, declaration: string | undefined, method = "forward"): EntrySignature {
@@ -96,18 +118,29 @@ const headerName = (p: ast.HeaderParam): HeaderName => ({
   default: p.default ? textOf(p.default.span) : null,
 });
 /** The sizes that given inputs say: names by name, `...S` as a list. Throws Problem where two inputs disagree. */
-export function sizesFromInputs(signature: EntrySignature, shapes: ReadonlyMap<string, readonly number[]>): Record<string, number | number[]> {
+export function sizesFromInputs(
+  signature: EntrySignature,
+  shapes: ReadonlyMap<string, readonly number[]>,
+): Record<string, number | number[]> {
   const sizes: Record<string, number | number[]> = {};
   const bind = (name: string, value: number | number[], argument: Argument): void => {
     const old = sizes[name];
-    if (old !== undefined && String(old) !== String(value)) throw new Problem(`input ${argument.name}: ${name} is ${String(value)} here and ${String(old)} in another input`, `give inputs whose sizes agree: ${argument.text}`);
+    if (old !== undefined && String(old) !== String(value))
+      throw new Problem(
+        `input ${argument.name}: ${name} is ${String(value)} here and ${String(old)} in another input`,
+        `give inputs whose sizes agree: ${argument.text}`,
+      );
     sizes[name] = value;
   };
   for (const argument of signature.arguments) {
     const shape = shapes.get(argument.name);
     if (!shape) continue;
     const lead = shape.length - argument.axes.length;
-    if (argument.spread === null ? lead !== 0 : lead < 0) throw new Problem(`input ${argument.name} has the shape [${shape.join(", ")}]`, `it is declared ${argument.text}`);
+    if (argument.spread === null ? lead !== 0 : lead < 0)
+      throw new Problem(
+        `input ${argument.name} has the shape [${shape.join(", ")}]`,
+        `it is declared ${argument.text}`,
+      );
     if (argument.spread !== null) bind(argument.spread, shape.slice(0, lead), argument);
     argument.axes.forEach((name, i) => name !== null && bind(name, shape[lead + i] ?? 0, argument));
   }

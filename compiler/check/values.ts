@@ -90,6 +90,8 @@ export interface Instances {
   /** Elaborating: all of them, made on demand. Checking: one of each kind, with `at` any of those. */
   readonly kinds: readonly Instance[];
   at(i: number): Instance;
+  /** All of them, as their tensors are stored: one that stands for all of a stack. */
+  stored(): readonly Instance[];
   /** Equal neighbours: how many, and how to make one whose tensors are those of all of them, each mapped by `lane`. */
   readonly runs: readonly Run[];
 }

@@ -8,7 +8,7 @@ import type { Expr, Name, Selector, Span, State, Stmt } from "../syntax/ast.ts";
 import { isFloat } from "../types/dtype.ts";
 import type { Size } from "../types/size.ts";
 import { sameType, showType, type Type } from "../types/type.ts";
-import { fail, Failure } from "./errors.ts";
+import { Failure, fail } from "./errors.ts";
 import type { Frame, Scope } from "./scope.ts";
 import type { Callable, Declared, Element, Module, Slot, Val } from "./values.ts";
 
@@ -81,7 +81,8 @@ export class World {
   /** Headers being filled in, one inside the other. */
   depth = 0;
   /** Elaborating an optimizer: the sum of `s` over all trained parameters. */
-  total: (s: Value, at: Span) => Value = (_, at) => fail("E0504", "`total` stands in optimizers only", at, { help: "use `sum`" });
+  total: (s: Value, at: Span) => Value = (_, at) =>
+    fail("E0504", "`total` stands in optimizers only", at, { help: "use `sum`" });
   private fresh = 0;
   private readonly parts: Evaluator;
   /** Elaborating: where a method's own states are. Set for each entry. */
