@@ -120,3 +120,107 @@ export function adamw(shape: readonly number[]): Graph {
   }));
   return simplify(g, { name: "adamw", results }, true);
 }
+
+export interface GptSizes {
+  readonly V: number;
+  readonly B: number;
+  readonly T: number;
+  readonly D: number;
+  readonly H: number;
+  readonly L: number;
+  readonly heads: number;
+  readonly E: number;
+  readonly K: number;
+}
+/** LANGUAGE.md's GptMoE: one training step with AdamW, by all passes before lowering. */
+export function gptStep(s: GptSizes): Graph {
+  const g = new GraphBuilder(ops);
+  const p = params(g);
+  const [N, A] = [s.B * s.T, s.D / s.heads];
+  const weights: Value[] = [];
+  const weight = (name: string, shape: readonly number[]): Value => {
+    const w = p(name, shape);
+    weights.push(w);
+    return w;
+  };
+  const norm = (x: Value, w: Value): Value =>
+    b.mul(g, b.mul(g, x, b.rsqrt(g, b.add(g, b.mean(g, b.mul(g, x, x), [-1], true), 1e-6))), w);
+  const positions = b.broadcastTo(g, b.iota(g, s.T), [s.B, s.T]);
+  const rope = (x: Value): Value => {
+    const frequency = b.pow(g, 10000, b.div(g, b.neg(g, b.cast(g, b.iota(g, A / 2), "f32")), A / 2));
+    const angle = b.mul(g, b.reshape(g, b.cast(g, positions, "f32"), [s.B, 1, s.T, 1]), frequency);
+    const [l, r, cos, sin] = [
+      b.slice(g, x, 3, 0, A / 2),
+      b.slice(g, x, 3, A / 2, A / 2),
+      b.cos(g, angle),
+      b.sin(g, angle),
+    ];
+    return b.concat(g, [b.sub(g, b.mul(g, l, cos), b.mul(g, r, sin)), b.add(g, b.mul(g, r, cos), b.mul(g, l, sin))], 3);
+  };
+  const attend = (x: Value, name: string): Value => {
+    const split = (part: string): Value =>
+      b.transpose(
+        g,
+        b.reshape(g, b.matmul(g, x, weight(`${name}.${part}`, [s.D, s.D])), [s.B, s.T, s.heads, A]),
+        [0, 2, 1, 3],
+      );
+    const [q, k, v] = [rope(split("query")), rope(split("key")), split("value")];
+    const bounds = [
+      { at: 0, seen: 1, plus: 0 },
+      { at: 1, seen: -1, plus: 0 },
+    ];
+    const out = b.make1(g, "attention", [b.reshape(g, q, [s.B, s.heads, 1, s.T, A]), k, v, positions, positions], {
+      scale: 1 / Math.sqrt(A),
+      bounds,
+    });
+    const merged = b.reshape(g, b.transpose(g, b.reshape(g, out, [s.B, s.heads, s.T, A]), [0, 2, 1, 3]), [
+      s.B,
+      s.T,
+      s.D,
+    ]);
+    return b.matmul(g, merged, weight(`${name}.output`, [s.D, s.D]));
+  };
+  const mix = (x: Value, name: string): Value => {
+    const flat = b.reshape(g, x, [N, s.D]);
+    const [top, index] = b.topK(g, b.softmax(g, b.matmul(g, flat, weight(`${name}.gate`, [s.D, s.E]))), s.K);
+    const score = b.div(g, top, b.sum(g, top, [-1], true));
+    const by = b.route(g, b.reshape(g, index, [N * s.K]), s.E);
+    const rows = b.dispatch(g, b.reshape(g, b.broadcast(g, flat, [N, s.K, s.D], [0, 2]), [N * s.K, s.D]), by);
+    const half = b.raggedDot(g, rows, weight(`${name}.gates`, [s.E, s.D, s.H]), by.offsets);
+    const up = b.raggedDot(g, rows, weight(`${name}.ups`, [s.E, s.D, s.H]), by.offsets);
+    const inner = b.mul(g, b.mul(g, half, b.sigmoid(g, half)), up);
+    const down = b.raggedDot(g, inner, weight(`${name}.downs`, [s.E, s.H, s.D]), by.offsets);
+    const all = b.reshape(g, b.combine(g, down, by), [N, s.K, s.D]);
+    return b.reshape(g, b.sum(g, b.mul(g, b.expand(g, score, 2), all), [1]), [s.B, s.T, s.D]);
+  };
+  const embed = weight("embed", [s.V, s.D]);
+  let x = b.take(g, embed, p("tokens", [s.B, s.T], "i32"));
+  for (let i = 0; i < s.L; i++) {
+    x = b.add(g, x, attend(norm(x, weight(`${i}.norm1`, [s.D])), `${i}.attention`));
+    x = b.add(g, x, mix(norm(x, weight(`${i}.norm2`, [s.D])), `${i}.feed`));
+  }
+  const logits = b.matmul(g, b.reshape(g, norm(x, weight("norm", [s.D])), [N, s.D]), b.swap(g, embed));
+  const target = b.reshape(g, p("targets", [s.B, s.T], "i32"), [N, 1]);
+  const loss = b.mean(g, b.sub(g, b.logsumexp(g, logits), b.squeeze(g, b.take(g, logits, target, 1), 1)));
+  const grads = gradients(g, [loss], weights);
+  const total = b.sqrt(
+    g,
+    grads.map((d) => b.sum(g, b.mul(g, d, d))).reduce((a, c) => b.add(g, a, c)),
+  );
+  const factor = b.minimum(g, 1, b.div(g, 1, b.add(g, total, 1e-6)));
+  const results: Result[] = [{ role: "loss", name: "loss", value: loss }];
+  weights.forEach((w, i) => {
+    const name = (w.node.attrs as { store: string }).store;
+    const d = b.mul(g, grads[i] as Value, factor);
+    const m = b.add(g, b.mul(g, p(`${name}.m`, dims(w.type)), 0.9), b.mul(g, d, 0.1));
+    const v = b.add(g, b.mul(g, b.abs(g, p(`${name}.v`, dims(w.type))), 0.95), b.mul(g, b.mul(g, d, d), 0.05));
+    const step = b.add(g, b.div(g, m, b.add(g, b.sqrt(g, v), 1e-8)), b.mul(g, w, 0.1));
+    for (const [suffix, value] of [
+      ["", b.sub(g, w, b.mul(g, step, 1e-3))],
+      [".m", m],
+      [".v", v],
+    ] as const)
+      results.push({ role: "store", name: name + suffix, value });
+  });
+  return routedBackward(g, simplify(g, { name: "train", results }, true));
+}

@@ -25,13 +25,13 @@ export class Draft {
   readonly k: Builder;
   readonly given: Given[] = [];
   private readonly memory: Memory;
-  private readonly outputs: readonly Value[];
+  private readonly computedHere: ReadonlySet<Value>;
 
-  /** `outputs`: what the kernel computes; it never reads them from memory. */
-  constructor(doc: string, memory: Memory, outputs: readonly Value[]) {
+  /** `computed`: what the kernel never reads from memory. */
+  constructor(doc: string, memory: Memory, computed: ReadonlySet<Value>) {
     this.k = new Builder(doc);
     this.memory = memory;
-    this.outputs = outputs;
+    this.computedHere = computed;
   }
   /** The parameter for a buffer; the same buffer is one parameter. */
   param(
@@ -67,7 +67,7 @@ export class Draft {
       element: (v, at) => {
         const tile = own.get(v);
         if (tile) return tile(at);
-        if (this.outputs.includes(v) || !this.memory.bufferOf(v)) return null;
+        if (this.computedHere.has(v) || !this.memory.bufferOf(v)) return null;
         return load(this.input(v, options.name), ...at);
       },
       shared: (v) => !options.plain && this.memory.shared(v),

@@ -19,10 +19,18 @@ export function expand(graph: Graph): Graph {
     throw new Problem("the host target computes in f32, and this program asks for f64", "use `--target reference`");
   });
   const gathered = expandScatters(g, withValues(graph, values));
-  const cuts = rebuild(g, valuesOf(gathered), (node, args) =>
-    node.op.name === "reduce" ? cut(g, node, node.attrs as OpAttrs["reduce"], item(args, 0)) : null,
-  );
-  return withValues(graph, cuts);
+  return settled(g, gathered);
+}
+
+/** Cuts until nothing is too long. */
+function settled(g: GraphBuilder, graph: Graph): Graph {
+  let changed = false;
+  const values = rebuild(g, valuesOf(graph), (node, args) => {
+    const pieces = node.op.name === "reduce" ? cut(g, node, node.attrs as OpAttrs["reduce"], item(args, 0)) : null;
+    changed ||= pieces !== null;
+    return pieces;
+  });
+  return changed ? settled(g, withValues(graph, values)) : graph;
 }
 
 /** A fold of more elements than this is cut; so is a reduction over more rows. */
@@ -44,7 +52,8 @@ function cut(g: GraphBuilder, node: Node, { fn, axes }: OpAttrs["reduce"], x: Va
     const piece = divisor(total);
     return piece === 1 ? null : twice(b.reshape(g, x, [...lead, total / piece, piece]), lead.length + 1, [lead.length]);
   }
-  if (axes.length !== 1 || total <= manyRows) return null;
+  if (total <= manyRows) return null;
+  if (axes.length > 1) return twice(x, last, axes.slice(0, -1));
   const piece = divisor(total);
   if (piece === 1) return null;
   return twice(b.reshape(g, x, shape.toSpliced(first, 1, total / piece, piece)), first + 1, [first]);

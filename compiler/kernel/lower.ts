@@ -5,7 +5,7 @@ import type { Graph, Node, Store, Value } from "../graph/node.ts";
 import { topological, valuesOf } from "../graph/walk.ts";
 import type { PlanKernel } from "../plan/plan.ts";
 import type { Assign, Sequence, VirtualArg, VirtualBuffer, VirtualLaunch } from "../plan/sequence.ts";
-import { fuse, type Region } from "../transform/regions.ts";
+import { forwardNodes, fuse, type Region } from "../transform/regions.ts";
 import { bytesOf, type DType } from "../types/dtype.ts";
 import { dims, dtypeOf } from "../types/type.ts";
 import { accessOf } from "./access.ts";
@@ -120,7 +120,7 @@ class Lowering implements Memory {
   }
   private launch(region: Region, kind: string, f: (d: Draft) => void): void {
     const nodes = this.inside(region);
-    const d = new Draft([...new Set(nodes.map(nameOf))].join(" "), this, region.outputs);
+    const d = new Draft([...new Set(nodes.map(nameOf))].join(" "), this, new Set([...region.outputs, ...region.again]));
     f(d);
     const plain = finished(d.k.kernel("kernel"));
     const kernel = { ...plain, name: `${kind}_${createHash("sha256").update(print(plain)).digest("hex").slice(0, 8)}` };
@@ -153,7 +153,7 @@ class Lowering implements Memory {
     const seen = new Set<Node>();
     const visit = (node: Node): void => {
       if (seen.has(node)) return;
-      for (const a of node.args) if (!this.bufferOf(a)) visit(a.node);
+      for (const a of node.args) if (!this.bufferOf(a) || region.again.has(a)) visit(a.node);
       seen.add(node);
     };
     for (const v of region.outputs) visit(v.node);
@@ -189,9 +189,7 @@ function originOf(node: Node): string | null {
 }
 /** Forward: what a result that is reported needs. Update: what needs the optimizer's state. Backward: the rest. */
 function phasesOf(graph: Graph, stores: readonly Store[]): Map<Node, Phase> {
-  const forward = new Set(
-    topological(graph.results.filter((r) => r.role !== "store" && r.role !== "gradient").map((r) => r.value)),
-  );
+  const forward = forwardNodes(graph);
   const optimizer = new Set(stores.filter((s) => s.role === "optimizer").map((s) => s.name));
   const phases = new Map<Node, Phase>();
   for (const node of topological(valuesOf(graph))) {

@@ -11,8 +11,12 @@ export interface Part extends Region {
 class Group {
   readonly parts: Part[];
   readonly kind: Part["kind"];
+  readonly late: boolean;
+  readonly again: ReadonlySet<Value>;
   depth: number | null;
   constructor(part: Part) {
+    this.late = part.late;
+    this.again = part.again;
     this.parts = [part];
     this.kind = part.kind;
     this.depth = part.depth;
@@ -57,6 +61,8 @@ export function merge(parts: readonly Part[], results: ReadonlySet<Value>): Regi
   const wanted = (v: Value, g: Group): boolean => results.has(v) || (readers.get(v) ?? []).some((r) => r !== g);
   return ordered.map((g) => ({
     kind: g.kind,
+    late: g.late,
+    again: g.again,
     nodes: g.nodes,
     depth: g.depth,
     outputs: g.kind === "algorithm" ? g.outputs : g.outputs.filter((v) => wanted(v, g)),
@@ -64,6 +70,7 @@ export function merge(parts: readonly Part[], results: ReadonlySet<Value>): Regi
 }
 
 function fits(g: Group, part: Part): boolean {
+  if (g.late !== part.late) return false;
   if (g.outputs.length + part.outputs.length > mostOutputs) return false;
   if (g.kind === "rows" && part.kind === "rows") return related(g, part) && oneSpace(g, part);
   if (g.kind !== "tile") return false;
@@ -113,6 +120,7 @@ function oneSpace(g: Group, part: Part): boolean {
   if (g.depth !== null && part.depth !== null && g.depth !== part.depth) return false;
   const depth = g.depth ?? part.depth;
   const shapes = [...g.outputs, ...part.outputs].map(shapeOf);
+  if (depth === 0 && shapes.some((s) => s.length > 0)) return false;
   const full = shapes.reduce((a, b) => (b.length > a.length ? b : a));
   return shapes.every((s) => equal(s, full) || (depth !== null && equal(s, full.slice(0, depth))));
 }

@@ -15,6 +15,9 @@ export interface Region {
   readonly outputs: readonly Value[];
   /** How many leading axes of the outputs' space the tasks walk, because a reduction over the others is inside; null: as it suits. */
   readonly depth: number | null;
+  /** Of the backward or the update; such kernels compute `again` what the forward did not keep. */
+  readonly late: boolean;
+  readonly again: ReadonlySet<Value>;
 }
 /** Reductions over so few elements are written out, like points. */
 export const unrolled = 8;
@@ -53,28 +56,55 @@ export function isAnchor(node: Node): boolean {
 
 export function fuse(graph: Graph): Region[] {
   const nodes = topological(valuesOf(graph));
-  const plan = new Plan(nodes, new Set(graph.results.map((r) => r.value)));
+  const plan = new Plan(nodes, graph);
   for (const node of nodes.toReversed()) plan.visit(node);
   return merge(plan.parts(nodes), new Set(valuesOf(graph)));
 }
+/** What is needed for something that is reported: all but gradients and new contents of stores. */
+export function forwardNodes(graph: Graph): Set<Node> {
+  const reported = graph.results.filter((r) => r.role !== "store" && r.role !== "gradient");
+  return new Set(topological(reported.map((r) => r.value)));
+}
+function readersOf(nodes: readonly Node[]): Map<Value, Node[]> {
+  const found = new Map<Value, Node[]>();
+  for (const node of nodes) for (const a of node.args) found.set(a, [...(found.get(a) ?? []), node]);
+  return found;
+}
+/** In operations on an element: to read one from memory, and what it must save to be worth a buffer. */
+const reading = 4;
+const worth = 20;
+/** More than this is never computed again. */
+const dear = 400;
 
 class Plan {
   private readonly stored: Set<Value>;
+  /** In memory for the forward's readers only: what reads it later computes it again. */
+  private readonly again = new Set<Value>();
+  private readonly forward: ReadonlySet<Node>;
+  private readonly readers: ReadonlyMap<Value, readonly Node[]>;
   private readonly reach = new Map<Value, Reach>();
   private readonly depths = new Map<Value, number>();
   private readonly costs = new Map<Node, number>();
 
-  constructor(nodes: readonly Node[], results: ReadonlySet<Value>) {
-    this.stored = new Set(results);
+  constructor(nodes: readonly Node[], graph: Graph) {
+    this.stored = new Set(valuesOf(graph));
+    this.forward = forwardNodes(graph);
+    this.readers = readersOf(nodes);
     for (const node of nodes) this.costs.set(node, this.costOf(node));
   }
-  /** Operations to compute one element again from what is in memory. */
+  /** Operations to compute one element again from what is in memory, the row's folds being there. */
   private costOf(node: Node): number {
-    if (isAnchor(node) || node.op.name === "param") return 0;
     const [x, y] = [node.args[0], node.results[0]];
-    const own = y && sizeOf(y) > 0 ? node.op.cost(node).flops / sizeOf(y) : 0;
-    const many = node.op.name === "reduce" && x && y && sizeOf(y) > 0 ? sizeOf(x) / sizeOf(y) : 1;
-    return own + node.args.reduce((sum, a) => sum + many * (this.costs.get(a.node) ?? 0), 0);
+    if (isAnchor(node) || node.op.name === "param" || (isFold(node) && !isSmall(node))) return reading;
+    if (!y || sizeOf(y) === 0) return 0;
+    const own = node.op.cost(node).flops / sizeOf(y);
+    const many = node.op.name === "reduce" && x ? sizeOf(x) / sizeOf(y) : 1;
+    return own + node.args.reduce((sum, a) => sum + many * this.share(a, y), 0);
+  }
+  /** What an element of an argument costs for one of the result: less, where it serves many. */
+  private share(a: Value, y: Value): number {
+    const cost = this.costs.get(a.node) ?? 0;
+    return sizeOf(a) * 8 < sizeOf(y) ? Math.min(cost, 1) : cost;
   }
   visit(node: Node): void {
     if (node.op.name === "param") return;
@@ -82,16 +112,25 @@ class Plan {
       for (const v of node.results) this.stored.add(v);
       if (node.op.name !== "reduce") return node.args.forEach((a, i) => this.operand(node, i, a));
     }
-    for (const v of node.results) if (!this.stored.has(v) && this.wants(v)) this.stored.add(v);
     for (const v of node.results) {
-      const reach: Reach = this.stored.has(v)
-        ? new Map([[v, [v.type.shape.map((_, i) => i)]]])
-        : (this.reach.get(v) ?? new Map());
-      for (const [root, patterns] of reach) {
+      if (this.stored.has(v) && this.cheapAgain(v)) this.again.add(v);
+      if (!this.stored.has(v) && this.wants(v)) this.stored.add(v);
+      for (const [root, patterns] of this.rootsOf(v)) {
         if (isFold(node) && !isSmall(node)) this.depths.set(root, v.type.shape.length);
         for (const p of patterns) node.args.forEach((a, i) => this.read(root, a, through(node, i, p)));
       }
     }
+  }
+  /** Which kernels compute a value, and at which of their elements. */
+  private rootsOf(v: Value): Reach {
+    const reach = this.reach.get(v) ?? new Map<Value, Pattern[]>();
+    if (!this.stored.has(v)) return reach;
+    const own: Reach = new Map([[v, [v.type.shape.map((_, i) => i)]]]);
+    if (this.again.has(v)) for (const [root, patterns] of reach) if (this.isLate(root)) own.set(root, patterns);
+    return own;
+  }
+  private isLate(root: Value): boolean {
+    return !this.forward.has(root.node);
   }
   private read(root: Value, v: Value, pattern: Pattern): void {
     const reach = this.reach.get(v) ?? new Map<Value, Pattern[]>();
@@ -110,6 +149,43 @@ class Plan {
       return this.operand(anchor, index, next);
     }
     if (lower !== "leaf") this.stored.add(v);
+    if (!this.forward.has(anchor)) this.again.delete(v);
+  }
+  /** Whether the backward had better make a value of the forward again, from what is kept for it anyway. */
+  private cheapAgain(v: Value): boolean {
+    const { node } = v;
+    const reach = this.reach.get(v) ?? new Map<Value, Pattern[]>();
+    if (!this.forward.has(node) || isAnchor(node) || isFold(node) || (this.costs.get(node) ?? 0) > 2 * worth)
+      return false;
+    if (![...reach.keys()].some((root) => this.isLate(root)) || this.isLateOperand(v)) return false;
+    return [...this.reads(node, false)].every(
+      (s) => s.node.op.name === "param" || 8 * sizeOf(s) <= sizeOf(v) || this.isKept(s),
+    );
+  }
+  private isKept(v: Value): boolean {
+    return (
+      [...(this.reach.get(v)?.keys() ?? [])].some((root) => this.isLate(root)) ||
+      this.isLateOperand(v) ||
+      this.lateReader(v, 0)
+    );
+  }
+  /** Read by the backward, through no more than a few nodes. */
+  private lateReader(v: Value, depth: number): boolean {
+    return (this.readers.get(v) ?? []).some(
+      (n) =>
+        !this.forward.has(n) ||
+        (depth < 3 && n.op.lower === "view" && n.results.some((r) => this.lateReader(r, depth + 1))),
+    );
+  }
+  /** An operand of a contraction of the backward, under any view. */
+  private isLateOperand(v: Value): boolean {
+    return (this.readers.get(v) ?? []).some((n) =>
+      isAnchor(n) && n.op.name !== "reduce"
+        ? !this.forward.has(n)
+        : (n.op.lower === "view" || carries.has(n.op.name)) &&
+          n.args[0] === v &&
+          n.results.some((r) => this.isLateOperand(r)),
+    );
   }
   /** Whether a value that need not be in memory is better there. */
   private wants(v: Value): boolean {
@@ -118,11 +194,11 @@ class Plan {
     if (isFold(node) && !isSmall(node)) return !this.foldsInside(v, reach);
     if (node.op.lower === "leaf" || node.op.lower === "view") return false;
     const cost = this.costs.get(node) ?? 0;
-    if (reach.size > 1 && cost > 8) return true;
+    const saved = (reach.size - 1) * (cost - reading);
     const repeats = [...reach].some(
       ([root, patterns]) => sizeOf(root) >= 4 * sizeOf(v) && !patterns.every((p) => isPrefix(p, dims(v.type))),
     );
-    return cost > 400 || (cost >= 10 && repeats);
+    return saved > worth || cost > dear || (cost >= 10 && repeats);
   }
   /** Whether each row of the one kernel that reads this reduction can make it once. */
   private foldsInside(v: Value, reach: Reach): boolean {
@@ -145,33 +221,38 @@ class Plan {
       const outputs = node.results.filter((v) => this.stored.has(v));
       const [first] = outputs;
       if (first === undefined || node.op.name === "param") return [];
-      const reads = this.reads(node);
+      const late = this.isLate(first);
+      const reads = this.reads(node, late);
       const exact = [...reads].filter((v) =>
         this.reach
           .get(v)
           ?.get(first)
           ?.every((p) => isPrefix(p, []) && p.length === first.type.shape.length),
       );
+      const again = late ? this.again : new Set<Value>();
       return [
         {
           kind: kindOf(node),
           nodes: [node],
           outputs,
           depth: this.depths.get(first) ?? null,
+          late,
+          again,
           reads,
           exact: new Set(exact),
         },
       ];
     });
   }
-  /** What is read from memory to compute a node. */
-  private reads(node: Node): Set<Value> {
+  /** What is read from memory to compute a node, by a kernel of the forward or a late one. */
+  private reads(node: Node, late: boolean): Set<Value> {
     const found = new Set<Value>();
     const seen = new Set<Node>();
     const visit = (n: Node): void => {
       seen.add(n);
       for (const a of n.args) {
-        if (this.stored.has(a) || a.node.op.name === "param") found.add(a);
+        const inMemory = this.stored.has(a) && !(late && this.again.has(a));
+        if (inMemory || a.node.op.name === "param") found.add(a);
         else if (!seen.has(a.node)) visit(a.node);
       }
     };

@@ -66,6 +66,7 @@ export function runSequence(
   given: ReadonlyMap<string, NdArray>,
   threads = 2,
   lib = compiled([...new Set(s.launches.map((l) => l.kernel))]),
+  repeat = 0,
 ): Float64Array[] {
   const dir = mkdtempSync(join(tmpdir(), "moec-run-"));
   const numbers = new Map<VirtualBuffer, number>();
@@ -87,8 +88,12 @@ export function runSequence(
   }
   const wanted = [...s.results.map((r) => r.buffer), ...s.assigns.map((a) => a.from)];
   wanted.forEach((b, i) => lines.push(`dump ${number(b)} ${join(dir, `out${i}`)}`));
-  const r = spawnSync(driver(), [lib, String(threads)], { input: `${lines.join("\n")}\n`, encoding: "utf8" });
+  const r = spawnSync(driver(), [lib, String(threads), String(repeat)], {
+    input: `${lines.join("\n")}\n`,
+    encoding: "utf8",
+  });
   if (r.status !== 0) throw new Error(`driver: ${r.status ?? r.signal} ${r.stdout}${r.stderr}`);
+  if (repeat > 0) console.log(r.stdout);
   const out = wanted.map((b, i) => read(readFileSync(join(dir, `out${i}`)), b));
   rmSync(dir, { recursive: true });
   return out;
