@@ -4,11 +4,10 @@ import { absorb, Failure, fail, placeOf, textOf } from "./errors.ts";
 import { newFrame } from "./frames.ts";
 import { forwardOf, makeInstance } from "./layers.ts";
 import { distinct } from "./makers.ts";
-import { Scope } from "./scope.ts";
 import { abstractStorage } from "./storage.ts";
 import { declareNames, typeOf } from "./types.ts";
 import { fitAll } from "./unify.ts";
-import { type Abstract, type Makeable, resultList, tensor, type Val } from "./values.ts";
+import { type Abstract, type Makeable, resultList, Scope, tensor, type Val } from "./values.ts";
 import type { World } from "./world.ts";
 
 /** While checking: calls what is passed as its arrow allows, and compares what comes out. */

@@ -6,10 +6,9 @@ import { showType, type Type } from "../types/type.ts";
 import { plainNumber } from "./binary.ts";
 import { absorb, didYouMean, fail } from "./errors.ts";
 import { toSize } from "./numbers.ts";
-import type { Frame } from "./scope.ts";
 import { shapeOf } from "./sizes.ts";
 import { axisOf, loneTensor } from "./tensor.ts";
-import { kindText, type Val } from "./values.ts";
+import { type Frame, kindText, type Val } from "./values.ts";
 import type { Given, World } from "./world.ts";
 
 export interface Builtin {

@@ -2,14 +2,24 @@
 import type * as ast from "../syntax/ast.ts";
 import { atom, sizeOf as sizeOfAtom } from "../types/size.ts";
 import type { Type } from "../types/type.ts";
+import { builtinCalled } from "./builtins/list.ts";
 import { absorb, fail, textOf } from "./errors.ts";
 import { moduleScope, newFrame, siteOf } from "./frames.ts";
 import { calledFrom } from "./numbers.ts";
-import { type Frame, Scope } from "./scope.ts";
 import { bindArguments, type Signature } from "./signature.ts";
 import { bareName, isBound, typeOf } from "./types.ts";
 import { fitAll } from "./unify.ts";
-import { type Abstract, type Callable, number, resultList, results, tensor, type Val } from "./values.ts";
+import {
+  type Abstract,
+  type Callable,
+  type Frame,
+  number,
+  resultList,
+  results,
+  Scope,
+  tensor,
+  type Val,
+} from "./values.ts";
 import type { Given, World } from "./world.ts";
 
 export function call(
@@ -23,7 +33,7 @@ export function call(
   if (given.some((g) => g.value.kind === "error")) absorb();
   switch (fn.kind) {
     case "builtin":
-      return fn.builtin.call({ w, frame: from, at, want, site: siteOf(from, at) }, given);
+      return builtinCalled(fn.name).call({ w, frame: from, at, want, site: siteOf(from, at) }, given);
     case "declared": {
       const { ast } = fn.decl;
       const frame = newFrame(w, {

@@ -7,12 +7,11 @@ import { moduleScope, newFrame } from "./frames.ts";
 import { throughAlias } from "./headers.ts";
 import { condition, makeInstance } from "./layers.ts";
 import { optimizerScope } from "./optimizer.ts";
-import type { Scope } from "./scope.ts";
 import { declareAbstractly } from "./signature.ts";
 import { abstractStorage } from "./storage.ts";
 import { conform } from "./tensor.ts";
 import { typeOf } from "./types.ts";
-import type { Declared, Instance } from "./values.ts";
+import { type Declared, type Instance, type Scope } from "./values.ts";
 import type { World } from "./world.ts";
 
 export function checkDeclaration(w: World, decl: Declared): void {
@@ -94,7 +93,10 @@ function checkMember(w: World, m: ast.Member, header: Scope, instance: Instance)
     return checkBody(w, m, m.params, instance.scope.within(frame));
   }
   w.guard(() => {
-    if (m.kind === "sublayer") return void instance.members.get(m.name.name)?.();
+    if (m.kind === "sublayer") {
+      instance.members.get(m.name.name)?.();
+      return;
+    }
     const want = typeOf(w, m.type, header);
     const declared = { what: `\`${m.name.name}\``, span: m.type.span, text: textOf(m.type.span) };
     conform(w, w.evaluate(m.init, header, want), want, declared, m.init.span, true);

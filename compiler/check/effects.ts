@@ -3,10 +3,9 @@ import type * as ast from "../syntax/ast.ts";
 import { showType, type } from "../types/type.ts";
 import { absorb, didYouMean, fail, textOf } from "./errors.ts";
 import { calledFrom } from "./numbers.ts";
-import type { Scope } from "./scope.ts";
 import { castTo, conform, convert, loneTensor } from "./tensor.ts";
 import { typeOf } from "./types.ts";
-import type { Val } from "./values.ts";
+import { type Scope, type Val } from "./values.ts";
 import type { World } from "./world.ts";
 
 type Of<K extends ast.Stmt["kind"]> = Extract<ast.Stmt, { kind: K }>;

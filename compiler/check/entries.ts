@@ -15,12 +15,20 @@ import { makeAll, makeInstance, memberOf } from "./layers.ts";
 import type { Loaded } from "./modules.ts";
 import { selects } from "./optimize.ts";
 import { optimizerStep, type Trained } from "./optimizer.ts";
-import type { Scope } from "./scope.ts";
 import { findDeclaration, findMethod, layerBehind, methodsOf } from "./signatures.ts";
 import { type Registered, Stores } from "./storage.ts";
 import { conform } from "./tensor.ts";
 import { bareName, isCapital, typeOf } from "./types.ts";
-import { type Callable, type Declared, type Instance, number, resultList, tensor, type Val } from "./values.ts";
+import {
+  type Callable,
+  type Declared,
+  type Instance,
+  number,
+  resultList,
+  type Scope,
+  tensor,
+  type Val,
+} from "./values.ts";
 import { type Given, type Options, type Precision, type Reported, World } from "./world.ts";
 
 export interface EntryRequest {

@@ -3,7 +3,7 @@
 import { hidden } from "../graph/node.ts";
 import * as b from "../ops/build.ts";
 import type * as ast from "../syntax/ast.ts";
-import type { Size } from "../types/size.ts";
+import { type Size, show } from "../types/size.ts";
 import { sameType, showType, type Type, type } from "../types/type.ts";
 import { binaryOf, unaryOf } from "./binary.ts";
 import { builtins } from "./builtins/list.ts";
@@ -15,8 +15,7 @@ import { indexTensor } from "./indexing.ts";
 import { forwardOf, makeInstance, memberOf } from "./layers.ts";
 import { toMakeable, toMakers } from "./makers.ts";
 import { calledFrom, toSize } from "./numbers.ts";
-import { callPicked } from "./routed.ts";
-import type { Scope } from "./scope.ts";
+import { callPicked, sameResults } from "./routed.ts";
 import { abstractStorage } from "./storage.ts";
 import { loneTensor } from "./tensor.ts";
 import { spreadAxes } from "./types.ts";
@@ -29,6 +28,7 @@ import {
   type Makers,
   number,
   resultList,
+  type Scope,
   tensor,
   type Val,
 } from "./values.ts";
@@ -74,8 +74,7 @@ function nameValue(w: World, name: string, at: ast.Span, scope: Scope): Val {
   if (found) return found.kind === "slot" ? readSlot(w, found, scope) : found;
   const flag = special(w, name);
   if (flag) return flag;
-  const builtin = builtins.get(name);
-  if (builtin) return { kind: "fn", fn: { kind: "builtin", builtin } };
+  if (builtins.has(name)) return { kind: "fn", fn: { kind: "builtin", name } };
   return fail("E0301", `nothing is called \`${name}\` here`, at, {
     help: didYouMean(
       name,
@@ -108,7 +107,7 @@ function callValue(w: World, e: Extract<ast.Expr, { kind: "call" }>, scope: Scop
     case "fn":
       return w.call(callee.fn, given, scope.frame, e.span, want);
     case "layer":
-      return sameFor(
+      return sameResults(
         [callee.layer, ...callee.others].map((layer) =>
           w.call(forwardOf(layer, e.callee.span), given, scope.frame, e.span),
         ),
@@ -137,23 +136,6 @@ function functionOf(w: World, make: Makeable, at: ast.Span): Callable {
     });
   return forwardOf(makeInstance(w, make, "", abstractStorage(w)), at);
 }
-/** While checking, an element of an array is any of its kinds: all must give the same type. */
-function sameFor(values: readonly Val[], at: ast.Span): Val {
-  const [first = absorb(), ...others] = values;
-  const types = (v: Val): Type[] => resultList(v).flatMap((r) => (r.kind === "tensor" ? [r.value.type] : []));
-  for (const other of others) {
-    const [a, c] = [types(first), types(other)];
-    if (a.length !== c.length || !a.every((t, i) => sameType(t, c[i] ?? t)))
-      fail(
-        "E0409",
-        `the layers of this array have different results: ${a.map(showType).join(", ")} and ${c.map(showType).join(", ")}`,
-        at,
-        { help: "an array called by index or in a loop needs layers of one signature" },
-      );
-  }
-  return first;
-}
-
 function memberValue(w: World, e: Extract<ast.Expr, { kind: "member" }>, scope: Scope): Val {
   const object = value(w, e.object, scope);
   if (object.kind !== "layer")
@@ -213,9 +195,14 @@ function pick(w: World, layers: Instances, e: Extract<ast.Expr, { kind: "index" 
   if (typeof v.value === "number" && Number.isInteger(v.value) && v.value >= 0 && v.value < Number(layers.length))
     return { kind: "layer", layer: layers.at(v.value), others: [] };
   if (v.value === -1) return { kind: "picked", layers, index: b.constant(w.g, -1, "i32") };
-  return fail("E0210", `there is no layer ${String(v.value)} of ${String(layers.length)}`, item.span, {
-    help: "layers are numbered from 0",
-  });
+  return fail(
+    "E0210",
+    `there is no layer ${v.value === null ? "" : show(v.value)} of ${show(layers.length)}`,
+    item.span,
+    {
+      help: "layers are numbered from 0",
+    },
+  );
 }
 
 function listValue(w: World, e: Extract<ast.Expr, { kind: "list" }>, scope: Scope): Val {

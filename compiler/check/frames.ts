@@ -1,7 +1,15 @@
 // Frames of bodies, and the scopes of modules.
 import type * as ast from "../syntax/ast.ts";
-import { type Frame, type Lane, Scope } from "./scope.ts";
-import { type Declared, errorVal, type Instance, type Module, type Val } from "./values.ts";
+import {
+  type Declared,
+  errorVal,
+  type Frame,
+  type Instance,
+  type Lane,
+  type Module,
+  Scope,
+  type Val,
+} from "./values.ts";
 import type { World } from "./world.ts";
 
 interface FrameOptions {

@@ -3,9 +3,8 @@ import type * as ast from "../syntax/ast.ts";
 import { fail } from "./errors.ts";
 import { moduleScope, newFrame } from "./frames.ts";
 import { calledFrom } from "./numbers.ts";
-import type { Scope } from "./scope.ts";
 import { bindArguments } from "./signature.ts";
-import type { Declared, Val } from "./values.ts";
+import { type Declared, type Scope, type Val } from "./values.ts";
 import type { Given, World } from "./world.ts";
 
 /** `Linear(D, H)`: the layer yet to be made; of an alias, what it stands for. */

@@ -24,8 +24,8 @@ function absorbed(loaded: Loaded, found: readonly Diagnostic[]): Diagnostic[] {
   const names = new Set(["E0301", "E0313", "E0309"]);
   return found.filter((d) => !(names.has(d.code) && broken.has(d.labels[0].span.source)));
 }
+const key = (d: Diagnostic): string => `${d.code}:${d.labels[0].span.source.name}:${d.labels[0].span.start}`;
 function inOrder(list: readonly Diagnostic[]): Diagnostic[] {
-  const key = (d: Diagnostic): string => `${d.code}:${d.labels[0].span.source.name}:${d.labels[0].span.start}`;
   const once = [...new Map(list.map((d) => [key(d), d])).values()];
   const sources = [...new Set(once.map((d) => d.labels[0].span.source))];
   return once.toSorted((a, b) => {

@@ -6,9 +6,8 @@ import { equal, isSpread, type Size, show, sub } from "../types/size.ts";
 import { showType, type } from "../types/type.ts";
 import { absorb, fail } from "./errors.ts";
 import { calledFrom, toSize } from "./numbers.ts";
-import type { Scope } from "./scope.ts";
 import { numbers, type Side } from "./tensor.ts";
-import { kindText, tensor, type Val } from "./values.ts";
+import { kindText, type Scope, tensor, type Val } from "./values.ts";
 import type { World } from "./world.ts";
 
 type Index = Extract<ast.Expr, { kind: "index" }>;

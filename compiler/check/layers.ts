@@ -6,12 +6,23 @@ import { absorb, didYouMean, fail, textOf } from "./errors.ts";
 import { newFrame } from "./frames.ts";
 import { distinct, lengthOf, toMakeable } from "./makers.ts";
 import { calledFrom } from "./numbers.ts";
-import { Scope } from "./scope.ts";
 import { stacksOf } from "./stacks.ts";
 import { abstractStorage, copyOf, mapped, owned, stacked, together, under } from "./storage.ts";
 import { typeOf } from "./types.ts";
-import type { Callable, Instance, Instances, Makeable, Maker, Makers, Run, Storage, Val } from "./values.ts";
-import { errorVal, kindText } from "./values.ts";
+import {
+  type Callable,
+  errorVal,
+  type Instance,
+  type Instances,
+  kindText,
+  type Makeable,
+  type Maker,
+  type Makers,
+  type Run,
+  Scope,
+  type Storage,
+  type Val,
+} from "./values.ts";
 import type { World } from "./world.ts";
 
 export function makeInstance(w: World, make: Makeable, path: string, storage: Storage): Instance {

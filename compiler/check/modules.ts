@@ -72,7 +72,7 @@ class Loader {
     this.files.set(source.name, module);
     this.diagnostics.push(...diagnostics);
     if (diagnostics.length > 0) this.broken.add(module);
-    this.fill(module);
+    this.declare(module);
     return module;
   }
   template(template: Template): Module {
@@ -84,7 +84,7 @@ class Loader {
     template.holes.forEach((hole, i) => {
       if (typeof hole === "object") holes.set(i, this.held(hole));
     });
-    this.fill(module);
+    this.declare(module);
     return module;
   }
   private held(handle: Handle): Declared {
@@ -97,7 +97,7 @@ class Loader {
     return found;
   }
   /** Declarations first, so that modules may import each other. */
-  private fill(module: Module): void {
+  private declare(module: Module): void {
     for (const declared of module.program.declarations) {
       const old = module.names.get(declared.name.name);
       if (old) this.twice(declared.name, old.ast.name);

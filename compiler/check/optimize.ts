@@ -1,8 +1,7 @@
 // `optimize SELECTOR, ... with OPTIMIZER`: what is trained, and how.
 import type * as ast from "../syntax/ast.ts";
 import { absorb, didYouMean, fail } from "./errors.ts";
-import type { Scope } from "./scope.ts";
-import { type Instance, kindText, type Owner } from "./values.ts";
+import { type Instance, kindText, type Owner, type Scope } from "./values.ts";
 import type { OptimizeLine, World } from "./world.ts";
 
 export function checkOptimize(w: World, stmt: Extract<ast.Stmt, { kind: "optimize" }>, scope: Scope): void {

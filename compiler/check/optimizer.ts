@@ -8,12 +8,10 @@ import type * as ast from "../syntax/ast.ts";
 import { dims, dtypeOf, showType, type Type, type } from "../types/type.ts";
 import { absorb, Failure, fail } from "./errors.ts";
 import { newFrame } from "./frames.ts";
-import { Scope } from "./scope.ts";
 import type { Registered, Stores } from "./storage.ts";
 import { castTo } from "./tensor.ts";
 import { bindNames } from "./unify.ts";
-import type { Slot } from "./values.ts";
-import { tensor } from "./values.ts";
+import { Scope, type Slot, tensor } from "./values.ts";
 import type { OptimizeLine, World } from "./world.ts";
 
 type Optimizer = NonNullable<OptimizeLine["optimizer"]>;

@@ -2,8 +2,7 @@
 import type { Span } from "../syntax/ast.ts";
 import { type } from "../types/type.ts";
 import { Failure } from "./errors.ts";
-import type { Frame } from "./scope.ts";
-import type { Callable } from "./values.ts";
+import { type Callable, type Frame } from "./values.ts";
 import type { Given, World } from "./world.ts";
 
 export function probe(w: World, fn: Callable, rows: readonly Given[], from: Frame, at: Span): void {

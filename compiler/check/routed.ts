@@ -4,16 +4,25 @@ import type { Mapped, Routing, Value } from "../graph/node.ts";
 import * as b from "../ops/build.ts";
 import type * as ast from "../syntax/ast.ts";
 import { equal, type Size, show } from "../types/size.ts";
-import { dims, sameType, showType, type } from "../types/type.ts";
+import { dims, sameType, showType, type Type, type } from "../types/type.ts";
 import { EffectInStack } from "./effects.ts";
 import { absorb, fail } from "./errors.ts";
 import { forwardOf } from "./layers.ts";
 import { probe } from "./probe.ts";
 import { rowTypeOf } from "./rows.ts";
-import type { Frame, Lane } from "./scope.ts";
 import { numbers } from "./tensor.ts";
-import type { Callable, Instances, Run, Slot, Val } from "./values.ts";
-import { resultList, results, tensor } from "./values.ts";
+import {
+  type Callable,
+  type Frame,
+  type Instances,
+  type Lane,
+  type Run,
+  resultList,
+  results,
+  type Slot,
+  tensor,
+  type Val,
+} from "./values.ts";
 import type { Given, World } from "./world.ts";
 
 /** `index` null: `experts[:]`. */
@@ -102,19 +111,21 @@ function oneCopy(g: Given, copies: Size): readonly Size[] {
     );
   return rest;
 }
-function sameResults(outcomes: readonly Val[], at: ast.Span): Val {
+const typesOf = (v: Val): Type[] => resultList(v).map((r) => (r.kind === "tensor" ? r.value.type : absorb()));
+/** While checking, an element of an array is any of its kinds: all must give the same types. */
+export function sameResults(outcomes: readonly Val[], at: ast.Span): Val {
   const [first = absorb(), ...others] = outcomes;
-  const types = (v: Val) => resultList(v).map((r) => (r.kind === "tensor" ? r.value.type : absorb()));
-  for (const other of others) {
-    const [a, c] = [types(first), types(other)];
+  const a = typesOf(first);
+  for (const c of others.map(typesOf))
     if (a.length !== c.length || !a.every((t, i) => sameType(t, c[i] ?? t)))
       fail(
         "E0409",
         `the layers of this array have different results: ${a.map(showType).join(", ")} and ${c.map(showType).join(", ")}`,
         at,
-        { help: "all layers of an array that is called by index need one signature" },
+        {
+          help: "all layers of an array that is called by index or in a loop need one signature",
+        },
       );
-  }
   return first;
 }
 const withAxes = (w: World, v: Val, axes: readonly Size[]): Val =>
@@ -134,6 +145,10 @@ function leaf(w: World, bind: Bind, shape: readonly Size[], mapped: Mapped): Val
   bind.set(value, mapped);
   return value;
 }
+const noWrite = (_: Value, where: ast.Span): never =>
+  fail("E0403", "`update` cannot stand in a layer called by `experts[index](x)`", where, {
+    help: "move it out of the routed layer, for instance to its gate",
+  });
 /** One copy's view of a slot of all copies. */
 function copySlot(w: World, bind: Bind, all: Slot): Slot {
   const known = new Map<Value, Value>();
@@ -144,11 +159,7 @@ function copySlot(w: World, bind: Bind, all: Slot): Slot {
     known.set(value, made);
     return made;
   };
-  const write = (_: Value, where: ast.Span): never =>
-    fail("E0403", "`update` cannot stand in a layer called by `experts[index](x)`", where, {
-      help: "move it out of the routed layer, for instance to its gate",
-    });
-  return { type: type(all.type.dtype, rest), read, write };
+  return { type: type(all.type.dtype, rest), read, write: noWrite };
 }
 /** What random numbers in a body are counted from: the outer count times `n`, plus the own one. */
 function laneBase(w: World, bind: Bind, own: Mapped, n: number, outer: Lane | null): Value {

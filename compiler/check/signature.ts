@@ -7,12 +7,11 @@ import { checkArrow } from "./arrows.ts";
 import { didYouMean, fail, textOf } from "./errors.ts";
 import { toMakeable, toMakers } from "./makers.ts";
 import { toSize } from "./numbers.ts";
-import type { Scope } from "./scope.ts";
 import { shapeOf } from "./sizes.ts";
 import { conform } from "./tensor.ts";
 import { anyAxes, declareNames, isCapital, sizeOf, typeOf } from "./types.ts";
 import { bindFromResult, type Fit, fitAll } from "./unify.ts";
-import { type Abstract, bool, errorVal, kindText, number, tensor, type Val } from "./values.ts";
+import { type Abstract, bool, errorVal, kindText, number, type Scope, tensor, type Val } from "./values.ts";
 import type { Given, World } from "./world.ts";
 
 export interface Signature {

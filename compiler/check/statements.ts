@@ -7,11 +7,10 @@ import { absorb, didYouMean, fail, textOf } from "./errors.ts";
 import { condition } from "./layers.ts";
 import { calledFrom, toSize } from "./numbers.ts";
 import { checkOptimize } from "./optimize.ts";
-import { Scope } from "./scope.ts";
 import { castTo, conform, loneTensor } from "./tensor.ts";
 import { isCapital, typeOf } from "./types.ts";
 import { fitAll } from "./unify.ts";
-import { bool, errorVal, kindText, number, results, tensor, type Val } from "./values.ts";
+import { bool, errorVal, kindText, number, results, Scope, tensor, type Val } from "./values.ts";
 import { floating, type World } from "./world.ts";
 
 /** Runs statements in order; whether all ways through them return. */

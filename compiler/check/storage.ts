@@ -4,8 +4,7 @@ import * as b from "../ops/build.ts";
 import type { Expr, Span } from "../syntax/ast.ts";
 import { dims, type Type, type } from "../types/type.ts";
 import { fail } from "./errors.ts";
-import type { Scope } from "./scope.ts";
-import type { Owner, Slot, SlotSpec, Storage } from "./values.ts";
+import { type Owner, type Scope, type Slot, type SlotSpec, type Storage } from "./values.ts";
 import type { World } from "./world.ts";
 
 /** A store with what its copies begin as. */

@@ -6,8 +6,7 @@ import { equal, equalAll, isSpread, type Size, show } from "../types/size.ts";
 import { dims, dtypeOf, showType, type Type, type } from "../types/type.ts";
 import { absorb, fail, textOf } from "./errors.ts";
 import { calledFrom } from "./numbers.ts";
-import type { Scope } from "./scope.ts";
-import { type Element, kindText, type Val } from "./values.ts";
+import { type Element, kindText, type Scope, type Val } from "./values.ts";
 import { floating, type World } from "./world.ts";
 
 /** A number as a scalar of `dtype`; while checking only its type matters. */
@@ -33,11 +32,7 @@ export function toTensor(w: World, v: Val, at: Span, dtype: Element): Value {
     case "bool":
       return constantOf(w, v.value === true ? 1 : 0, dtype);
     case "spread":
-      return constantOf(
-        w,
-        numeric(v.axes.every((a) => typeof a === "number") ? v.axes.reduce<number>((p, q) => p * Number(q), 1) : null),
-        dtype,
-      );
+      return constantOf(w, numeric(product(v.axes)), dtype);
     case "error":
       return absorb();
     default:

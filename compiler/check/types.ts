@@ -4,8 +4,7 @@ import { atom, type Size, sizeOf as sizeOfAtom, spreadAtom } from "../types/size
 import { type Type, type } from "../types/type.ts";
 import { absorb, didYouMean, fail } from "./errors.ts";
 import { toSize } from "./numbers.ts";
-import type { Scope } from "./scope.ts";
-import { number, type Val } from "./values.ts";
+import { number, type Scope, type Val } from "./values.ts";
 import type { World } from "./world.ts";
 
 export function typeOf(w: World, t: TypeExpr, scope: Scope): Type {

@@ -4,10 +4,9 @@ import type { Span, TypeExpr } from "../syntax/ast.ts";
 import { equal, equalAll, isSpread, type Size, show } from "../types/size.ts";
 import { fail, placeOf, textOf } from "./errors.ts";
 import { calledFrom } from "./numbers.ts";
-import type { Scope } from "./scope.ts";
 import { convert, loneTensor } from "./tensor.ts";
 import { bareName, isBound, spreadAxes, typeOf } from "./types.ts";
-import { type Element, number, type Val } from "./values.ts";
+import { type Element, number, type Scope, type Val } from "./values.ts";
 import { floating, type World, wider } from "./world.ts";
 
 /** A value for a declared type: an argument for a parameter, a result for what is declared to be returned. */

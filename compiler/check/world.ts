@@ -9,8 +9,16 @@ import { isFloat } from "../types/dtype.ts";
 import type { Size } from "../types/size.ts";
 import { sameType, showType, type Type } from "../types/type.ts";
 import { Failure, fail } from "./errors.ts";
-import type { Frame, Scope } from "./scope.ts";
-import type { Callable, Declared, Element, Module, Slot, Val } from "./values.ts";
+import {
+  type Callable,
+  type Declared,
+  type Element,
+  type Frame,
+  type Module,
+  type Scope,
+  type Slot,
+  type Val,
+} from "./values.ts";
 
 export interface Reported {
   readonly path: string;

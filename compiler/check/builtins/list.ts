@@ -1,4 +1,5 @@
 // All builtins, by name. To add one: a record in a file beside this.
+import { Bug } from "../../diagnostic.ts";
 import type { Builtin } from "../builtin.ts";
 import { pointBuiltins } from "./points.ts";
 import { randomBuiltins } from "./randoms.ts";
@@ -8,3 +9,8 @@ import { total } from "./total.ts";
 
 const all = [...pointBuiltins, ...reductionBuiltins, ...shapeBuiltins, ...randomBuiltins, total];
 export const builtins: ReadonlyMap<string, Builtin> = new Map(all.map((one) => [one.name, one]));
+export function builtinCalled(name: string): Builtin {
+  const found = builtins.get(name);
+  if (!found) throw new Bug(`no builtin is called ${name}`);
+  return found;
+}
