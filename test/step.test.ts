@@ -12,7 +12,7 @@ import { storeOf, topological, valuesOf } from "../compiler/graph/walk.ts";
 import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";
 import { findAttention } from "../compiler/transform/attention.ts";
-import { differentiate } from "../compiler/transform/differentiate.ts";
+import { gradients } from "../compiler/transform/differentiate.ts";
 import { routedBackward } from "../compiler/transform/routed.ts";
 import { expandScatters } from "../compiler/transform/scatter.ts";
 import { simplify } from "../compiler/transform/simplify.ts";
@@ -82,7 +82,8 @@ class Model {
     const out = b.reshape(g, b.combine(g, rows.value, by), [B, T, K, D]);
     return b.sum(g, b.mul(g, b.expand(g, score, 3), out), [2]);
   }
-  step(): Graph {
+  /** The loss, and what it is differentiated by. */
+  forward(): Graph {
     const { g } = this;
     const [tokens, targets] = ["tokens", "targets"].map((name) =>
       b.param(g, name, { dtype: "i32", shape: [B, T] }),
@@ -96,11 +97,28 @@ class Model {
     const logits = b.matmul(g, x, b.swap(g, embed));
     const right = b.squeeze(g, b.take(g, logits, b.expand(g, targets, -1), -1), -1);
     const loss = b.mean(g, b.sub(g, b.logsumexp(g, logits), right));
-    const updates = this.params.map((p): Result => {
-      const grad = b.gradient(g, p, [loss]);
-      return { role: "store", name: storeOf(p.node) ?? "", value: b.sub(g, p, b.mul(g, grad, 0.1)) };
-    });
-    return { name: "train", results: [{ role: "loss", name: "language", value: loss }, ...updates] };
+    const wrt = this.params.map(
+      (value): Result => ({ role: "output", name: `by ${storeOf(value.node) ?? ""}`, value }),
+    );
+    return { name: "train", results: [{ role: "loss", name: "language", value: loss }, ...wrt] };
+  }
+  /** The forward graph with a step of gradient descent. */
+  descend({ name, results }: Graph): Graph {
+    const [loss, ...wrt] = results as [Result, ...Result[]];
+    const { g } = this;
+    const grads = gradients(
+      g,
+      [loss.value],
+      wrt.map((r) => r.value),
+    );
+    const updates = this.params.map(
+      (p, i): Result => ({
+        role: "store",
+        name: storeOf(p.node) ?? "",
+        value: b.sub(g, p, b.mul(g, grads[i] ?? 0, 0.1)),
+      }),
+    );
+    return { name, results: [loss, ...updates] };
   }
 }
 
@@ -111,12 +129,12 @@ interface Passes {
 function compiled(): Passes {
   const model = new Model();
   const { g } = model;
-  const start = model.step();
-  const plain = differentiate(g, start);
+  const start = model.forward();
+  const plain = model.descend(start);
   const passes = [
     (x: Graph) => simplify(g, x),
     (x: Graph) => findAttention(g, x),
-    (x: Graph) => differentiate(g, x),
+    (x: Graph) => model.descend(x),
     (x: Graph) => simplify(g, x, true),
     (x: Graph) => routedBackward(g, x),
     (x: Graph) => expandScatters(g, x),

@@ -61,7 +61,6 @@ export interface OpAttrs {
   readonly param: { readonly store: string; readonly type: Type };
   readonly const: { readonly value: number; readonly dtype: DType | "float" };
   readonly iota: { readonly size: Size };
-  readonly gradient: None;
   // point
   readonly unary: { readonly fn: UnaryName };
   readonly binary: { readonly fn: BinaryName };

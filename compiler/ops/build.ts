@@ -24,10 +24,6 @@ export const fill = (g: Builder, value: number, dtype: DType, shape: readonly nu
 /** `value` of the type of `x`. */
 export const like = (g: Builder, x: Value, value: number): Value => fill(g, value, dtypeOf(x.type), dims(x.type));
 
-/** The gradient of the sum of `losses` in x: what the optimizer reads, until the pass `differentiate` has made it. */
-export const gradient = (g: Builder, x: Value, losses: readonly Value[]): Value =>
-  make1(g, "gradient", [x, ...losses], none);
-
 // Views; what would change nothing makes no node
 export const reshape = (g: Builder, x: Value, shape: readonly number[]): Value =>
   same(dims(x.type), shape) ? x : make1(g, "reshape", [x], { shape });

@@ -1,9 +1,8 @@
 // Leaves: what a graph begins with.
 import { Bug } from "../diagnostic.ts";
-import { isFloat } from "../types/dtype.ts";
-import { showType, type } from "../types/type.ts";
+import { type } from "../types/type.ts";
 import * as b from "./build.ts";
-import { define, free, need, number, one, sample } from "./common.ts";
+import { define, free, number, sample } from "./common.ts";
 import { leaf } from "./mapped.ts";
 
 export const param = define<"param">({
@@ -45,24 +44,3 @@ export const iota = define<"iota">({
   cost: free,
   samples: (g) => [0, 1, 7].map((n) => b.iota(g, n).node),
 });
-
-export const gradient = define<"gradient">({
-  name: "gradient",
-  doc: "(x, ...losses) -> the gradient of the sum of the losses in x, of its type; the pass `differentiate` puts the graph of it in place",
-  lower: "leaf",
-  infer(args) {
-    const [x, ...losses] = args;
-    need(x !== undefined && isFloat(x.dtype), () => `there is no gradient in ${x ? showType(x) : "nothing"}`);
-    for (const loss of losses)
-      need(loss.shape.length === 0 && isFloat(loss.dtype), () => `a loss is one number, not ${showType(loss)}`);
-    return [one(args)];
-  },
-  eval: () => undifferentiated(),
-  vjp: () => undifferentiated(),
-  mapped: () => undifferentiated(),
-  cost: free,
-  samples: () => [],
-});
-function undifferentiated(): never {
-  throw new Bug("a gradient is asked for before the graph is differentiated");
-}

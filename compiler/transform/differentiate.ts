@@ -1,7 +1,7 @@
 // Reverse-mode differentiation. Every rule is in an op's record; here only the order and the sums.
 import { Bug } from "../diagnostic.ts";
-import type { Builder, Graph, Node, Value } from "../graph/node.ts";
-import { rebuild, topological, valuesOf, withValues } from "../graph/walk.ts";
+import type { Builder, Node, Value } from "../graph/node.ts";
+import { topological } from "../graph/walk.ts";
 import * as b from "../ops/build.ts";
 import { isFloat } from "../types/dtype.ts";
 import { sameType, showType } from "../types/type.ts";
@@ -35,39 +35,6 @@ export function gradients(
   g.where = null;
   return wrt.map((v) => found.get(v) ?? b.like(g, v, 0));
 }
-/** The pass: `gradient` nodes become the graphs that compute them. Those of the same losses are made in one sweep. */
-export function differentiate(g: Builder, graph: Graph): Graph {
-  const values = valuesOf(graph);
-  const made = new Map<Node, Value>();
-  for (const nodes of bySweep(topological(values).filter((n) => n.op.name === "gradient"))) {
-    const losses = nodes[0]?.args.slice(1) ?? [];
-    gradients(
-      g,
-      losses,
-      nodes.flatMap((n) => n.args.slice(0, 1)),
-    ).forEach((grad, i) => {
-      const node = nodes[i];
-      if (node) made.set(node, grad);
-    });
-  }
-  const replaced = rebuild(g, values, (node) => {
-    const grad = made.get(node);
-    return grad ? [grad] : null;
-  });
-  return withValues(graph, replaced);
-}
-function bySweep(asked: readonly Node[]): Iterable<Node[]> {
-  const sweeps = new Map<string, Node[]>();
-  for (const node of asked) {
-    const losses = node.args
-      .slice(1)
-      .map((v) => `${v.node.id}.${v.index}`)
-      .join();
-    sweeps.set(losses, [...(sweeps.get(losses) ?? []), node]);
-  }
-  return sweeps.values();
-}
-
 type Add = (to: Value, grad: Value) => void;
 
 function propagate(
