@@ -4,7 +4,7 @@ import { hidden } from "../graph/node.ts";
 import * as b from "../ops/build.ts";
 import type * as ast from "../syntax/ast.ts";
 import { type Size, show } from "../types/size.ts";
-import { sameType, showType, type Type, type } from "../types/type.ts";
+import { type Type, type } from "../types/type.ts";
 import { binaryOf, unaryOf } from "./binary.ts";
 import { builtins } from "./builtins/list.ts";
 import { readSlot } from "./effects.ts";
@@ -27,7 +27,6 @@ import {
   type Makeable,
   type Makers,
   number,
-  resultList,
   type Scope,
   tensor,
   type Val,

@@ -173,8 +173,10 @@ export function declareAbstractly(w: World, params: readonly Param[], scope: Sco
     else if (isSize(p)) scope.set(p.name.name, number(sizeOfAtom(atom(p.name.name)), true));
   }
   for (const p of params) if (isTensor(p)) declareNames(p.type, scope);
-  for (const p of params)
-    w.guard(() => declareParam(w, p, scope), void scope.set(p.name.name, scope.own(p.name.name) ?? errorVal));
+  for (const p of params) {
+    if (!scope.has(p.name.name)) scope.set(p.name.name, errorVal);
+    w.guard(() => declareParam(w, p, scope), undefined);
+  }
 }
 function declareParam(w: World, p: Param, scope: Scope): void {
   if (isTensor(p)) {

@@ -2,7 +2,7 @@
 import type { Value } from "../graph/node.ts";
 import * as b from "../ops/build.ts";
 import type { Span } from "../syntax/ast.ts";
-import { equal, equalAll, isSpread, type Size, show } from "../types/size.ts";
+import { equal, equalAll, isSpread, product, type Size, show } from "../types/size.ts";
 import { dims, dtypeOf, showType, type Type, type } from "../types/type.ts";
 import { absorb, fail, textOf } from "./errors.ts";
 import { calledFrom } from "./numbers.ts";
