@@ -86,11 +86,20 @@ function stageLeft(s: StmtOf<"stage">, e: Emitter): void {
   const [x, k] = s.vs;
   const direct = plain(s);
   const step = direct?.strides[1];
-  if (!direct || step === null || step === undefined) return pack(s, e, x, k, s.tile.shape);
+  if (!direct || step === null || step === undefined) return packLeft(s, e);
   e.line(`Rows<${item(s.tile.shape, 0)}, ${step}> ${s.tile.name};`);
   e.line(
     `${s.tile.name}.bind(${e.expr(s.valid[0])}, [&](ix ${x.name}) { return ${pointer(e, direct.load, (y) => substitute(y, k, num(0)))}; });`,
   );
+}
+/** A computed left operand: its rows written to scratch if the depth goes by lanes, else its columns. */
+function packLeft(s: StmtOf<"stage">, e: Emitter): void {
+  const [x, k] = s.vs;
+  const [rows, depth] = [item(s.tile.shape, 0), ceil(item(s.tile.shape, 1), 16)];
+  if (e.width(k, [...s.body, { s: "let", v: x, value: s.value }]) === 1) return pack(s, e, x, k, s.tile.shape);
+  const [nx, nk] = [e.expr(s.valid[0]), e.expr(s.valid[1])];
+  const head = `const auto ${s.tile.name} = pack_rows<${rows}, ${depth}>(${reserve(e, rows * depth)}, ${nx}, ${nk}, `;
+  e.lambda(head, `auto v, ix ${x.name}, ix ${k.name}`, ");", k, s.body, s.value);
 }
 /** [depth, columns]: in place where columns are contiguous, else copied to [depth][width]. */
 function stageRight(s: StmtOf<"stage">, e: Emitter): void {

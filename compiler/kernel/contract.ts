@@ -18,7 +18,7 @@ export function dot(d: Draft, node: Node, region: Region): void {
   const shape = shapeOf(item(node.results, 0));
   const lead = shape.slice(0, -2);
   const [m, n, k] = [item(shape, shape.length - 2), item(shape, shape.length - 1), item(shapeOf(a), shape.length - 1)];
-  const s = contraction(m, n, product(lead), region.nodes.length);
+  const s = contraction(m, n, k, product(lead), region.nodes.length);
   const e = d.k.task("e", product(lead));
   const rows = d.k.task("mc", m, s.mc);
   const cols = d.k.task("n", n, s.bn);
@@ -48,7 +48,7 @@ export function raggedDot(d: Draft, node: Node, region: Region): void {
   const [x, w] = args(node);
   const { unit } = node.attrs as OpAttrs["ragged_dot"];
   const [groups, k, n] = [item(shapeOf(w), 0), item(shapeOf(w), 1), item(shapeOf(w), 2)];
-  const s = contraction(item(shapeOf(x), 0), n, groups, region.nodes.length);
+  const s = contraction(item(shapeOf(x), 0), n, k, groups, region.nodes.length);
   const e = d.k.task("e", groups);
   const cols = d.k.task("n", n, s.bn);
   const [from, to] = group(d, item(node.args, 2), e.at, unit);
@@ -126,18 +126,17 @@ export function raggedOuter(d: Draft, node: Node): void {
   const [x, y] = args(node);
   const { unit } = node.attrs as OpAttrs["ragged_outer"];
   const [groups, k, n] = [item(shapeOf(item(node.results, 0)), 0), item(shapeOf(x), 1), item(shapeOf(y), 1)];
-  const s = contraction(k, n, groups);
+  const s = contraction(k, n, item(shapeOf(x), 0), groups);
   const e = d.k.task("e", groups);
   const m = d.k.task("m", k, s.bm);
   const cols = d.k.task("n", n, s.bn);
   const [from, to] = group(d, item(node.args, 2), e.at, unit);
   const acc = d.k.tile("acc", "acc", [s.bm, s.bn]);
-  const deep = 256;
-  d.k.for("r", from, to, deep, (r) => {
-    const left = d.k.stage("left", [s.bm, deep], [m.n, r.n], (i, q) =>
+  d.k.for("r", from, to, s.bk, (r) => {
+    const left = d.k.stage("left", [s.bm, s.bk], [m.n, r.n], (i, q) =>
       d.reader(undefined, sorted).element(x, [plus(r, q), plus(m, i)]),
     );
-    const right = d.k.stage("right", [deep, s.bn], [r.n, cols.n], (q, j) =>
+    const right = d.k.stage("right", [s.bk, s.bn], [r.n, cols.n], (q, j) =>
       d.reader(undefined, { ...sorted, name: "y" }).element(y, [plus(r, q), plus(cols, j)]),
     );
     d.k.mma(left, [right], [acc], [m.n, r.n]);

@@ -58,6 +58,10 @@ export class Draft {
     if (!found) throw new Error(`a value of ${v.node.op.name} has no buffer`);
     return found;
   }
+  /** Whether the kernel computes a value where it reads it. */
+  inlines(v: Value): boolean {
+    return this.computedHere.has(v) || !this.memory.bufferOf(v);
+  }
   /** Elements of values as this kernel sees them. `own`: those that it has in tiles. */
   reader(
     own: ReadonlyMap<Value, Element> = new Map(),
@@ -67,7 +71,7 @@ export class Draft {
       element: (v, at) => {
         const tile = own.get(v);
         if (tile) return tile(at);
-        if (this.computedHere.has(v) || !this.memory.bufferOf(v)) return null;
+        if (this.inlines(v)) return null;
         return load(this.input(v, options.name), ...at);
       },
       shared: (v) => !options.plain && this.memory.shared(v),

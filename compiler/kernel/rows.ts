@@ -6,6 +6,7 @@ import type { Draft } from "./draft.ts";
 import { add, item, num, product, unflatten } from "./expr.ts";
 import type { Expr } from "./ir.ts";
 import { shapeOf } from "./read.ts";
+import { seams } from "./seams.ts";
 
 /** Elements of a row that one task makes, and how few make a row too short to be one. */
 const block = 4096;
@@ -22,7 +23,7 @@ export function rows(d: Draft, region: Region): void {
     if (shapeOf(v).length < space.length || inner.length === 0) d.k.store(d.output(v), row, reader.element(v, row));
   const wide = region.outputs.filter((v) => shapeOf(v).length === space.length && inner.length > 0);
   if (wide.length === 0) return;
-  columns(d, inner, region.depth === null, (at) => {
+  columns(d, { inner, cut: region.depth === null, seams: seams(d, wide) }, (at) => {
     const values = wide.map((v) => reader.element(v, [...row, ...at]));
     const named =
       wide.length === 1 ? values : values.map((x) => (x.e === "num" || x.e === "var" ? x : d.k.letHere("value", x)));
@@ -39,14 +40,25 @@ function leading(space: readonly number[]): number {
   while (depth > 0 && product(space.slice(depth)) < short) depth--;
   return depth;
 }
-/** Walks the axes `inner`: the last spread over lanes, those before it by loops, or all together where the last is short. */
-function columns(d: Draft, inner: readonly number[], cut: boolean, f: (at: readonly Expr[]) => void): void {
+interface Walk {
+  /** The axes that a task walks. */
+  readonly inner: readonly number[];
+  /** Tasks may divide them. */
+  readonly cut: boolean;
+  /** Stretches of the last axis that are walked apart. */
+  readonly seams: readonly number[];
+}
+/** The last axis spread over lanes, those before it by loops, or all together where the last is short. */
+function columns(d: Draft, { inner, cut, seams: places }: Walk, f: (at: readonly Expr[]) => void): void {
   const last = item(inner, inner.length - 1);
-  const flat = last < short || inner.length === 1 || cut;
+  const flat = inner.length === 1 || last < short || cut;
   const width = flat ? product(inner) : last;
+  const edges = inner.length > 1 && flat ? [0, width] : [0, ...places, width];
   const lanes = (outer: readonly Expr[]): void => {
-    const c: Block = cut && width > block ? d.k.task("c", width, block) : { at: num(0), n: num(width) };
-    d.k.par(c.n, (j) => f([...outer, ...unflatten(add(c.at, j), flat ? inner : [last])]));
+    const stretch = (b: Block): void =>
+      d.k.par(b.n, (j) => f([...outer, ...unflatten(add(b.at, j), flat ? inner : [last])]));
+    if (cut && width > block && edges.length === 2) return stretch(d.k.task("c", width, block));
+    edges.slice(1).forEach((end, i) => stretch({ at: num(item(edges, i)), n: num(end - item(edges, i)) }));
   };
   const loop = (axis: number, outer: readonly Expr[]): void => {
     if (flat || axis === inner.length - 1) return lanes(outer);

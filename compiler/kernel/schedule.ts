@@ -12,12 +12,14 @@ export interface Schedule {
   /** The result is larger than the caches. */
   readonly stream: boolean;
 }
-/** `width`: of an accumulator's columns in all, for the right operands that share it. */
-export function contraction(m: number, n: number, groups: number, operands = 1): Schedule {
+/** Of m rows, n columns and depth k in each of `groups`, for one left operand and `operands` right ones. */
+export function contraction(m: number, n: number, k: number, groups: number, operands = 1): Schedule {
+  const deep = k > 512;
+  const [bm, bk] = deep ? [96, 256] : [48, 512];
   const bn = Math.min(operands === 1 ? 64 : 32, ceil(Math.max(n, 1), 16));
   const columns = groups * Math.ceil(n / bn);
-  const cuts = Math.min(Math.ceil(tasks / Math.max(1, columns)), Math.ceil(m / 48));
-  return { bm: 48, bn, bk: 1024, mc: ceil(Math.ceil(m / Math.max(1, cuts)), 48), stream: false };
+  const cuts = Math.min(Math.ceil(tasks / Math.max(1, columns)), Math.ceil(m / bm));
+  return { bm, bn, bk, mc: ceil(Math.ceil(m / Math.max(1, cuts)), bm), stream: false };
 }
 /** Tasks enough for the threads of one machine. */
 const tasks = 32;

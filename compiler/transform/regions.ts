@@ -103,8 +103,13 @@ class Plan {
   }
   /** What an element of an argument costs for one of the result: less, where it serves many. */
   private share(a: Value, y: Value): number {
-    const cost = this.costs.get(a.node) ?? 0;
+    const full = this.costs.get(a.node) ?? 0;
+    const cost = this.pays(full, this.readers.get(a)?.length ?? 0) ? reading : full;
     return sizeOf(a) * 8 < sizeOf(y) ? Math.min(cost, 1) : cost;
+  }
+  /** Whether a buffer saves more than it costs. */
+  private pays(cost: number, readers: number): boolean {
+    return (readers - 1) * (cost - reading) > worth;
   }
   visit(node: Node): void {
     if (node.op.name === "param") return;
@@ -113,8 +118,8 @@ class Plan {
       if (node.op.name !== "reduce") return node.args.forEach((a, i) => this.operand(node, i, a));
     }
     for (const v of node.results) {
-      if (this.stored.has(v) && this.cheapAgain(v)) this.again.add(v);
       if (!this.stored.has(v) && this.wants(v)) this.stored.add(v);
+      if (this.stored.has(v) && this.cheapAgain(v)) this.again.add(v);
       for (const [root, patterns] of this.rootsOf(v)) {
         if (isFold(node) && !isSmall(node)) this.depths.set(root, v.type.shape.length);
         for (const p of patterns) node.args.forEach((a, i) => this.read(root, a, through(node, i, p)));
@@ -194,11 +199,10 @@ class Plan {
     if (isFold(node) && !isSmall(node)) return !this.foldsInside(v, reach);
     if (node.op.lower === "leaf" || node.op.lower === "view") return false;
     const cost = this.costs.get(node) ?? 0;
-    const saved = (reach.size - 1) * (cost - reading);
     const repeats = [...reach].some(
       ([root, patterns]) => sizeOf(root) >= 4 * sizeOf(v) && !patterns.every((p) => isPrefix(p, dims(v.type))),
     );
-    return saved > worth || cost > dear || (cost >= 10 && repeats);
+    return this.pays(cost, reach.size) || cost > dear || (cost >= 10 && repeats);
   }
   /** Whether each row of the one kernel that reads this reduction can make it once. */
   private foldsInside(v: Value, reach: Reach): boolean {

@@ -106,6 +106,17 @@ template <int W, int L, class F> FN Major<W> pack(f32* to, ix n, ix depth, F f) 
   }
   return {to, W, to, to};
 }
+/** The same by rows of D floats, lanes along k. */
+template <int R, int D, class F> FN Rows<R, 1> pack_rows(f32* to, ix n, ix depth, F f) {
+  Rows<R, 1> rows;
+  ROLL for (ix x = 0; x < n; x++) {
+    f32* const row = to + x * D; ix k = 0;
+    ROLL for (; k + LANES <= depth; k += LANES) st(vf{}, row + k, f(vf{}, x, k));
+    ROLL for (; k < depth; k++) row[k] = f(f32{}, x, k);
+    rows.r[x] = row;
+  }
+  return rows;
+}
 /** In place, unless the last columns are missing: then nothing beyond them may be read. */
 template <int W> FN Major<0> columns(f32* to, const f32* p, ix ld, ix n, ix depth) {
   if (n == W) return {p, ld, p, p};

@@ -1,0 +1,57 @@
+// Where along the last axis an element begins to be made in another way: the kernel walks each stretch by itself, without asking.
+import type { Node, Value } from "../graph/node.ts";
+import type { OpAttrs } from "../ops/attrs.ts";
+import { number } from "../ops/common.ts";
+import type { Draft } from "./draft.ts";
+import { item } from "./expr.ts";
+import { shapeOf } from "./read.ts";
+
+/** The places, in order, that are neither the first nor past the last. */
+export function seams(d: Draft, outputs: readonly Value[]): number[] {
+  const found = new Set<number>();
+  const seen = new Map<Value, Set<number>>();
+  const visit = (v: Value, shift: number): void => {
+    const known = seen.get(v) ?? new Set<number>();
+    if (known.has(shift)) return;
+    seen.set(v, known.add(shift));
+    if (v.node.op.name === "concat") for (const s of starts(v.node)) found.add(s + shift);
+    for (const [a, by] of alongLast(v.node)) if (d.inlines(a)) visit(a, shift + by);
+  };
+  for (const v of outputs) visit(v, 0);
+  const last = outputs[0] ? (shapeOf(outputs[0]).at(-1) ?? 1) : 1;
+  return [...found].filter((s) => s > 0 && s < last).toSorted((a, b) => a - b);
+}
+const lastOf = (v: Value): number => v.type.shape.length - 1;
+const isLast = (node: Node): boolean => (node.attrs as OpAttrs["concat"]).axis === lastOf(item(node.results, 0));
+
+/** Where the pieces of a concat of the last axis begin. */
+function starts(node: Node): number[] {
+  let at = 0;
+  return isLast(node) ? node.args.map((v) => (at += item(shapeOf(v), lastOf(v)))) : [];
+}
+/** Arguments whose last axis is the result's, each with how far it is shifted. */
+function alongLast(node: Node): (readonly [Value, number])[] {
+  const [x, y] = [node.args[0], node.results[0]];
+  if (!x || !y) return [];
+  const keeps = (yes: boolean, shift = 0): (readonly [Value, number])[] => (yes ? [[x, shift]] : []);
+  switch (node.op.name) {
+    case "concat": {
+      const before = [0, ...starts(node)];
+      return node.args.map((v, i) => [v, isLast(node) ? item(before, i) : 0]);
+    }
+    case "slice": {
+      const { axis, start } = node.attrs as OpAttrs["slice"];
+      return keeps(true, axis === lastOf(x) ? -number(start) : 0);
+    }
+    case "transpose":
+      return keeps((node.attrs as OpAttrs["transpose"]).perm.at(-1) === lastOf(x));
+    case "broadcast":
+      return keeps((node.attrs as OpAttrs["broadcast"]).axes.at(-1) === lastOf(y));
+    case "reshape":
+      return keeps(shapeOf(x).at(-1) === shapeOf(y).at(-1));
+    default:
+      return node.op.lower === "point"
+        ? node.args.filter((v) => v.type.shape.length === y.type.shape.length).map((v) => [v, 0])
+        : [];
+  }
+}
