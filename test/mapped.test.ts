@@ -1,14 +1,16 @@
 // Every record's rule inside experts[index](...) against a plain loop over rows.
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { elements } from "../compiler/graph/array.ts";
 import { GraphBuilder } from "../compiler/graph/builder.ts";
 import { interpret } from "../compiler/graph/interpret.ts";
 import { mapGraph } from "../compiler/graph/map.ts";
 import type { Mapped, NdArray, Node, Routing, Value } from "../compiler/graph/node.ts";
+import { storeOf } from "../compiler/graph/walk.ts";
 import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";
 import { dims, dtypeOf } from "../compiler/types/type.ts";
-import { distance, entry, filled, samples, storesOf } from "./graphs.ts";
+import { distance, entry, generator, samples, storesOf } from "./graphs.ts";
 
 const test = suite("mapped");
 const E = 5;
@@ -20,6 +22,14 @@ function routing(g: GraphBuilder, name: string, rows: number, groups: number): R
   const index = b.param(g, name, { dtype: "i32", shape: [rows] });
   return { ...b.route(g, index, groups), groups, rows };
 }
+/** Indices of `groups`, some that are none, in no order. */
+function indices(shape: readonly number[], groups: number): NdArray {
+  const random = generator(`indices ${shape.join()}`);
+  const data = Float64Array.from({ length: elements(shape) }, () => Math.floor((groups + 1) * random()) - 1);
+  return { dtype: "i32", shape, data };
+}
+/** Numbers for the stores, `which` being the experts of the rows. */
+const storesWith = (values: readonly Value[]): Map<string, NdArray> => storesOf(values).set("which", indices([M], E));
 /** All ways to choose kinds for n operands, but for all plain; of many operands, a few ways. */
 function choices(n: number): Kind[][] {
   const kinds: Kind[] = ["plain", "each", "rows"];
@@ -52,7 +62,7 @@ function checkMapped(name: string, node: Node, kinds: readonly Kind[], g: GraphB
   const given = node.args.map((v, i) => bound(g, kinds[i] ?? "plain", v, by));
   const mapped = mapGraph(node.results, new Map(node.args.map((v, i) => [v, given[i] as Mapped])), g);
   const operands = given.map((m) => m.value);
-  const stores = storesOf([...operands, by.expert]);
+  const stores = storesWith([...operands, by.expert]);
   const arrays = interpret([by.expert, ...operands, ...mapped.map((m) => m.value)], stores, { exact: true });
   const [experts, ...rest] = arrays as [NdArray, ...NdArray[]];
   const rows = mapped[0]?.kind === "rows";
@@ -91,7 +101,7 @@ test("random numbers of a row are those of its choice", () => {
     g,
   );
   const all = b.random(g, key, 3, [M, 4]);
-  const [found, order, expected] = interpret([(rows as Mapped).value, by.order, all], storesOf([all, by.order])) as [
+  const [found, order, expected] = interpret([(rows as Mapped).value, by.order, all], storesWith([all, by.order])) as [
     NdArray,
     NdArray,
     NdArray,
@@ -117,8 +127,8 @@ test("in a mixture inside an expert, of its choice and the outer one", () => {
     new Map([[own, { kind: "rows", value: count, by: inner }]]),
     g,
   ) as [Mapped];
-  const indices = b.param(g, "indices", { dtype: "i32", shape: [M, K] });
-  const rows = b.dispatch(g, indices, by);
+  const choices = b.param(g, "indices", { dtype: "i32", shape: [M, K] });
+  const rows = b.dispatch(g, choices, by);
   const bind = new Map<Value, Mapped>([
     [number, { kind: "rows", value: by.order, by }],
     [index, { kind: "rows", value: rows, by }],
@@ -126,18 +136,14 @@ test("in a mixture inside an expert, of its choice and the outer one", () => {
   const [mapped] = mapGraph([b.combine(g, body.value, inner)], bind, g) as [Mapped];
   const result = b.combine(g, mapped.value, by);
   const all = b.random(g, key, 3, [M, K, 4]);
-  const stores = storesOf([result, all]);
-  const which = stores.get("which") as NdArray;
-  stores.set("indices", {
-    dtype: "i32",
-    shape: [M, K],
-    data: Float64Array.from({ length: M * K }, (_, i) => (i % (E2 + 1)) - 1),
-  });
+  const stores = storesWith([result, all]);
+  stores.set("indices", indices([M, K], E2));
+  const [which, picked] = ["which", "indices"].map((name) => stores.get(name) as NdArray) as [NdArray, NdArray];
   const [found, expected] = interpret([result, all], stores) as [NdArray, NdArray];
   for (let m = 0; m < M; m++)
     for (let k = 0; k < K; k++) {
       const e = which.data[m] ?? -1;
-      const chosen = e >= 0 && e < E && (m * K + k) % (E2 + 1) > 0;
+      const chosen = e >= 0 && (picked.data[m * K + k] ?? -1) >= 0;
       const bits = entry(entry(expected, m), k).data;
       assert.is(distance(entry(entry(found, m), k).data, chosen ? bits : [0, 0, 0, 0]), 0, `${m} ${k}`);
     }
@@ -214,10 +220,9 @@ function checkNested(kinds: readonly Kind[], over: "rows" | "each"): void {
   const [mapped] = mapGraph([body], new Map(inner.map((v, i) => [v, given[i] as Mapped])), g) as [Mapped];
   assert.is(mapped.kind, over);
   const operands = given.map((m) => m.value);
-  const stores = storesOf([...operands, by.expert]);
-  operands.forEach((v, i) => {
-    if (i === 1) stores.set(v.node.attrs ? (v.node.attrs as { store: string }).store : "", spread(v));
-  });
+  const stores = storesWith([...operands, by.expert]);
+  const [, chosen] = operands;
+  if (chosen) stores.set(storeOf(chosen.node) ?? "", indices(dims(chosen.type), E2));
   const [experts, found, ...arrays] = interpret([by.expert, mapped.value, ...operands], stores) as [
     NdArray,
     NdArray,
@@ -227,17 +232,12 @@ function checkNested(kinds: readonly Kind[], over: "rows" | "each"): void {
     const expert = over === "rows" ? (experts.data[place] ?? -1) : place;
     if (expert < 0) continue;
     const row = arrays.map((x, i) => (kinds[i] === "plain" ? x : entry(x, kinds[i] === "each" ? expert : place)));
-    const alone = new Map(inner.map((v, i) => [(v.node.attrs as { store: string }).store, row[i] as NdArray]));
+    const alone = new Map(inner.map((v, i) => [storeOf(v.node) ?? "", row[i] as NdArray]));
     const [expected] = interpret([body], alone) as [NdArray];
     assert.ok(distance(entry(found, place).data, expected.data) < 1e-5, `${kinds.join(", ")} at ${place}`);
     assert.ok(distance(expected.data, loop(row)) < 1e-5, `the inner mixture at ${place}`);
   }
 }
-/** Indices of the inner experts, with some that are none. */
-const spread = (v: Value): NdArray => {
-  const x = filled("inner index", "i32", dims(v.type));
-  return { ...x, data: x.data.map((i) => ((i + 8) % (E2 + 1)) - 1) };
-};
 const read = (a: Float64Array, i: number): number => a[i] ?? Number.NaN;
 function loop(row: readonly NdArray[]): Float64Array {
   const [x, index, token, w, bias, table, shift] = row.map((a) => a.data) as [
