@@ -1,6 +1,6 @@
 // The host target: one task is a loop iteration; operands are read where they lie unless their order forbids it.
 import { address, ceil, dependsOn, item, num, stride, substitute } from "../kernel/expr.ts";
-import type { Expr, Kernel, Load, StmtOf, Tile } from "../kernel/ir.ts";
+import type { Expr, Kernel, Load, Stmt, StmtOf, Tile } from "../kernel/ir.ts";
 import { walk } from "../kernel/passes.ts";
 import { decode, type Emitter, type Target, written } from "./text.ts";
 
@@ -92,11 +92,16 @@ function stageLeft(s: StmtOf<"stage">, e: Emitter): void {
     `${s.tile.name}.bind(${e.expr(s.valid[0])}, [&](ix ${x.name}) { return ${pointer(e, direct.load, (y) => substitute(y, k, num(0)))}; });`,
   );
 }
+/** The statements of a stage with its value, as a body. */
+const valued = (s: StmtOf<"stage">): Stmt[] => [
+  ...s.body,
+  { s: "let", v: { e: "var", name: "_value", type: "f32", lo: -Infinity, hi: Infinity, mult: 1 }, value: s.value },
+];
 /** A computed left operand: its rows written to scratch if the depth goes by lanes, else its columns. */
 function packLeft(s: StmtOf<"stage">, e: Emitter): void {
   const [x, k] = s.vs;
   const [rows, depth] = [item(s.tile.shape, 0), ceil(item(s.tile.shape, 1), 16)];
-  if (e.width(k, [...s.body, { s: "let", v: x, value: s.value }]) === 1) return pack(s, e, x, k, s.tile.shape);
+  if (e.width(k, valued(s)) === 1) return pack(s, e, x, k, s.tile.shape);
   const [nx, nk] = [e.expr(s.valid[0]), e.expr(s.valid[1])];
   const head = `const auto ${s.tile.name} = pack_rows<${rows}, ${depth}>(${reserve(e, rows * depth)}, ${nx}, ${nk}, `;
   e.lambda(head, `auto v, ix ${x.name}, ix ${k.name}`, ");", k, s.body, s.value);
@@ -129,7 +134,7 @@ function pack(
   [width = 1, depth = 1]: readonly number[],
 ): void {
   const [nx, nk] = x === s.vs[0] ? s.valid : [s.valid[1], s.valid[0]];
-  const lanes = e.width(x, [...s.body, { s: "let", v: k, value: s.value }]);
+  const lanes = e.width(x, valued(s));
   const head = `const auto ${s.tile.name} = pack<${width}, ${lanes}>(${reserve(e, width * ceil(depth, 16))}, ${e.expr(nx)}, ${e.expr(nk)}, `;
   e.lambda(head, `auto v, ix ${x.name}, ix ${k.name}`, ");", x, s.body, s.value);
 }

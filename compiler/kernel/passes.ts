@@ -1,7 +1,7 @@
 // Passes on kernels, and the walks they share.
 
 import { call, isNum, leaves } from "./expr.ts";
-import type { Expr, Kernel, Stmt, StmtOf, Tile } from "./ir.ts";
+import type { Axis, Expr, Kernel, Stmt, StmtOf, Tile } from "./ir.ts";
 
 export function exprs(s: Stmt): readonly Expr[] {
   switch (s.s) {
@@ -72,9 +72,13 @@ export function hoist(list: readonly Stmt[]): Stmt[] {
     const body = hoist(s.body);
     const out = body.filter((b) => b.s === "stage" && !changes(s, body, b));
     const loop = { ...s, body: body.filter((b) => !out.includes(b)) };
-    if (out.length === 0 || isNum(s.axis.from)) return [...out, loop];
+    if (out.length === 0 || runs(s.axis)) return [...out, loop];
     return [{ s: "if", cond: call("lt", "bool", s.axis.from, s.axis.to), body: [...out, loop] }];
   });
+}
+/** Whether a loop is known to have a first round. */
+function runs({ from, to }: Axis): boolean {
+  return isNum(from) || (to.e === "op" && to.op === "+" && to.args[0] === from);
 }
 /** Whether a statement of the loop's body depends on what the loop binds. */
 function changes(loop: StmtOf<"for">, body: readonly Stmt[], s: Stmt): boolean {
