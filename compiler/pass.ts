@@ -20,27 +20,33 @@ export interface Ran {
   text(): string;
 }
 export interface Observer {
+  /** Seconds by pass, summed over entries. */
   readonly timings: Map<string, number>;
   after(ran: Ran): void;
 }
-export const silent = (): Observer => ({ timings: new Map(), after: () => {} });
+export const silent = (): Observer => ({ timings: new Map(), after: () => undefined });
 
+/** Seconds of `work`, added to the stage's. */
+export function timed<T>(stage: string, observer: Observer, work: () => T): T {
+  const start = performance.now();
+  const result = work();
+  observer.timings.set(stage, (observer.timings.get(stage) ?? 0) + (performance.now() - start) / 1000);
+  return result;
+}
 /** Runs one pass: timed, verified, observed. What verification throws names the guilty pass. */
 export function run<From, To>(pass: Pass<From, To>, input: From, observer: Observer): To {
   const start = performance.now();
-  const output = pass.run(input);
+  const output = timed(pass.name, observer, () => pass.run(input));
   const seconds = (performance.now() - start) / 1000;
-  observer.timings.set(pass.name, (observer.timings.get(pass.name) ?? 0) + seconds);
   try {
-    pass.to.verify(output);
+    timed("verify", observer, () => pass.to.verify(output));
   } catch (cause) {
-    throw new Bug(`pass ${pass.name} left a malformed ${pass.to.name}: ${cause instanceof Error ? cause.message : String(cause)}`);
+    const why = cause instanceof Error ? cause.message : String(cause);
+    throw new Bug(`pass ${pass.name} left a malformed ${pass.to.name}: ${why}`);
   }
   observer.after({ pass: pass.name, seconds, text: () => pass.to.print(output) });
   return output;
 }
-/** Two passes as one: a wrong order does not compile. */
-export const chain =
-  <A, B, C>(first: Pass<A, B>, second: Pass<B, C>) =>
-  (input: A, observer: Observer): C =>
-    run(second, run(first, input, observer), observer);
+/** One pass after the other. */
+export const through = <T>(passes: readonly Pass<T, T>[], input: T, observer: Observer): T =>
+  passes.reduce((value, pass) => run(pass, value, observer), input);

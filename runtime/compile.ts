@@ -1,42 +1,47 @@
-// The one place that calls the compiler: what the runtime asks of it, and what it gets.
+// Compiles a program and loads it: the one place where the compiler's plan meets a target.
+import { check, type Loaded, load, loadFile } from "../compiler/check/index.ts";
 import type { Diagnostic } from "../compiler/diagnostic.ts";
+import { shown } from "../compiler/emit/unit.ts";
+import type { Elaborated, Graph } from "../compiler/graph/node.ts";
+import { printGraph } from "../compiler/graph/print.ts";
+import { topological, valuesOf } from "../compiler/graph/walk.ts";
+import type { Kernel } from "../compiler/kernel/ir.ts";
+import { print as printKernel } from "../compiler/kernel/print.ts";
+import { type Observer, timed } from "../compiler/pass.ts";
+import { type BuildRequest, requireRight, toGraphs, toPlan } from "../compiler/pipeline.ts";
+import type { Plan } from "../compiler/plan/plan.ts";
+import { printPlan } from "../compiler/plan/print.ts";
+import { print as printProgram } from "../compiler/syntax/print.ts";
+import { byteSize } from "../compiler/types/type.ts";
+import { debugging } from "./debug.ts";
 import type { Executable } from "./executable.ts";
+import { hostExecutable } from "./host/executable.ts";
+import { referenceExecutable } from "./reference.ts";
 
-/** Numbers for size names; a spread (`...S`) takes the list of its axes. */
-export type Sizes = Readonly<Record<string, number | boolean | readonly number[]>>;
-/** `train` as `evaluate` is the method `train` under that name: `training` is false in it. Names `generate:T` share their states. */
-export interface EntryRequest {
-  readonly method: string;
-  readonly name: string;
-  readonly sizes: Sizes;
-  /** The arguments that the caller gives; others take their defaults. Absent: those without a default. */
-  readonly given?: readonly string[];
-  /** Adds the gradients of the losses and of the cotangents' products; `train` then stops before its optimizer. */
-  readonly gradients?: boolean;
-}
+export type { EntryRequest, Sizes } from "../compiler/pipeline.ts";
 export type Form = "ast" | "graph" | "kernels" | "plan" | "cpp";
 export const forms: readonly Form[] = ["ast", "graph", "kernels", "plan", "cpp"];
 
-/** `declaration`: a model, a layer or a function (whose `method` is its own name). Each program also gets the entry `init`. */
-export interface CompileRequest {
-  readonly path: string;
-  readonly declaration?: string;
-  readonly sizes: Sizes;
-  readonly precision: "f32" | "f64";
+export interface TargetRequest extends BuildRequest {
   readonly target: "host" | "reference";
+  /** Of the host: the cores that this process may use, if not given. */
   readonly threads?: number;
-  readonly entries: readonly EntryRequest[];
   /** Forms to print into `report.forms`. */
   readonly emit?: readonly Form[];
 }
-/** Bytes, except `flops` (of one run of the first entry); seconds by stage in `timings`, with `total`. */
+/** Each program also gets the entry `init`. */
+export interface CompileRequest extends TargetRequest {
+  /** A .moe file. */
+  readonly path: string;
+}
+/** Bytes, except `flops` (of one run of the first entry); seconds by stage in `timings`, with `total`. The interpreter plans no memory: its gradients and activations are 0. */
 export interface CompileReport {
   readonly parameters: number;
   readonly gradients: number;
   readonly optimizer: number;
   readonly activations: number;
   readonly flops: number;
-  readonly kernels: readonly { readonly name: string }[];
+  readonly kernels: readonly { readonly name: string; readonly lines: readonly string[] }[];
   readonly timings: Readonly<Record<string, number>>;
   /** Text by file name. */
   readonly forms?: Readonly<Partial<Record<Form, Readonly<Record<string, string>>>>>;
@@ -47,12 +52,70 @@ export interface Compiled {
 }
 
 /** Compiles and loads. Throws ProgramError with all that is wrong in the program, or Problem. */
-export async function compileProgram(request: CompileRequest): Promise<Compiled> {
-  const pipeline = await import("../compiler/pipeline.ts");
-  return pipeline.compileProgram(request);
+export const compileProgram = (request: CompileRequest): Promise<Compiled> =>
+  compileLoaded((observer) => timed("parse", observer, () => loadFile(request.path)), request);
+
+/** All that is wrong in a file and what it imports: its syntax and its types. */
+export const checkFile = (path: string): readonly Diagnostic[] => check(loadFile(path));
+export const checkText = (name: string, text: string): readonly Diagnostic[] => check(load({ name, text }));
+
+export async function compileLoaded(open: (observer: Observer) => Loaded, request: TargetRequest): Promise<Compiled> {
+  const start = performance.now();
+  const observer = debugging();
+  const loaded = open(observer);
+  timed("check", observer, () => requireRight(loaded));
+  const program = toGraphs(loaded, request, observer);
+  const kernels: Kernel[] = [];
+  const plan = request.target === "host" ? toPlan(program, observer, (k) => kernels.push(k)) : null;
+  const before = performance.now();
+  const executable = plan
+    ? await hostExecutable(plan, request.threads === undefined ? {} : { threads: request.threads })
+    : referenceExecutable(program);
+  observer.timings.set("load", (performance.now() - before) / 1000);
+  observer.timings.set("total", (performance.now() - start) / 1000);
+  const printed = formsOf(request.emit ?? [], loaded, program, kernels, plan);
+  return {
+    executable,
+    report: { ...reportOf(program, plan), timings: Object.fromEntries(observer.timings), forms: printed },
+  };
 }
-/** All that is wrong in a file, its syntax and its types. */
-export async function checkFile(path: string): Promise<readonly Diagnostic[]> {
-  const pipeline = await import("../compiler/pipeline.ts");
-  return pipeline.checkFile(path);
+function reportOf(program: Elaborated, plan: Plan | null): Omit<CompileReport, "timings" | "forms"> {
+  const held = (role: string): number =>
+    program.stores.filter((s) => s.role === role).reduce((sum, s) => sum + byteSize(s.type), 0);
+  const { parameters, gradients, optimizer, activations } = plan?.bytes ?? {
+    parameters: held("parameter"),
+    optimizer: held("optimizer"),
+    gradients: 0,
+    activations: 0,
+  };
+  const [, first] = program.graphs;
+  const kernels = (plan?.kernels ?? []).map(({ name, origins }) => ({ name, lines: origins }));
+  return { parameters, gradients, optimizer, activations, flops: first ? flopsOf(first) : 0, kernels };
+}
+const flopsOf = (graph: Graph): number =>
+  topological(valuesOf(graph)).reduce((sum, node) => sum + node.op.cost(node).flops, 0);
+
+function formsOf(
+  wanted: readonly Form[],
+  { main }: Loaded,
+  { graphs }: Elaborated,
+  kernels: readonly Kernel[],
+  plan: Plan | null,
+): NonNullable<CompileReport["forms"]> {
+  const named = (list: readonly { readonly name: string }[], ending: string, text: (i: number) => string) =>
+    Object.fromEntries(list.map(({ name }, i) => [`${name.replaceAll(/[^\w.-]/g, "-")}.${ending}`, text(i)]));
+  const make: Readonly<Record<Form, () => Readonly<Record<string, string>>>> = {
+    ast: () => ({ "program.moe": printProgram(main.program) }),
+    graph: () => named(graphs, "graph", (i) => printGraph(graphs[i] as Graph)),
+    kernels: () => named(kernels, "kernel", (i) => printKernel(kernels[i] as Kernel)),
+    plan: () => (plan ? { "plan.txt": printPlan(plan) } : {}),
+    cpp: () =>
+      plan
+        ? {
+            "device.hpp": plan.header,
+            ...named(plan.kernels, "cpp", (i) => shown(plan.kernels[i] as Plan["kernels"][number])),
+          }
+        : {},
+  };
+  return Object.fromEntries(wanted.map((form) => [form, make[form]()]));
 }

@@ -17,6 +17,8 @@ export interface StoreInfo {
   readonly stack: number;
   readonly saved: boolean;
 }
+/** The store that holds the input `name` of an entry. */
+export const storeOfInput = (entry: string, name: string): string => `${entry}/${name}`;
 export interface Outcome {
   readonly outputs: readonly Tensor[];
   readonly losses: ReadonlyMap<string, number>;
@@ -30,7 +32,7 @@ export interface Executable {
   readonly bytes: Bytes | null;
   read(store: string): Tensor;
   write(store: string, value: Tensor): void;
-  /** Runs one entry off the JavaScript thread; one at a time. `call` keys the random numbers, `step` is the training steps done. */
+  /** Runs one entry off the JavaScript thread; one at a time. Inputs by the names of its signature. `call` keys the random numbers, `step` is the training steps done. */
   run(
     entry: string,
     inputs: ReadonlyMap<string, Tensor>,

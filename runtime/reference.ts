@@ -3,7 +3,7 @@ import { Problem } from "../compiler/diagnostic.ts";
 import { interpret } from "../compiler/graph/interpret.ts";
 import { type Elaborated, type Graph, hidden, type NdArray, type Store } from "../compiler/graph/node.ts";
 import { dims, dtypeOf } from "../compiler/types/type.ts";
-import type { Executable, Outcome, StoreInfo, Tensor } from "./executable.ts";
+import { type Executable, type Outcome, type StoreInfo, storeOfInput, type Tensor } from "./executable.ts";
 import { fromNumbers, numbers, sameShape, showShape, zeros } from "./tensor.ts";
 
 const toArray = (t: Tensor): NdArray => ({ dtype: t.dtype, shape: t.shape, data: numbers(t) });
@@ -52,7 +52,7 @@ class Reference implements Executable {
   ): Promise<Outcome> {
     const graph = this.graphs.get(entry);
     if (!graph) throw new Problem(`there is no entry ${entry}`, `the entries are ${this.entries.join(", ")}`);
-    for (const [name, value] of inputs) this.write(name, value);
+    for (const [name, value] of inputs) this.write(storeOfInput(entry, name), value);
     this.held.set(hidden.key, { dtype: "i32", shape: [2], data: Float64Array.of(at.seed, at.call) });
     this.held.set(hidden.step, { dtype: "i32", shape: [], data: Float64Array.of(at.step) });
     const values = interpret(

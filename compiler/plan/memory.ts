@@ -102,9 +102,8 @@ class Memory {
     }
     return index;
   }
-  #launch({ kernel, args, tasks, flops, bytes }: VirtualLaunch, find: (buffer: VirtualBuffer) => number): Step {
-    const launch = { kernel: this.kernels.add(kernel), args: args.map((arg) => find(arg.buffer)), tasks, flops, bytes };
-    return { kind: "launch", launch };
+  #launch({ kernel, args, ...rest }: VirtualLaunch, find: (buffer: VirtualBuffer) => number): Step {
+    return { kind: "launch", launch: { ...rest, kernel: this.kernels.add(kernel), args: args.map((arg) => find(arg.buffer)) } };
   }
   #inputsOf(sequence: Sequence): readonly string[] {
     const names = new Set([...buffersOf(sequence)].map((buffer) => buffer.store ?? ""));

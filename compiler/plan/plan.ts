@@ -31,7 +31,10 @@ export interface Launch {
   readonly tasks: number;
   readonly flops: number;
   readonly bytes: number;
+  /** Of a train entry: what it belongs to. */
+  readonly phase: Phase;
 }
+export type Phase = "forward" | "backward" | "update";
 /** Copies whole buffers, where an assignment cannot be made in place. */
 export type Step =
   | { readonly kind: "launch"; readonly launch: Launch }

@@ -1,6 +1,6 @@
 // A lowered graph before memory is planned: launches over virtual buffers, in an order that respects every dependence.
 import type { DType } from "../types/dtype.ts";
-import type { Layout, PlanKernel } from "./plan.ts";
+import type { Layout, Phase, PlanKernel } from "./plan.ts";
 
 /** Identity is the object. `store`: it is that store's memory (what `param` reads). */
 export interface VirtualBuffer {
@@ -12,7 +12,7 @@ export interface VirtualBuffer {
   readonly store: string | null;
 }
 /**
- * read: the whole buffer may be read at any time of the launch. pointwise: element i is read only by the task that writes element i of the
+ * read: the whole buffer may be read at any time of the launch. pointwise: element i is read only by the task that writes element i of any of the
  * written buffers of the same shape and layout, before it writes it, so both may be the same memory. write: every valid element is written.
  * update: some elements are written, the others keep what `base` (an argument's buffer, not otherwise read) holds: same memory, or a copy first.
  */
@@ -28,7 +28,7 @@ export interface VirtualLaunch {
   readonly flops: number;
   readonly bytes: number;
   /** "forward" or "backward" of a train entry, for the report of what is kept between them. */
-  readonly phase: "forward" | "backward" | "update";
+  readonly phase: Phase;
 }
 /** After all launches, store `store` holds what `from` holds: in place where every reader of the store has run before, else by a copy. */
 export interface Assign {

@@ -5,7 +5,7 @@ import { hidden } from "../../compiler/graph/node.ts";
 import { requireMemory } from "../../compiler/plan/bytes.ts";
 import type { Entry, Plan, PlanBuffer, Step } from "../../compiler/plan/plan.ts";
 import { bytesOf } from "../../compiler/types/dtype.ts";
-import type { Executable, Outcome, StoreInfo, Tensor } from "../executable.ts";
+import { type Executable, type Outcome, type StoreInfo, storeOfInput, type Tensor } from "../executable.ts";
 import { type Executor, type NativeBuffer, type NativeStep, native } from "../native.ts";
 import { numbers, sameShape, showShape, zeros } from "../tensor.ts";
 import { KernelCache } from "./cache.ts";
@@ -130,7 +130,7 @@ class Host implements HostExecutable {
     inputs: ReadonlyMap<string, Tensor>,
     at: { seed: number; call: number; step: number },
   ): void {
-    const given = new Map(inputs);
+    const given = new Map([...inputs].map(([input, value]) => [storeOfInput(entry.name, input), value]));
     given.set(hidden.key, { dtype: "i32", shape: [2], data: Int32Array.of(at.seed, at.call) });
     given.set(hidden.step, { dtype: "i32", shape: [], data: Int32Array.of(at.step) });
     for (const input of entry.inputs) {
@@ -142,7 +142,7 @@ class Host implements HostExecutable {
         );
       this.write(input, value);
     }
-    for (const input of inputs.keys()) this.#store(input);
+    for (const input of inputs.keys()) this.#store(storeOfInput(entry.name, input));
   }
   #outcome(entry: Entry): Outcome {
     const of = (role: string): [string, Tensor][] =>

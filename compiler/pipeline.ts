@@ -1,0 +1,194 @@
+// THE list of passes: a program's text to graphs, and graphs to a plan.
+import { check } from "./check/index.ts";
+import { elaborate, type ElaboratedEntry, type Elaboration, type EntryRequest as Elaborating } from "./check/entries.ts";
+import type { Loaded } from "./check/modules.ts";
+import { type Diagnostic, ProgramError } from "./diagnostic.ts";
+import { emitHost, hostHeader } from "./emit/unit.ts";
+import { type Elaborated, type Graph, hidden, type Result, type Store, type Value } from "./graph/node.ts";
+import { printGraph } from "./graph/print.ts";
+import { storeOf, topological, valuesOf } from "./graph/walk.ts";
+import { verifyGraph } from "./graph/verify.ts";
+import type { Kernel } from "./kernel/ir.ts";
+import { lower } from "./kernel/lower.ts";
+import * as b from "./ops/build.ts";
+import { type Form, type Observer, type Pass, run, through, timed } from "./pass.ts";
+import { planMemory } from "./plan/memory.ts";
+import type { Plan } from "./plan/plan.ts";
+import { printPlan } from "./plan/print.ts";
+import type { Sequence } from "./plan/sequence.ts";
+import { findAttention } from "./transform/attention.ts";
+import { gradients } from "./transform/differentiate.ts";
+import { routedBackward } from "./transform/routed.ts";
+import { expandScatters } from "./transform/scatter.ts";
+import { simplify } from "./transform/simplify.ts";
+import { isFloat } from "./types/dtype.ts";
+import { type } from "./types/type.ts";
+
+/** Numbers for size names; a spread (`...S`) takes the list of its axes. */
+export type Sizes = Readonly<Record<string, number | boolean | readonly number[]>>;
+/** The method `train` by the name `evaluate`: `training` is false in it. Names `generate:T` share their states. */
+export interface EntryRequest {
+  readonly method: string;
+  readonly name: string;
+  readonly sizes: Sizes;
+  /** Inputs that have a default and are given all the same. */
+  readonly given?: readonly string[];
+  /** Adds gradients of the losses, plus of each float result times the input `cotangent.I`; a `train` then stops before its optimizer. */
+  readonly gradients?: boolean;
+}
+export interface BuildRequest {
+  /** A model, a layer or a function; the file's only model if not given. */
+  readonly declaration?: string;
+  readonly sizes: Sizes;
+  readonly precision: "f32" | "f64";
+  readonly entries: readonly EntryRequest[];
+}
+
+/** Throws ProgramError if anything is wrong in the program. */
+export function requireRight(loaded: Loaded): void {
+  const diagnostics: readonly Diagnostic[] = check(loaded);
+  if (diagnostics.length > 0) throw new ProgramError(diagnostics);
+}
+
+/** A checked program in numbers: the entries' graphs with their gradients and optimizer, and `init`. */
+export function toGraphs(loaded: Loaded, request: BuildRequest, observer: Observer): Elaborated {
+  const methods = new Map(request.entries.map((e) => [e.name, e]));
+  const elaborated = timed("elaborate", observer, () =>
+    elaborate(loaded, {
+      ...request,
+      entries: request.entries.map(methodOf),
+    }),
+  );
+  const cotangents: Store[] = [];
+  const graphs = elaborated.entries.map((entry) => {
+    const wanted = methods.get(entry.name)?.gradients ?? false;
+    return step(elaborated, entry, wanted ? cotangents : null, observer);
+  });
+  const init = through(afterGradients(elaborated.g), elaborated.init(), observer);
+  return { stores: [...elaborated.stores(), ...cotangents, ...hiddenStores], graphs: [init, ...graphs] };
+}
+/** What elaboration is asked for. */
+const methodOf = ({ method, name, sizes, given }: EntryRequest): Elaborating => ({
+  method: method === "train" && name === "evaluate" ? "evaluate" : method,
+  name,
+  sizes,
+  ...(given ? { inputs: given } : {}),
+});
+const hiddenStores: readonly Store[] = [
+  { name: hidden.key, role: "input", type: type("i32", [2]), stack: 0, saved: false, where: null },
+  { name: hidden.step, role: "input", type: type("i32", []), stack: 0, saved: false, where: null },
+];
+
+const graphForm: Form<Graph> = {
+  name: "graph",
+  print: printGraph,
+  verify: (graph) => verifyGraph(graph, graph.name),
+};
+const graphPass = (name: string, doc: string, pass: (graph: Graph) => Graph): Pass<Graph, Graph> => ({
+  name,
+  doc,
+  to: graphForm,
+  run: pass,
+});
+type G = Elaboration["g"];
+const beforeGradients = (g: G): Pass<Graph, Graph>[] => [
+  graphPass("simplify", "rules of algebra, to a fixed point", (graph) => simplify(g, graph)),
+  graphPass("attention", "softmax(q k, where: positions) v becomes one op", (graph) => findAttention(g, graph)),
+];
+const afterGradients = (g: G): Pass<Graph, Graph>[] => [
+  graphPass("simplify", "rules of algebra, to a fixed point", (graph) => simplify(g, graph, true)),
+  graphPass("routed", "the mixture's backward without its last product", (graph) => routedBackward(g, graph)),
+  graphPass("scatters", "sums into places become routings", (graph) => expandScatters(g, graph)),
+  graphPass("finish", "rules of algebra once more", (graph) => simplify(g, graph, true)),
+];
+
+/** One entry, with what it must compute besides its own results. `cotangents`: wants gradients, and adds the inputs that they need. */
+function step(e: Elaboration, entry: ElaboratedEntry, cotangents: Store[] | null, observer: Observer): Graph {
+  const { g } = e;
+  const { training } = entry;
+  const forward = withTotal(entry, through(beforeGradients(g), withSum(entry), observer));
+  if (cotangents) {
+    const added = timed("differentiate", observer, () => requested(e, entry, forward, cotangents));
+    return through(afterGradients(g), { ...forward.graph, results: [...forward.graph.results, ...added] }, observer);
+  }
+  if (!training) return through(afterGradients(g), forward.graph, observer);
+  const grads = timed("differentiate", observer, () =>
+    gradients(g, forward.total ? [forward.total] : [], training.trainable.map((t) => t.value)),
+  );
+  const byStore = new Map(training.trainable.map(({ store }, i) => [store.name, grads[i] as Value]));
+  const updates = timed("optimizer", observer, () => training.update(byStore));
+  return through(afterGradients(g), { ...forward.graph, results: [...forward.graph.results, ...updates] }, observer);
+}
+interface Forward {
+  readonly graph: Graph;
+  readonly total: Value | null;
+}
+/** The sum of the losses goes through the passes as one more result. */
+function withSum({ graph, training }: ElaboratedEntry): Graph {
+  const total: Result[] = training ? [{ role: "output", name: "total", value: training.total }] : [];
+  return { ...graph, results: [...graph.results, ...total] };
+}
+function withTotal({ training }: ElaboratedEntry, graph: Graph): Forward {
+  if (!training) return { graph, total: null };
+  return { graph: { ...graph, results: graph.results.slice(0, -1) }, total: graph.results.at(-1)?.value ?? null };
+}
+
+/** Gradients of all parameters and float inputs that the entry reads, by `PATH` and `input.NAME`. */
+function requested(e: Elaboration, entry: ElaboratedEntry, { graph }: Forward, cotangents: Store[]): Result[] {
+  const { g } = e;
+  const losses = graph.results.filter((r) => r.role === "loss").map((r) => r.value);
+  const outputs = graph.results.filter((r) => r.role === "output" && isFloat(r.value.type.dtype));
+  const seeds = outputs.map(({ name, value }) => {
+    const store: Store = {
+      name: `${entry.name}/cotangent.${name}`,
+      role: "input",
+      type: value.type,
+      stack: 0,
+      saved: false,
+      where: null,
+    };
+    cotangents.push(store);
+    return b.param(g, store.name, store.type);
+  });
+  const names = new Map<string, string>([
+    ...e.stores().flatMap((s): [string, string][] => (s.role === "parameter" ? [[s.name, s.name]] : [])),
+    ...entry.inputs.map(({ name, store }): [string, string] => [store.name, `input.${name}`]),
+  ]);
+  const wrt = topological(valuesOf(graph)).flatMap((node) => {
+    const name = names.get(storeOf(node) ?? "");
+    const [value] = node.results;
+    return name !== undefined && value && isFloat(value.type.dtype) ? [{ name, value }] : [];
+  });
+  const grads = gradients(
+    g,
+    [...losses, ...outputs.map((o) => o.value)],
+    wrt.map((w) => w.value),
+    [...losses.map((loss) => b.like(g, loss, 1)), ...seeds],
+  );
+  return wrt.map(({ name }, i): Result => ({ role: "gradient", name, value: grads[i] as Value }));
+}
+
+const sequenceForm: Form<Sequence> = {
+  name: "sequence",
+  print: (s) => s.launches.map((l) => `${l.phase} ${l.kernel.name} ${l.args.map((a) => a.buffer.name).join(" ")}`).join("\n"),
+  verify: () => undefined,
+};
+const planForm: Form<Plan> = { name: "plan", print: printPlan, verify: () => undefined };
+
+/** What runs on the host. `seen` is told of each different kernel. */
+export function toPlan({ graphs, stores }: Elaborated, observer: Observer, seen?: (k: Kernel) => void): Plan {
+  const lowering: Pass<Graph, Sequence> = {
+    name: "lower",
+    doc: "regions, a kernel for each, and their text",
+    to: sequenceForm,
+    run: (graph) => lower(graph, { emit: emitHost, stores, ...(seen ? { seen } : {}) }),
+  };
+  const planning: Pass<readonly Sequence[], Plan> = {
+    name: "plan",
+    doc: "places in one arena for all buffers",
+    to: planForm,
+    run: (sequences) => planMemory(sequences, stores, { target: "host", header: hostHeader() }),
+  };
+  const sequences = graphs.map((graph) => run(lowering, graph, observer));
+  return run(planning, sequences, observer);
+}
