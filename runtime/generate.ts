@@ -1,10 +1,11 @@
 // The generation loop: a prompt in chunks, then the model's own bytes fed back one by one. A position is data: `at`.
 import { join } from "node:path";
+import type { EntrySignature, Loaded } from "../compiler/check/index.ts";
 import { Problem } from "../compiler/diagnostic.ts";
 import { loadStores, newestCheckpoint } from "./checkpoint.ts";
 import { compileProgram, type EntryRequest } from "./compile.ts";
 import type { Executable } from "./executable.ts";
-import { type EntryPoint, findEntry, hasMethod, headerDefault, type ProgramFile, readProgram } from "./program.ts";
+import { findEntry, hasMethod, headerDefault, readProgram } from "./program.ts";
 import { readConfig } from "./run-folder.ts";
 import { fromNumbers } from "./tensor.ts";
 
@@ -12,16 +13,13 @@ import { fromNumbers } from "./tensor.ts";
 export const chunkLength = 64;
 
 /** `generate` at lengths 1 and 64, for one sequence; none if the model has no `generate`. */
-export function generateEntries(file: ProgramFile, declaration: EntryPoint["declaration"]): EntryRequest[] {
-  if (!hasMethod(file, declaration, "generate")) return [];
-  const { inputs } = findEntry(file, `${declaration.name.name}.generate`);
-  const names = inputs.map((p) => p.name.name).join(", ");
-  const type = inputs[0]?.type;
-  const axes = type?.kind === "tensor" ? type.axes.map((axis) => (axis.kind === "name" ? axis.name : "")) : [];
-  const [batch = "", length = ""] = axes;
-  if (names !== "tokens, at, temperature" || batch === "" || length === "")
+export function generateEntries(program: Loaded, declaration: string): EntryRequest[] {
+  if (!hasMethod(program, declaration, "generate")) return [];
+  const given = findEntry(program, `${declaration}.generate`).arguments;
+  const [batch, length] = given[0]?.axes ?? [];
+  if (given.map((a) => a.name).join() !== "tokens,at,temperature" || !batch || !length)
     throw new Problem(
-      `\`generate\` takes (${names})`,
+      `\`${declaration}.generate\` takes (${given.map((a) => `${a.name}: ${a.text}`).join(", ")})`,
       "Write generate(tokens: i32[B, T], at: i32[B, T], temperature: f32[B]) -> i32[B].",
     );
   return [1, chunkLength].map((T) => ({
@@ -31,12 +29,9 @@ export function generateEntries(file: ProgramFile, declaration: EntryPoint["decl
   }));
 }
 /** How many positions a model has, or null where its header does not say. */
-export function contextOf(
-  declaration: EntryPoint["declaration"],
-  sizes: Readonly<Record<string, number | boolean>>,
-): number | null {
+export function contextOf(entry: EntrySignature, sizes: Readonly<Record<string, number | boolean>>): number | null {
   const set = sizes["Context"];
-  return typeof set === "number" ? set : headerDefault(declaration, "Context");
+  return typeof set === "number" ? set : headerDefault(entry, "Context");
 }
 
 export interface GenerateOptions {
@@ -141,8 +136,8 @@ export async function* generate(options: RunGenerateOptions): AsyncGenerator<str
   const checkpoint = newestCheckpoint(folder, options.warn ?? (() => {}));
   if (!checkpoint) throw new Problem(`${folder} has no checkpoint`, "Train first: moec train writes one.");
   const path = join(folder, "model.moe");
-  const file = readProgram(path);
-  const { declaration } = findEntry(file, config.model, "generate");
+  const program = readProgram(path);
+  const entry = findEntry(program, config.model, "generate");
   const { B: _, T: __, ...trained } = config.sizes;
   const sizes = { ...trained, ...options.set };
   const { executable } = await compileProgram({
@@ -152,13 +147,13 @@ export async function* generate(options: RunGenerateOptions): AsyncGenerator<str
     precision: options.precision ?? config.precision,
     target: options.target ?? "host",
     ...(options.threads === undefined ? {} : { threads: options.threads }),
-    entries: generateEntries(file, declaration),
+    entries: generateEntries(program, config.model),
   });
   try {
     await executable.run("init", new Map(), { seed, call: 0, step: 0 });
     loadStores(executable, checkpoint);
     const prompt = new TextEncoder().encode(options.prompt ?? "");
-    const context = contextOf(declaration, sizes);
+    const context = contextOf(entry, sizes);
     const { step } = checkpoint.state;
     yield* asText(generateTokens(executable, { prompt, tokens, temperature, seed, context, step, signal }));
   } finally {

@@ -1,13 +1,13 @@
 // Runs one entry once: named tensors in, named tensors out.
+import { type EntrySignature, sizesFromInputs } from "../compiler/check/index.ts";
 import { Problem } from "../compiler/diagnostic.ts";
-import { compileProgram } from "./compile.ts";
-import type { Executable, Outcome, StoreInfo, Tensor } from "./executable.ts";
+import { compileProgram, type Sizes } from "./compile.ts";
+import { type Executable, type Outcome, type StoreInfo, storeOfInput, type Tensor } from "./executable.ts";
 import { readText } from "./files.ts";
 import { byName } from "./loop.ts";
 import { NamedTensors, split } from "./names.ts";
-import { type EntryPoint, findEntry, readProgram } from "./program.ts";
+import { findEntry, readProgram } from "./program.ts";
 import { readSafetensors } from "./safetensors.ts";
-import { findSizes } from "./sizes.ts";
 import { convert, count, fromNested, fromNumbers, sameShape, showShape } from "./tensor.ts";
 
 export interface RunOptions {
@@ -35,16 +35,16 @@ export async function runEntry(options: RunOptions): Promise<Map<string, Tensor>
   const { precision = "f32", target = "host", seed = 0, gradients = false } = options;
   const entry = findEntry(readProgram(options.program), options.entry);
   const inputs = options.input === undefined ? new Map<string, Tensor>() : readInputs(options.input, entry, precision);
-  const sizes = findSizes(entry, options.set ?? {}, new Map([...inputs].map(([name, t]) => [name, t.shape])));
+  const sizes = sizesOf(entry, options.set ?? {}, inputs);
   const given = [...inputs.keys()].filter((name) => !name.startsWith("cotangent."));
   const { executable } = await compileProgram({
     path: options.program,
-    declaration: entry.declaration.name.name,
-    sizes: sizes.header,
+    declaration: entry.declaration,
+    sizes,
     precision,
     target,
     ...(options.threads === undefined ? {} : { threads: options.threads }),
-    entries: [{ method: entry.method, name: entry.method, sizes: sizes.own, given, gradients }],
+    entries: [{ method: entry.method, name: entry.method, sizes: {}, given, gradients }],
   });
   try {
     return await runOn(executable, entry.method, { inputs, params: options.params, seed });
@@ -67,12 +67,25 @@ export async function runOn(
   return new Map([...results(executable, outcome), ...fresh]);
 }
 
+/** Those that the inputs' shapes say, and those set by hand. */
+function sizesOf(entry: EntrySignature, set: Sizes, inputs: ReadonlyMap<string, Tensor>): Sizes {
+  const said = sizesFromInputs(entry, new Map([...inputs].map(([name, t]) => [name, t.shape])));
+  for (const [name, value] of Object.entries(set)) {
+    const other = said[name];
+    if (other !== undefined && String(other) !== String(value))
+      throw new Problem(
+        `${name} is ${String(value)} by --set and ${String(other)} by the inputs`,
+        `Leave --set ${name} out.`,
+      );
+  }
+  return { ...set, ...said };
+}
+
 /** By file name: JSON (`{ "x": [[1, 2]] }`) or safetensors. Names are those of the signature and `cotangent.I`. */
-function readInputs(path: string, entry: EntryPoint, precision: "f32" | "f64"): Map<string, Tensor> {
-  const known = new Map(entry.inputs.map((p) => [p.name.name, p.type]));
+function readInputs(path: string, entry: EntrySignature, precision: "f32" | "f64"): Map<string, Tensor> {
+  const known = new Map(entry.arguments.map((a) => [a.name, a.dtype]));
   const dtypeOf = (name: string): Tensor["dtype"] => {
-    const type = known.get(name);
-    const dtype = type?.kind === "tensor" && typeof type.dtype === "string" ? type.dtype : "float";
+    const dtype = known.get(name) ?? "float";
     return dtype === "float" || dtype === "f32" ? precision : dtype;
   };
   const check = (name: string): void => {
@@ -137,7 +150,10 @@ async function runOnce(
   seed: number,
   prepare: () => Promise<unknown>,
 ): Promise<Outcome> {
-  const stores = executable.stores.filter((s) => s.role === "input");
+  const prefix = storeOfInput(entry, "");
+  const stores = executable.stores.flatMap((s) =>
+    s.role === "input" && s.name.startsWith(prefix) ? [{ ...s, name: s.name.slice(prefix.length) }] : [],
+  );
   const absent = stores.filter((s) => s.name.startsWith("cotangent.") && !inputs.has(s.name));
   const given = [...inputs].map(([name, t]): [string, Tensor] => [name, fitted(name, t, stores)]);
   const run = (fill: number): Promise<Outcome> => {

@@ -1,6 +1,7 @@
 // Training from options: finds the model, compiles it, opens its folder, and runs the loop.
 import { existsSync } from "node:fs";
 import { join } from "node:path";
+import type { EntrySignature, Loaded } from "../compiler/check/index.ts";
 import { Problem } from "../compiler/diagnostic.ts";
 import type { Bytes } from "../compiler/plan/plan.ts";
 import { type Checkpoint, checkpointSteps, newestCheckpoint } from "./checkpoint.ts";
@@ -10,17 +11,7 @@ import type { Executable } from "./executable.ts";
 import { asText, contextOf, type GenerateOptions, generateEntries, generateTokens } from "./generate.ts";
 import { lockFolder } from "./lock.ts";
 import { type Step, trainSteps } from "./loop.ts";
-import {
-  copyProgram,
-  type EntryPoint,
-  findEntry,
-  hasHeader,
-  headerDefault,
-  isCopied,
-  ownLosses,
-  type ProgramFile,
-  readProgram,
-} from "./program.ts";
+import { copyProgram, findEntry, hasHeader, headerDefault, isCopied, ownLosses, readProgram } from "./program.ts";
 import { defaultRunFolder, type RunConfig, readConfig, requireSame, writeConfig } from "./run-folder.ts";
 import { count } from "./tensor.ts";
 
@@ -84,24 +75,24 @@ export async function* train(options: TrainOptions): AsyncGenerator<Step, void> 
 
 /** Everything before the first step. The caller closes it. */
 export async function openTraining(options: TrainOptions): Promise<Training> {
-  const file = readProgram(options.program);
-  const entry = findEntry(file, undefined, "train");
+  const program = readProgram(options.program);
+  const entry = findEntry(program, undefined, "train");
   const text = readText(options.data);
   const folder =
     options.out === null ? null : (options.out ?? defaultRunFolder(options.program, options.resume ?? false));
   const release = folder === null ? () => {} : lockFolder(folder);
   try {
     const { config, from } = openFolder(options, entry, folder, text);
-    const { executable, report } = await compileTraining(options, file, entry, config, text);
+    const { executable, report } = await compileTraining(options, program, entry, config, text);
     if (folder !== null) {
-      if (from !== null && !isCopied(file, folder))
-        options.warn?.(`${file.path} has changed since ${folder} was saved`);
-      copyProgram(file, folder);
+      if (from !== null && !isCopied(program, folder))
+        options.warn?.(`${options.program} has changed since ${folder} was saved`);
+      copyProgram(program, folder);
       writeConfig(folder, config);
     }
     const { saveEvery = 100, evaluateEvery = 0, signal } = options;
     const { parameters, gradients, optimizer, activations } = report;
-    const own = ownLosses(file, entry.declaration);
+    const own = ownLosses(program, entry.declaration);
     const setup = { executable, text, config, own, folder, from, saveEvery, evaluateEvery };
     return {
       folder,
@@ -127,8 +118,8 @@ export async function openTraining(options: TrainOptions): Promise<Training> {
 
 function compileTraining(
   options: TrainOptions,
-  file: ProgramFile,
-  entry: EntryPoint,
+  program: Loaded,
+  entry: EntrySignature,
   config: RunConfig,
   text: Text,
 ): Promise<Compiled> {
@@ -140,43 +131,39 @@ function compileTraining(
     precision: config.precision,
     target: options.target ?? "host",
     ...(options.threads === undefined ? {} : { threads: options.threads }),
-    entries: [...entries, ...generateEntries(file, entry.declaration)],
+    entries: [...entries, ...generateEntries(program, entry.declaration)],
   });
 }
-/** The method `train` under each name, on B rows of T tokens; the other sizes are the header's. */
+/** `train` or `evaluate`, on B rows of T tokens; the other sizes are the header's. */
 export function trainingRequest(
-  entry: EntryPoint,
+  entry: EntrySignature,
   { B = 1, T = 1, ...sizes }: RunConfig["sizes"],
-  names: readonly string[],
+  names: readonly ("train" | "evaluate")[],
 ): Pick<CompileRequest, "declaration" | "sizes" | "entries"> {
   const [batch, length] = textAxes(entry);
   const rows = { [batch]: B, [length]: T };
-  const entries = names.map((name) => ({ method: "train", name, sizes: rows }));
-  return { declaration: entry.declaration.name.name, sizes, entries };
+  const entries = names.map((name) => ({ method: name, name, sizes: rows }));
+  return { declaration: entry.declaration, sizes, entries };
 }
 function sampleText(
   executable: Executable,
-  entry: EntryPoint,
+  entry: EntrySignature,
   config: RunConfig,
   prompt: string,
   how: SampleOptions,
 ): AsyncGenerator<string, void> {
-  const context = contextOf(entry.declaration, config.sizes);
+  const context = contextOf(entry, config.sizes);
   const bytes = new TextEncoder().encode(prompt);
   return asText(generateTokens(executable, { ...how, prompt: bytes, seed: config.seed, context, step: config.steps }));
 }
 
 /** The names of the batch's and the row's size in `train(tokens: i32[B, T], targets: i32[B, T])`. */
-function textAxes({ inputs, declaration }: EntryPoint): [batch: string, length: string] {
-  const [tokens, targets, ...more] = inputs;
-  const type = tokens?.type;
-  const axes = type?.kind === "tensor" ? type.axes.flatMap((axis) => (axis.kind === "name" ? axis.name : [])) : [];
-  const [batch, length] = axes;
-  const fits =
-    tokens?.name.name === "tokens" && targets?.name.name === "targets" && more.length === 0 && axes.length === 2;
-  if (fits && batch !== undefined && length !== undefined) return [batch, length];
+function textAxes({ arguments: given, declaration }: EntrySignature): [batch: string, length: string] {
+  const [batch, length, ...more] = given[0]?.axes ?? [];
+  const fits = given.map((a) => a.name).join() === "tokens,targets" && more.length === 0;
+  if (fits && batch && length) return [batch, length];
   throw new Problem(
-    `\`${declaration.name.name}.train\` does not take text`,
+    `\`${declaration}.train\` takes (${given.map((a) => `${a.name}: ${a.text}`).join(", ")}), which is not text`,
     "Write train(tokens: i32[B, T], targets: i32[B, T]) { ... }.",
   );
 }
@@ -184,7 +171,7 @@ function textAxes({ inputs, declaration }: EntryPoint): [batch: string, length: 
 /** The run's options, and where it goes on from. A folder that holds a run is only opened to resume. */
 function openFolder(
   options: TrainOptions,
-  entry: EntryPoint,
+  entry: EntrySignature,
   folder: string | null,
   text: Text,
 ): { config: RunConfig; from: Checkpoint | null } {
@@ -209,20 +196,20 @@ function openFolder(
 }
 function configOf(
   options: TrainOptions,
-  { declaration }: EntryPoint,
+  entry: EntrySignature,
   { files, bytes, hash }: Text,
   saved: RunConfig | null,
 ): RunConfig {
   const before = saved?.sizes ?? {};
-  const steps = options.steps ?? saved?.steps ?? headerDefault(declaration, "Steps") ?? 400;
+  const steps = options.steps ?? saved?.steps ?? headerDefault(entry, "Steps") ?? 400;
   return {
-    model: declaration.name.name,
+    model: entry.declaration,
     sizes: {
       ...before,
       ...options.set,
       B: options.batch ?? before["B"] ?? 16,
       T: options.length ?? before["T"] ?? 128,
-      ...(hasHeader(declaration, "Steps") ? { Steps: steps } : {}),
+      ...(hasHeader(entry, "Steps") ? { Steps: steps } : {}),
     },
     steps,
     seed: options.seed ?? saved?.seed ?? 0,

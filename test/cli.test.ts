@@ -58,7 +58,7 @@ test("what cannot be done exits with 1, one message and a remedy, and nothing on
     "more data",
   );
   fails(moec("generate", join(folder, "none")), 1, "config.json", "help:");
-  fails(moec("run", "examples/gpt-moe.moe", "--target", "reference"), 1, "needs `B`, `T`", "--set B=NUMBER");
+  fails(moec("run", "examples/gpt-moe.moe", "--entry", "GptMoe"), 1, "declares no GptMoe", "GptMoE");
 });
 test("the cache is described in one JSON line", () => {
   const { status, stdout } = moec("cache", "--json");

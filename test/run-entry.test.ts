@@ -30,8 +30,8 @@ class Affine implements Executable {
     this.stores = [
       store("w.*", "parameter", [2]),
       store("seen", "state", []),
-      store("x", "input", [2]),
-      store("cotangent.0", "input", [2]),
+      store("forward/x", "input", [2]),
+      store("forward/cotangent.0", "input", [2]),
     ];
     this.#values = new Map(this.stores.map((s) => [s.name, zeros(s.dtype, s.shape)]));
   }

@@ -12,10 +12,10 @@ export const checkCommand = (): Command =>
     .addHelpText("after", examples("moec check examples/gpt-moe.moe", "moec check --json models/*.moe"))
     .action(check);
 
-async function check(files: string[], options: { json?: boolean }): Promise<void> {
+function check(files: string[], options: { json?: boolean }): void {
   let errors = 0;
   for (const file of files) {
-    const diagnostics = await checkFile(file);
+    const diagnostics = checkFile(file);
     errors += diagnostics.length;
     if (options.json) for (const d of diagnostics) printJson(plain(d));
     else if (diagnostics.length > 0) print(draw(diagnostics, process.stdout));

@@ -1,10 +1,10 @@
 import { join } from "node:path";
 import { Command } from "commander";
+import type { Loaded } from "../../compiler/check/index.ts";
 import { oneOf, requireTarget, whole } from "../../compiler/options.ts";
 import { type CompileReport, type CompileRequest, compileProgram, type Form, forms } from "../../runtime/compile.ts";
 import { writeAtomic } from "../../runtime/files.ts";
-import { findEntry, hasMethod, type ProgramFile, readProgram } from "../../runtime/program.ts";
-import { findSizes } from "../../runtime/sizes.ts";
+import { findEntry, hasMethod, readProgram } from "../../runtime/program.ts";
 import { trainingRequest } from "../../runtime/train.ts";
 import { addShared, examples, flag, json, type Shared, text } from "../flags.ts";
 import { note, print, printJson, showBytes, showCount, table } from "../output.ts";
@@ -54,7 +54,7 @@ async function compile(path: string, options: Options): Promise<void> {
   if (options.json) printJson(rest);
   else if (!options.emit || options.timings) (options.emit ? note : print)(summary(report, options.timings ?? false));
 }
-function requestOf(file: ProgramFile, path: string, options: Options): CompileRequest {
+function requestOf(program: Loaded, path: string, options: Options): CompileRequest {
   const shared = {
     path,
     target: options.target ?? "host",
@@ -62,26 +62,12 @@ function requestOf(file: ProgramFile, path: string, options: Options): CompileRe
     ...(options.threads === undefined ? {} : { threads: options.threads }),
     ...(options.emit === undefined ? {} : { emit: [options.emit] }),
   };
-  if (options.entry === undefined) {
-    const { declaration } = findEntry(file, undefined, "forward");
-    if (hasMethod(file, declaration, "train"))
-      return {
-        ...shared,
-        ...trainingRequest(
-          findEntry(file, undefined, "train"),
-          { ...options.set, B: options.batch ?? 16, T: options.length ?? 128 },
-          ["train"],
-        ),
-      };
+  if (options.entry === undefined && hasMethod(program, undefined, "train")) {
+    const sizes = { ...options.set, B: options.batch ?? 16, T: options.length ?? 128 };
+    return { ...shared, ...trainingRequest(findEntry(program, undefined, "train"), sizes, ["train"]) };
   }
-  const entry = findEntry(file, options.entry);
-  const { header, own } = findSizes(entry, options.set ?? {}, new Map());
-  return {
-    ...shared,
-    declaration: entry.declaration.name.name,
-    sizes: header,
-    entries: [{ method: entry.method, name: entry.method, sizes: own }],
-  };
+  const { declaration, method } = findEntry(program, options.entry);
+  return { ...shared, declaration, sizes: options.set ?? {}, entries: [{ method, name: method, sizes: {} }] };
 }
 
 function emit(files: Readonly<Record<string, string>>, folder: string | undefined): void {
