@@ -7,7 +7,7 @@ import { mapGraph } from "../compiler/graph/map.ts";
 import type { Graph, Mapped, Routing, Value } from "../compiler/graph/node.ts";
 import { printGraph } from "../compiler/graph/print.ts";
 import { verifyGraph } from "../compiler/graph/verify.ts";
-import { topological, valuesOf } from "../compiler/graph/walk.ts";
+import { storeOf, topological, valuesOf } from "../compiler/graph/walk.ts";
 import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";
 import { gradients } from "../compiler/transform/differentiate.ts";
@@ -25,76 +25,99 @@ interface Moe {
   readonly g: GraphBuilder;
   readonly graph: Graph;
 }
+interface Variant {
+  readonly dtype: DType;
+  readonly biased: boolean;
+  /** Choices of each token. */
+  readonly K: number;
+  /** How many equal layers stand in each run of the array. */
+  readonly runs: readonly number[];
+}
+const usual: Variant = { dtype: "f32", biased: false, K: 2, runs: [E] };
+
 /** LANGUAGE.md's MoE of SwiGlu experts as the checker elaborates it, with the gradients of all operands. */
-function moe(dtype: DType, biased: boolean, K = 2): Moe {
+function moe({ dtype, biased, K, runs }: Variant): Moe {
   const g = new GraphBuilder(ops);
   const at = (name: string, shape: number[], t: DType = dtype): Value => b.param(g, name, { dtype: t, shape });
   const [x, gate] = [at("x", [N, D]), at("gate", [D, E], "f32")];
-  const weights = [at("w.gate", [E, D, H]), at("w.up", [E, D, H]), at("w.down", [E, H, D]), at("w.bias", [E, D])];
   const [top, index] = b.topK(g, b.softmax(g, b.matmul(g, x, gate)), K);
   const score = b.div(g, top, b.sum(g, top, [-1], true));
-  const by: Routing = { ...b.route(g, b.reshape(g, index, [N * K]), E), groups: E, rows: N * K };
+  const flat = b.reshape(g, index, [N * K]);
+  const choices = b.reshape(g, b.broadcast(g, x, [N, K, D], [0, 2]), [N * K, D]);
+  const parts = runs.map((count, i) => {
+    const start = runs.slice(0, i).reduce((p, q) => p + q, 0);
+    const own = b.and(g, b.ge(g, flat, start), b.lt(g, flat, start + count));
+    const inRun = count === E ? flat : b.where(g, own, b.sub(g, flat, start), -1);
+    const names = ["gate", "up", "down", "bias"].map((name) => `w.${name}${i === 0 ? "" : i}`);
+    const shapes = [
+      [count, D, H],
+      [count, D, H],
+      [count, H, D],
+      [count, D],
+    ];
+    const weights = names.map((name, k) => at(name, shapes[k] ?? []));
+    return { rows: experts(g, choices, inRun, weights, biased), weights };
+  });
+  const rows = parts.map((p) => p.rows).reduce((p, q) => b.add(g, p, q));
+  const out = b.cast(g, b.sum(g, b.mul(g, b.expand(g, score, 2), b.reshape(g, rows, [N, K, D])), [1]), dtype);
+  const loss = b.sum(g, b.mul(g, b.cast(g, out, "f32"), at("seed", [N, D], "f32")));
+  const wrt = [x, gate, ...parts.flatMap((p) => p.weights)];
+  const results = gradients(g, [loss], wrt).map((value, i) => ({
+    role: "gradient" as const,
+    name: storeOf(wrt[i]?.node ?? value.node) ?? "",
+    value,
+  }));
+  const graph: Graph = { name: "moe", results: [{ role: "loss", name: "l", value: loss }, ...results] };
+  return { g, graph: simplify(g, graph, true) };
+}
+/** A routed call of a run of equal experts. */
+function experts(g: GraphBuilder, x: Value, index: Value, weights: readonly Value[], biased: boolean): Value {
+  const [groups, size] = [dims(weights[0]?.type ?? x.type)[0] ?? 0, dims(index.type)[0] ?? 0];
+  const by: Routing = { ...b.route(g, index, groups), groups, rows: size };
   const bind = new Map<Value, Mapped>();
-  const inside = (v: Value, m: Mapped): Value => {
-    const one = at(`one ${bind.size}`, dims(v.type).slice(1), dtypeOf(v.type));
+  const inside = (m: Mapped): Value => {
+    const one = b.param(g, `?${m.value.node.id}`, { dtype: dtypeOf(m.value.type), shape: dims(m.value.type).slice(1) });
     bind.set(one, m);
     return one;
   };
-  const rows = b.dispatch(g, b.reshape(g, b.broadcast(g, x, [N, K, D], [0, 2]), [N * K, D]), by);
-  const row = inside(rows, { kind: "rows", value: rows, by });
-  const [wg, wu, wd, bias] = weights.map((w) => inside(w, { kind: "each", value: w, over: E })) as [
-    Value,
-    Value,
-    Value,
-    Value,
-  ];
-  const half = b.matmul(g, row, wg);
-  const y = b.matmul(g, b.mul(g, b.mul(g, half, b.sigmoid(g, half)), b.matmul(g, row, wu)), wd);
-  const [{ value: mapped }] = mapGraph([biased ? b.add(g, y, bias) : y], bind, g) as [Mapped];
-  const result = b.reshape(g, b.combine(g, mapped, by), [N, K, D]);
-  const out = b.cast(g, b.sum(g, b.mul(g, b.expand(g, score, 2), result), [1]), dtype);
-  const loss = b.sum(g, b.mul(g, b.cast(g, out, "f32"), at("seed", [N, D], "f32")));
-  const wrt = [x, gate, ...weights];
-  const grads = gradients(g, [loss], wrt);
-  const names = ["x", "gate", "w.gate", "w.up", "w.down", "w.bias"];
-  const results = grads.map((value, i) => ({ role: "gradient" as const, name: names[i] ?? "", value }));
-  return {
-    g,
-    graph: simplify(g, { name: "moe", results: [{ role: "loss", name: "l", value: loss }, ...results] }, true),
-  };
+  const row = inside({ kind: "rows", value: b.dispatch(g, x, by), by });
+  const each = weights.map((value) => inside({ kind: "each", value, over: groups }));
+  const [gate, up, down, bias] = each as [Value, Value, Value, Value];
+  const half = b.matmul(g, row, gate);
+  const y = b.matmul(g, b.mul(g, b.mul(g, half, b.sigmoid(g, half)), b.matmul(g, row, up)), down);
+  const [mapped] = mapGraph([biased ? b.add(g, y, bias) : y], bind, g) as [Mapped];
+  return b.combine(g, mapped.value, by);
 }
 
-const variants = [
-  ["f32", false, 2],
-  ["f32", true, 2],
-  ["bf16", false, 2],
-  ["bf16", true, 1],
-  ["f32", false, 1],
-] as const;
-for (const [dtype, biased, K] of variants)
-  test(`gradients are the same, ${dtype}${biased ? ", with a bias" : ""}, ${K} of ${E}, and need no product of the last matmul`, () => {
-    const { g, graph } = moe(dtype, biased, K);
+const variants: Record<string, Variant> = {
+  "two choices": usual,
+  "one choice": { ...usual, K: 1 },
+  "with a bias": { ...usual, biased: true },
+  "in bf16": { ...usual, dtype: "bf16" },
+  "in bf16, with a bias, one choice": { ...usual, dtype: "bf16", biased: true, K: 1 },
+  "two runs of different layers": { ...usual, runs: [2, 3], biased: true },
+};
+for (const [name, v] of Object.entries(variants))
+  test(`the same gradients without the product of the last matmul: ${name}`, () => {
+    const { g, graph } = moe(v);
     const better = routedBackward(g, graph);
     verifyGraph(better, "routedBackward");
     const stores = storesOf(valuesOf(graph));
     const [before, after] = [graph, better].map((x) => interpret(valuesOf(x), stores, { exact: true }));
     before?.forEach((x, i) => assert.ok(distance(x.data, after?.[i]?.data ?? []) < 1e-10, graph.results[i]?.name));
-    const backward = topological(valuesOf(better).slice(1));
-    assert.is(
-      backward.filter((n) => n.op.name === "ragged_dot").length,
-      5,
-      "gate, up, and the three gradients of rows",
-    );
-    assert.is(backward.filter((n) => n.op.name === "ragged_outer").length, 3);
-    assert.ok(
-      topological(valuesOf(graph).slice(1)).filter((n) => n.op.name === "ragged_dot").length > 5,
-      "before, it needed the product",
-    );
+    // gate, up, and the gradients of three matmuls' rows; before, the product of the third too
+    assert.is(times(graph, "ragged_dot"), 6 * v.runs.length);
+    assert.is(times(better, "ragged_dot"), 5 * v.runs.length);
+    assert.is(times(better, "ragged_outer"), 3 * v.runs.length);
   });
+/** How often the gradients need an op. */
+const times = (graph: Graph, op: string): number =>
+  topological(valuesOf(graph).slice(1)).filter((n) => n.op.name === op).length;
+
 test("as text", () => {
-  const { g, graph } = moe("f32", false);
+  const { g, graph } = moe(usual);
   golden("moe-backward.txt", printGraph(routedBackward(g, graph)));
-  const again = moe("f32", false);
+  const again = moe(usual);
   assert.is(printGraph(routedBackward(again.g, again.graph)), printGraph(routedBackward(g, graph)));
 });
 for (const r of rowFactors)

@@ -8,6 +8,7 @@ import { nth } from "../ops/common.ts";
 import { algebra } from "../rewrite/algebra.ts";
 import { madeBy } from "../rewrite/pattern.ts";
 import { type Rule, rewrite } from "../rewrite/rule.ts";
+import type { DType } from "../types/dtype.ts";
 import { dims, dtypeOf } from "../types/type.ts";
 
 /** v = rest * factor, the factor repeated over all axes after the first `lead`. */
@@ -107,96 +108,81 @@ function sampleRouted(g: Builder): { rows: Value; w: Value; offsets: Value }[] {
   return [{ rows: b.dispatch(g, b.reshape(g, product, [12, 3]), by), w: f32("w", [4, 3, 5]), offsets: by.offsets }];
 }
 
-/** `q` is this product, moved and rounded: what turns its gradient into that of the product's rows, and a sum per row back. */
-interface Product {
-  readonly node: Node<{ readonly unit: number }>;
-  readonly bias: Value | null;
-  readonly inward: (x: Value) => Value;
-  readonly outward: (sums: Value) => Value;
-}
-function productBehind(g: Builder, q: Value): Product | null {
-  const [from, ...by] = q.node.args;
-  if (q.node.op.name === "ragged_dot")
-    return { node: q.node as Product["node"], bias: null, inward: (x) => x, outward: (s) => s };
-  if (!from) return null;
-  const through = (inward: (x: Value) => Value, outward: (s: Value) => Value): Product | null => {
-    const inner = productBehind(g, from);
-    return inner && { ...inner, inward: (x) => inner.inward(inward(x)), outward: (s) => outward(inner.outward(s)) };
-  };
-  switch (q.node.op.name) {
-    case "cast":
-      return through(
-        (x) => b.cast(g, x, dtypeOf(from.type)),
-        (s) => s,
-      );
-    case "combine":
-      return through(
-        (x) => b.make1(g, "dispatch", [x, ...by], none),
-        (s) => b.make1(g, "combine", [s, ...by], none),
-      );
-    case "reshape":
-      if (dims(q.type).at(-1) !== dims(from.type).at(-1)) return null;
-      return through(
-        (x) => b.reshape(g, x, dims(from.type)),
-        (s) => b.reshape(g, s, dims(q.type).slice(0, -1)),
-      );
-    case "binary":
-      return biased(g, q);
-    default:
-      return null;
-  }
-}
-function biased(g: Builder, q: Value): Product | null {
-  const sum = madeBy(q, "binary");
-  if (sum?.attrs.fn !== "add") return null;
-  const [x, y] = [nth(sum.args, 0), nth(sum.args, 1)];
-  for (const [rows, bias] of [
-    [x, y],
-    [y, x],
-  ] as const) {
-    const inner = rows.node.op.name === "ragged_dot" ? productBehind(g, rows) : null;
-    if (inner) return { ...inner, bias };
-  }
-  return null;
-}
-
 /**
  * sum(x * ragged_dot(a, w), -1) = sum(a * ragged_dot(x, w^T), -1), where the right one is computed anyway; also through what moves
- * rows, and with a bias: sum(x * (y + b), -1) = sum(x * y, -1) + sum(x * b, -1).
+ * rows and rounds, and through sums: sum(x * (y + b), -1) = sum(x * y, -1) + sum(x * b, -1).
  */
-function otherSide(g: Builder, sum: Value, present: ReadonlySet<Node>): Value | null {
-  const node = madeBy(sum, "reduce");
-  const of = node?.args[0];
-  const last = of ? of.type.shape.length - 1 : -1;
-  const product = of && madeBy(of, "binary");
-  if (!node || node.attrs.fn !== "sum" || node.attrs.axes.join() !== String(last) || product?.attrs.fn !== "mul")
-    return null;
-  const [p, q] = [nth(product.args, 0), nth(product.args, 1)];
-  return turned(g, p, q, present) ?? turned(g, q, p, present);
-}
-function turned(g: Builder, p: Value, q: Value, present: ReadonlySet<Node>): Value | null {
-  const found = productBehind(g, q);
-  if (!found) return null;
-  const { node, bias, inward, outward } = found;
-  const [a, w, offsets] = [nth(node.args, 0), nth(node.args, 1), nth(node.args, 2)];
-  const rows = inward(p);
-  const product = b.raggedDot(g, rows, b.swap(g, w), offsets, node.attrs.unit);
-  const [x, other] = rewrite(g, [rows, product], algebra, { beyond: present });
-  if (!x || !other || !present.has(other.node)) return null;
-  const wide = dtypeOf(p.type);
-  const rowSum = (l: Value, r: Value): Value => b.sum(g, b.mul(g, b.cast(g, l, wide), b.cast(g, r, wide)), [-1]);
-  const sums = rowSum(a, other);
-  return outward(bias ? b.add(g, sums, rowSum(x, bias)) : sums);
+class OtherSide {
+  private readonly g: Builder;
+  /** What is computed anyway. */
+  private readonly present: ReadonlySet<Node>;
+  constructor(g: Builder, present: ReadonlySet<Node>) {
+    this.g = g;
+    this.present = present;
+  }
+  /** For a sum of products over the last axis; null where the other side would have to be made. */
+  of(sum: Value): Value | null {
+    const node = madeBy(sum, "reduce");
+    const from = node?.args[0];
+    const last = from ? from.type.shape.length - 1 : -1;
+    const product = from && madeBy(from, "binary");
+    if (node?.attrs.fn !== "sum" || node.attrs.axes.join() !== String(last) || product?.attrs.fn !== "mul") return null;
+    const [x, y] = [nth(product.args, 0), nth(product.args, 1)];
+    const wide = dtypeOf(sum.type);
+    return this.rows(x, y, wide) ?? this.rows(y, x, wide);
+  }
+  /** sum(x * q, -1), summed in `wide`. */
+  private rows(x: Value, q: Value, wide: DType): Value | null {
+    const { g } = this;
+    const [from, ...by] = q.node.args;
+    if (!from) return null;
+    switch (q.node.op.name) {
+      case "ragged_dot":
+        return this.product(x, q.node as Node<{ readonly unit: number }>, wide);
+      case "cast":
+        return this.rows(b.cast(g, x, dtypeOf(from.type)), from, wide);
+      case "combine": {
+        const sums = this.rows(b.make1(g, "dispatch", [x, ...by], none), from, wide);
+        return sums && b.make1(g, "combine", [sums, ...by], none);
+      }
+      case "reshape": {
+        const sums =
+          dims(q.type).at(-1) === dims(from.type).at(-1)
+            ? this.rows(b.reshape(g, x, dims(from.type)), from, wide)
+            : null;
+        return sums && b.reshape(g, sums, dims(q.type).slice(0, -1));
+      }
+      case "binary":
+        return madeBy(q, "binary")?.attrs.fn === "add" ? this.sum(x, from, nth(by, 0), wide) : null;
+      default:
+        return null;
+    }
+  }
+  private sum(x: Value, y: Value, z: Value, wide: DType): Value | null {
+    const [left, right] = [this.rows(x, y, wide), this.rows(x, z, wide)];
+    if (!left && !right) return null;
+    return b.add(this.g, left ?? this.plain(x, y, wide), right ?? this.plain(x, z, wide));
+  }
+  private product(x: Value, { args, attrs }: Node<{ readonly unit: number }>, wide: DType): Value | null {
+    const [a, w, offsets] = [nth(args, 0), nth(args, 1), nth(args, 2)];
+    const made = b.raggedDot(this.g, x, b.swap(this.g, w), offsets, attrs.unit);
+    const [other] = rewrite(this.g, [made], algebra, { beyond: this.present });
+    return other && this.present.has(other.node) ? this.plain(a, other, wide) : null;
+  }
+  private plain(x: Value, y: Value, wide: DType): Value {
+    const { g } = this;
+    return b.sum(g, b.mul(g, b.cast(g, x, wide), b.cast(g, y, wide)), [-1]);
+  }
 }
 
 /** The graph of a step with both rewrites made: after differentiation and simplification. */
 export function routedBackward(g: Builder, graph: Graph): Graph {
   const values = rewrite(g, valuesOf(graph), [...algebra, ...rowFactors]);
-  const present = new Set(topological(values));
+  const other = new OtherSide(g, new Set(topological(values)));
   const turnedOver = rebuild(g, values, (node, args) => {
     const now = g.add(node.op, args, node.attrs);
     const [only] = now.results;
-    const better = only && node.op.name === "reduce" ? otherSide(g, only, present) : null;
+    const better = only && node.op.name === "reduce" ? other.of(only) : null;
     return better ? [better] : now.results;
   });
   return withValues(graph, rewrite(g, turnedOver, algebra));
