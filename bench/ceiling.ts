@@ -1,80 +1,139 @@
 // What this machine can do, measured in the same run and through the same executor as what is compared with it.
+import { hostHeader } from "../compiler/emit/unit.ts";
 import type { Plan, PlanBuffer } from "../compiler/plan/plan.ts";
-import { hostExecutable } from "../runtime/host/executable.ts";
+import { type HostExecutable, hostExecutable } from "../runtime/host/executable.ts";
+import { numbers, zeros } from "../runtime/tensor.ts";
 
-/** FMAs of one task: 16 independent accumulators, so that latency does not show. */
+/** The best rate seen so far: sampled between the measurements that it is compared with, so that both see the same machine. */
+export interface Ceiling {
+  readonly unit: "GFLOP/s" | "GB/s";
+  readonly best: number;
+  sample(): Promise<void>;
+  close(): void;
+}
+/** Streams that are only read, only written, and read and then written in place. */
+export interface Mix {
+  readonly reads: number;
+  readonly writes: number;
+  readonly updates: number;
+}
+
+const rounds = 100_000;
+/** 16 independent accumulators, so that latency does not show. Leaves the lanes of a vector in the result. */
+const each = (f: (a: string, i: number) => string): string => Array.from({ length: 16 }, (_, i) => f(`a${i}`, i)).join(" ");
 const fma = `extern "C" void fma(void* const* args, ix begin, ix end, f32*) {
-  vf a[16], x = splat(0.9999f), y = splat(1e-5f), s = splat(0.0f);
-  for (int i = 0; i < 16; i++) a[i] = splat(i * 0.1f);
+  const vf x = splat(0.9999f), y = splat(1e-5f);
+  ${each((a, i) => `vf ${a} = splat(${i}.0f);`)}
   for (ix t = begin; t < end; t++)
-    for (ix k = 0; k < ${100_000}; k++) {
-      _Pragma("GCC unroll 16") for (int i = 0; i < 16; i++) a[i] = a[i] * x + y;
+    for (ix k = 0; k < ${rounds}; k++) {
+      ${each((a) => `${a} = mad(${a}, x, y);`)}
       asm volatile("" ::: "memory");
     }
-  for (int i = 0; i < 16; i++) s += a[i];
-  ((volatile f32*)args[0])[0] = s[0];
+  vf s = splat(0.0f);
+  ${each((a) => `s += ${a};`)}
+  ((volatile f32*)args[0])[1] = s[0];
+  ((volatile f32*)args[0])[0] = LANES;
 }`;
-const fmaFlops = (tasks: number, lanes: number): number => tasks * 100_000 * 16 * 2 * lanes;
 
-/** One task reads or writes 1 MiB of each stream; writes go around the caches. */
-const mix = (reads: number, writes: number): string => `extern "C" void mix(void* const* args, ix begin, ix end, f32*) {
+/** 1 MiB of each stream is a task. What is only written goes around the caches. */
+function mixed({ reads, writes, updates }: Mix): string {
+  const lines = (n: number, from: number, f: (p: string) => string): string =>
+    Array.from({ length: n }, (_, i) => f(`(f32*)args[${from + i}] + i`)).join(" ");
+  return `extern "C" void mixed(void* const* args, ix begin, ix end, f32*) {
   for (ix t = begin; t < end; t++)
     for (ix i = t << 18; i < (t + 1) << 18; i += LANES) {
-      vf s = splat(0.0f);
-      ${Array.from({ length: reads }, (_, r) => `s += ld(vf{}, (const f32*)args[${r}] + i);`).join(" ")}
-      ${writes === 0 ? `asm volatile("" :: "v"(s));` : Array.from({ length: writes }, (_, w) => `stream(vf{}, (f32*)args[${reads + w}] + i, s);`).join(" ")}
+      vf s = splat(1.0f);
+      ${lines(reads, 0, (p) => `s += ld(vf{}, ${p});`)}
+      ${lines(writes, reads, (p) => `stream(vf{}, ${p}, s);`)}
+      ${lines(updates, reads + writes, (p) => `st(vf{}, ${p}, ld(vf{}, ${p}) + s);`)}
+      asm volatile("" :: "v"(s));
     }
+  fence();
 }`;
+}
 
-const buffer = (name: string, floats: number, at: number): PlanBuffer => ({
-  name,
-  dtype: "f32",
-  shape: [floats],
-  layout: { kind: "rows", pitch: floats },
-  offset: at,
-  bytes: floats * 4,
-});
-function plan(name: string, text: string, header: string, tasks: number, floats: readonly number[]): Plan {
-  let end = 0;
-  const buffers = floats.map((n, i) => {
-    const b = buffer(`b${i}`, n, end);
-    end += n * 4;
-    return b;
+/** GFLOP/s of f32 fused multiply-adds. */
+export async function fmaCeiling(threads: number): Promise<Ceiling> {
+  const tasks = threads * 64;
+  const meter = await Meter.open(plan("fma", fma, tasks, [16]), threads);
+  const [lanes = 0] = await meter.result();
+  return new Best("GFLOP/s", meter, tasks * rounds * 16 * 2 * lanes);
+}
+/** GB/s with all streams of the mix, 256 MiB in all. */
+export async function memoryCeiling(threads: number, mix: Mix): Promise<Ceiling> {
+  const streams = mix.reads + mix.writes + mix.updates;
+  const megabytes = Math.ceil(256 / streams);
+  const floats = Array.from({ length: streams }, () => megabytes << 18);
+  const meter = await Meter.open(plan("mixed", mixed(mix), megabytes, floats), threads);
+  return new Best("GB/s", meter, (streams + mix.updates) * megabytes * 2 ** 20);
+}
+
+class Best implements Ceiling {
+  readonly unit: "GFLOP/s" | "GB/s";
+  readonly #meter: Meter;
+  readonly #work: number;
+  #best = 0;
+  constructor(unit: "GFLOP/s" | "GB/s", meter: Meter, work: number) {
+    this.unit = unit;
+    this.#meter = meter;
+    this.#work = work;
+  }
+  get best(): number {
+    return this.#best;
+  }
+  async sample(): Promise<void> {
+    for (let i = 0; i < 5; i++) this.#best = Math.max(this.#best, this.#work / (await this.#meter.nanoseconds()));
+  }
+  close(): void {
+    this.#meter.close();
+  }
+}
+const at = { seed: 0, call: 0, step: 0 };
+/** The only entry of a plan, timed inside the addon. */
+class Meter {
+  readonly #executable: HostExecutable;
+  readonly #times: { last: number };
+  private constructor(executable: HostExecutable, times: { last: number }) {
+    this.#executable = executable;
+    this.#times = times;
+  }
+  /** Every page is written first: what was never written is read from the caches. */
+  static async open(plan: Plan, threads: number): Promise<Meter> {
+    const times = { last: Number.NaN };
+    const profile = (_: unknown, steps: Float64Array): void => void (times.last = steps.reduce((a, b) => a + b, 0));
+    const executable = await hostExecutable(plan, { threads, profile });
+    for (const { name, shape } of executable.stores) executable.write(name, zeros("f32", shape));
+    return new Meter(executable, times);
+  }
+  async nanoseconds(): Promise<number> {
+    await this.#executable.run("run", new Map(), at);
+    return this.#times.last;
+  }
+  async result(): Promise<Float64Array> {
+    await this.nanoseconds();
+    return numbers(this.#executable.read("b0"));
+  }
+  close(): void {
+    this.#executable.close();
+  }
+}
+
+/** One kernel on stores of so many floats. */
+function plan(name: string, text: string, tasks: number, floats: readonly number[]): Plan {
+  let arena = 0;
+  const buffers = floats.map((n, i): PlanBuffer => {
+    const offset = arena;
+    arena += n * 4;
+    return { name: `b${i}`, dtype: "f32", shape: [n], layout: { kind: "rows", pitch: n }, offset, bytes: n * 4 };
   });
-  const launch = { kernel: 0, args: buffers.map((_, i) => i), tasks, flops: 0, bytes: 0 };
+  const launch = { kernel: 0, args: [...buffers.keys()], tasks, flops: 0, bytes: 0, phase: "forward" } as const;
   return {
     target: "host",
     buffers,
     kernels: [{ name, text, origins: [], scratch: 0 }],
-    stores: [],
+    stores: buffers.map(({ name }, buffer) => ({ name, role: "state", saved: false, stack: 0, buffer })),
     entries: [{ name: "run", inputs: [], results: [], steps: [{ kind: "launch", launch }] }],
-    header,
-    bytes: { parameters: 0, gradients: 0, optimizer: 0, states: 0, activations: 0, arena: end },
+    header: hostHeader(),
+    bytes: { parameters: 0, gradients: 0, optimizer: 0, states: 0, activations: 0, arena },
   };
-}
-/** Seconds of the best of `times` runs. */
-async function best(p: Plan, threads: number, times: number): Promise<number> {
-  const e = await hostExecutable(p, { threads });
-  const at = { seed: 0, call: 0, step: 0 };
-  await e.run("run", new Map(), at);
-  let seconds = Infinity;
-  for (let i = 0; i < times; i++) {
-    const start = performance.now();
-    await e.run("run", new Map(), at);
-    seconds = Math.min(seconds, (performance.now() - start) / 1000);
-  }
-  e.close();
-  return seconds;
-}
-/** GFLOP/s of f32 fused multiply-adds on `threads` threads: best of 5. */
-export async function fmaCeiling(header: string, lanes: number, threads: number): Promise<number> {
-  const tasks = threads * 64;
-  return (fmaFlops(tasks, lanes) / (await best(plan("fma", fma, header, tasks, [16]), threads, 5))) * 1e-9;
-}
-/** GB/s with `reads` streams read and `writes` streams written, 256 MiB in all at least. */
-export async function bandwidth(header: string, threads: number, reads: number, writes: number): Promise<number> {
-  const megabytes = Math.ceil(256 / (reads + writes));
-  const floats = Array.from({ length: reads + writes }, () => megabytes << 18);
-  const seconds = await best(plan("mix", mix(reads, writes), header, megabytes, floats), threads, 5);
-  return ((megabytes * (reads + writes) * 2 ** 20) / seconds) * 1e-9;
 }

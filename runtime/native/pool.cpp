@@ -37,8 +37,12 @@ struct alignas(line) Pool::Progress {
   std::atomic<long> next{0};
   alignas(line) std::atomic<long> done{0};
 };
+using Clock = std::chrono::steady_clock;
+
 /// Lives on the stack of run(), which returns only when no helper is inside.
 struct Pool::Run {
+  /// Before any helper is woken: helpers may be done before the caller's first task.
+  Clock::time_point start;
   const Step* steps;
   size_t count;
   const std::atomic<bool>& cancel;
@@ -68,7 +72,7 @@ float* Pool::scratch(int thread) {
 }
 
 bool Pool::run(const std::vector<Step>& steps, const std::atomic<bool>& cancel, int64_t* nanoseconds) {
-  Run run{steps.data(), steps.size(), cancel, nanoseconds, std::vector<Progress>(steps.size())};
+  Run run{Clock::now(), steps.data(), steps.size(), cancel, nanoseconds, std::vector<Progress>(steps.size())};
   {
     std::lock_guard<std::mutex> lock(mutex_);
     current_ = &run;
@@ -108,8 +112,7 @@ Pool::Run* Pool::enter(uint64_t& seen) {
 
 /// Every thread walks all steps. Nobody waits for a thread, only for chunks that were taken, so one that comes late or sleeps holds up nothing.
 void Pool::work(Run& run, int thread) {
-  using Clock = std::chrono::steady_clock;
-  auto start = Clock::now();
+  auto start = run.start;
   for (size_t s = run.current.load(); s < run.count && !run.cancel.load(std::memory_order_relaxed); s++) {
     const Step& step = run.steps[s];
     Progress& progress = run.progress[s];
