@@ -1,18 +1,21 @@
-// What a program that embeds moec imports: training, generation and files; the compiler is re-exported beside it.
-export { type Checkpoint, loadStores, newestCheckpoint, readCheckpoint } from "./checkpoint.ts";
+// moec in your own TypeScript.
+export { type Diagnostic, Problem, ProgramError } from "../compiler/diagnostic.ts";
+export { plain, render } from "../compiler/render.ts";
+export { type Handle, type Handles, type Hole, moe } from "../compiler/syntax/template.ts";
+export type { DType } from "../compiler/types/dtype.ts";
+export { checkFile, checkText, type CompileReport } from "./compile.ts";
 export {
-  type Compiled,
-  type CompileReport,
-  type CompileRequest,
-  checkFile,
-  compileProgram,
-  type EntryRequest,
-} from "./compile.ts";
-export { bigramHeldOut, entropies, type Text, textOf } from "./data.ts";
-export type { Executable, Outcome, StoreInfo, Tensor } from "./executable.ts";
-export { asText, type GenerateOptions, generate, generateTokens, type RunGenerateOptions } from "./generate.ts";
-export type { Step } from "./loop.ts";
-export { type RunOptions, runEntry } from "./run.ts";
+  compile,
+  type CompileOptions,
+  type Input,
+  type Inputs,
+  Program,
+  type Source,
+  type TargetOptions,
+  train,
+  type TrainedStep,
+  type TrainOptions,
+} from "./embed.ts";
+export type { Outcome, Tensor } from "./executable.ts";
 export { readSafetensors, writeSafetensors } from "./safetensors.ts";
-export { convert, fromNested, fromNumbers, numbers, toNested, zeros } from "./tensor.ts";
-export { openTraining, type Training, type TrainOptions, train } from "./train.ts";
+export { fromNested as tensorOf, fromNumbers as tensor, numbers, toNested, zeros } from "./tensor.ts";
