@@ -91,6 +91,10 @@ class Plan {
     this.forward = forwardNodes(graph);
     this.readers = readersOf(nodes);
     for (const node of nodes) this.costs.set(node, this.costOf(node));
+    for (const node of nodes.filter(isAnchor)) {
+      for (const v of node.results) this.stored.add(v);
+      if (node.op.name !== "reduce") node.args.forEach((a, i) => this.operand(node, i, a));
+    }
   }
   /** Operations to compute one element again from what is in memory, the row's folds being there. */
   private costOf(node: Node): number {
@@ -113,10 +117,7 @@ class Plan {
   }
   visit(node: Node): void {
     if (node.op.name === "param") return;
-    if (isAnchor(node)) {
-      for (const v of node.results) this.stored.add(v);
-      if (node.op.name !== "reduce") return node.args.forEach((a, i) => this.operand(node, i, a));
-    }
+    if (isAnchor(node) && node.op.name !== "reduce") return;
     for (const v of node.results) {
       if (!this.stored.has(v) && this.wants(v)) this.stored.add(v);
       if (this.stored.has(v) && this.cheapAgain(v)) this.again.add(v);
@@ -154,7 +155,6 @@ class Plan {
       return this.operand(anchor, index, next);
     }
     if (lower !== "leaf") this.stored.add(v);
-    if (!this.forward.has(anchor)) this.again.delete(v);
   }
   /** Whether the backward had better make a value of the forward again, from what is kept for it anyway. */
   private cheapAgain(v: Value): boolean {
@@ -164,14 +164,7 @@ class Plan {
       return false;
     if (![...reach.keys()].some((root) => this.isLate(root)) || this.isLateOperand(v)) return false;
     return [...this.reads(node, false)].every(
-      (s) => s.node.op.name === "param" || 8 * sizeOf(s) <= sizeOf(v) || this.isKept(s),
-    );
-  }
-  private isKept(v: Value): boolean {
-    return (
-      [...(this.reach.get(v)?.keys() ?? [])].some((root) => this.isLate(root)) ||
-      this.isLateOperand(v) ||
-      this.lateReader(v, 0)
+      (s) => s.node.op.name === "param" || 8 * sizeOf(s) <= sizeOf(v) || this.isLateOperand(s) || this.lateReader(s, 0),
     );
   }
   /** Read by the backward, through no more than a few nodes. */
@@ -199,10 +192,11 @@ class Plan {
     if (isFold(node) && !isSmall(node)) return !this.foldsInside(v, reach);
     if (node.op.lower === "leaf" || node.op.lower === "view") return false;
     const cost = this.costs.get(node) ?? 0;
-    const repeats = [...reach].some(
-      ([root, patterns]) => sizeOf(root) >= 4 * sizeOf(v) && !patterns.every((p) => isPrefix(p, dims(v.type))),
-    );
-    return this.pays(cost, reach.size) || cost > dear || (cost >= 10 && repeats);
+    if (cost > dear) return true;
+    const many = [...reach].filter(([root]) => sizeOf(root) >= 4 * sizeOf(v));
+    const byRow = many.every(([, patterns]) => patterns.every((p) => isPrefix(p, dims(v.type))));
+    if (many.length === reach.size && byRow) return false;
+    return this.pays(cost, reach.size) || (cost >= 10 && !byRow);
   }
   /** Whether each row of the one kernel that reads this reduction can make it once. */
   private foldsInside(v: Value, reach: Reach): boolean {
