@@ -49,8 +49,8 @@ export interface GenerateOptions {
 
 /** Yields each new token. Positions begin at 0 again, so nothing of an earlier sequence is seen. */
 export async function* generateTokens(executable: Executable, options: GenerateOptions): AsyncGenerator<number, void> {
+  requireRoom(options);
   const prompt = options.prompt.length > 0 ? options.prompt : Uint8Array.of(10);
-  requireRoom(prompt.length, options);
   let at = 0;
   let next = -1;
   while (at < prompt.length) {
@@ -64,14 +64,15 @@ export async function* generateTokens(executable: Executable, options: GenerateO
     if (made < options.tokens) next = await feed(executable, Uint8Array.of(next), at++, options);
   }
 }
-function requireRoom(prompt: number, { tokens, context }: GenerateOptions): void {
-  // The last token is given out and not fed back.
-  if (context === null || prompt + tokens - 1 <= context) return;
+/** How many tokens fit after a prompt: the last one is given out and not fed back. */
+export const roomFor = (prompt: Uint8Array, context: number | null): number =>
+  context === null ? Number.POSITIVE_INFINITY : context - Math.max(1, prompt.length) + 1;
+function requireRoom({ prompt, tokens, context }: GenerateOptions): void {
+  const room = roomFor(prompt, context);
+  if (tokens <= room) return;
   throw new Problem(
-    `the model's Context is ${context}, and a prompt of ${prompt} bytes with ${tokens} more does not fit`,
-    prompt <= context
-      ? `Lower --tokens to at most ${context - prompt + 1}.`
-      : `Shorten the prompt to fewer than ${context} bytes.`,
+    `the model's Context is ${context}, and a prompt of ${prompt.length} bytes with ${tokens} more does not fit`,
+    room > 0 ? `Lower --tokens to at most ${room}.` : `Shorten the prompt to at most ${context} bytes.`,
   );
 }
 
@@ -117,7 +118,7 @@ export interface RunGenerateOptions {
   /** The folder of a training run. */
   readonly folder: string;
   readonly prompt?: string | undefined;
-  /** 200. */
+  /** 200, or what fits. */
   readonly tokens?: number | undefined;
   /** 0.8. */
   readonly temperature?: number | undefined;
@@ -131,7 +132,7 @@ export interface RunGenerateOptions {
 }
 /** Text of a trained model, from the newest good checkpoint of its run. */
 export async function* generate(options: RunGenerateOptions): AsyncGenerator<string, void> {
-  const { folder, tokens = 200, temperature = 0.8, seed = 0, signal } = options;
+  const { folder, temperature = 0.8, seed = 0, signal } = options;
   const config = readConfig(folder);
   const checkpoint = newestCheckpoint(folder, options.warn ?? (() => {}));
   if (!checkpoint) throw new Problem(`${folder} has no checkpoint`, "Train first: moec train writes one.");
@@ -155,6 +156,7 @@ export async function* generate(options: RunGenerateOptions): AsyncGenerator<str
     const prompt = new TextEncoder().encode(options.prompt ?? "");
     const context = contextOf(entry, sizes);
     const { step } = checkpoint.state;
+    const tokens = options.tokens ?? Math.min(200, Math.max(1, roomFor(prompt, context)));
     yield* asText(generateTokens(executable, { prompt, tokens, temperature, seed, context, step, signal }));
   } finally {
     executable.close();

@@ -8,7 +8,7 @@ import { type Checkpoint, checkpointSteps, newestCheckpoint } from "./checkpoint
 import { type Compiled, type CompileRequest, compileProgram } from "./compile.ts";
 import { readText, requireEnough, type Text } from "./data.ts";
 import type { Executable } from "./executable.ts";
-import { asText, contextOf, type GenerateOptions, generateEntries, generateTokens } from "./generate.ts";
+import { asText, contextOf, type GenerateOptions, generateEntries, generateTokens, roomFor } from "./generate.ts";
 import { lockFolder } from "./lock.ts";
 import { type Step, trainSteps } from "./loop.ts";
 import { copyProgram, findEntry, hasHeader, headerDefault, isCopied, ownLosses, readProgram } from "./program.ts";
@@ -58,7 +58,7 @@ export interface Training {
   /** The checkpoint that it goes on from. */
   readonly from: Checkpoint | null;
   steps(): AsyncGenerator<Step, void>;
-  /** Text that the model as it now is makes; null if it has no `generate`. */
+  /** Text that the model as it now is makes, as long as its Context allows; null if it has no `generate`. */
   sample(prompt: string, how: SampleOptions): AsyncGenerator<string, void> | null;
   close(): void;
 }
@@ -154,7 +154,10 @@ function sampleText(
 ): AsyncGenerator<string, void> {
   const context = contextOf(entry, config.sizes);
   const bytes = new TextEncoder().encode(prompt);
-  return asText(generateTokens(executable, { ...how, prompt: bytes, seed: config.seed, context, step: config.steps }));
+  const tokens = Math.min(how.tokens, roomFor(bytes, context));
+  return asText(
+    generateTokens(executable, { ...how, tokens, prompt: bytes, seed: config.seed, context, step: config.steps }),
+  );
 }
 
 /** The names of the batch's and the row's size in `train(tokens: i32[B, T], targets: i32[B, T])`. */

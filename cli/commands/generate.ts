@@ -10,7 +10,7 @@ export const generateCommand = (): Command =>
     .description("Write text with a trained model.")
     .argument("<folder>", "the folder of a training run")
     .addOption(flag("--prompt <text>", "what the text begins with", text))
-    .addOption(flag("--tokens <n>", "how many bytes to write; default: 200", whole(1)))
+    .addOption(flag("--tokens <n>", "how many bytes to write; default: 200, or what fits", whole(1)))
     .addOption(flag("--temperature <x>", "0 takes the likeliest byte each time; default: 0.8", real(0)))
     .addOption(flag("--seed <n>", "what chance comes from; default: 0", whole(-(2 ** 31))))
     .addOption(json())
