@@ -22,7 +22,8 @@ export const unary = define<"unary">({
   },
   eval(args, { fn }) {
     const x = one(args);
-    return [x.data.map((e) => unaries[fn].eval(e, x.dtype))];
+    const f = unaries[fn].eval;
+    return [x.data.map((e) => f(e, x.dtype))];
   },
   vjp: ({ args, results, attrs }, [dy], g) => [dy ? unaries[attrs.fn].vjp(g, dy, one(args), one(results)) : null],
   mapped: pointwise("unary"),
@@ -52,7 +53,8 @@ export const binary = define<"binary">({
   },
   eval(args, { fn }) {
     const [x, y] = two(args);
-    return [x.data.map((e, i) => binaries[fn].eval(e, at(y, i), x.dtype))];
+    const f = binaries[fn].eval;
+    return [x.data.map((e, i) => f(e, at(y, i), x.dtype))];
   },
   vjp({ args, results, attrs }, [dz], g) {
     const [x, y] = two(args);
