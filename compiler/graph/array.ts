@@ -10,17 +10,9 @@ export function ndarray(dtype: DType, shape: readonly number[], data: ArrayLike<
 
 /** Nearest, ties to even. A bf16 goes through f32, as the kernels' sums do. */
 export function rounded(dtype: DType, data: ArrayLike<number>): Float64Array {
-  switch (dtype) {
-    case "f64":
-      return new Float64Array(data);
-    case "f32":
-      return new Float64Array(new Float32Array(data));
-    case "i32":
-      return new Float64Array(new Int32Array(data));
-    case "bf16":
-    case "bool":
-      return new Float64Array(data).map(rounding[dtype]);
-  }
+  if (dtype === "f32") return new Float64Array(new Float32Array(data));
+  if (dtype === "i32") return new Float64Array(new Int32Array(data));
+  return new Float64Array(data).map(rounding[dtype]);
 }
 const bits = new DataView(new ArrayBuffer(4));
 export function roundBf16(x: number): number {
