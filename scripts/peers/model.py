@@ -48,7 +48,7 @@ class TopKGate(nn.Module):
         n, e = p.shape
         score, expert = torch.topk(p, self.k)
         self.load = torch.bincount(expert.flatten(), minlength=e)
-        self.balance = self.strength * e * (self.load / (n * self.k) * p.mean(dim=0)).sum()
+        self.balance = self.strength * e * (self.load.to(p.dtype) / (n * self.k) * p.mean(dim=0)).sum()
         best = torch.topk(p.detach(), self.k + 1).values
         self.gap = (best[:, -2] - best[:, -1]).min().item()
         return score / score.sum(dim=-1, keepdim=True), expert
