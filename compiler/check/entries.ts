@@ -392,7 +392,7 @@ function initial(w: World, { store, type: t, init, scope }: Registered): Value {
     .reduce((p, q) => p * q, 1);
   const base = w.placeholder(type("i32", []));
   const lane = store.stack > 0 ? ({ kind: "each", base } as const) : null;
-  const from = scope.within(newFrame(w, { role: "header", site: store.name, lane }));
+  const from = scope.within(newFrame(w, { role: "header", body: scope.frame.body, site: store.name, lane }));
   from.frame.float = scope.frame.float;
   const declared = { what: `\`${store.name}\``, span: init.span, text: textOf(init.span) };
   const value = conform(w, w.evaluate(init, from, t), t, declared, init.span, true);

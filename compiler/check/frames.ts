@@ -49,7 +49,7 @@ export function declarationValue(decl: Declared): Val {
 
 /** Which call of a body stands at `at`, counted in the order of the text: a place that does not move with spaces or comments. */
 export function ordinalOf(body: object | null, at: ast.Span): string {
-  if (!body) return `${at.start}`;
+  if (!body) return "";
   let calls = places.get(body);
   if (!calls) {
     calls = [];

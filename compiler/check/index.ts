@@ -8,6 +8,7 @@ import { checkingOptions, World } from "./world.ts";
 export * from "./entries.ts";
 export { type Loaded, load, loadFile, loadTemplate, type Resolve, resolveFile } from "./modules.ts";
 export * from "./signatures.ts";
+export type { Precision } from "./world.ts";
 
 /** All errors of a program, in the order of its text; none twice. */
 export function check(loaded: Loaded): Diagnostic[] {

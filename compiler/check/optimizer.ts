@@ -46,6 +46,13 @@ const bugAt = (at: ast.Span): never => {
 };
 const placeText = (at: ast.Span): string => `${at.source.name}:${at.start}`;
 
+interface Total {
+  readonly parts: Map<Registered, Value>;
+  readonly optimizer: Optimizer;
+  /** The `apply` that leads to it. */
+  readonly method: ast.Method;
+  readonly at: ast.Span;
+}
 /** What each `total(...)` sums, over all trained parameters; one whose own rule lacks it is asked by the rule that has it. */
 function collectTotals(
   w: World,
@@ -53,24 +60,37 @@ function collectTotals(
   trained: readonly Trained[],
   grads: ReadonlyMap<string, Value>,
 ): Map<string, Value> {
-  const sums = new Map<string, { parts: Map<Trained, Value>; optimizer: Optimizer }>();
-  const collect = (t: Trained, only: string | null): void => {
-    const step = new Step(w, stores, t, grads);
+  const totals = new Map<string, Total>();
+  const collect = (t: Trained, first: Total | null): void => {
+    const step = new Step(w, stores, first ? { ...t, optimizer: first.optimizer } : t, grads);
+    const method = step.chosen(first?.method ?? null);
     w.total = (s, at) => {
-      const place = placeText(at);
-      const sum = sums.get(place) ?? { parts: new Map<Trained, Value>(), optimizer: t.optimizer };
-      sums.set(place, sum);
-      const key = trained.find((u) => u.at === t.at) ?? t;
-      if (only === null || only === place) sum.parts.set(key, step.summed(s));
+      const total = totals.get(placeText(at)) ?? { parts: new Map(), optimizer: t.optimizer, method, at };
+      totals.set(placeText(at), total);
+      if (first === null || total === first) total.parts.set(t.at, step.summed(s));
       return w.placeholder(type(w.options.f32, []));
     };
-    step.run();
+    step.run(method);
   };
   for (const t of trained) collect(t, null);
-  for (const [place, { parts, optimizer }] of sums)
-    for (const t of trained) if (!parts.has(t)) collect({ ...t, optimizer }, place);
+  for (const total of totals.values())
+    for (const t of trained) {
+      if (!total.parts.has(t.at)) collect(t, total);
+      if (!total.parts.has(t.at)) noPart(t, total);
+    }
   return new Map(
-    [...sums].map(([place, { parts }]) => [place, [...parts.values()].reduce((x, y) => b.add(w.g, x, y))]),
+    [...totals].map(([place, { parts }]) => [place, [...parts.values()].reduce((x, y) => b.add(w.g, x, y))]),
+  );
+}
+function noPart({ at, where }: Trained, total: Total): never {
+  fail(
+    "E0504",
+    `\`total\` sums over all trained parameters, and the rule that it stands in does not fit \`${at.store.name}\`: ${showType(at.type)}`,
+    total.at,
+    {
+      also: [{ span: where, text: "trained here" }],
+      help: "let it stand in an `apply` that fits every parameter: `apply(param: f32[...S], grad: f32[...S])`",
+    },
   );
 }
 
@@ -94,19 +114,20 @@ class Step {
   }
   results(): Result[] {
     const { store } = this.trained.at;
-    const param = this.run();
+    const param = this.run(this.chosen(null));
     const states = [...this.states].map(([name, { slot, full }]) => ({ name, value: slot.read(), full }));
     const all = [{ name: store.name, value: castTo(this.w, param, store.type.dtype), full: store.type }, ...states];
     return all.map(({ name, value, full }) => ({ role: "store", name, value: this.whole(value, full) }));
   }
   /** The new parameter. */
-  run(): Value {
+  run(method: ast.Method): Value {
     const { w, trained } = this;
     const f32 = w.options.f32;
     const { store } = trained.at;
     const param = variable(castTo(w, this.copy(b.param(w.g, store.name, store.type)), f32));
     const grad = castTo(w, this.copy(this.grad), f32);
-    const { scope, method } = this.chosen(param.read(), grad);
+    const scope = this.scopeOf(method);
+    bindTypes(w, method, [param.read(), grad], scope);
     const [first, second] = method.params;
     if (first)
       scope.set(first.name.name, { kind: "slot", slot: param, dtype: f32, name: first.name.name, state: false });
@@ -122,13 +143,12 @@ class Step {
     if (!m) return absorb();
     return m.kind === "plain" ? b.mul(this.w.g, m.value, this.copies) : b.sum(this.w.g, m.value);
   }
-  private chosen(param: Value, grad: Value): { scope: Scope; method: ast.Method } {
+  /** The first `apply` that fits, `first` before the others. */
+  chosen(first: ast.Method | null): ast.Method {
     const { optimizer, at } = this.trained;
-    const home = optimizerScope(optimizer);
-    for (const method of optimizer.decl.ast.methods.filter((m) => m.name.name === "apply")) {
-      const scope = home.within(newFrame(this.w, { role: "optimizer", body: method, site: at.store.name }));
-      if (fits(this.w, method, [param, grad], scope)) return { scope, method };
-    }
+    const all = optimizer.decl.ast.methods.filter((m) => m.name.name === "apply");
+    const found = (first ? [first, ...all] : all).find((m) => fits(this.w, m, at.type, this.scopeOf(m)));
+    if (found) return found;
     return fail(
       "E0502",
       `no \`apply\` of \`${optimizer.decl.ast.name.name}\` fits \`${at.store.name}\`: ${showType(at.type)}`,
@@ -138,6 +158,10 @@ class Step {
         help: "write an `apply` for it, or give it to another optimizer: `optimize NAME with ...`",
       },
     );
+  }
+  private scopeOf(body: ast.Method): Scope {
+    const { optimizer, at } = this.trained;
+    return optimizerScope(optimizer).within(newFrame(this.w, { role: "optimizer", body, site: at.store.name }));
   }
   private state(stmt: ast.State, t: Type, scope: Scope): Slot {
     const method = scope.frame.body?.name.name ?? "apply";
@@ -178,13 +202,17 @@ function variable(first: Value): Slot {
   let value = first;
   return { type: first.type, read: () => value, write: (next) => void (value = next) };
 }
-function fits(w: World, method: ast.Method, given: readonly Value[], scope: Scope): boolean {
+function bindTypes(w: World, method: ast.Method, given: readonly Value[], scope: Scope): void {
+  given.forEach((value, i) => {
+    const p = method.params[i];
+    if (p?.type?.kind !== "tensor") return;
+    bindNames(w, { type: p.type, value: tensor(value), what: p.name.name, span: p.span }, value.type.shape, scope);
+  });
+}
+function fits(w: World, method: ast.Method, t: Type, scope: Scope): boolean {
   try {
-    given.forEach((value, i) => {
-      const p = method.params[i];
-      if (p?.type?.kind === "tensor")
-        bindNames(w, { type: p.type, value: tensor(value), what: p.name.name, span: p.span }, value.type.shape, scope);
-    });
+    const any = w.placeholder(t);
+    bindTypes(w, method, [any, any], scope);
     return true;
   } catch (error) {
     if (error instanceof Failure) return false;

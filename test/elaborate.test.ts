@@ -1,0 +1,460 @@
+// What elaboration builds means what LANGUAGE says: compared with plain loops and hand arithmetic, in f64.
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { ProgramError } from "../compiler/diagnostic.ts";
+import { expression, type Numbers, output, run, shapeOf, stepped } from "./elaborated.ts";
+
+const test = suite("elaborate");
+
+function near(actual: readonly number[], expected: readonly number[], tolerance = 1e-12): void {
+  assert.is(actual.length, expected.length, `${actual.length} numbers for ${expected.length}`);
+  actual.forEach((x, i) => {
+    const y = expected[i] ?? Number.NaN;
+    assert.ok(
+      Object.is(x, y) || Math.abs(x - y) <= tolerance * Math.max(1, Math.abs(y)),
+      `element ${i}: ${x} for ${y}`,
+    );
+  });
+}
+/** Reproducible numbers in [-1, 1). */
+const numbers = (n: number, seed = 1): number[] =>
+  Array.from({ length: n }, (_, i) => (((i + 1) * 7919 * (seed + 3)) % 1000) / 500 - 1);
+const at = (list: readonly number[], i: number): number => list[i] ?? Number.NaN;
+const codeOf = (run: () => unknown): string => {
+  try {
+    run();
+  } catch (error) {
+    if (error instanceof ProgramError) return error.diagnostics[0]?.code ?? "none";
+    throw error;
+  }
+  return "none";
+};
+
+const x = {
+  x: {
+    type: "f32[2, 3]",
+    value: [
+      [1, -2, 3],
+      [0.5, 4, -1],
+    ] as Numbers,
+  },
+};
+const flatX = [1, -2, 3, 0.5, 4, -1];
+
+test("arithmetic: precedence, real division, the sign of %, powers", () => {
+  near(
+    expression("x * 2 + 1 / 4 - x ** 2", "f32[2, 3]", x),
+    flatX.map((v) => v * 2 + 0.25 - v ** 2),
+  );
+  near(expression("x % 3", "f32[2, 3]", x), [1, 1, 0, 0.5, 1, 2]);
+  near(expression("i % 3", "i32[4]", { i: { type: "i32[4]", value: [-1, 4, 3, -5] } }), [2, 1, 0, 1]);
+  near(expression("i / 2", "f32[2]", { i: { type: "i32[2]", value: [1, 3] } }), [0.5, 1.5]);
+  near(expression("div(i, 2)", "i32[3]", { i: { type: "i32[3]", value: [-3, 3, 5] } }), [-2, 1, 2]);
+  near(expression("div(i, 0) + i % 0", "i32[2]", { i: { type: "i32[2]", value: [5, -5] } }), [0, 0]);
+});
+test("comparisons and booleans give and take bools", () => {
+  near(expression("x > 0 && !(x > 2) || x == 4", "bool[2, 3]", x), [1, 0, 0, 1, 1, 0]);
+  near(expression("sum(x > 0)", "i32", x), [4]);
+  near(expression("where(x < 0, 0, x)", "f32[2, 3]", x), [1, 0, 3, 0.5, 4, 0]);
+});
+test("functions of elements", () => {
+  const fns: Record<string, (v: number) => number> = {
+    exp: Math.exp,
+    tanh: Math.tanh,
+    sin: Math.sin,
+    cos: Math.cos,
+    abs: Math.abs,
+    sign: Math.sign,
+    floor: Math.floor,
+    ceil: Math.ceil,
+  };
+  for (const [name, f] of Object.entries(fns)) near(expression(`${name}(x)`, "f32[2, 3]", x), flatX.map(f), 1e-9);
+  near(
+    expression("log(abs(x)) + sqrt(abs(x)) + rsqrt(abs(x)) + sigmoid(x)", "f32[2, 3]", x),
+    flatX.map(
+      (v) => Math.log(Math.abs(v)) + Math.sqrt(Math.abs(v)) + 1 / Math.sqrt(Math.abs(v)) + 1 / (1 + Math.exp(-v)),
+    ),
+    1e-9,
+  );
+  near(
+    expression("maximum(x, 1) - minimum(x, 1)", "f32[2, 3]", x),
+    flatX.map((v) => Math.max(v, 1) - Math.min(v, 1)),
+  );
+  near(
+    expression("round(x) + erf(x * 0)", "f32[2, 3]", x),
+    flatX.map((v) => (v === 0.5 ? 0 : Math.round(v))),
+  );
+});
+test("conversions: to i32 toward 0, bool, float", () => {
+  near(expression("i32(x)", "i32[2, 3]", x), [1, -2, 3, 0, 4, -1]);
+  near(expression("f32(x > 0) + float(i32(x))", "f32[2, 3]", x), [2, -2, 4, 1, 5, -1]);
+});
+test("reductions over numbers of axes, S, lists, all; with keep", () => {
+  near(expression("sum(x, axis: 0)", "f32[3]", x), [1.5, 2, 2]);
+  near(expression("mean(x, axis: -1)", "f32[2]", x), [2 / 3, 3.5 / 3]);
+  near(expression("max(x) + min(x, axis: [0, 1])", "f32", x), [2]);
+  near(expression("x - max(x, axis: -1, keep: true)", "f32[2, 3]", x), [-2, -5, 0, -3.5, 0, -5]);
+  const overS = "fn f(x: f32[...S, D]) -> f32[D] { return sum(x, axis: S) * S }";
+  near(
+    output(overS, { declaration: "f", method: "f", sizes: { S: [2, 2], D: 2 }, inputs: { x: numbers(8) } }),
+    [0, 1].map((d) => 4 * [0, 1, 2, 3].reduce((s, i) => s + at(numbers(8), i * 2 + d), 0)),
+  );
+});
+test("softmax with a mask is 0 where masked, also where all is; logsumexp; cumsum", () => {
+  const e = flatX.map(Math.exp);
+  near(
+    expression("softmax(x)", "f32[2, 3]", x),
+    e.map((v, i) => v / e.slice(i < 3 ? 0 : 3, i < 3 ? 3 : 6).reduce((a, b) => a + b, 0)),
+  );
+  near(expression("softmax(x, where: x > 3)", "f32[2, 3]", x), [0, 0, 0, 0, 1, 0]);
+  near(
+    expression("logsumexp(x, axis: 0)", "f32[3]", x),
+    [0, 1, 2].map((i) => Math.log(at(e, i) + at(e, i + 3))),
+  );
+  near(expression("cumsum(x)", "f32[2, 3]", x), [1, -1, 2, 0.5, 4.5, 3.5]);
+  near(expression("cumsum(x, axis: 0)", "f32[2, 3]", x), [1, -2, 3, 1.5, 2, 2]);
+});
+test("matmul broadcasts leading axes; vectors on the left", () => {
+  const [a, c] = [numbers(12), numbers(12, 5)];
+  const expected = [0, 1].flatMap((n) =>
+    [0, 1].flatMap((i) =>
+      [0, 1].map((j) => [0, 1, 2].reduce((s, k) => s + at(a, n * 6 + i * 3 + k) * at(c, n * 6 + k * 2 + j), 0)),
+    ),
+  );
+  near(
+    expression("a @ c", "f32[2, 2, 2]", {
+      a: { type: "f32[2, 2, 3]", value: a },
+      c: { type: "f32[2, 3, 2]", value: c },
+    }),
+    expected,
+  );
+  near(
+    expression("a @ c", "f32[2]", {
+      a: { type: "f32[3]", value: a.slice(0, 3) },
+      c: { type: "f32[3, 2]", value: c.slice(0, 6) },
+    }),
+    [0, 1].map((j) => [0, 1, 2].reduce((s, k) => s + at(a, k) * at(c, k * 2 + j), 0)),
+  );
+});
+test("reshape, transpose, concat, range", () => {
+  near(expression("transpose(x)", "f32[3, 2]", x), [1, 0.5, -2, 4, 3, -1]);
+  near(expression("reshape(x, [3, 2])[1]", "f32[2]", x), [3, 0.5]);
+  near(expression("concat([x[:, 1:], x[:, :1]], axis: -1)", "f32[2, 3]", x), [-2, 3, 1, 4, -1, 0.5]);
+  near(expression("range(4) * 2", "i32[4]"), [0, 2, 4, 6]);
+});
+test("indexing: numbers, slices, ..., new, and none outside", () => {
+  near(expression("x[1]", "f32[3]", x), [0.5, 4, -1]);
+  near(expression("x[..., 0]", "f32[2]", x), [1, 0.5]);
+  near(expression("x[-1]", "f32[3]", x), [0, 0, 0]);
+  near(expression("x[5, 0]", "f32", x), [0]);
+  near(expression("x[:, new, 1:3]", "f32[2, 1, 2]", x), [-2, 3, 4, -1]);
+  near(expression("x[..., new, :]", "f32[2, 1, 3]", x), flatX);
+  near(
+    expression("x[i]", "f32[3, 3]", { ...x, i: { type: "i32[3]", value: [1, -1, 0] } }),
+    [0.5, 4, -1, 0, 0, 0, 1, -2, 3],
+  );
+});
+test("take, put and scatter along an axis", () => {
+  const i = {
+    i: {
+      type: "i32[2, 2]",
+      value: [
+        [2, 0],
+        [1, 7],
+      ] as Numbers,
+    },
+  };
+  near(expression("take(x, i, axis: -1)", "f32[2, 2]", { ...x, ...i }), [3, 1, 4, 0]);
+  near(expression("put(x, i, -take(x, i, axis: 1), axis: 1)", "f32[2, 3]", { ...x, ...i }), [-1, -2, -3, 0.5, -4, -1]);
+  near(
+    expression("put(x, i[:1], x[:1], axis: 0)", "f32[2, 3]", {
+      x: { type: "f32[2, 3]", value: flatX },
+      i: { type: "i32[2]", value: [1, 0] },
+    }),
+    [1, -2, 3, 1, -2, 3],
+  );
+  near(
+    expression("scatter(x, i, 3, axis: 0)", "f32[3, 3]", { ...x, i: { type: "i32[2]", value: [2, 2] } }),
+    [0, 0, 0, 0, 0, 0, 1.5, 2, 2],
+  );
+});
+const both = (name: string) =>
+  run(`fn f(x: f32[4]) -> (f32[4], i32[4]) { let (v, i) = ${name} return v, i }`, {
+    declaration: "f",
+    method: "f",
+    inputs: { x: [1, 3, 3, 2] },
+  });
+test("top_k and sort give values and places, the first of equals first", () => {
+  near([...(both("top_k(x, 4)").values.get("output 1")?.data ?? [])], [1, 2, 3, 0]);
+  near([...(both("sort(x)").values.get("output 0")?.data ?? [])], [1, 2, 3, 3]);
+  near([...(both("sort(x)").values.get("output 1")?.data ?? [])], [0, 3, 1, 2]);
+});
+test("known numbers: arithmetic, sizes, if, for", () => {
+  const text =
+    "fn f(x: f32[N], rounds) -> f32[N] { let C = ceil(N / 2) if C > 2 && rounds >= 2 { for i in 0:rounds { x = x + C * i } } return x }";
+  near(
+    output(text, { declaration: "f", method: "f", sizes: { rounds: 3, N: 5 }, inputs: { x: [0, 1, 2, 3, 4] } }),
+    [9, 10, 11, 12, 13],
+  );
+});
+
+const mlp = `
+layer Mlp(D, H) { param up: float[D, H] = gaussian([D, H])  param down: float[H, D] = gaussian([H, D])  param bias: float[D] = uniform([D])
+  forward(x: float[...S, D]) -> float[...S, D] { return tanh(x @ up) @ down + bias } }
+`;
+type Expert = (row: readonly number[]) => number[];
+/** The experts of stacked tensors, as loops. */
+function experts(store: (name: string) => readonly number[], d: number, h: number): (e: number) => Expert {
+  return (e) => (row) => {
+    const hidden = Array.from({ length: h }, (_, j) =>
+      Math.tanh(row.reduce((s, v, i) => s + v * at(store("up"), (e * d + i) * h + j), 0)),
+    );
+    return row.map(
+      (_, i) =>
+        hidden.reduce((s, v, j) => s + v * at(store("down"), (e * h + j) * d + i), 0) + at(store("bias"), e * d + i),
+    );
+  };
+}
+const mixture = (call: string, array = "Mlp(D, 3)[E]") => `${mlp} model M(D = 2, E = 3) { experts: ${array}
+  forward(x: float[N, D], index: i32[N, K]) -> float[N, K, D] { return ${call} } }`;
+const index = [
+  [0, 2],
+  [-1, 1],
+  [1, 1],
+  [2, 3],
+  [0, -5],
+];
+const rows = Array.from({ length: 5 }, (_, n) => numbers(2, n));
+function expectedMixture(expert: (e: number) => Expert, known: number): number[] {
+  return rows.flatMap((row, n) => (index[n] ?? []).flatMap((e) => (e >= 0 && e < known ? expert(e)(row) : [0, 0])));
+}
+test("experts[index](x): the plain meaning, none gives zeros", () => {
+  const o = run(mixture("experts[index](x)"), { inputs: { x: rows, index }, sizes: { N: 5, K: 2 } });
+  const expert = experts((n) => [...(o.stores.get(`experts.*.${n}`)?.data ?? [])], 2, 3);
+  assert.equal(shapeOf(o), [5, 2, 2]);
+  near([...(o.values.get("output 0")?.data ?? [])], expectedMixture(expert, 3));
+  const [a, c] = [o.stores.get("experts.*.up")?.data.slice(0, 6), o.stores.get("experts.*.up")?.data.slice(6, 12)];
+  assert.not.equal(a, c, "each copy begins with numbers of its own");
+});
+test("experts[:](x) and experts[1](x)", () => {
+  const text = `${mlp} model M(D = 2, E = 3) { experts: Mlp(D, 3)[E]
+    forward(x: float[E, C, D]) -> (float[E, C, D], float[C, D]) { return experts[:](x), experts[1](x[1]) } }`;
+  const o = run(text, { inputs: { x: numbers(12) }, sizes: { C: 2 } });
+  const expert = experts((n) => [...(o.stores.get(`experts.*.${n}`)?.data ?? [])], 2, 3);
+  const all = [0, 1, 2].flatMap((e) =>
+    [0, 1].flatMap((c) => expert(e)(numbers(12).slice((e * 2 + c) * 2, (e * 2 + c) * 2 + 2))),
+  );
+  near([...(o.values.get("output 0")?.data ?? [])], all);
+  near([...(o.values.get("output 1")?.data ?? [])], all.slice(4, 8));
+});
+test("an array of different layers, routed: each run on its own numbers", () => {
+  const array = "[Mlp(D, 3), Twice(D)[2]]";
+  const o = run(
+    `layer Twice(D) { forward(x: float[...S, D]) -> float[...S, D] { return 2 * x } } ${mixture("experts[index](x)", array)}`,
+    { inputs: { x: rows, index }, sizes: { N: 5, K: 2 } },
+  );
+  const own = experts((n) => [...(o.stores.get(`experts.0.${n}`)?.data ?? [])], 2, 3);
+  near(
+    [...(o.values.get("output 0")?.data ?? [])],
+    expectedMixture((e) => (e === 0 ? own(0) : (row) => row.map((v) => 2 * v)), 3),
+  );
+});
+test("arguments per choice, per row and for all", () => {
+  const text = `layer Add(D) { param b: float[D] = uniform([D]) forward(x: float[...S, D], y: float[...S, D], z: float[D]) -> float[...S, D] { return x * y + z + b } }
+    model M(D = 2, E = 3) { experts: Add(D)[E] forward(x: float[N, D], y: float[N, K, D], z: float[D], index: i32[N, K]) -> float[N, K, D] { return experts[index](x, y, z) } }`;
+  const y = numbers(20, 9);
+  const o = run(text, { inputs: { x: rows, y, z: [0.25, 0.5], index }, sizes: { N: 5, K: 2 } });
+  const b = [...(o.stores.get("experts.*.b")?.data ?? [])];
+  const expected = rows.flatMap((row, n) =>
+    (index[n] ?? []).flatMap((e, k) =>
+      row.map((v, d) => (e >= 0 && e < 3 ? v * at(y, (n * 2 + k) * 2 + d) + at([0.25, 0.5], d) + at(b, e * 2 + d) : 0)),
+    ),
+  );
+  near([...(o.values.get("output 0")?.data ?? [])], expected);
+});
+test("a mixture inside an expert", () => {
+  const text = `layer Leaf(D) { param w: float[D] = uniform([D]) forward(x: float[...S, D]) -> float[...S, D] { return x * w } }
+    layer Inner(D, F) { leaves: Leaf(D)[F] param choice: float[D, F] = gaussian([D, F])
+      forward(x: float[...S, D]) -> float[...S, D] { let (score, index) = top_k(x @ choice, 2) return sum(score[..., new] * leaves[index](x), axis: -2) } }
+    model M(D = 2, E = 2, F = 3) { experts: Inner(D, F)[E] forward(x: float[N, D], index: i32[N, K]) -> float[N, K, D] { return experts[index](x) } }`;
+  const o = run(text, { inputs: { x: rows, index }, sizes: { N: 5, K: 2 } });
+  const [w, choice] = ["experts.*.leaves.*.w", "experts.*.choice"].map((n) => [...(o.stores.get(n)?.data ?? [])]) as [
+    number[],
+    number[],
+  ];
+  assert.is(o.stores.get("experts.*.leaves.*.w")?.shape.join(), "2,3,2");
+  const expert =
+    (e: number): Expert =>
+    (row) => {
+      const scores = [0, 1, 2].map((f) => row.reduce((s, v, d) => s + v * at(choice, (e * 2 + d) * 3 + f), 0));
+      const best = [0, 1, 2].toSorted((p, q) => at(scores, q) - at(scores, p) || p - q).slice(0, 2);
+      return row.map((v, d) => best.reduce((s, f) => s + at(scores, f) * v * at(w, (e * 3 + f) * 2 + d), 0));
+    };
+  near([...(o.values.get("output 0")?.data ?? [])], expectedMixture(expert, 2));
+});
+test("a layer given for an arrow, with its own header, and a function", () => {
+  const text = `${mlp} layer Wrap(D, body: float[...S, D] -> float[...S, D], act: float[...S] -> float[...S] = tanh) { body: body forward(x: float[...S, D]) -> float[...S, D] { return act(body(x)) } }
+    fn half(x: float[...S]) -> float[...S] { return x / 2 }
+    layer Wide(D) = Mlp(D, 4 * D)
+    model M(D = 2) { a: Wrap(D, Wide(D), half) b: Wrap(D, Wrap(D, half)) forward(x: float[N, D]) -> float[N, D] { return a(x) + b(x) } }`;
+  const o = run(text, { inputs: { x: rows }, sizes: { N: 5 } });
+  const expert = experts((n) => [...(o.stores.get(`a.body.${n}`)?.data ?? [])], 2, 8)(0);
+  near(
+    [...(o.values.get("output 0")?.data ?? [])],
+    rows.flatMap((row) => expert(row).map((v, i) => v / 2 + Math.tanh(Math.tanh(at(row, i) / 2)))),
+  );
+});
+test("tensors broadcast to what they are declared with", () => {
+  near(
+    output(
+      "fn f(x: f32[N]) -> f32[N, 2] { let y: f32[2, N] = x let m: bool[N, 2] = true return where(m, transpose(y), 0) }",
+      { declaration: "f", method: "f", inputs: { x: [1, 2] }, sizes: { N: 2 } },
+    ),
+    [1, 1, 2, 2],
+  );
+  near(
+    output("fn f(x: f32[N], at: i32[2, N] = range(N)) -> f32[2, N] { return x * at }", {
+      declaration: "f",
+      method: "f",
+      inputs: { x: [1, 2, 3] },
+      sizes: { N: 3 },
+    }),
+    [0, 2, 6, 0, 2, 6],
+  );
+});
+
+test("states: what follows reads the new value, what came before the old", () => {
+  const text = `layer Count(D) { state n: f32[D] = 3 forward(x: f32[D]) -> (f32[D], f32[D]) { let before = n update n = n + x return before, n } }
+    model M(D = 2) { c: Count(D) forward(x: f32[D]) -> (f32[D], f32[D]) { let (a, b) = c(x) let (d, e) = c(x) return b + d, e } }`;
+  const o = run(text, { inputs: { x: [1, 2] } });
+  near([...(o.values.get("output 0")?.data ?? [])], [8, 10]);
+  near([...(o.values.get("output 1")?.data ?? [])], [5, 7]);
+  near([...(o.values.get("store c.n")?.data ?? [])], [5, 7]);
+  assert.is(o.elaboration.stores().find((s) => s.name === "c.n")?.saved, true);
+});
+test("a method's state has the call's sizes and is the entry's own", () => {
+  const text =
+    "model M(D = 2) { forward(x: f32[N, D]) -> f32[N, D] { state m: f32[N, D] = 1 update m = m + x return m } }";
+  const o = run(text, {
+    inputs: {
+      x: [
+        [1, 2],
+        [3, 4],
+      ],
+    },
+    sizes: { N: 2 },
+  });
+  near([...(o.values.get("store forward/m")?.data ?? [])], [2, 3, 4, 5]);
+  assert.is(o.elaboration.stores().find((s) => s.name === "forward/m")?.saved, false);
+});
+test("losses of one name add up; metrics are named by path", () => {
+  const text = `layer L(D) { forward(x: f32[D]) -> f32[D] { loss z = sum(x) metric m = 2 * x return x + 1 } }
+    model M(D = 2) { blocks: L(D)[2] forward(x: f32[D]) -> f32[D] { for b, i in blocks { x = b(x) + i } loss own = 1 return x } }`;
+  const o = run(text, { inputs: { x: [1, 2] } });
+  near([...(o.values.get("loss z")?.data ?? [])], [3 + 5]);
+  near([...(o.values.get("metric blocks.1.m")?.data ?? [])], [4, 6]);
+  assert.equal(o.elaboration.entries[0]?.stated, ["own"]);
+});
+test("effects in experts[:] are each layer's", () => {
+  const text = `layer L(D) { state n: f32 = 0 forward(x: f32[...S, D]) -> f32[...S, D] { loss z = sum(x) update n = sum(x) metric m = x return 2 * x } }
+    model M(D = 1, E = 2) { ls: L(D)[E] forward(x: f32[E, D]) -> f32[E, D] { return ls[:](x) } }`;
+  const o = run(text, { inputs: { x: [[1], [2]] } });
+  near([...(o.values.get("output 0")?.data ?? [])], [2, 4]);
+  near([...(o.values.get("loss z")?.data ?? [])], [3]);
+  near([...(o.values.get("store ls.*.n")?.data ?? [])], [1, 2]);
+  near([...(o.values.get("metric ls.1.m")?.data ?? [])], [2]);
+});
+test("training, generating and step", () => {
+  const text = `model M(D = 1) { param w: f32[D] = 1 forward(x: f32[D]) -> f32[D] { if training { return x + step } if generating { return x * 10 } return x }
+    train(x: f32[D]) { loss z = sum(w * forward(x)) optimize with Sgd() } generate(x: f32[D]) -> f32[D] { return forward(x) } }
+    optimizer Sgd(lr = 1) { apply(param: f32[...S], grad: f32[...S]) { update param = param - lr * grad } }`;
+  near(output(text, { method: "train", inputs: { x: [2] }, step: 5 }, "loss z"), [7]);
+  near(output(text, { method: "evaluate", inputs: { x: [2] }, step: 5 }, "loss z"), [2]);
+  near(output(text, { method: "generate", inputs: { x: [2] } }), [20]);
+});
+
+const trained = `
+model M(D = 2, E = 2) { embed: W(D) blocks: B(D)[E] experts: W(D)[E] frozen: W(D)
+  forward(x: f32[D]) -> f32[D] { for b in blocks { x = b(x) } let i: i32[1] = 0 return embed(x) + experts[i](x)[0] + frozen(x) }
+  train(x: f32[D]) { loss z = sum(forward(x)) optimize embed with Sgd(lr: 10) optimize frozen with none optimize with Sgd(lr: 0.5) } }
+layer W(D) { param w: f32[D, D] = 1 param b: f32[D] = 2 forward(x: f32[...S, D]) -> f32[...S, D] { return x @ w + b } }
+layer B(D) { w: W(D) forward(x: f32[D]) -> f32[D] { return w(x) } }
+optimizer Sgd(lr = 1) {
+  apply(param: f32[...S, R, C], grad: f32[...S, R, C]) { update param = param - lr * (smooth(grad) + param) }
+  apply(param: f32[...S], grad: f32[...S]) { update param = param - lr * grad / total(sum(grad)) }
+  smooth(g: f32[...S]) -> f32[...S] { state m: f32[...S] = 1 update m = m + g return m }
+}`;
+test("the optimizer: rules by type, selectors, states, totals over all trained parameters, copies alone", () => {
+  const o = run(trained, { method: "train", inputs: { x: [1, 2] } });
+  const names = o.elaboration.entries[0]?.training?.trainable.map((t) => t.store.name) ?? [];
+  assert.equal(names, [
+    "embed.w",
+    "embed.b",
+    "blocks.0.w.w",
+    "blocks.0.w.b",
+    "blocks.1.w.w",
+    "blocks.1.w.b",
+    "experts.*.w",
+    "experts.*.b",
+  ]);
+  const grads: Record<string, number[]> = Object.fromEntries(
+    names.map((n, i) => [n, numbers(n.startsWith("experts") ? (n.endsWith("w") ? 8 : 4) : n.endsWith("w") ? 4 : 2, i)]),
+  );
+  const after = stepped(o, grads);
+  const all = Object.values(grads)
+    .flat()
+    .reduce((s, v) => s + v, 0);
+  for (const name of names) {
+    const [lr, g] = [name.startsWith("embed") ? 10 : 0.5, grads[name] ?? []];
+    near(
+      after.get(name) ?? [],
+      name.endsWith("w") ? g.map((v) => 1 - lr * (1 + v + 1)) : g.map((v) => 2 - (lr * v) / all),
+      1e-9,
+    );
+    if (name.endsWith("w"))
+      near(
+        after.get(`${name}.smooth.m`) ?? [],
+        g.map((v) => 1 + v),
+      );
+  }
+  assert.is(after.has("frozen.w"), false);
+});
+
+test("precision: float parameters are read as the method's float, f32 stays f32, masters are f32", () => {
+  const text = `model M(D = 2) { param w: float[D] = 0.3 forward(x: float[D]) -> float[D] { return x * w } gate(x: f32[D]) -> f32[D] { return x * w }
+    train(x: float[D]) { loss z = sum(f32(forward(x))) optimize with Sgd() } }
+    optimizer Sgd(lr = 1) { apply(param: f32[...S], grad: f32[...S]) { update param = param - lr * grad } }`;
+  const bf16 = run(text, { precision: "bf16", inputs: { x: [1, 2] } });
+  assert.is(bf16.values.get("output 0")?.dtype, "bf16");
+  assert.is(bf16.stores.get("w")?.dtype, "bf16");
+  assert.is(
+    run(text, { precision: "bf16", method: "gate", inputs: { x: [1, 2] } }).values.get("output 0")?.dtype,
+    "f32",
+  );
+  assert.is(run(text, { precision: "bf16", method: "train", inputs: { x: [1, 2] } }).stores.get("w")?.dtype, "f32");
+  assert.is(
+    run(text, { precision: "f64", method: "gate", inputs: { x: [1, 2] } }).values.get("output 0")?.dtype,
+    "f64",
+  );
+});
+const randomText = (space: string) => `layer R(D) { forward(x: f32[D]) -> f32[D] { ${space} return x + uniform([D]) } }
+    model M(D = 3) { a: R(D) b: R(D) forward(x: f32[D]) -> f32[4, D] { let u = uniform([D]) ${space} let list = a(x) let y = b(x) let z = x for i in 0:2 { z = z + uniform([D]) } return concat([u[new], list[new], y[new], z[new]], axis: 0) } }`;
+test("random numbers differ by place, layer and turn, and not by spaces or comments", () => {
+  const inputs = { x: [0, 0, 0] };
+  const first = output(randomText(""), { inputs });
+  assert.equal(output(randomText("// more\n\n  "), { inputs }), first);
+  assert.is(new Set(first).size, 12);
+  assert.not.equal(output(randomText(""), { inputs, seed: 2 }), first);
+});
+test("sizes that do not divide are found when numbers are known", () => {
+  const text = "fn f(x: f32[N]) -> f32[2, N / 2] { return reshape(x, [2, N / 2]) }";
+  assert.is(
+    codeOf(() => run(text, { declaration: "f", method: "f", sizes: { N: 4 }, inputs: { x: [1, 2, 3, 4] } })),
+    "none",
+  );
+  assert.is(
+    codeOf(() => run(text, { declaration: "f", method: "f", sizes: { N: 5 }, inputs: { x: [1, 2, 3, 4, 5] } })),
+    "E0211",
+  );
+});
+test.run();

@@ -1,0 +1,114 @@
+// Programs in a string, elaborated and run by the reference interpreter: what the tests of elaboration are made of.
+import { type Elaboration, elaborate, load, type Precision, type Sizes } from "../compiler/check/index.ts";
+import { ndarray } from "../compiler/graph/array.ts";
+import { interpret } from "../compiler/graph/interpret.ts";
+import type { NdArray, Result } from "../compiler/graph/node.ts";
+import { dims, dtypeOf } from "../compiler/types/type.ts";
+
+export type Numbers = number | readonly Numbers[];
+const flat = (x: Numbers): number[] => (typeof x === "number" ? [x] : x.flatMap(flat));
+
+export interface Run {
+  readonly declaration?: string;
+  readonly method?: string;
+  readonly sizes?: Sizes;
+  readonly inputs?: Readonly<Record<string, Numbers>>;
+  /** What stores hold instead of their initial values. */
+  readonly stores?: Readonly<Record<string, Numbers>>;
+  readonly precision?: Precision;
+  readonly seed?: number;
+  readonly step?: number;
+}
+export interface Outcome {
+  readonly elaboration: Elaboration;
+  /** By role and name: `output 0`, `loss z`, `metric load`, `store m`. */
+  readonly values: ReadonlyMap<string, NdArray>;
+  /** What the stores held before. */
+  readonly stores: ReadonlyMap<string, NdArray>;
+}
+const keyOf = (r: Result): string => `${r.role} ${r.name}`;
+
+/** Elaborates one entry in f64 and runs it once, on initial values. */
+export function run(text: string, options: Run = {}): Outcome {
+  const method = options.method ?? "forward";
+  const inputs = options.inputs ?? {};
+  const elaboration = elaborate(load({ name: "test.moe", text }), {
+    ...(options.declaration === undefined ? {} : { declaration: options.declaration }),
+    sizes: options.sizes ?? {},
+    precision: options.precision ?? "f64",
+    entries: [{ name: "e", method, sizes: {}, inputs: Object.keys(inputs) }],
+  });
+  const [entry] = elaboration.entries;
+  if (!entry) throw new Error("no entry");
+  const stores = hiddenStores(options.seed ?? 1, options.step ?? 0);
+  const init = elaboration.init().results;
+  interpret(
+    init.map((r) => r.value),
+    stores,
+  ).forEach((v, i) => stores.set(init[i]?.name ?? "", v));
+  for (const store of elaboration.stores()) {
+    const given = options.stores?.[store.name] ?? inputs[store.name.replace("e/", "")];
+    if (given !== undefined) stores.set(store.name, ndarray(dtypeOf(store.type), dims(store.type), flat(given)));
+  }
+  const { results } = entry.graph;
+  const values = interpret(
+    results.map((r) => r.value),
+    stores,
+  );
+  return { elaboration, stores, values: new Map(results.map((r, i) => [keyOf(r), values[i] ?? missing(r.name)])) };
+}
+const missing = (name: string): never => {
+  throw new Error(`no ${name}`);
+};
+function hiddenStores(seed: number, step: number): Map<string, NdArray> {
+  return new Map([
+    ["$key", ndarray("i32", [2], [seed, 0])],
+    ["$step", ndarray("i32", [], [step])],
+  ]);
+}
+/** The first result as numbers. */
+export const output = (text: string, options: Run = {}, name = "output 0"): number[] => [
+  ...(run(text, options).values.get(name) ?? missing(name)).data,
+];
+export const shapeOf = (o: Outcome, name = "output 0"): readonly number[] =>
+  (o.values.get(name) ?? missing(name)).shape;
+/** One scalar or tensor expression, of inputs `x: f32[...]`. */
+export const expression = (
+  e: string,
+  type: string,
+  inputs: Readonly<Record<string, { type: string; value: Numbers }>> = {},
+): number[] => {
+  const params = Object.entries(inputs).map(([name, { type: t }]) => `${name}: ${t}`);
+  const given = Object.fromEntries(Object.entries(inputs).map(([name, { value }]) => [name, value]));
+  return output(`fn f(${params.join(", ")}) -> ${type} { return ${e} }`, {
+    declaration: "f",
+    inputs: given,
+    method: "f",
+  });
+};
+/** The values after the optimizer's step on given gradients. */
+export function stepped(o: Outcome, grads: Readonly<Record<string, Numbers>>): Map<string, number[]> {
+  const training = o.elaboration.entries[0]?.training ?? missing("training");
+  const stores = new Map(o.stores);
+  const values = new Map(
+    training.trainable.map(({ store, value }) => {
+      stores.set(`grad ${store.name}`, ndarray(dtypeOf(store.type), dims(store.type), flat(grads[store.name] ?? 0)));
+      return [
+        store.name,
+        o.elaboration.g.add(value.node.op, [], { store: `grad ${store.name}`, type: store.type }).results[0] ??
+          missing(store.name),
+      ];
+    }),
+  );
+  const results = training.update(values);
+  const init = o.elaboration.init().results.filter((r) => !stores.has(r.name));
+  interpret(
+    init.map((r) => r.value),
+    stores,
+  ).forEach((v, i) => stores.set(init[i]?.name ?? "", v));
+  const out = interpret(
+    results.map((r) => r.value),
+    stores,
+  );
+  return new Map(results.map((r, i) => [r.name, [...(out[i]?.data ?? [])]]));
+}
