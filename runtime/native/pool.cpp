@@ -41,7 +41,6 @@ using Clock = std::chrono::steady_clock;
 
 /// Lives on the stack of run(), which returns only when no helper is inside.
 struct Pool::Run {
-  /// Before any helper is woken: helpers may be done before the caller's first task.
   Clock::time_point start;
   const Step* steps;
   size_t count;
@@ -49,7 +48,21 @@ struct Pool::Run {
   int64_t* nanoseconds;
   std::vector<Progress> progress;
   std::atomic<size_t> current{0};
+
+  /// Noted by whoever does the last task: any thread may be without a core by then.
+  void ended(size_t step) {
+    if (nanoseconds != nullptr) nanoseconds[step] = std::chrono::nanoseconds(Clock::now() - start).count();
+  }
 };
+/// From the time when each step ended to the time that it took; a step without tasks ends nowhere.
+static void differences(int64_t* times, size_t count) {
+  int64_t last = 0;
+  for (size_t i = 0; i < count; i++) {
+    const int64_t end = std::max(times[i], last);
+    times[i] = end - last;
+    last = end;
+  }
+}
 
 static size_t padded(size_t floats) { return (floats * sizeof(float) + line - 1) / line * line / sizeof(float) + line; }
 
@@ -72,6 +85,7 @@ float* Pool::scratch(int thread) {
 }
 
 bool Pool::run(const std::vector<Step>& steps, const std::atomic<bool>& cancel, int64_t* nanoseconds) {
+  if (nanoseconds != nullptr) std::fill_n(nanoseconds, steps.size(), 0);
   Run run{Clock::now(), steps.data(), steps.size(), cancel, nanoseconds, std::vector<Progress>(steps.size())};
   {
     std::lock_guard<std::mutex> lock(mutex_);
@@ -85,6 +99,7 @@ bool Pool::run(const std::vector<Step>& steps, const std::atomic<bool>& cancel, 
     current_ = nullptr;
   }
   for (Backoff backoff; inside_.load(std::memory_order_acquire) > 0;) backoff.wait();
+  if (nanoseconds != nullptr) differences(nanoseconds, steps.size());
   return run.current.load() == run.count;
 }
 
@@ -112,7 +127,6 @@ Pool::Run* Pool::enter(uint64_t& seen) {
 
 /// Every thread walks all steps. Nobody waits for a thread, only for chunks that were taken, so one that comes late or sleeps holds up nothing.
 void Pool::work(Run& run, int thread) {
-  auto start = run.start;
   for (size_t s = run.current.load(); s < run.count && !run.cancel.load(std::memory_order_relaxed); s++) {
     const Step& step = run.steps[s];
     Progress& progress = run.progress[s];
@@ -120,15 +134,10 @@ void Pool::work(Run& run, int thread) {
     for (long begin; (begin = progress.next.fetch_add(chunk)) < step.tasks;) {
       const long end = std::min(begin + chunk, step.tasks);
       step.kernel(step.args.data(), begin, end, scratch(thread));
-      progress.done.fetch_add(end - begin, std::memory_order_release);
+      if (progress.done.fetch_add(end - begin, std::memory_order_release) + end - begin == step.tasks) run.ended(s);
     }
     for (Backoff backoff; progress.done.load(std::memory_order_acquire) < step.tasks;) backoff.wait();
-    if (thread != 0) continue;
-    run.current.store(s + 1);
-    if (run.nanoseconds == nullptr) continue;
-    const auto now = Clock::now();
-    run.nanoseconds[s] = std::chrono::duration_cast<std::chrono::nanoseconds>(now - start).count();
-    start = now;
+    if (thread == 0) run.current.store(s + 1);
   }
 }
 

@@ -1,0 +1,99 @@
+// What is measured: declarations of layers.moe in numbers, and the work that counts.
+import type { Sizes } from "../compiler/pipeline.ts";
+import type { Mix } from "./ceiling.ts";
+
+export interface Case {
+  readonly name: string;
+  readonly shape: readonly number[];
+  readonly declaration: string;
+  readonly method: string;
+  /** Of the declaration's header, and of the method's signature. */
+  readonly header: Sizes;
+  readonly own: Sizes;
+  /** What counts in each pass that is measured: FLOPs, or bytes where `mix` says the streams of a ceiling in GB/s. */
+  readonly work: Readonly<Partial<Record<Pass, number>>>;
+  readonly mix?: Mix;
+}
+/** forward: up to the reported results, with what the backward keeps. step: that and all gradients, or the optimizer's update. */
+export type Pass = "forward" | "step";
+
+/** T rows of width D, K of E experts of inner width H. The matmuls of experts and gate count, the backward's being two for each. */
+export function moe(expert: "SwiGluMoE" | "GeluMoE", T: number, D: number, H: number, E: number, K: number): Case {
+  const forward = 2 * T * D * E + 2 * T * K * D * H * (expert === "SwiGluMoE" ? 3 : 2);
+  return {
+    name: "moe",
+    shape: [T, D, H, E, K],
+    declaration: expert,
+    method: "forward",
+    header: { D, H, E, K },
+    own: { T },
+    work: { forward, step: 3 * forward },
+  };
+}
+export function dense(M: number, D: number, N: number): Case {
+  const forward = 2 * M * D * N;
+  const own = { M, D, N };
+  const work = { forward, step: 3 * forward };
+  return { name: "dense", shape: [M, D, N], declaration: "dense", method: "dense", header: {}, own, work };
+}
+export const softmax = (S: number, D: number): Case => ({
+  name: "softmax",
+  shape: [S, D],
+  declaration: "rows",
+  method: "rows",
+  header: {},
+  own: { S, D },
+  work: { forward: 8 * S * D },
+  mix: { reads: 1, writes: 1, updates: 0 },
+});
+export const norm = (kind: "Rms" | "Centred", S: number, D: number): Case => ({
+  name: kind === "Rms" ? "rmsnorm" : "layernorm",
+  shape: [S, D],
+  declaration: kind,
+  method: "forward",
+  header: { D },
+  own: { S },
+  work: { forward: 8 * S * D },
+  mix: { reads: 1, writes: 1, updates: 0 },
+});
+/** Clipping reads the gradient once more than the update does. */
+export const adamw = (R: number, C: number): Case => ({
+  name: "adamw",
+  shape: [R, C],
+  declaration: "Adam",
+  method: "train",
+  header: { R, C },
+  own: {},
+  work: { step: 8 * 4 * R * C },
+  mix: { reads: 2, writes: 0, updates: 3 },
+});
+/** Causal: a score counts where its key is seen. Forward two products a score, backward five. */
+export function attention(B: number, Heads: number, T: number, A: number): Case {
+  const product = B * Heads * T * (T + 1) * A;
+  return {
+    name: "attention",
+    shape: [B, Heads, T, A],
+    declaration: "attention",
+    method: "attention",
+    header: {},
+    own: { B, Heads, T, A },
+    work: { forward: 2 * product, step: 7 * product },
+  };
+}
+
+export const groups: Readonly<Record<string, readonly Case[]>> = {
+  moe: [
+    moe("SwiGluMoE", 512, 2048, 1024, 64, 8),
+    moe("SwiGluMoE", 1024, 512, 256, 16, 2),
+    moe("SwiGluMoE", 8192, 768, 256, 128, 8),
+    moe("GeluMoE", 4096, 1024, 4096, 64, 2),
+  ],
+  dense: [
+    dense(1024, 1024, 1024),
+    softmax(8192, 4096),
+    norm("Rms", 8192, 4096),
+    norm("Centred", 8192, 4096),
+    adamw(4096, 4096),
+  ],
+  attention: [attention(2, 16, 1024, 64)],
+};

@@ -1,0 +1,36 @@
+// Random numbers for stores of gigabytes, cheaply.
+import type { HostExecutable } from "../runtime/host/executable.ts";
+import { zeros } from "../runtime/tensor.ts";
+
+/** So many numbers are drawn, then repeated: a prime, so that no two rows or experts are alike. */
+const period = 1_000_003;
+const uniform = draw();
+function draw(): Float32Array {
+  const numbers = new Float32Array(period);
+  let state = 1;
+  for (let i = 0; i < period; i++) {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    numbers[i] = state / 2 ** 31 - 1;
+  }
+  return numbers;
+}
+
+/** Weights keep the variance of what they multiply, moments are not negative, positions count, gradients and the runtime's own stay zero. */
+export function fill(executable: HostExecutable): void {
+  for (const { name, role, dtype, shape } of executable.stores) {
+    if (role === "input" || name.startsWith("gradient.")) continue;
+    const tensor = zeros(dtype, shape);
+    if (tensor.data instanceof Float32Array) {
+      const scale = role === "parameter" && shape.length > 1 ? Math.sqrt(3 / (shape.at(-2) ?? 1)) : 1;
+      repeat(
+        tensor.data,
+        uniform.map((x) => (role === "optimizer" ? Math.abs(x) : x) * scale),
+      );
+    } else tensor.data.forEach((_, i, data) => (data[i] = i % (shape.at(-1) ?? 1)));
+    executable.write(name, tensor);
+  }
+}
+function repeat(to: Float32Array, numbers: Float32Array): void {
+  to.set(numbers.subarray(0, to.length));
+  for (let done = period; done < to.length; done *= 2) to.copyWithin(done, 0, Math.min(done, to.length - done));
+}

@@ -1,0 +1,62 @@
+// npm run bench -- NAME [--json] [--threads N] [--kernels]
+import { parseArgs } from "node:util";
+import { explain, note, print, printJson, table } from "../cli/output.ts";
+import { cores } from "../runtime/host/machine.ts";
+import { groups } from "./cases.ts";
+import { type Figure, measure } from "./measure.ts";
+
+const usage = `npm run bench -- NAME [--json] [--threads N] [--kernels] [--only I]
+  NAME       ${Object.keys(groups).join(", ")} or list
+  --json     one JSON object a line
+  --threads  default: the cores that this process may use
+  --kernels  the time of each launch, on stderr
+  --only     the case of that number alone`;
+
+async function main(): Promise<void> {
+  const { values, positionals } = parseArgs({
+    allowPositionals: true,
+    options: {
+      json: { type: "boolean", default: false },
+      kernels: { type: "boolean", default: false },
+      threads: { type: "string", default: String(cores()) },
+      only: { type: "string" },
+    },
+  });
+  const [name = ""] = positionals;
+  if (name === "list") return list();
+  const cases = groups[name];
+  const threads = Number(values.threads);
+  if (!cases || !(Number.isInteger(threads) && threads > 0)) {
+    note(usage);
+    process.exitCode = 2;
+    return;
+  }
+  const figures: Figure[] = [];
+  for (const c of cases.filter((_, i) => values.only === undefined || i === Number(values.only))) {
+    const kernels = values.kernels
+      ? { kernels: (text: string) => note(`${c.name} ${c.shape.join(" x ")}: ${text}\n`) }
+      : {};
+    for (const figure of await measure(c, { threads, times: 5, seconds: 2, ...kernels })) {
+      if (values.json) printJson(figure);
+      else figures.push(figure);
+    }
+  }
+  if (!values.json) print(table([head, ...figures.map(row)]));
+}
+function list(): void {
+  for (const [name, cases] of Object.entries(groups))
+    print(table(cases.map((c, i) => [i === 0 ? name : "", String(i), c.name, c.shape.join(" x ")])));
+}
+const head = ["name", "shape", "pass", "ms", "rate", "ceiling", "share", "peers"];
+function row(f: Figure): string[] {
+  const peers = f.peers.map((p) => `${p.name} ${p.rate.toFixed(1)}`).join(", ");
+  const rates = [`${f.rate.toFixed(1)} ${f.unit}`, f.ceiling.toFixed(1), `${(100 * f.share).toFixed(1)} %`];
+  return [f.name, f.shape.join(" x "), f.pass, (f.seconds * 1000).toFixed(3), ...rates, peers];
+}
+
+try {
+  await main();
+} catch (error) {
+  note(explain(error));
+  process.exitCode = 1;
+}
