@@ -302,35 +302,43 @@ export class Emitter {
   width(v: Var, body: readonly Stmt[]): "LANES" | 1 {
     const varying = new Set<Expr>([v]);
     const varies = (x: Expr): boolean => varying.has(x) || children(x).some(varies);
-    let ok = true;
-    const contiguous = (x: Expr, steps: readonly number[]): void => {
-      if (!varies(x)) return;
+    const follows = (x: Expr, steps: readonly number[]): boolean => {
+      if (!varies(x)) return true;
       const step = laneStride(x, v, this.target.lanes);
-      const other = [...varying].some((y) => y !== v && dependsOn(x, y as Var));
-      ok &&= !other && step !== null && steps.includes(step);
+      return step !== null && steps.includes(step) && ![...varying].some((y) => y !== v && dependsOn(x, y as Var));
     };
+    const obstacles: (Stmt | Expr)[] = [];
     walk(body, (s) => {
       if (s.s === "let" && varies(s.value)) varying.add(s.v);
       if (s.s === "fold" && (varies(s.value) || s.body.some((b) => b.s === "let" && varying.has(b.v))))
         varying.add(s.into);
       if (s.s === "scan" && varies(s.value)) varying.add(s.sum);
-      if (s.s === "tally" || s.s === "if") ok &&= !varies(s.s === "if" ? s.cond : s.key);
-      if (s.s === "store" && s.to.kind === "buffer") {
-        ok &&= varies(address(s.to, s.at));
-        contiguous(address(s.to, s.at), [1]);
-      }
-      if (s.s === "store" && s.to.kind === "tile" && s.to.role === "shared") ok = false;
+      if (!allowed(s, varies, follows)) obstacles.push(s);
     });
     walkExprs(body, (x) => {
-      if (x.e === "load" && x.from.kind === "tile" && x.from.role === "shared") ok &&= !varies(x);
-      if (x.e === "load" && x.from.kind === "buffer") contiguous(address(x.from, x.at), [0, 1]);
-      if (x.e !== "op") return;
-      if (x.op === "value" || x.op === "high") contiguous(item(x.args, 0), [0, 1]);
-      if (x.type === "bool" && x.args.some((y) => typeOf(y) === "index")) ok &&= !varies(x);
-      if (x.op === "index") ok &&= !varies(x);
+      if (!readable(x, varies, follows)) obstacles.push(x);
     });
-    return ok ? "LANES" : 1;
+    return obstacles.length === 0 ? "LANES" : 1;
   }
+}
+type Varies = (x: Expr) => boolean;
+type Follows = (x: Expr, steps: readonly number[]) => boolean;
+/** Whether a statement means the same for a group of lanes as for each. */
+function allowed(s: Stmt, varies: Varies, follows: Follows): boolean {
+  if (s.s === "tally") return !varies(s.key);
+  if (s.s === "if") return !varies(s.cond);
+  if (s.s !== "store") return true;
+  if (s.to.kind === "tile") return s.to.role !== "shared";
+  const at = address(s.to, s.at);
+  return varies(at) && follows(at, [1]);
+}
+function readable(x: Expr, varies: Varies, follows: Follows): boolean {
+  if (x.e === "load" && x.from.kind === "tile") return x.from.role !== "shared" || !varies(x);
+  if (x.e === "load") return x.from.kind !== "buffer" || follows(address(x.from, x.at), [0, 1]);
+  if (x.e !== "op") return true;
+  if (x.op === "value" || x.op === "high") return follows(item(x.args, 0), [0, 1]);
+  const ofIndex = x.op === "index" || (x.type === "bool" && x.args.some((y) => typeOf(y) === "index"));
+  return !ofIndex || !varies(x);
 }
 function element(b: Buffer, at: string): string {
   if (b.dtype === "bf16") return `from_bf16(${b.name}[${at}])`;

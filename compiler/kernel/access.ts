@@ -1,25 +1,19 @@
 // How a kernel uses a buffer that it reads: whether the memory planner may write a result over it.
 import type { VirtualArg } from "../plan/sequence.ts";
 import { leaves, sameAll } from "./expr.ts";
-import type { Buffer, Expr, Kernel, Load, StmtOf } from "./ir.ts";
-import { exprs, walk, walkExprs } from "./passes.ts";
+import type { Buffer, Expr, Kernel, Load, Stmt, StmtOf } from "./ir.ts";
+import { exprs, walk } from "./passes.ts";
 
 /** Pointwise: element i is read only to make element i of the results of its shape and layout, before they are written. */
 export function accessOf(k: Kernel, b: Buffer): VirtualArg["access"] {
-  const stores: StmtOf<"store">[] = [];
-  let late = false;
-  walk(k.body, (s) => {
-    const reads = exprs(s).some((x) => loadsOf(x, b).length > 0);
-    late ||= reads && stores.some((t) => alike(t, b));
-    if (s.s === "store") stores.push(s);
-  });
-  const targets = stores.filter((s) => alike(s, b));
-  const loads: Load[] = [];
-  walkExprs(k.body, (x) => {
-    if (x.e === "load" && x.from === b) loads.push(x);
-  });
-  const matched = targets.length > 0 && loads.every((x) => targets.every((s) => sameAll(x.at, s.at)));
-  return matched && !late ? "pointwise" : "read";
+  const statements: Stmt[] = [];
+  walk(k.body, (s) => statements.push(s));
+  const targets = statements.filter((s) => s.s === "store").filter((s) => alike(s, b));
+  const first = statements.findIndex((s) => s.s === "store" && alike(s, b));
+  const loads = statements.map((s) => exprs(s).flatMap((x) => loadsOf(x, b)));
+  const late = loads.slice(first + 1).some((list) => list.length > 0);
+  const matched = loads.flat().every((x) => targets.every((s) => sameAll(x.at, s.at)));
+  return first >= 0 && matched && !late ? "pointwise" : "read";
 }
 const alike = (s: StmtOf<"store">, b: Buffer): boolean =>
   s.to.kind === "buffer" &&

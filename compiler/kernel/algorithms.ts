@@ -127,9 +127,9 @@ export function scan(d: Draft, node: Node): void {
   });
 }
 
+const bool = (op: string, ...xs: readonly Expr[]): Expr => call(op, "bool", ...xs);
 /** (x, i) stands before (y, j): larger, or equal and earlier; NaN last. */
 function precedes(x: Expr, i: Expr, y: Expr, j: Expr, real: boolean): Expr {
-  const bool = (op: string, ...xs: readonly Expr[]): Expr => call(op, "bool", ...xs);
   const earlier = bool("lt", i, j);
   const ordered = bool("or", bool("gt", x, y), bool("and", bool("eq", x, y), earlier));
   if (!real) return ordered;

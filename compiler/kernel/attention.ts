@@ -46,12 +46,12 @@ function operands(d: Draft, node: Node): Operands {
     sizes,
   };
 }
+const times = (n: number, x: Expr): Expr[] => (n === 0 ? [] : [n === 1 ? x : call("mul", "i32", x, i32(n))]);
+const sum = ([first = i32(0), ...more]: readonly Expr[]): Expr =>
+  more.reduce((x, y) => call("add", "i32", x, y), first);
 /** Whether the query at t may see the key at u. */
 function sees(o: Operands, b: Expr, t: Expr, u: Expr): Expr {
   const [at, seen] = [o.reader.element(o.at, [b, t]), o.reader.element(o.seen, [b, u])];
-  const times = (n: number, x: Expr): Expr[] => (n === 0 ? [] : [n === 1 ? x : call("mul", "i32", x, i32(n))]);
-  const sum = ([first = i32(0), ...more]: readonly Expr[]): Expr =>
-    more.reduce((x, y) => call("add", "i32", x, y), first);
   const holds = ({ at: m, seen: n, plus: c }: Bound): Expr =>
     call("ge", "bool", sum([...times(m, at), ...times(n, seen), ...(c === 0 ? [] : [i32(c)])]), i32(0));
   return o.attrs.bounds.map(holds).reduce(both, truth(true));

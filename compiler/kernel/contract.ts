@@ -2,7 +2,7 @@
 import { Bug } from "../diagnostic.ts";
 import type { Node, Value } from "../graph/node.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
-import type { Region } from "../transform/regions.ts";
+import type { Region } from "../transform/region.ts";
 import { type Block, plus } from "./build.ts";
 import type { Draft } from "./draft.ts";
 import { add, asIndex, call, item, load, mul, num, product, sameAll, unflatten } from "./expr.ts";

@@ -1,7 +1,9 @@
 // A kernel while it is written, with the values and buffers that its parameters stand for.
+import { Bug } from "../diagnostic.ts";
 import type { Value } from "../graph/node.ts";
 import type { VirtualArg, VirtualBuffer } from "../plan/sequence.ts";
 import { Builder } from "./build.ts";
+import { elements } from "./elements.ts";
 import { load } from "./expr.ts";
 import type { Buffer, Expr } from "./ir.ts";
 import { Reader } from "./read.ts";
@@ -55,7 +57,7 @@ export class Draft {
   }
   bufferOf(v: Value): VirtualBuffer {
     const found = this.memory.bufferOf(v);
-    if (!found) throw new Error(`a value of ${v.node.op.name} has no buffer`);
+    if (!found) throw new Bug(`a value of ${v.node.op.name} has no buffer`);
     return found;
   }
   /** Whether the kernel computes a value where it reads it. */
@@ -67,7 +69,7 @@ export class Draft {
     own: ReadonlyMap<Value, Element> = new Map(),
     options: { readonly inside?: boolean; readonly plain?: boolean; readonly name?: string } = {},
   ): Reader {
-    return new Reader(this.k, {
+    return new Reader(this.k, elements, {
       element: (v, at) => {
         const tile = own.get(v);
         if (tile) return tile(at);

@@ -29,9 +29,8 @@ import {
   unflatten,
 } from "./expr.ts";
 import type { Expr, Scalar } from "./ir.ts";
-import type { Reader } from "./read.ts";
+import type { Elements, Reader } from "./read.ts";
 
-type Element = (r: Reader, node: Node, at: readonly Expr[], result: number) => Expr;
 type Typed<N extends OpName> = (r: Reader, node: Node<OpAttrs[N]>, at: readonly Expr[], result: number) => Expr;
 
 const arg = (node: { readonly args: readonly Value[] }, i: number): Value => item(node.args, i);
@@ -146,7 +145,7 @@ const table: { readonly [N in OpName]?: Typed<N> } = {
 /** Bits 32 to 63 of an index. */
 const highWord = (n: Expr): Expr => (range(n)[0] >= 0 && range(n)[1] < 2 ** 32 ? i32(0) : call("high", "i32", n));
 const steps = { sum: "add", max: "max", min: "min" } as const;
-export const elements = table as Readonly<Partial<Record<string, Element>>>;
+export const elements = table as Elements;
 
 /** Rows of the first argument, taken where `index` says; a negative one gives zeros. */
 function placed(r: Reader, args: readonly Value[], at: readonly Expr[], index: Value): Expr {

@@ -24,13 +24,13 @@ export function expand(graph: Graph): Graph {
 
 /** Cuts until nothing is too long. */
 function settled(g: GraphBuilder, graph: Graph): Graph {
-  let changed = false;
+  const changed: Node[] = [];
   const values = rebuild(g, valuesOf(graph), (node, args) => {
     const pieces = node.op.name === "reduce" ? cut(g, node, node.attrs as OpAttrs["reduce"], item(args, 0)) : null;
-    changed ||= pieces !== null;
+    if (pieces) changed.push(node);
     return pieces;
   });
-  return changed ? settled(g, withValues(graph, values)) : graph;
+  return changed.length > 0 ? settled(g, withValues(graph, values)) : graph;
 }
 
 /** A fold of more elements than this is cut; so is a reduction over more rows. */

@@ -104,9 +104,9 @@ export function mod(x: Expr, c: number): Expr {
   if (multiple(high) % c === 0) return low;
   return high === x ? index("%", x, num(c)) : add(mod(high, c), low);
 }
+const below = (x: Expr, limit: number): boolean => range(x)[0] >= 0 && range(x)[1] < limit;
 /** x = high + low, where adding low to high never carries past a multiple of c. */
 function split(x: Expr, c: number): { readonly high: Expr; readonly low: Expr } {
-  const below = (y: Expr, limit: number): boolean => range(y)[0] >= 0 && range(y)[1] < limit;
   if (below(x, c)) return { high: num(0), low: x };
   if (isOp(x, "+")) {
     const [a, b] = pair(x);

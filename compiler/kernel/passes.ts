@@ -26,8 +26,7 @@ export function exprs(s: Stmt): readonly Expr[] {
       return [s.extent, s.key];
     case "store":
       return [...s.at, s.value];
-    case "tile":
-    case "sync":
+    default:
       return [];
   }
 }

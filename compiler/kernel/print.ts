@@ -69,7 +69,7 @@ export function lines(s: Stmt): string[] {
       );
     case "store":
       return [`${s.to.name}[${s.at.map(show).join(", ")}] = ${show(s.value)}`];
-    case "sync":
-      return ["sync"];
+    default:
+      return [s.s];
   }
 }

@@ -3,7 +3,6 @@ import { Bug } from "../diagnostic.ts";
 import type { Node, Value } from "../graph/node.ts";
 import { dims } from "../types/type.ts";
 import type { Builder } from "./build.ts";
-import { elements } from "./elements.ts";
 import { call, load } from "./expr.ts";
 import type { Buffer, Expr } from "./ir.ts";
 import { show } from "./print.ts";
@@ -17,13 +16,19 @@ export interface Sources {
   /** Rows of a routing that the kernel reads are inside their groups, so that no index needs a guard. */
   readonly inside: boolean;
 }
+/** How one element of an op's result is made from elements of its arguments, by the op's name. */
+export type Elements = Readonly<
+  Partial<Record<string, (r: Reader, node: Node, at: readonly Expr[], result: number) => Expr>>
+>;
 export class Reader {
   readonly k: Builder;
+  private readonly elements: Elements;
   readonly inside: boolean;
   private readonly sources: Sources;
 
-  constructor(k: Builder, sources: Sources) {
+  constructor(k: Builder, elements: Elements, sources: Sources) {
     this.k = k;
+    this.elements = elements;
     this.sources = sources;
     this.inside = sources.inside;
   }
@@ -37,7 +42,7 @@ export class Reader {
     return x;
   }
   private computed(v: Value, at: readonly Expr[]): Expr {
-    const make = elements[v.node.op.name];
+    const make = this.elements[v.node.op.name];
     if (!make) throw new Bug(`${v.node.op.name} is read before it is computed`);
     return make(this, v.node, at, v.index);
   }

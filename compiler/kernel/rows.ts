@@ -1,6 +1,6 @@
 // Kernels that make each element, or each row, by itself: chains of points and views, with the folds of their rows.
 import type { Value } from "../graph/node.ts";
-import type { Region } from "../transform/regions.ts";
+import type { Region } from "../transform/region.ts";
 import type { Block } from "./build.ts";
 import type { Draft } from "./draft.ts";
 import { add, item, num, product, unflatten } from "./expr.ts";

@@ -1,7 +1,7 @@
 // Joins regions into one kernel: points with the contraction that they follow, contractions of the same rows, rows of the same space.
 import type { Node, Value } from "../graph/node.ts";
 import { dims } from "../types/type.ts";
-import type { Region } from "./regions.ts";
+import type { Region } from "./region.ts";
 
 /** A region with what it reads from memory. `exact`: each value that is read at the element that is made, and nowhere else. */
 export interface Part extends Region {

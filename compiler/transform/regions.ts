@@ -5,20 +5,8 @@ import { topological, valuesOf } from "../graph/walk.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import { dims } from "../types/type.ts";
 import { merge, type Part } from "./merge.ts";
+import type { Region } from "./region.ts";
 
-export interface Region {
-  /** tile: contractions, and points of their accumulators. rows: elements, or rows with their folds. algorithm: one node in its own way. */
-  readonly kind: "tile" | "rows" | "algorithm";
-  /** The contractions, or the algorithm; of rows, the nodes of the outputs. */
-  readonly nodes: readonly Node[];
-  /** What goes to memory. */
-  readonly outputs: readonly Value[];
-  /** How many leading axes of the outputs' space the tasks walk, because a reduction over the others is inside; null: as it suits. */
-  readonly depth: number | null;
-  /** Of the backward or the update; such kernels compute `again` what the forward did not keep. */
-  readonly late: boolean;
-  readonly again: ReadonlySet<Value>;
-}
 /** Reductions over so few elements are written out, like points. */
 export const unrolled = 8;
 /** Where a value is read from an element of a root: the root's axis for each of its own, or null for anything else. */
@@ -26,14 +14,13 @@ type Pattern = readonly (number | null)[];
 type Reach = Map<Value, Pattern[]>;
 
 const sizeOf = (v: Value): number => dims(v.type).reduce((a, b) => a * b, 1);
-const attrsOf = <N extends keyof OpAttrs>(node: Node): OpAttrs[N] => node.attrs as OpAttrs[N];
 
 /** Rows moved by an index: read in the consumer's load, whatever consumes it. */
 const carries = new Set(["gather", "dispatch", "combine"]);
 /** A reduction over trailing axes is a fold of a row. */
 export function isFold(node: Node): boolean {
   if (node.op.name !== "reduce") return false;
-  const { axes } = attrsOf<"reduce">(node);
+  const { axes } = node.attrs as OpAttrs["reduce"];
   const rank = node.args[0]?.type.shape.length ?? 0;
   return axes.every((_, i) => axes.includes(rank - 1 - i));
 }
@@ -273,23 +260,23 @@ function through(node: Node, arg: number, p: Pattern): Pattern {
     case "reshape":
       return regrouped(p, node.results[0] ? dims(node.results[0].type) : [], shape as readonly number[]);
     case "transpose": {
-      const { perm } = attrsOf<"transpose">(node);
+      const { perm } = node.attrs as OpAttrs["transpose"];
       return perm.map((_, i) => at(perm.indexOf(i)));
     }
     case "broadcast":
-      return attrsOf<"broadcast">(node).axes.map(at);
+      return (node.attrs as OpAttrs["broadcast"]).axes.map(at);
     case "slice":
     case "concat": {
-      const { axis } = attrsOf<"concat">(node);
+      const { axis } = node.attrs as OpAttrs["concat"];
       return p.map((a, i) => (i === axis ? null : a));
     }
     case "reduce": {
-      const { axes } = attrsOf<"reduce">(node);
+      const { axes } = node.attrs as OpAttrs["reduce"];
       let kept = 0;
       return shape.map((_, i) => (axes.includes(i) ? null : at(kept++)));
     }
     case "gather": {
-      const { axis, batch } = attrsOf<"gather">(node);
+      const { axis, batch } = node.attrs as OpAttrs["gather"];
       const many = (node.args[1]?.type.shape.length ?? batch) - batch;
       if (arg === 1) return [...p.slice(0, batch), ...p.slice(axis, axis + many)];
       return [...p.slice(0, axis), null, ...p.slice(axis + many)];

@@ -1,0 +1,16 @@
+// A part of a graph that becomes one kernel.
+import type { Node, Value } from "../graph/node.ts";
+
+export interface Region {
+  /** tile: contractions, and points of their accumulators. rows: elements, or rows with their folds. algorithm: one node in its own way. */
+  readonly kind: "tile" | "rows" | "algorithm";
+  /** The contractions, or the algorithm; of rows, the nodes of the outputs. */
+  readonly nodes: readonly Node[];
+  /** What goes to memory. */
+  readonly outputs: readonly Value[];
+  /** How many leading axes of the outputs' space the tasks walk, because a reduction over the others is inside; null: as it suits. */
+  readonly depth: number | null;
+  /** Of the backward or the update; such kernels compute `again` what the forward did not keep. */
+  readonly late: boolean;
+  readonly again: ReadonlySet<Value>;
+}
