@@ -17,7 +17,7 @@ export interface Pass<From, To> {
 export interface Ran {
   readonly pass: string;
   readonly seconds: number;
-  text(): string;
+  readonly text: () => string;
 }
 export interface Observer {
   /** Seconds by pass, summed over entries. */

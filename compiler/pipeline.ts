@@ -1,13 +1,19 @@
 // THE list of passes: a program's text to graphs, and graphs to a plan.
+
+import {
+  type ElaboratedEntry,
+  type EntryRequest as Elaborating,
+  type Elaboration,
+  elaborate,
+} from "./check/entries.ts";
 import { check } from "./check/index.ts";
-import { elaborate, type ElaboratedEntry, type Elaboration, type EntryRequest as Elaborating } from "./check/entries.ts";
 import type { Loaded } from "./check/modules.ts";
 import { type Diagnostic, ProgramError } from "./diagnostic.ts";
 import { emitHost, hostHeader } from "./emit/unit.ts";
 import { type Elaborated, type Graph, hidden, type Result, type Store, type Value } from "./graph/node.ts";
 import { printGraph } from "./graph/print.ts";
-import { storeOf, topological, valuesOf } from "./graph/walk.ts";
 import { verifyGraph } from "./graph/verify.ts";
+import { storeOf, topological, valuesOf } from "./graph/walk.ts";
 import type { Kernel } from "./kernel/ir.ts";
 import { lower } from "./kernel/lower.ts";
 import * as b from "./ops/build.ts";
@@ -113,7 +119,11 @@ function step(e: Elaboration, entry: ElaboratedEntry, cotangents: Store[] | null
   }
   if (!training) return through(afterGradients(g), forward.graph, observer);
   const grads = timed("differentiate", observer, () =>
-    gradients(g, forward.total ? [forward.total] : [], training.trainable.map((t) => t.value)),
+    gradients(
+      g,
+      forward.total ? [forward.total] : [],
+      training.trainable.map((t) => t.value),
+    ),
   );
   const byStore = new Map(training.trainable.map(({ store }, i) => [store.name, grads[i] as Value]));
   const updates = timed("optimizer", observer, () => training.update(byStore));
@@ -170,7 +180,8 @@ function requested(e: Elaboration, entry: ElaboratedEntry, { graph }: Forward, c
 
 const sequenceForm: Form<Sequence> = {
   name: "sequence",
-  print: (s) => s.launches.map((l) => `${l.phase} ${l.kernel.name} ${l.args.map((a) => a.buffer.name).join(" ")}`).join("\n"),
+  print: (s) =>
+    s.launches.map((l) => `${l.phase} ${l.kernel.name} ${l.args.map((a) => a.buffer.name).join(" ")}`).join("\n"),
   verify: () => undefined,
 };
 const planForm: Form<Plan> = { name: "plan", print: printPlan, verify: () => undefined };

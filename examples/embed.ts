@@ -26,7 +26,8 @@ const { Ffn, Regression } = moe`
 `;
 
 const [D, N] = [16, 32];
-const numbers = (seed: number): Float32Array => Float32Array.from({ length: N * D }, (_, i) => Math.sin(seed + i * 1.7));
+const numbers = (seed: number): Float32Array =>
+  Float32Array.from({ length: N * D }, (_, i) => Math.sin(seed + i * 1.7));
 
 export async function main(target: "host" | "reference" = "host"): Promise<number[]> {
   const program = await compile(Ffn, { entry: "forward", sizes: { D, N }, target });

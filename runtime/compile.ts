@@ -95,6 +95,9 @@ function reportOf(program: Elaborated, plan: Plan | null): Omit<CompileReport, "
 const flopsOf = (graph: Graph): number =>
   topological(valuesOf(graph)).reduce((sum, node) => sum + node.op.cost(node).flops, 0);
 
+/** A file for each of a list, by its name. */
+const files = <T extends { readonly name: string }>(list: readonly T[], ending: string, text: (item: T) => string) =>
+  Object.fromEntries(list.map((item) => [`${item.name.replaceAll(/[^\w.-]/g, "-")}.${ending}`, text(item)]));
 function formsOf(
   wanted: readonly Form[],
   { main }: Loaded,
@@ -102,12 +105,10 @@ function formsOf(
   kernels: readonly Kernel[],
   plan: Plan | null,
 ): NonNullable<CompileReport["forms"]> {
-  const named = (list: readonly { readonly name: string }[], ending: string, text: (i: number) => string) =>
-    Object.fromEntries(list.map(({ name }, i) => [`${name.replaceAll(/[^\w.-]/g, "-")}.${ending}`, text(i)]));
   const make: Readonly<Record<Form, () => Readonly<Record<string, string>>>> = {
     ast: () => ({ "program.moe": printProgram(main.program) }),
-    graph: () => named(graphs, "graph", (i) => printGraph(graphs[i] as Graph)),
-    kernels: () => named(kernels, "kernel", (i) => printKernel(kernels[i] as Kernel)),
+    graph: () => files(graphs, "graph", printGraph),
+    kernels: () => files(kernels, "kernel", printKernel),
     plan: () => (plan ? { "plan.txt": printPlan(plan) } : {}),
     cpp: () =>
       plan

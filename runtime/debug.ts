@@ -4,7 +4,9 @@ import type { Observer } from "../compiler/pass.ts";
 export const debugLevel = (environment: NodeJS.ProcessEnv = process.env): number =>
   Number(environment["MOEC_DEBUG"] ?? 0) || 0;
 
-export function debugging(level = debugLevel(), write = (text: string) => void process.stderr.write(text)): Observer {
+const toStderr = (text: string): void => void process.stderr.write(text);
+
+export function debugging(level = debugLevel(), write = toStderr): Observer {
   return {
     timings: new Map(),
     after({ pass, seconds, text }) {

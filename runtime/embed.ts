@@ -1,6 +1,7 @@
 // The compiler in a user's own TypeScript: `compile` a declaration and run it, or `train` a model on batches of one's own.
-import { Problem } from "../compiler/diagnostic.ts";
+
 import { type Loaded, loadFile, loadTemplate } from "../compiler/check/index.ts";
+import { Problem } from "../compiler/diagnostic.ts";
 import type { Handle } from "../compiler/syntax/template.ts";
 import { type CompileReport, compileLoaded, type EntryRequest, type Sizes } from "./compile.ts";
 import { type Executable, type Outcome, storeOfInput, type Tensor } from "./executable.ts";
@@ -63,7 +64,8 @@ export class Program {
       if (value) this.executable.write(store.name, value);
     }
     const [unread] = named.unread();
-    if (unread !== undefined) throw new Problem(`nothing is named ${unread}`, `the parameters are ${this.names.join(", ")}`);
+    if (unread !== undefined)
+      throw new Problem(`nothing is named ${unread}`, `the parameters are ${this.names.join(", ")}`);
   }
   /** One call, off the JavaScript thread. Inputs by the names of the signature. */
   run(inputs: Inputs, step = 0): Promise<Outcome> {

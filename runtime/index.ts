@@ -3,18 +3,18 @@ export { type Diagnostic, Problem, ProgramError } from "../compiler/diagnostic.t
 export { plain, render } from "../compiler/render.ts";
 export { type Handle, type Handles, type Hole, moe } from "../compiler/syntax/template.ts";
 export type { DType } from "../compiler/types/dtype.ts";
-export { checkFile, checkText, type CompileReport } from "./compile.ts";
+export { type CompileReport, checkFile, checkText } from "./compile.ts";
 export {
-  compile,
   type CompileOptions,
+  compile,
   type Input,
   type Inputs,
   Program,
   type Source,
   type TargetOptions,
-  train,
   type TrainedStep,
   type TrainOptions,
+  train,
 } from "./embed.ts";
 export type { Outcome, Tensor } from "./executable.ts";
 export { readSafetensors, writeSafetensors } from "./safetensors.ts";
