@@ -5,7 +5,7 @@ import type { OpAttrs, OpName } from "../ops/attrs.ts";
 import * as b from "../ops/build.ts";
 import { number, numbers } from "../ops/common.ts";
 import type { DType } from "../types/dtype.ts";
-import { dims, dtypeOf } from "../types/type.ts";
+import { dims, dtypeOf, sameType } from "../types/type.ts";
 import { any, binary, madeBy, num, select, splatOf, unary } from "./pattern.ts";
 import { type Rule, rule } from "./rule.ts";
 
@@ -26,6 +26,8 @@ const identities: readonly Rule[] = [
   rule("x + -y = x - y", binary("add", x, unary("neg", y)), ({ x, y }, g) => b.sub(g, x, y), numeric),
   rule("x - -y = x + y", binary("sub", x, unary("neg", y)), ({ x, y }, g) => b.add(g, x, y), numeric),
   rule("-x * -y = x * y", binary("mul", unary("neg", x), unary("neg", y)), ({ x, y }, g) => b.mul(g, x, y), numeric),
+  rule("-x * y = -(x * y)", binary("mul", unary("neg", x), y), ({ x, y }, g) => b.neg(g, b.mul(g, x, y)), numeric),
+  rule("-x / y = -(x / y)", binary("div", unary("neg", x), y), ({ x, y }, g) => b.neg(g, b.div(g, x, y))),
   rule("!!c = c", unary("not", unary("not", c)), ({ c }) => c, ["bool"]),
   rule("c && true = c", binary("and", c, num(1)), ({ c }) => c, ["bool"]),
   rule("c && false = false", binary("and", c, num(0)), ({ c }, g) => b.like(g, c, 0), ["bool"]),
@@ -230,7 +232,25 @@ const reduceOfOne: Rule = {
   examples: (g) => [b.sum(g, b.param(g, "x", { dtype: "f32", shape: [3, 1, 2] }), [1])],
 };
 
-export const algebra: readonly Rule[] = [...identities, ...folding, ...views, ...splats, reduceOfOne];
+const sameTypes = (x: Value, y: Value | undefined): boolean => y !== undefined && sameType(x.type, y.type);
+/** What slices of one tensor send back to it: `concat(x, 0) + concat(0, y)` is then `concat(x, y)`. */
+const sumOfConcats: Rule = {
+  name: "concat(a, b) + concat(c, d) = concat(a + c, b + d), of equal cuts",
+  root: "binary",
+  apply(v, g) {
+    const sum = madeBy(v, "binary");
+    const [x, y] = sum?.attrs.fn === "add" ? sum.args.map((a) => madeBy(a, "concat")) : [];
+    if (!x || !y || x.attrs.axis !== y.attrs.axis || !x.args.every((a, i) => sameTypes(a, y.args[i]))) return null;
+    const pieces = x.args.map((a, i) => b.add(g, a, y.args[i] ?? a));
+    return x.args.length === y.args.length ? b.concat(g, pieces, x.attrs.axis) : null;
+  },
+  examples(g) {
+    const [p, q] = ["p", "q"].map((name) => b.param(g, name, { dtype: "f32", shape: [2, 3] })) as [Value, Value];
+    return [b.add(g, b.concat(g, [p, q], 0), b.concat(g, [q, p], 0))];
+  },
+};
+
+export const algebra: readonly Rule[] = [...identities, ...folding, ...views, ...splats, reduceOfOne, sumOfConcats];
 
 /** Once gradients are taken, nothing is left to stop. */
 export const afterGradients: readonly Rule[] = [
