@@ -1,8 +1,7 @@
 // driver LIB THREADS [REPEAT] < plan: runs the launches of a sequence on buffers that end at a guard page, and writes the buffers asked for.
 // Lines: "buffer BYTES FILE|-", "copy FROM TO", "launch NAME TASKS SCRATCH ARG...", "dump BUFFER FILE". Buffers begin as all bits set: NaN, -1.
-// REPEAT: prints the best time of each launch.
+// REPEAT: prints the best time of each launch, of processors, not of the clock: others may use them too.
 #include <atomic>
-#include <chrono>
 #include <cstdio>
 #include <cstring>
 #include <fstream>
@@ -10,6 +9,7 @@
 #include <sstream>
 #include <string>
 #include <thread>
+#include <time.h>
 #include <vector>
 #include <dlfcn.h>
 #include <sys/mman.h>
@@ -23,6 +23,7 @@ static Buffer make(size_t bytes) {
   memset(p, 0xff, bytes);
   return {p, bytes};
 }
+static double seconds() { timespec t; clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t); return t.tv_sec + 1e-9 * t.tv_nsec; }
 int main(int argc, char** argv) {
   void* lib = dlopen(argv[1], RTLD_NOW);
   if (!lib) { puts(dlerror()); return 2; }
@@ -48,10 +49,10 @@ int main(int argc, char** argv) {
       double best = 1e9;
       for (int r = 0; r <= repeat; r++) {
         next = 0;
-        auto start = std::chrono::steady_clock::now();
+        const double start = seconds();
         std::vector<std::thread> pool; for (int i = 1; i < threads; i++) pool.emplace_back(work);
         work(); for (auto& t : pool) t.join();
-        best = std::min(best, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+        best = std::min(best, (seconds() - start) / threads);
       }
       if (repeat) printf("%.3f %s\n", best * 1e3, name.c_str());
     }
