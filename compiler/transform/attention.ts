@@ -7,7 +7,7 @@ import * as b from "../ops/build.ts";
 import { nth } from "../ops/common.ts";
 import { algebra } from "../rewrite/algebra.ts";
 import { madeBy, splatOf } from "../rewrite/pattern.ts";
-import { type Rule, rewrite } from "../rewrite/rule.ts";
+import { type RewriteOptions, type Rule, rewrite } from "../rewrite/rule.ts";
 import { dims, dtypeOf } from "../types/type.ts";
 
 /** Which axis of a score an axis of an expression runs along: sequence, group, head, query, key. null: it has size 1. */
@@ -231,5 +231,5 @@ export const attentionRule: Rule = {
   },
 };
 /** On a simplified graph. */
-export const findAttention = (g: Builder, graph: Graph): Graph =>
-  withValues(graph, rewrite(g, valuesOf(graph), [...algebra, attentionRule]));
+export const findAttention = (g: Builder, graph: Graph, options?: RewriteOptions): Graph =>
+  withValues(graph, rewrite(g, valuesOf(graph), [...algebra, attentionRule], options));

@@ -7,7 +7,7 @@ import * as b from "../ops/build.ts";
 import { nth } from "../ops/common.ts";
 import { algebra } from "../rewrite/algebra.ts";
 import { madeBy } from "../rewrite/pattern.ts";
-import { type Rule, rewrite } from "../rewrite/rule.ts";
+import { type RewriteOptions, type Rule, rewrite } from "../rewrite/rule.ts";
 import type { DType } from "../types/dtype.ts";
 import { dims, dtypeOf } from "../types/type.ts";
 
@@ -176,8 +176,8 @@ class OtherSide {
 }
 
 /** The graph of a step with both rewrites made: after differentiation and simplification. */
-export function routedBackward(g: Builder, graph: Graph): Graph {
-  const values = rewrite(g, valuesOf(graph), [...algebra, ...rowFactors]);
+export function routedBackward(g: Builder, graph: Graph, options?: RewriteOptions): Graph {
+  const values = rewrite(g, valuesOf(graph), [...algebra, ...rowFactors], options);
   const other = new OtherSide(g, new Set(topological(values)));
   const turnedOver = rebuild(g, values, (node, args) => {
     const now = g.add(node.op, args, node.attrs);
@@ -185,5 +185,5 @@ export function routedBackward(g: Builder, graph: Graph): Graph {
     const better = only && node.op.name === "reduce" ? other.of(only) : null;
     return better ? [better] : now.results;
   });
-  return withValues(graph, rewrite(g, turnedOver, algebra));
+  return withValues(graph, rewrite(g, turnedOver, algebra, options));
 }

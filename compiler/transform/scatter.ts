@@ -6,7 +6,7 @@ import * as b from "../ops/build.ts";
 import { nth, number } from "../ops/common.ts";
 import { inverted } from "../ops/view.ts";
 import { madeBy } from "../rewrite/pattern.ts";
-import { type Rule, rewrite } from "../rewrite/rule.ts";
+import { type RewriteOptions, type Rule, rewrite } from "../rewrite/rule.ts";
 import { dims, type Type } from "../types/type.ts";
 
 /** Up to so many picks of one batch row are found by comparing. */
@@ -129,5 +129,5 @@ const param = (g: Builder, store: string, dtype: Type["dtype"], shape: readonly 
 
 export const scatters: readonly Rule[] = [turned, grouped, compared, routed];
 /** After differentiation: no `scatter` that adds is left. */
-export const expandScatters = (g: Builder, graph: Graph): Graph =>
-  withValues(graph, rewrite(g, valuesOf(graph), scatters));
+export const expandScatters = (g: Builder, graph: Graph, options?: RewriteOptions): Graph =>
+  withValues(graph, rewrite(g, valuesOf(graph), scatters, options));
