@@ -114,7 +114,7 @@ function formsOf(
       plan
         ? {
             "device.hpp": plan.header,
-            ...named(plan.kernels, "cpp", (i) => shown(plan.kernels[i] as Plan["kernels"][number])),
+            ...files(plan.kernels, "cpp", shown),
           }
         : {},
   };
