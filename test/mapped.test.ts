@@ -196,7 +196,7 @@ function innerMixture(
   );
   return b.sum(g, out, [0]);
 }
-function nested(g: GraphBuilder): { values: Record<string, Value>; body: Value; inner: Value[] } {
+function nested(g: GraphBuilder): { body: Value; inner: Value[] } {
   const at = (name: string, shape: number[], dtype: "f32" | "i32" = "f32"): Value => b.param(g, name, { dtype, shape });
   const inner = [
     at("x", [D]),
@@ -207,9 +207,8 @@ function nested(g: GraphBuilder): { values: Record<string, Value>; body: Value; 
     at("table", [E2, 4, H]),
     at("shift", [H]),
   ];
-  const values = { which: at("which", [M], "i32") };
   const body = innerMixture(g, ...(inner as [Value, Value, Value, Value, Value, Value, Value]));
-  return { values, body, inner };
+  return { body, inner };
 }
 /** Operands that belong to the row, to the outer expert, or to all. */
 function checkNested(kinds: readonly Kind[], over: "rows" | "each"): void {
@@ -265,6 +264,20 @@ test("a mixture inside an expert", () => {
   checkNested(["rows", "rows", "plain", "each", "plain", "plain", "each"], "rows");
   checkNested(["plain", "rows", "rows", "plain", "each", "each", "rows"], "rows");
   checkNested(["each", "rows", "each", "each", "each", "each", "each"], "rows");
+});
+test("a mixture inside an expert that gets no rows", () => {
+  const g = new GraphBuilder(ops);
+  const { body, inner } = nested(g);
+  const none = b.param(g, "none", { dtype: "i32", shape: [0] });
+  const by: Routing = { ...b.route(g, none, E), groups: E, rows: 0 };
+  const empty = (v: Value): Mapped => ({
+    kind: "rows",
+    value: b.param(g, `no ${v.node.id}`, { ...v.type, shape: [0, ...v.type.shape] }),
+    by,
+  });
+  const [mapped] = mapGraph([body], new Map(inner.slice(0, 3).map((v) => [v, empty(v)])), g) as [Mapped];
+  const [found] = interpret([mapped.value], storesOf([mapped.value]));
+  assert.equal(found?.shape, [0, H]);
 });
 test("a mixture inside a stack", () => checkNested(["each", "each", "each", "each", "each", "plain", "plain"], "each"));
 test.run();

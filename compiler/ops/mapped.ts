@@ -45,6 +45,7 @@ function liftNested(g: Builder, m: Mapped, by: Routing, outer: Outer): Value {
 const repeatsRows = ({ node }: Value): boolean =>
   node.op.name === "broadcast" && !(node.attrs as OpAttrs["broadcast"]).axes.includes(0);
 function inPlaces(g: Builder, x: Value, by: Routing, outer: Outer): Value {
+  if (by.rows === 0) return x;
   const [, n = 1, ...rest] = dims(x.type);
   const unit = (n * outer.rows) / by.rows;
   if (!Number.isInteger(unit)) throw new Bug("rows of a nested routing are not in front");

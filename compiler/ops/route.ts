@@ -20,24 +20,22 @@ export const route = define<"route">({
     return [index, type("i32", [add(groups, 1)]), index, index];
   },
   eval(args, { groups }) {
-    const index = one(args).data;
-    const [order, inverse, expert] = [0, 1, 2].map(() => new Float64Array(index.length).fill(-1)) as [
-      Float64Array,
-      Float64Array,
-      Float64Array,
-    ];
-    const offsets = [0];
-    let place = 0;
-    for (let e = 0; e < number(groups); e++) {
-      index.forEach((group, choice) => {
-        if (group !== e) return;
-        order[place] = choice;
-        expert[place] = e;
-        inverse[choice] = place++;
-      });
-      offsets.push(place);
-    }
-    return [order, Float64Array.from(offsets), inverse, expert];
+    const index = one(args);
+    const chosen = [...index.data.keys()].filter((c) => at(index, c) >= 0 && at(index, c) < number(groups));
+    const sorted = chosen.toSorted((c, d) => at(index, c) - at(index, d) || c - d);
+    const none = index.data.map(() => -1);
+    const [order, inverse, expert] = [none.slice(), none.slice(), none.slice()] as const;
+    const offsets = new Float64Array(number(groups) + 1);
+    sorted.forEach((choice, place) => {
+      const group = at(index, choice);
+      order[place] = choice;
+      inverse[choice] = place;
+      expert[place] = group;
+      offsets[group + 1] = place + 1;
+    });
+    // A group without rows begins and ends where the one before it ends.
+    offsets.forEach((end, e) => (offsets[e] = Math.max(end, offsets[e - 1] ?? 0)));
+    return [order, offsets, inverse, expert];
   },
   vjp: () => [null],
   mapped: (args, { groups }, g) => nestedRoute(g, one(args), number(groups)),
