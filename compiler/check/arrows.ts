@@ -1,6 +1,6 @@
 // Layers and functions as arguments: what is passed must do what the arrow type says.
 import type { Span } from "../syntax/ast.ts";
-import { absorb, Failure, fail, placeOf, textOf } from "./errors.ts";
+import { absorb, counted, Failure, fail, placeOf, textOf } from "./errors.ts";
 import { newFrame } from "./frames.ts";
 import { forwardOf, makeInstance } from "./layers.ts";
 import { distinct } from "./makers.ts";
@@ -39,7 +39,7 @@ function callAsPromised(w: World, make: Makeable, { arrow, scope: home, name }: 
   const fn = forwardOf(makeInstance(w, make, "", abstractStorage(w)), at);
   const values = resultList(w.call(fn, given, scope.frame, at));
   if (values.length !== arrow.result.length)
-    fail("E0206", `it has ${values.length} results, not ${arrow.result.length}`, at, { help: "" });
+    fail("E0206", `it has ${counted(values.length, "result")}, not ${arrow.result.length}`, at, { help: "" });
   fitAll(
     w,
     arrow.result.map((type, i) => ({

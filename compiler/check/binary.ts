@@ -4,8 +4,8 @@ import type { Value } from "../graph/node.ts";
 import type { BinaryName } from "../ops/attrs.ts";
 import * as b from "../ops/build.ts";
 import type * as ast from "../syntax/ast.ts";
-import { equal, isSpread, product, show } from "../types/size.ts";
-import { showType, type } from "../types/type.ts";
+import { equal, isSpread, product, type Size, show } from "../types/size.ts";
+import { showType, type Type, type } from "../types/type.ts";
 import { fail, textOf } from "./errors.ts";
 import { calledFrom, isKnown, knownBinary, knownUnary } from "./numbers.ts";
 import { castTo, commonShape, elementOf, loneTensor, type Side, stretchTo, toTensor } from "./tensor.ts";
@@ -148,15 +148,20 @@ function mismatch(w: World, e: Binary, x: Value, y: Value): never {
     k !== undefined && inner !== undefined
       ? [`${show(k)} is the last axis of \`${left}\`; ${show(inner)} is the last but one of \`${right}\``]
       : [];
-  const turned = k !== undefined && y.type.shape.length >= 2 && equal(k, y.type.shape.at(-1) ?? -1);
   fail("E0203", "`@` needs the last axis of the left side to equal the last axis but one of the right", e.opSpan, {
     also: [
       { span: e.left.span, text: showType(x.type) },
       { span: e.right.span, text: showType(y.type) },
     ],
     notes: [...sidesNote, ...calledFrom(w)],
-    help: turned
-      ? `turn the right side round: \`${left} @ transpose(${right}, -2, -1)\``
-      : "the right side needs the shape [..., K, N] where the left has [..., M, K]",
+    help: matmulHelp(left, right, k, y.type),
   });
+}
+/** Turn it round, or declare it as it is used. */
+function matmulHelp(left: string, right: string, k: Size | undefined, y: Type): string {
+  if (k !== undefined && y.shape.length >= 2 && equal(k, y.shape.at(-1) ?? -1))
+    return `turn the right side round: \`${left} @ transpose(${right}, -2, -1)\``;
+  if (k !== undefined && !isSpread(k) && y.shape.length === 2 && /^\w+$/.test(right))
+    return `did you mean \`${right}: ${showType(type(y.dtype, [k, ...y.shape.slice(1)]))}\`?`;
+  return "the right side needs the shape [..., K, N] where the left has [..., M, K]";
 }

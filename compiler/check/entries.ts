@@ -162,14 +162,20 @@ class Entry {
   }
   private methodEntry() {
     const { w, entry, decl, shared } = this;
+    if (decl.ast.kind === "optimizer")
+      return fail(
+        "E0406",
+        `\`${decl.ast.name.name}\` is an optimizer, which is not compiled by itself`,
+        decl.ast.name.span,
+        {
+          help: "name a model, a layer or a function that is",
+        },
+      );
     const name = entry.method === "evaluate" ? "train" : entry.method;
     const method = findMethod(decl, name);
     const at = decl.ast.name.span;
     const made = headerOf(w, decl, this.header(decl), moduleScope(w, decl.module), at);
-    if (made.kind !== "maker")
-      return fail("E0406", `\`${decl.ast.name.name}\` cannot be compiled`, at, {
-        help: "name a model, a layer or a function",
-      });
+    if (made.kind !== "maker") return lost();
     const instance: Instance = makeInstance(w, made.make, "", shared.stores.root(w));
     makeAll(instance);
     const v = memberOf(instance, { name, span: method.name.span });

@@ -33,6 +33,8 @@ export function absorb(): never {
   throw new Failure(null);
 }
 
+/** `1 result`, `2 results`; `1 axis`, `2 axes`. */
+export const counted = (n: number, one: string, many = `${one}s`): string => `${n} ${n === 1 ? one : many}`;
 export const textOf = (span: Span): string => span.source.text.slice(span.start, span.end);
 /** `file:line`. */
 export function placeOf(span: Span): string {
@@ -45,7 +47,8 @@ export function nearest(name: string, candidates: Iterable<string>): string | nu
   let best: string | null = null;
   let least = Math.max(1, Math.floor(name.length / 3)) + 1;
   for (const c of candidates) {
-    const d = distance(name.toLowerCase(), c.toLowerCase());
+    const [a, b] = [name.toLowerCase(), c.toLowerCase()];
+    const d = Math.min(a.length, b.length) > 2 && (a.startsWith(b) || b.startsWith(a)) ? 1 : distance(a, b);
     if (d < least) [best, least] = [c, d];
   }
   return best;

@@ -1,6 +1,8 @@
 // Making layers from their headers: members in sight of methods, parameters in stores, arrays.
 
+import { Problem } from "../diagnostic.ts";
 import type * as ast from "../syntax/ast.ts";
+import { show } from "../types/size.ts";
 import { type } from "../types/type.ts";
 import { absorb, didYouMean, fail, textOf } from "./errors.ts";
 import { newFrame } from "./frames.ts";
@@ -110,8 +112,11 @@ function makeSlot(w: World, header: Scope, m: ast.Param | ast.State, storage: St
   return { kind: "slot", slot, dtype: m.type.dtype, name: m.name.name, state: m.kind === "state" };
 }
 
+const mostLayers = 10000;
 function makeArray(w: World, makers: Makers, path: string, storage: Storage, stack: boolean): Instances {
   if (w.checking) return abstractArray(w, makers, path);
+  if (Number(lengthOf(makers)) > mostLayers)
+    throw new Problem(`${path} has ${show(lengthOf(makers))} layers`, `give it at most ${mostLayers}`);
   const list = flat(makers);
   const runs = runsOf(list);
   const [only, ...more] = runs;

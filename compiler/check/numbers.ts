@@ -91,12 +91,17 @@ export function toSize(w: World, v: Val, at: Span): size.Size {
     });
   if (v.value === null) return size.sizeOf(size.atom(textOf(at)));
   if (typeof v.value === "number" && (!Number.isInteger(v.value) || v.value < 0))
-    return fail("E0211", `${textOf(at)} is ${v.value}, which is not a size`, at, {
-      help: Number.isInteger(v.value)
-        ? "sizes are 0 or more"
-        : "change the sizes so that it divides, or round it: `ceil(...)`, `floor(...)`",
-      notes: calledFrom(w),
-    });
+    return fail(
+      "E0211",
+      `${textOf(at) === String(v.value) ? "" : `${textOf(at)} is `}${v.value}, which is not a size`,
+      at,
+      {
+        help: Number.isInteger(v.value)
+          ? "sizes are 0 or more"
+          : "change the sizes so that it divides, or round it: `ceil(...)`, `floor(...)`",
+        notes: calledFrom(w),
+      },
+    );
   return v.value;
 }
 /** The calls that led here, innermost first: what an error in an inlined body needs to be understood. */

@@ -6,7 +6,7 @@ import type * as ast from "../syntax/ast.ts";
 import { equal, type Size, show } from "../types/size.ts";
 import { dims, sameType, showType, type Type, type } from "../types/type.ts";
 import { EffectInStack } from "./effects.ts";
-import { absorb, fail } from "./errors.ts";
+import { absorb, counted, fail } from "./errors.ts";
 import { forwardOf } from "./layers.ts";
 import { probe } from "./probe.ts";
 import { rowTypeOf } from "./rows.ts";
@@ -63,7 +63,7 @@ function splitRows(fn: Callable, index: Value, given: readonly Given[], at: ast.
         g.span,
         {
           notes: [
-            `a row has ${rank} ${rank === 1 ? "axis" : "axes"} here, so [${lead.map(show).join(", ")}] stands before it`,
+            `a row has ${counted(rank, "axis", "axes")} here, so [${lead.map(show).join(", ")}] stands before it`,
           ],
           help: "an argument is shared by all choices ([N, D]), per choice ([N, K, D]), or for all ([D])",
         },

@@ -3,7 +3,7 @@ import type * as ast from "../syntax/ast.ts";
 import { atom, equalAll, type Size, sizeOf as sizeOfAtom } from "../types/size.ts";
 import { showType } from "../types/type.ts";
 import { runLoss, runMetric, runState, runUpdate } from "./effects.ts";
-import { absorb, didYouMean, fail, textOf } from "./errors.ts";
+import { absorb, counted, didYouMean, fail, textOf } from "./errors.ts";
 import { condition } from "./layers.ts";
 import { calledFrom, toSize } from "./numbers.ts";
 import { checkOptimize } from "./optimize.ts";
@@ -127,18 +127,13 @@ function newSizes(t: ast.TypeExpr, scope: Scope, evaluate: () => Val): Val | nul
 }
 function wrongCount(stmt: Of<"let">, value: Val): never {
   const n = value.kind === "tuple" ? value.items.length : 1;
-  return fail(
-    "E0310",
-    `${n === 1 ? "one result" : `${n} results`} for ${stmt.names.length === 1 ? "one name" : `${stmt.names.length} names`}`,
-    stmt.span,
-    {
-      label: textOf(stmt.value.span).split("\n")[0] ?? "",
-      help:
-        n === 1
-          ? "write `let x = ...`"
-          : `write \`let (${Array.from({ length: n }, (_, i) => (stmt.names[i] ? stmt.names[i].name : "_")).join(", ")}) = ...\``,
-    },
-  );
+  return fail("E0310", `${counted(n, "result")} for ${counted(stmt.names.length, "name")}`, stmt.span, {
+    label: textOf(stmt.value.span).split("\n")[0] ?? "",
+    help:
+      n === 1
+        ? "write `let x = ...`"
+        : `write \`let (${Array.from({ length: n }, (_, i) => (stmt.names[i] ? stmt.names[i].name : "_")).join(", ")}) = ...\``,
+  });
 }
 /** A capital name holds a size: a number that the checker does not know yet becomes a symbol. */
 function named(w: World, name: ast.Name, v: Val, at: ast.Span): Val {
@@ -164,8 +159,10 @@ function runSet(w: World, stmt: Of<"set">, scope: Scope): void {
     return fail("E0404", `\`${name}\` is not a variable of this body`, stmt.name.span, {
       help: `make one: \`let ${name} = ...\``,
     });
-  const value = w.evaluate(stmt.value, scope);
-  holder.set(name, sameTypeAs(w, name, old, value, stmt));
+  holder.set(
+    name,
+    w.guard(() => sameTypeAs(w, name, old, w.evaluate(stmt.value, scope), stmt), errorVal),
+  );
 }
 function sameTypeAs(w: World, name: string, old: Val, value: Val, stmt: Of<"set">): Val {
   if (value.kind === "error") return value;
@@ -194,10 +191,15 @@ function runReturn(w: World, stmt: Of<"return">, scope: Scope): void {
   const { frame } = scope;
   const declared = frame.result;
   if (stmt.values.length !== declared.length)
-    fail("E0206", `${stmt.values.length} results are returned where ${declared.length} are declared`, stmt.span, {
-      also: declared.slice(0, 1).map((t) => ({ span: t.span, text: "declared here" })),
-      help: declared.length === 0 ? "declare the result: `-> type`" : "return as many as are declared",
-    });
+    fail(
+      "E0206",
+      `${counted(stmt.values.length, "result")} returned where ${counted(declared.length, "result")} declared`,
+      stmt.span,
+      {
+        also: declared.slice(0, 1).map((t) => ({ span: t.span, text: "declared here" })),
+        help: declared.length === 0 ? "declare the result: `-> type`" : "return as many as are declared",
+      },
+    );
   const own = new Scope(frame, scope);
   const wants = declared.map((t) => (openSizes(t, own) ? null : typeOf(w, t, own)));
   const fits = declared.map((t, i) => {
@@ -243,6 +245,7 @@ function runFor(w: World, stmt: Of<"for">, scope: Scope): boolean {
   }
   return false;
 }
+const mostTurns = 10000;
 function rangeTurns(w: World, range: ast.Range, scope: Scope): Val[] {
   const [from, to] = [range.from, range.to].map((e) => {
     const v = w.evaluate(e, scope);
@@ -251,7 +254,13 @@ function rangeTurns(w: World, range: ast.Range, scope: Scope): Val[] {
   });
   if (w.checking) return [number(null, true)];
   const start = Number(from);
-  return Array.from({ length: Math.max(0, Number(to) - start) }, (_, i) => number(start + i, true));
+  const turns = Math.max(0, Number(to) - start);
+  if (turns > mostTurns)
+    return fail("E0211", `a loop of ${turns} turns`, range.span, {
+      notes: ["loops are unrolled", ...calledFrom(w)],
+      help: `loop at most ${mostTurns} times`,
+    });
+  return Array.from({ length: turns }, (_, i) => number(start + i, true));
 }
 function layerTurns(w: World, over: ast.Expr, scope: Scope): Val[] {
   const v = w.evaluate(over, scope);

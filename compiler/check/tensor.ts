@@ -165,6 +165,14 @@ export function convert(w: World, v: Val, want: Type, declared: Declared, at: Sp
     help: want.dtype === "bool" ? "compare it: `x != 0`" : `convert it: \`${want.dtype}(...)\``,
   });
 }
+function axesText(rank: number, spread: boolean): string {
+  if (rank === 1) return spread ? "it has no axes that can be counted" : "its only axis is 0";
+  if (spread)
+    return rank === 2
+      ? "its only axis that can be counted is -1"
+      : `its axes that can be counted are -${rank - 1} to -1`;
+  return `its axes are 0 to ${rank - 1}`;
+}
 /** An axis given as a number, counted from 0, or from the end where negative. */
 export function axisOf(w: World, x: Type, axis: number, at: Span, extra = 0): number {
   const rank = x.shape.length + extra;
@@ -177,8 +185,7 @@ export function axisOf(w: World, x: Type, axis: number, at: Span, extra = 0): nu
     });
   if (!Number.isInteger(axis) || place < (spread ? 1 : 0) || place >= rank)
     fail("E0207", `${showType(x)} has no axis ${axis}`, at, {
-      help:
-        rank === 0 ? "it is a scalar" : `its axes are ${spread ? `-${rank - 1}` : "0"} to ${spread ? "-1" : rank - 1}`,
+      help: rank === 0 ? "it is a scalar" : axesText(rank, spread),
       notes: calledFrom(w),
     });
   return place;

@@ -2,7 +2,7 @@
 import type { Value } from "../graph/node.ts";
 import type { Span, TypeExpr } from "../syntax/ast.ts";
 import { equal, equalAll, isSpread, type Size, show } from "../types/size.ts";
-import { fail, placeOf, textOf } from "./errors.ts";
+import { counted, fail, placeOf, textOf } from "./errors.ts";
 import { calledFrom } from "./numbers.ts";
 import { convert, loneTensor } from "./tensor.ts";
 import { bareName, isBound, spreadAxes, typeOf } from "./types.ts";
@@ -66,7 +66,7 @@ export function bindNames(w: World, f: Fit, shape: readonly Size[], scope: Scope
   });
 }
 function wrongRank(w: World, f: Fit, shape: readonly Size[]): never {
-  const wants = `${f.type.spread ? "at least " : ""}${f.type.axes.length} ${f.type.axes.length === 1 ? "axis" : "axes"}`;
+  const wants = `${f.type.spread ? "at least " : ""}${counted(f.type.axes.length, "axis", "axes")}`;
   fail("E0204", `${f.what} needs ${wants}: ${textOf(f.type.span)}, not [${shape.map(show).join(", ")}]`, f.span, {
     label: `[${shape.map(show).join(", ")}]`,
     also: [{ span: f.type.span, text: "declared here" }],
@@ -77,7 +77,8 @@ function wrongRank(w: World, f: Fit, shape: readonly Size[]): never {
   });
 }
 function mismatch(w: World, f: Fit, shape: readonly Size[], want: readonly Size[] | null): never {
-  const wanted = want ? ` = [${want.map(show).join(", ")}]` : "";
+  const shown = want ? `[${want.map(show).join(", ")}]` : "";
+  const wanted = want && !textOf(f.type.span).endsWith(shown) ? ` = ${shown}` : "";
   const differing = want?.findIndex((n, i) => !equal(n, shape[i] ?? -1)) ?? -1;
   const sides =
     want && differing >= 0 && want.length === shape.length

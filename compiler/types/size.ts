@@ -37,6 +37,11 @@ export function atomOf(a: Size): Atom | null {
 export const isSpread = (a: Size): boolean => atomOf(a)?.product != null;
 
 const key = (powers: readonly Power[]): string => powers.map(([a, e]) => `${a.id}^${e}`).join("*");
+/** The same text for the same size only: two atoms may share a name. */
+const identity = (a: Size): string =>
+  terms(a)
+    .map((t) => `${t.num}/${t.den} ${key(t.powers)}`)
+    .join(" + ");
 const terms = (a: Size): readonly Term[] =>
   typeof a === "number" ? (a === 0 ? [] : [{ num: a, den: 1, powers: [] }]) : a.terms;
 const gcd = (a: number, b: number): number => (b === 0 ? Math.abs(a) : gcd(b, a % b));
@@ -46,9 +51,15 @@ function normal(list: readonly Term[]): Size {
   for (const t of list) {
     const k = key(t.powers);
     const old = sums.get(k);
-    sums.set(k, old ? reduced(old.num * t.den + t.num * old.den, old.den * t.den, t.powers) : reduced(t.num, t.den, t.powers));
+    sums.set(
+      k,
+      old ? reduced(old.num * t.den + t.num * old.den, old.den * t.den, t.powers) : reduced(t.num, t.den, t.powers),
+    );
   }
-  const kept = [...sums].filter(([, t]) => t.num !== 0).toSorted(([a], [b]) => (a < b ? 1 : -1)).map(([, t]) => t);
+  const kept = [...sums]
+    .filter(([, t]) => t.num !== 0)
+    .toSorted(([a], [b]) => (a < b ? 1 : -1))
+    .map(([, t]) => t);
   const [only] = kept;
   if (!only) return 0;
   return kept.length === 1 && only.powers.length === 0 && only.den === 1 ? only.num : new Sym(kept);
@@ -71,13 +82,17 @@ export const mul = (a: Size, b: Size): Size => normal(terms(a).flatMap((x) => te
 export function div(a: Size, b: Size): Size {
   const [by, ...more] = terms(b);
   if (by && more.length === 0) {
-    const inverse: Term = { num: by.den * Math.sign(by.num), den: Math.abs(by.num), powers: by.powers.map(([x, e]) => [x, -e] as const) };
+    const inverse: Term = {
+      num: by.den * Math.sign(by.num),
+      den: Math.abs(by.num),
+      powers: by.powers.map(([x, e]) => [x, -e] as const),
+    };
     return normal(terms(a).map((t) => multiplied(t, inverse)));
   }
   if (equal(a, b)) return 1;
-  const name = `(${show(a)}) / (${show(b)})`;
-  const known = quotients.get(name) ?? atom(name);
-  quotients.set(name, known);
+  const both = `${identity(a)} / ${identity(b)}`;
+  const known = quotients.get(both) ?? atom(`(${show(a)}) / (${show(b)})`);
+  quotients.set(both, known);
   return sizeOf(known);
 }
 export const product = (list: readonly Size[]): Size => list.map(flat).reduce<Size>(mul, 1);
@@ -113,12 +128,15 @@ export function substitute(a: Size, by: ReadonlyMap<Atom, Size>): Size {
   if (typeof a === "number") return a;
   return a.terms
     .map((t) =>
-      t.powers.reduce<Size>((x, [p, e]) => {
-        const value = by.get(p) ?? sizeOf(p);
-        let result = x;
-        for (let i = 0; i < Math.abs(e); i++) result = e > 0 ? mul(result, value) : div(result, value);
-        return result;
-      }, normal([{ ...t, powers: [] }])),
+      t.powers.reduce<Size>(
+        (x, [p, e]) => {
+          const value = by.get(p) ?? sizeOf(p);
+          let result = x;
+          for (let i = 0; i < Math.abs(e); i++) result = e > 0 ? mul(result, value) : div(result, value);
+          return result;
+        },
+        normal([{ ...t, powers: [] }]),
+      ),
     )
     .reduce<Size>(add, 0);
 }

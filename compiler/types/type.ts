@@ -9,7 +9,8 @@ export interface Type {
 }
 export const type = (dtype: DType | "float", shape: readonly Size[]): Type => ({ dtype, shape });
 export const sameType = (a: Type, b: Type): boolean => a.dtype === b.dtype && equalAll(a.shape, b.shape);
-export const showType = (t: Type): string => (t.shape.length === 0 ? t.dtype : `${t.dtype}[${t.shape.map(show).join(", ")}]`);
+export const showType = (t: Type): string =>
+  t.shape.length === 0 ? t.dtype : `${t.dtype}[${t.shape.map(show).join(", ")}]`;
 
 /** The shape in numbers: what every stage after elaboration works with. */
 export function dims(t: Type): readonly number[] {

@@ -1,0 +1,164 @@
+// The checker: all programs of the design pass; each code has a wrong program whose text is a golden; what is right is let pass.
+import { readdirSync, readFileSync } from "node:fs";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { check, elaborate, load, type Resolve, resolveFile } from "../compiler/check/index.ts";
+import { codes } from "../compiler/codes.ts";
+import { type Diagnostic, ProgramError } from "../compiler/diagnostic.ts";
+import { render } from "../compiler/render.ts";
+import type { Source } from "../compiler/syntax/ast.ts";
+import { golden } from "./golden.ts";
+
+const test = suite("check");
+const folder = new URL("programs/", import.meta.url);
+const source = (path: string): Source => ({ name: path, text: readFileSync(new URL(path, folder), "utf8") });
+/** The design's own standard library. */
+const design: Resolve = (path, from) =>
+  path.startsWith("std/") ? source(`design/${path}.moe`) : resolveFile(path, from);
+const shown = (list: readonly Diagnostic[]): string => render(list, { color: false, width: 140 });
+const errorsIn = (text: string): Diagnostic[] => check(load({ name: "test.moe", text }));
+const codesIn = (text: string): string[] => errorsIn(text).map((d) => d.code);
+
+for (const kind of ["std", "models"])
+  for (const file of readdirSync(new URL(`design/${kind}`, folder)))
+    test(`design/${kind}/${file} has no errors`, () =>
+      assert.is(shown(check(load(source(`design/${kind}/${file}`), design))), ""));
+for (const file of readdirSync(new URL("../stdlib", import.meta.url)).filter((f) => f.endsWith(".moe")))
+  test(`stdlib/${file} has no errors`, () => {
+    const text = readFileSync(new URL(`../stdlib/${file}`, import.meta.url), "utf8");
+    assert.is(shown(check(load({ name: `stdlib/${file}`, text }))), "");
+  });
+
+/** Errors that only numbers bring to light. */
+function elaborationErrors(text: Source): Diagnostic[] {
+  try {
+    const methods = text.text.includes("train(") ? ["train"] : ["forward"];
+    const declaration = text.text.startsWith("optimizer") ? "Sgd" : "A";
+    elaborate(load(text, design), {
+      declaration,
+      sizes: {},
+      precision: "f32",
+      entries: methods.map((method) => ({ name: method, method, sizes: {} })),
+    });
+    return [];
+  } catch (error) {
+    if (error instanceof ProgramError) return [...error.diagnostics];
+    throw error;
+  }
+}
+const own = Object.keys(codes).filter((code) => code > "E02");
+for (const code of own)
+  test(`${code} has a golden`, () => {
+    const program = { ...source(`errors/${code}.moe`), name: `errors/${code}.moe` };
+    const checked = check(load(program, design));
+    const found = checked.length > 0 ? checked : elaborationErrors(program);
+    assert.ok(
+      found.some((d) => d.code === code),
+      `no ${code} in ${found.map((d) => d.code).join(" ")}`,
+    );
+    golden(`errors/${code}.txt`, shown(found));
+  });
+
+test("one error makes no others", () => {
+  const text = `layer A(D) { param w: float[D] = nothing
+    forward(x: float[...S, D]) -> float[...S, D] { let y = missing(x) let z = y * 2 + w z = z + y return z } }
+    layer B(D) { a: A(D, wrong) forward(x: float[D]) -> float[D] { let b = a(x) return b @ b } }`;
+  assert.equal(codesIn(text), ["E0301", "E0301", "E0301"]);
+});
+test("errors of several declarations and of imported files, each once, in order", () => {
+  const files: Record<string, string> = { "./b": "fn g(x: float[N]) -> float[N] { return y }" };
+  const resolve: Resolve = (path) => (files[path] === undefined ? null : { name: path, text: files[path] });
+  const found = check(
+    load(
+      {
+        name: "a.moe",
+        text: 'import { g } from "./b"\nimport { h } from "./c"\nfn f(x: float[N]) -> float[N] { return g(z) + h(x) }',
+      },
+      resolve,
+    ),
+  );
+  assert.equal(
+    found.map((d) => [d.code, d.labels[0].span.source.name]),
+    [
+      ["E0303", "a.moe"],
+      ["E0301", "a.moe"],
+      ["E0301", "./b"],
+    ],
+  );
+});
+test("modules may import each other", () => {
+  const files: Record<string, string> = {
+    "./b":
+      'import { f } from "./a"\nfn g(x: float[N]) -> float[N] { return x }\nfn h(x: float[N]) -> float[N] { return f(x) }',
+    "./a": 'import { g } from "./b"\nfn f(x: float[N]) -> float[N] { return g(x) }',
+  };
+  const resolve: Resolve = (path) => (files[path] === undefined ? null : { name: path, text: files[path] });
+  assert.equal(
+    check(
+      load({ name: "main", text: 'import { f } from "./a"\nfn m(x: float[N]) -> float[N] { return f(x) }' }, resolve),
+    ),
+    [],
+  );
+});
+test("text that could not be read makes no errors about names", () => {
+  assert.equal(
+    codesIn(
+      "fn broken(x: float[N) -> float[N] { return x }\nfn f(x: float[N]) -> float[N] { return broken(x) }",
+    ).filter((c) => c >= "E02"),
+    [],
+  );
+});
+
+const right: Record<string, string> = {
+  "sizes in one normal form":
+    "fn f(x: float[B, D], Heads) -> float[B, D / Heads * Heads] { return reshape(reshape(x, [B, Heads, D / Heads]), [B, D]) }",
+  "a spread and its product":
+    "fn f(x: float[...S, D]) -> float[...S, D] { return reshape(reshape(x, [S, D]), [...S, D]) }",
+  "names hide outer ones":
+    "fn f(x: float[N]) -> float[N] { let sum = x let x = 2 for x in 0:3 { sum = sum + x } return sum * x }",
+  "opaque sizes, named by a declared type": `layer P(M) { forward(x: float[N]) -> float[U] { if generating { let y: float[M] = 0 return y } return x } }
+    layer Q(M) { p: P(M) forward(x: float[N]) -> float[N] { let y: float[V] = p(x) let z: bool[V] = true return x * sum(where(z, y, 0)) } }`,
+  "both branches of an if may return":
+    "fn f(x: float[N], deep = true) -> float[N] { if deep { return x } else { return 2 * x } }",
+  "a function for an arrow, also a builtin":
+    "layer A(D, act: float[...S] -> float[...S] = tanh) { forward(x: float[D]) -> float[D] { return act(x) } } layer B(D) { a: A(D, sqrt) forward(x: float[D]) -> float[D] { return a(x) } }",
+  "arrays and patterns of layers":
+    "layer I(D) { forward(x: float[...S, D]) -> float[...S, D] { return x } } layer J(D) { i: I(D) forward(x: float[...S, D]) -> float[...S, D] { return i(x) } } layer A(D, L) { m: [I(D), J(D)][L / 2] forward(x: float[D]) -> float[D] { for l, i in m { x = l(x) * i } return m[0](x) } }",
+  "the widest float":
+    "fn g(x: float[N], y: float[N]) -> float[N] { return x + y } fn f(x: bf16[N], y: f32[N]) -> f32[N] { return g(x, y) }",
+  "an unknown number as a size":
+    'import { SwiGlu } from "std/nn"\nlayer A(D, factor) { up: SwiGlu(D, ceil(factor * D)) forward(x: float[D]) -> float[D] { return up(x) } }',
+};
+for (const [name, text] of Object.entries(right)) test(`right: ${name}`, () => assert.is(shown(errorsIn(text)), ""));
+
+const wrong: Record<string, [text: string, code: string]> = {
+  "two opaque sizes are not the same": [
+    "layer P() { forward(x: float[N]) -> float[U] { return x } } layer Q() { p: P() forward(x: float[N]) -> float[N] { return x * sum(p(x) + p(x)) } }",
+    "E0202",
+  ],
+  "an opaque size is not the argument's": [
+    "layer P() { forward(x: float[N]) -> float[U] { return x } } layer Q() { p: P() forward(x: float[N]) -> float[N] { return p(x) } }",
+    "E0204",
+  ],
+  "names of headers are not bound by arguments": [
+    "layer A(D) { forward(x: float[D]) -> float[D] { return x } } layer B(D, H) { a: A(D) forward(x: float[H]) -> float[H] { return a(x) } }",
+    "E0204",
+  ],
+  "a branch with another type": [
+    "fn f(x: float[N, D], deep = true) -> float[N] { if deep { return x } return sum(x, axis: -1) }",
+    "E0204",
+  ],
+  "a name of a branch outside of it": [
+    "fn f(x: float[N], deep = true) -> float[N] { if deep { let y = x } return y }",
+    "E0301",
+  ],
+  "an index that is no number of a layer's kind": ["fn f(x: float[N]) -> float[N] { return x[x > 0] }", "E0210"],
+  "a layer called before it is made": [
+    "layer I(D) { forward(x: float[D]) -> float[D] { return x } } layer A(D, body: float[D] -> float[D] = I(D)) { forward(x: float[D]) -> float[D] { return I(D)(x) } }",
+    "E0307",
+  ],
+  "results do not stretch": ["fn f(x: float[N]) -> float[N] { return 1 }", "E0204"],
+};
+for (const [name, [text, code]] of Object.entries(wrong))
+  test(`wrong: ${name}`, () => assert.equal(codesIn(text), [code]));
+test.run();
