@@ -5,6 +5,7 @@ import { Problem } from "../compiler/diagnostic.ts";
 import { loadStores, newestCheckpoint } from "./checkpoint.ts";
 import { compileProgram, type EntryRequest } from "./compile.ts";
 import type { Executable } from "./executable.ts";
+import { breath } from "./loop.ts";
 import { findEntry, hasMethod, headerDefault, readProgram } from "./program.ts";
 import { readConfig } from "./run-folder.ts";
 import { fromNumbers } from "./tensor.ts";
@@ -61,6 +62,7 @@ export async function* generateTokens(executable: Executable, options: GenerateO
   const stopped = (): boolean => options.signal?.aborted ?? false;
   for (let made = 1; made <= options.tokens && !stopped(); made++) {
     yield next;
+    await breath();
     if (made < options.tokens) next = await feed(executable, Uint8Array.of(next), at++, options);
   }
 }

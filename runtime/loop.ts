@@ -53,6 +53,7 @@ export async function* trainSteps(setup: TrainSetup): AsyncGenerator<Step, void>
   let kept = folder === null || from !== null;
   for (let done = first; done < config.steps && !(stopped() && kept); ) {
     const outcome = await runBatch(executable, "train", trainingBatch(setup.text, B, T, done), config.seed, done);
+    await breath();
     requireFinite(outcome, done + 1);
     done += 1;
     const last = done === config.steps;
@@ -72,6 +73,8 @@ export async function* trainSteps(setup: TrainSetup): AsyncGenerator<Step, void>
     yield step;
   }
 }
+/** Lets signals and timers in: an executable that computes on this thread would starve them. */
+export const breath = (): Promise<void> => new Promise((done) => setImmediate(done));
 const due = (step: number, every: number): boolean => every > 0 && step % every === 0;
 function sizeOf(config: RunConfig, name: string): number {
   const size = config.sizes[name];

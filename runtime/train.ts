@@ -57,7 +57,8 @@ export interface Training {
   readonly plan: Bytes | Pick<Bytes, "parameters" | "gradients" | "optimizer" | "activations">;
   /** The checkpoint that it goes on from. */
   readonly from: Checkpoint | null;
-  steps(): AsyncGenerator<Step, void>;
+  /** `signal`, aborted, lets the step that runs end, saves it and ends the loop. */
+  steps(signal?: AbortSignal): AsyncGenerator<Step, void>;
   /** Text that the model as it now is makes, as long as its Context allows; null if it has no `generate`. */
   sample(prompt: string, how: SampleOptions): AsyncGenerator<string, void> | null;
   close(): void;
@@ -67,7 +68,7 @@ export interface Training {
 export async function* train(options: TrainOptions): AsyncGenerator<Step, void> {
   const training = await openTraining(options);
   try {
-    yield* training.steps();
+    yield* training.steps(options.signal);
   } finally {
     training.close();
   }
@@ -90,7 +91,7 @@ export async function openTraining(options: TrainOptions): Promise<Training> {
       copyProgram(program, folder);
       writeConfig(folder, config);
     }
-    const { saveEvery = 100, evaluateEvery = 0, signal } = options;
+    const { saveEvery = 100, evaluateEvery = 0 } = options;
     const { parameters, gradients, optimizer, activations } = report;
     const own = ownLosses(program, entry.declaration);
     const setup = { executable, text, config, own, folder, from, saveEvery, evaluateEvery };
@@ -102,7 +103,7 @@ export async function openTraining(options: TrainOptions): Promise<Training> {
       from,
       parameters: executable.stores.filter((s) => s.role === "parameter").reduce((sum, s) => sum + count(s.shape), 0),
       plan: executable.bytes ?? { parameters, gradients, optimizer, activations },
-      steps: () => trainSteps(signal ? { ...setup, signal } : setup),
+      steps: (signal) => trainSteps(signal ? { ...setup, signal } : setup),
       sample: (prompt, how) =>
         executable.entries.includes("generate:1") ? sampleText(executable, entry, config, prompt, how) : null,
       close: () => {

@@ -3,7 +3,6 @@ import { real, requireTarget, whole } from "../../compiler/options.ts";
 import { generate } from "../../runtime/generate.ts";
 import { addShared, examples, flag, json, type Shared, text } from "../flags.ts";
 import { printJson, warn, write } from "../output.ts";
-import { interruptible } from "../signals.ts";
 
 export const generateCommand = (): Command =>
   addShared(new Command("generate"))
@@ -35,7 +34,7 @@ async function run(folder: string, { json, ...options }: Options): Promise<void>
   const prompt = options.prompt ?? "";
   let made = "";
   const start = performance.now();
-  for await (const piece of generate({ folder, ...options, warn, signal: interruptible() })) {
+  for await (const piece of generate({ folder, ...options, warn })) {
     if (!json) write(made === "" ? prompt + piece : piece);
     made += piece;
   }

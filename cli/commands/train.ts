@@ -49,23 +49,28 @@ interface Options extends Shared {
 }
 async function run(program: string, { json, ...options }: Options): Promise<void> {
   requireTarget(options);
-  const signal = interruptible();
-  const training = await openTraining({ program, ...options, signal, warn });
+  const training = await openTraining({ program, ...options, warn });
   try {
-    if (json) await asJson(training);
-    else await forPeople(training, signal);
+    // Only now: what came before, Ctrl-C simply ends.
+    const signal = interruptible();
+    const last = await (json ? asJson(training, signal) : forPeople(training, signal));
+    note(closing(training, last));
+    if (!json && !signal.aborted && last) await showSample(training, signal);
   } finally {
     training.close();
   }
 }
 
-async function asJson(training: Training): Promise<void> {
+async function asJson(training: Training, signal: AbortSignal): Promise<Step | null> {
   const { text, parameters, plan } = training;
   printJson({ ...entropies(text.all), bytes: text.bytes, parameters, plan });
-  for await (const step of training.steps()) {
+  let last: Step | null = null;
+  for await (const step of training.steps(signal)) {
     printJson(record(step));
     if (step.heldOut !== null) printJson({ step: step.step, held_out: step.heldOut });
+    last = step;
   }
+  return last;
 }
 const record = ({ step, loss, losses, metrics, tokensPerSecond, seconds }: Step): object => ({
   step,
@@ -76,20 +81,19 @@ const record = ({ step, loss, losses, metrics, tokensPerSecond, seconds }: Step)
   seconds,
 });
 
-async function forPeople(training: Training, signal: AbortSignal): Promise<void> {
+async function forPeople(training: Training, signal: AbortSignal): Promise<Step | null> {
   note(opening(training));
   const shown = progress(process.stderr);
   let last: Step | null = null;
   try {
-    for await (const step of training.steps()) {
+    for await (const step of training.steps(signal)) {
       shown.step(step);
       last = step;
     }
   } finally {
     shown.done();
   }
-  note(closing(training, last));
-  if (!signal.aborted && last) await showSample(training, signal);
+  return last;
 }
 function opening({ config, text, parameters, plan, folder, from }: Training): string {
   const memory = "arena" in plan ? `, ${showBytes(plan.arena)} of memory` : "";
