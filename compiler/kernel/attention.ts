@@ -4,7 +4,7 @@ import type { Node, Value } from "../graph/node.ts";
 import type { Bound, OpAttrs } from "../ops/attrs.ts";
 import { type Block, plus } from "./build.ts";
 import type { Draft } from "./draft.ts";
-import { both, call, ceil, f32, i32, item, load, num, select, truth, unflatten } from "./expr.ts";
+import { both, call, ceil, f32, i32, isNum, item, load, num, select, truth, unflatten } from "./expr.ts";
 import type { Expr, Tile } from "./ir.ts";
 import type { Reader } from "./read.ts";
 import { shapeOf } from "./read.ts";
@@ -56,6 +56,26 @@ function sees(o: Operands, b: Expr, t: Expr, u: Expr): Expr {
     call("ge", "bool", sum([...times(m, at), ...times(n, seen), ...(c === 0 ? [] : [i32(c)])]), i32(0));
   return o.attrs.bounds.map(holds).reduce(both, truth(true));
 }
+/** What a block of positions brings to each bound at most. */
+function reach(d: Draft, o: Operands, b: Expr, which: "at" | "seen", block: Block): Expr[] {
+  const value = (i: Expr): Expr => o.reader.element(o[which], [b, plus(block, i)]);
+  return o.attrs.bounds.map((bound) =>
+    bound[which] === 0 ? i32(0) : d.k.fold("reach", "max", "i32", block.n, (i) => sum(times(bound[which], value(i)))),
+  );
+}
+/** Runs f unless no query of a block sees a key of another. */
+function ifSeen(d: Draft, o: Operands, queries: readonly Expr[], keys: readonly Expr[], f: () => void): void {
+  const holds = o.attrs.bounds.map((bound, n) =>
+    call(
+      "ge",
+      "bool",
+      sum([item(queries, n), item(keys, n), i32(bound.plus)].filter((x) => !(isNum(x) && x.value === 0))),
+      i32(0),
+    ),
+  );
+  if (holds.length === 0) f();
+  else d.k.if(holds.reduce(both), f);
+}
 /** scale q k^T + bias where seen, else -infinity. */
 function score(
   o: Operands,
@@ -80,7 +100,8 @@ export function attention(d: Draft, node: Node): void {
   const q = d.k.stage("q", [rows, A], [m.n, num(A)], (i, a) => o.reader.element(o.q, [b, g, r, plus(m, i), a]));
   const out = d.k.tile("acc", "out", [rows, ceil(C, 16)]);
   const [top, total] = [d.k.tile("row", "top", [rows], lowest), d.k.tile("row", "total", [rows])];
-  d.k.for("c", num(0), num(U), block, (c) => {
+  const queries = reach(d, o, b, "at", m);
+  const step = (c: Block): void => {
     const keys = d.k.stage("keys", [A, block], [num(A), c.n], (a, j) => o.reader.element(o.k, [b, g, plus(c, j), a]));
     const values = d.k.stage("values", [block, ceil(C, 16)], [c.n, num(C)], (j, e) =>
       o.reader.element(o.v, [b, g, plus(c, j), e]),
@@ -93,7 +114,8 @@ export function attention(d: Draft, node: Node): void {
     const keep = renew(d, { scores, top, total }, m, c);
     d.k.each(out, [m.n, num(C)], (i, j) => d.k.store(out, [i, j], float("mul", load(out, i, j), load(keep, i))));
     d.k.mma(scores, [values], [out], [m.n, c.n]);
-  });
+  };
+  d.k.for("c", num(0), num(U), block, (c) => ifSeen(d, o, queries, reach(d, o, b, "seen", c), () => step(c)));
   const [result, sums] = [d.output(item(node.results, 0), "y"), d.output(item(node.results, 1), "sums")];
   const some = (i: Expr): Expr => call("gt", "bool", load(total, i), f32(0));
   d.k.each(out, [m.n, num(C)], (i, j) =>
@@ -144,7 +166,8 @@ export function attentionQueries(d: Draft, node: Node): void {
     o.reader.element(dout, [b, g, r, plus(m, i), e]),
   );
   const dq = d.k.tile("acc", "dq", [rows, ceil(A, 16)]);
-  d.k.for("c", num(0), num(U), block, (c) => {
+  const queries = reach(d, o, b, "at", m);
+  const step = (c: Block): void => {
     const keys = d.k.stage("keys", [A, block], [num(A), c.n], (a, j) => o.reader.element(o.k, [b, g, plus(c, j), a]));
     const values = d.k.stage("values", [C, block], [num(C), c.n], (e, j) =>
       o.reader.element(o.v, [b, g, plus(c, j), e]),
@@ -165,6 +188,10 @@ export function attentionQueries(d: Draft, node: Node): void {
       o.reader.element(o.k, [b, g, plus(c, j), a]),
     );
     d.k.mma(scores, [rowsOfKeys], [dq], [m.n, c.n]);
+  };
+  d.k.for("c", num(0), num(U), block, (c) => {
+    if (node.results[3]) step(c);
+    else ifSeen(d, o, queries, reach(d, o, b, "seen", c), () => step(c));
   });
   const to = d.output(item(node.results, 0), "dq");
   d.k.each(dq, [m.n, num(A)], (i, a) =>
@@ -182,8 +209,9 @@ export function attentionKeys(d: Draft, node: Node): void {
   const keys = d.k.stage("keys", [rows, A], [m.n, num(A)], (i, a) => o.reader.element(o.k, [b, g, plus(m, i), a]));
   const values = d.k.stage("values", [rows, C], [m.n, num(C)], (i, e) => o.reader.element(o.v, [b, g, plus(m, i), e]));
   const [dk, dv] = [d.k.tile("acc", "dk", [rows, ceil(A, 16)]), d.k.tile("acc", "dv", [rows, ceil(C, 16)])];
+  const seen = reach(d, o, b, "seen", m);
   d.k.for("r", num(0), num(R), 1, ({ at: r }) => {
-    d.k.for("c", num(0), num(T), block, (c) => {
+    const step = (c: Block): void => {
       const q = d.k.stage("q", [A, block], [num(A), c.n], (a, j) => o.reader.element(o.q, [b, g, r, plus(c, j), a]));
       const given = d.k.stage("given", [C, block], [num(C), c.n], (e, j) =>
         o.reader.element(dout, [b, g, r, plus(c, j), e]),
@@ -206,7 +234,8 @@ export function attentionKeys(d: Draft, node: Node): void {
       );
       d.k.mma(scores, [rowsOut], [dv], [m.n, c.n]);
       d.k.mma(flow, [rowsIn], [dk], [m.n, c.n]);
-    });
+    };
+    d.k.for("c", num(0), num(T), block, (c) => ifSeen(d, o, reach(d, o, b, "at", c), seen, () => step(c)));
   });
   const [toKeys, toValues] = [d.output(item(node.results, 1), "dk"), d.output(item(node.results, 2), "dv")];
   d.k.each(dk, [m.n, num(A)], (i, a) =>

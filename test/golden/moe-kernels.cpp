@@ -1,0 +1,486 @@
+// dot
+extern "C" void dot_c9884ca2(void* const* args, ix begin, ix end, f32* scratch) {
+  const f32* a = (f32*)args[0];
+  const f32* b = (f32*)args[1];
+  f32* y = (f32*)args[2];
+  ROLL for (ix task = begin; task < end; task++) {
+    const ix e = task / 2, mc = task % 2 * 48, mcn = ix_min(48, 64 - mc), n = 0, nn = ix_min(16, 4 - n);
+    const auto right = columns<16>(scratch + 0, b + n, 4, nn, 32);
+    ROLL for (ix m = mc, m_end = mc + mcn; m < m_end; m += 48) {
+      const ix mn = ix_min(48, m_end - m);
+      Acc<48, 16> acc;
+      Rows<48, 1> left;
+      left.bind(mn, [&](ix i) { return a + (m + i) * 32; });
+      mma<true>(left, mn, 32, on(right, acc));
+      each<LANES>(mn, nn, [&](auto v, ix i2, ix j2, auto& acc_) {
+        const auto t = acc_;
+        st(v, y + (m + i2) * 4 + (n + j2), t);
+      }, acc);
+    }
+  }
+}
+
+// max reshape const broadcast sub exp sum div
+extern "C" void exp_64ca8043(void* const* args, ix begin, ix end, f32* scratch) {
+  const f32* x = (f32*)args[0];
+  f32* y = (f32*)args[1];
+  f32* y1 = (f32*)args[2];
+  ROLL for (ix task = begin; task < end; task++) {
+    par<1>(256, [&](auto v, ix j) {
+      const auto t = ld(v, x + j);
+      const auto t1 = ld(v, x + j / 4 * 4);
+      const auto t2 = ld(v, x + j / 4 * 4 + 1);
+      const auto t3 = ld(v, x + j / 4 * 4 + 2);
+      const auto t4 = ld(v, x + j / 4 * 4 + 3);
+      const auto t_exp = exp_(t - max_(max_(max_(max_(t1, t2), t3), t4), all(v, -3.3895313892515355e+38f)));
+      const auto t_exp1 = exp_(t1 - max_(max_(max_(max_(t1, t2), t3), t4), all(v, -3.3895313892515355e+38f)));
+      const auto t_exp2 = exp_(t2 - max_(max_(max_(max_(t1, t2), t3), t4), all(v, -3.3895313892515355e+38f)));
+      const auto t_exp3 = exp_(t3 - max_(max_(max_(max_(t1, t2), t3), t4), all(v, -3.3895313892515355e+38f)));
+      const auto t_exp4 = exp_(t4 - max_(max_(max_(max_(t1, t2), t3), t4), all(v, -3.3895313892515355e+38f)));
+      const auto t_broadcast = t_exp1 + t_exp2 + t_exp3 + t_exp4;
+      const auto t_div = t_exp / t_broadcast;
+      st(v, y + j, t_exp);
+      st(v, y1 + j, t_div);
+    });
+  }
+}
+
+// top_k
+extern "C" void top_k_babe8440(void* const* args, ix begin, ix end, f32* scratch) {
+  f32* values = (f32*)args[0];
+  i32* index = (i32*)args[1];
+  const f32* x = (f32*)args[2];
+  ROLL for (ix task = begin; task < end; task++) {
+    const ix r = task;
+    ROLL for (ix p = 0, p_end = 2; p < p_end; p += 1) {
+      const auto last = p == 0 ? __builtin_inff() : values[r * 2 + (p - 1)];
+      const auto where_ = p == 0 ? -1 : index[r * 2 + (p - 1)];
+      const auto best = fold<Max, LANES>(4, [&](auto v, ix k) { return where(and_(or_(or_(last > ld(v, x + r * 4 + k), and_(last == ld(v, x + r * 4 + k), where_ < lane(v, i32(k)))), and_(ld(v, x + r * 4 + k) != ld(v, x + r * 4 + k), or_(all(v, last == last), where_ < lane(v, i32(k))))), ld(v, x + r * 4 + k) == ld(v, x + r * 4 + k)), ld(v, x + r * 4 + k), -__builtin_inff()); });
+      const auto at = fold<Min, LANES>(4, [&](auto v, ix k1) { return where(and_(or_(or_(last > ld(v, x + r * 4 + k1), and_(last == ld(v, x + r * 4 + k1), where_ < lane(v, i32(k1)))), and_(ld(v, x + r * 4 + k1) != ld(v, x + r * 4 + k1), or_(all(v, last == last), where_ < lane(v, i32(k1))))), ld(v, x + r * 4 + k1) == best), lane(v, i32(k1)), 4); });
+      const auto at1 = fold<Min, LANES>(4, [&](auto v, ix k2) { return where(and_(or_(or_(last > ld(v, x + r * 4 + k2), and_(last == ld(v, x + r * 4 + k2), where_ < lane(v, i32(k2)))), and_(ld(v, x + r * 4 + k2) != ld(v, x + r * 4 + k2), or_(all(v, last == last), where_ < lane(v, i32(k2))))), ld(v, x + r * 4 + k2) != ld(v, x + r * 4 + k2)), lane(v, i32(k2)), 4); });
+      const ix j = ix(at < 4 ? at : at1);
+      values[r * 2 + p] = x[r * 4 + j];
+      index[r * 2 + p] = i32(j);
+    }
+  }
+}
+
+// sum broadcast div
+extern "C" void div_1077e8d8(void* const* args, ix begin, ix end, f32* scratch) {
+  const f32* x = (f32*)args[0];
+  f32* y = (f32*)args[1];
+  ROLL for (ix task = begin; task < end; task++) {
+    par<1>(128, [&](auto v, ix j) {
+      const auto t = ld(v, x + j);
+      const auto t1 = ld(v, x + j / 2 * 2);
+      const auto t2 = ld(v, x + j / 2 * 2 + 1);
+      const auto t_broadcast = t1 + t2;
+      const auto t_div = t / t_broadcast;
+      st(v, y + j, t_div);
+    });
+  }
+}
+
+// reshape route
+extern "C" void route_count_b19961f6(void* const* args, ix begin, ix end, f32* scratch) {
+  const i32* index = (i32*)args[0];
+  i32* counts = (i32*)args[1];
+  ROLL for (ix task = begin; task < end; task++) {
+    const ix c = task;
+    i32* const table = (i32*)(scratch + 0);
+    par<1>(5, [&](auto, ix j) { table[j] = 0; });
+    tally(128, table, [&](ix i) { return ix(and_(ix(index[i / 2 * 2 + (i % 2 + c * 128)]) >= 0, ix(index[i / 2 * 2 + (i % 2 + c * 128)]) < 4) ? ix(index[i / 2 * 2 + (i % 2 + c * 128)]) : 4); }, [&](ix i, ix rank) {
+    });
+    par<1>(5, [&](auto v, ix e) {
+      st(v, counts + c * 5 + e, table[e]);
+    });
+  }
+}
+
+// reshape route
+extern "C" void route_scan_f1b43428(void* const* args, ix begin, ix end, f32* scratch) {
+  const i32* counts = (i32*)args[0];
+  i32* places = (i32*)args[1];
+  i32* offsets = (i32*)args[2];
+  ROLL for (ix task = begin; task < end; task++) {
+    scan(5, [&](ix i) { return counts[i]; }, [&](ix i, auto sum) {
+      places[i] = sum;
+      if (0 == 0) {
+        offsets[i] = sum;
+      }
+    });
+  }
+}
+
+// reshape route
+extern "C" void route_place_bbd26f0b(void* const* args, ix begin, ix end, f32* scratch) {
+  const i32* places = (i32*)args[0];
+  i32* order = (i32*)args[1];
+  i32* inverse = (i32*)args[2];
+  i32* expert = (i32*)args[3];
+  const i32* index = (i32*)args[4];
+  ROLL for (ix task = begin; task < end; task++) {
+    const ix c = task;
+    i32* const table = (i32*)(scratch + 0);
+    par<1>(5, [&](auto, ix j) { table[j] = 0; });
+    par<1>(5, [&](auto v, ix e) {
+      table[e] = ld(v, places + c * 5 + e);
+    });
+    tally(128, table, [&](ix i) { return ix(and_(ix(index[i / 2 * 2 + (i % 2 + c * 128)]) >= 0, ix(index[i / 2 * 2 + (i % 2 + c * 128)]) < 4) ? ix(index[i / 2 * 2 + (i % 2 + c * 128)]) : 4); }, [&](ix i, ix rank) {
+      const ix group = and_(ix(index[i / 2 * 2 + (i % 2 + c * 128)]) >= 0, ix(index[i / 2 * 2 + (i % 2 + c * 128)]) < 4) ? ix(index[i / 2 * 2 + (i % 2 + c * 128)]) : 4;
+      order[rank] = group < 4 ? i32(c * 128 + i) : -1;
+      expert[rank] = group < 4 ? i32(group) : -1;
+      inverse[c * 128 + i] = group < 4 ? i32(rank) : -1;
+    });
+  }
+}
+
+// broadcast reshape dispatch ragged_dot sigmoid mul
+extern "C" void ragged_dot_ef018d89(void* const* args, ix begin, ix end, f32* scratch) {
+  const i32* offsets = (i32*)args[0];
+  const i32* x = (i32*)args[1];
+  const f32* x1 = (f32*)args[2];
+  const f32* w = (f32*)args[3];
+  const f32* w1 = (f32*)args[4];
+  f32* y = (f32*)args[5];
+  f32* y1 = (f32*)args[6];
+  f32* y2 = (f32*)args[7];
+  ROLL for (ix task = begin; task < end; task++) {
+    const ix e = task / 2, n = task % 2 * 32, nn = ix_min(32, 48 - n);
+    const auto t = offsets[e];
+    const auto t1 = offsets[e + 1];
+    if (ix(t) < ix(t1)) {
+      const auto right = columns<32>(scratch + 0, w + e * 1536 + n, 48, nn, 32);
+      const auto right1 = columns<32>(scratch + 1024, w1 + e * 1536 + n, 48, nn, 32);
+      ROLL for (ix m = ix(t), m_end = ix(t1); m < m_end; m += 48) {
+        const ix mn = ix_min(48, m_end - m);
+        Acc<48, 32> acc;
+        Acc<48, 32> acc1;
+        Rows<48, 1> left;
+        left.bind(mn, [&](ix i) { return x1 + ix(x[m + i]) / 2 * 32; });
+        mma<true>(left, mn, 32, on(right, acc), on(right1, acc1));
+        each<LANES>(mn, nn, [&](auto v, ix i3, ix j3, auto& acc_, auto& acc1_) {
+          const auto t2 = acc_;
+          const auto t3 = acc1_;
+          const auto t_sigmoid = sigmoid_(t2);
+          const auto t_mul = t2 * t_sigmoid;
+          const auto t_mul1 = t_mul * t3;
+          st(v, y + (m + i3) * 48 + (n + j3), t2);
+          st(v, y1 + (m + i3) * 48 + (n + j3), t3);
+          st(v, y2 + (m + i3) * 48 + (n + j3), t_mul1);
+        }, acc, acc1);
+      }
+    }
+  }
+}
+
+// ragged_dot
+extern "C" void ragged_dot_b4f6c879(void* const* args, ix begin, ix end, f32* scratch) {
+  const i32* offsets = (i32*)args[0];
+  const f32* x = (f32*)args[1];
+  const f32* w = (f32*)args[2];
+  f32* y = (f32*)args[3];
+  ROLL for (ix task = begin; task < end; task++) {
+    const ix e = task, n = 0;
+    const auto t = offsets[e];
+    const auto t1 = offsets[e + 1];
+    if (ix(t) < ix(t1)) {
+      const auto right = columns<32>(scratch + 0, w + e * 1536 + n, 32, 32, 48);
+      ROLL for (ix m = ix(t), m_end = ix(t1); m < m_end; m += 48) {
+        const ix mn = ix_min(48, m_end - m);
+        Acc<48, 32> acc;
+        Rows<48, 1> left;
+        left.bind(mn, [&](ix i) { return x + (m + i) * 48; });
+        mma<true>(left, mn, 48, on(right, acc));
+        each<LANES>(mn, 32, [&](auto v, ix i2, ix j2, auto& acc_) {
+          st(v, y + (m + i2) * 32 + (n + j2), acc_);
+        }, acc);
+      }
+    }
+  }
+}
+
+// broadcast combine reshape mul sum
+extern "C" void sum_108dc3ee(void* const* args, ix begin, ix end, f32* scratch) {
+  const f32* x = (f32*)args[0];
+  const i32* x1 = (i32*)args[1];
+  const f32* x2 = (f32*)args[2];
+  f32* y = (f32*)args[3];
+  ROLL for (ix task = begin; task < end; task++) {
+    const ix r = task;
+    const auto t = x[r * 2];
+    const auto t1 = x1[r * 2];
+    const auto t2 = x[r * 2 + 1];
+    const auto t3 = x1[r * 2 + 1];
+    par<LANES>(32, [&](auto v, ix j) {
+      st(v, y + r * 32 + j, t * (and_(ix(t1) >= 0, ix(t1) < 128) ? ld(v, x2 + ix_min(ix_max(ix(t1), 0), 127) * 32 + j) : all(v, 0.0f)) + t2 * (and_(ix(t3) >= 0, ix(t3) < 128) ? ld(v, x2 + ix_min(ix_max(ix(t3), 0), 127) * 32 + j) : all(v, 0.0f)));
+    });
+  }
+}
+
+// mul sum
+extern "C" void sum_f43f7b76(void* const* args, ix begin, ix end, f32* scratch) {
+  f32* y = (f32*)args[0];
+  const f32* x = (f32*)args[1];
+  const f32* x1 = (f32*)args[2];
+  ROLL for (ix task = begin; task < end; task++) {
+    const auto sum = fold<Sum, LANES>(2048, [&](auto v, ix k) {
+      const auto t = ld(v, x1 + k);
+      return ld(v, x + k) * t;
+    });
+    y[0] = sum;
+  }
+}
+
+// broadcast reshape dispatch transpose ragged_dot mul sigmoid const sub add
+extern "C" void ragged_dot_247079a8(void* const* args, ix begin, ix end, f32* scratch) {
+  const i32* offsets = (i32*)args[0];
+  const i32* x = (i32*)args[1];
+  const f32* x1 = (f32*)args[2];
+  const f32* w = (f32*)args[3];
+  const f32* x2 = (f32*)args[4];
+  const f32* x3 = (f32*)args[5];
+  const f32* x4 = (f32*)args[6];
+  f32* y = (f32*)args[7];
+  f32* y1 = (f32*)args[8];
+  f32* y2 = (f32*)args[9];
+  ROLL for (ix task = begin; task < end; task++) {
+    const ix e = task, n = 0;
+    const auto t = offsets[e];
+    const auto t1 = offsets[e + 1];
+    if (ix(t) < ix(t1)) {
+      const auto right = pack_transposed<48>(scratch + 0, 48, 32, [&](ix j1, ix i1) { return w + e * 1536 + (n + j1) * 32 + i1; });
+      ROLL for (ix m = ix(t), m_end = ix(t1); m < m_end; m += 48) {
+        const ix mn = ix_min(48, m_end - m);
+        Acc<48, 48> acc;
+        Rows<48, 1> left;
+        left.bind(mn, [&](ix i) { return x1 + ix(x[m + i]) / 2 * 32; });
+        mma<true>(left, mn, 32, on(right, acc));
+        each<LANES>(mn, 48, [&](auto v, ix i2, ix j2, auto& acc_) {
+          const auto t2 = acc_;
+          const auto t3 = x[m + i2];
+          const auto t4 = x2[ix(t3)];
+          const auto t_mul = t2 * t4;
+          const auto t5 = ld(v, x3 + (m + i2) * 48 + (n + j2));
+          const auto t_sigmoid = sigmoid_(t5);
+          const auto t_mul1 = t5 * t_sigmoid;
+          const auto t_mul2 = t_mul * t_mul1;
+          const auto t6 = ld(v, x4 + (m + i2) * 48 + (n + j2));
+          const auto t_mul3 = t_mul * t6;
+          const auto t_add = t_mul3 * t_sigmoid + t_mul3 * t5 * (t_sigmoid * (1.0f - t_sigmoid));
+          st(v, y + (m + i2) * 48 + (n + j2), t2);
+          st(v, y1 + (m + i2) * 48 + (n + j2), t_mul2);
+          st(v, y2 + (m + i2) * 48 + (n + j2), t_add);
+        }, acc);
+      }
+    }
+  }
+}
+
+// transpose ragged_dot
+extern "C" void ragged_dot_e5832745(void* const* args, ix begin, ix end, f32* scratch) {
+  const i32* offsets = (i32*)args[0];
+  const f32* x = (f32*)args[1];
+  const f32* w = (f32*)args[2];
+  f32* y = (f32*)args[3];
+  ROLL for (ix task = begin; task < end; task++) {
+    const ix e = task, n = 0;
+    const auto t = offsets[e];
+    const auto t1 = offsets[e + 1];
+    if (ix(t) < ix(t1)) {
+      const auto right = pack_transposed<32>(scratch + 0, 32, 48, [&](ix j1, ix i1) { return w + e * 1536 + (n + j1) * 48 + i1; });
+      ROLL for (ix m = ix(t), m_end = ix(t1); m < m_end; m += 48) {
+        const ix mn = ix_min(48, m_end - m);
+        Acc<48, 32> acc;
+        Rows<48, 1> left;
+        left.bind(mn, [&](ix i) { return x + (m + i) * 48; });
+        mma<true>(left, mn, 48, on(right, acc));
+        each<LANES>(mn, 32, [&](auto v, ix i2, ix j2, auto& acc_) {
+          st(v, y + (m + i2) * 32 + (n + j2), acc_);
+        }, acc);
+      }
+    }
+  }
+}
+
+// sigmoid mul sum reshape dispatch broadcast
+extern "C" void sum_dada3fe7(void* const* args, ix begin, ix end, f32* scratch) {
+  f32* y = (f32*)args[0];
+  const f32* x = (f32*)args[1];
+  const f32* x1 = (f32*)args[2];
+  const f32* x2 = (f32*)args[3];
+  const i32* x3 = (i32*)args[4];
+  const f32* x4 = (f32*)args[5];
+  f32* y1 = (f32*)args[6];
+  ROLL for (ix task = begin; task < end; task++) {
+    const ix r = task;
+    const auto sum = fold<Sum, LANES>(48, [&](auto v, ix k) {
+      const auto t = ld(v, x + r * 48 + k);
+      const auto t_sigmoid = sigmoid_(t);
+      const auto t_mul = t * t_sigmoid;
+      const auto t1 = ld(v, x1 + r * 48 + k);
+      const auto t_mul1 = t_mul * t1;
+      const auto t2 = ld(v, x2 + r * 48 + k);
+      return t_mul1 * t2;
+    });
+    y[r] = sum;
+    const auto t5 = x3[r];
+    const auto t6 = x4[ix_min(ix_max(ix(t5), 0), 127)];
+    const auto t_dispatch = and_(ix(t5) >= 0, ix(t5) < 128) ? t6 : 0.0f;
+    par<LANES>(48, [&](auto v, ix j) {
+      const auto t3 = ld(v, x + r * 48 + j);
+      const auto t_sigmoid1 = sigmoid_(t3);
+      const auto t_mul2 = t3 * t_sigmoid1;
+      const auto t4 = ld(v, x1 + r * 48 + j);
+      const auto t_mul3 = t_mul2 * t4;
+      st(v, y1 + r * 48 + j, t_mul3 * t_dispatch);
+    });
+  }
+}
+
+// broadcast iota eq combine reshape sum div mul neg add const select
+extern "C" void mul_8063453e(void* const* args, ix begin, ix end, f32* scratch) {
+  const i32* x = (i32*)args[0];
+  const i32* x1 = (i32*)args[1];
+  const f32* x2 = (f32*)args[2];
+  const f32* x3 = (f32*)args[3];
+  const f32* x4 = (f32*)args[4];
+  const f32* x5 = (f32*)args[5];
+  const f32* x6 = (f32*)args[6];
+  f32* y = (f32*)args[7];
+  ROLL for (ix task = begin; task < end; task++) {
+    par<1>(256, [&](auto v, ix j) {
+      const auto t = ld(v, x + j / 4 * 2);
+      const auto t1 = ld(v, x1 + j / 4 * 2);
+      const auto t2 = ld(v, x3 + j / 4 * 2);
+      const auto t3 = ld(v, x3 + j / 4 * 2 + 1);
+      const auto t_broadcast = t2 + t3;
+      const auto t_div = where(and_(ix(t1) >= 0, ix(t1) < 128), all(v, x2[ix_min(ix_max(ix(t1), all(v, 0)), all(v, 127))]), 0.0f) / t_broadcast;
+      const auto t4 = ld(v, x4 + j / 4 * 2);
+      const auto t5 = ld(v, x1 + j / 4 * 2 + 1);
+      const auto t_broadcast1 = t2 + t3;
+      const auto t_div1 = where(and_(ix(t5) >= 0, ix(t5) < 128), all(v, x2[ix_min(ix_max(ix(t5), all(v, 0)), all(v, 127))]), 0.0f) / t_broadcast1;
+      const auto t6 = ld(v, x4 + j / 4 * 2 + 1);
+      const auto t7 = ld(v, x + j / 4 * 2 + 1);
+      const auto t8 = ld(v, x5 + j / 4 * 4);
+      const auto t9 = ld(v, x5 + j / 4 * 4 + 1);
+      const auto t10 = ld(v, x5 + j / 4 * 4 + 2);
+      const auto t11 = ld(v, x5 + j / 4 * 4 + 3);
+      const auto t_broadcast2 = t8 + t9 + t10 + t11;
+      const auto t_div2 = (where(t == lane(v, i32(j % 4)), t_div + (-(t_div * t4) + -(t_div1 * t6)), 0.0f) + where(t7 == lane(v, i32(j % 4)), t_div1 + (-(t_div * t4) + -(t_div1 * t6)), 0.0f)) / t_broadcast2;
+      const auto t_broadcast3 = t8 + t9 + t10 + t11;
+      const auto t_div3 = (where(t == 0, t_div + (-(t_div * t4) + -(t_div1 * t6)), 0.0f) + where(t7 == 0, t_div1 + (-(t_div * t4) + -(t_div1 * t6)), 0.0f)) / t_broadcast3;
+      const auto t12 = ld(v, x6 + j / 4 * 4);
+      const auto t_broadcast4 = t8 + t9 + t10 + t11;
+      const auto t_div4 = (where(t == 1, t_div + (-(t_div * t4) + -(t_div1 * t6)), 0.0f) + where(t7 == 1, t_div1 + (-(t_div * t4) + -(t_div1 * t6)), 0.0f)) / t_broadcast4;
+      const auto t13 = ld(v, x6 + j / 4 * 4 + 1);
+      const auto t_broadcast5 = t8 + t9 + t10 + t11;
+      const auto t_div5 = (where(t == 2, t_div + (-(t_div * t4) + -(t_div1 * t6)), 0.0f) + where(t7 == 2, t_div1 + (-(t_div * t4) + -(t_div1 * t6)), 0.0f)) / t_broadcast5;
+      const auto t14 = ld(v, x6 + j / 4 * 4 + 2);
+      const auto t_broadcast6 = t8 + t9 + t10 + t11;
+      const auto t_div6 = (where(t == 3, t_div + (-(t_div * t4) + -(t_div1 * t6)), 0.0f) + where(t7 == 3, t_div1 + (-(t_div * t4) + -(t_div1 * t6)), 0.0f)) / t_broadcast6;
+      const auto t15 = ld(v, x6 + j / 4 * 4 + 3);
+      const auto t16 = ld(v, x5 + j);
+      const auto t_mul = (t_div2 + (-(t_div3 * t12) + -(t_div4 * t13) + -(t_div5 * t14) + -(t_div6 * t15))) * t16;
+      st(v, y + j, t_mul);
+    });
+  }
+}
+
+// add combine reshape sum transpose dot
+extern "C" void dot_b25cd0d5(void* const* args, ix begin, ix end, f32* scratch) {
+  const f32* a = (f32*)args[0];
+  const f32* b = (f32*)args[1];
+  const i32* x = (i32*)args[2];
+  const f32* x1 = (f32*)args[3];
+  const f32* x2 = (f32*)args[4];
+  f32* y = (f32*)args[5];
+  ROLL for (ix task = begin; task < end; task++) {
+    const ix e = task / 2, mc = task % 2 * 48, mcn = ix_min(48, 64 - mc), n = 0;
+    const auto right = pack_transposed<32>(scratch + 0, 32, 4, [&](ix j1, ix i1) { return b + (n + j1) * 4 + i1; });
+    ROLL for (ix m = mc, m_end = mc + mcn; m < m_end; m += 48) {
+      const ix mn = ix_min(48, m_end - m);
+      Acc<48, 32> acc;
+      Rows<48, 1> left;
+      left.bind(mn, [&](ix i) { return a + (m + i) * 4; });
+      mma<true>(left, mn, 4, on(right, acc));
+      each<LANES>(mn, 32, [&](auto v, ix i2, ix j2, auto& acc_) {
+        const auto t = x[(m + i2) * 2];
+        const auto t1 = x[(m + i2) * 2 + 1];
+        st(v, y + (m + i2) * 32 + (n + j2), (and_(ix(t) >= 0, ix(t) < 128) ? ld(v, x1 + ix_min(ix_max(ix(t), 0), 127) * 32 + (n + j2)) + ld(v, x2 + ix_min(ix_max(ix(t), 0), 127) * 32 + (n + j2)) : all(v, 0.0f)) + (and_(ix(t1) >= 0, ix(t1) < 128) ? ld(v, x1 + ix_min(ix_max(ix(t1), 0), 127) * 32 + (n + j2)) + ld(v, x2 + ix_min(ix_max(ix(t1), 0), 127) * 32 + (n + j2)) : all(v, 0.0f)) + acc_);
+      }, acc);
+    }
+  }
+}
+
+// transpose dot
+extern "C" void dot_84100328(void* const* args, ix begin, ix end, f32* scratch) {
+  const f32* a = (f32*)args[0];
+  const f32* b = (f32*)args[1];
+  f32* y = (f32*)args[2];
+  ROLL for (ix task = begin; task < end; task++) {
+    const ix e = task, mc = 0, mcn = ix_min(48, 32 - mc), n = 0, nn = ix_min(16, 4 - n);
+    const auto right = columns<16>(scratch + 0, b + n, 4, nn, 64);
+    ROLL for (ix m = mc, m_end = mc + mcn; m < m_end; m += 48) {
+      const ix mn = ix_min(48, m_end - m);
+      Acc<48, 16> acc;
+      Rows<48, 32> left;
+      left.bind(mn, [&](ix i) { return a + m + i; });
+      mma<true>(left, mn, 64, on(right, acc));
+      each<LANES>(mn, nn, [&](auto v, ix i2, ix j2, auto& acc_) {
+        st(v, y + (m + i2) * 4 + (n + j2), acc_);
+      }, acc);
+    }
+  }
+}
+
+// broadcast reshape dispatch ragged_outer
+extern "C" void ragged_outer_2ce18fcd(void* const* args, ix begin, ix end, f32* scratch) {
+  const i32* offsets = (i32*)args[0];
+  const i32* x = (i32*)args[1];
+  const f32* x1 = (f32*)args[2];
+  const f32* y = (f32*)args[3];
+  f32* w = (f32*)args[4];
+  ROLL for (ix task = begin; task < end; task++) {
+    const ix e = task, m = 0, mn = ix_min(48, 32 - m), n = 0;
+    const auto t = offsets[e];
+    const auto t1 = offsets[e + 1];
+    Acc<48, 48> acc;
+    acc.fill(0.0f);
+    ROLL for (ix r = ix(t), r_end = ix(t1); r < r_end; r += 512) {
+      const ix rn = ix_min(512, r_end - r);
+      const auto left = pack<48, LANES>(scratch + 0, mn, rn, [&](auto v, ix i, ix j) { return ld(v, x1 + ix(x[r + j]) / 2 * 32 + (m + i)); });
+      const auto right = columns<48>(scratch + 24576, y + r * 48 + n, 48, 48, rn);
+      mma(left, mn, rn, on(right, acc));
+    }
+    each<LANES>(mn, 48, [&](auto v, ix i2, ix j2, auto& acc_) {
+      st(v, w + e * 1536 + (m + i2) * 48 + (n + j2), acc_);
+    }, acc);
+  }
+}
+
+// broadcast reshape dispatch ragged_outer
+extern "C" void ragged_outer_da6627f6(void* const* args, ix begin, ix end, f32* scratch) {
+  const i32* offsets = (i32*)args[0];
+  const f32* x = (f32*)args[1];
+  const i32* y = (i32*)args[2];
+  const f32* y1 = (f32*)args[3];
+  f32* w = (f32*)args[4];
+  ROLL for (ix task = begin; task < end; task++) {
+    const ix e = task, m = 0, n = 0;
+    const auto t = offsets[e];
+    const auto t1 = offsets[e + 1];
+    Acc<48, 32> acc;
+    acc.fill(0.0f);
+    ROLL for (ix r = ix(t), r_end = ix(t1); r < r_end; r += 512) {
+      const ix rn = ix_min(512, r_end - r);
+      Rows<48, 48> left;
+      left.bind(48, [&](ix i) { return x + r * 48 + (m + i); });
+      const auto right = pack<32, LANES>(scratch + 0, 32, rn, [&](auto v, ix j1, ix i1) { return ld(v, y1 + ix(y[r + i1]) / 2 * 32 + (n + j1)); });
+      mma(left, 48, rn, on(right, acc));
+    }
+    each<LANES>(48, 32, [&](auto v, ix i2, ix j2, auto& acc_) {
+      st(v, w + e * 1536 + (m + i2) * 32 + (n + j2), acc_);
+    }, acc);
+  }
+}
