@@ -19,6 +19,9 @@ export interface StoreInfo {
 }
 /** The store that holds the input `name` of an entry. */
 export const storeOfInput = (entry: string, name: string): string => `${entry}/${name}`;
+/** What an entry calls a store that is its input. */
+export const inputOfStore = (entry: string, store: string): string =>
+  store.startsWith(`${entry}/`) ? store.slice(entry.length + 1) : store;
 export interface Outcome {
   readonly outputs: readonly Tensor[];
   readonly losses: ReadonlyMap<string, number>;

@@ -5,8 +5,15 @@ import { hidden } from "../../compiler/graph/node.ts";
 import { requireMemory } from "../../compiler/plan/bytes.ts";
 import type { Entry, Plan, PlanBuffer, Step } from "../../compiler/plan/plan.ts";
 import { bytesOf } from "../../compiler/types/dtype.ts";
-import { type Executable, type Outcome, type StoreInfo, storeOfInput, type Tensor } from "../executable.ts";
-import { type Executor, type NativeBuffer, type NativeStep, native } from "../native.ts";
+import {
+  type Executable,
+  inputOfStore,
+  type Outcome,
+  type StoreInfo,
+  storeOfInput,
+  type Tensor,
+} from "../executable.ts";
+import { type Executor, type NativeBuffer, type NativeStep, native, type StepTimes } from "../native.ts";
 import { numbers, sameShape, showShape, zeros } from "../tensor.ts";
 import { KernelCache } from "./cache.ts";
 import { type Built, buildKernels } from "./compile.ts";
@@ -19,8 +26,8 @@ export interface HostOptions {
   readonly cache?: KernelCache;
   /** Fills temporaries with NaN before each run: what reads bytes that nothing wrote shows. For tests. */
   readonly poison?: boolean;
-  /** Told after each run what its steps took, in nanoseconds. */
-  readonly profile?: (entry: Entry, nanoseconds: Float64Array) => void;
+  /** Told after each run what its steps took. */
+  readonly profile?: (entry: Entry, times: StepTimes) => void;
 }
 export interface HostExecutable extends Executable {
   /** Ends the run in progress before its next step; the run is rejected, and stores keep what was assigned so far. */
@@ -113,8 +120,8 @@ class Host implements HostExecutable {
       throw new Problem(`there is no entry ${name}`, `the entries are ${this.entries.join(", ")}`);
     if (this.#options.poison === true) this.#poisonTemporaries();
     this.#writeInputs(entry, inputs, at);
-    const { finished, nanoseconds } = await this.#executor.run(index, this.#options.profile !== undefined);
-    this.#options.profile?.(entry, nanoseconds);
+    const { finished, ...times } = await this.#executor.run(index, this.#options.profile !== undefined);
+    this.#options.profile?.(entry, times);
     if (!finished) throw new Problem(`${name} was cancelled`, "run it again");
     return this.#outcome(entry);
   }
@@ -133,16 +140,16 @@ class Host implements HostExecutable {
     const given = new Map([...inputs].map(([input, value]) => [storeOfInput(entry.name, input), value]));
     given.set(hidden.key, { dtype: "i32", shape: [2], data: Int32Array.of(at.seed, at.call) });
     given.set(hidden.step, { dtype: "i32", shape: [], data: Int32Array.of(at.step) });
-    for (const input of entry.inputs) {
-      const value = given.get(input);
-      if (value === undefined)
-        throw new Problem(
-          `input ${input} of ${entry.name} is missing`,
-          `${entry.name} reads ${entry.inputs.join(", ")}`,
-        );
-      this.write(input, value);
+    const names = entry.inputs.map((store) => inputOfStore(entry.name, store));
+    const reads = `${entry.name} reads ${names.filter((name) => !name.startsWith("$")).join(", ") || "nothing"}`;
+    for (const name of inputs.keys())
+      if (!this.#buffers.has(storeOfInput(entry.name, name)))
+        throw new Problem(`${entry.name} has no input ${name}`, reads);
+    for (const [i, store] of entry.inputs.entries()) {
+      const value = given.get(store);
+      if (value === undefined) throw new Problem(`input ${names[i]} of ${entry.name} is missing`, reads);
+      this.write(store, value);
     }
-    for (const input of inputs.keys()) this.#store(storeOfInput(entry.name, input));
   }
   #outcome(entry: Entry): Outcome {
     const of = (role: string): [string, Tensor][] =>
