@@ -137,6 +137,7 @@ const cases: Record<string, Case> = {
   causal: usual,
   "positions given": { ...usual, positions: "given" },
   "a window": { ...usual, window: 2 },
+  "a window of a fraction": { ...usual, window: 2.5 },
   "a past": { ...usual, positions: "past", shape: { ...usual.shape, U: 7 } },
   "one query, one sequence, a past": { ...usual, positions: "past", shape: { ...usual.shape, T: 1, U: 7, B: 1 } },
   "heads of their own": { ...usual, shape: { ...usual.shape, groups: 4 } },

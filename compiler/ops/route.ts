@@ -122,7 +122,7 @@ function inferCarry(what: OpName, args: readonly Type[]): Type[] {
 }
 function moved(x: NdArray, from: NdArray): Float64Array {
   const size = x.shape.slice(1).reduce((p, q) => p * q, 1);
-  return Float64Array.from(x.data, (_, i) => {
+  return x.data.map((_, i) => {
     const row = at(from, Math.floor(i / size));
     return row < 0 ? 0 : at(x, row * size + (i % size));
   });

@@ -8,6 +8,7 @@ import { nth } from "../ops/common.ts";
 import { algebra } from "../rewrite/algebra.ts";
 import { madeBy, splatOf } from "../rewrite/pattern.ts";
 import { type RewriteOptions, type Rule, rewrite } from "../rewrite/rule.ts";
+import type { DType } from "../types/dtype.ts";
 import { dims, dtypeOf } from "../types/type.ts";
 
 /** Which axis of a score an axis of an expression runs along: sequence, group, head, query, key. null: it has size 1. */
@@ -80,23 +81,37 @@ class MaskReader {
       : this.comparison(node.attrs.fn, x, y, inner);
   }
   private comparison(fn: OpAttrs["binary"]["fn"], x: Value, y: Value, axes: Axes): Mask | null {
-    // A whole number is less than infinity: a window without end.
-    if (fn === "lt" && splatOf(below(y, axes)[0]) === Number.POSITIVE_INFINITY && fromWhole(below(x, axes)[0]))
-      return { at: null, seen: null, bounds: [] };
     const order = { ge: [x, y, 0], gt: [x, y, -1], le: [y, x, 0], lt: [y, x, -1] } as const;
-    const way = fn in order ? order[fn as keyof typeof order] : null;
-    const more = way && this.linear(way[0], axes);
-    const less = way && this.linear(way[1], axes);
-    const bound = way && more && less ? added(more, less, -1) : null;
-    if (!way || !bound || Math.abs(bound.at) > 1 || Math.abs(bound.seen) > 1) return null;
+    if (!(fn in order)) return null;
+    const [big, small, strict] = order[fn as keyof typeof order];
+    const [more, less] = [
+      this.side(big, axes, strict ? Math.ceil : Math.floor),
+      this.side(small, axes, strict ? Math.floor : Math.ceil),
+    ];
+    if (!more || !less || (x.type.dtype !== "i32" && !isConstant(more) && !isConstant(less))) return null;
+    // A window without end.
+    if (more.plus === Number.POSITIVE_INFINITY) return { at: null, seen: null, bounds: [] };
+    const bound = added(more, less, -1);
+    if (!bound || !Number.isFinite(bound.plus) || Math.abs(bound.at) > 1 || Math.abs(bound.seen) > 1) return null;
     const { at, seen, plus, query, key } = bound;
-    return { at: query, seen: key, bounds: [{ at, seen, plus: plus + way[2] }] };
+    return { at: query, seen: key, bounds: [{ at, seen, plus: plus + strict }] };
+  }
+  /** One side of a comparison; a fraction that whole numbers are compared with is rounded to the whole number that says the same. */
+  private side(v: Value, axes: Axes, round: (x: number) => number): Linear | null {
+    const [x, inner] = below(v, axes);
+    const number = splatOf(x);
+    if (number !== null)
+      return Math.abs(number) <= exact[dtypeOf(x.type)] || Math.abs(number) === Number.POSITIVE_INFINITY
+        ? constant(round(number))
+        : null;
+    const whole = madeBy(x, "cast")?.args[0];
+    return whole ? this.linear(whole, inner) : this.linear(x, inner);
   }
   private linear(v: Value, axes: Axes): Linear | null {
     const [x, inner] = below(v, axes);
     const number = splatOf(x);
     if (x.type.dtype !== "i32") return null;
-    if (number !== null) return { at: 0, seen: 0, plus: number, query: null, key: null };
+    if (number !== null) return constant(number);
     const sum = madeBy(x, "binary");
     if (sum && (sum.attrs.fn === "add" || sum.attrs.fn === "sub")) {
       const [p, q] = [this.linear(nth(sum.args, 0), inner), this.linear(nth(sum.args, 1), inner)];
@@ -138,7 +153,10 @@ function added(x: Linear, y: Linear, sign: 1 | -1): Linear | null {
   };
 }
 const agree = (x: Value | null, y: Value | null): boolean => x === null || y === null || x === y;
-const fromWhole = (v: Value): boolean => madeBy(v, "cast")?.args[0]?.type.dtype === "i32";
+const constant = (plus: number): Linear => ({ at: 0, seen: 0, plus, query: null, key: null });
+const isConstant = ({ query, key }: Linear): boolean => query === null && key === null;
+/** Up to here a comparison of rounded whole numbers with a number says what it would say of the whole numbers. */
+const exact: Readonly<Record<DType, number>> = { bool: 1, bf16: 2 ** 8, f32: 2 ** 24, f64: 2 ** 53, i32: 2 ** 31 };
 
 /** [B, G, R, M, N] that is the same for all R: [B, G, M, N]. */
 function shared(g: Builder, v: Value): Value | null {
