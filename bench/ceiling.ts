@@ -2,6 +2,7 @@
 import { hostHeader } from "../compiler/emit/unit.ts";
 import type { Plan, PlanBuffer } from "../compiler/plan/plan.ts";
 import { type HostExecutable, hostExecutable } from "../runtime/host/executable.ts";
+import type { StepTimes } from "../runtime/native.ts";
 import { numbers, zeros } from "../runtime/tensor.ts";
 
 /** The best rate seen so far: sampled between the measurements that it is compared with, so that both see the same machine. */
@@ -36,10 +37,10 @@ const fma = `extern "C" void fma(void* const* args, ix begin, ix end, f32*) {
   ((volatile f32*)args[0])[0] = LANES;
 }`;
 
+const lines = (n: number, from: number, f: (p: string) => string): string =>
+  Array.from({ length: n }, (_, i) => f(`(f32*)args[${from + i}] + i`)).join(" ");
 /** 1 MiB of each stream is a task. What is only written goes around the caches. */
 function mixed({ reads, writes, updates }: Mix): string {
-  const lines = (n: number, from: number, f: (p: string) => string): string =>
-    Array.from({ length: n }, (_, i) => f(`(f32*)args[${from + i}] + i`)).join(" ");
   return `extern "C" void mixed(void* const* args, ix begin, ix end, f32*) {
   for (ix t = begin; t < end; t++)
     for (ix i = t << 18; i < (t + 1) << 18; i += LANES) {
@@ -105,7 +106,7 @@ class Meter {
   /** Every page is written first: what was never written is read from the caches. */
   static async open(plan: Plan, threads: number): Promise<Meter> {
     const times = { last: Number.NaN };
-    const profile = (_: unknown, steps: Float64Array): void => void (times.last = steps.reduce((a, b) => a + b, 0));
+    const profile = (_: unknown, { wall }: StepTimes): void => void (times.last = wall.reduce((a, b) => a + b, 0));
     const executable = await hostExecutable(plan, { threads, profile });
     for (const { name, shape } of executable.stores) executable.write(name, zeros("f32", shape));
     return new Meter(executable, times);

@@ -44,7 +44,7 @@ export async function measure(c: Case, options: MeasureOptions): Promise<Figure[
     }
     await compute.sample();
     await memory.sample();
-    options.kernels?.(kernelTable(subject, compute.best, memory.best));
+    options.kernels?.(kernelTable(subject, { threads, gflops: compute.best, gbytes: memory.best }));
     return figures(c, subject, c.mix ? memory : compute);
   } finally {
     for (const open of [compute, memory, subject]) open.close();

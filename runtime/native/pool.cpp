@@ -45,23 +45,23 @@ struct Pool::Run {
   const Step* steps;
   size_t count;
   const std::atomic<bool>& cancel;
-  int64_t* nanoseconds;
+  std::vector<StepTime>& times;
   std::vector<Progress> progress;
   std::atomic<size_t> current{0};
-
-  /// Noted by whoever does the last task: any thread may be without a core by then.
-  void ended(size_t step) {
-    if (nanoseconds != nullptr) nanoseconds[step] = std::chrono::nanoseconds(Clock::now() - start).count();
-  }
 };
 /// From the time when each step ended to the time that it took; a step without tasks ends nowhere.
-static void differences(int64_t* times, size_t count) {
+static void differences(std::vector<StepTime>& times) {
   int64_t last = 0;
-  for (size_t i = 0; i < count; i++) {
-    const int64_t end = std::max(times[i], last);
-    times[i] = end - last;
+  for (StepTime& time : times) {
+    const int64_t end = std::max(time.wall, last);
+    time.wall = end - last;
     last = end;
   }
+}
+static int64_t thread_nanoseconds() {
+  timespec t;
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+  return int64_t(t.tv_sec) * 1'000'000'000 + t.tv_nsec;
 }
 
 static size_t padded(size_t floats) { return (floats * sizeof(float) + line - 1) / line * line / sizeof(float) + line; }
@@ -84,9 +84,8 @@ float* Pool::scratch(int thread) {
   return reinterpret_cast<float*>(start) + scratch_floats_ * size_t(thread);
 }
 
-bool Pool::run(const std::vector<Step>& steps, const std::atomic<bool>& cancel, int64_t* nanoseconds) {
-  if (nanoseconds != nullptr) std::fill_n(nanoseconds, steps.size(), 0);
-  Run run{Clock::now(), steps.data(), steps.size(), cancel, nanoseconds, std::vector<Progress>(steps.size())};
+bool Pool::run(const std::vector<Step>& steps, const std::atomic<bool>& cancel, std::vector<StepTime>& times) {
+  Run run{Clock::now(), steps.data(), steps.size(), cancel, times, std::vector<Progress>(steps.size())};
   {
     std::lock_guard<std::mutex> lock(mutex_);
     current_ = &run;
@@ -99,7 +98,7 @@ bool Pool::run(const std::vector<Step>& steps, const std::atomic<bool>& cancel, 
     current_ = nullptr;
   }
   for (Backoff backoff; inside_.load(std::memory_order_acquire) > 0;) backoff.wait();
-  if (nanoseconds != nullptr) differences(nanoseconds, steps.size());
+  differences(times);
   return run.current.load() == run.count;
 }
 
@@ -130,15 +129,25 @@ void Pool::work(Run& run, int thread) {
   for (size_t s = run.current.load(); s < run.count && !run.cancel.load(std::memory_order_relaxed); s++) {
     const Step& step = run.steps[s];
     Progress& progress = run.progress[s];
-    const long chunk = threads_ == 1 ? step.tasks : std::max(1L, step.tasks / (threads_ * chunks_per_thread));
-    for (long begin; (begin = progress.next.fetch_add(chunk)) < step.tasks;) {
-      const long end = std::min(begin + chunk, step.tasks);
-      step.kernel(step.args.data(), begin, end, scratch(thread));
-      if (progress.done.fetch_add(end - begin, std::memory_order_release) + end - begin == step.tasks) run.ended(s);
+    const long size = threads_ == 1 ? step.tasks : std::max(1L, step.tasks / (threads_ * chunks_per_thread));
+    for (long begin; (begin = progress.next.fetch_add(size)) < step.tasks;) {
+      const long end = std::min(begin + size, step.tasks);
+      chunk(run, s, begin, end, thread);
     }
     for (Backoff backoff; progress.done.load(std::memory_order_acquire) < step.tasks;) backoff.wait();
     if (thread == 0) run.current.store(s + 1);
   }
+}
+
+/// Tasks of a step, timed. The end of the step is noted by whoever does its last task: any other thread may be without a core by then.
+void Pool::chunk(Run& run, size_t s, long begin, long end, int thread) {
+  const Step& step = run.steps[s];
+  const bool timed = !run.times.empty();
+  const int64_t start = timed ? thread_nanoseconds() : 0;
+  step.kernel(step.args.data(), begin, end, scratch(thread));
+  if (timed) run.times[s].busy += thread_nanoseconds() - start;
+  const bool last = run.progress[s].done.fetch_add(end - begin, std::memory_order_release) + end - begin == step.tasks;
+  if (timed && last) run.times[s].wall = std::chrono::nanoseconds(Clock::now() - run.start).count();
 }
 
 }  // namespace moec

@@ -13,6 +13,11 @@ namespace moec {
 /// Does tasks [begin, end) of one launch.
 using Kernel = void (*)(void* const* args, long begin, long end, float* scratch);
 
+/// Nanoseconds of a step: how long it took, and what all threads together spent in its kernel, without what other programs took of their cores.
+struct StepTime {
+  int64_t wall = 0;
+  std::atomic<int64_t> busy{0};
+};
 struct Step {
   Kernel kernel;
   std::vector<void*> args;
@@ -28,8 +33,8 @@ class Pool {
   Pool& operator=(const Pool&) = delete;
 
   /// Runs the steps one after the other, the tasks of each on all threads. False if it was cancelled between two steps.
-  /// `nanoseconds`, if not null, has room for the time of each step.
-  bool run(const std::vector<Step>& steps, const std::atomic<bool>& cancel, int64_t* nanoseconds);
+  /// `times`: empty, or one zero for each step.
+  bool run(const std::vector<Step>& steps, const std::atomic<bool>& cancel, std::vector<StepTime>& times);
 
  private:
   struct Run;
@@ -38,6 +43,7 @@ class Pool {
   void help(int thread);
   Run* enter(uint64_t& seen);
   void work(Run& run, int thread);
+  void chunk(Run& run, size_t step, long begin, long end, int thread);
   float* scratch(int thread);
 
   int threads_;

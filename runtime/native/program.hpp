@@ -59,7 +59,7 @@ class Program {
 
   size_t steps(size_t entry) const { return entries_.at(entry).size(); }
   /// False if it was cancelled. Before each run, `cancel(false)`.
-  bool run(size_t entry, int64_t* nanoseconds) { return pool_.run(entries_.at(entry), cancel_, nanoseconds); }
+  bool run(size_t entry, std::vector<StepTime>& times) { return pool_.run(entries_.at(entry), cancel_, times); }
   void cancel(bool wanted) { cancel_ = wanted; }
 
  private:
