@@ -35,7 +35,7 @@ export const set: Flag<Settings> = {
 /** A precision that a target cannot give is refused before anything is compiled. */
 export function requireTarget(options: { readonly target?: Target; readonly precision?: Precision }): void {
   if (options.precision === "f64" && options.target !== "reference")
-    throw new Problem("the host target computes in f32", "Add --target reference, or leave --precision out.");
+    throw new Problem("the host target computes in f32", "add --target reference, or leave --precision out");
 }
 
 export function oneOf<T extends string>(...names: readonly T[]): (text: string) => T {
@@ -62,5 +62,5 @@ function setting(text: string, before: Settings = {}): Settings {
   return { ...before, [name]: known };
 }
 function refuse(wanted: string): never {
-  throw new Problem(`Give ${wanted}.`, "See --help.");
+  throw new Problem(`It must be ${wanted}.`, `give ${wanted}`);
 }

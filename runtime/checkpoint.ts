@@ -84,7 +84,7 @@ function notFinite(role: StoreInfo["role"], name: string): Problem {
   const layer = name.split(".").slice(0, -1).join(".");
   return new Problem(
     `the ${role} \`${name}\`${layer === "" ? "" : ` of layer \`${layer}\``} is no longer finite`,
-    "It is not saved. Lower the learning rate, or clip gradients harder, and go on from the last checkpoint with --resume.",
+    "it is not saved; lower the learning rate, or clip gradients harder, and go on from the last checkpoint with --resume",
   );
 }
 
@@ -96,7 +96,7 @@ export function loadStores(executable: Executable, checkpoint: Pick<Checkpoint, 
     if (!t)
       throw new Problem(
         `${checkpoint.path} has no \`${store.name}\``,
-        "The program is not the one that was trained: use the model.moe of its folder.",
+        "the program is not the one that was trained: use the model.moe of its folder",
       );
     executable.write(store.name, t);
   }
@@ -152,7 +152,7 @@ export function readCheckpoint(path: string): Checkpoint {
   return { path, state, model: model ?? new Map(), training: training ?? new Map() };
 }
 const damaged = (path: string, what: string): Problem =>
-  new Problem(`${path} ${what}`, "The file is damaged: use an earlier checkpoint, or another copy.");
+  new Problem(`${path} ${what}`, "the file is damaged: use an earlier checkpoint, or another copy");
 
 function readState(path: string): State {
   const file = join(path, "state.json");
@@ -179,7 +179,7 @@ class NewerFormat extends Problem {
   constructor(file: string, format: number, compiler: string) {
     super(
       `${file} is in format ${format}, written by moec ${compiler}; this is moec ${compilerVersion}, which reads formats up to ${formatVersion}`,
-      `Install moec ${compiler} or later.`,
+      `install moec ${compiler} or later`,
     );
   }
 }

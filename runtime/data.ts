@@ -41,7 +41,7 @@ export function requireEnough(text: Text, B: number, T: number): void {
   ];
   throw new Problem(
     `the data has ${text.bytes} bytes, and --batch ${B} with --length ${T} needs ${Math.max(needed, 40)}`,
-    remedies.length > 0 ? `Lower ${remedies.join(", or ")}, or give more data.` : "Give more data.",
+    remedies.length > 0 ? `lower ${remedies.join(", or ")}, or give more data` : "give more data",
   );
 }
 

@@ -26,7 +26,7 @@ export function onFile<T>(path: string, doing: string, action: () => T): T {
     if (code === undefined) throw cause;
     throw new Problem(
       `cannot ${doing} ${path}: ${reasons[code] ?? code}`,
-      remedies[code] ?? "Check the path and its disk.",
+      remedies[code] ?? "check the path and its disk",
       {
         cause,
       },
@@ -42,10 +42,10 @@ const reasons: Record<string, string> = {
   EROFS: "the file system is read-only",
 };
 const remedies: Record<string, string> = {
-  ENOENT: "Check the spelling of the path.",
-  EACCES: "Change its permissions, or choose another path.",
-  EISDIR: "Name a file.",
-  ENOSPC: "Free some space, or choose another disk.",
+  ENOENT: "check the spelling of the path",
+  EACCES: "change its permissions, or choose another path",
+  EISDIR: "name a file",
+  ENOSPC: "free some space, or choose another disk",
 };
 
 export const readText = (path: string): string => onFile(path, "read", () => readFileSync(path, "utf8"));

@@ -21,7 +21,7 @@ export function generateEntries(program: Loaded, declaration: string): EntryRequ
   if (given.map((a) => a.name).join() !== "tokens,at,temperature" || !batch || !length)
     throw new Problem(
       `\`${declaration}.generate\` takes (${given.map((a) => `${a.name}: ${a.text}`).join(", ")})`,
-      "Write generate(tokens: i32[B, T], at: i32[B, T], temperature: f32[B]) -> i32[B].",
+      "write generate(tokens: i32[B, T], at: i32[B, T], temperature: f32[B]) -> i32[B]",
     );
   return [1, chunkLength].map((T) => ({
     method: "generate",
@@ -74,7 +74,7 @@ function requireRoom({ prompt, tokens, context }: GenerateOptions): void {
   if (tokens <= room) return;
   throw new Problem(
     `the model's Context is ${context}, and a prompt of ${prompt.length} bytes with ${tokens} more does not fit`,
-    room > 0 ? `Lower --tokens to at most ${room}.` : `Shorten the prompt to at most ${context} bytes.`,
+    room > 0 ? `lower --tokens to at most ${room}` : `shorten the prompt to at most ${context} bytes`,
   );
 }
 
@@ -111,7 +111,7 @@ async function feed(executable: Executable, tokens: Uint8Array, at: number, opti
   if (token === undefined || token < 0 || token > 255)
     throw new Problem(
       `the model made the token ${token}, which is not a byte`,
-      "Text is bytes: the model's vocabulary must be 256.",
+      "text is bytes: the model's vocabulary must be 256",
     );
   return token;
 }
@@ -137,7 +137,7 @@ export async function* generate(options: RunGenerateOptions): AsyncGenerator<str
   const { folder, temperature = 0.8, seed = 0, signal } = options;
   const config = readConfig(folder);
   const checkpoint = newestCheckpoint(folder, options.warn ?? (() => {}));
-  if (!checkpoint) throw new Problem(`${folder} has no checkpoint`, "Train first: moec train writes one.");
+  if (!checkpoint) throw new Problem(`${folder} has no checkpoint`, "train first: moec train writes one");
   const path = join(folder, "model.moe");
   const program = readProgram(path);
   const entry = findEntry(program, config.model, "generate");

@@ -72,5 +72,5 @@ function startOf(pid: number): string {
 const inUse = (folder: string, path: string, held: string): Problem =>
   new Problem(
     `another run writes ${folder}${/"pid":(\d+)/.exec(held)?.[1] ? ` (process ${/"pid":(\d+)/.exec(held)?.[1]})` : ""}`,
-    `Choose another folder with --out, or stop that run; if there is none, remove ${path}.`,
+    `choose another folder with --out, or stop that run; if there is none, remove ${path}`,
   );

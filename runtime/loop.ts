@@ -64,22 +64,24 @@ export async function* trainSteps(setup: TrainSetup): AsyncGenerator<Step, void>
     kept = folder === null || saved !== null;
     clock.skip();
     const step = { step: done, steps: config.steps, ...summary(outcome), ...times, heldOut, saved };
-    log?.append({
-      step: done,
-      loss: step.loss,
-      losses: step.losses,
-      ...(heldOut === null ? {} : { held_out: heldOut }),
-    });
+    log?.append(logged(step));
     yield step;
   }
 }
+/** What log.jsonl keeps: nothing that depends on the machine's speed. */
+const logged = ({ step, loss, losses, heldOut }: Step): object => ({
+  step,
+  loss,
+  losses,
+  ...(heldOut === null ? {} : { held_out: heldOut }),
+});
 /** Lets signals and timers in: an executable that computes on this thread would starve them. */
 export const breath = (): Promise<void> => new Promise((done) => setImmediate(done));
 const due = (step: number, every: number): boolean => every > 0 && step % every === 0;
 function sizeOf(config: RunConfig, name: string): number {
   const size = config.sizes[name];
   if (typeof size !== "number")
-    throw new Problem(`the run's sizes lack ${name}`, "Restore its config.json, or train again.");
+    throw new Problem(`the run's sizes lack ${name}`, "restore its config.json, or train again");
   return size;
 }
 
@@ -137,7 +139,7 @@ function requireFinite({ losses }: Outcome, step: number): void {
     const layer = dot < 0 ? "" : ` of layer \`${path.slice(0, dot)}\``;
     throw new Problem(
       `the loss \`${path.slice(dot + 1)}\`${layer} is ${loss} at step ${step}`,
-      "Nothing was saved of it. Lower the learning rate, warm up longer, or look at the data; --resume goes on from the last checkpoint.",
+      "nothing was saved of it; lower the learning rate, warm up longer, or look at the data; --resume goes on from the last checkpoint",
     );
   }
 }

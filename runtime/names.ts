@@ -47,7 +47,7 @@ export class NamedTensors {
       if (has < 0 && all.length > 0) return null;
       throw new Problem(
         `${this.file} has \`${all[has]?.[0]}\` but not \`${all[missing]?.[0]}\``,
-        "Give every copy of the array, or none.",
+        "give every copy of the array, or none",
       );
     }
     return stacked(
@@ -77,7 +77,7 @@ export class NamedTensors {
     if (second)
       throw new Problem(
         `${this.file} gives \`${name}\` twice: as \`${first[0]}\` and in \`${second[0]}\``,
-        "Leave one of them out.",
+        "leave one of them out",
       );
     const [spelling, index] = first;
     const t = this.tensors.get(spelling);
@@ -85,13 +85,13 @@ export class NamedTensors {
     if (index.some((n, axis) => n >= (t.shape[axis] ?? 0)))
       throw new Problem(
         `${this.file}: \`${spelling}\` is ${t.dtype}${showShape(t.shape)}, which holds no copy ${index.join(", ")}`,
-        `Give it ${index.length} leading axes, one place for each copy.`,
+        `give it ${index.length} leading axes, one place for each copy`,
       );
     const value = index.length === 0 ? t : part(t, index);
     if (!sameShape(value.shape, shape))
       throw new Problem(
         `${this.file}: \`${spelling}\` gives ${t.dtype}${showShape(value.shape)} for \`${name}\`, which is ${dtype}${showShape(shape)}`,
-        "Check the sizes: `--set NAME=VALUE` changes those of the model.",
+        "check the sizes: `--set NAME=VALUE` changes those of the model",
       );
     const used = this.used.get(spelling) ?? new Set<string>();
     this.used.set(spelling, used.add(index.join()));

@@ -27,7 +27,7 @@ export function readProgram(path: string): Loaded {
 export function findEntry(program: Loaded, entry: string | undefined, method = "forward"): EntrySignature {
   const [name, given, ...more] = entry?.split(".") ?? [];
   if (more.length > 0)
-    throw new Problem(`\`${entry}\` is not an entry`, "Give `Declaration`, `Declaration.method` or a function's name.");
+    throw new Problem(`\`${entry}\` is not an entry`, "give `Declaration`, `Declaration.method` or a function's name");
   return entrySignature(program, name, given ?? method);
 }
 export function hasMethod(program: Loaded, declaration: string | undefined, method: string): boolean {

@@ -31,7 +31,7 @@ export function readConfig(run: string): RunConfig {
   if (!existsSync(path))
     throw new Problem(
       `${run} holds no training run: there is no config.json`,
-      "Give the folder that `moec train` wrote, such as runs/NAME.",
+      "give the folder that `moec train` wrote, such as runs/NAME",
     );
   const parsed = v.safeParse(
     schema,
@@ -44,7 +44,7 @@ export function readConfig(run: string): RunConfig {
     const { message, path: keys } = parsed.issues[0];
     throw new Problem(
       `${path}: ${keys?.map((k) => String(k.key)).join(".") ?? "it"}: ${message}`,
-      "Restore the file, or train again.",
+      "restore the file, or train again",
     );
   }
   const { format: _, compiler: __, ...config } = parsed.output;
@@ -54,7 +54,7 @@ function parseJson(path: string, text: string): unknown {
   try {
     return JSON.parse(text);
   } catch {
-    throw new Problem(`${path} is not JSON`, "Restore the file, or train again.");
+    throw new Problem(`${path} is not JSON`, "restore the file, or train again");
   }
 }
 
@@ -79,7 +79,7 @@ export function requireSame(run: string, saved: RunConfig, given: RunConfig): vo
       ] ?? `--set ${key}`;
     throw new Problem(
       `${run} cannot go on: ${name} was ${shown(before[key])} and is now ${shown(now[key])}`,
-      "Give what it was trained with, or start another run with --out.",
+      "give what it was trained with, or start another run with --out",
     );
   }
 }

@@ -75,7 +75,7 @@ function sizesOf(entry: EntrySignature, set: Sizes, inputs: ReadonlyMap<string, 
     if (other !== undefined && String(other) !== String(value))
       throw new Problem(
         `${name} is ${String(value)} by --set and ${String(other)} by the inputs`,
-        `Leave --set ${name} out.`,
+        `leave --set ${name} out`,
       );
   }
   return { ...set, ...said };
@@ -92,7 +92,7 @@ function readInputs(path: string, entry: EntrySignature, precision: "f32" | "f64
     if (known.has(name) || /^cotangent\.\d+$/.test(name)) return;
     throw new Problem(
       `${path}: \`${name}\` is not an input`,
-      `The inputs are ${[...known.keys()].join(", ") || "none"}, and cotangent.0 and on.`,
+      `the inputs are ${[...known.keys()].join(", ") || "none"}, and cotangent.0 and on`,
     );
   };
   const tensors = path.endsWith(".json")
@@ -115,7 +115,7 @@ function readJson(path: string): Record<string, unknown> {
   } catch (error) {
     if (!(error instanceof SyntaxError)) throw error;
   }
-  throw new Problem(`${path} is not a JSON object`, 'Write an object of nested arrays: { "x": [[1, 2]] }.');
+  throw new Problem(`${path} is not a JSON object`, 'write an object of nested arrays: { "x": [[1, 2]] }');
 }
 
 /** Writes what the file has into the stores; gives the parameters that it lacks as `param.PATH`. Also takes what a run wrote. */
@@ -137,7 +137,7 @@ function loadParameters(executable: Executable, path: string | undefined): Map<s
   if (unread !== undefined)
     throw new Problem(
       `${path}: nothing is named \`${unread}\``,
-      `The parameters and states are ${stores.map((s) => s.name).join(", ") || "none"}.`,
+      `the parameters and states are ${stores.map((s) => s.name).join(", ") || "none"}`,
     );
   return fresh;
 }
@@ -173,12 +173,12 @@ function fitted(name: string, t: Tensor, stores: readonly StoreInfo[]): Tensor {
   if (!store)
     throw new Problem(
       `\`${name}\` is not read by this entry`,
-      `It reads ${stores.map((s) => s.name).join(", ") || "nothing"}.`,
+      `it reads ${stores.map((s) => s.name).join(", ") || "nothing"}`,
     );
   if (!sameShape(t.shape, store.shape))
     throw new Problem(
       `\`${name}\` has shape ${showShape(t.shape)} and must have ${showShape(store.shape)}`,
-      "Give a tensor of that shape.",
+      "give a tensor of that shape",
     );
   return convert(t, store.dtype);
 }

@@ -68,7 +68,7 @@ function readAt(file: number, position: number, length: number): Uint8Array {
   for (let done = 0; done < length; ) {
     const got = readSync(file, bytes, done, Math.min(length - done, 1 << 30), position + done);
     if (got === 0)
-      throw new Problem("the file became shorter while it was read", "Read it again when nothing writes it.");
+      throw new Problem("the file became shorter while it was read", "read it again when nothing writes it");
     done += got;
   }
   return bytes;
@@ -77,7 +77,7 @@ function readAt(file: number, position: number, length: number): Uint8Array {
 const broken = (path: string, what: string): Problem =>
   new Problem(
     `${path} is not a safetensors file that moec can read: ${what}`,
-    "Write the file again, or take another copy of it.",
+    "write the file again, or take another copy of it",
   );
 const brokenItem = (path: string, name: string, what: string): Problem => broken(path, `\`${name}\` ${what}`);
 
@@ -139,7 +139,7 @@ function itemOf(path: string, name: string, value: unknown): Item {
   if (dtype === undefined)
     throw new Problem(
       `${path}: \`${name}\` has dtype ${JSON.stringify(written)}`,
-      `Convert it to one of ${[...dtypes.keys(), "I64"].join(", ")}.`,
+      `convert it to one of ${[...dtypes.keys(), "I64"].join(", ")}`,
     );
   if (!Array.isArray(shape) || !shape.every(isCount)) throw brokenItem(path, name, "has no valid shape");
   if (!Array.isArray(offsets) || offsets.length !== 2 || !offsets.every(isCount))
@@ -160,7 +160,7 @@ function tensorOf(path: string, { name, dtype, shape }: Item, bytes: Uint8Array)
   if (outside !== undefined)
     throw new Problem(
       `${path}: \`${name}\` holds ${outside}, which is not a 32-bit integer`,
-      "moec's integers are i32: give smaller ones.",
+      "moec's integers are i32: give smaller ones",
     );
   return fromNumbers("i32", shape, Array.from(wide, Number));
 }

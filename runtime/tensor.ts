@@ -61,9 +61,9 @@ export function fromNumbers(dtype: DType, shape: readonly number[], values: Arra
 }
 function stored(dtype: DType, x: number): number {
   if (dtype === "i32" && (x | 0) !== x)
-    throw new Problem(`${x} is not a 32-bit integer`, "Give whole numbers from -2147483648 to 2147483647.");
+    throw new Problem(`${x} is not a 32-bit integer`, "give whole numbers from -2147483648 to 2147483647");
   if (dtype === "bool" && x !== 0 && x !== 1)
-    throw new Problem(`${x} is not a boolean`, "Give true or false, or 1 or 0.");
+    throw new Problem(`${x} is not a boolean`, "give true or false, or 1 or 0");
   return dtype === "bf16" ? toBf16(x) : x;
 }
 
@@ -126,7 +126,7 @@ function collect(x: unknown, shape: readonly number[], axis: number, flat: numbe
     if (typeof x !== "number" && typeof x !== "boolean" && !special)
       throw new Problem(
         `${what} holds ${JSON.stringify(x)}`,
-        "Give numbers or booleans in nested arrays of equal lengths.",
+        "give numbers or booleans in nested arrays of equal lengths",
       );
     flat.push(Number(x));
     return;
@@ -134,7 +134,7 @@ function collect(x: unknown, shape: readonly number[], axis: number, flat: numbe
   if (!Array.isArray(x) || x.length !== size)
     throw new Problem(
       `${what} is ragged: axis ${axis} is not everywhere ${size} long`,
-      "Give nested arrays of equal lengths.",
+      "give nested arrays of equal lengths",
     );
   for (const row of x as unknown[]) collect(row, shape, axis + 1, flat, what);
 }

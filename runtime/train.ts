@@ -168,7 +168,7 @@ function textAxes({ arguments: given, declaration }: EntrySignature): [batch: st
   if (fits && batch && length) return [batch, length];
   throw new Problem(
     `\`${declaration}.train\` takes (${given.map((a) => `${a.name}: ${a.text}`).join(", ")}), which is not text`,
-    "Write train(tokens: i32[B, T], targets: i32[B, T]) { ... }.",
+    "write train(tokens: i32[B, T], targets: i32[B, T]) { ... }",
   );
 }
 
@@ -184,11 +184,11 @@ function openFolder(
   if (options.resume && !exists)
     throw new Problem(
       `${folder ?? "nothing"} holds no run to resume`,
-      "Leave --resume out, or name the run's folder with --out.",
+      "leave --resume out, or name the run's folder with --out",
     );
   if (folder === null || !options.resume) {
     if (folder !== null && checkpointSteps(folder).length > 0)
-      throw new Problem(`${folder} already holds a run`, "Go on with --resume, or choose another folder with --out.");
+      throw new Problem(`${folder} already holds a run`, "go on with --resume, or choose another folder with --out");
     return { config: configOf(options, entry, text, null), from: null };
   }
   const saved = readConfig(folder);
