@@ -2,11 +2,12 @@
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { check, elaborate, load, type Resolve, resolveFile } from "../compiler/check/index.ts";
+import { check, elaborate, load, loadTemplate, type Resolve, resolveFile } from "../compiler/check/index.ts";
 import { codes } from "../compiler/codes.ts";
 import { type Diagnostic, ProgramError } from "../compiler/diagnostic.ts";
 import { render } from "../compiler/render.ts";
 import type { Source } from "../compiler/syntax/ast.ts";
+import { moe } from "../compiler/syntax/template.ts";
 import { golden } from "./golden.ts";
 
 const test = suite("check");
@@ -110,6 +111,17 @@ test("text that could not be read makes no errors about names", () => {
     ).filter((c) => c >= "E02"),
     [],
   );
+});
+
+test("holes of templates hold declarations of others", () => {
+  const { Twice } = moe<"Twice">`layer Twice(D) { forward(x: float[...S, D]) -> float[...S, D] { return 2 * x } }`;
+  const { Two } =
+    moe<"Two">`layer Two(D) { a: ${Twice}(D) b: ${Twice}(${3}) forward(x: float[D]) -> float[D] { return a(x) } }`;
+  assert.is(shown(check(loadTemplate(Two.program))), "");
+  const { Bad } = moe<"Bad">`layer Bad(D, H) { a: ${Twice}(H) forward(x: float[D]) -> float[D] { return a(x) } }`;
+  const [error] = check(loadTemplate(Bad.program));
+  assert.is(error?.code, "E0204");
+  assert.match(error?.labels[0].span.source.name ?? "", "check.test.ts");
 });
 
 const right: Record<string, string> = {

@@ -54,7 +54,7 @@ export function evaluate(w: World, e: ast.Expr, scope: Scope, want: Type | null)
     case "list":
       return listValue(w, e, scope);
     case "hole":
-      return holeValue(w, e);
+      return holeValue(w, e, scope);
   }
 }
 /** An operand: what is wrong already is not wrong twice. */
@@ -213,8 +213,8 @@ function listValue(w: World, e: Extract<ast.Expr, { kind: "list" }>, scope: Scop
   const layers = items.length > 0 && items.every((v) => v.kind === "maker" || v.kind === "makers");
   return layers ? makersOf({ times: 1, items: items.map((v) => asItem(w, v, e.span)) }) : { kind: "list", items };
 }
-function holeValue(w: World, e: Extract<ast.Expr, { kind: "hole" }>): Val {
-  const hole = w.hole(e);
+function holeValue(w: World, e: Extract<ast.Expr, { kind: "hole" }>, scope: Scope): Val {
+  const hole = w.hole(e.index, scope);
   return hole
     ? declarationValue(hole)
     : fail("E0301", "this hole is empty", e.span, { help: "give the template a declaration here" });

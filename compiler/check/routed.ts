@@ -207,7 +207,9 @@ function routedRun(
   const out = resultList(w.call(fn, rows, { ...from, lane }, at)).map((v) =>
     v.kind === "tensor" ? v.value : absorb(),
   );
-  return mapGraph(out, bind, w.g).map((m) => perRow(w, m, flat, by));
+  const mapped = mapGraph(out, bind, w.g);
+  w.g.where = at;
+  return mapped.map((m) => perRow(w, m, flat, by));
 }
 /** [...lead, ...row] repeated for the choices that share it: [choices, ...row]. */
 function perChoice(w: World, x: Value, lead: readonly Size[], row: readonly Size[], choices: readonly number[]): Value {

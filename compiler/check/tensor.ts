@@ -6,7 +6,7 @@ import { equal, equalAll, isSpread, product, type Size, show } from "../types/si
 import { dims, dtypeOf, showType, type Type, type } from "../types/type.ts";
 import { absorb, fail, textOf } from "./errors.ts";
 import { calledFrom } from "./numbers.ts";
-import { type Element, kindText, type Scope, type Val } from "./values.ts";
+import { type Element, kindText, type Val } from "./values.ts";
 import { floating, type World } from "./world.ts";
 
 /** A number as a scalar of `dtype`; while checking only its type matters. */
@@ -190,5 +190,3 @@ export function axisOf(w: World, x: Type, axis: number, at: Span, extra = 0): nu
     });
   return place;
 }
-/** The type a type expression says, in its scope. */
-export type TypeOf = (scope: Scope) => Type;

@@ -192,6 +192,10 @@ export class Scope {
   get(name: string): Val | undefined {
     return this.holder(name)?.own(name);
   }
+  /** The module's. */
+  root(): Scope {
+    return this.parent?.root() ?? this;
+  }
   /** All names in sight, nearest first. */
   all(): string[] {
     return [...this.names.keys(), ...(this.parent?.all() ?? [])];

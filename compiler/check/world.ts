@@ -117,11 +117,11 @@ export class World {
   placeholderLike(x: Value, shape: readonly Size[]): Value {
     return this.placeholder({ dtype: x.type.dtype, shape });
   }
-  /** What a hole of a template holds, by the text it stands in. */
-  hole(e: Extract<Expr, { kind: "hole" }>): Declared | null {
-    for (const module of this.scopes.keys())
-      if (module.program.span.source === e.span.source) return module.holes.get(e.index) ?? null;
-    return null;
+  /** What a hole of a template holds; `scope` says whose. */
+  hole(index: number, scope: Scope): Declared | null {
+    const root = scope.root();
+    const module = [...this.scopes].find(([, known]) => known === root)?.[0];
+    return module?.holes.get(index) ?? null;
   }
   /** A value of the type that the checker's rule gives: only that while checking, made by `build` while elaborating. */
   made(type: Type, build: () => Value): Value {
