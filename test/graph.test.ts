@@ -92,14 +92,14 @@ test("a graph as text", () => {
     results: [output(b.add(g, values, 0.5)), output(index, "1"), output(b.sum(g, values), "loss", "loss")],
   };
   const text = `graph best {
-  %0 = param() x : f32[3, 5]
-  %1 = param() w : f32[5, 2]
+  %0 = param x : f32[3, 5]
+  %1 = param w : f32[5, 2]
   %2 = dot(%0, %1) : f32[3, 2]
   %3 = top_k(%2) k=1 : f32[3, 1], i32[3, 1]
-  %4 = const() 0.5 : f32
-  %5 = broadcast(%4) shape=[3, 1] axes=[] : f32[3, 1]
-  %6 = binary(%3.0, %5) add : f32[3, 1]
-  %7 = reduce(%3.0) sum 0 1 : f32
+  %4 = const 0.5 : f32
+  %5 = broadcast(%4) axes=[] : f32[3, 1]
+  %6 = add(%3.0, %5) : f32[3, 1]
+  %7 = reduce_sum(%3.0) axes=[0, 1] : f32
   output 0 = %6
   output 1 = %3.1
   loss loss = %7

@@ -86,6 +86,8 @@ export interface Op<A = unknown> {
   cost(node: Node<A>): { readonly flops: number; readonly bytes: number };
   /** What the generated tests run, on every target and against finite differences: ties and kinks avoided. */
   samples(g: Builder): readonly Node[];
+  /** What the printer calls it, where its name says too little: `exp` rather than `unary`. */
+  word?(attrs: A): string;
   /** Short text of the attributes for the printer. */
   show?(attrs: A): string;
 }

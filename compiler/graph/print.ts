@@ -22,14 +22,21 @@ function printed(values: readonly Value[]): [lines: string[], name: (v: Value) =
   const lines = topological(values).map((node) => {
     numbers.set(node, numbers.size);
     const types = node.results.map((r) => showType(r.type)).join(", ");
-    return `%${numbers.get(node) ?? 0} = ${node.op.name}(${node.args.map(name).join(", ")})${showAttrs(node)} : ${types}`;
+    const args = node.args.length === 0 ? "" : `(${node.args.map(name).join(", ")})`;
+    const word = node.op.word?.(node.attrs) ?? node.op.name;
+    return `%${numbers.get(node) ?? 0} = ${word}${args}${showAttrs(node, word)} : ${types}`;
   });
   return [lines, name];
 }
-function showAttrs(node: Node): string {
+/** Without what the word and the result's type say already. */
+function showAttrs(node: Node, word: string): string {
   if (node.op.show) return ` ${node.op.show(node.attrs)}`;
-  const entries = Object.entries(node.attrs as Record<string, unknown>);
-  return entries.map(([key, value]) => ` ${key}=${showValue(value)}`).join("");
+  const said = [word, ...node.results.map((r) => showValue(r.type.shape))];
+  return Object.entries(node.attrs as Record<string, unknown>)
+    .map(([key, value]) => [key, showValue(value)] as const)
+    .filter(([, value]) => !said.includes(value))
+    .map(([key, value]) => ` ${key}=${value}`)
+    .join("");
 }
 function showValue(x: unknown): string {
   if (Array.isArray(x)) return `[${x.map(showValue).join(", ")}]`;

@@ -29,7 +29,7 @@ export const unary = define<"unary">({
   mapped: pointwise("unary"),
   cost: (node) => touched(unaries[node.attrs.fn].flops)(node),
   samples: (g) => (Object.keys(unaries) as UnaryName[]).flatMap((fn) => unarySamples(g, fn).map((v) => v.node)),
-  show: (attrs) => attrs.fn,
+  word: (attrs) => attrs.fn,
 });
 function unarySamples(g: Builder, fn: UnaryName): Value[] {
   const dtypes = (["f32", "bf16", "i32", "bool"] as const).filter((t) => unaries[fn].types(t) !== null);
@@ -63,7 +63,7 @@ export const binary = define<"binary">({
   mapped: pointwise("binary"),
   cost: (node) => touched(binaries[node.attrs.fn].flops)(node),
   samples: (g) => (Object.keys(binaries) as BinaryName[]).flatMap((fn) => binarySamples(g, fn).map((v) => v.node)),
-  show: (attrs) => attrs.fn,
+  word: (attrs) => attrs.fn,
 });
 function binarySamples(g: Builder, fn: BinaryName): Value[] {
   const dtypes = (["f32", "i32", "bool"] as const).filter((t) => binaries[fn].types(t) !== null);

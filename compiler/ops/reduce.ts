@@ -72,7 +72,8 @@ export const reduce = define<"reduce">({
         (["f32", "i32"] as const).map((t) => b.make(g, "reduce", [sample(g, t, shape)], { fn, axes })),
       ),
     ),
-  show: (attrs) => `${attrs.fn} ${attrs.axes.join(" ")}`,
+  word: (attrs) => `reduce_${attrs.fn}`,
+  show: (attrs) => `axes=[${attrs.axes.join(", ")}]`,
 });
 
 export const scan = define<"scan">({

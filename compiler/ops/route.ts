@@ -48,7 +48,7 @@ export const route = define<"route">({
       [0, 2],
       [1, 3],
     ].map(([c = 0, e = 0]) => b.make(g, "route", [sample(g, "i32", [c], "index")], { groups: e })),
-  show: ({ groups }) => show(groups),
+  show: ({ groups }) => `groups=${show(groups)}`,
 });
 
 /** A mixture inside an expert: one routing of all choices of all rows, on `outer group * groups + index`. */
