@@ -1,7 +1,7 @@
 // What a command writes: results on stdout, everything else on stderr; with --json only JSON lines on stdout.
 import { createColors } from "picocolors";
 import type { Diagnostic } from "../compiler/diagnostic.ts";
-import { Problem, ProgramError } from "../compiler/diagnostic.ts";
+import { Bug, Problem, ProgramError } from "../compiler/diagnostic.ts";
 import { render } from "../compiler/render.ts";
 
 export type Colors = ReturnType<typeof createColors>;
@@ -32,6 +32,8 @@ export function explain(error: unknown, stream: NodeJS.WriteStream = process.std
   const stack = process.env["MOEC_DEBUG"] && error instanceof Error ? `\n${error.stack ?? ""}` : "";
   if (error instanceof ProgramError) return draw(error.diagnostics, stream).trimEnd() + stack;
   const message = error instanceof Error ? error.message : String(error);
+  const defect =
+    error instanceof Problem || error instanceof Bug ? "" : " (a defect of moec: MOEC_DEBUG=1 shows where)";
   const help =
     error instanceof Problem
       ? error.help
@@ -39,7 +41,7 @@ export function explain(error: unknown, stream: NodeJS.WriteStream = process.std
           .map((line) => `\n  ${colors.cyan("help:")} ${line}`)
           .join("")
       : "";
-  return `${colors.red("error:")} ${message}${help}${stack}`;
+  return `${colors.red("error:")} ${message}${defect}${help}${stack}`;
 }
 
 /** `12.3 kB`, `3.4 MB`. */
