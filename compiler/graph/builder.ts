@@ -42,13 +42,18 @@ export class GraphBuilder implements Builder {
   }
 }
 
-/** Attributes as text, the same exactly where they mean the same: sizes by their atoms, and -0, NaN and infinities as what they are. */
-const attrsKey = (attrs: unknown): string =>
-  JSON.stringify(attrs, (_, value: unknown) => {
-    if (typeof value === "number" && (!Number.isFinite(value) || Object.is(value, -0)))
-      return { number: Object.is(value, -0) ? "-0" : String(value) };
-    return value instanceof Sym ? sizeKey(value) : value;
-  });
-const sizeKey = (size: Sym): unknown => ({
-  size: size.terms.map((t) => [t.num, t.den, t.powers.map(([a, e]) => [a.id, e])]),
-});
+/** Attributes as text, the same exactly where they mean the same. They are never changed, so each object is written once. */
+function attrsKey(attrs: unknown): string {
+  if (typeof attrs !== "object" || attrs === null) return JSON.stringify(attrs);
+  const known = keys.get(attrs) ?? JSON.stringify(attrs, (_, value: unknown) => written(value));
+  keys.set(attrs, known);
+  return known;
+}
+const keys = new WeakMap<object, string>();
+/** Sizes by their atoms; -0, NaN and infinities as what they are. */
+function written(value: unknown): unknown {
+  if (value instanceof Sym)
+    return { size: value.terms.map((t) => [t.num, t.den, t.powers.map(([a, e]) => [a.id, e])]) };
+  if (Object.is(value, -0)) return { number: "-0" };
+  return typeof value === "number" && !Number.isFinite(value) ? { number: String(value) } : value;
+}
