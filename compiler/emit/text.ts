@@ -4,6 +4,7 @@
 import { address, children, dependsOn, isNum, item, laneStride, typeOf } from "../kernel/expr.ts";
 import type { Axis, Buffer, Expr, Kernel, Load, Stmt, StmtOf, Tile, Var } from "../kernel/ir.ts";
 import { tilesOf, walk, walkExprs } from "../kernel/passes.ts";
+import { infix } from "../kernel/print.ts";
 import type { DType } from "../types/dtype.ts";
 
 export interface Target {
@@ -23,24 +24,6 @@ export interface Target {
 }
 
 type Operation = Extract<Expr, { e: "op" }>;
-const infix: Readonly<Record<string, readonly [text: string, level: number]>> = {
-  mul: ["*", 6],
-  div: ["/", 6],
-  "*": ["*", 6],
-  "/": ["/", 6],
-  "%": ["%", 6],
-  add: ["+", 5],
-  sub: ["-", 5],
-  "+": ["+", 5],
-  "-": ["-", 5],
-  lt: ["<", 4],
-  le: ["<=", 4],
-  gt: [">", 4],
-  ge: [">=", 4],
-  eq: ["==", 3],
-  ne: ["!=", 3],
-  xor: ["^", 2],
-};
 const calls: Readonly<Record<string, string>> = {
   to_f32: "to_f32",
   to_i32: "to_i32",

@@ -3,18 +3,42 @@
 import { item } from "./expr.ts";
 import type { Axis, Buffer, Expr, Kernel, Stmt } from "./ir.ts";
 
-export function show(x: Expr): string {
+/** Operations with a sign, as in C; a higher level binds tighter. */
+export const infix: Readonly<Record<string, readonly [text: string, level: number]>> = {
+  mul: ["*", 6],
+  div: ["/", 6],
+  "*": ["*", 6],
+  "/": ["/", 6],
+  "%": ["%", 6],
+  add: ["+", 5],
+  sub: ["-", 5],
+  "+": ["+", 5],
+  "-": ["-", 5],
+  lt: ["<", 4],
+  le: ["<=", 4],
+  gt: [">", 4],
+  ge: [">=", 4],
+  eq: ["==", 3],
+  ne: ["!=", 3],
+  xor: ["^", 2],
+};
+const signs: typeof infix = { ...infix, and: ["&&", 1], or: ["||", 0] };
+
+export function show(x: Expr, above = 0): string {
   if (x.e === "num") return Object.is(x.value, -0) ? "-0" : String(x.value);
   if (x.e === "var") return x.name;
-  if (x.e === "load") return `${x.from.name}[${x.at.map(show).join(", ")}]`;
-  const args = x.args.map(show);
-  return /^\w/.test(x.op) ? `${x.op}(${args.join(", ")})` : `(${args.join(` ${x.op} `)})`;
+  if (x.e === "load") return `${x.from.name}[${x.at.map((y) => show(y)).join(", ")}]`;
+  const [sign, level] = signs[x.op] ?? [];
+  if (sign === undefined || level === undefined) return `${x.op}(${x.args.map((y) => show(y)).join(", ")})`;
+  const text = x.args.map((y, i) => show(y, level + i)).join(` ${sign} `);
+  return level < above ? `(${text})` : text;
 }
 const layout = (b: Buffer): string => {
   if (b.layout.kind === "panels") return ` panels ${b.layout.width}`;
   return b.layout.pitch === (b.shape.at(-1) ?? 1) ? "" : ` pitch ${b.layout.pitch}`;
 };
-const axis = (a: Axis): string => `${a.v.name} in ${show(a.from)} .. ${show(a.to)} by ${a.step}`;
+const axis = (a: Axis): string =>
+  `${a.v.name} in ${show(a.from)} .. ${show(a.to)}${a.step === 1 ? "" : ` by ${a.step}`}`;
 
 export function print(k: Kernel): string {
   const params = k.params.map((p) => `${p.name}: ${p.dtype}[${p.shape.join(", ")}]${layout(p)}`);
