@@ -12,6 +12,7 @@ import {
   asValue,
   both,
   call,
+  equals,
   f32,
   i32,
   isNum,
@@ -76,7 +77,7 @@ export function routeScan(d: Draft, node: Node, counts: VirtualBuffer, places: V
     (i, sum) => {
       const [c, e] = at(i);
       d.k.store(to, at(i), sum);
-      if (c && e) d.k.if(call("eq", "bool", c, num(0)), () => d.k.store(offsets, [e], sum));
+      if (c && e) d.k.if(equals(c, num(0)), () => d.k.store(offsets, [e], sum));
     },
   );
 }
@@ -169,7 +170,7 @@ function nextLargest(
   t: Row & { readonly values: Buffer; readonly index: Buffer; readonly row: readonly Expr[]; readonly p: Expr },
 ): Expr {
   const type = t.real ? "f32" : "i32";
-  const [first, before] = [call("eq", "bool", t.p, num(0)), [...t.row, sub(t.p, num(1))]];
+  const [first, before] = [equals(t.p, num(0)), [...t.row, sub(t.p, num(1))]];
   const top = t.real ? f32(Infinity) : i32(2 ** 31 - 1);
   const start = isNum(t.p);
   const last = start ? top : d.k.letHere("last", select(first, top, load(t.values, ...before)));

@@ -153,6 +153,7 @@ export class Builder {
     this.push({ s: "for", axis, body: this.body(this.bound(axis), () => f({ at: axis.v, n: axis.n })) });
   }
   if(cond: Expr, f: () => void): void {
+    if (isNum(cond)) return cond.value === 0 ? undefined : f();
     this.push({ s: "if", cond, body: this.body([], f, true) });
   }
   tile(role: Tile["role"], name: string, shape: readonly number[], fill = 0): Tile {

@@ -129,6 +129,11 @@ export function less(a: Expr, b: Expr): Expr {
   if (range(a)[0] >= range(b)[1]) return truth(false);
   return call("lt", "bool", a, b);
 }
+/** a == b of indices. */
+export function equals(a: Expr, b: Expr): Expr {
+  if (same(a, b)) return truth(true);
+  return isNum(a) && isNum(b) ? truth(false) : call("eq", "bool", a, b);
+}
 export function both(a: Expr, b: Expr): Expr {
   if (isNum(a)) return a.value === 0 ? a : b;
   if (isNum(b)) return b.value === 0 ? b : a;

@@ -48,7 +48,7 @@ export class Reader {
   }
   /** A name for what is used again, and for what need not be computed for every lane. */
   private named(name: string, v: Value, x: Expr): Expr {
-    if (x.e === "num" || x.e === "var") return x;
+    if (x.e === "num" || x.e === "var" || v.node.op.lower === "view") return x;
     return this.sources.shared(v) || this.k.depthOf(x) < this.k.depth ? this.k.let(name, x) : x;
   }
 }

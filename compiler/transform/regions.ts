@@ -17,13 +17,11 @@ const sizeOf = (v: Value): number => dims(v.type).reduce((a, b) => a * b, 1);
 
 /** Rows moved by an index: read in the consumer's load, whatever consumes it. */
 const carries = new Set(["gather", "dispatch", "combine"]);
-/** A reduction over trailing axes is a fold of a row. */
-export function isFold(node: Node): boolean {
-  if (node.op.name !== "reduce") return false;
-  const { axes } = node.attrs as OpAttrs["reduce"];
-  const rank = node.args[0]?.type.shape.length ?? 0;
-  return axes.every((_, i) => axes.includes(rank - 1 - i));
-}
+/** A reduction over the last axes is a fold of a row. */
+export const isFold = (axes: readonly number[], rank: number): boolean =>
+  axes.every((_, i) => axes.includes(rank - 1 - i));
+const folds = (node: Node): boolean =>
+  node.op.name === "reduce" && isFold((node.attrs as OpAttrs["reduce"]).axes, node.args[0]?.type.shape.length ?? 0);
 function isSmall(node: Node): boolean {
   const [x, y] = [node.args[0], node.results[0]];
   return (
@@ -38,7 +36,7 @@ function isSmall(node: Node): boolean {
 export function isAnchor(node: Node): boolean {
   const { lower, name } = node.op;
   if (lower === "tile" || (lower === "algorithm" && !carries.has(name))) return true;
-  return lower === "reduce" && !isFold(node) && !isSmall(node);
+  return lower === "reduce" && !folds(node) && !isSmall(node);
 }
 
 export function fuse(graph: Graph): Region[] {
@@ -86,7 +84,7 @@ class Plan {
   /** Operations to compute one element again from what is in memory, the row's folds being there. */
   private costOf(node: Node): number {
     const [x, y] = [node.args[0], node.results[0]];
-    if (isAnchor(node) || node.op.name === "param" || (isFold(node) && !isSmall(node))) return reading;
+    if (isAnchor(node) || node.op.name === "param" || (folds(node) && !isSmall(node))) return reading;
     if (!y || sizeOf(y) === 0) return 0;
     const own = node.op.cost(node).flops / sizeOf(y);
     const many = node.op.name === "reduce" && x ? sizeOf(x) / sizeOf(y) : 1;
@@ -109,7 +107,7 @@ class Plan {
       if (!this.stored.has(v) && this.wants(v)) this.stored.add(v);
       if (this.stored.has(v) && this.cheapAgain(v)) this.again.add(v);
       for (const [root, patterns] of this.rootsOf(v)) {
-        if (isFold(node) && !isSmall(node)) this.depths.set(root, v.type.shape.length);
+        if (folds(node) && !isSmall(node)) this.depths.set(root, v.type.shape.length);
         for (const p of patterns) node.args.forEach((a, i) => this.read(root, a, through(node, i, p)));
       }
     }
@@ -147,7 +145,7 @@ class Plan {
   private cheapAgain(v: Value): boolean {
     const { node } = v;
     const reach = this.reach.get(v) ?? new Map<Value, Pattern[]>();
-    if (!this.forward.has(node) || isAnchor(node) || isFold(node) || (this.costs.get(node) ?? 0) > 2 * worth)
+    if (!this.forward.has(node) || isAnchor(node) || folds(node) || (this.costs.get(node) ?? 0) > 2 * worth)
       return false;
     if (![...reach.keys()].some((root) => this.isLate(root)) || this.isLateOperand(v)) return false;
     return [...this.reads(node, false)].every(
@@ -176,7 +174,7 @@ class Plan {
   private wants(v: Value): boolean {
     const reach = this.reach.get(v) ?? new Map<Value, Pattern[]>();
     const { node } = v;
-    if (isFold(node) && !isSmall(node)) return !this.foldsInside(v, reach);
+    if (folds(node) && !isSmall(node)) return !this.foldsInside(v, reach);
     if (node.op.lower === "leaf" || node.op.lower === "view") return false;
     const cost = this.costs.get(node) ?? 0;
     if (cost > dear) return true;

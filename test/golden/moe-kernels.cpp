@@ -1,5 +1,5 @@
 // dot
-extern "C" void dot_c9884ca2(void* const* args, ix begin, ix end, f32* scratch) {
+extern "C" void dot_cd1da6c8(void* const* args, ix begin, ix end, f32* scratch) {
   const f32* a = (f32*)args[0];
   const f32* b = (f32*)args[1];
   f32* y = (f32*)args[2];
@@ -21,7 +21,7 @@ extern "C" void dot_c9884ca2(void* const* args, ix begin, ix end, f32* scratch) 
 }
 
 // max reshape const broadcast sub exp sum div
-extern "C" void exp_64ca8043(void* const* args, ix begin, ix end, f32* scratch) {
+extern "C" void exp_3587e20d(void* const* args, ix begin, ix end, f32* scratch) {
   const f32* x = (f32*)args[0];
   f32* y = (f32*)args[1];
   f32* y1 = (f32*)args[2];
@@ -37,8 +37,7 @@ extern "C" void exp_64ca8043(void* const* args, ix begin, ix end, f32* scratch) 
       const auto t_exp2 = exp_(t2 - max_(max_(max_(max_(t1, t2), t3), t4), all(v, -3.3895313892515355e+38f)));
       const auto t_exp3 = exp_(t3 - max_(max_(max_(max_(t1, t2), t3), t4), all(v, -3.3895313892515355e+38f)));
       const auto t_exp4 = exp_(t4 - max_(max_(max_(max_(t1, t2), t3), t4), all(v, -3.3895313892515355e+38f)));
-      const auto t_broadcast = t_exp1 + t_exp2 + t_exp3 + t_exp4;
-      const auto t_div = t_exp / t_broadcast;
+      const auto t_div = t_exp / (t_exp1 + t_exp2 + t_exp3 + t_exp4);
       st(v, y + j, t_exp);
       st(v, y1 + j, t_div);
     });
@@ -46,7 +45,7 @@ extern "C" void exp_64ca8043(void* const* args, ix begin, ix end, f32* scratch) 
 }
 
 // top_k
-extern "C" void top_k_babe8440(void* const* args, ix begin, ix end, f32* scratch) {
+extern "C" void top_k_3a7bfd13(void* const* args, ix begin, ix end, f32* scratch) {
   f32* values = (f32*)args[0];
   i32* index = (i32*)args[1];
   const f32* x = (f32*)args[2];
@@ -66,7 +65,7 @@ extern "C" void top_k_babe8440(void* const* args, ix begin, ix end, f32* scratch
 }
 
 // sum broadcast div
-extern "C" void div_1077e8d8(void* const* args, ix begin, ix end, f32* scratch) {
+extern "C" void div_2d6c43e2(void* const* args, ix begin, ix end, f32* scratch) {
   const f32* x = (f32*)args[0];
   f32* y = (f32*)args[1];
   ROLL for (ix task = begin; task < end; task++) {
@@ -74,15 +73,14 @@ extern "C" void div_1077e8d8(void* const* args, ix begin, ix end, f32* scratch) 
       const auto t = ld(v, x + j);
       const auto t1 = ld(v, x + j / 2 * 2);
       const auto t2 = ld(v, x + j / 2 * 2 + 1);
-      const auto t_broadcast = t1 + t2;
-      const auto t_div = t / t_broadcast;
+      const auto t_div = t / (t1 + t2);
       st(v, y + j, t_div);
     });
   }
 }
 
 // reshape route
-extern "C" void route_count_b19961f6(void* const* args, ix begin, ix end, f32* scratch) {
+extern "C" void route_count_6f4cd61b(void* const* args, ix begin, ix end, f32* scratch) {
   const i32* index = (i32*)args[0];
   i32* counts = (i32*)args[1];
   ROLL for (ix task = begin; task < end; task++) {
@@ -98,22 +96,20 @@ extern "C" void route_count_b19961f6(void* const* args, ix begin, ix end, f32* s
 }
 
 // reshape route
-extern "C" void route_scan_f1b43428(void* const* args, ix begin, ix end, f32* scratch) {
+extern "C" void route_scan_67359819(void* const* args, ix begin, ix end, f32* scratch) {
   const i32* counts = (i32*)args[0];
   i32* places = (i32*)args[1];
   i32* offsets = (i32*)args[2];
   ROLL for (ix task = begin; task < end; task++) {
     scan(5, [&](ix i) { return counts[i]; }, [&](ix i, auto sum) {
       places[i] = sum;
-      if (0 == 0) {
-        offsets[i] = sum;
-      }
+      offsets[i] = sum;
     });
   }
 }
 
 // reshape route
-extern "C" void route_place_bbd26f0b(void* const* args, ix begin, ix end, f32* scratch) {
+extern "C" void route_place_f9377299(void* const* args, ix begin, ix end, f32* scratch) {
   const i32* places = (i32*)args[0];
   i32* order = (i32*)args[1];
   i32* inverse = (i32*)args[2];
@@ -136,7 +132,7 @@ extern "C" void route_place_bbd26f0b(void* const* args, ix begin, ix end, f32* s
 }
 
 // broadcast reshape dispatch ragged_dot sigmoid mul
-extern "C" void ragged_dot_ef018d89(void* const* args, ix begin, ix end, f32* scratch) {
+extern "C" void ragged_dot_1b459898(void* const* args, ix begin, ix end, f32* scratch) {
   const i32* offsets = (i32*)args[0];
   const i32* x = (i32*)args[1];
   const f32* x1 = (f32*)args[2];
@@ -175,7 +171,7 @@ extern "C" void ragged_dot_ef018d89(void* const* args, ix begin, ix end, f32* sc
 }
 
 // ragged_dot
-extern "C" void ragged_dot_b4f6c879(void* const* args, ix begin, ix end, f32* scratch) {
+extern "C" void ragged_dot_a34da6d6(void* const* args, ix begin, ix end, f32* scratch) {
   const i32* offsets = (i32*)args[0];
   const f32* x = (f32*)args[1];
   const f32* w = (f32*)args[2];
@@ -201,7 +197,7 @@ extern "C" void ragged_dot_b4f6c879(void* const* args, ix begin, ix end, f32* sc
 }
 
 // broadcast combine reshape mul sum
-extern "C" void sum_108dc3ee(void* const* args, ix begin, ix end, f32* scratch) {
+extern "C" void sum_9352906f(void* const* args, ix begin, ix end, f32* scratch) {
   const f32* x = (f32*)args[0];
   const i32* x1 = (i32*)args[1];
   const f32* x2 = (f32*)args[2];
@@ -219,7 +215,7 @@ extern "C" void sum_108dc3ee(void* const* args, ix begin, ix end, f32* scratch) 
 }
 
 // mul sum
-extern "C" void sum_f43f7b76(void* const* args, ix begin, ix end, f32* scratch) {
+extern "C" void sum_1b4e2a5c(void* const* args, ix begin, ix end, f32* scratch) {
   f32* y = (f32*)args[0];
   const f32* x = (f32*)args[1];
   const f32* x1 = (f32*)args[2];
@@ -233,7 +229,7 @@ extern "C" void sum_f43f7b76(void* const* args, ix begin, ix end, f32* scratch) 
 }
 
 // broadcast reshape dispatch transpose ragged_dot mul sigmoid const sub add
-extern "C" void ragged_dot_247079a8(void* const* args, ix begin, ix end, f32* scratch) {
+extern "C" void ragged_dot_12ab88cf(void* const* args, ix begin, ix end, f32* scratch) {
   const i32* offsets = (i32*)args[0];
   const i32* x = (i32*)args[1];
   const f32* x1 = (f32*)args[2];
@@ -278,7 +274,7 @@ extern "C" void ragged_dot_247079a8(void* const* args, ix begin, ix end, f32* sc
 }
 
 // transpose ragged_dot
-extern "C" void ragged_dot_e5832745(void* const* args, ix begin, ix end, f32* scratch) {
+extern "C" void ragged_dot_faef1265(void* const* args, ix begin, ix end, f32* scratch) {
   const i32* offsets = (i32*)args[0];
   const f32* x = (f32*)args[1];
   const f32* w = (f32*)args[2];
@@ -304,7 +300,7 @@ extern "C" void ragged_dot_e5832745(void* const* args, ix begin, ix end, f32* sc
 }
 
 // sigmoid mul sum reshape dispatch broadcast
-extern "C" void sum_dada3fe7(void* const* args, ix begin, ix end, f32* scratch) {
+extern "C" void sum_e827312f(void* const* args, ix begin, ix end, f32* scratch) {
   f32* y = (f32*)args[0];
   const f32* x = (f32*)args[1];
   const f32* x1 = (f32*)args[2];
@@ -339,7 +335,7 @@ extern "C" void sum_dada3fe7(void* const* args, ix begin, ix end, f32* scratch) 
 }
 
 // broadcast iota eq combine reshape sum div mul neg add const select
-extern "C" void mul_8063453e(void* const* args, ix begin, ix end, f32* scratch) {
+extern "C" void mul_af0ec788(void* const* args, ix begin, ix end, f32* scratch) {
   const i32* x = (i32*)args[0];
   const i32* x1 = (i32*)args[1];
   const f32* x2 = (f32*)args[2];
@@ -354,31 +350,24 @@ extern "C" void mul_8063453e(void* const* args, ix begin, ix end, f32* scratch) 
       const auto t1 = ld(v, x1 + j / 4 * 2);
       const auto t2 = ld(v, x3 + j / 4 * 2);
       const auto t3 = ld(v, x3 + j / 4 * 2 + 1);
-      const auto t_broadcast = t2 + t3;
-      const auto t_div = where(and_(ix(t1) >= 0, ix(t1) < 128), all(v, x2[ix_min(ix_max(ix(t1), all(v, 0)), all(v, 127))]), 0.0f) / t_broadcast;
+      const auto t_div = where(and_(ix(t1) >= 0, ix(t1) < 128), all(v, x2[ix_min(ix_max(ix(t1), all(v, 0)), all(v, 127))]), 0.0f) / (t2 + t3);
       const auto t4 = ld(v, x4 + j / 4 * 2);
       const auto t5 = ld(v, x1 + j / 4 * 2 + 1);
-      const auto t_broadcast1 = t2 + t3;
-      const auto t_div1 = where(and_(ix(t5) >= 0, ix(t5) < 128), all(v, x2[ix_min(ix_max(ix(t5), all(v, 0)), all(v, 127))]), 0.0f) / t_broadcast1;
+      const auto t_div1 = where(and_(ix(t5) >= 0, ix(t5) < 128), all(v, x2[ix_min(ix_max(ix(t5), all(v, 0)), all(v, 127))]), 0.0f) / (t2 + t3);
       const auto t6 = ld(v, x4 + j / 4 * 2 + 1);
       const auto t7 = ld(v, x + j / 4 * 2 + 1);
       const auto t8 = ld(v, x5 + j / 4 * 4);
       const auto t9 = ld(v, x5 + j / 4 * 4 + 1);
       const auto t10 = ld(v, x5 + j / 4 * 4 + 2);
       const auto t11 = ld(v, x5 + j / 4 * 4 + 3);
-      const auto t_broadcast2 = t8 + t9 + t10 + t11;
-      const auto t_div2 = (where(t == lane(v, i32(j % 4)), t_div + (-(t_div * t4) + -(t_div1 * t6)), 0.0f) + where(t7 == lane(v, i32(j % 4)), t_div1 + (-(t_div * t4) + -(t_div1 * t6)), 0.0f)) / t_broadcast2;
-      const auto t_broadcast3 = t8 + t9 + t10 + t11;
-      const auto t_div3 = (where(t == 0, t_div + (-(t_div * t4) + -(t_div1 * t6)), 0.0f) + where(t7 == 0, t_div1 + (-(t_div * t4) + -(t_div1 * t6)), 0.0f)) / t_broadcast3;
+      const auto t_div2 = (where(t == lane(v, i32(j % 4)), t_div + (-(t_div * t4) + -(t_div1 * t6)), 0.0f) + where(t7 == lane(v, i32(j % 4)), t_div1 + (-(t_div * t4) + -(t_div1 * t6)), 0.0f)) / (t8 + t9 + t10 + t11);
+      const auto t_div3 = (where(t == 0, t_div + (-(t_div * t4) + -(t_div1 * t6)), 0.0f) + where(t7 == 0, t_div1 + (-(t_div * t4) + -(t_div1 * t6)), 0.0f)) / (t8 + t9 + t10 + t11);
       const auto t12 = ld(v, x6 + j / 4 * 4);
-      const auto t_broadcast4 = t8 + t9 + t10 + t11;
-      const auto t_div4 = (where(t == 1, t_div + (-(t_div * t4) + -(t_div1 * t6)), 0.0f) + where(t7 == 1, t_div1 + (-(t_div * t4) + -(t_div1 * t6)), 0.0f)) / t_broadcast4;
+      const auto t_div4 = (where(t == 1, t_div + (-(t_div * t4) + -(t_div1 * t6)), 0.0f) + where(t7 == 1, t_div1 + (-(t_div * t4) + -(t_div1 * t6)), 0.0f)) / (t8 + t9 + t10 + t11);
       const auto t13 = ld(v, x6 + j / 4 * 4 + 1);
-      const auto t_broadcast5 = t8 + t9 + t10 + t11;
-      const auto t_div5 = (where(t == 2, t_div + (-(t_div * t4) + -(t_div1 * t6)), 0.0f) + where(t7 == 2, t_div1 + (-(t_div * t4) + -(t_div1 * t6)), 0.0f)) / t_broadcast5;
+      const auto t_div5 = (where(t == 2, t_div + (-(t_div * t4) + -(t_div1 * t6)), 0.0f) + where(t7 == 2, t_div1 + (-(t_div * t4) + -(t_div1 * t6)), 0.0f)) / (t8 + t9 + t10 + t11);
       const auto t14 = ld(v, x6 + j / 4 * 4 + 2);
-      const auto t_broadcast6 = t8 + t9 + t10 + t11;
-      const auto t_div6 = (where(t == 3, t_div + (-(t_div * t4) + -(t_div1 * t6)), 0.0f) + where(t7 == 3, t_div1 + (-(t_div * t4) + -(t_div1 * t6)), 0.0f)) / t_broadcast6;
+      const auto t_div6 = (where(t == 3, t_div + (-(t_div * t4) + -(t_div1 * t6)), 0.0f) + where(t7 == 3, t_div1 + (-(t_div * t4) + -(t_div1 * t6)), 0.0f)) / (t8 + t9 + t10 + t11);
       const auto t15 = ld(v, x6 + j / 4 * 4 + 3);
       const auto t16 = ld(v, x5 + j);
       const auto t_mul = (t_div2 + (-(t_div3 * t12) + -(t_div4 * t13) + -(t_div5 * t14) + -(t_div6 * t15))) * t16;
@@ -388,7 +377,7 @@ extern "C" void mul_8063453e(void* const* args, ix begin, ix end, f32* scratch) 
 }
 
 // add combine reshape sum transpose dot
-extern "C" void dot_b25cd0d5(void* const* args, ix begin, ix end, f32* scratch) {
+extern "C" void dot_5db298f1(void* const* args, ix begin, ix end, f32* scratch) {
   const f32* a = (f32*)args[0];
   const f32* b = (f32*)args[1];
   const i32* x = (i32*)args[2];
@@ -414,7 +403,7 @@ extern "C" void dot_b25cd0d5(void* const* args, ix begin, ix end, f32* scratch) 
 }
 
 // transpose dot
-extern "C" void dot_84100328(void* const* args, ix begin, ix end, f32* scratch) {
+extern "C" void dot_4d4904ca(void* const* args, ix begin, ix end, f32* scratch) {
   const f32* a = (f32*)args[0];
   const f32* b = (f32*)args[1];
   f32* y = (f32*)args[2];
@@ -435,7 +424,7 @@ extern "C" void dot_84100328(void* const* args, ix begin, ix end, f32* scratch) 
 }
 
 // broadcast reshape dispatch ragged_outer
-extern "C" void ragged_outer_2ce18fcd(void* const* args, ix begin, ix end, f32* scratch) {
+extern "C" void ragged_outer_13c6eb73(void* const* args, ix begin, ix end, f32* scratch) {
   const i32* offsets = (i32*)args[0];
   const i32* x = (i32*)args[1];
   const f32* x1 = (f32*)args[2];
@@ -460,7 +449,7 @@ extern "C" void ragged_outer_2ce18fcd(void* const* args, ix begin, ix end, f32* 
 }
 
 // broadcast reshape dispatch ragged_outer
-extern "C" void ragged_outer_da6627f6(void* const* args, ix begin, ix end, f32* scratch) {
+extern "C" void ragged_outer_b10cd9ab(void* const* args, ix begin, ix end, f32* scratch) {
   const i32* offsets = (i32*)args[0];
   const f32* x = (f32*)args[1];
   const i32* y = (i32*)args[2];
