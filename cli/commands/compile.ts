@@ -50,8 +50,10 @@ async function compile(path: string, options: Options): Promise<void> {
   const { executable, report } = await compileProgram(requestOf(readProgram(path), path, options));
   executable.close();
   const { forms: texts, ...rest } = report;
-  if (options.emit) emit(texts?.[options.emit] ?? {}, options.output);
-  if (options.json) printJson(rest);
+  const files = options.emit ? (texts?.[options.emit] ?? {}) : {};
+  if (options.output !== undefined) write(files, options.output);
+  else if (!options.json) for (const text of Object.values(files)) print(text.trimEnd());
+  if (options.json) printJson(options.emit && options.output === undefined ? { ...rest, [options.emit]: files } : rest);
   else if (!options.emit || options.timings) (options.emit ? note : print)(summary(report, options.timings ?? false));
 }
 function requestOf(program: Loaded, path: string, options: Options): CompileRequest {
@@ -70,13 +72,10 @@ function requestOf(program: Loaded, path: string, options: Options): CompileRequ
   return { ...shared, declaration, sizes: options.set ?? {}, entries: [{ method, name: method, sizes: {} }] };
 }
 
-function emit(files: Readonly<Record<string, string>>, folder: string | undefined): void {
+function write(files: Readonly<Record<string, string>>, folder: string): void {
   for (const [name, content] of Object.entries(files)) {
-    if (folder === undefined) print(content.trimEnd());
-    else {
-      writeAtomic(join(folder, name), content);
-      note(`wrote ${join(folder, name)}`);
-    }
+    writeAtomic(join(folder, name), content);
+    note(`wrote ${join(folder, name)}`);
   }
 }
 function summary(
