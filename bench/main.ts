@@ -4,6 +4,7 @@ import { explain, note, print, printJson, table } from "../cli/output.ts";
 import { cores } from "../runtime/host/machine.ts";
 import { groups } from "./cases.ts";
 import { type Figure, measure } from "./measure.ts";
+import { findPython } from "./peers.ts";
 
 const usage = `npm run bench -- NAME [--json] [--threads N] [--kernels] [--only I]
   NAME       ${Object.keys(groups).join(", ")} or list
@@ -31,12 +32,13 @@ async function main(): Promise<void> {
     process.exitCode = 2;
     return;
   }
+  const python = findPython();
   const figures: Figure[] = [];
   for (const c of cases.filter((_, i) => values.only === undefined || i === Number(values.only))) {
     const kernels = values.kernels
       ? { kernels: (text: string) => note(`${c.name} ${c.shape.join(" x ")}: ${text}\n`) }
       : {};
-    for (const figure of await measure(c, { threads, times: 5, seconds: 2, ...kernels })) {
+    for (const figure of await measure(c, { threads, times: 5, seconds: 2, python, ...kernels })) {
       if (values.json) printJson(figure);
       else figures.push(figure);
     }

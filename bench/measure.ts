@@ -3,6 +3,7 @@
 import type { Case, Pass } from "./cases.ts";
 import { type Ceiling, fmaCeiling, memoryCeiling } from "./ceiling.ts";
 import { kernelTable } from "./kernels.ts";
+import { type PeerTimes, peerTimes } from "./peers.ts";
 import { Subject } from "./subject.ts";
 
 /** One line of `--json`: rates and ceiling in `unit`. */
@@ -27,11 +28,22 @@ export interface MeasureOptions {
   /** Best of so many; more while less than `seconds` have passed. */
   readonly times: number;
   readonly seconds: number;
+  /** An interpreter with PyTorch, to measure beside it. */
+  readonly python: string | null;
   /** Given a table of the kernels of each case. */
   readonly kernels?: (table: string) => void;
 }
 
 export async function measure(c: Case, options: MeasureOptions): Promise<Figure[]> {
+  const own = await measureOwn(c, options);
+  const peers = options.python === null ? {} : await peerTimes(options.python, c, options.threads);
+  return own.map((figure) => ({ ...figure, peers: ratesOf(peers, figure.pass, c.work[figure.pass] ?? Number.NaN) }));
+}
+const ratesOf = (peers: Readonly<Record<string, PeerTimes>>, pass: Pass, work: number): Peer[] =>
+  Object.entries(peers).flatMap(([name, { [pass]: seconds }]) =>
+    seconds === undefined ? [] : [{ name, rate: (work / seconds) * 1e-9 }],
+  );
+async function measureOwn(c: Case, options: MeasureOptions): Promise<Figure[]> {
   const { threads } = options;
   const compute = await fmaCeiling(threads);
   const memory = await memoryCeiling(threads, c.mix ?? { reads: 1, writes: 1, updates: 0 });

@@ -1,0 +1,54 @@
+// The benchmarks' code paths on tiny shapes: what they count and the form of what they say, never how fast it is.
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { adamw, attention, type Case, dense, groups, moe, norm } from "../bench/cases.ts";
+import { fmaCeiling, memoryCeiling } from "../bench/ceiling.ts";
+import { type Figure, measure } from "../bench/measure.ts";
+
+const test = suite("bench");
+const quick = { threads: 2, times: 1, seconds: 0, python: null };
+
+function checkForm(figure: Figure, c: Case): void {
+  const { seconds, rate, ceiling, share, ...named } = JSON.parse(JSON.stringify(figure)) as Figure;
+  const unit = c.mix ? "GB/s" : "GFLOP/s";
+  assert.equal(named, { name: c.name, shape: c.shape, pass: figure.pass, unit, peers: [] });
+  const work = c.work[figure.pass] ?? Number.NaN;
+  assert.ok(seconds > 0 && ceiling > 0);
+  assert.ok(Math.abs(rate / ((work / seconds) * 1e-9) - 1) < 1e-9);
+  assert.ok(Math.abs(share / (rate / ceiling) - 1) < 1e-9);
+}
+const tiny: readonly Case[] = [
+  moe("SwiGluMoE", 19, 24, 16, 5, 2),
+  moe("GeluMoE", 19, 24, 16, 5, 2),
+  dense(7, 33, 19),
+  norm("Centred", 5, 67),
+  adamw(9, 33),
+  attention(1, 3, 11, 8),
+];
+for (const c of tiny) {
+  test(`${c.name} ${c.shape.join(" x ")}: figures of each pass, and a row for each launch`, async () => {
+    const tables: string[] = [];
+    const figures = await measure(c, { ...quick, kernels: (table) => tables.push(table) });
+    assert.equal(
+      figures.map((f) => f.pass),
+      Object.keys(c.work),
+    );
+    for (const figure of figures) checkForm(figure, c);
+    assert.is(tables.length, 1);
+    assert.not.match(tables[0] ?? "", /NaN|undefined/);
+    const [forward, step] = [figures.find((f) => f.pass === "forward"), figures.find((f) => f.pass === "step")];
+    if (forward && step) assert.ok(forward.seconds < step.seconds, "a step holds its forward");
+  });
+}
+test("every case that a name stands for counts work", () => {
+  for (const c of Object.values(groups).flat()) assert.ok(Object.values(c.work).every((n) => n > 1e6));
+});
+test("ceilings are found through the executor", async () => {
+  for (const ceiling of [await fmaCeiling(1), await memoryCeiling(1, { reads: 1, writes: 1, updates: 1 })]) {
+    await ceiling.sample();
+    assert.ok(ceiling.best > 0.1 && ceiling.best < 1e5, `${ceiling.best} ${ceiling.unit}`);
+    ceiling.close();
+  }
+});
+
+test.run();
