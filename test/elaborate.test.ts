@@ -446,6 +446,37 @@ test("random numbers differ by place, layer and turn, and not by spaces or comme
   assert.is(new Set(first).size, 12);
   assert.not.equal(output(randomText(""), { inputs, seed: 2 }), first);
 });
+/** Rows at `t` of both sequences. */
+const rowOf = (list: readonly number[], t: number, length: number): number[] =>
+  [0, 1].flatMap((n) => list.slice((n * length + t) * 4, (n * length + t + 1) * 4));
+test("generating in chunks gives what the whole gives, whatever the lengths of the sequences", () => {
+  const text = `import { Attention } from "std/attention"
+    import { Embedding } from "std/nn"
+    model M(V = 5, D = 4, Heads = 2, Context = 8) { embed: Embedding(V, D, 1) attention: Attention(D, Heads, Context: Context)
+      forward(tokens: i32[B, T], at: i32[B, T] = range(T)) -> float[B, T, D] { return attention(embed(tokens), at) }
+      generate(tokens: i32[B, T], at: i32[B, T]) -> float[B, T, D] { return forward(tokens, at) } }`;
+  const tokens = [
+    [1, 4, 2, 0, 3],
+    [2, 2, 1, 3, 0],
+  ];
+  const whole = output(text, { inputs: { tokens } });
+  const part = (from: number, to: number, old: Readonly<Record<string, Numbers>>) => {
+    const at = tokens.map((row) => row.slice(from, to).map((_, i) => from + i));
+    const o = run(text, {
+      method: "generate",
+      inputs: { tokens: tokens.map((row) => row.slice(from, to)), at },
+      stores: old,
+    });
+    const stores = [...o.values].flatMap(([k, v]): [string, number[]][] =>
+      k.startsWith("store ") ? [[k.slice(6), [...v.data]]] : [],
+    );
+    return { out: [...(o.values.get("output 0")?.data ?? [])], stores: Object.fromEntries(stores) };
+  };
+  const first = part(0, 3, {});
+  const second = part(3, 5, first.stores);
+  for (const t of [0, 1, 2]) near(rowOf(first.out, t, 3), rowOf(whole, t, 5), 1e-9);
+  for (const t of [3, 4]) near(rowOf(second.out, t - 3, 2), rowOf(whole, t, 5), 1e-9);
+});
 test("sizes that do not divide are found when numbers are known", () => {
   const text = "fn f(x: f32[N]) -> f32[2, N / 2] { return reshape(x, [2, N / 2]) }";
   assert.is(

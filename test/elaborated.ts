@@ -1,5 +1,14 @@
 // Programs in a string, elaborated and run by the reference interpreter: what the tests of elaboration are made of.
-import { type Elaboration, elaborate, load, type Precision, type Sizes } from "../compiler/check/index.ts";
+import {
+  type Elaboration,
+  type EntrySignature,
+  elaborate,
+  entrySignature,
+  load,
+  type Precision,
+  type Sizes,
+  sizesFromInputs,
+} from "../compiler/check/index.ts";
 import { ndarray } from "../compiler/graph/array.ts";
 import { interpret } from "../compiler/graph/interpret.ts";
 import type { NdArray, Result } from "../compiler/graph/node.ts";
@@ -32,9 +41,11 @@ const keyOf = (r: Result): string => `${r.role} ${r.name}`;
 export function run(text: string, options: Run = {}): Outcome {
   const method = options.method ?? "forward";
   const inputs = options.inputs ?? {};
-  const elaboration = elaborate(load({ name: "test.moe", text }), {
+  const loaded = load({ name: "test.moe", text });
+  const found = sizesOf(entrySignature(loaded, options.declaration, method), inputs);
+  const elaboration = elaborate(loaded, {
     ...(options.declaration === undefined ? {} : { declaration: options.declaration }),
-    sizes: options.sizes ?? {},
+    sizes: { ...found, ...options.sizes },
     precision: options.precision ?? "f64",
     entries: [{ name: "e", method, sizes: {}, inputs: Object.keys(inputs) }],
   });
@@ -57,6 +68,14 @@ export function run(text: string, options: Run = {}): Outcome {
   );
   return { elaboration, stores, values: new Map(results.map((r, i) => [keyOf(r), values[i] ?? missing(r.name)])) };
 }
+/** The sizes that nested lists say; flat ones say nothing. */
+function sizesOf(signature: EntrySignature, inputs: Readonly<Record<string, Numbers>>): Sizes {
+  const shapes = Object.entries(inputs).map(([name, x]): [string, number[]] => [name, shapeIn(x)]);
+  const rank = (name: string): number | undefined =>
+    signature.arguments.find((a) => a.name === name && a.spread === null)?.axes.length;
+  return sizesFromInputs(signature, new Map(shapes.filter(([name, shape]) => shape.length === rank(name))));
+}
+const shapeIn = (x: Numbers): number[] => (typeof x === "number" ? [] : [x.length, ...shapeIn(x[0] ?? 0)]);
 const missing = (name: string): never => {
   throw new Error(`no ${name}`);
 };

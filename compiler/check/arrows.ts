@@ -4,6 +4,8 @@ import { absorb, counted, Failure, fail, placeOf, textOf } from "./errors.ts";
 import { newFrame } from "./frames.ts";
 import { forwardOf, makeInstance } from "./layers.ts";
 import { distinct } from "./makers.ts";
+import { probe } from "./probe.ts";
+import { routesParam } from "./stacks.ts";
 import { abstractStorage } from "./storage.ts";
 import { declareNames, typeOf } from "./types.ts";
 import { fitAll } from "./unify.ts";
@@ -37,6 +39,19 @@ function callAsPromised(w: World, make: Makeable, { arrow, scope: home, name }: 
   for (const t of arrow.params) declareNames(t, scope);
   const given = arrow.params.map((t) => ({ name: null, value: tensor(w.placeholder(typeOf(w, t, scope))), span: at }));
   const fn = forwardOf(makeInstance(w, make, "", abstractStorage(w)), at);
+  const { body } = home.frame;
+  if (body && (body.kind === "layer" || body.kind === "model") && routesParam(body, name))
+    probe(
+      w,
+      fn,
+      arrow.params.map((t) => ({
+        name: null,
+        value: tensor(w.placeholder(typeOf(w, { ...t, spread: null }, scope))),
+        span: at,
+      })),
+      scope.frame,
+      at,
+    );
   const values = resultList(w.call(fn, given, scope.frame, at));
   if (values.length !== arrow.result.length)
     fail("E0206", `it has ${counted(values.length, "result")}, not ${arrow.result.length}`, at, { help: "" });

@@ -14,7 +14,7 @@ const homes = { function: "a function", optimizer: "an optimizer", header: "a he
 /** Thrown where a body over a stack has effects: it is then elaborated layer by layer. */
 export class EffectInStack extends Error {}
 
-function allowEffect(scope: Scope, what: string, at: ast.Span): void {
+function allowEffect(w: World, scope: Scope, what: string, at: ast.Span): void {
   const { role, lane, instance } = scope.frame;
   if (role !== "layer" || !instance)
     fail("E0402", `${what} stands in layers, not in ${homes[role]}`, at, {
@@ -22,14 +22,14 @@ function allowEffect(scope: Scope, what: string, at: ast.Span): void {
     });
   if (lane?.kind === "routed")
     fail("E0403", `${what} cannot stand in a layer called by \`experts[index](x)\``, at, {
-      notes: ["such a layer sees one row, and there is no batch there"],
+      notes: ["such a layer sees one row, and there is no batch there", ...calledFrom(w)],
       help: "move it out of the routed layer, for instance to its gate",
     });
   if (lane?.kind === "each") throw new EffectInStack();
 }
 
 export function runLoss(w: World, stmt: Of<"loss" | "metric" | "update">, scope: Scope): void {
-  allowEffect(scope, "`loss`", stmt.span);
+  allowEffect(w, scope, "`loss`", stmt.span);
   const v = w.evaluate(stmt.value, scope);
   if (v.kind === "error") return absorb();
   const want = type(w.options.f32, []);
@@ -43,7 +43,7 @@ export function runLoss(w: World, stmt: Of<"loss" | "metric" | "update">, scope:
   w.effects.losses.push({ path: scope.frame.instance?.path ?? "", name: stmt.name.name, value });
 }
 export function runMetric(w: World, stmt: Of<"loss" | "metric" | "update">, scope: Scope): void {
-  allowEffect(scope, "`metric`", stmt.span);
+  allowEffect(w, scope, "`metric`", stmt.span);
   const v = w.evaluate(stmt.value, scope);
   if (v.kind === "error") return absorb();
   w.effects.metrics.push({
@@ -100,7 +100,7 @@ export function runUpdate(w: World, stmt: Of<"loss" | "metric" | "update">, scop
     return fail("E0402", "`update` stands in layers and optimizers, not in a function", stmt.span, {
       help: "move it to a layer",
     });
-  if (scope.frame.role === "layer") allowEffect(scope, "`update`", stmt.span);
+  if (scope.frame.role === "layer") allowEffect(w, scope, "`update`", stmt.span);
   const value = conform(
     w,
     w.evaluate(stmt.value, scope),

@@ -2,25 +2,38 @@
 import type * as ast from "../syntax/ast.ts";
 
 /** Whether a method of `layer` calls its member `name` as `name[index](...)` or `name[:](...)`. */
-export function stacksOf(layer: ast.Layer, name: string): boolean {
-  return layer.body.some((m) => "kind" in m && m.kind === "method" && callsRouted(m.body, name, new Set()));
+export const stacksOf = (layer: ast.Layer, name: string): boolean =>
+  layer.body.some((m) => m.kind === "method" && picks(m.body, name, new Set()).length > 0);
+/** Whether a layer given for the header's name `param` is called as `name[index](...)`. */
+export function routesParam(layer: ast.Layer, param: string): boolean {
+  const made = layer.body.filter((m) => m.kind === "sublayer" && nameIn(m.value) === param);
+  const methods = layer.body.filter((m) => m.kind === "method");
+  return made.some(
+    (m) =>
+      m.kind === "sublayer" &&
+      methods.some((f) => picks(f.body, m.name.name, new Set()).some((item) => item.kind !== "slice")),
+  );
 }
-function callsRouted(node: unknown, name: string, counters: ReadonlySet<string>): boolean {
-  if (Array.isArray(node)) return node.some((item) => callsRouted(item, name, counters));
-  if (typeof node !== "object" || node === null) return false;
+/** `expert` of `expert` and `expert[E]`. */
+const nameIn = (e: ast.Expr): string | null =>
+  e.kind === "index" ? nameIn(e.object) : e.kind === "name" ? e.name : null;
+
+/** By what the calls in `node` pick from the array `name`, where that is no single number. */
+function picks(node: unknown, name: string, counters: ReadonlySet<string>): ast.IndexItem[] {
+  if (Array.isArray(node)) return node.flatMap((item) => picks(item, name, counters));
+  if (typeof node !== "object" || node === null) return [];
   const stmt = node as { kind?: string; over?: { kind?: string }; name?: ast.Name; index?: ast.Name | null };
   const known = stmt.kind === "for" ? new Set([...counters, ...loopNumbers(stmt)]) : counters;
-  if (isRoutedCall(node as ast.Expr, name, known)) return true;
-  return Object.entries(node).some(([key, value]) => key !== "span" && callsRouted(value, name, known));
+  const own = pickedBy(node as ast.Expr, name, known);
+  return [...own, ...Object.entries(node).flatMap(([key, value]) => (key === "span" ? [] : picks(value, name, known)))];
 }
 /** The names of a loop that are numbers. */
 const loopNumbers = (s: { over?: { kind?: string }; name?: ast.Name; index?: ast.Name | null }): string[] =>
   [s.over?.kind === "range" ? s.name?.name : undefined, s.index?.name].filter((n) => n !== undefined);
 
-function isRoutedCall(e: ast.Expr, name: string, counters: ReadonlySet<string>): boolean {
-  if (e.kind !== "call" || e.callee.kind !== "index") return false;
+function pickedBy(e: ast.Expr, name: string, counters: ReadonlySet<string>): ast.IndexItem[] {
+  if (e.kind !== "call" || e.callee.kind !== "index") return [];
   const { object, items } = e.callee;
-  const [item] = items;
-  if (object.kind !== "name" || object.name !== name || !item) return false;
-  return item.kind !== "number" && !(item.kind === "name" && counters.has(item.name));
+  if (object.kind !== "name" || object.name !== name) return [];
+  return items.filter((item) => item.kind !== "number" && !(item.kind === "name" && counters.has(item.name)));
 }

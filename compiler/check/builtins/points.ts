@@ -1,9 +1,11 @@
 // Functions of elements: on tensors, and the arithmetic ones on numbers known when compiling.
+
+import type { Value } from "../../graph/node.ts";
 import type { BinaryName, UnaryName } from "../../ops/attrs.ts";
 import * as b from "../../ops/build.ts";
 import { type } from "../../types/type.ts";
 import { commonElement, type Operand, points, sides } from "../binary.ts";
-import { type Builtin, builtin, type CallContext } from "../builtin.ts";
+import { type Builtin, builtin } from "../builtin.ts";
 import { fail } from "../errors.ts";
 import { asNumber, isKnown } from "../numbers.ts";
 import { castTo, commonShape, loneTensor, stretchTo, toTensor } from "../tensor.ts";
@@ -92,38 +94,24 @@ function wholeOperand(w: World, o: Operand): Operand {
   return { span: o.span, value: tensor(x) };
 }
 
-const where = builtin("where(condition, a, b)", "`a` where the condition holds, else `b`", (c, args) => {
-  const { w, at } = c;
+const where = builtin("where(condition, a, b)", "`a` where the condition holds, else `b`", ({ w, at }, args) => {
   const cond = args.operand("condition");
   const [x, y] = [args.operand("a"), args.operand("b")];
   if (isKnown(cond.value) && isKnown(x.value) && isKnown(y.value)) return knownChoice(cond.value, x.value, y.value);
-  const dtype = commonElement(w, x, y);
-  const [p, q] = sides(
-    w,
-    "`where`",
-    x,
-    y,
-    isKnown(x.value) && isKnown(y.value) ? bothKnown(w, x.value, y.value) : dtype,
-    at,
-  );
-  const mask = condition(c, cond);
-  if (mask === null) return tensor(w.checking ? p : cond.value.kind === "bool" && cond.value.value === true ? p : q);
+  const dtype = isKnown(x.value) && isKnown(y.value) ? knownElement(w, x.value, y.value) : commonElement(w, x, y);
+  const [p, q] = sides(w, "`where`", x, y, dtype, at);
+  if (isKnown(cond.value)) return tensor(cond.value.kind === "bool" && cond.value.value === false ? q : p);
+  const mask = maskOf(w, cond);
   const shape = commonShape(w, "`where`", { value: mask, span: cond.span }, { value: p, span: x.span }, at);
-  const [m, l, r] = [mask, p, q].map((v) => stretchTo(w, v, shape));
-  if (!m || !l || !r) return fail("E0311", "`where` needs three arguments", at, { help: "where(condition, a, b)" });
-  return tensor(w.made(type(p.type.dtype, shape), () => b.where(w.g, m, l, r)));
+  const wide = (v: Value): Value => stretchTo(w, v, shape);
+  return tensor(w.made(type(dtype, shape), () => b.where(w.g, wide(mask), wide(p), wide(q))));
 });
-const bothKnown = (w: World, x: Val, y: Val): Element => {
+/** What two numbers are as tensors: integers only where both are. */
+function knownElement(w: World, x: Val, y: Val): Element {
   if (x.kind === "bool" && y.kind === "bool") return "bool";
-  return [x, y].every(
-    (v) => v.kind === "bool" || (v.kind === "number" && v.whole && v.value !== Number.POSITIVE_INFINITY),
-  )
-    ? "i32"
-    : w.options.f32;
-};
-/** null: known when compiling, so that one side is the result. */
-function condition({ w }: CallContext, cond: Operand) {
-  if (isKnown(cond.value)) return null;
+  return [x, y].every((v) => v.kind === "bool" || (v.kind === "number" && v.whole)) ? "i32" : w.options.f32;
+}
+function maskOf(w: World, cond: Operand): Value {
   const mask = toTensor(w, cond.value, cond.span, "bool");
   if (mask.type.dtype !== "bool")
     fail("E0201", "`where` needs a condition of booleans", cond.span, {

@@ -1,13 +1,14 @@
 // Reshaping, choosing, ordering.
 import type { Value } from "../../graph/node.ts";
 import * as b from "../../ops/build.ts";
-import { add, equal, isSpread, product, type Size, show } from "../../types/size.ts";
+import type { Span } from "../../syntax/ast.ts";
+import { add, equal, equalAll, isSpread, product, type Size, show } from "../../types/size.ts";
 import { showType, type } from "../../types/type.ts";
 import { type Builtin, builtin } from "../builtin.ts";
 import { absorb, fail } from "../errors.ts";
 import { matched, needIndex, takeAlong } from "../indexing.ts";
 import { calledFrom } from "../numbers.ts";
-import { axisOf, castTo, loneTensor, numbers, stretches } from "../tensor.ts";
+import { axisOf, castTo, loneTensor, numbers } from "../tensor.ts";
 import { kindText, results, tensor } from "../values.ts";
 import { type World, wider } from "../world.ts";
 
@@ -56,7 +57,7 @@ const concat = builtin("concat(list, axis)", "Tensors one after the other along 
   const shape = first.type.shape.toSpliced(axis, 1, total);
   return tensor(w.made(type(dtype, shape), () => b.concat(w.g, parts, axis)));
 });
-function along(w: World, first: Value, x: Value, axis: number, span: Parameters<typeof fail>[2]): Size {
+function along(w: World, first: Value, x: Value, axis: number, span: Span): Size {
   const [a, c] = [first.type.shape, x.type.shape];
   if (a.length !== c.length || a.some((n, i) => i !== axis && !equal(n, c[i] ?? -1)))
     fail("E0209", `${showType(first.type)} and ${showType(x.type)} do not concatenate along axis ${axis}`, span, {
@@ -77,24 +78,29 @@ const take = builtin("take(x, index, axis?)", "The rows at `index` along an axis
 const put = builtin(
   "put(x, index, rows, axis?)",
   "`x` with the rows at `index` along an axis replaced; of two, the later",
-  ({ w, at }, args) => {
+  ({ w }, args) => {
     const [x, index] = [args.tensor("x"), args.tensor("index")];
     const axis = args.axis("axis", x.type, 0);
     needIndex(w, index, args.span("index"));
     const lead = x.type.shape.slice(0, axis);
-    matched(w, lead, index, axis, args.span("index"));
-    const shape = [...lead, ...index.type.shape.slice(axis), ...x.type.shape.slice(axis + 1)];
+    const batch = matched(w, lead, index, axis, args.span("index"));
+    const shape = [...batch, ...index.type.shape.slice(axis), ...x.type.shape.slice(axis + 1)];
+    if (!equalAll(batch, lead))
+      fail(
+        "E0210",
+        `\`put\` into ${showType(x.type)} cannot have the index ${showType(index.type)}`,
+        args.span("index"),
+        {
+          help: "stretch `x` first: `let y: f32[B, N] = x`",
+          notes: calledFrom(w),
+        },
+      );
     const rows = rowsFor(w, args.tensor("rows"), x, shape, args.span("rows"));
-    void at;
     return tensor(w.made(x.type, () => b.put(w.g, x, index, rows, axis)));
   },
 );
-function rowsFor(w: World, rows: Value, x: Value, shape: readonly Size[], span: Parameters<typeof fail>[2]): Value {
-  if (
-    !stretches(rows.type.shape, shape) ||
-    rows.type.shape.length !== shape.length ||
-    !rows.type.shape.every((n, i) => equal(n, shape[i] ?? -1))
-  )
+function rowsFor(w: World, rows: Value, x: Value, shape: readonly Size[], span: Span): Value {
+  if (!equalAll(rows.type.shape, shape))
     fail("E0210", `\`put\` needs rows of [${shape.map(show).join(", ")}], not ${showType(rows.type)}`, span, {
       help: "the index's axes stand where the axis is in `x`",
       notes: calledFrom(w),
@@ -161,7 +167,7 @@ const sort = builtin(
     );
   },
 );
-function lastAxis(w: World, x: Value, at: Parameters<typeof fail>[2]): number {
+function lastAxis(w: World, x: Value, at: Span): number {
   const last = x.type.shape.at(-1);
   if (last !== undefined && isSpread(last)) return axisOf(w, x.type, 0, at);
   if (x.type.dtype === "bool") fail("E0201", "booleans have no order", at, { help: "convert them: `i32(x)`" });
