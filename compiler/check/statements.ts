@@ -91,16 +91,8 @@ function letValue(w: World, stmt: Of<"let">, scope: Scope): Val {
   const want = typeOf(w, stmt.type, scope);
   const value = open ?? w.evaluate(stmt.value, scope, want);
   const [name] = stmt.names;
-  return tensor(
-    conform(
-      w,
-      value,
-      want,
-      { what: `\`${name?.name ?? "_"}\``, span: stmt.type.span, text: textOf(stmt.type.span) },
-      stmt.value.span,
-      true,
-    ),
-  );
+  const declared = { what: `\`${name?.name ?? "_"}\``, span: stmt.type.span, text: textOf(stmt.type.span) };
+  return tensor(conform(w, value, want, declared, stmt.value.span, true));
 }
 /** `let y: f32[B, U] = ...` names a size that a call has made. The value, if it was needed to find one. */
 function newSizes(t: ast.TypeExpr, scope: Scope, evaluate: () => Val): Val | null {
@@ -139,6 +131,15 @@ function wrongCount(stmt: Of<"let">, value: Val): never {
 function named(w: World, name: ast.Name, v: Val, at: ast.Span): Val {
   if (!isCapital(name.name) || v.kind === "error") return v;
   if (v.kind === "number" && v.value === null) return number(sizeOfAtom(atom(name.name)), true);
+  if (v.kind !== "number" && v.kind !== "spread")
+    return fail(
+      "E0211",
+      `\`${name.name}\` begins with a capital, so it is a size, not ${kindText[v.kind]}`,
+      name.span,
+      {
+        help: "begin the name in lower case",
+      },
+    );
   return number(toSize(w, v, at), true);
 }
 
@@ -166,8 +167,13 @@ function runSet(w: World, stmt: Of<"set">, scope: Scope): void {
 }
 function sameTypeAs(w: World, name: string, old: Val, value: Val, stmt: Of<"set">): Val {
   if (value.kind === "error") return value;
-  if (old.kind === "number" && value.kind === "number")
-    return w.checking ? number(null, old.whole && value.whole) : value;
+  if (old.kind === "number" && value.kind === "number") {
+    if (old.whole && !value.whole)
+      return fail("E0215", `\`${name}\` is a whole number, and this need not be one`, stmt.value.span, {
+        help: `round it, or make a new variable: \`let ${name} = ...\``,
+      });
+    return number(w.checking ? null : value.value, old.whole);
+  }
   if (old.kind === "bool" && value.kind === "bool") return w.checking ? bool(null) : value;
   if (old.kind !== "tensor")
     return fail("E0215", `\`${name}\` is ${kindText[old.kind]}, and this is ${kindText[value.kind]}`, stmt.value.span, {
