@@ -2,13 +2,17 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { emitHost, shown } from "../compiler/emit/unit.ts";
+import { GraphBuilder } from "../compiler/graph/builder.ts";
 import { interpret } from "../compiler/graph/interpret.ts";
 import type { Graph, NdArray, Node, Value } from "../compiler/graph/node.ts";
 import type { Kernel } from "../compiler/kernel/ir.ts";
 import { lower } from "../compiler/kernel/lower.ts";
 import { print } from "../compiler/kernel/print.ts";
+import * as b from "../compiler/ops/build.ts";
+import { ops } from "../compiler/ops/list.ts";
 import type { PlanKernel } from "../compiler/plan/plan.ts";
 import type { Sequence, VirtualBuffer } from "../compiler/plan/sequence.ts";
+import type { DType } from "../compiler/types/dtype.ts";
 import { count, dims } from "../compiler/types/type.ts";
 import { golden } from "./golden.ts";
 import { samples, storesOf } from "./graphs.ts";
@@ -108,6 +112,28 @@ test("layers against the interpreter, the same bits with any number of threads",
     compare(name, graph, got);
   }
 });
+test("routings of many groups, long sorts and sums, empty tensors", () => {
+  const g = new GraphBuilder(ops);
+  const p = (name: string, shape: readonly number[], dtype: DType = "f32"): Value => b.param(g, name, { dtype, shape });
+  const index = b.rem(g, b.mul(g, p("index", [3000], "i32"), b.iota(g, 3000)), 6000);
+  const { order, offsets, inverse, expert } = b.route(g, index, 5000);
+  const graph = graphOf([
+    order,
+    offsets,
+    inverse,
+    expert,
+    b.scatter(g, p("rows", [3000, 3]), index, 5000),
+    ...b.sort(g, p("long", [2, 301])),
+    b.topK(g, p("long", [2, 301]), 5)[1],
+    b.sum(g, p("tall", [20011, 3]), [0]),
+    b.sum(g, p("all", [64, 33, 40])),
+    b.max(g, p("line", [40000])),
+    b.sum(g, p("none", [0, 5]), [0]),
+    b.matmul(g, p("left", [3, 0]), p("right", [0, 4])),
+    b.exp(g, p("flat", [70000])),
+  ]);
+  compare("large", graph, runSequence(lowered(graph), storesOf(valuesOf(graph))));
+});
 test("narrower vectors", () => {
   const names = ["layer norm", "attention", "mixture of experts"];
   const all = names.map((name) => ({ name, graph: layers[name] as Graph, sequence: lowered(layers[name] as Graph) }));
@@ -134,13 +160,13 @@ function kept({ launches }: Sequence): VirtualBuffer[] {
       (p) => p === "forward",
       (a) => a === "write",
     ),
-  ].filter((b) => later.has(b));
+  ].filter((x) => later.has(x));
 }
 test("a mixture keeps its input, the two halves of the hidden layer, and the routing", () => {
   const [N, H, K] = [67, 19, 2];
-  const large = kept(lowered(moeLayer(N, 24, H, 5, K))).filter((b) => b.shape.reduce((a, c) => a * c, 1) > N * 5 * K);
+  const large = kept(lowered(moeLayer(N, 24, H, 5, K))).filter((x) => x.shape.reduce((a, c) => a * c, 1) > N * 5 * K);
   assert.equal(
-    large.map((b) => b.shape),
+    large.map((x) => x.shape),
     [
       [N * K, H],
       [N * K, H],

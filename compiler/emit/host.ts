@@ -106,6 +106,8 @@ function packLeft(s: StmtOf<"stage">, e: Emitter): void {
   const head = `const auto ${s.tile.name} = pack_rows<${rows}, ${depth}>(${reserve(e, rows * depth)}, ${nx}, ${nk}, `;
   e.lambda(head, `auto v, ix ${x.name}, ix ${k.name}`, ");", k, s.body, s.value);
 }
+/** Rows of a right operand up to so many floats apart are read where they lie: farther ones would meet in the caches. */
+const closeRows = 512;
 /** [depth, columns]: in place where columns are contiguous, else copied to [depth][width]. */
 function stageRight(s: StmtOf<"stage">, e: Emitter): void {
   const [k, x] = s.vs;
@@ -118,6 +120,9 @@ function stageRight(s: StmtOf<"stage">, e: Emitter): void {
   const { layout } = direct.load.from as { readonly layout?: { readonly kind: string; readonly width?: number } };
   if (alongX === 1 && layout?.kind === "panels" && layout.width === width)
     return e.line(`const auto ${s.tile.name} = panel<${width}>(${start}, ${nk});`);
+  const whole = s.valid[1].e === "num" && s.valid[1].value === width;
+  if (alongX === 1 && whole && alongK <= closeRows)
+    return e.line(`const auto ${s.tile.name} = in_place<${alongK}>(${start});`);
   const room = reserve(e, width * ceil(depth, 16));
   if (alongX === 1)
     return e.line(`const auto ${s.tile.name} = columns<${width}>(${room}, ${start}, ${alongK}, ${nx}, ${nk});`);

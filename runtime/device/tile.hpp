@@ -31,6 +31,8 @@ template <int LD> struct Major {
   FN ix ld() const { return LD ? LD : pitch; }
   FN const f32* fetch(ix depth) const { const f32* f = ahead; if (f >= until) return p; ahead += depth * 16; return f; }
 };
+/** Where it lies, rows LD apart. */
+template <int LD> FN Major<LD> in_place(const f32* p) { return {p, LD, p, p}; }
 template <int W> FN Major<W> panel(const f32* p, ix depth) { return {p, W, p + depth * W, p + 2 * depth * W}; }
 template <int R, int C> struct Acc {
   alignas(64) f32 d[R][C];
@@ -117,12 +119,13 @@ template <int R, int D, class F> FN Rows<R, 1> pack_rows(f32* to, ix n, ix depth
   }
   return rows;
 }
-/** In place, unless the last columns are missing: then nothing beyond them may be read. */
-template <int W> FN Major<0> columns(f32* to, const f32* p, ix ld, ix n, ix depth) {
-  if (n == W) return {p, ld, p, p};
+/** Copied, so that what many rows of the left operand read again is one stretch of memory, and nothing beyond the last column is read. */
+template <int W> FN Major<W> columns(f32* to, const f32* p, ix ld, ix n, ix depth) {
   ROLL for (ix k = 0; k < depth; k++) {
-    ROLL for (ix x = 0; x < n; x++) to[k * W + x] = p[k * ld + x];
-    blank<W>(to + k * W, n);
+    const f32* const from = p + k * ld; f32* const row = to + k * W;
+    if (n == W) { UNROLL for (int x = 0; x < W; x += LANES) st(vf{}, row + x, *(const vf_at*)(from + x)); continue; }
+    ROLL for (ix x = 0; x < n; x++) row[x] = from[x];
+    blank<W>(row, n);
   }
   return {to, W, to, to};
 }

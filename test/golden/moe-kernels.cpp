@@ -181,7 +181,7 @@ extern "C" void ragged_dot_a34da6d6(void* const* args, ix begin, ix end, f32* sc
     const auto t = offsets[e];
     const auto t1 = offsets[e + 1];
     if (ix(t) < ix(t1)) {
-      const auto right = columns<32>(scratch + 0, w + e * 1536 + n, 32, 32, 48);
+      const auto right = in_place<32>(w + e * 1536 + n);
       ROLL for (ix m = ix(t), m_end = ix(t1); m < m_end; m += 48) {
         const ix mn = ix_min(48, m_end - m);
         Acc<48, 32> acc;
@@ -439,7 +439,7 @@ extern "C" void ragged_outer_13c6eb73(void* const* args, ix begin, ix end, f32* 
     ROLL for (ix r = ix(t), r_end = ix(t1); r < r_end; r += 512) {
       const ix rn = ix_min(512, r_end - r);
       const auto left = pack<48, LANES>(scratch + 0, mn, rn, [&](auto v, ix i, ix j) { return ld(v, x1 + ix(x[r + j]) / 2 * 32 + (m + i)); });
-      const auto right = columns<48>(scratch + 24576, y + r * 48 + n, 48, 48, rn);
+      const auto right = in_place<48>(y + r * 48 + n);
       mma(left, mn, rn, on(right, acc));
     }
     each<LANES>(mn, 48, [&](auto v, ix i2, ix j2, auto& acc_) {
