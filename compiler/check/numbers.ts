@@ -93,7 +93,7 @@ export function toSize(w: World, v: Val, at: Span): size.Size {
   if (typeof v.value === "number" && (!Number.isInteger(v.value) || v.value < 0))
     return fail(
       "E0211",
-      `${textOf(at) === String(v.value) ? "" : `${textOf(at)} is `}${v.value}, which is not a size`,
+      textOf(at) === String(v.value) ? `${v.value} is not a size` : `${textOf(at)} is ${v.value}, which is not a size`,
       at,
       {
         help: Number.isInteger(v.value)
