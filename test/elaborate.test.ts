@@ -1,7 +1,8 @@
 // What elaboration builds means what LANGUAGE says: compared with plain loops and hand arithmetic, in f64.
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { ProgramError } from "../compiler/diagnostic.ts";
+import { elaborate, entrySignature, load, sizesFromInputs } from "../compiler/check/index.ts";
+import { Problem, ProgramError } from "../compiler/diagnostic.ts";
 import { expression, type Numbers, output, run, shapeOf, stepped } from "./elaborated.ts";
 
 const test = suite("elaborate");
@@ -486,6 +487,131 @@ test("sizes that do not divide are found when numbers are known", () => {
   assert.is(
     codeOf(() => run(text, { declaration: "f", method: "f", sizes: { N: 5 }, inputs: { x: [1, 2, 3, 4, 5] } })),
     "E0211",
+  );
+});
+const problemOf = (run: () => unknown): string => {
+  try {
+    run();
+  } catch (error) {
+    if (error instanceof Problem) return `${error.message}: ${error.help}`;
+    throw error;
+  }
+  return "none";
+};
+const sized = `layer A(D, H = 2 * D, rate = 0.5) { param w: float[D, H] = 1 forward(x: float[...S, D], y: float[N, 2] = 0) -> float[...S, H] { return x @ w * rate } }
+  model B(D = 4) = A(D, 3 * D)`;
+test("an entry's signature, before sizes have numbers; sizes found from inputs", () => {
+  const loaded = load({ name: "test.moe", text: sized });
+  const signature = entrySignature(loaded, "B");
+  assert.equal(signature.header, [{ name: "D", kind: "size", default: "4" }]);
+  assert.equal(signature.results, ["float[...S, H]"]);
+  assert.equal(
+    signature.arguments.map((a) => [a.name, a.dtype, a.spread, a.axes, a.optional]),
+    [
+      ["x", "float", "S", ["D"], false],
+      ["y", "float", null, ["N", null], true],
+    ],
+  );
+  assert.equal(sizesFromInputs(signature, new Map([["x", [2, 3, 4]]])), { S: [2, 3], D: 4 });
+  assert.match(
+    problemOf(() => sizesFromInputs(signature, new Map([["y", [2]]]))),
+    "declared float[N, 2]",
+  );
+  assert.equal(
+    entrySignature(loaded, "A").header.map((h) => [h.name, h.kind, h.default]),
+    [
+      ["D", "size", null],
+      ["H", "size", "2 * D"],
+      ["rate", "value", "0.5"],
+    ],
+  );
+});
+const filled = sized.replace("y: float[N, 2] = 0", "y: float[D, 2] = 0");
+test("the header is filled in from outside; what it lacks is a slip", () => {
+  near(output(filled, { declaration: "A", sizes: { D: 1, H: 1, rate: 2, S: [] }, inputs: { x: [3] } }), [6]);
+  near(output(filled, { sizes: { D: 1, S: [2] }, inputs: { x: [1, 2] } }), [0.5, 0.5, 0.5, 1, 1, 1]);
+  assert.match(
+    problemOf(() => run(filled, { sizes: { D: 1, S: [], Hidden: 3 }, inputs: { x: [3] } })),
+    "no size or value Hidden",
+  );
+  assert.match(
+    problemOf(() => run(filled, { sizes: { D: 1.5, S: [] }, inputs: { x: [3] } })),
+    "D is a size, and 1.5 is not",
+  );
+  assert.match(
+    problemOf(() => run(filled, { declaration: "C" })),
+    "declares no C",
+  );
+  assert.match(
+    problemOf(() => run(filled, { method: "backward" })),
+    "B has no method backward",
+  );
+  assert.is(
+    codeOf(() => run(filled, { declaration: "A", sizes: { S: [] } })),
+    "E0407",
+  );
+  assert.is(
+    codeOf(() => run(filled, { sizes: { D: 2 } })),
+    "E0408",
+  );
+  assert.is(
+    codeOf(() => run(sized, { sizes: { D: 1, S: [] }, inputs: { x: [3] } })),
+    "E0306",
+  );
+});
+test("all lengths of generate share their states, which must have one shape", () => {
+  const text =
+    "model M(D = 2) { generate(x: f32[B, T, D]) -> f32[B, D] { state m: f32[B, D] = 0 update m = m + sum(x, axis: 1) return m } }";
+  const lengths = (second: number) =>
+    elaborate(load({ name: "test.moe", text }), {
+      sizes: {},
+      precision: "f32",
+      entries: [1, 4].map((T) => ({
+        name: `generate:${T}`,
+        method: "generate",
+        sizes: { B: T === 1 ? 3 : second, T },
+      })),
+    });
+  assert.equal(
+    lengths(3)
+      .stores()
+      .filter((s) => s.role === "state")
+      .map((s) => s.name),
+    ["generate/m"],
+  );
+  assert.equal(
+    lengths(3)
+      .stores()
+      .filter((s) => s.role === "input")
+      .map((s) => s.name),
+    ["generate:1/x", "generate:4/x"],
+  );
+  assert.is(
+    codeOf(() => lengths(2)),
+    "E0408",
+  );
+});
+const selecting = (
+  lines: string,
+) => `layer W(D) { param a: f32[D] = 1 param b: f32[D] = 1 forward(x: f32[D]) -> f32[D] { return a * x + b } }
+    layer B(D) { w: W(D) forward(x: f32[D]) -> f32[D] { return w(x) } }
+    model M(D = 2) { blocks: B(D)[2] last: W(D) forward(x: f32[D]) -> f32[D] { for b in blocks { x = b(x) } return last(x) } train(x: f32[D]) { loss z = sum(forward(x)) ${lines} } }
+    optimizer Sgd(lr = 1) { apply(param: f32[...S], grad: f32[...S]) { update param = param - lr * grad } }`;
+const trainedBy = (lines: string): string[] =>
+  run(selecting(lines), { method: "train", inputs: { x: [1, 1] } }).elaboration.entries[0]?.training?.trainable.map(
+    (t) => t.store.name,
+  ) ?? [];
+test("selectors: the first line that fits; a path, a layer's name with a path, none", () => {
+  assert.equal(trainedBy("optimize blocks.w.a with Sgd()"), ["blocks.0.w.a", "blocks.1.w.a"]);
+  assert.equal(trainedBy("optimize W.b with none optimize last, blocks with Sgd()"), [
+    "blocks.0.w.a",
+    "blocks.1.w.a",
+    "last.a",
+  ]);
+  assert.equal(trainedBy("optimize B with Sgd()"), ["blocks.0.w.a", "blocks.0.w.b", "blocks.1.w.a", "blocks.1.w.b"]);
+  assert.is(
+    codeOf(() => trainedBy("optimize blocks.w.c with Sgd()")),
+    "E0501",
   );
 });
 test.run();

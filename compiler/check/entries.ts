@@ -18,7 +18,7 @@ import { optimizerStep, type Trained } from "./optimizer.ts";
 import { findDeclaration, findMethod, layerBehind, methodsOf } from "./signatures.ts";
 import { type Registered, Stores } from "./storage.ts";
 import { conform } from "./tensor.ts";
-import { bareName, isCapital, typeOf } from "./types.ts";
+import { bareName, isCapital, namesIn, typeOf } from "./types.ts";
 import {
   type Callable,
   type Declared,
@@ -223,7 +223,7 @@ class Entry {
   /** Names of the entry's types, from the sizes given. */
   private bindSizes(params: readonly ast.HeaderParam[], scope: Scope): void {
     for (const p of params) {
-      if (p.type?.kind !== "tensor") continue;
+      if (p.type?.kind !== "tensor" || this.byDefault(p)) continue;
       const { spread } = p.type;
       const names = [
         ...(spread ? [spread] : []),
@@ -246,6 +246,9 @@ class Entry {
       }
     }
   }
+  private byDefault(p: ast.HeaderParam): boolean {
+    return p.default !== null && !this.entry.inputs?.includes(p.name.name);
+  }
   private given(p: ast.HeaderParam, scope: Scope, inputs: { name: string; store: Store }[]): Given[] {
     const { w, entry, shared } = this;
     const name = p.name.name;
@@ -259,7 +262,7 @@ class Entry {
         });
       return [];
     }
-    if (p.default && !entry.inputs?.includes(name)) return [];
+    if (this.byDefault(p)) return [];
     const t = typeOf(w, p.type, scope);
     const store: Store = {
       name: `${entry.name}/${name}`,
@@ -322,10 +325,6 @@ class Entry {
     };
   }
 }
-const namesIn = (t: ast.TypeExpr): string[] => [
-  ...(t.spread ? [t.spread.name] : []),
-  ...t.axes.flatMap((e) => bareName(e) ?? []),
-];
 function known(name: string, v: number | boolean | readonly number[]): Val {
   if (typeof v === "boolean") return { kind: "bool", value: v };
   if (typeof v === "number") {

@@ -9,7 +9,7 @@ import { toMakeable, toMakers } from "./makers.ts";
 import { toSize } from "./numbers.ts";
 import { shapeOf } from "./sizes.ts";
 import { conform } from "./tensor.ts";
-import { anyAxes, declareNames, isCapital, sizeOf, typeOf } from "./types.ts";
+import { anyAxes, declareNames, isBound, isCapital, namesIn, sizeOf, typeOf } from "./types.ts";
 import { bindFromResult, type Fit, fitAll } from "./unify.ts";
 import { type Abstract, bool, errorVal, kindText, number, type Scope, tensor, type Val } from "./values.ts";
 import type { Given, World } from "./world.ts";
@@ -161,6 +161,12 @@ function headerDefault(w: World, sig: Signature, p: Param, scope: Scope, at: ast
 function tensorDefault(w: World, sig: Signature, p: Typed, scope: Scope, at: ast.Span): Val {
   if (!p.default)
     return fail("E0306", `\`${sig.name}\` needs \`${p.name.name}\``, at, { help: `give it: \`${textOf(p.span)}\`` });
+  const open = namesIn(p.type).find((name) => !isBound(scope, name));
+  if (open !== undefined)
+    return fail("E0306", `\`${sig.name}\` needs \`${p.name.name}\`: nothing else says what \`${open}\` is`, at, {
+      also: [{ span: p.type.span, text: "declared here" }],
+      help: `give it: \`${p.name.name}: ...\``,
+    });
   const want = typeOf(w, p.type, scope);
   const declared = { what: `\`${p.name.name}\``, span: p.type.span, text: textOf(p.type.span) };
   return tensor(conform(w, w.evaluate(p.default, scope, want), want, declared, p.default.span, true));

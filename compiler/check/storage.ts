@@ -55,7 +55,7 @@ export const abstractStorage =
 export const under =
   (storage: Storage, prefix: string): Storage =>
   (name, spec) =>
-    storage(`${prefix}.${name}`, { ...spec, owner: spec.owner.map((o) => ({ ...o, path: `${prefix}.${o.path}` })) });
+    storage(`${prefix}.${name}`, spec);
 /** As one of the layers called `names`. */
 export const owned =
   (storage: Storage, names: readonly string[]): Storage =>

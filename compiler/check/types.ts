@@ -41,3 +41,8 @@ export function declareNames(t: TypeExpr, scope: Scope): void {
       scope.set(name, number(sizeOfAtom(atom(name)), true));
   }
 }
+/** The names that stand alone in a type. */
+export const namesIn = (t: TypeExpr): string[] => [
+  ...(t.spread ? [t.spread.name] : []),
+  ...t.axes.flatMap((e) => bareName(e) ?? []),
+];
