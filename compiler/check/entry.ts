@@ -1,0 +1,241 @@
+// One entry in numbers: a method or function called once, with its inputs as leaves of the graph.
+import { Problem, ProgramError } from "../diagnostic.ts";
+import { type GraphBuilder, TypeMismatch } from "../graph/builder.ts";
+import type { Graph, Result, Store, Value } from "../graph/node.ts";
+import * as b from "../ops/build.ts";
+import type * as ast from "../syntax/ast.ts";
+import { dims, type Type } from "../types/type.ts";
+import { didYouMean, Failure, fail, textOf } from "./errors.ts";
+import { evaluator } from "./evaluator.ts";
+import { moduleScope, newFrame } from "./frames.ts";
+import { headerOf } from "./headers.ts";
+import { makeAll, makeInstance, memberOf } from "./layers.ts";
+import type { Loaded } from "./modules.ts";
+import { selects } from "./optimize.ts";
+import { optimizerStep, type Trained } from "./optimizer.ts";
+import { type EntryRequest, Filling, type Request } from "./request.ts";
+import { findDeclaration, findMethod } from "./signatures.ts";
+import type { Registered, Stores } from "./storage.ts";
+import { typeOf } from "./types.ts";
+import { type Callable, type Declared, type Instance, resultList, type Scope, tensor } from "./values.ts";
+import { type Given, type Options, type Reported, World } from "./world.ts";
+
+/** One entry in numbers. */
+export interface ElaboratedEntry {
+  readonly name: string;
+  readonly method: string;
+  /** Of a `train`, without gradients and optimizer: see `training`. */
+  readonly graph: Graph;
+  readonly inputs: readonly { readonly name: string; readonly store: Store }[];
+  readonly losses: readonly Reported[];
+  /** The names of the losses that `train` itself states. */
+  readonly stated: readonly string[];
+  /** null: not a `train`. */
+  readonly training: Training | null;
+}
+export interface Training {
+  /** The sum of all losses: what is differentiated. */
+  readonly total: Value;
+  /** What is trained: each store with the value to differentiate by. */
+  readonly trainable: readonly { readonly store: Store; readonly value: Value }[];
+  /** The optimizer's step: new parameters and states, from the gradients by store. */
+  update(grads: ReadonlyMap<string, Value>): Result[];
+}
+/** What all entries of a program share. */
+export interface Shared {
+  readonly loaded: Loaded;
+  readonly request: Request;
+  readonly g: GraphBuilder;
+  readonly stores: Stores;
+  readonly inputs: Store[];
+}
+/** Failures as what users of elaboration catch. */
+export function reported<T>(run: () => T): T {
+  try {
+    return run();
+  } catch (error) {
+    if (error instanceof Failure && error.diagnostic) throw new ProgramError([error.diagnostic]);
+    throw error;
+  }
+}
+export function optionsOf({ request, g }: Shared, flags: { training: boolean; generating: boolean }): Options {
+  const { precision } = request;
+  const f32 = precision === "f64" ? "f64" : "f32";
+  const trains = request.entries.some((e) => e.method === "train");
+  return { checking: false, working: precision, f32, master: trains ? f32 : precision, g, ...flags };
+}
+
+export class Entry {
+  private readonly shared: Shared;
+  private readonly entry: EntryRequest;
+  private readonly w: World;
+  private readonly decl: Declared;
+  private readonly filling: Filling;
+
+  constructor(shared: Shared, entry: EntryRequest) {
+    [this.shared, this.entry] = [shared, entry];
+    this.decl = findDeclaration(shared.loaded, shared.request.declaration);
+    this.filling = new Filling(this.decl, shared.request, entry);
+    this.w = new World(
+      optionsOf(shared, { training: entry.method === "train", generating: entry.method === "generate" }),
+      evaluator,
+    );
+    this.w.localState = (stmt, t, scope) => this.localState(stmt, t, scope);
+    shared.stores.current.clear();
+  }
+
+  elaborated(): ElaboratedEntry {
+    const { w, entry, decl, shared } = this;
+    const callable = decl.ast.kind === "fn" ? this.functionEntry(decl as Declared<ast.Fn>) : this.methodEntry();
+    this.filling.checkNames();
+    const inputs: { name: string; store: Store }[] = [];
+    const given = callable.params.flatMap((p) => this.given(p, callable.scope, inputs));
+    const value = typed(() => w.call(callable.fn, given, newFrame(w, { role: "header", site: "" }), callable.at));
+    const outputs = resultList(value).map(
+      (v, i): Result => ({ role: "output", name: String(i), value: v.kind === "tensor" ? v.value : lost() }),
+    );
+    const states = [...shared.stores.current].map(([name, v]): Result => ({ role: "store", name, value: v }));
+    const results = [...outputs, ...sums(w), ...metrics(w), ...states];
+    const stated = [...new Set(w.effects.losses.filter((l) => l.path === "").map((l) => l.name))];
+    return {
+      name: entry.name,
+      method: entry.method,
+      graph: { name: entry.name, results },
+      inputs,
+      losses: w.effects.losses,
+      stated,
+      training: entry.method === "train" ? this.training(callable.at) : null,
+    };
+  }
+  private functionEntry(decl: Declared<ast.Fn>) {
+    const scope = moduleScope(this.w, decl.module).inner();
+    this.filling.bind(decl.ast.header, scope);
+    const fn: Callable = { kind: "declared", decl };
+    return { fn, params: decl.ast.header, scope, at: decl.ast.name.span };
+  }
+  private methodEntry() {
+    const { w, entry, decl, shared } = this;
+    if (decl.ast.kind === "optimizer")
+      return fail(
+        "E0406",
+        `\`${decl.ast.name.name}\` is an optimizer, which is not compiled by itself`,
+        decl.ast.name.span,
+        {
+          help: "name a model, a layer or a function that is",
+        },
+      );
+    const name = entry.method === "evaluate" ? "train" : entry.method;
+    const method = findMethod(decl, name);
+    const at = decl.ast.name.span;
+    const made = headerOf(w, decl, this.filling.header(), moduleScope(w, decl.module), at);
+    if (made.kind !== "maker") return lost();
+    const instance: Instance = makeInstance(w, made.make, "", shared.stores.root(w));
+    makeAll(instance);
+    const v = memberOf(instance, { name, span: method.name.span });
+    if (v.kind !== "fn") return lost();
+    const scope = instance.scope.inner();
+    this.filling.bind(method.params, scope);
+    return { fn: v.fn, params: method.params, scope, at: method.name.span };
+  }
+
+  /** An argument of the call: an input, or what the header says; nothing where it is left to its default. */
+  private given(p: ast.HeaderParam, scope: Scope, inputs: { name: string; store: Store }[]): Given[] {
+    const { w, entry, shared } = this;
+    const name = p.name.name;
+    if (p.type?.kind !== "tensor") return this.filling.value(p, scope);
+    if (this.filling.byDefault(p)) return [];
+    const t = typeOf(w, p.type, scope);
+    const store: Store = {
+      name: `${entry.name}/${name}`,
+      role: "input",
+      type: t,
+      stack: 0,
+      saved: false,
+      where: p.span,
+    };
+    shared.inputs.push(store);
+    inputs.push({ name, store });
+    return [{ name: p.name, value: tensor(b.param(w.g, store.name, t)), span: p.span }];
+  }
+
+  /** A method's own state: one for each entry, all lengths of `generate` together. */
+  private localState(stmt: ast.State, t: Type, scope: Scope) {
+    const { w, entry, shared } = this;
+    const path = scope.frame.instance?.path ?? "";
+    const name = [entry.method, path === "" ? stmt.name.name : `${path}.${stmt.name.name}`].join("/");
+    const old = shared.stores.all.get(name);
+    if (old && dims(old.type).join() !== dims(t).join())
+      fail(
+        "E0408",
+        `the state \`${stmt.name.name}\` has the shape [${dims(t).join(", ")}] here and [${dims(old.type).join(", ")}] elsewhere in \`${entry.method}\``,
+        stmt.span,
+        { help: "all lengths of an entry share its states: give them the same B" },
+      );
+    const store: Store = { name, role: "state", type: t, stack: 0, saved: entry.method === "train", where: stmt.span };
+    if (!old) shared.stores.all.set(name, { store, type: t, init: stmt.init, scope, owner: [] });
+    return shared.stores.slot(w, name, t);
+  }
+
+  private training(at: ast.Span): Training {
+    const { w, shared } = this;
+    const [first, ...more] = w.effects.losses.map((l) => l.value);
+    if (!first) return fail("E0412", "`train` has no loss", at, { help: "state one: `loss language = ...`" });
+    if (w.lines.length === 0)
+      return fail("E0412", "`train` has no optimizer", at, { help: "end it with `optimize with AdamW(lr: 1e-3)`" });
+    const trained = trainedBy(w, [...shared.stores.all.values()]);
+    const used = new Set(trained.map((t) => t.at));
+    return {
+      total: more.reduce((x, y) => b.add(w.g, x, y), first),
+      trainable: [...used].map(({ store }) => ({ store, value: b.param(w.g, store.name, store.type) })),
+      update: (grads) => reported(() => optimizerStep(w, shared.stores, trained, grads)),
+    };
+  }
+}
+export function lost(): never {
+  throw new Problem("the entry has a result that is not a tensor", "return tensors");
+}
+/** What the ops refuse, the checker has let pass: the text says where. */
+function typed<T>(run: () => T): T {
+  try {
+    return run();
+  } catch (error) {
+    if (error instanceof TypeMismatch)
+      throw new Problem(`sizes do not fit: ${error.message}`, "check the sizes that are given", { cause: error });
+    throw error;
+  }
+}
+/** Losses of one name are added up over the layers. */
+function sums(w: World): Result[] {
+  const byName = new Map<string, Value>();
+  for (const { name, value } of w.effects.losses) {
+    const old = byName.get(name);
+    byName.set(name, old ? b.add(w.g, old, value) : value);
+  }
+  return [...byName].map(([name, value]) => ({ role: "loss", name, value }));
+}
+/** Of a metric reported twice in a step, the last. */
+function metrics(w: World): Result[] {
+  const byName = new Map(
+    w.effects.metrics.map(({ path, name, value }) => [path === "" ? name : `${path}.${name}`, value]),
+  );
+  return [...byName].map(([name, value]) => ({ role: "metric", name, value }));
+}
+
+/** The first line that fits a parameter says how it is trained. */
+function trainedBy(w: World, stores: readonly Registered[]): Trained[] {
+  const parameters = stores.filter((r) => r.store.role === "parameter");
+  for (const line of w.lines)
+    for (const s of line.selectors)
+      if (!parameters.some((p) => selects(s, p.owner)))
+        fail("E0501", `\`${textOf(s.span)}\` selects no parameter`, s.span, {
+          help: didYouMean(
+            textOf(s.span),
+            parameters.map((p) => p.store.name),
+            "write a member's path, `blocks.feed`, or a layer's name, `RmsNorm`",
+          ),
+        });
+  return parameters.flatMap((at): Trained[] => {
+    const line = w.lines.find((l) => l.selectors.length === 0 || l.selectors.some((s) => selects(s, at.owner)));
+    return line?.optimizer ? [{ at, optimizer: line.optimizer, where: line.where }] : [];
+  });
+}

@@ -1,0 +1,38 @@
+// How parameters and states begin.
+import { mapGraph } from "../graph/map.ts";
+import type { Graph, Mapped, Result, Value } from "../graph/node.ts";
+import * as b from "../ops/build.ts";
+import { dims, type } from "../types/type.ts";
+import { lost, optionsOf, type Shared } from "./entry.ts";
+import { textOf } from "./errors.ts";
+import { evaluator } from "./evaluator.ts";
+import { newFrame } from "./frames.ts";
+import type { Registered } from "./storage.ts";
+import { conform } from "./tensor.ts";
+import { World } from "./world.ts";
+
+/** One "store" result for each. */
+export function initGraph(shared: Shared): Graph {
+  const w = new World(optionsOf(shared, { training: false, generating: false }), evaluator);
+  const results = [...shared.stores.all.values()].map(
+    (r): Result => ({ role: "store", name: r.store.name, value: initial(w, r) }),
+  );
+  return { name: "init", results };
+}
+/** How a store begins: each copy of a stack by itself. */
+function initial(w: World, { store, type: t, init, scope }: Registered): Value {
+  const n = dims(store.type)
+    .slice(0, store.stack)
+    .reduce((p, q) => p * q, 1);
+  const base = w.placeholder(type("i32", []));
+  const lane = store.stack > 0 ? ({ kind: "each", base } as const) : null;
+  const from = scope.within(newFrame(w, { role: "header", body: scope.frame.body, site: store.name, lane }));
+  from.frame.float = scope.frame.float;
+  const declared = { what: `\`${store.name}\``, span: init.span, text: textOf(init.span) };
+  const value = conform(w, w.evaluate(init, from, t), t, declared, init.span, true);
+  if (store.stack === 0) return value;
+  const each: Mapped = { kind: "each", value: b.iota(w.g, n), over: n };
+  const [m] = mapGraph([value], new Map([[base, each]]), w.g);
+  if (!m) return lost();
+  return m.kind === "plain" ? b.broadcastTo(w.g, m.value, dims(store.type)) : b.reshape(w.g, m.value, dims(store.type));
+}

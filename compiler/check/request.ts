@@ -1,0 +1,141 @@
+// What is asked of elaboration, and how the names of headers and types get their numbers from it.
+import { Problem } from "../diagnostic.ts";
+import type * as ast from "../syntax/ast.ts";
+import { didYouMean, fail, textOf } from "./errors.ts";
+import { layerBehind, methodsOf } from "./signatures.ts";
+import { bareName, isCapital, namesIn } from "./types.ts";
+import { type Declared, number, type Scope, type Val } from "./values.ts";
+import type { Given, Precision } from "./world.ts";
+
+export interface EntryRequest {
+  /** Unique: names the graph, and its inputs, `NAME/tokens`. */
+  readonly name: string;
+  /** A method; `train` and `generate` are special, `evaluate` is `train` without training. For a function, its name or "forward". */
+  readonly method: string;
+  readonly sizes: Sizes;
+  /** Arguments with defaults that are given all the same. */
+  readonly inputs?: readonly string[];
+}
+/** By name; `...S` takes a list. */
+export type Sizes = Readonly<Record<string, number | boolean | readonly number[]>>;
+export interface Request {
+  /** The file's only model, if not given. */
+  readonly declaration?: string;
+  /** For the header; what it does not have serves the entries. */
+  readonly sizes: Sizes;
+  readonly precision: Precision;
+  readonly entries: readonly EntryRequest[];
+}
+
+/** The sizes and values that are given for one entry of a declaration. */
+export class Filling {
+  private readonly decl: Declared;
+  private readonly request: Request;
+  private readonly entry: EntryRequest;
+  private readonly names = new Set<string>();
+
+  constructor(decl: Declared, request: Request, entry: EntryRequest) {
+    [this.decl, this.request, this.entry] = [decl, request, entry];
+  }
+  /** The header's values that are given. */
+  header(): Given[] {
+    const { decl } = this;
+    for (const p of decl.ast.header) this.names.add(p.name.name);
+    for (const p of decl.ast.header) {
+      const given = this.size(p.name.name) !== undefined;
+      if (!given && !p.default)
+        fail(
+          "E0407",
+          `\`${decl.ast.name.name}\` needs \`${p.name.name}\``,
+          p.span,
+          p.type
+            ? {
+                help: `only a layer can give \`${p.name.name}\`: declare \`model M(...) = ${decl.ast.name.name}(...)\``,
+              }
+            : { help: `give it: --set ${p.name.name}=VALUE, or a default: \`${p.name.name} = 8\`` },
+        );
+      if (given && p.type)
+        throw new Problem(
+          `${p.name.name} is a layer, which cannot be set from outside`,
+          `declare a model that fills it in: model M(...) = ${decl.ast.name.name}(...)`,
+        );
+    }
+    return decl.ast.header.flatMap((p): Given[] => {
+      const v = this.size(p.name.name);
+      return v === undefined ? [] : [{ name: p.name, value: known(p.name.name, v), span: p.span }];
+    });
+  }
+  private size(name: string): number | boolean | readonly number[] | undefined {
+    const { entry, request } = this;
+    return Object.hasOwn(entry.sizes, name)
+      ? entry.sizes[name]
+      : Object.hasOwn(request.sizes, name)
+        ? request.sizes[name]
+        : undefined;
+  }
+  /** Names of the entry's types, from the sizes given. */
+  bind(params: readonly ast.HeaderParam[], scope: Scope): void {
+    for (const p of params) {
+      if (p.type?.kind !== "tensor" || this.byDefault(p)) continue;
+      const { spread } = p.type;
+      const names = [
+        ...(spread ? [spread] : []),
+        ...p.type.axes.flatMap((e) => (bareName(e) === null ? [] : [{ name: textOf(e.span), span: e.span }])),
+      ];
+      for (const { name, span } of names) {
+        this.names.add(name);
+        if (scope.get(name) && !scope.has(name) && scope.get(name)?.kind !== "declaration") continue;
+        const v = this.size(name);
+        if (v === undefined)
+          fail("E0408", `the entry \`${this.entry.method}\` needs the size \`${name}\``, span, {
+            help: `give it by name, as \`${name}: 128\`, --set ${name}=128, or inputs that say it`,
+          });
+        scope.set(
+          name,
+          Array.isArray(v) || name === spread?.name
+            ? { kind: "spread", name, axes: Array.isArray(v) ? v : [Number(v)] }
+            : known(name, v),
+        );
+      }
+    }
+  }
+  /** A size or value of an entry's own header. */
+  value(p: ast.HeaderParam, scope: Scope): Given[] {
+    this.names.add(p.name.name);
+    const v = this.size(p.name.name);
+    if (v !== undefined && !p.type) return [{ name: p.name, value: known(p.name.name, v), span: p.span }];
+    if (!p.default && !scope.get(p.name.name))
+      fail("E0407", `\`${this.decl.ast.name.name}\` needs \`${p.name.name}\``, p.span, {
+        help: `give it: --set ${p.name.name}=VALUE`,
+      });
+    return [];
+  }
+  /** Whether an argument is left to its default. */
+  byDefault(p: ast.HeaderParam): boolean {
+    return p.default !== null && !this.entry.inputs?.includes(p.name.name);
+  }
+  /** A size that nothing has is a slip of the pen. */
+  checkNames(): void {
+    const layer = layerBehind(this.decl);
+    const used = new Set(this.names);
+    for (const m of layer ? methodsOf(layer.ast) : [])
+      for (const p of m.params) if (p.type?.kind === "tensor") for (const n of namesIn(p.type)) used.add(n);
+    const { ast } = this.decl;
+    if (ast.kind === "fn") for (const p of ast.header) used.add(p.name.name);
+    for (const name of [...Object.keys(this.request.sizes), ...Object.keys(this.entry.sizes)])
+      if (!used.has(name))
+        throw new Problem(
+          `${ast.name.name} has no size or value ${name}`,
+          didYouMean(name, used, `it has ${[...used].join(", ")}`),
+        );
+  }
+}
+function known(name: string, v: number | boolean | readonly number[]): Val {
+  if (typeof v === "boolean") return { kind: "bool", value: v };
+  if (typeof v === "number") {
+    if (isCapital(name) && (!Number.isInteger(v) || v < 0))
+      throw new Problem(`${name} is a size, and ${v} is not`, `give a whole number: --set ${name}=8`);
+    return number(v, isCapital(name));
+  }
+  return { kind: "list", items: v.map((n) => number(n, true)) };
+}
