@@ -3,7 +3,7 @@ import { parseArgs } from "node:util";
 import { explain, note, print, printJson, table } from "../cli/output.ts";
 import { cores } from "../runtime/host/machine.ts";
 import { groups } from "./cases.ts";
-import { type Figure, measure } from "./measure.ts";
+import { type Measured, measure } from "./measure.ts";
 import { findPython } from "./peers.ts";
 
 const usage = `npm run bench -- NAME [--json] [--threads N] [--kernels] [--only I]
@@ -33,28 +33,31 @@ async function main(): Promise<void> {
     return;
   }
   const python = findPython();
-  const figures: Figure[] = [];
+  const all: Measured[] = [];
   for (const c of cases.filter((_, i) => values.only === undefined || i === Number(values.only))) {
     const kernels = values.kernels
       ? { kernels: (text: string) => note(`${c.name} ${c.shape.join(" x ")}: ${text}\n`) }
       : {};
-    for (const figure of await measure(c, { threads, times: 5, seconds: 2, python, ...kernels })) {
-      if (values.json) printJson(figure);
-      else figures.push(figure);
+    for (const measured of await measure(c, { threads, times: 5, seconds: 2, python, ...kernels })) {
+      if (values.json) printJson(measured.figure);
+      else all.push(measured);
     }
   }
-  if (!values.json) print(table([head, ...figures.map(row)]));
+  if (!values.json) print(table([head, ...all.map(row)]));
 }
 function list(): void {
   for (const [name, cases] of Object.entries(groups))
     print(table(cases.map((c, i) => [i === 0 ? name : "", String(i), c.name, c.shape.join(" x ")])));
 }
-const head = ["name", "shape", "pass", "ms", "rate", "ceiling", "share", "peers"];
-function row(f: Figure): string[] {
+const head = ["name", "shape", "pass", "ms", "rate", "ceiling", "share", "at work: ms", "share", "peers"];
+function row({ figure: f, atWork }: Measured): string[] {
   const peers = f.peers.map((p) => `${p.name} ${p.rate.toFixed(1)}`).join(", ");
-  const rates = [`${f.rate.toFixed(1)} ${f.unit}`, f.ceiling.toFixed(1), `${(100 * f.share).toFixed(1)} %`];
-  return [f.name, f.shape.join(" x "), f.pass, (f.seconds * 1000).toFixed(3), ...rates, peers];
+  const rates = [`${f.rate.toFixed(1)} ${f.unit}`, f.ceiling.toFixed(1), percent(f.share)];
+  const own = [ms(atWork), percent((f.share * f.seconds) / atWork)];
+  return [f.name, f.shape.join(" x "), f.pass, ms(f.seconds), ...rates, ...own, peers];
 }
+const ms = (seconds: number): string => (seconds * 1000).toFixed(3);
+const percent = (x: number): string => `${(100 * x).toFixed(1)} %`;
 
 try {
   await main();

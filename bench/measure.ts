@@ -34,39 +34,48 @@ export interface MeasureOptions {
   readonly kernels?: (table: string) => void;
 }
 
-export async function measure(c: Case, options: MeasureOptions): Promise<Figure[]> {
-  const own = await measureOwn(c, options);
-  const peers = options.python === null ? {} : await peerTimes(options.python, c, options.threads);
-  return own.map((figure) => ({ ...figure, peers: ratesOf(peers, figure.pass, c.work[figure.pass] ?? Number.NaN) }));
+/** `atWork`: the seconds that it would take on cores of its own; further from `seconds` the busier the machine was. */
+export interface Measured {
+  readonly figure: Figure;
+  readonly atWork: number;
 }
-const ratesOf = (peers: Readonly<Record<string, PeerTimes>>, pass: Pass, work: number): Peer[] =>
-  Object.entries(peers).flatMap(([name, { [pass]: seconds }]) =>
-    seconds === undefined ? [] : [{ name, rate: (work / seconds) * 1e-9 }],
+
+export async function measure(c: Case, options: MeasureOptions): Promise<Measured[]> {
+  const own = await measureOwn(c, options);
+  const times = options.python === null ? {} : await peerTimes(options.python, c, options.threads);
+  return own.map(({ figure, atWork }) => ({ figure: { ...figure, peers: ratesOf(times, c, figure.pass) }, atWork }));
+}
+const ratesOf = (times: Readonly<Record<string, PeerTimes>>, { work }: Case, pass: Pass): Peer[] =>
+  Object.entries(times).flatMap(([name, { [pass]: seconds }]) =>
+    seconds === undefined ? [] : [{ name, rate: rateOf(work[pass], seconds) }],
   );
-async function measureOwn(c: Case, options: MeasureOptions): Promise<Figure[]> {
+const rateOf = (work: number | undefined, seconds: number): number => ((work ?? Number.NaN) / seconds) * 1e-9;
+
+async function measureOwn(c: Case, options: MeasureOptions): Promise<Measured[]> {
   const { threads } = options;
   const compute = await fmaCeiling(threads);
   const memory = await memoryCeiling(threads, c.mix ?? { reads: 1, writes: 1, updates: 0 });
   const subject = await Subject.open(c, threads);
+  const ceiling = c.mix ? memory : compute;
   try {
     const start = performance.now();
     for (let i = 0; i < options.times || performance.now() - start < options.seconds * 1000; i++) {
-      await (c.mix ? memory : compute).sample();
+      await ceiling.sample();
       await subject.sample();
     }
     await compute.sample();
     await memory.sample();
     options.kernels?.(kernelTable(subject, { threads, gflops: compute.best, gbytes: memory.best }));
-    return figures(c, subject, c.mix ? memory : compute);
+    return passesOf(c).map((pass) => ({
+      figure: figureOf(c, pass, subject.best[pass], ceiling),
+      atWork: subject.atWork(pass, threads),
+    }));
   } finally {
     for (const open of [compute, memory, subject]) open.close();
   }
 }
-function figures(c: Case, subject: Subject, { unit, best: ceiling }: Ceiling): Figure[] {
-  return Object.entries(c.work).map(([key, work]) => {
-    const pass = key as Pass;
-    const seconds = subject.best[pass];
-    const rate = (work / seconds) * 1e-9;
-    return { name: c.name, shape: c.shape, pass, seconds, rate, unit, ceiling, share: rate / ceiling, peers: [] };
-  });
+const passesOf = ({ work }: Case): Pass[] => (["forward", "step"] as const).filter((pass) => work[pass] !== undefined);
+function figureOf({ name, shape, work }: Case, pass: Pass, seconds: number, { unit, best: ceiling }: Ceiling): Figure {
+  const rate = rateOf(work[pass], seconds);
+  return { name, shape, pass, seconds, rate, unit, ceiling, share: rate / ceiling, peers: [] };
 }

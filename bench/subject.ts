@@ -21,9 +21,13 @@ export class Subject {
   readonly wall: Float64Array;
   readonly busy: Float64Array;
   readonly best: Record<Pass, number> = { forward: Infinity, step: Infinity };
+  readonly #counts: Record<Pass, (step: number) => boolean>;
   readonly #executable: HostExecutable;
 
-  private constructor(plan: Plan, entry: Entry, executable: HostExecutable) {
+  private constructor(c: Case, plan: Plan, entry: Entry, executable: HostExecutable) {
+    const phases = entry.steps.map((s): Phase | null => (s.kind === "launch" ? s.launch.phase : null));
+    const forward = (step: number): boolean => phases[step] === "forward";
+    this.#counts = { forward, step: (step) => c.method !== "train" || !forward(step) };
     this.plan = plan;
     this.entry = entry;
     this.#executable = executable;
@@ -38,9 +42,9 @@ export class Subject {
     const last: { see?: (times: StepTimes) => void } = {};
     const executable = await hostExecutable(plan, { threads, profile: (_, times) => last.see?.(times) });
     fill(executable);
-    const subject = new Subject(plan, entry, executable);
+    const subject = new Subject(c, plan, entry, executable);
     await subject.sample();
-    last.see = (times) => subject.#see(c, times);
+    last.see = (times) => subject.#see(times);
     return subject;
   }
   async sample(): Promise<void> {
@@ -49,20 +53,18 @@ export class Subject {
   close(): void {
     this.#executable.close();
   }
-  #see(c: Case, { wall, busy }: StepTimes): void {
-    const phases = this.entry.steps.map((s): Phase | null => (s.kind === "launch" ? s.launch.phase : null));
-    const sum = (counts: (p: Phase | null) => boolean): number =>
-      wall.reduce((total, t, i) => (counts(phases[i] ?? null) ? total + t * 1e-9 : total), 0);
+  /** Seconds of a pass on cores that do nothing else and never wait: the time that its kernels used, shared evenly. */
+  atWork(pass: Pass, threads: number): number {
+    return this.#sum(pass, this.busy) / threads;
+  }
+  #see({ wall, busy }: StepTimes): void {
     least(this.wall, wall);
     least(this.busy, busy);
-    this.best.forward = Math.min(
-      this.best.forward,
-      sum((p) => p === "forward"),
-    );
-    this.best.step = Math.min(
-      this.best.step,
-      sum((p) => c.method !== "train" || p !== "forward"),
-    );
+    for (const pass of ["forward", "step"] as const)
+      this.best[pass] = Math.min(this.best[pass], this.#sum(pass, wall) * 1e-9);
+  }
+  #sum(pass: Pass, times: Float64Array): number {
+    return times.reduce((total, t, i) => (this.#counts[pass](i) ? total + t : total), 0);
   }
 }
 const least = (best: Float64Array, nanoseconds: Float64Array): void =>

@@ -28,7 +28,9 @@ const tiny: readonly Case[] = [
 for (const c of tiny) {
   test(`${c.name} ${c.shape.join(" x ")}: figures of each pass, and a row for each launch`, async () => {
     const tables: string[] = [];
-    const figures = await measure(c, { ...quick, kernels: (table) => tables.push(table) });
+    const measured = await measure(c, { ...quick, kernels: (table) => tables.push(table) });
+    const figures = measured.map((m) => m.figure);
+    assert.ok(measured.every((m) => m.atWork > 0));
     assert.equal(
       figures.map((f) => f.pass),
       Object.keys(c.work),
