@@ -478,6 +478,38 @@ test("generating in chunks gives what the whole gives, whatever the lengths of t
   for (const t of [0, 1, 2]) near(rowOf(first.out, t, 3), rowOf(whole, t, 5), 1e-9);
   for (const t of [3, 4]) near(rowOf(second.out, t - 3, 2), rowOf(whole, t, 5), 1e-9);
 });
+test("random numbers of a row are keyed by its choice, not by its expert", () => {
+  const text = `layer R(D) { forward(x: f32[...S, D]) -> f32[...S, D] { return x + uniform([...S, D]) } }
+    layer Inner(D) { rs: R(D)[2] forward(x: f32[...S, D], i: i32[...S, 1]) -> f32[...S, D] { return rs[i](x)[..., 0, :] } }
+    model M(D = 2) { plain: R(D)[3] nested: Inner(D)[3]
+      forward(x: f32[N, D], index: i32[N, K]) -> f32[N, K, D] { return plain[index](x) }
+      inner(x: f32[N, D], index: i32[N], i: i32[N, 1]) -> f32[N, D] { return nested[index](x, i) }
+      all(x: f32[3, D]) -> f32[3, D] { return plain[:](x) } }`;
+  const x = [
+    [0, 0],
+    [0, 0],
+    [0, 0],
+  ];
+  const routed = (index: Numbers): number[] => output(text, { inputs: { x, index } });
+  const first = routed([
+    [0, 2],
+    [1, 0],
+    [2, 2],
+  ]);
+  assert.equal(
+    routed([
+      [2, 0],
+      [0, 0],
+      [1, 1],
+    ]),
+    first,
+  );
+  assert.is(new Set(first).size, 12);
+  const nested = output(text, { method: "inner", inputs: { x, index: [0, 2, 1], i: [[1], [0], [1]] } });
+  assert.equal(output(text, { method: "inner", inputs: { x, index: [1, 1, 0], i: [[0], [0], [1]] } }), nested);
+  assert.is(new Set(nested).size, 6);
+  assert.is(new Set(output(text, { method: "all", inputs: { x } })).size, 6);
+});
 test("sizes that do not divide are found when numbers are known", () => {
   const text = "fn f(x: f32[N]) -> f32[2, N / 2] { return reshape(x, [2, N / 2]) }";
   assert.is(

@@ -34,75 +34,58 @@ export function call(
   switch (fn.kind) {
     case "builtin":
       return builtinCalled(fn.name).call({ w, frame: from, at, want, site: siteOf(from, at) }, given);
-    case "declared": {
-      const { ast } = fn.decl;
-      const frame = newFrame(w, {
-        role: "function",
-        body: ast,
-        site: siteOf(from, at),
-        lane: from.lane,
-        result: ast.result,
-      });
-      return enter(
-        w,
-        { name: ast.name.name, params: ast.header, result: ast.result },
-        ast,
-        moduleScope(w, fn.decl.module).within(frame),
-        given,
-        from,
-        at,
-        want,
-      );
-    }
-    case "method": {
-      const { instance, method } = fn;
-      const frame = newFrame(w, {
-        role: "layer",
-        instance,
-        body: method,
-        site: siteOf(from, at),
-        lane: from.lane,
-        result: method.result,
-      });
-      return enter(w, signatureOf(method), method, instance.scope.within(frame), given, from, at, want);
-    }
-    case "helper": {
-      const { method } = fn;
-      const frame = newFrame(w, {
-        role: "optimizer",
-        body: method,
-        site: siteOf(from, at),
-        lane: from.lane,
-        result: method.result,
-      });
-      return enter(w, signatureOf(method), method, fn.scope.within(frame), given, from, at, want);
-    }
+    case "declared":
+    case "method":
+    case "helper":
+      return enter(w, bodyOf(w, fn, from, at), given, from, at, want);
     case "abstract":
       return callAbstract(w, fn.abstract, given, at);
     case "through":
       return callThrough(w, fn.arrow, fn.fn, given, from, at);
   }
 }
-export const signatureOf = (m: ast.Method): Signature => ({ name: m.name.name, params: m.params, result: m.result });
 
+/** A body to be called: what it takes, and the scope that its names are bound in. */
+interface Body {
+  readonly signature: Signature;
+  readonly ast: ast.Method | ast.Fn;
+  readonly scope: Scope;
+}
+function bodyOf(
+  w: World,
+  fn: Extract<Callable, { kind: "declared" | "method" | "helper" }>,
+  from: Frame,
+  at: ast.Span,
+): Body {
+  const inside = { site: siteOf(from, at), lane: from.lane };
+  if (fn.kind === "declared") {
+    const { ast, module } = fn.decl;
+    const frame = newFrame(w, { ...inside, role: "function", body: ast, result: ast.result });
+    const signature = { name: ast.name.name, params: ast.header, result: ast.result };
+    return { signature, ast, scope: moduleScope(w, module).within(frame) };
+  }
+  const { method } = fn;
+  const signature = { name: method.name.name, params: method.params, result: method.result };
+  const own = fn.kind === "method" ? { role: "layer" as const, instance: fn.instance } : { role: "optimizer" as const };
+  const frame = newFrame(w, { ...inside, ...own, body: method, result: method.result });
+  return { signature, ast: method, scope: (fn.kind === "method" ? fn.instance.scope : fn.scope).within(frame) };
+}
 function enter(
   w: World,
-  sig: Signature,
-  body: ast.Method | ast.Fn,
-  scope: Scope,
+  { signature, ast, scope }: Body,
   given: readonly Given[],
   from: Frame,
   at: ast.Span,
   want: Type | null,
 ): Val {
-  if (w.checking && from.body) w.recordCall(from.body, body, at);
+  if (w.checking && from.body) w.recordCall(from.body, ast, at);
   const signatureOnly = w.checking && !from.lane;
-  if (!signatureOnly) enterBody(w, body, at, sig.name);
-  bindArguments(w, sig, scope, given, at, want);
-  if (signatureOnly) return promised(w, sig.result, scope);
-  w.execute(body.body, scope.inner());
+  if (!signatureOnly) enterBody(w, ast, at, signature.name);
+  bindArguments(w, signature, scope, given, at, want);
+  if (signatureOnly) return promised(w, signature.result, scope);
+  w.execute(ast.body, scope.inner());
   w.stack.pop();
-  return scope.frame.returned ?? (w.checking ? promised(w, sig.result, scope) : { kind: "none" });
+  return scope.frame.returned ?? (w.checking ? promised(w, signature.result, scope) : { kind: "none" });
 }
 function enterBody(w: World, body: object, at: ast.Span, name: string): void {
   if (w.stack.length > 200)

@@ -5,6 +5,7 @@ import { evaluator } from "./evaluator.ts";
 import type { Loaded } from "./modules.ts";
 import { checkingOptions, World } from "./world.ts";
 
+export { builtins } from "./builtins/list.ts";
 export * from "./entries.ts";
 export { type Loaded, load, loadFile, loadTemplate, type Resolve, resolveFile } from "./modules.ts";
 export * from "./signatures.ts";
