@@ -1,0 +1,208 @@
+// NVRTC, NVIDIA's compiler as a library: CUDA C++ text to PTX and machine code, on any machine, with or without a GPU. Bound through
+// ffi-napi, which is imported when first asked for: programs that never see CUDA do not pay for it.
+import { execFileSync } from "node:child_process";
+import { existsSync, readdirSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import type refNapi from "ref-napi";
+import { home } from "../compiler/assets.ts";
+import { Problem } from "../compiler/diagnostic.ts";
+
+/** One translation unit. `architecture`: `sm_90a`. `names`: expressions whose mangled names are wanted (`kernel<64>`). */
+export interface CudaSource {
+  readonly name: string;
+  readonly text: string;
+  readonly architecture: string;
+  readonly options?: readonly string[];
+  readonly names?: readonly string[];
+}
+export interface CudaCode {
+  readonly ptx: string;
+  readonly cubin: Buffer;
+  /** Warnings, and what ptxas says of each kernel if `--ptxas-options=-v` is among the options. */
+  readonly log: string;
+  readonly names: ReadonlyMap<string, string>;
+}
+export interface Nvrtc {
+  readonly path: string;
+  /** `13.5` */
+  readonly version: string;
+  /** `sm_80` as 80. */
+  readonly architectures: readonly number[];
+  /** Off the event loop, so several compile at once. Throws CudaError with the log. */
+  compile(source: CudaSource): Promise<CudaCode>;
+}
+/** Text that NVRTC refuses. */
+export class CudaError extends Error {
+  readonly log: string;
+  constructor(message: string, log: string) {
+    super(`${message}\n${log}`);
+    this.log = log;
+    this.name = "CudaError";
+  }
+}
+
+/** The first NVRTC that loads. Throws Problem where there is none. */
+export async function nvrtc(environment: NodeJS.ProcessEnv = process.env): Promise<Nvrtc> {
+  const bindings = await imported();
+  const failures: string[] = [];
+  for (const path of candidates(environment)) {
+    try {
+      return bound(path, bindings);
+    } catch (error) {
+      if (path.includes("/")) failures.push(`${path}: ${error instanceof Error ? error.message : String(error)}`);
+    }
+  }
+  throw new Problem(
+    ["NVRTC was not found", ...failures].join("\n"),
+    "run `npm run nvrtc` in moec's folder, or `pip install nvidia-cuda-nvrtc`, or name a CUDA toolkit's folder in MOEC_CUDA_HOME",
+  );
+}
+
+/** Where NVRTC may be, the likeliest first: what the user names, moec's own copy, toolkits, the loader's path, Python's wheels. */
+function* candidates(environment: NodeJS.ProcessEnv): Generator<string> {
+  const named = environment["MOEC_LIBNVRTC"];
+  if (named) return yield named;
+  const chosen = environment["MOEC_CUDA_HOME"];
+  if (chosen) return yield* toolkit(chosen);
+  yield* wheels(fileURLToPath(new URL(".nvrtc", home)));
+  for (const folder of [environment["CUDA_HOME"], environment["CUDA_PATH"], "/usr/local/cuda", "/opt/cuda"])
+    if (folder) yield* toolkit(folder);
+  yield* ["libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so"];
+  for (const folder of pythonFolders()) yield* wheels(folder);
+}
+const toolkit = (folder: string): string[] =>
+  ["lib64", "lib", "targets/x86_64-linux/lib", "targets/sbsa-linux/lib", "."].flatMap((lib) =>
+    librariesIn(join(folder, lib)),
+  );
+/** Wheels put their libraries into nvidia/cu13/lib, older ones into nvidia/cuda_nvrtc/lib. */
+const wheels = (folder: string): string[] =>
+  list(join(folder, "nvidia")).flatMap((part) => librariesIn(join(folder, "nvidia", part, "lib")));
+const librariesIn = (folder: string): string[] =>
+  list(folder)
+    .filter((name) => /^libnvrtc\.so(\.\d+)?$/.test(name))
+    .map((name) => join(folder, name));
+const list = (folder: string): string[] => (existsSync(folder) ? readdirSync(folder) : []);
+function pythonFolders(): string[] {
+  try {
+    const print = "import sys; print('\\n'.join(sys.path))";
+    const path = execFileSync("python3", ["-c", print], { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] });
+    return path.split("\n").filter(Boolean);
+  } catch {
+    return []; // no Python, no wheels
+  }
+}
+
+type Argument = Buffer | string | number | null;
+type Call = { (...args: Argument[]): number; async(...args: [...Argument[], Callback]): void };
+type Callback = (error: Error | null, result: number) => void;
+const [program, text, number, out] = ["pointer", "string", "int", "pointer"];
+const signatures = {
+  nvrtcVersion: [out, out],
+  nvrtcGetNumSupportedArchs: [out],
+  nvrtcGetSupportedArchs: [out],
+  nvrtcCreateProgram: [out, text, text, number, out, out],
+  nvrtcDestroyProgram: [out],
+  nvrtcAddNameExpression: [program, text],
+  nvrtcGetLoweredName: [program, text, out],
+  nvrtcCompileProgram: [program, number, out],
+  nvrtcGetProgramLogSize: [program, out],
+  nvrtcGetProgramLog: [program, out],
+  nvrtcGetPTXSize: [program, out],
+  nvrtcGetPTX: [program, out],
+  nvrtcGetCUBINSize: [program, out],
+  nvrtcGetCUBIN: [program, out],
+};
+type Library = Readonly<Record<keyof typeof signatures, Call>>;
+type Ref = Pick<typeof refNapi, "readPointer" | "writePointer" | "readCString">;
+
+interface Bindings {
+  readonly open: (path: string) => Library;
+  readonly ref: Ref;
+}
+async function imported(): Promise<Bindings> {
+  try {
+    const [{ default: ffi }, { default: ref }] = await Promise.all([import("ffi-napi"), import("ref-napi")]);
+    const table = Object.fromEntries(
+      Object.entries(signatures).map(([name, types]) => [name, ["int", types]] as const),
+    );
+    return { open: (path) => new ffi.Library(path, table as never), ref };
+  } catch (cause) {
+    throw new Problem("ffi-napi, which calls NVRTC, is not built", "run `npm rebuild ffi-napi ref-napi`", { cause });
+  }
+}
+const bound = (path: string, { open, ref }: Bindings): Nvrtc => new Bound(path, open(path), ref);
+
+class Bound implements Nvrtc {
+  readonly path: string;
+  readonly version: string;
+  readonly architectures: readonly number[];
+  readonly #library: Library;
+  readonly #ref: Ref;
+
+  constructor(path: string, library: Library, ref: Ref) {
+    this.path = path;
+    this.#library = library;
+    this.#ref = ref;
+    const numbers = Buffer.alloc(8);
+    right("nvrtcVersion", library.nvrtcVersion(numbers, numbers.subarray(4)));
+    this.version = `${numbers.readInt32LE(0)}.${numbers.readInt32LE(4)}`;
+    right("nvrtcGetNumSupportedArchs", library.nvrtcGetNumSupportedArchs(numbers));
+    const all = Buffer.alloc(4 * numbers.readInt32LE(0));
+    right("nvrtcGetSupportedArchs", library.nvrtcGetSupportedArchs(all));
+    this.architectures = Array.from({ length: all.length / 4 }, (_, i) => all.readInt32LE(4 * i));
+  }
+
+  async compile(source: CudaSource): Promise<CudaCode> {
+    const cell = Buffer.alloc(8);
+    right("nvrtcCreateProgram", this.#library.nvrtcCreateProgram(cell, source.text, source.name, 0, null, null));
+    try {
+      return await this.#compile(this.#ref.readPointer(cell, 0), source);
+    } finally {
+      this.#library.nvrtcDestroyProgram(cell);
+    }
+  }
+  async #compile(made: Buffer, source: CudaSource): Promise<CudaCode> {
+    const { names = [], architecture, options = [] } = source;
+    for (const name of names) right("nvrtcAddNameExpression", this.#library.nvrtcAddNameExpression(made, name));
+    const result = await this.#run(made, [`--gpu-architecture=${architecture}`, ...options]);
+    const log = this.#text("ProgramLog", made);
+    if (result !== 0) throw new CudaError(`${source.name} does not compile for ${architecture}`, log);
+    return {
+      ptx: this.#text("PTX", made),
+      cubin: this.#bytes("CUBIN", made),
+      log,
+      names: new Map(names.map((name) => [name, this.#lowered(made, name)])),
+    };
+  }
+  #run(made: Buffer, options: readonly string[]): Promise<number> {
+    const texts = options.map((option) => Buffer.from(`${option}\0`));
+    const array = Buffer.alloc(8 * texts.length);
+    texts.forEach((option, i) => this.#ref.writePointer(array, 8 * i, option));
+    return new Promise((resolve, reject) => {
+      this.#library.nvrtcCompileProgram.async(made, texts.length, array, (error, result) => {
+        texts.length = 0; // kept alive until here
+        if (error) reject(error);
+        else resolve(result);
+      });
+    });
+  }
+  #bytes(what: "ProgramLog" | "PTX" | "CUBIN", made: Buffer): Buffer {
+    const size = Buffer.alloc(8);
+    right(`nvrtcGet${what}Size`, this.#library[`nvrtcGet${what}Size`](made, size));
+    const bytes = Buffer.alloc(Number(size.readBigUInt64LE()));
+    right(`nvrtcGet${what}`, this.#library[`nvrtcGet${what}`](made, bytes));
+    return bytes;
+  }
+  #text(what: "ProgramLog" | "PTX", made: Buffer): string {
+    return this.#bytes(what, made).toString("utf8").replace(/\0+$/, "");
+  }
+  #lowered(made: Buffer, name: string): string {
+    const cell = Buffer.alloc(8);
+    right("nvrtcGetLoweredName", this.#library.nvrtcGetLoweredName(made, name, cell));
+    return this.#ref.readCString(this.#ref.readPointer(cell, 0, 4096), 0);
+  }
+}
+function right(call: string, result: number): void {
+  if (result !== 0) throw new CudaError(`${call} failed with error ${result} of nvrtcResult`, "");
+}
