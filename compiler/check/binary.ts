@@ -8,8 +8,9 @@ import { equal, isSpread, product, type Size, show } from "../types/size.ts";
 import { showType, type Type, type } from "../types/type.ts";
 import { fail, textOf } from "./errors.ts";
 import { calledFrom, isKnown, knownBinary, knownUnary } from "./numbers.ts";
-import { castTo, commonShape, elementOf, loneTensor, type Side, stretchTo, toTensor } from "./tensor.ts";
-import { type Element, kindText, number, tensor, type Val } from "./values.ts";
+import { originOf } from "./origin.ts";
+import { castTo, commonShape, elementOf, loneTensor, stretchTo, toTensor } from "./tensor.ts";
+import { type Element, kindText, number, type Scope, tensor, type Val } from "./values.ts";
 import { floating, type World, wider } from "./world.ts";
 
 const fns: Readonly<Record<Exclude<ast.BinaryOp, "@">, BinaryName>> = {
@@ -32,18 +33,22 @@ type Binary = Extract<ast.Expr, { kind: "binary" }>;
 /** `S` as an operand is the product of its axes. */
 export const plainNumber = (v: Val): Val => (v.kind === "spread" ? number(product(v.axes), true) : v);
 
-export function binaryOf(w: World, e: Binary, left: Val, right: Val): Val {
+export function binaryOf(w: World, e: Binary, left: Val, right: Val, scope: Scope): Val {
   const [x, y] = [plainNumber(left), plainNumber(right)];
   w.g.where = e.span;
-  if (e.op === "@") return matmul(w, e, x, y);
+  if (e.op === "@") return matmul(w, e, x, y, scope);
   if (isKnown(x) && isKnown(y)) return knownBinary(e.op, x, y, e.opSpan);
-  return tensor(
-    points(w, fns[e.op], `\`${e.op}\``, { value: x, span: e.left.span }, { value: y, span: e.right.span }, e.opSpan),
-  );
+  const [a, c] = [
+    { value: x, span: e.left.span, origin: originOf(e.left, scope) },
+    { value: y, span: e.right.span, origin: originOf(e.right, scope) },
+  ];
+  return tensor(points(w, fns[e.op], `\`${e.op}\``, a, c, e.opSpan));
 }
 export interface Operand {
   readonly value: Val;
   readonly span: ast.Span;
+  /** See origin.ts. */
+  readonly origin?: string;
 }
 const comparisons = new Set<BinaryName>(["eq", "ne", "lt", "le", "gt", "ge"]);
 
@@ -63,10 +68,10 @@ export function sides(
   dtype: Element,
   at: ast.Span,
 ): [Value, Value] {
-  const as = (o: Operand): Side => ({ value: castTo(w, toTensor(w, o.value, o.span, dtype), dtype), span: o.span });
+  const as = (o: Operand): Value => castTo(w, toTensor(w, o.value, o.span, dtype), dtype);
   const [x, y] = [as(left), as(right)];
-  const shape = commonShape(w, what, x, y, at);
-  return [stretchTo(w, x.value, shape), stretchTo(w, y.value, shape)];
+  const shape = commonShape(w, what, { ...left, type: x.type }, { ...right, type: y.type }, at);
+  return [stretchTo(w, x, shape), stretchTo(w, y, shape)];
 }
 /** The dtype that both sides take. */
 export function commonElement(w: World, left: Operand, right: Operand): Element {
@@ -104,7 +109,7 @@ export function unaryOf(w: World, op: ast.UnaryOp, operand: Val, e: ast.Expr): V
   return tensor(w.made(from.type, () => (op === "-" ? b.neg(w.g, from) : b.not(w.g, from))));
 }
 
-function matmul(w: World, e: Binary, left: Val, right: Val): Val {
+function matmul(w: World, e: Binary, left: Val, right: Val, scope: Scope): Val {
   for (const [v, span] of [
     [left, e.left.span],
     [right, e.right.span],
@@ -121,39 +126,42 @@ function matmul(w: World, e: Binary, left: Val, right: Val): Val {
   const [k, n] = [a.at(-1), c.at(-1)];
   const inner = c.at(-2);
   if (k === undefined || n === undefined || inner === undefined || isSpread(k) || isSpread(inner) || !equal(k, inner))
-    return mismatch(w, e, x, y);
+    return mismatch(w, e, x, y, scope);
   const [p, q] = [castTo(w, x, dtype), castTo(w, y, dtype)];
-  const batch = a.length < 2 ? c.slice(0, -2) : commonBatch(w, e, p, q);
+  const batch = a.length < 2 ? c.slice(0, -2) : commonBatch(w, e, p, q, scope);
   const rows = a.slice(-2, -1);
   return tensor(w.made(type(dtype, [...batch, ...rows, n]), () => b.matmul(w.g, p, q)));
 }
-function commonBatch(w: World, e: Binary, x: Value, y: Value) {
-  const lead = (v: Value, drop: number): Value => w.placeholderLike(v, v.type.shape.slice(0, -drop));
+const batchOf = ({ type: t }: Value): Type => type(t.dtype, t.shape.slice(0, -2));
+function commonBatch(w: World, e: Binary, x: Value, y: Value, scope: Scope) {
   // `[...S, In] @ [In, Out]`: the spread is the rows' own.
   const last = x.type.shape.at(-2);
   if (last !== undefined && isSpread(last))
-    return y.type.shape.length === 2 ? x.type.shape.slice(0, -2) : mismatch(w, e, x, y);
+    return y.type.shape.length === 2 ? x.type.shape.slice(0, -2) : mismatch(w, e, x, y, scope);
   return commonShape(
     w,
     "`@`",
-    { value: lead(x, 2), span: e.left.span },
-    { value: lead(y, 2), span: e.right.span },
+    { type: batchOf(x), span: e.left.span },
+    { type: batchOf(y), span: e.right.span },
     e.opSpan,
   );
 }
-function mismatch(w: World, e: Binary, x: Value, y: Value): never {
+function mismatch(w: World, e: Binary, x: Value, y: Value, scope: Scope): never {
   const [k, inner] = [x.type.shape.at(-1), y.type.shape.at(-2)];
   const [left, right] = [textOf(e.left.span), textOf(e.right.span)];
-  const sidesNote =
+  const sides =
     k !== undefined && inner !== undefined
-      ? [`${show(k)} is the last axis of \`${left}\`; ${show(inner)} is the last but one of \`${right}\``]
+      ? [
+          `${show(k)} is the last axis of \`${left}\`${originOf(e.left, scope)}`,
+          `${show(inner)} is the last axis but one of \`${right}\`${originOf(e.right, scope)}`,
+        ]
       : [];
   fail("E0203", "`@` needs the last axis of the left side to equal the last axis but one of the right", e.opSpan, {
     also: [
       { span: e.left.span, text: showType(x.type) },
       { span: e.right.span, text: showType(y.type) },
     ],
-    notes: [...sidesNote, ...calledFrom(w)],
+    notes: [...sides, ...calledFrom(w)],
     help: matmulHelp(left, right, k, y.type),
   });
 }

@@ -44,7 +44,7 @@ export function evaluate(w: World, e: ast.Expr, scope: Scope, want: Type | null)
     case "unary":
       return unaryOf(w, e.op, value(w, e.value, scope), e);
     case "binary":
-      return binaryOf(w, e, value(w, e.left, scope), value(w, e.right, scope));
+      return binaryOf(w, e, value(w, e.left, scope), value(w, e.right, scope), scope);
     case "call":
       return callValue(w, e, scope, want);
     case "member":
@@ -158,7 +158,7 @@ function indexValue(w: World, e: Extract<ast.Expr, { kind: "index" }>, scope: Sc
     case "layers":
       return pick(w, object.layers, e, scope);
     default:
-      return indexTensor(w, { value: loneTensor(w, object, e.object.span), span: e.object.span }, e, scope);
+      return indexTensor(w, loneTensor(w, object, e.object.span), e, scope);
   }
 }
 const makersOf = (makers: Makers): Val => ({ kind: "makers", makers });

@@ -6,24 +6,24 @@ import { equal, isSpread, type Size, show, sub } from "../types/size.ts";
 import { showType, type } from "../types/type.ts";
 import { absorb, fail } from "./errors.ts";
 import { calledFrom, toSize } from "./numbers.ts";
-import { numbers, type Side } from "./tensor.ts";
+import { numbers } from "./tensor.ts";
 import { kindText, type Scope, tensor, type Val } from "./values.ts";
 import type { World } from "./world.ts";
 
 type Index = Extract<ast.Expr, { kind: "index" }>;
 type Item = ast.IndexItem;
 
-export function indexTensor(w: World, x: Side, e: Index, scope: Scope): Val {
-  const rank = x.value.type.shape.length;
+export function indexTensor(w: World, x: Value, e: Index, scope: Scope): Val {
+  const rank = x.type.shape.length;
   const used = e.items.filter((i) => i.kind !== "new" && i.kind !== "ellipsis").length;
   if (used > rank)
-    fail("E0210", `${used} indices for ${showType(x.value.type)}`, e.span, {
+    fail("E0210", `${used} indices for ${showType(x.type)}`, e.span, {
       help: `give at most ${rank}`,
       notes: calledFrom(w),
     });
   const dots = e.items.filter((i) => i.kind === "ellipsis").length;
   if (dots > 1) fail("E0210", "`...` may stand once in an index", e.span, { help: "leave one out" });
-  let value = x.value;
+  let value = x;
   let axis = 0;
   for (const item of e.items) {
     if (item.kind === "ellipsis") axis += rank - used;

@@ -81,7 +81,7 @@ export const numbers = (shape: readonly Size[]): number[] => [...dims(type("i32"
 
 /** The shape that both sides stretch to. */
 export function commonShape(w: World, what: string, left: Side, right: Side, at: Span): readonly Size[] {
-  const [a, c] = [left.value.type.shape, right.value.type.shape];
+  const [a, c] = [left.type.shape, right.type.shape];
   const rank = Math.max(a.length, c.length);
   return Array.from({ length: rank }, (_, i) => {
     const m = a[a.length - rank + i] ?? 1;
@@ -95,8 +95,11 @@ export function commonShape(w: World, what: string, left: Side, right: Side, at:
       `${what}: the shapes do not fit: ${axisText(m)} on the left, ${axisText(n)} on the right`,
       at,
       {
-        also: [left, right].map((s) => ({ span: s.span, text: showType(s.value.type) })),
+        also: [left, right].map((s) => ({ span: s.span, text: showType(s.type) })),
         notes: [
+          ...[left, right].flatMap((s) =>
+            s.origin ? [`\`${textOf(s.span)}\` is ${showType(s.type)}${s.origin}`] : [],
+          ),
           "axes are aligned at the right; an axis that is missing or 1 stretches, two different sizes never fit",
           ...calledFrom(w),
         ],
@@ -106,14 +109,19 @@ export function commonShape(w: World, what: string, left: Side, right: Side, at:
   });
 }
 export interface Side {
-  readonly value: Value;
+  readonly type: Type;
   readonly span: Span;
+  /** See origin.ts. */
+  readonly origin?: string;
 }
 const axisText = (n: Size): string => (isSpread(n) ? `the axes ${show(n)}` : `axis ${show(n)}`);
+/** An axis of 1 helps where the shorter side then stretches. */
 function helpForShapes(left: Side, right: Side): string {
-  const shorter = left.value.type.shape.length < right.value.type.shape.length ? left : right;
-  const name = /^\w+$/.test(textOf(shorter.span)) ? textOf(shorter.span) : "x";
-  return `give it an axis of 1 where it should stretch: \`${name}[..., new]\``;
+  const [short, long] = left.type.shape.length < right.type.shape.length ? [left, right] : [right, left];
+  const name = /^\w+$/.test(textOf(short.span)) ? textOf(short.span) : "x";
+  if (stretches([...short.type.shape, 1], long.type.shape))
+    return `give it an axis of 1 where it should stretch: \`${name}[..., new]\``;
+  return "the sizes must be the same: change a declaration, or the order of the axes with `transpose`";
 }
 
 export interface Declared {

@@ -6,7 +6,6 @@ import { make1 } from "../ops/build.ts";
 import { ops } from "../ops/list.ts";
 import type { Expr, Name, Selector, Span, State, Stmt } from "../syntax/ast.ts";
 import { isFloat } from "../types/dtype.ts";
-import type { Size } from "../types/size.ts";
 import { sameType, showType, type Type } from "../types/type.ts";
 import { Failure, fail } from "./errors.ts";
 import {
@@ -112,10 +111,6 @@ export class World {
   /** A value of which only the type is known. */
   placeholder(type: Type): Value {
     return make1(this.g, "param", [], { store: `?${this.fresh++}`, type });
-  }
-  /** A value of the shape `shape` where only the type is asked for. */
-  placeholderLike(x: Value, shape: readonly Size[]): Value {
-    return this.placeholder({ dtype: x.type.dtype, shape });
   }
   /** What a hole of a template holds; `scope` says whose. */
   hole(index: number, scope: Scope): Declared | null {

@@ -102,7 +102,7 @@ const where = builtin("where(condition, a, b)", "`a` where the condition holds, 
   const [p, q] = sides(w, "`where`", x, y, dtype, at);
   if (isKnown(cond.value)) return tensor(cond.value.kind === "bool" && cond.value.value === false ? q : p);
   const mask = maskOf(w, cond);
-  const shape = commonShape(w, "`where`", { value: mask, span: cond.span }, { value: p, span: x.span }, at);
+  const shape = commonShape(w, "`where`", { ...cond, type: mask.type }, { ...x, type: p.type }, at);
   const wide = (v: Value): Value => stretchTo(w, v, shape);
   return tensor(w.made(type(dtype, shape), () => b.where(w.g, wide(mask), wide(p), wide(q))));
 });

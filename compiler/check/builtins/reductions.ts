@@ -49,7 +49,7 @@ const softmax = builtin(
         help: "compare it: `x != 0`",
       });
     if (!stretches(mask.type.shape, x.type.shape))
-      commonShape(w, "`softmax`", { value: x, span: args.span("x") }, { value: mask, span }, at);
+      commonShape(w, "`softmax`", { type: x.type, span: args.span("x") }, { type: mask.type, span }, at);
     const wide = stretchTo(w, mask, x.type.shape);
     return tensor(w.made(x.type, () => b.softmax(w.g, x, axis, wide)));
   },

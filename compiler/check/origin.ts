@@ -1,0 +1,17 @@
+// Where a name's type is written: what an error about it points back to.
+import type * as ast from "../syntax/ast.ts";
+import { placeOf } from "./errors.ts";
+import type { Scope } from "./values.ts";
+
+/** ", declared at FILE:LINE" where `e` is an argument, parameter or state with a written type; else nothing. */
+export function originOf(e: ast.Expr, scope: Scope): string {
+  if (e.kind !== "name") return "";
+  const { body, instance } = scope.frame;
+  const make = instance?.make.of;
+  const params = body && "params" in body ? body.params : body?.kind === "fn" ? body.header : [];
+  const members = make?.kind === "layer" ? allMembers(make.maker.decl.ast.body) : [];
+  const found = [...params, ...members].find((m) => m.name.name === e.name);
+  return found ? `, declared at ${placeOf(found.span)}` : "";
+}
+const allMembers = (body: readonly ast.MemberOrIf[]): ast.Member[] =>
+  body.flatMap((m) => (m.kind === "if" ? [...allMembers(m.then), ...allMembers(m.else)] : [m]));
