@@ -29,17 +29,17 @@ const [D, N] = [16, 32];
 const numbers = (seed: number): Float32Array =>
   Float32Array.from({ length: N * D }, (_, i) => Math.sin(seed + i * 1.7));
 
-export async function main(target: "host" | "reference" = "host"): Promise<number[]> {
+export async function main(target: "host" | "reference" = "host", log = console.log): Promise<number[]> {
   const program = await compile(Ffn, { entry: "forward", sizes: { D, N }, target });
   const { outputs } = await program.run({ x: numbers(0) });
-  console.log(`forward: ${outputs[0]?.dtype}[${outputs[0]?.shape.join(", ")}], ${program.names.length} parameters`);
+  log(`forward: ${outputs[0]?.dtype}[${outputs[0]?.shape.join(", ")}], ${program.names.length} parameters`);
   program.close();
 
   const batches = Array.from({ length: 20 }, (_, i) => ({ x: numbers(i), y: numbers(i).map((v) => v * v) }));
   const losses: number[] = [];
   for await (const { step, losses: named } of train(Regression, { batches, sizes: { D, N }, target })) {
     losses.push(named["square"] ?? Number.NaN);
-    if (step % 5 === 0) console.log(`step ${step}: square ${named["square"]?.toFixed(4)}`);
+    if (step % 5 === 0) log(`step ${step}: square ${named["square"]?.toFixed(4)}`);
   }
   return losses;
 }

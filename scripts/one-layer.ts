@@ -58,7 +58,10 @@ export function oneLayer(): string {
 Written by \`npm run generate\` (scripts/one-layer.ts); a test keeps it current. The sizes are small enough to read: 6 rows of 8
 numbers, 4 experts with 16 hidden units, 2 of them for each row. To see the same of any program:
 
-    moec compile ${source} --entry Layer --set N=6 --emit ast|graph|kernels|plan|cpp
+    moec compile ${source} --entry Layer --set N=6 --emit graph
+
+and \`ast\`, \`kernels\`, \`plan\` or \`cpp\` in place of \`graph\`. That also shows \`init\`, which gives the parameters their first values
+and is left out here.
 
 ## Source
 
@@ -87,9 +90,10 @@ ${block("text", added(forward.graph, both.graph))}
 ## Kernels
 
 A region of the graph becomes a kernel; its second line names the nodes inside. This one holds the gather of the rows, both
-matmuls of \`SwiGlu\` and the activation. A task is an expert \`e\` and a block of columns \`n\`. The weights are staged once,
-then the loop walks the expert's rows, \`index(t) .. index(t1)\`, 48 at a time: one \`mma\` multiplies the same rows by both
-weights, and \`each\` is the epilogue, on accumulators that are still in registers.
+matmuls of \`SwiGlu\` and the activation. A task is an expert \`e\` and a block of columns \`n\`. \`stage\` names an operand once; then
+the loop walks the expert's rows, \`index(t) .. index(t1)\`, 48 at a time: one \`mma\` multiplies the same rows by both weights,
+and \`each\` is the epilogue, on accumulators before they reach memory. Kernels have no names of the program: \`x\`, \`w\` and \`y\`
+are whatever a launch gives them, so that equal kernels are one.
 
 ${kernel(forward, pair ?? "")}
 
@@ -115,15 +119,16 @@ ${kernel(both, at(back, 2))}
 ## Plan
 
 Every buffer has its place in one arena before anything runs. \`steps\` says between which launches a buffer lives; buffers whose
-lives do not meet share bytes.
+lives do not meet share bytes. The arena is rounded up to whole pages; kernels of \`init\` are counted, its steps left out.
 
 ${block("text", planned(forward))}
 
 ## C++
 
-What the system's compiler gets, behind the device headers (runtime/device). The comments are the lines of the program that the
-kernel serves. \`columns\` reads a weight in place or packs it; \`left.bind\` gives a pointer to each row, so the gather costs
-nothing more. \`each<LANES>\` runs its body on vectors, and once more on the scalars that are left.
+What the system's compiler gets, behind the device headers (runtime/device), which say what these words do. The comments are for
+the reader: the lines of the program that the kernel serves. \`in_place\` multiplies by a weight where it lies (other shapes are
+copied, by \`columns\` or \`pack\`); \`left.bind\` gives a pointer to each row, so the gather costs nothing more; \`mma<true>\` starts
+its accumulators. \`each<LANES>\` runs its body on vectors, and once more on the scalars that are left.
 
 ${cpp(forward, pair ?? "")}
 

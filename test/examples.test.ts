@@ -1,0 +1,68 @@
+// What people copy from is right: the programs of the documents, and the examples.
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { plain, render } from "../compiler/render.ts";
+import { main } from "../examples/embed.ts";
+import { checkFile, checkText } from "../runtime/compile.ts";
+import { blocks } from "./blocks.ts";
+
+const test = suite("examples");
+const root = fileURLToPath(new URL("..", import.meta.url));
+const list = (folder: string, ending: string): string[] =>
+  readdirSync(join(root, folder)).flatMap((name) => (name.endsWith(ending) ? [`${folder}/${name}`] : []));
+const documents = ["README.md", "grammar/GRAMMAR.md", ...list("docs", ".md"), ...list("examples", ".md")];
+const read = (file: string): string => readFileSync(join(root, file), "utf8");
+
+test("every program of the documents checks", () => {
+  const programs = documents.flatMap((file) => blocks(file, "moe").map((text) => ({ file, text })));
+  assert.ok(programs.length >= 9, `${programs.length} programs`);
+  for (const { file, text } of programs) assert.is(render(checkText(file, text), { color: false, width: 100 }), "");
+});
+test("every program of the examples checks", () => {
+  for (const file of list("examples", ".moe")) assert.equal(checkFile(join(root, file)).map(plain), [], file);
+});
+test("TypeScript in the README is a part of an example", () => {
+  const examples = list("examples", ".ts").map((file) => read(file).replaceAll('"../runtime/index.ts"', '"moec"'));
+  const parts = blocks("README.md", "ts");
+  assert.ok(parts.length > 0);
+  for (const part of parts)
+    assert.ok(
+      examples.some((text) => text.includes(part.trim())),
+      `in no example:\n${part}`,
+    );
+});
+test("links lead to files and headings that are there", () => {
+  for (const file of documents) {
+    const links = [...read(file).matchAll(/\]\(([^)\s]+)\)/g)].map((match) => match[1] ?? "");
+    for (const link of links.filter((l) => !l.startsWith("http"))) {
+      const [path = "", heading] = link.split("#");
+      const to = path === "" ? file : join(dirname(file), path);
+      assert.ok(existsSync(join(root, to)), `${file}: ${link}`);
+      if (heading !== undefined) assert.ok(anchors(read(to)).includes(heading), `${file}: ${link}`);
+    }
+  }
+});
+/** Headings as GitHub names them. */
+const anchors = (text: string): string[] =>
+  [...text.matchAll(/^#+ (.*)$/gm)].map((match) =>
+    (match[1] ?? "")
+      .toLowerCase()
+      .replaceAll(/[^\w\s-]/g, "")
+      .replaceAll(" ", "-"),
+  );
+test("the README names every command", () => {
+  for (const file of list("cli/commands", ".ts"))
+    assert.match(read("README.md"), `\`moec ${file.replace(/.*\/|\.ts$/g, "")} `, file);
+});
+
+for (const target of ["reference", "host"] as const)
+  test(`embed.ts trains on ${target}`, async () => {
+    const losses = await main(target, () => undefined);
+    assert.is(losses.length, 20);
+    assert.ok(losses.every(Number.isFinite));
+    assert.ok((losses.at(-1) ?? 1) < 0.9 * (losses[0] ?? 0), `${losses[0]} to ${losses.at(-1)}`);
+  });
+test.run();
