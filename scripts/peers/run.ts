@@ -18,5 +18,12 @@ if (spawnSync(python, ["-c", "import torch, safetensors"], { stdio: "ignore" }).
 }
 const [what, ...flags] = argv.slice(2);
 if (what === "demo") exit(run(python, ["scripts/peers/demo.py", ...flags]));
-const stored = run(python, ["scripts/peers/peers.py"]);
-exit(stored || run(execPath, ["--import", "tsx", "test/run.ts", "peers"]));
+const [scripts, tests] = [
+  ["peers", "gates"],
+  ["peers.", "stdlib-gates"],
+];
+for (const script of scripts) {
+  const failed = run(python, [`scripts/peers/${script}.py`]);
+  if (failed) exit(failed);
+}
+exit(run(execPath, ["--import", "tsx", "test/run.ts", ...tests]));

@@ -1,0 +1,194 @@
+"""Every attention of stdlib/attention.moe and Transformer-XL's layer in PyTorch, from their papers and not from moec's code.
+
+    python scripts/peers/attention.py          recomputes and compares with test/peers/attention.safetensors
+    python scripts/peers/attention.py --write  stores anew
+
+Rotations are complex products, masks are of positions that are given and begin anywhere, -1 being padding, and Transformer-XL looks its distances up. Parameters and
+inputs are f32, results PyTorch's in f64. Stored as CASE.WHAT: `param.PATH`, `input.NAME`, `state.PATH`, `output`, `grad.PATH`, `grad.input.NAME`."""
+
+import math
+import sys
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+
+FILE = Path(__file__).parents[2] / "test" / "peers" / "attention.safetensors"
+B, T, N, D = 2, 6, 5, 8
+# Of two sequences: one from its start, one that goes on and ends early.
+AT = torch.tensor([[0, 1, 2, 3, 4, 5], [3, 4, 5, 6, -1, -1]])
+PLACE = torch.tensor([[0, 1, 2, 3, 4], [0, 1, 2, -1, -1]])
+
+
+def heads(x, n):
+    return x.unflatten(-1, (n, -1)).transpose(1, 2)
+
+
+def flat(x):
+    return x.transpose(1, 2).flatten(2)
+
+
+def linear(w, name, x):
+    y = x @ w[f"{name}.weight"]
+    return y + w[f"{name}.bias"] if f"{name}.bias" in w else y
+
+
+def rms(w, name, x, eps=1e-6):
+    return F.rms_norm(x, x.shape[-1:], w[f"{name}.weight"], eps=eps)
+
+
+def causal(at, seen, window=math.inf):
+    q, k = at[:, None, :, None], seen[:, None, None, :]
+    return (k >= 0) & (k <= q) & (q - k < window)
+
+
+def turned(pairs, at, base):
+    """Su et al. 2021, equation 13: pair i of A / 2 is a complex number, turned by at * base ** (-2 i / A). Real parts come first."""
+    rate = base ** (-torch.arange(pairs.shape[-1], dtype=torch.float64) / pairs.shape[-1])
+    angle = at[:, None, :, None] * rate
+    y = pairs * torch.polar(torch.ones_like(angle), angle)
+    return torch.cat([y.real, y.imag], dim=-1)
+
+
+def rope(x, at, base=10000.0):
+    a, b = x.chunk(2, dim=-1)
+    return turned(torch.complex(a, b), at, base)
+
+
+def rope_pairs(x, at, base=10000.0):
+    return turned(torch.view_as_complex(x.unflatten(-1, (-1, 2)).contiguous()), at, base)
+
+
+def attention(n, groups, base=10000.0, window=math.inf, normed=False, sloped=False):
+    def run(w, /, x):
+        q, k, v = heads(linear(w, "query", x), n), heads(linear(w, "key", x), groups), heads(linear(w, "value", x), groups)
+        if normed:
+            q, k = rms(w, "query_norm", q), rms(w, "key_norm", k)
+        mask = causal(AT, AT, window)
+        if sloped:
+            slopes = torch.tensor([2 ** (-8 * (h + 1) / n) for h in range(n)], dtype=x.dtype)
+            far = (AT[:, None, :, None] - AT[:, None, None, :]).to(x.dtype)
+            mask = (-slopes[:, None, None] * far).masked_fill(~mask, -math.inf)
+        else:
+            q, k = rope(q, AT, base), rope(k, AT, base)
+        return linear(w, "output", flat(F.scaled_dot_product_attention(q, k, v, mask, enable_gqa=True)))
+
+    return run
+
+
+def latent(n, r, a, p):
+    """DeepSeek-V2 (2024), equations 37 to 47: keys and values in full."""
+
+    def run(w, /, x):
+        q = heads(linear(w, "query_up", rms(w, "query_norm", linear(w, "query_down", x))), n)
+        low, place = linear(w, "down", x).split([r, p], dim=-1)
+        kv = heads(linear(w, "up", rms(w, "norm", low)), n)
+        place = rope_pairs(place[:, None], AT).expand(B, n, T, p)
+        q = torch.cat([q[..., :a], rope_pairs(q[..., a:], AT)], dim=-1)
+        k = torch.cat([kv[..., :a], place], dim=-1)
+        y = F.scaled_dot_product_attention(q, k, kv[..., a:], causal(AT, AT), scale=1 / math.sqrt(a + p))
+        return linear(w, "output", flat(y))
+
+    return run
+
+
+def cross(n, groups):
+    def run(w, /, x, source):
+        q, k, v = heads(linear(w, "query", x), n), heads(linear(w, "key", source), groups), heads(linear(w, "value", source), groups)
+        y = F.scaled_dot_product_attention(q, k, v, (PLACE >= 0)[:, None, None], enable_gqa=True)
+        return linear(w, "output", flat(y))
+
+    return run
+
+
+def xl(n, m, filled):
+    """Dai et al. 2019, section 3.3, with each distance's sines looked up; the memory's last `filled` rows are real."""
+
+    def run(p, /, x, u, w, memory):
+        everything = torch.cat([memory.detach(), x], dim=1)
+        i, j = torch.arange(T)[:, None] + m, torch.arange(m + T)[None]
+        mask = (j <= i) & (j >= m - filled)
+        rate = 10000 ** (-torch.arange(0, D, 2, dtype=torch.float64) / D)
+        angle = torch.arange(m + T)[:, None] * rate
+        r = (torch.cat([angle.sin(), angle.cos()], dim=-1).to(x.dtype) @ p["place.weight"]).unflatten(-1, (n, -1))
+        q, k, value = (heads(linear(p, name, y), n) for name, y in [("query", x), ("key", everything), ("value", everything)])
+        content = torch.einsum("bhtd,bhud->bhtu", q + u[:, None], k)
+        far = torch.einsum("bhtd,tuhd->bhtu", q + w[:, None], r[(i - j).clamp(min=0)])
+        share = ((content + far) / math.sqrt(D / n)).masked_fill(~mask, -math.inf).softmax(-1)
+        h = F.layer_norm(x + linear(p, "output", flat(share @ value)), (D,), p["norm1.weight"], p["norm1.bias"])
+        y = linear(p, "feed.down", linear(p, "feed.up", h).relu())
+        return F.layer_norm(h + y, (D,), p["norm2.weight"], p["norm2.bias"])
+
+    return run
+
+
+def square(*names, biased=False):
+    shapes = {f"{name}.weight": (D, D) for name in names}
+    return shapes | ({f"{name}.bias": (D,) for name in names} if biased else {})
+
+
+FOUR = ("query", "key", "value", "output")
+GROUPED = square("query", "output") | {"key.weight": (D, 4), "value.weight": (D, 4)}
+# What the model is called in test/peers/attention.moe: its function, the shapes of its parameters, and of what it takes besides x.
+CASES = {
+    "Mha": (attention(2, 2), square(*FOUR, biased=True), {}),
+    "Grouped": (attention(4, 2, base=100.0), GROUPED, {}),
+    "Window": (attention(2, 2, window=3), square(*FOUR), {}),
+    "Normed": (attention(2, 1, normed=True), GROUPED | {"query_norm.weight": (4,), "key_norm.weight": (4,)}, {}),
+    "Sloped": (attention(4, 2, sloped=True), GROUPED, {}),
+    "Latent": (
+        latent(2, r=5, a=3, p=4),
+        {"query_down.weight": (D, 6), "query_norm.weight": (6,), "query_up.weight": (6, 14), "down.weight": (D, 9)}
+        | {"norm.weight": (5,), "up.weight": (5, 2 * (3 + 2)), "output.weight": (2 * 2, D)},
+        {},
+    ),
+    "Cross": (cross(4, 2), GROUPED, {"source": (B, N, D)}),
+    "Xl": (
+        xl(2, 4, 3),
+        square(*FOUR, "place")
+        | {"feed.up.weight": (D, 6), "feed.up.bias": (6,), "feed.down.weight": (6, D), "feed.down.bias": (D,)}
+        | {f"norm{i}.{name}": (D,) for i in (1, 2) for name in ("weight", "bias")},
+        {"u": (2, 4), "w": (2, 4), "memory": (B, 4, D)},
+    ),
+}
+
+
+def made(name):
+    run, shapes, takes = CASES[name]
+    g = torch.Generator().manual_seed(len(name))
+    drawn = lambda shape: torch.randn(shape, generator=g)
+    params = {k: (1 if "norm" in k and "weight" in k else 0) + 0.3 * drawn(s) for k, s in shapes.items()}
+    inputs = {"x": drawn((B, T, D))} | {k: drawn(s) for k, s in takes.items()}
+    cotangent = drawn((B, T, D))
+    w, x = ({k: v.double().requires_grad_() for k, v in d.items()} for d in (params, inputs))
+    out = run(w, **x)
+    (out * cotangent.double()).sum().backward()
+    results = {f"param.{k}": v for k, v in params.items()} | {"input.cotangent.0": cotangent, "output": out.detach()}
+    for k, v in inputs.items():
+        results[f"state.{k}" if k == "memory" else f"input.{k}"] = v
+    results |= {f"grad.{k}": v.grad for k, v in w.items()} | {f"grad.input.{k}": v.grad for k, v in x.items() if k != "memory"}
+    if name != "Xl":
+        results["input.place" if name == "Cross" else "input.at"] = (PLACE if name == "Cross" else AT).int()
+    return {f"{name}.{k}": v.contiguous() for k, v in results.items()}
+
+
+def main():
+    torch.set_num_threads(1)
+    results = {}
+    for name in CASES:
+        results |= made(name)
+    if "--write" in sys.argv:
+        save_file(results, FILE)
+        return
+    stored = load_file(FILE)
+    if results.keys() != stored.keys():
+        raise SystemExit(f"{FILE.name} has other tensors: {sorted(results.keys() ^ stored.keys())}")
+    for key, value in results.items():
+        if not (value.double() - stored[key].double()).norm() <= 1e-12 * (1 + value.double().norm()):
+            raise SystemExit(f"{FILE.name}: {key} is not what PyTorch gives now")
+    print(f"{FILE.name} is PyTorch's, computed again with", torch.__version__)
+
+
+if __name__ == "__main__":
+    main()
