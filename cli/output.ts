@@ -2,7 +2,7 @@
 import { createColors } from "picocolors";
 import type { Diagnostic } from "../compiler/diagnostic.ts";
 import { Bug, Problem, ProgramError } from "../compiler/diagnostic.ts";
-import { render } from "../compiler/render.ts";
+import { render, visible } from "../compiler/render.ts";
 
 export type Colors = ReturnType<typeof createColors>;
 
@@ -31,12 +31,12 @@ export function explain(error: unknown, stream: NodeJS.WriteStream = process.std
   const colors = colorsOf(stream);
   const stack = process.env["MOEC_DEBUG"] && error instanceof Error ? `\n${error.stack ?? ""}` : "";
   if (error instanceof ProgramError) return draw(error.diagnostics, stream).trimEnd() + stack;
-  const message = error instanceof Error ? error.message : String(error);
+  const message = visible(error instanceof Error ? error.message : String(error));
   const defect =
     error instanceof Problem || error instanceof Bug ? "" : " (a defect of moec: MOEC_DEBUG=1 shows where)";
   const help =
     error instanceof Problem
-      ? error.help
+      ? visible(error.help)
           .split("\n")
           .map((line) => `\n  ${colors.cyan("help:")} ${line}`)
           .join("")

@@ -64,11 +64,13 @@ export const codes = {
   },
   E0201: {
     title: "this operation needs other dtypes",
-    explain: "Arithmetic needs numbers, `&&`, `||` and `!` need booleans, `div` needs whole numbers. Convert with `f32(x)`, `i32(x)`, or compare.",
+    explain:
+      "Arithmetic needs numbers, `&&`, `||` and `!` need booleans, `div` needs whole numbers. Convert with `f32(x)`, `i32(x)`, or compare.",
   },
   E0202: {
     title: "shapes do not stretch to one",
-    explain: "Axes are aligned at the right; an axis that is missing or literally 1 stretches; two different sizes never fit. Add axes with `x[..., new]`.",
+    explain:
+      "Axes are aligned at the right; an axis that is missing or literally 1 stretches; two different sizes never fit. Add axes with `x[..., new]`.",
   },
   E0203: {
     title: "`@` does not fit",
@@ -76,11 +78,13 @@ export const codes = {
   },
   E0204: {
     title: "an argument does not have the shape that is declared",
-    explain: "Arguments match the declared type exactly: names alone in it are found from the arguments, everything else is compared.",
+    explain:
+      "Arguments match the declared type exactly: names alone in it are found from the arguments, everything else is compared.",
   },
   E0205: {
     title: "a dtype does not convert",
-    explain: "Floats convert by themselves to a declared type; nothing else does. Convert with `f32(x)`, `i32(x)`, or compare.",
+    explain:
+      "Floats convert by themselves to a declared type; nothing else does. Convert with `f32(x)`, `i32(x)`, or compare.",
   },
   E0206: {
     title: "a result does not have the type that is declared",
@@ -88,7 +92,8 @@ export const codes = {
   },
   E0207: {
     title: "there is no such axis",
-    explain: "Axes count from 0, or from the end: -1 is the last. Where a type has `...S` they count from the end. `axis: S` are the axes of `...S`.",
+    explain:
+      "Axes count from 0, or from the end: -1 is the last. Where a type has `...S` they count from the end. `axis: S` are the axes of `...S`.",
   },
   E0208: {
     title: "`reshape` changes the number of elements",
@@ -108,11 +113,13 @@ export const codes = {
   },
   E0212: {
     title: "a value does not stretch to its declared type",
-    explain: "A value is repeated to the type it is declared with, where its axes, aligned at the right, are equal to the type's, missing, or 1.",
+    explain:
+      "A value is repeated to the type it is declared with, where its axes, aligned at the right, are equal to the type's, missing, or 1.",
   },
   E0213: {
     title: "`if` asks something that is not known when compiling",
-    explain: "`if` takes header values, comparisons of sizes, `training` and `generating`. For tensors there is `where`.",
+    explain:
+      "`if` takes header values, comparisons of sizes, `training` and `generating`. For tensors there is `where`.",
   },
   E0215: {
     title: "a variable keeps its type",
@@ -128,7 +135,8 @@ export const codes = {
   },
   E0303: {
     title: "a file or module that is not there",
-    explain: "`std/...` are modules of the standard library; paths beginning with `./` or `../` are relative to the file.",
+    explain:
+      "`std/...` are modules of the standard library; paths beginning with `./` or `../` are relative to the file.",
   },
   E0304: {
     title: "the module does not declare this name",
@@ -140,11 +148,13 @@ export const codes = {
   },
   E0306: {
     title: "an argument is missing",
-    explain: "Arguments without a default must be given. A function's header size is found by itself only where its result has a declared type.",
+    explain:
+      "Arguments without a default must be given. A function's header size is found by itself only where its result has a declared type.",
   },
   E0307: {
     title: "this cannot be called, or made",
-    explain: "Functions, layers and methods are called. A layer yet to be made, `Linear(D, H)`, becomes a member first.",
+    explain:
+      "Functions, layers and methods are called. A layer yet to be made, `Linear(D, H)`, becomes a member first.",
   },
   E0308: {
     title: "a function or layer contains itself",
@@ -164,7 +174,8 @@ export const codes = {
   },
   E0313: {
     title: "no such member",
-    explain: "Members are a layer's parameters, states, layers and methods; what an arrow type promises has only `forward`.",
+    explain:
+      "Members are a layer's parameters, states, layers and methods; what an arrow type promises has only `forward`.",
   },
   E0314: {
     title: "a header value of another kind",
@@ -176,7 +187,8 @@ export const codes = {
   },
   E0402: {
     title: "not allowed in this body",
-    explain: "`loss`, `metric`, `state` and `update` stand in methods of layers; `state` and `update` in optimizers too.",
+    explain:
+      "`loss`, `metric`, `state` and `update` stand in methods of layers; `state` and `update` in optimizers too.",
   },
   E0403: {
     title: "not allowed in a routed layer",
@@ -208,7 +220,8 @@ export const codes = {
   },
   E0410: {
     title: "arguments of an array of layers do not fit",
-    explain: "For `experts[index](x)`, what stands before a row must begin the index's axes; for `experts[:](x)` the first axis is the number of layers.",
+    explain:
+      "For `experts[index](x)`, what stands before a row must begin the index's axes; for `experts[:](x)` the first axis is the number of layers.",
   },
   E0411: {
     title: "`optimize` stands in `train` only",
@@ -220,7 +233,8 @@ export const codes = {
   },
   E0501: {
     title: "a selector that selects nothing",
-    explain: "A selector is a member's path, as in `blocks.feed.experts`, or the name of a layer, with a path or without.",
+    explain:
+      "A selector is a member's path, as in `blocks.feed.experts`, or the name of a layer, with a path or without.",
   },
   E0502: {
     title: "no `apply` fits a parameter",

@@ -59,9 +59,12 @@ function renderOne({ code, message, labels, notes, help }: Diagnostic, colors: C
   const gutter = Math.max(...frames.flatMap((frame) => frame.lines.map((line) => String(line.number).length)));
   const bar = colors.blue("|");
   const blank = " ".repeat(gutter);
-  const out = [`${colors.bold(colors.red(`error[${code}]`))}${colors.bold(`: ${message}`)}`];
+  const out = [`${colors.bold(colors.red(`error[${code}]`))}${colors.bold(`: ${visible(message)}`)}`];
   for (const [i, frame] of frames.entries()) {
-    out.push(`${blank}${colors.blue(i === 0 ? "-->" : ":::")} ${frame.source.name}:${frame.where}`, `${blank} ${bar}`);
+    out.push(
+      `${blank}${colors.blue(i === 0 ? "-->" : ":::")} ${visible(frame.source.name)}:${frame.where}`,
+      `${blank} ${bar}`,
+    );
     let previous: number | null = null;
     for (const line of frame.lines) {
       if (previous !== null && line.number > previous + 1) out.push(colors.blue("..."));
@@ -74,7 +77,7 @@ function renderOne({ code, message, labels, notes, help }: Diagnostic, colors: C
   const remarks = [...notes.map((note) => ["note", note] as const), ["help", help] as const];
   for (const [kind, text] of remarks.filter(([, text]) => text !== "")) {
     const head = `${blank} = ${kind}: `;
-    out.push(`${blank} ${colors.blue("=")} ${colors.bold(kind)}: ${wrapped(text, width, head.length)}`);
+    out.push(`${blank} ${colors.blue("=")} ${colors.bold(kind)}: ${wrapped(visible(text), width, head.length)}`);
   }
   return `${out.join("\n")}\n`;
 }
@@ -190,7 +193,8 @@ function placed(parts: readonly { from: number; text: string; mark: Mark }[], pa
 /** How many columns of a terminal a text takes; most texts are ASCII, and asking is slow. */
 const columns = (text: string): number => (/^[ -~]*$/.test(text) ? text.length : stringWidth(text));
 /** Tabs and control characters as something of a known width. */
-const visible = (text: string): string => text.replaceAll("\t", "    ").replace(/\p{C}/gu, "\uFFFD");
+/** Nothing of a program's text, names or paths steers a terminal. */
+export const visible = (text: string): string => text.replaceAll("\t", "    ").replace(/[^\P{C}\n]/gu, "\uFFFD");
 /** The part of a long line that shows column `from`. */
 function cutAt(text: string, from: number, width: number): { text: string; shift: number } {
   if (columns(text) <= width) return { text, shift: 0 };

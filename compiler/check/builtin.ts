@@ -78,7 +78,9 @@ export class Args {
   }
   /** A number, boolean or tensor. */
   operand(name: string): { value: Val; span: Span } {
-    return { value: plainNumber(this.value(name)), span: this.span(name) };
+    const [value, span] = [plainNumber(this.value(name)), this.span(name)];
+    if (value.kind !== "number" && value.kind !== "bool") loneTensor(this.c.w, value, span);
+    return { value, span };
   }
   tensor(name: string): Value {
     return loneTensor(this.c.w, this.value(name), this.span(name));

@@ -44,7 +44,7 @@ export function evaluate(w: World, e: ast.Expr, scope: Scope, want: Type | null)
     case "unary":
       return unaryOf(w, e.op, value(w, e.value, scope), e);
     case "binary":
-      return binaryOf(w, e, value(w, e.left, scope), value(w, e.right, scope), scope);
+      return binaryValue(w, e, scope);
     case "call":
       return callValue(w, e, scope, want);
     case "member":
@@ -61,6 +61,13 @@ export function evaluate(w: World, e: ast.Expr, scope: Scope, want: Type | null)
 function value(w: World, e: ast.Expr, scope: Scope): Val {
   const v = w.evaluate(e, scope);
   return v.kind === "error" ? absorb() : v;
+}
+
+/** What is wrong with both sides is said of both. */
+function binaryValue(w: World, e: Extract<ast.Expr, { kind: "binary" }>, scope: Scope): Val {
+  const sides = [e.left, e.right].map((side) => w.guard<Val>(() => value(w, side, scope), { kind: "error" }));
+  const [left = absorb(), right = absorb()] = sides;
+  return left.kind === "error" || right.kind === "error" ? absorb() : binaryOf(w, e, left, right, scope);
 }
 
 function nameValue(w: World, name: string, at: ast.Span, scope: Scope): Val {

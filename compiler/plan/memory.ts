@@ -103,7 +103,10 @@ class Memory {
     return index;
   }
   #launch({ kernel, args, ...rest }: VirtualLaunch, find: (buffer: VirtualBuffer) => number): Step {
-    return { kind: "launch", launch: { ...rest, kernel: this.kernels.add(kernel), args: args.map((arg) => find(arg.buffer)) } };
+    return {
+      kind: "launch",
+      launch: { ...rest, kernel: this.kernels.add(kernel), args: args.map((arg) => find(arg.buffer)) },
+    };
   }
   #inputsOf(sequence: Sequence): readonly string[] {
     const names = new Set([...buffersOf(sequence)].map((buffer) => buffer.store ?? ""));

@@ -73,12 +73,43 @@ const mutations: readonly Mutation[] = [
   },
 ];
 
-export function* mutants(programs: readonly { readonly text: string }[], count: number): Generator<string> {
+/** A token in place of another of its kind: most such programs parse, and mean something else or nothing. */
+const swap =
+  (kind: RegExp, others: readonly string[] = []): Mutation =>
+  (text, below) => {
+    const found = lexer.tokenize(text).tokens.filter((t) => kind.test(t.image));
+    const [into, from] = [found[below(found.length)], found[below(found.length)]];
+    if (!into || !from) return text;
+    const by = [from.image, ...others][below(1 + others.length)] ?? "";
+    return splice(text, [into.startOffset, into.startOffset + into.image.length], by);
+  };
+/** A line once more, or not at all. */
+const line: Mutation = (text, below) => {
+  const lines = text.split("\n");
+  const at = below(lines.length);
+  lines.splice(at, 1, ...Array<string>(2 * below(2)).fill(lines[at] ?? ""));
+  return lines.join("\n");
+};
+/** Damage that a checker sees, rather than a parser. */
+export const meanings: readonly Mutation[] = [
+  swap(/^[A-Z]\w*$/),
+  swap(/^[a-z]\w*$/),
+  swap(/^\w+$/, ["training", "step", "inf"]),
+  swap(/^\d/, ["0", "-1", "1e300", "3", "2.5", "1000000007"]),
+  swap(/^[-+*/%@<>=&|]+$/, ["+", "@", "%", "**", "&&"]),
+  line,
+];
+
+export function* mutants(
+  programs: readonly { readonly text: string }[],
+  count: number,
+  list: readonly Mutation[] = mutations,
+): Generator<string> {
   const next = random(20261125);
   const below = (n: number): number => Math.floor(next() * n);
   for (let i = 0; i < count; i++) {
     let text = programs[below(programs.length)]?.text ?? "";
-    for (let k = below(3); k >= 0; k--) text = mutations[below(mutations.length)]?.(text, below) ?? text;
+    for (let k = below(3); k >= 0; k--) text = list[below(list.length)]?.(text, below) ?? text;
     yield text;
   }
 }
