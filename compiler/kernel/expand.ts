@@ -18,6 +18,7 @@ export function expand(graph: Graph): Graph {
   const values = rebuild(g, valuesOf(gathered), (node, args) => {
     if (node.results.some((v) => v.type.dtype === "f64"))
       throw new Problem("the host target computes in f32, and this program asks for f64", "use `--target reference`");
+    if (node.op.name === "dot") return [contracted(g, item(args, 0), item(args, 1))];
     if (node.op.name !== "reduce") return null;
     const { fn, axes } = node.attrs as OpAttrs["reduce"];
     return [reduced(g, fn, item(args, 0), axes)];
@@ -44,6 +45,25 @@ function reduced(g: GraphBuilder, fn: Fn, x: Value, axes: readonly number[]): Va
   if (piece === 1) return b.make1(g, "reduce", [x], { fn, axes });
   const pieces = b.reshape(g, x, shape.toSpliced(first, axes.length, total / piece, piece));
   return then(then(pieces, [first + 1]), [first]);
+}
+/** So few results of a long contraction are made of pieces, each by tasks of its own. */
+const fewResults = 1 << 15;
+const longDepth = 1024;
+function contracted(g: GraphBuilder, x: Value, y: Value): Value {
+  const [left, right] = [dims(x.type), dims(y.type)];
+  const lead = left.slice(0, -2);
+  const [m = 0, k = 0, n = 0] = [left.at(-2), left.at(-1), right.at(-1)];
+  const pieces = product(lead) * m * n > fewResults || k < longDepth ? 1 : piecesOf(k);
+  if (pieces === 1) return b.dot(g, x, y);
+  const rank = lead.length;
+  const split = b.reshape(g, x, [...lead, m, pieces, k / pieces]);
+  const a = b.transpose(g, split, [...lead.keys(), rank + 1, rank, rank + 2]);
+  return b.sum(g, b.dot(g, a, b.reshape(g, y, [...lead, pieces, k / pieces, n])), [rank]);
+}
+/** The most pieces, up to 16, of at least 256 each. */
+function piecesOf(k: number): number {
+  for (let p = Math.min(16, Math.floor(k / 256)); p > 1; p--) if (k % p === 0) return p;
+  return 1;
 }
 /** The largest divisor of n up to its square root, or a little above it. */
 function divisor(n: number): number {

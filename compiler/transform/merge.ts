@@ -33,11 +33,14 @@ class Group {
 }
 const shapeOf = (v: Value): readonly number[] => dims(v.type);
 const equal = (a: readonly number[], b: readonly number[]): boolean => a.join() === b.join();
-const sizeOf = (v: Value): number => shapeOf(v).reduce((a, b) => a * b, 1);
+const sizeOf = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 1);
 
 /** Accumulators that share the registers, and results that one kernel makes. */
 const mostOperands = 2;
 const mostOutputs = 12;
+/** Fewer rows than this are too few tasks, unless they are short. */
+const fewRows = 64;
+const smallRows = 256;
 
 /** `parts` come each after what it reads; so do the regions. `results` are wanted in memory. */
 export function merge(parts: readonly Part[], results: ReadonlySet<Value>): Region[] {
@@ -112,16 +115,23 @@ function sameRows(a: Node, b: Node): boolean {
 /** One reads what the other makes, or both read something large. */
 function related(g: Group, part: Part): boolean {
   const [made, read] = [g.outputs, g.reads];
-  const size = Math.max(...part.outputs.map(sizeOf));
-  return made.some((v) => part.reads.has(v)) || [...part.reads].some((v) => read.has(v) && 2 * sizeOf(v) >= size);
+  const size = Math.max(...part.outputs.map((v) => sizeOf(shapeOf(v))));
+  return (
+    made.some((v) => part.reads.has(v)) || [...part.reads].some((v) => read.has(v) && 2 * sizeOf(shapeOf(v)) >= size)
+  );
 }
 /** All results are elements of one space, or one for each of its rows. */
 function oneSpace(g: Group, part: Part): boolean {
   if (g.depth !== null && part.depth !== null && g.depth !== part.depth) return false;
   const depth = g.depth ?? part.depth;
   const shapes = [...g.outputs, ...part.outputs].map(shapeOf);
-  if (depth === 0 && shapes.some((s) => s.length > 0)) return false;
   const full = shapes.reduce((a, b) => (b.length > a.length ? b : a));
+  if (
+    depth !== null &&
+    sizeOf(full) > smallRows * sizeOf(full.slice(0, depth)) &&
+    sizeOf(full.slice(0, depth)) < fewRows
+  )
+    return false;
   return shapes.every((s) => equal(s, full) || (depth !== null && equal(s, full.slice(0, depth))));
 }
 /** Whether something that the part reads, made elsewhere, waits for the group. */
