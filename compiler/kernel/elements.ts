@@ -160,12 +160,13 @@ export const within = (i: Expr, size: number): Expr =>
   both(range(i)[0] >= 0 ? truth(true) : call("ge", "bool", i, num(0)), less(i, num(size)));
 
 function cast(x: Expr, from: DType, to: DType): Expr {
+  if (from === "bool") return cast(call("number", "i32", x), "i32", to);
   if (isFloat(to)) {
     const wide = isFloat(from) ? x : call("to_f32", "f32", x);
     return to === "bf16" ? call("bf16", "f32", wide) : wide;
   }
   if (to === "bool") return from === "i32" ? call("ne", "bool", x, i32(0)) : call("ne", "bool", x, f32(0));
-  return from === "bool" ? call("number", "i32", x) : call("to_i32", "i32", x);
+  return from === "i32" ? x : call("to_i32", "i32", x);
 }
 
 /** The index into `to` of what stands at `at` in `from`, two shapes of the same elements. Axes that both have pass unchanged. */
