@@ -1,0 +1,43 @@
+// Numbers that PyTorch gave, kept in test/peers, and how ours are held to them.
+import assert from "node:assert/strict";
+import { readSafetensors, type Tensor } from "../runtime/index.ts";
+import { convert, numbers } from "../runtime/tensor.ts";
+
+export interface Way {
+  readonly target: "host" | "reference";
+  readonly precision: "f32" | "f64";
+  /** Norm of a difference over the norm. */
+  readonly apart: number;
+}
+export const ways: readonly Way[] = [
+  { target: "reference", precision: "f64", apart: 1e-10 },
+  { target: "host", precision: "f32", apart: 1e-5 },
+];
+
+/** The tensors of a file by what stands before the first dot, and then by the rest. */
+export function cases(path: string): Map<string, Map<string, Tensor>> {
+  const all = new Map<string, Map<string, Tensor>>();
+  for (const [key, tensor] of readSafetensors(path)) {
+    const dot = key.indexOf(".");
+    const name = key.slice(0, dot);
+    all.set(name, (all.get(name) ?? new Map<string, Tensor>()).set(key.slice(dot + 1), tensor));
+  }
+  return all;
+}
+/** Those whose names begin so, without it. */
+export const some = (tensors: ReadonlyMap<string, Tensor>, prefix: string): Map<string, Tensor> =>
+  new Map([...tensors].flatMap(([k, t]) => (k.startsWith(prefix) ? [[k.slice(prefix.length), t]] : [])));
+
+/** Floats as the working precision has them. */
+export const given = (tensors: ReadonlyMap<string, Tensor>, precision: "f32" | "f64"): Map<string, Tensor> =>
+  new Map([...tensors].map(([k, t]) => [k, t.dtype === "f32" ? convert(t, precision) : t]));
+
+const norm = (x: Iterable<number>): number => Math.hypot(...x);
+/** Of one shape, and the norm of the difference at most `bar` of the norm. NaN is far from everything. */
+export function close(name: string, got: Tensor | undefined, expected: Tensor | undefined, bar: number): void {
+  assert.ok(got && expected, `${name} is missing`);
+  assert.deepEqual(got.shape, expected.shape, name);
+  const wanted = numbers(expected);
+  const apart = norm(numbers(got).map((x, i) => x - (wanted[i] ?? Number.NaN)));
+  assert.ok(apart <= bar * (norm(wanted) + 1e-6), `${name} is ${apart} of ${norm(wanted)} apart`);
+}
