@@ -18,12 +18,8 @@ if (spawnSync(python, ["-c", "import torch, safetensors"], { stdio: "ignore" }).
 }
 const [what, ...flags] = argv.slice(2);
 if (what === "demo") exit(run(python, ["scripts/peers/demo.py", ...flags]));
-const [scripts, tests] = [
-  ["peers", "gates"],
-  ["peers.", "stdlib-gates"],
-];
-for (const script of scripts) {
+for (const script of ["peers", "gates", "optim"]) {
   const failed = run(python, [`scripts/peers/${script}.py`]);
   if (failed) exit(failed);
 }
-exit(run(execPath, ["--import", "tsx", "test/run.ts", ...tests]));
+exit(run(execPath, ["--import", "tsx", "test/run.ts", "peers.", "stdlib-gates", "stdlib-optim"]));

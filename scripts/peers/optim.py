@@ -1,0 +1,184 @@
+"""The optimizers and schedules of stdlib/optim.moe and stdlib/schedule.moe: 50 steps of PyTorch's own, and of Lion by its authors' code.
+
+    python scripts/peers/optim.py          recomputes and compares with test/peers/optim.safetensors
+    python scripts/peers/optim.py --write  stores anew
+
+A small net with an array of layers learns another one's results; the array's last layer gets no gradient in the first 20 steps. Everything is f64, from
+f32 parameters and batches. Stored are the parameters at the start (`param.`), the batches (`input.`), and of each case its losses and last parameters."""
+
+import math
+import sys
+from pathlib import Path
+from unittest import mock
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, LinearLR, SequentialLR
+
+FILE = Path(__file__).parents[2] / "test" / "peers" / "optim.safetensors"
+STEPS, N, D, H, O, E = 50, 8, 7, 5, 4, 3
+
+
+def start(seed):
+    """Each layer of the array has parameters of its own here, as each is stepped alone."""
+    g = torch.Generator().manual_seed(seed)
+    shapes = {"net.first.weight": (D, H), "net.first.bias": (H,), "net.scale.weight": (O,)}
+    shapes |= {f"net.parts.{e}.{k}": s for e in range(E) for k, s in {"weight": (H, O), "bias": (O,)}.items()}
+    return {k: 0.6 * torch.randn(s, generator=g) for k, s in shapes.items()}
+
+
+def net(w, x, open):
+    hidden = torch.tanh(x @ w["net.first.weight"] + w["net.first.bias"])
+    parts = [open[e] * torch.tanh(hidden @ w[f"net.parts.{e}.weight"] + w[f"net.parts.{e}.bias"]) for e in range(E)]
+    return sum(parts) * w["net.scale.weight"]
+
+
+def batches():
+    g = torch.Generator().manual_seed(7)
+    x, open = torch.randn(STEPS, N, D, generator=g), (torch.rand(STEPS, E, generator=g) < 0.7).float()
+    open[:20, E - 1] = 0
+    y = torch.stack([net(start(99), x[s], torch.ones(E)) for s in range(STEPS)])
+    return {"x": x, "open": open, "y": 2 * y}
+
+
+class Lion(torch.optim.Optimizer):
+    """https://github.com/google/automl/blob/master/lion/lion_pytorch.py (Chen et al. 2023)."""
+
+    def __init__(self, params, lr, betas, weight_decay):
+        super().__init__(params, {"lr": lr, "betas": betas, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self):
+        for group in self.param_groups:
+            beta1, beta2 = group["betas"]
+            for p in group["params"]:
+                p.mul_(1 - group["lr"] * group["weight_decay"])
+                exp_avg = self.state[p].setdefault("exp_avg", torch.zeros_like(p))
+                update = exp_avg * beta1 + p.grad * (1 - beta1)
+                p.add_(torch.sign(update), alpha=-group["lr"])
+                exp_avg.mul_(beta2).add_(p.grad, alpha=1 - beta2)
+
+
+def cosine(optimizer, warm, low):
+    """Steps 0 .. warm - 1 rise to the peak, then half a cosine."""
+    rise = LinearLR(optimizer, start_factor=1 / warm, total_iters=warm - 1)
+    return SequentialLR(optimizer, [rise, CosineAnnealingLR(optimizer, T_max=STEPS - warm, eta_min=low)], [warm])
+
+
+def stable_decay(optimizer, warm, cool):
+    """Hu et al. 2024 (MiniCPM), with a linear end."""
+    return LambdaLR(optimizer, lambda s: (s + 1) / warm if s < warm else (STEPS - s) / cool if STEPS - s < cool else 1)
+
+
+def inverse_root(optimizer, warm):
+    """Vaswani et al. 2017, equation 3, scaled to 1 at step `warm`."""
+    return LambdaLR(optimizer, lambda s: math.sqrt(warm) * min((s + 1) ** -0.5, (s + 1) * warm**-1.5))
+
+
+def of(w, *ends):
+    return [v for k, v in w.items() if k.endswith(ends)]
+
+
+def matrices(w):
+    return [v for v in w.values() if v.dim() == 2]
+
+
+def vectors(w):
+    return [v for v in w.values() if v.dim() == 1]
+
+
+def adamw(w, lr, decay):
+    groups = [{"params": matrices(w), "weight_decay": decay}, {"params": vectors(w), "weight_decay": 0}]
+    return torch.optim.AdamW([g for g in groups if g["params"]], lr=lr, betas=(0.9, 0.95), eps=1e-8)
+
+
+def sgd_case(w):
+    return [torch.optim.SGD(w.values(), lr=0.1, momentum=0.9, weight_decay=0.05)], [], 0.5
+
+
+def sgd_plain(w):
+    optimizer = torch.optim.SGD(w.values(), lr=0.2)
+    return [optimizer], [inverse_root(optimizer, 10)], math.inf
+
+
+def adamw_case(w):
+    optimizer = adamw(w, 0.02, 0.1)
+    return [optimizer], [cosine(optimizer, 10, 0.001)], 0.7
+
+
+def lion_case(w):
+    optimizer = Lion(w.values(), lr=0.01, betas=(0.9, 0.99), weight_decay=0.3)
+    return [optimizer], [stable_decay(optimizer, 5, 15)], 0.5
+
+
+def adafactor_case(w):
+    return [torch.optim.Adafactor(w.values(), lr=1e-2, weight_decay=0.2)], [], math.inf
+
+
+def muon_case(w):
+    muon = torch.optim.Muon(matrices(w), lr=0.02, weight_decay=0.1, momentum=0.95, adjust_lr_fn="match_rms_adamw")
+    rest = adamw({k: v for k, v in w.items() if v.dim() == 1}, 0.02, 0)
+    return [muon, rest], [cosine(muon, 10, 0), cosine(rest, 10, 0)], 1.0
+
+
+def parts_case(w):
+    """The scale and the first matrix are frozen; vectors and matrices of the array have optimizers of their own; one clip for all."""
+    for frozen in of(w, "scale.weight", "first.weight"):
+        frozen.requires_grad_(False)
+    experts = {k: v for k, v in w.items() if "parts" in k and v.dim() == 2}
+    return [torch.optim.SGD(of(w, "bias"), lr=0.1, momentum=0.8), adamw(experts, 0.02, 0.1)], [], 0.5
+
+
+CASES = {
+    "SgdCase": sgd_case,
+    "SgdPlain": sgd_plain,
+    "AdamWCase": adamw_case,
+    "LionCase": lion_case,
+    "AdafactorCase": adafactor_case,
+    "MuonCase": muon_case,
+    "PartsCase": parts_case,
+}
+
+
+def trained(case, dtype=torch.float64):
+    """The loss before each step, the parameters after the last, and whether clipping was both at work and not."""
+    w = {k: v.to(dtype).requires_grad_() for k, v in start(0).items()}
+    data = {k: v.to(dtype) for k, v in batches().items()}
+    optimizers, schedules, clip = CASES[case](w)
+    losses, clipped = [], []
+    for s in range(STEPS):
+        loss = (net(w, data["x"][s], data["open"][s]) - data["y"][s]).square().mean()
+        losses.append(loss.detach())
+        for p in w.values():
+            p.grad = torch.zeros_like(p)
+        loss.backward()
+        clipped.append(torch.nn.utils.clip_grad_norm_([p for p in w.values() if p.requires_grad], clip).item() > clip)
+        for optimizer in optimizers:
+            optimizer.step()
+        for schedule in schedules:
+            schedule.step()
+    assert math.isinf(clip) or 0 < sum(clipped) < STEPS, f"{case}: {sum(clipped)} steps are clipped"
+    return {"losses": torch.stack(losses)} | {f"after.{k}": v.detach() for k, v in w.items()}
+
+
+def main():
+    torch.set_num_threads(1)
+    results = {f"param.{k}": v for k, v in start(0).items()} | {f"input.{k}": v for k, v in batches().items()}
+    # PyTorch's Muon rounds to bf16 on the way; here it is to be exact
+    with mock.patch.object(torch, "bfloat16", torch.float64):
+        for case in CASES:
+            results |= {f"{case}.{k}": v.contiguous() for k, v in trained(case).items()}
+    if "--write" in sys.argv:
+        save_file(results, FILE)
+        return
+    stored = load_file(FILE)
+    if results.keys() != stored.keys():
+        raise SystemExit(f"{FILE.name} has other tensors: {sorted(results.keys() ^ stored.keys())}")
+    for key, value in results.items():
+        if not (value.double() - stored[key].double()).norm() <= 1e-10 * (1 + value.double().norm()):
+            raise SystemExit(f"{FILE.name}: {key} is not what PyTorch gives now")
+    print(f"{FILE.name} is PyTorch's, computed again with", torch.__version__)
+
+
+if __name__ == "__main__":
+    main()
