@@ -28,6 +28,24 @@ export const addShared = (command: Command): Command =>
     .addOption(option(shared.precision))
     .addOption(option(shared.threads))
     .addOption(option(shared.set));
+/** What names and sizes an entry, where `train` is what one means. */
+export interface EntryFlags {
+  readonly entry?: string;
+  readonly batch?: number;
+  readonly length?: number;
+  readonly set?: shared.Settings;
+}
+export const addEntry = (command: Command): Command =>
+  command
+    .addOption(
+      flag(
+        "--entry <entry>",
+        "Declaration, Declaration.method or a function (default: `train` of the file's only model)",
+        text,
+      ),
+    )
+    .addOption(flag("--batch <n>", "rows of a training batch; default: 16", shared.whole(1)))
+    .addOption(flag("--length <n>", "tokens of a row; default: 128", shared.whole(1)));
 export const examples = (...lines: readonly string[]): string =>
   `\nExamples:\n${lines.map((line) => `  $ ${line}`).join("\n")}`;
 export const json = (): Option =>

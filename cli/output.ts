@@ -4,6 +4,7 @@ import type { Diagnostic } from "../compiler/diagnostic.ts";
 import { Bug, Problem, ProgramError } from "../compiler/diagnostic.ts";
 import { render, visible } from "../compiler/render.ts";
 
+export { table } from "../runtime/table.ts";
 export type Colors = ReturnType<typeof createColors>;
 
 const wantsColor = (stream: NodeJS.WriteStream): boolean => {
@@ -14,7 +15,7 @@ export const colorsOf = (stream: NodeJS.WriteStream): Colors => createColors(wan
 
 export const print = (text: string): void => void process.stdout.write(`${text}\n`);
 export const note = (text: string): void => void process.stderr.write(`${text}\n`);
-export const warn = (text: string): void => note(`${colorsOf(process.stderr).yellow("warning:")} ${text}`);
+export const warn = (text: string): void => note(`${colorsOf(process.stderr).yellow("warning:")} ${visible(text)}`);
 /** One JSON object on a line of stdout. NaN and infinity, which JSON lacks, become their names. */
 export const printJson = (record: object): void =>
   print(JSON.stringify(record, (_, x: unknown) => (typeof x === "number" && !Number.isFinite(x) ? String(x) : x)));
@@ -63,16 +64,4 @@ export function showTime(seconds: number): string {
   return s < 3600
     ? `${Math.floor(s / 60)}:${pad(s % 60)}`
     : `${Math.floor(s / 3600)}:${pad(Math.floor(s / 60) % 60)}:${pad(s % 60)}`;
-}
-/** Columns side by side; numbers at the right. */
-export function table(rows: readonly (readonly string[])[]): string {
-  const width = (column: number): number => Math.max(...rows.map((row) => (row[column] ?? "").length));
-  return rows
-    .map((row) =>
-      row
-        .map((cell, i) => (/^[\d.]+( |$)/.test(cell) ? cell.padStart(width(i)) : cell.padEnd(width(i))))
-        .join("  ")
-        .trimEnd(),
-    )
-    .join("\n");
 }

@@ -13,38 +13,45 @@ export interface Pass<From, To> {
   readonly to: Form<To>;
   run(input: From): To;
 }
-/** What an observer learns of each pass that ran. `text` prints its result, and is only computed when asked for. */
+/** What an observer learns of each pass that ran, or stage that was timed. `text` prints its result, and is only computed when asked for. */
 export interface Ran {
   readonly pass: string;
+  /** Of `performance.now()`, in seconds. */
+  readonly start: number;
   readonly seconds: number;
-  readonly text: () => string;
+  readonly text?: () => string;
 }
 export interface Observer {
   /** Seconds by pass, summed over entries. */
   readonly timings: Map<string, number>;
   after(ran: Ran): void;
+  /** Told of each use of a rule, by its equation; `text`: the two sides. */
+  readonly rewrote?: (rule: string, text: () => string) => void;
 }
 export const silent = (): Observer => ({ timings: new Map(), after: () => undefined });
 
 /** Seconds of `work`, added to the stage's. */
 export function timed<T>(stage: string, observer: Observer, work: () => T): T {
-  const start = performance.now();
+  const start = performance.now() / 1000;
   const result = work();
-  observer.timings.set(stage, (observer.timings.get(stage) ?? 0) + (performance.now() - start) / 1000);
+  const seconds = performance.now() / 1000 - start;
+  observer.timings.set(stage, (observer.timings.get(stage) ?? 0) + seconds);
+  observer.after({ pass: stage, start, seconds });
   return result;
 }
 /** Runs one pass: timed, verified, observed. What verification throws names the guilty pass. */
 export function run<From, To>(pass: Pass<From, To>, input: From, observer: Observer): To {
-  const start = performance.now();
-  const output = timed(pass.name, observer, () => pass.run(input));
-  const seconds = (performance.now() - start) / 1000;
+  const start = performance.now() / 1000;
+  const output = pass.run(input);
+  const seconds = performance.now() / 1000 - start;
+  observer.timings.set(pass.name, (observer.timings.get(pass.name) ?? 0) + seconds);
   try {
     timed("verify", observer, () => pass.to.verify(output));
   } catch (cause) {
     const why = cause instanceof Error ? cause.message : String(cause);
     throw new Bug(`pass ${pass.name} left a malformed ${pass.to.name}: ${why}`);
   }
-  observer.after({ pass: pass.name, seconds, text: () => pass.to.print(output) });
+  observer.after({ pass: pass.name, start, seconds, text: () => pass.to.print(output) });
   return output;
 }
 /** One pass after the other. */

@@ -11,17 +11,19 @@ import type { Loaded } from "./check/modules.ts";
 import { type Diagnostic, ProgramError } from "./diagnostic.ts";
 import { emitHost, hostHeader } from "./emit/unit.ts";
 import { type Elaborated, type Graph, hidden, type Result, type Store, type Value } from "./graph/node.ts";
-import { printGraph } from "./graph/print.ts";
+import { printGraph, printTerm } from "./graph/print.ts";
 import { verifyGraph } from "./graph/verify.ts";
 import { storeOf, topological, valuesOf } from "./graph/walk.ts";
 import type { Kernel } from "./kernel/ir.ts";
 import { lower } from "./kernel/lower.ts";
+import type { Schedule } from "./kernel/schedule.ts";
 import * as b from "./ops/build.ts";
 import { type Form, type Observer, type Pass, run, through, timed } from "./pass.ts";
 import { planMemory } from "./plan/memory.ts";
 import type { Plan } from "./plan/plan.ts";
 import { printPlan } from "./plan/print.ts";
 import type { Sequence } from "./plan/sequence.ts";
+import type { RewriteOptions } from "./rewrite/rule.ts";
 import { findAttention } from "./transform/attention.ts";
 import { gradients } from "./transform/differentiate.ts";
 import { routedBackward } from "./transform/routed.ts";
@@ -70,7 +72,7 @@ export function toGraphs(loaded: Loaded, request: BuildRequest, observer: Observ
     const wanted = methods.get(entry.name)?.gradients ?? false;
     return step(elaborated, entry, wanted ? cotangents : null, observer);
   });
-  const init = through(afterGradients(elaborated.g), elaborated.init(), observer);
+  const init = through(afterGradients(elaborated.g, observer), elaborated.init(), observer);
   return { stores: [...elaborated.stores(), ...cotangents, ...hiddenStores], graphs: [init, ...graphs] };
 }
 /** What elaboration is asked for. */
@@ -97,27 +99,33 @@ const graphPass = (name: string, doc: string, pass: (graph: Graph) => Graph): Pa
   run: pass,
 });
 type G = Elaboration["g"];
-const beforeGradients = (g: G): Pass<Graph, Graph>[] => [
-  graphPass("simplify", "rules of algebra, to a fixed point", (graph) => simplify(g, graph)),
+const beforeGradients = (g: G, observer: Observer): Pass<Graph, Graph>[] => [
+  graphPass("simplify", "rules of algebra, to a fixed point", (graph) => simplify(g, graph, false, watched(observer))),
   graphPass("attention", "softmax(q k, where: positions) v becomes one op", (graph) => findAttention(g, graph)),
 ];
-const afterGradients = (g: G): Pass<Graph, Graph>[] => [
-  graphPass("simplify", "rules of algebra, to a fixed point", (graph) => simplify(g, graph, true)),
+const afterGradients = (g: G, observer: Observer): Pass<Graph, Graph>[] => [
+  graphPass("simplify", "rules of algebra, to a fixed point", (graph) => simplify(g, graph, true, watched(observer))),
   graphPass("routed", "the mixture's backward without its last product", (graph) => routedBackward(g, graph)),
   graphPass("scatters", "sums into places become routings", (graph) => expandScatters(g, graph)),
-  graphPass("finish", "rules of algebra once more", (graph) => simplify(g, graph, true)),
+  graphPass("finish", "rules of algebra once more", (graph) => simplify(g, graph, true, watched(observer))),
 ];
+const watched = ({ rewrote }: Observer): RewriteOptions =>
+  rewrote ? { watch: (rule, from, to) => rewrote(rule.name, () => `${printTerm(from)} = ${printTerm(to)}`) } : {};
 
 /** One entry, with what it must compute besides its own results. `cotangents`: wants gradients, and adds the inputs that they need. */
 function step(e: Elaboration, entry: ElaboratedEntry, cotangents: Store[] | null, observer: Observer): Graph {
   const { g } = e;
   const { training } = entry;
-  const forward = withTotal(entry, through(beforeGradients(g), withSum(entry), observer));
+  const forward = withTotal(entry, through(beforeGradients(g, observer), withSum(entry), observer));
   if (cotangents) {
     const added = timed("differentiate", observer, () => requested(e, entry, forward, cotangents));
-    return through(afterGradients(g), { ...forward.graph, results: [...forward.graph.results, ...added] }, observer);
+    return through(
+      afterGradients(g, observer),
+      { ...forward.graph, results: [...forward.graph.results, ...added] },
+      observer,
+    );
   }
-  if (!training) return through(afterGradients(g), forward.graph, observer);
+  if (!training) return through(afterGradients(g, observer), forward.graph, observer);
   const grads = timed("differentiate", observer, () =>
     gradients(
       g,
@@ -127,7 +135,11 @@ function step(e: Elaboration, entry: ElaboratedEntry, cotangents: Store[] | null
   );
   const byStore = new Map(training.trainable.map(({ store }, i) => [store.name, grads[i] as Value]));
   const updates = timed("optimizer", observer, () => training.update(byStore));
-  return through(afterGradients(g), { ...forward.graph, results: [...forward.graph.results, ...updates] }, observer);
+  return through(
+    afterGradients(g, observer),
+    { ...forward.graph, results: [...forward.graph.results, ...updates] },
+    observer,
+  );
 }
 interface Forward {
   readonly graph: Graph;
@@ -186,13 +198,19 @@ const sequenceForm: Form<Sequence> = {
 };
 const planForm: Form<Plan> = { name: "plan", print: printPlan, verify: () => undefined };
 
-/** What runs on the host. `seen` is told of each different kernel. */
-export function toPlan({ graphs, stores }: Elaborated, observer: Observer, seen?: (k: Kernel) => void): Plan {
+/** What runs on the host. `seen` is told of each different kernel; `schedules`: those that were measured on this machine. */
+export function toPlan(
+  { graphs, stores }: Elaborated,
+  observer: Observer,
+  seen?: (k: Kernel) => void,
+  schedules?: ReadonlyMap<string, Schedule>,
+): Plan {
   const lowering: Pass<Graph, Sequence> = {
     name: "lower",
     doc: "regions, a kernel for each, and their text",
     to: sequenceForm,
-    run: (graph) => lower(graph, { emit: emitHost, stores, ...(seen ? { seen } : {}) }),
+    run: (graph) =>
+      lower(graph, { emit: emitHost, stores, ...(seen ? { seen } : {}), ...(schedules ? { schedules } : {}) }),
   };
   const planning: Pass<readonly Sequence[], Plan> = {
     name: "plan",

@@ -7,15 +7,17 @@ import { printGraph } from "../compiler/graph/print.ts";
 import { topological, valuesOf } from "../compiler/graph/walk.ts";
 import type { Kernel } from "../compiler/kernel/ir.ts";
 import { print as printKernel } from "../compiler/kernel/print.ts";
+import type { Schedule } from "../compiler/kernel/schedule.ts";
 import { type Observer, timed } from "../compiler/pass.ts";
 import { type BuildRequest, requireRight, toGraphs, toPlan } from "../compiler/pipeline.ts";
 import type { Plan } from "../compiler/plan/plan.ts";
 import { printPlan } from "../compiler/plan/print.ts";
 import { print as printProgram } from "../compiler/syntax/print.ts";
 import { byteSize } from "../compiler/types/type.ts";
-import { debugging } from "./debug.ts";
+import { Debugger, type Watch } from "./debug.ts";
 import type { Executable } from "./executable.ts";
 import { hostExecutable } from "./host/executable.ts";
+import { cores } from "./host/machine.ts";
 import { referenceExecutable } from "./reference.ts";
 
 export type { EntryRequest, Sizes } from "../compiler/pipeline.ts";
@@ -26,6 +28,11 @@ export interface TargetRequest extends BuildRequest {
   readonly target: "host" | "reference";
   /** Of the host: the cores that this process may use, if not given. */
   readonly threads?: number;
+  /** Passes to print after, on stderr. */
+  readonly printAfter?: readonly string[];
+  readonly watch?: Watch;
+  /** Schedules in place of those that were measured on this machine. */
+  readonly schedules?: ReadonlyMap<string, Schedule>;
   /** Forms to print into `report.forms`. */
   readonly emit?: readonly Form[];
 }
@@ -48,6 +55,8 @@ export interface CompileReport {
 }
 export interface Compiled {
   readonly executable: Executable;
+  /** Of the host. */
+  readonly plan: Plan | null;
   readonly report: CompileReport;
 }
 
@@ -61,21 +70,26 @@ export const checkText = (name: string, text: string): readonly Diagnostic[] => 
 
 export async function compileLoaded(open: (observer: Observer) => Loaded, request: TargetRequest): Promise<Compiled> {
   const start = performance.now();
-  const observer = debugging();
+  const observer = new Debugger({ printAfter: request.printAfter ?? [], watch: request.watch ?? {} });
   const loaded = open(observer);
   timed("check", observer, () => requireRight(loaded));
   const program = toGraphs(loaded, request, observer);
   const kernels: Kernel[] = [];
-  const plan = request.target === "host" ? toPlan(program, observer, (k) => kernels.push(k)) : null;
+  const plan = request.target === "host" ? toPlan(program, observer, (k) => kernels.push(k), request.schedules) : null;
+  observer.planned(plan);
   const before = performance.now();
+  const { threads = cores() } = request;
   const executable = plan
-    ? await hostExecutable(plan, request.threads === undefined ? {} : { threads: request.threads })
+    ? await hostExecutable(plan, { threads, ...(await observer.kernels(plan, threads)) })
     : referenceExecutable(program);
-  observer.timings.set("load", (performance.now() - before) / 1000);
+  const seconds = (performance.now() - before) / 1000;
+  observer.timings.set("load", seconds);
+  observer.after({ pass: "load", start: before / 1000, seconds });
   observer.timings.set("total", (performance.now() - start) / 1000);
   const printed = formsOf(request.emit ?? [], loaded, program, kernels, plan);
   return {
     executable,
+    plan,
     report: { ...reportOf(program, plan), timings: Object.fromEntries(observer.timings), forms: printed },
   };
 }

@@ -1,17 +1,98 @@
-// MOEC_DEBUG is a ladder: 1 passes and their times, 5 every form after every pass. Each rung includes those below; all of it goes to stderr.
-import type { Observer } from "../compiler/pass.ts";
+// MOEC_DEBUG is a ladder: 1 passes and their times, 2 kernels of the last run of each entry with their rates, 3 schedules, 4 generated
+// source, 5 every form after every pass, 6 every use of a rule. Each rung includes those below; all of it goes to stderr.
+import { Problem } from "../compiler/diagnostic.ts";
+import { shown } from "../compiler/emit/unit.ts";
+import type { Observer, Ran } from "../compiler/pass.ts";
+import type { Entry, Plan, PlanKernel } from "../compiler/plan/plan.ts";
+import { measureLimits } from "./host/ceiling.ts";
+import type { HostOptions } from "./host/executable.ts";
+import { kernelTable, kernelTimes } from "./kernel-times.ts";
+import type { StepTimes } from "./native.ts";
 
 export const debugLevel = (environment: NodeJS.ProcessEnv = process.env): number =>
   Number(environment["MOEC_DEBUG"] ?? 0) || 0;
 
-const toStderr = (text: string): void => void process.stderr.write(text);
+/** Who is told what the debugger sees. */
+export interface Watch {
+  readonly after?: (ran: Ran) => void;
+  readonly profile?: HostOptions["profile"];
+}
+export interface DebugOptions {
+  /** The rung. */
+  readonly level?: number;
+  /** Passes whose results are printed whatever the rung. */
+  readonly printAfter?: readonly string[];
+  readonly watch?: Watch;
+  readonly write?: (text: string) => void;
+}
+/** Prints what the rung asks for, as it happens. */
+export class Debugger implements Observer {
+  readonly timings = new Map<string, number>();
+  readonly rewrote?: (rule: string, text: () => string) => void;
+  readonly #level: number;
+  readonly #write: (text: string) => void;
+  readonly #wanted: ReadonlySet<string>;
+  readonly #watch: Watch;
+  /** Those that made a form. */
+  readonly #passes = new Set<string>();
+  #last = "";
 
-export function debugging(level = debugLevel(), write = toStderr): Observer {
-  return {
-    timings: new Map(),
-    after({ pass, seconds, text }) {
-      if (level >= 1) write(`${pass.padEnd(12)} ${(seconds * 1000).toFixed(1)} ms\n`);
-      if (level >= 5) write(`${text()}\n`);
-    },
-  };
+  constructor({ level = debugLevel(), printAfter = [], watch = {}, write = toStderr }: DebugOptions = {}) {
+    this.#level = level;
+    this.#write = write;
+    this.#wanted = new Set(printAfter);
+    this.#watch = watch;
+    if (level >= 6) this.rewrote = (rule, text) => write(`rule ${rule}: ${text()}\n`);
+  }
+  after(ran: Ran): void {
+    const { pass, seconds, text } = ran;
+    this.#watch.after?.(ran);
+    if (this.#level >= 1 && pass !== "verify") this.#write(`${pass.padEnd(13)} ${(seconds * 1000).toFixed(1)} ms\n`);
+    if (!text) return;
+    this.#passes.add(pass);
+    const wanted = this.#wanted.has(pass);
+    if (this.#level < 5 && !wanted) return;
+    const now = text();
+    const same = now === this.#last && !wanted;
+    this.#write(`after ${pass}${same ? " (unchanged)\n" : `\n${now.trimEnd()}\n`}`);
+    this.#last = now;
+  }
+  /** Schedules and source of what was planned. Throws where a pass that should be printed never ran. */
+  planned(plan: Plan | null): void {
+    for (const kernel of plan?.kernels ?? []) {
+      if (this.#level >= 3 && kernel.schedule) this.#write(`${showSchedule(kernel)}\n`);
+      if (this.#level >= 4) this.#write(`${shown(kernel).trimEnd()}\n`);
+    }
+    for (const pass of this.#wanted)
+      if (!this.#passes.has(pass))
+        throw new Problem(`no pass ${pass} ran`, `those that ran are ${[...this.#passes].join(", ")}`);
+  }
+  /** What an executable is loaded with so that its kernels' times are printed when it closes. */
+  async kernels(plan: Plan, threads: number): Promise<Pick<HostOptions, "profile" | "closed">> {
+    const { profile } = this.#watch;
+    if (this.#level < 2) return profile ? { profile } : {};
+    const limits = await measureLimits(threads);
+    const last = new Map<Entry, StepTimes>();
+    return {
+      profile: (entry, times) => {
+        last.set(entry, times);
+        profile?.(entry, times);
+      },
+      closed: () => {
+        for (const [entry, times] of last) {
+          const rows = kernelTimes(plan, entry, inSeconds(times), limits);
+          this.#write(`entry ${entry.name}, last run: ${kernelTable(rows, limits, "lines")}\n`);
+        }
+      },
+    };
+  }
+}
+const toStderr = (text: string): void => void process.stderr.write(text);
+export const inSeconds = ({ wall, busy }: StepTimes): StepTimes => ({
+  wall: wall.map((t) => t * 1e-9),
+  busy: busy.map((t) => t * 1e-9),
+});
+function showSchedule({ name, schedule }: PlanKernel): string {
+  const choice = Object.entries(schedule?.choice ?? {}).map(([key, value]) => `${key} ${value}`);
+  return `schedule ${name}: ${schedule?.shape}: ${choice.join(", ")}`;
 }

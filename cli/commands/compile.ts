@@ -1,29 +1,27 @@
 import { join } from "node:path";
 import { Command } from "commander";
 import type { Loaded } from "../../compiler/check/index.ts";
-import { oneOf, requireTarget, whole } from "../../compiler/options.ts";
+import { oneOf, requireTarget, type Settings } from "../../compiler/options.ts";
 import { type CompileReport, type CompileRequest, compileProgram, type Form, forms } from "../../runtime/compile.ts";
 import { writeAtomic } from "../../runtime/files.ts";
-import { findEntry, hasMethod, readProgram } from "../../runtime/program.ts";
-import { trainingRequest } from "../../runtime/train.ts";
-import { addShared, examples, flag, json, type Shared, text } from "../flags.ts";
+import { readProgram } from "../../runtime/program.ts";
+import { entryRequest } from "../../runtime/trial.ts";
+import { addEntry, addShared, type EntryFlags, examples, flag, json, option, type Shared, text } from "../flags.ts";
 import { note, print, printJson, showBytes, showCount, table } from "../output.ts";
 
 export const compileCommand = (): Command =>
-  addShared(new Command("compile"))
+  addShared(addEntry(new Command("compile")))
     .description("Compile a program; show its bytes and FLOPs, or any of its forms, before anything runs.")
     .argument("<file>", "a .moe file")
-    .addOption(
-      flag(
-        "--entry <entry>",
-        "Declaration, Declaration.method or a function (default: `train` of the file's only model)",
-        text,
-      ),
-    )
     .addOption(flag("--emit <form>", `print a form: ${forms.join(", ")}`, oneOf(...forms)))
+    .addOption(
+      option({
+        flags: "--print-after <pass>",
+        doc: "print what a pass made, on stderr; may be given several times",
+        parse: (name, before: readonly string[] = []) => [...before, name],
+      }),
+    )
     .addOption(flag("-o, --output <folder>", "write the form's files there", text))
-    .addOption(flag("--batch <n>", "rows of a training batch; default: 16", whole(1)))
-    .addOption(flag("--length <n>", "tokens of a row; default: 128", whole(1)))
     .option("--timings", "show the seconds of each stage")
     .addOption(json())
     .addHelpText(
@@ -32,16 +30,16 @@ export const compileCommand = (): Command =>
         "moec compile examples/gpt-moe.moe --batch 16 --length 128",
         "moec compile examples/gpt-moe.moe --emit cpp -o generated",
         "moec compile model.moe --entry Ffn --set N=128 --emit graph",
+        "moec compile model.moe --print-after simplify --print-after routed",
       ),
     )
     .action(compile);
 
-interface Options extends Shared {
-  entry?: string;
+interface Options extends Shared, EntryFlags {
+  set?: Settings;
   emit?: Form;
+  printAfter?: readonly string[];
   output?: string;
-  batch?: number;
-  length?: number;
   timings?: boolean;
   json?: boolean;
 }
@@ -56,21 +54,15 @@ async function compile(path: string, options: Options): Promise<void> {
   if (options.json) printJson(options.emit && options.output === undefined ? { ...rest, [options.emit]: files } : rest);
   else if (!options.emit || options.timings) (options.emit ? note : print)(summary(report, options.timings ?? false));
 }
-function requestOf(program: Loaded, path: string, options: Options): CompileRequest {
-  const shared = {
-    path,
-    target: options.target ?? "host",
-    precision: options.precision ?? "f32",
-    ...(options.threads === undefined ? {} : { threads: options.threads }),
-    ...(options.emit === undefined ? {} : { emit: [options.emit] }),
-  };
-  if (options.entry === undefined && hasMethod(program, undefined, "train")) {
-    const sizes = { ...options.set, B: options.batch ?? 16, T: options.length ?? 128 };
-    return { ...shared, ...trainingRequest(findEntry(program, undefined, "train"), sizes, ["train"]) };
-  }
-  const { declaration, method } = findEntry(program, options.entry);
-  return { ...shared, declaration, sizes: options.set ?? {}, entries: [{ method, name: method, sizes: {} }] };
-}
+const requestOf = (program: Loaded, path: string, options: Options): CompileRequest => ({
+  ...entryRequest(program, options),
+  path,
+  target: options.target ?? "host",
+  precision: options.precision ?? "f32",
+  ...(options.threads === undefined ? {} : { threads: options.threads }),
+  ...(options.emit === undefined ? {} : { emit: [options.emit] }),
+  ...(options.printAfter === undefined ? {} : { printAfter: options.printAfter }),
+});
 
 function write(files: Readonly<Record<string, string>>, folder: string): void {
   for (const [name, content] of Object.entries(files)) {

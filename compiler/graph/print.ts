@@ -3,7 +3,7 @@
 import { type Size, Sym, show } from "../types/size.ts";
 import { showType, type Type } from "../types/type.ts";
 import type { Graph, Node, Value } from "./node.ts";
-import { topological, valuesOf } from "./walk.ts";
+import { storeOf, topological, valuesOf } from "./walk.ts";
 
 export function printGraph(graph: Graph): string {
   const [lines, name] = printed(valuesOf(graph));
@@ -14,6 +14,17 @@ export function printGraph(graph: Graph): string {
 export function printValues(values: readonly Value[]): string {
   const [lines, name] = printed(values);
   return [...lines, `-> ${values.map(name).join(", ")}`, ""].join("\n");
+}
+/** A value as a term, its operands' operands cut off: `mul(exp(..), 1) : f32[2, 3]`. */
+export const printTerm = (v: Value): string => `${term(v, 2)} : ${showType(v.type)}`;
+function term({ node, index }: Value, depth: number): string {
+  const word = node.op.word?.(node.attrs) ?? node.op.name;
+  const result = node.results.length > 1 ? `.${index}` : "";
+  const store = storeOf(node);
+  if (store !== null) return store;
+  if (node.args.length === 0) return `${word}${showAttrs(node, word)}${result}`;
+  const args = depth === 0 ? ".." : node.args.map((a) => term(a, depth - 1)).join(", ");
+  return `${word}(${args})${depth === 0 ? "" : showAttrs(node, word)}${result}`;
 }
 
 function printed(values: readonly Value[]): [lines: string[], name: (v: Value) => string] {

@@ -8,7 +8,6 @@ import type { Draft } from "./draft.ts";
 import { add, asIndex, call, item, load, mul, num, product, sameAll, unflatten } from "./expr.ts";
 import type { Expr, Tile } from "./ir.ts";
 import { shapeOf } from "./read.ts";
-import { contraction } from "./schedule.ts";
 
 const args = (node: Node): [Value, Value] => [item(node.args, 0), item(node.args, 1)];
 
@@ -18,7 +17,7 @@ export function dot(d: Draft, node: Node, region: Region): void {
   const shape = shapeOf(item(node.results, 0));
   const lead = shape.slice(0, -2);
   const [m, n, k] = [item(shape, shape.length - 2), item(shape, shape.length - 1), item(shapeOf(a), shape.length - 1)];
-  const s = contraction(m, n, k, product(lead), region.nodes.length);
+  const s = d.schedule({ op: "dot", m, n, k, groups: product(lead), operands: region.nodes.length });
   const e = d.k.task("e", product(lead));
   const rows = d.k.task("mc", m, s.mc);
   const cols = d.k.task("n", n, s.bn);
@@ -48,7 +47,8 @@ export function raggedDot(d: Draft, node: Node, region: Region): void {
   const [x, w] = args(node);
   const { unit } = node.attrs as OpAttrs["ragged_dot"];
   const [groups, k, n] = [item(shapeOf(w), 0), item(shapeOf(w), 1), item(shapeOf(w), 2)];
-  const s = contraction(item(shapeOf(x), 0), n, k, groups, region.nodes.length);
+  const m = item(shapeOf(x), 0);
+  const s = d.schedule({ op: "ragged_dot", m, n, k, groups, operands: region.nodes.length });
   const e = d.k.task("e", groups);
   const cols = d.k.task("n", n, s.bn);
   const [from, to] = group(d, item(node.args, 2), e.at, unit);
@@ -126,7 +126,7 @@ export function raggedOuter(d: Draft, node: Node): void {
   const [x, y] = args(node);
   const { unit } = node.attrs as OpAttrs["ragged_outer"];
   const [groups, k, n] = [item(shapeOf(item(node.results, 0)), 0), item(shapeOf(x), 1), item(shapeOf(y), 1)];
-  const s = contraction(k, n, item(shapeOf(x), 0), groups);
+  const s = d.schedule({ op: "ragged_outer", m: k, n, k: item(shapeOf(x), 0), groups, operands: 1 });
   const e = d.k.task("e", groups);
   const m = d.k.task("m", k, s.bm);
   const cols = d.k.task("n", n, s.bn);

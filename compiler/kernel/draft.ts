@@ -7,6 +7,7 @@ import { elements } from "./elements.ts";
 import { load } from "./expr.ts";
 import type { Buffer, Expr } from "./ir.ts";
 import { Reader } from "./read.ts";
+import type { Contraction, Schedule } from "./schedule.ts";
 
 /** Where values are: what lowering knows before a kernel is written. */
 export interface Memory {
@@ -14,6 +15,8 @@ export interface Memory {
   bufferOf(v: Value): VirtualBuffer | null;
   /** Read by more than one node. */
   shared(v: Value): boolean;
+  /** How a contraction is cut. */
+  schedule(c: Contraction): Schedule;
 }
 export interface Given {
   readonly param: Buffer;
@@ -34,6 +37,9 @@ export class Draft {
     this.k = new Builder(doc);
     this.memory = memory;
     this.computedHere = computed;
+  }
+  schedule(c: Contraction): Schedule {
+    return this.memory.schedule(c);
   }
   /** The parameter for a buffer; the same buffer is one parameter. */
   param(

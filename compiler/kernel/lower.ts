@@ -21,6 +21,7 @@ import type { Kernel } from "./ir.ts";
 import { finished } from "./passes.ts";
 import { print } from "./print.ts";
 import { rows } from "./rows.ts";
+import { type Contraction, contraction, contractionKey, type Schedule } from "./schedule.ts";
 import { verify } from "./verify.ts";
 
 export interface Emitted {
@@ -35,6 +36,8 @@ export interface LowerOptions {
   readonly stores?: readonly Store[];
   /** Told of each different kernel. */
   readonly seen?: (k: Kernel) => void;
+  /** Schedules that were measured, by `contractionKey`. */
+  readonly schedules?: ReadonlyMap<string, Schedule>;
 }
 
 export function lower(graph: Graph, options: LowerOptions): Sequence {
@@ -70,6 +73,8 @@ class Lowering implements Memory {
   private readonly phases: ReadonlyMap<Node, Phase>;
   private readonly kernels = new Map<string, PlanKernel & { origins: string[] }>();
   private readonly launches: VirtualLaunch[] = [];
+  /** Of the kernel that is written. */
+  private scheduled: PlanKernel["schedule"];
 
   constructor(graph: Graph, options: LowerOptions) {
     this.graph = graph;
@@ -87,6 +92,12 @@ class Lowering implements Memory {
   }
   shared(v: Value): boolean {
     return (this.uses.get(v) ?? 0) > 1;
+  }
+  schedule(c: Contraction): Schedule {
+    const shape = contractionKey(c);
+    const choice = this.options.schedules?.get(shape) ?? contraction(c);
+    this.scheduled = { shape, choice: { ...choice } };
+    return choice;
   }
   region(region: Region): void {
     for (const v of region.outputs)
@@ -122,6 +133,7 @@ class Lowering implements Memory {
   private launch(region: Region, kind: string, f: (d: Draft) => void): void {
     const nodes = this.inside(region);
     const d = new Draft([...new Set(nodes.map(nameOf))].join(" "), this, new Set([...region.outputs, ...region.again]));
+    this.scheduled = undefined;
     f(d);
     const plain = finished(d.k.kernel("kernel"));
     const kernel = { ...plain, name: `${kind}_${createHash("sha256").update(print(plain)).digest("hex").slice(0, 8)}` };
@@ -144,7 +156,7 @@ class Lowering implements Memory {
     const { text, scratch, tasks } = this.options.emit(kernel);
     const known = this.kernels.get(text);
     if (!known) this.options.seen?.(kernel);
-    const made = known ?? { name: kernel.name, text, origins: [], scratch };
+    const made = known ?? { name: kernel.name, text, origins: [], scratch, schedule: this.scheduled };
     this.kernels.set(text, made);
     for (const o of nodes.map(originOf)) if (o && !made.origins.includes(o)) made.origins.push(o);
     return { made, tasks };

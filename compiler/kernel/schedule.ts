@@ -12,8 +12,24 @@ export interface Schedule {
   /** The result is larger than the caches. */
   readonly stream: boolean;
 }
-/** Of m rows, n columns and depth k in each of `groups`, for one left operand and `operands` right ones. */
-export function contraction(m: number, n: number, k: number, groups: number, operands = 1): Schedule {
+/** [m, n] of depth k in each of `groups`, of one left operand and `operands` right ones, by the kernel of that op. */
+export interface Contraction {
+  readonly op: "dot" | "ragged_dot" | "ragged_outer";
+  readonly m: number;
+  readonly n: number;
+  readonly k: number;
+  readonly groups: number;
+  readonly operands: number;
+}
+/** `ragged_dot 4096 x 256 x 128, 8 groups, 2 operands`: what measured schedules are kept by. */
+export const contractionKey = ({ op, m, n, k, groups, operands }: Contraction): string =>
+  [
+    `${op} ${m} x ${n} x ${k}`,
+    ...(groups > 1 ? [`${groups} groups`] : []),
+    ...(operands > 1 ? [`${operands} operands`] : []),
+  ].join(", ");
+/** The schedule where none was measured. */
+export function contraction({ m, n, k, groups, operands }: Contraction): Schedule {
   const deep = k > 512;
   const [bm, bk] = deep ? [96, 256] : [48, 512];
   const bn = Math.min(operands === 1 ? 64 : 32, ceil(Math.max(n, 1), 16));

@@ -15,6 +15,12 @@ export interface PlanBuffer {
   readonly offset: number;
   readonly bytes: number;
 }
+/** Of a kernel whose tasks are dealt to blocks of threads: `shared` in bytes; `wide`: its addresses need 64 bits. */
+export interface LaunchShape {
+  readonly threads: number;
+  readonly shared: number;
+  readonly wide: boolean;
+}
 /** The text of one kernel: a function `name(void* const* args, ix begin, ix end, f32* scratch)`. Equal texts are one kernel. */
 export interface PlanKernel {
   readonly name: string;
@@ -23,6 +29,12 @@ export interface PlanKernel {
   readonly origins: readonly string[];
   /** Floats that one thread needs for packed operands. */
   readonly scratch: number;
+  /** Of the CUDA target. */
+  readonly launch?: LaunchShape;
+  /** Of a contraction: its shape, and how it is cut. */
+  readonly schedule?:
+    | { readonly shape: string; readonly choice: Readonly<Record<string, number | boolean>> }
+    | undefined;
 }
 /** Runs tasks 0 .. tasks of a kernel; `args` index Plan.buffers. */
 export interface Launch {

@@ -28,6 +28,8 @@ export interface HostOptions {
   readonly poison?: boolean;
   /** Told after each run what its steps took. */
   readonly profile?: (entry: Entry, times: StepTimes) => void;
+  /** Called once, when it is closed. */
+  readonly closed?: () => void;
 }
 export interface HostExecutable extends Executable {
   /** Ends the run in progress before its next step; the run is rejected, and stores keep what was assigned so far. */
@@ -81,8 +83,10 @@ class Host implements HostExecutable {
   readonly #executor: Executor;
   readonly #options: HostOptions;
   readonly #buffers: ReadonlyMap<string, number>;
+  #closed: (() => void) | undefined;
 
   constructor(plan: Plan, executor: Executor, options: HostOptions) {
+    this.#closed = options.closed;
     this.#plan = plan;
     this.#executor = executor;
     this.#options = options;
@@ -130,6 +134,8 @@ class Host implements HostExecutable {
   }
   close(): void {
     this.#executor.close();
+    this.#closed?.();
+    this.#closed = undefined;
   }
 
   #writeInputs(

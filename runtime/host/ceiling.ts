@@ -1,0 +1,165 @@
+// What this machine can do, measured in the same run and through the same executor as what is compared with it.
+import { hostHeader } from "../../compiler/emit/unit.ts";
+import type { Plan, PlanBuffer } from "../../compiler/plan/plan.ts";
+import type { Limits } from "../kernel-times.ts";
+import type { StepTimes } from "../native.ts";
+import { numbers, zeros } from "../tensor.ts";
+import { type HostExecutable, hostExecutable } from "./executable.ts";
+
+/** The best rate seen so far: sampled between the measurements that it is compared with, so that both see the same machine. */
+export interface Ceiling {
+  readonly unit: "GFLOP/s" | "GB/s";
+  readonly best: number;
+  sample(): Promise<void>;
+  close(): void;
+}
+/** Streams that are only read, only written, and read and then written in place. */
+export interface Mix {
+  readonly reads: number;
+  readonly writes: number;
+  readonly updates: number;
+}
+
+const rounds = 20_000;
+/** 16 independent accumulators, so that latency does not show; 12 where there are 16 registers. Leaves the lanes of a vector in the result. */
+const fma = `
+#if LANES == 16 || defined(__aarch64__)
+#define ACCUMULATORS 16
+#else
+#define ACCUMULATORS 12
+#endif
+extern "C" void fma(void* const* args, ix begin, ix end, f32*) {
+  const vf x = splat(0.9999f), y = splat(1e-5f);
+  vf a[ACCUMULATORS];
+  UNROLL for (int i = 0; i < ACCUMULATORS; i++) a[i] = splat((f32)i);
+  for (ix t = begin; t < end; t++)
+    ROLL for (ix k = 0; k < ${rounds}; k++) {
+      UNROLL for (int i = 0; i < ACCUMULATORS; i++) a[i] = mad(a[i], x, y);
+      asm volatile("" ::: "memory");
+    }
+  vf s = splat(0.0f);
+  UNROLL for (int i = 0; i < ACCUMULATORS; i++) s += a[i];
+  ((volatile f32*)args[0])[1] = s[0];
+  ((volatile f32*)args[0])[0] = LANES * ACCUMULATORS;
+}`;
+
+const lines = (n: number, from: number, f: (p: string) => string): string =>
+  Array.from({ length: n }, (_, i) => f(`(f32*)args[${from + i}] + i`)).join(" ");
+/** 1 MiB of each stream is a task. What is only written goes around the caches. */
+function mixed({ reads, writes, updates }: Mix): string {
+  return `extern "C" void mixed(void* const* args, ix begin, ix end, f32*) {
+  for (ix t = begin; t < end; t++)
+    for (ix i = t << 18; i < (t + 1) << 18; i += LANES) {
+      vf s = splat(1.0f);
+      ${lines(reads, 0, (p) => `s += ld(vf{}, ${p});`)}
+      ${lines(writes, reads, (p) => `stream(vf{}, ${p}, s);`)}
+      ${lines(updates, reads + writes, (p) => `st(vf{}, ${p}, ld(vf{}, ${p}) + s);`)}
+      asm volatile("" :: "v"(s));
+    }
+  fence();
+}`;
+}
+
+/** GFLOP/s of f32 fused multiply-adds. */
+export async function fmaCeiling(threads: number): Promise<Ceiling> {
+  const tasks = threads * 16;
+  const meter = await Meter.open(plan("fma", fma, tasks, [16]), threads);
+  const [sums = 0] = await meter.result();
+  return new Best("GFLOP/s", meter, tasks * rounds * 2 * sums, 40);
+}
+/** GB/s with all streams of the mix, 256 MiB in all. */
+export async function memoryCeiling(threads: number, mix: Mix): Promise<Ceiling> {
+  const streams = mix.reads + mix.writes + mix.updates;
+  const megabytes = Math.ceil(256 / streams);
+  const floats = Array.from({ length: streams }, () => megabytes << 18);
+  const meter = await Meter.open(plan("mixed", mixed(mix), megabytes, floats), threads);
+  return new Best("GB/s", meter, (streams + mix.updates) * megabytes * 2 ** 20, 5);
+}
+
+/** Both at once, of memory that is read and written alike. */
+export async function measureLimits(threads: number): Promise<Limits> {
+  const compute = await fmaCeiling(threads);
+  const memory = await memoryCeiling(threads, { reads: 1, writes: 1, updates: 0 });
+  try {
+    await compute.sample();
+    await memory.sample();
+    return { threads, gflops: compute.best, gbytes: memory.best };
+  } finally {
+    compute.close();
+    memory.close();
+  }
+}
+
+class Best implements Ceiling {
+  readonly unit: "GFLOP/s" | "GB/s";
+  readonly #meter: Meter;
+  readonly #work: number;
+  /** Short runs, some of which other programs on the machine do not disturb. */
+  readonly #times: number;
+  #best = 0;
+  constructor(unit: "GFLOP/s" | "GB/s", meter: Meter, work: number, times: number) {
+    this.#times = times;
+    this.unit = unit;
+    this.#meter = meter;
+    this.#work = work;
+  }
+  get best(): number {
+    return this.#best;
+  }
+  async sample(): Promise<void> {
+    for (let i = 0; i < this.#times; i++)
+      this.#best = Math.max(this.#best, this.#work / (await this.#meter.nanoseconds()));
+  }
+  close(): void {
+    this.#meter.close();
+  }
+}
+const at = { seed: 0, call: 0, step: 0 };
+/** The only entry of a plan, timed inside the addon. */
+class Meter {
+  readonly #executable: HostExecutable;
+  readonly #times: { last: number };
+  private constructor(executable: HostExecutable, times: { last: number }) {
+    this.#executable = executable;
+    this.#times = times;
+  }
+  /** Every page is written first: what was never written is read from the caches. */
+  static async open(plan: Plan, threads: number): Promise<Meter> {
+    const times = { last: Number.NaN };
+    const profile = (_: unknown, { wall }: StepTimes): void => void (times.last = wall.reduce((a, b) => a + b, 0));
+    const executable = await hostExecutable(plan, { threads, profile });
+    for (const { name, shape } of executable.stores) executable.write(name, zeros("f32", shape));
+    return new Meter(executable, times);
+  }
+  async nanoseconds(): Promise<number> {
+    await this.#executable.run("run", new Map(), at);
+    return this.#times.last;
+  }
+  async result(): Promise<Float64Array> {
+    await this.nanoseconds();
+    return numbers(this.#executable.read("b0"));
+  }
+  close(): void {
+    this.#executable.close();
+  }
+}
+
+/** One kernel on stores of so many floats. */
+function plan(name: string, text: string, tasks: number, floats: readonly number[]): Plan {
+  let arena = 0;
+  const buffers = floats.map((n, i): PlanBuffer => {
+    const offset = arena;
+    arena += n * 4;
+    return { name: `b${i}`, dtype: "f32", shape: [n], layout: { kind: "rows", pitch: n }, offset, bytes: n * 4 };
+  });
+  const launch = { kernel: 0, args: [...buffers.keys()], tasks, flops: 0, bytes: 0, phase: "forward" } as const;
+  return {
+    target: "host",
+    buffers,
+    kernels: [{ name, text, origins: [], scratch: 0 }],
+    stores: buffers.map(({ name }, buffer) => ({ name, role: "state", saved: false, stack: 0, buffer })),
+    entries: [{ name: "run", inputs: [], results: [], steps: [{ kind: "launch", launch }] }],
+    header: hostHeader(),
+    bytes: { parameters: 0, gradients: 0, optimizer: 0, states: 0, activations: 0, arena },
+  };
+}

@@ -1,0 +1,84 @@
+// What each launch of an entry took, and what share of the machine it reached.
+import type { Entry, Phase, Plan, Step } from "../compiler/plan/plan.ts";
+import { table } from "./table.ts";
+
+/** What the machine can do with so many threads: GFLOP/s of multiply-adds, GB/s of memory. */
+export interface Limits {
+  readonly threads: number;
+  readonly gflops: number;
+  readonly gbytes: number;
+}
+export interface KernelTime {
+  readonly kernel: string;
+  readonly phase: Phase | "copy";
+  readonly tasks: number;
+  /** How long it took. */
+  readonly seconds: number;
+  /** How long on cores that do nothing else and never wait for another's last task: the time that all cores spent in it, shared evenly. */
+  readonly atWork: number;
+  /** Bytes count whole buffers. Rates are those of cores at work. */
+  readonly flops: number;
+  readonly bytes: number;
+  readonly gflops: number;
+  readonly gbytes: number;
+  /** Of the ceiling that is nearer, 0 to 1. */
+  readonly share: number;
+  /** The program's lines that it serves, and its buffers with their shapes. */
+  readonly lines: readonly string[];
+  readonly operands: readonly string[];
+}
+
+/** In the order of the entry's steps. `wall`, `busy`: seconds of each step, as it took them and of all cores together. */
+export const kernelTimes = (
+  plan: Plan,
+  entry: Entry,
+  { wall, busy }: { readonly wall: Float64Array; readonly busy: Float64Array },
+  limits: Limits,
+): readonly KernelTime[] =>
+  entry.steps.map((step, i) => {
+    const atWork = Math.max(busy[i] ?? 0, 1e-9) / limits.threads;
+    const { flops, bytes, ...known } = described(plan, step);
+    const [gflops, gbytes] = [(flops / atWork) * 1e-9, (bytes / atWork) * 1e-9];
+    const share = Math.max(gflops / limits.gflops, gbytes / limits.gbytes);
+    return { ...known, flops, bytes, seconds: wall[i] ?? 0, atWork, gflops, gbytes, share };
+  });
+type Described = Pick<KernelTime, "kernel" | "phase" | "tasks" | "flops" | "bytes" | "lines" | "operands">;
+function described(plan: Plan, step: Step): Described {
+  const shown = (i: number): string => `${plan.buffers[i]?.name}[${plan.buffers[i]?.shape.join(",")}]`;
+  if (step.kind === "copy") {
+    const bytes = 2 * (plan.buffers[step.to]?.bytes ?? 0);
+    const operands = [step.from, step.to].map(shown);
+    return { kernel: "copy", phase: "copy", tasks: 0, flops: 0, bytes, lines: [], operands };
+  }
+  const { kernel, phase, tasks, flops, bytes, args } = step.launch;
+  const { name = "", origins = [] } = plan.kernels[kernel] ?? {};
+  return { kernel: name, phase, tasks, flops, bytes, lines: origins, operands: args.map(shown) };
+}
+
+/** Those that use most time first; the last column is `lines` or `operands`. */
+export function kernelTable(times: readonly KernelTime[], limits: Limits, last: "lines" | "operands"): string {
+  const total = times.reduce((sum, t) => sum + t.atWork, 0);
+  const rows = times
+    .toSorted((a, b) => b.atWork - a.atWork)
+    .map((t) => [
+      ms(t.seconds),
+      percent(Math.min(1, t.atWork / t.seconds)),
+      percent(t.atWork / total),
+      t.gflops.toFixed(1),
+      t.gbytes.toFixed(1),
+      percent(t.share),
+      String(t.tasks),
+      t.phase,
+      t.kernel,
+      last === "lines" ? firstLines(t.lines) : t.operands.join(" "),
+    ]);
+  const head = ["ms", "busy", "of all", "GFLOP/s", "GB/s", "share", "tasks", "phase", "kernel", last];
+  const { gflops, gbytes, threads } = limits;
+  const ceilings = `ceilings ${gflops.toFixed(0)} GFLOP/s, ${gbytes.toFixed(0)} GB/s on ${threads} threads`;
+  return `${ceilings}; cores at work ${ms(total)} ms\n${table([head, ...rows])}`;
+}
+const ms = (seconds: number): string => (seconds * 1e3).toFixed(3);
+const percent = (x: number): string => `${(100 * x).toFixed(1)} %`;
+/** As many as a row of a table has room for. */
+const firstLines = (lines: readonly string[]): string =>
+  [...lines.slice(0, 3), ...(lines.length > 3 ? [`(${lines.length - 3} more)`] : [])].join(" ");

@@ -1,0 +1,104 @@
+// An entry ready to be measured: compiled for the host, its stores as `init` makes them, its inputs made up.
+import type { Loaded } from "../compiler/check/index.ts";
+import { Bug } from "../compiler/diagnostic.ts";
+import { hidden } from "../compiler/graph/node.ts";
+import type { Schedule } from "../compiler/kernel/schedule.ts";
+import type { Entry, Plan } from "../compiler/plan/plan.ts";
+import { type Compiled, type CompileRequest, compileProgram } from "./compile.ts";
+import type { Watch } from "./debug.ts";
+import { inputOfStore, type Outcome, type StoreInfo, type Tensor } from "./executable.ts";
+import { cores } from "./host/machine.ts";
+import { findEntry, hasMethod, readProgram } from "./program.ts";
+import { count, fromNumbers } from "./tensor.ts";
+import { trainingRequest } from "./train.ts";
+
+export interface EntryOptions {
+  /** `Declaration`, `Declaration.method` or a function. Default: `train` of the file's only model, else what it computes. */
+  readonly entry?: string | undefined;
+  /** Of `train`: 16 rows of 128 tokens. */
+  readonly batch?: number | undefined;
+  readonly length?: number | undefined;
+  readonly set?: Readonly<Record<string, number | boolean>> | undefined;
+  /** Of another entry: also the gradients of its losses and results. */
+  readonly gradients?: boolean | undefined;
+}
+/** What to compile for the entry that the options name. */
+export function entryRequest(
+  program: Loaded,
+  options: EntryOptions,
+): Pick<CompileRequest, "declaration" | "sizes" | "entries"> {
+  const { entry, batch: B = 16, length: T = 128, set = {}, gradients = false } = options;
+  if (entry === "train" || (entry === undefined && hasMethod(program, undefined, "train")))
+    return trainingRequest(findEntry(program, undefined, "train"), { ...set, B, T }, ["train"]);
+  const { declaration, method } = findEntry(program, entry);
+  return { declaration, sizes: set, entries: [{ method, name: method, sizes: {}, gradients }] };
+}
+
+export interface TrialOptions extends EntryOptions {
+  /** A .moe file. */
+  readonly program: string;
+  readonly threads?: number | undefined;
+  readonly watch?: Watch;
+  /** In place of those that were measured on this machine. */
+  readonly schedules?: ReadonlyMap<string, Schedule>;
+}
+export interface Trial {
+  readonly plan: Plan;
+  readonly entry: Entry;
+  readonly threads: number;
+  readonly report: Compiled["report"];
+  /** From the stores as the run before left them. */
+  run(): Promise<Outcome>;
+  close(): void;
+}
+export async function openTrial({ program, watch, schedules, ...options }: TrialOptions): Promise<Trial> {
+  const { threads = cores() } = options;
+  const { executable, report, plan } = await compileProgram({
+    ...entryRequest(readProgram(program), options),
+    path: program,
+    target: "host",
+    precision: "f32",
+    threads,
+    ...(watch ? { watch } : {}),
+    ...(schedules ? { schedules } : {}),
+  });
+  const entry = plan?.entries.find((e) => e.name !== "init");
+  if (!plan || !entry) throw new Bug(`${program} has no entry to run`);
+  await executable.run("init", new Map(), { seed: 0, call: 0, step: 0 });
+  const inputs = madeUp(entry, executable.stores);
+  let step = 0;
+  const run = (): Promise<Outcome> => executable.run(entry.name, inputs, { seed: 0, call: step, step: step++ });
+  return { plan, entry, threads, report, run, close: () => executable.close() };
+}
+
+/** Random numbers for what an entry reads: floats in -1 .. 1, whole numbers as bytes of text; `at` counts, as positions do. */
+function madeUp(entry: Entry, stores: readonly StoreInfo[]): Map<string, Tensor> {
+  const random = generator();
+  const wanted = entry.inputs.filter((store) => store !== hidden.key && store !== hidden.step);
+  return new Map(
+    wanted.map((name) => {
+      const store = stores.find((s) => s.name === name);
+      if (!store) throw new Bug(`${entry.name} reads ${name}, which is no store`);
+      const input = inputOfStore(entry.name, name);
+      const last = store.shape.at(-1) ?? 1;
+      const draw = (i: number): number => {
+        if (store.dtype === "bool") return Number(random() < 0.5);
+        if (store.dtype !== "i32") return 2 * random() - 1;
+        return input === "at" ? i % last : 32 + Math.floor(95 * random());
+      };
+      return [
+        input,
+        fromNumbers(
+          store.dtype,
+          store.shape,
+          Float64Array.from({ length: count(store.shape) }, (_, i) => draw(i)),
+        ),
+      ];
+    }),
+  );
+}
+/** Numbers from 0 to 1, the same each time. */
+function generator(): () => number {
+  let state = 1;
+  return () => (state = (Math.imul(state, 1664525) + 1013904223) >>> 0) / 2 ** 32;
+}
