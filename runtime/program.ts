@@ -10,6 +10,7 @@ import {
   layerBehind,
   loadFile,
   methodsOf,
+  modelsOf,
   resolveFile,
 } from "../compiler/check/index.ts";
 import { Problem, ProgramError } from "../compiler/diagnostic.ts";
@@ -23,13 +24,22 @@ export function readProgram(path: string): Loaded {
   return loaded;
 }
 
-/** What `--entry` means: `Declaration`, `Declaration.method` or a function; without a text the file's only model. */
+/** What `--entry` means: `Declaration`, `Declaration.method`, a function, or a method of the file's only model, which it is without a text. */
 export function findEntry(program: Loaded, entry: string | undefined, method = "forward"): EntrySignature {
   const [name, given, ...more] = entry?.split(".") ?? [];
   if (more.length > 0)
     throw new Problem(`\`${entry}\` is not an entry`, "give `Declaration`, `Declaration.method` or a function's name");
-  return entrySignature(program, name, given ?? method);
+  return ofOnlyModel(program, name) && given === undefined
+    ? entrySignature(program, undefined, name)
+    : entrySignature(program, name, given ?? method);
 }
+/** Whether the name is no declaration's but that of a method of the file's only model. */
+const ofOnlyModel = (program: Loaded, name: string | undefined): boolean =>
+  name !== undefined &&
+  !program.main.names.has(name) &&
+  modelsOf(program).length === 1 &&
+  hasMethod(program, undefined, name);
+
 export function hasMethod(program: Loaded, declaration: string | undefined, method: string): boolean {
   const layer = layerBehind(findDeclaration(program, declaration));
   return layer !== null && methodsOf(layer.ast).some((m) => m.name.name === method);

@@ -50,19 +50,22 @@ export function findDeclaration(loaded: Loaded, name: string | undefined): Decla
       ),
     );
   }
-  const models = own.filter(
-    ({ decl }) =>
-      decl.module === loaded.main &&
-      (decl.ast.kind === "model" || (decl.ast.kind === "alias" && decl.ast.of === "model")),
-  );
+  const models = modelsOf(loaded);
   const [only, ...more] = models;
-  if (only && more.length === 0) return only.decl;
-  const names = (models.length > 0 ? models : own).map((o) => o.key).join(", ");
+  if (only && more.length === 0) return only;
+  const names = (models.length > 0 ? models.map((m) => m.ast.name.name) : own.map((o) => o.key)).join(", ");
   throw new Problem(
     models.length > 0 ? `${loaded.main.name} declares several models` : `${loaded.main.name} declares no model`,
     `name one: --entry NAME, with NAME one of ${names}`,
   );
 }
+/** The file's own. */
+export const modelsOf = (loaded: Loaded): Declared[] =>
+  [...loaded.main.names.values()].filter(
+    (decl): decl is Declared =>
+      decl?.module === loaded.main &&
+      (decl.ast.kind === "model" || (decl.ast.kind === "alias" && decl.ast.of === "model")),
+  );
 /** The layer that an alias stands for, by name only. */
 export function layerBehind(decl: Declared): Declared<ast.Layer> | null {
   const { ast, module } = decl;
@@ -122,15 +125,15 @@ export function sizesFromInputs(
   signature: EntrySignature,
   shapes: ReadonlyMap<string, readonly number[]>,
 ): Record<string, number | number[]> {
-  const sizes: Record<string, number | number[]> = {};
+  const sizes = new Map<string, number | number[]>();
   const bind = (name: string, value: number | number[], argument: Argument): void => {
-    const old = sizes[name];
+    const old = sizes.get(name);
     if (old !== undefined && String(old) !== String(value))
       throw new Problem(
         `input ${argument.name}: ${name} is ${String(value)} here and ${String(old)} in another input`,
         `give inputs whose sizes agree: ${argument.text}`,
       );
-    sizes[name] = value;
+    sizes.set(name, value);
   };
   for (const argument of signature.arguments) {
     const shape = shapes.get(argument.name);
@@ -144,5 +147,5 @@ export function sizesFromInputs(
     if (argument.spread !== null) bind(argument.spread, shape.slice(0, lead), argument);
     argument.axes.forEach((name, i) => name !== null && bind(name, shape[lead + i] ?? 0, argument));
   }
-  return sizes;
+  return Object.fromEntries(sizes);
 }
