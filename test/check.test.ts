@@ -141,6 +141,9 @@ const right: Record<string, string> = {
     "layer I(D) { forward(x: float[...S, D]) -> float[...S, D] { return x } } layer J(D) { i: I(D) forward(x: float[...S, D]) -> float[...S, D] { return i(x) } } layer A(D, L) { m: [I(D), J(D)][L / 2] forward(x: float[D]) -> float[D] { for l, i in m { x = l(x) * i } return m[0](x) } }",
   "the widest float":
     "fn g(x: float[N], y: float[N]) -> float[N] { return x + y } fn f(x: bf16[N], y: f32[N]) -> f32[N] { return g(x, y) }",
+  "a mixture of mixtures of one kind": `import { MoE } from "std/moe" import { SoftmaxGate } from "std/gates" import { SwiGlu } from "std/nn"
+    layer Two(D) = MoE(D, 1, 2, SoftmaxGate(D, 2, 1), MoE(D, 1, 2, SoftmaxGate(D, 2, 1), SwiGlu(D, D)))
+    layer Three(D) { moe: MoE(D, 1, 2, SoftmaxGate(D, 2, 1), Two(D)) forward(x: float[D]) -> float[D] { return moe(x) } }`,
   "an unknown number as a size":
     'import { SwiGlu } from "std/nn"\nlayer A(D, factor) { up: SwiGlu(D, ceil(factor * D)) forward(x: float[D]) -> float[D] { return up(x) } }',
 };

@@ -78,8 +78,9 @@ function enter(
   at: ast.Span,
   want: Type | null,
 ): Val {
-  if (w.checking && from.body) w.recordCall(from.body, ast, at);
   const signatureOnly = w.checking && !from.lane;
+  // the walk of a routed body goes through arrows, where a layer may well lead to another one of its kind
+  if (signatureOnly && from.body) w.recordCall(from.body, ast, at);
   if (!signatureOnly) enterBody(w, ast, at, signature.name);
   bindArguments(w, signature, scope, given, at, want);
   if (signatureOnly) return promised(w, signature.result, scope);
