@@ -4,9 +4,10 @@ import { Problem } from "../compiler/diagnostic.ts";
 import { compileProgram, type Sizes } from "./compile.ts";
 import { type Executable, type Outcome, type StoreInfo, storeOfInput, type Tensor } from "./executable.ts";
 import { readText } from "./files.ts";
+import { isForeign, openForeign, readParameters } from "./import/weights.ts";
 import { byName } from "./loop.ts";
 import { NamedTensors, split } from "./names.ts";
-import { findEntry, readProgram } from "./program.ts";
+import { findEntry, hasHeader, readProgram } from "./program.ts";
 import { readSafetensors } from "./safetensors.ts";
 import { convert, count, fromNested, fromNumbers, sameShape, showShape } from "./tensor.ts";
 
@@ -15,8 +16,9 @@ export interface RunOptions {
   readonly program: string;
   /** `Declaration`, `Declaration.method` or a function; the file's only model if not given. */
   readonly entry?: string | undefined;
-  /** Files: safetensors, or (inputs) JSON. */
+  /** Safetensors or JSON. */
   readonly input?: string | undefined;
+  /** Safetensors, or a folder that transformers wrote, whose config.json then gives the sizes that `set` and the inputs do not. */
   readonly params?: string | undefined;
   /** Adds gradients of the sum of the losses, plus each float result times `cotangent.I` of the input. */
   readonly gradients?: boolean | undefined;
@@ -35,7 +37,7 @@ export async function runEntry(options: RunOptions): Promise<Map<string, Tensor>
   const { precision = "f32", target = "host", seed = 0, gradients = false } = options;
   const entry = findEntry(readProgram(options.program), options.entry);
   const inputs = options.input === undefined ? new Map<string, Tensor>() : readInputs(options.input, entry, precision);
-  const sizes = sizesOf(entry, options.set ?? {}, inputs);
+  const sizes = { ...foreignSizes(entry, options.params), ...sizesOf(entry, options.set ?? {}, inputs) };
   const given = [...inputs.keys()].filter((name) => !name.startsWith("cotangent."));
   const { executable } = await compileProgram({
     path: options.program,
@@ -52,7 +54,7 @@ export async function runEntry(options: RunOptions): Promise<Map<string, Tensor>
     executable.close();
   }
 }
-/** The same, of an entry that is compiled. `params`: a safetensors file of parameters and states. */
+/** The same, of an entry that is compiled. `params`: a file of parameters and states, or a folder that transformers wrote. */
 export async function runOn(
   executable: Executable,
   entry: string,
@@ -67,18 +69,25 @@ export async function runOn(
   return new Map([...results(executable, outcome), ...fresh]);
 }
 
+/** What a foreign folder's config.json says of names that the header has. */
+const foreignSizes = (entry: EntrySignature, params: string | undefined): Sizes =>
+  params !== undefined && isForeign(params)
+    ? Object.fromEntries(Object.entries(openForeign(params).header).filter(([name]) => hasHeader(entry, name)))
+    : {};
 /** Those that the inputs' shapes say, and those set by hand. */
 function sizesOf(entry: EntrySignature, set: Sizes, inputs: ReadonlyMap<string, Tensor>): Sizes {
-  const said = sizesFromInputs(entry, new Map([...inputs].map(([name, t]) => [name, t.shape])));
+  const said = new Map(
+    Object.entries(sizesFromInputs(entry, new Map([...inputs].map(([name, t]) => [name, t.shape])))),
+  );
   for (const [name, value] of Object.entries(set)) {
-    const other = said[name];
+    const other = said.get(name);
     if (other !== undefined && String(other) !== String(value))
       throw new Problem(
         `${name} is ${String(value)} by --set and ${String(other)} by the inputs`,
         `leave --set ${name} out`,
       );
   }
-  return { ...set, ...said };
+  return { ...set, ...Object.fromEntries(said) };
 }
 
 /** By file name: JSON (`{ "x": [[1, 2]] }`) or safetensors. Names are those of the signature and `cotangent.I`. */
@@ -121,11 +130,14 @@ function readJson(path: string): Record<string, unknown> {
 /** Writes what the file has into the stores; gives the parameters that it lacks as `param.PATH`. Also takes what a run wrote. */
 function loadParameters(executable: Executable, path: string | undefined): Map<string, Tensor> {
   const stores = executable.stores.filter((s) => s.role === "parameter" || s.role === "state");
-  const tensors = path === undefined ? [] : [...readSafetensors(path)];
-  const named = new NamedTensors(
-    new Map(tensors.map(([name, t]) => [name.replace(/^(param|state)\./, ""), t])),
-    path ?? "",
-  );
+  const tensors = path === undefined ? [] : [...readParameters(path)];
+  // A member may be called `param` or `state` too.
+  const members = new Set(stores.map((s) => s.name.split(".")[0]));
+  const bare = (name: string): string => {
+    const [, prefix, rest = name] = /^(param|state)\.(.*)$/s.exec(name) ?? [];
+    return members.has(prefix) ? name : rest;
+  };
+  const named = new NamedTensors(new Map(tensors.map(([name, t]) => [bare(name), t])), path ?? "");
   const fresh = new Map<string, Tensor>();
   for (const store of stores) {
     const t = named.take(store);

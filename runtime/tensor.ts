@@ -92,6 +92,14 @@ export function stacked(
   return whole;
 }
 
+/** A matrix with its axes exchanged, copied. */
+export function transposed(t: Tensor): Tensor {
+  const [rows = 0, columns = 0] = t.shape;
+  const { dtype, data } = zeros(t.dtype, [columns, rows]);
+  for (let r = 0; r < rows; r++) for (let c = 0; c < columns; c++) data[c * rows + r] = t.data[r * columns + c] ?? 0;
+  return { dtype, shape: [columns, rows], data };
+}
+
 /** The first element that is not finite, or -1. */
 export function firstNonFinite(t: Tensor): number {
   if (t.dtype === "i32" || t.dtype === "bool") return -1;
@@ -114,11 +122,16 @@ export function toNested(t: Tensor): Nested {
 /** Nested arrays of numbers or booleans as a tensor. `what` names it in a Problem where rows differ in length. */
 export function fromNested(dtype: DType, nested: unknown, what: string): Tensor {
   const shape: number[] = [];
-  for (let x = nested; Array.isArray(x); x = x[0] as unknown) shape.push(x.length);
+  for (let x = nested; Array.isArray(x); x = x[0] as unknown) {
+    shape.push(x.length);
+    if (shape.length > deepest)
+      throw new Problem(`${what} is nested more than ${deepest} deep`, "give one level of arrays for each axis");
+  }
   const flat: number[] = [];
   collect(nested, shape, 0, flat, what);
   return fromNumbers(dtype, shape, flat);
 }
+const deepest = 64;
 function collect(x: unknown, shape: readonly number[], axis: number, flat: number[], what: string): void {
   const size = shape[axis];
   if (size === undefined) {

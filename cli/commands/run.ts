@@ -17,7 +17,11 @@ export const runCommand = (): Command =>
     )
     .addOption(flag("--input <file>", "inputs by name, and cotangent.I: safetensors or JSON", text))
     .addOption(
-      flag("--params <file>", "parameters and states by path, each copy by itself or stacked: safetensors", text),
+      flag(
+        "--params <file>",
+        "parameters and states by path, each copy by itself or stacked: safetensors; or a folder that transformers wrote",
+        text,
+      ),
     )
     .option("--grad", "add gradients of the losses and of the results times their cotangents")
     .addOption(

@@ -1,0 +1,151 @@
+// Which of transformers' architectures the standard library has: for each, where config.json says the header's values, and what weights are called.
+
+export type Json = Readonly<Record<string, unknown>>;
+/** Keys of config.json, the first that is there; `a.b` is b in a. What it is without any (null: as the model's header has it), else one is needed. */
+interface Said {
+  readonly keys: readonly string[];
+  readonly otherwise?: number | boolean | null;
+}
+export interface Family {
+  /** The `model_type` of config.json. */
+  readonly type: string;
+  /** The model of std/models/decoder. */
+  readonly model: string;
+  readonly header: Readonly<Record<string, Said>>;
+  /** What else a key must say, if it is there and not null: the model knows nothing else. */
+  readonly only: Readonly<Record<string, unknown>>;
+  /** Their name and ours; each `*` is a number, and null is not read. Their matrices are [out, in], ours [in, out], but for the embedding. */
+  readonly names: Readonly<Record<string, string | null>>;
+}
+
+const said = (...keys: string[]): Said => ({ keys });
+const common: Family["header"] = {
+  V: said("vocab_size"),
+  D: said("hidden_size"),
+  L: said("num_hidden_layers"),
+  Heads: said("num_attention_heads"),
+  K: said("num_experts_per_tok"),
+  Context: said("max_position_embeddings"),
+  base: { keys: ["rope_parameters.rope_theta", "rope_theta"], otherwise: 10000 },
+  eps: said("rms_norm_eps"),
+};
+const plain: Family["only"] = {
+  hidden_act: "silu",
+  attention_bias: false,
+  "rope_parameters.rope_type": "default",
+  "rope_scaling.rope_type": "default",
+  "rope_scaling.type": "default",
+};
+const outer: Family["names"] = {
+  "model.embed_tokens.weight": "embed.weight",
+  "model.norm.weight": "norm.weight",
+  "lm_head.weight": "head.weight",
+  "model.layers.*.input_layernorm.weight": "blocks.*.norm1.weight",
+  "model.layers.*.post_attention_layernorm.weight": "blocks.*.norm2.weight",
+  "model.layers.*.self_attn.rotary_emb.inv_freq": null,
+};
+const attention: Family["names"] = {
+  "model.layers.*.self_attn.q_proj.weight": "blocks.*.attention.query.weight",
+  "model.layers.*.self_attn.k_proj.weight": "blocks.*.attention.key.weight",
+  "model.layers.*.self_attn.v_proj.weight": "blocks.*.attention.value.weight",
+  "model.layers.*.self_attn.o_proj.weight": "blocks.*.attention.output.weight",
+};
+const norms: Family["names"] = {
+  "model.layers.*.self_attn.q_norm.weight": "blocks.*.attention.query_norm.weight",
+  "model.layers.*.self_attn.k_norm.weight": "blocks.*.attention.key_norm.weight",
+};
+const swiglu = (theirs: string, ours: string): Family["names"] => ({
+  [`${theirs}.gate_proj.weight`]: `${ours}.gate.weight`,
+  [`${theirs}.up_proj.weight`]: `${ours}.up.weight`,
+  [`${theirs}.down_proj.weight`]: `${ours}.down.weight`,
+});
+const mixture: Family["names"] = {
+  "model.layers.*.mlp.gate.weight": "blocks.*.feed.gate.weight",
+  ...swiglu("model.layers.*.mlp.experts.*", "blocks.*.feed.experts.*"),
+};
+
+export const families: readonly Family[] = [
+  {
+    type: "mixtral",
+    model: "Mixtral",
+    header: {
+      ...common,
+      H: said("intermediate_size"),
+      Groups: said("num_key_value_heads"),
+      E: said("num_local_experts"),
+      A: { keys: ["head_dim"], otherwise: null },
+      window: { keys: ["sliding_window"], otherwise: null },
+    },
+    only: plain,
+    names: {
+      ...outer,
+      ...attention,
+      "model.layers.*.block_sparse_moe.gate.weight": "blocks.*.feed.gate.weight",
+      "model.layers.*.block_sparse_moe.experts.*.w1.weight": "blocks.*.feed.experts.*.gate.weight",
+      "model.layers.*.block_sparse_moe.experts.*.w2.weight": "blocks.*.feed.experts.*.down.weight",
+      "model.layers.*.block_sparse_moe.experts.*.w3.weight": "blocks.*.feed.experts.*.up.weight",
+    },
+  },
+  {
+    type: "olmoe",
+    model: "Olmoe",
+    header: {
+      ...common,
+      H: said("intermediate_size"),
+      Groups: said("num_key_value_heads"),
+      E: said("num_experts", "num_local_experts"),
+      renormalised: said("norm_topk_prob"),
+    },
+    only: { ...plain, clip_qkv: null },
+    names: { ...outer, ...attention, ...norms, ...mixture },
+  },
+  {
+    type: "qwen3_moe",
+    model: "Qwen3Moe",
+    header: {
+      ...common,
+      H: said("moe_intermediate_size"),
+      Groups: said("num_key_value_heads"),
+      A: said("head_dim"),
+      E: said("num_experts", "num_local_experts"),
+      renormalised: said("norm_topk_prob"),
+    },
+    only: { ...plain, use_sliding_window: false, decoder_sparse_step: 1, mlp_only_layers: [] },
+    names: { ...outer, ...attention, ...norms, ...mixture },
+  },
+  {
+    type: "deepseek_v3",
+    model: "DeepSeekMain",
+    header: {
+      ...common,
+      F: said("intermediate_size"),
+      H: said("moe_intermediate_size"),
+      Dense: said("first_k_dense_replace"),
+      E: said("n_routed_experts"),
+      G: said("n_group"),
+      Open: said("topk_group"),
+      Q: said("q_lora_rank"),
+      R: said("kv_lora_rank"),
+      A: said("qk_nope_head_dim"),
+      P: said("qk_rope_head_dim"),
+      C: said("v_head_dim"),
+      scale: said("routed_scaling_factor"),
+    },
+    only: { ...plain, norm_topk_prob: true, n_shared_experts: 1, rope_interleave: true, moe_layer_freq: 1 },
+    names: {
+      ...outer,
+      "model.layers.*.self_attn.q_a_proj.weight": "blocks.*.attention.query_down.weight",
+      "model.layers.*.self_attn.q_a_layernorm.weight": "blocks.*.attention.query_norm.weight",
+      "model.layers.*.self_attn.q_b_proj.weight": "blocks.*.attention.query_up.weight",
+      "model.layers.*.self_attn.kv_a_proj_with_mqa.weight": "blocks.*.attention.down.weight",
+      "model.layers.*.self_attn.kv_a_layernorm.weight": "blocks.*.attention.norm.weight",
+      "model.layers.*.self_attn.kv_b_proj.weight": "blocks.*.attention.up.weight",
+      "model.layers.*.self_attn.o_proj.weight": "blocks.*.attention.output.weight",
+      "model.layers.*.mlp.gate.weight": "blocks.*.feed.moe.gate.weight",
+      "model.layers.*.mlp.gate.e_score_correction_bias": "blocks.*.feed.moe.gate.bias",
+      ...swiglu("model.layers.*.mlp", "blocks.*.feed"),
+      ...swiglu("model.layers.*.mlp.experts.*", "blocks.*.feed.moe.experts.*"),
+      ...swiglu("model.layers.*.mlp.shared_experts", "blocks.*.feed.shared"),
+    },
+  },
+];

@@ -1,0 +1,120 @@
+// What `save_pretrained` of transformers wrote, as ours: a folder with config.json, and weights in one file or in several with an index.
+import { existsSync, statSync } from "node:fs";
+import { join } from "node:path";
+import * as v from "valibot";
+import { Problem } from "../../compiler/diagnostic.ts";
+import type { Tensor } from "../executable.ts";
+import { readText } from "../files.ts";
+import { readSafetensors } from "../safetensors.ts";
+import { transposed } from "../tensor.ts";
+import { type Family, families, type Json } from "./families.ts";
+
+export interface Foreign {
+  readonly folder: string;
+  readonly family: Family;
+  /** Sizes and values for the model's header. */
+  readonly header: Readonly<Record<string, number | boolean>>;
+  /** Whether the head is the embedding's table. */
+  readonly tied: boolean;
+}
+export const isForeign = (path: string): boolean => statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
+
+/** Reads and checks config.json alone. */
+export function openForeign(folder: string): Foreign {
+  const path = join(folder, "config.json");
+  if (!existsSync(path))
+    throw new Problem(`${folder} has no config.json`, "give the folder that transformers' save_pretrained wrote");
+  const config = readJson(path);
+  const family = families.find((f) => f.type === config["model_type"]);
+  if (!family)
+    throw new Problem(
+      `${path}: the model_type is ${shown(config["model_type"])}, which the standard library does not have`,
+      `it has ${families.map((f) => f.type).join(", ")}`,
+    );
+  for (const [key, only] of Object.entries(family.only)) {
+    const is = lookup(config, key);
+    if (is !== undefined && shown(is) !== shown(only))
+      throw new Problem(
+        `${path}: ${key} is ${shown(is)}, and ${family.model} has only ${shown(only)}`,
+        "write a model of your own that has it, in the .moe language, and give it renamed weights with `moec run --params`",
+      );
+  }
+  const header = Object.entries(family.header).flatMap(([name, { keys, otherwise }]): [string, number | boolean][] => {
+    const is = keys.map((key) => lookup(config, key)).find((x) => x !== undefined) ?? otherwise;
+    if (typeof is === "number" || typeof is === "boolean") return [[name, is]];
+    if (is === null) return [];
+    throw new Problem(`${path}: ${keys[0]} is ${shown(is)}`, "it must be a number, or true or false: restore the file");
+  });
+  return { folder, family, header: Object.fromEntries(header), tied: config["tie_word_embeddings"] === true };
+}
+/** `a.b` is b in a; null is as if it were not there. */
+const lookup = (config: Json, key: string): unknown =>
+  key.split(".").reduce<unknown>((x, part) => (x as Json | null | undefined)?.[part], config) ?? undefined;
+const shown = (x: unknown): string => JSON.stringify(x) ?? "not given";
+function readJson(path: string): Json {
+  const text = readText(path);
+  try {
+    return v.parse(v.record(v.string(), v.unknown()), JSON.parse(text));
+  } catch {
+    throw new Problem(`${path} is not a JSON object`, "restore the file");
+  }
+}
+
+/** All weights, by our names and the way round that ours are. A name that the family does not have is a Problem. */
+export function foreignTensors({ folder, family, tied }: Foreign): Map<string, Tensor> {
+  const tensors = new Map<string, Tensor>();
+  for (const file of weightFiles(folder))
+    for (const [name, t] of readSafetensors(file)) {
+      const ours = renamed(name, family, file);
+      if (ours !== null) tensors.set(ours, ours === embedding ? t : turned(t));
+    }
+  const table = tensors.get(embedding);
+  if (tied && table && !tensors.has("head.weight")) tensors.set("head.weight", transposed(table));
+  return tensors;
+}
+const embedding = "embed.weight";
+const turned = (t: Tensor): Tensor => (t.shape.length === 2 ? transposed(t) : t);
+
+function weightFiles(folder: string): string[] {
+  const whole = join(folder, "model.safetensors");
+  if (existsSync(whole)) return [whole];
+  const index = `${whole}.index.json`;
+  if (!existsSync(index))
+    throw new Problem(
+      `${folder} has neither model.safetensors nor model.safetensors.index.json`,
+      "save the model as safetensors: model.save_pretrained(FOLDER)",
+    );
+  const { weight_map: map } = readJson(index);
+  const files = v.safeParse(v.record(v.string(), v.pipe(v.string(), v.regex(/^[\w.-]+$/))), map);
+  if (!files.success) throw new Problem(`${index} has no weight_map from names to files`, "restore the file");
+  return [...new Set(Object.values(files.output))].map((file) => join(folder, file));
+}
+
+/** `model.layers.3.mlp.experts.7.up_proj.weight` is looked up with stars for its numbers, which ours takes in their order. */
+function renamed(name: string, { names, model }: Family, file: string): string | null {
+  const numbers: string[] = [];
+  const key = name.replaceAll(/(?<=\.)\d+(?=\.)/g, (n) => {
+    numbers.push(n);
+    return "*";
+  });
+  const ours = Object.hasOwn(names, key) ? names[key] : undefined;
+  if (ours === undefined)
+    throw new Problem(
+      `${file}: \`${name}\` is nothing that ${model} has`,
+      "the model is another one, or has more than its config.json says",
+    );
+  return ours?.replaceAll("*", () => numbers.shift() ?? "") ?? null;
+}
+
+/** A file of our own names, or a folder of transformers'. */
+export function readParameters(path: string): Map<string, Tensor> {
+  if (isForeign(path)) return foreignTensors(openForeign(path));
+  const tensors = readSafetensors(path);
+  const [first] = [...tensors].find(([name]) => name.startsWith("model.layers.")) ?? [];
+  if (first !== undefined)
+    throw new Problem(
+      `${path}: \`${first}\` is a name of transformers', whose config.json says what it is`,
+      "give the folder that holds both",
+    );
+  return tensors;
+}

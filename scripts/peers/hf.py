@@ -1,0 +1,96 @@
+"""Tiny models with the architectures of transformers, as its `save_pretrained` writes them, and the logits that it gives.
+
+    python scripts/peers/hf.py          computes the logits of the stored weights again and compares
+    python scripts/peers/hf.py --write  draws weights and stores them in test/peers/hf/NAME with expected.safetensors
+
+Needs PyTorch and transformers. Weights are drawn, for transformers' own are too small to choose experts clearly; logits are of the model in f64, in which
+transformers still norms and turns in f32. A seed is taken whose logits in f32 are near those, so that rounding chose no other expert."""
+
+import sys
+from pathlib import Path
+
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+
+FOLDER = Path(__file__).parents[2] / "test" / "peers" / "hf"
+COMMON = {"vocab_size": 40, "hidden_size": 16, "max_position_embeddings": 64, "bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
+HEADS = {"num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "num_experts_per_tok": 2}
+# Folder: transformers' class, its configuration, and the size of a file (OLMoE's weights are in several, with an index).
+MODELS = {
+    "mixtral": ("Mixtral", HEADS | {"intermediate_size": 24, "num_local_experts": 4, "sliding_window": 5}, "1GB"),
+    "olmoe": (
+        "Olmoe",
+        HEADS | {"intermediate_size": 20, "num_key_value_heads": 4, "num_experts": 5, "num_experts_per_tok": 3},
+        "20KB",
+    ),
+    "qwen3_moe": (
+        "Qwen3Moe",
+        HEADS | {"moe_intermediate_size": 16, "head_dim": 8, "num_local_experts": 6, "norm_topk_prob": True},
+        "1GB",
+    ),
+    "deepseek_v3": (
+        "DeepseekV3",
+        {"num_hidden_layers": 3, "first_k_dense_replace": 1, "intermediate_size": 24, "moe_intermediate_size": 12}
+        | {"num_attention_heads": 2, "num_key_value_heads": 2, "n_routed_experts": 6, "num_experts_per_tok": 2, "n_group": 3}
+        | {"topk_group": 2, "q_lora_rank": 6, "kv_lora_rank": 5, "qk_nope_head_dim": 3, "qk_rope_head_dim": 4, "v_head_dim": 5},
+        "1GB",
+    ),
+}
+
+
+def drawn(name, seed):
+    kind, config, _ = MODELS[name]
+    model = getattr(transformers, f"{kind}ForCausalLM")(getattr(transformers, f"{kind}Config")(**COMMON, **config))
+    g = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for key, p in [*model.named_parameters(), *((k, b) for k, b in model.named_buffers() if "correction_bias" in k)]:
+            x = torch.randn(p.shape, generator=g)
+            p.copy_(1 + 0.1 * x if "norm" in key else 0.1 * x if "bias" in key else x * p.shape[-1] ** -0.5)
+    return model.eval()
+
+
+def logits(model, tokens):
+    model.set_experts_implementation("eager")
+    with torch.no_grad():
+        return model(input_ids=tokens.long(), use_cache=False).logits
+
+
+def apart(a, b):
+    return ((a.double() - b.double()).norm() / b.double().norm()).item()
+
+
+def write(name):
+    tokens = torch.randint(0, 40, (2, 11), generator=torch.Generator().manual_seed(0), dtype=torch.int32)
+    for seed in range(100):
+        model = drawn(name, seed)
+        rough, exact = logits(model, tokens), logits(drawn(name, seed).double(), tokens)
+        if apart(rough, exact) > 1e-6:
+            continue
+        model.save_pretrained(FOLDER / name, max_shard_size=MODELS[name][2])
+        (FOLDER / name / "generation_config.json").unlink()
+        save_file({"tokens": tokens, "logits": exact}, FOLDER / name / "expected.safetensors")
+        print(name, "seed", seed, "f32 from f64:", apart(rough, exact))
+        return
+    raise SystemExit(f"no seed gives {name} clear choices")
+
+
+def check(name):
+    stored = load_file(FOLDER / name / "expected.safetensors")
+    kind = getattr(transformers, f"{MODELS[name][0]}ForCausalLM")
+    model = kind.from_pretrained(FOLDER / name, dtype=torch.float64).eval()
+    off = apart(logits(model, stored["tokens"]), stored["logits"])
+    if not off <= 1e-6:
+        raise SystemExit(f"{name}: the logits are {off} apart from the stored ones")
+
+
+def main():
+    torch.set_num_threads(1)
+    transformers.utils.logging.disable_progress_bar()
+    for name in MODELS:
+        (write if "--write" in sys.argv else check)(name)
+    print("test/peers/hf is what transformers", transformers.__version__, "gives")
+
+
+if __name__ == "__main__":
+    main()

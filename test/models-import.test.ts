@@ -1,0 +1,71 @@
+// Weights that transformers wrote, and its logits. How they were made: scripts/peers/hf.py.
+import assert from "node:assert/strict";
+import { cpSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { suite } from "uvu";
+import { Problem } from "../compiler/diagnostic.ts";
+import { openForeign, readParameters } from "../runtime/import/weights.ts";
+import { readSafetensors } from "../runtime/index.ts";
+import { runEntry } from "../runtime/run.ts";
+import { folder } from "./folder.ts";
+import { close, type Way, ways } from "./stored.ts";
+
+const test = suite("models-import");
+const hf = join(import.meta.dirname, "peers", "hf");
+const decoder = join(import.meta.dirname, "..", "stdlib", "models", "decoder.moe");
+const models = { mixtral: "Mixtral", olmoe: "Olmoe", qwen3_moe: "Qwen3Moe", deepseek_v3: "DeepSeekMain" } as const;
+
+/** transformers norms and turns in f32, also in f64. */
+const bar = ({ precision }: Way): number => (precision === "f64" ? 1e-6 : 1e-5);
+for (const [name, entry] of Object.entries(models))
+  for (const way of ways)
+    test(`${name}: the logits of transformers, ${way.target} ${way.precision}`, async () => {
+      const at = join(hf, name);
+      const input = join(folder(), "tokens.json");
+      const expected = readSafetensors(join(at, "expected.safetensors"));
+      const rows = Array.from(expected.get("tokens")?.data ?? []);
+      writeFileSync(input, JSON.stringify({ tokens: [rows.slice(0, 11), rows.slice(11)] }));
+      const { target, precision } = way;
+      const results = await runEntry({ program: decoder, entry, params: at, input, target, precision });
+      assert.deepEqual(
+        [...results.keys()].filter((k) => k.startsWith("param.")),
+        [],
+      );
+      close("logits", results.get("0"), expected.get("logits"), bar(way));
+    });
+
+const copy = (name: string, change: (config: Record<string, unknown>) => object): string => {
+  const at = folder();
+  cpSync(join(hf, name), at, { recursive: true });
+  const path = join(at, "config.json");
+  writeFileSync(path, JSON.stringify(change(JSON.parse(readFileSync(path, "utf8")) as Record<string, unknown>)));
+  return at;
+};
+function refused(run: () => unknown, ...words: string[]): void {
+  assert.throws(run, (e: unknown) => {
+    assert.ok(e instanceof Problem, String(e));
+    for (const word of words) assert.ok(e.message.includes(word), e.message);
+    return true;
+  });
+}
+test("a configuration that the model cannot have is a Problem that names the key", () => {
+  refused(() => openForeign(copy("olmoe", (c) => ({ ...c, clip_qkv: 8 }))), "clip_qkv is 8");
+  refused(() => openForeign(copy("mixtral", (c) => ({ ...c, model_type: "llama" }))), '"llama"');
+  refused(() => openForeign(copy("mixtral", ({ vocab_size: _, ...c }) => c)), "vocab_size is not given");
+  const yarn = { rope_type: "yarn", factor: 4, rope_theta: 10000 };
+  refused(() => openForeign(copy("mixtral", (c) => ({ ...c, rope_parameters: yarn }))), '"yarn"');
+  refused(() => openForeign(folder()), "no config.json");
+});
+test("what is named otherwise is a Problem, and so are foreign weights without their config.json", () => {
+  const other = { model_type: "qwen3_moe", head_dim: 4, moe_intermediate_size: 24, norm_topk_prob: true };
+  refused(() => readParameters(copy("mixtral", (c) => ({ ...c, ...other }))), "block_sparse_moe", "Qwen3Moe");
+  refused(() => readParameters(join(hf, "mixtral", "model.safetensors")), "a name of transformers'");
+});
+test("older keys of config.json, and a head that is the embedding's table", () => {
+  const old = copy("mixtral", ({ rope_parameters: _, ...c }) => ({ ...c, rope_theta: 5e5, tie_word_embeddings: true }));
+  assert.equal(openForeign(old).header["base"], 5e5);
+  const tensors = readParameters(old);
+  assert.deepEqual(tensors.get("head.weight")?.shape, [16, 40]);
+  assert.deepEqual(tensors.get("embed.weight")?.shape, [40, 16]);
+});
+test.run();
