@@ -1,6 +1,6 @@
 // What is measured: declarations of layers.moe in numbers, and the work that counts.
 import type { Sizes } from "../compiler/pipeline.ts";
-import type { Mix } from "./ceiling.ts";
+import type { Mix } from "../runtime/host/ceiling.ts";
 
 export interface Case {
   readonly name: string;

@@ -1,8 +1,8 @@
 // Runs a case between samples of its ceiling, and says what share of it is reached.
 
+import { type Ceiling, fmaCeiling, memoryCeiling } from "../runtime/host/ceiling.ts";
+import { kernelTable, kernelTimes } from "../runtime/kernel-times.ts";
 import type { Case, Pass } from "./cases.ts";
-import { type Ceiling, fmaCeiling, memoryCeiling } from "./ceiling.ts";
-import { kernelTable } from "./kernels.ts";
 import { type PeerTimes, peerTimes } from "./peers.ts";
 import { Subject } from "./subject.ts";
 
@@ -65,7 +65,8 @@ async function measureOwn(c: Case, options: MeasureOptions): Promise<Measured[]>
     }
     await compute.sample();
     await memory.sample();
-    options.kernels?.(kernelTable(subject, { threads, gflops: compute.best, gbytes: memory.best }));
+    const limits = { threads, gflops: compute.best, gbytes: memory.best };
+    options.kernels?.(kernelTable(kernelTimes(subject.plan, subject.entry, subject, limits), limits, "operands"));
     return passesOf(c).map((pass) => ({
       figure: figureOf(c, pass, subject.best[pass], ceiling),
       atWork: subject.atWork(pass, threads),

@@ -2,8 +2,8 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { adamw, attention, type Case, dense, groups, moe, norm } from "../bench/cases.ts";
-import { fmaCeiling, memoryCeiling } from "../bench/ceiling.ts";
 import { type Figure, measure } from "../bench/measure.ts";
+import { fmaCeiling, memoryCeiling } from "../runtime/host/ceiling.ts";
 
 const test = suite("bench");
 const quick = { threads: 2, times: 1, seconds: 0, python: null };

@@ -1,0 +1,54 @@
+import { basename } from "node:path";
+import { Command } from "commander";
+import { set, threads, whole } from "../../compiler/options.ts";
+import { writeAtomic } from "../../runtime/files.ts";
+import { kernelTable } from "../../runtime/kernel-times.ts";
+import { type Profile, profile } from "../../runtime/profile.ts";
+import { addEntry, type EntryFlags, examples, flag, json, option, text } from "../flags.ts";
+import { note, print, printJson } from "../output.ts";
+
+export const profileCommand = (): Command =>
+  addEntry(new Command("profile"))
+    .description(
+      "Run an entry on made-up inputs; show each kernel's time and rate, and write a trace of passes and kernels.",
+    )
+    .argument("<file>", "a .moe file")
+    .option("--grad", "of an entry that is not `train`: also the gradients of its losses and results")
+    .addOption(flag("--runs <n>", "runs in the trace, after one that is not; default: 5", whole(1, 1000)))
+    .addOption(
+      flag("-o, --output <file>", "the trace, for Perfetto or chrome://tracing; default: NAME.trace.json", text),
+    )
+    .addOption(option(threads))
+    .addOption(option(set))
+    .addOption(json())
+    .addHelpText(
+      "after",
+      examples(
+        "moec profile examples/gpt-moe.moe --batch 16 --length 128",
+        "moec profile model.moe --entry Ffn --set N=512 --grad --threads 1",
+      ),
+    )
+    .action(run);
+
+interface Options extends EntryFlags {
+  grad?: boolean;
+  runs?: number;
+  output?: string;
+  threads?: number;
+  json?: boolean;
+}
+async function run(program: string, { output, json, grad: gradients, ...options }: Options): Promise<void> {
+  const file = output ?? `${basename(program, ".moe")}.trace.json`;
+  const measured = await profile({ program, gradients, ...options });
+  writeAtomic(file, `${JSON.stringify(measured.trace)}\n`);
+  if (json) return asJson(measured, file);
+  const { entry, seconds, kernels, limits } = measured;
+  print(`${entry}: ${seconds.map((s) => `${(s * 1e3).toFixed(2)} ms`).join(", ")}; the quickest:`);
+  print(kernelTable(kernels, limits, "lines"));
+  note(`wrote ${file}: open it at ui.perfetto.dev or chrome://tracing`);
+}
+/** What was measured, then a line for each launch of the quickest run. */
+function asJson({ entry, seconds, limits, kernels }: Profile, trace: string): void {
+  printJson({ entry, seconds, ...limits, trace });
+  for (const { atWork, ...kernel } of kernels) printJson({ ...kernel, at_work: atWork });
+}

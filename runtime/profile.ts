@@ -1,0 +1,175 @@
+// Where the time of an entry goes, as a table and as a trace that Chrome and Perfetto open.
+import type { Ran } from "../compiler/pass.ts";
+import type { PlanKernel } from "../compiler/plan/plan.ts";
+import { inSeconds } from "./debug.ts";
+import { measureLimits } from "./host/ceiling.ts";
+import { type KernelTime, kernelTimes, type Limits } from "./kernel-times.ts";
+import type { StepTimes } from "./native.ts";
+import { openTrial, type Trial, type TrialOptions } from "./trial.ts";
+
+export interface ProfileOptions extends Omit<TrialOptions, "watch"> {
+  /** Runs that are in the trace: 5. One before them is not. */
+  readonly runs?: number | undefined;
+}
+export interface Profile {
+  readonly entry: string;
+  /** Of each run, in order. */
+  readonly seconds: readonly number[];
+  readonly limits: Limits;
+  /** Launches of the quickest run, in order. */
+  readonly kernels: readonly KernelTime[];
+  readonly trace: Trace;
+}
+/** The format of `chrome://tracing`; times in microseconds. */
+export interface Trace {
+  readonly traceEvents: readonly TraceEvent[];
+  readonly displayTimeUnit: "ms";
+}
+interface TraceEvent {
+  readonly name: string;
+  readonly cat?: string;
+  /** X: from `ts`, `dur` long. C: a counter. M: the name of a process or track. */
+  readonly ph: "X" | "C" | "M";
+  readonly ts?: number;
+  readonly dur?: number;
+  readonly pid: number;
+  readonly tid: number;
+  readonly args?: Readonly<Record<string, string | number>>;
+}
+interface Run {
+  /** When it began, by performance.now(), in seconds. */
+  readonly start: number;
+  readonly seconds: number;
+  readonly kernels: readonly KernelTime[];
+}
+
+export async function profile({ runs: wanted = 5, ...options }: ProfileOptions): Promise<Profile> {
+  const passes: Ran[] = [];
+  let times: StepTimes | null = null;
+  const watch = { after: (ran: Ran) => void passes.push(ran), profile: (_: unknown, t: StepTimes) => void (times = t) };
+  const trial = await openTrial({ ...options, watch });
+  try {
+    await trial.run();
+    const timed: { readonly start: number; readonly times: StepTimes }[] = [];
+    for (let i = 0; i < wanted; i++) {
+      const start = performance.now() / 1000;
+      await trial.run();
+      if (times) timed.push({ start, times: inSeconds(times) });
+    }
+    const limits = await measureLimits(trial.threads);
+    const runs = timed.map(({ start, times }) => runOf(trial, start, times, limits));
+    const [quickest] = runs.toSorted((a, b) => a.seconds - b.seconds);
+    return {
+      entry: trial.entry.name,
+      seconds: runs.map((r) => r.seconds),
+      limits,
+      kernels: quickest?.kernels ?? [],
+      trace: traceOf(trial, passes, runs),
+    };
+  } finally {
+    trial.close();
+  }
+}
+const runOf = ({ plan, entry }: Trial, start: number, times: StepTimes, limits: Limits): Run => ({
+  start,
+  seconds: times.wall.reduce((a, b) => a + b, 0),
+  kernels: kernelTimes(plan, entry, times, limits),
+});
+
+const tracks = { compile: 1, run: 2, rates: 3 } as const;
+function traceOf({ entry, plan }: Trial, passes: readonly Ran[], runs: readonly Run[]): Trace {
+  const schedules = new Map(plan.kernels.map((k) => [k.name, k.schedule]));
+  const traceEvents = [
+    named("process_name", "moec", 0),
+    named("thread_name", "compile", tracks.compile),
+    named("thread_name", `run ${entry.name}`, tracks.run),
+    ...passes.map((p) => slice(p.pass, "pass", tracks.compile, p.start, p.seconds)),
+    ...runs.flatMap((run) => runEvents(run, entry.name, schedules)),
+  ];
+  return { traceEvents, displayTimeUnit: "ms" };
+}
+const named = (name: string, value: string, tid: number): TraceEvent => ({
+  name,
+  ph: "M",
+  pid: 1,
+  tid,
+  args: { name: value },
+});
+const micro = (seconds: number): number => Math.round(seconds * 1e9) / 1e3;
+const slice = (
+  name: string,
+  cat: string,
+  tid: number,
+  start: number,
+  seconds: number,
+  args?: TraceEvent["args"],
+): TraceEvent => ({
+  name,
+  cat,
+  ph: "X",
+  ts: micro(start),
+  dur: micro(seconds),
+  pid: 1,
+  tid,
+  ...(args ? { args } : {}),
+});
+
+/** The run, in it its phases, in them the launches; and their rates as counters. */
+function runEvents(run: Run, entry: string, schedules: ReadonlyMap<string, PlanKernel["schedule"]>): TraceEvent[] {
+  const events = [slice(entry, "run", tracks.run, run.start, run.seconds)];
+  let at = run.start;
+  for (const { phase, kernels } of stretches(run.kernels)) {
+    events.push(
+      slice(
+        phase,
+        "phase",
+        tracks.run,
+        at,
+        kernels.reduce((sum, k) => sum + k.seconds, 0),
+      ),
+    );
+    for (const k of kernels) {
+      events.push(slice(k.kernel, "kernel", tracks.run, at, k.seconds, details(k, schedules.get(k.kernel))));
+      events.push(
+        counter("GFLOP/s", at, k.gflops),
+        counter("GB/s", at, k.gbytes),
+        counter("share of the ceiling", at, k.share),
+      );
+      at += k.seconds;
+    }
+  }
+  return events;
+}
+const counter = (name: string, at: number, value: number): TraceEvent => ({
+  name,
+  ph: "C",
+  ts: micro(at),
+  pid: 1,
+  tid: tracks.rates,
+  args: { [name]: Number(value.toPrecision(4)) },
+});
+/** Launches of one phase that follow each other. */
+function stretches(kernels: readonly KernelTime[]): { readonly phase: string; readonly kernels: KernelTime[] }[] {
+  const all: { phase: string; kernels: KernelTime[] }[] = [];
+  for (const k of kernels) {
+    const last = all.at(-1);
+    if (last?.phase === k.phase) last.kernels.push(k);
+    else all.push({ phase: k.phase, kernels: [k] });
+  }
+  return all;
+}
+function details(k: KernelTime, schedule: PlanKernel["schedule"]): Record<string, string | number> {
+  const cut = Object.entries(schedule?.choice ?? {}).map(([name, value]) => `${name} ${value}`);
+  return {
+    "share of the ceiling": Number(k.share.toFixed(3)),
+    "GFLOP/s": Number(k.gflops.toFixed(1)),
+    "GB/s": Number(k.gbytes.toFixed(1)),
+    busy: Number(Math.min(1, k.atWork / k.seconds).toFixed(3)),
+    lines: k.lines.join(" "),
+    operands: k.operands.join(" "),
+    ...(schedule ? { contraction: schedule.shape, schedule: cut.join(", ") } : {}),
+    flops: k.flops,
+    bytes: k.bytes,
+    tasks: k.tasks,
+  };
+}

@@ -1,0 +1,90 @@
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { profileCommand } from "../cli/commands/profile.ts";
+import { kernelTable, kernelTimes } from "../runtime/kernel-times.ts";
+import { profile, type Trace } from "../runtime/profile.ts";
+
+const test = suite("profile");
+const program = fileURLToPath(new URL("../examples/one-layer.moe", import.meta.url));
+const folder = mkdtempSync(join(tmpdir(), "moec-profile-"));
+test.after(() => rmSync(folder, { recursive: true }));
+const set = { D: 8, H: 6, E: 3, K: 2, N: 20 };
+
+type Slice = Trace["traceEvents"][number] & { readonly ts: number; readonly dur: number };
+const slices = ({ traceEvents }: Trace, cat: string): Slice[] =>
+  traceEvents.filter((e): e is Slice => e.ph === "X" && e.cat === cat);
+const end = (e: Slice): number => e.ts + e.dur;
+const inside = (a: Slice, b: Slice): boolean => b.ts <= a.ts + 0.01 && end(a) <= end(b) + 0.01;
+
+test("a trace has the passes, and each run with its phases and kernels one after the other", async () => {
+  const made = await profile({ program, entry: "Layer", set, gradients: true, runs: 3, threads: 2 });
+  assert.is(made.entry, "forward");
+  assert.is(made.seconds.length, 3);
+  const passes = slices(made.trace, "pass").map((e) => e.name);
+  for (const pass of ["parse", "check", "simplify", "differentiate", "lower", "plan", "load"])
+    assert.ok(passes.includes(pass), pass);
+  const [runs, phases, kernels] = ["run", "phase", "kernel"].map((cat) => slices(made.trace, cat)) as [
+    Slice[],
+    Slice[],
+    Slice[],
+  ];
+  assert.equal(
+    runs.map((r) => r.name),
+    ["forward", "forward", "forward"],
+  );
+  assert.equal([...new Set(phases.map((p) => p.name))], ["forward", "backward"]);
+  assert.is(kernels.length, 3 * made.kernels.length);
+  for (const k of kernels) assert.is(runs.filter((r) => inside(k, r)).length, 1, k.name);
+  for (const k of kernels) assert.ok(phases.some((p) => inside(k, p)));
+  kernels.reduce((a, b) => (assert.ok(end(a) <= b.ts + 0.01), b));
+  const [ragged] = kernels.filter((k) => k.name.startsWith("ragged_dot"));
+  assert.match(String(ragged?.args?.["lines"]), /one-layer\.moe:\d+/);
+  assert.match(String(ragged?.args?.["contraction"]), "3 groups");
+});
+
+test("rates are work by the time of cores at work, and the share is of the nearer ceiling", () => {
+  const launch = { kernel: 0, args: [0], tasks: 4, flops: 6e6, bytes: 1e6, phase: "forward" } as const;
+  const plan = {
+    buffers: [{ name: "x", dtype: "f32", shape: [2, 3], layout: { kind: "rows", pitch: 3 }, offset: 0, bytes: 24 }],
+    kernels: [{ name: "dot_1", text: "", origins: ["a:1", "a:2", "a:3", "a:4", "a:5"], scratch: 0 }],
+  };
+  const entry = { name: "e", inputs: [], results: [], steps: [{ kind: "launch", launch } as const] };
+  const limits = { threads: 2, gflops: 4, gbytes: 4 };
+  const times = { wall: Float64Array.of(0.005), busy: Float64Array.of(0.004) };
+  const rows = kernelTimes({ ...plan, buffers: [...plan.buffers] } as never, entry, times, limits);
+  const [row] = rows;
+  assert.ok(row);
+  assert.equal([row.seconds, row.atWork], [0.005, 0.002]);
+  assert.ok(Math.abs(row.gflops - 3) < 1e-9 && Math.abs(row.gbytes - 0.5) < 1e-9 && Math.abs(row.share - 0.75) < 1e-9);
+  const lines = kernelTable(rows, limits, "lines").split("\n");
+  assert.match(lines[0] ?? "", "ceilings 4 GFLOP/s, 4 GB/s on 2 threads; cores at work 2.000 ms");
+  assert.match(
+    lines[2] ?? "",
+    /^5\.000 +40\.0 % +100\.0 % +3\.0 +0\.5 +75\.0 % +4 +forward +dot_1 +a:1 a:2 a:3 \(2 more\)$/,
+  );
+  assert.match(kernelTable(rows, limits, "operands"), "x[2,3]");
+});
+
+test("the command writes the trace, and with --json a line for all and one for each launch", async () => {
+  const lines: string[] = [];
+  const write = process.stdout.write.bind(process.stdout);
+  const trace = join(folder, "t.json");
+  process.stdout.write = ((text: string) => lines.push(text) > 0) as typeof write;
+  try {
+    const sizes = Object.entries(set).flatMap(([k, v]) => ["--set", `${k}=${v}`]);
+    const flags = ["--entry", "Layer", "--runs", "1", "-o", trace, "--json"];
+    await profileCommand().parseAsync([program, ...sizes, ...flags], { from: "user" });
+  } finally {
+    process.stdout.write = write;
+  }
+  const [head, ...kernels] = lines.map((line) => JSON.parse(line) as Record<string, unknown>);
+  assert.is(head?.["entry"], "forward");
+  assert.is(head?.["trace"], trace);
+  assert.ok(kernels.length > 3 && kernels.every((k) => typeof k["kernel"] === "string" && Number(k["at_work"]) > 0));
+  assert.ok((JSON.parse(readFileSync(trace, "utf8")) as Trace).traceEvents.length > kernels.length);
+});
+test.run();
