@@ -6,10 +6,13 @@ import { decode, type Emitter, type Target, written } from "./text.ts";
 
 export const host: Target = {
   name: "host",
-  lanes: 16,
+  lanes: { line: [{ count: 16, text: "LANES" }], tile: [{ count: 16, text: "LANES" }] },
+  aligned: false,
   types: { f32: "f32", f64: "f64", bf16: "bf16", i32: "i32", bool: "u8" },
   sync: null,
   fresh: true,
+  laneScan: "scan",
+  once: (text) => text,
   tile(t, e) {
     const [rows, cols] = [item(t.shape, 0), t.shape[1]];
     if (t.role === "acc") return `Acc<${rows}, ${cols ?? 1}> ${t.name};`;
@@ -40,10 +43,12 @@ export const host: Target = {
       },
     );
   },
-  stage(s, e) {
-    if (isLeft(e.kernel, s.tile)) stageLeft(s, e);
-    else stageRight(s, e);
+  stages(list, e) {
+    for (const s of list)
+      if (isLeft(e.kernel, s.tile)) stageLeft(s, e);
+      else stageRight(s, e);
   },
+  each: (_, lanes) => `each<${lanes.text}>`,
   mma(s, e) {
     const fresh = s.acc.map((t) => e.fresh.delete(t)).every((x) => x);
     const pairs = s.b.map((b, n) => `on(${b.name}, ${item(s.acc, n).name})`);

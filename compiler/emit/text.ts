@@ -1,26 +1,45 @@
 // Kernel to C++ text in the tile vocabulary. Points, folds, loops and stores read the same on every target; a Target says how tasks
 // are dealt, how operands are staged and multiplied, and where tiles live.
 
-import { address, children, dependsOn, isNum, item, laneStride, typeOf } from "../kernel/expr.ts";
+import { address, children, dependsOn, isNum, item, laneStride, multiple, substitute, typeOf } from "../kernel/expr.ts";
 import type { Axis, Buffer, Expr, Kernel, Load, Stmt, StmtOf, Tile, Var } from "../kernel/ir.ts";
 import { tilesOf, walk, walkExprs } from "../kernel/passes.ts";
 import { infix } from "../kernel/print.ts";
+import type { LaunchShape } from "../plan/plan.ts";
 import type { DType } from "../types/dtype.ts";
 
+export interface Lanes {
+  readonly count: number;
+  /** As the text writes them. */
+  readonly text: string;
+}
+/** Who runs a statement: the task, the holder of a row, or the one that has the element. */
+export type Scope = "task" | "row" | "point";
 export interface Target {
   readonly name: string;
-  /** Lane groups begin at multiples of this many elements: the widest vector. */
-  readonly lanes: number;
+  /** Groups that a body may run on, the widest first: of elements in a line, and of columns of an accumulator. They begin at multiples. */
+  readonly lanes: Readonly<Record<"line" | "tile", readonly Lanes[]>>;
+  /** A group lies in memory at a multiple of its length. */
+  readonly aligned: boolean;
   readonly types: Readonly<Record<DType, string>>;
   readonly sync: string | null;
   /** An accumulator's first mma starts it, so that it need not be filled. */
   readonly fresh: boolean;
+  /** The word for running sums that each lane makes for itself. */
+  readonly laneScan: string;
+  /** A store that a task, or a row, makes once. */
+  once(text: string, scope: Scope): string;
   tile(t: Tile, e: Emitter): string;
-  /** The lines before the body, and those after. */
-  frame(k: Kernel): { readonly open: readonly string[]; readonly close: readonly string[] };
+  /** The lines before the body, and those after; asked when the body is written. */
+  frame(k: Kernel, e: Emitter): { readonly open: readonly string[]; readonly close: readonly string[] };
   loop(s: StmtOf<"for">, e: Emitter): void;
-  stage(s: StmtOf<"stage">, e: Emitter): void;
+  /** Operands that follow one another. */
+  stages(list: readonly StmtOf<"stage">[], e: Emitter): void;
+  /** The word for points of an accumulator. */
+  each(s: StmtOf<"each">, lanes: Lanes, e: Emitter): string;
   mma(s: StmtOf<"mma">, e: Emitter): void;
+  /** What a launch must say, where tasks are dealt to blocks of threads. */
+  launch?(k: Kernel, e: Emitter): LaunchShape;
 }
 
 type Operation = Extract<Expr, { e: "op" }>;
@@ -43,7 +62,9 @@ export class Emitter {
   readonly fresh = new Set<Tile>();
   /** The variable that is spread over lanes, and the names that depend on it. */
   private lane: Var | null = null;
+  private lanes = 1;
   private varying = new Set<Expr>();
+  private scope: Scope = "task";
 
   constructor(kernel: Kernel, target: Target) {
     this.kernel = kernel;
@@ -126,13 +147,18 @@ export class Emitter {
   }
   /** One value for a whole group of lanes, though it changes from group to group. */
   private repeats(x: Expr): boolean {
-    return this.lane !== null && laneStride(x, this.lane, this.target.lanes) === 0;
+    return this.lane !== null && laneStride(x, this.lane, this.lanes) === 0;
   }
 
   // Statements
   stmts(list: readonly Stmt[]): void {
     if (this.target.fresh) this.noteFresh(list);
-    for (const s of list) this.stmt(s);
+    for (let i = 0; i < list.length; i++) {
+      const run = stagesFrom(list, i);
+      if (run.length === 0) this.stmt(item(list, i));
+      else this.target.stages(run, this);
+      i += Math.max(0, run.length - 1);
+    }
   }
   private noteFresh(list: readonly Stmt[]): void {
     list.forEach((s, at) => {
@@ -160,19 +186,16 @@ export class Emitter {
         else if (!this.fresh.has(s.tile)) this.line(`${s.tile.name}.fill(${number(s.fill, true)});`);
         return;
       case "stage":
-        return this.target.stage(s, this);
+        return this.target.stages([s], this);
       case "mma":
         return this.target.mma(s, this);
       case "each":
         return this.each(s);
-      case "par":
-        return this.lambda(
-          `par<${this.width(s.v, s.body)}>(${x(s.extent)}, `,
-          `auto v, ix ${s.v.name}`,
-          ");",
-          s.v,
-          s.body,
-        );
+      case "par": {
+        const lanes = this.group(s.v, s.body);
+        const head = `par<${lanes.text}>(${x(s.extent)}, `;
+        return this.lambda(head, `auto v, ix ${s.v.name}`, ");", { v: s.v, lanes }, s.body);
+      }
       case "fold":
         return this.fold(s);
       case "foldrows":
@@ -195,20 +218,31 @@ export class Emitter {
     const value = (wide: boolean): string => this.wide(s.value, wide);
     if (s.to.kind === "tile") {
       const at = s.to.role === "shared" ? `${s.to.name}[${this.expr(item(s.at, 0))}]` : `${s.to.name}_`;
-      return this.line(`${at} = ${value(s.to.role === "acc")};`);
+      const text = `${at} = ${value(s.to.role === "acc")};`;
+      return this.line(s.to.role === "shared" ? this.target.once(text, this.scope) : text);
     }
     const at = address(s.to, s.at);
     if (this.varies(at))
       return this.line(`${s.stream ? "stream" : "st"}(v, ${this.pointer(s.to, s.at)}, ${value(true)});`);
-    this.line(`${s.to.name}[${this.expr(at)}] = ${s.to.dtype === "bf16" ? `to_bf16(${value(false)})` : value(false)};`);
+    const text = `${s.to.name}[${this.expr(at)}] = ${s.to.dtype === "bf16" ? `to_bf16(${value(false)})` : value(false)};`;
+    this.line(this.target.once(text, this.scope));
   }
   /** A lambda whose body runs on a group of lanes of `lane`, or on one element. */
-  lambda(before: string, params: string, after: string, lane: Var | null, body: readonly Stmt[], value?: Expr): void {
-    const [outer, varying] = [this.lane, this.varying];
+  lambda(
+    before: string,
+    params: string,
+    after: string,
+    lane: Var | { readonly v: Var; readonly lanes: Lanes } | null,
+    body: readonly Stmt[],
+    value?: Expr,
+    scope: Scope = "point",
+  ): void {
+    const outer = [this.lane, this.lanes, this.varying, this.scope] as const;
     if (lane) {
-      this.lane = lane;
-      this.varying = new Set();
+      const { v, lanes } = "v" in lane ? lane : { v: lane, lanes: this.widest("line") };
+      [this.lane, this.lanes, this.varying] = [v, lanes.count, new Set()];
     }
+    this.scope = scope;
     const result = (x: Expr): string => `return ${this.wide(x, lane !== null)};`;
     if (value && body.length === 0) this.line(`${before}[&](${params}) { ${result(value)} }${after}`);
     else
@@ -216,20 +250,23 @@ export class Emitter {
         this.stmts(body);
         if (value) this.line(result(value));
       });
-    [this.lane, this.varying] = [outer, varying];
+    [this.lane, this.lanes, this.varying, this.scope] = outer;
   }
   private each(s: StmtOf<"each">): void {
     const used = tilesOf(s.body, "acc", "row");
     const tiles = [s.over, ...new Set([...used.reads, ...used.writes].filter((t) => t !== s.over))];
     const params = ["auto v", ...s.vs.map((v) => `ix ${v.name}`), ...tiles.map((t) => `auto& ${t.name}_`)].join(", ");
-    const lane = s.vs[1] ?? null;
-    const head = lane ? `each<${this.width(lane, s.body)}>` : "each_row";
+    const [, v] = s.vs;
+    const lane = v ? { v, lanes: this.group(v, s.body, item(s.over.shape, 0) === 1 ? "line" : "tile") } : null;
+    const head = lane ? this.target.each(s, lane.lanes, this) : "each_row";
     this.lambda(
       `${head}(${s.valid.map((y) => this.expr(y)).join(", ")}, `,
       params,
       `, ${tiles.map((t) => t.name).join(", ")});`,
       lane,
       s.body,
+      undefined,
+      lane ? "point" : "row",
     );
   }
   private fold(s: StmtOf<"fold">): void {
@@ -247,12 +284,12 @@ export class Emitter {
         s.value,
       );
     }
-    const width = this.width(s.v, [...s.body, { s: "let", v: s.into, value: s.value }]);
+    const lanes = this.group(s.v, [...s.body, { s: "let", v: s.into, value: s.value }]);
     this.lambda(
-      `${head}fold<${combines[s.op]}, ${width}>(${this.expr(s.extent)}, `,
+      `${head}fold<${combines[s.op]}, ${lanes.text}>(${this.expr(s.extent)}, `,
       `auto v, ix ${s.v.name}`,
       ");",
-      s.v,
+      { v: s.v, lanes },
       s.body,
       s.value,
     );
@@ -265,7 +302,7 @@ export class Emitter {
       `fold_rows<${combines[s.op]}>(${s.into.name}, ${this.expr(s.extent)}, `,
       params,
       `, ${used.map((t) => t.name).join(", ")});`,
-      s.vs[1],
+      { v: s.vs[1], lanes: this.widest("tile") },
       s.body,
       s.value,
     );
@@ -274,20 +311,33 @@ export class Emitter {
     if (this.lane && this.varies(s.value)) this.varying.add(s.sum);
     const type = s.sum.type === "index" ? "ix" : "auto";
     this.lambda(
-      `scan(${this.expr(s.extent)}, [&](ix ${s.v.name}) { return ${this.expr(s.value)}; }, `,
+      `${this.lane ? this.target.laneScan : "scan"}(${this.expr(s.extent)}, [&](ix ${s.v.name}) { return ${this.expr(s.value)}; }, `,
       `ix ${s.v.name}, ${type} ${s.sum.name}`,
       ");",
       null,
       s.body,
     );
   }
-  /** Lanes for a body: LANES, if everything that it touches is contiguous along v or one value for a group. */
-  width(v: Var, body: readonly Stmt[]): "LANES" | 1 {
+  private widest(kind: "line" | "tile"): Lanes {
+    return item(this.target.lanes[kind], 0);
+  }
+  /** The widest group for a body such that all that it touches is contiguous along v, or one value for the group. */
+  group(v: Var, body: readonly Stmt[], kind: "line" | "tile" = "line"): Lanes {
+    const found = this.target.lanes[kind].find((lanes) => this.fits(v, body, lanes.count));
+    return found ?? { ...this.widest(kind), text: "1" };
+  }
+  /** Its text, 1 where there is none. */
+  width(v: Var, body: readonly Stmt[]): string | 1 {
+    const { text } = this.group(v, body);
+    return text === "1" ? 1 : text;
+  }
+  private fits(v: Var, body: readonly Stmt[], lanes: number): boolean {
     const varying = new Set<Expr>([v]);
     const varies = (x: Expr): boolean => varying.has(x) || children(x).some(varies);
     const follows = (x: Expr, steps: readonly number[]): boolean => {
       if (!varies(x)) return true;
-      const step = laneStride(x, v, this.target.lanes);
+      const step = laneStride(x, v, lanes);
+      if (step === 1 && this.target.aligned && !begins(x, v, lanes)) return false;
       return step !== null && steps.includes(step) && ![...varying].some((y) => y !== v && dependsOn(x, y as Var));
     };
     const obstacles: (Stmt | Expr)[] = [];
@@ -301,8 +351,19 @@ export class Emitter {
     walkExprs(body, (x) => {
       if (!readable(x, varies, follows)) obstacles.push(x);
     });
-    return obstacles.length === 0 ? "LANES" : 1;
+    return obstacles.length === 0;
   }
+}
+/** The stages that stand together from one on. */
+function stagesFrom(list: readonly Stmt[], at: number): StmtOf<"stage">[] {
+  const run: StmtOf<"stage">[] = [];
+  for (let i = at; list[i]?.s === "stage"; i++) run.push(list[i] as StmtOf<"stage">);
+  return run;
+}
+/** Whether an address is a multiple of `lanes` where v is. */
+function begins(x: Expr, v: Var, lanes: number): boolean {
+  const start: Var = { e: "var", name: "_start", type: "index", lo: 0, hi: Infinity, mult: lanes };
+  return multiple(substitute(x, v, start)) % lanes === 0;
 }
 type Varies = (x: Expr) => boolean;
 type Follows = (x: Expr, steps: readonly number[]) => boolean;
@@ -369,16 +430,18 @@ export interface Emitted {
   readonly text: string;
   readonly scratch: number;
   readonly tasks: number;
+  readonly launch?: LaunchShape;
 }
 /** The text of a finished kernel. */
 export function emit(k: Kernel, target: Target): Emitted {
   const e = new Emitter(k, target);
-  const { open, close } = target.frame(k);
   e.depth = 2;
   e.stmts(k.body);
+  const { open, close } = target.frame(k, e);
   return {
     text: `${[`// ${k.doc}`, ...open, ...e.lines, ...close].join("\n")}\n`,
     scratch: e.scratch,
     tasks: tasksOf(k),
+    ...(target.launch ? { launch: target.launch(k, e) } : {}),
   };
 }

@@ -3,7 +3,7 @@ import { createHash } from "node:crypto";
 import { Bug } from "../diagnostic.ts";
 import type { Graph, Node, Store, Value } from "../graph/node.ts";
 import { topological, valuesOf } from "../graph/walk.ts";
-import type { PlanKernel } from "../plan/plan.ts";
+import type { LaunchShape, PlanKernel } from "../plan/plan.ts";
 import type { Assign, Sequence, VirtualArg, VirtualBuffer, VirtualLaunch } from "../plan/sequence.ts";
 import type { Region } from "../transform/region.ts";
 import { forwardNodes, fuse } from "../transform/regions.ts";
@@ -28,6 +28,7 @@ export interface Emitted {
   readonly text: string;
   readonly scratch: number;
   readonly tasks: number;
+  readonly launch?: LaunchShape;
 }
 export interface LowerOptions {
   /** The text of a kernel on the target. */
@@ -153,10 +154,10 @@ class Lowering implements Memory {
   }
   /** The kernel with this text; what it serves is added to what the same text serves elsewhere. */
   private kernel(kernel: Kernel, nodes: readonly Node[]): { readonly made: PlanKernel; readonly tasks: number } {
-    const { text, scratch, tasks } = this.options.emit(kernel);
+    const { text, tasks, ...needs } = this.options.emit(kernel);
     const known = this.kernels.get(text);
     if (!known) this.options.seen?.(kernel);
-    const made = known ?? { name: kernel.name, text, origins: [], scratch, schedule: this.scheduled };
+    const made = known ?? { name: kernel.name, text, origins: [], ...needs, schedule: this.scheduled };
     this.kernels.set(text, made);
     for (const o of nodes.map(originOf)) if (o && !made.origins.includes(o)) made.origins.push(o);
     return { made, tasks };

@@ -1,4 +1,5 @@
-// Functions of one element, for V = vf or f32: one template each, so a vector and a scalar tail give the same bits.
+// Functions of one element, for V = vf or f32: one template each, so a vector and a scalar tail give the same bits. Where LANES is 1 (CUDA)
+// there are numbers only.
 // Floats are within 4 ulp of the exact result over all of f32: denormals, infinities, NaN and any argument of sin and cos too. The coefficients
 // are minimax fits of relative error (Lawson's weighted least squares), stated beside each. `c ? a : b` picks by lane where c is a mask.
 
@@ -14,25 +15,29 @@ template <class V, class... C> FN V poly(V x, f32 c, C... rest) {
 
 // ---- sign, order, rounding ----
 template <class I> FN auto magnitude(I b) { return b & 0x7fffffff; }
-FN vf abs_(vf x) { return real(magnitude(bits(x))); }
 FN f32 abs_(f32 x) { return real(magnitude(bits(x))); }
-FN vi abs_(vi x) { return where(x < 0, -x, x); }
 FN i32 abs_(i32 x) { return where(x < 0, -x, x); }
 /** |x| with the sign of y. */
 template <class V> FN V copysign_(V x, V y) { return real(magnitude(bits(x)) | (bits(y) & ~0x7fffffff)); }
 /** -1, 0 or 1; a NaN and a zero are themselves. */
-FN vf sign_(vf x) { return where(x > 0, 1.0f, where(x < 0, -1.0f, x)); }
 FN f32 sign_(f32 x) { return where(x > 0, 1.0f, where(x < 0, -1.0f, x)); }
-FN vi sign_(vi x) { return where(x > 0, 1, where(x < 0, -1, x)); }
 FN i32 sign_(i32 x) { return where(x > 0, 1, where(x < 0, -1, x)); }
+#if LANES > 1
+FN vf abs_(vf x) { return real(magnitude(bits(x))); }
+FN vi abs_(vi x) { return where(x < 0, -x, x); }
+FN vf sign_(vf x) { return where(x > 0, 1.0f, where(x < 0, -1.0f, x)); }
+FN vi sign_(vi x) { return where(x > 0, 1, where(x < 0, -1, x)); }
+#endif
 
 template <class V> FN V larger(V a, V b) { return where(or_(a > b, a != a), a, b); }
 template <class V> FN V smaller(V a, V b) { return where(or_(a < b, a != a), a, b); }
 /** NaN if either is. */
 template <class A, class B> FN auto max_(A a, B b) { typedef decltype(a + b) V; return larger(as<V>(a), as<V>(b)); }
 template <class A, class B> FN auto min_(A a, B b) { typedef decltype(a + b) V; return smaller(as<V>(a), as<V>(b)); }
+#if LANES > 1
 FN f32 max_of(vf x) { return across(x, [](vf a, vf b) { return max_(a, b); }); }
 FN f32 min_of(vf x) { return across(x, [](vf a, vf b) { return min_(a, b); }); }
+#endif
 /** Into [low, high]; a NaN stays one. */
 template <class V> FN V clamp_(V x, f32 low, f32 high) {
   V l = as<V>(low), h = as<V>(high);
@@ -60,18 +65,21 @@ template <class V> FN int_of<V> to_i32(V x) {
 
 // ---- powers of e ----
 FN f32 sqrt_(f32 x) { return __builtin_sqrtf(x); }
+#if LANES > 1
 /** One instruction: compilers join the lanes. */
 FN vf sqrt_(vf x) {
   vf r;
   UNROLL for (int l = 0; l < LANES; l++) r[l] = __builtin_sqrtf(x[l]);
   return r;
 }
+#endif
 template <class V> FN V rsqrt_(V x) { return 1.0f / sqrt_(x); }
 
 /** 2^n for whole n in [-126, 127]. */
 template <class I> FN auto power2(I n) { return real((n + 127) << 23); }
 /** x * 2^n, rounded once, for whole n in [-252, 254]. */
 FN f32 scaled(f32 x, f32 n) { i32 i = whole(n), half = i >> 1; return x * power2(half) * power2(i - half); }
+#if LANES > 1
 FN vf scaled(vf x, vf n) {
 #if LANES == 16
   return __builtin_ia32_scalefps512_mask(x, n, x, -1, 4);
@@ -80,6 +88,7 @@ FN vf scaled(vf x, vf n) {
   return x * power2(half) * power2(i - half);
 #endif
 }
+#endif
 /** e^r - 1 for |r| <= log(2) / 2: error 2^-26. */
 template <class V> FN V expm1_near(V r) {
   V q = poly(r, 0.00138825108f, 0.00836654752f, 0.0416672006f, 0.166665435f, 0.49999997f);
@@ -222,8 +231,10 @@ template <class V> FN V float_modulo(V a, V b) {
   r = r + d * wide(where(against(narrow(r), f), as<V>(1.0f), as<V>(0.0f)));
   return where(b == 0.0f, as<V>(0.0f), where(endless, where(against(a, b), b, a), narrow(r)));
 }
-FN vf modulo(vf a, vf b) { return float_modulo(a, b); }
 FN f32 modulo(f32 a, f32 b) { return float_modulo(a, b); }
+#if LANES > 1
+FN vf modulo(vf a, vf b) { return float_modulo(a, b); }
+#endif
 template <class A, class B> FN auto rem_(A a, B b) { typedef decltype(a + b) V; return modulo(as<V>(a), as<V>(b)); }
 
 // ---- random bits ----
