@@ -14,10 +14,12 @@ import type { Plan } from "../compiler/plan/plan.ts";
 import { printPlan } from "../compiler/plan/print.ts";
 import { print as printProgram } from "../compiler/syntax/print.ts";
 import { byteSize } from "../compiler/types/type.ts";
-import { Debugger, type Watch } from "./debug.ts";
+import { Debugger, debugLevel, type Watch } from "./debug.ts";
 import type { Executable } from "./executable.ts";
 import { hostExecutable } from "./host/executable.ts";
 import { cores } from "./host/machine.ts";
+import { toolchain } from "./host/toolchain.ts";
+import { type Figures, ownPlans, type PlanCache, type Planned, type PlanPlace } from "./plans.ts";
 import { referenceExecutable } from "./reference.ts";
 
 export type { EntryRequest, Sizes } from "../compiler/pipeline.ts";
@@ -41,14 +43,8 @@ export interface CompileRequest extends TargetRequest {
   /** A .moe file. */
   readonly path: string;
 }
-/** Bytes, except `flops` (of one run of the first entry); seconds by stage in `timings`, with `total`. The interpreter plans no memory: its gradients and activations are 0. */
-export interface CompileReport {
-  readonly parameters: number;
-  readonly gradients: number;
-  readonly optimizer: number;
-  readonly activations: number;
-  readonly flops: number;
-  readonly kernels: readonly { readonly name: string; readonly lines: readonly string[] }[];
+/** Seconds by stage in `timings`, with `total`; a plan that was kept from an earlier compilation has no stages of its own. */
+export interface CompileReport extends Figures {
   readonly timings: Readonly<Record<string, number>>;
   /** Text by file name. */
   readonly forms?: Readonly<Partial<Record<Form, Readonly<Record<string, string>>>>>;
@@ -68,32 +64,58 @@ export const compileProgram = (request: CompileRequest): Promise<Compiled> =>
 export const checkFile = (path: string): readonly Diagnostic[] => check(loadFile(path));
 export const checkText = (name: string, text: string): readonly Diagnostic[] => check(load({ name, text }));
 
-export async function compileLoaded(open: (observer: Observer) => Loaded, request: TargetRequest): Promise<Compiled> {
+/** `plans`: where finished plans are kept; null: nowhere. */
+export async function compileLoaded(
+  open: (observer: Observer) => Loaded,
+  request: TargetRequest,
+  plans: PlanCache | null = ownPlans(),
+): Promise<Compiled> {
   const start = performance.now();
   const observer = new Debugger({ printAfter: request.printAfter ?? [], watch: request.watch ?? {} });
   const loaded = open(observer);
-  timed("check", observer, () => requireRight(loaded));
-  const program = toGraphs(loaded, request, observer);
-  const kernels: Kernel[] = [];
-  const plan = request.target === "host" ? toPlan(program, observer, (k) => kernels.push(k), request.schedules) : null;
+  const place = await placeOf(loaded, request, plans);
+  const made = (place && timed("cache", observer, () => place.find())) ?? make(loaded, request, observer, place);
+  const plan = "plan" in made ? made.plan : null;
   observer.planned(plan);
   const before = performance.now();
   const { threads = cores() } = request;
-  const executable = plan
-    ? await hostExecutable(plan, { threads, ...(await observer.kernels(plan, threads)) })
-    : referenceExecutable(program);
+  const executable =
+    "plan" in made
+      ? await hostExecutable(made.plan, { threads, ...(await observer.kernels(made.plan, threads)) })
+      : referenceExecutable(made.program);
   const seconds = (performance.now() - before) / 1000;
   observer.timings.set("load", seconds);
   observer.after({ pass: "load", start: before / 1000, seconds });
   observer.timings.set("total", (performance.now() - start) / 1000);
-  const printed = formsOf(request.emit ?? [], loaded, program, kernels, plan);
-  return {
-    executable,
-    plan,
-    report: { ...reportOf(program, plan), timings: Object.fromEntries(observer.timings), forms: printed },
-  };
+  const forms = "forms" in made ? made.forms() : {};
+  return { executable, plan, report: { ...made.figures, timings: Object.fromEntries(observer.timings), forms } };
 }
-function reportOf(program: Elaborated, plan: Plan | null): Omit<CompileReport, "timings" | "forms"> {
+/** Where this program's plan is kept; null where it is made each time, for its passes or forms are to be seen or nothing identifies it. */
+async function placeOf(loaded: Loaded, request: TargetRequest, plans: PlanCache | null): Promise<PlanPlace | null> {
+  const { target, emit = [], printAfter = [], watch } = request;
+  const seen = emit.length > 0 || printAfter.length > 0 || watch?.after !== undefined || debugLevel() > 0;
+  if (!plans || target !== "host" || seen) return null;
+  // without a compiler the program's own errors come first
+  const tools = await toolchain().catch(() => null);
+  return tools && plans.place(loaded, request, tools);
+}
+
+/** What is loaded, and what is told of it. */
+type Made = (Planned | { readonly program: Elaborated; readonly figures: Figures }) & {
+  readonly forms: () => NonNullable<CompileReport["forms"]>;
+};
+function make(loaded: Loaded, request: TargetRequest, observer: Observer, place: PlanPlace | null): Made {
+  timed("check", observer, () => requireRight(loaded));
+  const program = toGraphs(loaded, request, observer);
+  const kernels: Kernel[] = [];
+  const plan = request.target === "host" ? toPlan(program, observer, (k) => kernels.push(k), request.schedules) : null;
+  const figures = figuresOf(program, plan);
+  const forms = () => formsOf(request.emit ?? [], loaded, program, kernels, plan);
+  if (!plan) return { program, figures, forms };
+  place?.put({ plan, figures });
+  return { plan, figures, forms };
+}
+function figuresOf(program: Elaborated, plan: Plan | null): Figures {
   const held = (role: string): number =>
     program.stores.filter((s) => s.role === role).reduce((sum, s) => sum + byteSize(s.type), 0);
   const { parameters, gradients, optimizer, activations } = plan?.bytes ?? {

@@ -1,5 +1,6 @@
-// Compiled kernels on disk. A library is a file named by the hash of its content; a key is a small file that names the library which
-// holds a kernel. So one library serves many kernels, each is found on its own, and a damaged file is never loaded.
+// Compiled kernels and finished plans on disk. A library is a file named by the hash of its content; a key is a small file that names the
+// library which holds a kernel. So one library serves many kernels, each is found on its own, and a damaged file is never loaded. A plan is
+// text below the hash of that text.
 import { createHash, randomBytes } from "node:crypto";
 import * as fs from "node:fs";
 import { homedir } from "node:os";
@@ -14,7 +15,7 @@ export interface CacheStats {
 }
 const gibibyte = 2 ** 30;
 const hour = 3_600_000;
-const ours = /^[0-9a-f]{64}\.(so|key|[0-9a-f]{16}\.part)$/;
+const ours = /^[0-9a-f]{64}\.(so|key|plan|[0-9a-f]{16}\.part)$/;
 export const hash = (data: string | Uint8Array): string => createHash("sha256").update(data).digest("hex");
 
 /** `MOEC_CACHE`, or the user's folder for caches. */
@@ -61,6 +62,17 @@ export class KernelCache {
     for (const key of keys) this.#write(`${key}.key`, name);
     this.#prune(`${name}.so`);
     return join(this.folder, `${name}.so`);
+  }
+  /** The plan that was kept under this key; null if there is none, or not a whole one. */
+  findPlan(key: string): string | null {
+    const [sum, text] = halves(this.#read(`${key}.plan`)?.toString("utf8") ?? "");
+    if (hash(text) !== sum) return null;
+    this.#touch(`${key}.plan`);
+    return text;
+  }
+  putPlan(key: string, text: string): void {
+    this.#write(`${key}.plan`, `${hash(text)}\n${text}`);
+    this.#prune(`${key}.plan`);
   }
   stats(): CacheStats {
     const files = this.#files();
@@ -139,6 +151,8 @@ export class KernelCache {
   }
 }
 const remedy = "set MOEC_CACHE to a folder of your own, or remove this one";
+/** The first line, of 64 characters, and the rest. */
+const halves = (text: string): readonly [string, string] => [text.slice(0, 64), text.slice(65)];
 const total = (files: readonly { readonly bytes: number }[]): number =>
   files.reduce((sum, file) => sum + file.bytes, 0);
 const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
