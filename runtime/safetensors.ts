@@ -27,13 +27,16 @@ export function safetensorsChunks(
   tensors: ReadonlyMap<string, Tensor>,
   metadata: Record<string, string> = {},
 ): Uint8Array[] {
-  const header: Record<string, unknown> = Object.keys(metadata).length > 0 ? { __metadata__: metadata } : {};
+  const header = new Map<string, unknown>(Object.keys(metadata).length > 0 ? [["__metadata__", metadata]] : []);
   let offset = 0;
   for (const [name, t] of tensors) {
-    header[name] = { dtype: names[t.dtype], shape: t.shape, data_offsets: [offset, offset + t.data.byteLength] };
+    if (name === "__metadata__")
+      throw new Problem("safetensors files keep the name `__metadata__` for themselves", "rename the parameter");
+    header.set(name, { dtype: names[t.dtype], shape: t.shape, data_offsets: [offset, offset + t.data.byteLength] });
     offset += t.data.byteLength;
   }
-  const json = new TextEncoder().encode(JSON.stringify(header));
+  // Unlike assigning to a plain object, this keeps a tensor called `__proto__`.
+  const json = new TextEncoder().encode(JSON.stringify(Object.fromEntries(header)));
   const head = new Uint8Array(8 + Math.ceil(json.byteLength / 8) * 8).fill(0x20);
   new DataView(head.buffer).setBigUint64(0, BigInt(head.byteLength - 8), true);
   head.set(json, 8);

@@ -1,4 +1,5 @@
 // Elaboration: numbers for sizes, one graph for each entry, the stores they share, and how those begin.
+import { Problem } from "../diagnostic.ts";
 import { GraphBuilder } from "../graph/builder.ts";
 import type { Graph, Store } from "../graph/node.ts";
 import { ops } from "../ops/list.ts";
@@ -22,6 +23,8 @@ export interface Elaboration {
 
 /** Throws ProgramError for what is wrong in the program, Problem for what is wrong in the request. */
 export function elaborate(loaded: Loaded, request: Request): Elaboration {
+  if (request.entries.some((entry) => entry.name === "init"))
+    throw new Problem("`init` is the entry that gives parameters their first values", "give the method another name");
   const shared: Shared = { loaded, request, g: new GraphBuilder(ops), stores: new Stores(), inputs: [] };
   const entries = request.entries.map((entry) => reported(() => new Entry(shared, entry).elaborated()));
   return {

@@ -21,7 +21,8 @@ export type Resolve = (path: string, from: ast.Source) => ast.Source | null;
 /** `std/...` from the package, other paths relative to the file that imports. */
 export const resolveFile: Resolve = (path, from) => {
   try {
-    if (path.startsWith("std/")) return { name: path, text: asset(`stdlib/${path.slice(4)}.moe`) };
+    if (path.startsWith("std/"))
+      return /^std(\/\w+)+$/.test(path) ? { name: path, text: asset(`stdlib/${path.slice(4)}.moe`) } : null;
     const name = resolvePath(dirname(from.name), path.endsWith(".moe") ? path : `${path}.moe`);
     return { name, text: readFileSync(name, "utf8") };
   } catch {

@@ -3,7 +3,7 @@
 import { execFile } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { promisify } from "node:util";
 import { Bug } from "../../compiler/diagnostic.ts";
 import { unit as unitText } from "../../compiler/emit/unit.ts";
@@ -69,7 +69,7 @@ function deal(kernels: readonly Keyed[], most: number): readonly (readonly Keyed
 async function compileUnit(unit: readonly Keyed[], header: string, tools: Toolchain): Promise<Buffer> {
   for (const { kernel } of unit)
     if (!/^[a-z_]\w*$/i.test(kernel.name)) throw new Bug(`\`${kernel.name}\` cannot name a kernel`);
-  const folder = mkdtempSync(join(tmpdir(), "moec-"));
+  const folder = mkdtempSync(join(resolve(tmpdir()), "moec-")); // absolute: the compiler must not take it for a flag
   const source = join(folder, "kernels.cpp");
   const library = join(folder, "kernels.so");
   writeFileSync(
@@ -81,7 +81,10 @@ async function compileUnit(unit: readonly Keyed[], header: string, tools: Toolch
   );
   const [program, ...args] = tools.command;
   try {
-    await execute(program, [...args, ...tools.flags, "-w", source, "-o", library], { maxBuffer: 2 ** 26 });
+    await execute(program, [...args, ...tools.flags, "-w", source, "-o", library], {
+      maxBuffer: 2 ** 26,
+      env: { ...process.env, TMPDIR: folder },
+    });
   } catch (error) {
     const log = error instanceof Error && "stderr" in error ? String(error.stderr) : String(error);
     throw new Bug(

@@ -1,6 +1,7 @@
 // Finds the system's C++ compiler and asks it what it can do.
 import { execFile } from "node:child_process";
 import { createHash } from "node:crypto";
+import { existsSync } from "node:fs";
 import { promisify } from "node:util";
 import { Problem } from "../../compiler/diagnostic.ts";
 
@@ -38,7 +39,7 @@ const optional = [["-march=native", "-fno-gnu-unique"], ["-march=native"], ["-mc
 
 const known = new Map<string, Promise<Toolchain>>();
 
-/** The compiler that `CXX` names, or the first of g++, clang++ and c++. Asked once in a process. */
+/** The compiler that `CXX` names (a path, also with spaces, or a program and its arguments), or the first of g++, clang++ and c++. Asked once in a process. */
 export function toolchain(environment: NodeJS.ProcessEnv = process.env): Promise<Toolchain> {
   const key = `${environment["CXX"]}\0${environment["PATH"]}`;
   const found = known.get(key) ?? find(environment);
@@ -46,8 +47,9 @@ export function toolchain(environment: NodeJS.ProcessEnv = process.env): Promise
   return found;
 }
 async function find(environment: NodeJS.ProcessEnv): Promise<Toolchain> {
-  const chosen = environment["CXX"]?.trim().split(/\s+/) ?? [];
-  const names = chosen.length > 0 && chosen[0] !== "" ? [chosen] : [["g++"], ["clang++"], ["c++"]];
+  const named = environment["CXX"]?.trim() ?? "";
+  const chosen = existsSync(named) ? [named] : named.split(/\s+/).filter((part) => part !== "");
+  const names = chosen.length > 0 ? [chosen] : [["g++"], ["clang++"], ["c++"]];
   for (const [program, ...args] of names) {
     const found = program === undefined ? null : await probe([program, ...args], environment);
     if (found !== null) return found;
