@@ -18,8 +18,8 @@ if (spawnSync(python, ["-c", "import torch, safetensors"], { stdio: "ignore" }).
 }
 const [what, ...flags] = argv.slice(2);
 if (what === "demo") exit(run(python, ["scripts/peers/demo.py", ...flags]));
-for (const script of ["peers", "gates", "optim"]) {
+for (const script of ["peers", "gates", "mixtures", "optim"]) {
   const failed = run(python, [`scripts/peers/${script}.py`]);
   if (failed) exit(failed);
 }
-exit(run(execPath, ["--import", "tsx", "test/run.ts", "peers.", "stdlib-gates", "stdlib-optim"]));
+exit(run(execPath, ["--import", "tsx", "test/run.ts", "peers.", "stdlib-"]));

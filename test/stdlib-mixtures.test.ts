@@ -1,0 +1,33 @@
+// Mixtures against PyTorch: results, losses and gradients, on random and on skewed rows. How the numbers were made: scripts/peers/mixtures.py.
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { suite } from "uvu";
+import { compile, type Outcome, type Tensor, tensor } from "../runtime/index.ts";
+import { cases, close, given, some, ways } from "./stored.ts";
+
+const folder = join(import.meta.dirname, "peers");
+
+function check({ outputs, losses, gradients }: Outcome, tensors: ReadonlyMap<string, Tensor>, apart: number): void {
+  close("result", outputs[0], tensors.get("output.0"), apart);
+  const named = new Map([...losses].map(([k, x]) => [k.split(".").at(-1), tensor("f64", [], [x])]));
+  assert.deepEqual([...named.keys()], [...some(tensors, "loss.").keys()]);
+  for (const [k, t] of some(tensors, "loss.")) close(k, named.get(k), t, apart);
+  const grads = new Map([...gradients].map(([k, t]) => [k.replaceAll(".*", ""), t]));
+  assert.deepEqual([...grads.keys()].toSorted(), [...some(tensors, "grad.").keys()].toSorted());
+  for (const [k, t] of some(tensors, "grad.")) close(k, grads.get(k), t, apart);
+}
+
+const test = suite("stdlib-mixtures");
+for (const { target, precision, apart } of ways)
+  for (const [declaration, stored] of cases(join(folder, "mixtures.safetensors")))
+    test(`${declaration}, ${target} ${precision}`, async () => {
+      const source = { file: join(folder, "mixtures.moe"), declaration };
+      const program = await compile(source, { gradients: true, sizes: { B: 3, T: 8 }, target, precision });
+      for (const kind of ["random.", "skewed."]) {
+        const tensors = some(stored, kind);
+        program.load(given(some(tensors, "param."), precision));
+        check(await program.run(Object.fromEntries(given(some(tensors, "input."), precision))), tensors, apart);
+      }
+      program.close();
+    });
+test.run();
