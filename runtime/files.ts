@@ -12,41 +12,7 @@ import {
   writeSync,
 } from "node:fs";
 import { dirname } from "node:path";
-import { Problem } from "../compiler/diagnostic.ts";
-
-export const isCode = (error: unknown, code: string): boolean =>
-  error instanceof Error && (error as NodeJS.ErrnoException).code === code;
-
-/** Runs `action` on a file; a failure of the system becomes a Problem that names the path. */
-export function onFile<T>(path: string, doing: string, action: () => T): T {
-  try {
-    return action();
-  } catch (cause) {
-    const code = cause instanceof Error ? (cause as NodeJS.ErrnoException).code : undefined;
-    if (code === undefined) throw cause;
-    throw new Problem(
-      `cannot ${doing} ${path}: ${reasons[code] ?? code}`,
-      remedies[code] ?? "check the path and its disk",
-      {
-        cause,
-      },
-    );
-  }
-}
-const reasons: Record<string, string> = {
-  ENOENT: "there is no such file or folder",
-  EACCES: "permission denied",
-  EISDIR: "it is a folder",
-  ENOTDIR: "a part of the path is a file",
-  ENOSPC: "the disk is full",
-  EROFS: "the file system is read-only",
-};
-const remedies: Record<string, string> = {
-  ENOENT: "check the spelling of the path",
-  EACCES: "change its permissions, or choose another path",
-  EISDIR: "name a file",
-  ENOSPC: "free some space, or choose another disk",
-};
+import { onFile } from "../compiler/on-file.ts";
 
 export const readText = (path: string): string => onFile(path, "read", () => readFileSync(path, "utf8"));
 export const readBytes = (path: string): Uint8Array => onFile(path, "read", () => readFileSync(path));

@@ -3,7 +3,7 @@ import { linkSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } 
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { Problem } from "../compiler/diagnostic.ts";
-import { isCode, onFile } from "./files.ts";
+import { isCode, onFile } from "../compiler/on-file.ts";
 
 /** Takes a folder (made if needed) for this process and gives what releases it. Another live holder is a Problem. */
 export function lockFolder(folder: string): () => void {

@@ -3,8 +3,9 @@ import { appendFileSync, existsSync, mkdirSync, readFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import * as v from "valibot";
 import { Problem } from "../compiler/diagnostic.ts";
+import { onFile } from "../compiler/on-file.ts";
 import { checkpointSteps, compilerVersion, formatVersion } from "./checkpoint.ts";
-import { onFile, writeAtomic } from "./files.ts";
+import { readText, writeAtomic } from "./files.ts";
 
 const value = v.union([v.number(), v.boolean()]);
 const schema = v.object({
@@ -85,12 +86,21 @@ export function requireSame(run: string, saved: RunConfig, given: RunConfig): vo
 }
 const shown = (x: number | boolean | string | undefined): string => (x === undefined ? "not given" : String(x));
 
-/** Appends records to log.jsonl. */
+/** Records of log.jsonl: first what the run is, then one for each step. */
 export class RunLog {
   readonly #path: string;
   constructor(run: string) {
     onFile(run, "make", () => mkdirSync(run, { recursive: true }));
     this.#path = join(run, "log.jsonl");
+  }
+  /** Puts the first record in its place. */
+  begin(record: object): void {
+    const steps = existsSync(this.#path)
+      ? readText(this.#path)
+          .split("\n")
+          .filter((line) => stepOf(line) > 0)
+      : [];
+    writeAtomic(this.#path, [JSON.stringify(record), ...steps].map((line) => `${line}\n`).join(""));
   }
   append(record: object): void {
     onFile(this.#path, "write", () => appendFileSync(this.#path, `${JSON.stringify(record)}\n`));
@@ -98,7 +108,7 @@ export class RunLog {
   /** Drops what was logged after `step`, and a line that was cut off: the log becomes that of an unbroken run. */
   rewind(step: number): void {
     if (!existsSync(this.#path)) return;
-    const lines = readFileSync(this.#path, "utf8")
+    const lines = readText(this.#path)
       .split("\n")
       .filter((line) => stepOf(line) <= step);
     writeAtomic(this.#path, lines.map((line) => `${line}\n`).join(""));

@@ -2,9 +2,10 @@
 // https://huggingface.co/docs/safetensors: little-endian, row-major, offsets from the end of the header.
 import { closeSync, fstatSync, openSync, readSync } from "node:fs";
 import { Problem } from "../compiler/diagnostic.ts";
+import { onFile } from "../compiler/on-file.ts";
 import { bytesOf, type DType } from "../compiler/types/dtype.ts";
 import type { Tensor } from "./executable.ts";
-import { onFile, writeAtomic, writeWhole } from "./files.ts";
+import { writeAtomic, writeWhole } from "./files.ts";
 import { bytesOfTensor, count, fromBytes, fromNumbers, showShape } from "./tensor.ts";
 
 /** As the format's own reader has it. */

@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { dirname, resolve as resolvePath } from "node:path";
 import { asset } from "../assets.ts";
 import { type Diagnostic, Problem } from "../diagnostic.ts";
+import { onFile } from "../on-file.ts";
 import type * as ast from "../syntax/ast.ts";
 import type { Handle, Template } from "../syntax/hole.ts";
 import { parse } from "../syntax/parse.ts";
@@ -32,16 +33,7 @@ export const resolveFile: Resolve = (path, from) => {
 
 /** Reads a file and all that it imports. Throws Problem where the file itself cannot be read. */
 export function loadFile(path: string, resolve: Resolve = resolveFile): Loaded {
-  let text: string;
-  try {
-    text = readFileSync(path, "utf8");
-  } catch (error) {
-    throw new Problem(
-      `cannot read ${path}: ${error instanceof Error ? error.message : String(error)}`,
-      "give the path of a .moe file",
-    );
-  }
-  return load({ name: path, text }, resolve);
+  return load({ name: path, text: onFile(path, "read", () => readFileSync(path, "utf8")) }, resolve);
 }
 export function load(source: ast.Source, resolve: Resolve = resolveFile): Loaded {
   const loader = new Loader(resolve);

@@ -66,7 +66,7 @@ export function requireMemory(plan: Plan, available: number): void {
     `the plan needs ${showBytes(plan.bytes.arena)} and ${showBytes(available)} are free; the largest buffers are\n${lines.join("\n")}`,
     plan.bytes.activations > plan.bytes.arena / 2
       ? "lower the batch or the length: most of it is activations"
-      : "lower the model's sizes (layers, experts, widths), or use bf16: most of it is parameters and what goes with them",
+      : "lower the model's sizes (layers, experts, widths): most of it is parameters and what goes with them",
   );
 }
 /** 1536 is `1.5 KiB`. */
