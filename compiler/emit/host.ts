@@ -1,6 +1,6 @@
 // The host target: one task is a loop iteration; operands are read where they lie unless their order forbids it.
 import { address, ceil, dependsOn, item, num, stride, substitute } from "../kernel/expr.ts";
-import type { Expr, Kernel, Load, Stmt, StmtOf, Tile } from "../kernel/ir.ts";
+import type { Expr, Kernel, Load, Stmt, StmtOf, Tile, Var } from "../kernel/ir.ts";
 import { walk } from "../kernel/passes.ts";
 import { decode, type Emitter, type Target, written } from "./text.ts";
 
@@ -86,13 +86,13 @@ function plain(
 function pointer(e: Emitter, x: Load, replace: (y: Expr) => Expr): string {
   return x.from.kind === "buffer" ? e.pointer(x.from, x.at.map(replace)) : x.from.name;
 }
-/** [rows, depth]: a pointer for each row, where the depth has one stride; so a gather of rows costs nothing. */
+/** [rows, depth]: a pointer for each row, where the depth is contiguous; so a gather of rows costs nothing. */
 function stageLeft(s: StmtOf<"stage">, e: Emitter): void {
   const [x, k] = s.vs;
   const direct = plain(s);
-  const step = direct?.strides[1];
-  if (!direct || step === null || step === undefined) return packLeft(s, e);
-  e.line(`Rows<${item(s.tile.shape, 0)}, ${step}> ${s.tile.name};`);
+  const [alongX, alongK] = direct?.strides ?? [null, null];
+  if (!direct || alongK === null || (alongX === 1 && alongK !== 1)) return packLeft(s, e);
+  e.line(`Rows<${item(s.tile.shape, 0)}, ${alongK}> ${s.tile.name};`);
   e.line(
     `${s.tile.name}.bind(${e.expr(s.valid[0])}, [&](ix ${x.name}) { return ${pointer(e, direct.load, (y) => substitute(y, k, num(0)))}; });`,
   );
@@ -102,49 +102,71 @@ const valued = (s: StmtOf<"stage">): Stmt[] => [
   ...s.body,
   { s: "let", v: { e: "var", name: "_value", type: "f32", lo: -Infinity, hi: Infinity, mult: 1 }, value: s.value },
 ];
-/** A computed left operand: its rows written to scratch if the depth goes by lanes, else its columns. */
+/** A left operand written to scratch: by its rows if the depth goes by lanes, else in the order of the register tiles. */
 function packLeft(s: StmtOf<"stage">, e: Emitter): void {
   const [x, k] = s.vs;
   const [rows, depth] = [item(s.tile.shape, 0), ceil(item(s.tile.shape, 1), 16)];
-  if (e.width(k, valued(s)) === 1) return pack(s, e, x, k, s.tile.shape);
   const [nx, nk] = [e.expr(s.valid[0]), e.expr(s.valid[1])];
-  const head = `const auto ${s.tile.name} = pack_rows<${rows}, ${depth}>(${reserve(e, rows * depth)}, ${nx}, ${nk}, `;
-  e.lambda(head, `auto v, ix ${x.name}, ix ${k.name}`, ");", k, s.body, s.value);
+  const bound = `auto v, ix ${x.name}, ix ${k.name}`;
+  if (!isContiguous(s, x) && e.width(k, valued(s)) !== 1) {
+    const head = `const auto ${s.tile.name} = pack_rows<${rows}, ${depth}>(${reserve(e, rows * depth)}, ${nx}, ${nk}, `;
+    return e.lambda(head, bound, ");", k, s.body, s.value);
+  }
+  const lanes = isContiguous(s, x) ? "LANES" : "1";
+  const room = Math.ceil(rows / 6) * (6 * depth + 16);
+  const head = `const auto ${s.tile.name} = pack_sixes<${lanes}>(${reserve(e, room)}, ${nx}, ${nk}, `;
+  e.lambda(head, bound, ");", x, s.body, s.value);
+}
+/** Whether a staged operand is a load that moves by one with `v`, from anywhere. */
+function isContiguous(s: StmtOf<"stage">, v: StmtOf<"stage">["vs"][0]): boolean {
+  const { value, body } = s;
+  const moving = new Set<Expr>([v]);
+  for (const b of body) if (b.s !== "let" || [...moving].some((x) => dependsOn(b.value, x as Var))) return false;
+  return (
+    value.e === "load" &&
+    value.from.kind === "buffer" &&
+    value.from.dtype === "f32" &&
+    stride(address(value.from, value.at), v) === 1
+  );
 }
 /** Rows of a right operand up to so many floats apart are read where they lie: farther ones would meet in the caches. */
 const closeRows = 512;
-/** [depth, columns]: in place where columns are contiguous, else copied to [depth][width]. */
+/** [depth, columns]: copied to strips of columns, unless they can be read where they lie. */
 function stageRight(s: StmtOf<"stage">, e: Emitter): void {
   const [k, x] = s.vs;
   const [depth, width] = [item(s.tile.shape, 0), item(s.tile.shape, 1)];
   const [nk, nx] = [e.expr(s.valid[0]), e.expr(s.valid[1])];
+  const form = `${width}, ${together(e.kernel, s.tile)}`;
   const direct = plain(s);
   const [alongK, alongX] = direct?.strides ?? [null, null];
-  if (!direct || alongK === null || (alongX !== 1 && alongK !== 1)) return pack(s, e, x, k, [width, depth]);
+  const name = `const auto ${s.tile.name}`;
+  if (!direct || alongK === null || (alongX !== 1 && alongK !== 1)) return packRight(s, e, form);
   const start = pointer(e, direct.load, (y) => substitute(substitute(y, k, num(0)), x, num(0)));
   const { layout } = direct.load.from as { readonly layout?: { readonly kind: string; readonly width?: number } };
   if (alongX === 1 && layout?.kind === "panels" && layout.width === width)
-    return e.line(`const auto ${s.tile.name} = panel<${width}>(${start}, ${nk});`);
-  const whole = s.valid[1].e === "num" && s.valid[1].value === width;
-  if (alongX === 1 && whole && alongK <= closeRows)
-    return e.line(`const auto ${s.tile.name} = in_place<${alongK}>(${start});`);
+    return e.line(`${name} = panel<${width}>(${start}, ${nk});`);
   const room = reserve(e, width * ceil(depth, 16));
-  if (alongX === 1)
-    return e.line(`const auto ${s.tile.name} = columns<${width}>(${room}, ${start}, ${alongK}, ${nx}, ${nk});`);
-  e.line(
-    `const auto ${s.tile.name} = pack_transposed<${width}>(${room}, ${nx}, ${nk}, [&](ix ${x.name}, ix ${k.name}) { return ${pointer(e, direct.load, (y) => y)}; });`,
-  );
+  if (alongX !== 1)
+    return e.line(
+      `${name} = pack_transposed<${form}>(${room}, ${nx}, ${nk}, [&](ix ${x.name}, ix ${k.name}) { return ${pointer(e, direct.load, (y) => y)}; });`,
+    );
+  const whole = s.valid[1].e === "num" && s.valid[1].value === width;
+  if (whole && alongK <= closeRows) return e.line(`${name} = close<${form}, ${alongK}>(${room}, ${start}, ${nk});`);
+  e.line(`${name} = columns<${form}>(${room}, ${start}, ${alongK}, ${nx}, ${nk}, {${start}, 0});`);
 }
-/** A computed operand, or one that lies in no useful order, written to scratch as [depth][width]. */
-function pack(
-  s: StmtOf<"stage">,
-  e: Emitter,
-  x: StmtOf<"stage">["vs"][0],
-  k: StmtOf<"stage">["vs"][0],
-  [width = 1, depth = 1]: readonly number[],
-): void {
-  const [nx, nk] = x === s.vs[0] ? s.valid : [s.valid[1], s.valid[0]];
+/** How many right operands are multiplied with this one. */
+function together(k: Kernel, t: Tile): number {
+  let n = 1;
+  walk(k.body, (s) => {
+    if (s.s === "mma" && s.b.includes(t)) n = s.b.length;
+  });
+  return n;
+}
+/** A computed right operand, or one that lies in no useful order, written to scratch. */
+function packRight(s: StmtOf<"stage">, e: Emitter, form: string): void {
+  const [k, x] = s.vs;
+  const [depth, width] = [item(s.tile.shape, 0), item(s.tile.shape, 1)];
   const lanes = e.width(x, valued(s));
-  const head = `const auto ${s.tile.name} = pack<${width}, ${lanes}>(${reserve(e, width * ceil(depth, 16))}, ${e.expr(nx)}, ${e.expr(nk)}, `;
+  const head = `const auto ${s.tile.name} = pack<${form}, ${lanes}>(${reserve(e, width * ceil(depth, 16))}, ${e.expr(s.valid[1])}, ${e.expr(s.valid[0])}, `;
   e.lambda(head, `auto v, ix ${x.name}, ix ${k.name}`, ");", x, s.body, s.value);
 }

@@ -1,6 +1,6 @@
 // The tile vocabulary on the host: what the words of the kernel IR mean where a task runs on one thread. After vector.hpp and math.hpp.
-// An mma is cut into register tiles of up to 6 rows x 4 vectors (2 where there are 16 registers); an acc is a small array in L1; staging
-// copies only what must be.
+// An mma is cut into register tiles of up to 6 rows x 4 vectors (2 where there are 16 registers); an acc is a small array; staging copies
+// only what must be.
 #if LANES == 8
 #define TILE_VECTORS 2
 #else
@@ -19,21 +19,31 @@ FN ix ix_max(ix a, ix b) { return a > b ? a : b; }
 FN f32 round_bf16(f32 x) { return from_bf16(to_bf16(x)); }
 FN vf round_bf16(vf x) { return real(to_bf16_bits(x) << 16); }
 
-// ---- operands: Rows has a pointer per row (a gather costs nothing), STEP apart along the depth; Major has the depth outermost: element
-// (x, k) at p[k * ld + x], LD = 0 for a pitch known at run time only. A packed panel also fetches the panel after it into L2, a line a
-// step, over its first register tiles: memory works while the FMAs do. ----
+// ---- operands. Rows has a pointer per row (a gather costs nothing), STEP apart along the depth. Major lies as it is, element (x, k) at
+// p[k * LD + x]. Strips and Sixes are copies in the order of the register tiles: as many columns, or as many rows, as one of them takes,
+// then the depth. A right operand also fetches what the next one will be copied from into L2, a line a step, over its first register
+// tiles: memory works while the FMAs do. ----
 template <int R, int STEP> struct Rows {
   const f32* r[R];
   template <class F> FN void bind(ix n, F f) { ROLL for (ix i = 0; i < n; i++) r[i] = f(i); }
 };
+/** Rows that begin `step` apart, from `p` on: what is fetched ahead. */
+struct Ahead { const f32* p; ix step; };
 template <int LD> struct Major {
-  const f32* p; ix pitch; mutable const f32 *ahead, *until;
-  FN ix ld() const { return LD ? LD : pitch; }
-  FN const f32* fetch(ix depth) const { const f32* f = ahead; if (f >= until) return p; ahead += depth * 16; return f; }
+  const f32* p; Ahead ahead;
+  template <int S> static constexpr ix pitch() { return LD; }
+  FN const f32* strip(ix c, ix) const { return p + c; }
 };
+struct Strips {
+  const f32* p; Ahead ahead;
+  template <int S> static constexpr ix pitch() { return S; }
+  FN const f32* strip(ix c, ix depth) const { return p + c * depth; }
+};
+constexpr int SIX = 6;
+struct Sixes { const f32* p; };
 /** Where it lies, rows LD apart. */
-template <int LD> FN Major<LD> in_place(const f32* p) { return {p, LD, p, p}; }
-template <int W> FN Major<W> panel(const f32* p, ix depth) { return {p, W, p + depth * W, p + 2 * depth * W}; }
+template <int LD> FN Major<LD> in_place(const f32* p) { return {p, {p, 0}}; }
+template <int W> FN Major<W> panel(const f32* p, ix depth) { return {p, {p + depth * W, W}}; }
 template <int R, int C> struct Acc {
   alignas(64) f32 d[R][C];
   FN void fill(f32 x) { ROLL for (ix i = 0; i < R * C; i += LANES) *(vf*)(&d[0][0] + i) = splat(x); }
@@ -45,70 +55,114 @@ template <int R> struct Row {
   FN void fill(f32 x) { ROLL for (ix i = 0; i < R; i++) d[i] = x; }
   template <class V> FN f32& at(V, ix i, ix) { return d[i]; }
 };
-/** The left operand as seen by one register tile of M rows. */
+/** The left operand as seen by one register tile of M rows from r on. */
 template <int M, int STEP> struct RowsAt { const f32* p[M]; FN f32 at(int i, ix k) const { return p[i][k * STEP]; } };
-struct MajorAt { const f32* p; ix ld; FN f32 at(int i, ix k) const { return p[k * ld + i]; } };
-template <int M, int R, int S> FN RowsAt<M, S> tile_at(const Rows<R, S>& a, ix r) { RowsAt<M, S> t; UNROLL for (int i = 0; i < M; i++) t.p[i] = a.r[r + i]; return t; }
-template <int M, int R, int C> FN RowsAt<M, 1> tile_at(const Acc<R, C>& a, ix r) { RowsAt<M, 1> t; UNROLL for (int i = 0; i < M; i++) t.p[i] = a.d[r + i]; return t; }
-template <int M, int LD> FN MajorAt tile_at(const Major<LD>& a, ix r) { return {a.p + r, a.ld()}; }
+struct SixAt { const f32* p; FN f32 at(int i, ix k) const { return p[k * SIX + i]; } };
+template <int M, int R, int S> FN RowsAt<M, S> tile_at(const Rows<R, S>& a, ix r, ix) { RowsAt<M, S> t; UNROLL for (int i = 0; i < M; i++) t.p[i] = a.r[r + i]; return t; }
+template <int M, int R, int C> FN RowsAt<M, 1> tile_at(const Acc<R, C>& a, ix r, ix) { RowsAt<M, 1> t; UNROLL for (int i = 0; i < M; i++) t.p[i] = a.d[r + i]; return t; }
+template <int M> FN SixAt tile_at(const Sixes& a, ix r, ix depth) { return {a.p + r / SIX * (SIX * depth + LANES)}; }
+/** How many of the rows that are left the next register tile takes: six; the last 7 to 11 are split evenly where they may be. */
+template <class A> FN ix height(const A&, ix left) { return left >= 12 || left == 6 ? 6 : left > 6 ? (left + 1) / 2 : left; }
+FN ix height(const Sixes&, ix left) { return ix_min(left, SIX); }
 
 // ---- mma ----
 template <class B, int R, int C> struct On { const B& b; Acc<R, C>& acc; };
 template <class B, int R, int C> FN On<B, R, C> on(const B& b, Acc<R, C>& acc) { return {b, acc}; }
-struct Panel { const f32 *p, *ahead; f32* acc; ix ld; };
-/** M rows x NB right operands x NV vectors of each, over the whole depth. C: columns of an acc. */
-template <bool FRESH, int M, int NB, int NV, int C, int LD, class A> __attribute__((noinline)) void micro(A a, const Panel* b, ix depth) {
-  vf s[M][NB * NV]; const f32 *q[NB], *f[NB]; ix ld[NB];
-  UNROLL for (int n = 0; n < NB; n++) { q[n] = b[n].p; f[n] = b[n].ahead; ld[n] = LD ? LD : b[n].ld; }
+/** Vectors of each of NB right operands with W columns that one register tile takes. */
+constexpr int vectors(int W, int NB) { return W / LANES < TILE_VECTORS / NB ? W / LANES : TILE_VECTORS / NB > 0 ? TILE_VECTORS / NB : 1; }
+struct Strip { const f32* p; Ahead ahead; f32* acc; };
+/** M rows x NB right operands, LD apart, x NV vectors of each, over the whole depth. C: columns of an acc. */
+template <bool FRESH, int M, int NB, int NV, int C, int LD, class A> __attribute__((noinline)) void micro(A a, const Strip* b, ix depth) {
+  vf s[M][NB * NV]; const f32 *q[NB], *f[NB]; ix ahead[NB];
+  UNROLL for (int n = 0; n < NB; n++) { q[n] = b[n].p; f[n] = b[n].ahead.p; ahead[n] = b[n].ahead.step; }
   UNROLL for (int i = 0; i < M; i++) UNROLL for (int v = 0; v < NB * NV; v++) s[i][v] = FRESH ? vf{} : *(vf*)(b[v / NV].acc + i * C + v % NV * LANES);
   ROLL for (ix k = 0; k < depth; k++) {
     vf w[NB * NV];
     UNROLL for (int n = 0; n < NB; n++) {
       UNROLL for (int v = 0; v < NV; v++) w[n * NV + v] = *(const vf_at*)(q[n] + v * LANES);
-      q[n] += ld[n];
-      if (LD) { __builtin_prefetch(f[n], 0, 2); f[n] += 16; }
+      q[n] += LD;
+      __builtin_prefetch(f[n], 0, 2); f[n] += ahead[n];
     }
     UNROLL for (int i = 0; i < M; i++) { const vf x = splat(a.at(i, k)); UNROLL for (int v = 0; v < NB * NV; v++) s[i][v] = mad(x, w[v], s[i][v]); }
   }
   UNROLL for (int i = 0; i < M; i++) UNROLL for (int v = 0; v < NB * NV; v++) *(vf*)(b[v / NV].acc + i * C + v % NV * LANES) = s[i][v];
 }
-/** The columns of M rows in strips that fit the registers. */
-template <bool FRESH, int M, class A, int LD, int R, int C, class... P> FN void micro_at(const A& a, ix r, ix depth, const On<Major<LD>, R, C>& p, const P&... ps) {
-  constexpr int NB = 1 + sizeof...(P), N = C / LANES, NV = N < TILE_VECTORS / NB ? N : TILE_VECTORS / NB > 0 ? TILE_VECTORS / NB : 1, REST = N % NV;
-  const auto t = tile_at<M>(a, r);
-  auto view = [&](auto& o, ix c) { return Panel{o.b.p + c, c ? o.b.p : o.b.fetch(depth), o.acc.d[r] + c, o.b.ld()}; };
-  ROLL for (ix c = 0; c + NV * LANES <= C; c += NV * LANES) { const Panel b[] = {view(p, c), view(ps, c)...}; micro<FRESH, M, NB, NV, C, LD>(t, b, depth); }
-  if constexpr (REST > 0) { constexpr ix c = (N - REST) * LANES; const Panel b[] = {view(p, c), view(ps, c)...}; micro<FRESH, M, NB, REST, C, LD>(t, b, depth); }
-}
-/** FRESH: acc = a @ b, and what acc held does not matter. */
-template <bool FRESH = false, class A, class... P> FN void mma(const A& a, ix rows, ix depth, const P&... p) {
-  ROLL for (ix r = 0; r < rows;) {                              // six rows at a time; the last 7 to 11 are split evenly
-    const ix left = rows - r, h = left >= 12 || left == 6 ? 6 : left > 6 ? (left + 1) / 2 : left;
+/** The columns from c on that one register tile takes, of all rows: they stay in L1. */
+template <bool FRESH, int NV, class A, class B, int R, int C, class... P> FN void strip(const A& a, ix rows, ix depth, ix c, const On<B, R, C>& p, const P&... ps) {
+  constexpr int NB = 1 + sizeof...(P), S = NV * LANES, LD = B::template pitch<S>();
+  ix line = 0;
+  auto view = [&](auto& o, ix r) {
+    const f32* at = o.b.strip(c, depth);
+    return Strip{at, line == 0 || line < S ? Ahead{o.b.ahead.p + c + line, o.b.ahead.step} : Ahead{at, 0}, o.acc.d[r] + c};
+  };
+  ROLL for (ix r = 0; r < rows; line += 16) {
+    const ix h = height(a, rows - r);
+    const Strip b[] = {view(p, r), view(ps, r)...};
     switch (h) {
-      case 1: micro_at<FRESH, 1>(a, r, depth, p...); break;
-      case 2: micro_at<FRESH, 2>(a, r, depth, p...); break;
-      case 3: micro_at<FRESH, 3>(a, r, depth, p...); break;
-      case 4: micro_at<FRESH, 4>(a, r, depth, p...); break;
-      case 5: micro_at<FRESH, 5>(a, r, depth, p...); break;
-      default: micro_at<FRESH, 6>(a, r, depth, p...);
+      case 1: micro<FRESH, 1, NB, NV, C, LD>(tile_at<1>(a, r, depth), b, depth); break;
+      case 2: micro<FRESH, 2, NB, NV, C, LD>(tile_at<2>(a, r, depth), b, depth); break;
+      case 3: micro<FRESH, 3, NB, NV, C, LD>(tile_at<3>(a, r, depth), b, depth); break;
+      case 4: micro<FRESH, 4, NB, NV, C, LD>(tile_at<4>(a, r, depth), b, depth); break;
+      case 5: micro<FRESH, 5, NB, NV, C, LD>(tile_at<5>(a, r, depth), b, depth); break;
+      default: micro<FRESH, 6, NB, NV, C, LD>(tile_at<6>(a, r, depth), b, depth);
     }
     r += h;
   }
 }
+/** FRESH: acc = a @ b, and what acc held does not matter. */
+template <bool FRESH = false, class A, class B, int R, int C, class... P> FN void mma(const A& a, ix rows, ix depth, const On<B, R, C>& p, const P&... ps) {
+  constexpr int NV = vectors(C, 1 + sizeof...(P)), REST = C / LANES % NV;
+  ROLL for (ix c = 0; c + NV * LANES <= C; c += NV * LANES) strip<FRESH, NV>(a, rows, depth, c, p, ps...);
+  if constexpr (REST > 0) strip<FRESH, REST>(a, rows, depth, C - REST * LANES, p, ps...);
+}
 
-// ---- staging by copy, to [depth][W], zero beyond the last column ----
-template <int W> FN void blank(f32* row, ix n) { ROLL for (ix x = n; x < W; x++) row[x] = 0.0f; }
+// ---- staging by copy. Right operands of W columns, NB of them multiplied together: zero beyond the last column ----
+/** Where element (x, k) of strips is. */
+template <int W, int NB> FN ix place(ix x, ix k, ix depth) {
+  constexpr ix S = vectors(W, NB) * LANES, REST = W % S;
+  const ix c = x / S * S;
+  return c * depth + k * (REST > 0 && c + S > W ? REST : S) + x - c;
+}
+template <int W, int NB> FN void blank(f32* to, ix n, ix k, ix depth) { ROLL for (ix x = n; x < W; x++) to[place<W, NB>(x, k, depth)] = 0.0f; }
 /** Element (x, k) is f(v, x, k). */
-template <int W, int L, class F> FN Major<W> pack(f32* to, ix n, ix depth, F f) {
+template <int W, int NB, int L, class F> FN Strips pack(f32* to, ix n, ix depth, F f) {
   ROLL for (ix k = 0; k < depth; k++) {
     ix x = 0;
-    if constexpr (L > 1) ROLL for (; x + L <= n; x += L) st(vf{}, to + k * W + x, f(vf{}, x, k));
-    ROLL for (; x < n; x++) to[k * W + x] = f(f32{}, x, k);
-    blank<W>(to + k * W, n);
+    if constexpr (L > 1) ROLL for (; x + L <= n; x += L) st(vf{}, to + place<W, NB>(x, k, depth), f(vf{}, x, k));
+    ROLL for (; x < n; x++) to[place<W, NB>(x, k, depth)] = f(f32{}, x, k);
+    blank<W, NB>(to, n, k, depth);
   }
-  return {to, W, to, to};
+  return {to, {to, 0}};
 }
-/** The same by rows of D floats, lanes along k. */
+/** Row k is at p + k * ld. */
+template <int W, int NB> FN Strips columns(f32* to, const f32* p, ix ld, ix n, ix depth, Ahead ahead) {
+  ROLL for (ix k = 0; k < depth; k++) {
+    const f32* const from = p + k * ld;
+    if (n == W) { UNROLL for (int x = 0; x < W; x += LANES) st(vf{}, to + place<W, NB>(x, k, depth), *(const vf_at*)(from + x)); continue; }
+    ROLL for (ix x = 0; x < n; x++) to[place<W, NB>(x, k, depth)] = from[x];
+    blank<W, NB>(to, n, k, depth);
+  }
+  return {to, ahead};
+}
+/** Rows LD apart, which lie close: read in place where a register tile takes all of them, else copied. */
+template <int W, int NB, int LD> FN auto close(f32* to, const f32* p, ix depth) {
+  if constexpr (vectors(W, NB) * LANES == W) return in_place<LD>(p);
+  else return columns<W, NB>(to, p, LD, W, depth, {p, 0});
+}
+/** A left operand with lanes along its rows. What a vector writes beyond its six is overwritten, or lies between two sixes. */
+template <int L, class F> FN Sixes pack_sixes(f32* to, ix n, ix depth, F f) {
+  const ix next = SIX * depth + LANES;
+  ROLL for (ix k = 0; k < depth; k++) {
+    ix x = 0; f32* six = to + k * SIX;
+    if constexpr (L > 1) ROLL for (; x + L <= n; x += SIX, six += next) {
+      if constexpr (L >= SIX) st(vf{}, six, f(vf{}, x, k));
+      else { st(vf{}, six, f(vf{}, x, k)); UNROLL for (int i = L; i < SIX; i++) six[i] = x + i < n ? f(f32{}, x + i, k) : 0.0f; }
+    }
+    ROLL for (; x < n; x += SIX, six += next) { const ix m = ix_min(SIX, n - x); ROLL for (ix i = 0; i < m; i++) six[i] = f(f32{}, x + i, k); }
+  }
+  return {to};
+}
+/** A left operand by rows of D floats, lanes along k. */
 template <int R, int D, class F> FN Rows<R, 1> pack_rows(f32* to, ix n, ix depth, F f) {
   Rows<R, 1> rows;
   ROLL for (ix x = 0; x < n; x++) {
@@ -118,16 +172,6 @@ template <int R, int D, class F> FN Rows<R, 1> pack_rows(f32* to, ix n, ix depth
     rows.r[x] = row;
   }
   return rows;
-}
-/** Copied, so that what many rows of the left operand read again is one stretch of memory, and nothing beyond the last column is read. */
-template <int W> FN Major<W> columns(f32* to, const f32* p, ix ld, ix n, ix depth) {
-  ROLL for (ix k = 0; k < depth; k++) {
-    const f32* const from = p + k * ld; f32* const row = to + k * W;
-    if (n == W) { UNROLL for (int x = 0; x < W; x += LANES) st(vf{}, row + x, *(const vf_at*)(from + x)); continue; }
-    ROLL for (ix x = 0; x < n; x++) row[x] = from[x];
-    blank<W>(row, n);
-  }
-  return {to, W, to, to};
 }
 #define LOW(l, s) (l & s ? LANES + l - s : l)
 #define HIGH(l, s) (l & s ? LANES + l : l + s)
@@ -149,17 +193,17 @@ template <int S> FN void exchange(vf (&r)[LANES]) {
   if constexpr (2 * S < LANES) exchange<2 * S>(r);
 }
 /** Contiguous along k: element (x, k) is *f(x, k). Transposed by blocks of LANES x LANES. */
-template <int W, class F> FN Major<W> pack_transposed(f32* to, ix n, ix depth, F f) {
+template <int W, int NB, class F> FN Strips pack_transposed(f32* to, ix n, ix depth, F f) {
   ROLL for (ix x = 0; x < W; x += LANES) ROLL for (ix k = 0; k < depth; k += LANES)
     if (x + LANES <= n && k + LANES <= depth) {
       vf r[LANES]; UNROLL for (int i = 0; i < LANES; i++) r[i] = ld(vf{}, f(x + i, k));
       exchange<1>(r);
-      UNROLL for (int i = 0; i < LANES; i++) *(vf*)(to + (k + i) * W + x) = r[i];
+      UNROLL for (int i = 0; i < LANES; i++) st(vf{}, to + place<W, NB>(x, k + i, depth), r[i]);
     } else {
       const ix last = ix_min(k + LANES, depth);
-      ROLL for (ix i = x; i < x + LANES; i++) for (ix c = k; c < last; c++) to[c * W + i] = i < n ? *f(i, c) : 0.0f;
+      ROLL for (ix i = x; i < x + LANES; i++) for (ix c = k; c < last; c++) to[place<W, NB>(i, c, depth)] = i < n ? *f(i, c) : 0.0f;
     }
-  return {to, W, to, to};
+  return {to, {to, 0}};
 }
 
 // ---- points and folds: f(v, ..) runs with v a vector, then a scalar for the tail ----

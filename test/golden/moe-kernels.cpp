@@ -5,7 +5,7 @@ extern "C" void dot_cd1da6c8(void* const* args, ix begin, ix end, f32* scratch) 
   f32* y = (f32*)args[2];
   ROLL for (ix task = begin; task < end; task++) {
     const ix e = task / 2, mc = task % 2 * 48, mcn = ix_min(48, 64 - mc), n = 0, nn = ix_min(16, 4 - n);
-    const auto right = columns<16>(scratch + 0, b + n, 4, nn, 32);
+    const auto right = columns<16, 1>(scratch + 0, b + n, 4, nn, 32, {b + n, 0});
     ROLL for (ix m = mc, m_end = mc + mcn; m < m_end; m += 48) {
       const ix mn = ix_min(48, m_end - m);
       Acc<48, 16> acc;
@@ -146,8 +146,8 @@ extern "C" void ragged_dot_1b459898(void* const* args, ix begin, ix end, f32* sc
     const auto t = offsets[e];
     const auto t1 = offsets[e + 1];
     if (ix(t) < ix(t1)) {
-      const auto right = columns<32>(scratch + 0, w + e * 1536 + n, 48, nn, 32);
-      const auto right1 = columns<32>(scratch + 1024, w1 + e * 1536 + n, 48, nn, 32);
+      const auto right = columns<32, 2>(scratch + 0, w + e * 1536 + n, 48, nn, 32, {w + e * 1536 + n, 0});
+      const auto right1 = columns<32, 2>(scratch + 1024, w1 + e * 1536 + n, 48, nn, 32, {w1 + e * 1536 + n, 0});
       ROLL for (ix m = ix(t), m_end = ix(t1); m < m_end; m += 48) {
         const ix mn = ix_min(48, m_end - m);
         Acc<48, 32> acc;
@@ -181,7 +181,7 @@ extern "C" void ragged_dot_a34da6d6(void* const* args, ix begin, ix end, f32* sc
     const auto t = offsets[e];
     const auto t1 = offsets[e + 1];
     if (ix(t) < ix(t1)) {
-      const auto right = in_place<32>(w + e * 1536 + n);
+      const auto right = close<32, 1, 32>(scratch + 0, w + e * 1536 + n, 48);
       ROLL for (ix m = ix(t), m_end = ix(t1); m < m_end; m += 48) {
         const ix mn = ix_min(48, m_end - m);
         Acc<48, 32> acc;
@@ -245,7 +245,7 @@ extern "C" void ragged_dot_12ab88cf(void* const* args, ix begin, ix end, f32* sc
     const auto t = offsets[e];
     const auto t1 = offsets[e + 1];
     if (ix(t) < ix(t1)) {
-      const auto right = pack_transposed<48>(scratch + 0, 48, 32, [&](ix j1, ix i1) { return w + e * 1536 + (n + j1) * 32 + i1; });
+      const auto right = pack_transposed<48, 1>(scratch + 0, 48, 32, [&](ix j1, ix i1) { return w + e * 1536 + (n + j1) * 32 + i1; });
       ROLL for (ix m = ix(t), m_end = ix(t1); m < m_end; m += 48) {
         const ix mn = ix_min(48, m_end - m);
         Acc<48, 48> acc;
@@ -284,7 +284,7 @@ extern "C" void ragged_dot_faef1265(void* const* args, ix begin, ix end, f32* sc
     const auto t = offsets[e];
     const auto t1 = offsets[e + 1];
     if (ix(t) < ix(t1)) {
-      const auto right = pack_transposed<32>(scratch + 0, 32, 48, [&](ix j1, ix i1) { return w + e * 1536 + (n + j1) * 48 + i1; });
+      const auto right = pack_transposed<32, 1>(scratch + 0, 32, 48, [&](ix j1, ix i1) { return w + e * 1536 + (n + j1) * 48 + i1; });
       ROLL for (ix m = ix(t), m_end = ix(t1); m < m_end; m += 48) {
         const ix mn = ix_min(48, m_end - m);
         Acc<48, 32> acc;
@@ -386,7 +386,7 @@ extern "C" void dot_5db298f1(void* const* args, ix begin, ix end, f32* scratch) 
   f32* y = (f32*)args[5];
   ROLL for (ix task = begin; task < end; task++) {
     const ix e = task / 2, mc = task % 2 * 48, mcn = ix_min(48, 64 - mc), n = 0;
-    const auto right = pack_transposed<32>(scratch + 0, 32, 4, [&](ix j1, ix i1) { return b + (n + j1) * 4 + i1; });
+    const auto right = pack_transposed<32, 1>(scratch + 0, 32, 4, [&](ix j1, ix i1) { return b + (n + j1) * 4 + i1; });
     ROLL for (ix m = mc, m_end = mc + mcn; m < m_end; m += 48) {
       const ix mn = ix_min(48, m_end - m);
       Acc<48, 32> acc;
@@ -409,12 +409,11 @@ extern "C" void dot_4d4904ca(void* const* args, ix begin, ix end, f32* scratch) 
   f32* y = (f32*)args[2];
   ROLL for (ix task = begin; task < end; task++) {
     const ix e = task, mc = 0, mcn = ix_min(48, 32 - mc), n = 0, nn = ix_min(16, 4 - n);
-    const auto right = columns<16>(scratch + 0, b + n, 4, nn, 64);
+    const auto right = columns<16, 1>(scratch + 0, b + n, 4, nn, 64, {b + n, 0});
     ROLL for (ix m = mc, m_end = mc + mcn; m < m_end; m += 48) {
       const ix mn = ix_min(48, m_end - m);
       Acc<48, 16> acc;
-      Rows<48, 32> left;
-      left.bind(mn, [&](ix i) { return a + m + i; });
+      const auto left = pack_sixes<LANES>(scratch + 1024, mn, 64, [&](auto v, ix i, ix j) { return ld(v, a + j * 32 + (m + i)); });
       mma<true>(left, mn, 64, on(right, acc));
       each<LANES>(mn, nn, [&](auto v, ix i2, ix j2, auto& acc_) {
         st(v, y + (m + i2) * 4 + (n + j2), acc_);
@@ -438,8 +437,8 @@ extern "C" void ragged_outer_13c6eb73(void* const* args, ix begin, ix end, f32* 
     acc.fill(0.0f);
     ROLL for (ix r = ix(t), r_end = ix(t1); r < r_end; r += 512) {
       const ix rn = ix_min(512, r_end - r);
-      const auto left = pack<48, LANES>(scratch + 0, mn, rn, [&](auto v, ix i, ix j) { return ld(v, x1 + ix(x[r + j]) / 2 * 32 + (m + i)); });
-      const auto right = in_place<48>(y + r * 48 + n);
+      const auto left = pack_sixes<LANES>(scratch + 0, mn, rn, [&](auto v, ix i, ix j) { return ld(v, x1 + ix(x[r + j]) / 2 * 32 + (m + i)); });
+      const auto right = close<48, 1, 48>(scratch + 24704, y + r * 48 + n, rn);
       mma(left, mn, rn, on(right, acc));
     }
     each<LANES>(mn, 48, [&](auto v, ix i2, ix j2, auto& acc_) {
@@ -463,9 +462,8 @@ extern "C" void ragged_outer_b10cd9ab(void* const* args, ix begin, ix end, f32* 
     acc.fill(0.0f);
     ROLL for (ix r = ix(t), r_end = ix(t1); r < r_end; r += 512) {
       const ix rn = ix_min(512, r_end - r);
-      Rows<48, 48> left;
-      left.bind(48, [&](ix i) { return x + r * 48 + (m + i); });
-      const auto right = pack<32, LANES>(scratch + 0, 32, rn, [&](auto v, ix j1, ix i1) { return ld(v, y1 + ix(y[r + i1]) / 2 * 32 + (n + j1)); });
+      const auto left = pack_sixes<LANES>(scratch + 0, 48, rn, [&](auto v, ix i, ix j) { return ld(v, x + (r + j) * 48 + (m + i)); });
+      const auto right = pack<32, 1, LANES>(scratch + 24704, 32, rn, [&](auto v, ix j1, ix i1) { return ld(v, y1 + ix(y[r + i1]) / 2 * 32 + (n + j1)); });
       mma(left, 48, rn, on(right, acc));
     }
     each<LANES>(48, 32, [&](auto v, ix i2, ix j2, auto& acc_) {
