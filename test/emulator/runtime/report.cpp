@@ -1,0 +1,93 @@
+#include "report.hpp"
+
+#include <dlfcn.h>
+#include <link.h>
+
+#include <cstdarg>
+#include <cstdio>
+#include <cstring>
+#include <map>
+
+#include "config.hpp"
+#include "engine.hpp"
+
+namespace emu {
+thread_local Position position = 0;
+
+struct Code {
+  uintptr_t start = 0, end = 0;
+  std::string path;
+};
+static Code code;
+static std::map<Position, std::string> lines;
+
+static int measure(dl_phdr_info* info, size_t, void*) {
+  if (info->dlpi_addr != code.start) return 0;
+  for (int i = 0; i < info->dlpi_phnum; i++) {
+    const auto& part = info->dlpi_phdr[i];
+    if (part.p_type == PT_LOAD) code.end = std::max(code.end, uintptr_t(info->dlpi_addr + part.p_vaddr + part.p_memsz));
+  }
+  return 1;
+}
+void set_code(const void* function) {
+  Dl_info info;
+  if (!dladdr(function, &info)) throw Failure("the kernel is in no library");
+  if (uintptr_t(info.dli_fbase) == code.start && code.path == info.dli_fname) return;
+  code = {uintptr_t(info.dli_fbase), 0, info.dli_fname};
+  lines.clear();
+  dl_iterate_phdr(measure, nullptr);
+}
+Position position_of(const void* return_address) { return Position(uintptr_t(return_address) - code.start - 1); }
+bool in_code(const void* p) { return uintptr_t(p) >= code.start && uintptr_t(p) < code.end; }
+
+static std::string asked(Position at) {
+  char offset[32], line[1024];
+  snprintf(offset, sizeof offset, "0x%x", at);
+  const std::string command = "addr2line -sie '" + code.path + "' " + offset + " 2>/dev/null";
+  std::string all;
+  FILE* out = popen(command.c_str(), "r");
+  if (!out) return offset;
+  while (fgets(line, sizeof line, out)) {
+    line[strcspn(line, " \n")] = 0;
+    if (strstr(line, ".hpp:") && all.empty()) continue;  // the emulator's own
+    all += (all.empty() ? "" : " < ") + std::string(line);
+  }
+  pclose(out);
+  return all.empty() ? offset : all;
+}
+std::string where(Position at) {
+  if (at == 0) return "?";
+  auto [entry, fresh] = lines.emplace(at, "");
+  if (fresh) entry->second = asked(at);
+  return entry->second;
+}
+
+static std::string written(const char* format, va_list args) {
+  char text[2048];
+  vsnprintf(text, sizeof text, format, args);
+  std::string all = text;
+  if (!self) return all;
+  const Thread& t = me();
+  snprintf(text, sizeof text, " [kernel %s block (%u,%u,%u) thread (%u,%u,%u)]", t.block->launch->kernel->name, t.bid.x, t.bid.y, t.bid.z, t.tid.x, t.tid.y, t.tid.z);
+  return all + text;
+}
+void fail(const char* format, ...) {
+  va_list args;
+  va_start(args, format);
+  const std::string text = written(format, args);
+  va_end(args);
+  if (!self) throw Failure(text);
+  me().block->launch->add(text);
+  Engine::current().abandon();
+}
+void report(const char* format, ...) {
+  va_list args;
+  va_start(args, format);
+  const std::string text = written(format, args);
+  va_end(args);
+  Launch& launch = Engine::current().launch();
+  if (launch.add(text) < config.patience) return;
+  if (!self) throw Failure("too many findings");
+  Engine::current().abandon();
+}
+}  // namespace emu
