@@ -13,7 +13,13 @@ const test = suite("examples");
 const root = fileURLToPath(new URL("..", import.meta.url));
 const list = (folder: string, ending: string): string[] =>
   readdirSync(join(root, folder)).flatMap((name) => (name.endsWith(ending) ? [`${folder}/${name}`] : []));
-const documents = ["README.md", "grammar/GRAMMAR.md", ...list("docs", ".md"), ...list("examples", ".md")];
+const documents = [
+  "README.md",
+  "grammar/GRAMMAR.md",
+  ...list("docs", ".md"),
+  ...list("docs/stdlib", ".md"),
+  ...list("examples", ".md"),
+];
 const read = (file: string): string => readFileSync(join(root, file), "utf8");
 
 test("every program of the documents checks", () => {

@@ -1,0 +1,221 @@
+// The pages of docs/stdlib, from the comments in stdlib: one for each module, and one for each gate and each mixture.
+import { readdirSync, readFileSync } from "node:fs";
+import type { Declaration, Stmt } from "../compiler/syntax/ast.ts";
+import { parse } from "../compiler/syntax/parse.ts";
+import { print } from "../compiler/syntax/print.ts";
+
+const folder = new URL("../stdlib/", import.meta.url);
+const note = "Written by `npm run generate` from the comments in stdlib; a test keeps it current.";
+
+interface Module {
+  readonly name: string;
+  readonly doc: string;
+  readonly declarations: readonly Declaration[];
+}
+function readModule(name: string): Module {
+  const text = readFileSync(new URL(`${name}.moe`, folder), "utf8");
+  const { program } = parse({ name: `${name}.moe`, text });
+  // What stands above the imports is about the module.
+  const [, above = ""] = /^((?:\/\/.*\n)*)(?=import|\n)/.exec(text) ?? [];
+  return { name, doc: above.replaceAll(/^\/\/ ?/gm, "").trim(), declarations: program.declarations };
+}
+
+const labels = ["Formula", "Paper", "Cost", "Use", "Example"] as const;
+type Label = (typeof labels)[number];
+interface Doc {
+  readonly text: string;
+  readonly parts: ReadonlyMap<Label, string>;
+}
+/** A comment: text, then parts that begin with their label. Lines that go on with a part are indented by two. */
+function readDoc(doc: string): Doc {
+  const parts = new Map<Label | null, string[]>([[null, []]]);
+  let now: Label | null = null;
+  for (const line of doc.split("\n")) {
+    const label: Label | null = labels.find((name) => line.startsWith(`${name}: `)) ?? null;
+    if (label) parts.set((now = label), [line.slice(label.length + 2)]);
+    else parts.get(now)?.push(now === null ? line : line.replace(/^ {2}/, ""));
+  }
+  const joined = [...parts].map(([label, lines]) => [label, lines.join("\n")] as const);
+  return {
+    text: parts.get(null)?.join(" ") ?? "",
+    parts: new Map(joined.flatMap(([label, text]) => (label ? [[label, text]] : []))),
+  };
+}
+function part(d: Declaration, label: Label): string {
+  const text = readDoc(d.doc).parts.get(label);
+  if (text === undefined) throw new Error(`${d.name.name}'s comment lacks \`${label}:\``);
+  return text;
+}
+
+/** Prose for Markdown: in no place but between backticks are `*`, `_` and `<` its own. */
+const prose = (text: string): string =>
+  text
+    .replaceAll(/\s*\n\s*/g, " ")
+    .split("`")
+    .map((piece, i) => (i % 2 === 1 ? piece : piece.replaceAll(/[*_<]/g, (sign) => `\\${sign}`)))
+    .join("`");
+const block = (language: string, text: string): string => `\`\`\`${language}\n${text.trimEnd()}\n\`\`\``;
+/** A declaration until its body. */
+function signature({ kind, span }: Declaration): string {
+  const text = span.source.text.slice(span.start, span.end);
+  return kind === "alias" ? text : text.slice(0, text.indexOf("{")).trim();
+}
+/** The first sentence of a text, without its full stop. */
+const summary = (text: string): string => /^(.*?)\.(?= |$)/.exec(text)?.[1] ?? text;
+/** A part as sentences of its own. */
+const sentences = (text: string): string =>
+  `${text.slice(0, 1).toUpperCase()}${prose(text.slice(1)).replace(/\.$/, "")}.`;
+
+/** What a layer makes besides its result, by kind. */
+function effects(d: Declaration): [kind: string, names: string[]][] {
+  const found = new Map<string, Set<string>>();
+  const add = (kind: string, name: string): void => {
+    const names = found.get(kind) ?? new Set();
+    found.set(kind, names.add(name));
+  };
+  const visit = (s: Stmt): void => {
+    if (s.kind === "loss" || s.kind === "metric" || s.kind === "state") add(s.kind, s.name.name);
+    if (s.kind === "if") [...s.then, ...s.else].forEach(visit);
+    if (s.kind === "for") s.body.forEach(visit);
+  };
+  if (d.kind !== "layer") return [];
+  for (const m of d.body) {
+    if (m.kind === "param" || m.kind === "state") add(m.kind, m.name.name);
+    if (m.kind === "method") m.body.forEach(visit);
+  }
+  const titles = { param: "Parameters", state: "State", loss: "Losses", metric: "Metrics" };
+  return Object.entries(titles).flatMap(([kind, title]): [string, string[]][] => {
+    const names = found.get(kind);
+    return names ? [[title, [...names]]] : [];
+  });
+}
+
+const modules = readdirSync(folder)
+  .filter((file) => file.endsWith(".moe"))
+  .map((file) => readModule(file.replace(".moe", "")));
+const homes = new Map(modules.flatMap((m) => m.declarations.map((d) => [d.name.name, m.name])));
+
+/** An example as a whole program: one expression becomes a layer that calls it; imports are those that it needs. */
+function program(d: Declaration): string {
+  const example = part(d, "Example");
+  const [first = "", ...rest] = example.split("\n");
+  const whole = example.startsWith("layer ") ? example : `${around(d, first)}\n${rest.join("\n")}`;
+  const own = new Set([...whole.matchAll(/^layer (\w+)/gm)].map(([, name]) => name));
+  const used = new Map<string, Set<string>>();
+  for (const [name] of whole.matchAll(/\b\w+\b/g)) {
+    const home = own.has(name) ? undefined : homes.get(name);
+    if (home) used.set(home, (used.get(home) ?? new Set()).add(name));
+  }
+  const imports = [...used].map(([home, names]) => `import { ${[...names].join(", ")} } from "std/${home}"`);
+  const { program: parsed, diagnostics } = parse({ name: d.name.name, text: `${imports.join("\n")}\n${whole}` });
+  if (diagnostics[0]) throw new Error(`the example of ${d.name.name}: ${diagnostics[0].message}`);
+  return print(parsed);
+}
+/** A layer `Example` around an expression: its `forward` is that of the mixture, or of a mixture with the gate. */
+function around(d: Declaration, expression: string): string {
+  const outer = /^\w+/.exec(expression)?.[0] ?? "";
+  const layer = modules.flatMap((m) => m.declarations).find((x) => x.name.name === outer);
+  const forward =
+    layer?.kind === "layer" ? layer.body.find((m) => m.kind === "method" && m.name.name === "forward") : null;
+  if (forward?.kind !== "method") throw new Error(`the example of ${d.name.name} does not begin with a layer`);
+  const { text } = forward.span.source;
+  const head = text.slice(forward.span.start, text.indexOf("{", forward.span.start)).trim();
+  const sizes = new Set([...expression.matchAll(/\b[A-Z]\w*\b(?!\s*[(:])/g)].map(([name]) => name));
+  const names = forward.params.map((p) => p.name.name).join(", ");
+  return `layer Example(${[...sizes].join(", ")}) { feed: ${expression} ${head} { return feed(${names}) } }`;
+}
+
+/** A gate or a mixture on a page of its own. */
+function page(module: Module, d: Declaration): string {
+  const made = effects(d).map(([title, names]) => `${title}: ${names.map((n) => `\`${n}\``).join(", ")}`);
+  return `# ${d.name.name}
+
+${prose(readDoc(d.doc).text)}
+
+${block("text", signature(d))}
+${made.length > 0 ? `\n${made.join(" · ")}\n` : ""}
+From \`std/${module.name}\`: [its source](../../stdlib/${module.name}.moe), [the whole library](README.md).
+
+## Formula
+
+${block("text", part(d, "Formula").replaceAll("; ", "\n"))}
+
+## Paper
+
+${sentences(part(d, "Paper"))}
+
+## What it costs
+
+${sentences(part(d, "Cost"))}
+
+## When to use it
+
+${sentences(part(d, "Use"))}
+
+## Example
+
+${block("moe", program(d))}
+
+${note}
+`;
+}
+/** The declarations that have a page. */
+const paged = ({ name, declarations }: Module): readonly Declaration[] =>
+  declarations.filter(
+    (d) => d.kind === "layer" && (name === "moe" || (name === "gates" && d.name.name.endsWith("Gate"))),
+  );
+
+/** Every declaration of a module; what has its own page only by its first sentence. */
+function modulePage(module: Module): string {
+  const own = new Set(paged(module));
+  const sections = module.declarations.map((d) => {
+    const { text, parts } = readDoc(d.doc);
+    if (own.has(d)) return `## ${d.name.name}\n\n${prose(summary(text))}: [${d.name.name}](${d.name.name}.md).`;
+    const more = labels.flatMap((l) => {
+      const value = parts.get(l);
+      return value === undefined || l === "Example" ? [] : [`${l}: ${prose(value)}`];
+    });
+    return `## ${d.name.name}\n\n${[block("text", signature(d)), prose(text), ...more].filter(Boolean).join("\n\n")}`;
+  });
+  const about = module.doc === "" ? [] : [prose(module.doc)];
+  const source = `[Its source](../../stdlib/${module.name}.moe), [the whole library](README.md). ${note}`;
+  return `${[`# std/${module.name}`, ...about, source, ...sections].join("\n\n")}\n`;
+}
+function index(): string {
+  const row = (d: Declaration): string =>
+    `| [${d.name.name}](${d.name.name}.md) | ${prose(summary(readDoc(d.doc).text))} |`;
+  const table = (title: string, name: string, what: string): string => {
+    const module = modules.find((m) => m.name === name);
+    return `## ${title}\n\n| ${what} | |\n| --- | --- |\n${module ? paged(module).map(row).join("\n") : ""}`;
+  };
+  const others = modules.map(
+    (m) => `- [std/${m.name}](${m.name}.md): ${m.declarations.map((d) => `\`${d.name.name}\``).join(" ")}`,
+  );
+  return `# The standard library
+
+All of it is written in moec's own language: [stdlib](../../stdlib) is its source, and a gate or an optimizer of yours is written
+the same way. A gate is a layer from rows to \`(score, index)\`: which K of E experts each row goes to, -1 for none, and with what
+weight. A mixture is a layer that calls an array of experts by such an index.
+
+${table("Gates", "gates", "gate")}
+
+${table("Mixtures", "moe", "mixture")}
+
+## Modules
+
+${others.join("\n")}
+
+${note}
+`;
+}
+
+/** The pages by their paths in the repository. */
+export function stdlibPages(): Record<string, () => string> {
+  const pages = modules.flatMap((m): [string, () => string][] => [
+    [m.name, () => modulePage(m)],
+    ...paged(m).map((d): [string, () => string] => [d.name.name, () => page(m, d)]),
+  ]);
+  return Object.fromEntries(
+    [["README", index] as const, ...pages].map(([name, text]) => [`docs/stdlib/${name}.md`, text]),
+  );
+}

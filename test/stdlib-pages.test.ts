@@ -1,0 +1,69 @@
+// The library's pages are what its comments say now, and the example of each runs.
+import { readdirSync, readFileSync } from "node:fs";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { load } from "../compiler/check/index.ts";
+import { requireRight } from "../compiler/pipeline.ts";
+import { compileLoaded } from "../runtime/compile.ts";
+import { numbers, tensor } from "../runtime/index.ts";
+import { stdlibPages } from "../scripts/stdlib-pages.ts";
+import { blocks } from "./blocks.ts";
+
+const test = suite("stdlib-pages");
+const root = new URL("../", import.meta.url);
+const pages = stdlibPages();
+
+test("pages are current: `npm run generate`", () => {
+  for (const [path, text] of Object.entries(pages)) assert.is(readFileSync(new URL(path, root), "utf8"), text(), path);
+  const there = readdirSync(new URL("docs/stdlib", root)).map((name) => `docs/stdlib/${name}`);
+  assert.equal(there.toSorted(), Object.keys(pages).toSorted());
+});
+
+const sizes = { D: 8, H: 6, E: 4, K: 2, G: 2, B: 2, T: 4 };
+/** Runs the first layer's `forward` on rows, or on sequences where it wants those. */
+async function run(name: string, text: string): Promise<void> {
+  const loaded = load({ name, text });
+  requireRight(loaded);
+  const [layer] = loaded.main.program.declarations;
+  const sequences = /forward\(x: float\[B, T, D\]/.test(text);
+  const shape = sequences ? [2, 4] : [3];
+  const named = Object.entries(sizes).filter(([size]) => layer?.header.some((p) => p.name.name === size));
+  const own = sequences ? { B: 2, T: 4 } : { S: [3] };
+  const { executable } = await compileLoaded(() => loaded, {
+    declaration: layer?.name.name ?? "",
+    sizes: Object.fromEntries(named),
+    target: "reference",
+    precision: "f32",
+    entries: [{ method: "forward", name: "forward", sizes: own }],
+  });
+  await executable.run("init", new Map(), { seed: 0, call: 0, step: 0 });
+  const count = shape.reduce((p, q) => p * q, 1);
+  const x = tensor(
+    "f32",
+    [...shape, 8],
+    Array.from({ length: count * 8 }, (_, i) => Math.sin(i * i)),
+  );
+  const places = tensor(
+    "i32",
+    shape,
+    Array.from({ length: count }, (_, i) => i % 4),
+  );
+  const inputs = executable.stores.flatMap((s) => /^forward\/(x|at|tokens)$/.exec(s.name)?.[1] ?? []);
+  const given = new Map(inputs.map((input) => [input, input === "x" ? x : places]));
+  const { outputs } = await executable.run("forward", given, { seed: 0, call: 0, step: 0 });
+  executable.close();
+  assert.equal(outputs[0]?.shape, [...shape, 8]);
+  assert.ok(numbers(outputs[0] ?? x).every(Number.isFinite));
+}
+for (const path of Object.keys(pages)) {
+  const examples = blocks(path, "moe");
+  if (examples.length > 0)
+    test(`the example of ${path} runs`, async () => {
+      for (const text of examples) await run(path, text);
+    });
+}
+test("every gate and every mixture has an example", () => {
+  const some = Object.keys(pages).filter((path) => blocks(path, "moe").length > 0);
+  assert.is(some.length, 13 + 6);
+});
+test.run();
