@@ -1,5 +1,5 @@
 // Random numbers for stores of gigabytes, cheaply.
-import type { HostExecutable } from "../runtime/host/executable.ts";
+import type { PlanExecutable } from "../runtime/plan-executable.ts";
 import { zeros } from "../runtime/tensor.ts";
 
 /** So many numbers are drawn, then repeated: a prime, so that no two rows or experts are alike. */
@@ -16,7 +16,7 @@ function draw(): Float32Array {
 }
 
 /** Weights keep the variance of what they multiply, moments are not negative, positions count, gradients and the runtime's own stay zero. */
-export function fill(executable: HostExecutable): void {
+export function fill(executable: PlanExecutable): void {
   for (const { name, role, dtype, shape } of executable.stores) {
     if (role === "input" || name.startsWith("gradient.")) continue;
     const tensor = zeros(dtype, shape);

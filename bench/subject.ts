@@ -5,8 +5,9 @@ import { type Elaborated, type Graph, hidden, type Store } from "../compiler/gra
 import { silent } from "../compiler/pass.ts";
 import { requireRight, toGraphs, toPlan } from "../compiler/pipeline.ts";
 import type { Entry, Phase, Plan } from "../compiler/plan/plan.ts";
-import { type HostExecutable, hostExecutable } from "../runtime/host/executable.ts";
+import { hostExecutable } from "../runtime/host/executable.ts";
 import type { StepTimes } from "../runtime/native.ts";
+import type { PlanExecutable } from "../runtime/plan-executable.ts";
 import type { Case, Pass } from "./cases.ts";
 import { fill } from "./fill.ts";
 
@@ -22,9 +23,9 @@ export class Subject {
   readonly busy: Float64Array;
   readonly best: Record<Pass, number> = { forward: Infinity, step: Infinity };
   readonly #counts: Record<Pass, (step: number) => boolean>;
-  readonly #executable: HostExecutable;
+  readonly #executable: PlanExecutable;
 
-  private constructor(c: Case, plan: Plan, entry: Entry, executable: HostExecutable) {
+  private constructor(c: Case, plan: Plan, entry: Entry, executable: PlanExecutable) {
     const phases = entry.steps.map((s): Phase | null => (s.kind === "launch" ? s.launch.phase : null));
     const forward = (step: number): boolean => phases[step] === "forward";
     this.#counts = { forward, step: (step) => c.method !== "train" || !forward(step) };

@@ -9,7 +9,8 @@ import { planMemory } from "../compiler/plan/memory.ts";
 import type { Plan } from "../compiler/plan/plan.ts";
 import type { Outcome, Tensor } from "../runtime/executable.ts";
 import { KernelCache } from "../runtime/host/cache.ts";
-import { type HostExecutable, hostExecutable } from "../runtime/host/executable.ts";
+import { hostExecutable } from "../runtime/host/executable.ts";
+import type { PlanExecutable } from "../runtime/plan-executable.ts";
 import { zeros } from "../runtime/tensor.ts";
 import { folder } from "./folder.ts";
 import { storesOf } from "./graphs.ts";
@@ -38,7 +39,7 @@ function planned(graph: Graph): { readonly plan: Plan; readonly values: Readonly
   const plan = planMemory([lower(graph, { emit: emitHost })], stores, { target: "host", header: hostHeader() });
   return { plan, values };
 }
-async function loaded(graph: Graph, threads: number): Promise<HostExecutable> {
+async function loaded(graph: Graph, threads: number): Promise<PlanExecutable> {
   const { plan, values } = planned(graph);
   const executable = await hostExecutable(plan, { threads, cache, poison: true });
   for (const [name, value] of values) executable.write(name, tensor(value));

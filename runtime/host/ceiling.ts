@@ -3,8 +3,9 @@ import { hostHeader } from "../../compiler/emit/unit.ts";
 import type { Plan, PlanBuffer } from "../../compiler/plan/plan.ts";
 import type { Limits } from "../kernel-times.ts";
 import type { StepTimes } from "../native.ts";
+import type { PlanExecutable } from "../plan-executable.ts";
 import { numbers, zeros } from "../tensor.ts";
-import { type HostExecutable, hostExecutable } from "./executable.ts";
+import { hostExecutable } from "./executable.ts";
 
 /** The best rate seen so far: sampled between the measurements that it is compared with, so that both see the same machine. */
 export interface Ceiling {
@@ -117,9 +118,9 @@ class Best implements Ceiling {
 const at = { seed: 0, call: 0, step: 0 };
 /** The only entry of a plan, timed inside the addon. */
 class Meter {
-  readonly #executable: HostExecutable;
+  readonly #executable: PlanExecutable;
   readonly #times: { last: number };
-  private constructor(executable: HostExecutable, times: { last: number }) {
+  private constructor(executable: PlanExecutable, times: { last: number }) {
     this.#executable = executable;
     this.#times = times;
   }

@@ -1,42 +1,21 @@
 // A plan on this machine: kernels compiled, memory taken, entries run by the addon.
 import { existsSync } from "node:fs";
-import { Problem } from "../../compiler/diagnostic.ts";
-import { hidden } from "../../compiler/graph/node.ts";
 import { requireMemory } from "../../compiler/plan/bytes.ts";
-import type { Entry, Plan, PlanBuffer, Step } from "../../compiler/plan/plan.ts";
-import { bytesOf } from "../../compiler/types/dtype.ts";
-import {
-  type Executable,
-  inputOfStore,
-  type Outcome,
-  type StoreInfo,
-  storeOfInput,
-  type Tensor,
-} from "../executable.ts";
-import { type Executor, type NativeBuffer, type NativeStep, native, type StepTimes } from "../native.ts";
-import { numbers, sameShape, showShape, zeros } from "../tensor.ts";
+import type { Plan } from "../../compiler/plan/plan.ts";
+import { type Executor, native } from "../native.ts";
+import { type ExecuteOptions, nativeBuffer, nativeStep, PlanExecutable } from "../plan-executable.ts";
 import { KernelCache } from "./cache.ts";
 import { type Built, buildKernels } from "./compile.ts";
 import { cores, freeMemory } from "./machine.ts";
 import { toolchain } from "./toolchain.ts";
 
-export interface HostOptions {
+export interface HostOptions extends ExecuteOptions {
   /** Default: the cores that this process may use. */
   readonly threads?: number;
   readonly cache?: KernelCache;
-  /** Fills temporaries with NaN before each run: what reads bytes that nothing wrote shows. For tests. */
-  readonly poison?: boolean;
-  /** Told after each run what its steps took. */
-  readonly profile?: (entry: Entry, times: StepTimes) => void;
-  /** Called once, when it is closed. */
-  readonly closed?: () => void;
-}
-export interface HostExecutable extends Executable {
-  /** Ends the run in progress before its next step; the run is rejected, and stores keep what was assigned so far. */
-  cancel(): void;
 }
 
-export async function hostExecutable(plan: Plan, options: HostOptions = {}): Promise<HostExecutable> {
+export async function hostExecutable(plan: Plan, options: HostOptions = {}): Promise<PlanExecutable> {
   requireMemory(plan, freeMemory());
   const cache = options.cache ?? new KernelCache();
   const build = async (): Promise<Built> => buildKernels(plan, await toolchain(), cache, cores());
@@ -44,7 +23,7 @@ export async function hostExecutable(plan: Plan, options: HostOptions = {}): Pro
   let built = await build();
   // another process may have dropped what was found
   if (!built.libraries.every((path) => existsSync(path))) built = await build();
-  return new Host(plan, load(plan, built, threads), options);
+  return new PlanExecutable(plan, load(plan, built, threads), options);
 }
 function load(plan: Plan, { libraries, kernels }: Built, threads: number): Executor {
   const { Executor } = native();
@@ -57,136 +36,4 @@ function load(plan: Plan, { libraries, kernels }: Built, threads: number): Execu
     kernels,
     entries: plan.entries.map((entry) => ({ steps: entry.steps.map(nativeStep) })),
   });
-}
-function nativeBuffer({ dtype, shape, layout, offset, bytes }: PlanBuffer): NativeBuffer {
-  return {
-    offset,
-    bytes,
-    width: bytesOf[dtype],
-    outer: shape.slice(0, -2).reduce((a, b) => a * b, 1),
-    rows: shape.at(-2) ?? 1,
-    cols: shape.at(-1) ?? 1,
-    pitch: layout.kind === "rows" ? layout.pitch : layout.width,
-    panels: layout.kind === "panels",
-  };
-}
-const nativeStep = (step: Step): NativeStep =>
-  step.kind === "copy"
-    ? { kernel: -1, args: [step.from, step.to], tasks: 0 }
-    : { kernel: step.launch.kernel, args: step.launch.args, tasks: step.launch.tasks };
-
-class Host implements HostExecutable {
-  readonly stores: readonly StoreInfo[];
-  readonly entries: readonly string[];
-  readonly bytes: Plan["bytes"];
-  readonly #plan: Plan;
-  readonly #executor: Executor;
-  readonly #options: HostOptions;
-  readonly #buffers: ReadonlyMap<string, number>;
-  #closed: (() => void) | undefined;
-
-  constructor(plan: Plan, executor: Executor, options: HostOptions) {
-    this.#closed = options.closed;
-    this.#plan = plan;
-    this.#executor = executor;
-    this.#options = options;
-    this.#buffers = new Map(plan.stores.map((s) => [s.name, s.buffer]));
-    this.entries = plan.entries.map((e) => e.name);
-    this.bytes = plan.bytes;
-    this.stores = plan.stores.map(({ name, role, stack, saved, buffer }) => {
-      const { dtype, shape } = this.#buffer(buffer);
-      return { name, role, dtype, shape, stack, saved };
-    });
-  }
-
-  read(store: string): Tensor {
-    return this.#read(this.#store(store));
-  }
-  write(store: string, value: Tensor): void {
-    const index = this.#store(store);
-    const { dtype, shape } = this.#buffer(index);
-    if (value.dtype !== dtype || !sameShape(value.shape, shape)) {
-      throw new Problem(
-        `${store} is ${dtype}${showShape(shape)}, and ${value.dtype}${showShape(value.shape)} was given`,
-        "give a tensor of that type",
-      );
-    }
-    this.#executor.write(index, value.data);
-  }
-  async run(
-    name: string,
-    inputs: ReadonlyMap<string, Tensor>,
-    at: { seed: number; call: number; step: number },
-  ): Promise<Outcome> {
-    const index = this.entries.indexOf(name);
-    const entry = this.#plan.entries[index];
-    if (entry === undefined)
-      throw new Problem(`there is no entry ${name}`, `the entries are ${this.entries.join(", ")}`);
-    if (this.#options.poison === true) this.#poisonTemporaries();
-    this.#writeInputs(entry, inputs, at);
-    const { finished, ...times } = await this.#executor.run(index, this.#options.profile !== undefined);
-    this.#options.profile?.(entry, times);
-    if (!finished) throw new Problem(`${name} was cancelled`, "run it again");
-    return this.#outcome(entry);
-  }
-  cancel(): void {
-    this.#executor.cancel();
-  }
-  close(): void {
-    this.#executor.close();
-    this.#closed?.();
-    this.#closed = undefined;
-  }
-
-  #writeInputs(
-    entry: Entry,
-    inputs: ReadonlyMap<string, Tensor>,
-    at: { seed: number; call: number; step: number },
-  ): void {
-    const given = new Map([...inputs].map(([input, value]) => [storeOfInput(entry.name, input), value]));
-    given.set(hidden.key, { dtype: "i32", shape: [2], data: Int32Array.of(at.seed, at.call) });
-    given.set(hidden.step, { dtype: "i32", shape: [], data: Int32Array.of(at.step) });
-    const names = entry.inputs.map((store) => inputOfStore(entry.name, store));
-    const reads = `${entry.name} reads ${names.filter((name) => !name.startsWith("$")).join(", ") || "nothing"}`;
-    for (const name of inputs.keys())
-      if (!this.#buffers.has(storeOfInput(entry.name, name)))
-        throw new Problem(`${entry.name} has no input ${name}`, reads);
-    for (const [i, store] of entry.inputs.entries()) {
-      const value = given.get(store);
-      if (value === undefined) throw new Problem(`input ${names[i]} of ${entry.name} is missing`, reads);
-      this.write(store, value);
-    }
-  }
-  #outcome(entry: Entry): Outcome {
-    const of = (role: string): [string, Tensor][] =>
-      entry.results.filter((r) => r.role === role).map((r) => [r.name, this.#read(r.buffer)]);
-    return {
-      outputs: of("output").map(([, value]) => value),
-      losses: new Map(of("loss").map(([name, loss]) => [name, numbers(loss)[0] ?? Number.NaN])),
-      metrics: new Map(of("metric")),
-      gradients: new Map(of("gradient")),
-    };
-  }
-  #read(index: number): Tensor {
-    const { dtype, shape } = this.#buffer(index);
-    const tensor = zeros(dtype, shape);
-    this.#executor.read(index, tensor.data);
-    return tensor;
-  }
-  /** 0xFF in every byte is a NaN in every float, and -1 in an integer. */
-  #poisonTemporaries(): void {
-    const start = Math.max(0, ...this.#plan.stores.map((s) => this.#buffer(s.buffer)).map((b) => b.offset + b.bytes));
-    this.#executor.fill(start, this.bytes.arena - start, 0xff);
-  }
-  #store(name: string): number {
-    const buffer = this.#buffers.get(name);
-    if (buffer === undefined)
-      throw new Problem(`there is no store ${name}`, `the stores are ${[...this.#buffers.keys()].join(", ")}`);
-    return buffer;
-  }
-  #buffer(index: number): PlanBuffer {
-    const buffer = this.#plan.buffers[index];
-    if (buffer === undefined) throw new RangeError(`buffer ${index} of ${this.#plan.buffers.length}`);
-    return buffer;
-  }
 }
