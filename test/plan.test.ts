@@ -296,6 +296,16 @@ test("bytes by what they hold", () => {
   assert.ok(error instanceof Problem && /scratch: f32\[16, 16\], 1 KiB/.test(error.message), String(error));
   assert.equal([0, 1023, 1024, 1536, 2 ** 31].map(showBytes), ["0 B", "1020 B", "1 KiB", "1.5 KiB", "2 GiB"]);
 });
+test("without gradients, activations are the temporaries at their most", () => {
+  const made = buffer("made", [16, 16]);
+  const init = phase(launch("init", "", [write(next)]), "backward");
+  const sequences: Sequence[] = [
+    { entry: "init", launches: [init], assigns: [{ store: "p", from: next }], results: [] },
+    { entry: "one", launches: [launch("a", "", [read(p), write(made)])], assigns: [], results: [output("0", made)] },
+  ];
+  const { gradients, activations } = planMemory(sequences, stores, options).bytes;
+  assert.equal({ gradients, activations }, { gradients: 0, activations: 1024 });
+});
 
 test("blocks are placed close to the most bytes alive at once", () => {
   const at = fc.tuple(fc.nat(99), fc.nat(20), fc.integer({ min: 1, max: 4096 }));

@@ -23,7 +23,7 @@ export function countBytes(
     parameters: held("parameter"),
     optimizer: held("optimizer"),
     states: held("state"),
-    gradients: most(gradientBytes),
+    gradients: most(gradientBytes) + held("gradient"),
     activations: differentiated
       ? most((s) => (hasBackward(s) ? sum(crossing(s, "forward", "backward").map((b) => b.bytes)) : 0))
       : most((_, i) => temporaries(entries[i], buffers, storeBytes)),
@@ -32,7 +32,9 @@ export function countBytes(
 }
 const page = 4096;
 const sum = (all: readonly number[]): number => all.reduce((a, b) => a + b, 0);
-const hasBackward = (sequence: Sequence): boolean => sequence.launches.some((l) => l.phase === "backward");
+/** `init` has no forward. */
+const hasBackward = ({ launches }: Sequence): boolean =>
+  (["forward", "backward"] as const).every((phase) => launches.some((l) => l.phase === phase));
 
 /** Temporaries first written in phase `from` and still read in phase `to`. */
 function crossing(sequence: Sequence, from: Phase, to: Phase): readonly VirtualBuffer[] {
