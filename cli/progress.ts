@@ -12,9 +12,11 @@ export interface Progress {
 }
 const every = 10;
 
-/** Some terminals say that they have no size: nothing can be drawn over on them. */
+/** Some terminals say that they have no size, or that they are dumb: nothing can be drawn over on them. */
 export const progress = (stream: NodeJS.WriteStream): Progress =>
-  stream.isTTY && stream.rows > 1 && stream.columns > 40 ? live(stream) : plain();
+  stream.isTTY && stream.rows > 1 && stream.columns > 20 && process.env["TERM"] !== "dumb"
+    ? live(stream)
+    : plain(stream.isTTY && stream.columns > 20 ? stream.columns - 1 : 120);
 
 function live(stream: NodeJS.WriteStream): Progress {
   const update = createLogUpdate(stream);
@@ -22,50 +24,68 @@ function live(stream: NodeJS.WriteStream): Progress {
   let drawn = Number.NEGATIVE_INFINITY;
   return {
     step(step) {
-      if (step.seconds - drawn < 0.1 && step.step < step.steps) return;
+      if (step.seconds - drawn < 0.1 && step.step < step.steps && step.heldOut === null) return;
       drawn = step.seconds;
-      const head = line(step);
-      const load = loadPicture(step.metrics, stream.columns - head.length - 3);
-      update(`${head}  ${colors.cyan(load)}`);
+      update(drawing(step, stream.columns - 1, Math.max(1, stream.rows - 2), colors.cyan));
     },
     done: () => update.done(),
   };
 }
-function plain(): Progress {
+/** The line, and the picture of the load beside it where there is room, else below in at most four lines. */
+export function drawing(step: Step, width: number, height: number, color: (text: string) => string): string {
+  const head = line(step, width);
+  const room = width - head.length - 2;
+  const [beside = "", ...more] = loadLines(step.metrics, room);
+  if (more.length === 0 && beside.length <= room) return beside === "" ? head : `${head}  ${color(beside)}`;
+  const below = loadLines(step.metrics, width).filter((text) => text.length <= width);
+  return [head, ...below.slice(0, Math.min(4, height - 1)).map(color)].join("\n");
+}
+/** Of the picture, the layers that fit on the line. */
+function plain(width: number): Progress {
   let shown = Number.NEGATIVE_INFINITY;
   return {
     step(step) {
       if (step.seconds - shown < every && step.step < step.steps && step.heldOut === null) return;
       shown = step.seconds;
-      note(`${line(step)}  ${loadPicture(step.metrics, 60)}`.trimEnd());
+      const head = line(step, width);
+      const room = width - head.length - 2;
+      const [load = ""] = loadLines(step.metrics, room);
+      note(load !== "" && load.length <= room ? `${head}  ${load}` : head);
     },
     done: () => {},
   };
 }
-function line({ step, steps, loss, tokensPerSecond, secondsLeft, heldOut }: Step): string {
-  const width = String(steps).length;
-  return [
-    `step ${String(step).padStart(width)}/${steps}`,
-    `loss ${loss.toFixed(3)}`,
-    ...(heldOut === null ? [] : [`held out ${heldOut.toFixed(3)}`]),
-    `${showCount(tokensPerSecond)} tokens/s`,
-    `${showTime(secondsLeft)} left`,
-  ].join("  ");
+/** What does not fit goes, the least first. */
+function line({ step, steps, loss, tokensPerSecond, secondsLeft, heldOut }: Step, width: number): string {
+  const parts = [
+    { text: `step ${String(step).padStart(String(steps).length)}/${steps}`, rank: 0 },
+    { text: `loss ${loss.toFixed(3)}`, rank: 1 },
+    ...(heldOut === null ? [] : [{ text: `held out ${heldOut.toFixed(3)}`, rank: 2 }]),
+    { text: `${showCount(tokensPerSecond)} tokens/s`, rank: 4 },
+    { text: `${showTime(secondsLeft)} left`, rank: 3 },
+  ];
+  const upTo = (rank: number): string =>
+    parts
+      .filter((p) => p.rank <= rank)
+      .map((p) => p.text)
+      .join("  ");
+  return [4, 3, 2, 1].map(upTo).find((text) => text.length <= width) ?? upTo(0);
 }
 
 const blocks = "▁▂▃▄▅▆▇█";
-/** Each layer's expert load as a few blocks: the middle is an even share, the top is twice that or more. Layers that do not fit are left out. */
-export function loadPicture(metrics: Readonly<Record<string, Tensor>>, width: number): string {
+/** Each layer's expert load as a few blocks, in lines of a width: the middle is an even share, the top is twice that or more. */
+export function loadLines(metrics: Readonly<Record<string, Tensor>>, width: number): string[] {
   const loads = Object.entries(metrics).filter(
     ([name, t]) => name.split(".").at(-1) === "load" && t.shape.length === 1,
   );
-  let text = "";
+  const lines: string[] = [];
   for (const [, t] of loads) {
     const next = layerPicture(numbers(t));
-    if (text.length + next.length + 1 > width) break;
-    text += text === "" ? next : ` ${next}`;
+    const last = lines.at(-1);
+    if (last !== undefined && last.length + next.length < width) lines[lines.length - 1] = `${last} ${next}`;
+    else lines.push(next);
   }
-  return text;
+  return lines;
 }
 function layerPicture(load: Float64Array): string {
   const mean = load.reduce((a, b) => a + b, 0) / load.length;

@@ -1,9 +1,13 @@
-/** Aborts at the first Ctrl-C, so that what runs can end in order; at the second the process ends at once. */
+/** Aborts at the first Ctrl-C or SIGTERM, so that what runs can end in order; at the second the process ends at once. */
 export function interruptible(): AbortSignal {
   const controller = new AbortController();
-  process.on("SIGINT", () => {
-    if (controller.signal.aborted) process.exit(130);
-    controller.abort();
-  });
+  for (const [signal, code] of [
+    ["SIGINT", 130],
+    ["SIGTERM", 143],
+  ] as const)
+    process.on(signal, () => {
+      if (controller.signal.aborted) process.exit(code);
+      controller.abort();
+    });
   return controller.signal;
 }

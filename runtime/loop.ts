@@ -5,6 +5,7 @@ import { type Batch, heldOutBatches, requireEnough, streamPosition, type Text, t
 import type { Executable, Outcome, Tensor } from "./executable.ts";
 import { split } from "./names.ts";
 import { type RunConfig, RunLog } from "./run-folder.ts";
+import { toNested } from "./tensor.ts";
 
 /** One training step, done. Losses by name, summed over layers; metrics by path. Times in seconds since this process began to train. */
 export interface Step {
@@ -68,13 +69,21 @@ export async function* trainSteps(setup: TrainSetup): AsyncGenerator<Step, void>
     yield step;
   }
 }
-/** What log.jsonl keeps: nothing that depends on the machine's speed. */
-const logged = ({ step, loss, losses, heldOut }: Step): object => ({
-  step,
-  loss,
-  losses,
-  ...(heldOut === null ? {} : { held_out: heldOut }),
-});
+/** What log.jsonl keeps. Many metrics are kept of some steps only, so that a step takes `loggedNumbers` of them or less on average. */
+function logged({ step, steps, loss, losses, metrics, heldOut, tokensPerSecond, seconds }: Step): object {
+  const size = Object.values(metrics).reduce((sum, t) => sum + t.data.length, 0);
+  const wanted = step === steps || step % Math.max(1, Math.ceil(size / loggedNumbers)) === 0;
+  return {
+    step,
+    loss,
+    losses,
+    ...(wanted ? { metrics: Object.fromEntries(Object.entries(metrics).map(([n, t]) => [n, toNested(t)])) } : {}),
+    ...(heldOut === null ? {} : { held_out: heldOut }),
+    tokens_per_second: Math.round(tokensPerSecond),
+    seconds: Number(seconds.toFixed(3)),
+  };
+}
+const loggedNumbers = 1024;
 /** Lets signals and timers in: an executable that computes on this thread would starve them. */
 export const breath = (): Promise<void> => new Promise((done) => setImmediate(done));
 const due = (step: number, every: number): boolean => every > 0 && step % every === 0;

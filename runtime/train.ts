@@ -6,13 +6,13 @@ import { Problem } from "../compiler/diagnostic.ts";
 import type { Bytes } from "../compiler/plan/plan.ts";
 import { type Checkpoint, checkpointSteps, newestCheckpoint } from "./checkpoint.ts";
 import { type Compiled, type CompileRequest, compileProgram } from "./compile.ts";
-import { readText, requireEnough, type Text } from "./data.ts";
+import { entropies, readText, requireEnough, type Text } from "./data.ts";
 import type { Executable } from "./executable.ts";
 import { asText, contextOf, type GenerateOptions, generateEntries, generateTokens, roomFor } from "./generate.ts";
 import { lockFolder } from "./lock.ts";
 import { type Step, trainSteps } from "./loop.ts";
 import { copyProgram, findEntry, hasHeader, headerDefault, isCopied, ownLosses, readProgram } from "./program.ts";
-import { defaultRunFolder, type RunConfig, readConfig, requireSame, writeConfig } from "./run-folder.ts";
+import { defaultRunFolder, type RunConfig, RunLog, readConfig, requireSame, writeConfig } from "./run-folder.ts";
 import { count } from "./tensor.ts";
 
 /** What is left out comes, resuming, from the run's config.json, else from the defaults beside it. */
@@ -46,15 +46,22 @@ export interface TrainOptions {
   readonly warn?: ((line: string) => void) | undefined;
 }
 export type SampleOptions = Pick<GenerateOptions, "tokens" | "temperature" | "signal">;
+/** What a run begins its log with; `bigram` and `unigram` as `entropies` says, of all the data's bytes. */
+export interface About {
+  readonly bigram: number;
+  readonly unigram: number;
+  readonly bytes: number;
+  /** How many numbers are learned. */
+  readonly parameters: number;
+  /** Bytes by what they hold; the arena is known where a target has one. */
+  readonly plan: Bytes | Pick<Bytes, "parameters" | "gradients" | "optimizer" | "activations">;
+}
 export interface Training {
   readonly folder: string | null;
   readonly config: RunConfig;
   readonly text: Text;
   readonly report: Compiled["report"];
-  /** How many numbers are learned. */
-  readonly parameters: number;
-  /** Bytes by what they hold; the arena is known where a target has one. */
-  readonly plan: Bytes | Pick<Bytes, "parameters" | "gradients" | "optimizer" | "activations">;
+  readonly about: About;
   /** The checkpoint that it goes on from. */
   readonly from: Checkpoint | null;
   /** `signal`, aborted, lets the step that runs end, saves it and ends the loop. */
@@ -85,14 +92,19 @@ export async function openTraining(options: TrainOptions): Promise<Training> {
   try {
     const { config, from } = openFolder(options, entry, folder, text);
     const { executable, report } = await compileTraining(options, program, entry, config, text);
+    const parameters = executable.stores
+      .filter((s) => s.role === "parameter")
+      .reduce((sum, s) => sum + count(s.shape), 0);
+    const plan = executable.bytes ?? planned(report);
+    const about = { ...entropies(text.all), bytes: text.bytes, parameters, plan };
     if (folder !== null) {
       if (from !== null && !isCopied(program, folder))
         options.warn?.(`${options.program} has changed since ${folder} was saved`);
       copyProgram(program, folder);
       writeConfig(folder, config);
+      new RunLog(folder).begin(about);
     }
     const { saveEvery = 100, evaluateEvery = 0 } = options;
-    const { parameters, gradients, optimizer, activations } = report;
     const own = ownLosses(program, entry.declaration);
     const setup = { executable, text, config, own, folder, from, saveEvery, evaluateEvery };
     return {
@@ -101,8 +113,7 @@ export async function openTraining(options: TrainOptions): Promise<Training> {
       text,
       report,
       from,
-      parameters: executable.stores.filter((s) => s.role === "parameter").reduce((sum, s) => sum + count(s.shape), 0),
-      plan: executable.bytes ?? { parameters, gradients, optimizer, activations },
+      about,
       steps: (signal) => trainSteps(signal ? { ...setup, signal } : setup),
       sample: (prompt, how) =>
         executable.entries.includes("generate:1") ? sampleText(executable, entry, config, prompt, how) : null,
@@ -117,6 +128,12 @@ export async function openTraining(options: TrainOptions): Promise<Training> {
   }
 }
 
+const planned = ({ parameters, gradients, optimizer, activations }: Compiled["report"]): About["plan"] => ({
+  parameters,
+  gradients,
+  optimizer,
+  activations,
+});
 function compileTraining(
   options: TrainOptions,
   program: Loaded,

@@ -6,11 +6,12 @@ import { fileURLToPath } from "node:url";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { showBytes, showCount, showTime, table } from "../cli/output.ts";
-import { loadPicture } from "../cli/progress.ts";
+import { drawing, loadLines } from "../cli/progress.ts";
 import { interruptible } from "../cli/signals.ts";
 import { Problem } from "../compiler/diagnostic.ts";
 import { precision, set, threads } from "../compiler/options.ts";
 import type { Tensor } from "../runtime/executable.ts";
+import type { Step } from "../runtime/loop.ts";
 import { fromNumbers } from "../runtime/tensor.ts";
 import { golden } from "./golden.ts";
 
@@ -79,6 +80,7 @@ test("the first Ctrl-C aborts, the second quits with 130", () => {
   } finally {
     process.exit = exit;
     process.removeAllListeners("SIGINT");
+    process.removeAllListeners("SIGTERM");
   }
 });
 
@@ -97,13 +99,38 @@ test("flags take what their rows say", () => {
     );
 });
 const load = (...x: number[]): Tensor => fromNumbers("f32", [x.length], x);
-test("expert load as blocks: an even share is the middle, twice it the top; what does not fit is left out", () => {
+test("expert load as blocks: an even share is the middle, twice it the top; layers that do not fit go below", () => {
   const metrics = { "blocks.0.gate.load": load(4, 4, 4, 4), "blocks.1.gate.load": load(8, 0, 6, 2), other: load(1, 2) };
-  assert.is(loadPicture(metrics, 80), "▅▅▅▅ █▁▇▃");
-  assert.is(loadPicture(metrics, 6), "▅▅▅▅");
-  assert.is(loadPicture(metrics, 2), "");
-  assert.is(loadPicture({ load: fromNumbers("f32", [96], new Float64Array(96).fill(1)) }, 80), "▅".repeat(16));
-  assert.is(loadPicture({ load: load(0, 0) }, 9), "▁▁");
+  assert.equal(loadLines(metrics, 80), ["▅▅▅▅ █▁▇▃"]);
+  assert.equal(loadLines(metrics, 8), ["▅▅▅▅", "█▁▇▃"]);
+  assert.equal(loadLines({ load: fromNumbers("f32", [96], new Float64Array(96).fill(1)) }, 80), ["▅".repeat(16)]);
+  assert.equal(loadLines({ load: load(0, 0) }, 9), ["▁▁"]);
+  assert.equal(loadLines({}, 80), []);
+});
+const step: Step = {
+  step: 7,
+  steps: 400,
+  loss: 1.5,
+  losses: {},
+  metrics: { "a.load": load(1, 1, 1, 1), "b.load": load(1, 1, 1, 1) },
+  tokensPerSecond: 12_345,
+  seconds: 1,
+  secondsLeft: 65,
+  heldOut: null,
+  saved: null,
+};
+test("the line of a step keeps to its width: the load goes below, then what matters least goes", () => {
+  const drawn = (width: number, more: Partial<Step> = {}, height = 9): string[] =>
+    drawing({ ...step, ...more }, width, height, (text) => text).split("\n");
+  assert.equal(drawn(80), ["step   7/400  loss 1.500  12.3k tokens/s  1:05 left  ▅▅▅▅ ▅▅▅▅"]);
+  assert.equal(drawn(60), ["step   7/400  loss 1.500  12.3k tokens/s  1:05 left", "▅▅▅▅ ▅▅▅▅"]);
+  assert.equal(drawn(40), ["step   7/400  loss 1.500  1:05 left", "▅▅▅▅ ▅▅▅▅"]);
+  assert.equal(drawn(30), ["step   7/400  loss 1.500", "▅▅▅▅ ▅▅▅▅"]);
+  assert.equal(drawn(40, { heldOut: 2 }), ["step   7/400  loss 1.500  held out 2.000", "▅▅▅▅ ▅▅▅▅"]);
+  assert.equal(drawn(8), ["step   7/400", "▅▅▅▅", "▅▅▅▅"]);
+  assert.equal(drawn(8, {}, 2), ["step   7/400", "▅▅▅▅"]);
+  for (const width of [13, 20, 33, 40, 52, 61, 80, 200])
+    for (const text of drawn(width, { heldOut: 1.25 })) assert.ok(text.length <= width, `${width}: ${text}`);
 });
 test("numbers as people read them", () => {
   assert.equal([0, 999, 1000, 1_234_567, 25e9].map(showBytes), ["0 B", "999 B", "1.0 kB", "1.2 MB", "25.0 GB"]);

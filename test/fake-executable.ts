@@ -22,6 +22,8 @@ export interface FakeOptions {
   /** The step whose loss, or after which a parameter, is NaN. */
   readonly nanLoss?: number;
   readonly nanParameter?: number;
+  /** Of each of the two layers: 3. */
+  readonly experts?: number;
   /** Called before each run. */
   readonly before?: (entry: string, step: number) => void;
 }
@@ -87,6 +89,12 @@ export class FakeExecutable implements Executable {
     const counted = [...(inputs.get("targets")?.data ?? [])].filter((t) => t >= 0);
     const mean = counted.reduce((a, b) => a + b, 0) / Math.max(1, counted.length);
     const language = entry === "train" && this.#options.nanLoss === step + 1 ? Number.NaN : mean + weight;
+    const { experts = 3 } = this.#options;
+    const load = fromNumbers(
+      "f32",
+      [2, experts],
+      Array.from({ length: 2 * experts }, (_, i) => i + 1),
+    );
     return {
       outputs: [],
       losses: new Map([
@@ -94,7 +102,7 @@ export class FakeExecutable implements Executable {
         ["blocks.0.gate.balance", 0.25],
         ["blocks.1.gate.balance", 0.5],
       ]),
-      metrics: new Map([["blocks.*.gate.load", fromNumbers("f32", [2, 3], [1, 2, 3, 4, 5, 6])]]),
+      metrics: new Map([["blocks.*.gate.load", load]]),
       gradients: new Map(),
     };
   }

@@ -8,7 +8,7 @@ import { checkpointSteps, newestCheckpoint } from "../runtime/checkpoint.ts";
 import { textOf } from "../runtime/data.ts";
 import { asText, generateTokens } from "../runtime/generate.ts";
 import { type Step, type TrainSetup, trainSteps } from "../runtime/loop.ts";
-import { type RunConfig, readConfig, requireSame, writeConfig } from "../runtime/run-folder.ts";
+import { type RunConfig, RunLog, readConfig, requireSame, writeConfig } from "../runtime/run-folder.ts";
 import { FakeExecutable, type FakeOptions, total } from "./fake-executable.ts";
 
 const test = suite("train");
@@ -64,6 +64,13 @@ async function problem(action: () => Promise<unknown>): Promise<Problem> {
   }
   throw new Error("no Problem");
 }
+/** Without what depends on the machine's speed. */
+const log = (folder: string): Record<string, object>[] =>
+  readFileSync(join(folder, "log.jsonl"), "utf8")
+    .trimEnd()
+    .split("\n")
+    .map((line) => JSON.parse(line) as Record<string, object>)
+    .map(({ tokens_per_second: _, seconds: __, ...rest }) => rest);
 const losses = (steps: readonly Step[]): number[] => steps.map((s) => s.loss);
 
 test("a step reports losses summed by name, metrics by path, and the held-out loss after the last", async () => {
@@ -102,8 +109,22 @@ test("a run that was cut off and resumed has the bits and the log of an unbroken
   assert.equal(losses([...first.steps.slice(0, 12), ...second.steps]), losses(unbroken.steps));
   for (const { name } of unbroken.executable.stores.filter((s) => s.saved))
     assert.equal(second.executable.read(name), unbroken.executable.read(name));
-  assert.is(readFileSync(join(broken, "log.jsonl"), "utf8"), readFileSync(join(whole, "log.jsonl"), "utf8"));
+  assert.equal(log(broken), log(whole));
+  assert.equal(Object.keys(log(whole)[0]?.["metrics"] ?? {}), ["blocks.0.gate.load", "blocks.1.gate.load"]);
   assert.equal(checkpointSteps(broken), [20, 18]);
+});
+
+test("the log begins with what the run is, once; many metrics are kept of some steps", async () => {
+  const folder = fresh();
+  await run(folder, {}, { experts: 700 });
+  for (const parameters of [1, 2]) new RunLog(folder).begin({ parameters });
+  const [about, ...steps] = log(folder);
+  assert.equal(about, { parameters: 2 });
+  assert.equal(
+    steps.map((s) => "metrics" in s),
+    steps.map((_, i) => i % 2 === 1),
+  );
+  assert.is(steps.length, 20);
 });
 
 test("an abort lets the step end, saves it and stops", async () => {

@@ -1,6 +1,6 @@
 import { Command } from "commander";
 import { requireTarget, whole } from "../../compiler/options.ts";
-import { bigramHeldOut, entropies } from "../../runtime/data.ts";
+import { bigramHeldOut } from "../../runtime/data.ts";
 import type { Step } from "../../runtime/loop.ts";
 import { toNested } from "../../runtime/tensor.ts";
 import { openTraining, type Training } from "../../runtime/train.ts";
@@ -62,8 +62,7 @@ async function run(program: string, { json, ...options }: Options): Promise<void
 }
 
 async function asJson(training: Training, signal: AbortSignal): Promise<Step | null> {
-  const { text, parameters, plan } = training;
-  printJson({ ...entropies(text.all), bytes: text.bytes, parameters, plan });
+  printJson(training.about);
   let last: Step | null = null;
   for await (const step of training.steps(signal)) {
     printJson(record(step));
@@ -85,17 +84,20 @@ async function forPeople(training: Training, signal: AbortSignal): Promise<Step 
   note(opening(training));
   const shown = progress(process.stderr);
   let last: Step | null = null;
+  const stopping = (): void => (shown.done(), note("stopping after this step; Ctrl-C again quits at once"));
+  signal.addEventListener("abort", stopping, { once: true });
   try {
     for await (const step of training.steps(signal)) {
       shown.step(step);
       last = step;
     }
   } finally {
+    signal.removeEventListener("abort", stopping);
     shown.done();
   }
   return last;
 }
-function opening({ config, text, parameters, plan, folder, from }: Training): string {
+function opening({ config, text, about: { parameters, plan }, folder, from }: Training): string {
   const memory = "arena" in plan ? `, ${showBytes(plan.arena)} of memory` : "";
   const { B, T } = config.sizes;
   return [

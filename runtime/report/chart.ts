@@ -1,0 +1,161 @@
+// Charts as SVG: lines over steps, and expert load as a heat map. Colours are the page's variables, so that light and dark both fit.
+import { escaped, jsonInScript, short } from "./html.ts";
+import { png } from "./png.ts";
+import { type Line, type LoadGrid, type Point, smoothed, thinned } from "./series.ts";
+
+export interface Drawn {
+  readonly line: Line;
+  /** CSS. */
+  readonly color: string;
+  /** Drawn as points: few values, far apart. */
+  readonly dots?: boolean;
+}
+export interface ChartOptions {
+  readonly title: string;
+  /** A sentence under the title: what is measured, in which unit, what is good. */
+  readonly note: string;
+  readonly lines: readonly Drawn[];
+  /** A value to compare with. */
+  readonly mark?: { readonly name: string; readonly value: number } | undefined;
+  /** Smoothed lines over the numbers as they are, faint. */
+  readonly smooth?: boolean;
+  readonly wide?: boolean;
+  /** The axis begins at 0. */
+  readonly zero?: boolean;
+}
+const most = 400;
+const margin = { left: 46, right: 12, top: 10, bottom: 24 };
+
+interface Space {
+  readonly width: number;
+  readonly height: number;
+  readonly x: (step: number) => number;
+  readonly y: (value: number) => number;
+  readonly steps: readonly number[];
+  readonly values: readonly number[];
+}
+export function chart(options: ChartOptions): string {
+  const { title, note, lines, mark, smooth = false, wide = false } = options;
+  const space = spaceOf(options);
+  const shown = lines.map((d) => ({ ...d, line: thinned(d.line, most) }));
+  const reach = Math.ceil(greatest(shown.filter((d) => !d.dots).map((d) => d.line.points.length)) / 60);
+  const bold = smooth && reach > 1 ? shown.map((d) => (d.dots ? d : { ...d, line: smoothed(d.line, reach) })) : shown;
+  const faint = smooth && reach > 1 ? shown.filter((d) => !d.dots).map((d) => path(d, space, "faint")) : [];
+  const data = lines.map((d, i) => ({
+    name: d.line.name,
+    color: d.color,
+    points: bold[i]?.line.points.map(pair) ?? [],
+  }));
+  return `<figure class="chart${wide ? " wide" : ""}">
+<figcaption><h3>${escaped(title)}</h3><p>${escaped(note)}</p></figcaption>
+<div class="plot"><svg viewBox="0 0 ${space.width} ${space.height}" role="img" aria-label="${escaped(`${title}: ${summary(lines)}`)}">
+${axes(space)}
+${[...faint, ...bold.map((d) => (d.dots ? dots(d, space) : path(d, space, "line")))].join("\n")}
+${mark ? reference(mark, space) : ""}
+<line class="cross" y1="${margin.top}" y2="${space.height - margin.bottom}" visibility="hidden"/>
+</svg><output></output></div>
+${lines.length > 1 ? legend(lines) : ""}
+<script type="application/json">${jsonInScript({ from: space.steps[0], to: space.steps.at(-1), left: margin.left, right: space.width - margin.right, width: space.width, lines: data })}</script>
+</figure>`;
+}
+const pair = ({ step, value }: Point): [number, number] => [step, Number(value.toPrecision(5))];
+const summary = (lines: readonly Drawn[]): string =>
+  lines
+    .slice(0, 6)
+    .map(
+      ({ line }) =>
+        `${line.name} from ${short(line.points[0]?.value ?? Number.NaN)} to ${short(line.points.at(-1)?.value ?? Number.NaN)}`,
+    )
+    .join("; ");
+
+function spaceOf({ lines, mark, wide = false, zero = false }: ChartOptions): Space {
+  const [width, height] = wide ? [960, 300] : [470, 220];
+  const points = lines.flatMap((d) => d.line.points);
+  const all = [...points.map((p) => p.value), ...(mark ? [mark.value] : []), ...(zero ? [0] : [])];
+  const values = ticks(least(all), greatest(all), 5);
+  const steps = points.map((p) => p.step);
+  const [from, to] = [least(steps), Math.max(least(steps) + 1, greatest(steps))];
+  const [low, high] = [values[0] ?? 0, values.at(-1) ?? 1];
+  return {
+    width,
+    height,
+    x: (step) => margin.left + ((step - from) / (to - from)) * (width - margin.left - margin.right),
+    y: (value) => height - margin.bottom - ((value - low) / (high - low)) * (height - margin.top - margin.bottom),
+    steps: [from, ...ticks(from, to, wide ? 8 : 4).filter((s) => s > from && s < to && Number.isInteger(s)), to],
+    values,
+  };
+}
+const least = (all: readonly number[]): number => all.reduce((a, b) => Math.min(a, b), Number.POSITIVE_INFINITY);
+const greatest = (all: readonly number[]): number => all.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY);
+/** Round numbers that cover a range, about `count` of them. */
+export function ticks(low: number, high: number, count: number): number[] {
+  const range = high - low || Math.abs(high) || 1;
+  const raw = range / count;
+  const size = 10 ** Math.floor(Math.log10(raw));
+  const step = size * ([1, 2, 5, 10].find((m) => m * size >= raw) ?? 10);
+  const [from, to] = [
+    Math.floor(low / step + 1e-9),
+    Math.max(Math.ceil(high / step - 1e-9), Math.floor(low / step + 1e-9) + 1),
+  ];
+  return Array.from({ length: to - from + 1 }, (_, i) => Number(((from + i) * step).toPrecision(12)));
+}
+
+const at = (n: number): string => n.toFixed(1);
+function axes({ width, height, x, y, steps, values }: Space): string {
+  const rows = values.map(
+    (v) =>
+      `<line class="grid" x1="${margin.left}" x2="${width - margin.right}" y1="${at(y(v))}" y2="${at(y(v))}"/><text x="${margin.left - 6}" y="${at(y(v) + 4)}" text-anchor="end">${short(v)}</text>`,
+  );
+  const last = x(steps.at(-1) ?? 0);
+  const columns = steps
+    .filter((s, i) => i === steps.length - 1 || last - x(s) > 44)
+    .map((s, i, kept) => {
+      const anchor = i === kept.length - 1 ? "end" : "middle";
+      return `<text x="${at(x(s))}" y="${height - 6}" text-anchor="${anchor}">${s}</text>`;
+    });
+  return [...rows, ...columns].join("");
+}
+const path = ({ line, color }: Drawn, { x, y }: Space, kind: string): string =>
+  `<polyline class="${kind}" style="stroke:${color}" points="${line.points.map((p) => `${at(x(p.step))},${at(y(p.value))}`).join(" ")}"/>`;
+const dots = ({ line, color }: Drawn, space: Space): string =>
+  [
+    path({ line, color }, space, "line thin"),
+    ...line.points.map(
+      (p) => `<circle style="fill:${color}" cx="${at(space.x(p.step))}" cy="${at(space.y(p.value))}" r="4"/>`,
+    ),
+  ].join("");
+const reference = (mark: { readonly name: string; readonly value: number }, { width, y }: Space): string =>
+  `<line class="mark" x1="${margin.left}" x2="${width - margin.right}" y1="${at(y(mark.value))}" y2="${at(y(mark.value))}"/><text class="marked" x="${width - margin.right - 4}" y="${at(y(mark.value) - 6)}" text-anchor="end">${escaped(`${mark.name} ${short(mark.value)}`)}</text>`;
+/** Of many lines, which deepen from the first to the last, those two. */
+function legend(lines: readonly Drawn[]): string {
+  const item = ({ line, color }: Drawn): string => `<li><i style="background:${color}"></i>${escaped(line.name)}</li>`;
+  const [first, last] = [lines[0], lines.at(-1)];
+  if (lines.length <= 8 || !first || !last) return `<ul class="legend">${lines.map(item).join("")}</ul>`;
+  return `<ul class="legend">${item(first)}<li>to</li>${item(last)}</ul>`;
+}
+
+/** A cell is red above an even share, blue below, and the page shows through where it is even; full colour at twice the share, or at none. */
+export function heatMap({ layer, experts, columns, shares, from, to }: LoadGrid): string {
+  const pixels = new Uint8Array(4 * experts * columns);
+  const bytes = new Uint8Array(experts * columns);
+  for (const [i, share] of shares.entries()) {
+    const [color, strength] = share >= 1 ? [over, share - 1] : [under, 1 - share];
+    if (Number.isFinite(share)) pixels.set([...color, Math.round(255 * Math.min(1, strength))], 4 * i);
+    bytes[i] = Number.isFinite(share) ? Math.min(254, Math.round(share * scale)) : 255;
+  }
+  const image = png(columns, experts, pixels).toString("base64");
+  const data = { from, to, experts, columns, scale, shares: Buffer.from(bytes).toString("base64") };
+  return `<figure class="heat">
+<figcaption><h3>${escaped(layer)}</h3></figcaption>
+<div class="rows"><span>0</span><span>${experts - 1}</span></div>
+<div class="plot"><img src="data:image/png;base64,${image}" alt="${escaped(`load of ${experts} experts of ${layer} over steps ${from} to ${to}`)}" style="height:${Math.min(320, Math.max(72, experts * 10))}px"><output></output></div>
+<div class="steps"><span>step ${from}</span><span>${to}</span></div>
+<script type="application/json">${jsonInScript(data)}</script>
+</figure>`;
+}
+const [over, under] = [
+  [217, 72, 15],
+  [28, 110, 214],
+] as const;
+/** Bytes of the hover text hold shares by this. */
+const scale = 40;

@@ -1,0 +1,79 @@
+// What a run's folder says of it: config.json and log.jsonl, read for a report.
+import { join } from "node:path";
+import * as v from "valibot";
+import { Problem } from "../../compiler/diagnostic.ts";
+import { readText } from "../files.ts";
+import { type RunConfig, readConfig } from "../run-folder.ts";
+
+const number = v.union([
+  v.number(),
+  v.pipe(v.picklist(["NaN", "Infinity", "-Infinity"]), v.transform(Number)),
+  v.pipe(
+    v.null(),
+    v.transform(() => Number.NaN),
+  ),
+  v.pipe(v.boolean(), v.transform(Number)),
+]);
+type Nested = number | readonly Nested[];
+const nested: v.GenericSchema<unknown, Nested> = v.union([number, v.lazy(() => v.array(nested))]);
+const about = v.object({
+  bigram: v.optional(v.number()),
+  bytes: v.optional(v.number()),
+  parameters: v.optional(v.number()),
+  plan: v.optional(v.record(v.string(), v.number())),
+});
+const step = v.object({
+  step: v.pipe(v.number(), v.safeInteger(), v.minValue(1)),
+  loss: number,
+  losses: v.record(v.string(), number),
+  metrics: v.optional(v.record(v.string(), nested)),
+  held_out: v.optional(number),
+  tokens_per_second: v.optional(v.number()),
+  seconds: v.optional(v.number()),
+});
+export type LoggedAbout = v.InferOutput<typeof about>;
+export type LoggedStep = v.InferOutput<typeof step>;
+export interface RunRecord {
+  readonly folder: string;
+  readonly config: RunConfig;
+  readonly about: LoggedAbout;
+  /** In order; not empty. */
+  readonly steps: readonly LoggedStep[];
+}
+
+/** Throws a Problem where the folder holds no run, or a line is not what `moec train` writes; a last line that was cut off is left out. */
+export function readRun(folder: string): RunRecord {
+  const config = readConfig(folder);
+  const path = join(folder, "log.jsonl");
+  const lines = readText(path).split("\n");
+  let first: LoggedAbout = {};
+  const steps: LoggedStep[] = [];
+  for (const [i, line] of lines.entries()) {
+    if (line === "") continue;
+    const record = parsed(line);
+    if (record === undefined && i === lines.length - 1) continue;
+    const isAbout = typeof record === "object" && record !== null && !("step" in record);
+    const result = v.safeParse<typeof about | typeof step>(isAbout ? about : step, record);
+    if (!result.success) {
+      const [{ message, path: keys }] = result.issues;
+      throw new Problem(
+        `${path}, line ${i + 1}: ${keys?.map((k) => String(k.key)).join(".") ?? "it"}: ${message}`,
+        "take the line out, or train again",
+      );
+    }
+    if ("step" in result.output) steps.push(result.output);
+    else first = result.output;
+  }
+  if (steps.length === 0)
+    throw new Problem(`${path} has no step yet`, "wait for the first step of the run, or train again");
+  return { folder, config, about: first, steps };
+}
+function parsed(line: string): unknown {
+  try {
+    return JSON.parse(line);
+  } catch {
+    return undefined;
+  }
+}
+/** Numbers of a nested array, row after row. */
+export const flat = (x: Nested): number[] => (typeof x === "number" ? [x] : x.flatMap(flat));

@@ -1,0 +1,117 @@
+// The numbers of a run as lines over steps, and as grids of expert load.
+import { flat, type LoggedStep } from "./log.ts";
+
+export interface Line {
+  readonly name: string;
+  readonly points: readonly Point[];
+}
+export interface Point {
+  readonly step: number;
+  readonly value: number;
+}
+/** Where each expert of a layer had its tokens over time: `shares[row * columns + column]`, 1 being an even share; NaN where nothing is known. */
+export interface LoadGrid {
+  readonly layer: string;
+  readonly experts: number;
+  readonly columns: number;
+  readonly shares: Float64Array;
+  /** The first and the last step. */
+  readonly from: number;
+  readonly to: number;
+}
+
+const finite = (points: readonly Point[]): Point[] => points.filter((p) => Number.isFinite(p.value));
+export const line = (name: string, steps: readonly LoggedStep[], of: (s: LoggedStep) => number | undefined): Line => ({
+  name,
+  points: finite(steps.map((s) => ({ step: s.step, value: of(s) ?? Number.NaN }))),
+});
+/** A line for each loss, by name. */
+export const lossLines = (steps: readonly LoggedStep[]): Line[] =>
+  [...new Set(steps.flatMap((s) => Object.keys(s.losses)))].map((name) => line(name, steps, (s) => s.losses[name]));
+
+/** Paths of metrics by their last name: `blocks.0.gate.entropy` is of `entropy`. */
+function pathsByName(steps: readonly LoggedStep[]): Map<string, string[]> {
+  const paths = new Set(steps.flatMap((s) => Object.keys(s.metrics ?? {})));
+  const byName = new Map<string, string[]>();
+  for (const path of paths) {
+    const name = path.slice(path.lastIndexOf(".") + 1);
+    byName.set(name, [...(byName.get(name) ?? []), path]);
+  }
+  return byName;
+}
+const layerOf = (path: string): string => path.slice(0, Math.max(0, path.lastIndexOf("."))) || path;
+
+/** Metrics that are one number, by their last name: a line for each layer. */
+export function metricLines(steps: readonly LoggedStep[]): { readonly name: string; readonly lines: Line[] }[] {
+  return [...pathsByName(steps)].flatMap(([name, paths]) => {
+    const lines = paths.map((path) => {
+      const of = (s: LoggedStep): number | undefined => {
+        const value = s.metrics?.[path];
+        return typeof value === "number" ? value : undefined;
+      };
+      return line(layerOf(path), steps, of);
+    });
+    const known = lines.filter((l) => l.points.length > 0);
+    return known.length === 0 ? [] : [{ name, lines: known }];
+  });
+}
+/** The largest expert's load over the mean, for each layer. */
+export const imbalanceLines = (steps: readonly LoggedStep[]): Line[] =>
+  loadPaths(steps).map((path) =>
+    line(layerOf(path), steps, (s) => {
+      const load = loadOf(s, path);
+      const sum = load.reduce((a, b) => a + b, 0);
+      return sum > 0 ? (Math.max(...load) * load.length) / sum : undefined;
+    }),
+  );
+const loadPaths = (steps: readonly LoggedStep[]): string[] => pathsByName(steps).get("load") ?? [];
+function loadOf(s: LoggedStep, path: string): number[] {
+  const load = s.metrics?.[path];
+  return load === undefined || typeof load === "number" ? [] : flat(load);
+}
+
+/** Each layer's load, averaged over at most `most` stretches of steps. */
+export function loadGrids(steps: readonly LoggedStep[], most: number): LoadGrid[] {
+  return loadPaths(steps).map((path) => {
+    const known = steps.map((s) => ({ step: s.step, load: loadOf(s, path) })).filter((s) => s.load.length > 0);
+    const experts = Math.max(...known.map((s) => s.load.length));
+    const columns = Math.min(most, known.length);
+    const shares = new Float64Array(experts * columns).fill(Number.NaN);
+    for (let c = 0; c < columns; c++) {
+      const part = known.slice(
+        Math.floor((c * known.length) / columns),
+        Math.floor(((c + 1) * known.length) / columns),
+      );
+      const sums = Array.from({ length: experts }, (_, e) => part.reduce((sum, s) => sum + (s.load[e] ?? 0), 0));
+      const mean = sums.reduce((a, b) => a + b, 0) / experts;
+      if (mean > 0) for (const [e, sum] of sums.entries()) shares[e * columns + c] = sum / mean;
+    }
+    return { layer: layerOf(path), experts, columns, shares, from: known[0]?.step ?? 1, to: known.at(-1)?.step ?? 1 };
+  });
+}
+
+/** A line of at most `most` points, each the mean of a stretch. */
+export function thinned({ name, points }: Line, most: number): Line {
+  if (points.length <= most) return { name, points };
+  const parts = Array.from({ length: most }, (_, i) =>
+    points.slice(Math.floor((i * points.length) / most), Math.floor(((i + 1) * points.length) / most)),
+  );
+  const mean = (part: readonly Point[], of: (p: Point) => number): number =>
+    part.reduce((sum, p) => sum + of(p), 0) / part.length;
+  return {
+    name,
+    points: parts.map((part) => ({ step: Math.round(mean(part, (p) => p.step)), value: mean(part, (p) => p.value) })),
+  };
+}
+/** Each point the mean of those up to `reach` steps around it. */
+export function smoothed({ name, points }: Line, reach: number): Line {
+  const sums = [0];
+  for (const p of points) sums.push((sums.at(-1) ?? 0) + p.value);
+  const mean = (i: number): number => {
+    const [from, to] = [Math.max(0, i - reach), Math.min(points.length, i + reach + 1)];
+    return ((sums[to] ?? 0) - (sums[from] ?? 0)) / (to - from);
+  };
+  return { name, points: points.map((p, i) => ({ step: p.step, value: mean(i) })) };
+}
+export const median = (values: readonly number[]): number =>
+  values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN;
