@@ -66,7 +66,7 @@ const messages: IParserErrorMessageProvider = {
     `expected ${called[ruleName] ?? ruleName}, found ${actual[0] ? shown(actual[0]) : "the end"}`,
 };
 
-class MoeParser extends CstParser {
+export class MoeParser extends CstParser {
   /** `item, item, item`, with a comma after the last one if wished. Called once in a rule. */
   private separated(item: ParserMethod<[], CstNode>): void {
     this.SUBRULE(item);
@@ -421,10 +421,18 @@ class MoeParser extends CstParser {
     ]);
   });
 
-  constructor() {
-    super(t.tokens, { nodeLocationTracking: "onlyOffset", maxLookahead: 2, errorMessageProvider: messages });
+  /** `validated`: throws where the grammar is ambiguous or never ends. */
+  constructor(validated = false) {
+    super(t.tokens, {
+      nodeLocationTracking: "onlyOffset",
+      maxLookahead: 2,
+      errorMessageProvider: messages,
+      skipValidations: !validated,
+    });
     this.performSelfAnalysis();
   }
 }
 
-export const parser: MoeParser = new MoeParser();
+let made: MoeParser | undefined;
+/** Made when first asked for: that takes a while. */
+export const parser = (): MoeParser => (made ??= new MoeParser());

@@ -1,4 +1,5 @@
 import { readdirSync, readFileSync } from "node:fs";
+import { Lexer } from "chevrotain";
 import fc from "fast-check";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
@@ -9,13 +10,19 @@ import type { Expr, Span } from "../compiler/syntax/ast.ts";
 import { parse } from "../compiler/syntax/parse.ts";
 import { print } from "../compiler/syntax/print.ts";
 import { moe } from "../compiler/syntax/template.ts";
-import { reservedWords } from "../grammar/tokens.ts";
+import { MoeParser } from "../grammar/parser.ts";
+import { reservedWords, tokens } from "../grammar/tokens.ts";
 import { golden } from "./golden.ts";
 import { faulty } from "./syntax/faulty.ts";
 import { programs as generated } from "./syntax/generate.ts";
 import { mutants } from "./syntax/mutate.ts";
 
 const test = suite("syntax");
+
+test("the grammar is valid: nothing is ambiguous, no token is hidden by another", () => {
+  assert.instance(new MoeParser(true), MoeParser);
+  assert.equal(new Lexer(tokens).lexerDefinitionErrors, []);
+});
 
 const folder = new URL("programs/design/", import.meta.url);
 const files = readdirSync(folder, { recursive: true, encoding: "utf8" }).filter((file) => file.endsWith(".moe"));

@@ -112,6 +112,7 @@ export function reportFault(text: Text, { token, instead }: Fault): void {
 }
 
 function mended(tokens: readonly IToken[], faults: readonly Fault[]): IToken[] {
+  if (faults.length === 0) return [...tokens];
   const stray = new Set<IToken>();
   const added = new Map<number, IToken[]>();
   for (const { token, instead, at } of faults) {

@@ -13,7 +13,7 @@ export interface Lexed {
 }
 
 export function lex(text: Text): Lexed {
-  const { tokens, groups, errors } = lexer.tokenize(text.text);
+  const { tokens, groups, errors } = lexer().tokenize(text.text);
   for (const { offset, length } of errors) unknown(text, offset, length);
   const blocks = groups["foreign"] ?? [];
   for (const comment of blocks) blockComment(text, comment);

@@ -22,9 +22,10 @@ export function parseDeclaration(all: IToken[], stray: number): { cst: Declarati
   let tokens = all;
   let braces = stray;
   while (errors.length < most) {
-    parser.input = tokens;
-    const cst = parser.declaration() as DeclarationCstNode;
-    const [error] = parser.errors;
+    const reader = parser();
+    reader.input = tokens;
+    const cst = reader.declaration() as DeclarationCstNode;
+    const [error] = reader.errors;
     if (!error) return { cst, errors };
     const i = tokens.indexOf(error.token);
     const leading = leadsStatement(error);

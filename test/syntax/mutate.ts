@@ -15,7 +15,7 @@ function random(seed: number): () => number {
 type Mutation = (text: string, below: (n: number) => number) => string;
 /** Start and end of a random token. */
 function token(text: string, below: (n: number) => number): [number, number] {
-  const { tokens } = lexer.tokenize(text);
+  const { tokens } = lexer().tokenize(text);
   const found = tokens[below(tokens.length)];
   return found ? [found.startOffset, found.startOffset + found.image.length] : [0, 0];
 }
@@ -77,7 +77,9 @@ const mutations: readonly Mutation[] = [
 const swap =
   (kind: RegExp, others: readonly string[] = []): Mutation =>
   (text, below) => {
-    const found = lexer.tokenize(text).tokens.filter((t) => kind.test(t.image));
+    const found = lexer()
+      .tokenize(text)
+      .tokens.filter((t) => kind.test(t.image));
     const [into, from] = [found[below(found.length)], found[below(found.length)]];
     if (!into || !from) return text;
     const by = [from.image, ...others][below(1 + others.length)] ?? "";
