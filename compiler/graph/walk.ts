@@ -9,11 +9,13 @@ export function topological(results: readonly Value[], beyond: ReadonlySet<Node>
   const order: Node[] = [];
   const stack = results.map((v) => v.node).toReversed();
   for (let node = stack.at(-1); node; node = stack.at(-1)) {
-    const waiting: Node[] = done.has(node) ? [] : node.args.map((a) => a.node).filter((n) => !done.has(n));
-    if (waiting.length > 0) {
-      stack.push(...waiting.toReversed());
-      continue;
-    }
+    const before = stack.length;
+    if (!done.has(node))
+      for (let i = node.args.length - 1; i >= 0; i--) {
+        const next = node.args[i]?.node;
+        if (next && !done.has(next)) stack.push(next);
+      }
+    if (stack.length > before) continue;
     stack.pop();
     if (done.has(node)) continue;
     done.add(node);

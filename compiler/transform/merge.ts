@@ -9,26 +9,24 @@ export interface Part extends Region {
   readonly exact: ReadonlySet<Value>;
 }
 class Group {
-  readonly parts: Part[];
   readonly kind: Part["kind"];
   readonly late: boolean;
   readonly again: ReadonlySet<Value>;
-  depth: number | null;
+  readonly nodes: Node[] = [];
+  readonly outputs: Value[] = [];
+  readonly reads = new Set<Value>();
+  depth: number | null = null;
   constructor(part: Part) {
     this.late = part.late;
     this.again = part.again;
-    this.parts = [part];
     this.kind = part.kind;
-    this.depth = part.depth;
+    this.join(part);
   }
-  get nodes(): Node[] {
-    return this.parts.flatMap((p) => (p.kind === this.kind || this.kind === "rows" ? p.nodes : []));
-  }
-  get outputs(): Value[] {
-    return this.parts.flatMap((p) => p.outputs);
-  }
-  get reads(): Set<Value> {
-    return new Set(this.parts.flatMap((p) => [...p.reads]));
+  join(part: Part): void {
+    if (part.kind === this.kind || this.kind === "rows") this.nodes.push(...part.nodes);
+    this.outputs.push(...part.outputs);
+    for (const v of part.reads) this.reads.add(v);
+    this.depth ??= part.depth;
   }
 }
 const shapeOf = (v: Value): readonly number[] => dims(v.type);
@@ -53,10 +51,8 @@ export function merge(parts: readonly Part[], results: ReadonlySet<Value>): Regi
       .flatMap((v) => [...(makers.has(v) ? [makers.get(v) as Group] : []), ...(readers.get(v) ?? [])]);
     const home = [...new Set(near)].find((g) => fits(g, part) && !leadsBack(g, part, makers));
     const group = home ?? new Group(part);
-    if (home) {
-      home.parts.push(part);
-      home.depth ??= part.depth;
-    } else groups.push(group);
+    if (home) home.join(part);
+    else groups.push(group);
     for (const v of part.outputs) makers.set(v, group);
     for (const v of part.reads) readers.set(v, [...(readers.get(v) ?? []).filter((g) => g !== group), group]);
   }

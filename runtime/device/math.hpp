@@ -3,6 +3,9 @@
 // Floats are within 4 ulp of the exact result over all of f32: denormals, infinities, NaN and any argument of sin and cos too. The coefficients
 // are minimax fits of relative error (Lawson's weighted least squares), stated beside each. `c ? a : b` picks by lane where c is a mask.
 
+#ifndef APART
+#define APART FN
+#endif
 constexpr f32 INF = __builtin_inff();
 constexpr f32 NOT_A_NUMBER = __builtin_nanf("");
 
@@ -134,7 +137,7 @@ template <class V> FN Log<V> split_log(V x) {
   return {real(b - e) - 1.0f, to_f32(e >> 23) - where(tiny, as<V>(23.0f), as<V>(0.0f))};
 }
 /** f - f^2 / 2 + f^3 P(f) (2^-27), and n log(2) in two parts. */
-template <class V> FN V log_(V x) {
+template <class V> APART V log_(V x) {
   Log<V> l = split_log(x);
   V p = poly(l.f, -0.128901005f, 0.139847919f, -0.121845879f, 0.140057996f, -0.166804671f, 0.200104102f, -0.249997973f, 0.333332151f);
   V r = mad(l.f, p, -0.5f) * (l.f * l.f);
@@ -143,7 +146,7 @@ template <class V> FN V log_(V x) {
   return where(and_(x > 0.0f, x < INF), r, special);
 }
 /** log2 |x| to 2^-40, infinite or NaN where that is right: atanh((m - 1) / (m + 1)) by an even fit (2^-48). */
-template <class V> FN auto log2_wide(V x) {
+template <class V> APART auto log2_wide(V x) {
   typedef typename With<V>::D D;
   V a = abs_(x);
   Log<V> l = split_log(a);
@@ -155,7 +158,7 @@ template <class V> FN auto log2_wide(V x) {
   return wide(l.n) + s * p * 2.8853900817779268 + wide(special);
 }
 /** As JavaScript's `**`: 1 where b is 0; NaN for a fraction of a negative number, and for (+-1) ** inf. */
-template <class V> FN V pow_(V a, V b) {
+template <class V> APART V pow_(V a, V b) {
   auto t = wide(b) * log2_wide(a);
   V n = round_(clamp_(narrow(t), -160.0f, 160.0f)), rest = clamp_(narrow(t - wide(n)), -1.0f, 1.0f);
   V r = scaled(1.0f + expm1_near(rest * 0.693147181f), n);
@@ -192,7 +195,7 @@ template <class V> FN Turn<V> turn_far(V x) {
   return {narrow((r - n) * 1.5707963267948966) + (x - x), whole(k + n)};
 }
 /** sin(x + shift pi/2). */
-template <class V> FN V circular(V x, i32 shift) {
+template <class V> APART V circular(V x, i32 shift) {
   Turn<V> t = turn_near(x);
   auto far = not_(abs_(x) <= 1048576.0f);
   if (__builtin_expect(any(far), 0)) {
@@ -240,7 +243,7 @@ template <class A, class B> FN auto rem_(A a, B b) { typedef decltype(a + b) V; 
 // ---- random bits ----
 template <class I> struct Pair { I x0, x1; };
 /** Threefry-2x32, 20 rounds (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011). */
-template <class I> FN Pair<I> threefry(i32 k0, i32 k1, I c0, I c1) {
+template <class I> APART Pair<I> threefry(i32 k0, i32 k1, I c0, I c1) {
   typedef typename With<I>::U U;
   constexpr int turns[] = {13, 15, 26, 6, 17, 29, 16, 24};
   const u32 keys[] = {(u32)k0, (u32)k1, (u32)k0 ^ (u32)k1 ^ 0x1bd11bdau};

@@ -2,6 +2,8 @@
 // Compile with -ffp-contract=off -fwrapv -fno-math-errno -fno-trapping-math: `a * b + c` rounds twice on every target, so a vector, its
 // scalar tail and the reference interpreter agree to the bit. Where one rounding is wanted (a dot product, a polynomial) it is `mad`.
 #define FN inline __attribute__((always_inline))
+/** Compiled once in a unit, and called: what is long and not what a kernel's time hangs on. */
+#define APART static __attribute__((noinline))
 #define UNROLL _Pragma("GCC unroll 64")
 #define ROLL _Pragma("GCC unroll 1")
 #if defined(__AVX512F__)
