@@ -5,6 +5,7 @@ import {
   type EntryRequest as Elaborating,
   type Elaboration,
   elaborate,
+  type Training,
 } from "./check/entries.ts";
 import { check } from "./check/index.ts";
 import type { Loaded } from "./check/modules.ts";
@@ -24,6 +25,7 @@ import type { Plan } from "./plan/plan.ts";
 import { printPlan } from "./plan/print.ts";
 import type { Sequence } from "./plan/sequence.ts";
 import type { RewriteOptions } from "./rewrite/rule.ts";
+import { accumulate, updateGraph } from "./transform/accumulate.ts";
 import { findAttention } from "./transform/attention.ts";
 import { gradients } from "./transform/differentiate.ts";
 import { routedBackward } from "./transform/routed.ts";
@@ -50,6 +52,8 @@ export interface BuildRequest {
   readonly sizes: Sizes;
   readonly precision: "f32" | "f64";
   readonly entries: readonly EntryRequest[];
+  /** 1: `train` steps the optimizer. More: it adds its gradients up, and `train:update` steps from the mean of so many. */
+  readonly accumulate?: number;
 }
 
 /** Throws ProgramError if anything is wrong in the program. */
@@ -67,13 +71,15 @@ export function toGraphs(loaded: Loaded, request: BuildRequest, observer: Observ
       entries: request.entries.map(methodOf),
     }),
   );
-  const cotangents: Store[] = [];
-  const graphs = elaborated.entries.map((entry) => {
+  const added: Added = { stores: [], starts: [] };
+  const graphs = elaborated.entries.flatMap((entry) => {
     const wanted = methods.get(entry.name)?.gradients ?? false;
-    return step(elaborated, entry, wanted ? cotangents : null, observer);
+    return step(elaborated, entry, { wanted, accumulate: request.accumulate ?? 1, added }, observer);
   });
-  const init = through(afterGradients(elaborated.g, observer), elaborated.init(), observer);
-  return { stores: [...elaborated.stores(), ...cotangents, ...hiddenStores], graphs: [init, ...graphs] };
+  const start = elaborated.init();
+  const init = { ...start, results: [...start.results, ...added.starts] };
+  const first = through(afterGradients(elaborated.g, observer), init, observer);
+  return { stores: [...elaborated.stores(), ...added.stores, ...hiddenStores], graphs: [first, ...graphs] };
 }
 /** What elaboration is asked for. */
 const methodOf = ({ method, name, sizes, given }: EntryRequest): Elaborating => ({
@@ -112,34 +118,53 @@ const afterGradients = (g: G, observer: Observer): Pass<Graph, Graph>[] => [
 const watched = ({ rewrote }: Observer): RewriteOptions =>
   rewrote ? { watch: (rule, from, to) => rewrote(rule.name, () => `${printTerm(from)} = ${printTerm(to)}`) } : {};
 
-/** One entry, with what it must compute besides its own results. `cotangents`: wants gradients, and adds the inputs that they need. */
-function step(e: Elaboration, entry: ElaboratedEntry, cotangents: Store[] | null, observer: Observer): Graph {
+/** Stores that the program does not name, and how those that are no inputs begin. */
+interface Added {
+  readonly stores: Store[];
+  readonly starts: Result[];
+}
+interface Wanted {
+  /** Gradients for the caller; no optimizer then. */
+  readonly wanted: boolean;
+  readonly accumulate: number;
+  readonly added: Added;
+}
+/** One entry, with what it must compute besides its own results; with accumulated gradients, the optimizer's step apart. */
+function step(
+  e: Elaboration,
+  entry: ElaboratedEntry,
+  { wanted, accumulate: n, added }: Wanted,
+  observer: Observer,
+): Graph[] {
   const { g } = e;
   const { training } = entry;
   const forward = withTotal(entry, through(beforeGradients(g, observer), withSum(entry), observer));
-  if (cotangents) {
-    const added = timed("differentiate", observer, () => requested(e, entry, forward, cotangents));
-    return through(
-      afterGradients(g, observer),
-      { ...forward.graph, results: [...forward.graph.results, ...added] },
-      observer,
-    );
-  }
-  if (!training) return through(afterGradients(g, observer), forward.graph, observer);
-  const grads = timed("differentiate", observer, () =>
-    gradients(
-      g,
-      forward.total ? [forward.total] : [],
-      training.trainable.map((t) => t.value),
-    ),
+  const finished = (...more: Result[]): Graph =>
+    through(afterGradients(g, observer), { ...forward.graph, results: [...forward.graph.results, ...more] }, observer);
+  if (wanted) return [finished(...timed("differentiate", observer, () => requested(e, entry, forward, added.stores)))];
+  if (!training) return [finished()];
+  const grads = timed("differentiate", observer, () => trained(g, training, forward));
+  if (n === 1) return [finished(...timed("optimizer", observer, () => training.update(grads)))];
+  const sums = accumulate(
+    g,
+    entry.name,
+    training.trainable.map(({ store }) => ({ store, grad: grads.get(store.name) as Value })),
+    n,
   );
-  const byStore = new Map(training.trainable.map(({ store }, i) => [store.name, grads[i] as Value]));
-  const updates = timed("optimizer", observer, () => training.update(byStore));
-  return through(
-    afterGradients(g, observer),
-    { ...forward.graph, results: [...forward.graph.results, ...updates] },
-    observer,
+  const updates = timed("optimizer", observer, () => training.update(sums.means));
+  added.stores.push(...sums.stores);
+  added.starts.push(...sums.clears);
+  const update = through(afterGradients(g, observer), updateGraph(entry.name, updates, sums), observer);
+  return [finished(...sums.adds), update];
+}
+/** Each trained parameter's gradient, by its store. */
+function trained(g: G, { trainable }: Training, { total }: Forward): Map<string, Value> {
+  const grads = gradients(
+    g,
+    total ? [total] : [],
+    trainable.map((t) => t.value),
   );
+  return new Map(trainable.map(({ store }, i) => [store.name, grads[i] as Value]));
 }
 interface Forward {
   readonly graph: Graph;

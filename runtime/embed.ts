@@ -3,9 +3,11 @@
 import { type Loaded, loadFile, loadTemplate } from "../compiler/check/index.ts";
 import { Problem } from "../compiler/diagnostic.ts";
 import type { Handle } from "../compiler/syntax/template.ts";
+import { updateOf } from "../compiler/transform/accumulate.ts";
 import { type CompileReport, compileLoaded, type EntryRequest, type Sizes } from "./compile.ts";
 import { type Executable, type Outcome, storeOfInput, type Tensor } from "./executable.ts";
 import { byName } from "./loop.ts";
+import { meanOf } from "./means.ts";
 import { NamedTensors, split } from "./names.ts";
 import { count, zeros } from "./tensor.ts";
 
@@ -76,6 +78,10 @@ export class Program {
       step,
     });
   }
+  /** Steps the optimizer from the gradients that `train` has added up. */
+  async update(step: number): Promise<void> {
+    await this.executable.run(updateOf(this.entry), new Map(), { seed: this.seed, call: this.calls, step });
+  }
   /** Frees the memory; nothing can be read afterwards. */
   close(): void {
     this.executable.close();
@@ -122,8 +128,12 @@ export async function compile(source: Source, options: CompileOptions = {}): Pro
   const { executable, report } = await compiled(source, options, [request]);
   return new Program(executable, report, entry, options.seed ?? 0);
 }
-async function compiled(source: Source, options: TargetOptions, entries: readonly EntryRequest[]) {
-  const { sizes = {}, target = "host", precision = "f32", threads, seed = 0 } = options;
+async function compiled(
+  source: Source,
+  options: TargetOptions & Pick<TrainOptions, "accumulate">,
+  entries: readonly EntryRequest[],
+) {
+  const { sizes = {}, target = "host", precision = "f32", threads, accumulate = 1, seed = 0 } = options;
   const [load, declaration] = opened(source);
   const made = await compileLoaded(load, {
     ...(declaration === undefined ? {} : { declaration }),
@@ -132,6 +142,7 @@ async function compiled(source: Source, options: TargetOptions, entries: readonl
     target,
     precision,
     entries,
+    accumulate,
   });
   await made.executable.run("init", new Map(), { seed, call: 0, step: 0 });
   return made;
@@ -145,11 +156,15 @@ function opened(source: Source): [load: () => Loaded, declaration: string | unde
 export interface TrainOptions extends TargetOptions {
   /** The inputs of `train` for each step; the steps end where they do. */
   readonly batches: Iterable<Inputs> | AsyncIterable<Inputs>;
+  /** How many batches make a step, by the mean of their gradients: 1. Batches that are left over at the end make none. */
+  readonly accumulate?: number;
+  /** What parameters begin from, where their own beginning is not wanted: as `Program.load` takes them. */
+  readonly parameters?: ReadonlyMap<string, Tensor>;
 }
 export interface TrainedStep {
   /** Steps done, from 1. */
   readonly step: number;
-  /** The sum of all losses. */
+  /** The sum of all losses. Where several batches make a step, losses and metrics are their means. */
   readonly loss: number;
   readonly losses: Readonly<Record<string, number>>;
   readonly metrics: Readonly<Record<string, Tensor>>;
@@ -158,13 +173,22 @@ export interface TrainedStep {
 }
 /** Trains a model with its own `train`: yields each step. The program is closed when the loop ends. */
 export async function* train(source: Source, options: TrainOptions): AsyncGenerator<TrainedStep, void> {
+  const { accumulate = 1, batches } = options;
+  if (!Number.isSafeInteger(accumulate) || accumulate < 1)
+    throw new Problem(`accumulate is ${accumulate}`, "give the whole number of batches that make a step");
   const entry = { method: "train", name: "train", sizes: {} };
   const { executable, report } = await compiled(source, options, [entry]);
   const program = new Program(executable, report, "train", options.seed ?? 0);
   try {
+    program.load(options.parameters ?? new Map());
     let done = 0;
-    for await (const batch of options.batches) {
-      const { losses, metrics } = await program.run(batch, done);
+    let outcomes: Outcome[] = [];
+    for await (const batch of batches) {
+      outcomes.push(await program.run(batch, done));
+      if (outcomes.length < accumulate) continue;
+      if (accumulate > 1) await program.update(done);
+      const { losses, metrics } = meanOf(outcomes);
+      outcomes = [];
       done += 1;
       const named = Object.fromEntries(byName(losses));
       const loss = Object.values(named).reduce((a, b) => a + b, 0);

@@ -49,8 +49,15 @@ export class PlanCache {
   place({ modules, diagnostics }: Loaded, request: PlanRequest, tools: Toolchain): PlanPlace | null {
     if (diagnostics.length > 0 || modules.some((m) => "holes" in m.program)) return null;
     const texts = modules.map(({ name, program }) => [name, program.span.source.text]);
-    const { declaration, sizes, precision, entries, schedules = [] } = request;
-    const asked = sorted({ declaration, sizes, precision, entries, schedules: Object.fromEntries(schedules) });
+    const { declaration, sizes, precision, entries, accumulate = 1, schedules = [] } = request;
+    const asked = sorted({
+      declaration,
+      sizes,
+      precision,
+      entries,
+      accumulate,
+      schedules: Object.fromEntries(schedules),
+    });
     const key = hash(JSON.stringify([format, this.#compiler, tools.identity, hostHeader(), asked, texts]));
     return {
       find: () => {

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { suite } from "uvu";
-import { compile, readSafetensors, tensor } from "../runtime/index.ts";
+import { compile, type Inputs, readSafetensors, type Tensor, tensor, train } from "../runtime/index.ts";
 import { close, given, some, type Way } from "./stored.ts";
 
 const folder = join(import.meta.dirname, "peers");
@@ -15,18 +15,27 @@ const ways: readonly Way[] = [
   { target: "host", precision: "f32", apart: 2e-5 },
 ];
 
-/** A batch for each step. */
-function* batches(precision: Way["precision"]) {
+/** Part `i` of `parts` equal ones along the first axis. */
+function cut(t: Tensor, i: number, parts: number): Tensor {
+  const size = t.data.length / parts;
+  return {
+    ...t,
+    shape: [(t.shape[0] ?? 0) / parts, ...t.shape.slice(1)],
+    data: t.data.slice(i * size, (i + 1) * size),
+  };
+}
+/** A batch for each step, or its rows in `parts` batches. */
+function* batches(precision: Way["precision"], parts = 1): Generator<Inputs> {
   const inputs = [...given(some(tensors, "input."), precision)];
   const steps = inputs[0]?.[1].shape[0] ?? 0;
-  for (let s = 0; s < steps; s++)
-    yield Object.fromEntries(
-      inputs.map(([name, t]) => {
-        const [, ...shape] = t.shape;
-        const size = shape.reduce((p, q) => p * q, 1);
-        return [name, { ...t, shape, data: t.data.slice(s * size, (s + 1) * size) }];
-      }),
-    );
+  for (let s = 0; s < steps; s++) {
+    const batch = inputs.map(([name, t]): [string, Tensor] => {
+      const one = cut(t, s, steps);
+      return [name, { ...one, shape: one.shape.slice(1) }];
+    });
+    for (let i = 0; i < parts; i++)
+      yield Object.fromEntries(batch.map(([name, t]) => [name, name === "open" ? t : cut(t, i, parts)]));
+  }
 }
 
 const test = suite("stdlib-optim");
@@ -45,4 +54,34 @@ for (const way of ways)
       for (const [name, t] of expected) close(name, program.read(name), t, apart);
       program.close();
     });
+for (const { target, precision, apart } of ways)
+  test(`a step from the mean gradients of four batches is one from all their rows, ${target} ${precision}`, async () => {
+    const declaration = "AdamWCase";
+    const losses: number[] = [];
+    const steps = train(
+      { file: join(folder, "optim.moe"), declaration },
+      {
+        batches: batches(precision, 4),
+        accumulate: 4,
+        parameters: given(some(tensors, "param."), precision),
+        sizes: { N: 2 },
+        target,
+        precision,
+      },
+    );
+    for await (const { step, loss, program } of steps) {
+      losses.push(loss);
+      if (step < 50) continue;
+      for (const [name, t] of some(tensors, `${declaration}.after.`)) close(name, program.read(name), t, apart);
+    }
+    close("losses", tensor("f64", [losses.length], losses), tensors.get(`${declaration}.losses`), apart);
+  });
+test("batches that are left over make no step; accumulate is a whole number", async () => {
+  const source = { file: join(folder, "optim.moe"), declaration: "SgdPlain" };
+  const options = { batches: batches("f32"), sizes: { N: 8 }, target: "reference" } as const;
+  let count = 0;
+  for await (const { step } of train(source, { ...options, accumulate: 20 })) count = step;
+  assert.equal(count, 2);
+  await assert.rejects(train(source, { ...options, accumulate: 0 }).next(), /accumulate is 0/);
+});
 test.run();

@@ -110,7 +110,7 @@ export interface Graph {
  */
 export interface Store {
   readonly name: string;
-  readonly role: "parameter" | "state" | "optimizer" | "input";
+  readonly role: "parameter" | "state" | "optimizer" | "gradient" | "input";
   readonly type: Type;
   readonly stack: number;
   /** Part of the model or of a training checkpoint; false: a cache of one entry, or an input. */

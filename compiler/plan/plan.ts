@@ -54,7 +54,7 @@ export type Step =
 
 export interface PlanStore {
   readonly name: string;
-  readonly role: "parameter" | "state" | "optimizer" | "input";
+  readonly role: "parameter" | "state" | "optimizer" | "gradient" | "input";
   readonly saved: boolean;
   readonly stack: number;
   readonly buffer: number;
