@@ -229,22 +229,17 @@ function all(w: World, layers: Instances, given: readonly Given[], from: Frame, 
   const depth = w.stack.length;
   try {
     const parts = layers.runs.map((run) => allOfRun(w, run, given, from, at));
-    return results(
-      (parts[0] ?? []).map((_, i) =>
-        tensor(
-          b.concat(
-            w.g,
-            parts.map((p) => p[i] ?? absorb()),
-            0,
-          ),
-        ),
-      ),
-    );
+    return joined(w, parts);
   } catch (error) {
     if (!(error instanceof EffectInStack) || from.lane) throw error;
     w.stack.length = depth;
     return oneByOne(w, layers, given, from, at);
   }
+}
+/** The results of runs of layers, one after the other. */
+function joined(w: World, parts: readonly (readonly Value[])[]): Val {
+  const of = (i: number): Value[] => parts.map((p) => p[i] ?? absorb());
+  return results((parts[0] ?? []).map((_, i) => tensor(b.concat(w.g, of(i), 0))));
 }
 function allOfRun(w: World, run: Run, given: readonly Given[], from: Frame, at: ast.Span): Value[] {
   const bind: Bind = new Map();
@@ -273,15 +268,5 @@ function oneByOne(w: World, layers: Instances, given: readonly Given[], from: Fr
       (v) => (v.kind === "tensor" ? b.expand(w.g, v.value, 0) : absorb()),
     );
   });
-  return results(
-    (parts[0] ?? []).map((_, i) =>
-      tensor(
-        b.concat(
-          w.g,
-          parts.map((p) => p[i] ?? absorb()),
-          0,
-        ),
-      ),
-    ),
-  );
+  return joined(w, parts);
 }

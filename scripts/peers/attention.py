@@ -7,12 +7,11 @@ Rotations are complex products, masks are of positions that are given and begin 
 inputs are f32, results PyTorch's in f64. Stored as CASE.WHAT: `param.PATH`, `input.NAME`, `state.PATH`, `output`, `grad.PATH`, `grad.input.NAME`."""
 
 import math
-import sys
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
+from stored import keep
 
 FILE = Path(__file__).parents[2] / "test" / "peers" / "attention.safetensors"
 B, T, N, D = 2, 6, 5, 8
@@ -178,16 +177,7 @@ def main():
     results = {}
     for name in CASES:
         results |= made(name)
-    if "--write" in sys.argv:
-        save_file(results, FILE)
-        return
-    stored = load_file(FILE)
-    if results.keys() != stored.keys():
-        raise SystemExit(f"{FILE.name} has other tensors: {sorted(results.keys() ^ stored.keys())}")
-    for key, value in results.items():
-        if not (value.double() - stored[key].double()).norm() <= 1e-12 * (1 + value.double().norm()):
-            raise SystemExit(f"{FILE.name}: {key} is not what PyTorch gives now")
-    print(f"{FILE.name} is PyTorch's, computed again with", torch.__version__)
+    keep(FILE, results)
 
 
 if __name__ == "__main__":

@@ -7,12 +7,11 @@ Each gate sees random rows, and rows that nearly all like one expert best. Param
 choices stay the same where the rows are moved by 1e-4, so that rounding cannot choose other experts. Stored as GATE.INPUT.WHAT."""
 
 import math
-import sys
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
+from stored import keep
 
 FILE = Path(__file__).parents[2] / "test" / "peers" / "gates.safetensors"
 N, D, E, STEP = 24, 7, 6, 25
@@ -325,16 +324,7 @@ def main():
         results |= base(kind)
         for name, made_by in {"Queue": queue, "Hash": hashed}.items():
             results |= {f"{name}.{kind}.{k}": v.contiguous() for k, v in made_by(kind).items()}
-    if "--write" in sys.argv:
-        save_file(results, FILE)
-        return
-    stored = load_file(FILE)
-    if results.keys() != stored.keys():
-        raise SystemExit(f"{FILE.name} has other tensors: {sorted(results.keys() ^ stored.keys())}")
-    for key, value in results.items():
-        if not (value.double() - stored[key].double()).norm() <= 1e-12 * (1 + value.double().norm()):
-            raise SystemExit(f"{FILE.name}: {key} is not what PyTorch gives now")
-    print(f"{FILE.name} is PyTorch's, computed again with", torch.__version__)
+    keep(FILE, results)
 
 
 if __name__ == "__main__":

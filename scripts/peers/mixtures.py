@@ -7,12 +7,11 @@ Parameters and inputs are f32, results PyTorch's in f64. Each mixture sees rando
 whose choices stay the same where the rows are moved by 1e-4. Stored as MIXTURE.INPUT.WHAT; a result's gradient is that of `cotangent` times it."""
 
 import math
-import sys
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
+from stored import keep
 
 FILE = Path(__file__).parents[2] / "test" / "peers" / "mixtures.safetensors"
 B, T, D, H, E = 3, 8, 6, 5, 4
@@ -155,16 +154,7 @@ def main():
     for name in MIXTURES:
         for kind in ("random", "skewed"):
             results |= made(name, kind)
-    if "--write" in sys.argv:
-        save_file(results, FILE)
-        return
-    stored = load_file(FILE)
-    if results.keys() != stored.keys():
-        raise SystemExit(f"{FILE.name} has other tensors: {sorted(results.keys() ^ stored.keys())}")
-    for key, value in results.items():
-        if not (value.double() - stored[key].double()).norm() <= 1e-12 * (1 + value.double().norm()):
-            raise SystemExit(f"{FILE.name}: {key} is not what PyTorch gives now")
-    print(f"{FILE.name} is PyTorch's, computed again with", torch.__version__)
+    keep(FILE, results)
 
 
 if __name__ == "__main__":

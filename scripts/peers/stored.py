@@ -1,0 +1,20 @@
+"""What a script of this folder does with its numbers: `--write` stores them, otherwise they are compared with what is stored."""
+
+import sys
+
+import torch
+from safetensors.torch import load_file, save_file
+
+
+def keep(file, results, bar=1e-12):
+    """`bar`: how far a tensor may be from the stored one, beside its norm."""
+    if "--write" in sys.argv:
+        save_file(results, file)
+        return
+    stored = load_file(file)
+    if results.keys() != stored.keys():
+        raise SystemExit(f"{file.name} has other tensors: {sorted(results.keys() ^ stored.keys())}")
+    for key, value in results.items():
+        if not (value.double() - stored[key].double()).norm() <= bar * (1 + value.double().norm()):
+            raise SystemExit(f"{file.name}: {key} is not what PyTorch gives now")
+    print(f"{file.name} is PyTorch's, computed again with", torch.__version__)
