@@ -1,0 +1,224 @@
+// The page of `moec report`: what it says, that nothing of a run becomes markup, and how it looks in a real browser.
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+import { inflateSync } from "node:zlib";
+import { type Browser, chromium, type Page } from "playwright-core";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { reportCommand } from "../cli/commands/report.ts";
+import { Problem } from "../compiler/diagnostic.ts";
+import { ticks } from "../runtime/report/chart.ts";
+import { readRun } from "../runtime/report/log.ts";
+import { reportPage } from "../runtime/report/page.ts";
+import { png } from "../runtime/report/png.ts";
+import { loadGrids, smoothed, thinned } from "../runtime/report/series.ts";
+import { RunLog, writeConfig } from "../runtime/run-folder.ts";
+import { folder } from "./folder.ts";
+
+const test = suite("report");
+const experts = 5;
+const layers = 3;
+const evil = `</script><img src=x onerror=alert(1)>"'&`;
+
+/** A run of made-up numbers: the load of expert e of layer l is uneven at first, expert 4 of layer 0 has none. */
+function made(steps: number, name = "Gpt"): string {
+  const run = folder();
+  mkdirSync(run, { recursive: true });
+  const data = { files: ["book.txt"], bytes: 90_000, hash: "0" };
+  writeConfig(run, { model: name, sizes: { B: 4, T: 32, D: 8 }, steps: 40, seed: 3, precision: "f32", data });
+  const log = new RunLog(run);
+  log.begin({
+    bigram: 2.5,
+    unigram: 3,
+    bytes: 90_000,
+    parameters: 1234,
+    plan: { parameters: 4936, activations: 2e6, arena: 3e6 },
+  });
+  for (let step = 1; step <= steps; step++) {
+    const metrics: Record<string, number | number[] | string> = { [`${name}.accuracy`]: step / 50 };
+    for (let l = 0; l < layers; l++) {
+      metrics[`blocks.${l}.gate.load`] = Array.from({ length: experts }, (_, e) =>
+        l === 0 && e === 4 ? 0 : 10 + ((e * 7) % 5) * (40 - step),
+      );
+      metrics[`blocks.${l}.gate.entropy`] = 1.2 + l / 10;
+      metrics[`blocks.${l}.gate.dropped`] = l * (40 - step);
+    }
+    if (step === 2) metrics["blocks.0.gate.entropy"] = "NaN";
+    const held = step % 10 === 0 ? { held_out: 2 + 1 / step } : {};
+    log.append({
+      step,
+      loss: 2 + 2 / step,
+      losses: { language: 2 + 1 / step, balance: 1 / step },
+      metrics,
+      ...held,
+      tokens_per_second: 1000 + step,
+      seconds: step,
+    });
+  }
+  return run;
+}
+const pageOf = (run: string): string => reportPage(readRun(run));
+function problem(action: () => unknown): Problem {
+  try {
+    action();
+  } catch (error) {
+    if (error instanceof Problem) return error;
+    throw error;
+  }
+  throw new Error("no Problem");
+}
+
+test("the page names what it shows, and loads nothing", () => {
+  const page = pageOf(made(40));
+  for (const text of [
+    "Gpt",
+    "book.txt",
+    "held-out loss",
+    "bigram 2.5",
+    "blocks.2.gate",
+    "Largest expert",
+    "Entropy",
+    "Dropped tokens",
+    "Tokens a second",
+    "accuracy",
+  ])
+    assert.match(page, text);
+  assert.is(page.match(/<figure class="heat">/g)?.length, layers);
+  assert.not.match(page, /(src|href)="(?!data:)|url\(|@import|https?:/);
+});
+test("names and texts of a run never become markup", () => {
+  const page = pageOf(made(12, evil));
+  assert.not.match(page, "<img src=x");
+  assert.match(page, "&lt;/script&gt;&lt;img src=x");
+  assert.is(page.match(/<script\b/g)?.length, page.match(/<\/script>/g)?.length);
+});
+test("a run that has begun, and one whose last line was cut off, are shown; others say what is wrong", () => {
+  const one = made(1);
+  assert.match(pageOf(one), "step 1 of 40");
+  writeFileSync(join(one, "log.jsonl"), '{"step":2,"lo', { flag: "a" });
+  assert.is(readRun(one).steps.length, 1);
+  writeFileSync(join(one, "log.jsonl"), '\n{"step":2,"loss":1,"losses":{}}\n', { flag: "a" });
+  assert.match(problem(() => readRun(one)).message, "log.jsonl, line 3");
+  const wrong = made(2);
+  writeFileSync(join(wrong, "log.jsonl"), '{"step":3,"loss":"many","losses":{}}\n', { flag: "a" });
+  assert.match(problem(() => readRun(wrong)).message, "line 4: loss");
+  assert.match(problem(() => readRun(made(0))).message, "no step yet");
+  assert.match(problem(() => readRun(folder())).message, "no training run");
+});
+test("a cell of the load is the mean share over its steps; what has no tokens is 0", () => {
+  const { steps } = readRun(made(40));
+  const [grid] = loadGrids(steps, 10);
+  assert.ok(grid);
+  assert.equal([grid.experts, grid.columns, grid.from, grid.to], [experts, 10, 1, 40]);
+  for (let c = 0; c < 10; c++) {
+    const column = Array.from({ length: experts }, (_, e) => grid.shares[e * 10 + c] ?? Number.NaN);
+    assert.ok(Math.abs(column.reduce((a, b) => a + b, 0) - experts) < 1e-9);
+    assert.is(column[4], 0);
+  }
+});
+test("lines are thinned and smoothed to means, ticks are round and cover their range", () => {
+  const points = Array.from({ length: 1000 }, (_, i) => ({ step: i + 1, value: i % 2 }));
+  const thin = thinned({ name: "x", points }, 100).points;
+  assert.is(thin.length, 100);
+  assert.ok(thin.every((p) => p.value === 0.5));
+  const smooth = smoothed({ name: "x", points }, 2).points;
+  assert.is(smooth.length, 1000);
+  assert.ok(Math.abs((smooth[500]?.value ?? 0) - 0.4) < 1e-12 && smooth[0]?.value === 1 / 3);
+  assert.equal(ticks(0.3, 9.7, 5), [0, 2, 4, 6, 8, 10]);
+  for (const [low, high] of [
+    [3, 3],
+    [0, 0],
+    [-1e-9, 1e-9],
+    [1e6, 1e6 + 1],
+  ] as const) {
+    const all = ticks(low, high, 5);
+    assert.ok(all.length > 1 && (all[0] ?? 1) <= low && (all.at(-1) ?? 0) >= high, `${low} to ${high}: ${all.join()}`);
+  }
+});
+test("a PNG holds its pixels", () => {
+  const pixels = Uint8Array.from({ length: 4 * 6 }, (_, i) => i * 10);
+  const file = png(3, 2, pixels);
+  const at = file.indexOf("IDAT");
+  const rows = inflateSync(file.subarray(at + 4, at + 4 + file.readUInt32BE(at - 4)));
+  assert.equal([...rows], [0, ...pixels.subarray(0, 12), 0, ...pixels.subarray(12)]);
+  assert.equal([file.readUInt32BE(16), file.readUInt32BE(20)], [3, 2]);
+});
+test("the command writes the page into the run's folder, or where -o says", async () => {
+  const run = made(3);
+  const lines: string[] = [];
+  const write = process.stdout.write.bind(process.stdout);
+  process.stdout.write = ((text: string) => lines.push(text) > 0) as typeof write;
+  try {
+    await reportCommand().parseAsync([run, "--json"], { from: "user" });
+    await reportCommand().parseAsync([run, "-o", join(run, "other.html")], { from: "user" });
+  } finally {
+    process.stdout.write = write;
+  }
+  assert.equal(JSON.parse(lines[0] ?? ""), { page: join(run, "report.html"), model: "Gpt", step: 3, loss: 2 + 2 / 3 });
+  assert.is(readFileSync(join(run, "other.html"), "utf8"), readFileSync(join(run, "report.html"), "utf8"));
+});
+
+const path = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].find((p) => existsSync(p));
+if (path === undefined) console.log("report: no browser (Debian: `apt install chromium`): the page is not looked at");
+const look = path === undefined ? test.skip : test;
+async function open(
+  browser: Browser,
+  run: string,
+  how: Parameters<Browser["newContext"]>[0],
+): Promise<[Page, string[]]> {
+  const page = await (await browser.newContext(how)).newPage();
+  const wrong: string[] = [];
+  page.on("console", (m) => m.type() === "error" && wrong.push(m.text()));
+  page.on("pageerror", (e) => wrong.push(e.message));
+  page.on("dialog", (d) => wrong.push(`dialog ${d.message()}`));
+  page.on("request", (r) => /^(file|data):/.test(r.url()) || wrong.push(`asks for ${r.url()}`));
+  const file = join(run, "page.html");
+  writeFileSync(file, pageOf(run));
+  await page.goto(pathToFileURL(file).href);
+  return [page, wrong];
+}
+look("in a browser: every chart is drawn, fits, and says its numbers under the pointer; light and dark", async () => {
+  const browser = await chromium.launch({ executablePath: path ?? "", args: ["--no-sandbox"] });
+  try {
+    for (const colorScheme of ["light", "dark"] as const)
+      for (const width of [400, 1200]) {
+        const [page, wrong] = await open(browser, made(40, evil), { colorScheme, viewport: { width, height: 900 } });
+        assert.is(
+          await page.evaluate("document.documentElement.scrollWidth <= innerWidth"),
+          true,
+          `${width} overflows`,
+        );
+        for (const box of await page.locator("svg, img, .tiles div").all()) {
+          const { width: w = 0, height: h = 0, x = -1 } = (await box.boundingBox()) ?? {};
+          assert.ok(w > 100 && h > 50 && x >= 0 && x + w <= width, `${w} x ${h} at ${x} of ${width}`);
+        }
+        const paper = String(await page.evaluate("getComputedStyle(document.body).backgroundColor"));
+        const bright = Number(/\d+/.exec(paper)?.[0]) > 128;
+        assert.is(bright, colorScheme === "light", paper);
+        assert.equal(wrong, []);
+      }
+    const [page] = await open(browser, made(40), { viewport: { width: 1200, height: 900 } });
+    await page.locator("figure.chart svg").first().hover();
+    assert.match(await page.locator("figure.chart output").first().innerText(), /^step \d+\n[\d.]+ {2}training/);
+    const heat = page.locator("figure.heat img").first();
+    const { width, height } = (await heat.boundingBox()) ?? { width: 0, height: 0 };
+    await heat.hover({ position: { x: width / 2, y: height - 3 } });
+    assert.match(
+      await page.locator("figure.heat output").first().innerText(),
+      /^expert 4, step 2\d\n0\.00 of an even share$/,
+    );
+    // The cell without tokens is blue in the picture, and the one with most is red.
+    const colors = await page.evaluate(`(() => {
+      const image = document.querySelector("figure.heat img");
+      const canvas = new OffscreenCanvas(image.naturalWidth, image.naturalHeight).getContext("2d");
+      canvas.drawImage(image, 0, 0);
+      return [4, 2].map((row) => [...canvas.getImageData(0, row, 1, 1).data]);
+    })()`);
+    const [[r = 0, , b = 0, a = 0] = [], [r2 = 0, , b2 = 0] = []] = colors as number[][];
+    assert.ok(b > r + 100 && a === 255 && r2 > b2 + 100, JSON.stringify(colors));
+  } finally {
+    await browser.close();
+  }
+});
+test.run();
