@@ -35,4 +35,21 @@ void convert(char* to, const Layout& to_layout, const char* from, const Layout& 
   }
 }
 
+std::vector<Block> blocks(const Layout& to, const Layout& from) {
+  const long rows = to.outer * to.rows;
+  if (to.elements() == 0) return {};
+  const bool gapless = rows == 1 || (to.pitch == to.cols && from.pitch == from.cols);
+  const bool plain = !to.panels && !from.panels;
+  if (plain && gapless) return {{0, 0, to.elements(), to.elements(), to.elements(), 1}};
+  if (plain) return {{0, 0, to.pitch, from.pitch, to.cols, rows}};
+  std::vector<Block> all;
+  for (long row = 0; row < rows; row += to.rows) {
+    for (long col = 0; col < to.cols; col += all.back().length) {
+      const Run target = run(to, row, col), source = run(from, row, col);
+      all.push_back({target.at, source.at, to.pitch, from.pitch, std::min(target.length, source.length), to.rows});
+    }
+  }
+  return all;
+}
+
 }  // namespace moec

@@ -1,6 +1,7 @@
 // Where the elements of a buffer lie, and copies between layouts.
 #pragma once
 #include <cstddef>
+#include <vector>
 
 namespace moec {
 
@@ -19,5 +20,12 @@ struct Layout {
 
 /// Copies rows [begin, end) of the outer * rows that there are. Both have the same elements.
 void convert(char* to, const Layout& to_layout, const char* from, const Layout& from_layout, long begin, long end);
+
+/// Rows that lie in both of two layouts alike: `height` of them, each of `length` elements without a gap. All in elements.
+struct Block {
+  long to, from, to_pitch, from_pitch, length, height;
+};
+/// Together all elements.
+std::vector<Block> blocks(const Layout& to, const Layout& from);
 
 }  // namespace moec

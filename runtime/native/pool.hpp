@@ -8,16 +8,13 @@
 #include <thread>
 #include <vector>
 
+#include "engine.hpp"
+
 namespace moec {
 
 /// Does tasks [begin, end) of one launch.
 using Kernel = void (*)(void* const* args, long begin, long end, float* scratch);
 
-/// Nanoseconds of a step: how long it took, and what all threads together spent in its kernel, without what other programs took of their cores.
-struct StepTime {
-  int64_t wall = 0;
-  std::atomic<int64_t> busy{0};
-};
 struct Step {
   Kernel kernel;
   std::vector<void*> args;

@@ -28,8 +28,7 @@ struct Program::Copy {
   }
 };
 
-Program::Program(const Spec& spec) : arena_(spec.bytes), buffers_(spec.buffers), pool_(spec.threads, spec.scratch) {
-  for (const auto& buffer : buffers_) check(buffer);
+Program::Program(const Spec& spec) : Engine(spec.buffers, spec.bytes), arena_(spec.bytes), pool_(spec.threads, spec.scratch) {
   for (const auto& path : spec.libraries) libraries_.emplace_back(path);
   std::vector<Kernel> kernels;
   for (const auto& kernel : spec.kernels) kernels.push_back(libraries_.at(kernel.library).kernel(kernel.name));
@@ -40,10 +39,6 @@ Program::Program(const Spec& spec) : arena_(spec.bytes), buffers_(spec.buffers),
 }
 Program::~Program() = default;
 
-void Program::check(const BufferSpec& b) const {
-  const size_t needed = size_t(b.layout.footprint() * b.layout.width);
-  if (needed > b.bytes || b.offset + b.bytes > arena_.bytes()) throw std::runtime_error("a buffer does not fit the arena");
-}
 Step Program::launch(const StepSpec& spec, const std::vector<Kernel>& kernels) {
   Step step{kernels.at(size_t(spec.kernel)), {}, spec.tasks};
   for (const size_t arg : spec.args) step.args.push_back(address(arg));
@@ -61,12 +56,12 @@ void Program::write(size_t buffer, const char* plain) {
   if (bytes > size_t(to.elements() * to.width)) std::memset(address(buffer), 0, bytes);
   convert(address(buffer), to, plain, to.plain(), 0, to.outer * to.rows);
 }
-void Program::read(size_t buffer, char* plain) const {
+void Program::read(size_t buffer, char* plain) {
   const Layout& from = layout(buffer);
   convert(plain, from.plain(), address(buffer), from, 0, from.outer * from.rows);
 }
 void Program::fill(size_t offset, size_t bytes, int byte) {
-  if (offset + bytes > arena_.bytes()) throw std::runtime_error("cannot fill past the arena");
+  requireWithin(offset, bytes);
   std::memset(arena_.data() + offset, byte, bytes);
 }
 

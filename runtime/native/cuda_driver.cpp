@@ -1,0 +1,65 @@
+#include "cuda_driver.hpp"
+
+#include <dlfcn.h>
+
+#include <map>
+#include <memory>
+#include <mutex>
+
+namespace moec::cuda {
+
+const Driver& Driver::load(const std::string& path) {
+  static std::mutex mutex;
+  static std::map<std::string, std::unique_ptr<Driver>> loaded;
+  std::lock_guard<std::mutex> lock(mutex);
+  auto& driver = loaded[path];
+  if (!driver) driver.reset(new Driver(path));
+  return *driver;
+}
+
+static void* symbol(void* library, const std::string& path, const char* name) {
+  void* found = dlsym(library, name);
+  if (found == nullptr) throw Failure("OLD_DRIVER", path + " has no " + name);
+  return found;
+}
+Driver::Driver(const std::string& wanted) : path(wanted) {
+  void* library = dlopen(wanted.c_str(), RTLD_NOW | RTLD_LOCAL);
+  if (library == nullptr) throw Failure("NO_DRIVER", dlerror());
+#define F(name, ...) name = reinterpret_cast<Result (*)(__VA_ARGS__)>(symbol(library, path, #name));
+  MOEC_CUDA_FUNCTIONS(F)
+#undef F
+  Dl_info info;
+  if (dladdr(reinterpret_cast<void*>(cuInit), &info) != 0) path = info.dli_fname;
+  check(cuInit(0), "cuInit");
+  check(cuDriverGetVersion(&version), "cuDriverGetVersion");
+}
+
+std::vector<Device> Driver::devices() const {
+  int count = 0;
+  check(cuDeviceGetCount(&count), "cuDeviceGetCount");
+  std::vector<Device> all;
+  for (int i = 0; i < count; i++) {
+    int device = 0;
+    char name[256] = "";
+    size_t bytes = 0;
+    check(cuDeviceGet(&device, i), "cuDeviceGet");
+    check(cuDeviceGetName(name, sizeof name, device), "cuDeviceGetName");
+    check(cuDeviceTotalMem_v2(&bytes, device), "cuDeviceTotalMem");
+    all.push_back({name, attribute(major, device), attribute(minor, device), attribute(multiprocessors, device), bytes});
+  }
+  return all;
+}
+int Driver::attribute(Attribute which, int device) const {
+  int value = 0;
+  check(cuDeviceGetAttribute(&value, which, device), "cuDeviceGetAttribute");
+  return value;
+}
+void Driver::check(Result result, const std::string& what) const {
+  if (result == 0) return;
+  const char *name = nullptr, *text = nullptr;
+  cuGetErrorName(result, &name);
+  cuGetErrorString(result, &text);
+  throw Failure(name ? name : "CUDA_ERROR_UNKNOWN", std::string(text ? text : "error " + std::to_string(result)) + " (" + what + ")");
+}
+
+}  // namespace moec::cuda

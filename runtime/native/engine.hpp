@@ -1,0 +1,54 @@
+// What holds a plan's memory and runs its entries, on any device.
+#pragma once
+#include <atomic>
+#include <cstdint>
+#include <vector>
+
+#include "layout.hpp"
+
+namespace moec {
+
+struct BufferSpec {
+  size_t offset, bytes;
+  Layout layout;
+};
+/// A launch of `kernel` on the buffers `args`, or, where kernel is `copy`, a copy of args[0] to args[1].
+struct StepSpec {
+  static constexpr long copy = -1;
+  long kernel;
+  std::vector<size_t> args;
+  long tasks;
+};
+/// Nanoseconds of a step: how long it took, and what all threads together spent in its kernel, without what other programs took of their cores.
+struct StepTime {
+  int64_t wall = 0;
+  std::atomic<int64_t> busy{0};
+};
+
+/// Errors are std::exception with a message. One run at a time, and no read or write while it lasts: the addon sees to it.
+class Engine {
+ public:
+  /// Throws where a buffer is not within the `bytes` of the arena.
+  Engine(std::vector<BufferSpec> buffers, size_t bytes);
+  virtual ~Engine() = default;
+
+  const Layout& layout(size_t buffer) const { return buffers_.at(buffer).layout; }
+  /// From and to plain rows. Padding becomes zero.
+  virtual void write(size_t buffer, const char* plain) = 0;
+  virtual void read(size_t buffer, char* plain) = 0;
+  virtual void fill(size_t offset, size_t bytes, int byte) = 0;
+
+  virtual size_t steps(size_t entry) const = 0;
+  /// False if it was cancelled. `times`: empty, or one zero for each step. Before each run, `cancel(false)`.
+  virtual bool run(size_t entry, std::vector<StepTime>& times) = 0;
+  void cancel(bool wanted) { cancel_ = wanted; }
+
+ protected:
+  void requireWithin(size_t offset, size_t bytes) const;
+
+  std::vector<BufferSpec> buffers_;
+  size_t bytes_;
+  std::atomic<bool> cancel_{false};
+};
+
+}  // namespace moec

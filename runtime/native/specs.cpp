@@ -1,0 +1,75 @@
+#include "specs.hpp"
+
+namespace moec {
+
+static double number(const Napi::Object& from, const char* key) {
+  const Napi::Value value = from.Get(key);
+  if (!value.IsNumber()) throw Napi::TypeError::New(from.Env(), std::string(key) + " is not a number");
+  return value.As<Napi::Number>().DoubleValue();
+}
+template <class F>
+static auto list(const Napi::Object& from, const char* key, F parse) {
+  std::vector<decltype(parse(Napi::Value()))> all;
+  const auto array = from.Get(key).As<Napi::Array>();
+  for (uint32_t i = 0; i < array.Length(); i++) all.push_back(parse(array.Get(i)));
+  return all;
+}
+static BufferSpec buffer(const Napi::Value& value) {
+  const auto o = value.As<Napi::Object>();
+  const auto get = [&](const char* key) { return long(number(o, key)); };
+  const Layout layout{get("width"), get("outer"), get("rows"), get("cols"), get("pitch"), o.Get("panels").ToBoolean()};
+  return {size_t(get("offset")), size_t(get("bytes")), layout};
+}
+static StepSpec step(const Napi::Value& value) {
+  const auto o = value.As<Napi::Object>();
+  const auto args = list(o, "args", [](const Napi::Value& v) { return size_t(v.As<Napi::Number>().Int64Value()); });
+  return {long(number(o, "kernel")), args, long(number(o, "tasks"))};
+}
+static std::vector<StepSpec> entry(const Napi::Value& value) { return list(value.As<Napi::Object>(), "steps", step); }
+
+Spec hostSpec(const Napi::Object& o) {
+  const auto text = [](const Napi::Value& v) { return v.As<Napi::String>().Utf8Value(); };
+  const auto kernel = [](const Napi::Value& v) -> KernelSpec {
+    const auto k = v.As<Napi::Object>();
+    return {k.Get("name").As<Napi::String>(), size_t(number(k, "library"))};
+  };
+  return {size_t(number(o, "bytes")), size_t(number(o, "scratch")), int(number(o, "threads")),
+          list(o, "buffers", buffer), list(o, "libraries", text),   list(o, "kernels", kernel),
+          list(o, "entries", entry)};
+}
+
+static cuda::KernelSpec cudaKernel(const Napi::Value& value) {
+  const auto o = value.As<Napi::Object>();
+  const auto image = o.Get("image").As<Napi::Buffer<char>>();
+  return {o.Get("name").As<Napi::String>(), std::string(image.Data(), image.Length()), unsigned(number(o, "threads")),
+          unsigned(number(o, "shared"))};
+}
+cuda::Spec cudaSpec(const Napi::Object& o) {
+  return {o.Get("driver").As<Napi::String>(),
+          int(number(o, "device")),
+          size_t(number(o, "bytes")),
+          o.Get("graphs").ToBoolean(),
+          list(o, "buffers", buffer),
+          list(o, "kernels", cudaKernel),
+          list(o, "entries", entry)};
+}
+
+Napi::Object described(Napi::Env env, const cuda::Driver& driver) {
+  auto result = Napi::Object::New(env);
+  auto devices = Napi::Array::New(env);
+  for (const cuda::Device& d : driver.devices()) {
+    auto device = Napi::Object::New(env);
+    device.Set("name", d.name);
+    device.Set("major", d.major);
+    device.Set("minor", d.minor);
+    device.Set("multiprocessors", d.multiprocessors);
+    device.Set("bytes", double(d.bytes));
+    devices.Set(devices.Length(), device);
+  }
+  result.Set("path", driver.path);
+  result.Set("version", driver.version);
+  result.Set("devices", devices);
+  return result;
+}
+
+}  // namespace moec

@@ -1,0 +1,14 @@
+// What JavaScript describes, as the engines take it. What it lacks is a JavaScript error.
+#pragma once
+#include <napi.h>
+
+#include "cuda_program.hpp"
+#include "program.hpp"
+
+namespace moec {
+
+Spec hostSpec(const Napi::Object& o);
+cuda::Spec cudaSpec(const Napi::Object& o);
+Napi::Object described(Napi::Env env, const cuda::Driver& driver);
+
+}  // namespace moec
