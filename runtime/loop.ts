@@ -1,8 +1,10 @@
 // The training loop: batches in, losses and checkpoints out, the same bits whether or not it was stopped on the way.
 import { Problem } from "../compiler/diagnostic.ts";
+import { updateOf } from "../compiler/transform/accumulate.ts";
 import { type Checkpoint, loadStores, storesOf, writeCheckpoint } from "./checkpoint.ts";
 import { type Batch, heldOutBatches, requireEnough, streamPosition, type Text, trainingBatch } from "./data.ts";
 import type { Executable, Outcome, Tensor } from "./executable.ts";
+import { meanOf } from "./means.ts";
 import { split } from "./names.ts";
 import { type RunConfig, RunLog } from "./run-folder.ts";
 import { toNested } from "./tensor.ts";
@@ -48,14 +50,22 @@ export async function* trainSteps(setup: TrainSetup): AsyncGenerator<Step, void>
   const first = from?.state.step ?? 0;
   const log = folder === null ? null : new RunLog(folder);
   log?.rewind(first);
-  const clock = new Clock(config.steps, B * T);
+  const n = config.accumulate ?? 1;
+  const clock = new Clock(config.steps, n * B * T);
   const stopped = (): boolean => signal?.aborted ?? false;
   // An abort between two steps costs one more step, which is then saved.
   let kept = folder === null || from !== null;
   for (let done = first; done < config.steps && !(stopped() && kept); ) {
-    const outcome = await runBatch(executable, "train", trainingBatch(setup.text, B, T, done), config.seed, done);
-    await breath();
+    const outcomes: Outcome[] = [];
+    for (let i = 0; i < n; i++) {
+      const batch = trainingBatch(setup.text, B, T, done * n + i);
+      outcomes.push(await runBatch(executable, "train", batch, { seed: config.seed, call: done * n + i, step: done }));
+      await breath();
+    }
+    const outcome = meanOf(outcomes);
     requireFinite(outcome, done + 1);
+    if (n > 1)
+      await executable.run(updateOf("train"), new Map(), { seed: config.seed, call: done * n + n - 1, step: done });
     done += 1;
     const last = done === config.steps;
     const times = clock.tick(done);
@@ -94,12 +104,17 @@ function sizeOf(config: RunConfig, name: string): number {
   return size;
 }
 
-function runBatch(executable: Executable, entry: string, batch: Batch, seed: number, step: number): Promise<Outcome> {
+function runBatch(
+  executable: Executable,
+  entry: string,
+  batch: Batch,
+  at: { readonly seed: number; readonly call: number; readonly step: number },
+): Promise<Outcome> {
   const inputs = new Map([
     ["tokens", batch.tokens],
     ["targets", batch.targets],
   ]);
-  return executable.run(entry, inputs, { seed, call: step, step });
+  return executable.run(entry, inputs, at);
 }
 
 /** The states that belong to no checkpoint, such as a memory of `evaluate`: each evaluation begins with them as `init` made them. */
@@ -116,7 +131,7 @@ async function heldOutLoss(
   for (const [name, value] of empty) executable.write(name, value);
   let [sum, count] = [0, 0];
   for (const batch of heldOutBatches(text, sizeOf(config, "B"), sizeOf(config, "T"))) {
-    const { losses } = await runBatch(executable, "evaluate", batch, config.seed, step);
+    const { losses } = await runBatch(executable, "evaluate", batch, { seed: config.seed, call: step, step });
     const loss = [...losses].filter(([path]) => own.includes(path)).reduce((x, [, y]) => x + y, 0);
     sum += loss * batch.count;
     count += batch.count;
@@ -133,7 +148,7 @@ export function byName(losses: ReadonlyMap<string, number>): Map<string, number>
   }
   return sums;
 }
-function summary({ losses, metrics }: Outcome): Pick<Step, "loss" | "losses" | "metrics"> {
+function summary({ losses, metrics }: Pick<Outcome, "losses" | "metrics">): Pick<Step, "loss" | "losses" | "metrics"> {
   const named = byName(losses);
   return {
     loss: [...named.values()].reduce((a, b) => a + b, 0),
@@ -141,7 +156,7 @@ function summary({ losses, metrics }: Outcome): Pick<Step, "loss" | "losses" | "
     metrics: Object.fromEntries([...metrics].flatMap(([name, t]) => split(name, t))),
   };
 }
-function requireFinite({ losses }: Outcome, step: number): void {
+function requireFinite({ losses }: Pick<Outcome, "losses">, step: number): void {
   for (const [path, loss] of losses) {
     if (Number.isFinite(loss)) continue;
     const dot = path.lastIndexOf(".");
@@ -154,11 +169,12 @@ function requireFinite({ losses }: Outcome, step: number): void {
 }
 
 function save({ executable, text, config }: TrainSetup, folder: string, step: number): string {
-  const position = streamPosition(text, sizeOf(config, "B"), sizeOf(config, "T"), step);
+  const call = step * (config.accumulate ?? 1);
+  const position = streamPosition(text, sizeOf(config, "B"), sizeOf(config, "T"), call);
   const state = {
     step,
     sizes: config.sizes,
-    random: { seed: config.seed, call: step },
+    random: { seed: config.seed, call },
     data: { hash: text.hash, bytes: text.bytes, position },
     tokenizer: "bytes",
   };

@@ -16,6 +16,8 @@ const schema = v.object({
   steps: v.pipe(v.number(), v.safeInteger(), v.minValue(1)),
   seed: v.pipe(v.number(), v.safeInteger()),
   precision: v.picklist(["f32", "f64"]),
+  /** Batches that make a step; 1 where it is not given. */
+  accumulate: v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(1))),
   data: v.object({ files: v.array(v.string()), bytes: v.number(), hash: v.string() }),
 });
 /** What a run is: the model's name, sizes set by hand with B and T, and the rest of its options. */
@@ -68,6 +70,7 @@ export function requireSame(run: string, saved: RunConfig, given: RunConfig): vo
       ...sizes,
       seed: c.seed,
       precision: c.precision,
+      accumulate: c.accumulate ?? 1,
       data: `${c.data.bytes} bytes, SHA-256 ${c.data.hash}`,
     };
   };
@@ -75,9 +78,15 @@ export function requireSame(run: string, saved: RunConfig, given: RunConfig): vo
   for (const key of new Set([...Object.keys(before), ...Object.keys(now)])) {
     if (before[key] === now[key]) continue;
     const name =
-      { B: "--batch", T: "--length", seed: "--seed", precision: "--precision", data: "--data", model: "the model" }[
-        key
-      ] ?? `--set ${key}`;
+      {
+        B: "--batch",
+        T: "--length",
+        seed: "--seed",
+        precision: "--precision",
+        accumulate: "--accumulate",
+        data: "--data",
+        model: "the model",
+      }[key] ?? `--set ${key}`;
     throw new Problem(
       `${run} cannot go on: ${name} was ${shown(before[key])} and is now ${shown(now[key])}`,
       "give what it was trained with, or start another run with --out",

@@ -27,6 +27,8 @@ export interface TrainOptions {
   readonly batch?: number | undefined;
   /** Bytes of a row: 128. */
   readonly length?: number | undefined;
+  /** Batches that make a step, by the mean of their gradients: 1. */
+  readonly accumulate?: number | undefined;
   /** 0. */
   readonly seed?: number | undefined;
   /** A folder; null writes nothing. Default: runs/NAME. */
@@ -149,6 +151,7 @@ function compileTraining(
     precision: config.precision,
     target: options.target ?? "host",
     ...(options.threads === undefined ? {} : { threads: options.threads }),
+    accumulate: config.accumulate ?? 1,
     entries: [...entries, ...generateEntries(program, entry.declaration)],
   });
 }
@@ -223,6 +226,7 @@ function configOf(
 ): RunConfig {
   const before = saved?.sizes ?? {};
   const steps = options.steps ?? saved?.steps ?? headerDefault(entry, "Steps") ?? 400;
+  const accumulate = options.accumulate ?? saved?.accumulate;
   return {
     model: entry.declaration,
     sizes: {
@@ -235,6 +239,7 @@ function configOf(
     steps,
     seed: options.seed ?? saved?.seed ?? 0,
     precision: options.precision ?? saved?.precision ?? "f32",
+    ...(accumulate === undefined ? {} : { accumulate }),
     data: { files: [...files], bytes, hash },
   };
 }

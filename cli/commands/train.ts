@@ -19,6 +19,9 @@ export const trainCommand = (): Command =>
     )
     .addOption(flag("--batch <n>", "rows of a batch, each a stream of the text; default: 16", whole(1)))
     .addOption(flag("--length <n>", "bytes of a row; default: 128", whole(1)))
+    .addOption(
+      flag("--accumulate <n>", "batches that make a step, by the mean of their gradients; default: 1", whole(1)),
+    )
     .addOption(flag("--seed <n>", "what the parameters begin from; default: 0", whole(-(2 ** 31))))
     .addOption(flag("--out <folder>", "where the run is kept; default: runs/NAME", text))
     .addOption(flag("--save-every <n>", "steps between checkpoints, 0 for the last only; default: 100", whole(0)))
@@ -40,6 +43,7 @@ interface Options extends Shared {
   steps?: number;
   batch?: number;
   length?: number;
+  accumulate?: number;
   seed?: number;
   out?: string;
   saveEvery?: number;
@@ -99,10 +103,11 @@ async function forPeople(training: Training, signal: AbortSignal): Promise<Step 
 }
 function opening({ config, text, about: { parameters, plan }, folder, from }: Training): string {
   const memory = "arena" in plan ? `, ${showBytes(plan.arena)} of memory` : "";
-  const { B, T } = config.sizes;
+  const { accumulate = 1, sizes } = config;
+  const { B, T } = sizes;
   return [
     `${config.model}: ${showCount(parameters)} parameters${memory}`,
-    `data: ${showBytes(text.bytes)}, ${B} rows of ${T} bytes a step, the last ${showBytes(text.heldOut.length)} held out`,
+    `data: ${showBytes(text.bytes)}, ${accumulate > 1 ? `${accumulate} times ` : ""}${B} rows of ${T} bytes a step, the last ${showBytes(text.heldOut.length)} held out`,
     ...(folder === null ? [] : [`run: ${folder}${from ? `, from step ${from.state.step}` : ""}`]),
   ].join("\n");
 }

@@ -1,0 +1,71 @@
+// Runs whose steps are made of several batches: what they read, and that they go on with the same bits.
+import assert from "node:assert/strict";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { suite } from "uvu";
+import { Problem } from "../compiler/diagnostic.ts";
+import { newestCheckpoint } from "../runtime/checkpoint.ts";
+import { type TrainOptions, train } from "../runtime/train.ts";
+
+const root = mkdtempSync(join(tmpdir(), "moec-accumulate-"));
+const data = join(root, "text");
+writeFileSync(
+  data,
+  Uint8Array.from({ length: 2000 }, (_, i) => (i * i + (i >> 3)) % 37),
+);
+const options: TrainOptions = {
+  program: join(import.meta.dirname, "peers", "gpt.moe"),
+  data: [data],
+  batch: 2,
+  length: 9,
+  steps: 4,
+  accumulate: 3,
+  saveEvery: 1,
+  target: "reference",
+};
+/** Losses of the steps; `until`: stops there. */
+async function losses(more: Partial<TrainOptions>, until = Number.POSITIVE_INFINITY): Promise<number[]> {
+  const stop = new AbortController();
+  const all: number[] = [];
+  for await (const { step, loss } of train({ ...options, ...more, signal: stop.signal })) {
+    all.push(loss);
+    if (step === until) stop.abort();
+  }
+  return all;
+}
+
+const test = suite("accumulate");
+test.after(() => rmSync(root, { recursive: true }));
+test("a run that was stopped goes on with the same bits", async () => {
+  const [whole, parts] = [join(root, "whole"), join(root, "parts")];
+  const unbroken = await losses({ out: whole });
+  assert.equal(unbroken.length, 4);
+  const broken = [...(await losses({ out: parts }, 2)), ...(await losses({ out: parts, resume: true }))];
+  assert.deepEqual(broken, unbroken);
+  const [a, b] = [whole, parts].map((run) => newestCheckpoint(run, () => undefined) ?? assert.fail());
+  assert.deepEqual(b?.model, a?.model);
+  assert.deepEqual(b?.state, a?.state);
+  // 12 batches of 9 bytes of each stream; the sums of gradients are 0 again and not kept
+  assert.equal(a?.state.data.position, 108);
+  assert.equal(a?.state.random.call, 12);
+  assert.ok([...(a?.training.keys() ?? [])].every((name) => !name.includes("gradient")));
+});
+test("one step of three batches is not three steps", async () => {
+  const [three, one] = [await losses({ out: null }), await losses({ out: null, accumulate: 1, steps: 12 })];
+  // the first step's batches are the first three, from the parameters at the start
+  assert.ok(Math.abs((three[0] ?? 0) - (one[0] ?? 0)) < 0.5);
+  assert.notEqual(three[0], one[0]);
+  assert.notEqual(three[3], one[11]);
+});
+test("how many batches make a step is part of the run", async () => {
+  const out = join(root, "fixed");
+  await losses({ out, steps: 1 });
+  await assert.rejects(losses({ out, steps: 2, resume: true, accumulate: 2 }), (error: unknown) => {
+    assert.ok(error instanceof Problem);
+    assert.match(error.message, /--accumulate was 3 and is now 2/);
+    return true;
+  });
+  assert.equal((await losses({ out, steps: 2, resume: true, accumulate: undefined })).length, 1);
+});
+test.run();
