@@ -1,32 +1,43 @@
-// The generation loop: a prompt in chunks, then the model's own bytes fed back one by one. A position is data: `at`.
+// Text from a trained model: its entry `generate` compiled, prompts as tokens, tokens as text.
 import { join } from "node:path";
 import type { EntrySignature, Loaded } from "../compiler/check/index.ts";
 import { Problem } from "../compiler/diagnostic.ts";
-import { loadStores, newestCheckpoint } from "./checkpoint.ts";
+import { type Wish, writeBatch } from "./batch.ts";
+import { type Checkpoint, loadStores, newestCheckpoint } from "./checkpoint.ts";
 import { compileProgram, type EntryRequest } from "./compile.ts";
 import type { Executable } from "./executable.ts";
-import { breath } from "./loop.ts";
 import { findEntry, hasMethod, headerDefault, readProgram } from "./program.ts";
-import { readConfig } from "./run-folder.ts";
-import { fromNumbers } from "./tensor.ts";
+import { type RunConfig, readConfig } from "./run-folder.ts";
+import { type Codec, codecs } from "./tokens.ts";
 
 /** How many tokens of a prompt one call takes. */
 export const chunkLength = 64;
 
-/** `generate` at lengths 1 and 64, for one sequence; none if the model has no `generate`. */
-export function generateEntries(program: Loaded, declaration: string): EntryRequest[] {
+/** `generate` at lengths 1 and 64, for `rows` sequences; none if the model has no `generate`. `topP`: it is asked to leave the unlikely out. */
+export function generateEntries(
+  program: Loaded,
+  declaration: string,
+  { rows = 1, topP = false }: { readonly rows?: number; readonly topP?: boolean } = {},
+): EntryRequest[] {
   if (!hasMethod(program, declaration, "generate")) return [];
   const given = findEntry(program, `${declaration}.generate`).arguments;
   const [batch, length] = given[0]?.axes ?? [];
-  if (given.map((a) => a.name).join() !== "tokens,at,temperature" || !batch || !length)
+  const names = given.map((a) => a.name).join();
+  if (!/^tokens,at,temperature(,top_p)?$/.test(names) || !batch || !length)
     throw new Problem(
       `\`${declaration}.generate\` takes (${given.map((a) => `${a.name}: ${a.text}`).join(", ")})`,
-      "write generate(tokens: i32[B, T], at: i32[B, T], temperature: f32[B]) -> i32[B]",
+      "write generate(tokens: i32[B, T], at: i32[B, T], temperature: f32[B], top_p: f32[B] = 1) -> i32[B]",
+    );
+  if (topP && given.length < 4)
+    throw new Problem(
+      `\`${declaration}.generate\` takes no \`top_p\``,
+      "add the argument `top_p: f32[B] = 1`, and give it to `sample`; or leave --top-p out",
     );
   return [1, chunkLength].map((T) => ({
     method: "generate",
     name: `generate:${T}`,
-    sizes: { [batch]: 1, [length]: T },
+    sizes: { [batch]: rows, [length]: T },
+    given: topP ? ["top_p"] : [],
   }));
 }
 /** How many positions a model has, or null where its header does not say. */
@@ -36,7 +47,7 @@ export function contextOf(entry: EntrySignature, sizes: Readonly<Record<string, 
 }
 
 export interface GenerateOptions {
-  /** Empty: begins after a line break. */
+  /** Bytes. Empty: begins after a line break. */
   readonly prompt: Uint8Array;
   readonly tokens: number;
   /** 0: the likeliest token each time. */
@@ -48,82 +59,40 @@ export interface GenerateOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Yields each new token. Positions begin at 0 again, so nothing of an earlier sequence is seen. */
+/** Yields each new byte. */
 export async function* generateTokens(executable: Executable, options: GenerateOptions): AsyncGenerator<number, void> {
-  requireRoom(options);
-  const prompt = options.prompt.length > 0 ? options.prompt : Uint8Array.of(10);
-  let at = 0;
-  let next = -1;
-  while (at < prompt.length) {
-    const chunk = prompt.subarray(at, at + (prompt.length - at === 1 ? 1 : chunkLength));
-    next = await feed(executable, chunk, at, options);
-    at += chunk.length;
-  }
-  const stopped = (): boolean => options.signal?.aborted ?? false;
-  for (let made = 1; made <= options.tokens && !stopped(); made++) {
-    yield next;
-    await breath();
-    if (made < options.tokens) next = await feed(executable, Uint8Array.of(next), at++, options);
-  }
+  const { prompt, tokens, temperature, context, ...how } = options;
+  requireRoom(prompt.length, tokens, context);
+  const wish = { prompt: prompt.length > 0 ? prompt : Uint8Array.of(10), tokens, temperature };
+  for await (const { token } of writeBatch(executable, [wish], how)) yield token;
 }
 /** How many tokens fit after a prompt: the last one is given out and not fed back. */
-export const roomFor = (prompt: Uint8Array, context: number | null): number =>
+export const roomFor = (prompt: ArrayLike<number>, context: number | null): number =>
   context === null ? Number.POSITIVE_INFINITY : context - Math.max(1, prompt.length) + 1;
-function requireRoom({ prompt, tokens, context }: GenerateOptions): void {
-  const room = roomFor(prompt, context);
+function requireRoom(prompt: number, tokens: number, context: number | null): void {
+  const room = roomFor({ length: prompt }, context);
   if (tokens <= room) return;
   throw new Problem(
-    `the model's Context is ${context}, and a prompt of ${prompt.length} bytes with ${tokens} more does not fit`,
-    room > 0 ? `lower --tokens to at most ${room}` : `shorten the prompt to at most ${context} bytes`,
+    `the model's Context is ${context}, and a prompt of ${prompt} tokens with ${tokens} more does not fit`,
+    room > 0 ? `lower --tokens to at most ${room}` : `shorten the prompt to at most ${context} tokens`,
   );
 }
 
-/** Runs the model on tokens at positions at, at + 1, ..., padded on the right, and gives the token after the last. */
-async function feed(executable: Executable, tokens: Uint8Array, at: number, options: GenerateOptions): Promise<number> {
-  const T = tokens.length === 1 ? 1 : chunkLength;
-  const row = (of: (i: number) => number, nothing: number): number[] =>
-    Array.from({ length: T }, (_, i) => (i < tokens.length ? of(i) : nothing));
-  const inputs = new Map([
-    [
-      "tokens",
-      fromNumbers(
-        "i32",
-        [1, T],
-        row((i) => tokens[i] ?? 0, 0),
-      ),
-    ],
-    [
-      "at",
-      fromNumbers(
-        "i32",
-        [1, T],
-        row((i) => at + i, -1),
-      ),
-    ],
-    ["temperature", fromNumbers("f32", [1], [options.temperature])],
-  ]);
-  const { outputs } = await executable.run(`generate:${T}`, inputs, {
-    seed: options.seed,
-    call: at,
-    step: options.step,
-  });
-  const token = outputs[0]?.data[0];
-  if (token === undefined || token < 0 || token > 255)
-    throw new Problem(
-      `the model made the token ${token}, which is not a byte`,
-      "text is bytes: the model's vocabulary must be 256",
-    );
-  return token;
-}
-
 export interface RunGenerateOptions {
-  /** The folder of a training run. */
+  /** The folder of a training run, or of an imported model. */
   readonly folder: string;
-  readonly prompt?: string | undefined;
-  /** 200, or what fits. */
+  /** One begins after a line break, if there is none. */
+  readonly prompts?: readonly string[] | undefined;
+  /** Prompts and texts are token numbers, `5 12 7`. */
+  readonly ids?: boolean | undefined;
+  /** Of each text: 200, or what fits. */
   readonly tokens?: number | undefined;
   /** 0.8. */
   readonly temperature?: number | undefined;
+  /** Only the likeliest tokens whose chances sum to this: 1, all. */
+  readonly topP?: number | undefined;
+  /** Texts at a time: all, up to 16. */
+  readonly batch?: number | undefined;
   readonly seed?: number | undefined;
   readonly set?: Readonly<Record<string, number | boolean>> | undefined;
   readonly target?: "host" | "reference" | undefined;
@@ -132,15 +101,42 @@ export interface RunGenerateOptions {
   readonly signal?: AbortSignal | undefined;
   readonly warn?: ((line: string) => void) | undefined;
 }
-/** Text of a trained model, from the newest good checkpoint of its run. */
-export async function* generate(options: RunGenerateOptions): AsyncGenerator<string, void> {
-  const { folder, temperature = 0.8, seed = 0, signal } = options;
+/** A piece of the text after a prompt, by the prompt's place in the list; `last` ends it. */
+export interface Piece {
+  readonly prompt: number;
+  readonly text: string;
+  readonly last: boolean;
+}
+/** Texts of a trained model, from the newest good checkpoint of its run. Those of different prompts come mixed. */
+export async function* generate(options: RunGenerateOptions): AsyncGenerator<Piece, void> {
+  const { folder, prompts = [""], seed = 0, signal } = options;
   const config = readConfig(folder);
   const checkpoint = newestCheckpoint(folder, options.warn ?? (() => {}));
   if (!checkpoint) throw new Problem(`${folder} has no checkpoint`, "train first: moec train writes one");
-  const path = join(folder, "model.moe");
+  const codec = codecOf(checkpoint, options.ids ?? false);
+  const rows = options.batch ?? Math.min(16, Math.max(1, prompts.length));
+  const { executable, context } = await compileRun(options, config, rows);
+  try {
+    const wishes = prompts.map((prompt) => wishOf(codec.encode(prompt), options, context));
+    await executable.run("init", new Map(), { seed, call: 0, step: 0 });
+    loadStores(executable, checkpoint);
+    const { step } = checkpoint.state;
+    yield* asTexts(writeBatch(executable, wishes, { rows, seed, step, signal }), wishes, codec);
+  } finally {
+    executable.close();
+  }
+}
+function codecOf({ path, state: { tokenizer } }: Checkpoint, ids: boolean): Codec {
+  if (ids) return codecs.ids;
+  if (tokenizer === "bytes") return codecs.bytes;
+  throw new Problem(
+    `${path}: its tokens are not bytes, and moec has no tokenizer for them`,
+    "give --ids, and prompts as token numbers: --prompt '5 12 7'",
+  );
+}
+async function compileRun(options: RunGenerateOptions, config: RunConfig, rows: number) {
+  const path = join(options.folder, "model.moe");
   const program = readProgram(path);
-  const entry = findEntry(program, config.model, "generate");
   const { B: _, T: __, ...trained } = config.sizes;
   const sizes = { ...trained, ...options.set };
   const { executable } = await compileProgram({
@@ -150,28 +146,38 @@ export async function* generate(options: RunGenerateOptions): AsyncGenerator<str
     precision: options.precision ?? config.precision,
     target: options.target ?? "host",
     ...(options.threads === undefined ? {} : { threads: options.threads }),
-    entries: generateEntries(program, config.model),
+    entries: generateEntries(program, config.model, { rows, topP: options.topP !== undefined }),
   });
-  try {
-    await executable.run("init", new Map(), { seed, call: 0, step: 0 });
-    loadStores(executable, checkpoint);
-    const prompt = new TextEncoder().encode(options.prompt ?? "");
-    const context = contextOf(entry, sizes);
-    const { step } = checkpoint.state;
-    const tokens = options.tokens ?? Math.min(200, Math.max(1, roomFor(prompt, context)));
-    yield* asText(generateTokens(executable, { prompt, tokens, temperature, seed, context, step, signal }));
-  } finally {
-    executable.close();
+  return { executable, context: contextOf(findEntry(program, config.model, "generate"), sizes) };
+}
+function wishOf(prompt: readonly number[], options: RunGenerateOptions, context: number | null): Wish {
+  const tokens = options.tokens ?? Math.min(200, Math.max(1, roomFor(prompt, context)));
+  requireRoom(prompt.length, tokens, context);
+  return { prompt, tokens, temperature: options.temperature ?? 0.8, topP: options.topP };
+}
+
+async function* asTexts(
+  written: ReturnType<typeof writeBatch>,
+  wishes: readonly Wish[],
+  codec: Codec,
+): AsyncGenerator<Piece, void> {
+  const texts = wishes.map(({ tokens }) => ({ left: tokens, decoder: codec.decoder() }));
+  for await (const { wish, token } of written) {
+    const text = texts[wish];
+    if (!text) continue;
+    text.left -= 1;
+    const last = text.left === 0;
+    yield { prompt: wish, text: text.decoder.push(token) + (last ? text.decoder.end() : ""), last };
   }
 }
 
-/** Bytes as text as soon as whole characters are there; what is not UTF-8 becomes U+FFFD. */
+/** Bytes as text as soon as whole characters are there. */
 export async function* asText(bytes: AsyncIterable<number>): AsyncGenerator<string, void> {
-  const decoder = new TextDecoder("utf-8");
+  const decoder = codecs.bytes.decoder();
   for await (const byte of bytes) {
-    const text = decoder.decode(Uint8Array.of(byte), { stream: true });
+    const text = decoder.push(byte);
     if (text !== "") yield text;
   }
-  const rest = decoder.decode();
+  const rest = decoder.end();
   if (rest !== "") yield rest;
 }

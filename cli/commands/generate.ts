@@ -1,44 +1,80 @@
 import { Command } from "commander";
 import { real, requireTarget, whole } from "../../compiler/options.ts";
-import { generate } from "../../runtime/generate.ts";
-import { addShared, examples, flag, json, type Shared, text } from "../flags.ts";
+import { generate, type Piece, type RunGenerateOptions } from "../../runtime/generate.ts";
+import { addShared, examples, flag, json, option, type Shared } from "../flags.ts";
 import { printJson, warn, write } from "../output.ts";
 
 export const generateCommand = (): Command =>
   addShared(new Command("generate"))
     .description("Write text with a trained model.")
-    .argument("<folder>", "the folder of a training run")
-    .addOption(flag("--prompt <text>", "what the text begins with", text))
-    .addOption(flag("--tokens <n>", "how many bytes to write; default: 200, or what fits", whole(1)))
-    .addOption(flag("--temperature <x>", "0 takes the likeliest byte each time; default: 0.8", real(0)))
+    .argument("<folder>", "the folder of a training run, or of an imported model")
+    .addOption(
+      option({
+        flags: "--prompt <text>",
+        doc: "what a text begins with; given several times, several texts are written at once",
+        parse: (prompt, before: string[] = []) => [...before, prompt],
+      }),
+    )
+    .addOption(flag("--tokens <n>", "how many tokens to write; default: 200, or what fits", whole(1)))
+    .addOption(flag("--temperature <x>", "0 takes the likeliest token each time; default: 0.8", real(0)))
+    .addOption(flag("--top-p <p>", "leave only the likeliest tokens whose chances sum to p; default: 1, all", real(0)))
+    .addOption(flag("--batch <n>", "texts at a time; default: all, up to 16", whole(1)))
     .addOption(flag("--seed <n>", "what chance comes from; default: 0", whole(-(2 ** 31))))
+    .option("--ids", "prompts and texts are token numbers: '5 12 7'")
     .addOption(json())
     .addHelpText(
       "after",
       examples(
         "moec generate runs/gpt-moe --prompt 'Call me'",
         "moec generate runs/gpt-moe --tokens 500 --temperature 0",
+        "moec generate runs/gpt-moe --prompt 'Once' --prompt 'The sea' --top-p 0.9",
       ),
     )
     .action(run);
 
 interface Options extends Shared {
-  prompt?: string;
+  prompt?: string[];
   tokens?: number;
   temperature?: number;
+  topP?: number;
+  batch?: number;
   seed?: number;
+  ids?: boolean;
   json?: boolean;
 }
-async function run(folder: string, { json, ...options }: Options): Promise<void> {
+async function run(folder: string, { json, prompt: prompts = [""], ...options }: Options): Promise<void> {
   requireTarget(options);
-  const prompt = options.prompt ?? "";
-  let made = "";
-  const start = performance.now();
-  for await (const piece of generate({ folder, ...options, warn })) {
-    if (!json) write(made === "" ? prompt + piece : piece);
-    made += piece;
+  const how = { folder, prompts, ...options, warn };
+  if (json) await asJson(prompts, how);
+  else await forPeople(prompts, how);
+}
+/** A text with its prompt as it is made; of several, those after the first wait for their turn. */
+async function forPeople(prompts: readonly string[], how: RunGenerateOptions): Promise<void> {
+  const waiting = new Map<number, Piece[]>();
+  let turn = 0;
+  let begun = false;
+  for await (const piece of generate(how)) {
+    waiting.set(piece.prompt, [...(waiting.get(piece.prompt) ?? []), piece]);
+    while (turn < prompts.length) {
+      const pieces = waiting.get(turn) ?? [];
+      if (!begun && pieces.length > 0) write(prompts[turn] ?? "");
+      begun ||= pieces.length > 0;
+      for (const { text } of pieces) write(text);
+      waiting.set(turn, []);
+      if (!pieces.some((p) => p.last)) break;
+      turn += 1;
+      begun = false;
+      write(turn < prompts.length ? "\n\n" : "\n");
+    }
   }
-  const seconds = (performance.now() - start) / 1000;
-  if (json) printJson({ prompt, text: made, seconds });
-  else write("\n");
+}
+/** A line for each text when it is done. */
+async function asJson(prompts: readonly string[], how: RunGenerateOptions): Promise<void> {
+  const made = prompts.map(() => "");
+  const start = performance.now();
+  for await (const { prompt, text, last } of generate(how)) {
+    made[prompt] += text;
+    const seconds = (performance.now() - start) / 1000;
+    if (last) printJson({ prompt: prompts[prompt], text: made[prompt], seconds });
+  }
 }

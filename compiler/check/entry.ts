@@ -95,7 +95,9 @@ export class Entry {
       (v, i): Result => ({ role: "output", name: String(i), value: v.kind === "tensor" ? v.value : lost() }),
     );
     const states = [...shared.stores.current].map(([name, v]): Result => ({ role: "store", name, value: v }));
-    const results = [...outputs, ...sums(w), ...metrics(w), ...states];
+    // Of a generated token nobody asks what it would cost in training.
+    const told = entry.method === "generate" ? [] : [...sums(w), ...metrics(w)];
+    const results = [...outputs, ...told, ...states];
     const stated = [...new Set(w.effects.losses.filter((l) => l.path === "").map((l) => l.name))];
     return {
       name: entry.name,

@@ -1,0 +1,134 @@
+// Sequences side by side in the rows of one batch: prompts go in by chunks, each token is fed back, and a row whose sequence has ended is taken over by the next.
+import { Bug } from "../compiler/diagnostic.ts";
+import { type Executable, storeOfInput, type Tensor } from "./executable.ts";
+import { breath } from "./loop.ts";
+import { fromNumbers } from "./tensor.ts";
+
+/** A sequence to write. */
+export interface Wish {
+  /** At least one token. */
+  readonly prompt: ArrayLike<number>;
+  /** How many to add. */
+  readonly tokens: number;
+  /** 0: the likeliest token each time. */
+  readonly temperature: number;
+  /** Only the likeliest tokens, whose chances sum to this; 1 leaves all. */
+  readonly topP?: number | undefined;
+}
+/** A token of a wish, by its number; those of one wish come in order. */
+export interface Written {
+  readonly wish: number;
+  readonly token: number;
+}
+export interface BatchOptions {
+  /** Of the batch that `generate:1` and the other lengths are compiled for: 1. */
+  readonly rows?: number | undefined;
+  readonly seed: number;
+  /** The training steps that the model has done. */
+  readonly step: number;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** A row of the batch at work: the tokens that the model has yet to read, the first of them at position `at`. */
+interface Row {
+  readonly wish: number;
+  readonly temperature: number;
+  readonly topP: number;
+  at: number;
+  next: ArrayLike<number>;
+  left: number;
+}
+
+/**
+ * Writes all wishes, as many at a time as there are rows; a wish is asked for when a row is free. A new sequence begins at position 0 in whatever
+ * row was free: what the row held before is never seen. Tokens of a row do not depend on the others, but for the random numbers they draw.
+ */
+export async function* writeBatch(
+  executable: Executable,
+  wishes: Iterable<Wish>,
+  { rows: count = 1, seed, step, signal }: BatchOptions,
+): AsyncGenerator<Written, void> {
+  const lengths = lengthsOf(executable);
+  const waiting = numbered(wishes);
+  const rows = Array.from({ length: count }, (): Row | null => null);
+  for (let call = 0; !signal?.aborted; call++) {
+    for (const i of rows.keys()) rows[i] ??= begun(waiting.next());
+    const longest = Math.max(...rows.map((row) => row?.next.length ?? 0));
+    if (longest === 0) return;
+    const T = lengths.find((n) => n >= longest) ?? lengths.at(-1) ?? 1;
+    const { outputs } = await executable.run(`generate:${T}`, inputsOf(executable, rows, T), { seed, call, step });
+    for (const [i, row] of rows.entries()) {
+      const token = row && advanced(row, T) ? outputs[0]?.data[i] : undefined;
+      if (!row || token === undefined) continue;
+      yield { wish: row.wish, token };
+      row.left -= 1;
+      row.next = [token];
+      if (row.left === 0) rows[i] = null;
+    }
+    await breath();
+  }
+}
+/** The lengths that `generate` is compiled for, shortest first. */
+function lengthsOf({ entries }: Executable): number[] {
+  const lengths = entries.flatMap((name) => /^generate:(\d+)$/.exec(name)?.[1] ?? []).map(Number);
+  if (lengths.length === 0) throw new Bug("no entry generate:T was compiled");
+  return lengths.toSorted((a, b) => a - b);
+}
+function* numbered(wishes: Iterable<Wish>): Generator<[number, Wish], void> {
+  let i = 0;
+  for (const wish of wishes) {
+    if (wish.tokens > 0) yield [i, wish];
+    i += 1;
+  }
+}
+function begun(next: IteratorResult<[number, Wish], void>): Row | null {
+  if (next.done) return null;
+  const [wish, { prompt, tokens, temperature, topP = 1 }] = next.value;
+  return { wish, temperature, topP, at: 0, next: prompt, left: tokens };
+}
+/** After a call of length T; true where all tokens were read, so that the result is the row's next one. */
+function advanced(row: Row, T: number): boolean {
+  const read = Math.min(T, row.next.length);
+  row.at += read;
+  row.next = Array.from(row.next).slice(read);
+  return row.next.length === 0;
+}
+
+/** Each row's next tokens and their positions, padded on the right; an idle row has none. */
+function inputsOf(executable: Executable, rows: readonly (Row | null)[], T: number): Map<string, Tensor> {
+  const each = (of: (row: Row | null, i: number) => number): number[] =>
+    rows.flatMap((row) => Array.from({ length: T }, (_, i) => of(row, i)));
+  const has = (row: Row | null, i: number): row is Row => row !== null && i < row.next.length;
+  const perRow = (of: (row: Row) => number, idle: number): Tensor =>
+    fromNumbers(
+      "f32",
+      [rows.length],
+      rows.map((row) => (row ? of(row) : idle)),
+    );
+  const inputs = new Map([
+    [
+      "tokens",
+      fromNumbers(
+        "i32",
+        [rows.length, T],
+        each((row, i) => row?.next[i] ?? 0),
+      ),
+    ],
+    [
+      "at",
+      fromNumbers(
+        "i32",
+        [rows.length, T],
+        each((row, i) => (has(row, i) ? row.at + i : -1)),
+      ),
+    ],
+    ["temperature", perRow((row) => row.temperature, 0)],
+  ]);
+  const topP = storeOfInput(`generate:${T}`, "top_p");
+  if (executable.stores.some((s) => s.name === topP))
+    inputs.set(
+      "top_p",
+      perRow((row) => row.topP, 1),
+    );
+  return inputs;
+}

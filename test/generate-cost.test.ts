@@ -1,0 +1,114 @@
+// What a generated token costs, counted in the plan and not timed: it reads the caches and does not run the model over what came before.
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { suite } from "uvu";
+import { loadFile } from "../compiler/check/index.ts";
+import { silent } from "../compiler/pass.ts";
+import { toGraphs, toPlan } from "../compiler/pipeline.ts";
+import type { Entry, Plan } from "../compiler/plan/plan.ts";
+
+const test = suite("generate-cost");
+const models = join(import.meta.dirname, "..", "stdlib", "models");
+
+interface Model {
+  readonly file: string;
+  readonly sizes: Readonly<Record<string, number>>;
+  /** Products of one token with one position of the past, in all layers: q k and p v. */
+  readonly perPosition: number;
+  /** Numbers that the cache holds of one position, in all layers. */
+  readonly held: number;
+}
+const cases: Readonly<Record<string, Model>> = {
+  GptMoE: {
+    file: "gpt",
+    sizes: { V: 64, D: 32, H: 48, L: 2, Heads: 2, E: 4, K: 2 },
+    perPosition: 2 * 2 * (16 + 16),
+    held: 2 * 2 * (16 + 16),
+  },
+  Mixtral: {
+    file: "decoder",
+    sizes: { V: 64, D: 32, H: 48, L: 2, Heads: 4, Groups: 2, E: 4, K: 2 },
+    perPosition: 2 * 4 * (8 + 8),
+    held: 2 * 2 * (8 + 8),
+  },
+  DeepSeekV3: {
+    file: "decoder",
+    sizes: {
+      V: 64,
+      D: 32,
+      F: 48,
+      H: 32,
+      L: 2,
+      Dense: 1,
+      Heads: 2,
+      E: 4,
+      K: 2,
+      G: 2,
+      Open: 1,
+      Q: 16,
+      R: 16,
+      A: 8,
+      P: 8,
+      C: 8,
+    },
+    perPosition: 2 * 2 * (16 + 8 + 16),
+    held: 2 * (16 + 8),
+  },
+};
+
+function planOf(declaration: string, { file, sizes }: Model, Context: number, given: readonly string[] = []): Plan {
+  const entries = [
+    { method: "generate", name: "generate:1", sizes: { B: 1, T: 1 }, given },
+    { method: "forward", name: "forward", sizes: { B: 1, T: Context } },
+  ];
+  const request = { declaration, sizes: { ...sizes, Context }, precision: "f32" as const, entries };
+  return toPlan(toGraphs(loadFile(join(models, `${file}.moe`)), request, silent()), silent());
+}
+const entryOf = (plan: Plan, name: string): Entry => {
+  const entry = plan.entries.find((e) => e.name === name);
+  assert.ok(entry, name);
+  return entry;
+};
+const flops = ({ steps }: Entry): number => steps.reduce((n, s) => n + (s.kind === "launch" ? s.launch.flops : 0), 0);
+const launches = ({ steps }: Entry): number => steps.filter((s) => s.kind === "launch").length;
+const copied = (plan: Plan, { steps }: Entry): number =>
+  steps.reduce((n, s) => n + (s.kind === "copy" ? (plan.buffers[s.to]?.bytes ?? 0) : 0), 0);
+
+for (const [name, model] of Object.entries(cases))
+  test(`${name}: a token grows with the past by its attention alone, in place`, () => {
+    const contexts = [64, 256];
+    const plans = contexts.map((c) => planOf(name, model, c));
+    const tokens = plans.map((p) => entryOf(p, "generate:1"));
+    for (const [i, plan] of plans.entries()) {
+      const [token, context = 0] = [tokens[i], contexts[i]];
+      assert.ok(token);
+      assert.equal(launches(token), launches(tokens[0] ?? token), "launches");
+      assert.equal(copied(plan, token), 0, "the caches are written in place");
+      const cache = plan.stores.filter((s) => s.name.startsWith("generate/"));
+      const bytes = cache.reduce((n, s) => n + (plan.buffers[s.buffer]?.shape.reduce((a, b) => a * b, 4) ?? 0), 0);
+      assert.equal(bytes, 4 * model.held * context, "what the caches hold");
+      const grown = flops(token) - flops(tokens[0] ?? token);
+      const attention = 2 * model.perPosition * (context - 64);
+      assert.ok(grown <= 2 * attention, `${grown} more operations than at 64, attention's are ${attention}`);
+      assert.ok(
+        flops(token) < (4 * flops(entryOf(plan, "forward"))) / context,
+        "no more than 4 rows of the full forward",
+      );
+    }
+  });
+const kernels = (plan: Plan, { steps }: Entry): string[] =>
+  steps.flatMap((s) => (s.kind === "launch" ? [plan.kernels[s.launch.kernel]?.name ?? ""] : []));
+test("without top-p nothing is sorted and summed, and no loss is computed", () => {
+  const { Mixtral } = cases;
+  assert.ok(Mixtral);
+  const [all, few] = [[], ["top_p"]].map((given) => planOf("Mixtral", Mixtral, 16, given));
+  assert.ok(all && few);
+  const token = entryOf(all, "generate:1");
+  assert.deepEqual(
+    token.results.map((r) => r.role),
+    ["output"],
+  );
+  assert.ok(!kernels(all, token).some((n) => n.startsWith("scan")));
+  assert.ok(kernels(few, entryOf(few, "generate:1")).some((n) => n.startsWith("scan")));
+});
+test.run();

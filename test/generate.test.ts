@@ -1,0 +1,131 @@
+// Generation from a cache against the full forward, for every decoder: prompts of different lengths in chunks, idle rows, a row taken over, nothing cleared.
+import assert from "node:assert/strict";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { suite } from "uvu";
+import { compileProgram } from "../runtime/compile.ts";
+import type { Executable, Tensor } from "../runtime/executable.ts";
+import { fromNumbers, numbers, part } from "../runtime/tensor.ts";
+import { folder } from "./folder.ts";
+import { close, type Way } from "./stored.ts";
+
+const test = suite("generate");
+const ways: readonly Way[] = [
+  { target: "reference", precision: "f64", apart: 1e-12 },
+  { target: "host", precision: "f32", apart: 1e-5 },
+];
+const V = 11;
+
+/** A model's file and what makes it; each is wrapped so that `generate` gives all logits. */
+const decoders: Readonly<Record<string, readonly [file: string, maker: string]>> = {
+  Gpt: ["gpt", "Gpt(V, 8, L: 2, Heads: 2, Context: 12)"],
+  GptMoE: ["gpt", "GptMoE(V, 8, 6, L: 2, Heads: 2, E: 3, K: 2, Context: 12)"],
+  Mixtral: ["decoder", "Mixtral(V, 8, 6, L: 2, Heads: 4, Groups: 2, E: 3, K: 2, Context: 12, window: 4)"],
+  Olmoe: ["decoder", "Olmoe(V, 8, 6, L: 2, Heads: 2, E: 4, K: 3, Context: 12)"],
+  Qwen3Moe: ["decoder", "Qwen3Moe(V, 8, 6, L: 2, Heads: 2, Groups: 1, A: 6, E: 4, K: 2, Context: 12)"],
+  DeepSeekV3: [
+    "decoder",
+    "DeepSeekV3(V, 8, F: 10, H: 6, L: 2, Dense: 1, Heads: 2, E: 4, K: 2, G: 2, Open: 1, Q: 6, R: 5, A: 3, P: 4, C: 2, Context: 12)",
+  ],
+};
+const programOf = (name: string, [file, maker]: readonly [string, string]): string => `
+import { ${name} } from "std/models/${file}"
+model Logits(V = ${V}) {
+  inner: ${maker}
+  forward(tokens: i32[B, T], at: i32[B, T] = range(T)) -> float[B, T, V] { return inner(tokens, at) }
+  generate(tokens: i32[B, T], at: i32[B, T]) -> float[B, T, V] { return inner(tokens, at) }
+}`;
+
+async function compiled(text: string, { target, precision }: Way): Promise<Executable> {
+  const path = join(folder(), "logits.moe");
+  writeFileSync(path, text);
+  const lengths = [4, 1].map((T) => ({ method: "generate", name: `generate:${T}`, sizes: { B: 3, T } }));
+  const { executable } = await compileProgram({
+    path,
+    sizes: {},
+    target,
+    precision,
+    entries: [{ method: "forward", name: "forward", sizes: { B: 4, T: 10 } }, ...lengths],
+  });
+  await executable.run("init", new Map(), { seed: 3, call: 0, step: 0 });
+  return executable;
+}
+/** Parameters of a size that makes logits differ; what the caches hold at first must not matter. */
+function filled(executable: Executable): void {
+  for (const s of executable.stores) {
+    const t = executable.read(s.name);
+    const wave = (i: number): number => Math.sin(i * 1.7 + s.name.length);
+    const value = s.role === "parameter" ? (x: number, i: number): number => x + 0.4 * wave(i) : () => 50;
+    if (s.role === "parameter" || s.name.startsWith("generate/"))
+      executable.write(s.name, fromNumbers(t.dtype, t.shape, numbers(t).map(value)));
+  }
+}
+
+const sequences = [10, 7, 9, 5].map((n, s) => Array.from({ length: n }, (_, i) => (i * i * 3 + 5 * s + i) % V));
+/** For each call the rows of the batch: which sequence, and how many of its next tokens. Row 1 is taken over by sequence 2, and row 2 idles. */
+type Fed = readonly [sequence: number, tokens: number] | null;
+const calls: readonly (readonly [T: number, rows: readonly Fed[]])[] = [
+  [4, [[0, 4], [1, 3], null]],
+  [
+    4,
+    [
+      [0, 2],
+      [1, 4],
+      [3, 1],
+    ],
+  ],
+  [1, [[0, 1], null, [3, 1]]],
+  [
+    4,
+    [
+      [0, 1],
+      [2, 4],
+      [3, 3],
+    ],
+  ],
+  [1, [null, [2, 1], null]],
+  [4, [[0, 2], [2, 4], null]],
+];
+const ints = (shape: readonly number[], values: readonly number[]): Tensor => fromNumbers("i32", shape, values);
+
+/** The logits of each sequence's rows, as the calls give them. */
+async function fed(executable: Executable): Promise<Tensor[][]> {
+  const made: Tensor[][] = sequences.map(() => []);
+  for (const [call, [T, rows]] of calls.entries()) {
+    const at = rows.map((row) =>
+      Array.from({ length: T }, (_, i) => (row && i < row[1] ? (made[row[0]]?.length ?? 0) + i : -1)),
+    );
+    const tokens = at.map((places, r) => places.map((p) => (p < 0 ? 0 : (sequences[rows[r]?.[0] ?? 0]?.[p] ?? -9))));
+    const inputs = new Map([
+      ["tokens", ints([3, T], tokens.flat())],
+      ["at", ints([3, T], at.flat())],
+    ]);
+    const { outputs } = await executable.run(`generate:${T}`, inputs, { seed: 0, call, step: 0 });
+    const [logits] = outputs;
+    assert.ok(logits);
+    for (const [r, row] of rows.entries())
+      for (let i = 0; i < (row?.[1] ?? 0); i++) made[row?.[0] ?? 0]?.push(part(logits, [r, i]));
+  }
+  return made;
+}
+
+for (const [name, decoder] of Object.entries(decoders))
+  for (const way of ways)
+    test(`${name} from its cache, ${way.target} ${way.precision}`, async () => {
+      const executable = await compiled(programOf(name, decoder), way);
+      try {
+        filled(executable);
+        const padded = sequences.flatMap((s) => Array.from({ length: 10 }, (_, i) => s[i] ?? 0));
+        const inputs = new Map([["tokens", ints([4, 10], padded)]]);
+        const [whole] = (await executable.run("forward", inputs, { seed: 0, call: 0, step: 0 })).outputs;
+        assert.ok(whole);
+        for (const [s, rows] of (await fed(executable)).entries()) {
+          assert.equal(rows.length, sequences[s]?.length);
+          for (const [t, row] of rows.entries())
+            close(`sequence ${s}, position ${t}`, row, part(whole, [s, t]), way.apart);
+        }
+      } finally {
+        executable.close();
+      }
+    });
+test.run();
