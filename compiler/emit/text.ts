@@ -396,7 +396,7 @@ export function number(x: number, float: boolean): string {
   if (!Number.isFinite(x)) return x > 0 ? "__builtin_inff()" : "-__builtin_inff()";
   if (Object.is(x, -0)) return float ? "-0.0f" : "0";
   if (!float) return x === -(2 ** 31) ? "(-2147483647 - 1)" : String(x);
-  return `${Number.isInteger(x) && Math.abs(x) < 1e15 ? x.toFixed(1) : String(x)}f`;
+  return `${Number.isInteger(x) && Math.abs(x) < 1e21 ? x.toFixed(1) : String(x)}f`;
 }
 export const blocksOf = (a: Axis): number =>
   isNum(a.to) && isNum(a.from) ? Math.ceil((a.to.value - a.from.value) / a.step) : Number.NaN;
