@@ -22,9 +22,9 @@ export interface Shared {
   readonly threads?: number;
   readonly set?: shared.Settings;
 }
-export const addShared = (command: Command): Command =>
+export const addShared = (command: Command, target: Option = option(shared.target)): Command =>
   command
-    .addOption(option(shared.target))
+    .addOption(target)
     .addOption(option(shared.precision))
     .addOption(option(shared.threads))
     .addOption(option(shared.set));

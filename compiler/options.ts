@@ -32,10 +32,28 @@ export const set: Flag<Settings> = {
   parse: setting,
 };
 
+/** What `compile` makes code for too, and shows: `cuda:sm_90a`. */
+export type CudaTarget = `cuda:${string}`;
+export const compileTarget: Flag<Target | CudaTarget> = {
+  flags: target.flags,
+  doc: "host (this machine), reference (the interpreter) or cuda:ARCHITECTURE (needs NVRTC, but no GPU); default: host",
+  parse(text) {
+    const [, architecture] = /^cuda:(sm_\d+[af]?)$/.exec(text) ?? [];
+    if (architecture !== undefined) return `cuda:${architecture}`;
+    return text.startsWith("cuda") ? refuse("cuda:ARCHITECTURE, cuda:sm_90a say") : oneOf("host", "reference")(text);
+  },
+};
+
 /** A precision that a target cannot give is refused before anything is compiled. */
-export function requireTarget(options: { readonly target?: Target; readonly precision?: Precision }): void {
+export function requireTarget(options: {
+  readonly target?: Target | CudaTarget;
+  readonly precision?: Precision;
+}): void {
   if (options.precision === "f64" && options.target !== "reference")
-    throw new Problem("the host target computes in f32", "add --target reference, or leave --precision out");
+    throw new Problem(
+      `the ${options.target?.split(":")[0] ?? "host"} target computes in f32`,
+      "add --target reference, or leave --precision out",
+    );
 }
 
 export function oneOf<T extends string>(...names: readonly T[]): (text: string) => T {

@@ -10,7 +10,6 @@ import {
 import { check } from "./check/index.ts";
 import type { Loaded } from "./check/modules.ts";
 import { type Diagnostic, ProgramError } from "./diagnostic.ts";
-import { emitHost, hostHeader } from "./emit/unit.ts";
 import { type Elaborated, type Graph, hidden, type Result, type Store, type Value } from "./graph/node.ts";
 import { printGraph, printTerm } from "./graph/print.ts";
 import { verifyGraph } from "./graph/verify.ts";
@@ -25,6 +24,7 @@ import type { Plan } from "./plan/plan.ts";
 import { printPlan } from "./plan/print.ts";
 import type { Sequence } from "./plan/sequence.ts";
 import type { RewriteOptions } from "./rewrite/rule.ts";
+import { type Backend, backends } from "./targets.ts";
 import { accumulate, updateGraph } from "./transform/accumulate.ts";
 import { findAttention } from "./transform/attention.ts";
 import { gradients } from "./transform/differentiate.ts";
@@ -223,25 +223,27 @@ const sequenceForm: Form<Sequence> = {
 };
 const planForm: Form<Plan> = { name: "plan", print: printPlan, verify: () => undefined };
 
-/** What runs on the host. `seen` is told of each different kernel; `schedules`: those that were measured on this machine. */
+/** What runs on a target. `seen` is told of each different kernel; `schedules`: those that were measured on this machine. */
 export function toPlan(
   { graphs, stores }: Elaborated,
   observer: Observer,
   seen?: (k: Kernel) => void,
   schedules?: ReadonlyMap<string, Schedule>,
+  backend: Backend = backends.host,
 ): Plan {
+  const { emit, choices, access } = backend;
   const lowering: Pass<Graph, Sequence> = {
     name: "lower",
     doc: "regions, a kernel for each, and their text",
     to: sequenceForm,
     run: (graph) =>
-      lower(graph, { emit: emitHost, stores, ...(seen ? { seen } : {}), ...(schedules ? { schedules } : {}) }),
+      lower(graph, { emit, choices, access, stores, ...(seen ? { seen } : {}), ...(schedules ? { schedules } : {}) }),
   };
   const planning: Pass<readonly Sequence[], Plan> = {
     name: "plan",
     doc: "places in one arena for all buffers",
     to: planForm,
-    run: (sequences) => planMemory(sequences, stores, { target: "host", header: hostHeader() }),
+    run: (sequences) => planMemory(sequences, stores, { target: backend.name, header: backend.header() }),
   };
   const sequences = graphs.map((graph) => run(lowering, graph, observer));
   return run(planning, sequences, observer);

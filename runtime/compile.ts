@@ -115,7 +115,7 @@ function make(loaded: Loaded, request: TargetRequest, observer: Observer, place:
   place?.put({ plan, figures });
   return { plan, figures, forms };
 }
-function figuresOf(program: Elaborated, plan: Plan | null): Figures {
+export function figuresOf(program: Elaborated, plan: Plan | null): Figures {
   const held = (role: string): number =>
     program.stores.filter((s) => s.role === role).reduce((sum, s) => sum + byteSize(s.type), 0);
   const { parameters, gradients, optimizer, activations } = plan?.bytes ?? {
@@ -134,7 +134,7 @@ const flopsOf = (graph: Graph): number =>
 /** A file for each of a list, by its name. */
 const files = <T extends { readonly name: string }>(list: readonly T[], ending: string, text: (item: T) => string) =>
   Object.fromEntries(list.map((item) => [`${item.name.replaceAll(/[^\w.-]/g, "-")}.${ending}`, text(item)]));
-function formsOf(
+export function formsOf(
   wanted: readonly Form[],
   { main }: Loaded,
   { graphs }: Elaborated,

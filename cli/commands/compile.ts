@@ -1,8 +1,17 @@
 import { join } from "node:path";
 import { Command } from "commander";
 import type { Loaded } from "../../compiler/check/index.ts";
-import { oneOf, requireTarget, type Settings } from "../../compiler/options.ts";
-import { type CompileReport, type CompileRequest, compileProgram, type Form, forms } from "../../runtime/compile.ts";
+import { Problem } from "../../compiler/diagnostic.ts";
+import {
+  type CudaTarget,
+  compileTarget,
+  oneOf,
+  requireTarget,
+  type Settings,
+  type Target,
+} from "../../compiler/options.ts";
+import { type CompileRequest, compileProgram, type Form, forms } from "../../runtime/compile.ts";
+import { type CudaForm, type CudaKernel, type CudaReport, compileCuda } from "../../runtime/cuda/compile.ts";
 import { writeAtomic } from "../../runtime/files.ts";
 import { readProgram } from "../../runtime/program.ts";
 import { entryRequest } from "../../runtime/trial.ts";
@@ -10,10 +19,16 @@ import { addEntry, addShared, type EntryFlags, examples, flag, json, option, typ
 import { note, print, printJson, showBytes, showCount, table } from "../output.ts";
 
 export const compileCommand = (): Command =>
-  addShared(addEntry(new Command("compile")))
+  addShared(addEntry(new Command("compile")), option(compileTarget))
     .description("Compile a program; show its bytes and FLOPs, or any of its forms, before anything runs.")
     .argument("<file>", "a .moe file")
-    .addOption(flag("--emit <form>", `print a form: ${forms.join(", ")}`, oneOf(...forms)))
+    .addOption(
+      flag(
+        "--emit <form>",
+        `print a form: ${forms.join(", ")}; of a cuda target ${cudaForms.join(", ")} in place of cpp`,
+        oneOf(...forms, ...cudaForms),
+      ),
+    )
     .addOption(
       option({
         flags: "--print-after <pass>",
@@ -31,13 +46,17 @@ export const compileCommand = (): Command =>
         "moec compile examples/gpt-moe.moe --emit cpp -o generated",
         "moec compile model.moe --entry Ffn --set N=128 --emit graph",
         "moec compile model.moe --print-after simplify --print-after routed",
+        "moec compile examples/gpt-moe.moe --target cuda:sm_90a --emit cu -o generated",
       ),
     )
     .action(compile);
 
-interface Options extends Shared, EntryFlags {
+type AnyForm = Form | CudaForm;
+const cudaForms = ["cu", "ptx", "cubin"] as const;
+interface Options extends Omit<Shared, "target">, EntryFlags {
+  target?: Target | CudaTarget;
   set?: Settings;
-  emit?: Form;
+  emit?: AnyForm;
   printAfter?: readonly string[];
   output?: string;
   timings?: boolean;
@@ -45,33 +64,55 @@ interface Options extends Shared, EntryFlags {
 }
 async function compile(path: string, options: Options): Promise<void> {
   requireTarget(options);
-  const { executable, report } = await compileProgram(requestOf(readProgram(path), path, options));
-  executable.close();
-  const { forms: texts, ...rest } = report;
-  const files = options.emit ? (texts?.[options.emit] ?? {}) : {};
+  requireForm(options);
+  const program = readProgram(path);
+  const { files, ...report } = await compiled(program, path, options);
   if (options.output !== undefined) write(files, options.output);
-  else if (!options.json) for (const text of Object.values(files)) print(text.trimEnd());
-  if (options.json) printJson(options.emit && options.output === undefined ? { ...rest, [options.emit]: files } : rest);
+  else if (!options.json) for (const text of Object.values(files)) print(text.toString().trimEnd());
+  if (options.json)
+    printJson(options.emit && options.output === undefined ? { ...report, [options.emit]: files } : report);
   else if (!options.emit || options.timings) (options.emit ? note : print)(summary(report, options.timings ?? false));
 }
-const requestOf = (program: Loaded, path: string, options: Options): CompileRequest => ({
+type Told = Omit<CudaReport, "files">;
+async function compiled(program: Loaded, path: string, options: Options): Promise<CudaReport> {
+  const { target = "host", emit: form } = options;
+  const emit = form ?? null;
+  const request = requestOf(program, path, options);
+  if (target !== "host" && target !== "reference")
+    return compileCuda({ ...request, architecture: target.slice("cuda:".length), emit: emit === "cpp" ? null : emit });
+  const own = isCuda(emit) ? null : emit;
+  const { executable, report } = await compileProgram({ ...request, target, emit: own === null ? [] : [own] });
+  executable.close();
+  const { forms: texts, ...rest } = report;
+  return { ...rest, files: own === null ? {} : (texts?.[own] ?? {}) };
+}
+const requestOf = (program: Loaded, path: string, options: Options): Omit<CompileRequest, "target" | "emit"> => ({
   ...entryRequest(program, options),
   path,
-  target: options.target ?? "host",
   precision: options.precision ?? "f32",
   ...(options.threads === undefined ? {} : { threads: options.threads }),
-  ...(options.emit === undefined ? {} : { emit: [options.emit] }),
   ...(options.printAfter === undefined ? {} : { printAfter: options.printAfter }),
 });
+const isCuda = (form: AnyForm | null): form is (typeof cudaForms)[number] => cudaForms.some((c) => c === form);
+/** Refuses a form that the target has not. */
+function requireForm({ emit, target = "host", output }: Options): void {
+  const cuda = target.startsWith("cuda:");
+  if (isCuda(emit ?? null) && !cuda)
+    throw new Problem(`the ${target} target has no ${emit ?? ""}`, "add --target cuda:sm_90a, or another architecture");
+  if (emit === "cpp" && target !== "host")
+    throw new Problem(`the ${target} target has no cpp`, cuda ? "use --emit cu" : "leave --target out");
+  if (emit === "cubin" && output === undefined)
+    throw new Problem("a cubin is no text", "name a folder for it: -o FOLDER");
+}
 
-function write(files: Readonly<Record<string, string>>, folder: string): void {
+function write(files: CudaReport["files"], folder: string): void {
   for (const [name, content] of Object.entries(files)) {
     writeAtomic(join(folder, name), content);
     note(`wrote ${join(folder, name)}`);
   }
 }
 function summary(
-  { parameters, gradients, optimizer, activations, flops, kernels, timings }: CompileReport,
+  { parameters, gradients, optimizer, activations, flops, kernels, timings }: Told,
   timed: boolean,
 ): string {
   const rows = [
@@ -83,5 +124,17 @@ function summary(
     ["kernels", String(kernels.length)],
     ...(timed ? Object.entries(timings).map(([stage, seconds]) => [stage, `${seconds.toFixed(3)} s`]) : []),
   ];
-  return table(rows);
+  const used = kernels.flatMap((k) => ("registers" in k ? [k] : []));
+  return used.length === 0 ? table(rows) : `${table(rows)}\n\n${useOf(used)}`;
 }
+/** What each kernel takes of a multiprocessor. */
+const useOf = (kernels: readonly CudaKernel[]): string =>
+  table([
+    ["kernel", "threads", "registers", "shared", "spills", "occupancy", "line"],
+    ...kernels.map(({ name, threads, registers, shared, spills, occupancy, lines }) => [
+      name,
+      ...[threads, registers, shared, spills].map(String),
+      occupancy === null ? "?" : `${Math.round(100 * occupancy)} %`,
+      lines[0] ?? "",
+    ]),
+  ]);

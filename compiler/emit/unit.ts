@@ -2,18 +2,31 @@
 import { asset } from "../assets.ts";
 import type { Kernel } from "../kernel/ir.ts";
 import type { PlanKernel } from "../plan/plan.ts";
+import { cuda } from "./cuda.ts";
 import { host } from "./host.ts";
+import { settled } from "./settle.ts";
 import { type Emitted, emit } from "./text.ts";
 
 export const emitHost = (k: Kernel): Emitted => emit(k, host);
+export const emitCuda = (k: Kernel): Emitted => emit(settled(k), cuda);
 
 /** Put before every kernel of the host. */
 export const hostHeader = (): string =>
   ["vector", "math", "tile"].map((name) => asset(`runtime/device/${name}.hpp`)).join("\n");
 
+/** The same on CUDA. */
+export const cudaHeader = (): string =>
+  ["prelude.cuh", "vector.cuh", "math.hpp", "lift.cuh", "tile.cuh"]
+    .map((name) => asset(`runtime/device/${name}`))
+    .join("\n");
+
 /** One text to compile: many kernels share the time that the header takes. */
 export const unit = (header: string, kernels: readonly PlanKernel[]): string =>
   [header, ...kernels.map((k) => k.text)].join("\n");
+
+/** One kernel by itself. */
+export const cudaUnit = (header: string, kernel: PlanKernel): string =>
+  [...(kernel.launch?.wide ? ["#define WIDE_INDEX"] : []), header, kernel.text].join("\n");
 
 /** A kernel as a person reads it: first the lines of the program that it serves. */
 export const shown = (k: PlanKernel): string => [...k.origins.map((o) => `// ${sanitised(o)}`), k.text].join("\n");

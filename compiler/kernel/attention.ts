@@ -9,7 +9,6 @@ import type { Expr, Tile } from "./ir.ts";
 import type { Reader } from "./read.ts";
 import { shapeOf } from "./read.ts";
 
-const [rows, block] = [48, 64];
 const float = (op: string, ...args: readonly Expr[]): Expr => call(op, "f32", ...args);
 
 /** The operands, by the names of the op's record, with the sizes of their axes. */
@@ -21,6 +20,9 @@ interface Operands {
   readonly at: Value;
   readonly seen: Value;
   readonly attrs: OpAttrs["attention"];
+  /** Queries and keys taken at a time. */
+  readonly rows: number;
+  readonly block: number;
   readonly sizes: {
     readonly B: number;
     readonly G: number;
@@ -43,6 +45,7 @@ function operands(d: Draft, node: Node): Operands {
     at,
     seen,
     attrs: node.attrs as OpAttrs["attention"],
+    ...d.choices.attention(Math.max(sizes.A, sizes.C)),
     sizes,
   };
 }
@@ -94,6 +97,7 @@ const lowest = -3.4028234663852886e38;
 /** out, and the logarithm of the sum of each row. */
 export function attention(d: Draft, node: Node): void {
   const o = operands(d, node);
+  const { rows, block } = o;
   const { B, G, R, T, U, A, C } = o.sizes;
   const [b = num(0), g = num(0), r = num(0)] = unflatten(d.k.task("h", B * G * R).at, [B, G, R]);
   const m = d.k.task("m", T, rows);
@@ -138,7 +142,7 @@ function renew(
 ): Tile {
   const { scores, top, total } = t;
   const highest = d.k.foldRows("highest", "max", scores, c.n, (i, j) => load(scores, i, j));
-  const keep = d.k.tile("row", "keep", [rows]);
+  const keep = d.k.tile("row", "keep", top.shape);
   d.k.each(top, [m.n], (i) => {
     const next = d.k.letHere("next", float("max", load(top, i), load(highest, i)));
     d.k.store(keep, [i], float("exp", float("sub", load(top, i), next)));
@@ -157,6 +161,7 @@ function renew(
 /** dq, and the gradient of the bias: for each block of queries. */
 export function attentionQueries(d: Draft, node: Node): void {
   const o = operands(d, node);
+  const { rows, block } = o;
   const [sums, delta, dout] = [item(node.args, 5), item(node.args, 6), item(node.args, 7)];
   const { B, G, R, T, U, A, C } = o.sizes;
   const [b = num(0), g = num(0), r = num(0)] = unflatten(d.k.task("h", B * G * R).at, [B, G, R]);
@@ -202,6 +207,7 @@ export function attentionQueries(d: Draft, node: Node): void {
 /** dk and dv: for each block of keys, over all queries of its group. */
 export function attentionKeys(d: Draft, node: Node): void {
   const o = operands(d, node);
+  const { rows, block } = o;
   const [sums, delta, dout] = [item(node.args, 5), item(node.args, 6), item(node.args, 7)];
   const { B, G, R, T, U, A, C } = o.sizes;
   const [b = num(0), g = num(0)] = unflatten(d.k.task("h", B * G).at, [B, G]);

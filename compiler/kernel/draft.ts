@@ -7,7 +7,7 @@ import { elements } from "./elements.ts";
 import { load } from "./expr.ts";
 import type { Buffer, Expr } from "./ir.ts";
 import { Reader } from "./read.ts";
-import type { Contraction, Schedule } from "./schedule.ts";
+import type { Choices, Contraction, Schedule } from "./schedule.ts";
 
 /** Where values are: what lowering knows before a kernel is written. */
 export interface Memory {
@@ -17,6 +17,7 @@ export interface Memory {
   shared(v: Value): boolean;
   /** How a contraction is cut. */
   schedule(c: Contraction): Schedule;
+  readonly choices: Choices;
 }
 export interface Given {
   readonly param: Buffer;
@@ -40,6 +41,9 @@ export class Draft {
   }
   schedule(c: Contraction): Schedule {
     return this.memory.schedule(c);
+  }
+  get choices(): Choices {
+    return this.memory.choices;
   }
   /** The parameter for a buffer; the same buffer is one parameter. */
   param(

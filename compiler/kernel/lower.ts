@@ -21,7 +21,7 @@ import type { Kernel } from "./ir.ts";
 import { finished } from "./passes.ts";
 import { print } from "./print.ts";
 import { rows } from "./rows.ts";
-import { type Contraction, contraction, contractionKey, type Schedule } from "./schedule.ts";
+import { type Choices, type Contraction, contractionKey, hostChoices, type Schedule } from "./schedule.ts";
 import { verify } from "./verify.ts";
 
 export interface Emitted {
@@ -39,6 +39,10 @@ export interface LowerOptions {
   readonly seen?: (k: Kernel) => void;
   /** Schedules that were measured, by `contractionKey`. */
   readonly schedules?: ReadonlyMap<string, Schedule>;
+  /** What the target chooses otherwise; the host's if not given. */
+  readonly choices?: Choices;
+  /** How a kernel uses a buffer that it reads; as tasks that run one after the other do, if not given. */
+  readonly access?: typeof accessOf;
 }
 
 export function lower(graph: Graph, options: LowerOptions): Sequence {
@@ -94,9 +98,12 @@ class Lowering implements Memory {
   shared(v: Value): boolean {
     return (this.uses.get(v) ?? 0) > 1;
   }
+  get choices(): Choices {
+    return this.options.choices ?? hostChoices;
+  }
   schedule(c: Contraction): Schedule {
     const shape = contractionKey(c);
-    const choice = this.options.schedules?.get(shape) ?? contraction(c);
+    const choice = this.options.schedules?.get(shape) ?? this.choices.contraction(c);
     this.scheduled = { shape, choice: { ...choice } };
     return choice;
   }
@@ -141,7 +148,7 @@ class Lowering implements Memory {
     verify(kernel);
     const { made, tasks } = this.kernel(kernel, nodes);
     if (tasks === 0) return;
-    const args = d.given.map((g) => argument(kernel, g));
+    const args = d.given.map((g) => argument(kernel, g, this.options.access ?? accessOf));
     const flops = nodes.reduce((sum, n) => sum + n.op.cost(n).flops, 0);
     this.launches.push({
       kernel: made,
@@ -185,9 +192,9 @@ class Lowering implements Memory {
     return { entry: this.graph.name, launches: this.launches, assigns, results };
   }
 }
-function argument(kernel: Kernel, g: Given): VirtualArg {
+function argument(kernel: Kernel, g: Given, access: typeof accessOf): VirtualArg {
   if (g.base) return { buffer: g.buffer, access: "update", base: g.base };
-  return { buffer: g.buffer, access: g.access === "read" ? accessOf(kernel, g.param) : g.access };
+  return { buffer: g.buffer, access: g.access === "read" ? access(kernel, g.param) : g.access };
 }
 function virtual(name: string, dtype: DType, shape: readonly number[], store: string | null): VirtualBuffer {
   const layout = rowsLayout(shape);

@@ -28,8 +28,14 @@ export const contractionKey = ({ op, m, n, k, groups, operands }: Contraction): 
     ...(groups > 1 ? [`${groups} groups`] : []),
     ...(operands > 1 ? [`${operands} operands`] : []),
   ].join(", ");
-/** The schedule where none was measured. */
-export function contraction({ m, n, k, groups, operands }: Contraction): Schedule {
+/** What a target chooses where nothing was measured. */
+export interface Choices {
+  contraction(c: Contraction): Schedule;
+  /** Queries and keys that attention takes at a time, for the wider of a key and a value. */
+  attention(width: number): { readonly rows: number; readonly block: number };
+}
+export const hostChoices: Choices = { contraction, attention: () => ({ rows: 48, block: 64 }) };
+function contraction({ m, n, k, groups, operands }: Contraction): Schedule {
   const deep = k > 512;
   const [bm, bk] = deep ? [96, 256] : [48, 512];
   const bn = Math.min(operands === 1 ? 64 : 32, ceil(Math.max(n, 1), 16));

@@ -1,0 +1,76 @@
+// How a kernel's block is made on CUDA: threads, the warps that tile an accumulator, and what its operands are made of.
+import { item, range } from "../kernel/expr.ts";
+import type { Expr, Kernel, StmtOf, Tile } from "../kernel/ir.ts";
+import { walk } from "../kernel/passes.ts";
+
+export interface BlockShape {
+  readonly threads: number;
+  readonly warps: readonly [rows: number, cols: number];
+  /** Blocks that must fit on one multiprocessor, which decides the registers that a thread may use. */
+  readonly blocks: number | null;
+}
+const shapes = new WeakMap<Kernel, BlockShape>();
+export function blockOf(k: Kernel): BlockShape {
+  const known = shapes.get(k) ?? made(k);
+  shapes.set(k, known);
+  return known;
+}
+function made(k: Kernel): BlockShape {
+  const tiles = statements(k, "tile")
+    .map((s) => s.tile)
+    .filter((t) => t.role === "acc" && item(t.shape, 0) > 1);
+  const [first] = tiles;
+  if (!first) return { ...line(k), blocks: null };
+  const rows = item(first.shape, 0);
+  const whole = wantsRows(k);
+  const cols = whole || tiles.some((t) => item(t.shape, 1) % 32 !== 0) ? 1 : 2;
+  const down = Math.min(rows / 16, 4 / cols);
+  return { threads: 32 * down * cols, warps: [down, cols], blocks: null };
+}
+/** Whether a warp must hold whole rows: they are folded, or the accumulator is an operand. */
+const wantsRows = (k: Kernel): boolean =>
+  statements(k, "foldrows").length > 0 || statements(k, "mma").some((s) => s.a.role === "acc");
+
+/** As many threads as the longest line has groups of four, from a warp to eight; one that is ranked or summed has no groups. */
+function line(k: Kernel): Pick<BlockShape, "threads" | "warps"> {
+  const lengths = [
+    ...[...statements(k, "par"), ...statements(k, "fold")].map((s) => most(s.extent) / 4),
+    ...[...statements(k, "tally"), ...statements(k, "scan")].map((s) => most(s.extent)),
+    ...statements(k, "tile").map((s) => (s.tile.role === "acc" ? item(s.tile.shape, 1) / 4 : 0)),
+  ];
+  const warps = Math.min(8, Math.max(1, 2 ** Math.ceil(Math.log2(Math.max(...lengths, 1) / 32))));
+  return { threads: 32 * warps, warps: [warps, 1] };
+}
+const most = (x: Expr): number => Math.min(4096, range(x)[1]);
+type Kind = "tile" | "mma" | "par" | "fold" | "foldrows" | "tally" | "scan" | "stage";
+function statements<S extends Kind>(k: Kernel, kind: S): StmtOf<S>[] {
+  const found: StmtOf<S>[] = [];
+  walk(k.body, (s) => {
+    if (s.s === kind) found.push(s as StmtOf<S>);
+  });
+  return found;
+}
+
+type Element = "f32" | "bf16";
+const elements = new WeakMap<Kernel, ReadonlyMap<Tile, Element>>();
+/** What each operand is made of: bf16 where nothing is lost by it in either of the two that are multiplied, else f32. */
+export function elementsOf(k: Kernel): ReadonlyMap<Tile, Element> {
+  const known = elements.get(k) ?? chosen(k);
+  elements.set(k, known);
+  return known;
+}
+function chosen(k: Kernel): ReadonlyMap<Tile, Element> {
+  const found = new Map<Tile, Element>(statements(k, "stage").map((s) => [s.tile, isShort(s.value) ? "bf16" : "f32"]));
+  const products = statements(k, "mma").map((s) => [s.a, ...s.b].filter((t) => t.role === "operand"));
+  for (let changed = true; changed; ) {
+    changed = false;
+    for (const tiles of products)
+      if (new Set(tiles.map((t) => found.get(t))).size > 1) {
+        for (const t of tiles) found.set(t, "f32");
+        changed = true;
+      }
+  }
+  return found;
+}
+const isShort = (x: Expr): boolean =>
+  x.e === "load" ? x.from.kind === "buffer" && x.from.dtype === "bf16" : x.e === "op" && x.op === "bf16";

@@ -1,0 +1,160 @@
+// The CUDA target: tasks are dealt to a persistent grid of blocks; operands lie in swizzled shared memory, loads running ahead of use.
+import { accessOf } from "../kernel/access.ts";
+import { footprint, gcd, item, multiple } from "../kernel/expr.ts";
+import type { Axis, Buffer, Expr, Kernel, Stmt, StmtOf, Tile } from "../kernel/ir.ts";
+import { walk, walkExprs } from "../kernel/passes.ts";
+import { blockOf, elementsOf } from "./block.ts";
+import { bytesOf, needsOf, Operand, reserve } from "./operand.ts";
+import { decode, type Emitter, type Target, tasksOf, written } from "./text.ts";
+
+/** Bytes of dynamic shared memory that a block has on every architecture. */
+const room = 96 * 1024;
+const types = { f32: "f32", f64: "f64", bf16: "bf16", i32: "i32", bool: "u8" } as const;
+
+export const cuda: Target = {
+  name: "cuda",
+  lanes: {
+    line: [
+      { count: 4, text: "4" },
+      { count: 2, text: "2" },
+    ],
+    tile: [{ count: 2, text: "2" }],
+  },
+  aligned: true,
+  types,
+  sync: "__syncthreads();",
+  fresh: false,
+  laneScan: "scan_lane",
+  once: (text, scope) => (scope === "point" ? text : `${scope === "task" ? "ONE" : "if (v)"} ${text}`),
+  tile(t, e) {
+    const { threads, warps } = blockOf(e.kernel);
+    if (t.role === "shared") return `i32* const ${t.name} = (i32*)(smem + ${reserve(e, item(t.shape, 0) * 4)});`;
+    if (t.role === "acc" && item(t.shape, 0) === 1) return `Line<${item(t.shape, 1)}, ${threads}> ${t.name};`;
+    return `${t.role === "acc" ? "Acc" : "Row"}<${[...t.shape, ...warps].join(", ")}> ${t.name};`;
+  },
+  frame(k, e) {
+    const { shared, prologue } = needsOf(e);
+    return {
+      open: [
+        `KERNEL void __launch_bounds__(${blockOf(k).threads}) ${k.name}(${parameters(k)}) {`,
+        ...(shared > 0 ? ["  DYN_SMEM(smem);"] : []),
+        ...prologue.map((line) => `  ${line}`),
+        `  for (i32 task = blockIdx.x; task < ${tasksOf(k)}; task += gridDim.x) {`,
+        ...(k.grid.length === 0 ? [] : [`    const ix ${decode(k.grid, "task").join(", ")};`]),
+      ],
+      close: ["  }", "}", `KERNEL_END(${k.name})`],
+    };
+  },
+  loop(s, e) {
+    if (runsAhead(s)) return ahead(s, e);
+    const { v, from, to, step } = s.axis;
+    const head = `for (ix ${v.name} = ${e.expr(from)}, ${v.name}_end = ${e.expr(to)}; ${v.name} < ${v.name}_end; ${v.name} += ${step}) {`;
+    e.block(head, "}", () => {
+      counted(s.axis, e);
+      e.stmts(s.body);
+    });
+  },
+  stages(list, e) {
+    e.line("__syncthreads();");
+    for (const s of list) new Operand(s, 1, e).load("0", null);
+    e.line("staged();");
+  },
+  each(s, lanes, e) {
+    const cols = s.valid[1];
+    const whole = lanes.text !== "1" && cols !== undefined && multipleOf(cols, e.kernel) % lanes.count === 0;
+    return `each<${lanes.text}${whole ? ", true" : ""}>`;
+  },
+  mma(s, e) {
+    const at = (t: Tile): string => (t.role === "operand" ? `${t.name}[${needsOf(e).stageOf.get(t) ?? "0"}]` : t.name);
+    const [first] = s.b;
+    const step = first && elementsOf(e.kernel).get(first) === "bf16" ? 16 : 4;
+    const depth = Math.ceil((first?.shape[0] ?? 0) / step) * step;
+    e.line(`mma<${depth}>(${[at(s.a), ...s.b.map((b, n) => `on(${at(b)}, ${item(s.acc, n).name})`)].join(", ")});`);
+  },
+  launch: (k, e) => ({ threads: blockOf(k).threads, shared: needsOf(e).shared, wide: isWide(k) }),
+};
+
+/** What nobody writes while the kernel runs can be read by the cache for constants. */
+function parameters(k: Kernel): string {
+  const out = written(k);
+  const text = (p: Buffer): string => {
+    if (out.has(p)) return `${types[p.dtype]}* ${p.name}`;
+    return `const ${types[p.dtype]}*${cudaAccess(k, p) === "read" ? " __restrict__" : ""} ${p.name}`;
+  };
+  return k.params.map(text).join(", ");
+}
+/** Numbers of 32 bits do not reach all elements, or one of 64 bits is asked for. */
+const isWide = (k: Kernel): boolean =>
+  k.params.some((p) => footprint(p) >= 2 ** 31) ||
+  expressionsOf(k.body, (x) => x.e === "op" && x.op === "high").length > 0;
+/** As on the host, but threads of a block run side by side: in place only where the thread that stores an element is the one that loads it. */
+export function cudaAccess(k: Kernel, b: Buffer): ReturnType<typeof accessOf> {
+  const access = accessOf(k, b);
+  if (access !== "pointwise") return access;
+  const users = statementsOf(k.body, isPoints).filter((s) => loads([s], b) || stores(s));
+  return users.length === 1 && onlyPointsLoad(k.body, b) ? access : "read";
+}
+const isPoints = (s: Stmt): boolean => s.s === "par" || s.s === "each";
+const onlyPointsLoad = (list: readonly Stmt[], b: Buffer): boolean =>
+  list.every((s) => isPoints(s) || (s.s === "for" || s.s === "if" ? onlyPointsLoad(s.body, b) : !loads([s], b)));
+function statementsOf(list: readonly Stmt[], test: (s: Stmt) => boolean): Stmt[] {
+  const found: Stmt[] = [];
+  walk(list, (s) => {
+    if (test(s)) found.push(s);
+  });
+  return found;
+}
+const stores = (s: Stmt): boolean => statementsOf([s], (t) => t.s === "store" && t.to.kind === "buffer").length > 0;
+const loads = (list: readonly Stmt[], b: Buffer): boolean =>
+  expressionsOf(list, (x) => x.e === "load" && x.from === b).length > 0;
+function expressionsOf(list: readonly Stmt[], test: (x: Expr) => boolean): Expr[] {
+  const found: Expr[] = [];
+  walkExprs(list, (x) => {
+    if (test(x)) found.push(x);
+  });
+  return found;
+}
+
+/** The largest number known to divide a count: of the last block of an axis too. */
+function multipleOf(x: Expr, k: Kernel): number {
+  if (x.e !== "var") return multiple(x);
+  const axes = [...k.grid];
+  walk(k.body, (s) => {
+    if (s.s === "for") axes.push(s.axis);
+  });
+  const axis = axes.find((a) => a.n === x);
+  return axis ? gcd(gcd(multiple(axis.from), multiple(axis.to)), axis.step) : multiple(x);
+}
+function counted({ v, n, to, step }: Axis, e: Emitter): void {
+  if (n.e === "var") e.line(`const ix ${n.name} = ix_min(${step}, ${e.expr(to)} - ${v.name});`);
+}
+
+const isStage = (s: Stmt): s is StmtOf<"stage"> => s.s === "stage";
+/** Operands that depend on the loop's variable alone can be loaded before their turn. */
+function runsAhead(s: StmtOf<"for">): boolean {
+  const staged = s.body.filter(isStage);
+  const named = new Set<Expr>(s.body.flatMap((b) => (b.s === "let" ? [b.v] : [])));
+  const waits = expressionsOf(staged, (x) => named.has(x)).length > 0;
+  return staged.length > 0 && !waits && s.body.some((b) => b.s === "mma");
+}
+function ahead(s: StmtOf<"for">, e: Emitter): void {
+  const staged = s.body.filter(isStage);
+  const each = staged.reduce((sum, b) => sum + bytesOf(b, e), 0);
+  const stages = needsOf(e).shared + 3 * each <= room ? 3 : 2;
+  const operands = staged.map((b) => new Operand(b, stages, e));
+  for (const o of operands) o.bind(s.axis);
+  const { v, from, to, step } = s.axis;
+  const inside = (f: () => void): void => {
+    e.depth++;
+    counted(s.axis, e);
+    f();
+    e.depth--;
+  };
+  e.line(`pipeline<${stages}>(${e.expr(from)}, ${e.expr(to)}, ${step}, [&](ix ${v.name}, i32 s) {`);
+  inside(() => {
+    for (const o of operands) o.load("s", s.axis);
+  });
+  e.line(`}, [&](ix ${v.name}, i32 s) {`);
+  inside(() => e.stmts(s.body.filter((b) => !isStage(b))));
+  e.line("});");
+}

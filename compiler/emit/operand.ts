@@ -1,0 +1,107 @@
+// An operand of an mma on CUDA: where it lies in shared memory, and how it gets there. Contiguous and aligned memory is copied by 16 bytes,
+// asynchronously; anything else goes through registers.
+import { address, dependsOn, item, laneStride, mul, multiple, num, stride, sub, substitute } from "../kernel/expr.ts";
+import type { Axis, Buffer, Expr, Load, StmtOf, Tile, Var } from "../kernel/ir.ts";
+import { blockOf, elementsOf } from "./block.ts";
+import type { Emitter } from "./text.ts";
+
+/** What the text of a kernel has needed so far. `stageOf`: which stage of an operand the text now reads. */
+interface Needs {
+  shared: number;
+  readonly prologue: string[];
+  readonly stageOf: Map<Tile, string>;
+}
+const needs = new WeakMap<Emitter, Needs>();
+export function needsOf(e: Emitter): Needs {
+  const known = needs.get(e) ?? { shared: 0, prologue: [], stageOf: new Map() };
+  needs.set(e, known);
+  return known;
+}
+/** Where so many bytes of shared memory begin. */
+export function reserve(e: Emitter, bytes: number): number {
+  const n = needsOf(e);
+  const at = n.shared;
+  n.shared += Math.ceil(bytes / 128) * 128;
+  return at;
+}
+
+/** How an operand lies: R rows of C elements in memory order, which is transposed where the operand's rows are what lies together. */
+interface Form {
+  readonly element: "f32" | "bf16";
+  /** Elements in 16 bytes. */
+  readonly n: number;
+  /** The load that the operand is, if it is one. */
+  readonly from: (Load & { readonly from: Buffer }) | null;
+  readonly transposed: boolean;
+  readonly row: Var;
+  readonly col: Var;
+  readonly rows: Expr;
+  readonly cols: Expr;
+  readonly R: number;
+  readonly C: number;
+}
+function formOf(s: StmtOf<"stage">, e: Emitter): Form {
+  const element = elementsOf(e.kernel).get(s.tile) ?? "f32";
+  const n = element === "bf16" ? 8 : 4;
+  const { value, vs, valid, tile } = s;
+  const direct =
+    value.e === "load" && value.from.kind === "buffer" && value.from.dtype === element && s.body.length === 0;
+  const from = direct ? (value as Load & { readonly from: Buffer }) : null;
+  const transposed = from !== null && laneStride(address(from.from, from.at), vs[0], n) === 1;
+  const [r, c] = transposed ? ([1, 0] as const) : ([0, 1] as const);
+  const R = Math.ceil(Math.max(1, item(tile.shape, r)) / 16) * 16;
+  const C = Math.max(2 ** Math.ceil(Math.log2(Math.max(1, item(tile.shape, c)))), element === "bf16" ? 16 : 4);
+  return { element, n, from, transposed, row: vs[r], col: vs[c], rows: valid[r], cols: valid[c], R, C };
+}
+/** Of one stage. */
+export function bytesOf(s: StmtOf<"stage">, e: Emitter): number {
+  const { R, C, n } = formOf(s, e);
+  return (R * C * 16) / n;
+}
+
+/** Declared at the top of the kernel, bound before its loop, loaded in it. */
+export class Operand {
+  private readonly s: StmtOf<"stage">;
+  private readonly e: Emitter;
+  private readonly form: Form;
+  /** Its address, where copies of 16 bytes make it. */
+  private readonly at: Expr | null;
+  /** How far a round of the loop moves it, where that is one constant. */
+  private step: number | null = null;
+
+  constructor(s: StmtOf<"stage">, stages: number, e: Emitter) {
+    [this.s, this.e, this.form] = [s, e, formOf(s, e)];
+    const { element, n, from, transposed, row, col, R, C } = this.form;
+    const at = from && address(from.from, from.at);
+    this.at = at && laneStride(at, col, n) === 1 && multiple(substitute(at, col, num(0))) % n === 0 ? at : null;
+    const pitch = (this.at && stride(this.at, row)) || 0;
+    const place = reserve(e, bytesOf(s, e) * stages);
+    const types = [element, R, C, stages, blockOf(e.kernel).threads, transposed, pitch].join(", ");
+    needsOf(e).prologue.push(`Stage<${types}> ${s.tile.name}(smem + ${place});`);
+  }
+  /** Addresses that a loop moves by one constant are computed before it. */
+  bind({ v, n, from }: Axis): void {
+    const { rows, R } = this.form;
+    this.step = this.at && stride(this.at, v);
+    if (this.step === null) return;
+    const moving = dependsOn(rows, v) || (n.e === "var" && dependsOn(rows, n));
+    const start = this.pointer((x) => substitute(x, v, from));
+    this.e.line(`${this.s.tile.name}.bind(${moving ? R : this.e.expr(rows)}, ${start});`);
+  }
+  load(stage: string, a: Axis | null): void {
+    const { tile, body, value } = this.s;
+    const { row, col, rows, cols } = this.form;
+    const { e } = this;
+    needsOf(e).stageOf.set(tile, stage);
+    const guards = `${e.expr(rows)}, ${e.expr(cols)}`;
+    if (this.step !== null && a)
+      return e.line(`${tile.name}.load(${stage}, ${e.expr(mul(sub(a.v, a.from), num(this.step)))}, ${guards});`);
+    if (this.at) return e.line(`${tile.name}.load(${stage}, ${guards}, ${this.pointer((x) => x)});`);
+    e.lambda(`${tile.name}.put(${stage}, ${guards}, `, `ix ${row.name}, ix ${col.name}`, ");", null, body, value);
+  }
+  private pointer(replace: (x: Expr) => Expr): string {
+    const { from, row, col } = this.form;
+    const text = from ? this.e.pointer(from.from, from.at.map(replace)) : "";
+    return `[&](ix ${row.name}, ix ${col.name}) { return ${text}; }`;
+  }
+}

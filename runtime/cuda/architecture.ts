@@ -1,0 +1,55 @@
+// What a multiprocessor holds, by compute capability (CUDA Programming Guide, "Technical Specifications per Compute Capability").
+import { Problem } from "../../compiler/diagnostic.ts";
+
+interface Multiprocessor {
+  readonly warps: number;
+  readonly blocks: number;
+  /** KiB of shared memory, of which each block takes one for itself. */
+  readonly shared: number;
+}
+const table: Readonly<Record<number, Multiprocessor>> = {
+  75: { warps: 32, blocks: 16, shared: 64 },
+  80: { warps: 64, blocks: 32, shared: 164 },
+  86: { warps: 48, blocks: 16, shared: 100 },
+  87: { warps: 48, blocks: 16, shared: 164 },
+  88: { warps: 48, blocks: 16, shared: 100 },
+  89: { warps: 48, blocks: 24, shared: 100 },
+  90: { warps: 64, blocks: 32, shared: 228 },
+  100: { warps: 64, blocks: 32, shared: 228 },
+  103: { warps: 64, blocks: 32, shared: 228 },
+  110: { warps: 48, blocks: 24, shared: 228 },
+  120: { warps: 48, blocks: 24, shared: 100 },
+  121: { warps: 48, blocks: 24, shared: 100 },
+};
+/** `sm_90a` is 90. */
+export const capability = (architecture: string): number =>
+  Number(/^sm_(\d+)[af]?$/.exec(architecture)?.[1] ?? Number.NaN);
+
+/** Refuses what the kernels cannot be made for: they use cp.async and mma.sync of bf16. */
+export function requireArchitecture(architecture: string, known: readonly number[]): void {
+  const wanted = capability(architecture);
+  if (wanted >= 80 && known.includes(wanted)) return;
+  const usable = known.filter((n) => n >= 80).map((n) => `sm_${n}`);
+  throw new Problem(
+    wanted < 80
+      ? `${architecture} is older than sm_80, the least that moec makes code for`
+      : `this NVRTC makes no code for ${architecture}`,
+    `name one of ${usable.join(", ")}`,
+  );
+}
+export interface Use {
+  readonly threads: number;
+  readonly registers: number;
+  /** Bytes of a block, static and dynamic. */
+  readonly shared: number;
+}
+/** The share of a multiprocessor's warps that can be resident, from 0 to 1; null for an architecture that is not in the table. */
+export function occupancy({ threads, registers, shared }: Use, architecture: string): number | null {
+  const m = table[capability(architecture)];
+  if (!m) return null;
+  const warps = Math.ceil(threads / 32);
+  const perWarp = Math.ceil((registers * 32) / 256) * 256;
+  const byRegisters = Math.floor((Math.floor(65536 / 4 / perWarp) * 4) / warps);
+  const byShared = Math.floor((m.shared * 1024) / (Math.ceil(shared / 128) * 128 + 1024));
+  return (Math.min(byRegisters, byShared, m.blocks, Math.floor(m.warps / warps)) * warps) / m.warps;
+}

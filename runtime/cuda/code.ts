@@ -1,0 +1,97 @@
+// Kernels to machine code by NVRTC, several at once; what was compiled before comes from the cache.
+import { Bug } from "../../compiler/diagnostic.ts";
+import { cudaUnit } from "../../compiler/emit/unit.ts";
+import type { PlanKernel } from "../../compiler/plan/plan.ts";
+import { hash, type KernelCache } from "../host/cache.ts";
+import { CudaError, type Nvrtc } from "../nvrtc.ts";
+
+export interface KernelCode {
+  readonly ptx: string;
+  readonly cubin: Buffer;
+  readonly registers: number;
+  /** Bytes of shared memory that the text itself declares. */
+  readonly shared: number;
+  /** Bytes stored for want of registers. */
+  readonly spills: number;
+  /** What ptxas warns of. */
+  readonly warnings: readonly string[];
+  /** That it took to compile; 0 from the cache. */
+  readonly seconds: number;
+}
+/** Points round as often as the text says; ptxas tells what each kernel uses. */
+export const options: readonly string[] = [
+  "--std=c++17",
+  "--fmad=false",
+  "--diag-suppress=177,550",
+  "--ptxas-options=-v",
+];
+
+/** In the order of the kernels. `jobs`: how many compile at once. */
+export async function compileKernels(
+  plan: { readonly kernels: readonly PlanKernel[]; readonly header: string },
+  architecture: string,
+  compiler: Nvrtc,
+  cache: KernelCache | null,
+  jobs: number,
+): Promise<readonly KernelCode[]> {
+  const made: KernelCode[] = [];
+  const queue = plan.kernels.entries();
+  const worker = async (): Promise<void> => {
+    for (const [i, kernel] of queue) made[i] = await codeOf(kernel, plan.header, architecture, compiler, cache);
+  };
+  await Promise.all(Array.from({ length: jobs }, worker));
+  return made;
+}
+interface Kept {
+  readonly ptx: string;
+  readonly cubin: string;
+  readonly log: string;
+}
+async function codeOf(
+  kernel: PlanKernel,
+  header: string,
+  architecture: string,
+  compiler: Nvrtc,
+  cache: KernelCache | null,
+): Promise<KernelCode> {
+  const text = cudaUnit(header, kernel);
+  const key = hash([text, ...options, architecture, compiler.version].join("\0"));
+  const known = cache?.findPlan(key) ?? null;
+  const start = performance.now();
+  const kept = known === null ? await compiled(kernel, text, architecture, compiler) : (JSON.parse(known) as Kept);
+  const seconds = known === null ? (performance.now() - start) / 1000 : 0;
+  if (known === null) cache?.putPlan(key, JSON.stringify(kept));
+  return { ptx: kept.ptx, cubin: Buffer.from(kept.cubin, "base64"), ...used(kernel.name, kept.log), seconds };
+}
+/** Text that NVRTC refuses is moec's own mistake: the log names the line, and the kernel's origins the program's. */
+async function compiled(kernel: PlanKernel, text: string, architecture: string, compiler: Nvrtc): Promise<Kept> {
+  try {
+    const { ptx, cubin, log } = await compiler.compile({ name: `${kernel.name}.cu`, text, architecture, options });
+    return { ptx, cubin: cubin.toString("base64"), log };
+  } catch (error) {
+    if (!(error instanceof CudaError)) throw error;
+    const lines = error.log
+      .split("\n")
+      .slice(0, 20)
+      .map((line) => withText(line, text));
+    throw new Bug(
+      [`kernel ${kernel.name} of ${kernel.origins.join(", ") || "no line"}: NVRTC refuses it`, ...lines].join("\n"),
+    );
+  }
+}
+/** A line of the log, with the line of the text that it is about. */
+function withText(line: string, text: string): string {
+  const at = Number(/\.cu\((\d+)\): error/.exec(line)?.[1] ?? 0);
+  return at === 0 ? line : `${line}\n    ${text.split("\n")[at - 1]?.trim() ?? ""}`;
+}
+/** What ptxas -v says of one kernel. */
+export function used(name: string, log: string): Pick<KernelCode, "registers" | "shared" | "spills" | "warnings"> {
+  const own = log.slice(log.indexOf(`entry function '${name}'`));
+  const number = (pattern: RegExp): number => Number(pattern.exec(own)?.[1] ?? 0);
+  return {
+    registers: number(/Used (\d+) registers/),
+    shared: number(/(\d+) bytes smem/),
+    spills: number(/(\d+) bytes spill stores/),
+    warnings: log.split("\n").filter((line) => /\(C7\d+\)|warning/i.test(line)),
+  };
+}

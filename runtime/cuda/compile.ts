@@ -1,0 +1,100 @@
+// A program to CUDA code, with or without a GPU here: text, PTX and machine code, and what each kernel uses.
+import { loadFile } from "../../compiler/check/index.ts";
+import { shown } from "../../compiler/emit/unit.ts";
+import type { Kernel } from "../../compiler/kernel/ir.ts";
+import { timed } from "../../compiler/pass.ts";
+import { requireRight, toGraphs, toPlan } from "../../compiler/pipeline.ts";
+import type { Plan, PlanKernel } from "../../compiler/plan/plan.ts";
+import { backends } from "../../compiler/targets.ts";
+import { type CompileReport, type CompileRequest, figuresOf, formsOf, type Form as SharedForm } from "../compile.ts";
+import { Debugger } from "../debug.ts";
+import { KernelCache } from "../host/cache.ts";
+import { cores } from "../host/machine.ts";
+import { nvrtc } from "../nvrtc.ts";
+import { occupancy, requireArchitecture } from "./architecture.ts";
+import { compileKernels, type KernelCode } from "./code.ts";
+
+export type CudaForm = Exclude<SharedForm, "cpp"> | "cu" | "ptx" | "cubin";
+export interface CudaRequest extends Omit<CompileRequest, "target" | "emit"> {
+  /** `sm_90a` */
+  readonly architecture: string;
+  readonly emit: CudaForm | null;
+}
+/** `shared` and `spills` in bytes, the dynamic shared memory with the static; `occupancy` from 0 to 1. */
+export interface CudaKernel {
+  readonly name: string;
+  readonly lines: readonly string[];
+  readonly threads: number;
+  readonly registers: number;
+  readonly shared: number;
+  readonly spills: number;
+  readonly occupancy: number | null;
+  readonly seconds: number;
+}
+export interface CudaReport extends Omit<CompileReport, "kernels" | "forms"> {
+  readonly kernels: readonly CudaKernel[] | CompileReport["kernels"];
+  /** Of the form that was asked for, by name. */
+  readonly files: Readonly<Record<string, string | Uint8Array>>;
+}
+
+/** Text and plans need no NVRTC; for all else it throws a Problem where there is none. */
+export async function compileCuda(request: CudaRequest): Promise<CudaReport> {
+  const start = performance.now();
+  const observer = new Debugger({ printAfter: request.printAfter ?? [], watch: request.watch ?? {} });
+  const loaded = timed("parse", observer, () => loadFile(request.path));
+  timed("check", observer, () => requireRight(loaded));
+  const program = toGraphs(loaded, request, observer);
+  const kernels: Kernel[] = [];
+  const plan = toPlan(program, observer, (k) => kernels.push(k), request.schedules, backends.cuda);
+  const code = isText(request.emit) ? null : await codeFor(plan, request.architecture);
+  observer.timings.set("total", (performance.now() - start) / 1000);
+  const { kernels: plain, ...figures } = figuresOf(program, plan);
+  return {
+    ...figures,
+    kernels: code ? plan.kernels.map((k, i) => told(k, code[i] as KernelCode, request.architecture)) : plain,
+    timings: Object.fromEntries(observer.timings),
+    files: filesOf(request.emit, plan, code, () =>
+      formsOf([request.emit as SharedForm], loaded, program, kernels, plan),
+    ),
+  };
+}
+const isText = (form: CudaForm | null): boolean => form !== null && form !== "ptx" && form !== "cubin";
+
+async function codeFor(plan: Plan, architecture: string): Promise<readonly KernelCode[]> {
+  const compiler = await nvrtc();
+  requireArchitecture(architecture, compiler.architectures);
+  return compileKernels(plan, architecture, compiler, new KernelCache(), cores());
+}
+function told({ name, origins, launch }: PlanKernel, code: KernelCode, architecture: string): CudaKernel {
+  const threads = launch?.threads ?? 0;
+  const use = { threads, registers: code.registers, shared: code.shared + (launch?.shared ?? 0) };
+  return {
+    name,
+    lines: origins,
+    ...use,
+    spills: code.spills,
+    occupancy: occupancy(use, architecture),
+    seconds: code.seconds,
+  };
+}
+function filesOf(
+  form: CudaForm | null,
+  plan: Plan,
+  code: readonly KernelCode[] | null,
+  others: () => NonNullable<CompileReport["forms"]>,
+): CudaReport["files"] {
+  const each = (ending: string, f: (k: PlanKernel, i: number) => string | Uint8Array): CudaReport["files"] =>
+    Object.fromEntries(plan.kernels.map((k, i) => [`${k.name}.${ending}`, f(k, i)]));
+  switch (form) {
+    case null:
+      return {};
+    case "cu":
+      return { "device.cuh": plan.header, ...each("cu", shown) };
+    case "ptx":
+      return each("ptx", (_, i) => code?.[i]?.ptx ?? "");
+    case "cubin":
+      return each("cubin", (_, i) => code?.[i]?.cubin ?? "");
+    default:
+      return others()[form] ?? {};
+  }
+}

@@ -1,0 +1,14 @@
+// math.hpp for vectors: each lane by itself.
+#define LIFT1(f) template <class T, int N> FN auto f(vec<T, N> x) { vec<decltype(f(T())), N> r; EACH r.v[i] = f(x.v[i]); return r; }
+#define LIFT2(f) \
+  template <class T, int N> FN auto f(vec<T, N> a, vec<T, N> b) { vec<decltype(f(T(), T())), N> r; EACH r.v[i] = f(a.v[i], b.v[i]); return r; } \
+  template <class T, int N> FN auto f(vec<T, N> a, same<T> b) { return f(a, splat<T, N>(b)); } \
+  template <class T, int N> FN auto f(same<T> a, vec<T, N> b) { return f(splat<T, N>(a), b); }
+LIFT1(abs_) LIFT1(sign_) LIFT1(round_) LIFT1(floor_) LIFT1(ceil_) LIFT1(to_i32) LIFT1(to_f32) LIFT1(round_bf16) LIFT1(number)
+LIFT1(sqrt_) LIFT1(rsqrt_) LIFT1(exp_) LIFT1(sigmoid_) LIFT1(tanh_) LIFT1(erf_) LIFT1(log_) LIFT1(sin_) LIFT1(cos_) LIFT1(unit_)
+LIFT2(max_) LIFT2(min_) LIFT2(pow_) LIFT2(idiv_) LIFT2(rem_)
+template <int N> FN Pair<vec<i32, N>> threefry(i32 k0, i32 k1, vec<i32, N> c0, vec<i32, N> c1) {
+  Pair<vec<i32, N>> r;
+  EACH { const Pair<i32> p = threefry(k0, k1, c0.v[i], c1.v[i]); r.x0.v[i] = p.x0; r.x1.v[i] = p.x1; }
+  return r;
+}

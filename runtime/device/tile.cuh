@@ -1,0 +1,311 @@
+// The tile vocabulary on CUDA: what the words of the kernel IR mean where a task is a block's. sm_80 and later: cp.async, ldmatrix,
+// mma.sync. Every function is called by all threads of a block, unless it says otherwise. After prelude, vector, math and lift.
+
+// ---- sums and extremes ----
+struct Sum {
+  template <class T> static FN T start(T) { return 0; }
+  template <class V> static FN V of(V a, V b) { return a + b; }
+};
+struct Max {
+  static FN f32 start(f32) { return -INF; }
+  static FN i32 start(i32) { return -2147483647 - 1; }
+  template <class V> static FN V of(V a, V b) { return max_(a, b); }
+};
+struct Min {
+  static FN f32 start(f32) { return INF; }
+  static FN i32 start(i32) { return 2147483647; }
+  template <class V> static FN V of(V a, V b) { return min_(a, b); }
+};
+template <class Op, class T> FN T start_of(T x) { return Op::start(x); }
+template <class Op, class T, int N> FN vec<T, N> start_of(vec<T, N>) { return splat<T, N>(Op::start(T())); }
+/** A thread by itself: each of its lanes its own, in order. */
+template <class Op, class F> FN auto fold_lane(ix n, F f) {
+  auto r = start_of<Op>(decltype(f(0))());
+  for (ix k = 0; k < n; k++) r = Op::of(r, f(k));
+  return r;
+}
+template <class V, class F> FN void scan_lane(ix n, V value, F f) {
+  auto sum = start_of<Sum>(decltype(value(0))());
+  for (ix i = 0; i < n; i++) { auto x = value(i); f(i, sum); sum = sum + x; }
+}
+/** Over `width` neighbouring lanes of a warp, a power of two: always in the same tree. */
+template <class Op, class T> FN T across(T x, i32 width) {
+  for (i32 o = width >> 1; o; o >>= 1) x = Op::of(x, __shfl_xor_sync(0xffffffffu, x, o));
+  return x;
+}
+
+// ---- points and folds of a line ----
+/** f(v, j) runs with v a group of W, then a number for the tail. */
+template <int W, class F> FN void par(ix n, F f) {
+  for (ix j = (ix)threadIdx.x * W; j < n; j += (ix)blockDim.x * W)
+    if constexpr (W == 1) f(f32{}, j);
+    else if (j + W <= n) f(vec<f32, W>{}, j);
+    else for (ix q = j; q < n; q++) f(f32{}, q);
+}
+/** The order is that of threads, warps and the tree: only n and the block decide it. */
+template <class Op, int W, class F> FN auto fold(ix n, F f) {
+  auto x = Op::start(decltype(f(f32{}, 0))());
+  SHARED(decltype(x), part, [32]);
+  for (ix j = (ix)threadIdx.x * W; j < n; j += (ix)blockDim.x * W)
+    if constexpr (W == 1) x = Op::of(x, f(f32{}, j));
+    else if (j + W <= n) { const auto r = f(vec<f32, W>{}, j); UNROLL for (int q = 0; q < W; q++) x = Op::of(x, r.v[q]); }
+    else for (ix q = j; q < n; q++) x = Op::of(x, f(f32{}, q));
+  x = across<Op>(x, 32);
+  if (blockDim.x == 32) return x;
+  __syncthreads();  // the last fold's readers are done
+  if (lane_id() == 0) part[warp_id()] = x;
+  __syncthreads();
+  return across<Op>(lane_id() < blockDim.x >> 5 ? part[lane_id()] : Op::start(x), 32);
+}
+/** Strips of a block, the total carried from one to the next. */
+template <class V, class F> FN void scan(ix n, V value, F f) {
+  auto carry = start_of<Sum>(decltype(value(0))());
+  SHARED(decltype(carry), part, [32]);
+  const i32 warps = blockDim.x >> 5;
+  for (ix base = 0; base < n; base += blockDim.x) {
+    const ix i = base + threadIdx.x;
+    auto x = carry;
+    x = i < n ? value(i) : Sum::start(x);
+    auto sum = x;
+    UNROLL for (int o = 1; o < 32; o <<= 1) { const auto y = __shfl_up_sync(0xffffffffu, sum, o); if (lane_id() >= o) sum = sum + y; }
+    auto before = __shfl_up_sync(0xffffffffu, sum, 1);
+    if (lane_id() == 0) before = Sum::start(x);
+    if (lane_id() == 31) part[warp_id()] = sum;
+    __syncthreads();
+    auto start = carry;
+    for (i32 w = 0; w < warps; w++) { if (w < warp_id()) start = start + part[w]; carry = carry + part[w]; }
+    if (i < n) f(i, start + before);
+    __syncthreads();
+  }
+}
+/** Warps take turns, and lanes of one key are ranked by their number: ranks follow the order of i. */
+template <class K, class F> FN void tally(ix n, i32* counts, K key, F f) {
+  const i32 warps = blockDim.x >> 5;
+  for (ix base = 0; base < n; base += blockDim.x) {
+    const ix i = base + threadIdx.x;
+    const i32 k = i < n ? (i32)key(i) : -1;
+    for (i32 w = 0; w < warps; w++) {
+      if (w == warp_id()) {
+        const u32 same = __match_any_sync(0xffffffffu, k);
+        const i32 first = __ffs(same) - 1, below = __popc(same & ((1u << lane_id()) - 1u));
+        i32 rank = 0;
+        if (k >= 0 && (i32)lane_id() == first) { rank = counts[k]; counts[k] = rank + __popc(same); }
+        rank = __shfl_sync(0xffffffffu, rank, first) + below;
+        if (k >= 0) f(i, (ix)rank);
+      }
+      __syncthreads();
+    }
+  }
+}
+
+// ---- accumulators: WM x WN warps tile the block; a thread holds pairs of columns, as mma m16n8 leaves them ----
+template <int BM, int BN, int WM, int WN> struct Acc {
+  static constexpr int MT = BM / WM / 16, NT = BN / WN / 8;
+  static_assert(MT * WM * 16 == BM && NT * WN * 8 == BN, "a warp takes whole tiles of 16 x 8");
+  f32 d[MT][NT][4];
+  FN void fill(f32 x) { UNROLL for (int m = 0; m < MT; m++) UNROLL for (int n = 0; n < NT; n++) UNROLL for (int q = 0; q < 4; q++) d[m][n][q] = x; }
+  FN vec<f32, 2>& at(vec<f32, 2>, int m, int n, int h, int) { return *(vec<f32, 2>*)&d[m][n][h * 2]; }
+  FN f32& at(f32, int m, int n, int h, int l) { return d[m][n][h * 2 + l]; }
+  static FN i32 first_row() { return warp_id() / WN * MT * 16; }
+  static FN i32 first_col() { return warp_id() % WN * NT * 8; }
+  static FN i32 row(int m, int h) { return first_row() + m * 16 + (lane_id() >> 2) + h * 8; }
+  static FN i32 col(int n) { return first_col() + n * 8 + (lane_id() & 3) * 2; }
+};
+/** A number for each row of an accumulator, known to the four lanes that hold the row. */
+template <int BM, int WM, int WN> struct Row {
+  static constexpr int MT = BM / WM / 16;
+  f32 d[MT][2];
+  FN void fill(f32 x) { UNROLL for (int m = 0; m < MT; m++) d[m][0] = d[m][1] = x; }
+  template <class V> FN f32& at(V, int m, int, int h, int) { return d[m][h]; }
+  static FN i32 row(int m, int h) { return (warp_id() / WN * MT + m) * 16 + (lane_id() >> 2) + h * 8; }
+  static FN bool owner() { return warp_id() % WN == 0 && (lane_id() & 3) == 0; }
+};
+/** An accumulator of one row that no mma makes: groups of four columns, dealt to the threads. */
+template <int C, int THREADS> struct Line {
+  static constexpr int PER = (C + THREADS * 4 - 1) / (THREADS * 4);
+  f32 d[PER][4];
+  FN void fill(f32 x) { UNROLL for (int p = 0; p < PER; p++) UNROLL for (int q = 0; q < 4; q++) d[p][q] = x; }
+  static FN ix col(int p) { return ((ix)threadIdx.x + p * THREADS) * 4; }
+};
+
+/** f(v, i, j, elements..) for each valid element, by pairs where W is 2. WHOLE: `cols` is even. */
+template <int W, bool WHOLE = false, class F, class T, class... Ts> FN void each(ix rows, ix cols, F f, T& t, Ts&... ts) {
+  UNROLL for (int m = 0; m < T::MT; m++) UNROLL for (int h = 0; h < 2; h++) UNROLL for (int n = 0; n < T::NT; n++) {
+    const ix i = T::row(m, h), j = T::col(n);
+    if (i >= rows) continue;
+    auto one = [&](int l) { f(f32{}, i, j + l, t.at(f32{}, m, n, h, l), ts.at(f32{}, m, n, h, l)...); };
+    if constexpr (W == 1) { if (j < cols) one(0); if (j + 1 < cols) one(1); }
+    else {
+      if (WHOLE ? j < cols : j + 1 < cols) f(vec<f32, 2>{}, i, j, t.at(vec<f32, 2>{}, m, n, h, 0), ts.at(vec<f32, 2>{}, m, n, h, 0)...);
+      if constexpr (!WHOLE) if (j + 1 == cols) one(0);
+    }
+  }
+}
+/** Of a line, by fours where W is 4. */
+template <int W, bool WHOLE = false, class F, int C, int THREADS> FN void each(ix, ix cols, F f, Line<C, THREADS>& t) {
+  UNROLL for (int p = 0; p < t.PER; p++) {
+    const ix j = t.col(p);
+    if (W == 4 && j + 4 <= cols) { if constexpr (W == 4) f(vec<f32, 4>{}, 0, j, *(vec<f32, 4>*)&t.d[p]); }
+    else UNROLL for (int l = 0; l < 4; l++) if (j + l < cols) f(f32{}, 0, j + l, t.d[p][l]);
+  }
+}
+/** f(owner, i, rows..) for each row; what it stores to memory, it stores where `owner`. */
+template <class F, class T, class... Ts> FN void each_row(ix rows, F f, T& t, Ts&... ts) {
+  UNROLL for (int m = 0; m < T::MT; m++) UNROLL for (int h = 0; h < 2; h++) {
+    const ix i = T::row(m, h);
+    if (i < rows) f(T::owner(), i, t.at(f32{}, m, 0, h, 0), ts.at(f32{}, m, 0, h, 0)...);
+  }
+}
+template <class Op, int BM, int WM, int WN, class F, class T, class... Ts> FN void fold_rows(Row<BM, WM, WN>& to, ix cols, F f, T& t, Ts&... ts) {
+  static_assert(WN == 1, "a warp must hold whole rows");
+  UNROLL for (int m = 0; m < T::MT; m++) UNROLL for (int h = 0; h < 2; h++) {
+    f32 x = Op::start(f32());
+    UNROLL for (int n = 0; n < T::NT; n++) UNROLL for (int l = 0; l < 2; l++) {
+      const ix i = T::row(m, h), j = T::col(n) + l;
+      if (j < cols) x = Op::of(x, f(f32{}, i, j, t.at(f32{}, m, n, h, l), ts.at(f32{}, m, n, h, l)...));
+    }
+    to.d[m][h] = across<Op>(x, 4);
+  }
+}
+
+// ---- operands: S stages in shared memory, of R rows of C elements in memory order, 16-byte chunks swizzled so that no two lanes of a
+// fragment meet in a bank. TRANSPOSED: the rows in memory are the operand's columns. ----
+FN void st_chunk(u8* p, vec<f32, 4> x) { *(vec<f32, 4>*)p = x; }
+FN void st_chunk(u8* p, vec<f32, 8> x) {
+  vec<u32, 4> w;
+  UNROLL for (int q = 0; q < 4; q++) w.v[q] = pack_bf16(x.v[2 * q], x.v[2 * q + 1]);
+  *(vec<u32, 4>*)p = w;
+}
+
+/** One stage, as an mma sees it. */
+template <class E, int R, int C, bool TRANSPOSED> struct Staged {
+  typedef E element;
+  static constexpr int PER = 16 / sizeof(E), CH = C / PER, SW = (CH < 8 ? CH : 8) - 1;
+  const u8* mem;
+  static FN u32 place(u32 r, u32 ch) { return r * CH + (ch ^ (CH < 8 ? r >> 1 & SW : r & 7)); }
+  FN const f32* number(i32 r, i32 c) const { return (const f32*)(mem + place(r, c / 4) * 16) + c % 4; }
+  /** Four values along the depth of one row of a left operand. */
+  FN void left(i32 i, int k, f32 (&x)[4]) const {
+    if constexpr (TRANSPOSED) UNROLL for (int q = 0; q < 4; q++) x[q] = *number(k + q, i);
+    else *(vec<f32, 4>*)x = *(const vec<f32, 4>*)number(i, k);
+  }
+  /** Four values along the depth of two columns of a right operand. */
+  FN void right(i32 j, int k, f32 (&y)[4][2]) const {
+    if constexpr (TRANSPOSED) UNROLL for (int l = 0; l < 2; l++) {
+      const vec<f32, 4> x = *(const vec<f32, 4>*)number(j + l, k);
+      UNROLL for (int q = 0; q < 4; q++) y[q][l] = x.v[q];
+    }
+    else UNROLL for (int q = 0; q < 4; q++) *(vec<f32, 2>*)y[q] = *(const vec<f32, 2>*)number(k + q, j);
+  }
+  /** A 16x16 fragment at depth 16 ks, `eights` (even) past the warp's `first` row of a left operand or column of a right one. DOWN: depth
+      runs down the rows. What depends on the lane does not change in a loop: a load costs at most an add, an xor and an immediate. */
+  template <bool DOWN> FN void fragment(i32 first, int ks, int eights, u32 (&r)[4]) const {
+    const u32 l = lane_id(), i = TRANSPOSED ? (l >> 4) * 8 + (l & 7) : l & 15, ch = TRANSPOSED ? l >> 3 & 1 : l >> 4;
+    const u32 lane = (DOWN ? place(i, first / 8 + ch) : place(first + i, ch)) * 16;
+    const int rows = DOWN ? ks * 16 : eights * 8, chunks = DOWN ? eights : ks * 2;
+    const u32 at = ((shared_address(mem) + lane) ^ (chunks & SW) * 16) + (rows * CH + (chunks & ~SW)) * 16;
+    if constexpr (DOWN) ldmatrix_x4_trans(r, at); else ldmatrix_x4(r, at);
+  }
+};
+/** PITCH: elements from one row to the next where that is a constant, else 0 (a gather: a thread keeps a pointer for each chunk). */
+template <class E, int R, int C, int S, int THREADS, bool TRANSPOSED, int PITCH> struct Stage {
+  static constexpr int N = 16 / sizeof(E), CH = C / N, BYTES = R * C * sizeof(E), PER = (R * CH + THREADS - 1) / THREADS, STEP = THREADS / CH;
+  static_assert(THREADS % CH == 0, "a thread's chunks lie in one column");
+  u8* mem;
+  const E* from[PITCH ? 1 : PER];
+  FN Stage(u8* mem) : mem(mem) {}
+  FN Staged<E, R, C, TRANSPOSED> operator[](i32 s) const { return {mem + s * BYTES}; }
+  /** f(q, row, column, byte in the stage) for each chunk of the thread. */
+  template <class F> FN void chunks(F f) const {
+    const u32 tid = threadIdx.x % THREADS, r = tid / CH, ch = tid % CH;  // % tells the compiler the range
+    UNROLL for (int q = 0; q < PER; q++)
+      if (R % STEP == 0 || r + q * STEP < R) f(q, i32(r + q * STEP), i32(ch * N), Staged<E, R, C, TRANSPOSED>::place(r + q * STEP, ch) * 16);
+  }
+  static FN u32 bytes(bool row, ix cols) { return row ? (cols >= N ? 16 : cols > 0 ? (u32)cols * sizeof(E) : 0) : 0; }
+  /** Each thread keeps the addresses of its chunks; loads then only step. Rows past `rows` are copied as zeros: never read, nor their indices. */
+  template <class F> FN void bind(ix rows, F f) {
+    chunks([&](int q, i32 r, i32 c, u32) { if (!PITCH) from[q] = f(ix_max(ix_min(r, rows - 1), 0), c); else if (!q) from[0] = f(r, c); });
+  }
+  FN void load(i32 s, ix step, ix rows, ix cols) const {
+    chunks([&](int q, i32 r, i32 c, u32 at) { copy_async(shared_address(mem) + s * BYTES + at, from[PITCH ? 0 : q] + step + (ix)q * STEP * PITCH, bytes(r < rows, cols - c)); });
+  }
+  template <class F> FN void load(i32 s, ix rows, ix cols, F f) const {
+    chunks([&](int, i32 r, i32 c, u32 at) { copy_async(shared_address(mem) + s * BYTES + at, f(ix_max(ix_min(r, rows - 1), 0), c), bytes(r < rows, cols - c)); });
+  }
+  /** Any value, or an address that is not aligned: through registers. */
+  template <class F> FN void put(i32 s, ix rows, ix cols, F f) const {
+    chunks([&](int, i32 r, i32 c, u32 at) {
+      vec<f32, N> x;
+      UNROLL for (int q = 0; q < N; q++) x.v[q] = r < rows && c + q < cols ? f(r, c + q) : 0.0f;
+      st_chunk(mem + s * BYTES + at, x);
+    });
+  }
+};
+FN void staged() { copies_commit(); copies_wait<0>(); __syncthreads(); }
+/** Loads run S - 1 steps ahead of compute; a stage is refilled when the barrier shows that everyone has done with it. */
+template <int S, class L, class F> FN void pipeline(ix from, ix to, ix step, L load, F compute) {
+  static_assert(S > 1, "stages");
+  constexpr int AHEAD = S - 1;
+  const i32 n = (i32)((to - from + step - 1) / step);
+  UNROLL for (int s = 0; s < AHEAD; s++) { if (s < n) load(from + s * step, s); copies_commit(); }
+  KEEP_ROLLED for (i32 i = 0, cur = 0, next = AHEAD; i < n; i++) {
+    copies_wait<AHEAD - 1>(); __syncthreads();
+    if (i + AHEAD < n) load(from + (i + AHEAD) * step, next);
+    copies_commit();
+    compute(from + i * step, cur);
+    cur = cur + 1 == S ? 0 : cur + 1; next = next + 1 == S ? 0 : next + 1;
+  }
+  copies_wait<0>(); __syncthreads();
+}
+
+// ---- mma: f32 by FMA, each sum in the order of its depth; bf16 by tensor cores ----
+template <class B, class C> struct On { B b; C& acc; };
+template <class B, class C> FN On<B, C> on(B b, C& acc) { return {b, acc}; }
+
+/** Four values along the depth of a thread's row h of tile m. */
+template <class C, class E, int R, int K, bool T> FN void left_of(const Staged<E, R, K, T>& a, int m, int h, int k, f32 (&x)[4]) { a.left(C::row(m, h), k, x); }
+/** An accumulator as a left operand: the lanes of a row hand each other its columns. */
+template <class C, int BM, int BN, int WM, int WN> FN void left_of(const Acc<BM, BN, WM, WN>& a, int m, int h, int k, f32 (&x)[4]) {
+  static_assert(WN == 1, "a warp must hold whole rows");
+  UNROLL for (int q = 0; q < 4; q++) x[q] = __shfl_sync(0xffffffffu, a.d[m][k / 8][h * 2 + q % 2], (lane_id() & 28) | (k % 8 / 2 + q / 2));
+}
+template <int MT, class B, class C> FN void mma_numbers(int k, const f32 (&x)[MT][2][4], const On<B, C>& p) {
+  UNROLL for (int n = 0; n < C::NT; n++) {
+    f32 y[4][2];
+    p.b.right(C::col(n), k, y);
+    UNROLL for (int q = 0; q < 4; q++) UNROLL for (int m = 0; m < MT; m++) UNROLL for (int h = 0; h < 2; h++) UNROLL for (int l = 0; l < 2; l++)
+      p.acc.d[m][n][h * 2 + l] = mad(x[m][h][q], y[q][l], p.acc.d[m][n][h * 2 + l]);
+  }
+}
+template <class C, class E, int R, int K, bool T> FN void fragment_of(const Staged<E, R, K, T>& a, int ks, int m, u32 (&r)[4]) { a.template fragment<T>(C::first_row(), ks, m * 2, r); }
+/** The same layout, rounded. */
+template <class C, int BM, int BN, int WM, int WN> FN void fragment_of(const Acc<BM, BN, WM, WN>& a, int ks, int m, u32 (&r)[4]) {
+  static_assert(WN == 1, "a warp must hold whole rows");
+  UNROLL for (int q = 0; q < 4; q++) r[q] = pack_bf16(a.d[m][2 * ks + q / 2][q % 2 * 2], a.d[m][2 * ks + q / 2][q % 2 * 2 + 1]);
+}
+template <int MT, class E, int R, int K, bool T, class C> FN void mma_fragments(int ks, const u32 (&a)[MT][4], const On<Staged<E, R, K, T>, C>& p) {
+  static_assert(C::NT % 2 == 0, "a fragment holds 16 columns");
+  UNROLL for (int n = 0; n < C::NT; n += 2) {
+    u32 b[4];
+    p.b.template fragment<!T>(C::first_col(), ks, n, b);
+    UNROLL for (int m = 0; m < MT; m++) { mma_bf16(p.acc.d[m][n], a[m], b[0], b[1]); mma_bf16(p.acc.d[m][n + 1], a[m], b[2], b[3]); }
+  }
+}
+/** acc += a @ b for each pair: DEPTH deep, zeros beyond what is valid. */
+template <int DEPTH, class A, class B, class C, class... P> FN void mma(const A& a, const On<B, C>& p, const P&... ps) {
+  if constexpr (sizeof(typename B::element) == 4) {
+    UNROLL for (int k = 0; k < DEPTH; k += 4) {
+      f32 x[C::MT][2][4];
+      UNROLL for (int m = 0; m < C::MT; m++) UNROLL for (int h = 0; h < 2; h++) left_of<C>(a, m, h, k, x[m][h]);
+      mma_numbers(k, x, p);
+      (mma_numbers(k, x, ps), ...);
+    }
+  } else {
+    UNROLL for (int ks = 0; ks < DEPTH / 16; ks++) {
+      u32 x[C::MT][4];
+      UNROLL for (int m = 0; m < C::MT; m++) fragment_of<C>(a, ks, m, x[m]);
+      mma_fragments(ks, x, p);
+      (mma_fragments(ks, x, ps), ...);
+    }
+  }
+}

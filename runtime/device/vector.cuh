@@ -1,0 +1,92 @@
+// Numbers on CUDA: the words of vector.hpp for one number, and the same for vec<T, N>, which a thread holds in registers. After prelude.cuh;
+// math.hpp comes next, for single numbers (LANES 1), then lift.cuh, which gives it to vectors. Compile with --fmad=false: `a * b + c` rounds
+// twice on every target; where one rounding is wanted it is `mad`.
+#define LANES 1
+/** Memory that one group of lanes wrote is read by groups of other lengths. */
+template <class T, int N> struct __attribute__((may_alias, aligned(sizeof(T) * N))) vec { T v[N]; };
+template <class T> struct Same { typedef T type; };
+/** T, found by the other arguments. */
+template <class T> using same = typename Same<T>::type;
+
+template <class V> struct With;
+template <> struct With<f32> { typedef i32 I; typedef u32 U; typedef f64 D; typedef bool M; };
+template <> struct With<i32> { typedef f32 F; typedef u32 U; typedef f64 D; };
+template <class V> using int_of = typename With<V>::I;
+template <class V, class X> FN V as(X x) { return x; }
+
+// ---- reinterpretation and conversion ----
+FN i32 bits(f32 x) { return __builtin_bit_cast(i32, x); }
+FN f32 real(i32 x) { return __builtin_bit_cast(f32, x); }
+FN f32 to_f32(i32 x) { return (f32)x; }
+FN f64 wide(f32 x) { return x; }
+FN f64 wide(i32 x) { return x; }
+FN f32 narrow(f64 x) { return (f32)x; }
+FN i32 whole(f32 x) { return (i32)x; }
+FN i32 whole(f64 x) { return (i32)x; }
+FN f32 mad(f32 a, f32 b, f32 c) { return fmaf(a, b, c); }
+FN bool any(bool mask) { return mask; }
+FN i32 number(bool mask) { return mask; }
+FN ix ix_min(ix a, ix b) { return a < b ? a : b; }
+FN ix ix_max(ix a, ix b) { return a > b ? a : b; }
+
+// ---- bf16: to nearest, ties to even; a NaN stays one ----
+FN bf16 to_bf16(f32 x) {
+  const u32 b = (u32)bits(x);
+  return {(u16)(x == x ? (b + (0x7fff + (b >> 16 & 1))) >> 16 : b >> 16 | 0x40)};
+}
+FN f32 from_bf16(bf16 x) { return real((i32)((u32)x.bits << 16)); }
+FN f32 round_bf16(f32 x) { return from_bf16(to_bf16(x)); }
+
+// ---- choice ----
+FN bool and_(bool a, bool b) { return a & b; }
+FN bool or_(bool a, bool b) { return a | b; }
+FN bool not_(bool a) { return !a; }
+template <class T> FN T where(bool c, T a, T b) { return c ? a : b; }
+
+// ---- vectors ----
+#define EACH UNROLL for (int i = 0; i < N; i++)
+template <class T, int N> FN vec<T, N> splat(T x) { vec<T, N> r; EACH r.v[i] = x; return r; }
+#define SIGN(sign, R) \
+  template <class T, int N> FN vec<R, N> operator sign(vec<T, N> a, vec<T, N> b) { vec<R, N> r; EACH r.v[i] = a.v[i] sign b.v[i]; return r; } \
+  template <class T, int N> FN vec<R, N> operator sign(vec<T, N> a, same<T> b) { return a sign splat<T, N>(b); } \
+  template <class T, int N> FN vec<R, N> operator sign(same<T> a, vec<T, N> b) { return splat<T, N>(a) sign b; }
+SIGN(+, T) SIGN(-, T) SIGN(*, T) SIGN(/, T) SIGN(^, T) SIGN(<, bool) SIGN(<=, bool) SIGN(>, bool) SIGN(>=, bool) SIGN(==, bool) SIGN(!=, bool)
+#undef SIGN
+template <class T, int N> FN vec<T, N> operator-(vec<T, N> a) { EACH a.v[i] = -a.v[i]; return a; }
+template <int N> FN vec<bool, N> and_(vec<bool, N> a, vec<bool, N> b) { EACH a.v[i] &= b.v[i]; return a; }
+template <int N> FN vec<bool, N> and_(vec<bool, N> a, bool b) { EACH a.v[i] &= b; return a; }
+template <int N> FN vec<bool, N> and_(bool a, vec<bool, N> b) { return and_(b, a); }
+template <int N> FN vec<bool, N> or_(vec<bool, N> a, vec<bool, N> b) { EACH a.v[i] |= b.v[i]; return a; }
+template <int N> FN vec<bool, N> or_(vec<bool, N> a, bool b) { EACH a.v[i] |= b; return a; }
+template <int N> FN vec<bool, N> or_(bool a, vec<bool, N> b) { return or_(b, a); }
+template <int N> FN vec<bool, N> not_(vec<bool, N> a) { EACH a.v[i] = !a.v[i]; return a; }
+template <class T, int N> FN vec<T, N> where(bool c, vec<T, N> a, same<T> b) { return c ? a : splat<T, N>(b); }
+template <class T, int N> FN vec<T, N> where(bool c, same<T> a, vec<T, N> b) { return c ? splat<T, N>(a) : b; }
+template <class T, int N> FN vec<T, N> where(vec<bool, N> c, vec<T, N> a, vec<T, N> b) { EACH a.v[i] = c.v[i] ? a.v[i] : b.v[i]; return a; }
+template <class T, int N> FN vec<T, N> where(vec<bool, N> c, vec<T, N> a, same<T> b) { return where(c, a, splat<T, N>(b)); }
+template <class T, int N> FN vec<T, N> where(vec<bool, N> c, same<T> a, vec<T, N> b) { return where(c, splat<T, N>(a), b); }
+template <class T, int N> FN vec<T, N> where(vec<bool, N> c, T a, T b) { return where(c, splat<T, N>(a), splat<T, N>(b)); }
+
+/** x for every lane of the group. */
+template <class V, class T, int N> FN vec<T, N> all(vec<V, N>, vec<T, N> x) { return x; }
+template <class V, class T, int N> FN vec<T, N> all(vec<V, N>, T x) { return splat<T, N>(x); }
+template <class T> FN T all(f32, T x) { return x; }
+/** Numbers of the elements that begin at j. */
+template <int N> FN vec<i32, N> lane(vec<f32, N>, i32 j) { vec<i32, N> r; EACH r.v[i] = j + i; return r; }
+FN i32 lane(f32, i32 j) { return j; }
+
+// ---- memory: ld(V{}, p) and st(V{}, p, x), p aligned to the vector; a bool is a byte, 0 or 1 ----
+template <class T> FN T ld(f32, const T* p) { return *p; }
+FN bool ld(f32, const u8* p) { return *p != 0; }
+FN f32 ld(f32, const bf16* p) { return from_bf16(*p); }
+template <class T, int N> FN vec<T, N> ld(vec<f32, N>, const T* p) { return *(const vec<T, N>*)p; }
+template <int N> FN vec<bool, N> ld(vec<f32, N>, const u8* p) { const vec<u8, N> x = *(const vec<u8, N>*)p; vec<bool, N> r; EACH r.v[i] = x.v[i] != 0; return r; }
+template <int N> FN vec<f32, N> ld(vec<f32, N>, const bf16* p) { const vec<bf16, N> x = *(const vec<bf16, N>*)p; vec<f32, N> r; EACH r.v[i] = from_bf16(x.v[i]); return r; }
+template <class T> FN void st(f32, T* p, same<T> x) { *p = x; }
+FN void st(f32, u8* p, bool x) { *p = x; }
+FN void st(f32, bf16* p, f32 x) { *p = to_bf16(x); }
+template <class T, int N> FN void st(vec<f32, N>, T* p, vec<T, N> x) { *(vec<T, N>*)p = x; }
+template <int N> FN void st(vec<f32, N>, u8* p, vec<bool, N> x) { vec<u8, N> r; EACH r.v[i] = x.v[i]; *(vec<u8, N>*)p = r; }
+template <int N> FN void st(vec<f32, N>, bf16* p, vec<f32, N> x) { vec<bf16, N> r; EACH r.v[i] = to_bf16(x.v[i]); *(vec<bf16, N>*)p = r; }
+template <class T, class X, int N> FN void st(vec<f32, N> v, T* p, X x) { st(v, p, splat<X, N>(x)); }
+template <class V, class T, class X> FN void stream(V v, T* p, X x) { st(v, p, x); }
