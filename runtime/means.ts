@@ -6,7 +6,6 @@ import { convert, zeros } from "./tensor.ts";
 export function meanOf(outcomes: readonly Outcome[]): Pick<Outcome, "losses" | "metrics"> {
   const [first, ...others] = outcomes;
   if (!first || others.length === 0) return first ?? { losses: new Map(), metrics: new Map() };
-  const mean = (numbers: readonly number[]): number => numbers.reduce((a, b) => a + b, 0) / numbers.length;
   const losses = [...first.losses.keys()].map((name): [string, number] => [
     name,
     mean(outcomes.map((o) => o.losses.get(name) ?? Number.NaN)),
@@ -20,3 +19,4 @@ export function meanOf(outcomes: readonly Outcome[]): Pick<Outcome, "losses" | "
   });
   return { losses: new Map(losses), metrics: new Map(metrics) };
 }
+const mean = (numbers: readonly number[]): number => numbers.reduce((a, b) => a + b, 0) / numbers.length;

@@ -181,9 +181,9 @@ function modulePage(module: Module): string {
   const source = `[Its source](../../stdlib/${module.name}.moe), [the whole library](README.md). ${note}`;
   return `${[`# std/${module.name}`, ...about, source, ...sections].join("\n\n")}\n`;
 }
+const row = (d: Declaration): string =>
+  `| [${d.name.name}](${d.name.name}.md) | ${prose(summary(readDoc(d.doc).text))} |`;
 function index(): string {
-  const row = (d: Declaration): string =>
-    `| [${d.name.name}](${d.name.name}.md) | ${prose(summary(readDoc(d.doc).text))} |`;
   const table = (title: string, name: string, what: string): string => {
     const module = modules.find((m) => m.name === name);
     return `## ${title}\n\n| ${what} | |\n| --- | --- |\n${module ? paged(module).map(row).join("\n") : ""}`;
