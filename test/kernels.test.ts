@@ -3,77 +3,25 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { emitHost, shown } from "../compiler/emit/unit.ts";
 import { GraphBuilder } from "../compiler/graph/builder.ts";
-import { interpret } from "../compiler/graph/interpret.ts";
-import type { Graph, NdArray, Node, Value } from "../compiler/graph/node.ts";
+import type { Graph, Value } from "../compiler/graph/node.ts";
 import type { Kernel } from "../compiler/kernel/ir.ts";
 import { lower } from "../compiler/kernel/lower.ts";
 import { print } from "../compiler/kernel/print.ts";
 import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";
-import type { PlanKernel } from "../compiler/plan/plan.ts";
 import type { Sequence, VirtualBuffer } from "../compiler/plan/sequence.ts";
 import type { DType } from "../compiler/types/dtype.ts";
-import { count, dims } from "../compiler/types/type.ts";
 import { golden } from "./golden.ts";
-import { samples, storesOf } from "./graphs.ts";
+import { storesOf } from "./graphs.ts";
+import { compare, compareOps, graphOf, kernelsOf, lowered, opSamples, valuesOf } from "./host/compare.ts";
 import { compiled, runSequence } from "./host/run.ts";
 import { adamw, attentionLayer, crossEntropy, gptStep, moeLayer, normLayer, softmaxLayer } from "./layers.ts";
 
 const test = suite("kernels");
 
-const graphOf = (values: readonly Value[]): Graph => ({
-  name: "test",
-  results: values.map((value, i) => ({ role: "output", name: String(i), value })),
-});
-const lowered = (graph: Graph): Sequence => lower(graph, { emit: emitHost });
-const kernelsOf = (list: readonly Sequence[]): PlanKernel[] => [
-  ...new Map(list.flatMap((s) => s.launches.map((l) => [l.kernel.name, l.kernel]))).values(),
-];
-
-/** How many elements of an ragged result there are: rows of no group are nothing. */
-function elementsOf(node: Node, stores: ReadonlyMap<string, NdArray>, r: number): number {
-  const result = node.results[r] as Value;
-  if (node.op.name !== "ragged_dot") return count(result.type);
-  const [offsets] = interpret([node.args[2] as Value], stores);
-  return (offsets?.data.at(-1) ?? 0) * (node.attrs as { unit: number }).unit * (dims(result.type)[1] ?? 1);
-}
-/** Numbers added up for one element of a sum. */
-function depthOf({ op, args, results }: Node): number {
-  const [x, y] = [args[0] as Value, results[0] as Value];
-  if (op.name === "dot" || op.name === "ragged_dot") return dims(x.type).at(-1) ?? 1;
-  if (op.name === "reduce") return count(x.type) / Math.max(1, count(y.type));
-  return dims(x.type)[op.name === "scan" ? 1 : 0] ?? 1;
-}
-const sums = new Set(["dot", "ragged_dot", "ragged_outer", "ragged_sum", "reduce", "scan"]);
-const epsilon = 2 ** -23;
-/** What an element may be off: of sums 2 eps sqrt(K) of the sum of magnitudes; of points 4 units in the last place. */
-function bounds(node: Node, stores: ReadonlyMap<string, NdArray>): (x: number, r: number, i: number) => number {
-  const narrow = [...node.results, ...node.args].some((v) => v.type.dtype === "bf16");
-  if (node.op.name.startsWith("attention")) return () => 2e-6;
-  if (!sums.has(node.op.name)) return (x) => (narrow ? 2 ** -8 : 4 * epsilon) * Math.abs(x);
-  const magnitudes = new Map(
-    [...stores].map(([name, a]) => [name, a.dtype === "i32" ? a : { ...a, data: a.data.map(Math.abs) }]),
-  );
-  const scale = interpret(node.results, magnitudes, { exact: true });
-  return (_, r, i) => 2 * epsilon * Math.sqrt(depthOf(node)) * Math.abs(scale[r]?.data[i] ?? 0);
-}
 test("every op against its definition", () => {
-  const all = samples()
-    .filter(({ node }) => node.op.name !== "const" && node.results.every((v) => v.type.dtype !== "f64"))
-    .map((s) => ({ ...s, sequence: lowered(graphOf(s.node.results)) }));
-  const lib = compiled(kernelsOf(all.map((s) => s.sequence)));
-  for (const { name, node, sequence } of all) {
-    const stores = storesOf(node.results);
-    const want = interpret(node.results, stores, { exact: true });
-    const got = runSequence(sequence, stores, 2, lib);
-    const bound = bounds(node, stores);
-    want.forEach((w, r) => {
-      for (let i = 0; i < elementsOf(node, stores, r); i++) {
-        const [x, y] = [w.data[i] ?? Number.NaN, got[r]?.[i] ?? Number.NaN];
-        assert.ok(x === y || Math.abs(x - y) <= bound(x, r, i), `${name} result ${r}[${i}]: ${y}, not ${x}`);
-      }
-    });
-  }
+  const all = opSamples();
+  compareOps(all, compiled(kernelsOf(all.map((s) => s.sequence))));
 });
 
 const layers: Readonly<Record<string, Graph>> = {
@@ -88,20 +36,6 @@ const layers: Readonly<Record<string, Graph>> = {
   adamw: adamw([9, 33]),
   "a step of a model": gptStep({ V: 17, B: 2, T: 7, D: 8, H: 12, L: 1, heads: 2, E: 4, K: 2 }),
 };
-const valuesOf = ({ results }: Graph): Value[] =>
-  [...results.filter((r) => r.role !== "store"), ...results.filter((r) => r.role === "store")].map((r) => r.value);
-
-function compare(name: string, graph: Graph, got: readonly Float64Array[]): void {
-  const values = valuesOf(graph);
-  interpret(values, storesOf(values), { exact: true }).forEach((want, r) => {
-    const scale = Math.max(1e-3, ...want.data.map(Math.abs));
-    const errors = [...want.data].map((x, i) => Math.abs(x - (got[r]?.[i] ?? Number.NaN)) / scale);
-    assert.ok(
-      errors.every((e) => e < 2e-5),
-      `${name}, result ${r}: off by ${Math.max(...errors)}`,
-    );
-  });
-}
 test("layers against the interpreter, the same bits with any number of threads", () => {
   const all = Object.entries(layers).map(([name, graph]) => ({ name, graph, sequence: lowered(graph) }));
   const lib = compiled(kernelsOf(all.map((s) => s.sequence)));

@@ -20,9 +20,17 @@ export const cudaHeader = (): string =>
     .map((name) => asset(`runtime/device/${name}`))
     .join("\n");
 
-/** One text to compile: many kernels share the time that the header takes. */
+/** What a CPU must have to run a unit, by the names that compilers have for it; runtime/native/program.cpp asks the CPU before it loads one. */
+const needs = ["avx", "avx2", "fma", "bmi", "bmi2", "avx512f", "avx512vl", "avx512bw", "avx512dq"];
+const stated = [
+  'extern "C" const char moec_needs[] = ""',
+  ...needs.flatMap((name) => [`#ifdef __${name.toUpperCase()}__`, `" ${name}"`, "#endif"]),
+  ";",
+].join("\n");
+
+/** One text to compile for the host: many kernels share the time that the header takes. */
 export const unit = (header: string, kernels: readonly PlanKernel[]): string =>
-  [header, ...kernels.map((k) => k.text)].join("\n");
+  [header, stated, ...kernels.map((k) => k.text)].join("\n");
 
 /** One kernel by itself. */
 export const cudaUnit = (header: string, kernel: PlanKernel): string =>

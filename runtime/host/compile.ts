@@ -50,7 +50,7 @@ export async function buildKernels(
   return { libraries, kernels, compiled: missing.length };
 }
 const keyOf = (kernel: PlanKernel, header: string, tools: Toolchain): string =>
-  hash([kernel.name, kernel.text, header, tools.identity].join("\0"));
+  hash([kernel.name, kernel.text, unitText(header, []), tools.identity].join("\0"));
 
 /** Longest first, each to the unit that is shortest so far. */
 function deal(kernels: readonly Keyed[], most: number): readonly (readonly Keyed[])[] {

@@ -1,8 +1,9 @@
 // A plan on this machine: kernels compiled, memory taken, entries run by the addon.
 import { existsSync } from "node:fs";
+import { Problem } from "../../compiler/diagnostic.ts";
 import { requireMemory } from "../../compiler/plan/bytes.ts";
 import type { Plan } from "../../compiler/plan/plan.ts";
-import { type Executor, native } from "../native.ts";
+import { type Executor, type NativePlan, native } from "../native.ts";
 import { type ExecuteOptions, nativeBuffer, nativeStep, PlanExecutable } from "../plan-executable.ts";
 import { KernelCache } from "./cache.ts";
 import { type Built, buildKernels } from "./compile.ts";
@@ -27,7 +28,7 @@ export async function hostExecutable(plan: Plan, options: HostOptions = {}): Pro
 }
 function load(plan: Plan, { libraries, kernels }: Built, threads: number): Executor {
   const { Executor } = native();
-  return new Executor({
+  const spec: NativePlan = {
     bytes: plan.bytes.arena,
     threads,
     scratch: Math.max(0, ...plan.kernels.map((k) => k.scratch)),
@@ -35,5 +36,11 @@ function load(plan: Plan, { libraries, kernels }: Built, threads: number): Execu
     libraries,
     kernels,
     entries: plan.entries.map((entry) => ({ steps: entry.steps.map(nativeStep) })),
-  });
+  };
+  try {
+    return new Executor(spec);
+  } catch (error) {
+    const other = error instanceof Error && error.message.startsWith("kernels for a CPU with");
+    throw other ? new Problem(error.message, "leave MOEC_ISA out, and machine flags out of CXX") : error;
+  }
 }

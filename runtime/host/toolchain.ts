@@ -34,14 +34,25 @@ const common = [
 ];
 /** Undefined symbols (memcpy, memset) are those of the process that loads the kernels. */
 const linking = process.platform === "darwin" ? ["-undefined", "dynamic_lookup"] : ["-nostdlib"];
-/** The first set that a compiler takes. Unique symbols would keep a library loaded for ever. */
-const optional = [["-march=native", "-fno-gnu-unique"], ["-march=native"], ["-mcpu=native"], []];
+const avx2 = ["-mavx2", "-mfma", "-mbmi2"];
+/** What `MOEC_ISA` may ask for, as alternatives of which the first that the compiler takes is used. `portable` is what every CPU of its kind has. */
+const instructionSets: Readonly<Record<string, readonly (readonly string[])[]>> = {
+  native: [["-march=native"], ["-mcpu=native"], []],
+  avx512: [["-mavx512f", "-mavx512vl", "-mavx512bw", "-mavx512dq", ...avx2]],
+  avx2: [avx2],
+  portable: [[]],
+};
+/** Unique symbols would keep a library loaded for ever; only some compilers have them. */
+const optional = [["-fno-gnu-unique"], []];
 
 const known = new Map<string, Promise<Toolchain>>();
 
-/** The compiler that `CXX` names (a path, also with spaces, or a program and its arguments), or the first of g++, clang++ and c++. Asked once in a process. */
+/**
+ * The compiler that `CXX` names (a path, also with spaces, or a program and its arguments), or the first of g++, clang++ and c++. Asked once
+ * in a process. Kernels use all that this CPU has, or what `MOEC_ISA` says: avx512, avx2 or portable.
+ */
 export function toolchain(environment: NodeJS.ProcessEnv = process.env): Promise<Toolchain> {
-  const key = `${environment["CXX"]}\0${environment["PATH"]}`;
+  const key = ["CXX", "PATH", "MOEC_ISA"].map((name) => environment[name]).join("\0");
   const found = known.get(key) ?? find(environment);
   known.set(key, found);
   return found;
@@ -50,8 +61,16 @@ async function find(environment: NodeJS.ProcessEnv): Promise<Toolchain> {
   const named = environment["CXX"]?.trim() ?? "";
   const chosen = existsSync(named) ? [named] : named.split(/\s+/).filter((part) => part !== "");
   const names = chosen.length > 0 ? [chosen] : [["g++"], ["clang++"], ["c++"]];
+  const set = environment["MOEC_ISA"] || "native";
+  const machine = Object.hasOwn(instructionSets, set) ? instructionSets[set] : undefined;
+  if (!machine)
+    throw new Problem(
+      `MOEC_ISA is \`${set}\``,
+      `it may be ${Object.keys(instructionSets).join(", ")}; without it kernels use all that this CPU has`,
+    );
+  const choices = machine.flatMap((flags) => optional.map((more) => [...flags, ...more]));
   for (const [program, ...args] of names) {
-    const found = program === undefined ? null : await probe([program, ...args], environment);
+    const found = program === undefined ? null : await probe([program, ...args], choices, environment);
     if (found !== null) return found;
   }
   throw new Problem(
@@ -60,9 +79,14 @@ async function find(environment: NodeJS.ProcessEnv): Promise<Toolchain> {
   );
 }
 
-async function probe(command: readonly [string, ...string[]], env: NodeJS.ProcessEnv): Promise<Toolchain | null> {
+/** `choices`: flags of which the first that it takes are used. */
+async function probe(
+  command: readonly [string, ...string[]],
+  choices: readonly (readonly string[])[],
+  env: NodeJS.ProcessEnv,
+): Promise<Toolchain | null> {
   const [program, ...args] = command;
-  for (const extra of optional) {
+  for (const extra of choices) {
     const flags = [...common, ...extra, ...linking];
     try {
       const { stdout } = await execute(program, [...args, ...common, ...extra, "-E", "-dM", "-x", "c++", "/dev/null"], {

@@ -3,12 +3,39 @@
 #include <dlfcn.h>
 
 #include <cstring>
+#include <sstream>
 #include <stdexcept>
 
 namespace moec {
 
+/// Whether this CPU has what GCC calls by that name.
+static bool has(const std::string& feature) {
+#if defined(__x86_64__)
+#define MOEC_ASK(name) if (feature == name) return __builtin_cpu_supports(name) != 0;
+  MOEC_ASK("avx") MOEC_ASK("avx2") MOEC_ASK("fma") MOEC_ASK("bmi") MOEC_ASK("bmi2")
+  MOEC_ASK("avx512f") MOEC_ASK("avx512vl") MOEC_ASK("avx512bw") MOEC_ASK("avx512dq")
+#undef MOEC_ASK
+#endif
+  return false;
+}
+/// Kernels say what they need: compiler/emit/unit.ts. Nothing of theirs has run before.
+static void require_cpu(void* handle) {
+  const auto needs = static_cast<const char*>(dlsym(handle, "moec_needs"));
+  if (needs == nullptr) throw std::runtime_error("a library of kernels does not say what CPU it is for");
+  std::istringstream words(needs);
+  for (std::string feature; words >> feature;) {
+    if (!has(feature)) throw std::runtime_error("kernels for a CPU with " + feature + " cannot run on this one");
+  }
+}
+
 Library::Library(const std::string& path) : handle_(dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL)) {
   if (handle_ == nullptr) throw std::runtime_error(std::string("cannot load kernels: ") + dlerror());
+  try {
+    require_cpu(handle_);
+  } catch (...) {
+    dlclose(handle_);
+    throw;
+  }
 }
 Library::~Library() {
   if (handle_ != nullptr) dlclose(handle_);

@@ -17,15 +17,19 @@ const flags =
 const folder = join(tmpdir(), "moec-test-kernels");
 mkdirSync(folder, { recursive: true });
 
-function build(text: string, extension: string, args: readonly string[]): string {
-  const base = join(folder, createHash("sha256").update(text).update(args.join()).digest("hex").slice(0, 16));
+function build(text: string, extension: string, args: readonly string[], compiler = "g++"): string {
+  const key = createHash("sha256")
+    .update(text)
+    .update([compiler, ...args].join());
+  const base = join(folder, key.digest("hex").slice(0, 16));
   if (existsSync(`${base}.out`)) return `${base}.out`;
   writeFileSync(base + extension, text);
-  execFileSync("g++", [...args, base + extension, "-o", `${base}.out`], { stdio: ["ignore", "inherit", "inherit"] });
+  execFileSync(compiler, [...args, base + extension, "-o", `${base}.out`], { stdio: ["ignore", "inherit", "inherit"] });
   return `${base}.out`;
 }
-export const compiled = (kernels: readonly PlanKernel[], extra: readonly string[] = []): string =>
-  build(unit(hostHeader(), kernels), ".cpp", [...flags, ...extra]);
+/** A library of kernels; `extra` flags come last. */
+export const compiled = (kernels: readonly PlanKernel[], extra: readonly string[] = [], compiler?: string): string =>
+  build(unit(hostHeader(), kernels), ".cpp", [...flags, ...extra], compiler);
 const driver = (): string =>
   build(readFileSync(new URL("driver.cpp", import.meta.url), "utf8"), ".cpp", [
     "-O1",

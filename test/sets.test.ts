@@ -1,0 +1,104 @@
+// Instruction sets and compilers: every op's kernels for each that this CPU can run, and the text of the others.
+import { execFileSync } from "node:child_process";
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { Problem } from "../compiler/diagnostic.ts";
+import { hostHeader, unit } from "../compiler/emit/unit.ts";
+import { planMemory } from "../compiler/plan/memory.ts";
+import { KernelCache } from "../runtime/host/cache.ts";
+import { hostExecutable } from "../runtime/host/executable.ts";
+import { toolchain } from "../runtime/host/toolchain.ts";
+import { native } from "../runtime/native.ts";
+import { folder } from "./folder.ts";
+import { compareOps, kernelsOf, opSamples } from "./host/compare.ts";
+import { compiled } from "./host/run.ts";
+import { buffer, header, launch, write } from "./sequences.ts";
+
+const test = suite("sets");
+const x64 = process.arch === "x64";
+const cpu = x64 && process.platform === "linux" ? readFileSync("/proc/cpuinfo", "utf8") : "";
+const has = (feature: string): boolean => new RegExp(`\\b${feature}\\b`).test(cpu);
+const using = (set: string) => toolchain({ ...process.env, MOEC_ISA: set });
+/** The set's own flags, on what every CPU of this kind has. */
+const machine = async (set: string): Promise<string[]> => [
+  ...(x64 ? ["-march=x86-64"] : []),
+  ...(await using(set)).flags.filter((flag) => flag.startsWith("-m")),
+];
+const all = opSamples();
+const kernels = kernelsOf(all.map((s) => s.sequence));
+
+test("portable kernels are right", async () =>
+  compareOps(all, compiled(kernels, [...(await machine("portable")), "-O1"])));
+if (has("avx2") && has("fma"))
+  test("AVX2 kernels are right", async () => compareOps(all, compiled(kernels, [...(await machine("avx2")), "-O1"])));
+if (x64)
+  test("AVX-512 kernels compile to its instructions, whatever this CPU has", async () => {
+    const lib = compiled(kernels, [...(await machine("avx512")), "-O1"]);
+    const code = execFileSync("objdump", ["-d", "--no-show-raw-insn", lib], { encoding: "utf8", maxBuffer: 2 ** 28 });
+    for (const instruction of ["vfmadd\\d+ps .*%zmm", "vscalefps .*%zmm", "vmovups .*%zmm"])
+      assert.match(code, new RegExp(instruction));
+    if (has("avx512bw")) compareOps(all, lib);
+  });
+const clang = ((): string | null => {
+  try {
+    return execFileSync("clang++", ["--version"], { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] });
+  } catch {
+    return null;
+  }
+})();
+if (clang === null) console.log(" sets: no clang++ here, its kernels are not tested");
+else test("kernels of clang++ are right", () => compareOps(all, compiled(kernels, ["-O1"], "clang++")));
+
+test("MOEC_ISA names a set, and each has kernels of its own", async () => {
+  const [portable, own] = [await using("portable"), await using("native")];
+  assert.is.not(portable.identity, own.identity);
+  assert.not.ok(portable.features.some((feature) => feature.startsWith("AVX")));
+  const error = await using("avx1024").then(
+    () => null,
+    (e: unknown) => e,
+  );
+  assert.ok(error instanceof Problem && /MOEC_ISA/.test(error.message) && /portable/.test(error.help));
+});
+
+const plan = () => {
+  const out = buffer("out", [1]);
+  const results = [{ role: "loss" as const, name: "one", buffer: out }];
+  const launches = [launch("one", "a[0] = 1;", [write(out)])];
+  return planMemory([{ entry: "main", launches, assigns: [], results }], [], { target: "host", header });
+};
+test("a kernel for another CPU is not loaded", async () => {
+  const { command, flags } = await using("native");
+  const folderOf = folder();
+  const load = (needs: string | null): unknown => {
+    const [source, library] = [join(folderOf, `${needs}.cpp`), join(folderOf, `${needs}.so`)];
+    writeFileSync(source, needs === null ? "" : `extern "C" const char moec_needs[] = "${needs}";`);
+    execFileSync(command[0], [...command.slice(1), ...flags, "-w", source, "-o", library]);
+    const empty = { bytes: 64, threads: 1, scratch: 0, buffers: [], kernels: [], entries: [] };
+    return new (native().Executor)({ ...empty, libraries: [library] });
+  };
+  assert.ok(load(""));
+  if (has("avx2")) assert.ok(load(" avx avx2"));
+  assert.throws(() => load(" avx avx1024"), /kernels for a CPU with (avx|avx1024) cannot run on this one/);
+  assert.throws(() => load(null), /does not say what CPU/);
+  assert.match(unit(hostHeader(), []), /moec_needs/);
+});
+if (x64 && !has("avx512f"))
+  test("asking for what this CPU lacks is a problem", async () => {
+    const before = process.env["MOEC_ISA"];
+    process.env["MOEC_ISA"] = "avx512";
+    try {
+      const error = await hostExecutable(plan(), { threads: 1, cache: new KernelCache(folder()) }).then(
+        () => null,
+        (e: unknown) => e,
+      );
+      assert.ok(error instanceof Problem && /cannot run on this one/.test(error.message), String(error));
+      assert.match(error.help, /MOEC_ISA/);
+    } finally {
+      if (before === undefined) delete process.env["MOEC_ISA"];
+      else process.env["MOEC_ISA"] = before;
+    }
+  });
+
+test.run();
