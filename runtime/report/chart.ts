@@ -148,7 +148,7 @@ export function heatMap({ layer, experts, columns, shares, from, to }: LoadGrid)
   return `<figure class="heat">
 <figcaption><h3>${escaped(layer)}</h3></figcaption>
 <div class="rows"><span>0</span><span>${experts - 1}</span></div>
-<div class="plot"><img src="data:image/png;base64,${image}" alt="${escaped(`load of ${experts} experts of ${layer} over steps ${from} to ${to}`)}" style="height:${Math.min(320, Math.max(72, experts * 10))}px"><output></output></div>
+<div class="plot"><img src="data:image/png;base64,${image}" alt="${escaped(`load of ${experts} experts of ${layer} over steps ${from} to ${to}`)}" style="--experts:${experts}"><output></output></div>
 <div class="steps"><span>step ${from}</span><span>${to}</span></div>
 <script type="application/json">${jsonInScript(data)}</script>
 </figure>`;

@@ -38,6 +38,7 @@ output { position: absolute; top: 4px; display: none; padding: 6px 9px; border-r
 .key i { display: inline-block; width: 14px; height: 14px; margin: 0 5px -2px 12px; border-radius: 3px; border: 1px solid var(--soft); }
 .under { background: rgb(28 110 214); } .even { background: var(--card); } .over { background: rgb(217 72 15); }
 .heats { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 440px), 1fr)); gap: 12px; }
+.many { grid-template-columns: repeat(auto-fill, minmax(min(100%, 300px), 1fr)); }
 .heat { display: grid; grid-template-columns: auto 1fr; gap: 4px 8px; }
 .heat figcaption { grid-column: 1 / -1; }
 .heat img { display: block; width: 100%; image-rendering: pixelated; outline: 1px solid var(--grid); }
@@ -45,9 +46,12 @@ output { position: absolute; top: 4px; display: none; padding: 6px 9px; border-r
 .steps { grid-column: 2; display: flex; justify-content: space-between; }
 .rows, .steps { color: var(--soft); font-size: 11px; font-variant-numeric: tabular-nums; }
 .bars { width: 100%; border-spacing: 0 6px; font-size: 13px; font-variant-numeric: tabular-nums; }
-.bars th { font-weight: 400; text-align: left; color: var(--soft); width: 6em; }
+.bars th { font-weight: 400; text-align: left; color: var(--soft); width: 7em; }
 .bars td:last-child { text-align: right; white-space: nowrap; width: 6em; }
 .bar i { display: block; height: 12px; border-radius: 3px; background: var(--accent); }
+.heat img { height: clamp(72px, calc(10px * var(--experts)), 320px); }
+.many img { height: clamp(48px, calc(4px * var(--experts)), 160px); }
+@media (max-width: 640px) { .wide svg text { font-size: 20px; } }
 @media print { body { max-width: none; } figure { break-inside: avoid; } }
 `;
 

@@ -128,7 +128,7 @@ function loadCharts({ steps }: RunRecord): string[] {
   const key = `<p class="key">A row is an expert, a column a stretch of steps. <i class="under"></i>no tokens <i class="even"></i>an even share <i class="over"></i>twice that or more</p>`;
   return [
     key,
-    `<div class="heats">${grids.map(heatMap).join("\n")}</div>`,
+    `<div class="heats${grids.length > 8 ? " many" : ""}">${grids.map(heatMap).join("\n")}</div>`,
     chart({
       title: "Largest expert",
       note: "Its tokens over the mean, for each layer. 1 is an even load.",
