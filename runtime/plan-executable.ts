@@ -39,6 +39,10 @@ export const nativeStep = (step: Step): NativeStep =>
     ? { kernel: -1, args: [step.from, step.to], tasks: 0 }
     : { kernel: step.launch.kernel, args: step.launch.args, tasks: step.launch.tasks };
 
+/** Where the stores end in the arena, and what is only held while an entry runs begins. */
+export const storeBytes = ({ stores, buffers }: Plan): number =>
+  stores.reduce((end, s) => Math.max(end, (buffers[s.buffer]?.offset ?? 0) + (buffers[s.buffer]?.bytes ?? 0)), 0);
+
 export class PlanExecutable implements Executable {
   readonly stores: readonly StoreInfo[];
   readonly entries: readonly string[];
@@ -140,7 +144,7 @@ export class PlanExecutable implements Executable {
   }
   /** 0xFF in every byte is a NaN in every float, and -1 in an integer. */
   #poisonTemporaries(): void {
-    const start = Math.max(0, ...this.#plan.stores.map((s) => this.#buffer(s.buffer)).map((b) => b.offset + b.bytes));
+    const start = storeBytes(this.#plan);
     this.#executor.fill(start, this.bytes.arena - start, 0xff);
   }
   #store(name: string): number {

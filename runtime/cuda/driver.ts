@@ -1,0 +1,101 @@
+// NVIDIA's driver: where it is, the GPUs that it finds, and what its errors ask for.
+import { Problem } from "../../compiler/diagnostic.ts";
+import { type NativeDriver, native } from "../native.ts";
+
+export interface Driver extends Pick<NativeDriver, "path" | "devices"> {
+  /** Of CUDA: `12.4`. */
+  readonly version: string;
+}
+export type Device = Driver["devices"][number];
+
+/** The first driver that loads, with at least one GPU. Throws Problem where there is none. */
+export function cudaDriver(environment: NodeJS.ProcessEnv = process.env): Driver {
+  const addon = native();
+  const named = environment["MOEC_LIBCUDA"];
+  const failures: unknown[] = [];
+  for (const library of named ? [named] : libraries) {
+    try {
+      const { path, version, devices } = addon.cudaDriver(library);
+      if (devices.length === 0) throw new Error("CUDA_ERROR_NO_DEVICE: no CUDA-capable device is detected");
+      return { path, version: `${Math.floor(version / 1000)}.${Math.floor((version % 1000) / 10)}`, devices };
+    } catch (error) {
+      failures.push(error);
+    }
+  }
+  // What a driver says is worth more than that another was not found.
+  throw explained(failures.find((error) => codeOf(error)?.[0] !== "NO_DRIVER") ?? failures[0]);
+}
+/** For the loader; then where Windows puts it into WSL. */
+const libraries: readonly string[] = ["libcuda.so.1", "/usr/lib/wsl/lib/libcuda.so.1"];
+
+/** What NVRTC makes code for, for a device: its own architecture with all that it has, or the nearest older one that it runs. */
+export function architectureOf({ major, minor }: Device, known: readonly number[]): string {
+  const own = 10 * major + minor;
+  if (known.includes(own)) return `sm_${own}${own >= 90 ? "a" : ""}`;
+  const older = known.filter((n) => Math.floor(n / 10) === major && n < own);
+  return `sm_${Math.max(...older, 0) || own}`;
+}
+
+const none = "NVIDIA's driver was not found";
+const restart =
+  "set MOEC_CUDA_GRAPHS=0 to see which kernel it is; the GPU can be used again by a new process, so please report what stopped this one";
+const remedies: Readonly<Record<string, string>> = {
+  NO_DRIVER:
+    "install NVIDIA's driver (Debian: `apt install nvidia-driver`; in a container: run it with `--gpus all`), or name libcuda's path in MOEC_LIBCUDA; `--target host` needs none",
+  OLD_DRIVER: "install a newer driver: moec needs CUDA 11.4 or later",
+  CUDA_ERROR_NO_DEVICE:
+    "see what `nvidia-smi` lists, and whether CUDA_VISIBLE_DEVICES hides it; `--target host` needs no GPU",
+  CUDA_ERROR_STUB_LIBRARY:
+    "this libcuda is the toolkit's stub for linking: install NVIDIA's driver, or take the stub's folder out of LD_LIBRARY_PATH",
+  CUDA_ERROR_SYSTEM_DRIVER_MISMATCH: "the driver's library and kernel module differ: restart the machine",
+  CUDA_ERROR_SYSTEM_NOT_READY: "start NVIDIA's services (`nvidia-fabricmanager` on machines with NVSwitch)",
+  CUDA_ERROR_COMPAT_NOT_SUPPORTED_ON_DEVICE: "take CUDA's compatibility package out of the loader's path",
+  CUDA_ERROR_DEVICES_UNAVAILABLE:
+    "another process holds the GPU alone: end it, or choose another in CUDA_VISIBLE_DEVICES",
+  CUDA_ERROR_DEVICE_UNAVAILABLE:
+    "another process holds the GPU alone: end it, or choose another in CUDA_VISIBLE_DEVICES",
+  CUDA_ERROR_UNKNOWN: "see whether `nvidia-smi` works; after an update of the driver, restart the machine",
+  CUDA_ERROR_OUT_OF_MEMORY:
+    "end what else uses the GPU (`nvidia-smi` lists it), or lower the batch, the length or the model's sizes",
+  CUDA_ERROR_INVALID_IMAGE:
+    "the driver may be older than NVRTC: update the driver, or install the NVRTC of its version",
+  CUDA_ERROR_NO_BINARY_FOR_GPU: "this NVRTC makes no code for this GPU: install a newer one",
+  CUDA_ERROR_UNSUPPORTED_PTX_VERSION:
+    "the driver is older than NVRTC: update the driver, or install the NVRTC of its version",
+  CUDA_ERROR_ECC_UNCORRECTABLE: "the GPU's memory is damaged: see `nvidia-smi -q -d ECC`, and reset it or use another",
+  CUDA_ERROR_LAUNCH_TIMEOUT:
+    "the GPU also drives a display and ends what takes seconds: use another, or lower the batch",
+  CUDA_ERROR_ILLEGAL_ADDRESS: restart,
+  CUDA_ERROR_MISALIGNED_ADDRESS: restart,
+  CUDA_ERROR_ILLEGAL_INSTRUCTION: restart,
+  CUDA_ERROR_INVALID_ADDRESS_SPACE: restart,
+  CUDA_ERROR_INVALID_PC: restart,
+  CUDA_ERROR_HARDWARE_STACK_ERROR: restart,
+  CUDA_ERROR_LAUNCH_FAILED: restart,
+};
+
+/** The code that an error of the addon begins with, and its text; null where it is another error. */
+function codeOf(error: unknown): readonly [code: string, text: string] | null {
+  const [, code, text] =
+    /^(CUDA_ERROR_\w+|NO_DRIVER|OLD_DRIVER): (.*)$/s.exec(error instanceof Error ? error.message : "") ?? [];
+  return code === undefined || text === undefined ? null : [code, text];
+}
+/** An error of the addon as what a user can mend; others as they are. `lines`: those of the program that a kernel serves, by its name. */
+export function explained(error: unknown, lines: ReadonlyMap<string, readonly string[]> = new Map()): unknown {
+  const [code, text] = codeOf(error) ?? [];
+  if (code === undefined || text === undefined) return error;
+  const [, kernel = ""] = /kernel (\w+)/.exec(text) ?? [];
+  const serves = lines.get(kernel) ?? [];
+  const message = code === "NO_DRIVER" ? `${none}: ${text}` : code === "OLD_DRIVER" ? text : `${code}: ${text}`;
+  return new Problem(
+    serves.length > 0 ? `${message}, which serves ${serves.join(", ")}` : message,
+    remedies[code] ?? "update the driver; if it stays, please report it",
+    { cause: error },
+  );
+}
+/** Of an error that there is not enough memory: how many bytes are free. */
+export function freeBytes(error: unknown): number | null {
+  const [code, text = ""] = codeOf(error) ?? [];
+  const free = code === "CUDA_ERROR_OUT_OF_MEMORY" ? /bytes of (\d+) that are free/.exec(text)?.[1] : undefined;
+  return free === undefined ? null : Number(free);
+}

@@ -1,0 +1,85 @@
+// A plan on a GPU: kernels compiled by NVRTC, memory on the device, entries run by NVIDIA's driver.
+import { requireMemory } from "../../compiler/plan/bytes.ts";
+import type { Plan } from "../../compiler/plan/plan.ts";
+import { KernelCache } from "../host/cache.ts";
+import { cores } from "../host/machine.ts";
+import { type Executor, native } from "../native.ts";
+import { nvrtc } from "../nvrtc.ts";
+import { type ExecuteOptions, nativeBuffer, nativeStep, PlanExecutable, storeBytes } from "../plan-executable.ts";
+import { requireArchitecture } from "./architecture.ts";
+import { compileKernels, type KernelCode } from "./code.ts";
+import { architectureOf, cudaDriver, type Driver, explained, freeBytes } from "./driver.ts";
+
+export interface CudaOptions extends ExecuteOptions {
+  readonly cache?: KernelCache;
+  /** Launches in one graph for each entry. Default: unless MOEC_CUDA_GRAPHS is 0. */
+  readonly graphs?: boolean;
+}
+
+/** On the first GPU that the driver lists. Throws Problem where there is none, no NVRTC, or too little memory. */
+export async function cudaExecutable(plan: Plan, options: CudaOptions = {}): Promise<PlanExecutable> {
+  const driver = cudaDriver();
+  const [device] = driver.devices;
+  const compiler = await nvrtc();
+  const architecture = device ? architectureOf(device, compiler.architectures) : "";
+  requireArchitecture(architecture, compiler.architectures);
+  const code = await compileKernels(plan, architecture, compiler, options.cache ?? new KernelCache(), cores());
+  return new PlanExecutable(plan, loadOnDevice(plan, driver, code, options), options);
+}
+
+/** `code`: for each kernel of the plan. */
+export function loadOnDevice(
+  plan: Plan,
+  driver: Pick<Driver, "path">,
+  code: readonly Pick<KernelCode, "cubin">[],
+  { graphs = process.env["MOEC_CUDA_GRAPHS"] !== "0" }: CudaOptions = {},
+): Executor {
+  const { CudaExecutor } = native();
+  try {
+    const executor = new CudaExecutor({
+      driver: driver.path,
+      device: 0,
+      bytes: plan.bytes.arena,
+      graphs,
+      buffers: plan.buffers.map(nativeBuffer),
+      kernels: plan.kernels.map(({ name, launch }, i) => ({
+        name,
+        image: code[i]?.cubin ?? Buffer.alloc(0),
+        threads: launch?.threads ?? 0,
+        shared: launch?.shared ?? 0,
+      })),
+      entries: plan.entries.map((entry) => ({ steps: entry.steps.map(nativeStep) })),
+    });
+    executor.fill(0, storeBytes(plan), 0);
+    return explaining(executor, plan);
+  } catch (error) {
+    const free = freeBytes(error);
+    if (free !== null) requireMemory(plan, free);
+    throw explained(error, linesOf(plan));
+  }
+}
+const linesOf = (plan: Plan): ReadonlyMap<string, readonly string[]> =>
+  new Map(plan.kernels.map(({ name, origins }) => [name, origins]));
+
+/** The same, but errors of the driver say what can be done. */
+function explaining(executor: Executor, plan: Plan): Executor {
+  const explain = (error: unknown): unknown => explained(error, linesOf(plan));
+  const tried = <T>(work: () => T): T => {
+    try {
+      return work();
+    } catch (error) {
+      throw explain(error);
+    }
+  };
+  return {
+    write: (buffer, from) => tried(() => executor.write(buffer, from)),
+    read: (buffer, to) => tried(() => executor.read(buffer, to)),
+    fill: (offset, bytes, byte) => tried(() => executor.fill(offset, bytes, byte)),
+    run: (entry, timed) =>
+      tried(() => executor.run(entry, timed)).catch((error: unknown) => {
+        throw explain(error);
+      }),
+    cancel: () => executor.cancel(),
+    close: () => executor.close(),
+  };
+}

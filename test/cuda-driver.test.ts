@@ -1,0 +1,332 @@
+// Plans on a driver that records what is asked of it (test/cuda/libcuda.cpp): results, graphs, copies, errors. The emulator's driver, which
+// runs real kernels, is tested in emulator.test.ts.
+import { execFileSync } from "node:child_process";
+import { existsSync, readFileSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { Problem } from "../compiler/diagnostic.ts";
+import { planMemory } from "../compiler/plan/memory.ts";
+import type { Plan } from "../compiler/plan/plan.ts";
+import type { Sequence, VirtualArg, VirtualLaunch } from "../compiler/plan/sequence.ts";
+import { architectureOf, cudaDriver } from "../runtime/cuda/driver.ts";
+import { type CudaOptions, loadOnDevice } from "../runtime/cuda/executable.ts";
+import type { Outcome } from "../runtime/executable.ts";
+import { type NativeBuffer, native } from "../runtime/native.ts";
+import { PlanExecutable } from "../runtime/plan-executable.ts";
+import { fromNumbers } from "../runtime/tensor.ts";
+import { folder } from "./folder.ts";
+import { buffer, ofStore, pointwise, read, storeOf, write } from "./sequences.ts";
+
+const test = suite("cuda-driver");
+const here = folder();
+const log = join(here, "calls");
+function built(name: string, ...source: string[]): string {
+  const library = join(here, name);
+  execFileSync("g++", ["-std=gnu++17", "-shared", "-fPIC", ...source, "-o", library]);
+  return library;
+}
+const library = built("libcuda.so", join(import.meta.dirname, "cuda", "libcuda.cpp"));
+
+/** With these in the environment, which the library reads too. */
+async function under<T>(variables: Readonly<Record<string, string>>, work: () => T | Promise<T>): Promise<T> {
+  const before = Object.keys(variables).map((name) => [name, process.env[name]] as const);
+  Object.assign(process.env, variables);
+  try {
+    return await work();
+  } finally {
+    for (const [name, value] of before)
+      if (value === undefined) delete process.env[name];
+      else process.env[name] = value;
+  }
+}
+/** What was called meanwhile, in order. */
+async function calls(work: () => unknown): Promise<string[]> {
+  rmSync(log, { force: true });
+  await under({ MOEC_FAKE_LOG: log }, work);
+  return existsSync(log) ? readFileSync(log, "utf8").trim().split("\n") : [];
+}
+const count = (all: readonly string[], name: string): number => all.filter((c) => c.split(" ")[0] === name).length;
+
+const rows = 37;
+const shape = { threads: 64, shared: 512, wide: false };
+/** A kernel of the fake driver. */
+const launch = (name: string, args: readonly VirtualArg[], tasks = 1, threads = shape.threads): VirtualLaunch => ({
+  kernel: { name, text: name, origins: [`model.moe:${name.length}`], scratch: 0, launch: { ...shape, threads } },
+  args,
+  tasks,
+  flops: 0,
+  bytes: 0,
+  phase: "forward",
+});
+/** y = 2x, the sum of y, then w += the sum, which is made aside and copied. */
+function chain(threads?: number): Plan {
+  const [w, x] = [ofStore(buffer("w", [1])), ofStore(buffer("train/x", [rows, 16]))];
+  const [y, sum, next] = [buffer("y", [rows, 16]), buffer("sum", [1]), buffer("next", [1])];
+  const sequence: Sequence = {
+    entry: "train",
+    launches: [
+      launch("twice", [pointwise(x), write(y)], rows, threads),
+      launch("total", [read(y), write(sum)]),
+      launch("grow", [read(sum), read(w), write(next)]),
+    ],
+    assigns: [{ store: "w", from: next }],
+    results: [
+      { role: "output", name: "0", buffer: y },
+      { role: "loss", name: "total", buffer: sum },
+    ],
+  };
+  return planMemory([sequence], [storeOf(w), storeOf(x, "input")], { target: "cuda", header: "" });
+}
+const image = (name: string): { cubin: Buffer } => ({ cubin: Buffer.from(`${name}\0`) });
+function open(plan: Plan, options: CudaOptions = {}): PlanExecutable {
+  const driver = cudaDriver({ MOEC_LIBCUDA: library });
+  const code = plan.kernels.map(({ name }) => image(name));
+  return new PlanExecutable(plan, loadOnDevice(plan, driver, code, options), options);
+}
+const at = { seed: 1, call: 2, step: 3 };
+const inputs = new Map([
+  [
+    "x",
+    fromNumbers(
+      "f32",
+      [rows, 16],
+      Array.from({ length: rows * 16 }, (_, i) => i % 7),
+    ),
+  ],
+]);
+const sum = 2 * Array.from({ length: rows * 16 }, (_, i) => i % 7).reduce((a, b) => a + b);
+const train = (executable: PlanExecutable): Promise<Outcome> => executable.run("train", inputs, at);
+
+async function problem(work: () => unknown): Promise<Problem> {
+  try {
+    await work();
+  } catch (error) {
+    assert.instance(error, Problem, String(error));
+    return error as Problem;
+  }
+  assert.unreachable("nothing went wrong");
+  throw new Error("unreachable");
+}
+
+for (const graphs of [true, false]) {
+  test(`a chain of launches ${graphs ? "in a graph" : "one by one"}`, async () => {
+    let executable: PlanExecutable | undefined;
+    const all = await calls(async () => {
+      executable = open(chain(), { graphs, poison: true });
+      executable.write("w", fromNumbers("f32", [1], [0]));
+      for (let call = 1; call <= 5; call++) {
+        const { outputs, losses } = await train(executable);
+        assert.is(losses.get("total"), sum);
+        assert.is(executable.read("w").data[0], call * sum);
+        assert.is(outputs[0]?.data[rows * 16 - 1], 2 * ((rows * 16 - 1) % 7));
+      }
+      executable.close();
+    });
+    assert.is(count(all, "cuLaunchKernel"), graphs ? 3 : 15);
+    assert.is(count(all, "cuStreamBeginCapture_v2"), graphs ? 1 : 0);
+    assert.is(count(all, "cuGraphLaunch"), graphs ? 5 : 0);
+    // 4 multiprocessors that hold 2 blocks each
+    assert.is(
+      all.find((c) => c.startsWith("cuLaunchKernel")),
+      "cuLaunchKernel 8 64 512",
+    );
+  });
+}
+test("what is taken is given back", async () => {
+  const all = await calls(async () => {
+    const executable = open(chain());
+    await train(executable);
+    executable.close();
+  });
+  const pairs = [
+    ["cuMemAlloc_v2", "cuMemFree_v2"],
+    ["cuMemHostAlloc", "cuMemFreeHost"],
+    ["cuStreamCreate", "cuStreamDestroy_v2"],
+    ["cuEventCreate", "cuEventDestroy_v2"],
+    ["cuModuleLoadData", "cuModuleUnload"],
+    ["cuStreamEndCapture", "cuGraphDestroy"],
+    ["cuGraphInstantiateWithFlags", "cuGraphExecDestroy"],
+    ["cuDevicePrimaryCtxRetain", "cuDevicePrimaryCtxRelease_v2"],
+  ] as const;
+  for (const [take, give] of pairs) assert.equal([take, count(all, take)], [take, count(all, give)]);
+  assert.is(count(all, "cuMemAlloc_v2"), 1);
+});
+test("stores begin as zeros, and a run times its steps", async () => {
+  const times: Float64Array[] = [];
+  const executable = open(chain(), { profile: (_, t) => times.push(t.wall, t.busy) });
+  assert.equal(
+    [...executable.read("train/x").data],
+    Array.from({ length: rows * 16 }, () => 0),
+  );
+  await train(executable);
+  assert.is(executable.read("w").data[0], sum);
+  executable.close();
+  assert.equal(
+    times.map((t) => [...t]),
+    Array.from({ length: 2 }, () => [250_000, 250_000, 250_000, 250_000]),
+  );
+});
+
+interface Form {
+  readonly outer?: number;
+  readonly rows: number;
+  readonly cols: number;
+  readonly pitch: number;
+  readonly panels?: boolean;
+}
+const sizeOf = ({ outer = 1, rows, cols }: Form): number => outer * rows * cols;
+function placed({ outer = 1, rows, cols, pitch, panels = false }: Form, offset: number): NativeBuffer {
+  const elements = outer * rows * (panels ? Math.ceil(cols / pitch) * pitch : pitch);
+  return { outer, rows, cols, pitch, panels, width: 4, bytes: 4 * elements, offset };
+}
+/** Where an element lies, by the layouts' own words. */
+function addressOf({ rows, cols, pitch, panels }: Form, i: number): number {
+  const [row, c] = [Math.floor(i / cols), i % cols];
+  if (panels !== true) return row * pitch + c;
+  const panel = Math.floor(row / rows) * Math.ceil(cols / pitch) + Math.floor(c / pitch);
+  return (panel * rows + (row % rows)) * pitch + (c % pitch);
+}
+const copy = (from: number, to: number) => ({ kernel: -1, args: [from, to], tasks: 0 });
+const sameNumbers = (a: Float32Array, b: Float32Array): boolean =>
+  Buffer.from(a.buffer).equals(Buffer.from(b.buffer)) && a.length === b.length;
+
+/** One element, none, rows with padding and without, panels, more than the staging holds, rows that are longer than it. */
+const forms: readonly Form[] = [
+  { rows: 1, cols: 1, pitch: 1 },
+  { rows: 0, cols: 5, pitch: 5 },
+  { rows: 7, cols: 13, pitch: 16 },
+  { outer: 3, rows: 5, cols: 67, pitch: 64, panels: true },
+  { outer: 2, rows: 3, cols: 6, pitch: 3, panels: true },
+  { rows: 2_100_001, cols: 1, pitch: 1 },
+  { rows: 1501, cols: 1000, pitch: 1008 },
+  { rows: 2, cols: 1_050_001, pitch: 1_050_016 },
+];
+for (const form of forms) {
+  const name = `${form.outer ?? 1} x ${form.rows} x ${form.cols} in ${form.panels ? "panels" : "rows"} of ${form.pitch}`;
+  test(`${name}: as the layout says, padding zero, and back; copied to another layout and back`, async () => {
+    const own = placed(form, 0);
+    const memory = { rows: 1, cols: own.bytes / 4, pitch: own.bytes / 4 };
+    const other = placed({ ...form, pitch: form.pitch + 1 }, own.bytes);
+    const again = placed(form, own.bytes + other.bytes);
+    const { CudaExecutor } = native();
+    const executor = new CudaExecutor({
+      driver: library,
+      device: 0,
+      bytes: 2 * own.bytes + other.bytes,
+      graphs: true,
+      buffers: [own, placed(memory, 0), other, again],
+      kernels: [],
+      entries: [{ steps: [copy(0, 2), copy(2, 3)] }],
+    });
+    const data = Float32Array.from({ length: sizeOf(form) }, (_, i) => 1 + (i % 1009));
+    const expected = new Float32Array(memory.cols);
+    data.forEach((x, i) => {
+      expected[addressOf(form, i)] = x;
+    });
+    const holds = (buffer: number, wanted: Float32Array): void => {
+      const found = new Float32Array(wanted.length).fill(Number.NaN);
+      executor.read(buffer, found);
+      assert.ok(sameNumbers(found, wanted), `buffer ${buffer}`);
+    };
+    executor.fill(0, 2 * own.bytes + other.bytes, 0xff);
+    executor.write(0, data);
+    holds(1, expected);
+    holds(0, data);
+    await executor.run(0, false);
+    holds(2, data);
+    holds(3, data);
+    executor.close();
+  });
+}
+test("offsets and sizes pass 4 GiB", () => {
+  const far = { ...placed({ rows: 1, cols: 3, pitch: 3 }, 2 ** 33 + 64) };
+  const { CudaExecutor } = native();
+  const spec = { driver: library, device: 0, graphs: true, kernels: [], entries: [] };
+  const executor = new CudaExecutor({ ...spec, bytes: 2 ** 33 + 4096, buffers: [far] });
+  executor.fill(2 ** 33, 4096, 0xff);
+  executor.write(0, Float32Array.of(1, 2, 3));
+  const back = new Float32Array(3);
+  executor.read(0, back);
+  assert.equal([...back], [1, 2, 3]);
+  executor.close();
+});
+
+test("no library, an old one, no device", async () => {
+  const missing = await problem(() => cudaDriver({ MOEC_LIBCUDA: "/nowhere/libcuda.so.1" }));
+  assert.match(missing.message, /^NVIDIA's driver was not found: \/nowhere\/libcuda\.so\.1: /);
+  assert.match(missing.help, /apt install nvidia-driver.*MOEC_LIBCUDA/);
+  const old = await problem(() => cudaDriver({ MOEC_LIBCUDA: built("old.so", "-x", "c++", "/dev/null") }));
+  assert.match(old.message, /old\.so has no cuInit/);
+  assert.match(old.help, /newer driver/);
+  const none = await problem(() => under({ MOEC_FAKE_NO_DEVICE: "1" }, () => cudaDriver({ MOEC_LIBCUDA: library })));
+  assert.match(none.help, /nvidia-smi/);
+  const { path, version, devices } = cudaDriver({ MOEC_LIBCUDA: library });
+  assert.equal([path, version, devices.length, devices[0]?.name], [library, "12.4", 1, "a fake"]);
+});
+test("too little memory says what is needed, what is free, and what is large", async () => {
+  const large = chain();
+  const plan = { ...large, bytes: { ...large.bytes, arena: 2 ** 34 } };
+  const before = await problem(() => open(plan));
+  assert.match(
+    before.message,
+    /^the plan needs 16 GiB and 12 GiB are free; the largest buffers are\n {2}\S+: f32\[37, 16\]/,
+  );
+  const after = await problem(() => under({ MOEC_FAKE_FAIL: "cuMemAlloc_v2 2" }, () => open(chain())));
+  assert.match(after.message, /^CUDA_ERROR_OUT_OF_MEMORY: .*\d+ bytes of 12884901888 that are free/);
+  assert.match(after.help, /nvidia-smi/);
+});
+test("code that does not load, or fits no multiprocessor, names its kernel and the program's lines", async () => {
+  const broken = await problem(() => under({ MOEC_FAKE_FAIL: "cuModuleLoadData 200" }, () => open(chain())));
+  assert.match(broken.message, /^CUDA_ERROR_INVALID_IMAGE: .*kernel twice.*model\.moe:5/);
+  assert.match(broken.help, /older than NVRTC/);
+  const plan = chain();
+  const driver = cudaDriver({ MOEC_LIBCUDA: library });
+  const other = await problem(() =>
+    loadOnDevice(
+      plan,
+      driver,
+      plan.kernels.map(() => image("twice")),
+    ),
+  );
+  assert.match(other.message, /^CUDA_ERROR_NOT_FOUND: .*kernel total/);
+  const wide = await problem(() => open(chain(2048)));
+  assert.match(wide.message, /^CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES: .*kernel twice/);
+});
+test("a kernel that fails: in a graph the entry, one by one the kernel", async () => {
+  const failing = { MOEC_FAKE_FAIL: "cuStreamSynchronize 700" };
+  const inGraph = await problem(() => under(failing, () => train(open(chain()))));
+  assert.match(inGraph.message, /^CUDA_ERROR_ILLEGAL_ADDRESS: .*graph/);
+  assert.match(inGraph.help, /MOEC_CUDA_GRAPHS=0/);
+  const alone = await problem(() => under(failing, () => train(open(chain(), { graphs: false }))));
+  assert.match(alone.message, /^CUDA_ERROR_ILLEGAL_ADDRESS: .*kernel twice.*model\.moe:5/);
+});
+test("a launch that fails while it is captured leaves the stream as it was", async () => {
+  const executable = open(chain());
+  const all = await calls(() =>
+    problem(() => under({ MOEC_FAKE_FAIL: "cuLaunchKernel 701" }, () => train(executable))),
+  );
+  assert.is(count(all, "cuStreamEndCapture"), 1);
+  assert.is(count(all, "cuGraphDestroy"), 1);
+  assert.is((await train(executable)).losses.get("total"), sum);
+  executable.close();
+});
+
+const device = (major: number, minor: number) => ({ name: "", major, minor, multiprocessors: 1, bytes: 1 });
+test("a device gets its own architecture, or the nearest older one that it runs", () => {
+  const known = [75, 80, 86, 89, 90, 100, 120];
+  const cases = {
+    "8.0": "sm_80",
+    "8.7": "sm_86",
+    "9.0": "sm_90a",
+    "12.1": "sm_120",
+    "10.0": "sm_100a",
+    "13.0": "sm_130",
+  };
+  for (const [version, wanted] of Object.entries(cases)) {
+    const [major = 0, minor = 0] = version.split(".").map(Number);
+    assert.is(architectureOf(device(major, minor), known), wanted);
+  }
+});
+
+test.run();
