@@ -137,9 +137,13 @@ void end_block(Block& b) {
     warps.erase(found);
   }
 }
+static Totals totals;
+const Totals& last() { return totals; }
 void end_launch(const Launch& launch) {
   if (!config.count) return;
-  if (config.counts.empty()) table.print(launch, stderr);
+  totals = table.totals();
+  if (config.counts == "-") {
+  } else if (config.counts.empty()) table.print(launch, stderr);
   else if (FILE* out = fopen(config.counts.c_str(), "a")) {
     table.write_json(launch, out);
     fclose(out);

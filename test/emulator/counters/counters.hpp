@@ -5,6 +5,7 @@
 
 #include "../runtime/block.hpp"
 #include "../runtime/report.hpp"
+#include "pricing.hpp"
 
 namespace emu::count {
 /// An ordinary access, at `position`.
@@ -21,6 +22,12 @@ void barrier();
 void basic_block(Thread&, Position);
 
 void end_block(Block&);
-/// Writes the table, and begins a new one.
+/// Writes the table, and begins a new one. config.counts names a file; empty: the error output; `-`: nowhere.
 void end_launch(const Launch&);
+/// Of the last launch.
+struct Totals {
+  Cost shared, global;
+  u64 loaded = 0, stored = 0, divergent = 0;
+};
+const Totals& last();
 }  // namespace emu::count

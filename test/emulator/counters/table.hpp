@@ -6,7 +6,7 @@
 
 #include "../runtime/block.hpp"
 #include "../runtime/report.hpp"
-#include "pricing.hpp"
+#include "counters.hpp"
 
 namespace emu::count {
 enum class Kind { LoadShared, StoreShared, LoadGlobal, StoreGlobal, AtomicShared, AtomicGlobal, CopyShared, CopyGlobal, Ldmatrix, Wgmma, Bulk };
@@ -29,6 +29,7 @@ struct Table {
   std::map<Position, u64> divergent;
   u64 loaded = 0, stored = 0, barriers = 0;
 
+  Totals totals() const;
   void print(const Launch&, FILE*) const;
   /// One line: `{"kernel", "wavefronts": [real, ideal], "sectors": [real, ideal], ..., "lines": [{"kind", "line", "requests", "bytes", "cost"}]}`.
   void write_json(const Launch&, FILE*) const;

@@ -25,6 +25,9 @@ struct Config {
   size_t shared_limit = 232448;
   /// Findings after which a launch is given up.
   size_t patience = 8;
+  /// What the stand-in driver says of its device: `sm_90` as 90, multiprocessors, bytes of memory.
+  int architecture = 90, multiprocessors = 4;
+  size_t memory = size_t(16) << 30;
 };
 extern Config config;
 /// Throws std::invalid_argument at a word that it does not know.

@@ -2,6 +2,7 @@
 
 #include <dlfcn.h>
 #include <link.h>
+#include <unistd.h>
 
 #include <cstdarg>
 #include <cstdio>
@@ -17,6 +18,7 @@ thread_local Position position = 0;
 struct Code {
   uintptr_t start = 0, end = 0;
   std::string path;
+  const void* function = nullptr;
 };
 static Code code;
 static std::map<Position, std::string> lines;
@@ -32,8 +34,10 @@ static int measure(dl_phdr_info* info, size_t, void*) {
 void set_code(const void* function) {
   Dl_info info;
   if (!dladdr(function, &info)) throw Failure("the kernel is in no library");
-  if (uintptr_t(info.dli_fbase) == code.start && code.path == info.dli_fname) return;
-  code = {uintptr_t(info.dli_fbase), 0, info.dli_fname};
+  if (function == code.function) return;
+  code = {uintptr_t(info.dli_fbase), 0, info.dli_fname, function};
+  const std::string own = "/proc/self/";  // a module in memory; addr2line is another process
+  if (code.path.rfind(own, 0) == 0) code.path = "/proc/" + std::to_string(getpid()) + "/" + code.path.substr(own.size());
   lines.clear();
   dl_iterate_phdr(measure, nullptr);
 }

@@ -23,17 +23,24 @@ typedef std::vector<std::string> Findings;
 struct Test {
   std::string name;
   std::function<void()> run;
+  /// Chooses by itself how kernels run.
+  bool once;
 };
 std::vector<Test>& tests();
 struct Registration {
-  Registration(const char* name, std::function<void()> run) { tests().push_back({name, std::move(run)}); }
+  Registration(const char* name, std::function<void()> run, bool once) { tests().push_back({name, std::move(run), once}); }
 };
-#define TEST(id, name)                                              \
-  static void id();                                                 \
-  static const ::unit::Registration id##_registration(name, id);    \
+#define TEST(id, name) EMU_TEST(id, name, false)
+#define TEST_ONCE(id, name) EMU_TEST(id, name, true)
+#define EMU_TEST(id, name, once)                                          \
+  static void id();                                                       \
+  static const ::unit::Registration id##_registration(name, id, once);    \
   static void id()
 /// The test has failed; it goes on.
 void wrong(const char* format, ...) __attribute__((format(printf, 1, 2)));
+
+/// In which kernels run: each catches other bugs.
+constexpr const char* ways[] = {"check", "check lazy order=random seed=1", "check lazy order=random seed=2", "check order=reverse"};
 
 /// Device memory with what the host gave it, or nothing.
 template <class T> struct Device {
@@ -111,4 +118,20 @@ struct Product {
         }
   }
 };
+}  // namespace unit
+
+namespace unit {
+/// `run(bug)` gives what was found, and whether the results are right. Bug 0 is none: it must be clean in every way; each other bug must be
+/// noticed in one.
+struct Outcome {
+  Findings findings;
+  bool right;
+};
+void planted(const std::vector<const char*>& bugs, const std::function<Outcome(int bug)>& run);
+/// Whether all are within the tolerance; NaN is not.
+inline bool near(const std::vector<float>& got, const Product& want, double tolerance) {
+  for (size_t i = 0; i < want.sum.size(); i++)
+    if (!(std::fabs(double(got[i]) - want.sum[i]) <= tolerance * want.scale[i])) return false;
+  return true;
+}
 }  // namespace unit

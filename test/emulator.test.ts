@@ -1,0 +1,64 @@
+// The emulator of CUDA text: every instruction against its definition, planted bugs, and both libraries driven by an ordinary client.
+import { execFile } from "node:child_process";
+import { join } from "node:path";
+import { env } from "node:process";
+import { promisify } from "node:util";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { build, buildClient, buildUnits } from "./emulator/build.ts";
+
+const execute = promisify(execFile);
+const folder = join(import.meta.dirname, "emulator");
+
+interface Said {
+  readonly name: string;
+  readonly failure: string;
+}
+/** What the program of unit tests prints: `ok NAME`, or `FAIL NAME (how): what`. */
+async function units(): Promise<Said[]> {
+  const output = await run(await buildUnits(), [], {});
+  return output
+    .trim()
+    .split("\n")
+    .map((line) => ({
+      name: line.replace(/^(ok|FAIL) /, "").replace(/ \((check|order)[^)]*\): .*/, ""),
+      failure: line.startsWith("ok ") ? "" : line,
+    }));
+}
+/** What a program prints, whatever its status. */
+async function run(program: string, args: readonly string[], extra: NodeJS.ProcessEnv): Promise<string> {
+  try {
+    const { stdout, stderr } = await execute(program, args, { env: { ...env, ...extra }, maxBuffer: 2 ** 26 });
+    return stdout + stderr;
+  } catch (error) {
+    if (error instanceof Error && "stdout" in error && "stderr" in error) return `${error.stdout}${error.stderr}`;
+    throw error;
+  }
+}
+const test = suite("emulator");
+const said = await units();
+for (const { name, failure } of said) test(name, () => assert.is(failure, ""));
+test("all tests ran", () => assert.ok(said.length >= 50, `only ${said.length}`));
+
+const { libcuda, libnvrtc } = await build();
+const client = await buildClient();
+const inOrder = `before cuInit: 3
+compute capability 9
+junk: 200
+no such kernel: 500
+too much memory: 2
+streams: 3 1500
+synchronized while it captures: 900
+graph: 43 42957
+more shared memory than asked for: 1
+after a fault: 719, then 719
+CUDA_ERROR_LAUNCH_FAILED`;
+for (const how of ["", "threads=2", "check", "check lazy order=random seed=3"])
+  test(`driver and NVRTC, ${how || "fast"}`, async () => {
+    const output = await run(client, [libcuda, libnvrtc, join(folder, "driver/client.cu")], { MOEC_EMULATOR: how });
+    const lines = output.split("\n").filter((line) => !line.startsWith("emulator: "));
+    assert.is(lines.join("\n").trim(), inOrder);
+    assert.match(output, /emulator: .*outside buffer #1 of 4000 bytes/);
+    if (how.startsWith("check")) assert.match(output, /client\.cu:31/);
+  });
+test.run();

@@ -1,0 +1,83 @@
+// Builds the emulator with the system's C++ compiler (`CXX`, or g++). What was built is kept in the folder for temporary files, by the hash of
+// all that went into it.
+import { execFile } from "node:child_process";
+import { createHash } from "node:crypto";
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { env, pid } from "node:process";
+import { promisify } from "node:util";
+
+const execute = promisify(execFile);
+const here = import.meta.dirname;
+const kept = join(tmpdir(), "moec-emulator");
+
+export interface Libraries {
+  readonly libcuda: string;
+  readonly libnvrtc: string;
+}
+const common = ["-std=c++17", "-g1", "-pthread"];
+const own = [...common, "-O2", "-fPIC", "-ftls-model=initial-exec", "-Wall", "-Wextra", "-Werror"];
+/** For kernels that are checked and counted. */
+const instrumented =
+  "-O1 -w -fsanitize=thread -fsanitize-coverage=trace-pc -fno-threadsafe-statics -ffp-contract=off".split(" ");
+const library = [...common, "-shared", "-Wl,-Bsymbolic-functions"];
+const folders = ["runtime", "checker", "counters", "ptx", "driver"];
+const dialect = join(here, "dialect");
+
+const filesIn = (folder: string, end: string): string[] =>
+  readdirSync(join(here, folder))
+    .filter((f) => f.endsWith(end))
+    .toSorted()
+    .map((f) => join(here, folder, f));
+const headers = (): string =>
+  [...folders, "dialect", "unit"]
+    .flatMap((f) => filesIn(f, ".hpp").concat(filesIn(f, ".cuh")))
+    .map((f) => readFileSync(f, "utf8"))
+    .join("\0");
+
+/** Runs the compiler unless its output is there. `inputs`: files; the output's name ends with `extension`. */
+async function made(flags: readonly string[], inputs: readonly string[], extension: string): Promise<string> {
+  const cxx = env["CXX"] ?? "g++";
+  const key = createHash("sha256").update([cxx, ...flags, ...inputs, headers()].join("\0"));
+  for (const input of inputs) key.update(readFileSync(input));
+  const output = join(kept, key.digest("hex").slice(0, 24) + extension);
+  if (existsSync(output)) return output;
+  mkdirSync(kept, { recursive: true, mode: 0o700 });
+  const part = `${output}.${pid}`;
+  const [program = "g++", ...more] = cxx.split(/\s+/);
+  await execute(program, [...more, ...flags, ...inputs, "-o", part], { maxBuffer: 2 ** 26 });
+  renameSync(part, output);
+  return output;
+}
+/** In order, two at a time. */
+async function each<T, R>(items: readonly T[], run: (item: T) => Promise<R>): Promise<R[]> {
+  const results: R[] = [];
+  const queue = items.entries();
+  const worker = async (): Promise<void> => {
+    for (const [i, item] of queue) results[i] = await run(item);
+  };
+  await Promise.all([worker(), worker()]);
+  return results;
+}
+
+export async function build(): Promise<Libraries> {
+  const sources = folders.flatMap((f) => filesIn(f, ".cpp")).filter((f) => !f.endsWith("nvrtc.cpp"));
+  const objects = await each(sources, (f) => made([...own, "-c"], [f], ".o"));
+  const libcuda = await made(library, objects, ".so");
+  const dialectFlag = `-DEMULATOR_DIALECT="${dialect}"`;
+  const nvrtc = [join(here, "driver/nvrtc.cpp"), join(here, "runtime/config.cpp")];
+  return { libcuda, libnvrtc: await made([...own, "-shared", dialectFlag], nvrtc, ".so") };
+}
+/** The program that tests each instruction; see unit/main.cpp. */
+export async function buildUnits(): Promise<string> {
+  const { libcuda } = await build();
+  const device = ["-include", join(dialect, "device.hpp")];
+  const objects = await each(filesIn("unit", ".cpp"), (f) =>
+    made([...common, ...instrumented, ...device, "-c"], [f], ".o"),
+  );
+  return made([...common], [...objects, libcuda], ".out");
+}
+/** A C program that knows nothing of the emulator. */
+export const buildClient = (): Promise<string> =>
+  made(["-x", "c++", "-w", "-ldl"], [join(here, "driver/client.c")], ".out");

@@ -1,0 +1,49 @@
+// What the functions of the stand-in libcuda share: result codes, the lock, and the error that stays once a kernel has failed.
+#pragma once
+#include <cstdio>
+#include <mutex>
+#include <new>
+
+#include "../dialect/interface.hpp"
+#include "../runtime/report.hpp"
+
+namespace emu::driver {
+/// Of CUresult, with NVIDIA's numbers.
+enum Result {
+  success = 0,
+  invalid_value = 1,
+  out_of_memory = 2,
+  not_initialized = 3,
+  invalid_device = 101,
+  invalid_image = 200,
+  invalid_context = 201,
+  invalid_handle = 400,
+  not_found = 500,
+  not_ready = 600,
+  launch_failed = 719,
+  not_supported = 801,
+  capture_unsupported = 900,
+  capture_unmatched = 903,
+};
+extern std::recursive_mutex lock;
+extern bool initialized;
+/// A kernel has failed: as on a GPU, nothing works in this context any more.
+extern Result sticky;
+
+/// Runs the body of a function of the interface.
+template <class F> Result guarded(F body) {
+  std::lock_guard<std::recursive_mutex> hold(lock);
+  if (!initialized) return not_initialized;
+  if (sticky != success) return sticky;
+  try {
+    return body();
+  } catch (const std::bad_alloc&) {
+    return out_of_memory;
+  } catch (const Failure& failure) {
+    fprintf(stderr, "emulator: %s\n", failure.what());
+    return invalid_value;
+  }
+}
+}  // namespace emu::driver
+#define API extern "C" __attribute__((visibility("default"))) ::emu::driver::Result
+typedef unsigned long long CUdeviceptr;

@@ -1,0 +1,124 @@
+// Allocations and copies.
+#include <cstring>
+
+#include "../checker/shadow.hpp"
+#include "../runtime/config.hpp"
+#include "../runtime/memory.hpp"
+#include "stream.hpp"
+
+namespace emu::driver {
+static bool pinned(const void* p) {
+  const Region* r = region_of(p);
+  return r && r->host;
+}
+static void to_device(CUdeviceptr to, const void* from, size_t n) {
+  require_device((void*)to, n, "a copy to the device");
+  memcpy((void*)to, from, n);
+  host_wrote((void*)to, n);
+}
+static void to_host(void* to, CUdeviceptr from, size_t n) {
+  require_device((void*)from, n, "a copy from the device");
+  memcpy(to, (void*)from, n);
+}
+/// Bytes keep whether anybody wrote them.
+static void on_device(CUdeviceptr to, CUdeviceptr from, size_t n) {
+  require_device((void*)to, n, "a copy on the device");
+  require_device((void*)from, n, "a copy on the device");
+  memmove((void*)to, (void*)from, n);
+  if (!config.check || n == 0) return;
+  const Region *t = region_of((void*)to, n), *f = region_of((void*)from, n);
+  for (size_t i = 0; i < n && t->shadow; i++)
+    if (!f->shadow || f->shadow[from - f->low + i].flags & check::Initialised) t->shadow[to - t->low + i].flags |= check::Initialised;
+}
+static void fill(CUdeviceptr to, unsigned value, size_t size, size_t n) {
+  require_device((void*)to, n * size, "a fill");
+  for (size_t i = 0; i < n; i++) memcpy((char*)to + i * size, &value, size);
+  host_wrote((void*)to, n * size);
+}
+/// What the host waits for.
+template <class F> static Result at_once(F work) {
+  return guarded([&] {
+    if (capturing()) return capture_unsupported;
+    const Result before = finish_default();
+    if (before == success) work();
+    return before;
+  });
+}
+template <class F> static Result in_stream(void* stream, F work) {
+  return guarded([&] { return enqueue(stream_of(stream), work); });
+}
+}  // namespace emu::driver
+using namespace emu::driver;
+
+API cuMemAlloc_v2(CUdeviceptr* p, size_t bytes) {
+  return guarded([&] {
+    if (bytes == 0) return invalid_value;
+    if (bytes > emu::config.memory - emu::device_bytes()) return out_of_memory;
+    return *p = CUdeviceptr(emu::device_alloc(bytes)), success;
+  });
+}
+API cuMemFree_v2(CUdeviceptr p) {
+  return guarded([&] {
+    const Result before = finish_all();
+    if (before != success) return before;
+    return p == 0 || emu::device_free((void*)p) ? success : invalid_value;
+  });
+}
+API cuMemGetInfo_v2(size_t* available, size_t* total) {
+  return guarded([&] { return *total = emu::config.memory, *available = *total - emu::device_bytes(), success; });
+}
+API cuMemHostAlloc(void** p, size_t bytes, unsigned) {
+  return guarded([&] { return *p = emu::device_alloc(bytes, true), success; });
+}
+API cuMemAllocHost_v2(void** p, size_t bytes) { return cuMemHostAlloc(p, bytes, 0); }
+API cuMemFreeHost(void* p) {
+  return guarded([&] { return finish_all(), emu::device_free(p) ? success : invalid_value; });
+}
+API cuMemHostGetDevicePointer_v2(CUdeviceptr* p, void* host, unsigned) {
+  return guarded([&] { return *p = CUdeviceptr(host), pinned(host) ? success : invalid_value; });
+}
+/// Memory of the host that is not ours stays pageable: copies of it are not deferred.
+API cuMemHostRegister_v2(void*, size_t, unsigned) { return success; }
+API cuMemHostUnregister(void*) { return success; }
+
+API cuMemcpyHtoD_v2(CUdeviceptr to, const void* from, size_t n) {
+  return at_once([=] { to_device(to, from, n); });
+}
+API cuMemcpyDtoH_v2(void* to, CUdeviceptr from, size_t n) {
+  return at_once([=] { to_host(to, from, n); });
+}
+API cuMemcpyDtoD_v2(CUdeviceptr to, CUdeviceptr from, size_t n) {
+  return at_once([=] { on_device(to, from, n); });
+}
+/// Pageable memory is read before the call returns, pinned memory later.
+API cuMemcpyHtoDAsync_v2(CUdeviceptr to, const void* from, size_t n, void* stream) {
+  if (pinned(from)) return in_stream(stream, [=] { to_device(to, from, n); });
+  return in_stream(stream, [=, kept = std::vector<char>((const char*)from, (const char*)from + n)] { to_device(to, kept.data(), n); });
+}
+/// Into pageable memory the copy is over when the call returns.
+API cuMemcpyDtoHAsync_v2(void* to, CUdeviceptr from, size_t n, void* stream) {
+  const Result asked = in_stream(stream, [=] { to_host(to, from, n); });
+  if (asked != success || pinned(to)) return asked;
+  return guarded([&] { return stream_of(stream).capture ? success : finish(stream_of(stream)); });
+}
+API cuMemcpyDtoDAsync_v2(CUdeviceptr to, CUdeviceptr from, size_t n, void* stream) {
+  return in_stream(stream, [=] { on_device(to, from, n); });
+}
+API cuMemsetD8_v2(CUdeviceptr to, unsigned char value, size_t n) {
+  return at_once([=] { fill(to, value, 1, n); });
+}
+API cuMemsetD16_v2(CUdeviceptr to, unsigned short value, size_t n) {
+  return at_once([=] { fill(to, value, 2, n); });
+}
+API cuMemsetD32_v2(CUdeviceptr to, unsigned value, size_t n) {
+  return at_once([=] { fill(to, value, 4, n); });
+}
+API cuMemsetD8Async(CUdeviceptr to, unsigned char value, size_t n, void* stream) {
+  return in_stream(stream, [=] { fill(to, value, 1, n); });
+}
+API cuMemsetD16Async(CUdeviceptr to, unsigned short value, size_t n, void* stream) {
+  return in_stream(stream, [=] { fill(to, value, 2, n); });
+}
+API cuMemsetD32Async(CUdeviceptr to, unsigned value, size_t n, void* stream) {
+  return in_stream(stream, [=] { fill(to, value, 4, n); });
+}

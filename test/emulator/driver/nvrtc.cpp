@@ -1,0 +1,206 @@
+// libnvrtc.so: compiles CUDA text with the system's C++ compiler. A cubin is a library of the host, which the stand-in libcuda loads.
+#include <dirent.h>
+#include <fcntl.h>
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <iterator>
+#include <regex>
+#include <set>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "../runtime/config.hpp"
+
+#ifndef EMULATOR_DIALECT
+#error "EMULATOR_DIALECT: the folder that holds device.hpp"
+#endif
+extern char** environ;
+
+namespace {
+/// Of nvrtcResult.
+enum Result { success = 0, out_of_memory = 1, invalid_input = 3, invalid_program = 4, invalid_option = 5, compilation = 6, name_not_valid = 10 };
+struct Program {
+  std::string text, name, log, library;
+  std::set<std::string> names;
+};
+
+std::string contents(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+const emu::Config& mode() {
+  static const bool read = [] {
+    const char* words = getenv("MOEC_EMULATOR");
+    try {
+      if (words) emu::configure(words);
+    } catch (const std::exception& error) {
+      fprintf(stderr, "emulator: %s\n", error.what());
+    }
+    return true;
+  }();
+  (void)read;
+  return emu::config;
+}
+std::string compiler() {
+  const char* chosen = getenv("CXX");
+  return chosen && *chosen ? chosen : "g++";
+}
+std::vector<std::string> words_of(const std::string& text) {
+  std::istringstream in(text);
+  return {std::istream_iterator<std::string>(in), {}};
+}
+/// Flags by what the kernels are compiled for.
+std::vector<std::string> flags() {
+  std::vector<std::string> all = words_of("-std=c++17 -g1 -w -fPIC -fno-exceptions -fno-rtti -fno-threadsafe-statics -fno-strict-aliasing -fwrapv -fno-math-errno -fno-trapping-math -march=native -ftls-model=initial-exec");
+  auto add = [&](const char* more) { for (auto& w : words_of(more)) all.push_back(w); };
+  add(mode().check || mode().count ? "-O1 -fsanitize=thread" : "-O2");
+  if (mode().count) add("-fsanitize-coverage=trace-pc");
+  return all;
+}
+/// Differs where compiled kernels would: by the dialect, the compiler, and what is instrumented.
+unsigned identity() {
+  std::vector<std::string> files;
+  if (DIR* folder = opendir(EMULATOR_DIALECT)) {
+    while (dirent* entry = readdir(folder)) files.push_back(entry->d_name);
+    closedir(folder);
+  }
+  std::sort(files.begin(), files.end());
+  std::string all = compiler();
+  for (auto& f : flags()) all += " " + f;
+  for (auto& f : files) all += contents(std::string(EMULATOR_DIALECT) + "/" + f);
+  unsigned hash = 2166136261u;
+  for (char c : all) hash = (hash ^ (unsigned char)c) * 16777619u;
+  return hash & 0x7fffffff;
+}
+
+/// NVRTC's options that have a meaning here; empty where one is unknown.
+bool translate(int n, const char* const* options, std::vector<std::string>& to) {
+  bool contracts = true;
+  for (int i = 0; i < n; i++) {
+    const std::string o = options[i];
+    auto begins = [&](const char* p) { return o.rfind(p, 0) == 0; };
+    if (begins("-D") || begins("--define-macro=")) to.push_back("-D" + o.substr(begins("-D") ? 2 : 15));
+    else if (begins("--fmad=") || begins("-fmad=")) contracts = o.find("true") != std::string::npos;
+    else if (begins("--gpu-architecture=") || begins("-arch=")) {
+      const std::string number = std::regex_replace(o.substr(o.find('=') + 1), std::regex("[^0-9]"), "");
+      to.push_back("-D__CUDA_ARCH__=" + number + "0");
+      if (o.back() == 'a') to.push_back("-D__CUDA_ARCH_FEAT_SM" + number + "_ALL");
+    } else if (!begins("--std=") && !begins("-std=") && !begins("--ptxas-options") && !begins("--diag-") && !begins("--ftz") && !begins("--prec-") && !begins("--use_fast_math") &&
+               !begins("-default-device") && !begins("--device-as-default") && !begins("-lineinfo") && !begins("--generate-line-info") && !begins("--maxrregcount") && !begins("--restrict") && !begins("--split-compile"))
+      return false;
+  }
+  to.push_back(contracts ? "-ffp-contract=fast" : "-ffp-contract=off");
+  return true;
+}
+/// The exit status; what the program says is added to the log.
+int run(const std::vector<std::string>& command, const std::string& log) {
+  std::vector<char*> argv;
+  for (auto& word : command) argv.push_back(const_cast<char*>(word.c_str()));
+  argv.push_back(nullptr);
+  posix_spawn_file_actions_t files;
+  posix_spawn_file_actions_init(&files);
+  posix_spawn_file_actions_addopen(&files, 1, log.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600);
+  posix_spawn_file_actions_adddup2(&files, 1, 2);
+  pid_t child;
+  const int failed = posix_spawnp(&child, argv[0], &files, nullptr, argv.data(), environ);
+  posix_spawn_file_actions_destroy(&files);
+  int status = 127;
+  if (failed) return status;
+  while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
+  }
+  return status;
+}
+/// `k.cu:3:12: error: text` as NVRTC writes it: `k.cu(3): error: text`.
+std::string as_nvrtc(const std::string& log, const std::string& folder) {
+  std::string all = log;
+  for (size_t at; (at = all.find(folder + "/")) != std::string::npos;) all.erase(at, folder.size() + 1);
+  return std::regex_replace(all, std::regex("(^|\n)([^\n: ]+):([0-9]+):[0-9]+: (fatal )?(error|warning)"), "$1$2($3): $5");
+}
+struct Folder {
+  std::string path;
+  Folder() {
+    const char* temporary = getenv("TMPDIR");
+    std::string name = std::string(temporary ? temporary : "/tmp") + "/moec-emulated-XXXXXX";
+    if (mkdtemp(name.data())) path = name;
+  }
+  ~Folder() {
+    for (const char* file : {"log", "kernels.o", "kernels.so"}) unlink((path + "/" + file).c_str());
+    unlink(source.c_str());
+    rmdir(path.c_str());
+  }
+  std::string source;
+};
+Result compile(Program& p, std::vector<std::string> options) {
+  Folder folder;
+  if (folder.path.empty()) return out_of_memory;
+  folder.source = folder.path + "/" + p.name;
+  std::ofstream(folder.source, std::ios::binary) << p.text;
+  const std::string object = folder.path + "/kernels.o", library = folder.path + "/kernels.so", log = folder.path + "/log";
+  std::vector<std::string> command = words_of(compiler());
+  const size_t program = command.size();
+  for (auto& f : flags()) command.push_back(f);
+  for (auto& o : options) command.push_back(o);
+  for (const std::string& word : {std::string("-include"), std::string(EMULATOR_DIALECT "/device.hpp"), std::string("-x"), std::string("c++"), std::string("-c"), folder.source, std::string("-o"), object}) command.push_back(word);
+  int status = run(command, log);
+  if (status == 0) {
+    command.resize(program);
+    for (const std::string& word : {std::string("-shared"), object, std::string("-o"), library, std::string("-lm")}) command.push_back(word);
+    status = run(command, log);
+  }
+  p.log = as_nvrtc(contents(log), folder.path);
+  if (status == 127 << 8 || status == 127) p.log += "the compiler " + compiler() + " cannot be run";
+  p.library = contents(library);
+  return status == 0 ? success : compilation;
+}
+/// A file's name, without what could lead out of a folder.
+std::string plain_name(const char* name) {
+  std::string s = name ? name : "kernels.cu";
+  for (char& c : s)
+    if (!isalnum((unsigned char)c) && c != '_' && c != '.') c = '_';
+  return s.empty() || s[0] == '.' || s.size() > 200 ? "kernels.cu" : s;
+}
+const std::string no_ptx = "// emulated: the text was compiled for the host\n";
+}  // namespace
+
+#define API extern "C" __attribute__((visibility("default"))) Result
+API nvrtcVersion(int* major, int* minor) { return *major = 13, *minor = int(identity()), success; }
+API nvrtcGetNumSupportedArchs(int* n) { return *n = 7, success; }
+API nvrtcGetSupportedArchs(int* all) {
+  for (int a : {75, 80, 86, 89, 90, 100, 120}) *all++ = a;
+  return success;
+}
+extern "C" __attribute__((visibility("default"))) const char* nvrtcGetErrorString(int result) { return result == success ? "NVRTC_SUCCESS" : result == compilation ? "NVRTC_ERROR_COMPILATION" : "NVRTC_ERROR"; }
+API nvrtcCreateProgram(Program** made, const char* text, const char* name, int headers, const char* const*, const char* const*) {
+  if (!text || headers != 0) return invalid_input;  // the dialect has no headers
+  *made = new Program;
+  (*made)->text = text;
+  (*made)->name = plain_name(name);
+  return success;
+}
+API nvrtcDestroyProgram(Program** p) { return delete *p, *p = nullptr, success; }
+API nvrtcAddNameExpression(Program* p, const char* name) { return p->names.insert(name), success; }
+/// Kernels of the dialect have C names.
+API nvrtcGetLoweredName(Program* p, const char* name, const char** lowered) {
+  const auto found = p->names.find(name);
+  if (found == p->names.end() || !std::regex_match(*found, std::regex("[A-Za-z_][A-Za-z_0-9]*"))) return name_not_valid;
+  return *lowered = found->c_str(), success;
+}
+API nvrtcCompileProgram(Program* p, int n, const char* const* options) {
+  std::vector<std::string> translated;
+  if (!translate(n, options, translated)) return p->log = "an option that the emulator does not know", invalid_option;
+  return compile(*p, translated);
+}
+API nvrtcGetProgramLogSize(Program* p, size_t* n) { return *n = p->log.size() + 1, success; }
+API nvrtcGetProgramLog(Program* p, char* to) { return memcpy(to, p->log.c_str(), p->log.size() + 1), success; }
+API nvrtcGetPTXSize(Program*, size_t* n) { return *n = no_ptx.size() + 1, success; }
+API nvrtcGetPTX(Program*, char* to) { return memcpy(to, no_ptx.c_str(), no_ptx.size() + 1), success; }
+API nvrtcGetCUBINSize(Program* p, size_t* n) { return *n = p->library.size(), p->library.empty() ? invalid_program : success; }
+API nvrtcGetCUBIN(Program* p, char* to) { return memcpy(to, p->library.data(), p->library.size()), success; }
