@@ -7,14 +7,14 @@ export interface Flag<T> {
   readonly doc: string;
   readonly parse: (text: string, before?: T) => T;
 }
-export type Target = "host" | "reference";
+export type Target = "host" | "reference" | "cuda";
 export type Precision = "f32" | "f64";
 export type Settings = Readonly<Record<string, number | boolean>>;
 
 export const target: Flag<Target> = {
   flags: "--target <target>",
-  doc: "what runs the program: host (compiled for this machine) or reference (the interpreter); default: host",
-  parse: oneOf("host", "reference"),
+  doc: "what runs the program: host (compiled for this machine), cuda (an NVIDIA GPU) or reference (the interpreter); default: host",
+  parse: oneOf("host", "cuda", "reference"),
 };
 export const precision: Flag<Precision> = {
   flags: "--precision <precision>",
@@ -34,7 +34,8 @@ export const set: Flag<Settings> = {
 
 /** What `compile` makes code for too, and shows: `cuda:sm_90a`. */
 export type CudaTarget = `cuda:${string}`;
-export const compileTarget: Flag<Target | CudaTarget> = {
+export type CompileTarget = Exclude<Target, "cuda"> | CudaTarget;
+export const compileTarget: Flag<CompileTarget> = {
   flags: target.flags,
   doc: "host (this machine), reference (the interpreter) or cuda:ARCHITECTURE (needs NVRTC, but no GPU); default: host",
   parse(text) {
@@ -46,7 +47,7 @@ export const compileTarget: Flag<Target | CudaTarget> = {
 
 /** A precision that a target cannot give is refused before anything is compiled. */
 export function requireTarget(options: {
-  readonly target?: Target | CudaTarget;
+  readonly target?: Target | CompileTarget;
   readonly precision?: Precision;
 }): void {
   if (options.precision === "f64" && options.target !== "reference")

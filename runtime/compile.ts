@@ -8,12 +8,15 @@ import { topological, valuesOf } from "../compiler/graph/walk.ts";
 import type { Kernel } from "../compiler/kernel/ir.ts";
 import { print as printKernel } from "../compiler/kernel/print.ts";
 import type { Schedule } from "../compiler/kernel/schedule.ts";
+import type { Target } from "../compiler/options.ts";
 import { type Observer, timed } from "../compiler/pass.ts";
 import { type BuildRequest, requireRight, toGraphs, toPlan } from "../compiler/pipeline.ts";
 import type { Plan } from "../compiler/plan/plan.ts";
 import { printPlan } from "../compiler/plan/print.ts";
 import { print as printProgram } from "../compiler/syntax/print.ts";
+import { backends } from "../compiler/targets.ts";
 import { byteSize } from "../compiler/types/type.ts";
+import { cudaExecutable } from "./cuda/executable.ts";
 import { Debugger, debugLevel, type Watch } from "./debug.ts";
 import type { Executable } from "./executable.ts";
 import { hostExecutable } from "./host/executable.ts";
@@ -27,7 +30,7 @@ export type Form = "ast" | "graph" | "kernels" | "plan" | "cpp";
 export const forms: readonly Form[] = ["ast", "graph", "kernels", "plan", "cpp"];
 
 export interface TargetRequest extends BuildRequest {
-  readonly target: "host" | "reference";
+  readonly target: Target;
   /** Of the host: the cores that this process may use, if not given. */
   readonly threads?: number;
   /** Passes to print after, on stderr. */
@@ -51,7 +54,7 @@ export interface CompileReport extends Figures {
 }
 export interface Compiled {
   readonly executable: Executable;
-  /** Of the host. */
+  /** Null of the interpreter. */
   readonly plan: Plan | null;
   readonly report: CompileReport;
 }
@@ -78,11 +81,7 @@ export async function compileLoaded(
   const plan = "plan" in made ? made.plan : null;
   observer.planned(plan);
   const before = performance.now();
-  const { threads = cores() } = request;
-  const executable =
-    "plan" in made
-      ? await hostExecutable(made.plan, { threads, ...(await observer.kernels(made.plan, threads)) })
-      : referenceExecutable(made.program);
+  const executable = await executableOf(made, request, observer);
   const seconds = (performance.now() - before) / 1000;
   observer.timings.set("load", seconds);
   observer.after({ pass: "load", start: before / 1000, seconds });
@@ -101,19 +100,31 @@ async function placeOf(loaded: Loaded, request: TargetRequest, plans: PlanCache 
 }
 
 /** What is loaded, and what is told of it. */
-type Made = (Planned | { readonly program: Elaborated; readonly figures: Figures }) & {
+type Loadable = Planned | { readonly program: Elaborated; readonly figures: Figures };
+type Made = Loadable & {
   readonly forms: () => NonNullable<CompileReport["forms"]>;
 };
 function make(loaded: Loaded, request: TargetRequest, observer: Observer, place: PlanPlace | null): Made {
   timed("check", observer, () => requireRight(loaded));
   const program = toGraphs(loaded, request, observer);
   const kernels: Kernel[] = [];
-  const plan = request.target === "host" ? toPlan(program, observer, (k) => kernels.push(k), request.schedules) : null;
+  const { target, schedules } = request;
+  const plan =
+    target === "reference" ? null : toPlan(program, observer, (k) => kernels.push(k), schedules, backends[target]);
   const figures = figuresOf(program, plan);
   const forms = () => formsOf(request.emit ?? [], loaded, program, kernels, plan);
   if (!plan) return { program, figures, forms };
   place?.put({ plan, figures });
   return { plan, figures, forms };
+}
+async function executableOf(
+  made: Loadable,
+  { target, threads = cores(), watch }: TargetRequest,
+  observer: Debugger,
+): Promise<Executable> {
+  if (!("plan" in made)) return referenceExecutable(made.program);
+  if (target === "cuda") return cudaExecutable(made.plan, watch?.profile ? { profile: watch.profile } : {});
+  return hostExecutable(made.plan, { threads, ...(await observer.kernels(made.plan, threads)) });
 }
 export function figuresOf(program: Elaborated, plan: Plan | null): Figures {
   const held = (role: string): number =>

@@ -2,6 +2,7 @@
 
 import { type Loaded, loadFile, loadTemplate } from "../compiler/check/index.ts";
 import { Problem } from "../compiler/diagnostic.ts";
+import type { Target } from "../compiler/options.ts";
 import type { Handle } from "../compiler/syntax/template.ts";
 import { updateOf } from "../compiler/transform/accumulate.ts";
 import { type CompileReport, compileLoaded, type EntryRequest, type Sizes } from "./compile.ts";
@@ -20,8 +21,8 @@ export type Inputs = Readonly<Record<string, Input>>;
 export interface TargetOptions {
   /** Sizes and values by name: those of the header, and those that only the entry's types name. */
   readonly sizes?: Sizes;
-  /** `host`, or `reference`: the interpreter. */
-  readonly target?: "host" | "reference";
+  /** `host`; `cuda`, an NVIDIA GPU; or `reference`, the interpreter. */
+  readonly target?: Target;
   /** f64: the interpreter only. */
   readonly precision?: "f32" | "f64";
   readonly threads?: number;

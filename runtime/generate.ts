@@ -2,6 +2,7 @@
 import { join } from "node:path";
 import type { EntrySignature, Loaded } from "../compiler/check/index.ts";
 import { Problem } from "../compiler/diagnostic.ts";
+import type { Target } from "../compiler/options.ts";
 import { type Wish, writeBatch } from "./batch.ts";
 import { type Checkpoint, loadStores, newestCheckpoint } from "./checkpoint.ts";
 import { compileProgram, type EntryRequest } from "./compile.ts";
@@ -95,7 +96,7 @@ export interface RunGenerateOptions {
   readonly batch?: number | undefined;
   readonly seed?: number | undefined;
   readonly set?: Readonly<Record<string, number | boolean>> | undefined;
-  readonly target?: "host" | "reference" | undefined;
+  readonly target?: Target | undefined;
   readonly precision?: "f32" | "f64" | undefined;
   readonly threads?: number | undefined;
   readonly signal?: AbortSignal | undefined;

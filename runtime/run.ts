@@ -1,6 +1,7 @@
 // Runs one entry once: named tensors in, named tensors out.
 import { type EntrySignature, sizesFromInputs } from "../compiler/check/index.ts";
 import { Problem } from "../compiler/diagnostic.ts";
+import type { Target } from "../compiler/options.ts";
 import { compileProgram, type Sizes } from "./compile.ts";
 import { type Executable, type Outcome, type StoreInfo, storeOfInput, type Tensor } from "./executable.ts";
 import { readText } from "./files.ts";
@@ -24,7 +25,7 @@ export interface RunOptions {
   readonly gradients?: boolean | undefined;
   readonly seed?: number | undefined;
   readonly set?: Readonly<Record<string, number | boolean>> | undefined;
-  readonly target?: "host" | "reference" | undefined;
+  readonly target?: Target | undefined;
   readonly precision?: "f32" | "f64" | undefined;
   readonly threads?: number | undefined;
 }

@@ -3,6 +3,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type { EntrySignature, Loaded } from "../compiler/check/index.ts";
 import { Problem } from "../compiler/diagnostic.ts";
+import type { Target } from "../compiler/options.ts";
 import type { Bytes } from "../compiler/plan/plan.ts";
 import { type Checkpoint, checkpointSteps, newestCheckpoint } from "./checkpoint.ts";
 import { type Compiled, type CompileRequest, compileProgram } from "./compile.ts";
@@ -38,7 +39,7 @@ export interface TrainOptions {
   /** 0: after the last step only. */
   readonly evaluateEvery?: number | undefined;
   readonly resume?: boolean | undefined;
-  readonly target?: "host" | "reference" | undefined;
+  readonly target?: Target | undefined;
   readonly precision?: "f32" | "f64" | undefined;
   readonly threads?: number | undefined;
   /** Sizes and values of the model's header. */

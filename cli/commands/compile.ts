@@ -2,14 +2,7 @@ import { join } from "node:path";
 import { Command } from "commander";
 import type { Loaded } from "../../compiler/check/index.ts";
 import { Problem } from "../../compiler/diagnostic.ts";
-import {
-  type CudaTarget,
-  compileTarget,
-  oneOf,
-  requireTarget,
-  type Settings,
-  type Target,
-} from "../../compiler/options.ts";
+import { type CompileTarget, compileTarget, oneOf, requireTarget, type Settings } from "../../compiler/options.ts";
 import { type CompileRequest, compileProgram, type Form, forms } from "../../runtime/compile.ts";
 import { type CudaForm, type CudaKernel, type CudaReport, compileCuda } from "../../runtime/cuda/compile.ts";
 import { writeAtomic } from "../../runtime/files.ts";
@@ -54,7 +47,7 @@ export const compileCommand = (): Command =>
 type AnyForm = Form | CudaForm;
 const cudaForms = ["cu", "ptx", "cubin"] as const;
 interface Options extends Omit<Shared, "target">, EntryFlags {
-  target?: Target | CudaTarget;
+  target?: CompileTarget;
   set?: Settings;
   emit?: AnyForm;
   printAfter?: readonly string[];
