@@ -1,0 +1,185 @@
+// Every model of the standard library trains, small; Transformer-XL's memory stands for the segments before.
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { suite } from "uvu";
+import { compileProgram } from "../runtime/compile.ts";
+import type { Executable, Tensor } from "../runtime/executable.ts";
+import { fromNumbers, numbers } from "../runtime/tensor.ts";
+import { close, ways } from "./stored.ts";
+
+const test = suite("models");
+const folder = join(import.meta.dirname, "..", "stdlib", "models");
+
+interface Model {
+  readonly file: string;
+  readonly sizes: Readonly<Record<string, number>>;
+  /** Where its learning rate is at its height. */
+  readonly step: number;
+}
+const models: Readonly<Record<string, Model>> = {
+  Gpt: { file: "gpt", sizes: { V: 19, D: 8, L: 1, Heads: 2, Context: 8, Steps: 1000 }, step: 20 },
+  GptMoE: { file: "gpt", sizes: { V: 19, D: 8, H: 6, L: 1, Heads: 2, E: 3, K: 2, Context: 8, Steps: 1000 }, step: 20 },
+  TransformerXl: { file: "xl", sizes: { V: 19, D: 8, H: 6, L: 1, Heads: 2, E: 3, K: 2, M: 4, rate: 0 }, step: 1 },
+  Mixtral: {
+    file: "decoder",
+    sizes: { V: 19, D: 8, H: 6, L: 1, Heads: 4, Groups: 2, E: 3, K: 2, Context: 8, window: 5 },
+    step: 2000,
+  },
+  Olmoe: { file: "decoder", sizes: { V: 19, D: 8, H: 6, L: 1, Heads: 2, E: 4, K: 3, Context: 8 }, step: 2000 },
+  Qwen3Moe: {
+    file: "decoder",
+    sizes: { V: 19, D: 8, H: 6, L: 1, Heads: 2, Groups: 1, A: 6, E: 4, K: 2, Context: 8 },
+    step: 2000,
+  },
+  DeepSeekV3: {
+    file: "decoder",
+    sizes: {
+      V: 19,
+      D: 8,
+      F: 10,
+      H: 6,
+      L: 2,
+      Dense: 1,
+      Heads: 2,
+      E: 4,
+      K: 2,
+      G: 2,
+      Open: 1,
+      Q: 6,
+      R: 5,
+      A: 3,
+      P: 4,
+      C: 2,
+      Context: 8,
+    },
+    step: 2000,
+  },
+};
+
+async function open(name: string, { file, sizes }: Model): Promise<Executable> {
+  const { executable } = await compileProgram({
+    path: join(folder, `${file}.moe`),
+    declaration: name,
+    sizes,
+    target: "host",
+    precision: "f32",
+    entries: [{ method: "train", name: "train", sizes: { B: 2, T: 8 } }],
+  });
+  await executable.run("init", new Map(), { seed: 5, call: 0, step: 0 });
+  return executable;
+}
+const ints = (values: readonly number[], T = 8): Tensor => fromNumbers("i32", [2, T], values);
+const text = Array.from({ length: 18 }, (_, i) => (i * i * 5 + 3) % 19);
+const batch = new Map([
+  ["tokens", ints([...text.slice(0, 8), ...text.slice(9, 17)])],
+  ["targets", ints([...text.slice(1, 9), ...text.slice(10, 18)])],
+]);
+
+for (const [name, model] of Object.entries(models))
+  test(`${name} learns a batch by heart, a little with each step`, async () => {
+    const executable = await open(name, model);
+    try {
+      const losses: number[] = [];
+      for (let i = 0; i < 12; i++) {
+        const { losses: found } = await executable.run("train", batch, { seed: 0, call: i, step: model.step + i });
+        losses.push(found.get("language") ?? Number.NaN);
+      }
+      const [first = Number.NaN] = losses;
+      assert.ok(Math.abs(first - Math.log(19)) < 0.1, `it begins at ${first}`);
+      assert.ok(
+        losses.every((loss, i) => i === 0 || loss < (losses[i - 1] ?? 0)),
+        losses.join(" "),
+      );
+      assert.ok((losses.at(-1) ?? Number.NaN) < first - 0.02, losses.join(" "));
+    } finally {
+      executable.close();
+    }
+  });
+
+const xl = { V: 7, D: 6, H: 5, L: 2, Heads: 2, E: 3, K: 2, M: 8, rate: 0 };
+const streams = [0, 1].map((s) => Array.from({ length: 13 }, (_, i) => (i * i * 2 + 3 * s) % 7));
+/** Tokens from .. from + T of both streams. */
+const segment = (from: number, T: number): Tensor =>
+  ints(
+    streams.flatMap((s) => s.slice(from, from + T)),
+    T,
+  );
+/** Of one shape [B, T, V]: the rows from .. from + T of each stream. */
+function rows(t: Tensor, from: number, T: number): Tensor {
+  const [B = 0, all = 0, V = 0] = t.shape;
+  const data = Array.from({ length: B }, (_, b) => [
+    ...numbers(t).slice((b * all + from) * V, (b * all + from + T) * V),
+  ]);
+  return fromNumbers(t.dtype, [B, T, V], data.flat());
+}
+for (const { target, precision, apart } of ways)
+  test(`Transformer-XL: three segments with memory are one long sequence, ${target} ${precision}`, async () => {
+    const { executable } = await compileProgram({
+      path: join(folder, "xl.moe"),
+      declaration: "TransformerXl",
+      sizes: xl,
+      target,
+      precision,
+      entries: [12, 4].map((T) => ({ method: "forward", name: `forward:${T}`, sizes: { B: 2, T } })),
+    });
+    const logits = async (from: number, T: number): Promise<Tensor | undefined> =>
+      (await executable.run(`forward:${T}`, new Map([["tokens", segment(from, T)]]), { seed: 0, call: 0, step: 0 }))
+        .outputs[0];
+    try {
+      const begin = () => executable.run("init", new Map(), { seed: 2, call: 0, step: 0 });
+      await begin();
+      const whole = await logits(0, 12);
+      assert.ok(whole);
+      await begin();
+      for (const from of [0, 4, 8]) close(`from ${from}`, await logits(from, 4), rows(whole, from, 4), apart / 100);
+    } finally {
+      executable.close();
+    }
+  });
+
+/** The loss of a segment for which `u` is `second`, after one for which it was `first`; and its gradients. */
+async function after(executable: Executable, first: Tensor, second: Tensor) {
+  const at = { seed: 0, call: 0, step: 0 };
+  const inputs = (from: number) =>
+    new Map([
+      ["tokens", segment(from, 4)],
+      ["targets", segment(from + 1, 4)],
+    ]);
+  await executable.run("init", new Map(), { seed: 2, call: 0, step: 0 });
+  for (const { name, role } of executable.stores) {
+    const t = executable.read(name);
+    const wide = numbers(t).map((x) => (name.includes("norm") ? x : 20 * x));
+    if (role === "parameter") executable.write(name, fromNumbers(t.dtype, t.shape, wide));
+  }
+  executable.write("u", first);
+  await executable.run("train", inputs(0), at);
+  executable.write("u", second);
+  const { losses, gradients } = await executable.run("train", inputs(4), at);
+  return { loss: losses.get("language") ?? Number.NaN, gradients };
+}
+test("Transformer-XL: the gradient stops at the memory", async () => {
+  const { executable } = await compileProgram({
+    path: join(folder, "xl.moe"),
+    declaration: "TransformerXl",
+    sizes: xl,
+    target: "reference",
+    precision: "f64",
+    entries: [{ method: "train", name: "train", sizes: { B: 2, T: 4 }, gradients: true }],
+  });
+  const u = (by: number): Tensor => fromNumbers("f64", [2, 3], [0.5 + by, -0.3, 0.2, 0.7, 0.1, -0.6]);
+  const step = 1e-5;
+  const slope = async (inMemory: number): Promise<number> => {
+    const [low, high] = [
+      await after(executable, u(-step * inMemory), u(-step)),
+      await after(executable, u(step * inMemory), u(step)),
+    ];
+    return (high.loss - low.loss) / (2 * step);
+  };
+  const { gradients } = await after(executable, u(0), u(0));
+  const [by = Number.NaN] = numbers(gradients.get("u") ?? u(0));
+  const [stopped, through] = [await slope(0), await slope(1)];
+  executable.close();
+  assert.ok(Math.abs(by) > 1e-6 && Math.abs(by - stopped) < 1e-4 * Math.abs(by), `${by}, by differences ${stopped}`);
+  assert.ok(Math.abs(by - through) > 1e-3 * Math.abs(by), `${by}, through the memory too ${through}`);
+});
+test.run();
