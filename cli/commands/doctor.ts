@@ -1,10 +1,12 @@
 import { cpus, totalmem } from "node:os";
 import { Command } from "commander";
 import { Problem } from "../../compiler/diagnostic.ts";
+import { cudaDriver } from "../../runtime/cuda/driver.ts";
 import { KernelCache } from "../../runtime/host/cache.ts";
 import { cores, freeMemory } from "../../runtime/host/machine.ts";
 import { toolchain } from "../../runtime/host/toolchain.ts";
 import { native } from "../../runtime/native.ts";
+import { nvrtc } from "../../runtime/nvrtc.ts";
 import { examples, json } from "../flags.ts";
 import { colorsOf, print, printJson, showBytes } from "../output.ts";
 
@@ -23,21 +25,15 @@ export const doctorCommand = (): Command =>
     .action(doctor);
 
 async function doctor(options: { json?: boolean }): Promise<void> {
-  const findings = await Promise.all([compiler(), addon(), processor(), memory(), cache()]);
+  const findings = await Promise.all([compiler(), addon(), processor(), memory(), cache(), gpus(), codeForGpus()]);
   if (options.json) for (const finding of findings) printJson(finding);
   else for (const finding of findings) print(shown(finding));
 }
 function shown({ part, found, help }: Finding): string {
   const colors = colorsOf(process.stdout);
   const mark = help === null ? colors.green("ok     ") : colors.yellow("missing");
-  return `${mark}  ${part.padEnd(9)}  ${found}${
-    help === null
-      ? ""
-      : help
-          .split("\n")
-          .map((line) => `\n           ${line}`)
-          .join("")
-  }`;
+  const lines = [`${mark}  ${part.padEnd(9)}  ${found}`, ...(help === null ? [] : [help])];
+  return lines.join("\n").replaceAll("\n", "\n           ");
 }
 
 /** What a part says of itself, or what is wrong with it. */
@@ -61,6 +57,20 @@ const processor = (): Promise<Finding> =>
   finding("cores", "", () => `${cores()} usable of ${cpus().length}: ${cpus()[0]?.model.trim() ?? process.arch}`);
 const memory = (): Promise<Finding> =>
   finding("memory", "", () => `${showBytes(freeMemory())} free of ${showBytes(totalmem())}`);
+const gpus = (): Promise<Finding> =>
+  finding("GPUs", "A driver runs programs with `--target cuda`", () => {
+    const { path, version, devices } = cudaDriver();
+    const shown = devices.map(
+      (d, i) =>
+        `\n${i}: ${d.name}, sm_${d.major}${d.minor}, ${d.multiprocessors} multiprocessors, ${showBytes(d.bytes)}`,
+    );
+    return `driver ${path} of CUDA ${version}${shown.join("")}`;
+  });
+const codeForGpus = (): Promise<Finding> =>
+  finding("NVRTC", "It compiles kernels for `--target cuda`", async () => {
+    const { path, version, architectures } = await nvrtc();
+    return `${path} ${version}, for sm_${Math.min(...architectures)} to sm_${Math.max(...architectures)}`;
+  });
 const cache = (): Promise<Finding> =>
   finding("cache", "It keeps compiled kernels", () => {
     const { folder, files, bytes, limit } = new KernelCache().stats();
