@@ -21,6 +21,7 @@ import { Debugger, debugLevel, type Watch } from "./debug.ts";
 import type { Executable } from "./executable.ts";
 import { hostExecutable } from "./host/executable.ts";
 import { cores } from "./host/machine.ts";
+import { ScheduleCache, type Schedules } from "./host/schedules.ts";
 import { toolchain } from "./host/toolchain.ts";
 import { type Figures, ownPlans, type PlanCache, type Planned, type PlanPlace } from "./plans.ts";
 import { referenceExecutable } from "./reference.ts";
@@ -70,10 +71,11 @@ export const checkText = (name: string, text: string): readonly Diagnostic[] => 
 /** `plans`: where finished plans are kept; null: nowhere. */
 export async function compileLoaded(
   open: (observer: Observer) => Loaded,
-  request: TargetRequest,
+  given: TargetRequest,
   plans: PlanCache | null = ownPlans(),
 ): Promise<Compiled> {
   const start = performance.now();
+  const request = { ...given, schedules: given.schedules ?? (await measured(given)) };
   const observer = new Debugger({ printAfter: request.printAfter ?? [], watch: request.watch ?? {} });
   const loaded = open(observer);
   const place = await placeOf(loaded, request, plans);
@@ -88,6 +90,12 @@ export async function compileLoaded(
   observer.timings.set("total", (performance.now() - start) / 1000);
   const forms = "forms" in made ? made.forms() : {};
   return { executable, plan, report: { ...made.figures, timings: Object.fromEntries(observer.timings), forms } };
+}
+/** The schedules that `moec tune` found for this machine. */
+async function measured({ target, threads = cores() }: TargetRequest): Promise<Schedules> {
+  // without a compiler the program's own errors come first
+  const tools = target === "host" ? await toolchain().catch(() => null) : null;
+  return tools ? new ScheduleCache(tools, threads).read() : new Map();
 }
 /** Where this program's plan is kept; null where it is made each time, for its passes or forms are to be seen or nothing identifies it. */
 async function placeOf(loaded: Loaded, request: TargetRequest, plans: PlanCache | null): Promise<PlanPlace | null> {

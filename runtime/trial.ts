@@ -49,6 +49,7 @@ export interface Trial {
   readonly report: Compiled["report"];
   /** From the stores as the run before left them. */
   run(): Promise<Outcome>;
+  parameters(): Tensor[];
   close(): void;
 }
 export async function openTrial({ program, watch, schedules, ...options }: TrialOptions): Promise<Trial> {
@@ -68,7 +69,9 @@ export async function openTrial({ program, watch, schedules, ...options }: Trial
   const inputs = madeUp(entry, executable.stores);
   let step = 0;
   const run = (): Promise<Outcome> => executable.run(entry.name, inputs, { seed: 0, call: step, step: step++ });
-  return { plan, entry, threads, report, run, close: () => executable.close() };
+  const parameters = (): Tensor[] =>
+    executable.stores.filter((s) => s.role === "parameter").map((s) => executable.read(s.name));
+  return { plan, entry, threads, report, run, parameters, close: () => executable.close() };
 }
 
 /** Random numbers for what an entry reads: floats in -1 .. 1, whole numbers as bytes of text; `at` counts, as positions do. */

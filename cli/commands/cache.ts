@@ -4,7 +4,7 @@ import { print, printJson, showBytes } from "../output.ts";
 
 export const cacheCommand = (): Command =>
   new Command("cache")
-    .description("Show the cache of compiled kernels, or empty it. MOEC_CACHE moves it.")
+    .description("Show the cache of compiled kernels, plans and measured schedules, or empty it. MOEC_CACHE moves it.")
     .option("--clear", "remove all that it holds")
     .addOption(json())
     .addHelpText("after", examples("moec cache", "moec cache --clear"))
@@ -12,9 +12,13 @@ export const cacheCommand = (): Command =>
 
 async function cache(options: { clear?: boolean; json?: boolean }): Promise<void> {
   const { KernelCache } = await import("../../runtime/host/cache.ts");
+  const { clearSchedules } = await import("../../runtime/host/schedules.ts");
   const kernels = new KernelCache();
   const before = kernels.stats();
-  if (options.clear) kernels.clear();
+  if (options.clear) {
+    kernels.clear();
+    clearSchedules();
+  }
   const { folder, files, bytes, limit } = kernels.stats();
   if (options.json) printJson({ folder, files, bytes, limit, cleared: before.bytes - bytes });
   else if (options.clear) print(`${folder}: removed ${before.files} files, ${showBytes(before.bytes)}`);

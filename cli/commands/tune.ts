@@ -1,0 +1,78 @@
+import { Command } from "commander";
+import type { Axis } from "../../compiler/kernel/candidates.ts";
+import { set, threads, whole } from "../../compiler/options.ts";
+import { type Tuned, type TuneOptions, tune } from "../../runtime/tune.ts";
+import { addEntry, type EntryFlags, examples, flag, json, option } from "../flags.ts";
+import { note, print, printJson, table } from "../output.ts";
+
+export const tuneCommand = (): Command =>
+  addEntry(new Command("tune"))
+    .description(
+      "Measure how the matrix products of a program are best cut on this machine; later compilations use it. Results keep their bits.",
+    )
+    .argument("<file>", "a .moe file")
+    .option("--grad", "of an entry that is not `train`: also the gradients of its losses and results")
+    .addOption(flag("--runs <n>", "runs of each candidate, the best of which counts; default: 5", whole(1, 1000)))
+    .addOption(option(threads))
+    .addOption(option(set))
+    .addOption(json())
+    .addHelpText(
+      "after",
+      examples(
+        "moec tune examples/gpt-moe.moe --batch 16 --length 128",
+        "moec tune model.moe --entry Ffn --set N=512 --grad",
+      ),
+    )
+    .action(run);
+
+interface Options extends EntryFlags {
+  grad?: boolean;
+  runs?: number;
+  threads?: number;
+  json?: boolean;
+}
+const told: Readonly<Record<Axis, string>> = {
+  bk: "depth of a piece",
+  bm: "rows of a block",
+  bn: "columns of a block",
+  mc: "rows of a task",
+  stream: "stores around the caches",
+};
+async function run(program: string, { json, grad: gradients, ...options }: Options): Promise<void> {
+  const round: TuneOptions["round"] = (axis, done, of) => note(`${told[axis]}: ${done} of ${of}`);
+  const tuned = await tune({ program, gradients, ...options, round });
+  if (json) asJson(tuned);
+  else print(summary(tuned));
+}
+function asJson({ shapes, secondsBefore, secondsAfter, ...rest }: Tuned): void {
+  for (const s of shapes)
+    printJson({
+      shape: s.shape,
+      before: s.before,
+      after: s.after,
+      seconds_before: s.secondsBefore,
+      seconds_after: s.secondsAfter,
+    });
+  printJson({ ...rest, shapes: shapes.length, seconds_before: secondsBefore, seconds_after: secondsAfter });
+}
+const ms = (seconds: number): string => `${(seconds * 1e3).toFixed(2)} ms`;
+const gain = (before: number, after: number): string => `${(100 * (1 - after / before)).toFixed(1)} %`;
+const cut = (s: object): string =>
+  Object.entries(s)
+    .map(([key, value]) => `${key} ${value}`)
+    .join(", ");
+function summary({ entry, shapes, contractions, measured, secondsBefore, secondsAfter }: Tuned): string {
+  const rows = shapes.map((s) => [
+    s.shape,
+    ms(s.secondsBefore),
+    ms(s.secondsAfter),
+    gain(s.secondsBefore, s.secondsAfter),
+    cut(s.after),
+  ]);
+  const head = ["matrix product", "before", "after", "gain", "cut"];
+  return [
+    ...(rows.length > 0 ? [table([head, ...rows])] : []),
+    `${measured} ways of cutting ${contractions} products measured; ${shapes.length} are better and kept`,
+    `${entry}: ${ms(secondsBefore)} before, ${ms(secondsAfter)} after`,
+  ].join("\n");
+}

@@ -1,0 +1,45 @@
+// What `moec tune` measures: schedules of a contraction that may be quicker than the one that is chosen without measuring.
+import { ceil } from "./expr.ts";
+import type { Contraction, Schedule } from "./schedule.ts";
+
+/** The contraction that `contractionKey` made a key of; null: no such key. */
+export function contractionOf(key: string): Contraction | null {
+  const parts = /^(dot|ragged_dot|ragged_outer) (\d+) x (\d+) x (\d+)(?:, (\d+) groups)?(?:, (\d+) operands)?$/.exec(
+    key,
+  );
+  if (!parts) return null;
+  const [op, m, n, k, groups, operands] = parts.slice(1) as [Contraction["op"], ...(string | undefined)[]];
+  return { op, m: Number(m), n: Number(n), k: Number(k), groups: Number(groups ?? 1), operands: Number(operands ?? 1) };
+}
+
+/** What is tried one after the other, each from the best so far: the depth of a piece, rows, columns, rows of a task, stores around the caches. */
+export const axes = ["bk", "bm", "bn", "mc", "stream"] as const;
+export type Axis = (typeof axes)[number];
+
+/** `given` with other values on one axis; those that would cut this contraction alike are one. */
+export function variants(c: Contraction, given: Schedule, axis: Axis): Schedule[] {
+  const changes: Readonly<Record<Axis, readonly Partial<Schedule>[]>> = {
+    bk: [128, 256, 512, 1024].map((bk) => ({ bk })),
+    bm: [24, 48, 96, 192].map((bm) => ({ bm })),
+    bn: [32, 64, 96, 128].map((bn) => ({ bn })),
+    mc: [4, 8, 16, 32].map((tasks) => ({ mc: Math.ceil(c.m / tasks) })),
+    stream: [{ stream: !given.stream }],
+  };
+  const seen = new Set([showed(fitted(c, given))]);
+  return changes[axis].flatMap((change) => {
+    const next = fitted(c, { ...given, ...change });
+    if (seen.has(showed(next)) || tooLarge(next)) return [];
+    seen.add(showed(next));
+    return [next];
+  });
+}
+const showed = (s: Schedule): string => JSON.stringify([s.bm, s.bn, s.bk, s.mc, s.stream]);
+/** No wider or deeper than the contraction; a task walks whole blocks of rows. */
+function fitted(c: Contraction, s: Schedule): Schedule {
+  const bm = Math.min(s.bm, ceil(Math.max(c.m, 1), 6));
+  const deep = c.op === "ragged_outer" ? s.bk : Math.min(s.bk, Math.max(128, ceil(c.k, 128)));
+  const mc = c.op === "dot" ? Math.min(ceil(s.mc, bm), ceil(Math.max(c.m, 1), bm)) : s.mc;
+  return { ...s, bm, bn: Math.min(s.bn, ceil(Math.max(c.n, 1), 16)), bk: deep, mc };
+}
+/** An accumulator and the piece of the right operand that is used again and again, in floats: what a core's own caches hold. */
+const tooLarge = ({ bm, bn, bk }: Schedule): boolean => bm * bn > 24 * 1024 || bn * bk > 128 * 1024;

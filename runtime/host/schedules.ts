@@ -1,0 +1,77 @@
+// Schedules that `moec tune` measured, kept beside the compiled kernels: a file for each machine and number of threads.
+import * as fs from "node:fs";
+import { cpus } from "node:os";
+import { join } from "node:path";
+import * as v from "valibot";
+import { Problem } from "../../compiler/diagnostic.ts";
+import { contractionOf } from "../../compiler/kernel/candidates.ts";
+import type { Schedule } from "../../compiler/kernel/schedule.ts";
+import { writeAtomic } from "../files.ts";
+import { cacheFolder, distrust, hash } from "./cache.ts";
+import type { Toolchain } from "./toolchain.ts";
+
+const size = v.pipe(v.number(), v.safeInteger(), v.minValue(1), v.maxValue(2 ** 31 - 1));
+const schema = v.object({
+  format: v.literal(1),
+  schedules: v.record(
+    v.pipe(
+      v.string(),
+      v.check((key) => contractionOf(key) !== null, "no contraction is called so"),
+    ),
+    v.object({ bm: size, bn: size, bk: size, mc: size, stream: v.boolean() }),
+  ),
+});
+export type Schedules = ReadonlyMap<string, Schedule>;
+
+/** Of this machine, its compiler, and so many threads. `root`: the cache's folder. */
+export class ScheduleCache {
+  readonly path: string;
+  constructor(tools: Toolchain, threads: number, root: string = cacheFolder()) {
+    const machine = hash([tools.identity, cpus()[0]?.model ?? process.arch, String(threads)].join("\0"));
+    this.path = join(folderIn(root), `${machine}.json`);
+  }
+  /** By `contractionKey`; empty where nothing was measured. A file that is damaged, or that others may write, is a Problem. */
+  read(): Schedules {
+    const text = readOwn(this.path);
+    if (text === null) return new Map();
+    const parsed = v.safeParse(schema, json(text));
+    if (!parsed.success) throw new Problem(`${this.path} does not hold measured schedules`, remedy);
+    return new Map(Object.entries(parsed.output.schedules));
+  }
+  /** Adds to what was measured before. */
+  add(schedules: Schedules): void {
+    const all = Object.fromEntries([...this.read(), ...schedules]);
+    fs.mkdirSync(join(this.path, ".."), { recursive: true, mode: 0o700 });
+    writeAtomic(this.path, `${JSON.stringify({ format: 1, schedules: all }, null, 1)}\n`);
+    fs.chmodSync(this.path, 0o600);
+  }
+}
+const remedy = "remove it (`moec cache --clear` does), and measure again with `moec tune`";
+const folderIn = (root: string): string => join(root, "schedules");
+function readOwn(path: string): string | null {
+  let file: number;
+  try {
+    file = fs.openSync(path, fs.constants.O_RDONLY | fs.constants.O_NOFOLLOW);
+  } catch (error) {
+    if (error instanceof Error && "code" in error && error.code === "ENOENT") return null;
+    throw new Problem(`${path} cannot be read: ${String(error)}`, remedy);
+  }
+  try {
+    const doubt = distrust(fs.fstatSync(file));
+    if (doubt !== null) throw new Problem(`${path} ${doubt}`, remedy);
+    return fs.readFileSync(file, "utf8");
+  } finally {
+    fs.closeSync(file);
+  }
+}
+function json(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}
+/** Forgets all that was measured, for every number of threads. */
+export function clearSchedules(root: string = cacheFolder()): void {
+  fs.rmSync(folderIn(root), { recursive: true, force: true });
+}

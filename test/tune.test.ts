@@ -1,0 +1,143 @@
+import { chmodSync, existsSync, readFileSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { Problem } from "../compiler/diagnostic.ts";
+import { axes, contractionOf, variants } from "../compiler/kernel/candidates.ts";
+import { type Contraction, contractionKey, hostChoices, type Schedule } from "../compiler/kernel/schedule.ts";
+import { clearSchedules, ScheduleCache } from "../runtime/host/schedules.ts";
+import { toolchain } from "../runtime/host/toolchain.ts";
+import { bytesOfTensor } from "../runtime/tensor.ts";
+import { openTrial } from "../runtime/trial.ts";
+import { tune } from "../runtime/tune.ts";
+import { folder } from "./folder.ts";
+
+const test = suite("tune");
+const program = fileURLToPath(new URL("../examples/one-layer.moe", import.meta.url));
+const layer = { program, entry: "Layer", set: { D: 40, H: 72, E: 3, K: 2, N: 149 }, gradients: true, threads: 2 };
+
+const shapes: readonly Contraction[] = [
+  { op: "dot", m: 1024, n: 1024, k: 1024, groups: 1, operands: 1 },
+  { op: "dot", m: 1, n: 1, k: 1, groups: 7, operands: 2 },
+  { op: "ragged_dot", m: 4096, n: 256, k: 2048, groups: 64, operands: 2 },
+  { op: "ragged_outer", m: 97, n: 31, k: 4096, groups: 8, operands: 1 },
+];
+test("a contraction is found again from its key; other texts are none", () => {
+  for (const c of shapes) assert.equal(contractionOf(contractionKey(c)), c);
+  for (const bad of ["dot 1 x 2", "matmul 1 x 2 x 3", "dot 1 x 2 x 3, 4 groups; rm", "dot 1 x -2 x 3"])
+    assert.is(contractionOf(bad), null);
+});
+test("variants change one axis, fit the contraction, and differ from each other", () => {
+  for (const c of shapes) {
+    const given = hostChoices.contraction(c);
+    for (const axis of axes) {
+      const all = variants(c, given, axis);
+      assert.is(new Set(all.map((s) => JSON.stringify(s))).size, all.length);
+      for (const s of all) {
+        assert.not.equal(s, given);
+        assert.ok(s.bn % 16 === 0 && s.bn <= Math.max(16, c.n + 15) && s.bm > 0 && s.bk > 0, JSON.stringify(s));
+        if (c.op === "dot") assert.is(s.mc % s.bm, 0);
+      }
+    }
+  }
+  assert.ok(
+    axes.every(
+      (axis) => variants(shapes[0] as Contraction, hostChoices.contraction(shapes[0] as Contraction), axis).length > 0,
+    ),
+  );
+});
+
+/** The bytes of all results of a run with one schedule for every contraction. */
+async function bits(
+  schedules: ReadonlyMap<string, Schedule>,
+): Promise<{ bytes: Uint8Array[]; used: Map<string, Schedule> }> {
+  const trial = await openTrial({ ...layer, schedules });
+  try {
+    const { outputs, gradients } = await trial.run();
+    const chosen = trial.plan.kernels.flatMap((k) =>
+      k.schedule ? [[k.schedule.shape, k.schedule.choice] as const] : [],
+    );
+    return {
+      bytes: [...outputs, ...gradients.values()].map((t) => bytesOfTensor(t)),
+      used: new Map(chosen.map(([shape, choice]) => [shape, choice as unknown as Schedule])),
+    };
+  } finally {
+    trial.close();
+  }
+}
+test("no schedule changes a bit of a mixture's results and gradients", async () => {
+  const base = await bits(new Map());
+  assert.ok(
+    base.bytes.length >= 6 && base.used.size >= 6,
+    `${base.bytes.length} results, ${base.used.size} contractions`,
+  );
+  assert.ok(base.bytes.every((b) => b.some((x) => x !== 0)));
+  const odd: readonly Schedule[] = [
+    { bm: 6, bn: 16, bk: 16, mc: 6, stream: true },
+    { bm: 48, bn: 80, bk: 33, mc: 96, stream: false },
+  ];
+  for (const schedule of odd) {
+    const all = new Map([...base.used.keys()].map((shape) => [shape, schedule]));
+    const other = await bits(all);
+    assert.equal(other.used, all);
+    assert.equal(other.bytes, base.bytes, JSON.stringify(schedule));
+  }
+});
+
+test("tuning measures, keeps winners for this machine and threads, and says what it gained", async () => {
+  const cache = new ScheduleCache(await toolchain(), 2, folder());
+  const rounds: string[] = [];
+  const round = (axis: string, done: number, of: number): void => void rounds.push(`${axis} ${done}/${of}`);
+  const tuned = await tune({ ...layer, runs: 2, axes: ["stream"], cache, round });
+  assert.is(tuned.entry, "forward");
+  assert.ok(tuned.contractions >= 6 && tuned.measured >= tuned.contractions && rounds.length > 0);
+  assert.ok(tuned.secondsBefore > 0 && tuned.secondsAfter > 0);
+  for (const s of tuned.shapes) assert.ok(s.secondsAfter < 0.97 * s.secondsBefore);
+  assert.equal(new Set(cache.read().keys()), new Set(tuned.shapes.map((s) => s.shape)));
+});
+
+const schedule: Schedule = { bm: 48, bn: 32, bk: 256, mc: 96, stream: false };
+test("measured schedules are kept for their user alone, by threads; what is damaged or another's is refused", async () => {
+  const root = folder();
+  const [two, three] = await Promise.all([2, 3].map(async (n) => new ScheduleCache(await toolchain(), n, root)));
+  if (!two || !three) throw new Error("no caches");
+  assert.is(two.read().size, 0);
+  two.add(new Map([["dot 1 x 2 x 3", schedule]]));
+  two.add(new Map([["dot 4 x 2 x 3", schedule]]));
+  assert.equal([...two.read().keys()], ["dot 1 x 2 x 3", "dot 4 x 2 x 3"]);
+  assert.is(three.read().size, 0);
+  assert.is(statSync(two.path).mode & 0o777, 0o600);
+  const good = readFileSync(two.path, "utf8");
+  const refused = (): boolean => {
+    try {
+      two.read();
+      return false;
+    } catch (error) {
+      return error instanceof Problem;
+    }
+  };
+  for (const bad of [
+    "{",
+    "[]",
+    good.replace('"bm": 48', '"bm": -1'),
+    good.replace("dot 4", "dot;4"),
+    good.replace('"format": 1', '"format": 2'),
+  ]) {
+    writeFileSync(two.path, bad);
+    assert.ok(refused(), bad);
+  }
+  writeFileSync(two.path, good);
+  chmodSync(two.path, 0o666);
+  assert.ok(refused());
+  clearSchedules(root);
+  assert.is(existsSync(two.path), false);
+  two.add(new Map());
+  const other = join(root, "other.json");
+  writeFileSync(other, good);
+  clearSchedules(root);
+  three.add(new Map());
+  symlinkSync(other, two.path);
+  assert.ok(refused());
+});
+test.run();
