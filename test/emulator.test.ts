@@ -59,6 +59,6 @@ for (const how of ["", "threads=2", "check", "check lazy order=random seed=3"])
     const lines = output.split("\n").filter((line) => !line.startsWith("emulator: "));
     assert.is(lines.join("\n").trim(), inOrder);
     assert.match(output, /emulator: .*outside buffer #1 of 4000 bytes/);
-    if (how.startsWith("check")) assert.match(output, /client\.cu:31/);
+    if (how.startsWith("check")) assert.match(output, /client\.cu:23/);
   });
 test.run();

@@ -10,7 +10,7 @@ import { promisify } from "node:util";
 
 const execute = promisify(execFile);
 const here = import.meta.dirname;
-const kept = join(tmpdir(), "moec-emulator");
+export const kept = join(tmpdir(), "moec-emulator");
 
 export interface Libraries {
   readonly libcuda: string;
@@ -51,7 +51,7 @@ async function made(flags: readonly string[], inputs: readonly string[], extensi
   return output;
 }
 /** In order, two at a time. */
-async function each<T, R>(items: readonly T[], run: (item: T) => Promise<R>): Promise<R[]> {
+export async function each<T, R>(items: readonly T[], run: (item: T) => Promise<R>): Promise<R[]> {
   const results: R[] = [];
   const queue = items.entries();
   const worker = async (): Promise<void> => {
@@ -62,7 +62,7 @@ async function each<T, R>(items: readonly T[], run: (item: T) => Promise<R>): Pr
 }
 
 export async function build(): Promise<Libraries> {
-  const sources = folders.flatMap((f) => filesIn(f, ".cpp")).filter((f) => !f.endsWith("nvrtc.cpp"));
+  const sources = folders.flatMap((f) => filesIn(f, ".cpp")).filter((f) => !/(nvrtc|sequence)\.cpp$/.test(f));
   const objects = await each(sources, (f) => made([...own, "-c"], [f], ".o"));
   const libcuda = await made(library, objects, ".so");
   const dialectFlag = `-DEMULATOR_DIALECT="${dialect}"`;
@@ -77,6 +77,11 @@ export async function buildUnits(): Promise<string> {
     made([...common, ...instrumented, ...device, "-c"], [f], ".o"),
   );
   return made([...common], [...objects, libcuda], ".out");
+}
+/** Runs launches that are written one a line; see driver/sequence.cpp. */
+export async function buildRunner(): Promise<string> {
+  const { libcuda } = await build();
+  return made([...common, "-O1"], [join(here, "driver/sequence.cpp"), libcuda], ".out");
 }
 /** A C program that knows nothing of the emulator. */
 export const buildClient = (): Promise<string> =>

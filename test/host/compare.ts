@@ -20,7 +20,7 @@ export const kernelsOf = (list: readonly Sequence[]): PlanKernel[] => [
 ];
 
 /** How many elements of an ragged result there are: rows of no group are nothing. */
-function elementsOf(node: Node, stores: ReadonlyMap<string, NdArray>, r: number): number {
+export function elementsOf(node: Node, stores: ReadonlyMap<string, NdArray>, r: number): number {
   const result = node.results[r] as Value;
   if (node.op.name !== "ragged_dot") return count(result.type);
   const [offsets] = interpret([node.args[2] as Value], stores);
@@ -36,7 +36,7 @@ function depthOf({ op, args, results }: Node): number {
 const sums = new Set(["dot", "ragged_dot", "ragged_outer", "ragged_sum", "reduce", "scan"]);
 const epsilon = 2 ** -23;
 /** What an element may be off: of sums 2 eps sqrt(K) of the sum of magnitudes; of points 4 units in the last place. */
-function bounds(node: Node, stores: ReadonlyMap<string, NdArray>): (x: number, r: number, i: number) => number {
+export function bounds(node: Node, stores: ReadonlyMap<string, NdArray>): (x: number, r: number, i: number) => number {
   const narrow = [...node.results, ...node.args].some((v) => v.type.dtype === "bf16");
   if (node.op.name.startsWith("attention")) return () => 2e-6;
   if (!sums.has(node.op.name)) return (x) => (narrow ? 2 ** -8 : 4 * epsilon) * Math.abs(x);

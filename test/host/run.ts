@@ -38,7 +38,7 @@ const driver = (): string =>
     "-ldl",
   ]);
 
-function bytesFor(b: VirtualBuffer, data: ArrayLike<number>): Buffer {
+export function bytesFor(b: VirtualBuffer, data: ArrayLike<number>): Buffer {
   const raw = Buffer.alloc(b.bytes, 0xff);
   for (let i = 0; i < data.length; i++) write(raw, b, i, data[i] ?? Number.NaN);
   return raw;
@@ -53,7 +53,7 @@ function write(raw: Buffer, b: VirtualBuffer, i: number, x: number): void {
     raw.writeUInt16LE(word.readUInt16LE(2), i * 2);
   }
 }
-function read(raw: Buffer, b: VirtualBuffer): Float64Array {
+export function read(raw: Buffer, b: VirtualBuffer): Float64Array {
   const n = b.shape.reduce((x, y) => x * y, 1);
   return Float64Array.from({ length: n }, (_, i) => {
     if (b.dtype === "f32") return raw.readFloatLE(i * 4);

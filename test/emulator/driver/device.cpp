@@ -28,7 +28,7 @@ static const std::map<int, const char*> names = {{success, "CUDA_SUCCESS"}, {inv
   {capture_unmatched, "CUDA_ERROR_STREAM_CAPTURE_UNMATCHED"}};
 /// By the number of a CUdevice_attribute; what is not here is 0.
 static int attribute(int number) {
-  const std::map<int, int> values = {{1, 1024}, {2, 1024}, {3, 1024}, {4, 64}, {5, 2147483647}, {6, 65535}, {7, 65535}, {8, 49152}, {9, 65536}, {10, 32}, {12, 65536},
+  const std::map<int, int> values = {{1, 1024}, {2, 1024}, {3, 1024}, {4, 64}, {5, 2147483647}, {6, 65535}, {7, 65535}, {8, 49152}, {9, 65536}, {10, 32}, {11, 2147483647}, {12, 65536},
     {13, 1000000}, {16, config.multiprocessors}, {31, 1}, {36, 1000000}, {37, 64}, {38, 50 << 20}, {39, 2048}, {41, 1}, {75, config.architecture / 10},
     {76, config.architecture % 10}, {81, int(config.shared_limit) + 1024}, {82, 65536}, {95, 1}, {97, int(config.shared_limit)}, {106, 32}, {111, 1024}};
   const auto found = values.find(number);

@@ -30,6 +30,35 @@ static void on_device(CUdeviceptr to, CUdeviceptr from, size_t n) {
   for (size_t i = 0; i < n && t->shadow; i++)
     if (!f->shadow || f->shadow[from - f->low + i].flags & check::Initialised) t->shadow[to - t->low + i].flags |= check::Initialised;
 }
+static bool on_gpu(CUdeviceptr p, size_t n) {
+  const Region* r = region_of((void*)p, n);
+  return r && !r->host;
+}
+static void anywhere(CUdeviceptr to, CUdeviceptr from, size_t n) {
+  if (on_gpu(to, n) && on_gpu(from, n)) on_device(to, from, n);
+  else if (on_gpu(to, n)) to_device(to, (void*)from, n);
+  else if (on_gpu(from, n)) to_host((void*)to, from, n);
+  else fail("a copy of %zu bytes from %p to %p, neither on the device", n, (void*)from, (void*)to);
+}
+template <class F> static Result copy_async(CUdeviceptr to, CUdeviceptr from, size_t n, Stream& stream, F work) {
+  const bool may_wait = (on_gpu(to, n) || pinned((void*)to)) && (on_gpu(from, n) || pinned((void*)from));
+  if (!may_wait && stream.capture) return capture_unsupported;
+  const Result asked = enqueue(stream, work);
+  return asked == success && !may_wait ? finish(stream) : asked;
+}
+/// CUDA_MEMCPY2D.
+struct Copy2D {
+  struct Place {
+    size_t x, y;
+    unsigned type;  // 1 host, 2 device, 4 either
+    void* host;
+    CUdeviceptr address;
+    void* array;
+    size_t pitch;
+    CUdeviceptr start() const { return (type == 1 ? CUdeviceptr(host) : address) + y * pitch + x; }
+  } from, to;
+  size_t width, height;
+};
 static void fill(CUdeviceptr to, unsigned value, size_t size, size_t n) {
   require_device((void*)to, n * size, "a fill");
   for (size_t i = 0; i < n; i++) memcpy((char*)to + i * size, &value, size);
@@ -103,6 +132,18 @@ API cuMemcpyDtoHAsync_v2(void* to, CUdeviceptr from, size_t n, void* stream) {
 }
 API cuMemcpyDtoDAsync_v2(CUdeviceptr to, CUdeviceptr from, size_t n, void* stream) {
   return in_stream(stream, [=] { on_device(to, from, n); });
+}
+/// To and from wherever the addresses say. Pageable memory is copied before the call returns.
+API cuMemcpyAsync(CUdeviceptr to, CUdeviceptr from, size_t n, void* stream) {
+  return guarded([&] { return copy_async(to, from, n, stream_of(stream), [=] { anywhere(to, from, n); }); });
+}
+API cuMemcpy2DAsync_v2(const Copy2D* asked, void* stream) {
+  return guarded([&, c = *asked] {
+    const CUdeviceptr to = c.to.start(), from = c.from.start();
+    return copy_async(to, from, c.width, stream_of(stream), [=] {
+      for (size_t row = 0; row < c.height; row++) anywhere(to + row * c.to.pitch, from + row * c.from.pitch, c.width);
+    });
+  });
 }
 API cuMemsetD8_v2(CUdeviceptr to, unsigned char value, size_t n) {
   return at_once([=] { fill(to, value, 1, n); });

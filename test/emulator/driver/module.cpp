@@ -110,7 +110,10 @@ API cuModuleUnload(Module* m) {
 API cuModuleGetFunction(Function** made, Module* m, const char* name) {
   return guarded([&] {
     auto* kernel = (const emu::Kernel*)dlsym(m->library, ("emu_kernel_" + std::string(name)).c_str());
-    if (!kernel) return fprintf(stderr, "emulator: no kernel %s: does KERNEL_END(%s) follow it?\n", name, name), not_found;
+    if (!kernel) {
+      if (dlsym(m->library, name)) fprintf(stderr, "emulator: no KERNEL_END(%s) follows the kernel\n", name);
+      return not_found;
+    }
     return *made = &m->functions.emplace(name, Function{kernel}).first->second, success;
   });
 }

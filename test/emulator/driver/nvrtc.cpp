@@ -69,7 +69,8 @@ std::vector<std::string> flags() {
 unsigned identity() {
   std::vector<std::string> files;
   if (DIR* folder = opendir(EMULATOR_DIALECT)) {
-    while (dirent* entry = readdir(folder)) files.push_back(entry->d_name);
+    while (dirent* entry = readdir(folder))
+      if (strstr(entry->d_name, ".hpp")) files.push_back(entry->d_name);
     closedir(folder);
   }
   std::sort(files.begin(), files.end());

@@ -1,0 +1,75 @@
+// Kernels of the CUDA target on the emulator, checked for races, bounds and initialisation: every op's samples against its definition, then
+// whole layers against the interpreter. MOEC_TEST=full runs all ways; else each sample runs in one, in turn.
+import { env } from "node:process";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { interpret } from "../compiler/graph/interpret.ts";
+import type { Graph } from "../compiler/graph/node.ts";
+import { loweredForCuda, modulesOf, type Outcome, type Run, runEmulated, type Way, ways } from "./emulator/sequence.ts";
+import { samples, storesOf } from "./graphs.ts";
+import { bounds, compare, elementsOf, graphOf, kernelsOf, valuesOf } from "./host/compare.ts";
+import { adamw, attentionLayer, crossEntropy, gptStep, moeLayer, normLayer, softmaxLayer } from "./layers.ts";
+
+const test = suite("emulator-ops");
+const full = env["MOEC_TEST"] === "full";
+
+/** Gives each run's outcome to `check`; throws of all that went wrong, not only of the first. */
+async function inAllWays<R extends Run>(runs: readonly R[], check: (run: R, outcome: Outcome) => void): Promise<void> {
+  const modules = await modulesOf(kernelsOf(runs.map((r) => r.sequence)));
+  const wrong: string[] = [];
+  for (const [w, way] of ways.entries()) {
+    const chosen = runs.filter((_, i) => full || i % ways.length === w);
+    const outcomes = await runEmulated(chosen, modules, way);
+    chosen.forEach((run, i) => {
+      const said = failure(run, way, outcomes[i] ?? { results: [], findings: "did not run" }, check);
+      if (said) wrong.push(said);
+    });
+  }
+  assert.is(wrong.join("\n"), "");
+}
+function failure<R extends Run>(run: R, way: Way, outcome: Outcome, check: (r: R, o: Outcome) => void): string | null {
+  const where = `${run.name} (${way.words}, ${way.grid} blocks)`;
+  if (outcome.findings !== "") return `${where}: ${outcome.findings.trim()}`;
+  try {
+    check(run, outcome);
+    return null;
+  } catch (error) {
+    return `${where}: ${error instanceof Error ? error.message : String(error)}`;
+  }
+}
+
+const opRuns = samples()
+  .filter(({ node }) => node.op.name !== "const" && node.results.every((v) => v.type.dtype !== "f64"))
+  .map((s) => ({ ...s, sequence: loweredForCuda(graphOf(s.node.results)), stores: storesOf(s.node.results) }));
+test("every op against its definition", () =>
+  inAllWays(opRuns, ({ node, stores }, { results }) => {
+    const bound = bounds(node, stores);
+    interpret(node.results, stores, { exact: true }).forEach((want, r) => {
+      for (let i = 0; i < elementsOf(node, stores, r); i++) {
+        const [x, y] = [want.data[i] ?? Number.NaN, results[r]?.[i] ?? Number.NaN];
+        if (!(x === y || Math.abs(x - y) <= bound(x, r, i))) throw new Error(`result ${r}[${i}] is ${y}, not ${x}`);
+      }
+    });
+  }));
+
+const layers: Readonly<Record<string, Graph>> = {
+  softmax: softmaxLayer(13, 37),
+  "softmax of one": softmaxLayer(1, 1),
+  "rms norm": normLayer([3, 5, 32], false),
+  "layer norm": normLayer([130, 17], true),
+  "cross entropy": crossEntropy(67, 19),
+  attention: attentionLayer(2, 11, 3, 8),
+  "mixture of experts": moeLayer(67, 24, 19, 5, 2),
+  "mixture of many experts": moeLayer(5, 8, 8, 40, 3),
+  adamw: adamw([9, 33]),
+  "a step of a model": gptStep({ V: 17, B: 2, T: 7, D: 8, H: 12, L: 1, heads: 2, E: 4, K: 2 }),
+};
+const layerRuns = Object.entries(layers).map(([name, graph]) => ({
+  name,
+  graph,
+  sequence: loweredForCuda(graph),
+  stores: storesOf(valuesOf(graph)),
+}));
+test("layers against the interpreter", () =>
+  inAllWays(layerRuns, ({ name, graph }, { results }) => compare(name, graph, results)));
+test.run();

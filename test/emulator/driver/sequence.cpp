@@ -1,0 +1,125 @@
+// sequence < plan: runs launches through the driver, each buffer an allocation of its own, so that none is overrun unseen. Lines:
+// "module FILE"; then for each sequence "sequence NAME", which is printed, "buffer BYTES FILE|-", "copy FROM TO",
+// "launch NAME GRID THREADS SHARED BUFFER...", "dump BUFFER FILE". What goes wrong is printed, and the rest of the sequence left out.
+#include <unistd.h>
+
+#include <cstdio>
+#include <fstream>
+#include <iostream>
+#include <iterator>
+#include <sstream>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+extern "C" {
+typedef unsigned long long CUdeviceptr;
+int cuInit(unsigned);
+int cuModuleLoadData(void**, const void*);
+int cuModuleGetFunction(void**, void*, const char*);
+int cuFuncSetAttribute(void*, int, int);
+int cuMemAlloc_v2(CUdeviceptr*, size_t);
+int cuMemcpyHtoD_v2(CUdeviceptr, const void*, size_t);
+int cuMemcpyDtoH_v2(void*, CUdeviceptr, size_t);
+int cuMemcpyDtoD_v2(CUdeviceptr, CUdeviceptr, size_t);
+int cuLaunchKernel(void*, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, void*, void**, void**);
+int cuMemFree_v2(CUdeviceptr);
+int cuCtxSynchronize();
+int cuDevicePrimaryCtxReset_v2(int);
+}
+static void right(int result, const std::string& what) {
+  if (result != 0) throw std::runtime_error(what + ": error " + std::to_string(result));
+}
+static std::vector<char> contents(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+struct Buffer {
+  CUdeviceptr at = 0;
+  size_t bytes = 0;
+};
+class Runner {
+ public:
+  void line(std::istringstream& in) {
+    std::string what;
+    in >> what;
+    if (what == "module") load(in);
+    else if (what == "sequence") begin(in);
+    else if (what == "buffer") allocate(in);
+    else if (what == "copy") copy(in);
+    else if (what == "launch") launch(in);
+    else if (what == "dump") dump(in);
+  }
+
+ private:
+  void begin(std::istringstream& in) {
+    for (Buffer& b : buffers_) right(cuMemFree_v2(b.at), "cuMemFree");
+    buffers_.clear();
+    std::string name;
+    std::getline(in, name);
+    printf("sequence%s\n", name.c_str());
+  }
+  void load(std::istringstream& in) {
+    std::string path;
+    in >> path;
+    void* module;
+    right(cuModuleLoadData(&module, contents(path).data()), path);
+    modules_.push_back(module);
+  }
+  void allocate(std::istringstream& in) {
+    Buffer b;
+    std::string file;
+    in >> b.bytes >> file;
+    if (b.bytes > 0) right(cuMemAlloc_v2(&b.at, b.bytes), "cuMemAlloc");
+    if (file != "-" && b.bytes > 0) right(cuMemcpyHtoD_v2(b.at, contents(file).data(), b.bytes), "cuMemcpyHtoD");
+    buffers_.push_back(b);
+  }
+  void copy(std::istringstream& in) {
+    size_t from, to;
+    in >> from >> to;
+    if (buffers_[to].bytes > 0) right(cuMemcpyDtoD_v2(buffers_[to].at, buffers_[from].at, buffers_[to].bytes), "cuMemcpyDtoD");
+  }
+  void launch(std::istringstream& in) {
+    std::string name;
+    unsigned grid, threads, shared;
+    in >> name >> grid >> threads >> shared;
+    void* kernel = nullptr;
+    for (void* module : modules_)
+      if (!kernel && cuModuleGetFunction(&kernel, module, name.c_str()) != 0) kernel = nullptr;
+    right(kernel ? 0 : 500, name);
+    std::vector<void*> args;
+    for (size_t b; in >> b;) args.push_back(&buffers_[b].at);
+    if (shared > 48 << 10) right(cuFuncSetAttribute(kernel, 8, int(shared)), name);
+    right(cuLaunchKernel(kernel, grid, 1, 1, threads, 1, 1, shared, nullptr, args.data(), nullptr), name);
+    right(cuCtxSynchronize(), name);
+  }
+  void dump(std::istringstream& in) {
+    size_t b;
+    std::string file;
+    in >> b >> file;
+    std::vector<char> all(buffers_[b].bytes);
+    if (!all.empty()) right(cuMemcpyDtoH_v2(all.data(), buffers_[b].at, all.size()), "cuMemcpyDtoH");
+    std::ofstream(file, std::ios::binary).write(all.data(), std::streamsize(all.size()));
+  }
+  std::vector<void*> modules_;
+  std::vector<Buffer> buffers_;
+};
+int main() {
+  setvbuf(stdout, nullptr, _IONBF, 0);
+  dup2(1, 2);  // what the emulator finds comes in order with the rest
+  right(cuInit(0), "cuInit");
+  Runner runner;
+  bool left_out = false;
+  for (std::string text; std::getline(std::cin, text);) {
+    std::istringstream in(text);
+    if (text.rfind("sequence", 0) == 0) left_out = false;
+    if (left_out) continue;
+    try {
+      runner.line(in);
+    } catch (const std::exception& error) {
+      printf("%s\n", error.what());
+      cuDevicePrimaryCtxReset_v2(0);
+      left_out = true;
+    }
+  }
+}

@@ -1,0 +1,126 @@
+// Sequences of launches of the CUDA target on the emulator, in a process of their own.
+import { spawnSync } from "node:child_process";
+import { createHash } from "node:crypto";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { cudaHeader, cudaUnit } from "../../compiler/emit/unit.ts";
+import type { Graph, NdArray } from "../../compiler/graph/node.ts";
+import { lower } from "../../compiler/kernel/lower.ts";
+import type { PlanKernel } from "../../compiler/plan/plan.ts";
+import type { Sequence, VirtualBuffer, VirtualLaunch } from "../../compiler/plan/sequence.ts";
+import { backends } from "../../compiler/targets.ts";
+import { options } from "../../runtime/cuda/code.ts";
+import { nvrtc } from "../../runtime/nvrtc.ts";
+import { bytesFor, read } from "../host/run.ts";
+import { build, buildRunner, each, kept } from "./build.ts";
+
+/** How kernels run: words of MOEC_EMULATOR, and the blocks that share the tasks. */
+export interface Way {
+  readonly words: string;
+  readonly grid: number;
+}
+/** Each finds other bugs. */
+export const ways: readonly Way[] = [
+  { words: "check", grid: 3 },
+  { words: "check order=random lazy seed=1", grid: 2 },
+  { words: "check order=random lazy seed=2", grid: 5 },
+];
+export const loweredForCuda = (graph: Graph): Sequence => {
+  const { emit, choices, access } = backends.cuda;
+  return lower(graph, { emit, choices, access });
+};
+
+/** Files of modules that hold these kernels, for checking. Kernels share a text: its header takes longest. Two compile at once. */
+export async function modulesOf(kernels: readonly PlanKernel[], together = 100): Promise<string[]> {
+  const texts: PlanKernel[][] = [];
+  for (const list of [kernels.filter((k) => k.launch?.wide), kernels.filter((k) => !k.launch?.wide)])
+    for (let i = 0; i < list.length; i += together) texts.push(list.slice(i, i + together));
+  return each(texts, moduleOf);
+}
+async function moduleOf(kernels: readonly PlanKernel[]): Promise<string> {
+  const { libnvrtc } = await build();
+  const [first] = kernels;
+  if (!first) throw new Error("no kernels");
+  const text = cudaUnit(cudaHeader(), { ...first, text: kernels.map((k) => k.text).join("\n") });
+  process.env["MOEC_EMULATOR"] = "check"; // read once, when the library first compiles
+  const compiler = await nvrtc({ MOEC_LIBNVRTC: libnvrtc });
+  const key = createHash("sha256").update(compiler.version).update(text).digest("hex").slice(0, 24);
+  const file = join(kept, `${key}.cubin`);
+  if (existsSync(file)) return file;
+  const { cubin } = await compiler.compile({ name: "kernels.cu", text, architecture: "sm_80", options });
+  writeFileSync(file, cubin);
+  return file;
+}
+
+/** `stores`: what each store holds. */
+export interface Run {
+  readonly name: string;
+  readonly sequence: Sequence;
+  readonly stores: ReadonlyMap<string, NdArray>;
+}
+/** The contents of the results and of the assigned stores, in that order, and what the emulator found. */
+export interface Outcome {
+  readonly results: readonly Float64Array[];
+  readonly findings: string;
+}
+/** In one process; in the order of the runs. */
+export async function runEmulated(runs: readonly Run[], modules: readonly string[], way: Way): Promise<Outcome[]> {
+  const dir = mkdtempSync(join(tmpdir(), "moec-emulated-"));
+  const plans = runs.map((run, i) => new PlanText(run, join(dir, String(i)), way.grid));
+  const { stdout, status, signal } = spawnSync(await buildRunner(), {
+    input: [...modules.map((file) => `module ${file}`), ...plans.flatMap((p) => p.lines)].join("\n"),
+    encoding: "utf8",
+    env: { ...process.env, MOEC_EMULATOR: way.words },
+    maxBuffer: 2 ** 26,
+  });
+  const [before = "", ...said] = stdout.split(/^sequence .*\n/m);
+  if (status !== 0 || before !== "")
+    throw new Error(`the emulator ends with ${status ?? signal}: ${stdout.slice(-2000)}`);
+  const outcomes = plans.map((p, i) => ({
+    results: said[i] === "" ? p.results() : [],
+    findings: said[i] ?? "did not run",
+  }));
+  rmSync(dir, { recursive: true });
+  return outcomes;
+}
+/** One run, as driver/sequence.cpp reads it; its files begin with `base`. */
+class PlanText {
+  readonly lines: string[] = [];
+  readonly #numbers = new Map<VirtualBuffer, number>();
+  readonly #wanted: readonly VirtualBuffer[];
+  readonly #run: Run;
+  readonly #base: string;
+
+  constructor(run: Run, base: string, grid: number) {
+    this.#run = run;
+    this.#base = base;
+    this.#wanted = [...run.sequence.results.map((r) => r.buffer), ...run.sequence.assigns.map((a) => a.from)];
+    this.lines.push(`sequence ${run.name}`);
+    for (const launch of run.sequence.launches) this.#launch(launch, grid);
+    this.#wanted.forEach((b, i) => this.lines.push(`dump ${this.#number(b)} ${base}-out${i}`));
+  }
+  results(): Float64Array[] {
+    return this.#wanted.map((b, i) => read(readFileSync(`${this.#base}-out${i}`), b));
+  }
+  #number(b: VirtualBuffer): number {
+    const known = this.#numbers.get(b);
+    if (known !== undefined) return known;
+    const n = this.#numbers.size;
+    this.#numbers.set(b, n);
+    const from = b.store === null ? undefined : this.#run.stores.get(b.store);
+    const file = `${this.#base}-in${n}`;
+    if (from) writeFileSync(file, bytesFor(b, from.data));
+    this.lines.push(`buffer ${b.bytes} ${from ? file : "-"}`);
+    return n;
+  }
+  #launch({ kernel, args, tasks }: VirtualLaunch, grid: number): void {
+    const numbers = args.map((a) => this.#number(a.buffer));
+    args.forEach((a, i) => {
+      if (a.base) this.lines.push(`copy ${this.#number(a.base)} ${numbers[i]}`);
+    });
+    const { threads = 0, shared = 0 } = kernel.launch ?? {};
+    const blocks = Math.min(grid, tasks);
+    if (tasks > 0) this.lines.push(`launch ${kernel.name} ${blocks} ${threads} ${shared} ${numbers.join(" ")}`);
+  }
+}
