@@ -22,12 +22,12 @@ export interface Shared {
   readonly threads?: number;
   readonly set?: shared.Settings;
 }
-export const addShared = (command: Command, target: Option = option(shared.target)): Command =>
-  command
-    .addOption(target)
-    .addOption(option(shared.precision))
-    .addOption(option(shared.threads))
-    .addOption(option(shared.set));
+export const addShared = (
+  command: Command,
+  target: Option = option(shared.target),
+  precision: Option = option(shared.precision),
+): Command =>
+  command.addOption(target).addOption(precision).addOption(option(shared.threads)).addOption(option(shared.set));
 /** What names and sizes an entry, where `train` is what one means. */
 export interface EntryFlags {
   readonly entry?: string;

@@ -45,16 +45,25 @@ export const compileTarget: Flag<CompileTarget> = {
   },
 };
 
+/** What `float` may mean too where code is made for CUDA: bf16 in memory and in products, sums and masters in f32. */
+export const compilePrecision: Flag<Precision | "bf16"> = {
+  flags: precision.flags,
+  doc: "what float means: f32, f64 (the interpreter only) or bf16 (of a cuda target); default: f32",
+  parse: oneOf("f32", "f64", "bf16"),
+};
+
 /** A precision that a target cannot give is refused before anything is compiled. */
 export function requireTarget(options: {
   readonly target?: Target | CompileTarget;
-  readonly precision?: Precision;
+  readonly precision?: Precision | "bf16";
 }): void {
   if (options.precision === "f64" && options.target !== "reference")
     throw new Problem(
       `the ${options.target?.split(":")[0] ?? "host"} target computes in f32`,
       "add --target reference, or leave --precision out",
     );
+  if (options.precision === "bf16" && !options.target?.startsWith("cuda"))
+    throw new Problem("bf16 is a precision of CUDA targets", "add --target cuda:sm_90a, or leave --precision out");
 }
 
 export function oneOf<T extends string>(...names: readonly T[]): (text: string) => T {

@@ -50,7 +50,7 @@ export interface BuildRequest {
   /** A model, a layer or a function; the file's only model if not given. */
   readonly declaration?: string;
   readonly sizes: Sizes;
-  readonly precision: "f32" | "f64";
+  readonly precision: "f32" | "f64" | "bf16";
   readonly entries: readonly EntryRequest[];
   /** 1: `train` steps the optimizer. More: it adds its gradients up, and `train:update` steps from the mean of so many. */
   readonly accumulate?: number;

@@ -3,8 +3,15 @@ import { spawnSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 
 const folder = fileURLToPath(new URL("../.nvrtc", import.meta.url));
-const pip = ["-m", "pip", "install", "--quiet", "--upgrade", "--no-deps", "--target", folder, "nvidia-cuda-nvrtc"];
-const { status } = spawnSync("python3", pip, { stdio: "inherit" });
+const pip = ["-m", "pip", "install", "--quiet", "--root-user-action=ignore", "--upgrade", "--no-deps"];
+const install = (): number =>
+  spawnSync("python3", [...pip, "--target", folder, "nvidia-cuda-nvrtc"], { stdio: "inherit" }).status ?? 1;
+/** The wheel is 250 MB: a broken connection is tried again. */
+const tries = 3;
+let status = 1;
+for (let i = 0; i < tries && status !== 0; i++) status = install();
 if (status !== 0)
-  console.error("NVRTC was not installed: it needs python3 with pip (Debian: `apt install python3-pip`) and a network");
-process.exitCode = status ?? 1;
+  console.error(
+    "NVRTC was not installed: it needs python3 with pip (Debian: `apt install python3-pip`) and a network.\nWhat compiles CUDA text is skipped without it.",
+  );
+process.exitCode = status;

@@ -2,20 +2,12 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Problem } from "../compiler/diagnostic.ts";
-import { CudaError, type Nvrtc, nvrtc } from "../runtime/nvrtc.ts";
+import { CudaError, nvrtc } from "../runtime/nvrtc.ts";
+import { foundNvrtc } from "./nvrtc.ts";
 
 const test = suite("nvrtc");
 
-async function found(): Promise<Nvrtc | null> {
-  try {
-    return await nvrtc();
-  } catch (error) {
-    if (!(error instanceof Problem)) throw error;
-    console.log(`${error.message.split("\n")[0]}: ${error.help}`);
-    return null;
-  }
-}
-const compiler = await found();
+const compiler = await foundNvrtc();
 const text = `template <int N> __global__ void scale(float* p) { p[threadIdx.x] *= N; }
 extern "C" __global__ void plain(float* p) { p[threadIdx.x] += 1.0f; }`;
 

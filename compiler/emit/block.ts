@@ -6,8 +6,8 @@ import { walk } from "../kernel/passes.ts";
 export interface BlockShape {
   readonly threads: number;
   readonly warps: readonly [rows: number, cols: number];
-  /** Blocks that must fit on one multiprocessor, which decides the registers that a thread may use. */
-  readonly blocks: number | null;
+  /** Blocks that must fit on one multiprocessor: more would leave a thread too few registers. */
+  readonly blocks: number;
 }
 const shapes = new WeakMap<Kernel, BlockShape>();
 export function blockOf(k: Kernel): BlockShape {
@@ -20,26 +20,26 @@ function made(k: Kernel): BlockShape {
     .map((s) => s.tile)
     .filter((t) => t.role === "acc" && item(t.shape, 0) > 1);
   const [first] = tiles;
-  if (!first) return { ...line(k), blocks: null };
+  if (!first) return line(k);
   const rows = item(first.shape, 0);
   const whole = wantsRows(k);
   const cols = whole || tiles.some((t) => item(t.shape, 1) % 32 !== 0) ? 1 : 2;
   const down = Math.min(rows / 16, 4 / cols);
-  return { threads: 32 * down * cols, warps: [down, cols], blocks: null };
+  return { threads: 32 * down * cols, warps: [down, cols], blocks: 2 };
 }
 /** Whether a warp must hold whole rows: they are folded, or the accumulator is an operand. */
 const wantsRows = (k: Kernel): boolean =>
   statements(k, "foldrows").length > 0 || statements(k, "mma").some((s) => s.a.role === "acc");
 
 /** As many threads as the longest line has groups of four, from a warp to eight; one that is ranked or summed has no groups. */
-function line(k: Kernel): Pick<BlockShape, "threads" | "warps"> {
+function line(k: Kernel): BlockShape {
   const lengths = [
     ...[...statements(k, "par"), ...statements(k, "fold")].map((s) => most(s.extent) / 4),
     ...[...statements(k, "tally"), ...statements(k, "scan")].map((s) => most(s.extent)),
     ...statements(k, "tile").map((s) => (s.tile.role === "acc" ? item(s.tile.shape, 1) / 4 : 0)),
   ];
   const warps = Math.min(8, Math.max(1, 2 ** Math.ceil(Math.log2(Math.max(...lengths, 1) / 32))));
-  return { threads: 32 * warps, warps: [warps, 1] };
+  return { threads: 32 * warps, warps: [warps, 1], blocks: 16 / warps };
 }
 const most = (x: Expr): number => Math.min(4096, range(x)[1]);
 type Kind = "tile" | "mma" | "par" | "fold" | "foldrows" | "tally" | "scan" | "stage";

@@ -1,11 +1,12 @@
 // The CUDA target: tasks are dealt to a persistent grid of blocks; operands lie in swizzled shared memory, loads running ahead of use.
+import { Bug } from "../diagnostic.ts";
 import { accessOf } from "../kernel/access.ts";
 import { footprint, gcd, item, multiple } from "../kernel/expr.ts";
 import type { Axis, Buffer, Expr, Kernel, Stmt, StmtOf, Tile } from "../kernel/ir.ts";
 import { walk, walkExprs } from "../kernel/passes.ts";
 import { blockOf, elementsOf } from "./block.ts";
 import { bytesOf, needsOf, Operand, reserve } from "./operand.ts";
-import { decode, type Emitter, type Target, tasksOf, written } from "./text.ts";
+import { blocksOf, decode, type Emitter, raggedOf, type Target, tasksOf, written } from "./text.ts";
 
 /** Bytes of dynamic shared memory that a block has on every architecture. */
 const room = 96 * 1024;
@@ -34,13 +35,13 @@ export const cuda: Target = {
   },
   frame(k, e) {
     const { shared, prologue } = needsOf(e);
+    const { threads, blocks } = blockOf(k);
     return {
       open: [
-        `KERNEL void __launch_bounds__(${blockOf(k).threads}) ${k.name}(${parameters(k)}) {`,
+        `KERNEL void __launch_bounds__(${threads}, ${blocks}) ${k.name}(${parameters(k)}) {`,
         ...(shared > 0 ? ["  DYN_SMEM(smem);"] : []),
         ...prologue.map((line) => `  ${line}`),
-        `  for (i32 task = blockIdx.x; task < ${tasksOf(k)}; task += gridDim.x) {`,
-        ...(k.grid.length === 0 ? [] : [`    const ix ${decode(k.grid, "task").join(", ")};`]),
+        ...dealt(k).map((line) => `  ${line}`),
       ],
       close: ["  }", "}", `KERNEL_END(${k.name})`],
     };
@@ -69,11 +70,51 @@ export const cuda: Target = {
     const [first] = s.b;
     const step = first && elementsOf(e.kernel).get(first) === "bf16" ? 16 : 4;
     const depth = Math.ceil((first?.shape[0] ?? 0) / step) * step;
-    e.line(`mma<${depth}>(${[at(s.a), ...s.b.map((b, n) => `on(${at(b)}, ${item(s.acc, n).name})`)].join(", ")});`);
+    const short = step === 16;
+    const left = s.a.role === "acc" && !short ? `held(${s.a.name}, smem + ${heldAt(s.a, e)})` : at(s.a);
+    e.line(`mma<${depth}>(${[left, ...s.b.map((b, n) => `on(${at(b)}, ${item(s.acc, n).name})`)].join(", ")});`);
   },
   launch: (k, e) => ({ threads: blockOf(k).threads, shared: needsOf(e).shared, wide: isWide(k) }),
 };
 
+/** Where an accumulator stands while it is a left operand. */
+function heldAt(acc: Tile, e: Emitter): number {
+  const n = needsOf(e);
+  const bytes = item(acc.shape, 0) * item(acc.shape, 1) * 4;
+  if (n.held === null || n.held.bytes < bytes) n.held = { at: reserve(e, bytes), bytes };
+  return n.held.at;
+}
+/** The loop over a block's tasks. Rows of groups are found on the device, from the groups' offsets. */
+function dealt(k: Kernel): string[] {
+  const at = raggedOf(k);
+  const [group, rows] = [k.grid[at - 1], k.grid[at]];
+  if (!group || !rows)
+    return [
+      `for (i32 task = blockIdx.x; task < ${tasksOf(k)}; task += gridDim.x) {`,
+      ...(k.grid.length === 0 ? [] : [`  const ix ${decode(k.grid, "task").join(", ")};`]),
+    ];
+  const inner = k.grid.slice(at + 1);
+  const each = inner.reduce((n, a) => n * blocksOf(a), 1);
+  const { offsets, unit } = boundsOf(rows);
+  const bound = [
+    `${group.v.name} = tasks.e`,
+    `${rows.v.name} = tasks.at`,
+    `${rows.n.e === "var" ? rows.n.name : "n"} = ix_min(${rows.step}, tasks.to - tasks.at)`,
+    ...decode([group, ...inner], "task").slice(1),
+  ];
+  return [
+    `Ragged tasks(${offsets}, ${blocksOf(group)}, ${unit}, ${rows.step});`,
+    `for (i32 task = blockIdx.x; tasks.seek(task${each === 1 ? "" : ` / ${each}`}); task += gridDim.x) {`,
+    `  const ix ${bound.join(", ")};`,
+  ];
+}
+/** The buffer that a ragged axis begins from, and the rows that one of its numbers stands for. */
+function boundsOf({ from }: Axis): { readonly offsets: string; readonly unit: number } {
+  const [x, unit] = from.e === "op" && from.op === "*" ? [item(from.args, 0), multiple(item(from.args, 1))] : [from, 1];
+  const offset = x.e === "op" && x.op === "index" ? item(x.args, 0) : x;
+  if (offset.e !== "load") throw new Bug("a ragged axis of the grid begins at an offset");
+  return { offsets: offset.from.name, unit };
+}
 /** What nobody writes while the kernel runs can be read by the cache for constants. */
 function parameters(k: Kernel): string {
   const out = written(k);
@@ -140,7 +181,8 @@ function runsAhead(s: StmtOf<"for">): boolean {
 function ahead(s: StmtOf<"for">, e: Emitter): void {
   const staged = s.body.filter(isStage);
   const each = staged.reduce((sum, b) => sum + bytesOf(b, e), 0);
-  const stages = needsOf(e).shared + 3 * each <= room ? 3 : 2;
+  const fits = (n: number): boolean => needsOf(e).shared + n * each <= room;
+  const stages = [4, 3].find((n) => fits(n) && n * each <= (n === 4 ? room * (2 / 3) : room)) ?? 2;
   const operands = staged.map((b) => new Operand(b, stages, e));
   for (const o of operands) o.bind(s.axis);
   const { v, from, to, step } = s.axis;

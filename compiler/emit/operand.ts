@@ -8,12 +8,14 @@ import type { Emitter } from "./text.ts";
 /** What the text of a kernel has needed so far. `stageOf`: which stage of an operand the text now reads. */
 interface Needs {
   shared: number;
+  /** Room for an accumulator that is a left operand. */
+  held: { readonly at: number; readonly bytes: number } | null;
   readonly prologue: string[];
   readonly stageOf: Map<Tile, string>;
 }
 const needs = new WeakMap<Emitter, Needs>();
 export function needsOf(e: Emitter): Needs {
-  const known = needs.get(e) ?? { shared: 0, prologue: [], stageOf: new Map() };
+  const known = needs.get(e) ?? { shared: 0, held: null, prologue: [], stageOf: new Map() };
   needs.set(e, known);
   return known;
 }

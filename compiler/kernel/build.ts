@@ -147,6 +147,14 @@ export class Builder {
     for (const v of this.bound(axis)) this.depths.set(v, 0);
     return { at: axis.v, n: axis.n };
   }
+  /** One more axis of the grid, in blocks of [from, to), which the axis before it decides; `most`: elements of all such ranges together. */
+  ragged(name: string, from: Expr, to: Expr, step: number, most: number): Block {
+    const v = this.variable(name, "index", 0, Math.max(0, most - 1));
+    const axis: Axis = { v, n: this.variable(`${name}n`, "index", 1, step), from, to, step };
+    this.grid.push(axis);
+    for (const x of this.bound(axis)) this.depths.set(x, 0);
+    return { at: axis.v, n: axis.n };
+  }
   for(name: string, from: Expr, to: Expr, step: number, f: (b: Block) => void): void {
     if (isNum(from) && isNum(to) && to.value - from.value <= step) return f({ at: from, n: sub(to, from) });
     const axis = this.axis(name, from, to, step);

@@ -11,13 +11,19 @@ import { shapeOf } from "./read.ts";
 
 const args = (node: Node): [Value, Value] => [item(node.args, 0), item(node.args, 1)];
 
+const isShort = (node: Node): boolean => args(node).every((v) => v.type.dtype === "bf16");
+const rights = ({ nodes }: Region): { readonly operands: number; readonly short: boolean } => ({
+  operands: nodes.length,
+  short: nodes.every(isShort),
+});
+
 /** y[.., m, n] = sum over k: a[.., m, k] * b[.., k, n], for one a and several b, and points of them. */
 export function dot(d: Draft, node: Node, region: Region): void {
   const [a] = args(node);
   const shape = shapeOf(item(node.results, 0));
   const lead = shape.slice(0, -2);
   const [m, n, k] = [item(shape, shape.length - 2), item(shape, shape.length - 1), item(shapeOf(a), shape.length - 1)];
-  const s = d.schedule({ op: "dot", m, n, k, groups: product(lead), operands: region.nodes.length });
+  const s = d.schedule({ op: "dot", m, n, k, groups: product(lead), ...rights(region) });
   const e = d.k.task("e", product(lead));
   const rows = d.k.task("mc", m, s.mc);
   const cols = d.k.task("n", n, s.bn);
@@ -48,18 +54,26 @@ export function raggedDot(d: Draft, node: Node, region: Region): void {
   const { unit } = node.attrs as OpAttrs["ragged_dot"];
   const [groups, k, n] = [item(shapeOf(w), 0), item(shapeOf(w), 1), item(shapeOf(w), 2)];
   const m = item(shapeOf(x), 0);
-  const s = d.schedule({ op: "ragged_dot", m, n, k, groups, operands: region.nodes.length });
+  const s = d.schedule({ op: "ragged_dot", m, n, k, groups, ...rights(region) });
   const e = d.k.task("e", groups);
-  const cols = d.k.task("n", n, s.bn);
-  const [from, to] = group(d, item(node.args, 2), e.at, unit);
   const weights = d.reader(undefined, { plain: true, name: "w" });
-  d.k.for("m", from, to, s.bm, (m) => {
-    const t: Tiles = { m, n: cols, depth: k, bm: s.bm, bn: s.bn, bk: s.bk, stream: s.stream, lead: [], inside: true };
+  const tile = (block: Block, cols: Block): void => {
+    const { bm, bn, bk, stream } = s;
+    const t: Tiles = { m: block, n: cols, depth: k, bm, bn, bk, stream, lead: [], inside: true };
     multiply(d, region, t, {
       a: (i, kk) => d.reader(undefined, sorted).element(x, [i, kk]),
       b: (y, kk, j) => weights.element(item(y.args, 1), [e.at, kk, j]),
     });
-  });
+  };
+  const offsets = item(node.args, 2);
+  if (s.ragged && !d.inlines(offsets)) {
+    const edge = (i: Expr): Expr => mul(asIndex(load(d.input(offsets, "offsets"), i)), num(unit));
+    const block = d.k.ragged("m", edge(e.at), edge(add(e.at, num(1))), s.bm, m);
+    return tile(block, d.k.task("n", n, s.bn));
+  }
+  const cols = d.k.task("n", n, s.bn);
+  const [from, to] = group(d, offsets, e.at, unit);
+  d.k.for("m", from, to, s.bm, (block) => tile(block, cols));
 }
 const sorted = { plain: true, inside: true, name: "x" };
 
@@ -126,7 +140,15 @@ export function raggedOuter(d: Draft, node: Node): void {
   const [x, y] = args(node);
   const { unit } = node.attrs as OpAttrs["ragged_outer"];
   const [groups, k, n] = [item(shapeOf(item(node.results, 0)), 0), item(shapeOf(x), 1), item(shapeOf(y), 1)];
-  const s = d.schedule({ op: "ragged_outer", m: k, n, k: item(shapeOf(x), 0), groups, operands: 1 });
+  const s = d.schedule({
+    op: "ragged_outer",
+    m: k,
+    n,
+    k: item(shapeOf(x), 0),
+    groups,
+    operands: 1,
+    short: isShort(node),
+  });
   const e = d.k.task("e", groups);
   const m = d.k.task("m", k, s.bm);
   const cols = d.k.task("n", n, s.bn);

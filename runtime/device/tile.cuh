@@ -258,16 +258,47 @@ template <int S, class L, class F> FN void pipeline(ix from, ix to, ix step, L l
   copies_wait<0>(); __syncthreads();
 }
 
+// ---- blocks of `step` rows of ragged groups, in order: a warp looks at 32 groups at a time. Offsets count `unit` rows each. ----
+struct Ragged {
+  const i32* offsets;
+  i32 groups, unit, step, window = 0, before = 0, e = 0;
+  ix at = 0, to = 0;
+  FN Ragged(const i32* offsets, i32 groups, i32 unit, i32 step) : offsets(offsets), groups(groups), unit(unit), step(step) {}
+  /** Where block t is; false where there is none. t never falls. */
+  FN bool seek(i32 t) {
+    for (; window < groups; window += 32) {
+      const i32 g = window + (i32)lane_id(), last = g < groups ? g : groups - 1;
+      const ix from = (ix)offsets[last] * unit, end = g < groups ? (ix)offsets[last + 1] * unit : from;
+      const i32 blocks = (i32)((end - from + step - 1) / step);
+      i32 sum = blocks;
+      UNROLL for (int o = 1; o < 32; o <<= 1) { const i32 y = __shfl_up_sync(0xffffffffu, sum, o); if (lane_id() >= o) sum += y; }
+      const u32 hit = __ballot_sync(0xffffffffu, before + sum > t);
+      if (hit) {
+        const i32 l = __ffs(hit) - 1;
+        e = window + l;
+        at = __shfl_sync(0xffffffffu, from + (ix)(t - before - sum + blocks) * step, l);
+        to = __shfl_sync(0xffffffffu, end, l);
+        return true;
+      }
+      before += __shfl_sync(0xffffffffu, sum, 31);
+    }
+    return false;
+  }
+};
+
 // ---- mma: f32 by FMA, each sum in the order of its depth; bf16 by tensor cores ----
 template <class B, class C> struct On { B b; C& acc; };
 template <class B, class C> FN On<B, C> on(B b, C& acc) { return {b, acc}; }
 
-/** Four values along the depth of a thread's row h of tile m. */
-template <class C, class E, int R, int K, bool T> FN void left_of(const Staged<E, R, K, T>& a, int m, int h, int k, f32 (&x)[4]) { a.left(C::row(m, h), k, x); }
-/** An accumulator as a left operand: the lanes of a row hand each other its columns. */
-template <class C, int BM, int BN, int WM, int WN> FN void left_of(const Acc<BM, BN, WM, WN>& a, int m, int h, int k, f32 (&x)[4]) {
+/** An accumulator as a left operand in shared memory; warps hold whole rows, so each reads what it wrote itself. */
+template <int BM, int BN, int WM, int WN> FN Staged<f32, BM, BN, false> held(const Acc<BM, BN, WM, WN>& a, u8* mem) {
   static_assert(WN == 1, "a warp must hold whole rows");
-  UNROLL for (int q = 0; q < 4; q++) x[q] = __shfl_sync(0xffffffffu, a.d[m][k / 8][h * 2 + q % 2], (lane_id() & 28) | (k % 8 / 2 + q / 2));
+  Staged<f32, BM, BN, false> to{mem};
+  __syncwarp();
+  UNROLL for (int m = 0; m < a.MT; m++) UNROLL for (int n = 0; n < a.NT; n++) UNROLL for (int h = 0; h < 2; h++)
+    *(vec<f32, 2>*)to.number(a.row(m, h), a.col(n)) = {a.d[m][n][h * 2], a.d[m][n][h * 2 + 1]};
+  __syncwarp();
+  return to;
 }
 template <int MT, class B, class C> FN void mma_numbers(int k, const f32 (&x)[MT][2][4], const On<B, C>& p) {
   UNROLL for (int n = 0; n < C::NT; n++) {
@@ -278,7 +309,7 @@ template <int MT, class B, class C> FN void mma_numbers(int k, const f32 (&x)[MT
   }
 }
 template <class C, class E, int R, int K, bool T> FN void fragment_of(const Staged<E, R, K, T>& a, int ks, int m, u32 (&r)[4]) { a.template fragment<T>(C::first_row(), ks, m * 2, r); }
-/** The same layout, rounded. */
+/** An accumulator as a left operand: the same layout, rounded. */
 template <class C, int BM, int BN, int WM, int WN> FN void fragment_of(const Acc<BM, BN, WM, WN>& a, int ks, int m, u32 (&r)[4]) {
   static_assert(WN == 1, "a warp must hold whole rows");
   UNROLL for (int q = 0; q < 4; q++) r[q] = pack_bf16(a.d[m][2 * ks + q / 2][q % 2 * 2], a.d[m][2 * ks + q / 2][q % 2 * 2 + 1]);
@@ -294,9 +325,9 @@ template <int MT, class E, int R, int K, bool T, class C> FN void mma_fragments(
 /** acc += a @ b for each pair: DEPTH deep, zeros beyond what is valid. */
 template <int DEPTH, class A, class B, class C, class... P> FN void mma(const A& a, const On<B, C>& p, const P&... ps) {
   if constexpr (sizeof(typename B::element) == 4) {
-    UNROLL for (int k = 0; k < DEPTH; k += 4) {
+    _Pragma("unroll 1") for (int k = 0; k < DEPTH; k += 4) {
       f32 x[C::MT][2][4];
-      UNROLL for (int m = 0; m < C::MT; m++) UNROLL for (int h = 0; h < 2; h++) left_of<C>(a, m, h, k, x[m][h]);
+      UNROLL for (int m = 0; m < C::MT; m++) UNROLL for (int h = 0; h < 2; h++) a.left(C::row(m, h), k, x[m][h]);
       mma_numbers(k, x, p);
       (mma_numbers(k, x, ps), ...);
     }

@@ -1,0 +1,226 @@
+// CUDA text: what it says, and that the real NVRTC takes all of it without a spill or a warning. What it computes is tested under the emulator.
+import { spawnSync } from "node:child_process";
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { cudaUnit, shown } from "../compiler/emit/unit.ts";
+import { GraphBuilder } from "../compiler/graph/builder.ts";
+import type { Graph, Value } from "../compiler/graph/node.ts";
+import { lower } from "../compiler/kernel/lower.ts";
+import * as b from "../compiler/ops/build.ts";
+import { ops } from "../compiler/ops/list.ts";
+import { compileTarget } from "../compiler/options.ts";
+import type { PlanKernel } from "../compiler/plan/plan.ts";
+import type { Sequence } from "../compiler/plan/sequence.ts";
+import { backends } from "../compiler/targets.ts";
+import type { DType } from "../compiler/types/dtype.ts";
+import { capability, occupancy, requireArchitecture } from "../runtime/cuda/architecture.ts";
+import { options, used } from "../runtime/cuda/code.ts";
+import type { Nvrtc } from "../runtime/nvrtc.ts";
+import { folder } from "./folder.ts";
+import { golden } from "./golden.ts";
+import { samples } from "./graphs.ts";
+import { attentionLayer, gptStep, moeLayer } from "./layers.ts";
+import { foundNvrtc } from "./nvrtc.ts";
+
+const test = suite("cuda");
+const compiler = await foundNvrtc();
+const full = process.env["MOEC_TEST"] === "full";
+
+const graphOf = (values: readonly Value[]): Graph => ({
+  name: "test",
+  results: values.map((value, i) => ({ role: "output", name: String(i), value })),
+});
+const lowered = (graph: Graph): Sequence => lower(graph, backends.cuda);
+const kernelsOf = (list: readonly Sequence[]): PlanKernel[] => [
+  ...new Map(list.flatMap((s) => s.launches.map((l) => [l.kernel.name, l.kernel]))).values(),
+];
+function parameter(g: GraphBuilder, name: string, shape: readonly number[], dtype: DType = "f32"): Value {
+  return b.param(g, name, { dtype, shape });
+}
+
+test("kernels and their text", () => {
+  golden(
+    "moe-kernels.cu",
+    kernelsOf([lowered(moeLayer(64, 32, 48, 4, 2))])
+      .map(shown)
+      .join("\n"),
+  );
+});
+test("a barrier stands between what one thread stores and what others load", () => {
+  const g = new GraphBuilder(ops);
+  const [top] = kernelsOf([lowered(graphOf([b.topK(g, parameter(g, "x", [3, 40]), 4)[0]]))]);
+  assert.match(top?.text ?? "", /ONE index\[.*\n\s+__syncthreads\(\);/);
+});
+test("operands in bf16 are multiplied by tensor cores, of f32 by FMA", () => {
+  for (const [dtype, depth] of [
+    ["bf16", 16],
+    ["f32", 12],
+  ] as const) {
+    const g = new GraphBuilder(ops);
+    const product = b.matmul(g, parameter(g, "x", [64, 12], dtype), parameter(g, "w", [12, 64], dtype));
+    const [kernel] = kernelsOf([lowered(graphOf([product]))]);
+    assert.match(kernel?.text ?? "", new RegExp(`Stage<${dtype}, `));
+    assert.ok(kernel?.text.includes(`mma<${depth}>`), kernel?.text);
+  }
+});
+test("addresses are of 64 bits where a buffer has more elements than 31 bits count", () => {
+  const wide = (n: number): boolean | undefined => {
+    const g = new GraphBuilder(ops);
+    return kernelsOf([lowered(graphOf([b.exp(g, parameter(g, "x", [n, 1024]))]))])[0]?.launch?.wide;
+  };
+  assert.equal([wide(2 ** 20), wide(2 ** 21)], [false, true]);
+});
+test("a result stands in its operand's place only where one thread reads and writes an element", () => {
+  const accesses = (f: (g: GraphBuilder, x: Value) => Value): (string | undefined)[] => {
+    const g = new GraphBuilder(ops);
+    return lowered(graphOf([f(g, parameter(g, "x", [5, 640]))])).launches.map(
+      (l) => l.args.find((a) => a.buffer.store === "x")?.access,
+    );
+  };
+  assert.equal(
+    accesses((g, x) => b.exp(g, x)),
+    ["pointwise"],
+  );
+  assert.equal(
+    accesses((g, x) => b.softmax(g, x)),
+    ["read"],
+  );
+});
+
+/** All kernels in units of some, which share the time that the header takes. */
+async function compileAll(kernels: readonly PlanKernel[], architecture: string, nvrtc: Nvrtc): Promise<void> {
+  const { header } = { header: backends.cuda.header() };
+  const units: PlanKernel[][] = [];
+  for (const wide of [false, true]) {
+    const some = kernels.filter((k) => (k.launch?.wide ?? false) === wide);
+    for (let i = 0; i < some.length; i += 16) units.push(some.slice(i, i + 16));
+  }
+  const compile = async (unit: readonly PlanKernel[]): Promise<void> => {
+    const [first, ...rest] = unit;
+    if (!first) return;
+    const text = [cudaUnit(header, first), ...rest.map((k) => k.text)].join("\n");
+    const { log } = await nvrtc.compile({ name: "unit.cu", text, architecture, options });
+    for (const { name } of unit) {
+      const { registers, spills, warnings } = used(name, log);
+      assert.ok(registers > 0, `${name} is not in the log`);
+      assert.is(spills, 0, `${name} spills on ${architecture}`);
+      assert.equal(warnings, [], `${name} on ${architecture}`);
+    }
+  };
+  await Promise.all(units.map(compile));
+}
+const sampled = (): Sequence[] => {
+  const all = samples().filter(
+    ({ node }) => node.op.name !== "const" && node.results.every((v) => v.type.dtype !== "f64"),
+  );
+  const firsts = all.filter((s, i) => all.findIndex((t) => t.node.op === s.node.op) === i);
+  return (full ? all : firsts).map((s) => lowered(graphOf(s.node.results)));
+};
+const architectures = full ? ["sm_80", "sm_90a", "sm_100a"] : ["sm_90a"];
+if (compiler)
+  for (const architecture of architectures) {
+    test(`NVRTC takes every op for ${architecture}`, () => compileAll(kernelsOf(sampled()), architecture, compiler));
+    test(`NVRTC takes a mixture, attention and a step of a model for ${architecture}`, () =>
+      compileAll(
+        kernelsOf([
+          lowered(moeLayer(256, 64, 128, 8, 2)),
+          lowered(attentionLayer(2, 70, 2, 64)),
+          ...(full ? [lowered(gptStep({ V: 64, B: 2, T: 128, D: 64, H: 128, L: 1, heads: 2, E: 4, K: 2 }))] : []),
+        ]),
+        architecture,
+        compiler,
+      ));
+  }
+
+test("what ptxas tells of a kernel", () => {
+  const log = [
+    "ptxas info    : Compiling entry function 'one' for 'sm_80'",
+    "    0 bytes stack frame, 12 bytes spill stores, 8 bytes spill loads",
+    "ptxas info    : Used 46 registers, used 1 barriers, 128 bytes smem, 368 bytes cmem[0]",
+    "ptxas info    : Compiling entry function 'two' for 'sm_80'",
+    "    0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads",
+    "ptxas info    : (C7510) Potential Performance Loss: wgmma.mma_async instructions are serialized",
+    "ptxas info    : Used 20 registers, 352 bytes cmem[0]",
+  ].join("\n");
+  const { warnings, ...one } = used("one", log);
+  assert.equal(one, { registers: 46, shared: 128, spills: 12 });
+  assert.is(warnings.length, 1);
+  const two = used("two", log);
+  assert.equal([two.registers, two.shared, two.spills], [20, 0, 0]);
+});
+test("occupancy by registers, shared memory, warps and blocks", () => {
+  const of = (threads: number, registers: number, shared: number, architecture = "sm_80"): number | null =>
+    occupancy({ threads, registers, shared }, architecture);
+  assert.is(of(256, 32, 0), 1);
+  assert.is(of(256, 128, 0), 16 / 64);
+  assert.is(of(128, 32, 49152), (3 * 4) / 64);
+  assert.is(of(32, 16, 0), 0.5);
+  assert.is(of(128, 32, 49152, "sm_90a"), (4 * 4) / 64);
+  assert.is(of(128, 32, 0, "sm_999"), null);
+});
+test("architectures", () => {
+  assert.equal(["sm_90a", "sm_100f", "sm_75"].map(capability), [90, 100, 75]);
+  assert.throws(() => requireArchitecture("sm_75", [75, 80]), /older than sm_80/);
+  assert.throws(() => requireArchitecture("sm_130", [75, 80]), /no code for sm_130/);
+  assert.is(compileTarget.parse("cuda:sm_90a"), "cuda:sm_90a");
+  assert.throws(() => compileTarget.parse("cuda"), /cuda:sm_90a/);
+  assert.throws(() => compileTarget.parse("cuda:gtx"), /cuda:sm_90a/);
+});
+
+const root = fileURLToPath(new URL("..", import.meta.url));
+function moec(...args: readonly string[]): {
+  readonly status: number | null;
+  readonly out: string;
+  readonly err: string;
+} {
+  const env = { ...process.env, NO_COLOR: "1", MOEC_CACHE: join(folder(), "cache") };
+  const ran = spawnSync(process.execPath, ["--import", "tsx", "cli/main.ts", "compile", ...args], {
+    cwd: root,
+    encoding: "utf8",
+    env,
+  });
+  return { status: ran.status, out: ran.stdout, err: ran.stderr };
+}
+const program = ["examples/one-layer.moe", "--entry", "Layer", "--set", "N=32"];
+test("compile --target cuda", () => {
+  const to = folder();
+  const text = moec(...program, "--target", "cuda:sm_90a", "--emit", "cu", "-o", to);
+  assert.is(text.status, 0, text.err);
+  const names = readdirSync(to);
+  assert.ok(names.includes("device.cuh"));
+  const kernel = names.find((n) => n.startsWith("ragged_dot")) ?? "";
+  assert.match(readFileSync(join(to, kernel), "utf8"), /^\/\/ .*\.moe:\d+\n[^]*KERNEL void/);
+  if (!compiler) return;
+  const json = moec(...program, "--target", "cuda:sm_90a", "--emit", "cubin", "-o", to, "--json");
+  assert.is(json.status, 0, json.err);
+  const { kernels } = JSON.parse(json.out) as { readonly kernels: readonly Record<string, unknown>[] };
+  assert.equal(Object.keys(kernels[0] ?? {}), [
+    "name",
+    "lines",
+    "threads",
+    "registers",
+    "shared",
+    "spills",
+    "occupancy",
+    "seconds",
+  ]);
+  const cubins = readdirSync(to).filter((n) => n.endsWith(".cubin"));
+  assert.is(cubins.length, kernels.length);
+  for (const name of cubins) assert.is(readFileSync(join(to, name)).toString("latin1", 0, 4), "\x7fELF");
+});
+test("a form that the target has not, and what to do", () => {
+  for (const [args, message] of [
+    [["--emit", "ptx"], /the host target has no ptx\n.*add --target cuda:sm_90a/],
+    [["--emit", "cpp", "--target", "cuda:sm_80"], /has no cpp\n.*use --emit cu/],
+    [["--emit", "cubin", "--target", "cuda:sm_80"], /a cubin is no text\n.*-o FOLDER/],
+  ] as const) {
+    const { status, err } = moec(...program, ...args);
+    assert.is(status, 1, err);
+    assert.match(err, message);
+  }
+});
+
+test.run();

@@ -1,0 +1,458 @@
+// dot
+KERNEL void __launch_bounds__(128, 2) dot_dcc18b3e(const f32* __restrict__ a, const f32* __restrict__ b, f32* y) {
+  DYN_SMEM(smem);
+  Stage<f32, 32, 16, 1, 128, false, 4> right(smem + 0);
+  Stage<f32, 64, 32, 4, 128, false, 32> left(smem + 2048);
+  for (i32 task = blockIdx.x; task < 1; task += gridDim.x) {
+    const ix e = task, mc = 0, n = 0, nn = ix_min(16, 4 - n);
+    __syncthreads();
+    right.load(0, 32, nn, [&](ix i1, ix j1) { return b + i1 * 4 + (n + j1); });
+    staged();
+    left.bind(64, [&](ix i, ix j) { return a + (mc + i) * 32 + j; });
+    pipeline<4>(mc, mc + 64, 64, [&](ix m, i32 s) {
+      const ix mn = ix_min(64, mc + 64 - m);
+      left.load(s, (m - mc) * 32, mn, 32);
+    }, [&](ix m, i32 s) {
+      const ix mn = ix_min(64, mc + 64 - m);
+      Acc<64, 16, 4, 1> acc;
+      acc.fill(0.0f);
+      mma<32>(left[s], on(right[0], acc));
+      each<2, true>(mn, nn, [&](auto v, ix i2, ix j2, auto& acc_) {
+        const auto t = acc_;
+        st(v, y + (m + i2) * 4 + (n + j2), t);
+      }, acc);
+    });
+  }
+}
+KERNEL_END(dot_dcc18b3e)
+
+// max reshape const broadcast sub exp sum div
+KERNEL void __launch_bounds__(64, 8) exp_3587e20d(const f32* __restrict__ x, f32* y, f32* y1) {
+  for (i32 task = blockIdx.x; task < 1; task += gridDim.x) {
+    par<4>(256, [&](auto v, ix j) {
+      const auto t = ld(v, x + j);
+      const auto t1 = all(v, x[j / 4 * 4]);
+      const auto t2 = all(v, x[j / 4 * 4 + 1]);
+      const auto t3 = all(v, x[j / 4 * 4 + 2]);
+      const auto t4 = all(v, x[j / 4 * 4 + 3]);
+      const auto t_exp = exp_(t - max_(max_(max_(max_(t1, t2), t3), t4), all(v, -3.3895313892515355e+38f)));
+      const auto t_exp1 = exp_(t1 - max_(max_(max_(max_(t1, t2), t3), t4), all(v, -3.3895313892515355e+38f)));
+      const auto t_exp2 = exp_(t2 - max_(max_(max_(max_(t1, t2), t3), t4), all(v, -3.3895313892515355e+38f)));
+      const auto t_exp3 = exp_(t3 - max_(max_(max_(max_(t1, t2), t3), t4), all(v, -3.3895313892515355e+38f)));
+      const auto t_exp4 = exp_(t4 - max_(max_(max_(max_(t1, t2), t3), t4), all(v, -3.3895313892515355e+38f)));
+      const auto t_div = t_exp / (t_exp1 + t_exp2 + t_exp3 + t_exp4);
+      st(v, y + j, t_exp);
+      st(v, y1 + j, t_div);
+    });
+  }
+}
+KERNEL_END(exp_3587e20d)
+
+// top_k
+KERNEL void __launch_bounds__(32, 16) top_k_3a7bfd13(f32* values, i32* index, const f32* __restrict__ x) {
+  for (i32 task = blockIdx.x; task < 64; task += gridDim.x) {
+    const ix r = task;
+    for (ix p = 0, p_end = 2; p < p_end; p += 1) {
+      const auto last = p == 0 ? __builtin_inff() : values[r * 2 + (p - 1)];
+      const auto where_ = p == 0 ? -1 : index[r * 2 + (p - 1)];
+      const auto best = fold<Max, 4>(4, [&](auto v, ix k) { return where(and_(or_(or_(last > ld(v, x + r * 4 + k), and_(last == ld(v, x + r * 4 + k), where_ < lane(v, i32(k)))), and_(ld(v, x + r * 4 + k) != ld(v, x + r * 4 + k), or_(all(v, last == last), where_ < lane(v, i32(k))))), ld(v, x + r * 4 + k) == ld(v, x + r * 4 + k)), ld(v, x + r * 4 + k), -__builtin_inff()); });
+      const auto at = fold<Min, 4>(4, [&](auto v, ix k1) { return where(and_(or_(or_(last > ld(v, x + r * 4 + k1), and_(last == ld(v, x + r * 4 + k1), where_ < lane(v, i32(k1)))), and_(ld(v, x + r * 4 + k1) != ld(v, x + r * 4 + k1), or_(all(v, last == last), where_ < lane(v, i32(k1))))), ld(v, x + r * 4 + k1) == best), lane(v, i32(k1)), 4); });
+      const auto at1 = fold<Min, 4>(4, [&](auto v, ix k2) { return where(and_(or_(or_(last > ld(v, x + r * 4 + k2), and_(last == ld(v, x + r * 4 + k2), where_ < lane(v, i32(k2)))), and_(ld(v, x + r * 4 + k2) != ld(v, x + r * 4 + k2), or_(all(v, last == last), where_ < lane(v, i32(k2))))), ld(v, x + r * 4 + k2) != ld(v, x + r * 4 + k2)), lane(v, i32(k2)), 4); });
+      const ix j = ix(at < 4 ? at : at1);
+      ONE values[r * 2 + p] = x[r * 4 + j];
+      ONE index[r * 2 + p] = i32(j);
+      __syncthreads();
+    }
+  }
+}
+KERNEL_END(top_k_3a7bfd13)
+
+// sum broadcast div
+KERNEL void __launch_bounds__(32, 16) div_2d6c43e2(const f32* __restrict__ x, f32* y) {
+  for (i32 task = blockIdx.x; task < 1; task += gridDim.x) {
+    par<2>(128, [&](auto v, ix j) {
+      const auto t = ld(v, x + j);
+      const auto t1 = all(v, x[j / 2 * 2]);
+      const auto t2 = all(v, x[j / 2 * 2 + 1]);
+      const auto t_div = t / (t1 + t2);
+      st(v, y + j, t_div);
+    });
+  }
+}
+KERNEL_END(div_2d6c43e2)
+
+// reshape route
+KERNEL void __launch_bounds__(128, 4) route_count_6f4cd61b(const i32* __restrict__ index, i32* counts) {
+  DYN_SMEM(smem);
+  for (i32 task = blockIdx.x; task < 1; task += gridDim.x) {
+    const ix c = task;
+    i32* const table = (i32*)(smem + 0);
+    par<1>(5, [&](auto, ix j) { table[j] = 0; });
+    __syncthreads();
+    tally(128, table, [&](ix i) { return ix(and_(ix(index[i / 2 * 2 + (i % 2 + c * 128)]) >= 0, ix(index[i / 2 * 2 + (i % 2 + c * 128)]) < 4) ? ix(index[i / 2 * 2 + (i % 2 + c * 128)]) : 4); }, [&](ix i, ix rank) {
+    });
+    __syncthreads();
+    par<1>(5, [&](auto v, ix e) {
+      st(v, counts + c * 5 + e, table[e]);
+    });
+    __syncthreads();
+  }
+}
+KERNEL_END(route_count_6f4cd61b)
+
+// reshape route
+KERNEL void __launch_bounds__(32, 16) route_scan_67359819(const i32* __restrict__ counts, i32* places, i32* offsets) {
+  for (i32 task = blockIdx.x; task < 1; task += gridDim.x) {
+    scan(5, [&](ix i) { return counts[i]; }, [&](ix i, auto sum) {
+      places[i] = sum;
+      offsets[i] = sum;
+    });
+  }
+}
+KERNEL_END(route_scan_67359819)
+
+// reshape route
+KERNEL void __launch_bounds__(128, 4) route_place_f9377299(const i32* __restrict__ places, i32* order, i32* inverse, i32* expert, const i32* __restrict__ index) {
+  DYN_SMEM(smem);
+  for (i32 task = blockIdx.x; task < 1; task += gridDim.x) {
+    const ix c = task;
+    i32* const table = (i32*)(smem + 0);
+    par<1>(5, [&](auto, ix j) { table[j] = 0; });
+    __syncthreads();
+    par<1>(5, [&](auto v, ix e) {
+      table[e] = ld(v, places + c * 5 + e);
+    });
+    __syncthreads();
+    tally(128, table, [&](ix i) { return ix(and_(ix(index[i / 2 * 2 + (i % 2 + c * 128)]) >= 0, ix(index[i / 2 * 2 + (i % 2 + c * 128)]) < 4) ? ix(index[i / 2 * 2 + (i % 2 + c * 128)]) : 4); }, [&](ix i, ix rank) {
+      const ix group = and_(ix(index[i / 2 * 2 + (i % 2 + c * 128)]) >= 0, ix(index[i / 2 * 2 + (i % 2 + c * 128)]) < 4) ? ix(index[i / 2 * 2 + (i % 2 + c * 128)]) : 4;
+      order[rank] = group < 4 ? i32(c * 128 + i) : -1;
+      expert[rank] = group < 4 ? i32(group) : -1;
+      inverse[c * 128 + i] = group < 4 ? i32(rank) : -1;
+    });
+    __syncthreads();
+  }
+}
+KERNEL_END(route_place_f9377299)
+
+// broadcast reshape dispatch ragged_dot sigmoid mul
+KERNEL void __launch_bounds__(128, 2) ragged_dot_333a6ed5(const i32* __restrict__ offsets, const i32* __restrict__ x, const f32* __restrict__ x1, const f32* __restrict__ w, const f32* __restrict__ w1, f32* y, f32* y1, f32* y2) {
+  DYN_SMEM(smem);
+  Stage<f32, 64, 32, 1, 128, false, 0> left(smem + 0);
+  Stage<f32, 32, 64, 1, 128, false, 48> right(smem + 8192);
+  Stage<f32, 32, 64, 1, 128, false, 48> right1(smem + 16384);
+  Ragged tasks(offsets, 4, 1, 64);
+  for (i32 task = blockIdx.x; tasks.seek(task); task += gridDim.x) {
+    const ix e = tasks.e, m = tasks.at, mn = ix_min(64, tasks.to - tasks.at), n = 0, nn = ix_min(64, 48 - n);
+    Acc<64, 64, 2, 2> acc;
+    acc.fill(0.0f);
+    Acc<64, 64, 2, 2> acc1;
+    acc1.fill(0.0f);
+    __syncthreads();
+    left.load(0, mn, 32, [&](ix i, ix j) { return x1 + ix(x[m + i]) / 2 * 32 + j; });
+    right.load(0, 32, nn, [&](ix i1, ix j1) { return w + e * 1536 + i1 * 48 + (n + j1); });
+    right1.load(0, 32, nn, [&](ix i2, ix j2) { return w1 + e * 1536 + i2 * 48 + (n + j2); });
+    staged();
+    mma<32>(left[0], on(right[0], acc), on(right1[0], acc1));
+    each<2, true>(mn, nn, [&](auto v, ix i3, ix j3, auto& acc_, auto& acc1_) {
+      const auto t = acc_;
+      const auto t1 = acc1_;
+      const auto t_sigmoid = sigmoid_(t);
+      const auto t_mul = t * t_sigmoid;
+      const auto t_mul1 = t_mul * t1;
+      st(v, y + (m + i3) * 48 + (n + j3), t);
+      st(v, y1 + (m + i3) * 48 + (n + j3), t1);
+      st(v, y2 + (m + i3) * 48 + (n + j3), t_mul1);
+    }, acc, acc1);
+  }
+}
+KERNEL_END(ragged_dot_333a6ed5)
+
+// ragged_dot
+KERNEL void __launch_bounds__(128, 2) ragged_dot_ccc62fa2(const i32* __restrict__ offsets, const f32* __restrict__ x, const f32* __restrict__ w, f32* y) {
+  DYN_SMEM(smem);
+  Stage<f32, 64, 32, 4, 128, false, 48> left(smem + 0);
+  Stage<f32, 32, 32, 4, 128, false, 32> right(smem + 32768);
+  Ragged tasks(offsets, 4, 1, 64);
+  for (i32 task = blockIdx.x; tasks.seek(task); task += gridDim.x) {
+    const ix e = tasks.e, m = tasks.at, mn = ix_min(64, tasks.to - tasks.at), n = 0;
+    Acc<64, 32, 2, 2> acc;
+    acc.fill(0.0f);
+    left.bind(mn, [&](ix i, ix j) { return x + (m + i) * 48 + j; });
+    right.bind(32, [&](ix i1, ix j1) { return w + e * 1536 + i1 * 32 + (n + j1); });
+    pipeline<4>(0, 48, 32, [&](ix k, i32 s) {
+      const ix kn = ix_min(32, 48 - k);
+      left.load(s, k, mn, kn);
+      right.load(s, k * 32, kn, 32);
+    }, [&](ix k, i32 s) {
+      const ix kn = ix_min(32, 48 - k);
+      mma<32>(left[s], on(right[s], acc));
+    });
+    each<2, true>(mn, 32, [&](auto v, ix i2, ix j2, auto& acc_) {
+      st(v, y + (m + i2) * 32 + (n + j2), acc_);
+    }, acc);
+  }
+}
+KERNEL_END(ragged_dot_ccc62fa2)
+
+// broadcast combine reshape mul sum
+KERNEL void __launch_bounds__(32, 16) sum_9352906f(const f32* __restrict__ x, const i32* __restrict__ x1, const f32* __restrict__ x2, f32* y) {
+  for (i32 task = blockIdx.x; task < 64; task += gridDim.x) {
+    const ix r = task;
+    const auto t = x[r * 2];
+    const auto t1 = x1[r * 2];
+    const auto t2 = x[r * 2 + 1];
+    const auto t3 = x1[r * 2 + 1];
+    par<4>(32, [&](auto v, ix j) {
+      st(v, y + r * 32 + j, t * (and_(ix(t1) >= 0, ix(t1) < 128) ? ld(v, x2 + ix_min(ix_max(ix(t1), 0), 127) * 32 + j) : all(v, 0.0f)) + t2 * (and_(ix(t3) >= 0, ix(t3) < 128) ? ld(v, x2 + ix_min(ix_max(ix(t3), 0), 127) * 32 + j) : all(v, 0.0f)));
+    });
+  }
+}
+KERNEL_END(sum_9352906f)
+
+// mul sum
+KERNEL void __launch_bounds__(256, 2) sum_1b4e2a5c(f32* y, const f32* __restrict__ x, const f32* __restrict__ x1) {
+  for (i32 task = blockIdx.x; task < 1; task += gridDim.x) {
+    const auto sum = fold<Sum, 4>(2048, [&](auto v, ix k) {
+      const auto t = ld(v, x1 + k);
+      return ld(v, x + k) * t;
+    });
+    ONE y[0] = sum;
+  }
+}
+KERNEL_END(sum_1b4e2a5c)
+
+// broadcast reshape dispatch transpose ragged_dot mul sigmoid const sub add
+KERNEL void __launch_bounds__(128, 2) ragged_dot_ac0205b9(const i32* __restrict__ offsets, const i32* __restrict__ x, const f32* __restrict__ x1, const f32* __restrict__ w, const f32* __restrict__ x2, const f32* x3, const f32* x4, f32* y, f32* y1, f32* y2) {
+  DYN_SMEM(smem);
+  Stage<f32, 64, 32, 1, 128, false, 0> left(smem + 0);
+  Stage<f32, 64, 32, 1, 128, true, 32> right(smem + 8192);
+  Ragged tasks(offsets, 4, 1, 64);
+  for (i32 task = blockIdx.x; tasks.seek(task); task += gridDim.x) {
+    const ix e = tasks.e, m = tasks.at, mn = ix_min(64, tasks.to - tasks.at), n = 0, nn = ix_min(64, 48 - n);
+    Acc<64, 64, 2, 2> acc;
+    acc.fill(0.0f);
+    __syncthreads();
+    left.load(0, mn, 32, [&](ix i, ix j) { return x1 + ix(x[m + i]) / 2 * 32 + j; });
+    right.load(0, nn, 32, [&](ix j1, ix i1) { return w + e * 1536 + (n + j1) * 32 + i1; });
+    staged();
+    mma<32>(left[0], on(right[0], acc));
+    each<2, true>(mn, nn, [&](auto v, ix i2, ix j2, auto& acc_) {
+      const auto t = acc_;
+      const auto t1 = x[m + i2];
+      const auto t2 = x2[ix(t1)];
+      const auto t_mul = t * t2;
+      const auto t3 = ld(v, x3 + (m + i2) * 48 + (n + j2));
+      const auto t_sigmoid = sigmoid_(t3);
+      const auto t_mul1 = t3 * t_sigmoid;
+      const auto t_mul2 = t_mul * t_mul1;
+      const auto t4 = ld(v, x4 + (m + i2) * 48 + (n + j2));
+      const auto t_mul3 = t_mul * t4;
+      const auto t_add = t_mul3 * t_sigmoid + t_mul3 * t3 * (t_sigmoid * (1.0f - t_sigmoid));
+      st(v, y + (m + i2) * 48 + (n + j2), t);
+      st(v, y1 + (m + i2) * 48 + (n + j2), t_mul2);
+      st(v, y2 + (m + i2) * 48 + (n + j2), t_add);
+    }, acc);
+  }
+}
+KERNEL_END(ragged_dot_ac0205b9)
+
+// transpose ragged_dot
+KERNEL void __launch_bounds__(128, 2) ragged_dot_2459da97(const i32* __restrict__ offsets, const f32* __restrict__ x, const f32* __restrict__ w, f32* y) {
+  DYN_SMEM(smem);
+  Stage<f32, 64, 32, 4, 128, false, 48> left(smem + 0);
+  Stage<f32, 32, 32, 4, 128, true, 48> right(smem + 32768);
+  Ragged tasks(offsets, 4, 1, 64);
+  for (i32 task = blockIdx.x; tasks.seek(task); task += gridDim.x) {
+    const ix e = tasks.e, m = tasks.at, mn = ix_min(64, tasks.to - tasks.at), n = 0;
+    Acc<64, 32, 2, 2> acc;
+    acc.fill(0.0f);
+    left.bind(mn, [&](ix i, ix j) { return x + (m + i) * 48 + j; });
+    right.bind(32, [&](ix j1, ix i1) { return w + e * 1536 + (n + j1) * 48 + i1; });
+    pipeline<4>(0, 48, 32, [&](ix k, i32 s) {
+      const ix kn = ix_min(32, 48 - k);
+      left.load(s, k, mn, kn);
+      right.load(s, k, 32, kn);
+    }, [&](ix k, i32 s) {
+      const ix kn = ix_min(32, 48 - k);
+      mma<32>(left[s], on(right[s], acc));
+    });
+    each<2, true>(mn, 32, [&](auto v, ix i2, ix j2, auto& acc_) {
+      st(v, y + (m + i2) * 32 + (n + j2), acc_);
+    }, acc);
+  }
+}
+KERNEL_END(ragged_dot_2459da97)
+
+// sigmoid mul sum reshape dispatch broadcast
+KERNEL void __launch_bounds__(32, 16) sum_e827312f(f32* y, const f32* __restrict__ x, const f32* __restrict__ x1, const f32* __restrict__ x2, const i32* __restrict__ x3, const f32* __restrict__ x4, f32* y1) {
+  for (i32 task = blockIdx.x; task < 128; task += gridDim.x) {
+    const ix r = task;
+    const auto sum = fold<Sum, 4>(48, [&](auto v, ix k) {
+      const auto t = ld(v, x + r * 48 + k);
+      const auto t_sigmoid = sigmoid_(t);
+      const auto t_mul = t * t_sigmoid;
+      const auto t1 = ld(v, x1 + r * 48 + k);
+      const auto t_mul1 = t_mul * t1;
+      const auto t2 = ld(v, x2 + r * 48 + k);
+      return t_mul1 * t2;
+    });
+    ONE y[r] = sum;
+    const auto t5 = x3[r];
+    const auto t6 = x4[ix_min(ix_max(ix(t5), 0), 127)];
+    const auto t_dispatch = and_(ix(t5) >= 0, ix(t5) < 128) ? t6 : 0.0f;
+    par<4>(48, [&](auto v, ix j) {
+      const auto t3 = ld(v, x + r * 48 + j);
+      const auto t_sigmoid1 = sigmoid_(t3);
+      const auto t_mul2 = t3 * t_sigmoid1;
+      const auto t4 = ld(v, x1 + r * 48 + j);
+      const auto t_mul3 = t_mul2 * t4;
+      st(v, y1 + r * 48 + j, t_mul3 * t_dispatch);
+    });
+  }
+}
+KERNEL_END(sum_e827312f)
+
+// broadcast iota eq combine reshape sum div mul neg add const select
+KERNEL void __launch_bounds__(64, 8) mul_af0ec788(const i32* __restrict__ x, const i32* __restrict__ x1, const f32* __restrict__ x2, const f32* __restrict__ x3, const f32* __restrict__ x4, const f32* __restrict__ x5, const f32* __restrict__ x6, f32* y) {
+  for (i32 task = blockIdx.x; task < 1; task += gridDim.x) {
+    par<1>(256, [&](auto v, ix j) {
+      const auto t = all(v, x[j / 4 * 2]);
+      const auto t1 = all(v, x1[j / 4 * 2]);
+      const auto t2 = all(v, x3[j / 4 * 2]);
+      const auto t3 = all(v, x3[j / 4 * 2 + 1]);
+      const auto t_div = where(and_(ix(t1) >= 0, ix(t1) < 128), all(v, x2[ix_min(ix_max(ix(t1), all(v, 0)), all(v, 127))]), 0.0f) / (t2 + t3);
+      const auto t4 = all(v, x4[j / 4 * 2]);
+      const auto t5 = all(v, x1[j / 4 * 2 + 1]);
+      const auto t_div1 = where(and_(ix(t5) >= 0, ix(t5) < 128), all(v, x2[ix_min(ix_max(ix(t5), all(v, 0)), all(v, 127))]), 0.0f) / (t2 + t3);
+      const auto t6 = all(v, x4[j / 4 * 2 + 1]);
+      const auto t7 = all(v, x[j / 4 * 2 + 1]);
+      const auto t8 = all(v, x5[j / 4 * 4]);
+      const auto t9 = all(v, x5[j / 4 * 4 + 1]);
+      const auto t10 = all(v, x5[j / 4 * 4 + 2]);
+      const auto t11 = all(v, x5[j / 4 * 4 + 3]);
+      const auto t_div2 = (where(t == lane(v, i32(j % 4)), t_div + (-(t_div * t4) + -(t_div1 * t6)), 0.0f) + where(t7 == lane(v, i32(j % 4)), t_div1 + (-(t_div * t4) + -(t_div1 * t6)), 0.0f)) / (t8 + t9 + t10 + t11);
+      const auto t_div3 = (where(t == 0, t_div + (-(t_div * t4) + -(t_div1 * t6)), 0.0f) + where(t7 == 0, t_div1 + (-(t_div * t4) + -(t_div1 * t6)), 0.0f)) / (t8 + t9 + t10 + t11);
+      const auto t12 = all(v, x6[j / 4 * 4]);
+      const auto t_div4 = (where(t == 1, t_div + (-(t_div * t4) + -(t_div1 * t6)), 0.0f) + where(t7 == 1, t_div1 + (-(t_div * t4) + -(t_div1 * t6)), 0.0f)) / (t8 + t9 + t10 + t11);
+      const auto t13 = all(v, x6[j / 4 * 4 + 1]);
+      const auto t_div5 = (where(t == 2, t_div + (-(t_div * t4) + -(t_div1 * t6)), 0.0f) + where(t7 == 2, t_div1 + (-(t_div * t4) + -(t_div1 * t6)), 0.0f)) / (t8 + t9 + t10 + t11);
+      const auto t14 = all(v, x6[j / 4 * 4 + 2]);
+      const auto t_div6 = (where(t == 3, t_div + (-(t_div * t4) + -(t_div1 * t6)), 0.0f) + where(t7 == 3, t_div1 + (-(t_div * t4) + -(t_div1 * t6)), 0.0f)) / (t8 + t9 + t10 + t11);
+      const auto t15 = all(v, x6[j / 4 * 4 + 3]);
+      const auto t16 = ld(v, x5 + j);
+      const auto t_mul = (t_div2 + (-(t_div3 * t12) + -(t_div4 * t13) + -(t_div5 * t14) + -(t_div6 * t15))) * t16;
+      st(v, y + j, t_mul);
+    });
+  }
+}
+KERNEL_END(mul_af0ec788)
+
+// add combine reshape sum transpose dot
+KERNEL void __launch_bounds__(128, 2) dot_e865320b(const f32* __restrict__ a, const f32* __restrict__ b, const i32* __restrict__ x, const f32* __restrict__ x1, const f32* __restrict__ x2, f32* y) {
+  DYN_SMEM(smem);
+  Stage<f32, 32, 4, 1, 128, true, 4> right(smem + 0);
+  Stage<f32, 64, 4, 4, 128, false, 4> left(smem + 512);
+  for (i32 task = blockIdx.x; task < 1; task += gridDim.x) {
+    const ix e = task, mc = 0, n = 0;
+    __syncthreads();
+    right.load(0, 32, 4, [&](ix j1, ix i1) { return b + (n + j1) * 4 + i1; });
+    staged();
+    left.bind(64, [&](ix i, ix j) { return a + (mc + i) * 4 + j; });
+    pipeline<4>(mc, mc + 64, 64, [&](ix m, i32 s) {
+      const ix mn = ix_min(64, mc + 64 - m);
+      left.load(s, (m - mc) * 4, mn, 4);
+    }, [&](ix m, i32 s) {
+      const ix mn = ix_min(64, mc + 64 - m);
+      Acc<64, 32, 2, 2> acc;
+      acc.fill(0.0f);
+      mma<4>(left[s], on(right[0], acc));
+      each<2, true>(mn, 32, [&](auto v, ix i2, ix j2, auto& acc_) {
+        const auto t = x[(m + i2) * 2];
+        const auto t1 = x[(m + i2) * 2 + 1];
+        st(v, y + (m + i2) * 32 + (n + j2), (and_(ix(t) >= 0, ix(t) < 128) ? ld(v, x1 + ix_min(ix_max(ix(t), 0), 127) * 32 + (n + j2)) + ld(v, x2 + ix_min(ix_max(ix(t), 0), 127) * 32 + (n + j2)) : all(v, 0.0f)) + (and_(ix(t1) >= 0, ix(t1) < 128) ? ld(v, x1 + ix_min(ix_max(ix(t1), 0), 127) * 32 + (n + j2)) + ld(v, x2 + ix_min(ix_max(ix(t1), 0), 127) * 32 + (n + j2)) : all(v, 0.0f)) + acc_);
+      }, acc);
+    });
+  }
+}
+KERNEL_END(dot_e865320b)
+
+// transpose dot
+KERNEL void __launch_bounds__(64, 2) dot_e19f0f08(const f32* __restrict__ a, const f32* __restrict__ b, f32* y) {
+  DYN_SMEM(smem);
+  Stage<f32, 32, 32, 4, 64, true, 32> left(smem + 0);
+  Stage<f32, 32, 16, 4, 64, false, 4> right(smem + 16384);
+  for (i32 task = blockIdx.x; task < 1; task += gridDim.x) {
+    const ix e = task, mc = 0, n = 0, nn = ix_min(16, 4 - n);
+    for (ix m = mc, m_end = mc + 32; m < m_end; m += 32) {
+      const ix mn = ix_min(32, mc + 32 - m);
+      Acc<32, 16, 2, 1> acc;
+      acc.fill(0.0f);
+      left.bind(32, [&](ix j, ix i) { return a + j * 32 + (m + i); });
+      right.bind(32, [&](ix i1, ix j1) { return b + i1 * 4 + (n + j1); });
+      pipeline<4>(0, 64, 32, [&](ix k, i32 s) {
+        left.load(s, k * 32, 32, mn);
+        right.load(s, k * 4, 32, nn);
+      }, [&](ix k, i32 s) {
+        mma<32>(left[s], on(right[s], acc));
+      });
+      each<2, true>(mn, nn, [&](auto v, ix i2, ix j2, auto& acc_) {
+        st(v, y + (m + i2) * 4 + (n + j2), acc_);
+      }, acc);
+    }
+  }
+}
+KERNEL_END(dot_e19f0f08)
+
+// broadcast reshape dispatch ragged_outer
+KERNEL void __launch_bounds__(128, 2) ragged_outer_4736f76a(const i32* __restrict__ offsets, const i32* __restrict__ x, const f32* __restrict__ x1, const f32* __restrict__ y, f32* w) {
+  DYN_SMEM(smem);
+  Stage<f32, 32, 32, 4, 128, true, 0> left(smem + 0);
+  Stage<f32, 32, 64, 4, 128, false, 48> right(smem + 16384);
+  for (i32 task = blockIdx.x; task < 4; task += gridDim.x) {
+    const ix e = task, m = 0, n = 0, nn = ix_min(64, 48 - n);
+    const auto t = offsets[e];
+    const auto t1 = offsets[e + 1];
+    Acc<32, 64, 2, 2> acc;
+    acc.fill(0.0f);
+    right.bind(32, [&](ix i1, ix j1) { return y + (ix(t) + i1) * 48 + (n + j1); });
+    pipeline<4>(ix(t), ix(t1), 32, [&](ix r, i32 s) {
+      const ix rn = ix_min(32, ix(t1) - r);
+      left.load(s, rn, 32, [&](ix j, ix i) { return x1 + ix(x[r + j]) / 2 * 32 + (m + i); });
+      right.load(s, (r - ix(t)) * 48, rn, nn);
+    }, [&](ix r, i32 s) {
+      const ix rn = ix_min(32, ix(t1) - r);
+      mma<32>(left[s], on(right[s], acc));
+    });
+    each<2, true>(32, nn, [&](auto v, ix i2, ix j2, auto& acc_) {
+      st(v, w + e * 1536 + (m + i2) * 48 + (n + j2), acc_);
+    }, acc);
+  }
+}
+KERNEL_END(ragged_outer_4736f76a)
+
+// broadcast reshape dispatch ragged_outer
+KERNEL void __launch_bounds__(128, 2) ragged_outer_9ca10cd9(const i32* __restrict__ offsets, const f32* __restrict__ x, const i32* __restrict__ y, const f32* __restrict__ y1, f32* w) {
+  DYN_SMEM(smem);
+  Stage<f32, 32, 64, 4, 128, true, 48> left(smem + 0);
+  Stage<f32, 32, 32, 4, 128, false, 0> right(smem + 32768);
+  for (i32 task = blockIdx.x; task < 4; task += gridDim.x) {
+    const ix e = task, m = 0, mn = ix_min(64, 48 - m), n = 0;
+    const auto t = offsets[e];
+    const auto t1 = offsets[e + 1];
+    Acc<64, 32, 2, 2> acc;
+    acc.fill(0.0f);
+    left.bind(32, [&](ix j, ix i) { return x + (ix(t) + j) * 48 + (m + i); });
+    pipeline<4>(ix(t), ix(t1), 32, [&](ix r, i32 s) {
+      const ix rn = ix_min(32, ix(t1) - r);
+      left.load(s, (r - ix(t)) * 48, rn, mn);
+      right.load(s, rn, 32, [&](ix i1, ix j1) { return y1 + ix(y[r + i1]) / 2 * 32 + (n + j1); });
+    }, [&](ix r, i32 s) {
+      const ix rn = ix_min(32, ix(t1) - r);
+      mma<32>(left[s], on(right[s], acc));
+    });
+    each<2, true>(mn, 32, [&](auto v, ix i2, ix j2, auto& acc_) {
+      st(v, w + e * 1536 + (m + i2) * 32 + (n + j2), acc_);
+    }, acc);
+  }
+}
+KERNEL_END(ragged_outer_9ca10cd9)
