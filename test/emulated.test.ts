@@ -1,0 +1,65 @@
+// Training on the CUDA target through the real runtime, where the emulator stands in for NVIDIA's driver and for NVRTC: the host's losses.
+// MOEC_TEST=full trains the mixture of the issue.
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { openTraining, type TrainOptions } from "../runtime/train.ts";
+import { build } from "./emulator/build.ts";
+import { folder } from "./folder.ts";
+
+const test = suite("emulated");
+const here = folder();
+const data = join(here, "data.txt");
+writeFileSync(data, "It is a way I have of driving off the spleen, and regulating the circulation. ".repeat(40));
+
+type Options = Omit<TrainOptions, "data" | "out">;
+/** The loss of each step, and of the held-out text at the end. */
+async function losses(options: Options): Promise<readonly number[]> {
+  const training = await openTraining({ ...options, data: [data], out: null });
+  try {
+    const all: number[] = [];
+    for await (const { loss, heldOut } of training.steps()) all.push(loss, ...(heldOut === null ? [] : [heldOut]));
+    return all;
+  } finally {
+    training.close();
+  }
+}
+async function same(options: Options): Promise<void> {
+  const { libcuda, libnvrtc } = await build();
+  const expected = await losses(options);
+  Object.assign(process.env, { MOEC_LIBCUDA: libcuda, MOEC_LIBNVRTC: libnvrtc });
+  const found = await losses({ ...options, target: "cuda" });
+  assert.is(found.length, expected.length);
+  for (const [i, x] of found.entries()) {
+    const distance = Math.abs(x / (expected[i] ?? Number.NaN) - 1);
+    assert.ok(distance < 1e-5, `loss ${i} is ${x}, and ${expected[i]} on the host`);
+  }
+}
+test("a small model trains to the host's losses", async () => {
+  const program = join(here, "small.moe");
+  writeFileSync(
+    program,
+    `import { Embedding, Linear } from "std/nn"
+import { cross_entropy } from "std/loss"
+import { AdamW } from "std/optim"
+model Small(V = 256, D = 8, Steps = 2) {
+  embed: Embedding(V, D)
+  mix: Linear(D, D)
+  forward(tokens: i32[B, T]) -> float[B, T, V] { return embed.logits(tanh(mix(embed(tokens)))) }
+  train(tokens: i32[B, T], targets: i32[B, T]) {
+    loss language = cross_entropy(forward(tokens), targets)
+    optimize with AdamW(lr: 0.01)
+  }
+}
+`,
+  );
+  await same({ program, steps: 3, batch: 2, length: 9 });
+});
+if (process.env["MOEC_TEST"] === "full")
+  test("two layers of a mixture train five steps to the host's losses", async () => {
+    const program = join(import.meta.dirname, "..", "examples", "gpt-moe.moe");
+    await same({ program, steps: 5, batch: 2, length: 32, set: { L: 2, D: 64, H: 96, Heads: 2 } });
+  });
+
+test.run();
