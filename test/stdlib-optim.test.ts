@@ -2,7 +2,16 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { suite } from "uvu";
-import { compile, type Inputs, readSafetensors, type Tensor, tensor, train } from "../runtime/index.ts";
+import {
+  compile,
+  type Inputs,
+  moe,
+  ProgramError,
+  readSafetensors,
+  type Tensor,
+  tensor,
+  train,
+} from "../runtime/index.ts";
 import { close, given, some, type Way } from "./stored.ts";
 
 const folder = join(import.meta.dirname, "peers");
@@ -76,6 +85,30 @@ for (const { target, precision, apart } of ways)
     }
     close("losses", tensor("f64", [losses.length], losses), tensors.get(`${declaration}.losses`), apart);
   });
+test("a total that some trained parameter has no rule for is an error about the total", async () => {
+  const { Model } = moe<"Model">`
+    import { Sgd } from "std/optim"
+    import { Linear } from "std/nn"
+    optimizer Matrices() {
+      apply(param: f32[R, C], grad: f32[R, C]) { update param = param - grad / total(sum(grad * grad)) }
+    }
+    model Model(D = 4) {
+      a: Linear(D, D, true)
+      train(x: f32[N, D]) {
+        loss square = sum(a(x) * a(x))
+        optimize a.bias with Sgd()
+        optimize with Matrices()
+      }
+    }
+  `;
+  const compiling = compile(Model, { entry: "train", sizes: { N: 2 }, target: "reference" });
+  await assert.rejects(compiling, (error: unknown) => {
+    assert.ok(error instanceof ProgramError);
+    assert.equal(error.diagnostics[0]?.code, "E0504");
+    assert.match(error.diagnostics[0].message, /does not fit `a.bias`: f32\[4\]/);
+    return true;
+  });
+});
 test("batches that are left over make no step; accumulate is a whole number", async () => {
   const source = { file: join(folder, "optim.moe"), declaration: "SgdPlain" };
   const options = { batches: batches("f32"), sizes: { N: 8 }, target: "reference" } as const;

@@ -63,7 +63,7 @@ function collectTotals(
   const totals = new Map<string, Total>();
   const collect = (t: Trained, first: Total | null): void => {
     const step = new Step(w, stores, first ? { ...t, optimizer: first.optimizer } : t, grads);
-    const method = step.chosen(first?.method ?? null);
+    const method = first ? (step.fitting(first.method) ?? noPart(t, first)) : step.chosen();
     w.total = (s, at) => {
       const total = totals.get(placeText(at)) ?? { parts: new Map(), optimizer: t.optimizer, method, at };
       totals.set(placeText(at), total);
@@ -114,7 +114,7 @@ class Step {
   }
   results(): Result[] {
     const { store } = this.trained.at;
-    const param = this.run(this.chosen(null));
+    const param = this.run(this.chosen());
     const states = [...this.states].map(([name, { slot, full }]) => ({ name, value: slot.read(), full }));
     const all = [{ name: store.name, value: castTo(this.w, param, store.type.dtype), full: store.type }, ...states];
     return all.map(({ name, value, full }) => ({ role: "store", name, value: this.whole(value, full) }));
@@ -144,10 +144,15 @@ class Step {
     return m.kind === "plain" ? b.mul(this.w.g, m.value, this.copies) : b.sum(this.w.g, m.value);
   }
   /** The first `apply` that fits, `first` before the others. */
-  chosen(first: ast.Method | null): ast.Method {
+  /** `first`, if it fits, else the first `apply` that does. */
+  fitting(first: ast.Method | null): ast.Method | undefined {
     const { optimizer, at } = this.trained;
     const all = optimizer.decl.ast.methods.filter((m) => m.name.name === "apply");
-    const found = (first ? [first, ...all] : all).find((m) => fits(this.w, m, at.type, this.scopeOf(m)));
+    return (first ? [first, ...all] : all).find((m) => fits(this.w, m, at.type, this.scopeOf(m)));
+  }
+  chosen(): ast.Method {
+    const { optimizer, at } = this.trained;
+    const found = this.fitting(null);
     if (found) return found;
     return fail(
       "E0502",

@@ -135,6 +135,7 @@ CASES = {
     "LionCase": lion_case,
     "AdafactorCase": adafactor_case,
     "MuonCase": muon_case,
+    "MuonAlone": muon_case,
     "PartsCase": parts_case,
 }
 
