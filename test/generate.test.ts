@@ -16,24 +16,44 @@ const ways: readonly Way[] = [
 ];
 const V = 11;
 
-/** A model's file and what makes it; each is wrapped so that `generate` gives all logits. */
-const decoders: Readonly<Record<string, readonly [file: string, maker: string]>> = {
-  Gpt: ["gpt", "Gpt(V, 8, L: 2, Heads: 2, Context: 12)"],
-  GptMoE: ["gpt", "GptMoE(V, 8, 6, L: 2, Heads: 2, E: 3, K: 2, Context: 12)"],
-  Mixtral: ["decoder", "Mixtral(V, 8, 6, L: 2, Heads: 4, Groups: 2, E: 3, K: 2, Context: 12, window: 4)"],
-  Olmoe: ["decoder", "Olmoe(V, 8, 6, L: 2, Heads: 2, E: 4, K: 3, Context: 12)"],
-  Qwen3Moe: ["decoder", "Qwen3Moe(V, 8, 6, L: 2, Heads: 2, Groups: 1, A: 6, E: 4, K: 2, Context: 12)"],
-  DeepSeekV3: [
-    "decoder",
-    "DeepSeekV3(V, 8, F: 10, H: 6, L: 2, Dense: 1, Heads: 2, E: 4, K: 2, G: 2, Open: 1, Q: 6, R: 5, A: 3, P: 4, C: 2, Context: 12)",
-  ],
+interface Decoder {
+  readonly imports: string;
+  readonly inner: string;
+  /** What gives the logits of tokens at positions, where calling the model does not. */
+  readonly logits?: string;
+}
+const decoder = (name: string, inner: string, file = "decoder"): Decoder => ({
+  imports: `import { ${name} } from "std/models/${file}"`,
+  inner: `${name}(V, ${inner})`,
+});
+/** Each is wrapped so that `generate` gives all logits. */
+const decoders: Readonly<Record<string, Decoder>> = {
+  Gpt: decoder("Gpt", "8, L: 2, Heads: 2, Context: 12", "gpt"),
+  GptMoE: decoder("GptMoE", "8, 6, L: 2, Heads: 2, E: 3, K: 2, Context: 12", "gpt"),
+  TransformerXl: {
+    ...decoder("TransformerXl", "8, 6, L: 2, Heads: 2, E: 3, K: 2, M: 11, rate: 0, Context: 12", "xl"),
+    logits: "inner.embed.logits(inner.placed(tokens, at))",
+  },
+  Mixtral: decoder("Mixtral", "8, 6, L: 2, Heads: 4, Groups: 2, E: 3, K: 2, Context: 12, window: 4"),
+  Olmoe: decoder("Olmoe", "8, 6, L: 2, Heads: 2, E: 4, K: 3, Context: 12"),
+  Qwen3Moe: decoder("Qwen3Moe", "8, 6, L: 2, Heads: 2, Groups: 1, A: 6, E: 4, K: 2, Context: 12"),
+  DeepSeekV3: decoder(
+    "DeepSeekV3",
+    "8, F: 10, H: 6, L: 2, Dense: 1, Heads: 2, E: 4, K: 2, G: 2, Open: 1, Q: 6, R: 5, A: 3, P: 4, C: 2, Context: 12",
+  ),
+  "with ALiBi": {
+    imports: `import { LanguageModel, Block } from "std/models/decoder"
+import { Attention } from "std/attention"
+import { SwiGlu } from "std/nn"`,
+    inner: "LanguageModel(V, 8, 2, Block(8, Attention(8, 4, 2, Context: 12, sloped: true), SwiGlu(8, 6))[2])",
+  },
 };
-const programOf = (name: string, [file, maker]: readonly [string, string]): string => `
-import { ${name} } from "std/models/${file}"
+const programOf = ({ imports, inner, logits = "inner(tokens, at)" }: Decoder): string => `
+${imports}
 model Logits(V = ${V}) {
-  inner: ${maker}
-  forward(tokens: i32[B, T], at: i32[B, T] = range(T)) -> float[B, T, V] { return inner(tokens, at) }
-  generate(tokens: i32[B, T], at: i32[B, T]) -> float[B, T, V] { return inner(tokens, at) }
+  inner: ${inner}
+  forward(tokens: i32[B, T]) -> float[B, T, V] { return inner(tokens) }
+  generate(tokens: i32[B, T], at: i32[B, T]) -> float[B, T, V] { return ${logits} }
 }`;
 
 async function compiled(text: string, { target, precision }: Way): Promise<Executable> {
@@ -112,7 +132,7 @@ async function fed(executable: Executable): Promise<Tensor[][]> {
 for (const [name, decoder] of Object.entries(decoders))
   for (const way of ways)
     test(`${name} from its cache, ${way.target} ${way.precision}`, async () => {
-      const executable = await compiled(programOf(name, decoder), way);
+      const executable = await compiled(programOf(decoder), way);
       try {
         filled(executable);
         const padded = sequences.flatMap((s) => Array.from({ length: 10 }, (_, i) => s[i] ?? 0));
@@ -128,4 +148,61 @@ for (const [name, decoder] of Object.entries(decoders))
         executable.close();
       }
     });
+
+const crossing = `
+import { CrossAttention } from "std/attention"
+import { Embedding } from "std/nn"
+model Crossing(V = ${V}, D = 8) {
+  embed: Embedding(V, D)
+  cross: CrossAttention(D, 4, 2, Context: 6)
+  forward(tokens: i32[B, T], source: float[B, N, D], place: i32[B, N]) -> float[B, T, D] { return cross(embed(tokens), source, place) }
+  generate(tokens: i32[B, T], source: float[B, N, D], place: i32[B, N]) -> float[B, T, D] { return cross(embed(tokens), source, place) }
+}`;
+for (const { target, precision, apart } of ways)
+  test(`a source is given once and kept; a new one takes its place, ${target} ${precision}`, async () => {
+    const path = join(folder(), "crossing.moe");
+    writeFileSync(path, crossing);
+    const [given, none] = [5, 0].map((N) => ({ method: "generate", name: `generate:${N}`, sizes: { B: 2, T: 1, N } }));
+    assert.ok(given && none);
+    const entries = [{ method: "forward", name: "forward", sizes: { B: 2, T: 1, N: 5 } }, given, none];
+    const { executable } = await compileProgram({ path, sizes: {}, target, precision, entries });
+    await executable.run("init", new Map(), { seed: 3, call: 0, step: 0 });
+    filled(executable);
+    const rows = (first: number): Tensor =>
+      fromNumbers(
+        precision,
+        [2, 5, 8],
+        Array.from({ length: 80 }, (_, i) => Math.cos(i * first)),
+      );
+    const run = async (
+      name: string,
+      tokens: number[],
+      source: Tensor,
+      place: number[],
+    ): Promise<Tensor | undefined> => {
+      const N = source.shape[1] ?? 0;
+      const inputs = new Map([
+        ["tokens", ints([2, 1], tokens)],
+        ["source", source],
+        ["place", ints([2, N], place)],
+      ]);
+      return (await executable.run(name, inputs, { seed: 0, call: 0, step: 0 })).outputs[0];
+    };
+    const nothing = fromNumbers(precision, [2, 0, 8], []);
+    try {
+      const [one, other] = [rows(1.3), rows(0.7)];
+      const places = [0, 1, 2, 3, 4, 0, 1, 2, -1, -1];
+      const whole = async (tokens: number[]) => run("forward", tokens, one, places);
+      close("with its source", await run("generate:5", [1, 2], one, places), await whole([1, 2]), apart);
+      close("without", await run("generate:0", [3, 4], nothing, []), await whole([3, 4]), apart);
+      const second = [-1, -1, -1, -1, -1, 0, 1, -1, -1, -1];
+      const taken = await run("generate:5", [5, 6], other, second);
+      const fresh = await run("forward", [5, 6], other, [0, 1, 2, 3, 4, 0, 1, -1, -1, -1]);
+      assert.ok(taken && fresh);
+      close("the row that keeps its source", part(taken, [0]), part((await whole([5, 6])) ?? taken, [0]), apart);
+      close("the row with a new one", part(taken, [1]), part(fresh, [1]), apart);
+    } finally {
+      executable.close();
+    }
+  });
 test.run();

@@ -232,6 +232,25 @@ const reduceOfOne: Rule = {
   examples: (g) => [b.sum(g, b.param(g, "x", { dtype: "f32", shape: [3, 1, 2] }), [1])],
 };
 
+/** Where there are no rows, no kernel would run that hands the base on. */
+const putOfNothing: Rule = {
+  name: "put(x, no index, no rows) = x",
+  root: "scatter",
+  apply(v) {
+    const node = madeBy(v, "scatter");
+    const [base, index] = node?.args ?? [];
+    return node?.attrs.mode === "set" && base && index && dims(index.type).includes(0) ? base : null;
+  },
+  examples(g) {
+    const index = b.param(g, "index", { dtype: "i32", shape: [0] });
+    const [x, rows] = [
+      [3, 2],
+      [0, 2],
+    ].map((shape, i) => b.param(g, `x${i}`, { dtype: "f32", shape })) as [Value, Value];
+    return [b.put(g, x, index, rows)];
+  },
+};
+
 const sameTypes = (x: Value, y: Value | undefined): boolean => y !== undefined && sameType(x.type, y.type);
 /** What slices of one tensor send back to it: `concat(x, 0) + concat(0, y)` is then `concat(x, y)`. */
 const sumOfConcats: Rule = {
@@ -250,7 +269,15 @@ const sumOfConcats: Rule = {
   },
 };
 
-export const algebra: readonly Rule[] = [...identities, ...folding, ...views, ...splats, reduceOfOne, sumOfConcats];
+export const algebra: readonly Rule[] = [
+  ...identities,
+  ...folding,
+  ...views,
+  ...splats,
+  reduceOfOne,
+  putOfNothing,
+  sumOfConcats,
+];
 
 /** Once gradients are taken, nothing is left to stop. */
 export const afterGradients: readonly Rule[] = [

@@ -1,0 +1,231 @@
+// Sequences in the rows of a batch, sampling, and the command: on an Executable that only remembers, on stdlib's `sample`, and on an imported model.
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { suite } from "uvu";
+import { Problem } from "../compiler/diagnostic.ts";
+import { type Wish, type Written, writeBatch } from "../runtime/batch.ts";
+import type { Executable, Outcome, Tensor } from "../runtime/executable.ts";
+import { generate } from "../runtime/generate.ts";
+import { importModel } from "../runtime/import/folder.ts";
+import { compile, readSafetensors } from "../runtime/index.ts";
+import { fromNumbers, numbers } from "../runtime/tensor.ts";
+import { codecs } from "../runtime/tokens.ts";
+import { folder } from "./folder.ts";
+
+const test = suite("generate-batch");
+const lengths = [1, 8];
+
+/** Keeps each row's tokens by position; its next token is a hash of all up to the newest position, so that anything wrong in any of them shows. */
+class Memory implements Executable {
+  readonly stores = [];
+  readonly bytes = null;
+  readonly entries = ["init", ...lengths.map((T) => `generate:${T}`)];
+  readonly calls: { readonly entry: string; readonly at: readonly (readonly number[])[] }[] = [];
+  private readonly seen: number[][];
+  constructor(rows: number) {
+    this.seen = Array.from({ length: rows }, () => Array.from({ length: 99 }, () => 77));
+  }
+  read = (): Tensor => fromNumbers("i32", [0], []);
+  write(): void {}
+  close(): void {}
+  async run(entry: string, inputs: ReadonlyMap<string, Tensor>): Promise<Outcome> {
+    await Promise.resolve();
+    const rowsOf = (name: string): number[][] => {
+      const { shape: [B = 0, T = 0] = [], data = [] } = inputs.get(name) ?? {};
+      return Array.from({ length: B }, (_, b) => Array.from(data).slice(b * T, (b + 1) * T));
+    };
+    const [tokens, at] = [rowsOf("tokens"), rowsOf("at")];
+    this.calls.push({ entry, at });
+    const next = at.map((places, b) => {
+      for (const [i, p] of places.entries()) if (p >= 0) (this.seen[b] ?? [])[p] = tokens[b]?.[i] ?? 0;
+      return (this.seen[b] ?? []).slice(0, Math.max(...places) + 1).reduce((h, t) => (h * 31 + t + 7) % 251, 1);
+    });
+    return {
+      outputs: [fromNumbers("i32", [next.length], next)],
+      losses: new Map(),
+      metrics: new Map(),
+      gradients: new Map(),
+    };
+  }
+}
+async function written(
+  rows: number,
+  wishes: Iterable<Wish>,
+): Promise<{ texts: number[][]; memory: Memory; all: Written[] }> {
+  const memory = new Memory(rows);
+  const all: Written[] = [];
+  for await (const token of writeBatch(memory, wishes, { rows, seed: 0, step: 0 })) all.push(token);
+  const texts: number[][] = [];
+  for (const { wish, token } of all) (texts[wish] ??= []).push(token);
+  return { texts, memory, all };
+}
+const wishOf = (length: number, tokens: number): Wish => ({
+  prompt: Array.from({ length }, (_, i) => (i * i + length) % 50),
+  tokens,
+  temperature: 0,
+});
+const wishes = [wishOf(1, 5), wishOf(19, 3), wishOf(8, 1), wishOf(2, 0), wishOf(9, 12), wishOf(30, 4), wishOf(3, 7)];
+
+test("a sequence is the same alone and in any row of any batch, whatever else is written", async () => {
+  const alone = await Promise.all(wishes.map(async (w) => (await written(1, [w])).texts[0]));
+  assert.deepEqual(
+    alone.map((t) => t?.length ?? 0),
+    wishes.map((w) => w.tokens),
+  );
+  for (const rows of [1, 2, 3, 5, 9]) {
+    const { texts } = await written(rows, wishes);
+    for (const [i, text] of alone.entries()) assert.deepEqual(texts[i], text, `wish ${i} of ${rows} rows`);
+  }
+});
+test("the shortest length that the longest prompt needs; rows that write go on beside a prompt; idle rows are nothing", async () => {
+  const { memory } = await written(3, [wishOf(2, 2), wishOf(11, 1)]);
+  assert.deepEqual(memory.calls, [
+    { entry: "generate:8", at: [[0, 1, -1, -1, -1, -1, -1, -1], [0, 1, 2, 3, 4, 5, 6, 7], Array(8).fill(-1)] },
+    { entry: "generate:8", at: [[2, ...Array(7).fill(-1)], [8, 9, 10, -1, -1, -1, -1, -1], Array(8).fill(-1)] },
+  ]);
+});
+test("a wish is asked for when a row is free, and its row begins at position 0 again", async () => {
+  let asked = 0;
+  function* endless(): Generator<Wish> {
+    for (;;) {
+      asked += 1;
+      yield wishOf(2, 2);
+    }
+  }
+  const memory = new Memory(2);
+  const made: Written[] = [];
+  for await (const token of writeBatch(memory, endless(), { rows: 2, seed: 0, step: 0 })) {
+    made.push(token);
+    if (made.length === 8) break;
+  }
+  assert.equal(asked, 4);
+  assert.deepEqual(
+    memory.calls.map((c) => c.at.map((row) => row[0])),
+    [
+      [0, 0],
+      [2, 2],
+      [0, 0],
+      [2, 2],
+    ],
+  );
+});
+
+const sampling = `
+import { sample } from "std/sample"
+fn draw(logits: f32[B, V], temperature: f32[B], top_p: f32[B]) -> i32[B] { return sample(logits, temperature, top_p) }
+fn plain(logits: f32[B, V], temperature: f32[B]) -> i32[B] { return sample(logits, temperature) }
+`;
+test("sampling: chances, temperature, and top-p, row by row", async () => {
+  const path = join(folder(), "sampling.moe");
+  writeFileSync(path, sampling);
+  const B = 3000;
+  // 0.4, 0.3, 0.2, 0.1: half of the rows at top-p 0.65, which leaves the first two.
+  const chances = [0.2, 0.4, 0.1, 0.3];
+  const logits = Float32Array.from({ length: 4 * B }, (_, i) => Math.log(chances[i % 4] ?? 0));
+  const of = (f: (row: number) => number): Float32Array => Float32Array.from({ length: B }, (_, b) => f(b));
+  const share = (tokens: Tensor | undefined, rows: (b: number) => boolean): number[] => {
+    const drawn = Array.from(tokens?.data ?? []).filter((_, b) => rows(b));
+    return [0, 1, 2, 3].map((t) => drawn.filter((x) => x === t).length / drawn.length);
+  };
+  const near = (got: number[], wanted: number[]): void =>
+    assert.ok(
+      got.every((x, i) => Math.abs(x - (wanted[i] ?? 0)) < 0.04),
+      `${got.join(" ")}, not ${wanted.join(" ")}`,
+    );
+  const draw = await compile({ file: path, declaration: "draw" }, { entry: "draw", sizes: { B, V: 4 } });
+  const plain = await compile({ file: path, declaration: "plain" }, { entry: "plain", sizes: { B, V: 4 } });
+  try {
+    const topP = of((b) => (b % 2 === 0 ? 0.65 : 1));
+    const [mixed] = (await draw.run({ logits, temperature: of(() => 1), top_p: topP })).outputs;
+    near(
+      share(mixed, (b) => b % 2 === 0),
+      [0, 4 / 7, 0, 3 / 7],
+    );
+    near(
+      share(mixed, (b) => b % 2 === 1),
+      chances,
+    );
+    const [least] = (await draw.run({ logits, temperature: of(() => 1), top_p: of(() => 0) })).outputs;
+    assert.deepEqual(
+      share(least, () => true),
+      [0, 1, 0, 0],
+    );
+    const [tempered] = (await plain.run({ logits, temperature: of((b) => [0, 0.5, 1][b % 3] ?? 0) })).outputs;
+    assert.deepEqual(
+      share(tempered, (b) => b % 3 === 0),
+      [0, 1, 0, 0],
+    );
+    near(
+      share(tempered, (b) => b % 3 === 1),
+      chances.map((c) => (c * c) / 0.3),
+    );
+    near(
+      share(tempered, (b) => b % 3 === 2),
+      chances,
+    );
+  } finally {
+    draw.close();
+    plain.close();
+  }
+});
+
+const hf = join(import.meta.dirname, "peers", "hf", "qwen3_moe");
+test("an imported model goes on as transformers' logits say; a text prompt is refused", async () => {
+  const out = join(folder(), "run");
+  assert.deepEqual(importModel({ folder: hf, out, context: 32 }), {
+    out,
+    model: "Qwen3Moe",
+    parameters: 13872,
+    context: 32,
+  });
+  assert.throws(() => importModel({ folder: hf, out }), /already holds a run/);
+  const expected = readSafetensors(join(hf, "expected.safetensors"));
+  const [tokens, logits] = [expected.get("tokens"), expected.get("logits")];
+  assert.ok(tokens && logits);
+  const likeliest = (row: number, t: number): number => {
+    const scores = numbers(logits).slice((row * 11 + t) * 40, (row * 11 + t + 1) * 40);
+    return scores.indexOf(Math.max(...scores));
+  };
+  const ends = [
+    [0, 10],
+    [1, 4],
+    [0, 0],
+  ] as const;
+  const prompts = ends.map(([row, t]) => Array.from(tokens.data.slice(row * 11, row * 11 + t + 1)).join(" "));
+  const how = { folder: out, prompts, tokens: 1, temperature: 0, ids: true, batch: 2 };
+  const texts: string[] = [];
+  for await (const { prompt, text, last } of generate(how)) {
+    assert.ok(last);
+    texts[prompt] = text;
+  }
+  assert.deepEqual(
+    texts,
+    ends.map(([row, t]) => ` ${likeliest(row, t)}`),
+  );
+  await assert.rejects(generate({ folder: out, prompts: ["Call me"] }).next(), (e: unknown) => {
+    assert.ok(e instanceof Problem);
+    return e.help.includes("--ids");
+  });
+  await assert.rejects(generate({ ...how, tokens: 40 }).next(), /Context is 32/);
+});
+test("moec import says what it wrote, in JSON too, and what it cannot take", () => {
+  const root = join(import.meta.dirname, "..");
+  const moec = (...args: string[]) =>
+    spawnSync(process.execPath, ["--import", "tsx", "cli/main.ts", "import", ...args], { cwd: root, encoding: "utf8" });
+  const out = join(folder(), "run");
+  const made = moec(hf, "-o", out, "--json");
+  assert.equal(made.status, 0, made.stderr);
+  assert.deepEqual(JSON.parse(made.stdout), { folder: out, model: "Qwen3Moe", parameters: 13872, context: 64 });
+  assert.match(readFileSync(join(out, "model.moe"), "utf8"), /Qwen3Moe\(V: 40, D: 16,/);
+  const none = moec(folder());
+  assert.equal(none.status, 1);
+  assert.match(none.stderr, /no config\.json/);
+});
+test("token numbers as text", () => {
+  assert.deepEqual(codecs.ids.encode(" 5, 12\t7"), [5, 12, 7]);
+  for (const wrong of ["", "5 x", "-1", "1.5"]) assert.throws(() => codecs.ids.encode(wrong), Problem);
+  assert.deepEqual(codecs.bytes.encode(""), [10]);
+});
+test.run();
