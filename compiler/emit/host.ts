@@ -1,6 +1,7 @@
 // The host target: one task is a loop iteration; operands are read where they lie unless their order forbids it.
-import { address, ceil, dependsOn, item, num, stride, substitute } from "../kernel/expr.ts";
-import type { Expr, Kernel, Load, Stmt, StmtOf, Tile, Var } from "../kernel/ir.ts";
+import { Bug } from "../diagnostic.ts";
+import { add, address, ceil, dependsOn, item, num, stride, substitute } from "../kernel/expr.ts";
+import type { Axis, Buffer, Expr, Kernel, Load, Stmt, StmtOf, Tile, Var } from "../kernel/ir.ts";
 import { walk } from "../kernel/passes.ts";
 import { decode, type Emitter, type Target, written } from "./text.ts";
 
@@ -29,7 +30,7 @@ export const host: Target = {
         "  ROLL for (ix task = begin; task < end; task++) {",
         ...(k.grid.length === 0 ? [] : [`    const ix ${decode(k.grid, "task").join(", ")};`]),
       ],
-      close: ["  }", "}"],
+      close: ["  }", ...(streams(k) ? ["  fence();"] : []), "}"],
     };
   },
   loop(s, e) {
@@ -50,11 +51,27 @@ export const host: Target = {
   },
   each: (_, lanes) => `each<${lanes.text}>`,
   mma(s, e) {
-    const fresh = s.acc.map((t) => e.fresh.delete(t)).every((x) => x);
+    const [started, ...more] = s.acc.map((t) => starts(t, e));
+    if (more.some((x) => x !== started)) throw new Bug("accumulators that are multiplied together start together");
     const pairs = s.b.map((b, n) => `on(${b.name}, ${item(s.acc, n).name})`);
-    e.line(`mma${fresh ? "<true>" : ""}(${[s.a.name, ...s.valid.map((x) => e.expr(x)), ...pairs].join(", ")});`);
+    e.line(`mma(${[started, s.a.name, ...s.valid.map((x) => e.expr(x)), ...pairs].join(", ")});`);
   },
 };
+/** Whether some stores go around the caches. */
+function streams(k: Kernel): boolean {
+  let found = false;
+  walk(k.body, (s) => {
+    found ||= s.s === "store" && s.stream;
+  });
+  return found;
+}
+/** Whether an mma starts its accumulator, in which case what that held does not matter. */
+function starts(t: Tile, e: Emitter): string {
+  const axis = e.fresh.get(t);
+  e.fresh.delete(t);
+  if (axis === undefined) return "false";
+  return axis === null ? "true" : `${axis.v.name} == ${e.expr(axis.from)}`;
+}
 function isLeft(k: Kernel, t: Tile): boolean {
   let left = false;
   walk(k.body, (s) => {
@@ -112,10 +129,18 @@ function packLeft(s: StmtOf<"stage">, e: Emitter): void {
     const head = `const auto ${s.tile.name} = pack_rows<${rows}, ${depth}>(${reserve(e, rows * depth)}, ${nx}, ${nk}, `;
     return e.lambda(head, bound, ");", k, s.body, s.value);
   }
-  const lanes = isContiguous(s, x) ? "LANES" : "1";
-  const room = Math.ceil(rows / 6) * (6 * depth + 16);
-  const head = `const auto ${s.tile.name} = pack_sixes<${lanes}>(${reserve(e, room)}, ${nx}, ${nk}, `;
-  e.lambda(head, bound, ");", x, s.body, s.value);
+  const room = reserve(e, Math.ceil(rows / 6) * (6 * depth + 16));
+  if (isContiguous(s, x)) return rowsOf(s, e, x, k, `const auto ${s.tile.name} = sixes(${room}, ${nx}, ${nk}, `);
+  e.lambda(`const auto ${s.tile.name} = pack_sixes(${room}, ${nx}, ${nk}, `, bound, ");", x, s.body, s.value);
+}
+/** `head` with a function of k: where the row begins that x moves along. */
+function rowsOf(s: StmtOf<"stage">, e: Emitter, x: Var, k: Var, head: string): void {
+  const start = pointer(e, s.value as Load, (y) => substitute(y, x, num(0)));
+  if (s.body.length === 0) return e.line(`${head}[&](ix ${k.name}) { return ${start}; });`);
+  e.block(`${head}[&](ix ${k.name}) {`, "});", () => {
+    e.stmts(s.body);
+    e.line(`return ${start};`);
+  });
 }
 /** Whether a staged operand is a load that moves by one with `v`, from anywhere. */
 function isContiguous(s: StmtOf<"stage">, v: StmtOf<"stage">["vs"][0]): boolean {
@@ -140,19 +165,42 @@ function stageRight(s: StmtOf<"stage">, e: Emitter): void {
   const direct = plain(s);
   const [alongK, alongX] = direct?.strides ?? [null, null];
   const name = `const auto ${s.tile.name}`;
-  if (!direct || alongK === null || (alongX !== 1 && alongK !== 1)) return packRight(s, e, form);
-  const start = pointer(e, direct.load, (y) => substitute(substitute(y, k, num(0)), x, num(0)));
-  const { layout } = direct.load.from as { readonly layout?: { readonly kind: string; readonly width?: number } };
-  if (alongX === 1 && layout?.kind === "panels" && layout.width === width)
-    return e.line(`${name} = panel<${width}>(${start}, ${nk});`);
-  const room = reserve(e, width * ceil(depth, 16));
-  if (alongX !== 1)
-    return e.line(
-      `${name} = pack_transposed<${form}>(${room}, ${nx}, ${nk}, [&](ix ${x.name}, ix ${k.name}) { return ${pointer(e, direct.load, (y) => y)}; });`,
-    );
-  const whole = s.valid[1].e === "num" && s.valid[1].value === width;
-  if (whole && alongK <= closeRows) return e.line(`${name} = close<${form}, ${alongK}>(${room}, ${start}, ${nk});`);
-  e.line(`${name} = columns<${form}>(${room}, ${start}, ${alongK}, ${nx}, ${nk}, {${start}, 0});`);
+  const room = (): string => reserve(e, width * ceil(depth, 16));
+  if (direct && alongX === 1 && alongK !== null) {
+    const start = pointer(e, direct.load, (y) => substitute(substitute(y, k, num(0)), x, num(0)));
+    const { layout } = direct.load.from as Buffer;
+    if (layout.kind === "panels" && layout.width === width)
+      return e.line(`${name} = panel<${width}>(${start}, ${nk});`);
+    const whole = s.valid[1].e === "num" && s.valid[1].value === width;
+    if (whole && alongK <= closeRows) return e.line(`${name} = close<${form}, ${alongK}>(${room()}, ${start}, ${nk});`);
+  }
+  if (isContiguous(s, x))
+    return rowsOf(s, e, x, k, `${name} = columns<${form}>(${room()}, ${nx}, ${nk}, ${ahead(s, e, alongK)}, `);
+  if (!direct || alongK !== 1) return packRight(s, e, form);
+  e.line(
+    `${name} = pack_transposed<${form}>(${room()}, ${nx}, ${nk}, [&](ix ${x.name}, ix ${k.name}) { return ${pointer(e, direct.load, (y) => y)}; });`,
+  );
+}
+/** The rows, `pitch` apart, that the next operand of this stage will be copied from: in the next round of its loop, or the next task. */
+function ahead(s: StmtOf<"stage">, e: Emitter, pitch: number | null): string {
+  const last = e.kernel.grid.at(-1);
+  if (pitch === null || s.body.length > 0 || !last) return "{}";
+  const loop = loopOf(e.kernel.body, s);
+  const start = (x: Expr): Expr => s.vs.reduce((y, v) => substitute(y, v, num(0)), x);
+  const later = (x: Expr, { v, step }: Axis): Expr => substitute(x, v, add(v, num(step)));
+  const first = (x: Expr): Expr => (loop ? substitute(x, loop.v, loop.from) : x);
+  const task = pointer(e, s.value as Load, (x) => first(later(start(x), last)));
+  if (!loop) return `{${task}, ${pitch}}`;
+  const round = pointer(e, s.value as Load, (x) => later(start(x), loop));
+  return `{${loop.v.name} + ${loop.step} < ${loop.v.name}_end ? ${round} : ${task}, ${pitch}}`;
+}
+/** The loop whose body a statement stands in. */
+function loopOf(body: readonly Stmt[], s: Stmt): Axis | null {
+  let found: Axis | null = null;
+  walk(body, (t) => {
+    if (t.s === "for" && t.body.includes(s)) found = t.axis;
+  });
+  return found;
 }
 /** How many right operands are multiplied with this one. */
 function together(k: Kernel, t: Tile): number {

@@ -58,8 +58,8 @@ export class Emitter {
   depth = 0;
   /** Floats that one thread needs for packed operands. */
   scratch = 0;
-  /** Zero accumulators whose first use is an mma. */
-  readonly fresh = new Set<Tile>();
+  /** Zero accumulators whose first use is an mma, with the loop whose first round it stands in. */
+  readonly fresh = new Map<Tile, Axis | null>();
   /** The variable that is spread over lanes, and the names that depend on it. */
   private lane: Var | null = null;
   private lanes = 1;
@@ -163,8 +163,10 @@ export class Emitter {
   private noteFresh(list: readonly Stmt[]): void {
     list.forEach((s, at) => {
       if (s.s !== "tile" || s.tile.role !== "acc" || s.fill !== 0) return;
-      const next = list.slice(at + 1).find((t) => t.s !== "tile" && t.s !== "stage" && t.s !== "let");
-      if (next?.s === "mma" && next.acc.includes(s.tile)) this.fresh.add(s.tile);
+      const next = firstUse(list.slice(at + 1));
+      const first = next?.s === "for" ? firstUse(next.body) : next;
+      if (first?.s === "mma" && first.acc.includes(s.tile))
+        this.fresh.set(s.tile, next?.s === "for" ? next.axis : null);
     });
   }
   private stmt(s: Stmt): void {
@@ -183,7 +185,7 @@ export class Emitter {
         this.line(this.target.tile(s.tile, this));
         if (s.tile.role === "shared")
           this.line(`par<1>(${item(s.tile.shape, 0)}, [&](auto, ix j) { ${s.tile.name}[j] = ${s.fill}; });`);
-        else if (!this.fresh.has(s.tile)) this.line(`${s.tile.name}.fill(${number(s.fill, true)});`);
+        else this.fill(s);
         return;
       case "stage":
         return this.target.stages([s], this);
@@ -213,6 +215,13 @@ export class Emitter {
       case "store":
         return this.store(s);
     }
+  }
+  private fill({ tile, fill }: StmtOf<"tile">): void {
+    const text = `${tile.name}.fill(${number(fill, true)});`;
+    const axis = this.fresh.get(tile);
+    if (axis === undefined) return this.line(text);
+    if (axis && !(isNum(axis.from) && isNum(axis.to)))
+      this.line(`if (${this.expr(axis.to)} <= ${this.expr(axis.from)}) ${text}`);
   }
   private store(s: StmtOf<"store">): void {
     const value = (wide: boolean): string => this.wide(s.value, wide);
@@ -365,6 +374,9 @@ function begins(x: Expr, v: Var, lanes: number): boolean {
   const start: Var = { e: "var", name: "_start", type: "index", lo: 0, hi: Infinity, mult: lanes };
   return multiple(substitute(x, v, start)) % lanes === 0;
 }
+/** Nothing before it touches an accumulator. */
+const firstUse = (list: readonly Stmt[]): Stmt | undefined =>
+  list.find((t) => t.s !== "tile" && t.s !== "stage" && t.s !== "let");
 type Varies = (x: Expr) => boolean;
 type Follows = (x: Expr, steps: readonly number[]) => boolean;
 /** Whether a statement means the same for a group of lanes as for each. */
@@ -400,16 +412,7 @@ export function number(x: number, float: boolean): string {
 }
 export const blocksOf = (a: Axis): number =>
   isNum(a.to) && isNum(a.from) ? Math.ceil((a.to.value - a.from.value) / a.step) : Number.NaN;
-/** The place in the grid of the axis whose ends the axis before it decides; -1 if there is none. */
-export const raggedOf = (k: Kernel): number => k.grid.findIndex((a) => !isNum(a.to));
-/** At most, where groups decide: each ends with a block that may not be full. */
-export function tasksOf(k: Kernel): number {
-  const at = raggedOf(k);
-  const count = (axes: readonly Axis[]): number => axes.reduce((n, a) => n * blocksOf(a), 1);
-  const [group, rows] = [k.grid[at - 1], k.grid[at]];
-  if (!group || !rows) return count(k.grid);
-  return (Math.ceil((rows.v.hi + 1) / rows.step) + blocksOf(group)) * count(k.grid.slice(at + 1));
-}
+export const tasksOf = (k: Kernel): number => k.grid.reduce((n, a) => n * blocksOf(a), 1);
 
 /** Task number t to the grid's axes, last fastest. */
 export function decode(grid: readonly Axis[], t: string): string[] {

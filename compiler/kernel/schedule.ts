@@ -9,8 +9,6 @@ export interface Schedule {
   readonly bk: number;
   /** Rows that one task walks. */
   readonly mc: number;
-  /** A task of a ragged contraction takes one block of a group's rows, not all of them. */
-  readonly ragged?: boolean;
   /** The result is larger than the caches. */
   readonly stream: boolean;
 }
@@ -22,16 +20,13 @@ export interface Contraction {
   readonly k: number;
   readonly groups: number;
   readonly operands: number;
-  /** All operands are of 16 bits. */
-  readonly short?: boolean;
 }
 /** `ragged_dot 4096 x 256 x 128, 8 groups, 2 operands`: what measured schedules are kept by. */
-export const contractionKey = ({ op, m, n, k, groups, operands, short }: Contraction): string =>
+export const contractionKey = ({ op, m, n, k, groups, operands }: Contraction): string =>
   [
     `${op} ${m} x ${n} x ${k}`,
     ...(groups > 1 ? [`${groups} groups`] : []),
     ...(operands > 1 ? [`${operands} operands`] : []),
-    ...(short ? ["bf16"] : []),
   ].join(", ");
 /** What a target chooses where nothing was measured. */
 export interface Choices {
@@ -40,13 +35,16 @@ export interface Choices {
   attention(width: number): { readonly rows: number; readonly block: number };
 }
 export const hostChoices: Choices = { contraction, attention: () => ({ rows: 48, block: 64 }) };
-function contraction({ m, n, k, groups, operands }: Contraction): Schedule {
+function contraction({ op, m, n, k, groups }: Contraction): Schedule {
   const deep = k > 512;
-  const [bm, bk] = deep ? [96, 256] : [48, 512];
-  const bn = Math.min(operands === 1 ? 64 : 32, ceil(Math.max(n, 1), 16));
+  const [bm, bk] = deep ? [192, 256] : [48, 512];
+  const bn = Math.min(64, ceil(Math.max(n, 1), 16));
   const columns = groups * Math.ceil(n / bn);
   const cuts = Math.min(Math.ceil(tasks / Math.max(1, columns)), Math.ceil(m / bm));
-  return { bm, bn, bk, mc: ceil(Math.ceil(m / Math.max(1, cuts)), bm), stream: false };
+  const size = (op === "ragged_dot" ? 1 : groups) * m * n;
+  return { bm, bn, bk, mc: ceil(Math.ceil(m / Math.max(1, cuts)), bm), stream: size > inCaches && n % 16 === 0 };
 }
+/** Elements of a result that a later kernel may still find in the caches. */
+const inCaches = 1 << 22;
 /** Tasks enough for the threads of one machine. */
 const tasks = 32;

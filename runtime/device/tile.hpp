@@ -21,13 +21,12 @@ FN vf round_bf16(vf x) { return real(to_bf16_bits(x) << 16); }
 
 // ---- operands. Rows has a pointer per row (a gather costs nothing), STEP apart along the depth. Major lies as it is, element (x, k) at
 // p[k * LD + x]. Strips and Sixes are copies in the order of the register tiles: as many columns, or as many rows, as one of them takes,
-// then the depth. A right operand also fetches what the next one will be copied from into L2, a line a step, over its first register
-// tiles: memory works while the FMAs do. ----
+// then the depth. ----
 template <int R, int STEP> struct Rows {
   const f32* r[R];
   template <class F> FN void bind(ix n, F f) { ROLL for (ix i = 0; i < n; i++) r[i] = f(i); }
 };
-/** Rows that begin `step` apart, from `p` on: what is fetched ahead. */
+/** Rows that begin `step` apart, from `p` on: what the next right operand will be copied from; null where nobody knows. */
 struct Ahead { const f32* p; ix step; };
 template <int LD> struct Major {
   const f32* p; Ahead ahead;
@@ -42,7 +41,7 @@ struct Strips {
 constexpr int SIX = 6;
 struct Sixes { const f32* p; };
 /** Where it lies, rows LD apart. */
-template <int LD> FN Major<LD> in_place(const f32* p) { return {p, {p, 0}}; }
+template <int LD> FN Major<LD> in_place(const f32* p) { return {p, {}}; }
 template <int W> FN Major<W> panel(const f32* p, ix depth) { return {p, {p + depth * W, W}}; }
 template <int R, int C> struct Acc {
   alignas(64) f32 d[R][C];
@@ -70,50 +69,54 @@ template <class B, int R, int C> struct On { const B& b; Acc<R, C>& acc; };
 template <class B, int R, int C> FN On<B, R, C> on(const B& b, Acc<R, C>& acc) { return {b, acc}; }
 /** Vectors of each of NB right operands with W columns that one register tile takes. */
 constexpr int vectors(int W, int NB) { return W / LANES < TILE_VECTORS / NB ? W / LANES : TILE_VECTORS / NB > 0 ? TILE_VECTORS / NB : 1; }
-struct Strip { const f32* p; Ahead ahead; f32* acc; };
+struct Strip { const f32* p; f32* acc; Ahead ahead; };
+/** So many steps of the depth ask for one line of what comes next. */
+constexpr ix QUIET = 16;
 /** M rows x NB right operands, LD apart, x NV vectors of each, over the whole depth. C: columns of an acc. */
-template <bool FRESH, int M, int NB, int NV, int C, int LD, class A> __attribute__((noinline)) void micro(A a, const Strip* b, ix depth) {
-  vf s[M][NB * NV]; const f32 *q[NB], *f[NB]; ix ahead[NB];
-  UNROLL for (int n = 0; n < NB; n++) { q[n] = b[n].p; f[n] = b[n].ahead.p; ahead[n] = b[n].ahead.step; }
-  UNROLL for (int i = 0; i < M; i++) UNROLL for (int v = 0; v < NB * NV; v++) s[i][v] = FRESH ? vf{} : *(vf*)(b[v / NV].acc + i * C + v % NV * LANES);
-  ROLL for (ix k = 0; k < depth; k++) {
-    vf w[NB * NV];
-    UNROLL for (int n = 0; n < NB; n++) {
-      UNROLL for (int v = 0; v < NV; v++) w[n * NV + v] = *(const vf_at*)(q[n] + v * LANES);
-      q[n] += LD;
-      __builtin_prefetch(f[n], 0, 2); f[n] += ahead[n];
+template <int M, int NB, int NV, int C, int LD, class A> __attribute__((noinline)) void micro(bool fresh, A a, const Strip* b, ix depth) {
+  vf s[M][NB * NV]; const f32 *q[NB], *f[NB];
+  UNROLL for (int n = 0; n < NB; n++) { q[n] = b[n].p; f[n] = b[n].ahead.p; }
+  UNROLL for (int i = 0; i < M; i++) UNROLL for (int v = 0; v < NB * NV; v++) s[i][v] = fresh ? vf{} : *(vf*)(b[v / NV].acc + i * C + v % NV * LANES);
+  ROLL for (ix k = 0; k < depth;) {
+    UNROLL for (int n = 0; n < NB; n++) { __builtin_prefetch(f[n], 0, 2); f[n] += b[n].ahead.step; }
+    ROLL for (const ix stop = ix_min(k + QUIET, depth); k < stop; k++) {
+      vf w[NB * NV];
+      UNROLL for (int n = 0; n < NB; n++) { UNROLL for (int v = 0; v < NV; v++) w[n * NV + v] = *(const vf_at*)(q[n] + v * LANES); q[n] += LD; }
+      UNROLL for (int i = 0; i < M; i++) { const vf x = splat(a.at(i, k)); UNROLL for (int v = 0; v < NB * NV; v++) s[i][v] = mad(x, w[v], s[i][v]); }
     }
-    UNROLL for (int i = 0; i < M; i++) { const vf x = splat(a.at(i, k)); UNROLL for (int v = 0; v < NB * NV; v++) s[i][v] = mad(x, w[v], s[i][v]); }
   }
   UNROLL for (int i = 0; i < M; i++) UNROLL for (int v = 0; v < NB * NV; v++) *(vf*)(b[v / NV].acc + i * C + v % NV * LANES) = s[i][v];
 }
-/** The columns from c on that one register tile takes, of all rows: they stay in L1. */
-template <bool FRESH, int NV, class A, class B, int R, int C, class... P> FN void strip(const A& a, ix rows, ix depth, ix c, const On<B, R, C>& p, const P&... ps) {
-  constexpr int NB = 1 + sizeof...(P), S = NV * LANES, LD = B::template pitch<S>();
-  ix line = 0;
-  auto view = [&](auto& o, ix r) {
-    const f32* at = o.b.strip(c, depth);
-    return Strip{at, line == 0 || line < S ? Ahead{o.b.ahead.p + c + line, o.b.ahead.step} : Ahead{at, 0}, o.acc.d[r] + c};
-  };
-  ROLL for (ix r = 0; r < rows; line += 16) {
+/** What register tile number n fetches of C columns of what comes next: a line of some rows; nothing new, where all was asked for. */
+template <int C> FN Ahead share(const Ahead& next, ix n, ix depth, const f32* own) {
+  constexpr ix lines = C / 16;
+  const ix row = n / lines * ((depth + QUIET - 1) / QUIET);
+  return next.p && row < depth ? Ahead{next.p + row * next.step + n % lines * 16, next.step} : Ahead{own, 0};
+}
+/** The columns from c on that one register tile takes, of all rows: they stay in L1. `tile`: how many register tiles there were. */
+template <int NV, class A, class B, int R, int C, class... P> FN void strip(bool fresh, const A& a, ix rows, ix depth, ix c, ix& tile, const On<B, R, C>& p, const P&... ps) {
+  constexpr int NB = 1 + sizeof...(P), LD = B::template pitch<NV * LANES>();
+  auto view = [&](auto& o, ix r) { const f32* at = o.b.strip(c, depth); return Strip{at, o.acc.d[r] + c, share<C>(o.b.ahead, tile, depth, at)}; };
+  ROLL for (ix r = 0; r < rows; tile++) {
     const ix h = height(a, rows - r);
     const Strip b[] = {view(p, r), view(ps, r)...};
     switch (h) {
-      case 1: micro<FRESH, 1, NB, NV, C, LD>(tile_at<1>(a, r, depth), b, depth); break;
-      case 2: micro<FRESH, 2, NB, NV, C, LD>(tile_at<2>(a, r, depth), b, depth); break;
-      case 3: micro<FRESH, 3, NB, NV, C, LD>(tile_at<3>(a, r, depth), b, depth); break;
-      case 4: micro<FRESH, 4, NB, NV, C, LD>(tile_at<4>(a, r, depth), b, depth); break;
-      case 5: micro<FRESH, 5, NB, NV, C, LD>(tile_at<5>(a, r, depth), b, depth); break;
-      default: micro<FRESH, 6, NB, NV, C, LD>(tile_at<6>(a, r, depth), b, depth);
+      case 1: micro<1, NB, NV, C, LD>(fresh, tile_at<1>(a, r, depth), b, depth); break;
+      case 2: micro<2, NB, NV, C, LD>(fresh, tile_at<2>(a, r, depth), b, depth); break;
+      case 3: micro<3, NB, NV, C, LD>(fresh, tile_at<3>(a, r, depth), b, depth); break;
+      case 4: micro<4, NB, NV, C, LD>(fresh, tile_at<4>(a, r, depth), b, depth); break;
+      case 5: micro<5, NB, NV, C, LD>(fresh, tile_at<5>(a, r, depth), b, depth); break;
+      default: micro<6, NB, NV, C, LD>(fresh, tile_at<6>(a, r, depth), b, depth);
     }
     r += h;
   }
 }
-/** FRESH: acc = a @ b, and what acc held does not matter. */
-template <bool FRESH = false, class A, class B, int R, int C, class... P> FN void mma(const A& a, ix rows, ix depth, const On<B, R, C>& p, const P&... ps) {
+/** acc += a @ b. fresh: acc = a @ b, and what acc held does not matter. */
+template <class A, class B, int R, int C, class... P> FN void mma(bool fresh, const A& a, ix rows, ix depth, const On<B, R, C>& p, const P&... ps) {
   constexpr int NV = vectors(C, 1 + sizeof...(P)), REST = C / LANES % NV;
-  ROLL for (ix c = 0; c + NV * LANES <= C; c += NV * LANES) strip<FRESH, NV>(a, rows, depth, c, p, ps...);
-  if constexpr (REST > 0) strip<FRESH, REST>(a, rows, depth, C - REST * LANES, p, ps...);
+  ix tile = 0;
+  ROLL for (ix c = 0; c + NV * LANES <= C; c += NV * LANES) strip<NV>(fresh, a, rows, depth, c, tile, p, ps...);
+  if constexpr (REST > 0) strip<REST>(fresh, a, rows, depth, C - REST * LANES, tile, p, ps...);
 }
 
 // ---- staging by copy. Right operands of W columns, NB of them multiplied together: zero beyond the last column ----
@@ -132,13 +135,20 @@ template <int W, int NB, int L, class F> FN Strips pack(f32* to, ix n, ix depth,
     ROLL for (; x < n; x++) to[place<W, NB>(x, k, depth)] = f(f32{}, x, k);
     blank<W, NB>(to, n, k, depth);
   }
-  return {to, {to, 0}};
+  return {to, {}};
 }
-/** Row k is at p + k * ld. */
-template <int W, int NB> FN Strips columns(f32* to, const f32* p, ix ld, ix n, ix depth, Ahead ahead) {
+/** Rows this many steps of the depth later are asked for. */
+constexpr ix SOON = 4;
+/** Row k begins at *row(k). */
+template <int W, int NB, class F> FN Strips columns(f32* to, ix n, ix depth, Ahead ahead, F row) {
   ROLL for (ix k = 0; k < depth; k++) {
-    const f32* const from = p + k * ld;
-    if (n == W) { UNROLL for (int x = 0; x < W; x += LANES) st(vf{}, to + place<W, NB>(x, k, depth), *(const vf_at*)(from + x)); continue; }
+    const f32* const from = row(k);
+    if (n == W) {
+      const f32* const later = row(ix_min(k + SOON, depth - 1));
+      UNROLL for (int x = 0; x < W; x += 16) __builtin_prefetch(later + x);
+      UNROLL for (int x = 0; x < W; x += LANES) st(vf{}, to + place<W, NB>(x, k, depth), ld(vf{}, from + x));
+      continue;
+    }
     ROLL for (ix x = 0; x < n; x++) to[place<W, NB>(x, k, depth)] = from[x];
     blank<W, NB>(to, n, k, depth);
   }
@@ -147,19 +157,23 @@ template <int W, int NB> FN Strips columns(f32* to, const f32* p, ix ld, ix n, i
 /** Rows LD apart, which lie close: read in place where a register tile takes all of them, else copied. */
 template <int W, int NB, int LD> FN auto close(f32* to, const f32* p, ix depth) {
   if constexpr (vectors(W, NB) * LANES == W) return in_place<LD>(p);
-  else return columns<W, NB>(to, p, LD, W, depth, {p, 0});
+  else return columns<W, NB>(to, W, depth, {}, [&](ix k) { return p + k * LD; });
 }
-/** A left operand with lanes along its rows. What a vector writes beyond its six is overwritten, or lies between two sixes. */
-template <int L, class F> FN Sixes pack_sixes(f32* to, ix n, ix depth, F f) {
+/** A left operand of which step k of the depth begins at *row(k). What a vector writes beyond its six is overwritten, or lies between two. */
+template <class F> FN Sixes sixes(f32* to, ix n, ix depth, F row) {
   const ix next = SIX * depth + LANES;
   ROLL for (ix k = 0; k < depth; k++) {
-    ix x = 0; f32* six = to + k * SIX;
-    if constexpr (L > 1) ROLL for (; x + L <= n; x += SIX, six += next) {
-      if constexpr (L >= SIX) st(vf{}, six, f(vf{}, x, k));
-      else { st(vf{}, six, f(vf{}, x, k)); UNROLL for (int i = L; i < SIX; i++) six[i] = x + i < n ? f(f32{}, x + i, k) : 0.0f; }
-    }
-    ROLL for (; x < n; x += SIX, six += next) { const ix m = ix_min(SIX, n - x); ROLL for (ix i = 0; i < m; i++) six[i] = f(f32{}, x + i, k); }
+    const f32 *const from = row(k), *const later = row(ix_min(k + SOON, depth - 1));
+    f32* six = to + k * SIX; ix x = 0;
+    ROLL for (ix y = 0; y < n; y += 16) __builtin_prefetch(later + y);
+    if constexpr (LANES >= SIX) ROLL for (; x + LANES <= n; x += SIX, six += next) st(vf{}, six, ld(vf{}, from + x));
+    ROLL for (; x < n; x += SIX, six += next) { const ix m = ix_min(SIX, n - x); ROLL for (ix i = 0; i < m; i++) six[i] = from[x + i]; }
   }
+  return {to};
+}
+/** The same of computed elements (x, k), one by one. */
+template <class F> FN Sixes pack_sixes(f32* to, ix n, ix depth, F f) {
+  ROLL for (ix x = 0; x < n; x++) ROLL for (ix k = 0; k < depth; k++) to[x / SIX * (SIX * depth + LANES) + k * SIX + x % SIX] = f(f32{}, x, k);
   return {to};
 }
 /** A left operand by rows of D floats, lanes along k. */
@@ -203,7 +217,7 @@ template <int W, int NB, class F> FN Strips pack_transposed(f32* to, ix n, ix de
       const ix last = ix_min(k + LANES, depth);
       ROLL for (ix i = x; i < x + LANES; i++) for (ix c = k; c < last; c++) to[place<W, NB>(i, c, depth)] = i < n ? *f(i, c) : 0.0f;
     }
-  return {to, {to, 0}};
+  return {to, {}};
 }
 
 // ---- points and folds: f(v, ..) runs with v a vector, then a scalar for the tail ----

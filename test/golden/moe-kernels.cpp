@@ -5,13 +5,13 @@ extern "C" void dot_cd1da6c8(void* const* args, ix begin, ix end, f32* scratch) 
   f32* y = (f32*)args[2];
   ROLL for (ix task = begin; task < end; task++) {
     const ix e = task / 2, mc = task % 2 * 48, mcn = ix_min(48, 64 - mc), n = 0, nn = ix_min(16, 4 - n);
-    const auto right = columns<16, 1>(scratch + 0, b + n, 4, nn, 32, {b + n, 0});
+    const auto right = columns<16, 1>(scratch + 0, nn, 32, {b + n + 16, 4}, [&](ix i1) { return b + i1 * 4 + n; });
     ROLL for (ix m = mc, m_end = mc + mcn; m < m_end; m += 48) {
       const ix mn = ix_min(48, m_end - m);
       Acc<48, 16> acc;
       Rows<48, 1> left;
       left.bind(mn, [&](ix i) { return a + (m + i) * 32; });
-      mma<true>(left, mn, 32, on(right, acc));
+      mma(true, left, mn, 32, on(right, acc));
       each<LANES>(mn, nn, [&](auto v, ix i2, ix j2, auto& acc_) {
         const auto t = acc_;
         st(v, y + (m + i2) * 4 + (n + j2), t);
@@ -132,7 +132,7 @@ extern "C" void route_place_f9377299(void* const* args, ix begin, ix end, f32* s
 }
 
 // broadcast reshape dispatch ragged_dot sigmoid mul
-extern "C" void ragged_dot_1b459898(void* const* args, ix begin, ix end, f32* scratch) {
+extern "C" void ragged_dot_ade00d88(void* const* args, ix begin, ix end, f32* scratch) {
   const i32* offsets = (i32*)args[0];
   const i32* x = (i32*)args[1];
   const f32* x1 = (f32*)args[2];
@@ -142,20 +142,20 @@ extern "C" void ragged_dot_1b459898(void* const* args, ix begin, ix end, f32* sc
   f32* y1 = (f32*)args[6];
   f32* y2 = (f32*)args[7];
   ROLL for (ix task = begin; task < end; task++) {
-    const ix e = task / 2, n = task % 2 * 32, nn = ix_min(32, 48 - n);
+    const ix e = task, n = 0;
     const auto t = offsets[e];
     const auto t1 = offsets[e + 1];
     if (ix(t) < ix(t1)) {
-      const auto right = columns<32, 2>(scratch + 0, w + e * 1536 + n, 48, nn, 32, {w + e * 1536 + n, 0});
-      const auto right1 = columns<32, 2>(scratch + 1024, w1 + e * 1536 + n, 48, nn, 32, {w1 + e * 1536 + n, 0});
+      const auto right = close<48, 2, 48>(scratch + 0, w + e * 1536 + n, 32);
+      const auto right1 = close<48, 2, 48>(scratch + 1536, w1 + e * 1536 + n, 32);
       ROLL for (ix m = ix(t), m_end = ix(t1); m < m_end; m += 48) {
         const ix mn = ix_min(48, m_end - m);
-        Acc<48, 32> acc;
-        Acc<48, 32> acc1;
+        Acc<48, 48> acc;
+        Acc<48, 48> acc1;
         Rows<48, 1> left;
         left.bind(mn, [&](ix i) { return x1 + ix(x[m + i]) / 2 * 32; });
-        mma<true>(left, mn, 32, on(right, acc), on(right1, acc1));
-        each<LANES>(mn, nn, [&](auto v, ix i3, ix j3, auto& acc_, auto& acc1_) {
+        mma(true, left, mn, 32, on(right, acc), on(right1, acc1));
+        each<LANES>(mn, 48, [&](auto v, ix i3, ix j3, auto& acc_, auto& acc1_) {
           const auto t2 = acc_;
           const auto t3 = acc1_;
           const auto t_sigmoid = sigmoid_(t2);
@@ -187,7 +187,7 @@ extern "C" void ragged_dot_a34da6d6(void* const* args, ix begin, ix end, f32* sc
         Acc<48, 32> acc;
         Rows<48, 1> left;
         left.bind(mn, [&](ix i) { return x + (m + i) * 48; });
-        mma<true>(left, mn, 48, on(right, acc));
+        mma(true, left, mn, 48, on(right, acc));
         each<LANES>(mn, 32, [&](auto v, ix i2, ix j2, auto& acc_) {
           st(v, y + (m + i2) * 32 + (n + j2), acc_);
         }, acc);
@@ -251,7 +251,7 @@ extern "C" void ragged_dot_12ab88cf(void* const* args, ix begin, ix end, f32* sc
         Acc<48, 48> acc;
         Rows<48, 1> left;
         left.bind(mn, [&](ix i) { return x1 + ix(x[m + i]) / 2 * 32; });
-        mma<true>(left, mn, 32, on(right, acc));
+        mma(true, left, mn, 32, on(right, acc));
         each<LANES>(mn, 48, [&](auto v, ix i2, ix j2, auto& acc_) {
           const auto t2 = acc_;
           const auto t3 = x[m + i2];
@@ -290,7 +290,7 @@ extern "C" void ragged_dot_faef1265(void* const* args, ix begin, ix end, f32* sc
         Acc<48, 32> acc;
         Rows<48, 1> left;
         left.bind(mn, [&](ix i) { return x + (m + i) * 48; });
-        mma<true>(left, mn, 48, on(right, acc));
+        mma(true, left, mn, 48, on(right, acc));
         each<LANES>(mn, 32, [&](auto v, ix i2, ix j2, auto& acc_) {
           st(v, y + (m + i2) * 32 + (n + j2), acc_);
         }, acc);
@@ -392,7 +392,7 @@ extern "C" void dot_5db298f1(void* const* args, ix begin, ix end, f32* scratch) 
       Acc<48, 32> acc;
       Rows<48, 1> left;
       left.bind(mn, [&](ix i) { return a + (m + i) * 4; });
-      mma<true>(left, mn, 4, on(right, acc));
+      mma(true, left, mn, 4, on(right, acc));
       each<LANES>(mn, 32, [&](auto v, ix i2, ix j2, auto& acc_) {
         const auto t = x[(m + i2) * 2];
         const auto t1 = x[(m + i2) * 2 + 1];
@@ -409,12 +409,12 @@ extern "C" void dot_4d4904ca(void* const* args, ix begin, ix end, f32* scratch) 
   f32* y = (f32*)args[2];
   ROLL for (ix task = begin; task < end; task++) {
     const ix e = task, mc = 0, mcn = ix_min(48, 32 - mc), n = 0, nn = ix_min(16, 4 - n);
-    const auto right = columns<16, 1>(scratch + 0, b + n, 4, nn, 64, {b + n, 0});
+    const auto right = columns<16, 1>(scratch + 0, nn, 64, {b + n + 16, 4}, [&](ix i1) { return b + i1 * 4 + n; });
     ROLL for (ix m = mc, m_end = mc + mcn; m < m_end; m += 48) {
       const ix mn = ix_min(48, m_end - m);
       Acc<48, 16> acc;
-      const auto left = pack_sixes<LANES>(scratch + 1024, mn, 64, [&](auto v, ix i, ix j) { return ld(v, a + j * 32 + (m + i)); });
-      mma<true>(left, mn, 64, on(right, acc));
+      const auto left = sixes(scratch + 1024, mn, 64, [&](ix j) { return a + j * 32 + m; });
+      mma(true, left, mn, 64, on(right, acc));
       each<LANES>(mn, nn, [&](auto v, ix i2, ix j2, auto& acc_) {
         st(v, y + (m + i2) * 4 + (n + j2), acc_);
       }, acc);
@@ -434,12 +434,12 @@ extern "C" void ragged_outer_13c6eb73(void* const* args, ix begin, ix end, f32* 
     const auto t = offsets[e];
     const auto t1 = offsets[e + 1];
     Acc<48, 48> acc;
-    acc.fill(0.0f);
+    if (ix(t1) <= ix(t)) acc.fill(0.0f);
     ROLL for (ix r = ix(t), r_end = ix(t1); r < r_end; r += 512) {
       const ix rn = ix_min(512, r_end - r);
-      const auto left = pack_sixes<LANES>(scratch + 0, mn, rn, [&](auto v, ix i, ix j) { return ld(v, x1 + ix(x[r + j]) / 2 * 32 + (m + i)); });
+      const auto left = sixes(scratch + 0, mn, rn, [&](ix j) { return x1 + ix(x[r + j]) / 2 * 32 + m; });
       const auto right = close<48, 1, 48>(scratch + 24704, y + r * 48 + n, rn);
-      mma(left, mn, rn, on(right, acc));
+      mma(r == ix(t), left, mn, rn, on(right, acc));
     }
     each<LANES>(mn, 48, [&](auto v, ix i2, ix j2, auto& acc_) {
       st(v, w + e * 1536 + (m + i2) * 48 + (n + j2), acc_);
@@ -459,12 +459,12 @@ extern "C" void ragged_outer_b10cd9ab(void* const* args, ix begin, ix end, f32* 
     const auto t = offsets[e];
     const auto t1 = offsets[e + 1];
     Acc<48, 32> acc;
-    acc.fill(0.0f);
+    if (ix(t1) <= ix(t)) acc.fill(0.0f);
     ROLL for (ix r = ix(t), r_end = ix(t1); r < r_end; r += 512) {
       const ix rn = ix_min(512, r_end - r);
-      const auto left = pack_sixes<LANES>(scratch + 0, 48, rn, [&](auto v, ix i, ix j) { return ld(v, x + (r + j) * 48 + (m + i)); });
-      const auto right = pack<32, 1, LANES>(scratch + 24704, 32, rn, [&](auto v, ix j1, ix i1) { return ld(v, y1 + ix(y[r + i1]) / 2 * 32 + (n + j1)); });
-      mma(left, 48, rn, on(right, acc));
+      const auto left = sixes(scratch + 0, 48, rn, [&](ix j) { return x + (r + j) * 48 + m; });
+      const auto right = columns<32, 1>(scratch + 24704, 32, rn, {}, [&](ix i1) { return y1 + ix(y[r + i1]) / 2 * 32 + n; });
+      mma(r == ix(t), left, 48, rn, on(right, acc));
     }
     each<LANES>(48, 32, [&](auto v, ix i2, ix j2, auto& acc_) {
       st(v, w + e * 1536 + (m + i2) * 32 + (n + j2), acc_);
