@@ -19,6 +19,7 @@ import { byteSize } from "../compiler/types/type.ts";
 import { cudaExecutable } from "./cuda/executable.ts";
 import { Debugger, debugLevel, type Watch } from "./debug.ts";
 import type { Executable } from "./executable.ts";
+import { hash } from "./host/cache.ts";
 import { hostExecutable } from "./host/executable.ts";
 import { cores } from "./host/machine.ts";
 import { ScheduleCache, type Schedules } from "./host/schedules.ts";
@@ -101,10 +102,12 @@ async function measured({ target, threads = cores() }: TargetRequest): Promise<S
 async function placeOf(loaded: Loaded, request: TargetRequest, plans: PlanCache | null): Promise<PlanPlace | null> {
   const { target, emit = [], printAfter = [], watch } = request;
   const seen = emit.length > 0 || printAfter.length > 0 || watch?.after !== undefined || debugLevel() > 0;
-  if (!plans || target !== "host" || seen) return null;
+  if (!plans || target === "reference" || seen) return null;
   // without a compiler the program's own errors come first
-  const tools = await toolchain().catch(() => null);
-  return tools && plans.place(loaded, request, tools);
+  const tools = target === "host" ? await toolchain().catch(() => null) : null;
+  if (target === "host" && !tools) return null;
+  const { name, header } = backends[target];
+  return plans.place(loaded, request, hash([name, header(), tools?.identity].join("\0")));
 }
 
 /** What is loaded, and what is told of it. */

@@ -3,12 +3,10 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { home } from "../compiler/assets.ts";
 import type { Loaded } from "../compiler/check/index.ts";
-import { hostHeader } from "../compiler/emit/unit.ts";
 import type { Schedule } from "../compiler/kernel/schedule.ts";
 import type { BuildRequest } from "../compiler/pipeline.ts";
 import type { Plan } from "../compiler/plan/plan.ts";
 import { hash, KernelCache } from "./host/cache.ts";
-import type { Toolchain } from "./host/toolchain.ts";
 
 /** Bytes, except `flops` (of one run of the first entry). The interpreter plans no memory: its gradients and activations are 0. */
 export interface Figures {
@@ -45,8 +43,8 @@ export class PlanCache {
     this.#compiler = compiler;
     this.#files = files;
   }
-  /** Null where the texts alone do not say what the program is: the holes of a template hold values. */
-  place({ modules, diagnostics }: Loaded, request: PlanRequest, tools: Toolchain): PlanPlace | null {
+  /** `target`: differs where plans for it would. Null where the texts alone do not say what the program is: the holes of a template hold values. */
+  place({ modules, diagnostics }: Loaded, request: PlanRequest, target: string): PlanPlace | null {
     if (diagnostics.length > 0 || modules.some((m) => "holes" in m.program)) return null;
     const texts = modules.map(({ name, program }) => [name, program.span.source.text]);
     const { declaration, sizes, precision, entries, accumulate = 1, schedules = [] } = request;
@@ -58,7 +56,7 @@ export class PlanCache {
       accumulate,
       schedules: Object.fromEntries(schedules),
     });
-    const key = hash(JSON.stringify([format, this.#compiler, tools.identity, hostHeader(), asked, texts]));
+    const key = hash(JSON.stringify([format, this.#compiler, target, asked, texts]));
     return {
       find: () => {
         const text = this.#files.findPlan(key);

@@ -262,7 +262,7 @@ test("no library, an old one, no device", async () => {
   const none = await problem(() => under({ MOEC_FAKE_NO_DEVICE: "1" }, () => cudaDriver({ MOEC_LIBCUDA: library })));
   assert.match(none.help, /nvidia-smi/);
   const { path, version, devices } = cudaDriver({ MOEC_LIBCUDA: library });
-  assert.equal([path, version, devices.length, devices[0]?.name], [library, "12.4", 1, "a fake"]);
+  assert.equal([path, version, devices.length, devices[0].name], [library, "12.4", 1, "a fake"]);
 });
 test("too little memory says what is needed, what is free, and what is large", async () => {
   const large = chain();
@@ -296,10 +296,10 @@ test("code that does not load, or fits no multiprocessor, names its kernel and t
 test("a kernel that fails: in a graph the entry, one by one the kernel", async () => {
   const failing = { MOEC_FAKE_FAIL: "cuStreamSynchronize 700" };
   const inGraph = await problem(() => under(failing, () => train(open(chain()))));
-  assert.match(inGraph.message, /^CUDA_ERROR_ILLEGAL_ADDRESS: .*graph/);
+  assert.match(inGraph.message, /^train failed: CUDA_ERROR_ILLEGAL_ADDRESS: .*graph/);
   assert.match(inGraph.help, /MOEC_CUDA_GRAPHS=0/);
   const alone = await problem(() => under(failing, () => train(open(chain(), { graphs: false }))));
-  assert.match(alone.message, /^CUDA_ERROR_ILLEGAL_ADDRESS: .*kernel twice.*model\.moe:5/);
+  assert.match(alone.message, /^train failed: CUDA_ERROR_ILLEGAL_ADDRESS: .*kernel twice.*model\.moe:5/);
 });
 test("a launch that fails while it is captured leaves the stream as it was", async () => {
   const executable = open(chain());

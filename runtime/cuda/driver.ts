@@ -2,11 +2,13 @@
 import { Problem } from "../../compiler/diagnostic.ts";
 import { type NativeDriver, native } from "../native.ts";
 
-export interface Driver extends Pick<NativeDriver, "path" | "devices"> {
+export type Device = NativeDriver["devices"][number];
+export interface Driver {
+  readonly path: string;
   /** Of CUDA: `12.4`. */
   readonly version: string;
+  readonly devices: readonly [Device, ...Device[]];
 }
-export type Device = Driver["devices"][number];
 
 /** The first driver that loads, with at least one GPU. Throws Problem where there is none. */
 export function cudaDriver(environment: NodeJS.ProcessEnv = process.env): Driver {
@@ -16,8 +18,10 @@ export function cudaDriver(environment: NodeJS.ProcessEnv = process.env): Driver
   for (const library of named ? [named] : libraries) {
     try {
       const { path, version, devices } = addon.cudaDriver(library);
-      if (devices.length === 0) throw new Error("CUDA_ERROR_NO_DEVICE: no CUDA-capable device is detected");
-      return { path, version: `${Math.floor(version / 1000)}.${Math.floor((version % 1000) / 10)}`, devices };
+      const [first, ...others] = devices;
+      if (!first) throw new Error("CUDA_ERROR_NO_DEVICE: no CUDA-capable device is detected");
+      const shown = `${Math.floor(version / 1000)}.${Math.floor((version % 1000) / 10)}`;
+      return { path, version: shown, devices: [first, ...others] };
     } catch (error) {
       failures.push(error);
     }
@@ -81,14 +85,17 @@ function codeOf(error: unknown): readonly [code: string, text: string] | null {
   return code === undefined || text === undefined ? null : [code, text];
 }
 /** An error of the addon as what a user can mend; others as they are. `lines`: those of the program that a kernel serves, by its name. */
-export function explained(error: unknown, lines: ReadonlyMap<string, readonly string[]> = new Map()): unknown {
+export function explained(error: unknown, lines?: ReadonlyMap<string, readonly string[]>, entry?: string): unknown {
   const [code, text] = codeOf(error) ?? [];
   if (code === undefined || text === undefined) return error;
   const [, kernel = ""] = /kernel (\w+)/.exec(text) ?? [];
-  const serves = lines.get(kernel) ?? [];
-  const message = code === "NO_DRIVER" ? `${none}: ${text}` : code === "OLD_DRIVER" ? text : `${code}: ${text}`;
+  const serves = lines?.get(kernel)?.join(", ");
   return new Problem(
-    serves.length > 0 ? `${message}, which serves ${serves.join(", ")}` : message,
+    [
+      ...(entry === undefined ? [] : [`${entry} failed`]),
+      ...(code === "OLD_DRIVER" ? [] : [code === "NO_DRIVER" ? none : code]),
+      serves ? `${text}, which serves ${serves}` : text,
+    ].join(": "),
     remedies[code] ?? "update the driver; if it stays, please report it",
     { cause: error },
   );

@@ -20,8 +20,9 @@ export interface CudaOptions extends ExecuteOptions {
 export async function cudaExecutable(plan: Plan, options: CudaOptions = {}): Promise<PlanExecutable> {
   const driver = cudaDriver();
   const [device] = driver.devices;
+  requireMemory(plan, device.bytes); // what is free of it shows when it is taken
   const compiler = await nvrtc();
-  const architecture = device ? architectureOf(device, compiler.architectures) : "";
+  const architecture = architectureOf(device, compiler.architectures);
   requireArchitecture(architecture, compiler.architectures);
   const code = await compileKernels(plan, architecture, compiler, options.cache ?? new KernelCache(), cores());
   return new PlanExecutable(plan, loadOnDevice(plan, driver, code, options), options);
@@ -77,7 +78,7 @@ function explaining(executor: Executor, plan: Plan): Executor {
     fill: (offset, bytes, byte) => tried(() => executor.fill(offset, bytes, byte)),
     run: (entry, timed) =>
       tried(() => executor.run(entry, timed)).catch((error: unknown) => {
-        throw explain(error);
+        throw explained(error, linesOf(plan), plan.entries[entry]?.name);
       }),
     cancel: () => executor.cancel(),
     close: () => executor.close(),

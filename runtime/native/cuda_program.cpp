@@ -87,7 +87,7 @@ bool Program::run(size_t index, std::vector<StepTime>& times) {
       for (Step& step : entry.steps) enqueue(step);
     });
   stream_.replay(entry.graph.get());
-  stream_.wait("in a graph");
+  stream_.wait("in the graph of its launches");
   return true;
 }
 bool Program::oneByOne(Entry& entry) {
