@@ -348,11 +348,12 @@ test("a method's state has the call's sizes and is the entry's own", () => {
   near([...(o.values.get("store forward/m")?.data ?? [])], [2, 3, 4, 5]);
   assert.is(o.elaboration.stores().find((s) => s.name === "forward/m")?.saved, false);
 });
-test("losses of one name add up; metrics are named by path", () => {
+test("losses and metrics are named by path", () => {
   const text = `layer L(D) { forward(x: f32[D]) -> f32[D] { loss z = sum(x) metric m = 2 * x return x + 1 } }
     model M(D = 2) { blocks: L(D)[2] forward(x: f32[D]) -> f32[D] { for b, i in blocks { x = b(x) + i } loss own = 1 return x } }`;
   const o = run(text, { inputs: { x: [1, 2] } });
-  near([...(o.values.get("loss z")?.data ?? [])], [3 + 5]);
+  near([...(o.values.get("loss blocks.0.z")?.data ?? [])], [3]);
+  near([...(o.values.get("loss blocks.1.z")?.data ?? [])], [5]);
   near([...(o.values.get("metric blocks.1.m")?.data ?? [])], [4, 6]);
   assert.equal(o.elaboration.entries[0]?.stated, ["own"]);
 });
@@ -361,7 +362,7 @@ test("effects in experts[:] are each layer's", () => {
     model M(D = 1, E = 2) { ls: L(D)[E] forward(x: f32[E, D]) -> f32[E, D] { return ls[:](x) } }`;
   const o = run(text, { inputs: { x: [[1], [2]] } });
   near([...(o.values.get("output 0")?.data ?? [])], [2, 4]);
-  near([...(o.values.get("loss z")?.data ?? [])], [3]);
+  near([...(o.values.get("loss ls.1.z")?.data ?? [])], [2]);
   near([...(o.values.get("store ls.*.n")?.data ?? [])], [1, 2]);
   near([...(o.values.get("metric ls.1.m")?.data ?? [])], [2]);
 });

@@ -206,21 +206,20 @@ function typed<T>(run: () => T): T {
     throw error;
   }
 }
-/** Losses of one name are added up over the layers. */
+const pathOf = ({ path, name }: Reported): string => (path === "" ? name : `${path}.${name}`);
+/** A loss that a layer states several times is their sum. */
 function sums(w: World): Result[] {
-  const byName = new Map<string, Value>();
-  for (const { name, value } of w.effects.losses) {
-    const old = byName.get(name);
-    byName.set(name, old ? b.add(w.g, old, value) : value);
+  const byPath = new Map<string, Value>();
+  for (const loss of w.effects.losses) {
+    const old = byPath.get(pathOf(loss));
+    byPath.set(pathOf(loss), old ? b.add(w.g, old, loss.value) : loss.value);
   }
-  return [...byName].map(([name, value]) => ({ role: "loss", name, value }));
+  return [...byPath].map(([name, value]) => ({ role: "loss", name, value }));
 }
 /** Of a metric reported twice in a step, the last. */
 function metrics(w: World): Result[] {
-  const byName = new Map(
-    w.effects.metrics.map(({ path, name, value }) => [path === "" ? name : `${path}.${name}`, value]),
-  );
-  return [...byName].map(([name, value]) => ({ role: "metric", name, value }));
+  const byPath = new Map(w.effects.metrics.map((metric) => [pathOf(metric), metric.value]));
+  return [...byPath].map(([name, value]) => ({ role: "metric", name, value }));
 }
 
 /** The first line that fits a parameter says how it is trained. */
