@@ -1,13 +1,12 @@
 // Where the time of an entry goes, as a table and as a trace that Chrome and Perfetto open.
 import type { Ran } from "../compiler/pass.ts";
 import type { PlanKernel } from "../compiler/plan/plan.ts";
-import { inSeconds } from "./debug.ts";
 import { measureLimits } from "./host/ceiling.ts";
 import { type KernelTime, kernelTimes, type Limits } from "./kernel-times.ts";
 import type { StepTimes } from "./native.ts";
 import { openTrial, type Trial, type TrialOptions } from "./trial.ts";
 
-export interface ProfileOptions extends Omit<TrialOptions, "watch"> {
+export interface ProfileOptions extends Omit<TrialOptions, "after"> {
   /** Runs that are in the trace: 5. One before them is not. */
   readonly runs?: number | undefined;
 }
@@ -45,16 +44,13 @@ interface Run {
 
 export async function profile({ runs: wanted = 5, ...options }: ProfileOptions): Promise<Profile> {
   const passes: Ran[] = [];
-  let times: StepTimes | null = null;
-  const watch = { after: (ran: Ran) => void passes.push(ran), profile: (_: unknown, t: StepTimes) => void (times = t) };
-  const trial = await openTrial({ ...options, watch });
+  const trial = await openTrial({ ...options, after: (ran) => void passes.push(ran) });
   try {
     await trial.run();
     const timed: { readonly start: number; readonly times: StepTimes }[] = [];
     for (let i = 0; i < wanted; i++) {
       const start = performance.now() / 1000;
-      await trial.run();
-      if (times) timed.push({ start, times: inSeconds(times) });
+      timed.push({ start, times: (await trial.run()).times });
     }
     const limits = await measureLimits(trial.threads);
     const runs = timed.map(({ start, times }) => runOf(trial, start, times, limits));

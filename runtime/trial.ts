@@ -5,9 +5,10 @@ import { hidden } from "../compiler/graph/node.ts";
 import type { Schedule } from "../compiler/kernel/schedule.ts";
 import type { Entry, Plan } from "../compiler/plan/plan.ts";
 import { type Compiled, type CompileRequest, compileProgram } from "./compile.ts";
-import type { Watch } from "./debug.ts";
+import { inSeconds, type Watch } from "./debug.ts";
 import { inputOfStore, type Outcome, type StoreInfo, type Tensor } from "./executable.ts";
 import { cores } from "./host/machine.ts";
+import type { StepTimes } from "./native.ts";
 import { findEntry, hasMethod, readProgram } from "./program.ts";
 import { count, fromNumbers } from "./tensor.ts";
 import { trainingRequest } from "./train.ts";
@@ -38,7 +39,8 @@ export interface TrialOptions extends EntryOptions {
   /** A .moe file. */
   readonly program: string;
   readonly threads?: number | undefined;
-  readonly watch?: Watch;
+  /** Told of each pass. */
+  readonly after?: Watch["after"];
   /** In place of those that were measured on this machine. */
   readonly schedules?: ReadonlyMap<string, Schedule>;
 }
@@ -47,20 +49,22 @@ export interface Trial {
   readonly entry: Entry;
   readonly threads: number;
   readonly report: Compiled["report"];
-  /** From the stores as the run before left them. */
-  run(): Promise<Outcome>;
+  /** From the stores as the run before left them. Times in seconds. */
+  run(): Promise<{ readonly outcome: Outcome; readonly times: StepTimes }>;
   parameters(): Tensor[];
   close(): void;
 }
-export async function openTrial({ program, watch, schedules, ...options }: TrialOptions): Promise<Trial> {
+export async function openTrial({ program, after, schedules, ...options }: TrialOptions): Promise<Trial> {
   const { threads = cores() } = options;
+  const last: { times?: StepTimes } = {};
+  const profile: Watch["profile"] = (_, times) => void (last.times = times);
   const { executable, report, plan } = await compileProgram({
     ...entryRequest(readProgram(program), options),
     path: program,
     target: "host",
     precision: "f32",
     threads,
-    ...(watch ? { watch } : {}),
+    watch: after ? { after, profile } : { profile },
     ...(schedules ? { schedules } : {}),
   });
   const entry = plan?.entries.find((e) => e.name !== "init");
@@ -68,7 +72,11 @@ export async function openTrial({ program, watch, schedules, ...options }: Trial
   await executable.run("init", new Map(), { seed: 0, call: 0, step: 0 });
   const inputs = madeUp(entry, executable.stores);
   let step = 0;
-  const run = (): Promise<Outcome> => executable.run(entry.name, inputs, { seed: 0, call: step, step: step++ });
+  const run: Trial["run"] = async () => {
+    const outcome = await executable.run(entry.name, inputs, { seed: 0, call: step, step: step++ });
+    if (!last.times) throw new Bug(`${entry.name} was not timed`);
+    return { outcome, times: inSeconds(last.times) };
+  };
   const parameters = (): Tensor[] =>
     executable.stores.filter((s) => s.role === "parameter").map((s) => executable.read(s.name));
   return { plan, entry, threads, report, run, parameters, close: () => executable.close() };

@@ -11,7 +11,7 @@ import type { StepTimes } from "./native.ts";
 import { bytesOfTensor } from "./tensor.ts";
 import { openTrial, type Trial, type TrialOptions } from "./trial.ts";
 
-export interface TuneOptions extends Omit<TrialOptions, "watch" | "schedules"> {
+export interface TuneOptions extends Omit<TrialOptions, "after" | "schedules"> {
   /** Runs of each candidate, the best of which counts: 5. */
   readonly runs?: number | undefined;
   /** Where winners are kept; null: nowhere. Default: the cache of this machine. */
@@ -147,17 +147,16 @@ class Measure {
     this.#runs = runs;
   }
   async with(schedules: Schedules): Promise<Measured> {
-    let times: StepTimes | null = null;
-    const watch = { profile: (_: unknown, t: StepTimes) => void (times = t) };
-    const trial = await openTrial({ ...this.#options, schedules, watch });
+    const trial = await openTrial({ ...this.#options, schedules });
     try {
       const bits = createHash("sha256");
       const all: StepTimes[] = [];
       for (let i = 0; i <= this.#runs; i++) {
-        const { outputs, losses, gradients } = await trial.run();
+        const { outcome, times } = await trial.run();
+        const { outputs, losses, gradients } = outcome;
         for (const loss of losses.values()) bits.update(Float64Array.of(loss));
         for (const t of [...outputs, ...gradients.values()]) bits.update(bytesOfTensor(t));
-        if (i > 0 && times) all.push(times);
+        if (i > 0) all.push(times);
       }
       for (const t of trial.parameters()) bits.update(bytesOfTensor(t));
       this.#same(bits.digest("hex"), schedules);
@@ -177,7 +176,7 @@ function summed({ plan, entry }: Trial, runs: readonly StepTimes[]): Measured {
   const choices = new Map<string, Schedule>();
   for (const s of shapes) if (s) choices.set(s.shape, { ...(s.choice as unknown as Schedule) });
   const least = (of: (step: number) => boolean): number =>
-    Math.min(...runs.map(({ wall }) => wall.reduce((sum, t, i) => (of(i) ? sum + t * 1e-9 : sum), 0)));
+    Math.min(...runs.map(({ wall }) => wall.reduce((sum, t, i) => (of(i) ? sum + t : sum), 0)));
   const seconds = new Map([...choices.keys()].map((shape) => [shape, least((i) => shapes[i]?.shape === shape)]));
   return { entry: entry.name, choices, seconds, total: least(() => true) };
 }

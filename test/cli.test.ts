@@ -119,9 +119,9 @@ const step: Step = {
   heldOut: null,
   saved: null,
 };
+const drawn = (width: number, more: Partial<Step> = {}, height = 9): string[] =>
+  drawing({ ...step, ...more }, width, height, (text) => text).split("\n");
 test("the line of a step keeps to its width: the load goes below, then what matters least goes", () => {
-  const drawn = (width: number, more: Partial<Step> = {}, height = 9): string[] =>
-    drawing({ ...step, ...more }, width, height, (text) => text).split("\n");
   assert.equal(drawn(80), ["step   7/400  loss 1.500  12.3k tokens/s  1:05 left  ▅▅▅▅ ▅▅▅▅"]);
   assert.equal(drawn(60), ["step   7/400  loss 1.500  12.3k tokens/s  1:05 left", "▅▅▅▅ ▅▅▅▅"]);
   assert.equal(drawn(40), ["step   7/400  loss 1.500  1:05 left", "▅▅▅▅ ▅▅▅▅"]);

@@ -46,15 +46,15 @@ test("the top rung prints every rung of an example that runs", () => {
   ];
   for (const rung of rungs) assert.match(stderr, rung);
 });
+function printed(level: number): string {
+  let out = "";
+  const ladder = new Debugger({ level, write: (text) => (out += text) });
+  ladder.after({ pass: "simplify", start: 0, seconds: 0.0123, text: () => "graph a" });
+  ladder.after({ pass: "finish", start: 0, seconds: 0, text: () => "graph a" });
+  ladder.rewrote?.("x + 0 = x", () => "add(a, 0) = a");
+  return out;
+}
 test("a rung prints those below it and none above; without one nothing is printed", () => {
-  const printed = (level: number): string => {
-    let out = "";
-    const debugger_ = new Debugger({ level, write: (text) => (out += text) });
-    debugger_.after({ pass: "simplify", start: 0, seconds: 0.0123, text: () => "graph a" });
-    debugger_.after({ pass: "finish", start: 0, seconds: 0, text: () => "graph a" });
-    debugger_.rewrote?.("x + 0 = x", () => "add(a, 0) = a");
-    return out;
-  };
   assert.is(printed(0), "");
   assert.is(printed(1), "simplify      12.3 ms\nfinish        0.0 ms\n");
   assert.match(printed(5), "ms\nafter simplify\ngraph a\nfinish");
@@ -69,10 +69,10 @@ test("--print-after prints the passes named alone, and says which ran where one 
   assert.is(stdout.trim().split("\n").length, 1);
   assert.match(stderr, /^after scatters\ngraph forward \{\n[^]*^after scatters\ngraph init \{$/m);
   assert.not.match(stderr, /after (simplify|lower)| ms$/);
-  const debugger_ = new Debugger({ level: 0, printAfter: ["fuse"], write: assert.unreachable });
-  debugger_.after({ pass: "lower", start: 0, seconds: 0, text: () => "" });
+  const ladder = new Debugger({ level: 0, printAfter: ["fuse"], write: assert.unreachable });
+  ladder.after({ pass: "lower", start: 0, seconds: 0, text: () => "" });
   assert.throws(
-    () => debugger_.planned(null),
+    () => ladder.planned(null),
     (e: unknown) => e instanceof Problem && /no pass fuse ran/.test(e.message) && /lower/.test(e.help),
   );
 });

@@ -73,7 +73,7 @@ test("the command writes the trace, and with --json a line for all and one for e
   const lines: string[] = [];
   const write = process.stdout.write.bind(process.stdout);
   const trace = join(folder, "t.json");
-  process.stdout.write = ((text: string) => lines.push(text) > 0) as typeof write;
+  process.stdout.write = (text: string) => lines.push(text) > 0;
   try {
     const sizes = Object.entries(set).flatMap(([k, v]) => ["--set", `${k}=${v}`]);
     const flags = ["--entry", "Layer", "--runs", "1", "-o", trace, "--json"];

@@ -148,7 +148,7 @@ test("the command writes the page into the run's folder, or where -o says", asyn
   const run = made(3);
   const lines: string[] = [];
   const write = process.stdout.write.bind(process.stdout);
-  process.stdout.write = ((text: string) => lines.push(text) > 0) as typeof write;
+  process.stdout.write = (text: string) => lines.push(text) > 0;
   try {
     await reportCommand().parseAsync([run, "--json"], { from: "user" });
     await reportCommand().parseAsync([run, "-o", join(run, "other.html")], { from: "user" });
@@ -161,7 +161,8 @@ test("the command writes the page into the run's folder, or where -o says", asyn
 
 const path = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].find((p) => existsSync(p));
 if (path === undefined) console.log("report: no browser (Debian: `apt install chromium`): the page is not looked at");
-const look = path === undefined ? test.skip : test;
+const look = (name: string, run: () => Promise<void>): void =>
+  path === undefined ? test.skip(name, run) : test(name, run);
 async function open(
   browser: Browser,
   run: string,

@@ -54,7 +54,7 @@ async function bits(
 ): Promise<{ bytes: Uint8Array[]; used: Map<string, Schedule> }> {
   const trial = await openTrial({ ...layer, schedules });
   try {
-    const { outputs, gradients } = await trial.run();
+    const { outputs, gradients } = (await trial.run()).outcome;
     const chosen = trial.plan.kernels.flatMap((k) =>
       k.schedule ? [[k.schedule.shape, k.schedule.choice] as const] : [],
     );

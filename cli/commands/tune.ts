@@ -38,8 +38,8 @@ const told: Readonly<Record<Axis, string>> = {
   mc: "rows of a task",
   stream: "stores around the caches",
 };
+const round: TuneOptions["round"] = (axis, done, of) => note(`${told[axis]}: ${done} of ${of}`);
 async function run(program: string, { json, grad: gradients, ...options }: Options): Promise<void> {
-  const round: TuneOptions["round"] = (axis, done, of) => note(`${told[axis]}: ${done} of ${of}`);
   const tuned = await tune({ program, gradients, ...options, round });
   if (json) asJson(tuned);
   else print(summary(tuned));

@@ -96,22 +96,22 @@ export function thinned({ name, points }: Line, most: number): Line {
   const parts = Array.from({ length: most }, (_, i) =>
     points.slice(Math.floor((i * points.length) / most), Math.floor(((i + 1) * points.length) / most)),
   );
-  const mean = (part: readonly Point[], of: (p: Point) => number): number =>
-    part.reduce((sum, p) => sum + of(p), 0) / part.length;
   return {
     name,
     points: parts.map((part) => ({ step: Math.round(mean(part, (p) => p.step)), value: mean(part, (p) => p.value) })),
   };
 }
+const mean = (part: readonly Point[], of: (p: Point) => number): number =>
+  part.reduce((sum, p) => sum + of(p), 0) / part.length;
 /** Each point the mean of those up to `reach` steps around it. */
 export function smoothed({ name, points }: Line, reach: number): Line {
   const sums = [0];
   for (const p of points) sums.push((sums.at(-1) ?? 0) + p.value);
-  const mean = (i: number): number => {
+  const around = (i: number): number => {
     const [from, to] = [Math.max(0, i - reach), Math.min(points.length, i + reach + 1)];
     return ((sums[to] ?? 0) - (sums[from] ?? 0)) / (to - from);
   };
-  return { name, points: points.map((p, i) => ({ step: p.step, value: mean(i) })) };
+  return { name, points: points.map((p, i) => ({ step: p.step, value: around(i) })) };
 }
 export const median = (values: readonly number[]): number =>
   values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN;
