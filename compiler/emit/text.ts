@@ -412,7 +412,16 @@ export function number(x: number, float: boolean): string {
 }
 export const blocksOf = (a: Axis): number =>
   isNum(a.to) && isNum(a.from) ? Math.ceil((a.to.value - a.from.value) / a.step) : Number.NaN;
-export const tasksOf = (k: Kernel): number => k.grid.reduce((n, a) => n * blocksOf(a), 1);
+/** The place in the grid of the axis whose ends the axis before it decides; -1 if there is none. */
+export const raggedOf = (k: Kernel): number => k.grid.findIndex((a) => !isNum(a.to));
+/** At most, where groups decide: each ends with a block that may not be full. */
+export function tasksOf(k: Kernel): number {
+  const at = raggedOf(k);
+  const count = (axes: readonly Axis[]): number => axes.reduce((n, a) => n * blocksOf(a), 1);
+  const [group, rows] = [k.grid[at - 1], k.grid[at]];
+  if (!group || !rows) return count(k.grid);
+  return (Math.ceil((rows.v.hi + 1) / rows.step) + blocksOf(group)) * count(k.grid.slice(at + 1));
+}
 
 /** Task number t to the grid's axes, last fastest. */
 export function decode(grid: readonly Axis[], t: string): string[] {

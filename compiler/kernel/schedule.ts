@@ -9,6 +9,8 @@ export interface Schedule {
   readonly bk: number;
   /** Rows that one task walks. */
   readonly mc: number;
+  /** A task of a ragged contraction takes one block of a group's rows, not all of them. */
+  readonly ragged?: boolean;
   /** The result is larger than the caches. */
   readonly stream: boolean;
 }
@@ -20,13 +22,16 @@ export interface Contraction {
   readonly k: number;
   readonly groups: number;
   readonly operands: number;
+  /** All operands are of 16 bits. */
+  readonly short?: boolean;
 }
 /** `ragged_dot 4096 x 256 x 128, 8 groups, 2 operands`: what measured schedules are kept by. */
-export const contractionKey = ({ op, m, n, k, groups, operands }: Contraction): string =>
+export const contractionKey = ({ op, m, n, k, groups, operands, short }: Contraction): string =>
   [
     `${op} ${m} x ${n} x ${k}`,
     ...(groups > 1 ? [`${groups} groups`] : []),
     ...(operands > 1 ? [`${operands} operands`] : []),
+    ...(short ? ["bf16"] : []),
   ].join(", ");
 /** What a target chooses where nothing was measured. */
 export interface Choices {
