@@ -73,6 +73,7 @@ export async function runEmulated(runs: readonly Run[], modules: readonly string
     encoding: "utf8",
     env: { ...process.env, MOEC_EMULATOR: way.words },
     maxBuffer: 2 ** 26,
+    timeout: 240_000,
   });
   const [before = "", ...said] = stdout.split(/^sequence .*\n/m);
   if (status !== 0 || before !== "")

@@ -110,7 +110,8 @@ int main(int count, char** args) {
   RIGHT(CU(cuLaunchKernel)(roomy, 1, 1, 1, 32, 1, 1, 100 << 10, stream, to_add, NULL));
   RIGHT(CU(cuStreamSynchronize)(stream));
   CU(cuLaunchKernel)(wrong, 1, 1, 1, 32, 1, 1, 0, stream, to_add, NULL);
-  printf("after a fault: %d, then %d\n", CU(cuStreamSynchronize)(stream), CU(cuMemAlloc_v2)(&none, (size_t)16));
+  const int fault = CU(cuStreamSynchronize)(stream);
+  printf("after a fault: %d, then %d\n", fault, CU(cuMemAlloc_v2)(&none, (size_t)16));
   const char* name;
   RIGHT(CU(cuGetErrorName)(719, &name));
   printf("%s\n", name);

@@ -109,7 +109,7 @@ static void check_shape(const Launch& l) {
   if (l.dynamic > config.shared_limit) fail("%s: %zu bytes of dynamic shared memory; there are %zu", l.kernel->name, l.dynamic, config.shared_limit);
 }
 std::vector<std::string> launch(const Kernel& kernel, dim3 grid, dim3 block, size_t dynamic, void** args, bool cooperative) {
-  static Helpers helpers;
+  static Helpers& helpers = *new Helpers;  // its threads outlive everything
   Launch l;
   l.kernel = &kernel;
   l.args = args;
