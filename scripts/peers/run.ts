@@ -18,8 +18,13 @@ if (spawnSync(python, ["-c", "import torch, safetensors"], { stdio: "ignore" }).
 }
 const [what, ...flags] = argv.slice(2);
 if (what === "demo") exit(run(python, ["scripts/peers/demo.py", ...flags]));
-for (const script of ["peers", "gates", "mixtures", "optim"]) {
+const has = (module: string): boolean =>
+  spawnSync(python, ["-c", `import ${module}`], { stdio: "ignore" }).status === 0;
+const scripts = ["peers", "gates", "mixtures", "optim", "attention", ...(has("transformers") ? ["hf"] : [])];
+if (!scripts.includes("hf"))
+  console.error(`\`${python}\` does not have transformers: its logits are not computed again`);
+for (const script of scripts) {
   const failed = run(python, [`scripts/peers/${script}.py`]);
   if (failed) exit(failed);
 }
-exit(run(execPath, ["--import", "tsx", "test/run.ts", "peers.", "stdlib-"]));
+exit(run(execPath, ["--import", "tsx", "test/run.ts", "peers.", "stdlib-", "models-"]));
