@@ -53,8 +53,9 @@ void Table::print(const Launch& l, FILE* out) const {
 void Table::write_json(const Launch& l, FILE* out) const {
   const Cost waves = total(*this, true), sectors = total(*this, false);
   const auto lines = divergent_lines(*this);
-  fprintf(out, "{\"kernel\":\"%s\",\"blocks\":%u,\"threads\":%u,\"wavefronts\":[%llu,%llu],\"sectors\":[%llu,%llu],\"loaded\":%llu,\"stored\":%llu,\"barriers\":%.3f,\"divergent\":%llu,\"lines\":[",
-          l.kernel->name, l.blocks(), l.threads(), waves.real, waves.ideal, sectors.real, sectors.ideal, loaded, stored, barriers_per_thread(*this, l), sum(lines));
+  fprintf(out, "{\"kernel\":\"%s\",\"blocks\":%u,\"threads\":%u,\"wavefronts\":[%llu,%llu],\"sectors\":[%llu,%llu],", l.kernel->name, l.blocks(), l.threads(),
+          waves.real, waves.ideal, sectors.real, sectors.ideal);
+  fprintf(out, "\"loaded\":%llu,\"stored\":%llu,\"barriers\":%.3f,\"divergent\":%llu,\"lines\":[", loaded, stored, barriers_per_thread(*this, l), sum(lines));
   const char* comma = "";
   for (auto& [site, e] : sites) {
     fprintf(out, "%s{\"kind\":\"%s\",\"line\":\"%s\",\"requests\":%llu,\"bytes\":%llu,\"cost\":[%llu,%llu]}", comma, name_of(site.kind), where(site.position).c_str(), e.requests, e.bytes, e.cost.real, e.cost.ideal);

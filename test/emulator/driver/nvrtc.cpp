@@ -59,7 +59,9 @@ std::vector<std::string> words_of(const std::string& text) {
 }
 /// Flags by what the kernels are compiled for.
 std::vector<std::string> flags() {
-  std::vector<std::string> all = words_of("-std=c++17 -g1 -w -fPIC -fno-exceptions -fno-rtti -fno-threadsafe-statics -fno-strict-aliasing -fwrapv -fno-math-errno -fno-trapping-math -march=native -ftls-model=initial-exec");
+  std::vector<std::string> all = words_of(
+      "-std=c++17 -g1 -w -fPIC -march=native -ftls-model=initial-exec -fno-exceptions -fno-rtti -fno-threadsafe-statics -fno-strict-aliasing "
+      "-fwrapv -fno-math-errno -fno-trapping-math");
   auto add = [&](const char* more) { for (auto& w : words_of(more)) all.push_back(w); };
   add(mode().check || mode().count ? "-O1 -fsanitize=thread" : "-O2");
   if (mode().count) add("-fsanitize-coverage=trace-pc");
@@ -82,21 +84,30 @@ unsigned identity() {
   return hash & 0x7fffffff;
 }
 
-/// NVRTC's options that have a meaning here; empty where one is unknown.
+/// Options of NVRTC that change nothing here.
+bool ignored(const std::string& option) {
+  for (const char* p : {"--std=", "-std=", "--ptxas-options", "--diag-", "--ftz", "--prec-", "--use_fast_math", "-default-device", "--device-as-default",
+                        "-lineinfo", "--generate-line-info", "--maxrregcount", "--restrict", "--split-compile"})
+    if (option.rfind(p, 0) == 0) return true;
+  return false;
+}
+/// `sm_90a`
+void add_architecture(const std::string& name, std::vector<std::string>& to) {
+  const std::string number = std::regex_replace(name, std::regex("[^0-9]"), "");
+  to.push_back("-D__CUDA_ARCH__=" + number + "0");
+  if (name.back() == 'a') to.push_back("-D__CUDA_ARCH_FEAT_SM" + number + "_ALL");
+}
+/// Our compiler's options for NVRTC's; false where one is unknown.
 bool translate(int n, const char* const* options, std::vector<std::string>& to) {
   bool contracts = true;
   for (int i = 0; i < n; i++) {
-    const std::string o = options[i];
+    const std::string o = options[i], value = o.substr(o.find('=') + 1);
     auto begins = [&](const char* p) { return o.rfind(p, 0) == 0; };
-    if (begins("-D") || begins("--define-macro=")) to.push_back("-D" + o.substr(begins("-D") ? 2 : 15));
-    else if (begins("--fmad=") || begins("-fmad=")) contracts = o.find("true") != std::string::npos;
-    else if (begins("--gpu-architecture=") || begins("-arch=")) {
-      const std::string number = std::regex_replace(o.substr(o.find('=') + 1), std::regex("[^0-9]"), "");
-      to.push_back("-D__CUDA_ARCH__=" + number + "0");
-      if (o.back() == 'a') to.push_back("-D__CUDA_ARCH_FEAT_SM" + number + "_ALL");
-    } else if (!begins("--std=") && !begins("-std=") && !begins("--ptxas-options") && !begins("--diag-") && !begins("--ftz") && !begins("--prec-") && !begins("--use_fast_math") &&
-               !begins("-default-device") && !begins("--device-as-default") && !begins("-lineinfo") && !begins("--generate-line-info") && !begins("--maxrregcount") && !begins("--restrict") && !begins("--split-compile"))
-      return false;
+    if (begins("-D")) to.push_back(o);
+    else if (begins("--define-macro=")) to.push_back("-D" + value);
+    else if (begins("--fmad=") || begins("-fmad=")) contracts = value == "true";
+    else if (begins("--gpu-architecture=") || begins("-arch=")) add_architecture(value, to);
+    else if (!ignored(o)) return false;
   }
   to.push_back(contracts ? "-ffp-contract=fast" : "-ffp-contract=off");
   return true;
@@ -149,11 +160,12 @@ Result compile(Program& p, std::vector<std::string> options) {
   const size_t program = command.size();
   for (auto& f : flags()) command.push_back(f);
   for (auto& o : options) command.push_back(o);
-  for (const std::string& word : {std::string("-include"), std::string(EMULATOR_DIALECT "/device.hpp"), std::string("-x"), std::string("c++"), std::string("-c"), folder.source, std::string("-o"), object}) command.push_back(word);
+  const std::string device = EMULATOR_DIALECT "/device.hpp";
+  for (const std::string& word : std::vector<std::string>{"-include", device, "-x", "c++", "-c", folder.source, "-o", object}) command.push_back(word);
   int status = run(command, log);
   if (status == 0) {
     command.resize(program);
-    for (const std::string& word : {std::string("-shared"), object, std::string("-o"), library, std::string("-lm")}) command.push_back(word);
+    for (const std::string& word : std::vector<std::string>{"-shared", object, "-o", library, "-lm"}) command.push_back(word);
     status = run(command, log);
   }
   p.log = as_nvrtc(contents(log), folder.path);
@@ -178,7 +190,9 @@ API nvrtcGetSupportedArchs(int* all) {
   for (int a : {75, 80, 86, 89, 90, 100, 120}) *all++ = a;
   return success;
 }
-extern "C" __attribute__((visibility("default"))) const char* nvrtcGetErrorString(int result) { return result == success ? "NVRTC_SUCCESS" : result == compilation ? "NVRTC_ERROR_COMPILATION" : "NVRTC_ERROR"; }
+extern "C" __attribute__((visibility("default"))) const char* nvrtcGetErrorString(int result) {
+  return result == success ? "NVRTC_SUCCESS" : result == compilation ? "NVRTC_ERROR_COMPILATION" : "NVRTC_ERROR";
+}
 API nvrtcCreateProgram(Program** made, const char* text, const char* name, int headers, const char* const*, const char* const*) {
   if (!text || headers != 0) return invalid_input;  // the dialect has no headers
   *made = new Program;
