@@ -38,7 +38,7 @@ const told: Readonly<Record<Axis, string>> = {
   mc: "rows of a task",
   stream: "stores around the caches",
 };
-const round: TuneOptions["round"] = (axis, done, of) => note(`${told[axis]}: ${done} of ${of}`);
+const round: NonNullable<TuneOptions["round"]> = (axis, done, of) => note(`${told[axis]}: ${done} of ${of}`);
 async function run(program: string, { json, grad: gradients, ...options }: Options): Promise<void> {
   const tuned = await tune({ program, gradients, ...options, round });
   if (json) asJson(tuned);
