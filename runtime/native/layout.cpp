@@ -36,11 +36,10 @@ void convert(char* to, const Layout& to_layout, const char* from, const Layout& 
 }
 
 std::vector<Block> blocks(const Layout& to, const Layout& from) {
-  const long rows = to.outer * to.rows;
+  const long rows = to.outer * to.rows, whole = to.footprint();
   if (to.elements() == 0) return {};
-  const bool gapless = rows == 1 || (to.pitch == to.cols && from.pitch == from.cols);
-  const bool plain = !to.panels && !from.panels;
-  if (plain && gapless) return {{0, 0, to.elements(), to.elements(), to.elements(), 1}};
+  const bool plain = !to.panels && !from.panels, alike = to.panels == from.panels && to.pitch == from.pitch;
+  if (alike || (plain && rows == 1)) return {{0, 0, whole, whole, whole, 1}};
   if (plain) return {{0, 0, to.pitch, from.pitch, to.cols, rows}};
   std::vector<Block> all;
   for (long row = 0; row < rows; row += to.rows) {

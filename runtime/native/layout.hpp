@@ -25,7 +25,7 @@ void convert(char* to, const Layout& to_layout, const char* from, const Layout& 
 struct Block {
   long to, from, to_pitch, from_pitch, length, height;
 };
-/// Together all elements.
+/// Together all elements; where both layouts are alike, the padding too.
 std::vector<Block> blocks(const Layout& to, const Layout& from);
 
 }  // namespace moec
