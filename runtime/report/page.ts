@@ -158,7 +158,7 @@ const routing: readonly Known[] = [
 const metric = (steps: RunRecord["steps"], { name, title, note }: Known): string[] =>
   metricLines(steps)
     .filter((m) => m.name === name)
-    .map((m) => chart({ title, note, lines: byDepth(m.lines), smooth: true, zero: true }));
+    .map((m) => chart({ title, note, lines: byDepth(m.lines), smooth: true, zero: name === "dropped" }));
 const otherCharts = ({ steps }: RunRecord): string[] =>
   metricLines(steps)
     .filter((m) => !routing.some((r) => r.name === m.name))
