@@ -51,7 +51,8 @@ export async function* writeBatch(
   const lengths = lengthsOf(executable);
   const waiting = numbered(wishes);
   const rows = Array.from({ length: count }, (): Row | null => null);
-  for (let call = 0; !signal?.aborted; call++) {
+  const stopped = (): boolean => signal?.aborted ?? false;
+  for (let call = 0; !stopped(); call++) {
     for (const i of rows.keys()) rows[i] ??= begun(waiting.next());
     const longest = Math.max(...rows.map((row) => row?.next.length ?? 0));
     if (longest === 0) return;

@@ -117,6 +117,15 @@ import { sample } from "std/sample"
 fn draw(logits: f32[B, V], temperature: f32[B], top_p: f32[B]) -> i32[B] { return sample(logits, temperature, top_p) }
 fn plain(logits: f32[B, V], temperature: f32[B]) -> i32[B] { return sample(logits, temperature) }
 `;
+const share = (tokens: Tensor | undefined, rows: (b: number) => boolean): number[] => {
+  const drawn = Array.from(tokens?.data ?? []).filter((_, b) => rows(b));
+  return [0, 1, 2, 3].map((t) => drawn.filter((x) => x === t).length / drawn.length);
+};
+const near = (got: number[], wanted: number[]): void =>
+  assert.ok(
+    got.every((x, i) => Math.abs(x - (wanted[i] ?? 0)) < 0.04),
+    `${got.join(" ")}, not ${wanted.join(" ")}`,
+  );
 test("sampling: chances, temperature, and top-p, row by row", async () => {
   const path = join(folder(), "sampling.moe");
   writeFileSync(path, sampling);
@@ -125,15 +134,6 @@ test("sampling: chances, temperature, and top-p, row by row", async () => {
   const chances = [0.2, 0.4, 0.1, 0.3];
   const logits = Float32Array.from({ length: 4 * B }, (_, i) => Math.log(chances[i % 4] ?? 0));
   const of = (f: (row: number) => number): Float32Array => Float32Array.from({ length: B }, (_, b) => f(b));
-  const share = (tokens: Tensor | undefined, rows: (b: number) => boolean): number[] => {
-    const drawn = Array.from(tokens?.data ?? []).filter((_, b) => rows(b));
-    return [0, 1, 2, 3].map((t) => drawn.filter((x) => x === t).length / drawn.length);
-  };
-  const near = (got: number[], wanted: number[]): void =>
-    assert.ok(
-      got.every((x, i) => Math.abs(x - (wanted[i] ?? 0)) < 0.04),
-      `${got.join(" ")}, not ${wanted.join(" ")}`,
-    );
   const draw = await compile({ file: path, declaration: "draw" }, { entry: "draw", sizes: { B, V: 4 } });
   const plain = await compile({ file: path, declaration: "plain" }, { entry: "plain", sizes: { B, V: 4 } });
   try {

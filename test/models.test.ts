@@ -107,9 +107,9 @@ const segment = (from: number, T: number): Tensor =>
 /** Of one shape [B, T, V]: the rows from .. from + T of each stream. */
 function rows(t: Tensor, from: number, T: number): Tensor {
   const [B = 0, all = 0, V = 0] = t.shape;
-  const data = Array.from({ length: B }, (_, b) => [
-    ...numbers(t).slice((b * all + from) * V, (b * all + from + T) * V),
-  ]);
+  const data = Array.from({ length: B }, (_, b) =>
+    Array.from(numbers(t).slice((b * all + from) * V, (b * all + from + T) * V)),
+  );
   return fromNumbers(t.dtype, [B, T, V], data.flat());
 }
 for (const { target, precision, apart } of ways)
@@ -137,14 +137,14 @@ for (const { target, precision, apart } of ways)
     }
   });
 
+const segments = (from: number) =>
+  new Map([
+    ["tokens", segment(from, 4)],
+    ["targets", segment(from + 1, 4)],
+  ]);
 /** The loss of a segment for which `u` is `second`, after one for which it was `first`; and its gradients. */
 async function after(executable: Executable, first: Tensor, second: Tensor) {
   const at = { seed: 0, call: 0, step: 0 };
-  const inputs = (from: number) =>
-    new Map([
-      ["tokens", segment(from, 4)],
-      ["targets", segment(from + 1, 4)],
-    ]);
   await executable.run("init", new Map(), { seed: 2, call: 0, step: 0 });
   for (const { name, role } of executable.stores) {
     const t = executable.read(name);
@@ -152,11 +152,12 @@ async function after(executable: Executable, first: Tensor, second: Tensor) {
     if (role === "parameter") executable.write(name, fromNumbers(t.dtype, t.shape, wide));
   }
   executable.write("u", first);
-  await executable.run("train", inputs(0), at);
+  await executable.run("train", segments(0), at);
   executable.write("u", second);
-  const { losses, gradients } = await executable.run("train", inputs(4), at);
+  const { losses, gradients } = await executable.run("train", segments(4), at);
   return { loss: losses.get("language") ?? Number.NaN, gradients };
 }
+const u = (by: number): Tensor => fromNumbers("f64", [2, 3], [0.5 + by, -0.3, 0.2, 0.7, 0.1, -0.6]);
 test("Transformer-XL: the gradient stops at the memory", async () => {
   const { executable } = await compileProgram({
     path: join(folder, "xl.moe"),
@@ -166,7 +167,6 @@ test("Transformer-XL: the gradient stops at the memory", async () => {
     precision: "f64",
     entries: [{ method: "train", name: "train", sizes: { B: 2, T: 4 }, gradients: true }],
   });
-  const u = (by: number): Tensor => fromNumbers("f64", [2, 3], [0.5 + by, -0.3, 0.2, 0.7, 0.1, -0.6]);
   const step = 1e-5;
   const slope = async (inMemory: number): Promise<number> => {
     const [low, high] = [

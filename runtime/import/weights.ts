@@ -50,7 +50,7 @@ export function openForeign(folder: string): Foreign {
 /** `a.b` is b in a; null is as if it were not there. */
 const lookup = (config: Json, key: string): unknown =>
   key.split(".").reduce<unknown>((x, part) => (x as Json | null | undefined)?.[part], config) ?? undefined;
-const shown = (x: unknown): string => JSON.stringify(x) ?? "not given";
+const shown = (x: unknown): string => (x === undefined ? "not given" : JSON.stringify(x));
 function readJson(path: string): Json {
   const text = readText(path);
   try {
