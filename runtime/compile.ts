@@ -100,14 +100,15 @@ async function measured({ target, threads = cores() }: TargetRequest): Promise<S
 }
 /** Where this program's plan is kept; null where it is made each time, for its passes or forms are to be seen or nothing identifies it. */
 async function placeOf(loaded: Loaded, request: TargetRequest, plans: PlanCache | null): Promise<PlanPlace | null> {
-  const { target, emit = [], printAfter = [], watch } = request;
+  const { emit = [], printAfter = [], watch, threads: _, ...asked } = request;
   const seen = emit.length > 0 || printAfter.length > 0 || watch?.after !== undefined || debugLevel() > 0;
+  const { target } = asked;
   if (!plans || target === "reference" || seen) return null;
   // without a compiler the program's own errors come first
   const tools = target === "host" ? await toolchain().catch(() => null) : null;
   if (target === "host" && !tools) return null;
   const { name, header } = backends[target];
-  return plans.place(loaded, request, hash([name, header(), tools?.identity].join("\0")));
+  return plans.place(loaded, asked, hash([name, header(), tools?.identity].join("\0")));
 }
 
 /** What is loaded, and what is told of it. */

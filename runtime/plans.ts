@@ -3,7 +3,6 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { home } from "../compiler/assets.ts";
 import type { Loaded } from "../compiler/check/index.ts";
-import type { Schedule } from "../compiler/kernel/schedule.ts";
 import type { BuildRequest } from "../compiler/pipeline.ts";
 import type { Plan } from "../compiler/plan/plan.ts";
 import { hash, KernelCache } from "./host/cache.ts";
@@ -16,10 +15,6 @@ export interface Figures {
   readonly activations: number;
   readonly flops: number;
   readonly kernels: readonly { readonly name: string; readonly lines: readonly string[] }[];
-}
-/** All that is asked of the compiler. */
-export interface PlanRequest extends BuildRequest {
-  readonly schedules?: ReadonlyMap<string, Schedule>;
 }
 export interface Planned {
   readonly plan: Plan;
@@ -43,20 +38,14 @@ export class PlanCache {
     this.#compiler = compiler;
     this.#files = files;
   }
-  /** `target`: differs where plans for it would. Null where the texts alone do not say what the program is: the holes of a template hold values. */
-  place({ modules, diagnostics }: Loaded, request: PlanRequest, target: string): PlanPlace | null {
+  /**
+   * Everything in `request` counts; `target`: differs where plans for it would. Null where the texts alone do not say what the program is:
+   * the holes of a template hold values.
+   */
+  place({ modules, diagnostics }: Loaded, request: BuildRequest, target: string): PlanPlace | null {
     if (diagnostics.length > 0 || modules.some((m) => "holes" in m.program)) return null;
     const texts = modules.map(({ name, program }) => [name, program.span.source.text]);
-    const { declaration, sizes, precision, entries, accumulate = 1, schedules = [] } = request;
-    const asked = sorted({
-      declaration,
-      sizes,
-      precision,
-      entries,
-      accumulate,
-      schedules: Object.fromEntries(schedules),
-    });
-    const key = hash(JSON.stringify([format, this.#compiler, target, asked, texts]));
+    const key = hash(JSON.stringify([format, this.#compiler, target, sorted(request), texts]));
     return {
       find: () => {
         const text = this.#files.findPlan(key);
@@ -85,8 +74,9 @@ function hashOfBuild(): string {
   );
 }
 
-/** The same with the names of every record in order, so that equal requests are equal texts. */
+/** The same with the names of every record and map in order, so that equal requests are equal texts. */
 function sorted(value: unknown): unknown {
+  if (value instanceof Map) return sorted(Object.fromEntries(value));
   if (Array.isArray(value)) return value.map(sorted);
   if (typeof value !== "object" || value === null) return value;
   const entries = Object.entries(value).toSorted(([a], [b]) => (a < b ? -1 : 1));

@@ -5,6 +5,7 @@ import type { PlanKernel } from "../plan/plan.ts";
 import { cuda } from "./cuda.ts";
 import { host } from "./host.ts";
 import { settled } from "./settle.ts";
+import { families, familyText } from "./shared.ts";
 import { type Emitted, emit } from "./text.ts";
 
 export const emitHost = (k: Kernel): Emitted => emit(k, host);
@@ -30,7 +31,7 @@ const stated = [
 
 /** One text to compile for the host: many kernels share the time that the header takes. */
 export const unit = (header: string, kernels: readonly PlanKernel[]): string =>
-  [header, stated, ...kernels.map((k) => k.text)].join("\n");
+  [header, stated, ...families(kernels).map(familyText)].join("\n");
 
 /** One kernel by itself. */
 export const cudaUnit = (header: string, kernel: PlanKernel): string =>

@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { promisify } from "node:util";
 import { Bug } from "../../compiler/diagnostic.ts";
+import { type Family, families, familyText } from "../../compiler/emit/shared.ts";
 import { unit as unitText } from "../../compiler/emit/unit.ts";
 import type { PlanKernel } from "../../compiler/plan/plan.ts";
 import { hash, type KernelCache } from "./cache.ts";
@@ -31,7 +32,8 @@ export async function buildKernels(
   cache: KernelCache,
   jobs: number,
 ): Promise<Built> {
-  const keyed = plan.kernels.map((kernel) => ({ kernel, key: keyOf(kernel, plan.header, tools) }));
+  const around = hash([unitText(plan.header, []), tools.identity].join("\0"));
+  const keyed = plan.kernels.map((kernel) => ({ kernel, key: hash([kernel.name, kernel.text, around].join("\0")) }));
   const paths = new Map(keyed.map(({ key }) => [key, cache.find(key)]));
   const missing = keyed.filter(({ key }) => paths.get(key) === null);
   await inParallel(deal(missing, 2 * jobs), jobs, async (unit) => {
@@ -49,22 +51,23 @@ export async function buildKernels(
   }));
   return { libraries, kernels, compiled: missing.length };
 }
-const keyOf = (kernel: PlanKernel, header: string, tools: Toolchain): string =>
-  hash([kernel.name, kernel.text, unitText(header, []), tools.identity].join("\0"));
 
-/** Longest first, each to the unit that is shortest so far. */
+/** Families stay together. Longest first, each to the unit that is shortest so far. */
 function deal(kernels: readonly Keyed[], most: number): readonly (readonly Keyed[])[] {
-  const units = Array.from({ length: Math.min(most, kernels.length) }, () => ({
-    length: 0,
-    kernels: new Array<Keyed>(),
-  }));
-  for (const keyed of kernels.toSorted((a, b) => b.kernel.text.length - a.kernel.text.length)) {
+  const keyOfKernel = new Map(kernels.map((keyed) => [keyed.kernel, keyed]));
+  const all = families(kernels.map((k) => k.kernel)).map((family) => ({ family, length: lengthOf(family) }));
+  const units = Array.from({ length: Math.min(most, all.length) }, () => ({ length: 0, kernels: new Array<Keyed>() }));
+  for (const { family, length } of all.toSorted((a, b) => b.length - a.length)) {
     const unit = units.reduce((a, b) => (b.length < a.length ? b : a));
-    unit.length += keyed.kernel.text.length;
-    unit.kernels.push(keyed);
+    unit.length += length;
+    unit.kernels.push(...family.flatMap((kernel) => keyOfKernel.get(kernel) ?? []));
   }
   return units.map((unit) => unit.kernels);
 }
+/** In characters: a contraction has a register tile for each number of rows, and takes the compiler as long as so much other text. */
+const tiles = 3000;
+const lengthOf = (family: Family): number =>
+  familyText(family).length + tiles * [...(family[0]?.text.matchAll(/\bmma\b/g) ?? [])].length;
 /** The bytes of a shared library. The source of a unit that does not compile is kept. */
 async function compileUnit(unit: readonly Keyed[], header: string, tools: Toolchain): Promise<Buffer> {
   for (const { kernel } of unit)

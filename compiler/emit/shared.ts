@@ -1,0 +1,69 @@
+// Kernels that differ in numbers only are compiled once: one function takes those numbers, and each kernel calls it. (A model's parameters
+// begin in kernels that differ in their key and shape.)
+import type { PlanKernel } from "../plan/plan.ts";
+
+/** Kernels of one text but for numbers. */
+export type Family = readonly PlanKernel[];
+
+/** Template arguments, and divisors, which are faster as constants, stay as they are. */
+const fixed = String.raw`\w+<[^<>;()]*>|[/%] \d[\w.]*`;
+const literal = String.raw`(?<![\w.])\d+(?:\.\d+)?(?:e[+-]?\d+)?f?(?![\w.])`;
+const parts = new RegExp(`${fixed}|(${literal})`, "g");
+
+const signature = (name: string): string =>
+  `extern "C" void ${name}(void* const* args, ix begin, ix end, f32* scratch)`;
+/** Contractions are shaped by their numbers; what has another signature is left alone. */
+const canShare = ({ name, text }: PlanKernel): boolean =>
+  text.includes(`${signature(name)} {`) && !/\bmma\b/.test(text);
+
+function skeleton(kernel: PlanKernel): string {
+  return kernel.text
+    .replaceAll(kernel.name, "")
+    .replace(parts, (all, number: string | undefined) => (number === undefined ? all : `#${typeOf(number)}`));
+}
+const numbersOf = (text: string): string[] =>
+  [...text.matchAll(parts)].flatMap(([, number]) => (number === undefined ? [] : [number]));
+
+/** In the order of their first members. */
+export function families(kernels: readonly PlanKernel[]): Family[] {
+  const found = new Map<string, PlanKernel[]>();
+  for (const kernel of kernels) {
+    const key = canShare(kernel) ? skeleton(kernel) : kernel.name;
+    const family = found.get(key) ?? [];
+    family.push(kernel);
+    found.set(key, family);
+  }
+  return [...found.values()];
+}
+
+/** The text of a family. */
+export function familyText(family: Family): string {
+  const [first] = family;
+  if (!first || family.length === 1) return first?.text ?? "";
+  const numbers = family.map((kernel) => numbersOf(kernel.text));
+  const given = (numbers[0] ?? []).map((own, i) => numbers.some((list) => list[i] !== own));
+  const body = `shared_${first.name}`;
+  return [
+    parameterized(first, body, given),
+    ...family.map(({ name }, k) => {
+      const args = ["args", "begin", "end", "scratch", ...(numbers[k] ?? []).filter((_, i) => given[i])];
+      return `${signature(name)} { ${body}(${args.join(", ")}); }\n`;
+    }),
+  ].join("");
+}
+function parameterized({ name, text }: PlanKernel, body: string, given: readonly boolean[]): string {
+  const params: string[] = [];
+  let at = 0;
+  const replaced = text.replace(parts, (all, number: string | undefined) => {
+    if (number === undefined || !given[at++]) return all;
+    params.push(`const ${typeOf(number)} shared${params.length}`);
+    return `shared${params.length - 1}`;
+  });
+  const list = ["void* const* args", "ix begin", "ix end", "f32* scratch", ...params].join(", ");
+  return replaced.replace(signature(name), `static __attribute__((noinline, noclone)) void ${body}(${list})`);
+}
+/** The type that C++ gives a literal. */
+function typeOf(number: string): string {
+  if (/[.ef]/.test(number)) return "f32";
+  return Number(number) < 2 ** 31 ? "i32" : "ix";
+}
