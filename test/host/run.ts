@@ -1,7 +1,7 @@
 // Compiles the kernels of a sequence with the system's compiler and runs them in a process of their own.
 import { execFileSync, spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { hostHeader, unit } from "../../compiler/emit/unit.ts";
@@ -23,8 +23,11 @@ function build(text: string, extension: string, args: readonly string[], compile
     .update([compiler, ...args].join());
   const base = join(folder, key.digest("hex").slice(0, 16));
   if (existsSync(`${base}.out`)) return `${base}.out`;
-  writeFileSync(base + extension, text);
-  execFileSync(compiler, [...args, base + extension, "-o", `${base}.out`], { stdio: ["ignore", "inherit", "inherit"] });
+  // other processes may build the same: each sees a whole file or none
+  const own = `${base}.${process.pid}`;
+  writeFileSync(own + extension, text);
+  execFileSync(compiler, [...args, own + extension, "-o", `${own}.out`], { stdio: ["ignore", "inherit", "inherit"] });
+  renameSync(`${own}.out`, `${base}.out`);
   return `${base}.out`;
 }
 /** A library of kernels; `extra` flags come last. */
