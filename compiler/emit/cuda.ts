@@ -20,6 +20,10 @@ export const cuda: Target = {
       { count: 2, text: "2" },
     ],
     tile: [{ count: 2, text: "2" }],
+    result: [
+      { count: 4, text: "4" },
+      { count: 2, text: "2" },
+    ],
   },
   aligned: true,
   types,

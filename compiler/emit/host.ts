@@ -5,9 +5,10 @@ import type { Axis, Buffer, Expr, Kernel, Load, Stmt, StmtOf, Tile, Var } from "
 import { walk } from "../kernel/passes.ts";
 import { decode, type Emitter, type Target, written } from "./text.ts";
 
+const lanes = [{ count: 16, text: "LANES" }] as const;
 export const host: Target = {
   name: "host",
-  lanes: { line: [{ count: 16, text: "LANES" }], tile: [{ count: 16, text: "LANES" }] },
+  lanes: { line: lanes, tile: lanes, result: lanes },
   aligned: false,
   types: { f32: "f32", f64: "f64", bf16: "bf16", i32: "i32", bool: "u8" },
   sync: null,

@@ -1,6 +1,22 @@
 // An operand of an mma on CUDA: where it lies in shared memory, and how it gets there. Contiguous and aligned memory is copied by 16 bytes,
 // asynchronously; anything else goes through registers.
-import { address, dependsOn, item, laneStride, mul, multiple, num, stride, sub, substitute } from "../kernel/expr.ts";
+import {
+  add,
+  address,
+  call,
+  dependsOn,
+  item,
+  laneStride,
+  leaves,
+  load,
+  mul,
+  multiple,
+  num,
+  same,
+  stride,
+  sub,
+  substitute,
+} from "../kernel/expr.ts";
 import type { Axis, Buffer, Expr, Load, StmtOf, Tile, Var } from "../kernel/ir.ts";
 import { blockOf, elementsOf } from "./block.ts";
 import type { Emitter } from "./text.ts";
@@ -70,6 +86,8 @@ export class Operand {
   private readonly at: Expr | null;
   /** How far a round of the loop moves it, where that is one constant. */
   private step: number | null = null;
+  /** The number that a row is found by, where the loop decides it: it is loaded a round before its row. */
+  private number: Load | null = null;
 
   constructor(s: StmtOf<"stage">, stages: number, e: Emitter) {
     [this.s, this.e, this.form] = [s, e, formOf(s, e)];
@@ -82,13 +100,37 @@ export class Operand {
     needsOf(e).prologue.push(`Stage<${types}> ${s.tile.name}(smem + ${place});`);
   }
   /** Addresses that a loop moves by one constant are computed before it. */
-  bind({ v, n, from }: Axis): void {
+  bind(axis: Axis): void {
+    const { v, n, from } = axis;
     const { rows, R } = this.form;
     this.step = this.at && stride(this.at, v);
-    if (this.step === null) return;
+    if (this.step === null) return this.bindNumber(axis);
     const moving = dependsOn(rows, v) || (n.e === "var" && dependsOn(rows, n));
     const start = this.pointer((x) => substitute(x, v, from));
     this.e.line(`${this.s.tile.name}.bind(${moving ? R : this.e.expr(rows)}, ${start});`);
+  }
+  private bindNumber(a: Axis): void {
+    const { from, row, R, C, n } = this.form;
+    const step = blockOf(this.e.kernel).threads / (C / n);
+    const found: Load[] = [];
+    if (this.at && from && R % 32 === 0 && 32 % step === 0)
+      for (const x of from.at)
+        leaves(x, (y) => {
+          if (y.e === "load" && y.from.kind === "buffer" && dependsOn(y, row) && dependsOn(y, a.v)) found.push(y);
+        });
+    const [first] = found;
+    if (!first || !found.every((y) => same(y, first))) return;
+    this.number = first;
+    this.look(a, a.from);
+  }
+  /** Fetches the numbers of the round that begins at `start`. */
+  private look(a: Axis, start: Expr): void {
+    const { rows, row } = this.form;
+    if (!this.number) return;
+    const left = sub(a.to, start);
+    const count = a.n.e === "var" ? substitute(rows, a.n, call("min", "index", num(a.step), left)) : rows;
+    const value = this.e.expr(substitute(this.number, a.v, start));
+    this.e.line(`${this.s.tile.name}.look(${this.e.expr(count)}, [&](ix ${row.name}) { return ${value}; });`);
   }
   load(stage: string, a: Axis | null): void {
     const { tile, body, value } = this.s;
@@ -98,12 +140,23 @@ export class Operand {
     const guards = `${e.expr(rows)}, ${e.expr(cols)}`;
     if (this.step !== null && a)
       return e.line(`${tile.name}.load(${stage}, ${e.expr(mul(sub(a.v, a.from), num(this.step)))}, ${guards});`);
+    if (this.number && a) {
+      e.line(`${tile.name}.gather(${stage}, ${guards}, ${this.pointer((x) => numbered(x, this.number), "number")});`);
+      return this.look(a, add(a.v, num(a.step)));
+    }
     if (this.at) return e.line(`${tile.name}.load(${stage}, ${guards}, ${this.pointer((x) => x)});`);
     e.lambda(`${tile.name}.put(${stage}, ${guards}, `, `ix ${row.name}, ix ${col.name}`, ");", null, body, value);
   }
-  private pointer(replace: (x: Expr) => Expr): string {
-    const { from, row, col } = this.form;
+  private pointer(replace: (x: Expr) => Expr, row: string = this.form.row.name): string {
+    const { from, col } = this.form;
     const text = from ? this.e.pointer(from.from, from.at.map(replace)) : "";
-    return `[&](ix ${row.name}, ix ${col.name}) { return ${text}; }`;
+    return `[&](ix ${row}, ix ${col.name}) { return ${text}; }`;
   }
+}
+const named: Var = { e: "var", name: "number", type: "i32", lo: -Infinity, hi: Infinity, mult: 1 };
+/** x with `number` in place of a load. */
+function numbered(x: Expr, by: Load | null): Expr {
+  if (by && same(x, by)) return named;
+  if (x.e === "load") return load(x.from, ...x.at.map((y) => numbered(y, by)));
+  return x.e === "op" ? { ...x, args: x.args.map((y) => numbered(y, by)) } : x;
 }

@@ -13,12 +13,14 @@ export interface Lanes {
   /** As the text writes them. */
   readonly text: string;
 }
+/** What a body runs on: elements of a line, of an accumulator, or of one that it only reads. */
+export type Kind = "line" | "tile" | "result";
 /** Who runs a statement: the task, the holder of a row, or the one that has the element. */
 export type Scope = "task" | "row" | "point";
 export interface Target {
   readonly name: string;
-  /** Groups that a body may run on, the widest first: of elements in a line, and of columns of an accumulator. They begin at multiples. */
-  readonly lanes: Readonly<Record<"line" | "tile", readonly Lanes[]>>;
+  /** Groups that a body may run on, the widest first. They begin at multiples. */
+  readonly lanes: Readonly<Record<Kind, readonly Lanes[]>>;
   /** A group lies in memory at a multiple of its length. */
   readonly aligned: boolean;
   readonly types: Readonly<Record<DType, string>>;
@@ -266,7 +268,7 @@ export class Emitter {
     const tiles = [s.over, ...new Set([...used.reads, ...used.writes].filter((t) => t !== s.over))];
     const params = ["auto v", ...s.vs.map((v) => `ix ${v.name}`), ...tiles.map((t) => `auto& ${t.name}_`)].join(", ");
     const [, v] = s.vs;
-    const lane = v ? { v, lanes: this.group(v, s.body, item(s.over.shape, 0) === 1 ? "line" : "tile") } : null;
+    const lane = v ? { v, lanes: this.group(v, s.body, kindOf(s)) } : null;
     const head = lane ? this.target.each(s, lane.lanes, this) : "each_row";
     this.lambda(
       `${head}(${s.valid.map((y) => this.expr(y)).join(", ")}, `,
@@ -327,11 +329,11 @@ export class Emitter {
       s.body,
     );
   }
-  private widest(kind: "line" | "tile"): Lanes {
+  private widest(kind: Kind): Lanes {
     return item(this.target.lanes[kind], 0);
   }
   /** The widest group for a body such that all that it touches is contiguous along v, or one value for the group. */
-  group(v: Var, body: readonly Stmt[], kind: "line" | "tile" = "line"): Lanes {
+  group(v: Var, body: readonly Stmt[], kind: Kind = "line"): Lanes {
     const found = this.target.lanes[kind].find((lanes) => this.fits(v, body, lanes.count));
     return found ?? { ...this.widest(kind), text: "1" };
   }
@@ -362,6 +364,10 @@ export class Emitter {
     });
     return obstacles.length === 0;
   }
+}
+function kindOf(s: StmtOf<"each">): Kind {
+  if (item(s.over.shape, 0) === 1) return "line";
+  return tilesOf(s.body, "acc", "row").writes.size > 0 ? "tile" : "result";
 }
 /** The stages that stand together from one on. */
 function stagesFrom(list: readonly Stmt[], at: number): StmtOf<"stage">[] {

@@ -106,6 +106,13 @@ template <int BM, int BN, int WM, int WN> struct Acc {
   FN void fill(f32 x) { UNROLL for (int m = 0; m < MT; m++) UNROLL for (int n = 0; n < NT; n++) UNROLL for (int q = 0; q < 4; q++) d[m][n][q] = x; }
   FN vec<f32, 2>& at(vec<f32, 2>, int m, int n, int h, int) { return *(vec<f32, 2>*)&d[m][n][h * 2]; }
   FN f32& at(f32, int m, int n, int h, int l) { return d[m][n][h * 2 + l]; }
+  /** Lanes trade pairs: an even one gets four columns of tile n, an odd one of tile n + 1. */
+  FN vec<f32, 4> four(int m, int n, int h) const {
+    const bool odd = lane_id() & 1;
+    const f32 *own = d[m][n] + h * 2, *next = d[m][n + 1] + h * 2;
+    const f32 x = __shfl_xor_sync(0xffffffffu, odd ? own[0] : next[0], 1), y = __shfl_xor_sync(0xffffffffu, odd ? own[1] : next[1], 1);
+    return odd ? vec<f32, 4>{x, y, next[0], next[1]} : vec<f32, 4>{own[0], own[1], x, y};
+  }
   static FN i32 first_row() { return warp_id() / WN * MT * 16; }
   static FN i32 first_col() { return warp_id() % WN * NT * 8; }
   static FN i32 row(int m, int h) { return first_row() + m * 16 + (lane_id() >> 2) + h * 8; }
@@ -117,6 +124,7 @@ template <int BM, int WM, int WN> struct Row {
   f32 d[MT][2];
   FN void fill(f32 x) { UNROLL for (int m = 0; m < MT; m++) d[m][0] = d[m][1] = x; }
   template <class V> FN f32& at(V, int m, int, int h, int) { return d[m][h]; }
+  FN f32 four(int m, int, int h) const { return d[m][h]; }
   static FN i32 row(int m, int h) { return (warp_id() / WN * MT + m) * 16 + (lane_id() >> 2) + h * 8; }
   static FN bool owner() { return warp_id() % WN == 0 && (lane_id() & 3) == 0; }
 };
@@ -128,9 +136,22 @@ template <int C, int THREADS> struct Line {
   static FN ix col(int p) { return ((ix)threadIdx.x + p * THREADS) * 4; }
 };
 
-/** f(v, i, j, elements..) for each valid element, by pairs where W is 2. WHOLE: `cols` is even. */
+FN f32& lane_of(vec<f32, 4>& x, int l) { return x.v[l]; }
+FN f32& lane_of(f32& x, int) { return x; }
+/** f(v, i, j, elements..) for each valid element, by pairs where W is 2; by fours, which fill whole sectors, where W is 4: then f changes no
+    tile. WHOLE: `cols` is a multiple of W. */
 template <int W, bool WHOLE = false, class F, class T, class... Ts> FN void each(ix rows, ix cols, F f, T& t, Ts&... ts) {
-  UNROLL for (int m = 0; m < T::MT; m++) UNROLL for (int h = 0; h < 2; h++) UNROLL for (int n = 0; n < T::NT; n++) {
+  if constexpr (W == 4) {
+    static_assert(T::NT % 2 == 0, "lanes trade columns of two tiles");
+    UNROLL for (int m = 0; m < T::MT; m++) UNROLL for (int h = 0; h < 2; h++) UNROLL for (int n = 0; n < T::NT; n += 2) {
+      const ix i = T::row(m, h), j = T::first_col() + (n + (lane_id() & 1)) * 8 + (lane_id() & 2) * 2;
+      auto point = [&](auto... x) {
+        if (i < rows && (WHOLE ? j < cols : j + 4 <= cols)) f(vec<f32, 4>{}, i, j, x...);
+        else if constexpr (!WHOLE) UNROLL for (int l = 0; l < 3; l++) if (i < rows && j + l < cols) f(f32{}, i, j + l, lane_of(x, l)...);
+      };
+      point(t.four(m, n, h), ts.four(m, n, h)...);
+    }
+  } else UNROLL for (int m = 0; m < T::MT; m++) UNROLL for (int h = 0; h < 2; h++) UNROLL for (int n = 0; n < T::NT; n++) {
     const ix i = T::row(m, h), j = T::col(n);
     if (i >= rows) continue;
     auto one = [&](int l) { f(f32{}, i, j + l, t.at(f32{}, m, n, h, l), ts.at(f32{}, m, n, h, l)...); };
@@ -213,6 +234,7 @@ template <class E, int R, int C, int S, int THREADS, bool TRANSPOSED, int PITCH>
   static_assert(THREADS % CH == 0, "a thread's chunks lie in one column");
   u8* mem;
   const E* from[PITCH ? 1 : PER];
+  i32 numbers[(R + 31) / 32];
   FN Stage(u8* mem) : mem(mem) {}
   FN Staged<E, R, C, TRANSPOSED> operator[](i32 s) const { return {mem + s * BYTES}; }
   /** f(q, row, column, byte in the stage) for each chunk of the thread. */
@@ -228,6 +250,16 @@ template <class E, int R, int C, int S, int THREADS, bool TRANSPOSED, int PITCH>
   }
   FN void load(i32 s, ix step, ix rows, ix cols) const {
     chunks([&](int q, i32 r, i32 c, u32 at) { copy_async(shared_address(mem) + s * BYTES + at, from[PITCH ? 0 : q] + step + (ix)q * STEP * PITCH, bytes(r < rows, cols - c)); });
+  }
+  /** A gather along a loop: a lane fetches the number that one row in 32 is found by, a round before the rows. */
+  template <class F> FN void look(ix rows, F f) {
+    if (rows > 0) UNROLL for (int g = 0; g < R / 32; g++) numbers[g] = f(ix_min((ix)lane_id() + g * 32, rows - 1));
+  }
+  template <class F> FN void gather(i32 s, ix rows, ix cols, F f) const {
+    static_assert(R % 32 == 0 && 32 % STEP == 0, "a chunk's number is in one register");
+    chunks([&](int q, i32 r, i32 c, u32 at) {
+      copy_async(shared_address(mem) + s * BYTES + at, f(__shfl_sync(0xffffffffu, numbers[q * STEP / 32], r & 31), c), bytes(r < rows, cols - c));
+    });
   }
   template <class F> FN void load(i32 s, ix rows, ix cols, F f) const {
     chunks([&](int, i32 r, i32 c, u32 at) { copy_async(shared_address(mem) + s * BYTES + at, f(ix_max(ix_min(r, rows - 1), 0), c), bytes(r < rows, cols - c)); });

@@ -17,7 +17,7 @@ KERNEL void __launch_bounds__(128, 2) dot_dcc18b3e(const f32* __restrict__ a, co
       Acc<64, 16, 4, 1> acc;
       acc.fill(0.0f);
       mma<32>(left[s], on(right[0], acc));
-      each<2, true>(mn, nn, [&](auto v, ix i2, ix j2, auto& acc_) {
+      each<4, true>(mn, nn, [&](auto v, ix i2, ix j2, auto& acc_) {
         const auto t = acc_;
         st(v, y + (m + i2) * 4 + (n + j2), t);
       }, acc);
@@ -153,7 +153,7 @@ KERNEL void __launch_bounds__(128, 2) ragged_dot_333a6ed5(const i32* __restrict_
     right1.load(0, 32, nn, [&](ix i2, ix j2) { return w1 + e * 1536 + i2 * 48 + (n + j2); });
     staged();
     mma<32>(left[0], on(right[0], acc), on(right1[0], acc1));
-    each<2, true>(mn, nn, [&](auto v, ix i3, ix j3, auto& acc_, auto& acc1_) {
+    each<4, true>(mn, nn, [&](auto v, ix i3, ix j3, auto& acc_, auto& acc1_) {
       const auto t = acc_;
       const auto t1 = acc1_;
       const auto t_sigmoid = sigmoid_(t);
@@ -187,7 +187,7 @@ KERNEL void __launch_bounds__(128, 2) ragged_dot_ccc62fa2(const i32* __restrict_
       const ix kn = ix_min(32, 48 - k);
       mma<32>(left[s], on(right[s], acc));
     });
-    each<2, true>(mn, 32, [&](auto v, ix i2, ix j2, auto& acc_) {
+    each<4, true>(mn, 32, [&](auto v, ix i2, ix j2, auto& acc_) {
       st(v, y + (m + i2) * 32 + (n + j2), acc_);
     }, acc);
   }
@@ -236,7 +236,7 @@ KERNEL void __launch_bounds__(128, 2) ragged_dot_ac0205b9(const i32* __restrict_
     right.load(0, nn, 32, [&](ix j1, ix i1) { return w + e * 1536 + (n + j1) * 32 + i1; });
     staged();
     mma<32>(left[0], on(right[0], acc));
-    each<2, true>(mn, nn, [&](auto v, ix i2, ix j2, auto& acc_) {
+    each<4, true>(mn, nn, [&](auto v, ix i2, ix j2, auto& acc_) {
       const auto t = acc_;
       const auto t1 = x[m + i2];
       const auto t2 = x2[ix(t1)];
@@ -276,7 +276,7 @@ KERNEL void __launch_bounds__(128, 2) ragged_dot_2459da97(const i32* __restrict_
       const ix kn = ix_min(32, 48 - k);
       mma<32>(left[s], on(right[s], acc));
     });
-    each<2, true>(mn, 32, [&](auto v, ix i2, ix j2, auto& acc_) {
+    each<4, true>(mn, 32, [&](auto v, ix i2, ix j2, auto& acc_) {
       st(v, y + (m + i2) * 32 + (n + j2), acc_);
     }, acc);
   }
@@ -366,7 +366,7 @@ KERNEL void __launch_bounds__(128, 2) dot_e865320b(const f32* __restrict__ a, co
       Acc<64, 32, 2, 2> acc;
       acc.fill(0.0f);
       mma<4>(left[s], on(right[0], acc));
-      each<2, true>(mn, 32, [&](auto v, ix i2, ix j2, auto& acc_) {
+      each<4, true>(mn, 32, [&](auto v, ix i2, ix j2, auto& acc_) {
         const auto t = x[(m + i2) * 2];
         const auto t1 = x[(m + i2) * 2 + 1];
         st(v, y + (m + i2) * 32 + (n + j2), (and_(ix(t) >= 0, ix(t) < 128) ? ld(v, x1 + ix_min(ix_max(ix(t), 0), 127) * 32 + (n + j2)) + ld(v, x2 + ix_min(ix_max(ix(t), 0), 127) * 32 + (n + j2)) : all(v, 0.0f)) + (and_(ix(t1) >= 0, ix(t1) < 128) ? ld(v, x1 + ix_min(ix_max(ix(t1), 0), 127) * 32 + (n + j2)) + ld(v, x2 + ix_min(ix_max(ix(t1), 0), 127) * 32 + (n + j2)) : all(v, 0.0f)) + acc_);
@@ -395,7 +395,7 @@ KERNEL void __launch_bounds__(64, 2) dot_e19f0f08(const f32* __restrict__ a, con
       }, [&](ix k, i32 s) {
         mma<32>(left[s], on(right[s], acc));
       });
-      each<2, true>(mn, nn, [&](auto v, ix i2, ix j2, auto& acc_) {
+      each<4, true>(mn, nn, [&](auto v, ix i2, ix j2, auto& acc_) {
         st(v, y + (m + i2) * 4 + (n + j2), acc_);
       }, acc);
     }
@@ -414,16 +414,18 @@ KERNEL void __launch_bounds__(128, 2) ragged_outer_4736f76a(const i32* __restric
     const auto t1 = offsets[e + 1];
     Acc<32, 64, 2, 2> acc;
     acc.fill(0.0f);
+    left.look(ix_min(32, ix(t1) - ix(t)), [&](ix j) { return x[ix(t) + j]; });
     right.bind(32, [&](ix i1, ix j1) { return y + (ix(t) + i1) * 48 + (n + j1); });
     pipeline<4>(ix(t), ix(t1), 32, [&](ix r, i32 s) {
       const ix rn = ix_min(32, ix(t1) - r);
-      left.load(s, rn, 32, [&](ix j, ix i) { return x1 + ix(x[r + j]) / 2 * 32 + (m + i); });
+      left.gather(s, rn, 32, [&](ix number, ix i) { return x1 + ix(number) / 2 * 32 + (m + i); });
+      left.look(ix_min(32, ix(t1) - (r + 32)), [&](ix j) { return x[r + 32 + j]; });
       right.load(s, (r - ix(t)) * 48, rn, nn);
     }, [&](ix r, i32 s) {
       const ix rn = ix_min(32, ix(t1) - r);
       mma<32>(left[s], on(right[s], acc));
     });
-    each<2, true>(32, nn, [&](auto v, ix i2, ix j2, auto& acc_) {
+    each<4, true>(32, nn, [&](auto v, ix i2, ix j2, auto& acc_) {
       st(v, w + e * 1536 + (m + i2) * 48 + (n + j2), acc_);
     }, acc);
   }
@@ -442,15 +444,17 @@ KERNEL void __launch_bounds__(128, 2) ragged_outer_9ca10cd9(const i32* __restric
     Acc<64, 32, 2, 2> acc;
     acc.fill(0.0f);
     left.bind(32, [&](ix j, ix i) { return x + (ix(t) + j) * 48 + (m + i); });
+    right.look(ix_min(32, ix(t1) - ix(t)), [&](ix i1) { return y[ix(t) + i1]; });
     pipeline<4>(ix(t), ix(t1), 32, [&](ix r, i32 s) {
       const ix rn = ix_min(32, ix(t1) - r);
       left.load(s, (r - ix(t)) * 48, rn, mn);
-      right.load(s, rn, 32, [&](ix i1, ix j1) { return y1 + ix(y[r + i1]) / 2 * 32 + (n + j1); });
+      right.gather(s, rn, 32, [&](ix number, ix j1) { return y1 + ix(number) / 2 * 32 + (n + j1); });
+      right.look(ix_min(32, ix(t1) - (r + 32)), [&](ix i1) { return y[r + 32 + i1]; });
     }, [&](ix r, i32 s) {
       const ix rn = ix_min(32, ix(t1) - r);
       mma<32>(left[s], on(right[s], acc));
     });
-    each<2, true>(mn, 32, [&](auto v, ix i2, ix j2, auto& acc_) {
+    each<4, true>(mn, 32, [&](auto v, ix i2, ix j2, auto& acc_) {
       st(v, w + e * 1536 + (m + i2) * 32 + (n + j2), acc_);
     }, acc);
   }
