@@ -1,11 +1,12 @@
 // Kernels that make each element, or each row, by itself: chains of points and views, with the folds of their rows.
 import type { Value } from "../graph/node.ts";
 import type { Region } from "../transform/region.ts";
+import { dims, dtypeOf } from "../types/type.ts";
 import type { Block } from "./build.ts";
 import type { Draft } from "./draft.ts";
-import { add, item, num, product, unflatten } from "./expr.ts";
+import { add, item, load, num, product, unflatten } from "./expr.ts";
 import type { Expr } from "./ir.ts";
-import { shapeOf } from "./read.ts";
+import { type Reader, shapeOf } from "./read.ts";
 import { seams } from "./seams.ts";
 
 /** Elements of a row that one task makes, and how few make a row too short to be one. */
@@ -23,12 +24,47 @@ export function rows(d: Draft, region: Region): void {
     if (shapeOf(v).length < space.length || inner.length === 0) d.k.store(d.output(v), row, reader.element(v, row));
   const wide = region.outputs.filter((v) => shapeOf(v).length === space.length && inner.length > 0);
   if (wide.length === 0) return;
-  columns(d, { inner, cut: region.depth === null, seams: seams(d, wide) }, (at) => {
-    const values = wide.map((v) => reader.element(v, [...row, ...at]));
+  const walk: Walk = { inner, cut: region.depth === null, seams: seams(d, wide) };
+  const read = d.choices.keeps && wide.length === 1 ? (keeping(d, item(wide, 0), row, walk) ?? reader) : reader;
+  columns(d, walk, (at) => {
+    const values = wide.map((v) => read.element(v, [...row, ...at]));
     const named =
       wide.length === 1 ? values : values.map((x) => (x.e === "num" || x.e === "var" ? x : d.k.letHere("value", x)));
-    wide.forEach((v, i) => d.k.store(d.output(v), [...row, ...at], item(named, i)));
+    wide.forEach((v, i) =>
+      d.k.store(d.output(v), [...row, ...at], item(named, i), read === reader && passes(d, v, walk)),
+    );
   });
+}
+/** Writes what is dear, and read by a fold of its row and by the result, to the result's place, where both find it: a softmax's powers of e. */
+function keeping(d: Draft, out: Value, row: readonly Expr[], walk: Walk): Reader | null {
+  const kept = [...points(d, out)].find((v) => isDear(v) && folds(d, out, v));
+  if (!kept || walk.cut || dtypeOf(out.type) !== "f32") return null;
+  const y = d.param("y", d.bufferOf(out), "write", null, true);
+  const reader = d.reader();
+  columns(d, walk, (at) => d.k.store(y, [...row, ...at], reader.element(kept, [...row, ...at])));
+  return d.reader(new Map([[kept, (at: readonly Expr[]) => load(y, ...at)]]));
+}
+/** Whether a result goes around the caches: it is large, and, its rows being read more than once, lies over none of its operands. */
+const passes = (d: Draft, v: Value, { cut, inner, seams: places }: Walk): boolean =>
+  !cut &&
+  places.length === 0 &&
+  item(inner, inner.length - 1) % 16 === 0 &&
+  dtypeOf(v.type) === "f32" &&
+  product(shapeOf(v)) > (d.choices.inCaches ?? Infinity);
+const isDear = ({ node, type }: Value): boolean =>
+  node.op.name === "unary" && dtypeOf(type) === "f32" && node.op.cost(node).flops >= 10 * product(dims(type));
+/** Values that a kernel computes to make the element of a result at the same index. */
+function points(d: Draft, out: Value, found = new Set<Value>()): Set<Value> {
+  if (out.node.op.lower !== "point") return found;
+  for (const a of out.node.args)
+    if (d.inlines(a) && !found.has(a) && shapeOf(a).join() === shapeOf(out).join()) points(d, a, found.add(a));
+  return found;
+}
+/** Whether a fold of x is computed to make a result. */
+function folds(d: Draft, out: Value, x: Value, seen = new Set<Value>()): boolean {
+  seen.add(out);
+  if (out.node.op.name === "reduce" && out.node.args[0] === x) return true;
+  return out.node.args.some((a) => !seen.has(a) && d.inlines(a) && folds(d, a, x, seen));
 }
 const task = (d: Draft, extent: number): Expr => (extent === 1 ? num(0) : d.k.task("r", extent).at);
 const widest = (list: readonly Value[]): Value =>

@@ -38,18 +38,21 @@ export interface Choices {
   contraction(c: Contraction): Schedule;
   /** Queries and keys that attention takes at a time, for the wider of a key and a value. */
   attention(width: number): { readonly rows: number; readonly block: number };
+  /** A row's task is one thread, and reads again what it wrote. */
+  readonly keeps?: boolean;
+  /** Elements of a result that a later kernel may still find in the caches. */
+  readonly inCaches?: number;
 }
-export const hostChoices: Choices = { contraction, attention: () => ({ rows: 48, block: 64 }) };
+const inCaches = 1 << 22;
+export const hostChoices: Choices = { contraction, attention: () => ({ rows: 48, block: 64 }), keeps: true, inCaches };
 function contraction({ op, m, n, k, groups }: Contraction): Schedule {
   const deep = k > 512;
   const [bm, bk] = deep ? [192, 256] : [48, 512];
-  const bn = Math.min(64, ceil(Math.max(n, 1), 16));
+  const bn = Math.min(op === "ragged_outer" ? 128 : 64, ceil(Math.max(n, 1), 16));
   const columns = groups * Math.ceil(n / bn);
   const cuts = Math.min(Math.ceil(tasks / Math.max(1, columns)), Math.ceil(m / bm));
   const size = (op === "ragged_dot" ? 1 : groups) * m * n;
   return { bm, bn, bk, mc: ceil(Math.ceil(m / Math.max(1, cuts)), bm), stream: size > inCaches && n % 16 === 0 };
 }
-/** Elements of a result that a later kernel may still find in the caches. */
-const inCaches = 1 << 22;
 /** Tasks enough for the threads of one machine. */
 const tasks = 32;

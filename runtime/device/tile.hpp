@@ -69,35 +69,34 @@ template <class B, int R, int C> struct On { const B& b; Acc<R, C>& acc; };
 template <class B, int R, int C> FN On<B, R, C> on(const B& b, Acc<R, C>& acc) { return {b, acc}; }
 /** Vectors of each of NB right operands with W columns that one register tile takes. */
 constexpr int vectors(int W, int NB) { return W / LANES < TILE_VECTORS / NB ? W / LANES : TILE_VECTORS / NB > 0 ? TILE_VECTORS / NB : 1; }
-struct Strip { const f32* p; f32* acc; Ahead ahead; };
-/** So many steps of the depth ask for one line of what comes next. */
-constexpr ix QUIET = 16;
+struct Strip { const f32* p; f32* acc; };
 /** M rows x NB right operands, LD apart, x NV vectors of each, over the whole depth. C: columns of an acc. */
 template <int M, int NB, int NV, int C, int LD, class A> __attribute__((noinline)) void micro(bool fresh, A a, const Strip* b, ix depth) {
-  vf s[M][NB * NV]; const f32 *q[NB], *f[NB];
-  UNROLL for (int n = 0; n < NB; n++) { q[n] = b[n].p; f[n] = b[n].ahead.p; }
+  vf s[M][NB * NV]; const f32* q[NB];
+  UNROLL for (int n = 0; n < NB; n++) q[n] = b[n].p;
   UNROLL for (int i = 0; i < M; i++) UNROLL for (int v = 0; v < NB * NV; v++) s[i][v] = fresh ? vf{} : *(vf*)(b[v / NV].acc + i * C + v % NV * LANES);
-  ROLL for (ix k = 0; k < depth;) {
-    UNROLL for (int n = 0; n < NB; n++) { __builtin_prefetch(f[n], 0, 2); f[n] += b[n].ahead.step; }
-    ROLL for (const ix stop = ix_min(k + QUIET, depth); k < stop; k++) {
-      vf w[NB * NV];
-      UNROLL for (int n = 0; n < NB; n++) { UNROLL for (int v = 0; v < NV; v++) w[n * NV + v] = *(const vf_at*)(q[n] + v * LANES); q[n] += LD; }
-      UNROLL for (int i = 0; i < M; i++) { const vf x = splat(a.at(i, k)); UNROLL for (int v = 0; v < NB * NV; v++) s[i][v] = mad(x, w[v], s[i][v]); }
-    }
+  ROLL for (ix k = 0; k < depth; k++) {
+    vf w[NB * NV];
+    UNROLL for (int n = 0; n < NB; n++) { UNROLL for (int v = 0; v < NV; v++) w[n * NV + v] = *(const vf_at*)(q[n] + v * LANES); q[n] += LD; }
+    UNROLL for (int i = 0; i < M; i++) { const vf x = splat(a.at(i, k)); UNROLL for (int v = 0; v < NB * NV; v++) s[i][v] = mad(x, w[v], s[i][v]); }
   }
   UNROLL for (int i = 0; i < M; i++) UNROLL for (int v = 0; v < NB * NV; v++) *(vf*)(b[v / NV].acc + i * C + v % NV * LANES) = s[i][v];
 }
-/** What register tile number n fetches of C columns of what comes next: a line of some rows; nothing new, where all was asked for. */
-template <int C> FN Ahead share(const Ahead& next, ix n, ix depth, const f32* own) {
-  constexpr ix lines = C / 16;
-  const ix row = n / lines * ((depth + QUIET - 1) / QUIET);
-  return next.p && row < depth ? Ahead{next.p + row * next.step + n % lines * 16, next.step} : Ahead{own, 0};
-}
-/** The columns from c on that one register tile takes, of all rows: they stay in L1. `tile`: how many register tiles there were. */
-template <int NV, class A, class B, int R, int C, class... P> FN void strip(bool fresh, const A& a, ix rows, ix depth, ix c, ix& tile, const On<B, R, C>& p, const P&... ps) {
+/** Fetches what the next right operands will be copied from into L2, some rows before each register tile: memory works while the FMAs do. */
+struct Fetch {
+  ix row, rows, each;
+  FN Fetch(ix depth, ix tiles) : row(0), rows(depth), each((depth + tiles - 1) / ix_max(tiles, 1)) {}
+  template <class B, int R, int C> FN void some(ix to, const On<B, R, C>& o) const {
+    if (o.b.ahead.p) ROLL for (ix k = row; k < to; k++) UNROLL for (int x = 0; x < C; x += 16) __builtin_prefetch(o.b.ahead.p + k * o.b.ahead.step + x, 0, 2);
+  }
+  template <class... P> FN void operator()(const P&... p) { const ix to = ix_min(row + each, rows); (..., some(to, p)); row = to; }
+};
+/** The columns from c on that one register tile takes, of all rows: they stay in L1. */
+template <int NV, class A, class B, int R, int C, class... P> FN void strip(bool fresh, const A& a, ix rows, ix depth, ix c, Fetch& fetch, const On<B, R, C>& p, const P&... ps) {
   constexpr int NB = 1 + sizeof...(P), LD = B::template pitch<NV * LANES>();
-  auto view = [&](auto& o, ix r) { const f32* at = o.b.strip(c, depth); return Strip{at, o.acc.d[r] + c, share<C>(o.b.ahead, tile, depth, at)}; };
-  ROLL for (ix r = 0; r < rows; tile++) {
+  auto view = [&](auto& o, ix r) { return Strip{o.b.strip(c, depth), o.acc.d[r] + c}; };
+  ROLL for (ix r = 0; r < rows;) {
+    fetch(p, ps...);
     const ix h = height(a, rows - r);
     const Strip b[] = {view(p, r), view(ps, r)...};
     switch (h) {
@@ -114,9 +113,9 @@ template <int NV, class A, class B, int R, int C, class... P> FN void strip(bool
 /** acc += a @ b. fresh: acc = a @ b, and what acc held does not matter. */
 template <class A, class B, int R, int C, class... P> FN void mma(bool fresh, const A& a, ix rows, ix depth, const On<B, R, C>& p, const P&... ps) {
   constexpr int NV = vectors(C, 1 + sizeof...(P)), REST = C / LANES % NV;
-  ix tile = 0;
-  ROLL for (ix c = 0; c + NV * LANES <= C; c += NV * LANES) strip<NV>(fresh, a, rows, depth, c, tile, p, ps...);
-  if constexpr (REST > 0) strip<REST>(fresh, a, rows, depth, C - REST * LANES, tile, p, ps...);
+  Fetch fetch(depth, (C / LANES / NV) * ((rows + SIX - 1) / SIX));
+  ROLL for (ix c = 0; c + NV * LANES <= C; c += NV * LANES) strip<NV>(fresh, a, rows, depth, c, fetch, p, ps...);
+  if constexpr (REST > 0) strip<REST>(fresh, a, rows, depth, C - REST * LANES, fetch, p, ps...);
 }
 
 // ---- staging by copy. Right operands of W columns, NB of them multiplied together: zero beyond the last column ----
