@@ -188,13 +188,14 @@ function ahead(s: StmtOf<"stage">, e: Emitter, pitch: number | null): string {
   if (pitch === null || s.body.length > 0 || !last) return "{}";
   const loop = loopOf(e.kernel.body, s);
   const start = (x: Expr): Expr => s.vs.reduce((y, v) => substitute(y, v, num(0)), x);
-  const later = (x: Expr, { v, step }: Axis): Expr => substitute(x, v, add(v, num(step)));
   const first = (x: Expr): Expr => (loop ? substitute(x, loop.v, loop.from) : x);
   const task = pointer(e, s.value as Load, (x) => first(later(start(x), last)));
   if (!loop) return `{${task}, ${pitch}}`;
   const round = pointer(e, s.value as Load, (x) => later(start(x), loop));
   return `{${loop.v.name} + ${loop.step} < ${loop.v.name}_end ? ${round} : ${task}, ${pitch}}`;
 }
+/** One step on. */
+const later = (x: Expr, { v, step }: Axis): Expr => substitute(x, v, add(v, num(step)));
 /** The loop whose body a statement stands in. */
 function loopOf(body: readonly Stmt[], s: Stmt): Axis | null {
   let found: Axis | null = null;
