@@ -40,12 +40,19 @@ static size_t elf_bytes(const char* image) {
   }
   return end;
 }
+/// A path to an open file that no earlier library had, though numbers come again: the loader would give the library it knows by that path.
+static std::string path_of(int file) {
+  static std::map<int, int> times;
+  std::string path = "/proc/self/fd/";
+  for (int i = times[file]++; i > 0; i--) path += "./";
+  return path + std::to_string(file);
+}
 static Result load(Module*& made, const void* image) {
   const size_t bytes = elf_bytes((const char*)image);
   if (bytes == 0) return invalid_image;
   const int file = memfd_create("kernels", MFD_CLOEXEC);
   if (file < 0 || write(file, image, bytes) != ssize_t(bytes)) return out_of_memory;
-  void* library = dlopen(("/proc/self/fd/" + std::to_string(file)).c_str(), RTLD_NOW | RTLD_LOCAL);
+  void* library = dlopen(path_of(file).c_str(), RTLD_NOW | RTLD_LOCAL);
   if (!library) {
     fprintf(stderr, "emulator: %s\n", dlerror());
     close(file);
