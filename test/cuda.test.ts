@@ -66,20 +66,21 @@ test("operands in bf16 are multiplied by tensor cores, of f32 by FMA", () => {
     assert.ok(kernel?.text.includes(`mma<${depth}>`), kernel?.text);
   }
 });
+function isWide(rows: number): boolean | undefined {
+  const g = new GraphBuilder(ops);
+  return kernelsOf([lowered(graphOf([b.exp(g, parameter(g, "x", [rows, 1024]))]))])[0]?.launch?.wide;
+}
 test("addresses are of 64 bits where a buffer has more elements than 31 bits count", () => {
-  const wide = (n: number): boolean | undefined => {
-    const g = new GraphBuilder(ops);
-    return kernelsOf([lowered(graphOf([b.exp(g, parameter(g, "x", [n, 1024]))]))])[0]?.launch?.wide;
-  };
-  assert.equal([wide(2 ** 20), wide(2 ** 21)], [false, true]);
+  assert.equal([isWide(2 ** 20), isWide(2 ** 21)], [false, true]);
 });
+/** How each launch uses x. */
+function accesses(f: (g: GraphBuilder, x: Value) => Value): (string | undefined)[] {
+  const g = new GraphBuilder(ops);
+  return lowered(graphOf([f(g, parameter(g, "x", [5, 640]))])).launches.map(
+    (l) => l.args.find((a) => a.buffer.store === "x")?.access,
+  );
+}
 test("a result stands in its operand's place only where one thread reads and writes an element", () => {
-  const accesses = (f: (g: GraphBuilder, x: Value) => Value): (string | undefined)[] => {
-    const g = new GraphBuilder(ops);
-    return lowered(graphOf([f(g, parameter(g, "x", [5, 640]))])).launches.map(
-      (l) => l.args.find((a) => a.buffer.store === "x")?.access,
-    );
-  };
   assert.equal(
     accesses((g, x) => b.exp(g, x)),
     ["pointwise"],
@@ -151,15 +152,15 @@ test("what ptxas tells of a kernel", () => {
   const two = used("two", log);
   assert.equal([two.registers, two.shared, two.spills], [20, 0, 0]);
 });
+const share = (threads: number, registers: number, shared: number, architecture = "sm_80"): number | null =>
+  occupancy({ threads, registers, shared }, architecture);
 test("occupancy by registers, shared memory, warps and blocks", () => {
-  const of = (threads: number, registers: number, shared: number, architecture = "sm_80"): number | null =>
-    occupancy({ threads, registers, shared }, architecture);
-  assert.is(of(256, 32, 0), 1);
-  assert.is(of(256, 128, 0), 16 / 64);
-  assert.is(of(128, 32, 49152), (3 * 4) / 64);
-  assert.is(of(32, 16, 0), 0.5);
-  assert.is(of(128, 32, 49152, "sm_90a"), (4 * 4) / 64);
-  assert.is(of(128, 32, 0, "sm_999"), null);
+  assert.is(share(256, 32, 0), 1);
+  assert.is(share(256, 128, 0), 16 / 64);
+  assert.is(share(128, 32, 49152), (3 * 4) / 64);
+  assert.is(share(32, 16, 0), 0.5);
+  assert.is(share(128, 32, 49152, "sm_90a"), (4 * 4) / 64);
+  assert.is(share(128, 32, 0, "sm_999"), null);
 });
 test("architectures", () => {
   assert.equal(["sm_90a", "sm_100f", "sm_75"].map(capability), [90, 100, 75]);
@@ -193,6 +194,8 @@ test("compile --target cuda", () => {
   assert.ok(names.includes("device.cuh"));
   const kernel = names.find((n) => n.startsWith("ragged_dot")) ?? "";
   assert.match(readFileSync(join(to, kernel), "utf8"), /^\/\/ .*\.moe:\d+\n[^]*KERNEL void/);
+  const short = moec(...program, "--target", "cuda:sm_90a", "--precision", "bf16", "--emit", "cu");
+  assert.match(short.out, /Stage<bf16, /);
   if (!compiler) return;
   const json = moec(...program, "--target", "cuda:sm_90a", "--emit", "cubin", "-o", to, "--json");
   assert.is(json.status, 0, json.err);
@@ -216,6 +219,7 @@ test("a form that the target has not, and what to do", () => {
     [["--emit", "ptx"], /the host target has no ptx\n.*add --target cuda:sm_90a/],
     [["--emit", "cpp", "--target", "cuda:sm_80"], /has no cpp\n.*use --emit cu/],
     [["--emit", "cubin", "--target", "cuda:sm_80"], /a cubin is no text\n.*-o FOLDER/],
+    [["--precision", "bf16"], /bf16 is a precision of CUDA targets\n.*--target cuda:sm_90a/],
   ] as const) {
     const { status, err } = moec(...program, ...args);
     assert.is(status, 1, err);
