@@ -15,7 +15,16 @@ import { golden } from "./golden.ts";
 import { storesOf } from "./graphs.ts";
 import { compare, compareOps, graphOf, kernelsOf, lowered, opSamples, valuesOf } from "./host/compare.ts";
 import { compiled, runSequence } from "./host/run.ts";
-import { adamw, attentionLayer, crossEntropy, gptStep, moeLayer, normLayer, softmaxLayer } from "./layers.ts";
+import {
+  adamw,
+  attentionLayer,
+  crossEntropy,
+  entropyLayer,
+  gptStep,
+  moeLayer,
+  normLayer,
+  softmaxLayer,
+} from "./layers.ts";
 
 const test = suite("kernels");
 
@@ -27,6 +36,7 @@ test("every op against its definition", () => {
 const layers: Readonly<Record<string, Graph>> = {
   softmax: softmaxLayer(13, 37),
   "softmax of one": softmaxLayer(1, 1),
+  "chances and their entropy": entropyLayer(22, 4),
   "rms norm": normLayer([3, 5, 32], false),
   "layer norm": normLayer([130, 17], true),
   "cross entropy": crossEntropy(67, 19),

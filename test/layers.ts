@@ -34,6 +34,17 @@ export function softmaxLayer(rows: number, cols: number): Graph {
   const [x, mask] = [params(g)("x", [rows, cols]), params(g)("mask", [rows, cols], "bool")];
   return trained("softmax", g, b.softmax(g, b.mul(g, x, 3), -1, mask), [x]);
 }
+/** A gate's probabilities and their entropy: one kernel where there are few of both. */
+export function entropyLayer(rows: number, cols: number): Graph {
+  const g = new GraphBuilder(ops);
+  const chance = b.softmax(g, params(g)("x", [rows, cols]));
+  const entropy = b.sum(g, b.mul(g, chance, b.log(g, b.add(g, chance, 1e-20))), [-1]);
+  const results = [chance, b.neg(g, b.mean(g, entropy))];
+  return simplify(g, {
+    name: "entropy",
+    results: results.map((value, i) => ({ role: "output", name: String(i), value })),
+  });
+}
 export function normLayer(shape: readonly number[], centred: boolean): Graph {
   const g = new GraphBuilder(ops);
   const d = shape.at(-1) ?? 1;

@@ -1,5 +1,6 @@
 // Kernels that make each element, or each row, by itself: chains of points and views, with the folds of their rows.
 import type { Value } from "../graph/node.ts";
+import type { OpAttrs } from "../ops/attrs.ts";
 import type { Region } from "../transform/region.ts";
 import { dims, dtypeOf } from "../types/type.ts";
 import type { Block } from "./build.ts";
@@ -35,9 +36,9 @@ export function rows(d: Draft, region: Region): void {
     );
   });
 }
-/** Writes what is dear, and read by a fold of its row and by the result, to the result's place, where both find it: a softmax's powers of e. */
+/** Writes what is dear, and read by a fold of all that a task walks and by the result, to the result's place, where both find it: a softmax's powers of e. */
 function keeping(d: Draft, out: Value, row: readonly Expr[], walk: Walk): Reader | null {
-  const kept = [...points(d, out)].find((v) => isDear(v) && folds(d, out, v));
+  const kept = [...points(d, out)].find((v) => isDear(v) && folds(d, out, v, walk.inner.length));
   if (!kept || walk.cut || dtypeOf(out.type) !== "f32") return null;
   const y = d.param("y", d.bufferOf(out), "write", null, true);
   const reader = d.reader();
@@ -60,11 +61,14 @@ function points(d: Draft, out: Value, found = new Set<Value>()): Set<Value> {
     if (d.inlines(a) && !found.has(a) && shapeOf(a).join() === shapeOf(out).join()) points(d, a, found.add(a));
   return found;
 }
-/** Whether a fold of x is computed to make a result. */
-function folds(d: Draft, out: Value, x: Value, seen = new Set<Value>()): boolean {
+/** Whether a fold of the last axes of x is computed to make a result. A fold of fewer would find results among what it folds. */
+function folds(d: Draft, out: Value, x: Value, last: number, seen = new Set<Value>()): boolean {
   seen.add(out);
-  if (out.node.op.name === "reduce" && out.node.args[0] === x) return true;
-  return out.node.args.some((a) => !seen.has(a) && d.inlines(a) && folds(d, a, x, seen));
+  if (out.node.op.name === "reduce" && out.node.args[0] === x) {
+    const { axes } = out.node.attrs as OpAttrs["reduce"];
+    return shapeOf(x).every((_, axis) => axis < shapeOf(x).length - last || axes.includes(axis));
+  }
+  return out.node.args.some((a) => !seen.has(a) && d.inlines(a) && folds(d, a, x, last, seen));
 }
 const task = (d: Draft, extent: number): Expr => (extent === 1 ? num(0) : d.k.task("r", extent).at);
 const widest = (list: readonly Value[]): Value =>
