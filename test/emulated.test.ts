@@ -25,11 +25,19 @@ async function losses(options: Options): Promise<readonly number[]> {
     training.close();
   }
 }
-async function same(options: Options): Promise<void> {
+async function onEmulator<T>(work: () => Promise<T>): Promise<T> {
   const { libcuda, libnvrtc } = await build();
+  const before = process.env;
+  process.env = { ...before, MOEC_LIBCUDA: libcuda, MOEC_LIBNVRTC: libnvrtc };
+  try {
+    return await work();
+  } finally {
+    process.env = before;
+  }
+}
+async function same(options: Options): Promise<void> {
   const expected = await losses(options);
-  Object.assign(process.env, { MOEC_LIBCUDA: libcuda, MOEC_LIBNVRTC: libnvrtc });
-  const found = await losses({ ...options, target: "cuda" });
+  const found = await onEmulator(() => losses({ ...options, target: "cuda" }));
   assert.is(found.length, expected.length);
   for (const [i, x] of found.entries()) {
     const distance = Math.abs(x / (expected[i] ?? Number.NaN) - 1);
