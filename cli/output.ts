@@ -9,7 +9,9 @@ export type Colors = ReturnType<typeof createColors>;
 
 const wantsColor = (stream: NodeJS.WriteStream): boolean => {
   const none = (process.env["NO_COLOR"] ?? "") !== "";
-  return stream.isTTY && !none && stream.hasColors();
+  // of a pipe it is undefined, and that would let picocolors guess
+  const terminal = (stream as { readonly isTTY?: boolean }).isTTY ?? false;
+  return terminal && !none && stream.hasColors();
 };
 export const colorsOf = (stream: NodeJS.WriteStream): Colors => createColors(wantsColor(stream));
 

@@ -26,8 +26,10 @@ interface Ran {
   readonly stderr: string;
 }
 function moec(...args: readonly string[]): Ran {
-  const env = { ...process.env, NO_COLOR: "1", COLUMNS: "100", MOEC_CACHE: join(folder, "cache") };
-  delete (env as NodeJS.ProcessEnv)["MOEC_DEBUG"];
+  // a pipe gets no colours, even where CI makes libraries guess that it shows them
+  const env: NodeJS.ProcessEnv = { ...process.env, CI: "1", COLUMNS: "100", MOEC_CACHE: join(folder, "cache") };
+  delete env["MOEC_DEBUG"];
+  delete env["NO_COLOR"];
   return spawnSync(process.execPath, ["--import", "tsx", "cli/main.ts", ...args], { cwd: root, encoding: "utf8", env });
 }
 function fails(ran: Ran, status: number, ...words: readonly string[]): void {

@@ -37,16 +37,23 @@ const headers = (): string =>
     .join("\0");
 
 /** Runs the compiler unless its output is there. `inputs`: files; the output's name ends with `extension`. */
-async function made(flags: readonly string[], inputs: readonly string[], extension: string): Promise<string> {
+function made(flags: readonly string[], inputs: readonly string[], extension: string): Promise<string> {
   const cxx = env["CXX"] ?? "g++";
   const key = createHash("sha256").update([cxx, ...flags, ...inputs, headers()].join("\0"));
   for (const input of inputs) key.update(readFileSync(input));
   const output = join(kept, key.digest("hex").slice(0, 24) + extension);
-  if (existsSync(output)) return output;
+  const made =
+    making.get(output) ?? (existsSync(output) ? Promise.resolve(output) : compiled(cxx, [...flags, ...inputs], output));
+  making.set(output, made);
+  return made;
+}
+/** Who asks for what is being made waits for it. */
+const making = new Map<string, Promise<string>>();
+async function compiled(cxx: string, args: readonly string[], output: string): Promise<string> {
   mkdirSync(kept, { recursive: true, mode: 0o700 });
   const part = `${output}.${pid}`;
   const [program = "g++", ...more] = cxx.split(/\s+/);
-  await execute(program, [...more, ...flags, ...inputs, "-o", part], { maxBuffer: 2 ** 26 });
+  await execute(program, [...more, ...args, "-o", part], { maxBuffer: 2 ** 26 });
   renameSync(part, output);
   return output;
 }
