@@ -43,7 +43,7 @@ async function moduleOf(kernels: readonly PlanKernel[]): Promise<string> {
   const [first] = kernels;
   if (!first) throw new Error("no kernels");
   const text = cudaUnit(cudaHeader(), { ...first, text: kernels.map((k) => k.text).join("\n") });
-  process.env["MOEC_EMULATOR"] = "check"; // read once, when the library first compiles
+  process.env["MOEC_EMULATOR"] = "check";
   const compiler = await nvrtc({ MOEC_LIBNVRTC: libnvrtc });
   const key = createHash("sha256").update(compiler.version).update(text).digest("hex").slice(0, 24);
   const file = join(kept, `${key}.cubin`);

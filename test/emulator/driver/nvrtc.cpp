@@ -12,6 +12,7 @@
 #include <fstream>
 #include <iterator>
 #include <regex>
+#include <mutex>
 #include <set>
 #include <sstream>
 #include <string>
@@ -36,17 +37,21 @@ std::string contents(const std::string& path) {
   std::ifstream in(path, std::ios::binary);
   return {std::istreambuf_iterator<char>(in), {}};
 }
+/// As MOEC_EMULATOR says now: one process may compile in several ways.
 const emu::Config& mode() {
-  static const bool read = [] {
-    const char* words = getenv("MOEC_EMULATOR");
-    try {
-      if (words) emu::configure(words);
-    } catch (const std::exception& error) {
-      fprintf(stderr, "emulator: %s\n", error.what());
-    }
-    return true;
-  }();
-  (void)read;
+  static std::mutex mutex;
+  static std::string last;
+  std::lock_guard<std::mutex> lock(mutex);
+  const char* said = getenv("MOEC_EMULATOR");
+  const std::string words = said ? said : "";
+  if (words == last) return emu::config;
+  last = words;
+  emu::config = {};
+  try {
+    emu::configure(words.c_str());
+  } catch (const std::exception& error) {
+    fprintf(stderr, "emulator: %s\n", error.what());
+  }
   return emu::config;
 }
 std::string compiler() {
