@@ -40,12 +40,27 @@ export const addEntry = (command: Command): Command =>
     .addOption(
       flag(
         "--entry <entry>",
-        "Declaration, Declaration.method or a function (default: `train` of the file's only model)",
+        "Declaration, Declaration.method, a function, or a method of the file's only model (default: its `train`)",
         text,
       ),
     )
     .addOption(flag("--batch <n>", "rows of a training batch; default: 16", shared.whole(1)))
     .addOption(flag("--length <n>", "tokens of a row; default: 128", shared.whole(1)));
+/** Of commands that run an entry on made-up inputs. */
+export interface TrialFlags extends EntryFlags {
+  readonly grad?: boolean;
+  readonly runs?: number;
+  readonly threads?: number;
+  readonly json?: boolean;
+}
+/** `runs`: what the runs are for. */
+export const addTrial = (command: Command, runs: string): Command =>
+  addEntry(command.argument("<file>", "a .moe file"))
+    .option("--grad", "of an entry that is not `train`: also the gradients of its losses and results")
+    .addOption(flag("--runs <n>", `${runs}; default: 5`, shared.whole(1, 1000)))
+    .addOption(option(shared.threads))
+    .addOption(option(shared.set))
+    .addOption(json());
 export const examples = (...lines: readonly string[]): string =>
   `\nExamples:\n${lines.map((line) => `  $ ${line}`).join("\n")}`;
 export const json = (): Option =>

@@ -1,4 +1,5 @@
 // Programs in a string, elaborated and run by the reference interpreter: what the tests of elaboration are made of.
+import * as assert from "uvu/assert";
 import {
   type Elaboration,
   type EntrySignature,
@@ -131,3 +132,19 @@ export function stepped(o: Outcome, grads: Readonly<Record<string, Numbers>>): M
   );
   return new Map(results.map((r, i) => [r.name, [...(out[i]?.data ?? [])]]));
 }
+
+/** Equal to `tolerance`; beside 1 or the expected number. */
+export function near(actual: readonly number[], expected: readonly number[], tolerance = 1e-12): void {
+  assert.is(actual.length, expected.length, `${actual.length} numbers for ${expected.length}`);
+  actual.forEach((x, i) => {
+    const y = expected[i] ?? Number.NaN;
+    assert.ok(
+      Object.is(x, y) || Math.abs(x - y) <= tolerance * Math.max(1, Math.abs(y)),
+      `element ${i}: ${x} for ${y}`,
+    );
+  });
+}
+/** Reproducible numbers in [-1, 1). */
+export const numbers = (n: number, seed = 1): number[] =>
+  Array.from({ length: n }, (_, i) => (((i + 1) * 7919 * (seed + 3)) % 1000) / 500 - 1);
+export const at = (list: readonly number[], i: number): number => list[i] ?? Number.NaN;

@@ -4,11 +4,10 @@ import { env } from "node:process";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { interpret } from "../compiler/graph/interpret.ts";
-import type { Graph } from "../compiler/graph/node.ts";
 import { loweredForCuda, modulesOf, type Outcome, type Run, runEmulated, type Way, ways } from "./emulator/sequence.ts";
 import { samples, storesOf } from "./graphs.ts";
 import { bounds, compare, elementsOf, graphOf, kernelsOf, valuesOf } from "./host/compare.ts";
-import { adamw, attentionLayer, crossEntropy, gptStep, moeLayer, normLayer, softmaxLayer } from "./layers.ts";
+import { layers } from "./layers.ts";
 
 const test = suite("emulator-ops");
 const full = env["MOEC_TEST"] === "full";
@@ -52,18 +51,6 @@ test("every op against its definition", () =>
     });
   }));
 
-const layers: Readonly<Record<string, Graph>> = {
-  softmax: softmaxLayer(13, 37),
-  "softmax of one": softmaxLayer(1, 1),
-  "rms norm": normLayer([3, 5, 32], false),
-  "layer norm": normLayer([130, 17], true),
-  "cross entropy": crossEntropy(67, 19),
-  attention: attentionLayer(2, 11, 3, 8),
-  "mixture of experts": moeLayer(67, 24, 19, 5, 2),
-  "mixture of many experts": moeLayer(5, 8, 8, 40, 3),
-  adamw: adamw([9, 33]),
-  "a step of a model": gptStep({ V: 17, B: 2, T: 7, D: 8, H: 12, L: 1, heads: 2, E: 4, K: 2 }),
-};
 const layerRuns = Object.entries(layers).map(([name, graph]) => ({
   name,
   graph,

@@ -15,16 +15,7 @@ import { golden } from "./golden.ts";
 import { storesOf } from "./graphs.ts";
 import { compare, compareOps, graphOf, kernelsOf, lowered, opSamples, valuesOf } from "./host/compare.ts";
 import { compiled, runSequence } from "./host/run.ts";
-import {
-  adamw,
-  attentionLayer,
-  crossEntropy,
-  entropyLayer,
-  gptStep,
-  moeLayer,
-  normLayer,
-  softmaxLayer,
-} from "./layers.ts";
+import { gptStep, layers, moeLayer } from "./layers.ts";
 
 const test = suite("kernels");
 
@@ -33,19 +24,6 @@ test("every op against its definition", () => {
   compareOps(all, compiled(kernelsOf(all.map((s) => s.sequence))));
 });
 
-const layers: Readonly<Record<string, Graph>> = {
-  softmax: softmaxLayer(13, 37),
-  "softmax of one": softmaxLayer(1, 1),
-  "chances and their entropy": entropyLayer(22, 4),
-  "rms norm": normLayer([3, 5, 32], false),
-  "layer norm": normLayer([130, 17], true),
-  "cross entropy": crossEntropy(67, 19),
-  attention: attentionLayer(2, 11, 3, 8),
-  "mixture of experts": moeLayer(67, 24, 19, 5, 2),
-  "mixture of many experts": moeLayer(5, 8, 8, 40, 3),
-  adamw: adamw([9, 33]),
-  "a step of a model": gptStep({ V: 17, B: 2, T: 7, D: 8, H: 12, L: 1, heads: 2, E: 4, K: 2 }),
-};
 test("layers against the interpreter, the same bits with any number of threads", () => {
   const all = Object.entries(layers).map(([name, graph]) => ({ name, graph, sequence: lowered(graph) }));
   const lib = compiled(kernelsOf(all.map((s) => s.sequence)));

@@ -235,3 +235,18 @@ export function gptStep(s: GptSizes): Graph {
   });
   return routedBackward(g, simplify(g, { name: "train", results }, true));
 }
+
+/** What every target's kernels are compared with the interpreter on. */
+export const layers: Readonly<Record<string, Graph>> = {
+  softmax: softmaxLayer(13, 37),
+  "softmax of one": softmaxLayer(1, 1),
+  "chances and their entropy": entropyLayer(22, 4),
+  "rms norm": normLayer([3, 5, 32], false),
+  "layer norm": normLayer([130, 17], true),
+  "cross entropy": crossEntropy(67, 19),
+  attention: attentionLayer(2, 11, 3, 8),
+  "mixture of experts": moeLayer(67, 24, 19, 5, 2),
+  "mixture of many experts": moeLayer(5, 8, 8, 40, 3),
+  adamw: adamw([9, 33]),
+  "a step of a model": gptStep({ V: 17, B: 2, T: 7, D: 8, H: 12, L: 1, heads: 2, E: 4, K: 2 }),
+};

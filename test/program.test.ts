@@ -70,6 +70,9 @@ test("an entry is a declaration, a method or a function; the default is the only
   assert.equal([findEntry(file, "twice").method, ...names("twice")], ["twice", "x"]);
   refuses(() => findEntry(file, "Fn"), "declares no Fn", "Ffn");
   refuses(() => findEntry(file, "Ffn.forwrd"), "no method forwrd", "forward");
+  const { declaration, method } = findEntry(file, "train");
+  assert.equal([declaration, method], [findEntry(file, undefined).declaration, "train"]);
+  refuses(() => findEntry(file, "trian"), "declares no trian", "it declares");
   refuses(() => findEntry(file, "a.b.c"), "not an entry", "Declaration.method");
   assert.ok(hasMethod(file, undefined, "train"));
   assert.not.ok(hasMethod(file, undefined, "generate"));

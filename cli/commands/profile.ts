@@ -1,26 +1,19 @@
 import { basename } from "node:path";
 import { Command } from "commander";
-import { set, threads, whole } from "../../compiler/options.ts";
 import { writeAtomic } from "../../runtime/files.ts";
 import { kernelTable } from "../../runtime/kernel-times.ts";
 import { type Profile, profile } from "../../runtime/profile.ts";
-import { addEntry, type EntryFlags, examples, flag, json, option, text } from "../flags.ts";
+import { addTrial, examples, flag, type TrialFlags, text } from "../flags.ts";
 import { note, print, printJson } from "../output.ts";
 
 export const profileCommand = (): Command =>
-  addEntry(new Command("profile"))
+  addTrial(new Command("profile"), "runs in the trace, after one that is not")
     .description(
       "Run an entry on made-up inputs; show each kernel's time and rate, and write a trace of passes and kernels.",
     )
-    .argument("<file>", "a .moe file")
-    .option("--grad", "of an entry that is not `train`: also the gradients of its losses and results")
-    .addOption(flag("--runs <n>", "runs in the trace, after one that is not; default: 5", whole(1, 1000)))
     .addOption(
       flag("-o, --output <file>", "the trace, for Perfetto or chrome://tracing; default: NAME.trace.json", text),
     )
-    .addOption(option(threads))
-    .addOption(option(set))
-    .addOption(json())
     .addHelpText(
       "after",
       examples(
@@ -30,12 +23,8 @@ export const profileCommand = (): Command =>
     )
     .action(run);
 
-interface Options extends EntryFlags {
-  grad?: boolean;
-  runs?: number;
-  output?: string;
-  threads?: number;
-  json?: boolean;
+interface Options extends TrialFlags {
+  readonly output?: string;
 }
 async function run(program: string, { output, json, grad: gradients, ...options }: Options): Promise<void> {
   const file = output ?? `${basename(program, ".moe")}.trace.json`;

@@ -13,7 +13,11 @@ export const runCommand = (): Command =>
     .description("Run an entry once on named tensors.")
     .argument("<file>", "a .moe file")
     .addOption(
-      flag("--entry <entry>", "Declaration, Declaration.method or a function (default: the file's only model)", text),
+      flag(
+        "--entry <entry>",
+        "Declaration, Declaration.method, a function, or a method of the file's only model (default: its `forward`)",
+        text,
+      ),
     )
     .addOption(flag("--input <file>", "inputs by name, and cotangent.I: safetensors or JSON", text))
     .addOption(

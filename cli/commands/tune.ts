@@ -1,21 +1,14 @@
 import { Command } from "commander";
 import type { Axis } from "../../compiler/kernel/candidates.ts";
-import { set, threads, whole } from "../../compiler/options.ts";
 import { type Tuned, type TuneOptions, tune } from "../../runtime/tune.ts";
-import { addEntry, type EntryFlags, examples, flag, json, option } from "../flags.ts";
+import { addTrial, examples, type TrialFlags } from "../flags.ts";
 import { note, print, printJson, table } from "../output.ts";
 
 export const tuneCommand = (): Command =>
-  addEntry(new Command("tune"))
+  addTrial(new Command("tune"), "runs of each candidate, the best of which counts")
     .description(
       "Measure how the matrix products of a program are best cut on this machine; later compilations use it. Results keep their bits.",
     )
-    .argument("<file>", "a .moe file")
-    .option("--grad", "of an entry that is not `train`: also the gradients of its losses and results")
-    .addOption(flag("--runs <n>", "runs of each candidate, the best of which counts; default: 5", whole(1, 1000)))
-    .addOption(option(threads))
-    .addOption(option(set))
-    .addOption(json())
     .addHelpText(
       "after",
       examples(
@@ -25,12 +18,6 @@ export const tuneCommand = (): Command =>
     )
     .action(run);
 
-interface Options extends EntryFlags {
-  grad?: boolean;
-  runs?: number;
-  threads?: number;
-  json?: boolean;
-}
 const told: Readonly<Record<Axis, string>> = {
   bk: "depth of a piece",
   bm: "rows of a block",
@@ -39,7 +26,7 @@ const told: Readonly<Record<Axis, string>> = {
   stream: "stores around the caches",
 };
 const round: NonNullable<TuneOptions["round"]> = (axis, done, of) => note(`${told[axis]}: ${done} of ${of}`);
-async function run(program: string, { json, grad: gradients, ...options }: Options): Promise<void> {
+async function run(program: string, { json, grad: gradients, ...options }: TrialFlags): Promise<void> {
   const tuned = await tune({ program, gradients, ...options, round });
   if (json) asJson(tuned);
   else print(summary(tuned));

@@ -5,8 +5,9 @@ import { footprint, gcd, item, multiple } from "../kernel/expr.ts";
 import type { Axis, Buffer, Expr, Kernel, Stmt, StmtOf, Tile } from "../kernel/ir.ts";
 import { walk, walkExprs } from "../kernel/passes.ts";
 import { blockOf, elementsOf } from "./block.ts";
+import { blocksOf, decode, raggedOf, tasksOf } from "./grid.ts";
 import { bytesOf, needsOf, Operand, reserve } from "./operand.ts";
-import { blocksOf, decode, type Emitter, raggedOf, type Target, tasksOf, written } from "./text.ts";
+import { type Emitter, type Target, written } from "./text.ts";
 
 /** Bytes of dynamic shared memory that a block has on every architecture. */
 const room = 96 * 1024;
@@ -29,6 +30,7 @@ export const cuda: Target = {
   types,
   sync: "__syncthreads();",
   fresh: false,
+  asks: false,
   laneScan: "scan_lane",
   once: (text, scope) => (scope === "point" ? text : `${scope === "task" ? "ONE" : "if (v)"} ${text}`),
   tile(t, e) {
@@ -38,6 +40,7 @@ export const cuda: Target = {
     return `${t.role === "acc" ? "Acc" : "Row"}<${[...t.shape, ...warps].join(", ")}> ${t.name};`;
   },
   frame(k, e) {
+    if (k.locals.length > 0) throw new Bug(`${k.name} keeps a row, which CUDA's choices do not ask for`);
     const { shared, prologue } = needsOf(e);
     const { threads, blocks } = blockOf(k);
     return {

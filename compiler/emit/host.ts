@@ -1,9 +1,10 @@
 // The host target: one task is a loop iteration; operands are read where they lie unless their order forbids it.
 import { Bug } from "../diagnostic.ts";
-import { add, address, ceil, dependsOn, item, num, stride, substitute } from "../kernel/expr.ts";
+import { add, address, ceil, dependsOn, footprint, item, num, stride, substitute } from "../kernel/expr.ts";
 import type { Axis, Buffer, Expr, Kernel, Load, Stmt, StmtOf, Tile, Var } from "../kernel/ir.ts";
 import { walk } from "../kernel/passes.ts";
-import { decode, type Emitter, type Target, written } from "./text.ts";
+import { decode } from "./grid.ts";
+import { type Emitter, type Target, written } from "./text.ts";
 
 const lanes = [{ count: 16, text: "LANES" }] as const;
 export const host: Target = {
@@ -13,6 +14,7 @@ export const host: Target = {
   types: { f32: "f32", f64: "f64", bf16: "bf16", i32: "i32", bool: "u8" },
   sync: null,
   fresh: true,
+  asks: true,
   laneScan: "scan",
   once: (text) => text,
   tile(t, e) {
@@ -21,13 +23,14 @@ export const host: Target = {
     if (t.role === "row") return `Row<${rows}> ${t.name};`;
     return `i32* const ${t.name} = (i32*)(${reserve(e, rows)});`;
   },
-  frame(k) {
+  frame(k, e) {
     const out = written(k);
     const cast = (p: Kernel["params"][number]): string => `${out.has(p) ? "" : "const "}${host.types[p.dtype]}*`;
     return {
       open: [
         `extern "C" void ${k.name}(void* const* args, ix begin, ix end, f32* scratch) {`,
         ...k.params.map((p, i) => `  ${cast(p)} ${p.name} = (${host.types[p.dtype]}*)args[${i}];`),
+        ...k.locals.map((b) => `  f32* ${b.name} = ${reserve(e, footprint(b))};`),
         "  ROLL for (ix task = begin; task < end; task++) {",
         ...(k.grid.length === 0 ? [] : [`    const ix ${decode(k.grid, "task").join(", ")};`]),
       ],

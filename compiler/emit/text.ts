@@ -7,6 +7,7 @@ import { tilesOf, walk, walkExprs } from "../kernel/passes.ts";
 import { infix } from "../kernel/print.ts";
 import type { LaunchShape } from "../plan/plan.ts";
 import type { DType } from "../types/dtype.ts";
+import { tasksOf } from "./grid.ts";
 
 export interface Lanes {
   readonly count: number;
@@ -27,6 +28,8 @@ export interface Target {
   readonly sync: string | null;
   /** An accumulator's first mma starts it, so that it need not be filled. */
   readonly fresh: boolean;
+  /** Loads say what will be read later. */
+  readonly asks: boolean;
   /** The word for running sums that each lane makes for itself. */
   readonly laneScan: string;
   /** A store that a task, or a row, makes once. */
@@ -65,6 +68,8 @@ export class Emitter {
   /** The variable that is spread over lanes, and the names that depend on it. */
   private lane: Var | null = null;
   private lanes = 1;
+  /** See `par`. */
+  private ahead = 0;
   private varying = new Set<Expr>();
   private scope: Scope = "task";
 
@@ -143,7 +148,10 @@ export class Emitter {
     if (x.from.kind === "tile")
       return x.from.role === "shared" ? `${x.from.name}[${this.expr(item(x.at, 0))}]` : `${x.from.name}_`;
     const at = address(x.from, x.at);
-    if (this.varies(at) && !this.repeats(at)) return `ld(v, ${this.pointer(x.from, x.at)})`;
+    if (this.varies(at) && !this.repeats(at)) {
+      const more = this.ahead > 0 && !this.kernel.locals.includes(x.from) ? `, ${this.ahead}` : "";
+      return `ld(v, ${this.pointer(x.from, x.at)}${more})`;
+    }
     const text = element(x.from, this.expr(at));
     return this.varies(at) ? `all(v, ${text})` : text;
   }
@@ -198,7 +206,10 @@ export class Emitter {
       case "par": {
         const lanes = this.group(s.v, s.body);
         const head = `par<${lanes.text}>(${x(s.extent)}, `;
-        return this.lambda(head, `auto v, ix ${s.v.name}`, ");", { v: s.v, lanes }, s.body);
+        this.ahead = this.target.asks ? (s.ahead ?? 0) : 0;
+        this.lambda(head, `auto v, ix ${s.v.name}`, ");", { v: s.v, lanes }, s.body);
+        this.ahead = 0;
+        return;
       }
       case "fold":
         return this.fold(s);
@@ -415,36 +426,6 @@ export function number(x: number, float: boolean): string {
   if (Object.is(x, -0)) return float ? "-0.0f" : "0";
   if (!float) return x === -(2 ** 31) ? "(-2147483647 - 1)" : String(x);
   return `${Number.isInteger(x) && Math.abs(x) < 1e21 ? x.toFixed(1) : String(x)}f`;
-}
-export const blocksOf = (a: Axis): number =>
-  isNum(a.to) && isNum(a.from) ? Math.ceil((a.to.value - a.from.value) / a.step) : Number.NaN;
-/** The place in the grid of the axis whose ends the axis before it decides; -1 if there is none. */
-export const raggedOf = (k: Kernel): number => k.grid.findIndex((a) => !isNum(a.to));
-/** At most, where groups decide: each ends with a block that may not be full. */
-export function tasksOf(k: Kernel): number {
-  const at = raggedOf(k);
-  const count = (axes: readonly Axis[]): number => axes.reduce((n, a) => n * blocksOf(a), 1);
-  const [group, rows] = [k.grid[at - 1], k.grid[at]];
-  if (!group || !rows) return count(k.grid);
-  return (Math.ceil((rows.v.hi + 1) / rows.step) + blocksOf(group)) * count(k.grid.slice(at + 1));
-}
-
-/** Task number t to the grid's axes, last fastest. */
-export function decode(grid: readonly Axis[], t: string): string[] {
-  let below = 1;
-  return grid
-    .toReversed()
-    .map((a, d) => {
-      const [count, last] = [blocksOf(a), d === grid.length - 1];
-      const q = below === 1 ? t : `${t} / ${below}`;
-      const i = last ? q : count === 1 ? "0" : `${q} % ${count}`;
-      below *= count;
-      const at = `${a.v.name} = ${i === "0" || a.step === 1 ? i : `${i} * ${a.step}`}`;
-      return a.n.e === "var" && isNum(a.to)
-        ? `${at}, ${a.n.name} = ix_min(${a.step}, ${a.to.value} - ${a.v.name})`
-        : at;
-    })
-    .toReversed();
 }
 export function written(k: Kernel): Set<Buffer> {
   const out = new Set<Buffer>();

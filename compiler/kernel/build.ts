@@ -31,6 +31,7 @@ interface Scope {
 export class Builder {
   readonly doc: string;
   private readonly params: Buffer[] = [];
+  private readonly locals: Buffer[] = [];
   private readonly grid: Axis[] = [];
   private scopes: Scope[] = [{ stmts: [], memo: new Map(), guarded: false }];
   private readonly names = new Map<string, number>();
@@ -51,6 +52,12 @@ export class Builder {
     const made = buffer(this.fresh(name), dtype, shape, layout);
     this.params.push(made);
     if (changing) this.changing.add(made);
+    return made;
+  }
+  local(name: string, shape: readonly number[]): Buffer {
+    const made = buffer(this.fresh(name), "f32", shape, rowsLayout(shape));
+    this.locals.push(made);
+    this.changing.add(made);
     return made;
   }
   fresh(name: string): string {
@@ -196,9 +203,9 @@ export class Builder {
     const body = this.body(vs, () => f(item(vs, 0), vs[1] ?? num(0)));
     this.push({ s: "each", over, vs, valid, body });
   }
-  par(extent: Expr, f: (j: Expr) => void, name = "j"): void {
+  par(extent: Expr, f: (j: Expr) => void, name = "j", ahead = 0): void {
     const v = this.variable(name, "index", 0, Math.max(0, range(extent)[1] - 1));
-    this.push({ s: "par", v, extent, body: this.body([v], () => f(v)) });
+    this.push({ s: "par", v, extent, body: this.body([v], () => f(v)), ...(ahead ? { ahead } : {}) });
   }
   fold(name: string, op: Combine, type: Scalar, extent: Expr, value: (j: Expr) => Expr): Expr {
     const v = this.variable("k", "index", 0, Math.max(0, range(extent)[1] - 1));
@@ -234,7 +241,14 @@ export class Builder {
   /** The finished kernel. `name`: of moec, never of the program. */
   kernel(name: string): Kernel {
     if (this.depth !== 0) throw new Bug(`kernel ${name} has an open scope`);
-    return { name, doc: this.doc, params: this.params, grid: this.grid, body: this.scope(0).stmts };
+    return {
+      name,
+      doc: this.doc,
+      params: this.params,
+      locals: this.locals,
+      grid: this.grid,
+      body: this.scope(0).stmts,
+    };
   }
 }
 /** Block number `i` of [0, extent) cut in pieces of `step`. */

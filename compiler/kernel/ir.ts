@@ -93,8 +93,8 @@ export type Stmt =
       readonly valid: readonly Expr[];
       readonly body: Body;
     }
-  /** For v < extent, in any order. */
-  | { readonly s: "par"; readonly v: Var; readonly extent: Expr; readonly body: Body }
+  /** For v < extent, in any order. `ahead`: elements from what is read here to what the next task reads, which a target may ask for early. */
+  | { readonly s: "par"; readonly v: Var; readonly extent: Expr; readonly body: Body; readonly ahead?: number }
   /** into = value(0) op value(1) op .. over v < extent. The order is a target's, but fixed by the extent. */
   | {
       readonly s: "fold";
@@ -153,6 +153,8 @@ export interface Kernel {
   readonly name: string;
   readonly doc: string;
   readonly params: readonly Buffer[];
+  /** f32 memory of each task's own. */
+  readonly locals: readonly Buffer[];
   readonly grid: readonly Axis[];
   readonly body: Body;
 }

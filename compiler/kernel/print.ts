@@ -42,7 +42,13 @@ const axis = (a: Axis): string =>
 
 export function print(k: Kernel): string {
   const params = k.params.map((p) => `${p.name}: ${p.dtype}[${p.shape.join(", ")}]${layout(p)}`);
-  const head = [`kernel ${k.name}(${params.join(", ")})`, `  // ${k.doc}`, ...k.grid.map((a) => `  task ${axis(a)}`)];
+  const locals = k.locals.map((b) => `  local ${b.name}: ${b.dtype}[${b.shape.join(", ")}]`);
+  const head = [
+    `kernel ${k.name}(${params.join(", ")})`,
+    `  // ${k.doc}`,
+    ...locals,
+    ...k.grid.map((a) => `  task ${axis(a)}`),
+  ];
   return `${[...head, ...k.body.flatMap(lines).map((l) => `  ${l}`)].join("\n")}\n`;
 }
 const block = (head: string, body: readonly Stmt[], last: readonly string[] = []): string[] => [
@@ -75,7 +81,7 @@ export function lines(s: Stmt): string[] {
         s.body,
       );
     case "par":
-      return block(`par ${s.v.name} < ${show(s.extent)}`, s.body);
+      return block(`par ${s.v.name} < ${show(s.extent)}${s.ahead ? `, ahead ${s.ahead}` : ""}`, s.body);
     case "fold":
       return valued(`fold ${s.into.name} = ${s.op} ${s.v.name} < ${show(s.extent)}`, s.body, s.value);
     case "foldrows":

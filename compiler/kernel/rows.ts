@@ -25,25 +25,25 @@ export function rows(d: Draft, region: Region): void {
     if (shapeOf(v).length < space.length || inner.length === 0) d.k.store(d.output(v), row, reader.element(v, row));
   const wide = region.outputs.filter((v) => shapeOf(v).length === space.length && inner.length > 0);
   if (wide.length === 0) return;
-  const walk: Walk = { inner, cut: region.depth === null, seams: seams(d, wide) };
-  const read = d.choices.keeps && wide.length === 1 ? (keeping(d, item(wide, 0), row, walk) ?? reader) : reader;
+  const cut = region.depth === null;
+  const walk: Walk = { inner, cut, seams: seams(d, wide), ahead: cut ? 0 : product(inner) };
+  const read = (wide.length === 1 && keeping(d, item(wide, 0), row, walk)) || reader;
   columns(d, walk, (at) => {
     const values = wide.map((v) => read.element(v, [...row, ...at]));
     const named =
       wide.length === 1 ? values : values.map((x) => (x.e === "num" || x.e === "var" ? x : d.k.letHere("value", x)));
-    wide.forEach((v, i) =>
-      d.k.store(d.output(v), [...row, ...at], item(named, i), read === reader && passes(d, v, walk)),
-    );
+    wide.forEach((v, i) => d.k.store(d.output(v), [...row, ...at], item(named, i), passes(d, v, walk)));
   });
 }
-/** Writes what is dear, and read by a fold of all that a task walks and by the result, to the result's place, where both find it: a softmax's powers of e. */
+/** Keeps what is dear, and read by a fold and by the result: a softmax's powers of e. */
 function keeping(d: Draft, out: Value, row: readonly Expr[], walk: Walk): Reader | null {
-  const kept = [...points(d, out)].find((v) => isDear(v) && folds(d, out, v, walk.inner.length));
-  if (!kept || walk.cut || dtypeOf(out.type) !== "f32") return null;
-  const y = d.param("y", d.bufferOf(out), "write", null, true);
+  if (walk.cut || product(walk.inner) > (d.choices.kept ?? 0)) return null;
+  const kept = [...points(d, out)].find((v) => isDear(v) && folds(d, out, v, row.length));
+  if (!kept) return null;
+  const local = d.k.local("kept", walk.inner);
   const reader = d.reader();
-  columns(d, walk, (at) => d.k.store(y, [...row, ...at], reader.element(kept, [...row, ...at])));
-  return d.reader(new Map([[kept, (at: readonly Expr[]) => load(y, ...at)]]));
+  columns(d, walk, (at) => d.k.store(local, at, reader.element(kept, [...row, ...at])));
+  return d.reader(new Map([[kept, (at: readonly Expr[]) => load(local, ...at.slice(row.length))]]));
 }
 /** Whether a result goes around the caches: it is large, and, its rows being read more than once, lies over none of its operands. */
 const passes = (d: Draft, v: Value, { cut, inner, seams: places }: Walk): boolean =>
@@ -61,14 +61,12 @@ function points(d: Draft, out: Value, found = new Set<Value>()): Set<Value> {
     if (d.inlines(a) && !found.has(a) && shapeOf(a).join() === shapeOf(out).join()) points(d, a, found.add(a));
   return found;
 }
-/** Whether a fold of the last axes of x is computed to make a result. A fold of fewer would find results among what it folds. */
-function folds(d: Draft, out: Value, x: Value, last: number, seen = new Set<Value>()): boolean {
+/** Whether a fold of x, over axes from `depth` on, is computed to make a result. */
+function folds(d: Draft, out: Value, x: Value, depth: number, seen = new Set<Value>()): boolean {
   seen.add(out);
-  if (out.node.op.name === "reduce" && out.node.args[0] === x) {
-    const { axes } = out.node.attrs as OpAttrs["reduce"];
-    return shapeOf(x).every((_, axis) => axis < shapeOf(x).length - last || axes.includes(axis));
-  }
-  return out.node.args.some((a) => !seen.has(a) && d.inlines(a) && folds(d, a, x, last, seen));
+  if (out.node.op.name === "reduce" && out.node.args[0] === x)
+    return (out.node.attrs as OpAttrs["reduce"]).axes.every((axis) => axis >= depth);
+  return out.node.args.some((a) => !seen.has(a) && d.inlines(a) && folds(d, a, x, depth, seen));
 }
 const task = (d: Draft, extent: number): Expr => (extent === 1 ? num(0) : d.k.task("r", extent).at);
 const widest = (list: readonly Value[]): Value =>
@@ -87,16 +85,18 @@ interface Walk {
   readonly cut: boolean;
   /** Stretches of the last axis that are walked apart. */
   readonly seams: readonly number[];
+  /** See `par`: a row that is read more than once is in the caches when its task begins. */
+  readonly ahead: number;
 }
 /** The last axis spread over lanes, those before it by loops, or all together where the last is short. */
-function columns(d: Draft, { inner, cut, seams: places }: Walk, f: (at: readonly Expr[]) => void): void {
+function columns(d: Draft, { inner, cut, seams: places, ahead }: Walk, f: (at: readonly Expr[]) => void): void {
   const last = item(inner, inner.length - 1);
   const flat = inner.length === 1 || last < short || cut;
   const width = flat ? product(inner) : last;
   const edges = inner.length > 1 && flat ? [0, width] : [0, ...places, width];
   const lanes = (outer: readonly Expr[]): void => {
     const stretch = (b: Block): void =>
-      d.k.par(b.n, (j) => f([...outer, ...unflatten(add(b.at, j), flat ? inner : [last])]));
+      d.k.par(b.n, (j) => f([...outer, ...unflatten(add(b.at, j), flat ? inner : [last])]), "j", ahead);
     if (cut && width > block && edges.length === 2) return stretch(d.k.task("c", width, block));
     edges.slice(1).forEach((end, i) => stretch({ at: num(item(edges, i)), n: num(end - item(edges, i)) }));
   };

@@ -38,13 +38,18 @@ export interface Choices {
   contraction(c: Contraction): Schedule;
   /** Queries and keys that attention takes at a time, for the wider of a key and a value. */
   attention(width: number): { readonly rows: number; readonly block: number };
-  /** A row's task is one thread, and reads again what it wrote. */
-  readonly keeps?: boolean;
+  /** Elements of a row that a task may keep beside it. */
+  readonly kept?: number;
   /** Elements of a result that a later kernel may still find in the caches. */
   readonly inCaches?: number;
 }
 const inCaches = 1 << 22;
-export const hostChoices: Choices = { contraction, attention: () => ({ rows: 48, block: 64 }), keeps: true, inCaches };
+export const hostChoices: Choices = {
+  contraction,
+  attention: () => ({ rows: 48, block: 64 }),
+  kept: 1 << 16,
+  inCaches,
+};
 function contraction({ op, m, n, k, groups }: Contraction): Schedule {
   const deep = k > 512;
   const [bm, bk] = deep ? [192, 256] : [48, 512];

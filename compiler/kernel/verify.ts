@@ -17,7 +17,8 @@ export function verify(k: Kernel): void {
     if (x.e === "op") x.args.forEach(expression);
   };
   const element = (from: Buffer | Tile, at: readonly Expr[]): void => {
-    if (from.kind === "tile" ? !tiles.has(from) : !k.params.includes(from)) fail(`${from.name} is not declared`);
+    if (from.kind === "tile" ? !tiles.has(from) : !(k.params.includes(from) || k.locals.includes(from)))
+      fail(`${from.name} is not declared`);
     if (at.length !== from.shape.length) fail(`${from.name} has ${from.shape.length} axes, not ${at.length}`);
     at.forEach((x, d) => {
       const [lo] = range(x);

@@ -111,6 +111,9 @@ FN vi ld(vf, const u8* p) { return -__builtin_convertvector(*(const vb_at*)p, vi
 FN f32 ld(f32, const f32* p) { return *p; }
 FN i32 ld(f32, const i32* p) { return *p; }
 FN bool ld(f32, const u8* p) { return *p != 0; }
+/** Also asks for what lies `ahead`. */
+template <class P> FN auto ld(vf v, const P* p, ix ahead) { __builtin_prefetch(p + ahead, 0, 2); return ld(v, p); }
+template <class P> FN auto ld(f32 v, const P* p, ix) { return ld(v, p); }
 FN void st(vf, f32* p, vf x) { *(vf_at*)p = x; }
 FN void st(vf, f32* p, f32 x) { *(vf_at*)p = splat(x); }
 FN void st(vf, i32* p, vi x) { *(vi_at*)p = x; }

@@ -300,7 +300,7 @@ extern "C" void ragged_dot_faef1265(void* const* args, ix begin, ix end, f32* sc
 }
 
 // sigmoid mul sum reshape dispatch broadcast
-extern "C" void sum_e827312f(void* const* args, ix begin, ix end, f32* scratch) {
+extern "C" void sum_9e245da5(void* const* args, ix begin, ix end, f32* scratch) {
   f32* y = (f32*)args[0];
   const f32* x = (f32*)args[1];
   const f32* x1 = (f32*)args[2];
@@ -324,10 +324,10 @@ extern "C" void sum_e827312f(void* const* args, ix begin, ix end, f32* scratch) 
     const auto t6 = x4[ix_min(ix_max(ix(t5), 0), 127)];
     const auto t_dispatch = and_(ix(t5) >= 0, ix(t5) < 128) ? t6 : 0.0f;
     par<LANES>(48, [&](auto v, ix j) {
-      const auto t3 = ld(v, x + r * 48 + j);
+      const auto t3 = ld(v, x + r * 48 + j, 48);
       const auto t_sigmoid1 = sigmoid_(t3);
       const auto t_mul2 = t3 * t_sigmoid1;
-      const auto t4 = ld(v, x1 + r * 48 + j);
+      const auto t4 = ld(v, x1 + r * 48 + j, 48);
       const auto t_mul3 = t_mul2 * t4;
       st(v, y1 + r * 48 + j, t_mul3 * t_dispatch);
     });

@@ -1,0 +1,173 @@
+// What an expression is: LANGUAGE's operators and functions against hand arithmetic, in f64.
+import { suite } from "uvu";
+import { at, expression, type Numbers, near, numbers, output, run } from "./elaborated.ts";
+
+const test = suite("expressions");
+
+const x = {
+  x: {
+    type: "f32[2, 3]",
+    value: [
+      [1, -2, 3],
+      [0.5, 4, -1],
+    ] as Numbers,
+  },
+};
+const flatX = [1, -2, 3, 0.5, 4, -1];
+test("arithmetic: precedence, real division, the sign of %, powers", () => {
+  near(
+    expression("x * 2 + 1 / 4 - x ** 2", "f32[2, 3]", x),
+    flatX.map((v) => v * 2 + 0.25 - v ** 2),
+  );
+  near(expression("x % 3", "f32[2, 3]", x), [1, 1, 0, 0.5, 1, 2]);
+  near(expression("i % 3", "i32[4]", { i: { type: "i32[4]", value: [-1, 4, 3, -5] } }), [2, 1, 0, 1]);
+  near(expression("i / 2", "f32[2]", { i: { type: "i32[2]", value: [1, 3] } }), [0.5, 1.5]);
+  near(expression("div(i, 2)", "i32[3]", { i: { type: "i32[3]", value: [-3, 3, 5] } }), [-2, 1, 2]);
+  near(expression("div(i, 0) + i % 0", "i32[2]", { i: { type: "i32[2]", value: [5, -5] } }), [0, 0]);
+});
+test("comparisons and booleans give and take bools", () => {
+  near(expression("x > 0 && !(x > 2) || x == 4", "bool[2, 3]", x), [1, 0, 0, 1, 1, 0]);
+  near(expression("sum(x > 0)", "i32", x), [4]);
+  near(expression("where(x < 0, 0, x)", "f32[2, 3]", x), [1, 0, 3, 0.5, 4, 0]);
+});
+test("functions of elements", () => {
+  const fns: Record<string, (v: number) => number> = {
+    exp: Math.exp,
+    tanh: Math.tanh,
+    sin: Math.sin,
+    cos: Math.cos,
+    abs: Math.abs,
+    sign: Math.sign,
+    floor: Math.floor,
+    ceil: Math.ceil,
+  };
+  for (const [name, f] of Object.entries(fns)) near(expression(`${name}(x)`, "f32[2, 3]", x), flatX.map(f), 1e-9);
+  near(
+    expression("log(abs(x)) + sqrt(abs(x)) + rsqrt(abs(x)) + sigmoid(x)", "f32[2, 3]", x),
+    flatX.map(
+      (v) => Math.log(Math.abs(v)) + Math.sqrt(Math.abs(v)) + 1 / Math.sqrt(Math.abs(v)) + 1 / (1 + Math.exp(-v)),
+    ),
+    1e-9,
+  );
+  near(
+    expression("maximum(x, 1) - minimum(x, 1)", "f32[2, 3]", x),
+    flatX.map((v) => Math.max(v, 1) - Math.min(v, 1)),
+  );
+  near(
+    expression("round(x) + erf(x * 0)", "f32[2, 3]", x),
+    flatX.map((v) => (v === 0.5 ? 0 : Math.round(v))),
+  );
+});
+test("conversions: to i32 toward 0, bool, float", () => {
+  near(expression("i32(x)", "i32[2, 3]", x), [1, -2, 3, 0, 4, -1]);
+  near(expression("f32(x > 0) + float(i32(x))", "f32[2, 3]", x), [2, -2, 4, 1, 5, -1]);
+});
+test("reductions over numbers of axes, S, lists, all; with keep", () => {
+  near(expression("sum(x, axis: 0)", "f32[3]", x), [1.5, 2, 2]);
+  near(expression("mean(x, axis: -1)", "f32[2]", x), [2 / 3, 3.5 / 3]);
+  near(expression("max(x) + min(x, axis: [0, 1])", "f32", x), [2]);
+  near(expression("x - max(x, axis: -1, keep: true)", "f32[2, 3]", x), [-2, -5, 0, -3.5, 0, -5]);
+  const overS = "fn f(x: f32[...S, D]) -> f32[D] { return sum(x, axis: S) * S }";
+  near(
+    output(overS, { declaration: "f", method: "f", sizes: { S: [2, 2], D: 2 }, inputs: { x: numbers(8) } }),
+    [0, 1].map((d) => 4 * [0, 1, 2, 3].reduce((s, i) => s + at(numbers(8), i * 2 + d), 0)),
+  );
+});
+test("softmax with a mask is 0 where masked, also where all is; logsumexp; cumsum", () => {
+  const e = flatX.map(Math.exp);
+  near(
+    expression("softmax(x)", "f32[2, 3]", x),
+    e.map((v, i) => v / e.slice(i < 3 ? 0 : 3, i < 3 ? 3 : 6).reduce((a, b) => a + b, 0)),
+  );
+  near(expression("softmax(x, where: x > 3)", "f32[2, 3]", x), [0, 0, 0, 0, 1, 0]);
+  near(
+    expression("logsumexp(x, axis: 0)", "f32[3]", x),
+    [0, 1, 2].map((i) => Math.log(at(e, i) + at(e, i + 3))),
+  );
+  near(expression("cumsum(x)", "f32[2, 3]", x), [1, -1, 2, 0.5, 4.5, 3.5]);
+  near(expression("cumsum(x, axis: 0)", "f32[2, 3]", x), [1, -2, 3, 1.5, 2, 2]);
+});
+test("matmul broadcasts leading axes; vectors on the left", () => {
+  const [a, c] = [numbers(12), numbers(12, 5)];
+  const expected = [0, 1].flatMap((n) =>
+    [0, 1].flatMap((i) =>
+      [0, 1].map((j) => [0, 1, 2].reduce((s, k) => s + at(a, n * 6 + i * 3 + k) * at(c, n * 6 + k * 2 + j), 0)),
+    ),
+  );
+  near(
+    expression("a @ c", "f32[2, 2, 2]", {
+      a: { type: "f32[2, 2, 3]", value: a },
+      c: { type: "f32[2, 3, 2]", value: c },
+    }),
+    expected,
+  );
+  near(
+    expression("a @ c", "f32[2]", {
+      a: { type: "f32[3]", value: a.slice(0, 3) },
+      c: { type: "f32[3, 2]", value: c.slice(0, 6) },
+    }),
+    [0, 1].map((j) => [0, 1, 2].reduce((s, k) => s + at(a, k) * at(c, k * 2 + j), 0)),
+  );
+});
+test("reshape, transpose, concat, range", () => {
+  near(expression("transpose(x)", "f32[3, 2]", x), [1, 0.5, -2, 4, 3, -1]);
+  near(expression("reshape(x, [3, 2])[1]", "f32[2]", x), [3, 0.5]);
+  near(expression("concat([x[:, 1:], x[:, :1]], axis: -1)", "f32[2, 3]", x), [-2, 3, 1, 4, -1, 0.5]);
+  near(expression("range(4) * 2", "i32[4]"), [0, 2, 4, 6]);
+});
+test("indexing: numbers, slices, ..., new, and none outside", () => {
+  near(expression("x[1]", "f32[3]", x), [0.5, 4, -1]);
+  near(expression("x[..., 0]", "f32[2]", x), [1, 0.5]);
+  near(expression("x[-1]", "f32[3]", x), [0, 0, 0]);
+  near(expression("x[5, 0]", "f32", x), [0]);
+  near(expression("x[:, new, 1:3]", "f32[2, 1, 2]", x), [-2, 3, 4, -1]);
+  near(expression("x[..., new, :]", "f32[2, 1, 3]", x), flatX);
+  near(
+    expression("x[i]", "f32[3, 3]", { ...x, i: { type: "i32[3]", value: [1, -1, 0] } }),
+    [0.5, 4, -1, 0, 0, 0, 1, -2, 3],
+  );
+});
+test("take, put and scatter along an axis", () => {
+  const i = {
+    i: {
+      type: "i32[2, 2]",
+      value: [
+        [2, 0],
+        [1, 7],
+      ] as Numbers,
+    },
+  };
+  near(expression("take(x, i, axis: -1)", "f32[2, 2]", { ...x, ...i }), [3, 1, 4, 0]);
+  near(expression("put(x, i, -take(x, i, axis: 1), axis: 1)", "f32[2, 3]", { ...x, ...i }), [-1, -2, -3, 0.5, -4, -1]);
+  near(
+    expression("put(x, i[:1], x[:1], axis: 0)", "f32[2, 3]", {
+      x: { type: "f32[2, 3]", value: flatX },
+      i: { type: "i32[2]", value: [1, 0] },
+    }),
+    [1, -2, 3, 1, -2, 3],
+  );
+  near(
+    expression("scatter(x, i, 3, axis: 0)", "f32[3, 3]", { ...x, i: { type: "i32[2]", value: [2, 2] } }),
+    [0, 0, 0, 0, 0, 0, 1.5, 2, 2],
+  );
+});
+const both = (name: string) =>
+  run(`fn f(x: f32[4]) -> (f32[4], i32[4]) { let (v, i) = ${name} return v, i }`, {
+    declaration: "f",
+    method: "f",
+    inputs: { x: [1, 3, 3, 2] },
+  });
+test("top_k and sort give values and places, the first of equals first", () => {
+  near([...(both("top_k(x, 4)").values.get("output 1")?.data ?? [])], [1, 2, 3, 0]);
+  near([...(both("sort(x)").values.get("output 0")?.data ?? [])], [1, 2, 3, 3]);
+  near([...(both("sort(x)").values.get("output 1")?.data ?? [])], [0, 3, 1, 2]);
+});
+test("known numbers: arithmetic, sizes, if, for", () => {
+  const text =
+    "fn f(x: f32[N], rounds) -> f32[N] { let C = ceil(N / 2) if C > 2 && rounds >= 2 { for i in 0:rounds { x = x + C * i } } return x }";
+  near(
+    output(text, { declaration: "f", method: "f", sizes: { rounds: 3, N: 5 }, inputs: { x: [0, 1, 2, 3, 4] } }),
+    [9, 10, 11, 12, 13],
+  );
+});
+test.run();
