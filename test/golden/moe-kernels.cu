@@ -284,7 +284,7 @@ KERNEL void __launch_bounds__(128, 2) ragged_dot_2459da97(const i32* __restrict_
 KERNEL_END(ragged_dot_2459da97)
 
 // sigmoid mul sum reshape dispatch broadcast
-KERNEL void __launch_bounds__(32, 16) sum_e827312f(f32* y, const f32* __restrict__ x, const f32* __restrict__ x1, const f32* __restrict__ x2, const i32* __restrict__ x3, const f32* __restrict__ x4, f32* y1) {
+KERNEL void __launch_bounds__(32, 16) sum_9e245da5(f32* y, const f32* __restrict__ x, const f32* __restrict__ x1, const f32* __restrict__ x2, const i32* __restrict__ x3, const f32* __restrict__ x4, f32* y1) {
   for (i32 task = blockIdx.x; task < 128; task += gridDim.x) {
     const ix r = task;
     const auto sum = fold<Sum, 4>(48, [&](auto v, ix k) {
@@ -310,7 +310,7 @@ KERNEL void __launch_bounds__(32, 16) sum_e827312f(f32* y, const f32* __restrict
     });
   }
 }
-KERNEL_END(sum_e827312f)
+KERNEL_END(sum_9e245da5)
 
 // broadcast iota eq combine reshape sum div mul neg add const select
 KERNEL void __launch_bounds__(64, 8) mul_af0ec788(const i32* __restrict__ x, const i32* __restrict__ x1, const f32* __restrict__ x2, const f32* __restrict__ x3, const f32* __restrict__ x4, const f32* __restrict__ x5, const f32* __restrict__ x6, f32* y) {
