@@ -1,6 +1,6 @@
 // npm run bench -- NAME [--json] [--threads N] [--kernels]
 import { parseArgs } from "node:util";
-import { explain, note, print, printJson, table } from "../cli/output.ts";
+import { endWithReader, explain, note, print, printJson, table } from "../cli/output.ts";
 import { cores } from "../runtime/host/machine.ts";
 import { groups } from "./cases.ts";
 import { type Measured, measure } from "./measure.ts";
@@ -59,6 +59,7 @@ function row({ figure: f, atWork }: Measured): string[] {
 const ms = (seconds: number): string => (seconds * 1000).toFixed(3);
 const percent = (x: number): string => `${(100 * x).toFixed(1)} %`;
 
+endWithReader();
 try {
   await main();
 } catch (error) {

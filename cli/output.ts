@@ -18,6 +18,9 @@ export const colorsOf = (stream: NodeJS.WriteStream): Colors => createColors(wan
 export const print = (text: string): void => void process.stdout.write(`${text}\n`);
 export const note = (text: string): void => void process.stderr.write(`${text}\n`);
 export const warn = (text: string): void => note(`${colorsOf(process.stderr).yellow("warning:")} ${visible(text)}`);
+/** A reader that goes away (`moec ... | head`) is not an error. */
+export const endWithReader = (): void =>
+  void process.stdout.on("error", (error: NodeJS.ErrnoException) => process.exit(error.code === "EPIPE" ? 0 : 1));
 /** One JSON object on a line of stdout. NaN and infinity, which JSON lacks, become their names. */
 export const printJson = (record: object): void =>
   print(JSON.stringify(record, (_, x: unknown) => (typeof x === "number" && !Number.isFinite(x) ? String(x) : x)));

@@ -17,6 +17,7 @@ import { Problem, ProgramError } from "../compiler/diagnostic.ts";
 import { verifyGraph } from "../compiler/graph/verify.ts";
 import { render } from "../compiler/render.ts";
 import { blocks } from "./blocks.ts";
+import { timed } from "./clock.ts";
 import { meanings, mutants } from "./syntax/mutate.ts";
 
 const test = suite("fuzz");
@@ -41,16 +42,13 @@ function checked(text: string): Loaded | null {
 }
 /** Runs, and says with which text it failed. */
 function soon<T>(text: string, run: () => T): T {
-  const start = performance.now();
-  let result: T;
   try {
-    result = run();
+    const { result, seconds } = timed(run);
+    assert.ok(seconds < 2, `${seconds} s`);
+    return result;
   } catch (error) {
     throw new Error(`${String(error)}\nof:\n${text}`, { cause: error });
   }
-  const seconds = (performance.now() - start) / 1000;
-  assert.ok(seconds < 2, `${seconds} s for ${text}`);
-  return result;
 }
 
 const small: Readonly<Record<string, number>> = { D: 8, H: 8, Heads: 2, Groups: 2, L: 2, B: 2, T: 3 };

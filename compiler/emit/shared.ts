@@ -60,7 +60,7 @@ function parameterized({ name, text }: PlanKernel, body: string, given: readonly
     return `shared${params.length - 1}`;
   });
   const list = ["void* const* args", "ix begin", "ix end", "f32* scratch", ...params].join(", ");
-  return replaced.replace(signature(name), `static __attribute__((noinline, noclone)) void ${body}(${list})`);
+  return replaced.replace(signature(name), `APART void ${body}(${list})`);
 }
 /** The type that C++ gives a literal. */
 function typeOf(number: string): string {

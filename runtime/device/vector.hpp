@@ -3,7 +3,11 @@
 // scalar tail and the reference interpreter agree to the bit. Where one rounding is wanted (a dot product, a polynomial) it is `mad`.
 #define FN inline __attribute__((always_inline))
 /** Compiled once in a unit, and called: what is long and not what a kernel's time hangs on. */
+#ifdef __clang__
 #define APART static __attribute__((noinline))
+#else
+#define APART static __attribute__((noinline, noclone))
+#endif
 #define UNROLL _Pragma("GCC unroll 64")
 #define ROLL _Pragma("GCC unroll 1")
 #if defined(__AVX512F__)
@@ -153,7 +157,20 @@ FN void stream(vf, f32* p, vf x) {
 #endif
 }
 FN void stream(vf, f32* p, f32 x) { stream(vf{}, p, splat(x)); }
-FN void stream(f32, f32* p, f32 x) { *p = x; }
+FN void stream(vf, bf16* p, vf x) {
+  const vh h = __builtin_convertvector(to_bf16_bits(x), vh);
+#if __has_builtin(__builtin_nontemporal_store)
+  __builtin_nontemporal_store(h, (vh*)p);
+#elif LANES == 16
+  __builtin_ia32_movntdq256((long long __attribute__((vector_size(32)))*)p, (long long __attribute__((vector_size(32))))h);
+#elif LANES == 8
+  __builtin_ia32_movntdq((long long __attribute__((vector_size(16)))*)p, (long long __attribute__((vector_size(16))))h);
+#else
+  *(vh_at*)p = h;
+#endif
+}
+/** What is not of whole vectors, or of other types. */
+template <class V, class T, class X> FN void stream(V v, T* p, X x) { st(v, p, x); }
 FN void fence() {
 #if defined(__SSE__)
   __builtin_ia32_sfence();
