@@ -17,7 +17,7 @@ import type { Sequence } from "../compiler/plan/sequence.ts";
 import { backends } from "../compiler/targets.ts";
 import type { DType } from "../compiler/types/dtype.ts";
 import { capability, occupancy, requireArchitecture } from "../runtime/cuda/architecture.ts";
-import { options, used } from "../runtime/cuda/code.ts";
+import { compileKernels, type KernelCode, options, used } from "../runtime/cuda/code.ts";
 import type { Nvrtc } from "../runtime/nvrtc.ts";
 import { folder } from "./folder.ts";
 import { golden } from "./golden.ts";
@@ -152,6 +152,48 @@ test("what ptxas tells of a kernel", () => {
   const two = used("two", log);
   assert.equal([two.registers, two.shared, two.spills], [20, 0, 0]);
 });
+/** A kernel whose threads each keep 48 numbers. */
+function hungry(blocks: number): PlanKernel {
+  const text = `KERNEL void __launch_bounds__(256, BLOCKS(${blocks})) hungry(f32* x) {
+  f32 kept[48];
+  UNROLL for (int i = 0; i < 48; i++) kept[i] = x[threadIdx.x + i * 256];
+  __syncthreads();
+  UNROLL for (int i = 0; i < 48; i++) x[threadIdx.x + i * 256] = kept[i] * kept[(i * 7 + 5) % 48];
+}
+KERNEL_END(hungry)
+`;
+  return { name: "hungry", text, origins: [], scratch: 0, launch: { threads: 256, shared: 0, wide: false } };
+}
+const compiledAlone = async (kernel: PlanKernel, nvrtc: Pick<Nvrtc, "compile">): Promise<KernelCode | undefined> => {
+  const plan = { kernels: [kernel], header: backends.cuda.header() };
+  return (await compileKernels(plan, "sm_80", { ...nvrtc, path: "", version: "1", architectures: [80] }, null, 1))[0];
+};
+if (compiler)
+  test("a kernel that spills is compiled again for fewer blocks", async () => {
+    const asked: string[] = [];
+    const counting: Pick<Nvrtc, "compile"> = {
+      compile(source) {
+        asked.push(source.options?.find((o) => o.includes("HALVED")) ?? "");
+        return compiler.compile(source);
+      },
+    };
+    const code = await compiledAlone(hungry(8), counting);
+    assert.equal(asked, ["", "-DHALVED=1"]);
+    assert.is(code?.spills, 0);
+    assert.ok((code?.registers ?? 0) > 32, `${code?.registers ?? 0} registers`);
+  });
+test("where every choice spills, the least is kept", async () => {
+  const spills = [8, 40, 4, 4];
+  const seen: number[] = [];
+  const compile: Nvrtc["compile"] = () => {
+    const n = spills[seen.length] ?? 0;
+    seen.push(n);
+    const log = `entry function 'hungry' for 'sm_80'\n 0 bytes stack frame, ${n} bytes spill stores\nUsed 99 registers`;
+    return Promise.resolve({ ptx: String(seen.length), cubin: Buffer.alloc(0), log, names: new Map() });
+  };
+  const code = await compiledAlone(hungry(8), { compile });
+  assert.equal([code?.spills, code?.ptx, seen], [4, "3", spills]);
+});
 const share = (threads: number, registers: number, shared: number, architecture = "sm_80"): number | null =>
   occupancy({ threads, registers, shared }, architecture);
 test("occupancy by registers, shared memory, warps and blocks", () => {
@@ -219,7 +261,6 @@ test("a form that the target has not, and what to do", () => {
     [["--emit", "ptx"], /the host target has no ptx\n.*add --target cuda:sm_90a/],
     [["--emit", "cpp", "--target", "cuda:sm_80"], /has no cpp\n.*use --emit cu/],
     [["--emit", "cubin", "--target", "cuda:sm_80"], /a cubin is no text\n.*-o FOLDER/],
-    [["--precision", "bf16"], /bf16 is a precision of CUDA targets\n.*--target cuda:sm_90a/],
   ] as const) {
     const { status, err } = moec(...program, ...args);
     assert.is(status, 1, err);

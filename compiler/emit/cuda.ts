@@ -45,7 +45,7 @@ export const cuda: Target = {
     const { threads, blocks } = blockOf(k);
     return {
       open: [
-        `KERNEL void __launch_bounds__(${threads}, ${blocks}) ${k.name}(${parameters(k)}) {`,
+        `KERNEL void __launch_bounds__(${threads}, BLOCKS(${blocks})) ${k.name}(${parameters(k)}) {`,
         ...(shared > 0 ? ["  DYN_SMEM(smem);"] : []),
         ...prologue.map((line) => `  ${line}`),
         ...dealt(k).map((line) => `  ${line}`),

@@ -11,7 +11,7 @@ export interface KernelCode {
   readonly registers: number;
   /** Bytes of shared memory that the text itself declares. */
   readonly shared: number;
-  /** Bytes stored for want of registers. */
+  /** Bytes stored for want of registers; 0 where any choice of blocks gives that. */
   readonly spills: number;
   /** What ptxas warns of. */
   readonly warnings: readonly string[];
@@ -58,15 +58,44 @@ async function codeOf(
   const key = hash([text, ...options, architecture, compiler.version].join("\0"));
   const known = cache?.findPlan(key) ?? null;
   const start = performance.now();
-  const kept = known === null ? await compiled(kernel, text, architecture, compiler) : (JSON.parse(known) as Kept);
+  const kept = known === null ? await withoutSpills(kernel, text, architecture, compiler) : (JSON.parse(known) as Kept);
   const seconds = known === null ? (performance.now() - start) / 1000 : 0;
   if (known === null) cache?.putPlan(key, JSON.stringify(kept));
   return { ptx: kept.ptx, cubin: Buffer.from(kept.cubin, "base64"), ...used(kernel.name, kept.log), seconds };
 }
+/**
+ * A kernel that spills is compiled again for half as many blocks on a multiprocessor, which leaves each thread twice the registers, down to
+ * one block; what spills least is kept, the first of equals.
+ */
+export async function withoutSpills(
+  kernel: PlanKernel,
+  text: string,
+  architecture: string,
+  compiler: Pick<Nvrtc, "compile">,
+): Promise<Kept> {
+  const spills = ({ log }: Kept): number => used(kernel.name, log).spills;
+  let best: Kept | null = null;
+  for (let halved = 0; halved <= Math.log2(blocksIn(kernel.text)); halved++) {
+    const made = await compiled(kernel, text, architecture, compiler, halved === 0 ? [] : [`-DHALVED=${halved}`]);
+    if (best === null || spills(made) < spills(best)) best = made;
+    if (spills(best) === 0) break;
+  }
+  if (best === null) throw new Bug(`${kernel.name} asks for less than one block`);
+  return best;
+}
+/** Blocks that the text asks ptxas to make room for. */
+const blocksIn = (text: string): number => Number(/\bBLOCKS\((\d+)\)\) \w+\(/.exec(text)?.[1] ?? 1);
 /** Text that NVRTC refuses is moec's own mistake: the log names the line, and the kernel's origins the program's. */
-async function compiled(kernel: PlanKernel, text: string, architecture: string, compiler: Nvrtc): Promise<Kept> {
+async function compiled(
+  kernel: PlanKernel,
+  text: string,
+  architecture: string,
+  compiler: Pick<Nvrtc, "compile">,
+  more: readonly string[],
+): Promise<Kept> {
   try {
-    const { ptx, cubin, log } = await compiler.compile({ name: `${kernel.name}.cu`, text, architecture, options });
+    const source = { name: `${kernel.name}.cu`, text, architecture, options: [...options, ...more] };
+    const { ptx, cubin, log } = await compiler.compile(source);
     return { ptx, cubin: cubin.toString("base64"), log };
   } catch (error) {
     if (!(error instanceof CudaError)) throw error;

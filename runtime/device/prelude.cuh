@@ -26,6 +26,11 @@
 #define UNROLL _Pragma("unroll")
 #define ROLL  // as the compiler likes
 #define KEEP_ROLLED _Pragma("unroll 1")
+/** Blocks that must fit on one multiprocessor: who compiles halves them where registers do not suffice. */
+#ifndef HALVED
+#define HALVED 0
+#endif
+#define BLOCKS(n) ((n) >> HALVED > 0 ? (n) >> HALVED : 1)
 
 typedef signed char i8; typedef unsigned char u8; typedef unsigned short u16; typedef unsigned int u32; typedef unsigned long long u64;
 typedef int i32; typedef long long i64; typedef float f32; typedef double f64;

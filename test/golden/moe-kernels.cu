@@ -1,5 +1,5 @@
 // dot
-KERNEL void __launch_bounds__(128, 2) dot_dcc18b3e(const f32* __restrict__ a, const f32* __restrict__ b, f32* y) {
+KERNEL void __launch_bounds__(128, BLOCKS(2)) dot_dcc18b3e(const f32* __restrict__ a, const f32* __restrict__ b, f32* y) {
   DYN_SMEM(smem);
   Stage<f32, 32, 16, 1, 128, false, 4> right(smem + 0);
   Stage<f32, 64, 32, 4, 128, false, 32> left(smem + 2048);
@@ -27,7 +27,7 @@ KERNEL void __launch_bounds__(128, 2) dot_dcc18b3e(const f32* __restrict__ a, co
 KERNEL_END(dot_dcc18b3e)
 
 // max reshape const broadcast sub exp sum div
-KERNEL void __launch_bounds__(64, 8) exp_3587e20d(const f32* __restrict__ x, f32* y, f32* y1) {
+KERNEL void __launch_bounds__(64, BLOCKS(8)) exp_3587e20d(const f32* __restrict__ x, f32* y, f32* y1) {
   for (i32 task = blockIdx.x; task < 1; task += gridDim.x) {
     par<4>(256, [&](auto v, ix j) {
       const auto t = ld(v, x + j);
@@ -49,7 +49,7 @@ KERNEL void __launch_bounds__(64, 8) exp_3587e20d(const f32* __restrict__ x, f32
 KERNEL_END(exp_3587e20d)
 
 // top_k
-KERNEL void __launch_bounds__(32, 16) top_k_3a7bfd13(f32* values, i32* index, const f32* __restrict__ x) {
+KERNEL void __launch_bounds__(32, BLOCKS(16)) top_k_3a7bfd13(f32* values, i32* index, const f32* __restrict__ x) {
   for (i32 task = blockIdx.x; task < 64; task += gridDim.x) {
     const ix r = task;
     for (ix p = 0, p_end = 2; p < p_end; p += 1) {
@@ -68,7 +68,7 @@ KERNEL void __launch_bounds__(32, 16) top_k_3a7bfd13(f32* values, i32* index, co
 KERNEL_END(top_k_3a7bfd13)
 
 // sum broadcast div
-KERNEL void __launch_bounds__(32, 16) div_2d6c43e2(const f32* __restrict__ x, f32* y) {
+KERNEL void __launch_bounds__(32, BLOCKS(16)) div_2d6c43e2(const f32* __restrict__ x, f32* y) {
   for (i32 task = blockIdx.x; task < 1; task += gridDim.x) {
     par<2>(128, [&](auto v, ix j) {
       const auto t = ld(v, x + j);
@@ -82,7 +82,7 @@ KERNEL void __launch_bounds__(32, 16) div_2d6c43e2(const f32* __restrict__ x, f3
 KERNEL_END(div_2d6c43e2)
 
 // reshape route
-KERNEL void __launch_bounds__(128, 4) route_count_6f4cd61b(const i32* __restrict__ index, i32* counts) {
+KERNEL void __launch_bounds__(128, BLOCKS(4)) route_count_6f4cd61b(const i32* __restrict__ index, i32* counts) {
   DYN_SMEM(smem);
   for (i32 task = blockIdx.x; task < 1; task += gridDim.x) {
     const ix c = task;
@@ -101,7 +101,7 @@ KERNEL void __launch_bounds__(128, 4) route_count_6f4cd61b(const i32* __restrict
 KERNEL_END(route_count_6f4cd61b)
 
 // reshape route
-KERNEL void __launch_bounds__(32, 16) route_scan_67359819(const i32* __restrict__ counts, i32* places, i32* offsets) {
+KERNEL void __launch_bounds__(32, BLOCKS(16)) route_scan_67359819(const i32* __restrict__ counts, i32* places, i32* offsets) {
   for (i32 task = blockIdx.x; task < 1; task += gridDim.x) {
     scan(5, [&](ix i) { return counts[i]; }, [&](ix i, auto sum) {
       places[i] = sum;
@@ -112,7 +112,7 @@ KERNEL void __launch_bounds__(32, 16) route_scan_67359819(const i32* __restrict_
 KERNEL_END(route_scan_67359819)
 
 // reshape route
-KERNEL void __launch_bounds__(128, 4) route_place_f9377299(const i32* __restrict__ places, i32* order, i32* inverse, i32* expert, const i32* __restrict__ index) {
+KERNEL void __launch_bounds__(128, BLOCKS(4)) route_place_8433dc39(const i32* __restrict__ places, i32* order, const i32* __restrict__ index, i32* expert, i32* inverse) {
   DYN_SMEM(smem);
   for (i32 task = blockIdx.x; task < 1; task += gridDim.x) {
     const ix c = task;
@@ -124,18 +124,19 @@ KERNEL void __launch_bounds__(128, 4) route_place_f9377299(const i32* __restrict
     });
     __syncthreads();
     tally(128, table, [&](ix i) { return ix(and_(ix(index[i / 2 * 2 + (i % 2 + c * 128)]) >= 0, ix(index[i / 2 * 2 + (i % 2 + c * 128)]) < 4) ? ix(index[i / 2 * 2 + (i % 2 + c * 128)]) : 4); }, [&](ix i, ix rank) {
-      const ix group = and_(ix(index[i / 2 * 2 + (i % 2 + c * 128)]) >= 0, ix(index[i / 2 * 2 + (i % 2 + c * 128)]) < 4) ? ix(index[i / 2 * 2 + (i % 2 + c * 128)]) : 4;
-      order[rank] = group < 4 ? i32(c * 128 + i) : -1;
+      const ix choice = c * 128 + i;
+      const ix group = and_(ix(index[choice]) >= 0, ix(index[choice]) < 4) ? ix(index[choice]) : 4;
+      order[rank] = group < 4 ? i32(choice) : -1;
       expert[rank] = group < 4 ? i32(group) : -1;
-      inverse[c * 128 + i] = group < 4 ? i32(rank) : -1;
+      inverse[choice] = group < 4 ? i32(rank) : -1;
     });
     __syncthreads();
   }
 }
-KERNEL_END(route_place_f9377299)
+KERNEL_END(route_place_8433dc39)
 
 // broadcast reshape dispatch ragged_dot sigmoid mul
-KERNEL void __launch_bounds__(128, 2) ragged_dot_333a6ed5(const i32* __restrict__ offsets, const i32* __restrict__ x, const f32* __restrict__ x1, const f32* __restrict__ w, const f32* __restrict__ w1, f32* y, f32* y1, f32* y2) {
+KERNEL void __launch_bounds__(128, BLOCKS(2)) ragged_dot_333a6ed5(const i32* __restrict__ offsets, const i32* __restrict__ x, const f32* __restrict__ x1, const f32* __restrict__ w, const f32* __restrict__ w1, f32* y, f32* y1, f32* y2) {
   DYN_SMEM(smem);
   Stage<f32, 64, 32, 1, 128, false, 0> left(smem + 0);
   Stage<f32, 32, 64, 1, 128, false, 48> right(smem + 8192);
@@ -168,7 +169,7 @@ KERNEL void __launch_bounds__(128, 2) ragged_dot_333a6ed5(const i32* __restrict_
 KERNEL_END(ragged_dot_333a6ed5)
 
 // ragged_dot
-KERNEL void __launch_bounds__(128, 2) ragged_dot_ccc62fa2(const i32* __restrict__ offsets, const f32* __restrict__ x, const f32* __restrict__ w, f32* y) {
+KERNEL void __launch_bounds__(128, BLOCKS(2)) ragged_dot_ccc62fa2(const i32* __restrict__ offsets, const f32* __restrict__ x, const f32* __restrict__ w, f32* y) {
   DYN_SMEM(smem);
   Stage<f32, 64, 32, 4, 128, false, 48> left(smem + 0);
   Stage<f32, 32, 32, 4, 128, false, 32> right(smem + 32768);
@@ -195,7 +196,7 @@ KERNEL void __launch_bounds__(128, 2) ragged_dot_ccc62fa2(const i32* __restrict_
 KERNEL_END(ragged_dot_ccc62fa2)
 
 // broadcast combine reshape mul sum
-KERNEL void __launch_bounds__(32, 16) sum_9352906f(const f32* __restrict__ x, const i32* __restrict__ x1, const f32* __restrict__ x2, f32* y) {
+KERNEL void __launch_bounds__(32, BLOCKS(16)) sum_9352906f(const f32* __restrict__ x, const i32* __restrict__ x1, const f32* __restrict__ x2, f32* y) {
   for (i32 task = blockIdx.x; task < 64; task += gridDim.x) {
     const ix r = task;
     const auto t = x[r * 2];
@@ -210,7 +211,7 @@ KERNEL void __launch_bounds__(32, 16) sum_9352906f(const f32* __restrict__ x, co
 KERNEL_END(sum_9352906f)
 
 // mul sum
-KERNEL void __launch_bounds__(256, 2) sum_1b4e2a5c(f32* y, const f32* __restrict__ x, const f32* __restrict__ x1) {
+KERNEL void __launch_bounds__(256, BLOCKS(2)) sum_1b4e2a5c(f32* y, const f32* __restrict__ x, const f32* __restrict__ x1) {
   for (i32 task = blockIdx.x; task < 1; task += gridDim.x) {
     const auto sum = fold<Sum, 4>(2048, [&](auto v, ix k) {
       const auto t = ld(v, x1 + k);
@@ -222,7 +223,7 @@ KERNEL void __launch_bounds__(256, 2) sum_1b4e2a5c(f32* y, const f32* __restrict
 KERNEL_END(sum_1b4e2a5c)
 
 // broadcast reshape dispatch transpose ragged_dot mul sigmoid const sub add
-KERNEL void __launch_bounds__(128, 2) ragged_dot_ac0205b9(const i32* __restrict__ offsets, const i32* __restrict__ x, const f32* __restrict__ x1, const f32* __restrict__ w, const f32* __restrict__ x2, const f32* x3, const f32* x4, f32* y, f32* y1, f32* y2) {
+KERNEL void __launch_bounds__(128, BLOCKS(2)) ragged_dot_ac0205b9(const i32* __restrict__ offsets, const i32* __restrict__ x, const f32* __restrict__ x1, const f32* __restrict__ w, const f32* __restrict__ x2, const f32* x3, const f32* x4, f32* y, f32* y1, f32* y2) {
   DYN_SMEM(smem);
   Stage<f32, 64, 32, 1, 128, false, 0> left(smem + 0);
   Stage<f32, 64, 32, 1, 128, true, 32> right(smem + 8192);
@@ -257,7 +258,7 @@ KERNEL void __launch_bounds__(128, 2) ragged_dot_ac0205b9(const i32* __restrict_
 KERNEL_END(ragged_dot_ac0205b9)
 
 // transpose ragged_dot
-KERNEL void __launch_bounds__(128, 2) ragged_dot_2459da97(const i32* __restrict__ offsets, const f32* __restrict__ x, const f32* __restrict__ w, f32* y) {
+KERNEL void __launch_bounds__(128, BLOCKS(2)) ragged_dot_2459da97(const i32* __restrict__ offsets, const f32* __restrict__ x, const f32* __restrict__ w, f32* y) {
   DYN_SMEM(smem);
   Stage<f32, 64, 32, 4, 128, false, 48> left(smem + 0);
   Stage<f32, 32, 32, 4, 128, true, 48> right(smem + 32768);
@@ -284,7 +285,7 @@ KERNEL void __launch_bounds__(128, 2) ragged_dot_2459da97(const i32* __restrict_
 KERNEL_END(ragged_dot_2459da97)
 
 // sigmoid mul sum reshape dispatch broadcast
-KERNEL void __launch_bounds__(32, 16) sum_9e245da5(f32* y, const f32* __restrict__ x, const f32* __restrict__ x1, const f32* __restrict__ x2, const i32* __restrict__ x3, const f32* __restrict__ x4, f32* y1) {
+KERNEL void __launch_bounds__(32, BLOCKS(16)) sum_9e245da5(f32* y, const f32* __restrict__ x, const f32* __restrict__ x1, const f32* __restrict__ x2, const i32* __restrict__ x3, const f32* __restrict__ x4, f32* y1) {
   for (i32 task = blockIdx.x; task < 128; task += gridDim.x) {
     const ix r = task;
     const auto sum = fold<Sum, 4>(48, [&](auto v, ix k) {
@@ -313,7 +314,7 @@ KERNEL void __launch_bounds__(32, 16) sum_9e245da5(f32* y, const f32* __restrict
 KERNEL_END(sum_9e245da5)
 
 // broadcast iota eq combine reshape sum div mul neg add const select
-KERNEL void __launch_bounds__(64, 8) mul_af0ec788(const i32* __restrict__ x, const i32* __restrict__ x1, const f32* __restrict__ x2, const f32* __restrict__ x3, const f32* __restrict__ x4, const f32* __restrict__ x5, const f32* __restrict__ x6, f32* y) {
+KERNEL void __launch_bounds__(64, BLOCKS(8)) mul_af0ec788(const i32* __restrict__ x, const i32* __restrict__ x1, const f32* __restrict__ x2, const f32* __restrict__ x3, const f32* __restrict__ x4, const f32* __restrict__ x5, const f32* __restrict__ x6, f32* y) {
   for (i32 task = blockIdx.x; task < 1; task += gridDim.x) {
     par<1>(256, [&](auto v, ix j) {
       const auto t = all(v, x[j / 4 * 2]);
@@ -348,7 +349,7 @@ KERNEL void __launch_bounds__(64, 8) mul_af0ec788(const i32* __restrict__ x, con
 KERNEL_END(mul_af0ec788)
 
 // add combine reshape sum transpose dot
-KERNEL void __launch_bounds__(128, 2) dot_e865320b(const f32* __restrict__ a, const f32* __restrict__ b, const i32* __restrict__ x, const f32* __restrict__ x1, const f32* __restrict__ x2, f32* y) {
+KERNEL void __launch_bounds__(128, BLOCKS(2)) dot_e865320b(const f32* __restrict__ a, const f32* __restrict__ b, const i32* __restrict__ x, const f32* __restrict__ x1, const f32* __restrict__ x2, f32* y) {
   DYN_SMEM(smem);
   Stage<f32, 32, 4, 1, 128, true, 4> right(smem + 0);
   Stage<f32, 64, 4, 4, 128, false, 4> left(smem + 512);
@@ -377,7 +378,7 @@ KERNEL void __launch_bounds__(128, 2) dot_e865320b(const f32* __restrict__ a, co
 KERNEL_END(dot_e865320b)
 
 // transpose dot
-KERNEL void __launch_bounds__(64, 2) dot_e19f0f08(const f32* __restrict__ a, const f32* __restrict__ b, f32* y) {
+KERNEL void __launch_bounds__(64, BLOCKS(2)) dot_e19f0f08(const f32* __restrict__ a, const f32* __restrict__ b, f32* y) {
   DYN_SMEM(smem);
   Stage<f32, 32, 32, 4, 64, true, 32> left(smem + 0);
   Stage<f32, 32, 16, 4, 64, false, 4> right(smem + 16384);
@@ -404,7 +405,7 @@ KERNEL void __launch_bounds__(64, 2) dot_e19f0f08(const f32* __restrict__ a, con
 KERNEL_END(dot_e19f0f08)
 
 // broadcast reshape dispatch ragged_outer
-KERNEL void __launch_bounds__(128, 2) ragged_outer_4736f76a(const i32* __restrict__ offsets, const i32* __restrict__ x, const f32* __restrict__ x1, const f32* __restrict__ y, f32* w) {
+KERNEL void __launch_bounds__(128, BLOCKS(2)) ragged_outer_4736f76a(const i32* __restrict__ offsets, const i32* __restrict__ x, const f32* __restrict__ x1, const f32* __restrict__ y, f32* w) {
   DYN_SMEM(smem);
   Stage<f32, 32, 32, 4, 128, true, 0> left(smem + 0);
   Stage<f32, 32, 64, 4, 128, false, 48> right(smem + 16384);
@@ -433,7 +434,7 @@ KERNEL void __launch_bounds__(128, 2) ragged_outer_4736f76a(const i32* __restric
 KERNEL_END(ragged_outer_4736f76a)
 
 // broadcast reshape dispatch ragged_outer
-KERNEL void __launch_bounds__(128, 2) ragged_outer_9ca10cd9(const i32* __restrict__ offsets, const f32* __restrict__ x, const i32* __restrict__ y, const f32* __restrict__ y1, f32* w) {
+KERNEL void __launch_bounds__(128, BLOCKS(2)) ragged_outer_9ca10cd9(const i32* __restrict__ offsets, const f32* __restrict__ x, const i32* __restrict__ y, const f32* __restrict__ y1, f32* w) {
   DYN_SMEM(smem);
   Stage<f32, 32, 64, 4, 128, true, 48> left(smem + 0);
   Stage<f32, 32, 32, 4, 128, false, 0> right(smem + 32768);
