@@ -2,6 +2,7 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { Problem } from "../compiler/diagnostic.ts";
 import * as shared from "../compiler/options.ts";
+import type { Precision } from "../compiler/types/dtype.ts";
 
 /** Commander's option for a row; a value that does not fit is a usage error. Defaults are the runtime's: here they are only told. */
 export const option = <T>({ flags, doc, parse }: shared.Flag<T>): Option =>
@@ -18,16 +19,16 @@ export const flag = (flags: string, doc: string, parse: (text: string) => unknow
 /** What `compile`, `run`, `train` and `generate` take alike. */
 export interface Shared {
   readonly target?: shared.Target;
-  readonly precision?: shared.Precision;
+  readonly precision?: Precision;
   readonly threads?: number;
   readonly set?: shared.Settings;
 }
-export const addShared = (
-  command: Command,
-  target: Option = option(shared.target),
-  precision: Option = option(shared.precision),
-): Command =>
-  command.addOption(target).addOption(precision).addOption(option(shared.threads)).addOption(option(shared.set));
+export const addShared = (command: Command, target: Option = option(shared.target)): Command =>
+  command
+    .addOption(target)
+    .addOption(option(shared.precision))
+    .addOption(option(shared.threads))
+    .addOption(option(shared.set));
 /** What names and sizes an entry, where `train` is what one means. */
 export interface EntryFlags {
   readonly entry?: string;

@@ -1,5 +1,6 @@
 // Every flag that decides what is compiled, one typed row each. The command line adds those that a command takes.
 import { Problem } from "./diagnostic.ts";
+import { type Precision, precisions } from "./types/dtype.ts";
 
 /** `parse` gets what was given so far where a flag may occur several times. What it throws is a Problem about the value alone. */
 export interface Flag<T> {
@@ -8,7 +9,6 @@ export interface Flag<T> {
   readonly parse: (text: string, before?: T) => T;
 }
 export type Target = "host" | "reference" | "cuda";
-export type Precision = "f32" | "f64";
 export type Settings = Readonly<Record<string, number | boolean>>;
 
 export const target: Flag<Target> = {
@@ -18,8 +18,8 @@ export const target: Flag<Target> = {
 };
 export const precision: Flag<Precision> = {
   flags: "--precision <precision>",
-  doc: "what f32 means: f32, or f64 (the interpreter only); default: f32",
-  parse: oneOf("f32", "f64"),
+  doc: "what the type float means: f32, or bf16 (in memory and in products; sums, and what training keeps of parameters, stay f32); or f64, where f32 is f64 too (the interpreter only); default: f32",
+  parse: oneOf(...precisions),
 };
 export const threads: Flag<number> = {
   flags: "--threads <n>",
@@ -45,25 +45,16 @@ export const compileTarget: Flag<CompileTarget> = {
   },
 };
 
-/** What `float` may mean too where code is made for CUDA: bf16 in memory and in products, sums and masters in f32. */
-export const compilePrecision: Flag<Precision | "bf16"> = {
-  flags: precision.flags,
-  doc: "what float means: f32, f64 (the interpreter only) or bf16 (of a cuda target); default: f32",
-  parse: oneOf("f32", "f64", "bf16"),
-};
-
 /** A precision that a target cannot give is refused before anything is compiled. */
 export function requireTarget(options: {
   readonly target?: Target | CompileTarget;
-  readonly precision?: Precision | "bf16";
+  readonly precision?: Precision;
 }): void {
   if (options.precision === "f64" && options.target !== "reference")
     throw new Problem(
       `the ${options.target?.split(":")[0] ?? "host"} target computes in f32`,
-      "add --target reference, or leave --precision out",
+      "add --target reference, or give --precision f32 or bf16",
     );
-  if (options.precision === "bf16" && !options.target?.startsWith("cuda"))
-    throw new Problem("bf16 is a precision of CUDA targets", "add --target cuda:sm_90a, or leave --precision out");
 }
 
 export function oneOf<T extends string>(...names: readonly T[]): (text: string) => T {

@@ -5,6 +5,7 @@ import { Problem } from "../compiler/diagnostic.ts";
 import type { Target } from "../compiler/options.ts";
 import type { Handle } from "../compiler/syntax/template.ts";
 import { updateOf } from "../compiler/transform/accumulate.ts";
+import type { Precision } from "../compiler/types/dtype.ts";
 import { type CompileReport, compileLoaded, type EntryRequest, type Sizes } from "./compile.ts";
 import { type Executable, type Outcome, storeOfInput, type Tensor } from "./executable.ts";
 import { byName } from "./loop.ts";
@@ -23,8 +24,8 @@ export interface TargetOptions {
   readonly sizes?: Sizes;
   /** `host`; `cuda`, an NVIDIA GPU; or `reference`, the interpreter. */
   readonly target?: Target;
-  /** f64: the interpreter only. */
-  readonly precision?: "f32" | "f64";
+  /** What `float` is: f32, or bf16 (storage and products; sums and masters stay f32), or f64, the interpreter only. */
+  readonly precision?: Precision;
   readonly threads?: number;
   /** What parameters and random numbers come from: 0. */
   readonly seed?: number;

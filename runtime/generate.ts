@@ -3,6 +3,7 @@ import { join } from "node:path";
 import type { EntrySignature, Loaded } from "../compiler/check/index.ts";
 import { Problem } from "../compiler/diagnostic.ts";
 import type { Target } from "../compiler/options.ts";
+import type { Precision } from "../compiler/types/dtype.ts";
 import { type Wish, writeBatch } from "./batch.ts";
 import { type Checkpoint, loadStores, newestCheckpoint } from "./checkpoint.ts";
 import { compileProgram, type EntryRequest } from "./compile.ts";
@@ -97,7 +98,7 @@ export interface RunGenerateOptions {
   readonly seed?: number | undefined;
   readonly set?: Readonly<Record<string, number | boolean>> | undefined;
   readonly target?: Target | undefined;
-  readonly precision?: "f32" | "f64" | undefined;
+  readonly precision?: Precision | undefined;
   readonly threads?: number | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly warn?: ((line: string) => void) | undefined;

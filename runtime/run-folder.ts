@@ -4,6 +4,7 @@ import { basename, join } from "node:path";
 import * as v from "valibot";
 import { Problem } from "../compiler/diagnostic.ts";
 import { onFile } from "../compiler/on-file.ts";
+import { precisions } from "../compiler/types/dtype.ts";
 import { checkpointSteps, compilerVersion, formatVersion } from "./checkpoint.ts";
 import { readText, writeAtomic } from "./files.ts";
 
@@ -15,7 +16,7 @@ const schema = v.object({
   sizes: v.record(v.string(), value),
   steps: v.pipe(v.number(), v.safeInteger(), v.minValue(1)),
   seed: v.pipe(v.number(), v.safeInteger()),
-  precision: v.picklist(["f32", "f64"]),
+  precision: v.picklist(precisions),
   /** Batches that make a step; 1 where it is not given. */
   accumulate: v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(1))),
   data: v.object({ files: v.array(v.string()), bytes: v.number(), hash: v.string() }),

@@ -2,6 +2,7 @@
 import { type EntrySignature, sizesFromInputs } from "../compiler/check/index.ts";
 import { Problem } from "../compiler/diagnostic.ts";
 import type { Target } from "../compiler/options.ts";
+import type { Precision } from "../compiler/types/dtype.ts";
 import { compileProgram, type Sizes } from "./compile.ts";
 import { type Executable, type Outcome, type StoreInfo, storeOfInput, type Tensor } from "./executable.ts";
 import { readText } from "./files.ts";
@@ -26,7 +27,7 @@ export interface RunOptions {
   readonly seed?: number | undefined;
   readonly set?: Readonly<Record<string, number | boolean>> | undefined;
   readonly target?: Target | undefined;
-  readonly precision?: "f32" | "f64" | undefined;
+  readonly precision?: Precision | undefined;
   readonly threads?: number | undefined;
 }
 
@@ -92,11 +93,12 @@ function sizesOf(entry: EntrySignature, set: Sizes, inputs: ReadonlyMap<string, 
 }
 
 /** By file name: JSON (`{ "x": [[1, 2]] }`) or safetensors. Names are those of the signature and `cotangent.I`. */
-function readInputs(path: string, entry: EntrySignature, precision: "f32" | "f64"): Map<string, Tensor> {
+function readInputs(path: string, entry: EntrySignature, precision: Precision): Map<string, Tensor> {
   const known = new Map(entry.arguments.map((a) => [a.name, a.dtype]));
+  const f32 = precision === "f64" ? "f64" : "f32";
   const dtypeOf = (name: string): Tensor["dtype"] => {
-    const dtype = known.get(name) ?? "float";
-    return dtype === "float" || dtype === "f32" ? precision : dtype;
+    const dtype = known.get(name) ?? "f32";
+    return dtype === "float" ? precision : dtype === "f32" ? f32 : dtype;
   };
   const check = (name: string): void => {
     if (known.has(name) || /^cotangent\.\d+$/.test(name)) return;

@@ -5,6 +5,7 @@ import type { EntrySignature, Loaded } from "../compiler/check/index.ts";
 import { Problem } from "../compiler/diagnostic.ts";
 import type { Target } from "../compiler/options.ts";
 import type { Bytes } from "../compiler/plan/plan.ts";
+import type { Precision } from "../compiler/types/dtype.ts";
 import { type Checkpoint, checkpointSteps, newestCheckpoint } from "./checkpoint.ts";
 import { type Compiled, type CompileRequest, compileProgram } from "./compile.ts";
 import { entropies, readText, requireEnough, type Text } from "./data.ts";
@@ -40,7 +41,7 @@ export interface TrainOptions {
   readonly evaluateEvery?: number | undefined;
   readonly resume?: boolean | undefined;
   readonly target?: Target | undefined;
-  readonly precision?: "f32" | "f64" | undefined;
+  readonly precision?: Precision | undefined;
   readonly threads?: number | undefined;
   /** Sizes and values of the model's header. */
   readonly set?: Readonly<Record<string, number | boolean>> | undefined;

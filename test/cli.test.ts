@@ -88,7 +88,11 @@ test("the first Ctrl-C aborts, the second quits with 130", () => {
 
 test("flags take what their rows say", () => {
   assert.equal(set.parse("b=true", set.parse("D=12")), { D: 12, b: true });
-  assert.is(precision.parse("f64"), "f64");
+  assert.is(precision.parse("bf16"), "bf16");
+  assert.throws(
+    () => precision.parse("f16"),
+    (e: unknown) => e instanceof Problem && /one of f32, bf16, f64/.test(e.message),
+  );
   for (const bad of ["D", "D=", "=3", "D=x", "a b=3"])
     assert.throws(
       () => set.parse(bad),

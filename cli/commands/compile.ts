@@ -2,15 +2,7 @@ import { join } from "node:path";
 import { Command } from "commander";
 import type { Loaded } from "../../compiler/check/index.ts";
 import { Problem } from "../../compiler/diagnostic.ts";
-import {
-  type CompileTarget,
-  compilePrecision,
-  compileTarget,
-  oneOf,
-  type Precision,
-  requireTarget,
-  type Settings,
-} from "../../compiler/options.ts";
+import { type CompileTarget, compileTarget, oneOf, requireTarget, type Settings } from "../../compiler/options.ts";
 import { type CompileRequest, compileProgram, type Form, forms } from "../../runtime/compile.ts";
 import { type CudaForm, type CudaKernel, type CudaReport, compileCuda } from "../../runtime/cuda/compile.ts";
 import { writeAtomic } from "../../runtime/files.ts";
@@ -20,7 +12,7 @@ import { addEntry, addShared, type EntryFlags, examples, flag, json, option, typ
 import { note, print, printJson, showBytes, showCount, table } from "../output.ts";
 
 export const compileCommand = (): Command =>
-  addShared(addEntry(new Command("compile")), option(compileTarget), option(compilePrecision))
+  addShared(addEntry(new Command("compile")), option(compileTarget))
     .description("Compile a program; show its bytes and FLOPs, or any of its forms, before anything runs.")
     .argument("<file>", "a .moe file")
     .addOption(
@@ -54,8 +46,7 @@ export const compileCommand = (): Command =>
 
 type AnyForm = Form | CudaForm;
 const cudaForms = ["cu", "ptx", "cubin"] as const;
-interface Options extends Omit<Shared, "target" | "precision">, EntryFlags {
-  precision?: Precision | "bf16";
+interface Options extends Omit<Shared, "target">, EntryFlags {
   target?: CompileTarget;
   set?: Settings;
   emit?: AnyForm;

@@ -5,11 +5,11 @@ import { evaluator } from "./evaluator.ts";
 import type { Loaded } from "./modules.ts";
 import { checkingOptions, World } from "./world.ts";
 
+export type { Precision } from "../types/dtype.ts";
 export { builtins } from "./builtins/list.ts";
 export * from "./entries.ts";
 export { type Loaded, load, loadFile, loadTemplate, type Resolve, resolveFile } from "./modules.ts";
 export * from "./signatures.ts";
-export type { Precision } from "./world.ts";
 
 /** All errors of a program, in the order of its text; none twice. The standard library's own are found by its test. */
 export function check(loaded: Loaded): Diagnostic[] {

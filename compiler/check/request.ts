@@ -1,11 +1,12 @@
 // What is asked of elaboration, and how the names of headers and types get their numbers from it.
 import { Problem } from "../diagnostic.ts";
 import type * as ast from "../syntax/ast.ts";
+import type { Precision } from "../types/dtype.ts";
 import { didYouMean, fail, textOf } from "./errors.ts";
 import { layerBehind, methodsOf } from "./signatures.ts";
 import { bareName, isCapital, namesIn } from "./types.ts";
 import { type Declared, number, type Scope, type Val } from "./values.ts";
-import type { Given, Precision } from "./world.ts";
+import type { Given } from "./world.ts";
 
 export interface EntryRequest {
   /** Unique: names the graph, and its inputs, `NAME/tokens`. */

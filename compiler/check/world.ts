@@ -30,7 +30,6 @@ export interface Effects {
   readonly metrics: Reported[];
 }
 
-export type Precision = "f32" | "f64" | "bf16";
 export interface Options {
   readonly checking: boolean;
   /** `float` outside of any signature. */

@@ -4,12 +4,18 @@ import type { Contraction, Schedule } from "./schedule.ts";
 
 /** The contraction that `contractionKey` made a key of; null: no such key. */
 export function contractionOf(key: string): Contraction | null {
-  const parts = /^(dot|ragged_dot|ragged_outer) (\d+) x (\d+) x (\d+)(?:, (\d+) groups)?(?:, (\d+) operands)?$/.exec(
-    key,
-  );
+  const parts =
+    /^(dot|ragged_dot|ragged_outer) (\d+) x (\d+) x (\d+)(?:, (\d+) groups)?(?:, (\d+) operands)?(, bf16)?$/.exec(key);
   if (!parts) return null;
-  const [op, m, n, k, groups, operands] = parts.slice(1) as [Contraction["op"], ...(string | undefined)[]];
-  return { op, m: Number(m), n: Number(n), k: Number(k), groups: Number(groups ?? 1), operands: Number(operands ?? 1) };
+  const [op, m, n, k, groups, operands, short] = parts.slice(1) as [Contraction["op"], ...(string | undefined)[]];
+  const sizes = {
+    m: Number(m),
+    n: Number(n),
+    k: Number(k),
+    groups: Number(groups ?? 1),
+    operands: Number(operands ?? 1),
+  };
+  return { op, ...sizes, short: short !== undefined };
 }
 
 /** What is tried one after the other, each from the best so far: the depth of a piece, rows, columns, rows of a task, stores around the caches. */
