@@ -5,6 +5,7 @@ import { type Elaborated, type Graph, hidden, type Store } from "../compiler/gra
 import { silent } from "../compiler/pass.ts";
 import { requireRight, toGraphs, toPlan } from "../compiler/pipeline.ts";
 import type { Entry, Phase, Plan } from "../compiler/plan/plan.ts";
+import { hostBackend } from "../runtime/host/backend.ts";
 import { hostExecutable } from "../runtime/host/executable.ts";
 import type { StepTimes } from "../runtime/native.ts";
 import type { PlanExecutable } from "../runtime/plan-executable.ts";
@@ -37,7 +38,7 @@ export class Subject {
   }
   /** Compiles, fills the stores with random numbers, and runs once, so that memory is there. */
   static async open(c: Case, threads: number): Promise<Subject> {
-    const plan = planOf(c);
+    const plan = await planOf(c);
     const [entry] = plan.entries;
     if (!entry) throw new Error(`${c.declaration} has no entry`);
     const last: { see?: (times: StepTimes) => void } = {};
@@ -71,13 +72,13 @@ export class Subject {
 const least = (best: Float64Array, nanoseconds: Float64Array): void =>
   nanoseconds.forEach((t, i) => (best[i] = Math.min(best[i] ?? Infinity, t * 1e-9)));
 
-function planOf(c: Case): Plan {
+async function planOf(c: Case): Promise<Plan> {
   const loaded = loadFile(program);
   requireRight(loaded);
   const gradients = c.work.step !== undefined && c.method !== "train";
   const entries = [{ method: c.method, name: c.method, sizes: c.own, gradients }];
   const all = toGraphs(loaded, { declaration: c.declaration, sizes: c.header, precision: "f32", entries }, silent());
-  return toPlan(resident(all, c.method), silent());
+  return toPlan(resident(all, c.method), silent(), undefined, undefined, await hostBackend());
 }
 /** The entry alone, its inputs and gradients in stores: nothing large crosses to JavaScript. */
 function resident({ stores, graphs }: Elaborated, name: string): Elaborated {

@@ -15,6 +15,7 @@ import { printGraph, printTerm } from "./graph/print.ts";
 import { verifyGraph } from "./graph/verify.ts";
 import { storeOf, topological, valuesOf } from "./graph/walk.ts";
 import type { Kernel } from "./kernel/ir.ts";
+import { panelsOf, type StorePanels } from "./kernel/layout.ts";
 import { lower } from "./kernel/lower.ts";
 import type { Schedule } from "./kernel/schedule.ts";
 import * as b from "./ops/build.ts";
@@ -31,7 +32,7 @@ import { gradients } from "./transform/differentiate.ts";
 import { routedBackward } from "./transform/routed.ts";
 import { expandScatters } from "./transform/scatter.ts";
 import { simplify } from "./transform/simplify.ts";
-import { isFloat, type Precision } from "./types/dtype.ts";
+import { isFloat } from "./types/dtype.ts";
 import { type } from "./types/type.ts";
 
 /** Numbers for size names; a spread (`...S`) takes the list of its axes. */
@@ -50,7 +51,7 @@ export interface BuildRequest {
   /** A model, a layer or a function; the file's only model if not given. */
   readonly declaration?: string;
   readonly sizes: Sizes;
-  readonly precision: Precision;
+  readonly precision: "f32" | "f64" | "bf16";
   readonly entries: readonly EntryRequest[];
   /** 1: `train` steps the optimizer. More: it adds its gradients up, and `train:update` steps from the mean of so many. */
   readonly accumulate?: number;
@@ -221,6 +222,11 @@ const sequenceForm: Form<Sequence> = {
     s.launches.map((l) => `${l.phase} ${l.kernel.name} ${l.args.map((a) => a.buffer.name).join(" ")}`).join("\n"),
   verify: () => undefined,
 };
+const panelsForm: Form<StorePanels> = {
+  name: "layout",
+  print: (panels) => [...panels].map(([store, width]) => `${store}: panels of ${width}`).join("\n"),
+  verify: () => undefined,
+};
 const planForm: Form<Plan> = { name: "plan", print: printPlan, verify: () => undefined };
 
 /** What runs on a target. `seen` is told of each different kernel; `schedules`: those that were measured on this machine. */
@@ -232,12 +238,19 @@ export function toPlan(
   backend: Backend = backends.host,
 ): Plan {
   const { emit, choices, access } = backend;
+  const layout: Pass<readonly Graph[], StorePanels> = {
+    name: "layout",
+    doc: "weights in the order in which contractions read them",
+    to: panelsForm,
+    run: (all) => (choices.panel === undefined ? new Map() : panelsOf(all, stores, choices.panel)),
+  };
+  const panels = run(layout, graphs, observer);
+  const options = { emit, choices, access, stores, panels };
   const lowering: Pass<Graph, Sequence> = {
     name: "lower",
     doc: "regions, a kernel for each, and their text",
     to: sequenceForm,
-    run: (graph) =>
-      lower(graph, { emit, choices, access, stores, ...(seen ? { seen } : {}), ...(schedules ? { schedules } : {}) }),
+    run: (graph) => lower(graph, { ...options, ...(seen ? { seen } : {}), ...(schedules ? { schedules } : {}) }),
   };
   const planning: Pass<readonly Sequence[], Plan> = {
     name: "plan",

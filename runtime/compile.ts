@@ -14,11 +14,12 @@ import { type BuildRequest, requireRight, toGraphs, toPlan } from "../compiler/p
 import type { Plan } from "../compiler/plan/plan.ts";
 import { printPlan } from "../compiler/plan/print.ts";
 import { print as printProgram } from "../compiler/syntax/print.ts";
-import { backends } from "../compiler/targets.ts";
+import { type Backend, backends } from "../compiler/targets.ts";
 import { byteSize } from "../compiler/types/type.ts";
 import { cudaExecutable } from "./cuda/executable.ts";
 import { Debugger, debugLevel, type Watch } from "./debug.ts";
 import type { Executable } from "./executable.ts";
+import { hostBackend } from "./host/backend.ts";
 import { hash } from "./host/cache.ts";
 import { hostExecutable } from "./host/executable.ts";
 import { cores } from "./host/machine.ts";
@@ -80,7 +81,9 @@ export async function compileLoaded(
   const observer = new Debugger({ printAfter: request.printAfter ?? [], watch: request.watch ?? {} });
   const loaded = open(observer);
   const place = await placeOf(loaded, request, plans);
-  const made = (place && timed("cache", observer, () => place.find())) ?? make(loaded, request, observer, place);
+  const backend = await backendOf(request.target);
+  const made =
+    (place && timed("cache", observer, () => place.find())) ?? make(loaded, request, observer, place, backend);
   const plan = "plan" in made ? made.plan : null;
   observer.planned(plan);
   const before = performance.now();
@@ -116,13 +119,19 @@ type Loadable = Planned | { readonly program: Elaborated; readonly figures: Figu
 type Made = Loadable & {
   readonly forms: () => NonNullable<CompileReport["forms"]>;
 };
-function make(loaded: Loaded, request: TargetRequest, observer: Observer, place: PlanPlace | null): Made {
+const backendOf = async (target: Target): Promise<Backend | null> =>
+  target === "reference" ? null : target === "host" ? hostBackend() : backends[target];
+function make(
+  loaded: Loaded,
+  request: TargetRequest,
+  observer: Observer,
+  place: PlanPlace | null,
+  backend: Backend | null,
+): Made {
   timed("check", observer, () => requireRight(loaded));
   const program = toGraphs(loaded, request, observer);
   const kernels: Kernel[] = [];
-  const { target, schedules } = request;
-  const plan =
-    target === "reference" ? null : toPlan(program, observer, (k) => kernels.push(k), schedules, backends[target]);
+  const plan = backend && toPlan(program, observer, (k) => kernels.push(k), request.schedules, backend);
   const figures = figuresOf(program, plan);
   const forms = () => formsOf(request.emit ?? [], loaded, program, kernels, plan);
   if (!plan) return { program, figures, forms };

@@ -3,7 +3,7 @@ import { createHash } from "node:crypto";
 import { Bug } from "../diagnostic.ts";
 import type { Graph, Node, Store, Value } from "../graph/node.ts";
 import { topological, valuesOf } from "../graph/walk.ts";
-import type { LaunchShape, PlanKernel } from "../plan/plan.ts";
+import type { LaunchShape, Layout, PlanKernel } from "../plan/plan.ts";
 import type { Assign, Sequence, VirtualArg, VirtualBuffer, VirtualLaunch } from "../plan/sequence.ts";
 import type { Region } from "../transform/region.ts";
 import { forwardNodes, fuse } from "../transform/regions.ts";
@@ -18,6 +18,7 @@ import { Draft, type Given, type Memory } from "./draft.ts";
 import { expand } from "./expand.ts";
 import { ceil, footprint, item, product } from "./expr.ts";
 import type { Kernel } from "./ir.ts";
+import { panelsIn, type StorePanels } from "./layout.ts";
 import { finished } from "./passes.ts";
 import { print } from "./print.ts";
 import { rows } from "./rows.ts";
@@ -41,6 +42,8 @@ export interface LowerOptions {
   readonly schedules?: ReadonlyMap<string, Schedule>;
   /** What the target chooses otherwise; the host's if not given. */
   readonly choices?: Choices;
+  /** Stores that lie in panels: `panelsOf` all graphs that share them. */
+  readonly panels?: StorePanels;
   /** How a kernel uses a buffer that it reads; as tasks that run one after the other do, if not given. */
   readonly access?: typeof accessOf;
 }
@@ -72,6 +75,7 @@ const builders: Readonly<Partial<Record<string, Readonly<Record<string, Build>>>
 class Lowering implements Memory {
   private readonly graph: Graph;
   private readonly options: LowerOptions;
+  private readonly panels: (v: Value) => number | null;
   private readonly buffers = new Map<Value, VirtualBuffer>();
   private readonly stores = new Map<string, VirtualBuffer>();
   private readonly uses = new Map<Value, number>();
@@ -84,6 +88,7 @@ class Lowering implements Memory {
   constructor(graph: Graph, options: LowerOptions) {
     this.graph = graph;
     this.options = options;
+    this.panels = panelsIn(graph, options.panels ?? new Map());
     for (const node of topological(valuesOf(graph)))
       for (const a of node.args) this.uses.set(a, (this.uses.get(a) ?? 0) + 1);
     this.phases = phasesOf(graph, options.stores ?? []);
@@ -91,7 +96,7 @@ class Lowering implements Memory {
   bufferOf(v: Value): VirtualBuffer | null {
     if (v.node.op.name !== "param") return this.buffers.get(v) ?? null;
     const { store } = v.node.attrs as { readonly store: string };
-    const known = this.stores.get(store) ?? virtual(store, dtypeOf(v.type), dims(v.type), store);
+    const known = this.stores.get(store) ?? this.virtual(store, v, store);
     this.stores.set(store, known);
     return known;
   }
@@ -107,16 +112,16 @@ class Lowering implements Memory {
     this.scheduled = { shape, choice: { ...choice } };
     return choice;
   }
+  private virtual(name: string, v: Value, store: string | null): VirtualBuffer {
+    const width = this.panels(v);
+    const layout: Layout = width === null ? rowsLayout(dims(v.type)) : { kind: "panels", width };
+    return virtual(name, dtypeOf(v.type), dims(v.type), store, layout);
+  }
   region(region: Region): void {
     for (const v of region.outputs)
       this.buffers.set(
         v,
-        virtual(
-          `${nameOf(v.node)}.${v.node.id}${v.node.results.length > 1 ? `.${v.index}` : ""}`,
-          dtypeOf(v.type),
-          dims(v.type),
-          null,
-        ),
+        this.virtual(`${nameOf(v.node)}.${v.node.id}${v.node.results.length > 1 ? `.${v.index}` : ""}`, v, null),
       );
     if (region.outputs.every((v) => product(dims(v.type)) === 0)) return;
     const write: Write = (kind, f) => this.launch(region, kind, f);
@@ -196,8 +201,13 @@ function argument(kernel: Kernel, g: Given, access: typeof accessOf): VirtualArg
   if (g.base) return { buffer: g.buffer, access: "update", base: g.base };
   return { buffer: g.buffer, access: g.access === "read" ? access(kernel, g.param) : g.access };
 }
-function virtual(name: string, dtype: DType, shape: readonly number[], store: string | null): VirtualBuffer {
-  const layout = rowsLayout(shape);
+function virtual(
+  name: string,
+  dtype: DType,
+  shape: readonly number[],
+  store: string | null,
+  layout: Layout = rowsLayout(shape),
+): VirtualBuffer {
   return { name, dtype, shape, layout, bytes: ceil(footprint({ shape, layout }) * bytesOf[dtype], 64), store };
 }
 const nameOf = (node: Node): string => ((node.attrs as { readonly fn?: string }).fn ?? node.op.name).replace(/\W/g, "");

@@ -38,6 +38,8 @@ export interface Choices {
   contraction(c: Contraction): Schedule;
   /** Queries and keys that attention takes at a time, for the wider of a key and a value. */
   attention(width: number): { readonly rows: number; readonly block: number };
+  /** Columns of a register tile, and so of a panel of a weight; weights lie in rows if not given. */
+  readonly panel?: number;
   /** Elements of a row that a task may keep beside it. */
   readonly kept?: number;
   /** Elements of a result that a later kernel may still find in the caches. */

@@ -1,0 +1,144 @@
+// Which stores lie in panels: the weights of contractions, in the order in which a matmul's register tile reads them, and with them all that
+// is updated element by element along with them (gradients, the optimizer's state). Everything else lies in rows.
+import type { Graph, Node, Store, Value } from "../graph/node.ts";
+import { storeOf, topological, valuesOf } from "../graph/walk.ts";
+import type { OpAttrs } from "../ops/attrs.ts";
+import { dims } from "../types/type.ts";
+
+/** The columns of a panel, by store; what is not named lies in rows. */
+export type StorePanels = ReadonlyMap<string, number>;
+
+/** A store lies in panels in all graphs of a program or in none. `width`: the columns of a register tile on the target. */
+export function panelsOf(graphs: readonly Graph[], stores: readonly Store[], width: number): StorePanels {
+  const kin = new Kin(graphs);
+  const refused = new Set(stores.filter((s) => !suits(s, width)).map((s) => kin.family(s.name)));
+  const weights = new Set(stores.filter((s) => s.role === "parameter").map((s) => kin.family(s.name)));
+  const chosen = stores.filter(({ name }) => {
+    const family = kin.family(name);
+    return weights.has(family) && !refused.has(family) && kin.wants(family);
+  });
+  return new Map(chosen.map((s) => [s.name, width]));
+}
+/** Panels have no padding; a single row is the same in both. */
+function suits({ role, type }: Store, width: number): boolean {
+  const [rows = 1, columns = 0] = dims(type).slice(-2);
+  return role !== "input" && type.shape.length > 1 && rows > 1 && columns > 0 && columns % width === 0;
+}
+/** The columns of a panel for a value of one graph, null for rows: as the stores that it is made from, or becomes, element by element. */
+export function panelsIn(graph: Graph, stores: StorePanels): (v: Value) => number | null {
+  if (stores.size === 0) return () => null;
+  const kin = new Kin([graph]);
+  const widths = new Map([...stores].map(([name, width]) => [kin.family(name), width]));
+  return (v) => widths.get(kin.family(v)) ?? null;
+}
+
+/** Families of stores and values, element [.., r, c] of one being made from [.., r, c] of another. */
+class Kin {
+  private readonly parents = new Map<Value | string, Value | string>();
+  private readonly weights: Value[] = [];
+  private readonly refused: Value[] = [];
+
+  constructor(graphs: readonly Graph[]) {
+    for (const graph of graphs) this.graph(graph);
+  }
+  family(member: Value | string): Value | string {
+    let top = member;
+    for (let up = this.parents.get(top); up !== undefined; up = this.parents.get(top)) top = up;
+    if (top !== member) this.parents.set(member, top);
+    return top;
+  }
+  /** A contraction reads the family in panels, and nothing reads it in another order. */
+  wants(family: Value | string): boolean {
+    const among = (list: readonly Value[]): boolean => list.some((v) => this.family(v) === family);
+    return among(this.weights) && !among(this.refused);
+  }
+  private join(a: Value | string, b: Value | string): void {
+    const [x, y] = [this.family(a), this.family(b)];
+    if (x !== y) this.parents.set(x, y);
+  }
+  private graph(graph: Graph): void {
+    const nodes = topological(valuesOf(graph));
+    const uses = usesIn(nodes, new Set(valuesOf(graph)));
+    const stored = graph.results.filter((r) => r.role === "store" && !isMade(r.value));
+    const held = new Set([...stored.map((r) => r.value), ...nodes.filter((n) => storeOf(n)).flatMap((n) => n.results)]);
+    const odd = (v: Value): boolean => (uses.get(v) ?? []).some((u) => u.use === "other");
+    // what is in no store may lie in another order than what it is made from
+    const apart = (v: Value): boolean => v.type.shape.length < 2 || isMade(v) || (odd(v) && !held.has(v));
+    for (const { name, value } of stored) this.join(value, name);
+    for (const v of nodes.flatMap((n) => n.results).filter((x) => !apart(x))) {
+      const store = storeOf(v.node);
+      if (store !== null) this.join(v, store);
+      if (odd(v)) this.refused.push(v);
+      for (const { use, by } of uses.get(v) ?? []) {
+        if (use === "weight") this.weights.push(v);
+        if (use === "same") for (const result of by.results) if (!apart(result)) this.join(v, result);
+      }
+    }
+  }
+}
+/** Made of nothing that lies in memory: it has no order of its own, and serves many. */
+const isMade = ({ node }: Value): boolean =>
+  node.op.name !== "param" && (node.op.lower === "leaf" || (node.op.lower === "view" && node.args.every(isMade)));
+
+/**
+ * How a node reads an argument. same: element [.., r, c] for that of its result. weight: as the right operand of a contraction. any: in an order
+ * that is as good as any other, or only through views that contractions read.
+ */
+interface Use {
+  readonly use: "same" | "weight" | "any" | "other";
+  readonly by: Node;
+}
+function usesIn(nodes: readonly Node[], results: ReadonlySet<Value>): ReadonlyMap<Value, readonly Use[]> {
+  const uses = new Map<Value, Use[]>();
+  // readers come first: what is asked of a view is asked of its readers
+  for (const by of nodes.toReversed())
+    by.args.forEach((a, i) => uses.set(a, [...(uses.get(a) ?? []), { use: use(by, i), by }]));
+  return uses;
+
+  function use(by: Node, i: number): Use["use"] {
+    const [a, result] = [by.args[i], by.results[0]];
+    if (!a || !result) return "other";
+    switch (by.op.lower) {
+      case "point":
+        return dims(a.type).join() === dims(result.type).join() ? "same" : "other";
+      case "view":
+        return ofView(by, a, result);
+      case "reduce":
+        return by.op.name === "reduce" && isWhole(by, a) ? "any" : "other";
+      default:
+        return (by.op.name === "dot" || by.op.name === "ragged_dot") && i === 1 ? "weight" : "other";
+    }
+  }
+  function ofView(view: Node, a: Value, result: Value): Use["use"] {
+    const read = uses.get(result) ?? [];
+    if (keepsMatrices(view, a, result)) return read.some((u) => u.use === "other") ? "other" : "same";
+    return !results.has(result) && read.every(serves) ? "any" : "other";
+  }
+  function serves({ use, by }: Use): boolean {
+    if (use === "weight") return true;
+    if (by.op.lower !== "view") return false;
+    return use === "any" || (use === "same" && by.results.every((v) => (uses.get(v) ?? []).every(serves)));
+  }
+}
+/** Sums over all rows and columns. */
+function isWhole(node: Node, a: Value): boolean {
+  const { axes } = node.attrs as OpAttrs["reduce"];
+  const rank = a.type.shape.length;
+  return axes.includes(rank - 1) && axes.includes(rank - 2);
+}
+/** Whether a view leaves rows and columns as they are. */
+function keepsMatrices(node: Node, a: Value, result: Value): boolean {
+  const [rank, from, to] = [result.type.shape.length, dims(a.type), dims(result.type)];
+  if (from.length < 2 || rank < 2 || from.slice(-2).join() !== to.slice(-2).join()) return false;
+  switch (node.op.name) {
+    case "transpose":
+      return (node.attrs as OpAttrs["transpose"]).perm.slice(-2).join() === [rank - 2, rank - 1].join();
+    case "broadcast":
+      return (node.attrs as OpAttrs["broadcast"]).axes.slice(-2).join() === [rank - 2, rank - 1].join();
+    case "slice":
+    case "concat":
+      return (node.attrs as OpAttrs["concat"]).axis < rank - 2;
+    default:
+      return node.op.name === "reshape";
+  }
+}

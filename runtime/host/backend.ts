@@ -1,0 +1,13 @@
+// The host as its C++ compiler and CPU make it.
+import { type Backend, backends } from "../../compiler/targets.ts";
+import { type Toolchain, toolchain } from "./toolchain.ts";
+
+/** Columns of a register tile: TILE_VECTORS * LANES of runtime/device. */
+export const panelOf = ({ features }: Pick<Toolchain, "features">): number => (features.includes("AVX512F") ? 64 : 16);
+
+/** Plans of it fit the instruction sets that kernels will be compiled for. Without a compiler nothing will run: weights lie in rows. */
+export async function hostBackend(): Promise<Backend> {
+  const tools = await toolchain().catch(() => null);
+  const { host } = backends;
+  return tools ? { ...host, choices: { ...host.choices, panel: panelOf(tools) } } : host;
+}
