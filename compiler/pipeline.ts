@@ -32,7 +32,7 @@ import { gradients } from "./transform/differentiate.ts";
 import { routedBackward } from "./transform/routed.ts";
 import { expandScatters } from "./transform/scatter.ts";
 import { simplify } from "./transform/simplify.ts";
-import { isFloat } from "./types/dtype.ts";
+import { isFloat, type Precision } from "./types/dtype.ts";
 import { type } from "./types/type.ts";
 
 /** Numbers for size names; a spread (`...S`) takes the list of its axes. */
@@ -51,7 +51,7 @@ export interface BuildRequest {
   /** A model, a layer or a function; the file's only model if not given. */
   readonly declaration?: string;
   readonly sizes: Sizes;
-  readonly precision: "f32" | "f64" | "bf16";
+  readonly precision: Precision;
   readonly entries: readonly EntryRequest[];
   /** 1: `train` steps the optimizer. More: it adds its gradients up, and `train:update` steps from the mean of so many. */
   readonly accumulate?: number;
