@@ -22,7 +22,7 @@ import type { Nvrtc } from "../runtime/nvrtc.ts";
 import { folder } from "./folder.ts";
 import { golden } from "./golden.ts";
 import { samples } from "./graphs.ts";
-import { attentionLayer, gptStep, moeLayer } from "./layers.ts";
+import { attentionLayer, gptStep, manyGroups, moeLayer } from "./layers.ts";
 import { foundNvrtc } from "./nvrtc.ts";
 
 const test = suite("cuda");
@@ -65,6 +65,11 @@ test("operands in bf16 are multiplied by tensor cores, of f32 by FMA", () => {
     assert.match(kernel?.text ?? "", new RegExp(`Stage<${dtype}, `));
     assert.ok(kernel?.text.includes(`mma<${depth}>`), kernel?.text);
   }
+});
+test("no routing asks for more shared memory than every GPU has", () => {
+  for (const groups of [4096, 4097, 50257, 200_000, 20_000_000])
+    for (const { launch, name } of kernelsOf([lowered(manyGroups(4096, groups))]))
+      assert.ok((launch?.shared ?? 0) <= 48 * 1024, `${name} of ${groups} groups takes ${launch?.shared} bytes`);
 });
 function isWide(rows: number): boolean | undefined {
   const g = new GraphBuilder(ops);
@@ -129,6 +134,7 @@ if (compiler)
         kernelsOf([
           lowered(moeLayer(256, 64, 128, 8, 2)),
           lowered(attentionLayer(2, 70, 2, 64)),
+          lowered(manyGroups(8192, 50257)),
           ...(full ? [lowered(gptStep({ V: 64, B: 2, T: 128, D: 64, H: 128, L: 1, heads: 2, E: 4, K: 2 }))] : []),
         ]),
         architecture,

@@ -7,7 +7,7 @@ import { interpret } from "../compiler/graph/interpret.ts";
 import { loweredForCuda, modulesOf, type Outcome, type Run, runEmulated, type Way, ways } from "./emulator/sequence.ts";
 import { samples, storesOf } from "./graphs.ts";
 import { bounds, compare, elementsOf, graphOf, kernelsOf, valuesOf } from "./host/compare.ts";
-import { layers } from "./layers.ts";
+import { layers, manyGroups } from "./layers.ts";
 
 const test = suite("emulator-ops");
 const full = env["MOEC_TEST"] === "full";
@@ -51,7 +51,7 @@ test("every op against its definition", () =>
     });
   }));
 
-const layerRuns = Object.entries(layers).map(([name, graph]) => ({
+const layerRuns = Object.entries({ ...layers, "many groups": manyGroups(70, 50257) }).map(([name, graph]) => ({
   name,
   graph,
   sequence: loweredForCuda(graph),

@@ -2,7 +2,9 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { emitHost, shown } from "../compiler/emit/unit.ts";
+import { ndarray } from "../compiler/graph/array.ts";
 import { GraphBuilder } from "../compiler/graph/builder.ts";
+import { interpret } from "../compiler/graph/interpret.ts";
 import type { Graph, Value } from "../compiler/graph/node.ts";
 import type { Kernel } from "../compiler/kernel/ir.ts";
 import { lower } from "../compiler/kernel/lower.ts";
@@ -12,7 +14,7 @@ import { ops } from "../compiler/ops/list.ts";
 import type { Sequence, VirtualBuffer } from "../compiler/plan/sequence.ts";
 import type { DType } from "../compiler/types/dtype.ts";
 import { golden } from "./golden.ts";
-import { storesOf } from "./graphs.ts";
+import { distance, generator, storesOf } from "./graphs.ts";
 import { compare, compareOps, graphOf, kernelsOf, lowered, opSamples, valuesOf } from "./host/compare.ts";
 import { compiled, runSequence } from "./host/run.ts";
 import { gptStep, layers, moeLayer } from "./layers.ts";
@@ -47,6 +49,7 @@ test("routings of many groups, long sorts and sums, empty tensors", () => {
     b.scatter(g, p("rows", [3000, 3]), index, 5000),
     ...b.sort(g, p("long", [2, 301])),
     b.topK(g, p("long", [2, 301]), 5)[1],
+    ...b.topK(g, p("whole", [3, 77], "i32"), 40),
     b.sum(g, p("tall", [20011, 3]), [0]),
     b.sum(g, p("all", [64, 33, 40])),
     b.max(g, p("line", [40000])),
@@ -57,6 +60,41 @@ test("routings of many groups, long sorts and sums, empty tensors", () => {
     b.exp(g, p("flat", [70000])),
   ]);
   compare("large", graph, runSequence(lowered(graph), storesOf(valuesOf(graph))));
+});
+const vocabulary = 50257;
+test("a vocabulary's routing and the gradient of its table", () => {
+  const g = new GraphBuilder(ops);
+  const index = b.param(g, "tokens", { dtype: "i32", shape: [2500] });
+  const rows = b.param(g, "rows", { dtype: "f32", shape: [2500, 2] });
+  const { order, offsets, inverse, expert } = b.route(g, index, vocabulary);
+  const graph = graphOf([order, offsets, inverse, expert, b.scatter(g, rows, index, vocabulary)]);
+  const sequence = lowered(graph);
+  const tables = kernelsOf([sequence]).map((k) => k.scratch);
+  assert.ok(Math.max(...tables) <= 4097, `a table of ${Math.max(...tables)}`);
+  // Words of a text: few are many; the first and the last; some outside.
+  const draw = generator("tokens");
+  const words = Array.from({ length: 2500 }, (_, i) =>
+    i % 41 === 0 ? -1 - i : i % 43 === 0 ? vocabulary + i : Math.floor(vocabulary * draw() ** 4),
+  );
+  const tokens = ndarray("i32", [2500], [0, vocabulary - 1, ...words].slice(0, 2500));
+  const stores = new Map([...storesOf(valuesOf(graph)), ["tokens", tokens]]);
+  const got = [1, 3].map((threads) => runSequence(sequence, stores, threads));
+  assert.equal(got[0], got[1]);
+  interpret(valuesOf(graph), stores, { exact: true }).forEach((want, r) => {
+    assert.ok(distance(want.data, got[0]?.[r] ?? []) < (r < 4 ? 1e-9 : 1e-4), `result ${r}`);
+  });
+});
+test("a sort of what is not ordered", () => {
+  const g = new GraphBuilder(ops);
+  const x = b.param(g, "x", { dtype: "f32", shape: [2, 50] });
+  const graph = graphOf(b.topK(g, x, 50));
+  const odd = [NaN, -0, 0, Infinity, -Infinity, 1e-40, -1e-40, 3.5, 3.5, -7];
+  const numbers = Array.from({ length: 100 }, (_, i) => odd[(i * 7) % odd.length] ?? 0);
+  const stores = new Map([["x", ndarray("f32", [2, 50], numbers.map(Math.fround))]]);
+  const got = runSequence(lowered(graph), stores);
+  interpret(valuesOf(graph), stores).forEach((want, r) =>
+    assert.is(distance(want.data, got[r] ?? []), 0, `result ${r}`),
+  );
 });
 test("narrower vectors", () => {
   const names = ["layer norm", "attention", "mixture of experts"];

@@ -237,6 +237,16 @@ export function gptStep(s: GptSizes): Graph {
 }
 
 /** What every target's kernels are compared with the interpreter on. */
+/** A routing of tokens that few or no group has, and rows by rank. */
+export function manyGroups(n: number, groups: number): Graph {
+  const g = new GraphBuilder(ops);
+  const p = params(g);
+  const index = b.rem(g, b.mul(g, p("tokens", [n], "i32"), b.mul(g, b.iota(g, n), 7919)), groups + 1);
+  const { order, offsets, inverse, expert } = b.route(g, index, groups);
+  const results = [order, offsets, inverse, expert, ...b.topK(g, p("x", [2, n]), n)];
+  return { name: "many", results: results.map((value, i) => ({ role: "output", name: String(i), value })) };
+}
+
 export const layers: Readonly<Record<string, Graph>> = {
   softmax: softmaxLayer(13, 37),
   "softmax of one": softmaxLayer(1, 1),

@@ -1,10 +1,8 @@
-// Operations that are more than one pass over their operands: routing, running sums, the k largest, replaced rows.
+// Operations that are more than one pass over their operands: running sums, the k largest, replaced rows.
 import type { Node, Value } from "../graph/node.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import { around } from "../ops/common.ts";
-import type { VirtualBuffer } from "../plan/sequence.ts";
 import { dtypeOf } from "../types/type.ts";
-import { piece, plus } from "./build.ts";
 import type { Draft } from "./draft.ts";
 import { within } from "./elements.ts";
 import {
@@ -29,87 +27,6 @@ import { shapeOf } from "./read.ts";
 
 const result = (node: Node, i = 0): Value => item(node.results, i);
 const operand = (node: Node, i = 0): Value => item(node.args, i);
-
-/** How many pieces a routing's choices are counted in. */
-export function chunksOf(choices: number, groups: number): number {
-  return Math.max(1, Math.min(64, Math.floor(choices / Math.max(1024, groups))));
-}
-/** The group of choice i; `groups` for an index outside. */
-function keyOf(d: Draft, node: Node): (i: Expr) => Expr {
-  const { groups } = node.attrs as { readonly groups: number };
-  const reader = d.reader(undefined, { plain: true, name: "index" });
-  return (i) => {
-    const key = asIndex(reader.element(operand(node), [i]));
-    return select(within(key, groups), key, num(groups));
-  };
-}
-const count = (x: VirtualBuffer): [chunks: number, keys: number] => [item(x.shape, 0), item(x.shape, 1)];
-
-/** counts[c, e]: choices of chunk c that go to group e. */
-export function routeCount(d: Draft, node: Node, counts: VirtualBuffer): void {
-  const [chunks, keys] = count(counts);
-  const choices = item(shapeOf(operand(node)), 0);
-  const c = d.k.task("c", chunks);
-  const slots = piece(c.at, choices, Math.ceil(choices / chunks));
-  const key = keyOf(d, node);
-  const table = d.k.tile("shared", "table", [keys]);
-  d.k.tally(
-    slots.n,
-    table,
-    (i) => key(plus(slots, i)),
-    () => undefined,
-  );
-  const to = d.param("counts", counts, "write");
-  d.k.par(num(keys), (e) => d.k.store(to, [c.at, e], load(table, e)), "e");
-}
-/** counts[c, e] becomes the first place of chunk c's choices in group e; and the offsets of the groups. */
-export function routeScan(d: Draft, node: Node, counts: VirtualBuffer, places: VirtualBuffer): void {
-  const [chunks, keys] = count(counts);
-  const [from, to, offsets] = [
-    d.param("counts", counts, "read"),
-    d.param("places", places, "write"),
-    d.output(result(node, 1), "offsets"),
-  ];
-  const at = (i: Expr): Expr[] => unflatten(i, [keys, chunks]).toReversed();
-  d.k.scan(
-    num(keys * chunks),
-    (i) => load(from, ...at(i)),
-    (i, sum) => {
-      const [c, e] = at(i);
-      d.k.store(to, at(i), sum);
-      if (c && e) d.k.if(equals(c, num(0)), () => d.k.store(offsets, [e], sum));
-    },
-  );
-}
-/** Each choice to its place, in order. */
-export function routePlace(d: Draft, node: Node, places: VirtualBuffer): void {
-  const [chunks, keys] = count(places);
-  const choices = item(shapeOf(operand(node)), 0);
-  const c = d.k.task("c", chunks);
-  const slots = piece(c.at, choices, Math.ceil(choices / chunks));
-  const key = keyOf(d, node);
-  const from = d.param("places", places, "read");
-  const [order, inverse, expert] = [
-    d.output(result(node), "order"),
-    d.output(result(node, 2), "inverse"),
-    d.output(result(node, 3), "expert"),
-  ];
-  const table = d.k.tile("shared", "table", [keys]);
-  d.k.par(num(keys), (e) => d.k.store(table, [e], load(from, c.at, e)), "e");
-  d.k.tally(
-    slots.n,
-    table,
-    (i) => key(plus(slots, i)),
-    (i, rank) => {
-      const choice = plus(slots, i);
-      const group = d.k.letHere("group", key(choice));
-      const or = (x: Expr): Expr => select(call("lt", "bool", group, num(keys - 1)), asValue(x), i32(-1));
-      d.k.store(order, [rank], or(choice));
-      d.k.store(expert, [rank], or(group));
-      d.k.store(inverse, [choice], or(rank));
-    },
-  );
-}
 
 /** Running sums along an axis, a lane for each place of the axes after it. */
 export function scan(d: Draft, node: Node): void {
@@ -137,7 +54,9 @@ function precedes(x: Expr, i: Expr, y: Expr, j: Expr, real: boolean): Expr {
   const last = bool("and", bool("ne", y, y), bool("or", bool("eq", x, x), earlier));
   return bool("or", ordered, last);
 }
-/** The k largest of each row, one after the other; many by counting what stands before each. */
+/** So many are found one after the other; more are sorted (sort.ts). */
+export const fewLargest = 32;
+/** The k largest of each row, one after the other. */
 export function topK(d: Draft, node: Node): void {
   const x = operand(node);
   const shape = shapeOf(x);
@@ -155,9 +74,7 @@ export function topK(d: Draft, node: Node): void {
     d.k.store(index, [...row, at], asValue(j));
   };
   const real = dtypeOf(x.type) !== "i32";
-  if (k <= 32)
-    d.k.for("p", num(0), num(k), 1, (p) => put(p.at, nextLargest(d, { n, value, real, values, index, row, p: p.at })));
-  else d.k.for("j", num(0), num(n), 1, (b) => place(d, b.at, { n, k, value, real, put }));
+  d.k.for("p", num(0), num(k), 1, (p) => put(p.at, nextLargest(d, { n, value, real, values, index, row, p: p.at })));
 }
 interface Row {
   readonly n: number;
@@ -190,14 +107,6 @@ function nextLargest(
   const nan = found((x) => call("ne", "bool", x, x));
   return d.k.letHere("j", asIndex(select(call("lt", "bool", at, none), at, nan)));
 }
-/** Element j where it belongs: after all that precede it. */
-function place(d: Draft, j: Expr, t: Row & { readonly k: number; readonly put: (at: Expr, j: Expr) => void }): void {
-  const rank = d.k.fold("rank", "sum", "i32", num(t.n), (i) =>
-    call("number", "i32", precedes(t.value(i), asValue(i), t.value(j), asValue(j), t.real)),
-  );
-  d.k.if(call("lt", "bool", rank, i32(t.k)), () => t.put(asIndex(rank), j));
-}
-
 /** y[.., index[i], ..] = rows[.., i, ..] for each i in order; y holds the base before. */
 export function scatterSet(d: Draft, node: Node): void {
   const { axis, batch } = node.attrs as OpAttrs["scatter"];

@@ -21,8 +21,10 @@ import type { Kernel } from "./ir.ts";
 import { panelsIn, type StorePanels } from "./layout.ts";
 import { finished } from "./passes.ts";
 import { print } from "./print.ts";
+import * as routing from "./route.ts";
 import { rows } from "./rows.ts";
 import { type Choices, type Contraction, contractionKey, hostChoices, type Schedule } from "./schedule.ts";
+import { type SortPass, sortedShape, sortPass, sortPasses } from "./sort.ts";
 import { verify } from "./verify.ts";
 
 export interface Emitted {
@@ -58,7 +60,7 @@ export function lower(graph: Graph, options: LowerOptions): Sequence {
 type Phase = VirtualLaunch["phase"];
 type Write = (kind: string, f: (d: Draft) => void) => void;
 
-/** The kernels of ops that are not made element by element; `route` takes three. */
+/** The kernels of ops that are not made element by element; a `route`, and a `top_k` of many, take several. */
 type Build = (d: Draft, node: Node, region: Region) => void;
 const builders: Readonly<Partial<Record<string, Readonly<Record<string, Build>>>>> = {
   dot: { dot: contract.dot },
@@ -128,20 +130,40 @@ class Lowering implements Memory {
     const [node] = region.nodes;
     if (region.kind === "rows" || !node) return write(nameOf(item(region.outputs, 0).node), (d) => rows(d, region));
     if (node.op.name === "route") return this.route(node, write);
+    if (node.op.name === "top_k" && many(node)) return this.sort(node, write);
     const kernels = builders[node.op.name];
     if (!kernels) throw new Bug(`no kernel is known for ${node.op.name}`);
     for (const [kind, build] of Object.entries(kernels)) write(kind, (d) => build(d, node, region));
   }
   private route(node: Node, write: Write): void {
+    const [index] = node.args;
     const { groups } = node.attrs as { readonly groups: number };
-    const shape = [algorithms.chunksOf(item(dims(item(node.args, 0).type), 0), groups), groups + 1];
-    const [counts, places] = [
-      virtual(`counts.${node.id}`, "i32", shape, null),
-      virtual(`places.${node.id}`, "i32", shape, null),
-    ];
-    write("route_count", (d) => algorithms.routeCount(d, node, counts));
-    write("route_scan", (d) => algorithms.routeScan(d, node, counts, places));
-    write("route_place", (d) => algorithms.routePlace(d, node, places));
+    const choices = index ? item(dims(index.type), 0) : 0;
+    const digits = routing.digitsOf(choices, groups);
+    const order = (p: number): VirtualBuffer => virtual(`order.${node.id}.${p}`, "i32", [choices], null);
+    let before: VirtualBuffer | null = null;
+    for (const [p, digit] of digits.entries()) {
+      const pass: routing.RoutePass = { ...digit, node, before, after: p + 1 < digits.length ? order(p) : null };
+      const [counts, places] = ["counts", "places"].map((name) =>
+        virtual(`${name}.${node.id}.${p}`, "i32", [digit.chunks, digit.keys], null),
+      ) as [VirtualBuffer, VirtualBuffer];
+      write("route_count", (d) => routing.routeCount(d, pass, counts));
+      write("route_scan", (d) => routing.routeScan(d, pass, counts, places));
+      write("route_place", (d) => routing.routePlace(d, pass, places));
+      before = pass.after;
+    }
+    if (digits.length > 1) write("route_offsets", (d) => routing.routeOffsets(d, node));
+  }
+  /** The largest of many are sorted. */
+  private sort(node: Node, write: Write): void {
+    let before: VirtualBuffer | null = null;
+    for (let number = 0; number < sortPasses; number++) {
+      const last = number + 1 === sortPasses;
+      const after = last ? null : virtual(`order.${node.id}.${number}`, "i32", sortedShape(node), null);
+      const pass: SortPass = { number, before, after };
+      write("sort", (d) => sortPass(d, node, pass));
+      before = after;
+    }
   }
   private launch(region: Region, kind: string, f: (d: Draft) => void): void {
     const nodes = this.inside(region);
@@ -197,6 +219,7 @@ class Lowering implements Memory {
     return { entry: this.graph.name, launches: this.launches, assigns, results };
   }
 }
+const many = ({ attrs }: Node): boolean => (attrs as { readonly k: number }).k > algorithms.fewLargest;
 function argument(kernel: Kernel, g: Given, access: typeof accessOf): VirtualArg {
   if (g.base) return { buffer: g.buffer, access: "update", base: g.base };
   return { buffer: g.buffer, access: g.access === "read" ? access(kernel, g.param) : g.access };

@@ -248,6 +248,15 @@ FN vf modulo(vf a, vf b) { return float_modulo(a, b); }
 #endif
 template <class A, class B> FN auto rem_(A a, B b) { typedef decltype(a + b) V; return modulo(as<V>(a), as<V>(b)); }
 
+// ---- sorting ----
+/** Unsigned numbers that rise as x falls: -0 with 0, NaN last of all. */
+FN i32 falling_(f32 x) {
+  const i32 b = bits(x + 0.0f);
+  return x != x ? -1 : b < 0 ? b : b ^ 0x7fffffff;
+}
+FN i32 falling_(i32 x) { return x ^ 0x7fffffff; }
+FN i32 digit_(i32 x, i32 shift, i32 mask) { return (i32)((u32)x >> shift) & mask; }
+
 // ---- random bits ----
 template <class I> struct Pair { I x0, x1; };
 /** Threefry-2x32, 20 rounds (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011). */

@@ -109,12 +109,12 @@ extern "C" void route_scan_67359819(void* const* args, ix begin, ix end, f32* sc
 }
 
 // reshape route
-extern "C" void route_place_f9377299(void* const* args, ix begin, ix end, f32* scratch) {
+extern "C" void route_place_8433dc39(void* const* args, ix begin, ix end, f32* scratch) {
   const i32* places = (i32*)args[0];
   i32* order = (i32*)args[1];
-  i32* inverse = (i32*)args[2];
+  const i32* index = (i32*)args[2];
   i32* expert = (i32*)args[3];
-  const i32* index = (i32*)args[4];
+  i32* inverse = (i32*)args[4];
   ROLL for (ix task = begin; task < end; task++) {
     const ix c = task;
     i32* const table = (i32*)(scratch + 0);
@@ -123,10 +123,11 @@ extern "C" void route_place_f9377299(void* const* args, ix begin, ix end, f32* s
       table[e] = ld(v, places + c * 5 + e);
     });
     tally(128, table, [&](ix i) { return ix(and_(ix(index[i / 2 * 2 + (i % 2 + c * 128)]) >= 0, ix(index[i / 2 * 2 + (i % 2 + c * 128)]) < 4) ? ix(index[i / 2 * 2 + (i % 2 + c * 128)]) : 4); }, [&](ix i, ix rank) {
-      const ix group = and_(ix(index[i / 2 * 2 + (i % 2 + c * 128)]) >= 0, ix(index[i / 2 * 2 + (i % 2 + c * 128)]) < 4) ? ix(index[i / 2 * 2 + (i % 2 + c * 128)]) : 4;
-      order[rank] = group < 4 ? i32(c * 128 + i) : -1;
+      const ix choice = c * 128 + i;
+      const ix group = and_(ix(index[choice]) >= 0, ix(index[choice]) < 4) ? ix(index[choice]) : 4;
+      order[rank] = group < 4 ? i32(choice) : -1;
       expert[rank] = group < 4 ? i32(group) : -1;
-      inverse[c * 128 + i] = group < 4 ? i32(rank) : -1;
+      inverse[choice] = group < 4 ? i32(rank) : -1;
     });
   }
 }
