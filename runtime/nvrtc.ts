@@ -1,12 +1,9 @@
 // NVRTC, NVIDIA's compiler as a library: CUDA C++ text to PTX and machine code, on any machine, with or without a GPU. Bound through
 // ffi-napi, which is imported when first asked for: programs that never see CUDA do not pay for it.
-import { execFileSync } from "node:child_process";
-import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import type refNapi from "ref-napi";
-import { home } from "../compiler/assets.ts";
 import { Problem } from "../compiler/diagnostic.ts";
+import { list, ownWheels, toolkits, wheels } from "./cuda/find.ts";
 
 /** One translation unit. `architecture`: `sm_90a`. `names`: expressions whose mangled names are wanted (`kernel<64>`). */
 export interface CudaSource {
@@ -65,33 +62,20 @@ function* candidates(environment: NodeJS.ProcessEnv): Generator<string> {
   if (named) return yield named;
   const chosen = environment["MOEC_CUDA_HOME"];
   if (chosen) return yield* toolkit(chosen);
-  yield* wheels(fileURLToPath(new URL(".nvrtc", home)));
-  for (const folder of [environment["CUDA_HOME"], environment["CUDA_PATH"], "/usr/local/cuda", "/opt/cuda"])
-    if (folder) yield* toolkit(folder);
+  yield* ownWheels().flatMap(librariesOf);
+  for (const folder of toolkits(environment)) yield* toolkit(folder);
   yield* ["libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so"];
-  for (const folder of pythonFolders()) yield* wheels(folder);
+  yield* wheels().flatMap(librariesOf);
 }
 const toolkit = (folder: string): string[] =>
   ["lib64", "lib", "targets/x86_64-linux/lib", "targets/sbsa-linux/lib", "."].flatMap((lib) =>
     librariesIn(join(folder, lib)),
   );
-/** Wheels put their libraries into nvidia/cu13/lib, older ones into nvidia/cuda_nvrtc/lib. */
-const wheels = (folder: string): string[] =>
-  list(join(folder, "nvidia")).flatMap((part) => librariesIn(join(folder, "nvidia", part, "lib")));
+const librariesOf = (wheel: string): string[] => librariesIn(join(wheel, "lib"));
 const librariesIn = (folder: string): string[] =>
   list(folder)
     .filter((name) => /^libnvrtc\.so(\.\d+)?$/.test(name))
     .map((name) => join(folder, name));
-const list = (folder: string): string[] => (existsSync(folder) ? readdirSync(folder) : []);
-function pythonFolders(): string[] {
-  try {
-    const print = "import sys; print('\\n'.join(sys.path))";
-    const path = execFileSync("python3", ["-c", print], { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] });
-    return path.split("\n").filter(Boolean);
-  } catch {
-    return []; // no Python, no wheels
-  }
-}
 
 type Argument = Buffer | string | number | null;
 type Call = { (...args: Argument[]): number; async(...args: [...Argument[], Callback]): void };

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { Problem } from "../compiler/diagnostic.ts";
 import { cudaUnit, shown } from "../compiler/emit/unit.ts";
 import { GraphBuilder } from "../compiler/graph/builder.ts";
 import type { Graph, Value } from "../compiler/graph/node.ts";
@@ -18,6 +19,7 @@ import { backends } from "../compiler/targets.ts";
 import type { DType } from "../compiler/types/dtype.ts";
 import { capability, occupancy, requireArchitecture } from "../runtime/cuda/architecture.ts";
 import { compileKernels, type KernelCode, options, used } from "../runtime/cuda/code.ts";
+import { nvdisasm } from "../runtime/cuda/sass.ts";
 import type { Nvrtc } from "../runtime/nvrtc.ts";
 import { folder } from "./folder.ts";
 import { golden } from "./golden.ts";
@@ -220,12 +222,14 @@ test("architectures", () => {
 });
 
 const root = fileURLToPath(new URL("..", import.meta.url));
-function moec(...args: readonly string[]): {
+interface Ran {
   readonly status: number | null;
   readonly out: string;
   readonly err: string;
-} {
-  const env = { ...process.env, NO_COLOR: "1", MOEC_CACHE: join(folder(), "cache") };
+}
+const moec = (...args: readonly string[]): Ran => moecIn({}, ...args);
+function moecIn(more: NodeJS.ProcessEnv, ...args: readonly string[]): Ran {
+  const env = { ...process.env, NO_COLOR: "1", MOEC_CACHE: join(folder(), "cache"), ...more };
   const ran = spawnSync(process.execPath, ["--import", "tsx", "cli/main.ts", "compile", ...args], {
     cwd: root,
     encoding: "utf8",
@@ -262,6 +266,27 @@ test("compile --target cuda", () => {
   assert.is(cubins.length, kernels.length);
   for (const name of cubins) assert.is(readFileSync(join(to, name)).toString("latin1", 0, 4), "\x7fELF");
 });
+test("compile --emit sass", () => {
+  const missing = moecIn({ NVDISASM: "/nowhere" }, ...program, "--target", "cuda:sm_80", "--emit", "sass");
+  assert.is(missing.status, 1);
+  assert.match(missing.err, /nvdisasm.* was not found\n.*pip install nvidia-cuda-nvdisasm/);
+  const found = foundDisassembler();
+  if (!compiler || !found) return;
+  const to = folder();
+  const { status, err } = moec(...program, "--target", "cuda:sm_80", "--precision", "bf16", "--emit", "sass", "-o", to);
+  assert.is(status, 0, err);
+  const [name = ""] = readdirSync(to).filter((n) => n.startsWith("ragged_dot"));
+  assert.match(readFileSync(join(to, name), "utf8"), /^\/\/ \S+:\d+\n[^]*HMMA\.16816/);
+});
+function foundDisassembler(): string | null {
+  try {
+    return nvdisasm();
+  } catch (error) {
+    if (!(error instanceof Problem)) throw error;
+    console.log(`skipped: ${error.message}; ${error.help}`);
+    return null;
+  }
+}
 test("a form that the target has not, and what to do", () => {
   for (const [args, message] of [
     [["--emit", "ptx"], /the host target has no ptx\n.*add --target cuda:sm_90a/],

@@ -45,7 +45,7 @@ export const compileCommand = (): Command =>
     .action(compile);
 
 type AnyForm = Form | CudaForm;
-const cudaForms = ["cu", "ptx", "cubin"] as const;
+const cudaForms = ["cu", "ptx", "cubin", "sass"] as const;
 interface Options extends Omit<Shared, "target">, EntryFlags {
   target?: CompileTarget;
   set?: Settings;

@@ -40,4 +40,4 @@ export const cudaUnit = (header: string, kernel: PlanKernel): string =>
 /** A kernel as a person reads it: first the lines of the program that it serves. */
 export const shown = (k: PlanKernel): string => [...k.origins.map((o) => `// ${sanitised(o)}`), k.text].join("\n");
 /** Nothing of a program's names can end a comment or a line. */
-const sanitised = (text: string): string => text.replace(/[^\w.:/ -]/g, "_");
+export const sanitised = (text: string): string => text.replace(/[^\w.:/ -]/g, "_");

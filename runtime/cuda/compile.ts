@@ -1,6 +1,6 @@
 // A program to CUDA code, with or without a GPU here: text, PTX and machine code, and what each kernel uses.
 import { loadFile } from "../../compiler/check/index.ts";
-import { shown } from "../../compiler/emit/unit.ts";
+import { sanitised, shown } from "../../compiler/emit/unit.ts";
 import type { Kernel } from "../../compiler/kernel/ir.ts";
 import { timed } from "../../compiler/pass.ts";
 import { requireRight, toGraphs, toPlan } from "../../compiler/pipeline.ts";
@@ -13,8 +13,9 @@ import { cores } from "../host/machine.ts";
 import { nvrtc } from "../nvrtc.ts";
 import { occupancy, requireArchitecture } from "./architecture.ts";
 import { compileKernels, type KernelCode } from "./code.ts";
+import { disassembled, nvdisasm } from "./sass.ts";
 
-export type CudaForm = Exclude<SharedForm, "cpp"> | "cu" | "ptx" | "cubin";
+export type CudaForm = Exclude<SharedForm, "cpp"> | "cu" | "ptx" | "cubin" | "sass";
 export interface CudaRequest extends Omit<CompileRequest, "target" | "emit"> {
   /** `sm_90a` */
   readonly architecture: string;
@@ -40,6 +41,7 @@ export interface CudaReport extends Omit<CompileReport, "kernels" | "forms"> {
 /** Text and plans need no NVRTC; for all else it throws a Problem where there is none. */
 export async function compileCuda(request: CudaRequest): Promise<CudaReport> {
   const start = performance.now();
+  const disassembler = request.emit === "sass" ? nvdisasm() : null; // or it is missed only after all is compiled
   const observer = new Debugger({ printAfter: request.printAfter ?? [], watch: request.watch ?? {} });
   const loaded = timed("parse", observer, () => loadFile(request.path));
   timed("check", observer, () => requireRight(loaded));
@@ -47,18 +49,21 @@ export async function compileCuda(request: CudaRequest): Promise<CudaReport> {
   const kernels: Kernel[] = [];
   const plan = toPlan(program, observer, (k) => kernels.push(k), request.schedules, backends.cuda);
   const code = isText(request.emit) ? null : await codeFor(plan, request.architecture);
+  const cubins = code?.map((c) => c.cubin) ?? [];
+  const sass = disassembler === null ? [] : await disassembled(cubins, disassembler);
   observer.timings.set("total", (performance.now() - start) / 1000);
   const { kernels: plain, ...figures } = figuresOf(program, plan);
   return {
     ...figures,
     kernels: code ? plan.kernels.map((k, i) => told(k, code[i] as KernelCode, request.architecture)) : plain,
     timings: Object.fromEntries(observer.timings),
-    files: filesOf(request.emit, plan, code, () =>
+    files: filesOf(request.emit, plan, code, sass, () =>
       formsOf([request.emit as SharedForm], loaded, program, kernels, plan),
     ),
   };
 }
-const isText = (form: CudaForm | null): boolean => form !== null && form !== "ptx" && form !== "cubin";
+const isText = (form: CudaForm | null): boolean =>
+  form !== null && form !== "ptx" && form !== "cubin" && form !== "sass";
 
 async function codeFor(plan: Plan, architecture: string): Promise<readonly KernelCode[]> {
   const compiler = await nvrtc();
@@ -81,6 +86,7 @@ function filesOf(
   form: CudaForm | null,
   plan: Plan,
   code: readonly KernelCode[] | null,
+  sass: readonly string[],
   others: () => NonNullable<CompileReport["forms"]>,
 ): CudaReport["files"] {
   const each = (ending: string, f: (k: PlanKernel, i: number) => string | Uint8Array): CudaReport["files"] =>
@@ -94,6 +100,8 @@ function filesOf(
       return each("ptx", (_, i) => code?.[i]?.ptx ?? "");
     case "cubin":
       return each("cubin", (_, i) => code?.[i]?.cubin ?? "");
+    case "sass":
+      return each("sass", (k, i) => [...k.origins.map((o) => `// ${sanitised(o)}`), sass[i] ?? ""].join("\n"));
     default:
       return others()[form] ?? {};
   }

@@ -1,0 +1,64 @@
+// Machine code as text, by NVIDIA's disassembler. No GPU is needed.
+import { execFile } from "node:child_process";
+import { accessSync, constants, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { delimiter, join } from "node:path";
+import { promisify } from "node:util";
+import { Problem } from "../../compiler/diagnostic.ts";
+import { ownWheels, toolkits, wheels } from "./find.ts";
+
+/** The first nvdisasm that can be run. Throws Problem where there is none. */
+export function nvdisasm(environment: NodeJS.ProcessEnv = process.env): string {
+  for (const path of candidates(environment)) if (isProgram(path)) return path;
+  throw new Problem(
+    "nvdisasm, which shows machine code, was not found",
+    "run `pip install nvidia-cuda-nvdisasm`, or name a CUDA toolkit's folder in MOEC_CUDA_HOME; --emit ptx needs none",
+  );
+}
+/** The likeliest first: what the user names, toolkits, the path of programs, Python's wheels. */
+function* candidates(environment: NodeJS.ProcessEnv): Generator<string> {
+  const named = environment["NVDISASM"];
+  if (named) return yield named;
+  const chosen = environment["MOEC_CUDA_HOME"];
+  if (chosen) return yield inside(chosen);
+  yield* [...ownWheels(), ...toolkits(environment)].map(inside);
+  for (const folder of (environment["PATH"] ?? "").split(delimiter)) if (folder) yield join(folder, "nvdisasm");
+  yield* wheels().map(inside);
+}
+const inside = (folder: string): string => join(folder, "bin", "nvdisasm");
+function isProgram(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** The code of each cubin, in order. */
+export async function disassembled(cubins: readonly Uint8Array[], program: string = nvdisasm()): Promise<string[]> {
+  const folder = mkdtempSync(join(tmpdir(), "moec-sass-"));
+  try {
+    const texts: string[] = [];
+    for (const [i, cubin] of cubins.entries()) {
+      const file = join(folder, `${i}.cubin`);
+      writeFileSync(file, cubin);
+      texts.push(await read(program, file));
+    }
+    return texts;
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+async function read(program: string, file: string): Promise<string> {
+  try {
+    return (await promisify(execFile)(program, ["--print-code", file], { maxBuffer: 2 ** 28 })).stdout;
+  } catch (cause) {
+    const said = cause instanceof Error ? cause.message : String(cause);
+    throw new Problem(
+      `${program} cannot read this code: ${said}`,
+      "run `pip install --upgrade nvidia-cuda-nvdisasm`: it must be as new as NVRTC",
+      { cause },
+    );
+  }
+}
