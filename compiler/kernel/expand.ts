@@ -2,7 +2,7 @@
 // schedule and no number of threads changes a bit.
 import { Problem } from "../diagnostic.ts";
 import { GraphBuilder } from "../graph/builder.ts";
-import type { Graph, Value } from "../graph/node.ts";
+import type { Graph, Node, Value } from "../graph/node.ts";
 import { rebuild, valuesOf, withValues } from "../graph/walk.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import * as b from "../ops/build.ts";
@@ -11,19 +11,47 @@ import { isFold } from "../transform/regions.ts";
 import { expandScatters } from "../transform/scatter.ts";
 import { dims } from "../types/type.ts";
 import { item, product } from "./expr.ts";
+import { panelsIn, type StorePanels, type ValuePanels } from "./layout.ts";
 
-export function expand(graph: Graph): Graph {
+export interface Expanded {
+  readonly graph: Graph;
+  /** Of the values that the given graph had too. */
+  readonly panels: ValuePanels;
+}
+export function expand(graph: Graph, stores: StorePanels = new Map()): Expanded {
   const g = new GraphBuilder(ops);
   const gathered = expandScatters(g, graph);
+  const panels = panelsIn(gathered, stores);
+  const widths = new Map<Value, number>();
   const values = rebuild(g, valuesOf(gathered), (node, args) => {
-    if (node.results.some((v) => v.type.dtype === "f64"))
-      throw new Problem("the host target computes in f32, and this program asks for f64", "use `--target reference`");
-    if (node.op.name === "dot") return [contracted(g, item(args, 0), item(args, 1))];
-    if (node.op.name !== "reduce") return null;
-    const { fn, axes } = node.attrs as OpAttrs["reduce"];
-    return [reduced(g, fn, item(args, 0), axes)];
+    const made = replaced(g, node, args, panels) ?? g.add(node.op, args, node.attrs).results;
+    node.results.forEach((v, i) => {
+      const width = panels(v);
+      if (width !== null) widths.set(item(made, i), width);
+    });
+    return made;
   });
-  return withValues(graph, values);
+  return { graph: withValues(graph, values), panels: (v) => widths.get(v) ?? null };
+}
+function replaced(g: GraphBuilder, node: Node, args: readonly Value[], panels: ValuePanels): readonly Value[] | null {
+  if (node.results.some((v) => v.type.dtype === "f64"))
+    throw new Problem("the host target computes in f32, and this program asks for f64", "use `--target reference`");
+  if (node.op.name === "dot") return [contracted(g, item(args, 0), item(args, 1))];
+  if (node.op.name !== "reduce") return null;
+  const { fn, axes } = node.attrs as OpAttrs["reduce"];
+  const [x, width] = [item(args, 0), panels(item(node.args, 0))];
+  const ordered = width === null ? null : inMemoryOrder(g, x, axes, width);
+  return [ordered ? reduced(g, fn, ordered, [ordered.type.shape.length - 1]) : reduced(g, fn, x, axes)];
+}
+/** The last axes of a value in panels as one, in the order of memory; null where a reduction is not over all of a matrix. */
+function inMemoryOrder(g: GraphBuilder, x: Value, axes: readonly number[], width: number): Value | null {
+  const shape = dims(x.type);
+  const rank = shape.length;
+  if (axes.length < 2 || !isFold(axes, rank)) return null;
+  const [outer, columns] = [shape.slice(0, -1), item(shape, rank - 1)];
+  const panels = b.reshape(g, x, [...outer, columns / width, width]);
+  const turned = b.transpose(g, panels, [...Array.from({ length: rank - 2 }, (_, i) => i), rank - 1, rank - 2, rank]);
+  return b.reshape(g, turned, [...shape.slice(0, rank - axes.length), product(axes.map((a) => item(shape, a)))]);
 }
 
 /** A fold of more elements than this is cut; so is a reduction over more rows. */

@@ -51,9 +51,15 @@ export function add(a: Expr, b: Expr): Expr {
   }
   return rejoined(a, b) ?? index("+", a, b);
 }
-/** x / c * c + x % c = x */
+/** x / c * c + x % c = x, also after other terms. */
 function rejoined(a: Expr, b: Expr): Expr | null {
-  if (!isOp(a, "*") || !isOp(b, "%")) return null;
+  if (!isOp(b, "%")) return null;
+  if (isOp(a, "+")) {
+    const [more, last] = pair(a);
+    const x = rejoined(last, b);
+    return x && add(more, x);
+  }
+  if (!isOp(a, "*")) return null;
   const [[high, c], [x, d]] = [pair(a), pair(b)];
   if (!isOp(high, "/") || !same(c, d)) return null;
   const [y, e] = pair(high);

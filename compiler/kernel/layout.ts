@@ -12,11 +12,7 @@ export type StorePanels = ReadonlyMap<string, number>;
 export function panelsOf(graphs: readonly Graph[], stores: readonly Store[], width: number): StorePanels {
   const kin = new Kin(graphs);
   const refused = new Set(stores.filter((s) => !suits(s, width)).map((s) => kin.family(s.name)));
-  const weights = new Set(stores.filter((s) => s.role === "parameter").map((s) => kin.family(s.name)));
-  const chosen = stores.filter(({ name }) => {
-    const family = kin.family(name);
-    return weights.has(family) && !refused.has(family) && kin.wants(family);
-  });
+  const chosen = stores.filter(({ name }) => !refused.has(kin.family(name)) && kin.wants(kin.family(name)));
   return new Map(chosen.map((s) => [s.name, width]));
 }
 /** Panels have no padding; a single row is the same in both. */
@@ -25,11 +21,15 @@ function suits({ role, type }: Store, width: number): boolean {
   return role !== "input" && type.shape.length > 1 && rows > 1 && columns > 0 && columns % width === 0;
 }
 /** The columns of a panel for a value of one graph, null for rows: as the stores that it is made from, or becomes, element by element. */
-export function panelsIn(graph: Graph, stores: StorePanels): (v: Value) => number | null {
+export type ValuePanels = (v: Value) => number | null;
+export function panelsIn(graph: Graph, stores: StorePanels): ValuePanels {
   if (stores.size === 0) return () => null;
   const kin = new Kin([graph]);
   const widths = new Map([...stores].map(([name, width]) => [kin.family(name), width]));
-  return (v) => widths.get(kin.family(v)) ?? null;
+  const becomes = new Map(
+    graph.results.flatMap((r) => (r.role === "store" && isMade(r.value) ? [[r.value, stores.get(r.name)]] : [])),
+  );
+  return (v) => widths.get(kin.family(v)) ?? becomes.get(v) ?? null;
 }
 
 /** Families of stores and values, element [.., r, c] of one being made from [.., r, c] of another. */

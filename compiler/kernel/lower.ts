@@ -15,10 +15,10 @@ import { attention, attentionKeys, attentionQueries } from "./attention.ts";
 import { rowsLayout } from "./build.ts";
 import * as contract from "./contract.ts";
 import { Draft, type Given, type Memory } from "./draft.ts";
-import { expand } from "./expand.ts";
+import { type Expanded, expand } from "./expand.ts";
 import { ceil, footprint, item, product } from "./expr.ts";
 import type { Kernel } from "./ir.ts";
-import { panelsIn, type StorePanels } from "./layout.ts";
+import type { StorePanels } from "./layout.ts";
 import { finished } from "./passes.ts";
 import { print } from "./print.ts";
 import * as routing from "./route.ts";
@@ -51,9 +51,9 @@ export interface LowerOptions {
 }
 
 export function lower(graph: Graph, options: LowerOptions): Sequence {
-  const expanded = expand(graph);
+  const expanded = expand(graph, options.panels);
   const lowering = new Lowering(expanded, options);
-  for (const region of fuse(expanded)) lowering.region(region);
+  for (const region of fuse(expanded.graph)) lowering.region(region);
   return lowering.sequence();
 }
 
@@ -77,7 +77,7 @@ const builders: Readonly<Partial<Record<string, Readonly<Record<string, Build>>>
 class Lowering implements Memory {
   private readonly graph: Graph;
   private readonly options: LowerOptions;
-  private readonly panels: (v: Value) => number | null;
+  private readonly panels: Expanded["panels"];
   private readonly buffers = new Map<Value, VirtualBuffer>();
   private readonly stores = new Map<string, VirtualBuffer>();
   private readonly uses = new Map<Value, number>();
@@ -87,10 +87,10 @@ class Lowering implements Memory {
   /** Of the kernel that is written. */
   private scheduled: PlanKernel["schedule"];
 
-  constructor(graph: Graph, options: LowerOptions) {
+  constructor({ graph, panels }: Expanded, options: LowerOptions) {
     this.graph = graph;
     this.options = options;
-    this.panels = panelsIn(graph, options.panels ?? new Map());
+    this.panels = panels;
     for (const node of topological(valuesOf(graph)))
       for (const a of node.args) this.uses.set(a, (this.uses.get(a) ?? 0) + 1);
     this.phases = phasesOf(graph, options.stores ?? []);

@@ -5,7 +5,7 @@ import type { Region } from "../transform/region.ts";
 import { dims, dtypeOf } from "../types/type.ts";
 import type { Block } from "./build.ts";
 import type { Draft } from "./draft.ts";
-import { add, item, load, num, product, unflatten } from "./expr.ts";
+import { add, item, load, mul, num, product, unflatten } from "./expr.ts";
 import type { Expr } from "./ir.ts";
 import { type Reader, shapeOf } from "./read.ts";
 import { seams } from "./seams.ts";
@@ -16,6 +16,8 @@ const short = 16;
 
 export function rows(d: Draft, region: Region): void {
   const full = widest(region.outputs);
+  const { layout } = d.bufferOf(full);
+  if (layout.kind === "panels" && region.depth === null) return panels(d, region, layout.width);
   const space = shapeOf(full);
   const depth = region.depth ?? leading(space);
   const inner = space.slice(depth);
@@ -28,12 +30,34 @@ export function rows(d: Draft, region: Region): void {
   const cut = region.depth === null;
   const walk: Walk = { inner, cut, seams: seams(d, wide), ahead: cut ? 0 : product(inner) };
   const read = (wide.length === 1 && keeping(d, item(wide, 0), row, walk)) || reader;
-  columns(d, walk, (at) => {
-    const values = wide.map((v) => read.element(v, [...row, ...at]));
-    const named =
-      wide.length === 1 ? values : values.map((x) => (x.e === "num" || x.e === "var" ? x : d.k.letHere("value", x)));
-    wide.forEach((v, i) => d.k.store(d.output(v), [...row, ...at], item(named, i), passes(d, v, walk)));
+  columns(d, walk, (at) => make(d, read, wide, [...row, ...at], (v) => passes(d, v, walk)));
+}
+/** Elements of panels in the order of memory: [.., panel, row, column of the panel]. */
+function panels(d: Draft, { outputs }: Region, width: number): void {
+  const shape = shapeOf(item(outputs, 0));
+  const [rows, count] = [item(shape, shape.length - 2), item(shape, shape.length - 1) / width];
+  const space = [...shape.slice(0, -2), count, rows, width];
+  const depth = space.length - (rows * width < block ? 3 : 2);
+  const outer = unflatten(task(d, product(space.slice(0, depth))), space.slice(0, depth));
+  const reader = d.reader();
+  columns(d, { inner: space.slice(depth), cut: true, seams: [], ahead: 0 }, (inner) => {
+    const at = [...outer, ...inner];
+    const [p, r, c] = at.slice(-3) as [Expr, Expr, Expr];
+    make(d, reader, outputs, [...at.slice(0, -3), r, add(mul(p, num(width)), c)], () => false);
   });
+}
+/** Stores an element of each value. */
+function make(
+  d: Draft,
+  reader: Reader,
+  list: readonly Value[],
+  at: readonly Expr[],
+  stream: (v: Value) => boolean,
+): void {
+  const values = list.map((v) => reader.element(v, at));
+  const named =
+    list.length === 1 ? values : values.map((x) => (x.e === "num" || x.e === "var" ? x : d.k.letHere("value", x)));
+  list.forEach((v, i) => d.k.store(d.output(v), at, item(named, i), stream(v)));
 }
 /** Keeps what is dear, and read by a fold and by the result: a softmax's powers of e. */
 function keeping(d: Draft, out: Value, row: readonly Expr[], walk: Walk): Reader | null {

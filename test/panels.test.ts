@@ -1,0 +1,106 @@
+// Stores in panels: which ones lie so, and that every kernel that reads or writes them gives what the interpreter does.
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { emitHost, hostHeader } from "../compiler/emit/unit.ts";
+import { interpret } from "../compiler/graph/interpret.ts";
+import type { Graph, NdArray, Store } from "../compiler/graph/node.ts";
+import { panelsOf } from "../compiler/kernel/layout.ts";
+import { lower } from "../compiler/kernel/lower.ts";
+import { planMemory } from "../compiler/plan/memory.ts";
+import type { Tensor } from "../runtime/executable.ts";
+import { KernelCache } from "../runtime/host/cache.ts";
+import { hostExecutable } from "../runtime/host/executable.ts";
+import type { PlanExecutable } from "../runtime/plan-executable.ts";
+import { zeros } from "../runtime/tensor.ts";
+import { folder } from "./folder.ts";
+import { storesOf } from "./graphs.ts";
+import { adamw, gptStep, moeLayer } from "./layers.ts";
+
+const test = suite("panels");
+const cache = new KernelCache(folder());
+const at = { seed: 0, call: 0, step: 0 };
+
+const valuesOf = (graph: Graph) => graph.results.map((r) => r.value);
+const parameters = (values: ReadonlyMap<string, NdArray>): Store[] =>
+  [...values].map(([name, { dtype, shape }]) => ({
+    name,
+    role: "parameter",
+    type: { dtype, shape },
+    stack: 0,
+    saved: true,
+    where: null,
+  }));
+function tensor({ dtype, shape, data }: NdArray): Tensor {
+  const empty = zeros(dtype, shape);
+  return { ...empty, data: empty.data.map((_, i) => data[i] ?? Number.NaN) };
+}
+interface Loaded {
+  readonly executable: PlanExecutable;
+  readonly panels: readonly string[];
+}
+/** `forced`: stores that lie in panels whatever reads them. */
+async function loaded(graph: Graph, width: number, threads: number, forced: readonly string[]): Promise<Loaded> {
+  const values = storesOf(valuesOf(graph));
+  const stores = parameters(values);
+  const panels = new Map([...panelsOf([graph], stores, width), ...forced.map((name) => [name, width] as const)]);
+  const options = { target: "host", header: hostHeader() };
+  const plan = planMemory([lower(graph, { emit: emitHost, panels })], stores, options);
+  const executable = await hostExecutable(plan, { threads, cache, poison: true });
+  for (const [name, value] of values) executable.write(name, tensor(value));
+  return { executable, panels: [...panels.keys()] };
+}
+function near(got: ArrayLike<number>, want: ArrayLike<number>, what: string): void {
+  assert.is(got.length, want.length);
+  const scale = Math.max(1e-3, ...Array.from(want, Math.abs));
+  const worst = Array.from(want, (x, i) => Math.abs(x - (got[i] ?? Number.NaN)) / scale);
+  assert.ok(
+    worst.every((x) => x < 2e-5),
+    `${what}: ${Math.max(...worst)}`,
+  );
+}
+/** Everything that a run leaves: results and stores, as JavaScript sees them. */
+async function run({ executable }: Loaded, graph: Graph): Promise<Map<string, readonly number[]>> {
+  const { outputs, losses, gradients } = await executable.run(graph.name, new Map(), at);
+  const stores = executable.stores.map((s) => [s.name, [...executable.read(s.name).data]] as const);
+  executable.close();
+  return new Map([
+    ...stores,
+    ...outputs.map((t, i) => [`output ${i}`, [...t.data]] as const),
+    ...[...losses].map(([name, loss]) => [`loss ${name}`, [loss]] as const),
+    ...[...gradients].map(([name, t]) => [`gradient ${name}`, [...t.data]] as const),
+  ]);
+}
+/** What is expected of the same names. */
+function expected(graph: Graph): Map<string, NdArray> {
+  const values = storesOf(valuesOf(graph));
+  const results = interpret(valuesOf(graph), values, { exact: true });
+  let output = 0;
+  graph.results.forEach(({ role, name }, i) => {
+    const key = role === "store" ? name : role === "output" ? `output ${output++}` : `${role} ${name}`;
+    values.set(key, results[i] as NdArray);
+  });
+  return values;
+}
+
+const gpt = { V: 17, B: 2, T: 7, D: 32, H: 48, L: 2, heads: 2, E: 3, K: 2 };
+const cases: Readonly<Record<string, { readonly graph: Graph; readonly forced?: readonly string[] }>> = {
+  "mixture of experts": { graph: moeLayer(67, 32, 48, 5, 2) },
+  "mixture of experts, some of them rows": { graph: moeLayer(19, 24, 32, 3, 2) },
+  "a step of a model": { graph: gptStep(gpt) },
+  "adamw of a large matrix": { graph: adamw([300, 96]), forced: ["w", "grad", "m", "v"] },
+  "adamw of a stack": { graph: adamw([3, 37, 32]), forced: ["w", "grad", "m", "v"] },
+  "adamw of a wide matrix": { graph: adamw([2, 7, 1600]), forced: ["w", "grad", "m", "v"] },
+  "adamw of some stores in rows": { graph: adamw([33, 64]), forced: ["m", "grad"] },
+};
+for (const [name, { graph, forced = [] }] of Object.entries(cases))
+  test(`${name}: the interpreter's values in panels of 16 and 8, the same bits on 1 and 3 threads`, async () => {
+    const want = expected(graph);
+    for (const width of [16, 8]) {
+      const [one, three] = await Promise.all([1, 3].map((threads) => loaded(graph, width, threads, forced)));
+      assert.ok(one && three && one.panels.length > 0);
+      const [a, b] = [await run(one, graph), await run(three, graph)];
+      assert.equal([...a], [...b]);
+      for (const [key, { data }] of want) near(a.get(key) ?? [], data, `${key} in panels of ${width}`);
+    }
+  });
+test.run();
