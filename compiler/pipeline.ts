@@ -29,6 +29,7 @@ import { type Backend, backends } from "./targets.ts";
 import { accumulate, updateGraph } from "./transform/accumulate.ts";
 import { findAttention } from "./transform/attention.ts";
 import { gradients } from "./transform/differentiate.ts";
+import { prepare } from "./transform/prepare.ts";
 import { routedBackward } from "./transform/routed.ts";
 import { expandScatters } from "./transform/scatter.ts";
 import { simplify } from "./transform/simplify.ts";
@@ -80,7 +81,8 @@ export function toGraphs(loaded: Loaded, request: BuildRequest, observer: Observ
   const start = elaborated.init();
   const init = { ...start, results: [...start.results, ...added.starts] };
   const first = through(afterGradients(elaborated.g, observer), init, observer);
-  return { stores: [...elaborated.stores(), ...added.stores, ...hiddenStores], graphs: [first, ...graphs] };
+  const stores = [...elaborated.stores(), ...added.stores, ...hiddenStores];
+  return timed("prepare", observer, () => prepare(elaborated.g, { stores, graphs: [first, ...graphs] }));
 }
 /** What elaboration is asked for. */
 const methodOf = ({ method, name, sizes, given }: EntryRequest): Elaborating => ({

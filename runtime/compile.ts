@@ -26,6 +26,7 @@ import { cores } from "./host/machine.ts";
 import { ScheduleCache, type Schedules } from "./host/schedules.ts";
 import { toolchain } from "./host/toolchain.ts";
 import { type Figures, ownPlans, type PlanCache, type Planned, type PlanPlace } from "./plans.ts";
+import { withCopies } from "./prepared.ts";
 import { referenceExecutable } from "./reference.ts";
 
 export type { EntryRequest, Sizes } from "../compiler/pipeline.ts";
@@ -87,7 +88,7 @@ export async function compileLoaded(
   const plan = "plan" in made ? made.plan : null;
   observer.planned(plan);
   const before = performance.now();
-  const executable = await executableOf(made, request, observer);
+  const executable = withCopies(await executableOf(made, request, observer));
   const seconds = (performance.now() - before) / 1000;
   observer.timings.set("load", seconds);
   observer.after({ pass: "load", start: before / 1000, seconds });
@@ -150,15 +151,16 @@ async function executableOf(
 export function figuresOf(program: Elaborated, plan: Plan | null): Figures {
   const held = (role: string): number =>
     program.stores.filter((s) => s.role === role).reduce((sum, s) => sum + byteSize(s.type), 0);
-  const { parameters, gradients, optimizer, activations } = plan?.bytes ?? {
+  const { parameters, prepared, gradients, optimizer, activations } = plan?.bytes ?? {
     parameters: held("parameter"),
+    prepared: held("prepared"),
     optimizer: held("optimizer"),
     gradients: 0,
     activations: 0,
   };
   const [, first] = program.graphs;
   const kernels = (plan?.kernels ?? []).map(({ name, origins }) => ({ name, lines: origins }));
-  return { parameters, gradients, optimizer, activations, flops: first ? flopsOf(first) : 0, kernels };
+  return { parameters, prepared, gradients, optimizer, activations, flops: first ? flopsOf(first) : 0, kernels };
 }
 const flopsOf = (graph: Graph): number =>
   topological(valuesOf(graph)).reduce((sum, node) => sum + node.op.cost(node).flops, 0);

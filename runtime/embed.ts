@@ -11,11 +11,11 @@ import { type Executable, type Outcome, storeOfInput, type Tensor } from "./exec
 import { byName } from "./loop.ts";
 import { meanOf } from "./means.ts";
 import { NamedTensors, split } from "./names.ts";
-import { count, zeros } from "./tensor.ts";
+import { convert, count, fromNumbers, zeros } from "./tensor.ts";
 
 /** A declaration of a template, or a .moe file (its only model, or `declaration`). */
 export type Source = Handle | undefined | { readonly file: string; readonly declaration?: string };
-/** A tensor, or its elements alone in row-major order. */
+/** A tensor, or its elements alone in row-major order. Of a bf16 input, f32 is rounded. */
 export type Input = Tensor | Tensor["data"];
 export type Inputs = Readonly<Record<string, Input>>;
 
@@ -92,10 +92,13 @@ export class Program {
     return this.executable.stores.filter((s) => s.role === "parameter" || (s.role === "state" && s.saved));
   }
   private input(name: string, x: Input): Tensor {
-    if ("dtype" in x) return x;
     const full = storeOfInput(this.entry, name);
     const store = this.executable.stores.find((s) => s.name === full);
+    const short = store?.dtype === "bf16";
+    if ("dtype" in x) return short && x.dtype === "f32" ? convert(x, "bf16") : x;
     if (!store) throw new Problem(`there is no input ${name}`, "give inputs by the names of the entry's signature");
+    if (short && x instanceof Float32Array && x.length === count(store.shape))
+      return fromNumbers("bf16", store.shape, x);
     const { data } = zeros(store.dtype, store.shape);
     if (data.constructor !== x.constructor || x.length !== count(store.shape))
       throw new Problem(

@@ -11,7 +11,7 @@ export interface Tensor {
 }
 export interface StoreInfo {
   readonly name: string;
-  readonly role: "parameter" | "state" | "optimizer" | "gradient" | "input";
+  readonly role: "parameter" | "prepared" | "state" | "optimizer" | "gradient" | "input";
   readonly dtype: DType;
   readonly shape: readonly number[];
   readonly stack: number;

@@ -10,6 +10,8 @@ import { hash, KernelCache } from "./host/cache.ts";
 /** Bytes, except `flops` (of one run of the first entry). The interpreter plans no memory: its gradients and activations are 0. */
 export interface Figures {
   readonly parameters: number;
+  /** Copies of parameters in another dtype. */
+  readonly prepared: number;
   readonly gradients: number;
   readonly optimizer: number;
   readonly activations: number;
@@ -27,7 +29,7 @@ export interface PlanPlace {
   put(planned: Planned): void;
 }
 /** Raised when what is kept changes its form. */
-const format = 1;
+const format = 2;
 
 export class PlanCache {
   readonly #compiler: string;

@@ -58,7 +58,7 @@ export interface About {
   /** How many numbers are learned. */
   readonly parameters: number;
   /** Bytes by what they hold; the arena is known where a target has one. */
-  readonly plan: Bytes | Pick<Bytes, "parameters" | "gradients" | "optimizer" | "activations">;
+  readonly plan: Bytes | Pick<Bytes, "parameters" | "prepared" | "gradients" | "optimizer" | "activations">;
 }
 export interface Training {
   readonly folder: string | null;
@@ -132,8 +132,9 @@ export async function openTraining(options: TrainOptions): Promise<Training> {
   }
 }
 
-const planned = ({ parameters, gradients, optimizer, activations }: Compiled["report"]): About["plan"] => ({
+const planned = ({ parameters, prepared, gradients, optimizer, activations }: Compiled["report"]): About["plan"] => ({
   parameters,
+  prepared,
   gradients,
   optimizer,
   activations,

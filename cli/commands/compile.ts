@@ -105,11 +105,12 @@ function write(files: CudaReport["files"], folder: string): void {
   }
 }
 function summary(
-  { parameters, gradients, optimizer, activations, flops, kernels, timings }: Told,
+  { parameters, prepared, gradients, optimizer, activations, flops, kernels, timings }: Told,
   timed: boolean,
 ): string {
   const rows = [
     ["parameters", showBytes(parameters)],
+    ...(prepared > 0 ? [["prepared", showBytes(prepared)]] : []),
     ["gradients", showBytes(gradients)],
     ["optimizer", showBytes(optimizer)],
     ["activations", showBytes(activations)],

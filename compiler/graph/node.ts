@@ -105,12 +105,13 @@ export interface Graph {
 
 /**
  * A named tensor that outlives a call, or that the caller gives. Graphs read one through the leaf op `param` (attrs: its name).
+ * `prepared`: a function of a parameter, assigned wherever that is.
  * `stack`: how many leading axes are copies of one declared parameter (an array of layers), each copy a tensor of its own in files:
  * `blocks.0.experts.*.up.weight` has one `*` a stack axis.
  */
 export interface Store {
   readonly name: string;
-  readonly role: "parameter" | "state" | "optimizer" | "gradient" | "input";
+  readonly role: "parameter" | "prepared" | "state" | "optimizer" | "gradient" | "input";
   readonly type: Type;
   readonly stack: number;
   /** Part of the model or of a training checkpoint; false: a cache of one entry, or an input. */

@@ -21,6 +21,7 @@ export function countBytes(
   const differentiated = sequences.some(hasBackward);
   return {
     parameters: held("parameter"),
+    prepared: held("prepared"),
     optimizer: held("optimizer"),
     states: held("state"),
     gradients: most(gradientBytes) + held("gradient"),

@@ -54,7 +54,7 @@ export type Step =
 
 export interface PlanStore {
   readonly name: string;
-  readonly role: "parameter" | "state" | "optimizer" | "gradient" | "input";
+  readonly role: "parameter" | "prepared" | "state" | "optimizer" | "gradient" | "input";
   readonly saved: boolean;
   readonly stack: number;
   readonly buffer: number;
@@ -89,3 +89,5 @@ export interface Plan {
   readonly header: string;
   readonly bytes: Bytes;
 }
+  /** Copies of parameters in another dtype. */
+  readonly prepared: number;

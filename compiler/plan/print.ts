@@ -4,7 +4,8 @@ import type { Entry, Layout, Plan, PlanBuffer, Step } from "./plan.ts";
 
 export function printPlan(plan: Plan): string {
   const { bytes } = plan;
-  const kinds = ["parameters", "gradients", "optimizer", "states", "activations", "arena"] as const;
+  const all = ["parameters", "prepared", "gradients", "optimizer", "states", "activations", "arena"] as const;
+  const kinds = all.filter((k) => k !== "prepared" || bytes[k] > 0);
   return [
     `plan for ${plan.target}: ${plan.kernels.length} kernels, ${kinds.map((k) => `${k} ${showBytes(bytes[k])}`).join(", ")}`,
     "",

@@ -161,6 +161,6 @@ function plan(name: string, text: string, tasks: number, floats: readonly number
     stores: buffers.map(({ name }, buffer) => ({ name, role: "state", saved: false, stack: 0, buffer })),
     entries: [{ name: "run", inputs: [], results: [], steps: [{ kind: "launch", launch }] }],
     header: hostHeader(),
-    bytes: { parameters: 0, gradients: 0, optimizer: 0, states: 0, activations: 0, arena },
+    bytes: { parameters: 0, prepared: 0, gradients: 0, optimizer: 0, states: 0, activations: 0, arena },
   };
 }

@@ -1,0 +1,87 @@
+// Copies of parameters in a narrower dtype: the bf16 that products read, of a master in f32. A copy is a store of its own, assigned where its
+// parameter is, so that a step casts each weight once.
+import type { GraphBuilder } from "../graph/builder.ts";
+import type { Elaborated, Graph, Result, Store, Value } from "../graph/node.ts";
+import { rebuild, storeOf, valuesOf, withValues } from "../graph/walk.ts";
+import * as b from "../ops/build.ts";
+import { bytesOf, type DType, isFloat } from "../types/dtype.ts";
+import { dtypeOf, type } from "../types/type.ts";
+
+/** The entry that makes all copies anew: for parameters that were written from outside. */
+export const prepared = "init:prepared";
+
+/** Reads of `cast(parameter)`, under any view, become reads of its copy. */
+export function prepare(g: GraphBuilder, { stores, graphs }: Elaborated): Elaborated {
+  const copies = new Copies(g, stores);
+  const read = graphs.map((graph) => copies.reading(graph));
+  if (copies.all.length === 0) return { stores, graphs };
+  const anew: Graph = { name: prepared, results: copies.all.map(({ of, copy }) => copies.assign(of, copy, null)) };
+  return {
+    stores: [...stores, ...copies.all.map((c) => c.copy)],
+    graphs: [...read.map((x) => copies.assigning(x)), anew],
+  };
+}
+
+interface Copy {
+  readonly of: Store;
+  readonly copy: Store;
+}
+class Copies {
+  private readonly g: GraphBuilder;
+  private readonly parameters: ReadonlyMap<string, Store>;
+  private readonly made = new Map<string, Copy>();
+
+  constructor(g: GraphBuilder, stores: readonly Store[]) {
+    this.g = g;
+    this.parameters = new Map(stores.filter((s) => s.role === "parameter").map((s) => [s.name, s]));
+  }
+  get all(): Copy[] {
+    return [...this.made.values()];
+  }
+  reading(graph: Graph): Graph {
+    const values = rebuild(this.g, valuesOf(graph), (node, [x]) => {
+      const [y] = node.results;
+      if (node.op.name !== "cast" || !x || !y || !narrows(dtypeOf(x.type), dtypeOf(y.type)) || !this.isPure(x))
+        return null;
+      return [this.copied(x, dtypeOf(y.type))];
+    });
+    return withValues(graph, values);
+  }
+  /** With the copies of all parameters that it assigns. */
+  assigning(graph: Graph): Graph {
+    const assigned = new Map(graph.results.flatMap((r) => (r.role === "store" ? [[r.name, r.value]] : [])));
+    const more = this.all.flatMap(({ of, copy }) => {
+      const value = assigned.get(of.name);
+      return value ? [this.assign(of, copy, value)] : [];
+    });
+    return { ...graph, results: [...graph.results, ...more] };
+  }
+  /** null: of what the parameter holds. */
+  assign(of: Store, copy: Store, value: Value | null): Result {
+    const from = value ?? b.param(this.g, of.name, of.type);
+    return { role: "store", name: copy.name, value: b.cast(this.g, from, dtypeOf(copy.type)) };
+  }
+  /** A view of parameters and nothing else. */
+  private isPure({ node }: Value): boolean {
+    if (this.parameters.has(storeOf(node) ?? "")) return true;
+    return node.op.lower === "view" && node.args.every((a) => this.isPure(a));
+  }
+  private copied({ node, index }: Value, dtype: DType): Value {
+    const store = this.parameters.get(storeOf(node) ?? "");
+    if (store) return this.leaf(store, dtype);
+    const made = this.g.add(
+      node.op,
+      node.args.map((a) => this.copied(a, dtype)),
+      node.attrs,
+    );
+    return made.results[index] as Value;
+  }
+  private leaf(of: Store, dtype: DType): Value {
+    // no name of a program has a space
+    const name = `${of.name} as ${dtype}`;
+    const copy: Store = { ...of, name, role: "prepared", type: type(dtype, of.type.shape), saved: false };
+    this.made.set(name, { of, copy });
+    return b.param(this.g, name, copy.type);
+  }
+}
+const narrows = (from: DType, to: DType): boolean => isFloat(from) && isFloat(to) && bytesOf[to] < bytesOf[from];
