@@ -73,6 +73,8 @@ export interface Entry {
 /** Bytes by what they hold; `activations`: what the forward keeps for the backward, in the train entry (else the temporaries). */
 export interface Bytes {
   readonly parameters: number;
+  /** Copies of parameters in another dtype. */
+  readonly prepared: number;
   readonly gradients: number;
   readonly optimizer: number;
   readonly states: number;
@@ -89,5 +91,3 @@ export interface Plan {
   readonly header: string;
   readonly bytes: Bytes;
 }
-  /** Copies of parameters in another dtype. */
-  readonly prepared: number;
