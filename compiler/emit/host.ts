@@ -135,7 +135,9 @@ function packLeft(s: StmtOf<"stage">, e: Emitter): void {
   }
   const room = reserve(e, Math.ceil(rows / 6) * (6 * depth + 16));
   if (isContiguous(s, x)) return rowsOf(s, e, x, k, `const auto ${s.tile.name} = sixes(${room}, ${nx}, ${nk}, `);
-  e.lambda(`const auto ${s.tile.name} = pack_sixes(${room}, ${nx}, ${nk}, `, bound, ");", x, s.body, s.value);
+  const lanes = e.width(x, valued(s));
+  const head = `const auto ${s.tile.name} = pack_sixes<${rows}, ${lanes}>(${room}, ${nx}, ${nk}, `;
+  e.lambda(head, bound, ");", x, s.body, s.value);
 }
 /** `head` with a function of k: where the row begins that x moves along. */
 function rowsOf(s: StmtOf<"stage">, e: Emitter, x: Var, k: Var, head: string): void {

@@ -114,13 +114,18 @@ const below = (x: Expr, limit: number): boolean => range(x)[0] >= 0 && range(x)[
 /** x = high + low, where adding low to high never carries past a multiple of c. */
 function split(x: Expr, c: number): { readonly high: Expr; readonly low: Expr } {
   if (below(x, c)) return { high: num(0), low: x };
-  if (isOp(x, "+")) {
-    const [a, b] = pair(x);
-    if (below(b, gcd(multiple(a), c))) return { high: a, low: b };
-    if (below(a, gcd(multiple(b), c))) return { high: b, low: a };
+  const all = summands(x);
+  const terms = all
+    .filter((t) => !below(t, 1))
+    .toSorted((a, b) => (multiple(b) || Infinity) - (multiple(a) || Infinity));
+  for (let n = terms.length - 1; n > 0; n--) {
+    const [high, low] = [total(terms.slice(0, n)), total(terms.slice(n))];
+    if (below(low, gcd(multiple(high), c))) return { high, low };
   }
-  return { high: x, low: num(0) };
+  return { high: terms.length < all.length ? total(terms) : x, low: num(0) };
 }
+const summands = (x: Expr): Expr[] => (isOp(x, "+") ? x.args.flatMap(summands) : [x]);
+const total = (terms: readonly Expr[]): Expr => terms.reduce((a, b) => add(a, b));
 export function least(a: Expr, b: Expr): Expr {
   if (range(a)[1] <= range(b)[0]) return a;
   return range(b)[1] <= range(a)[0] ? b : index("min", a, b);

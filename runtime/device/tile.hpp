@@ -170,9 +170,25 @@ template <class F> FN Sixes sixes(f32* to, ix n, ix depth, F row) {
   }
   return {to};
 }
-/** The same of computed elements (x, k), one by one. */
-template <class F> FN Sixes pack_sixes(f32* to, ix n, ix depth, F f) {
-  ROLL for (ix x = 0; x < n; x++) ROLL for (ix k = 0; k < depth; k++) to[x / SIX * (SIX * depth + LANES) + k * SIX + x % SIX] = f(f32{}, x, k);
+/** f(v, j) for n elements: v is a vector of lanes, then a number for those that are left. */
+template <int L, class F> FN void par(ix n, F f) {
+  ix j = 0;
+  if constexpr (L > 1) ROLL for (; j + L <= n; j += L) f(vf{}, j);
+  ROLL for (; j < n; j++) f(f32{}, j);
+}
+/** The same of computed elements (x, k), R rows at most: some steps of the depth are made at a time, then put in order. */
+template <int R, int L, class F> FN Sixes pack_sixes(f32* to, ix n, ix depth, F f) {
+  constexpr ix SOME = 16;
+  alignas(64) f32 made[SOME][R + LANES];
+  const ix next = SIX * depth + LANES;
+  ROLL for (ix k = 0; k < depth; k += SOME) {
+    const ix m = ix_min(SOME, depth - k);
+    ROLL for (ix i = 0; i < m; i++) par<L>(n, [&](auto v, ix x) { st(v, made[i] + x, f(v, x, k + i)); });
+    ROLL for (ix i = 0; i < m; i++) {
+      f32* six = to + (k + i) * SIX;
+      ROLL for (ix x = 0; x < n; x += SIX, six += next) UNROLL for (int l = 0; l < SIX; l++) six[l] = made[i][x + l];
+    }
+  }
   return {to};
 }
 /** A left operand by rows of D floats, lanes along k. */
@@ -228,11 +244,6 @@ template <int L, class F, class... T> FN void each(ix rows, ix cols, F f, T&... 
   }
 }
 template <class F, class... T> FN void each_row(ix rows, F f, T&... t) { ROLL for (ix i = 0; i < rows; i++) f(f32{}, i, t.at(f32{}, i, 0)...); }
-template <int L, class F> FN void par(ix n, F f) {
-  ix j = 0;
-  if constexpr (L > 1) ROLL for (; j + L <= n; j += L) f(vf{}, j);
-  ROLL for (; j < n; j++) f(f32{}, j);
-}
 struct Sum {
   static FN f32 start(f32) { return 0.0f; }
   static FN i32 start(i32) { return 0; }

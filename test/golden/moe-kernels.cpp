@@ -80,14 +80,14 @@ extern "C" void div_2d6c43e2(void* const* args, ix begin, ix end, f32* scratch) 
 }
 
 // reshape route
-extern "C" void route_count_6f4cd61b(void* const* args, ix begin, ix end, f32* scratch) {
+extern "C" void route_count_4d5e6a68(void* const* args, ix begin, ix end, f32* scratch) {
   const i32* index = (i32*)args[0];
   i32* counts = (i32*)args[1];
   ROLL for (ix task = begin; task < end; task++) {
     const ix c = task;
     i32* const table = (i32*)(scratch + 0);
     par<1>(5, [&](auto, ix j) { table[j] = 0; });
-    tally(128, table, [&](ix i) { return ix(and_(ix(index[i / 2 * 2 + (i % 2 + c * 128)]) >= 0, ix(index[i / 2 * 2 + (i % 2 + c * 128)]) < 4) ? ix(index[i / 2 * 2 + (i % 2 + c * 128)]) : 4); }, [&](ix i, ix rank) {
+    tally(128, table, [&](ix i) { return ix(and_(ix(index[i]) >= 0, ix(index[i]) < 4) ? ix(index[i]) : 4); }, [&](ix i, ix rank) {
     });
     par<1>(5, [&](auto v, ix e) {
       st(v, counts + c * 5 + e, table[e]);
@@ -109,7 +109,7 @@ extern "C" void route_scan_67359819(void* const* args, ix begin, ix end, f32* sc
 }
 
 // reshape route
-extern "C" void route_place_8433dc39(void* const* args, ix begin, ix end, f32* scratch) {
+extern "C" void route_place_be939a83(void* const* args, ix begin, ix end, f32* scratch) {
   const i32* places = (i32*)args[0];
   i32* order = (i32*)args[1];
   const i32* index = (i32*)args[2];
@@ -122,7 +122,7 @@ extern "C" void route_place_8433dc39(void* const* args, ix begin, ix end, f32* s
     par<1>(5, [&](auto v, ix e) {
       table[e] = ld(v, places + c * 5 + e);
     });
-    tally(128, table, [&](ix i) { return ix(and_(ix(index[i / 2 * 2 + (i % 2 + c * 128)]) >= 0, ix(index[i / 2 * 2 + (i % 2 + c * 128)]) < 4) ? ix(index[i / 2 * 2 + (i % 2 + c * 128)]) : 4); }, [&](ix i, ix rank) {
+    tally(128, table, [&](ix i) { return ix(and_(ix(index[i]) >= 0, ix(index[i]) < 4) ? ix(index[i]) : 4); }, [&](ix i, ix rank) {
       const ix choice = c * 128 + i;
       const ix group = and_(ix(index[choice]) >= 0, ix(index[choice]) < 4) ? ix(index[choice]) : 4;
       order[rank] = group < 4 ? i32(choice) : -1;

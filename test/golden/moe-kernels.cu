@@ -82,14 +82,14 @@ KERNEL void __launch_bounds__(32, BLOCKS(16)) div_2d6c43e2(const f32* __restrict
 KERNEL_END(div_2d6c43e2)
 
 // reshape route
-KERNEL void __launch_bounds__(128, BLOCKS(4)) route_count_6f4cd61b(const i32* __restrict__ index, i32* counts) {
+KERNEL void __launch_bounds__(128, BLOCKS(4)) route_count_4d5e6a68(const i32* __restrict__ index, i32* counts) {
   DYN_SMEM(smem);
   for (i32 task = blockIdx.x; task < 1; task += gridDim.x) {
     const ix c = task;
     i32* const table = (i32*)(smem + 0);
     par<1>(5, [&](auto, ix j) { table[j] = 0; });
     __syncthreads();
-    tally(128, table, [&](ix i) { return ix(and_(ix(index[i / 2 * 2 + (i % 2 + c * 128)]) >= 0, ix(index[i / 2 * 2 + (i % 2 + c * 128)]) < 4) ? ix(index[i / 2 * 2 + (i % 2 + c * 128)]) : 4); }, [&](ix i, ix rank) {
+    tally(128, table, [&](ix i) { return ix(and_(ix(index[i]) >= 0, ix(index[i]) < 4) ? ix(index[i]) : 4); }, [&](ix i, ix rank) {
     });
     __syncthreads();
     par<1>(5, [&](auto v, ix e) {
@@ -98,7 +98,7 @@ KERNEL void __launch_bounds__(128, BLOCKS(4)) route_count_6f4cd61b(const i32* __
     __syncthreads();
   }
 }
-KERNEL_END(route_count_6f4cd61b)
+KERNEL_END(route_count_4d5e6a68)
 
 // reshape route
 KERNEL void __launch_bounds__(32, BLOCKS(16)) route_scan_67359819(const i32* __restrict__ counts, i32* places, i32* offsets) {
@@ -112,7 +112,7 @@ KERNEL void __launch_bounds__(32, BLOCKS(16)) route_scan_67359819(const i32* __r
 KERNEL_END(route_scan_67359819)
 
 // reshape route
-KERNEL void __launch_bounds__(128, BLOCKS(4)) route_place_8433dc39(const i32* __restrict__ places, i32* order, const i32* __restrict__ index, i32* expert, i32* inverse) {
+KERNEL void __launch_bounds__(128, BLOCKS(4)) route_place_be939a83(const i32* __restrict__ places, i32* order, const i32* __restrict__ index, i32* expert, i32* inverse) {
   DYN_SMEM(smem);
   for (i32 task = blockIdx.x; task < 1; task += gridDim.x) {
     const ix c = task;
@@ -123,7 +123,7 @@ KERNEL void __launch_bounds__(128, BLOCKS(4)) route_place_8433dc39(const i32* __
       table[e] = ld(v, places + c * 5 + e);
     });
     __syncthreads();
-    tally(128, table, [&](ix i) { return ix(and_(ix(index[i / 2 * 2 + (i % 2 + c * 128)]) >= 0, ix(index[i / 2 * 2 + (i % 2 + c * 128)]) < 4) ? ix(index[i / 2 * 2 + (i % 2 + c * 128)]) : 4); }, [&](ix i, ix rank) {
+    tally(128, table, [&](ix i) { return ix(and_(ix(index[i]) >= 0, ix(index[i]) < 4) ? ix(index[i]) : 4); }, [&](ix i, ix rank) {
       const ix choice = c * 128 + i;
       const ix group = and_(ix(index[choice]) >= 0, ix(index[choice]) < 4) ? ix(index[choice]) : 4;
       order[rank] = group < 4 ? i32(choice) : -1;
@@ -133,7 +133,7 @@ KERNEL void __launch_bounds__(128, BLOCKS(4)) route_place_8433dc39(const i32* __
     __syncthreads();
   }
 }
-KERNEL_END(route_place_8433dc39)
+KERNEL_END(route_place_be939a83)
 
 // broadcast reshape dispatch ragged_dot sigmoid mul
 KERNEL void __launch_bounds__(128, BLOCKS(2)) ragged_dot_333a6ed5(const i32* __restrict__ offsets, const i32* __restrict__ x, const f32* __restrict__ x1, const f32* __restrict__ w, const f32* __restrict__ w1, f32* y, f32* y1, f32* y2) {
