@@ -62,7 +62,7 @@ static void join(WarpRequests& w, uint32_t all, unsigned number) {
 static bool widens(const Part& p, Kind kind, u64 address, unsigned bytes) {
   const unsigned room = p.address % 16 == 0 ? 16 : p.address % 8 == 0 ? 8 : 0;
   const bool ordinary = kind != Kind::CopyShared && kind != Kind::CopyGlobal;
-  return p.any && ordinary && p.site.kind == kind && address == p.address + p.bytes && p.bytes + bytes <= room && position - p.site.position < 64;
+  return p.any && ordinary && p.site.kind == kind && address == p.address + p.bytes && p.bytes + bytes <= room && position - p.site.position < 512;
 }
 static void part(const Thread& t, Kind kind, u64 address, unsigned bytes, bool store) {
   WarpRequests& w = requests_of(t);
