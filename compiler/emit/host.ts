@@ -1,7 +1,19 @@
 // The host target: one task is a loop iteration; operands are read where they lie unless their order forbids it.
 import { Bug } from "../diagnostic.ts";
-import { add, address, ceil, dependsOn, footprint, item, num, stride, substitute } from "../kernel/expr.ts";
-import type { Axis, Buffer, Expr, Kernel, Load, Stmt, StmtOf, Tile, Var } from "../kernel/ir.ts";
+import {
+  add,
+  address,
+  ceil,
+  dependsOn,
+  footprint,
+  item,
+  laneStride,
+  multiple,
+  num,
+  stride,
+  substitute,
+} from "../kernel/expr.ts";
+import type { Axis, Expr, Kernel, Load, Stmt, StmtOf, Tile, Var } from "../kernel/ir.ts";
 import { walk } from "../kernel/passes.ts";
 import { decode } from "./grid.ts";
 import { type Emitter, type Target, written } from "./text.ts";
@@ -14,6 +26,7 @@ export const host: Target = {
   types: { f32: "f32", f64: "f64", bf16: "bf16", i32: "i32", bool: "u8" },
   sync: null,
   fresh: true,
+  follows: true,
   asks: true,
   laneScan: "scan",
   once: (text) => text,
@@ -58,7 +71,8 @@ export const host: Target = {
     const [started, ...more] = s.acc.map((t) => starts(t, e));
     if (more.some((x) => x !== started)) throw new Bug("accumulators that are multiplied together start together");
     const pairs = s.b.map((b, n) => `on(${b.name}, ${item(s.acc, n).name})`);
-    e.line(`mma(${[started, s.a.name, ...s.valid.map((x) => e.expr(x)), ...pairs].join(", ")});`);
+    const then = e.after.get(s) ?? "Nothing{}";
+    e.line(`mma(${[started, s.a.name, ...s.valid.map((x) => e.expr(x)), then, ...pairs].join(", ")});`);
   },
 };
 /** Whether some stores go around the caches. */
@@ -148,17 +162,14 @@ function rowsOf(s: StmtOf<"stage">, e: Emitter, x: Var, k: Var, head: string): v
     e.line(`return ${start};`);
   });
 }
-/** Whether a staged operand is a load that moves by one with `v`, from anywhere. */
-function isContiguous(s: StmtOf<"stage">, v: StmtOf<"stage">["vs"][0]): boolean {
+/** Whether a staged operand is a load that moves by one with `v`, from anywhere; or does so inside aligned groups. */
+function isContiguous(s: StmtOf<"stage">, v: StmtOf<"stage">["vs"][0], group?: number): boolean {
   const { value, body } = s;
   const moving = new Set<Expr>([v]);
   for (const b of body) if (b.s !== "let" || [...moving].some((x) => dependsOn(b.value, x as Var))) return false;
-  return (
-    value.e === "load" &&
-    value.from.kind === "buffer" &&
-    value.from.dtype === "f32" &&
-    stride(address(value.from, value.at), v) === 1
-  );
+  if (value.e !== "load" || value.from.kind !== "buffer" || value.from.dtype !== "f32") return false;
+  const at = address(value.from, value.at);
+  return (group === undefined ? stride(at, v) : laneStride(at, v, group)) === 1;
 }
 /** Rows of a right operand up to so many floats apart are read where they lie: farther ones would meet in the caches. */
 const closeRows = 512;
@@ -167,37 +178,64 @@ function stageRight(s: StmtOf<"stage">, e: Emitter): void {
   const [k, x] = s.vs;
   const [depth, width] = [item(s.tile.shape, 0), item(s.tile.shape, 1)];
   const [nk, nx] = [e.expr(s.valid[0]), e.expr(s.valid[1])];
-  const form = `${width}, ${together(e.kernel, s.tile)}`;
+  const name = `const auto ${s.tile.name}`;
+  const inPlace = panelsOf(s);
+  if (inPlace) {
+    const { start, step, width: each } = inPlace;
+    const next = ahead(s, e) ?? "nullptr";
+    return e.line(`${name} = panels<${each}>(${[pointer(e, start, (y) => y), step, nx, next].join(", ")});`);
+  }
   const direct = plain(s);
   const [alongK, alongX] = direct?.strides ?? [null, null];
-  const name = `const auto ${s.tile.name}`;
   const room = (): string => reserve(e, width * ceil(depth, 16));
   if (direct && alongX === 1 && alongK !== null) {
     const start = pointer(e, direct.load, (y) => substitute(substitute(y, k, num(0)), x, num(0)));
-    const { layout } = direct.load.from as Buffer;
-    if (layout.kind === "panels" && layout.width === width)
-      return e.line(`${name} = panel<${width}>(${start}, ${nk});`);
     const whole = s.valid[1].e === "num" && s.valid[1].value === width;
-    if (whole && alongK <= closeRows) return e.line(`${name} = close<${form}, ${alongK}>(${room()}, ${start}, ${nk});`);
+    if (whole && alongK <= closeRows)
+      return e.line(`${name} = close<${width}, ${alongK}>(${room()}, ${start}, ${nk});`);
   }
-  if (isContiguous(s, x))
-    return rowsOf(s, e, x, k, `${name} = columns<${form}>(${room()}, ${nx}, ${nk}, ${ahead(s, e, alongK)}, `);
-  if (!direct || alongK !== 1) return packRight(s, e, form);
+  if (isContiguous(s, x)) {
+    const later = alongK === null ? "{}" : `{${ahead(s, e) ?? "nullptr"}, ${alongK}}`;
+    return rowsOf(s, e, x, k, `${name} = columns<${width}>(${room()}, ${nx}, ${nk}, ${later}, `);
+  }
+  if (!isContiguous(s, k, item(lanes, 0).count)) return packRight(s, e);
   e.line(
-    `${name} = pack_transposed<${form}>(${room()}, ${nx}, ${nk}, [&](ix ${x.name}, ix ${k.name}) { return ${pointer(e, direct.load, (y) => y)}; });`,
+    `${name} = pack_transposed<${width}>(${room()}, ${nx}, ${nk}, [&](ix ${x.name}, ix ${k.name}) { return ${pointer(e, s.value as Load, (y) => y)}; });`,
   );
 }
-/** The rows, `pitch` apart, that the next operand of this stage will be copied from: in the next round of its loop, or the next task. */
-function ahead(s: StmtOf<"stage">, e: Emitter, pitch: number | null): string {
+interface InPanels {
+  readonly start: Load;
+  /** Floats from a panel to the next. */
+  readonly step: number;
+  readonly width: number;
+}
+/** A right operand that is whole panels of a weight: [depth, columns] of its rows and columns. */
+function panelsOf(s: StmtOf<"stage">): InPanels | null {
+  const [k, x] = s.vs;
+  const { value } = s;
+  if (value.e !== "load" || value.from.kind !== "buffer" || value.from.dtype !== "f32" || s.body.length > 0)
+    return null;
+  const { layout, shape } = value.from;
+  if (layout.kind !== "panels") return null;
+  const start = s.vs.reduce<Expr>((y, v) => substitute(y, v, num(0)), value) as Load;
+  const [row, column] = value.at.slice(-2);
+  if (!row || !column || stride(row, k) !== 1 || stride(column, x) !== 1) return null;
+  if (dependsOn(row, x) || dependsOn(column, k) || value.at.slice(0, -2).some((y) => s.vs.some((v) => dependsOn(y, v))))
+    return null;
+  const whole = multiple(item(start.at, start.at.length - 1)) % layout.width === 0;
+  return whole ? { start, step: item(shape, shape.length - 2) * layout.width, width: layout.width } : null;
+}
+/** Where the next operand of this stage begins: in the next round of its loop, or the next task. */
+function ahead(s: StmtOf<"stage">, e: Emitter): string | null {
   const last = e.kernel.grid.at(-1);
-  if (pitch === null || s.body.length > 0 || !last) return "{}";
+  if (s.body.length > 0 || !last) return null;
   const loop = loopOf(e.kernel.body, s);
   const start = (x: Expr): Expr => s.vs.reduce((y, v) => substitute(y, v, num(0)), x);
   const first = (x: Expr): Expr => (loop ? substitute(x, loop.v, loop.from) : x);
   const task = pointer(e, s.value as Load, (x) => first(later(start(x), last)));
-  if (!loop) return `{${task}, ${pitch}}`;
+  if (!loop) return task;
   const round = pointer(e, s.value as Load, (x) => later(start(x), loop));
-  return `{${loop.v.name} + ${loop.step} < ${loop.v.name}_end ? ${round} : ${task}, ${pitch}}`;
+  return `${loop.v.name} + ${loop.step} < ${loop.v.name}_end ? ${round} : ${task}`;
 }
 /** One step on. */
 const later = (x: Expr, { v, step }: Axis): Expr => substitute(x, v, add(v, num(step)));
@@ -209,19 +247,11 @@ function loopOf(body: readonly Stmt[], s: Stmt): Axis | null {
   });
   return found;
 }
-/** How many right operands are multiplied with this one. */
-function together(k: Kernel, t: Tile): number {
-  let n = 1;
-  walk(k.body, (s) => {
-    if (s.s === "mma" && s.b.includes(t)) n = s.b.length;
-  });
-  return n;
-}
 /** A computed right operand, or one that lies in no useful order, written to scratch. */
-function packRight(s: StmtOf<"stage">, e: Emitter, form: string): void {
+function packRight(s: StmtOf<"stage">, e: Emitter): void {
   const [k, x] = s.vs;
   const [depth, width] = [item(s.tile.shape, 0), item(s.tile.shape, 1)];
   const lanes = e.width(x, valued(s));
-  const head = `const auto ${s.tile.name} = pack<${form}, ${lanes}>(${reserve(e, width * ceil(depth, 16))}, ${e.expr(s.valid[1])}, ${e.expr(s.valid[0])}, `;
+  const head = `const auto ${s.tile.name} = pack<${width}, ${lanes}>(${reserve(e, width * ceil(depth, 16))}, ${e.expr(s.valid[1])}, ${e.expr(s.valid[0])}, `;
   e.lambda(head, `auto v, ix ${x.name}, ix ${k.name}`, ");", x, s.body, s.value);
 }

@@ -28,6 +28,8 @@ export interface Target {
   readonly sync: string | null;
   /** An accumulator's first mma starts it, so that it need not be filled. */
   readonly fresh: boolean;
+  /** Points of an accumulator run on each register tile as soon as an mma is done with it. */
+  readonly follows?: true;
   /** Loads say what will be read later. */
   readonly asks: boolean;
   /** The word for running sums that each lane makes for itself. */
@@ -65,6 +67,8 @@ export class Emitter {
   scratch = 0;
   /** Zero accumulators whose first use is an mma, with the loop whose first round it stands in. */
   readonly fresh = new Map<Tile, Axis | null>();
+  /** What runs on each register tile that an mma is done with. */
+  readonly after = new Map<StmtOf<"mma">, string>();
   /** The variable that is spread over lanes, and the names that depend on it. */
   private lane: Var | null = null;
   private lanes = 1;
@@ -165,10 +169,27 @@ export class Emitter {
     if (this.target.fresh) this.noteFresh(list);
     for (let i = 0; i < list.length; i++) {
       const run = stagesFrom(list, i);
-      if (run.length === 0) this.stmt(item(list, i));
+      const follower = this.target.follows ? followerOf(list, i) : null;
+      if (follower) this.followed(item(list, i), follower);
+      else if (run.length === 0) this.stmt(item(list, i));
       else this.target.stages(run, this);
-      i += Math.max(0, run.length - 1);
+      i += Math.max(0, run.length - 1, follower?.taken ?? 0);
     }
+  }
+  /** An mma, or a loop of them, whose register tiles are given to `then`, one by one, when they are done. */
+  private followed(s: Stmt, { mma, loop, lets, each }: Follower): void {
+    this.stmts(lets);
+    const name = `${each.over.name}_done`;
+    const [rows, columns] = each.valid.map((x) => this.expr(x));
+    this.block(`const auto ${name} = [&](Part _part) {`, "};", () =>
+      this.points(each, (lanes) => `part<${lanes?.text}>(_part, ${columns}`),
+    );
+    const always = loop === null || (isNum(loop.from) && isNum(loop.to));
+    const last = loop && `${loop.v.name} + ${loop.step} >= ${loop.v.name}_end`;
+    this.after.set(mma, last ? `only(${last}, ${name})` : name);
+    this.stmt(s);
+    if (!always)
+      this.line(`if (${this.expr(loop.to)} <= ${this.expr(loop.from)}) ${name}({0, ${rows}, 0, ${columns}});`);
   }
   private noteFresh(list: readonly Stmt[]): void {
     list.forEach((s, at) => {
@@ -275,14 +296,18 @@ export class Emitter {
     [this.lane, this.lanes, this.varying, this.scope] = outer;
   }
   private each(s: StmtOf<"each">): void {
+    const valid = s.valid.map((y) => this.expr(y)).join(", ");
+    this.points(s, (lanes) => `${lanes === null ? "each_row" : this.target.each(s, lanes, this)}(${valid}`);
+  }
+  /** A call with the body of an `each`, whose beginning depends on the lanes that it runs on; null: it is made once for each row. */
+  private points(s: StmtOf<"each">, head: (lanes: Lanes | null) => string): void {
     const used = tilesOf(s.body, "acc", "row");
     const tiles = [s.over, ...new Set([...used.reads, ...used.writes].filter((t) => t !== s.over))];
     const params = ["auto v", ...s.vs.map((v) => `ix ${v.name}`), ...tiles.map((t) => `auto& ${t.name}_`)].join(", ");
     const [, v] = s.vs;
     const lane = v ? { v, lanes: this.group(v, s.body, kindOf(s)) } : null;
-    const head = lane ? this.target.each(s, lane.lanes, this) : "each_row";
     this.lambda(
-      `${head}(${s.valid.map((y) => this.expr(y)).join(", ")}, `,
+      `${head(lane?.lanes ?? null)}, `,
       params,
       `, ${tiles.map((t) => t.name).join(", ")});`,
       lane,
@@ -385,6 +410,28 @@ function stagesFrom(list: readonly Stmt[], at: number): StmtOf<"stage">[] {
   const run: StmtOf<"stage">[] = [];
   for (let i = at; list[i]?.s === "stage"; i++) run.push(list[i] as StmtOf<"stage">);
   return run;
+}
+interface Follower {
+  readonly mma: StmtOf<"mma">;
+  /** That the mma stands in, as the last statement. */
+  readonly loop: Axis | null;
+  readonly lets: readonly Stmt[];
+  readonly each: StmtOf<"each">;
+  /** Statements after the first that it stands for. */
+  readonly taken: number;
+}
+/** The points that follow an mma or a loop of them, if they need no more than the accumulators' own elements and change memory only. */
+function followerOf(list: readonly Stmt[], at: number): Follower | null {
+  const s = list[at];
+  const mma = s?.s === "for" ? s.body.at(-1) : s;
+  if (s === undefined || mma?.s !== "mma") return null;
+  const rest = list.slice(at + 1);
+  const next = rest.findIndex((t) => t.s !== "let");
+  const each = rest[next];
+  if (each?.s !== "each" || each.vs.length !== 2 || !mma.acc.includes(each.over)) return null;
+  const { reads, writes } = tilesOf(each.body, "acc", "row", "shared");
+  if (writes.size > 0 || [...reads].some((t) => !mma.acc.includes(t))) return null;
+  return { mma, loop: s.s === "for" ? s.axis : null, lets: rest.slice(0, next), each, taken: next + 1 };
 }
 /** Whether an address is a multiple of `lanes` where v is. */
 function begins(x: Expr, v: Var, lanes: number): boolean {

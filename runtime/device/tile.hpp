@@ -1,6 +1,9 @@
 // The tile vocabulary on the host: what the words of the kernel IR mean where a task runs on one thread. After vector.hpp and math.hpp.
 // An mma is cut into register tiles of up to 6 rows x 4 vectors (2 where there are 16 registers); an acc is a small array; staging copies
-// only what must be.
+// only what must be, and what follows an mma runs on each register tile while it is in L1.
+#if !defined(__clang__)  // g++ 12 takes the tail of a part for one that could leave its accumulator
+#pragma GCC diagnostic ignored "-Waggressive-loop-optimizations"
+#endif
 #if LANES == 8
 #define TILE_VECTORS 2
 #else
@@ -20,29 +23,57 @@ FN f32 round_bf16(f32 x) { return from_bf16(to_bf16(x)); }
 FN vf round_bf16(vf x) { return real(to_bf16_bits(x) << 16); }
 
 // ---- operands. Rows has a pointer per row (a gather costs nothing), STEP apart along the depth. Major lies as it is, element (x, k) at
-// p[k * LD + x]. Strips and Sixes are copies in the order of the register tiles: as many columns, or as many rows, as one of them takes,
-// then the depth. ----
+// p[k * LD + x]. Panels lie in blocks of W columns, the depth in each. Strips and Sixes are copies in the order of the register tiles: as
+// many columns, or as many rows, as one of them takes, then the depth. ----
 template <int R, int STEP> struct Rows {
   const f32* r[R];
   template <class F> FN void bind(ix n, F f) { ROLL for (ix i = 0; i < n; i++) r[i] = f(i); }
 };
+/** Asks for `rows` rows of `width` floats, `step` apart, some before each register tile: memory works while the FMAs do. Null: for none. */
+struct Fetch {
+  const f32* p; ix step, width, rows, each;
+  FN void over(ix tiles) { each = (rows + tiles - 1) / (tiles > 0 ? tiles : 1); }
+  FN void some() {
+    if (!p) return;
+    const ix n = rows < each ? rows : each;
+    ROLL for (ix k = 0; k < n; k++, p += step) ROLL for (ix x = 0; x < width; x += 16) __builtin_prefetch(p + x, 0, 2);
+    rows -= n;
+  }
+};
 /** Rows that begin `step` apart, from `p` on: what the next right operand will be copied from; null where nobody knows. */
 struct Ahead { const f32* p; ix step; };
 template <int LD> struct Major {
-  const f32* p; Ahead ahead;
+  const f32* p;
   template <int S> static constexpr ix pitch() { return LD; }
+  FN ix columns(ix c) const { return c; }
   FN const f32* strip(ix c, ix) const { return p + c; }
+  FN Fetch fetch(ix, ix, ix, ix) const { return {}; }
 };
 struct Strips {
   const f32* p; Ahead ahead;
   template <int S> static constexpr ix pitch() { return S; }
+  FN ix columns(ix c) const { return c; }
   FN const f32* strip(ix c, ix depth) const { return p + c * depth; }
+  /** While columns c .. c + s of C are used: a share of the rows that will be copied. */
+  FN Fetch fetch(ix c, ix s, ix C, ix depth) const {
+    if (!ahead.p) return {};
+    const ix from = c * depth / C;
+    return {ahead.p + from * ahead.step, ahead.step, C, (c + s) * depth / C - from, 0};
+  }
 };
+/** `n` columns, panels `step` apart; after the last of them `next` will be wanted. */
+template <int W> struct Panels {
+  const f32* p; ix step, n; const f32* next;
+  template <int S> static constexpr ix pitch() { return W; }
+  FN ix columns(ix) const { return n; }
+  FN const f32* strip(ix c, ix) const { return p + c / W * step + c % W; }
+  FN Fetch fetch(ix c, ix s, ix, ix depth) const { return {c + s < n ? strip(c + s, depth) : next, W, s, depth, 0}; }
+};
+template <int W> FN Panels<W> panels(const f32* p, ix step, ix n, const f32* next) { return {p, step, n, next}; }
 constexpr int SIX = 6;
 struct Sixes { const f32* p; };
 /** Where it lies, rows LD apart. */
-template <int LD> FN Major<LD> in_place(const f32* p) { return {p, {}}; }
-template <int W> FN Major<W> panel(const f32* p, ix depth) { return {p, {p + depth * W, W}}; }
+template <int LD> FN Major<LD> in_place(const f32* p) { return {p}; }
 template <int R, int C> struct Acc {
   alignas(64) f32 d[R][C];
   FN void fill(f32 x) { ROLL for (ix i = 0; i < R * C; i += LANES) *(vf*)(&d[0][0] + i) = splat(x); }
@@ -67,96 +98,100 @@ FN ix height(const Sixes&, ix left) { return ix_min(left, SIX); }
 // ---- mma ----
 template <class B, int R, int C> struct On { const B& b; Acc<R, C>& acc; };
 template <class B, int R, int C> FN On<B, R, C> on(const B& b, Acc<R, C>& acc) { return {b, acc}; }
-/** Vectors of each of NB right operands with W columns that one register tile takes. */
-constexpr int vectors(int W, int NB) { return W / LANES < TILE_VECTORS / NB ? W / LANES : TILE_VECTORS / NB > 0 ? TILE_VECTORS / NB : 1; }
-struct Strip { const f32* p; f32* acc; };
-/** M rows x NB right operands, LD apart, x NV vectors of each, over the whole depth. C: columns of an acc. */
-template <int M, int NB, int NV, int C, int LD, class A> __attribute__((noinline)) void micro(bool fresh, A a, const Strip* b, ix depth) {
-  vf s[M][NB * NV]; const f32* q[NB];
-  UNROLL for (int n = 0; n < NB; n++) q[n] = b[n].p;
-  UNROLL for (int i = 0; i < M; i++) UNROLL for (int v = 0; v < NB * NV; v++) s[i][v] = fresh ? vf{} : *(vf*)(b[v / NV].acc + i * C + v % NV * LANES);
-  ROLL for (ix k = 0; k < depth; k++) {
-    vf w[NB * NV];
-    UNROLL for (int n = 0; n < NB; n++) { UNROLL for (int v = 0; v < NV; v++) w[n * NV + v] = *(const vf_at*)(q[n] + v * LANES); q[n] += LD; }
-    UNROLL for (int i = 0; i < M; i++) { const vf x = splat(a.at(i, k)); UNROLL for (int v = 0; v < NB * NV; v++) s[i][v] = mad(x, w[v], s[i][v]); }
+/** Vectors of W columns that one register tile takes. */
+constexpr int vectors(int W) { return W / LANES < TILE_VECTORS ? W / LANES : TILE_VECTORS; }
+/** M rows x NV vectors of a right operand, LD apart, over the whole depth. C: columns of an acc. */
+template <int M, int NV, int C, int LD, class A> __attribute__((noinline)) void micro(bool fresh, A a, const f32* b, f32* acc, ix depth) {
+  vf s[M][NV];
+  UNROLL for (int i = 0; i < M; i++) UNROLL for (int v = 0; v < NV; v++) s[i][v] = fresh ? vf{} : *(vf*)(acc + i * C + v * LANES);
+  ROLL for (ix k = 0; k < depth; k++, b += LD) {
+    vf w[NV];
+    UNROLL for (int v = 0; v < NV; v++) w[v] = *(const vf_at*)(b + v * LANES);
+    UNROLL for (int i = 0; i < M; i++) { const vf x = splat(a.at(i, k)); UNROLL for (int v = 0; v < NV; v++) s[i][v] = mad(x, w[v], s[i][v]); }
   }
-  UNROLL for (int i = 0; i < M; i++) UNROLL for (int v = 0; v < NB * NV; v++) *(vf*)(b[v / NV].acc + i * C + v % NV * LANES) = s[i][v];
+  UNROLL for (int i = 0; i < M; i++) UNROLL for (int v = 0; v < NV; v++) *(vf*)(acc + i * C + v * LANES) = s[i][v];
 }
-/** Fetches what the next right operands will be copied from into L2, some rows before each register tile: memory works while the FMAs do. */
-struct Fetch {
-  ix row, rows, each;
-  FN Fetch(ix depth, ix tiles) : row(0), rows(depth), each((depth + tiles - 1) / ix_max(tiles, 1)) {}
-  template <class B, int R, int C> FN void some(ix to, const On<B, R, C>& o) const {
-    if (o.b.ahead.p) ROLL for (ix k = row; k < to; k++) UNROLL for (int x = 0; x < C; x += 16) __builtin_prefetch(o.b.ahead.p + k * o.b.ahead.step + x, 0, 2);
-  }
-  template <class... P> FN void operator()(const P&... p) { const ix to = ix_min(row + each, rows); (..., some(to, p)); row = to; }
-};
+/** Rows r .. r + h, columns c .. c + w of an accumulator. */
+struct Part { ix r, h, c, w; };
+/** What runs on each part that is done. */
+struct Nothing { FN void operator()(Part) const {} };
+template <class T> struct Only { bool last; const T& then; FN void operator()(Part p) const { if (last) then(p); } };
+/** In the last round of a loop. */
+template <class T> FN Only<T> only(bool last, const T& then) { return {last, then}; }
 /** The columns from c on that one register tile takes, of all rows: they stay in L1. */
-template <int NV, class A, class B, int R, int C, class... P> FN void strip(bool fresh, const A& a, ix rows, ix depth, ix c, Fetch& fetch, const On<B, R, C>& p, const P&... ps) {
-  constexpr int NB = 1 + sizeof...(P), LD = B::template pitch<NV * LANES>();
-  auto view = [&](auto& o, ix r) { return Strip{o.b.strip(c, depth), o.acc.d[r] + c}; };
+template <int NV, class A, class T, class B, int R, int C> FN void strip(bool fresh, const A& a, ix rows, ix depth, ix c, const T& then, const On<B, R, C>& o) {
+  constexpr int S = NV * LANES, LD = B::template pitch<S>();
+  const f32* const b = o.b.strip(c, depth);
+  Fetch fetch = o.b.fetch(c, S, C, depth);
+  fetch.over((rows + SIX - 1) / SIX);
   ROLL for (ix r = 0; r < rows;) {
-    fetch(p, ps...);
+    fetch.some();
     const ix h = height(a, rows - r);
-    const Strip b[] = {view(p, r), view(ps, r)...};
+    f32* const to = o.acc.d[r] + c;
     switch (h) {
-      case 1: micro<1, NB, NV, C, LD>(fresh, tile_at<1>(a, r, depth), b, depth); break;
-      case 2: micro<2, NB, NV, C, LD>(fresh, tile_at<2>(a, r, depth), b, depth); break;
-      case 3: micro<3, NB, NV, C, LD>(fresh, tile_at<3>(a, r, depth), b, depth); break;
-      case 4: micro<4, NB, NV, C, LD>(fresh, tile_at<4>(a, r, depth), b, depth); break;
-      case 5: micro<5, NB, NV, C, LD>(fresh, tile_at<5>(a, r, depth), b, depth); break;
-      default: micro<6, NB, NV, C, LD>(fresh, tile_at<6>(a, r, depth), b, depth);
+      case 1: micro<1, NV, C, LD>(fresh, tile_at<1>(a, r, depth), b, to, depth); break;
+      case 2: micro<2, NV, C, LD>(fresh, tile_at<2>(a, r, depth), b, to, depth); break;
+      case 3: micro<3, NV, C, LD>(fresh, tile_at<3>(a, r, depth), b, to, depth); break;
+      case 4: micro<4, NV, C, LD>(fresh, tile_at<4>(a, r, depth), b, to, depth); break;
+      case 5: micro<5, NV, C, LD>(fresh, tile_at<5>(a, r, depth), b, to, depth); break;
+      default: micro<6, NV, C, LD>(fresh, tile_at<6>(a, r, depth), b, to, depth);
     }
+    then({r, h, c, S});
     r += h;
   }
 }
-/** acc += a @ b. fresh: acc = a @ b, and what acc held does not matter. */
-template <class A, class B, int R, int C, class... P> FN void mma(bool fresh, const A& a, ix rows, ix depth, const On<B, R, C>& p, const P&... ps) {
-  constexpr int NV = vectors(C, 1 + sizeof...(P)), REST = C / LANES % NV;
-  Fetch fetch(depth, (C / LANES / NV) * ((rows + SIX - 1) / SIX));
-  ROLL for (ix c = 0; c + NV * LANES <= C; c += NV * LANES) strip<NV>(fresh, a, rows, depth, c, fetch, p, ps...);
-  if constexpr (REST > 0) strip<REST>(fresh, a, rows, depth, C - REST * LANES, fetch, p, ps...);
+/** The same of several right operands, one after the other. */
+template <int NV, class A, class T, class O, class... P> FN void strips(bool fresh, const A& a, ix rows, ix depth, ix c, const T& then, const O& o, const P&... more) {
+  if constexpr (sizeof...(P) == 0) strip<NV>(fresh, a, rows, depth, c, then, o);
+  else { strip<NV>(fresh, a, rows, depth, c, Nothing{}, o); strips<NV>(fresh, a, rows, depth, c, then, more...); }
+}
+/** acc += a @ b, and `then` on each part that is done. fresh: acc = a @ b, and what acc held does not matter. */
+template <class A, class T, class B, int R, int C, class... P> FN void mma(bool fresh, const A& a, ix rows, ix depth, const T& then, const On<B, R, C>& o, const P&... more) {
+  constexpr int NV = vectors(C), REST = C / LANES % NV;
+  const ix columns = o.b.columns(C);
+  ROLL for (ix c = 0; c + NV * LANES <= columns; c += NV * LANES) strips<NV>(fresh, a, rows, depth, c, then, o, more...);
+  if constexpr (REST > 0) if (columns == C) strips<REST>(fresh, a, rows, depth, C - REST * LANES, then, o, more...);
 }
 
-// ---- staging by copy. Right operands of W columns, NB of them multiplied together: zero beyond the last column ----
+// ---- staging by copy. Right operands of W columns: zero beyond the last column ----
 /** Where element (x, k) of strips is. */
-template <int W, int NB> FN ix place(ix x, ix k, ix depth) {
-  constexpr ix S = vectors(W, NB) * LANES, REST = W % S;
+template <int W> FN ix place(ix x, ix k, ix depth) {
+  constexpr ix S = vectors(W) * LANES, REST = W % S;
   const ix c = x / S * S;
   return c * depth + k * (REST > 0 && c + S > W ? REST : S) + x - c;
 }
-template <int W, int NB> FN void blank(f32* to, ix n, ix k, ix depth) { ROLL for (ix x = n; x < W; x++) to[place<W, NB>(x, k, depth)] = 0.0f; }
+template <int W> FN void blank(f32* to, ix n, ix k, ix depth) { ROLL for (ix x = n; x < W; x++) to[place<W>(x, k, depth)] = 0.0f; }
 /** Element (x, k) is f(v, x, k). */
-template <int W, int NB, int L, class F> FN Strips pack(f32* to, ix n, ix depth, F f) {
+template <int W, int L, class F> FN Strips pack(f32* to, ix n, ix depth, F f) {
   ROLL for (ix k = 0; k < depth; k++) {
     ix x = 0;
-    if constexpr (L > 1) ROLL for (; x + L <= n; x += L) st(vf{}, to + place<W, NB>(x, k, depth), f(vf{}, x, k));
-    ROLL for (; x < n; x++) to[place<W, NB>(x, k, depth)] = f(f32{}, x, k);
-    blank<W, NB>(to, n, k, depth);
+    if constexpr (L > 1) ROLL for (; x + L <= n; x += L) st(vf{}, to + place<W>(x, k, depth), f(vf{}, x, k));
+    ROLL for (; x < n; x++) to[place<W>(x, k, depth)] = f(f32{}, x, k);
+    blank<W>(to, n, k, depth);
   }
   return {to, {}};
 }
 /** Rows this many steps of the depth later are asked for. */
 constexpr ix SOON = 4;
 /** Row k begins at *row(k). */
-template <int W, int NB, class F> FN Strips columns(f32* to, ix n, ix depth, Ahead ahead, F row) {
+template <int W, class F> FN Strips columns(f32* to, ix n, ix depth, Ahead ahead, F row) {
   ROLL for (ix k = 0; k < depth; k++) {
     const f32* const from = row(k);
     if (n == W) {
       const f32* const later = row(ix_min(k + SOON, depth - 1));
       UNROLL for (int x = 0; x < W; x += 16) __builtin_prefetch(later + x);
-      UNROLL for (int x = 0; x < W; x += LANES) st(vf{}, to + place<W, NB>(x, k, depth), ld(vf{}, from + x));
+      UNROLL for (int x = 0; x < W; x += LANES) st(vf{}, to + place<W>(x, k, depth), ld(vf{}, from + x));
       continue;
     }
-    ROLL for (ix x = 0; x < n; x++) to[place<W, NB>(x, k, depth)] = from[x];
-    blank<W, NB>(to, n, k, depth);
+    ROLL for (ix x = 0; x < n; x++) to[place<W>(x, k, depth)] = from[x];
+    blank<W>(to, n, k, depth);
   }
   return {to, ahead};
 }
 /** Rows LD apart, which lie close: read in place where a register tile takes all of them, else copied. */
-template <int W, int NB, int LD> FN auto close(f32* to, const f32* p, ix depth) {
-  if constexpr (vectors(W, NB) * LANES == W) return in_place<LD>(p);
-  else return columns<W, NB>(to, W, depth, {}, [&](ix k) { return p + k * LD; });
+template <int W, int LD> FN auto close(f32* to, const f32* p, ix depth) {
+  if constexpr (vectors(W) * LANES == W) return in_place<LD>(p);
+  else return columns<W>(to, W, depth, {}, [&](ix k) { return p + k * LD; });
 }
 /** A left operand of which step k of the depth begins at *row(k). What a vector writes beyond its six is overwritten, or lies between two. */
 template <class F> FN Sixes sixes(f32* to, ix n, ix depth, F row) {
@@ -222,27 +257,30 @@ template <int S> FN void exchange(vf (&r)[LANES]) {
   if constexpr (2 * S < LANES) exchange<2 * S>(r);
 }
 /** Contiguous along k: element (x, k) is *f(x, k). Transposed by blocks of LANES x LANES. */
-template <int W, int NB, class F> FN Strips pack_transposed(f32* to, ix n, ix depth, F f) {
+template <int W, class F> FN Strips pack_transposed(f32* to, ix n, ix depth, F f) {
   ROLL for (ix x = 0; x < W; x += LANES) ROLL for (ix k = 0; k < depth; k += LANES)
     if (x + LANES <= n && k + LANES <= depth) {
       vf r[LANES]; UNROLL for (int i = 0; i < LANES; i++) r[i] = ld(vf{}, f(x + i, k));
       exchange<1>(r);
-      UNROLL for (int i = 0; i < LANES; i++) st(vf{}, to + place<W, NB>(x, k + i, depth), r[i]);
+      UNROLL for (int i = 0; i < LANES; i++) st(vf{}, to + place<W>(x, k + i, depth), r[i]);
     } else {
       const ix last = ix_min(k + LANES, depth);
-      ROLL for (ix i = x; i < x + LANES; i++) for (ix c = k; c < last; c++) to[place<W, NB>(i, c, depth)] = i < n ? *f(i, c) : 0.0f;
+      ROLL for (ix i = x; i < x + LANES; i++) for (ix c = k; c < last; c++) to[place<W>(i, c, depth)] = i < n ? *f(i, c) : 0.0f;
     }
   return {to, {}};
 }
 
 // ---- points and folds: f(v, ..) runs with v a vector, then a scalar for the tail ----
-template <int L, class F, class... T> FN void each(ix rows, ix cols, F f, T&... t) {
-  ROLL for (ix i = 0; i < rows; i++) {
-    ix j = 0;
-    if constexpr (L > 1) ROLL for (; j + L <= cols; j += L) f(vf{}, i, j, t.at(vf{}, i, j)...);
-    ROLL for (; j < cols; j++) f(f32{}, i, j, t.at(f32{}, i, j)...);
+/** A part, as far as there are columns. */
+template <int L, class F, class... T> FN void part(Part p, ix cols, F f, T&... t) {
+  const ix end = ix_min(p.c + p.w, cols);
+  ROLL for (ix i = p.r; i < p.r + p.h; i++) {
+    ix j = p.c;
+    if constexpr (L > 1) ROLL for (; j + L <= end; j += L) f(vf{}, i, j, t.at(vf{}, i, j)...);
+    ROLL for (; j < end; j++) f(f32{}, i, j, t.at(f32{}, i, j)...);
   }
 }
+template <int L, class F, class... T> FN void each(ix rows, ix cols, F f, T&... t) { part<L>({0, rows, 0, cols}, cols, f, t...); }
 template <class F, class... T> FN void each_row(ix rows, F f, T&... t) { ROLL for (ix i = 0; i < rows; i++) f(f32{}, i, t.at(f32{}, i, 0)...); }
 struct Sum {
   static FN f32 start(f32) { return 0.0f; }

@@ -5,17 +5,19 @@ extern "C" void dot_cd1da6c8(void* const* args, ix begin, ix end, f32* scratch) 
   f32* y = (f32*)args[2];
   ROLL for (ix task = begin; task < end; task++) {
     const ix e = task / 2, mc = task % 2 * 48, mcn = ix_min(48, 64 - mc), n = 0, nn = ix_min(16, 4 - n);
-    const auto right = columns<16, 1>(scratch + 0, nn, 32, {b + n + 16, 4}, [&](ix i1) { return b + i1 * 4 + n; });
+    const auto right = columns<16>(scratch + 0, nn, 32, {b + n + 16, 4}, [&](ix i1) { return b + i1 * 4 + n; });
     ROLL for (ix m = mc, m_end = mc + mcn; m < m_end; m += 48) {
       const ix mn = ix_min(48, m_end - m);
       Acc<48, 16> acc;
       Rows<48, 1> left;
       left.bind(mn, [&](ix i) { return a + (m + i) * 32; });
-      mma(true, left, mn, 32, on(right, acc));
-      each<LANES>(mn, nn, [&](auto v, ix i2, ix j2, auto& acc_) {
-        const auto t = acc_;
-        st(v, y + (m + i2) * 4 + (n + j2), t);
-      }, acc);
+      const auto acc_done = [&](Part _part) {
+        part<LANES>(_part, nn, [&](auto v, ix i2, ix j2, auto& acc_) {
+          const auto t = acc_;
+          st(v, y + (m + i2) * 4 + (n + j2), t);
+        }, acc);
+      };
+      mma(true, left, mn, 32, acc_done, on(right, acc));
     }
   }
 }
@@ -147,25 +149,27 @@ extern "C" void ragged_dot_ade00d88(void* const* args, ix begin, ix end, f32* sc
     const auto t = offsets[e];
     const auto t1 = offsets[e + 1];
     if (ix(t) < ix(t1)) {
-      const auto right = close<48, 2, 48>(scratch + 0, w + e * 1536 + n, 32);
-      const auto right1 = close<48, 2, 48>(scratch + 1536, w1 + e * 1536 + n, 32);
+      const auto right = close<48, 48>(scratch + 0, w + e * 1536 + n, 32);
+      const auto right1 = close<48, 48>(scratch + 1536, w1 + e * 1536 + n, 32);
       ROLL for (ix m = ix(t), m_end = ix(t1); m < m_end; m += 48) {
         const ix mn = ix_min(48, m_end - m);
         Acc<48, 48> acc;
         Acc<48, 48> acc1;
         Rows<48, 1> left;
         left.bind(mn, [&](ix i) { return x1 + ix(x[m + i]) / 2 * 32; });
-        mma(true, left, mn, 32, on(right, acc), on(right1, acc1));
-        each<LANES>(mn, 48, [&](auto v, ix i3, ix j3, auto& acc_, auto& acc1_) {
-          const auto t2 = acc_;
-          const auto t3 = acc1_;
-          const auto t_sigmoid = sigmoid_(t2);
-          const auto t_mul = t2 * t_sigmoid;
-          const auto t_mul1 = t_mul * t3;
-          st(v, y + (m + i3) * 48 + (n + j3), t2);
-          st(v, y1 + (m + i3) * 48 + (n + j3), t3);
-          st(v, y2 + (m + i3) * 48 + (n + j3), t_mul1);
-        }, acc, acc1);
+        const auto acc_done = [&](Part _part) {
+          part<LANES>(_part, 48, [&](auto v, ix i3, ix j3, auto& acc_, auto& acc1_) {
+            const auto t2 = acc_;
+            const auto t3 = acc1_;
+            const auto t_sigmoid = sigmoid_(t2);
+            const auto t_mul = t2 * t_sigmoid;
+            const auto t_mul1 = t_mul * t3;
+            st(v, y + (m + i3) * 48 + (n + j3), t2);
+            st(v, y1 + (m + i3) * 48 + (n + j3), t3);
+            st(v, y2 + (m + i3) * 48 + (n + j3), t_mul1);
+          }, acc, acc1);
+        };
+        mma(true, left, mn, 32, acc_done, on(right, acc), on(right1, acc1));
       }
     }
   }
@@ -182,16 +186,18 @@ extern "C" void ragged_dot_a34da6d6(void* const* args, ix begin, ix end, f32* sc
     const auto t = offsets[e];
     const auto t1 = offsets[e + 1];
     if (ix(t) < ix(t1)) {
-      const auto right = close<32, 1, 32>(scratch + 0, w + e * 1536 + n, 48);
+      const auto right = close<32, 32>(scratch + 0, w + e * 1536 + n, 48);
       ROLL for (ix m = ix(t), m_end = ix(t1); m < m_end; m += 48) {
         const ix mn = ix_min(48, m_end - m);
         Acc<48, 32> acc;
         Rows<48, 1> left;
         left.bind(mn, [&](ix i) { return x + (m + i) * 48; });
-        mma(true, left, mn, 48, on(right, acc));
-        each<LANES>(mn, 32, [&](auto v, ix i2, ix j2, auto& acc_) {
-          st(v, y + (m + i2) * 32 + (n + j2), acc_);
-        }, acc);
+        const auto acc_done = [&](Part _part) {
+          part<LANES>(_part, 32, [&](auto v, ix i2, ix j2, auto& acc_) {
+            st(v, y + (m + i2) * 32 + (n + j2), acc_);
+          }, acc);
+        };
+        mma(true, left, mn, 48, acc_done, on(right, acc));
       }
     }
   }
@@ -246,29 +252,31 @@ extern "C" void ragged_dot_12ab88cf(void* const* args, ix begin, ix end, f32* sc
     const auto t = offsets[e];
     const auto t1 = offsets[e + 1];
     if (ix(t) < ix(t1)) {
-      const auto right = pack_transposed<48, 1>(scratch + 0, 48, 32, [&](ix j1, ix i1) { return w + e * 1536 + (n + j1) * 32 + i1; });
+      const auto right = pack_transposed<48>(scratch + 0, 48, 32, [&](ix j1, ix i1) { return w + e * 1536 + (n + j1) * 32 + i1; });
       ROLL for (ix m = ix(t), m_end = ix(t1); m < m_end; m += 48) {
         const ix mn = ix_min(48, m_end - m);
         Acc<48, 48> acc;
         Rows<48, 1> left;
         left.bind(mn, [&](ix i) { return x1 + ix(x[m + i]) / 2 * 32; });
-        mma(true, left, mn, 32, on(right, acc));
-        each<LANES>(mn, 48, [&](auto v, ix i2, ix j2, auto& acc_) {
-          const auto t2 = acc_;
-          const auto t3 = x[m + i2];
-          const auto t4 = x2[ix(t3)];
-          const auto t_mul = t2 * t4;
-          const auto t5 = ld(v, x3 + (m + i2) * 48 + (n + j2));
-          const auto t_sigmoid = sigmoid_(t5);
-          const auto t_mul1 = t5 * t_sigmoid;
-          const auto t_mul2 = t_mul * t_mul1;
-          const auto t6 = ld(v, x4 + (m + i2) * 48 + (n + j2));
-          const auto t_mul3 = t_mul * t6;
-          const auto t_add = t_mul3 * t_sigmoid + t_mul3 * t5 * (t_sigmoid * (1.0f - t_sigmoid));
-          st(v, y + (m + i2) * 48 + (n + j2), t2);
-          st(v, y1 + (m + i2) * 48 + (n + j2), t_mul2);
-          st(v, y2 + (m + i2) * 48 + (n + j2), t_add);
-        }, acc);
+        const auto acc_done = [&](Part _part) {
+          part<LANES>(_part, 48, [&](auto v, ix i2, ix j2, auto& acc_) {
+            const auto t2 = acc_;
+            const auto t3 = x[m + i2];
+            const auto t4 = x2[ix(t3)];
+            const auto t_mul = t2 * t4;
+            const auto t5 = ld(v, x3 + (m + i2) * 48 + (n + j2));
+            const auto t_sigmoid = sigmoid_(t5);
+            const auto t_mul1 = t5 * t_sigmoid;
+            const auto t_mul2 = t_mul * t_mul1;
+            const auto t6 = ld(v, x4 + (m + i2) * 48 + (n + j2));
+            const auto t_mul3 = t_mul * t6;
+            const auto t_add = t_mul3 * t_sigmoid + t_mul3 * t5 * (t_sigmoid * (1.0f - t_sigmoid));
+            st(v, y + (m + i2) * 48 + (n + j2), t2);
+            st(v, y1 + (m + i2) * 48 + (n + j2), t_mul2);
+            st(v, y2 + (m + i2) * 48 + (n + j2), t_add);
+          }, acc);
+        };
+        mma(true, left, mn, 32, acc_done, on(right, acc));
       }
     }
   }
@@ -285,16 +293,18 @@ extern "C" void ragged_dot_faef1265(void* const* args, ix begin, ix end, f32* sc
     const auto t = offsets[e];
     const auto t1 = offsets[e + 1];
     if (ix(t) < ix(t1)) {
-      const auto right = pack_transposed<32, 1>(scratch + 0, 32, 48, [&](ix j1, ix i1) { return w + e * 1536 + (n + j1) * 48 + i1; });
+      const auto right = pack_transposed<32>(scratch + 0, 32, 48, [&](ix j1, ix i1) { return w + e * 1536 + (n + j1) * 48 + i1; });
       ROLL for (ix m = ix(t), m_end = ix(t1); m < m_end; m += 48) {
         const ix mn = ix_min(48, m_end - m);
         Acc<48, 32> acc;
         Rows<48, 1> left;
         left.bind(mn, [&](ix i) { return x + (m + i) * 48; });
-        mma(true, left, mn, 48, on(right, acc));
-        each<LANES>(mn, 32, [&](auto v, ix i2, ix j2, auto& acc_) {
-          st(v, y + (m + i2) * 32 + (n + j2), acc_);
-        }, acc);
+        const auto acc_done = [&](Part _part) {
+          part<LANES>(_part, 32, [&](auto v, ix i2, ix j2, auto& acc_) {
+            st(v, y + (m + i2) * 32 + (n + j2), acc_);
+          }, acc);
+        };
+        mma(true, left, mn, 48, acc_done, on(right, acc));
       }
     }
   }
@@ -387,18 +397,20 @@ extern "C" void dot_5db298f1(void* const* args, ix begin, ix end, f32* scratch) 
   f32* y = (f32*)args[5];
   ROLL for (ix task = begin; task < end; task++) {
     const ix e = task / 2, mc = task % 2 * 48, mcn = ix_min(48, 64 - mc), n = 0;
-    const auto right = pack_transposed<32, 1>(scratch + 0, 32, 4, [&](ix j1, ix i1) { return b + (n + j1) * 4 + i1; });
+    const auto right = pack_transposed<32>(scratch + 0, 32, 4, [&](ix j1, ix i1) { return b + (n + j1) * 4 + i1; });
     ROLL for (ix m = mc, m_end = mc + mcn; m < m_end; m += 48) {
       const ix mn = ix_min(48, m_end - m);
       Acc<48, 32> acc;
       Rows<48, 1> left;
       left.bind(mn, [&](ix i) { return a + (m + i) * 4; });
-      mma(true, left, mn, 4, on(right, acc));
-      each<LANES>(mn, 32, [&](auto v, ix i2, ix j2, auto& acc_) {
-        const auto t = x[(m + i2) * 2];
-        const auto t1 = x[(m + i2) * 2 + 1];
-        st(v, y + (m + i2) * 32 + (n + j2), (and_(ix(t) >= 0, ix(t) < 128) ? ld(v, x1 + ix_min(ix_max(ix(t), 0), 127) * 32 + (n + j2)) + ld(v, x2 + ix_min(ix_max(ix(t), 0), 127) * 32 + (n + j2)) : all(v, 0.0f)) + (and_(ix(t1) >= 0, ix(t1) < 128) ? ld(v, x1 + ix_min(ix_max(ix(t1), 0), 127) * 32 + (n + j2)) + ld(v, x2 + ix_min(ix_max(ix(t1), 0), 127) * 32 + (n + j2)) : all(v, 0.0f)) + acc_);
-      }, acc);
+      const auto acc_done = [&](Part _part) {
+        part<LANES>(_part, 32, [&](auto v, ix i2, ix j2, auto& acc_) {
+          const auto t = x[(m + i2) * 2];
+          const auto t1 = x[(m + i2) * 2 + 1];
+          st(v, y + (m + i2) * 32 + (n + j2), (and_(ix(t) >= 0, ix(t) < 128) ? ld(v, x1 + ix_min(ix_max(ix(t), 0), 127) * 32 + (n + j2)) + ld(v, x2 + ix_min(ix_max(ix(t), 0), 127) * 32 + (n + j2)) : all(v, 0.0f)) + (and_(ix(t1) >= 0, ix(t1) < 128) ? ld(v, x1 + ix_min(ix_max(ix(t1), 0), 127) * 32 + (n + j2)) + ld(v, x2 + ix_min(ix_max(ix(t1), 0), 127) * 32 + (n + j2)) : all(v, 0.0f)) + acc_);
+        }, acc);
+      };
+      mma(true, left, mn, 4, acc_done, on(right, acc));
     }
   }
 }
@@ -410,15 +422,17 @@ extern "C" void dot_4d4904ca(void* const* args, ix begin, ix end, f32* scratch) 
   f32* y = (f32*)args[2];
   ROLL for (ix task = begin; task < end; task++) {
     const ix e = task, mc = 0, mcn = ix_min(48, 32 - mc), n = 0, nn = ix_min(16, 4 - n);
-    const auto right = columns<16, 1>(scratch + 0, nn, 64, {b + n + 16, 4}, [&](ix i1) { return b + i1 * 4 + n; });
+    const auto right = columns<16>(scratch + 0, nn, 64, {b + n + 16, 4}, [&](ix i1) { return b + i1 * 4 + n; });
     ROLL for (ix m = mc, m_end = mc + mcn; m < m_end; m += 48) {
       const ix mn = ix_min(48, m_end - m);
       Acc<48, 16> acc;
       const auto left = sixes(scratch + 1024, mn, 64, [&](ix j) { return a + j * 32 + m; });
-      mma(true, left, mn, 64, on(right, acc));
-      each<LANES>(mn, nn, [&](auto v, ix i2, ix j2, auto& acc_) {
-        st(v, y + (m + i2) * 4 + (n + j2), acc_);
-      }, acc);
+      const auto acc_done = [&](Part _part) {
+        part<LANES>(_part, nn, [&](auto v, ix i2, ix j2, auto& acc_) {
+          st(v, y + (m + i2) * 4 + (n + j2), acc_);
+        }, acc);
+      };
+      mma(true, left, mn, 64, acc_done, on(right, acc));
     }
   }
 }
@@ -436,15 +450,18 @@ extern "C" void ragged_outer_13c6eb73(void* const* args, ix begin, ix end, f32* 
     const auto t1 = offsets[e + 1];
     Acc<48, 48> acc;
     if (ix(t1) <= ix(t)) acc.fill(0.0f);
+    const auto acc_done = [&](Part _part) {
+      part<LANES>(_part, 48, [&](auto v, ix i2, ix j2, auto& acc_) {
+        st(v, w + e * 1536 + (m + i2) * 48 + (n + j2), acc_);
+      }, acc);
+    };
     ROLL for (ix r = ix(t), r_end = ix(t1); r < r_end; r += 512) {
       const ix rn = ix_min(512, r_end - r);
       const auto left = sixes(scratch + 0, mn, rn, [&](ix j) { return x1 + ix(x[r + j]) / 2 * 32 + m; });
-      const auto right = close<48, 1, 48>(scratch + 24704, y + r * 48 + n, rn);
-      mma(r == ix(t), left, mn, rn, on(right, acc));
+      const auto right = close<48, 48>(scratch + 24704, y + r * 48 + n, rn);
+      mma(r == ix(t), left, mn, rn, only(r + 512 >= r_end, acc_done), on(right, acc));
     }
-    each<LANES>(mn, 48, [&](auto v, ix i2, ix j2, auto& acc_) {
-      st(v, w + e * 1536 + (m + i2) * 48 + (n + j2), acc_);
-    }, acc);
+    if (ix(t1) <= ix(t)) acc_done({0, mn, 0, 48});
   }
 }
 
@@ -461,14 +478,17 @@ extern "C" void ragged_outer_b10cd9ab(void* const* args, ix begin, ix end, f32* 
     const auto t1 = offsets[e + 1];
     Acc<48, 32> acc;
     if (ix(t1) <= ix(t)) acc.fill(0.0f);
+    const auto acc_done = [&](Part _part) {
+      part<LANES>(_part, 32, [&](auto v, ix i2, ix j2, auto& acc_) {
+        st(v, w + e * 1536 + (m + i2) * 32 + (n + j2), acc_);
+      }, acc);
+    };
     ROLL for (ix r = ix(t), r_end = ix(t1); r < r_end; r += 512) {
       const ix rn = ix_min(512, r_end - r);
       const auto left = sixes(scratch + 0, 48, rn, [&](ix j) { return x + (r + j) * 48 + m; });
-      const auto right = columns<32, 1>(scratch + 24704, 32, rn, {}, [&](ix i1) { return y1 + ix(y[r + i1]) / 2 * 32 + n; });
-      mma(r == ix(t), left, 48, rn, on(right, acc));
+      const auto right = columns<32>(scratch + 24704, 32, rn, {}, [&](ix i1) { return y1 + ix(y[r + i1]) / 2 * 32 + n; });
+      mma(r == ix(t), left, 48, rn, only(r + 512 >= r_end, acc_done), on(right, acc));
     }
-    each<LANES>(48, 32, [&](auto v, ix i2, ix j2, auto& acc_) {
-      st(v, w + e * 1536 + (m + i2) * 32 + (n + j2), acc_);
-    }, acc);
+    if (ix(t1) <= ix(t)) acc_done({0, 48, 0, 32});
   }
 }
