@@ -34,6 +34,11 @@ FN vi sign_(vi x) { return where(x > 0, 1, where(x < 0, -1, x)); }
 
 template <class V> FN V larger(V a, V b) { return where(or_(a > b, a != a), a, b); }
 template <class V> FN V smaller(V a, V b) { return where(or_(a < b, a != a), a, b); }
+#if LANES == 8
+/** The same: the instruction takes b where one is NaN. */
+FN vf larger(vf a, vf b) { return where(a != a, a, __builtin_ia32_maxps256(a, b)); }
+FN vf smaller(vf a, vf b) { return where(a != a, a, __builtin_ia32_minps256(a, b)); }
+#endif
 /** NaN if either is. */
 template <class A, class B> FN auto max_(A a, B b) { typedef decltype(a + b) V; return larger(as<V>(a), as<V>(b)); }
 template <class A, class B> FN auto min_(A a, B b) { typedef decltype(a + b) V; return smaller(as<V>(a), as<V>(b)); }
@@ -104,16 +109,35 @@ template <class V> FN Exp<V> split_exp(V x) {
   V r = mad(n, 2.12194440e-4f, mad(n, -0.693359375f, x));
   return {expm1_near(r), n};
 }
+#if LANES < 8
 template <class V> FN V exp_(V x) {
   Exp<V> e = split_exp(clamp_(x, -104.0f, 89.0f));
   return scaled(1.0f + e.rest, e.n);
 }
-#if LANES == 8 && defined(__AVX2__)
+#else
+/** e^x = (1 + rest) 2^(n / 8), n the low bits of `turns`: so few terms that a table of 2^(i / 8) pays where one instruction reads it. */
+template <class V> struct Eighths { V rest; int_of<V> turns; };
+/** Error 2^-25. */
+template <class V> FN Eighths<V> split_eighths(V x) {
+  V t = mad(x, 11.5415603f, 12582912.0f), n = t - 12582912.0f;
+  V r = mad(n, 2.6524305e-5f, mad(n, -0.086669921875f, x));
+  return {mad(mad(r, 0.16666858f, 0.5000645f), r * r, r), bits(t)};
+}
+/** 2^(i / 8) as bits, less i << 20, which `turns` brings where it becomes the exponent. */
+constexpr i32 EIGHTHS[] = {0x3f800000, 0x3f7b95c2, 0x3f7837f0, 0x3f75fed7, 0x3f7504f3, 0x3f75672a, 0x3f7744fd, 0x3f7ac0c7};
+template <class V> FN V exp_(V x) {
+  Eighths<V> e = split_eighths(clamp_(x, -104.0f, 89.0f));
+  V w = real(chosen(EIGHTHS, e.turns) + ((e.turns & 7) << 20));
+  return scaled(mad(w, e.rest, w), to_f32((e.turns << 10) >> 13));
+}
+#endif
+#if LANES == 8
 /** The same bits by one scale where it does for every lane, which is nearly always. */
 FN vf exp_(vf x) {
-  if (__builtin_ia32_movmskps256((vf)(abs_(x) <= 87.0f)) != 255) return exp_<vf>(x);
-  Exp<vf> e = split_exp(x);
-  return real(bits(1.0f + e.rest) + (whole(e.n) << 23));
+  if (__builtin_ia32_movmskps256(mad(x, x, -7569.0f)) != 255) return exp_<vf>(x);  // not all within 87
+  Eighths<vf> e = split_eighths(x);
+  vf w = real(chosen(EIGHTHS, e.turns) + (e.turns << 20));
+  return mad(w, e.rest, w);
 }
 #endif
 /** By e^-|x|, which keeps the small values below -88. */
