@@ -30,6 +30,7 @@ import { accumulate, updateGraph } from "./transform/accumulate.ts";
 import { findAttention } from "./transform/attention.ts";
 import { gradients } from "./transform/differentiate.ts";
 import { prepare } from "./transform/prepare.ts";
+import { recompute } from "./transform/recompute.ts";
 import { routedBackward } from "./transform/routed.ts";
 import { expandScatters } from "./transform/scatter.ts";
 import { simplify } from "./transform/simplify.ts";
@@ -117,6 +118,7 @@ const afterGradients = (g: G, observer: Observer): Pass<Graph, Graph>[] => [
   graphPass("routed", "the mixture's backward without its last product", (graph) => routedBackward(g, graph)),
   graphPass("scatters", "sums into places become routings", (graph) => expandScatters(g, graph)),
   graphPass("finish", "rules of algebra once more", (graph) => simplify(g, graph, true, watched(observer))),
+  graphPass("recompute", "the backward makes a router's logits again", (graph) => recompute(g, graph)),
 ];
 const watched = ({ rewrote }: Observer): RewriteOptions =>
   rewrote ? { watch: (rule, from, to) => rewrote(rule.name, () => `${printTerm(from)} = ${printTerm(to)}`) } : {};

@@ -8,9 +8,11 @@ import { Problem } from "../compiler/diagnostic.ts";
 import type { Target } from "../compiler/options.ts";
 import { silent } from "../compiler/pass.ts";
 import { toGraphs, toPlan } from "../compiler/pipeline.ts";
+import { backends } from "../compiler/targets.ts";
 import { prepared } from "../compiler/transform/prepare.ts";
 import type { Precision } from "../compiler/types/dtype.ts";
 import { newestCheckpoint } from "../runtime/checkpoint.ts";
+import { figuresOf } from "../runtime/compile.ts";
 import { generate } from "../runtime/generate.ts";
 import { compile, moe, type Program, train as trainOn } from "../runtime/index.ts";
 import { runEntry } from "../runtime/run.ts";
@@ -205,6 +207,30 @@ test("safetensors of bf16 go in and out, and what is f32 is rounded where the si
       assert.equal([...numbers(first ?? ones("f32"))], [2, -6, 0.2001953125]);
       assert.is(numbers(second ?? ones("f32"))[0], dtype === "f32" ? Math.fround(1.001) : 1);
     }
+});
+test("of a mixture the backward keeps the rows, two halves of the hidden layer and the routing, in bf16", () => {
+  const layers = join(import.meta.dirname, "..", "bench", "layers.moe");
+  const [T, d, n, E, K] = [24576, 1536, 256, 128, 8];
+  const program = toGraphs(
+    loadFile(layers),
+    {
+      declaration: "MoEStep",
+      sizes: { D: d, H: n, E, K },
+      precision: "bf16",
+      entries: [{ method: "train", name: "train", sizes: { T } }],
+    },
+    silent(),
+  );
+  for (const backend of [backends.host, backends.cuda]) {
+    const { activations } = figuresOf(program, toPlan(program, silent(), undefined, undefined, backend));
+    const rows = 2 * T * d + 4 * T * K * n;
+    assert.is(rows, 264 * 2 ** 20);
+    // the choice, its score, and two ways between choices and sorted rows; the softmax over E is made again
+    assert.ok(
+      activations >= rows && activations - rows <= 4 * 2 ** 20,
+      `${backend.name}: ${activations / 2 ** 20} MiB`,
+    );
+  }
 });
 test("without masters nothing is prepared", () => {
   const entries = [{ method: "forward", name: "forward", sizes: { B: 1, T: 4 } }];

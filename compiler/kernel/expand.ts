@@ -59,13 +59,21 @@ const longFold = 1 << 14;
 const manyRows = 64;
 type Fn = OpAttrs["reduce"]["fn"];
 
-/** One axis after the other where there are many elements, and a long axis in two steps of about its square root. */
+/** Sums of pieces are f32 as sums in a kernel are, and only the whole is rounded to bf16. */
 function reduced(g: GraphBuilder, fn: Fn, x: Value, axes: readonly number[]): Value {
+  if (x.type.dtype !== "bf16") return inPieces(g, fn, x, axes);
+  const wide = b.cast(g, x, "f32");
+  const sum = inPieces(g, fn, wide, axes);
+  const isCut = sum !== b.make1(g, "reduce", [wide], { fn, axes });
+  return isCut ? b.cast(g, sum, "bf16") : b.make1(g, "reduce", [x], { fn, axes });
+}
+/** One axis after the other where there are many elements, and a long axis in two steps of about its square root. */
+function inPieces(g: GraphBuilder, fn: Fn, x: Value, axes: readonly number[]): Value {
   const shape = dims(x.type);
   const total = product(axes.map((a) => item(shape, a)));
   const last = axes.at(-1) ?? 0;
   const fold = isFold(axes, shape.length);
-  const then = (inner: Value, rest: readonly number[]): Value => reduced(g, fn, inner, rest);
+  const then = (inner: Value, rest: readonly number[]): Value => inPieces(g, fn, inner, rest);
   if (total <= (fold ? longFold : manyRows)) return b.make1(g, "reduce", [x], { fn, axes });
   if (axes.length > 1 && !(fold && item(shape, last) < manyRows)) return then(then(x, [last]), axes.slice(0, -1));
   const [first = 0] = axes;
@@ -84,6 +92,10 @@ function contracted(g: GraphBuilder, x: Value, y: Value): Value {
   const pieces = product(lead) * m * n > fewResults || k < longDepth ? 1 : piecesOf(k);
   if (pieces === 1) return b.dot(g, x, y);
   const rank = lead.length;
+  if (x.type.dtype === "bf16") {
+    const [a, c] = [x, y].map((v) => b.cast(g, v, "f32")) as [Value, Value];
+    return b.cast(g, contracted(g, a, c), "bf16");
+  }
   const split = b.reshape(g, x, [...lead, m, pieces, k / pieces]);
   const a = b.transpose(g, split, [...lead.keys(), rank + 1, rank, rank + 2]);
   return b.sum(g, b.dot(g, a, b.reshape(g, y, [...lead, pieces, k / pieces, n])), [rank]);

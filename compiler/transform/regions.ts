@@ -14,6 +14,9 @@ type Pattern = readonly (number | null)[];
 type Reach = Map<Value, Pattern[]>;
 
 const sizeOf = (v: Value): number => dims(v.type).reduce((a, b) => a * b, 1);
+/** Costs nothing where an operand is loaded, so that no buffer is made for it: a cast that loses nothing, and a mere other name. */
+export const isFree = ({ op, args, results }: Node): boolean =>
+  op.name === "detach" || (op.name === "cast" && args[0]?.type.dtype === "bf16" && results[0]?.type.dtype === "f32");
 
 /** Rows moved by an index: read in the consumer's load, whatever consumes it. */
 const carries = new Set(["gather", "dispatch", "combine"]);
@@ -135,7 +138,8 @@ class Plan {
     const next = v.node.args[0];
     if (anchor.op.name === "scatter" && index === 0 && name !== "param") return void this.stored.add(v);
     const rowsOfGroups = anchor.op.name.startsWith("ragged_") && name === "dispatch" && index < 2;
-    if (next && ((lower === "view" && name !== "concat") || rowsOfGroups)) {
+    const free = isFree(v.node) && (contractions.has(anchor.op.name) || anchor.op.name === "ragged_outer");
+    if (next && ((lower === "view" && name !== "concat") || rowsOfGroups || free)) {
       for (const a of rowsOfGroups ? v.node.args.slice(1, 2) : []) this.operand(anchor, index, a);
       return this.operand(anchor, index, next);
     }
@@ -165,7 +169,7 @@ class Plan {
     return (this.readers.get(v) ?? []).some((n) =>
       isAnchor(n) && n.op.name !== "reduce"
         ? !this.forward.has(n)
-        : (n.op.lower === "view" || carries.has(n.op.name)) &&
+        : (n.op.lower === "view" || carries.has(n.op.name) || isFree(n)) &&
           n.args[0] === v &&
           n.results.some((r) => this.isLateOperand(r)),
     );

@@ -1,0 +1,58 @@
+// The backward makes a router's logits again: the same numbers, and nothing of the logits' size between forward and backward.
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { GraphBuilder } from "../compiler/graph/builder.ts";
+import { interpret } from "../compiler/graph/interpret.ts";
+import type { Graph, Value } from "../compiler/graph/node.ts";
+import { topological, valuesOf } from "../compiler/graph/walk.ts";
+import * as b from "../compiler/ops/build.ts";
+import { ops } from "../compiler/ops/list.ts";
+import { gradients } from "../compiler/transform/differentiate.ts";
+import { recompute } from "../compiler/transform/recompute.ts";
+import { forwardNodes } from "../compiler/transform/regions.ts";
+import { simplify } from "../compiler/transform/simplify.ts";
+import { storesOf } from "./graphs.ts";
+
+const test = suite("recompute");
+const [rows, width, experts] = [5, 12, 3];
+/** The gradients of a weighted sum of softmax(x w)'s largest two. */
+function router(g: GraphBuilder): Graph {
+  const [x, w] = [
+    b.param(g, "x", { dtype: "bf16", shape: [rows, width] }),
+    b.param(g, "w", { dtype: "f32", shape: [width, experts] }),
+  ];
+  const p = b.softmax(g, b.dot(g, b.cast(g, x, "f32"), w));
+  const [best] = b.topK(g, p, 2);
+  const loss = b.sum(g, b.mul(g, best, b.param(g, "seed", { dtype: "f32", shape: [rows, 2] })));
+  const results = gradients(g, [loss], [x, w]).map((value, i) => ({
+    role: "gradient" as const,
+    name: String(i),
+    value,
+  }));
+  return simplify(g, { name: "router", results: [{ role: "loss", name: "l", value: loss }, ...results] }, true);
+}
+/** What the backward reads of the forward, but for stores and top-k's choice. */
+function crossing(graph: Graph): Value[] {
+  const forward = forwardNodes(graph);
+  const late = topological(valuesOf(graph)).filter((n) => !forward.has(n));
+  return late
+    .flatMap((n) => n.args)
+    .filter((a) => forward.has(a.node) && a.node.args.length > 0 && a.node.op.name !== "top_k");
+}
+test("logits and softmax are the backward's own, and its gradients the same to the bit", () => {
+  const g = new GraphBuilder(ops);
+  const before = router(g);
+  const after = recompute(g, before, 0);
+  const sizes = (graph: Graph): string[] => crossing(graph).map((v) => v.type.shape.join());
+  assert.ok(sizes(before).includes("5,3"));
+  assert.not.ok(sizes(after).includes("5,3"), "nothing of the logits' size is kept");
+  const stores = storesOf(valuesOf(before));
+  const [expected, found] = [before, after].map((graph) => interpret(valuesOf(graph), stores).map((a) => [...a.data]));
+  assert.equal(found, expected);
+});
+test("what is small stays kept", () => {
+  const g = new GraphBuilder(ops);
+  const graph = router(g);
+  assert.is(recompute(g, graph), graph);
+});
+test.run();
