@@ -1,11 +1,11 @@
 // What tests of graphs share: numbers for stores, and every record's samples.
 import { elements, ndarray } from "../compiler/graph/array.ts";
-import { GraphBuilder } from "../compiler/graph/builder.ts";
+import { GraphBuilder, TypeMismatch } from "../compiler/graph/builder.ts";
 import type { NdArray, Node, Value } from "../compiler/graph/node.ts";
-import { storeOf, topological } from "../compiler/graph/walk.ts";
+import { rebuild, storeOf, topological } from "../compiler/graph/walk.ts";
 import { ops } from "../compiler/ops/list.ts";
 import { type DType, isFloat } from "../compiler/types/dtype.ts";
-import { dims, dtypeOf } from "../compiler/types/type.ts";
+import { dims, dtypeOf, type Type } from "../compiler/types/type.ts";
 
 export interface Sample {
   readonly name: string;
@@ -17,6 +17,30 @@ export const samples = (): Sample[] =>
   ops.flatMap((op) => {
     const g = new GraphBuilder(ops);
     return op.samples(g).map((node, i) => ({ name: `${op.name} ${i}`, node, g }));
+  });
+
+/** The samples with bf16 in place of f32, where an op takes that. */
+export const shortSamples = (): Sample[] =>
+  samples().flatMap(({ name, node }) => {
+    const g = new GraphBuilder(ops);
+    try {
+      const [result] = rebuild(g, node.results, (n, args) => {
+        if (n.args.length > 0 || dtypeOf((n.results[0] as Value).type) !== "f32") return null;
+        const { type, dtype, ...attrs } = n.attrs as { type?: Type; dtype?: DType };
+        const short = {
+          ...attrs,
+          ...(type ? { type: { ...type, dtype: "bf16" } } : {}),
+          ...(dtype ? { dtype: "bf16" } : {}),
+        };
+        return g.add(n.op, args, short).results;
+      });
+      const made = result?.node ?? node;
+      const isShort = [...made.args, ...made.results].some((v) => v.type.dtype === "bf16");
+      return isShort && made !== node ? [{ name: `${name} of bf16`, node: made, g }] : [];
+    } catch (error) {
+      if (error instanceof TypeMismatch) return [];
+      throw error;
+    }
   });
 
 /** Numbers for every store that the values read; the same for the same name. */

@@ -7,7 +7,7 @@ import { lower } from "../../compiler/kernel/lower.ts";
 import type { PlanKernel } from "../../compiler/plan/plan.ts";
 import type { Sequence } from "../../compiler/plan/sequence.ts";
 import { count, dims } from "../../compiler/types/type.ts";
-import { type Sample, samples, storesOf } from "../graphs.ts";
+import { type Sample, samples, shortSamples, storesOf } from "../graphs.ts";
 import { runSequence } from "./run.ts";
 
 export const graphOf = (values: readonly Value[]): Graph => ({
@@ -38,20 +38,21 @@ const epsilon = 2 ** -23;
 /** What an element may be off: of sums 2 eps sqrt(K) of the sum of magnitudes; of points 4 units in the last place. */
 export function bounds(node: Node, stores: ReadonlyMap<string, NdArray>): (x: number, r: number, i: number) => number {
   const narrow = [...node.results, ...node.args].some((v) => v.type.dtype === "bf16");
-  if (node.op.name.startsWith("attention")) return () => 2e-6;
-  if (!sums.has(node.op.name)) return (x) => (narrow ? 2 ** -8 : 4 * epsilon) * Math.abs(x);
+  const stored = narrow ? 2 ** -8 : 0;
+  if (node.op.name.startsWith("attention")) return (x) => 2e-6 + stored * Math.abs(x);
+  if (!sums.has(node.op.name)) return (x) => (stored || 4 * epsilon) * Math.abs(x);
   const magnitudes = new Map(
     [...stores].map(([name, a]) => [name, a.dtype === "i32" ? a : { ...a, data: a.data.map(Math.abs) }]),
   );
   const scale = interpret(node.results, magnitudes, { exact: true });
-  return (_, r, i) => 2 * epsilon * Math.sqrt(depthOf(node)) * Math.abs(scale[r]?.data[i] ?? 0);
+  return (x, r, i) => stored * Math.abs(x) + 2 * epsilon * Math.sqrt(depthOf(node)) * Math.abs(scale[r]?.data[i] ?? 0);
 }
 export interface OpSample extends Sample {
   readonly sequence: Sequence;
 }
 /** Every op's samples that the host can compute, lowered. */
 export const opSamples = (): OpSample[] =>
-  samples()
+  [...samples(), ...shortSamples()]
     .filter(({ node }) => node.op.name !== "const" && node.results.every((v) => v.type.dtype !== "f64"))
     .map((s) => ({ ...s, sequence: lowered(graphOf(s.node.results)) }));
 /** Throws where a sample, run from a library with its kernels, is not what the op's definition gives. */
