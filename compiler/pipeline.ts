@@ -241,7 +241,7 @@ export function toPlan(
   schedules?: ReadonlyMap<string, Schedule>,
   backend: Backend = backends.host,
 ): Plan {
-  const { emit, choices, access } = backend;
+  const { emit, choices, access, variants } = backend;
   const layout: Pass<readonly Graph[], StorePanels> = {
     name: "layout",
     doc: "weights in the order in which contractions read them",
@@ -249,7 +249,7 @@ export function toPlan(
     run: (all) => (choices.panel === undefined ? new Map() : panelsOf(all, stores, choices.panel)),
   };
   const panels = run(layout, graphs, observer);
-  const options = { emit, choices, access, stores, panels };
+  const options = { emit, choices, access, stores, panels, ...(variants ? { variants } : {}) };
   const lowering: Pass<Graph, Sequence> = {
     name: "lower",
     doc: "regions, a kernel for each, and their text",

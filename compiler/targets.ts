@@ -1,12 +1,14 @@
 // What kernels can be made for: a target is its text, its header, and what it chooses.
 import { cudaAccess } from "./emit/cuda.ts";
+import { emitHopper } from "./emit/hopper.ts";
 import { cudaHeader, emitCuda, emitHost, hostHeader } from "./emit/unit.ts";
 import { accessOf } from "./kernel/access.ts";
 import type { LowerOptions } from "./kernel/lower.ts";
 import { type Choices, hostChoices } from "./kernel/schedule.ts";
 import { cudaChoices } from "./kernel/schedule-cuda.ts";
+import { hopperChoice } from "./kernel/schedule-hopper.ts";
 
-export interface Backend extends Required<Pick<LowerOptions, "emit" | "access">> {
+export interface Backend extends Required<Pick<LowerOptions, "emit" | "access">>, Pick<LowerOptions, "variants"> {
   readonly name: "host" | "cuda";
   /** Text put before every kernel. */
   readonly header: () => string;
@@ -14,5 +16,12 @@ export interface Backend extends Required<Pick<LowerOptions, "emit" | "access">>
 }
 export const backends = {
   host: { name: "host", emit: emitHost, header: hostHeader, choices: hostChoices, access: accessOf },
-  cuda: { name: "cuda", emit: emitCuda, header: cudaHeader, choices: cudaChoices, access: cudaAccess },
+  cuda: {
+    name: "cuda",
+    emit: emitCuda,
+    header: cudaHeader,
+    choices: cudaChoices,
+    access: cudaAccess,
+    variants: { choice: hopperChoice, emit: emitHopper },
+  },
 } as const satisfies Readonly<Record<string, Backend>>;

@@ -92,7 +92,7 @@ function heldAt(acc: Tile, e: Emitter): number {
   return n.held.at;
 }
 /** The loop over a block's tasks. Rows of groups are found on the device, from the groups' offsets. */
-function dealt(k: Kernel): string[] {
+export function dealt(k: Kernel): string[] {
   const at = raggedOf(k);
   const [group, rows] = [k.grid[at - 1], k.grid[at]];
   if (!group || !rows)
@@ -123,7 +123,7 @@ function boundsOf({ from }: Axis): { readonly offsets: string; readonly unit: nu
   return { offsets: offset.from.name, unit };
 }
 /** What nobody writes while the kernel runs can be read by the cache for constants. */
-function parameters(k: Kernel): string {
+export function parameters(k: Kernel): string {
   const out = written(k);
   const text = (p: Buffer): string => {
     if (out.has(p)) return `${types[p.dtype]}* ${p.name}`;
@@ -132,7 +132,7 @@ function parameters(k: Kernel): string {
   return k.params.map(text).join(", ");
 }
 /** Numbers of 32 bits do not reach all elements, or one of 64 bits is asked for. */
-const isWide = (k: Kernel): boolean =>
+export const isWide = (k: Kernel): boolean =>
   k.params.some((p) => footprint(p) >= 2 ** 31) ||
   expressionsOf(k.body, (x) => x.e === "op" && x.op === "high").length > 0;
 /** As on the host, but threads of a block run side by side: in place only where the thread that stores an element is the one that loads it. */

@@ -155,7 +155,7 @@ export class Operand {
 }
 const named: Var = { e: "var", name: "number", type: "i32", lo: -Infinity, hi: Infinity, mult: 1 };
 /** x with `number` in place of a load. */
-function numbered(x: Expr, by: Load | null): Expr {
+export function numbered(x: Expr, by: Load | null): Expr {
   if (by && same(x, by)) return named;
   if (x.e === "load") return load(x.from, ...x.at.map((y) => numbered(y, by)));
   return x.e === "op" ? { ...x, args: x.args.map((y) => numbered(y, by)) } : x;

@@ -26,8 +26,8 @@ export interface Target {
   readonly aligned: boolean;
   readonly types: Readonly<Record<DType, string>>;
   readonly sync: string | null;
-  /** An accumulator's first mma starts it, so that it need not be filled. */
-  readonly fresh: boolean;
+  /** An accumulator's first mma starts it, so that it need not be filled; "always": even in a loop without a round, which the target gives one. */
+  readonly fresh: boolean | "always";
   /** Points of an accumulator run on each register tile as soon as an mma is done with it. */
   readonly follows?: true;
   /** Loads say what will be read later. */
@@ -254,7 +254,7 @@ export class Emitter {
     const text = `${tile.name}.fill(${number(fill, true)});`;
     const axis = this.fresh.get(tile);
     if (axis === undefined) return this.line(text);
-    if (axis && !(isNum(axis.from) && isNum(axis.to)))
+    if (axis && this.target.fresh !== "always" && !(isNum(axis.from) && isNum(axis.to)))
       this.line(`if (${this.expr(axis.to)} <= ${this.expr(axis.from)}) ${text}`);
   }
   private store(s: StmtOf<"store">): void {

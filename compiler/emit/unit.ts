@@ -1,7 +1,7 @@
 // Translation units: the device headers, then kernels.
 import { asset } from "../assets.ts";
 import type { Kernel } from "../kernel/ir.ts";
-import type { PlanKernel } from "../plan/plan.ts";
+import type { PlanKernel, Variant } from "../plan/plan.ts";
 import { cuda } from "./cuda.ts";
 import { host } from "./host.ts";
 import { settled } from "./settle.ts";
@@ -21,6 +21,10 @@ export const cudaHeader = (): string =>
     .map((name) => asset(`runtime/device/${name}`))
     .join("\n");
 
+/** After that, before a variant for sm_90a. */
+export const hopperHeader = (): string =>
+  ["sm90.cuh", "wgmma.cuh"].map((name) => asset(`runtime/device/${name}`)).join("\n");
+
 /** What a CPU must have to run a unit, by the names that compilers have for it; runtime/native/program.cpp asks the CPU before it loads one. */
 const needs = ["avx", "avx2", "fma", "bmi", "bmi2", "avx512f", "avx512vl", "avx512bw", "avx512dq"];
 const stated = [
@@ -34,8 +38,10 @@ export const unit = (header: string, kernels: readonly PlanKernel[]): string =>
   [header, stated, ...families(kernels).map(familyText)].join("\n");
 
 /** One kernel by itself. */
-export const cudaUnit = (header: string, kernel: PlanKernel): string =>
+export const cudaUnit = (header: string, kernel: Pick<PlanKernel, "launch" | "text">): string =>
   [...(kernel.launch?.wide ? ["#define WIDE_INDEX"] : []), header, kernel.text].join("\n");
+export const variantUnit = (header: string, variant: Variant): string =>
+  cudaUnit([header, hopperHeader()].join("\n"), variant);
 
 /** A kernel as a person reads it: first the lines of the program that it serves. */
 export const shown = (k: PlanKernel): string => [...k.origins.map((o) => `// ${sanitised(o)}`), k.text].join("\n");

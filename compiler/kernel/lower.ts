@@ -3,7 +3,7 @@ import { createHash } from "node:crypto";
 import { Bug } from "../diagnostic.ts";
 import type { Graph, Node, Store, Value } from "../graph/node.ts";
 import { topological, valuesOf } from "../graph/walk.ts";
-import type { LaunchShape, Layout, PlanKernel } from "../plan/plan.ts";
+import type { LaunchShape, Layout, PlanKernel, Variant } from "../plan/plan.ts";
 import type { Assign, Sequence, VirtualArg, VirtualBuffer, VirtualLaunch } from "../plan/sequence.ts";
 import type { Region } from "../transform/region.ts";
 import { forwardNodes, fuse } from "../transform/regions.ts";
@@ -46,8 +46,15 @@ export interface LowerOptions {
   readonly choices?: Choices;
   /** Stores that lie in panels: `panelsOf` all graphs that share them. */
   readonly panels?: StorePanels;
+  /** Kernels that the target has beside its own, for contractions with a schedule for them. */
+  readonly variants?: Variants;
   /** How a kernel uses a buffer that it reads; as tasks that run one after the other do, if not given. */
   readonly access?: typeof accessOf;
+}
+
+export interface Variants {
+  readonly choice: (c: Contraction) => Schedule | null;
+  readonly emit: (k: Kernel) => Variant | null;
 }
 
 export function lower(graph: Graph, options: LowerOptions): Sequence {
@@ -86,6 +93,9 @@ class Lowering implements Memory {
   private readonly launches: VirtualLaunch[] = [];
   /** Of the kernel that is written. */
   private scheduled: PlanKernel["schedule"];
+  private contraction: Contraction | null = null;
+  /** Where a variant is written. */
+  private forced: Schedule | null = null;
 
   constructor({ graph, panels }: Expanded, options: LowerOptions) {
     this.graph = graph;
@@ -109,6 +119,8 @@ class Lowering implements Memory {
     return this.options.choices ?? hostChoices;
   }
   schedule(c: Contraction): Schedule {
+    this.contraction = c;
+    if (this.forced) return this.forced;
     const shape = contractionKey(c);
     const choice = this.options.schedules?.get(shape) ?? this.choices.contraction(c);
     this.scheduled = { shape, choice: { ...choice } };
@@ -167,13 +179,9 @@ class Lowering implements Memory {
   }
   private launch(region: Region, kind: string, f: (d: Draft) => void): void {
     const nodes = this.inside(region);
-    const d = new Draft([...new Set(nodes.map(nameOf))].join(" "), this, new Set([...region.outputs, ...region.again]));
-    this.scheduled = undefined;
-    f(d);
-    const plain = finished(d.k.kernel("kernel"));
-    const kernel = { ...plain, name: `${kind}_${createHash("sha256").update(print(plain)).digest("hex").slice(0, 8)}` };
-    verify(kernel);
-    const { made, tasks } = this.kernel(kernel, nodes);
+    [this.scheduled, this.contraction] = [undefined, null];
+    const { d, kernel } = this.written(region, kind, f);
+    const { made, tasks } = this.kernel(kernel, nodes, () => this.variant(region, kind, f, d));
     if (tasks === 0) return;
     const args = d.given.map((g) => argument(kernel, g, this.options.access ?? accessOf));
     const flops = nodes.reduce((sum, n) => sum + n.op.cost(n).flops, 0);
@@ -186,12 +194,43 @@ class Lowering implements Memory {
       phase: this.phases.get(item(region.outputs, 0).node) ?? "forward",
     });
   }
+  private written(region: Region, kind: string, f: (d: Draft) => void): { readonly d: Draft; readonly kernel: Kernel } {
+    const names = new Set(this.inside(region).map(nameOf));
+    const d = new Draft([...names].join(" "), this, new Set([...region.outputs, ...region.again]));
+    f(d);
+    const plain = finished(d.k.kernel("kernel"));
+    const kernel = { ...plain, name: `${kind}_${createHash("sha256").update(print(plain)).digest("hex").slice(0, 8)}` };
+    verify(kernel);
+    return { d, kernel };
+  }
+  /** The same kernel, cut as a variant wants it; it must take the same arguments. */
+  private variant(region: Region, kind: string, f: (d: Draft) => void, { given }: Draft): Variant | null {
+    const choice = this.contraction && this.options.variants?.choice(this.contraction);
+    if (!choice) return null;
+    this.forced = choice;
+    const { d, kernel } = this.written(region, kind, f);
+    this.forced = null;
+    const same = d.given.length === given.length && d.given.every((g, i) => g.buffer === given[i]?.buffer);
+    return same ? (this.options.variants?.emit(kernel) ?? null) : null;
+  }
   /** The kernel with this text; what it serves is added to what the same text serves elsewhere. */
-  private kernel(kernel: Kernel, nodes: readonly Node[]): { readonly made: PlanKernel; readonly tasks: number } {
+  private kernel(
+    kernel: Kernel,
+    nodes: readonly Node[],
+    variantOf: () => Variant | null,
+  ): { readonly made: PlanKernel; readonly tasks: number } {
     const { text, tasks, ...needs } = this.options.emit(kernel);
     const known = this.kernels.get(text);
     if (!known) this.options.seen?.(kernel);
-    const made = known ?? { name: kernel.name, text, origins: [], ...needs, schedule: this.scheduled };
+    const variant = known ? null : variantOf();
+    const made = known ?? {
+      name: kernel.name,
+      text,
+      origins: [],
+      ...needs,
+      schedule: this.scheduled,
+      ...(variant ? { variant } : {}),
+    };
     this.kernels.set(text, made);
     for (const o of nodes.map(originOf)) if (o && !made.origins.includes(o)) made.origins.push(o);
     return { made, tasks };

@@ -21,6 +21,22 @@ export interface LaunchShape {
   readonly shared: number;
   readonly wide: boolean;
 }
+/** A tensor map: of which argument, and the box of it, along its axes, that one copy takes. Rows of a box of 64 bf16 are swizzled by 128 bytes. */
+export interface BoxOf {
+  readonly arg: number;
+  readonly box: readonly number[];
+}
+/**
+ * The same function by another text, for an architecture that has what it uses: its arguments are those of the kernel, then its tensor maps.
+ * It is chosen where it agrees with the kernel at its first use. `writes`: the arguments that it writes.
+ */
+export interface Variant {
+  readonly name: string;
+  readonly text: string;
+  readonly launch: LaunchShape;
+  readonly maps: readonly BoxOf[];
+  readonly writes: readonly number[];
+}
 /** The text of one kernel: a function `name(void* const* args, ix begin, ix end, f32* scratch)`. Equal texts are one kernel. */
 export interface PlanKernel {
   readonly name: string;
@@ -31,6 +47,8 @@ export interface PlanKernel {
   readonly scratch: number;
   /** Of the CUDA target. */
   readonly launch?: LaunchShape;
+  /** For sm_90a. */
+  readonly variant?: Variant;
   /** Of a contraction: its shape, and how it is cut. */
   readonly schedule?:
     | { readonly shape: string; readonly choice: Readonly<Record<string, number | boolean>> }

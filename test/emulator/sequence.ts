@@ -4,13 +4,15 @@ import { createHash } from "node:crypto";
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { cudaHeader, cudaUnit } from "../../compiler/emit/unit.ts";
+import { cudaHeader, cudaUnit, hopperHeader } from "../../compiler/emit/unit.ts";
 import type { Graph, NdArray } from "../../compiler/graph/node.ts";
+import { item } from "../../compiler/kernel/expr.ts";
 import { lower } from "../../compiler/kernel/lower.ts";
-import type { PlanKernel } from "../../compiler/plan/plan.ts";
+import type { PlanKernel, Variant } from "../../compiler/plan/plan.ts";
 import type { Sequence, VirtualBuffer, VirtualLaunch } from "../../compiler/plan/sequence.ts";
 import { backends } from "../../compiler/targets.ts";
 import { options } from "../../runtime/cuda/code.ts";
+import { tensorMap } from "../../runtime/cuda/tensor-map.ts";
 import { nvrtc } from "../../runtime/nvrtc.ts";
 import { bytesFor, read } from "../host/run.ts";
 import { build, buildRunner, each, kept } from "./build.ts";
@@ -27,9 +29,24 @@ export const ways: readonly Way[] = [
   { words: "check order=random lazy seed=2", grid: 5 },
 ];
 export const loweredForCuda = (graph: Graph): Sequence => {
-  const { emit, choices, access } = backends.cuda;
-  return lower(graph, { emit, choices, access });
+  const { emit, choices, access, variants } = backends.cuda;
+  return lower(graph, { emit, choices, access, variants });
 };
+/** The same launches by the kernels for sm_90a, where there are. */
+export const byVariants = (sequence: Sequence): Sequence => ({
+  ...sequence,
+  launches: sequence.launches.map((l) => {
+    const { variant } = l.kernel;
+    return variant ? { ...l, kernel: { ...l.kernel, ...pick(variant) } } : l;
+  }),
+});
+const pick = ({ name, text, launch }: Variant): Pick<PlanKernel, "name" | "text" | "launch"> => ({
+  name,
+  text,
+  launch,
+});
+/** The variant that a kernel stands for, after `byVariants`. */
+const variantOf = ({ name, variant }: PlanKernel): Variant | null => (variant?.name === name ? variant : null);
 
 /** Files of modules that hold these kernels, for checking. Kernels share a text: its header takes longest. Two compile at once. */
 export async function modulesOf(kernels: readonly PlanKernel[], together = 100): Promise<string[]> {
@@ -42,13 +59,14 @@ async function moduleOf(kernels: readonly PlanKernel[]): Promise<string> {
   const { libnvrtc } = await build();
   const [first] = kernels;
   if (!first) throw new Error("no kernels");
-  const text = cudaUnit(cudaHeader(), { ...first, text: kernels.map((k) => k.text).join("\n") });
+  const headers = kernels.some(variantOf) ? [cudaHeader(), hopperHeader()] : [cudaHeader()];
+  const text = cudaUnit(headers.join("\n"), { ...first, text: kernels.map((k) => k.text).join("\n") });
   process.env["MOEC_EMULATOR"] = "check";
   const compiler = await nvrtc({ MOEC_LIBNVRTC: libnvrtc });
   const key = createHash("sha256").update(compiler.version).update(text).digest("hex").slice(0, 24);
   const file = join(kept, `${key}.cubin`);
   if (existsSync(file)) return file;
-  const { cubin } = await compiler.compile({ name: "kernels.cu", text, architecture: "sm_80", options });
+  const { cubin } = await compiler.compile({ name: "kernels.cu", text, architecture: "sm_90a", options });
   writeFileSync(file, cubin);
   return file;
 }
@@ -122,6 +140,11 @@ class PlanText {
     });
     const { threads = 0, shared = 0 } = kernel.launch ?? {};
     const blocks = Math.min(grid, tasks);
-    if (tasks > 0) this.lines.push(`launch ${kernel.name} ${blocks} ${threads} ${shared} ${numbers.join(" ")}`);
+    const maps = (variantOf(kernel)?.maps ?? []).map((box) => {
+      const { buffer } = item(args, box.arg);
+      const map = tensorMap(buffer, box);
+      return ["map", numbers[box.arg], map.dims.length, ...map.dims, ...map.strides, ...map.box].join(" ");
+    });
+    if (tasks > 0) this.lines.push(`launch ${[kernel.name, blocks, threads, shared, ...numbers, ...maps].join(" ")}`);
   }
 }

@@ -15,6 +15,7 @@ static const char* name_of(Kind kind) {
     case Kind::MbarrierRead: return "use of an mbarrier";
     case Kind::AsyncRead: return "asynchronous read";
     case Kind::AsyncWrite: return "asynchronous write";
+    case Kind::BoxRead: return "read of a box";
   }
   return "";
 }
@@ -57,7 +58,7 @@ struct Touch {
   bool misused() {
     if (cell.flags & Pending) report("%s of %s before its cp.async is waited for, at %s", name_of(kind), place().c_str(), where(position).c_str());
     else if (cell.flags & Mbarrier && kind != Kind::MbarrierRead) report("%s of %s, which is an mbarrier, at %s", name_of(kind), place().c_str(), where(position).c_str());
-    else if (!writes(kind) && !(cell.flags & Initialised)) {
+    else if (!writes(kind) && kind != Kind::BoxRead && !(cell.flags & Initialised)) {
       report("%s of %s, which nobody wrote, at %s", name_of(kind), place().c_str(), where(position).c_str());
       cell.flags |= Initialised;
     } else return false;

@@ -15,6 +15,8 @@ enum class Kind {
   /// By the async proxy: TMA and wgmma.
   AsyncRead,
   AsyncWrite,
+  /// Of a box by TMA: it may hold more than is meant, as rows of another group, or of none.
+  BoxRead,
 };
 /// Who accesses: his number, his step, and what he knows.
 struct Actor {

@@ -1,12 +1,13 @@
 // sequence < plan: runs launches through the driver, each buffer an allocation of its own, so that none is overrun unseen. Lines:
 // "module FILE"; then for each sequence "sequence NAME", which is printed, "buffer BYTES FILE|-", "copy FROM TO",
-// "launch NAME GRID THREADS SHARED BUFFER...", "dump BUFFER FILE". What goes wrong is printed, and the rest of the sequence left out.
+// "launch NAME GRID THREADS SHARED BUFFER... [map ...]", "dump BUFFER FILE". What goes wrong is printed, and the rest of the sequence left out.
 #include <unistd.h>
 
 #include <cstdio>
 #include <fstream>
 #include <iostream>
 #include <iterator>
+#include <list>
 #include <sstream>
 #include <stdexcept>
 #include <string>
@@ -24,6 +25,7 @@ int cuMemcpyDtoH_v2(void*, CUdeviceptr, size_t);
 int cuMemcpyDtoD_v2(CUdeviceptr, CUdeviceptr, size_t);
 int cuLaunchKernel(void*, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, void*, void**, void**);
 int cuMemFree_v2(CUdeviceptr);
+int cuTensorMapEncodeTiled(void*, int, unsigned, void*, const unsigned long long*, const unsigned long long*, const unsigned*, const unsigned*, int, int, int, int);
 int cuCtxSynchronize();
 int cuDevicePrimaryCtxReset_v2(int);
 }
@@ -88,10 +90,25 @@ class Runner {
       if (!kernel && cuModuleGetFunction(&kernel, module, name.c_str()) != 0) kernel = nullptr;
     right(kernel ? 0 : 500, name);
     std::vector<void*> args;
-    for (size_t b; in >> b;) args.push_back(&buffers_[b].at);
+    std::list<Map> maps;
+    for (std::string word; in >> word;) args.push_back(word == "map" ? (void*)&maps.emplace_back(map(in)) : &buffers_[std::stoul(word)].at);
     if (shared > 48 << 10) right(cuFuncSetAttribute(kernel, 8, int(shared)), name);
     right(cuLaunchKernel(kernel, grid, 1, 1, threads, 1, 1, shared, nullptr, args.data(), nullptr), name);
     right(cuCtxSynchronize(), name);
+  }
+  struct alignas(64) Map { char opaque[128]; };
+  /// Of bf16: "map BUFFER RANK DIM... STRIDE... BOX...", the innermost axis first.
+  Map map(std::istringstream& in) {
+    size_t b, rank;
+    in >> b >> rank;
+    unsigned long long dims[5], strides[5];
+    unsigned box[5], steps[5] = {1, 1, 1, 1, 1};
+    for (size_t d = 0; d < rank; d++) in >> dims[d];
+    for (size_t d = 1; d < rank; d++) in >> strides[d - 1];
+    for (size_t d = 0; d < rank; d++) in >> box[d];
+    Map made;
+    right(cuTensorMapEncodeTiled(&made, 9, unsigned(rank), (void*)buffers_[b].at, dims, strides, box, steps, 0, 3, 0, 0), "cuTensorMapEncodeTiled");
+    return made;
   }
   void dump(std::istringstream& in) {
     size_t b;

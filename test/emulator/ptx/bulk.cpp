@@ -70,7 +70,7 @@ static void load(const Bulk& b) {
     char* to = b.block->arena + shared;
     check::access_as(b.by(), *b.block, to, bytes, Kind::AsyncWrite);
     if (!global) return void(memset(to, 0, bytes));
-    check::access_as(b.by(), *b.block, global, bytes, Kind::Read);
+    check::access_as(b.by(), *b.block, global, bytes, b.map.rank > 0 ? Kind::BoxRead : Kind::Read);
     memcpy(to, global_at(global, bytes, 1, "bulk copy"), bytes);
   });
 }

@@ -1,0 +1,163 @@
+// An operand of wgmma: where it lies in shared memory, and how it gets there. A box of a tensor comes by TMA; where rows are gathered, or
+// where the depth ends in the midst of a tensor, the producers copy by 16 bytes. Anything else (a computed value, rows that are not aligned)
+// makes no kernel of this kind.
+import {
+  add,
+  address,
+  call,
+  dependsOn,
+  isNum,
+  item,
+  laneStride,
+  leaves,
+  mul,
+  multiple,
+  num,
+  same,
+  stride,
+  sub,
+  substitute,
+} from "../kernel/expr.ts";
+import type { Axis, Buffer, Expr, Kernel, Load, StmtOf, Tile, Var } from "../kernel/ir.ts";
+import type { BoxOf } from "../plan/plan.ts";
+import { numbered } from "./operand.ts";
+import type { Emitter } from "./text.ts";
+
+/** Bytes of a row of a slab, and the elements in it. */
+export const slab = { bytes: 128, columns: 64 };
+/** R rows in memory order of C elements. `deep`: the variable that runs along the depth, and what is valid of it. */
+interface Form {
+  readonly from: Load & { readonly from: Buffer };
+  readonly row: Var;
+  readonly col: Var;
+  readonly rows: Expr;
+  readonly cols: Expr;
+  readonly R: number;
+  readonly C: number;
+  readonly deep: Var;
+  readonly depth: Expr;
+  /** Its rows in memory run along the depth. */
+  readonly across: boolean;
+}
+function formOf(s: StmtOf<"stage">, isLeft: boolean): Form | null {
+  const { value, vs, valid, tile, body } = s;
+  if (value.e !== "load" || value.from.kind !== "buffer" || value.from.dtype !== "bf16" || body.length > 0) return null;
+  const from = value as Form["from"];
+  const turned = laneStride(address(from.from, from.at), vs[0], 8) === 1;
+  const [r, c] = turned ? ([1, 0] as const) : ([0, 1] as const);
+  const d = isLeft ? 1 : 0;
+  const form = { from, row: vs[r], col: vs[c], rows: valid[r], cols: valid[c], deep: vs[d], depth: valid[d] };
+  return { ...form, R: item(tile.shape, r), C: item(tile.shape, c), across: r === d };
+}
+
+/** The box that holds the operand, and where it begins along each axis of its buffer; null where it is none. */
+function boxOf(f: Form, loop: Axis): { readonly box: number[]; readonly at: Expr[] } | null {
+  const { from: buffer, at } = f.from;
+  const rank = buffer.shape.length;
+  if (buffer.layout.kind !== "rows" || rank < 2 || rank > 4 || buffer.layout.pitch % 8 !== 0) return null;
+  const box = at.map((x, a) => {
+    const [r, c] = [stride(x, f.row), stride(x, f.col)];
+    if (a === rank - 1) return r === 0 && c === 1 ? slab.columns : 0;
+    return c !== 0 || r === null || r > 1 ? 0 : r === 1 ? f.R : 1;
+  });
+  const rows = box.slice(0, -1).filter((n) => n === f.R).length;
+  if (box.includes(0) || rows !== 1 || !endsWithTensor(f, loop)) return null;
+  return { box, at: at.map((x) => substitute(substitute(x, f.row, num(0)), f.col, num(0))) };
+}
+/** Beyond its depth there is nothing: each round is full, or the loop ends where the tensor does. (Beyond rows and columns, what is read gives
+    results that nobody keeps.) */
+function endsWithTensor({ from, deep, depth }: Form, { v, to }: Axis): boolean {
+  if (isNum(depth)) return depth.value === slab.columns;
+  if (!isNum(to)) return false;
+  const axis = from.at.findIndex((x) => dependsOn(x, deep));
+  const end = substitute(substitute(item(from.at, axis), deep, num(0)), v, to);
+  return isNum(end) && end.value === from.from.shape[axis];
+}
+
+export class Slabs {
+  readonly tile: Tile;
+  readonly bytes: number;
+  /** The tensor map that it comes by, if it is a box. */
+  readonly map: BoxOf | null;
+  private readonly f: Form;
+  private readonly e: Emitter;
+  private readonly box: ReturnType<typeof boxOf>;
+  /** How far a round of the loop moves it, where that is one constant. */
+  private readonly step: number | null;
+  private number: Load | null = null;
+
+  private constructor(s: StmtOf<"stage">, f: Form, loop: Axis, e: Emitter) {
+    [this.tile, this.f, this.e] = [s.tile, f, e];
+    this.bytes = f.R * f.C * 2;
+    this.box = boxOf(f, loop);
+    this.map = this.box && { arg: e.kernel.params.indexOf(f.from.from), box: this.box.box };
+    this.step = stride(address(f.from.from, f.from.at), loop.v);
+  }
+  /** Null where it cannot be one. */
+  static of(s: StmtOf<"stage">, isLeft: boolean, loop: Axis, e: Emitter): Slabs | null {
+    const f = formOf(s, isLeft);
+    if (!f || f.R % 64 !== 0 || f.C % slab.columns !== 0) return null;
+    const at = address(f.from.from, f.from.at);
+    const aligned = laneStride(at, f.col, 8) === 1 && multiple(substitute(at, f.col, num(0))) % 8 === 0;
+    return aligned ? new Slabs(s, f, loop, e) : null;
+  }
+  declaration(place: number): string {
+    const { from, row, R, C, across } = this.f;
+    const pitch = this.box ? 0 : stride(address(from.from, from.at), row);
+    return `Slabs<${R}, ${C}, ${across}, ${pitch ?? 0}> ${this.tile.name}(smem + ${place});`;
+  }
+  /** What the producers compute before the loop. */
+  bind(a: Axis): void {
+    if (this.box) return;
+    const { rows, row, R } = this.f;
+    if (this.step === null) return this.bindNumber(a);
+    const moving = dependsOn(rows, a.v) || (a.n.e === "var" && dependsOn(rows, a.n));
+    this.e.line(
+      `${this.tile.name}.bind(${moving ? R : this.e.expr(rows)}, ${this.pointer((x) => substitute(x, a.v, a.from), row.name)});`,
+    );
+  }
+  private bindNumber(a: Axis): void {
+    const { from, row } = this.f;
+    const found: Load[] = [];
+    for (const x of from.at)
+      leaves(x, (y) => {
+        if (y.e === "load" && y.from.kind === "buffer" && dependsOn(y, row) && dependsOn(y, a.v)) found.push(y);
+      });
+    const [first] = found;
+    if (!first || !found.every((y) => same(y, first))) return;
+    this.number = first;
+    this.look(a, a.from);
+  }
+  /** Fetches the numbers of the round that begins at `start`. */
+  private look(a: Axis, start: Expr): void {
+    const { rows, row } = this.f;
+    if (!this.number) return;
+    const count = a.n.e === "var" ? substitute(rows, a.n, call("min", "index", num(a.step), sub(a.to, start))) : rows;
+    const value = this.e.expr(substitute(this.number, a.v, start));
+    this.e.line(`${this.tile.name}.look(${this.e.expr(count)}, [&](ix ${row.name}) { return ${value}; });`);
+  }
+  /** Stage s of the round that the loop is in: what one thread asks for. */
+  loadBox(map: string): void {
+    if (!this.box) return;
+    const at = this.box.at.toReversed().map((x) => this.e.expr(x));
+    this.e.line(`${this.tile.name}.box(s, pipe.full(s), &${map}, ${at.join(", ")});`);
+  }
+  /** The same: what all producers copy. */
+  copy(a: Axis): void {
+    if (this.box) return;
+    const { row, rows, cols } = this.f;
+    const { e, tile } = this;
+    const guards = `${e.expr(rows)}, ${e.expr(cols)}`;
+    if (this.step !== null)
+      return e.line(`${tile.name}.load(s, ${e.expr(mul(sub(a.v, a.from), num(this.step)))}, ${guards});`);
+    if (!this.number) return e.line(`${tile.name}.load(s, ${guards}, ${this.pointer((x) => x, row.name)});`);
+    e.line(`${tile.name}.gather(s, ${guards}, ${this.pointer((x) => numbered(x, this.number), "number")});`);
+    this.look(a, add(a.v, num(a.step)));
+  }
+  private pointer(replace: (x: Expr) => Expr, row: string): string {
+    const { from, col } = this.f;
+    return `[&](ix ${row}, ix ${col.name}) { return ${this.e.pointer(from.from, from.at.map(replace))}; }`;
+  }
+}
+/** Every parameter that a tensor map is made of has its name. */
+export const mapName = (k: Kernel, map: BoxOf, n: number): string => `${item(k.params, map.arg).name}_map${n}`;

@@ -1,0 +1,60 @@
+// What sm_90a adds to the dialect of prelude.cuh, one instruction each: mbarriers, the tensor memory accelerator (TMA), wgmma, and registers
+// that warpgroups pass on to one another. PTX ISA 9.7.9.27 (cp.async.bulk.tensor), 9.7.13.15 (mbarrier), 9.7.15 (wgmma).
+
+/** CUtensorMap of the driver: a tensor in global memory, and the box that one copy takes from it. */
+struct __align__(64) TensorMap { u64 opaque[16]; };
+
+// ---- mbarriers: a phase ends when all arrivals and bytes that were expected have come ----
+FN void barrier_init(u32 bar, u32 arrivals) { PTX("mbarrier.init.shared::cta.b64 [%0], %1;", OUTS(), INS(R_U32(bar), R_U32(arrivals))); }
+/** Before others, copies too, use what the thread has initialised. */
+FN void barriers_ready() { PTX("fence.mbarrier_init.release.cluster;", OUTS(), INS()); }
+FN void barrier_arrive(u32 bar) { PTX("mbarrier.arrive.shared::cta.b64 _, [%0];", OUTS(), INS(R_U32(bar))); }
+FN void barrier_expect(u32 bar, u32 bytes) { PTX("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;", OUTS(), INS(R_U32(bar), R_U32(bytes))); }
+/** Until the phase of this parity has ended. */
+FN void barrier_wait(u32 bar, u32 parity) {
+  u32 over;
+  do PTX("{ .reg .pred p; mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2; selp.b32 %0, 1, 0, p; }", OUTS(W_U32(over)), INS(R_U32(bar), R_U32(parity)));
+  while (!over);
+}
+/** What the thread wrote to shared memory so far is seen by wgmma and TMA. */
+FN void proxy_fence() { PTX("fence.proxy.async.shared::cta;", OUTS(), INS()); }
+
+// ---- TMA: the box of `map` that begins at these coordinates, the innermost first; zeros outside the tensor ----
+FN void box_load(u32 to, const TensorMap* map, u32 bar, i32 x, i32 y) {
+  PTX("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3}], [%4];", OUTS(), INS(R_U32(to), R_PTR(map), R_U32(x), R_U32(y), R_U32(bar)));
+}
+FN void box_load(u32 to, const TensorMap* map, u32 bar, i32 x, i32 y, i32 z) {
+  PTX("cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3, %4}], [%5];", OUTS(), INS(R_U32(to), R_PTR(map), R_U32(x), R_U32(y), R_U32(z), R_U32(bar)));
+}
+FN void box_load(u32 to, const TensorMap* map, u32 bar, i32 x, i32 y, i32 z, i32 w) {
+  PTX("cp.async.bulk.tensor.4d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3, %4, %5}], [%6];", OUTS(), INS(R_U32(to), R_PTR(map), R_U32(x), R_U32(y), R_U32(z), R_U32(w), R_U32(bar)));
+}
+
+// ---- registers of a thread: what a producer gives, consumers take ----
+template <int LEFT> FN void give_registers() { PTX("setmaxnreg.dec.sync.aligned.u32 %0;", OUTS(), INS(R_IMM(LEFT))); }
+template <int THEN> FN void take_registers() { PTX("setmaxnreg.inc.sync.aligned.u32 %0;", OUTS(), INS(R_IMM(THEN))); }
+
+// ---- wgmma: D += A B of 64 x N x 16 by a warpgroup, some time before the wait; D as mma m16n8 leaves it, warps 16 rows apart ----
+FN void wgmma_fence() { PTX("wgmma.fence.sync.aligned;", OUTS(), INS()); }
+FN void wgmma_commit() { PTX("wgmma.commit_group.sync.aligned;", OUTS(), INS()); }
+template <int N> FN void wgmma_wait() { PTX("wgmma.wait_group.sync.aligned %0;", OUTS(), INS(R_IMM(N))); }
+#define D4(n) RW_F32(d[n][0]), RW_F32(d[n][1]), RW_F32(d[n][2]), RW_F32(d[n][3])
+#define D16(n) D4(n), D4(n + 1), D4(n + 2), D4(n + 3)
+#define D64(n) D16(n), D16(n + 4), D16(n + 8), D16(n + 12)
+#define NUMBERS_64 \
+  "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, " \
+  "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63}"
+#define NUMBERS_128 \
+  "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, " \
+  "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63, " \
+  "%64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, %80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95, " \
+  "%96, %97, %98, %99, %100, %101, %102, %103, %104, %105, %106, %107, %108, %109, %110, %111, %112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122, %123, %124, %125, %126, %127}"
+/** `adds` 0: D = A B. A and B by their descriptors; *_MN: its rows (columns) are what lies together in memory, else its depth. */
+template <int A_MN, int B_MN> FN void wgmma(f32 (&d)[16][4], u64 a, u64 b, u32 adds) {
+  PTX("{ .reg .pred p; setp.ne.b32 p, %66, 0; wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 " NUMBERS_64 ", %64, %65, p, 1, 1, %67, %68; }",
+    OUTS(D64(0)), INS(R_U64(a), R_U64(b), R_U32(adds), R_IMM(A_MN), R_IMM(B_MN)));
+}
+template <int A_MN, int B_MN> FN void wgmma(f32 (&d)[32][4], u64 a, u64 b, u32 adds) {
+  PTX("{ .reg .pred p; setp.ne.b32 p, %130, 0; wgmma.mma_async.sync.aligned.m64n256k16.f32.bf16.bf16 " NUMBERS_128 ", %128, %129, p, 1, 1, %131, %132; }",
+    OUTS(D64(0), D64(16)), INS(R_U64(a), R_U64(b), R_U32(adds), R_IMM(A_MN), R_IMM(B_MN)));
+}

@@ -1,0 +1,144 @@
+// The tile vocabulary on sm_90a, for contractions of bf16: what stage, mma and a loop over depth mean where one warpgroup fills stages of
+// shared memory and two others multiply from them. Accumulators, and all that follows the loop, are tile.cuh's, with 8 x 1 warps: a warpgroup
+// holds 64 rows. After tile.cuh and sm90.cuh.
+
+/** Threads of a block: first those that consume. */
+constexpr i32 CONSUMERS = 256, PRODUCERS = 128;
+/** Whether the thread is one that produces. It gives registers to those that consume, which have 168 like it at first: 128 x 40 + 256 x 232. */
+FN bool produces() { return threadIdx.x >= CONSUMERS; }
+FN void produce_with_few() { give_registers<40>(); }
+FN void consume_with_many() { take_registers<232>(); }
+/** What all threads of a warp have in common, so that the compiler sees it: it keeps wgmma in flight only where no warp can diverge. */
+FN i32 of_warp(i32 x) { return __shfl_sync(0xffffffffu, x, 0); }
+
+/** S stages: each is filled when `arrivals` have come and all bytes that were expected, and empty when both consumers have left it. */
+template <int S> struct Pipe {
+  u32 bars;
+  i32 s = 0, pending = 0;
+  u32 phase = 0;
+  /** Stages that copies of 16 bytes are still on their way to, at most. */
+  static constexpr int BEHIND = S > 3 ? 2 : 1;
+  FN Pipe(u8* mem, u32 arrivals) : bars(shared_address(mem)) {
+    if (threadIdx.x == 0) {
+      UNROLL for (int i = 0; i < S; i++) { barrier_init(bars + i * 8, arrivals); barrier_init(bars + (S + i) * 8, 2); }
+      barriers_ready();
+    }
+    __syncthreads();
+  }
+  FN u32 full(i32 i) const { return bars + i * 8; }
+  FN u32 empty(i32 i) const { return bars + (S + i) * 8; }
+  FN void next() { if (++s == S) { s = 0; phase ^= 1; } }
+  /** One at least, of zeros: accumulators that a loop may leave as they were would have to be moved, and wgmma would wait for that. */
+  static FN i32 rounds(ix from, ix to, ix step) { const i32 n = (i32)((to - from + step - 1) / step); return of_warp(n < 1 ? 1 : n); }
+  /** The thread that asks for copies by TMA. */
+  static FN bool first() { return threadIdx.x == CONSUMERS; }
+  /** All that one thread does by TMA: BYTES a stage. */
+  template <u32 BYTES, class F> FN void produce(ix from, ix to, ix step, F load) {
+    if (first()) KEEP_ROLLED for (ix k = from; k < to; k += step) {
+      barrier_wait(empty(s), phase ^ 1);
+      barrier_expect(full(s), BYTES);
+      load(k, s);
+      next();
+    }
+  }
+  /** Where all producers copy by 16 bytes too: a warp has filled a stage when its copies to it are done. */
+  template <u32 BYTES, class F> FN void gather(ix from, ix to, ix step, F load) {
+    const i32 n = rounds(from, to, step);
+    KEEP_ROLLED for (i32 i = 0; i < n; i++) {
+      barrier_wait(empty(s), phase ^ 1);
+      if (BYTES && first()) barrier_expect(full(s), BYTES);
+      load(from + i * step, s);
+      copies_commit();
+      if (pending == BEHIND) { copies_wait<BEHIND>(); filled(s < BEHIND ? s + S - BEHIND : s - BEHIND); }
+      else pending++;
+      next();
+    }
+  }
+  FN void filled(i32 i) const { proxy_fence(); __syncwarp(); if (lane_id() == 0) barrier_arrive(full(i)); }
+  /** The last stages. */
+  FN void drain() {
+    copies_wait<0>();
+    for (; pending > 0; pending--) filled(s < pending ? s + S - pending : s - pending);
+  }
+  /** The products of one stage run while those of the next are issued; a stage is left when its own are done. */
+  template <class F> FN void consume(ix from, ix to, ix step, F multiply) {
+    const i32 n = rounds(from, to, step);
+    i32 i = 0, last = -1;
+    KEEP_ROLLED do {
+      barrier_wait(full(s), phase);
+      wgmma_fence();
+      multiply(from + i * step, s);
+      wgmma_commit();
+      wgmma_wait<1>();
+      leave(last);
+      last = s;
+      next();
+    } while (++i < n);
+    wgmma_wait<0>();
+    leave(last);
+  }
+  FN void leave(i32 i) const { if (i >= 0 && threadIdx.x % 128 == 0) barrier_arrive(empty(i)); }
+};
+
+/** An operand: stages of R rows in memory order of C elements, as slabs of 64 columns, whose rows of 128 bytes are swizzled as TMA and wgmma
+    do it. MN: the rows run along the depth, and what lies together is a left operand's rows, or a right one's columns. PITCH: elements from one
+    row to the next where that is a constant, else 0 (a gather: a thread keeps a pointer for each chunk). */
+template <int R, int C, bool MN, int PITCH> struct Slabs {
+  static constexpr bool ACROSS = MN;
+  static constexpr u32 SLAB = R * 128, BYTES = SLAB * (C / 64);
+  static constexpr int CH = C / 8, STEP = PRODUCERS / CH, PER = R / STEP;
+  static_assert(R % 8 == 0 && C % 64 == 0 && PRODUCERS % CH == 0 && R % STEP == 0, "whole patterns of 8 rows, whole slabs");
+  u32 mem;
+  const bf16* from[PITCH ? 1 : PER];
+  i32 numbers[(R + 31) / 32];
+  FN Slabs(u8* mem) : mem(shared_address(mem)) {}
+  /** The depth of 16 ks, from row or column `first` on, which is a multiple of 64. LBO, the bytes from one slab to the next, counts where MN;
+      SBO, from one pattern of 8 rows to the next. */
+  FN u64 descriptor(i32 s, i32 first, int ks) const {
+    const u32 at = mem + s * BYTES + (MN ? first / 64 * SLAB + ks * 2048 : first * 128 + ks * 32);
+    return (u64)(at >> 4 & 0x3fff) | (u64)(MN ? SLAB >> 4 : 1) << 16 | (u64)(1024 >> 4) << 32 | (u64)1 << 62;
+  }
+  /** By TMA: the box begins at x (along the row) and the other coordinates. */
+  template <class... X> FN void box(i32 s, u32 full, const TensorMap* map, i32 x, X... rest) const {
+    UNROLL for (int c = 0; c < C / 64; c++) box_load(mem + s * BYTES + c * SLAB, map, full, x + c * 64, rest...);
+  }
+  /** f(q, row, column, byte of the stage) for each chunk of a producer. */
+  template <class F> FN void chunks(F f) const {
+    const u32 tid = threadIdx.x % PRODUCERS, r = tid / CH, ch = tid % CH, at = ch / 8 * SLAB + r * 128;
+    UNROLL for (int q = 0; q < PER; q++) f(q, i32(r + q * STEP), i32(ch * 8), at + q * STEP * 128 + ((ch ^ (r + q * STEP)) & 7) * 16);
+  }
+  static FN u32 bytes(bool row, ix cols) { return row ? (cols >= 8 ? 16 : cols > 0 ? (u32)cols * 2 : 0) : 0; }
+  /** By copies of 16 bytes, from addresses that a loop moves on. Rows past `rows` are zeros. */
+  template <class F> FN void bind(ix rows, F f) {
+    chunks([&](int q, i32 r, i32 c, u32) { if (!PITCH) from[q] = f(ix_max(ix_min(r, rows - 1), 0), c); else if (!q) from[0] = f(r, c); });
+  }
+  FN void load(i32 s, ix step, ix rows, ix cols) const {
+    chunks([&](int q, i32 r, i32 c, u32 at) { copy_async(mem + s * BYTES + at, from[PITCH ? 0 : q] + step + (ix)q * STEP * PITCH, bytes(r < rows, cols - c)); });
+  }
+  /** A gather along a loop: a lane fetches the number that one row in 32 is found by, a round before the rows. */
+  template <class F> FN void look(ix rows, F f) {
+    if (rows > 0) UNROLL for (int g = 0; g < R / 32; g++) numbers[g] = f(ix_min((ix)lane_id() + g * 32, rows - 1));
+  }
+  template <class F> FN void gather(i32 s, ix rows, ix cols, F f) const {
+    static_assert(32 % STEP == 0, "a chunk's number is in one register");
+    chunks([&](int q, i32 r, i32 c, u32 at) {
+      copy_async(mem + s * BYTES + at, f(__shfl_sync(0xffffffffu, numbers[q * STEP / 32], r & 31), c), bytes(r < rows, cols - c));
+    });
+  }
+  template <class F> FN void load(i32 s, ix rows, ix cols, F f) const {
+    chunks([&](int, i32 r, i32 c, u32 at) { copy_async(mem + s * BYTES + at, f(ix_max(ix_min(r, rows - 1), 0), c), bytes(r < rows, cols - c)); });
+  }
+};
+
+template <class B, class C> struct Right { const B& b; C& acc; };
+template <class B, class C> FN Right<B, C> by(const B& b, C& acc) { return {b, acc}; }
+/** acc += a @ b of stage s for each pair, 64 deep; starts the accumulators where `adds` is 0. */
+template <class A, class B, class C, class... P> FN void multiply(i32 s, u32 adds, const A& a, const Right<B, C>& p, const P&... ps) {
+  static_assert(C::MT == 1, "a warpgroup holds 64 rows");
+  const i32 first = of_warp(threadIdx.x / 128) * 64;
+  UNROLL for (int ks = 0; ks < 4; ks++) {
+    const u64 left = a.descriptor(s, first, ks);
+    wgmma<A::ACROSS, B::ACROSS>(p.acc.d[0], left, p.b.descriptor(s, 0, ks), ks ? 1 : adds);
+    (wgmma<A::ACROSS, B::ACROSS>(ps.acc.d[0], left, ps.b.descriptor(s, 0, ks), ks ? 1 : adds), ...);
+  }
+}
