@@ -68,7 +68,7 @@ const contractions = (): Run[] => [
 ];
 const demo = (): Omit<BuildRequest, "precision"> => {
   const program = loadFile(example("gpt-moe.moe"));
-  const request = entryRequest(program, { batch: 4, length: 128, set: {} });
+  const request = entryRequest(program, { batch: 2, length: 64, set: { L: 1 } });
   return { ...request, entries: [...request.entries, ...generateEntries(program, request.declaration ?? "")] };
 };
 const everything = (): Run[] => [

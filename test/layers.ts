@@ -40,11 +40,12 @@ export function entropyLayer(rows: number, cols: number): Graph {
   const chance = b.softmax(g, params(g)("x", [rows, cols]));
   const entropy = b.sum(g, b.mul(g, chance, b.log(g, b.add(g, chance, 1e-20))), [-1]);
   const results = [chance, b.neg(g, b.mean(g, entropy))];
-  return simplify(g, {
-    name: "entropy",
-    results: results.map((value, i) => ({ role: "output", name: String(i), value })),
-  });
+  return simplify(g, graphOf("entropy", results));
 }
+const graphOf = (name: string, values: readonly Value[]): Graph => ({
+  name,
+  results: values.map((value, i) => ({ role: "output", name: String(i), value })),
+});
 export function normLayer(shape: readonly number[], centred: boolean): Graph {
   const g = new GraphBuilder(ops);
   const d = shape.at(-1) ?? 1;
@@ -112,6 +113,19 @@ export function moeLayer(N: number, D: number, H: number, E: number, K: number):
   const result = b.reshape(g, b.combine(g, mapped, by), [N, K, D]);
   const out = b.sum(g, b.mul(g, b.expand(g, score, 2), result), [1]);
   return routedBackward(g, trained("moe", g, out, [x, gate, ...weights]));
+}
+/** A gate in f32 of rows in bf16, and its gradient: products of operands of both types. */
+export function gateLayer(N: number, D: number, E: number): Graph {
+  const g = new GraphBuilder(ops);
+  const p = params(g);
+  const x = b.cast(g, p("x", [N, D], "bf16"), "f32");
+  const [gate, seed] = [p("gate", [D, E]), p("seed", [N, E])];
+  const values = [
+    b.matmul(g, x, gate),
+    b.matmul(g, b.swap(g, x), seed),
+    b.matmul(g, x, b.swap(g, p("swapped", [E, D]))),
+  ];
+  return graphOf("gate", values);
 }
 /** One step of AdamW on a matrix, with its gradient clipped by its own norm. */
 export function adamw(shape: readonly number[]): Graph {
@@ -257,6 +271,8 @@ export const layers: Readonly<Record<string, Graph>> = {
   attention: attentionLayer(2, 11, 3, 8),
   "mixture of experts": moeLayer(67, 24, 19, 5, 2),
   "mixture of many experts": moeLayer(5, 8, 8, 40, 3),
+  "gate of bf16": gateLayer(70, 45, 9),
+  "wide gate of bf16": gateLayer(33, 96, 64),
   adamw: adamw([9, 33]),
   "a step of a model": gptStep({ V: 17, B: 2, T: 7, D: 8, H: 12, L: 1, heads: 2, E: 4, K: 2 }),
 };

@@ -52,25 +52,39 @@ function statements<S extends Kind>(k: Kernel, kind: S): StmtOf<S>[] {
 }
 
 type Element = "f32" | "bf16";
-const elements = new WeakMap<Kernel, ReadonlyMap<Tile, Element>>();
-/** What each operand is made of: bf16 where nothing is lost by it in either of the two that are multiplied, else f32. */
-export function elementsOf(k: Kernel): ReadonlyMap<Tile, Element> {
-  const known = elements.get(k) ?? chosen(k);
-  elements.set(k, known);
+interface Operands {
+  readonly elements: ReadonlyMap<Tile, Element>;
+  /** Of f32, where the left operand is of bf16: tensor cores multiply them as three parts of bf16. */
+  readonly parted: ReadonlySet<Tile>;
+}
+const operands = new WeakMap<Kernel, Operands>();
+/** What each operand is made of: bf16 where nothing is lost by it in any right operand, or in the left one; else f32. */
+export function operandsOf(k: Kernel): Operands {
+  const known = operands.get(k) ?? chosen(k);
+  operands.set(k, known);
   return known;
 }
-function chosen(k: Kernel): ReadonlyMap<Tile, Element> {
-  const found = new Map<Tile, Element>(statements(k, "stage").map((s) => [s.tile, isShort(s.value) ? "bf16" : "f32"]));
-  const products = statements(k, "mma").map((s) => [s.a, ...s.b].filter((t) => t.role === "operand"));
+function chosen(k: Kernel): Operands {
+  const elements = new Map<Tile, Element>(
+    statements(k, "stage").map((s) => [s.tile, isShort(s.value) ? "bf16" : "f32"]),
+  );
+  const products = statements(k, "mma").map(({ a, b }) => ({ a: a.role === "operand" ? a : null, b }));
+  const widened = (tiles: readonly Tile[]): boolean => {
+    const short = tiles.filter((t) => elements.get(t) === "bf16");
+    const mixed = short.length > 0 && short.length < tiles.length;
+    if (mixed) for (const t of short) elements.set(t, "f32");
+    return mixed;
+  };
   for (let changed = true; changed; ) {
     changed = false;
-    for (const tiles of products)
-      if (new Set(tiles.map((t) => found.get(t))).size > 1) {
-        for (const t of tiles) found.set(t, "f32");
-        changed = true;
-      }
+    for (const { a, b } of products) {
+      const shortRight = b.every((t) => elements.get(t) === "bf16");
+      changed = widened(b) || (a !== null && shortRight && widened([a, ...b])) || changed;
+    }
   }
-  return found;
+  const isParted = ({ a }: (typeof products)[number]): boolean => a !== null && elements.get(a) === "bf16";
+  const parted = products.filter(isParted).flatMap(({ b }) => b.filter((t) => elements.get(t) === "f32"));
+  return { elements, parted: new Set(parted) };
 }
 const isShort = (x: Expr): boolean =>
   x.e === "load" ? x.from.kind === "buffer" && x.from.dtype === "bf16" : x.e === "op" && x.op === "bf16";

@@ -4,7 +4,7 @@ import { accessOf } from "../kernel/access.ts";
 import { footprint, gcd, item, multiple } from "../kernel/expr.ts";
 import type { Axis, Buffer, Expr, Kernel, Stmt, StmtOf, Tile } from "../kernel/ir.ts";
 import { walk, walkExprs } from "../kernel/passes.ts";
-import { blockOf, elementsOf } from "./block.ts";
+import { blockOf, operandsOf } from "./block.ts";
 import { blocksOf, decode, raggedOf, tasksOf } from "./grid.ts";
 import { bytesOf, needsOf, Operand, reserve } from "./operand.ts";
 import { type Emitter, type Target, written } from "./text.ts";
@@ -75,7 +75,8 @@ export const cuda: Target = {
   mma(s, e) {
     const at = (t: Tile): string => (t.role === "operand" ? `${t.name}[${needsOf(e).stageOf.get(t) ?? "0"}]` : t.name);
     const [first] = s.b;
-    const step = first && elementsOf(e.kernel).get(first) === "bf16" ? 16 : 4;
+    const leading = s.a.role === "operand" ? s.a : first;
+    const step = leading && operandsOf(e.kernel).elements.get(leading) === "bf16" ? 16 : 4;
     const depth = Math.ceil((first?.shape[0] ?? 0) / step) * step;
     const short = step === 16;
     const left = s.a.role === "acc" && !short ? `held(${s.a.name}, smem + ${heldAt(s.a, e)})` : at(s.a);

@@ -18,7 +18,7 @@ import {
   substitute,
 } from "../kernel/expr.ts";
 import type { Axis, Buffer, Expr, Load, StmtOf, Tile, Var } from "../kernel/ir.ts";
-import { blockOf, elementsOf } from "./block.ts";
+import { blockOf, operandsOf } from "./block.ts";
 import type { Emitter } from "./text.ts";
 
 /** What the text of a kernel has needed so far. `stageOf`: which stage of an operand the text now reads. */
@@ -59,7 +59,8 @@ interface Form {
   readonly C: number;
 }
 function formOf(s: StmtOf<"stage">, e: Emitter): Form {
-  const element = elementsOf(e.kernel).get(s.tile) ?? "f32";
+  const { elements, parted } = operandsOf(e.kernel);
+  const element = elements.get(s.tile) ?? "f32";
   const n = element === "bf16" ? 8 : 4;
   const { value, vs, valid, tile } = s;
   const direct =
@@ -68,7 +69,8 @@ function formOf(s: StmtOf<"stage">, e: Emitter): Form {
   const transposed = from !== null && laneStride(address(from.from, from.at), vs[0], n) === 1;
   const [r, c] = transposed ? ([1, 0] as const) : ([0, 1] as const);
   const R = Math.ceil(Math.max(1, item(tile.shape, r)) / 16) * 16;
-  const C = Math.max(2 ** Math.ceil(Math.log2(Math.max(1, item(tile.shape, c)))), element === "bf16" ? 16 : 4);
+  const least = element === "bf16" ? 16 : parted.has(s.tile) ? 32 : 4; // so that lanes meet in no bank
+  const C = Math.max(2 ** Math.ceil(Math.log2(Math.max(1, item(tile.shape, c)))), least);
   return { element, n, from, transposed, row: vs[r], col: vs[c], rows: valid[r], cols: valid[c], R, C };
 }
 /** Of one stage. */

@@ -218,6 +218,11 @@ template <class E, int R, int C, bool TRANSPOSED> struct Staged {
     }
     else UNROLL for (int q = 0; q < 4; q++) *(vec<f32, 2>*)y[q] = *(const vec<f32, 2>*)number(k + q, j);
   }
+  /** Two numbers, one below the other along the depth, of a column of a right operand. */
+  FN void pair(i32 j, int k, f32& x, f32& y) const {
+    if constexpr (TRANSPOSED) { const vec<f32, 2> both = *(const vec<f32, 2>*)number(j, k); x = both.v[0]; y = both.v[1]; }
+    else { x = *number(k, j); y = *number(k + 1, j); }
+  }
   /** A 16x16 fragment at depth 16 ks, `eights` (even) past the warp's `first` row of a left operand or column of a right one. DOWN: depth
       runs down the rows. What depends on the lane does not change in a loop: a load costs at most an add, an xor and an immediate. */
   template <bool DOWN> FN void fragment(i32 first, int ks, int eights, u32 (&r)[4]) const {
@@ -318,7 +323,7 @@ struct Ragged {
   }
 };
 
-// ---- mma: f32 by FMA, each sum in the order of its depth; bf16 by tensor cores ----
+// ---- mma: f32 by FMA, each sum in the order of its depth; bf16 by tensor cores, which a right operand of f32 passes in three parts ----
 template <class B, class C> struct On { B b; C& acc; };
 template <class B, class C> FN On<B, C> on(B b, C& acc) { return {b, acc}; }
 
@@ -354,9 +359,30 @@ template <int MT, class E, int R, int K, bool T, class C> FN void mma_fragments(
     UNROLL for (int m = 0; m < MT; m++) { mma_bf16(p.acc.d[m][n], a[m], b[0], b[1]); mma_bf16(p.acc.d[m][n + 1], a[m], b[2], b[3]); }
   }
 }
+/** Two numbers as three words of two bf16, which sum to them exactly: 8 of their 24 bits each. */
+FN void parts_of(f32 x, f32 y, u32 (&part)[3]) {
+  UNROLL for (int i = 0; i < 3; i++) {
+    const u32 high = 0xffff0000u, a = (u32)bits(x) & high, b = (u32)bits(y) & high;
+    part[i] = a >> 16 | b;
+    x -= real((i32)a);
+    y -= real((i32)b);
+  }
+}
+/** A left operand of bf16, a right one of f32: what is lost is lost in the sums, which are of f32. */
+template <int MT, int R, int K, bool T, class C> FN void mma_fragments(int ks, const u32 (&a)[MT][4], const On<Staged<f32, R, K, T>, C>& p) {
+  const i32 column = C::first_col() + (i32)(lane_id() >> 2), depth = ks * 16 + (i32)(lane_id() & 3) * 2;
+  UNROLL for (int n = 0; n < C::NT; n++) {
+    f32 x[2][2];
+    u32 part[2][3];
+    UNROLL for (int h = 0; h < 2; h++) { p.b.pair(column + n * 8, depth + h * 8, x[h][0], x[h][1]); parts_of(x[h][0], x[h][1], part[h]); }
+    UNROLL for (int i = 2; i >= 0; i--) UNROLL for (int m = 0; m < MT; m++) mma_bf16(p.acc.d[m][n], a[m], part[0][i], part[1][i]);
+  }
+}
+template <class A> struct IsNumbers { static constexpr bool value = false; };
+template <int R, int K, bool T> struct IsNumbers<Staged<f32, R, K, T>> { static constexpr bool value = true; };
 /** acc += a @ b for each pair: DEPTH deep, zeros beyond what is valid. */
 template <int DEPTH, class A, class B, class C, class... P> FN void mma(const A& a, const On<B, C>& p, const P&... ps) {
-  if constexpr (sizeof(typename B::element) == 4) {
+  if constexpr (IsNumbers<A>::value) {
     _Pragma("unroll 1") for (int k = 0; k < DEPTH; k += 4) {
       f32 x[C::MT][2][4];
       UNROLL for (int m = 0; m < C::MT; m++) UNROLL for (int h = 0; h < 2; h++) a.left(C::row(m, h), k, x[m][h]);
