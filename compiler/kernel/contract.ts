@@ -13,7 +13,9 @@ const args = (node: Node): [Value, Value] => [item(node.args, 0), item(node.args
 
 /** Under a cast, too: it is made in the load. */
 const isShort = (node: Node): boolean =>
-  args(node).every((v) => (v.node.op.name === "cast" ? item(v.node.args, 0) : v).type.dtype === "bf16");
+  args(node).every(
+    (v) => v.type.dtype === "bf16" || (v.node.op.name === "cast" && v.node.args[0]?.type.dtype === "bf16"),
+  );
 const rights = ({ nodes }: Region): { readonly operands: number; readonly short: boolean } => ({
   operands: nodes.length,
   short: nodes.every(isShort),
