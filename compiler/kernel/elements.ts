@@ -3,7 +3,7 @@ import { Problem } from "../diagnostic.ts";
 import type { Node, Value } from "../graph/node.ts";
 import type { OpAttrs, OpName } from "../ops/attrs.ts";
 import { number, numbers } from "../ops/common.ts";
-import { unrolled } from "../transform/regions.ts";
+import { isWrittenOut } from "../transform/regions.ts";
 import { type DType, isFloat } from "../types/dtype.ts";
 import { dims, dtypeOf } from "../types/type.ts";
 import {
@@ -124,7 +124,7 @@ const table: { readonly [N in OpName]?: Typed<N> } = {
     };
     const total = product(extents);
     const type = typeOfResult(node);
-    if (total > 0 && total <= unrolled)
+    if (total > 0 && isWrittenOut(node))
       return Array.from({ length: total }, (_, k) => value(num(k))).reduce((a, b) => call(steps[fn], type, a, b));
     const depth = Math.max(0, ...at.map((a) => r.k.depthOf(a)));
     return r.k.at(depth, () => r.k.fold(fn, fn, type, num(total), value));

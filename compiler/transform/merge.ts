@@ -15,6 +15,7 @@ class Group {
   readonly nodes: Node[] = [];
   readonly outputs: Value[] = [];
   readonly reads = new Set<Value>();
+  readonly exact = new Set<Value>();
   depth: number | null = null;
   constructor(part: Part) {
     this.late = part.late;
@@ -26,6 +27,7 @@ class Group {
     if (part.kind === this.kind || this.kind === "rows") this.nodes.push(...part.nodes);
     this.outputs.push(...part.outputs);
     for (const v of part.reads) this.reads.add(v);
+    for (const v of part.exact) this.exact.add(v);
     this.depth ??= part.depth;
   }
 }
@@ -79,7 +81,7 @@ function fits(g: Group, part: Part): boolean {
     const inner = g.outputs.filter((v) => part.reads.has(v));
     return (
       part.depth === null &&
-      inner.length > 0 &&
+      (inner.length > 0 || (first !== undefined && besides(first, g, part))) &&
       part.outputs.every((v) => equal(shapeOf(v), shape)) &&
       inner.every((v) => part.exact.has(v))
     );
@@ -92,6 +94,11 @@ function fits(g: Group, part: Part): boolean {
     g.nodes.length < mostOperands &&
     sameRows(first, node)
   );
+}
+/** Points of what a contraction over the same groups made, which this one reads at the same elements: so they are read once. */
+function besides(first: Node, g: Group, part: Part): boolean {
+  const shared = [...part.exact].filter((v) => g.exact.has(v) && v.node.op === first.op);
+  return first.op.name === "ragged_dot" && shared.some((v) => v.node.args[2] === first.args[2]);
 }
 /** Two contractions whose left operand, groups and space are one. */
 function sameRows(a: Node, b: Node): boolean {

@@ -7,8 +7,9 @@ import { dims } from "../types/type.ts";
 import { merge, type Part } from "./merge.ts";
 import type { Region } from "./region.ts";
 
-/** Reductions over so few elements are written out, like points. */
-export const unrolled = 8;
+/** Reductions over so few elements are written out, like points, unless an element takes so many operations to make. */
+const fewElements = 8;
+const fewOperations = 8;
 /** Where a value is read from an element of a root: the root's axis for each of its own, or null for anything else. */
 type Pattern = readonly (number | null)[];
 type Reach = Map<Value, Pattern[]>;
@@ -25,21 +26,27 @@ export const isFold = (axes: readonly number[], rank: number): boolean =>
   axes.every((_, i) => axes.includes(rank - 1 - i));
 const folds = (node: Node): boolean =>
   node.op.name === "reduce" && isFold((node.attrs as OpAttrs["reduce"]).axes, node.args[0]?.type.shape.length ?? 0);
-function isSmall(node: Node): boolean {
+/** Written out where it is read, once for each element that reads it. */
+export function isWrittenOut(node: Node): boolean {
   const [x, y] = [node.args[0], node.results[0]];
-  return (
-    node.op.name === "reduce" &&
-    x !== undefined &&
-    y !== undefined &&
-    sizeOf(y) > 0 &&
-    sizeOf(x) / sizeOf(y) <= unrolled
-  );
+  if (node.op.name !== "reduce" || !x || !y || sizeOf(y) === 0) return false;
+  const { axes } = node.attrs as OpAttrs["reduce"];
+  const few = sizeOf(x) <= fewElements * sizeOf(y);
+  return few && (!isFold(axes, x.type.shape.length) || operations(x) <= fewOperations);
+}
+/** To make an element by points alone; what is no more than moved costs nothing. */
+function operations(v: Value): number {
+  const { node } = v;
+  const { lower } = node.op;
+  if (lower !== "point" && lower !== "view") return 0;
+  const own = lower === "point" ? node.op.cost(node).flops / Math.max(1, sizeOf(v)) : 0;
+  return own + node.args.reduce((sum, a) => sum + (sum > fewOperations ? 0 : operations(a)), 0);
 }
 /** Ends a region always: its results are in memory. */
 export function isAnchor(node: Node): boolean {
   const { lower, name } = node.op;
   if (lower === "tile" || (lower === "algorithm" && !carries.has(name))) return true;
-  return lower === "reduce" && !folds(node) && !isSmall(node);
+  return lower === "reduce" && !folds(node) && !isWrittenOut(node);
 }
 
 export function fuse(graph: Graph): Region[] {
@@ -87,7 +94,7 @@ class Plan {
   /** Operations to compute one element again from what is in memory, the row's folds being there. */
   private costOf(node: Node): number {
     const [x, y] = [node.args[0], node.results[0]];
-    if (isAnchor(node) || node.op.name === "param" || (folds(node) && !isSmall(node))) return reading;
+    if (isAnchor(node) || node.op.name === "param" || (folds(node) && !isWrittenOut(node))) return reading;
     if (!y || sizeOf(y) === 0) return 0;
     const own = node.op.cost(node).flops / sizeOf(y);
     const many = node.op.name === "reduce" && x ? sizeOf(x) / sizeOf(y) : 1;
@@ -110,7 +117,7 @@ class Plan {
       if (!this.stored.has(v) && this.wants(v)) this.stored.add(v);
       if (this.stored.has(v) && this.cheapAgain(v)) this.again.add(v);
       for (const [root, patterns] of this.rootsOf(v)) {
-        if (folds(node) && !isSmall(node)) this.depths.set(root, v.type.shape.length);
+        if (folds(node) && !isWrittenOut(node)) this.depths.set(root, v.type.shape.length);
         for (const p of patterns) node.args.forEach((a, i) => this.read(root, a, through(node, i, p)));
       }
     }
@@ -151,10 +158,17 @@ class Plan {
     const reach = this.reach.get(v) ?? new Map<Value, Pattern[]>();
     if (!this.forward.has(node) || isAnchor(node) || folds(node) || (this.costs.get(node) ?? 0) > 2 * worth)
       return false;
-    if (![...reach.keys()].some((root) => this.isLate(root)) || this.isLateOperand(v)) return false;
+    const late = [...reach].filter(([root]) => this.isLate(root));
+    if (late.length === 0 || this.isLateOperand(v) || this.readOften(v, late)) return false;
     return [...this.reads(node, false)].every(
       (s) => s.node.op.name === "param" || 8 * sizeOf(s) <= sizeOf(v) || this.isLateOperand(s) || this.lateReader(s, 0),
     );
+  }
+  /** Whether it would be made several times for each of its elements, and is no mere load. */
+  private readOften(v: Value, reach: readonly [root: Value, patterns: Pattern[]][]): boolean {
+    const often = ([root, patterns]: (typeof reach)[number]): boolean =>
+      sizeOf(root) >= 4 * sizeOf(v) && !patterns.every((p) => isPrefix(p, dims(v.type)));
+    return (this.costs.get(v.node) ?? 0) > reading && reach.some(often);
   }
   /** Read by the backward, through no more than a few nodes. */
   private lateReader(v: Value, depth: number): boolean {
@@ -178,7 +192,7 @@ class Plan {
   private wants(v: Value): boolean {
     const reach = this.reach.get(v) ?? new Map<Value, Pattern[]>();
     const { node } = v;
-    if (folds(node) && !isSmall(node)) return !this.foldsInside(v, reach);
+    if (folds(node) && !isWrittenOut(node)) return !this.foldsInside(v, reach);
     if (node.op.lower === "leaf" || node.op.lower === "view") return false;
     const cost = this.costs.get(node) ?? 0;
     if (cost > dear) return true;

@@ -23,25 +23,31 @@ extern "C" void dot_cd1da6c8(void* const* args, ix begin, ix end, f32* scratch) 
 }
 
 // max reshape const broadcast sub exp sum div
-extern "C" void exp_3587e20d(void* const* args, ix begin, ix end, f32* scratch) {
-  const f32* x = (f32*)args[0];
-  f32* y = (f32*)args[1];
+extern "C" void exp_6d2e0b3b(void* const* args, ix begin, ix end, f32* scratch) {
+  f32* y = (f32*)args[0];
+  const f32* x = (f32*)args[1];
   f32* y1 = (f32*)args[2];
+  f32* y2 = (f32*)args[3];
   ROLL for (ix task = begin; task < end; task++) {
-    par<1>(256, [&](auto v, ix j) {
-      const auto t = ld(v, x + j);
-      const auto t1 = ld(v, x + j / 4 * 4);
-      const auto t2 = ld(v, x + j / 4 * 4 + 1);
-      const auto t3 = ld(v, x + j / 4 * 4 + 2);
-      const auto t4 = ld(v, x + j / 4 * 4 + 3);
-      const auto t_exp = exp_(t - max_(max_(max_(max_(t1, t2), t3), t4), all(v, -3.3895313892515355e+38f)));
-      const auto t_exp1 = exp_(t1 - max_(max_(max_(max_(t1, t2), t3), t4), all(v, -3.3895313892515355e+38f)));
-      const auto t_exp2 = exp_(t2 - max_(max_(max_(max_(t1, t2), t3), t4), all(v, -3.3895313892515355e+38f)));
-      const auto t_exp3 = exp_(t3 - max_(max_(max_(max_(t1, t2), t3), t4), all(v, -3.3895313892515355e+38f)));
-      const auto t_exp4 = exp_(t4 - max_(max_(max_(max_(t1, t2), t3), t4), all(v, -3.3895313892515355e+38f)));
-      const auto t_div = t_exp / (t_exp1 + t_exp2 + t_exp3 + t_exp4);
-      st(v, y + j, t_exp);
-      st(v, y1 + j, t_div);
+    const ix r = task;
+    const auto t1 = x[r * 4];
+    const auto t2 = x[r * 4 + 1];
+    const auto t3 = x[r * 4 + 2];
+    const auto t4 = x[r * 4 + 3];
+    const auto t_max = max_(max_(max_(t1, t2), t3), t4);
+    const auto t_max1 = max_(t_max, -3.3895313892515355e+38f);
+    const auto sum = fold<Sum, LANES>(4, [&](auto v, ix k) {
+      const auto t = ld(v, x + r * 4 + k);
+      const auto t_exp = exp_(t - t_max1);
+      return t_exp;
+    });
+    y[r] = sum;
+    par<LANES>(4, [&](auto v, ix j) {
+      const auto t5 = ld(v, x + r * 4 + j, 4);
+      const auto t_exp1 = exp_(t5 - t_max1);
+      const auto t_div = t_exp1 / sum;
+      st(v, y1 + r * 4 + j, t_exp1);
+      st(v, y2 + r * 4 + j, t_div);
     });
   }
 }
@@ -236,7 +242,7 @@ extern "C" void sum_1b4e2a5c(void* const* args, ix begin, ix end, f32* scratch) 
 }
 
 // broadcast reshape dispatch transpose ragged_dot mul sigmoid const sub add
-extern "C" void ragged_dot_12ab88cf(void* const* args, ix begin, ix end, f32* scratch) {
+extern "C" void ragged_dot_8686775a(void* const* args, ix begin, ix end, f32* scratch) {
   const i32* offsets = (i32*)args[0];
   const i32* x = (i32*)args[1];
   const f32* x1 = (f32*)args[2];
@@ -247,6 +253,7 @@ extern "C" void ragged_dot_12ab88cf(void* const* args, ix begin, ix end, f32* sc
   f32* y = (f32*)args[7];
   f32* y1 = (f32*)args[8];
   f32* y2 = (f32*)args[9];
+  f32* y3 = (f32*)args[10];
   ROLL for (ix task = begin; task < end; task++) {
     const ix e = task, n = 0;
     const auto t = offsets[e];
@@ -271,9 +278,12 @@ extern "C" void ragged_dot_12ab88cf(void* const* args, ix begin, ix end, f32* sc
             const auto t6 = ld(v, x4 + (m + i2) * 48 + (n + j2));
             const auto t_mul3 = t_mul * t6;
             const auto t_add = t_mul3 * t_sigmoid + t_mul3 * t5 * (t_sigmoid * (1.0f - t_sigmoid));
+            const auto t_mul4 = t_mul1 * t6;
+            const auto value = t_mul4 * t4;
             st(v, y + (m + i2) * 48 + (n + j2), t2);
             st(v, y1 + (m + i2) * 48 + (n + j2), t_mul2);
             st(v, y2 + (m + i2) * 48 + (n + j2), t_add);
+            st(v, y3 + (m + i2) * 48 + (n + j2), value);
           }, acc);
         };
         mma(true, left, mn, 32, acc_done, on(right, acc));
@@ -310,15 +320,12 @@ extern "C" void ragged_dot_faef1265(void* const* args, ix begin, ix end, f32* sc
   }
 }
 
-// sigmoid mul sum reshape dispatch broadcast
-extern "C" void sum_9e245da5(void* const* args, ix begin, ix end, f32* scratch) {
+// sigmoid mul sum
+extern "C" void sum_e777bcbb(void* const* args, ix begin, ix end, f32* scratch) {
   f32* y = (f32*)args[0];
   const f32* x = (f32*)args[1];
   const f32* x1 = (f32*)args[2];
   const f32* x2 = (f32*)args[3];
-  const i32* x3 = (i32*)args[4];
-  const f32* x4 = (f32*)args[5];
-  f32* y1 = (f32*)args[6];
   ROLL for (ix task = begin; task < end; task++) {
     const ix r = task;
     const auto sum = fold<Sum, LANES>(48, [&](auto v, ix k) {
@@ -331,22 +338,11 @@ extern "C" void sum_9e245da5(void* const* args, ix begin, ix end, f32* scratch) 
       return t_mul1 * t2;
     });
     y[r] = sum;
-    const auto t5 = x3[r];
-    const auto t6 = x4[ix_min(ix_max(ix(t5), 0), 127)];
-    const auto t_dispatch = and_(ix(t5) >= 0, ix(t5) < 128) ? t6 : 0.0f;
-    par<LANES>(48, [&](auto v, ix j) {
-      const auto t3 = ld(v, x + r * 48 + j, 48);
-      const auto t_sigmoid1 = sigmoid_(t3);
-      const auto t_mul2 = t3 * t_sigmoid1;
-      const auto t4 = ld(v, x1 + r * 48 + j, 48);
-      const auto t_mul3 = t_mul2 * t4;
-      st(v, y1 + r * 48 + j, t_mul3 * t_dispatch);
-    });
   }
 }
 
 // broadcast iota eq combine reshape sum div mul neg add const select
-extern "C" void mul_af0ec788(void* const* args, ix begin, ix end, f32* scratch) {
+extern "C" void mul_a9fcd69c(void* const* args, ix begin, ix end, f32* scratch) {
   const i32* x = (i32*)args[0];
   const i32* x1 = (i32*)args[1];
   const f32* x2 = (f32*)args[2];
@@ -354,35 +350,42 @@ extern "C" void mul_af0ec788(void* const* args, ix begin, ix end, f32* scratch) 
   const f32* x4 = (f32*)args[4];
   const f32* x5 = (f32*)args[5];
   const f32* x6 = (f32*)args[6];
-  f32* y = (f32*)args[7];
+  const f32* x7 = (f32*)args[7];
+  f32* y = (f32*)args[8];
   ROLL for (ix task = begin; task < end; task++) {
-    par<1>(256, [&](auto v, ix j) {
-      const auto t = ld(v, x + j / 4 * 2);
-      const auto t1 = ld(v, x1 + j / 4 * 2);
-      const auto t2 = ld(v, x3 + j / 4 * 2);
-      const auto t3 = ld(v, x3 + j / 4 * 2 + 1);
-      const auto t_div = where(and_(ix(t1) >= 0, ix(t1) < 128), all(v, x2[ix_min(ix_max(ix(t1), all(v, 0)), all(v, 127))]), 0.0f) / (t2 + t3);
-      const auto t4 = ld(v, x4 + j / 4 * 2);
-      const auto t5 = ld(v, x1 + j / 4 * 2 + 1);
-      const auto t_div1 = where(and_(ix(t5) >= 0, ix(t5) < 128), all(v, x2[ix_min(ix_max(ix(t5), all(v, 0)), all(v, 127))]), 0.0f) / (t2 + t3);
-      const auto t6 = ld(v, x4 + j / 4 * 2 + 1);
-      const auto t7 = ld(v, x + j / 4 * 2 + 1);
-      const auto t8 = ld(v, x5 + j / 4 * 4);
-      const auto t9 = ld(v, x5 + j / 4 * 4 + 1);
-      const auto t10 = ld(v, x5 + j / 4 * 4 + 2);
-      const auto t11 = ld(v, x5 + j / 4 * 4 + 3);
-      const auto t_div2 = (where(t == lane(v, i32(j % 4)), t_div + (-(t_div * t4) + -(t_div1 * t6)), 0.0f) + where(t7 == lane(v, i32(j % 4)), t_div1 + (-(t_div * t4) + -(t_div1 * t6)), 0.0f)) / (t8 + t9 + t10 + t11);
-      const auto t_div3 = (where(t == 0, t_div + (-(t_div * t4) + -(t_div1 * t6)), 0.0f) + where(t7 == 0, t_div1 + (-(t_div * t4) + -(t_div1 * t6)), 0.0f)) / (t8 + t9 + t10 + t11);
-      const auto t12 = ld(v, x6 + j / 4 * 4);
-      const auto t_div4 = (where(t == 1, t_div + (-(t_div * t4) + -(t_div1 * t6)), 0.0f) + where(t7 == 1, t_div1 + (-(t_div * t4) + -(t_div1 * t6)), 0.0f)) / (t8 + t9 + t10 + t11);
-      const auto t13 = ld(v, x6 + j / 4 * 4 + 1);
-      const auto t_div5 = (where(t == 2, t_div + (-(t_div * t4) + -(t_div1 * t6)), 0.0f) + where(t7 == 2, t_div1 + (-(t_div * t4) + -(t_div1 * t6)), 0.0f)) / (t8 + t9 + t10 + t11);
-      const auto t14 = ld(v, x6 + j / 4 * 4 + 2);
-      const auto t_div6 = (where(t == 3, t_div + (-(t_div * t4) + -(t_div1 * t6)), 0.0f) + where(t7 == 3, t_div1 + (-(t_div * t4) + -(t_div1 * t6)), 0.0f)) / (t8 + t9 + t10 + t11);
-      const auto t15 = ld(v, x6 + j / 4 * 4 + 3);
-      const auto t16 = ld(v, x5 + j);
-      const auto t_mul = (t_div2 + (-(t_div3 * t12) + -(t_div4 * t13) + -(t_div5 * t14) + -(t_div6 * t15))) * t16;
-      st(v, y + j, t_mul);
+    const ix r = task;
+    const auto t = x[r * 2];
+    const auto t1 = x1[r * 2];
+    const auto t2 = x2[ix_min(ix_max(ix(t1), 0), 127)];
+    const auto t_combine = and_(ix(t1) >= 0, ix(t1) < 128) ? t2 : 0.0f;
+    const auto t3 = x3[r * 2];
+    const auto t4 = x3[r * 2 + 1];
+    const auto t_sum = t3 + t4;
+    const auto t_div = t_combine / t_sum;
+    const auto sum = fold<Sum, 1>(2, [&](auto v, ix k) {
+      const auto t5 = ld(v, x1 + r * 2 + k);
+      const auto t_div1 = where(and_(ix(t5) >= 0, ix(t5) < 128), all(v, x2[ix_min(ix_max(ix(t5), all(v, 0)), all(v, 127))]), 0.0f) / t_sum;
+      const auto t6 = ld(v, x4 + r * 2 + k);
+      return -(t_div1 * t6);
+    });
+    const auto t_add = t_div + sum;
+    const auto t7 = x[r * 2 + 1];
+    const auto t8 = x1[r * 2 + 1];
+    const auto t9 = x2[ix_min(ix_max(ix(t8), 0), 127)];
+    const auto t_combine1 = and_(ix(t8) >= 0, ix(t8) < 128) ? t9 : 0.0f;
+    const auto t_div2 = t_combine1 / t_sum;
+    const auto t_add1 = t_div2 + sum;
+    const auto t10 = x5[r];
+    const auto sum1 = fold<Sum, LANES>(4, [&](auto v, ix k1) {
+      const auto t_div4 = (where(t == lane(v, i32(k1)), t_add, 0.0f) + where(t7 == lane(v, i32(k1)), t_add1, 0.0f)) / t10;
+      const auto t11 = ld(v, x6 + r * 4 + k1);
+      return -(t_div4 * t11);
+    });
+    par<LANES>(4, [&](auto v, ix j) {
+      const auto t_div3 = (where(t == lane(v, i32(j)), t_add, 0.0f) + where(t7 == lane(v, i32(j)), t_add1, 0.0f)) / t10;
+      const auto t12 = ld(v, x7 + r * 4 + j, 4);
+      const auto t_mul = (t_div3 + sum1) * t12;
+      st(v, y + r * 4 + j, t_mul);
     });
   }
 }

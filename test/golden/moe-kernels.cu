@@ -27,26 +27,31 @@ KERNEL void __launch_bounds__(128, BLOCKS(2)) dot_dcc18b3e(const f32* __restrict
 KERNEL_END(dot_dcc18b3e)
 
 // max reshape const broadcast sub exp sum div
-KERNEL void __launch_bounds__(64, BLOCKS(8)) exp_3587e20d(const f32* __restrict__ x, f32* y, f32* y1) {
-  for (i32 task = blockIdx.x; task < 1; task += gridDim.x) {
-    par<4>(256, [&](auto v, ix j) {
-      const auto t = ld(v, x + j);
-      const auto t1 = all(v, x[j / 4 * 4]);
-      const auto t2 = all(v, x[j / 4 * 4 + 1]);
-      const auto t3 = all(v, x[j / 4 * 4 + 2]);
-      const auto t4 = all(v, x[j / 4 * 4 + 3]);
-      const auto t_exp = exp_(t - max_(max_(max_(max_(t1, t2), t3), t4), all(v, -3.3895313892515355e+38f)));
-      const auto t_exp1 = exp_(t1 - max_(max_(max_(max_(t1, t2), t3), t4), all(v, -3.3895313892515355e+38f)));
-      const auto t_exp2 = exp_(t2 - max_(max_(max_(max_(t1, t2), t3), t4), all(v, -3.3895313892515355e+38f)));
-      const auto t_exp3 = exp_(t3 - max_(max_(max_(max_(t1, t2), t3), t4), all(v, -3.3895313892515355e+38f)));
-      const auto t_exp4 = exp_(t4 - max_(max_(max_(max_(t1, t2), t3), t4), all(v, -3.3895313892515355e+38f)));
-      const auto t_div = t_exp / (t_exp1 + t_exp2 + t_exp3 + t_exp4);
-      st(v, y + j, t_exp);
-      st(v, y1 + j, t_div);
+KERNEL void __launch_bounds__(32, BLOCKS(16)) exp_6d2e0b3b(f32* y, const f32* __restrict__ x, f32* y1, f32* y2) {
+  for (i32 task = blockIdx.x; task < 64; task += gridDim.x) {
+    const ix r = task;
+    const auto t1 = x[r * 4];
+    const auto t2 = x[r * 4 + 1];
+    const auto t3 = x[r * 4 + 2];
+    const auto t4 = x[r * 4 + 3];
+    const auto t_max = max_(max_(max_(t1, t2), t3), t4);
+    const auto t_max1 = max_(t_max, -3.3895313892515355e+38f);
+    const auto sum = fold<Sum, 4>(4, [&](auto v, ix k) {
+      const auto t = ld(v, x + r * 4 + k);
+      const auto t_exp = exp_(t - t_max1);
+      return t_exp;
+    });
+    ONE y[r] = sum;
+    par<4>(4, [&](auto v, ix j) {
+      const auto t5 = ld(v, x + r * 4 + j);
+      const auto t_exp1 = exp_(t5 - t_max1);
+      const auto t_div = t_exp1 / sum;
+      st(v, y1 + r * 4 + j, t_exp1);
+      st(v, y2 + r * 4 + j, t_div);
     });
   }
 }
-KERNEL_END(exp_3587e20d)
+KERNEL_END(exp_6d2e0b3b)
 
 // top_k
 KERNEL void __launch_bounds__(32, BLOCKS(16)) top_k_3a7bfd13(f32* values, i32* index, const f32* __restrict__ x) {
@@ -223,7 +228,7 @@ KERNEL void __launch_bounds__(256, BLOCKS(2)) sum_1b4e2a5c(f32* y, const f32* __
 KERNEL_END(sum_1b4e2a5c)
 
 // broadcast reshape dispatch transpose ragged_dot mul sigmoid const sub add
-KERNEL void __launch_bounds__(128, BLOCKS(2)) ragged_dot_ac0205b9(const i32* __restrict__ offsets, const i32* __restrict__ x, const f32* __restrict__ x1, const f32* __restrict__ w, const f32* __restrict__ x2, const f32* x3, const f32* x4, f32* y, f32* y1, f32* y2) {
+KERNEL void __launch_bounds__(128, BLOCKS(2)) ragged_dot_efdfd81b(const i32* __restrict__ offsets, const i32* __restrict__ x, const f32* __restrict__ x1, const f32* __restrict__ w, const f32* __restrict__ x2, const f32* x3, const f32* x4, f32* y, f32* y1, f32* y2, f32* y3) {
   DYN_SMEM(smem);
   Stage<f32, 64, 32, 1, 128, false, 0> left(smem + 0);
   Stage<f32, 64, 32, 1, 128, true, 32> right(smem + 8192);
@@ -249,13 +254,16 @@ KERNEL void __launch_bounds__(128, BLOCKS(2)) ragged_dot_ac0205b9(const i32* __r
       const auto t4 = ld(v, x4 + (m + i2) * 48 + (n + j2));
       const auto t_mul3 = t_mul * t4;
       const auto t_add = t_mul3 * t_sigmoid + t_mul3 * t3 * (t_sigmoid * (1.0f - t_sigmoid));
+      const auto t_mul4 = t_mul1 * t4;
+      const auto value = t_mul4 * t2;
       st(v, y + (m + i2) * 48 + (n + j2), t);
       st(v, y1 + (m + i2) * 48 + (n + j2), t_mul2);
       st(v, y2 + (m + i2) * 48 + (n + j2), t_add);
+      st(v, y3 + (m + i2) * 48 + (n + j2), value);
     }, acc);
   }
 }
-KERNEL_END(ragged_dot_ac0205b9)
+KERNEL_END(ragged_dot_efdfd81b)
 
 // transpose ragged_dot
 KERNEL void __launch_bounds__(128, BLOCKS(2)) ragged_dot_2459da97(const i32* __restrict__ offsets, const f32* __restrict__ x, const f32* __restrict__ w, f32* y) {
@@ -284,8 +292,8 @@ KERNEL void __launch_bounds__(128, BLOCKS(2)) ragged_dot_2459da97(const i32* __r
 }
 KERNEL_END(ragged_dot_2459da97)
 
-// sigmoid mul sum reshape dispatch broadcast
-KERNEL void __launch_bounds__(32, BLOCKS(16)) sum_9e245da5(f32* y, const f32* __restrict__ x, const f32* __restrict__ x1, const f32* __restrict__ x2, const i32* __restrict__ x3, const f32* __restrict__ x4, f32* y1) {
+// sigmoid mul sum
+KERNEL void __launch_bounds__(32, BLOCKS(16)) sum_e777bcbb(f32* y, const f32* __restrict__ x, const f32* __restrict__ x1, const f32* __restrict__ x2) {
   for (i32 task = blockIdx.x; task < 128; task += gridDim.x) {
     const ix r = task;
     const auto sum = fold<Sum, 4>(48, [&](auto v, ix k) {
@@ -298,55 +306,50 @@ KERNEL void __launch_bounds__(32, BLOCKS(16)) sum_9e245da5(f32* y, const f32* __
       return t_mul1 * t2;
     });
     ONE y[r] = sum;
-    const auto t5 = x3[r];
-    const auto t6 = x4[ix_min(ix_max(ix(t5), 0), 127)];
-    const auto t_dispatch = and_(ix(t5) >= 0, ix(t5) < 128) ? t6 : 0.0f;
-    par<4>(48, [&](auto v, ix j) {
-      const auto t3 = ld(v, x + r * 48 + j);
-      const auto t_sigmoid1 = sigmoid_(t3);
-      const auto t_mul2 = t3 * t_sigmoid1;
-      const auto t4 = ld(v, x1 + r * 48 + j);
-      const auto t_mul3 = t_mul2 * t4;
-      st(v, y1 + r * 48 + j, t_mul3 * t_dispatch);
-    });
   }
 }
-KERNEL_END(sum_9e245da5)
+KERNEL_END(sum_e777bcbb)
 
 // broadcast iota eq combine reshape sum div mul neg add const select
-KERNEL void __launch_bounds__(64, BLOCKS(8)) mul_af0ec788(const i32* __restrict__ x, const i32* __restrict__ x1, const f32* __restrict__ x2, const f32* __restrict__ x3, const f32* __restrict__ x4, const f32* __restrict__ x5, const f32* __restrict__ x6, f32* y) {
-  for (i32 task = blockIdx.x; task < 1; task += gridDim.x) {
-    par<1>(256, [&](auto v, ix j) {
-      const auto t = all(v, x[j / 4 * 2]);
-      const auto t1 = all(v, x1[j / 4 * 2]);
-      const auto t2 = all(v, x3[j / 4 * 2]);
-      const auto t3 = all(v, x3[j / 4 * 2 + 1]);
-      const auto t_div = where(and_(ix(t1) >= 0, ix(t1) < 128), all(v, x2[ix_min(ix_max(ix(t1), all(v, 0)), all(v, 127))]), 0.0f) / (t2 + t3);
-      const auto t4 = all(v, x4[j / 4 * 2]);
-      const auto t5 = all(v, x1[j / 4 * 2 + 1]);
-      const auto t_div1 = where(and_(ix(t5) >= 0, ix(t5) < 128), all(v, x2[ix_min(ix_max(ix(t5), all(v, 0)), all(v, 127))]), 0.0f) / (t2 + t3);
-      const auto t6 = all(v, x4[j / 4 * 2 + 1]);
-      const auto t7 = all(v, x[j / 4 * 2 + 1]);
-      const auto t8 = all(v, x5[j / 4 * 4]);
-      const auto t9 = all(v, x5[j / 4 * 4 + 1]);
-      const auto t10 = all(v, x5[j / 4 * 4 + 2]);
-      const auto t11 = all(v, x5[j / 4 * 4 + 3]);
-      const auto t_div2 = (where(t == lane(v, i32(j % 4)), t_div + (-(t_div * t4) + -(t_div1 * t6)), 0.0f) + where(t7 == lane(v, i32(j % 4)), t_div1 + (-(t_div * t4) + -(t_div1 * t6)), 0.0f)) / (t8 + t9 + t10 + t11);
-      const auto t_div3 = (where(t == 0, t_div + (-(t_div * t4) + -(t_div1 * t6)), 0.0f) + where(t7 == 0, t_div1 + (-(t_div * t4) + -(t_div1 * t6)), 0.0f)) / (t8 + t9 + t10 + t11);
-      const auto t12 = all(v, x6[j / 4 * 4]);
-      const auto t_div4 = (where(t == 1, t_div + (-(t_div * t4) + -(t_div1 * t6)), 0.0f) + where(t7 == 1, t_div1 + (-(t_div * t4) + -(t_div1 * t6)), 0.0f)) / (t8 + t9 + t10 + t11);
-      const auto t13 = all(v, x6[j / 4 * 4 + 1]);
-      const auto t_div5 = (where(t == 2, t_div + (-(t_div * t4) + -(t_div1 * t6)), 0.0f) + where(t7 == 2, t_div1 + (-(t_div * t4) + -(t_div1 * t6)), 0.0f)) / (t8 + t9 + t10 + t11);
-      const auto t14 = all(v, x6[j / 4 * 4 + 2]);
-      const auto t_div6 = (where(t == 3, t_div + (-(t_div * t4) + -(t_div1 * t6)), 0.0f) + where(t7 == 3, t_div1 + (-(t_div * t4) + -(t_div1 * t6)), 0.0f)) / (t8 + t9 + t10 + t11);
-      const auto t15 = all(v, x6[j / 4 * 4 + 3]);
-      const auto t16 = ld(v, x5 + j);
-      const auto t_mul = (t_div2 + (-(t_div3 * t12) + -(t_div4 * t13) + -(t_div5 * t14) + -(t_div6 * t15))) * t16;
-      st(v, y + j, t_mul);
+KERNEL void __launch_bounds__(32, BLOCKS(16)) mul_a9fcd69c(const i32* __restrict__ x, const i32* __restrict__ x1, const f32* __restrict__ x2, const f32* __restrict__ x3, const f32* __restrict__ x4, const f32* __restrict__ x5, const f32* __restrict__ x6, const f32* x7, f32* y) {
+  for (i32 task = blockIdx.x; task < 64; task += gridDim.x) {
+    const ix r = task;
+    const auto t = x[r * 2];
+    const auto t1 = x1[r * 2];
+    const auto t2 = x2[ix_min(ix_max(ix(t1), 0), 127)];
+    const auto t_combine = and_(ix(t1) >= 0, ix(t1) < 128) ? t2 : 0.0f;
+    const auto t3 = x3[r * 2];
+    const auto t4 = x3[r * 2 + 1];
+    const auto t_sum = t3 + t4;
+    const auto t_div = t_combine / t_sum;
+    const auto sum = fold<Sum, 1>(2, [&](auto v, ix k) {
+      const auto t5 = ld(v, x1 + r * 2 + k);
+      const auto t_div1 = where(and_(ix(t5) >= 0, ix(t5) < 128), all(v, x2[ix_min(ix_max(ix(t5), all(v, 0)), all(v, 127))]), 0.0f) / t_sum;
+      const auto t6 = ld(v, x4 + r * 2 + k);
+      return -(t_div1 * t6);
+    });
+    const auto t_add = t_div + sum;
+    const auto t7 = x[r * 2 + 1];
+    const auto t8 = x1[r * 2 + 1];
+    const auto t9 = x2[ix_min(ix_max(ix(t8), 0), 127)];
+    const auto t_combine1 = and_(ix(t8) >= 0, ix(t8) < 128) ? t9 : 0.0f;
+    const auto t_div2 = t_combine1 / t_sum;
+    const auto t_add1 = t_div2 + sum;
+    const auto t10 = x5[r];
+    const auto sum1 = fold<Sum, 4>(4, [&](auto v, ix k1) {
+      const auto t_div4 = (where(t == lane(v, i32(k1)), t_add, 0.0f) + where(t7 == lane(v, i32(k1)), t_add1, 0.0f)) / t10;
+      const auto t11 = ld(v, x6 + r * 4 + k1);
+      return -(t_div4 * t11);
+    });
+    par<4>(4, [&](auto v, ix j) {
+      const auto t_div3 = (where(t == lane(v, i32(j)), t_add, 0.0f) + where(t7 == lane(v, i32(j)), t_add1, 0.0f)) / t10;
+      const auto t12 = ld(v, x7 + r * 4 + j);
+      const auto t_mul = (t_div3 + sum1) * t12;
+      st(v, y + r * 4 + j, t_mul);
     });
   }
 }
-KERNEL_END(mul_af0ec788)
+KERNEL_END(mul_a9fcd69c)
 
 // add combine reshape sum transpose dot
 KERNEL void __launch_bounds__(128, BLOCKS(2)) dot_e865320b(const f32* __restrict__ a, const f32* __restrict__ b, const i32* __restrict__ x, const f32* __restrict__ x1, const f32* __restrict__ x2, f32* y) {
