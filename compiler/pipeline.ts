@@ -87,8 +87,9 @@ export function toGraphs(loaded: Loaded, request: BuildRequest, observer: Observ
 }
 /** What elaboration is asked for. */
 const methodOf = ({ method, name, sizes, given }: EntryRequest): Elaborating => ({
-  method: method === "train" && name === "evaluate" ? "evaluate" : method,
+  method,
   name,
+  evaluates: name === "evaluate",
   sizes,
   ...(given ? { inputs: given } : {}),
 });

@@ -166,7 +166,7 @@ export function trainingRequest(
 ): Pick<CompileRequest, "declaration" | "sizes" | "entries"> {
   const [batch, length] = textAxes(entry);
   const rows = { [batch]: B, [length]: T };
-  const entries = names.map((name) => ({ method: name, name, sizes: rows }));
+  const entries = names.map((name) => ({ method: "train", name, sizes: rows }));
   return { declaration: entry.declaration, sizes, entries };
 }
 function sampleText(

@@ -21,6 +21,7 @@ const flat = (x: Numbers): number[] => (typeof x === "number" ? [x] : x.flatMap(
 export interface Run {
   readonly declaration?: string;
   readonly method?: string;
+  readonly evaluates?: boolean;
   readonly sizes?: Sizes;
   readonly inputs?: Readonly<Record<string, Numbers>>;
   /** What stores hold instead of their initial values. */
@@ -40,7 +41,7 @@ const keyOf = (r: Result): string => `${r.role} ${r.name}`;
 
 /** Elaborates one entry in f64 and runs it once, on initial values. */
 export function run(text: string, options: Run = {}): Outcome {
-  const method = options.method ?? "forward";
+  const { method = "forward", evaluates = false } = options;
   const inputs = options.inputs ?? {};
   const loaded = load({ name: "test.moe", text });
   const found = sizesOf(entrySignature(loaded, options.declaration, method), inputs);
@@ -48,7 +49,7 @@ export function run(text: string, options: Run = {}): Outcome {
     ...(options.declaration === undefined ? {} : { declaration: options.declaration }),
     sizes: { ...found, ...options.sizes },
     precision: options.precision ?? "f64",
-    entries: [{ name: "e", method, sizes: {}, inputs: Object.keys(inputs) }],
+    entries: [{ name: "e", method, evaluates, sizes: {}, inputs: Object.keys(inputs) }],
   });
   const [entry] = elaboration.entries;
   if (!entry) throw new Error("no entry");

@@ -13,7 +13,7 @@ import { makeAll, makeInstance, memberOf } from "./layers.ts";
 import type { Loaded } from "./modules.ts";
 import { selects } from "./optimize.ts";
 import { optimizerStep, type Trained } from "./optimizer.ts";
-import { type EntryRequest, Filling, type Request } from "./request.ts";
+import { type EntryRequest, Filling, type Request, trains } from "./request.ts";
 import { findDeclaration, findMethod } from "./signatures.ts";
 import type { Registered, Stores } from "./storage.ts";
 import { typeOf } from "./types.ts";
@@ -61,8 +61,8 @@ export function reported<T>(run: () => T): T {
 export function optionsOf({ request, g }: Shared, flags: { training: boolean; generating: boolean }): Options {
   const { precision } = request;
   const f32 = precision === "f64" ? "f64" : "f32";
-  const trains = request.entries.some((e) => e.method === "train");
-  return { checking: false, working: precision, f32, master: trains ? f32 : precision, g, ...flags };
+  const master = request.entries.some(trains) ? f32 : precision;
+  return { checking: false, working: precision, f32, master, g, ...flags };
 }
 
 export class Entry {
@@ -77,7 +77,7 @@ export class Entry {
     this.decl = findDeclaration(shared.loaded, shared.request.declaration);
     this.filling = new Filling(this.decl, shared.request, entry);
     this.w = new World(
-      optionsOf(shared, { training: entry.method === "train", generating: entry.method === "generate" }),
+      optionsOf(shared, { training: trains(entry), generating: entry.method === "generate" }),
       evaluator,
     );
     this.w.localState = (stmt, t, scope) => this.localState(stmt, t, scope);
@@ -106,7 +106,7 @@ export class Entry {
       inputs,
       losses: w.effects.losses,
       stated,
-      training: entry.method === "train" ? this.training(callable.at) : null,
+      training: trains(entry) ? this.training(callable.at) : null,
     };
   }
   private functionEntry(decl: Declared<ast.Fn>) {
@@ -126,7 +126,7 @@ export class Entry {
           help: "name a model, a layer or a function that is",
         },
       );
-    const name = entry.method === "evaluate" ? "train" : entry.method;
+    const name = entry.method;
     const method = findMethod(decl, name);
     const at = decl.ast.name.span;
     const made = headerOf(w, decl, this.filling.header(), moduleScope(w, decl.module), at);
@@ -173,7 +173,7 @@ export class Entry {
         stmt.span,
         { help: "all lengths of an entry share its states: give them the same B" },
       );
-    const store: Store = { name, role: "state", type: t, stack: 0, saved: entry.method === "train", where: stmt.span };
+    const store: Store = { name, role: "state", type: t, stack: 0, saved: trains(entry), where: stmt.span };
     if (!old) shared.stores.all.set(name, { store, type: t, init: stmt.init, scope, owner: [] });
     return shared.stores.slot(w, name, t);
   }

@@ -11,12 +11,16 @@ import type { Given } from "./world.ts";
 export interface EntryRequest {
   /** Unique: names the graph, and its inputs, `NAME/tokens`. */
   readonly name: string;
-  /** A method; `train` and `generate` are special, `evaluate` is `train` without training. For a function, its name or "forward". */
+  /** A method; `train` and `generate` are special. For a function, its name or "forward". */
   readonly method: string;
+  /** `train` as it evaluates: `training` is false in it, and nothing is learned. */
+  readonly evaluates?: boolean;
   readonly sizes: Sizes;
   /** Arguments with defaults that are given all the same. */
   readonly inputs?: readonly string[];
 }
+/** Whether an entry learns. */
+export const trains = ({ method, evaluates = false }: EntryRequest): boolean => method === "train" && !evaluates;
 /** By name; `...S` takes a list. */
 export type Sizes = Readonly<Record<string, number | boolean | readonly number[]>>;
 export interface Request {

@@ -93,11 +93,11 @@ export function findMethod(decl: Declared, name: string): ast.Method {
     ),
   );
 }
-/** `method` of a declaration; of a function, its name. `evaluate` is `train` without training. */
+/** `method` of a declaration; of a function, its name. */
 export function entrySignature(loaded: Loaded, declaration: string | undefined, method = "forward"): EntrySignature {
   const decl = findDeclaration(loaded, declaration);
   const fn = decl.ast.kind === "fn" ? decl.ast : null;
-  const body = fn ?? findMethod(decl, method === "evaluate" ? "train" : method);
+  const body = fn ?? findMethod(decl, method);
   const params = fn ? fn.header : (body as ast.Method).params;
   return {
     declaration: decl.ast.name.name,
