@@ -92,8 +92,8 @@ export class PlanExecutable implements Executable {
       throw new Problem(`there is no entry ${name}`, `the entries are ${this.entries.join(", ")}`);
     if (this.#options.poison === true) this.#poisonTemporaries();
     this.#writeInputs(entry, inputs, at);
-    const { finished, ...times } = await this.#executor.run(index, this.#options.profile !== undefined);
-    this.#options.profile?.(entry, times);
+    const { finished, wall, busy } = await this.#executor.run(index, this.#options.profile !== undefined);
+    this.#options.profile?.(entry, { wall, busy });
     if (!finished) throw new Problem(`${name} was cancelled`, "run it again");
     return this.#outcome(entry);
   }

@@ -168,6 +168,56 @@ test("stores begin as zeros, and a run times its steps", async () => {
   );
 });
 
+/** The chain, where `twice` has a variant: what was told, and what was launched in each of `runs`. */
+async function judged(name: string, x: typeof inputs, runs: number): Promise<{ told: string[]; launched: number[] }> {
+  const plain = chain();
+  const variant = { name, text: "", launch: shape, maps: [], writes: [1] };
+  const plan: Plan = { ...plain, kernels: plain.kernels.map((k) => (k.name === "twice" ? { ...k, variant } : k)) };
+  const told: string[] = [];
+  const code = plan.kernels.map((k) => image(k.name));
+  const at = plan.kernels.findIndex((k) => k.name === "twice");
+  const variants = new Map([[at, { variant, code: image(name) }]]);
+  const driver = cudaDriver({ MOEC_LIBCUDA: library });
+  const options = { variants, tell: (line: string) => void told.push(line) };
+  const executable = new PlanExecutable(plan, loadOnDevice(plan, driver, code, options), {});
+  const launched: number[] = [];
+  for (let i = 0; i < runs; i++) {
+    const all = await calls(async () => {
+      const { outputs } = await executable.run("train", x, { seed: 1, call: 2, step: 3 });
+      for (const [j, y] of (outputs[0]?.data ?? []).entries()) assert.is(y, 2 * Number(x.get("x")?.data[j]));
+    });
+    launched.push(count(all, "cuLaunchKernel"));
+  }
+  executable.close();
+  return { told, launched };
+}
+test("a variant is used once it gave what its kernel gives; its first run is no graph", async () => {
+  const { told, launched } = await under({ MOEC_DEBUG: "1" }, () => judged("twice_sm90", inputs, 3));
+  assert.equal(told, ["twice_sm90 of model.moe:5 is used: 592 elements agree"]);
+  assert.equal(launched, [4, 3, 0]);
+  assert.equal((await judged("twice_sm90", inputs, 1)).told, []);
+});
+test("a variant that disagrees is told of in a line, and never used", async () => {
+  const { told, launched } = await judged("twice_wrong", inputs, 3);
+  assert.equal(told, ["twice_wrong of model.moe:5 is not used, mma.sync is: 1 of 592 elements differ"]);
+  assert.equal(launched, [4, 3, 0]);
+});
+test("zeros decide nothing: after three trials the kernel stays", async () => {
+  const zeros = new Map([
+    [
+      "x",
+      fromNumbers(
+        "f32",
+        [rows, 16],
+        Array.from({ length: rows * 16 }, () => 0),
+      ),
+    ],
+  ]);
+  const { told, launched } = await judged("twice_sm90", zeros, 5);
+  assert.equal(told, ["twice_sm90 of model.moe:5 is not used, mma.sync is: both give nothing but zeros"]);
+  assert.equal(launched, [4, 4, 4, 3, 0]);
+});
+
 interface Form {
   readonly outer?: number;
   readonly rows: number;

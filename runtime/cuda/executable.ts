@@ -5,15 +5,20 @@ import { KernelCache } from "../host/cache.ts";
 import { cores } from "../host/machine.ts";
 import { type Executor, native } from "../native.ts";
 import { nvrtc } from "../nvrtc.ts";
-import { type ExecuteOptions, nativeBuffer, nativeStep, PlanExecutable, storeBytes } from "../plan-executable.ts";
+import { type ExecuteOptions, nativeBuffer, PlanExecutable, storeBytes } from "../plan-executable.ts";
 import { requireArchitecture } from "./architecture.ts";
 import { compileKernels, type KernelCode } from "./code.ts";
 import { architectureOf, cudaDriver, type Driver, explained, freeBytes } from "./driver.ts";
+import { compileVariants, cudaStep, specOf, told, type Variants, wantsVariants } from "./variants.ts";
 
 export interface CudaOptions extends ExecuteOptions {
   readonly cache?: KernelCache;
   /** Launches in one graph for each entry. Default: unless MOEC_CUDA_GRAPHS is 0. */
   readonly graphs?: boolean;
+  /** Of the plan's kernels, those that have one. */
+  readonly variants?: Variants | undefined;
+  /** Told whether a variant is used; stderr if not given. */
+  readonly tell?: (line: string) => void;
 }
 
 /** On the first GPU that the driver lists. Throws Problem where there is none, no NVRTC, or too little memory. */
@@ -24,8 +29,12 @@ export async function cudaExecutable(plan: Plan, options: CudaOptions = {}): Pro
   const compiler = await nvrtc();
   const architecture = architectureOf(device, compiler.architectures);
   requireArchitecture(architecture, compiler.architectures);
-  const code = await compileKernels(plan, architecture, compiler, options.cache ?? new KernelCache(), cores());
-  return new PlanExecutable(plan, loadOnDevice(plan, driver, code, options), options);
+  const cache = options.cache ?? new KernelCache();
+  const code = await compileKernels(plan, architecture, compiler, cache, cores());
+  const variants = wantsVariants(driver.version)
+    ? await compileVariants(plan, architecture, compiler, cache, cores())
+    : undefined;
+  return new PlanExecutable(plan, loadOnDevice(plan, driver, code, { variants, ...options }), options);
 }
 
 /** `code`: for each kernel of the plan. */
@@ -33,7 +42,7 @@ export function loadOnDevice(
   plan: Plan,
   driver: Pick<Driver, "path">,
   code: readonly Pick<KernelCode, "cubin">[],
-  { graphs = process.env["MOEC_CUDA_GRAPHS"] !== "0" }: CudaOptions = {},
+  { graphs = process.env["MOEC_CUDA_GRAPHS"] !== "0", variants = new Map(), tell = toStderr }: CudaOptions = {},
 ): Executor {
   const { CudaExecutor } = native();
   try {
@@ -43,27 +52,31 @@ export function loadOnDevice(
       bytes: plan.bytes.arena,
       graphs,
       buffers: plan.buffers.map(nativeBuffer),
-      kernels: plan.kernels.map(({ name, launch }, i) => ({
-        name,
-        image: code[i]?.cubin ?? Buffer.alloc(0),
-        threads: launch?.threads ?? 0,
-        shared: launch?.shared ?? 0,
-      })),
-      entries: plan.entries.map((entry) => ({ steps: entry.steps.map(nativeStep) })),
+      kernels: plan.kernels.map((kernel, i) => {
+        const second = variants.get(i);
+        const variant = second ? [specOf(second.variant, second.code.cubin)] : [];
+        return { ...specOf(kernel, code[i]?.cubin), variant };
+      }),
+      entries: plan.entries.map(({ steps }) => ({ steps: steps.map((s) => cudaStep(s, plan, variants)) })),
     });
     executor.fill(0, storeBytes(plan), 0);
-    return explaining(executor, plan);
+    return explaining(executor, plan, tell);
   } catch (error) {
     const free = freeBytes(error);
     if (free !== null) requireMemory(plan, free);
     throw explained(error, linesOf(plan));
   }
 }
+const toStderr = (line: string): void => void process.stderr.write(`moec: ${line}\n`);
 const linesOf = (plan: Plan): ReadonlyMap<string, readonly string[]> =>
-  new Map(plan.kernels.map(({ name, origins }) => [name, origins]));
+  new Map(
+    plan.kernels.flatMap(({ name, origins, variant }) =>
+      [name, ...(variant ? [variant.name] : [])].map((n) => [n, origins]),
+    ),
+  );
 
 /** The same, but errors of the driver say what can be done. */
-function explaining(executor: Executor, plan: Plan): Executor {
+function explaining(executor: Executor, plan: Plan, tell: (line: string) => void): Executor {
   const explain = (error: unknown): unknown => explained(error, linesOf(plan));
   const tried = <T>(work: () => T): T => {
     try {
@@ -77,7 +90,12 @@ function explaining(executor: Executor, plan: Plan): Executor {
     read: (buffer, to) => tried(() => executor.read(buffer, to)),
     fill: (offset, bytes, byte) => tried(() => executor.fill(offset, bytes, byte)),
     run: (entry, timed) =>
-      tried(() => executor.run(entry, timed)).catch((error: unknown) => {
+      tried(() =>
+        executor.run(entry, timed).then((ran) => {
+          for (const line of told(ran.findings, plan)) tell(line);
+          return ran;
+        }),
+      ).catch((error: unknown) => {
         throw explained(error, linesOf(plan), plan.entries[entry]?.name);
       }),
     cancel: () => executor.cancel(),

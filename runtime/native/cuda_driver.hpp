@@ -88,6 +88,9 @@ class Driver {
 #define F(name, ...) Result (*name)(__VA_ARGS__) = nullptr;
   MOEC_CUDA_FUNCTIONS(F)
 #undef F
+  /// Of CUDA 12 and later; null before.
+  Result (*cuTensorMapEncodeTiled)(void* map, int type, unsigned rank, Address base, const uint64_t* dims, const uint64_t* strides,
+                                   const uint32_t* box, const uint32_t* steps, int interleave, int swizzle, int promotion, int fill) = nullptr;
 
   /// Where it was found.
   std::string path;

@@ -13,10 +13,14 @@ Program::Program(const Spec& spec)
       arena_(allocate(spec.bytes)),
       stream_(context_),
       staging_(context_, stream_) {
-  for (const KernelSpec& kernel : spec.kernels) kernels_.push_back(load(kernel));
+  kernels_.reserve(spec.kernels.size());
+  for (const KernelSpec& kernel : spec.kernels) {
+    Choice& choice = kernels_.emplace_back(Choice{load(kernel), {}, Verdict::none, kernels_.size(), 0});
+    for (const KernelSpec& variant : kernel.variant) choice.variant = load(variant), choice.verdict = Verdict::open;
+  }
   for (const auto& steps : spec.entries) {
     Entry& entry = entries_.emplace_back();
-    for (const StepSpec& s : steps) entry.steps.push_back(step(s));
+    for (const CudaStepSpec& s : steps) entry.steps.push_back(step(s));
   }
 }
 Program::~Program() { context_.makeCurrent(); }
@@ -44,18 +48,28 @@ Program::Kernel Program::load(const KernelSpec& spec) const {
   const int blocks = resident * driver_.attribute(multiprocessors, context_.device);
   return {spec.name, std::move(owned), function, spec.threads, spec.shared, blocks};
 }
-Program::Step Program::step(const StepSpec& spec) const {
-  Step step{nullptr, {}, 0, {}, 0};
+Program::Step Program::step(const CudaStepSpec& spec) {
+  Step step{nullptr, {}, spec.tasks, {}, {}, {}, 0};
   for (const size_t arg : spec.args) step.args.push_back(arena_.get() + buffers_.at(arg).offset);
   if (spec.kernel == StepSpec::copy) {
     const Layout &from = layout(spec.args.at(0)), &to = layout(spec.args.at(1));
     step.copied = blocks(to, from);
     step.width = size_t(to.width);
   } else {
-    step.kernel = &kernels_.at(size_t(spec.kernel));
-    step.blocks = unsigned(std::min<long>(step.kernel->blocks, spec.tasks));
+    step.choice = &kernels_.at(size_t(spec.kernel));
+    for (const MapSpec& m : spec.maps) step.maps.push_back(map(m, step.args.at(m.arg)));
+    for (const Written& w : spec.writes) step.results.push_back({step.args.at(w.arg), buffers_.at(spec.args.at(w.arg)).bytes, w.width});
   }
   return step;
+}
+TensorMap Program::map(const MapSpec& m, Address base) const {
+  static const uint32_t steps[5] = {1, 1, 1, 1, 1};
+  TensorMap map;
+  const int bf16 = 9, swizzle_128 = 3, promotion_256 = 3;
+  driver_.check(driver_.cuTensorMapEncodeTiled(&map, bf16, unsigned(m.dims.size()), base, m.dims.data(), m.strides.data(), m.box.data(), steps, 0,
+                                               swizzle_128, promotion_256, 0),
+                "cuTensorMapEncodeTiled");
+  return map;
 }
 
 void Program::write(size_t buffer, const char* plain) {
@@ -82,6 +96,8 @@ bool Program::run(size_t index, std::vector<StepTime>& times) {
   if (!times.empty()) return timed(entry, times);
   if (!graphs_) return oneByOne(entry);
   if (cancel_) return false;
+  // A graph would keep the kernels that it was made of.
+  if (std::any_of(entry.steps.begin(), entry.steps.end(), [](const Step& s) { return s.open(); })) return oneByOne(entry);
   if (!entry.graph)
     entry.graph = stream_.capture([&] {
       for (Step& step : entry.steps) enqueue(step);
@@ -94,7 +110,7 @@ bool Program::oneByOne(Entry& entry) {
   for (Step& step : entry.steps) {
     if (cancel_) return false;
     enqueue(step);
-    stream_.wait(step.kernel ? "kernel " + step.kernel->name : "a copy");
+    stream_.wait(step.choice ? "kernel " + step.choice->kernel.name : "a copy");
   }
   return true;
 }
@@ -117,11 +133,42 @@ bool Program::timed(Entry& entry, std::vector<StepTime>& times) {
 }
 void Program::enqueue(Step& step) {
   for (const Block& block : step.copied) stream_.copy(step.args[1], step.args[0], block, step.width);
-  if (step.blocks == 0) return;
+  if (step.tasks == 0 || !step.choice) return;
+  if (step.open()) return judge(step);
+  const Choice& c = *step.choice;
+  if (c.verdict == Verdict::agrees) launch(step, *c.variant, true);
+  else launch(step, c.kernel, false);
+}
+void Program::launch(const Step& step, const Kernel& k, bool maps) {
   std::vector<void*> args;
-  for (Address& arg : step.args) args.push_back(&arg);
-  const Kernel& k = *step.kernel;
-  stream_.launch(k.function, step.blocks, k.threads, k.shared, args.data(), k.name);
+  for (const Address& arg : step.args) args.push_back(const_cast<Address*>(&arg));
+  if (maps)
+    for (const TensorMap& map : step.maps) args.push_back(const_cast<TensorMap*>(&map));
+  stream_.launch(k.function, unsigned(std::min<long>(k.blocks, step.tasks)), k.threads, k.shared, args.data(), k.name);
+}
+/// At its first use a variant runs beside its kernel. What three trials do not decide stays as it is, so that graphs can be made.
+void Program::judge(Step& step) {
+  Choice& c = *step.choice;
+  const auto undecided = [&](const std::string& why) {
+    if (++c.idle < 3) return;
+    c.verdict = Verdict::none;
+    findings_.push_back({c.number, false, why});
+  };
+  Owned<Address> spare;
+  try {
+    spare = allocate(Trial::bytes(step.results));
+  } catch (const Failure&) {
+    launch(step, c.kernel, false);
+    return undecided("there is no memory to compare them");
+  }
+  const auto variant = [&] {
+    launch(step, *c.variant, true);
+    stream_.wait("kernel " + c.variant->name);
+  };
+  const auto [verdict, text] = Trial(stream_, step.results, spare.get()).run(variant, [&] { launch(step, c.kernel, false); });
+  c.verdict = verdict;
+  if (verdict == Verdict::open) undecided("both give nothing but zeros");
+  else findings_.push_back({c.number, verdict == Verdict::agrees, text});
 }
 
 }  // namespace moec::cuda

@@ -1,15 +1,30 @@
 // A plan made ready to run on a GPU: its arena on the device, its kernels loaded, a graph for each entry.
 #pragma once
+#include <optional>
+
 #include "cuda_stream.hpp"
+#include "cuda_trial.hpp"
 #include "engine.hpp"
 
 namespace moec::cuda {
 
-/// `image`: machine code that the driver loads. `shared`: bytes of dynamic shared memory of a block.
+/// `image`: machine code that the driver loads. `shared`: bytes of dynamic shared memory of a block. `variant`: one at most.
 struct KernelSpec {
   std::string name;
   std::string image;
   unsigned threads, shared;
+  std::vector<KernelSpec> variant;
+};
+/// A tensor of bf16 in an argument's buffer, the innermost axis first, strides in bytes of all others; `box`: what one copy takes of it.
+struct MapSpec {
+  size_t arg;
+  std::vector<uint64_t> dims, strides;
+  std::vector<uint32_t> box;
+};
+/// For a variant: its tensor maps, and the arguments that it writes, with the bytes of a float in them (0: they are not compared).
+struct CudaStepSpec : StepSpec {
+  std::vector<MapSpec> maps;
+  std::vector<Written> writes;
 };
 struct Spec {
   std::string driver;
@@ -19,7 +34,7 @@ struct Spec {
   bool graphs;
   std::vector<BufferSpec> buffers;
   std::vector<KernelSpec> kernels;
-  std::vector<std::vector<StepSpec>> entries;
+  std::vector<std::vector<CudaStepSpec>> entries;
 };
 
 class Program : public Engine {
@@ -42,13 +57,25 @@ class Program : public Engine {
     /// That the device runs at once.
     int blocks;
   };
-  /// A launch of `kernel`, or, where it is null, a copy of blocks of elements of `width` bytes.
+  /// A kernel, and its variant, which is used once it has agreed with it on what an entry gives both.
+  struct Choice {
+    Kernel kernel;
+    std::optional<Kernel> variant;
+    Verdict verdict;
+    size_t number;
+    /// Trials that decided nothing.
+    int idle = 0;
+  };
+  /// A launch of `choice`, or, where it is null, a copy of blocks of elements of `width` bytes.
   struct Step {
-    const Kernel* kernel;
+    Choice* choice;
     std::vector<Address> args;
-    unsigned blocks;
+    long tasks;
+    std::vector<TensorMap> maps;
+    std::vector<Trial::Result> results;
     std::vector<Block> copied;
     size_t width;
+    bool open() const { return choice && choice->verdict == Verdict::open; }
   };
   struct Entry {
     std::vector<Step> steps;
@@ -57,8 +84,11 @@ class Program : public Engine {
   };
   Owned<Address> allocate(size_t bytes) const;
   Kernel load(const KernelSpec& spec) const;
-  Step step(const StepSpec& spec) const;
+  Step step(const CudaStepSpec& spec);
+  TensorMap map(const MapSpec& spec, Address base) const;
   void enqueue(Step& step);
+  void launch(const Step& step, const Kernel& kernel, bool maps);
+  void judge(Step& step);
   bool oneByOne(Entry& entry);
   bool timed(Entry& entry, std::vector<StepTime>& times);
 
@@ -68,7 +98,7 @@ class Program : public Engine {
   Owned<Address> arena_;
   Stream stream_;
   Staging staging_;
-  std::vector<Kernel> kernels_;
+  std::vector<Choice> kernels_;
   std::vector<Entry> entries_;
   std::vector<Owned<Handle>> events_;
 };

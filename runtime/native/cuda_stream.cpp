@@ -39,6 +39,9 @@ void Stream::copy(Address to, Address from, const Block& b, size_t width) {
   for (size_t row = 0; row < size_t(b.height); row++)
     driver_.check(driver_.cuMemcpyAsync(to + row * to_pitch, from + row * from_pitch, bytes, stream_.get()), "cuMemcpyAsync");
 }
+void Stream::move(Address to, Address from, size_t bytes) {
+  driver_.check(driver_.cuMemcpyAsync(to, from, bytes, stream_.get()), "cuMemcpyAsync");
+}
 void Stream::fill(Address to, size_t bytes, int byte) {
   if (bytes > 0) driver_.check(driver_.cuMemsetD8Async(to, static_cast<unsigned char>(byte), bytes, stream_.get()), "cuMemsetD8Async");
 }

@@ -56,6 +56,7 @@ class Stream {
 
   /// Addresses are of the device, or of pinned memory of the host.
   void copy(Address to, Address from, const Block& block, size_t width);
+  void move(Address to, Address from, size_t bytes);
   void fill(Address to, size_t bytes, int byte);
   void launch(Handle function, unsigned blocks, unsigned threads, unsigned shared, void** args, const std::string& name);
   void record(Handle event);

@@ -2,6 +2,8 @@
 #pragma once
 #include <atomic>
 #include <cstdint>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "layout.hpp"
@@ -25,6 +27,13 @@ struct StepTime {
   std::atomic<int64_t> busy{0};
 };
 
+/// What a run found out of a kernel: whether its variant is used from here on, and why not.
+struct Finding {
+  size_t kernel;
+  bool agrees;
+  std::string text;
+};
+
 /// Errors are std::exception with a message. One run at a time, and no read or write while it lasts: the addon sees to it.
 class Engine {
  public:
@@ -42,6 +51,8 @@ class Engine {
   /// False if it was cancelled. `times`: empty, or one zero for each step. Before each run, `cancel(false)`.
   virtual bool run(size_t entry, std::vector<StepTime>& times) = 0;
   void cancel(bool wanted) { cancel_ = wanted; }
+  /// Since they were last asked for.
+  std::vector<Finding> findings() { return std::exchange(findings_, {}); }
 
  protected:
   void requireWithin(size_t offset, size_t bytes) const;
@@ -49,6 +60,7 @@ class Engine {
   std::vector<BufferSpec> buffers_;
   size_t bytes_;
   std::atomic<bool> cancel_{false};
+  std::vector<Finding> findings_;
 };
 
 }  // namespace moec

@@ -38,12 +38,34 @@ Spec hostSpec(const Napi::Object& o) {
           list(o, "entries", entry)};
 }
 
+/// An array that may not be there.
+template <class F>
+static auto listIfAny(const Napi::Object& from, const char* key, F parse) {
+  return from.Has(key) ? list(from, key, parse) : decltype(list(from, key, parse))();
+}
 static cuda::KernelSpec cudaKernel(const Napi::Value& value) {
   const auto o = value.As<Napi::Object>();
   const auto image = o.Get("image").As<Napi::Buffer<char>>();
   return {o.Get("name").As<Napi::String>(), std::string(image.Data(), image.Length()), unsigned(number(o, "threads")),
-          unsigned(number(o, "shared"))};
+          unsigned(number(o, "shared")), listIfAny(o, "variant", cudaKernel)};
 }
+template <class T>
+static T numberAs(const Napi::Value& v) {
+  return T(v.As<Napi::Number>().Int64Value());
+}
+static cuda::MapSpec tensorMap(const Napi::Value& value) {
+  const auto o = value.As<Napi::Object>();
+  return {size_t(number(o, "arg")), list(o, "dims", numberAs<uint64_t>), list(o, "strides", numberAs<uint64_t>), list(o, "box", numberAs<uint32_t>)};
+}
+static cuda::Written written(const Napi::Value& value) {
+  const auto o = value.As<Napi::Object>();
+  return {size_t(number(o, "arg")), size_t(number(o, "width"))};
+}
+static cuda::CudaStepSpec cudaStep(const Napi::Value& value) {
+  const auto o = value.As<Napi::Object>();
+  return {step(value), listIfAny(o, "maps", tensorMap), listIfAny(o, "writes", written)};
+}
+static std::vector<cuda::CudaStepSpec> cudaEntry(const Napi::Value& value) { return list(value.As<Napi::Object>(), "steps", cudaStep); }
 cuda::Spec cudaSpec(const Napi::Object& o) {
   return {o.Get("driver").As<Napi::String>(),
           int(number(o, "device")),
@@ -51,7 +73,7 @@ cuda::Spec cudaSpec(const Napi::Object& o) {
           o.Get("graphs").ToBoolean(),
           list(o, "buffers", buffer),
           list(o, "kernels", cudaKernel),
-          list(o, "entries", entry)};
+          list(o, "entries", cudaEntry)};
 }
 
 Napi::Object described(Napi::Env env, const cuda::Driver& driver) {

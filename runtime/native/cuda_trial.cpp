@@ -1,0 +1,80 @@
+#include "cuda_trial.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+namespace moec::cuda {
+
+size_t Trial::bytes(const std::vector<Result>& results) {
+  size_t all = 0;
+  for (const Result& r : results) all += r.bytes;
+  return 2 * all;
+}
+void Trial::save(size_t copy) {
+  Address at = spare_ + copy * bytes(results_) / 2;
+  for (const Result& r : results_) stream_.move(at, r.at, r.bytes), at += r.bytes;
+}
+void Trial::restore(size_t copy) {
+  Address at = spare_ + copy * bytes(results_) / 2;
+  for (const Result& r : results_) stream_.move(r.at, at, r.bytes), at += r.bytes;
+}
+
+static float number(const char* p, size_t width) {
+  uint32_t bits = 0;
+  memcpy(width == 2 ? reinterpret_cast<char*>(&bits) + 2 : reinterpret_cast<char*>(&bits), p, width);
+  float x;
+  memcpy(&x, &bits, sizeof x);
+  return x;
+}
+struct Compared {
+  bool zeros = true;
+  /// Of elements whose difference the rounding of sums in another order does not explain.
+  size_t wrong = 0, elements = 0;
+};
+/// Both add up in f32, in other orders, and round to the result's type: an element is off by a few units in its last place, or, where terms
+/// cancel, by a small part of what is usual in the result. Both of two NaNs, and equal bits, are the same.
+static Compared compared(const std::vector<char>& found, const std::vector<char>& wanted, size_t width) {
+  Compared c;
+  c.elements = wanted.size() / width;
+  double squares = 0;
+  for (size_t i = 0; i < wanted.size(); i += width) {
+    const double x = number(&wanted[i], width);
+    if (std::isfinite(x)) squares += x * x;
+  }
+  const double usual = std::sqrt(squares / double(std::max<size_t>(c.elements, 1)));
+  for (size_t i = 0; i < wanted.size(); i += width) {
+    const double x = number(&found[i], width), y = number(&wanted[i], width);
+    if (y != 0) c.zeros = false;
+    if (memcmp(&found[i], &wanted[i], width) == 0 || (std::isnan(x) && std::isnan(y))) continue;
+    if (!(std::abs(x - y) <= (std::abs(y) + usual) / 64)) c.wrong++;
+  }
+  return c;
+}
+Trial::Outcome Trial::run(const std::function<void()>& first, const std::function<void()>& second) {
+  save(0);
+  first();
+  save(1);
+  restore(0);
+  second();
+  stream_.wait("a kernel and its variant");
+  bool zeros = true;
+  size_t wrong = 0, elements = 0;
+  Address at = spare_ + bytes(results_) / 2;
+  for (const Result& r : results_) {
+    std::vector<char> found(r.bytes), wanted(r.bytes);
+    stream_.move(reinterpret_cast<Address>(found.data()), at, r.bytes);
+    stream_.move(reinterpret_cast<Address>(wanted.data()), r.at, r.bytes);
+    stream_.wait("results to compare");
+    at += r.bytes;
+    if (r.width == 0) continue;
+    const Compared c = compared(found, wanted, r.width);
+    zeros &= c.zeros;
+    wrong += c.wrong;
+    elements += c.elements;
+  }
+  if (wrong > 0) return {Verdict::differs, std::to_string(wrong) + " of " + std::to_string(elements) + " elements differ"};
+  return zeros ? Outcome{Verdict::open, ""} : Outcome{Verdict::agrees, std::to_string(elements) + " elements agree"};
+}
+
+}  // namespace moec::cuda

@@ -1,0 +1,45 @@
+// Whether two kernels do the same: both run on what an entry gives them, and their results are compared.
+#pragma once
+#include "cuda_stream.hpp"
+
+namespace moec::cuda {
+
+/// open: not known yet.
+enum class Verdict { none, open, agrees, differs };
+/// An argument that a kernel writes; `width`: bytes of a float of it, or 0.
+struct Written {
+  size_t arg, width;
+};
+/// CUtensorMap.
+struct alignas(64) TensorMap {
+  char opaque[128];
+};
+
+class Trial {
+ public:
+  struct Result {
+    Address at;
+    size_t bytes, width;
+  };
+  /// `spare`: memory for results twice.
+  Trial(Stream& stream, const std::vector<Result>& results, Address spare) : stream_(stream), results_(results), spare_(spare) {}
+  static size_t bytes(const std::vector<Result>& results);
+
+  struct Outcome {
+    Verdict verdict;
+    std::string text;
+  };
+  /// Runs both on the same memory and leaves what `second` gives. Nothing but zeros decides nothing.
+  Outcome run(const std::function<void()>& first, const std::function<void()>& second);
+
+ private:
+  /// Between the results and copies of them, copy 0 or 1.
+  void save(size_t copy);
+  void restore(size_t copy);
+
+  Stream& stream_;
+  const std::vector<Result>& results_;
+  Address spare_;
+};
+
+}  // namespace moec::cuda
