@@ -9,6 +9,7 @@ import type { Graph, Value } from "../compiler/graph/node.ts";
 import type { Kernel } from "../compiler/kernel/ir.ts";
 import { lower } from "../compiler/kernel/lower.ts";
 import { print } from "../compiler/kernel/print.ts";
+import { hostChoices } from "../compiler/kernel/schedule.ts";
 import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";
 import type { Sequence, VirtualBuffer } from "../compiler/plan/sequence.ts";
@@ -95,6 +96,16 @@ test("a sort of what is not ordered", () => {
   interpret(valuesOf(graph), stores).forEach((want, r) =>
     assert.is(distance(want.data, got[r] ?? []), 0, `result ${r}`),
   );
+});
+test("attention's backward by heads", () => {
+  const choices = { ...hostChoices, heads: { tasks: 1, kept: 1 << 20 } };
+  const all = opSamples()
+    .filter(({ node }) => node.op.name === "attention_backward")
+    .map((s) => ({ ...s, sequence: lower(graphOf(s.node.results), { emit: emitHost, choices }) }));
+  const kernels = kernelsOf(all.map((s) => s.sequence));
+  assert.ok(kernels.some((k) => k.name.startsWith("attention_heads")));
+  assert.ok(kernels.some((k) => k.name.startsWith("attention_keys"))); // where a bias has a gradient
+  compareOps(all, compiled(kernels));
 });
 test("narrower vectors", () => {
   const names = ["layer norm", "attention", "mixture of experts"];

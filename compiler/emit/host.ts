@@ -70,7 +70,7 @@ export const host: Target = {
   mma(s, e) {
     const [started, ...more] = s.acc.map((t) => starts(t, e));
     if (more.some((x) => x !== started)) throw new Bug("accumulators that are multiplied together start together");
-    const pairs = s.b.map((b, n) => `on(${b.name}, ${item(s.acc, n).name})`);
+    const pairs = s.b.map((b, n) => `on(${right(b)}, ${item(s.acc, n).name})`);
     const then = e.after.get(s) ?? "Nothing{}";
     e.line(`mma(${[started, s.a.name, ...s.valid.map((x) => e.expr(x)), then, ...pairs].join(", ")});`);
   },
@@ -83,6 +83,8 @@ function streams(k: Kernel): boolean {
   });
   return found;
 }
+/** A right operand; an accumulator is one where it lies. */
+const right = (t: Tile): string => (t.role === "acc" ? `in_place<${item(t.shape, 1)}>(${t.name}.d[0])` : t.name);
 /** Whether an mma starts its accumulator, in which case what that held does not matter. */
 function starts(t: Tile, e: Emitter): string {
   const axis = e.fresh.get(t);

@@ -1,13 +1,15 @@
 // Attention without a buffer of T x U (Dao et al., "FlashAttention", 2022): the softmax of a row is made block by block of keys. Backward:
-// for each block of keys S^T = K Q^T, then P^T dO and dS^T Q; for each block of queries dS K. An accumulator is only ever a left operand.
+// for each block of keys S^T = K Q^T, then P^T dO and dS^T Q; for each block of queries dS K, an accumulator being a left operand; or, where a
+// task takes a head, K^T dS^T with all else of the block.
 import type { Node, Value } from "../graph/node.ts";
 import type { Bound, OpAttrs } from "../ops/attrs.ts";
 import { type Block, plus } from "./build.ts";
 import type { Draft } from "./draft.ts";
-import { both, call, ceil, f32, i32, isNum, item, load, num, select, truth, unflatten } from "./expr.ts";
-import type { Expr, Tile } from "./ir.ts";
+import { add, both, call, ceil, f32, i32, isNum, item, load, mul, num, select, truth, unflatten } from "./expr.ts";
+import type { Buffer, Expr, Tile } from "./ir.ts";
 import type { Reader } from "./read.ts";
 import { shapeOf } from "./read.ts";
+import type { Choices } from "./schedule.ts";
 
 const float = (op: string, ...args: readonly Expr[]): Expr => call(op, "f32", ...args);
 
@@ -207,13 +209,46 @@ export function attentionQueries(d: Draft, node: Node): void {
 /** dk and dv: for each block of keys, over all queries of its group. */
 export function attentionKeys(d: Draft, node: Node): void {
   const o = operands(d, node);
+  const { B, G, U } = o.sizes;
+  const [b = num(0), g = num(0)] = unflatten(d.k.task("h", B * G).at, [B, G]);
+  keysOf(d, node, o, [b, g], d.k.task("m", U, o.rows));
+}
+/** All three in one kernel, a task for each head of keys: scores and their flow are made once, and dq is summed beside it, transposed. */
+export function attentionHeads(d: Draft, node: Node): void {
+  const o = operands(d, node);
+  const { B, G, R, T, U, A } = o.sizes;
+  const [b = num(0), g = num(0)] = unflatten(d.k.task("h", B * G).at, [B, G]);
+  const dq = d.k.local("dqs", [R * A, T + apart]);
+  d.k.for("i", num(0), num(R * A), 1, (i) => d.k.par(num(T), (j) => d.k.store(dq, [i.at, j], f32(0))));
+  d.k.for("m", num(0), num(U), o.rows, (m) => keysOf(d, node, o, [b, g], m, dq));
+  const to = d.output(item(node.results, 0), "dq");
+  d.k.for("r", num(0), num(R), 1, ({ at: r }) =>
+    d.k.for("t", num(0), num(T), 1, ({ at: t }) =>
+      d.k.par(num(A), (a) => {
+        const total = load(dq, add(mul(r, num(A)), a), t);
+        d.k.store(to, [b, g, r, t, a], float("mul", total, f32(o.attrs.scale)));
+      }),
+    ),
+  );
+}
+/** Whether a backward goes by heads: a target says so, there are tasks enough, and no gradient of a bias is asked for. */
+export function goesByHeads(node: Node, choices: Choices): boolean {
+  const [B = 0, G = 0, R = 0, T = 0, A = 0] = shapeOf(item(node.args, 0));
+  const { heads } = choices;
+  return heads !== undefined && !node.results[3] && B * G >= heads.tasks && R * A * T <= heads.kept;
+}
+/** Floats between rows of scratch whose length may be a power of two: else they meet in the caches. */
+const apart = 16;
+
+/** dk and dv of a block of keys; `dq`: where what it brings to dq is added, [R A, T]. */
+function keysOf(d: Draft, node: Node, o: Operands, [b, g]: readonly [Expr, Expr], m: Block, dq?: Buffer): void {
   const { rows, block } = o;
   const [sums, delta, dout] = [item(node.args, 5), item(node.args, 6), item(node.args, 7)];
-  const { B, G, R, T, U, A, C } = o.sizes;
-  const [b = num(0), g = num(0)] = unflatten(d.k.task("h", B * G).at, [B, G]);
-  const m = d.k.task("m", U, rows);
-  const keys = d.k.stage("keys", [rows, A], [m.n, num(A)], (i, a) => o.reader.element(o.k, [b, g, plus(m, i), a]));
+  const { R, T, A, C } = o.sizes;
+  const key = (i: Expr, a: Expr): Expr => o.reader.element(o.k, [b, g, plus(m, i), a]);
+  const keys = d.k.stage("keys", [rows, A], [m.n, num(A)], key);
   const values = d.k.stage("values", [rows, C], [m.n, num(C)], (i, e) => o.reader.element(o.v, [b, g, plus(m, i), e]));
+  const transposed = dq && d.k.stage("keysT", [A, rows], [num(A), m.n], (a, i) => key(i, a));
   const [dk, dv] = [d.k.tile("acc", "dk", [rows, ceil(A, 16)]), d.k.tile("acc", "dv", [rows, ceil(C, 16)])];
   const seen = reach(d, o, b, "seen", m);
   d.k.for("r", num(0), num(R), 1, ({ at: r }) => {
@@ -240,6 +275,13 @@ export function attentionKeys(d: Draft, node: Node): void {
       );
       d.k.mma(scores, [rowsOut], [dv], [m.n, c.n]);
       d.k.mma(flow, [rowsIn], [dk], [m.n, c.n]);
+      if (!dq || !transposed) return;
+      const part = d.k.tile("acc", "dqT", [A, block]);
+      d.k.mma(transposed, [flow], [part], [num(A), m.n]);
+      d.k.each(part, [num(A), c.n], (a, j) => {
+        const at = [add(mul(r, num(A)), a), plus(c, j)];
+        d.k.store(dq, at, float("add", load(dq, ...at), load(part, a, j)));
+      });
     };
     d.k.for("c", num(0), num(T), block, (c) => ifSeen(d, o, reach(d, o, b, "at", c), seen, () => step(c)));
   });

@@ -9,7 +9,7 @@ export interface Schedule {
   readonly bk: number;
   /** Rows that one task walks. */
   readonly mc: number;
-  /** A task of a ragged contraction takes one block of a group's rows, not all of them. */
+  /** A task takes one block of rows, of a ragged contraction not all that its group has; `mc` is `bm`. */
   readonly ragged?: boolean;
   /** The result is larger than the caches. */
   readonly stream: boolean;
@@ -40,15 +40,20 @@ export interface Choices {
   attention(width: number): { readonly rows: number; readonly block: number };
   /** Columns of a register tile, and so of a panel of a weight; weights lie in rows if not given. */
   readonly panel?: number;
+  /** Attention's backward is one kernel where there are so many tasks, of a head each, and dq of one has at most so many floats. */
+  readonly heads?: { readonly tasks: number; readonly kept: number };
   /** Elements of a row that a task may keep beside it. */
   readonly kept?: number;
   /** Elements of a result that a later kernel may still find in the caches. */
   readonly inCaches?: number;
 }
 const inCaches = 1 << 22;
+/** Tasks enough for the threads of one machine. */
+const tasks = 32;
 export const hostChoices: Choices = {
   contraction,
   attention: () => ({ rows: 48, block: 64 }),
+  heads: { tasks, kept: 1 << 20 },
   kept: 1 << 16,
   inCaches,
 };
@@ -61,5 +66,3 @@ function contraction({ op, m, n, k, groups }: Contraction): Schedule {
   const size = (op === "ragged_dot" ? 1 : groups) * m * n;
   return { bm, bn, bk, mc: ceil(Math.ceil(m / Math.max(1, cuts)), bm), stream: size > inCaches && n % 16 === 0 };
 }
-/** Tasks enough for the threads of one machine. */
-const tasks = 32;
