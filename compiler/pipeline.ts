@@ -29,6 +29,7 @@ import { type Backend, backends } from "./targets.ts";
 import { accumulate, updateGraph } from "./transform/accumulate.ts";
 import { findAttention } from "./transform/attention.ts";
 import { gradients } from "./transform/differentiate.ts";
+import { cutHeads } from "./transform/head.ts";
 import { prepare } from "./transform/prepare.ts";
 import { recompute } from "./transform/recompute.ts";
 import { routedBackward } from "./transform/routed.ts";
@@ -120,6 +121,9 @@ const afterGradients = (g: G, observer: Observer): Pass<Graph, Graph>[] => [
   graphPass("scatters", "sums into places become routings", (graph) => expandScatters(g, graph)),
   graphPass("finish", "rules of algebra once more", (graph) => simplify(g, graph, true, watched(observer))),
   graphPass("recompute", "the backward makes a router's logits again", (graph) => recompute(g, graph)),
+  graphPass("heads", "products of a large vocabulary, and their losses, in pieces of rows", (graph) =>
+    cutHeads(g, graph),
+  ),
 ];
 const watched = ({ rewrote }: Observer): RewriteOptions =>
   rewrote ? { watch: (rule, from, to) => rewrote(rule.name, () => `${printTerm(from)} = ${printTerm(to)}`) } : {};

@@ -5,7 +5,9 @@ import type { Graph, Mapped, Result, Routing, Value } from "../compiler/graph/no
 import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";
 import { gradients } from "../compiler/transform/differentiate.ts";
+import { cutHeads } from "../compiler/transform/head.ts";
 import { routedBackward } from "../compiler/transform/routed.ts";
+import { expandScatters } from "../compiler/transform/scatter.ts";
 import { simplify } from "../compiler/transform/simplify.ts";
 import type { DType } from "../compiler/types/dtype.ts";
 import { dims, dtypeOf } from "../compiler/types/type.ts";
@@ -63,6 +65,21 @@ export function crossEntropy(rows: number, classes: number): Graph {
   return trained("cross entropy", g, b.div(g, b.sum(g, losses), b.maximum(g, b.cast(g, b.sum(g, inside), "f32"), 1)), [
     x,
   ]);
+}
+/** The mean cross-entropy of rows x w with a bias, smoothed and with large logits held down; in pieces of `limit` elements. */
+export function headLayer(rows: readonly number[], D: number, V: number, limit = Infinity): Graph {
+  const g = new GraphBuilder(ops);
+  const p = params(g);
+  const [x, w, bias, target] = [p("x", [...rows, D]), p("w", [D, V]), p("bias", [V]), p("target", rows, "i32")];
+  const logits = b.add(g, b.matmul(g, b.tanh(g, x), w), bias);
+  const total = b.logsumexp(g, logits);
+  const picked = b.squeeze(g, b.take(g, logits, b.reshape(g, target, [...rows, 1]), rows.length), rows.length);
+  const miss = b.sub(g, b.sub(g, total, b.mul(g, picked, 0.9)), b.mul(g, b.mean(g, logits, [-1]), 0.1));
+  const inside = b.ge(g, target, 0);
+  const count = b.maximum(g, b.cast(g, b.sum(g, inside), "f32"), 1);
+  const loss = b.add(g, b.div(g, b.sum(g, b.where(g, inside, miss, 0)), count), b.mean(g, b.mul(g, total, total)));
+  const graph = expandScatters(g, trained("head", g, loss, [x, w, bias]));
+  return cutHeads(g, simplify(g, graph, true), limit);
 }
 /** Heads of attention over [B, T, D], causal, with rotated positions. */
 export function attentionLayer(B: number, T: number, heads: number, A: number): Graph {
@@ -268,6 +285,7 @@ export const layers: Readonly<Record<string, Graph>> = {
   "rms norm": normLayer([3, 5, 32], false),
   "layer norm": normLayer([130, 17], true),
   "cross entropy": crossEntropy(67, 19),
+  "a head in pieces": headLayer([2, 13], 9, 21, 150),
   attention: attentionLayer(2, 11, 3, 8),
   "mixture of experts": moeLayer(67, 24, 19, 5, 2),
   "mixture of many experts": moeLayer(5, 8, 8, 40, 3),

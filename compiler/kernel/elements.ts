@@ -59,6 +59,7 @@ const table: { readonly [N in OpName]?: Typed<N> } = {
   cast: (r, node, at) =>
     cast(r.element(arg(node, 0), at), dtypeOf(arg(node, 0).type), dtypeOf(item(node.results, 0).type)),
   detach: (r, node, at) => r.element(arg(node, 0), at),
+  after: (r, node, at) => r.element(arg(node, 0), at),
   random(r, node, at) {
     const [key, base] = node.args;
     const shape = numbers(node.attrs.shape);

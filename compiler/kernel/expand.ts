@@ -54,8 +54,9 @@ function inMemoryOrder(g: GraphBuilder, x: Value, axes: readonly number[], width
   return b.reshape(g, turned, [...shape.slice(0, rank - axes.length), product(axes.map((a) => item(shape, a)))]);
 }
 
-/** A fold of more elements than this is cut; so is a reduction over more rows. */
+/** A fold of more elements than this is cut, of many rows at a larger length; so is a reduction over more rows. */
 const longFold = 1 << 14;
+const longRow = 1 << 18;
 const manyRows = 64;
 type Fn = OpAttrs["reduce"]["fn"];
 
@@ -74,7 +75,8 @@ function inPieces(g: GraphBuilder, fn: Fn, x: Value, axes: readonly number[]): V
   const last = axes.at(-1) ?? 0;
   const fold = isFold(axes, shape.length);
   const then = (inner: Value, rest: readonly number[]): Value => inPieces(g, fn, inner, rest);
-  if (total <= (fold ? longFold : manyRows)) return b.make1(g, "reduce", [x], { fn, axes });
+  const most = !fold ? manyRows : product(shape) >= manyRows * total ? longRow : longFold;
+  if (total <= most) return b.make1(g, "reduce", [x], { fn, axes });
   if (axes.length > 1 && !(fold && item(shape, last) < manyRows)) return then(then(x, [last]), axes.slice(0, -1));
   const [first = 0] = axes;
   const piece = divisor(total);

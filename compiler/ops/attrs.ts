@@ -67,6 +67,7 @@ export interface OpAttrs {
   readonly select: None;
   readonly cast: { readonly dtype: DType | "float" };
   readonly detach: None;
+  readonly after: None;
   readonly random: { readonly place: number; readonly shape: Shape };
   // view
   readonly reshape: { readonly shape: Shape };

@@ -90,6 +90,8 @@ export const wider = (a: DType, b: DType): DType => (rank[a] >= rank[b] ? a : b)
 export const cast = (g: Builder, x: Value, dtype: DType): Value =>
   x.type.dtype === dtype ? x : make1(g, "cast", [x], { dtype });
 export const detach = (g: Builder, x: Value): Value => make1(g, "detach", [x], none);
+/** x in memory of its own, made when all of `first` are. */
+export const after = (g: Builder, x: Value, first: readonly Value[]): Value => make1(g, "after", [x, ...first], none);
 export const unary = (g: Builder, fn: UnaryName, x: Value): Value => make1(g, "unary", [x], { fn });
 
 /** Both as values of one dtype and shape; a number takes the other's dtype, or f32 where a fraction meets integers. */

@@ -3,7 +3,7 @@ import type { Op } from "../graph/node.ts";
 import { attention, attention_backward } from "./attention.ts";
 import { dot } from "./dot.ts";
 import { constant, iota, param } from "./leaf.ts";
-import { binary, cast, detach, select, unary } from "./point.ts";
+import { after, binary, cast, detach, select, unary } from "./point.ts";
 import { ragged_dot, ragged_outer, ragged_sum } from "./ragged.ts";
 import { random } from "./random.ts";
 import { reduce, scan } from "./reduce.ts";
@@ -12,7 +12,7 @@ import { gather, scatter, top_k } from "./take.ts";
 import { broadcast, concat, reshape, slice, transpose } from "./view.ts";
 
 const leaves = [param, constant, iota] as const;
-const points = [unary, binary, select, cast, detach, random] as const;
+const points = [unary, binary, select, cast, detach, after, random] as const;
 const views = [reshape, transpose, broadcast, slice, concat] as const;
 const reductions = [reduce, scan, ragged_sum] as const;
 const tiles = [dot, ragged_dot, ragged_outer, attention, attention_backward] as const;

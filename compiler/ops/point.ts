@@ -7,7 +7,7 @@ import { dtypeOf, showType, type } from "../types/type.ts";
 import { type BinaryName, none, type UnaryName } from "./attrs.ts";
 import * as b from "./build.ts";
 import { at, define, free, need, needSame, one, sample, three, touched, two } from "./common.ts";
-import { pointwise } from "./mapped.ts";
+import { lift, placed, pointwise, spaceOf } from "./mapped.ts";
 import { binaries, unaries } from "./scalar.ts";
 
 export const unary = define<"unary">({
@@ -138,4 +138,32 @@ export const detach = define<"detach">({
   mapped: pointwise("detach"),
   cost: free,
   samples: (g) => [b.make(g, "detach", [sample(g, "f32", [4])], none)],
+});
+
+export const after = define<"after">({
+  name: "after",
+  doc: "(x, ...first) -> x in memory of its own, made when all of `first` are: an order that lets memory be used again",
+  lower: "point",
+  infer: (args) => [one(args)],
+  eval: (args) => [one(args).data],
+  vjp: ({ args }, [dy = null]) => args.map((_, i) => (i === 0 ? dy : null)),
+  mapped: (args, attrs, g) => {
+    const space = spaceOf(args);
+    return [
+      placed(
+        space,
+        b.make1(
+          g,
+          "after",
+          args.map((m) => lift(g, m, space)),
+          attrs,
+        ),
+      ),
+    ];
+  },
+  cost: free,
+  samples: (g) => {
+    const [x, y] = [sample(g, "f32", [5, 3]), sample(g, "f32", [7], "y")];
+    return [b.after(g, b.exp(g, x), [b.sum(g, y)]).node];
+  },
 });

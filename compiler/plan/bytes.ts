@@ -26,7 +26,7 @@ export function countBytes(
     states: held("state"),
     gradients: most(gradientBytes) + held("gradient"),
     activations: differentiated
-      ? most((s) => (hasBackward(s) ? sum(crossing(s, "forward", "backward").map((b) => b.bytes)) : 0))
+      ? most((s) => (hasBackward(s) ? heldAtOnce(s, "forward", "backward") : 0))
       : most((_, i) => temporaries(entries[i], buffers, storeBytes)),
     arena: Math.ceil(end / page) * page,
   };
@@ -50,6 +50,24 @@ function crossing(sequence: Sequence, from: Phase, to: Phase): readonly VirtualB
     }
   }
   return [...crossed];
+}
+/** The most bytes that buffers which cross from one phase to another hold at one time: all of them, unless the phases take turns. */
+function heldAtOnce(sequence: Sequence, from: Phase, to: Phase): number {
+  const changes = new Array<number>(sequence.launches.length + 1).fill(0);
+  const change = (at: number, bytes: number): void => void (changes[at] = (changes[at] ?? 0) + bytes);
+  for (const buffer of crossing(sequence, from, to)) {
+    const uses = sequence.launches.flatMap(({ args }, i) =>
+      args.some((a) => a.buffer === buffer || a.base === buffer) ? [i] : [],
+    );
+    change(uses[0] ?? 0, buffer.bytes);
+    change((uses.at(-1) ?? 0) + 1, -buffer.bytes);
+  }
+  let [now, most] = [0, 0];
+  for (const bytes of changes) {
+    now += bytes;
+    most = Math.max(most, now);
+  }
+  return most;
 }
 function gradientBytes(sequence: Sequence): number {
   const results = sequence.results.filter((r) => r.role === "gradient").map((r) => r.buffer);

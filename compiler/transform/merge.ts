@@ -71,7 +71,7 @@ export function merge(parts: readonly Part[], results: ReadonlySet<Value>): Regi
 }
 
 function fits(g: Group, part: Part): boolean {
-  if (g.late !== part.late) return false;
+  if (g.late !== part.late || [...g.nodes, ...part.nodes].some(waits)) return false;
   if (g.outputs.length + part.outputs.length > mostOutputs) return false;
   if (g.kind === "rows" && part.kind === "rows") return related(g, part) && oneSpace(g, part);
   if (g.kind !== "tile") return false;
@@ -100,6 +100,8 @@ function besides(first: Node, g: Group, part: Part): boolean {
   const shared = [...part.exact].filter((v) => g.exact.has(v) && v.node.op === first.op);
   return first.op.name === "ragged_dot" && shared.some((v) => v.node.args[2] === first.args[2]);
 }
+/** What only begins when others are made would hold up all that is made with it. */
+const waits = ({ op }: Node): boolean => op.name === "after";
 /** Two contractions whose left operand, groups and space are one. */
 function sameRows(a: Node, b: Node): boolean {
   const [x, y] = [a.results[0], b.results[0]];

@@ -58,7 +58,18 @@ export function fuse(graph: Graph): Region[] {
 /** What is needed for something that is reported: all but gradients and new contents of stores. */
 export function forwardNodes(graph: Graph): Set<Node> {
   const reported = graph.results.filter((r) => r.role !== "store" && r.role !== "gradient");
-  return new Set(topological(reported.map((r) => r.value)));
+  return ahead(reported.map((r) => r.value));
+}
+/** What is computed to make the values, but for what `after` only waits for. */
+function ahead(values: readonly Value[]): Set<Node> {
+  const found = new Set<Node>();
+  const visit = (node: Node): void => {
+    if (found.has(node)) return;
+    found.add(node);
+    for (const a of node.op.name === "after" ? node.args.slice(0, 1) : node.args) visit(a.node);
+  };
+  for (const v of values) visit(v.node);
+  return found;
 }
 function readersOf(nodes: readonly Node[]): Map<Value, Node[]> {
   const found = new Map<Value, Node[]>();
@@ -86,6 +97,8 @@ class Plan {
     this.forward = forwardNodes(graph);
     this.readers = readersOf(nodes);
     for (const node of nodes) this.costs.set(node, this.costOf(node));
+    for (const node of nodes.filter(({ op }) => op.name === "after"))
+      for (const v of [...node.results, ...node.args.slice(1)]) this.stored.add(v);
     for (const node of nodes.filter(isAnchor)) {
       for (const v of node.results) this.stored.add(v);
       if (node.op.name !== "reduce") node.args.forEach((a, i) => this.operand(node, i, a));
@@ -300,6 +313,8 @@ function through(node: Node, arg: number, p: Pattern): Pattern {
     case "dispatch":
     case "combine":
       return arg === 0 ? [null, ...p.slice(1)] : p.slice(0, 1);
+    case "after":
+      return arg === 0 ? p : shape.map(() => null);
     case "random":
       return arg === 0 ? [null] : p.slice(0, shape.length);
     default:

@@ -1,0 +1,95 @@
+// A large head in pieces of rows: the same numbers as whole, and memory for one piece.
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { load } from "../compiler/check/modules.ts";
+import { GraphBuilder } from "../compiler/graph/builder.ts";
+import { interpret } from "../compiler/graph/interpret.ts";
+import type { Graph, Value } from "../compiler/graph/node.ts";
+import { topological, valuesOf } from "../compiler/graph/walk.ts";
+import * as b from "../compiler/ops/build.ts";
+import { ops } from "../compiler/ops/list.ts";
+import { silent } from "../compiler/pass.ts";
+import { requireRight, toGraphs, toPlan } from "../compiler/pipeline.ts";
+import type { Plan } from "../compiler/plan/plan.ts";
+import { type Backend, backends } from "../compiler/targets.ts";
+import { cutHeads } from "../compiler/transform/head.ts";
+import { distance, storesOf } from "./graphs.ts";
+import { headLayer } from "./layers.ts";
+
+const test = suite("head");
+const [T, D, V] = [12, 5, 37];
+
+for (const [rows, most, pieces] of [
+  [12, 9, 3],
+  [19, 9, 5],
+] as const)
+  test(`2 x ${rows} rows in ${pieces} pieces give what they give whole`, () => {
+    const [whole, cut] = [headLayer([2, rows], D, V), headLayer([2, rows], D, V, most * V)];
+    const stores = storesOf(valuesOf(whole));
+    const [want, got] = [whole, cut].map((graph) => interpret(valuesOf(graph), stores, { exact: true }));
+    want?.forEach((w, i) => assert.ok(distance(w.data, got?.[i]?.data ?? []) < 1e-12, `result ${i}`));
+    const sizes = topological(valuesOf(cut)).flatMap((n) => (n.op.name === "dot" ? n.results : []));
+    const products = sizes.filter((v) => v.type.shape[1] === V && v.type.shape[0] !== D);
+    assert.is(products.length, pieces, "each piece multiplies once, backward too");
+    assert.ok(products.every((v) => Number(v.type.shape[0]) <= most));
+  });
+
+/** A head over x, and what is made of its logits. */
+function of(make: (g: GraphBuilder, logits: Value) => readonly Value[]): { g: GraphBuilder; graph: Graph } {
+  const g = new GraphBuilder(ops);
+  const [x, w] = [b.param(g, "x", { dtype: "f32", shape: [T, D] }), b.param(g, "w", { dtype: "f32", shape: [D, V] })];
+  const results = make(g, b.dot(g, x, w));
+  return { g, graph: { name: "head", results: results.map((value) => ({ role: "output", name: "y", value })) } };
+}
+const same = (x: Graph, y: Graph): boolean => valuesOf(x).every((v, i) => v === valuesOf(y)[i]);
+test("logits that are wanted whole, or read across rows, stay", () => {
+  const wanted: readonly ((g: GraphBuilder, logits: Value) => readonly Value[])[] = [
+    (g, logits) => [logits, b.logsumexp(g, logits)],
+    (g, logits) => [b.logsumexp(g, b.softmax(g, logits, 0))],
+    (g, logits) => [b.logsumexp(g, b.mul(g, logits, b.sum(g, logits)))],
+    (g, logits) => [b.exp(g, logits)],
+  ];
+  for (const make of wanted) {
+    const { g, graph } = of(make);
+    assert.ok(same(cutHeads(g, graph, 100), graph));
+  }
+  const { g, graph } = of((g, logits) => [b.logsumexp(g, logits)]);
+  assert.not.ok(same(cutHeads(g, graph, 100), graph));
+});
+
+const program = `import { Embedding, Linear } from "std/nn"
+import { cross_entropy } from "std/loss"
+import { AdamW } from "std/optim"
+model Small(V = 50257, D = 64, Steps = 2) {
+  embed: Embedding(V, D)
+  mix: Linear(D, D)
+  forward(tokens: i32[B, T]) -> float[B, T, V] { return embed.logits(tanh(mix(embed(tokens)))) }
+  train(tokens: i32[B, T], targets: i32[B, T]) {
+    loss language = cross_entropy(forward(tokens), targets)
+    optimize with AdamW(lr: 0.01)
+  }
+}
+`;
+function planned(precision: "f32" | "bf16", backend: Backend): Plan {
+  const loaded = load({ name: "small.moe", text: program });
+  requireRight(loaded);
+  const entries = [{ method: "train", name: "train", sizes: { B: 8, T: 1024 } }];
+  return toPlan(toGraphs(loaded, { sizes: {}, precision, entries }, silent()), silent(), undefined, undefined, backend);
+}
+for (const [precision, backend] of [
+  ["f32", backends.host],
+  ["f32", backends.cuda],
+  ["bf16", backends.cuda],
+] as const)
+  test(`a vocabulary's logits and probabilities never stand whole: ${backend.name}, ${precision}`, () => {
+    const { buffers, bytes, entries, kernels } = planned(precision, backend);
+    const whole = 8 * 1024 * 50257;
+    const largest = Math.max(...buffers.map((x) => x.shape.reduce((p, q) => p * q, 1)));
+    assert.ok(largest <= whole / 6, `${largest} elements of ${whole}`);
+    assert.ok(bytes.arena < 4 * (whole / 4), `an arena of ${bytes.arena} bytes`);
+    assert.ok(bytes.activations < 4 * (whole / 6), `${bytes.activations} bytes of activations`);
+    const launches = entries.find((e) => e.name === "train")?.steps.length ?? 0;
+    assert.ok(kernels.length < launches, "pieces share their kernels");
+  });
+
+test.run();
