@@ -5,7 +5,7 @@ import * as assert from "uvu/assert";
 import { load } from "../compiler/check/index.ts";
 import { requireRight } from "../compiler/pipeline.ts";
 import { compileLoaded } from "../runtime/compile.ts";
-import { numbers, tensor } from "../runtime/index.ts";
+import { numbers, type Tensor, tensor } from "../runtime/index.ts";
 import { stdlibPages } from "../scripts/stdlib-pages.ts";
 import { blocks } from "./blocks.ts";
 
@@ -21,7 +21,7 @@ test("pages are current: `npm run generate`", () => {
 
 const sizes = { D: 8, H: 6, E: 4, K: 2, G: 2, B: 2, T: 4 };
 /** Runs the first layer's `forward` on rows, or on sequences where it wants those. */
-async function run(name: string, text: string): Promise<void> {
+async function run(name: string, text: string, precision: "f32" | "bf16"): Promise<Tensor> {
   const loaded = load({ name, text });
   requireRight(loaded);
   const [layer] = loaded.main.program.declarations;
@@ -33,13 +33,13 @@ async function run(name: string, text: string): Promise<void> {
     declaration: layer?.name.name ?? "",
     sizes: Object.fromEntries(named),
     target: "reference",
-    precision: "f32",
+    precision,
     entries: [{ method: "forward", name: "forward", sizes: own }],
   });
   await executable.run("init", new Map(), { seed: 0, call: 0, step: 0 });
   const count = shape.reduce((p, q) => p * q, 1);
   const x = tensor(
-    "f32",
+    precision,
     [...shape, 8],
     Array.from({ length: count * 8 }, (_, i) => Math.sin(i * i)),
   );
@@ -52,14 +52,23 @@ async function run(name: string, text: string): Promise<void> {
   const given = new Map(inputs.map((input) => [input, input === "x" ? x : places]));
   const { outputs } = await executable.run("forward", given, { seed: 0, call: 0, step: 0 });
   executable.close();
-  assert.equal(outputs[0]?.shape, [...shape, 8]);
-  assert.ok(numbers(outputs[0] ?? x).every(Number.isFinite));
+  const [y = x] = outputs;
+  assert.equal([y.dtype, y.shape], [precision, [...shape, 8]]);
+  assert.ok(numbers(y).every(Number.isFinite));
+  return y;
+}
+/** In bf16 a row may go to another expert, where two are nearly equal: most numbers are near. */
+function near(got: Tensor, expected: Tensor): void {
+  const wanted = numbers(expected);
+  const scale = Math.max(...wanted.map(Math.abs));
+  const far = numbers(got).filter((x, i) => Math.abs(x - (wanted[i] ?? Number.NaN)) > 2 ** -4 * scale);
+  assert.ok(far.length <= wanted.length / 2, `${far.length} of ${wanted.length} are far apart`);
 }
 for (const path of Object.keys(pages)) {
   const examples = blocks(path, "moe");
   if (examples.length > 0)
     test(`the example of ${path} runs`, async () => {
-      for (const text of examples) await run(path, text);
+      for (const text of examples) near(await run(path, text, "bf16"), await run(path, text, "f32"));
     });
 }
 test("every gate and every mixture has an example", () => {
