@@ -3,11 +3,12 @@ import { parseArgs } from "node:util";
 import { endWithReader, explain, note, print, printJson, table } from "../cli/output.ts";
 import { cores } from "../runtime/host/machine.ts";
 import { groups } from "./cases.ts";
+import { measureWriter, type Written, writers } from "./generate.ts";
 import { type Measured, measure } from "./measure.ts";
 import { findPython } from "./peers.ts";
 
 const usage = `npm run bench -- NAME [--json] [--threads N] [--kernels] [--only I]
-  NAME       ${Object.keys(groups).join(", ")} or list
+  NAME       ${Object.keys(groups).join(", ")}, generate or list
   --json     one JSON object a line
   --threads  default: the cores that this process may use
   --kernels  the time of each launch, on stderr
@@ -27,6 +28,8 @@ async function main(): Promise<void> {
   if (name === "list") return list();
   const cases = groups[name];
   const threads = Number(values.threads);
+  const wanted = (i: number): boolean => values.only === undefined || i === Number(values.only);
+  if (name === "generate" && threads > 0) return generate(threads, wanted, values);
   if (!cases || !(Number.isInteger(threads) && threads > 0)) {
     note(usage);
     process.exitCode = 2;
@@ -34,7 +37,7 @@ async function main(): Promise<void> {
   }
   const python = findPython();
   const all: Measured[] = [];
-  for (const c of cases.filter((_, i) => values.only === undefined || i === Number(values.only))) {
+  for (const c of cases.filter((_, i) => wanted(i))) {
     const kernels = values.kernels
       ? { kernels: (text: string) => note(`${c.name} ${c.shape.join(" x ")}: ${text}\n`) }
       : {};
@@ -45,9 +48,29 @@ async function main(): Promise<void> {
   }
   if (!values.json) print(table([head, ...all.map(row)]));
 }
+async function generate(
+  threads: number,
+  wanted: (i: number) => boolean,
+  { json, kernels }: { readonly json: boolean; readonly kernels: boolean },
+): Promise<void> {
+  const rows: string[][] = [];
+  for (const writer of writers.filter((_, i) => wanted(i))) {
+    const shown = kernels ? { kernels: (text: string) => note(`${writer.name}, ${writer.batch}: ${text}\n`) } : {};
+    const written = await measureWriter(writer, { threads, times: 5, tokens: 64, ...shown });
+    if (json) printJson(written);
+    else rows.push(rowOf(written));
+  }
+  if (!json) print(table([["model", "batch", "tokens/s", "ms a step", "active", "of", "ceiling", "share"], ...rows]));
+}
+function rowOf(w: Written): string[] {
+  const [active, all] = [w.active, w.parameters].map((bytes) => `${(bytes / 1e6).toFixed(1)} MB`);
+  const rates = [w.tokensPerSecond.toFixed(0), ms(w.seconds), active ?? "", all ?? ""];
+  return [w.name, String(w.batch), ...rates, `${w.ceiling.toFixed(1)} GB/s`, percent(w.share)];
+}
 function list(): void {
   for (const [name, cases] of Object.entries(groups))
     print(table(cases.map((c, i) => [i === 0 ? name : "", String(i), c.name, c.shape.join(" x ")])));
+  print(table(writers.map((w, i) => [i === 0 ? "generate" : "", String(i), w.name, `batch ${w.batch}`])));
 }
 const head = ["name", "shape", "pass", "ms", "rate", "ceiling", "share", "at work: ms", "share", "peers"];
 function row({ figure: f, atWork }: Measured): string[] {

@@ -2,6 +2,7 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { adamw, attention, type Case, dense, groups, moe, norm } from "../bench/cases.ts";
+import { measureWriter } from "../bench/generate.ts";
 import { type Figure, measure } from "../bench/measure.ts";
 import { fmaCeiling, memoryCeiling } from "../runtime/host/ceiling.ts";
 
@@ -42,6 +43,19 @@ for (const c of tiny) {
     if (forward && step) assert.ok(forward.seconds < step.seconds, "a step holds its forward");
   });
 }
+test("a model that writes: bytes of what is active, the share of their reading, a row for each launch", async () => {
+  const [set, tables] = [{ V: 256, D: 16, H: 8, L: 2, Heads: 2, E: 4, K: 1, Context: 16 }, [] as string[]];
+  const options = { threads: 2, times: 1, tokens: 3, kernels: (table: string): void => void tables.push(table) };
+  const written = await measureWriter({ name: "tiny", set, batch: 2 }, options);
+  const dense = 4 * (256 * 16 + 2 * (4 * 16 * 16 + 16 * 4 + 2 * 16) + 16);
+  const experts = 4 * 2 * 4 * 3 * 16 * 8;
+  assert.is(written.parameters, dense + experts);
+  assert.ok(Math.abs(written.active - dense - experts * (1 - 0.75 ** 2)) < 1e-6);
+  assert.ok(Math.abs(written.tokensPerSecond * written.seconds - 2) < 1e-9);
+  assert.ok(Math.abs(written.share - written.active / written.seconds / written.ceiling / 1e9) < 1e-9);
+  assert.match(tables[0] ?? "", /ragged_dot/);
+  assert.not.match(tables[0] ?? "", /NaN|undefined/);
+});
 test("every case that a name stands for counts work", () => {
   for (const c of Object.values(groups).flat()) assert.ok(Object.values(c.work).every((n) => n > 1e6));
 });

@@ -60,6 +60,17 @@ function mixed({ reads, writes, updates }: Mix): string {
   fence();
 }`;
 }
+const rereads = 16;
+/** 256 KiB is a task. */
+const reread = (pieces: number): string => `extern "C" void reread(void* const* args, ix begin, ix end, f32*) {
+  for (ix t = begin; t < end; t++) {
+    const f32* const p = (f32*)args[0] + (t % ${pieces} << 16);
+    for (ix i = 0; i < 1 << 16; i += 4 * LANES) {
+      const vf s = ld(vf{}, p + i) + ld(vf{}, p + i + LANES) + (ld(vf{}, p + i + 2 * LANES) + ld(vf{}, p + i + 3 * LANES));
+      asm volatile("" :: "v"(s));
+    }
+  }
+}`;
 
 /** GFLOP/s of f32 fused multiply-adds. */
 export async function fmaCeiling(threads: number): Promise<Ceiling> {
@@ -75,6 +86,13 @@ export async function memoryCeiling(threads: number, mix: Mix): Promise<Ceiling>
   const floats = Array.from({ length: streams }, () => megabytes << 18);
   const meter = await Meter.open(plan("mixed", mixed(mix), megabytes, floats), threads);
   return new Best("GB/s", meter, (streams + mix.updates) * megabytes * 2 ** 20, 5);
+}
+/** GB/s of reading the same memory over and over: of the caches, if it fits there. */
+export async function readCeiling(threads: number, bytes: number): Promise<Ceiling> {
+  const pieces = Math.max(1, Math.ceil(bytes / 2 ** 18));
+  const [tasks, read] = [pieces * rereads, pieces * rereads * 2 ** 18];
+  const meter = await Meter.open(plan("reread", reread(pieces), tasks, [pieces << 16]), threads);
+  return new Best("GB/s", meter, read, 5);
 }
 
 /** Both at once, of memory that is read and written alike. */

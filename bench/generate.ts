@@ -1,0 +1,129 @@
+// How fast a model writes: tokens a second beside what reading its active parameters once a step allows.
+import { fileURLToPath } from "node:url";
+import { Bug } from "../compiler/diagnostic.ts";
+import { hidden } from "../compiler/graph/node.ts";
+import { bytesOf } from "../compiler/types/dtype.ts";
+import { writeBatch } from "../runtime/batch.ts";
+import { compileProgram } from "../runtime/compile.ts";
+import type { Executable } from "../runtime/executable.ts";
+import { generateEntries } from "../runtime/generate.ts";
+import { readCeiling } from "../runtime/host/ceiling.ts";
+import { kernelTable, kernelTimes } from "../runtime/kernel-times.ts";
+import type { StepTimes } from "../runtime/native.ts";
+import { readProgram } from "../runtime/program.ts";
+import { count } from "../runtime/tensor.ts";
+
+/** A model of examples/gpt-moe.moe that writes so many sequences at a time. */
+export interface Writer {
+  readonly name: string;
+  readonly set: Readonly<Record<string, number>> & { readonly E: number; readonly K: number };
+  readonly batch: number;
+}
+const demo = { V: 256, D: 128, H: 256, L: 4, Heads: 4, E: 8, K: 2, Context: 256 };
+const large = { V: 256, D: 512, H: 1024, L: 12, Heads: 8, E: 16, K: 2, Context: 256 };
+export const writers: readonly Writer[] = [
+  { name: "demo", set: demo, batch: 1 },
+  { name: "demo", set: demo, batch: 16 },
+  { name: "12 layers", set: large, batch: 1 },
+  { name: "12 layers", set: large, batch: 16 },
+];
+
+export interface Written {
+  readonly name: string;
+  readonly batch: number;
+  readonly tokensPerSecond: number;
+  /** Of a step, that is a token of each sequence. */
+  readonly seconds: number;
+  /** Of the parameters that a step reads, and of all. */
+  readonly active: number;
+  readonly parameters: number;
+  /** GB/s of reading memory as large as all parameters, over and over: the caches', if it fits there. */
+  readonly ceiling: number;
+  /** Of the time that a step takes, how much reading the active parameters at the ceiling's rate would take. */
+  readonly share: number;
+}
+export interface WriteOptions {
+  readonly threads: number;
+  /** Best of so many runs of so many tokens a sequence. */
+  readonly times: number;
+  readonly tokens: number;
+  /** Given a table of the kernels of a step. */
+  readonly kernels?: (table: string) => void;
+}
+
+const program = fileURLToPath(new URL("../examples/gpt-moe.moe", import.meta.url));
+const at = { seed: 0, call: 0, step: 0 };
+
+export async function measureWriter({ name, set, batch }: Writer, options: WriteOptions): Promise<Written> {
+  const { threads, times, tokens } = options;
+  const { executable } = await open(set, batch, threads);
+  const { active, parameters } = bytesRead(executable, set, batch);
+  const ceiling = await readCeiling(threads, parameters);
+  try {
+    let seconds = Infinity;
+    for (let i = 0; i < times; i++) {
+      await ceiling.sample();
+      seconds = Math.min(seconds, await secondsOfStep(executable, batch, tokens));
+    }
+    if (options.kernels) options.kernels(await kernelsOf(set, batch, threads, ceiling.best));
+    const share = active / seconds / (ceiling.best * 1e9);
+    const tokensPerSecond = batch / seconds;
+    return { name, batch, tokensPerSecond, seconds, active, parameters, ceiling: ceiling.best, share };
+  } finally {
+    executable.close();
+    ceiling.close();
+  }
+}
+async function open(set: Writer["set"], rows: number, threads: number, profile?: (e: unknown, t: StepTimes) => void) {
+  const loaded = readProgram(program);
+  const entries = generateEntries(loaded, "GptMoE", { rows }).filter((e) => e.name === "generate:1");
+  const made = await compileProgram({
+    path: program,
+    declaration: "GptMoE",
+    sizes: set,
+    precision: "f32",
+    target: "host",
+    threads,
+    entries,
+    ...(profile ? { watch: { profile } } : {}),
+  });
+  await made.executable.run("init", new Map(), at);
+  return made;
+}
+/** Bytes: experts by how many of them `batch` rows choose, if they choose K of E at random; all else whole. */
+function bytesRead({ stores }: Executable, { E, K }: Writer["set"], batch: number) {
+  const chosen = 1 - (1 - K / E) ** batch;
+  const sizes = stores
+    .filter((s) => s.role === "parameter" && s.name !== hidden.key)
+    .map((s) => ({ bytes: count(s.shape) * bytesOf[s.dtype], part: s.name.includes("experts.*") ? chosen : 1 }));
+  return {
+    active: sizes.reduce((sum, s) => sum + s.bytes * s.part, 0),
+    parameters: sizes.reduce((sum, s) => sum + s.bytes, 0),
+  };
+}
+/** The mean of one run, after its first step. Sequences are as a user asks for them: drawn at temperature 0.8. */
+async function secondsOfStep(executable: Executable, batch: number, tokens: number): Promise<number> {
+  const wishes = Array.from({ length: batch }, (_, i) => ({ prompt: [i], tokens: tokens + 1, temperature: 0.8 }));
+  let [written, start] = [0, 0];
+  for await (const _ of writeBatch(executable, wishes, { rows: batch, seed: 0, step: 0 }))
+    if (++written === batch) start = performance.now();
+  return (performance.now() - start) / 1000 / tokens;
+}
+async function kernelsOf(set: Writer["set"], batch: number, threads: number, gbytes: number): Promise<string> {
+  const best: { times?: StepTimes } = {};
+  const { executable, plan } = await open(set, batch, threads, (_, { wall, busy }) => {
+    const seconds = { wall: wall.map((t) => t * 1e-9), busy: busy.map((t) => t * 1e-9) };
+    best.times = best.times?.wall.length === wall.length ? least(best.times, seconds) : seconds;
+  });
+  try {
+    await secondsOfStep(executable, batch, 32);
+    const entry = plan?.entries.find((e) => e.name === "generate:1");
+    if (!plan || !entry || !best.times) throw new Bug("nothing was timed");
+    const limits = { threads, gflops: Infinity, gbytes };
+    return kernelTable(kernelTimes(plan, entry, best.times, limits), limits, "operands");
+  } finally {
+    executable.close();
+  }
+}
+const least = (a: StepTimes, b: StepTimes): StepTimes => ({ wall: less(a.wall, b.wall), busy: less(a.busy, b.busy) });
+const less = (x: Float64Array, y: Float64Array): Float64Array => x.map((t, i) => Math.min(t, y[i] ?? t));
