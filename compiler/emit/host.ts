@@ -71,7 +71,7 @@ export const host: Target = {
     const [started, ...more] = s.acc.map((t) => starts(t, e));
     if (more.some((x) => x !== started)) throw new Bug("accumulators that are multiplied together start together");
     const pairs = s.b.map((b, n) => `on(${right(b)}, ${item(s.acc, n).name})`);
-    const then = e.after.get(s) ?? "Nothing{}";
+    const then = e.after.get(s) ?? "nothing()";
     e.line(`mma(${[started, s.a.name, ...s.valid.map((x) => e.expr(x)), then, ...pairs].join(", ")});`);
   },
 };
@@ -181,7 +181,7 @@ function stageRight(s: StmtOf<"stage">, e: Emitter): void {
   const [depth, width] = [item(s.tile.shape, 0), item(s.tile.shape, 1)];
   const [nk, nx] = [e.expr(s.valid[0]), e.expr(s.valid[1])];
   const name = `const auto ${s.tile.name}`;
-  const inPlace = panelsOf(s);
+  const inPlace = panelsOf(s, k, x);
   if (inPlace) {
     const { start, step, width: each } = inPlace;
     const next = ahead(s, e) ?? "nullptr";
@@ -197,8 +197,13 @@ function stageRight(s: StmtOf<"stage">, e: Emitter): void {
       return e.line(`${name} = close<${width}, ${alongK}>(${room()}, ${start}, ${nk});`);
   }
   if (isContiguous(s, x)) {
-    const later = alongK === null ? "{}" : `{${ahead(s, e) ?? "nullptr"}, ${alongK}}`;
+    const later = alongK === null ? "{}" : `{${ahead(s, e) ?? "nullptr"}, ${alongK}, ${width}, ${nk}}`;
     return rowsOf(s, e, x, k, `${name} = columns<${width}>(${room()}, ${nx}, ${nk}, ${later}, `);
+  }
+  const across = panelsOf(s, x, k);
+  if (across) {
+    const from = [pointer(e, across.start, (y) => y), across.step, ahead(s, e) ?? "nullptr"];
+    return e.line(`${name} = turn_panels<${width}, ${across.width}>(${[room(), nx, nk, ...from].join(", ")});`);
   }
   if (!isContiguous(s, k, item(lanes, 0).count)) return packRight(s, e);
   e.line(
@@ -211,9 +216,8 @@ interface InPanels {
   readonly step: number;
   readonly width: number;
 }
-/** A right operand that is whole panels of a weight: [depth, columns] of its rows and columns. */
-function panelsOf(s: StmtOf<"stage">): InPanels | null {
-  const [k, x] = s.vs;
+/** An operand that is whole panels of a weight, r and c moving along its rows and columns. */
+function panelsOf(s: StmtOf<"stage">, r: Var, c: Var): InPanels | null {
   const { value } = s;
   if (value.e !== "load" || value.from.kind !== "buffer" || value.from.dtype !== "f32" || s.body.length > 0)
     return null;
@@ -221,8 +225,8 @@ function panelsOf(s: StmtOf<"stage">): InPanels | null {
   if (layout.kind !== "panels") return null;
   const start = s.vs.reduce<Expr>((y, v) => substitute(y, v, num(0)), value) as Load;
   const [row, column] = value.at.slice(-2);
-  if (!row || !column || stride(row, k) !== 1 || stride(column, x) !== 1) return null;
-  if (dependsOn(row, x) || dependsOn(column, k) || value.at.slice(0, -2).some((y) => s.vs.some((v) => dependsOn(y, v))))
+  if (!row || !column || stride(row, r) !== 1 || stride(column, c) !== 1) return null;
+  if (dependsOn(row, c) || dependsOn(column, r) || value.at.slice(0, -2).some((y) => s.vs.some((v) => dependsOn(y, v))))
     return null;
   const whole = multiple(item(start.at, start.at.length - 1)) % layout.width === 0;
   return whole ? { start, step: item(shape, shape.length - 2) * layout.width, width: layout.width } : null;

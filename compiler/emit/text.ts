@@ -181,15 +181,17 @@ export class Emitter {
     this.stmts(lets);
     const name = `${each.over.name}_done`;
     const [rows, columns] = each.valid.map((x) => this.expr(x));
-    this.block(`const auto ${name} = [&](Part _part) {`, "};", () =>
-      this.points(each, (lanes) => `part<${lanes?.text}>(_part, ${columns}`),
-    );
+    this.block(`const auto ${name} = then([&](Part _part) {`, "}, [&](Part _part) {", () => this.asked(each));
+    this.depth++;
+    this.points(each, (lanes) => `part<${lanes?.text}>(_part, ${columns}`);
+    this.depth--;
+    this.line("});");
     const always = loop === null || (isNum(loop.from) && isNum(loop.to));
     const last = loop && `${loop.v.name} + ${loop.step} >= ${loop.v.name}_end`;
-    this.after.set(mma, last ? `only(${last}, ${name})` : name);
+    this.after.set(mma, last ? `${name}.when(${last})` : name);
     this.stmt(s);
     if (!always)
-      this.line(`if (${this.expr(loop.to)} <= ${this.expr(loop.from)}) ${name}({0, ${rows}, 0, ${columns}});`);
+      this.line(`if (${this.expr(loop.to)} <= ${this.expr(loop.from)}) ${name}.after({0, ${rows}, 0, ${columns}});`);
   }
   private noteFresh(list: readonly Stmt[]): void {
     list.forEach((s, at) => {
@@ -249,6 +251,20 @@ export class Emitter {
       case "store":
         return this.store(s);
     }
+  }
+  /** Asks for what the points of an accumulator read and write, where that is known before they are made. */
+  private asked({ vs, body }: StmtOf<"each">): void {
+    const [i, j] = [item(vs, 0), item(vs, 1)];
+    const found = new Map<string, string>();
+    const note = (b: Buffer | Tile, at: readonly Expr[], written: boolean): void => {
+      if (b.kind !== "buffer" || at.some((y) => isMade(y, body))) return;
+      const where = address(b, at);
+      if (dependsOn(where, i) && laneStride(where, j, 4) === 1)
+        found.set(this.pointer(b, at), `__builtin_prefetch(${this.pointer(b, at)}${written ? ", 1" : ""});`);
+    };
+    walk(body, (s) => s.s === "store" && !s.stream && note(s.to, s.at, true));
+    walkExprs(body, (x) => x.e === "load" && note(x.from, x.at, false));
+    if (found.size > 0) this.line(`ask(_part, [&](ix ${i.name}, ix ${j.name}) { ${[...found.values()].join(" ")} });`);
   }
   private fill({ tile, fill }: StmtOf<"tile">): void {
     const text = `${tile.name}.fill(${number(fill, true)});`;
@@ -420,6 +436,9 @@ interface Follower {
   /** Statements after the first that it stands for. */
   readonly taken: number;
 }
+/** Whether x depends on what the statements compute, or read. */
+const isMade = (x: Expr, body: readonly Stmt[]): boolean =>
+  x.e === "load" || body.some((s) => s.s === "let" && s.v === x) || children(x).some((y) => isMade(y, body));
 /** The points that follow an mma or a loop of them, if they need no more than the accumulators' own elements and change memory only. */
 function followerOf(list: readonly Stmt[], at: number): Follower | null {
   const s = list[at];

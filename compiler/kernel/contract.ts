@@ -6,7 +6,7 @@ import type { Region } from "../transform/region.ts";
 import { type Block, plus } from "./build.ts";
 import type { Draft } from "./draft.ts";
 import { add, asIndex, call, item, load, mul, num, product, sameAll, unflatten } from "./expr.ts";
-import type { Expr, Tile } from "./ir.ts";
+import type { Buffer, Expr, Tile } from "./ir.ts";
 import { shapeOf } from "./read.ts";
 
 const args = (node: Node): [Value, Value] => [item(node.args, 0), item(node.args, 1)];
@@ -98,7 +98,10 @@ interface Operands {
   readonly a: (i: Expr, k: Expr) => Expr;
   readonly b: (node: Node, k: Expr, j: Expr) => Expr;
 }
-/** An accumulator for each contraction of the region, over a depth known when compiling; then its outputs. */
+/**
+ * An accumulator for each contraction of the region, over a depth known when compiling; then its outputs. A result that may lie over what its
+ * points read does not go around the caches: a line that is in them would be written back first.
+ */
 function multiply(d: Draft, region: Region, t: Tiles, operands: Operands): void {
   const acc = region.nodes.map(() => d.k.tile("acc", "acc", [t.bm, t.bn]));
   d.k.for("k", num(0), num(t.depth), t.bk, (kb) => {
@@ -118,9 +121,15 @@ function multiply(d: Draft, region: Region, t: Tiles, operands: Operands): void 
       ]),
     );
     const reader = d.reader(own, { inside: t.inside });
+    const operands = d.given.length;
     const values = region.outputs.map((v) => reader.element(v, at));
+    const beside = d.given.slice(operands).map(({ param }) => param.shape.join());
+    const streams = (y: Buffer): boolean => t.stream && !beside.includes(y.shape.join());
     const named = values.length === 1 ? values : values.map((x) => (x.e === "op" ? d.k.letHere("value", x) : x));
-    region.outputs.forEach((v, n) => d.k.store(d.output(v), at, item(named, n), t.stream));
+    region.outputs.forEach((v, n) => {
+      const y = d.output(v);
+      d.k.store(y, at, item(named, n), streams(y));
+    });
   });
 }
 /** The element of an accumulator that belongs to the one that is made. */

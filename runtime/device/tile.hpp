@@ -25,23 +25,35 @@ FN vf round_bf16(vf x) { return real(to_bf16_bits(x) << 16); }
 // ---- operands. Rows has a pointer per row (a gather costs nothing), STEP apart along the depth. Major lies as it is, element (x, k) at
 // p[k * LD + x]. Panels lie in blocks of W columns, the depth in each. Strips and Sixes are copies in the order of the register tiles: as
 // many columns, or as many rows, as one of them takes, then the depth. ----
+/** Asks for lines: of rows of `width` floats, `step` apart, some before each register tile: memory works while the FMAs do. Null: for none. */
+struct Fetch {
+  const f32* p; ix step, width, lines, x, each;
+  FN void over(ix tiles) { each = (lines + tiles - 1) / (tiles > 0 ? tiles : 1); }
+  FN void some() {
+    if (!p) return;
+    const ix n = lines < each ? lines : each;
+    ROLL for (ix k = 0; k < n; k++) {
+      __builtin_prefetch(p + x, 0, 2);
+      x += 16;
+      if (x >= width) { x = 0; p += step; }
+    }
+    lines -= n;
+  }
+};
 template <int R, int STEP> struct Rows {
   const f32* r[R];
   template <class F> FN void bind(ix n, F f) { ROLL for (ix i = 0; i < n; i++) r[i] = f(i); }
 };
-/** Asks for `rows` rows of `width` floats, `step` apart, some before each register tile: memory works while the FMAs do. Null: for none. */
-struct Fetch {
-  const f32* p; ix step, width, rows, each;
-  FN void over(ix tiles) { each = (rows + tiles - 1) / (tiles > 0 ? tiles : 1); }
-  FN void some() {
-    if (!p) return;
-    const ix n = rows < each ? rows : each;
-    ROLL for (ix k = 0; k < n; k++, p += step) ROLL for (ix x = 0; x < width; x += 16) __builtin_prefetch(p + x, 0, 2);
-    rows -= n;
+/** What the next right operand will be copied from: `rows` of `width` floats, `step` apart; null where nobody knows. */
+struct Ahead {
+  const f32* p; ix step, width, rows;
+  /** Part c .. c + s of C. */
+  FN Fetch share(ix c, ix s, ix C) const {
+    if (!p) return {};
+    const ix row = (width + 15) / 16, from = row * rows * c / C;
+    return {p + from / row * step, step, width, row * rows * (c + s) / C - from, from % row * 16, 0};
   }
 };
-/** Rows that begin `step` apart, from `p` on: what the next right operand will be copied from; null where nobody knows. */
-struct Ahead { const f32* p; ix step; };
 template <int LD> struct Major {
   const f32* p;
   template <int S> static constexpr ix pitch() { return LD; }
@@ -54,12 +66,7 @@ struct Strips {
   template <int S> static constexpr ix pitch() { return S; }
   FN ix columns(ix c) const { return c; }
   FN const f32* strip(ix c, ix depth) const { return p + c * depth; }
-  /** While columns c .. c + s of C are used: a share of the rows that will be copied. */
-  FN Fetch fetch(ix c, ix s, ix C, ix depth) const {
-    if (!ahead.p) return {};
-    const ix from = c * depth / C;
-    return {ahead.p + from * ahead.step, ahead.step, C, (c + s) * depth / C - from, 0};
-  }
+  FN Fetch fetch(ix c, ix s, ix C, ix) const { return ahead.share(c, s, C); }
 };
 /** `n` columns, panels `step` apart; after the last of them `next` will be wanted. */
 template <int W> struct Panels {
@@ -67,7 +74,7 @@ template <int W> struct Panels {
   template <int S> static constexpr ix pitch() { return W; }
   FN ix columns(ix) const { return n; }
   FN const f32* strip(ix c, ix) const { return p + c / W * step + c % W; }
-  FN Fetch fetch(ix c, ix s, ix, ix depth) const { return {c + s < n ? strip(c + s, depth) : next, W, s, depth, 0}; }
+  FN Fetch fetch(ix c, ix s, ix, ix depth) const { return {c + s < n ? strip(c + s, depth) : next, W, s, depth * s / 16, 0, 0}; }
 };
 template <int W> FN Panels<W> panels(const f32* p, ix step, ix n, const f32* next) { return {p, step, n, next}; }
 constexpr int SIX = 6;
@@ -111,13 +118,27 @@ template <int M, int NV, int C, int LD, class A> __attribute__((noinline)) void 
   }
   UNROLL for (int i = 0; i < M; i++) UNROLL for (int v = 0; v < NV; v++) *(vf*)(acc + i * C + v * LANES) = s[i][v];
 }
+/** Up to six rows from r on. */
+template <int NV, int C, int LD, class A> FN void rows_of(ix h, bool fresh, const A& a, ix r, const f32* b, f32* to, ix depth) {
+  switch (h) {
+    case 1: return micro<1, NV, C, LD>(fresh, tile_at<1>(a, r, depth), b, to, depth);
+    case 2: return micro<2, NV, C, LD>(fresh, tile_at<2>(a, r, depth), b, to, depth);
+    case 3: return micro<3, NV, C, LD>(fresh, tile_at<3>(a, r, depth), b, to, depth);
+    case 4: return micro<4, NV, C, LD>(fresh, tile_at<4>(a, r, depth), b, to, depth);
+    case 5: return micro<5, NV, C, LD>(fresh, tile_at<5>(a, r, depth), b, to, depth);
+    default: return micro<6, NV, C, LD>(fresh, tile_at<6>(a, r, depth), b, to, depth);
+  }
+}
 /** Rows r .. r + h, columns c .. c + w of an accumulator. */
 struct Part { ix r, h, c, w; };
-/** What runs on each part that is done. */
-struct Nothing { FN void operator()(Part) const {} };
-template <class T> struct Only { bool last; const T& then; FN void operator()(Part p) const { if (last) then(p); } };
-/** In the last round of a loop. */
-template <class T> FN Only<T> only(bool last, const T& then) { return {last, then}; }
+/** What is asked for before a part is made, and what runs when it is done. */
+template <class B, class T> struct Then {
+  B before; T after; bool now;
+  /** In the last round of a loop. */
+  FN Then when(bool last) const { return {before, after, last}; }
+};
+template <class B, class T> FN Then<B, T> then(B before, T after) { return {before, after, true}; }
+FN auto nothing() { return then([](Part) {}, [](Part) {}); }
 /** The columns from c on that one register tile takes, of all rows: they stay in L1. */
 template <int NV, class A, class T, class B, int R, int C> FN void strip(bool fresh, const A& a, ix rows, ix depth, ix c, const T& then, const On<B, R, C>& o) {
   constexpr int S = NV * LANES, LD = B::template pitch<S>();
@@ -125,25 +146,18 @@ template <int NV, class A, class T, class B, int R, int C> FN void strip(bool fr
   Fetch fetch = o.b.fetch(c, S, C, depth);
   fetch.over((rows + SIX - 1) / SIX);
   ROLL for (ix r = 0; r < rows;) {
-    fetch.some();
     const ix h = height(a, rows - r);
-    f32* const to = o.acc.d[r] + c;
-    switch (h) {
-      case 1: micro<1, NV, C, LD>(fresh, tile_at<1>(a, r, depth), b, to, depth); break;
-      case 2: micro<2, NV, C, LD>(fresh, tile_at<2>(a, r, depth), b, to, depth); break;
-      case 3: micro<3, NV, C, LD>(fresh, tile_at<3>(a, r, depth), b, to, depth); break;
-      case 4: micro<4, NV, C, LD>(fresh, tile_at<4>(a, r, depth), b, to, depth); break;
-      case 5: micro<5, NV, C, LD>(fresh, tile_at<5>(a, r, depth), b, to, depth); break;
-      default: micro<6, NV, C, LD>(fresh, tile_at<6>(a, r, depth), b, to, depth);
-    }
-    then({r, h, c, S});
+    fetch.some();
+    if (then.now) then.before({r, h, c, S});
+    rows_of<NV, C, LD>(h, fresh, a, r, b, o.acc.d[r] + c, depth);
+    if (then.now) then.after({r, h, c, S});
     r += h;
   }
 }
 /** The same of several right operands, one after the other. */
 template <int NV, class A, class T, class O, class... P> FN void strips(bool fresh, const A& a, ix rows, ix depth, ix c, const T& then, const O& o, const P&... more) {
   if constexpr (sizeof...(P) == 0) strip<NV>(fresh, a, rows, depth, c, then, o);
-  else { strip<NV>(fresh, a, rows, depth, c, Nothing{}, o); strips<NV>(fresh, a, rows, depth, c, then, more...); }
+  else { strip<NV>(fresh, a, rows, depth, c, nothing(), o); strips<NV>(fresh, a, rows, depth, c, then, more...); }
 }
 /** acc += a @ b, and `then` on each part that is done. fresh: acc = a @ b, and what acc held does not matter. */
 template <class A, class T, class B, int R, int C, class... P> FN void mma(bool fresh, const A& a, ix rows, ix depth, const T& then, const On<B, R, C>& o, const P&... more) {
@@ -256,6 +270,18 @@ template <int S> FN void exchange(vf (&r)[LANES]) {
   }
   if constexpr (2 * S < LANES) exchange<2 * S>(r);
 }
+/** A weight in panels of P, turned: step k of column x lies at p[k / P * step + x * P + k % P]. In the order in which it lies. */
+template <int W, int P> FN Strips turn_panels(f32* to, ix n, ix depth, const f32* p, ix step, const f32* next) {
+  constexpr ix B = P < LANES ? P : LANES;
+  ROLL for (ix k = 0; k < depth; k += P, p += step) ROLL for (ix x = 0; x < W; x += B)
+    UNROLL for (ix c = 0; c < P; c += B)
+      if (x + B <= n && B == LANES) {
+        vf r[LANES]; UNROLL for (int i = 0; i < LANES; i++) r[i] = ld(vf{}, p + (x + i) * P + c);
+        exchange<1>(r);
+        UNROLL for (int i = 0; i < LANES; i++) st(vf{}, to + place<W>(x, k + c + i, depth), r[i]);
+      } else ROLL for (ix i = x; i < x + B; i++) for (ix l = c; l < c + B; l++) to[place<W>(i, k + l, depth)] = i < n ? p[i * P + l] : 0.0f;
+  return {to, {next, step, n * P, depth / P}};
+}
 /** Contiguous along k: element (x, k) is *f(x, k). Transposed by blocks of LANES x LANES. */
 template <int W, class F> FN Strips pack_transposed(f32* to, ix n, ix depth, F f) {
   ROLL for (ix x = 0; x < W; x += LANES) ROLL for (ix k = 0; k < depth; k += LANES)
@@ -280,6 +306,8 @@ template <int L, class F, class... T> FN void part(Part p, ix cols, F f, T&... t
     ROLL for (; j < end; j++) f(f32{}, i, j, t.at(f32{}, i, j)...);
   }
 }
+/** f(i, j) asks for 16 elements from (i, j) on. */
+template <class F> FN void ask(Part p, F f) { ROLL for (ix i = p.r; i < p.r + p.h; i++) ROLL for (ix j = p.c; j < p.c + p.w; j += 16) f(i, j); }
 template <int L, class F, class... T> FN void each(ix rows, ix cols, F f, T&... t) { part<L>({0, rows, 0, cols}, cols, f, t...); }
 template <class F, class... T> FN void each_row(ix rows, F f, T&... t) { ROLL for (ix i = 0; i < rows; i++) f(f32{}, i, t.at(f32{}, i, 0)...); }
 struct Sum {

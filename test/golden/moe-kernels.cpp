@@ -5,18 +5,20 @@ extern "C" void dot_cd1da6c8(void* const* args, ix begin, ix end, f32* scratch) 
   f32* y = (f32*)args[2];
   ROLL for (ix task = begin; task < end; task++) {
     const ix e = task / 2, mc = task % 2 * 48, mcn = ix_min(48, 64 - mc), n = 0, nn = ix_min(16, 4 - n);
-    const auto right = columns<16>(scratch + 0, nn, 32, {b + n + 16, 4}, [&](ix i1) { return b + i1 * 4 + n; });
+    const auto right = columns<16>(scratch + 0, nn, 32, {b + n + 16, 4, 16, 32}, [&](ix i1) { return b + i1 * 4 + n; });
     ROLL for (ix m = mc, m_end = mc + mcn; m < m_end; m += 48) {
       const ix mn = ix_min(48, m_end - m);
       Acc<48, 16> acc;
       Rows<48, 1> left;
       left.bind(mn, [&](ix i) { return a + (m + i) * 32; });
-      const auto acc_done = [&](Part _part) {
+      const auto acc_done = then([&](Part _part) {
+        ask(_part, [&](ix i2, ix j2) { __builtin_prefetch(y + (m + i2) * 4 + (n + j2), 1); });
+      }, [&](Part _part) {
         part<LANES>(_part, nn, [&](auto v, ix i2, ix j2, auto& acc_) {
           const auto t = acc_;
           st(v, y + (m + i2) * 4 + (n + j2), t);
         }, acc);
-      };
+      });
       mma(true, left, mn, 32, acc_done, on(right, acc));
     }
   }
@@ -163,7 +165,9 @@ extern "C" void ragged_dot_ade00d88(void* const* args, ix begin, ix end, f32* sc
         Acc<48, 48> acc1;
         Rows<48, 1> left;
         left.bind(mn, [&](ix i) { return x1 + ix(x[m + i]) / 2 * 32; });
-        const auto acc_done = [&](Part _part) {
+        const auto acc_done = then([&](Part _part) {
+          ask(_part, [&](ix i3, ix j3) { __builtin_prefetch(y + (m + i3) * 48 + (n + j3), 1); __builtin_prefetch(y1 + (m + i3) * 48 + (n + j3), 1); __builtin_prefetch(y2 + (m + i3) * 48 + (n + j3), 1); });
+        }, [&](Part _part) {
           part<LANES>(_part, 48, [&](auto v, ix i3, ix j3, auto& acc_, auto& acc1_) {
             const auto t2 = acc_;
             const auto t3 = acc1_;
@@ -174,7 +178,7 @@ extern "C" void ragged_dot_ade00d88(void* const* args, ix begin, ix end, f32* sc
             st(v, y1 + (m + i3) * 48 + (n + j3), t3);
             st(v, y2 + (m + i3) * 48 + (n + j3), t_mul1);
           }, acc, acc1);
-        };
+        });
         mma(true, left, mn, 32, acc_done, on(right, acc), on(right1, acc1));
       }
     }
@@ -198,11 +202,13 @@ extern "C" void ragged_dot_a34da6d6(void* const* args, ix begin, ix end, f32* sc
         Acc<48, 32> acc;
         Rows<48, 1> left;
         left.bind(mn, [&](ix i) { return x + (m + i) * 48; });
-        const auto acc_done = [&](Part _part) {
+        const auto acc_done = then([&](Part _part) {
+          ask(_part, [&](ix i2, ix j2) { __builtin_prefetch(y + (m + i2) * 32 + (n + j2), 1); });
+        }, [&](Part _part) {
           part<LANES>(_part, 32, [&](auto v, ix i2, ix j2, auto& acc_) {
             st(v, y + (m + i2) * 32 + (n + j2), acc_);
           }, acc);
-        };
+        });
         mma(true, left, mn, 48, acc_done, on(right, acc));
       }
     }
@@ -265,7 +271,9 @@ extern "C" void ragged_dot_8686775a(void* const* args, ix begin, ix end, f32* sc
         Acc<48, 48> acc;
         Rows<48, 1> left;
         left.bind(mn, [&](ix i) { return x1 + ix(x[m + i]) / 2 * 32; });
-        const auto acc_done = [&](Part _part) {
+        const auto acc_done = then([&](Part _part) {
+          ask(_part, [&](ix i2, ix j2) { __builtin_prefetch(y + (m + i2) * 48 + (n + j2), 1); __builtin_prefetch(y1 + (m + i2) * 48 + (n + j2), 1); __builtin_prefetch(y2 + (m + i2) * 48 + (n + j2), 1); __builtin_prefetch(y3 + (m + i2) * 48 + (n + j2), 1); __builtin_prefetch(x3 + (m + i2) * 48 + (n + j2)); __builtin_prefetch(x4 + (m + i2) * 48 + (n + j2)); });
+        }, [&](Part _part) {
           part<LANES>(_part, 48, [&](auto v, ix i2, ix j2, auto& acc_) {
             const auto t2 = acc_;
             const auto t3 = x[m + i2];
@@ -285,7 +293,7 @@ extern "C" void ragged_dot_8686775a(void* const* args, ix begin, ix end, f32* sc
             st(v, y2 + (m + i2) * 48 + (n + j2), t_add);
             st(v, y3 + (m + i2) * 48 + (n + j2), value);
           }, acc);
-        };
+        });
         mma(true, left, mn, 32, acc_done, on(right, acc));
       }
     }
@@ -309,11 +317,13 @@ extern "C" void ragged_dot_faef1265(void* const* args, ix begin, ix end, f32* sc
         Acc<48, 32> acc;
         Rows<48, 1> left;
         left.bind(mn, [&](ix i) { return x + (m + i) * 48; });
-        const auto acc_done = [&](Part _part) {
+        const auto acc_done = then([&](Part _part) {
+          ask(_part, [&](ix i2, ix j2) { __builtin_prefetch(y + (m + i2) * 32 + (n + j2), 1); });
+        }, [&](Part _part) {
           part<LANES>(_part, 32, [&](auto v, ix i2, ix j2, auto& acc_) {
             st(v, y + (m + i2) * 32 + (n + j2), acc_);
           }, acc);
-        };
+        });
         mma(true, left, mn, 48, acc_done, on(right, acc));
       }
     }
@@ -406,13 +416,15 @@ extern "C" void dot_5db298f1(void* const* args, ix begin, ix end, f32* scratch) 
       Acc<48, 32> acc;
       Rows<48, 1> left;
       left.bind(mn, [&](ix i) { return a + (m + i) * 4; });
-      const auto acc_done = [&](Part _part) {
+      const auto acc_done = then([&](Part _part) {
+        ask(_part, [&](ix i2, ix j2) { __builtin_prefetch(y + (m + i2) * 32 + (n + j2), 1); });
+      }, [&](Part _part) {
         part<LANES>(_part, 32, [&](auto v, ix i2, ix j2, auto& acc_) {
           const auto t = x[(m + i2) * 2];
           const auto t1 = x[(m + i2) * 2 + 1];
           st(v, y + (m + i2) * 32 + (n + j2), (and_(ix(t) >= 0, ix(t) < 128) ? ld(v, x1 + ix_min(ix_max(ix(t), 0), 127) * 32 + (n + j2)) + ld(v, x2 + ix_min(ix_max(ix(t), 0), 127) * 32 + (n + j2)) : all(v, 0.0f)) + (and_(ix(t1) >= 0, ix(t1) < 128) ? ld(v, x1 + ix_min(ix_max(ix(t1), 0), 127) * 32 + (n + j2)) + ld(v, x2 + ix_min(ix_max(ix(t1), 0), 127) * 32 + (n + j2)) : all(v, 0.0f)) + acc_);
         }, acc);
-      };
+      });
       mma(true, left, mn, 4, acc_done, on(right, acc));
     }
   }
@@ -425,16 +437,18 @@ extern "C" void dot_4d4904ca(void* const* args, ix begin, ix end, f32* scratch) 
   f32* y = (f32*)args[2];
   ROLL for (ix task = begin; task < end; task++) {
     const ix e = task, mc = 0, mcn = ix_min(48, 32 - mc), n = 0, nn = ix_min(16, 4 - n);
-    const auto right = columns<16>(scratch + 0, nn, 64, {b + n + 16, 4}, [&](ix i1) { return b + i1 * 4 + n; });
+    const auto right = columns<16>(scratch + 0, nn, 64, {b + n + 16, 4, 16, 64}, [&](ix i1) { return b + i1 * 4 + n; });
     ROLL for (ix m = mc, m_end = mc + mcn; m < m_end; m += 48) {
       const ix mn = ix_min(48, m_end - m);
       Acc<48, 16> acc;
       const auto left = sixes(scratch + 1024, mn, 64, [&](ix j) { return a + j * 32 + m; });
-      const auto acc_done = [&](Part _part) {
+      const auto acc_done = then([&](Part _part) {
+        ask(_part, [&](ix i2, ix j2) { __builtin_prefetch(y + (m + i2) * 4 + (n + j2), 1); });
+      }, [&](Part _part) {
         part<LANES>(_part, nn, [&](auto v, ix i2, ix j2, auto& acc_) {
           st(v, y + (m + i2) * 4 + (n + j2), acc_);
         }, acc);
-      };
+      });
       mma(true, left, mn, 64, acc_done, on(right, acc));
     }
   }
@@ -453,18 +467,20 @@ extern "C" void ragged_outer_13c6eb73(void* const* args, ix begin, ix end, f32* 
     const auto t1 = offsets[e + 1];
     Acc<48, 48> acc;
     if (ix(t1) <= ix(t)) acc.fill(0.0f);
-    const auto acc_done = [&](Part _part) {
+    const auto acc_done = then([&](Part _part) {
+      ask(_part, [&](ix i2, ix j2) { __builtin_prefetch(w + e * 1536 + (m + i2) * 48 + (n + j2), 1); });
+    }, [&](Part _part) {
       part<LANES>(_part, 48, [&](auto v, ix i2, ix j2, auto& acc_) {
         st(v, w + e * 1536 + (m + i2) * 48 + (n + j2), acc_);
       }, acc);
-    };
+    });
     ROLL for (ix r = ix(t), r_end = ix(t1); r < r_end; r += 512) {
       const ix rn = ix_min(512, r_end - r);
       const auto left = sixes(scratch + 0, mn, rn, [&](ix j) { return x1 + ix(x[r + j]) / 2 * 32 + m; });
       const auto right = close<48, 48>(scratch + 24704, y + r * 48 + n, rn);
-      mma(r == ix(t), left, mn, rn, only(r + 512 >= r_end, acc_done), on(right, acc));
+      mma(r == ix(t), left, mn, rn, acc_done.when(r + 512 >= r_end), on(right, acc));
     }
-    if (ix(t1) <= ix(t)) acc_done({0, mn, 0, 48});
+    if (ix(t1) <= ix(t)) acc_done.after({0, mn, 0, 48});
   }
 }
 
@@ -481,17 +497,19 @@ extern "C" void ragged_outer_b10cd9ab(void* const* args, ix begin, ix end, f32* 
     const auto t1 = offsets[e + 1];
     Acc<48, 32> acc;
     if (ix(t1) <= ix(t)) acc.fill(0.0f);
-    const auto acc_done = [&](Part _part) {
+    const auto acc_done = then([&](Part _part) {
+      ask(_part, [&](ix i2, ix j2) { __builtin_prefetch(w + e * 1536 + (m + i2) * 32 + (n + j2), 1); });
+    }, [&](Part _part) {
       part<LANES>(_part, 32, [&](auto v, ix i2, ix j2, auto& acc_) {
         st(v, w + e * 1536 + (m + i2) * 32 + (n + j2), acc_);
       }, acc);
-    };
+    });
     ROLL for (ix r = ix(t), r_end = ix(t1); r < r_end; r += 512) {
       const ix rn = ix_min(512, r_end - r);
       const auto left = sixes(scratch + 0, 48, rn, [&](ix j) { return x + (r + j) * 48 + m; });
       const auto right = columns<32>(scratch + 24704, 32, rn, {}, [&](ix i1) { return y1 + ix(y[r + i1]) / 2 * 32 + n; });
-      mma(r == ix(t), left, 48, rn, only(r + 512 >= r_end, acc_done), on(right, acc));
+      mma(r == ix(t), left, 48, rn, acc_done.when(r + 512 >= r_end), on(right, acc));
     }
-    if (ix(t1) <= ix(t)) acc_done({0, 48, 0, 32});
+    if (ix(t1) <= ix(t)) acc_done.after({0, 48, 0, 32});
   }
 }
