@@ -7,14 +7,20 @@ import { variantUnit } from "../compiler/emit/unit.ts";
 import { rounded } from "../compiler/graph/array.ts";
 import { GraphBuilder } from "../compiler/graph/builder.ts";
 import { interpret } from "../compiler/graph/interpret.ts";
-import type { NdArray, Value } from "../compiler/graph/node.ts";
+import type { NdArray, Store, Value } from "../compiler/graph/node.ts";
 import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";
+import { planMemory } from "../compiler/plan/memory.ts";
 import type { PlanKernel, Variant } from "../compiler/plan/plan.ts";
 import { backends } from "../compiler/targets.ts";
 import type { DType } from "../compiler/types/dtype.ts";
 import { dims } from "../compiler/types/type.ts";
 import { options, used } from "../runtime/cuda/code.ts";
+import { cudaExecutable } from "../runtime/cuda/executable.ts";
+import type { Tensor } from "../runtime/executable.ts";
+import { KernelCache } from "../runtime/host/cache.ts";
+import { fromNumbers, numbers } from "../runtime/tensor.ts";
+import { build } from "./emulator/build.ts";
 import {
   byVariants,
   loweredForCuda,
@@ -24,6 +30,7 @@ import {
   runEmulated,
   ways,
 } from "./emulator/sequence.ts";
+import { folder } from "./folder.ts";
 import { storesOf } from "./graphs.ts";
 import { graphOf, kernelsOf } from "./host/compare.ts";
 import { foundNvrtc } from "./nvrtc.ts";
@@ -95,16 +102,16 @@ interface Made extends Run {
   readonly values: readonly Value[];
   readonly rows: Value | undefined;
 }
-function made(c: Case): Made {
+function made(c: Case, by = byVariants): Made {
   const g = new GraphBuilder(ops);
   const param: Param = (name, shape, dtype = "bf16") => b.param(g, name, { dtype, shape });
   const { values, rows } = c.make(g, param);
   const stores = new Map(
     [...storesOf(values)].map(([name, a]): [string, NdArray] => [name, { ...a, data: rounded(a.dtype, a.data) }]),
   );
-  return { case_: c, name: c.name, sequence: byVariants(loweredForCuda(graphOf(values))), stores, values, rows };
+  return { case_: c, name: c.name, sequence: by(loweredForCuda(graphOf(values))), stores, values, rows };
 }
-const all = cases.map(made);
+const all = cases.map((c) => made(c));
 const variantsOf = (kernels: readonly PlanKernel[]): Variant[] =>
   kernels.flatMap(({ variant }) => (variant ? [variant] : []));
 
@@ -149,6 +156,54 @@ test("under the emulator, in all ways", async () => {
     });
   }
   assert.is(wrong.join("\n"), "");
+});
+
+const cache = new KernelCache(folder());
+/** A plan of one case through the real runtime, the emulator being the driver and NVRTC of an sm_90: what was told, and the results twice. */
+async function throughRuntime(
+  { sequence, values, stores }: Made,
+  change: (text: string) => string,
+): Promise<{ told: string[]; runs: (readonly Tensor[])[] }> {
+  const parameters = [...stores].map(([name, { dtype, shape }]): Store => {
+    return { name, role: "parameter", type: { dtype, shape }, stack: 0, saved: true, where: null };
+  });
+  const plain = planMemory([sequence], parameters, { target: "cuda", header: backends.cuda.header() });
+  const changed = ({ variant, ...k }: PlanKernel): PlanKernel =>
+    variant ? { ...k, variant: { ...variant, text: change(variant.text) } } : k;
+  const plan = { ...plain, kernels: plain.kernels.map(changed) };
+  const told: string[] = [];
+  const executable = await cudaExecutable(plan, { cache, tell: (line) => void told.push(line) });
+  for (const [name, a] of stores) executable.write(name, fromNumbers(a.dtype, [...a.shape], [...a.data]));
+  const runs: (readonly Tensor[])[] = [];
+  for (let i = 0; i < 2; i++)
+    runs.push((await executable.run(graphOf(values).name, new Map(), { seed: 0, call: i, step: i })).outputs);
+  executable.close();
+  return { told, runs };
+}
+const dense = cases.slice(0, 1).map((c) => made(c, (s) => s))[0] as Made;
+async function judged(change: (text: string) => string): Promise<string[]> {
+  const { libcuda, libnvrtc } = await build();
+  const before = process.env;
+  const words = "arch=90 multiprocessors=4";
+  process.env = { ...before, MOEC_LIBCUDA: libcuda, MOEC_LIBNVRTC: libnvrtc, MOEC_EMULATOR: words, MOEC_DEBUG: "1" };
+  try {
+    const { told, runs } = await throughRuntime(dense, change);
+    for (const outputs of runs)
+      compare(dense, { results: outputs.map((t) => Float64Array.from(numbers(t))), findings: "" });
+    return told;
+  } finally {
+    process.env = before;
+  }
+}
+test("through the runtime: its first run compares both, then the kernel by wgmma is used", async () => {
+  const told = await judged((text) => text);
+  assert.is(told.length, 1);
+  assert.match(told[0] ?? "", /^dot_\w+_sm90 of .* is used: 34320 elements agree$/);
+});
+test("one that loads the wrong columns is not used", async () => {
+  const told = await judged((text) => text.replace("&a_map0, k, ", "&a_map0, k + 8, "));
+  assert.is(told.length, 1);
+  assert.match(told[0] ?? "", /^dot_\w+_sm90 of .* is not used, mma\.sync is: \d+ of 34320 elements differ$/);
 });
 
 const compiler = await foundNvrtc();

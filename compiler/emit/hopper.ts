@@ -78,8 +78,8 @@ interface Plan {
   /** Whether all come so. */
   readonly boxed: boolean;
 }
+const bytes = (list: readonly Slabs[]): number => list.reduce((n, o) => n + o.bytes, 0);
 function planOf(operands: readonly Slabs[]): Plan {
-  const bytes = (list: readonly Slabs[]): number => list.reduce((n, o) => n + o.bytes, 0);
   const each = bytes(operands);
   const stages = Math.min(6, Math.floor((room - 1024) / each));
   const boxes = bytes(operands.filter((o) => o.map));
@@ -159,11 +159,9 @@ function load(axis: Axis, { operands, boxes, boxed }: Plan, e: Emitter, mapOf: (
   const head = `pipe.${boxed ? "produce" : "gather"}<${boxes}>(${e.expr(from)}, ${e.expr(to)}, ${step}, `;
   e.block(`${head}[&](ix ${v.name}, i32 s) {`, "});", () => {
     if (!boxed) counted(axis, e);
-    const ask = (): void => {
-      for (const o of operands) o.loadBox(mapOf(o));
-    };
-    if (boxed) return ask();
-    if (boxes > 0) e.block("if (pipe.first()) {", "}", ask);
+    if (boxes > 0 && !boxed) e.line("if (pipe.first()) {");
+    for (const o of operands) o.loadBox(mapOf(o));
+    if (boxes > 0 && !boxed) e.line("}");
     for (const o of operands) o.copy(axis);
   });
 }

@@ -14,6 +14,7 @@ import { nvrtc } from "../nvrtc.ts";
 import { occupancy, requireArchitecture } from "./architecture.ts";
 import { compileKernels, type KernelCode } from "./code.ts";
 import { disassembled, nvdisasm } from "./sass.ts";
+import { compileVariants, type VariantKernel, variantHeader, variantsFor } from "./variants.ts";
 
 export type CudaForm = Exclude<SharedForm, "cpp"> | "cu" | "ptx" | "cubin" | "sass";
 export interface CudaRequest extends Omit<CompileRequest, "target" | "emit"> {
@@ -48,16 +49,19 @@ export async function compileCuda(request: CudaRequest): Promise<CudaReport> {
   const program = toGraphs(loaded, request, observer);
   const kernels: Kernel[] = [];
   const plan = toPlan(program, observer, (k) => kernels.push(k), request.schedules, backends.cuda);
-  const code = isText(request.emit) ? null : await codeFor(plan, request.architecture);
+  const variants = variantsFor(plan, request.architecture);
+  const code = isText(request.emit) ? null : await codeFor(plan, variants, request.architecture);
   const cubins = code?.map((c) => c.cubin) ?? [];
   const sass = disassembler === null ? [] : await disassembled(cubins, disassembler);
   observer.timings.set("total", (performance.now() - start) / 1000);
   const { kernels: plain, ...figures } = figuresOf(program, plan);
   return {
     ...figures,
-    kernels: code ? plan.kernels.map((k, i) => told(k, code[i] as KernelCode, request.architecture)) : plain,
+    kernels: code
+      ? [...plan.kernels, ...variants].map((k, i) => told(k, code[i] as KernelCode, request.architecture))
+      : plain,
     timings: Object.fromEntries(observer.timings),
-    files: filesOf(request.emit, plan, code, sass, () =>
+    files: filesOf(request.emit, { plan, variants, code, sass }, () =>
       formsOf([request.emit as SharedForm], loaded, program, kernels, plan),
     ),
   };
@@ -65,10 +69,17 @@ export async function compileCuda(request: CudaRequest): Promise<CudaReport> {
 const isText = (form: CudaForm | null): boolean =>
   form !== null && form !== "ptx" && form !== "cubin" && form !== "sass";
 
-async function codeFor(plan: Plan, architecture: string): Promise<readonly KernelCode[]> {
+/** Of the plan's kernels, then of the variants. */
+async function codeFor(
+  plan: Plan,
+  variants: readonly VariantKernel[],
+  architecture: string,
+): Promise<readonly KernelCode[]> {
   const compiler = await nvrtc();
   requireArchitecture(architecture, compiler.architectures);
-  return compileKernels(plan, architecture, compiler, new KernelCache(), cores());
+  const cache = new KernelCache();
+  const own = await compileKernels(plan, architecture, compiler, cache, cores());
+  return [...own, ...(await compileVariants({ ...plan, kernels: variants }, architecture, compiler, cache, cores()))];
 }
 function told({ name, origins, launch }: PlanKernel, code: KernelCode, architecture: string): CudaKernel {
   const threads = launch?.threads ?? 0;
@@ -82,20 +93,24 @@ function told({ name, origins, launch }: PlanKernel, code: KernelCode, architect
     seconds: code.seconds,
   };
 }
+interface Made {
+  readonly plan: Plan;
+  readonly variants: readonly VariantKernel[];
+  readonly code: readonly KernelCode[] | null;
+  readonly sass: readonly string[];
+}
 function filesOf(
   form: CudaForm | null,
-  plan: Plan,
-  code: readonly KernelCode[] | null,
-  sass: readonly string[],
+  { plan, variants, code, sass }: Made,
   others: () => NonNullable<CompileReport["forms"]>,
 ): CudaReport["files"] {
   const each = (ending: string, f: (k: PlanKernel, i: number) => string | Uint8Array): CudaReport["files"] =>
-    Object.fromEntries(plan.kernels.map((k, i) => [`${k.name}.${ending}`, f(k, i)]));
+    Object.fromEntries([...plan.kernels, ...variants].map((k, i) => [`${k.name}.${ending}`, f(k, i)]));
   switch (form) {
     case null:
       return {};
     case "cu":
-      return { "device.cuh": plan.header, ...each("cu", shown) };
+      return { "device.cuh": variants.length > 0 ? variantHeader(plan.header) : plan.header, ...each("cu", shown) };
     case "ptx":
       return each("ptx", (_, i) => code?.[i]?.ptx ?? "");
     case "cubin":

@@ -9,7 +9,16 @@ import { type ExecuteOptions, nativeBuffer, PlanExecutable, storeBytes } from ".
 import { requireArchitecture } from "./architecture.ts";
 import { compileKernels, type KernelCode } from "./code.ts";
 import { architectureOf, cudaDriver, type Driver, explained, freeBytes } from "./driver.ts";
-import { compileVariants, cudaStep, specOf, told, type Variants, wantsVariants } from "./variants.ts";
+import {
+  compileVariants,
+  cudaStep,
+  specOf,
+  told,
+  usable,
+  type Variants,
+  variantsFor,
+  wantsVariants,
+} from "./variants.ts";
 
 export interface CudaOptions extends ExecuteOptions {
   readonly cache?: KernelCache;
@@ -31,9 +40,9 @@ export async function cudaExecutable(plan: Plan, options: CudaOptions = {}): Pro
   requireArchitecture(architecture, compiler.architectures);
   const cache = options.cache ?? new KernelCache();
   const code = await compileKernels(plan, architecture, compiler, cache, cores());
-  const variants = wantsVariants(driver.version)
-    ? await compileVariants(plan, architecture, compiler, cache, cores())
-    : undefined;
+  const own = wantsVariants(driver.version) ? variantsFor(plan, architecture) : [];
+  const second = await compileVariants({ ...plan, kernels: own }, architecture, compiler, cache, cores());
+  const variants = usable(plan, own, second);
   return new PlanExecutable(plan, loadOnDevice(plan, driver, code, { variants, ...options }), options);
 }
 

@@ -11,34 +11,42 @@ import { nativeStep } from "../plan-executable.ts";
 import { compileKernels, type KernelCode } from "./code.ts";
 import { tensorMap } from "./tensor-map.ts";
 
-/** By the kernel's number. */
+/** By the number of the kernel that it stands for. */
 export type Variants = ReadonlyMap<number, { readonly variant: Variant; readonly code: Pick<KernelCode, "cubin"> }>;
 
-/** What variants are, to all that takes a plan's kernels. */
-export const asKernel = (variant: Variant, { origins }: PlanKernel): PlanKernel => ({
-  name: variant.name,
-  text: variant.text,
-  origins,
-  scratch: 0,
-  launch: variant.launch,
-});
-/** The code of the variants that `architecture` has. What ptxas spills or serialises is left out: the kernel is faster. */
-export async function compileVariants(
-  plan: Pick<Plan, "kernels" | "header">,
+/** A variant as a kernel; `of`: the number of the one that it stands for. */
+export interface VariantKernel extends PlanKernel {
+  readonly of: number;
+}
+export const variantsFor = ({ kernels }: Pick<Plan, "kernels">, architecture: string): VariantKernel[] =>
+  kernels.flatMap(({ variant, origins }, of) => {
+    if (!variant || architecture !== "sm_90a") return [];
+    const { name, text, launch } = variant;
+    return [{ of, name, text, launch, origins, scratch: 0 }];
+  });
+export const variantHeader = (header: string): string => [header, hopperHeader()].join("\n");
+/** In the order of the variants. */
+export const compileVariants = (
+  { kernels, header }: { readonly kernels: readonly VariantKernel[]; readonly header: string },
   architecture: string,
   compiler: Nvrtc,
   cache: KernelCache | null,
   jobs: number,
-): Promise<ReadonlyMap<number, { readonly variant: Variant; readonly code: KernelCode }>> {
-  const own = architecture === "sm_90a" ? plan.kernels : [];
-  const found = own.flatMap((kernel, i) => (kernel.variant ? [{ i, kernel, variant: kernel.variant }] : []));
-  const kernels = found.map(({ kernel, variant }) => asKernel(variant, kernel));
-  const header = [plan.header, hopperHeader()].join("\n");
-  const code = await compileKernels({ kernels, header }, architecture, compiler, cache, jobs);
+): Promise<readonly KernelCode[]> =>
+  compileKernels({ kernels, header: variantHeader(header) }, architecture, compiler, cache, jobs);
+
+/** Those that a device may use: what ptxas spills or serialises is left out, for the kernel itself is faster then. */
+export function usable(
+  { kernels }: Pick<Plan, "kernels">,
+  variants: readonly VariantKernel[],
+  code: readonly KernelCode[],
+): Variants {
   return new Map(
-    found.flatMap(({ i, variant }, n) => {
-      const made = code[n];
-      return made && made.spills === 0 && made.warnings.length === 0 ? [[i, { variant, code: made }] as const] : [];
+    variants.flatMap(({ of }, i) => {
+      const [variant, made] = [kernels[of]?.variant, code[i]];
+      return variant && made?.spills === 0 && made.warnings.length === 0
+        ? [[of, { variant, code: made }] as const]
+        : [];
     }),
   );
 }

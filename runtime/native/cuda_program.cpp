@@ -58,7 +58,10 @@ Program::Step Program::step(const CudaStepSpec& spec) {
   } else {
     step.choice = &kernels_.at(size_t(spec.kernel));
     for (const MapSpec& m : spec.maps) step.maps.push_back(map(m, step.args.at(m.arg)));
-    for (const Written& w : spec.writes) step.results.push_back({step.args.at(w.arg), buffers_.at(spec.args.at(w.arg)).bytes, w.width});
+    for (const Written& w : spec.writes) {
+      const auto& [offset, bytes, l] = buffers_.at(spec.args.at(w.arg));
+      step.results.push_back({step.args.at(w.arg), std::min(bytes, size_t(l.footprint() * l.width)), w.width});
+    }
   }
   return step;
 }
