@@ -1,10 +1,13 @@
 // What is measured: declarations of layers.moe in numbers, and the work that counts.
+import { fileURLToPath } from "node:url";
 import type { Sizes } from "../compiler/pipeline.ts";
 import type { Mix } from "../runtime/host/ceiling.ts";
 
 export interface Case {
   readonly name: string;
   readonly shape: readonly number[];
+  /** A file; bench/layers.moe if not given. */
+  readonly program?: string;
   readonly declaration: string;
   readonly method: string;
   /** Of the declaration's header, and of the method's signature. */
@@ -13,6 +16,8 @@ export interface Case {
   /** What counts in each pass that is measured: FLOPs, or bytes where `mix` says the streams of a ceiling in GB/s. */
   readonly work: Readonly<Partial<Record<Pass, number>>>;
   readonly mix?: Mix;
+  /** A `train` whose forward counts, too. */
+  readonly whole?: boolean;
 }
 /** forward: up to the reported results, with what the backward keeps. step: that and all gradients, or the optimizer's update. */
 export type Pass = "forward" | "step";
@@ -80,6 +85,38 @@ export function attention(B: number, Heads: number, T: number, A: number): Case 
     work: { forward: 2 * product, step: 7 * product },
   };
 }
+
+/** A training step of examples/gpt-moe.moe at its products: attention (causal), router, experts, head; the backward's being two for each. */
+export function gpt(
+  sizes: Readonly<Record<"V" | "D" | "H" | "L" | "Heads" | "E" | "K", number>>,
+  B: number,
+  T: number,
+): Case {
+  const { V, D, H, L, E, K } = sizes;
+  const layer = 2 * (4 * D * D + (T + 1) * D + D * E + 3 * K * D * H);
+  return {
+    name: "gpt-moe",
+    shape: [B, T, V, D, H, L, E, K],
+    program: fileURLToPath(new URL("../examples/gpt-moe.moe", import.meta.url)),
+    declaration: "GptMoE",
+    method: "train",
+    header: sizes,
+    own: { B, T },
+    work: { step: 3 * B * T * (L * layer + 2 * D * V) },
+    whole: true,
+  };
+}
+/** On a GPU: mixtures in (T, d, n, E, K) as SonicMoE and FastMoE measure them, what dense products reach first. */
+export const cudaCases: readonly Case[] = [
+  dense(8192, 8192, 8192),
+  moe("SwiGluMoE", 24576, 1536, 256, 128, 8),
+  moe("SwiGluMoE", 32768, 4096, 512, 128, 8),
+  moe("SwiGluMoE", 32768, 4096, 2048, 64, 4),
+  moe("SwiGluMoE", 40960, 768, 256, 128, 8),
+  attention(8, 16, 4096, 64),
+  attention(8, 16, 4096, 128),
+  gpt({ V: 50257, D: 768, H: 1024, L: 12, Heads: 12, E: 16, K: 2 }, 8, 1024),
+];
 
 export const groups: Readonly<Record<string, readonly Case[]>> = {
   moe: [

@@ -26,11 +26,17 @@ export function fill(executable: PlanExecutable): void {
         tensor.data,
         uniform.map((x) => (role === "optimizer" ? Math.abs(x) : x) * scale),
       );
+    } else if (tensor.data instanceof Uint16Array) {
+      const scale = role === "parameter" && shape.length > 1 ? Math.sqrt(3 / (shape.at(-2) ?? 1)) : 1;
+      repeat(tensor.data, shortened(uniform.map((x) => x * scale)));
     } else tensor.data.forEach((_, i, data) => (data[i] = i % (shape.at(-1) ?? 1)));
     executable.write(name, tensor);
   }
 }
-function repeat(to: Float32Array, numbers: Float32Array): void {
+/** The upper halves. */
+const shortened = (numbers: Float32Array): Uint16Array =>
+  Uint16Array.from(new Uint32Array(numbers.buffer, numbers.byteOffset, numbers.length), (bits) => bits >>> 16);
+function repeat<T extends Float32Array | Uint16Array>(to: T, numbers: T): void {
   to.set(numbers.subarray(0, to.length));
   for (let done = period; done < to.length; done *= 2) to.copyWithin(done, 0, Math.min(done, to.length - done));
 }

@@ -2,13 +2,14 @@
 import { parseArgs } from "node:util";
 import { endWithReader, explain, note, print, printJson, table } from "../cli/output.ts";
 import { cores } from "../runtime/host/machine.ts";
-import { groups } from "./cases.ts";
+import { cudaCases, groups } from "./cases.ts";
+import { benchCuda } from "./cuda.ts";
 import { measureWriter, type Written, writers } from "./generate.ts";
 import { type Measured, measure } from "./measure.ts";
 import { findPython } from "./peers.ts";
 
 const usage = `npm run bench -- NAME [--json] [--threads N] [--kernels] [--only I]
-  NAME       ${Object.keys(groups).join(", ")}, generate or list
+  NAME       ${Object.keys(groups).join(", ")}, generate, cuda (needs a GPU) or list
   --json     one JSON object a line
   --threads  default: the cores that this process may use
   --kernels  the time of each launch, on stderr
@@ -26,6 +27,7 @@ async function main(): Promise<void> {
   });
   const [name = ""] = positionals;
   if (name === "list") return list();
+  if (name === "cuda") return benchCuda(values);
   const cases = groups[name];
   const threads = Number(values.threads);
   const wanted = (i: number): boolean => values.only === undefined || i === Number(values.only);
@@ -68,7 +70,7 @@ function rowOf(w: Written): string[] {
   return [w.name, String(w.batch), ...rates, `${w.ceiling.toFixed(1)} GB/s`, percent(w.share)];
 }
 function list(): void {
-  for (const [name, cases] of Object.entries(groups))
+  for (const [name, cases] of Object.entries({ ...groups, cuda: cudaCases }))
     print(table(cases.map((c, i) => [i === 0 ? name : "", String(i), c.name, c.shape.join(" x ")])));
   print(table(writers.map((w, i) => [i === 0 ? "generate" : "", String(i), w.name, `batch ${w.batch}`])));
 }

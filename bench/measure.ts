@@ -45,17 +45,17 @@ export async function measure(c: Case, options: MeasureOptions): Promise<Measure
   const times = options.python === null ? {} : await peerTimes(options.python, c, options.threads);
   return own.map(({ figure, atWork }) => ({ figure: { ...figure, peers: ratesOf(times, c, figure.pass) }, atWork }));
 }
-const ratesOf = (times: Readonly<Record<string, PeerTimes>>, { work }: Case, pass: Pass): Peer[] =>
+export const ratesOf = (times: Readonly<Record<string, PeerTimes>>, { work }: Case, pass: Pass): Peer[] =>
   Object.entries(times).flatMap(([name, { [pass]: seconds }]) =>
     seconds === undefined ? [] : [{ name, rate: rateOf(work[pass], seconds) }],
   );
-const rateOf = (work: number | undefined, seconds: number): number => ((work ?? Number.NaN) / seconds) * 1e-9;
+export const rateOf = (work: number | undefined, seconds: number): number => ((work ?? Number.NaN) / seconds) * 1e-9;
 
 async function measureOwn(c: Case, options: MeasureOptions): Promise<Measured[]> {
   const { threads } = options;
   const compute = await fmaCeiling(threads);
   const memory = await memoryCeiling(threads, c.mix ?? { reads: 1, writes: 1, updates: 0 });
-  const subject = await Subject.open(c, threads);
+  const subject = await Subject.open(c, { target: "host", threads });
   const ceiling = c.mix ? memory : compute;
   try {
     const start = performance.now();

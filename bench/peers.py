@@ -1,4 +1,4 @@
-"""What PyTorch needs for a case of bench/cases.ts: peers.py THREADS CASE, CASE being its JSON.
+"""What PyTorch needs for a case of bench/cases.ts: peers.py THREADS|cuda CASE, CASE being its JSON; on a GPU in bf16.
 
 Prints {peer: {"forward": seconds, "step": seconds}}, each the best of several runs in this process.
 """
@@ -48,8 +48,20 @@ def grouped(x, router, k, *weights):
     return torch.zeros_like(x).index_add(0, row, y)
 
 
+def waited(run):
+    """The run, and on a GPU all that it has begun."""
+
+    def whole():
+        run()
+        if torch.get_default_device().type == "cuda":
+            torch.cuda.synchronize()
+
+    return whole
+
+
 def best(run, seconds=2.0, times=3):
     """The best of `times` runs, more while less than `seconds` have passed."""
+    run = waited(run)
     run()
     found, start = float("inf"), time.perf_counter()
     while times > 0 or time.perf_counter() - start < seconds:
@@ -133,7 +145,11 @@ def run(name, declaration, shape, passes):
 
 
 if __name__ == "__main__":
-    threads, case = int(sys.argv[1]), json.loads(sys.argv[2])
-    torch.set_num_threads(threads)
+    place, case = sys.argv[1], json.loads(sys.argv[2])
+    if place == "cuda":
+        torch.set_default_device("cuda")
+        torch.set_default_dtype(torch.bfloat16)
+    else:
+        torch.set_num_threads(int(place))
     torch.manual_seed(0)
     print(json.dumps(run(case["name"], case["declaration"], case["shape"], case["passes"])))

@@ -22,11 +22,11 @@ export function findPython(environment: NodeJS.ProcessEnv = process.env): string
 export async function peerTimes(
   python: string,
   c: Case,
-  threads: number,
+  place: number | "cuda",
 ): Promise<Readonly<Record<string, PeerTimes>>> {
   const { name, declaration, shape } = c;
   const asked = JSON.stringify({ name, declaration, shape, passes: Object.keys(c.work) });
-  const { stdout, stderr } = await execute(python, [script, String(threads), asked]);
+  const { stdout, stderr } = await execute(python, [script, String(place), asked]);
   if (stderr.trim() !== "") note(stderr.trim());
   return JSON.parse(stdout) as Record<string, PeerTimes>;
 }

@@ -5,6 +5,8 @@ import { type Elaborated, type Graph, hidden, type Store } from "../compiler/gra
 import { silent } from "../compiler/pass.ts";
 import { requireRight, toGraphs, toPlan } from "../compiler/pipeline.ts";
 import type { Entry, Phase, Plan } from "../compiler/plan/plan.ts";
+import { backends } from "../compiler/targets.ts";
+import { cudaExecutable } from "../runtime/cuda/executable.ts";
 import { hostBackend } from "../runtime/host/backend.ts";
 import { hostExecutable } from "../runtime/host/executable.ts";
 import type { StepTimes } from "../runtime/native.ts";
@@ -14,6 +16,9 @@ import { fill } from "./fill.ts";
 
 const program = fileURLToPath(new URL("layers.moe", import.meta.url));
 const at = { seed: 0, call: 0, step: 0 };
+
+/** Where a case runs: on so many threads in f32, or on a GPU in bf16. */
+export type Place = { readonly target: "host"; readonly threads: number } | { readonly target: "cuda" };
 
 /** Seconds, each the least so far. */
 export class Subject {
@@ -29,7 +34,7 @@ export class Subject {
   private constructor(c: Case, plan: Plan, entry: Entry, executable: PlanExecutable) {
     const phases = entry.steps.map((s): Phase | null => (s.kind === "launch" ? s.launch.phase : null));
     const forward = (step: number): boolean => phases[step] === "forward";
-    this.#counts = { forward, step: (step) => c.method !== "train" || !forward(step) };
+    this.#counts = { forward, step: (step) => c.method !== "train" || c.whole === true || !forward(step) };
     this.plan = plan;
     this.entry = entry;
     this.#executable = executable;
@@ -37,12 +42,16 @@ export class Subject {
     this.busy = this.wall.slice();
   }
   /** Compiles, fills the stores with random numbers, and runs once, so that memory is there. */
-  static async open(c: Case, threads: number): Promise<Subject> {
-    const plan = await planOf(c);
+  static async open(c: Case, on: Place): Promise<Subject> {
+    const plan = await planOf(c, on);
     const [entry] = plan.entries;
     if (!entry) throw new Error(`${c.declaration} has no entry`);
     const last: { see?: (times: StepTimes) => void } = {};
-    const executable = await hostExecutable(plan, { threads, profile: (_, times) => last.see?.(times) });
+    const profile = (_: Entry, times: StepTimes): void => last.see?.(times);
+    const executable =
+      on.target === "cuda"
+        ? await cudaExecutable(plan, { profile })
+        : await hostExecutable(plan, { threads: on.threads, profile });
     fill(executable);
     const subject = new Subject(c, plan, entry, executable);
     await subject.sample();
@@ -72,13 +81,23 @@ export class Subject {
 const least = (best: Float64Array, nanoseconds: Float64Array): void =>
   nanoseconds.forEach((t, i) => (best[i] = Math.min(best[i] ?? Infinity, t * 1e-9)));
 
-async function planOf(c: Case): Promise<Plan> {
-  const loaded = loadFile(program);
+async function planOf(c: Case, { target }: Place): Promise<Plan> {
+  const loaded = loadFile(c.program ?? program);
   requireRight(loaded);
   const gradients = c.work.step !== undefined && c.method !== "train";
   const entries = [{ method: c.method, name: c.method, sizes: c.own, gradients }];
-  const all = toGraphs(loaded, { declaration: c.declaration, sizes: c.header, precision: "f32", entries }, silent());
-  return toPlan(resident(all, c.method), silent(), undefined, undefined, await hostBackend());
+  const all = toGraphs(
+    loaded,
+    { declaration: c.declaration, sizes: c.header, precision: target === "cuda" ? "bf16" : "f32", entries },
+    silent(),
+  );
+  return toPlan(
+    resident(all, c.method),
+    silent(),
+    undefined,
+    undefined,
+    target === "cuda" ? backends.cuda : await hostBackend(),
+  );
 }
 /** The entry alone, its inputs and gradients in stores: nothing large crosses to JavaScript. */
 function resident({ stores, graphs }: Elaborated, name: string): Elaborated {

@@ -141,11 +141,11 @@ function make(
 }
 async function executableOf(
   made: Loadable,
-  { target, threads = cores(), watch }: TargetRequest,
+  { target, threads = cores() }: TargetRequest,
   observer: Debugger,
 ): Promise<Executable> {
   if (!("plan" in made)) return referenceExecutable(made.program);
-  if (target === "cuda") return cudaExecutable(made.plan, watch?.profile ? { profile: watch.profile } : {});
+  if (target === "cuda") return cudaExecutable(made.plan, await observer.kernels(made.plan, 1));
   return hostExecutable(made.plan, { threads, ...(await observer.kernels(made.plan, threads)) });
 }
 export function figuresOf(program: Elaborated, plan: Plan | null): Figures {

@@ -6,7 +6,7 @@ import type { Observer, Ran } from "../compiler/pass.ts";
 import type { Entry, Plan, PlanKernel } from "../compiler/plan/plan.ts";
 import { measureLimits } from "./host/ceiling.ts";
 import type { HostOptions } from "./host/executable.ts";
-import { kernelTable, kernelTimes } from "./kernel-times.ts";
+import { kernelTable, kernelTimes, unknownLimits } from "./kernel-times.ts";
 import type { StepTimes } from "./native.ts";
 
 export const debugLevel = (environment: NodeJS.ProcessEnv = process.env): number =>
@@ -71,7 +71,7 @@ export class Debugger implements Observer {
   async kernels(plan: Plan, threads: number): Promise<Pick<HostOptions, "profile" | "closed">> {
     const { profile } = this.#watch;
     if (this.#level < 2) return profile ? { profile } : {};
-    const limits = await measureLimits(threads);
+    const limits = plan.target === "host" ? await measureLimits(threads) : unknownLimits;
     const last = new Map<Entry, StepTimes>();
     return {
       profile: (entry, times) => {

@@ -8,6 +8,8 @@ export interface Limits {
   readonly gflops: number;
   readonly gbytes: number;
 }
+/** Of a GPU: each launch has all of it, and nothing says what it can do at most. */
+export const unknownLimits: Limits = { threads: 1, gflops: Infinity, gbytes: Infinity };
 export interface KernelTime {
   readonly kernel: string;
   readonly phase: Phase | "copy";
@@ -21,7 +23,7 @@ export interface KernelTime {
   readonly bytes: number;
   readonly gflops: number;
   readonly gbytes: number;
-  /** Of the ceiling that is nearer, 0 to 1. */
+  /** Of the ceiling that is nearer, 0 to 1; 0 where it is unknown. */
   readonly share: number;
   /** The program's lines that it serves, and its buffers with their shapes. */
   readonly lines: readonly string[];
@@ -66,7 +68,7 @@ export function kernelTable(times: readonly KernelTime[], limits: Limits, last: 
       percent(t.atWork / total),
       t.gflops.toFixed(1),
       t.gbytes.toFixed(1),
-      percent(t.share),
+      Number.isFinite(limits.gflops) ? percent(t.share) : "-",
       String(t.tasks),
       t.phase,
       t.kernel,
@@ -74,7 +76,9 @@ export function kernelTable(times: readonly KernelTime[], limits: Limits, last: 
     ]);
   const head = ["ms", "busy", "of all", "GFLOP/s", "GB/s", "share", "tasks", "phase", "kernel", last];
   const { gflops, gbytes, threads } = limits;
-  const ceilings = `ceilings ${gflops.toFixed(0)} GFLOP/s, ${gbytes.toFixed(0)} GB/s on ${threads} threads`;
+  const ceilings = Number.isFinite(gflops)
+    ? `ceilings ${gflops.toFixed(0)} GFLOP/s, ${gbytes.toFixed(0)} GB/s on ${threads} threads`
+    : "times between events of the GPU";
   return `${ceilings}; cores at work ${ms(total)} ms\n${table([head, ...rows])}`;
 }
 const ms = (seconds: number): string => (seconds * 1e3).toFixed(3);

@@ -1,9 +1,8 @@
 // NVRTC, NVIDIA's compiler as a library: CUDA C++ text to PTX and machine code, on any machine, with or without a GPU. Bound through
 // ffi-napi, which is imported when first asked for: programs that never see CUDA do not pay for it.
-import { join } from "node:path";
 import type refNapi from "ref-napi";
 import { Problem } from "../compiler/diagnostic.ts";
-import { list, ownWheels, toolkits, wheels } from "./cuda/find.ts";
+import { libraryPaths } from "./cuda/find.ts";
 
 /** One translation unit. `architecture`: `sm_90a`. `names`: expressions whose mangled names are wanted (`kernel<64>`). */
 export interface CudaSource {
@@ -56,26 +55,12 @@ export async function nvrtc(environment: NodeJS.ProcessEnv = process.env): Promi
   );
 }
 
-/** Where NVRTC may be, the likeliest first: what the user names, moec's own copy, toolkits, the loader's path, Python's wheels. */
 function* candidates(environment: NodeJS.ProcessEnv): Generator<string> {
   const named = environment["MOEC_LIBNVRTC"];
   if (named) return yield named;
-  const chosen = environment["MOEC_CUDA_HOME"];
-  if (chosen) return yield* toolkit(chosen);
-  yield* ownWheels().flatMap(librariesOf);
-  for (const folder of toolkits(environment)) yield* toolkit(folder);
-  yield* ["libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so"];
-  yield* wheels().flatMap(librariesOf);
+  const names = ["libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so"];
+  yield* libraryPaths(/^libnvrtc\.so(\.\d+)?$/, names, environment);
 }
-const toolkit = (folder: string): string[] =>
-  ["lib64", "lib", "targets/x86_64-linux/lib", "targets/sbsa-linux/lib", "."].flatMap((lib) =>
-    librariesIn(join(folder, lib)),
-  );
-const librariesOf = (wheel: string): string[] => librariesIn(join(wheel, "lib"));
-const librariesIn = (folder: string): string[] =>
-  list(folder)
-    .filter((name) => /^libnvrtc\.so(\.\d+)?$/.test(name))
-    .map((name) => join(folder, name));
 
 type Argument = Buffer | string | number | null;
 type Call = { (...args: Argument[]): number; async(...args: [...Argument[], Callback]): void };

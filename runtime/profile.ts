@@ -2,7 +2,7 @@
 import type { Ran } from "../compiler/pass.ts";
 import type { PlanKernel } from "../compiler/plan/plan.ts";
 import { measureLimits } from "./host/ceiling.ts";
-import { type KernelTime, kernelTimes, type Limits } from "./kernel-times.ts";
+import { type KernelTime, kernelTimes, type Limits, unknownLimits } from "./kernel-times.ts";
 import type { StepTimes } from "./native.ts";
 import { openTrial, type Trial, type TrialOptions } from "./trial.ts";
 
@@ -52,7 +52,7 @@ export async function profile({ runs: wanted = 5, ...options }: ProfileOptions):
       const start = performance.now() / 1000;
       timed.push({ start, times: (await trial.run()).times });
     }
-    const limits = await measureLimits(trial.threads);
+    const limits = trial.plan.target === "host" ? await measureLimits(trial.threads) : unknownLimits;
     const runs = timed.map(({ start, times }) => runOf(trial, start, times, limits));
     const [quickest] = runs.toSorted((a, b) => a.seconds - b.seconds);
     return {

@@ -1,9 +1,11 @@
-// An entry ready to be measured: compiled for the host, its stores as `init` makes them, its inputs made up.
+// An entry ready to be measured: compiled, its stores as `init` makes them, its inputs made up.
 import type { Loaded } from "../compiler/check/index.ts";
-import { Bug } from "../compiler/diagnostic.ts";
+import { Bug, Problem } from "../compiler/diagnostic.ts";
 import { hidden } from "../compiler/graph/node.ts";
 import type { Schedule } from "../compiler/kernel/schedule.ts";
+import type { Target } from "../compiler/options.ts";
 import type { Entry, Plan } from "../compiler/plan/plan.ts";
+import type { Precision } from "../compiler/types/dtype.ts";
 import { type Compiled, type CompileRequest, compileProgram } from "./compile.ts";
 import { inSeconds, type Watch } from "./debug.ts";
 import { inputOfStore, type Outcome, type StoreInfo, type Tensor } from "./executable.ts";
@@ -39,6 +41,9 @@ export interface TrialOptions extends EntryOptions {
   /** A .moe file. */
   readonly program: string;
   readonly threads?: number | undefined;
+  /** host and f32, if not given. */
+  readonly target?: Target | undefined;
+  readonly precision?: Precision | undefined;
   /** Told of each pass. */
   readonly after?: Watch["after"];
   /** In place of those that were measured on this machine. */
@@ -55,14 +60,16 @@ export interface Trial {
   close(): void;
 }
 export async function openTrial({ program, after, schedules, ...options }: TrialOptions): Promise<Trial> {
-  const { threads = cores() } = options;
+  const { threads = cores(), target = "host", precision = "f32" } = options;
+  if (target === "reference")
+    throw new Problem("the interpreter has no kernels to time", "use `--target host` or `--target cuda`");
   const last: { times?: StepTimes } = {};
   const profile: Watch["profile"] = (_, times) => void (last.times = times);
   const { executable, report, plan } = await compileProgram({
     ...entryRequest(readProgram(program), options),
     path: program,
-    target: "host",
-    precision: "f32",
+    target,
+    precision,
     threads,
     watch: after ? { after, profile } : { profile },
     ...(schedules ? { schedules } : {}),

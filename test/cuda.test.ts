@@ -68,6 +68,25 @@ test("operands in bf16 are multiplied by tensor cores, of f32 by FMA", () => {
     assert.ok(kernel?.text.includes(`mma<${depth}>`), kernel?.text);
   }
 });
+function attentionOf(width: number, dtype: DType): PlanKernel[] {
+  const g = new GraphBuilder(ops);
+  const p = (name: string, ...shape: readonly number[]): Value => parameter(g, name, shape, dtype);
+  const at = parameter(g, "at", [1, 70], "i32");
+  const args = [p("q", 1, 2, 1, 70, width), p("k", 1, 2, 70, width), p("v", 1, 2, 70, width), at, at];
+  const attrs = { scale: 1, bounds: [{ at: 1, seen: -1, plus: 0 }] };
+  const { results } = b.make(g, "attention", args, attrs);
+  const rest = [results[1] as Value, parameter(g, "delta", [1, 2, 1, 70]), p("dout", 1, 2, 1, 70, width)];
+  return kernelsOf([
+    lowered(graphOf([...results, ...b.make(g, "attention_backward", [...args, ...rest], attrs).results])),
+  ]);
+}
+test("attention fits every GPU's shared memory, or says how wide heads may be", () => {
+  for (const dtype of ["f32", "bf16"] as const)
+    for (const width of [16, 64, 80, 128, 256])
+      for (const { name, launch } of attentionOf(width, dtype))
+        assert.ok((launch?.shared ?? 0) <= 99 * 1024, `${name}, ${width} of ${dtype}: ${launch?.shared} bytes`);
+  assert.throws(() => attentionOf(257, "bf16"), /heads 257 wide does not fit/);
+});
 test("no routing asks for more shared memory than every GPU has", () => {
   for (const groups of [4096, 4097, 50257, 200_000, 20_000_000])
     for (const { launch, name } of kernelsOf([lowered(manyGroups(4096, groups))]))

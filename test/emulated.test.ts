@@ -4,11 +4,17 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { attention, dense, gpt as gptCase, moe } from "../bench/cases.ts";
+import { measureCuda } from "../bench/cuda.ts";
+import type { Plan } from "../compiler/plan/plan.ts";
+import { Debugger } from "../runtime/debug.ts";
+import { profile } from "../runtime/profile.ts";
 import { openTraining, type TrainOptions } from "../runtime/train.ts";
 import { build } from "./emulator/build.ts";
 import { folder } from "./folder.ts";
 
 const test = suite("emulated");
+const full = process.env["MOEC_TEST"] === "full";
 const here = folder();
 const data = join(here, "data.txt");
 writeFileSync(data, "It is a way I have of driving off the spleen, and regulating the circulation. ".repeat(40));
@@ -45,6 +51,52 @@ async function same(options: Options, apart = 1e-5): Promise<void> {
     assert.ok(distance < apart, `loss ${i} is ${x}, and ${expected[i]} on the host`);
   }
 }
+test("the benchmarks of a GPU on tiny shapes: what they count and the form of what they say", async () => {
+  const tables: string[] = [];
+  const passes = ["dense", "moe", "attention"].flatMap((name) => [`${name} forward`, `${name} step`]);
+  const sizes = { V: 32, D: 16, H: 8, L: 1, Heads: 2, E: 4, K: 2 };
+  const cases = [
+    dense(16, 24, 16),
+    moe("SwiGluMoE", 9, 16, 8, 3, 2),
+    attention(1, 2, 9, 16),
+    ...(full ? [gptCase(sizes, 1, 8)] : []),
+  ];
+  const figures = await onEmulator(() =>
+    measureCuda(cases, { times: 1, seconds: 0, python: null, kernels: (text) => tables.push(text) }),
+  );
+  assert.equal(
+    figures.map((f) => `${f.name} ${f.pass}`),
+    passes.concat(full ? ["gpt-moe step"] : []),
+  );
+  for (const f of figures) {
+    const work = cases.find((c) => c.name === f.name)?.work[f.pass] ?? Number.NaN;
+    assert.ok(Math.abs(f.rate / ((work / f.seconds) * 1e-12) - 1) < 1e-9, f.name);
+    assert.ok(f.ceiling > 0 && Math.abs(f.share / (f.rate / f.ceiling) - 1) < 1e-9);
+  }
+  assert.is(tables.length, cases.length);
+  assert.match(tables[1] ?? "", /times between events of the GPU[^]* - +\d+ +forward +ragged_dot/);
+  assert.not.match(tables.join(""), /NaN|undefined|Infinity/);
+});
+test("profile and MOEC_DEBUG=2 time the kernels of a GPU", async () => {
+  const program = join(import.meta.dirname, "..", "examples", "one-layer.moe");
+  const set = { N: 6, D: 16, H: 8, E: 3, K: 2 };
+  const { kernels, trace } = await onEmulator(() =>
+    profile({ program, entry: "Layer", set, gradients: true, runs: 1, target: "cuda" }),
+  );
+  assert.ok(kernels.length > 3 && kernels.every((k) => k.seconds > 0 && k.atWork === k.seconds));
+  assert.ok(kernels.some((k) => k.kernel.startsWith("ragged_dot") && k.lines.length > 0));
+  assert.ok(trace.traceEvents.some((e) => e.cat === "kernel"));
+  const said: string[] = [];
+  const watcher = new Debugger({ level: 2, write: (text) => said.push(text) });
+  const plan = { target: "cuda", kernels: [], buffers: [], entries: [] } as unknown as Plan;
+  const { profile: told, closed } = await watcher.kernels(plan, 1);
+  told?.(
+    { name: "train", inputs: [], results: [], steps: [] },
+    { wall: new Float64Array(0), busy: new Float64Array(0) },
+  );
+  closed?.();
+  assert.match(said.join(""), "entry train, last run: times between events of the GPU");
+});
 test("a small model trains to the host's losses", async () => {
   const program = join(here, "small.moe");
   writeFileSync(
@@ -76,7 +128,7 @@ test("in bf16 two layers of a mixture train five steps to the host's losses", as
   const options: Options = { program, precision: "bf16", steps: 5, batch: 1, length: 8, set };
   await same(options, rounding);
 });
-if (process.env["MOEC_TEST"] === "full")
+if (full)
   for (const [precision, apart] of [
     ["f32", 1e-5],
     ["bf16", rounding],

@@ -2,10 +2,12 @@ import { cpus, totalmem } from "node:os";
 import { Command } from "commander";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { cudaDriver } from "../../runtime/cuda/driver.ts";
+import { nvdisasm } from "../../runtime/cuda/sass.ts";
 import { KernelCache } from "../../runtime/host/cache.ts";
 import { cores, freeMemory } from "../../runtime/host/machine.ts";
 import { toolchain } from "../../runtime/host/toolchain.ts";
 import { native } from "../../runtime/native.ts";
+import { nccl } from "../../runtime/nccl.ts";
 import { nvrtc } from "../../runtime/nvrtc.ts";
 import { examples, json } from "../flags.ts";
 import { colorsOf, print, printJson, showBytes } from "../output.ts";
@@ -25,7 +27,17 @@ export const doctorCommand = (): Command =>
     .action(doctor);
 
 async function doctor(options: { json?: boolean }): Promise<void> {
-  const findings = await Promise.all([compiler(), addon(), processor(), memory(), cache(), gpus(), codeForGpus()]);
+  const findings = await Promise.all([
+    compiler(),
+    addon(),
+    processor(),
+    memory(),
+    cache(),
+    gpus(),
+    codeForGpus(),
+    collectives(),
+    machineCode(),
+  ]);
   if (options.json) for (const finding of findings) printJson(finding);
   else for (const finding of findings) print(shown(finding));
 }
@@ -71,6 +83,13 @@ const codeForGpus = (): Promise<Finding> =>
     const { path, version, architectures } = await nvrtc();
     return `${path} ${version}, for sm_${Math.min(...architectures)} to sm_${Math.max(...architectures)}`;
   });
+const collectives = (): Promise<Finding> =>
+  finding("NCCL", "It carries data between GPUs; one GPU needs none", async () => {
+    const { path, version } = await nccl();
+    return `${path} ${version}`;
+  });
+const machineCode = (): Promise<Finding> =>
+  finding("nvdisasm", "It prints machine code for `moec compile --emit sass`", () => nvdisasm());
 const cache = (): Promise<Finding> =>
   finding("cache", "It keeps compiled kernels", () => {
     const { folder, files, bytes, limit } = new KernelCache().stats();

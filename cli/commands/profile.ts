@@ -1,9 +1,11 @@
 import { basename } from "node:path";
 import { Command } from "commander";
+import * as shared from "../../compiler/options.ts";
+import type { Precision } from "../../compiler/types/dtype.ts";
 import { writeAtomic } from "../../runtime/files.ts";
 import { kernelTable } from "../../runtime/kernel-times.ts";
 import { type Profile, profile } from "../../runtime/profile.ts";
-import { addTrial, examples, flag, type TrialFlags, text } from "../flags.ts";
+import { addTrial, examples, flag, option, type TrialFlags, text } from "../flags.ts";
 import { note, print, printJson } from "../output.ts";
 
 export const profileCommand = (): Command =>
@@ -14,6 +16,8 @@ export const profileCommand = (): Command =>
     .addOption(
       flag("-o, --output <file>", "the trace, for Perfetto or chrome://tracing; default: NAME.trace.json", text),
     )
+    .addOption(option(shared.target))
+    .addOption(option(shared.precision))
     .addHelpText(
       "after",
       examples(
@@ -25,9 +29,12 @@ export const profileCommand = (): Command =>
 
 interface Options extends TrialFlags {
   readonly output?: string;
+  readonly target?: shared.Target;
+  readonly precision?: Precision;
 }
 async function run(program: string, { output, json, grad: gradients, ...options }: Options): Promise<void> {
   const file = output ?? `${basename(program, ".moe")}.trace.json`;
+  shared.requireTarget(options);
   const measured = await profile({ program, gradients, ...options });
   writeAtomic(file, `${JSON.stringify(measured.trace)}\n`);
   if (json) return asJson(measured, file);

@@ -1,8 +1,11 @@
 // Attention without a buffer of T x U (Dao et al., "FlashAttention", 2022): the softmax of a row is made block by block of keys. Backward:
 // for each block of keys S^T = K Q^T, then P^T dO and dS^T Q; for each block of queries dS K, an accumulator being a left operand; or, where a
 // task takes a head, K^T dS^T with all else of the block.
+import { Problem } from "../diagnostic.ts";
 import type { Node, Value } from "../graph/node.ts";
 import type { Bound, OpAttrs } from "../ops/attrs.ts";
+import { bytesOf } from "../types/dtype.ts";
+import { dtypeOf } from "../types/type.ts";
 import { type Block, plus } from "./build.ts";
 import type { Draft } from "./draft.ts";
 import { add, both, call, ceil, f32, i32, isNum, item, load, mul, num, select, truth, unflatten } from "./expr.ts";
@@ -47,9 +50,17 @@ function operands(d: Draft, node: Node): Operands {
     at,
     seen,
     attrs: node.attrs as OpAttrs["attention"],
-    ...d.choices.attention(Math.max(sizes.A, sizes.C)),
+    ...tiles(d, q, Math.max(sizes.A, sizes.C)),
     sizes,
   };
+}
+function tiles(d: Draft, q: Value, width: number): { readonly rows: number; readonly block: number } {
+  const found = d.choices.attention(width, bytesOf[dtypeOf(q.type)]);
+  if (found) return found;
+  throw new Problem(
+    `attention of heads ${width} wide does not fit a multiprocessor's memory`,
+    "take more heads, so that each is at most 256 wide, or `--target host`",
+  );
 }
 const times = (n: number, x: Expr): Expr[] => (n === 0 ? [] : [n === 1 ? x : call("mul", "i32", x, i32(n))]);
 const sum = ([first = i32(0), ...more]: readonly Expr[]): Expr =>

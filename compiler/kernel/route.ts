@@ -139,8 +139,8 @@ export function routeOffsets(d: Draft, node: Node): void {
       const next = add(found, num(step));
       const last = d.k.letHere("last", load(expert, least(sub(next, num(1)), num(places - 1))));
       const below = [call("ge", "bool", last, i32(0)), call("lt", "bool", last, asValue(e))].reduce(both);
-      const found_ = select(both(less(next, num(places + 1)), below), next, found);
-      found = isNum(found_) ? found_ : d.k.letHere("found", found_);
+      const chosen = select(both(less(next, num(places + 1)), below), next, found);
+      found = isNum(chosen) ? chosen : d.k.letHere("found", chosen);
     }
     d.k.store(offsets, [e], asValue(found));
   });

@@ -13,9 +13,16 @@ function contraction({ m, n, operands, short }: Contraction): Schedule {
   const bm = large ? 128 : m > 32 ? 64 : m > 16 ? 32 : 16;
   return { bm, bn, bk: 32, mc: bm, ragged: true, stream: false };
 }
-/** Six operands, of 4 bytes, lie in shared memory at once in the backward. */
-function attention(width: number): { readonly rows: number; readonly block: number } {
-  const side = width <= 64 ? 64 : width <= 128 ? 32 : 16;
-  return { rows: side, block: side };
+/** Bytes of shared memory that a block may have on every architecture (sm_86 and sm_120 have the least). */
+const room = 99 * 1024;
+/** Wider accumulators do not fit a warp's registers. */
+const widest = 256;
+/** The backward holds six operands at once; in f32 an accumulator that is one, too. */
+function attention(width: number, bytes: number): ReturnType<Choices["attention"]> {
+  const cols = 2 ** Math.ceil(Math.log2(Math.max(width, 16)));
+  const most = width <= 64 ? 64 : width <= 128 ? 32 : 16;
+  const held = (side: number): number => 6 * side * cols * bytes + (bytes === 4 ? side * side * bytes : 0);
+  const side = [64, 32, 16].find((n) => n <= most && held(n) <= room);
+  return side === undefined || width > widest ? null : { rows: side, block: side };
 }
 export const cudaChoices: Choices = { contraction, attention };

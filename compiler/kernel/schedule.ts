@@ -36,8 +36,8 @@ export const contractionKey = ({ op, m, n, k, groups, operands, short }: Contrac
 /** What a target chooses where nothing was measured. */
 export interface Choices {
   contraction(c: Contraction): Schedule;
-  /** Queries and keys that attention takes at a time, for the wider of a key and a value. */
-  attention(width: number): { readonly rows: number; readonly block: number };
+  /** Queries and keys that attention takes at a time, for the wider of a key and a value and the bytes of a number; null if it is too wide. */
+  attention(width: number, bytes: number): { readonly rows: number; readonly block: number } | null;
   /** Columns of a register tile, and so of a panel of a weight; weights lie in rows if not given. */
   readonly panel?: number;
   /** Attention's backward is one kernel where there are so many tasks, of a head each, and dq of one has at most so many floats. */

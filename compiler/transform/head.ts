@@ -279,7 +279,6 @@ class Pieces {
     const k = head.lead(v) ?? 0;
     const shape = [piece.rows, ...dims(v.type).slice(k)];
     const x = nth(args, 0);
-    const later = (axes: readonly number[], from: number): number[] => axes.map((a) => a - from + 1);
     switch (op.name) {
       case "broadcast": {
         const { axes } = attrs as OpAttrs["broadcast"];
@@ -317,4 +316,6 @@ class Pieces {
     }
   }
 }
+/** Axes behind those of the rows, which become one. */
+const later = (axes: readonly number[], rows: number): number[] => axes.map((a) => a - rows + 1);
 const wide = (g: Builder, x: Value): Value => (dtypeOf(x.type) === "bf16" ? b.cast(g, x, "f32") : x);

@@ -16,6 +16,32 @@ const parts = (folder: string): string[] => list(join(folder, "nvidia")).map((pa
 /** Names in a folder, none if it is not there. */
 export const list = (folder: string): string[] => (existsSync(folder) ? readdirSync(folder) : []);
 
+/**
+ * Where a library may be, the likeliest first: the folder that MOEC_CUDA_HOME names, and that alone; moec's own wheels, toolkits, the
+ * loader's path by the names in `loader`, Python's wheels.
+ */
+export function* libraryPaths(
+  file: RegExp,
+  loader: readonly string[],
+  environment: NodeJS.ProcessEnv,
+): Generator<string> {
+  const within = (folder: string): string[] =>
+    list(folder)
+      .filter((name) => file.test(name))
+      .map((name) => join(folder, name));
+  const toolkit = (folder: string): string[] =>
+    ["lib64", "lib", "targets/x86_64-linux/lib", "targets/sbsa-linux/lib", "."].flatMap((lib) =>
+      within(join(folder, lib)),
+    );
+  const wheel = (folder: string): string[] => within(join(folder, "lib"));
+  const chosen = environment["MOEC_CUDA_HOME"];
+  if (chosen) return yield* toolkit(chosen);
+  yield* ownWheels().flatMap(wheel);
+  for (const folder of toolkits(environment)) yield* toolkit(folder);
+  yield* loader;
+  yield* wheels().flatMap(wheel);
+}
+
 function pythonFolders(): string[] {
   try {
     const print = "import sys; print('\\n'.join(sys.path))";

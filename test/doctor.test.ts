@@ -1,0 +1,63 @@
+// What moec doctor says of what is there, and of what is not.
+import { execFileSync, spawnSync } from "node:child_process";
+import { mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { Problem } from "../compiler/diagnostic.ts";
+import { nccl } from "../runtime/nccl.ts";
+import { folder } from "./folder.ts";
+
+const test = suite("doctor");
+/** A CUDA folder with a libnccl that gives this number. */
+function toolkit(version: number, result = 0): string {
+  const home = folder();
+  const [lib, text] = [join(home, "lib64"), join(home, "nccl.cpp")];
+  mkdirSync(lib);
+  writeFileSync(text, `extern "C" int ncclGetVersion(int* v) { *v = ${version}; return ${result}; }`);
+  execFileSync("g++", ["-shared", "-fPIC", "-o", join(lib, "libnccl.so.2"), text]);
+  return home;
+}
+test("NCCL where MOEC_CUDA_HOME says, and its version", async () => {
+  const home = toolkit(22807);
+  assert.equal(await nccl({ MOEC_CUDA_HOME: home }), { path: join(home, "lib64", "libnccl.so.2"), version: "2.28.7" });
+  assert.is((await nccl({ MOEC_CUDA_HOME: toolkit(2804) })).version, "2.8.4");
+});
+test("an NCCL that is not there, or does not work, and what to do", async () => {
+  for (const [home, message] of [
+    [folder(), /^NCCL was not found$/],
+    [toolkit(1, 3), /libnccl\.so\.2: ncclGetVersion failed with error 3/],
+  ] as const)
+    try {
+      await nccl({ MOEC_CUDA_HOME: home });
+      assert.unreachable();
+    } catch (error) {
+      assert.instance(error, Problem);
+      assert.match((error as Problem).message, message);
+      assert.match((error as Problem).help, /pip install nvidia-nccl-cu13/);
+    }
+});
+test("a line for each part, and with --json an object", () => {
+  const env = { ...process.env, NO_COLOR: "1", MOEC_CACHE: join(folder(), "cache"), MOEC_CUDA_HOME: toolkit(22807) };
+  const main = fileURLToPath(new URL("../cli/main.ts", import.meta.url));
+  const { status, stdout, stderr } = spawnSync(process.execPath, ["--import", "tsx", main, "doctor", "--json"], {
+    encoding: "utf8",
+    env,
+  });
+  assert.is(status, 0, stderr);
+  const lines = stdout.trim().split("\n");
+  const found = new Map(
+    lines
+      .map((line) => JSON.parse(line) as { part: string; found: string; help: string | null })
+      .map((f) => [f.part, f]),
+  );
+  assert.equal(
+    [...found.keys()],
+    ["compiler", "addon", "cores", "memory", "cache", "GPUs", "NVRTC", "NCCL", "nvdisasm"],
+  );
+  assert.match(found.get("NCCL")?.found ?? "", /libnccl\.so\.2 2\.28\.7$/);
+  assert.is(found.get("NCCL")?.help, null);
+  assert.match(found.get("NVRTC")?.help ?? "", /npm run nvrtc/);
+});
+test.run();
