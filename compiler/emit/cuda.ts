@@ -2,15 +2,14 @@
 import { Bug } from "../diagnostic.ts";
 import { accessOf } from "../kernel/access.ts";
 import { footprint, gcd, item, multiple } from "../kernel/expr.ts";
-import type { Axis, Buffer, Expr, Kernel, Stmt, StmtOf, Tile } from "../kernel/ir.ts";
+import type { Axis, Buffer, Expr, Kernel, Stmt, Tile } from "../kernel/ir.ts";
 import { walk, walkExprs } from "../kernel/passes.ts";
 import { blockOf, operandsOf } from "./block.ts";
-import { blocksOf, decode, raggedOf, tasksOf } from "./grid.ts";
-import { bytesOf, needsOf, Operand, reserve } from "./operand.ts";
+import { dealt } from "./grid.ts";
+import { needsOf, Operand, reserve } from "./operand.ts";
+import { dealtAhead, runAhead, runsAhead } from "./pipeline.ts";
 import { type Emitter, type Target, written } from "./text.ts";
 
-/** Bytes of dynamic shared memory that a block has on every architecture. */
-const room = 96 * 1024;
 const types = { f32: "f32", f64: "f64", bf16: "bf16", i32: "i32", bool: "u8" } as const;
 
 export const cuda: Target = {
@@ -41,20 +40,20 @@ export const cuda: Target = {
   },
   frame(k, e) {
     if (k.locals.length > 0) throw new Bug(`${k.name} keeps a row, which CUDA's choices do not ask for`);
-    const { shared, prologue } = needsOf(e);
+    const { shared, prologue, ahead } = needsOf(e);
     const { threads, blocks } = blockOf(k);
     return {
       open: [
         `KERNEL void __launch_bounds__(${threads}, BLOCKS(${blocks})) ${k.name}(${parameters(k)}) {`,
         ...(shared > 0 ? ["  DYN_SMEM(smem);"] : []),
         ...prologue.map((line) => `  ${line}`),
-        ...dealt(k).map((line) => `  ${line}`),
+        ...(ahead ? dealtAhead(k, ahead) : dealt(k)).map((line) => `  ${line}`),
       ],
       close: ["  }", "}", `KERNEL_END(${k.name})`],
     };
   },
   loop(s, e) {
-    if (runsAhead(s)) return ahead(s, e);
+    if (runsAhead(s)) return runAhead(s, e, () => counted(s.axis, e));
     const { v, from, to, step } = s.axis;
     const head = `for (ix ${v.name} = ${e.expr(from)}, ${v.name}_end = ${e.expr(to)}; ${v.name} < ${v.name}_end; ${v.name} += ${step}) {`;
     e.block(head, "}", () => {
@@ -91,37 +90,6 @@ function heldAt(acc: Tile, e: Emitter): number {
   const bytes = item(acc.shape, 0) * item(acc.shape, 1) * 4;
   if (n.held === null || n.held.bytes < bytes) n.held = { at: reserve(e, bytes), bytes };
   return n.held.at;
-}
-/** The loop over a block's tasks. Rows of groups are found on the device, from the groups' offsets. */
-export function dealt(k: Kernel): string[] {
-  const at = raggedOf(k);
-  const [group, rows] = [k.grid[at - 1], k.grid[at]];
-  if (!group || !rows)
-    return [
-      `for (i32 task = blockIdx.x; task < ${tasksOf(k)}; task += gridDim.x) {`,
-      ...(k.grid.length === 0 ? [] : [`  const ix ${decode(k.grid, "task").join(", ")};`]),
-    ];
-  const inner = k.grid.slice(at + 1);
-  const each = inner.reduce((n, a) => n * blocksOf(a), 1);
-  const { offsets, unit } = boundsOf(rows);
-  const bound = [
-    `${group.v.name} = tasks.e`,
-    `${rows.v.name} = tasks.at`,
-    `${rows.n.e === "var" ? rows.n.name : "n"} = ix_min(${rows.step}, tasks.to - tasks.at)`,
-    ...decode([group, ...inner], "task").slice(1),
-  ];
-  return [
-    `Ragged tasks(${offsets}, ${blocksOf(group)}, ${unit}, ${rows.step});`,
-    `for (i32 task = blockIdx.x; tasks.seek(task${each === 1 ? "" : ` / ${each}`}); task += gridDim.x) {`,
-    `  const ix ${bound.join(", ")};`,
-  ];
-}
-/** The buffer that a ragged axis begins from, and the rows that one of its numbers stands for. */
-function boundsOf({ from }: Axis): { readonly offsets: string; readonly unit: number } {
-  const [x, unit] = from.e === "op" && from.op === "*" ? [item(from.args, 0), multiple(item(from.args, 1))] : [from, 1];
-  const offset = x.e === "op" && x.op === "index" ? item(x.args, 0) : x;
-  if (offset.e !== "load") throw new Bug("a ragged axis of the grid begins at an offset");
-  return { offsets: offset.from.name, unit };
 }
 /** What nobody writes while the kernel runs can be read by the cache for constants. */
 export function parameters(k: Kernel): string {
@@ -176,35 +144,4 @@ function multipleOf(x: Expr, k: Kernel): number {
 }
 function counted({ v, n, to, step }: Axis, e: Emitter): void {
   if (n.e === "var") e.line(`const ix ${n.name} = ix_min(${step}, ${e.expr(to)} - ${v.name});`);
-}
-
-const isStage = (s: Stmt): s is StmtOf<"stage"> => s.s === "stage";
-/** Operands that depend on the loop's variable alone can be loaded before their turn. */
-function runsAhead(s: StmtOf<"for">): boolean {
-  const staged = s.body.filter(isStage);
-  const named = new Set<Expr>(s.body.flatMap((b) => (b.s === "let" ? [b.v] : [])));
-  const waits = expressionsOf(staged, (x) => named.has(x)).length > 0;
-  return staged.length > 0 && !waits && s.body.some((b) => b.s === "mma");
-}
-function ahead(s: StmtOf<"for">, e: Emitter): void {
-  const staged = s.body.filter(isStage);
-  const each = staged.reduce((sum, b) => sum + bytesOf(b, e), 0);
-  const fits = (n: number): boolean => needsOf(e).shared + n * each <= room;
-  const stages = [4, 3].find((n) => fits(n) && n * each <= (n === 4 ? room * (2 / 3) : room)) ?? 2;
-  const operands = staged.map((b) => new Operand(b, stages, e));
-  for (const o of operands) o.bind(s.axis);
-  const { v, from, to, step } = s.axis;
-  const inside = (f: () => void): void => {
-    e.depth++;
-    counted(s.axis, e);
-    f();
-    e.depth--;
-  };
-  e.line(`pipeline<${stages}>(${e.expr(from)}, ${e.expr(to)}, ${step}, [&](ix ${v.name}, i32 s) {`);
-  inside(() => {
-    for (const o of operands) o.load("s", s.axis);
-  });
-  e.line(`}, [&](ix ${v.name}, i32 s) {`);
-  inside(() => e.stmts(s.body.filter((b) => !isStage(b))));
-  e.line("});");
 }

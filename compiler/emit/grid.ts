@@ -1,5 +1,6 @@
 // Tasks of a kernel: how many, and which blocks of its axes each is.
-import { isNum } from "../kernel/expr.ts";
+import { Bug } from "../diagnostic.ts";
+import { isNum, item, multiple } from "../kernel/expr.ts";
 import type { Axis, Kernel } from "../kernel/ir.ts";
 
 export const blocksOf = (a: Axis): number =>
@@ -32,3 +33,45 @@ export function decode(grid: readonly Axis[], t: string): string[] {
     })
     .toReversed();
 }
+
+/** How a persistent grid deals tasks: what is declared first, when there is a task, and its blocks. */
+export interface Dealing {
+  readonly setup: readonly string[];
+  readonly more: string;
+  /** `name = value`, for constants of type ix. */
+  readonly bound: readonly string[];
+}
+/** Rows of groups are found on the device, from the groups' offsets. */
+export function dealing(k: Kernel): Dealing {
+  const at = raggedOf(k);
+  const [group, rows] = [k.grid[at - 1], k.grid[at]];
+  if (!group || !rows) return { setup: [], more: `task < ${tasksOf(k)}`, bound: decode(k.grid, "task") };
+  const inner = k.grid.slice(at + 1);
+  const each = inner.reduce((n, a) => n * blocksOf(a), 1);
+  const { offsets, unit } = boundsOf(rows);
+  const bound = [
+    `${group.v.name} = tasks.e`,
+    `${rows.v.name} = tasks.at`,
+    `${rows.n.e === "var" ? rows.n.name : "n"} = ix_min(${rows.step}, tasks.to - tasks.at)`,
+    ...decode([group, ...inner], "task").slice(1),
+  ];
+  return {
+    setup: [`Ragged tasks(${offsets}, ${blocksOf(group)}, ${unit}, ${rows.step});`],
+    more: `tasks.seek(task${each === 1 ? "" : ` / ${each}`})`,
+    bound,
+  };
+}
+/** The buffer that a ragged axis begins from, and the rows that one of its numbers stands for. */
+function boundsOf({ from }: Axis): { readonly offsets: string; readonly unit: number } {
+  const [x, unit] = from.e === "op" && from.op === "*" ? [item(from.args, 0), multiple(item(from.args, 1))] : [from, 1];
+  const offset = x.e === "op" && x.op === "index" ? item(x.args, 0) : x;
+  if (offset.e !== "load") throw new Bug("a ragged axis of the grid begins at an offset");
+  return { offsets: offset.from.name, unit };
+}
+/** The loop over a block's tasks. */
+export function dealt(k: Kernel): string[] {
+  const { setup, more, bound } = dealing(k);
+  return [...setup, `for (i32 task = blockIdx.x; ${more}; task += gridDim.x) {`, ...constants(bound)];
+}
+export const constants = (bound: readonly string[]): string[] =>
+  bound.length === 0 ? [] : [`  const ix ${bound.join(", ")};`];

@@ -1,17 +1,17 @@
 // Contractions of bf16 on sm_90a: the second meaning of a CUDA kernel. One warpgroup fills stages of shared memory, by TMA where an operand is
 // a box of a tensor, and two multiply from them by wgmma. The kernel's statements are the same; only the mma, the pipeline and the layouts
 // of operands differ. Operands are read as they lie (K-major or MN-major), so a weight needs no second copy for its transposed use.
-import { item } from "../kernel/expr.ts";
+import { isNum, item } from "../kernel/expr.ts";
 import type { Axis, Kernel, Stmt, StmtOf } from "../kernel/ir.ts";
 import { bodyOf, walk } from "../kernel/passes.ts";
 import type { Variant } from "../plan/plan.ts";
-import { cuda, dealt, isWide, parameters } from "./cuda.ts";
+import { cuda, isWide, parameters } from "./cuda.ts";
+import { dealt } from "./grid.ts";
 import { mapName, Slabs, slab } from "./slabs.ts";
 import { Emitter, emit, type Target, written } from "./text.ts";
 
-/** Bytes of shared memory that a block may have on sm_90, and threads of a block. */
+/** Bytes of shared memory that the blocks of a multiprocessor may have on sm_90. */
 const room = 227 * 1024;
-const threads = 384;
 
 /** The kernel for sm_90a; null where it is not of this kind, which a schedule for it (schedule-hopper.ts) does not rule out. */
 export function emitHopper(k: Kernel): Variant | null {
@@ -21,12 +21,12 @@ export function emitHopper(k: Kernel): Variant | null {
   const e = new Emitter(k, cuda);
   const operands = operandsOf(loop, e);
   if (!operands) return null;
-  const plan = planOf(operands);
+  const plan = planOf(operands, loop);
   const { text } = emit({ ...k, name }, target(k, loop, plan, e));
   return {
     name,
     text,
-    launch: { threads, shared: plan.shared, wide: isWide(k) },
+    launch: { threads: plan.groups * 128 + 128, shared: plan.shared, wide: isWide(k) },
     maps: operands.flatMap((o) => (o.map ? [o.map] : [])),
     writes: k.params.flatMap((p, i) => (written(k).has(p) ? [i] : [])),
   };
@@ -71,6 +71,8 @@ function operandsOf(loop: Loop, e: Emitter): Slabs[] | null {
 
 interface Plan {
   readonly operands: readonly Slabs[];
+  /** Warpgroups that consume; one, where a second block of the multiprocessor multiplies while this one stores. */
+  readonly groups: 1 | 2;
   readonly stages: number;
   readonly shared: number;
   /** Of a stage: bytes that come by TMA. */
@@ -79,37 +81,42 @@ interface Plan {
   readonly boxed: boolean;
 }
 const bytes = (list: readonly Slabs[]): number => list.reduce((n, o) => n + o.bytes, 0);
-function planOf(operands: readonly Slabs[]): Plan {
+/** A short depth is over before its results are stored: then blocks of half the width share a multiprocessor. */
+const shortest = 512;
+function planOf(operands: readonly Slabs[], { axis: { to }, body }: Loop): Plan {
   const each = bytes(operands);
-  const stages = Math.min(6, Math.floor((room - 1024) / each));
+  const narrow = body.find(isMma)?.acc.map((t) => item(t.shape, 1)).join() === "128";
+  const groups = narrow && isNum(to) && to.value <= shortest ? 1 : 2;
+  const stages = Math.min(6, Math.floor(((groups === 1 ? room / 2 - 512 : room) - 1024) / each));
   const boxes = bytes(operands.filter((o) => o.map));
-  return { operands, stages, shared: stages * each + 1024, boxes, boxed: boxes === each };
+  return { operands, groups, stages, shared: stages * each + 1024, boxes, boxed: boxes === each };
 }
 /** `p`: writes what producers do. */
 function target(k: Kernel, loop: Loop, plan: Plan, p: Emitter): Target {
+  const { groups } = plan;
   const mapped = plan.operands.filter((o) => o.map).map((o) => o.tile);
   const mapOf = (o: Slabs): string => (o.map ? mapName(k, o.map, mapped.indexOf(o.tile)) : "");
   return {
     ...cuda,
     fresh: "always",
-    tile: (t) => `${t.role === "acc" ? "Acc" : "Row"}<${[...t.shape, 8, 1].join(", ")}> ${t.name};`,
+    tile: (t) => `${t.role === "acc" ? `Held<${t.shape.join(", ")}, ${groups}>` : `Row<${item(t.shape, 0)}, 8, 1>`} ${t.name};`,
     frame(named, e) {
       const maps = plan.operands.filter((o) => o.map).map((o) => `const __grid_constant__ TensorMap ${mapOf(o)}`);
       return {
         open: [
-          `KERNEL void __launch_bounds__(${threads}, 1) ${named.name}(${[parameters(k), ...maps].join(", ")}) {`,
+          `KERNEL void __launch_bounds__(${groups * 128 + 128}, ${3 - groups}) ${named.name}(${[parameters(k), ...maps].join(", ")}) {`,
           "  DYN_SMEM(smem);",
           ...declared(plan).map((line) => `  ${line}`),
-          "  if (produces()) {",
+          `  if (produces<${groups}>()) {`,
           "    produce_with_few();",
-          ...(plan.boxed ? ["    if (warp_id() > CONSUMERS / 32) return;"] : []),
+          ...(plan.boxed ? [`    if (warp_id() > ${groups * 4}) return;`] : []),
           ...dealt(k).map((line) => `    ${line}`),
           ...produced(loop, plan, p, mapOf),
           "    }",
           ...(plan.boxed ? [] : ["    pipe.drain();"]),
           "    return;",
           "  }",
-          "  consume_with_many();",
+          `  consume_with_many<${groups}>();`,
           ...dealt(e.kernel).map((line) => `  ${line}`),
         ],
         close: ["  }", "}", `KERNEL_END(${named.name})`],
@@ -118,7 +125,7 @@ function target(k: Kernel, loop: Loop, plan: Plan, p: Emitter): Target {
     loop: (s, e) => (s === loop ? consumed(s, e) : cuda.loop(s, e)),
   };
 }
-function declared({ operands, stages, shared, boxes, boxed }: Plan): string[] {
+function declared({ operands, groups, stages, shared, boxes, boxed }: Plan): string[] {
   let place = 0;
   const lines = operands.map((o) => {
     const line = o.declaration(place);
@@ -126,7 +133,7 @@ function declared({ operands, stages, shared, boxes, boxed }: Plan): string[] {
     return line;
   });
   const arrivals = (boxes > 0 ? 1 : 0) + (boxed ? 0 : 4);
-  return [...lines, `Pipe<${stages}> pipe(smem + ${shared - 1024}, ${arrivals});`];
+  return [...lines, `Pipe<${stages}, ${groups}> pipe(smem + ${shared - 1024}, ${arrivals});`];
 }
 
 /** What a task is to the producers: the way to the loop, and its loads. */

@@ -27,11 +27,13 @@ interface Needs {
   /** Room for an accumulator that is a left operand. */
   held: { readonly at: number; readonly bytes: number } | null;
   readonly prologue: string[];
+  /** The call that asks for a task's first loads, where they are asked for before the results of the task before it are written. */
+  ahead: string | null;
   readonly stageOf: Map<Tile, string>;
 }
 const needs = new WeakMap<Emitter, Needs>();
 export function needsOf(e: Emitter): Needs {
-  const known = needs.get(e) ?? { shared: 0, held: null, prologue: [], stageOf: new Map() };
+  const known = needs.get(e) ?? { shared: 0, held: null, prologue: [], ahead: null, stageOf: new Map() };
   needs.set(e, known);
   return known;
 }

@@ -34,7 +34,7 @@ export function dot(d: Draft, node: Node, region: Region): void {
   const at = unflatten(e.at, lead);
   const left = d.reader(undefined, { plain: true, name: "a" });
   const right = d.reader(undefined, { plain: true, name: "b" });
-  d.k.for("m", rows.at, add(rows.at, rows.n), s.bm, (mb) => {
+  const block = (mb: Block): void => {
     const t: Tiles = {
       m: mb,
       n: cols,
@@ -50,7 +50,9 @@ export function dot(d: Draft, node: Node, region: Region): void {
       a: (i, kk) => left.element(a, [...at, i, kk]),
       b: (x, kk, j) => right.element(item(x.args, 1), [...at, kk, j]),
     });
-  });
+  };
+  if (s.ragged) block(rows);
+  else d.k.for("m", rows.at, add(rows.at, rows.n), s.bm, block);
 }
 /** y[m, n] = sum over k: x[m, k] * w[e, k, n] for the rows m of each group e. Rows of no group are not written. */
 export function raggedDot(d: Draft, node: Node, region: Region): void {

@@ -24,6 +24,7 @@
 #endif
 #define FN __device__ __forceinline__
 #define UNROLL _Pragma("unroll")
+#define INLINE __attribute__((always_inline))
 #define ROLL  // as the compiler likes
 #define KEEP_ROLLED _Pragma("unroll 1")
 /** Blocks that must fit on one multiprocessor: who compiles halves them where registers do not suffice. */

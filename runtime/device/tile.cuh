@@ -109,9 +109,9 @@ template <int BM, int BN, int WM, int WN> struct Acc {
   /** Lanes trade pairs: an even one gets four columns of tile n, an odd one of tile n + 1. */
   FN vec<f32, 4> four(int m, int n, int h) const {
     const bool odd = lane_id() & 1;
-    const f32 *own = d[m][n] + h * 2, *next = d[m][n + 1] + h * 2;
-    const f32 x = __shfl_xor_sync(0xffffffffu, odd ? own[0] : next[0], 1), y = __shfl_xor_sync(0xffffffffu, odd ? own[1] : next[1], 1);
-    return odd ? vec<f32, 4>{x, y, next[0], next[1]} : vec<f32, 4>{own[0], own[1], x, y};
+    const f32 a = d[m][n][h * 2], b = d[m][n][h * 2 + 1], c = d[m][n + 1][h * 2], e = d[m][n + 1][h * 2 + 1];
+    const f32 x = __shfl_xor_sync(0xffffffffu, odd ? a : c, 1), y = __shfl_xor_sync(0xffffffffu, odd ? b : e, 1);
+    return {odd ? x : a, odd ? y : b, odd ? c : x, odd ? e : y};
   }
   static FN i32 first_row() { return warp_id() / WN * MT * 16; }
   static FN i32 first_col() { return warp_id() % WN * NT * 8; }
@@ -279,12 +279,15 @@ template <class E, int R, int C, int S, int THREADS, bool TRANSPOSED, int PITCH>
   }
 };
 FN void staged() { copies_commit(); copies_wait<0>(); __syncthreads(); }
-/** Loads run S - 1 steps ahead of compute; a stage is refilled when the barrier shows that everyone has done with it. */
+/** Loads run S - 1 steps ahead of compute: the first of them, which a pipeline then begins with. */
+template <int S, class L> FN void load_first(ix from, ix to, ix step, L load) {
+  UNROLL for (i32 s = 0; s < S - 1; s++) { if (from + s * step < to) load(from + s * step, s); copies_commit(); }
+}
+/** A stage is refilled when the barrier shows that everyone has done with it. After it, all of them are free. */
 template <int S, class L, class F> FN void pipeline(ix from, ix to, ix step, L load, F compute) {
   static_assert(S > 1, "stages");
   constexpr int AHEAD = S - 1;
   const i32 n = (i32)((to - from + step - 1) / step);
-  UNROLL for (int s = 0; s < AHEAD; s++) { if (s < n) load(from + s * step, s); copies_commit(); }
   KEEP_ROLLED for (i32 i = 0, cur = 0, next = AHEAD; i < n; i++) {
     copies_wait<AHEAD - 1>(); __syncthreads();
     if (i + AHEAD < n) load(from + (i + AHEAD) * step, next);

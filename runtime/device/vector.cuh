@@ -30,12 +30,9 @@ FN ix ix_min(ix a, ix b) { return a < b ? a : b; }
 FN ix ix_max(ix a, ix b) { return a > b ? a : b; }
 
 // ---- bf16: to nearest, ties to even; a NaN stays one ----
-FN bf16 to_bf16(f32 x) {
-  const u32 b = (u32)bits(x);
-  return {(u16)(x == x ? (b + (0x7fff + (b >> 16 & 1))) >> 16 : b >> 16 | 0x40)};
-}
+FN bf16 to_bf16(f32 x) { return {(u16)pack_bf16(x, 0.0f)}; }
 FN f32 from_bf16(bf16 x) { return real((i32)((u32)x.bits << 16)); }
-FN f32 round_bf16(f32 x) { return from_bf16(to_bf16(x)); }
+FN f32 round_bf16(f32 x) { return real((i32)pack_bf16(0.0f, x)); }
 
 // ---- choice ----
 FN bool and_(bool a, bool b) { return a & b; }
@@ -87,6 +84,10 @@ FN void st(f32, u8* p, bool x) { *p = x; }
 FN void st(f32, bf16* p, f32 x) { *p = to_bf16(x); }
 template <class T, int N> FN void st(vec<f32, N>, T* p, vec<T, N> x) { *(vec<T, N>*)p = x; }
 template <int N> FN void st(vec<f32, N>, u8* p, vec<bool, N> x) { vec<u8, N> r; EACH r.v[i] = x.v[i]; *(vec<u8, N>*)p = r; }
-template <int N> FN void st(vec<f32, N>, bf16* p, vec<f32, N> x) { vec<bf16, N> r; EACH r.v[i] = to_bf16(x.v[i]); *(vec<bf16, N>*)p = r; }
+template <int N> FN void st(vec<f32, N>, bf16* p, vec<f32, N> x) {
+  vec<u32, N / 2> r;
+  UNROLL for (int i = 0; i < N / 2; i++) r.v[i] = pack_bf16(x.v[2 * i], x.v[2 * i + 1]);
+  *(vec<u32, N / 2>*)p = r;
+}
 template <class T, class X, int N> FN void st(vec<f32, N> v, T* p, X x) { st(v, p, splat<X, N>(x)); }
 template <class V, class T, class X> FN void stream(V v, T* p, X x) { st(v, p, x); }

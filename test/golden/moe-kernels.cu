@@ -1,30 +1,24 @@
 // dot
-KERNEL void __launch_bounds__(128, BLOCKS(2)) dot_dcc18b3e(const f32* __restrict__ a, const f32* __restrict__ b, f32* y) {
+KERNEL void __launch_bounds__(128, BLOCKS(2)) dot_201487b3(const f32* __restrict__ a, const f32* __restrict__ b, f32* y) {
   DYN_SMEM(smem);
-  Stage<f32, 32, 16, 1, 128, false, 4> right(smem + 0);
-  Stage<f32, 64, 32, 4, 128, false, 32> left(smem + 2048);
+  Stage<f32, 64, 32, 1, 128, false, 32> left(smem + 0);
+  Stage<f32, 32, 16, 1, 128, false, 4> right(smem + 8192);
   for (i32 task = blockIdx.x; task < 1; task += gridDim.x) {
     const ix e = task, mc = 0, n = 0, nn = ix_min(16, 4 - n);
+    Acc<64, 16, 4, 1> acc;
+    acc.fill(0.0f);
     __syncthreads();
+    left.load(0, 64, 32, [&](ix i, ix j) { return a + (mc + i) * 32 + j; });
     right.load(0, 32, nn, [&](ix i1, ix j1) { return b + i1 * 4 + (n + j1); });
     staged();
-    left.bind(64, [&](ix i, ix j) { return a + (mc + i) * 32 + j; });
-    pipeline<4>(mc, mc + 64, 64, [&](ix m, i32 s) {
-      const ix mn = ix_min(64, mc + 64 - m);
-      left.load(s, (m - mc) * 32, mn, 32);
-    }, [&](ix m, i32 s) {
-      const ix mn = ix_min(64, mc + 64 - m);
-      Acc<64, 16, 4, 1> acc;
-      acc.fill(0.0f);
-      mma<32>(left[s], on(right[0], acc));
-      each<4, true>(mn, nn, [&](auto v, ix i2, ix j2, auto& acc_) {
-        const auto t = acc_;
-        st(v, y + (m + i2) * 4 + (n + j2), t);
-      }, acc);
-    });
+    mma<32>(left[0], on(right[0], acc));
+    each<4, true>(64, nn, [&](auto v, ix i2, ix j2, auto& acc_) {
+      const auto t = acc_;
+      st(v, y + (mc + i2) * 4 + (n + j2), t);
+    }, acc);
   }
 }
-KERNEL_END(dot_dcc18b3e)
+KERNEL_END(dot_201487b3)
 
 // max reshape const broadcast sub exp sum div
 KERNEL void __launch_bounds__(32, BLOCKS(16)) exp_6d2e0b3b(f32* y, const f32* __restrict__ x, f32* y1, f32* y2) {
@@ -178,13 +172,22 @@ KERNEL void __launch_bounds__(128, BLOCKS(2)) ragged_dot_ccc62fa2(const i32* __r
   DYN_SMEM(smem);
   Stage<f32, 64, 32, 4, 128, false, 48> left(smem + 0);
   Stage<f32, 32, 32, 4, 128, false, 32> right(smem + 32768);
-  Ragged tasks(offsets, 4, 1, 64);
-  for (i32 task = blockIdx.x; tasks.seek(task); task += gridDim.x) {
-    const ix e = tasks.e, m = tasks.at, mn = ix_min(64, tasks.to - tasks.at), n = 0;
-    Acc<64, 32, 2, 2> acc;
-    acc.fill(0.0f);
+  const auto begin = [&](ix e, ix m, ix mn, ix n) INLINE {
     left.bind(mn, [&](ix i, ix j) { return x + (m + i) * 48 + j; });
     right.bind(32, [&](ix i1, ix j1) { return w + e * 1536 + i1 * 32 + (n + j1); });
+    load_first<4>(0, 48, 32, [&](ix k, i32 s) {
+      const ix kn = ix_min(32, 48 - k);
+      left.load(s, k, mn, kn);
+      right.load(s, k * 32, kn, 32);
+    });
+  };
+  Ragged tasks(offsets, 4, 1, 64);
+  i32 task = blockIdx.x;
+  for (bool more = tasks.seek(task); more;) {
+    const ix e = tasks.e, m = tasks.at, mn = ix_min(64, tasks.to - tasks.at), n = 0;
+    if (task == (i32)blockIdx.x) begin(e, m, mn, n);
+    Acc<64, 32, 2, 2> acc;
+    acc.fill(0.0f);
     pipeline<4>(0, 48, 32, [&](ix k, i32 s) {
       const ix kn = ix_min(32, 48 - k);
       left.load(s, k, mn, kn);
@@ -193,6 +196,12 @@ KERNEL void __launch_bounds__(128, BLOCKS(2)) ragged_dot_ccc62fa2(const i32* __r
       const ix kn = ix_min(32, 48 - k);
       mma<32>(left[s], on(right[s], acc));
     });
+    task += gridDim.x;
+    more = tasks.seek(task);
+    if (more) {
+      const ix e = tasks.e, m = tasks.at, mn = ix_min(64, tasks.to - tasks.at), n = 0;
+      begin(e, m, mn, n);
+    }
     each<4, true>(mn, 32, [&](auto v, ix i2, ix j2, auto& acc_) {
       st(v, y + (m + i2) * 32 + (n + j2), acc_);
     }, acc);
@@ -270,13 +279,22 @@ KERNEL void __launch_bounds__(128, BLOCKS(2)) ragged_dot_2459da97(const i32* __r
   DYN_SMEM(smem);
   Stage<f32, 64, 32, 4, 128, false, 48> left(smem + 0);
   Stage<f32, 32, 32, 4, 128, true, 48> right(smem + 32768);
-  Ragged tasks(offsets, 4, 1, 64);
-  for (i32 task = blockIdx.x; tasks.seek(task); task += gridDim.x) {
-    const ix e = tasks.e, m = tasks.at, mn = ix_min(64, tasks.to - tasks.at), n = 0;
-    Acc<64, 32, 2, 2> acc;
-    acc.fill(0.0f);
+  const auto begin = [&](ix e, ix m, ix mn, ix n) INLINE {
     left.bind(mn, [&](ix i, ix j) { return x + (m + i) * 48 + j; });
     right.bind(32, [&](ix j1, ix i1) { return w + e * 1536 + (n + j1) * 48 + i1; });
+    load_first<4>(0, 48, 32, [&](ix k, i32 s) {
+      const ix kn = ix_min(32, 48 - k);
+      left.load(s, k, mn, kn);
+      right.load(s, k, 32, kn);
+    });
+  };
+  Ragged tasks(offsets, 4, 1, 64);
+  i32 task = blockIdx.x;
+  for (bool more = tasks.seek(task); more;) {
+    const ix e = tasks.e, m = tasks.at, mn = ix_min(64, tasks.to - tasks.at), n = 0;
+    if (task == (i32)blockIdx.x) begin(e, m, mn, n);
+    Acc<64, 32, 2, 2> acc;
+    acc.fill(0.0f);
     pipeline<4>(0, 48, 32, [&](ix k, i32 s) {
       const ix kn = ix_min(32, 48 - k);
       left.load(s, k, mn, kn);
@@ -285,6 +303,12 @@ KERNEL void __launch_bounds__(128, BLOCKS(2)) ragged_dot_2459da97(const i32* __r
       const ix kn = ix_min(32, 48 - k);
       mma<32>(left[s], on(right[s], acc));
     });
+    task += gridDim.x;
+    more = tasks.seek(task);
+    if (more) {
+      const ix e = tasks.e, m = tasks.at, mn = ix_min(64, tasks.to - tasks.at), n = 0;
+      begin(e, m, mn, n);
+    }
     each<4, true>(mn, 32, [&](auto v, ix i2, ix j2, auto& acc_) {
       st(v, y + (m + i2) * 32 + (n + j2), acc_);
     }, acc);
@@ -352,74 +376,91 @@ KERNEL void __launch_bounds__(32, BLOCKS(16)) mul_a9fcd69c(const i32* __restrict
 KERNEL_END(mul_a9fcd69c)
 
 // add combine reshape sum transpose dot
-KERNEL void __launch_bounds__(128, BLOCKS(2)) dot_e865320b(const f32* __restrict__ a, const f32* __restrict__ b, const i32* __restrict__ x, const f32* __restrict__ x1, const f32* __restrict__ x2, f32* y) {
+KERNEL void __launch_bounds__(128, BLOCKS(2)) dot_0876f3ce(const f32* __restrict__ a, const f32* __restrict__ b, const i32* __restrict__ x, const f32* __restrict__ x1, const f32* __restrict__ x2, f32* y) {
   DYN_SMEM(smem);
-  Stage<f32, 32, 4, 1, 128, true, 4> right(smem + 0);
-  Stage<f32, 64, 4, 4, 128, false, 4> left(smem + 512);
+  Stage<f32, 64, 4, 1, 128, false, 4> left(smem + 0);
+  Stage<f32, 32, 4, 1, 128, true, 4> right(smem + 1024);
   for (i32 task = blockIdx.x; task < 1; task += gridDim.x) {
     const ix e = task, mc = 0, n = 0;
+    Acc<64, 32, 2, 2> acc;
+    acc.fill(0.0f);
     __syncthreads();
+    left.load(0, 64, 4, [&](ix i, ix j) { return a + (mc + i) * 4 + j; });
     right.load(0, 32, 4, [&](ix j1, ix i1) { return b + (n + j1) * 4 + i1; });
     staged();
-    left.bind(64, [&](ix i, ix j) { return a + (mc + i) * 4 + j; });
-    pipeline<4>(mc, mc + 64, 64, [&](ix m, i32 s) {
-      const ix mn = ix_min(64, mc + 64 - m);
-      left.load(s, (m - mc) * 4, mn, 4);
-    }, [&](ix m, i32 s) {
-      const ix mn = ix_min(64, mc + 64 - m);
-      Acc<64, 32, 2, 2> acc;
-      acc.fill(0.0f);
-      mma<4>(left[s], on(right[0], acc));
-      each<4, true>(mn, 32, [&](auto v, ix i2, ix j2, auto& acc_) {
-        const auto t = x[(m + i2) * 2];
-        const auto t1 = x[(m + i2) * 2 + 1];
-        st(v, y + (m + i2) * 32 + (n + j2), (and_(ix(t) >= 0, ix(t) < 128) ? ld(v, x1 + ix_min(ix_max(ix(t), 0), 127) * 32 + (n + j2)) + ld(v, x2 + ix_min(ix_max(ix(t), 0), 127) * 32 + (n + j2)) : all(v, 0.0f)) + (and_(ix(t1) >= 0, ix(t1) < 128) ? ld(v, x1 + ix_min(ix_max(ix(t1), 0), 127) * 32 + (n + j2)) + ld(v, x2 + ix_min(ix_max(ix(t1), 0), 127) * 32 + (n + j2)) : all(v, 0.0f)) + acc_);
-      }, acc);
-    });
+    mma<4>(left[0], on(right[0], acc));
+    each<4, true>(64, 32, [&](auto v, ix i2, ix j2, auto& acc_) {
+      const auto t = x[(mc + i2) * 2];
+      const auto t1 = x[(mc + i2) * 2 + 1];
+      st(v, y + (mc + i2) * 32 + (n + j2), (and_(ix(t) >= 0, ix(t) < 128) ? ld(v, x1 + ix_min(ix_max(ix(t), 0), 127) * 32 + (n + j2)) + ld(v, x2 + ix_min(ix_max(ix(t), 0), 127) * 32 + (n + j2)) : all(v, 0.0f)) + (and_(ix(t1) >= 0, ix(t1) < 128) ? ld(v, x1 + ix_min(ix_max(ix(t1), 0), 127) * 32 + (n + j2)) + ld(v, x2 + ix_min(ix_max(ix(t1), 0), 127) * 32 + (n + j2)) : all(v, 0.0f)) + acc_);
+    }, acc);
   }
 }
-KERNEL_END(dot_e865320b)
+KERNEL_END(dot_0876f3ce)
 
 // transpose dot
-KERNEL void __launch_bounds__(64, BLOCKS(2)) dot_e19f0f08(const f32* __restrict__ a, const f32* __restrict__ b, f32* y) {
+KERNEL void __launch_bounds__(64, BLOCKS(2)) dot_b170e532(const f32* __restrict__ a, const f32* __restrict__ b, f32* y) {
   DYN_SMEM(smem);
   Stage<f32, 32, 32, 4, 64, true, 32> left(smem + 0);
   Stage<f32, 32, 16, 4, 64, false, 4> right(smem + 16384);
-  for (i32 task = blockIdx.x; task < 1; task += gridDim.x) {
+  const auto begin = [&](ix e, ix mc, ix n, ix nn) INLINE {
+    left.bind(32, [&](ix j, ix i) { return a + j * 32 + (mc + i); });
+    right.bind(32, [&](ix i1, ix j1) { return b + i1 * 4 + (n + j1); });
+    load_first<4>(0, 64, 32, [&](ix k, i32 s) {
+      left.load(s, k * 32, 32, 32);
+      right.load(s, k * 4, 32, nn);
+    });
+  };
+  i32 task = blockIdx.x;
+  for (bool more = task < 1; more;) {
     const ix e = task, mc = 0, n = 0, nn = ix_min(16, 4 - n);
-    for (ix m = mc, m_end = mc + 32; m < m_end; m += 32) {
-      const ix mn = ix_min(32, mc + 32 - m);
-      Acc<32, 16, 2, 1> acc;
-      acc.fill(0.0f);
-      left.bind(32, [&](ix j, ix i) { return a + j * 32 + (m + i); });
-      right.bind(32, [&](ix i1, ix j1) { return b + i1 * 4 + (n + j1); });
-      pipeline<4>(0, 64, 32, [&](ix k, i32 s) {
-        left.load(s, k * 32, 32, mn);
-        right.load(s, k * 4, 32, nn);
-      }, [&](ix k, i32 s) {
-        mma<32>(left[s], on(right[s], acc));
-      });
-      each<4, true>(mn, nn, [&](auto v, ix i2, ix j2, auto& acc_) {
-        st(v, y + (m + i2) * 4 + (n + j2), acc_);
-      }, acc);
+    if (task == (i32)blockIdx.x) begin(e, mc, n, nn);
+    Acc<32, 16, 2, 1> acc;
+    acc.fill(0.0f);
+    pipeline<4>(0, 64, 32, [&](ix k, i32 s) {
+      left.load(s, k * 32, 32, 32);
+      right.load(s, k * 4, 32, nn);
+    }, [&](ix k, i32 s) {
+      mma<32>(left[s], on(right[s], acc));
+    });
+    task += gridDim.x;
+    more = task < 1;
+    if (more) {
+      const ix e = task, mc = 0, n = 0, nn = ix_min(16, 4 - n);
+      begin(e, mc, n, nn);
     }
+    each<4, true>(32, nn, [&](auto v, ix i2, ix j2, auto& acc_) {
+      st(v, y + (mc + i2) * 4 + (n + j2), acc_);
+    }, acc);
   }
 }
-KERNEL_END(dot_e19f0f08)
+KERNEL_END(dot_b170e532)
 
 // broadcast reshape dispatch ragged_outer
 KERNEL void __launch_bounds__(128, BLOCKS(2)) ragged_outer_4736f76a(const i32* __restrict__ offsets, const i32* __restrict__ x, const f32* __restrict__ x1, const f32* __restrict__ y, f32* w) {
   DYN_SMEM(smem);
   Stage<f32, 32, 32, 4, 128, true, 0> left(smem + 0);
   Stage<f32, 32, 64, 4, 128, false, 48> right(smem + 16384);
-  for (i32 task = blockIdx.x; task < 4; task += gridDim.x) {
+  const auto begin = [&](ix e, ix m, ix n, ix nn) INLINE {
+    const auto t = offsets[e];
+    const auto t1 = offsets[e + 1];
+    left.look(ix_min(32, ix(t1) - ix(t)), [&](ix j) { return x[ix(t) + j]; });
+    right.bind(32, [&](ix i1, ix j1) { return y + (ix(t) + i1) * 48 + (n + j1); });
+    load_first<4>(ix(t), ix(t1), 32, [&](ix r, i32 s) {
+      const ix rn = ix_min(32, ix(t1) - r);
+      left.gather(s, rn, 32, [&](ix number, ix i) { return x1 + ix(number) / 2 * 32 + (m + i); });
+      left.look(ix_min(32, ix(t1) - (r + 32)), [&](ix j) { return x[r + 32 + j]; });
+      right.load(s, (r - ix(t)) * 48, rn, nn);
+    });
+  };
+  i32 task = blockIdx.x;
+  for (bool more = task < 4; more;) {
     const ix e = task, m = 0, n = 0, nn = ix_min(64, 48 - n);
+    if (task == (i32)blockIdx.x) begin(e, m, n, nn);
     const auto t = offsets[e];
     const auto t1 = offsets[e + 1];
     Acc<32, 64, 2, 2> acc;
     acc.fill(0.0f);
-    left.look(ix_min(32, ix(t1) - ix(t)), [&](ix j) { return x[ix(t) + j]; });
-    right.bind(32, [&](ix i1, ix j1) { return y + (ix(t) + i1) * 48 + (n + j1); });
     pipeline<4>(ix(t), ix(t1), 32, [&](ix r, i32 s) {
       const ix rn = ix_min(32, ix(t1) - r);
       left.gather(s, rn, 32, [&](ix number, ix i) { return x1 + ix(number) / 2 * 32 + (m + i); });
@@ -429,6 +470,12 @@ KERNEL void __launch_bounds__(128, BLOCKS(2)) ragged_outer_4736f76a(const i32* _
       const ix rn = ix_min(32, ix(t1) - r);
       mma<32>(left[s], on(right[s], acc));
     });
+    task += gridDim.x;
+    more = task < 4;
+    if (more) {
+      const ix e = task, m = 0, n = 0, nn = ix_min(64, 48 - n);
+      begin(e, m, n, nn);
+    }
     each<4, true>(32, nn, [&](auto v, ix i2, ix j2, auto& acc_) {
       st(v, w + e * 1536 + (m + i2) * 48 + (n + j2), acc_);
     }, acc);
@@ -441,14 +488,26 @@ KERNEL void __launch_bounds__(128, BLOCKS(2)) ragged_outer_9ca10cd9(const i32* _
   DYN_SMEM(smem);
   Stage<f32, 32, 64, 4, 128, true, 48> left(smem + 0);
   Stage<f32, 32, 32, 4, 128, false, 0> right(smem + 32768);
-  for (i32 task = blockIdx.x; task < 4; task += gridDim.x) {
+  const auto begin = [&](ix e, ix m, ix mn, ix n) INLINE {
+    const auto t = offsets[e];
+    const auto t1 = offsets[e + 1];
+    left.bind(32, [&](ix j, ix i) { return x + (ix(t) + j) * 48 + (m + i); });
+    right.look(ix_min(32, ix(t1) - ix(t)), [&](ix i1) { return y[ix(t) + i1]; });
+    load_first<4>(ix(t), ix(t1), 32, [&](ix r, i32 s) {
+      const ix rn = ix_min(32, ix(t1) - r);
+      left.load(s, (r - ix(t)) * 48, rn, mn);
+      right.gather(s, rn, 32, [&](ix number, ix j1) { return y1 + ix(number) / 2 * 32 + (n + j1); });
+      right.look(ix_min(32, ix(t1) - (r + 32)), [&](ix i1) { return y[r + 32 + i1]; });
+    });
+  };
+  i32 task = blockIdx.x;
+  for (bool more = task < 4; more;) {
     const ix e = task, m = 0, mn = ix_min(64, 48 - m), n = 0;
+    if (task == (i32)blockIdx.x) begin(e, m, mn, n);
     const auto t = offsets[e];
     const auto t1 = offsets[e + 1];
     Acc<64, 32, 2, 2> acc;
     acc.fill(0.0f);
-    left.bind(32, [&](ix j, ix i) { return x + (ix(t) + j) * 48 + (m + i); });
-    right.look(ix_min(32, ix(t1) - ix(t)), [&](ix i1) { return y[ix(t) + i1]; });
     pipeline<4>(ix(t), ix(t1), 32, [&](ix r, i32 s) {
       const ix rn = ix_min(32, ix(t1) - r);
       left.load(s, (r - ix(t)) * 48, rn, mn);
@@ -458,6 +517,12 @@ KERNEL void __launch_bounds__(128, BLOCKS(2)) ragged_outer_9ca10cd9(const i32* _
       const ix rn = ix_min(32, ix(t1) - r);
       mma<32>(left[s], on(right[s], acc));
     });
+    task += gridDim.x;
+    more = task < 4;
+    if (more) {
+      const ix e = task, m = 0, mn = ix_min(64, 48 - m), n = 0;
+      begin(e, m, mn, n);
+    }
     each<4, true>(mn, 32, [&](auto v, ix i2, ix j2, auto& acc_) {
       st(v, w + e * 1536 + (m + i2) * 32 + (n + j2), acc_);
     }, acc);
