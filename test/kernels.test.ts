@@ -107,6 +107,27 @@ test("attention's backward by heads", () => {
   assert.ok(kernels.some((k) => k.name.startsWith("attention_keys"))); // where a bias has a gradient
   compareOps(all, compiled(kernels));
 });
+test("rows in turn: each is stored while the next one is made", () => {
+  const g = new GraphBuilder(ops);
+  const x = b.param(g, "x", { dtype: "f32", shape: [259, 64] });
+  const sees = b.le(
+    g,
+    b.broadcastTo(g, b.iota(g, 64), [7, 37, 64]),
+    b.expand(g, b.broadcastTo(g, b.iota(g, 37), [7, 37]), 2),
+  );
+  const graph = graphOf([
+    b.softmax(g, x),
+    b.mul(g, b.softmax(g, b.reshape(g, x, [7, 37, 64]), -1, sees), b.reshape(g, b.sin(g, x), [7, 37, 64])),
+  ]);
+  const sequence = lower(graph, { emit: emitHost, choices: { ...hostChoices, inCaches: 64 } });
+  const [first, ...more] = kernelsOf([sequence]);
+  assert.is(first?.text.includes("folded") && first.text.includes("stream"), true);
+  assert.is(more.length, 1);
+  const stores = storesOf(valuesOf(graph));
+  const [got = [], other] = [1, 3].map((threads) => runSequence(sequence, stores, threads));
+  assert.equal(other, got);
+  compare("rows in turn", graph, got);
+});
 test("narrower vectors", () => {
   const names = ["layer norm", "attention", "mixture of experts"];
   const all = names.map((name) => ({ name, graph: layers[name] as Graph, sequence: lowered(layers[name] as Graph) }));

@@ -28,6 +28,7 @@ export const host: Target = {
   fresh: true,
   follows: true,
   asks: true,
+  reciprocals: true,
   laneScan: "scan",
   once: (text) => text,
   tile(t, e) {

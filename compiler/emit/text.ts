@@ -32,6 +32,8 @@ export interface Target {
   readonly follows?: true;
   /** Loads say what will be read later. */
   readonly asks: boolean;
+  /** A division by one number for all lanes is the word `over`. */
+  readonly reciprocals?: boolean;
   /** The word for running sums that each lane makes for itself. */
   readonly laneScan: string;
   /** A store that a task, or a row, makes once. */
@@ -109,6 +111,8 @@ export class Emitter {
     const wide = this.varies(x);
     const [a, b] = [x.args[0], x.args[1]];
     const sign = infix[x.op];
+    if (x.op === "div" && a && b && this.target.reciprocals && this.varies(a) && !this.varies(b))
+      return `over(${this.expr(a)}, ${this.expr(b)})`;
     if (sign && a && b && typeOf(a) !== "bool") {
       const text = `${this.expr(a, sign[1])} ${sign[0]} ${this.expr(b, sign[1] + 1)}`;
       return sign[1] < above ? `(${text})` : text;
@@ -229,10 +233,7 @@ export class Emitter {
       case "par": {
         const lanes = this.group(s.v, s.body);
         const head = `par<${lanes.text}>(${x(s.extent)}, `;
-        this.ahead = this.target.asks ? (s.ahead ?? 0) : 0;
-        this.lambda(head, `auto v, ix ${s.v.name}`, ");", { v: s.v, lanes }, s.body);
-        this.ahead = 0;
-        return;
+        return this.asking(s.ahead, () => this.lambda(head, `auto v, ix ${s.v.name}`, ");", { v: s.v, lanes }, s.body));
       }
       case "fold":
         return this.fold(s);
@@ -251,6 +252,12 @@ export class Emitter {
       case "store":
         return this.store(s);
     }
+  }
+  /** Loads in what f writes also ask for what lies `ahead`. */
+  private asking(ahead: number | undefined, f: () => void): void {
+    this.ahead = this.target.asks ? (ahead ?? 0) : 0;
+    f();
+    this.ahead = 0;
   }
   /** Asks for what the points of an accumulator read and write, where that is known before they are made. */
   private asked({ vs, body }: StmtOf<"each">): void {
@@ -348,14 +355,9 @@ export class Emitter {
       );
     }
     const lanes = this.group(s.v, [...s.body, { s: "let", v: s.into, value: s.value }]);
-    this.lambda(
-      `${head}fold<${combines[s.op]}, ${lanes.text}>(${this.expr(s.extent)}, `,
-      `auto v, ix ${s.v.name}`,
-      ");",
-      { v: s.v, lanes },
-      s.body,
-      s.value,
-    );
+    const stores = s.body.some((b) => b.s === "store");
+    const open = `${head}${stores ? "fold_along" : "fold"}<${combines[s.op]}, ${lanes.text}>(${this.expr(s.extent)}, `;
+    this.asking(s.ahead, () => this.lambda(open, `auto v, ix ${s.v.name}`, ");", { v: s.v, lanes }, s.body, s.value));
   }
   private foldRows(s: StmtOf<"foldrows">): void {
     const used = [...tilesOf([s], "acc", "row").reads];

@@ -207,11 +207,12 @@ export class Builder {
     const v = this.variable(name, "index", 0, Math.max(0, range(extent)[1] - 1));
     this.push({ s: "par", v, extent, body: this.body([v], () => f(v)), ...(ahead ? { ahead } : {}) });
   }
-  fold(name: string, op: Combine, type: Scalar, extent: Expr, value: (j: Expr) => Expr): Expr {
+  /** What `value` stores is stored for each j. */
+  fold(name: string, op: Combine, type: Scalar, extent: Expr, value: (j: Expr) => Expr, ahead = 0): Expr {
     const v = this.variable("k", "index", 0, Math.max(0, range(extent)[1] - 1));
     const [body, result] = this.valued([v], () => value(v));
     const into = this.variable(name, type, -Infinity, Infinity);
-    this.push({ s: "fold", into, op, v, extent, body, value: result });
+    this.push({ s: "fold", into, op, v, extent, body, value: result, ...(ahead ? { ahead } : {}) });
     return into;
   }
   foldRows(name: string, op: Combine, over: Tile, extent: Expr, value: (i: Expr, j: Expr) => Expr): Tile {

@@ -95,7 +95,7 @@ export type Stmt =
     }
   /** For v < extent, in any order. `ahead`: elements from what is read here to what the next task reads, which a target may ask for early. */
   | { readonly s: "par"; readonly v: Var; readonly extent: Expr; readonly body: Body; readonly ahead?: number }
-  /** into = value(0) op value(1) op .. over v < extent. The order is a target's, but fixed by the extent. */
+  /** into = value(0) op value(1) op .. over v < extent. The order is a target's, but fixed by the extent. The body runs once for each v. */
   | {
       readonly s: "fold";
       readonly into: Var;
@@ -104,6 +104,7 @@ export type Stmt =
       readonly extent: Expr;
       readonly body: Body;
       readonly value: Expr;
+      readonly ahead?: number;
     }
   /** The same for each row i of an acc, over its columns. */
   | {

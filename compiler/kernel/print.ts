@@ -83,7 +83,11 @@ export function lines(s: Stmt): string[] {
     case "par":
       return block(`par ${s.v.name} < ${show(s.extent)}${s.ahead ? `, ahead ${s.ahead}` : ""}`, s.body);
     case "fold":
-      return valued(`fold ${s.into.name} = ${s.op} ${s.v.name} < ${show(s.extent)}`, s.body, s.value);
+      return valued(
+        `fold ${s.into.name} = ${s.op} ${s.v.name} < ${show(s.extent)}${s.ahead ? `, ahead ${s.ahead}` : ""}`,
+        s.body,
+        s.value,
+      );
     case "foldrows":
       return valued(
         `fold ${s.into.name}[${s.vs[0].name}] = ${s.op} ${s.vs[1].name} < ${show(s.extent)}`,

@@ -1,12 +1,12 @@
 // Kernels that make each element, or each row, by itself: chains of points and views, with the folds of their rows.
 import type { Value } from "../graph/node.ts";
-import type { OpAttrs } from "../ops/attrs.ts";
 import type { Region } from "../transform/region.ts";
-import { dims, dtypeOf } from "../types/type.ts";
+import { dtypeOf } from "../types/type.ts";
 import type { Block } from "./build.ts";
 import type { Draft } from "./draft.ts";
 import { add, item, load, mul, num, product, unflatten } from "./expr.ts";
 import type { Expr } from "./ir.ts";
+import { keptOf, rowsInTurn } from "./kept.ts";
 import { type Reader, shapeOf } from "./read.ts";
 import { seams } from "./seams.ts";
 
@@ -21,16 +21,24 @@ export function rows(d: Draft, region: Region): void {
   const space = shapeOf(full);
   const depth = region.depth ?? leading(space);
   const inner = space.slice(depth);
+  const cut = region.depth === null;
+  if (turns(d, region, space, depth)) return;
   const row = unflatten(task(d, product(space.slice(0, depth))), space.slice(0, depth));
   const reader = d.reader();
   for (const v of region.outputs)
     if (shapeOf(v).length < space.length || inner.length === 0) d.k.store(d.output(v), row, reader.element(v, row));
   const wide = region.outputs.filter((v) => shapeOf(v).length === space.length && inner.length > 0);
   if (wide.length === 0) return;
-  const cut = region.depth === null;
   const walk: Walk = { inner, cut, seams: seams(d, wide), ahead: cut ? 0 : product(inner) };
   const read = (wide.length === 1 && keeping(d, item(wide, 0), row, walk)) || reader;
   columns(d, walk, (at) => make(d, read, wide, [...row, ...at], (v) => passes(d, v, walk)));
+}
+/** Writes the kernel of one result that goes around the caches, if its rows can be taken in turn. */
+function turns(d: Draft, { outputs, depth: given }: Region, space: readonly number[], depth: number): boolean {
+  const [out, n = 0] = [item(outputs, 0), space[depth]];
+  if (outputs.length > 1 || given === null || depth !== space.length - 1 || n > (d.choices.kept ?? 0)) return false;
+  const walk: Walk = { inner: [n], cut: false, seams: seams(d, outputs), ahead: n };
+  return passes(d, out, walk) && rowsInTurn(d, out, space.slice(0, depth), n);
 }
 /** Elements of panels in the order of memory: [.., panel, row, column of the panel]. */
 function panels(d: Draft, { outputs }: Region, width: number): void {
@@ -62,7 +70,7 @@ function make(
 /** Keeps what is dear, and read by a fold and by the result: a softmax's powers of e. */
 function keeping(d: Draft, out: Value, row: readonly Expr[], walk: Walk): Reader | null {
   if (walk.cut || product(walk.inner) > (d.choices.kept ?? 0)) return null;
-  const kept = [...points(d, out)].find((v) => isDear(v) && folds(d, out, v, row.length));
+  const kept = keptOf(d, out, row.length);
   if (!kept) return null;
   const local = d.k.local("kept", walk.inner);
   const reader = d.reader();
@@ -76,22 +84,6 @@ const passes = (d: Draft, v: Value, { cut, inner, seams: places }: Walk): boolea
   item(inner, inner.length - 1) % 16 === 0 &&
   dtypeOf(v.type) === "f32" &&
   product(shapeOf(v)) > (d.choices.inCaches ?? Infinity);
-const isDear = ({ node, type }: Value): boolean =>
-  node.op.name === "unary" && dtypeOf(type) === "f32" && node.op.cost(node).flops >= 10 * product(dims(type));
-/** Values that a kernel computes to make the element of a result at the same index. */
-function points(d: Draft, out: Value, found = new Set<Value>()): Set<Value> {
-  if (out.node.op.lower !== "point") return found;
-  for (const a of out.node.args)
-    if (d.inlines(a) && !found.has(a) && shapeOf(a).join() === shapeOf(out).join()) points(d, a, found.add(a));
-  return found;
-}
-/** Whether a fold of x, over axes from `depth` on, is computed to make a result. */
-function folds(d: Draft, out: Value, x: Value, depth: number, seen = new Set<Value>()): boolean {
-  seen.add(out);
-  if (out.node.op.name === "reduce" && out.node.args[0] === x)
-    return (out.node.attrs as OpAttrs["reduce"]).axes.every((axis) => axis >= depth);
-  return out.node.args.some((a) => !seen.has(a) && d.inlines(a) && folds(d, a, x, depth, seen));
-}
 const task = (d: Draft, extent: number): Expr => (extent === 1 ? num(0) : d.k.task("r", extent).at);
 const widest = (list: readonly Value[]): Value =>
   list.reduce((a, b) => (shapeOf(b).length > shapeOf(a).length ? b : a));

@@ -344,6 +344,18 @@ template <class Op, int L, class F> FN auto fold(ix n, F f) {
   ROLL for (; j < n; j++) r = Op::of(r, f(f32{}, j));
   return r;
 }
+/** The same of an f that does more than its value: one vector at a time, for an f that is called from one place is never a call. */
+template <class Op, int L, class F> FN auto fold_along(ix n, F f) {
+  auto r = Op::start(decltype(f(f32{}, 0))());
+  ix j = 0;
+  if constexpr (L > 1) if (n >= L) {
+    auto x = all(vf{}, r);
+    ROLL for (; j + L <= n; j += L) x = Op::of(x, f(vf{}, j));
+    r = across<Op>(x);
+  }
+  ROLL for (; j < n; j++) r = Op::of(r, f(f32{}, j));
+  return r;
+}
 template <class Op, class T> FN T start_of(T x) { return Op::start(x); }
 template <class Op> FN vf start_of(vf) { return splat(Op::start(f32())); }
 template <class Op> FN vi start_of(vi) { return splat(Op::start(i32())); }

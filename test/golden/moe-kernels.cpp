@@ -47,7 +47,7 @@ extern "C" void exp_6d2e0b3b(void* const* args, ix begin, ix end, f32* scratch) 
     par<LANES>(4, [&](auto v, ix j) {
       const auto t5 = ld(v, x + r * 4 + j, 4);
       const auto t_exp1 = exp_(t5 - t_max1);
-      const auto t_div = t_exp1 / sum;
+      const auto t_div = over(t_exp1, sum);
       st(v, y1 + r * 4 + j, t_exp1);
       st(v, y2 + r * 4 + j, t_div);
     });
@@ -374,7 +374,7 @@ extern "C" void mul_a9fcd69c(void* const* args, ix begin, ix end, f32* scratch) 
     const auto t_div = t_combine / t_sum;
     const auto sum = fold<Sum, 1>(2, [&](auto v, ix k) {
       const auto t5 = ld(v, x1 + r * 2 + k);
-      const auto t_div1 = where(and_(ix(t5) >= 0, ix(t5) < 128), all(v, x2[ix_min(ix_max(ix(t5), all(v, 0)), all(v, 127))]), 0.0f) / t_sum;
+      const auto t_div1 = over(where(and_(ix(t5) >= 0, ix(t5) < 128), all(v, x2[ix_min(ix_max(ix(t5), all(v, 0)), all(v, 127))]), 0.0f), t_sum);
       const auto t6 = ld(v, x4 + r * 2 + k);
       return -(t_div1 * t6);
     });
@@ -387,12 +387,12 @@ extern "C" void mul_a9fcd69c(void* const* args, ix begin, ix end, f32* scratch) 
     const auto t_add1 = t_div2 + sum;
     const auto t10 = x5[r];
     const auto sum1 = fold<Sum, LANES>(4, [&](auto v, ix k1) {
-      const auto t_div4 = (where(t == lane(v, i32(k1)), t_add, 0.0f) + where(t7 == lane(v, i32(k1)), t_add1, 0.0f)) / t10;
+      const auto t_div4 = over(where(t == lane(v, i32(k1)), t_add, 0.0f) + where(t7 == lane(v, i32(k1)), t_add1, 0.0f), t10);
       const auto t11 = ld(v, x6 + r * 4 + k1);
       return -(t_div4 * t11);
     });
     par<LANES>(4, [&](auto v, ix j) {
-      const auto t_div3 = (where(t == lane(v, i32(j)), t_add, 0.0f) + where(t7 == lane(v, i32(j)), t_add1, 0.0f)) / t10;
+      const auto t_div3 = over(where(t == lane(v, i32(j)), t_add, 0.0f) + where(t7 == lane(v, i32(j)), t_add1, 0.0f), t10);
       const auto t12 = ld(v, x7 + r * 4 + j, 4);
       const auto t_mul = (t_div3 + sum1) * t12;
       st(v, y + r * 4 + j, t_mul);
