@@ -17,7 +17,7 @@ import type { PlanKernel } from "../compiler/plan/plan.ts";
 import type { Sequence } from "../compiler/plan/sequence.ts";
 import { backends } from "../compiler/targets.ts";
 import type { DType } from "../compiler/types/dtype.ts";
-import { capability, occupancy, requireArchitecture } from "../runtime/cuda/architecture.ts";
+import { capability, occupancy, requireArchitecture, requireShared } from "../runtime/cuda/architecture.ts";
 import { compileKernels, type KernelCode, options, used } from "../runtime/cuda/code.ts";
 import { nvdisasm } from "../runtime/cuda/sass.ts";
 import type { Nvrtc } from "../runtime/nvrtc.ts";
@@ -230,6 +230,25 @@ test("occupancy by registers, shared memory, warps and blocks", () => {
   assert.is(share(32, 16, 0), 0.5);
   assert.is(share(128, 32, 49152, "sm_90a"), (4 * 4) / 64);
   assert.is(share(128, 32, 0, "sm_999"), null);
+});
+test("a kernel that wants more shared memory than a block has is refused with its line", () => {
+  const kernel = { name: "dot_1", origins: ["model.moe:7"], shared: 170_000 };
+  assert.throws(
+    () => requireShared(kernel, "sm_80"),
+    /dot_1 of model\.moe:7 wants 170000 bytes.*sm_80 gives a block 166912/,
+  );
+  requireShared(kernel, "sm_90a");
+  requireShared({ ...kernel, shared: 166_912 }, "sm_80");
+});
+test("what is too large stops compiling", async () => {
+  const kernel = { ...hungry(1), origins: ["model.moe:7"], launch: { threads: 256, shared: 200_000, wide: false } };
+  const compile: Nvrtc["compile"] = () => Promise.reject(new Error("it was compiled"));
+  try {
+    await compiledAlone(kernel, { compile });
+    assert.unreachable("it was not refused");
+  } catch (error) {
+    assert.instance(error, Problem);
+  }
 });
 test("architectures", () => {
   assert.equal(["sm_90a", "sm_100f", "sm_75"].map(capability), [90, 100, 75]);

@@ -43,6 +43,19 @@ export interface Use {
   /** Bytes of a block, static and dynamic. */
   readonly shared: number;
 }
+/** Refuses a kernel whose blocks want more shared memory than the architecture gives one. */
+export function requireShared(
+  { name, origins, shared }: { readonly name: string; readonly origins: readonly string[]; readonly shared: number },
+  architecture: string,
+): void {
+  const m = table[capability(architecture)];
+  const most = m ? (m.shared - 1) * 1024 : Infinity;
+  if (shared <= most) return;
+  throw new Problem(
+    `kernel ${name} of ${origins.join(", ") || "no line"} wants ${shared} bytes of shared memory; ${architecture} gives a block ${most}`,
+    "make the sizes at that line smaller (an attention's heads, a routing's groups), or name an architecture with more, such as sm_90a",
+  );
+}
 /** The share of a multiprocessor's warps that can be resident, from 0 to 1; null for an architecture that is not in the table. */
 export function occupancy({ threads, registers, shared }: Use, architecture: string): number | null {
   const m = table[capability(architecture)];

@@ -4,6 +4,7 @@ import { cudaUnit } from "../../compiler/emit/unit.ts";
 import type { PlanKernel } from "../../compiler/plan/plan.ts";
 import { hash, type KernelCache } from "../host/cache.ts";
 import { CudaError, type Nvrtc } from "../nvrtc.ts";
+import { requireShared } from "./architecture.ts";
 
 export interface KernelCode {
   readonly ptx: string;
@@ -54,6 +55,7 @@ async function codeOf(
   compiler: Nvrtc,
   cache: KernelCache | null,
 ): Promise<KernelCode> {
+  requireShared({ ...kernel, shared: kernel.launch?.shared ?? 0 }, architecture);
   const text = cudaUnit(header, kernel);
   const key = hash([text, ...options, architecture, compiler.version].join("\0"));
   const known = cache?.findPlan(key) ?? null;
@@ -67,7 +69,7 @@ async function codeOf(
  * A kernel that spills is compiled again for half as many blocks on a multiprocessor, which leaves each thread twice the registers, down to
  * one block; what spills least is kept, the first of equals.
  */
-export async function withoutSpills(
+async function withoutSpills(
   kernel: PlanKernel,
   text: string,
   architecture: string,
