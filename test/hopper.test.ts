@@ -215,7 +215,7 @@ if (compiler)
       const text = variantUnit(header, variant);
       const { log } = await compiler.compile({ name: "k.cu", text, architecture: "sm_90a", options });
       const { registers, spills, warnings } = used(variant.name, log);
-      assert.is(registers, 168, variant.name);
+      assert.is(registers, variant.launch.threads === 384 ? 168 : 128, variant.name); // else setmaxnreg was ignored
       assert.is(spills, 0, variant.name);
       assert.equal(warnings, [], variant.name);
     }

@@ -21,7 +21,7 @@ export function emitHopper(k: Kernel): Variant | null {
   const e = new Emitter(k, cuda);
   const operands = operandsOf(loop, e);
   if (!operands) return null;
-  const plan = planOf(operands, loop);
+  const plan = planOf(operands, loop, k);
   const { text } = emit({ ...k, name }, target(k, loop, plan, e));
   return {
     name,
@@ -83,10 +83,15 @@ interface Plan {
 const bytes = (list: readonly Slabs[]): number => list.reduce((n, o) => n + o.bytes, 0);
 /** A short depth is over before its results are stored: then blocks of half the width share a multiprocessor. */
 const shortest = 512;
-function planOf(operands: readonly Slabs[], { axis: { to }, body }: Loop): Plan {
+function planOf(operands: readonly Slabs[], { axis: { to }, body }: Loop, k: Kernel): Plan {
   const each = bytes(operands);
-  const narrow = body.find(isMma)?.acc.map((t) => item(t.shape, 1)).join() === "128";
-  const groups = narrow && isNum(to) && to.value <= shortest ? 1 : 2;
+  const narrow =
+    body
+      .find(isMma)
+      ?.acc.map((t) => item(t.shape, 1))
+      .join() === "128";
+  const short = isNum(to) && to.value <= shortest && !k.body.some((s) => s.s === "foldrows");
+  const groups = narrow && short ? 1 : 2;
   const stages = Math.min(6, Math.floor(((groups === 1 ? room / 2 - 512 : room) - 1024) / each));
   const boxes = bytes(operands.filter((o) => o.map));
   return { operands, groups, stages, shared: stages * each + 1024, boxes, boxed: boxes === each };
@@ -99,7 +104,8 @@ function target(k: Kernel, loop: Loop, plan: Plan, p: Emitter): Target {
   return {
     ...cuda,
     fresh: "always",
-    tile: (t) => `${t.role === "acc" ? `Held<${t.shape.join(", ")}, ${groups}>` : `Row<${item(t.shape, 0)}, 8, 1>`} ${t.name};`,
+    tile: (t) =>
+      `${t.role === "acc" ? `Held<${t.shape.join(", ")}, ${groups}>` : `Row<${item(t.shape, 0)}, 8, 1>`} ${t.name};`,
     frame(named, e) {
       const maps = plan.operands.filter((o) => o.map).map((o) => `const __grid_constant__ TensorMap ${mapOf(o)}`);
       return {

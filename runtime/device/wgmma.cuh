@@ -1,18 +1,23 @@
 // The tile vocabulary on sm_90a, for contractions of bf16: what stage, mma and a loop over depth mean where one warpgroup fills stages of
-// shared memory and two others multiply from them. Accumulators, and all that follows the loop, are tile.cuh's, with 8 x 1 warps: a warpgroup
-// holds 64 rows. After tile.cuh and sm90.cuh.
+// shared memory and G others (1 or 2) multiply from them. All that follows the loop is tile.cuh's. After tile.cuh and sm90.cuh.
 
-/** Threads of a block: first those that consume. */
-constexpr i32 CONSUMERS = 256, PRODUCERS = 128;
-/** Whether the thread is one that produces. It gives registers to those that consume, which have 168 like it at first: 128 x 40 + 256 x 232. */
-FN bool produces() { return threadIdx.x >= CONSUMERS; }
+/** Threads of a block that produce; they come after the 128 G that consume. */
+constexpr i32 PRODUCERS = 128;
+/** Whether the thread is one that produces. It gives registers to those that consume: 168 for all become 40 and 232; in one of two blocks of a
+    multiprocessor, 128 become 40 and 216. */
+template <int G> FN bool produces() { return threadIdx.x >= G * 128; }
 FN void produce_with_few() { give_registers<40>(); }
-FN void consume_with_many() { take_registers<232>(); }
+template <int G> FN void consume_with_many() { take_registers<G == 1 ? 216 : 232>(); }
+
+/** An accumulator whose rows G warpgroups hold by 64. */
+template <int BM, int BN, int G> struct Held : Acc<BM, BN, 4 * G, 1> {
+  static FN i32 row(int m, int h) { return (threadIdx.x / 128 + m * G) * 64 + warp_id() % 4 * 16 + (lane_id() >> 2) + h * 8; }
+};
 /** What all threads of a warp have in common, so that the compiler sees it: it keeps wgmma in flight only where no warp can diverge. */
 FN i32 of_warp(i32 x) { return __shfl_sync(0xffffffffu, x, 0); }
 
-/** S stages: each is filled when `arrivals` have come and all bytes that were expected, and empty when both consumers have left it. */
-template <int S> struct Pipe {
+/** S stages: each is filled when `arrivals` have come and all bytes that were expected, and empty when all consumers have left it. */
+template <int S, int G> struct Pipe {
   u32 bars;
   i32 s = 0, pending = 0;
   u32 phase = 0;
@@ -20,7 +25,7 @@ template <int S> struct Pipe {
   static constexpr int BEHIND = S > 3 ? 2 : 1;
   FN Pipe(u8* mem, u32 arrivals) : bars(shared_address(mem)) {
     if (threadIdx.x == 0) {
-      UNROLL for (int i = 0; i < S; i++) { barrier_init(bars + i * 8, arrivals); barrier_init(bars + (S + i) * 8, 2); }
+      UNROLL for (int i = 0; i < S; i++) { barrier_init(bars + i * 8, arrivals); barrier_init(bars + (S + i) * 8, G); }
       barriers_ready();
     }
     __syncthreads();
@@ -31,7 +36,7 @@ template <int S> struct Pipe {
   /** One at least, of zeros: accumulators that a loop may leave as they were would have to be moved, and wgmma would wait for that. */
   static FN i32 rounds(ix from, ix to, ix step) { const i32 n = (i32)((to - from + step - 1) / step); return of_warp(n < 1 ? 1 : n); }
   /** The thread that asks for copies by TMA. */
-  static FN bool first() { return threadIdx.x == CONSUMERS; }
+  static FN bool first() { return threadIdx.x == G * 128; }
   /** All that one thread does by TMA: BYTES a stage. */
   template <u32 BYTES, class F> FN void produce(ix from, ix to, ix step, F load) {
     if (first()) KEEP_ROLLED for (ix k = from; k < to; k += step) {
@@ -134,11 +139,12 @@ template <class B, class C> struct Right { const B& b; C& acc; };
 template <class B, class C> FN Right<B, C> by(const B& b, C& acc) { return {b, acc}; }
 /** acc += a @ b of stage s for each pair, 64 deep; starts the accumulators where `adds` is 0. */
 template <class A, class B, class C, class... P> FN void multiply(i32 s, u32 adds, const A& a, const Right<B, C>& p, const P&... ps) {
-  static_assert(C::MT == 1, "a warpgroup holds 64 rows");
-  const i32 first = of_warp(threadIdx.x / 128) * 64;
-  UNROLL for (int ks = 0; ks < 4; ks++) {
-    const u64 left = a.descriptor(s, first, ks);
-    wgmma<A::ACROSS, B::ACROSS>(p.acc.d[0], left, p.b.descriptor(s, 0, ks), ks ? 1 : adds);
-    (wgmma<A::ACROSS, B::ACROSS>(ps.acc.d[0], left, ps.b.descriptor(s, 0, ks), ks ? 1 : adds), ...);
+  constexpr int MT = C::MT, G = 2 / MT;
+  static_assert(MT * G == 2, "128 rows");
+  const i32 group = of_warp(threadIdx.x / 128);
+  UNROLL for (int ks = 0; ks < 4; ks++) UNROLL for (int m = 0; m < MT; m++) {
+    const u64 left = a.descriptor(s, (group + m * G) * 64, ks);
+    wgmma<A::ACROSS, B::ACROSS>(p.acc.d[m], left, p.b.descriptor(s, 0, ks), ks ? 1 : adds);
+    (wgmma<A::ACROSS, B::ACROSS>(ps.acc.d[m], left, ps.b.descriptor(s, 0, ks), ks ? 1 : adds), ...);
   }
 }

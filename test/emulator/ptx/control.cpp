@@ -62,7 +62,7 @@ Action bind_elect(Modifiers& m) {
 static void set_registers(Thread& t, int count, bool more, int line) {
   if (count % 8 || count < 24 || count > 256) fail("setmaxnreg %d (line %d): a multiple of 8 between 24 and 256", count, line);
   Warp& w = t.block->warps[t.warp];
-  if (w.registers == 0) w.registers = registers_at_start(t.block->count);
+  if (w.registers == 0) w.registers = registers_at_start(t.block->count, t.block->launch->dynamic);
   if (more ? count < w.registers : count > w.registers) fail("setmaxnreg.%s to %d registers from %d (line %d)", more ? "inc" : "dec", count, w.registers, line);
   const int change = (count - w.registers) * 32;
   while (change > t.block->free_registers) Engine::current().yield();

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "../checker/clock.hpp"
+#include "../runtime/config.hpp"
 #include "../runtime/collective.hpp"
 
 namespace emu {
@@ -59,9 +60,11 @@ struct Warpgroup {
     return any;
   }
 };
-/// Registers of each thread before any setmaxnreg: what launch bounds of this many threads leave to it.
-inline int registers_at_start(int threads) {
-  const int most = 65536 / threads / 8 * 8;
+/// Blocks that launch bounds are taken to ask for: as many as fit, where shared memory is what limits them.
+inline int blocks_by_shared(size_t dynamic) { return dynamic > config.shared_limit / 4 ? int((config.shared_limit + 1024) / (dynamic + 1024)) : 1; }
+/// Registers of each thread before any setmaxnreg: what launch bounds of so many threads and blocks leave to it.
+inline int registers_at_start(int threads, size_t dynamic) {
+  const int most = 65536 / blocks_by_shared(dynamic) / threads / 8 * 8;
   return most > 255 ? 255 : most;
 }
 }  // namespace emu

@@ -118,7 +118,7 @@ void Engine::begin(Block& b, unsigned number) {
   b.warpgroups.assign(size_t(n) / 128, {});
   b.mbarriers.clear();
   b.mbarrier_steps = {};
-  b.free_registers = 65536 - n * registers_at_start(n);
+  b.free_registers = 65536 / blocks_by_shared(launch_->dynamic) - n * registers_at_start(n, launch_->dynamic);
   reset_barriers(b);
   begin_shared(b, launch_->dynamic);
   check::begin_block(b);
