@@ -267,7 +267,7 @@ export class Emitter {
       if (b.kind !== "buffer" || at.some((y) => isMade(y, body))) return;
       const where = address(b, at);
       if (dependsOn(where, i) && laneStride(where, j, 4) === 1)
-        found.set(this.pointer(b, at), `__builtin_prefetch(${this.pointer(b, at)}${written ? ", 1" : ""});`);
+        found.set(this.pointer(b, at), `__builtin_prefetch(${this.pointer(b, at)}, ${written ? 1 : 0}, 2);`);
     };
     walk(body, (s) => s.s === "store" && !s.stream && note(s.to, s.at, true));
     walkExprs(body, (x) => x.e === "load" && note(x.from, x.at, false));

@@ -51,18 +51,30 @@ const inCaches = 1 << 22;
 /** Tasks enough for the threads of one machine. */
 const tasks = 32;
 export const hostChoices: Choices = {
-  contraction,
+  contraction: (c) => contraction(c, 16),
   attention: () => ({ rows: 48, block: 64 }),
   heads: { tasks, kept: 1 << 20 },
   kept: 1 << 16,
   inCaches,
 };
-function contraction({ op, m, n, k, groups }: Contraction): Schedule {
-  const deep = k > 512;
-  const [bm, bk] = deep ? [192, 256] : [48, 512];
-  const bn = Math.min(op === "ragged_outer" ? 128 : 64, ceil(Math.max(n, 1), 16));
+/** Of instruction sets whose register tile has so many columns. */
+export const hostChoicesOf = (panel: number): Choices => ({
+  ...hostChoices,
+  panel,
+  contraction: (c) => contraction(c, panel),
+});
+/**
+ * A ragged_dot takes its depth whole and few columns, so that the accumulator stays in L1, as long as a strip of a register tile's columns fits in
+ * L2 with the rows. Deeper ones go by pieces for all rows of a group. `panel`: columns of a register tile.
+ */
+function contraction({ op, m, n, k, groups }: Contraction, panel: number): Schedule {
+  const whole = op === "ragged_dot" && k <= 768;
+  const [bm, bk] = whole ? [192, 768] : k > 512 ? [192, 256] : [48, 512];
+  const most = op === "ragged_outer" ? 128 : whole ? Math.max(32, panel) : 64;
+  const bn = Math.min(most, ceil(Math.max(n, 1), 16));
   const columns = groups * Math.ceil(n / bn);
   const cuts = Math.min(Math.ceil(tasks / Math.max(1, columns)), Math.ceil(m / bm));
   const size = (op === "ragged_dot" ? 1 : groups) * m * n;
-  return { bm, bn, bk, mc: ceil(Math.ceil(m / Math.max(1, cuts)), bm), stream: size > inCaches && n % 16 === 0 };
+  const stream = op !== "ragged_outer" && size > inCaches && n % 16 === 0;
+  return { bm, bn, bk, mc: ceil(Math.ceil(m / Math.max(1, cuts)), bm), stream };
 }

@@ -12,7 +12,7 @@ extern "C" void dot_cd1da6c8(void* const* args, ix begin, ix end, f32* scratch) 
       Rows<48, 1> left;
       left.bind(mn, [&](ix i) { return a + (m + i) * 32; });
       const auto acc_done = then([&](Part _part) {
-        ask(_part, [&](ix i2, ix j2) { __builtin_prefetch(y + (m + i2) * 4 + (n + j2), 1); });
+        ask(_part, [&](ix i2, ix j2) { __builtin_prefetch(y + (m + i2) * 4 + (n + j2), 1, 2); });
       }, [&](Part _part) {
         part<LANES>(_part, nn, [&](auto v, ix i2, ix j2, auto& acc_) {
           const auto t = acc_;
@@ -143,7 +143,7 @@ extern "C" void route_place_be939a83(void* const* args, ix begin, ix end, f32* s
 }
 
 // broadcast reshape dispatch ragged_dot sigmoid mul
-extern "C" void ragged_dot_ade00d88(void* const* args, ix begin, ix end, f32* scratch) {
+extern "C" void ragged_dot_b92e31d3(void* const* args, ix begin, ix end, f32* scratch) {
   const i32* offsets = (i32*)args[0];
   const i32* x = (i32*)args[1];
   const f32* x1 = (f32*)args[2];
@@ -153,22 +153,22 @@ extern "C" void ragged_dot_ade00d88(void* const* args, ix begin, ix end, f32* sc
   f32* y1 = (f32*)args[6];
   f32* y2 = (f32*)args[7];
   ROLL for (ix task = begin; task < end; task++) {
-    const ix e = task, n = 0;
+    const ix e = task / 2, n = task % 2 * 32, nn = ix_min(32, 48 - n);
     const auto t = offsets[e];
     const auto t1 = offsets[e + 1];
     if (ix(t) < ix(t1)) {
-      const auto right = close<48, 48>(scratch + 0, w + e * 1536 + n, 32);
-      const auto right1 = close<48, 48>(scratch + 1536, w1 + e * 1536 + n, 32);
-      ROLL for (ix m = ix(t), m_end = ix(t1); m < m_end; m += 48) {
-        const ix mn = ix_min(48, m_end - m);
-        Acc<48, 48> acc;
-        Acc<48, 48> acc1;
-        Rows<48, 1> left;
+      const auto right = columns<32>(scratch + 0, nn, 32, {w + e * 1536 + (n + 32), 48, 32, 32}, [&](ix i1) { return w + e * 1536 + i1 * 48 + n; });
+      const auto right1 = columns<32>(scratch + 1024, nn, 32, {w1 + e * 1536 + (n + 32), 48, 32, 32}, [&](ix i2) { return w1 + e * 1536 + i2 * 48 + n; });
+      ROLL for (ix m = ix(t), m_end = ix(t1); m < m_end; m += 192) {
+        const ix mn = ix_min(192, m_end - m);
+        Acc<192, 32> acc;
+        Acc<192, 32> acc1;
+        Rows<192, 1> left;
         left.bind(mn, [&](ix i) { return x1 + ix(x[m + i]) / 2 * 32; });
         const auto acc_done = then([&](Part _part) {
-          ask(_part, [&](ix i3, ix j3) { __builtin_prefetch(y + (m + i3) * 48 + (n + j3), 1); __builtin_prefetch(y1 + (m + i3) * 48 + (n + j3), 1); __builtin_prefetch(y2 + (m + i3) * 48 + (n + j3), 1); });
+          ask(_part, [&](ix i3, ix j3) { __builtin_prefetch(y + (m + i3) * 48 + (n + j3), 1, 2); __builtin_prefetch(y1 + (m + i3) * 48 + (n + j3), 1, 2); __builtin_prefetch(y2 + (m + i3) * 48 + (n + j3), 1, 2); });
         }, [&](Part _part) {
-          part<LANES>(_part, 48, [&](auto v, ix i3, ix j3, auto& acc_, auto& acc1_) {
+          part<LANES>(_part, nn, [&](auto v, ix i3, ix j3, auto& acc_, auto& acc1_) {
             const auto t2 = acc_;
             const auto t3 = acc1_;
             const auto t_sigmoid = sigmoid_(t2);
@@ -186,7 +186,7 @@ extern "C" void ragged_dot_ade00d88(void* const* args, ix begin, ix end, f32* sc
 }
 
 // ragged_dot
-extern "C" void ragged_dot_a34da6d6(void* const* args, ix begin, ix end, f32* scratch) {
+extern "C" void ragged_dot_9d1bbe35(void* const* args, ix begin, ix end, f32* scratch) {
   const i32* offsets = (i32*)args[0];
   const f32* x = (f32*)args[1];
   const f32* w = (f32*)args[2];
@@ -197,13 +197,13 @@ extern "C" void ragged_dot_a34da6d6(void* const* args, ix begin, ix end, f32* sc
     const auto t1 = offsets[e + 1];
     if (ix(t) < ix(t1)) {
       const auto right = close<32, 32>(scratch + 0, w + e * 1536 + n, 48);
-      ROLL for (ix m = ix(t), m_end = ix(t1); m < m_end; m += 48) {
-        const ix mn = ix_min(48, m_end - m);
-        Acc<48, 32> acc;
-        Rows<48, 1> left;
+      ROLL for (ix m = ix(t), m_end = ix(t1); m < m_end; m += 192) {
+        const ix mn = ix_min(192, m_end - m);
+        Acc<192, 32> acc;
+        Rows<192, 1> left;
         left.bind(mn, [&](ix i) { return x + (m + i) * 48; });
         const auto acc_done = then([&](Part _part) {
-          ask(_part, [&](ix i2, ix j2) { __builtin_prefetch(y + (m + i2) * 32 + (n + j2), 1); });
+          ask(_part, [&](ix i2, ix j2) { __builtin_prefetch(y + (m + i2) * 32 + (n + j2), 1, 2); });
         }, [&](Part _part) {
           part<LANES>(_part, 32, [&](auto v, ix i2, ix j2, auto& acc_) {
             st(v, y + (m + i2) * 32 + (n + j2), acc_);
@@ -248,7 +248,7 @@ extern "C" void sum_1b4e2a5c(void* const* args, ix begin, ix end, f32* scratch) 
 }
 
 // broadcast reshape dispatch transpose ragged_dot mul sigmoid const sub add
-extern "C" void ragged_dot_8686775a(void* const* args, ix begin, ix end, f32* scratch) {
+extern "C" void ragged_dot_18e76472(void* const* args, ix begin, ix end, f32* scratch) {
   const i32* offsets = (i32*)args[0];
   const i32* x = (i32*)args[1];
   const f32* x1 = (f32*)args[2];
@@ -261,20 +261,20 @@ extern "C" void ragged_dot_8686775a(void* const* args, ix begin, ix end, f32* sc
   f32* y2 = (f32*)args[9];
   f32* y3 = (f32*)args[10];
   ROLL for (ix task = begin; task < end; task++) {
-    const ix e = task, n = 0;
+    const ix e = task / 2, n = task % 2 * 32, nn = ix_min(32, 48 - n);
     const auto t = offsets[e];
     const auto t1 = offsets[e + 1];
     if (ix(t) < ix(t1)) {
-      const auto right = pack_transposed<48>(scratch + 0, 48, 32, [&](ix j1, ix i1) { return w + e * 1536 + (n + j1) * 32 + i1; });
-      ROLL for (ix m = ix(t), m_end = ix(t1); m < m_end; m += 48) {
-        const ix mn = ix_min(48, m_end - m);
-        Acc<48, 48> acc;
-        Rows<48, 1> left;
+      const auto right = pack_transposed<32>(scratch + 0, nn, 32, [&](ix j1, ix i1) { return w + e * 1536 + (n + j1) * 32 + i1; });
+      ROLL for (ix m = ix(t), m_end = ix(t1); m < m_end; m += 192) {
+        const ix mn = ix_min(192, m_end - m);
+        Acc<192, 32> acc;
+        Rows<192, 1> left;
         left.bind(mn, [&](ix i) { return x1 + ix(x[m + i]) / 2 * 32; });
         const auto acc_done = then([&](Part _part) {
-          ask(_part, [&](ix i2, ix j2) { __builtin_prefetch(y + (m + i2) * 48 + (n + j2), 1); __builtin_prefetch(y1 + (m + i2) * 48 + (n + j2), 1); __builtin_prefetch(y2 + (m + i2) * 48 + (n + j2), 1); __builtin_prefetch(y3 + (m + i2) * 48 + (n + j2), 1); __builtin_prefetch(x3 + (m + i2) * 48 + (n + j2)); __builtin_prefetch(x4 + (m + i2) * 48 + (n + j2)); });
+          ask(_part, [&](ix i2, ix j2) { __builtin_prefetch(y + (m + i2) * 48 + (n + j2), 1, 2); __builtin_prefetch(y1 + (m + i2) * 48 + (n + j2), 1, 2); __builtin_prefetch(y2 + (m + i2) * 48 + (n + j2), 1, 2); __builtin_prefetch(y3 + (m + i2) * 48 + (n + j2), 1, 2); __builtin_prefetch(x3 + (m + i2) * 48 + (n + j2), 0, 2); __builtin_prefetch(x4 + (m + i2) * 48 + (n + j2), 0, 2); });
         }, [&](Part _part) {
-          part<LANES>(_part, 48, [&](auto v, ix i2, ix j2, auto& acc_) {
+          part<LANES>(_part, nn, [&](auto v, ix i2, ix j2, auto& acc_) {
             const auto t2 = acc_;
             const auto t3 = x[m + i2];
             const auto t4 = x2[ix(t3)];
@@ -301,7 +301,7 @@ extern "C" void ragged_dot_8686775a(void* const* args, ix begin, ix end, f32* sc
 }
 
 // transpose ragged_dot
-extern "C" void ragged_dot_faef1265(void* const* args, ix begin, ix end, f32* scratch) {
+extern "C" void ragged_dot_6df6497a(void* const* args, ix begin, ix end, f32* scratch) {
   const i32* offsets = (i32*)args[0];
   const f32* x = (f32*)args[1];
   const f32* w = (f32*)args[2];
@@ -312,13 +312,13 @@ extern "C" void ragged_dot_faef1265(void* const* args, ix begin, ix end, f32* sc
     const auto t1 = offsets[e + 1];
     if (ix(t) < ix(t1)) {
       const auto right = pack_transposed<32>(scratch + 0, 32, 48, [&](ix j1, ix i1) { return w + e * 1536 + (n + j1) * 48 + i1; });
-      ROLL for (ix m = ix(t), m_end = ix(t1); m < m_end; m += 48) {
-        const ix mn = ix_min(48, m_end - m);
-        Acc<48, 32> acc;
-        Rows<48, 1> left;
+      ROLL for (ix m = ix(t), m_end = ix(t1); m < m_end; m += 192) {
+        const ix mn = ix_min(192, m_end - m);
+        Acc<192, 32> acc;
+        Rows<192, 1> left;
         left.bind(mn, [&](ix i) { return x + (m + i) * 48; });
         const auto acc_done = then([&](Part _part) {
-          ask(_part, [&](ix i2, ix j2) { __builtin_prefetch(y + (m + i2) * 32 + (n + j2), 1); });
+          ask(_part, [&](ix i2, ix j2) { __builtin_prefetch(y + (m + i2) * 32 + (n + j2), 1, 2); });
         }, [&](Part _part) {
           part<LANES>(_part, 32, [&](auto v, ix i2, ix j2, auto& acc_) {
             st(v, y + (m + i2) * 32 + (n + j2), acc_);
@@ -417,7 +417,7 @@ extern "C" void dot_5db298f1(void* const* args, ix begin, ix end, f32* scratch) 
       Rows<48, 1> left;
       left.bind(mn, [&](ix i) { return a + (m + i) * 4; });
       const auto acc_done = then([&](Part _part) {
-        ask(_part, [&](ix i2, ix j2) { __builtin_prefetch(y + (m + i2) * 32 + (n + j2), 1); });
+        ask(_part, [&](ix i2, ix j2) { __builtin_prefetch(y + (m + i2) * 32 + (n + j2), 1, 2); });
       }, [&](Part _part) {
         part<LANES>(_part, 32, [&](auto v, ix i2, ix j2, auto& acc_) {
           const auto t = x[(m + i2) * 2];
@@ -443,7 +443,7 @@ extern "C" void dot_4d4904ca(void* const* args, ix begin, ix end, f32* scratch) 
       Acc<48, 16> acc;
       const auto left = sixes(scratch + 1024, mn, 64, [&](ix j) { return a + j * 32 + m; });
       const auto acc_done = then([&](Part _part) {
-        ask(_part, [&](ix i2, ix j2) { __builtin_prefetch(y + (m + i2) * 4 + (n + j2), 1); });
+        ask(_part, [&](ix i2, ix j2) { __builtin_prefetch(y + (m + i2) * 4 + (n + j2), 1, 2); });
       }, [&](Part _part) {
         part<LANES>(_part, nn, [&](auto v, ix i2, ix j2, auto& acc_) {
           st(v, y + (m + i2) * 4 + (n + j2), acc_);
@@ -468,7 +468,7 @@ extern "C" void ragged_outer_13c6eb73(void* const* args, ix begin, ix end, f32* 
     Acc<48, 48> acc;
     if (ix(t1) <= ix(t)) acc.fill(0.0f);
     const auto acc_done = then([&](Part _part) {
-      ask(_part, [&](ix i2, ix j2) { __builtin_prefetch(w + e * 1536 + (m + i2) * 48 + (n + j2), 1); });
+      ask(_part, [&](ix i2, ix j2) { __builtin_prefetch(w + e * 1536 + (m + i2) * 48 + (n + j2), 1, 2); });
     }, [&](Part _part) {
       part<LANES>(_part, 48, [&](auto v, ix i2, ix j2, auto& acc_) {
         st(v, w + e * 1536 + (m + i2) * 48 + (n + j2), acc_);
@@ -498,7 +498,7 @@ extern "C" void ragged_outer_b10cd9ab(void* const* args, ix begin, ix end, f32* 
     Acc<48, 32> acc;
     if (ix(t1) <= ix(t)) acc.fill(0.0f);
     const auto acc_done = then([&](Part _part) {
-      ask(_part, [&](ix i2, ix j2) { __builtin_prefetch(w + e * 1536 + (m + i2) * 32 + (n + j2), 1); });
+      ask(_part, [&](ix i2, ix j2) { __builtin_prefetch(w + e * 1536 + (m + i2) * 32 + (n + j2), 1, 2); });
     }, [&](Part _part) {
       part<LANES>(_part, 32, [&](auto v, ix i2, ix j2, auto& acc_) {
         st(v, w + e * 1536 + (m + i2) * 32 + (n + j2), acc_);
