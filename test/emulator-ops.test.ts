@@ -3,7 +3,12 @@
 import { env } from "node:process";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { GraphBuilder } from "../compiler/graph/builder.ts";
 import { interpret } from "../compiler/graph/interpret.ts";
+import type { Graph, Value } from "../compiler/graph/node.ts";
+import * as b from "../compiler/ops/build.ts";
+import { ops } from "../compiler/ops/list.ts";
+import type { DType } from "../compiler/types/dtype.ts";
 import { loweredForCuda, modulesOf, type Outcome, type Run, runEmulated, type Way, ways } from "./emulator/sequence.ts";
 import { samples, storesOf } from "./graphs.ts";
 import { bounds, compare, elementsOf, graphOf, kernelsOf, valuesOf } from "./host/compare.ts";
@@ -59,4 +64,29 @@ const layerRuns = Object.entries({ ...layers, "many groups": manyGroups(70, 5025
 }));
 test("layers against the interpreter", () =>
   inAllWays(layerRuns, ({ name, graph }, { results }) => compare(name, graph, results)));
+/** Long enough for blocks that are seen whole, in part, and not at all. */
+function longAttention(dtype: DType): Graph {
+  const g = new GraphBuilder(ops);
+  const [T, A] = [150, 16];
+  const p = (name: string, ...shape: readonly number[]): Value => b.param(g, name, { dtype, shape });
+  const at = b.reshape(g, b.iota(g, T), [1, T]);
+  const args = [p("q", 1, 1, 2, T, A), p("k", 1, 1, T, A), p("v", 1, 1, T, A), at, at];
+  const [out, sums] = b.make(g, "attention", args, causal).results as [Value, Value];
+  const delta = b.param(g, "delta", { dtype: "f32", shape: [1, 1, 2, T] });
+  const grads = b.make(g, "attention_backward", [...args, sums, delta, p("dout", 1, 1, 2, T, A)], causal).results;
+  return graphOf([out, sums, ...grads]);
+}
+const causal = { scale: 0.5, bounds: [{ at: 1, seen: -1, plus: 0 }] };
+const longRuns = (["f32", "bf16"] as const).map((dtype) => {
+  const graph = longAttention(dtype);
+  return { name: dtype, graph, sequence: loweredForCuda(graph), stores: storesOf(valuesOf(graph)) };
+});
+test("attention over many blocks, in f32 and in bf16", () =>
+  inAllWays(longRuns, ({ name, graph, stores }, { results }) =>
+    interpret(valuesOf(graph), stores, { exact: true }).forEach((want, r) => {
+      const most = Math.max(...want.data.map(Math.abs));
+      const off = Math.max(...Array.from(want.data, (x, i) => Math.abs(x - (results[r]?.[i] ?? Number.NaN))));
+      assert.ok(off < most * (name === "bf16" ? 2 ** -6 : 2e-6), `result ${r}: off by ${off} of ${most}`);
+    }),
+  ));
 test.run();

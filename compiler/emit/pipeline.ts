@@ -2,7 +2,7 @@
 // a block asks for its next task's first stages before it writes the results of the present one.
 import { item } from "../kernel/expr.ts";
 import type { Expr, Kernel, Stmt, StmtOf } from "../kernel/ir.ts";
-import { walkExprs } from "../kernel/passes.ts";
+import { walk, walkExprs } from "../kernel/passes.ts";
 import { constants, dealing } from "./grid.ts";
 import { bytesOf, needsOf, Operand } from "./operand.ts";
 import type { Emitter } from "./text.ts";
@@ -19,7 +19,14 @@ export function runsAhead(s: StmtOf<"for">): boolean {
   walkExprs(staged, (x) => {
     if (named.has(x)) waits.push(x);
   });
-  return staged.length > 0 && waits.length === 0 && s.body.some((b) => b.s === "mma");
+  return staged.length > 0 && waits.length === 0 && multiplies(s.body);
+}
+function multiplies(body: readonly Stmt[]): boolean {
+  let found = false;
+  walk(body, (s) => {
+    found ||= s.s === "mma";
+  });
+  return found;
 }
 /** `counted` declares what the loop counts. */
 export function runAhead(s: StmtOf<"for">, e: Emitter, counted: () => void): void {

@@ -12,7 +12,7 @@ import { add, both, call, ceil, f32, i32, isNum, item, load, mul, num, select, t
 import type { Buffer, Expr, Tile } from "./ir.ts";
 import type { Reader } from "./read.ts";
 import { shapeOf } from "./read.ts";
-import type { Choices } from "./schedule.ts";
+import type { AttentionTile, Choices } from "./schedule.ts";
 
 const float = (op: string, ...args: readonly Expr[]): Expr => call(op, "f32", ...args);
 
@@ -28,6 +28,9 @@ interface Operands {
   /** Queries and keys taken at a time. */
   readonly rows: number;
   readonly block: number;
+  readonly ahead?: boolean;
+  /** The power of e: what is rounded to bf16 next needs no more than that. */
+  readonly exp: "exp" | "exp_short";
   readonly sizes: {
     readonly B: number;
     readonly G: number;
@@ -50,12 +53,13 @@ function operands(d: Draft, node: Node): Operands {
     at,
     seen,
     attrs: node.attrs as OpAttrs["attention"],
-    ...tiles(d, q, Math.max(sizes.A, sizes.C)),
+    exp: dtypeOf(q.type) === "bf16" ? "exp_short" : "exp",
+    ...tile(d, q, Math.max(sizes.A, sizes.C), node.op.name === "attention_backward"),
     sizes,
   };
 }
-function tiles(d: Draft, q: Value, width: number): { readonly rows: number; readonly block: number } {
-  const found = d.choices.attention(width, bytesOf[dtypeOf(q.type)]);
+function tile(d: Draft, q: Value, width: number, backward: boolean): AttentionTile {
+  const found = d.choices.attention(width, bytesOf[dtypeOf(q.type)], backward);
   if (found) return found;
   throw new Problem(
     `attention of heads ${width} wide does not fit a multiprocessor's memory`,
@@ -72,25 +76,31 @@ function sees(o: Operands, b: Expr, t: Expr, u: Expr): Expr {
     call("ge", "bool", sum([...times(m, at), ...times(n, seen), ...(c === 0 ? [] : [i32(c)])]), i32(0));
   return o.attrs.bounds.map(holds).reduce(both, truth(true));
 }
-/** What a block of positions brings to each bound at most. */
-function reach(d: Draft, o: Operands, b: Expr, which: "at" | "seen", block: Block): Expr[] {
+/** What a block of positions brings to each bound at most, or at least. */
+function reach(d: Draft, o: Operands, b: Expr, which: "at" | "seen", block: Block, op: "max" | "min" = "max"): Expr[] {
   const value = (i: Expr): Expr => o.reader.element(o[which], [b, plus(block, i)]);
   return o.attrs.bounds.map((bound) =>
-    bound[which] === 0 ? i32(0) : d.k.fold("reach", "max", "i32", block.n, (i) => sum(times(bound[which], value(i)))),
+    bound[which] === 0 ? i32(0) : d.k.fold("reach", op, "i32", block.n, (i) => sum(times(bound[which], value(i)))),
   );
 }
 /** Runs f unless no query of a block sees a key of another. */
 function ifSeen(d: Draft, o: Operands, queries: readonly Expr[], keys: readonly Expr[], f: () => void): void {
-  const holds = o.attrs.bounds.map((bound, n) =>
-    call(
-      "ge",
-      "bool",
-      sum([item(queries, n), item(keys, n), i32(bound.plus)].filter((x) => !(isNum(x) && x.value === 0))),
-      i32(0),
-    ),
-  );
-  if (holds.length === 0) f();
-  else d.k.if(holds.reduce(both), f);
+  if (o.attrs.bounds.length === 0) f();
+  else d.k.if(holdAll(o, queries, keys), f);
+}
+/** Whether all bounds hold of what queries and keys bring to them. */
+const holdAll = (o: Operands, queries: readonly Expr[], keys: readonly Expr[]): Expr =>
+  o.attrs.bounds
+    .map((bound, n) => {
+      const terms = [item(queries, n), item(keys, n), i32(bound.plus)].filter((x) => !(isNum(x) && x.value === 0));
+      return call("ge", "bool", sum(terms), i32(0));
+    })
+    .reduce(both, truth(true));
+/** Runs f for scores that are masked, or are seen all: with comparisons, or with none where a block needs none. */
+function masked(d: Draft, o: Operands, all: Expr | null, f: (mask: boolean) => void): void {
+  if (all === null) return f(o.attrs.bounds.length > 0);
+  d.k.if(all, () => f(false));
+  d.k.if(call("not", "bool", all), () => f(true));
 }
 /** scale q k^T + bias where seen, else -infinity. */
 function score(
@@ -100,10 +110,11 @@ function score(
   [b, g, r]: readonly [Expr, Expr, Expr],
   t: Expr,
   u: Expr,
+  mask = true,
 ): Expr {
   const scaled = float("mul", dot, f32(o.attrs.scale));
   const whole = bias ? float("add", scaled, o.reader.element(bias, [b, g, r, t, u])) : scaled;
-  return select(sees(o, b, t, u), whole, f32(-Infinity));
+  return mask ? select(sees(o, b, t, u), whole, f32(-Infinity)) : whole;
 }
 const lowest = -3.4028234663852886e38;
 
@@ -118,21 +129,29 @@ export function attention(d: Draft, node: Node): void {
   const out = d.k.tile("acc", "out", [rows, ceil(C, 16)]);
   const [top, total] = [d.k.tile("row", "top", [rows], lowest), d.k.tile("row", "total", [rows])];
   const queries = reach(d, o, b, "at", m);
-  const step = (c: Block): void => {
-    const keys = d.k.stage("keys", [A, block], [num(A), c.n], (a, j) => o.reader.element(o.k, [b, g, plus(c, j), a]));
-    const values = d.k.stage("values", [block, ceil(C, 16)], [c.n, num(C)], (j, e) =>
-      o.reader.element(o.v, [b, g, plus(c, j), e]),
-    );
+  const first = o.ahead && o.attrs.bounds.length > 0 ? reach(d, o, b, "at", m, "min") : null;
+  const staged = (c: Block): [keys: Tile, values: Tile] => [
+    d.k.stage("keys", [A, block], [num(A), c.n], (a, j) => o.reader.element(o.k, [b, g, plus(c, j), a])),
+    d.k.stage("values", [block, ceil(C, 16)], [c.n, num(C)], (j, e) => o.reader.element(o.v, [b, g, plus(c, j), e])),
+  ];
+  const step = (c: Block, [keys, values]: [Tile, Tile]): void => {
     const scores = d.k.tile("acc", "scores", [rows, block]);
     d.k.mma(q, [keys], [scores], [m.n, num(A)]);
-    d.k.each(scores, [m.n, c.n], (i, j) =>
-      d.k.store(scores, [i, j], score(o, node.args[5], load(scores, i, j), [b, g, r], plus(m, i), plus(c, j))),
+    masked(d, o, first ? d.k.let("all", holdAll(o, first, reach(d, o, b, "seen", c, "min"))) : null, (mask) =>
+      d.k.each(scores, [m.n, c.n], (i, j) =>
+        d.k.store(scores, [i, j], score(o, node.args[5], load(scores, i, j), [b, g, r], plus(m, i), plus(c, j), mask)),
+      ),
     );
-    const keep = renew(d, { scores, top, total }, m, c);
+    const keep = renew(d, { scores, top, total, exp: o.exp }, m, c);
     d.k.each(out, [m.n, num(C)], (i, j) => d.k.store(out, [i, j], float("mul", load(out, i, j), load(keep, i))));
     d.k.mma(scores, [values], [out], [m.n, c.n]);
   };
-  d.k.for("c", num(0), num(U), block, (c) => ifSeen(d, o, queries, reach(d, o, b, "seen", c), () => step(c)));
+  const ifReached = (c: Block, f: () => void): void => ifSeen(d, o, queries, reach(d, o, b, "seen", c), f);
+  d.k.for("c", num(0), num(U), block, (c) => {
+    if (!o.ahead) return ifReached(c, () => step(c, staged(c)));
+    const operands = staged(c);
+    ifReached(c, () => step(c, operands));
+  });
   const [result, sums] = [d.output(item(node.results, 0), "y"), d.output(item(node.results, 1), "sums")];
   const some = (i: Expr): Expr => call("gt", "bool", load(total, i), f32(0));
   d.k.each(out, [m.n, num(C)], (i, j) =>
@@ -149,20 +168,20 @@ export function attention(d: Draft, node: Node): void {
 /** Scores become weights below a new maximum; what was summed before is to be scaled by the result. */
 function renew(
   d: Draft,
-  t: { readonly scores: Tile; readonly top: Tile; readonly total: Tile },
+  t: { readonly scores: Tile; readonly top: Tile; readonly total: Tile; readonly exp: Operands["exp"] },
   m: Block,
   c: Block,
 ): Tile {
-  const { scores, top, total } = t;
+  const { scores, top, total, exp } = t;
   const highest = d.k.foldRows("highest", "max", scores, c.n, (i, j) => load(scores, i, j));
   const keep = d.k.tile("row", "keep", top.shape);
   d.k.each(top, [m.n], (i) => {
     const next = d.k.letHere("next", float("max", load(top, i), load(highest, i)));
-    d.k.store(keep, [i], float("exp", float("sub", load(top, i), next)));
+    d.k.store(keep, [i], float(exp, float("sub", load(top, i), next)));
     d.k.store(top, [i], next);
   });
   d.k.each(scores, [m.n, c.n], (i, j) =>
-    d.k.store(scores, [i, j], float("exp", float("sub", load(scores, i, j), load(top, i)))),
+    d.k.store(scores, [i, j], float(exp, float("sub", load(scores, i, j), load(top, i)))),
   );
   const added = d.k.foldRows("added", "sum", scores, c.n, (i, j) => load(scores, i, j));
   d.k.each(total, [m.n], (i) =>
@@ -196,7 +215,7 @@ export function attentionQueries(d: Draft, node: Node): void {
     d.k.each(scores, [m.n, c.n], (i, j) => {
       const at = [b, g, r, plus(m, i)];
       const s = score(o, node.args[8], load(scores, i, j), [b, g, r], plus(m, i), plus(c, j));
-      const p = float("exp", float("sub", s, o.reader.element(sums, at)));
+      const p = float(o.exp, float("sub", s, o.reader.element(sums, at)));
       const ds = d.k.letHere("ds", float("mul", p, float("sub", load(flow, i, j), o.reader.element(delta, at))));
       const bias = node.results[3];
       if (bias) d.k.store(d.output(bias, "dbias"), [...at, plus(c, j)], ds);
@@ -274,7 +293,7 @@ function keysOf(d: Draft, node: Node, o: Operands, [b, g]: readonly [Expr, Expr]
       d.k.each(scores, [m.n, c.n], (i, j) => {
         const at = [b, g, r, plus(c, j)];
         const s = score(o, node.args[8], load(scores, i, j), [b, g, r], plus(c, j), plus(m, i));
-        const p = d.k.letHere("p", float("exp", float("sub", s, o.reader.element(sums, at))));
+        const p = d.k.letHere("p", float(o.exp, float("sub", s, o.reader.element(sums, at))));
         d.k.store(flow, [i, j], float("mul", p, float("sub", load(flow, i, j), o.reader.element(delta, at))));
         d.k.store(scores, [i, j], p);
       });

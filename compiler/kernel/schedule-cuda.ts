@@ -1,6 +1,6 @@
 // Schedules of the CUDA target, where tuning measured none: tiles that warps can hold and that shared memory has room for.
 import { ceil } from "./expr.ts";
-import type { Choices, Contraction, Schedule } from "./schedule.ts";
+import type { AttentionTile, Choices, Contraction, Schedule } from "./schedule.ts";
 
 /**
  * Tensor cores want 128 columns and rows, 64 x 64 a warp, so that each fragment serves four products; what has fewer, and FMA, takes a
@@ -17,12 +17,33 @@ function contraction({ m, n, operands, short }: Contraction): Schedule {
 const room = 99 * 1024;
 /** Wider accumulators do not fit a warp's registers. */
 const widest = 256;
-/** The backward holds six operands at once; in f32 an accumulator that is one, too. */
-function attention(width: number, bytes: number): ReturnType<Choices["attention"]> {
+/**
+ * The forward holds three operands at once, the backward six; in f32 an accumulator that is one, too. Two rows of fragments a warp, where
+ * registers allow, let each fragment of keys and values serve four products.
+ */
+function attention(width: number, bytes: number, backward: boolean): AttentionTile | null {
+  if (width > widest) return null;
   const cols = 2 ** Math.ceil(Math.log2(Math.max(width, 16)));
-  const most = width <= 64 ? 64 : width <= 128 ? 32 : 16;
-  const held = (side: number): number => 6 * side * cols * bytes + (bytes === 4 ? side * side * bytes : 0);
-  const side = [64, 32, 16].find((n) => n <= most && held(n) <= room);
-  return side === undefined || width > widest ? null : { rows: side, block: side };
+  const tiles = [
+    [128, 64],
+    [64, 64],
+    [32, 32],
+    [16, 16],
+  ] as const;
+  const most = backward
+    ? width <= 64
+      ? 64
+      : width <= 128
+        ? 32
+        : 16
+    : width <= 64 && bytes === 2
+      ? 128
+      : width <= 128
+        ? 64
+        : 16;
+  const held = ([rows, block]: readonly [number, number]): number =>
+    bytes * (backward ? 6 * rows * cols : (rows + 2 * block) * cols) + (bytes === 4 ? rows * block * bytes : 0);
+  const tile = tiles.find((t) => t[0] <= most && held(t) <= room);
+  return tile ? { rows: tile[0], block: tile[1], ahead: true } : null;
 }
 export const cudaChoices: Choices = { contraction, attention };

@@ -33,11 +33,17 @@ export const contractionKey = ({ op, m, n, k, groups, operands, short }: Contrac
     ...(operands > 1 ? [`${operands} operands`] : []),
     ...(short ? ["bf16"] : []),
   ].join(", ");
+export interface AttentionTile {
+  readonly rows: number;
+  readonly block: number;
+  /** Keys and values are loaded before it is known whether they are seen; blocks that are seen whole are masked by no comparison. */
+  readonly ahead?: boolean;
+}
 /** What a target chooses where nothing was measured. */
 export interface Choices {
   contraction(c: Contraction): Schedule;
   /** Queries and keys that attention takes at a time, for the wider of a key and a value and the bytes of a number; null if it is too wide. */
-  attention(width: number, bytes: number): { readonly rows: number; readonly block: number } | null;
+  attention(width: number, bytes: number, backward: boolean): AttentionTile | null;
   /** Columns of a register tile, and so of a panel of a weight; weights lie in rows if not given. */
   readonly panel?: number;
   /** Attention's backward is one kernel where there are so many tasks, of a head each, and dq of one has at most so many floats. */

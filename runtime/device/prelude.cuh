@@ -63,6 +63,9 @@ FN void mma_bf16(f32 (&d)[4], const u32 (&a)[4], u32 b0, u32 b1) {
 }
 /** Two bf16 in a word, the first below. */
 FN u32 pack_bf16(f32 low, f32 high) { u32 r; PTX_PURE("cvt.rn.bf16x2.f32 %0, %1, %2;", OUTS(W_U32(r)), INS(R_F32(high), R_F32(low))); return r; }
+/** 2^x within 2 units in the last place, of numbers near 0 one of the two. */
+#define EXP2(x) exp2_approx(x)
+FN f32 exp2_approx(f32 x) { f32 r; PTX_PURE("ex2.approx.ftz.f32 %0, %1;", OUTS(W_F32(r)), INS(R_F32(x))); return r; }
 /** 16 bytes; those from `bytes` on are zeros, and are not read. */
 FN void copy_async(u32 to, const void* from, u32 bytes) { PTX("cp.async.cg.shared.global [%0], [%1], 16, %2;", OUTS(), INS(R_U32(to), R_PTR(from), R_U32(bytes))); }
 FN void copies_commit() { PTX("cp.async.commit_group;", OUTS(), INS()); }
