@@ -42,7 +42,7 @@ export function architectureOf({ major, minor }: Device, known: readonly number[
 
 const none = "NVIDIA's driver was not found";
 const restart =
-  "set MOEC_CUDA_GRAPHS=0 to see which kernel it is; the GPU can be used again by a new process, so please report what stopped this one";
+  "set MOEC_CUDA_GRAPHS=0 to see which kernel it is (MOEC_WGMMA=0 leaves those out whose names end in _sm90); the GPU can be used again by a new process, so please report what stopped this one";
 const remedies: Readonly<Record<string, string>> = {
   NO_DRIVER:
     "install NVIDIA's driver (Debian: `apt install nvidia-driver`; in a container: run it with `--gpus all`), or name libcuda's path in MOEC_LIBCUDA; `--target host` needs none",
