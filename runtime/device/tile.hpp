@@ -55,6 +55,7 @@ struct Ahead {
   }
 };
 template <int LD> struct Major {
+  static constexpr bool follows = false;
   const f32* p;
   template <int S> static constexpr ix pitch() { return LD; }
   FN ix columns(ix c) const { return c; }
@@ -62,6 +63,7 @@ template <int LD> struct Major {
   FN Fetch fetch(ix, ix, ix, ix) const { return {}; }
 };
 struct Strips {
+  static constexpr bool follows = false;
   const f32* p; Ahead ahead;
   template <int S> static constexpr ix pitch() { return S; }
   FN ix columns(ix c) const { return c; }
@@ -70,6 +72,8 @@ struct Strips {
 };
 /** `n` columns, panels `step` apart; after the last of them `next` will be wanted. */
 template <int W> struct Panels {
+  /** What comes after a strip in memory is wanted next. */
+  static constexpr bool follows = true;
   const f32* p; ix step, n; const f32* next;
   template <int S> static constexpr ix pitch() { return W; }
   FN ix columns(ix) const { return n; }
@@ -107,26 +111,29 @@ template <class B, int R, int C> struct On { const B& b; Acc<R, C>& acc; };
 template <class B, int R, int C> FN On<B, R, C> on(const B& b, Acc<R, C>& acc) { return {b, acc}; }
 /** Vectors of W columns that one register tile takes. */
 constexpr int vectors(int W) { return W / LANES < TILE_VECTORS ? W / LANES : TILE_VECTORS; }
-/** M rows x NV vectors of a right operand, LD apart, over the whole depth. C: columns of an acc. */
-template <int M, int NV, int C, int LD, class A> __attribute__((noinline)) void micro(bool fresh, A a, const f32* b, f32* acc, ix depth) {
+/** Fewer rows take less time than memory needs for a strip: then lines are asked for one by one, so many steps of the depth before. */
+constexpr ix FEW = 6, FAR = 64;
+/** M rows x NV vectors of a right operand, LD apart, over the whole depth. C: columns of an acc. ASKS: for what follows it in memory. */
+template <int M, int NV, int C, int LD, bool ASKS, class A> __attribute__((noinline)) void micro(bool fresh, A a, const f32* b, f32* acc, ix depth) {
   vf s[M][NV];
   UNROLL for (int i = 0; i < M; i++) UNROLL for (int v = 0; v < NV; v++) s[i][v] = fresh ? vf{} : *(vf*)(acc + i * C + v * LANES);
   ROLL for (ix k = 0; k < depth; k++, b += LD) {
     vf w[NV];
+    if constexpr (ASKS) UNROLL for (int x = 0; x < NV * LANES; x += 16) __builtin_prefetch(b + FAR * LD + x);
     UNROLL for (int v = 0; v < NV; v++) w[v] = *(const vf_at*)(b + v * LANES);
     UNROLL for (int i = 0; i < M; i++) { const vf x = splat(a.at(i, k)); UNROLL for (int v = 0; v < NV; v++) s[i][v] = mad(x, w[v], s[i][v]); }
   }
   UNROLL for (int i = 0; i < M; i++) UNROLL for (int v = 0; v < NV; v++) *(vf*)(acc + i * C + v * LANES) = s[i][v];
 }
 /** Up to six rows from r on. */
-template <int NV, int C, int LD, class A> FN void rows_of(ix h, bool fresh, const A& a, ix r, const f32* b, f32* to, ix depth) {
+template <int NV, int C, int LD, bool ASKS, class A> FN void rows_of(ix h, bool fresh, const A& a, ix r, const f32* b, f32* to, ix depth) {
   switch (h) {
-    case 1: return micro<1, NV, C, LD>(fresh, tile_at<1>(a, r, depth), b, to, depth);
-    case 2: return micro<2, NV, C, LD>(fresh, tile_at<2>(a, r, depth), b, to, depth);
-    case 3: return micro<3, NV, C, LD>(fresh, tile_at<3>(a, r, depth), b, to, depth);
-    case 4: return micro<4, NV, C, LD>(fresh, tile_at<4>(a, r, depth), b, to, depth);
-    case 5: return micro<5, NV, C, LD>(fresh, tile_at<5>(a, r, depth), b, to, depth);
-    default: return micro<6, NV, C, LD>(fresh, tile_at<6>(a, r, depth), b, to, depth);
+    case 1: return micro<1, NV, C, LD, ASKS>(fresh, tile_at<1>(a, r, depth), b, to, depth);
+    case 2: return micro<2, NV, C, LD, ASKS>(fresh, tile_at<2>(a, r, depth), b, to, depth);
+    case 3: return micro<3, NV, C, LD, ASKS>(fresh, tile_at<3>(a, r, depth), b, to, depth);
+    case 4: return micro<4, NV, C, LD, ASKS>(fresh, tile_at<4>(a, r, depth), b, to, depth);
+    case 5: return micro<5, NV, C, LD, ASKS>(fresh, tile_at<5>(a, r, depth), b, to, depth);
+    default: return micro<6, NV, C, LD, false>(fresh, tile_at<6>(a, r, depth), b, to, depth);
   }
 }
 /** Rows r .. r + h, columns c .. c + w of an accumulator. */
@@ -143,13 +150,19 @@ FN auto nothing() { return then([](Part) {}, [](Part) {}); }
 template <int NV, class A, class T, class B, int R, int C> FN void strip(bool fresh, const A& a, ix rows, ix depth, ix c, const T& then, const On<B, R, C>& o) {
   constexpr int S = NV * LANES, LD = B::template pitch<S>();
   const f32* const b = o.b.strip(c, depth);
+  if constexpr (B::follows) if (rows < FEW) {
+    if (then.now) then.before({0, rows, c, S});
+    rows_of<NV, C, LD, true>(rows, fresh, a, 0, b, o.acc.d[0] + c, depth);
+    if (then.now) then.after({0, rows, c, S});
+    return;
+  }
   Fetch fetch = o.b.fetch(c, S, C, depth);
   fetch.over((rows + SIX - 1) / SIX);
   ROLL for (ix r = 0; r < rows;) {
     const ix h = height(a, rows - r);
     fetch.some();
     if (then.now) then.before({r, h, c, S});
-    rows_of<NV, C, LD>(h, fresh, a, r, b, o.acc.d[r] + c, depth);
+    rows_of<NV, C, LD, false>(h, fresh, a, r, b, o.acc.d[r] + c, depth);
     if (then.now) then.after({r, h, c, S});
     r += h;
   }
