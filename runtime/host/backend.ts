@@ -1,4 +1,5 @@
 // The host as its C++ compiler and CPU make it.
+import { hostChoicesOf } from "../../compiler/kernel/schedule.ts";
 import { type Backend, backends } from "../../compiler/targets.ts";
 import { type Toolchain, toolchain } from "./toolchain.ts";
 
@@ -9,5 +10,5 @@ export const panelOf = ({ features }: Pick<Toolchain, "features">): number => (f
 export async function hostBackend(): Promise<Backend> {
   const tools = await toolchain().catch(() => null);
   const { host } = backends;
-  return tools ? { ...host, choices: { ...host.choices, panel: panelOf(tools) } } : host;
+  return tools ? { ...host, choices: hostChoicesOf(panelOf(tools)) } : host;
 }
