@@ -240,11 +240,11 @@ test("a kernel that wants more shared memory than a block has is refused with it
   requireShared(kernel, "sm_90a");
   requireShared({ ...kernel, shared: 166_912 }, "sm_80");
 });
+const unasked: Nvrtc["compile"] = () => Promise.reject(new Error("it was compiled"));
 test("what is too large stops compiling", async () => {
   const kernel = { ...hungry(1), origins: ["model.moe:7"], launch: { threads: 256, shared: 200_000, wide: false } };
-  const compile: Nvrtc["compile"] = () => Promise.reject(new Error("it was compiled"));
   try {
-    await compiledAlone(kernel, { compile });
+    await compiledAlone(kernel, { compile: unasked });
     assert.unreachable("it was not refused");
   } catch (error) {
     assert.instance(error, Problem);
