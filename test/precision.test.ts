@@ -155,8 +155,8 @@ test("a run keeps its precision: resumed, and asked for text", async () => {
   assert.equal(broken, unbroken);
   assert.is(readConfig(parts).precision, "bf16");
   const saved = newestCheckpoint(whole, () => {});
-  assert.ok(saved);
-  for (const [name, tensor] of [...(saved?.model ?? []), ...(saved?.training ?? [])])
+  if (!saved) throw new Error("nothing was saved");
+  for (const [name, tensor] of [...saved.model, ...saved.training])
     if (tensor.dtype !== "i32") assert.is(tensor.dtype, "f32", name);
   try {
     await losses({ out: whole, target, resume: true, steps: 5, precision: "f32" });

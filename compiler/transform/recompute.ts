@@ -4,7 +4,7 @@ import type { Builder, Graph, Node, Value } from "../graph/node.ts";
 import { rebuild, storeOf, topological, valuesOf, withValues } from "../graph/walk.ts";
 import * as b from "../ops/build.ts";
 import { nth } from "../ops/common.ts";
-import { dims } from "../types/type.ts";
+import { count } from "../types/type.ts";
 import { forwardNodes, isAnchor, isFree } from "./regions.ts";
 
 /** Elements that are worth a product of their own. */
@@ -47,8 +47,13 @@ function anew(g: Builder, { args }: Node): Value {
 function isCheap(node: Node, kept: ReadonlySet<Value>, least: number): boolean {
   if (node.op.name !== "dot") return false;
   const [x, w, y] = [nth(node.args, 0), nth(node.args, 1), nth(node.results, 0)];
-  const size = (v: Value): number => dims(v.type).reduce((p, q) => p * q, 1);
-  if (size(y) < least || narrow * size(y) > size(x) || kept.has(y) || storeOf(source(w).node) === null) return false;
+  if (
+    count(y.type) < least ||
+    narrow * count(y.type) > count(x.type) ||
+    kept.has(y) ||
+    storeOf(source(w).node) === null
+  )
+    return false;
   return kept.has(source(x)) || storeOf(source(x).node) !== null;
 }
 /** What contractions read, under views and casts. */

@@ -39,7 +39,11 @@ const epsilon = 2 ** -23;
 export function bounds(node: Node, stores: ReadonlyMap<string, NdArray>): (x: number, r: number, i: number) => number {
   const narrow = [...node.results, ...node.args].some((v) => v.type.dtype === "bf16");
   const stored = narrow ? 2 ** -8 : 0;
-  if (node.op.name.startsWith("attention")) return (x) => 2e-6 + stored * Math.abs(x);
+  if (node.op.name.startsWith("attention")) {
+    // tensor cores also round the weights to bf16
+    const most = interpret(node.results, stores, { exact: true }).map((a) => Math.max(0, ...a.data.map(Math.abs)));
+    return (_, r) => 2e-6 + 2 * stored * (most[r] ?? 0);
+  }
   if (!sums.has(node.op.name)) return (x) => (stored || 4 * epsilon) * Math.abs(x);
   const magnitudes = new Map(
     [...stores].map(([name, a]) => [name, a.dtype === "i32" ? a : { ...a, data: a.data.map(Math.abs) }]),
