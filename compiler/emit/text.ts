@@ -1,13 +1,15 @@
 // Kernel to C++ text in the tile vocabulary. Points, folds, loops and stores read the same on every target; a Target says how tasks
 // are dealt, how operands are staged and multiplied, and where tiles live.
 
-import { address, children, dependsOn, isNum, item, laneStride, multiple, substitute, typeOf } from "../kernel/expr.ts";
+import { address, children, isNum, item, laneStride, typeOf } from "../kernel/expr.ts";
 import type { Axis, Buffer, Expr, Kernel, Load, Stmt, StmtOf, Tile, Var } from "../kernel/ir.ts";
-import { tilesOf, walk, walkExprs } from "../kernel/passes.ts";
+import { tilesOf, walk } from "../kernel/passes.ts";
 import { infix } from "../kernel/print.ts";
 import type { LaunchShape } from "../plan/plan.ts";
 import type { DType } from "../types/dtype.ts";
+import { type Follower, followerOf, reached } from "./follow.ts";
 import { tasksOf } from "./grid.ts";
+import { fits } from "./lanes.ts";
 
 export interface Lanes {
   readonly count: number;
@@ -260,18 +262,13 @@ export class Emitter {
     this.ahead = 0;
   }
   /** Asks for what the points of an accumulator read and write, where that is known before they are made. */
-  private asked({ vs, body }: StmtOf<"each">): void {
-    const [i, j] = [item(vs, 0), item(vs, 1)];
-    const found = new Map<string, string>();
-    const note = (b: Buffer | Tile, at: readonly Expr[], written: boolean): void => {
-      if (b.kind !== "buffer" || at.some((y) => isMade(y, body))) return;
-      const where = address(b, at);
-      if (dependsOn(where, i) && laneStride(where, j, 4) === 1)
-        found.set(this.pointer(b, at), `__builtin_prefetch(${this.pointer(b, at)}, ${written ? 1 : 0}, 2);`);
-    };
-    walk(body, (s) => s.s === "store" && !s.stream && note(s.to, s.at, true));
-    walkExprs(body, (x) => x.e === "load" && note(x.from, x.at, false));
-    if (found.size > 0) this.line(`ask(_part, [&](ix ${i.name}, ix ${j.name}) { ${[...found.values()].join(" ")} });`);
+  private asked(s: StmtOf<"each">): void {
+    const [i, j] = [item(s.vs, 0), item(s.vs, 1)];
+    const texts = reached(s).map(
+      ({ b, at, written }) => `__builtin_prefetch(${this.pointer(b, at)}, ${written ? 1 : 0}, 2);`,
+    );
+    if (texts.length > 0)
+      this.line(`ask(_part, [&](ix ${i.name}, ix ${j.name}) { ${[...new Set(texts)].join(" ")} });`);
   }
   private fill({ tile, fill }: StmtOf<"tile">): void {
     const text = `${tile.name}.fill(${number(fill, true)});`;
@@ -388,35 +385,13 @@ export class Emitter {
   }
   /** The widest group for a body such that all that it touches is contiguous along v, or one value for the group. */
   group(v: Var, body: readonly Stmt[], kind: Kind = "line"): Lanes {
-    const found = this.target.lanes[kind].find((lanes) => this.fits(v, body, lanes.count));
+    const found = this.target.lanes[kind].find((lanes) => fits(v, body, lanes.count, this.target.aligned));
     return found ?? { ...this.widest(kind), text: "1" };
   }
   /** Its text, 1 where there is none. */
   width(v: Var, body: readonly Stmt[]): string | 1 {
     const { text } = this.group(v, body);
     return text === "1" ? 1 : text;
-  }
-  private fits(v: Var, body: readonly Stmt[], lanes: number): boolean {
-    const varying = new Set<Expr>([v]);
-    const varies = (x: Expr): boolean => varying.has(x) || children(x).some(varies);
-    const follows = (x: Expr, steps: readonly number[]): boolean => {
-      if (!varies(x)) return true;
-      const step = laneStride(x, v, lanes);
-      if (step === 1 && this.target.aligned && !begins(x, v, lanes)) return false;
-      return step !== null && steps.includes(step) && ![...varying].some((y) => y !== v && dependsOn(x, y as Var));
-    };
-    const obstacles: (Stmt | Expr)[] = [];
-    walk(body, (s) => {
-      if (s.s === "let" && varies(s.value)) varying.add(s.v);
-      if (s.s === "fold" && (varies(s.value) || s.body.some((b) => b.s === "let" && varying.has(b.v))))
-        varying.add(s.into);
-      if (s.s === "scan" && varies(s.value)) varying.add(s.sum);
-      if (!allowed(s, varies, follows)) obstacles.push(s);
-    });
-    walkExprs(body, (x) => {
-      if (!readable(x, varies, follows)) obstacles.push(x);
-    });
-    return obstacles.length === 0;
   }
 }
 function kindOf(s: StmtOf<"each">): Kind {
@@ -429,58 +404,9 @@ function stagesFrom(list: readonly Stmt[], at: number): StmtOf<"stage">[] {
   for (let i = at; list[i]?.s === "stage"; i++) run.push(list[i] as StmtOf<"stage">);
   return run;
 }
-interface Follower {
-  readonly mma: StmtOf<"mma">;
-  /** That the mma stands in, as the last statement. */
-  readonly loop: Axis | null;
-  readonly lets: readonly Stmt[];
-  readonly each: StmtOf<"each">;
-  /** Statements after the first that it stands for. */
-  readonly taken: number;
-}
-/** Whether x depends on what the statements compute, or read. */
-const isMade = (x: Expr, body: readonly Stmt[]): boolean =>
-  x.e === "load" || body.some((s) => s.s === "let" && s.v === x) || children(x).some((y) => isMade(y, body));
-/** The points that follow an mma or a loop of them, if they need no more than the accumulators' own elements and change memory only. */
-function followerOf(list: readonly Stmt[], at: number): Follower | null {
-  const s = list[at];
-  const mma = s?.s === "for" ? s.body.at(-1) : s;
-  if (s === undefined || mma?.s !== "mma") return null;
-  const rest = list.slice(at + 1);
-  const next = rest.findIndex((t) => t.s !== "let");
-  const each = rest[next];
-  if (each?.s !== "each" || each.vs.length !== 2 || !mma.acc.includes(each.over)) return null;
-  const { reads, writes } = tilesOf(each.body, "acc", "row", "shared");
-  if (writes.size > 0 || [...reads].some((t) => !mma.acc.includes(t))) return null;
-  return { mma, loop: s.s === "for" ? s.axis : null, lets: rest.slice(0, next), each, taken: next + 1 };
-}
-/** Whether an address is a multiple of `lanes` where v is. */
-function begins(x: Expr, v: Var, lanes: number): boolean {
-  const start: Var = { e: "var", name: "_start", type: "index", lo: 0, hi: Infinity, mult: lanes };
-  return multiple(substitute(x, v, start)) % lanes === 0;
-}
 /** Nothing before it touches an accumulator. */
 const firstUse = (list: readonly Stmt[]): Stmt | undefined =>
   list.find((t) => t.s !== "tile" && t.s !== "stage" && t.s !== "let");
-type Varies = (x: Expr) => boolean;
-type Follows = (x: Expr, steps: readonly number[]) => boolean;
-/** Whether a statement means the same for a group of lanes as for each. */
-function allowed(s: Stmt, varies: Varies, follows: Follows): boolean {
-  if (s.s === "tally") return !varies(s.key);
-  if (s.s === "if") return !varies(s.cond);
-  if (s.s !== "store") return true;
-  if (s.to.kind === "tile") return s.to.role !== "shared";
-  const at = address(s.to, s.at);
-  return varies(at) && follows(at, [1]);
-}
-function readable(x: Expr, varies: Varies, follows: Follows): boolean {
-  if (x.e === "load" && x.from.kind === "tile") return x.from.role !== "shared" || !varies(x);
-  if (x.e === "load") return x.from.kind !== "buffer" || follows(address(x.from, x.at), [0, 1]);
-  if (x.e !== "op") return true;
-  if (x.op === "value" || x.op === "high") return follows(item(x.args, 0), [0, 1]);
-  const ofIndex = x.op === "index" || (x.type === "bool" && x.args.some((y) => typeOf(y) === "index"));
-  return !ofIndex || !varies(x);
-}
 function element(b: Buffer, at: string): string {
   if (b.dtype === "bf16") return `from_bf16(${b.name}[${at}])`;
   return b.dtype === "bool" ? `(${b.name}[${at}] != 0)` : `${b.name}[${at}]`;

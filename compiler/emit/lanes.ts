@@ -1,0 +1,52 @@
+// Which bodies mean the same for a group of lanes as for each element.
+import { address, children, dependsOn, item, laneStride, multiple, substitute, typeOf } from "../kernel/expr.ts";
+import type { Expr, Stmt, Var } from "../kernel/ir.ts";
+import { walk, walkExprs } from "../kernel/passes.ts";
+
+/** Whether all that a body touches is contiguous along v for so many lanes, or one value for them. `aligned`: they begin at a multiple. */
+export function fits(v: Var, body: readonly Stmt[], lanes: number, aligned: boolean): boolean {
+  const varying = new Set<Expr>([v]);
+  const varies = (x: Expr): boolean => varying.has(x) || children(x).some(varies);
+  const follows = (x: Expr, steps: readonly number[]): boolean => {
+    if (!varies(x)) return true;
+    const step = laneStride(x, v, lanes);
+    if (step === 1 && aligned && !begins(x, v, lanes)) return false;
+    return step !== null && steps.includes(step) && ![...varying].some((y) => y !== v && dependsOn(x, y as Var));
+  };
+  const obstacles: (Stmt | Expr)[] = [];
+  walk(body, (s) => {
+    if (s.s === "let" && varies(s.value)) varying.add(s.v);
+    if (s.s === "fold" && (varies(s.value) || s.body.some((b) => b.s === "let" && varying.has(b.v))))
+      varying.add(s.into);
+    if (s.s === "scan" && varies(s.value)) varying.add(s.sum);
+    if (!allowed(s, varies, follows)) obstacles.push(s);
+  });
+  walkExprs(body, (x) => {
+    if (!readable(x, varies, follows)) obstacles.push(x);
+  });
+  return obstacles.length === 0;
+}
+type Varies = (x: Expr) => boolean;
+type Follows = (x: Expr, steps: readonly number[]) => boolean;
+/** Whether a statement means the same for a group of lanes as for each. */
+function allowed(s: Stmt, varies: Varies, follows: Follows): boolean {
+  if (s.s === "tally") return !varies(s.key);
+  if (s.s === "if") return !varies(s.cond);
+  if (s.s !== "store") return true;
+  if (s.to.kind === "tile") return s.to.role !== "shared";
+  const at = address(s.to, s.at);
+  return varies(at) && follows(at, [1]);
+}
+function readable(x: Expr, varies: Varies, follows: Follows): boolean {
+  if (x.e === "load" && x.from.kind === "tile") return x.from.role !== "shared" || !varies(x);
+  if (x.e === "load") return x.from.kind !== "buffer" || follows(address(x.from, x.at), [0, 1]);
+  if (x.e !== "op") return true;
+  if (x.op === "value" || x.op === "high") return follows(item(x.args, 0), [0, 1]);
+  const ofIndex = x.op === "index" || (x.type === "bool" && x.args.some((y) => typeOf(y) === "index"));
+  return !ofIndex || !varies(x);
+}
+/** Whether an address is a multiple of `lanes` where v is. */
+function begins(x: Expr, v: Var, lanes: number): boolean {
+  const start: Var = { e: "var", name: "_start", type: "index", lo: 0, hi: Infinity, mult: lanes };
+  return multiple(substitute(x, v, start)) % lanes === 0;
+}
