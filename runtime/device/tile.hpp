@@ -75,7 +75,7 @@ template <int W> struct Panels {
   /** What comes after a strip in memory is wanted next. */
   static constexpr bool follows = true;
   const f32* p; ix step, n; const f32* next;
-  template <int S> static constexpr ix pitch() { return W; }
+  template <int S> static constexpr ix pitch() { static_assert(W % S == 0, "panels as wide as a register tile"); return W; }
   FN ix columns(ix) const { return n; }
   FN const f32* strip(ix c, ix) const { return p + c / W * step + c % W; }
   FN Fetch fetch(ix c, ix s, ix, ix depth) const { return {c + s < n ? strip(c + s, depth) : next, W, s, depth * s / 16, 0, 0}; }
