@@ -11,12 +11,14 @@ import { storeOf, topological, valuesOf } from "../compiler/graph/walk.ts";
 import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";
 import { gradients } from "../compiler/transform/differentiate.ts";
+import { forwardNodes } from "../compiler/transform/regions.ts";
 import { routedBackward, rowFactors } from "../compiler/transform/routed.ts";
 import { simplify } from "../compiler/transform/simplify.ts";
 import type { DType } from "../compiler/types/dtype.ts";
 import { dims, dtypeOf } from "../compiler/types/type.ts";
 import { golden } from "./golden.ts";
 import { distance, storesOf } from "./graphs.ts";
+import { gptStep } from "./layers.ts";
 
 const test = suite("routed");
 const [N, D, H, E] = [11, 6, 4, 5];
@@ -113,6 +115,18 @@ for (const [name, v] of Object.entries(variants))
 /** How often the gradients need an op. */
 const times = (graph: Graph, op: string): number =>
   topological(valuesOf(graph).slice(1)).filter((n) => n.op.name === op).length;
+
+test("in every layer of a step the experts' results are the forward's alone", () => {
+  const graph = gptStep({ B: 1, T: 5, V: 7, D: 8, heads: 2, H: 6, E: 3, K: 2, L: 3 });
+  const forward = forwardNodes(graph);
+  const source = (v: Value): Value => (v.node.op.lower === "view" ? source(v.node.args[0] ?? v) : v);
+  const reads = topological(valuesOf(graph)).flatMap((by) =>
+    by.op.lower === "view" ? [] : by.args.map((a) => ({ by, of: source(a).node })),
+  );
+  const combined = reads.filter(({ of }) => of.op.name === "combine" && forward.has(of));
+  assert.is(combined.filter(({ by }) => forward.has(by)).length, 3);
+  assert.is(combined.filter(({ by }) => !forward.has(by)).length, 0);
+});
 
 test("as text", () => {
   const { g, graph } = moe(usual);

@@ -53,7 +53,7 @@ function crossing(sequence: Sequence, from: Phase, to: Phase): readonly VirtualB
 }
 /** The most bytes that buffers which cross from one phase to another hold at one time: all of them, unless the phases take turns. */
 function heldAtOnce(sequence: Sequence, from: Phase, to: Phase): number {
-  const changes = new Array<number>(sequence.launches.length + 1).fill(0);
+  const changes = Array.from({ length: sequence.launches.length + 1 }, () => 0);
   const change = (at: number, bytes: number): void => void (changes[at] = (changes[at] ?? 0) + bytes);
   for (const buffer of crossing(sequence, from, to)) {
     const uses = sequence.launches.flatMap(({ args }, i) =>

@@ -178,12 +178,27 @@ class OtherSide {
 /** The graph of a step with both rewrites made: after differentiation and simplification. */
 export function routedBackward(g: Builder, graph: Graph, options?: RewriteOptions): Graph {
   const values = rewrite(g, valuesOf(graph), [...algebra, ...rowFactors], options);
-  const other = new OtherSide(g, new Set(topological(values)));
-  const turnedOver = rebuild(g, values, (node, args) => {
-    const now = g.add(node.op, args, node.attrs);
-    const [only] = now.results;
-    const better = only && node.op.name === "reduce" ? other.of(only) : null;
-    return better ? [better] : now.results;
-  });
+  const turnedOver = turned(g, values);
   return withValues(graph, rewrite(g, turnedOver, algebra, options));
+}
+/**
+ * With sums of the other side for those that have one. All are found before any is replaced, as what is present changes with the first.
+ * A sum's other side needs no sum that comes after it, so in this order each is made before its sum is.
+ */
+function turned(g: Builder, values: readonly Value[]): Value[] {
+  const nodes = topological(values);
+  const side = new OtherSide(g, new Set(nodes));
+  const others = new Map<Node, Value>();
+  for (const node of nodes) {
+    const other = node.op.name === "reduce" ? side.of(nth(node.results, 0)) : null;
+    if (other) others.set(node, other);
+  }
+  const made = new Map<Node, readonly Value[]>();
+  const all = rebuild(g, [...others.values(), ...values], (node, args) => {
+    const other = others.get(node);
+    const results = other ? [nth(made.get(other.node) ?? [], other.index)] : g.add(node.op, args, node.attrs).results;
+    made.set(node, results);
+    return results;
+  });
+  return all.slice(others.size);
 }
