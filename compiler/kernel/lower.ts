@@ -2,7 +2,7 @@
 import { createHash } from "node:crypto";
 import { Bug } from "../diagnostic.ts";
 import type { Graph, Node, Store, Value } from "../graph/node.ts";
-import { topological, valuesOf } from "../graph/walk.ts";
+import { storeOf, topological, valuesOf } from "../graph/walk.ts";
 import type { LaunchShape, Layout, PlanKernel, Variant } from "../plan/plan.ts";
 import type { Assign, Sequence, VirtualArg, VirtualBuffer, VirtualLaunch } from "../plan/sequence.ts";
 import type { Region } from "../transform/region.ts";
@@ -282,16 +282,18 @@ function originOf(node: Node): string | null {
   const { source, start } = node.where;
   return `${source.name}:${source.text.slice(0, start).split("\n").length}`;
 }
-/** Forward: what a result that is reported needs. Update: what needs the optimizer's state. Backward: the rest. */
+/** Forward: what a result that is reported needs. Update: what needs the optimizer's state. Backward: the rest, where anything is learned. */
 function phasesOf(graph: Graph, stores: readonly Store[]): Map<Node, Phase> {
   const forward = forwardNodes(graph);
-  const optimizer = new Set(stores.filter((s) => s.role === "optimizer").map((s) => s.name));
+  const nodes = topological(valuesOf(graph));
+  const of = (...roles: readonly Store["role"][]): Set<string | null> =>
+    new Set(stores.filter((s) => roles.includes(s.role)).map((s) => s.name));
+  const [optimizer, learned] = [of("optimizer"), of("optimizer", "gradient")];
+  const rest = forward.size > 0 || nodes.some((n) => learned.has(storeOf(n))) ? "backward" : "forward";
   const phases = new Map<Node, Phase>();
-  for (const node of topological(valuesOf(graph))) {
-    const steps =
-      optimizer.has((node.attrs as { readonly store?: string }).store ?? "") ||
-      node.args.some((a) => phases.get(a.node) === "update");
-    phases.set(node, forward.has(node) ? "forward" : steps ? "update" : "backward");
+  for (const node of nodes) {
+    const steps = optimizer.has(storeOf(node)) || node.args.some((a) => phases.get(a.node) === "update");
+    phases.set(node, forward.has(node) ? "forward" : steps ? "update" : rest);
   }
   return phases;
 }
