@@ -20,6 +20,7 @@ export const flag = (flags: string, doc: string, parse: (text: string) => unknow
 export interface Shared {
   readonly target?: shared.Target;
   readonly precision?: Precision;
+  readonly tf32?: boolean;
   readonly threads?: number;
   readonly set?: shared.Settings;
 }
@@ -27,6 +28,7 @@ export const addShared = (command: Command, target: Option = option(shared.targe
   command
     .addOption(target)
     .addOption(option(shared.precision))
+    .addOption(option(shared.tf32))
     .addOption(option(shared.threads))
     .addOption(option(shared.set));
 /** What names and sizes an entry, where `train` is what one means. */

@@ -21,6 +21,12 @@ export const precision: Flag<Precision> = {
   doc: "what the type float means: f32, or bf16 (in memory and in products; sums, and what training keeps of parameters, stay f32); or f64, where f32 is f64 too (the interpreter only); default: f32",
   parse: oneOf(...precisions),
 };
+/** A switch: it takes no value. */
+export const tf32: Flag<boolean> = {
+  flags: "--tf32",
+  doc: "of a cuda target: products of f32 run on tensor cores, which take 11 bits of each operand's 24; sums stay f32. Without it they are exact",
+  parse: () => true,
+};
 export const threads: Flag<number> = {
   flags: "--threads <n>",
   doc: "threads that compute; the result does not depend on it (default: all cores)",
@@ -49,12 +55,18 @@ export const compileTarget: Flag<CompileTarget> = {
 export function requireTarget(options: {
   readonly target?: Target | CompileTarget;
   readonly precision?: Precision;
+  readonly tf32?: boolean;
 }): void {
+  requireTf32(options.target, options.tf32);
   if (options.precision === "f64" && options.target !== "reference")
     throw new Problem(
       `the ${options.target?.split(":")[0] ?? "host"} target computes in f32`,
       "add --target reference, or give --precision f32 or bf16",
     );
+}
+export function requireTf32(target: Target | CompileTarget | undefined, tf32: boolean | undefined): void {
+  if (tf32 && !target?.startsWith("cuda"))
+    throw new Problem("tf32 is of CUDA targets", "give one with --target, or leave tf32 out");
 }
 
 export function oneOf<T extends string>(...names: readonly T[]): (text: string) => T {

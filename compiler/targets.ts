@@ -1,7 +1,7 @@
 // What kernels can be made for: a target is its text, its header, and what it chooses.
 import { cudaAccess } from "./emit/cuda.ts";
 import { emitHopper } from "./emit/hopper.ts";
-import { cudaHeader, emitCuda, emitHost, hostHeader } from "./emit/unit.ts";
+import { cudaHeader, emitCuda, emitCudaTf32, emitHost, hostHeader, tf32Header } from "./emit/unit.ts";
 import { accessOf } from "./kernel/access.ts";
 import type { LowerOptions } from "./kernel/lower.ts";
 import { type Choices, hostChoices } from "./kernel/schedule.ts";
@@ -25,3 +25,7 @@ export const backends = {
     variants: { choice: hopperChoice, emit: emitHopper },
   },
 } as const satisfies Readonly<Record<string, Backend>>;
+
+const rounding: Backend = { ...backends.cuda, emit: emitCudaTf32, header: tf32Header };
+/** `tf32`: products of f32 run on tensor cores, of operands rounded to tf32; else they are exact. */
+export const cudaBackend = (tf32 = false): Backend => (tf32 ? rounding : backends.cuda);

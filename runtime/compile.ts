@@ -8,13 +8,13 @@ import { topological, valuesOf } from "../compiler/graph/walk.ts";
 import type { Kernel } from "../compiler/kernel/ir.ts";
 import { print as printKernel } from "../compiler/kernel/print.ts";
 import type { Schedule } from "../compiler/kernel/schedule.ts";
-import type { Target } from "../compiler/options.ts";
+import { requireTf32, type Target } from "../compiler/options.ts";
 import { type Observer, timed } from "../compiler/pass.ts";
 import { type BuildRequest, requireRight, toGraphs, toPlan } from "../compiler/pipeline.ts";
 import type { Plan } from "../compiler/plan/plan.ts";
 import { printPlan } from "../compiler/plan/print.ts";
 import { print as printProgram } from "../compiler/syntax/print.ts";
-import { type Backend, backends } from "../compiler/targets.ts";
+import { type Backend, backends, cudaBackend } from "../compiler/targets.ts";
 import { byteSize } from "../compiler/types/type.ts";
 import { cudaExecutable } from "./cuda/executable.ts";
 import { Debugger, debugLevel, type Watch } from "./debug.ts";
@@ -35,6 +35,8 @@ export const forms: readonly Form[] = ["ast", "graph", "kernels", "plan", "cpp"]
 
 export interface TargetRequest extends BuildRequest {
   readonly target: Target;
+  /** Of cuda: products of f32 by tensor cores, of operands rounded to tf32. */
+  readonly tf32?: boolean;
   /** Of the host: the cores that this process may use, if not given. */
   readonly threads?: number;
   /** Passes to print after, on stderr. */
@@ -78,11 +80,12 @@ export async function compileLoaded(
   plans: PlanCache | null = ownPlans(),
 ): Promise<Compiled> {
   const start = performance.now();
+  requireTf32(given.target, given.tf32);
   const request = { ...given, schedules: given.schedules ?? (await measured(given)) };
   const observer = new Debugger({ printAfter: request.printAfter ?? [], watch: request.watch ?? {} });
   const loaded = open(observer);
   const place = await placeOf(loaded, request, plans);
-  const backend = await backendOf(request.target);
+  const backend = await backendOf(request);
   const made =
     (place && timed("cache", observer, () => place.find())) ?? make(loaded, request, observer, place, backend);
   const plan = "plan" in made ? made.plan : null;
@@ -111,7 +114,7 @@ async function placeOf(loaded: Loaded, request: TargetRequest, plans: PlanCache 
   // without a compiler the program's own errors come first
   const tools = target === "host" ? await toolchain().catch(() => null) : null;
   if (target === "host" && !tools) return null;
-  const { name, header } = backends[target];
+  const { name, header } = target === "cuda" ? cudaBackend(asked.tf32) : backends[target];
   return plans.place(loaded, asked, hash([name, header(), tools?.identity].join("\0")));
 }
 
@@ -120,8 +123,10 @@ type Loadable = Planned | { readonly program: Elaborated; readonly figures: Figu
 type Made = Loadable & {
   readonly forms: () => NonNullable<CompileReport["forms"]>;
 };
-const backendOf = async (target: Target): Promise<Backend | null> =>
-  target === "reference" ? null : target === "host" ? hostBackend() : backends[target];
+async function backendOf({ target, tf32 }: TargetRequest): Promise<Backend | null> {
+  if (target === "reference") return null;
+  return target === "host" ? hostBackend() : cudaBackend(tf32);
+}
 function make(
   loaded: Loaded,
   request: TargetRequest,

@@ -26,6 +26,8 @@ export interface TargetOptions {
   readonly target?: Target;
   /** What `float` is: f32, or bf16 (storage and products; sums and masters stay f32), or f64, the interpreter only. */
   readonly precision?: Precision;
+  /** Of cuda: products of f32 by tensor cores, of operands rounded to tf32 (11 bits of 24); sums stay f32. */
+  readonly tf32?: boolean;
   readonly threads?: number;
   /** What parameters and random numbers come from: 0. */
   readonly seed?: number;
@@ -143,6 +145,7 @@ async function compiled(
   const made = await compileLoaded(load, {
     ...(declaration === undefined ? {} : { declaration }),
     ...(threads === undefined ? {} : { threads }),
+    ...(options.tf32 ? { tf32: true } : {}),
     sizes,
     target,
     precision,

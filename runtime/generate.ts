@@ -99,6 +99,8 @@ export interface RunGenerateOptions {
   readonly set?: Readonly<Record<string, number | boolean>> | undefined;
   readonly target?: Target | undefined;
   readonly precision?: Precision | undefined;
+  /** Of cuda: products of f32 by tensor cores, of operands rounded to tf32. A run does not keep it. */
+  readonly tf32?: boolean | undefined;
   readonly threads?: number | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly warn?: ((line: string) => void) | undefined;
@@ -147,6 +149,7 @@ async function compileRun(options: RunGenerateOptions, config: RunConfig, rows: 
     sizes,
     precision: options.precision ?? config.precision,
     target: options.target ?? "host",
+    ...(options.tf32 ? { tf32: true } : {}),
     ...(options.threads === undefined ? {} : { threads: options.threads }),
     entries: generateEntries(program, config.model, { rows, topP: options.topP !== undefined }),
   });

@@ -28,6 +28,8 @@ export interface RunOptions {
   readonly set?: Readonly<Record<string, number | boolean>> | undefined;
   readonly target?: Target | undefined;
   readonly precision?: Precision | undefined;
+  /** Of cuda: products of f32 by tensor cores, of operands rounded to tf32. */
+  readonly tf32?: boolean | undefined;
   readonly threads?: number | undefined;
 }
 
@@ -47,6 +49,7 @@ export async function runEntry(options: RunOptions): Promise<Map<string, Tensor>
     sizes,
     precision,
     target,
+    ...(options.tf32 ? { tf32: true } : {}),
     ...(options.threads === undefined ? {} : { threads: options.threads }),
     entries: [{ method: entry.method, name: entry.method, sizes: {}, given, gradients }],
   });

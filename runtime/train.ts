@@ -42,6 +42,8 @@ export interface TrainOptions {
   readonly resume?: boolean | undefined;
   readonly target?: Target | undefined;
   readonly precision?: Precision | undefined;
+  /** Of cuda: products of f32 by tensor cores, of operands rounded to tf32. A run does not keep it. */
+  readonly tf32?: boolean | undefined;
   readonly threads?: number | undefined;
   /** Sizes and values of the model's header. */
   readonly set?: Readonly<Record<string, number | boolean>> | undefined;
@@ -153,6 +155,7 @@ function compileTraining(
     path: options.program,
     precision: config.precision,
     target: options.target ?? "host",
+    ...(options.tf32 ? { tf32: true } : {}),
     ...(options.threads === undefined ? {} : { threads: options.threads }),
     accumulate: config.accumulate ?? 1,
     entries: [...entries, ...generateEntries(program, entry.declaration)],

@@ -83,6 +83,7 @@ const requestOf = (program: Loaded, path: string, options: Options): Omit<Compil
   ...entryRequest(program, options),
   path,
   precision: options.precision ?? "f32",
+  ...(options.tf32 ? { tf32: true } : {}),
   ...(options.threads === undefined ? {} : { threads: options.threads }),
   ...(options.printAfter === undefined ? {} : { printAfter: options.printAfter }),
 });

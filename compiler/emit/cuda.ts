@@ -75,14 +75,18 @@ export const cuda: Target = {
     const at = (t: Tile): string => (t.role === "operand" ? `${t.name}[${needsOf(e).stageOf.get(t) ?? "0"}]` : t.name);
     const [first] = s.b;
     const leading = s.a.role === "operand" ? s.a : first;
-    const step = leading && operandsOf(e.kernel).elements.get(leading) === "bf16" ? 16 : 4;
+    const short = leading !== undefined && operandsOf(e.kernel).elements.get(leading) === "bf16";
+    const rounded = !short && e.target.tf32;
+    const step = short ? 16 : rounded ? 8 : 4;
     const depth = Math.ceil((first?.shape[0] ?? 0) / step) * step;
-    const short = step === 16;
     const left = s.a.role === "acc" && !short ? `held(${s.a.name}, smem + ${heldAt(s.a, e)})` : at(s.a);
-    e.line(`mma<${depth}>(${[left, ...s.b.map((b, n) => `on(${at(b)}, ${item(s.acc, n).name})`)].join(", ")});`);
+    e.line(
+      `mma${rounded ? "_tf32" : ""}<${depth}>(${[left, ...s.b.map((b, n) => `on(${at(b)}, ${item(s.acc, n).name})`)].join(", ")});`,
+    );
   },
   launch: (k, e) => ({ threads: blockOf(k).threads, shared: needsOf(e).shared, wide: isWide(k) }),
 };
+export const cudaTf32: Target = { ...cuda, tf32: true };
 
 /** Where an accumulator stands while it is a left operand. */
 function heldAt(acc: Tile, e: Emitter): number {

@@ -71,7 +71,7 @@ function formOf(s: StmtOf<"stage">, e: Emitter): Form {
   const transposed = from !== null && laneStride(address(from.from, from.at), vs[0], n) === 1;
   const [r, c] = transposed ? ([1, 0] as const) : ([0, 1] as const);
   const R = Math.ceil(Math.max(1, item(tile.shape, r)) / 16) * 16;
-  const least = element === "bf16" ? 16 : parted.has(s.tile) ? 32 : 4; // so that lanes meet in no bank
+  const least = element === "bf16" ? 16 : parted.has(s.tile) ? 32 : e.target.tf32 ? 8 : 4; // so that lanes meet in no bank
   const C = Math.max(2 ** Math.ceil(Math.log2(Math.max(1, item(tile.shape, c)))), least);
   return { element, n, from, transposed, row: vs[r], col: vs[c], rows: valid[r], cols: valid[c], R, C };
 }

@@ -36,6 +36,8 @@ export interface Target {
   readonly asks: boolean;
   /** A division by one number for all lanes is the word `over`. */
   readonly reciprocals?: boolean;
+  /** Operands of f32 are rounded to tf32 where they are multiplied. */
+  readonly tf32?: true;
   /** The word for running sums that each lane makes for itself. */
   readonly laneScan: string;
   /** A store that a task, or a row, makes once. */

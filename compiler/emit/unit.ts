@@ -2,7 +2,7 @@
 import { asset } from "../assets.ts";
 import type { Kernel } from "../kernel/ir.ts";
 import type { PlanKernel, Variant } from "../plan/plan.ts";
-import { cuda } from "./cuda.ts";
+import { cuda, cudaTf32 } from "./cuda.ts";
 import { host } from "./host.ts";
 import { settled } from "./settle.ts";
 import { families, familyText } from "./shared.ts";
@@ -10,6 +10,7 @@ import { type Emitted, emit } from "./text.ts";
 
 export const emitHost = (k: Kernel): Emitted => emit(k, host);
 export const emitCuda = (k: Kernel): Emitted => emit(settled(k), cuda);
+export const emitCudaTf32 = (k: Kernel): Emitted => emit(settled(k), cudaTf32);
 
 /** Put before every kernel of the host. */
 export const hostHeader = (): string =>
@@ -20,6 +21,9 @@ export const cudaHeader = (): string =>
   ["prelude.cuh", "vector.cuh", "math.hpp", "lift.cuh", "tile.cuh"]
     .map((name) => asset(`runtime/device/${name}`))
     .join("\n");
+
+/** Where products of f32 run on tensor cores. */
+export const tf32Header = (): string => [cudaHeader(), asset("runtime/device/tf32.cuh")].join("\n");
 
 /** After that, before a variant for sm_90a. */
 export const hopperHeader = (): string =>

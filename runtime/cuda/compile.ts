@@ -5,7 +5,7 @@ import type { Kernel } from "../../compiler/kernel/ir.ts";
 import { timed } from "../../compiler/pass.ts";
 import { requireRight, toGraphs, toPlan } from "../../compiler/pipeline.ts";
 import type { Plan, PlanKernel } from "../../compiler/plan/plan.ts";
-import { backends } from "../../compiler/targets.ts";
+import { cudaBackend } from "../../compiler/targets.ts";
 import { type CompileReport, type CompileRequest, figuresOf, formsOf, type Form as SharedForm } from "../compile.ts";
 import { Debugger } from "../debug.ts";
 import { KernelCache } from "../host/cache.ts";
@@ -48,7 +48,7 @@ export async function compileCuda(request: CudaRequest): Promise<CudaReport> {
   timed("check", observer, () => requireRight(loaded));
   const program = toGraphs(loaded, request, observer);
   const kernels: Kernel[] = [];
-  const plan = toPlan(program, observer, (k) => kernels.push(k), request.schedules, backends.cuda);
+  const plan = toPlan(program, observer, (k) => kernels.push(k), request.schedules, cudaBackend(request.tf32));
   const variants = variantsFor(plan, request.architecture);
   const code = isText(request.emit) ? null : await codeFor(plan, variants, request.architecture);
   const cubins = code?.map((c) => c.cubin) ?? [];

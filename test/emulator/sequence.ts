@@ -10,7 +10,7 @@ import { item } from "../../compiler/kernel/expr.ts";
 import { lower } from "../../compiler/kernel/lower.ts";
 import type { PlanKernel, Variant } from "../../compiler/plan/plan.ts";
 import type { Sequence, VirtualBuffer, VirtualLaunch } from "../../compiler/plan/sequence.ts";
-import { backends } from "../../compiler/targets.ts";
+import { type Backend, backends } from "../../compiler/targets.ts";
 import { options } from "../../runtime/cuda/code.ts";
 import { tensorMap } from "../../runtime/cuda/tensor-map.ts";
 import { nvrtc } from "../../runtime/nvrtc.ts";
@@ -28,9 +28,9 @@ export const ways: readonly Way[] = [
   { words: "check order=random lazy seed=1", grid: 2 },
   { words: "check order=random lazy seed=2", grid: 5 },
 ];
-export const loweredForCuda = (graph: Graph): Sequence => {
-  const { emit, choices, access, variants } = backends.cuda;
-  return lower(graph, { emit, choices, access, variants });
+export const loweredForCuda = (graph: Graph, backend: Backend = backends.cuda): Sequence => {
+  const { emit, choices, access, variants } = backend;
+  return lower(graph, { emit, choices, access, ...(variants ? { variants } : {}) });
 };
 /** The same launches by the kernels for sm_90a, where there are. */
 export const byVariants = (sequence: Sequence): Sequence => ({
@@ -49,17 +49,21 @@ const pick = ({ name, text, launch }: Variant): Pick<PlanKernel, "name" | "text"
 const variantOf = ({ name, variant }: PlanKernel): Variant | null => (variant?.name === name ? variant : null);
 
 /** Files of modules that hold these kernels, for checking. Kernels share a text: its header takes longest. Two compile at once. */
-export async function modulesOf(kernels: readonly PlanKernel[], together = 100): Promise<string[]> {
+export async function modulesOf(
+  kernels: readonly PlanKernel[],
+  together = 100,
+  header: string = cudaHeader(),
+): Promise<string[]> {
   const texts: PlanKernel[][] = [];
   for (const list of [kernels.filter((k) => k.launch?.wide), kernels.filter((k) => !k.launch?.wide)])
     for (let i = 0; i < list.length; i += together) texts.push(list.slice(i, i + together));
-  return each(texts, moduleOf);
+  return each(texts, (list) => moduleOf(list, header));
 }
-async function moduleOf(kernels: readonly PlanKernel[]): Promise<string> {
+async function moduleOf(kernels: readonly PlanKernel[], header: string): Promise<string> {
   const { libnvrtc } = await build();
   const [first] = kernels;
   if (!first) throw new Error("no kernels");
-  const headers = kernels.some(variantOf) ? [cudaHeader(), hopperHeader()] : [cudaHeader()];
+  const headers = kernels.some(variantOf) ? [header, hopperHeader()] : [header];
   const text = cudaUnit(headers.join("\n"), { ...first, text: kernels.map((k) => k.text).join("\n") });
   process.env["MOEC_EMULATOR"] = "check";
   const compiler = await nvrtc({ MOEC_LIBNVRTC: libnvrtc });
