@@ -23,7 +23,7 @@ export interface Contraction {
   readonly groups: number;
   readonly operands: number;
   /** All operands are of 16 bits. */
-  readonly short?: boolean;
+  readonly short: boolean;
 }
 /** `ragged_dot 4096 x 256 x 128, 8 groups, 2 operands`: what measured schedules are kept by. */
 export const contractionKey = ({ op, m, n, k, groups, operands, short }: Contraction): string =>
