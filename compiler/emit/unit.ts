@@ -23,7 +23,7 @@ export const cudaHeader = (): string =>
     .join("\n");
 
 /** Where products of f32 run on tensor cores. */
-export const tf32Header = (): string => [cudaHeader(), asset("runtime/device/tf32.cuh")].join("\n");
+export const tf32Header = (): string => ["#define TF32", cudaHeader(), asset("runtime/device/tf32.cuh")].join("\n");
 
 /** After that, before a variant for sm_90a. */
 export const hopperHeader = (): string =>

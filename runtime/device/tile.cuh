@@ -198,12 +198,18 @@ FN void st_chunk(u8* p, vec<f32, 8> x) {
   *(vec<u32, 4>*)p = w;
 }
 
+/** What a row's chunks are moved by: no two of eight rows by the same. In tf32 nor do four rows share pairs of chunks, which lanes load down. */
+#ifdef TF32
+#define SWIZZLE(r) (((r) << 1 & 6) ^ ((r) >> 2 & 1) * 3)
+#else
+#define SWIZZLE(r) ((r) & 7)
+#endif
 /** One stage, as an mma sees it. */
 template <class E, int R, int C, bool TRANSPOSED> struct Staged {
   typedef E element;
   static constexpr int PER = 16 / sizeof(E), CH = C / PER, SW = (CH < 8 ? CH : 8) - 1;
   const u8* mem;
-  static FN u32 place(u32 r, u32 ch) { return r * CH + (ch ^ (CH < 8 ? r >> 1 & SW : r & 7)); }
+  static FN u32 place(u32 r, u32 ch) { return r * CH + (ch ^ (CH < 8 ? r >> 1 & SW : SWIZZLE(r))); }
   FN const f32* number(i32 r, i32 c) const { return (const f32*)(mem + place(r, c / 4) * 16) + c % 4; }
   /** Four values along the depth of one row of a left operand. */
   FN void left(i32 i, int k, f32 (&x)[4]) const {
