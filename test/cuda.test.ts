@@ -81,11 +81,15 @@ function attentionOf(width: number, dtype: DType): PlanKernel[] {
   ]);
 }
 test("attention fits every GPU's shared memory, or says how wide heads may be", () => {
-  for (const dtype of ["f32", "bf16"] as const)
-    for (const width of [16, 64, 80, 128, 256])
+  for (const [dtype, widths] of [
+    ["f32", [16, 64, 80, 128]],
+    ["bf16", [16, 64, 80, 128, 256]],
+  ] as const)
+    for (const width of widths)
       for (const { name, launch } of attentionOf(width, dtype))
         assert.ok((launch?.shared ?? 0) <= 99 * 1024, `${name}, ${width} of ${dtype}: ${launch?.shared} bytes`);
-  assert.throws(() => attentionOf(257, "bf16"), /heads 257 wide does not fit/);
+  assert.throws(() => attentionOf(257, "bf16"), /heads 257 wide in bf16 does not fit/);
+  assert.throws(() => attentionOf(129, "f32"), /heads 129 wide in f32 does not fit/);
 });
 test("no routing asks for more shared memory than every GPU has", () => {
   for (const groups of [4096, 4097, 50257, 200_000, 20_000_000])
@@ -195,6 +199,19 @@ const compiledAlone = async (kernel: PlanKernel, nvrtc: Pick<Nvrtc, "compile">):
   const plan = { kernels: [kernel], header: backends.cuda.header() };
   return (await compileKernels(plan, "sm_80", { ...nvrtc, path: "", version: "1", architectures: [80] }, null, 1))[0];
 };
+if (compiler)
+  test("attention as wide as it may be compiles; wider than 128 its backward may spill", async () => {
+    for (const [dtype, width] of [
+      ["f32", 128],
+      ["bf16", 128],
+      ["bf16", 256],
+    ] as const)
+      for (const kernel of attentionOf(width, dtype)) {
+        const code = await compiledAlone(kernel, { compile: (source) => compiler.compile(source) });
+        if (width <= 128) assert.is(code?.spills, 0, `${kernel.name}, ${width} of ${dtype}`);
+        else assert.ok((code?.registers ?? 0) > 0, kernel.name);
+      }
+  });
 if (compiler)
   test("a kernel that spills is compiled again for fewer blocks", async () => {
     const asked: string[] = [];

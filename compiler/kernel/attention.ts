@@ -62,8 +62,8 @@ function tile(d: Draft, q: Value, width: number, backward: boolean): AttentionTi
   const found = d.choices.attention(width, bytesOf[dtypeOf(q.type)], backward);
   if (found) return found;
   throw new Problem(
-    `attention of heads ${width} wide does not fit a multiprocessor's memory`,
-    "take more heads, so that each is at most 256 wide, or `--target host`",
+    `attention of heads ${width} wide in ${dtypeOf(q.type)} does not fit a multiprocessor`,
+    "take more heads, so that each is at most 128 wide in f32, 256 in bf16, or `--target host`",
   );
 }
 const times = (n: number, x: Expr): Expr[] => (n === 0 ? [] : [n === 1 ? x : call("mul", "i32", x, i32(n))]);
