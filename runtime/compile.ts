@@ -15,6 +15,7 @@ import type { Plan } from "../compiler/plan/plan.ts";
 import { printPlan } from "../compiler/plan/print.ts";
 import { print as printProgram } from "../compiler/syntax/print.ts";
 import { type Backend, backends, cudaBackend } from "../compiler/targets.ts";
+import type { Precision } from "../compiler/types/dtype.ts";
 import { byteSize } from "../compiler/types/type.ts";
 import { cudaExecutable } from "./cuda/executable.ts";
 import { Debugger, debugLevel, type Watch } from "./debug.ts";
@@ -46,6 +47,16 @@ export interface TargetRequest extends BuildRequest {
   readonly schedules?: ReadonlyMap<string, Schedule>;
   /** Forms to print into `report.forms`. */
   readonly emit?: readonly Form[];
+}
+/** What all that runs a program is asked with. */
+export interface Running {
+  /** Sizes and values of the model's header. */
+  readonly set?: Readonly<Record<string, number | boolean>> | undefined;
+  readonly target?: Target | undefined;
+  readonly precision?: Precision | undefined;
+  /** Of cuda: products of f32 by tensor cores, of operands rounded to tf32. A run's folder does not keep it. */
+  readonly tf32?: boolean | undefined;
+  readonly threads?: number | undefined;
 }
 /** Each program also gets the entry `init`. */
 export interface CompileRequest extends TargetRequest {

@@ -2,11 +2,9 @@
 import { join } from "node:path";
 import type { EntrySignature, Loaded } from "../compiler/check/index.ts";
 import { Problem } from "../compiler/diagnostic.ts";
-import type { Target } from "../compiler/options.ts";
-import type { Precision } from "../compiler/types/dtype.ts";
 import { type Wish, writeBatch } from "./batch.ts";
 import { type Checkpoint, loadStores, newestCheckpoint } from "./checkpoint.ts";
-import { compileProgram, type EntryRequest } from "./compile.ts";
+import { compileProgram, type EntryRequest, type Running } from "./compile.ts";
 import type { Executable } from "./executable.ts";
 import { findEntry, hasMethod, headerDefault, readProgram } from "./program.ts";
 import { type RunConfig, readConfig } from "./run-folder.ts";
@@ -80,7 +78,7 @@ function requireRoom(prompt: number, tokens: number, context: number | null): vo
   );
 }
 
-export interface RunGenerateOptions {
+export interface RunGenerateOptions extends Running {
   /** The folder of a training run, or of an imported model. */
   readonly folder: string;
   /** One begins after a line break, if there is none. */
@@ -96,12 +94,6 @@ export interface RunGenerateOptions {
   /** Texts at a time: all, up to 16. */
   readonly batch?: number | undefined;
   readonly seed?: number | undefined;
-  readonly set?: Readonly<Record<string, number | boolean>> | undefined;
-  readonly target?: Target | undefined;
-  readonly precision?: Precision | undefined;
-  /** Of cuda: products of f32 by tensor cores, of operands rounded to tf32. A run does not keep it. */
-  readonly tf32?: boolean | undefined;
-  readonly threads?: number | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly warn?: ((line: string) => void) | undefined;
 }

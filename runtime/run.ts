@@ -1,9 +1,8 @@
 // Runs one entry once: named tensors in, named tensors out.
 import { type EntrySignature, sizesFromInputs } from "../compiler/check/index.ts";
 import { Problem } from "../compiler/diagnostic.ts";
-import type { Target } from "../compiler/options.ts";
 import type { Precision } from "../compiler/types/dtype.ts";
-import { compileProgram, type Sizes } from "./compile.ts";
+import { compileProgram, type Running, type Sizes } from "./compile.ts";
 import { type Executable, type Outcome, type StoreInfo, storeOfInput, type Tensor } from "./executable.ts";
 import { readText } from "./files.ts";
 import { isForeign, openForeign, readParameters } from "./import/weights.ts";
@@ -13,7 +12,7 @@ import { findEntry, hasHeader, readProgram } from "./program.ts";
 import { readSafetensors } from "./safetensors.ts";
 import { convert, count, fromNested, fromNumbers, sameShape, showShape } from "./tensor.ts";
 
-export interface RunOptions {
+export interface RunOptions extends Running {
   /** A .moe file. */
   readonly program: string;
   /** `Declaration`, `Declaration.method` or a function; the file's only model if not given. */
@@ -25,12 +24,6 @@ export interface RunOptions {
   /** Adds gradients of the sum of the losses, plus each float result times `cotangent.I` of the input. */
   readonly gradients?: boolean | undefined;
   readonly seed?: number | undefined;
-  readonly set?: Readonly<Record<string, number | boolean>> | undefined;
-  readonly target?: Target | undefined;
-  readonly precision?: Precision | undefined;
-  /** Of cuda: products of f32 by tensor cores, of operands rounded to tf32. */
-  readonly tf32?: boolean | undefined;
-  readonly threads?: number | undefined;
 }
 
 /**

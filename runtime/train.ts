@@ -3,11 +3,9 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type { EntrySignature, Loaded } from "../compiler/check/index.ts";
 import { Problem } from "../compiler/diagnostic.ts";
-import type { Target } from "../compiler/options.ts";
 import type { Bytes } from "../compiler/plan/plan.ts";
-import type { Precision } from "../compiler/types/dtype.ts";
 import { type Checkpoint, checkpointSteps, newestCheckpoint } from "./checkpoint.ts";
-import { type Compiled, type CompileRequest, compileProgram } from "./compile.ts";
+import { type Compiled, type CompileRequest, compileProgram, type Running } from "./compile.ts";
 import { entropies, readText, requireEnough, type Text } from "./data.ts";
 import type { Executable } from "./executable.ts";
 import { asText, contextOf, type GenerateOptions, generateEntries, generateTokens, roomFor } from "./generate.ts";
@@ -18,7 +16,7 @@ import { defaultRunFolder, type RunConfig, RunLog, readConfig, requireSame, writ
 import { count } from "./tensor.ts";
 
 /** What is left out comes, resuming, from the run's config.json, else from the defaults beside it. */
-export interface TrainOptions {
+export interface TrainOptions extends Running {
   /** A .moe file. */
   readonly program: string;
   /** Text files, read as bytes one after the other. */
@@ -40,13 +38,6 @@ export interface TrainOptions {
   /** 0: after the last step only. */
   readonly evaluateEvery?: number | undefined;
   readonly resume?: boolean | undefined;
-  readonly target?: Target | undefined;
-  readonly precision?: Precision | undefined;
-  /** Of cuda: products of f32 by tensor cores, of operands rounded to tf32. A run does not keep it. */
-  readonly tf32?: boolean | undefined;
-  readonly threads?: number | undefined;
-  /** Sizes and values of the model's header. */
-  readonly set?: Readonly<Record<string, number | boolean>> | undefined;
   readonly signal?: AbortSignal | undefined;
   /** Told what a person should know and need not act on. */
   readonly warn?: ((line: string) => void) | undefined;

@@ -116,25 +116,13 @@ export class Operand {
   private bindNumber(a: Axis): void {
     const { from, row, R, C, n } = this.form;
     const step = blockOf(this.e.kernel).threads / (C / n);
-    const found: Load[] = [];
-    if (this.at && from && R % 32 === 0 && 32 % step === 0)
-      for (const x of from.at)
-        leaves(x, (y) => {
-          if (y.e === "load" && y.from.kind === "buffer" && dependsOn(y, row) && dependsOn(y, a.v)) found.push(y);
-        });
-    const [first] = found;
-    if (!first || !found.every((y) => same(y, first))) return;
-    this.number = first;
+    if (!this.at || !from || R % 32 !== 0 || 32 % step !== 0) return;
+    this.number = numberOf(from, row, a);
     this.look(a, a.from);
   }
   /** Fetches the numbers of the round that begins at `start`. */
   private look(a: Axis, start: Expr): void {
-    const { rows, row } = this.form;
-    if (!this.number) return;
-    const left = sub(a.to, start);
-    const count = a.n.e === "var" ? substitute(rows, a.n, call("min", "index", num(a.step), left)) : rows;
-    const value = this.e.expr(substitute(this.number, a.v, start));
-    this.e.line(`${this.s.tile.name}.look(${this.e.expr(count)}, [&](ix ${row.name}) { return ${value}; });`);
+    if (this.number) looked(this.e, this.s.tile, { ...this.form, number: this.number }, a, start);
   }
   load(stage: string, a: Axis | null): void {
     const { tile, body, value } = this.s;
@@ -156,6 +144,27 @@ export class Operand {
     const text = from ? this.e.pointer(from.from, from.at.map(replace)) : "";
     return `[&](ix ${row}, ix ${col.name}) { return ${text}; }`;
   }
+}
+/** The one number that rows are found by and that a loop decides, if there is one. */
+export function numberOf({ at }: Load, row: Var, { v }: Axis): Load | null {
+  const found: Load[] = [];
+  for (const x of at)
+    leaves(x, (y) => {
+      if (y.e === "load" && y.from.kind === "buffer" && dependsOn(y, row) && dependsOn(y, v)) found.push(y);
+    });
+  const [first] = found;
+  return first && found.every((y) => same(y, first)) ? first : null;
+}
+interface Numbered {
+  readonly rows: Expr;
+  readonly row: Var;
+  readonly number: Load;
+}
+/** Fetches the numbers of a tile's rows in the round that begins at `start`. */
+export function looked(e: Emitter, tile: Tile, { rows, row, number }: Numbered, a: Axis, start: Expr): void {
+  const left = call("min", "index", num(a.step), sub(a.to, start));
+  const count = e.expr(a.n.e === "var" ? substitute(rows, a.n, left) : rows);
+  e.line(`${tile.name}.look(${count}, [&](ix ${row.name}) { return ${e.expr(substitute(number, a.v, start))}; });`);
 }
 const named: Var = { e: "var", name: "number", type: "i32", lo: -Infinity, hi: Infinity, mult: 1 };
 /** x with `number` in place of a load. */

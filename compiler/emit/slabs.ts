@@ -4,23 +4,20 @@
 import {
   add,
   address,
-  call,
   dependsOn,
   isNum,
   item,
   laneStride,
-  leaves,
   mul,
   multiple,
   num,
-  same,
   stride,
   sub,
   substitute,
 } from "../kernel/expr.ts";
 import type { Axis, Buffer, Expr, Kernel, Load, StmtOf, Tile, Var } from "../kernel/ir.ts";
 import type { BoxOf } from "../plan/plan.ts";
-import { numbered } from "./operand.ts";
+import { looked, numbered, numberOf } from "./operand.ts";
 import type { Emitter } from "./text.ts";
 
 /** Bytes of a row of a slab, and the elements in it. */
@@ -117,24 +114,12 @@ export class Slabs {
     );
   }
   private bindNumber(a: Axis): void {
-    const { from, row } = this.f;
-    const found: Load[] = [];
-    for (const x of from.at)
-      leaves(x, (y) => {
-        if (y.e === "load" && y.from.kind === "buffer" && dependsOn(y, row) && dependsOn(y, a.v)) found.push(y);
-      });
-    const [first] = found;
-    if (!first || !found.every((y) => same(y, first))) return;
-    this.number = first;
+    this.number = numberOf(this.f.from, this.f.row, a);
     this.look(a, a.from);
   }
   /** Fetches the numbers of the round that begins at `start`. */
   private look(a: Axis, start: Expr): void {
-    const { rows, row } = this.f;
-    if (!this.number) return;
-    const count = a.n.e === "var" ? substitute(rows, a.n, call("min", "index", num(a.step), sub(a.to, start))) : rows;
-    const value = this.e.expr(substitute(this.number, a.v, start));
-    this.e.line(`${this.tile.name}.look(${this.e.expr(count)}, [&](ix ${row.name}) { return ${value}; });`);
+    if (this.number) looked(this.e, this.tile, { ...this.f, number: this.number }, a, start);
   }
   /** Stage s of the round that the loop is in: what one thread asks for. */
   loadBox(map: string): void {
