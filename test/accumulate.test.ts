@@ -5,8 +5,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { suite } from "uvu";
 import { Problem } from "../compiler/diagnostic.ts";
-import { type Checkpoint, newestCheckpoint } from "../runtime/checkpoint.ts";
-import { type TrainOptions, train } from "../runtime/train.ts";
+import type { TrainOptions } from "../runtime/train.ts";
+import { last, losses as lossesOf } from "./runs.ts";
 
 const root = mkdtempSync(join(tmpdir(), "moec-accumulate-"));
 const data = join(root, "text");
@@ -24,18 +24,8 @@ const options: TrainOptions = {
   saveEvery: 1,
   target: "reference",
 };
-/** Losses of the steps; `until`: stops there. */
-async function losses(more: Partial<TrainOptions>, until = Number.POSITIVE_INFINITY): Promise<number[]> {
-  const stop = new AbortController();
-  const all: number[] = [];
-  for await (const { step, loss } of train({ ...options, ...more, signal: stop.signal })) {
-    all.push(loss);
-    if (step === until) stop.abort();
-  }
-  return all;
-}
-
-const last = (run: string): Checkpoint => newestCheckpoint(run, () => undefined) ?? assert.fail();
+const losses = (more: Partial<TrainOptions>, until?: number): Promise<number[]> =>
+  lossesOf({ ...options, ...more }, until);
 
 const test = suite("accumulate");
 test.after(() => rmSync(root, { recursive: true }));

@@ -12,6 +12,7 @@ import { profile } from "../runtime/profile.ts";
 import { openTraining, type TrainOptions } from "../runtime/train.ts";
 import { build } from "./emulator/build.ts";
 import { folder } from "./folder.ts";
+import { small } from "./runs.ts";
 
 const test = suite("emulated");
 const full = process.env["MOEC_TEST"] === "full";
@@ -99,22 +100,7 @@ test("profile and MOEC_DEBUG=2 time the kernels of a GPU", async () => {
 });
 test("a small model trains to the host's losses", async () => {
   const program = join(here, "small.moe");
-  writeFileSync(
-    program,
-    `import { Embedding, Linear } from "std/nn"
-import { cross_entropy } from "std/loss"
-import { AdamW } from "std/optim"
-model Small(V = 256, D = 8, Steps = 2) {
-  embed: Embedding(V, D)
-  mix: Linear(D, D)
-  forward(tokens: i32[B, T]) -> float[B, T, V] { return embed.logits(tanh(mix(embed(tokens)))) }
-  train(tokens: i32[B, T], targets: i32[B, T]) {
-    loss language = cross_entropy(forward(tokens), targets)
-    optimize with AdamW(lr: 0.01)
-  }
-}
-`,
-  );
+  writeFileSync(program, small(256, 8));
   await same({ program, steps: 3, batch: 2, length: 9 });
 });
 const gpt = join(import.meta.dirname, "..", "examples", "gpt-moe.moe");

@@ -15,6 +15,7 @@ import { type Backend, backends } from "../compiler/targets.ts";
 import { cutHeads } from "../compiler/transform/head.ts";
 import { distance, storesOf } from "./graphs.ts";
 import { headLayer } from "./layers.ts";
+import { small } from "./runs.ts";
 
 const test = suite("head");
 const [T, D, V] = [12, 5, 37];
@@ -57,21 +58,8 @@ test("logits that are wanted whole, or read across rows, stay", () => {
   assert.not.ok(same(cutHeads(g, graph, 100), graph));
 });
 
-const program = `import { Embedding, Linear } from "std/nn"
-import { cross_entropy } from "std/loss"
-import { AdamW } from "std/optim"
-model Small(V = 50257, D = 64, Steps = 2) {
-  embed: Embedding(V, D)
-  mix: Linear(D, D)
-  forward(tokens: i32[B, T]) -> float[B, T, V] { return embed.logits(tanh(mix(embed(tokens)))) }
-  train(tokens: i32[B, T], targets: i32[B, T]) {
-    loss language = cross_entropy(forward(tokens), targets)
-    optimize with AdamW(lr: 0.01)
-  }
-}
-`;
 function planned(precision: "f32" | "bf16", backend: Backend): Plan {
-  const loaded = load({ name: "small.moe", text: program });
+  const loaded = load({ name: "small.moe", text: small(50257, 64) });
   requireRight(loaded);
   const entries = [{ method: "train", name: "train", sizes: { B: 8, T: 1024 } }];
   return toPlan(toGraphs(loaded, { sizes: {}, precision, entries }, silent()), silent(), undefined, undefined, backend);

@@ -65,6 +65,13 @@ const cases: readonly Case[] = [
     make: (g, p) => ({ values: [b.dot(g, b.swap(g, p("x", [136, 136])), b.swap(g, p("w", [144, 136])))] }),
   },
   {
+    name: "parts of both operands, beyond whose depth there is more",
+    variants: 1,
+    make: (g, p) => ({
+      values: [b.matmul(g, b.slice(g, p("x", [130, 320]), 1, 64, 136), b.slice(g, p("w", [320, 128]), 0, 64, 136))],
+    }),
+  },
+  {
     name: "a stack of matrices",
     variants: 1,
     make: (g, p) => ({ values: [b.dot(g, p("x", [3, 129, 136]), p("w", [3, 136, 128]))] }),

@@ -3,7 +3,6 @@ import assert from "node:assert/strict";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { suite } from "uvu";
-import { type Checkpoint, newestCheckpoint } from "../runtime/checkpoint.ts";
 import { compileProgram } from "../runtime/compile.ts";
 import type { Tensor } from "../runtime/executable.ts";
 import { generate } from "../runtime/generate.ts";
@@ -12,8 +11,9 @@ import { toolchain } from "../runtime/host/toolchain.ts";
 import { runEntry } from "../runtime/run.ts";
 import { writeSafetensors } from "../runtime/safetensors.ts";
 import { fromNumbers } from "../runtime/tensor.ts";
-import { type TrainOptions, train } from "../runtime/train.ts";
+import type { TrainOptions } from "../runtime/train.ts";
 import { folder } from "./folder.ts";
+import { last, losses as lossesOf } from "./runs.ts";
 import { close } from "./stored.ts";
 
 const test = suite("panels-runs");
@@ -35,16 +35,8 @@ const options: TrainOptions = {
   evaluateEvery: 2,
   set,
 };
-async function losses(more: Partial<TrainOptions>, until = Number.POSITIVE_INFINITY): Promise<number[]> {
-  const stop = new AbortController();
-  const all: number[] = [];
-  for await (const { step, loss } of train({ ...options, ...more, signal: stop.signal })) {
-    all.push(loss);
-    if (step === until) stop.abort();
-  }
-  return all;
-}
-const last = (run: string): Checkpoint => newestCheckpoint(run, () => undefined) ?? assert.fail();
+const losses = (more: Partial<TrainOptions>, until?: number): Promise<number[]> =>
+  lossesOf({ ...options, ...more }, until);
 async function text(run: string, target: "host" | "reference"): Promise<string> {
   let all = "";
   for await (const piece of generate({ folder: run, prompts: ["abc"], tokens: 8, temperature: 0, target }))

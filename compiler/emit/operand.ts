@@ -45,13 +45,15 @@ export function reserve(e: Emitter, bytes: number): number {
   return at;
 }
 
-/** How an operand lies: R rows of C elements in memory order, which is transposed where the operand's rows are what lies together. */
-interface Form {
-  readonly element: "f32" | "bf16";
-  /** Elements in 16 bytes. */
-  readonly n: number;
-  /** The load that the operand is, if it is one. */
-  readonly from: (Load & { readonly from: Buffer }) | null;
+/** A buffer's elements. */
+export type Direct = Load & { readonly from: Buffer };
+/** A staged operand as the load of an element that it is, or null. */
+export function directOf({ value, body }: StmtOf<"stage">, element: "f32" | "bf16"): Direct | null {
+  const is = value.e === "load" && value.from.kind === "buffer" && value.from.dtype === element && body.length === 0;
+  return is ? (value as Direct) : null;
+}
+/** Rows and columns of an operand in the order of memory, R and C of them; transposed where its own rows are what lies together. */
+export interface Lie {
   readonly transposed: boolean;
   readonly row: Var;
   readonly col: Var;
@@ -60,20 +62,29 @@ interface Form {
   readonly R: number;
   readonly C: number;
 }
+export function lieOf({ vs, valid, tile }: StmtOf<"stage">, from: Direct | null, lanes: number): Lie {
+  const transposed = from !== null && laneStride(address(from.from, from.at), vs[0], lanes) === 1;
+  const [r, c] = transposed ? ([1, 0] as const) : ([0, 1] as const);
+  const [R, C] = [item(tile.shape, r), item(tile.shape, c)];
+  return { transposed, row: vs[r], col: vs[c], rows: valid[r], cols: valid[c], R, C };
+}
+interface Form extends Lie {
+  readonly element: "f32" | "bf16";
+  /** Elements in 16 bytes. */
+  readonly n: number;
+  /** The load that the operand is, if it is one. */
+  readonly from: Direct | null;
+}
 function formOf(s: StmtOf<"stage">, e: Emitter): Form {
   const { elements, parted } = operandsOf(e.kernel);
   const element = elements.get(s.tile) ?? "f32";
   const n = element === "bf16" ? 8 : 4;
-  const { value, vs, valid, tile } = s;
-  const direct =
-    value.e === "load" && value.from.kind === "buffer" && value.from.dtype === element && s.body.length === 0;
-  const from = direct ? (value as Load & { readonly from: Buffer }) : null;
-  const transposed = from !== null && laneStride(address(from.from, from.at), vs[0], n) === 1;
-  const [r, c] = transposed ? ([1, 0] as const) : ([0, 1] as const);
-  const R = Math.ceil(Math.max(1, item(tile.shape, r)) / 16) * 16;
+  const from = directOf(s, element);
+  const lie = lieOf(s, from, n);
+  const R = Math.ceil(Math.max(1, lie.R) / 16) * 16;
   const least = element === "bf16" ? 16 : parted.has(s.tile) ? 32 : e.target.tf32 ? 8 : 4; // so that lanes meet in no bank
-  const C = Math.max(2 ** Math.ceil(Math.log2(Math.max(1, item(tile.shape, c)))), least);
-  return { element, n, from, transposed, row: vs[r], col: vs[c], rows: valid[r], cols: valid[c], R, C };
+  const C = Math.max(2 ** Math.ceil(Math.log2(Math.max(1, lie.C))), least);
+  return { ...lie, element, n, from, R, C };
 }
 /** Of one stage. */
 export function bytesOf(s: StmtOf<"stage">, e: Emitter): number {

@@ -15,36 +15,27 @@ import {
   sub,
   substitute,
 } from "../kernel/expr.ts";
-import type { Axis, Buffer, Expr, Kernel, Load, StmtOf, Tile, Var } from "../kernel/ir.ts";
+import type { Axis, Expr, Kernel, Load, StmtOf, Tile, Var } from "../kernel/ir.ts";
 import type { BoxOf } from "../plan/plan.ts";
-import { looked, numbered, numberOf } from "./operand.ts";
+import { type Direct, directOf, type Lie, lieOf, looked, numbered, numberOf } from "./operand.ts";
 import type { Emitter } from "./text.ts";
 
 /** Bytes of a row of a slab, and the elements in it. */
 export const slab = { bytes: 128, columns: 64 };
-/** R rows in memory order of C elements. `deep`: the variable that runs along the depth, and what is valid of it. */
-interface Form {
-  readonly from: Load & { readonly from: Buffer };
-  readonly row: Var;
-  readonly col: Var;
-  readonly rows: Expr;
-  readonly cols: Expr;
-  readonly R: number;
-  readonly C: number;
+/** `deep`: the variable that runs along the depth, and what is valid of it. */
+interface Form extends Lie {
+  readonly from: Direct;
   readonly deep: Var;
   readonly depth: Expr;
   /** Its rows in memory run along the depth. */
   readonly across: boolean;
 }
 function formOf(s: StmtOf<"stage">, isLeft: boolean): Form | null {
-  const { value, vs, valid, tile, body } = s;
-  if (value.e !== "load" || value.from.kind !== "buffer" || value.from.dtype !== "bf16" || body.length > 0) return null;
-  const from = value as Form["from"];
-  const turned = laneStride(address(from.from, from.at), vs[0], 8) === 1;
-  const [r, c] = turned ? ([1, 0] as const) : ([0, 1] as const);
+  const from = directOf(s, "bf16");
+  if (!from) return null;
+  const lie = lieOf(s, from, 8);
   const d = isLeft ? 1 : 0;
-  const form = { from, row: vs[r], col: vs[c], rows: valid[r], cols: valid[c], deep: vs[d], depth: valid[d] };
-  return { ...form, R: item(tile.shape, r), C: item(tile.shape, c), across: r === d };
+  return { ...lie, from, deep: s.vs[d], depth: s.valid[d], across: lie.row === s.vs[d] };
 }
 
 /** The box that holds the operand, and where it begins along each axis of its buffer; null where it is none. */

@@ -10,6 +10,7 @@ import type { DType } from "../types/dtype.ts";
 import { type Follower, followerOf, reached } from "./follow.ts";
 import { tasksOf } from "./grid.ts";
 import { fits } from "./lanes.ts";
+import { number } from "./literal.ts";
 
 export interface Lanes {
   readonly count: number;
@@ -415,14 +416,6 @@ function element(b: Buffer, at: string): string {
 }
 const combines = { sum: "Sum", max: "Max", min: "Min" } as const;
 
-/** A number as C++ writes it. */
-export function number(x: number, float: boolean): string {
-  if (Number.isNaN(x)) return '__builtin_nanf("")';
-  if (!Number.isFinite(x)) return x > 0 ? "__builtin_inff()" : "-__builtin_inff()";
-  if (Object.is(x, -0)) return float ? "-0.0f" : "0";
-  if (!float) return x === -(2 ** 31) ? "(-2147483647 - 1)" : String(x);
-  return `${Number.isInteger(x) && Math.abs(x) < 1e21 ? x.toFixed(1) : String(x)}f`;
-}
 export function written(k: Kernel): Set<Buffer> {
   const out = new Set<Buffer>();
   walk(k.body, (s) => {

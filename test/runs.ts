@@ -1,0 +1,31 @@
+// Training runs of tests.
+import assert from "node:assert/strict";
+import { type Checkpoint, newestCheckpoint } from "../runtime/checkpoint.ts";
+import { type TrainOptions, train } from "../runtime/train.ts";
+
+/** Losses of the steps; `until`: stops there. */
+export async function losses(options: TrainOptions, until = Number.POSITIVE_INFINITY): Promise<number[]> {
+  const stop = new AbortController();
+  const all: number[] = [];
+  for await (const { step, loss } of train({ ...options, signal: stop.signal })) {
+    all.push(loss);
+    if (step === until) stop.abort();
+  }
+  return all;
+}
+export const last = (run: string): Checkpoint => newestCheckpoint(run, () => undefined) ?? assert.fail();
+
+/** A model with a vocabulary of V and one hidden layer of D. */
+export const small = (V: number, D: number): string => `import { Embedding, Linear } from "std/nn"
+import { cross_entropy } from "std/loss"
+import { AdamW } from "std/optim"
+model Small(V = ${V}, D = ${D}, Steps = 2) {
+  embed: Embedding(V, D)
+  mix: Linear(D, D)
+  forward(tokens: i32[B, T]) -> float[B, T, V] { return embed.logits(tanh(mix(embed(tokens)))) }
+  train(tokens: i32[B, T], targets: i32[B, T]) {
+    loss language = cross_entropy(forward(tokens), targets)
+    optimize with AdamW(lr: 0.01)
+  }
+}
+`;
