@@ -15,7 +15,7 @@ import { folder } from "./folder.ts";
 
 const test = suite("tune");
 const program = fileURLToPath(new URL("../examples/one-layer.moe", import.meta.url));
-const layer = { program, entry: "Layer", set: { D: 40, H: 72, E: 3, K: 2, N: 149 }, gradients: true, threads: 2 };
+const layer = { program, entry: "Layer", set: { D: 40, H: 76, E: 3, K: 2, N: 149 }, gradients: true, threads: 2 };
 
 const shapes: readonly Contraction[] = [
   { op: "dot", m: 1024, n: 1024, k: 1024, groups: 1, operands: 1, short: false },

@@ -46,7 +46,7 @@ function readable(x: Expr, varies: Varies, follows: Follows): boolean {
   return !ofIndex || !varies(x);
 }
 /** Whether an address is a multiple of `lanes` where v is. */
-function begins(x: Expr, v: Var, lanes: number): boolean {
+export function begins(x: Expr, v: Var, lanes: number): boolean {
   const start: Var = { e: "var", name: "_start", type: "index", lo: 0, hi: Infinity, mult: lanes };
   return multiple(substitute(x, v, start)) % lanes === 0;
 }

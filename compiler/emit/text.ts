@@ -9,7 +9,7 @@ import type { LaunchShape } from "../plan/plan.ts";
 import type { DType } from "../types/dtype.ts";
 import { type Follower, followerOf, reached } from "./follow.ts";
 import { tasksOf } from "./grid.ts";
-import { fits } from "./lanes.ts";
+import { begins, fits } from "./lanes.ts";
 import { number } from "./literal.ts";
 
 export interface Lanes {
@@ -288,8 +288,10 @@ export class Emitter {
       return this.line(s.to.role === "shared" ? this.target.once(text, this.scope) : text);
     }
     const at = address(s.to, s.at);
-    if (this.varies(at))
-      return this.line(`${s.stream ? "stream" : "st"}(v, ${this.pointer(s.to, s.at)}, ${value(true)});`);
+    if (this.varies(at)) {
+      const streams = s.stream && this.lane !== null && begins(at, this.lane, 16);
+      return this.line(`${streams ? "stream" : "st"}(v, ${this.pointer(s.to, s.at)}, ${value(true)});`);
+    }
     const text = `${s.to.name}[${this.expr(at)}] = ${s.to.dtype === "bf16" ? `to_bf16(${value(false)})` : value(false)};`;
     this.line(this.target.once(text, this.scope));
   }

@@ -136,7 +136,7 @@ export type Stmt =
       readonly rank: Var;
       readonly body: Body;
     }
-  /** stream: around the caches. */
+  /** stream: around the caches, where whole vectors begin at multiples of their length. */
   | {
       readonly s: "store";
       readonly to: Buffer | Tile;

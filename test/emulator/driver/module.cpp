@@ -64,9 +64,13 @@ static Result load(Module*& made, const void* image) {
 
 /// A launch's parameters: the caller may change his as soon as the call returns.
 struct Parameters {
-  std::vector<std::vector<char>> values;
+  /// As a tensor map must lie.
+  struct alignas(64) Line {
+    char bytes[64];
+  };
+  std::vector<std::vector<Line>> values;
   Parameters(const Kernel& k, void** from) {
-    for (int i = 0; i < k.count; i++) values.emplace_back((char*)from[i], (char*)from[i] + k.sizes[i]);
+    for (int i = 0; i < k.count; i++) memcpy(values.emplace_back((k.sizes[i] + 63) / 64).data(), from[i], k.sizes[i]);
   }
 };
 /// Of CUlaunchConfig.
