@@ -34,10 +34,20 @@ FN vi sign_(vi x) { return where(x > 0, 1, where(x < 0, -1, x)); }
 
 template <class V> FN V larger(V a, V b) { return where(or_(a > b, a != a), a, b); }
 template <class V> FN V smaller(V a, V b) { return where(or_(a < b, a != a), a, b); }
+#if LANES >= 8
+/** a > b ? a : b and a < b ? a : b, by one instruction: b where one is NaN. */
 #if LANES == 8
-/** The same: the instruction takes b where one is NaN. */
-FN vf larger(vf a, vf b) { return where(a != a, a, __builtin_ia32_maxps256(a, b)); }
-FN vf smaller(vf a, vf b) { return where(a != a, a, __builtin_ia32_minps256(a, b)); }
+FN vf greater(vf a, vf b) { return __builtin_ia32_maxps256(a, b); }
+FN vf lesser(vf a, vf b) { return __builtin_ia32_minps256(a, b); }
+#elif __has_builtin(__builtin_ia32_maxps512)
+FN vf greater(vf a, vf b) { return __builtin_ia32_maxps512(a, b, 4); }
+FN vf lesser(vf a, vf b) { return __builtin_ia32_minps512(a, b, 4); }
+#else
+FN vf greater(vf a, vf b) { return __builtin_ia32_maxps512_mask(a, b, a, -1, 4); }
+FN vf lesser(vf a, vf b) { return __builtin_ia32_minps512_mask(a, b, a, -1, 4); }
+#endif
+FN vf larger(vf a, vf b) { return where(a != a, a, greater(a, b)); }
+FN vf smaller(vf a, vf b) { return where(a != a, a, lesser(a, b)); }
 #endif
 #if LANES > 1
 /** x / s with one s for all lanes: by its reciprocal where that is a normal number, within 1.5 units in the last place. */
@@ -59,6 +69,9 @@ template <class V> FN V clamp_(V x, f32 low, f32 high) {
   x = h < x ? h : x;
   return l > x ? l : x;
 }
+#if LANES >= 8
+FN vf clamp_(vf x, f32 low, f32 high) { return greater(splat(low), lesser(splat(high), x)); }
+#endif
 
 /** Half to even. Adding 2^23 leaves no place for a fraction; larger numbers have none. */
 template <class V> FN V round_(V x) {
@@ -116,12 +129,22 @@ template <class V> FN Exp<V> split_exp(V x) {
   V r = mad(n, 2.12194440e-4f, mad(n, -0.693359375f, x));
   return {expm1_near(r), n};
 }
-#if LANES < 8
+#if LANES == 16
+/** 2^(i / 16) as bits: with them so few terms do that a table pays which one instruction reads. */
+constexpr i32 SIXTEENTHS[] = {0x3f800000, 0x3f85aac3, 0x3f8b95c2, 0x3f91c3d3, 0x3f9837f0, 0x3f9ef532, 0x3fa5fed7, 0x3fad583f,
+                              0x3fb504f3, 0x3fbd08a4, 0x3fc5672a, 0x3fce248c, 0x3fd744fd, 0x3fe0ccdf, 0x3feac0c7, 0x3ff5257d};
+/** x * 2^floor(n). */
+FN vf lifted(vf x, vf n) { return scaled(x, n); }
+FN f32 lifted(f32 x, f32 n) { return scaled(x, floor_(clamp_(n, -252.0f, 254.0f))); }
+/** e^x = (1 + rest) 2^n, n in sixteenths, error 2^-29. Beyond the bounds powers are 0 or infinite; nearer ones, which underflow, take 200 cycles. */
 template <class V> FN V exp_(V x) {
-  Exp<V> e = split_exp(clamp_(x, -104.0f, 89.0f));
-  return scaled(1.0f + e.rest, e.n);
+  x = clamp_(x, -1000.0f, 1000.0f);
+  V t = mad(x, 1.44269504f, 786432.0f), n = t - 786432.0f;
+  V r = mad(n, 2.12194440e-4f, mad(n, -0.693359375f, x));
+  V w = real(chosen(SIXTEENTHS, bits(t)));
+  return lifted(mad(w, mad(mad(r, 0.16666991f, 0.5000162f), r * r, r), w), n);
 }
-#else
+#elif LANES == 8
 /** e^x = (1 + rest) 2^(n / 8), n the low bits of `turns`: so few terms that a table of 2^(i / 8) pays where one instruction reads it. */
 template <class V> struct Eighths { V rest; int_of<V> turns; };
 /** Error 2^-25. */
@@ -137,14 +160,17 @@ template <class V> FN V exp_(V x) {
   V w = real(chosen(EIGHTHS, e.turns) + ((e.turns & 7) << 20));
   return scaled(mad(w, e.rest, w), to_f32((e.turns << 10) >> 13));
 }
-#endif
-#if LANES == 8
 /** The same bits by one scale where it does for every lane, which is nearly always. */
 FN vf exp_(vf x) {
   if (__builtin_ia32_movmskps256(mad(x, x, -7569.0f)) != 255) return exp_<vf>(x);  // not all within 87
   Eighths<vf> e = split_eighths(x);
   vf w = real(chosen(EIGHTHS, e.turns) + (e.turns << 20));
   return mad(w, e.rest, w);
+}
+#else
+template <class V> FN V exp_(V x) {
+  Exp<V> e = split_exp(clamp_(x, -104.0f, 89.0f));
+  return scaled(1.0f + e.rest, e.n);
 }
 #endif
 /** By e^-|x|, which keeps the small values below -88. */

@@ -108,17 +108,17 @@ FN vi where(vi c, vi a, i32 b) { return c ? a : splat(b); }
 FN vi where(vi c, i32 a, vi b) { return c ? splat(a) : b; }
 FN vi where(vi c, i32 a, i32 b) { return c ? splat(a) : splat(b); }
 
-// ---- a table of eight, by the last three bits of i ----
-FN i32 chosen(const i32 (&table)[8], i32 i) { return table[i & 7]; }
+// ---- a table of as many as there are lanes, by the last bits of i ----
+#if LANES >= 8
+FN i32 chosen(const i32 (&table)[LANES], i32 i) { return table[i & (LANES - 1)]; }
+FN vi chosen(const i32 (&table)[LANES], vi i) {
+  const vi t = *(const vi_at*)table;
 #if LANES == 8
-FN vi chosen(const i32 (&table)[8], vi i) { return (vi)__builtin_ia32_permvarsi256(*(const vi_at*)table, i); }
-#elif LANES == 16
-FN vi chosen(const i32 (&t)[8], vi i) {
-  const vi twice = {t[0], t[1], t[2], t[3], t[4], t[5], t[6], t[7], t[0], t[1], t[2], t[3], t[4], t[5], t[6], t[7]};
-#if __has_builtin(__builtin_ia32_permvarsi512)
-  return (vi)__builtin_ia32_permvarsi512(twice, i);
+  return (vi)__builtin_ia32_permvarsi256(t, i);
+#elif __has_builtin(__builtin_ia32_permvarsi512)
+  return (vi)__builtin_ia32_permvarsi512(t, i);
 #else
-  return (vi)__builtin_ia32_permvarsi512_mask(twice, i, twice, -1);
+  return (vi)__builtin_ia32_permvarsi512_mask(t, i, t, -1);
 #endif
 }
 #endif
