@@ -16,7 +16,7 @@ export const option = <T>({ flags, doc, parse }: shared.Flag<T>): Option =>
 export const flag = (flags: string, doc: string, parse: (text: string) => unknown): Option =>
   option({ flags, doc, parse });
 
-/** What `compile`, `run`, `train` and `generate` take alike. */
+/** What `compile`, `run`, `train`, `generate` and `profile` take alike. */
 export interface Shared {
   readonly target?: shared.Target;
   readonly precision?: Precision;
@@ -50,10 +50,9 @@ export const addEntry = (command: Command): Command =>
     .addOption(flag("--batch <n>", "rows of a training batch; default: 16", shared.whole(1)))
     .addOption(flag("--length <n>", "tokens of a row; default: 128", shared.whole(1)));
 /** Of commands that run an entry on made-up inputs. */
-export interface TrialFlags extends EntryFlags {
+export interface TrialFlags extends EntryFlags, Pick<Shared, "precision" | "threads"> {
   readonly grad?: boolean;
   readonly runs?: number;
-  readonly threads?: number;
   readonly json?: boolean;
 }
 /** `runs`: what the runs are for. */
@@ -61,6 +60,7 @@ export const addTrial = (command: Command, runs: string): Command =>
   addEntry(command.argument("<file>", "a .moe file"))
     .option("--grad", "of an entry that is not `train`: also the gradients of its losses and results")
     .addOption(flag("--runs <n>", `${runs}; default: 5`, shared.whole(1, 1000)))
+    .addOption(option(shared.precision))
     .addOption(option(shared.threads))
     .addOption(option(shared.set))
     .addOption(json());

@@ -37,9 +37,9 @@ export const forms: readonly Form[] = ["ast", "graph", "kernels", "plan", "cpp"]
 export interface TargetRequest extends BuildRequest {
   readonly target: Target;
   /** Of cuda: products of f32 by tensor cores, of operands rounded to tf32. */
-  readonly tf32?: boolean;
+  readonly tf32?: boolean | undefined;
   /** Of the host: the cores that this process may use, if not given. */
-  readonly threads?: number;
+  readonly threads?: number | undefined;
   /** Passes to print after, on stderr. */
   readonly printAfter?: readonly string[];
   readonly watch?: Watch;
@@ -54,7 +54,7 @@ export interface Running {
   readonly set?: Readonly<Record<string, number | boolean>> | undefined;
   readonly target?: Target | undefined;
   readonly precision?: Precision | undefined;
-  /** Of cuda: products of f32 by tensor cores, of operands rounded to tf32. A run's folder does not keep it. */
+  /** Of cuda: products of f32 by tensor cores, of operands rounded to tf32. */
   readonly tf32?: boolean | undefined;
   readonly threads?: number | undefined;
 }

@@ -140,12 +140,12 @@ async function compiled(
   options: TargetOptions & Pick<TrainOptions, "accumulate">,
   entries: readonly EntryRequest[],
 ) {
-  const { sizes = {}, target = "host", precision = "f32", threads, accumulate = 1, seed = 0 } = options;
+  const { sizes = {}, target = "host", precision = "f32", tf32, threads, accumulate = 1, seed = 0 } = options;
   const [load, declaration] = opened(source);
   const made = await compileLoaded(load, {
     ...(declaration === undefined ? {} : { declaration }),
-    ...(threads === undefined ? {} : { threads }),
-    ...(options.tf32 ? { tf32: true } : {}),
+    threads,
+    tf32,
     sizes,
     target,
     precision,

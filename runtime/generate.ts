@@ -141,8 +141,8 @@ async function compileRun(options: RunGenerateOptions, config: RunConfig, rows: 
     sizes,
     precision: options.precision ?? config.precision,
     target: options.target ?? "host",
-    ...(options.tf32 ? { tf32: true } : {}),
-    ...(options.threads === undefined ? {} : { threads: options.threads }),
+    tf32: options.tf32,
+    threads: options.threads,
     entries: generateEntries(program, config.model, { rows, topP: options.topP !== undefined }),
   });
   return { executable, context: contextOf(findEntry(program, config.model, "generate"), sizes) };

@@ -42,8 +42,8 @@ export async function runEntry(options: RunOptions): Promise<Map<string, Tensor>
     sizes,
     precision,
     target,
-    ...(options.tf32 ? { tf32: true } : {}),
-    ...(options.threads === undefined ? {} : { threads: options.threads }),
+    tf32: options.tf32,
+    threads: options.threads,
     entries: [{ method: entry.method, name: entry.method, sizes: {}, given, gradients }],
   });
   try {

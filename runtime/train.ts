@@ -146,8 +146,8 @@ function compileTraining(
     path: options.program,
     precision: config.precision,
     target: options.target ?? "host",
-    ...(options.tf32 ? { tf32: true } : {}),
-    ...(options.threads === undefined ? {} : { threads: options.threads }),
+    tf32: options.tf32,
+    threads: options.threads,
     accumulate: config.accumulate ?? 1,
     entries: [...entries, ...generateEntries(program, entry.declaration)],
   });

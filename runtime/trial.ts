@@ -3,10 +3,8 @@ import type { Loaded } from "../compiler/check/index.ts";
 import { Bug, Problem } from "../compiler/diagnostic.ts";
 import { hidden } from "../compiler/graph/node.ts";
 import type { Schedule } from "../compiler/kernel/schedule.ts";
-import type { Target } from "../compiler/options.ts";
 import type { Entry, Plan } from "../compiler/plan/plan.ts";
-import type { Precision } from "../compiler/types/dtype.ts";
-import { type Compiled, type CompileRequest, compileProgram } from "./compile.ts";
+import { type Compiled, type CompileRequest, compileProgram, type Running } from "./compile.ts";
 import { inSeconds, type Watch } from "./debug.ts";
 import { inputOfStore, type Outcome, type StoreInfo, type Tensor } from "./executable.ts";
 import { cores } from "./host/machine.ts";
@@ -37,13 +35,10 @@ export function entryRequest(
   return { declaration, sizes: set, entries: [{ method, name: method, sizes: {}, gradients }] };
 }
 
-export interface TrialOptions extends EntryOptions {
+/** On the host in f32, if not given. */
+export interface TrialOptions extends EntryOptions, Running {
   /** A .moe file. */
   readonly program: string;
-  readonly threads?: number | undefined;
-  /** host and f32, if not given. */
-  readonly target?: Target | undefined;
-  readonly precision?: Precision | undefined;
   /** Told of each pass. */
   readonly after?: Watch["after"];
   /** In place of those that were measured on this machine. */
@@ -60,9 +55,12 @@ export interface Trial {
   close(): void;
 }
 export async function openTrial({ program, after, schedules, ...options }: TrialOptions): Promise<Trial> {
-  const { threads = cores(), target = "host", precision = "f32" } = options;
-  if (target === "reference")
-    throw new Problem("the interpreter has no kernels to time", "use `--target host` or `--target cuda`");
+  const { threads = cores(), target = "host", precision = "f32", tf32 } = options;
+  if (target === "reference" || precision === "f64")
+    throw new Problem(
+      "kernels are timed; the interpreter, which alone computes in f64, has none",
+      "time the host or a cuda target, in f32 or bf16",
+    );
   const last: { times?: StepTimes } = {};
   const profile: Watch["profile"] = (_, times) => void (last.times = times);
   const { executable, report, plan } = await compileProgram({
@@ -70,6 +68,7 @@ export async function openTrial({ program, after, schedules, ...options }: Trial
     path: program,
     target,
     precision,
+    tf32,
     threads,
     watch: after ? { after, profile } : { profile },
     ...(schedules ? { schedules } : {}),

@@ -11,7 +11,7 @@ import type { StepTimes } from "./native.ts";
 import { bytesOfTensor } from "./tensor.ts";
 import { openTrial, type Trial, type TrialOptions } from "./trial.ts";
 
-export interface TuneOptions extends Omit<TrialOptions, "after" | "schedules"> {
+export interface TuneOptions extends Omit<TrialOptions, "after" | "schedules" | "target" | "tf32"> {
   /** Runs of each candidate, the best of which counts: 5. */
   readonly runs?: number | undefined;
   /** Where winners are kept; null: nowhere. Default: the cache of this machine. */

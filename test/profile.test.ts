@@ -1,3 +1,4 @@
+import { rejects } from "node:assert/strict";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -5,6 +6,7 @@ import { fileURLToPath } from "node:url";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { profileCommand } from "../cli/commands/profile.ts";
+import { Problem } from "../compiler/diagnostic.ts";
 import { kernelTable, kernelTimes } from "../runtime/kernel-times.ts";
 import { profile, type Trace } from "../runtime/profile.ts";
 
@@ -67,6 +69,19 @@ test("rates are work by the time of cores at work, and the share is of the neare
     /^5\.000 +40\.0 % +100\.0 % +3\.0 +0\.5 +75\.0 % +4 +forward +dot_1 +a:1 a:2 a:3 \(2 more\)$/,
   );
   assert.match(kernelTable(rows, limits, "operands"), "x[2,3]");
+});
+
+test("a profile is of the precision that is asked for; tf32 is of a GPU", async () => {
+  const options = { program, entry: "Layer", set, runs: 1, threads: 2 };
+  const { kernels } = await profile({ ...options, precision: "bf16" });
+  const bytes = (of: readonly { readonly bytes: number }[]): number => of.reduce((sum, k) => sum + k.bytes, 0);
+  assert.ok(bytes(kernels) < 0.8 * bytes((await profile(options)).kernels));
+  for (const [wrong, why] of [
+    [{ tf32: true }, /tf32 is of CUDA targets/],
+    [{ precision: "f64" }, /alone computes in f64/],
+    [{ target: "reference" }, /interpreter/],
+  ] as const)
+    await rejects(profile({ ...options, ...wrong }), (e: unknown) => e instanceof Problem && why.test(e.message));
 });
 
 test("the command writes the trace, and with --json a line for all and one for each launch", async () => {

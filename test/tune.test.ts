@@ -1,3 +1,4 @@
+import { rejects } from "node:assert/strict";
 import { chmodSync, existsSync, readFileSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -9,7 +10,7 @@ import { type Contraction, contractionKey, hostChoices, type Schedule } from "..
 import { clearSchedules, ScheduleCache } from "../runtime/host/schedules.ts";
 import { toolchain } from "../runtime/host/toolchain.ts";
 import { bytesOfTensor } from "../runtime/tensor.ts";
-import { openTrial } from "../runtime/trial.ts";
+import { openTrial, type TrialOptions } from "../runtime/trial.ts";
 import { tune } from "../runtime/tune.ts";
 import { folder } from "./folder.ts";
 
@@ -89,7 +90,7 @@ test("tuning measures, keeps winners for this machine and threads, and says what
   const cache = new ScheduleCache(await toolchain(), 2, folder());
   const rounds: string[] = [];
   const round = (axis: string, done: number, of: number): void => void rounds.push(`${axis} ${done}/${of}`);
-  const tuned = await tune({ ...layer, runs: 2, axes: ["stream"], cache, round });
+  const tuned = await tune({ ...layer, runs: 2, axes: ["bm"], cache, round });
   assert.is(tuned.entry, "forward");
   assert.ok(tuned.contractions >= 6 && tuned.measured >= tuned.contractions && rounds.length > 0);
   assert.ok(tuned.secondsBefore > 0 && tuned.secondsAfter > 0);
@@ -97,7 +98,46 @@ test("tuning measures, keeps winners for this machine and threads, and says what
   assert.equal(new Set(cache.read().keys()), new Set(tuned.shapes.map((s) => s.shape)));
 });
 
+/** Schedules by shape of one run of the layer. */
+async function chosen(options: Pick<TrialOptions, "precision" | "schedules">): Promise<Map<string, object>> {
+  const trial = await openTrial({ ...layer, ...options });
+  trial.close();
+  return new Map(trial.plan.kernels.flatMap((k) => (k.schedule ? [[k.schedule.shape, k.schedule.choice]] : [])));
+}
 const schedule: Schedule = { bm: 48, bn: 32, bk: 256, mc: 96, stream: false };
+test("products of bf16 are measured and kept by themselves; in f64 nothing is", async () => {
+  const cache = new ScheduleCache(await toolchain(), 2, folder());
+  const [f32, bf16] = [await chosen({}), await chosen({ precision: "bf16" })];
+  const short = [...bf16.keys()].filter((shape) => shape.endsWith(", bf16"));
+  assert.ok(short.length >= 5 && ![...f32.keys()].some((shape) => short.includes(shape)), short.join("; "));
+  const tuned = await tune({ ...layer, precision: "bf16", runs: 1, axes: ["bk"], cache });
+  assert.is(tuned.contractions, bf16.size);
+  for (const shape of cache.read().keys()) assert.ok(bf16.has(shape), shape);
+  const schedules = new Map(short.map((shape) => [shape, schedule]));
+  assert.equal(await chosen({ schedules }), f32);
+  const taken = await chosen({ schedules, precision: "bf16" });
+  for (const shape of short) assert.equal(taken.get(shape), schedule, shape);
+  await rejects(tune({ ...layer, precision: "f64", cache }), (error: unknown) => error instanceof Problem);
+});
+
+test("what was measured is for its instruction set, threads, compiler and device headers", async () => {
+  const root = folder();
+  const set = (MOEC_ISA: string) => toolchain({ ...process.env, MOEC_ISA });
+  const [native, portable] = [await set("native"), await set("portable")];
+  const caches = [
+    new ScheduleCache(native, 2, root),
+    new ScheduleCache(portable, 2, root),
+    new ScheduleCache(native, 1, root),
+    new ScheduleCache({ ...native, identity: "another compiler's" }, 2, root),
+    new ScheduleCache(native, 2, root, "other headers"),
+  ];
+  caches[0]?.add(new Map([["dot 1 x 2 x 3", schedule]]));
+  assert.equal(
+    caches.map((c) => c.read().size),
+    [1, 0, 0, 0, 0],
+  );
+});
+
 test("measured schedules are kept for their user alone, by threads; what is damaged or another's is refused", async () => {
   const root = folder();
   const [two, three] = await Promise.all([2, 3].map(async (n) => new ScheduleCache(await toolchain(), n, root)));

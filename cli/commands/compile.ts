@@ -83,8 +83,8 @@ const requestOf = (program: Loaded, path: string, options: Options): Omit<Compil
   ...entryRequest(program, options),
   path,
   precision: options.precision ?? "f32",
-  ...(options.tf32 ? { tf32: true } : {}),
-  ...(options.threads === undefined ? {} : { threads: options.threads }),
+  tf32: options.tf32,
+  threads: options.threads,
   ...(options.printAfter === undefined ? {} : { printAfter: options.printAfter }),
 });
 const isCuda = (form: AnyForm | null): form is (typeof cudaForms)[number] => cudaForms.some((c) => c === form);

@@ -1,11 +1,10 @@
 import { basename } from "node:path";
 import { Command } from "commander";
-import * as shared from "../../compiler/options.ts";
-import type { Precision } from "../../compiler/types/dtype.ts";
+import { target, tf32 } from "../../compiler/options.ts";
 import { writeAtomic } from "../../runtime/files.ts";
 import { kernelTable } from "../../runtime/kernel-times.ts";
 import { type Profile, profile } from "../../runtime/profile.ts";
-import { addTrial, examples, flag, option, type TrialFlags, text } from "../flags.ts";
+import { addTrial, examples, flag, option, type Shared, type TrialFlags, text } from "../flags.ts";
 import { note, print, printJson } from "../output.ts";
 
 export const profileCommand = (): Command =>
@@ -16,25 +15,23 @@ export const profileCommand = (): Command =>
     .addOption(
       flag("-o, --output <file>", "the trace, for Perfetto or chrome://tracing; default: NAME.trace.json", text),
     )
-    .addOption(option(shared.target))
-    .addOption(option(shared.precision))
+    .addOption(option(target))
+    .addOption(option(tf32))
     .addHelpText(
       "after",
       examples(
         "moec profile examples/gpt-moe.moe --batch 16 --length 128",
         "moec profile model.moe --entry Ffn --set N=512 --grad --threads 1",
+        "moec profile model.moe --target cuda --precision bf16",
       ),
     )
     .action(run);
 
-interface Options extends TrialFlags {
+interface Options extends TrialFlags, Shared {
   readonly output?: string;
-  readonly target?: shared.Target;
-  readonly precision?: Precision;
 }
 async function run(program: string, { output, json, grad: gradients, ...options }: Options): Promise<void> {
   const file = output ?? `${basename(program, ".moe")}.trace.json`;
-  shared.requireTarget(options);
   const measured = await profile({ program, gradients, ...options });
   writeAtomic(file, `${JSON.stringify(measured.trace)}\n`);
   if (json) return asJson(measured, file);

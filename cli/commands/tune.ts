@@ -14,6 +14,7 @@ export const tuneCommand = (): Command =>
       examples(
         "moec tune examples/gpt-moe.moe --batch 16 --length 128",
         "moec tune model.moe --entry Ffn --set N=512 --grad",
+        "moec tune model.moe --precision bf16",
       ),
     )
     .action(run);

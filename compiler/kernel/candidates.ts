@@ -29,7 +29,7 @@ export function variants(c: Contraction, given: Schedule, axis: Axis): Schedule[
     bm: [24, 48, 96, 192].map((bm) => ({ bm })),
     bn: [32, 64, 96, 128].map((bn) => ({ bn })),
     mc: [4, 8, 16, 32].map((tasks) => ({ mc: Math.ceil(c.m / tasks) })),
-    stream: [{ stream: !given.stream }],
+    stream: c.n % 16 === 0 ? [{ stream: !given.stream }] : [],
   };
   const seen = new Set([showed(fitted(c, given))]);
   return changes[axis].flatMap((change) => {

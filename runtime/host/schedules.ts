@@ -1,9 +1,10 @@
-// Schedules that `moec tune` measured, kept beside the compiled kernels: a file for each machine and number of threads.
+// Schedules that `moec tune` measured, kept beside the compiled kernels: a file for each machine, number of threads and kind of kernels.
 import * as fs from "node:fs";
 import { cpus } from "node:os";
 import { join } from "node:path";
 import * as v from "valibot";
 import { Problem } from "../../compiler/diagnostic.ts";
+import { hostHeader } from "../../compiler/emit/unit.ts";
 import { contractionOf } from "../../compiler/kernel/candidates.ts";
 import type { Schedule } from "../../compiler/kernel/schedule.ts";
 import { writeAtomic } from "../files.ts";
@@ -23,12 +24,15 @@ const schema = v.object({
 });
 export type Schedules = ReadonlyMap<string, Schedule>;
 
-/** Of this machine, its compiler, and so many threads. `root`: the cache's folder. */
+/**
+ * What was measured on this machine with its compiler and instruction sets, so many threads, and kernels on these device headers: others
+ * lay weights out and cut products in other ways. `root`: the cache's folder.
+ */
 export class ScheduleCache {
   readonly path: string;
-  constructor(tools: Toolchain, threads: number, root: string = cacheFolder()) {
-    const machine = hash([tools.identity, cpus()[0]?.model ?? process.arch, String(threads)].join("\0"));
-    this.path = join(folderIn(root), `${machine}.json`);
+  constructor(tools: Toolchain, threads: number, root: string = cacheFolder(), header: string = hostHeader()) {
+    const measured = hash([tools.identity, cpus()[0]?.model ?? process.arch, String(threads), header].join("\0"));
+    this.path = join(folderIn(root), `${measured}.json`);
   }
   /** By `contractionKey`; empty where nothing was measured. A file that is damaged, or that others may write, is a Problem. */
   read(): Schedules {
