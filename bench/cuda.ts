@@ -1,4 +1,4 @@
-// npm run bench -- cuda: on a GPU in bf16, each case beside the best dense product of the same run, and beside PyTorch where it is.
+// npm run bench -- cuda: on a GPU, each case beside the best dense product of the same run, and beside PyTorch where it is.
 import { note, print, printJson, table } from "../cli/output.ts";
 import { Problem } from "../compiler/diagnostic.ts";
 import { cudaDriver, type Device } from "../runtime/cuda/driver.ts";
@@ -6,7 +6,7 @@ import { kernelTable, kernelTimes, unknownLimits } from "../runtime/kernel-times
 import { type Case, cudaCases, type Pass } from "./cases.ts";
 import { type Peer, rateOf, ratesOf } from "./measure.ts";
 import { findPython, peerTimes } from "./peers.ts";
-import { Subject } from "./subject.ts";
+import { type Numbers, Subject } from "./subject.ts";
 
 /** One line of `--json`: rates and ceiling in TFLOP/s. */
 export interface CudaFigure {
@@ -20,7 +20,7 @@ export interface CudaFigure {
   readonly share: number;
   readonly peers: readonly Peer[];
 }
-export interface CudaOptions {
+export interface CudaOptions extends Numbers {
   /** Best of so many; more while less than `seconds` have passed. */
   readonly times: number;
   readonly seconds: number;
@@ -38,7 +38,8 @@ export async function measureCuda(cases: readonly Case[], options: CudaOptions):
   let ceiling = 0;
   for (const c of cases) {
     const own = await secondsOf(c, options);
-    const times = options.python === null || c.program ? {} : await peerTimes(options.python, c, "cuda");
+    const times =
+      options.python === null || c.program ? {} : await peerTimes(options.python, c, "cuda", arithmetic(options));
     for (const [pass, seconds] of own) {
       const [rate, peers] = [tera(rateOf(c.work[pass], seconds)), ratesOf(times, c, pass).map(inTera)];
       if (c.name === "dense") ceiling = Math.max(ceiling, rate, ...peers.map((p) => p.rate));
@@ -49,11 +50,14 @@ export async function measureCuda(cases: readonly Case[], options: CudaOptions):
   }
   return all;
 }
+/** As PyTorch is asked for it. */
+const arithmetic = ({ precision, tf32 }: Numbers): "f32" | "tf32" | "bf16" =>
+  tf32 && precision === "f32" ? "tf32" : precision;
 const tera = (giga: number): number => giga / 1000;
 const inTera = ({ name, rate }: Peer): Peer => ({ name, rate: tera(rate) });
 
-async function secondsOf(c: Case, { times, seconds, kernels }: CudaOptions): Promise<[Pass, number][]> {
-  const subject = await Subject.open(c, { target: "cuda" });
+async function secondsOf(c: Case, { times, seconds, kernels, ...numbers }: CudaOptions): Promise<[Pass, number][]> {
+  const subject = await Subject.open(c, { target: "cuda", ...numbers });
   try {
     const start = performance.now();
     for (let i = 0; i < times || performance.now() - start < seconds * 1000; i++) await subject.sample();
@@ -69,18 +73,25 @@ async function secondsOf(c: Case, { times, seconds, kernels }: CudaOptions): Pro
 }
 
 /** Without a GPU: one line that says so. */
-export async function benchCuda(flags: { json: boolean; kernels: boolean; only?: string | undefined }): Promise<void> {
+export async function benchCuda(
+  numbers: Numbers,
+  flags: { json: boolean; kernels: boolean; only?: string | undefined },
+): Promise<void> {
   const device = gpu();
   if (device === null) return;
   const wanted = cudaCases.filter((_, i) => i === 0 || flags.only === undefined || i === Number(flags.only));
   const figures = await measureCuda(wanted, {
+    ...numbers,
     times: 5,
     seconds: 2,
     python: findPython(),
     ...(flags.kernels ? { kernels: note } : {}),
-    ...(flags.json ? { figure: (f) => printJson({ device: device.name, ...f }) } : {}),
+    ...(flags.json ? { figure: (f) => printJson({ device: device.name, ...numbers, ...f }) } : {}),
   });
-  if (!flags.json) print(`${device.name}, sm_${device.major}${device.minor}\n${table([head, ...figures.map(row)])}`);
+  if (!flags.json)
+    print(
+      `${device.name}, sm_${device.major}${device.minor}, ${arithmetic(numbers)}\n${table([head, ...figures.map(row)])}`,
+    );
 }
 function gpu(): Device | null {
   try {

@@ -12,6 +12,7 @@ import { kernelTable, kernelTimes } from "../runtime/kernel-times.ts";
 import type { StepTimes } from "../runtime/native.ts";
 import { readProgram } from "../runtime/program.ts";
 import { count } from "../runtime/tensor.ts";
+import type { Numbers } from "./subject.ts";
 
 /** A model of examples/gpt-moe.moe that writes so many sequences at a time. */
 export interface Writer {
@@ -42,7 +43,7 @@ export interface Written {
   /** Of the time that a step takes, how much reading the active parameters at the ceiling's rate would take. */
   readonly share: number;
 }
-export interface WriteOptions {
+export interface WriteOptions extends Pick<Numbers, "precision"> {
   readonly threads: number;
   /** Best of so many runs of so many tokens a sequence. */
   readonly times: number;
@@ -56,7 +57,7 @@ const at = { seed: 0, call: 0, step: 0 };
 
 export async function measureWriter({ name, set, batch }: Writer, options: WriteOptions): Promise<Written> {
   const { threads, times, tokens } = options;
-  const { executable } = await open(set, batch, threads);
+  const { executable } = await open(set, batch, options);
   const { active, parameters } = bytesRead(executable, set, batch);
   const ceiling = await readCeiling(threads, parameters);
   try {
@@ -65,7 +66,7 @@ export async function measureWriter({ name, set, batch }: Writer, options: Write
       await ceiling.sample();
       seconds = Math.min(seconds, await secondsOfStep(executable, batch, tokens));
     }
-    if (options.kernels) options.kernels(await kernelsOf(set, batch, threads, ceiling.best));
+    if (options.kernels) options.kernels(await kernelsOf(set, batch, options, ceiling.best));
     const share = active / seconds / (ceiling.best * 1e9);
     const tokensPerSecond = batch / seconds;
     return { name, batch, tokensPerSecond, seconds, active, parameters, ceiling: ceiling.best, share };
@@ -74,14 +75,19 @@ export async function measureWriter({ name, set, batch }: Writer, options: Write
     ceiling.close();
   }
 }
-async function open(set: Writer["set"], rows: number, threads: number, profile?: (e: unknown, t: StepTimes) => void) {
+async function open(
+  set: Writer["set"],
+  rows: number,
+  { threads, precision }: WriteOptions,
+  profile?: (e: unknown, t: StepTimes) => void,
+) {
   const loaded = readProgram(program);
   const entries = generateEntries(loaded, "GptMoE", { rows }).filter((e) => e.name === "generate:1");
   const made = await compileProgram({
     path: program,
     declaration: "GptMoE",
     sizes: set,
-    precision: "f32",
+    precision,
     target: "host",
     threads,
     entries,
@@ -109,9 +115,9 @@ async function secondsOfStep(executable: Executable, batch: number, tokens: numb
     if (++written === batch) start = performance.now();
   return (performance.now() - start) / 1000 / tokens;
 }
-async function kernelsOf(set: Writer["set"], batch: number, threads: number, gbytes: number): Promise<string> {
+async function kernelsOf(set: Writer["set"], batch: number, options: WriteOptions, gbytes: number): Promise<string> {
   const best: { times?: StepTimes } = {};
-  const { executable, plan } = await open(set, batch, threads, (_, { wall, busy }) => {
+  const { executable, plan } = await open(set, batch, options, (_, { wall, busy }) => {
     const seconds = { wall: wall.map((t) => t * 1e-9), busy: busy.map((t) => t * 1e-9) };
     best.times = best.times?.wall.length === wall.length ? least(best.times, seconds) : seconds;
   });
@@ -119,7 +125,7 @@ async function kernelsOf(set: Writer["set"], batch: number, threads: number, gby
     await secondsOfStep(executable, batch, 32);
     const entry = plan?.entries.find((e) => e.name === "generate:1");
     if (!plan || !entry || !best.times) throw new Bug("nothing was timed");
-    const limits = { threads, gflops: Infinity, gbytes };
+    const limits = { threads: options.threads, gflops: Infinity, gbytes };
     return kernelTable(kernelTimes(plan, entry, best.times, limits), limits, "operands");
   } finally {
     executable.close();

@@ -4,16 +4,18 @@ import { endWithReader, explain, note, print, printJson, table } from "../cli/ou
 import { cores } from "../runtime/host/machine.ts";
 import { cudaCases, groups } from "./cases.ts";
 import { benchCuda } from "./cuda.ts";
-import { measureWriter, type Written, writers } from "./generate.ts";
+import { measureWriter, type WriteOptions, type Written, writers } from "./generate.ts";
 import { type Measured, measure } from "./measure.ts";
 import { findPython } from "./peers.ts";
 
-const usage = `npm run bench -- NAME [--json] [--threads N] [--kernels] [--only I]
-  NAME       ${Object.keys(groups).join(", ")}, generate, cuda (needs a GPU) or list
-  --json     one JSON object a line
-  --threads  default: the cores that this process may use
-  --kernels  the time of each launch, on stderr
-  --only     the case of that number alone`;
+const usage = `npm run bench -- NAME [--json] [--threads N] [--kernels] [--only I] [--precision P] [--tf32]
+  NAME         ${Object.keys(groups).join(", ")}, generate, cuda (needs a GPU) or list
+  --json       one JSON object a line
+  --threads    default: the cores that this process may use
+  --kernels    the time of each launch, on stderr
+  --only       the case of that number alone
+  --precision  f32 or bf16; default: f32, on a GPU without --tf32 bf16. Cases that count bytes are of f32
+  --tf32       on a GPU in f32: products by tensor cores`;
 
 async function main(): Promise<void> {
   const { values, positionals } = parseArgs({
@@ -23,43 +25,47 @@ async function main(): Promise<void> {
       kernels: { type: "boolean", default: false },
       threads: { type: "string", default: String(cores()) },
       only: { type: "string" },
+      precision: { type: "string" },
+      tf32: { type: "boolean", default: false },
     },
   });
   const [name = ""] = positionals;
   if (name === "list") return list();
-  if (name === "cuda") return benchCuda(values);
-  const cases = groups[name];
+  const precision = values.precision ?? (name === "cuda" && !values.tf32 ? "bf16" : "f32");
+  if (precision !== "f32" && precision !== "bf16") return misused();
+  if (name === "cuda") return benchCuda({ precision, tf32: values.tf32 }, values);
+  const cases = groups[name]?.filter(({ mix }) => precision === "f32" || !mix);
   const threads = Number(values.threads);
   const wanted = (i: number): boolean => values.only === undefined || i === Number(values.only);
-  if (name === "generate" && threads > 0) return generate(threads, wanted, values);
-  if (!cases || !(Number.isInteger(threads) && threads > 0)) {
-    note(usage);
-    process.exitCode = 2;
-    return;
-  }
+  if (name === "generate" && threads > 0) return generate({ threads, precision }, wanted, values);
+  if (!cases || values.tf32 || !(Number.isInteger(threads) && threads > 0)) return misused();
   const python = findPython();
   const all: Measured[] = [];
   for (const c of cases.filter((_, i) => wanted(i))) {
     const kernels = values.kernels
       ? { kernels: (text: string) => note(`${c.name} ${c.shape.join(" x ")}: ${text}\n`) }
       : {};
-    for (const measured of await measure(c, { threads, times: 5, seconds: 2, python, ...kernels })) {
-      if (values.json) printJson(measured.figure);
+    for (const measured of await measure(c, { threads, precision, times: 5, seconds: 2, python, ...kernels })) {
+      if (values.json) printJson({ precision, ...measured.figure });
       else all.push(measured);
     }
   }
   if (!values.json) print(table([head, ...all.map(row)]));
 }
+function misused(): void {
+  note(usage);
+  process.exitCode = 2;
+}
 async function generate(
-  threads: number,
+  how: Pick<WriteOptions, "threads" | "precision">,
   wanted: (i: number) => boolean,
   { json, kernels }: { readonly json: boolean; readonly kernels: boolean },
 ): Promise<void> {
   const rows: string[][] = [];
   for (const writer of writers.filter((_, i) => wanted(i))) {
     const shown = kernels ? { kernels: (text: string) => note(`${writer.name}, ${writer.batch}: ${text}\n`) } : {};
-    const written = await measureWriter(writer, { threads, times: 5, tokens: 64, ...shown });
-    if (json) printJson(written);
+    const written = await measureWriter(writer, { ...how, times: 5, tokens: 64, ...shown });
+    if (json) printJson({ precision: how.precision, ...written });
     else rows.push(rowOf(written));
   }
   if (!json) print(table([["model", "batch", "tokens/s", "ms a step", "active", "of", "ceiling", "share"], ...rows]));

@@ -4,7 +4,7 @@ import { type Ceiling, fmaCeiling, memoryCeiling } from "../runtime/host/ceiling
 import { kernelTable, kernelTimes } from "../runtime/kernel-times.ts";
 import type { Case, Pass } from "./cases.ts";
 import { type PeerTimes, peerTimes } from "./peers.ts";
-import { Subject } from "./subject.ts";
+import { type Numbers, Subject } from "./subject.ts";
 
 /** One line of `--json`: rates and ceiling in `unit`. */
 export interface Figure {
@@ -23,7 +23,7 @@ export interface Peer {
   readonly name: string;
   readonly rate: number;
 }
-export interface MeasureOptions {
+export interface MeasureOptions extends Pick<Numbers, "precision"> {
   readonly threads: number;
   /** Best of so many; more while less than `seconds` have passed. */
   readonly times: number;
@@ -42,7 +42,7 @@ export interface Measured {
 
 export async function measure(c: Case, options: MeasureOptions): Promise<Measured[]> {
   const own = await measureOwn(c, options);
-  const times = options.python === null ? {} : await peerTimes(options.python, c, options.threads);
+  const times = options.python === null ? {} : await peerTimes(options.python, c, options.threads, options.precision);
   return own.map(({ figure, atWork }) => ({ figure: { ...figure, peers: ratesOf(times, c, figure.pass) }, atWork }));
 }
 export const ratesOf = (times: Readonly<Record<string, PeerTimes>>, { work }: Case, pass: Pass): Peer[] =>
@@ -52,10 +52,10 @@ export const ratesOf = (times: Readonly<Record<string, PeerTimes>>, { work }: Ca
 export const rateOf = (work: number | undefined, seconds: number): number => ((work ?? Number.NaN) / seconds) * 1e-9;
 
 async function measureOwn(c: Case, options: MeasureOptions): Promise<Measured[]> {
-  const { threads } = options;
+  const { threads, precision } = options;
   const compute = await fmaCeiling(threads);
   const memory = await memoryCeiling(threads, c.mix ?? { reads: 1, writes: 1, updates: 0 });
-  const subject = await Subject.open(c, { target: "host", threads });
+  const subject = await Subject.open(c, { target: "host", threads, precision });
   const ceiling = c.mix ? memory : compute;
   try {
     const start = performance.now();

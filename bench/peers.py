@@ -1,4 +1,4 @@
-"""What PyTorch needs for a case of bench/cases.ts: peers.py THREADS|cuda CASE, CASE being its JSON; on a GPU in bf16.
+"""What PyTorch needs for a case of bench/cases.ts: peers.py THREADS|cuda f32|tf32|bf16 CASE, CASE being its JSON.
 
 Prints {peer: {"forward": seconds, "step": seconds}}, each the best of several runs in this process.
 """
@@ -145,10 +145,12 @@ def run(name, declaration, shape, passes):
 
 
 if __name__ == "__main__":
-    place, case = sys.argv[1], json.loads(sys.argv[2])
+    place, numbers, case = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
+    if numbers == "bf16":
+        torch.set_default_dtype(torch.bfloat16)
+    torch.backends.cuda.matmul.allow_tf32 = numbers == "tf32"
     if place == "cuda":
         torch.set_default_device("cuda")
-        torch.set_default_dtype(torch.bfloat16)
     else:
         torch.set_num_threads(int(place))
     torch.manual_seed(0)

@@ -23,10 +23,11 @@ export async function peerTimes(
   python: string,
   c: Case,
   place: number | "cuda",
+  numbers: "f32" | "tf32" | "bf16",
 ): Promise<Readonly<Record<string, PeerTimes>>> {
   const { name, declaration, shape } = c;
   const asked = JSON.stringify({ name, declaration, shape, passes: Object.keys(c.work) });
-  const { stdout, stderr } = await execute(python, [script, String(place), asked]);
+  const { stdout, stderr } = await execute(python, [script, String(place), numbers, asked]);
   if (stderr.trim() !== "") note(stderr.trim());
   return JSON.parse(stdout) as Record<string, PeerTimes>;
 }

@@ -5,7 +5,7 @@ import { type Elaborated, type Graph, hidden, type Store } from "../compiler/gra
 import { silent } from "../compiler/pass.ts";
 import { requireRight, toGraphs, toPlan } from "../compiler/pipeline.ts";
 import type { Entry, Phase, Plan } from "../compiler/plan/plan.ts";
-import { backends } from "../compiler/targets.ts";
+import { cudaBackend } from "../compiler/targets.ts";
 import { cudaExecutable } from "../runtime/cuda/executable.ts";
 import { hostBackend } from "../runtime/host/backend.ts";
 import { hostExecutable } from "../runtime/host/executable.ts";
@@ -17,8 +17,13 @@ import { fill } from "./fill.ts";
 const program = fileURLToPath(new URL("layers.moe", import.meta.url));
 const at = { seed: 0, call: 0, step: 0 };
 
-/** Where a case runs: on so many threads in f32, or on a GPU in bf16. */
-export type Place = { readonly target: "host"; readonly threads: number } | { readonly target: "cuda" };
+/** What `float` is, and on a GPU whether products of f32 take tensor cores. */
+export interface Numbers {
+  readonly precision: "f32" | "bf16";
+  readonly tf32?: boolean;
+}
+/** Where a case runs: on so many threads, or on a GPU. */
+export type Place = Numbers & ({ readonly target: "host"; readonly threads: number } | { readonly target: "cuda" });
 
 /** Seconds, each the least so far. */
 export class Subject {
@@ -81,22 +86,18 @@ export class Subject {
 const least = (best: Float64Array, nanoseconds: Float64Array): void =>
   nanoseconds.forEach((t, i) => (best[i] = Math.min(best[i] ?? Infinity, t * 1e-9)));
 
-async function planOf(c: Case, { target }: Place): Promise<Plan> {
+async function planOf(c: Case, { target, precision, tf32 }: Place): Promise<Plan> {
   const loaded = loadFile(c.program ?? program);
   requireRight(loaded);
   const gradients = c.work.step !== undefined && c.method !== "train";
   const entries = [{ method: c.method, name: c.method, sizes: c.own, gradients }];
-  const all = toGraphs(
-    loaded,
-    { declaration: c.declaration, sizes: c.header, precision: target === "cuda" ? "bf16" : "f32", entries },
-    silent(),
-  );
+  const all = toGraphs(loaded, { declaration: c.declaration, sizes: c.header, precision, entries }, silent());
   return toPlan(
     resident(all, c.method),
     silent(),
     undefined,
     undefined,
-    target === "cuda" ? backends.cuda : await hostBackend(),
+    target === "cuda" ? cudaBackend(tf32) : await hostBackend(),
   );
 }
 /** The entry alone, its inputs and gradients in stores: nothing large crosses to JavaScript. */

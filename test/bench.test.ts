@@ -4,10 +4,11 @@ import * as assert from "uvu/assert";
 import { adamw, attention, type Case, dense, groups, moe, norm } from "../bench/cases.ts";
 import { measureWriter } from "../bench/generate.ts";
 import { type Figure, measure } from "../bench/measure.ts";
+import { Subject } from "../bench/subject.ts";
 import { fmaCeiling, memoryCeiling } from "../runtime/host/ceiling.ts";
 
 const test = suite("bench");
-const quick = { threads: 2, times: 1, seconds: 0, python: null };
+const quick = { threads: 2, times: 1, seconds: 0, python: null, precision: "f32" } as const;
 
 function checkForm(figure: Figure, c: Case): void {
   const { seconds, rate, ceiling, share, ...named } = JSON.parse(JSON.stringify(figure)) as Figure;
@@ -45,7 +46,13 @@ for (const c of tiny) {
 }
 test("a model that writes: bytes of what is active, the share of their reading, a row for each launch", async () => {
   const [set, tables] = [{ V: 256, D: 16, H: 8, L: 2, Heads: 2, E: 4, K: 1, Context: 16 }, [] as string[]];
-  const options = { threads: 2, times: 1, tokens: 3, kernels: (table: string): void => void tables.push(table) };
+  const options = {
+    threads: 2,
+    times: 1,
+    tokens: 3,
+    precision: "f32" as const,
+    kernels: (table: string): void => void tables.push(table),
+  };
   const written = await measureWriter({ name: "tiny", set, batch: 2 }, options);
   const dense = 4 * (256 * 16 + 2 * (4 * 16 * 16 + 16 * 4 + 2 * 16) + 16);
   const experts = 4 * 2 * 4 * 3 * 16 * 8;
@@ -56,6 +63,13 @@ test("a model that writes: bytes of what is active, the share of their reading, 
   assert.match(tables[0] ?? "", /ragged_dot/);
   assert.not.match(tables[0] ?? "", /NaN|undefined/);
 });
+async function bytesOfDense(precision: "f32" | "bf16"): Promise<number> {
+  const subject = await Subject.open(dense(32, 64, 64), { target: "host", threads: 2, precision });
+  subject.close();
+  return subject.entry.steps.reduce((sum, s) => sum + (s.kind === "launch" ? s.launch.bytes : 0), 0);
+}
+test("in bf16 a layer reads and writes half of the bytes", async () =>
+  assert.is(await bytesOfDense("bf16"), (await bytesOfDense("f32")) / 2));
 test("every case that a name stands for counts work", () => {
   for (const c of Object.values(groups).flat()) assert.ok(Object.values(c.work).every((n) => n > 1e6));
 });

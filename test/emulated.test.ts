@@ -63,7 +63,7 @@ test("the benchmarks of a GPU on tiny shapes: what they count and the form of wh
     ...(full ? [gptCase(sizes, 1, 8)] : []),
   ];
   const figures = await onEmulator(() =>
-    measureCuda(cases, { times: 1, seconds: 0, python: null, kernels: (text) => tables.push(text) }),
+    measureCuda(cases, { precision: "bf16", times: 1, seconds: 0, python: null, kernels: (text) => tables.push(text) }),
   );
   assert.equal(
     figures.map((f) => `${f.name} ${f.pass}`),

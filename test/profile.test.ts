@@ -71,10 +71,10 @@ test("rates are work by the time of cores at work, and the share is of the neare
   assert.match(kernelTable(rows, limits, "operands"), "x[2,3]");
 });
 
+const bytes = (of: readonly { readonly bytes: number }[]): number => of.reduce((sum, k) => sum + k.bytes, 0);
 test("a profile is of the precision that is asked for; tf32 is of a GPU", async () => {
   const options = { program, entry: "Layer", set, runs: 1, threads: 2 };
   const { kernels } = await profile({ ...options, precision: "bf16" });
-  const bytes = (of: readonly { readonly bytes: number }[]): number => of.reduce((sum, k) => sum + k.bytes, 0);
   assert.ok(bytes(kernels) < 0.8 * bytes((await profile(options)).kernels));
   for (const [wrong, why] of [
     [{ tf32: true }, /tf32 is of CUDA targets/],

@@ -120,10 +120,10 @@ test("products of bf16 are measured and kept by themselves; in f64 nothing is", 
   await rejects(tune({ ...layer, precision: "f64", cache }), (error: unknown) => error instanceof Problem);
 });
 
+const using = (MOEC_ISA: string) => toolchain({ ...process.env, MOEC_ISA });
 test("what was measured is for its instruction set, threads, compiler and device headers", async () => {
   const root = folder();
-  const set = (MOEC_ISA: string) => toolchain({ ...process.env, MOEC_ISA });
-  const [native, portable] = [await set("native"), await set("portable")];
+  const [native, portable] = await Promise.all([using("native"), using("portable")]);
   const caches = [
     new ScheduleCache(native, 2, root),
     new ScheduleCache(portable, 2, root),
