@@ -17,6 +17,8 @@ const schema = v.object({
   steps: v.pipe(v.number(), v.safeInteger(), v.minValue(1)),
   seed: v.pipe(v.number(), v.safeInteger()),
   precision: v.picklist(precisions),
+  /** Products of f32 by tensor cores. */
+  tf32: v.optional(v.literal(true)),
   /** Batches that make a step; 1 where it is not given. */
   accumulate: v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(1))),
   data: v.object({ files: v.array(v.string()), bytes: v.number(), hash: v.string() }),
@@ -71,6 +73,7 @@ export function requireSame(run: string, saved: RunConfig, given: RunConfig): vo
       ...sizes,
       seed: c.seed,
       precision: c.precision,
+      ...(c.tf32 ? { tf32: "given" } : {}),
       accumulate: c.accumulate ?? 1,
       data: `${c.data.bytes} bytes, SHA-256 ${c.data.hash}`,
     };
@@ -84,6 +87,7 @@ export function requireSame(run: string, saved: RunConfig, given: RunConfig): vo
         T: "--length",
         seed: "--seed",
         precision: "--precision",
+        tf32: "--tf32",
         accumulate: "--accumulate",
         data: "--data",
         model: "the model",

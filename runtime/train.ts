@@ -146,7 +146,7 @@ function compileTraining(
     path: options.program,
     precision: config.precision,
     target: options.target ?? "host",
-    tf32: options.tf32,
+    tf32: config.tf32,
     threads: options.threads,
     accumulate: config.accumulate ?? 1,
     entries: [...entries, ...generateEntries(program, entry.declaration)],
@@ -211,6 +211,11 @@ function openFolder(
   const saved = readConfig(folder);
   const config = configOf(options, entry, text, saved);
   requireSame(folder, saved, config);
+  if (config.tf32 && options.target !== "cuda")
+    throw new Problem(
+      `${folder} cannot go on on the ${options.target ?? "host"} target: it was trained with --tf32`,
+      "add --target cuda, or start another run with --out",
+    );
   const from = newestCheckpoint(folder, warn);
   if (from === null) warn(`${folder} has no checkpoint yet: training begins at step 0`);
   return { config, from };
@@ -236,6 +241,7 @@ function configOf(
     steps,
     seed: options.seed ?? saved?.seed ?? 0,
     precision: options.precision ?? saved?.precision ?? "f32",
+    ...((options.tf32 ?? saved?.tf32) ? { tf32: true } : {}),
     ...(accumulate === undefined ? {} : { accumulate }),
     data: { files: [...files], bytes, hash },
   };

@@ -1,5 +1,6 @@
 // Training on the CUDA target through the real runtime, where the emulator stands in for NVIDIA's driver and for NVRTC: the host's losses.
 // MOEC_TEST=full trains the mixture of the issue.
+import { rejects } from "node:assert/strict";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { suite } from "uvu";
@@ -12,7 +13,7 @@ import { profile } from "../runtime/profile.ts";
 import { openTraining, type TrainOptions } from "../runtime/train.ts";
 import { build } from "./emulator/build.ts";
 import { folder } from "./folder.ts";
-import { small } from "./runs.ts";
+import { last, small, losses as trained } from "./runs.ts";
 
 const test = suite("emulated");
 const full = process.env["MOEC_TEST"] === "full";
@@ -77,6 +78,25 @@ test("the benchmarks of a GPU on tiny shapes: what they count and the form of wh
   assert.is(tables.length, cases.length);
   assert.match(tables[1] ?? "", /times between events of the GPU[^]* - +\d+ +forward +ragged_dot/);
   assert.not.match(tables.join(""), /NaN|undefined|Infinity/);
+});
+test("a run that began with tf32 goes on with it, on a GPU only", async () => {
+  const program = join(here, "small.moe");
+  writeFileSync(program, small(256, 16));
+  const options = { program, data: [data], batch: 2, length: 8, target: "cuda" } as const;
+  const [exact, whole, parts] = ["exact", "whole", "parts"].map((name) => join(here, name)) as [string, string, string];
+  await onEmulator(async () => {
+    await trained({ ...options, out: exact });
+    await trained({ ...options, out: whole, tf32: true });
+    await trained({ ...options, out: parts, tf32: true }, 1);
+    await trained({ ...options, out: parts, resume: true });
+  });
+  assert.equal(last(parts).model, last(whole).model);
+  assert.not.equal(last(exact).model, last(whole).model);
+  for (const [more, why] of [
+    [{ target: "host" }, /cannot go on on the host target: it was trained with --tf32/],
+    [{ tf32: false }, /--tf32 was given and is now not given/],
+  ] as const)
+    await rejects(trained({ ...options, out: whole, resume: true, ...more }), why);
 });
 test("profile and MOEC_DEBUG=2 time the kernels of a GPU", async () => {
   const program = join(import.meta.dirname, "..", "examples", "one-layer.moe");

@@ -175,6 +175,7 @@ test("resuming refuses other sizes, data, seed or model, naming the key and both
   assert.match(refusal({ sizes: { B: 3, T: 12 } }), "--length was 11 and is now 12");
   assert.match(refusal({ sizes: { ...config.sizes, D: 9 } }), "--set D was not given and is now 9");
   assert.match(refusal({ seed: 6 }), "--seed was 5 and is now 6");
+  assert.match(refusal({ tf32: true }), "--tf32 was not given and is now given");
   assert.match(refusal({ data: { files: [], bytes: 1, hash: "x" } }), text.hash);
   assert.match(refusal({ model: "Other" }), "was Fake and is now Other");
 });
