@@ -126,7 +126,7 @@ function multiply(d: Draft, region: Region, t: Tiles, operands: Operands): void 
     const operands = d.given.length;
     const values = region.outputs.map((v) => reader.element(v, at));
     const beside = d.given.slice(operands).map(({ param }) => param.shape.join());
-    const streams = (y: Buffer): boolean => t.stream && inVectors(y) && !beside.includes(y.shape.join());
+    const streams = (y: Buffer): boolean => t.stream && !beside.includes(y.shape.join());
     const named = values.length === 1 ? values : values.map((x) => (x.e === "op" ? d.k.letHere("value", x) : x));
     region.outputs.forEach((v, n) => {
       const y = d.output(v);
@@ -178,13 +178,10 @@ export function raggedOuter(d: Draft, node: Node): void {
     );
     d.k.mma(left, [right], [acc], [m.n, r.n]);
   });
-  d.k.each(acc, [m.n, cols.n], (i, j) => {
-    const w = d.output(item(node.results, 0), "w");
-    d.k.store(w, [e.at, plus(m, i), plus(cols, j)], load(acc, i, j), s.stream && inVectors(w));
-  });
+  d.k.each(acc, [m.n, cols.n], (i, j) =>
+    d.k.store(d.output(item(node.results, 0), "w"), [e.at, plus(m, i), plus(cols, j)], load(acc, i, j), s.stream),
+  );
 }
-/** Each row begins where a vector of any target may: else nothing can go around the caches. */
-const inVectors = ({ shape }: Buffer): boolean => item(shape, shape.length - 1) % 16 === 0;
 /** y[e] = sum of x over the rows of each group, in order. */
 export function raggedSum(d: Draft, node: Node): void {
   const [x, offsets] = args(node);
