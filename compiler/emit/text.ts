@@ -61,6 +61,7 @@ const calls: Readonly<Record<string, string>> = {
   to_f32: "to_f32",
   to_i32: "to_i32",
   number: "number",
+  mad: "mad",
   bf16: "round_bf16",
   index: "ix",
 };

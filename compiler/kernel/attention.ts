@@ -8,16 +8,36 @@ import { bytesOf } from "../types/dtype.ts";
 import { dtypeOf } from "../types/type.ts";
 import { type Block, plus } from "./build.ts";
 import type { Draft } from "./draft.ts";
-import { add, both, call, ceil, f32, i32, isNum, item, load, mul, num, select, truth, unflatten } from "./expr.ts";
+import {
+  add,
+  asIndex,
+  asValue,
+  both,
+  call,
+  ceil,
+  div,
+  f32,
+  i32,
+  item,
+  least,
+  less,
+  load,
+  mul,
+  num,
+  select,
+  truth,
+  unflatten,
+} from "./expr.ts";
 import type { Buffer, Expr, Tile } from "./ir.ts";
 import type { Reader } from "./read.ts";
 import { shapeOf } from "./read.ts";
 import type { AttentionTile, Choices } from "./schedule.ts";
 
+type Head = readonly [b: Expr, g: Expr, r: Expr];
 const float = (op: string, ...args: readonly Expr[]): Expr => call(op, "f32", ...args);
 
 /** The operands, by the names of the op's record, with the sizes of their axes. */
-interface Operands {
+export interface Operands {
   readonly reader: Reader;
   readonly q: Value;
   readonly k: Value;
@@ -28,9 +48,11 @@ interface Operands {
   /** Queries and keys taken at a time. */
   readonly rows: number;
   readonly block: number;
-  readonly ahead?: boolean;
-  /** The power of e: what is rounded to bf16 next needs no more than that. */
-  readonly exp: "exp" | "exp_short";
+  /** What powers are rounded to bf16 next. */
+  readonly short: boolean;
+  readonly bias: Value | undefined;
+  /** By which scores are still to be scaled when powers are made of them; 1 where a bias came before. */
+  readonly factor: number;
   readonly sizes: {
     readonly B: number;
     readonly G: number;
@@ -41,9 +63,12 @@ interface Operands {
     readonly C: number;
   };
 }
-function operands(d: Draft, node: Node): Operands {
+export function operands(d: Draft, node: Node): Operands {
   const [q, k, v, at, seen] = [0, 1, 2, 3, 4].map((i) => item(node.args, i)) as [Value, Value, Value, Value, Value];
   const [B, G, R, T, A] = shapeOf(q) as [number, number, number, number, number];
+  const backward = node.op.name === "attention_backward";
+  const attrs = node.attrs as OpAttrs["attention"];
+  const bias = node.args[backward ? 8 : 5];
   const sizes = { B, G, R, T, A, U: item(shapeOf(k), 2), C: item(shapeOf(v), 3) };
   return {
     reader: d.reader(undefined, { plain: true }),
@@ -52,9 +77,11 @@ function operands(d: Draft, node: Node): Operands {
     v,
     at,
     seen,
-    attrs: node.attrs as OpAttrs["attention"],
-    exp: dtypeOf(q.type) === "bf16" ? "exp_short" : "exp",
-    ...tile(d, q, Math.max(sizes.A, sizes.C), node.op.name === "attention_backward"),
+    attrs,
+    bias,
+    factor: bias || attrs.scale <= 0 ? 1 : attrs.scale,
+    short: dtypeOf(q.type) === "bf16",
+    ...tile(d, q, Math.max(sizes.A, sizes.C), backward),
     sizes,
   };
 }
@@ -66,128 +93,141 @@ function tile(d: Draft, q: Value, width: number, backward: boolean): AttentionTi
     "take more heads, so that each is at most 128 wide in f32, 256 in bf16, or `--target host`",
   );
 }
-const times = (n: number, x: Expr): Expr[] => (n === 0 ? [] : [n === 1 ? x : call("mul", "i32", x, i32(n))]);
 const sum = ([first = i32(0), ...more]: readonly Expr[]): Expr =>
   more.reduce((x, y) => call("add", "i32", x, y), first);
+/** Whether a bound holds of a query's position and a key's. */
+function holds({ at, seen, plus: more }: Bound, query: Expr, key: Expr): Expr {
+  const side = (sign: number): Expr => {
+    const terms = [at === sign ? [query] : [], seen === sign ? [key] : [], sign * more > 0 ? [i32(sign * more)] : []];
+    return sum(terms.flat());
+  };
+  return call("ge", "bool", side(1), side(-1));
+}
 /** Whether the query at t may see the key at u. */
-function sees(o: Operands, b: Expr, t: Expr, u: Expr): Expr {
+export function sees(o: Operands, b: Expr, t: Expr, u: Expr): Expr {
   const [at, seen] = [o.reader.element(o.at, [b, t]), o.reader.element(o.seen, [b, u])];
-  const holds = ({ at: m, seen: n, plus: c }: Bound): Expr =>
-    call("ge", "bool", sum([...times(m, at), ...times(n, seen), ...(c === 0 ? [] : [i32(c)])]), i32(0));
-  return o.attrs.bounds.map(holds).reduce(both, truth(true));
+  return o.attrs.bounds.map((bound) => holds(bound, at, seen)).reduce(both, truth(true));
 }
-/** What a block of positions brings to each bound at most, or at least. */
-function reach(d: Draft, o: Operands, b: Expr, which: "at" | "seen", block: Block, op: "max" | "min" = "max"): Expr[] {
-  const value = (i: Expr): Expr => o.reader.element(o[which], [b, plus(block, i)]);
-  return o.attrs.bounds.map((bound) =>
-    bound[which] === 0 ? i32(0) : d.k.fold("reach", op, "i32", block.n, (i) => sum(times(bound[which], value(i)))),
+/** What a block of queries or of keys meets on the other side: none but [from, to); `partly`: whether not all of both meet. */
+export interface Met {
+  readonly from: Expr;
+  readonly to: Expr;
+  readonly partly: (c: Block) => Expr | null;
+}
+/** `side`: what the block is of. Found before the loop over the other side, for positions may be any. */
+export function met(d: Draft, o: Operands, b: Expr, side: "at" | "seen", block: Block): Met {
+  const { bounds } = o.attrs;
+  const [other, extent] = side === "at" ? (["seen", o.sizes.U] as const) : (["at", o.sizes.T] as const);
+  if (bounds.length === 0) return { from: num(0), to: num(extent), partly: () => null };
+  const position = (of: "at" | "seen", i: Expr): Expr => o.reader.element(o[of], [b, i]);
+  const extreme = (name: string, op: "max" | "min"): Expr =>
+    d.k.fold(name, op, "i32", block.n, (i) => position(side, plus(block, i)));
+  const [high, low] = [extreme("high", "max"), extreme("low", "min")];
+  /** Of the block's element that meets most, or least. */
+  const meets = (most: boolean, i: Expr): Expr =>
+    bounds
+      .map((bound) => {
+        const mine = most === bound[side] > 0 ? high : low;
+        return side === "at" ? holds(bound, mine, position(other, i)) : holds(bound, position(other, i), mine);
+      })
+      .reduce(both);
+  const first = (name: string, cond: (i: Expr) => Expr): Expr =>
+    d.k.fold(name, "min", "i32", num(extent), (i) => select(cond(i), asValue(i), i32(extent)));
+  const begin = first("begin", (i) => meets(true, i));
+  const end = d.k.fold("end", "max", "i32", num(extent), (i) => select(meets(true, i), asValue(i), i32(0)));
+  const whole = first("whole", (i) => meets(false, i));
+  const broken = first("broken", (i) =>
+    both(call("ge", "bool", asValue(i), whole), call("not", "bool", meets(false, i))),
   );
+  const down = (x: Expr): Expr => mul(div(asIndex(x), o.block), num(o.block));
+  return {
+    from: d.k.let("from", down(begin)),
+    to: d.k.let("to", least(num(extent), add(down(end), num(o.block)))),
+    partly: (c) => call("or", "bool", less(c.at, asIndex(whole)), less(asIndex(broken), plus(c, c.n))),
+  };
 }
-/** Runs f unless no query of a block sees a key of another. */
-function ifSeen(d: Draft, o: Operands, queries: readonly Expr[], keys: readonly Expr[], f: () => void): void {
-  if (o.attrs.bounds.length === 0) f();
-  else d.k.if(holdAll(o, queries, keys), f);
+/** Scores of a block as the softmax takes them, but for `factor`. */
+export interface Scores {
+  readonly tile: Tile;
+  readonly valid: readonly [Expr, Expr];
+  /** Query and key of an element. */
+  readonly of: (i: Expr, j: Expr) => readonly [t: Expr, u: Expr];
 }
-/** Whether all bounds hold of what queries and keys bring to them. */
-const holdAll = (o: Operands, queries: readonly Expr[], keys: readonly Expr[]): Expr =>
-  o.attrs.bounds
-    .map((bound, n) => {
-      const terms = [item(queries, n), item(keys, n), i32(bound.plus)].filter((x) => !(isNum(x) && x.value === 0));
-      return call("ge", "bool", sum(terms), i32(0));
-    })
-    .reduce(both, truth(true));
-/** Runs f for scores that are masked, or are seen all: with comparisons, or with none where a block needs none. */
-function masked(d: Draft, o: Operands, all: Expr | null, f: (mask: boolean) => void): void {
-  if (all === null) return f(o.attrs.bounds.length > 0);
-  d.k.if(all, () => f(false));
-  d.k.if(call("not", "bool", all), () => f(true));
+/** Products of q and k become scores: scaled where a power is made of them, unless a bias comes before; -infinity where not seen. */
+export function score(d: Draft, o: Operands, [b, g, r]: Head, { tile, valid, of }: Scores, partly: Expr | null): void {
+  const { bias } = o;
+  const set = (f: (s: Expr, t: Expr, u: Expr) => Expr): void =>
+    d.k.each(tile, valid, (i, j) => d.k.store(tile, [i, j], f(load(tile, i, j), ...of(i, j))));
+  const scaled = (s: Expr): Expr => float("mul", s, f32(o.attrs.scale));
+  if (bias) set((s, t, u) => float("add", scaled(s), o.reader.element(bias, [b, g, r, t, u])));
+  else if (o.attrs.scale <= 0) set(scaled);
+  if (partly) d.k.if(partly, () => set((s, t, u) => select(sees(o, b, t, u), s, f32(-Infinity))));
 }
-/** scale q k^T + bias where seen, else -infinity. */
-function score(
-  o: Operands,
-  bias: Value | undefined,
-  dot: Expr,
-  [b, g, r]: readonly [Expr, Expr, Expr],
-  t: Expr,
-  u: Expr,
-  mask = true,
-): Expr {
-  const scaled = float("mul", dot, f32(o.attrs.scale));
-  const whole = bias ? float("add", scaled, o.reader.element(bias, [b, g, r, t, u])) : scaled;
-  return mask ? select(sees(o, b, t, u), whole, f32(-Infinity)) : whole;
+/** e^(factor s - less). */
+export function power(o: Operands, s: Expr, less: Expr): Expr {
+  const { factor, short } = o;
+  if (short)
+    return float("exp2_short", float("mad", s, f32(factor * Math.LOG2E), float("mul", less, f32(-Math.LOG2E))));
+  return float("exp", float("sub", times(s, factor), less));
 }
-const lowest = -3.4028234663852886e38;
+const times = (x: Expr, factor: number): Expr => (factor === 1 ? x : float("mul", x, f32(factor)));
 
 /** out, and the logarithm of the sum of each row. */
 export function attention(d: Draft, node: Node): void {
   const o = operands(d, node);
-  const { rows, block } = o;
-  const { B, G, R, T, U, A, C } = o.sizes;
+  const { rows, block, factor } = o;
+  const { B, G, R, T, A, C } = o.sizes;
   const [b = num(0), g = num(0), r = num(0)] = unflatten(d.k.task("h", B * G * R).at, [B, G, R]);
   const m = d.k.task("m", T, rows);
   const q = d.k.stage("q", [rows, A], [m.n, num(A)], (i, a) => o.reader.element(o.q, [b, g, r, plus(m, i), a]));
   const out = d.k.tile("acc", "out", [rows, ceil(C, 16)]);
+  const lowest = -3.4028234663852886e38 / Math.max(1, factor * Math.LOG2E);
   const [top, total] = [d.k.tile("row", "top", [rows], lowest), d.k.tile("row", "total", [rows])];
-  const queries = reach(d, o, b, "at", m);
-  const first = o.ahead && o.attrs.bounds.length > 0 ? reach(d, o, b, "at", m, "min") : null;
-  const staged = (c: Block): [keys: Tile, values: Tile] => [
-    d.k.stage("keys", [A, block], [num(A), c.n], (a, j) => o.reader.element(o.k, [b, g, plus(c, j), a])),
-    d.k.stage("values", [block, ceil(C, 16)], [c.n, num(C)], (j, e) => o.reader.element(o.v, [b, g, plus(c, j), e])),
-  ];
-  const step = (c: Block, [keys, values]: [Tile, Tile]): void => {
+  const { from, to, partly } = met(d, o, b, "at", m);
+  d.k.for("c", from, to, block, (c) => {
+    const keys = d.k.stage("keys", [A, block], [num(A), c.n], (a, j) => o.reader.element(o.k, [b, g, plus(c, j), a]));
+    const values = d.k.stage("values", [block, ceil(C, 16)], [c.n, num(C)], (j, e) =>
+      o.reader.element(o.v, [b, g, plus(c, j), e]),
+    );
     const scores = d.k.tile("acc", "scores", [rows, block]);
     d.k.mma(q, [keys], [scores], [m.n, num(A)]);
-    masked(d, o, first ? d.k.let("all", holdAll(o, first, reach(d, o, b, "seen", c, "min"))) : null, (mask) =>
-      d.k.each(scores, [m.n, c.n], (i, j) =>
-        d.k.store(scores, [i, j], score(o, node.args[5], load(scores, i, j), [b, g, r], plus(m, i), plus(c, j), mask)),
-      ),
-    );
-    const keep = renew(d, { scores, top, total, exp: o.exp }, m, c);
-    d.k.each(out, [m.n, num(C)], (i, j) => d.k.store(out, [i, j], float("mul", load(out, i, j), load(keep, i))));
+    const of = (i: Expr, j: Expr) => [plus(m, i), plus(c, j)] as const;
+    score(d, o, [b, g, r], { tile: scores, valid: [m.n, c.n], of }, partly(c));
+    renew(d, o, { scores, top, total, out }, m, c);
     d.k.mma(scores, [values], [out], [m.n, c.n]);
-  };
-  const ifReached = (c: Block, f: () => void): void => ifSeen(d, o, queries, reach(d, o, b, "seen", c), f);
-  d.k.for("c", num(0), num(U), block, (c) => {
-    if (!o.ahead) return ifReached(c, () => step(c, staged(c)));
-    const operands = staged(c);
-    ifReached(c, () => step(c, operands));
   });
   const [result, sums] = [d.output(item(node.results, 0), "y"), d.output(item(node.results, 1), "sums")];
   const some = (i: Expr): Expr => call("gt", "bool", load(total, i), f32(0));
   d.k.each(out, [m.n, num(C)], (i, j) =>
     d.k.store(result, [b, g, r, plus(m, i), j], select(some(i), float("div", load(out, i, j), load(total, i)), f32(0))),
   );
-  d.k.each(top, [m.n], (i) =>
-    d.k.store(
-      sums,
-      [b, g, r, plus(m, i)],
-      select(some(i), float("add", load(top, i), float("log", load(total, i))), f32(0)),
-    ),
-  );
+  d.k.each(top, [m.n], (i) => {
+    const sum = float("add", times(load(top, i), factor), float("log", load(total, i)));
+    d.k.store(sums, [b, g, r, plus(m, i)], select(some(i), sum, f32(0)));
+  });
 }
-/** Scores become weights below a new maximum; what was summed before is to be scaled by the result. */
+/** Scores become weights below a new maximum, by which what was summed before is scaled first. */
 function renew(
   d: Draft,
-  t: { readonly scores: Tile; readonly top: Tile; readonly total: Tile; readonly exp: Operands["exp"] },
+  o: Operands,
+  { scores, top, total, out }: { readonly [name in "scores" | "top" | "total" | "out"]: Tile },
   m: Block,
   c: Block,
-): Tile {
-  const { scores, top, total, exp } = t;
+): void {
   const highest = d.k.foldRows("highest", "max", scores, c.n, (i, j) => load(scores, i, j));
   const keep = d.k.tile("row", "keep", top.shape);
   d.k.each(top, [m.n], (i) => {
     const next = d.k.letHere("next", float("max", load(top, i), load(highest, i)));
-    d.k.store(keep, [i], float(exp, float("sub", load(top, i), next)));
+    d.k.store(keep, [i], power(o, load(top, i), times(next, o.factor)));
+    d.k.store(total, [i], float("mul", load(total, i), load(keep, i)));
     d.k.store(top, [i], next);
   });
+  d.k.each(out, [m.n, num(o.sizes.C)], (i, j) => d.k.store(out, [i, j], float("mul", load(out, i, j), load(keep, i))));
   d.k.each(scores, [m.n, c.n], (i, j) =>
-    d.k.store(scores, [i, j], float(exp, float("sub", load(scores, i, j), load(top, i)))),
+    d.k.store(scores, [i, j], power(o, load(scores, i, j), times(load(top, i), o.factor))),
   );
   const added = d.k.foldRows("added", "sum", scores, c.n, (i, j) => load(scores, i, j));
-  d.k.each(total, [m.n], (i) =>
-    d.k.store(total, [i], float("add", float("mul", load(total, i), load(keep, i)), load(added, i))),
-  );
-  return keep;
+  d.k.each(total, [m.n], (i) => d.k.store(total, [i], float("add", load(total, i), load(added, i))));
 }
 
 /** dq, and the gradient of the bias: for each block of queries. */
@@ -203,36 +243,34 @@ export function attentionQueries(d: Draft, node: Node): void {
     o.reader.element(dout, [b, g, r, plus(m, i), e]),
   );
   const dq = d.k.tile("acc", "dq", [rows, ceil(A, 16)]);
-  const queries = reach(d, o, b, "at", m);
-  const step = (c: Block): void => {
+  const dbias = node.results[3];
+  const all: Met = { from: num(0), to: num(U), partly: () => (o.attrs.bounds.length === 0 ? null : truth(true)) };
+  const { from, to, partly } = dbias ? all : met(d, o, b, "at", m);
+  d.k.for("c", from, to, block, (c) => {
     const keys = d.k.stage("keys", [A, block], [num(A), c.n], (a, j) => o.reader.element(o.k, [b, g, plus(c, j), a]));
     const values = d.k.stage("values", [C, block], [num(C), c.n], (e, j) =>
       o.reader.element(o.v, [b, g, plus(c, j), e]),
     );
-    const [scores, flow] = [d.k.tile("acc", "scores", [rows, block]), d.k.tile("acc", "flow", [rows, block])];
-    d.k.mma(q, [keys], [scores], [m.n, num(A)]);
-    d.k.mma(given, [values], [flow], [m.n, num(C)]);
-    d.k.each(scores, [m.n, c.n], (i, j) => {
-      const at = [b, g, r, plus(m, i)];
-      const s = score(o, node.args[8], load(scores, i, j), [b, g, r], plus(m, i), plus(c, j));
-      const p = float(o.exp, float("sub", s, o.reader.element(sums, at)));
-      const ds = d.k.letHere("ds", float("mul", p, float("sub", load(flow, i, j), o.reader.element(delta, at))));
-      const bias = node.results[3];
-      if (bias) d.k.store(d.output(bias, "dbias"), [...at, plus(c, j)], ds);
-      d.k.store(scores, [i, j], ds);
-    });
     const rowsOfKeys = d.k.stage("rows", [block, ceil(A, 16)], [c.n, num(A)], (j, a) =>
       o.reader.element(o.k, [b, g, plus(c, j), a]),
     );
+    const [scores, flow] = [d.k.tile("acc", "scores", [rows, block]), d.k.tile("acc", "flow", [rows, block])];
+    d.k.mma(q, [keys], [scores], [m.n, num(A)]);
+    d.k.mma(given, [values], [flow], [m.n, num(C)]);
+    const of = (i: Expr, j: Expr) => [plus(m, i), plus(c, j)] as const;
+    score(d, o, [b, g, r], { tile: scores, valid: [m.n, c.n], of }, partly(c));
+    d.k.each(scores, [m.n, c.n], (i, j) => {
+      const at = [b, g, r, plus(m, i)];
+      const p = power(o, load(scores, i, j), o.reader.element(sums, at));
+      const ds = d.k.letHere("ds", float("mul", p, float("sub", load(flow, i, j), o.reader.element(delta, at))));
+      if (dbias) d.k.store(d.output(dbias, "dbias"), [...at, plus(c, j)], ds);
+      d.k.store(scores, [i, j], ds);
+    });
     d.k.mma(scores, [rowsOfKeys], [dq], [m.n, c.n]);
-  };
-  d.k.for("c", num(0), num(U), block, (c) => {
-    if (node.results[3]) step(c);
-    else ifSeen(d, o, queries, reach(d, o, b, "seen", c), () => step(c));
   });
-  const to = d.output(item(node.results, 0), "dq");
+  const result = d.output(item(node.results, 0), "dq");
   d.k.each(dq, [m.n, num(A)], (i, a) =>
-    d.k.store(to, [b, g, r, plus(m, i), a], float("mul", load(dq, i, a), f32(o.attrs.scale))),
+    d.k.store(result, [b, g, r, plus(m, i), a], float("mul", load(dq, i, a), f32(o.attrs.scale))),
   );
 }
 
@@ -274,35 +312,36 @@ const apart = 16;
 function keysOf(d: Draft, node: Node, o: Operands, [b, g]: readonly [Expr, Expr], m: Block, dq?: Buffer): void {
   const { rows, block } = o;
   const [sums, delta, dout] = [item(node.args, 5), item(node.args, 6), item(node.args, 7)];
-  const { R, T, A, C } = o.sizes;
+  const { R, A, C } = o.sizes;
   const key = (i: Expr, a: Expr): Expr => o.reader.element(o.k, [b, g, plus(m, i), a]);
   const keys = d.k.stage("keys", [rows, A], [m.n, num(A)], key);
   const values = d.k.stage("values", [rows, C], [m.n, num(C)], (i, e) => o.reader.element(o.v, [b, g, plus(m, i), e]));
   const transposed = dq && d.k.stage("keysT", [A, rows], [num(A), m.n], (a, i) => key(i, a));
   const [dk, dv] = [d.k.tile("acc", "dk", [rows, ceil(A, 16)]), d.k.tile("acc", "dv", [rows, ceil(C, 16)])];
-  const seen = reach(d, o, b, "seen", m);
-  d.k.for("r", num(0), num(R), 1, ({ at: r }) => {
-    const step = (c: Block): void => {
+  const { from, to, partly } = met(d, o, b, "seen", m);
+  d.k.for("r", num(0), num(R), 1, ({ at: r }) =>
+    d.k.for("c", from, to, block, (c) => {
       const q = d.k.stage("q", [A, block], [num(A), c.n], (a, j) => o.reader.element(o.q, [b, g, r, plus(c, j), a]));
       const given = d.k.stage("given", [C, block], [num(C), c.n], (e, j) =>
         o.reader.element(dout, [b, g, r, plus(c, j), e]),
       );
-      const [scores, flow] = [d.k.tile("acc", "scores", [rows, block]), d.k.tile("acc", "flow", [rows, block])];
-      d.k.mma(keys, [q], [scores], [m.n, num(A)]);
-      d.k.mma(values, [given], [flow], [m.n, num(C)]);
-      d.k.each(scores, [m.n, c.n], (i, j) => {
-        const at = [b, g, r, plus(c, j)];
-        const s = score(o, node.args[8], load(scores, i, j), [b, g, r], plus(c, j), plus(m, i));
-        const p = d.k.letHere("p", float(o.exp, float("sub", s, o.reader.element(sums, at))));
-        d.k.store(flow, [i, j], float("mul", p, float("sub", load(flow, i, j), o.reader.element(delta, at))));
-        d.k.store(scores, [i, j], p);
-      });
       const rowsOut = d.k.stage("rows", [block, ceil(C, 16)], [c.n, num(C)], (j, e) =>
         o.reader.element(dout, [b, g, r, plus(c, j), e]),
       );
       const rowsIn = d.k.stage("rows", [block, ceil(A, 16)], [c.n, num(A)], (j, a) =>
         o.reader.element(o.q, [b, g, r, plus(c, j), a]),
       );
+      const [scores, flow] = [d.k.tile("acc", "scores", [rows, block]), d.k.tile("acc", "flow", [rows, block])];
+      d.k.mma(keys, [q], [scores], [m.n, num(A)]);
+      d.k.mma(values, [given], [flow], [m.n, num(C)]);
+      const of = (i: Expr, j: Expr) => [plus(c, j), plus(m, i)] as const;
+      score(d, o, [b, g, r], { tile: scores, valid: [m.n, c.n], of }, partly(c));
+      d.k.each(scores, [m.n, c.n], (i, j) => {
+        const at = [b, g, r, plus(c, j)];
+        const p = d.k.letHere("p", power(o, load(scores, i, j), o.reader.element(sums, at)));
+        d.k.store(flow, [i, j], float("mul", p, float("sub", load(flow, i, j), o.reader.element(delta, at))));
+        d.k.store(scores, [i, j], p);
+      });
       d.k.mma(scores, [rowsOut], [dv], [m.n, c.n]);
       d.k.mma(flow, [rowsIn], [dk], [m.n, c.n]);
       if (!dq || !transposed) return;
@@ -312,9 +351,8 @@ function keysOf(d: Draft, node: Node, o: Operands, [b, g]: readonly [Expr, Expr]
         const at = [add(mul(r, num(A)), a), plus(c, j)];
         d.k.store(dq, at, float("add", load(dq, ...at), load(part, a, j)));
       });
-    };
-    d.k.for("c", num(0), num(T), block, (c) => ifSeen(d, o, reach(d, o, b, "at", c), seen, () => step(c)));
-  });
+    }),
+  );
   const [toKeys, toValues] = [d.output(item(node.results, 1), "dk"), d.output(item(node.results, 2), "dv")];
   d.k.each(dk, [m.n, num(A)], (i, a) =>
     d.k.store(toKeys, [b, g, plus(m, i), a], float("mul", load(dk, i, a), f32(o.attrs.scale))),

@@ -3,7 +3,7 @@
 import { Bug } from "../diagnostic.ts";
 import type { Layout } from "../plan/plan.ts";
 import type { DType } from "../types/dtype.ts";
-import { add, children, gcd, isNum, item, least, mul, multiple, num, range, sub, typeOf } from "./expr.ts";
+import { add, children, gcd, isNum, item, least, mul, multiple, num, range, sub, typeOf, unknown } from "./expr.ts";
 import type { Axis, Buffer, Combine, Expr, Kernel, Scalar, Stmt, Tile, Var } from "./ir.ts";
 
 export const rowsLayout = (shape: readonly number[]): Layout => ({ kind: "rows", pitch: shape.at(-1) ?? 1 });
@@ -133,7 +133,7 @@ export class Builder {
 
   /** Blocks of `step` in [from, to); known sizes fold, so that a full block has no guard. `full`: every block is known to be full. */
   axis(name: string, from: Expr, to: Expr, step: number, full = false): Axis {
-    const whole = full || step === 1 || (isNum(from) && isNum(to) && (to.value - from.value) % step === 0);
+    const whole = full || step === 1 || multiple(sub(to, from)) % step === 0;
     const v = this.variable(
       name,
       "index",
@@ -211,7 +211,7 @@ export class Builder {
   fold(name: string, op: Combine, type: Scalar, extent: Expr, value: (j: Expr) => Expr, ahead = 0): Expr {
     const v = this.variable("k", "index", 0, Math.max(0, range(extent)[1] - 1));
     const [body, result] = this.valued([v], () => value(v));
-    const into = this.variable(name, type, -Infinity, Infinity);
+    const into = this.variable(name, type, ...(op === "sum" ? unknown : range(result)));
     this.push({ s: "fold", into, op, v, extent, body, value: result, ...(ahead ? { ahead } : {}) });
     return into;
   }

@@ -176,7 +176,7 @@ export function multiple(x: Expr): number {
   return x.op === "+" || x.op === "-" ? gcd(multiple(a), multiple(b)) : 1;
 }
 type Range = readonly [lo: number, hi: number];
-const unknown: Range = [-Infinity, Infinity];
+export const unknown: Range = [-Infinity, Infinity];
 export function range(x: Expr): Range {
   if (x.e === "num") return [x.value, x.value];
   if (x.e === "var") return [x.lo, x.hi];
@@ -202,10 +202,13 @@ export function range(x: Expr): Range {
     case "value":
     case "index":
       return a;
+    case "select":
+      return hull(b, x.args[2] && x.args[2].e !== "load" ? range(x.args[2]) : unknown);
     default:
       return unknown;
   }
 }
+const hull = (a: Range, b: Range): Range => [Math.min(a[0], b[0]), Math.max(a[1], b[1])];
 export const children = (x: Expr): readonly Expr[] => (x.e === "load" ? x.at : x.e === "op" ? x.args : []);
 export const dependsOn = (x: Expr, v: Var): boolean => x === v || children(x).some((y) => dependsOn(y, v));
 export function leaves(x: Expr, f: (x: Expr) => void): void {

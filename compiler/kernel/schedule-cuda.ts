@@ -45,6 +45,6 @@ function attention(width: number, bytes: number, backward: boolean): AttentionTi
     bytes * (backward ? 6 * rows * cols : (rows + 2 * block) * cols) + (bytes === 4 ? rows * block * bytes : 0);
   // a row's groups of 16 bytes are no more than the threads of a block, two for each of its rows
   const tile = tiles.find((t) => t[0] <= most && held(t) <= room && (cols * bytes) / 16 <= 2 * t[0]);
-  return tile ? { rows: tile[0], block: tile[1], ahead: true } : null;
+  return tile ? { rows: tile[0], block: tile[1] } : null;
 }
 export const cudaChoices: Choices = { contraction, attention };

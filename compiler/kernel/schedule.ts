@@ -36,8 +36,6 @@ export const contractionKey = ({ op, m, n, k, groups, operands, short }: Contrac
 export interface AttentionTile {
   readonly rows: number;
   readonly block: number;
-  /** Keys and values are loaded before it is known whether they are seen; blocks that are seen whole are masked by no comparison. */
-  readonly ahead?: boolean;
 }
 /** What a target chooses where nothing was measured. */
 export interface Choices {

@@ -77,7 +77,7 @@ async function withoutSpills(
 ): Promise<Kept> {
   const spills = ({ log }: Kept): number => used(kernel.name, log).spills;
   let best: Kept | null = null;
-  for (let halved = 0; halved <= Math.log2(blocksIn(kernel.text)); halved++) {
+  for (let halved = 0; halved <= Math.ceil(Math.log2(blocksIn(kernel.text))); halved++) {
     const made = await compiled(kernel, text, architecture, compiler, halved === 0 ? [] : [`-DHALVED=${halved}`]);
     if (best === null || spills(made) < spills(best)) best = made;
     if (spills(best) === 0) break;

@@ -305,11 +305,11 @@ FN vf modulo(vf a, vf b) { return float_modulo(a, b); }
 #endif
 template <class A, class B> FN auto rem_(A a, B b) { typedef decltype(a + b) V; return modulo(as<V>(a), as<V>(b)); }
 
-// ---- of what is rounded to bf16 next: e^x within 1e-5 for x of -100 to 0 ----
+// ---- of what is rounded to bf16 next: 2^x within 1e-5 for x of -100 to 0 ----
 #ifdef EXP2
-FN f32 exp_short_(f32 x) { return EXP2(x * 1.44269504088896340736f); }
+FN f32 exp2_short_(f32 x) { return EXP2(x); }
 #else
-template <class V> FN V exp_short_(V x) { return exp_(x); }
+template <class V> FN V exp2_short_(V x) { return exp_(x * 0.693147180559945309417f); }
 #endif
 
 // ---- sorting ----

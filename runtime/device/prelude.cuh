@@ -27,11 +27,11 @@
 #define INLINE __attribute__((always_inline))
 #define ROLL  // as the compiler likes
 #define KEEP_ROLLED _Pragma("unroll 1")
-/** Blocks that must fit on one multiprocessor: who compiles halves them where registers do not suffice. */
+/** Blocks that must fit on one multiprocessor: who compiles halves them, rounding up, where registers do not suffice. */
 #ifndef HALVED
 #define HALVED 0
 #endif
-#define BLOCKS(n) ((n) >> HALVED > 0 ? (n) >> HALVED : 1)
+#define BLOCKS(n) (((n) + (1 << HALVED) - 1) >> HALVED)
 
 typedef signed char i8; typedef unsigned char u8; typedef unsigned short u16; typedef unsigned int u32; typedef unsigned long long u64;
 typedef int i32; typedef long long i64; typedef float f32; typedef double f64;
@@ -66,6 +66,9 @@ FN u32 pack_bf16(f32 low, f32 high) { u32 r; PTX_PURE("cvt.rn.bf16x2.f32 %0, %1,
 /** 2^x within 2 units in the last place, of numbers near 0 one of the two. */
 #define EXP2(x) exp2_approx(x)
 FN f32 exp2_approx(f32 x) { f32 r; PTX_PURE("ex2.approx.ftz.f32 %0, %1;", OUTS(W_F32(r)), INS(R_F32(x))); return r; }
+/** NaN if either is. */
+FN f32 larger(f32 a, f32 b) { f32 r; PTX_PURE("max.NaN.f32 %0, %1, %2;", OUTS(W_F32(r)), INS(R_F32(a), R_F32(b))); return r; }
+FN f32 smaller(f32 a, f32 b) { f32 r; PTX_PURE("min.NaN.f32 %0, %1, %2;", OUTS(W_F32(r)), INS(R_F32(a), R_F32(b))); return r; }
 /** 16 bytes; those from `bytes` on are zeros, and are not read. */
 FN void copy_async(u32 to, const void* from, u32 bytes) { PTX("cp.async.cg.shared.global [%0], [%1], 16, %2;", OUTS(), INS(R_U32(to), R_PTR(from), R_U32(bytes))); }
 FN void copies_commit() { PTX("cp.async.commit_group;", OUTS(), INS()); }

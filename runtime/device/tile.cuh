@@ -5,16 +5,19 @@
 struct Sum {
   template <class T> static FN T start(T) { return 0; }
   template <class V> static FN V of(V a, V b) { return a + b; }
+  static FN i32 of_warp(i32 x) { return __reduce_add_sync(0xffffffffu, x); }
 };
 struct Max {
   static FN f32 start(f32) { return -INF; }
   static FN i32 start(i32) { return -2147483647 - 1; }
   template <class V> static FN V of(V a, V b) { return max_(a, b); }
+  static FN i32 of_warp(i32 x) { return __reduce_max_sync(0xffffffffu, x); }
 };
 struct Min {
   static FN f32 start(f32) { return INF; }
   static FN i32 start(i32) { return 2147483647; }
   template <class V> static FN V of(V a, V b) { return min_(a, b); }
+  static FN i32 of_warp(i32 x) { return __reduce_min_sync(0xffffffffu, x); }
 };
 template <class Op, class T> FN T start_of(T x) { return Op::start(x); }
 template <class Op, class T, int N> FN vec<T, N> start_of(vec<T, N>) { return splat<T, N>(Op::start(T())); }
@@ -33,6 +36,9 @@ template <class Op, class T> FN T across(T x, i32 width) {
   for (i32 o = width >> 1; o; o >>= 1) x = Op::of(x, __shfl_xor_sync(0xffffffffu, x, o));
   return x;
 }
+/** Over a warp; a whole number in one instruction, into a register that all lanes share. */
+template <class Op, class T> FN T across(T x) { return across<Op>(x, 32); }
+template <class Op> FN i32 across(i32 x) { return Op::of_warp(x); }
 
 // ---- points and folds of a line ----
 /** f(v, j) runs with v a group of W, then a number for the tail. */
@@ -50,12 +56,12 @@ template <class Op, int W, class F> FN auto fold(ix n, F f) {
     if constexpr (W == 1) x = Op::of(x, f(f32{}, j));
     else if (j + W <= n) { const auto r = f(vec<f32, W>{}, j); UNROLL for (int q = 0; q < W; q++) x = Op::of(x, r.v[q]); }
     else for (ix q = j; q < n; q++) x = Op::of(x, f(f32{}, q));
-  x = across<Op>(x, 32);
+  x = across<Op>(x);
   if (blockDim.x == 32) return x;
   __syncthreads();  // the last fold's readers are done
   if (lane_id() == 0) part[warp_id()] = x;
   __syncthreads();
-  return across<Op>(lane_id() < blockDim.x >> 5 ? part[lane_id()] : Op::start(x), 32);
+  return across<Op>(lane_id() < blockDim.x >> 5 ? part[lane_id()] : Op::start(x));
 }
 /** Strips of a block, the total carried from one to the next. */
 template <class V, class F> FN void scan(ix n, V value, F f) {
@@ -113,7 +119,7 @@ template <int BM, int BN, int WM, int WN> struct Acc {
     const f32 x = __shfl_xor_sync(0xffffffffu, odd ? a : c, 1), y = __shfl_xor_sync(0xffffffffu, odd ? b : e, 1);
     return {odd ? x : a, odd ? y : b, odd ? c : x, odd ? e : y};
   }
-  static FN i32 first_row() { return warp_id() / WN * MT * 16; }
+  static FN i32 first_row() { return warp_id() / WN % WM * MT * 16; }  // % tells the compiler the range: no full tile has guards
   static FN i32 first_col() { return warp_id() % WN * NT * 8; }
   static FN i32 row(int m, int h) { return first_row() + m * 16 + (lane_id() >> 2) + h * 8; }
   static FN i32 col(int n) { return first_col() + n * 8 + (lane_id() & 3) * 2; }
@@ -125,7 +131,7 @@ template <int BM, int WM, int WN> struct Row {
   FN void fill(f32 x) { UNROLL for (int m = 0; m < MT; m++) d[m][0] = d[m][1] = x; }
   template <class V> FN f32& at(V, int m, int, int h, int) { return d[m][h]; }
   FN f32 four(int m, int, int h) const { return d[m][h]; }
-  static FN i32 row(int m, int h) { return (warp_id() / WN * MT + m) * 16 + (lane_id() >> 2) + h * 8; }
+  static FN i32 row(int m, int h) { return (warp_id() / WN % WM * MT + m) * 16 + (lane_id() >> 2) + h * 8; }
   static FN bool owner() { return warp_id() % WN == 0 && (lane_id() & 3) == 0; }
 };
 /** An accumulator of one row that no mma makes: groups of four columns, dealt to the threads. */
@@ -257,10 +263,11 @@ template <class E, int R, int C, int S, int THREADS, bool TRANSPOSED, int PITCH>
   static FN u32 bytes(bool row, ix cols) { return row ? (cols >= N ? 16 : cols > 0 ? (u32)cols * sizeof(E) : 0) : 0; }
   /** Each thread keeps the addresses of its chunks; loads then only step. Rows past `rows` are copied as zeros: never read, nor their indices. */
   template <class F> FN void bind(ix rows, F f) {
-    chunks([&](int q, i32 r, i32 c, u32) { if (!PITCH) from[q] = f(ix_max(ix_min(r, rows - 1), 0), c); else if (!q) from[0] = f(r, c); });
+    if constexpr (PITCH > 0) from[0] = f(0, 0);
+    else chunks([&](int q, i32 r, i32 c, u32) { from[q] = f(ix_max(ix_min(r, rows - 1), 0), c); });
   }
   FN void load(i32 s, ix step, ix rows, ix cols) const {
-    chunks([&](int q, i32 r, i32 c, u32 at) { copy_async(shared_address(mem) + s * BYTES + at, from[PITCH ? 0 : q] + step + (ix)q * STEP * PITCH, bytes(r < rows, cols - c)); });
+    chunks([&](int q, i32 r, i32 c, u32 at) { copy_async(shared_address(mem) + s * BYTES + at, (PITCH ? from[0] + (step + (r - q * STEP) * PITCH + c) + q * STEP * PITCH : from[q] + step), bytes(r < rows, cols - c)); });
   }
   /** A gather along a loop: a lane fetches the number that one row in 32 is found by, a round before the rows. */
   template <class F> FN void look(ix rows, F f) {
@@ -293,13 +300,13 @@ template <int S, class L> FN void load_first(ix from, ix to, ix step, L load) {
 template <int S, class L, class F> FN void pipeline(ix from, ix to, ix step, L load, F compute) {
   static_assert(S > 1, "stages");
   constexpr int AHEAD = S - 1;
-  const i32 n = (i32)((to - from + step - 1) / step);
-  KEEP_ROLLED for (i32 i = 0, cur = 0, next = AHEAD; i < n; i++) {
+  i32 cur = 0;
+  KEEP_ROLLED for (ix at = from; at < to; at += step) {
     copies_wait<AHEAD - 1>(); __syncthreads();
-    if (i + AHEAD < n) load(from + (i + AHEAD) * step, next);
+    if (to - at > AHEAD * step) load(at + AHEAD * step, cur == 0 ? AHEAD : cur - 1);
     copies_commit();
-    compute(from + i * step, cur);
-    cur = cur + 1 == S ? 0 : cur + 1; next = next + 1 == S ? 0 : next + 1;
+    compute(at, cur);
+    cur = cur == AHEAD ? 0 : cur + 1;
   }
   copies_wait<0>(); __syncthreads();
 }

@@ -4,6 +4,8 @@
 #define LANES 1
 /** Memory that one group of lanes wrote is read by groups of other lengths. */
 template <class T, int N> struct __attribute__((may_alias, aligned(sizeof(T) * N))) vec { T v[N]; };
+/** Never in memory: in registers, each a predicate. */
+template <int N> struct vec<bool, N> { bool v[N]; };
 template <class T> struct Same { typedef T type; };
 /** T, found by the other arguments. */
 template <class T> using same = typename Same<T>::type;
@@ -50,8 +52,8 @@ template <class T, int N> FN vec<T, N> splat(T x) { vec<T, N> r; EACH r.v[i] = x
 SIGN(+, T) SIGN(-, T) SIGN(*, T) SIGN(/, T) SIGN(^, T) SIGN(<, bool) SIGN(<=, bool) SIGN(>, bool) SIGN(>=, bool) SIGN(==, bool) SIGN(!=, bool)
 #undef SIGN
 template <class T, int N> FN vec<T, N> operator-(vec<T, N> a) { EACH a.v[i] = -a.v[i]; return a; }
-template <int N> FN vec<bool, N> and_(vec<bool, N> a, vec<bool, N> b) { EACH a.v[i] &= b.v[i]; return a; }
-template <int N> FN vec<bool, N> and_(vec<bool, N> a, bool b) { EACH a.v[i] &= b; return a; }
+template <int N> FN vec<bool, N> and_(vec<bool, N> a, vec<bool, N> b) { EACH a.v[i] = a.v[i] && b.v[i]; return a; }
+template <int N> FN vec<bool, N> and_(vec<bool, N> a, bool b) { EACH a.v[i] = a.v[i] && b; return a; }
 template <int N> FN vec<bool, N> and_(bool a, vec<bool, N> b) { return and_(b, a); }
 template <int N> FN vec<bool, N> or_(vec<bool, N> a, vec<bool, N> b) { EACH a.v[i] |= b.v[i]; return a; }
 template <int N> FN vec<bool, N> or_(vec<bool, N> a, bool b) { EACH a.v[i] |= b; return a; }

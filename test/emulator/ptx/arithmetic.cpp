@@ -57,6 +57,11 @@ static Action bind_binary(const Binary& op, Modifiers& m) {
     m.take_any({"rn", "full"});
     m.take("ftz");
     if (!op.real) throw std::invalid_argument("its type");
+    if (m.take("NaN"))  // of min and max: of which neither may be one
+      return [f = op.real, t](const Instruction& i, Frame& frame) {
+        const double a = number(i.value(frame, 1), t), b = number(i.value(frame, 2), t);
+        i.set(frame, 0, bits(std::isunordered(a, b) ? NAN : f(a, b), t));
+      };
     return [f = op.real, t](const Instruction& i, Frame& frame) { i.set(frame, 0, bits(f(number(i.value(frame, 1), t), number(i.value(frame, 2), t)), t)); };
   }
   if (!op.integer) throw std::invalid_argument("its type");

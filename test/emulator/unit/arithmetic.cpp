@@ -110,7 +110,7 @@ KERNEL void arithmetic(u32* out, u32 a, u32 b, float x, float y) {
   out[at++] = u32(w), out[at++] = u32(w >> 32);
 #define REAL(text) [&] { PTX(text, OUTS(W_F32(f)), INS(R_F32(x), R_F32(y))); out[at++] = __float_as_uint(f); }()
   REAL("add.f32 %0, %1, %2;"), REAL("sub.rn.f32 %0, %1, %2;"), REAL("mul.f32 %0, %1, %2;"), REAL("div.rn.f32 %0, %1, %2;"), REAL("fma.rn.f32 %0, %1, %2, %1;");
-  REAL("min.f32 %0, %1, %2;"), REAL("max.f32 %0, %1, %2;"), REAL("neg.f32 %0, %1;"), REAL("abs.f32 %0, %2;"), REAL("sqrt.rn.f32 %0, %1;"), REAL("rcp.approx.ftz.f32 %0, %1;");
+  REAL("min.f32 %0, %1, %2;"), REAL("max.f32 %0, %1, %2;"), REAL("min.NaN.f32 %0, %1, %2;"), REAL("{ .reg .f32 n; mov.b32 n, 0x7fc00000; max.NaN.f32 %0, n, %1; }"), REAL("neg.f32 %0, %1;"), REAL("abs.f32 %0, %2;"), REAL("sqrt.rn.f32 %0, %1;"), REAL("rcp.approx.ftz.f32 %0, %1;");
 }
 KERNEL_END(arithmetic)
 static u32 word(float x) { u32 u; memcpy(&u, &x, 4); return u; }
@@ -122,7 +122,7 @@ TEST(test_arithmetic, "arithmetic") {
   const u32 converted = u32(int(float(sa)));
   const std::vector<u32> want = {a + b, a - b, a * b, u32(std::min(sa, sb)), std::min(a, b), u32(std::max(sa, sb)), a & b, a | b, a ^ b, a << 7, a >> 7, u32(sa >> 7), 0, a * b + a,
     u32(sa < sb ? sa : sb), 2, a << 16 | a >> 16, a & 255, u32(int((signed char)(a & 255))), converted, 0x3f800000, 0, u32(wide), u32(wide >> 32), u32(mad), u32(mad >> 32),
-    word(x + y), word(x - y), word(x * y), word(x / y), word(std::fma(x, y, x)), word(y), word(x), word(-x), word(-y), word(std::sqrt(x)), word(1 / x)};
+    word(x + y), word(x - y), word(x * y), word(x / y), word(std::fma(x, y, x)), word(y), word(x), word(y), 0x7fc00000, word(-x), word(-y), word(std::sqrt(x)), word(1 / x)};
   Device<u32> out(want.size());
   launch(emu_kernel_arithmetic, 1, 1, 0, out.p, a, b, x, y);
   same("result", out.get(), want);
