@@ -37,7 +37,7 @@ async function report(file: string, request: Omit<BuildRequest, "precision">, ti
     undefined,
     backends.cuda,
   );
-  const kernels = plan.kernels.filter((k) => k.text.includes("mma<") && k.schedule?.shape.endsWith("bf16"));
+  const kernels = plan.kernels.filter((k) => /\b(mma|contract)</.test(k.text) && k.schedule?.shape.endsWith("bf16"));
   const code = await compileKernels({ ...plan, kernels }, architecture, await nvrtc(), null, 2);
   console.log(
     `${title}\n| kernel | registers | HMMA per LDSM.x4 | instructions per HMMA | barriers | tensor busy | TFLOP/s | misses |`,

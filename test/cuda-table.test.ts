@@ -83,7 +83,7 @@ const everything = (): Run[] => [
 
 if (compiler) {
   test("contractions: no bank conflicts, whole sectors", async () => {
-    const options = { architectures: ["sm_80"], only: (k: PlanKernel) => /\bmma</.test(k.text) };
+    const options = { architectures: ["sm_80"], only: (k: PlanKernel) => /\b(mma|contract)</.test(k.text) };
     const rows = await tableOf(contractions(), compiler, options);
     golden("cuda-contractions.txt", shownTable(rows, options));
     for (const { label, conflicts, sectors } of rows) {

@@ -21,6 +21,7 @@ export const cuda: Target = {
     ],
     tile: [{ count: 2, text: "2" }],
     result: [
+      { count: 8, text: "8", of: "bf16" },
       { count: 4, text: "4" },
       { count: 2, text: "2" },
     ],

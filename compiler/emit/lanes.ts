@@ -1,7 +1,8 @@
 // Which bodies mean the same for a group of lanes as for each element.
 import { address, children, dependsOn, item, laneStride, multiple, substitute, typeOf } from "../kernel/expr.ts";
-import type { Expr, Stmt, Var } from "../kernel/ir.ts";
+import type { Buffer, Expr, Stmt, Tile, Var } from "../kernel/ir.ts";
 import { walk, walkExprs } from "../kernel/passes.ts";
+import type { DType } from "../types/dtype.ts";
 
 /** Whether all that a body touches is contiguous along v for so many lanes, or one value for them. `aligned`: they begin at a multiple. */
 export function fits(v: Var, body: readonly Stmt[], lanes: number, aligned: boolean): boolean {
@@ -25,6 +26,20 @@ export function fits(v: Var, body: readonly Stmt[], lanes: number, aligned: bool
     if (!readable(x, varies, follows)) obstacles.push(x);
   });
   return obstacles.length === 0;
+}
+/** Whether all memory that a body touches along v is of one type. */
+export function touchesOnly(dtype: DType, v: Var, body: readonly Stmt[]): boolean {
+  const others: Buffer[] = [];
+  const note = (b: Buffer | Tile, at: readonly Expr[]): void => {
+    if (b.kind === "buffer" && b.dtype !== dtype && at.some((x) => dependsOn(x, v))) others.push(b);
+  };
+  walk(body, (s) => {
+    if (s.s === "store") note(s.to, s.at);
+  });
+  walkExprs(body, (x) => {
+    if (x.e === "load") note(x.from, x.at);
+  });
+  return others.length === 0;
 }
 type Varies = (x: Expr) => boolean;
 type Follows = (x: Expr, steps: readonly number[]) => boolean;

@@ -3,6 +3,7 @@
 import { item } from "../kernel/expr.ts";
 import type { Expr, Kernel, Stmt, StmtOf } from "../kernel/ir.ts";
 import { walk, walkExprs } from "../kernel/passes.ts";
+import { operandsOf } from "./block.ts";
 import { constants, dealing } from "./grid.ts";
 import { bytesOf, needsOf, Operand } from "./operand.ts";
 import type { Emitter } from "./text.ts";
@@ -32,6 +33,7 @@ function multiplies(body: readonly Stmt[]): boolean {
 export function runAhead(s: StmtOf<"for">, e: Emitter, counted: () => void): void {
   const staged = s.body.filter(isStage);
   const stages = stagesOf(staged, e);
+  const product = productOf(s, e);
   const operands = staged.map((b) => new Operand(b, stages, e));
   const { v, from, to, step } = s.axis;
   const range = (): string => `${e.expr(from)}, ${e.expr(to)}, ${step}`;
@@ -50,16 +52,29 @@ export function runAhead(s: StmtOf<"for">, e: Emitter, counted: () => void): voi
   };
   const begin = (): void => {
     for (const o of operands) o.bind(s.axis);
-    loads(`load_first<${stages}>(`, "});");
+    loads(`load_first<${product ? stages : stages - 1}>(`, "});");
   };
   const lets = streamed(e.kernel, s);
   if (lets) beginEarly(lets, begin, e);
   else begin();
-  loads(`pipeline<${stages}>(`, `}, [&](ix ${v.name}, i32 s) {`);
-  inside(() => e.stmts(s.body.filter((b) => !isStage(b))));
-  e.line("});");
+  if (product) loads(`contract<${stages}, ${depthOf(product)}>(`, `}, ${factorsOf(product)});`);
+  else {
+    loads(`pipeline<${stages}>(`, `}, [&](ix ${v.name}, i32 s) {`);
+    inside(() => e.stmts(s.body.filter((b) => !isStage(b))));
+    e.line("});");
+  }
   if (lets) askForNext(e);
 }
+/** The one product of bf16 that the loop is for, whose depth is a multiple of two fragments. */
+function productOf(s: StmtOf<"for">, e: Emitter): StmtOf<"mma"> | null {
+  const [mma, ...more] = s.body.filter((b) => !isStage(b));
+  const { elements } = operandsOf(e.kernel);
+  if (mma?.s !== "mma" || more.length > 0 || depthOf(mma) % 32 !== 0) return null;
+  return [mma.a, ...mma.b].every((t) => elements.get(t) === "bf16") ? mma : null;
+}
+const depthOf = ({ b }: StmtOf<"mma">): number => Math.ceil(item(item(b, 0).shape, 0) / 16) * 16;
+const factorsOf = ({ a, b, acc }: StmtOf<"mma">): string =>
+  [a.name, ...b.map((t, n) => `factor(${t.name}, ${item(acc, n).name})`)].join(", ");
 /** As many as two thirds of the room hold, of two, three or four. */
 function stagesOf(staged: readonly StmtOf<"stage">[], e: Emitter): number {
   const each = staged.reduce((sum, b) => sum + bytesOf(b, e), 0);

@@ -9,13 +9,15 @@ import type { LaunchShape } from "../plan/plan.ts";
 import type { DType } from "../types/dtype.ts";
 import { type Follower, followerOf, reached } from "./follow.ts";
 import { tasksOf } from "./grid.ts";
-import { begins, fits } from "./lanes.ts";
+import { begins, fits, touchesOnly } from "./lanes.ts";
 import { number } from "./literal.ts";
 
 export interface Lanes {
   readonly count: number;
   /** As the text writes them. */
   readonly text: string;
+  /** They serve only memory of this type. */
+  readonly of?: DType;
 }
 /** What a body runs on: elements of a line, of an accumulator, or of one that it only reads. */
 export type Kind = "line" | "tile" | "result";
@@ -391,7 +393,9 @@ export class Emitter {
   }
   /** The widest group for a body such that all that it touches is contiguous along v, or one value for the group. */
   group(v: Var, body: readonly Stmt[], kind: Kind = "line"): Lanes {
-    const found = this.target.lanes[kind].find((lanes) => fits(v, body, lanes.count, this.target.aligned));
+    const serves = ({ count, of }: Lanes): boolean =>
+      fits(v, body, count, this.target.aligned) && (of === undefined || touchesOnly(of, v, body));
+    const found = this.target.lanes[kind].find(serves);
     return found ?? { ...this.widest(kind), text: "1" };
   }
   /** Its text, 1 where there is none. */

@@ -18,7 +18,7 @@ export const hostHeader = (): string =>
 
 /** The same on CUDA. */
 export const cudaHeader = (): string =>
-  ["prelude.cuh", "vector.cuh", "math.hpp", "lift.cuh", "tile.cuh"]
+  ["prelude.cuh", "vector.cuh", "math.hpp", "lift.cuh", "tile.cuh", "contract.cuh"]
     .map((name) => asset(`runtime/device/${name}`))
     .join("\n");
 

@@ -11,7 +11,7 @@ FN void mma_m16n8k8(f32 (&d)[4], const u32 (&a)[4], u32 b0, u32 b1) {
     lane its own; where depth runs down the rows, a lane loads its numbers one by one. RIGHT: of 16 columns, four words for two products. */
 template <bool RIGHT, int R, int C, bool T> FN void fragment_tf32(const Staged<f32, R, C, T>& x, i32 first, int ks, int eights, u32 (&r)[4]) {
   static_assert(C % 8 == 0 && R % 8 == 0, "whole fragments");
-  if constexpr (RIGHT == T) x.template fragment<false>(first, ks, eights, r);
+  if constexpr (RIGHT == T) x.template fragment<RIGHT>(first, ks, eights, r);
   else {
     const i32 across = first + eights * 8 + (i32)(lane_id() >> 2), depth = ks * 8 + (i32)(lane_id() & 3);
     UNROLL for (int q = 0; q < 4; q++) {

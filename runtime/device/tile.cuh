@@ -144,10 +144,27 @@ template <int C, int THREADS> struct Line {
 
 FN f32& lane_of(vec<f32, 4>& x, int l) { return x.v[l]; }
 FN f32& lane_of(f32& x, int) { return x; }
+/** A thread's pairs of four tiles from n on as one group, which `Traded` writes by 16 bytes. */
+template <class T> FN vec<f32, 8> eight(const T& t, int m, int n, int h) {
+  vec<f32, 8> r;
+  UNROLL for (int q = 0; q < 8; q++) r.v[q] = t.d[m][n + q / 2][h * 2 + q % 2];
+  return r;
+}
+template <int BM, int WM, int WN> FN f32 eight(const Row<BM, WM, WN>& t, int m, int, int h) { return t.d[m][h]; }
 /** f(v, i, j, elements..) for each valid element, by pairs where W is 2; by fours, which fill whole sectors, where W is 4: then f changes no
-    tile. WHOLE: `cols` is a multiple of W. */
+    tile; by eights, which four lanes trade, where W is 8 and tiles allow it: then f runs for rows that are not valid, too, and stores nothing.
+    WHOLE: `cols` is a multiple of W. */
 template <int W, bool WHOLE = false, class F, class T, class... Ts> FN void each(ix rows, ix cols, F f, T& t, Ts&... ts) {
-  if constexpr (W == 4) {
+  if constexpr (W == 8 && WHOLE && T::NT % 4 == 0) {
+    UNROLL for (int m = 0; m < T::MT; m++) UNROLL for (int h = 0; h < 2; h++) {
+      const ix i = T::row(m, h);
+      UNROLL for (int n = 0; n < T::NT; n += 4) {
+        const ix j = T::first_col() + n * 8;
+        auto point = [&](auto... x) { f(Traded{i < rows ? cols - j : 0}, ix_max(ix_min(i, rows - 1), 0), j + Traded::chunk(), x...); };
+        point(eight(t, m, n, h), eight(ts, m, n, h)...);
+      }
+    }
+  } else if constexpr (W >= 4) {
     static_assert(T::NT % 2 == 0, "lanes trade columns of two tiles");
     UNROLL for (int m = 0; m < T::MT; m++) UNROLL for (int h = 0; h < 2; h++) UNROLL for (int n = 0; n < T::NT; n += 2) {
       const ix i = T::row(m, h), j = T::first_col() + (n + (lane_id() & 1)) * 8 + (lane_id() & 2) * 2;
@@ -172,7 +189,7 @@ template <int W, bool WHOLE = false, class F, class T, class... Ts> FN void each
 template <int W, bool WHOLE = false, class F, int C, int THREADS> FN void each(ix, ix cols, F f, Line<C, THREADS>& t) {
   UNROLL for (int p = 0; p < t.PER; p++) {
     const ix j = t.col(p);
-    if (W == 4 && j + 4 <= cols) { if constexpr (W == 4) f(vec<f32, 4>{}, 0, j, *(vec<f32, 4>*)&t.d[p]); }
+    if (W >= 4 && j + 4 <= cols) { if constexpr (W >= 4) f(vec<f32, 4>{}, 0, j, *(vec<f32, 4>*)&t.d[p]); }
     else UNROLL for (int l = 0; l < 4; l++) if (j + l < cols) f(f32{}, 0, j + l, t.d[p][l]);
   }
 }
@@ -235,9 +252,10 @@ template <class E, int R, int C, bool TRANSPOSED> struct Staged {
     if constexpr (TRANSPOSED) { const vec<f32, 2> both = *(const vec<f32, 2>*)number(j, k); x = both.v[0]; y = both.v[1]; }
     else { x = *number(k, j); y = *number(k + 1, j); }
   }
-  /** A 16x16 fragment at depth 16 ks, `eights` (even) past the warp's `first` row of a left operand or column of a right one. DOWN: depth
+  /** A 16x16 fragment at depth 16 ks, `eights` (even) past the warp's `first` row of a left operand or column of a RIGHT one. DOWN: depth
       runs down the rows. What depends on the lane does not change in a loop: a load costs at most an add, an xor and an immediate. */
-  template <bool DOWN> FN void fragment(i32 first, int ks, int eights, u32 (&r)[4]) const {
+  template <bool RIGHT> FN void fragment(i32 first, int ks, int eights, u32 (&r)[4]) const {
+    constexpr bool DOWN = RIGHT != TRANSPOSED;
     const u32 l = lane_id(), i = TRANSPOSED ? (l >> 4) * 8 + (l & 7) : l & 15, ch = TRANSPOSED ? l >> 3 & 1 : l >> 4;
     const u32 lane = (DOWN ? place(i, first / 8 + ch) : place(first + i, ch)) * 16;
     const int rows = DOWN ? ks * 16 : eights * 8, chunks = DOWN ? eights : ks * 2;
@@ -292,11 +310,11 @@ template <class E, int R, int C, int S, int THREADS, bool TRANSPOSED, int PITCH>
   }
 };
 FN void staged() { copies_commit(); copies_wait<0>(); __syncthreads(); }
-/** Loads run S - 1 steps ahead of compute: the first of them, which a pipeline then begins with. */
-template <int S, class L> FN void load_first(ix from, ix to, ix step, L load) {
-  UNROLL for (i32 s = 0; s < S - 1; s++) { if (from + s * step < to) load(from + s * step, s); copies_commit(); }
+/** The first steps' loads, with which a pipeline then begins. */
+template <int STEPS, class L> FN void load_first(ix from, ix to, ix step, L load) {
+  UNROLL for (i32 s = 0; s < STEPS; s++) { if (from + s * step < to) load(from + s * step, s); copies_commit(); }
 }
-/** A stage is refilled when the barrier shows that everyone has done with it. After it, all of them are free. */
+/** Loads run S - 1 steps ahead of compute. A stage is refilled when the barrier shows that everyone has done with it. After it, all of them are free. */
 template <int S, class L, class F> FN void pipeline(ix from, ix to, ix step, L load, F compute) {
   static_assert(S > 1, "stages");
   constexpr int AHEAD = S - 1;
@@ -311,31 +329,43 @@ template <int S, class L, class F> FN void pipeline(ix from, ix to, ix step, L l
   copies_wait<0>(); __syncthreads();
 }
 
-// ---- blocks of `step` rows of ragged groups, in order: a warp looks at 32 groups at a time. Offsets count `unit` rows each. ----
+// ---- blocks of `step` rows of ragged groups, in order. Offsets count `unit` rows each. A lane knows one of 32 groups, so that memory is asked
+// only once for all the blocks of these. ----
 struct Ragged {
   const i32* offsets;
-  i32 groups, unit, step, window = 0, before = 0, e = 0;
+  i32 groups, unit, step, window = -32, e = 0;
   ix at = 0, to = 0;
+  /** Of the lane's group: blocks up to its end, the row that block 0 would begin at if all were its own, and its end. */
+  i32 upto = 0;
+  ix origin = 0, end = 0;
   FN Ragged(const i32* offsets, i32 groups, i32 unit, i32 step) : offsets(offsets), groups(groups), unit(unit), step(step) {}
   /** Where block t is; false where there is none. t never falls. */
   FN bool seek(i32 t) {
-    for (; window < groups; window += 32) {
-      const i32 g = window + (i32)lane_id(), last = g < groups ? g : groups - 1;
-      const ix from = (ix)offsets[last] * unit, end = g < groups ? (ix)offsets[last + 1] * unit : from;
-      const i32 blocks = (i32)((end - from + step - 1) / step);
-      i32 sum = blocks;
-      UNROLL for (int o = 1; o < 32; o <<= 1) { const i32 y = __shfl_up_sync(0xffffffffu, sum, o); if (lane_id() >= o) sum += y; }
-      const u32 hit = __ballot_sync(0xffffffffu, before + sum > t);
+    for (;;) {
+      const u32 hit = __ballot_sync(0xffffffffu, upto > t);
       if (hit) {
         const i32 l = __ffs(hit) - 1;
         e = window + l;
-        at = __shfl_sync(0xffffffffu, from + (ix)(t - before - sum + blocks) * step, l);
+        at = __shfl_sync(0xffffffffu, origin, l) + (ix)t * step;
         to = __shfl_sync(0xffffffffu, end, l);
         return true;
       }
-      before += __shfl_sync(0xffffffffu, sum, 31);
+      if (window + 32 >= groups) return false;
+      look();
     }
-    return false;
+  }
+  /** The next 32 groups. */
+  FN void look() {
+    window += 32;
+    const i32 g = window + (i32)lane_id(), last = g < groups ? g : groups - 1;
+    const ix from = (ix)offsets[last] * unit;
+    end = g < groups ? (ix)offsets[last + 1] * unit : from;
+    const i32 blocks = (i32)((end - from + step - 1) / step);
+    const i32 before = __shfl_sync(0xffffffffu, upto, 31);
+    upto = blocks;
+    UNROLL for (int o = 1; o < 32; o <<= 1) { const i32 y = __shfl_up_sync(0xffffffffu, upto, o); if (lane_id() >= o) upto += y; }
+    upto += before;
+    origin = from - (ix)(upto - blocks) * step;
   }
 };
 
@@ -361,7 +391,7 @@ template <int MT, class B, class C> FN void mma_numbers(int k, const f32 (&x)[MT
       p.acc.d[m][n][h * 2 + l] = mad(x[m][h][q], y[q][l], p.acc.d[m][n][h * 2 + l]);
   }
 }
-template <class C, class E, int R, int K, bool T> FN void fragment_of(const Staged<E, R, K, T>& a, int ks, int m, u32 (&r)[4]) { a.template fragment<T>(C::first_row(), ks, m * 2, r); }
+template <class C, class E, int R, int K, bool T> FN void fragment_of(const Staged<E, R, K, T>& a, int ks, int m, u32 (&r)[4]) { a.template fragment<false>(C::first_row(), ks, m * 2, r); }
 /** An accumulator as a left operand: the same layout, rounded. */
 template <class C, int BM, int BN, int WM, int WN> FN void fragment_of(const Acc<BM, BN, WM, WN>& a, int ks, int m, u32 (&r)[4]) {
   static_assert(WN == 1, "a warp must hold whole rows");
@@ -371,7 +401,7 @@ template <int MT, class E, int R, int K, bool T, class C> FN void mma_fragments(
   static_assert(C::NT % 2 == 0, "a fragment holds 16 columns");
   UNROLL for (int n = 0; n < C::NT; n += 2) {
     u32 b[4];
-    p.b.template fragment<!T>(C::first_col(), ks, n, b);
+    p.b.template fragment<true>(C::first_col(), ks, n, b);
     UNROLL for (int m = 0; m < MT; m++) { mma_bf16(p.acc.d[m][n], a[m], b[0], b[1]); mma_bf16(p.acc.d[m][n + 1], a[m], b[2], b[3]); }
   }
 }

@@ -93,3 +93,41 @@ template <int N> FN void st(vec<f32, N>, bf16* p, vec<f32, N> x) {
 }
 template <class T, class X, int N> FN void st(vec<f32, N> v, T* p, X x) { st(v, p, splat<X, N>(x)); }
 template <class V, class T, class X> FN void stream(V v, T* p, X x) { st(v, p, x); }
+
+// ---- four lanes of a warp hold 32 columns of a row as tensor cores leave them, two of each tile of 8. A value of such a group is of those that
+// its lane holds; memory of bf16 is touched by 16 bytes, the columns of one tile, which the lanes trade. ----
+/** `left`: columns that are valid, from the first of the 32 on. */
+struct Traded {
+  ix left;
+  /** The first of the lane's columns in memory. */
+  static FN i32 chunk() { return (i32)(lane_id() & 3) * 8; }
+};
+/** Word n of lane t to word t of lane n, among four lanes. */
+FN void trade(u32 (&w)[4]) {
+  UNROLL for (int far = 1; far <= 2; far *= 2) {
+    const bool upper = lane_id() & far;
+    UNROLL for (int n = 0; n < 4; n++) if (!(n & far)) {
+      const u32 got = __shfl_xor_sync(0xffffffffu, upper ? w[n] : w[n + far], far);
+      w[n] = upper ? got : w[n];
+      w[n + far] = upper ? w[n + far] : got;
+    }
+  }
+}
+template <class T, int N> FN vec<T, 8> all(Traded, vec<T, N> x) { static_assert(N == 8, "a group"); return x; }
+template <class T> FN vec<T, 8> all(Traded, T x) { return splat<T, 8>(x); }
+FN vec<i32, 8> lane(Traded, i32 j) { vec<i32, 8> r; UNROLL for (int q = 0; q < 8; q++) r.v[q] = j - Traded::chunk() + q / 2 * 8 + (i32)(lane_id() & 3) * 2 + q % 2; return r; }
+FN vec<f32, 8> ld(Traded v, const bf16* p) {
+  vec<u32, 4> w = {};
+  if (Traded::chunk() < v.left) w = *(const vec<u32, 4>*)p;
+  trade(w.v);
+  vec<f32, 8> r;
+  UNROLL for (int n = 0; n < 4; n++) { r.v[2 * n] = real((i32)(w.v[n] << 16)); r.v[2 * n + 1] = real((i32)(w.v[n] & 0xffff0000u)); }
+  return r;
+}
+FN void st(Traded v, bf16* p, vec<f32, 8> x) {
+  vec<u32, 4> w;
+  UNROLL for (int n = 0; n < 4; n++) w.v[n] = pack_bf16(x.v[2 * n], x.v[2 * n + 1]);
+  trade(w.v);
+  if (Traded::chunk() < v.left) *(vec<u32, 4>*)p = w;
+}
+FN void st(Traded v, bf16* p, f32 x) { st(v, p, splat<f32, 8>(x)); }

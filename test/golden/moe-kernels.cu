@@ -175,7 +175,7 @@ KERNEL void __launch_bounds__(128, BLOCKS(2)) ragged_dot_ccc62fa2(const i32* __r
   const auto begin = [&](ix e, ix m, ix mn, ix n) INLINE {
     left.bind(mn, [&](ix i, ix j) { return x + (m + i) * 48 + j; });
     right.bind(32, [&](ix i1, ix j1) { return w + e * 1536 + i1 * 32 + (n + j1); });
-    load_first<4>(0, 48, 32, [&](ix k, i32 s) {
+    load_first<3>(0, 48, 32, [&](ix k, i32 s) {
       const ix kn = ix_min(32, 48 - k);
       left.load(s, k, mn, kn);
       right.load(s, k * 32, kn, 32);
@@ -282,7 +282,7 @@ KERNEL void __launch_bounds__(128, BLOCKS(2)) ragged_dot_2459da97(const i32* __r
   const auto begin = [&](ix e, ix m, ix mn, ix n) INLINE {
     left.bind(mn, [&](ix i, ix j) { return x + (m + i) * 48 + j; });
     right.bind(32, [&](ix j1, ix i1) { return w + e * 1536 + (n + j1) * 48 + i1; });
-    load_first<4>(0, 48, 32, [&](ix k, i32 s) {
+    load_first<3>(0, 48, 32, [&](ix k, i32 s) {
       const ix kn = ix_min(32, 48 - k);
       left.load(s, k, mn, kn);
       right.load(s, k, 32, kn);
@@ -406,7 +406,7 @@ KERNEL void __launch_bounds__(64, BLOCKS(2)) dot_b170e532(const f32* __restrict_
   const auto begin = [&](ix e, ix mc, ix n, ix nn) INLINE {
     left.bind(32, [&](ix j, ix i) { return a + j * 32 + (mc + i); });
     right.bind(32, [&](ix i1, ix j1) { return b + i1 * 4 + (n + j1); });
-    load_first<4>(0, 64, 32, [&](ix k, i32 s) {
+    load_first<3>(0, 64, 32, [&](ix k, i32 s) {
       left.load(s, k * 32, 32, 32);
       right.load(s, k * 4, 32, nn);
     });
@@ -446,7 +446,7 @@ KERNEL void __launch_bounds__(128, BLOCKS(2)) ragged_outer_4736f76a(const i32* _
     const auto t1 = offsets[e + 1];
     left.look(ix_min(32, ix(t1) - ix(t)), [&](ix j) { return x[ix(t) + j]; });
     right.bind(32, [&](ix i1, ix j1) { return y + (ix(t) + i1) * 48 + (n + j1); });
-    load_first<4>(ix(t), ix(t1), 32, [&](ix r, i32 s) {
+    load_first<3>(ix(t), ix(t1), 32, [&](ix r, i32 s) {
       const ix rn = ix_min(32, ix(t1) - r);
       left.gather(s, rn, 32, [&](ix number, ix i) { return x1 + ix(number) / 2 * 32 + (m + i); });
       left.look(ix_min(32, ix(t1) - (r + 32)), [&](ix j) { return x[r + 32 + j]; });
@@ -493,7 +493,7 @@ KERNEL void __launch_bounds__(128, BLOCKS(2)) ragged_outer_9ca10cd9(const i32* _
     const auto t1 = offsets[e + 1];
     left.bind(32, [&](ix j, ix i) { return x + (ix(t) + j) * 48 + (m + i); });
     right.look(ix_min(32, ix(t1) - ix(t)), [&](ix i1) { return y[ix(t) + i1]; });
-    load_first<4>(ix(t), ix(t1), 32, [&](ix r, i32 s) {
+    load_first<3>(ix(t), ix(t1), 32, [&](ix r, i32 s) {
       const ix rn = ix_min(32, ix(t1) - r);
       left.load(s, (r - ix(t)) * 48, rn, mn);
       right.gather(s, rn, 32, [&](ix number, ix j1) { return y1 + ix(number) / 2 * 32 + (n + j1); });
