@@ -49,15 +49,17 @@ export async function* writeBatch(
   { rows: count = 1, seed, step, signal }: BatchOptions,
 ): AsyncGenerator<Written, void> {
   const lengths = lengthsOf(executable);
+  const takesTopP = executable.stores.some((s) => s.name === storeOfInput(`generate:${lengths[0] ?? 1}`, "top_p"));
   const waiting = numbered(wishes);
   const rows = Array.from({ length: count }, (): Row | null => null);
   const stopped = (): boolean => signal?.aborted ?? false;
+  let breathed = performance.now();
   for (let call = 0; !stopped(); call++) {
     for (const i of rows.keys()) rows[i] ??= begun(waiting.next());
     const longest = Math.max(...rows.map((row) => row?.next.length ?? 0));
     if (longest === 0) return;
     const T = lengths.find((n) => n >= longest) ?? lengths.at(-1) ?? 1;
-    const { outputs } = await executable.run(`generate:${T}`, inputsOf(executable, rows, T), { seed, call, step });
+    const { outputs } = await executable.run(`generate:${T}`, inputsOf(rows, T, takesTopP), { seed, call, step });
     for (const [i, row] of rows.entries()) {
       const token = row && advanced(row, T) ? outputs[0]?.data[i] : undefined;
       if (!row || token === undefined) continue;
@@ -66,9 +68,13 @@ export async function* writeBatch(
       row.next = [token];
       if (row.left === 0) rows[i] = null;
     }
+    if (performance.now() - breathed < holding) continue;
     await breath();
+    breathed = performance.now();
   }
 }
+/** Milliseconds for which signals and timers may wait. */
+const holding = 5;
 /** The lengths that `generate` is compiled for, shortest first. */
 function lengthsOf({ entries }: Executable): number[] {
   const lengths = entries.flatMap((name) => /^generate:(\d+)$/.exec(name)?.[1] ?? []).map(Number);
@@ -96,40 +102,22 @@ function advanced(row: Row, T: number): boolean {
 }
 
 /** Each row's next tokens and their positions, padded on the right; an idle row has none. */
-function inputsOf(executable: Executable, rows: readonly (Row | null)[], T: number): Map<string, Tensor> {
-  const each = (of: (row: Row | null, i: number) => number): number[] =>
-    rows.flatMap((row) => Array.from({ length: T }, (_, i) => of(row, i)));
-  const has = (row: Row | null, i: number): row is Row => row !== null && i < row.next.length;
-  const perRow = (of: (row: Row) => number, idle: number): Tensor =>
-    fromNumbers(
-      "f32",
-      [rows.length],
-      rows.map((row) => (row ? of(row) : idle)),
-    );
+function inputsOf(rows: readonly (Row | null)[], T: number, takesTopP: boolean): Map<string, Tensor> {
+  const [tokens, at] = [new Float64Array(rows.length * T), new Float64Array(rows.length * T).fill(-1)];
+  const [temperature, topP] = [new Float64Array(rows.length), new Float64Array(rows.length).fill(1)];
+  for (const [i, row] of rows.entries()) {
+    if (!row) continue;
+    for (let t = 0; t < T && t < row.next.length; t++) {
+      tokens[i * T + t] = row.next[t] ?? 0;
+      at[i * T + t] = row.at + t;
+    }
+    [temperature[i], topP[i]] = [row.temperature, row.topP];
+  }
   const inputs = new Map([
-    [
-      "tokens",
-      fromNumbers(
-        "i32",
-        [rows.length, T],
-        each((row, i) => row?.next[i] ?? 0),
-      ),
-    ],
-    [
-      "at",
-      fromNumbers(
-        "i32",
-        [rows.length, T],
-        each((row, i) => (has(row, i) ? row.at + i : -1)),
-      ),
-    ],
-    ["temperature", perRow((row) => row.temperature, 0)],
+    ["tokens", fromNumbers("i32", [rows.length, T], tokens)],
+    ["at", fromNumbers("i32", [rows.length, T], at)],
+    ["temperature", fromNumbers("f32", [rows.length], temperature)],
   ]);
-  const topP = storeOfInput(`generate:${T}`, "top_p");
-  if (executable.stores.some((s) => s.name === topP))
-    inputs.set(
-      "top_p",
-      perRow((row) => row.topP, 1),
-    );
+  if (takesTopP) inputs.set("top_p", fromNumbers("f32", [rows.length], topP));
   return inputs;
 }

@@ -1,7 +1,7 @@
 // A plan whose memory and code the addon holds, on any target: stores by name, inputs checked, results gathered.
 import { Problem } from "../compiler/diagnostic.ts";
 import { hidden } from "../compiler/graph/node.ts";
-import type { Entry, Plan, PlanBuffer, Step } from "../compiler/plan/plan.ts";
+import type { Entry, Launch, Plan, PlanBuffer, Step } from "../compiler/plan/plan.ts";
 import { bytesOf } from "../compiler/types/dtype.ts";
 import {
   type Executable,
@@ -37,8 +37,14 @@ export function nativeBuffer({ dtype, shape, layout, offset, bytes }: PlanBuffer
 export const nativeStep = (step: Step): NativeStep =>
   step.kind === "copy"
     ? { kernel: -1, args: [step.from, step.to], tasks: 0 }
-    : { kernel: step.launch.kernel, args: step.launch.args, tasks: step.launch.tasks };
+    : { kernel: step.launch.kernel, args: step.launch.args, tasks: step.launch.tasks, small: isSmall(step.launch) };
+/** What one thread does in half a microsecond: to share it among several takes about as long. */
+const isSmall = ({ tasks, flops, bytes }: Launch): boolean => tasks === 1 || (flops <= 8192 && bytes <= 8192);
 
+function reads({ name, inputs }: Entry): string {
+  const names = inputs.map((store) => inputOfStore(name, store)).filter((input) => !input.startsWith("$"));
+  return `${name} reads ${names.join(", ") || "nothing"}`;
+}
 /** Where the stores end in the arena, and what is only held while an entry runs begins. */
 export const storeBytes = ({ stores, buffers }: Plan): number =>
   stores.reduce((end, s) => Math.max(end, (buffers[s.buffer]?.offset ?? 0) + (buffers[s.buffer]?.bytes ?? 0)), 0);
@@ -115,14 +121,13 @@ export class PlanExecutable implements Executable {
     const given = new Map([...inputs].map(([input, value]) => [storeOfInput(entry.name, input), value]));
     given.set(hidden.key, { dtype: "i32", shape: [2], data: Int32Array.of(at.seed, at.call) });
     given.set(hidden.step, { dtype: "i32", shape: [], data: Int32Array.of(at.step) });
-    const names = entry.inputs.map((store) => inputOfStore(entry.name, store));
-    const reads = `${entry.name} reads ${names.filter((name) => !name.startsWith("$")).join(", ") || "nothing"}`;
     for (const name of inputs.keys())
       if (!this.#buffers.has(storeOfInput(entry.name, name)))
-        throw new Problem(`${entry.name} has no input ${name}`, reads);
-    for (const [i, store] of entry.inputs.entries()) {
+        throw new Problem(`${entry.name} has no input ${name}`, reads(entry));
+    for (const store of entry.inputs) {
       const value = given.get(store);
-      if (value === undefined) throw new Problem(`input ${names[i]} of ${entry.name} is missing`, reads);
+      if (value === undefined)
+        throw new Problem(`input ${inputOfStore(entry.name, store)} of ${entry.name} is missing`, reads(entry));
       this.write(store, value);
     }
   }

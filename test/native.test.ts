@@ -25,20 +25,23 @@ const tensor = (shape: readonly number[], f: (i: number) => number): Tensor => {
   return { dtype: "f32", shape, data: data.map((_, i) => f(i)) };
 };
 
-/** y = 2x in 37 tasks, then the sum of y in one, then w += the sum: each needs all of the one before. */
-function chain(rows: number) {
+/** y = 2x in 37 tasks, then the sum of y in one, then w += the sum: each needs all of the one before. `flops`: of the first. */
+function chain(rows: number, flops = 0) {
   const w = ofStore(buffer("w", [1]));
   const x = ofStore(buffer("train/x", [rows, 16]));
   const [y, sum, next] = [buffer("y", [rows, 16]), buffer("sum", [1]), buffer("next", [1])];
   const sequence: Sequence = {
     entry: "train",
     launches: [
-      launch(
-        "twice",
-        "for (int j = 0; j < 16; j++) b[t * 16 + j] = 2 * a[t * 16 + j];",
-        [pointwise(x), write(y)],
-        rows,
-      ),
+      {
+        ...launch(
+          "twice",
+          "for (int j = 0; j < 16; j++) b[t * 16 + j] = 2 * a[t * 16 + j];",
+          [pointwise(x), write(y)],
+          rows,
+        ),
+        flops,
+      },
       launch("total", `b[0] = 0; for (int j = 0; j < ${rows * 16}; j++) b[0] += a[j];`, [read(y), write(sum)]),
       launch("grow", "scratch[t] = a[0]; c[0] = scratch[0] + b[0];", [read(sum), pointwise(w), write(next)]),
     ],
@@ -51,9 +54,9 @@ function chain(rows: number) {
   return planMemory([sequence], [storeOf(w), storeOf(x, "input")], { target: "host", header });
 }
 
-for (const threads of [1, 2, 3]) {
-  test(`a chain of launches on ${threads} threads`, async () => {
-    const executable = await hostExecutable(chain(37), { threads, cache, poison: true });
+for (const [threads, flops] of [1, 2, 3].flatMap((n) => [0, 1e6].map((m) => [n, m] as const))) {
+  test(`a chain of launches on ${threads} threads, the first ${flops > 0 ? "shared" : "small"}`, async () => {
+    const executable = await hostExecutable(chain(37, flops), { threads, cache, poison: true });
     for (let call = 1; call <= 200; call++) {
       const { outputs, losses } = await executable.run("train", new Map([["x", tensor([37, 16], (i) => i % 7)]]), at);
       assert.is(losses.get("total"), 2 * Array.from({ length: 37 * 16 }, (_, i) => i % 7).reduce((a, b) => a + b));
@@ -142,6 +145,27 @@ test("errors are messages", async () => {
   assert.throws(() => executor.run(1, false), /range/);
   executor.close();
   assert.throws(() => executor.read(0, new Float32Array(16)), /closed/);
+});
+
+test("an entry that took little time is run at once", async () => {
+  const { Executor } = native();
+  const executor = new Executor({
+    bytes: 64,
+    threads: 2,
+    scratch: 0,
+    buffers: [],
+    libraries: [],
+    kernels: [],
+    entries: [{ steps: [] }],
+  });
+  let [run, tries] = [executor.run(0, false), 0];
+  assert.instance(run, Promise);
+  while (run instanceof Promise && tries++ < 99) {
+    assert.ok((await run).finished);
+    run = executor.run(0, false);
+  }
+  assert.not.instance(run, Promise);
+  executor.close();
 });
 
 test("a run can be cancelled, and nothing is touched while it lasts", async () => {

@@ -192,7 +192,7 @@ class Lowering implements Memory {
       args,
       tasks,
       flops,
-      bytes: args.reduce((sum, a) => sum + a.buffer.bytes, 0),
+      bytes: bytesMoved(args),
       phase: this.phases.get(item(region.outputs, 0).node) ?? "forward",
     });
   }
@@ -273,6 +273,12 @@ function virtual(
   layout: Layout = rowsLayout(shape),
 ): VirtualBuffer {
   return { name, dtype, shape, layout, bytes: ceil(footprint({ shape, layout }) * bytesOf[dtype], 64), store };
+}
+/** Buffers are counted whole, but for those of which only some elements are written: of these there are no more than the others have. */
+function bytesMoved(args: readonly VirtualArg[]): number {
+  const bytes = (update: boolean): number =>
+    args.reduce((sum, a) => sum + ((a.access === "update") === update ? a.buffer.bytes : 0), 0);
+  return bytes(false) + Math.min(bytes(false), bytes(true));
 }
 const nameOf = (node: Node): string => ((node.attrs as { readonly fn?: string }).fn ?? node.op.name).replace(/\W/g, "");
 

@@ -136,7 +136,7 @@ export const scatter = define<"scatter">({
     const values = args.map((m) => lift(g, m, space));
     return [placed(space, b.make1(g, "scatter", values, { ...attrs, axis: attrs.axis + 1, batch: attrs.batch + 1 }))];
   },
-  cost: touched(1),
+  cost: (node) => ({ ...touched(0)(node), flops: node.attrs.mode === "add" ? count(nth(node.args, 1).type) : 0 }),
   samples: (g) => {
     const [x, rows, index] = [
       sample(g, "f32", [6, 3]),

@@ -98,15 +98,15 @@ function explaining(executor: Executor, plan: Plan, tell: (line: string) => void
     write: (buffer, from) => tried(() => executor.write(buffer, from)),
     read: (buffer, to) => tried(() => executor.read(buffer, to)),
     fill: (offset, bytes, byte) => tried(() => executor.fill(offset, bytes, byte)),
-    run: (entry, timed) =>
-      tried(() =>
-        executor.run(entry, timed).then((ran) => {
-          for (const line of told(ran.findings, plan)) tell(line);
-          return ran;
-        }),
-      ).catch((error: unknown) => {
+    run: async (entry, timed) => {
+      try {
+        const ran = await executor.run(entry, timed);
+        for (const line of told(ran.findings, plan)) tell(line);
+        return ran;
+      } catch (error) {
         throw explained(error, linesOf(plan), plan.entries[entry]?.name);
-      }),
+      }
+    },
     cancel: () => executor.cancel(),
     close: () => executor.close(),
   };

@@ -60,6 +60,7 @@ template <int LD> struct Major {
   template <int S> static constexpr ix pitch() { return LD; }
   FN ix columns(ix c) const { return c; }
   FN const f32* strip(ix c, ix) const { return p + c; }
+  FN const f32* after(ix, ix) const { return nullptr; }
   FN Fetch fetch(ix, ix, ix, ix) const { return {}; }
 };
 struct Strips {
@@ -68,6 +69,7 @@ struct Strips {
   template <int S> static constexpr ix pitch() { return S; }
   FN ix columns(ix c) const { return c; }
   FN const f32* strip(ix c, ix depth) const { return p + c * depth; }
+  FN const f32* after(ix, ix) const { return nullptr; }
   FN Fetch fetch(ix c, ix s, ix C, ix) const { return ahead.share(c, s, C); }
 };
 /** `n` columns, panels `step` apart; after the last of them `next` will be wanted. */
@@ -78,7 +80,9 @@ template <int W> struct Panels {
   template <int S> static constexpr ix pitch() { static_assert(W % S == 0, "panels as wide as a register tile"); return W; }
   FN ix columns(ix) const { return n; }
   FN const f32* strip(ix c, ix) const { return p + c / W * step + c % W; }
-  FN Fetch fetch(ix c, ix s, ix, ix depth) const { return {c + s < n ? strip(c + s, depth) : next, W, s, depth * s / 16, 0, 0}; }
+  /** What is wanted after the strip that ends at c. */
+  FN const f32* after(ix c, ix depth) const { return c < n ? strip(c, depth) : next; }
+  FN Fetch fetch(ix c, ix s, ix, ix depth) const { return {after(c + s, depth), W, s, depth * s / 16, 0, 0}; }
 };
 template <int W> FN Panels<W> panels(const f32* p, ix step, ix n, const f32* next) { return {p, step, n, next}; }
 constexpr int SIX = 6;
@@ -111,29 +115,34 @@ template <class B, int R, int C> struct On { const B& b; Acc<R, C>& acc; };
 template <class B, int R, int C> FN On<B, R, C> on(const B& b, Acc<R, C>& acc) { return {b, acc}; }
 /** Vectors of W columns that one register tile takes. */
 constexpr int vectors(int W) { return W / LANES < TILE_VECTORS ? W / LANES : TILE_VECTORS; }
-/** Fewer rows take less time than memory needs for a strip: then lines are asked for one by one, so many steps of the depth before. */
-constexpr ix FEW = 6, FAR = 64;
-/** M rows x NV vectors of a right operand, LD apart, over the whole depth. C: columns of an acc. ASKS: for what follows it in memory. */
-template <int M, int NV, int C, int LD, bool ASKS, class A> __attribute__((noinline)) void micro(bool fresh, A a, const f32* b, f32* acc, ix depth) {
+/** With so few rows memory takes longer than the products: then lines are asked for one by one, in each step of the depth some. */
+constexpr ix FEW = 4 * SIX;
+/** `lines` of p at each step; from the step `turn` on, of `then`. */
+struct Asks { const f32* p; ix lines, turn; const f32* then; };
+/** M rows x NV vectors of a right operand, LD apart, over the whole depth. C: columns of an acc. */
+template <int M, int NV, int C, int LD, bool ASKS, class A> __attribute__((noinline)) void micro(bool fresh, A a, const f32* b, f32* acc, ix depth, Asks asks) {
   vf s[M][NV];
   UNROLL for (int i = 0; i < M; i++) UNROLL for (int v = 0; v < NV; v++) s[i][v] = fresh ? vf{} : *(vf*)(acc + i * C + v * LANES);
   ROLL for (ix k = 0; k < depth; k++, b += LD) {
     vf w[NV];
-    if constexpr (ASKS) UNROLL for (int x = 0; x < NV * LANES; x += 16) __builtin_prefetch(b + FAR * LD + x);
+    if constexpr (ASKS) {
+      if (k == asks.turn) asks.p = asks.then;
+      ROLL for (ix x = 0; x < asks.lines; x++, asks.p += 16) __builtin_prefetch(asks.p);
+    }
     UNROLL for (int v = 0; v < NV; v++) w[v] = *(const vf_at*)(b + v * LANES);
     UNROLL for (int i = 0; i < M; i++) { const vf x = splat(a.at(i, k)); UNROLL for (int v = 0; v < NV; v++) s[i][v] = mad(x, w[v], s[i][v]); }
   }
   UNROLL for (int i = 0; i < M; i++) UNROLL for (int v = 0; v < NV; v++) *(vf*)(acc + i * C + v * LANES) = s[i][v];
 }
 /** Up to six rows from r on. */
-template <int NV, int C, int LD, bool ASKS, class A> FN void rows_of(ix h, bool fresh, const A& a, ix r, const f32* b, f32* to, ix depth) {
+template <int NV, int C, int LD, bool ASKS, class A> FN void rows_of(ix h, bool fresh, const A& a, ix r, const f32* b, f32* to, ix depth, Asks asks) {
   switch (h) {
-    case 1: return micro<1, NV, C, LD, ASKS>(fresh, tile_at<1>(a, r, depth), b, to, depth);
-    case 2: return micro<2, NV, C, LD, ASKS>(fresh, tile_at<2>(a, r, depth), b, to, depth);
-    case 3: return micro<3, NV, C, LD, ASKS>(fresh, tile_at<3>(a, r, depth), b, to, depth);
-    case 4: return micro<4, NV, C, LD, ASKS>(fresh, tile_at<4>(a, r, depth), b, to, depth);
-    case 5: return micro<5, NV, C, LD, ASKS>(fresh, tile_at<5>(a, r, depth), b, to, depth);
-    default: return micro<6, NV, C, LD, false>(fresh, tile_at<6>(a, r, depth), b, to, depth);
+    case 1: return micro<1, NV, C, LD, ASKS>(fresh, tile_at<1>(a, r, depth), b, to, depth, asks);
+    case 2: return micro<2, NV, C, LD, ASKS>(fresh, tile_at<2>(a, r, depth), b, to, depth, asks);
+    case 3: return micro<3, NV, C, LD, ASKS>(fresh, tile_at<3>(a, r, depth), b, to, depth, asks);
+    case 4: return micro<4, NV, C, LD, ASKS>(fresh, tile_at<4>(a, r, depth), b, to, depth, asks);
+    case 5: return micro<5, NV, C, LD, ASKS>(fresh, tile_at<5>(a, r, depth), b, to, depth, asks);
+    default: return micro<6, NV, C, LD, ASKS>(fresh, tile_at<6>(a, r, depth), b, to, depth, asks);
   }
 }
 /** Rows r .. r + h, columns c .. c + w of an accumulator. */
@@ -144,40 +153,58 @@ template <class B, class T> struct Then {
   /** In the last round of a loop. */
   FN Then when(bool last) const { return {before, after, last}; }
 };
+template <class X, class... P> FN const X& first(const X& x, const P&...) { return x; }
 template <class B, class T> FN Then<B, T> then(B before, T after) { return {before, after, true}; }
 FN auto nothing() { return then([](Part) {}, [](Part) {}); }
-/** The columns from c on that one register tile takes, of all rows: they stay in L1. */
-template <int NV, class A, class T, class B, int R, int C> FN void strip(bool fresh, const A& a, ix rows, ix depth, ix c, const T& then, const On<B, R, C>& o) {
+/** How far before they are used the lines of a strip are asked for that one register tile reads, in steps of the depth. */
+constexpr ix FAR = 64;
+/**
+ * The columns from c on that one register tile takes, of few rows; `next` is what will be wanted after them, or null. One register tile asks for its
+ * own strip and the start of the next; several ask together for the whole next one.
+ */
+template <int NV, class A, class T, class B, int R, int C> FN void few(bool fresh, const A& a, ix rows, ix depth, ix c, const T& then, const f32* next, const On<B, R, C>& o) {
   constexpr int S = NV * LANES, LD = B::template pitch<S>();
   const f32* const b = o.b.strip(c, depth);
-  if constexpr (B::follows) if (rows < FEW) {
-    if (then.now) then.before({0, rows, c, S});
-    rows_of<NV, C, LD, true>(rows, fresh, a, 0, b, o.acc.d[0] + c, depth);
-    if (then.now) then.after({0, rows, c, S});
-    return;
+  const ix tiles = (rows + SIX - 1) / SIX, width = S / 16, turn = ix_max(0, depth - FAR);
+  if (!next) next = b;
+  Asks asks = {tiles > 1 ? next : b + FAR * LD, (width + tiles - 1) / tiles, tiles > 1 ? -1 : turn, next};
+  ROLL for (ix r = 0; r < rows;) {
+    const ix h = height(a, rows - r);
+    if (then.now) then.before({r, h, c, S});
+    rows_of<NV, C, LD, true>(h, fresh, a, r, b, o.acc.d[r] + c, depth, asks);
+    if (then.now) then.after({r, h, c, S});
+    r += h;
+    asks.p += depth * asks.lines * 16;
+    if (asks.p >= next + depth * S) asks.lines = 0;
   }
+}
+/** The same of any number of rows: the columns stay in L1. */
+template <int NV, class A, class T, class B, int R, int C> FN void strip(bool fresh, const A& a, ix rows, ix depth, ix c, const T& then, const f32* next, const On<B, R, C>& o) {
+  constexpr int S = NV * LANES, LD = B::template pitch<S>();
+  if constexpr (B::follows) if (rows <= FEW) return few<NV>(fresh, a, rows, depth, c, then, next, o);
+  const f32* const b = o.b.strip(c, depth);
   Fetch fetch = o.b.fetch(c, S, C, depth);
   fetch.over((rows + SIX - 1) / SIX);
   ROLL for (ix r = 0; r < rows;) {
     const ix h = height(a, rows - r);
     fetch.some();
     if (then.now) then.before({r, h, c, S});
-    rows_of<NV, C, LD, false>(h, fresh, a, r, b, o.acc.d[r] + c, depth);
+    rows_of<NV, C, LD, false>(h, fresh, a, r, b, o.acc.d[r] + c, depth, {});
     if (then.now) then.after({r, h, c, S});
     r += h;
   }
 }
-/** The same of several right operands, one after the other. */
-template <int NV, class A, class T, class O, class... P> FN void strips(bool fresh, const A& a, ix rows, ix depth, ix c, const T& then, const O& o, const P&... more) {
-  if constexpr (sizeof...(P) == 0) strip<NV>(fresh, a, rows, depth, c, then, o);
-  else { strip<NV>(fresh, a, rows, depth, c, nothing(), o); strips<NV>(fresh, a, rows, depth, c, then, more...); }
+/** The same of several right operands, one after the other; `next`: what is wanted after the last. */
+template <int NV, class A, class T, class O, class... P> FN void strips(bool fresh, const A& a, ix rows, ix depth, ix c, const T& then, const f32* next, const O& o, const P&... more) {
+  if constexpr (sizeof...(P) == 0) strip<NV>(fresh, a, rows, depth, c, then, next, o);
+  else { strip<NV>(fresh, a, rows, depth, c, nothing(), first(more...).b.strip(c, depth), o); strips<NV>(fresh, a, rows, depth, c, then, next, more...); }
 }
 /** acc += a @ b, and `then` on each part that is done. fresh: acc = a @ b, and what acc held does not matter. */
 template <class A, class T, class B, int R, int C, class... P> FN void mma(bool fresh, const A& a, ix rows, ix depth, const T& then, const On<B, R, C>& o, const P&... more) {
   constexpr int NV = vectors(C), REST = C / LANES % NV;
   const ix columns = o.b.columns(C);
-  ROLL for (ix c = 0; c + NV * LANES <= columns; c += NV * LANES) strips<NV>(fresh, a, rows, depth, c, then, o, more...);
-  if constexpr (REST > 0) if (columns == C) strips<REST>(fresh, a, rows, depth, C - REST * LANES, then, o, more...);
+  ROLL for (ix c = 0; c + NV * LANES <= columns; c += NV * LANES) strips<NV>(fresh, a, rows, depth, c, then, o.b.after(c + NV * LANES, depth), o, more...);
+  if constexpr (REST > 0) if (columns == C) strips<REST>(fresh, a, rows, depth, C - REST * LANES, then, o.b.after(C, depth), o, more...);
 }
 
 // ---- staging by copy. Right operands of W columns: zero beyond the last column ----

@@ -130,7 +130,7 @@ bool Program::timed(Entry& entry, std::vector<StepTime>& times) {
     float milliseconds = 0;
     driver_.check(driver_.cuEventElapsedTime(&milliseconds, events_[i].get(), events_[i + 1].get()), "cuEventElapsedTime");
     times[i].wall = std::llround(double(milliseconds) * 1e6);
-    times[i].busy = times[i].wall;
+    times[i].busy = times[i].wall.load();
   }
   return true;
 }

@@ -20,10 +20,12 @@ struct StepSpec {
   long kernel;
   std::vector<size_t> args;
   long tasks;
+  /// So little work that one thread of the host does it sooner than several share it.
+  bool small;
 };
 /// Nanoseconds of a step: how long it took, and what all threads together spent in its kernel, without what other programs took of their cores.
 struct StepTime {
-  int64_t wall = 0;
+  std::atomic<int64_t> wall{0};
   std::atomic<int64_t> busy{0};
 };
 

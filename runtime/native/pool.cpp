@@ -33,27 +33,41 @@ class Backoff {
   int count_ = 0;
 };
 
-struct alignas(line) Pool::Progress {
-  std::atomic<long> next{0};
-  alignas(line) std::atomic<long> done{0};
-};
 using Clock = std::chrono::steady_clock;
 
+/// Of one thread in one round: how many units were taken of those that it begins with, and how many it has done, of whose ever.
+struct alignas(line) Pool::Share {
+  std::atomic<long> taken{0}, done{0};
+};
+/// What is done before anything else begins: a step, whose units are its tasks, or small steps in a row, which together are one unit.
+struct Pool::Round {
+  size_t begin, end;
+  long units;
+  Share* shares;
+};
 /// Lives on the stack of run(), which returns only when no helper is inside.
 struct Pool::Run {
   Clock::time_point start;
-  const Step* steps;
-  size_t count;
+  const std::vector<Step>& steps;
   const std::atomic<bool>& cancel;
   std::vector<StepTime>& times;
-  std::vector<Progress> progress;
+  size_t threads;
+  std::vector<Share> shares;
   std::atomic<size_t> current{0};
+  std::atomic<bool> cut{false};
+
+  Round round(size_t begin) {
+    size_t end = begin;
+    while (end < steps.size() && steps[end].small) end++;
+    const bool single = end <= begin + 1;
+    return {begin, single ? begin + 1 : end, single ? steps[begin].tasks : 1, &shares[begin * threads]};
+  }
 };
 /// From the time when each step ended to the time that it took; a step without tasks ends nowhere.
 static void differences(std::vector<StepTime>& times) {
   int64_t last = 0;
   for (StepTime& time : times) {
-    const int64_t end = std::max(time.wall, last);
+    const int64_t end = std::max(time.wall.load(), last);
     time.wall = end - last;
     last = end;
   }
@@ -85,7 +99,8 @@ float* Pool::scratch(int thread) {
 }
 
 bool Pool::run(const std::vector<Step>& steps, const std::atomic<bool>& cancel, std::vector<StepTime>& times) {
-  Run run{Clock::now(), steps.data(), steps.size(), cancel, times, std::vector<Progress>(steps.size())};
+  const auto threads = size_t(threads_);
+  Run run{Clock::now(), steps, cancel, times, threads, std::vector<Share>(steps.size() * threads)};
   {
     std::lock_guard<std::mutex> lock(mutex_);
     current_ = &run;
@@ -99,7 +114,7 @@ bool Pool::run(const std::vector<Step>& steps, const std::atomic<bool>& cancel, 
   }
   for (Backoff backoff; inside_.load(std::memory_order_acquire) > 0;) backoff.wait();
   differences(times);
-  return run.current.load() == run.count;
+  return run.current.load() == steps.size() && !run.cut;
 }
 
 void Pool::help(int thread) {
@@ -124,30 +139,55 @@ Pool::Run* Pool::enter(uint64_t& seen) {
   }
 }
 
-/// Every thread walks all steps. Nobody waits for a thread, only for chunks that were taken, so one that comes late or sleeps holds up nothing.
+/// Every thread walks all rounds. It begins with its own units of each, the same in every run, so that it finds in its caches what it read and wrote
+/// before, then takes others'. Nobody waits for a thread, only for units that were taken, so one that comes late or sleeps holds up nothing.
 void Pool::work(Run& run, int thread) {
-  for (size_t s = run.current.load(); s < run.count && !run.cancel.load(std::memory_order_relaxed); s++) {
-    const Step& step = run.steps[s];
-    Progress& progress = run.progress[s];
-    const long size = threads_ == 1 ? step.tasks : std::max(1L, step.tasks / (threads_ * chunks_per_thread));
-    for (long begin; (begin = progress.next.fetch_add(size)) < step.tasks;) {
-      const long end = std::min(begin + size, step.tasks);
-      chunk(run, s, begin, end, thread);
-    }
-    for (Backoff backoff; progress.done.load(std::memory_order_acquire) < step.tasks;) backoff.wait();
-    if (thread == 0) run.current.store(s + 1);
+  for (size_t s = run.current.load(); s < run.steps.size() && !run.cancel.load(std::memory_order_relaxed);) {
+    const Round round = run.round(s);
+    long done = 0;
+    for (int i = 0; i < threads_; i++) done += take(run, round, (thread + i) % threads_, thread);
+    round.shares[thread].done.fetch_add(done, std::memory_order_release);
+    for (Backoff backoff; !finished(round);) backoff.wait();
+    s = round.end;
+    if (thread == 0) run.current.store(s);
   }
 }
+bool Pool::finished(const Round& round) const {
+  long left = round.units;
+  for (int i = 0; i < threads_; i++) left -= round.shares[i].done.load(std::memory_order_acquire);
+  return left == 0;
+}
+/// Does of the units with which a thread begins as many as nobody has taken; how many.
+long Pool::take(Run& run, const Round& round, int from, int thread) {
+  std::atomic<long>& taken = round.shares[from].taken;
+  const long first = round.units * from / threads_, count = round.units * (from + 1) / threads_ - first;
+  const long size = threads_ == 1 ? count : std::max(1L, round.units / (threads_ * chunks_per_thread));
+  long done = 0;
+  while (taken.load(std::memory_order_relaxed) < count) {
+    const long begin = taken.fetch_add(size), end = std::min(begin + size, count);
+    if (begin >= end) break;
+    if (round.end == round.begin + 1) chunk(run, round.begin, first + begin, first + end, thread);
+    else small(run, round, thread);
+    done += end - begin;
+  }
+  return done;
+}
 
-/// Tasks of a step, timed. The end of the step is noted by whoever does its last task: any other thread may be without a core by then.
+/// All steps of a round, unless it is cancelled between two.
+void Pool::small(Run& run, const Round& round, int thread) {
+  for (size_t s = round.begin; s < round.end; s++) {
+    if (run.cancel.load(std::memory_order_relaxed)) return void(run.cut = true);
+    chunk(run, s, 0, run.steps[s].tasks, thread);
+  }
+}
+/// Tasks of a step, timed. Its end is noted by whoever does its last task: any other thread may be without a core by then.
 void Pool::chunk(Run& run, size_t s, long begin, long end, int thread) {
   const Step& step = run.steps[s];
-  const bool timed = !run.times.empty();
-  const int64_t start = timed ? thread_nanoseconds() : 0;
+  if (run.times.empty()) return step.kernel(step.args.data(), begin, end, scratch(thread));
+  const int64_t start = thread_nanoseconds();
   step.kernel(step.args.data(), begin, end, scratch(thread));
-  if (timed) run.times[s].busy += thread_nanoseconds() - start;
-  const bool last = run.progress[s].done.fetch_add(end - begin, std::memory_order_release) + end - begin == step.tasks;
-  if (timed && last) run.times[s].wall = std::chrono::nanoseconds(Clock::now() - run.start).count();
+  run.times[s].busy += thread_nanoseconds() - start;
+  run.times[s].wall = std::chrono::nanoseconds(Clock::now() - run.start).count();
 }
 
 }  // namespace moec

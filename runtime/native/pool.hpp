@@ -19,6 +19,8 @@ struct Step {
   Kernel kernel;
   std::vector<void*> args;
   long tasks;
+  /// So little work that one thread does it sooner than several share it.
+  bool small = false;
 };
 
 class Pool {
@@ -35,11 +37,15 @@ class Pool {
 
  private:
   struct Run;
-  struct Progress;
+  struct Share;
+  struct Round;
 
   void help(int thread);
   Run* enter(uint64_t& seen);
   void work(Run& run, int thread);
+  long take(Run& run, const Round& round, int from, int thread);
+  void small(Run& run, const Round& round, int thread);
+  bool finished(const Round& round) const;
   void chunk(Run& run, size_t step, long begin, long end, int thread);
   float* scratch(int thread);
 

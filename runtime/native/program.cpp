@@ -67,14 +67,14 @@ Program::Program(const Spec& spec) : Engine(spec.buffers, spec.bytes), arena_(sp
 Program::~Program() = default;
 
 Step Program::launch(const StepSpec& spec, const std::vector<Kernel>& kernels) {
-  Step step{kernels.at(size_t(spec.kernel)), {}, spec.tasks};
+  Step step{kernels.at(size_t(spec.kernel)), {}, spec.tasks, spec.small};
   for (const size_t arg : spec.args) step.args.push_back(address(arg));
   return step;
 }
 Step Program::copy(const StepSpec& spec) {
   const size_t from = spec.args.at(0), to = spec.args.at(1);
   copies_.push_back(std::unique_ptr<Copy>(new Copy{address(to), address(from), layout(to), layout(from)}));
-  return {Copy::rows, {copies_.back().get()}, layout(to).outer * layout(to).rows};
+  return {Copy::rows, {copies_.back().get()}, layout(to).outer * layout(to).rows, spec.small};
 }
 
 void Program::write(size_t buffer, const char* plain) {

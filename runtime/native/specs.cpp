@@ -23,7 +23,7 @@ static BufferSpec buffer(const Napi::Value& value) {
 static StepSpec step(const Napi::Value& value) {
   const auto o = value.As<Napi::Object>();
   const auto args = list(o, "args", [](const Napi::Value& v) { return size_t(v.As<Napi::Number>().Int64Value()); });
-  return {long(number(o, "kernel")), args, long(number(o, "tasks"))};
+  return {long(number(o, "kernel")), args, long(number(o, "tasks")), o.Get("small").ToBoolean()};
 }
 static std::vector<StepSpec> entry(const Napi::Value& value) { return list(value.As<Napi::Object>(), "steps", step); }
 
