@@ -97,14 +97,15 @@ test("a sort of what is not ordered", () => {
     assert.is(distance(want.data, got[r] ?? []), 0, `result ${r}`),
   );
 });
-test("attention's backward by heads", () => {
-  const choices = { ...hostChoices, heads: { tasks: 1, kept: 1 << 20 } };
+test("attention with its scores transposed", () => {
+  const transposed = { queries: 16, few: 0, heads: 1, kept: 1 << 20 };
+  const choices = { ...hostChoices, transposed, attention: () => ({ rows: 4, block: 16 }) };
   const all = opSamples()
-    .filter(({ node }) => node.op.name === "attention_backward")
+    .filter(({ node }) => node.op.name.startsWith("attention"))
     .map((s) => ({ ...s, sequence: lower(graphOf(s.node.results), { emit: emitHost, choices }) }));
   const kernels = kernelsOf(all.map((s) => s.sequence));
-  assert.ok(kernels.some((k) => k.name.startsWith("attention_heads")));
-  assert.ok(kernels.some((k) => k.name.startsWith("attention_keys"))); // where a bias has a gradient
+  const kinds = new Set(kernels.map((k) => /^attention_[a-z]+/.exec(k.name)?.[0]));
+  for (const kind of ["transposed", "heads", "keys"]) assert.ok(kinds.has(`attention_${kind}`), kind); // keys: where a bias has a gradient
   compareOps(all, compiled(kernels));
 });
 test("rows in turn: each is stored while the next one is made", () => {

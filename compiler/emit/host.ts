@@ -31,8 +31,9 @@ export const host: Target = {
   reciprocals: true,
   laneScan: "scan",
   once: (text) => text,
-  tile(t, e) {
+  tile(t, e, at) {
     const [rows, cols] = [item(t.shape, 0), t.shape[1]];
+    if (at !== undefined) return `auto& ${t.name} = acc_at<${rows}, ${cols ?? 1}>(${at});`;
     if (t.role === "acc") return `Acc<${rows}, ${cols ?? 1}> ${t.name};`;
     if (t.role === "row") return `Row<${rows}> ${t.name};`;
     return `i32* const ${t.name} = (i32*)(${reserve(e, rows)});`;
@@ -73,7 +74,8 @@ export const host: Target = {
     if (more.some((x) => x !== started)) throw new Bug("accumulators that are multiplied together start together");
     const pairs = s.b.map((b, n) => `on(${right(b)}, ${item(s.acc, n).name})`);
     const then = e.after.get(s) ?? "nothing()";
-    e.line(`mma(${[started, s.a.name, ...s.valid.map((x) => e.expr(x)), then, ...pairs].join(", ")});`);
+    const left = s.transposed ? `transposed(${s.a.name})` : s.a.name;
+    e.line(`mma(${[started, left, ...s.valid.map((x) => e.expr(x)), then, ...pairs].join(", ")});`);
   },
 };
 /** Whether some stores go around the caches. */

@@ -1,6 +1,7 @@
 // Kernel to C++ text in the tile vocabulary. Points, folds, loops and stores read the same on every target; a Target says how tasks
 // are dealt, how operands are staged and multiplied, and where tiles live.
 
+import { Bug } from "../diagnostic.ts";
 import { address, children, isNum, item, laneStride, typeOf } from "../kernel/expr.ts";
 import type { Axis, Buffer, Expr, Kernel, Load, Stmt, StmtOf, Tile, Var } from "../kernel/ir.ts";
 import { tilesOf, walk } from "../kernel/passes.ts";
@@ -45,7 +46,8 @@ export interface Target {
   readonly laneScan: string;
   /** A store that a task, or a row, makes once. */
   once(text: string, scope: Scope): string;
-  tile(t: Tile, e: Emitter): string;
+  /** `at`: where it lies, if that is said. */
+  tile(t: Tile, e: Emitter, at?: string): string;
   /** The lines before the body, and those after; asked when the body is written. */
   frame(k: Kernel, e: Emitter): { readonly open: readonly string[]; readonly close: readonly string[] };
   loop(s: StmtOf<"for">, e: Emitter): void;
@@ -86,6 +88,8 @@ export class Emitter {
   private ahead = 0;
   private varying = new Set<Expr>();
   private scope: Scope = "task";
+  /** Tiles whose elements a body is given, as `name_`; of others it reads them where they lie. */
+  private given = new Set<Tile>();
 
   constructor(kernel: Kernel, target: Target) {
     this.kernel = kernel;
@@ -161,8 +165,10 @@ export class Emitter {
     return isNum(offset) && offset.value === 0 ? b.name : `${b.name} + ${this.expr(offset, 5)}`;
   }
   private load(x: Load): string {
-    if (x.from.kind === "tile")
-      return x.from.role === "shared" ? `${x.from.name}[${this.expr(item(x.at, 0))}]` : `${x.from.name}_`;
+    if (x.from.kind === "tile") {
+      if (x.from.role === "shared") return `${x.from.name}[${this.expr(item(x.at, 0))}]`;
+      return this.given.has(x.from) ? `${x.from.name}_` : `ld(v, ${this.lies(x.from, x.at)})`;
+    }
     const at = address(x.from, x.at);
     if (this.varies(at) && !this.repeats(at)) {
       const more = this.ahead > 0 && !this.kernel.locals.includes(x.from) ? `, ${this.ahead}` : "";
@@ -170,6 +176,11 @@ export class Emitter {
     }
     const text = element(x.from, this.expr(at));
     return this.varies(at) ? `all(v, ${text})` : text;
+  }
+  /** The text of a pointer to an element of an accumulator in memory. */
+  private lies(t: Tile, at: readonly Expr[]): string {
+    if (!this.target.follows || t.role !== "acc") throw new Bug(`${t.name} is not in memory`);
+    return `${t.name}.d[${this.expr(item(at, 0))}] + ${this.expr(item(at, 1), 5)}`;
   }
   /** One value for a whole group of lanes, though it changes from group to group. */
   private repeats(x: Expr): boolean {
@@ -207,7 +218,7 @@ export class Emitter {
   }
   private noteFresh(list: readonly Stmt[]): void {
     list.forEach((s, at) => {
-      if (s.s !== "tile" || s.tile.role !== "acc" || s.fill !== 0) return;
+      if (s.s !== "tile" || s.tile.role !== "acc" || s.fill !== 0 || s.at) return;
       const next = firstUse(list.slice(at + 1));
       const first = next?.s === "for" ? firstUse(next.body) : next;
       if (first?.s === "mma" && first.acc.includes(s.tile))
@@ -227,7 +238,10 @@ export class Emitter {
       case "sync":
         return this.target.sync === null ? undefined : this.line(this.target.sync);
       case "tile":
-        this.line(this.target.tile(s.tile, this));
+        this.line(
+          this.target.tile(s.tile, this, s.at?.from.kind === "buffer" ? this.pointer(s.at.from, s.at.at) : undefined),
+        );
+        if (s.at) return;
         if (s.tile.role === "shared")
           this.line(`par<1>(${item(s.tile.shape, 0)}, [&](auto, ix j) { ${s.tile.name}[j] = ${s.fill}; });`);
         else this.fill(s);
@@ -285,6 +299,8 @@ export class Emitter {
   }
   private store(s: StmtOf<"store">): void {
     const value = (wide: boolean): string => this.wide(s.value, wide);
+    if (s.to.kind === "tile" && s.to.role !== "shared" && !this.given.has(s.to))
+      return this.line(`st(v, ${this.lies(s.to, s.at)}, ${value(true)});`);
     if (s.to.kind === "tile") {
       const at = s.to.role === "shared" ? `${s.to.name}[${this.expr(item(s.at, 0))}]` : `${s.to.name}_`;
       const text = `${at} = ${value(s.to.role === "acc")};`;
@@ -334,15 +350,23 @@ export class Emitter {
     const params = ["auto v", ...s.vs.map((v) => `ix ${v.name}`), ...tiles.map((t) => `auto& ${t.name}_`)].join(", ");
     const [, v] = s.vs;
     const lane = v ? { v, lanes: this.group(v, s.body, kindOf(s)) } : null;
-    this.lambda(
-      `${head(lane?.lanes ?? null)}, `,
-      params,
-      `, ${tiles.map((t) => t.name).join(", ")});`,
-      lane,
-      s.body,
-      undefined,
-      lane ? "point" : "row",
+    this.giving(tiles, () =>
+      this.lambda(
+        `${head(lane?.lanes ?? null)}, `,
+        params,
+        `, ${tiles.map((t) => t.name).join(", ")});`,
+        lane,
+        s.body,
+        undefined,
+        lane ? "point" : "row",
+      ),
     );
+  }
+  private giving(tiles: readonly Tile[], f: () => void): void {
+    const outer = this.given;
+    this.given = new Set(tiles);
+    f();
+    this.given = outer;
   }
   private fold(s: StmtOf<"fold">): void {
     const head = `const auto ${s.into.name} = `;
@@ -368,13 +392,15 @@ export class Emitter {
     const used = [...tilesOf([s], "acc", "row").reads];
     this.line(this.target.tile(s.into, this));
     const params = ["auto v", ...s.vs.map((v) => `ix ${v.name}`), ...used.map((t) => `auto& ${t.name}_`)].join(", ");
-    this.lambda(
-      `fold_rows<${combines[s.op]}>(${s.into.name}, ${this.expr(s.extent)}, `,
-      params,
-      `, ${used.map((t) => t.name).join(", ")});`,
-      { v: s.vs[1], lanes: this.widest("tile") },
-      s.body,
-      s.value,
+    this.giving(used, () =>
+      this.lambda(
+        `fold_rows<${combines[s.op]}>(${s.into.name}, ${this.expr(s.extent)}, `,
+        params,
+        `, ${used.map((t) => t.name).join(", ")});`,
+        { v: s.vs[1], lanes: this.widest("tile") },
+        s.body,
+        s.value,
+      ),
     );
   }
   private scan(s: StmtOf<"scan">): void {

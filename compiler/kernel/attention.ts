@@ -1,6 +1,5 @@
 // Attention without a buffer of T x U (Dao et al., "FlashAttention", 2022): the softmax of a row is made block by block of keys. Backward:
-// for each block of keys S^T = K Q^T, then P^T dO and dS^T Q; for each block of queries dS K, an accumulator being a left operand; or, where a
-// task takes a head, K^T dS^T with all else of the block.
+// for each block of keys S^T = K Q^T, then P^T dO and dS^T Q; for each block of queries dS K, an accumulator being a left operand.
 import { Problem } from "../diagnostic.ts";
 import type { Node, Value } from "../graph/node.ts";
 import type { Bound, OpAttrs } from "../ops/attrs.ts";
@@ -28,13 +27,13 @@ import {
   truth,
   unflatten,
 } from "./expr.ts";
-import type { Buffer, Expr, Tile } from "./ir.ts";
+import type { Expr, Tile } from "./ir.ts";
 import type { Reader } from "./read.ts";
 import { shapeOf } from "./read.ts";
-import type { AttentionTile, Choices } from "./schedule.ts";
+import type { AttentionTile } from "./schedule.ts";
 
 type Head = readonly [b: Expr, g: Expr, r: Expr];
-const float = (op: string, ...args: readonly Expr[]): Expr => call(op, "f32", ...args);
+export const float = (op: string, ...args: readonly Expr[]): Expr => call(op, "f32", ...args);
 
 /** The operands, by the names of the op's record, with the sizes of their axes. */
 export interface Operands {
@@ -114,8 +113,8 @@ export interface Met {
   readonly to: Expr;
   readonly partly: (c: Block) => Expr | null;
 }
-/** `side`: what the block is of. Found before the loop over the other side, for positions may be any. */
-export function met(d: Draft, o: Operands, b: Expr, side: "at" | "seen", block: Block): Met {
+/** `side`: what the block is of; `rounded`: to whole blocks. Found before the loop over the other side, for positions may be any. */
+export function met(d: Draft, o: Operands, b: Expr, side: "at" | "seen", block: Block, rounded = true): Met {
   const { bounds } = o.attrs;
   const [other, extent] = side === "at" ? (["seen", o.sizes.U] as const) : (["at", o.sizes.T] as const);
   if (bounds.length === 0) return { from: num(0), to: num(extent), partly: () => null };
@@ -134,7 +133,7 @@ export function met(d: Draft, o: Operands, b: Expr, side: "at" | "seen", block: 
   const first = (name: string, cond: (i: Expr) => Expr): Expr =>
     d.k.fold(name, "min", "i32", num(extent), (i) => select(cond(i), asValue(i), i32(extent)));
   const begin = first("begin", (i) => meets(true, i));
-  const end = d.k.fold("end", "max", "i32", num(extent), (i) => select(meets(true, i), asValue(i), i32(0)));
+  const last = d.k.fold("last", "max", "i32", num(extent), (i) => select(meets(true, i), asValue(i), i32(0)));
   const whole = first("whole", (i) => meets(false, i));
   const broken = first("broken", (i) =>
     both(call("ge", "bool", asValue(i), whole), call("not", "bool", meets(false, i))),
@@ -142,7 +141,7 @@ export function met(d: Draft, o: Operands, b: Expr, side: "at" | "seen", block: 
   const down = (x: Expr): Expr => mul(div(asIndex(x), o.block), num(o.block));
   return {
     from: d.k.let("from", down(begin)),
-    to: d.k.let("to", least(num(extent), add(down(end), num(o.block)))),
+    to: d.k.let("to", rounded ? least(num(extent), add(down(last), num(o.block))) : add(asIndex(last), num(1))),
     partly: (c) => call("or", "bool", less(c.at, asIndex(whole)), less(asIndex(broken), plus(c, c.n))),
   };
 }
@@ -170,7 +169,10 @@ export function power(o: Operands, s: Expr, less: Expr): Expr {
     return float("exp2_short", float("mad", s, f32(factor * Math.LOG2E), float("mul", less, f32(-Math.LOG2E))));
   return float("exp", float("sub", times(s, factor), less));
 }
-const times = (x: Expr, factor: number): Expr => (factor === 1 ? x : float("mul", x, f32(factor)));
+export const times = (x: Expr, factor: number): Expr => (factor === 1 ? x : float("mul", x, f32(factor)));
+
+/** Below all scores. */
+export const lowest = ({ factor }: Operands): number => -3.4028234663852886e38 / Math.max(1, factor * Math.LOG2E);
 
 /** out, and the logarithm of the sum of each row. */
 export function attention(d: Draft, node: Node): void {
@@ -181,8 +183,7 @@ export function attention(d: Draft, node: Node): void {
   const m = d.k.task("m", T, rows);
   const q = d.k.stage("q", [rows, A], [m.n, num(A)], (i, a) => o.reader.element(o.q, [b, g, r, plus(m, i), a]));
   const out = d.k.tile("acc", "out", [rows, ceil(C, 16)]);
-  const lowest = -3.4028234663852886e38 / Math.max(1, factor * Math.LOG2E);
-  const [top, total] = [d.k.tile("row", "top", [rows], lowest), d.k.tile("row", "total", [rows])];
+  const [top, total] = [d.k.tile("row", "top", [rows], lowest(o)), d.k.tile("row", "total", [rows])];
   const { from, to, partly } = met(d, o, b, "at", m);
   d.k.for("c", from, to, block, (c) => {
     const keys = d.k.stage("keys", [A, block], [num(A), c.n], (a, j) => o.reader.element(o.k, [b, g, plus(c, j), a]));
@@ -244,7 +245,11 @@ export function attentionQueries(d: Draft, node: Node): void {
   );
   const dq = d.k.tile("acc", "dq", [rows, ceil(A, 16)]);
   const dbias = node.results[3];
-  const all: Met = { from: num(0), to: num(U), partly: () => (o.attrs.bounds.length === 0 ? null : truth(true)) };
+  const all: Met = {
+    from: num(0),
+    to: num(U),
+    partly: () => (o.attrs.bounds.length === 0 ? null : truth(true)),
+  };
   const { from, to, partly } = dbias ? all : met(d, o, b, "at", m);
   d.k.for("c", from, to, block, (c) => {
     const keys = d.k.stage("keys", [A, block], [num(A), c.n], (a, j) => o.reader.element(o.k, [b, g, plus(c, j), a]));
@@ -277,46 +282,13 @@ export function attentionQueries(d: Draft, node: Node): void {
 /** dk and dv: for each block of keys, over all queries of its group. */
 export function attentionKeys(d: Draft, node: Node): void {
   const o = operands(d, node);
-  const { B, G, U } = o.sizes;
-  const [b = num(0), g = num(0)] = unflatten(d.k.task("h", B * G).at, [B, G]);
-  keysOf(d, node, o, [b, g], d.k.task("m", U, o.rows));
-}
-/** All three in one kernel, a task for each head of keys: scores and their flow are made once, and dq is summed beside it, transposed. */
-export function attentionHeads(d: Draft, node: Node): void {
-  const o = operands(d, node);
-  const { B, G, R, T, U, A } = o.sizes;
-  const [b = num(0), g = num(0)] = unflatten(d.k.task("h", B * G).at, [B, G]);
-  const dq = d.k.local("dqs", [R * A, T + apart]);
-  d.k.for("i", num(0), num(R * A), 1, (i) => d.k.par(num(T), (j) => d.k.store(dq, [i.at, j], f32(0))));
-  d.k.for("m", num(0), num(U), o.rows, (m) => keysOf(d, node, o, [b, g], m, dq));
-  const to = d.output(item(node.results, 0), "dq");
-  d.k.for("r", num(0), num(R), 1, ({ at: r }) =>
-    d.k.for("t", num(0), num(T), 1, ({ at: t }) =>
-      d.k.par(num(A), (a) => {
-        const total = load(dq, add(mul(r, num(A)), a), t);
-        d.k.store(to, [b, g, r, t, a], float("mul", total, f32(o.attrs.scale)));
-      }),
-    ),
-  );
-}
-/** Whether a backward goes by heads: a target says so, there are tasks enough, and no gradient of a bias is asked for. */
-export function goesByHeads(node: Node, choices: Choices): boolean {
-  const [B = 0, G = 0, R = 0, T = 0, A = 0] = shapeOf(item(node.args, 0));
-  const { heads } = choices;
-  return heads !== undefined && !node.results[3] && B * G >= heads.tasks && R * A * T <= heads.kept;
-}
-/** Floats between rows of scratch whose length may be a power of two: else they meet in the caches. */
-const apart = 16;
-
-/** dk and dv of a block of keys; `dq`: where what it brings to dq is added, [R A, T]. */
-function keysOf(d: Draft, node: Node, o: Operands, [b, g]: readonly [Expr, Expr], m: Block, dq?: Buffer): void {
   const { rows, block } = o;
   const [sums, delta, dout] = [item(node.args, 5), item(node.args, 6), item(node.args, 7)];
-  const { R, A, C } = o.sizes;
-  const key = (i: Expr, a: Expr): Expr => o.reader.element(o.k, [b, g, plus(m, i), a]);
-  const keys = d.k.stage("keys", [rows, A], [m.n, num(A)], key);
+  const { B, G, R, U, A, C } = o.sizes;
+  const [b = num(0), g = num(0)] = unflatten(d.k.task("h", B * G).at, [B, G]);
+  const m = d.k.task("m", U, rows);
+  const keys = d.k.stage("keys", [rows, A], [m.n, num(A)], (i, a) => o.reader.element(o.k, [b, g, plus(m, i), a]));
   const values = d.k.stage("values", [rows, C], [m.n, num(C)], (i, e) => o.reader.element(o.v, [b, g, plus(m, i), e]));
-  const transposed = dq && d.k.stage("keysT", [A, rows], [num(A), m.n], (a, i) => key(i, a));
   const [dk, dv] = [d.k.tile("acc", "dk", [rows, ceil(A, 16)]), d.k.tile("acc", "dv", [rows, ceil(C, 16)])];
   const { from, to, partly } = met(d, o, b, "seen", m);
   d.k.for("r", num(0), num(R), 1, ({ at: r }) =>
@@ -344,13 +316,6 @@ function keysOf(d: Draft, node: Node, o: Operands, [b, g]: readonly [Expr, Expr]
       });
       d.k.mma(scores, [rowsOut], [dv], [m.n, c.n]);
       d.k.mma(flow, [rowsIn], [dk], [m.n, c.n]);
-      if (!dq || !transposed) return;
-      const part = d.k.tile("acc", "dqT", [A, block]);
-      d.k.mma(transposed, [flow], [part], [num(A), m.n]);
-      d.k.each(part, [num(A), c.n], (a, j) => {
-        const at = [add(mul(r, num(A)), a), plus(c, j)];
-        d.k.store(dq, at, float("add", load(dq, ...at), load(part, a, j)));
-      });
     }),
   );
   const [toKeys, toValues] = [d.output(item(node.results, 1), "dk"), d.output(item(node.results, 2), "dv")];

@@ -4,7 +4,7 @@ import { Bug } from "../diagnostic.ts";
 import type { Layout } from "../plan/plan.ts";
 import type { DType } from "../types/dtype.ts";
 import { add, children, gcd, isNum, item, least, mul, multiple, num, range, sub, typeOf, unknown } from "./expr.ts";
-import type { Axis, Buffer, Combine, Expr, Kernel, Scalar, Stmt, Tile, Var } from "./ir.ts";
+import type { Axis, Buffer, Combine, Expr, Kernel, Load, Scalar, Stmt, Tile, Var } from "./ir.ts";
 
 export const rowsLayout = (shape: readonly number[]): Layout => ({ kind: "rows", pitch: shape.at(-1) ?? 1 });
 export const buffer = (
@@ -176,6 +176,12 @@ export class Builder {
     this.push({ s: "tile", tile, fill });
     return tile;
   }
+  /** An accumulator that is a part of a local buffer. */
+  tileIn(name: string, shape: readonly number[], at: Load): Tile {
+    const tile: Tile = { kind: "tile", role: "acc", name: this.fresh(name), shape };
+    this.push({ s: "tile", tile, fill: 0, at });
+    return tile;
+  }
   stage(
     name: string,
     shape: readonly [number, number],
@@ -197,6 +203,10 @@ export class Builder {
   }
   mma(a: Tile, b: readonly Tile[], acc: readonly Tile[], valid: readonly [Expr, Expr]): void {
     this.push({ s: "mma", a, b, acc, valid });
+  }
+  /** acc += a^T @ b. */
+  mmaTransposed(a: Tile, b: Tile, acc: Tile, valid: readonly [Expr, Expr]): void {
+    this.push({ s: "mma", a, b: [b], acc: [acc], valid, transposed: true });
   }
   each(over: Tile, valid: readonly Expr[], f: (i: Expr, j: Expr) => void): void {
     const vs = over.shape.map((n, d) => this.variable(d === 0 ? "i" : "j", "index", 0, n - 1));

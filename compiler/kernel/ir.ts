@@ -66,8 +66,8 @@ export type Stmt =
   /** For each block, in order. */
   | { readonly s: "for"; readonly axis: Axis; readonly body: Body }
   | { readonly s: "if"; readonly cond: Expr; readonly body: Body }
-  /** An acc, row or shared tile, filled. */
-  | { readonly s: "tile"; readonly tile: Tile; readonly fill: number }
+  /** An acc, row or shared tile, filled; or an acc that lies in memory from `at` on, as it is there. */
+  | { readonly s: "tile"; readonly tile: Tile; readonly fill: number; readonly at?: Load }
   /** operand[i, j] = i < valid[0] && j < valid[1] ? value : 0 */
   | {
       readonly s: "stage";
@@ -77,13 +77,14 @@ export type Stmt =
       readonly body: Body;
       readonly value: Expr;
     }
-  /** acc[n][i, j] += sum over k, in order: a[i, k] * b[n][k, j]. valid: of i and of k. */
+  /** acc[n][i, j] += sum over k, in order: a[i, k] * b[n][k, j]. valid: of i and of k. transposed: a is an acc, read as a[k, i]. */
   | {
       readonly s: "mma";
       readonly a: Tile;
       readonly b: readonly Tile[];
       readonly acc: readonly Tile[];
       readonly valid: readonly [Expr, Expr];
+      readonly transposed?: true;
     }
   /** For every valid element of an acc, or of a row. */
   | {

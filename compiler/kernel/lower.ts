@@ -11,7 +11,8 @@ import { bytesOf, type DType } from "../types/dtype.ts";
 import { dims, dtypeOf } from "../types/type.ts";
 import { accessOf } from "./access.ts";
 import * as algorithms from "./algorithms.ts";
-import { attention, attentionHeads, attentionKeys, attentionQueries, goesByHeads } from "./attention.ts";
+import { attention, attentionKeys, attentionQueries } from "./attention.ts";
+import { attentionForward, attentionHeads, goesByHeads, goesTransposed } from "./attention-host.ts";
 import { rowsLayout } from "./build.ts";
 import * as contract from "./contract.ts";
 import { Draft, type Given, type Memory } from "./draft.ts";
@@ -143,6 +144,8 @@ class Lowering implements Memory {
     if (region.kind === "rows" || !node) return write(nameOf(item(region.outputs, 0).node), (d) => rows(d, region));
     if (node.op.name === "route") return this.route(node, write);
     if (node.op.name === "top_k" && many(node)) return this.sort(node, write);
+    if (node.op.name === "attention" && goesTransposed(node, this.choices))
+      return write("attention_transposed", (d) => attentionForward(d, node));
     if (node.op.name === "attention_backward" && goesByHeads(node, this.choices))
       return write("attention_heads", (d) => attentionHeads(d, node));
     const kernels = builders[node.op.name];

@@ -11,6 +11,8 @@ export function exprs(s: Stmt): readonly Expr[] {
       return [s.axis.from, s.axis.to];
     case "if":
       return [s.cond];
+    case "tile":
+      return s.at ? [s.at] : [];
     case "stage":
       return [...s.valid, s.value];
     case "mma":

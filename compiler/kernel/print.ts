@@ -68,13 +68,15 @@ export function lines(s: Stmt): string[] {
     case "if":
       return block(`if ${show(s.cond)}`, s.body);
     case "tile":
-      return [`${s.tile.role} ${s.tile.name}[${s.tile.shape.join(", ")}] = ${s.fill}`];
+      return [`${s.tile.role} ${s.tile.name}[${s.tile.shape.join(", ")}] ${s.at ? `at ${show(s.at)}` : `= ${s.fill}`}`];
     case "stage": {
       const vs = s.vs.map((v, d) => `${v.name} < ${show(item(s.valid, d))} of ${item(s.tile.shape, d)}`);
       return valued(`stage ${s.tile.name}[${vs.join(", ")}]`, s.body, s.value);
     }
     case "mma":
-      return [`mma ${s.acc.map((c, n) => `${c.name} += ${s.a.name} @ ${item(s.b, n).name}`).join(", ")}`];
+      return [
+        `mma ${s.acc.map((c, n) => `${c.name} += ${s.a.name}${s.transposed ? "^T" : ""} @ ${item(s.b, n).name}`).join(", ")}`,
+      ];
     case "each":
       return block(
         `each ${s.over.name}[${s.vs.map((v, d) => `${v.name} < ${show(item(s.valid, d))}`).join(", ")}]`,

@@ -44,8 +44,11 @@ export interface Choices {
   attention(width: number, bytes: number, backward: boolean): AttentionTile | null;
   /** Columns of a register tile, and so of a panel of a weight; weights lie in rows if not given. */
   readonly panel?: number;
-  /** Attention's backward is one kernel where there are so many tasks, of a head each, and dq of one has at most so many floats. */
-  readonly heads?: { readonly tasks: number; readonly kept: number };
+  /**
+   * Attention with its scores transposed: queries taken at a time, how few do without; and its backward as one kernel, where there are so
+   * many heads, and dk and dv of one have at most so many floats.
+   */
+  readonly transposed?: Readonly<Record<"queries" | "few" | "heads" | "kept", number>>;
   /** Elements of a row that a task may keep beside it. */
   readonly kept?: number;
   /** Elements of a result that a later kernel may still find in the caches. */
@@ -57,7 +60,7 @@ const tasks = 32;
 export const hostChoices: Choices = {
   contraction: (c) => contraction(c, 16),
   attention: () => ({ rows: 48, block: 64 }),
-  heads: { tasks, kept: 1 << 20 },
+  transposed: { queries: 64, few: 8, heads: tasks, kept: 1 << 20 },
   kept: 1 << 16,
   inCaches,
 };

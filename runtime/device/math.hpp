@@ -156,9 +156,10 @@ template <class V> FN Eighths<V> split_eighths(V x) {
 /** 2^(i / 8) as bits, less i << 20, which `turns` brings where it becomes the exponent. */
 constexpr i32 EIGHTHS[] = {0x3f800000, 0x3f7b95c2, 0x3f7837f0, 0x3f75fed7, 0x3f7504f3, 0x3f75672a, 0x3f7744fd, 0x3f7ac0c7};
 template <class V> FN V exp_(V x) {
-  Eighths<V> e = split_eighths(clamp_(x, -104.0f, 89.0f));
+  auto none = x < -104.0f;  // no denormals of them, which take 100 cycles
+  Eighths<V> e = split_eighths(clamp_(where(none, as<V>(0.0f), x), -104.0f, 89.0f));
   V w = real(chosen(EIGHTHS, e.turns) + ((e.turns & 7) << 20));
-  return scaled(mad(w, e.rest, w), to_f32((e.turns << 10) >> 13));
+  return where(none, as<V>(0.0f), scaled(mad(w, e.rest, w), to_f32((e.turns << 10) >> 13)));
 }
 /** The same bits by one scale where it does for every lane, which is nearly always. */
 FN vf exp_(vf x) {

@@ -95,6 +95,11 @@ template <int R, int C> struct Acc {
   FN vf& at(vf, ix i, ix j) { return *(vf*)&d[i][j]; }
   FN f32& at(f32, ix i, ix j) { return d[i][j]; }
 };
+/** One that lies in memory. */
+template <int R, int C> FN Acc<R, C>& acc_at(f32* p) { return *(Acc<R, C>*)p; }
+/** A left operand whose rows are its columns. */
+template <int C> struct Transposed { const f32* p; };
+template <int R, int C> FN Transposed<C> transposed(const Acc<R, C>& a) { return {a.d[0]}; }
 template <int R> struct Row {
   f32 d[R];
   FN void fill(f32 x) { ROLL for (ix i = 0; i < R; i++) d[i] = x; }
@@ -102,9 +107,11 @@ template <int R> struct Row {
 };
 /** The left operand as seen by one register tile of M rows from r on. */
 template <int M, int STEP> struct RowsAt { const f32* p[M]; FN f32 at(int i, ix k) const { return p[i][k * STEP]; } };
+template <int LD> struct TransposedAt { const f32* p; FN f32 at(int i, ix k) const { return p[k * LD + i]; } };
 struct SixAt { const f32* p; FN f32 at(int i, ix k) const { return p[k * SIX + i]; } };
 template <int M, int R, int S> FN RowsAt<M, S> tile_at(const Rows<R, S>& a, ix r, ix) { RowsAt<M, S> t; UNROLL for (int i = 0; i < M; i++) t.p[i] = a.r[r + i]; return t; }
 template <int M, int R, int C> FN RowsAt<M, 1> tile_at(const Acc<R, C>& a, ix r, ix) { RowsAt<M, 1> t; UNROLL for (int i = 0; i < M; i++) t.p[i] = a.d[r + i]; return t; }
+template <int M, int C> FN TransposedAt<C> tile_at(const Transposed<C>& a, ix r, ix) { return {a.p + r}; }
 template <int M> FN SixAt tile_at(const Sixes& a, ix r, ix depth) { return {a.p + r / SIX * (SIX * depth + LANES)}; }
 /** How many of the rows that are left the next register tile takes: six; the last 7 to 11 are split evenly where they may be. */
 template <class A> FN ix height(const A&, ix left) { return left >= 12 || left == 6 ? 6 : left > 6 ? (left + 1) / 2 : left; }

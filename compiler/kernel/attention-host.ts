@@ -1,0 +1,132 @@
+// Attention where accumulators lie in memory. Scores are made transposed, keys by queries: a softmax then goes down a column, queries being
+// the lanes, and of all operands only a block's queries are transposed, once. Keys after the last that a block meets are left out.
+import type { Node } from "../graph/node.ts";
+import { float, lowest, met, operands, power, score, times } from "./attention.ts";
+import { type Block, plus } from "./build.ts";
+import type { Draft } from "./draft.ts";
+import { call, ceil, f32, item, load, num, select, unflatten } from "./expr.ts";
+import type { Expr } from "./ir.ts";
+import { shapeOf } from "./read.ts";
+import type { Choices } from "./schedule.ts";
+
+/** Whether the forward is made so: a target says so, queries are not few, and no bias is read by columns. */
+export const goesTransposed = (node: Node, { transposed }: Choices): boolean =>
+  transposed !== undefined && item(shapeOf(item(node.args, 0)), 3) > transposed.few && node.args.length <= 5;
+/** Whether the backward is: there are heads enough, and no gradient of a bias is asked for. */
+export function goesByHeads(node: Node, { transposed }: Choices): boolean {
+  const [B = 0, G = 0, U = 0, A = 0] = shapeOf(item(node.args, 1));
+  const kept = U * (A + item(shapeOf(item(node.args, 2)), 3));
+  return transposed !== undefined && !node.results[3] && B * G >= transposed.heads && kept <= transposed.kept;
+}
+
+/** out, and the logarithm of the sum of each row: a task for a block of queries. */
+export function attentionForward(d: Draft, node: Node): void {
+  const o = operands(d, node);
+  const { block, factor } = o;
+  const { B, G, R, T, A, C } = o.sizes;
+  const queries = across(d, T);
+  const [b = num(0), g = num(0), r = num(0)] = unflatten(d.k.task("h", B * G * R).at, [B, G, R]);
+  const m = d.k.task("m", T, queries);
+  const q = d.k.stage("q", [A, queries], [num(A), m.n], (a, j) => o.reader.element(o.q, [b, g, r, plus(m, j), a]));
+  const out = d.k.tile("acc", "out", [queries, ceil(C, 16)]);
+  const [top, total, keep] = [d.k.local("top", [queries]), d.k.local("total", [queries]), d.k.local("keep", [queries])];
+  d.k.par(m.n, (j) => {
+    d.k.store(top, [j], f32(lowest(o)));
+    d.k.store(total, [j], f32(0));
+  });
+  const { from, to, partly } = met(d, o, b, "at", m, false);
+  d.k.for("c", from, to, block, (c) => {
+    const keys = d.k.stage("keys", [block, A], [c.n, num(A)], (i, a) => o.reader.element(o.k, [b, g, plus(c, i), a]));
+    const values = d.k.stage("values", [block, ceil(C, 16)], [c.n, num(C)], (i, e) =>
+      o.reader.element(o.v, [b, g, plus(c, i), e]),
+    );
+    const scores = d.k.tile("acc", "scores", [block, queries]);
+    d.k.mma(keys, [q], [scores], [c.n, num(A)]);
+    const of = (i: Expr, j: Expr) => [plus(m, j), plus(c, i)] as const;
+    score(d, o, [b, g, r], { tile: scores, valid: [c.n, m.n], of }, partly(c));
+    d.k.par(m.n, (j) => {
+      const highest = d.k.fold("highest", "max", "f32", c.n, (i) => load(scores, i, j));
+      const before = d.k.letHere("before", load(top, j));
+      const next = d.k.letHere("next", float("max", before, highest));
+      const less = d.k.letHere("less", times(next, factor));
+      const kept = d.k.letHere("kept", power(o, before, less));
+      const added = d.k.fold("added", "sum", "f32", c.n, (i) => {
+        const p = d.k.letHere("p", power(o, load(scores, i, j), less));
+        d.k.store(scores, [i, j], p);
+        return p;
+      });
+      d.k.store(top, [j], next);
+      d.k.store(keep, [j], kept);
+      d.k.store(total, [j], float("add", float("mul", load(total, j), kept), added));
+    });
+    d.k.each(out, [m.n, num(C)], (i, j) => d.k.store(out, [i, j], float("mul", load(out, i, j), load(keep, i))));
+    d.k.mmaTransposed(scores, values, out, [m.n, c.n]);
+  });
+  const [result, sums] = [d.output(item(node.results, 0), "y"), d.output(item(node.results, 1), "sums")];
+  const some = (i: Expr): Expr => call("gt", "bool", load(total, i), f32(0));
+  d.k.each(out, [m.n, num(C)], (i, j) =>
+    d.k.store(result, [b, g, r, plus(m, i), j], select(some(i), float("div", load(out, i, j), load(total, i)), f32(0))),
+  );
+  d.k.par(m.n, (j) => {
+    const sum = float("add", times(load(top, j), factor), float("log", load(total, j)));
+    d.k.store(sums, [b, g, r, plus(m, j)], select(some(j), sum, f32(0)));
+  });
+}
+/** Queries that are taken at a time. */
+const across = (d: Draft, T: number): number => Math.min(d.choices.transposed?.queries ?? 0, ceil(T, 16));
+
+/** dq, dk and dv: a task for each head of keys, whose dk and dv are summed beside it. */
+export function attentionHeads(d: Draft, node: Node): void {
+  const o = operands(d, node);
+  const { block } = o;
+  const [sums, delta, dout] = [item(node.args, 5), item(node.args, 6), item(node.args, 7)];
+  const { B, G, R, T, U, A, C } = o.sizes;
+  const [queries, wideA, wideC] = [across(d, T), ceil(A, 16), ceil(C, 16)];
+  const [b = num(0), g = num(0)] = unflatten(d.k.task("h", B * G).at, [B, G]);
+  const [sumK, sumV] = [d.k.local("sumK", [U, wideA]), d.k.local("sumV", [U, wideC])];
+  for (const to of [sumK, sumV])
+    d.k.for("i", num(0), num(U), 1, ({ at }) => d.k.par(num(item(to.shape, 1)), (a) => d.k.store(to, [at, a], f32(0))));
+  const queriesOf = (r: Expr, c: Block): void => {
+    const query = (j: Expr, a: Expr): Expr => o.reader.element(o.q, [b, g, r, plus(c, j), a]);
+    const given = (j: Expr, e: Expr): Expr => o.reader.element(dout, [b, g, r, plus(c, j), e]);
+    const q = d.k.stage("q", [A, queries], [num(A), c.n], (a, j) => query(j, a));
+    const flows = d.k.stage("given", [C, queries], [num(C), c.n], (e, j) => given(j, e));
+    const rowsIn = d.k.stage("rows", [queries, wideA], [c.n, num(A)], query);
+    const rowsOut = d.k.stage("rows", [queries, wideC], [c.n, num(C)], given);
+    const dq = d.k.tile("acc", "dq", [queries, wideA]);
+    const { from, to, partly } = met(d, o, b, "at", c, false);
+    d.k.for("m", from, to, block, (m) => {
+      const key = (i: Expr, a: Expr): Expr => o.reader.element(o.k, [b, g, plus(m, i), a]);
+      const keys = d.k.stage("keys", [block, A], [m.n, num(A)], key);
+      const values = d.k.stage("values", [block, C], [m.n, num(C)], (i, e) =>
+        o.reader.element(o.v, [b, g, plus(m, i), e]),
+      );
+      const rows = d.k.stage("rows", [block, wideA], [m.n, num(A)], key);
+      const scores = d.k.tile("acc", "scores", [block, queries]);
+      d.k.mma(keys, [q], [scores], [m.n, num(A)]);
+      const flow = d.k.tile("acc", "flow", [block, queries]);
+      d.k.mma(values, [flows], [flow], [m.n, num(C)]);
+      const of = (i: Expr, j: Expr) => [plus(c, j), plus(m, i)] as const;
+      score(d, o, [b, g, r], { tile: scores, valid: [m.n, c.n], of }, partly(m));
+      d.k.each(scores, [m.n, c.n], (i, j) => {
+        const at = [b, g, r, plus(c, j)];
+        const p = d.k.letHere("p", power(o, load(scores, i, j), o.reader.element(sums, at)));
+        d.k.store(flow, [i, j], float("mul", p, float("sub", load(flow, i, j), o.reader.element(delta, at))));
+        d.k.store(scores, [i, j], p);
+      });
+      d.k.mma(scores, [rowsOut], [d.k.tileIn("partV", [block, wideC], load(sumV, m.at, num(0)))], [m.n, c.n]);
+      d.k.mma(flow, [rowsIn], [d.k.tileIn("partK", [block, wideA], load(sumK, m.at, num(0)))], [m.n, c.n]);
+      d.k.mmaTransposed(flow, rows, dq, [c.n, m.n]);
+    });
+    const result = d.output(item(node.results, 0), "dq");
+    d.k.each(dq, [c.n, num(A)], (j, a) =>
+      d.k.store(result, [b, g, r, plus(c, j), a], float("mul", load(dq, j, a), f32(o.attrs.scale))),
+    );
+  };
+  d.k.for("r", num(0), num(R), 1, ({ at: r }) => d.k.for("c", num(0), num(T), queries, (c) => queriesOf(r, c)));
+  const [toKeys, toValues] = [d.output(item(node.results, 1), "dk"), d.output(item(node.results, 2), "dv")];
+  d.k.for("i", num(0), num(U), 1, ({ at: i }) => {
+    d.k.par(num(A), (a) => d.k.store(toKeys, [b, g, i, a], float("mul", load(sumK, i, a), f32(o.attrs.scale))));
+    d.k.par(num(C), (e) => d.k.store(toValues, [b, g, i, e], load(sumV, i, e)));
+  });
+}
