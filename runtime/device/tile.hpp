@@ -406,11 +406,13 @@ template <class Op, int L, class F> FN auto fold_along(ix n, F f) {
 template <class Op, class T> FN T start_of(T x) { return Op::start(x); }
 template <class Op> FN vf start_of(vf) { return splat(Op::start(f32())); }
 template <class Op> FN vi start_of(vi) { return splat(Op::start(i32())); }
-/** Each lane its own, in order. */
+/** Each lane its own: even and odd ones side by side, then together. */
 template <class Op, class F> FN auto fold_lane(ix n, F f) {
-  auto r = start_of<Op>(decltype(f(0))());
-  ROLL for (ix k = 0; k < n; k++) r = Op::of(r, f(k));
-  return r;
+  auto r = start_of<Op>(decltype(f(0))()), s = r;
+  ix k = 0;
+  ROLL for (; k + 2 <= n; k += 2) { r = Op::of(r, f(k)); s = Op::of(s, f(k + 1)); }
+  if (k < n) r = Op::of(r, f(k));
+  return Op::of(r, s);
 }
 template <class Op, int R, class F, class... T> FN void fold_rows(Row<R>& to, ix cols, F f, T&... t) {
   ROLL for (ix i = 0; i < R; i++) to.d[i] = fold<Op, LANES>(cols, [&](auto v, ix j) { return f(v, i, j, t.at(v, i, j)...); });
