@@ -1,5 +1,6 @@
 // Sequences side by side in the rows of one batch: prompts go in by chunks, each token is fed back, and a row whose sequence has ended is taken over by the next.
 import { Bug } from "../compiler/diagnostic.ts";
+import type { DType } from "../compiler/types/dtype.ts";
 import { type Executable, storeOfInput, type Tensor } from "./executable.ts";
 import { breath } from "./loop.ts";
 import { fromNumbers } from "./tensor.ts";
@@ -49,7 +50,7 @@ export async function* writeBatch(
   { rows: count = 1, seed, step, signal }: BatchOptions,
 ): AsyncGenerator<Written, void> {
   const lengths = lengthsOf(executable);
-  const takesTopP = executable.stores.some((s) => s.name === storeOfInput(`generate:${lengths[0] ?? 1}`, "top_p"));
+  const dtypes = dtypesOf(executable, `generate:${lengths[0]}`);
   const waiting = numbered(wishes);
   const rows = Array.from({ length: count }, (): Row | null => null);
   const stopped = (): boolean => signal?.aborted ?? false;
@@ -59,7 +60,7 @@ export async function* writeBatch(
     const longest = Math.max(...rows.map((row) => row?.next.length ?? 0));
     if (longest === 0) return;
     const T = lengths.find((n) => n >= longest) ?? lengths.at(-1) ?? 1;
-    const { outputs } = await executable.run(`generate:${T}`, inputsOf(rows, T, takesTopP), { seed, call, step });
+    const { outputs } = await executable.run(`generate:${T}`, inputsOf(rows, T, dtypes), { seed, call, step });
     for (const [i, row] of rows.entries()) {
       const token = row && advanced(row, T) ? outputs[0]?.data[i] : undefined;
       if (!row || token === undefined) continue;
@@ -101,8 +102,14 @@ function advanced(row: Row, T: number): boolean {
   return row.next.length === 0;
 }
 
+/** Of the numbers that a row has, by the names of the inputs; none for `top_p` where it is not asked for. */
+type Dtypes = Readonly<Record<"temperature" | "topP", DType | undefined>>;
+function dtypesOf({ stores }: Executable, entry: string): Dtypes {
+  const of = (input: string): DType | undefined => stores.find((s) => s.name === storeOfInput(entry, input))?.dtype;
+  return { temperature: of("temperature"), topP: of("top_p") };
+}
 /** Each row's next tokens and their positions, padded on the right; an idle row has none. */
-function inputsOf(rows: readonly (Row | null)[], T: number, takesTopP: boolean): Map<string, Tensor> {
+function inputsOf(rows: readonly (Row | null)[], T: number, dtypes: Dtypes): Map<string, Tensor> {
   const [tokens, at] = [new Float64Array(rows.length * T), new Float64Array(rows.length * T).fill(-1)];
   const [temperature, topP] = [new Float64Array(rows.length), new Float64Array(rows.length).fill(1)];
   for (const [i, row] of rows.entries()) {
@@ -116,8 +123,8 @@ function inputsOf(rows: readonly (Row | null)[], T: number, takesTopP: boolean):
   const inputs = new Map([
     ["tokens", fromNumbers("i32", [rows.length, T], tokens)],
     ["at", fromNumbers("i32", [rows.length, T], at)],
-    ["temperature", fromNumbers("f32", [rows.length], temperature)],
+    ["temperature", fromNumbers(dtypes.temperature ?? "f32", [rows.length], temperature)],
   ]);
-  if (takesTopP) inputs.set("top_p", fromNumbers("f32", [rows.length], topP));
+  if (dtypes.topP) inputs.set("top_p", fromNumbers(dtypes.topP, [rows.length], topP));
   return inputs;
 }

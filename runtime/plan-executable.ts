@@ -14,6 +14,7 @@ import {
 import type { Executor, NativeBuffer, NativeStep, StepTimes } from "./native.ts";
 import { numbers, sameShape, showShape, zeros } from "./tensor.ts";
 
+type At = Parameters<Executable["run"]>[2];
 export interface ExecuteOptions {
   /** Fills temporaries with NaN before each run: what reads bytes that nothing wrote shows. For tests. */
   readonly poison?: boolean;
@@ -41,6 +42,11 @@ export const nativeStep = (step: Step): NativeStep =>
 /** What one thread does in half a microsecond: to share it among several takes about as long. */
 const isSmall = ({ tasks, flops, bytes }: Launch): boolean => tasks === 1 || (flops <= 8192 && bytes <= 8192);
 
+/** What no caller gives by name: what keys the random numbers, and how many steps were trained. */
+function hiddenInput(store: string, { seed, call, step }: At): Tensor | null {
+  if (store === hidden.key) return { dtype: "i32", shape: [2], data: Int32Array.of(seed, call) };
+  return store === hidden.step ? { dtype: "i32", shape: [], data: Int32Array.of(step) } : null;
+}
 function reads({ name, inputs }: Entry): string {
   const names = inputs.map((store) => inputOfStore(name, store)).filter((input) => !input.startsWith("$"));
   return `${name} reads ${names.join(", ") || "nothing"}`;
@@ -87,11 +93,7 @@ export class PlanExecutable implements Executable {
     }
     this.#executor.write(index, value.data);
   }
-  async run(
-    name: string,
-    inputs: ReadonlyMap<string, Tensor>,
-    at: { seed: number; call: number; step: number },
-  ): Promise<Outcome> {
+  async run(name: string, inputs: ReadonlyMap<string, Tensor>, at: At): Promise<Outcome> {
     const index = this.entries.indexOf(name);
     const entry = this.#plan.entries[index];
     if (entry === undefined)
@@ -113,21 +115,14 @@ export class PlanExecutable implements Executable {
     this.#closed = undefined;
   }
 
-  #writeInputs(
-    entry: Entry,
-    inputs: ReadonlyMap<string, Tensor>,
-    at: { seed: number; call: number; step: number },
-  ): void {
-    const given = new Map([...inputs].map(([input, value]) => [storeOfInput(entry.name, input), value]));
-    given.set(hidden.key, { dtype: "i32", shape: [2], data: Int32Array.of(at.seed, at.call) });
-    given.set(hidden.step, { dtype: "i32", shape: [], data: Int32Array.of(at.step) });
+  #writeInputs(entry: Entry, inputs: ReadonlyMap<string, Tensor>, at: At): void {
     for (const name of inputs.keys())
       if (!this.#buffers.has(storeOfInput(entry.name, name)))
         throw new Problem(`${entry.name} has no input ${name}`, reads(entry));
     for (const store of entry.inputs) {
-      const value = given.get(store);
-      if (value === undefined)
-        throw new Problem(`input ${inputOfStore(entry.name, store)} of ${entry.name} is missing`, reads(entry));
+      const name = inputOfStore(entry.name, store);
+      const value = inputs.get(name) ?? hiddenInput(store, at);
+      if (value === null) throw new Problem(`input ${name} of ${entry.name} is missing`, reads(entry));
       this.write(store, value);
     }
   }

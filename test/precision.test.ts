@@ -179,6 +179,7 @@ test("a run keeps its precision: resumed, and asked for text", async () => {
     return all;
   };
   assert.is(await text(), await text("bf16"));
+  assert.is((await text("f64")).length, 8, "temperatures are f64 too");
 });
 
 test("safetensors of bf16 go in and out, and what is f32 is rounded where the signature says float", async () => {
