@@ -1,6 +1,7 @@
 // What machine code says of the bf16 matmuls of a mixture and of a dense layer, without a GPU: each is compiled by NVRTC for one architecture
 // and read by sass-lens, whose figures are modelled. LENS names its sass_report.ts, NVDISASM the disassembler.
-//   LENS=../shared/tools/sass-lens/sass_report.ts node --import tsx bench/sass.ts [sm_80] [T,d,n,E,K]
+// For sm_90a these are the kernels by wgmma, whose producers the model feeds.
+//   LENS=../shared/tools/sass-lens/sass_report.ts node --import tsx bench/sass.ts [sm_80|sm_90a] [T,d,n,E,K]
 import { execFileSync } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -8,12 +9,14 @@ import { join } from "node:path";
 import { env, execPath } from "node:process";
 import { loadFile } from "../compiler/check/index.ts";
 import { Problem } from "../compiler/diagnostic.ts";
+import { item } from "../compiler/kernel/expr.ts";
 import { silent } from "../compiler/pass.ts";
 import { type BuildRequest, toGraphs, toPlan } from "../compiler/pipeline.ts";
-import type { PlanKernel } from "../compiler/plan/plan.ts";
+import type { LaunchShape, Plan, PlanKernel } from "../compiler/plan/plan.ts";
 import { backends } from "../compiler/targets.ts";
 import { compileKernels } from "../runtime/cuda/code.ts";
 import { nvdisasm } from "../runtime/cuda/sass.ts";
+import { compileVariants, variantsFor } from "../runtime/cuda/variants.ts";
 import { nvrtc } from "../runtime/nvrtc.ts";
 
 const [architecture = "sm_80", shape = "24576,1536,256,128,8"] = process.argv.slice(2);
@@ -27,6 +30,15 @@ interface Lens {
   readonly tflops: number;
   readonly bars: readonly string[];
 }
+/** A kernel, or its variant by wgmma; `of`: the kernel whose contraction it is. */
+interface Subject {
+  readonly of: PlanKernel;
+  readonly launch?: LaunchShape;
+  readonly text: string;
+  readonly cubin: Buffer;
+}
+const heads =
+  architecture === "sm_90a" ? "instructions per wgmma" : "HMMA per LDSM.x4 | instructions per HMMA | barriers";
 /** The kernels of a program that multiply bf16, with what they use. */
 async function report(file: string, request: Omit<BuildRequest, "precision">, title: string): Promise<void> {
   const path = new URL(file, import.meta.url).pathname;
@@ -37,21 +49,28 @@ async function report(file: string, request: Omit<BuildRequest, "precision">, ti
     undefined,
     backends.cuda,
   );
+  console.log(`${title}\n| kernel | registers | ${heads} | tensor busy | TFLOP/s | misses |`);
+  const subjects = architecture === "sm_90a" ? await variantsOf(plan) : await kernelsOf(plan);
+  for (const s of subjects) console.log(row(s, read(s)));
+}
+async function kernelsOf(plan: Plan): Promise<Subject[]> {
   const kernels = plan.kernels.filter((k) => /\b(mma|contract)</.test(k.text) && k.schedule?.shape.endsWith("bf16"));
   const code = await compileKernels({ ...plan, kernels }, architecture, await nvrtc(), null, 2);
-  console.log(
-    `${title}\n| kernel | registers | HMMA per LDSM.x4 | instructions per HMMA | barriers | tensor busy | TFLOP/s | misses |`,
-  );
-  kernels.forEach((k, i) => console.log(row(k, read(k, code[i]?.cubin ?? Buffer.alloc(0)))));
+  return kernels.map((k, i) => ({ ...k, of: k, cubin: code[i]?.cubin ?? Buffer.alloc(0) }));
 }
-function read(kernel: PlanKernel, cubin: Buffer): Lens {
+async function variantsOf(plan: Plan): Promise<Subject[]> {
+  const kernels = variantsFor(plan, architecture);
+  const code = await compileVariants({ ...plan, kernels }, architecture, await nvrtc(), null, 2);
+  return kernels.map((k, i) => ({ ...k, of: item(plan.kernels, k.of), cubin: code[i]?.cubin ?? Buffer.alloc(0) }));
+}
+function read(subject: Subject): Lens {
   const folder = mkdtempSync(join(tmpdir(), "moec-lens-"));
   try {
     const file = join(folder, "kernel.cubin");
-    writeFileSync(file, cubin);
-    const args = ["--dyn", String(kernel.launch?.shared ?? 0), "--mnk", sizes(kernel).join(), "--json"];
+    writeFileSync(file, subject.cubin);
+    const args = ["--dyn", String(subject.launch?.shared ?? 0), "--mnk", sizes(subject.of).join(), "--json"];
     const device = architecture === "sm_80" ? ["--device", "a100"] : [];
-    const out = execFileSync(execPath, ["--import", "tsx", lens ?? "", file, ...args, ...device], {
+    const out = execFileSync(execPath, ["--import", "tsx", lens ?? "", file, ...args, ...fed(subject), ...device], {
       encoding: "utf8",
       env: { ...env, NVDISASM: nvdisasm(), LENS_INNER: "1", LENS_OFFSETS: "0" },
     });
@@ -60,23 +79,42 @@ function read(kernel: PlanKernel, cubin: Buffer): Lens {
     rmSync(folder, { recursive: true });
   }
 }
-/** Rows, columns and depth; a weight gradient's rows are what it sums over, cut into its groups. */
+/** What a warp-specialised kernel's own text says: its tile, bytes and number of stages, and the warps that multiply. */
+function fed({ text, launch }: Subject): string[] {
+  const [stages = 0, groups = 0] = /Pipe<(\d+), (\d+)>/.exec(text)?.slice(1).map(Number) ?? [];
+  if (stages === 0) return [];
+  const columns = [...text.matchAll(/ Held<128, (\d+)/g)].reduce((sum, found) => sum + Number(found[1]), 0);
+  const bytes = ((launch?.shared ?? 0) - 1024) / stages;
+  return [
+    "--tile",
+    `128,${columns}`,
+    "--tma",
+    String(bytes),
+    "--stages",
+    String(stages),
+    "--loop-warps",
+    String(groups * 4),
+  ];
+}
+/** Rows, columns and depth; of a weight gradient those of all groups, which share the depth. */
 function sizes({ schedule }: PlanKernel): readonly number[] {
   const [m = 1, n = 1, k = 1] =
     /(\d+) x (\d+) x (\d+)/
       .exec(schedule?.shape ?? "")
       ?.slice(1)
       .map(Number) ?? [];
-  const operands = Number(/(\d+) operands/.exec(schedule?.shape ?? "")?.[1] ?? 1);
-  return schedule?.shape.startsWith("ragged_outer") ? [k, n, m] : [m, n * operands, k];
+  const many = (of: string): number => Number(new RegExp(`(\\d+) ${of}`).exec(schedule?.shape ?? "")?.[1] ?? 1);
+  const groups = many("groups");
+  return schedule?.shape.startsWith("ragged_outer") ? [m * groups, n, k / groups] : [m, n * many("operands"), k];
 }
-function row({ schedule }: PlanKernel, { registers, mix, busy, tflops, bars }: Lens): string {
+function row({ of }: Subject, { registers, mix, busy, tflops, bars }: Lens): string {
+  const n = (name: string): number => mix[name] ?? 0;
+  const each = (n("instructions") / (n("HMMA") || n("HGMMA"))).toFixed(2);
+  const work = n("HMMA") > 0 ? [n("HMMA per LDSM.4").toFixed(1), each, String(n("barriers"))] : [each];
   const cells = [
-    schedule?.shape ?? "",
+    of.schedule?.shape ?? "",
     String(registers),
-    (mix["HMMA per LDSM.4"] ?? 0).toFixed(1),
-    ((mix["instructions"] ?? 0) / (mix["HMMA"] ?? 1)).toFixed(2),
-    String(mix["barriers"] ?? 0),
+    ...work,
     `${Math.round(100 * busy.tensor)}%`,
     tflops.toFixed(0),
     bars.join("; ") || "none",

@@ -16,7 +16,7 @@ import type { PlanKernel } from "../compiler/plan/plan.ts";
 import type { DType } from "../compiler/types/dtype.ts";
 import { generateEntries } from "../runtime/generate.ts";
 import { entryRequest } from "../runtime/trial.ts";
-import { architectures, shownTable, sourceOf, tableOf } from "./cuda-table.ts";
+import { architectures, shownTable, sourceOf, tableOf, tableOfVariants } from "./cuda-table.ts";
 import type { Run } from "./emulator/sequence.ts";
 import { golden } from "./golden.ts";
 import { generator, samples, storesOf } from "./graphs.ts";
@@ -84,8 +84,10 @@ const everything = (): Run[] => [
 if (compiler) {
   test("contractions: no bank conflicts, whole sectors", async () => {
     const options = { architectures: ["sm_80"], only: (k: PlanKernel) => /\b(mma|contract)</.test(k.text) };
-    const rows = await tableOf(contractions(), compiler, options);
-    golden("cuda-contractions.txt", shownTable(rows, options));
+    const sources = contractions();
+    const rows = await tableOf(sources, compiler, options);
+    const variants = await tableOfVariants(sources, compiler);
+    golden("cuda-contractions.txt", [shownTable(rows, options), variants].join("\n"));
     for (const { label, conflicts, sectors } of rows) {
       assert.is(conflicts, 1, label);
       assert.ok(sectors <= 1.05, `${label}: ${sectors}`);
@@ -94,7 +96,9 @@ if (compiler) {
   if (env["MOEC_TEST"] === "full")
     test("every kernel of the examples and of every op", async () => {
       const options = { architectures, only: () => true };
-      golden("cuda-kernels.txt", shownTable(await tableOf(everything(), compiler, options), options));
+      const sources = everything();
+      const rows = shownTable(await tableOf(sources, compiler, options), options);
+      golden("cuda-kernels.txt", [rows, await tableOfVariants(sources, compiler)].join("\n"));
     });
 }
 test.run();

@@ -9,9 +9,10 @@ import type { PlanKernel } from "../compiler/plan/plan.ts";
 import { backends } from "../compiler/targets.ts";
 import { occupancy } from "../runtime/cuda/architecture.ts";
 import { compileKernels, options, used } from "../runtime/cuda/code.ts";
+import { variantHeader } from "../runtime/cuda/variants.ts";
 import type { Nvrtc } from "../runtime/nvrtc.ts";
 import { build, each } from "./emulator/build.ts";
-import { loweredForCuda, modulesOf, type Run, runEmulated } from "./emulator/sequence.ts";
+import { byVariants, loweredForCuda, modulesOf, type Run, runEmulated, variantOf } from "./emulator/sequence.ts";
 import { folder } from "./folder.ts";
 import { storesOf } from "./graphs.ts";
 import { valuesOf } from "./host/compare.ts";
@@ -32,26 +33,37 @@ export const sourceOf = (name: string, graph: Graph, stores?: ReadonlyMap<string
 export interface TableOptions {
   readonly architectures: readonly string[];
   readonly only: (kernel: PlanKernel) => boolean;
+  /** Of CUDA if not given. */
+  readonly header?: string;
+}
+const isVariant = (kernel: PlanKernel): boolean => variantOf(kernel) !== null;
+/** The kernels of the sources that have one for sm_90a, by it. */
+export async function tableOfVariants(sources: readonly Run[], nvrtc: Nvrtc): Promise<string> {
+  const runs = sources
+    .map((s) => ({ ...s, sequence: byVariants(s.sequence) }))
+    .filter(({ sequence }) => sequence.launches.some(({ kernel }) => isVariant(kernel)));
+  const options = { architectures: ["sm_90a"], only: isVariant, header: variantHeader(backends.cuda.header()) };
+  return shownTable(await tableOf(runs, nvrtc, options), options);
 }
 /** A row for each kernel that no source before had. Fails on a spill, and on what ptxas warns of. */
 export async function tableOf(
   sources: readonly Run[],
   nvrtc: Nvrtc,
-  { architectures, only }: TableOptions,
+  { architectures, only, header = backends.cuda.header() }: TableOptions,
 ): Promise<readonly Row[]> {
   const named = new Map<string, { readonly label: string; readonly kernel: PlanKernel }>();
   for (const { name, sequence } of sources) {
     const before = new Map<string, number>();
     for (const { kernel } of sequence.launches) {
       if (named.has(kernel.name) || !only(kernel)) continue;
-      const base = kernel.name.replace(/_[0-9a-f]+$/, "");
+      const base = kernel.name.replace(/_[0-9a-f]+(_sm90)?$/, "");
       const n = (before.get(base) ?? 0) + 1;
       before.set(base, n);
       named.set(kernel.name, { label: `${name}: ${base}${n === 1 ? "" : ` ${n}`}`, kernel });
     }
   }
   const kernels = [...named.values()].map((x) => x.kernel);
-  const [uses, counts] = [await usesOf(kernels, architectures, nvrtc), await countsOf(sources)];
+  const [uses, counts] = [await usesOf(kernels, architectures, header, nvrtc), await countsOf(sources)];
   return [...named.values()].map(({ label, kernel }) => rowOf(label, kernel, uses, counts.get(kernel.name)));
 }
 export interface Row {
@@ -90,7 +102,7 @@ type Pair = readonly [real: number, ideal: number];
 const ratio = ([real, ideal]: Pair): number => (ideal === 0 ? 1 : real / ideal);
 const plus = (a: Pair, b: Pair = [0, 0]): Pair => [a[0] + b[0], a[1] + b[1]];
 const heads = ["kernel", "threads", "shared", "registers", "spills", "occupancy %", "conflicts", "sectors"];
-/** Numbers of three architectures stand side by side. */
+/** Numbers of several architectures stand side by side. */
 export function shownTable(rows: readonly Row[], { architectures }: Pick<TableOptions, "architectures">): string {
   const lines = [heads, ...rows.map((r) => [r.label, ...r.cells])];
   const widths = heads.map((_, c) => Math.max(...lines.map((line) => line[c]?.length ?? 0)));
@@ -111,6 +123,7 @@ export function shownTable(rows: readonly Row[], { architectures }: Pick<TableOp
 async function usesOf(
   kernels: readonly PlanKernel[],
   architectures: readonly string[],
+  header: string,
   nvrtc: Nvrtc,
 ): Promise<ReadonlyMap<string, ReadonlyMap<string, Used>>> {
   const all = new Map(architectures.map((a) => [a, new Map<string, Used>()]));
@@ -118,7 +131,7 @@ async function usesOf(
     [...all].map(([architecture, uses]) => ({ unit, architecture, uses })),
   );
   await each(work, async ({ unit, architecture, uses }) => {
-    for (const [name, use] of await usesOfUnit(unit, architecture, nvrtc)) {
+    for (const [name, use] of await usesOfUnit(unit, architecture, header, nvrtc)) {
       assert.is(use.spills, 0, `${name} spills on ${architecture}`);
       assert.equal(use.warnings, [], `${name} on ${architecture}`);
       assert.ok(use.registers > 0, `${name} is not in the log`);
@@ -135,8 +148,12 @@ function unitsOf(kernels: readonly PlanKernel[]): PlanKernel[][] {
   }
   return units;
 }
-async function usesOfUnit(unit: readonly PlanKernel[], architecture: string, nvrtc: Nvrtc): Promise<Map<string, Used>> {
-  const header = backends.cuda.header();
+async function usesOfUnit(
+  unit: readonly PlanKernel[],
+  architecture: string,
+  header: string,
+  nvrtc: Nvrtc,
+): Promise<Map<string, Used>> {
   const [first, ...rest] = unit;
   if (!first) return new Map();
   const text = [cudaUnit(header, first), ...rest.map((k) => k.text)].join("\n");

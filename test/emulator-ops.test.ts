@@ -42,8 +42,8 @@ function failure<R extends Run>(run: R, way: Way, outcome: Outcome, check: (r: R
   }
 }
 
-/** Of bf16 those that tensor cores take; all of them where all is asked for. */
-const short = shortSamples().filter(({ node }) => full || node.op.lower === "tile");
+/** Of bf16 those that tensor cores or the unit for special functions take; all of them where all is asked for. */
+const short = shortSamples().filter(({ node }) => full || node.op.lower === "tile" || node.op.name === "unary");
 const opRuns = [...samples(), ...short]
   .filter(({ node }) => node.op.name !== "const" && node.results.every((v) => v.type.dtype !== "f64"))
   .map((s) => ({ ...s, sequence: loweredForCuda(graphOf(s.node.results)), stores: storesOf(s.node.results) }));

@@ -2,13 +2,13 @@
 import { Bug } from "../diagnostic.ts";
 import { accessOf } from "../kernel/access.ts";
 import { footprint, gcd, item, multiple } from "../kernel/expr.ts";
-import type { Axis, Buffer, Expr, Kernel, Stmt, Tile } from "../kernel/ir.ts";
+import type { Axis, Buffer, Expr, Kernel, Stmt, StmtOf, Tile } from "../kernel/ir.ts";
 import { walk, walkExprs } from "../kernel/passes.ts";
 import { blockOf, operandsOf } from "./block.ts";
 import { dealt } from "./grid.ts";
 import { needsOf, Operand, reserve } from "./operand.ts";
 import { dealtAhead, runAhead, runsAhead } from "./pipeline.ts";
-import { type Emitter, type Target, written } from "./text.ts";
+import { type Emitter, type Lanes, type Target, written } from "./text.ts";
 
 const types = { f32: "f32", f64: "f64", bf16: "bf16", i32: "i32", bool: "u8" } as const;
 
@@ -67,11 +67,8 @@ export const cuda: Target = {
     for (const s of list) new Operand(s, 1, e).load("0", null);
     e.line("staged();");
   },
-  each(s, lanes, e) {
-    const cols = s.valid[1];
-    const whole = lanes.text !== "1" && cols !== undefined && multipleOf(cols, e.kernel) % lanes.count === 0;
-    return `each<${lanes.text}${whole ? ", true" : ""}>`;
-  },
+  each: (s, lanes, e) => `each<${lanes.text}${isWhole(s, lanes, e) ? ", true" : ""}>`,
+  early: (s, lanes, e) => (item(s.over.shape, 0) > 1 && lanes.count >= 4 && isWhole(s, lanes, e) ? "each_early" : null),
   mma(s, e) {
     const at = (t: Tile): string => (t.role === "operand" ? `${t.name}[${needsOf(e).stageOf.get(t) ?? "0"}]` : t.name);
     const [first] = s.b;
@@ -89,6 +86,10 @@ export const cuda: Target = {
 };
 export const cudaTf32: Target = { ...cuda, tf32: true };
 
+/** Whether every group has all its elements. */
+function isWhole({ valid: [, cols] }: StmtOf<"each">, lanes: Lanes, e: Emitter): boolean {
+  return lanes.text !== "1" && cols !== undefined && multipleOf(cols, e.kernel) % lanes.count === 0;
+}
 /** Where an accumulator stands while it is a left operand. */
 function heldAt(acc: Tile, e: Emitter): number {
   const n = needsOf(e);

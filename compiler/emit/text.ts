@@ -8,6 +8,7 @@ import { tilesOf, walk } from "../kernel/passes.ts";
 import { infix } from "../kernel/print.ts";
 import type { LaunchShape } from "../plan/plan.ts";
 import type { DType } from "../types/dtype.ts";
+import { earlyOf } from "./early.ts";
 import { type Follower, followerOf, reached } from "./follow.ts";
 import { tasksOf } from "./grid.ts";
 import { begins, fits, touchesOnly } from "./lanes.ts";
@@ -55,6 +56,8 @@ export interface Target {
   stages(list: readonly StmtOf<"stage">[], e: Emitter): void;
   /** The word for points of an accumulator. */
   each(s: StmtOf<"each">, lanes: Lanes, e: Emitter): string;
+  /** The same for points that load before they compute, where there is one. */
+  early?(s: StmtOf<"each">, lanes: Lanes, e: Emitter): string | null;
   mma(s: StmtOf<"mma">, e: Emitter): void;
   /** What a launch must say, where tasks are dealt to blocks of threads. */
   launch?(k: Kernel, e: Emitter): LaunchShape;
@@ -324,43 +327,58 @@ export class Emitter {
     value?: Expr,
     scope: Scope = "point",
   ): void {
-    const outer = [this.lane, this.lanes, this.varying, this.scope] as const;
-    if (lane) {
-      const { v, lanes } = "v" in lane ? lane : { v: lane, lanes: this.widest("line") };
-      [this.lane, this.lanes, this.varying] = [v, lanes.count, new Set()];
-    }
-    this.scope = scope;
     const result = (x: Expr): string => `return ${this.wide(x, lane !== null)};`;
-    if (value && body.length === 0) this.line(`${before}[&](${params}) { ${result(value)} }${after}`);
-    else
+    const on = lane && ("v" in lane ? lane : { v: lane, lanes: this.widest("line") });
+    this.inLanes(on, scope, () => {
+      if (value && body.length === 0) return this.line(`${before}[&](${params}) { ${result(value)} }${after}`);
       this.block(`${before}[&](${params}) {`, `}${after}`, () => {
         this.stmts(body);
         if (value) this.line(result(value));
       });
-    [this.lane, this.lanes, this.varying, this.scope] = outer;
+    });
   }
-  private each(s: StmtOf<"each">): void {
-    const valid = s.valid.map((y) => this.expr(y)).join(", ");
-    this.points(s, (lanes) => `${lanes === null ? "each_row" : this.target.each(s, lanes, this)}(${valid}`);
+  /** What f writes runs on a group of lanes of v, if there are any. */
+  private inLanes(lane: { readonly v: Var; readonly lanes: Lanes } | null, scope: Scope, f: () => void): void {
+    const outer = [this.lane, this.lanes, this.varying, this.scope] as const;
+    if (lane) [this.lane, this.lanes, this.varying] = [lane.v, lane.lanes.count, new Set()];
+    this.scope = scope;
+    f();
+    [this.lane, this.lanes, this.varying, this.scope] = outer;
   }
   /** A call with the body of an `each`, whose beginning depends on the lanes that it runs on; null: it is made once for each row. */
   private points(s: StmtOf<"each">, head: (lanes: Lanes | null) => string): void {
-    const used = tilesOf(s.body, "acc", "row");
-    const tiles = [s.over, ...new Set([...used.reads, ...used.writes].filter((t) => t !== s.over))];
+    const tiles = tilesUnder(s);
     const params = ["auto v", ...s.vs.map((v) => `ix ${v.name}`), ...tiles.map((t) => `auto& ${t.name}_`)].join(", ");
     const [, v] = s.vs;
     const lane = v ? { v, lanes: this.group(v, s.body, kindOf(s)) } : null;
+    const end = `, ${tiles.map((t) => t.name).join(", ")});`;
     this.giving(tiles, () =>
-      this.lambda(
-        `${head(lane?.lanes ?? null)}, `,
-        params,
-        `, ${tiles.map((t) => t.name).join(", ")});`,
-        lane,
-        s.body,
-        undefined,
-        lane ? "point" : "row",
-      ),
+      this.lambda(`${head(lane?.lanes ?? null)}, `, params, end, lane, s.body, undefined, lane ? "point" : "row"),
     );
+  }
+  private each(s: StmtOf<"each">): void {
+    const valid = s.valid.map((y) => this.expr(y)).join(", ");
+    if (!this.early(s, valid))
+      this.points(s, (lanes) => `${lanes === null ? "each_row" : this.target.each(s, lanes, this)}(${valid}`);
+  }
+  /** Points that load first: what they do with it is a function that their loads give. */
+  private early(s: StmtOf<"each">, valid: string): boolean {
+    const [, v] = s.vs;
+    if (!v) return false;
+    const lanes = this.group(v, s.body, kindOf(s));
+    const word = this.target.early?.(s, lanes, this);
+    const early = word ? earlyOf(s, v) : null;
+    if (!early) return false;
+    const tiles = tilesUnder(s);
+    const elements = tiles.map((t) => `auto& ${t.name}_`).join(", ");
+    const params = ["auto v", ...s.vs.map((x) => `ix ${x.name}`)].join(", ");
+    const write = (): void => {
+      this.stmts(early.lets);
+      this.block(`return [=](${elements}) {`, "};", () => this.giving(tiles, () => this.stmts(early.body)));
+    };
+    const end = `}, ${tiles.map((t) => t.name).join(", ")});`;
+    this.inLanes({ v, lanes }, "point", () => this.block(`${word}(${valid}, [&](${params}) {`, end, write));
+    return true;
   }
   private giving(tiles: readonly Tile[], f: () => void): void {
     const outer = this.given;
@@ -429,6 +447,11 @@ export class Emitter {
     const { text } = this.group(v, body);
     return text === "1" ? 1 : text;
   }
+}
+/** What it runs over first. */
+function tilesUnder(s: StmtOf<"each">): readonly Tile[] {
+  const used = tilesOf(s.body, "acc", "row");
+  return [s.over, ...new Set([...used.reads, ...used.writes].filter((t) => t !== s.over))];
 }
 function kindOf(s: StmtOf<"each">): Kind {
   if (item(s.over.shape, 0) === 1) return "line";

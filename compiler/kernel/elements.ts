@@ -48,10 +48,15 @@ export function constant(value: number, dtype: DType): Expr {
 const typeOfResult = (node: { readonly results: readonly Value[] }): Scalar =>
   scalarType(dtypeOf(item(node.results, 0).type));
 
+/** Of a bf16 result a quicker one, where a target has it, is as good. */
+function functionOf({ attrs, results }: Node<OpAttrs["unary"]>): string {
+  const short = dtypeOf(item(results, 0).type) === "bf16" && ["sigmoid", "tanh", "erf"].includes(attrs.fn);
+  return short ? `${attrs.fn}_short` : attrs.fn;
+}
 const table: { readonly [N in OpName]?: Typed<N> } = {
   const: (_, node) => constant(node.attrs.value, dtypeOf(item(node.results, 0).type)),
   iota: (_, _node, at) => asValue(item(at, 0)),
-  unary: (r, node, at) => call(node.attrs.fn, typeOfResult(node), r.element(arg(node, 0), at)),
+  unary: (r, node, at) => call(functionOf(node), typeOfResult(node), r.element(arg(node, 0), at)),
   binary: (r, node, at) =>
     call(node.attrs.fn, typeOfResult(node), r.element(arg(node, 0), at), r.element(arg(node, 1), at)),
   select: (r, node, at) =>

@@ -174,25 +174,54 @@ template <class V> FN V exp_(V x) {
   return scaled(1.0f + e.rest, e.n);
 }
 #endif
+/** n / d within a unit in the last place, where d and 1 / d are normal numbers: on CUDA that needs no branch. */
+#ifdef RECIPROCAL
+FN f32 ratio(f32 n, f32 d) { const f32 r = RECIPROCAL(d), q = n * r; return mad(mad(-q, d, n), r, q); }
+#else
+template <class V> FN V ratio(V n, V d) { return n / d; }
+#endif
 /** By e^-|x|, which keeps the small values below -88. */
 template <class V> FN V sigmoid_(V x) {
   V e = exp_(-abs_(x));
-  return where(x < 0.0f, e, as<V>(1.0f)) / (1.0f + e);
+  return ratio(where(x < 0.0f, e, as<V>(1.0f)), 1.0f + e);
 }
 /** m / (m + 2) with m = e^2x - 1, found without cancellation. */
 template <class V> FN V tanh_(V x) {
   Exp<V> e = split_exp(2.0f * clamp_(x, -10.0f, 10.0f));
   V s = power2(whole(e.n)), m = mad(e.rest, s, s - 1.0f);
-  return m / (m + 2.0f);
+  return ratio(m, m + 2.0f);
 }
 
+// ---- the same for results of bf16, within 2^-15, by the unit for special functions where there is one; 2^x for x of -100 to 0 ----
+#ifdef EXP2
+FN f32 exp2_short_(f32 x) { return EXP2(x); }
+FN f32 sigmoid_short_(f32 x) { return RECIPROCAL(1.0f + EXP2(x * -1.44269504f)); }
+/** Near 0, where the difference would cancel, by its series. */
+FN f32 tanh_short_(f32 x) {
+  const f32 s = x * x, near = mad(x * s, mad(s, 0.133333333f, -0.333333333f), x);
+  return where(s < 0.04f, near, mad(-2.0f, RECIPROCAL(1.0f + EXP2(x * 2.88539008f)), 1.0f));
+}
+#else
+template <class V> FN V exp2_short_(V x) { return exp_(x * 0.693147180559945309417f); }
+template <class V> FN V sigmoid_short_(V x) { return sigmoid_(x); }
+template <class V> FN V tanh_short_(V x) { return tanh_(x); }
+#endif
+
 /** Two fits: x + x P(x^2) below 0.92 (2^-26), 1 - e^(-x Q(x)) above (2^-28 of the result). */
-template <class V> FN V erf_(V x) {
-  V a = abs_(x), t = clamp_(a, 0.92f, 3.95f), s = x * x;
+template <bool SHORT, class V> FN V erf_of(V x) {
+  V a = abs_(x), t = clamp_(a, 0.92f, 3.95f), s = x * x, power;
   V near = poly(s, -0.000599940657f, 0.00499483058f, -0.0267677195f, 0.112818457f, -0.376124978f, 0.128379151f);
   V far = poly(t, -0.000213984982f, 0.0032149558f, -0.0228899643f, 0.105261847f, 0.635718286f, 1.12851441f);
-  return where(a < 0.92f, mad(near, x, x), copysign_(1.0f - exp_(-t * far), x));
+  if constexpr (SHORT) power = exp2_short_(t * far * -1.44269504f);
+  else power = exp_(-t * far);
+  return where(a < 0.92f, mad(near, x, x), copysign_(1.0f - power, x));
 }
+template <class V> FN V erf_(V x) { return erf_of<false>(x); }
+#ifdef EXP2
+FN f32 erf_short_(f32 x) { return erf_of<true>(x); }
+#else
+template <class V> FN V erf_short_(V x) { return erf_(x); }
+#endif
 
 // ---- logarithms ----
 /** x = (1 + f) 2^n, -1/3 <= f < 1/3, for x > 0 and finite. */
@@ -305,13 +334,6 @@ FN f32 modulo(f32 a, f32 b) { return float_modulo(a, b); }
 FN vf modulo(vf a, vf b) { return float_modulo(a, b); }
 #endif
 template <class A, class B> FN auto rem_(A a, B b) { typedef decltype(a + b) V; return modulo(as<V>(a), as<V>(b)); }
-
-// ---- of what is rounded to bf16 next: 2^x within 1e-5 for x of -100 to 0 ----
-#ifdef EXP2
-FN f32 exp2_short_(f32 x) { return EXP2(x); }
-#else
-template <class V> FN V exp2_short_(V x) { return exp_(x * 0.693147180559945309417f); }
-#endif
 
 // ---- sorting ----
 /** Unsigned numbers that rise as x falls: -0 with 0, NaN last of all. */

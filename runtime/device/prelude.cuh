@@ -65,7 +65,10 @@ FN void mma_bf16(f32 (&d)[4], const u32 (&a)[4], u32 b0, u32 b1) {
 FN u32 pack_bf16(f32 low, f32 high) { u32 r; PTX_PURE("cvt.rn.bf16x2.f32 %0, %1, %2;", OUTS(W_U32(r)), INS(R_F32(high), R_F32(low))); return r; }
 /** 2^x within 2 units in the last place, of numbers near 0 one of the two. */
 #define EXP2(x) exp2_approx(x)
+/** 1 / x within 1 unit in the last place, for x and 1 / x that are normal numbers. */
+#define RECIPROCAL(x) reciprocal_approx(x)
 FN f32 exp2_approx(f32 x) { f32 r; PTX_PURE("ex2.approx.ftz.f32 %0, %1;", OUTS(W_F32(r)), INS(R_F32(x))); return r; }
+FN f32 reciprocal_approx(f32 x) { f32 r; PTX_PURE("rcp.approx.ftz.f32 %0, %1;", OUTS(W_F32(r)), INS(R_F32(x))); return r; }
 /** NaN if either is. */
 FN f32 larger(f32 a, f32 b) { f32 r; PTX_PURE("max.NaN.f32 %0, %1, %2;", OUTS(W_F32(r)), INS(R_F32(a), R_F32(b))); return r; }
 FN f32 smaller(f32 a, f32 b) { f32 r; PTX_PURE("min.NaN.f32 %0, %1, %2;", OUTS(W_F32(r)), INS(R_F32(a), R_F32(b))); return r; }

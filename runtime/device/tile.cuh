@@ -185,6 +185,31 @@ template <int W, bool WHOLE = false, class F, class T, class... Ts> FN void each
     }
   }
 }
+template <class P, int B> struct Batch { P p[B]; };
+template <int B, class F> FN auto batch(F make, int k) {
+  typedef decltype(make(k)) P;
+  if constexpr (B == 8) return Batch<P, 8>{{make(k), make(k + 1), make(k + 2), make(k + 3), make(k + 4), make(k + 5), make(k + 6), make(k + 7)}};
+  else if constexpr (B == 4) return Batch<P, 4>{{make(k), make(k + 1), make(k + 2), make(k + 3)}};
+  else return Batch<P, 1>{{make(k)}};
+}
+/** f(v, i, j) loads what the points of four columns need, and gives a function of their elements: a batch of them is loaded before the first is
+    stored, for a store may be to what is loaded. `cols` is a multiple of four; f does not change a tile. */
+template <class F, class T, class... Ts> FN void each_early(ix rows, ix cols, F f, T& t, Ts&... ts) {
+  static_assert(T::NT % 2 == 0, "lanes trade columns of two tiles");
+  constexpr int N = T::NT / 2, B = N % 8 == 0 ? 8 : N % 4 == 0 ? 4 : 1;
+  UNROLL for (int m = 0; m < T::MT; m++) UNROLL for (int h = 0; h < 2; h++) {
+    const ix i = T::row(m, h);
+    const auto column = [](int k) { return (ix)T::first_col() + (k * 2 + (lane_id() & 1)) * 8 + (lane_id() & 2) * 2; };
+    const auto load = [&](int k) { return f(vec<f32, 4>{}, ix_max(ix_min(i, rows - 1), 0), ix_max(ix_min(column(k), cols - 4), 0)); };
+    UNROLL for (int k = 0; k < N; k += B) {
+      const auto loaded = batch<B>(load, k);
+      const auto store = [&](const auto&... x) {
+        if (i < rows) UNROLL for (int q = 0; q < B; q++) if (column(k + q) < cols) loaded.p[q](x.p[q]...);
+      };
+      store(batch<B>([&](int n) { return t.four(m, n * 2, h); }, k), batch<B>([&](int n) { return ts.four(m, n * 2, h); }, k)...);
+    }
+  }
+}
 /** Of a line, by fours where W is 4. */
 template <int W, bool WHOLE = false, class F, int C, int THREADS> FN void each(ix, ix cols, F f, Line<C, THREADS>& t) {
   UNROLL for (int p = 0; p < t.PER; p++) {

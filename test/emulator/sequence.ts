@@ -46,7 +46,7 @@ const pick = ({ name, text, launch }: Variant): Pick<PlanKernel, "name" | "text"
   launch,
 });
 /** The variant that a kernel stands for, after `byVariants`. */
-const variantOf = ({ name, variant }: PlanKernel): Variant | null => (variant?.name === name ? variant : null);
+export const variantOf = ({ name, variant }: PlanKernel): Variant | null => (variant?.name === name ? variant : null);
 
 /** Files of modules that hold these kernels, for checking. Kernels share a text: its header takes longest. Two compile at once. */
 export async function modulesOf(

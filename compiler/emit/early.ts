@@ -1,0 +1,58 @@
+// What the points of an accumulator load, apart from what they do with it: some can be loaded before others are stored.
+import { address, call, dependsOn, load, same, typeOf } from "../kernel/expr.ts";
+import type { Expr, Load, Stmt, StmtOf, Var } from "../kernel/ir.ts";
+
+/** `lets` load from memory and stand on nothing that the points compute; `body`: all else. */
+export interface Early {
+  readonly lets: readonly StmtOf<"let">[];
+  readonly body: readonly Stmt[];
+}
+/** Null where the points do more than name values and store them, or load nothing that differs along v. */
+export function earlyOf({ body }: StmtOf<"each">, v: Var): Early | null {
+  if (!body.every((s) => s.s === "let" || s.s === "store")) return null;
+  const found = new Loads(body);
+  const rest = body.flatMap((s) => found.without(s));
+  const differs = found.lets.some(
+    ({ value: x }) => x.e === "load" && x.from.kind === "buffer" && dependsOn(address(x.from, x.at), v),
+  );
+  return differs ? { lets: found.lets, body: rest } : null;
+}
+class Loads {
+  readonly lets: StmtOf<"let">[] = [];
+  /** Names of what the points compute. */
+  readonly #computed: Set<Expr>;
+
+  constructor(body: readonly Stmt[]) {
+    this.#computed = new Set(body.flatMap((s) => (s.s === "let" ? [s.v] : [])));
+  }
+  /** A statement without its loads; none where it was one. */
+  without(s: Stmt): Stmt[] {
+    if (s.s === "let" && this.#isEarly(s.value)) {
+      this.#computed.delete(s.v);
+      this.lets.push(s);
+      return [];
+    }
+    return s.s === "let" || s.s === "store" ? [{ ...s, value: this.#rest(s.value) }] : [s];
+  }
+  #isEarly(x: Expr): boolean {
+    return x.e === "load" && x.from.kind === "buffer" && x.at.every((y) => this.#isKnown(y));
+  }
+  #isKnown(x: Expr): boolean {
+    if (x.e === "load") return this.#isEarly(x);
+    return x.e === "op" ? x.args.every((y) => this.#isKnown(y)) : !this.#computed.has(x);
+  }
+  /** What a choice does not take may not be there, so it stays where it is. */
+  #rest(x: Expr): Expr {
+    if (x.e === "load") return this.#isEarly(x) ? this.#named(x) : load(x.from, ...x.at.map((y) => this.#rest(y)));
+    if (x.e !== "op") return x;
+    return call(x.op, x.type, ...x.args.map((y, i) => (x.op === "select" && i > 0 ? y : this.#rest(y))));
+  }
+  #named(x: Load): Var {
+    const before = this.lets.find((s) => same(s.value, x));
+    if (before) return before.v;
+    const name = `${x.from.name}_${this.lets.length}`;
+    const v: Var = { e: "var", name, type: typeOf(x), lo: -Infinity, hi: Infinity, mult: 1 };
+    this.lets.push({ s: "let", v, value: x });
+    return v;
+  }
+}
