@@ -1,6 +1,6 @@
 // What machine code says of the bf16 matmuls of a mixture and of a dense layer, without a GPU: each is compiled by NVRTC for one architecture
 // and read by sass-lens, whose figures are modelled. LENS names its sass_report.ts, NVDISASM the disassembler.
-// For sm_90a these are the kernels by wgmma, whose producers the model feeds.
+// For sm_90a these are the kernels by wgmma, whose producers the model feeds; of them whole tasks are modelled too (whole.ts).
 //   LENS=../shared/tools/sass-lens/sass_report.ts node --import tsx bench/sass.ts [sm_80|sm_90a] [T,d,n,E,K]
 import { execFileSync } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -18,10 +18,12 @@ import { compileKernels } from "../runtime/cuda/code.ts";
 import { nvdisasm } from "../runtime/cuda/sass.ts";
 import { compileVariants, variantsFor } from "../runtime/cuda/variants.ts";
 import { nvrtc } from "../runtime/nvrtc.ts";
+import { type Fed, type Whole, wholeTask } from "./whole.ts";
 
 const [architecture = "sm_80", shape = "24576,1536,256,128,8"] = process.argv.slice(2);
 const lens = env["LENS"];
 if (!lens) throw new Problem("LENS does not say where sass-lens is", "LENS=.../sass_report.ts");
+Object.assign(env, { NVDISASM: nvdisasm(), LENS_INNER: "1", LENS_OFFSETS: "0" });
 
 interface Lens {
   readonly registers: number;
@@ -29,6 +31,7 @@ interface Lens {
   readonly busy: { readonly tensor: number };
   readonly tflops: number;
   readonly bars: readonly string[];
+  readonly whole?: Whole | undefined;
 }
 /** A kernel, or its variant by wgmma; `of`: the kernel whose contraction it is. */
 interface Subject {
@@ -38,7 +41,9 @@ interface Subject {
   readonly cubin: Buffer;
 }
 const heads =
-  architecture === "sm_90a" ? "instructions per wgmma" : "HMMA per LDSM.x4 | instructions per HMMA | barriers";
+  architecture === "sm_90a"
+    ? "instructions per wgmma | cycles of a task | busy in it"
+    : "HMMA per LDSM.x4 | instructions per HMMA | barriers";
 /** The kernels of a program that multiply bf16, with what they use. */
 async function report(file: string, request: Omit<BuildRequest, "precision">, title: string): Promise<void> {
   const path = new URL(file, import.meta.url).pathname;
@@ -51,7 +56,7 @@ async function report(file: string, request: Omit<BuildRequest, "precision">, ti
   );
   console.log(`${title}\n| kernel | registers | ${heads} | tensor busy | TFLOP/s | misses |`);
   const subjects = architecture === "sm_90a" ? await variantsOf(plan) : await kernelsOf(plan);
-  for (const s of subjects) console.log(row(s, read(s)));
+  for (const s of subjects) console.log(row(s, await read(s)));
 }
 async function kernelsOf(plan: Plan): Promise<Subject[]> {
   const kernels = plan.kernels.filter((k) => /\b(mma|contract)</.test(k.text) && k.schedule?.shape.endsWith("bf16"));
@@ -63,38 +68,37 @@ async function variantsOf(plan: Plan): Promise<Subject[]> {
   const code = await compileVariants({ ...plan, kernels }, architecture, await nvrtc(), null, 2);
   return kernels.map((k, i) => ({ ...k, of: item(plan.kernels, k.of), cubin: code[i]?.cubin ?? Buffer.alloc(0) }));
 }
-function read(subject: Subject): Lens {
+async function read(subject: Subject): Promise<Lens> {
   const folder = mkdtempSync(join(tmpdir(), "moec-lens-"));
   try {
     const file = join(folder, "kernel.cubin");
     writeFileSync(file, subject.cubin);
-    const args = ["--dyn", String(subject.launch?.shared ?? 0), "--mnk", sizes(subject.of).join(), "--json"];
+    const size = sizes(subject.of);
+    const fed = feedOf(subject);
+    const args = ["--dyn", String(subject.launch?.shared ?? 0), "--mnk", size.join(), "--json"];
     const device = architecture === "sm_80" ? ["--device", "a100"] : [];
-    const out = execFileSync(execPath, ["--import", "tsx", lens ?? "", file, ...args, ...fed(subject), ...device], {
-      encoding: "utf8",
-      env: { ...env, NVDISASM: nvdisasm(), LENS_INNER: "1", LENS_OFFSETS: "0" },
-    });
-    return (JSON.parse(out.trimEnd().split("\n").at(-1) ?? "") as Lens[])[0] as Lens;
+    const out = execFileSync(
+      execPath,
+      ["--import", "tsx", lens ?? "", file, ...args, ...(fed?.args ?? []), ...device],
+      {
+        encoding: "utf8",
+        env,
+      },
+    );
+    const [found] = JSON.parse(out.trimEnd().split("\n").at(-1) ?? "") as [Lens];
+    return { ...found, whole: fed && (await wholeTask(lens ?? "", file, Math.ceil(item(size, 2) / 64), fed.fed)) };
   } finally {
     rmSync(folder, { recursive: true });
   }
 }
-/** What a warp-specialised kernel's own text says: its tile, bytes and number of stages, and the warps that multiply. */
-function fed({ text, launch }: Subject): string[] {
+/** What a warp-specialised kernel's own text says of its tile and stages, and of who multiplies. */
+function feedOf({ text, launch }: Subject): { readonly fed: Fed; readonly args: readonly string[] } | undefined {
   const [stages = 0, groups = 0] = /Pipe<(\d+), (\d+)>/.exec(text)?.slice(1).map(Number) ?? [];
-  if (stages === 0) return [];
+  if (stages === 0) return undefined;
   const columns = [...text.matchAll(/ Held<128, (\d+)/g)].reduce((sum, found) => sum + Number(found[1]), 0);
-  const bytes = ((launch?.shared ?? 0) - 1024) / stages;
-  return [
-    "--tile",
-    `128,${columns}`,
-    "--tma",
-    String(bytes),
-    "--stages",
-    String(stages),
-    "--loop-warps",
-    String(groups * 4),
-  ];
+  const fed = { warps: groups * 4, blocks: 3 - groups, tmaBytes: ((launch?.shared ?? 0) - 1024) / stages, stages };
+  const options = { tile: `128,${columns}`, tma: fed.tmaBytes, stages, "loop-warps": fed.warps };
+  return { fed, args: Object.entries(options).flatMap(([name, value]) => [`--${name}`, String(value)]) };
 }
 /** Rows, columns and depth; of a weight gradient those of all groups, which share the depth. */
 function sizes({ schedule }: PlanKernel): readonly number[] {
@@ -107,10 +111,11 @@ function sizes({ schedule }: PlanKernel): readonly number[] {
   const groups = many("groups");
   return schedule?.shape.startsWith("ragged_outer") ? [m * groups, n, k / groups] : [m, n * many("operands"), k];
 }
-function row({ of }: Subject, { registers, mix, busy, tflops, bars }: Lens): string {
+function row({ of }: Subject, { registers, mix, busy, tflops, bars, whole }: Lens): string {
   const n = (name: string): number => mix[name] ?? 0;
   const each = (n("instructions") / (n("HMMA") || n("HGMMA"))).toFixed(2);
   const work = n("HMMA") > 0 ? [n("HMMA per LDSM.4").toFixed(1), each, String(n("barriers"))] : [each];
+  if (whole) work.push(whole.cycles.toFixed(0), `${Math.round(100 * whole.busy.tensor)}%`);
   const cells = [
     of.schedule?.shape ?? "",
     String(registers),

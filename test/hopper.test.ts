@@ -3,6 +3,7 @@
 import { env } from "node:process";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { Problem } from "../compiler/diagnostic.ts";
 import { variantUnit } from "../compiler/emit/unit.ts";
 import { rounded } from "../compiler/graph/array.ts";
 import { GraphBuilder } from "../compiler/graph/builder.ts";
@@ -17,6 +18,7 @@ import type { DType } from "../compiler/types/dtype.ts";
 import { dims } from "../compiler/types/type.ts";
 import { options, used } from "../runtime/cuda/code.ts";
 import { cudaExecutable } from "../runtime/cuda/executable.ts";
+import { leftOut, usable } from "../runtime/cuda/variants.ts";
 import type { Tensor } from "../runtime/executable.ts";
 import { KernelCache } from "../runtime/host/cache.ts";
 import { fromNumbers, numbers } from "../runtime/tensor.ts";
@@ -169,14 +171,13 @@ const cache = new KernelCache(folder());
 /** A plan of one case through the real runtime, the emulator being the driver and NVRTC of an sm_90: what was told, and the results twice. */
 async function throughRuntime(
   { sequence, values, stores }: Made,
-  change: (text: string) => string,
+  change: (variant: Variant) => Variant,
 ): Promise<{ told: string[]; runs: (readonly Tensor[])[] }> {
   const parameters = [...stores].map(([name, { dtype, shape }]): Store => {
     return { name, role: "parameter", type: { dtype, shape }, stack: 0, saved: true, where: null };
   });
   const plain = planMemory([sequence], parameters, { target: "cuda", header: backends.cuda.header() });
-  const changed = ({ variant, ...k }: PlanKernel): PlanKernel =>
-    variant ? { ...k, variant: { ...variant, text: change(variant.text) } } : k;
+  const changed = ({ variant, ...k }: PlanKernel): PlanKernel => (variant ? { ...k, variant: change(variant) } : k);
   const plan = { ...plain, kernels: plain.kernels.map(changed) };
   const told: string[] = [];
   const executable = await cudaExecutable(plan, { cache, tell: (line) => void told.push(line) });
@@ -188,7 +189,7 @@ async function throughRuntime(
   return { told, runs };
 }
 const dense = cases.slice(0, 1).map((c) => made(c, (s) => s))[0] as Made;
-async function judged(change: (text: string) => string): Promise<string[]> {
+async function judged(change: (variant: Variant) => Variant): Promise<string[]> {
   const { libcuda, libnvrtc } = await build();
   const before = process.env;
   const words = "arch=90 multiprocessors=4";
@@ -203,14 +204,47 @@ async function judged(change: (text: string) => string): Promise<string[]> {
   }
 }
 test("through the runtime: its first run compares both, then the kernel by wgmma is used", async () => {
-  const told = await judged((text) => text);
+  const told = await judged((variant) => variant);
   assert.is(told.length, 1);
   assert.match(told[0] ?? "", /^dot_\w+_sm90 of .* is used: 34320 elements agree$/);
 });
 test("one that loads the wrong columns is not used", async () => {
-  const told = await judged((text) => text.replace("&a_map0, k, ", "&a_map0, k + 8, "));
+  const told = await judged((v) => ({ ...v, text: v.text.replace("&a_map0, k, ", "&a_map0, k + 8, ") }));
   assert.is(told.length, 1);
   assert.match(told[0] ?? "", /^dot_\w+_sm90 of .* is not used, mma\.sync is: \d+ of 34320 elements differ$/);
+});
+test("one that the driver does not take is not used", async () => {
+  const told = await judged((v) => ({ ...v, launch: { ...v.launch, threads: 2048 } }));
+  assert.is(told.length, 1);
+  assert.match(told[0] ?? "", /^dot_\w+_sm90 of .* is not used, mma\.sync is: CUDA_ERROR_\w+: /);
+});
+test("one that spills is not used", () => {
+  const variant = { of: 0, name: "dot_1_sm90", origins: ["model.moe:3"], text: "", scratch: 0 };
+  const code = { spills: 8, warnings: [], registers: 168, shared: 0, ptx: "", cubin: Buffer.alloc(0), seconds: 0 };
+  const plan = {
+    kernels: [
+      { ...variant, variant: { ...variant, launch: { threads: 384, shared: 0, wide: false }, maps: [], writes: [] } },
+    ],
+  };
+  const used = usable(plan, [variant], [code]);
+  assert.is(used.size, 0);
+  assert.equal(leftOut([variant], [code], used), [
+    "dot_1_sm90 of model.moe:3 is not used, mma.sync is: ptxas spills 8 bytes",
+  ]);
+});
+/** The emulator never ends a kernel of such a name. */
+function endless(v: Variant): Variant {
+  const name = `${v.name}_endless`;
+  return { ...v, name, text: v.text.replaceAll(v.name, name) };
+}
+test("one that does not end is told of, with what helps", async () => {
+  const error = await judged(endless).then(
+    () => null,
+    (e: unknown) => e,
+  );
+  assert.instance(error, Problem);
+  assert.match(String(error), /kernel dot_\w+_sm90_endless does not end/);
+  assert.match((error as Problem).help, /MOEC_WGMMA=0/);
 });
 
 const compiler = await foundNvrtc();

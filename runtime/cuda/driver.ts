@@ -69,6 +69,8 @@ const remedies: Readonly<Record<string, string>> = {
   CUDA_ERROR_ECC_UNCORRECTABLE: "the GPU's memory is damaged: see `nvidia-smi -q -d ECC`, and reset it or use another",
   CUDA_ERROR_LAUNCH_TIMEOUT:
     "the GPU also drives a display and ends what takes seconds: use another, or lower the batch",
+  ENDLESS_KERNEL:
+    "end this process and set MOEC_WGMMA=0, which leaves kernels out whose names end in _sm90; please report it",
   CUDA_ERROR_ILLEGAL_ADDRESS: restart,
   CUDA_ERROR_MISALIGNED_ADDRESS: restart,
   CUDA_ERROR_ILLEGAL_INSTRUCTION: restart,
@@ -81,7 +83,8 @@ const remedies: Readonly<Record<string, string>> = {
 /** The code that an error of the addon begins with, and its text; null where it is another error. */
 function codeOf(error: unknown): readonly [code: string, text: string] | null {
   const [, code, text] =
-    /^(CUDA_ERROR_\w+|NO_DRIVER|OLD_DRIVER): (.*)$/s.exec(error instanceof Error ? error.message : "") ?? [];
+    /^(CUDA_ERROR_\w+|NO_DRIVER|OLD_DRIVER|ENDLESS_KERNEL): (.*)$/s.exec(error instanceof Error ? error.message : "") ??
+    [];
   return code === undefined || text === undefined ? null : [code, text];
 }
 /** An error of the addon as what a user can mend; others as they are. `lines`: those of the program that a kernel serves, by its name. */

@@ -12,6 +12,7 @@ import { architectureOf, cudaDriver, type Driver, explained, freeBytes } from ".
 import {
   compileVariants,
   cudaStep,
+  leftOut,
   specOf,
   told,
   usable,
@@ -43,6 +44,7 @@ export async function cudaExecutable(plan: Plan, options: CudaOptions = {}): Pro
   const own = wantsVariants(driver.version) ? variantsFor(plan, architecture) : [];
   const second = await compileVariants({ ...plan, kernels: own }, architecture, compiler, cache, cores());
   const variants = usable(plan, own, second);
+  for (const line of leftOut(own, second, variants)) (options.tell ?? toStderr)(line);
   return new PlanExecutable(plan, loadOnDevice(plan, driver, code, { variants, ...options }), options);
 }
 

@@ -50,6 +50,13 @@ export function usable(
     }),
   );
 }
+/** A line for each that a device may not use. */
+export const leftOut = (variants: readonly VariantKernel[], code: readonly KernelCode[], used: Variants): string[] =>
+  variants.flatMap((variant, i) => {
+    const made = code[i];
+    if (!made || used.has(variant.of)) return [];
+    return [notUsed(variant, made.spills > 0 ? `ptxas spills ${made.spills} bytes` : made.warnings.join("; "))];
+  });
 /** `MOEC_WGMMA=0` leaves them out; drivers older than CUDA 12 make no tensor maps. */
 export const wantsVariants = (version: string, environment: NodeJS.ProcessEnv = process.env): boolean =>
   environment["MOEC_WGMMA"] !== "0" && Number.parseInt(version, 10) >= 12;
@@ -81,8 +88,11 @@ export function cudaStep(step: Step, plan: Plan, variants: Variants): CudaStep {
 export function told(findings: readonly Finding[], { kernels }: Plan, debug = debugLevel()): string[] {
   return findings.flatMap(({ kernel, agrees, text }) => {
     const { variant, origins } = kernels[kernel] ?? { origins: [] };
-    const what = `${variant?.name ?? "a kernel"} of ${origins.join(", ") || "no line"}`;
-    if (agrees) return debug > 0 ? [`${what} is used: ${text}`] : [];
-    return [`${what} is not used, mma.sync is: ${text}`];
+    const found = { name: variant?.name ?? "a kernel", origins };
+    if (agrees) return debug > 0 ? [`${named(found)} is used: ${text}`] : [];
+    return [notUsed(found, text)];
   });
 }
+type Named = Pick<PlanKernel, "name" | "origins">;
+const named = ({ name, origins }: Named): string => `${name} of ${origins.join(", ") || "no line"}`;
+const notUsed = (k: Named, why: string): string => `${named(k)} is not used, mma.sync is: ${why}`;

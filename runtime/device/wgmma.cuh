@@ -11,6 +11,7 @@ template <int G> FN void consume_with_many() { take_registers<G == 1 ? 216 : 232
 
 /** An accumulator whose rows G warpgroups hold by 64. */
 template <int BM, int BN, int G> struct Held : Acc<BM, BN, 4 * G, 1> {
+  static constexpr int EARLY = G == 2 ? 8 : 2;
   static FN i32 row(int m, int h) { return (threadIdx.x / 128 + m * G) * 64 + warp_id() % 4 * 16 + (lane_id() >> 2) + h * 8; }
 };
 /** What all threads of a warp have in common, so that the compiler sees it: it keeps wgmma in flight only where no warp can diverge. */

@@ -58,6 +58,7 @@ static_assert(sizeof(Copy2D) == 128, "as cuda.h has it");
   F(cuStreamCreate, Handle*, unsigned)                                                                               \
   F(cuStreamDestroy_v2, Handle)                                                                                      \
   F(cuStreamSynchronize, Handle)                                                                                     \
+  F(cuStreamQuery, Handle)                                                                                           \
   F(cuStreamBeginCapture_v2, Handle, int)                                                                            \
   F(cuStreamEndCapture, Handle, Handle*)                                                                             \
   F(cuGraphInstantiateWithFlags, Handle*, Handle, unsigned long long)                                                \
@@ -106,11 +107,11 @@ class Driver {
   explicit Driver(const std::string& path);
 };
 
-/// The message is `CODE: text`. CODE is the driver's name of an error, or NO_DRIVER, OLD_DRIVER.
+/// The message is `CODE: text`. CODE is the driver's name of an error, or NO_DRIVER, OLD_DRIVER, ENDLESS_KERNEL.
 class Failure : public std::runtime_error {
  public:
   Failure(const std::string& code, const std::string& text) : runtime_error(code + ": " + text) {}
 };
-constexpr Result out_of_memory = 2, out_of_resources = 701;
+constexpr Result out_of_memory = 2, not_ready = 600, out_of_resources = 701;
 
 }  // namespace moec::cuda

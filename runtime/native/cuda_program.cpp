@@ -16,7 +16,7 @@ Program::Program(const Spec& spec)
   kernels_.reserve(spec.kernels.size());
   for (const KernelSpec& kernel : spec.kernels) {
     Choice& choice = kernels_.emplace_back(Choice{load(kernel), {}, Verdict::none, kernels_.size(), 0});
-    for (const KernelSpec& variant : kernel.variant) choice.variant = load(variant), choice.verdict = Verdict::open;
+    for (const KernelSpec& variant : kernel.variant) prepare(choice, [&] { choice.variant = load(variant), choice.verdict = Verdict::open; });
   }
   for (const auto& steps : spec.entries) {
     Entry& entry = entries_.emplace_back();
@@ -57,13 +57,24 @@ Program::Step Program::step(const CudaStepSpec& spec) {
     step.width = size_t(to.width);
   } else {
     step.choice = &kernels_.at(size_t(spec.kernel));
-    for (const MapSpec& m : spec.maps) step.maps.push_back(map(m, step.args.at(m.arg)));
+    if (step.open()) prepare(*step.choice, [&] {
+      for (const MapSpec& m : spec.maps) step.maps.push_back(map(m, step.args.at(m.arg)));
+    });
     for (const Written& w : spec.writes) {
       const auto& [offset, bytes, l] = buffers_.at(spec.args.at(w.arg));
       step.results.push_back({step.args.at(w.arg), std::min(bytes, size_t(l.footprint() * l.width)), w.width});
     }
   }
   return step;
+}
+/// A variant that the driver does not take is not used.
+void Program::prepare(Choice& choice, const std::function<void()>& work) {
+  try {
+    work();
+  } catch (const Failure& failure) {
+    choice.verdict = Verdict::none;
+    findings_.push_back({choice.number, false, failure.what()});
+  }
 }
 TensorMap Program::map(const MapSpec& m, Address base) const {
   static const uint32_t steps[5] = {1, 1, 1, 1, 1};
@@ -164,12 +175,15 @@ void Program::judge(Step& step) {
     launch(step, c.kernel, false);
     return undecided("there is no memory to compare them");
   }
-  const auto variant = [&] {
-    launch(step, *c.variant, true);
-    stream_.wait("kernel " + c.variant->name);
-  };
-  const auto [verdict, text] = Trial(stream_, step.results, spare.get()).run(variant, [&] { launch(step, c.kernel, false); });
+  const auto variant = [&] { prepare(c, [&] { launch(step, *c.variant, true); }); };
+  const auto [verdict, text] = Trial(stream_, step.results, spare.get()).run([&] { launch(step, c.kernel, false); }, variant, c.variant->name);
+  if (!step.open()) return;
   c.verdict = verdict;
+  if (verdict == Verdict::endless) {
+    stuck_ = true;
+    static_cast<void>(new Owned<Address>(std::move(spare)));
+    throw Failure("ENDLESS_KERNEL", "kernel " + c.variant->name + " does not end");
+  }
   if (verdict == Verdict::open) undecided("both give nothing but zeros");
   else findings_.push_back({c.number, verdict == Verdict::agrees, text});
 }

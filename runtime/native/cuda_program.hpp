@@ -84,6 +84,7 @@ class Program : public Engine {
   };
   Owned<Address> allocate(size_t bytes) const;
   Kernel load(const KernelSpec& spec) const;
+  void prepare(Choice& choice, const std::function<void()>& work);
   Step step(const CudaStepSpec& spec);
   TensorMap map(const MapSpec& spec, Address base) const;
   void enqueue(Step& step);

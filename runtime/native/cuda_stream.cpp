@@ -1,8 +1,10 @@
 #include "cuda_stream.hpp"
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
 #include <exception>
+#include <thread>
 
 namespace moec::cuda {
 
@@ -55,6 +57,17 @@ Owned<Handle> Stream::event() const {
   return {event, driver_.cuEventDestroy_v2};
 }
 void Stream::wait(const std::string& what) { driver_.check(driver_.cuStreamSynchronize(stream_.get()), what); }
+bool Stream::ends(double seconds, const std::string& what) {
+  using namespace std::chrono;
+  const auto last = steady_clock::now() + duration<double>(seconds);
+  Result result;
+  while ((result = driver_.cuStreamQuery(stream_.get())) == not_ready) {
+    if (steady_clock::now() > last) return false;
+    std::this_thread::sleep_for(microseconds(100));
+  }
+  driver_.check(result, what);
+  return true;
+}
 
 Owned<Handle> Stream::capture(const std::function<void()>& work) {
   driver_.check(driver_.cuStreamBeginCapture_v2(stream_.get(), 1), "cuStreamBeginCapture");  // CU_STREAM_CAPTURE_MODE_THREAD_LOCAL

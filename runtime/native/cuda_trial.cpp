@@ -1,6 +1,7 @@
 #include "cuda_trial.hpp"
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <cstring>
 
@@ -51,20 +52,24 @@ static Compared compared(const std::vector<char>& found, const std::vector<char>
   }
   return c;
 }
-Trial::Outcome Trial::run(const std::function<void()>& first, const std::function<void()>& second) {
+Trial::Outcome Trial::run(const std::function<void()>& kernel, const std::function<void()>& variant, const std::string& name) {
   save(0);
-  first();
+  stream_.wait("results to save");
+  const auto start = std::chrono::steady_clock::now();
+  kernel();
+  stream_.wait("the kernel that " + name + " stands for");
+  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
   save(1);
   restore(0);
-  second();
-  stream_.wait("a kernel and its variant");
+  variant();
+  if (!stream_.ends(1 + 10 * took.count(), "kernel " + name)) return {Verdict::endless, ""};
   bool zeros = true;
   size_t wrong = 0, elements = 0;
   Address at = spare_ + bytes(results_) / 2;
   for (const Result& r : results_) {
     std::vector<char> found(r.bytes), wanted(r.bytes);
-    stream_.move(reinterpret_cast<Address>(found.data()), at, r.bytes);
-    stream_.move(reinterpret_cast<Address>(wanted.data()), r.at, r.bytes);
+    stream_.move(reinterpret_cast<Address>(found.data()), r.at, r.bytes);
+    stream_.move(reinterpret_cast<Address>(wanted.data()), at, r.bytes);
     stream_.wait("results to compare");
     at += r.bytes;
     if (r.width == 0) continue;
@@ -73,6 +78,7 @@ Trial::Outcome Trial::run(const std::function<void()>& first, const std::functio
     wrong += c.wrong;
     elements += c.elements;
   }
+  restore(1);
   if (wrong > 0) return {Verdict::differs, std::to_string(wrong) + " of " + std::to_string(elements) + " elements differ"};
   return zeros ? Outcome{Verdict::open, ""} : Outcome{Verdict::agrees, std::to_string(elements) + " elements agree"};
 }

@@ -4,8 +4,8 @@
 
 namespace moec::cuda {
 
-/// open: not known yet.
-enum class Verdict { none, open, agrees, differs };
+/// open: not known yet. endless: it took more than a second and ten times as long as its kernel.
+enum class Verdict { none, open, agrees, differs, endless };
 /// An argument that a kernel writes; `width`: bytes of a float of it, or 0.
 struct Written {
   size_t arg, width;
@@ -29,8 +29,8 @@ class Trial {
     Verdict verdict;
     std::string text;
   };
-  /// Runs both on the same memory and leaves what `second` gives. Nothing but zeros decides nothing.
-  Outcome run(const std::function<void()>& first, const std::function<void()>& second);
+  /// Runs both on the same memory and leaves what `kernel` gives. Nothing but zeros decides nothing. `name`: the variant's.
+  Outcome run(const std::function<void()>& kernel, const std::function<void()>& variant, const std::string& name);
 
  private:
   /// Between the results and copies of them, copy 0 or 1.

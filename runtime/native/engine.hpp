@@ -42,6 +42,8 @@ class Engine {
   /// Throws where a buffer is not within the `bytes` of the arena.
   Engine(std::vector<BufferSpec> buffers, size_t bytes);
   virtual ~Engine() = default;
+  /// A kernel that does not end holds its memory, which cannot be freed.
+  bool stuck() const { return stuck_; }
 
   const Layout& layout(size_t buffer) const { return buffers_.at(buffer).layout; }
   /// From and to plain rows. Padding becomes zero.
@@ -62,6 +64,7 @@ class Engine {
   std::vector<BufferSpec> buffers_;
   size_t bytes_;
   std::atomic<bool> cancel_{false};
+  bool stuck_ = false;
   std::vector<Finding> findings_;
 };
 

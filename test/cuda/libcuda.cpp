@@ -128,6 +128,7 @@ API cuOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, Handle, int threads
 API cuStreamCreate(Handle* stream, unsigned) { CALL(); return *stream = new Stream, 0; }
 API cuStreamDestroy_v2(Handle stream) { CALL(); return delete static_cast<Stream*>(stream), 0; }
 API cuStreamSynchronize(Handle) { CALL(); return 0; }
+API cuStreamQuery(Handle) { CALL(); return 0; }
 API cuStreamBeginCapture_v2(Handle stream, int) {
   CALL();
   auto* s = static_cast<Stream*>(stream);

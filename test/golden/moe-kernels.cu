@@ -251,24 +251,26 @@ KERNEL void __launch_bounds__(128, BLOCKS(2)) ragged_dot_efdfd81b(const i32* __r
     right.load(0, nn, 32, [&](ix j1, ix i1) { return w + e * 1536 + (n + j1) * 32 + i1; });
     staged();
     mma<32>(left[0], on(right[0], acc));
-    each<4, true>(mn, nn, [&](auto v, ix i2, ix j2, auto& acc_) {
-      const auto t = acc_;
+    each_early(mn, nn, [&](auto v, ix i2, ix j2) {
       const auto t1 = x[m + i2];
       const auto t2 = x2[ix(t1)];
-      const auto t_mul = t * t2;
       const auto t3 = ld(v, x3 + (m + i2) * 48 + (n + j2));
-      const auto t_sigmoid = sigmoid_(t3);
-      const auto t_mul1 = t3 * t_sigmoid;
-      const auto t_mul2 = t_mul * t_mul1;
       const auto t4 = ld(v, x4 + (m + i2) * 48 + (n + j2));
-      const auto t_mul3 = t_mul * t4;
-      const auto t_add = t_mul3 * t_sigmoid + t_mul3 * t3 * (t_sigmoid * (1.0f - t_sigmoid));
-      const auto t_mul4 = t_mul1 * t4;
-      const auto value = t_mul4 * t2;
-      st(v, y + (m + i2) * 48 + (n + j2), t);
-      st(v, y1 + (m + i2) * 48 + (n + j2), t_mul2);
-      st(v, y2 + (m + i2) * 48 + (n + j2), t_add);
-      st(v, y3 + (m + i2) * 48 + (n + j2), value);
+      return [=](auto& acc_) {
+        const auto t = acc_;
+        const auto t_mul = t * t2;
+        const auto t_sigmoid = sigmoid_(t3);
+        const auto t_mul1 = t3 * t_sigmoid;
+        const auto t_mul2 = t_mul * t_mul1;
+        const auto t_mul3 = t_mul * t4;
+        const auto t_add = t_mul3 * t_sigmoid + t_mul3 * t3 * (t_sigmoid * (1.0f - t_sigmoid));
+        const auto t_mul4 = t_mul1 * t4;
+        const auto value = t_mul4 * t2;
+        st(v, y + (m + i2) * 48 + (n + j2), t);
+        st(v, y1 + (m + i2) * 48 + (n + j2), t_mul2);
+        st(v, y2 + (m + i2) * 48 + (n + j2), t_add);
+        st(v, y3 + (m + i2) * 48 + (n + j2), value);
+      };
     }, acc);
   }
 }

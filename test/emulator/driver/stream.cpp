@@ -79,7 +79,7 @@ API cuStreamSynchronize(void* handle) {
   return guarded([&] { return capturing() ? capture_unsupported : finish(stream_of(handle)); });
 }
 API cuStreamQuery(void* handle) {
-  return guarded([&] { return stream_of(handle).queue.empty() ? success : not_ready; });
+  return guarded([&] { return stream_of(handle).endless ? not_ready : finish(stream_of(handle)); });
 }
 API cuStreamWaitEvent(void* handle, Event* e, unsigned) {
   return guarded([&] {

@@ -20,6 +20,8 @@ struct Stream {
   /// Into which operations go instead.
   Graph* capture = nullptr;
   bool began_capture = false;
+  /// A kernel whose name ends in _endless was launched: who asks whether it is done hears no.
+  bool endless = false;
 };
 struct Event {
   Stream* stream = nullptr;
