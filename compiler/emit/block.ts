@@ -2,12 +2,15 @@
 import { item, range } from "../kernel/expr.ts";
 import type { Expr, Kernel, StmtOf, Tile } from "../kernel/ir.ts";
 import { walk } from "../kernel/passes.ts";
+import { raggedOf } from "./grid.ts";
 
 export interface BlockShape {
   readonly threads: number;
   readonly warps: readonly [rows: number, cols: number];
   /** Blocks that must fit on one multiprocessor: more would leave a thread too few registers. */
   readonly blocks: number;
+  /** Tasks are of different lengths: each has a block, which the GPU deals. */
+  readonly each: boolean;
 }
 const shapes = new WeakMap<Kernel, BlockShape>();
 export function blockOf(k: Kernel): BlockShape {
@@ -25,7 +28,7 @@ function made(k: Kernel): BlockShape {
   const whole = wantsRows(k);
   const cols = whole || tiles.some((t) => item(t.shape, 1) % 32 !== 0) ? 1 : 2;
   const down = Math.min(rows / 16, 4 / cols);
-  return { threads: 32 * down * cols, warps: [down, cols], blocks: 2 };
+  return { threads: 32 * down * cols, warps: [down, cols], blocks: whole ? 3 : 2, each: whole && raggedOf(k) < 0 };
 }
 /** Whether a warp must hold whole rows: they are folded, or the accumulator is an operand. */
 const wantsRows = (k: Kernel): boolean =>
@@ -39,7 +42,7 @@ function line(k: Kernel): BlockShape {
     ...statements(k, "tile").map((s) => (s.tile.role === "acc" ? item(s.tile.shape, 1) / 4 : 0)),
   ];
   const warps = Math.min(8, Math.max(1, 2 ** Math.ceil(Math.log2(Math.max(...lengths, 1) / 32))));
-  return { threads: 32 * warps, warps: [warps, 1], blocks: 16 / warps };
+  return { threads: 32 * warps, warps: [warps, 1], blocks: 16 / warps, each: false };
 }
 const most = (x: Expr): number => Math.min(4096, range(x)[1]);
 type Kind = "tile" | "mma" | "par" | "fold" | "foldrows" | "tally" | "scan" | "stage";

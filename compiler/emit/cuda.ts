@@ -5,8 +5,8 @@ import { footprint, gcd, item, multiple } from "../kernel/expr.ts";
 import type { Axis, Buffer, Expr, Kernel, Stmt, StmtOf, Tile } from "../kernel/ir.ts";
 import { walk, walkExprs } from "../kernel/passes.ts";
 import { blockOf, operandsOf } from "./block.ts";
-import { dealt } from "./grid.ts";
-import { needsOf, Operand, reserve } from "./operand.ts";
+import { dealt, dealtEach } from "./grid.ts";
+import { needsOf, Operand, reserve, staged } from "./operand.ts";
 import { dealtAhead, runAhead, runsAhead } from "./pipeline.ts";
 import { type Emitter, type Lanes, type Target, written } from "./text.ts";
 
@@ -42,13 +42,14 @@ export const cuda: Target = {
   frame(k, e) {
     if (k.locals.length > 0) throw new Bug(`${k.name} keeps a row, which CUDA's choices do not ask for`);
     const { shared, prologue, ahead } = needsOf(e);
-    const { threads, blocks } = blockOf(k);
+    const { threads, blocks, each } = blockOf(k);
+    const tasks = ahead ? dealtAhead(k, ahead) : each ? dealtEach(k) : dealt(k);
     return {
       open: [
         `KERNEL void __launch_bounds__(${threads}, BLOCKS(${blocks})) ${k.name}(${parameters(k)}) {`,
         ...(shared > 0 ? ["  DYN_SMEM(smem);"] : []),
         ...prologue.map((line) => `  ${line}`),
-        ...(ahead ? dealtAhead(k, ahead) : dealt(k)).map((line) => `  ${line}`),
+        ...tasks.map((line) => `  ${line}`),
       ],
       close: ["  }", "}", `KERNEL_END(${k.name})`],
     };
@@ -70,7 +71,7 @@ export const cuda: Target = {
   each: (s, lanes, e) => `each<${lanes.text}${isWhole(s, lanes, e) ? ", true" : ""}>`,
   early: (s, lanes, e) => (item(s.over.shape, 0) > 1 && lanes.count >= 4 && isWhole(s, lanes, e) ? "each_early" : null),
   mma(s, e) {
-    const at = (t: Tile): string => (t.role === "operand" ? `${t.name}[${needsOf(e).stageOf.get(t) ?? "0"}]` : t.name);
+    const at = (t: Tile): string => (t.role === "operand" ? staged(t, e) : t.name);
     const [first] = s.b;
     const leading = s.a.role === "operand" ? s.a : first;
     const short = leading !== undefined && operandsOf(e.kernel).elements.get(leading) === "bf16";
@@ -82,7 +83,10 @@ export const cuda: Target = {
       `mma${rounded ? "_tf32" : ""}<${depth}>(${[left, ...s.b.map((b, n) => `on(${at(b)}, ${item(s.acc, n).name})`)].join(", ")});`,
     );
   },
-  launch: (k, e) => ({ threads: blockOf(k).threads, shared: needsOf(e).shared, wide: isWide(k) }),
+  launch(k, e) {
+    const { threads, each } = blockOf(k);
+    return { threads, shared: needsOf(e).shared, wide: isWide(k), ...(each ? { each } : {}) };
+  },
 };
 export const cudaTf32: Target = { ...cuda, tf32: true };
 

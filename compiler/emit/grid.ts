@@ -68,6 +68,12 @@ function boundsOf({ from }: Axis): { readonly offsets: string; readonly unit: nu
   if (offset.e !== "load") throw new Bug("a ragged axis of the grid begins at an offset");
   return { offsets: offset.from.name, unit };
 }
+/** A block's only task. */
+export const dealtEach = (k: Kernel): string[] => [
+  "{",
+  "  const i32 task = blockIdx.x;",
+  ...constants(dealing(k).bound),
+];
 /** The loop over a block's tasks. */
 export function dealt(k: Kernel): string[] {
   const { setup, more, bound } = dealing(k);

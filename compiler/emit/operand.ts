@@ -30,10 +30,19 @@ interface Needs {
   /** The call that asks for a task's first loads, where they are asked for before the results of the task before it are written. */
   ahead: string | null;
   readonly stageOf: Map<Tile, string>;
+  /** Operands that are others turned, and have no memory of their own. */
+  readonly turned: Map<Tile, Tile>;
 }
 const needs = new WeakMap<Emitter, Needs>();
 export function needsOf(e: Emitter): Needs {
-  const known = needs.get(e) ?? { shared: 0, held: null, prologue: [], ahead: null, stageOf: new Map() };
+  const known = needs.get(e) ?? {
+    shared: 0,
+    held: null,
+    prologue: [],
+    ahead: null,
+    stageOf: new Map(),
+    turned: new Map(),
+  };
   needs.set(e, known);
   return known;
 }
@@ -85,6 +94,21 @@ function formOf(s: StmtOf<"stage">, e: Emitter): Form {
   const least = element === "bf16" ? 16 : parted.has(s.tile) ? 32 : e.target.tf32 ? 8 : 4; // so that lanes meet in no bank
   const C = Math.max(2 ** Math.ceil(Math.log2(Math.max(1, lie.C))), least);
   return { ...lie, element, n, from, R, C };
+}
+/** Whether two operands are the same memory, one being the other transposed. */
+export function isTurned(s: StmtOf<"stage">, t: StmtOf<"stage">, e: Emitter): boolean {
+  const [a, b] = [formOf(s, e), formOf(t, e)];
+  if (!a.from || !b.from || a.transposed === b.transposed || a.element !== b.element) return false;
+  const like = (x: Expr): Expr => substitute(substitute(x, b.row, a.row), b.col, a.col);
+  const inSize = a.R === b.R && a.C === b.C && same(a.rows, b.rows) && same(a.cols, b.cols);
+  return inSize && same(a.from, like(b.from));
+}
+/** How an mma names an operand: one stage of it. */
+export function staged(t: Tile, e: Emitter): string {
+  const { turned, stageOf } = needsOf(e);
+  const from = turned.get(t);
+  const name = `${(from ?? t).name}[${stageOf.get(from ?? t) ?? "0"}]`;
+  return from ? `turned(${name})` : name;
 }
 /** Of one stage. */
 export function bytesOf(s: StmtOf<"stage">, e: Emitter): number {

@@ -3,13 +3,14 @@
 import { item } from "../kernel/expr.ts";
 import type { Expr, Kernel, Stmt, StmtOf } from "../kernel/ir.ts";
 import { walk, walkExprs } from "../kernel/passes.ts";
-import { operandsOf } from "./block.ts";
+import { blockOf, operandsOf } from "./block.ts";
 import { constants, dealing } from "./grid.ts";
-import { bytesOf, needsOf, Operand } from "./operand.ts";
+import { bytesOf, isTurned, needsOf, Operand } from "./operand.ts";
 import type { Emitter } from "./text.ts";
 
-/** Bytes of dynamic shared memory that a block has on every architecture. */
+/** Bytes of dynamic shared memory that a block has on every architecture, and that blocks beside one another may have on most. */
 const room = 96 * 1024;
+const shared = 160 * 1024;
 
 const isStage = (s: Stmt): s is StmtOf<"stage"> => s.s === "stage";
 /** Operands that depend on the loop's variable alone can be loaded before their turn. */
@@ -31,9 +32,10 @@ function multiplies(body: readonly Stmt[]): boolean {
 }
 /** `counted` declares what the loop counts. */
 export function runAhead(s: StmtOf<"for">, e: Emitter, counted: () => void): void {
-  const staged = s.body.filter(isStage);
-  const stages = stagesOf(staged, e);
   const product = productOf(s, e);
+  const all = s.body.filter(isStage);
+  const staged = product ? all : withoutTurned(all, e);
+  const stages = stagesOf(staged, e);
   const operands = staged.map((b) => new Operand(b, stages, e));
   const { v, from, to, step } = s.axis;
   const range = (): string => `${e.expr(from)}, ${e.expr(to)}, ${step}`;
@@ -75,10 +77,21 @@ function productOf(s: StmtOf<"for">, e: Emitter): StmtOf<"mma"> | null {
 const depthOf = ({ b }: StmtOf<"mma">): number => Math.ceil(item(item(b, 0).shape, 0) / 16) * 16;
 const factorsOf = ({ a, b, acc }: StmtOf<"mma">): string =>
   [a.name, ...b.map((t, n) => `factor(${t.name}, ${item(acc, n).name})`)].join(", ");
-/** As many as two thirds of the room hold, of two, three or four. */
+/** Operands that are others transposed are read from their memory. */
+function withoutTurned(staged: readonly StmtOf<"stage">[], e: Emitter): StmtOf<"stage">[] {
+  const own: StmtOf<"stage">[] = [];
+  for (const b of staged) {
+    const found = own.find((a) => isTurned(a, b, e));
+    if (found) needsOf(e).turned.set(b.tile, found.tile);
+    else own.push(b);
+  }
+  return own;
+}
+/** As many as two thirds of the room hold, of two, three or four, and as leave it to the blocks beside. */
 function stagesOf(staged: readonly StmtOf<"stage">[], e: Emitter): number {
   const each = staged.reduce((sum, b) => sum + bytesOf(b, e), 0);
-  const fits = (n: number): boolean => needsOf(e).shared + n * each <= room;
+  const most = Math.min(room, shared / blockOf(e.kernel).blocks);
+  const fits = (n: number): boolean => needsOf(e).shared + n * each <= most;
   return [4, 3].find((n) => fits(n) && n * each <= (n === 4 ? room * (2 / 3) : room)) ?? 2;
 }
 

@@ -47,6 +47,7 @@ export interface Operands {
   /** Queries and keys taken at a time. */
   readonly rows: number;
   readonly block: number;
+  readonly apart?: boolean;
   /** What powers are rounded to bf16 next. */
   readonly short: boolean;
   readonly bias: Value | undefined;
@@ -282,45 +283,69 @@ export function attentionQueries(d: Draft, node: Node): void {
 /** dk and dv: for each block of keys, over all queries of its group. */
 export function attentionKeys(d: Draft, node: Node): void {
   const o = operands(d, node);
-  const { rows, block } = o;
-  const [sums, delta, dout] = [item(node.args, 5), item(node.args, 6), item(node.args, 7)];
-  const { B, G, R, U, A, C } = o.sizes;
+  const { B, G, U, A, C } = o.sizes;
   const [b = num(0), g = num(0)] = unflatten(d.k.task("h", B * G).at, [B, G]);
-  const m = d.k.task("m", U, rows);
-  const keys = d.k.stage("keys", [rows, A], [m.n, num(A)], (i, a) => o.reader.element(o.k, [b, g, plus(m, i), a]));
-  const values = d.k.stage("values", [rows, C], [m.n, num(C)], (i, e) => o.reader.element(o.v, [b, g, plus(m, i), e]));
-  const [dk, dv] = [d.k.tile("acc", "dk", [rows, ceil(A, 16)]), d.k.tile("acc", "dv", [rows, ceil(C, 16)])];
-  const { from, to, partly } = met(d, o, b, "seen", m);
+  const m = d.k.task("m", U, o.rows);
+  const valid = (width: number): [Expr, Expr] => [m.n, num(width)];
+  const keys = d.k.stage("keys", [o.rows, A], valid(A), (i, a) => o.reader.element(o.k, [b, g, plus(m, i), a]));
+  const values = d.k.stage("values", [o.rows, C], valid(C), (i, e) => o.reader.element(o.v, [b, g, plus(m, i), e]));
+  const block = { b, g, m, keys, values, met: met(d, o, b, "seen", m) };
+  if (!o.apart) return gradients(d, node, o, block, true, true);
+  gradients(d, node, o, block, false, true);
+  gradients(d, node, o, block, true, false);
+}
+interface BlockOfKeys {
+  readonly b: Expr;
+  readonly g: Expr;
+  readonly m: Block;
+  readonly keys: Tile;
+  readonly values: Tile;
+  readonly met: Met;
+}
+/** Of a block of keys, of its values, or of both. */
+function gradients(
+  d: Draft,
+  node: Node,
+  o: Operands,
+  { b, g, m, keys, values, met: { from, to, partly } }: BlockOfKeys,
+  ofKeys: boolean,
+  ofValues: boolean,
+): void {
+  const { rows, block } = o;
+  const { R, A, C } = o.sizes;
+  const [sums, delta, dout] = [item(node.args, 5), item(node.args, 6), item(node.args, 7)];
+  const dk = ofKeys ? d.k.tile("acc", "dk", [rows, ceil(A, 16)]) : null;
+  const dv = ofValues ? d.k.tile("acc", "dv", [rows, ceil(C, 16)]) : null;
   d.k.for("r", num(0), num(R), 1, ({ at: r }) =>
     d.k.for("c", from, to, block, (c) => {
-      const q = d.k.stage("q", [A, block], [num(A), c.n], (a, j) => o.reader.element(o.q, [b, g, r, plus(c, j), a]));
-      const given = d.k.stage("given", [C, block], [num(C), c.n], (e, j) =>
-        o.reader.element(dout, [b, g, r, plus(c, j), e]),
-      );
-      const rowsOut = d.k.stage("rows", [block, ceil(C, 16)], [c.n, num(C)], (j, e) =>
-        o.reader.element(dout, [b, g, r, plus(c, j), e]),
-      );
-      const rowsIn = d.k.stage("rows", [block, ceil(A, 16)], [c.n, num(A)], (j, a) =>
-        o.reader.element(o.q, [b, g, r, plus(c, j), a]),
-      );
-      const [scores, flow] = [d.k.tile("acc", "scores", [rows, block]), d.k.tile("acc", "flow", [rows, block])];
+      const query = (j: Expr, a: Expr): Expr => o.reader.element(o.q, [b, g, r, plus(c, j), a]);
+      const flowing = (j: Expr, e: Expr): Expr => o.reader.element(dout, [b, g, r, plus(c, j), e]);
+      const q = d.k.stage("q", [A, block], [num(A), c.n], (a, j) => query(j, a));
+      const given = dk && d.k.stage("given", [C, block], [num(C), c.n], (e, j) => flowing(j, e));
+      const rowsOut = dv && d.k.stage("rows", [block, ceil(C, 16)], [c.n, num(C)], flowing);
+      const rowsIn = dk && d.k.stage("rows", [block, ceil(A, 16)], [c.n, num(A)], query);
+      const scores = d.k.tile("acc", "scores", [rows, block]);
+      const flow = dk && d.k.tile("acc", "flow", [rows, block]);
       d.k.mma(keys, [q], [scores], [m.n, num(A)]);
-      d.k.mma(values, [given], [flow], [m.n, num(C)]);
+      if (flow && given) d.k.mma(values, [given], [flow], [m.n, num(C)]);
       const of = (i: Expr, j: Expr) => [plus(c, j), plus(m, i)] as const;
       score(d, o, [b, g, r], { tile: scores, valid: [m.n, c.n], of }, partly(c));
       d.k.each(scores, [m.n, c.n], (i, j) => {
         const at = [b, g, r, plus(c, j)];
         const p = d.k.letHere("p", power(o, load(scores, i, j), o.reader.element(sums, at)));
-        d.k.store(flow, [i, j], float("mul", p, float("sub", load(flow, i, j), o.reader.element(delta, at))));
-        d.k.store(scores, [i, j], p);
+        const ds = (x: Expr): Expr => float("mul", p, float("sub", x, o.reader.element(delta, at)));
+        if (flow) d.k.store(flow, [i, j], ds(load(flow, i, j)));
+        if (dv) d.k.store(scores, [i, j], p);
       });
-      d.k.mma(scores, [rowsOut], [dv], [m.n, c.n]);
-      d.k.mma(flow, [rowsIn], [dk], [m.n, c.n]);
+      if (dv && rowsOut) d.k.mma(scores, [rowsOut], [dv], [m.n, c.n]);
+      if (dk && flow && rowsIn) d.k.mma(flow, [rowsIn], [dk], [m.n, c.n]);
     }),
   );
-  const [toKeys, toValues] = [d.output(item(node.results, 1), "dk"), d.output(item(node.results, 2), "dv")];
-  d.k.each(dk, [m.n, num(A)], (i, a) =>
-    d.k.store(toKeys, [b, g, plus(m, i), a], float("mul", load(dk, i, a), f32(o.attrs.scale))),
-  );
-  d.k.each(dv, [m.n, num(C)], (i, e) => d.k.store(toValues, [b, g, plus(m, i), e], load(dv, i, e)));
+  const stored = (from: Tile | null, n: number, width: number, f: (x: Expr) => Expr): void => {
+    if (!from) return;
+    const result = d.output(item(node.results, n), n === 1 ? "dk" : "dv");
+    d.k.each(from, [m.n, num(width)], (i, a) => d.k.store(result, [b, g, plus(m, i), a], f(load(from, i, a))));
+  };
+  stored(dk, 1, A, (x) => float("mul", x, f32(o.attrs.scale)));
+  stored(dv, 2, C, (x) => x);
 }

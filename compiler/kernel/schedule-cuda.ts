@@ -18,7 +18,7 @@ const room = 99 * 1024;
 /** Wider accumulators do not fit a warp's registers. */
 const widest = 256;
 /**
- * The forward holds three operands at once, the backward six; in f32 an accumulator that is one, too. Two rows of fragments a warp, where
+ * Of operands in a loop two stages are held: five in the forward, six in the backward; in f32 an accumulator that is one, too. Two rows of fragments a warp, where
  * registers allow, let each fragment of keys and values serve four products.
  */
 function attention(width: number, bytes: number, backward: boolean): AttentionTile | null {
@@ -42,9 +42,9 @@ function attention(width: number, bytes: number, backward: boolean): AttentionTi
         ? 64
         : 16;
   const held = ([rows, block]: readonly [number, number]): number =>
-    bytes * (backward ? 6 * rows * cols : (rows + 2 * block) * cols) + (bytes === 4 ? rows * block * bytes : 0);
+    bytes * (backward ? 6 * rows * cols : (rows + 4 * block) * cols) + (bytes === 4 ? rows * block * bytes : 0);
   // a row's groups of 16 bytes are no more than the threads of a block, two for each of its rows
   const tile = tiles.find((t) => t[0] <= most && held(t) <= room && (cols * bytes) / 16 <= 2 * t[0]);
-  return tile ? { rows: tile[0], block: tile[1] } : null;
+  return tile ? { rows: tile[0], block: tile[1], apart: backward && width > 128 } : null;
 }
 export const cudaChoices: Choices = { contraction, attention };

@@ -36,6 +36,8 @@ export const contractionKey = ({ op, m, n, k, groups, operands, short }: Contrac
 export interface AttentionTile {
   readonly rows: number;
   readonly block: number;
+  /** Gradients of keys and of values are made one after the other: registers do not hold both. */
+  readonly apart?: boolean;
 }
 /** What a target chooses where nothing was measured. */
 export interface Choices {

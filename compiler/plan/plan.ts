@@ -20,6 +20,8 @@ export interface LaunchShape {
   readonly threads: number;
   readonly shared: number;
   readonly wide: boolean;
+  /** A block for each task, which the GPU deals, for tasks are of different lengths; else blocks that run at once share them. */
+  readonly each?: boolean;
 }
 /** A tensor map: of which argument, and the box of it, along its axes, that one copy takes. Rows of a box of 64 bf16 are swizzled by 128 bytes. */
 export interface BoxOf {

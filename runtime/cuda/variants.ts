@@ -69,6 +69,7 @@ export const specOf = (
   image: cubin ?? Buffer.alloc(0),
   threads: launch?.threads ?? 0,
   shared: launch?.shared ?? 0,
+  each: launch?.each ?? false,
 });
 const widths: Readonly<Partial<Record<DType, number>>> = { f32: 4, bf16: 2 };
 export function cudaStep(step: Step, plan: Plan, variants: Variants): CudaStep {

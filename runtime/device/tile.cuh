@@ -291,6 +291,8 @@ template <class E, int R, int C, bool TRANSPOSED> struct Staged {
     if constexpr (DOWN) ldmatrix_x4_trans(r, at); else ldmatrix_x4(r, at);
   }
 };
+/** The same memory, as its transpose. */
+template <class E, int R, int C, bool TRANSPOSED> FN Staged<E, R, C, !TRANSPOSED> turned(const Staged<E, R, C, TRANSPOSED>& s) { return {s.mem}; }
 /** PITCH: elements from one row to the next where that is a constant, else 0 (a gather: a thread keeps a pointer for each chunk). */
 template <class E, int R, int C, int S, int THREADS, bool TRANSPOSED, int PITCH> struct Stage {
   static constexpr int N = 16 / sizeof(E), CH = C / N, BYTES = R * C * sizeof(E), PER = (R * CH + THREADS - 1) / THREADS, STEP = THREADS / CH;

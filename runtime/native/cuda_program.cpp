@@ -1,6 +1,7 @@
 #include "cuda_program.hpp"
 
 #include <algorithm>
+#include <limits>
 #include <cmath>
 
 namespace moec::cuda {
@@ -45,7 +46,7 @@ Program::Kernel Program::load(const KernelSpec& spec) const {
   int resident = 0;
   check(driver_.cuOccupancyMaxActiveBlocksPerMultiprocessor(&resident, function, int(spec.threads), spec.shared));
   if (resident == 0) check(out_of_resources);
-  const int blocks = resident * driver_.attribute(multiprocessors, context_.device);
+  const int blocks = spec.each ? std::numeric_limits<int>::max() : resident * driver_.attribute(multiprocessors, context_.device);
   return {spec.name, std::move(owned), function, spec.threads, spec.shared, blocks};
 }
 Program::Step Program::step(const CudaStepSpec& spec) {

@@ -8,11 +8,13 @@
 
 namespace moec::cuda {
 
-/// `image`: machine code that the driver loads. `shared`: bytes of dynamic shared memory of a block. `variant`: one at most.
+/// `image`: machine code that the driver loads. `shared`: bytes of dynamic shared memory of a block. `each`: a block for each task. `variant`: one
+/// at most.
 struct KernelSpec {
   std::string name;
   std::string image;
   unsigned threads, shared;
+  bool each;
   std::vector<KernelSpec> variant;
 };
 /// A tensor of bf16 in an argument's buffer, the innermost axis first, strides in bytes of all others; `box`: what one copy takes of it.
@@ -54,7 +56,7 @@ class Program : public Engine {
     Owned<Handle> module;
     Handle function;
     unsigned threads, shared;
-    /// That the device runs at once.
+    /// At most: that the device runs at once, or as many as there are tasks.
     int blocks;
   };
   /// A kernel, and its variant, which is used once it has agreed with it on what an entry gives both.

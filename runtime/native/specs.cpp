@@ -47,7 +47,7 @@ static cuda::KernelSpec cudaKernel(const Napi::Value& value) {
   const auto o = value.As<Napi::Object>();
   const auto image = o.Get("image").As<Napi::Buffer<char>>();
   return {o.Get("name").As<Napi::String>(), std::string(image.Data(), image.Length()), unsigned(number(o, "threads")),
-          unsigned(number(o, "shared")), listIfAny(o, "variant", cudaKernel)};
+          unsigned(number(o, "shared")), o.Get("each").ToBoolean(), listIfAny(o, "variant", cudaKernel)};
 }
 template <class T>
 static T numberAs(const Napi::Value& v) {

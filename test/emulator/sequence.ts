@@ -142,8 +142,8 @@ class PlanText {
     args.forEach((a, i) => {
       if (a.base) this.lines.push(`copy ${this.#number(a.base)} ${numbers[i]}`);
     });
-    const { threads = 0, shared = 0 } = kernel.launch ?? {};
-    const blocks = Math.min(grid, tasks);
+    const { threads = 0, shared = 0, each = false } = kernel.launch ?? {};
+    const blocks = each ? tasks : Math.min(grid, tasks);
     const maps = (variantOf(kernel)?.maps ?? []).map((box) => {
       const { buffer } = item(args, box.arg);
       const map = tensorMap(buffer, box);
