@@ -26,6 +26,7 @@ export const cuda: Target = {
       { count: 2, text: "2" },
     ],
   },
+  most: (k) => (blockOf(k).blocks > 2 && blockOf(k).each ? 4 : Infinity),
   aligned: true,
   types,
   sync: "__syncthreads();",

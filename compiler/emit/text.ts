@@ -29,6 +29,8 @@ export interface Target {
   readonly name: string;
   /** Groups that a body may run on, the widest first. They begin at multiples. */
   readonly lanes: Readonly<Record<Kind, readonly Lanes[]>>;
+  /** Of the groups, in a kernel whose registers are few. */
+  most?(k: Kernel): number;
   /** A group lies in memory at a multiple of its length. */
   readonly aligned: boolean;
   readonly types: Readonly<Record<DType, string>>;
@@ -437,8 +439,9 @@ export class Emitter {
   }
   /** The widest group for a body such that all that it touches is contiguous along v, or one value for the group. */
   group(v: Var, body: readonly Stmt[], kind: Kind = "line"): Lanes {
+    const most = this.target.most?.(this.kernel) ?? Infinity;
     const serves = ({ count, of }: Lanes): boolean =>
-      fits(v, body, count, this.target.aligned) && (of === undefined || touchesOnly(of, v, body));
+      count <= most && fits(v, body, count, this.target.aligned) && (of === undefined || touchesOnly(of, v, body));
     const found = this.target.lanes[kind].find(serves);
     return found ?? { ...this.widest(kind), text: "1" };
   }

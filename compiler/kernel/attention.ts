@@ -199,13 +199,13 @@ export function attention(d: Draft, node: Node): void {
     d.k.mma(scores, [values], [out], [m.n, c.n]);
   });
   const [result, sums] = [d.output(item(node.results, 0), "y"), d.output(item(node.results, 1), "sums")];
-  const some = (i: Expr): Expr => call("gt", "bool", load(total, i), f32(0));
+  const some = (i: Expr): Expr => call("ne", "bool", load(total, i), f32(0));
   d.k.each(out, [m.n, num(C)], (i, j) =>
     d.k.store(result, [b, g, r, plus(m, i), j], select(some(i), float("div", load(out, i, j), load(total, i)), f32(0))),
   );
   d.k.each(top, [m.n], (i) => {
-    const sum = float("add", times(load(top, i), factor), float("log", load(total, i)));
-    d.k.store(sums, [b, g, r, plus(m, i)], select(some(i), sum, f32(0)));
+    const logarithm = float("add", times(load(top, i), factor), float("log", load(total, i)));
+    d.k.store(sums, [b, g, r, plus(m, i)], select(some(i), logarithm, f32(0)));
   });
 }
 /** Scores become weights below a new maximum, by which what was summed before is scaled first. */
