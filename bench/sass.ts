@@ -1,5 +1,5 @@
-// What machine code says of the bf16 matmuls of a mixture and of a dense layer, without a GPU: each is compiled by NVRTC for one architecture
-// and read by sass-lens, whose figures are modelled. LENS names its sass_report.ts, NVDISASM the disassembler.
+// What machine code says of the bf16 matmuls of a mixture and of a dense layer, and of attention (sm_80), without a GPU: each is compiled by
+// NVRTC for one architecture and read by sass-lens, whose figures are modelled. LENS names its sass_report.ts, NVDISASM the disassembler.
 // For sm_90a these are the kernels by wgmma, whose producers the model feeds; of them whole tasks are modelled too (whole.ts).
 //   LENS=../shared/tools/sass-lens/sass_report.ts node --import tsx bench/sass.ts [sm_80|sm_90a] [T,d,n,E,K]
 import { execFileSync } from "node:child_process";
@@ -44,8 +44,25 @@ const heads =
   architecture === "sm_90a"
     ? "instructions per wgmma | cycles of a task | busy in it"
     : "HMMA per LDSM.x4 | instructions per HMMA | barriers";
-/** The kernels of a program that multiply bf16, with what they use. */
-async function report(file: string, request: Omit<BuildRequest, "precision">, title: string): Promise<void> {
+type Choose = (k: PlanKernel) => readonly PlanKernel[];
+const products: Choose = (k) => (/\b(mma|contract)</.test(k.text) && k.schedule?.shape.endsWith("bf16") ? [k] : []);
+/** A block of keys that is seen in part, and one that is seen whole: its comparisons are left out of the text. */
+const attentions: Choose = (k) => {
+  if (!k.name.startsWith("attention")) return [];
+  const shape = `${k.name.replace(/_[0-9a-f]+$/, "")} 32768 x 1024 x 128, a block seen`;
+  const whole = k.text.replace("if (or_(", "if (false && or_(");
+  return [
+    { ...k, schedule: { shape: `${shape} in part`, choice: {} } },
+    { ...k, schedule: { shape: `${shape} whole`, choice: {} }, text: whole },
+  ];
+};
+/** The kernels of a program that are chosen, with what they use. */
+async function report(
+  file: string,
+  request: Omit<BuildRequest, "precision">,
+  title: string,
+  choose: Choose = products,
+): Promise<void> {
   const path = new URL(file, import.meta.url).pathname;
   const plan = toPlan(
     toGraphs(loadFile(path), { ...request, precision: "bf16" }, silent()),
@@ -55,11 +72,11 @@ async function report(file: string, request: Omit<BuildRequest, "precision">, ti
     backends.cuda,
   );
   console.log(`${title}\n| kernel | registers | ${heads} | tensor busy | TFLOP/s | misses |`);
-  const subjects = architecture === "sm_90a" ? await variantsOf(plan) : await kernelsOf(plan);
+  const subjects = architecture === "sm_90a" ? await variantsOf(plan) : await kernelsOf(plan, choose);
   for (const s of subjects) console.log(row(s, await read(s)));
 }
-async function kernelsOf(plan: Plan): Promise<Subject[]> {
-  const kernels = plan.kernels.filter((k) => /\b(mma|contract)</.test(k.text) && k.schedule?.shape.endsWith("bf16"));
+async function kernelsOf(plan: Plan, choose: Choose): Promise<Subject[]> {
+  const kernels = plan.kernels.flatMap(choose);
   const code = await compileKernels({ ...plan, kernels }, architecture, await nvrtc(), null, 2);
   return kernels.map((k, i) => ({ ...k, of: k, cubin: code[i]?.cubin ?? Buffer.alloc(0) }));
 }
@@ -139,3 +156,16 @@ await report(
   { declaration: "dense", sizes: { M: 8192, D: 8192, N: 8192 }, entries: [product] },
   "dense 8192^3, its gradients",
 );
+const sequences = {
+  method: "attention",
+  name: "attention",
+  sizes: { B: 2, Heads: 16, T: 1024, A: 64 },
+  gradients: true,
+};
+if (architecture !== "sm_90a")
+  await report(
+    "layers.moe",
+    { declaration: "attention", sizes: {}, entries: [sequences] },
+    "attention (2, 16, 1024, 64), causal, its gradients",
+    attentions,
+  );
