@@ -1,8 +1,8 @@
 #include "cuda_program.hpp"
 
 #include <algorithm>
-#include <limits>
 #include <cmath>
+#include <limits>
 
 namespace moec::cuda {
 
