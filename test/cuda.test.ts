@@ -200,15 +200,14 @@ const compiledAlone = async (kernel: PlanKernel, nvrtc: Pick<Nvrtc, "compile">):
   return (await compileKernels(plan, "sm_80", { ...nvrtc, path: "", version: "1", architectures: [80] }, null, 1))[0];
 };
 if (compiler)
-  test("attention as wide as it may be compiles; in bf16 its backward may spill", async () => {
+  test("attention as wide as it may be compiles without a spill", async () => {
     for (const [dtype, width] of [
       ["f32", 128],
       ["bf16", 256],
     ] as const)
       for (const kernel of attentionOf(width, dtype)) {
         const code = await compiledAlone(kernel, { compile: (source) => compiler.compile(source) });
-        if (dtype === "f32") assert.is(code?.spills, 0, `${kernel.name}, ${width} of ${dtype}`);
-        else assert.ok((code?.registers ?? 0) > 0, kernel.name);
+        assert.is(code?.spills, 0, `${kernel.name}, ${width} of ${dtype}`);
       }
   });
 if (compiler)
