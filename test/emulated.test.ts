@@ -1,7 +1,8 @@
 // Training on the CUDA target through the real runtime, where the emulator stands in for NVIDIA's driver and for NVRTC: the host's losses.
 // MOEC_TEST=full trains the mixture of the issue.
 import { rejects } from "node:assert/strict";
-import { readFileSync, writeFileSync } from "node:fs";
+import { spawnSync } from "node:child_process";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
@@ -43,6 +44,12 @@ async function onEmulator<T>(work: () => Promise<T>): Promise<T> {
     process.env = before;
   }
 }
+/** `npm run emulated -- ARGS`, in a process of its own. */
+const emulated = (more: NodeJS.ProcessEnv, ...args: readonly string[]) =>
+  spawnSync(process.execPath, ["--import", "tsx", join(import.meta.dirname, "emulator/emulated.ts"), ...args], {
+    encoding: "utf8",
+    env: { ...process.env, ...more },
+  });
 /** `apart`: of each loss. In bf16 both round where a buffer is, and tensor cores what they are given. */
 async function same(options: Options, apart = 1e-5): Promise<void> {
   const expected = await losses(options);
@@ -78,6 +85,30 @@ test("the benchmarks of a GPU on tiny shapes: what they count and the form of wh
   assert.is(tables.length, cases.length);
   assert.match(tables[1] ?? "", /times between events of the GPU[^]* - +\d+ +forward +ragged_dot/);
   assert.not.match(tables.join(""), /NaN|undefined|Infinity/);
+});
+test("a plan that does not fit: what it needs, what is free and what to do, before anything is written", () => {
+  const program = join(here, "small.moe");
+  writeFileSync(program, small(256, 16));
+  const out = join(here, "large");
+  const flags = ["--data", data, "--batch", "2", "--length", "8", "--target", "cuda", "--out", out];
+  for (const [words, help] of [
+    ["memory=65536", /help: lower the model's sizes/],
+    [
+      "memory=1048576 taken=983040",
+      /help: end what else uses the GPU \(`nvidia-smi` lists it\), or lower the model's sizes/,
+    ],
+  ] as const) {
+    const { status, stdout, stderr } = emulated({ MOEC_EMULATOR: words }, "train", program, ...flags);
+    assert.is(status, 1, stderr);
+    assert.is(stdout, "");
+    assert.match(
+      stderr,
+      /^error: the plan needs 88 KiB and 64 KiB are free; the largest buffers are\n +embed\.weight: f32\[256, 16\], 16 KiB/,
+    );
+    assert.match(stderr, help);
+    assert.not.match(stderr, /\n\s+at /);
+    assert.equal(readdirSync(out), []);
+  }
 });
 test("a run that began with tf32 goes on with it, on a GPU only", async () => {
   const program = join(here, "small.moe");

@@ -78,16 +78,17 @@ function temporaries(entry: Entry | undefined, buffers: readonly PlanBuffer[], s
   return Math.max(0, ...used.map((i) => (buffers[i]?.offset ?? 0) + (buffers[i]?.bytes ?? 0) - storeBytes));
 }
 
-/** Refuses a plan of more than `available` bytes before anything is allocated: names the largest buffers, and what to lower. */
-export function requireMemory(plan: Plan, available: number): void {
+/** Refuses a plan of more than `available` bytes before anything is allocated: names the largest buffers, and what to lower. `first`: to be tried before. */
+export function requireMemory(plan: Plan, available: number, first = ""): void {
   if (plan.bytes.arena <= available) return;
   const largest = plan.buffers.toSorted((a, b) => b.bytes - a.bytes).slice(0, 5);
   const lines = largest.map((b) => `  ${b.name}: ${b.dtype}[${b.shape.join(", ")}], ${showBytes(b.bytes)}`);
   throw new Problem(
     `the plan needs ${showBytes(plan.bytes.arena)} and ${showBytes(available)} are free; the largest buffers are\n${lines.join("\n")}`,
-    plan.bytes.activations > plan.bytes.arena / 2
-      ? "lower the batch or the length: most of it is activations"
-      : "lower the model's sizes (layers, experts, widths): most of it is parameters and what goes with them",
+    first +
+      (plan.bytes.activations > plan.bytes.arena / 2
+        ? "lower the batch or the length: most of it is activations"
+        : "lower the model's sizes (layers, experts, widths): most of it is parameters and what goes with them"),
   );
 }
 /** 1536 is `1.5 KiB`. */

@@ -74,7 +74,7 @@ export function loadOnDevice(
     return explaining(executor, plan, tell);
   } catch (error) {
     const free = freeBytes(error);
-    if (free !== null) requireMemory(plan, free);
+    if (free !== null) requireMemory(plan, free, "end what else uses the GPU (`nvidia-smi` lists it), or ");
     throw explained(error, linesOf(plan));
   }
 }

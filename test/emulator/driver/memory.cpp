@@ -7,6 +7,10 @@
 #include "stream.hpp"
 
 namespace emu::driver {
+static size_t free_bytes() {
+  const size_t used = config.taken + device_bytes();
+  return used < config.memory ? config.memory - used : 0;
+}
 static bool pinned(const void* p) {
   const Region* r = region_of(p);
   return r && r->host;
@@ -82,7 +86,7 @@ using namespace emu::driver;
 API cuMemAlloc_v2(CUdeviceptr* p, size_t bytes) {
   return guarded([&] {
     if (bytes == 0) return invalid_value;
-    if (bytes > emu::config.memory - emu::device_bytes()) return out_of_memory;
+    if (bytes > free_bytes()) return out_of_memory;
     return *p = CUdeviceptr(emu::device_alloc(bytes)), success;
   });
 }
@@ -94,7 +98,7 @@ API cuMemFree_v2(CUdeviceptr p) {
   });
 }
 API cuMemGetInfo_v2(size_t* available, size_t* total) {
-  return guarded([&] { return *total = emu::config.memory, *available = *total - emu::device_bytes(), success; });
+  return guarded([&] { return *total = emu::config.memory, *available = free_bytes(), success; });
 }
 API cuMemHostAlloc(void** p, size_t bytes, unsigned) {
   return guarded([&] { return *p = emu::device_alloc(bytes, true), success; });

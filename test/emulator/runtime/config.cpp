@@ -25,6 +25,7 @@ static void set(const std::string& key, const std::string& value) {
   else if (key == "arch") config.architecture = std::stoi(value);
   else if (key == "multiprocessors") config.multiprocessors = std::stoi(value);
   else if (key == "memory") config.memory = std::stoull(value);
+  else if (key == "taken") config.taken = std::stoull(value);
   else throw std::invalid_argument("MOEC_EMULATOR: unknown word " + key);
 }
 void configure(const char* words) {

@@ -25,9 +25,9 @@ struct Config {
   size_t shared_limit = 232448;
   /// Findings after which a launch is given up.
   size_t patience = 8;
-  /// What the stand-in driver says of its device: `sm_90` as 90, multiprocessors, bytes of memory.
+  /// What the stand-in driver says of its device: `sm_90` as 90, multiprocessors, bytes of memory, and how many of them others use.
   int architecture = 90, multiprocessors = 4;
-  size_t memory = size_t(16) << 30;
+  size_t memory = size_t(16) << 30, taken = 0;
 };
 extern Config config;
 /// Throws std::invalid_argument at a word that it does not know.
