@@ -10,6 +10,7 @@ import {
   type Sizes,
   sizesFromInputs,
 } from "../compiler/check/index.ts";
+import { ProgramError } from "../compiler/diagnostic.ts";
 import { ndarray } from "../compiler/graph/array.ts";
 import { interpret } from "../compiler/graph/interpret.ts";
 import type { NdArray, Result } from "../compiler/graph/node.ts";
@@ -149,3 +150,13 @@ export function near(actual: readonly number[], expected: readonly number[], tol
 export const numbers = (n: number, seed = 1): number[] =>
   Array.from({ length: n }, (_, i) => (((i + 1) * 7919 * (seed + 3)) % 1000) / 500 - 1);
 export const at = (list: readonly number[], i: number): number => list[i] ?? Number.NaN;
+/** The first diagnostic of a program that is refused. */
+export const codeOf = (run: () => unknown): string => {
+  try {
+    run();
+  } catch (error) {
+    if (error instanceof ProgramError) return error.diagnostics[0]?.code ?? "none";
+    throw error;
+  }
+  return "none";
+};
