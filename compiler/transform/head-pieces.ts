@@ -1,0 +1,161 @@
+// A head made again for some of its rows at a time.
+import type { Builder, Graph, Node, Value } from "../graph/node.ts";
+import { rebuild, valuesOf } from "../graph/walk.ts";
+import type { OpAttrs } from "../ops/attrs.ts";
+import * as b from "../ops/build.ts";
+import { nth } from "../ops/common.ts";
+import { splatOf } from "../rewrite/pattern.ts";
+import { count, dims, dtypeOf } from "../types/type.ts";
+import { type Head, pointwise } from "./head-rows.ts";
+
+/** Part of the rows. */
+interface Piece {
+  readonly at: number;
+  readonly rows: number;
+  /** What is made before it begins. */
+  readonly first: readonly Value[];
+  readonly made: Map<Value, Value>;
+}
+/** The values of the graph, with a head made piece after piece, each of at most `limit` elements of its product. */
+export function inPieces(g: Builder, graph: Graph, head: Head, limit: number): Value[] {
+  const whole = new Pieces(g, head).whole(cuts(head, limit));
+  return rebuild(g, valuesOf(graph), ({ results: [only] }) => {
+    const found = only && whole.get(only);
+    return found ? [found] : null;
+  });
+}
+/** How many rows of a product of so many columns are at most `limit` elements. */
+export const rowsOf = (columns: number, limit: number): number => Math.max(1, Math.floor(limit / columns));
+/** Equal pieces, where up to twice as many make them so. */
+function cuts({ rows, logits }: Head, limit: number): Pick<Piece, "at" | "rows">[] {
+  const most = rowsOf(nth(dims(logits.type), 1), limit);
+  let each = most;
+  while (2 * each > most && rows % each !== 0) each--;
+  if (rows % each !== 0) each = most;
+  return Array.from({ length: Math.ceil(rows / each) }, (_, i) => ({
+    at: i * each,
+    rows: Math.min(each, rows - i * each),
+  }));
+}
+class Pieces {
+  private readonly g: Builder;
+  private readonly head: Head;
+
+  constructor(g: Builder, head: Head) {
+    this.g = g;
+    this.head = head;
+  }
+  /** What leaves the rows, by what it takes the place of. */
+  whole(cuts: readonly Pick<Piece, "at" | "rows">[]): ReadonlyMap<Value, Value> {
+    const { sums, exits } = this.head;
+    let first: readonly Value[] = [];
+    let totals: readonly Value[] = [];
+    const parts: Value[][] = [];
+    for (const cut of cuts) {
+      const piece: Piece = { ...cut, first, made: new Map() };
+      const own = exits.map((v) => this.of(v, piece));
+      const added = sums.map((n) => this.partOf(n, piece));
+      totals = added.map((x, i) => (totals[i] ? b.add(this.g, totals[i], x) : x));
+      first = [...totals, ...own];
+      parts.push(own);
+    }
+    const total = (n: Node, i: number): [Value, Value] => {
+      const y = nth(n.results, 0);
+      return [y, b.cast(this.g, nth(totals, i), dtypeOf(y.type))];
+    };
+    const exit = (v: Value, i: number): [Value, Value] => [
+      v,
+      this.joined(
+        v,
+        parts.map((own) => nth(own, i)),
+      ),
+    ];
+    return new Map([...sums.map(total), ...exits.map(exit)]);
+  }
+  private joined(v: Value, parts: readonly Value[]): Value {
+    return b.reshape(this.g, b.after(this.g, b.concat(this.g, parts, 0), []), dims(v.type));
+  }
+  /** A sum's share of a piece, in what sums are added in. */
+  private partOf(node: Node, piece: Piece): Value {
+    const { g } = this;
+    g.where = node.where;
+    const [x, y] = node.args as [Value, Value];
+    if (node.op.name === "reduce") return wide(g, b.make1(g, "reduce", [this.of(x, piece)], { fn: "sum", axes: [0] }));
+    const left = b.transpose(g, this.of(nth(x.node.args, 0), piece), [1, 0]);
+    return wide(g, b.dot(g, left, this.of(y, piece)));
+  }
+  /** The piece's rows of a value, the axes of the rows being one. */
+  private of(v: Value, piece: Piece): Value {
+    const known = piece.made.get(v);
+    if (known) return known;
+    const { g } = this;
+    const where = g.where;
+    g.where = v.node.where;
+    const made = this.slicedOf(v, piece) ?? this.again(v, piece);
+    g.where = where;
+    piece.made.set(v, made);
+    return made;
+  }
+  /** Of what does not depend on the product and is small, or the same everywhere. */
+  private slicedOf(v: Value, piece: Piece): Value | null {
+    const { g, head } = this;
+    const k = head.lead(v);
+    if (head.dependent(v) || k === null) return null;
+    const rest = dims(v.type).slice(k);
+    const value = splatOf(v);
+    if (value !== null) return b.fill(g, value, dtypeOf(v.type), [piece.rows, ...rest]);
+    // One number a row is made again from what a piece has anyway, such as its targets.
+    const simple = count(v.type) === head.rows && (pointwise.has(v.node.op.name) || v.node.op.name === "reshape");
+    return head.isWide(v) || simple || v.node.op.name === "broadcast" ? null : this.cut(v, piece);
+  }
+  private cut(v: Value, { at, rows, first }: Piece): Value {
+    const { g, head } = this;
+    const rest = dims(v.type).slice(head.lead(v) ?? 1);
+    return b.after(g, b.slice(g, b.reshape(g, v, [head.rows, ...rest]), 0, at, rows), first);
+  }
+  private again(v: Value, piece: Piece): Value {
+    const { g, head } = this;
+    const { args, attrs, op } = v.node;
+    const k = head.lead(v) ?? 0;
+    const shape = [piece.rows, ...dims(v.type).slice(k)];
+    const x = nth(args, 0);
+    switch (op.name) {
+      case "broadcast": {
+        const { axes } = attrs as OpAttrs["broadcast"];
+        if (axes.every((a) => a >= k)) return b.broadcast(g, x, shape, later(axes, k));
+        const own = axes.filter((a) => a < k);
+        if (own.length === k) return b.broadcast(g, this.of(x, piece), shape, [0, ...later(axes.slice(k), k)]);
+        // Fewer axes than those of the rows: repeated over these first.
+        const rest = dims(x.type).slice(own.length);
+        const rows = b.broadcast(g, x, [...dims(v.type).slice(0, k), ...rest], [...own, ...rest.map((_, i) => k + i)]);
+        return b.broadcast(g, this.cut(rows, piece), shape, [0, ...later(axes.slice(own.length), k)]);
+      }
+      case "reshape":
+        return b.reshape(g, this.of(x, piece), shape);
+      case "reduce": {
+        const { fn, axes } = attrs as OpAttrs["reduce"];
+        return b.make1(g, "reduce", [this.of(x, piece)], { fn, axes: later(axes, head.lead(x) ?? 1) });
+      }
+      case "gather": {
+        const { axis, batch } = attrs as OpAttrs["gather"];
+        const from = (head.lead(x) ?? 1) - 1;
+        const index = this.of(nth(args, 1), piece);
+        return b.make1(g, "gather", [this.of(x, piece), index], { axis: axis - from, batch: batch - from });
+      }
+      case "dot":
+        return b.dot(g, this.of(x, piece), nth(args, 1));
+      default:
+        return nth(
+          g.add(
+            op,
+            args.map((a) => this.of(a, piece)),
+            attrs,
+          ).results,
+          0,
+        );
+    }
+  }
+}
+/** Axes behind those of the rows, which become one. */
+const later = (axes: readonly number[], rows: number): number[] => axes.map((a) => a - rows + 1);
+const wide = (g: Builder, x: Value): Value => (dtypeOf(x.type) === "bf16" ? b.cast(g, x, "f32") : x);

@@ -1,0 +1,156 @@
+// What belongs to the rows of a head's product: all that is computed of each row before something smaller comes out.
+import type { Graph, Node, Value } from "../graph/node.ts";
+import { topological, valuesOf } from "../graph/walk.ts";
+import type { OpAttrs } from "../ops/attrs.ts";
+import { nth } from "../ops/common.ts";
+import { splatOf } from "../rewrite/pattern.ts";
+import { isFloat } from "../types/dtype.ts";
+import { count, dims, dtypeOf } from "../types/type.ts";
+
+/** Made element by element: a piece does it again. */
+export const pointwise: ReadonlySet<string> = new Set(["unary", "binary", "select", "cast", "detach"]);
+
+/** What depends on a product and belongs to its rows; what leaves them. */
+export class Head {
+  readonly logits: Value;
+  readonly rows: number;
+  /** Sums over all rows: their nodes. */
+  readonly sums: readonly Node[];
+  /** Numbers of each row that others read. */
+  readonly exits: readonly Value[];
+  private readonly depends = new Set<Node>();
+  private readonly inside = new Set<Node>();
+
+  /** Null where something reads the product otherwise than row by row, or nothing folds its rows. */
+  static of(graph: Graph, node: Node): Head | null {
+    const head = new Head(graph, node);
+    const folds = [...head.inside].some((n) => n.op.name === "reduce" && n.args.some((a) => head.holds(a)));
+    return folds && head.fits(graph) ? head : null;
+  }
+  private constructor(graph: Graph, node: Node) {
+    this.logits = nth(node.results, 0);
+    this.rows = nth(dims(this.logits.type), 0);
+    const nodes = topological(valuesOf(graph));
+    const local = this.follow(nodes, node);
+    const leads = this.leading(nodes, local);
+    const readsWide = (n: Node): boolean => n.args.some((a) => local.has(a.node) && this.isWide(a));
+    for (const n of nodes) if (local.has(n) && (leads.has(n) || readsWide(n))) this.inside.add(n);
+    const users = nodes.filter((n) => !this.inside.has(n));
+    this.sums = users.filter((n) => this.isSum(n));
+    const outside = [
+      ...valuesOf(graph),
+      ...users.filter((n) => !this.sums.includes(n) && !this.isTurned(n)).flatMap((n) => n.args),
+    ];
+    this.exits = [...new Set(outside.filter((v) => this.inside.has(v.node)))];
+  }
+  /** Notes all that depends on the product, and gives what is made row by row of it. */
+  private follow(nodes: readonly Node[], product: Node): ReadonlySet<Node> {
+    const local = new Set([product]);
+    this.depends.add(product);
+    for (const n of nodes) {
+      const from = n.args.filter((a) => this.depends.has(a.node));
+      if (from.length === 0) continue;
+      this.depends.add(n);
+      if (from.every((a) => local.has(a.node)) && this.isLocal(n, local)) local.add(n);
+    }
+    return local;
+  }
+  /** What is as large as the product, or makes something that is. */
+  private leading(nodes: readonly Node[], local: ReadonlySet<Node>): ReadonlySet<Node> {
+    const leads = new Set<Node>();
+    for (const n of nodes.toReversed()) {
+      if (!local.has(n) || !(leads.has(n) || n.results.some((v) => this.isWide(v)))) continue;
+      leads.add(n);
+      for (const a of n.args) if (local.has(a.node)) leads.add(a.node);
+    }
+    return leads;
+  }
+  private fits(graph: Graph): boolean {
+    const turned = [...this.depends].filter((n) => this.isTurned(n));
+    const results = new Set(valuesOf(graph).map((v) => v.node));
+    const users = topological(valuesOf(graph)).filter((n) => n.args.some((a) => turned.includes(a.node)));
+    const rights = (n: Node): readonly Value[] =>
+      n.op.name === "dot" && this.inside.has(n) ? n.args.slice(0, 1) : n.args;
+    const others = [...this.inside, ...this.sums]
+      .flatMap(rights)
+      .map((v) => (this.isSumOperand(v) ? nth(v.node.args, 0) : v))
+      .filter((v) => !this.dependent(v));
+    return (
+      others.every((v) => this.makes(v)) &&
+      !this.exits.some((v) => this.isWide(v)) &&
+      !turned.some((n) => results.has(n)) &&
+      users.every((n) => this.sums.includes(n))
+    );
+  }
+  /** Whether a value is one of the rows', or made from them. */
+  holds(v: Value): boolean {
+    return this.inside.has(v.node);
+  }
+  dependent(v: Value): boolean {
+    return this.depends.has(v.node);
+  }
+  isWide(v: Value): boolean {
+    return 2 * count(v.type) >= count(this.logits.type);
+  }
+  /** How many axes are those of the rows; null if none are. */
+  lead(v: Value): number | null {
+    let n = 1;
+    for (const [i, size] of dims(v.type).entries()) {
+      n *= size;
+      if (n === this.rows) return i + 1;
+    }
+    return null;
+  }
+  /** Whether row r of the result is made from rows r of those operands that are in `local`. */
+  private isLocal(node: Node, local: ReadonlySet<Node>): boolean {
+    const { op, args, attrs, results } = node;
+    const [x, result] = [args[0], nth(results, 0)];
+    const [of, k] = [x ? this.lead(x) : null, this.lead(result)];
+    if (of === null || k === null || results.length > 1) return false;
+    switch (op.name) {
+      case "reshape":
+        return true;
+      case "broadcast":
+        return of === k && (attrs as OpAttrs["broadcast"]).axes.every((a, i) => (i < k ? a === i : a >= k));
+      case "reduce":
+        return (attrs as OpAttrs["reduce"]).axes.every((a) => a >= of);
+      case "gather": {
+        const { axis, batch } = attrs as OpAttrs["gather"];
+        return batch >= of && axis >= of;
+      }
+      case "dot":
+        return k === 1 && of === 1 && dims(result.type).length === 2 && !local.has(nth(args, 1).node);
+      default:
+        return pointwise.has(op.name);
+    }
+  }
+  private isSumOperand({ node }: Value): boolean {
+    return node.op.name === "transpose" && this.sums.some((n) => n.args[0]?.node === node);
+  }
+  /** Whether a piece's rows of what does not depend on the product can be taken, or made again. */
+  private makes(v: Value): boolean {
+    const k = this.lead(v);
+    if (k === null) return false;
+    const { op, args } = v.node;
+    if (splatOf(v) !== null || op.name === "broadcast" || !this.isWide(v)) return true;
+    if (op.name === "reshape") return args.every((a) => this.makes(a));
+    return pointwise.has(op.name) && args.every((a) => this.makes(a));
+  }
+  /** A matrix of the rows, its axes exchanged. */
+  isTurned(node: Node): boolean {
+    const [x] = node.args;
+    return node.op.name === "transpose" && x !== undefined && this.holds(x) && dims(x.type).length === 2;
+  }
+  private isSum(node: Node): boolean {
+    const held = node.args.filter((a) => this.holds(a) || this.isTurned(a.node));
+    if (held.length === 0 || !isFloat(dtypeOf(nth(node.results, 0).type))) return false;
+    const [x, y] = node.args;
+    if (node.op.name === "reduce" && x && this.isWide(x)) {
+      const { fn, axes } = node.attrs as OpAttrs["reduce"];
+      return fn === "sum" && this.lead(x) === axes.length && axes.every((a, i) => a === i);
+    }
+    if (node.op.name !== "dot" || !x || !y || dims(x.type).length !== 2) return false;
+    const left = x.node.op.name === "transpose" ? nth(x.node.args, 0) : null;
+    return left !== null && this.lead(left) === 1 && this.lead(y) === 1 && (this.holds(left) || this.holds(y));
+  }
+}
