@@ -14,11 +14,18 @@ import type { Plan } from "../compiler/plan/plan.ts";
 import { type Backend, backends } from "../compiler/targets.ts";
 import { cutHeads } from "../compiler/transform/head.ts";
 import { distance, storesOf } from "./graphs.ts";
+import { lowered } from "./host/compare.ts";
+import { runSequence } from "./host/run.ts";
 import { headLayer } from "./layers.ts";
 import { small } from "./runs.ts";
 
 const test = suite("head");
 const [T, D, V] = [12, 5, 37];
+/** Logits of rows of `width` numbers. */
+const products = (graph: Graph, width: number): Value[] =>
+  topological(valuesOf(graph))
+    .flatMap((n) => (n.op.name === "dot" ? n.results : []))
+    .filter((v) => v.type.shape[1] === V && v.type.shape[0] !== width);
 
 for (const [rows, most, pieces] of [
   [12, 9, 3],
@@ -29,10 +36,26 @@ for (const [rows, most, pieces] of [
     const stores = storesOf(valuesOf(whole));
     const [want, got] = [whole, cut].map((graph) => interpret(valuesOf(graph), stores, { exact: true }));
     want?.forEach((w, i) => assert.ok(distance(w.data, got?.[i]?.data ?? []) < 1e-12, `result ${i}`));
-    const sizes = topological(valuesOf(cut)).flatMap((n) => (n.op.name === "dot" ? n.results : []));
-    const products = sizes.filter((v) => v.type.shape[1] === V && v.type.shape[0] !== D);
-    assert.is(products.length, pieces, "each piece multiplies once, backward too");
-    assert.ok(products.every((v) => Number(v.type.shape[0]) <= most));
+    const logits = products(cut, D);
+    assert.is(logits.length, pieces, "each piece multiplies once, backward too");
+    assert.ok(logits.every((v) => Number(v.type.shape[0]) <= most));
+  });
+
+for (const [rows, most] of [
+  [48, 12],
+  [67, 9],
+] as const)
+  test(`in bf16, on the host, 2 x ${rows} rows in pieces of ${most}: the whole's loss and gradients to bf16's rounding`, () => {
+    const [whole, cut] = [headLayer([2, rows], 16, V, Infinity, "bf16"), headLayer([2, rows], 16, V, most * V, "bf16")];
+    assert.is(products(cut, 16).length, Math.ceil((2 * rows) / most));
+    const stores = storesOf(valuesOf(whole));
+    const [want = [], got = []] = [whole, cut].map((graph) => runSequence(lowered(graph), stores));
+    want.forEach((w, i) => {
+      const scale = Math.max(...w.map(Math.abs));
+      const off = Math.max(...w.map((x, j) => Math.abs(x - (got[i]?.[j] ?? Number.NaN))));
+      const few = whole.results[i]?.role === "gradient" ? 2 ** -7 : 2 ** -10;
+      assert.ok(scale > 1e-3 && off <= few * scale, `${whole.results[i]?.role} ${i}: off by ${off / scale}`);
+    });
   });
 
 /** A head over x, and what is made of its logits. */

@@ -66,12 +66,22 @@ export function crossEntropy(rows: number, classes: number): Graph {
     x,
   ]);
 }
-/** The mean cross-entropy of rows x w with a bias, smoothed and with large logits held down; in pieces of `limit` elements. */
-export function headLayer(rows: readonly number[], D: number, V: number, limit = Infinity): Graph {
+/**
+ * The mean cross-entropy of rows x w with a bias, smoothed and with large logits held down; in pieces of `limit` elements. `dtype`: of all that is
+ * multiplied.
+ */
+export function headLayer(
+  rows: readonly number[],
+  D: number,
+  V: number,
+  limit = Infinity,
+  dtype: DType = "f32",
+): Graph {
   const g = new GraphBuilder(ops);
   const p = params(g);
-  const [x, w, bias, target] = [p("x", [...rows, D]), p("w", [D, V]), p("bias", [V]), p("target", rows, "i32")];
-  const logits = b.add(g, b.matmul(g, b.tanh(g, x), w), bias);
+  const [x, w, bias] = [p("x", [...rows, D], dtype), p("w", [D, V], dtype), p("bias", [V], dtype)];
+  const target = p("target", rows, "i32");
+  const logits = b.cast(g, b.add(g, b.matmul(g, b.tanh(g, x), w), bias), "f32");
   const total = b.logsumexp(g, logits);
   const picked = b.squeeze(g, b.take(g, logits, b.reshape(g, target, [...rows, 1]), rows.length), rows.length);
   const miss = b.sub(g, b.sub(g, total, b.mul(g, picked, 0.9)), b.mul(g, b.mean(g, logits, [-1]), 0.1));
