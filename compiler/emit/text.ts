@@ -2,7 +2,7 @@
 // are dealt, how operands are staged and multiplied, and where tiles live.
 
 import { Bug } from "../diagnostic.ts";
-import { address, children, isNum, item, laneStride, typeOf } from "../kernel/expr.ts";
+import { address, children, isNum, item, laneStride, num, substitute, typeOf } from "../kernel/expr.ts";
 import type { Axis, Buffer, Expr, Kernel, Load, Stmt, StmtOf, Tile, Var } from "../kernel/ir.ts";
 import { tilesOf, walk } from "../kernel/passes.ts";
 import { infix } from "../kernel/print.ts";
@@ -176,7 +176,7 @@ export class Emitter {
     }
     const at = address(x.from, x.at);
     if (this.varies(at) && !this.repeats(at)) {
-      const more = this.ahead > 0 && !this.kernel.locals.includes(x.from) ? `, ${this.ahead}` : "";
+      const more = this.ahead > 0 && !this.kernel.locals.includes(x.from) && this.moves(at) ? `, ${this.ahead}` : "";
       return `ld(v, ${this.pointer(x.from, x.at)}${more})`;
     }
     const text = element(x.from, this.expr(at));
@@ -186,6 +186,10 @@ export class Emitter {
   private lies(t: Tile, at: readonly Expr[]): string {
     if (!this.target.follows || t.role !== "acc") throw new Bug(`${t.name} is not in memory`);
     return `${t.name}.d[${this.expr(item(at, 0))}] + ${this.expr(item(at, 1), 5)}`;
+  }
+  /** With more than the lanes: with the row that is walked. */
+  private moves(x: Expr): boolean {
+    return this.lane !== null && !isNum(substitute(x, this.lane, num(0)));
   }
   /** One value for a whole group of lanes, though it changes from group to group. */
   private repeats(x: Expr): boolean {
