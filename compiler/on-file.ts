@@ -25,6 +25,7 @@ const reasons: Record<string, string> = {
   EACCES: "permission denied",
   EISDIR: "it is a folder",
   ENOTDIR: "a part of the path is a file",
+  EEXIST: "a part of the path is a file",
   ENOSPC: "the disk is full",
   EROFS: "the file system is read-only",
 };

@@ -79,11 +79,12 @@ export function whole(least: number, most = 2 ** 31 - 1): (text: string) => numb
     return n >= least && n <= most ? n : refuse(`a whole number from ${least} to ${most}`);
   };
 }
-/** A number that is at least `least`. */
-export function real(least: number): (text: string) => number {
+/** A number in a range. */
+export function real(least: number, most = Number.MAX_VALUE): (text: string) => number {
+  const wanted = most === Number.MAX_VALUE ? `of at least ${least}` : `from ${least} to ${most}`;
   return (text) => {
     const n = text.trim() === "" ? Number.NaN : Number(text);
-    return n >= least && n < Number.POSITIVE_INFINITY ? n : refuse(`a number of at least ${least}`);
+    return n >= least && n <= most ? n : refuse(`a number ${wanted}`);
   };
 }
 function setting(text: string, before: Settings = {}): Settings {

@@ -52,8 +52,8 @@ function writeAll(file: number, chunk: Uint8Array): void {
 /** Replaces a file at once: a reader, or a crash at any moment, sees the old one or the new one. */
 export function writeAtomic(path: string, text: string | Uint8Array): void {
   const beside = `${path}.${process.pid}.tmp`;
+  onFile(path, "write", () => mkdirSync(dirname(path), { recursive: true }));
   try {
-    onFile(path, "write", () => mkdirSync(dirname(path), { recursive: true }));
     writeWhole(beside, [typeof text === "string" ? new TextEncoder().encode(text) : text]);
     onFile(path, "write", () => renameSync(beside, path));
   } catch (error) {

@@ -49,6 +49,7 @@ test("help of the whole and of train", () => {
 test("usage errors exit with 2 and say what was meant", () => {
   fails(moec("trian"), 2, "unknown command 'trian'", "Did you mean train?");
   fails(moec("train", "a.moe", "--data", "b", "--steps", "many"), 2, "--steps", "a whole number from 1");
+  fails(moec("generate", "a", "--top-p", "1.5"), 2, "--top-p", "a number from 0 to 1");
 });
 test("what cannot be done exits with 1, one message and a remedy, and nothing on stdout", () => {
   const empty = join(folder, "empty.txt");
@@ -61,6 +62,8 @@ test("what cannot be done exits with 1, one message and a remedy, and nothing on
     "more data",
   );
   fails(moec("generate", join(folder, "none")), 1, "config.json", "help:");
+  const behind = join(empty, "graphs");
+  fails(moec("compile", "examples/gpt-moe.moe", "--emit", "ast", "-o", behind), 1, "a part of the path is a file");
 });
 test("errors of a program are drawn and counted", () => {
   const file = join(folder, "wrong.moe");

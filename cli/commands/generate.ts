@@ -17,7 +17,9 @@ export const generateCommand = (): Command =>
     )
     .addOption(flag("--tokens <n>", "how many tokens to write; default: 200, or what fits", whole(1)))
     .addOption(flag("--temperature <x>", "0 takes the likeliest token each time; default: 0.8", real(0)))
-    .addOption(flag("--top-p <p>", "leave only the likeliest tokens whose chances sum to p; default: 1, all", real(0)))
+    .addOption(
+      flag("--top-p <p>", "leave only the likeliest tokens whose chances sum to p; default: 1, all", real(0, 1)),
+    )
     .addOption(flag("--batch <n>", "texts at a time; default: all, up to 16", whole(1)))
     .addOption(flag("--seed <n>", "what chance comes from; default: 0", whole(-(2 ** 31))))
     .option("--ids", "prompts and texts are token numbers: '5 12 7'")
