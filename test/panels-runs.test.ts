@@ -13,6 +13,7 @@ import { writeSafetensors } from "../runtime/safetensors.ts";
 import { fromNumbers } from "../runtime/tensor.ts";
 import type { TrainOptions } from "../runtime/train.ts";
 import { folder } from "./folder.ts";
+import { has, hasClang } from "./host/machine.ts";
 import { last, losses as lossesOf } from "./runs.ts";
 import { close } from "./stored.ts";
 
@@ -132,16 +133,21 @@ test("moec run with parameters of a file, and their gradients", async () => {
   assert.ok(["0", "grad.up", "grad.down", "grad.input.x"].every((name) => got.has(name)));
   for (const [name, t] of want) close(name, got.get(name), t, 1e-5);
 });
-test("portable kernels", async () => {
-  const before = process.env["MOEC_ISA"];
-  process.env["MOEC_ISA"] = "portable";
-  try {
-    const of = (target: "host" | "reference") => losses({ program: small, set: {}, out: null, steps: 2, target });
-    const [got, want] = [await of("host"), await of("reference")];
-    got.forEach((loss, i) => assert.ok(Math.abs(loss - (want[i] ?? Number.NaN)) < 1e-4, `${loss} is not ${want[i]}`));
-  } finally {
-    if (before === undefined) delete process.env["MOEC_ISA"];
-    else process.env["MOEC_ISA"] = before;
-  }
-});
+const machines: Readonly<Record<string, NodeJS.ProcessEnv>> = {
+  portable: { MOEC_ISA: "portable" },
+  ...(has("avx2") && has("fma") ? { AVX2: { MOEC_ISA: "avx2" } } : {}),
+  ...(hasClang ? { "clang++": { CXX: "clang++" } } : {}),
+};
+for (const [name, environment] of Object.entries(machines))
+  test(`training with kernels of ${name}`, async () => {
+    const before = process.env;
+    process.env = { ...before, ...environment };
+    try {
+      const of = (target: "host" | "reference") => losses({ program: small, set: {}, out: null, steps: 2, target });
+      const [got, want] = [await of("host"), await of("reference")];
+      got.forEach((loss, i) => assert.ok(Math.abs(loss - (want[i] ?? Number.NaN)) < 1e-4, `${loss} is not ${want[i]}`));
+    } finally {
+      process.env = before;
+    }
+  });
 test.run();

@@ -1,6 +1,6 @@
 // Instruction sets and compilers: every op's kernels for each that this CPU can run, and the text of the others.
 import { execFileSync } from "node:child_process";
-import { readFileSync, writeFileSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
@@ -13,13 +13,11 @@ import { toolchain } from "../runtime/host/toolchain.ts";
 import { native } from "../runtime/native.ts";
 import { folder } from "./folder.ts";
 import { compareOps, kernelsOf, opSamples } from "./host/compare.ts";
+import { has, hasClang, x64 } from "./host/machine.ts";
 import { compiled } from "./host/run.ts";
 import { buffer, header, launch, write } from "./sequences.ts";
 
 const test = suite("sets");
-const x64 = process.arch === "x64";
-const cpu = x64 && process.platform === "linux" ? readFileSync("/proc/cpuinfo", "utf8") : "";
-const has = (feature: string): boolean => new RegExp(`\\b${feature}\\b`).test(cpu);
 const using = (set: string) => toolchain({ ...process.env, MOEC_ISA: set });
 /** The set's own flags, on what every CPU of this kind has. */
 const machine = async (set: string): Promise<string[]> => [
@@ -41,14 +39,7 @@ if (x64)
       assert.match(code, new RegExp(instruction));
     if (has("avx512bw")) compareOps(all, lib);
   });
-const clang = ((): string | null => {
-  try {
-    return execFileSync("clang++", ["--version"], { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] });
-  } catch {
-    return null;
-  }
-})();
-if (clang === null) console.log(" sets: no clang++ here, its kernels are not tested");
+if (!hasClang) console.log(" sets: no clang++ here, its kernels are not tested");
 else test("kernels of clang++ are right", () => compareOps(all, compiled(kernels, ["-O1"], "clang++")));
 
 test("MOEC_ISA names a set, and each has kernels of its own", async () => {
