@@ -1,14 +1,13 @@
 // Kernel to C++ text in the tile vocabulary. Points, folds, loops and stores read the same on every target; a Target says how tasks
 // are dealt, how operands are staged and multiplied, and where tiles live.
 
-import { Bug } from "../diagnostic.ts";
-import { address, children, isNum, item, laneStride, num, substitute, typeOf } from "../kernel/expr.ts";
-import type { Axis, Buffer, Expr, Kernel, Load, Stmt, StmtOf, Tile, Var } from "../kernel/ir.ts";
+import { address, isNum, item } from "../kernel/expr.ts";
+import type { Axis, Buffer, Expr, Kernel, Stmt, StmtOf, Tile, Var } from "../kernel/ir.ts";
 import { tilesOf, walk } from "../kernel/passes.ts";
-import { infix } from "../kernel/print.ts";
 import type { LaunchShape } from "../plan/plan.ts";
 import type { DType } from "../types/dtype.ts";
 import { earlyOf } from "./early.ts";
+import { Expressions } from "./expressions.ts";
 import { type Follower, followerOf, reached } from "./follow.ts";
 import { tasksOf } from "./grid.ts";
 import { begins, fits, touchesOnly } from "./lanes.ts";
@@ -65,19 +64,7 @@ export interface Target {
   launch?(k: Kernel, e: Emitter): LaunchShape;
 }
 
-type Operation = Extract<Expr, { e: "op" }>;
-const calls: Readonly<Record<string, string>> = {
-  to_f32: "to_f32",
-  to_i32: "to_i32",
-  number: "number",
-  mad: "mad",
-  bf16: "round_bf16",
-  index: "ix",
-};
-
-export class Emitter {
-  readonly kernel: Kernel;
-  readonly target: Target;
+export class Emitter extends Expressions<Target> {
   readonly lines: string[] = [];
   depth = 0;
   /** Floats that one thread needs for packed operands. */
@@ -86,20 +73,8 @@ export class Emitter {
   readonly fresh = new Map<Tile, Axis | null>();
   /** What runs on each register tile that an mma is done with. */
   readonly after = new Map<StmtOf<"mma">, string>();
-  /** The variable that is spread over lanes, and the names that depend on it. */
-  private lane: Var | null = null;
-  private lanes = 1;
-  /** See `par`. */
-  private ahead = 0;
-  private varying = new Set<Expr>();
   private scope: Scope = "task";
-  /** Tiles whose elements a body is given, as `name_`; of others it reads them where they lie. */
-  private given = new Set<Tile>();
 
-  constructor(kernel: Kernel, target: Target) {
-    this.kernel = kernel;
-    this.target = target;
-  }
   line(text: string): void {
     this.lines.push("  ".repeat(this.depth) + text);
   }
@@ -111,92 +86,6 @@ export class Emitter {
     this.line(close);
   }
 
-  // Expressions
-  varies(x: Expr): boolean {
-    return x === this.lane || this.varying.has(x) || children(x).some((y) => this.varies(y));
-  }
-  expr(x: Expr, above = 0): string {
-    if (x.e === "num") return number(x.value, x.type === "f32");
-    if (x.e === "var") return x.name;
-    return x.e === "load" ? this.load(x) : this.operation(x, above);
-  }
-  /** An argument of a function that wants all of one width. */
-  wide(x: Expr, width: boolean): string {
-    return width && !this.varies(x) ? `all(v, ${this.expr(x)})` : this.expr(x);
-  }
-  private operation(x: Operation, above: number): string {
-    const wide = this.varies(x);
-    const [a, b] = [x.args[0], x.args[1]];
-    const sign = infix[x.op];
-    if (x.op === "div" && a && b && this.target.reciprocals && this.varies(a) && !this.varies(b))
-      return `over(${this.expr(a)}, ${this.expr(b)})`;
-    if (sign && a && b && typeOf(a) !== "bool") {
-      const text = `${this.expr(a, sign[1])} ${sign[0]} ${this.expr(b, sign[1] + 1)}`;
-      return sign[1] < above ? `(${text})` : text;
-    }
-    if (sign && a && b) return `(number(${this.wide(a, wide)}) ${sign[0]} number(${this.wide(b, wide)}))`;
-    switch (x.op) {
-      case "neg":
-        return `-${this.expr(item(x.args, 0), 7)}`;
-      case "value":
-        return this.asValue(item(x.args, 0));
-      case "high":
-        return this.varies(x)
-          ? `all(v, i32(${this.expr(item(x.args, 0), 7)} >> 32))`
-          : `i32(${this.expr(item(x.args, 0), 7)} >> 32)`;
-      case "select":
-        return this.select(x, above);
-      case "threefry":
-        return `threefry(${x.args.map((y, i) => (i < 2 ? this.expr(y) : this.wide(y, wide))).join(", ")}).x0`;
-      default:
-        return `${x.type === "index" && x.op !== "index" ? `ix_${x.op}` : (calls[x.op] ?? `${x.op}_`)}(${x.args.map((y) => this.wide(y, wide)).join(", ")})`;
-    }
-  }
-  private asValue(x: Expr): string {
-    const text = `i32(${this.expr(x)})`;
-    if (!this.lane || !this.varies(x)) return text;
-    return this.repeats(x) ? `all(v, ${text})` : `lane(v, ${text})`;
-  }
-  /** A condition that is one for all lanes leaves the other branch unread. */
-  private select(x: Operation, above: number): string {
-    const [cond, a, b] = [item(x.args, 0), item(x.args, 1), item(x.args, 2)];
-    if (this.varies(cond)) return `where(${this.expr(cond)}, ${this.expr(a)}, ${this.expr(b)})`;
-    const wide = this.varies(x);
-    const text = `${this.expr(cond, 2)} ? ${this.wide(a, wide)} : ${this.wide(b, wide)}`;
-    return above > 0 ? `(${text})` : text;
-  }
-  pointer(b: Buffer, at: readonly Expr[]): string {
-    const offset = address(b, at);
-    return isNum(offset) && offset.value === 0 ? b.name : `${b.name} + ${this.expr(offset, 5)}`;
-  }
-  private load(x: Load): string {
-    if (x.from.kind === "tile") {
-      if (x.from.role === "shared") return `${x.from.name}[${this.expr(item(x.at, 0))}]`;
-      return this.given.has(x.from) ? `${x.from.name}_` : `ld(v, ${this.lies(x.from, x.at)})`;
-    }
-    const at = address(x.from, x.at);
-    if (this.varies(at) && !this.repeats(at)) {
-      const more = this.ahead > 0 && !this.kernel.locals.includes(x.from) && this.moves(at) ? `, ${this.ahead}` : "";
-      return `ld(v, ${this.pointer(x.from, x.at)}${more})`;
-    }
-    const text = element(x.from, this.expr(at));
-    return this.varies(at) ? `all(v, ${text})` : text;
-  }
-  /** The text of a pointer to an element of an accumulator in memory. */
-  private lies(t: Tile, at: readonly Expr[]): string {
-    if (!this.target.follows || t.role !== "acc") throw new Bug(`${t.name} is not in memory`);
-    return `${t.name}.d[${this.expr(item(at, 0))}] + ${this.expr(item(at, 1), 5)}`;
-  }
-  /** With more than the lanes: with the row that is walked. */
-  private moves(x: Expr): boolean {
-    return this.lane !== null && !isNum(substitute(x, this.lane, num(0)));
-  }
-  /** One value for a whole group of lanes, though it changes from group to group. */
-  private repeats(x: Expr): boolean {
-    return this.lane !== null && laneStride(x, this.lane, this.lanes) === 0;
-  }
-
-  // Statements
   stmts(list: readonly Stmt[]): void {
     if (this.target.fresh) this.noteFresh(list);
     for (let i = 0; i < list.length; i++) {
@@ -473,10 +362,6 @@ function stagesFrom(list: readonly Stmt[], at: number): StmtOf<"stage">[] {
 /** Nothing before it touches an accumulator. */
 const firstUse = (list: readonly Stmt[]): Stmt | undefined =>
   list.find((t) => t.s !== "tile" && t.s !== "stage" && t.s !== "let");
-function element(b: Buffer, at: string): string {
-  if (b.dtype === "bf16") return `from_bf16(${b.name}[${at}])`;
-  return b.dtype === "bool" ? `(${b.name}[${at}] != 0)` : `${b.name}[${at}]`;
-}
 const combines = { sum: "Sum", max: "Max", min: "Min" } as const;
 
 export function written(k: Kernel): Set<Buffer> {

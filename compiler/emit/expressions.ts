@@ -1,0 +1,128 @@
+// Expressions as C++ text: of an element, or of a group of lanes, on every target the same.
+import { Bug } from "../diagnostic.ts";
+import { address, children, isNum, item, laneStride, num, substitute, typeOf } from "../kernel/expr.ts";
+import type { Buffer, Expr, Kernel, Load, Tile, Var } from "../kernel/ir.ts";
+import { infix } from "../kernel/print.ts";
+import { number } from "./literal.ts";
+
+/** What of a target decides how they are written. */
+interface Words {
+  /** Points of an accumulator run on each register tile as soon as an mma is done with it. */
+  readonly follows?: true;
+  /** A division by one number for all lanes is the word `over`. */
+  readonly reciprocals?: boolean;
+}
+type Operation = Extract<Expr, { e: "op" }>;
+const calls: Readonly<Record<string, string>> = {
+  to_f32: "to_f32",
+  to_i32: "to_i32",
+  number: "number",
+  mad: "mad",
+  bf16: "round_bf16",
+  index: "ix",
+};
+
+export class Expressions<T extends Words> {
+  readonly kernel: Kernel;
+  readonly target: T;
+  /** The variable that is spread over lanes, and the names that depend on it. */
+  protected lane: Var | null = null;
+  protected lanes = 1;
+  /** See `par`. */
+  protected ahead = 0;
+  protected varying = new Set<Expr>();
+  /** Tiles whose elements a body is given, as `name_`; of others it reads them where they lie. */
+  protected given = new Set<Tile>();
+
+  constructor(kernel: Kernel, target: T) {
+    this.kernel = kernel;
+    this.target = target;
+  }
+  varies(x: Expr): boolean {
+    return x === this.lane || this.varying.has(x) || children(x).some((y) => this.varies(y));
+  }
+  expr(x: Expr, above = 0): string {
+    if (x.e === "num") return number(x.value, x.type === "f32");
+    if (x.e === "var") return x.name;
+    return x.e === "load" ? this.load(x) : this.operation(x, above);
+  }
+  /** An argument of a function that wants all of one width. */
+  wide(x: Expr, width: boolean): string {
+    return width && !this.varies(x) ? `all(v, ${this.expr(x)})` : this.expr(x);
+  }
+  private operation(x: Operation, above: number): string {
+    const wide = this.varies(x);
+    const [a, b] = [x.args[0], x.args[1]];
+    const sign = infix[x.op];
+    if (x.op === "div" && a && b && this.target.reciprocals && this.varies(a) && !this.varies(b))
+      return `over(${this.expr(a)}, ${this.expr(b)})`;
+    if (sign && a && b && typeOf(a) !== "bool") {
+      const text = `${this.expr(a, sign[1])} ${sign[0]} ${this.expr(b, sign[1] + 1)}`;
+      return sign[1] < above ? `(${text})` : text;
+    }
+    if (sign && a && b) return `(number(${this.wide(a, wide)}) ${sign[0]} number(${this.wide(b, wide)}))`;
+    switch (x.op) {
+      case "neg":
+        return `-${this.expr(item(x.args, 0), 7)}`;
+      case "value":
+        return this.asValue(item(x.args, 0));
+      case "high":
+        return this.varies(x)
+          ? `all(v, i32(${this.expr(item(x.args, 0), 7)} >> 32))`
+          : `i32(${this.expr(item(x.args, 0), 7)} >> 32)`;
+      case "select":
+        return this.select(x, above);
+      case "threefry":
+        return `threefry(${x.args.map((y, i) => (i < 2 ? this.expr(y) : this.wide(y, wide))).join(", ")}).x0`;
+      default:
+        return `${x.type === "index" && x.op !== "index" ? `ix_${x.op}` : (calls[x.op] ?? `${x.op}_`)}(${x.args.map((y) => this.wide(y, wide)).join(", ")})`;
+    }
+  }
+  private asValue(x: Expr): string {
+    const text = `i32(${this.expr(x)})`;
+    if (!this.lane || !this.varies(x)) return text;
+    return this.repeats(x) ? `all(v, ${text})` : `lane(v, ${text})`;
+  }
+  /** A condition that is one for all lanes leaves the other branch unread. */
+  private select(x: Operation, above: number): string {
+    const [cond, a, b] = [item(x.args, 0), item(x.args, 1), item(x.args, 2)];
+    if (this.varies(cond)) return `where(${this.expr(cond)}, ${this.expr(a)}, ${this.expr(b)})`;
+    const wide = this.varies(x);
+    const text = `${this.expr(cond, 2)} ? ${this.wide(a, wide)} : ${this.wide(b, wide)}`;
+    return above > 0 ? `(${text})` : text;
+  }
+  pointer(b: Buffer, at: readonly Expr[]): string {
+    const offset = address(b, at);
+    return isNum(offset) && offset.value === 0 ? b.name : `${b.name} + ${this.expr(offset, 5)}`;
+  }
+  private load(x: Load): string {
+    if (x.from.kind === "tile") {
+      if (x.from.role === "shared") return `${x.from.name}[${this.expr(item(x.at, 0))}]`;
+      return this.given.has(x.from) ? `${x.from.name}_` : `ld(v, ${this.lies(x.from, x.at)})`;
+    }
+    const at = address(x.from, x.at);
+    if (this.varies(at) && !this.repeats(at)) {
+      const more = this.ahead > 0 && !this.kernel.locals.includes(x.from) && this.moves(at) ? `, ${this.ahead}` : "";
+      return `ld(v, ${this.pointer(x.from, x.at)}${more})`;
+    }
+    const text = element(x.from, this.expr(at));
+    return this.varies(at) ? `all(v, ${text})` : text;
+  }
+  /** The text of a pointer to an element of an accumulator in memory. */
+  protected lies(t: Tile, at: readonly Expr[]): string {
+    if (!this.target.follows || t.role !== "acc") throw new Bug(`${t.name} is not in memory`);
+    return `${t.name}.d[${this.expr(item(at, 0))}] + ${this.expr(item(at, 1), 5)}`;
+  }
+  /** With more than the lanes: with the row that is walked. */
+  private moves(x: Expr): boolean {
+    return this.lane !== null && !isNum(substitute(x, this.lane, num(0)));
+  }
+  /** One value for a whole group of lanes, though it changes from group to group. */
+  private repeats(x: Expr): boolean {
+    return this.lane !== null && laneStride(x, this.lane, this.lanes) === 0;
+  }
+}
+function element(b: Buffer, at: string): string {
+  if (b.dtype === "bf16") return `from_bf16(${b.name}[${at}])`;
+  return b.dtype === "bool" ? `(${b.name}[${at}] != 0)` : `${b.name}[${at}]`;
+}
