@@ -18,7 +18,7 @@ import { golden } from "./golden.ts";
 import { distance, generator, storesOf } from "./graphs.ts";
 import { compare, compareOps, graphOf, kernelsOf, lowered, opSamples, valuesOf } from "./host/compare.ts";
 import { compiled, runSequence } from "./host/run.ts";
-import { gptStep, layers, moeLayer } from "./layers.ts";
+import { gptStep, layers, moeLayer, normLayer } from "./layers.ts";
 
 const test = suite("kernels");
 
@@ -107,6 +107,14 @@ test("attention with its scores transposed", () => {
   const kinds = new Set(kernels.map((k) => /^attention_[a-z]+/.exec(k.name)?.[0]));
   for (const kind of ["transposed", "heads", "keys"]) assert.ok(kinds.has(`attention_${kind}`), kind); // keys: where a bias has a gradient
   compareOps(all, compiled(kernels));
+});
+test("a row ahead is asked for of what moves with the row, not of its weights", () => {
+  const text = kernelsOf([lowered(normLayer([130, 64], true))])
+    .map((k) => k.text)
+    .join("");
+  assert.match(text, /ld\(v, x3 \+ r \* 64 \+ j, 64\)/);
+  assert.match(text, /= t \* ld\(v, x1 \+ j\);/);
+  assert.not.match(text, /ld\(v, \w+ \+ j, /);
 });
 test("rows in turn: each is stored while the next one is made", () => {
   const g = new GraphBuilder(ops);
