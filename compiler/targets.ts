@@ -5,7 +5,7 @@ import { cudaHeader, emitCuda, emitCudaTf32, emitHost, hostHeader, tf32Header } 
 import { accessOf } from "./kernel/access.ts";
 import type { LowerOptions } from "./kernel/lower.ts";
 import { type Choices, hostChoices } from "./kernel/schedule.ts";
-import { cudaChoices } from "./kernel/schedule-cuda.ts";
+import { cudaChoices, cudaTf32Choices } from "./kernel/schedule-cuda.ts";
 import { hopperChoice } from "./kernel/schedule-hopper.ts";
 
 export interface Backend extends Required<Pick<LowerOptions, "emit" | "access">>, Pick<LowerOptions, "variants"> {
@@ -26,6 +26,11 @@ export const backends = {
   },
 } as const satisfies Readonly<Record<string, Backend>>;
 
-const rounding: Backend = { ...backends.cuda, emit: emitCudaTf32, header: tf32Header };
+const rounding: Backend = {
+  ...backends.cuda,
+  emit: emitCudaTf32,
+  header: tf32Header,
+  choices: cudaTf32Choices,
+};
 /** `tf32`: products of f32 run on tensor cores, of operands rounded to tf32; else they are exact. */
 export const cudaBackend = (tf32 = false): Backend => (tf32 ? rounding : backends.cuda);

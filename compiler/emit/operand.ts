@@ -16,6 +16,8 @@ import {
   stride,
   sub,
   substitute,
+  summands,
+  total,
 } from "../kernel/expr.ts";
 import type { Axis, Buffer, Expr, Load, StmtOf, Tile, Var } from "../kernel/ir.ts";
 import { blockOf, operandsOf } from "./block.ts";
@@ -125,8 +127,9 @@ export class Operand {
   private readonly at: Expr | null;
   /** How far a round of the loop moves it, where that is one constant. */
   private step: number | null = null;
-  /** The number that a row is found by, where the loop decides it: it is loaded a round before its row. */
+  /** The number that a row is found by, where the loop decides it: it is loaded a round before its row. And where that row begins. */
   private number: Load | null = null;
+  private start: Expr = num(0);
 
   constructor(s: StmtOf<"stage">, stages: number, e: Emitter) {
     [this.s, this.e, this.form] = [s, e, formOf(s, e)];
@@ -148,11 +151,19 @@ export class Operand {
     const start = this.pointer((x) => substitute(x, v, from));
     this.e.line(`${this.s.tile.name}.bind(${moving ? R : this.e.expr(rows)}, ${start});`);
   }
+  /** A lane finds where one row in 32 begins; what a thread adds to that is the same in all rounds. */
   private bindNumber(a: Axis): void {
-    const { from, row, R, C, n } = this.form;
+    const { from, row, col, R, C, n } = this.form;
     const step = blockOf(this.e.kernel).threads / (C / n);
-    if (!this.at || !from || R % 32 !== 0 || 32 % step !== 0) return;
-    this.number = numberOf(from, row, a);
+    const number = from && numberOf(from, row, a);
+    if (!this.at || !number || R % 32 !== 0 || 32 % step !== 0) return;
+    const parts = summands(numbered(this.at, number));
+    const starts = parts.filter((x) => dependsOn(x, named));
+    const columns = parts.filter((x) => !dependsOn(x, named));
+    if (starts.some((x) => dependsOn(x, col)) || columns.some((x) => dependsOn(x, a.v) || dependsOn(x, row))) return;
+    [this.number, this.start] = [number, total(starts)];
+    const column = this.e.expr(total(columns), 5);
+    this.e.line(`${this.s.tile.name}.columns([&](ix ${col.name}) { return ${from.from.name} + ${column}; });`);
     this.look(a, a.from);
   }
   /** Fetches the numbers of the round that begins at `start`. */
@@ -168,16 +179,16 @@ export class Operand {
     if (this.step !== null && a)
       return e.line(`${tile.name}.load(${stage}, ${e.expr(mul(sub(a.v, a.from), num(this.step)))}, ${guards});`);
     if (this.number && a) {
-      e.line(`${tile.name}.gather(${stage}, ${guards}, ${this.pointer((x) => numbered(x, this.number), "number")});`);
+      e.line(`${tile.name}.gather(${stage}, ${guards}, [&](ix ${named.name}) { return ${e.expr(this.start)}; });`);
       return this.look(a, add(a.v, num(a.step)));
     }
     if (this.at) return e.line(`${tile.name}.load(${stage}, ${guards}, ${this.pointer((x) => x)});`);
     e.lambda(`${tile.name}.put(${stage}, ${guards}, `, `ix ${row.name}, ix ${col.name}`, ");", null, body, value);
   }
-  private pointer(replace: (x: Expr) => Expr, row: string = this.form.row.name): string {
-    const { from, col } = this.form;
+  private pointer(replace: (x: Expr) => Expr): string {
+    const { from, row, col } = this.form;
     const text = from ? this.e.pointer(from.from, from.at.map(replace)) : "";
-    return `[&](ix ${row}, ix ${col.name}) { return ${text}; }`;
+    return `[&](ix ${row.name}, ix ${col.name}) { return ${text}; }`;
   }
 }
 /** The one number that rows are found by and that a loop decides, if there is one. */

@@ -124,8 +124,8 @@ function split(x: Expr, c: number): { readonly high: Expr; readonly low: Expr } 
   }
   return { high: terms.length < all.length ? total(terms) : x, low: num(0) };
 }
-const summands = (x: Expr): Expr[] => (isOp(x, "+") ? x.args.flatMap(summands) : [x]);
-const total = (terms: readonly Expr[]): Expr => terms.reduce((a, b) => add(a, b));
+export const summands = (x: Expr): Expr[] => (isOp(x, "+") ? x.args.flatMap(summands) : [x]);
+export const total = (terms: readonly Expr[]): Expr => terms.reduce((a, b) => add(a, b));
 export function least(a: Expr, b: Expr): Expr {
   if (range(a)[1] <= range(b)[0]) return a;
   return range(b)[1] <= range(a)[0] ? b : index("min", a, b);

@@ -4,14 +4,15 @@ import type { AttentionTile, Choices, Contraction, Schedule } from "./schedule.t
 
 /**
  * Tensor cores want 128 columns and rows, 64 x 64 a warp, so that each fragment serves four products; what has fewer, and FMA, takes a
- * smaller tile. Two right operands share the columns, for each has an accumulator.
+ * smaller tile. So does tf32, half the columns and depth: lanes load numbers that lie down the depth one by one, and their addresses take
+ * registers. Two right operands share the columns, for each has an accumulator.
  */
-function contraction({ m, n, operands, short }: Contraction): Schedule {
-  const large = short && m >= 128 && n >= 128 && operands <= 2;
-  const most = large ? 128 / operands : operands > 2 ? 32 : 64;
+function contraction({ m, n, operands, short }: Contraction, tf32 = false): Schedule {
+  const large = (short || tf32) && m >= 128 && n >= 128 && operands <= 2;
+  const most = large ? (short ? 128 : 64) / operands : operands > 2 ? 32 : 64;
   const bn = n > 32 ? most : Math.min(most, ceil(Math.max(n, 1), 16));
   const bm = large ? 128 : m > 32 ? 64 : m > 16 ? 32 : 16;
-  return { bm, bn, bk: 32, mc: bm, ragged: true, stream: false };
+  return { bm, bn, bk: large && !short ? 16 : 32, mc: bm, ragged: true, stream: false };
 }
 /** Bytes of shared memory that a block may have on every architecture (sm_86 and sm_120 have the least). */
 const room = 99 * 1024;
@@ -47,4 +48,5 @@ function attention(width: number, bytes: number, backward: boolean): AttentionTi
   const tile = tiles.find((t) => t[0] <= most && held(t) <= room && (cols * bytes) / 16 <= 2 * t[0]);
   return tile ? { rows: tile[0], block: tile[1], apart: backward && width > 128 } : null;
 }
-export const cudaChoices: Choices = { contraction, attention };
+export const cudaChoices: Choices = { contraction: (c) => contraction(c), attention };
+export const cudaTf32Choices: Choices = { contraction: (c) => contraction(c, true), attention };

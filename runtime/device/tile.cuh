@@ -260,7 +260,11 @@ template <class E, int R, int C, bool TRANSPOSED> struct Staged {
   typedef E element;
   static constexpr int PER = 16 / sizeof(E), CH = C / PER, SW = (CH < 8 ? CH : 8) - 1;
   const u8* mem;
-  static FN u32 place(u32 r, u32 ch) { return r * CH + (ch ^ (CH < 8 ? r >> 1 & SW : SWIZZLE(r))); }
+  static FN u32 moved(u32 r) {
+    if constexpr (CH < 8) return r / (8 / CH) & SW;
+    else return SWIZZLE(r);
+  }
+  static FN u32 place(u32 r, u32 ch) { return r * CH + (ch ^ moved(r)); }
   FN const f32* number(i32 r, i32 c) const { return (const f32*)(mem + place(r, c / 4) * 16) + c % 4; }
   /** Four values along the depth of one row of a left operand. */
   FN void left(i32 i, int k, f32 (&x)[4]) const {
@@ -317,14 +321,19 @@ template <class E, int R, int C, int S, int THREADS, bool TRANSPOSED, int PITCH>
   FN void load(i32 s, ix step, ix rows, ix cols) const {
     chunks([&](int q, i32 r, i32 c, u32 at) { copy_async(shared_address(mem) + s * BYTES + at, (PITCH ? from[0] + (step + (r - q * STEP) * PITCH + c) + q * STEP * PITCH : from[q] + step), bytes(r < rows, cols - c)); });
   }
-  /** A gather along a loop: a lane fetches the number that one row in 32 is found by, a round before the rows. */
+  /** A gather along a loop: what a thread's chunks lie behind the beginnings of their rows. */
+  template <class F> FN void columns(F f) { from[0] = f((ix)(threadIdx.x % CH * N)); }
+  /** A lane fetches the number that one row in 32 is found by, a round before the rows. */
   template <class F> FN void look(ix rows, F f) {
     if (rows > 0) UNROLL for (int g = 0; g < R / 32; g++) numbers[g] = f(ix_min((ix)lane_id() + g * 32, rows - 1));
   }
+  /** f(number): where the row begins. */
   template <class F> FN void gather(i32 s, ix rows, ix cols, F f) const {
-    static_assert(R % 32 == 0 && 32 % STEP == 0, "a chunk's number is in one register");
+    static_assert(R % 32 == 0 && 32 % STEP == 0, "a chunk's row is in one register");
+    ix starts[R / 32];
+    UNROLL for (int g = 0; g < R / 32; g++) starts[g] = f(numbers[g]);
     chunks([&](int q, i32 r, i32 c, u32 at) {
-      copy_async(shared_address(mem) + s * BYTES + at, f(__shfl_sync(0xffffffffu, numbers[q * STEP / 32], r & 31), c), bytes(r < rows, cols - c));
+      copy_async(shared_address(mem) + s * BYTES + at, from[0] + __shfl_sync(0xffffffffu, starts[q * STEP / 32], r & 31), bytes(r < rows, cols - c));
     });
   }
   template <class F> FN void load(i32 s, ix rows, ix cols, F f) const {
