@@ -446,11 +446,12 @@ KERNEL void __launch_bounds__(128, BLOCKS(2)) ragged_outer_4736f76a(const i32* _
   const auto begin = [&](ix e, ix m, ix n, ix nn) INLINE {
     const auto t = offsets[e];
     const auto t1 = offsets[e + 1];
+    left.columns([&](ix i) { return x1 + m + i; });
     left.look(ix_min(32, ix(t1) - ix(t)), [&](ix j) { return x[ix(t) + j]; });
     right.bind(32, [&](ix i1, ix j1) { return y + (ix(t) + i1) * 48 + (n + j1); });
     load_first<3>(ix(t), ix(t1), 32, [&](ix r, i32 s) {
       const ix rn = ix_min(32, ix(t1) - r);
-      left.gather(s, rn, 32, [&](ix number, ix i) { return x1 + ix(number) / 2 * 32 + (m + i); });
+      left.gather(s, rn, 32, [&](ix number) { return ix(number) / 2 * 32; });
       left.look(ix_min(32, ix(t1) - (r + 32)), [&](ix j) { return x[r + 32 + j]; });
       right.load(s, (r - ix(t)) * 48, rn, nn);
     });
@@ -465,7 +466,7 @@ KERNEL void __launch_bounds__(128, BLOCKS(2)) ragged_outer_4736f76a(const i32* _
     acc.fill(0.0f);
     pipeline<4>(ix(t), ix(t1), 32, [&](ix r, i32 s) {
       const ix rn = ix_min(32, ix(t1) - r);
-      left.gather(s, rn, 32, [&](ix number, ix i) { return x1 + ix(number) / 2 * 32 + (m + i); });
+      left.gather(s, rn, 32, [&](ix number) { return ix(number) / 2 * 32; });
       left.look(ix_min(32, ix(t1) - (r + 32)), [&](ix j) { return x[r + 32 + j]; });
       right.load(s, (r - ix(t)) * 48, rn, nn);
     }, [&](ix r, i32 s) {
@@ -494,11 +495,12 @@ KERNEL void __launch_bounds__(128, BLOCKS(2)) ragged_outer_9ca10cd9(const i32* _
     const auto t = offsets[e];
     const auto t1 = offsets[e + 1];
     left.bind(32, [&](ix j, ix i) { return x + (ix(t) + j) * 48 + (m + i); });
+    right.columns([&](ix j1) { return y1 + n + j1; });
     right.look(ix_min(32, ix(t1) - ix(t)), [&](ix i1) { return y[ix(t) + i1]; });
     load_first<3>(ix(t), ix(t1), 32, [&](ix r, i32 s) {
       const ix rn = ix_min(32, ix(t1) - r);
       left.load(s, (r - ix(t)) * 48, rn, mn);
-      right.gather(s, rn, 32, [&](ix number, ix j1) { return y1 + ix(number) / 2 * 32 + (n + j1); });
+      right.gather(s, rn, 32, [&](ix number) { return ix(number) / 2 * 32; });
       right.look(ix_min(32, ix(t1) - (r + 32)), [&](ix i1) { return y[r + 32 + i1]; });
     });
   };
@@ -513,7 +515,7 @@ KERNEL void __launch_bounds__(128, BLOCKS(2)) ragged_outer_9ca10cd9(const i32* _
     pipeline<4>(ix(t), ix(t1), 32, [&](ix r, i32 s) {
       const ix rn = ix_min(32, ix(t1) - r);
       left.load(s, (r - ix(t)) * 48, rn, mn);
-      right.gather(s, rn, 32, [&](ix number, ix j1) { return y1 + ix(number) / 2 * 32 + (n + j1); });
+      right.gather(s, rn, 32, [&](ix number) { return ix(number) / 2 * 32; });
       right.look(ix_min(32, ix(t1) - (r + 32)), [&](ix i1) { return y[r + 32 + i1]; });
     }, [&](ix r, i32 s) {
       const ix rn = ix_min(32, ix(t1) - r);
