@@ -74,16 +74,20 @@ export const hostChoicesOf = (panel: number): Choices => ({
 });
 /**
  * A ragged_dot takes its depth whole and few columns, so that the accumulator stays in L1, as long as a strip of a register tile's columns fits in
- * L2 with the rows. Deeper ones go by pieces for all rows of a group. `panel`: columns of a register tile.
+ * L2 with the rows. Deeper ones go by pieces for all rows of a group; what a dot then reads for each block of rows it reads again, so a task takes
+ * one block, which stays in L2 from column to column. `panel`: columns of a register tile; where its rows are whole lines, what is written for the
+ * optimizer alone goes around the caches.
  */
 function contraction({ op, m, n, k, groups }: Contraction, panel: number): Schedule {
   const whole = op === "ragged_dot" && k <= 768;
   const [bm, bk] = whole ? [192, 768] : k > 512 ? [192, 256] : [48, 512];
-  const most = op === "ragged_outer" ? 128 : whole ? Math.max(32, panel) : 64;
+  const wide = op === "ragged_outer" && panel > 16;
+  const most = wide ? 256 : op === "ragged_outer" ? 128 : whole ? Math.max(32, panel) : 64;
   const bn = Math.min(most, ceil(Math.max(n, 1), 16));
   const columns = groups * Math.ceil(n / bn);
-  const cuts = Math.min(Math.ceil(tasks / Math.max(1, columns)), Math.ceil(m / bm));
+  const blocks = Math.ceil(m / bm);
+  const cuts = k > bk ? blocks : Math.min(Math.ceil(tasks / Math.max(1, columns)), blocks);
   const size = (op === "ragged_dot" ? 1 : groups) * m * n;
-  const stream = op !== "ragged_outer" && size > inCaches && n % 16 === 0;
+  const stream = (op !== "ragged_outer" || wide) && size > inCaches && n % 16 === 0;
   return { bm, bn, bk, mc: ceil(Math.ceil(m / Math.max(1, cuts)), bm), stream };
 }

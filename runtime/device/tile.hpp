@@ -25,11 +25,13 @@ FN vf round_bf16(vf x) { return real(to_bf16_bits(x) << 16); }
 // ---- operands. Rows has a pointer per row (a gather costs nothing), STEP apart along the depth. Major lies as it is, element (x, k) at
 // p[k * LD + x]. Panels lie in blocks of W columns, the depth in each. Strips and Sixes are copies in the order of the register tiles: as
 // many columns, or as many rows, as one of them takes, then the depth. ----
-/** Asks for lines: of rows of `width` floats, `step` apart, some before each register tile: memory works while the FMAs do. Null: for none. */
+/** Asks for lines: of rows of `width` floats, `step` apart, a few at a time: many at once fill the core's line buffers, and the FMAs wait. Null: none. */
 struct Fetch {
+  /** Steps of the depth from one asking to the next. */
+  static constexpr ix pace = 16;
   const f32* p; ix step, width, lines, x, each;
-  FN void over(ix tiles) { each = (lines + tiles - 1) / (tiles > 0 ? tiles : 1); }
-  FN void some() {
+  FN void over(ix times) { each = (lines + times - 1) / (times > 0 ? times : 1); }
+  FN void some(ix) {
     if (!p) return;
     const ix n = lines < each ? lines : each;
     ROLL for (ix k = 0; k < n; k++) {
@@ -105,14 +107,15 @@ template <int R> struct Row {
   FN void fill(f32 x) { ROLL for (ix i = 0; i < R; i++) d[i] = x; }
   template <class V> FN f32& at(V, ix i, ix) { return d[i]; }
 };
-/** The left operand as seen by one register tile of M rows from r on. */
-template <int M, int STEP> struct RowsAt { const f32* p[M]; FN f32 at(int i, ix k) const { return p[i][k * STEP]; } };
+/** The left operand as seen by a register tile: one pointer, for what is passed in memory is waited for. */
+template <int STEP> struct RowsAt { const f32* const* p; FN f32 at(int i, ix k) const { return p[i][k * STEP]; } };
+template <int C> struct AccAt { const f32* p; FN f32 at(int i, ix k) const { return p[i * C + k]; } };
 template <int LD> struct TransposedAt { const f32* p; FN f32 at(int i, ix k) const { return p[k * LD + i]; } };
 struct SixAt { const f32* p; FN f32 at(int i, ix k) const { return p[k * SIX + i]; } };
-template <int M, int R, int S> FN RowsAt<M, S> tile_at(const Rows<R, S>& a, ix r, ix) { RowsAt<M, S> t; UNROLL for (int i = 0; i < M; i++) t.p[i] = a.r[r + i]; return t; }
-template <int M, int R, int C> FN RowsAt<M, 1> tile_at(const Acc<R, C>& a, ix r, ix) { RowsAt<M, 1> t; UNROLL for (int i = 0; i < M; i++) t.p[i] = a.d[r + i]; return t; }
-template <int M, int C> FN TransposedAt<C> tile_at(const Transposed<C>& a, ix r, ix) { return {a.p + r}; }
-template <int M> FN SixAt tile_at(const Sixes& a, ix r, ix depth) { return {a.p + r / SIX * (SIX * depth + LANES)}; }
+template <int R, int S> FN RowsAt<S> tile_at(const Rows<R, S>& a, ix r, ix) { return {a.r + r}; }
+template <int R, int C> FN AccAt<C> tile_at(const Acc<R, C>& a, ix r, ix) { return {a.d[r]}; }
+template <int C> FN TransposedAt<C> tile_at(const Transposed<C>& a, ix r, ix) { return {a.p + r}; }
+FN SixAt tile_at(const Sixes& a, ix r, ix depth) { return {a.p + r / SIX * (SIX * depth + LANES)}; }
 /** How many of the rows that are left the next register tile takes: six; the last 7 to 11 are split evenly where they may be. */
 template <class A> FN ix height(const A&, ix left) { return left >= 12 || left == 6 ? 6 : left > 6 ? (left + 1) / 2 : left; }
 FN ix height(const Sixes&, ix left) { return ix_min(left, SIX); }
@@ -124,32 +127,41 @@ template <class B, int R, int C> FN On<B, R, C> on(const B& b, Acc<R, C>& acc) {
 constexpr int vectors(int W) { return W / LANES < TILE_VECTORS ? W / LANES : TILE_VECTORS; }
 /** With so few rows memory takes longer than the products: then lines are asked for one by one, in each step of the depth some. */
 constexpr ix FEW = 4 * SIX;
-/** `lines` of p at each step; from the step `turn` on, of `then`. */
-struct Asks { const f32* p; ix lines, turn; const f32* then; };
-/** M rows x NV vectors of a right operand, LD apart, over the whole depth. C: columns of an acc. */
-template <int M, int NV, int C, int LD, bool ASKS, class A> __attribute__((noinline)) void micro(bool fresh, A a, const f32* b, f32* acc, ix depth, Asks asks) {
+/** `lines` of p at each step; from the step `turn` on, of `next`. */
+struct Asks {
+  static constexpr ix pace = 1;
+  const f32* p; ix lines, turn; const f32* next;
+  FN void some(ix k) {
+    if (k == turn) p = next;
+    ROLL for (ix x = 0; x < lines; x++, p += 16) __builtin_prefetch(p);
+  }
+};
+/** M rows x NV vectors of a right operand, LD apart, over the whole depth. C: columns of an acc. ASKS: Asks or, where its state goes on in the next one, Fetch&. */
+template <int M, int NV, int C, int LD, class ASKS, class A> __attribute__((noinline)) void micro(bool fresh, A a, const f32* b, f32* acc, ix depth, ASKS asks) {
   vf s[M][NV];
   UNROLL for (int i = 0; i < M; i++) UNROLL for (int v = 0; v < NV; v++) s[i][v] = fresh ? vf{} : *(vf*)(acc + i * C + v * LANES);
-  ROLL for (ix k = 0; k < depth; k++, b += LD) {
-    vf w[NV];
-    if constexpr (ASKS) {
-      if (k == asks.turn) asks.p = asks.then;
-      ROLL for (ix x = 0; x < asks.lines; x++, asks.p += 16) __builtin_prefetch(asks.p);
-    }
-    UNROLL for (int v = 0; v < NV; v++) w[v] = *(const vf_at*)(b + v * LANES);
-    UNROLL for (int i = 0; i < M; i++) { const vf x = splat(a.at(i, k)); UNROLL for (int v = 0; v < NV; v++) s[i][v] = mad(x, w[v], s[i][v]); }
+  ROLL for (ix k = 0; k < depth;) {
+    asks.some(k);
+    const ix end = ix_min(k + asks.pace, depth);
+    ROLL do {
+      vf w[NV];
+      UNROLL for (int v = 0; v < NV; v++) w[v] = *(const vf_at*)(b + v * LANES);
+      UNROLL for (int i = 0; i < M; i++) { const vf x = splat(a.at(i, k)); UNROLL for (int v = 0; v < NV; v++) s[i][v] = mad(x, w[v], s[i][v]); }
+      k++;
+      b += LD;
+    } while (asks.pace > 1 && k < end);
   }
   UNROLL for (int i = 0; i < M; i++) UNROLL for (int v = 0; v < NV; v++) *(vf*)(acc + i * C + v * LANES) = s[i][v];
 }
 /** Up to six rows from r on. */
-template <int NV, int C, int LD, bool ASKS, class A> FN void rows_of(ix h, bool fresh, const A& a, ix r, const f32* b, f32* to, ix depth, Asks asks) {
+template <int NV, int C, int LD, class ASKS, class A> FN void rows_of(ix h, bool fresh, const A& a, ix r, const f32* b, f32* to, ix depth, ASKS asks) {
   switch (h) {
-    case 1: return micro<1, NV, C, LD, ASKS>(fresh, tile_at<1>(a, r, depth), b, to, depth, asks);
-    case 2: return micro<2, NV, C, LD, ASKS>(fresh, tile_at<2>(a, r, depth), b, to, depth, asks);
-    case 3: return micro<3, NV, C, LD, ASKS>(fresh, tile_at<3>(a, r, depth), b, to, depth, asks);
-    case 4: return micro<4, NV, C, LD, ASKS>(fresh, tile_at<4>(a, r, depth), b, to, depth, asks);
-    case 5: return micro<5, NV, C, LD, ASKS>(fresh, tile_at<5>(a, r, depth), b, to, depth, asks);
-    default: return micro<6, NV, C, LD, ASKS>(fresh, tile_at<6>(a, r, depth), b, to, depth, asks);
+    case 1: return micro<1, NV, C, LD, ASKS>(fresh, tile_at(a, r, depth), b, to, depth, asks);
+    case 2: return micro<2, NV, C, LD, ASKS>(fresh, tile_at(a, r, depth), b, to, depth, asks);
+    case 3: return micro<3, NV, C, LD, ASKS>(fresh, tile_at(a, r, depth), b, to, depth, asks);
+    case 4: return micro<4, NV, C, LD, ASKS>(fresh, tile_at(a, r, depth), b, to, depth, asks);
+    case 5: return micro<5, NV, C, LD, ASKS>(fresh, tile_at(a, r, depth), b, to, depth, asks);
+    default: return micro<6, NV, C, LD, ASKS>(fresh, tile_at(a, r, depth), b, to, depth, asks);
   }
 }
 /** Rows r .. r + h, columns c .. c + w of an accumulator. */
@@ -178,7 +190,7 @@ template <int NV, class A, class T, class B, int R, int C> FN void few(bool fres
   ROLL for (ix r = 0; r < rows;) {
     const ix h = height(a, rows - r);
     if (then.now) then.before({r, h, c, S});
-    rows_of<NV, C, LD, true>(h, fresh, a, r, b, o.acc.d[r] + c, depth, asks);
+    rows_of<NV, C, LD, Asks>(h, fresh, a, r, b, o.acc.d[r] + c, depth, asks);
     if (then.now) then.after({r, h, c, S});
     r += h;
     asks.p += depth * asks.lines * 16;
@@ -191,12 +203,11 @@ template <int NV, class A, class T, class B, int R, int C> FN void strip(bool fr
   if constexpr (B::follows) if (rows <= FEW) return few<NV>(fresh, a, rows, depth, c, then, next, o);
   const f32* const b = o.b.strip(c, depth);
   Fetch fetch = o.b.fetch(c, S, C, depth);
-  fetch.over((rows + SIX - 1) / SIX);
+  fetch.over((rows + SIX - 1) / SIX * ((depth + Fetch::pace - 1) / Fetch::pace));
   ROLL for (ix r = 0; r < rows;) {
     const ix h = height(a, rows - r);
-    fetch.some();
     if (then.now) then.before({r, h, c, S});
-    rows_of<NV, C, LD, false>(h, fresh, a, r, b, o.acc.d[r] + c, depth, {});
+    rows_of<NV, C, LD, Fetch&>(h, fresh, a, r, b, o.acc.d[r] + c, depth, fetch);
     if (then.now) then.after({r, h, c, S});
     r += h;
   }
