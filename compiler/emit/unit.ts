@@ -14,11 +14,11 @@ export const emitCudaTf32 = (k: Kernel): Emitted => emit(settled(k), cudaTf32);
 
 /** Put before every kernel of the host. */
 export const hostHeader = (): string =>
-  ["vector", "math", "tile"].map((name) => asset(`runtime/device/${name}.hpp`)).join("\n");
+  ["vector", "math", "tile", "fold"].map((name) => asset(`runtime/device/${name}.hpp`)).join("\n");
 
 /** The same on CUDA. */
 export const cudaHeader = (): string =>
-  ["prelude.cuh", "vector.cuh", "math.hpp", "lift.cuh", "tile.cuh", "contract.cuh"]
+  ["prelude.cuh", "vector.cuh", "math.hpp", "lift.cuh", "tile.cuh", "staged.cuh", "mma.cuh", "contract.cuh"]
     .map((name) => asset(`runtime/device/${name}`))
     .join("\n");
 

@@ -1,0 +1,80 @@
+// ---- points and folds: f(v, ..) runs with v a vector, then a scalar for the tail ----
+/** A part, as far as there are columns. */
+template <int L, class F, class... T> FN void part(Part p, ix cols, F f, T&... t) {
+  const ix end = ix_min(p.c + p.w, cols);
+  ROLL for (ix i = p.r; i < p.r + p.h; i++) {
+    ix j = p.c;
+    if constexpr (L > 1) ROLL for (; j + L <= end; j += L) f(vf{}, i, j, t.at(vf{}, i, j)...);
+    ROLL for (; j < end; j++) f(f32{}, i, j, t.at(f32{}, i, j)...);
+  }
+}
+/** f(i, j) asks for 16 elements from (i, j) on. */
+template <class F> FN void ask(Part p, F f) { ROLL for (ix i = p.r; i < p.r + p.h; i++) ROLL for (ix j = p.c; j < p.c + p.w; j += 16) f(i, j); }
+template <int L, class F, class... T> FN void each(ix rows, ix cols, F f, T&... t) { part<L>({0, rows, 0, cols}, cols, f, t...); }
+template <class F, class... T> FN void each_row(ix rows, F f, T&... t) { ROLL for (ix i = 0; i < rows; i++) f(f32{}, i, t.at(f32{}, i, 0)...); }
+struct Sum {
+  static FN f32 start(f32) { return 0.0f; }
+  static FN i32 start(i32) { return 0; }
+  static FN ix start(ix) { return 0; }
+  template <class V> static FN V of(V a, V b) { return a + b; }
+  static FN f32 across(vf x) { return sum_(x); }
+};
+struct Max {
+  static FN f32 start(f32) { return -__builtin_inff(); }
+  static FN i32 start(i32) { return -2147483647 - 1; }
+  template <class V> static FN V of(V a, V b) { return max_(a, b); }
+  static FN f32 across(vf x) { return max_of(x); }
+};
+struct Min {
+  static FN f32 start(f32) { return __builtin_inff(); }
+  static FN i32 start(i32) { return 2147483647; }
+  template <class V> static FN V of(V a, V b) { return min_(a, b); }
+  static FN f32 across(vf x) { return min_of(x); }
+};
+template <class Op> FN f32 across(vf x) { return Op::across(x); }
+template <class Op> FN i32 across(vi x) { i32 r = x[0]; UNROLL for (int l = 1; l < LANES; l++) r = Op::of(r, (i32)x[l]); return r; }
+/** Four vectors run side by side; then they, their lanes and the tail are joined: an order that only n decides. */
+template <class Op, int L, class F> FN auto fold(ix n, F f) {
+  auto r = Op::start(decltype(f(f32{}, 0))());
+  ix j = 0;
+  if constexpr (L > 1) if (n >= L) {
+    auto x = all(vf{}, r), y = x, z = x, w = x;
+    ROLL for (; j + 4 * L <= n; j += 4 * L) { x = Op::of(x, f(vf{}, j)); y = Op::of(y, f(vf{}, j + L)); z = Op::of(z, f(vf{}, j + 2 * L)); w = Op::of(w, f(vf{}, j + 3 * L)); }
+    ROLL for (; j + L <= n; j += L) x = Op::of(x, f(vf{}, j));
+    r = across<Op>(Op::of(Op::of(x, y), Op::of(z, w)));
+  }
+  ROLL for (; j < n; j++) r = Op::of(r, f(f32{}, j));
+  return r;
+}
+/** The same of an f that does more than its value: one vector at a time, for an f that is called from one place is never a call. */
+template <class Op, int L, class F> FN auto fold_along(ix n, F f) {
+  auto r = Op::start(decltype(f(f32{}, 0))());
+  ix j = 0;
+  if constexpr (L > 1) if (n >= L) {
+    auto x = all(vf{}, r);
+    ROLL for (; j + L <= n; j += L) x = Op::of(x, f(vf{}, j));
+    r = across<Op>(x);
+  }
+  ROLL for (; j < n; j++) r = Op::of(r, f(f32{}, j));
+  return r;
+}
+template <class Op, class T> FN T start_of(T x) { return Op::start(x); }
+template <class Op> FN vf start_of(vf) { return splat(Op::start(f32())); }
+template <class Op> FN vi start_of(vi) { return splat(Op::start(i32())); }
+/** Each lane its own: even and odd ones side by side, then together. */
+template <class Op, class F> FN auto fold_lane(ix n, F f) {
+  auto r = start_of<Op>(decltype(f(0))()), s = r;
+  ix k = 0;
+  ROLL for (; k + 2 <= n; k += 2) { r = Op::of(r, f(k)); s = Op::of(s, f(k + 1)); }
+  if (k < n) r = Op::of(r, f(k));
+  return Op::of(r, s);
+}
+template <class Op, int R, class F, class... T> FN void fold_rows(Row<R>& to, ix cols, F f, T&... t) {
+  ROLL for (ix i = 0; i < R; i++) to.d[i] = fold<Op, LANES>(cols, [&](auto v, ix j) { return f(v, i, j, t.at(v, i, j)...); });
+}
+template <class V, class F> FN void scan(ix n, V value, F f) {
+  if (n <= 0) return;
+  auto sum = start_of<Sum>(decltype(value(0))());
+  ROLL for (ix i = 0; i < n; i++) { auto x = value(i); f(i, sum); sum = sum + x; }
+}
+template <class K, class F> FN void tally(ix n, i32* counts, K key, F f) { ROLL for (ix i = 0; i < n; i++) f(i, ix(counts[key(i)]++)); }
