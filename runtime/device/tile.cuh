@@ -108,7 +108,7 @@ template <class K, class F> FN void tally(ix n, i32* counts, K key, F f) {
 template <int BM, int BN, int WM, int WN> struct Acc {
   static constexpr int MT = BM / WM / 16, NT = BN / WN / 8;
   static_assert(MT * WM * 16 == BM && NT * WN * 8 == BN, "a warp takes whole tiles of 16 x 8");
-  /** Groups of four columns that there are registers for to load beside it. */
+  /** Groups of four columns that there are registers for to load beside it; beside several accumulators, for one. */
   static constexpr int EARLY = 4;
   f32 d[MT][NT][4];
   FN void fill(f32 x) { UNROLL for (int m = 0; m < MT; m++) UNROLL for (int n = 0; n < NT; n++) UNROLL for (int q = 0; q < 4; q++) d[m][n][q] = x; }
@@ -199,7 +199,8 @@ template <int B, class F> FN auto batch(F make, int k) {
     stored, for a store may be to what is loaded. `cols` is a multiple of four; f does not change a tile. */
 template <class F, class T, class... Ts> FN void each_early(ix rows, ix cols, F f, T& t, Ts&... ts) {
   static_assert(T::NT % 2 == 0, "lanes trade columns of two tiles");
-  constexpr int N = T::NT / 2, B = N % T::EARLY == 0 ? T::EARLY : N % 2 == 0 ? 2 : 1;
+  constexpr int N = T::NT / 2, MOST = sizeof...(Ts) > 0 ? 1 : T::EARLY;
+  constexpr int B = N % MOST == 0 ? MOST : N % 2 == 0 ? 2 : 1;
   UNROLL for (int m = 0; m < T::MT; m++) UNROLL for (int h = 0; h < 2; h++) {
     const ix i = T::row(m, h);
     const auto column = [](int k) { return (ix)T::first_col() + (k * 2 + (lane_id() & 1)) * 8 + (lane_id() & 2) * 2; };
