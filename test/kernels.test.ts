@@ -97,12 +97,35 @@ test("a sort of what is not ordered", () => {
     assert.is(distance(want.data, got[r] ?? []), 0, `result ${r}`),
   );
 });
+const transposed = { queries: 16, few: 0, heads: 1, kept: 1 << 20 };
+const small = { ...hostChoices, transposed, attention: () => ({ rows: 4, block: 16 }) };
+test("attention over several blocks of queries and of keys, its scores transposed", () => {
+  const g = new GraphBuilder(ops);
+  const p = (name: string, ...shape: number[]): Value => b.param(g, name, { dtype: "f32", shape });
+  const positions = (n: number, start: number): Value => b.broadcastTo(g, b.sub(g, b.iota(g, n), start), [2, n]);
+  const [q, k, v] = [p("q", 2, 2, 2, 37, 5), p("k", 2, 2, 53, 5), p("v", 2, 2, 53, 6)];
+  const args = [q, k, v, positions(37, -9), positions(53, 2)];
+  const attrs = { scale: 2, bounds: [{ at: 1, seen: -1, plus: 0 }] };
+  const { results } = b.make(g, "attention", args, attrs);
+  const flows = [p("delta", 2, 2, 2, 37), p("dout", 2, 2, 2, 37, 6)];
+  const back = b.make(g, "attention_backward", [...args, results[1] as Value, ...flows], attrs);
+  const graph = graphOf([...results, ...back.results]);
+  const sequence = lower(graph, { emit: emitHost, choices: small });
+  const names = kernelsOf([sequence]).map((x) => x.name);
+  for (const kind of ["transposed", "heads"])
+    assert.ok(
+      names.some((name) => name.startsWith(`attention_${kind}`)),
+      kind,
+    );
+  const stores = storesOf(valuesOf(graph));
+  const [got = [], other] = [1, 3].map((threads) => runSequence(sequence, stores, threads));
+  assert.equal(other, got);
+  compare("attention", graph, got);
+});
 test("attention with its scores transposed", () => {
-  const transposed = { queries: 16, few: 0, heads: 1, kept: 1 << 20 };
-  const choices = { ...hostChoices, transposed, attention: () => ({ rows: 4, block: 16 }) };
   const all = opSamples()
     .filter(({ node }) => node.op.name.startsWith("attention"))
-    .map((s) => ({ ...s, sequence: lower(graphOf(s.node.results), { emit: emitHost, choices }) }));
+    .map((s) => ({ ...s, sequence: lower(graphOf(s.node.results), { emit: emitHost, choices: small }) }));
   const kernels = kernelsOf(all.map((s) => s.sequence));
   const kinds = new Set(kernels.map((k) => /^attention_[a-z]+/.exec(k.name)?.[0]));
   for (const kind of ["transposed", "heads", "keys"]) assert.ok(kinds.has(`attention_${kind}`), kind); // keys: where a bias has a gradient
