@@ -38,22 +38,38 @@ export class CudaError extends Error {
   }
 }
 
-/** The first NVRTC that loads. Throws Problem where there is none. */
-export async function nvrtc(environment: NodeJS.ProcessEnv = process.env): Promise<Nvrtc> {
+/** The first NVRTC that loads and fits. `driver`: the CUDA version of the one that shall load its code. Throws Problem where there is none. */
+export async function nvrtc(environment: NodeJS.ProcessEnv = process.env, driver?: string): Promise<Nvrtc> {
   const bindings = await imported();
   const failures: string[] = [];
   for (const path of candidates(environment)) {
     try {
-      return bound(path, bindings);
+      const found = bound(path, bindings);
+      const wrong = unfit(found.version, driver);
+      if (wrong === null) return found;
+      failures.push(`${path}: ${wrong}`);
     } catch (error) {
       if (path.includes("/")) failures.push(`${path}: ${error instanceof Error ? error.message : String(error)}`);
     }
   }
   throw new Problem(
-    ["NVRTC was not found", ...failures].join("\n"),
-    "run `npm run nvrtc` in moec's folder, or `pip install nvidia-cuda-nvrtc`, or name a CUDA toolkit's folder in MOEC_CUDA_HOME",
+    [`NVRTC${failures.length > 0 ? " that can be used" : ""} was not found`, ...failures].join("\n"),
+    `run \`npm run nvrtc\` in moec's folder, or \`pip install ${wheelFor(driver)}\`, or name a CUDA toolkit's folder in MOEC_CUDA_HOME`,
   );
 }
+/** 12.1 lacks a builtin that the device headers use. */
+const least = [12, 3] as const;
+/** Machine code of a major version of CUDA needs a driver of that one or a later one; minor versions do not matter. */
+function unfit(version: string, driver: string | undefined): string | null {
+  const [major = 0, minor = 0] = version.split(".").map(Number);
+  if (major < least[0] || (major === least[0] && minor < least[1]))
+    return `${version} is older than ${least.join(".")}`;
+  if (driver === undefined || major <= Number.parseInt(driver, 10)) return null;
+  return `${version} makes code that this driver, of CUDA ${driver}, cannot load`;
+}
+/** Python's package of an NVRTC for a driver. */
+export const wheelFor = (driver: string | undefined): string =>
+  driver?.startsWith("12.") ? "nvidia-cuda-nvrtc-cu12" : "nvidia-cuda-nvrtc";
 
 function* candidates(environment: NodeJS.ProcessEnv): Generator<string> {
   const named = environment["MOEC_LIBNVRTC"];

@@ -1,11 +1,21 @@
 // Puts NVRTC into .nvrtc/, where moec finds it: NVIDIA's own wheel, by pip. Needs neither a GPU nor a driver.
 import { spawnSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
+import { cudaDriver } from "../runtime/cuda/driver.ts";
+import { wheelFor } from "../runtime/nvrtc.ts";
 
 const folder = fileURLToPath(new URL("../.nvrtc", import.meta.url));
 const pip = ["-m", "pip", "install", "--quiet", "--root-user-action=ignore", "--upgrade", "--no-deps"];
+/** A driver loads the code of its own major version of CUDA and of older ones. */
+function wheel(): string {
+  try {
+    return wheelFor(cudaDriver().version);
+  } catch {
+    return wheelFor(undefined); // no driver, or moec's addon is not built
+  }
+}
 const install = (): number =>
-  spawnSync("python3", [...pip, "--target", folder, "nvidia-cuda-nvrtc"], { stdio: "inherit" }).status ?? 1;
+  spawnSync("python3", [...pip, "--target", folder, wheel()], { stdio: "inherit" }).status ?? 1;
 /** The wheel is 250 MB: a broken connection is tried again. */
 const tries = 3;
 let status = 1;

@@ -377,6 +377,7 @@ test("a device gets its own architecture, or the nearest older one that it runs"
     const [major = 0, minor = 0] = version.split(".").map(Number);
     assert.is(architectureOf(device(major, minor), known), wanted);
   }
+  assert.is(architectureOf(device(10, 3), [90, 100, 101, 120]), "sm_100"); // not a Jetson's
 });
 
 test.run();

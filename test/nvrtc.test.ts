@@ -1,8 +1,12 @@
 // NVRTC itself, where there is one: what it says of itself, code for several architectures at once, and its errors.
+import { execFileSync } from "node:child_process";
+import { mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Problem } from "../compiler/diagnostic.ts";
 import { CudaError, nvrtc } from "../runtime/nvrtc.ts";
+import { folder } from "./folder.ts";
 import { foundNvrtc } from "./nvrtc.ts";
 
 const test = suite("nvrtc");
@@ -38,6 +42,52 @@ if (compiler) {
     }
   });
 }
+/** A CUDA folder with a library that says it is this version of NVRTC. */
+function toolkit(major: number, minor: number): string {
+  const home = folder();
+  const [lib, text] = [join(home, "lib64"), join(home, "nvrtc.cpp")];
+  mkdirSync(lib);
+  const others =
+    "CreateProgram DestroyProgram AddNameExpression GetLoweredName CompileProgram GetProgramLogSize GetProgramLog";
+  const rest = `${others} GetPTXSize GetPTX GetCUBINSize GetCUBIN`.split(" ");
+  writeFileSync(
+    text,
+    `extern "C" {
+    int nvrtcVersion(int* a, int* b) { *a = ${major}; *b = ${minor}; return 0; }
+    int nvrtcGetNumSupportedArchs(int* n) { *n = 1; return 0; }
+    int nvrtcGetSupportedArchs(int* a) { *a = 80; return 0; }
+    ${rest.map((name) => `int nvrtc${name}() { return 1; }`).join("\n")}
+    }`,
+  );
+  execFileSync("g++", ["-shared", "-fPIC", "-o", join(lib, `libnvrtc.so.${major}`), text]);
+  return home;
+}
+const version = async (home: string, driver?: string): Promise<string> =>
+  (await nvrtc({ MOEC_CUDA_HOME: home }, driver)).version;
+test("code must be for the driver: of its major version, or an older one", async () => {
+  const [old, twelve, thirteen] = [toolkit(12, 1), toolkit(12, 9), toolkit(13, 5)];
+  assert.is(await version(twelve, "12.0"), "12.9");
+  assert.is(await version(twelve, "13.0"), "12.9");
+  assert.is(await version(thirteen, "13.0"), "13.5");
+  assert.is(await version(thirteen), "13.5");
+  for (const [home, driver, message, help] of [
+    [
+      thirteen,
+      "12.4",
+      /libnvrtc\.so\.13: 13\.5 makes code that this driver, of CUDA 12\.4, cannot load$/,
+      /nvrtc-cu12/,
+    ],
+    [old, undefined, /libnvrtc\.so\.12: 12\.1 is older than 12\.3$/, /pip install nvidia-cuda-nvrtc`/],
+  ] as const)
+    try {
+      await version(home, driver);
+      assert.unreachable();
+    } catch (error) {
+      assert.instance(error, Problem);
+      assert.match((error as Problem).message, message);
+      assert.match((error as Problem).help, help);
+    }
+});
 test("what is missing is named, with the remedy", async () => {
   try {
     await nvrtc({ MOEC_CUDA_HOME: "/nowhere" });

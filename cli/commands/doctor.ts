@@ -80,9 +80,17 @@ const gpus = (): Promise<Finding> =>
   });
 const codeForGpus = (): Promise<Finding> =>
   finding("NVRTC", "It compiles kernels for `--target cuda`", async () => {
-    const { path, version, architectures } = await nvrtc();
+    const { path, version, architectures } = await nvrtc(process.env, driverVersion());
     return `${path} ${version}, for sm_${Math.min(...architectures)} to sm_${Math.max(...architectures)}`;
   });
+/** Undefined where there is no driver. */
+function driverVersion(): string | undefined {
+  try {
+    return cudaDriver().version;
+  } catch {
+    return undefined;
+  }
+}
 const collectives = (): Promise<Finding> =>
   finding("NCCL", "It carries data between GPUs; one GPU needs none", async () => {
     const { path, version } = await nccl();

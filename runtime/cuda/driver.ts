@@ -32,11 +32,13 @@ export function cudaDriver(environment: NodeJS.ProcessEnv = process.env): Driver
 /** For the loader; then where Windows puts it into WSL. */
 const libraries: readonly string[] = ["libcuda.so.1", "/usr/lib/wsl/lib/libcuda.so.1"];
 
+/** Of Jetson and the like, whose machine code other GPUs of the same major version do not run. */
+const embedded: readonly number[] = [87, 88, 101];
 /** What NVRTC makes code for, for a device: its own architecture with all that it has, or the nearest older one that it runs. */
 export function architectureOf({ major, minor }: Device, known: readonly number[]): string {
   const own = 10 * major + minor;
   if (known.includes(own)) return `sm_${own}${own >= 90 ? "a" : ""}`;
-  const older = known.filter((n) => Math.floor(n / 10) === major && n < own);
+  const older = known.filter((n) => Math.floor(n / 10) === major && n < own && !embedded.includes(n));
   return `sm_${Math.max(...older, 0) || own}`;
 }
 
@@ -46,7 +48,7 @@ const restart =
 const remedies: Readonly<Record<string, string>> = {
   NO_DRIVER:
     "install NVIDIA's driver (Debian: `apt install nvidia-driver`; in a container: run it with `--gpus all`), or name libcuda's path in MOEC_LIBCUDA; `--target host` needs none",
-  OLD_DRIVER: "install a newer driver: moec needs CUDA 11.4 or later",
+  OLD_DRIVER: "install a newer driver: moec needs 525 (CUDA 12.0) or later",
   CUDA_ERROR_NO_DEVICE:
     "see what `nvidia-smi` lists, and whether CUDA_VISIBLE_DEVICES hides it; `--target host` needs no GPU",
   CUDA_ERROR_STUB_LIBRARY:
@@ -54,8 +56,6 @@ const remedies: Readonly<Record<string, string>> = {
   CUDA_ERROR_SYSTEM_DRIVER_MISMATCH: "the driver's library and kernel module differ: restart the machine",
   CUDA_ERROR_SYSTEM_NOT_READY: "start NVIDIA's services (`nvidia-fabricmanager` on machines with NVSwitch)",
   CUDA_ERROR_COMPAT_NOT_SUPPORTED_ON_DEVICE: "take CUDA's compatibility package out of the loader's path",
-  CUDA_ERROR_DEVICES_UNAVAILABLE:
-    "another process holds the GPU alone: end it, or choose another in CUDA_VISIBLE_DEVICES",
   CUDA_ERROR_DEVICE_UNAVAILABLE:
     "another process holds the GPU alone: end it, or choose another in CUDA_VISIBLE_DEVICES",
   CUDA_ERROR_UNKNOWN: "see whether `nvidia-smi` works; after an update of the driver, restart the machine",
@@ -63,7 +63,8 @@ const remedies: Readonly<Record<string, string>> = {
     "end what else uses the GPU (`nvidia-smi` lists it), or lower the batch, the length or the model's sizes",
   CUDA_ERROR_INVALID_IMAGE:
     "the driver may be older than NVRTC: update the driver, or install the NVRTC of its version",
-  CUDA_ERROR_NO_BINARY_FOR_GPU: "this NVRTC makes no code for this GPU: install a newer one",
+  CUDA_ERROR_NO_BINARY_FOR_GPU:
+    "NVRTC and the driver do not fit: install the newest NVRTC of the driver's major version of CUDA (`moec doctor` shows both)",
   CUDA_ERROR_UNSUPPORTED_PTX_VERSION:
     "the driver is older than NVRTC: update the driver, or install the NVRTC of its version",
   CUDA_ERROR_ECC_UNCORRECTABLE: "the GPU's memory is damaged: see `nvidia-smi -q -d ECC`, and reset it or use another",

@@ -36,12 +36,12 @@ export async function cudaExecutable(plan: Plan, options: CudaOptions = {}): Pro
   const driver = cudaDriver();
   const [device] = driver.devices;
   requireMemory(plan, device.bytes); // what is free of it shows when it is taken
-  const compiler = await nvrtc();
+  const compiler = await nvrtc(process.env, driver.version);
   const architecture = architectureOf(device, compiler.architectures);
   requireArchitecture(architecture, compiler.architectures);
   const cache = options.cache ?? new KernelCache();
   const code = await compileKernels(plan, architecture, compiler, cache, cores());
-  const own = wantsVariants(driver.version) ? variantsFor(plan, architecture) : [];
+  const own = wantsVariants() ? variantsFor(plan, architecture) : [];
   const second = await compileVariants({ ...plan, kernels: own }, architecture, compiler, cache, cores());
   const variants = usable(plan, own, second);
   for (const line of leftOut(own, second, variants)) (options.tell ?? toStderr)(line);

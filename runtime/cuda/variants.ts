@@ -57,9 +57,9 @@ export const leftOut = (variants: readonly VariantKernel[], code: readonly Kerne
     if (!made || used.has(variant.of)) return [];
     return [notUsed(variant, made.spills > 0 ? `ptxas spills ${made.spills} bytes` : made.warnings.join("; "))];
   });
-/** `MOEC_WGMMA=0` leaves them out; drivers older than CUDA 12 make no tensor maps. */
-export const wantsVariants = (version: string, environment: NodeJS.ProcessEnv = process.env): boolean =>
-  environment["MOEC_WGMMA"] !== "0" && Number.parseInt(version, 10) >= 12;
+/** `MOEC_WGMMA=0` leaves them out. */
+export const wantsVariants = (environment: NodeJS.ProcessEnv = process.env): boolean =>
+  environment["MOEC_WGMMA"] !== "0";
 
 export const specOf = (
   { name, launch }: Pick<PlanKernel, "name" | "launch">,

@@ -28,7 +28,6 @@ Driver::Driver(const std::string& wanted) : path(wanted) {
 #define F(name, ...) name = reinterpret_cast<Result (*)(__VA_ARGS__)>(symbol(library, path, #name));
   MOEC_CUDA_FUNCTIONS(F)
 #undef F
-  cuTensorMapEncodeTiled = reinterpret_cast<decltype(cuTensorMapEncodeTiled)>(dlsym(library, "cuTensorMapEncodeTiled"));
   Dl_info info;
   if (dladdr(reinterpret_cast<void*>(cuInit), &info) != 0) path = info.dli_fname;
   check(cuInit(0), "cuInit");

@@ -28,7 +28,7 @@ struct Copy2D {
 };
 static_assert(sizeof(Copy2D) == 128, "as cuda.h has it");
 
-/// All that is called, as cuda.h declares it.
+/// All that is called, as cuda.h of CUDA 12 declares it.
 #define MOEC_CUDA_FUNCTIONS(F)                                                                                       \
   F(cuInit, unsigned)                                                                                                \
   F(cuDriverGetVersion, int*)                                                                                        \
@@ -70,7 +70,8 @@ static_assert(sizeof(Copy2D) == 128, "as cuda.h has it");
   F(cuEventRecord, Handle, Handle)                                                                                   \
   F(cuEventSynchronize, Handle)                                                                                      \
   F(cuEventElapsedTime, float*, Handle, Handle)                                                                      \
-  F(cuEventDestroy_v2, Handle)
+  F(cuEventDestroy_v2, Handle)                                                                                       \
+  F(cuTensorMapEncodeTiled, void*, int, unsigned, Address, const uint64_t*, const uint64_t*, const uint32_t*, const uint32_t*, int, int, int, int)
 
 /// CUdevice_attribute
 enum Attribute { max_pitch = 11, multiprocessors = 16, major = 75, minor = 76 };
@@ -89,9 +90,6 @@ class Driver {
 #define F(name, ...) Result (*name)(__VA_ARGS__) = nullptr;
   MOEC_CUDA_FUNCTIONS(F)
 #undef F
-  /// Of CUDA 12 and later; null before.
-  Result (*cuTensorMapEncodeTiled)(void* map, int type, unsigned rank, Address base, const uint64_t* dims, const uint64_t* strides,
-                                   const uint32_t* box, const uint32_t* steps, int interleave, int swizzle, int promotion, int fill) = nullptr;
 
   /// Where it was found.
   std::string path;

@@ -160,3 +160,4 @@ API cuEventRecord(Handle, Handle) { CALL(); return 0; }
 API cuEventSynchronize(Handle) { return 0; }
 API cuEventElapsedTime(float* milliseconds, Handle, Handle) { return *milliseconds = 0.25f, 0; }
 API cuEventDestroy_v2(Handle) { CALL(); return 0; }
+API cuTensorMapEncodeTiled(void*, int, unsigned, Address, const uint64_t*, const uint64_t*, const unsigned*, const unsigned*, int, int, int, int) { CALL(); return 0; }
