@@ -54,7 +54,7 @@ function statements<S extends Kind>(k: Kernel, kind: S): StmtOf<S>[] {
   return found;
 }
 
-type Element = "f32" | "bf16";
+export type Element = "f32" | "bf16" | "i32";
 interface Operands {
   readonly elements: ReadonlyMap<Tile, Element>;
   /** Of f32, where the left operand is of bf16: tensor cores multiply them as three parts of bf16. */
@@ -69,7 +69,7 @@ export function operandsOf(k: Kernel): Operands {
 }
 function chosen(k: Kernel): Operands {
   const elements = new Map<Tile, Element>(
-    statements(k, "stage").map((s) => [s.tile, isShort(s.value) ? "bf16" : "f32"]),
+    statements(k, "stage").map((s) => [s.tile, s.tile.type === "i32" ? "i32" : isShort(s.value) ? "bf16" : "f32"]),
   );
   const products = statements(k, "mma").map(({ a, b }) => ({ a: a.role === "operand" ? a : null, b }));
   const widened = (tiles: readonly Tile[]): boolean => {

@@ -66,8 +66,10 @@ export const cuda: Target = {
   },
   stages(list, e) {
     e.line("__syncthreads();");
-    for (const s of list) new Operand(s, 1, e).load("0", null);
+    const operands = list.map((s) => new Operand(s, 1, e));
+    for (const o of operands) o.load("0", null);
     e.line("staged();");
+    for (const o of operands) o.name("0");
   },
   each: (s, lanes, e) => `each<${lanes.text}${isWhole(s, lanes, e) ? ", true" : ""}>`,
   early: (s, lanes, e) => (item(s.over.shape, 0) > 1 && lanes.count >= 4 && isWhole(s, lanes, e) ? "each_early" : null),

@@ -98,6 +98,7 @@ export class Expressions<T extends Words> {
   private load(x: Load): string {
     if (x.from.kind === "tile") {
       if (x.from.role === "shared") return `${x.from.name}[${this.expr(item(x.at, 0))}]`;
+      if (x.from.role === "line") return this.ofLine(`${x.from.name}_at`, item(x.at, 1));
       return this.given.has(x.from) ? `${x.from.name}_` : `ld(v, ${this.lies(x.from, x.at)})`;
     }
     const at = address(x.from, x.at);
@@ -107,6 +108,10 @@ export class Expressions<T extends Words> {
     }
     const text = element(x.from, this.expr(at));
     return this.varies(at) ? `all(v, ${text})` : text;
+  }
+  private ofLine(name: string, at: Expr): string {
+    const text = this.expr(at);
+    return this.varies(at) ? `ld(v, ${name} + ${text})` : `${name}[${text}]`;
   }
   /** The text of a pointer to an element of an accumulator in memory. */
   protected lies(t: Tile, at: readonly Expr[]): string {

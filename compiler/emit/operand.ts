@@ -20,7 +20,7 @@ import {
   total,
 } from "../kernel/expr.ts";
 import type { Axis, Buffer, Expr, Load, StmtOf, Tile, Var } from "../kernel/ir.ts";
-import { blockOf, operandsOf } from "./block.ts";
+import { blockOf, type Element, operandsOf } from "./block.ts";
 import type { Emitter } from "./text.ts";
 
 /** What the text of a kernel has needed so far. `stageOf`: which stage of an operand the text now reads. */
@@ -59,7 +59,7 @@ export function reserve(e: Emitter, bytes: number): number {
 /** A buffer's elements. */
 export type Direct = Load & { readonly from: Buffer };
 /** A staged operand as the load of an element that it is, or null. */
-export function directOf({ value, body }: StmtOf<"stage">, element: "f32" | "bf16"): Direct | null {
+export function directOf({ value, body }: StmtOf<"stage">, element: Element): Direct | null {
   const is = value.e === "load" && value.from.kind === "buffer" && value.from.dtype === element && body.length === 0;
   return is ? (value as Direct) : null;
 }
@@ -79,8 +79,9 @@ export function lieOf({ vs, valid, tile }: StmtOf<"stage">, from: Direct | null,
   const [R, C] = [item(tile.shape, r), item(tile.shape, c)];
   return { transposed, row: vs[r], col: vs[c], rows: valid[r], cols: valid[c], R, C };
 }
+const isLine = ({ tile }: StmtOf<"stage">): boolean => tile.role === "line";
 interface Form extends Lie {
-  readonly element: "f32" | "bf16";
+  readonly element: Element;
   /** Elements in 16 bytes. */
   readonly n: number;
   /** The load that the operand is, if it is one. */
@@ -92,7 +93,7 @@ function formOf(s: StmtOf<"stage">, e: Emitter): Form {
   const n = element === "bf16" ? 8 : 4;
   const from = directOf(s, element);
   const lie = lieOf(s, from, n);
-  const R = Math.ceil(Math.max(1, lie.R) / 16) * 16;
+  const R = isLine(s) ? 1 : Math.ceil(Math.max(1, lie.R) / 16) * 16;
   const least = element === "bf16" ? 16 : parted.has(s.tile) ? 32 : e.target.tf32 ? 8 : 4; // so that lanes meet in no bank
   const C = Math.max(2 ** Math.ceil(Math.log2(Math.max(1, lie.C))), least);
   return { ...lie, element, n, from, R, C };
@@ -184,6 +185,11 @@ export class Operand {
     }
     if (this.at) return e.line(`${tile.name}.load(${stage}, ${guards}, ${this.pointer((x) => x)});`);
     e.lambda(`${tile.name}.put(${stage}, ${guards}, `, `ix ${row.name}, ix ${col.name}`, ");", null, body, value);
+  }
+  /** Names the elements of a line that points read. */
+  name(stage: string): void {
+    const { name } = this.s.tile;
+    if (isLine(this.s)) this.e.line(`const auto ${name}_at = ${name}[${stage}].elements();`);
   }
   private pointer(replace: (x: Expr) => Expr): string {
     const { from, row, col } = this.form;

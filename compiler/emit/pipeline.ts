@@ -62,7 +62,10 @@ export function runAhead(s: StmtOf<"for">, e: Emitter, counted: () => void): voi
   if (product) loads(`contract<${stages}, ${depthOf(product)}>(`, `}, ${factorsOf(product)});`);
   else {
     loads(`pipeline<${stages}>(`, `}, [&](ix ${v.name}, i32 s) {`);
-    inside(() => e.stmts(s.body.filter((b) => !isStage(b))));
+    inside(() => {
+      for (const o of operands) o.name("s");
+      e.stmts(s.body.filter((b) => !isStage(b)));
+    });
     e.line("});");
   }
   if (lets) askForNext(e);

@@ -4,13 +4,14 @@ import type { Kernel } from "../kernel/ir.ts";
 import type { PlanKernel, Variant } from "../plan/plan.ts";
 import { cuda, cudaTf32 } from "./cuda.ts";
 import { host } from "./host.ts";
+import { lined } from "./lines.ts";
 import { settled } from "./settle.ts";
 import { families, familyText } from "./shared.ts";
 import { type Emitted, emit } from "./text.ts";
 
 export const emitHost = (k: Kernel): Emitted => emit(k, host);
-export const emitCuda = (k: Kernel): Emitted => emit(settled(k), cuda);
-export const emitCudaTf32 = (k: Kernel): Emitted => emit(settled(k), cudaTf32);
+export const emitCuda = (k: Kernel): Emitted => emit(lined(settled(k)), cuda);
+export const emitCudaTf32 = (k: Kernel): Emitted => emit(lined(settled(k)), cudaTf32);
 
 /** Put before every kernel of the host. */
 export const hostHeader = (): string =>

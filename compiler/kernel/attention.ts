@@ -23,6 +23,7 @@ import {
   load,
   mul,
   num,
+  range,
   select,
   truth,
   unflatten,
@@ -101,7 +102,8 @@ function holds({ at, seen, plus: more }: Bound, query: Expr, key: Expr): Expr {
     const terms = [at === sign ? [query] : [], seen === sign ? [key] : [], sign * more > 0 ? [i32(sign * more)] : []];
     return sum(terms.flat());
   };
-  return call("ge", "bool", side(1), side(-1));
+  const [a, b] = [side(1), side(-1)];
+  return range(a)[0] >= range(b)[1] ? truth(true) : call("ge", "bool", a, b);
 }
 /** Whether the query at t may see the key at u. */
 export function sees(o: Operands, b: Expr, t: Expr, u: Expr): Expr {

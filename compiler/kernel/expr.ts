@@ -12,7 +12,7 @@ const index = (op: string, ...args: readonly Expr[]): Expr => call(op, "index", 
 
 export function typeOf(x: Expr): Scalar {
   if (x.e !== "load") return x.type;
-  if (x.from.kind === "tile") return x.from.role === "shared" ? "i32" : "f32";
+  if (x.from.kind === "tile") return x.from.type ?? (x.from.role === "shared" ? "i32" : "f32");
   return scalarOf(x.from.dtype);
 }
 export function scalarOf(dtype: Buffer["dtype"]): Scalar {

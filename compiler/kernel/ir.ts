@@ -15,12 +15,17 @@ export interface Buffer {
   readonly shape: readonly number[];
   readonly layout: Layout;
 }
-/** operand: feeds an mma. acc: f32 [rows, cols]. row: one f32 a row of an acc. shared: i32 scratch of the whole block. */
+/**
+ * operand: feeds an mma. acc: f32 [rows, cols]. row: one f32 a row of an acc. shared: i32 scratch of the whole block. line: [1, cols] of a
+ * buffer, staged for points to read, where a target copies what they read.
+ */
 export interface Tile {
   readonly kind: "tile";
-  readonly role: "operand" | "acc" | "row" | "shared";
+  readonly role: "operand" | "acc" | "row" | "shared" | "line";
   readonly name: string;
   readonly shape: readonly number[];
+  /** Of a line. */
+  readonly type?: Scalar;
 }
 /** lo <= value <= hi, and a multiple of `mult`: index arithmetic folds with these. */
 export interface Var {

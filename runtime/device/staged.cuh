@@ -23,6 +23,8 @@ template <class E, int R, int C, bool TRANSPOSED> struct Staged {
     else return SWIZZLE(r);
   }
   static FN u32 place(u32 r, u32 ch) { return r * CH + (ch ^ moved(r)); }
+  /** Of one row. */
+  FN const E* elements() const { static_assert(R == 1, "a line"); return (const E*)mem; }
   FN const f32* number(i32 r, i32 c) const { return (const f32*)(mem + place(r, c / 4) * 16) + c % 4; }
   /** Four values along the depth of one row of a left operand. */
   FN void left(i32 i, int k, f32 (&x)[4]) const {

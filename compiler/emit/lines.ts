@@ -1,0 +1,117 @@
+// Lines of memory that the points of a loop read, as positions and sums are: where the loop's operands run ahead, so do these, copied to
+// shared memory beside them; what no round changes is copied with the operands before the loop. Then no point waits for memory.
+import {
+  address,
+  call,
+  dependsOn,
+  item,
+  laneStride,
+  leaves,
+  load,
+  multiple,
+  num,
+  same,
+  stride,
+  substitute,
+  typeOf,
+} from "../kernel/expr.ts";
+import type { Buffer, Expr, Kernel, Load, Stmt, StmtOf, Tile, Var } from "../kernel/ir.ts";
+import { walk } from "../kernel/passes.ts";
+import { runsAhead } from "./pipeline.ts";
+import { written } from "./text.ts";
+
+export function lined(k: Kernel): Kernel {
+  const after = k.body.findIndex((s, i) => s.s === "stage" && k.body[i + 1]?.s !== "stage") + 1;
+  if (after === 0) return k;
+  const lines = new Lines(k);
+  const body = lines.under(k.body);
+  return { ...k, body: [...body.slice(0, after), ...lines.once, ...body.slice(after)] };
+}
+type Loop = StmtOf<"for">;
+type Stage = StmtOf<"stage">;
+const index = (name: string): Var => ({ e: "var", name, type: "index", lo: 0, hi: Infinity, mult: 1 });
+const [row, column] = [index("i"), index("j")];
+/** Elements that one copy takes. */
+const together = 4;
+
+class Lines {
+  /** Copied once a task. */
+  readonly once: Stage[] = [];
+  #count = 0;
+  readonly #changing: ReadonlySet<Buffer>;
+  readonly #grid: ReadonlySet<Expr>;
+
+  constructor(k: Kernel) {
+    this.#changing = written(k);
+    this.#grid = new Set(k.grid.map(({ v }) => v));
+  }
+  under(list: readonly Stmt[]): Stmt[] {
+    return list.map((s): Stmt => {
+      if (s.s === "for" && runsAhead(s)) return this.#loop(s);
+      return s.s === "for" || s.s === "if" ? { ...s, body: this.under(s.body) } : s;
+    });
+  }
+  #loop(loop: Loop): Stmt {
+    const own: Stage[] = [];
+    const points = (s: Stmt): Stmt => {
+      if (s.s === "if") return { ...s, body: s.body.map(points) };
+      if (s.s !== "each") return s;
+      const read = (x: Load): Expr => this.#element(x, s, loop, own) ?? x;
+      return { ...s, body: s.body.map((t) => ("value" in t ? { ...t, value: replaced(t.value, read) } : t)) };
+    };
+    const body = loop.body.map(points);
+    return { ...loop, body: [...body, ...own] };
+  }
+  /** The element of a line that a load is, or null. */
+  #element({ from, at }: Load, s: StmtOf<"each">, loop: Loop, own: Stage[]): Expr | null {
+    if (from.kind !== "buffer" || !["f32", "i32"].includes(from.dtype) || this.#changing.has(from)) return null;
+    const place = address(from, at);
+    const along = s.vs.findIndex((v) => dependsOn(place, v));
+    const v = s.vs[along];
+    if (!v || !isLine(place, v)) return null;
+    const { axis } = loop;
+    const moves = dependsOn(place, axis.v);
+    const inside = boundIn(loop);
+    const isKnown = (y: Expr): boolean => y === v || (moves ? y.e === "var" && !inside.has(y) : this.#grid.has(y));
+    const n = item(s.over.shape, along);
+    if (!namesIn(place).every(isKnown) || (moves && (stride(place, axis.v) !== 1 || axis.step !== n))) return null;
+    const value = load(from, ...at.map((x) => substitute(x, v, column)));
+    const valid = moves ? axis.n : item(s.valid, along);
+    return load(this.#line(value, from.name, n, valid, moves ? own : this.once), num(0), v);
+  }
+  #line(value: Load, of: string, n: number, valid: Expr, among: Stage[]): Tile {
+    const known = among.find((s) => same(s.value, value));
+    if (known) return known.tile;
+    const name = `${of}_line${this.#count++ || ""}`;
+    const tile: Tile = { kind: "tile", role: "line", name, shape: [1, n], type: typeOf(value) };
+    among.push({ s: "stage", tile, vs: [row, column], valid: [num(1), valid], body: [], value });
+    return tile;
+  }
+}
+/** x with its loads replaced, but for what a choice does not take: that may not be there. */
+function replaced(x: Expr, by: (x: Load) => Expr): Expr {
+  if (x.e === "load") return by(x);
+  if (x.e !== "op") return x;
+  return call(x.op, x.type, ...x.args.map((y, i) => (x.op === "select" && i > 0 ? y : replaced(y, by))));
+}
+/** Whether elements along v lie together, from a multiple of 16 bytes on. */
+const isLine = (place: Expr, v: Var): boolean =>
+  stride(place, v) === 1 &&
+  laneStride(place, v, together) === 1 &&
+  multiple(substitute(place, v, num(0))) % together === 0;
+function boundIn(loop: Loop): Set<Expr> {
+  const found = new Set<Expr>([loop.axis.n]);
+  walk(loop.body, (s) => {
+    if (s.s === "let") found.add(s.v);
+    if (s.s === "each") for (const v of s.vs) found.add(v);
+  });
+  return found;
+}
+/** Variables and loads that an address is made of. */
+function namesIn(x: Expr): Expr[] {
+  const found: Expr[] = [];
+  leaves(x, (y) => {
+    if (y.e === "var" || y.e === "load") found.push(y);
+  });
+  return found;
+}
