@@ -1,7 +1,7 @@
 // Sequences side by side in the rows of one batch: prompts go in by chunks, each token is fed back, and a row whose sequence has ended is taken over by the next.
 import { Bug } from "../compiler/diagnostic.ts";
 import type { DType } from "../compiler/types/dtype.ts";
-import { type Executable, storeOfInput, type Tensor } from "./executable.ts";
+import { type Executable, repeated, storeOfInput, type Tensor } from "./executable.ts";
 import { breath } from "./loop.ts";
 import { fromNumbers } from "./tensor.ts";
 
@@ -55,32 +55,41 @@ export async function* writeBatch(
   const rows = Array.from({ length: count }, (): Row | null => null);
   const stopped = (): boolean => signal?.aborted ?? false;
   let breathed = performance.now();
-  for (let call = 0; !stopped(); call++) {
+  for (let call = 0; !stopped(); ) {
     for (const i of rows.keys()) rows[i] ??= begun(waiting.next());
     const longest = Math.max(...rows.map((row) => row?.next.length ?? 0));
     if (longest === 0) return;
     const T = lengths.find((n) => n >= longest) ?? lengths.at(-1) ?? 1;
-    const { outputs } = await executable.run(`generate:${T}`, inputsOf(rows, T, dtypes), { seed, call, step });
-    for (const [i, row] of rows.entries()) {
-      const token = row && advanced(row, T) ? outputs[0]?.data[i] : undefined;
-      if (!row || token === undefined) continue;
-      yield { wish: row.wish, token };
-      row.left -= 1;
-      row.next = [token];
-      if (row.left === 0) rows[i] = null;
-    }
+    const how = { times: writesOf(rows), within: holding, to: "tokens", next: "at" };
+    const inputs = inputsOf(rows, T, dtypes);
+    const tokens = await repeated(executable, how, `generate:${T}`, inputs, { seed, call, step });
+    for (let at = 0; at < tokens.length && !stopped(); at += count)
+      for (const [i, row] of rows.entries()) {
+        const token = row && advanced(row, T) ? tokens[at + i] : undefined;
+        if (!row || token === undefined) continue;
+        yield { wish: row.wish, token };
+        row.left -= 1;
+        row.next = [token];
+        if (row.left === 0) rows[i] = null;
+      }
+    call += tokens.length / count;
     if (performance.now() - breathed < holding) continue;
     await breath();
     breathed = performance.now();
   }
 }
-/** Milliseconds for which signals and timers may wait. */
+/** Milliseconds for which signals, timers and who reads the tokens may wait. */
 const holding = 5;
 /** The lengths that `generate` is compiled for, shortest first. */
 function lengthsOf({ entries }: Executable): number[] {
   const lengths = entries.flatMap((name) => /^generate:(\d+)$/.exec(name)?.[1] ?? []).map(Number);
   if (lengths.length === 0) throw new Bug("no entry generate:T was compiled");
   return lengths.toSorted((a, b) => a - b);
+}
+/** How many tokens all rows write one after the other: one where a row still reads its prompt, after which its first is given out at once. */
+function writesOf(rows: readonly (Row | null)[]): number {
+  const open = rows.filter((row) => row !== null);
+  return open.every(({ at, next }) => at > 0 && next.length === 1) ? Math.min(...open.map(({ left }) => left)) : 1;
 }
 function* numbered(wishes: Iterable<Wish>): Generator<[number, Wish], void> {
   let i = 0;

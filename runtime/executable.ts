@@ -1,5 +1,5 @@
 // What the training loop, generation and the command line drive, whatever the target.
-
+import { Bug } from "../compiler/diagnostic.ts";
 import type { Bytes } from "../compiler/plan/plan.ts";
 import type { DType } from "../compiler/types/dtype.ts";
 
@@ -28,6 +28,16 @@ export interface Outcome {
   readonly metrics: ReadonlyMap<string, Tensor>;
   readonly gradients: ReadonlyMap<string, Tensor>;
 }
+/**
+ * An entry run again and again: its only output becomes its input `to`, and the integers of its input `next` that are not negative, and `at.call`, go
+ * up by one. It ends after so many times, or when so many milliseconds have passed.
+ */
+export interface Repeat {
+  readonly times: number;
+  readonly within: number;
+  readonly to: string;
+  readonly next: string;
+}
 export interface Executable {
   readonly stores: readonly StoreInfo[];
   readonly entries: readonly string[];
@@ -41,5 +51,21 @@ export interface Executable {
     inputs: ReadonlyMap<string, Tensor>,
     at: { seed: number; call: number; step: number },
   ): Promise<Outcome>;
+  /** The integers of the outputs, run after run. Absent where a run takes much longer than what is between two. */
+  repeat?(how: Repeat, ...run: Parameters<Executable["run"]>): Promise<Tensor["data"]>;
   close(): void;
+}
+
+/** Where it cannot be repeated, one run. */
+export async function repeated(
+  executable: Executable,
+  how: Repeat,
+  ...run: Parameters<Executable["run"]>
+): Promise<Tensor["data"]> {
+  if (executable.repeat) return executable.repeat(how, ...run);
+  return onlyOutput(await executable.run(...run));
+}
+export function onlyOutput({ outputs: [output, ...more] }: Outcome): Tensor["data"] {
+  if (!output || more.length > 0) throw new Bug("not one output");
+  return output.data;
 }

@@ -7,6 +7,8 @@ import {
   type Executable,
   inputOfStore,
   type Outcome,
+  onlyOutput,
+  type Repeat,
   type StoreInfo,
   storeOfInput,
   type Tensor,
@@ -47,6 +49,7 @@ function hiddenInput(store: string, { seed, call, step }: At): Tensor | null {
   if (store === hidden.key) return { dtype: "i32", shape: [2], data: Int32Array.of(seed, call) };
   return store === hidden.step ? { dtype: "i32", shape: [], data: Int32Array.of(step) } : null;
 }
+const cancelled = (name: string): Problem => new Problem(`${name} was cancelled`, "run it again");
 function reads({ name, inputs }: Entry): string {
   const names = inputs.map((store) => inputOfStore(name, store)).filter((input) => !input.startsWith("$"));
   return `${name} reads ${names.join(", ") || "nothing"}`;
@@ -94,16 +97,26 @@ export class PlanExecutable implements Executable {
     this.#executor.write(index, value.data);
   }
   async run(name: string, inputs: ReadonlyMap<string, Tensor>, at: At): Promise<Outcome> {
-    const index = this.entries.indexOf(name);
-    const entry = this.#plan.entries[index];
-    if (entry === undefined)
-      throw new Problem(`there is no entry ${name}`, `the entries are ${this.entries.join(", ")}`);
+    const [index, entry] = this.#entry(name);
     if (this.#options.poison === true) this.#poisonTemporaries();
     this.#writeInputs(entry, inputs, at);
     const { finished, wall, busy } = await this.#executor.run(index, this.#options.profile !== undefined);
     this.#options.profile?.(entry, { wall, busy });
-    if (!finished) throw new Problem(`${name} was cancelled`, "run it again");
+    if (!finished) throw cancelled(name);
     return this.#outcome(entry);
+  }
+  async repeat({ to, next, ...how }: Repeat, ...run: Parameters<Executable["run"]>): Promise<Tensor["data"]> {
+    const [name, inputs, at] = run;
+    const [index, entry] = this.#entry(name);
+    const from = entry.results.find((r) => r.role === "output")?.buffer;
+    const each = this.#options.profile !== undefined || this.#options.poison === true;
+    if (each || from === undefined || this.#buffer(from).dtype !== "i32") return onlyOutput(await this.run(...run));
+    this.#writeInputs(entry, inputs, at);
+    const input = (of: string): number => this.#store(storeOfInput(name, of));
+    const places = { from, to: input(to), next: input(next), key: this.#store(hidden.key) };
+    const { finished, integers } = await this.#executor.repeat({ ...how, ...places, entry: index });
+    if (!finished) throw cancelled(name);
+    return integers;
   }
   /** Ends the run in progress before its next step; the run is rejected, and stores keep what was assigned so far. */
   cancel(): void {
@@ -115,6 +128,13 @@ export class PlanExecutable implements Executable {
     this.#closed = undefined;
   }
 
+  #entry(name: string): readonly [index: number, entry: Entry] {
+    const index = this.entries.indexOf(name);
+    const entry = this.#plan.entries[index];
+    if (entry === undefined)
+      throw new Problem(`there is no entry ${name}`, `the entries are ${this.entries.join(", ")}`);
+    return [index, entry];
+  }
   #writeInputs(entry: Entry, inputs: ReadonlyMap<string, Tensor>, at: At): void {
     for (const name of inputs.keys())
       if (!this.#buffers.has(storeOfInput(entry.name, name)))

@@ -1,6 +1,6 @@
 // Copies of parameters that entries read in a narrower dtype, made anew before the next run after a parameter was written.
 import { prepared } from "../compiler/transform/prepare.ts";
-import type { Executable, Outcome, Tensor } from "./executable.ts";
+import { type Executable, type Outcome, type Repeat, repeated, type Tensor } from "./executable.ts";
 
 export const withCopies = (executable: Executable): Executable =>
   executable.entries.includes(prepared) ? new Copying(executable) : executable;
@@ -32,12 +32,19 @@ class Copying implements Executable {
     inputs: ReadonlyMap<string, Tensor>,
     at: Parameters<Executable["run"]>[2],
   ): Promise<Outcome> {
-    // `init` assigns the copies itself
-    if (this.#stale && entry !== "init") await this.#inner.run(prepared, new Map(), at);
-    this.#stale = false;
+    await this.#refresh(entry, at);
     return this.#inner.run(entry, inputs, at);
+  }
+  async repeat(how: Repeat, ...run: Parameters<Executable["run"]>): Promise<Tensor["data"]> {
+    await this.#refresh(run[0], run[2]);
+    return repeated(this.#inner, how, ...run);
   }
   close(): void {
     this.#inner.close();
+  }
+  /** `init` assigns the copies itself. */
+  async #refresh(entry: string, at: Parameters<Executable["run"]>[2]): Promise<void> {
+    if (this.#stale && entry !== "init") await this.#inner.run(prepared, new Map(), at);
+    this.#stale = false;
   }
 }

@@ -6,10 +6,12 @@ import { join } from "node:path";
 import { suite } from "uvu";
 import { Problem } from "../compiler/diagnostic.ts";
 import { type Wish, type Written, writeBatch } from "../runtime/batch.ts";
+import { compileProgram } from "../runtime/compile.ts";
 import type { Executable, Outcome, Tensor } from "../runtime/executable.ts";
-import { generate } from "../runtime/generate.ts";
+import { generate, generateEntries } from "../runtime/generate.ts";
 import { importModel } from "../runtime/import/folder.ts";
 import { compile, readSafetensors } from "../runtime/index.ts";
+import { readProgram } from "../runtime/program.ts";
 import { fromNumbers, numbers } from "../runtime/tensor.ts";
 import { codecs } from "../runtime/tokens.ts";
 import { folder } from "./folder.ts";
@@ -110,6 +112,39 @@ test("a wish is asked for when a row is free, and its row begins at position 0 a
       [2, 2],
     ],
   );
+});
+
+test("several tokens of a call are those of a call each, and none comes after an abort", async () => {
+  const at = { seed: 3, call: 0, step: 0 };
+  const sizes = { V: 50, D: 16, H: 16, L: 2, Heads: 2, E: 4, K: 2, Context: 64 };
+  const path = join(import.meta.dirname, "..", "examples", "gpt-moe.moe");
+  const entries = generateEntries(readProgram(path), "GptMoE", { rows: 3 });
+  const program = { path, declaration: "GptMoE", sizes, entries };
+  for (const precision of ["f32", "bf16"] as const) {
+    const { executable } = await compileProgram({ ...program, precision, target: "host", threads: 2 });
+    const apart: Executable = Object.assign(Object.create(executable), {
+      run: executable.run.bind(executable),
+      repeat: undefined,
+    });
+    const drawn = wishes.map((w, i) => ({ ...w, temperature: i / 4 }));
+    const texts = async (
+      of: Executable,
+      signal?: AbortSignal,
+      each: (n: number) => void = () => {},
+    ): Promise<Written[]> => {
+      await executable.run("init", new Map(), at);
+      const all: Written[] = [];
+      for await (const token of writeBatch(of, drawn, { rows: 3, seed: 3, step: 0, signal })) each(all.push(token));
+      return all;
+    };
+    const all = await texts(apart);
+    assert.deepEqual(await texts(executable), all);
+    const stop = new AbortController();
+    const some = await texts(executable, stop.signal, (n) => n === 9 && stop.abort());
+    assert.deepEqual(some, all.slice(0, some.length));
+    assert.ok(some.length < 9 + 3, `${some.length} tokens`);
+    executable.close();
+  }
 });
 
 const sampling = `

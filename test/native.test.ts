@@ -6,14 +6,14 @@ import * as assert from "uvu/assert";
 import { Problem } from "../compiler/diagnostic.ts";
 import { planMemory } from "../compiler/plan/memory.ts";
 import type { Layout } from "../compiler/plan/plan.ts";
-import type { Sequence } from "../compiler/plan/sequence.ts";
+import type { Sequence, VirtualBuffer } from "../compiler/plan/sequence.ts";
 import { bytesOf, type DType, dtypes } from "../compiler/types/dtype.ts";
 import type { Tensor } from "../runtime/executable.ts";
 import { KernelCache } from "../runtime/host/cache.ts";
 import { hostExecutable } from "../runtime/host/executable.ts";
 import { cores, freeMemory } from "../runtime/host/machine.ts";
 import { native } from "../runtime/native.ts";
-import { zeros } from "../runtime/tensor.ts";
+import { fromNumbers, zeros } from "../runtime/tensor.ts";
 import { folder } from "./folder.ts";
 import { buffer, header, launch, ofStore, pointwise, read, storeOf, write } from "./sequences.ts";
 
@@ -166,6 +166,40 @@ test("an entry that took little time is run at once", async () => {
   }
   assert.not.instance(run, Promise);
   executor.close();
+});
+
+test("an entry is run again and again: its result is its input, and what counts goes up", async () => {
+  const names = ["e/to", "e/next", "$key", "from"];
+  const [to, next, key, from] = names.map((name, i) => {
+    const made = buffer(name, [2], { dtype: "i32" });
+    return i < 3 ? ofStore(made) : made;
+  }) as [VirtualBuffer, VirtualBuffer, VirtualBuffer, VirtualBuffer];
+  const body = "for (int i = 0; i < 2; i++) ((i32*)d)[i] = 3 * ((i32*)a)[i] + ((i32*)b)[i] + ((i32*)c)[1];";
+  const sequence: Sequence = {
+    entry: "e",
+    launches: [launch("feed", body, [read(to), read(next), read(key), write(from)])],
+    assigns: [],
+    results: [{ role: "output", name: "0", buffer: from }],
+  };
+  const inputs = [to, next, key].map((b) => storeOf(b, "input"));
+  const plan = planMemory([sequence], inputs, { target: "host", header });
+  const executable = await hostExecutable(plan, { threads: 2, cache });
+  const given = new Map(
+    Object.entries({ to: [1, 2], next: [5, -1] }).map(([name, data]) => [name, fromNumbers("i32", [2], data)]),
+  );
+  const repeat = (times: number, within: number) =>
+    executable.repeat({ times, within, to: "to", next: "next" }, "e", given, { seed: 1, call: 40, step: 0 });
+  const endless = repeat(1e12, 1e12);
+  executable.cancel();
+  await endless.then(
+    () => assert.unreachable(),
+    (error: unknown) => assert.match(String(error), /cancelled/),
+  );
+  const expected: number[] = [];
+  for (let [n, x, y] = [0, 1, 2]; n < 9; n++) expected.push((x = 3 * x + 45 + 2 * n), (y = 3 * y + 39 + n));
+  for (const times of [9, 1, 3]) assert.equal([...(await repeat(times, 1e4))], expected.slice(0, 2 * times));
+  assert.equal([...(await repeat(9, 0))], expected.slice(0, 2));
+  executable.close();
 });
 
 test("a run can be cancelled, and nothing is touched while it lasts", async () => {

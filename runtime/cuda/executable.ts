@@ -3,7 +3,7 @@ import { requireMemory } from "../../compiler/plan/bytes.ts";
 import type { Plan } from "../../compiler/plan/plan.ts";
 import { KernelCache } from "../host/cache.ts";
 import { cores } from "../host/machine.ts";
-import { type Executor, native } from "../native.ts";
+import { type Executor, type NativeRun, native } from "../native.ts";
 import { nvrtc } from "../nvrtc.ts";
 import { type ExecuteOptions, nativeBuffer, PlanExecutable, storeBytes } from "../plan-executable.ts";
 import { requireArchitecture } from "./architecture.ts";
@@ -96,19 +96,21 @@ function explaining(executor: Executor, plan: Plan, tell: (line: string) => void
       throw explain(error);
     }
   };
+  const ran = async (entry: number, run: () => ReturnType<Executor["run"]>): Promise<NativeRun> => {
+    try {
+      const result = await run();
+      for (const line of told(result.findings, plan)) tell(line);
+      return result;
+    } catch (error) {
+      throw explained(error, linesOf(plan), plan.entries[entry]?.name);
+    }
+  };
   return {
     write: (buffer, from) => tried(() => executor.write(buffer, from)),
     read: (buffer, to) => tried(() => executor.read(buffer, to)),
     fill: (offset, bytes, byte) => tried(() => executor.fill(offset, bytes, byte)),
-    run: async (entry, timed) => {
-      try {
-        const ran = await executor.run(entry, timed);
-        for (const line of told(ran.findings, plan)) tell(line);
-        return ran;
-      } catch (error) {
-        throw explained(error, linesOf(plan), plan.entries[entry]?.name);
-      }
-    },
+    run: (entry, timed) => ran(entry, () => executor.run(entry, timed)),
+    repeat: (repeat) => ran(repeat.entry, () => executor.repeat(repeat)),
     cancel: () => executor.cancel(),
     close: () => executor.close(),
   };

@@ -14,4 +14,34 @@ void Engine::requireWithin(size_t offset, size_t bytes) const {
   if (offset + bytes > bytes_) throw std::runtime_error("cannot fill past the arena");
 }
 
+std::vector<int32_t> Engine::integers(size_t buffer) {
+  std::vector<int32_t> values(size_t(layout(buffer).elements()));
+  read(buffer, reinterpret_cast<char*>(values.data()));
+  return values;
+}
+void Engine::setIntegers(size_t buffer, const std::vector<int32_t>& values) { write(buffer, reinterpret_cast<const char*>(values.data())); }
+
+std::vector<int32_t> Engine::repeat(const Repeat& r) {
+  for (const size_t buffer : {r.from, r.to, r.next, r.key})
+    if (layout(buffer).width != sizeof(int32_t)) throw std::runtime_error("what is fed back is not of 32 bits");
+  if (r.times > 1 && layout(r.from).elements() != layout(r.to).elements())
+    throw std::runtime_error("a result does not fit the input that it is fed back to");
+  const auto start = std::chrono::steady_clock::now();
+  std::vector<StepTime> untimed;
+  std::vector<int32_t> all, next = integers(r.next), key = integers(r.key);
+  for (long i = 0; i < r.times && (i == 0 || std::chrono::steady_clock::now() - start < r.within); i++) {
+    if (i > 0) {
+      for (int32_t& n : next) n += n >= 0;
+      key.back()++;
+      setIntegers(r.to, integers(r.from));
+      setIntegers(r.next, next);
+      setIntegers(r.key, key);
+    }
+    if (!run(r.entry, untimed)) return {};
+    const auto result = integers(r.from);
+    all.insert(all.end(), result.begin(), result.end());
+  }
+  return all;
+}
+
 }  // namespace moec

@@ -1,6 +1,7 @@
 // What holds a plan's memory and runs its entries, on any device.
 #pragma once
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <string>
 #include <utility>
@@ -36,6 +37,15 @@ struct Finding {
   std::string text;
 };
 
+/// An entry that is run again and again: its result `from` becomes its input `to`, and the integers of `next` that are not negative, and the last of
+/// `key`, go up by one. So many times, or until so much time has passed.
+struct Repeat {
+  size_t entry;
+  long times;
+  std::chrono::nanoseconds within;
+  size_t from, to, next, key;
+};
+
 /// Errors are std::exception with a message. One run at a time, and no read or write while it lasts: the addon sees to it.
 class Engine {
  public:
@@ -54,12 +64,16 @@ class Engine {
   virtual size_t steps(size_t entry) const = 0;
   /// False if it was cancelled. `times`: empty, or one zero for each step. Before each run, `cancel(false)`.
   virtual bool run(size_t entry, std::vector<StepTime>& times) = 0;
+  /// The integers of all results; none if it was cancelled.
+  std::vector<int32_t> repeat(const Repeat& repeat);
   void cancel(bool wanted) { cancel_ = wanted; }
   /// Since they were last asked for.
   std::vector<Finding> findings() { return std::exchange(findings_, {}); }
 
  protected:
   void requireWithin(size_t offset, size_t bytes) const;
+  std::vector<int32_t> integers(size_t buffer);
+  void setIntegers(size_t buffer, const std::vector<int32_t>& values);
 
   std::vector<BufferSpec> buffers_;
   size_t bytes_;

@@ -38,6 +38,12 @@ Spec hostSpec(const Napi::Object& o) {
           list(o, "entries", entry)};
 }
 
+Repeat repeatSpec(const Napi::Object& o) {
+  const auto get = [&](const char* key) { return size_t(number(o, key)); };
+  const std::chrono::duration<double, std::milli> within(number(o, "within"));
+  return {get("entry"), long(get("times")), std::chrono::duration_cast<std::chrono::nanoseconds>(within), get("from"), get("to"), get("next"), get("key")};
+}
+
 /// An array that may not be there.
 template <class F>
 static auto listIfAny(const Napi::Object& from, const char* key, F parse) {

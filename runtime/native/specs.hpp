@@ -9,6 +9,7 @@ namespace moec {
 
 Spec hostSpec(const Napi::Object& o);
 cuda::Spec cudaSpec(const Napi::Object& o);
+Repeat repeatSpec(const Napi::Object& o);
 Napi::Object described(Napi::Env env, const cuda::Driver& driver);
 
 }  // namespace moec
