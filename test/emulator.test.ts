@@ -37,11 +37,13 @@ test("all tests ran", () => assert.ok(said.length >= 40, `only ${said.length}`))
 const { libcuda, libnvrtc } = await build();
 const client = await buildClient();
 const inOrder = `before cuInit: 3
+without a context: 201
 compute capability 9
 junk: 200
 no such kernel: 500
 too much memory: 2
 streams: 3 1500
+rows that are wider than the pitch: 1
 synchronized while it captures: 900
 graph: 43 42957
 more shared memory than asked for: 1

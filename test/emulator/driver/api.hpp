@@ -44,6 +44,11 @@ template <class F> Result guarded(F body) {
     return invalid_value;
   }
 }
+/// The same, of a function that works in the calling thread's context.
+bool has_context();
+template <class F> Result in_context(F body) {
+  return guarded([&] { return has_context() ? body() : invalid_context; });
+}
 }  // namespace emu::driver
 #define API extern "C" __attribute__((visibility("default"))) ::emu::driver::Result
 typedef unsigned long long CUdeviceptr;

@@ -60,6 +60,8 @@ int main(int count, char** args) {
   RIGHT(CU(cuInit)(0));
   RIGHT(CU(cuDeviceGet)(&device, 0));
   RIGHT(CU(cuDevicePrimaryCtxRetain)(&context, device));
+  unsigned long long a, b, none;
+  printf("without a context: %d\n", CU(cuMemAlloc_v2)(&none, (size_t)16));
   RIGHT(CU(cuCtxSetCurrent)(context));
   RIGHT(CU(cuDeviceGetAttribute)(&number, 75, device));
   printf("compute capability %d\n", number);
@@ -67,7 +69,6 @@ int main(int count, char** args) {
   printf("no such kernel: %d\n", CU(cuModuleGetFunction)(&f, module, "nothing"));
   void *add = function(module, "add"), *scale = function(module, "scale"), *wrong = function(module, "wrong"), *roomy = function(module, "roomy");
 
-  unsigned long long a, b, none;
   float *host, *back, factor = 0.5f;
   int length = n;
   RIGHT(CU(cuMemAlloc_v2)(&a, sizeof(float) * n));
@@ -91,6 +92,20 @@ int main(int count, char** args) {
   RIGHT(CU(cuMemcpyDtoHAsync_v2)(back, b, sizeof(float) * n, other));
   RIGHT(CU(cuStreamSynchronize)(other));
   printf("streams: %g %g\n", back[1], back[n - 1]);  // (i + 1) * 0.5 * SCALE
+
+  const struct {
+    size_t x, y;
+    unsigned type;
+    void* host;
+    unsigned long long address;
+    void* array;
+    size_t pitch;
+  } rows = {0, 0, 4, NULL, a, NULL, 16}, to_rows = {0, 0, 4, NULL, b, NULL, 16};
+  struct {
+    __typeof__(rows) from, to;
+    size_t width, height;
+  } narrow = {rows, to_rows, 20, 2};
+  printf("rows that are wider than the pitch: %d\n", CU(cuMemcpy2DAsync_v2)(&narrow, stream));
 
   factor = 2;
   RIGHT(CU(cuStreamBeginCapture_v2)(stream, 0));

@@ -36,6 +36,7 @@ static int attribute(int number) {
 }
 static char context;
 static thread_local void* current = nullptr;
+bool has_context() { return current != nullptr; }
 }  // namespace emu::driver
 using namespace emu::driver;
 
@@ -107,7 +108,7 @@ API cuCtxGetDevice(int* device) { return *device = 0, current ? success : invali
 API cuCtxSetLimit(int, size_t) { return success; }
 API cuCtxGetStreamPriorityRange(int* least, int* greatest) { return *least = *greatest = 0, success; }
 API cuCtxSynchronize() {
-  return guarded([] { return finish_all(); });
+  return in_context([] { return finish_all(); });
 }
 
 /// The newest of `name`, `name_v2`, ...

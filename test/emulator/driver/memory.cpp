@@ -70,7 +70,7 @@ static void fill(CUdeviceptr to, unsigned value, size_t size, size_t n) {
 }
 /// What the host waits for.
 template <class F> static Result at_once(F work) {
-  return guarded([&] {
+  return in_context([&] {
     if (capturing()) return capture_unsupported;
     const Result before = finish_default();
     if (before == success) work();
@@ -78,37 +78,37 @@ template <class F> static Result at_once(F work) {
   });
 }
 template <class F> static Result in_stream(void* stream, F work) {
-  return guarded([&] { return enqueue(stream_of(stream), work); });
+  return in_context([&] { return enqueue(stream_of(stream), work); });
 }
 }  // namespace emu::driver
 using namespace emu::driver;
 
 API cuMemAlloc_v2(CUdeviceptr* p, size_t bytes) {
-  return guarded([&] {
+  return in_context([&] {
     if (bytes == 0) return invalid_value;
     if (bytes > free_bytes()) return out_of_memory;
     return *p = CUdeviceptr(emu::device_alloc(bytes)), success;
   });
 }
 API cuMemFree_v2(CUdeviceptr p) {
-  return guarded([&] {
+  return in_context([&] {
     const Result before = finish_all();
     if (before != success) return before;
     return p == 0 || emu::device_free((void*)p) ? success : invalid_value;
   });
 }
 API cuMemGetInfo_v2(size_t* available, size_t* total) {
-  return guarded([&] { return *total = emu::config.memory, *available = free_bytes(), success; });
+  return in_context([&] { return *total = emu::config.memory, *available = free_bytes(), success; });
 }
 API cuMemHostAlloc(void** p, size_t bytes, unsigned) {
-  return guarded([&] { return *p = emu::device_alloc(bytes, true), success; });
+  return in_context([&] { return *p = emu::device_alloc(bytes, true), success; });
 }
 API cuMemAllocHost_v2(void** p, size_t bytes) { return cuMemHostAlloc(p, bytes, 0); }
 API cuMemFreeHost(void* p) {
-  return guarded([&] { return finish_all(), emu::device_free(p) ? success : invalid_value; });
+  return in_context([&] { return finish_all(), emu::device_free(p) ? success : invalid_value; });
 }
 API cuMemHostGetDevicePointer_v2(CUdeviceptr* p, void* host, unsigned) {
-  return guarded([&] { return *p = CUdeviceptr(host), pinned(host) ? success : invalid_value; });
+  return in_context([&] { return *p = CUdeviceptr(host), pinned(host) ? success : invalid_value; });
 }
 /// Memory of the host that is not ours stays pageable: copies of it are not deferred.
 API cuMemHostRegister_v2(void*, size_t, unsigned) { return success; }
@@ -132,17 +132,18 @@ API cuMemcpyHtoDAsync_v2(CUdeviceptr to, const void* from, size_t n, void* strea
 API cuMemcpyDtoHAsync_v2(void* to, CUdeviceptr from, size_t n, void* stream) {
   const Result asked = in_stream(stream, [=] { to_host(to, from, n); });
   if (asked != success || pinned(to)) return asked;
-  return guarded([&] { return stream_of(stream).capture ? success : finish(stream_of(stream)); });
+  return in_context([&] { return stream_of(stream).capture ? success : finish(stream_of(stream)); });
 }
 API cuMemcpyDtoDAsync_v2(CUdeviceptr to, CUdeviceptr from, size_t n, void* stream) {
   return in_stream(stream, [=] { on_device(to, from, n); });
 }
 /// To and from wherever the addresses say. Pageable memory is copied before the call returns.
 API cuMemcpyAsync(CUdeviceptr to, CUdeviceptr from, size_t n, void* stream) {
-  return guarded([&] { return copy_async(to, from, n, stream_of(stream), [=] { anywhere(to, from, n); }); });
+  return in_context([&] { return copy_async(to, from, n, stream_of(stream), [=] { anywhere(to, from, n); }); });
 }
 API cuMemcpy2DAsync_v2(const Copy2D* asked, void* stream) {
-  return guarded([&, c = *asked] {
+  return in_context([&, c = *asked] {
+    if (c.to.x + c.width > c.to.pitch || c.from.x + c.width > c.from.pitch) return invalid_value;
     const CUdeviceptr to = c.to.start(), from = c.from.start();
     return copy_async(to, from, c.width, stream_of(stream), [=] {
       for (size_t row = 0; row < c.height; row++) anywhere(to + row * c.to.pitch, from + row * c.from.pitch, c.width);

@@ -108,11 +108,11 @@ static Result start(const Function& f, const Configuration& c, void** params, bo
 using namespace emu::driver;
 
 API cuModuleLoadData(Module** made, const void* image) {
-  return guarded([&] { return load(*made, image); });
+  return in_context([&] { return load(*made, image); });
 }
 API cuModuleLoadDataEx(Module** made, const void* image, unsigned, int*, void**) { return cuModuleLoadData(made, image); }
 API cuModuleUnload(Module* m) {
-  return guarded([&] {
+  return in_context([&] {
     finish_all();
     dlclose(m->library);
     close(m->file);
@@ -121,7 +121,7 @@ API cuModuleUnload(Module* m) {
   });
 }
 API cuModuleGetFunction(Function** made, Module* m, const char* name) {
-  return guarded([&] {
+  return in_context([&] {
     auto* kernel = (const emu::Kernel*)dlsym(m->library, ("emu_kernel_" + std::string(name)).c_str());
     if (!kernel) {
       if (dlsym(m->library, name)) fprintf(stderr, "emulator: no KERNEL_END(%s) follows the kernel\n", name);
@@ -131,7 +131,7 @@ API cuModuleGetFunction(Function** made, Module* m, const char* name) {
   });
 }
 API cuFuncSetAttribute(Function* f, int attribute, int value) {
-  return guarded([&] {
+  return in_context([&] {
     if (attribute != 8) return success;  // a preference
     if (value < 0 || size_t(value) > emu::config.shared_limit) return invalid_value;
     return f->most_shared = unsigned(std::max(value, 48 << 10)), success;
@@ -139,25 +139,25 @@ API cuFuncSetAttribute(Function* f, int attribute, int value) {
 }
 /// 0: threads of a block at most; 8: bytes of dynamic shared memory. Registers and spills are not known here.
 API cuFuncGetAttribute(int* value, int attribute, Function* f) {
-  return guarded([&] { return *value = attribute == 0 ? 1024 : attribute == 8 ? int(f->most_shared) : 0, success; });
+  return in_context([&] { return *value = attribute == 0 ? 1024 : attribute == 8 ? int(f->most_shared) : 0, success; });
 }
 API cuFuncSetCacheConfig(Function*, int) { return success; }
 API cuOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, Function*, int threads, size_t shared) {
-  return guarded([&] {
+  return in_context([&] {
     if (threads < 1) return invalid_value;
     const size_t by_threads = 2048 / size_t((threads + 31) / 32 * 32), by_shared = (emu::config.shared_limit + 1024) / (shared + 1024);
     return *blocks = int(std::min({by_threads, by_shared, size_t(32)})), success;
   });
 }
 API cuLaunchKernel(Function* f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned shared, void* stream, void** params, void** extra) {
-  return guarded([&] { return extra ? not_supported : start(*f, {{gx, gy, gz}, {bx, by, bz}, shared, stream, nullptr, 0}, params, false); });
+  return in_context([&] { return extra ? not_supported : start(*f, {{gx, gy, gz}, {bx, by, bz}, shared, stream, nullptr, 0}, params, false); });
 }
 API cuLaunchCooperativeKernel(Function* f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned shared, void* stream, void** params) {
-  return guarded([&] { return start(*f, {{gx, gy, gz}, {bx, by, bz}, shared, stream, nullptr, 0}, params, true); });
+  return in_context([&] { return start(*f, {{gx, gy, gz}, {bx, by, bz}, shared, stream, nullptr, 0}, params, true); });
 }
 /// Attributes: 2 is cooperative; 4, clusters, there are none.
 API cuLaunchKernelEx(const Configuration* c, Function* f, void** params, void** extra) {
-  return guarded([&] {
+  return in_context([&] {
     bool cooperative = false;
     for (unsigned i = 0; i < c->count; i++) {
       int value[3];

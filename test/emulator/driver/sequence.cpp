@@ -26,6 +26,8 @@ int cuMemcpyDtoD_v2(CUdeviceptr, CUdeviceptr, size_t);
 int cuLaunchKernel(void*, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, void*, void**, void**);
 int cuMemFree_v2(CUdeviceptr);
 int cuTensorMapEncodeTiled(void*, int, unsigned, void*, const unsigned long long*, const unsigned long long*, const unsigned*, const unsigned*, int, int, int, int);
+int cuDevicePrimaryCtxRetain(void**, int);
+int cuCtxSetCurrent(void*);
 int cuCtxSynchronize();
 int cuDevicePrimaryCtxReset_v2(int);
 }
@@ -125,6 +127,9 @@ int main() {
   setvbuf(stdout, nullptr, _IONBF, 0);
   dup2(1, 2);  // what the emulator finds comes in order with the rest
   right(cuInit(0), "cuInit");
+  void* context;
+  right(cuDevicePrimaryCtxRetain(&context, 0), "cuDevicePrimaryCtxRetain");
+  right(cuCtxSetCurrent(context), "cuCtxSetCurrent");
   Runner runner;
   bool left_out = false;
   for (std::string text; std::getline(std::cin, text);) {

@@ -59,7 +59,7 @@ static double now() { return std::chrono::duration<double>(std::chrono::steady_c
 using namespace emu::driver;
 
 API cuStreamCreate(void** made, unsigned flags) {
-  return guarded([&] {
+  return in_context([&] {
     auto* s = new Stream;
     s->independent = flags & 1;
     streams.insert(s);
@@ -68,7 +68,7 @@ API cuStreamCreate(void** made, unsigned flags) {
 }
 API cuStreamCreateWithPriority(void** made, unsigned flags, int) { return cuStreamCreate(made, flags); }
 API cuStreamDestroy_v2(void* handle) {
-  return guarded([&] {
+  return in_context([&] {
     Stream& s = stream_of(handle);
     const Result result = finish(s);
     if (&s != &standard && streams.erase(&s)) delete &s;
@@ -76,13 +76,13 @@ API cuStreamDestroy_v2(void* handle) {
   });
 }
 API cuStreamSynchronize(void* handle) {
-  return guarded([&] { return capturing() ? capture_unsupported : finish(stream_of(handle)); });
+  return in_context([&] { return capturing() ? capture_unsupported : finish(stream_of(handle)); });
 }
 API cuStreamQuery(void* handle) {
-  return guarded([&] { return stream_of(handle).endless ? not_ready : finish(stream_of(handle)); });
+  return in_context([&] { return stream_of(handle).endless ? not_ready : finish(stream_of(handle)); });
 }
 API cuStreamWaitEvent(void* handle, Event* e, unsigned) {
-  return guarded([&] {
+  return in_context([&] {
     Stream& s = stream_of(handle);
     if (e->capture) return s.capture = e->capture, success;  // it joins the capture
     if (!e->stream) return success;
@@ -92,21 +92,21 @@ API cuStreamWaitEvent(void* handle, Event* e, unsigned) {
   });
 }
 API cuLaunchHostFunc(void* handle, void (*function)(void*), void* data) {
-  return guarded([&] { return enqueue(stream_of(handle), [=] { function(data); }); });
+  return in_context([&] { return enqueue(stream_of(handle), [=] { function(data); }); });
 }
 
 API cuEventCreate(Event** made, unsigned) {
-  return guarded([&] { return *made = new Event, success; });
+  return in_context([&] { return *made = new Event, success; });
 }
 API cuEventDestroy_v2(Event* e) {
-  return guarded([&] {
+  return in_context([&] {
     if (e->stream && streams.count(e->stream)) finish(*e->stream);  // a record may still be to come
     delete e;
     return success;
   });
 }
 API cuEventRecord(Event* e, void* handle) {
-  return guarded([&] {
+  return in_context([&] {
     Stream& s = stream_of(handle);
     e->capture = s.capture;
     if (!s.capture) e->stream = &s, e->after = s.asked + 1, e->seconds = 0;
@@ -115,16 +115,16 @@ API cuEventRecord(Event* e, void* handle) {
 }
 API cuEventRecordWithFlags(Event* e, void* handle, unsigned) { return cuEventRecord(e, handle); }
 API cuEventQuery(Event* e) {
-  return guarded([&] { return !e->stream || e->stream->done >= e->after ? success : not_ready; });
+  return in_context([&] { return !e->stream || e->stream->done >= e->after ? success : not_ready; });
 }
 API cuEventSynchronize(Event* e) {
-  return guarded([&] {
+  return in_context([&] {
     if (e->stream && streams.count(e->stream)) advance(*e->stream, e->after);
     return sticky;
   });
 }
 API cuEventElapsedTime(float* milliseconds, Event* from, Event* to) {
-  return guarded([&] {
+  return in_context([&] {
     if (from->seconds == 0 || to->seconds == 0) return not_ready;
     return *milliseconds = float((to->seconds - from->seconds) * 1e3), success;
   });
@@ -132,7 +132,7 @@ API cuEventElapsedTime(float* milliseconds, Event* from, Event* to) {
 API cuEventElapsedTime_v2(float* milliseconds, Event* from, Event* to) { return cuEventElapsedTime(milliseconds, from, to); }
 
 API cuStreamBeginCapture_v2(void* handle, int) {
-  return guarded([&] {
+  return in_context([&] {
     Stream& s = stream_of(handle);
     if (&s == &standard || s.capture) return capture_unsupported;
     s.capture = new Graph;
@@ -141,7 +141,7 @@ API cuStreamBeginCapture_v2(void* handle, int) {
   });
 }
 API cuStreamEndCapture(void* handle, Graph** made) {
-  return guarded([&] {
+  return in_context([&] {
     Stream& s = stream_of(handle);
     if (!s.capture || !s.began_capture) return capture_unmatched;
     *made = s.capture;
@@ -152,20 +152,20 @@ API cuStreamEndCapture(void* handle, Graph** made) {
   });
 }
 API cuStreamIsCapturing(void* handle, int* status) {
-  return guarded([&] { return *status = stream_of(handle).capture ? 1 : 0, success; });
+  return in_context([&] { return *status = stream_of(handle).capture ? 1 : 0, success; });
 }
 API cuGraphGetNodes(Graph* g, void** nodes, size_t* n) {
-  return guarded([&] {
+  return in_context([&] {
     for (size_t i = 0; nodes && i < *n && i < g->nodes.size(); i++) nodes[i] = &g->nodes[i];
     return *n = g->nodes.size(), success;
   });
 }
 /// An executable graph is a copy.
 API cuGraphInstantiateWithFlags(Graph** made, Graph* g, unsigned long long) {
-  return guarded([&] { return *made = new Graph(*g), success; });
+  return in_context([&] { return *made = new Graph(*g), success; });
 }
 API cuGraphLaunch(Graph* g, void* handle) {
-  return guarded([&] {
+  return in_context([&] {
     return enqueue(stream_of(handle), [nodes = g->nodes] {
       for (const Operation& node : nodes)
         if (sticky == success) node();
@@ -174,6 +174,6 @@ API cuGraphLaunch(Graph* g, void* handle) {
 }
 API cuGraphUpload(Graph*, void*) { return success; }
 API cuGraphDestroy(Graph* g) {
-  return guarded([&] { return delete g, success; });
+  return in_context([&] { return delete g, success; });
 }
 API cuGraphExecDestroy(Graph* g) { return cuGraphDestroy(g); }

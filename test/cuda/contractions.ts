@@ -1,0 +1,111 @@
+// Contractions of bf16 that have a kernel by wgmma, each with what it shall give.
+import { rounded } from "../../compiler/graph/array.ts";
+import { GraphBuilder } from "../../compiler/graph/builder.ts";
+import { interpret } from "../../compiler/graph/interpret.ts";
+import type { NdArray, Value } from "../../compiler/graph/node.ts";
+import * as b from "../../compiler/ops/build.ts";
+import { ops } from "../../compiler/ops/list.ts";
+import type { DType } from "../../compiler/types/dtype.ts";
+import { dims } from "../../compiler/types/type.ts";
+import { byVariants, loweredForCuda, type Outcome, type Run } from "../emulator/sequence.ts";
+import { storesOf } from "../graphs.ts";
+import { graphOf } from "../host/compare.ts";
+
+type Param = (name: string, shape: readonly number[], dtype?: DType) => Value;
+/** `rows`: the offsets whose last number says how many rows of a result there are. `variants`: contractions that have one. */
+export interface Case {
+  readonly name: string;
+  readonly variants: number;
+  readonly make: (g: GraphBuilder, p: Param) => { readonly values: readonly Value[]; readonly rows?: Value };
+}
+const gated = (g: GraphBuilder, x: Value, y: Value): Value => b.mul(g, b.mul(g, x, b.sigmoid(g, x)), y);
+export const cases: readonly Case[] = [
+  {
+    name: "dense, of awkward sizes",
+    variants: 1,
+    make: (g, p) => ({ values: [b.matmul(g, p("x", [130, 200]), p("w", [200, 264]))] }),
+  },
+  {
+    name: "dense, 256 columns, a bias and an activation",
+    variants: 1,
+    make: (g, p) => ({
+      values: [b.tanh(g, b.add(g, b.matmul(g, p("x", [3, 67, 320]), p("w", [320, 512])), p("bias", [512])))],
+    }),
+  },
+  {
+    name: "dense, both operands the other way around",
+    variants: 1,
+    make: (g, p) => ({ values: [b.dot(g, b.swap(g, p("x", [136, 136])), b.swap(g, p("w", [144, 136])))] }),
+  },
+  {
+    name: "parts of both operands, beyond whose depth there is more",
+    variants: 1,
+    make: (g, p) => ({
+      values: [b.matmul(g, b.slice(g, p("x", [130, 320]), 1, 64, 136), b.slice(g, p("w", [320, 128]), 0, 64, 136))],
+    }),
+  },
+  {
+    name: "a stack of matrices",
+    variants: 1,
+    make: (g, p) => ({ values: [b.dot(g, p("x", [3, 129, 136]), p("w", [3, 136, 128]))] }),
+  },
+  {
+    name: "gathered rows, gate and up in one, empty groups",
+    variants: 2,
+    make(g, p) {
+      const by = b.route(g, p("index", [300], "i32"), 6);
+      const x = b.dispatch(g, b.reshape(g, b.broadcast(g, p("x", [150, 200]), [150, 2, 200], [0, 2]), [300, 200]), by);
+      const dot = (name: string): Value => b.raggedDot(g, x, p(name, [6, 200, 136]), by.offsets);
+      const half = gated(g, dot("gate"), dot("up"));
+      const y = b.raggedDot(g, half, p("down", [6, 136, 200]), by.offsets);
+      return { values: [half, y], rows: by.offsets };
+    },
+  },
+  {
+    name: "a mixture's backward: W^T, several results, weights' gradients",
+    variants: 2,
+    make(g, p) {
+      const by = b.route(g, p("index", [280], "i32"), 4);
+      const x = b.dispatch(g, p("x", [280, 136]), by);
+      const dy = p("dy", [280, 264]);
+      const h = b.raggedDot(g, dy, b.swap(g, p("w", [4, 136, 264])), by.offsets);
+      const u = p("u", [280, 136]);
+      return {
+        values: [b.mul(g, h, u), b.mul(g, h, b.sigmoid(g, u)), b.raggedOuter(g, x, dy, by.offsets)],
+        rows: by.offsets,
+      };
+    },
+  },
+];
+export interface Made extends Run {
+  readonly case_: Case;
+  readonly values: readonly Value[];
+  readonly rows: Value | undefined;
+}
+export function made(c: Case, by = byVariants): Made {
+  const g = new GraphBuilder(ops);
+  const param: Param = (name, shape, dtype = "bf16") => b.param(g, name, { dtype, shape });
+  const { values, rows } = c.make(g, param);
+  const stores = new Map(
+    [...storesOf(values)].map(([name, a]): [string, NdArray] => [name, { ...a, data: rounded(a.dtype, a.data) }]),
+  );
+  return { case_: c, name: c.name, sequence: by(loweredForCuda(graphOf(values))), stores, values, rows };
+}
+/** Results may be off by their rounding to bf16, and, where a second contraction follows, by that of what it reads. */
+export function compare({ values, rows, stores }: Made, { results, findings }: Outcome): void {
+  if (findings !== "") throw new Error(findings.trim());
+  const wanted = interpret(values, stores, { exact: true });
+  const count = rows ? (interpret([rows], stores)[0]?.data.at(-1) ?? 0) : null;
+  values.forEach((value, r) => {
+    const [first = 0] = dims(value.type);
+    const data = wanted[r]?.data ?? new Float64Array();
+    const isRows = count !== null && value.node.op.name !== "ragged_outer";
+    const n = isRows ? (data.length / first) * count : data.length;
+    const scale = Math.sqrt(data.slice(0, n).reduce((sum, x) => sum + x * x, 0) / Math.max(1, n));
+    for (let i = 0; i < n; i++) {
+      const [x, y] = [data[i] ?? Number.NaN, results[r]?.[i] ?? Number.NaN];
+      if (!(Math.abs(x - y) <= 2 ** -8 * Math.abs(x) + 2 ** -6 * scale))
+        throw new Error(`result ${r}[${i}] is ${y}, not ${x}`);
+    }
+  });
+}
