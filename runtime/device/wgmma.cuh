@@ -17,7 +17,8 @@ template <int BM, int BN, int G> struct Held : Acc<BM, BN, 4 * G, 1> {
 /** What all threads of a warp have in common, so that the compiler sees it: it keeps wgmma in flight only where no warp can diverge. */
 FN i32 of_warp(i32 x) { return __shfl_sync(0xffffffffu, x, 0); }
 
-/** S stages: each is filled when `arrivals` have come and all bytes that were expected, and empty when all consumers have left it. */
+/** S stages: each is filled when `arrivals` have come and all bytes that were expected, and empty when all
+    warps that consume have left it: a warp waits for its own part of a product only. */
 template <int S, int G> struct Pipe {
   u32 bars;
   i32 s = 0, pending = 0;
@@ -26,7 +27,7 @@ template <int S, int G> struct Pipe {
   static constexpr int BEHIND = S > 3 ? 2 : 1;
   FN Pipe(u8* mem, u32 arrivals) : bars(shared_address(mem)) {
     if (threadIdx.x == 0) {
-      UNROLL for (int i = 0; i < S; i++) { barrier_init(bars + i * 8, arrivals); barrier_init(bars + (S + i) * 8, G); }
+      UNROLL for (int i = 0; i < S; i++) { barrier_init(bars + i * 8, arrivals); barrier_init(bars + (S + i) * 8, 4 * G); }
       barriers_ready();
     }
     __syncthreads();
@@ -83,7 +84,7 @@ template <int S, int G> struct Pipe {
     wgmma_wait<0>();
     leave(last);
   }
-  FN void leave(i32 i) const { if (i >= 0 && threadIdx.x % 128 == 0) barrier_arrive(empty(i)); }
+  FN void leave(i32 i) const { if (i >= 0 && lane_id() == 0) barrier_arrive(empty(i)); }
 };
 
 /** An operand: stages of R rows in memory order of C elements, as slabs of 64 columns, whose rows of 128 bytes are swizzled as TMA and wgmma
