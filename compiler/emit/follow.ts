@@ -1,6 +1,7 @@
 // What follows an mma can run on each register tile as soon as it is done, while it is in the caches.
-import { address, children, dependsOn, item, laneStride } from "../kernel/expr.ts";
-import type { Axis, Buffer, Expr, Stmt, StmtOf, Tile } from "../kernel/ir.ts";
+import { Bug } from "../diagnostic.ts";
+import { add, address, children, dependsOn, item, laneStride, substitute } from "../kernel/expr.ts";
+import type { Axis, Buffer, Expr, Stmt, StmtOf, Tile, Var } from "../kernel/ir.ts";
 import { tilesOf, walk, walkExprs } from "../kernel/passes.ts";
 
 export interface Follower {
@@ -21,9 +22,38 @@ export function followerOf(list: readonly Stmt[], at: number): Follower | null {
   const next = rest.findIndex((t) => t.s !== "let");
   const each = rest[next];
   if (each?.s !== "each" || each.vs.length !== 2 || !mma.acc.includes(each.over)) return null;
+  if (each.body.some((t) => t.s !== "let" && t.s !== "store")) return null;
   const { reads, writes } = tilesOf(each.body, "acc", "row", "shared");
   if (writes.size > 0 || [...reads].some((t) => !mma.acc.includes(t))) return null;
   return { mma, loop: s.s === "for" ? s.axis : null, lets: rest.slice(0, next), each, taken: next + 1 };
+}
+
+/** Points whose columns count from the first of a register tile: it lies in one panel of what is in panels. */
+export interface Counted {
+  readonly each: StmtOf<"each">;
+  readonly first: Var;
+  /** The columns of a panel, if any. */
+  readonly panel: number | null;
+}
+export function counted(each: StmtOf<"each">): Counted {
+  const [i, j] = [item(each.vs, 0), item(each.vs, 1)];
+  const panel = panelIn(each.body);
+  const first: Var = { e: "var", name: "_first", type: "index", lo: 0, hi: Infinity, mult: panel ?? 16 };
+  const column: Var = { ...j, hi: panel === null ? j.hi : panel - 1 };
+  const here = (x: Expr): Expr => substitute(x, j, add(first, column));
+  const body = each.body.map((s) => {
+    if (s.s === "let") return { ...s, value: here(s.value) };
+    if (s.s === "store") return { ...s, at: s.at.map(here), value: here(s.value) };
+    throw new Bug(`points of an accumulator with a ${s.s} in them`);
+  });
+  return { each: { ...each, vs: [i, column], body }, first, panel };
+}
+function panelIn(body: readonly Stmt[]): number | null {
+  const widths: number[] = [];
+  const note = ({ layout }: Buffer): void => void (layout.kind === "panels" && widths.push(layout.width));
+  walk(body, (s) => s.s === "store" && s.to.kind === "buffer" && note(s.to));
+  walkExprs(body, (x) => x.e === "load" && x.from.kind === "buffer" && note(x.from));
+  return widths[0] ?? null;
 }
 
 interface Reached {

@@ -8,7 +8,7 @@ import type { LaunchShape } from "../plan/plan.ts";
 import type { DType } from "../types/dtype.ts";
 import { earlyOf } from "./early.ts";
 import { Expressions } from "./expressions.ts";
-import { type Follower, followerOf, reached } from "./follow.ts";
+import { counted, type Follower, followerOf, reached } from "./follow.ts";
 import { tasksOf } from "./grid.ts";
 import { begins, fits, touchesOnly } from "./lanes.ts";
 import { number } from "./literal.ts";
@@ -98,12 +98,17 @@ export class Emitter extends Expressions<Target> {
     }
   }
   /** An mma, or a loop of them, whose register tiles are given to `then`, one by one, when they are done. */
-  private followed(s: Stmt, { mma, loop, lets, each }: Follower): void {
+  private followed(s: Stmt, { mma, loop, lets, each: points }: Follower): void {
     this.stmts(lets);
-    const name = `${each.over.name}_done`;
-    const [rows, columns] = each.valid.map((x) => this.expr(x));
-    this.block(`const auto ${name} = then([&](Part _part) {`, "}, [&](Part _part) {", () => this.asked(each));
+    const name = `${points.over.name}_done`;
+    const [rows, columns] = points.valid.map((x) => this.expr(x));
+    const { each, first, panel } = counted(points);
+    const start = `const ix ${first.name} = ${panel === null ? "_part.c" : `in_panel<${panel}>(_part)`};`;
+    this.block(`const auto ${name} = then([&](Part _part, auto soon) {`, "}, [&](Part _part) {", () =>
+      this.asked(each, start),
+    );
     this.depth++;
+    this.line(start);
     this.points(each, (lanes) => `part<${lanes?.text}>(_part, ${columns}`);
     this.depth--;
     this.line("});");
@@ -111,8 +116,7 @@ export class Emitter extends Expressions<Target> {
     const last = loop && `${loop.v.name} + ${loop.step} >= ${loop.v.name}_end`;
     this.after.set(mma, last ? `${name}.when(${last})` : name);
     this.stmt(s);
-    if (!always)
-      this.line(`if (${this.expr(loop.to)} <= ${this.expr(loop.from)}) ${name}.after({0, ${rows}, 0, ${columns}});`);
+    if (!always) this.line(`if (${this.expr(loop.to)} <= ${this.expr(loop.from)}) ${name}.whole(${rows}, ${columns});`);
   }
   private noteFresh(list: readonly Stmt[]): void {
     list.forEach((s, at) => {
@@ -180,13 +184,12 @@ export class Emitter extends Expressions<Target> {
     this.ahead = 0;
   }
   /** Asks for what the points of an accumulator read and write, where that is known before they are made. */
-  private asked(s: StmtOf<"each">): void {
+  private asked(s: StmtOf<"each">, start: string): void {
     const [i, j] = [item(s.vs, 0), item(s.vs, 1)];
-    const texts = reached(s).map(
-      ({ b, at, written }) => `__builtin_prefetch(${this.pointer(b, at)}, ${written ? 1 : 0}, 2);`,
-    );
-    if (texts.length > 0)
-      this.line(`ask(_part, [&](ix ${i.name}, ix ${j.name}) { ${[...new Set(texts)].join(" ")} });`);
+    const texts = reached(s).map(({ b, at }) => `soon(${this.pointer(b, at)});`);
+    if (texts.length === 0) return;
+    this.line(start);
+    this.line(`ask(_part, [&](ix ${i.name}, ix ${j.name}) { ${[...new Set(texts)].join(" ")} });`);
   }
   private fill({ tile, fill }: StmtOf<"tile">): void {
     const text = `${tile.name}.fill(${number(fill, true)});`;

@@ -1,15 +1,15 @@
 // ---- points and folds: f(v, ..) runs with v a vector, then a scalar for the tail ----
-/** A part, as far as there are columns. */
+/** A part, as far as there are columns; they count from its first. */
 template <int L, class F, class... T> FN void part(Part p, ix cols, F f, T&... t) {
-  const ix end = ix_min(p.c + p.w, cols);
+  const ix end = ix_min(p.w, cols - p.c);
   ROLL for (ix i = p.r; i < p.r + p.h; i++) {
-    ix j = p.c;
-    if constexpr (L > 1) ROLL for (; j + L <= end; j += L) f(vf{}, i, j, t.at(vf{}, i, j)...);
-    ROLL for (; j < end; j++) f(f32{}, i, j, t.at(f32{}, i, j)...);
+    ix j = 0;
+    if constexpr (L > 1) ROLL for (; j + L <= end; j += L) f(vf{}, i, j, t.at(vf{}, i, p.c + j)...);
+    ROLL for (; j < end; j++) f(f32{}, i, j, t.at(f32{}, i, p.c + j)...);
   }
 }
 /** f(i, j) asks for 16 elements from (i, j) on. */
-template <class F> FN void ask(Part p, F f) { ROLL for (ix i = p.r; i < p.r + p.h; i++) ROLL for (ix j = p.c; j < p.c + p.w; j += 16) f(i, j); }
+template <class F> FN void ask(Part p, F f) { ROLL for (ix i = p.r; i < p.r + p.h; i++) ROLL for (ix j = 0; j < p.w; j += 16) f(i, j); }
 template <int L, class F, class... T> FN void each(ix rows, ix cols, F f, T&... t) { part<L>({0, rows, 0, cols}, cols, f, t...); }
 template <class F, class... T> FN void each_row(ix rows, F f, T&... t) { ROLL for (ix i = 0; i < rows; i++) f(f32{}, i, t.at(f32{}, i, 0)...); }
 struct Sum {

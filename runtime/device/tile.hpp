@@ -27,11 +27,9 @@ FN vf round_bf16(vf x) { return real(to_bf16_bits(x) << 16); }
 // many columns, or as many rows, as one of them takes, then the depth. ----
 /** Asks for lines: of rows of `width` floats, `step` apart, a few at a time: many at once fill the core's line buffers, and the FMAs wait. Null: none. */
 struct Fetch {
-  /** Steps of the depth from one asking to the next. */
-  static constexpr ix pace = 16;
   const f32* p; ix step, width, lines, x, each;
   FN void over(ix times) { each = (lines + times - 1) / (times > 0 ? times : 1); }
-  FN void some(ix) {
+  FN void some() {
     if (!p) return;
     const ix n = lines < each ? lines : each;
     ROLL for (ix k = 0; k < n; k++) {
@@ -41,6 +39,23 @@ struct Fetch {
     }
     lines -= n;
   }
+};
+/** Lines that the points of a register tile read and write. */
+struct Own {
+  static constexpr ix most = 256;
+  const void* line[most]; ix lines, at, each;
+  FN void clear() { lines = at = each = 0; }
+  FN void operator()(const void* p) { if (lines < most) line[lines++] = p; }
+  FN void over(ix times) { each = (lines + times - 1) / (times > 0 ? times : 1); }
+  /** As many each time, the last again and again: a count that changes is guessed wrong. */
+  FN void some() { ROLL for (ix k = 0; k < each; k++) { __builtin_prefetch(line[at], 0, 2); at += at + 1 < lines; } }
+};
+/** What is asked for while a register tile is made. */
+struct Beside {
+  /** Steps of the depth from one asking to the next. */
+  static constexpr ix pace = 16;
+  Fetch next; Own own;
+  FN void some(ix) { own.some(); next.some(); }
 };
 template <int R, int STEP> struct Rows {
   const f32* r[R];
@@ -136,7 +151,7 @@ struct Asks {
     ROLL for (ix x = 0; x < lines; x++, p += 16) __builtin_prefetch(p);
   }
 };
-/** M rows x NV vectors of a right operand, LD apart, over the whole depth. C: columns of an acc. ASKS: Asks or, where its state goes on in the next one, Fetch&. */
+/** M rows x NV vectors of a right operand, LD apart, over the whole depth. C: columns of an acc. ASKS: Asks or, where its state goes on in the next one, Beside&. */
 template <int M, int NV, int C, int LD, class ASKS, class A> __attribute__((noinline)) void micro(bool fresh, A a, const f32* b, f32* acc, ix depth, ASKS asks) {
   vf s[M][NV];
   UNROLL for (int i = 0; i < M; i++) UNROLL for (int v = 0; v < NV; v++) s[i][v] = fresh ? vf{} : *(vf*)(acc + i * C + v * LANES);
@@ -166,15 +181,19 @@ template <int NV, int C, int LD, class ASKS, class A> FN void rows_of(ix h, bool
 }
 /** Rows r .. r + h, columns c .. c + w of an accumulator. */
 struct Part { ix r, h, c, w; };
+/** The first column of a part of what lies in panels of W: it is in one of them. */
+template <int W> FN ix in_panel(Part p) { static_assert(TILE_VECTORS * LANES == W, "panels as wide as a register tile"); return p.c; }
 /** What is asked for before a part is made, and what runs when it is done. */
 template <class B, class T> struct Then {
   B before; T after; bool now;
   /** In the last round of a loop. */
   FN Then when(bool last) const { return {before, after, last}; }
+  /** All of an accumulator that nothing was added to. */
+  FN void whole(ix rows, ix columns) const { constexpr ix S = TILE_VECTORS * LANES; ROLL for (ix c = 0; c < columns; c += S) after({0, rows, c, S}); }
 };
 template <class X, class... P> FN const X& first(const X& x, const P&...) { return x; }
 template <class B, class T> FN Then<B, T> then(B before, T after) { return {before, after, true}; }
-FN auto nothing() { return then([](Part) {}, [](Part) {}); }
+FN auto nothing() { return then([](Part, auto) {}, [](Part) {}).when(false); }
 /** How far before they are used the lines of a strip are asked for that one register tile reads, in steps of the depth. */
 constexpr ix FAR = 64;
 /**
@@ -189,7 +208,7 @@ template <int NV, class A, class T, class B, int R, int C> FN void few(bool fres
   Asks asks = {tiles > 1 ? next : b + FAR * LD, (width + tiles - 1) / tiles, tiles > 1 ? -1 : turn, next};
   ROLL for (ix r = 0; r < rows;) {
     const ix h = height(a, rows - r);
-    if (then.now) then.before({r, h, c, S});
+    if (then.now) then.before({r, h, c, S}, [](const void* p) { __builtin_prefetch(p, 1, 2); });
     rows_of<NV, C, LD, Asks>(h, fresh, a, r, b, o.acc.d[r] + c, depth, asks);
     if (then.now) then.after({r, h, c, S});
     r += h;
@@ -202,12 +221,18 @@ template <int NV, class A, class T, class B, int R, int C> FN void strip(bool fr
   constexpr int S = NV * LANES, LD = B::template pitch<S>();
   if constexpr (B::follows) if (rows <= FEW) return few<NV>(fresh, a, rows, depth, c, then, next, o);
   const f32* const b = o.b.strip(c, depth);
-  Fetch fetch = o.b.fetch(c, S, C, depth);
-  fetch.over((rows + SIX - 1) / SIX * ((depth + Fetch::pace - 1) / Fetch::pace));
+  const ix times = (depth + Beside::pace - 1) / Beside::pace;
+  Beside beside;
+  beside.next = o.b.fetch(c, S, C, depth);
+  beside.next.over((rows + SIX - 1) / SIX * times);
   ROLL for (ix r = 0; r < rows;) {
     const ix h = height(a, rows - r);
-    if (then.now) then.before({r, h, c, S});
-    rows_of<NV, C, LD, Fetch&>(h, fresh, a, r, b, o.acc.d[r] + c, depth, fetch);
+    beside.own.clear();
+    if (then.now) {
+      then.before({r, h, c, S}, [&](const void* p) { beside.own(p); });
+      beside.own.over(times);
+    }
+    rows_of<NV, C, LD, Beside&>(h, fresh, a, r, b, o.acc.d[r] + c, depth, beside);
     if (then.now) then.after({r, h, c, S});
     r += h;
   }

@@ -11,12 +11,14 @@ extern "C" void dot_cd1da6c8(void* const* args, ix begin, ix end, f32* scratch) 
       Acc<48, 16> acc;
       Rows<48, 1> left;
       left.bind(mn, [&](ix i) { return a + (m + i) * 32; });
-      const auto acc_done = then([&](Part _part) {
-        ask(_part, [&](ix i2, ix j2) { __builtin_prefetch(y + (m + i2) * 4 + (n + j2), 1, 2); });
+      const auto acc_done = then([&](Part _part, auto soon) {
+        const ix _first = _part.c;
+        ask(_part, [&](ix i2, ix j2) { soon(y + (m + i2) * 4 + (n + (_first + j2))); });
       }, [&](Part _part) {
+        const ix _first = _part.c;
         part<LANES>(_part, nn, [&](auto v, ix i2, ix j2, auto& acc_) {
           const auto t = acc_;
-          st(v, y + (m + i2) * 4 + (n + j2), t);
+          st(v, y + (m + i2) * 4 + (n + (_first + j2)), t);
         }, acc);
       });
       mma(true, left, mn, 32, acc_done, on(right, acc));
@@ -165,18 +167,20 @@ extern "C" void ragged_dot_b92e31d3(void* const* args, ix begin, ix end, f32* sc
         Acc<192, 32> acc1;
         Rows<192, 1> left;
         left.bind(mn, [&](ix i) { return x1 + ix(x[m + i]) / 2 * 32; });
-        const auto acc_done = then([&](Part _part) {
-          ask(_part, [&](ix i3, ix j3) { __builtin_prefetch(y + (m + i3) * 48 + (n + j3), 1, 2); __builtin_prefetch(y1 + (m + i3) * 48 + (n + j3), 1, 2); __builtin_prefetch(y2 + (m + i3) * 48 + (n + j3), 1, 2); });
+        const auto acc_done = then([&](Part _part, auto soon) {
+          const ix _first = _part.c;
+          ask(_part, [&](ix i3, ix j3) { soon(y + (m + i3) * 48 + (n + (_first + j3))); soon(y1 + (m + i3) * 48 + (n + (_first + j3))); soon(y2 + (m + i3) * 48 + (n + (_first + j3))); });
         }, [&](Part _part) {
+          const ix _first = _part.c;
           part<LANES>(_part, nn, [&](auto v, ix i3, ix j3, auto& acc_, auto& acc1_) {
             const auto t2 = acc_;
             const auto t3 = acc1_;
             const auto t_sigmoid = sigmoid_(t2);
             const auto t_mul = t2 * t_sigmoid;
             const auto t_mul1 = t_mul * t3;
-            st(v, y + (m + i3) * 48 + (n + j3), t2);
-            st(v, y1 + (m + i3) * 48 + (n + j3), t3);
-            st(v, y2 + (m + i3) * 48 + (n + j3), t_mul1);
+            st(v, y + (m + i3) * 48 + (n + (_first + j3)), t2);
+            st(v, y1 + (m + i3) * 48 + (n + (_first + j3)), t3);
+            st(v, y2 + (m + i3) * 48 + (n + (_first + j3)), t_mul1);
           }, acc, acc1);
         });
         mma(true, left, mn, 32, acc_done, on(right, acc), on(right1, acc1));
@@ -202,11 +206,13 @@ extern "C" void ragged_dot_9d1bbe35(void* const* args, ix begin, ix end, f32* sc
         Acc<192, 32> acc;
         Rows<192, 1> left;
         left.bind(mn, [&](ix i) { return x + (m + i) * 48; });
-        const auto acc_done = then([&](Part _part) {
-          ask(_part, [&](ix i2, ix j2) { __builtin_prefetch(y + (m + i2) * 32 + (n + j2), 1, 2); });
+        const auto acc_done = then([&](Part _part, auto soon) {
+          const ix _first = _part.c;
+          ask(_part, [&](ix i2, ix j2) { soon(y + (m + i2) * 32 + (n + (_first + j2))); });
         }, [&](Part _part) {
+          const ix _first = _part.c;
           part<LANES>(_part, 32, [&](auto v, ix i2, ix j2, auto& acc_) {
-            st(v, y + (m + i2) * 32 + (n + j2), acc_);
+            st(v, y + (m + i2) * 32 + (n + (_first + j2)), acc_);
           }, acc);
         });
         mma(true, left, mn, 48, acc_done, on(right, acc));
@@ -271,27 +277,29 @@ extern "C" void ragged_dot_18e76472(void* const* args, ix begin, ix end, f32* sc
         Acc<192, 32> acc;
         Rows<192, 1> left;
         left.bind(mn, [&](ix i) { return x1 + ix(x[m + i]) / 2 * 32; });
-        const auto acc_done = then([&](Part _part) {
-          ask(_part, [&](ix i2, ix j2) { __builtin_prefetch(y + (m + i2) * 48 + (n + j2), 1, 2); __builtin_prefetch(y1 + (m + i2) * 48 + (n + j2), 1, 2); __builtin_prefetch(y2 + (m + i2) * 48 + (n + j2), 1, 2); __builtin_prefetch(y3 + (m + i2) * 48 + (n + j2), 1, 2); __builtin_prefetch(x3 + (m + i2) * 48 + (n + j2), 0, 2); __builtin_prefetch(x4 + (m + i2) * 48 + (n + j2), 0, 2); });
+        const auto acc_done = then([&](Part _part, auto soon) {
+          const ix _first = _part.c;
+          ask(_part, [&](ix i2, ix j2) { soon(y + (m + i2) * 48 + (n + (_first + j2))); soon(y1 + (m + i2) * 48 + (n + (_first + j2))); soon(y2 + (m + i2) * 48 + (n + (_first + j2))); soon(y3 + (m + i2) * 48 + (n + (_first + j2))); soon(x3 + (m + i2) * 48 + (n + (_first + j2))); soon(x4 + (m + i2) * 48 + (n + (_first + j2))); });
         }, [&](Part _part) {
+          const ix _first = _part.c;
           part<LANES>(_part, nn, [&](auto v, ix i2, ix j2, auto& acc_) {
             const auto t2 = acc_;
             const auto t3 = x[m + i2];
             const auto t4 = x2[ix(t3)];
             const auto t_mul = t2 * t4;
-            const auto t5 = ld(v, x3 + (m + i2) * 48 + (n + j2));
+            const auto t5 = ld(v, x3 + (m + i2) * 48 + (n + (_first + j2)));
             const auto t_sigmoid = sigmoid_(t5);
             const auto t_mul1 = t5 * t_sigmoid;
             const auto t_mul2 = t_mul * t_mul1;
-            const auto t6 = ld(v, x4 + (m + i2) * 48 + (n + j2));
+            const auto t6 = ld(v, x4 + (m + i2) * 48 + (n + (_first + j2)));
             const auto t_mul3 = t_mul * t6;
             const auto t_add = t_mul3 * t_sigmoid + t_mul3 * t5 * (t_sigmoid * (1.0f - t_sigmoid));
             const auto t_mul4 = t_mul1 * t6;
             const auto value = t_mul4 * t4;
-            st(v, y + (m + i2) * 48 + (n + j2), t2);
-            st(v, y1 + (m + i2) * 48 + (n + j2), t_mul2);
-            st(v, y2 + (m + i2) * 48 + (n + j2), t_add);
-            st(v, y3 + (m + i2) * 48 + (n + j2), value);
+            st(v, y + (m + i2) * 48 + (n + (_first + j2)), t2);
+            st(v, y1 + (m + i2) * 48 + (n + (_first + j2)), t_mul2);
+            st(v, y2 + (m + i2) * 48 + (n + (_first + j2)), t_add);
+            st(v, y3 + (m + i2) * 48 + (n + (_first + j2)), value);
           }, acc);
         });
         mma(true, left, mn, 32, acc_done, on(right, acc));
@@ -317,11 +325,13 @@ extern "C" void ragged_dot_6df6497a(void* const* args, ix begin, ix end, f32* sc
         Acc<192, 32> acc;
         Rows<192, 1> left;
         left.bind(mn, [&](ix i) { return x + (m + i) * 48; });
-        const auto acc_done = then([&](Part _part) {
-          ask(_part, [&](ix i2, ix j2) { __builtin_prefetch(y + (m + i2) * 32 + (n + j2), 1, 2); });
+        const auto acc_done = then([&](Part _part, auto soon) {
+          const ix _first = _part.c;
+          ask(_part, [&](ix i2, ix j2) { soon(y + (m + i2) * 32 + (n + (_first + j2))); });
         }, [&](Part _part) {
+          const ix _first = _part.c;
           part<LANES>(_part, 32, [&](auto v, ix i2, ix j2, auto& acc_) {
-            st(v, y + (m + i2) * 32 + (n + j2), acc_);
+            st(v, y + (m + i2) * 32 + (n + (_first + j2)), acc_);
           }, acc);
         });
         mma(true, left, mn, 48, acc_done, on(right, acc));
@@ -416,13 +426,15 @@ extern "C" void dot_5db298f1(void* const* args, ix begin, ix end, f32* scratch) 
       Acc<48, 32> acc;
       Rows<48, 1> left;
       left.bind(mn, [&](ix i) { return a + (m + i) * 4; });
-      const auto acc_done = then([&](Part _part) {
-        ask(_part, [&](ix i2, ix j2) { __builtin_prefetch(y + (m + i2) * 32 + (n + j2), 1, 2); });
+      const auto acc_done = then([&](Part _part, auto soon) {
+        const ix _first = _part.c;
+        ask(_part, [&](ix i2, ix j2) { soon(y + (m + i2) * 32 + (n + (_first + j2))); });
       }, [&](Part _part) {
+        const ix _first = _part.c;
         part<LANES>(_part, 32, [&](auto v, ix i2, ix j2, auto& acc_) {
           const auto t = x[(m + i2) * 2];
           const auto t1 = x[(m + i2) * 2 + 1];
-          st(v, y + (m + i2) * 32 + (n + j2), (and_(ix(t) >= 0, ix(t) < 128) ? ld(v, x1 + ix_min(ix_max(ix(t), 0), 127) * 32 + (n + j2)) + ld(v, x2 + ix_min(ix_max(ix(t), 0), 127) * 32 + (n + j2)) : all(v, 0.0f)) + (and_(ix(t1) >= 0, ix(t1) < 128) ? ld(v, x1 + ix_min(ix_max(ix(t1), 0), 127) * 32 + (n + j2)) + ld(v, x2 + ix_min(ix_max(ix(t1), 0), 127) * 32 + (n + j2)) : all(v, 0.0f)) + acc_);
+          st(v, y + (m + i2) * 32 + (n + (_first + j2)), (and_(ix(t) >= 0, ix(t) < 128) ? ld(v, x1 + ix_min(ix_max(ix(t), 0), 127) * 32 + (n + (_first + j2))) + ld(v, x2 + ix_min(ix_max(ix(t), 0), 127) * 32 + (n + (_first + j2))) : all(v, 0.0f)) + (and_(ix(t1) >= 0, ix(t1) < 128) ? ld(v, x1 + ix_min(ix_max(ix(t1), 0), 127) * 32 + (n + (_first + j2))) + ld(v, x2 + ix_min(ix_max(ix(t1), 0), 127) * 32 + (n + (_first + j2))) : all(v, 0.0f)) + acc_);
         }, acc);
       });
       mma(true, left, mn, 4, acc_done, on(right, acc));
@@ -442,11 +454,13 @@ extern "C" void dot_4d4904ca(void* const* args, ix begin, ix end, f32* scratch) 
       const ix mn = ix_min(48, m_end - m);
       Acc<48, 16> acc;
       const auto left = sixes(scratch + 1024, mn, 64, [&](ix j) { return a + j * 32 + m; });
-      const auto acc_done = then([&](Part _part) {
-        ask(_part, [&](ix i2, ix j2) { __builtin_prefetch(y + (m + i2) * 4 + (n + j2), 1, 2); });
+      const auto acc_done = then([&](Part _part, auto soon) {
+        const ix _first = _part.c;
+        ask(_part, [&](ix i2, ix j2) { soon(y + (m + i2) * 4 + (n + (_first + j2))); });
       }, [&](Part _part) {
+        const ix _first = _part.c;
         part<LANES>(_part, nn, [&](auto v, ix i2, ix j2, auto& acc_) {
-          st(v, y + (m + i2) * 4 + (n + j2), acc_);
+          st(v, y + (m + i2) * 4 + (n + (_first + j2)), acc_);
         }, acc);
       });
       mma(true, left, mn, 64, acc_done, on(right, acc));
@@ -467,11 +481,13 @@ extern "C" void ragged_outer_13c6eb73(void* const* args, ix begin, ix end, f32* 
     const auto t1 = offsets[e + 1];
     Acc<48, 48> acc;
     if (ix(t1) <= ix(t)) acc.fill(0.0f);
-    const auto acc_done = then([&](Part _part) {
-      ask(_part, [&](ix i2, ix j2) { __builtin_prefetch(w + e * 1536 + (m + i2) * 48 + (n + j2), 1, 2); });
+    const auto acc_done = then([&](Part _part, auto soon) {
+      const ix _first = _part.c;
+      ask(_part, [&](ix i2, ix j2) { soon(w + e * 1536 + (m + i2) * 48 + (n + (_first + j2))); });
     }, [&](Part _part) {
+      const ix _first = _part.c;
       part<LANES>(_part, 48, [&](auto v, ix i2, ix j2, auto& acc_) {
-        st(v, w + e * 1536 + (m + i2) * 48 + (n + j2), acc_);
+        st(v, w + e * 1536 + (m + i2) * 48 + (n + (_first + j2)), acc_);
       }, acc);
     });
     ROLL for (ix r = ix(t), r_end = ix(t1); r < r_end; r += 512) {
@@ -480,7 +496,7 @@ extern "C" void ragged_outer_13c6eb73(void* const* args, ix begin, ix end, f32* 
       const auto right = close<48, 48>(scratch + 24704, y + r * 48 + n, rn);
       mma(r == ix(t), left, mn, rn, acc_done.when(r + 512 >= r_end), on(right, acc));
     }
-    if (ix(t1) <= ix(t)) acc_done.after({0, mn, 0, 48});
+    if (ix(t1) <= ix(t)) acc_done.whole(mn, 48);
   }
 }
 
@@ -497,11 +513,13 @@ extern "C" void ragged_outer_b10cd9ab(void* const* args, ix begin, ix end, f32* 
     const auto t1 = offsets[e + 1];
     Acc<48, 32> acc;
     if (ix(t1) <= ix(t)) acc.fill(0.0f);
-    const auto acc_done = then([&](Part _part) {
-      ask(_part, [&](ix i2, ix j2) { __builtin_prefetch(w + e * 1536 + (m + i2) * 32 + (n + j2), 1, 2); });
+    const auto acc_done = then([&](Part _part, auto soon) {
+      const ix _first = _part.c;
+      ask(_part, [&](ix i2, ix j2) { soon(w + e * 1536 + (m + i2) * 32 + (n + (_first + j2))); });
     }, [&](Part _part) {
+      const ix _first = _part.c;
       part<LANES>(_part, 32, [&](auto v, ix i2, ix j2, auto& acc_) {
-        st(v, w + e * 1536 + (m + i2) * 32 + (n + j2), acc_);
+        st(v, w + e * 1536 + (m + i2) * 32 + (n + (_first + j2)), acc_);
       }, acc);
     });
     ROLL for (ix r = ix(t), r_end = ix(t1); r < r_end; r += 512) {
@@ -510,6 +528,6 @@ extern "C" void ragged_outer_b10cd9ab(void* const* args, ix begin, ix end, f32* 
       const auto right = columns<32>(scratch + 24704, 32, rn, {}, [&](ix i1) { return y1 + ix(y[r + i1]) / 2 * 32 + n; });
       mma(r == ix(t), left, 48, rn, acc_done.when(r + 512 >= r_end), on(right, acc));
     }
-    if (ix(t1) <= ix(t)) acc_done.after({0, 48, 0, 32});
+    if (ix(t1) <= ix(t)) acc_done.whole(48, 32);
   }
 }
