@@ -1,7 +1,10 @@
 // A case compiled and loaded as training runs it, timed launch by launch inside the addon.
 import { fileURLToPath } from "node:url";
 import { loadFile } from "../compiler/check/modules.ts";
-import { type Elaborated, type Graph, hidden, type Store } from "../compiler/graph/node.ts";
+import { GraphBuilder } from "../compiler/graph/builder.ts";
+import { type Elaborated, type Graph, hidden, type Store, type Value } from "../compiler/graph/node.ts";
+import * as b from "../compiler/ops/build.ts";
+import { ops } from "../compiler/ops/list.ts";
 import { silent } from "../compiler/pass.ts";
 import { requireRight, toGraphs, toPlan } from "../compiler/pipeline.ts";
 import type { Entry, Phase, Plan } from "../compiler/plan/plan.ts";
@@ -100,18 +103,26 @@ async function planOf(c: Case, { target, precision, tf32 }: Place): Promise<Plan
     target === "cuda" ? cudaBackend(tf32) : await hostBackend(),
   );
 }
-/** The entry alone, its inputs and gradients in stores: nothing large crosses to JavaScript. */
+/** The entry alone, its inputs and gradients in stores: nothing large crosses to JavaScript. Gradients lie as the optimizer of a training reads them. */
 function resident({ stores, graphs }: Elaborated, name: string): Elaborated {
   const added: Store[] = [];
   const own = stores.map((s): Store => (s.role === "input" && !isHidden(s.name) ? { ...s, role: "state" } : s));
   const kept = graphs
     .filter((g) => g.name === name)
     .map((g) => ({ ...g, results: g.results.map((r) => stored(r, added)) }));
-  return { stores: [...own, ...added], graphs: kept };
+  const trained = own.filter(({ name: of }) => added.some((s) => s.name === gradientOf(of)));
+  return { stores: [...own, ...added], graphs: trained.length > 0 ? [...kept, updated(trained)] : kept };
 }
+/** Never run: with it a plan has the stores of one that trains. */
+function updated(parameters: readonly Store[]): Graph {
+  const g = new GraphBuilder(ops);
+  const step = ({ name, type }: Store): Value => b.sub(g, b.param(g, name, type), b.param(g, gradientOf(name), type));
+  return { name: "update", results: parameters.map((p) => ({ role: "store", name: p.name, value: step(p) })) };
+}
+const gradientOf = (parameter: string): string => `gradient.${parameter}`;
 function stored(result: Graph["results"][number], added: Store[]): Graph["results"][number] {
   if (result.role !== "gradient") return result;
-  const name = `gradient.${result.name}`;
+  const name = gradientOf(result.name);
   added.push({ name, role: "state", type: result.value.type, stack: 0, saved: false, where: null });
   return { role: "store", name, value: result.value };
 }
