@@ -46,8 +46,10 @@ export const compileTarget: Flag<CompileTarget> = {
   doc: "host (this machine), reference (the interpreter) or cuda:ARCHITECTURE (needs NVRTC, but no GPU); default: host",
   parse(text) {
     const [, architecture] = /^cuda:(sm_\d+[af]?)$/.exec(text) ?? [];
-    if (architecture !== undefined) return `cuda:${architecture}`;
-    return text.startsWith("cuda") ? refuse("cuda:ARCHITECTURE, cuda:sm_90a say") : oneOf("host", "reference")(text);
+    if (Number.parseInt(architecture?.slice(3) ?? "", 10) >= 80) return `cuda:${architecture}`;
+    return text.startsWith("cuda")
+      ? refuse("cuda:ARCHITECTURE from sm_80 on, cuda:sm_90a say")
+      : oneOf("host", "reference")(text);
   },
 };
 

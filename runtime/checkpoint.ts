@@ -7,7 +7,7 @@ import { asset } from "../compiler/assets.ts";
 import { Problem } from "../compiler/diagnostic.ts";
 import { onFile } from "../compiler/on-file.ts";
 import type { Executable, StoreInfo, Tensor } from "./executable.ts";
-import { hashFile, syncFolder, writeAtomic, writeWhole } from "./files.ts";
+import { hashFile, makeFolder, syncFolder, writeAtomic, writeWhole } from "./files.ts";
 import { NamedTensors, split } from "./names.ts";
 import { readSafetensors, safetensorsChunks } from "./safetensors.ts";
 import { firstNonFinite } from "./tensor.ts";
@@ -112,7 +112,7 @@ export function writeCheckpoint(
   const folder = checkpointsOf(run);
   const path = join(folder, stepName(state.step));
   const beside = join(folder, `.${stepName(state.step)}.tmp`);
-  onFile(folder, "make", () => mkdirSync(folder, { recursive: true }));
+  makeFolder(folder);
   rmSync(beside, { recursive: true, force: true });
   onFile(beside, "make", () => mkdirSync(beside));
   const model = safetensorsChunks(tensors.model, { format: "pt" });

@@ -2,6 +2,7 @@
 import { createHash } from "node:crypto";
 import {
   closeSync,
+  existsSync,
   fsyncSync,
   mkdirSync,
   openSync,
@@ -9,10 +10,11 @@ import {
   readSync,
   renameSync,
   rmSync,
+  statSync,
   writeSync,
 } from "node:fs";
 import { dirname } from "node:path";
-import { onFile } from "../compiler/on-file.ts";
+import { isCode, onFile } from "../compiler/on-file.ts";
 
 export const readText = (path: string): string => onFile(path, "read", () => readFileSync(path, "utf8"));
 export const readBytes = (path: string): Uint8Array => onFile(path, "read", () => readFileSync(path));
@@ -32,10 +34,27 @@ export function hashFile(path: string): string {
   });
 }
 
+/**
+ * Makes a folder with all that it lies in; gives those that were not there, the outermost first. (Node's own `recursive` does not end below
+ * /proc, and takes a disk that is read-only for a path that is not there.)
+ */
+export const makeFolder = (path: string, mode?: number): string[] => onFile(path, "make", () => madeWithin(path, mode));
+function madeWithin(path: string, mode: number | undefined): string[] {
+  try {
+    mkdirSync(path, { mode });
+    return [path];
+  } catch (error) {
+    const above = dirname(path);
+    if (isCode(error, "EEXIST") && statSync(path).isDirectory()) return [];
+    if (!isCode(error, "ENOENT") || existsSync(above)) throw error;
+    return [...madeWithin(above, mode), ...madeWithin(path, mode)];
+  }
+}
+
 /** Writes and flushes a file in place; for a folder that is itself renamed in. */
-export function writeWhole(path: string, chunks: Iterable<Uint8Array>): void {
+export function writeWhole(path: string, chunks: Iterable<Uint8Array>, mode?: number): void {
   onFile(path, "write", () => {
-    const file = openSync(path, "w");
+    const file = openSync(path, "w", mode);
     try {
       for (const chunk of chunks) writeAll(file, chunk);
       fsyncSync(file);
@@ -52,7 +71,7 @@ function writeAll(file: number, chunk: Uint8Array): void {
 /** Replaces a file at once: a reader, or a crash at any moment, sees the old one or the new one. */
 export function writeAtomic(path: string, text: string | Uint8Array): void {
   const beside = `${path}.${process.pid}.tmp`;
-  onFile(path, "write", () => mkdirSync(dirname(path), { recursive: true }));
+  makeFolder(dirname(path));
   try {
     writeWhole(beside, [typeof text === "string" ? new TextEncoder().encode(text) : text]);
     onFile(path, "write", () => renameSync(beside, path));

@@ -1,14 +1,18 @@
 // One run writes a folder. The lock names its process, so that one that was killed holds nothing.
-import { linkSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { linkSync, readFileSync, renameSync, rmdirSync, rmSync, writeFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { Problem } from "../compiler/diagnostic.ts";
 import { isCode, onFile } from "../compiler/on-file.ts";
+import { makeFolder } from "./files.ts";
 
-/** Takes a folder (made if needed) for this process and gives what releases it. Another live holder is a Problem. */
+/**
+ * Takes a folder (made if needed) for this process and gives what releases it, as the process' end does too. What was made and holds nothing
+ * then goes. Another live holder is a Problem.
+ */
 export function lockFolder(folder: string): () => void {
   const path = join(folder, "lock");
-  onFile(folder, "make", () => mkdirSync(folder, { recursive: true }));
+  const made = makeFolder(folder);
   const own = `${JSON.stringify({ host: hostname(), pid: process.pid, started: startOf(process.pid) })}\n`;
   if (!create(path, own)) {
     const held = readHolder(path);
@@ -16,9 +20,20 @@ export function lockFolder(folder: string): () => void {
     setAside(path, held);
     if (!create(path, own)) throw inUse(folder, path, readHolder(path));
   }
-  return () => {
+  const release = (): void => {
+    process.off("exit", release);
     if (readHolder(path) === own) rmSync(path, { force: true });
+    for (const empty of made.toReversed()) removeEmpty(empty);
   };
+  process.on("exit", release);
+  return release;
+}
+function removeEmpty(folder: string): void {
+  try {
+    rmdirSync(folder);
+  } catch {
+    // it holds something, or is gone
+  }
 }
 
 function create(path: string, text: string): boolean {

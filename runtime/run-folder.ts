@@ -1,12 +1,12 @@
 // The folder of a training run: model.moe, config.json, log.jsonl and checkpoints.
-import { appendFileSync, existsSync, mkdirSync, readFileSync } from "node:fs";
+import { appendFileSync, existsSync, readFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import * as v from "valibot";
 import { Problem } from "../compiler/diagnostic.ts";
 import { onFile } from "../compiler/on-file.ts";
 import { precisions } from "../compiler/types/dtype.ts";
 import { checkpointSteps, compilerVersion, formatVersion } from "./checkpoint.ts";
-import { readText, writeAtomic } from "./files.ts";
+import { makeFolder, readText, writeAtomic } from "./files.ts";
 
 const value = v.union([v.number(), v.boolean()]);
 const schema = v.object({
@@ -104,7 +104,7 @@ const shown = (x: number | boolean | string | undefined): string => (x === undef
 export class RunLog {
   readonly #path: string;
   constructor(run: string) {
-    onFile(run, "make", () => mkdirSync(run, { recursive: true }));
+    makeFolder(run);
     this.#path = join(run, "log.jsonl");
   }
   /** Puts the first record in its place. */

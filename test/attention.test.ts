@@ -30,7 +30,7 @@ interface Case {
   readonly positions: "past" | "given" | "range";
   readonly window: number | null;
   readonly bias: boolean;
-  readonly mask: "causal" | "all" | "document";
+  readonly mask: "causal" | "all" | "true" | "document";
 }
 interface Attend {
   readonly q: Value;
@@ -69,6 +69,7 @@ function attend(g: GraphBuilder, { shape: { B, heads, groups, T, U, A, C }, ...c
 }
 function maskOf(g: GraphBuilder, c: Omit<Case, "shape">, at: Value, seen: Value): Value | undefined {
   if (c.mask === "all") return undefined;
+  if (c.mask === "true") return b.broadcastTo(g, b.constant(g, 1, "bool"), [1]);
   const [q, k] = [b.expand(g, at, 2), b.expand(g, seen, 1)];
   const near = b.lt(g, b.sub(g, q, k), c.window ?? Number.POSITIVE_INFINITY);
   const causal = b.and(g, b.and(g, b.ge(g, k, 0), b.le(g, k, q)), near);
@@ -144,6 +145,7 @@ const cases: Record<string, Case> = {
   "one group": { ...usual, shape: { ...usual.shape, groups: 1 } },
   "a bias": { ...usual, bias: true, positions: "given" },
   "no mask": { ...usual, mask: "all" },
+  "a mask that is all true": { ...usual, mask: "true" },
   "a mask of documents stays the composition": { ...usual, mask: "document" },
 };
 for (const [name, c] of Object.entries(cases)) test(name, () => check(c));

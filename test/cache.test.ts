@@ -56,6 +56,29 @@ test("folder and files are for this user only", () => {
   assert.is(cache.stats().files, 0);
 });
 
+test("a folder that cannot be made, or a file that cannot be written, is a Problem that names MOEC_CACHE", () => {
+  const file = join(folder(), "file");
+  fs.writeFileSync(file, "");
+  const path = /^the cache of kernels cannot be kept: cannot make .*: a part of the path is a file$/;
+  const cache = new KernelCache(join(file, "..", "cache"));
+  fs.rmSync(cache.folder, { recursive: true });
+  for (const [work, message] of [
+    [() => new KernelCache(file), path],
+    [
+      () => cache.put(Buffer.from("library"), []),
+      /^the cache of kernels cannot be kept: cannot write .*\.part: there is no such/,
+    ],
+  ] as const)
+    try {
+      work();
+      assert.unreachable();
+    } catch (error) {
+      assert.instance(error, Problem);
+      assert.match((error as Problem).message, message);
+      assert.match((error as Problem).help, /MOEC_CACHE/);
+    }
+});
+
 test("what others own or can write is refused", () => {
   const mine = process.getuid?.() ?? 0;
   assert.equal(

@@ -24,6 +24,7 @@ import {
   type TrainingState,
   writeCheckpoint,
 } from "../runtime/checkpoint.ts";
+import { makeFolder } from "../runtime/files.ts";
 import { lockFolder } from "../runtime/lock.ts";
 import { readSafetensors } from "../runtime/safetensors.ts";
 import { FakeExecutable } from "./fake-executable.ts";
@@ -126,6 +127,7 @@ test("a NaN is never saved: the Problem names the parameter and its layer", () =
 
 test("two runs do not write one folder; a dead holder holds nothing", () => {
   const run = fresh();
+  makeFolder(run);
   const release = lockFolder(run);
   assert.match(problem(() => lockFolder(run)).message, String(process.pid));
   release();
@@ -143,6 +145,30 @@ test("two runs do not write one folder; a dead holder holds nothing", () => {
   writeFileSync(lock, text.replace(/"pid":\d+/, '"pid":4194399'));
   lockFolder(run)();
   assert.not.ok(existsSync(lock));
+});
+
+test("folders that were made for a run that then has nothing go with its lock", () => {
+  const outer = fresh();
+  const run = join(outer, "deep", "er");
+  lockFolder(run)();
+  assert.not.ok(existsSync(outer));
+  const release = lockFolder(run);
+  writeFileSync(join(outer, "kept"), "");
+  release();
+  assert.equal(readdirSync(outer), ["kept"]);
+  const listeners = process.listenerCount("exit");
+  const held = lockFolder(run);
+  assert.is(process.listenerCount("exit"), listeners + 1);
+  held();
+  assert.is(process.listenerCount("exit"), listeners);
+});
+test("a folder that cannot be made is a Problem, below /proc too", () => {
+  const file = join(fresh(), "file");
+  makeFolder(join(file, ".."));
+  writeFileSync(file, "");
+  assert.match(problem(() => makeFolder(join(file, "a", "b"))).message, /a part of the path is a file/);
+  if (process.platform === "linux")
+    assert.match(problem(() => makeFolder("/proc/a/b")).message, /^cannot make \/proc\/a\/b: /);
 });
 
 /** xorshift32. */

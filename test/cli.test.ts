@@ -1,5 +1,5 @@
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -62,6 +62,15 @@ test("what cannot be done exits with 1, one message and a remedy, and nothing on
     "more data",
   );
   fails(moec("generate", join(folder, "none")), 1, "config.json", "help:");
+  assert.not.ok(existsSync(join(folder, "run")));
+  fails(moec("train", process.execPath, "--data", empty), 1, "is no text", "name a .moe file");
+  const huge = ["--data", "package-lock.json", "--set", "D=1e9", "--out", join(folder, "run")];
+  fails(
+    moec("train", "examples/gpt-moe.moe", ...huge),
+    1,
+    "no machine has them",
+    "weight: f32[1000000000, 1000000000]",
+  );
   const behind = join(empty, "graphs");
   fails(moec("compile", "examples/gpt-moe.moe", "--emit", "ast", "-o", behind), 1, "a part of the path is a file");
 });

@@ -270,7 +270,8 @@ test("architectures", () => {
   assert.throws(() => requireArchitecture("sm_75", [75, 80]), /older than sm_80/);
   assert.throws(() => requireArchitecture("sm_130", [75, 80]), /no code for sm_130/);
   assert.is(compileTarget.parse("cuda:sm_90a"), "cuda:sm_90a");
-  assert.throws(() => compileTarget.parse("cuda"), /cuda:sm_90a/);
+  for (const text of ["cuda", "cuda:sm_75", "cuda:sm_9"])
+    assert.throws(() => compileTarget.parse(text), /from sm_80 on, cuda:sm_90a say/);
   assert.throws(() => compileTarget.parse("cuda:gtx"), /cuda:sm_90a/);
 });
 

@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -88,6 +88,18 @@ test("kill -9, then resumed at once: the same bits as an unbroken run; Ctrl-C sa
   const [last = 0] = checkpointSteps(stopped);
   assert.ok(last >= 3 && last < 12 && saved.losses.has(last), `stopped at ${last}`);
   assert.match(saved.said, `stopped at step ${last}; saved in ${join(stopped, "checkpoints")}`);
+});
+test("Ctrl-C before the first step leaves neither a lock nor an empty folder", async () => {
+  const folder = join(root, "early", "run");
+  const args = ["--import", "tsx", "cli/main.ts", "train", "examples/gpt-moe.moe", "--data", text, "--out", folder];
+  const env = { ...process.env, MOEC_CACHE: join(root, "cache") }; // kernels are compiled meanwhile
+  const more = [...tiny, "--batch", "2", "--length", "8"];
+  const run = spawn(process.execPath, [...args, ...more], { cwd: home, stdio: "ignore", env });
+  const ended = new Promise((done) => run.on("exit", done));
+  while (!existsSync(join(folder, "lock"))) await new Promise((next) => setTimeout(next, 5));
+  run.kill("SIGINT");
+  assert.is(await ended, 130);
+  assert.not.ok(existsSync(join(root, "early")));
 });
 
 test.run();

@@ -72,6 +72,16 @@ test("training: the interpreter's losses and parameters, and files in rows", asy
     for (const [name, tensor] of b[kind]) close(name, a[kind].get(name), tensor, name.includes("adam") ? 1e-3 : 1e-4);
   }
 });
+test("sizes of 0: experts without an inner layer, a model without width", async () => {
+  for (const none of [{ H: 0 }, { D: 0 }]) {
+    const more = { out: null, steps: 1, set: { ...set, ...none } };
+    const [[own = Number.NaN], [exact = Number.NaN]] = [
+      await losses(more),
+      await losses({ ...more, target: "reference" }),
+    ];
+    assert.ok(Math.abs(own / exact - 1) < 1e-6, `${own}, not ${exact}`);
+  }
+});
 test("a run that was stopped goes on with the same bits, on any number of threads", async () => {
   const parts = join(root, "parts");
   await losses({ out: parts, threads: 1 }, 2);

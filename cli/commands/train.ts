@@ -7,7 +7,7 @@ import { openTraining, type Training } from "../../runtime/train.ts";
 import { addShared, examples, flag, json, type Shared, text } from "../flags.ts";
 import { note, printJson, showBytes, showCount, warn, write } from "../output.ts";
 import { progress } from "../progress.ts";
-import { interruptible } from "../signals.ts";
+import { ending, interruptible } from "../signals.ts";
 
 export const trainCommand = (): Command =>
   addShared(new Command("train"))
@@ -53,9 +53,10 @@ interface Options extends Shared {
 }
 async function run(program: string, { json, ...options }: Options): Promise<void> {
   requireTarget(options);
+  const opened = ending();
   const training = await openTraining({ program, ...options, warn });
+  await opened();
   try {
-    // Only now: what came before, Ctrl-C simply ends.
     const signal = interruptible();
     const last = await (json ? asJson(training, signal) : forPeople(training, signal));
     note(closing(training, last));

@@ -33,7 +33,9 @@ export const resolveFile: Resolve = (path, from) => {
 
 /** Reads a file and all that it imports. Throws Problem where the file itself cannot be read. */
 export function loadFile(path: string, resolve: Resolve = resolveFile): Loaded {
-  return load({ name: path, text: onFile(path, "read", () => readFileSync(path, "utf8")) }, resolve);
+  const text = onFile(path, "read", () => readFileSync(path, "utf8"));
+  if (text.includes("\0")) throw new Problem(`${path} is no text`, "name a .moe file");
+  return load({ name: path, text }, resolve);
 }
 export function load(source: ast.Source, resolve: Resolve = resolveFile): Loaded {
   const loader = new Loader(resolve);

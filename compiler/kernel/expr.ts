@@ -83,8 +83,10 @@ export function mul(a: Expr, b: Expr): Expr {
     return add(mul(item(a.args, 0), b), mul(item(a.args, 1), b));
   return index("*", a, b);
 }
-/** Whole-number division of x >= 0, folded where ranges and multiples decide: (64 q + j) / 64 = q for 0 <= j < 64. */
+/** Whole-number division of x >= 0, folded where ranges and multiples decide: (64 q + j) / 64 = q for 0 <= j < 64. By 0, an axis of nothing,
+    it is never made. */
 export function div(x: Expr, c: number): Expr {
+  if (c === 0) return num(0);
   if (isNum(x)) return num(Math.floor(x.value / c));
   if (c === 1) return x;
   const { high, low } = split(x, c);
@@ -104,6 +106,7 @@ function divided(x: Expr, c: number): Expr | null {
   return a && b ? add(a, b) : null;
 }
 export function mod(x: Expr, c: number): Expr {
+  if (c === 0) return num(0);
   if (isNum(x)) return num(x.value % c);
   if (c === 1) return num(0);
   const { high, low } = split(x, c);

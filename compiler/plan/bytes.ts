@@ -80,11 +80,17 @@ function temporaries(entry: Entry | undefined, buffers: readonly PlanBuffer[], s
 
 /** Refuses a plan of more than `available` bytes before anything is allocated: names the largest buffers, and what to lower. `first`: to be tried before. */
 export function requireMemory(plan: Plan, available: number, first = ""): void {
-  if (plan.bytes.arena <= available) return;
+  if (plan.bytes.arena > available) throw tooLarge(plan, `${showBytes(available)} are free`, first);
+}
+/** Refuses a plan whose bytes are not counted exactly any more. */
+export function requireCountable(plan: Plan): void {
+  if (!Number.isSafeInteger(plan.bytes.arena)) throw tooLarge(plan, "no machine has them", "");
+}
+function tooLarge(plan: Plan, why: string, first: string): Problem {
   const largest = plan.buffers.toSorted((a, b) => b.bytes - a.bytes).slice(0, 5);
   const lines = largest.map((b) => `  ${b.name}: ${b.dtype}[${b.shape.join(", ")}], ${showBytes(b.bytes)}`);
-  throw new Problem(
-    `the plan needs ${showBytes(plan.bytes.arena)} and ${showBytes(available)} are free; the largest buffers are\n${lines.join("\n")}`,
+  return new Problem(
+    `the plan needs ${showBytes(plan.bytes.arena)} and ${why}; the largest buffers are\n${lines.join("\n")}`,
     first +
       (plan.bytes.activations > plan.bytes.arena / 2
         ? "lower the batch or the length: most of it is activations"

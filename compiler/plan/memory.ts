@@ -4,7 +4,7 @@ import type { Store } from "../graph/node.ts";
 import { bytesOf } from "../types/dtype.ts";
 import { dims, dtypeOf } from "../types/type.ts";
 import { type Copy, type Group, sameLayout, share } from "./alias.ts";
-import { countBytes } from "./bytes.ts";
+import { countBytes, requireCountable } from "./bytes.ts";
 import { keyOf, livesOf } from "./life.ts";
 import { order } from "./order.ts";
 import { align, place } from "./place.ts";
@@ -32,6 +32,7 @@ export function planMemory(given: readonly Sequence[], stores: readonly Store[],
     entries,
     bytes: countBytes(sequences, entries, memory.buffers, stores, memory.storeBytes),
   };
+  requireCountable(plan);
   verifyPlan(plan, sequences);
   return plan;
 }

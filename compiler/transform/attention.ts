@@ -181,8 +181,10 @@ function softmaxOf(g: Builder, p: Value): { scores: Value; mask: Value | null } 
   const masked = select && splatOf(nth(select.args, 2)) === Number.NEGATIVE_INFINITY;
   const found = masked ? { scores: nth(select.args, 1), mask: nth(select.args, 0) } : { scores: seen, mask: null };
   const beyond = new Set([found.scores, found.mask ?? found.scores].map((v) => v.node));
-  const [again] = rewrite(g, [b.softmax(g, found.scores, -1, found.mask ?? undefined)], algebra, { beyond });
-  return again === p ? found : null;
+  // of a mask that is all true, what guards rows that see nothing is left
+  const masks = found.mask ? [found.mask] : [undefined, b.fill(g, 1, "bool", dims(found.scores.type))];
+  const made = masks.map((mask) => b.softmax(g, found.scores, -1, mask));
+  return rewrite(g, made, algebra, { beyond }).includes(p) ? found : null;
 }
 /** scores = f32(product) * scale + bias. */
 function partsOf(scores: Value): { product: Value; scale: number; bias: Value | null } | null {
@@ -213,7 +215,7 @@ const withHeads = (g: Builder, v: Value): Value => (dims(v.type).length === 4 ? 
 function recognise(v: Value, g: Builder): Value | null {
   const dot = madeBy(v, "dot");
   const rank = dims(v.type).length;
-  if (!dot || (rank !== 4 && rank !== 5)) return null;
+  if (!dot || (rank !== 4 && rank !== 5) || dims(v.type).includes(0)) return null;
   const soft = softmaxOf(g, throughCast(nth(dot.args, 0)));
   const parts = soft && partsOf(soft.scores);
   if (!soft || !parts) return null;

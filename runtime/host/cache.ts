@@ -6,6 +6,8 @@ import * as fs from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { Problem } from "../../compiler/diagnostic.ts";
+import { onFile } from "../../compiler/on-file.ts";
+import { makeFolder, writeWhole } from "../files.ts";
 
 export interface CacheStats {
   readonly folder: string;
@@ -37,9 +39,9 @@ export class KernelCache {
     this.folder = join(root, "kernels");
     this.#limit = limit;
     try {
-      fs.mkdirSync(this.folder, { recursive: true, mode: 0o700 });
+      makeFolder(this.folder, 0o700);
     } catch (cause) {
-      throw new Problem(`the cache ${this.folder} cannot be made: ${messageOf(cause)}`, remedy, { cause });
+      throw unkept(cause);
     }
     const doubt = distrust(fs.statSync(this.folder));
     if (doubt !== null)
@@ -109,14 +111,13 @@ export class KernelCache {
   /** Others see the whole file or none. */
   #write(name: string, data: string | Uint8Array): void {
     const part = join(this.folder, `${name.slice(0, 64)}.${randomBytes(8).toString("hex")}.part`);
-    const file = fs.openSync(part, "wx", 0o600);
     try {
-      fs.writeFileSync(file, data);
-      fs.fsyncSync(file);
-    } finally {
-      fs.closeSync(file);
+      writeWhole(part, [typeof data === "string" ? Buffer.from(data) : data], 0o600);
+      onFile(part, "write", () => fs.renameSync(part, join(this.folder, name)));
+    } catch (cause) {
+      fs.rmSync(part, { force: true });
+      throw unkept(cause);
     }
-    fs.renameSync(part, join(this.folder, name));
   }
   /** Oldest first; never the file just written, nor one that another process may be writing. */
   #prune(keep: string): void {
@@ -151,11 +152,21 @@ export class KernelCache {
   }
 }
 const remedy = "set MOEC_CACHE to a folder of your own, or remove this one";
+/** Kernels are run from their files, so there is no doing without. */
+const unkept = (cause: unknown): unknown =>
+  cause instanceof Problem
+    ? new Problem(
+        `the cache of kernels cannot be kept: ${cause.message}`,
+        `${cause.help}; MOEC_CACHE names another folder`,
+        {
+          cause,
+        },
+      )
+    : cause;
 /** The first line, of 64 characters, and the rest. */
 const halves = (text: string): readonly [string, string] => [text.slice(0, 64), text.slice(65)];
 const total = (files: readonly { readonly bytes: number }[]): number =>
   files.reduce((sum, file) => sum + file.bytes, 0);
-const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 /** Why a file or folder may hold what another user wrote; null if it cannot. */
 export function distrust({ uid, mode }: { readonly uid: number; readonly mode: number }): string | null {
   if (uid !== process.getuid?.()) return "belongs to another user";

@@ -8,6 +8,7 @@ import { promisify } from "node:util";
 import { Bug } from "../../compiler/diagnostic.ts";
 import { type Family, families, familyText } from "../../compiler/emit/shared.ts";
 import { unit as unitText } from "../../compiler/emit/unit.ts";
+import { onFile } from "../../compiler/on-file.ts";
 import type { PlanKernel } from "../../compiler/plan/plan.ts";
 import { hash, type KernelCache } from "./cache.ts";
 import type { Toolchain } from "./toolchain.ts";
@@ -72,16 +73,15 @@ const lengthOf = (family: Family): number =>
 async function compileUnit(unit: readonly Keyed[], header: string, tools: Toolchain): Promise<Buffer> {
   for (const { kernel } of unit)
     if (!/^[a-z_]\w*$/i.test(kernel.name)) throw new Bug(`\`${kernel.name}\` cannot name a kernel`);
-  const folder = mkdtempSync(join(resolve(tmpdir()), "moec-")); // absolute: the compiler must not take it for a flag
+  const temporary = resolve(tmpdir()); // absolute: the compiler must not take it for a flag
+  const folder = onFile(temporary, "write in", () => mkdtempSync(join(temporary, "moec-")));
   const source = join(folder, "kernels.cpp");
   const library = join(folder, "kernels.so");
-  writeFileSync(
-    source,
-    unitText(
-      header,
-      unit.map((k) => k.kernel),
-    ),
+  const text = unitText(
+    header,
+    unit.map((k) => k.kernel),
   );
+  onFile(source, "write", () => writeFileSync(source, text));
   const [program, ...args] = tools.command;
   try {
     await execute(program, [...args, ...tools.flags, "-w", source, "-o", library], {

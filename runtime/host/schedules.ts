@@ -7,7 +7,7 @@ import { Problem } from "../../compiler/diagnostic.ts";
 import { hostHeader } from "../../compiler/emit/unit.ts";
 import { contractionOf } from "../../compiler/kernel/candidates.ts";
 import type { Schedule } from "../../compiler/kernel/schedule.ts";
-import { writeAtomic } from "../files.ts";
+import { makeFolder, writeAtomic } from "../files.ts";
 import { cacheFolder, distrust, hash } from "./cache.ts";
 import type { Toolchain } from "./toolchain.ts";
 
@@ -45,7 +45,7 @@ export class ScheduleCache {
   /** Adds to what was measured before. */
   add(schedules: Schedules): void {
     const all = Object.fromEntries([...this.read(), ...schedules]);
-    fs.mkdirSync(join(this.path, ".."), { recursive: true, mode: 0o700 });
+    makeFolder(join(this.path, ".."), 0o700);
     writeAtomic(this.path, `${JSON.stringify({ format: 1, schedules: all }, null, 1)}\n`);
     fs.chmodSync(this.path, 0o600);
   }
