@@ -6,13 +6,14 @@ import * as assert from "uvu/assert";
 import { GraphBuilder } from "../compiler/graph/builder.ts";
 import { interpret } from "../compiler/graph/interpret.ts";
 import type { Graph, Value } from "../compiler/graph/node.ts";
+import { item } from "../compiler/kernel/expr.ts";
 import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";
 import type { DType } from "../compiler/types/dtype.ts";
 import { loweredForCuda, modulesOf, type Outcome, type Run, runEmulated, type Way, ways } from "./emulator/sequence.ts";
 import { samples, shortSamples, storesOf } from "./graphs.ts";
 import { bounds, compare, elementsOf, graphOf, kernelsOf, valuesOf } from "./host/compare.ts";
-import { layers, manyGroups } from "./layers.ts";
+import { layers, manyGroups, rowSums } from "./layers.ts";
 
 const test = suite("emulator-ops");
 const full = env["MOEC_TEST"] === "full";
@@ -93,12 +94,24 @@ function longRun(dtype: DType, T: number, inOrder: boolean): Run & { readonly gr
   const name = `${dtype} of ${T}${inOrder ? "" : ", in any order"}`;
   return { name, graph, sequence: loweredForCuda(graph), stores: storesOf(valuesOf(graph)) };
 }
-test("attention over many blocks, in f32 and in bf16", () =>
-  inAllWays(longRuns, ({ name, graph, stores }, { results }) =>
-    interpret(valuesOf(graph), stores, { exact: true }).forEach((want, r) => {
-      const most = Math.max(...want.data.map(Math.abs));
-      const off = Math.max(...Array.from(want.data, (x, i) => Math.abs(x - (results[r]?.[i] ?? Number.NaN))));
-      assert.ok(off < most * (name.startsWith("bf16") ? 2 ** -6 : 2e-6), `result ${r}: off by ${off} of ${most}`);
-    }),
-  ));
+/** In f32 or bf16, as the name begins. */
+function near({ name, graph, stores }: Run & { readonly graph: Graph }, { results }: Outcome): void {
+  interpret(valuesOf(graph), stores, { exact: true }).forEach((want, r) => {
+    const most = Math.max(...want.data.map(Math.abs));
+    const off = Math.max(...Array.from(want.data, (x, i) => Math.abs(x - (results[r]?.[i] ?? Number.NaN))));
+    assert.ok(off < most * (name.startsWith("bf16") ? 2 ** -6 : 2e-6), `result ${r}: off by ${off} of ${most}`);
+  });
+}
+test("attention over many blocks, in f32 and in bf16", () => inAllWays(longRuns, near));
+
+const sums = (["f32", "bf16"] as const).flatMap((dtype) =>
+  (["whole", "in pairs", "across", "one a row"] as const).map((lies) => {
+    const graph = rowSums(dtype, lies);
+    return { name: `${dtype} ${lies}`, graph, sequence: loweredForCuda(graph), stores: storesOf(valuesOf(graph)) };
+  }),
+);
+test("rows that the epilogue of a product adds up", () => {
+  for (const { name, sequence } of sums) assert.match(item(kernelsOf([sequence]), 0).text, "st_sum(", name);
+  return inAllWays(sums, near);
+});
 test.run();

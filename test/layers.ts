@@ -154,6 +154,21 @@ export function gateLayer(N: number, D: number, E: number): Graph {
   ];
   return graphOf("gate", values);
 }
+/** Points of a product, and the sum of each row of others, whose second factor lies along its rows as it says: then epilogues add up rows. */
+export function rowSums(dtype: DType, lies: "whole" | "in pairs" | "across" | "one a row"): Graph {
+  const g = new GraphBuilder(ops);
+  const [M, K, N] = [150, 40, 160];
+  const p = (name: string, ...shape: readonly number[]): Value => b.param(g, name, { dtype, shape });
+  const factor = {
+    whole: () => p("factor", M, N),
+    "in pairs": () => b.slice(g, p("factor", M, N + 2), 1, 2, N),
+    across: () => b.swap(g, p("factor", N, M)),
+    "one a row": () => b.broadcast(g, p("factor", M), [M, N], [0]),
+  }[lies]();
+  const product = b.matmul(g, p("x", M, K), p("w", K, N));
+  const sum = b.sum(g, b.mul(g, b.cast(g, product, "f32"), b.cast(g, factor, "f32")), [-1]);
+  return graphOf(`sums of rows, ${lies}, ${dtype}`, [b.mul(g, product, 2), sum]);
+}
 /** One step of AdamW on a matrix, with its gradient clipped by its own norm. */
 export function adamw(shape: readonly number[]): Graph {
   const g = new GraphBuilder(ops);

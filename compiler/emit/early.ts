@@ -1,9 +1,10 @@
 // What the points of an accumulator load, apart from what they do with it: some can be loaded before others are stored.
-import { address, call, dependsOn, load, same, typeOf } from "../kernel/expr.ts";
+import { address, call, children, dependsOn, load, same, typeOf } from "../kernel/expr.ts";
 import type { Expr, Load, Stmt, StmtOf, Var } from "../kernel/ir.ts";
 
-/** `lets` load from memory and stand on nothing that the points compute; `body`: all else. */
+/** Loads from memory, which stand on nothing that the points compute: one for all of a row, and those that differ along it. `body`: all else. */
 export interface Early {
+  readonly row: readonly StmtOf<"let">[];
   readonly lets: readonly StmtOf<"let">[];
   readonly body: readonly Stmt[];
 }
@@ -15,7 +16,12 @@ export function earlyOf({ body }: StmtOf<"each">, v: Var): Early | null {
   const differs = found.lets.some(
     ({ value: x }) => x.e === "load" && x.from.kind === "buffer" && dependsOn(address(x.from, x.at), v),
   );
-  return differs ? { lets: found.lets, body: rest } : null;
+  if (!differs) return null;
+  const along = new Set<Expr>([v]);
+  const follows = (x: Expr): boolean => along.has(x) || children(x).some(follows);
+  for (const s of found.lets) if (follows(s.value)) along.add(s.v);
+  const [row, lets] = [false, true].map((is) => found.lets.filter((s) => along.has(s.v) === is));
+  return { row: row ?? [], lets: lets ?? [], body: rest };
 }
 class Loads {
   readonly lets: StmtOf<"let">[] = [];

@@ -34,7 +34,7 @@ export function touchesOnly(dtype: DType, v: Var, body: readonly Stmt[]): boolea
     if (b.kind === "buffer" && b.dtype !== dtype && at.some((x) => dependsOn(x, v))) others.push(b);
   };
   walk(body, (s) => {
-    if (s.s === "store") note(s.to, s.at);
+    if (s.s === "store" && !s.run) note(s.to, s.at);
   });
   walkExprs(body, (x) => {
     if (x.e === "load") note(x.from, x.at);
@@ -50,7 +50,7 @@ function allowed(s: Stmt, varies: Varies, follows: Follows): boolean {
   if (s.s !== "store") return true;
   if (s.to.kind === "tile") return s.to.role !== "shared";
   const at = address(s.to, s.at);
-  return varies(at) && follows(at, [1]);
+  return varies(at) && follows(at, [s.run ? 0 : 1]);
 }
 function readable(x: Expr, varies: Varies, follows: Follows): boolean {
   if (x.e === "load" && x.from.kind === "tile") return x.from.role !== "shared" || !varies(x);

@@ -208,6 +208,8 @@ export class Emitter extends Expressions<Target> {
       return this.line(s.to.role === "shared" ? this.target.once(text, this.scope) : text);
     }
     const at = address(s.to, s.at);
+    if (s.run && this.lane)
+      return this.line(`st_sum(v, ${this.pointer(s.to, s.at)}, ${this.lane.name}, ${value(true)});`);
     if (this.varies(at)) {
       const streams = s.stream && this.lane !== null && begins(at, this.lane, 16);
       return this.line(`${streams ? "stream" : "st"}(v, ${this.pointer(s.to, s.at)}, ${value(true)});`);
@@ -259,23 +261,26 @@ export class Emitter extends Expressions<Target> {
     if (!this.early(s, valid))
       this.points(s, (lanes) => `${lanes === null ? "each_row" : this.target.each(s, lanes, this)}(${valid}`);
   }
-  /** Points that load first: what they do with it is a function that their loads give. */
+  /** Points that load first: what they do with it is a function that their loads give, which are one that the loads of their row give. */
   private early(s: StmtOf<"each">, valid: string): boolean {
-    const [, v] = s.vs;
-    if (!v) return false;
+    const [i, v] = s.vs;
+    if (!i || !v) return false;
     const lanes = this.group(v, s.body, kindOf(s));
     const word = this.target.early?.(s, lanes, this);
     const early = word ? earlyOf(s, v) : null;
     if (!early) return false;
     const tiles = tilesUnder(s);
     const elements = tiles.map((t) => `auto& ${t.name}_`).join(", ");
-    const params = ["auto v", ...s.vs.map((x) => `ix ${x.name}`)].join(", ");
-    const write = (): void => {
+    const points = (): void => {
       this.stmts(early.lets);
       this.block(`return [=](${elements}) {`, "};", () => this.giving(tiles, () => this.stmts(early.body)));
     };
+    const row = (): void => {
+      this.stmts(early.row);
+      this.block(`return [=](auto v, ix ${v.name}) {`, "};", points);
+    };
     const end = `}, ${tiles.map((t) => t.name).join(", ")});`;
-    this.inLanes({ v, lanes }, "point", () => this.block(`${word}(${valid}, [&](${params}) {`, end, write));
+    this.inLanes({ v, lanes }, "point", () => this.block(`${word}(${valid}, [&](ix ${i.name}) {`, end, row));
     return true;
   }
   private giving(tiles: readonly Tile[], f: () => void): void {

@@ -249,6 +249,10 @@ export class Builder {
   store(to: Buffer | Tile, at: readonly Expr[], value: Expr, stream = false): void {
     this.push({ s: "store", to, at, value, stream });
   }
+  /** `at`: of the run of columns that the element belongs to. */
+  storeSum(to: Buffer, at: readonly Expr[], value: Expr, run: number): void {
+    this.push({ s: "store", to, at, value, stream: false, run });
+  }
   /** The finished kernel. `name`: of moec, never of the program. */
   kernel(name: string): Kernel {
     if (this.depth !== 0) throw new Bug(`kernel ${name} has an open scope`);

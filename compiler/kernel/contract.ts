@@ -5,7 +5,7 @@ import type { OpAttrs } from "../ops/attrs.ts";
 import type { Region } from "../transform/region.ts";
 import { type Block, plus } from "./build.ts";
 import type { Draft } from "./draft.ts";
-import { add, asIndex, call, item, load, mul, num, product, sameAll, unflatten } from "./expr.ts";
+import { add, asIndex, call, div, item, load, mul, num, product, sameAll, unflatten } from "./expr.ts";
 import type { Buffer, Expr, Tile } from "./ir.ts";
 import { shapeOf } from "./read.ts";
 
@@ -124,14 +124,35 @@ function multiply(d: Draft, region: Region, t: Tiles, operands: Operands): void 
     );
     const reader = d.reader(own, { inside: t.inside });
     const operands = d.given.length;
-    const values = region.outputs.map((v) => reader.element(v, at));
+    const values = region.outputs.map((v) => reader.element(isSum(v, t) ? item(v.node.args, 0) : v, at));
     const beside = d.given.slice(operands).map(({ param }) => param.shape.join());
     const streams = (y: Buffer): boolean => t.stream && !beside.includes(y.shape.join());
     const named = values.length === 1 ? values : values.map((x) => (x.e === "op" ? d.k.letHere("value", x) : x));
     region.outputs.forEach((v, n) => {
+      if (isSum(v, t)) return storeSum(d, v, at, item(named, n));
       const y = d.output(v);
       d.k.store(y, at, item(named, n), streams(y));
     });
+  });
+}
+/** A sum of rows, whose terms are points of the accumulators. */
+const isSum = (v: Value, { lead }: Tiles): boolean => shapeOf(v).length < lead.length + 2;
+function storeSum(d: Draft, v: Value, at: readonly Expr[], value: Expr): void {
+  const to = d.sums(v, "write");
+  const run = product(shapeOf(item(v.node.args, 0))) / product(to.shape);
+  const [i, j] = at.slice(-2) as [Expr, Expr];
+  d.k.storeSum(to, [...at.slice(0, -2), div(j, run), i], value, run);
+}
+/** The sum of each row, of what an epilogue has left: in order. */
+export function addSums(d: Draft, v: Value): void {
+  const parts = d.sums(v, "read");
+  const rows = d.k.task("r", product(shapeOf(v)), 1024);
+  d.k.par(rows.n, (i) => {
+    const at = unflatten(plus(rows, i), shapeOf(v));
+    const [lead, row] = [at.slice(0, -1), item(at, at.length - 1)];
+    const count = num(item(parts.shape, lead.length));
+    const sum = d.k.fold("sum", "sum", "f32", count, (k) => load(parts, ...lead, k, row));
+    d.k.store(d.output(v), at, sum);
   });
 }
 /** The element of an accumulator that belongs to the one that is made. */

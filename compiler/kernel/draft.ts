@@ -15,6 +15,8 @@ export interface Memory {
   bufferOf(v: Value): VirtualBuffer | null;
   /** Read by more than one node. */
   shared(v: Value): boolean;
+  /** Where an epilogue leaves a value's sums of some columns, to be added up. */
+  sumsOf(v: Value): VirtualBuffer;
   /** How a contraction is cut. */
   schedule(c: Contraction): Schedule;
   readonly choices: Choices;
@@ -64,6 +66,10 @@ export class Draft {
   }
   output(v: Value, name = "y"): Buffer {
     return this.param(name, this.bufferOf(v), "write");
+  }
+  /** Sums of some columns, of a value that is a sum over all of them. */
+  sums(v: Value, access: "read" | "write"): Buffer {
+    return this.param("parts", this.memory.sumsOf(v), access);
   }
   bufferOf(v: Value): VirtualBuffer {
     const found = this.memory.bufferOf(v);

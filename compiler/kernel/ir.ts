@@ -142,13 +142,17 @@ export type Stmt =
       readonly rank: Var;
       readonly body: Body;
     }
-  /** stream: around the caches, where whole vectors begin at multiples of their length. */
+  /**
+   * stream: around the caches, where whole vectors begin at multiples of their length. run: under `each`, the sum of the value over each run
+   * of so many columns, in an order that is a target's, but fixed.
+   */
   | {
       readonly s: "store";
       readonly to: Buffer | Tile;
       readonly at: readonly Expr[];
       readonly value: Expr;
       readonly stream: boolean;
+      readonly run?: number;
     }
   /** Written by the sync pass only. */
   | { readonly s: "sync" };

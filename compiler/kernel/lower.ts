@@ -61,7 +61,7 @@ export interface Variants {
 export function lower(graph: Graph, options: LowerOptions): Sequence {
   const expanded = expand(graph, options.panels);
   const lowering = new Lowering(expanded, options);
-  for (const region of fuse(expanded.graph)) lowering.region(region);
+  for (const region of fuse(expanded.graph, options.choices ?? hostChoices)) lowering.region(region);
   return lowering.sequence();
 }
 
@@ -88,6 +88,7 @@ class Lowering implements Memory {
   private readonly panels: Expanded["panels"];
   private readonly buffers = new Map<Value, VirtualBuffer>();
   private readonly stores = new Map<string, VirtualBuffer>();
+  private readonly sums = new Map<Value, VirtualBuffer>();
   private readonly uses = new Map<Value, number>();
   private readonly phases: ReadonlyMap<Node, Phase>;
   private readonly kernels = new Map<string, PlanKernel & { origins: string[] }>();
@@ -111,6 +112,11 @@ class Lowering implements Memory {
     const { store } = v.node.attrs as { readonly store: string };
     const known = this.stores.get(store) ?? this.virtual(store, v, store);
     this.stores.set(store, known);
+    return known;
+  }
+  sumsOf(v: Value): VirtualBuffer {
+    const known = this.sums.get(v) ?? virtual(`sums.${v.node.id}`, "f32", partsOf(v, this.choices.sums), null);
+    this.sums.set(v, known);
     return known;
   }
   shared(v: Value): boolean {
@@ -151,6 +157,8 @@ class Lowering implements Memory {
     const kernels = builders[node.op.name];
     if (!kernels) throw new Bug(`no kernel is known for ${node.op.name}`);
     for (const [kind, build] of Object.entries(kernels)) write(kind, (d) => build(d, node, region));
+    for (const v of region.kind === "tile" ? region.outputs.filter((y) => y.node.op.name === "reduce") : [])
+      this.launch({ ...region, outputs: [v] }, "sum", (d) => contract.addSums(d, v), [v.node]);
   }
   private route(node: Node, write: Write): void {
     const [index] = node.args;
@@ -182,10 +190,9 @@ class Lowering implements Memory {
       before = after;
     }
   }
-  private launch(region: Region, kind: string, f: (d: Draft) => void): void {
-    const nodes = this.inside(region);
+  private launch(region: Region, kind: string, f: (d: Draft) => void, nodes = this.inside(region)): void {
     [this.scheduled, this.contraction] = [undefined, null];
-    const { d, kernel } = this.written(region, kind, f);
+    const { d, kernel } = this.written(region, kind, f, nodes);
     const { made, tasks } = this.kernel(kernel, nodes, () => this.variant(region, kind, f, d));
     if (tasks === 0) return;
     const args = d.given.map((g) => argument(kernel, g, this.options.access ?? accessOf));
@@ -199,8 +206,13 @@ class Lowering implements Memory {
       phase: this.phases.get(item(region.outputs, 0).node) ?? "forward",
     });
   }
-  private written(region: Region, kind: string, f: (d: Draft) => void): { readonly d: Draft; readonly kernel: Kernel } {
-    const names = new Set(this.inside(region).map(nameOf));
+  private written(
+    region: Region,
+    kind: string,
+    f: (d: Draft) => void,
+    nodes = this.inside(region),
+  ): { readonly d: Draft; readonly kernel: Kernel } {
+    const names = new Set(nodes.map(nameOf));
     const d = new Draft([...names].join(" "), this, new Set([...region.outputs, ...region.again]));
     f(d);
     const plain = finished(d.k.kernel("kernel"));
@@ -262,6 +274,11 @@ class Lowering implements Memory {
     }
     return { entry: this.graph.name, launches: this.launches, assigns, results };
   }
+}
+/** Of what is added up, for each `columns` one of each row. */
+function partsOf(v: Value, columns = 1): number[] {
+  const shape = dims(item(v.node.args, 0).type);
+  return [...shape.slice(0, -2), item(shape, shape.length - 1) / columns, item(shape, shape.length - 2)];
 }
 const many = ({ attrs }: Node): boolean => (attrs as { readonly k: number }).k > algorithms.fewLargest;
 function argument(kernel: Kernel, g: Given, access: typeof accessOf): VirtualArg {

@@ -104,7 +104,7 @@ export function lines(s: Stmt): string[] {
         s.body,
       );
     case "store":
-      return [`${s.to.name}[${s.at.map(show).join(", ")}] = ${show(s.value)}`];
+      return [`${s.to.name}[${s.at.map(show).join(", ")}] = ${s.run ? `sum of ${s.run}: ` : ""}${show(s.value)}`];
     default:
       return [s.s];
   }

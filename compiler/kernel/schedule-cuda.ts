@@ -48,5 +48,7 @@ function attention(width: number, bytes: number, backward: boolean): AttentionTi
   const tile = tiles.find((t) => t[0] <= most && held(t) <= room && (cols * bytes) / 16 <= 2 * t[0]);
   return tile ? { rows: tile[0], block: tile[1], apart: backward && width > 128 } : null;
 }
-export const cudaChoices: Choices = { contraction: (c) => contraction(c), attention };
-export const cudaTf32Choices: Choices = { contraction: (c) => contraction(c, true), attention };
+/** Of two tiles of an mma, which four lanes hold. */
+const sums = 16;
+export const cudaChoices: Choices = { contraction: (c) => contraction(c), attention, sums };
+export const cudaTf32Choices: Choices = { contraction: (c) => contraction(c, true), attention, sums };

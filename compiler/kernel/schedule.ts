@@ -51,6 +51,8 @@ export interface Choices {
    * many heads, and dk and dv of one have at most so many floats.
    */
   readonly transposed?: Readonly<Record<"queries" | "few" | "heads" | "kept", number>>;
+  /** Columns whose values the epilogue of a contraction may add up; a kernel after it adds these sums. */
+  readonly sums?: number;
   /** Elements of a row that a task may keep beside it. */
   readonly kept?: number;
   /** Elements of a result that a later kernel may still find in the caches. */

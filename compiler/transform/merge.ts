@@ -3,10 +3,15 @@ import type { Node, Value } from "../graph/node.ts";
 import { dims } from "../types/type.ts";
 import type { Region } from "./region.ts";
 
-/** A region with what it reads from memory. `exact`: each value that is read at the element that is made, and nowhere else. */
+/**
+ * A region with what it reads from memory. `exact`: each value that is read at the element that is made, and nowhere else; of a sum of rows,
+ * at the element that is added.
+ */
 export interface Part extends Region {
   readonly reads: ReadonlySet<Value>;
   readonly exact: ReadonlySet<Value>;
+  /** What is added up, where the part is but a sum over the last axis, and no other fold is made for it. */
+  readonly summed: Value | null;
 }
 class Group {
   readonly kind: Part["kind"];
@@ -42,8 +47,16 @@ const mostOutputs = 12;
 const fewRows = 64;
 const smallRows = 256;
 
+export interface MergeOptions {
+  /** Epilogues of contractions may add up rows, of so many columns at a time. */
+  readonly sums?: number;
+}
 /** `parts` come each after what it reads; so do the regions. `results` are wanted in memory. */
-export function merge(parts: readonly Part[], results: ReadonlySet<Value>): Region[] {
+export function merge(
+  parts: readonly Part[],
+  results: ReadonlySet<Value>,
+  { sums = Infinity }: MergeOptions,
+): Region[] {
   const makers = new Map<Value, Group>();
   const readers = new Map<Value, Group[]>();
   const groups: Group[] = [];
@@ -51,7 +64,8 @@ export function merge(parts: readonly Part[], results: ReadonlySet<Value>): Regi
     const near = [...part.reads]
       .toReversed()
       .flatMap((v) => [...(makers.has(v) ? [makers.get(v) as Group] : []), ...(readers.get(v) ?? [])]);
-    const home = [...new Set(near)].find((g) => fits(g, part) && !leadsBack(g, part, makers));
+    const addsUp = (g: Group): boolean => isWhole(part, sums) && spares(g, part, parts, results);
+    const home = [...new Set(near)].find((g) => fits(g, part, addsUp) && !leadsBack(g, part, makers));
     const group = home ?? new Group(part);
     if (home) home.join(part);
     else groups.push(group);
@@ -70,7 +84,7 @@ export function merge(parts: readonly Part[], results: ReadonlySet<Value>): Regi
   }));
 }
 
-function fits(g: Group, part: Part): boolean {
+function fits(g: Group, part: Part, addsUp: (g: Group) => boolean): boolean {
   if (g.late !== part.late || [...g.nodes, ...part.nodes].some(waits)) return false;
   if (g.outputs.length + part.outputs.length > mostOutputs) return false;
   if (g.kind === "rows" && part.kind === "rows") return related(g, part) && oneSpace(g, part);
@@ -78,13 +92,10 @@ function fits(g: Group, part: Part): boolean {
   const [first] = g.nodes;
   const shape = first?.results[0] ? shapeOf(first.results[0]) : [];
   if (part.kind === "rows") {
-    const inner = g.outputs.filter((v) => part.reads.has(v));
-    return (
-      part.depth === null &&
-      (inner.length > 0 || (first !== undefined && besides(first, g, part))) &&
-      part.outputs.every((v) => equal(shapeOf(v), shape)) &&
-      inner.every((v) => part.exact.has(v))
-    );
+    const inner = innerOf(g, part);
+    if (!inner.every((v) => part.exact.has(v))) return false;
+    if (part.summed) return inner.length > 0 && equal(shapeOf(part.summed), shape) && addsUp(g);
+    return isPoints(part, shape) && (inner.length > 0 || (first !== undefined && besides(first, g, part)));
   }
   const [node] = part.nodes;
   return (
@@ -94,6 +105,30 @@ function fits(g: Group, part: Part): boolean {
     g.nodes.length < mostOperands &&
     sameRows(first, node)
   );
+}
+const innerOf = (g: Group, part: Part): Value[] => g.outputs.filter((v) => part.reads.has(v));
+const isPoints = ({ depth, outputs }: Part, shape: readonly number[]): boolean =>
+  depth === null && outputs.every((v) => equal(shapeOf(v), shape));
+const isWhole = ({ summed }: Part, columns: number): boolean =>
+  summed !== null && (shapeOf(summed).at(-1) ?? 0) % columns === 0;
+/** Whether nothing that a sum adds up must be in memory if the contraction's epilogue does: its other readers are points that do not wait for the sum. */
+function spares(g: Group, sum: Part, parts: readonly Part[], results: ReadonlySet<Value>): boolean {
+  const after = readersAfter(sum, parts);
+  return innerOf(g, sum).every((v) => {
+    const readers = parts.filter((p) => p !== sum && p.reads.has(v));
+    return !results.has(v) && readers.every((p) => isPoints(p, shapeOf(v)) && p.exact.has(v) && !after.has(p));
+  });
+}
+/** What reads a part's results, also through others; `parts` are in order. */
+function readersAfter(part: Part, parts: readonly Part[]): Set<Part> {
+  const made = new Set(part.outputs);
+  const found = new Set<Part>();
+  for (const p of parts) {
+    if (![...p.reads].some((v) => made.has(v))) continue;
+    found.add(p);
+    for (const v of p.outputs) made.add(v);
+  }
+  return found;
 }
 /** Points of what a contraction over the same groups made, which this one reads at the same elements: so they are read once. */
 function besides(first: Node, g: Group, part: Part): boolean {

@@ -4,7 +4,7 @@ import type { Graph, Node, Value } from "../graph/node.ts";
 import { topological, valuesOf } from "../graph/walk.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import { dims } from "../types/type.ts";
-import { merge, type Part } from "./merge.ts";
+import { type MergeOptions, merge, type Part } from "./merge.ts";
 import type { Region } from "./region.ts";
 
 /** Reductions over so few elements are written out, like points, unless an element takes so many operations to make. */
@@ -49,11 +49,11 @@ export function isAnchor(node: Node): boolean {
   return lower === "reduce" && !folds(node) && !isWrittenOut(node);
 }
 
-export function fuse(graph: Graph): Region[] {
+export function fuse(graph: Graph, options: MergeOptions = {}): Region[] {
   const nodes = topological(valuesOf(graph));
   const plan = new Plan(nodes, graph);
   for (const node of nodes.toReversed()) plan.visit(node);
-  return merge(plan.parts(nodes), new Set(valuesOf(graph)));
+  return merge(plan.parts(nodes), new Set(valuesOf(graph)), options);
 }
 /** What is needed for something that is reported: all but gradients and new contents of stores. */
 export function forwardNodes(graph: Graph): Set<Node> {
@@ -244,6 +244,7 @@ class Plan {
           ?.every((p) => isPrefix(p, []) && p.length === first.type.shape.length),
       );
       const again = late ? this.again : new Set<Value>();
+      const added = this.added(node, late);
       return [
         {
           kind: kindOf(node),
@@ -253,7 +254,8 @@ class Plan {
           late,
           again,
           reads,
-          exact: new Set(exact),
+          exact: added ?? new Set(exact),
+          summed: added && (node.args[0] ?? null),
         },
       ];
     });
@@ -265,13 +267,35 @@ class Plan {
     const visit = (n: Node): void => {
       seen.add(n);
       for (const a of n.args) {
-        const inMemory = this.stored.has(a) && !(late && this.again.has(a));
-        if (inMemory || a.node.op.name === "param") found.add(a);
+        if (this.inMemory(a, late)) found.add(a);
         else if (!seen.has(a.node)) visit(a.node);
       }
     };
     visit(node);
     return found;
+  }
+  private inMemory(v: Value, late: boolean): boolean {
+    return (this.stored.has(v) && !(late && this.again.has(v))) || v.node.op.name === "param";
+  }
+  /** Of a sum over the last axis what is read at the element that is added, and nowhere else; null for anything else, and where a fold is inside. */
+  private added(node: Node, late: boolean): Set<Value> | null {
+    const [x] = node.args;
+    const { fn, axes } = node.attrs as OpAttrs["reduce"];
+    if (node.op.name !== "reduce" || !x || fn !== "sum" || axes.join() !== String(x.type.shape.length - 1)) return null;
+    const own = x.type.shape.map((_, i) => i);
+    const read = new Map<Value, boolean>();
+    const seen = new Set<string>();
+    let inside = 0;
+    const visit = (v: Value, p: Pattern): void => {
+      const key = `${v.node.id}.${v.index} ${p.join()}`;
+      if (seen.has(key)) return;
+      seen.add(key);
+      if (this.inMemory(v, late)) return void read.set(v, (read.get(v) ?? true) && p.join() === own.join());
+      if (v.node.op.name === "reduce") inside++;
+      v.node.args.forEach((a, i) => visit(a, through(v.node, i, p)));
+    };
+    visit(x, own);
+    return inside > 0 ? null : new Set([...read.keys()].filter((v) => read.get(v)));
   }
 }
 const contractions = new Set(["dot", "ragged_dot"]);

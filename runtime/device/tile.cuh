@@ -195,8 +195,9 @@ template <int B, class F> FN auto batch(F make, int k) {
   else if constexpr (B == 2) return Batch<P, 2>{{make(k), make(k + 1)}};
   else return Batch<P, 1>{{make(k)}};
 }
-/** f(v, i, j) loads what the points of four columns need, and gives a function of their elements: a batch of them is loaded before the first is
-    stored, for a store may be to what is loaded. `cols` is a multiple of four; f does not change a tile. */
+/** f(i) loads what a row's points need and gives a function of (v, j), which loads what those of four columns need and gives one of their
+    elements: a batch of them is loaded before the first is stored, for a store may be to what is loaded. `cols` is a multiple of four; f does
+    not change a tile. It runs for rows that are not valid, too, and stores nothing. */
 template <class F, class T, class... Ts> FN void each_early(ix rows, ix cols, F f, T& t, Ts&... ts) {
   static_assert(T::NT % 2 == 0, "lanes trade columns of two tiles");
   constexpr int N = T::NT / 2, MOST = sizeof...(Ts) > 0 ? 1 : T::EARLY;
@@ -204,11 +205,12 @@ template <class F, class T, class... Ts> FN void each_early(ix rows, ix cols, F 
   UNROLL for (int m = 0; m < T::MT; m++) UNROLL for (int h = 0; h < 2; h++) {
     const ix i = T::row(m, h);
     const auto column = [](int k) { return (ix)T::first_col() + (k * 2 + (lane_id() & 1)) * 8 + (lane_id() & 2) * 2; };
-    const auto load = [&](int k) { return f(vec<f32, 4>{}, ix_max(ix_min(i, rows - 1), 0), ix_max(ix_min(column(k), cols - 4), 0)); };
+    const auto row = f(ix_max(ix_min(i, rows - 1), 0));
+    const auto load = [&](int k) { return row(Kept{{}, i < rows && column(k) < cols}, ix_max(ix_min(column(k), cols - 4), 0)); };
     UNROLL for (int k = 0; k < N; k += B) {
       const auto loaded = batch<B>(load, k);
       const auto store = [&](const auto&... x) {
-        if (i < rows) UNROLL for (int q = 0; q < B; q++) if (column(k + q) < cols) loaded.p[q](x.p[q]...);
+        UNROLL for (int q = 0; q < B; q++) loaded.p[q](x.p[q]...);
       };
       store(batch<B>([&](int n) { return t.four(m, n * 2, h); }, k), batch<B>([&](int n) { return ts.four(m, n * 2, h); }, k)...);
     }

@@ -131,3 +131,30 @@ FN void st(Traded v, bf16* p, vec<f32, 8> x) {
   if (Traded::chunk() < v.left) *(vec<u32, 4>*)p = w;
 }
 FN void st(Traded v, bf16* p, f32 x) { st(v, p, splat<f32, 8>(x)); }
+
+/** A group of four columns of a row that may not be valid: then nothing is stored. */
+struct Kept : vec<f32, 4> { bool valid; };
+template <class T, class X> FN void st(Kept k, T* p, X x) { if (k.valid) st(vec<f32, 4>{}, p, x); }
+
+// ---- sums of runs of 16 columns, two tiles of 8, which four lanes of a warp hold: p is where the lane's own run goes ----
+FN f32 of_four(f32 x, u32 lanes = 0xffffffffu) {
+  x += __shfl_xor_sync(lanes, x, 1);
+  return x + __shfl_xor_sync(lanes, x, 2);
+}
+FN void st_sum(Kept k, f32* p, ix, vec<f32, 4> x) {
+  const f32 sum = of_four(x.v[0] + x.v[1] + (x.v[2] + x.v[3]));
+  if (k.valid && (lane_id() & 3) == 0) *p = sum;
+}
+/** By pieces of a run, from column j on, in order; of rows that are valid. */
+FN void st_sum(f32, f32* p, ix j, f32 x) {
+  const f32 sum = of_four(x, 0xfu << (lane_id() & 28u));
+  if ((lane_id() & 3) == 0) *p = j % 16 == 0 ? sum : *p + sum;
+}
+FN void st_sum(vec<f32, 4> v, f32* p, ix j, vec<f32, 4> x) { st_sum(0.0f, p, j, x.v[0] + x.v[1] + (x.v[2] + x.v[3])); }
+FN void st_sum(vec<f32, 2>, f32* p, ix j, vec<f32, 2> x) { st_sum(0.0f, p, j, x.v[0] + x.v[1]); }
+/** Two runs, each in the memory of a pair of lanes. */
+FN void st_sum(Traded v, f32* p, ix, vec<f32, 8> x) {
+  f32 sum[2];
+  UNROLL for (int h = 0; h < 2; h++) sum[h] = of_four(x.v[4 * h] + x.v[4 * h + 1] + (x.v[4 * h + 2] + x.v[4 * h + 3]));
+  if ((lane_id() & 1) == 0 && Traded::chunk() < v.left) *p = lane_id() & 2 ? sum[1] : sum[0];
+}

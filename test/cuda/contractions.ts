@@ -76,6 +76,17 @@ export const cases: readonly Case[] = [
       };
     },
   },
+  {
+    name: "a mixture's backward with the gradient of the scores: sums of rows",
+    variants: 1,
+    make(g, p) {
+      const [, index] = b.topK(g, p("chance", [280, 4], "f32"), 1);
+      const by = b.route(g, b.reshape(g, index, [280]), 4);
+      const h = b.raggedDot(g, p("dy", [280, 264]), b.swap(g, p("w", [4, 144, 264])), by.offsets);
+      const u = p("u", [280, 144]);
+      return { values: [b.mul(g, h, u), b.sum(g, b.mul(g, b.cast(g, h, "f32"), b.cast(g, u, "f32")), [-1])] };
+    },
+  },
 ];
 export interface Made extends Run {
   readonly case_: Case;

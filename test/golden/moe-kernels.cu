@@ -236,8 +236,8 @@ KERNEL void __launch_bounds__(256, BLOCKS(2)) sum_1b4e2a5c(f32* y, const f32* __
 }
 KERNEL_END(sum_1b4e2a5c)
 
-// broadcast reshape dispatch transpose ragged_dot mul sigmoid const sub add
-KERNEL void __launch_bounds__(128, BLOCKS(2)) ragged_dot_efdfd81b(const i32* __restrict__ offsets, const i32* __restrict__ x, const f32* __restrict__ x1, const f32* __restrict__ w, const f32* __restrict__ x2, const f32* x3, const f32* x4, f32* y, f32* y1, f32* y2, f32* y3) {
+// broadcast reshape dispatch transpose ragged_dot mul sigmoid const sub add sum
+KERNEL void __launch_bounds__(128, BLOCKS(2)) ragged_dot_89454119(const i32* __restrict__ offsets, const i32* __restrict__ x, const f32* __restrict__ x1, const f32* __restrict__ w, const f32* __restrict__ x2, const f32* x3, const f32* x4, f32* y, f32* y1, f32* parts, f32* y2) {
   DYN_SMEM(smem);
   Stage<f32, 64, 32, 1, 128, false, 0> left(smem + 0);
   Stage<f32, 64, 32, 1, 128, true, 32> right(smem + 8192);
@@ -251,30 +251,45 @@ KERNEL void __launch_bounds__(128, BLOCKS(2)) ragged_dot_efdfd81b(const i32* __r
     right.load(0, nn, 32, [&](ix j1, ix i1) { return w + e * 1536 + (n + j1) * 32 + i1; });
     staged();
     mma<32>(left[0], on(right[0], acc));
-    each_early(mn, nn, [&](auto v, ix i2, ix j2) {
+    each_early(mn, nn, [&](ix i2) {
       const auto t1 = x[m + i2];
       const auto t2 = x2[ix(t1)];
-      const auto t3 = ld(v, x3 + (m + i2) * 48 + (n + j2));
-      const auto t4 = ld(v, x4 + (m + i2) * 48 + (n + j2));
-      return [=](auto& acc_) {
-        const auto t = acc_;
-        const auto t_mul = t * t2;
-        const auto t_sigmoid = sigmoid_(t3);
-        const auto t_mul1 = t3 * t_sigmoid;
-        const auto t_mul2 = t_mul * t_mul1;
-        const auto t_mul3 = t_mul * t4;
-        const auto t_add = t_mul3 * t_sigmoid + t_mul3 * t3 * (t_sigmoid * (1.0f - t_sigmoid));
-        const auto t_mul4 = t_mul1 * t4;
-        const auto value = t_mul4 * t2;
-        st(v, y + (m + i2) * 48 + (n + j2), t);
-        st(v, y1 + (m + i2) * 48 + (n + j2), t_mul2);
-        st(v, y2 + (m + i2) * 48 + (n + j2), t_add);
-        st(v, y3 + (m + i2) * 48 + (n + j2), value);
+      return [=](auto v, ix j2) {
+        const auto t3 = ld(v, x3 + (m + i2) * 48 + (n + j2));
+        const auto t4 = ld(v, x4 + (m + i2) * 48 + (n + j2));
+        return [=](auto& acc_) {
+          const auto t = acc_;
+          const auto t_mul = t * t2;
+          const auto t_sigmoid = sigmoid_(t3);
+          const auto t_mul1 = t3 * t_sigmoid;
+          const auto t_mul2 = t_mul * t_mul1;
+          const auto t_mul3 = t_mul * t4;
+          const auto t_add = t_mul3 * t_sigmoid + t_mul3 * t3 * (t_sigmoid * (1.0f - t_sigmoid));
+          const auto t_mul4 = t_mul1 * t4;
+          const auto value = t_mul4 * t;
+          const auto value1 = t_mul4 * t2;
+          st(v, y + (m + i2) * 48 + (n + j2), t_mul2);
+          st(v, y1 + (m + i2) * 48 + (n + j2), t_add);
+          st_sum(v, parts + (n + j2) / 16 * 128 + (m + i2), j2, value);
+          st(v, y2 + (m + i2) * 48 + (n + j2), value1);
+        };
       };
     }, acc);
   }
 }
-KERNEL_END(ragged_dot_efdfd81b)
+KERNEL_END(ragged_dot_89454119)
+
+// sum
+KERNEL void __launch_bounds__(256, BLOCKS(2)) sum_5260a13d(const f32* __restrict__ parts, f32* y) {
+  for (i32 task = blockIdx.x; task < 1; task += gridDim.x) {
+    const ix r = task * 1024, rn = ix_min(1024, 128 - r);
+    par<4>(rn, [&](auto v, ix j) {
+      const auto sum = fold_lane<Sum>(3, [&](ix k) { return ld(v, parts + k * 128 + (r + j)); });
+      st(v, y + r + j, sum);
+    });
+  }
+}
+KERNEL_END(sum_5260a13d)
 
 // transpose ragged_dot
 KERNEL void __launch_bounds__(128, BLOCKS(2)) ragged_dot_2459da97(const i32* __restrict__ offsets, const f32* __restrict__ x, const f32* __restrict__ w, f32* y) {
@@ -317,24 +332,6 @@ KERNEL void __launch_bounds__(128, BLOCKS(2)) ragged_dot_2459da97(const i32* __r
   }
 }
 KERNEL_END(ragged_dot_2459da97)
-
-// sigmoid mul sum
-KERNEL void __launch_bounds__(32, BLOCKS(16)) sum_e777bcbb(f32* y, const f32* __restrict__ x, const f32* __restrict__ x1, const f32* __restrict__ x2) {
-  for (i32 task = blockIdx.x; task < 128; task += gridDim.x) {
-    const ix r = task;
-    const auto sum = fold<Sum, 4>(48, [&](auto v, ix k) {
-      const auto t = ld(v, x + r * 48 + k);
-      const auto t_sigmoid = sigmoid_(t);
-      const auto t_mul = t * t_sigmoid;
-      const auto t1 = ld(v, x1 + r * 48 + k);
-      const auto t_mul1 = t_mul * t1;
-      const auto t2 = ld(v, x2 + r * 48 + k);
-      return t_mul1 * t2;
-    });
-    ONE y[r] = sum;
-  }
-}
-KERNEL_END(sum_e777bcbb)
 
 // broadcast iota eq combine reshape sum div mul neg add const select
 KERNEL void __launch_bounds__(32, BLOCKS(16)) mul_a9fcd69c(const i32* __restrict__ x, const i32* __restrict__ x1, const f32* __restrict__ x2, const f32* __restrict__ x3, const f32* __restrict__ x4, const f32* __restrict__ x5, const f32* __restrict__ x6, const f32* x7, f32* y) {
