@@ -9,7 +9,7 @@ import type { HostOptions } from "./host/executable.ts";
 import { kernelTable, kernelTimes, unknownLimits } from "./kernel-times.ts";
 import type { StepTimes } from "./native.ts";
 
-export const debugLevel = (environment: NodeJS.ProcessEnv = process.env): number =>
+export const debugLevel = (environment: Readonly<Record<string, string | undefined>> = process.env): number =>
   Number(environment["MOEC_DEBUG"] ?? 0) || 0;
 
 /** Who is told what the debugger sees. */

@@ -21,7 +21,7 @@ const ours = /^[0-9a-f]{64}\.(so|key|plan|[0-9a-f]{16}\.part)$/;
 export const hash = (data: string | Uint8Array): string => createHash("sha256").update(data).digest("hex");
 
 /** `MOEC_CACHE`, or the user's folder for caches. */
-export function cacheFolder(environment: NodeJS.ProcessEnv = process.env): string {
+export function cacheFolder(environment: Readonly<Record<string, string | undefined>> = process.env): string {
   const own = environment["MOEC_CACHE"];
   if (own !== undefined && own !== "") return own;
   const system = process.platform === "darwin" ? join(homedir(), "Library", "Caches") : join(homedir(), ".cache");

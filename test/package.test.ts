@@ -1,0 +1,27 @@
+// What a project of one's own sees of the package: declarations that need no setting of TypeScript's.
+import { spawnSync } from "node:child_process";
+import { readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { folder } from "./folder.ts";
+
+const test = suite("package");
+const root = join(import.meta.dirname, "..");
+const tsc = (cwd: string, ...args: readonly string[]): string => {
+  const program = join(root, "node_modules", "typescript", "bin", "tsc");
+  return spawnSync(process.execPath, [program, ...args], { cwd, encoding: "utf8" }).stdout;
+};
+test("the example's types, in a strict project that names none of Node's", () => {
+  const project = folder();
+  symlinkSync(join(root, "node_modules"), join(project, "node_modules"));
+  writeFileSync(join(project, "package.json"), '{ "type": "module" }');
+  assert.is(tsc(root, "-p", "tsconfig.build.json", "--outDir", join(project, "dist")), "");
+  const example = readFileSync(join(root, "examples", "embed.ts"), "utf8").replace(/\nif \(import\.meta[^]*/, "");
+  const path = '"../runtime/index.ts"';
+  assert.match(example, path);
+  writeFileSync(join(project, "embed.ts"), example.replace(path, '"./dist/runtime/index.js"'));
+  const modules = ["--module", "nodenext", "--target", "es2022"];
+  assert.is(tsc(project, "--noEmit", "--strict", "--types", "", ...modules, "embed.ts"), "");
+});
+test.run();
