@@ -1,6 +1,6 @@
 // Errors are values. A program's errors carry a code, spans and a remedy; `Problem` is what every other failure of the tool throws.
 import type { Code } from "./codes.ts";
-import type { Span } from "./syntax/ast.ts";
+import type { Source, Span } from "./syntax/ast.ts";
 
 /** A part of the source that an error points at; the first label is where the caret stands. */
 export interface Label {
@@ -16,14 +16,32 @@ export interface Diagnostic {
   readonly help: string;
 }
 
-/** Thrown with all that was found wrong in a program. */
+/** 1-based; columns count UTF-16 units, as editors do. */
+export interface Position {
+  readonly line: number;
+  readonly column: number;
+}
+export function position(source: Source, offset: number): Position {
+  const before = source.text.slice(0, offset);
+  const start = before.lastIndexOf("\n") + 1;
+  let line = 1;
+  for (let at = before.indexOf("\n"); at >= 0; at = before.indexOf("\n", at + 1)) line++;
+  return { line, column: offset - start + 1 };
+}
+
+/** Thrown with all that was found wrong in a program; its message is of the first few. */
 export class ProgramError extends Error {
   readonly diagnostics: readonly Diagnostic[];
   constructor(diagnostics: readonly Diagnostic[]) {
-    super(diagnostics.map((d) => `${d.code}: ${d.message}`).join("\n"));
+    super(diagnostics.slice(0, 5).map(told).join("\n"));
     this.diagnostics = diagnostics;
     this.name = "ProgramError";
   }
+}
+function told({ code, message, labels, help }: Diagnostic): string {
+  const { source, start } = labels[0].span;
+  const { line, column } = position(source, start);
+  return `${code}: ${message}\n  at ${source.name}:${line}:${column}; help: ${help}`;
 }
 /** Anything else a user can mend: what is wrong, with the file and the key, and the remedy. Never shown with a stack. */
 export class Problem extends Error {

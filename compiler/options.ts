@@ -11,10 +11,11 @@ export interface Flag<T> {
 export type Target = "host" | "reference" | "cuda";
 export type Settings = Readonly<Record<string, number | boolean>>;
 
+const targets: readonly Target[] = ["host", "cuda", "reference"];
 export const target: Flag<Target> = {
   flags: "--target <target>",
   doc: "what runs the program: host (compiled for this machine), cuda (an NVIDIA GPU) or reference (the interpreter); default: host",
-  parse: oneOf("host", "cuda", "reference"),
+  parse: oneOf(...targets),
 };
 export const precision: Flag<Precision> = {
   flags: "--precision <precision>",
@@ -53,24 +54,20 @@ export const compileTarget: Flag<CompileTarget> = {
   },
 };
 
-/** A precision that a target cannot give is refused before anything is compiled. */
+/** A target that there is not, and what one cannot give, is refused before anything is compiled. */
 export function requireTarget(options: {
   readonly target?: Target | CompileTarget;
   readonly precision?: Precision;
-  readonly tf32?: boolean;
+  readonly tf32?: boolean | undefined;
 }): void {
-  requireTf32(options.target, options.tf32);
-  if (options.precision === "f64" && options.target !== "reference")
-    throw new Problem(
-      `the ${options.target?.split(":")[0] ?? "host"} target computes in f32`,
-      "add --target reference, or give --precision f32 or bf16",
-    );
-}
-export function requireTf32(target: Target | CompileTarget | undefined, tf32: boolean | undefined): void {
-  if (tf32 && !target?.startsWith("cuda"))
+  const [name = "host"] = options.target?.split(":") ?? [];
+  if (!targets.some((t) => t === name))
+    throw new Problem(`there is no target ${name}`, `the targets are ${targets.join(", ")}`);
+  if (options.tf32 && name !== "cuda")
     throw new Problem("tf32 is of CUDA targets", "give one with --target, or leave tf32 out");
+  if (options.precision === "f64" && options.target !== "reference")
+    throw new Problem(`the ${name} target computes in f32`, "add --target reference, or give --precision f32 or bf16");
 }
-
 export function oneOf<T extends string>(...names: readonly T[]): (text: string) => T {
   return (text) => names.find((name) => name === text) ?? refuse(`one of ${names.join(", ")}`);
 }

@@ -1,21 +1,8 @@
 // Diagnostics as a person reads them: the code, the lines concerned with carets under their parts, notes, and what to do.
 import { createColors } from "picocolors";
 import stringWidth from "string-width";
-import type { Diagnostic, Label } from "./diagnostic.ts";
+import { type Diagnostic, type Label, position } from "./diagnostic.ts";
 import type { Source, Span } from "./syntax/ast.ts";
-
-/** 1-based; columns count UTF-16 units, as editors do. */
-export interface Position {
-  readonly line: number;
-  readonly column: number;
-}
-export function position(source: Source, offset: number): Position {
-  const before = source.text.slice(0, offset);
-  const start = before.lastIndexOf("\n") + 1;
-  let line = 1;
-  for (let at = before.indexOf("\n"); at >= 0; at = before.indexOf("\n", at + 1)) line++;
-  return { line, column: offset - start + 1 };
-}
 
 /** A diagnostic for a program to read: `moec check --json` prints it. */
 export interface PlainDiagnostic {

@@ -8,7 +8,7 @@ import { topological, valuesOf } from "../compiler/graph/walk.ts";
 import type { Kernel } from "../compiler/kernel/ir.ts";
 import { print as printKernel } from "../compiler/kernel/print.ts";
 import type { Schedule } from "../compiler/kernel/schedule.ts";
-import { requireTf32, type Target } from "../compiler/options.ts";
+import { requireTarget, type Target } from "../compiler/options.ts";
 import { type Observer, timed } from "../compiler/pass.ts";
 import { type BuildRequest, requireRight, toGraphs, toPlan } from "../compiler/pipeline.ts";
 import type { Plan } from "../compiler/plan/plan.ts";
@@ -91,7 +91,7 @@ export async function compileLoaded(
   plans: PlanCache | null = ownPlans(),
 ): Promise<Compiled> {
   const start = performance.now();
-  requireTf32(given.target, given.tf32);
+  requireTarget(given);
   const request = { ...given, schedules: given.schedules ?? (await measured(given)) };
   const observer = new Debugger({ printAfter: request.printAfter ?? [], watch: request.watch ?? {} });
   const loaded = open(observer);

@@ -48,6 +48,7 @@ export class Program {
   private readonly entry: string;
   private readonly seed: number;
   private calls = 0;
+  private closed = false;
 
   constructor(executable: Executable, report: CompileReport, entry: string, seed: number) {
     [this.executable, this.report, this.entry, this.seed] = [executable, report, entry, seed];
@@ -88,7 +89,8 @@ export class Program {
   }
   /** Frees the memory; nothing can be read afterwards. */
   close(): void {
-    this.executable.close();
+    if (!this.closed) this.executable.close();
+    this.closed = true;
   }
   private kept() {
     return this.executable.stores.filter((s) => s.role === "parameter" || (s.role === "state" && s.saved));
@@ -97,6 +99,8 @@ export class Program {
     const full = storeOfInput(this.entry, name);
     const store = this.executable.stores.find((s) => s.name === full);
     const short = store?.dtype === "bf16";
+    if (Object(x) !== x)
+      throw new Problem(`${name} is given as ${String(x)}`, "give a typed array or a Tensor");
     if ("dtype" in x) return short && x.dtype === "f32" ? convert(x, "bf16") : x;
     if (!store) throw new Problem(`there is no input ${name}`, "give inputs by the names of the entry's signature");
     if (short && x instanceof Float32Array && x.length === count(store.shape))

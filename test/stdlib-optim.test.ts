@@ -109,6 +109,21 @@ test("a total that some trained parameter has no rule for is an error about the 
     return true;
   });
 });
+test("what an embedding gives that cannot be, in words; a program is closed as often as one likes", async () => {
+  const { A } = moe`layer A(D) {
+    forward(x: f32[N, D]) -> f32[N, D] { return 2 * x }
+  }`;
+  const options = { entry: "forward", sizes: { D: 2, N: 1 }, target: "reference" } as const;
+  const program = await compile(A, options);
+  await assert.rejects(async () => program.run({ x: "abc" as never }), /^Problem: x is given as abc$/);
+  program.close();
+  program.close();
+  await assert.rejects(compile(A, { ...options, target: "gpu" as never }), /^Problem: there is no target gpu$/);
+  await assert.rejects(
+    compile(moe`fn f(x: f32[N]) -> f32[N] { return y }`["f"], { entry: "f", sizes: { N: 1 } }),
+    /^ProgramError: E0301: nothing is called `y` here\n {2}at .*stdlib-optim\.test\.ts:\d+:\d+; help: /,
+  );
+});
 test("batches that are left over make no step; accumulate is a whole number", async () => {
   const source = { file: join(folder, "optim.moe"), declaration: "SgdPlain" };
   const options = { batches: batches("f32"), sizes: { N: 8 }, target: "reference" } as const;
