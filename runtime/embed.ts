@@ -99,8 +99,7 @@ export class Program {
     const full = storeOfInput(this.entry, name);
     const store = this.executable.stores.find((s) => s.name === full);
     const short = store?.dtype === "bf16";
-    if (Object(x) !== x)
-      throw new Problem(`${name} is given as ${String(x)}`, "give a typed array or a Tensor");
+    if (Object(x) !== x) throw new Problem(`${name} is given a ${typeof x}`, "give a typed array or a Tensor");
     if ("dtype" in x) return short && x.dtype === "f32" ? convert(x, "bf16") : x;
     if (!store) throw new Problem(`there is no input ${name}`, "give inputs by the names of the entry's signature");
     if (short && x instanceof Float32Array && x.length === count(store.shape))
