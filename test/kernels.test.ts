@@ -122,6 +122,29 @@ test("attention over several blocks of queries and of keys, its scores transpose
   assert.equal(other, got);
   compare("attention", graph, got);
 });
+test("few rows: attention up to the last key that is seen, experts of which most have none", () => {
+  const g = new GraphBuilder(ops);
+  const p = (name: string, ...shape: number[]): Value => b.param(g, name, { dtype: "f32", shape });
+  const seen = b.broadcastTo(g, b.iota(g, 150), [3, 150]);
+  const attended = (T: number, places: Value): readonly Value[] => {
+    const operands = [p(`q${T}`, 3, 2, 2, T, 20), p("k", 3, 2, 150, 20), p("v", 3, 2, 150, 24), places, seen];
+    return b.make(g, "attention", operands, { scale: 2, bounds: [{ at: 1, seen: -1, plus: 0 }] }).results;
+  };
+  const places = (T: number): Value =>
+    b.add(g, b.reshape(g, b.mul(g, b.iota(g, 3), 70), [3, 1]), b.broadcastTo(g, b.iota(g, T), [3, T]));
+  const { offsets } = b.route(g, b.param(g, "chosen", { dtype: "i32", shape: [3] }), 5);
+  const graph = graphOf([
+    ...attended(1, places(1)),
+    ...attended(6, places(6)),
+    b.raggedDot(g, p("x", 3, 70), p("w", 5, 70, 200), offsets),
+  ]);
+  const stores = new Map([...storesOf(valuesOf(graph)), ["chosen", ndarray("i32", [3], [4, 1, 4])]]);
+  const [got = [], other] = [1, 3].map((threads) => runSequence(lowered(graph), stores, threads));
+  assert.equal(other, got);
+  interpret(valuesOf(graph), stores, { exact: true }).forEach((want, r) =>
+    assert.ok(distance(want.data, got[r] ?? []) < 1e-4, `result ${r}`),
+  );
+});
 test("attention with its scores transposed", () => {
   const all = opSamples()
     .filter(({ node }) => node.op.name.startsWith("attention"))

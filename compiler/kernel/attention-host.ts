@@ -34,7 +34,7 @@ export function attentionForward(d: Draft, node: Node): void {
     d.k.store(top, [j], f32(lowest(o)));
     d.k.store(total, [j], f32(0));
   });
-  const { from, to, partly } = met(d, o, b, "at", m, false);
+  const { from, to, partly } = met(d, o, b, "at", m, 1);
   d.k.for("c", from, to, block, (c) => {
     const keys = d.k.stage("keys", [block, A], [c.n, num(A)], (i, a) => o.reader.element(o.k, [b, g, plus(c, i), a]));
     const values = d.k.stage("values", [block, ceil(C, 16)], [c.n, num(C)], (i, e) =>
@@ -94,7 +94,7 @@ export function attentionHeads(d: Draft, node: Node): void {
     const rowsIn = d.k.stage("rows", [queries, wideA], [c.n, num(A)], query);
     const rowsOut = d.k.stage("rows", [queries, wideC], [c.n, num(C)], given);
     const dq = d.k.tile("acc", "dq", [queries, wideA]);
-    const { from, to, partly } = met(d, o, b, "at", c, false);
+    const { from, to, partly } = met(d, o, b, "at", c, 1);
     d.k.for("m", from, to, block, (m) => {
       const key = (i: Expr, a: Expr): Expr => o.reader.element(o.k, [b, g, plus(m, i), a]);
       const keys = d.k.stage("keys", [block, A], [m.n, num(A)], key);

@@ -48,6 +48,7 @@ export interface Operands {
   /** Queries and keys taken at a time. */
   readonly rows: number;
   readonly block: number;
+  readonly round?: number;
   readonly apart?: boolean;
   /** What powers are rounded to bf16 next. */
   readonly short: boolean;
@@ -82,12 +83,13 @@ export function operands(d: Draft, node: Node): Operands {
     bias,
     factor: bias || attrs.scale <= 0 ? 1 : attrs.scale,
     short: dtypeOf(q.type) === "bf16",
-    ...tile(d, q, Math.max(sizes.A, sizes.C), backward),
+    ...tile(d, q, sizes, backward),
     sizes,
   };
 }
-function tile(d: Draft, q: Value, width: number, backward: boolean): AttentionTile {
-  const found = d.choices.attention(width, bytesOf[dtypeOf(q.type)], backward);
+function tile(d: Draft, q: Value, { A, C, T }: Operands["sizes"], backward: boolean): AttentionTile {
+  const width = Math.max(A, C);
+  const found = d.choices.attention(width, bytesOf[dtypeOf(q.type)], backward, T);
   if (found) return found;
   throw new Problem(
     `attention of heads ${width} wide in ${dtypeOf(q.type)} does not fit a multiprocessor`,
@@ -116,8 +118,9 @@ export interface Met {
   readonly to: Expr;
   readonly partly: (c: Block) => Expr | null;
 }
-/** `side`: what the block is of; `rounded`: to whole blocks. Found before the loop over the other side, for positions may be any. */
-export function met(d: Draft, o: Operands, b: Expr, side: "at" | "seen", block: Block, rounded = true): Met {
+const multiple = (x: Expr, of: number): Expr => mul(div(asIndex(x), of), num(of));
+/** `side`: what the block is of; `round`: what the end is a multiple of, or the extent. Found before the loop over the other side, for positions may be any. */
+export function met(d: Draft, o: Operands, b: Expr, side: "at" | "seen", block: Block, round = o.block): Met {
   const { bounds } = o.attrs;
   const [other, extent] = side === "at" ? (["seen", o.sizes.U] as const) : (["at", o.sizes.T] as const);
   if (bounds.length === 0) return { from: num(0), to: num(extent), partly: () => null };
@@ -141,10 +144,9 @@ export function met(d: Draft, o: Operands, b: Expr, side: "at" | "seen", block: 
   const broken = first("broken", (i) =>
     both(call("ge", "bool", asValue(i), whole), call("not", "bool", meets(false, i))),
   );
-  const down = (x: Expr): Expr => mul(div(asIndex(x), o.block), num(o.block));
   return {
-    from: d.k.let("from", down(begin)),
-    to: d.k.let("to", rounded ? least(num(extent), add(down(last), num(o.block))) : add(asIndex(last), num(1))),
+    from: d.k.let("from", multiple(begin, o.block)),
+    to: d.k.let("to", least(num(extent), add(multiple(last, round), num(round)))),
     partly: (c) => call("or", "bool", less(c.at, asIndex(whole)), less(asIndex(broken), plus(c, c.n))),
   };
 }
@@ -187,7 +189,7 @@ export function attention(d: Draft, node: Node): void {
   const q = d.k.stage("q", [rows, A], [m.n, num(A)], (i, a) => o.reader.element(o.q, [b, g, r, plus(m, i), a]));
   const out = d.k.tile("acc", "out", [rows, ceil(C, 16)]);
   const [top, total] = [d.k.tile("row", "top", [rows], lowest(o)), d.k.tile("row", "total", [rows])];
-  const { from, to, partly } = met(d, o, b, "at", m);
+  const { from, to, partly } = met(d, o, b, "at", m, o.round);
   d.k.for("c", from, to, block, (c) => {
     const keys = d.k.stage("keys", [A, block], [num(A), c.n], (a, j) => o.reader.element(o.k, [b, g, plus(c, j), a]));
     const values = d.k.stage("values", [block, ceil(C, 16)], [c.n, num(C)], (j, e) =>

@@ -61,6 +61,8 @@ export function raggedDot(d: Draft, node: Node, region: Region): void {
   const [groups, k, n] = [item(shapeOf(w), 0), item(shapeOf(w), 1), item(shapeOf(w), 2)];
   const m = item(shapeOf(x), 0);
   const s = d.schedule({ op: "ragged_dot", m, n, k, groups, ...rights(region) });
+  const columns = (): Block => d.k.task("n", n, s.bn);
+  const before = s.across ? columns() : null;
   const e = d.k.task("e", groups);
   const weights = d.reader(undefined, { plain: true, name: "w" });
   const tile = (block: Block, cols: Block): void => {
@@ -75,9 +77,9 @@ export function raggedDot(d: Draft, node: Node, region: Region): void {
   if (s.ragged && !d.inlines(offsets)) {
     const edge = (i: Expr): Expr => mul(asIndex(load(d.input(offsets, "offsets"), i)), num(unit));
     const block = d.k.ragged("m", edge(e.at), edge(add(e.at, num(1))), s.bm, m);
-    return tile(block, d.k.task("n", n, s.bn));
+    return tile(block, columns());
   }
-  const cols = d.k.task("n", n, s.bn);
+  const cols = before ?? columns();
   const [from, to] = group(d, offsets, e.at, unit);
   d.k.for("m", from, to, s.bm, (block) => tile(block, cols));
 }

@@ -11,6 +11,8 @@ export interface Schedule {
   readonly mc: number;
   /** A task takes one block of rows, of a ragged contraction not all that its group has; `mc` is `bm`. */
   readonly ragged?: boolean;
+  /** Tasks go from group to group of a ragged_dot, then to the next columns: threads share evenly what few rows choose. */
+  readonly across?: boolean;
   /** The result is larger than the caches. */
   readonly stream: boolean;
 }
@@ -36,14 +38,16 @@ export const contractionKey = ({ op, m, n, k, groups, operands, short }: Contrac
 export interface AttentionTile {
   readonly rows: number;
   readonly block: number;
+  /** Of keys, those up to the last that is seen, rounded up to so many; to a block if not given. */
+  readonly round?: number;
   /** Gradients of keys and of values are made one after the other: registers do not hold both. */
   readonly apart?: boolean;
 }
 /** What a target chooses where nothing was measured. */
 export interface Choices {
   contraction(c: Contraction): Schedule;
-  /** Queries and keys that attention takes at a time, for the wider of a key and a value and the bytes of a number; null if it is too wide. */
-  attention(width: number, bytes: number, backward: boolean): AttentionTile | null;
+  /** Queries and keys that attention takes at a time, for the wider of a key and a value, the bytes of a number and the queries; null if it is too wide. */
+  attention(width: number, bytes: number, backward: boolean, queries: number): AttentionTile | null;
   /** Columns of a register tile, and so of a panel of a weight; weights lie in rows if not given. */
   readonly panel?: number;
   /**
@@ -63,7 +67,8 @@ const inCaches = 1 << 22;
 const tasks = 32;
 export const hostChoices: Choices = {
   contraction: (c) => contraction(c, 16),
-  attention: () => ({ rows: 48, block: 64 }),
+  attention: (_width, _bytes, backward, queries) =>
+    backward ? { rows: 48, block: 64 } : { rows: Math.min(48, queries), block: 64, round: 16 },
   transposed: { queries: 64, few: 8, heads: tasks, kept: 1 << 20 },
   kept: 1 << 16,
   inCaches,
@@ -91,5 +96,6 @@ function contraction({ op, m, n, k, groups }: Contraction, panel: number): Sched
   const cuts = k > bk ? blocks : Math.min(Math.ceil(tasks / Math.max(1, columns)), blocks);
   const size = (op === "ragged_dot" ? 1 : groups) * m * n;
   const stream = (op !== "ragged_outer" || wide) && size > inCaches && n % 16 === 0;
-  return { bm, bn, bk, mc: ceil(Math.ceil(m / Math.max(1, cuts)), bm), stream };
+  const across = op === "ragged_dot" && m <= groups;
+  return { bm, bn, bk, mc: ceil(Math.ceil(m / Math.max(1, cuts)), bm), ...(across ? { across } : {}), stream };
 }

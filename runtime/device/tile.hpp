@@ -151,20 +151,24 @@ struct Asks {
     ROLL for (ix x = 0; x < lines; x++, p += 16) __builtin_prefetch(p);
   }
 };
-/** M rows x NV vectors of a right operand, LD apart, over the whole depth. C: columns of an acc. ASKS: Asks or, where its state goes on in the next one, Beside&. */
+/**
+ * M rows x NV vectors of a right operand, LD apart, over the whole depth. C: columns of an acc. ASKS: Asks or, where its state goes on in the next
+ * one, Beside&. One row asks for nothing: it reads as fast as the machine itself reads ahead.
+ */
 template <int M, int NV, int C, int LD, class ASKS, class A> __attribute__((noinline)) void micro(bool fresh, A a, const f32* b, f32* acc, ix depth, ASKS asks) {
   vf s[M][NV];
   UNROLL for (int i = 0; i < M; i++) UNROLL for (int v = 0; v < NV; v++) s[i][v] = fresh ? vf{} : *(vf*)(acc + i * C + v * LANES);
+  const bool silent = M == 1 && asks.pace == 1;
   ROLL for (ix k = 0; k < depth;) {
-    asks.some(k);
-    const ix end = ix_min(k + asks.pace, depth);
+    if (!silent) asks.some(k);
+    const ix end = silent ? depth : ix_min(k + asks.pace, depth);
     ROLL do {
       vf w[NV];
       UNROLL for (int v = 0; v < NV; v++) w[v] = *(const vf_at*)(b + v * LANES);
       UNROLL for (int i = 0; i < M; i++) { const vf x = splat(a.at(i, k)); UNROLL for (int v = 0; v < NV; v++) s[i][v] = mad(x, w[v], s[i][v]); }
       k++;
       b += LD;
-    } while (asks.pace > 1 && k < end);
+    } while ((silent || asks.pace > 1) && k < end);
   }
   UNROLL for (int i = 0; i < M; i++) UNROLL for (int v = 0; v < NV; v++) *(vf*)(acc + i * C + v * LANES) = s[i][v];
 }
@@ -368,9 +372,9 @@ template <int W, int P> FN Strips turn_panels(f32* to, ix n, ix depth, const f32
 /** Contiguous along k: element (x, k) is *f(x, k). Transposed by blocks of LANES x LANES. */
 template <int W, class F> FN Strips pack_transposed(f32* to, ix n, ix depth, F f) {
   ROLL for (ix x = 0; x < W; x += LANES) ROLL for (ix k = 0; k < depth; k += LANES)
-    if (x + LANES <= n && k + LANES <= depth) {
-      vf r[LANES]; UNROLL for (int i = 0; i < LANES; i++) r[i] = ld(vf{}, f(x + i, k));
-      exchange<1>(r);
+    if ((x + LANES <= n || x >= n) && k + LANES <= depth) {
+      vf r[LANES]; UNROLL for (int i = 0; i < LANES; i++) r[i] = x < n ? ld(vf{}, f(x + i, k)) : vf{};
+      if (x < n) exchange<1>(r);
       UNROLL for (int i = 0; i < LANES; i++) st(vf{}, to + place<W>(x, k + i, depth), r[i]);
     } else {
       const ix last = ix_min(k + LANES, depth);
