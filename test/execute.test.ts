@@ -14,7 +14,7 @@ import type { PlanExecutable } from "../runtime/plan-executable.ts";
 import { zeros } from "../runtime/tensor.ts";
 import { folder } from "./folder.ts";
 import { storesOf } from "./graphs.ts";
-import { adamw, attentionLayer, crossEntropy, moeLayer, normLayer } from "./layers.ts";
+import { adamw, attentionLayer, crossEntropy, moeLayer, normLayer, rowSums } from "./layers.ts";
 
 const test = suite("execute");
 const cache = new KernelCache(folder());
@@ -64,6 +64,10 @@ const layers: Readonly<Record<string, Graph>> = {
   "cross entropy": crossEntropy(67, 19),
   attention: attentionLayer(2, 11, 3, 8),
   "mixture of experts": moeLayer(67, 24, 19, 5, 2),
+  "mixture whose scores' gradient an epilogue adds up": moeLayer(67, 24, 48, 5, 2),
+  ...Object.fromEntries(
+    (["whole", "in pairs", "across", "one a row"] as const).map((lies) => [lies, rowSums("f32", lies)]),
+  ),
 };
 for (const [name, graph] of Object.entries(layers)) {
   test(`${name}, forward and backward, in one arena: the interpreter's values, the same bits on 1, 2 and 3 threads`, async () => {

@@ -1,6 +1,6 @@
 // Schedules of the CUDA target, where tuning measured none: tiles that warps can hold and that shared memory has room for.
 import { ceil } from "./expr.ts";
-import type { AttentionTile, Choices, Contraction, Schedule } from "./schedule.ts";
+import { type AttentionTile, type Choices, type Contraction, type Schedule, sums } from "./schedule.ts";
 
 /**
  * Tensor cores want 128 columns and rows, 64 x 64 a warp, so that each fragment serves four products; what has fewer, and FMA, takes a
@@ -48,7 +48,5 @@ function attention(width: number, bytes: number, backward: boolean): AttentionTi
   const tile = tiles.find((t) => t[0] <= most && held(t) <= room && (cols * bytes) / 16 <= 2 * t[0]);
   return tile ? { rows: tile[0], block: tile[1], apart: backward && width > 128 } : null;
 }
-/** Of two tiles of an mma, which four lanes hold. */
-const sums = 16;
 export const cudaChoices: Choices = { contraction: (c) => contraction(c), attention, sums };
 export const cudaTf32Choices: Choices = { contraction: (c) => contraction(c, true), attention, sums };

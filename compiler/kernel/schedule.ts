@@ -62,6 +62,8 @@ export interface Choices {
   /** Elements of a result that a later kernel may still find in the caches. */
   readonly inCaches?: number;
 }
+/** A vector, or two tiles of an mma, which four lanes hold: no schedule has fewer in one place. */
+export const sums = 16;
 const inCaches = 1 << 22;
 /** Tasks enough for the threads of one machine. */
 const tasks = 32;
@@ -72,6 +74,7 @@ export const hostChoices: Choices = {
   transposed: { queries: 64, few: 8, heads: tasks, kept: 1 << 20 },
   kept: 1 << 16,
   inCaches,
+  sums,
 };
 /** Of instruction sets whose register tile has so many columns. */
 export const hostChoicesOf = (panel: number): Choices => ({

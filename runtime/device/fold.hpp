@@ -19,6 +19,9 @@ struct Sum {
   template <class V> static FN V of(V a, V b) { return a + b; }
   static FN f32 across(vf x) { return sum_(x); }
 };
+/** Sums of runs of 16 columns, by pieces of a run, from column j on, in order. */
+FN void st_sum(f32, f32* p, ix j, f32 x) { *p = j % 16 == 0 ? x : *p + x; }
+FN void st_sum(vf, f32* p, ix j, vf x) { st_sum(0.0f, p, j, sum_(x)); }
 struct Max {
   static FN f32 start(f32) { return -__builtin_inff(); }
   static FN i32 start(i32) { return -2147483647 - 1; }

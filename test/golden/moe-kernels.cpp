@@ -253,8 +253,8 @@ extern "C" void sum_1b4e2a5c(void* const* args, ix begin, ix end, f32* scratch) 
   }
 }
 
-// broadcast reshape dispatch transpose ragged_dot mul sigmoid const sub add
-extern "C" void ragged_dot_18e76472(void* const* args, ix begin, ix end, f32* scratch) {
+// broadcast reshape dispatch transpose ragged_dot mul sigmoid const sub add sum
+extern "C" void ragged_dot_3670a678(void* const* args, ix begin, ix end, f32* scratch) {
   const i32* offsets = (i32*)args[0];
   const i32* x = (i32*)args[1];
   const f32* x1 = (f32*)args[2];
@@ -264,8 +264,8 @@ extern "C" void ragged_dot_18e76472(void* const* args, ix begin, ix end, f32* sc
   const f32* x4 = (f32*)args[6];
   f32* y = (f32*)args[7];
   f32* y1 = (f32*)args[8];
-  f32* y2 = (f32*)args[9];
-  f32* y3 = (f32*)args[10];
+  f32* parts = (f32*)args[9];
+  f32* y2 = (f32*)args[10];
   ROLL for (ix task = begin; task < end; task++) {
     const ix e = task / 2, n = task % 2 * 32, nn = ix_min(32, 48 - n);
     const auto t = offsets[e];
@@ -279,7 +279,7 @@ extern "C" void ragged_dot_18e76472(void* const* args, ix begin, ix end, f32* sc
         left.bind(mn, [&](ix i) { return x1 + ix(x[m + i]) / 2 * 32; });
         const auto acc_done = then([&](Part _part, auto soon) {
           const ix _first = _part.c;
-          ask(_part, [&](ix i2, ix j2) { soon(y + (m + i2) * 48 + (n + (_first + j2))); soon(y1 + (m + i2) * 48 + (n + (_first + j2))); soon(y2 + (m + i2) * 48 + (n + (_first + j2))); soon(y3 + (m + i2) * 48 + (n + (_first + j2))); soon(x3 + (m + i2) * 48 + (n + (_first + j2))); soon(x4 + (m + i2) * 48 + (n + (_first + j2))); });
+          ask(_part, [&](ix i2, ix j2) { soon(y + (m + i2) * 48 + (n + (_first + j2))); soon(y1 + (m + i2) * 48 + (n + (_first + j2))); soon(y2 + (m + i2) * 48 + (n + (_first + j2))); soon(x3 + (m + i2) * 48 + (n + (_first + j2))); soon(x4 + (m + i2) * 48 + (n + (_first + j2))); });
         }, [&](Part _part) {
           const ix _first = _part.c;
           part<LANES>(_part, nn, [&](auto v, ix i2, ix j2, auto& acc_) {
@@ -295,16 +295,30 @@ extern "C" void ragged_dot_18e76472(void* const* args, ix begin, ix end, f32* sc
             const auto t_mul3 = t_mul * t6;
             const auto t_add = t_mul3 * t_sigmoid + t_mul3 * t5 * (t_sigmoid * (1.0f - t_sigmoid));
             const auto t_mul4 = t_mul1 * t6;
-            const auto value = t_mul4 * t4;
-            st(v, y + (m + i2) * 48 + (n + (_first + j2)), t2);
-            st(v, y1 + (m + i2) * 48 + (n + (_first + j2)), t_mul2);
-            st(v, y2 + (m + i2) * 48 + (n + (_first + j2)), t_add);
-            st(v, y3 + (m + i2) * 48 + (n + (_first + j2)), value);
+            const auto value = t_mul4 * t2;
+            const auto value1 = t_mul4 * t4;
+            st(v, y + (m + i2) * 48 + (n + (_first + j2)), t_mul2);
+            st(v, y1 + (m + i2) * 48 + (n + (_first + j2)), t_add);
+            st_sum(v, parts + (n + (_first + j2)) / 16 * 128 + (m + i2), j2, value);
+            st(v, y2 + (m + i2) * 48 + (n + (_first + j2)), value1);
           }, acc);
         });
         mma(true, left, mn, 32, acc_done, on(right, acc));
       }
     }
+  }
+}
+
+// sum
+extern "C" void sum_5260a13d(void* const* args, ix begin, ix end, f32* scratch) {
+  const f32* parts = (f32*)args[0];
+  f32* y = (f32*)args[1];
+  ROLL for (ix task = begin; task < end; task++) {
+    const ix r = task * 1024, rn = ix_min(1024, 128 - r);
+    par<LANES>(rn, [&](auto v, ix j) {
+      const auto sum = fold_lane<Sum>(3, [&](ix k) { return ld(v, parts + k * 128 + (r + j)); });
+      st(v, y + r + j, sum);
+    });
   }
 }
 
@@ -337,27 +351,6 @@ extern "C" void ragged_dot_6df6497a(void* const* args, ix begin, ix end, f32* sc
         mma(true, left, mn, 48, acc_done, on(right, acc));
       }
     }
-  }
-}
-
-// sigmoid mul sum
-extern "C" void sum_e777bcbb(void* const* args, ix begin, ix end, f32* scratch) {
-  f32* y = (f32*)args[0];
-  const f32* x = (f32*)args[1];
-  const f32* x1 = (f32*)args[2];
-  const f32* x2 = (f32*)args[3];
-  ROLL for (ix task = begin; task < end; task++) {
-    const ix r = task;
-    const auto sum = fold<Sum, LANES>(48, [&](auto v, ix k) {
-      const auto t = ld(v, x + r * 48 + k);
-      const auto t_sigmoid = sigmoid_(t);
-      const auto t_mul = t * t_sigmoid;
-      const auto t1 = ld(v, x1 + r * 48 + k);
-      const auto t_mul1 = t_mul * t1;
-      const auto t2 = ld(v, x2 + r * 48 + k);
-      return t_mul1 * t2;
-    });
-    y[r] = sum;
   }
 }
 
