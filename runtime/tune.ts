@@ -4,6 +4,7 @@ import { createHash } from "node:crypto";
 import { Bug, Problem } from "../compiler/diagnostic.ts";
 import { type Axis, axes as allAxes, contractionOf, variants } from "../compiler/kernel/candidates.ts";
 import type { Contraction, Schedule } from "../compiler/kernel/schedule.ts";
+import { panelOf } from "./host/backend.ts";
 import { cores } from "./host/machine.ts";
 import { ScheduleCache, type Schedules } from "./host/schedules.ts";
 import { toolchain } from "./host/toolchain.ts";
@@ -45,7 +46,8 @@ const worthwhile = 0.97;
 
 export async function tune({ runs = 5, cache, axes = allAxes, round, ...options }: TuneOptions): Promise<Tuned> {
   const { threads = cores() } = options;
-  const kept = cache === undefined ? new ScheduleCache(await toolchain(), threads) : cache;
+  const tools = await toolchain();
+  const kept = cache === undefined ? new ScheduleCache(tools, threads) : cache;
   const known: Schedules = kept?.read() ?? new Map();
   const measure = new Measure({ ...options, threads }, runs);
   const base = await measure.with(known);
@@ -59,7 +61,7 @@ export async function tune({ runs = 5, cache, axes = allAxes, round, ...options 
     throw new Problem(`${base.entry} has no matrix product`, "tune an entry that has one, or the model's `train`");
   let measured = 0;
   for (const axis of axes) {
-    const others = new Map(tries.map((t) => [t, variants(t.contraction, t.best, axis)]));
+    const others = new Map(tries.map((t) => [t, variants(t.contraction, t.best, axis, panelOf(tools))]));
     const rounds = Math.max(...[...others.values()].map((list) => list.length));
     for (let i = 0; i < rounds; i++) {
       const now = new Map([...known, ...tries.map((t): [string, Schedule] => [t.shape, others.get(t)?.[i] ?? t.best])]);

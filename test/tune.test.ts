@@ -19,10 +19,11 @@ const program = fileURLToPath(new URL("../examples/one-layer.moe", import.meta.u
 const layer = { program, entry: "Layer", set: { D: 40, H: 76, E: 3, K: 2, N: 149 }, gradients: true, threads: 2 };
 
 const shapes: readonly Contraction[] = [
-  { op: "dot", m: 1024, n: 1024, k: 1024, groups: 1, operands: 1, short: false },
-  { op: "dot", m: 1, n: 1, k: 1, groups: 7, operands: 2, short: false },
-  { op: "ragged_dot", m: 4096, n: 256, k: 2048, groups: 64, operands: 2, short: true },
-  { op: "ragged_outer", m: 97, n: 31, k: 4096, groups: 8, operands: 1, short: false },
+  { op: "dot", m: 1024, n: 1024, k: 1024, groups: 1, operands: 1, short: false, outer: false },
+  { op: "dot", m: 1, n: 1, k: 1, groups: 7, operands: 2, short: false, outer: false },
+  { op: "dot", m: 512, n: 768, k: 4096, groups: 1, operands: 1, short: true, outer: true },
+  { op: "ragged_dot", m: 4096, n: 256, k: 2048, groups: 64, operands: 2, short: true, outer: false },
+  { op: "ragged_outer", m: 97, n: 31, k: 4096, groups: 8, operands: 1, short: false, outer: true },
 ];
 test("a contraction is found again from its key; other texts are none", () => {
   for (const c of shapes) assert.equal(contractionOf(contractionKey(c)), c);
@@ -33,7 +34,7 @@ test("variants change one axis, fit the contraction, and differ from each other"
   for (const c of shapes) {
     const given = hostChoices.contraction(c);
     for (const axis of axes) {
-      const all = variants(c, given, axis);
+      const all = variants(c, given, axis, 16);
       assert.is(new Set(all.map((s) => JSON.stringify(s))).size, all.length);
       for (const s of all) {
         assert.not.equal(s, given);
@@ -44,7 +45,8 @@ test("variants change one axis, fit the contraction, and differ from each other"
   }
   assert.ok(
     axes.every(
-      (axis) => variants(shapes[0] as Contraction, hostChoices.contraction(shapes[0] as Contraction), axis).length > 0,
+      (axis) =>
+        variants(shapes[0] as Contraction, hostChoices.contraction(shapes[0] as Contraction), axis, 16).length > 0,
     ),
   );
 });

@@ -1,13 +1,18 @@
 // What `moec tune` measures: schedules of a contraction that may be quicker than the one that is chosen without measuring.
 import { ceil } from "./expr.ts";
-import type { Contraction, Schedule } from "./schedule.ts";
+import { type Contraction, type Schedule, wholeVectors } from "./schedule.ts";
 
 /** The contraction that `contractionKey` made a key of; null: no such key. */
 export function contractionOf(key: string): Contraction | null {
   const parts =
-    /^(dot|ragged_dot|ragged_outer) (\d+) x (\d+) x (\d+)(?:, (\d+) groups)?(?:, (\d+) operands)?(, bf16)?$/.exec(key);
+    /^(dot|ragged_dot|ragged_outer) (\d+) x (\d+) x (\d+)(?:, (\d+) groups)?(?:, (\d+) operands)?(, bf16)?(, outer)?$/.exec(
+      key,
+    );
   if (!parts) return null;
-  const [op, m, n, k, groups, operands, short] = parts.slice(1) as [Contraction["op"], ...(string | undefined)[]];
+  const [op, m, n, k, groups, operands, short, outer] = parts.slice(1) as [
+    Contraction["op"],
+    ...(string | undefined)[],
+  ];
   const sizes = {
     m: Number(m),
     n: Number(n),
@@ -15,21 +20,21 @@ export function contractionOf(key: string): Contraction | null {
     groups: Number(groups ?? 1),
     operands: Number(operands ?? 1),
   };
-  return { op, ...sizes, short: short !== undefined };
+  return { op, ...sizes, short: short !== undefined, outer: outer !== undefined || op === "ragged_outer" };
 }
 
 /** What is tried one after the other, each from the best so far: the depth of a piece, rows, columns, rows of a task, stores around the caches. */
 export const axes = ["bk", "bm", "bn", "mc", "stream"] as const;
 export type Axis = (typeof axes)[number];
 
-/** `given` with other values on one axis; those that would cut this contraction alike are one. */
-export function variants(c: Contraction, given: Schedule, axis: Axis): Schedule[] {
+/** `given` with other values on one axis; those that would cut this contraction alike are one. `panel`: columns are whole ones. */
+export function variants(c: Contraction, given: Schedule, axis: Axis, panel: number): Schedule[] {
   const changes: Readonly<Record<Axis, readonly Partial<Schedule>[]>> = {
     bk: [128, 256, 512, 1024].map((bk) => ({ bk })),
     bm: [24, 48, 96, 192].map((bm) => ({ bm })),
-    bn: [32, 64, 96, 128].map((bn) => ({ bn })),
+    bn: [32, 64, 96, 128, 256].filter((bn) => bn % panel === 0).map((bn) => ({ bn })),
     mc: [4, 8, 16, 32].map((tasks) => ({ mc: Math.ceil(c.m / tasks) })),
-    stream: c.n % 16 === 0 ? [{ stream: !given.stream }] : [],
+    stream: wholeVectors(c.n) ? [{ stream: !given.stream }] : [],
   };
   const seen = new Set([showed(fitted(c, given))]);
   return changes[axis].flatMap((change) => {

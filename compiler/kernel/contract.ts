@@ -16,6 +16,12 @@ const isShort = (node: Node): boolean =>
   args(node).every(
     (v) => v.type.dtype === "bf16" || (v.node.op.name === "cast" && v.node.args[0]?.type.dtype === "bf16"),
   );
+/** A transposed matrix, also under a cast. */
+function isTurned({ node, type }: Value): boolean {
+  if (node.op.name === "cast") return isTurned(item(node.args, 0));
+  const rank = type.shape.length;
+  return node.op.name === "transpose" && (node.attrs as OpAttrs["transpose"]).perm.at(-1) === rank - 2;
+}
 const rights = ({ nodes }: Region): { readonly operands: number; readonly short: boolean } => ({
   operands: nodes.length,
   short: nodes.every(isShort),
@@ -27,7 +33,7 @@ export function dot(d: Draft, node: Node, region: Region): void {
   const shape = shapeOf(item(node.results, 0));
   const lead = shape.slice(0, -2);
   const [m, n, k] = [item(shape, shape.length - 2), item(shape, shape.length - 1), item(shapeOf(a), shape.length - 1)];
-  const s = d.schedule({ op: "dot", m, n, k, groups: product(lead), ...rights(region) });
+  const s = d.schedule({ op: "dot", m, n, k, groups: product(lead), outer: isTurned(a), ...rights(region) });
   const e = d.k.task("e", product(lead));
   const rows = d.k.task("mc", m, s.mc);
   const cols = d.k.task("n", n, s.bn);
@@ -60,7 +66,7 @@ export function raggedDot(d: Draft, node: Node, region: Region): void {
   const { unit } = node.attrs as OpAttrs["ragged_dot"];
   const [groups, k, n] = [item(shapeOf(w), 0), item(shapeOf(w), 1), item(shapeOf(w), 2)];
   const m = item(shapeOf(x), 0);
-  const s = d.schedule({ op: "ragged_dot", m, n, k, groups, ...rights(region) });
+  const s = d.schedule({ op: "ragged_dot", m, n, k, groups, outer: false, ...rights(region) });
   const columns = (): Block => d.k.task("n", n, s.bn);
   const before = s.across ? columns() : null;
   const e = d.k.task("e", groups);
@@ -186,6 +192,7 @@ export function raggedOuter(d: Draft, node: Node): void {
     groups,
     operands: 1,
     short: isShort(node),
+    outer: true,
   });
   const e = d.k.task("e", groups);
   const m = d.k.task("m", k, s.bm);

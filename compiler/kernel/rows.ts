@@ -8,6 +8,7 @@ import { add, item, load, mul, num, product, unflatten } from "./expr.ts";
 import type { Expr } from "./ir.ts";
 import { keptOf, rowsInTurn } from "./kept.ts";
 import { type Reader, shapeOf } from "./read.ts";
+import { wholeVectors } from "./schedule.ts";
 import { seams } from "./seams.ts";
 
 /** Elements of a row that one task makes, and how few make a row too short to be one. */
@@ -81,7 +82,7 @@ function keeping(d: Draft, out: Value, row: readonly Expr[], walk: Walk): Reader
 const passes = (d: Draft, v: Value, { cut, inner, seams: places }: Walk): boolean =>
   !cut &&
   places.length === 0 &&
-  item(inner, inner.length - 1) % 16 === 0 &&
+  wholeVectors(item(inner, inner.length - 1)) &&
   dtypeOf(v.type) === "f32" &&
   product(shapeOf(v)) > (d.choices.inCaches ?? Infinity);
 const task = (d: Draft, extent: number): Expr => (extent === 1 ? num(0) : d.k.task("r", extent).at);

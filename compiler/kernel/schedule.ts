@@ -26,14 +26,17 @@ export interface Contraction {
   readonly operands: number;
   /** All operands are of 16 bits. */
   readonly short: boolean;
+  /** The left operand lies with its depth first, as a weight gradient's does. */
+  readonly outer: boolean;
 }
 /** `ragged_dot 4096 x 256 x 128, 8 groups, 2 operands`: what measured schedules are kept by. */
-export const contractionKey = ({ op, m, n, k, groups, operands, short }: Contraction): string =>
+export const contractionKey = ({ op, m, n, k, groups, operands, short, outer }: Contraction): string =>
   [
     `${op} ${m} x ${n} x ${k}`,
     ...(groups > 1 ? [`${groups} groups`] : []),
     ...(operands > 1 ? [`${operands} operands`] : []),
     ...(short ? ["bf16"] : []),
+    ...(outer && op === "dot" ? ["outer"] : []),
   ].join(", ");
 export interface AttentionTile {
   readonly rows: number;
@@ -82,23 +85,27 @@ export const hostChoicesOf = (panel: number): Choices => ({
   panel,
   contraction: (c) => contraction(c, panel),
 });
+/** Whether rows of so many columns begin at multiples of a vector, and so may be stored around the caches. */
+export const wholeVectors = (columns: number): boolean => columns % 16 === 0;
 /**
  * A ragged_dot takes its depth whole and few columns, so that the accumulator stays in L1, as long as a strip of a register tile's columns fits in
  * L2 with the rows. Deeper ones go by pieces for all rows of a group; what a dot then reads for each block of rows it reads again, so a task takes
- * one block, which stays in L2 from column to column. `panel`: columns of a register tile; where its rows are whole lines, what is written for the
- * optimizer alone goes around the caches.
+ * one block, which stays in L2 from column to column. A weight gradient copies both operands, so its blocks are wide. `panel`: columns of a register
+ * tile; where its rows are whole lines, what is written for the optimizer alone goes around the caches.
  */
-function contraction({ op, m, n, k, groups }: Contraction, panel: number): Schedule {
-  const whole = op === "ragged_dot" && k <= 768;
-  const [bm, bk] = whole ? [192, 768] : k > 512 ? [192, 256] : [48, 512];
-  const wide = op === "ragged_outer" && panel > 16;
-  const most = wide ? 256 : op === "ragged_outer" ? 128 : whole ? Math.max(32, panel) : 64;
+function contraction({ op, m, n, k, groups, outer }: Contraction, panel: number): Schedule {
+  const [whole, wide] = [op === "ragged_dot" && k <= 768, panel > 16];
+  const deep = wide && op === "dot" && !outer ? 1024 : 256;
+  const [rows, bk] = whole ? [192, 768] : k > 512 ? [192, deep] : [48, 512];
+  const most = outer ? (wide ? 256 : 128) : whole ? Math.max(32, panel) : 64;
   const bn = Math.min(most, ceil(Math.max(n, 1), 16));
   const columns = groups * Math.ceil(n / bn);
-  const blocks = Math.ceil(m / bm);
-  const cuts = k > bk ? blocks : Math.min(Math.ceil(tasks / Math.max(1, columns)), blocks);
+  const wanted = Math.ceil(tasks / Math.max(1, columns));
+  const blocks = Math.max(1, Math.ceil(m / rows), outer ? Math.min(wanted, Math.ceil(m / 96)) : 1);
+  const cuts = k > 512 ? blocks : Math.min(wanted, blocks);
+  const bm = op === "ragged_dot" ? rows : ceil(Math.ceil(m / blocks), 6);
   const size = (op === "ragged_dot" ? 1 : groups) * m * n;
-  const stream = (op !== "ragged_outer" || wide) && size > inCaches && n % 16 === 0;
+  const stream = (op !== "ragged_outer" || wide) && size > inCaches && wholeVectors(n);
   const across = op === "ragged_dot" && m <= groups;
-  return { bm, bn, bk, mc: ceil(Math.ceil(m / Math.max(1, cuts)), bm), ...(across ? { across } : {}), stream };
+  return { bm, bn, bk, mc: ceil(Math.ceil(m / cuts), bm), ...(across ? { across } : {}), stream };
 }

@@ -1,15 +1,15 @@
 // dot
-extern "C" void dot_cd1da6c8(void* const* args, ix begin, ix end, f32* scratch) {
+extern "C" void dot_339d20c0(void* const* args, ix begin, ix end, f32* scratch) {
   const f32* a = (f32*)args[0];
   const f32* b = (f32*)args[1];
   f32* y = (f32*)args[2];
   ROLL for (ix task = begin; task < end; task++) {
-    const ix e = task / 2, mc = task % 2 * 48, mcn = ix_min(48, 64 - mc), n = 0, nn = ix_min(16, 4 - n);
+    const ix e = task / 2, mc = task % 2 * 36, mcn = ix_min(36, 64 - mc), n = 0, nn = ix_min(16, 4 - n);
     const auto right = columns<16>(scratch + 0, nn, 32, {b + n + 16, 4, 16, 32}, [&](ix i1) { return b + i1 * 4 + n; });
-    ROLL for (ix m = mc, m_end = mc + mcn; m < m_end; m += 48) {
-      const ix mn = ix_min(48, m_end - m);
-      Acc<48, 16> acc;
-      Rows<48, 1> left;
+    ROLL for (ix m = mc, m_end = mc + mcn; m < m_end; m += 36) {
+      const ix mn = ix_min(36, m_end - m);
+      Acc<36, 16> acc;
+      Rows<36, 1> left;
       left.bind(mn, [&](ix i) { return a + (m + i) * 32; });
       const auto acc_done = then([&](Part _part, auto soon) {
         const ix _first = _part.c;
@@ -404,7 +404,7 @@ extern "C" void mul_a9fcd69c(void* const* args, ix begin, ix end, f32* scratch) 
 }
 
 // add combine reshape sum transpose dot
-extern "C" void dot_5db298f1(void* const* args, ix begin, ix end, f32* scratch) {
+extern "C" void dot_5832a945(void* const* args, ix begin, ix end, f32* scratch) {
   const f32* a = (f32*)args[0];
   const f32* b = (f32*)args[1];
   const i32* x = (i32*)args[2];
@@ -412,12 +412,12 @@ extern "C" void dot_5db298f1(void* const* args, ix begin, ix end, f32* scratch) 
   const f32* x2 = (f32*)args[4];
   f32* y = (f32*)args[5];
   ROLL for (ix task = begin; task < end; task++) {
-    const ix e = task / 2, mc = task % 2 * 48, mcn = ix_min(48, 64 - mc), n = 0;
+    const ix e = task / 2, mc = task % 2 * 36, mcn = ix_min(36, 64 - mc), n = 0;
     const auto right = pack_transposed<32>(scratch + 0, 32, 4, [&](ix j1, ix i1) { return b + (n + j1) * 4 + i1; });
-    ROLL for (ix m = mc, m_end = mc + mcn; m < m_end; m += 48) {
-      const ix mn = ix_min(48, m_end - m);
-      Acc<48, 32> acc;
-      Rows<48, 1> left;
+    ROLL for (ix m = mc, m_end = mc + mcn; m < m_end; m += 36) {
+      const ix mn = ix_min(36, m_end - m);
+      Acc<36, 32> acc;
+      Rows<36, 1> left;
       left.bind(mn, [&](ix i) { return a + (m + i) * 4; });
       const auto acc_done = then([&](Part _part, auto soon) {
         const ix _first = _part.c;
@@ -436,16 +436,16 @@ extern "C" void dot_5db298f1(void* const* args, ix begin, ix end, f32* scratch) 
 }
 
 // transpose dot
-extern "C" void dot_4d4904ca(void* const* args, ix begin, ix end, f32* scratch) {
+extern "C" void dot_3327f073(void* const* args, ix begin, ix end, f32* scratch) {
   const f32* a = (f32*)args[0];
   const f32* b = (f32*)args[1];
   f32* y = (f32*)args[2];
   ROLL for (ix task = begin; task < end; task++) {
-    const ix e = task, mc = 0, mcn = ix_min(48, 32 - mc), n = 0, nn = ix_min(16, 4 - n);
+    const ix e = task, mc = 0, mcn = ix_min(36, 32 - mc), n = 0, nn = ix_min(16, 4 - n);
     const auto right = columns<16>(scratch + 0, nn, 64, {b + n + 16, 4, 16, 64}, [&](ix i1) { return b + i1 * 4 + n; });
-    ROLL for (ix m = mc, m_end = mc + mcn; m < m_end; m += 48) {
-      const ix mn = ix_min(48, m_end - m);
-      Acc<48, 16> acc;
+    ROLL for (ix m = mc, m_end = mc + mcn; m < m_end; m += 36) {
+      const ix mn = ix_min(36, m_end - m);
+      Acc<36, 16> acc;
       const auto left = sixes(scratch + 1024, mn, 64, [&](ix j) { return a + j * 32 + m; });
       const auto acc_done = then([&](Part _part, auto soon) {
         const ix _first = _part.c;
@@ -462,17 +462,17 @@ extern "C" void dot_4d4904ca(void* const* args, ix begin, ix end, f32* scratch) 
 }
 
 // broadcast reshape dispatch ragged_outer
-extern "C" void ragged_outer_13c6eb73(void* const* args, ix begin, ix end, f32* scratch) {
+extern "C" void ragged_outer_8a1db0ad(void* const* args, ix begin, ix end, f32* scratch) {
   const i32* offsets = (i32*)args[0];
   const i32* x = (i32*)args[1];
   const f32* x1 = (f32*)args[2];
   const f32* y = (f32*)args[3];
   f32* w = (f32*)args[4];
   ROLL for (ix task = begin; task < end; task++) {
-    const ix e = task, m = 0, mn = ix_min(48, 32 - m), n = 0;
+    const ix e = task, m = 0, mn = ix_min(36, 32 - m), n = 0;
     const auto t = offsets[e];
     const auto t1 = offsets[e + 1];
-    Acc<48, 48> acc;
+    Acc<36, 48> acc;
     if (ix(t1) <= ix(t)) acc.fill(0.0f);
     const auto acc_done = then([&](Part _part, auto soon) {
       const ix _first = _part.c;
@@ -486,7 +486,7 @@ extern "C" void ragged_outer_13c6eb73(void* const* args, ix begin, ix end, f32* 
     ROLL for (ix r = ix(t), r_end = ix(t1); r < r_end; r += 512) {
       const ix rn = ix_min(512, r_end - r);
       const auto left = sixes(scratch + 0, mn, rn, [&](ix j) { return x1 + ix(x[r + j]) / 2 * 32 + m; });
-      const auto right = close<48, 48>(scratch + 24704, y + r * 48 + n, rn);
+      const auto right = close<48, 48>(scratch + 18528, y + r * 48 + n, rn);
       mma(r == ix(t), left, mn, rn, acc_done.when(r + 512 >= r_end), on(right, acc));
     }
     if (ix(t1) <= ix(t)) acc_done.whole(mn, 48);
