@@ -68,4 +68,4 @@ export const examples = (...lines: readonly string[]): string =>
   `\nExamples:\n${lines.map((line) => `  $ ${line}`).join("\n")}`;
 export const json = (): Option =>
   new Option("--json", "print one JSON object a line on stdout, and nothing else there");
-export const text = (x: string): string => x;
+export const text = (x: string): string => (x === "" ? shared.refuse("a name") : x);

@@ -92,6 +92,6 @@ function setting(text: string, before: Settings = {}): Settings {
   if (name === undefined || Number.isNaN(known)) return refuse("NAME=VALUE, where VALUE is a number, true or false");
   return { ...before, [name]: known };
 }
-function refuse(wanted: string): never {
+export function refuse(wanted: string): never {
   throw new Problem(`It must be ${wanted}.`, `give ${wanted}`);
 }
