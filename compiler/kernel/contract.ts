@@ -137,7 +137,7 @@ function multiply(d: Draft, region: Region, t: Tiles, operands: Operands): void 
     const streams = (y: Buffer): boolean => t.stream && !beside.includes(y.shape.join());
     const named = values.length === 1 ? values : values.map((x) => (x.e === "op" ? d.k.letHere("value", x) : x));
     region.outputs.forEach((v, n) => {
-      if (isSum(v, t)) return storeSum(d, v, at, item(named, n));
+      if (isSum(v, t)) return storeSum(d, v, at, item(named, n), t);
       const y = d.output(v);
       d.k.store(y, at, item(named, n), streams(y));
     });
@@ -145,9 +145,10 @@ function multiply(d: Draft, region: Region, t: Tiles, operands: Operands): void 
 }
 /** A sum of rows, whose terms are points of the accumulators. */
 const isSum = (v: Value, { lead }: Tiles): boolean => shapeOf(v).length < lead.length + 2;
-function storeSum(d: Draft, v: Value, at: readonly Expr[], value: Expr): void {
+function storeSum(d: Draft, v: Value, at: readonly Expr[], value: Expr, { bn }: Tiles): void {
   const to = d.sums(v, "write");
   const run = product(shapeOf(item(v.node.args, 0))) / product(to.shape);
+  if (bn % run !== 0) throw new Bug(`a schedule of ${bn} columns cuts sums of ${run}`);
   const [i, j] = at.slice(-2) as [Expr, Expr];
   d.k.storeSum(to, [...at.slice(0, -2), div(j, run), i], value, run);
 }
