@@ -41,8 +41,8 @@ export const nativeStep = (step: Step): NativeStep =>
   step.kind === "copy"
     ? { kernel: -1, args: [step.from, step.to], tasks: 0 }
     : { kernel: step.launch.kernel, args: step.launch.args, tasks: step.launch.tasks, small: isSmall(step.launch) };
-/** What one thread does in half a microsecond: to share it among several takes about as long. */
-const isSmall = ({ tasks, flops, bytes }: Launch): boolean => tasks === 1 || (flops <= 8192 && bytes <= 8192);
+/** What one thread does in a microsecond or two: to share it among several, and to hand them what it reads, takes about as long. */
+const isSmall = ({ tasks, flops, bytes }: Launch): boolean => tasks === 1 || (flops <= 16384 && bytes <= 32768);
 
 /** What no caller gives by name: what keys the random numbers, and how many steps were trained. */
 function hiddenInput(store: string, { seed, call, step }: At): Tensor | null {

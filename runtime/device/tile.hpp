@@ -274,10 +274,15 @@ template <int W, int L, class F> FN Strips pack(f32* to, ix n, ix depth, F f) {
 }
 /** Rows this many steps of the depth later are asked for. */
 constexpr ix SOON = 4;
-/** Row k begins at *row(k). */
+/** Row k begins at *row(k). Of fewer than W columns whole vectors are read, too, where they end before the last row does. */
 template <int W, class F> FN Strips columns(f32* to, ix n, ix depth, Ahead ahead, F row) {
+  const f32* const end = depth > 0 ? row(depth - 1) + n : nullptr;
   ROLL for (ix k = 0; k < depth; k++) {
     const f32* const from = row(k);
+    if (n < W && from + W <= end) {
+      UNROLL for (int x = 0; x < W; x += LANES) st(vf{}, to + place<W>(x, k, depth), where(lane(vf{}, x) < (i32)n, ld(vf{}, from + x), 0.0f));
+      continue;
+    }
     if (n == W) {
       const f32* const later = row(ix_min(k + SOON, depth - 1));
       UNROLL for (int x = 0; x < W; x += 16) __builtin_prefetch(later + x);

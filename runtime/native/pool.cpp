@@ -42,6 +42,7 @@ struct alignas(line) Pool::Share {
 /// What is done before anything else begins: a step, whose units are its tasks, or small steps in a row, which together are one unit.
 struct Pool::Round {
   size_t begin, end;
+  bool small;
   long units;
   Share* shares;
 };
@@ -59,8 +60,8 @@ struct Pool::Run {
   Round round(size_t begin) {
     size_t end = begin;
     while (end < steps.size() && steps[end].small) end++;
-    const bool single = end <= begin + 1;
-    return {begin, single ? begin + 1 : end, single ? steps[begin].tasks : 1, &shares[begin * threads]};
+    const bool small = end > begin;
+    return {begin, small ? end : begin + 1, small, small ? 1 : steps[begin].tasks, &shares[begin * threads]};
   }
 };
 /// From the time when each step ended to the time that it took; a step without tasks ends nowhere.
@@ -166,8 +167,8 @@ long Pool::take(Run& run, const Round& round, int from, int thread) {
   while (taken.load(std::memory_order_relaxed) < count) {
     const long begin = taken.fetch_add(size), end = std::min(begin + size, count);
     if (begin >= end) break;
-    if (round.end == round.begin + 1) chunk(run, round.begin, first + begin, first + end, thread);
-    else small(run, round, thread);
+    if (round.small) small(run, round, thread);
+    else chunk(run, round.begin, first + begin, first + end, thread);
     done += end - begin;
   }
   return done;
