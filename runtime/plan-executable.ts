@@ -1,7 +1,7 @@
 // A plan whose memory and code the addon holds, on any target: stores by name, inputs checked, results gathered.
 import { Problem } from "../compiler/diagnostic.ts";
 import { hidden } from "../compiler/graph/node.ts";
-import type { Entry, Launch, Plan, PlanBuffer, Step } from "../compiler/plan/plan.ts";
+import type { Entry, Plan, PlanBuffer, Step } from "../compiler/plan/plan.ts";
 import { bytesOf } from "../compiler/types/dtype.ts";
 import {
   type Executable,
@@ -18,7 +18,7 @@ import { numbers, sameShape, showShape, zeros } from "./tensor.ts";
 
 type At = Parameters<Executable["run"]>[2];
 export interface ExecuteOptions {
-  /** Fills temporaries with NaN before each run: what reads bytes that nothing wrote shows. For tests. */
+  /** Fills temporaries with NaN before each run, and shares small launches too: what reads bytes that nothing wrote shows. For tests. */
   readonly poison?: boolean;
   /** Told after each run what its steps took. */
   readonly profile?: (entry: Entry, times: StepTimes) => void;
@@ -40,9 +40,7 @@ export function nativeBuffer({ dtype, shape, layout, offset, bytes }: PlanBuffer
 export const nativeStep = (step: Step): NativeStep =>
   step.kind === "copy"
     ? { kernel: -1, args: [step.from, step.to], tasks: 0 }
-    : { kernel: step.launch.kernel, args: step.launch.args, tasks: step.launch.tasks, small: isSmall(step.launch) };
-/** What one thread does in a microsecond or two: to share it among several, and to hand them what it reads, takes about as long. */
-const isSmall = ({ tasks, flops, bytes }: Launch): boolean => tasks === 1 || (flops <= 16384 && bytes <= 32768);
+    : { kernel: step.launch.kernel, args: step.launch.args, tasks: step.launch.tasks };
 
 /** What no caller gives by name: what keys the random numbers, and how many steps were trained. */
 function hiddenInput(store: string, { seed, call, step }: At): Tensor | null {

@@ -2,8 +2,8 @@
 import { existsSync } from "node:fs";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { requireMemory } from "../../compiler/plan/bytes.ts";
-import type { Plan } from "../../compiler/plan/plan.ts";
-import { type Executor, type NativePlan, native } from "../native.ts";
+import type { Plan, Step } from "../../compiler/plan/plan.ts";
+import { type Executor, type NativePlan, type NativeStep, native } from "../native.ts";
 import { type ExecuteOptions, nativeBuffer, nativeStep, PlanExecutable } from "../plan-executable.ts";
 import { KernelCache } from "./cache.ts";
 import { type Built, buildKernels } from "./compile.ts";
@@ -24,10 +24,11 @@ export async function hostExecutable(plan: Plan, options: HostOptions = {}): Pro
   let built = await build();
   // another process may have dropped what was found
   if (!built.libraries.every((path) => existsSync(path))) built = await build();
-  return new PlanExecutable(plan, load(plan, built, threads), options);
+  return new PlanExecutable(plan, load(plan, built, threads, options.poison === true), options);
 }
-function load(plan: Plan, { libraries, kernels }: Built, threads: number): Executor {
+function load(plan: Plan, { libraries, kernels }: Built, threads: number, sharesAll: boolean): Executor {
   const { Executor } = native();
+  const step = (s: Step): NativeStep => ({ ...nativeStep(s), small: !sharesAll && isSmall(s) });
   const spec: NativePlan = {
     bytes: plan.bytes.arena,
     threads,
@@ -35,7 +36,7 @@ function load(plan: Plan, { libraries, kernels }: Built, threads: number): Execu
     buffers: plan.buffers.map(nativeBuffer),
     libraries,
     kernels,
-    entries: plan.entries.map((entry) => ({ steps: entry.steps.map(nativeStep) })),
+    entries: plan.entries.map((entry) => ({ steps: entry.steps.map(step) })),
   };
   try {
     return new Executor(spec);
@@ -43,4 +44,13 @@ function load(plan: Plan, { libraries, kernels }: Built, threads: number): Execu
     const other = error instanceof Error && error.message.startsWith("kernels for a CPU with");
     throw other ? new Problem(error.message, "leave MOEC_ISA out, and machine flags out of CXX") : error;
   }
+}
+/**
+ * What one thread does in a microsecond or two: to share it among several, and to hand them what it reads, takes about as long. Of what counts no
+ * bytes nothing is known.
+ */
+function isSmall(step: Step): boolean {
+  if (step.kind === "copy") return false;
+  const { tasks, flops, bytes } = step.launch;
+  return tasks === 1 || (bytes > 0 && bytes <= 32768 && flops <= 16384);
 }
