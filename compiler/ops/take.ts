@@ -217,7 +217,10 @@ export const top_k = define<"top_k">({
     const space = spaceOf(args);
     return b.make(g, "top_k", [lift(g, one(args), space)], attrs).results.map((value) => placed(space, value));
   },
-  cost: touched(10),
+  cost: (node) => ({
+    ...touched(0)(node),
+    flops: 10 * count(one(node.args).type) * Math.min(number(node.attrs.k), mostFolds),
+  }),
   samples: (g) =>
     [
       b.topK(g, sample(g, "f32", [5, 7]), 3),
@@ -225,6 +228,8 @@ export const top_k = define<"top_k">({
       b.topK(g, sample(g, "f32", [4]), 1),
     ].map(([v]) => v.node),
 });
+/** A row is folded so often at most; more of it are sorted. */
+const mostFolds = 32;
 /** Places from the largest to the smallest; NaN counts as less than all. */
 function ranked(row: Float64Array): number[] {
   const key = (i: number): number => row[i] ?? Number.NaN;
