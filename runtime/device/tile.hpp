@@ -142,13 +142,13 @@ template <class B, int R, int C> FN On<B, R, C> on(const B& b, Acc<R, C>& acc) {
 constexpr int vectors(int W) { return W / LANES < TILE_VECTORS ? W / LANES : TILE_VECTORS; }
 /** With so few rows memory takes longer than the products: then lines are asked for one by one, in each step of the depth some. */
 constexpr ix FEW = 4 * SIX;
-/** `lines` of p at each step; from the step `turn` on, of `next`. */
+/** `lines` of p at each step, into L2, which has room for more that are under way; from the step `turn` on, of `next`. */
 struct Asks {
   static constexpr ix pace = 1;
   const f32* p; ix lines, turn; const f32* next;
   FN void some(ix k) {
     if (k == turn) p = next;
-    ROLL for (ix x = 0; x < lines; x++, p += 16) __builtin_prefetch(p);
+    ROLL for (ix x = 0; x < lines; x++, p += 16) __builtin_prefetch(p, 0, 2);
   }
 };
 /**
