@@ -93,9 +93,9 @@ export const wholeVectors = (columns: number): boolean => columns % 16 === 0;
  * one block, which stays in L2 from column to column. A weight gradient copies both operands, so its blocks are wide. `panel`: columns of a register
  * tile; where its rows are whole lines, what is written for the optimizer alone goes around the caches.
  */
-function contraction({ op, m, n, k, groups, outer }: Contraction, panel: number): Schedule {
+function contraction({ op, m, n, k, groups, operands, outer }: Contraction, panel: number): Schedule {
   const [whole, wide] = [op === "ragged_dot" && k <= 768, panel > 16];
-  const deep = wide && op === "dot" && !outer ? 1024 : 256;
+  const deep = !wide || outer ? 256 : operands > 1 ? 512 : 1024;
   const [rows, bk] = whole ? [192, 768] : k > 512 ? [192, deep] : [48, 512];
   const most = outer ? (wide ? 256 : 128) : whole ? Math.max(32, panel) : 64;
   const bn = Math.min(most, ceil(Math.max(n, 1), 16));
