@@ -1,5 +1,5 @@
 // What the points of an accumulator load, apart from what they do with it: some can be loaded before others are stored.
-import { address, call, children, dependsOn, load, same, typeOf } from "../kernel/expr.ts";
+import { address, children, dependsOn, load, same, typeOf, withLoads } from "../kernel/expr.ts";
 import type { Expr, Load, Stmt, StmtOf, Var } from "../kernel/ir.ts";
 
 /** Loads from memory, which stand on nothing that the points compute: one for all of a row, and those that differ along it. `body`: all else. */
@@ -47,11 +47,10 @@ class Loads {
     if (x.e === "load") return this.#isEarly(x);
     return x.e === "op" ? x.args.every((y) => this.#isKnown(y)) : !this.#computed.has(x);
   }
-  /** What a choice does not take may not be there, so it stays where it is. */
   #rest(x: Expr): Expr {
-    if (x.e === "load") return this.#isEarly(x) ? this.#named(x) : load(x.from, ...x.at.map((y) => this.#rest(y)));
-    if (x.e !== "op") return x;
-    return call(x.op, x.type, ...x.args.map((y, i) => (x.op === "select" && i > 0 ? y : this.#rest(y))));
+    const early = (y: Load): Expr =>
+      this.#isEarly(y) ? this.#named(y) : load(y.from, ...y.at.map((z) => this.#rest(z)));
+    return withLoads(x, early);
   }
   #named(x: Load): Var {
     const before = this.lets.find((s) => same(s.value, x));

@@ -2,7 +2,6 @@
 // shared memory beside them; what no round changes is copied with the operands before the loop. Then no point waits for memory.
 import {
   address,
-  call,
   dependsOn,
   item,
   laneStride,
@@ -14,6 +13,7 @@ import {
   stride,
   substitute,
   typeOf,
+  withLoads,
 } from "../kernel/expr.ts";
 import type { Buffer, Expr, Kernel, Load, Stmt, StmtOf, Tile, Var } from "../kernel/ir.ts";
 import { walk } from "../kernel/passes.ts";
@@ -57,7 +57,7 @@ class Lines {
       if (s.s === "if") return { ...s, body: s.body.map(points) };
       if (s.s !== "each") return s;
       const read = (x: Load): Expr => this.#element(x, s, loop, own) ?? x;
-      return { ...s, body: s.body.map((t) => ("value" in t ? { ...t, value: replaced(t.value, read) } : t)) };
+      return { ...s, body: s.body.map((t) => ("value" in t ? { ...t, value: withLoads(t.value, read) } : t)) };
     };
     const body = loop.body.map(points);
     return { ...loop, body: [...body, ...own] };
@@ -87,12 +87,6 @@ class Lines {
     among.push({ s: "stage", tile, vs: [row, column], valid: [num(1), valid], body: [], value });
     return tile;
   }
-}
-/** x with its loads replaced, but for what a choice does not take: that may not be there. */
-function replaced(x: Expr, by: (x: Load) => Expr): Expr {
-  if (x.e === "load") return by(x);
-  if (x.e !== "op") return x;
-  return call(x.op, x.type, ...x.args.map((y, i) => (x.op === "select" && i > 0 ? y : replaced(y, by))));
 }
 /** Whether elements along v lie together, from a multiple of 16 bytes on. */
 const isLine = (place: Expr, v: Var): boolean =>

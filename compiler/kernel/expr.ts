@@ -232,6 +232,12 @@ export function substitute(x: Expr, v: Var, by: Expr): Expr {
   if (x.op === "%" && isNum(b)) return mod(a, b.value);
   return call(x.op, x.type, a, b);
 }
+/** x with its loads replaced, but for those that a choice may not take: what they read may not be there. */
+export function withLoads(x: Expr, by: (x: Load) => Expr): Expr {
+  if (x.e === "load") return by(x);
+  if (x.e !== "op") return x;
+  return call(x.op, x.type, ...x.args.map((y, i) => (x.op === "select" && i > 0 ? y : withLoads(y, by))));
+}
 /** How far x moves when v grows by one, or null when that is not one constant. */
 export function stride(x: Expr, v: Var): number | null {
   if (!dependsOn(x, v)) return 0;
