@@ -82,7 +82,7 @@ static int64_t thread_nanoseconds() {
 static size_t padded(size_t floats) { return (floats * sizeof(float) + line - 1) / line * line / sizeof(float) + line; }
 
 Pool::Pool(int threads, size_t scratch)
-    : threads_(threads), scratch_floats_(padded(scratch)), scratch_(new float[scratch_floats_ * size_t(threads) + line]) {
+    : threads_(threads), scratch_floats_(padded(scratch)), scratch_(scratch_floats_ * size_t(threads) * sizeof(float)) {
   for (int i = 1; i < threads_; i++) helpers_.emplace_back([this, i] { help(i); });
 }
 Pool::~Pool() {
@@ -95,8 +95,7 @@ Pool::~Pool() {
   for (auto& helper : helpers_) helper.join();
 }
 float* Pool::scratch(int thread) {
-  const auto start = (reinterpret_cast<uintptr_t>(scratch_.get()) + line - 1) & ~(line - 1);
-  return reinterpret_cast<float*>(start) + scratch_floats_ * size_t(thread);
+  return reinterpret_cast<float*>(scratch_.data()) + scratch_floats_ * size_t(thread);
 }
 
 bool Pool::run(const std::vector<Step>& steps, const std::atomic<bool>& cancel, std::vector<StepTime>& times) {

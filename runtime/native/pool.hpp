@@ -3,11 +3,11 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
-#include <memory>
 #include <mutex>
 #include <thread>
 #include <vector>
 
+#include "arena.hpp"
 #include "engine.hpp"
 
 namespace moec {
@@ -51,7 +51,7 @@ class Pool {
 
   int threads_;
   size_t scratch_floats_;
-  std::unique_ptr<float[]> scratch_;
+  Arena scratch_;
   std::mutex mutex_;
   std::condition_variable wake_;
   std::atomic<uint64_t> generation_{0};
