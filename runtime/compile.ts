@@ -2,6 +2,7 @@
 import { check, type Loaded, load, loadFile } from "../compiler/check/index.ts";
 import type { Diagnostic } from "../compiler/diagnostic.ts";
 import { shown } from "../compiler/emit/unit.ts";
+import { choicesOf } from "../compiler/graph/choices.ts";
 import type { Elaborated, Graph } from "../compiler/graph/node.ts";
 import { printGraph } from "../compiler/graph/print.ts";
 import { topological, valuesOf } from "../compiler/graph/walk.ts";
@@ -176,7 +177,8 @@ export function figuresOf(program: Elaborated, plan: Plan | null): Figures {
   };
   const [, first] = program.graphs;
   const kernels = (plan?.kernels ?? []).map(({ name, origins }) => ({ name, lines: origins }));
-  return { parameters, prepared, gradients, optimizer, activations, flops: first ? flopsOf(first) : 0, kernels };
+  const counted = { flops: first ? flopsOf(first) : 0, choices: choicesOf(program) };
+  return { parameters, prepared, gradients, optimizer, activations, ...counted, kernels };
 }
 const flopsOf = (graph: Graph): number =>
   topological(valuesOf(graph)).reduce((sum, node) => sum + node.op.cost(node).flops, 0);

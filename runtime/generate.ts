@@ -5,10 +5,10 @@ import { Problem } from "../compiler/diagnostic.ts";
 import { type Wish, writeBatch } from "./batch.ts";
 import { type Checkpoint, loadStores, newestCheckpoint } from "./checkpoint.ts";
 import { compileProgram, type EntryRequest, type Running } from "./compile.ts";
-import type { Executable } from "./executable.ts";
+import { type Executable, storeOfInput } from "./executable.ts";
 import { findEntry, hasMethod, headerDefault, readProgram } from "./program.ts";
 import { type RunConfig, readConfig } from "./run-folder.ts";
-import { type Codec, codecs } from "./tokens.ts";
+import { type Codec, codecs, requireKnown } from "./tokens.ts";
 
 /** How many tokens of a prompt one call takes. */
 export const chunkLength = 64;
@@ -111,9 +111,10 @@ export async function* generate(options: RunGenerateOptions): AsyncGenerator<Pie
   if (!checkpoint) throw new Problem(`${folder} has no checkpoint`, "train first: moec train writes one");
   const codec = codecOf(checkpoint, options.ids ?? false);
   const rows = options.batch ?? Math.min(16, Math.max(1, prompts.length));
-  const { executable, context } = await compileRun(options, config, rows);
+  const { executable, context, among } = await compileRun(options, config, rows);
   try {
     const wishes = prompts.map((prompt) => wishOf(codec.encode(prompt), options, context));
+    for (const { prompt } of wishes) requireKnown(prompt, among, "a prompt");
     await executable.run("init", new Map(), { seed, call: 0, step: 0 });
     loadStores(executable, checkpoint);
     const { step } = checkpoint.state;
@@ -135,7 +136,7 @@ async function compileRun(options: RunGenerateOptions, config: RunConfig, rows: 
   const program = readProgram(path);
   const { B: _, T: __, ...trained } = config.sizes;
   const sizes = { ...trained, ...options.set };
-  const { executable } = await compileProgram({
+  const { executable, report } = await compileProgram({
     path,
     declaration: config.model,
     sizes,
@@ -145,7 +146,8 @@ async function compileRun(options: RunGenerateOptions, config: RunConfig, rows: 
     threads: options.threads,
     entries: generateEntries(program, config.model, { rows, topP: options.topP !== undefined }),
   });
-  return { executable, context: contextOf(findEntry(program, config.model, "generate"), sizes) };
+  const context = contextOf(findEntry(program, config.model, "generate"), sizes);
+  return { executable, context, among: report.choices[storeOfInput("generate:1", "tokens")] };
 }
 function wishOf(prompt: readonly number[], options: RunGenerateOptions, context: number | null): Wish {
   const tokens = options.tokens ?? Math.min(200, Math.max(1, roomFor(prompt, context)));

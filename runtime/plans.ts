@@ -16,6 +16,8 @@ export interface Figures {
   readonly optimizer: number;
   readonly activations: number;
   readonly flops: number;
+  /** Of inputs whose elements are indices, as `train/tokens`: how many there are to choose from. */
+  readonly choices: Readonly<Record<string, number>>;
   readonly kernels: readonly { readonly name: string; readonly lines: readonly string[] }[];
 }
 export interface Planned {
@@ -29,7 +31,7 @@ export interface PlanPlace {
   put(planned: Planned): void;
 }
 /** Raised when what is kept changes its form. */
-const format = 2;
+const format = 3;
 
 export class PlanCache {
   readonly #compiler: string;

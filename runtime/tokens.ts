@@ -45,4 +45,15 @@ const ids: Codec = {
   decoder: () => ({ push: (token) => ` ${token}`, end: () => "" }),
 };
 
+/** Refuses tokens that the model would take for none. `among`: how many it knows, if it looks them up; `what` holds the tokens. */
+export function requireKnown(tokens: ArrayLike<number>, among: number | undefined, what: string): void {
+  if (among === undefined) return;
+  const unknown = Array.prototype.find.call(tokens, (token: number) => token >= among) as number | undefined;
+  if (unknown === undefined) return;
+  throw new Problem(
+    `${what} holds the token ${unknown}, and the model's tokens are 0 to ${among - 1}`,
+    "bytes need a vocabulary of 256 (`V` in examples/gpt-moe.moe); give the model more tokens, or other text",
+  );
+}
+
 export const codecs = { bytes, ids } as const;

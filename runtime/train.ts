@@ -7,13 +7,14 @@ import type { Bytes } from "../compiler/plan/plan.ts";
 import { type Checkpoint, checkpointSteps, newestCheckpoint } from "./checkpoint.ts";
 import { type Compiled, type CompileRequest, compileProgram, type Running } from "./compile.ts";
 import { entropies, readText, requireEnough, type Text } from "./data.ts";
-import type { Executable } from "./executable.ts";
+import { type Executable, storeOfInput } from "./executable.ts";
 import { asText, contextOf, type GenerateOptions, generateEntries, generateTokens, roomFor } from "./generate.ts";
 import { lockFolder } from "./lock.ts";
 import { type Step, trainSteps } from "./loop.ts";
 import { copyProgram, findEntry, hasHeader, headerDefault, isCopied, ownLosses, readProgram } from "./program.ts";
 import { defaultRunFolder, type RunConfig, RunLog, readConfig, requireSame, writeConfig } from "./run-folder.ts";
 import { count } from "./tensor.ts";
+import { requireKnown } from "./tokens.ts";
 
 /** What is left out comes, resuming, from the run's config.json, else from the defaults beside it. */
 export interface TrainOptions extends Running {
@@ -132,7 +133,7 @@ const planned = ({ parameters, prepared, gradients, optimizer, activations }: Co
   optimizer,
   activations,
 });
-function compileTraining(
+async function compileTraining(
   options: TrainOptions,
   program: Loaded,
   entry: EntrySignature,
@@ -141,7 +142,7 @@ function compileTraining(
 ): Promise<Compiled> {
   requireEnough(text, Number(config.sizes["B"]), Number(config.sizes["T"]));
   const { entries, ...request } = trainingRequest(entry, config.sizes, ["train", "evaluate"]);
-  return compileProgram({
+  const compiled = await compileProgram({
     ...request,
     path: options.program,
     precision: config.precision,
@@ -151,6 +152,13 @@ function compileTraining(
     accumulate: config.accumulate ?? 1,
     entries: [...entries, ...generateEntries(program, entry.declaration)],
   });
+  try {
+    requireKnown(text.all, compiled.report.choices[storeOfInput("train", "tokens")], "the data");
+    return compiled;
+  } catch (error) {
+    compiled.executable.close();
+    throw error;
+  }
 }
 /** `train` or `evaluate`, on B rows of T tokens; the other sizes are the header's. */
 export function trainingRequest(

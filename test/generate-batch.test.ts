@@ -244,6 +244,7 @@ test("an imported model goes on as transformers' logits say; a text prompt is re
     return e.help.includes("--ids");
   });
   await assert.rejects(generate({ ...how, tokens: 40 }).next(), /Context is 32/);
+  await assert.rejects(generate({ ...how, prompts: ["5", "3 40"] }).next(), /token 40, .* 0 to 39/);
 });
 test("moec import says what it wrote, in JSON too, and what it cannot take", () => {
   const root = join(import.meta.dirname, "..");

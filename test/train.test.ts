@@ -1,3 +1,4 @@
+import { rejects as assertRejects } from "node:assert/strict";
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -9,6 +10,7 @@ import { textOf } from "../runtime/data.ts";
 import { asText, generateTokens } from "../runtime/generate.ts";
 import { type Step, type TrainSetup, trainSteps } from "../runtime/loop.ts";
 import { type RunConfig, RunLog, readConfig, requireSame, writeConfig } from "../runtime/run-folder.ts";
+import { openTraining } from "../runtime/train.ts";
 import { FakeExecutable, type FakeOptions, total } from "./fake-executable.ts";
 
 const test = suite("train");
@@ -250,5 +252,14 @@ test("nothing is written without a folder", async () => {
   const { steps } = await run(null);
   assert.ok(steps.every((s) => s.saved === null));
   assert.is(existsSync("runs"), before);
+});
+test("text with bytes that the model has no token for is refused before anything is written", async () => {
+  const [data, out] = [join(root, "text"), fresh()];
+  const set = { V: 100, D: 8, H: 8, L: 1, Heads: 2, E: 2, K: 1, Context: 16 };
+  const options = { program: "examples/gpt-moe.moe", target: "reference", set, batch: 1, length: 8, out } as const;
+  writeFileSync(data, `${"abc".repeat(99)}d`);
+  await assertRejects(openTraining({ ...options, data: [data] }), /token 100, .* 0 to 99/);
+  assert.not.ok(existsSync(join(out, "config.json")));
+  (await openTraining({ ...options, set: { ...set, V: 101 }, data: [data] })).close();
 });
 test.run();

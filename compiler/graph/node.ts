@@ -83,6 +83,8 @@ export interface Op<A = unknown> {
   vjp(node: Node<A>, grads: readonly (Value | null)[], g: Builder): readonly (Value | null)[];
   /** The same op inside a routed call or over a stack; called only where some argument is not plain. */
   mapped(args: readonly Mapped[], attrs: A, g: Builder, node: Node<A>): readonly Mapped[];
+  /** An argument whose elements choose one of `among` places, or none if they are outside. */
+  chooses?(node: Node<A>): { readonly index: Value; readonly among: number };
   cost(node: Node<A>): { readonly flops: number; readonly bytes: number };
   /** What the generated tests run, on every target and against finite differences: ties and kinks avoided. */
   samples(g: Builder): readonly Node[];

@@ -60,6 +60,7 @@ export const gather = define<"gather">({
     ];
   },
   mapped: (args, attrs, g) => mappedGather(g, ...two(args), attrs),
+  chooses: ({ args, attrs: { axis } }) => ({ index: nth(args, 1), among: nth(dims(nth(args, 0).type), axis) }),
   cost: touched(0),
   samples: (g) => [
     b.take(g, sample(g, "f32", [6, 3]), sample(g, "i32", [4, 2], "index")).node,
