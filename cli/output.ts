@@ -18,6 +18,8 @@ export const colorsOf = (stream: NodeJS.WriteStream): Colors => createColors(wan
 export const print = (text: string): void => void process.stdout.write(`${text}\n`);
 export const note = (text: string): void => void process.stderr.write(`${text}\n`);
 export const warn = (text: string): void => note(`${colorsOf(process.stderr).yellow("warning:")} ${visible(text)}`);
+/** What takes seconds before anything else is seen. */
+export const compiling = (kernels: number): void => note(`compiling ${kernels} kernels`);
 /** A reader that goes away (`moec ... | head`) is not an error. */
 export const endWithReader = (): void =>
   void process.stdout.on("error", (error: NodeJS.ErrnoException) => process.exit(error.code === "EPIPE" ? 0 : 1));

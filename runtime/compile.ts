@@ -41,6 +41,7 @@ export interface TargetRequest extends BuildRequest {
   readonly tf32?: boolean | undefined;
   /** Of the host: the cores that this process may use, if not given. */
   readonly threads?: number | undefined;
+  readonly compiling?: Running["compiling"];
   /** Passes to print after, on stderr. */
   readonly printAfter?: readonly string[];
   readonly watch?: Watch;
@@ -58,6 +59,8 @@ export interface Running {
   /** Of cuda: products of f32 by tensor cores, of operands rounded to tf32. */
   readonly tf32?: boolean | undefined;
   readonly threads?: number | undefined;
+  /** Told how many kernels are compiled before anything runs, which takes seconds; not where the cache has them all. */
+  readonly compiling?: ((kernels: number) => void) | undefined;
 }
 /** Each program also gets the entry `init`. */
 export interface CompileRequest extends TargetRequest {
@@ -119,7 +122,7 @@ async function measured({ target, threads = cores() }: TargetRequest): Promise<S
 }
 /** Where this program's plan is kept; null where it is made each time, for its passes or forms are to be seen or nothing identifies it. */
 async function placeOf(loaded: Loaded, request: TargetRequest, plans: PlanCache | null): Promise<PlanPlace | null> {
-  const { emit = [], printAfter = [], watch, threads: _, ...asked } = request;
+  const { emit = [], printAfter = [], watch, threads: _, compiling: __, ...asked } = request;
   const seen = emit.length > 0 || printAfter.length > 0 || watch?.after !== undefined || debugLevel() > 0;
   const { target } = asked;
   if (!plans || target === "reference" || seen) return null;
@@ -158,12 +161,12 @@ function make(
 }
 async function executableOf(
   made: Loadable,
-  { target, threads = cores() }: TargetRequest,
+  { target, compiling, threads = cores() }: TargetRequest,
   observer: Debugger,
 ): Promise<Executable> {
   if (!("plan" in made)) return referenceExecutable(made.program);
-  if (target === "cuda") return cudaExecutable(made.plan, await observer.kernels(made.plan, 1));
-  return hostExecutable(made.plan, { threads, ...(await observer.kernels(made.plan, threads)) });
+  if (target === "cuda") return cudaExecutable(made.plan, { compiling, ...(await observer.kernels(made.plan, 1)) });
+  return hostExecutable(made.plan, { compiling, threads, ...(await observer.kernels(made.plan, threads)) });
 }
 export function figuresOf(program: Elaborated, plan: Plan | null): Figures {
   const held = (role: string): number =>

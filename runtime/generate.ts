@@ -144,6 +144,7 @@ async function compileRun(options: RunGenerateOptions, config: RunConfig, rows: 
     target: options.target ?? "host",
     tf32: options.tf32,
     threads: options.threads,
+    compiling: options.compiling,
     entries: generateEntries(program, config.model, { rows, topP: options.topP !== undefined }),
   });
   const context = contextOf(findEntry(program, config.model, "generate"), sizes);

@@ -22,6 +22,8 @@ export interface ExecuteOptions {
   readonly poison?: boolean;
   /** Told after each run what its steps took. */
   readonly profile?: (entry: Entry, times: StepTimes) => void;
+  /** Told how many kernels are compiled before it can run; not where the cache has them all. */
+  readonly compiling?: ((kernels: number) => void) | undefined;
   /** Called once, when it is closed. */
   readonly closed?: () => void;
 }

@@ -44,6 +44,7 @@ export async function runEntry(options: RunOptions): Promise<Map<string, Tensor>
     target,
     tf32: options.tf32,
     threads: options.threads,
+    compiling: options.compiling,
     entries: [{ method: entry.method, name: entry.method, sizes: {}, given, gradients }],
   });
   try {

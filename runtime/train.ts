@@ -149,6 +149,7 @@ async function compileTraining(
     target: options.target ?? "host",
     tf32: config.tf32,
     threads: options.threads,
+    compiling: options.compiling,
     accumulate: config.accumulate ?? 1,
     entries: [...entries, ...generateEntries(program, entry.declaration)],
   });

@@ -70,6 +70,7 @@ export async function openTrial({ program, after, schedules, ...options }: Trial
     precision,
     tf32,
     threads,
+    compiling: options.compiling,
     watch: after ? { after, profile } : { profile },
     ...(schedules ? { schedules } : {}),
   });

@@ -20,6 +20,7 @@ import type { DType } from "../compiler/types/dtype.ts";
 import { capability, occupancy, requireArchitecture, requireShared } from "../runtime/cuda/architecture.ts";
 import { compileKernels, type KernelCode, options, used } from "../runtime/cuda/code.ts";
 import { nvdisasm } from "../runtime/cuda/sass.ts";
+import { KernelCache } from "../runtime/host/cache.ts";
 import type { Nvrtc } from "../runtime/nvrtc.ts";
 import { folder } from "./folder.ts";
 import { golden } from "./golden.ts";
@@ -195,6 +196,15 @@ KERNEL_END(hungry)
 `;
   return { name: "hungry", text, origins: [], scratch: 0, launch: { threads: 256, shared: 0, wide: false } };
 }
+test("how many kernels are compiled is told, and nothing where the cache has them", async () => {
+  const plan = { kernels: [hungry(1), { ...hungry(2), name: "second" }], header: "" };
+  const compile: Nvrtc["compile"] = async () => ({ ptx: "", cubin: Buffer.of(1), log: "", names: new Map() });
+  const nvrtc = { compile, path: "", version: "1", architectures: [80] };
+  const cache = new KernelCache(folder());
+  const told: number[] = [];
+  for (let i = 0; i < 2; i++) await compileKernels(plan, "sm_80", nvrtc, cache, 2, (kernels) => told.push(kernels));
+  assert.equal(told, [2]);
+});
 const compiledAlone = async (kernel: PlanKernel, nvrtc: Pick<Nvrtc, "compile">): Promise<KernelCode | undefined> => {
   const plan = { kernels: [kernel], header: backends.cuda.header() };
   return (await compileKernels(plan, "sm_80", { ...nvrtc, path: "", version: "1", architectures: [80] }, null, 1))[0];

@@ -2,7 +2,7 @@ import { Command } from "commander";
 import { real, requireTarget, whole } from "../../compiler/options.ts";
 import { generate, type Piece, type RunGenerateOptions } from "../../runtime/generate.ts";
 import { addShared, examples, flag, json, option, type Shared } from "../flags.ts";
-import { printJson, warn, write } from "../output.ts";
+import { compiling, printJson, warn, write } from "../output.ts";
 
 export const generateCommand = (): Command =>
   addShared(new Command("generate"))
@@ -46,7 +46,7 @@ interface Options extends Shared {
 }
 async function run(folder: string, { json, prompt: prompts = [""], ...options }: Options): Promise<void> {
   requireTarget(options);
-  const how = { folder, prompts, ...options, warn };
+  const how = { folder, prompts, ...options, warn, compiling };
   if (json) await asJson(prompts, how);
   else await forPeople(prompts, how);
 }

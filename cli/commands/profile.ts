@@ -5,7 +5,7 @@ import { writeAtomic } from "../../runtime/files.ts";
 import { kernelTable } from "../../runtime/kernel-times.ts";
 import { type Profile, profile } from "../../runtime/profile.ts";
 import { addTrial, examples, flag, option, type Shared, type TrialFlags, text } from "../flags.ts";
-import { note, print, printJson } from "../output.ts";
+import { compiling, note, print, printJson } from "../output.ts";
 
 export const profileCommand = (): Command =>
   addTrial(new Command("profile"), "runs in the trace, after one that is not")
@@ -32,7 +32,7 @@ interface Options extends TrialFlags, Shared {
 }
 async function run(program: string, { output, json, grad: gradients, ...options }: Options): Promise<void> {
   const file = output ?? `${basename(program, ".moe")}.trace.json`;
-  const measured = await profile({ program, gradients, ...options });
+  const measured = await profile({ program, gradients, ...options, compiling });
   writeAtomic(file, `${JSON.stringify(measured.trace)}\n`);
   if (json) return asJson(measured, file);
   const { entry, seconds, kernels, limits } = measured;

@@ -6,7 +6,7 @@ import { runEntry } from "../../runtime/run.ts";
 import { writeSafetensors } from "../../runtime/safetensors.ts";
 import { numbers, showShape, toNested } from "../../runtime/tensor.ts";
 import { addShared, examples, flag, json, type Shared, text } from "../flags.ts";
-import { note, print, printJson } from "../output.ts";
+import { compiling, note, print, printJson } from "../output.ts";
 
 export const runCommand = (): Command =>
   addShared(new Command("run"))
@@ -59,7 +59,7 @@ interface Options extends Shared {
 }
 async function run(file: string, { output, grad, json, ...options }: Options): Promise<void> {
   requireTarget(options);
-  const results = await runEntry({ program: file, gradients: grad, ...options });
+  const results = await runEntry({ program: file, gradients: grad, ...options, compiling });
   if (output !== undefined) write(output, results);
   if (json) printJson(nested(results));
   else if (output === undefined) for (const [name, t] of results) print(summary(name, t));

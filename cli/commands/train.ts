@@ -5,7 +5,7 @@ import type { Step } from "../../runtime/loop.ts";
 import { toNested } from "../../runtime/tensor.ts";
 import { openTraining, type Training } from "../../runtime/train.ts";
 import { addShared, examples, flag, json, type Shared, text } from "../flags.ts";
-import { note, printJson, showBytes, showCount, warn, write } from "../output.ts";
+import { compiling, note, printJson, showBytes, showCount, warn, write } from "../output.ts";
 import { progress } from "../progress.ts";
 import { ending, interruptible } from "../signals.ts";
 
@@ -54,7 +54,7 @@ interface Options extends Shared {
 async function run(program: string, { json, ...options }: Options): Promise<void> {
   requireTarget(options);
   const opened = ending();
-  const training = await openTraining({ program, ...options, warn });
+  const training = await openTraining({ program, ...options, warn, compiling });
   await opened();
   try {
     const signal = interruptible();

@@ -4,6 +4,7 @@ import { cudaUnit } from "../../compiler/emit/unit.ts";
 import type { PlanKernel } from "../../compiler/plan/plan.ts";
 import { hash, type KernelCache } from "../host/cache.ts";
 import { CudaError, type Nvrtc } from "../nvrtc.ts";
+import type { ExecuteOptions } from "../plan-executable.ts";
 import { requireShared } from "./architecture.ts";
 
 export interface KernelCode {
@@ -35,11 +36,15 @@ export async function compileKernels(
   compiler: Nvrtc,
   cache: KernelCache | null,
   jobs: number,
+  compiling: ExecuteOptions["compiling"] = () => {},
 ): Promise<readonly KernelCode[]> {
   const made: KernelCode[] = [];
-  const queue = plan.kernels.entries();
+  const sources = plan.kernels.map((kernel) => sourceOf(kernel, plan.header, architecture, compiler, cache));
+  const missing = sources.filter(({ kept }) => kept === null).length;
+  if (missing > 0) compiling(missing);
+  const queue = sources.entries();
   const worker = async (): Promise<void> => {
-    for (const [i, kernel] of queue) made[i] = await codeOf(kernel, plan.header, architecture, compiler, cache);
+    for (const [i, source] of queue) made[i] = await codeOf(source, architecture, compiler, cache);
   };
   await Promise.all(Array.from({ length: jobs }, worker));
   return made;
@@ -49,17 +54,31 @@ interface Kept {
   readonly cubin: string;
   readonly log: string;
 }
-async function codeOf(
+interface Source {
+  readonly kernel: PlanKernel;
+  readonly text: string;
+  readonly key: string;
+  /** From the cache. */
+  readonly kept: string | null;
+}
+function sourceOf(
   kernel: PlanKernel,
   header: string,
+  architecture: string,
+  { version }: Nvrtc,
+  cache: KernelCache | null,
+): Source {
+  requireShared({ ...kernel, shared: kernel.launch?.shared ?? 0 }, architecture);
+  const text = cudaUnit(header, kernel);
+  const key = hash([text, ...options, architecture, version].join("\0"));
+  return { kernel, text, key, kept: cache?.findPlan(key) ?? null };
+}
+async function codeOf(
+  { kernel, text, key, kept: known }: Source,
   architecture: string,
   compiler: Nvrtc,
   cache: KernelCache | null,
 ): Promise<KernelCode> {
-  requireShared({ ...kernel, shared: kernel.launch?.shared ?? 0 }, architecture);
-  const text = cudaUnit(header, kernel);
-  const key = hash([text, ...options, architecture, compiler.version].join("\0"));
-  const known = cache?.findPlan(key) ?? null;
   const start = performance.now();
   const kept = known === null ? await withoutSpills(kernel, text, architecture, compiler) : (JSON.parse(known) as Kept);
   const seconds = known === null ? (performance.now() - start) / 1000 : 0;

@@ -40,7 +40,7 @@ export async function cudaExecutable(plan: Plan, options: CudaOptions = {}): Pro
   const architecture = architectureOf(device, compiler.architectures);
   requireArchitecture(architecture, compiler.architectures);
   const cache = options.cache ?? new KernelCache();
-  const code = await compileKernels(plan, architecture, compiler, cache, cores());
+  const code = await compileKernels(plan, architecture, compiler, cache, cores(), options.compiling);
   const own = wantsVariants() ? variantsFor(plan, architecture) : [];
   const second = await compileVariants({ ...plan, kernels: own }, architecture, compiler, cache, cores());
   const variants = usable(plan, own, second);

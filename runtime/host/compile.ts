@@ -10,6 +10,7 @@ import { type Family, families, familyText } from "../../compiler/emit/shared.ts
 import { unit as unitText } from "../../compiler/emit/unit.ts";
 import { onFile } from "../../compiler/on-file.ts";
 import type { PlanKernel } from "../../compiler/plan/plan.ts";
+import type { ExecuteOptions } from "../plan-executable.ts";
 import { hash, type KernelCache } from "./cache.ts";
 import type { Toolchain } from "./toolchain.ts";
 
@@ -18,8 +19,6 @@ export interface Built {
   readonly libraries: readonly string[];
   /** For each kernel, its library. */
   readonly kernels: readonly { readonly name: string; readonly library: number }[];
-  /** How many kernels the cache lacked. */
-  readonly compiled: number;
 }
 interface Keyed {
   readonly kernel: PlanKernel;
@@ -32,11 +31,13 @@ export async function buildKernels(
   tools: Toolchain,
   cache: KernelCache,
   jobs: number,
+  compiling: ExecuteOptions["compiling"] = () => {},
 ): Promise<Built> {
   const around = hash([unitText(plan.header, []), tools.identity].join("\0"));
   const keyed = plan.kernels.map((kernel) => ({ kernel, key: hash([kernel.name, kernel.text, around].join("\0")) }));
   const paths = new Map(keyed.map(({ key }) => [key, cache.find(key)]));
   const missing = keyed.filter(({ key }) => paths.get(key) === null);
+  if (missing.length > 0) compiling(missing.length);
   await inParallel(deal(missing, 2 * jobs), jobs, async (unit) => {
     const library = await compileUnit(unit, plan.header, tools);
     const path = cache.put(
@@ -50,7 +51,7 @@ export async function buildKernels(
     name: kernel.name,
     library: libraries.indexOf(paths.get(key) ?? ""),
   }));
-  return { libraries, kernels, compiled: missing.length };
+  return { libraries, kernels };
 }
 
 /** Families stay together. Longest first, each to the unit that is shortest so far. */

@@ -19,7 +19,7 @@ export interface HostOptions extends ExecuteOptions {
 export async function hostExecutable(plan: Plan, options: HostOptions = {}): Promise<PlanExecutable> {
   requireMemory(plan, freeMemory());
   const cache = options.cache ?? new KernelCache();
-  const build = async (): Promise<Built> => buildKernels(plan, await toolchain(), cache, cores());
+  const build = async (): Promise<Built> => buildKernels(plan, await toolchain(), cache, cores(), options.compiling);
   const threads = options.threads ?? cores();
   let built = await build();
   // another process may have dropped what was found
