@@ -196,9 +196,9 @@ KERNEL_END(hungry)
 `;
   return { name: "hungry", text, origins: [], scratch: 0, launch: { threads: 256, shared: 0, wide: false } };
 }
+const compile: Nvrtc["compile"] = async () => ({ ptx: "", cubin: Buffer.of(1), log: "", names: new Map() });
 test("how many kernels are compiled is told, and nothing where the cache has them", async () => {
   const plan = { kernels: [hungry(1), { ...hungry(2), name: "second" }], header: "" };
-  const compile: Nvrtc["compile"] = async () => ({ ptx: "", cubin: Buffer.of(1), log: "", names: new Map() });
   const nvrtc = { compile, path: "", version: "1", architectures: [80] };
   const cache = new KernelCache(folder());
   const told: number[] = [];
