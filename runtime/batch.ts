@@ -47,8 +47,25 @@ interface Row {
 export async function* writeBatch(
   executable: Executable,
   wishes: Iterable<Wish>,
-  { rows: count = 1, seed, step, signal }: BatchOptions,
+  options: BatchOptions,
 ): AsyncGenerator<Written, void> {
+  // short: V8 compiles what runs for each token, on a core that the kernels want
+  for await (const { tokens, writing } of writeByCalls(executable, wishes, options))
+    for (let i = 0; i < tokens.length && !options.signal?.aborted; i++) {
+      const [wish, token] = [writing[i % writing.length], tokens[i]];
+      if (wish !== undefined && token !== undefined) yield { wish, token };
+    }
+}
+/** What a call wrote, row after row, again and again, and for which wishes: undefined of a row that has more to read. */
+interface Call {
+  readonly tokens: ArrayLike<number>;
+  readonly writing: readonly (number | undefined)[];
+}
+async function* writeByCalls(
+  executable: Executable,
+  wishes: Iterable<Wish>,
+  { rows: count = 1, seed, step, signal }: BatchOptions,
+): AsyncGenerator<Call, void> {
   const lengths = lengthsOf(executable);
   const dtypes = dtypesOf(executable, `generate:${lengths[0]}`);
   const waiting = numbered(wishes);
@@ -63,20 +80,24 @@ export async function* writeBatch(
     const how = { times: writesOf(rows), within: holding, to: "tokens", next: "at" };
     const inputs = inputsOf(rows, T, dtypes);
     const tokens = await repeated(executable, how, `generate:${T}`, inputs, { seed, call, step });
-    for (let at = 0; at < tokens.length && !stopped(); at += count)
-      for (const [i, row] of rows.entries()) {
-        const token = row && advanced(row, T) ? tokens[at + i] : undefined;
-        if (!row || token === undefined) continue;
-        yield { wish: row.wish, token };
-        row.left -= 1;
-        row.next = [token];
-        if (row.left === 0) rows[i] = null;
-      }
-    call += tokens.length / count;
+    const times = tokens.length / count;
+    const done = rows.map((row) => row !== null && advanced(row, T));
+    yield { tokens, writing: rows.map((row, i) => (done[i] ? row?.wish : undefined)) };
+    for (const [i, row] of rows.entries()) {
+      if (row && done[i]) went(row, times, tokens[tokens.length - count + i] ?? 0);
+      if (row?.left === 0) rows[i] = null;
+    }
+    call += times;
     if (performance.now() - breathed < holding) continue;
     await breath();
     breathed = performance.now();
   }
+}
+/** So many tokens were written, the newest of which is not yet read. */
+function went(row: Row, times: number, newest: number): void {
+  row.at += times - 1;
+  row.left -= times;
+  row.next = [newest];
 }
 /** Milliseconds for which signals, timers and who reads the tokens may wait. */
 const holding = 5;
