@@ -13,6 +13,7 @@ import { hostChoices } from "../compiler/kernel/schedule.ts";
 import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";
 import type { Sequence, VirtualBuffer } from "../compiler/plan/sequence.ts";
+import { expandScatters } from "../compiler/transform/scatter.ts";
 import type { DType } from "../compiler/types/dtype.ts";
 import { golden } from "./golden.ts";
 import { distance, generator, storesOf } from "./graphs.ts";
@@ -61,6 +62,25 @@ test("routings of many groups, long sorts and sums, empty tensors", () => {
     b.exp(g, p("flat", [70000])),
   ]);
   compare("large", graph, runSequence(lowered(graph), storesOf(valuesOf(graph))));
+});
+test("two signs, bools beside numbers, sums of integers into places, slices of nothing", () => {
+  const g = new GraphBuilder(ops);
+  const p = (name: string, shape: readonly number[], dtype: DType = "f32"): Value => b.param(g, name, { dtype, shape });
+  const [x, c, is] = [p("x", [5, 19]), p("c", [5, 19], "bool"), p("is", [5, 19], "bool")];
+  const [index, whole] = [p("index", [70], "i32"), p("whole", [70, 19], "i32")];
+  const yes = b.broadcastTo(g, b.constant(g, 1, "bool"), [5, 19]);
+  const nothing = b.slice(g, p("line", [3]), 0, 3, 0);
+  const graph = graphOf([
+    b.neg(g, b.concat(g, [b.neg(g, x), x], 0)),
+    b.cast(g, b.where(g, c, is, yes), "f32"),
+    b.cast(g, b.where(g, c, yes, is), "i32"),
+    b.cast(g, b.take(g, is, b.slice(g, index, 0, 0, 9)), "f32"),
+    b.cast(g, b.concat(g, [yes, is], 1), "i32"),
+    b.sum(g, b.reshape(g, nothing, [2, 0]), [1]),
+    b.matmul(g, b.reshape(g, nothing, [4, 0]), p("below", [0, 19])),
+    ...valuesOf(expandScatters(g, graphOf([b.scatter(g, whole, index, 5)]))),
+  ]);
+  compare("edges", graph, runSequence(lowered(graph), storesOf(valuesOf(graph))));
 });
 const vocabulary = 50257;
 test("a vocabulary's routing and the gradient of its table", () => {

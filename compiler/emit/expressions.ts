@@ -42,7 +42,7 @@ export class Expressions<T extends Words> {
     return x === this.lane || this.varying.has(x) || children(x).some((y) => this.varies(y));
   }
   expr(x: Expr, above = 0): string {
-    if (x.e === "num") return number(x.value, x.type === "f32");
+    if (x.e === "num") return x.type === "bool" ? String(x.value !== 0) : number(x.value, x.type === "f32");
     if (x.e === "var") return x.name;
     return x.e === "load" ? this.load(x) : this.operation(x, above);
   }
@@ -63,7 +63,7 @@ export class Expressions<T extends Words> {
     if (sign && a && b) return `(number(${this.wide(a, wide)}) ${sign[0]} number(${this.wide(b, wide)}))`;
     switch (x.op) {
       case "neg":
-        return `-${this.expr(item(x.args, 0), 7)}`;
+        return negated(this.expr(item(x.args, 0), 7));
       case "value":
         return this.asValue(item(x.args, 0));
       case "high":
@@ -127,6 +127,8 @@ export class Expressions<T extends Words> {
     return this.lane !== null && laneStride(x, this.lane, this.lanes) === 0;
   }
 }
+/** Two signs would be a decrement. */
+const negated = (text: string): string => (text.startsWith("-") ? `-(${text})` : `-${text}`);
 function element(b: Buffer, at: string): string {
   if (b.dtype === "bf16") return `from_bf16(${b.name}[${at}])`;
   return b.dtype === "bool" ? `(${b.name}[${at}] != 0)` : `${b.name}[${at}]`;

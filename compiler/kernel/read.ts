@@ -1,9 +1,9 @@
 // Element of a value at an index: walks down through points and views to the buffers that the kernel reads.
 import { Bug } from "../diagnostic.ts";
 import type { Node, Value } from "../graph/node.ts";
-import { dims } from "../types/type.ts";
+import { dims, dtypeOf } from "../types/type.ts";
 import type { Builder } from "./build.ts";
-import { call, load } from "./expr.ts";
+import { call, load, num, scalarOf } from "./expr.ts";
 import type { Buffer, Expr } from "./ir.ts";
 import { show } from "./print.ts";
 
@@ -33,6 +33,8 @@ export class Reader {
     this.inside = sources.inside;
   }
   element(v: Value, at: readonly Expr[]): Expr {
+    // of a tensor without elements no index is one: the loop that asks has no rounds
+    if (shapeOf(v).includes(0)) return num(0, scalarOf(dtypeOf(v.type)));
     const key = `${v.node.id}.${v.index}[${at.map(show).join()}]`;
     const known = this.k.recall(key);
     if (known) return known;

@@ -1,5 +1,5 @@
 // Contractions over rows sorted by group. `unit` rows belong to each sorted place: group e has the rows
-// offsets[e] * unit up to offsets[e + 1] * unit. Rows past the last group are nothing: never read, written as 0.
+// offsets[e] * unit up to offsets[e + 1] * unit. Rows past the last group are nothing: never read, and kernels do not write them.
 import { TypeMismatch } from "../graph/builder.ts";
 import type { Builder, Mapped, NdArray, Value } from "../graph/node.ts";
 import { equal, sub } from "../types/size.ts";
@@ -143,7 +143,7 @@ export const ragged_sum = define<"ragged_sum">({
   lower: "reduce",
   infer(args) {
     const [x, offsets] = two(args);
-    need(x.dtype !== "bool", () => `${showType(x)} has no sum`);
+    needFloat("ragged_sum", x);
     needOffsets("ragged_sum", offsets);
     need(x.shape.length > 0, () => `ragged_sum needs rows, not ${showType(x)}`);
     return [type(x.dtype, [sub(nth(offsets.shape, 0), 1), ...x.shape.slice(1)])];

@@ -7,6 +7,7 @@ import { nth, number } from "../ops/common.ts";
 import { inverted } from "../ops/view.ts";
 import { madeBy } from "../rewrite/pattern.ts";
 import { type RewriteOptions, type Rule, rewrite } from "../rewrite/rule.ts";
+import { isFloat } from "../types/dtype.ts";
 import { dims, type Type } from "../types/type.ts";
 
 /** Up to so many picks of one batch row are found by comparing. */
@@ -67,9 +68,20 @@ const turned = sums(
 const grouped = sums(
   "scatter(rows, expert of a routing) = ragged_sum(rows)",
   ({ index, attrs }) => straightTo(index) !== null && attrs.axis === 0 && number(attrs.size) === straightTo(index),
-  (g, { index, rows }) => b.raggedSum(g, rows, nth(index.node.results, 1)),
-  (g) => [b.scatter(g, param(g, "x", "f32", [9, 2]), b.route(g, param(g, "index", "i32", [9]), 4).expert, 4)],
+  (g, { index, rows }) => ofGroups(g, rows, nth(index.node.results, 1)),
+  (g) =>
+    (["f32", "i32"] as const).map((t) =>
+      b.scatter(g, param(g, `x ${t}`, t, [9, 2]), b.route(g, param(g, "index", "i32", [9]), 4).expert, 4),
+    ),
 );
+/** The sum over each group's rows. Kernels of `ragged_sum` add floats; of integers, which wrap, it is the difference of two running sums. */
+function ofGroups(g: Builder, rows: Value, offsets: Value): Value {
+  if (isFloat(rows.type.dtype)) return b.raggedSum(g, rows, offsets);
+  const groups = nth(dims(offsets.type), 0) - 1;
+  const running = b.cumsum(g, rows, 0);
+  const upTo = (first: number): Value => b.take(g, running, b.sub(g, b.slice(g, offsets, 0, first, groups), 1));
+  return b.sub(g, upTo(1), upTo(0));
+}
 /** The number of groups, if the index is that of the sorted rows of a routing. */
 const straightTo = (index: Value): number | null =>
   index.index === 3 ? number(madeBy(index, "route")?.attrs.groups ?? -1) : null;
@@ -109,11 +121,12 @@ const routed = sums(
     const rest = dims(rows.type).slice(attrs.batch + picks(s).length);
     const by = b.route(g, inAll(g, b.reshape(g, index, [groups, n]), size), groups * size);
     const sorted = b.dispatch(g, b.reshape(g, rows, [groups * n, ...rest]), by);
-    return b.reshape(g, b.raggedSum(g, sorted, by.offsets), [...batch, size, ...rest]);
+    return b.reshape(g, ofGroups(g, sorted, by.offsets), [...batch, size, ...rest]);
   },
   (g) => [
     b.scatter(g, param(g, "x", "f32", [3, 4, 2]), param(g, "index", "i32", [3, 4]), 5),
     b.scatter(g, param(g, "x", "f32", [2, 40, 3]), param(g, "index", "i32", [2, 40]), 6, 1),
+    b.scatter(g, param(g, "whole", "i32", [2, 40, 3]), param(g, "index", "i32", [2, 40]), 6, 1),
   ],
 );
 /** The index in one long axis of all batch rows' places. */

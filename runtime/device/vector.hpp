@@ -107,6 +107,9 @@ FN vi where(vi c, vi a, vi b) { return c ? a : b; }
 FN vi where(vi c, vi a, i32 b) { return c ? a : splat(b); }
 FN vi where(vi c, i32 a, vi b) { return c ? splat(a) : b; }
 FN vi where(vi c, i32 a, i32 b) { return c ? splat(a) : splat(b); }
+FN vi where(vi c, vi a, bool b) { return c ? a : as<vi>(b); }
+FN vi where(vi c, bool a, vi b) { return c ? as<vi>(a) : b; }
+FN vi where(vi c, bool a, bool b) { return c ? as<vi>(a) : as<vi>(b); }
 
 // ---- a table of as many as there are lanes, by the last bits of i ----
 #if LANES >= 8
