@@ -248,6 +248,10 @@ export const codes = {
     title: "`total` does not fit here",
     explain: "`total(s)` sums a single number over all trained parameters, in optimizers only.",
   },
+  E0505: {
+    title: "an `optimize` that trains nothing",
+    explain: "The first line that fits a parameter is taken. A line without selectors fits all, so it stands last.",
+  },
 } as const satisfies Readonly<Record<string, Row>>;
 
 export type Code = keyof typeof codes;

@@ -128,12 +128,12 @@ function drawLine({ text, marks }: Line, colors: Colors, width: number): string[
   const placed = marks
     .map((mark) => ({ ...mark, from: column(mark.start), to: Math.max(column(mark.start) + 1, column(mark.end)) }))
     .toSorted((a, b) => a.from - b.from || b.to - a.to);
-  const cut = cutAt(visible(text), Math.min(...placed.map((mark) => mark.from)), width);
-  const shifted = placed.map((mark) => ({
-    ...mark,
-    from: mark.from - cut.shift,
-    to: Math.min(mark.to - cut.shift, width),
-  }));
+  const least = Math.min(...placed.map((mark) => mark.from));
+  const first = placed.find((mark) => mark.first)?.from ?? least;
+  const cut = cutAt(visible(text), first < width ? least : first, width);
+  const shifted = placed
+    .map((mark) => ({ ...mark, from: mark.from - cut.shift, to: Math.min(mark.to - cut.shift, width) }))
+    .filter((mark) => mark.from >= 0 && mark.from < width);
   return [cut.text, ...drawMarks(shifted, colors)];
 }
 type Placed = Mark & { readonly from: number; readonly to: number };

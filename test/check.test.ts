@@ -179,4 +179,55 @@ const wrong: Record<string, [text: string, code: string]> = {
 };
 for (const [name, [text, code]] of Object.entries(wrong))
   test(`wrong: ${name}`, () => assert.equal(codesIn(text), [code]));
+
+const helps: Record<string, [text: string, help: string]> = {
+  "what the library has": [
+    "fn f(x: float[N]) -> float[N] { return relu(x) }",
+    'it is in the library: `import { relu } from "std/nn"`',
+  ],
+  "another module of the library": ['import { AdamW } from "std/nn"', '"std/optim" does'],
+  "one letter is like no other": [
+    "fn f(x: float[N]) -> float[N] { return a }",
+    "declare it, import it, or give it as an argument",
+  ],
+  "the other case": ["fn f(x: float[N]) -> float[N] { return X }", "did you mean `x`?"],
+  "a size in lower case": [
+    "layer A(d) { forward(x: float[N, d]) -> float[N] { return sum(x, axis: -1) } }",
+    "sizes begin with a capital: `D`",
+  ],
+  "a size in lower case that nothing declares": [
+    "fn f(x: float[n]) -> float { return sum(x) }",
+    "sizes begin with a capital: `N`",
+  ],
+  "a number with a capital": [
+    "fn f(x: float[N], Rate = 0.5) -> float[N] { return x * Rate }",
+    "a size is a whole number; in a header, other numbers have names in lower case",
+  ],
+  "a method of a tensor": ["fn f(x: float[N]) -> float { return x.sum() }", "write `sum(x)`"],
+  "a matrix turned": ["fn f(x: float[N, M]) -> float[M, N] { return x.T }", "write `transpose(x, -2, -1)`"],
+  "a vector on the right of `@`": [
+    "fn f(x: float[N, M], y: float[M]) -> float[N] { return x @ y }",
+    "the right side is a matrix; of a vector take `sum(x * y, axis: -1)`",
+  ],
+  "a slice from the end": [
+    "fn f(x: float[N, M]) -> float[N, M - 1] { return x[:, :-1] }",
+    "from the end, subtract: `M - 1`",
+  ],
+  "a slice with a step": ["fn f(x: float[N]) -> float[N] { return x[::2] }", "a slice is `a:b` and has no step"],
+  "an argument that would stretch": [
+    "fn g(at: i32[B, T]) -> i32[B] { return at[:, 0] } fn f(B, T) -> i32[B] { let one: i32[B] = 1 return g(range(T)) * one }",
+    "stretch it first: `let y: i32[B, T] = ...`, or add an axis with `x[..., new]`",
+  ],
+  "results of a call": [
+    "fn g(x: float[N]) -> (float[1], i32[1]) { let (v, i) = top_k(x, 1) return v, i } fn f(x: float[N]) -> (float[1], i32[1]) { return g(x) }",
+    "name the results of the call first: `let (a, b) = g(x)`, then `return a, b`",
+  ],
+};
+for (const [name, [text, help]] of Object.entries(helps))
+  test(`help: ${name}`, () => assert.equal([...new Set(errorsIn(text).map((d) => d.help))], [help]));
+test("sizes that are written alike and differ have a note", () => {
+  const [text] = wrong["two opaque sizes are not the same"] ?? [""];
+  const [error] = errorsIn(text);
+  assert.ok(error?.notes.some((note) => note.startsWith("each call that chooses a size makes another U")));
+});
 test.run();

@@ -64,13 +64,13 @@ const anchors = (text: string): string[] =>
       .replaceAll(/[^\w\s-]/g, "")
       .replaceAll(" ", "-"),
   );
-test("the error of the README is what is printed", () => {
+test("the error of the README and of the reference is what is printed", () => {
   const text = `layer Linear(In, Out) {
   param weight: float[Out, In] = 0
   forward(x: float[...S, In]) -> float[...S, Out] { return x @ weight }
 }`;
   const drawn = render(checkText("model.moe", text), { color: false, width: 120 });
-  assert.ok(blocks("README.md", "text").includes(drawn), drawn);
+  for (const page of ["README.md", "grammar/GRAMMAR.md"]) assert.ok(blocks(page, "text").includes(drawn), drawn);
 });
 test("the README names every command", () => {
   for (const file of list("cli/commands", ".ts"))

@@ -184,9 +184,7 @@ test("every example of the language reference parses", () => {
   assert.ok(blocks.length >= 6);
   for (const block of blocks) assert.is(shown(block), "");
 });
-test("errors are drawn as the language reference shows", () => {
-  const text = readFileSync(new URL("../grammar/GRAMMAR.md", import.meta.url), "utf8");
-  const drawn = /^```text\n(error.*?)^```$/ms.exec(text)?.[1];
+test("errors are drawn with carets, in colours, up to a limit, and as data", () => {
   const line = "    return x @ weight + bias";
   const source = { name: "examples/gpt-moe.moe", text: `${"\n".repeat(30)}${line}\n` };
   const part = (word: string): Span => {
@@ -204,7 +202,7 @@ test("errors are drawn as the language reference shows", () => {
     notes: ["In is the last axis of `x`, declared at line 27; H is the first axis of `weight`"],
     help: "did you mean `weight: float[In, Out]`?",
   };
-  assert.is(render([diagnostic], { color: false, width: 120 }).replace("E0101", "E0203"), drawn);
+  golden("syntax/drawn.txt", render([diagnostic], { color: false, width: 120 }));
   assert.ok(render([diagnostic], { color: true, width: 120 }).includes("\u001b[31m^"));
   assert.match(
     render([diagnostic, diagnostic, diagnostic], { color: false, width: 120, limit: 1 }),
@@ -221,6 +219,24 @@ test("errors are drawn as the language reference shows", () => {
     notes: diagnostic.notes,
     help: diagnostic.help,
   });
+});
+test("a line too long is cut around the caret, not around what else is marked", () => {
+  const source = { name: "a.moe", text: `declared ${"- ".repeat(60)}wrong ${"- ".repeat(60)}` };
+  const span = (word: string): Span => {
+    const start = source.text.indexOf(word);
+    return { source, start, end: start + word.length };
+  };
+  const labels: Diagnostic["labels"] = [
+    { span: span("wrong"), text: "here" },
+    { span: span("declared"), text: "there" },
+  ];
+  const [, , , shown = "", carets = ""] = render([{ code: "E0101", message: "", labels, notes: [], help: "" }], {
+    color: false,
+    width: 60,
+  }).split("\n");
+  const at = shown.indexOf("wrong");
+  assert.ok(at > 0, shown);
+  assert.is(carets.indexOf("^^^^^ here"), at);
 });
 test("labels over several lines, files and columns", () => {
   const source = { name: "a.moe", text: "one two three\n\tfour\n\n\n\u65e5\u672c x end\nlast\n" };

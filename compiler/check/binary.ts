@@ -167,6 +167,7 @@ function mismatch(w: World, e: Binary, x: Value, y: Value, scope: Scope): never 
 }
 /** Turn it round, or declare it as it is used. */
 function matmulHelp(left: string, right: string, k: Size | undefined, y: Type): string {
+  if (y.shape.length === 1) return `the right side is a matrix; of a vector take \`sum(${left} * ${right}, axis: -1)\``;
   if (k !== undefined && y.shape.length >= 2 && equal(k, y.shape.at(-1) ?? -1))
     return `turn the right side round: \`${left} @ transpose(${right}, -2, -1)\``;
   if (k !== undefined && !isSpread(k) && y.shape.length === 2 && /^\w+$/.test(right))

@@ -18,7 +18,7 @@ import { findDeclaration, findMethod } from "./signatures.ts";
 import type { Registered, Stores } from "./storage.ts";
 import { typeOf } from "./types.ts";
 import { type Callable, type Declared, type Instance, resultList, type Scope, tensor } from "./values.ts";
-import { type Given, type Options, type Reported, World } from "./world.ts";
+import { type Given, type OptimizeLine, type Options, type Reported, World } from "./world.ts";
 
 /** One entry in numbers. */
 export interface ElaboratedEntry {
@@ -235,8 +235,20 @@ function trainedBy(w: World, stores: readonly Registered[]): Trained[] {
             "write a member's path, `blocks.feed`, or a layer's name, `RmsNorm`",
           ),
         });
-  return parameters.flatMap((at): Trained[] => {
-    const line = w.lines.find((l) => l.selectors.length === 0 || l.selectors.some((s) => selects(s, at.owner)));
-    return line?.optimizer ? [{ at, optimizer: line.optimizer, where: line.where }] : [];
-  });
+  const taken = parameters.map((at) => ({ at, line: w.lines.find((l) => fits(l, at)) }));
+  requireTaken(w.lines, new Set(taken.map((t) => t.line)));
+  return taken.flatMap(({ at, line }): Trained[] =>
+    line?.optimizer ? [{ at, optimizer: line.optimizer, where: line.where }] : [],
+  );
+}
+const fits = (line: OptimizeLine, at: Registered): boolean =>
+  line.selectors.length === 0 || line.selectors.some((s) => selects(s, at.owner));
+/** A last line for all the rest may find none left. */
+function requireTaken(lines: readonly OptimizeLine[], used: ReadonlySet<OptimizeLine | undefined>): void {
+  const all = lines.findIndex((l) => l.selectors.length === 0);
+  const idle = lines.find((l, i) => !used.has(l) && (l.selectors.length > 0 || i !== all));
+  if (idle)
+    fail("E0505", "no parameter is left for this line: those above take all that it selects", idle.where, {
+      help: "the first line that fits a parameter is taken: move this one up, or leave it out",
+    });
 }

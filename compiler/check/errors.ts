@@ -42,10 +42,10 @@ export function placeOf(span: Span): string {
   return `${span.source.name}:${line}`;
 }
 
-/** The candidate nearest to `name`, if one is near. */
+/** The candidate nearest to `name`, if one is near; to one letter, only the same in the other case. */
 export function nearest(name: string, candidates: Iterable<string>): string | null {
   let best: string | null = null;
-  let least = Math.max(1, Math.floor(name.length / 3)) + 1;
+  let least = Math.min(name.length, Math.max(1, Math.floor(name.length / 3)) + 1);
   for (const c of candidates) {
     const [a, b] = [name.toLowerCase(), c.toLowerCase()];
     const d = Math.min(a.length, b.length) > 2 && (a.startsWith(b) || b.startsWith(a)) ? 1 : distance(a, b);

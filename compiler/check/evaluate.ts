@@ -14,6 +14,7 @@ import { headerOf } from "./headers.ts";
 import { indexTensor } from "./indexing.ts";
 import { forwardOf, makeInstance, memberOf } from "./layers.ts";
 import { toMakeable, toMakers } from "./makers.ts";
+import { libraryHome } from "./modules.ts";
 import { calledFrom, toSize } from "./numbers.ts";
 import { callPicked, sameResults } from "./routed.ts";
 import { abstractStorage } from "./storage.ts";
@@ -81,13 +82,16 @@ function nameValue(w: World, name: string, at: ast.Span, scope: Scope): Val {
   const flag = special(w, name);
   if (flag) return flag;
   if (builtins.has(name)) return { kind: "fn", fn: { kind: "builtin", name } };
-  return fail("E0301", `nothing is called \`${name}\` here`, at, {
-    help: didYouMean(
-      name,
-      [...scope.all(), ...builtins.keys(), ...specials],
-      "declare it, import it, or give it as an argument",
-    ),
-  });
+  return fail("E0301", `nothing is called \`${name}\` here`, at, { help: unknownHelp(name, scope) });
+}
+function unknownHelp(name: string, scope: Scope): string {
+  const module = libraryHome(name);
+  if (module) return `it is in the library: \`import { ${name} } from "${module}"\``;
+  return didYouMean(
+    name,
+    [...scope.all(), ...builtins.keys(), ...specials],
+    "declare it, import it, or give it as an argument",
+  );
 }
 const specials = ["training", "generating", "step", "inf"];
 function special(w: World, name: string): Val | null {
@@ -142,11 +146,18 @@ function functionOf(w: World, make: Makeable, at: ast.Span): Callable {
     });
   return forwardOf(makeInstance(w, make, "", abstractStorage(w)), at);
 }
+/** For the methods of other languages' tensors. */
+function noMemberHelp(e: Extract<ast.Expr, { kind: "member" }>): string {
+  const [name, object] = [e.name.name, textOf(e.object.span)];
+  if (name === "T") return `write \`transpose(${object}, -2, -1)\``;
+  if (name === "shape") return "sizes have names: those of its type";
+  return builtins.has(name) ? `write \`${name}(${object})\`` : "members are those of layers: `embed.weight`";
+}
 function memberValue(w: World, e: Extract<ast.Expr, { kind: "member" }>, scope: Scope): Val {
   const object = value(w, e.object, scope);
   if (object.kind !== "layer")
     return fail("E0313", `${kindText[object.kind]} has no members`, e.name.span, {
-      help: object.kind === "layers" ? "pick one: `layers[0].member`" : "members are those of layers: `embed.weight`",
+      help: object.kind === "layers" ? "pick one: `layers[0].member`" : noMemberHelp(e),
     });
   const found = memberOf(object.layer, e.name);
   return found.kind === "slot" ? readSlot(w, found, scope) : found;

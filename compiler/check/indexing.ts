@@ -4,7 +4,7 @@ import * as b from "../ops/build.ts";
 import type * as ast from "../syntax/ast.ts";
 import { equal, isSpread, type Size, show, sub } from "../types/size.ts";
 import { showType, type } from "../types/type.ts";
-import { absorb, fail } from "./errors.ts";
+import { absorb, fail, textOf } from "./errors.ts";
 import { calledFrom, toSize } from "./numbers.ts";
 import { numbers } from "./tensor.ts";
 import { kindText, type Scope, tensor, type Val } from "./values.ts";
@@ -76,7 +76,7 @@ function at(w: World, x: Value, axis: number, i: number, n: Size): Value {
 }
 function sliced(w: World, x: Value, axis: number, item: Extract<Item, { kind: "slice" }>, scope: Scope): Value {
   const n = x.type.shape[axis] ?? absorb();
-  const [from, to] = [item.from ? end(w, item.from, scope) : 0, item.to ? end(w, item.to, scope) : n];
+  const [from, to] = [item.from ? end(w, item.from, n, scope) : 0, item.to ? end(w, item.to, n, scope) : n];
   if (typeof from === "number" && typeof to === "number" && typeof n === "number" && (from > to || to > n))
     fail("E0210", `${from}:${to} is not a part of ${showType(x.type)}`, item.span, {
       help: `the axis has ${n}; a slice \`a:b\` needs 0 <= a <= b <= ${n}`,
@@ -86,8 +86,13 @@ function sliced(w: World, x: Value, axis: number, item: Extract<Item, { kind: "s
   const shape = x.type.shape.toSpliced(axis, 1, size);
   return w.made(type(x.type.dtype, shape), () => b.slice(w.g, x, axis, Number(from), Number(size)));
 }
-function end(w: World, e: ast.Expr, scope: Scope): Size {
+function end(w: World, e: ast.Expr, n: Size, scope: Scope): Size {
   const v = w.evaluate(e, scope);
+  if (v.kind === "number" && typeof v.value === "number" && v.value < 0)
+    fail("E0211", `a slice counts from 0, and ${textOf(e.span)} is less`, e.span, {
+      help: `from the end, subtract: \`${show(n)} - ${-v.value}\``,
+      notes: calledFrom(w),
+    });
   return v.kind === "error" ? absorb() : toSize(w, v, e.span);
 }
 function taken(w: World, x: Value, axis: number, index: Value, span: ast.Span): [Value, number] {

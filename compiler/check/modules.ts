@@ -117,11 +117,9 @@ class Loader {
     const found = from?.program.declarations.find((d) => d.name.name === name.name);
     if (from && !found && !this.broken.has(from)) {
       const names = from.program.declarations.map((d) => d.name.name);
-      this.diagnostics.push(
-        diagnostic("E0304", `"${path}" declares no \`${name.name}\``, name.span, {
-          help: didYouMean(name.name, names, `it declares ${names.join(", ")}`),
-        }),
-      );
+      const home = libraryHome(name.name);
+      const help = home ? `"${home}" does` : didYouMean(name.name, names, `it declares ${names.join(", ")}`);
+      this.diagnostics.push(diagnostic("E0304", `"${path}" declares no \`${name.name}\``, name.span, { help }));
     }
     const old = module.names.get(name.name);
     if (old) this.twice(name, old.ast.name);
@@ -139,3 +137,6 @@ class Loader {
 const stdModules = ["init", "nn", "attention", "gates", "moe", "loss", "optim", "schedule", "sample"].map(
   (n) => `std/${n}`,
 );
+/** The module of the library that declares `name`. */
+export const libraryHome = (name: string): string | undefined =>
+  stdModules.find((m) => new RegExp(`^(layer|fn|optimizer) ${name}\\b`, "m").test(asset(`stdlib/${m.slice(4)}.moe`)));

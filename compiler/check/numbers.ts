@@ -96,13 +96,16 @@ export function toSize(w: World, v: Val, at: Span): size.Size {
       textOf(at) === String(v.value) ? `${v.value} is not a size` : `${textOf(at)} is ${v.value}, which is not a size`,
       at,
       {
-        help: Number.isInteger(v.value)
-          ? "sizes are 0 or more"
-          : "change the sizes so that it divides, or round it: `ceil(...)`, `floor(...)`",
+        help: sizeHelp(v.value, textOf(at)),
         notes: calledFrom(w),
       },
     );
   return v.value;
+}
+function sizeHelp(n: number, text: string): string {
+  if (Number.isInteger(n)) return "sizes are 0 or more";
+  if (text === String(n)) return "a size is a whole number; in a header, other numbers have names in lower case";
+  return "change the sizes so that it divides, or round it: `ceil(...)`, `floor(...)`";
 }
 /** The calls that led here, innermost first: what an error in an inlined body needs to be understood. */
 export const calledFrom = (w: World): string[] =>

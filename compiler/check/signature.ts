@@ -146,7 +146,7 @@ function headerDefault(w: World, sig: Signature, p: Param, scope: Scope, at: ast
     if (p.default) return number(sizeOf(w, p.default, scope), true);
     return fail("E0306", `\`${sig.name}\` needs the size \`${p.name.name}\``, at, {
       also: [{ span: p.span, text: "declared here" }],
-      help: `give it: \`${p.spread ? "[2, 3]" : `${p.name.name}: 8`}\`; it is found by itself only where the result has a declared type`,
+      help: `give it: \`${p.spread ? "[2, 3]" : `${p.name.name}: 8`}\`${isCapital(sig.name) ? "" : "; it is found by itself only where the result has a declared type"}`,
     });
   }
   if (!p.default)

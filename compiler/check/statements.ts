@@ -193,6 +193,13 @@ function sameTypeAs(w: World, name: string, old: Val, value: Val, stmt: Of<"set"
   return tensor(castTo(w, x, want.dtype));
 }
 
+function returnHelp(values: readonly ast.Expr[], wanted: number): string {
+  if (wanted === 0) return "declare the result: `-> type`";
+  const [call] = values;
+  if (values.length > 1 || call?.kind !== "call") return "return as many as are declared";
+  const names = Array.from({ length: wanted }, (_, i) => String.fromCharCode(97 + i)).join(", ");
+  return `name the results of the call first: \`let (${names}) = ${textOf(call.span)}\`, then \`return ${names}\``;
+}
 function runReturn(w: World, stmt: Of<"return">, scope: Scope): void {
   const { frame } = scope;
   const declared = frame.result;
@@ -203,7 +210,7 @@ function runReturn(w: World, stmt: Of<"return">, scope: Scope): void {
       stmt.span,
       {
         also: declared.slice(0, 1).map((t) => ({ span: t.span, text: "declared here" })),
-        help: declared.length === 0 ? "declare the result: `-> type`" : "return as many as are declared",
+        help: returnHelp(stmt.values, declared.length),
       },
     );
   const own = new Scope(frame, scope);

@@ -101,6 +101,7 @@ export function commonShape(w: World, what: string, left: Side, right: Side, at:
             s.origin ? [`\`${textOf(s.span)}\` is ${showType(s.type)}${s.origin}`] : [],
           ),
           "axes are aligned at the right; an axis that is missing or 1 stretches, two different sizes never fit",
+          ...namesakes(m, n),
           ...calledFrom(w),
         ],
         help: helpForShapes(left, right),
@@ -114,6 +115,11 @@ export interface Side {
   /** See origin.ts. */
   readonly origin?: string;
 }
+/** Why two sizes that are written alike differ. */
+export const namesakes = (a: Size, b: Size): string[] =>
+  show(a) === show(b)
+    ? [`each call that chooses a size makes another ${show(a)}; \`let y: f32[${show(a)}] = ...\` names one`]
+    : [];
 const axisText = (n: Size): string => (isSpread(n) ? `the axes ${show(n)}` : `axis ${show(n)}`);
 /** An axis of 1 helps where the shorter side then stretches. */
 function helpForShapes(left: Side, right: Side): string {

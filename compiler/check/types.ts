@@ -9,7 +9,16 @@ import type { World } from "./world.ts";
 
 export function typeOf(w: World, t: TypeExpr, scope: Scope): Type {
   const lead = t.spread ? spreadAxes(t.spread.name, t, scope) : [];
-  return type(w.resolve(t.dtype, scope), [...lead, ...t.axes.map((e) => sizeOf(w, e, scope))]);
+  return type(w.resolve(t.dtype, scope), [...lead, ...t.axes.map((e) => axisOf(w, e, scope))]);
+}
+/** A number that is not known while checking would be a new size at each place. */
+function axisOf(w: World, e: Expr, scope: Scope): Size {
+  const name = bareName(e);
+  const v = name === null || isCapital(name) ? null : (scope.get(name) ?? number(null, true));
+  if (name === null || v?.kind !== "number" || v.value !== null) return sizeOf(w, e, scope);
+  return fail("E0211", `\`${name}\` is not a size`, e.span, {
+    help: `sizes begin with a capital: \`${name.slice(0, 1).toUpperCase()}${name.slice(1)}\``,
+  });
 }
 export function sizeOf(w: World, e: Expr, scope: Scope): Size {
   const v = w.evaluate(e, scope);

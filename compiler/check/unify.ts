@@ -4,7 +4,7 @@ import type { Span, TypeExpr } from "../syntax/ast.ts";
 import { equal, equalAll, isSpread, type Size, show } from "../types/size.ts";
 import { counted, fail, placeOf, textOf } from "./errors.ts";
 import { calledFrom } from "./numbers.ts";
-import { convert, loneTensor } from "./tensor.ts";
+import { convert, loneTensor, namesakes } from "./tensor.ts";
 import { bareName, isBound, spreadAxes, typeOf } from "./types.ts";
 import { type Element, number, type Scope, type Val } from "./values.ts";
 import { floating, type World, wider } from "./world.ts";
@@ -71,10 +71,16 @@ function wrongRank(w: World, f: Fit, shape: readonly Size[]): never {
     label: `[${shape.map(show).join(", ")}]`,
     also: [{ span: f.type.span, text: "declared here" }],
     notes: calledFrom(w),
-    help: shape.some(isSpread)
-      ? "the value has any number of axes; give it a fixed number, with `reshape`"
-      : "add an axis with `x[..., new]`, or change the shape with `reshape`",
+    help: rankHelp(f.type, shape),
   });
+}
+/** Declared variables stretch where arguments do not. */
+function rankHelp({ axes, span }: TypeExpr, shape: readonly Size[]): string {
+  if (shape.some(isSpread)) return "the value has any number of axes; give it a fixed number, with `reshape`";
+  const last = axes.slice(-shape.length).map((e) => textOf(e.span));
+  if (shape.length < axes.length && shape.length > 0 && shape.every((n, i) => show(n) === last[i]))
+    return `stretch it first: \`let y: ${textOf(span)} = ...\`, or add an axis with \`x[..., new]\``;
+  return "add an axis with `x[..., new]`, or change the shape with `reshape`";
 }
 function mismatch(w: World, f: Fit, shape: readonly Size[], want: readonly Size[] | null): never {
   const shown = want ? `[${want.map(show).join(", ")}]` : "";
@@ -82,7 +88,10 @@ function mismatch(w: World, f: Fit, shape: readonly Size[], want: readonly Size[
   const differing = want?.findIndex((n, i) => !equal(n, shape[i] ?? -1)) ?? -1;
   const sides =
     want && differing >= 0 && want.length === shape.length
-      ? [`${show(want[differing] ?? 0)} is wanted where it has ${show(shape[differing] ?? 0)}`]
+      ? [
+          `${show(want[differing] ?? 0)} is wanted where it has ${show(shape[differing] ?? 0)}`,
+          ...namesakes(want[differing] ?? 0, shape[differing] ?? 0),
+        ]
       : [];
   fail("E0204", `${f.what} needs ${textOf(f.type.span)}${wanted}, not [${shape.map(show).join(", ")}]`, f.span, {
     label: `[${shape.map(show).join(", ")}]`,

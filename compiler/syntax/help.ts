@@ -65,6 +65,7 @@ export function helpFor(wanted: string, token: IToken | undefined, before: IToke
   if (word !== null) return word;
   if (token?.image === "=" && before && /^[-+*/%@]$/.test(before.image)) return `write \`x = x ${before.image} ...\``;
   if (token?.image === "=" && /`{`|`,`/.test(wanted)) return "to compare, write `==`";
+  if (token?.image === ":" && wanted.includes("`]`")) return "a slice is `a:b` and has no step";
   if (token?.image === "." && before?.image === ".") return "a range is `a:b`, without `b` itself";
   if (token && wanted.includes("a name") && reservedWords.includes(token.tokenType)) {
     return `\`${token.image}\` is a word of the language: choose another name`;
