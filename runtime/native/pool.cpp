@@ -157,13 +157,14 @@ bool Pool::finished(const Round& round) const {
   for (int i = 0; i < threads_; i++) left -= round.shares[i].done.load(std::memory_order_acquire);
   return left == 0;
 }
-/// Does of the units with which a thread begins as many as nobody has taken; how many.
+/// Does of the units with which a thread begins as many as nobody has taken; how many. Fewer and fewer at a time, so that threads end together.
 long Pool::take(Run& run, const Round& round, int from, int thread) {
   std::atomic<long>& taken = round.shares[from].taken;
   const long first = round.units * from / threads_, count = round.units * (from + 1) / threads_ - first;
-  const long size = threads_ == 1 ? count : std::max(1L, round.units / (threads_ * chunks_per_thread));
+  const long most = threads_ == 1 ? count : std::max(1L, round.units / (threads_ * chunks_per_thread));
   long done = 0;
-  while (taken.load(std::memory_order_relaxed) < count) {
+  for (long left; (left = count - taken.load(std::memory_order_relaxed)) > 0;) {
+    const long size = threads_ == 1 ? left : std::clamp(left / (2 * threads_), 1L, most);
     const long begin = taken.fetch_add(size), end = std::min(begin + size, count);
     if (begin >= end) break;
     if (round.small) small(run, round, thread);
