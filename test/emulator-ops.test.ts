@@ -13,7 +13,7 @@ import type { DType } from "../compiler/types/dtype.ts";
 import { loweredForCuda, modulesOf, type Outcome, type Run, runEmulated, type Way, ways } from "./emulator/sequence.ts";
 import { samples, shortSamples, storesOf } from "./graphs.ts";
 import { bounds, compare, elementsOf, graphOf, kernelsOf, valuesOf } from "./host/compare.ts";
-import { layers, manyGroups, rowSums } from "./layers.ts";
+import { copySums, layers, manyGroups, rowSums } from "./layers.ts";
 
 const test = suite("emulator-ops");
 const full = env["MOEC_TEST"] === "full";
@@ -114,4 +114,12 @@ test("rows that the epilogue of a product adds up", () => {
   for (const { name, sequence } of sums) assert.match(item(kernelsOf([sequence]), 0).text, "st_sum(", name);
   return inAllWays(sums, near);
 });
+test("an element's copies that the epilogue of a product adds up", () =>
+  inAllWays(
+    (["f32", "bf16"] as const).map((dtype) => {
+      const graph = copySums(dtype);
+      return { name: `${dtype} copies`, graph, sequence: loweredForCuda(graph), stores: storesOf(valuesOf(graph)) };
+    }),
+    near,
+  ));
 test.run();

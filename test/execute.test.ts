@@ -14,7 +14,7 @@ import type { PlanExecutable } from "../runtime/plan-executable.ts";
 import { zeros } from "../runtime/tensor.ts";
 import { folder } from "./folder.ts";
 import { storesOf } from "./graphs.ts";
-import { adamw, attentionLayer, crossEntropy, moeLayer, normLayer, rowSums } from "./layers.ts";
+import { adamw, attentionLayer, copySums, crossEntropy, moeLayer, normLayer, rowSums } from "./layers.ts";
 
 const test = suite("execute");
 const cache = new KernelCache(folder());
@@ -65,6 +65,7 @@ const layers: Readonly<Record<string, Graph>> = {
   attention: attentionLayer(2, 11, 3, 8),
   "mixture of experts": moeLayer(67, 24, 19, 5, 2),
   "mixture whose scores' gradient an epilogue adds up": moeLayer(67, 24, 48, 5, 2),
+  "sums of an element's copies": copySums("f32"),
   ...Object.fromEntries(
     (["whole", "in pairs", "across", "one a row"] as const).map((lies) => [lies, rowSums("f32", lies)]),
   ),

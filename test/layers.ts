@@ -169,6 +169,15 @@ export function rowSums(dtype: DType, lies: "whole" | "in pairs" | "across" | "o
   const sum = b.sum(g, b.mul(g, b.cast(g, product, "f32"), b.cast(g, factor, "f32")), [-1]);
   return graphOf(`sums of rows, ${lies}, ${dtype}`, [b.mul(g, product, 2), sum]);
 }
+/** A product, and each of its elements four times, added up: a mean over rows, backward. The epilogue does both. */
+export function copySums(dtype: DType): Graph {
+  const g = new GraphBuilder(ops);
+  const [M, K, N] = [150, 40, 160];
+  const p = (name: string, ...shape: readonly number[]): Value => b.param(g, name, { dtype, shape });
+  const product = b.matmul(g, p("x", M, K), p("w", K, N));
+  const copies = b.broadcast(g, b.cast(g, product, "f32"), [M, 4, N], [0, 2]);
+  return graphOf(`sums of copies, ${dtype}`, [b.mul(g, product, 2), b.sum(g, copies, [1])]);
+}
 /** One step of AdamW on a matrix, with its gradient clipped by its own norm. */
 export function adamw(shape: readonly number[]): Graph {
   const g = new GraphBuilder(ops);

@@ -114,6 +114,7 @@ interface Operands {
  */
 function multiply(d: Draft, region: Region, t: Tiles, operands: Operands): void {
   const acc = region.nodes.map(() => d.k.tile("acc", "acc", [t.bm, t.bn]));
+  const sums = new Set(rowSums(region));
   d.k.for("k", num(0), num(t.depth), t.bk, (kb) => {
     const deep = Math.min(t.bk, t.depth);
     const left = d.k.stage("left", [t.bm, deep], [t.m.n, kb.n], (i, k) => operands.a(plus(t.m, i), plus(kb, k)));
@@ -132,19 +133,20 @@ function multiply(d: Draft, region: Region, t: Tiles, operands: Operands): void 
     );
     const reader = d.reader(own, { inside: t.inside });
     const operands = d.given.length;
-    const values = region.outputs.map((v) => reader.element(isSum(v, t) ? item(v.node.args, 0) : v, at));
+    const values = region.outputs.map((v) => reader.element(sums.has(v) ? item(v.node.args, 0) : v, at));
     const beside = d.given.slice(operands).map(({ param }) => param.shape.join());
     const streams = (y: Buffer): boolean => t.stream && !beside.includes(y.shape.join());
     const named = values.length === 1 ? values : values.map((x) => (x.e === "op" ? d.k.letHere("value", x) : x));
     region.outputs.forEach((v, n) => {
-      if (isSum(v, t)) return storeSum(d, v, at, item(named, n), t);
+      if (sums.has(v)) return storeSum(d, v, at, item(named, n), t);
       const y = d.output(v);
       d.k.store(y, at, item(named, n), streams(y));
     });
   });
 }
-/** A sum of rows, whose terms are points of the accumulators. */
-const isSum = (v: Value, { lead }: Tiles): boolean => shapeOf(v).length < lead.length + 2;
+/** Outputs that are sums of rows, whose terms are points of the accumulators. A sum of an element's copies is a point itself. */
+export const rowSums = ({ nodes: [node], outputs }: Region): Value[] =>
+  outputs.filter((v) => shapeOf(v).length < shapeOf(item(node?.results ?? [], 0)).length);
 function storeSum(d: Draft, v: Value, at: readonly Expr[], value: Expr, { bn }: Tiles): void {
   const to = d.sums(v, "write");
   const run = product(shapeOf(item(v.node.args, 0))) / product(to.shape);

@@ -157,7 +157,7 @@ class Lowering implements Memory {
     const kernels = builders[node.op.name];
     if (!kernels) throw new Bug(`no kernel is known for ${node.op.name}`);
     for (const [kind, build] of Object.entries(kernels)) write(kind, (d) => build(d, node, region));
-    for (const v of region.kind === "tile" ? region.outputs.filter((y) => y.node.op.name === "reduce") : [])
+    for (const v of region.kind === "tile" ? contract.rowSums(region) : [])
       this.launch({ ...region, outputs: [v] }, "sum", (d) => contract.addSums(d, v), [v.node]);
   }
   private route(node: Node, write: Write): void {
