@@ -17,14 +17,17 @@ import {
   div,
   f32,
   i32,
+  isNum,
   item,
   least,
   less,
   load,
+  most,
   mul,
   num,
   range,
   select,
+  sub,
   truth,
   unflatten,
 } from "./expr.ts";
@@ -119,6 +122,34 @@ export interface Met {
   readonly partly: (c: Block) => Expr | null;
 }
 const multiple = (x: Expr, of: number): Expr => mul(div(asIndex(x), of), num(of));
+/** Whether the positions of each row are 0, 1, 2, .. `extent`, which no memory holds. */
+function isRange(o: Operands, positions: Value, b: Expr, extent: number): boolean {
+  const source = (v: Value): Value =>
+    ["reshape", "broadcast"].includes(v.node.op.name) ? source(item(v.node.args, 0)) : v;
+  if (source(positions).node.op.name !== "iota") return false;
+  const is = (i: number): boolean => {
+    const at = asIndex(o.reader.element(positions, [b, num(i)]));
+    return isNum(at) && at.value === i;
+  };
+  return extent > 0 && is(0) && is(extent - 1);
+}
+/** Of positions 0 .. `extent`, those that meet an element at `mine` of a bound: [first, end), or nothing. */
+function interval(
+  bounds: readonly Bound[],
+  side: "at" | "seen",
+  mine: (bound: Bound) => Expr,
+  extent: number,
+): readonly [Expr, Expr] {
+  let [first, end]: [Expr, Expr] = [num(0), num(extent)];
+  for (const bound of bounds) {
+    const [own, other] = side === "at" ? [bound.at, bound.seen] : [bound.seen, bound.at];
+    const x = add(own < 0 ? sub(num(0), mine(bound)) : own > 0 ? mine(bound) : num(0), num(bound.plus));
+    if (other > 0) first = most(first, sub(num(0), x));
+    else if (other < 0) end = least(end, add(x, num(1)));
+    else end = select(less(x, num(0)), num(0), end);
+  }
+  return [first, end];
+}
 /** `side`: what the block is of; `round`: what the end is a multiple of, or the extent. Found before the loop over the other side, for positions may be any. */
 export function met(d: Draft, o: Operands, b: Expr, side: "at" | "seen", block: Block, round = o.block): Met {
   const { bounds } = o.attrs;
@@ -128,11 +159,26 @@ export function met(d: Draft, o: Operands, b: Expr, side: "at" | "seen", block: 
   const extreme = (name: string, op: "max" | "min"): Expr =>
     d.k.fold(name, op, "i32", block.n, (i) => position(side, plus(block, i)));
   const [high, low] = [extreme("high", "max"), extreme("low", "min")];
+  const until = (x: Expr): Expr => d.k.let("to", least(num(extent), x));
+  if (isRange(o, o[other], b, extent)) {
+    const of = (widest: boolean): readonly [Expr, Expr] =>
+      interval(bounds, side, (bound) => asIndex(widest === bound[side] > 0 ? high : low), extent);
+    const [[begin, last], all] = [of(true), of(false)];
+    const [whole, broken] = [d.k.let("whole", all[0]), d.k.let("broken", all[1])];
+    return {
+      from: d.k.let("from", multiple(least(begin, num(extent)), o.block)),
+      to: until(multiple(add(most(last, num(0)), num(round - 1)), round)),
+      partly: (c) => {
+        const [before, after] = [less(c.at, whole), less(broken, plus(c, c.n))];
+        return isNum(before) && before.value === 0 ? after : call("or", "bool", before, after);
+      },
+    };
+  }
   /** Of the block's element that meets most, or least. */
-  const meets = (most: boolean, i: Expr): Expr =>
+  const meets = (widest: boolean, i: Expr): Expr =>
     bounds
       .map((bound) => {
-        const mine = most === bound[side] > 0 ? high : low;
+        const mine = widest === bound[side] > 0 ? high : low;
         return side === "at" ? holds(bound, mine, position(other, i)) : holds(bound, position(other, i), mine);
       })
       .reduce(both);
@@ -146,7 +192,7 @@ export function met(d: Draft, o: Operands, b: Expr, side: "at" | "seen", block: 
   );
   return {
     from: d.k.let("from", multiple(begin, o.block)),
-    to: d.k.let("to", least(num(extent), add(multiple(last, round), num(round)))),
+    to: until(add(multiple(last, round), num(round))),
     partly: (c) => call("or", "bool", less(c.at, asIndex(whole)), less(asIndex(broken), plus(c, c.n))),
   };
 }
