@@ -54,7 +54,7 @@ export async function nvrtc(environment: NodeJS.ProcessEnv = process.env, driver
   }
   throw new Problem(
     [`NVRTC${failures.length > 0 ? " that can be used" : ""} was not found`, ...failures].join("\n"),
-    `run \`npm run nvrtc\` in moec's folder, or \`pip install ${wheelFor(driver)}\`, or name a CUDA toolkit's folder in MOEC_CUDA_HOME${driver === undefined ? "" : ", or update the driver"}`,
+    `run \`npm run nvrtc\` in a clone of moec, or \`pip install ${wheelFor(driver)}\`, or name a CUDA toolkit's folder in MOEC_CUDA_HOME${driver === undefined ? "" : ", or update the driver"}`,
   );
 }
 /** 12.1 lacks a builtin that the device headers use. */

@@ -144,6 +144,13 @@ const right: Record<string, string> = {
   "a mixture of mixtures of one kind": `import { MoE } from "std/moe" import { SoftmaxGate } from "std/gates" import { SwiGlu } from "std/nn"
     layer Two(D) = MoE(D, 1, 2, SoftmaxGate(D, 2, 1), MoE(D, 1, 2, SoftmaxGate(D, 2, 1), SwiGlu(D, D)))
     layer Three(D) { moe: MoE(D, 1, 2, SoftmaxGate(D, 2, 1), Two(D)) forward(x: float[D]) -> float[D] { return moe(x) } }`,
+  "a loop's number in sizes": `fn convolution(x: float[B, T, D], w: float[K, D], K) -> float[B, T, D] {
+      let before: float[B, K, D] = 0
+      let padded = concat([before, x], axis: 1)
+      let y = x * 0
+      for i in 1:K + 1 { y = y + padded[:, i:T + i] * w[i - 1] }
+      return y
+    }`,
   "an unknown number as a size":
     'import { SwiGlu } from "std/nn"\nlayer A(D, factor) { up: SwiGlu(D, ceil(factor * D)) forward(x: float[D]) -> float[D] { return up(x) } }',
 };

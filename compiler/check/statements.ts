@@ -245,12 +245,13 @@ function openCondition(w: World, stmt: Of<"if">, scope: Scope): null {
 }
 
 function runFor(w: World, stmt: Of<"for">, scope: Scope): boolean {
-  const turns = stmt.over.kind === "range" ? rangeTurns(w, stmt.over, scope) : layerTurns(w, stmt.over, scope);
+  const turns =
+    stmt.over.kind === "range" ? rangeTurns(w, stmt.over, stmt.name, scope) : layerTurns(w, stmt.over, scope);
   const { round } = scope.frame;
   for (const [i, value] of turns.entries()) {
     const block = scope.inner();
     block.set(stmt.name.name, value);
-    if (stmt.index) block.set(stmt.index.name, w.checking ? number(null, true) : number(i, true));
+    if (stmt.index) block.set(stmt.index.name, w.checking ? anyTurn(stmt.index) : number(i, true));
     scope.frame.round = `${round}.${i}`;
     const done = execute(w, stmt.body, block);
     scope.frame.round = round;
@@ -258,14 +259,16 @@ function runFor(w: World, stmt: Of<"for">, scope: Scope): boolean {
   }
   return false;
 }
+/** One symbol for all that is made of it: `x[i:T + i]` has T rows. */
+const anyTurn = (name: ast.Name): Val => number(sizeOfAtom(atom(name.name)), true);
 const mostTurns = 10000;
-function rangeTurns(w: World, range: ast.Range, scope: Scope): Val[] {
+function rangeTurns(w: World, range: ast.Range, name: ast.Name, scope: Scope): Val[] {
   const [from, to] = [range.from, range.to].map((e) => {
     const v = w.evaluate(e, scope);
     if (v.kind === "error") absorb();
     return v.kind === "number" && v.value === null ? null : toSize(w, v, e.span);
   });
-  if (w.checking) return [number(null, true)];
+  if (w.checking) return [anyTurn(name)];
   const start = Number(from);
   const turns = Math.max(0, Number(to) - start);
   if (turns > mostTurns)
