@@ -30,6 +30,7 @@ import { accumulate, updateGraph } from "./transform/accumulate.ts";
 import { findAttention } from "./transform/attention.ts";
 import { gradients } from "./transform/differentiate.ts";
 import { cutHeads } from "./transform/head.ts";
+import { pairProducts } from "./transform/pairs.ts";
 import { prepare } from "./transform/prepare.ts";
 import { recompute } from "./transform/recompute.ts";
 import { routedBackward } from "./transform/routed.ts";
@@ -124,6 +125,7 @@ const afterGradients = (g: G, observer: Observer): Pass<Graph, Graph>[] => [
   graphPass("heads", "products of a large vocabulary, and their losses, in pieces of rows", (graph) =>
     cutHeads(g, graph),
   ),
+  graphPass("pairs", "a sum of products is one contraction", (graph) => pairProducts(g, graph)),
 ];
 const watched = ({ rewrote }: Observer): RewriteOptions =>
   rewrote ? { watch: (rule, from, to) => rewrote(rule.name, () => `${printTerm(from)} = ${printTerm(to)}`) } : {};

@@ -2,11 +2,15 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { emitHost, hostHeader } from "../compiler/emit/unit.ts";
+import { GraphBuilder } from "../compiler/graph/builder.ts";
 import { interpret } from "../compiler/graph/interpret.ts";
-import type { Graph, NdArray, Store } from "../compiler/graph/node.ts";
+import type { Graph, NdArray, Store, Value } from "../compiler/graph/node.ts";
 import { panelsOf } from "../compiler/kernel/layout.ts";
 import { lower } from "../compiler/kernel/lower.ts";
+import * as b from "../compiler/ops/build.ts";
+import { ops } from "../compiler/ops/list.ts";
 import { planMemory } from "../compiler/plan/memory.ts";
+import { pairProducts } from "../compiler/transform/pairs.ts";
 import type { Tensor } from "../runtime/executable.ts";
 import { panelOf } from "../runtime/host/backend.ts";
 import { KernelCache } from "../runtime/host/cache.ts";
@@ -84,9 +88,20 @@ function expected(graph: Graph): Map<string, NdArray> {
   return values;
 }
 
+const pairsIn = (graph: Graph): Graph => pairProducts(new GraphBuilder(ops), graph);
+/** x @ v + h @ w, of each number of rows. */
+function twoLayers(...rows: readonly number[]): Graph {
+  const g = new GraphBuilder(ops);
+  const p = (name: string, ...shape: readonly number[]): Value => b.param(g, name, { dtype: "f32", shape });
+  const [v, w] = [p("v", 64, 128), p("w", 40, 128)];
+  const sum = (n: number): Value => b.add(g, b.dot(g, p(`x${n}`, n, 64), v), b.dot(g, p(`h${n}`, n, 40), w));
+  return { name: "sums", results: rows.map((n) => ({ role: "output", name: `y${n}`, value: b.tanh(g, sum(n)) })) };
+}
 const gpt = { V: 17, B: 2, T: 7, D: 64, H: 128, L: 2, heads: 2, E: 3, K: 2 };
 const cases: Readonly<Record<string, { readonly graph: Graph; readonly forced?: readonly string[] }>> = {
   "mixture of experts": { graph: moeLayer(67, 64, 128, 5, 2) },
+  "mixture of experts, its sums of products in pairs": { graph: pairsIn(moeLayer(67, 64, 128, 5, 2)) },
+  "two layers that are added, few rows and many": { graph: pairsIn(twoLayers(5, 61)) },
   "mixture of experts, some of them rows": { graph: moeLayer(19, 24, 64, 3, 2) },
   "a step of a model": { graph: gptStep(gpt) },
   "adamw of a large matrix": { graph: adamw([300, 128]), forced: ["w", "grad", "m", "v"] },
@@ -100,8 +115,8 @@ for (const [name, { graph, forced = [] }] of Object.entries(cases))
     const width = panelOf(await toolchain());
     const [one, three] = await Promise.all([1, 3].map((threads) => loaded(graph, width, threads, forced)));
     assert.ok(one && three && one.panels.length > 0);
-    const [a, b] = [await run(one, graph), await run(three, graph)];
-    assert.equal([...a], [...b]);
-    for (const [key, { data }] of want) near(a.get(key) ?? [], data, `${key} in panels of ${width}`);
+    const [got, again] = [await run(one, graph), await run(three, graph)];
+    assert.equal([...got], [...again]);
+    for (const [key, { data }] of want) near(got.get(key) ?? [], data, `${key} in panels of ${width}`);
   });
 test.run();

@@ -19,11 +19,11 @@ const program = fileURLToPath(new URL("../examples/one-layer.moe", import.meta.u
 const layer = { program, entry: "Layer", set: { D: 40, H: 76, E: 3, K: 2, N: 149 }, gradients: true, threads: 2 };
 
 const shapes: readonly Contraction[] = [
-  { op: "dot", m: 1024, n: 1024, k: 1024, groups: 1, operands: 1, short: false, outer: false },
-  { op: "dot", m: 1, n: 1, k: 1, groups: 7, operands: 2, short: false, outer: false },
-  { op: "dot", m: 512, n: 768, k: 4096, groups: 1, operands: 1, short: true, outer: true },
-  { op: "ragged_dot", m: 4096, n: 256, k: 2048, groups: 64, operands: 2, short: true, outer: false },
-  { op: "ragged_outer", m: 97, n: 31, k: 4096, groups: 8, operands: 1, short: false, outer: true },
+  { op: "dot", m: 1024, n: 1024, k: 1024, groups: 1, operands: 1, pairs: 1, short: false, outer: false },
+  { op: "dot", m: 1, n: 1, k: 1, groups: 7, operands: 2, pairs: 1, short: false, outer: false },
+  { op: "dot", m: 512, n: 768, k: 4096, groups: 1, operands: 1, pairs: 1, short: true, outer: true },
+  { op: "ragged_dot", m: 4096, n: 256, k: 2048, groups: 64, operands: 2, pairs: 1, short: true, outer: false },
+  { op: "ragged_outer", m: 97, n: 31, k: 4096, groups: 8, operands: 1, pairs: 1, short: false, outer: true },
 ];
 test("a contraction is found again from its key; other texts are none", () => {
   for (const c of shapes) assert.equal(contractionOf(contractionKey(c)), c);

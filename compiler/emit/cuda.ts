@@ -7,7 +7,7 @@ import { walk, walkExprs } from "../kernel/passes.ts";
 import { blockOf, operandsOf } from "./block.ts";
 import { dealt, dealtEach } from "./grid.ts";
 import { needsOf, Operand, reserve, staged } from "./operand.ts";
-import { dealtAhead, runAhead, runsAhead } from "./pipeline.ts";
+import { dealtAhead, joins, runAhead, runsAhead } from "./pipeline.ts";
 import { type Emitter, type Lanes, type Target, written } from "./text.ts";
 
 const types = { f32: "f32", f64: "f64", bf16: "bf16", i32: "i32", bool: "u8" } as const;
@@ -56,7 +56,7 @@ export const cuda: Target = {
     };
   },
   loop(s, e) {
-    if (runsAhead(s)) return runAhead(s, e, () => counted(s.axis, e));
+    if (runsAhead(s)) return runAhead([s], e, (axis) => counted(axis, e));
     const { v, from, to, step } = s.axis;
     const head = `for (ix ${v.name} = ${e.expr(from)}, ${v.name}_end = ${e.expr(to)}; ${v.name} < ${v.name}_end; ${v.name} += ${step}) {`;
     e.block(head, "}", () => {
@@ -64,6 +64,8 @@ export const cuda: Target = {
       e.stmts(s.body);
     });
   },
+  joins,
+  joined: (run, e) => runAhead(run, e, (axis) => counted(axis, e)),
   stages(list, e) {
     e.line("__syncthreads();");
     const operands = list.map((s) => new Operand(s, 1, e));

@@ -7,6 +7,7 @@ import { bodyOf, walk } from "../kernel/passes.ts";
 import type { Variant } from "../plan/plan.ts";
 import { cuda, isWide, parameters } from "./cuda.ts";
 import { dealt } from "./grid.ts";
+import { joins, roundsOf } from "./pipeline.ts";
 import { mapName, Slabs, slab } from "./slabs.ts";
 import { Emitter, emit, type Target, written } from "./text.ts";
 
@@ -15,19 +16,19 @@ const room = 227 * 1024;
 
 /** The kernel for sm_90a; null where it is not of this kind, which a schedule for it (schedule-hopper.ts) does not rule out. */
 export function emitHopper(k: Kernel): Variant | null {
-  const loop = pipelineOf(k);
-  if (!loop) return null;
+  const run = pipelineOf(k);
+  if (!run) return null;
   const name = `${k.name}_sm90`;
   const e = new Emitter(k, cuda);
-  const operands = operandsOf(loop, e);
+  const operands = operandsOf(run, e);
   if (!operands) return null;
-  const plan = planOf(operands, loop, k);
-  const { text } = emit({ ...k, name }, target(k, loop, plan, e));
+  const plan = planOf(operands, run, k);
+  const { text } = emit({ ...k, name }, target(k, run, plan, e));
   return {
     name,
     text,
     launch: { threads: plan.groups * 128 + 128, shared: plan.shared, wide: isWide(k) },
-    maps: operands.flatMap((o) => (o.map ? [o.map] : [])),
+    maps: operands.flat().flatMap((o) => (o.map ? [o.map] : [])),
     writes: k.params.flatMap((p, i) => (written(k).has(p) ? [i] : [])),
   };
 }
@@ -35,8 +36,8 @@ export function emitHopper(k: Kernel): Variant | null {
 type Loop = StmtOf<"for">;
 const isStage = (s: Stmt): s is StmtOf<"stage"> => s.s === "stage";
 const isMma = (s: Stmt): s is StmtOf<"mma"> => s.s === "mma";
-/** The one loop that stages and multiplies, where nothing in the kernel needs all threads of a block. */
-function pipelineOf(k: Kernel): Loop | null {
+/** The one loop that stages and multiplies, or several that can be one, where nothing in the kernel needs all threads of a block. */
+function pipelineOf(k: Kernel): readonly Loop[] | null {
   const [loops, mmas, stages]: [Loop[], Stmt[], Stmt[]] = [[], [], []];
   let others = k.locals.length;
   walk(k.body, (s) => {
@@ -45,9 +46,9 @@ function pipelineOf(k: Kernel): Loop | null {
     if (isStage(s)) stages.push(s);
     if (!allowed.has(s.s) || (s.s === "tile" && s.tile.role === "shared")) others++;
   });
-  const [loop] = loops;
-  if (!loop || others > 0 || mmas.length !== 1 || stages.length !== loop.body.filter(isStage).length) return null;
-  return loop.body.every((s) => isStage(s) || isMma(s)) ? loop : null;
+  const staged = loops.flatMap((s) => s.body.filter(isStage)).length;
+  if (loops.length === 0 || others > 0 || mmas.length !== loops.length || stages.length !== staged) return null;
+  return loops.every((s) => s.body.every((t) => isStage(t) || isMma(t))) ? loops : null;
 }
 const allowed: ReadonlySet<Stmt["s"]> = new Set([
   "let",
@@ -61,7 +62,14 @@ const allowed: ReadonlySet<Stmt["s"]> = new Set([
   "store",
 ]);
 
-function operandsOf(loop: Loop, e: Emitter): Slabs[] | null {
+/** Of each loop; those of later ones take the places of those of the first. */
+function operandsOf(run: readonly Loop[], e: Emitter): Slabs[][] | null {
+  const all = run.map((loop) => slabsOf(loop, e));
+  const [first] = all;
+  const fit = (own: Slabs[] | null): boolean => own !== null && own.every((o, i) => first?.[i]?.isLike(o));
+  return first && (run.length === 1 || (joins(run, e) && all.every(fit))) ? (all as Slabs[][]) : null;
+}
+function slabsOf(loop: Loop, e: Emitter): Slabs[] | null {
   const mma = loop.body.find(isMma);
   if (loop.axis.step !== slab.columns || !mma || mma.a.role !== "operand") return null;
   if (!mma.acc.every((t) => item(t.shape, 0) === 128 && [128, 256].includes(item(t.shape, 1)))) return null;
@@ -70,7 +78,8 @@ function operandsOf(loop: Loop, e: Emitter): Slabs[] | null {
 }
 
 interface Plan {
-  readonly operands: readonly Slabs[];
+  /** Of each loop. */
+  readonly operands: readonly (readonly Slabs[])[];
   /** Warpgroups that consume; one, where a second block of the multiprocessor multiplies while this one stores. */
   readonly groups: 1 | 2;
   readonly stages: number;
@@ -83,23 +92,26 @@ interface Plan {
 const bytes = (list: readonly Slabs[]): number => list.reduce((n, o) => n + o.bytes, 0);
 /** A short depth is over before its results are stored: then blocks of half the width share a multiprocessor. */
 const shortest = 512;
-function planOf(operands: readonly Slabs[], { axis: { to }, body }: Loop, k: Kernel): Plan {
-  const each = bytes(operands);
+function planOf(operands: readonly Slabs[][], run: readonly Loop[], k: Kernel): Plan {
+  const first = item(operands, 0);
+  const each = bytes(first);
   const narrow =
-    body
-      .find(isMma)
+    item(run, 0)
+      .body.find(isMma)
       ?.acc.map((t) => item(t.shape, 1))
       .join() === "128";
-  const short = isNum(to) && to.value <= shortest && !k.body.some((s) => s.s === "foldrows");
+  const depth = run.reduce((sum, { axis: { to } }) => sum + (isNum(to) ? to.value : Infinity), 0);
+  const short = depth <= shortest && !k.body.some((s) => s.s === "foldrows");
   const groups = narrow && short ? 1 : 2;
   const stages = Math.min(6, Math.floor(((groups === 1 ? room / 2 - 512 : room) - 1024) / each));
-  const boxes = bytes(operands.filter((o) => o.map));
+  const boxes = bytes(first.filter((o) => o.map));
   return { operands, groups, stages, shared: stages * each + 1024, boxes, boxed: boxes === each };
 }
 /** `p`: writes what producers do. */
-function target(k: Kernel, loop: Loop, plan: Plan, p: Emitter): Target {
+function target(k: Kernel, run: readonly Loop[], plan: Plan, p: Emitter): Target {
   const { groups } = plan;
-  const mapped = plan.operands.filter((o) => o.map).map((o) => o.tile);
+  const all = plan.operands.flat().filter((o) => o.map);
+  const mapped = all.map((o) => o.tile);
   const mapOf = (o: Slabs): string => (o.map ? mapName(k, o.map, mapped.indexOf(o.tile)) : "");
   return {
     ...cuda,
@@ -107,7 +119,7 @@ function target(k: Kernel, loop: Loop, plan: Plan, p: Emitter): Target {
     tile: (t) =>
       `${t.role === "acc" ? `Held<${t.shape.join(", ")}, ${groups}>` : `Row<${item(t.shape, 0)}, 8, 1>`} ${t.name};`,
     frame(named, e) {
-      const maps = plan.operands.filter((o) => o.map).map((o) => `const __grid_constant__ TensorMap ${mapOf(o)}`);
+      const maps = all.map((o) => `const __grid_constant__ TensorMap ${mapOf(o)}`);
       return {
         open: [
           `KERNEL void __launch_bounds__(${groups * 128 + 128}, ${3 - groups}) ${named.name}(${[parameters(k), ...maps].join(", ")}) {`,
@@ -117,7 +129,7 @@ function target(k: Kernel, loop: Loop, plan: Plan, p: Emitter): Target {
           "    produce_with_few();",
           ...(plan.boxed ? [`    if (warp_id() > ${groups * 4}) return;`] : []),
           ...dealt(k).map((line) => `    ${line}`),
-          ...produced(loop, plan, p, mapOf),
+          ...produced(run, plan, p, mapOf),
           "    }",
           ...(plan.boxed ? [] : ["    pipe.drain();"]),
           "    return;",
@@ -128,28 +140,27 @@ function target(k: Kernel, loop: Loop, plan: Plan, p: Emitter): Target {
         close: ["  }", "}", `KERNEL_END(${named.name})`],
       };
     },
-    loop: (s, e) => (s === loop ? consumed(s, e) : cuda.loop(s, e)),
+    loop: (s, e) => (s === run[0] ? consumed(run, e) : cuda.loop(s, e)),
+    joins: () => true,
+    joined: consumed,
   };
 }
 function declared({ operands, groups, stages, shared, boxes, boxed }: Plan): string[] {
-  let place = 0;
-  const lines = operands.map((o) => {
-    const line = o.declaration(place);
-    place += o.bytes * stages;
-    return line;
-  });
+  const start = (i: number): number => stages * bytes(item(operands, 0).slice(0, i));
+  const lines = operands.flatMap((own) => own.map((o, i) => o.declaration(start(i))));
   const arrivals = (boxes > 0 ? 1 : 0) + (boxed ? 0 : 4);
   return [...lines, `Pipe<${stages}, ${groups}> pipe(smem + ${shared - 1024}, ${arrivals});`];
 }
 
 /** What a task is to the producers: the way to the loop, and its loads. */
-function produced(loop: Loop, plan: Plan, e: Emitter, mapOf: (o: Slabs) => string): string[] {
+function produced(run: readonly Loop[], plan: Plan, e: Emitter, mapOf: (o: Slabs) => string): string[] {
   e.depth = 3;
+  const loop = item(run, 0);
   const visit = (list: readonly Stmt[]): void => {
     const last = list.findIndex((s) => leadsTo(s, loop));
     for (const s of list.slice(0, last)) if (s.s === "let") e.stmts([s]);
     const s = item(list, last);
-    if (s === loop) load(loop.axis, plan, e, mapOf);
+    if (s === loop) load(run, plan, e, mapOf);
     else if (s.s === "if") e.block(`if (${e.expr(s.cond)}) {`, "}", () => visit(s.body));
     else if (s.s === "for") {
       const { v, from, to, step } = s.axis;
@@ -166,25 +177,30 @@ function produced(loop: Loop, plan: Plan, e: Emitter, mapOf: (o: Slabs) => strin
 function leadsTo(s: Stmt, loop: Loop): boolean {
   return s === loop || bodyOf(s).some((t) => leadsTo(t, loop));
 }
-function load(axis: Axis, { operands, boxes, boxed }: Plan, e: Emitter, mapOf: (o: Slabs) => string): void {
-  const { v, from, to, step } = axis;
-  for (const o of operands) o.bind(axis);
-  const head = `pipe.${boxed ? "produce" : "gather"}<${boxes}>(${e.expr(from)}, ${e.expr(to)}, ${step}, `;
-  e.block(`${head}[&](ix ${v.name}, i32 s) {`, "});", () => {
-    if (!boxed) counted(axis, e);
-    if (boxes > 0 && !boxed) e.line("if (pipe.first()) {");
-    for (const o of operands) o.loadBox(mapOf(o));
-    if (boxes > 0 && !boxed) e.line("}");
-    for (const o of operands) o.copy(axis);
+function load(run: readonly Loop[], { operands, boxes, boxed }: Plan, e: Emitter, mapOf: (o: Slabs) => string): void {
+  run.forEach(({ axis }, n) => {
+    for (const o of item(operands, n)) o.bind(axis);
   });
+  const { range, each } = roundsOf(run, e);
+  const head = `pipe.${boxed ? "produce" : "gather"}<${boxes}>(${range}, `;
+  e.block(`${head}[&](ix ${item(run, 0).axis.v.name}, i32 s) {`, "});", () =>
+    each((axis, n) => {
+      const own = item(operands, n);
+      if (!boxed) counted(axis, e);
+      if (boxes > 0 && !boxed) e.line("if (pipe.first()) {");
+      for (const o of own) o.loadBox(mapOf(o));
+      if (boxes > 0 && !boxed) e.line("}");
+      for (const o of own) o.copy(axis);
+    }),
+  );
 }
-function consumed({ axis, body }: Loop, e: Emitter): void {
+function consumed(run: readonly Loop[], e: Emitter): void {
+  const { axis, body } = item(run, 0);
   const mma = body.find(isMma);
   if (!mma) return;
   const pairs = mma.b.map((b, n) => `by(${b.name}, ${item(mma.acc, n).name})`);
-  const { v, from, to, step } = axis;
-  const text = `multiply(s, ${v.name} > ${e.expr(from)}, ${[mma.a.name, ...pairs].join(", ")});`;
-  e.line(`pipe.consume(${e.expr(from)}, ${e.expr(to)}, ${step}, [&](ix ${v.name}, i32 s) { ${text} });`);
+  const text = `multiply(s, ${axis.v.name} > ${e.expr(axis.from)}, ${[mma.a.name, ...pairs].join(", ")});`;
+  e.line(`pipe.consume(${roundsOf(run, e).range}, [&](ix ${axis.v.name}, i32 s) { ${text} });`);
 }
 function counted({ v, n, to, step }: Axis, e: Emitter): void {
   if (n.e === "var") e.line(`const ix ${n.name} = ix_min(${step}, ${e.expr(to)} - ${v.name});`);

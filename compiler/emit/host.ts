@@ -69,15 +69,23 @@ export const host: Target = {
       else stageRight(s, e);
   },
   each: (_, lanes) => `each<${lanes.text}>`,
-  mma(s, e) {
-    const [started, ...more] = s.acc.map((t) => starts(t, e));
-    if (more.some((x) => x !== started)) throw new Bug("accumulators that are multiplied together start together");
-    const pairs = s.b.map((b, n) => `on(${right(b)}, ${item(s.acc, n).name})`);
-    const then = e.after.get(s) ?? "nothing()";
-    const left = s.transposed ? `transposed(${s.a.name})` : s.a.name;
-    e.line(`mma(${[started, left, ...s.valid.map((x) => e.expr(x)), then, ...pairs].join(", ")});`);
-  },
+  mma: (s, e) => multiply([s], e),
+  sum: multiply,
 };
+function multiply(run: readonly StmtOf<"mma">[], e: Emitter): void {
+  const [s, ...others] = run as [StmtOf<"mma">, ...StmtOf<"mma">[]];
+  const [started, ...more] = s.acc.map((t) => starts(t, e));
+  if (more.some((x) => x !== started)) throw new Bug("accumulators that are multiplied together start together");
+  const sums = s.acc.map((acc, n) =>
+    others.reduce(
+      (sum, t) => `plus(${[sum, leftOf(t), e.expr(t.valid[1]), right(item(t.b, n))].join(", ")})`,
+      `on(${right(item(s.b, n))}, ${acc.name})`,
+    ),
+  );
+  const then = run.map((t) => e.after.get(t)).find((text) => text !== undefined) ?? "nothing()";
+  e.line(`mma(${[started, leftOf(s), ...s.valid.map((x) => e.expr(x)), then, ...sums].join(", ")});`);
+}
+const leftOf = ({ a, transposed }: StmtOf<"mma">): string => (transposed ? `transposed(${a.name})` : a.name);
 /** Whether some stores go around the caches. */
 function streams(k: Kernel): boolean {
   let found = false;
@@ -234,17 +242,48 @@ function panelsOf(s: StmtOf<"stage">, r: Var, c: Var): InPanels | null {
   const whole = multiple(item(start.at, start.at.length - 1)) % layout.width === 0;
   return whole ? { start, step: item(shape, shape.length - 2) * layout.width, width: layout.width } : null;
 }
-/** Where the next operand of this stage begins: in the next round of its loop, or the next task. */
+/** Where the right operand that is staged after this one is done with begins: in the next round of its loop, of the next pair, or in the next task. */
 function ahead(s: StmtOf<"stage">, e: Emitter): string | null {
-  const last = e.kernel.grid.at(-1);
-  if (s.body.length > 0 || !last) return null;
+  const task = e.kernel.grid.at(-1);
+  if (!task || s.body.length > 0) return null;
+  const { first, next } = othersOf(s, e.kernel);
+  const after = next ? beginning(next, e, (x) => x) : beginning(first, e, (x) => later(x, task));
   const loop = loopOf(e.kernel.body, s);
-  const start = (x: Expr): Expr => s.vs.reduce((y, v) => substitute(y, v, num(0)), x);
-  const first = (x: Expr): Expr => (loop ? substitute(x, loop.v, loop.from) : x);
-  const task = pointer(e, s.value as Load, (x) => first(later(start(x), last)));
-  if (!loop) return task;
-  const round = pointer(e, s.value as Load, (x) => later(start(x), loop));
-  return `${loop.v.name} + ${loop.step} < ${loop.v.name}_end ? ${round} : ${task}`;
+  if (!loop || !after) return after;
+  const round = pointer(e, s.value as Load, (x) => later(start(s, x), loop));
+  return `${loop.v.name} + ${loop.step} < ${loop.v.name}_end ? ${round} : ${after}`;
+}
+const start = (s: StmtOf<"stage">, x: Expr): Expr => s.vs.reduce((y, v) => substitute(y, v, num(0)), x);
+/** The first element of an operand's first round; null where it is computed. */
+function beginning(s: StmtOf<"stage">, e: Emitter, replace: (x: Expr) => Expr): string | null {
+  if (s.body.length > 0 || s.value.e !== "load") return null;
+  const loop = loopOf(e.kernel.body, s);
+  return pointer(e, s.value, (x) => {
+    const y = replace(start(s, x));
+    return loop ? substitute(y, loop.v, loop.from) : y;
+  });
+}
+interface Others {
+  /** What a task begins with, in the place of the given operand. */
+  readonly first: StmtOf<"stage">;
+  /** What is staged when that is multiplied. */
+  readonly next: StmtOf<"stage"> | null;
+}
+/** Right operands that the same accumulator is multiplied by. */
+function othersOf(s: StmtOf<"stage">, k: Kernel): Others {
+  const order: Stmt[] = [];
+  walk(k.body, (t) => order.push(t));
+  const products = order.filter((t) => t.s === "mma");
+  const own = products.find(({ b }) => b.includes(s.tile));
+  const acc = own?.acc[own.b.indexOf(s.tile)];
+  const right = ({ b, acc: accs }: StmtOf<"mma">): Tile | undefined => b[accs.findIndex((t) => t === acc)];
+  const tiles = new Set(products.map(right));
+  const staged = order.filter((t) => t.s === "stage").filter((t) => tiles.has(t.tile));
+  const begun = order.findIndex((t) => t.s === "mma" && right(t) !== undefined);
+  const isLater = (t: Stmt, than: number): boolean => order.indexOf(t) > than;
+  const first = isLater(s, begun) ? staged[0] : s;
+  const next = own && staged.find((t) => isLater(t, order.indexOf(own)));
+  return { first: first ?? s, next: next ?? null };
 }
 /** One step on. */
 const later = (x: Expr, { v, step }: Axis): Expr => substitute(x, v, add(v, num(step)));

@@ -106,6 +106,11 @@ export function isTurned(s: StmtOf<"stage">, t: StmtOf<"stage">, e: Emitter): bo
   const inSize = a.R === b.R && a.C === b.C && same(a.rows, b.rows) && same(a.cols, b.cols);
   return inSize && same(a.from, like(b.from));
 }
+/** Whether products read two operands alike: one can lie in the place of the other. */
+export function alike(s: StmtOf<"stage">, t: StmtOf<"stage">, e: Emitter): boolean {
+  const [a, b] = [formOf(s, e), formOf(t, e)];
+  return a.element === b.element && a.transposed === b.transposed && s.tile.shape.join() === t.tile.shape.join();
+}
 /** How an mma names an operand: one stage of it. */
 export function staged(t: Tile, e: Emitter): string {
   const { turned, stageOf } = needsOf(e);
@@ -131,16 +136,18 @@ export class Operand {
   /** The number that a row is found by, where the loop decides it: it is loaded a round before its row. And where that row begins. */
   private number: Load | null = null;
   private start: Expr = num(0);
+  private readonly place: number;
 
-  constructor(s: StmtOf<"stage">, stages: number, e: Emitter) {
+  /** `instead`: the operand whose memory it takes in rounds of its own. */
+  constructor(s: StmtOf<"stage">, stages: number, e: Emitter, instead?: Operand) {
     [this.s, this.e, this.form] = [s, e, formOf(s, e)];
     const { element, n, from, transposed, row, col, R, C } = this.form;
     const at = from && address(from.from, from.at);
     this.at = at && laneStride(at, col, n) === 1 && multiple(substitute(at, col, num(0))) % n === 0 ? at : null;
     const pitch = (this.at && stride(this.at, row)) || 0;
-    const place = reserve(e, bytesOf(s, e) * stages);
+    this.place = instead?.place ?? reserve(e, bytesOf(s, e) * stages);
     const types = [element, R, C, stages, blockOf(e.kernel).threads, transposed, pitch].join(", ");
-    needsOf(e).prologue.push(`Stage<${types}> ${s.tile.name}(smem + ${place});`);
+    needsOf(e).prologue.push(`Stage<${types}> ${s.tile.name}(smem + ${this.place});`);
   }
   /** Addresses that a loop moves by one constant are computed before it. */
   bind(axis: Axis): void {

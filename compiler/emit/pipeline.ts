@@ -1,11 +1,11 @@
 // Loops whose loads run ahead of their products on CUDA: several stages of each operand lie in shared memory. Where nothing stands in the way,
 // a block asks for its next task's first stages before it writes the results of the present one.
-import { item } from "../kernel/expr.ts";
-import type { Expr, Kernel, Stmt, StmtOf } from "../kernel/ir.ts";
+import { ceil, isNum, item } from "../kernel/expr.ts";
+import type { Axis, Expr, Kernel, Stmt, StmtOf } from "../kernel/ir.ts";
 import { walk, walkExprs } from "../kernel/passes.ts";
 import { blockOf, operandsOf } from "./block.ts";
 import { constants, dealing } from "./grid.ts";
-import { bytesOf, isTurned, needsOf, Operand } from "./operand.ts";
+import { alike, bytesOf, isTurned, needsOf, Operand } from "./operand.ts";
 import type { Emitter } from "./text.ts";
 
 /** Bytes of dynamic shared memory that a block has on every architecture, and that blocks beside one another may have on most. */
@@ -30,45 +30,88 @@ function multiplies(body: readonly Stmt[]): boolean {
   });
   return found;
 }
-/** `counted` declares what the loop counts. */
-export function runAhead(s: StmtOf<"for">, e: Emitter, counted: () => void): void {
-  const product = productOf(s, e);
-  const all = s.body.filter(isStage);
-  const staged = product ? all : withoutTurned(all, e);
-  const stages = stagesOf(staged, e);
-  const operands = staged.map((b) => new Operand(b, stages, e));
-  const { v, from, to, step } = s.axis;
-  const range = (): string => `${e.expr(from)}, ${e.expr(to)}, ${step}`;
-  const inside = (f: () => void): void => {
-    e.depth++;
-    counted();
-    f();
-    e.depth--;
+type Loop = StmtOf<"for">;
+/** Whether loops can be one, whose rounds are those of all: their operands take turns in the same stages. */
+export function joins(run: readonly Loop[], e: Emitter): boolean {
+  const staged = run.map((s) => s.body.filter(isStage));
+  const [first = []] = staged;
+  const fits = (s: Loop, n: number): boolean => {
+    const own = item(staged, n);
+    const { from, to, step } = s.axis;
+    const isOwn = own.every((b) => !own.some((t) => isTurned(b, t, e)));
+    const inOrder = isNum(from) && from.value === 0 && isNum(to) && step === run[0]?.axis.step;
+    return (
+      runsAhead(s) &&
+      inOrder &&
+      isOwn &&
+      own.length === first.length &&
+      own.every((b, i) => alike(item(first, i), b, e))
+    );
   };
+  return run.every(fits);
+}
+/** One loop, or several that are one. `counted` declares what a loop counts. */
+export function runAhead(run: readonly Loop[], e: Emitter, counted: (axis: Axis) => void): void {
+  const s = item(run, 0);
+  const product = productOf(s, e);
+  const rounds = roundsOf(run, e);
+  const staged = run.map((loop) => (product ? loop.body.filter(isStage) : withoutTurned(loop.body.filter(isStage), e)));
+  const stages = stagesOf(item(staged, 0), e);
+  const first = item(staged, 0).map((b) => new Operand(b, stages, e));
+  const operands = [
+    first,
+    ...staged.slice(1).map((own) => own.map((b, i) => new Operand(b, stages, e, item(first, i)))),
+  ];
   const loads = (open: string, close: string): void => {
-    e.line(`${open}${range()}, [&](ix ${v.name}, i32 s) {`);
-    inside(() => {
-      for (const o of operands) o.load("s", s.axis);
+    e.line(`${open}${rounds.range}, [&](ix ${s.axis.v.name}, i32 s) {`);
+    e.depth++;
+    rounds.each((axis, n) => {
+      counted(axis);
+      for (const o of item(operands, n)) o.load("s", axis);
     });
+    e.depth--;
     e.line(close);
   };
   const begin = (): void => {
-    for (const o of operands) o.bind(s.axis);
+    operands.forEach((own, n) => {
+      for (const o of own) o.bind(item(run, n).axis);
+    });
     loads(`load_first<${product ? stages : stages - 1}>(`, "});");
   };
-  const lets = streamed(e.kernel, s);
+  const lets = streamed(e.kernel, run);
   if (lets) beginEarly(lets, begin, e);
   else begin();
   if (product) loads(`contract<${stages}, ${depthOf(product)}>(`, `}, ${factorsOf(product)});`);
   else {
-    loads(`pipeline<${stages}>(`, `}, [&](ix ${v.name}, i32 s) {`);
-    inside(() => {
-      for (const o of operands) o.name("s");
-      e.stmts(s.body.filter((b) => !isStage(b)));
-    });
+    loads(`pipeline<${stages}>(`, `}, [&](ix ${s.axis.v.name}, i32 s) {`);
+    e.depth++;
+    if (run.length === 1) counted(s.axis);
+    for (const o of first) o.name("s");
+    e.stmts(s.body.filter((b) => !isStage(b)));
+    e.depth--;
     e.line("});");
   }
   if (lets) askForNext(e);
+}
+/** The rounds of loops that are one, which counts on from each to the next: `each` writes what a round of loop n does. */
+export function roundsOf(
+  run: readonly Loop[],
+  e: Emitter,
+): { readonly range: string; readonly each: (f: (axis: Axis, n: number) => void) => void } {
+  const { v, from, to, step } = item(run, 0).axis;
+  if (run.length === 1)
+    return { range: `${e.expr(from)}, ${e.expr(to)}, ${step}`, each: (f) => f(item(run, 0).axis, 0) };
+  const lengths = run.map(({ axis }) => (isNum(axis.to) ? ceil(axis.to.value, step) : 0));
+  const start = (n: number): number => lengths.slice(0, n).reduce((a, b) => a + b, 0);
+  const each = (f: (axis: Axis, n: number) => void): void =>
+    run.forEach(({ axis }, n) => {
+      const head = n + 1 === run.length ? "else {" : `${n === 0 ? "" : "else "}if (${v.name} < ${start(n + 1)}) {`;
+      e.block(head, "}", () => {
+        if (n > 0) e.line(`const ix ${axis.v.name} = ${v.name} - ${start(n)};`);
+        f(axis, n);
+      });
+    });
+  return { range: `0, ${start(run.length)}, ${step}`, each };
 }
 /** The one product of bf16 that the loop is for, whose depth is a multiple of two fragments. */
 function productOf(s: StmtOf<"for">, e: Emitter): StmtOf<"mma"> | null {
@@ -98,12 +141,14 @@ function stagesOf(staged: readonly StmtOf<"stage">[], e: Emitter): number {
   return [4, 3].find((n) => fits(n) && n * each <= (n === 4 ? room * (2 / 3) : room)) ?? 2;
 }
 
-/** What a task's first loads stand on, where the loop is the kernel's only one, and after it each thread only writes results; else null. */
-function streamed(k: Kernel, loop: StmtOf<"for">): readonly StmtOf<"let">[] | null {
-  const at = k.body.indexOf(loop);
+/** What a task's first loads stand on, where the loops are the kernel's only ones, and after it each thread only writes results; else null. */
+function streamed(k: Kernel, run: readonly Loop[]): readonly StmtOf<"let">[] | null {
+  const at = k.body.indexOf(item(run, 0));
   if (at < 0 || k.grid.length === 0) return null;
-  const [before, after] = [k.body.slice(0, at), k.body.slice(at + 1)];
-  const registers = loop.body.every((s) => s.s === "stage" || (s.s === "mma" && s.a.role === "operand"));
+  const [before, after] = [k.body.slice(0, at), k.body.slice(at + run.length)];
+  const registers = run.every((loop) =>
+    loop.body.every((s) => s.s === "stage" || (s.s === "mma" && s.a.role === "operand")),
+  );
   const plain = before.every((s) => s.s === "let" || (s.s === "tile" && s.tile.role !== "shared"));
   if (!registers || !plain || !after.every((s) => s.s === "each")) return null;
   return before.filter((s) => s.s === "let");

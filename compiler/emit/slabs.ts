@@ -89,6 +89,11 @@ export class Slabs {
     const aligned = laneStride(at, f.col, 8) === 1 && multiple(substitute(at, f.col, num(0))) % 8 === 0;
     return aligned ? new Slabs(s, f, loop, e) : null;
   }
+  /** Whether products read the other alike, and it comes in the same way: one can lie in the place of the other. */
+  isLike({ f, map }: Slabs): boolean {
+    const inShape = f.R === this.f.R && f.C === this.f.C && f.across === this.f.across;
+    return inShape && (map === null) === (this.map === null);
+  }
   declaration(place: number): string {
     const { from, row, R, C, across } = this.f;
     const pitch = this.box ? 0 : stride(address(from.from, from.at), row);

@@ -53,6 +53,9 @@ export interface Target {
   /** The lines before the body, and those after; asked when the body is written. */
   frame(k: Kernel, e: Emitter): { readonly open: readonly string[]; readonly close: readonly string[] };
   loop(s: StmtOf<"for">, e: Emitter): void;
+  /** Whether loops of products that follow one another, into the same accumulators, can be one; `joined` writes it. */
+  joins?(run: readonly StmtOf<"for">[], e: Emitter): boolean;
+  joined?(run: readonly StmtOf<"for">[], e: Emitter): void;
   /** Operands that follow one another. */
   stages(list: readonly StmtOf<"stage">[], e: Emitter): void;
   /** The word for points of an accumulator. */
@@ -60,6 +63,8 @@ export interface Target {
   /** The same for points that load before they compute, where there is one. */
   early?(s: StmtOf<"each">, lanes: Lanes, e: Emitter): string | null;
   mma(s: StmtOf<"mma">, e: Emitter): void;
+  /** Products of the same accumulators that follow one another, where that is one word. */
+  sum?(run: readonly StmtOf<"mma">[], e: Emitter): void;
   /** What a launch must say, where tasks are dealt to blocks of threads. */
   launch?(k: Kernel, e: Emitter): LaunchShape;
 }
@@ -90,15 +95,24 @@ export class Emitter extends Expressions<Target> {
     if (this.target.fresh) this.noteFresh(list);
     for (let i = 0; i < list.length; i++) {
       const run = stagesFrom(list, i);
-      const follower = this.target.follows ? followerOf(list, i) : null;
-      if (follower) this.followed(item(list, i), follower);
-      else if (run.length === 0) this.stmt(item(list, i));
+      const sum = this.target.sum ? productsFrom(list, i) : [];
+      const loops = this.target.joins ? loopsFrom(list, i) : [];
+      if (loops.length > 1 && this.target.joins?.(loops, this)) {
+        this.target.joined?.(loops, this);
+        i += loops.length - 1;
+        continue;
+      }
+      const last = i + Math.max(0, sum.length - 1);
+      const follower = this.target.follows ? followerOf(list, last) : null;
+      const one = (): void => (sum.length > 1 ? this.target.sum?.(sum, this) : this.stmt(item(list, i)));
+      if (follower) this.followed(one, follower);
+      else if (run.length === 0) one();
       else this.target.stages(run, this);
-      i += Math.max(0, run.length - 1, follower?.taken ?? 0);
+      i = last + Math.max(0, run.length - 1, follower?.taken ?? 0);
     }
   }
-  /** An mma, or a loop of them, whose register tiles are given to `then`, one by one, when they are done. */
-  private followed(s: Stmt, { mma, loop, lets, each: points }: Follower): void {
+  /** An mma, or a loop of them, that f writes, whose register tiles are given to `then`, one by one, when they are done. */
+  private followed(f: () => void, { mma, loop, lets, each: points }: Follower): void {
     this.stmts(lets);
     const name = `${points.over.name}_done`;
     const [rows, columns] = points.valid.map((x) => this.expr(x));
@@ -115,7 +129,7 @@ export class Emitter extends Expressions<Target> {
     const always = loop === null || (isNum(loop.from) && isNum(loop.to));
     const last = loop && `${loop.v.name} + ${loop.step} >= ${loop.v.name}_end`;
     this.after.set(mma, last ? `${name}.when(${last})` : name);
-    this.stmt(s);
+    f();
     if (!always) this.line(`if (${this.expr(loop.to)} <= ${this.expr(loop.from)}) ${name}.whole(${rows}, ${columns});`);
   }
   private noteFresh(list: readonly Stmt[]): void {
@@ -367,6 +381,29 @@ function stagesFrom(list: readonly Stmt[], at: number): StmtOf<"stage">[] {
   for (let i = at; list[i]?.s === "stage"; i++) run.push(list[i] as StmtOf<"stage">);
   return run;
 }
+/** The products of the same accumulators that stand together from one on. */
+function productsFrom(list: readonly Stmt[], at: number): StmtOf<"mma">[] {
+  const run: StmtOf<"mma">[] = [];
+  for (let s = list[at]; s?.s === "mma" && sameAll(s.acc, run[0]?.acc ?? s.acc); s = list[at + run.length]) run.push(s);
+  return run;
+}
+/** Loops of one product each, of the same accumulators, that stand together from one on. */
+function loopsFrom(list: readonly Stmt[], at: number): StmtOf<"for">[] {
+  const run: StmtOf<"for">[] = [];
+  for (let s = list[at]; s?.s === "for"; s = list[at + run.length]) {
+    const [acc, first] = [productIn(s)?.acc, productIn(run[0] ?? s)?.acc];
+    if (!acc || !first || !sameAll(acc, first)) break;
+    run.push(s);
+  }
+  return run;
+}
+/** What a loop does with its operands, where that is one product and nothing else. */
+function productIn({ body }: StmtOf<"for">): StmtOf<"mma"> | null {
+  const [mma, ...more] = body.filter((t) => t.s !== "stage");
+  return mma?.s === "mma" && more.length === 0 ? mma : null;
+}
+const sameAll = (a: readonly Tile[], b: readonly Tile[]): boolean =>
+  a.length === b.length && a.every((t, n) => t === b[n]);
 /** Nothing before it touches an accumulator. */
 const firstUse = (list: readonly Stmt[]): Stmt | undefined =>
   list.find((t) => t.s !== "tile" && t.s !== "stage" && t.s !== "let");

@@ -5,11 +5,11 @@ import { type Contraction, type Schedule, wholeVectors } from "./schedule.ts";
 /** The contraction that `contractionKey` made a key of; null: no such key. */
 export function contractionOf(key: string): Contraction | null {
   const parts =
-    /^(dot|ragged_dot|ragged_outer) (\d+) x (\d+) x (\d+)(?:, (\d+) groups)?(?:, (\d+) operands)?(, bf16)?(, outer)?$/.exec(
+    /^(dot|ragged_dot|ragged_outer) (\d+) x (\d+) x (\d+)(?:, (\d+) groups)?(?:, (\d+) operands)?(?:, (\d+) pairs)?(, bf16)?(, outer)?$/.exec(
       key,
     );
   if (!parts) return null;
-  const [op, m, n, k, groups, operands, short, outer] = parts.slice(1) as [
+  const [op, m, n, k, groups, operands, pairs, short, outer] = parts.slice(1) as [
     Contraction["op"],
     ...(string | undefined)[],
   ];
@@ -19,6 +19,7 @@ export function contractionOf(key: string): Contraction | null {
     k: Number(k),
     groups: Number(groups ?? 1),
     operands: Number(operands ?? 1),
+    pairs: Number(pairs ?? 1),
   };
   return { op, ...sizes, short: short !== undefined, outer: outer !== undefined || op === "ragged_outer" };
 }

@@ -2,38 +2,40 @@
 import { Bug } from "../diagnostic.ts";
 import type { Node, Value } from "../graph/node.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
+import { depthOf, pairsOf } from "../ops/pairs.ts";
 import type { Region } from "../transform/region.ts";
 import { type Block, plus } from "./build.ts";
 import type { Draft } from "./draft.ts";
 import { add, asIndex, call, div, item, load, mul, num, product, sameAll, unflatten } from "./expr.ts";
 import type { Buffer, Expr, Tile } from "./ir.ts";
 import { shapeOf } from "./read.ts";
+import type { Contraction } from "./schedule.ts";
 
 const args = (node: Node): [Value, Value] => [item(node.args, 0), item(node.args, 1)];
 
 /** Under a cast, too: it is made in the load. */
-const isShort = (node: Node): boolean =>
-  args(node).every(
-    (v) => v.type.dtype === "bf16" || (v.node.op.name === "cast" && v.node.args[0]?.type.dtype === "bf16"),
-  );
+const isShort = (v: Value): boolean =>
+  v.type.dtype === "bf16" || (v.node.op.name === "cast" && v.node.args[0]?.type.dtype === "bf16");
 /** A transposed matrix, also under a cast. */
 function isTurned({ node, type }: Value): boolean {
   if (node.op.name === "cast") return isTurned(item(node.args, 0));
   const rank = type.shape.length;
   return node.op.name === "transpose" && (node.attrs as OpAttrs["transpose"]).perm.at(-1) === rank - 2;
 }
-const rights = ({ nodes }: Region): { readonly operands: number; readonly short: boolean } => ({
+const operandsOf = ({ nodes }: Region): Pick<Contraction, "k" | "operands" | "pairs" | "short"> => ({
+  k: depthOf(item(nodes, 0)),
   operands: nodes.length,
-  short: nodes.every(isShort),
+  pairs: pairsOf(item(nodes, 0)).length,
+  short: nodes.every((x) => pairsOf(x).flat().every(isShort)),
 });
 
-/** y[.., m, n] = sum over k: a[.., m, k] * b[.., k, n], for one a and several b, and points of them. */
+/** y[.., m, n] = sum over pairs and k: a[.., m, k] * b[.., k, n], for one a and several b, and points of them. */
 export function dot(d: Draft, node: Node, region: Region): void {
   const [a] = args(node);
   const shape = shapeOf(item(node.results, 0));
   const lead = shape.slice(0, -2);
-  const [m, n, k] = [item(shape, shape.length - 2), item(shape, shape.length - 1), item(shapeOf(a), shape.length - 1)];
-  const s = d.schedule({ op: "dot", m, n, k, groups: product(lead), outer: isTurned(a), ...rights(region) });
+  const [m, n] = [item(shape, shape.length - 2), item(shape, shape.length - 1)];
+  const s = d.schedule({ op: "dot", m, n, groups: product(lead), outer: isTurned(a), ...operandsOf(region) });
   const e = d.k.task("e", product(lead));
   const rows = d.k.task("mc", m, s.mc);
   const cols = d.k.task("n", n, s.bn);
@@ -44,7 +46,6 @@ export function dot(d: Draft, node: Node, region: Region): void {
     const t: Tiles = {
       m: mb,
       n: cols,
-      depth: k,
       bm: s.bm,
       bn: s.bn,
       bk: s.bk,
@@ -53,30 +54,30 @@ export function dot(d: Draft, node: Node, region: Region): void {
       inside: false,
     };
     multiply(d, region, t, {
-      a: (i, kk) => left.element(a, [...at, i, kk]),
-      b: (x, kk, j) => right.element(item(x.args, 1), [...at, kk, j]),
+      a: (x, i, k) => left.element(x, [...at, i, k]),
+      b: (y, k, j) => right.element(y, [...at, k, j]),
     });
   };
   if (s.ragged) block(rows);
   else d.k.for("m", rows.at, add(rows.at, rows.n), s.bm, block);
 }
-/** y[m, n] = sum over k: x[m, k] * w[e, k, n] for the rows m of each group e. Rows of no group are not written. */
+/** y[m, n] = sum over pairs and k: x[m, k] * w[e, k, n] for the rows m of each group e. Rows of no group are not written. */
 export function raggedDot(d: Draft, node: Node, region: Region): void {
   const [x, w] = args(node);
   const { unit } = node.attrs as OpAttrs["ragged_dot"];
-  const [groups, k, n] = [item(shapeOf(w), 0), item(shapeOf(w), 1), item(shapeOf(w), 2)];
+  const [groups, n] = [item(shapeOf(w), 0), item(shapeOf(w), 2)];
   const m = item(shapeOf(x), 0);
-  const s = d.schedule({ op: "ragged_dot", m, n, k, groups, outer: false, ...rights(region) });
+  const s = d.schedule({ op: "ragged_dot", m, n, groups, outer: false, ...operandsOf(region) });
   const columns = (): Block => d.k.task("n", n, s.bn);
   const before = s.across ? columns() : null;
   const e = d.k.task("e", groups);
   const weights = d.reader(undefined, { plain: true, name: "w" });
   const tile = (block: Block, cols: Block): void => {
     const { bm, bn, bk, stream } = s;
-    const t: Tiles = { m: block, n: cols, depth: k, bm, bn, bk, stream, lead: [], inside: true };
+    const t: Tiles = { m: block, n: cols, bm, bn, bk, stream, lead: [], inside: true };
     multiply(d, region, t, {
-      a: (i, kk) => d.reader(undefined, sorted).element(x, [i, kk]),
-      b: (y, kk, j) => weights.element(item(y.args, 1), [e.at, kk, j]),
+      a: (y, i, k) => d.reader(undefined, sorted).element(y, [i, k]),
+      b: (y, k, j) => weights.element(y, [e.at, k, j]),
     });
   };
   const offsets = item(node.args, 2);
@@ -94,7 +95,6 @@ const sorted = { plain: true, inside: true, name: "x" };
 interface Tiles {
   readonly m: Block;
   readonly n: Block;
-  readonly depth: number;
   readonly bm: number;
   readonly bn: number;
   readonly bk: number;
@@ -105,24 +105,17 @@ interface Tiles {
   readonly inside: boolean;
 }
 interface Operands {
-  readonly a: (i: Expr, k: Expr) => Expr;
-  readonly b: (node: Node, k: Expr, j: Expr) => Expr;
+  readonly a: (x: Value, i: Expr, k: Expr) => Expr;
+  readonly b: (y: Value, k: Expr, j: Expr) => Expr;
 }
 /**
- * An accumulator for each contraction of the region, over a depth known when compiling; then its outputs. A result that may lie over what its
- * points read does not go around the caches: a line that is in them would be written back first.
+ * An accumulator for each contraction of the region, over depths known when compiling, pair after pair; then its outputs. A result that may lie
+ * over what its points read does not go around the caches: a line that is in them would be written back first.
  */
 function multiply(d: Draft, region: Region, t: Tiles, operands: Operands): void {
   const acc = region.nodes.map(() => d.k.tile("acc", "acc", [t.bm, t.bn]));
   const sums = new Set(rowSums(region));
-  d.k.for("k", num(0), num(t.depth), t.bk, (kb) => {
-    const deep = Math.min(t.bk, t.depth);
-    const left = d.k.stage("left", [t.bm, deep], [t.m.n, kb.n], (i, k) => operands.a(plus(t.m, i), plus(kb, k)));
-    const right = region.nodes.map((x) =>
-      d.k.stage("right", [deep, t.bn], [kb.n, t.n.n], (k, j) => operands.b(x, plus(kb, k), plus(t.n, j))),
-    );
-    d.k.mma(left, right, acc, [t.m.n, kb.n]);
-  });
+  sumPairs(d, region.nodes, acc, t, operands);
   d.k.each(item(acc, 0), [t.m.n, t.n.n], (i, j) => {
     const at = [...t.lead, plus(t.m, i), plus(t.n, j)];
     const own = new Map(
@@ -143,6 +136,25 @@ function multiply(d: Draft, region: Region, t: Tiles, operands: Operands): void 
       d.k.store(y, at, item(named, n), streams(y));
     });
   });
+}
+/** acc[n] += sum over the pairs of contraction n. Where one round takes the depth of all, they are staged before any is multiplied. */
+function sumPairs(d: Draft, nodes: readonly Node[], acc: readonly Tile[], t: Tiles, operands: Operands): void {
+  const pairs = pairsOf(item(nodes, 0)).map(([x], p) => ({
+    x,
+    ys: nodes.map((node) => item(item(pairsOf(node), p), 1)),
+    depth: item(shapeOf(x), x.type.shape.length - 1),
+  }));
+  const staged = ({ x, ys, depth }: (typeof pairs)[number], kb: Block): (() => void) => {
+    const deep = Math.min(t.bk, depth);
+    const left = d.k.stage("left", [t.bm, deep], [t.m.n, kb.n], (i, k) => operands.a(x, plus(t.m, i), plus(kb, k)));
+    const right = ys.map((y) =>
+      d.k.stage("right", [deep, t.bn], [kb.n, t.n.n], (k, j) => operands.b(y, plus(kb, k), plus(t.n, j))),
+    );
+    return () => d.k.mma(left, right, acc, [t.m.n, kb.n]);
+  };
+  if (pairs.reduce((sum, { depth }) => sum + depth, 0) <= t.bk)
+    for (const multiply of pairs.map((p) => staged(p, { at: num(0), n: num(p.depth) }))) multiply();
+  else for (const p of pairs) d.k.for("k", num(0), num(p.depth), t.bk, (kb) => staged(p, kb)());
 }
 /** Outputs that are sums of rows, whose terms are points of the accumulators. A sum of an element's copies is a point itself. */
 export const rowSums = ({ nodes: [node], outputs }: Region): Value[] =>
@@ -194,7 +206,8 @@ export function raggedOuter(d: Draft, node: Node): void {
     k: item(shapeOf(x), 0),
     groups,
     operands: 1,
-    short: isShort(node),
+    pairs: 1,
+    short: args(node).every(isShort),
     outer: true,
   });
   const e = d.k.task("e", groups);

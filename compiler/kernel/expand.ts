@@ -7,6 +7,7 @@ import { rebuild, valuesOf, withValues } from "../graph/walk.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import * as b from "../ops/build.ts";
 import { ops } from "../ops/list.ts";
+import { chunked } from "../ops/pairs.ts";
 import { isFold } from "../transform/regions.ts";
 import { expandScatters } from "../transform/scatter.ts";
 import { dims } from "../types/type.ts";
@@ -36,7 +37,7 @@ export function expand(graph: Graph, stores: StorePanels = new Map()): Expanded 
 function replaced(g: GraphBuilder, node: Node, args: readonly Value[], panels: ValuePanels): readonly Value[] | null {
   if (node.results.some((v) => v.type.dtype === "f64"))
     throw new Problem("the host target computes in f32, and this program asks for f64", "use `--target reference`");
-  if (node.op.name === "dot") return [contracted(g, item(args, 0), item(args, 1))];
+  if (node.op.name === "dot") return summed(g, args);
   if (node.op.name !== "reduce") return null;
   const { fn, axes } = node.attrs as OpAttrs["reduce"];
   const [x, width] = [item(args, 0), panels(item(node.args, 0))];
@@ -87,6 +88,12 @@ function inPieces(g: GraphBuilder, fn: Fn, x: Value, axes: readonly number[]): V
 /** So few results of a long contraction are made of pieces, each by tasks of its own. */
 const fewResults = 1 << 15;
 const longDepth = 1024;
+/** Null where no product is in pieces. */
+function summed(g: GraphBuilder, args: readonly Value[]): Value[] | null {
+  const products = chunked(args).map(([x, y]) => [contracted(g, x, y), b.dot(g, x, y)] as const);
+  if (products.every(([made, whole]) => made === whole)) return null;
+  return [products.map(([made]) => made).reduce((x, y) => b.add(g, x, y))];
+}
 function contracted(g: GraphBuilder, x: Value, y: Value): Value {
   const [left, right] = [dims(x.type), dims(y.type)];
   const lead = left.slice(0, -2);

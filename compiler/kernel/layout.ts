@@ -3,6 +3,7 @@
 import type { Graph, Node, Store, Value } from "../graph/node.ts";
 import { storeOf, topological, valuesOf } from "../graph/walk.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
+import { isRight } from "../ops/pairs.ts";
 import { dims } from "../types/type.ts";
 
 /** The columns of a panel, by store; what is not named lies in rows. */
@@ -106,7 +107,7 @@ function usesIn(nodes: readonly Node[], results: ReadonlySet<Value>): ReadonlyMa
       case "reduce":
         return by.op.name === "reduce" && isWhole(by, a) ? "any" : "other";
       default:
-        return (by.op.name === "dot" || by.op.name === "ragged_dot") && i === 1 ? "weight" : "other";
+        return (by.op.name === "dot" || by.op.name === "ragged_dot") && isRight(by, i) ? "weight" : "other";
     }
   }
   function ofView(view: Node, a: Value, result: Value): Use["use"] {

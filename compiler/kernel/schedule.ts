@@ -16,7 +16,7 @@ export interface Schedule {
   /** The result is larger than the caches. */
   readonly stream: boolean;
 }
-/** [m, n] of depth k in each of `groups`, of one left operand and `operands` right ones, by the kernel of that op. */
+/** [m, n] of depth k in each of `groups`, of one left operand and `operands` right ones, by the kernel of that op. `k`: of all `pairs` together. */
 export interface Contraction {
   readonly op: "dot" | "ragged_dot" | "ragged_outer";
   readonly m: number;
@@ -24,17 +24,20 @@ export interface Contraction {
   readonly k: number;
   readonly groups: number;
   readonly operands: number;
+  /** Pairs of operands that one accumulator sums. */
+  readonly pairs: number;
   /** All operands are of 16 bits. */
   readonly short: boolean;
   /** The left operand lies with its depth first, as a weight gradient's does. */
   readonly outer: boolean;
 }
 /** `ragged_dot 4096 x 256 x 128, 8 groups, 2 operands`: what measured schedules are kept by. */
-export const contractionKey = ({ op, m, n, k, groups, operands, short, outer }: Contraction): string =>
+export const contractionKey = ({ op, m, n, k, groups, operands, pairs, short, outer }: Contraction): string =>
   [
     `${op} ${m} x ${n} x ${k}`,
     ...(groups > 1 ? [`${groups} groups`] : []),
     ...(operands > 1 ? [`${operands} operands`] : []),
+    ...(pairs > 1 ? [`${pairs} pairs`] : []),
     ...(short ? ["bf16"] : []),
     ...(outer && op === "dot" ? ["outer"] : []),
   ].join(", ");

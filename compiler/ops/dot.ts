@@ -1,63 +1,86 @@
 // The contraction of two tensors.
-import type { Builder, Mapped, Value } from "../graph/node.ts";
+import type { Builder, Mapped, NdArray, Node, Value } from "../graph/node.ts";
 import { equal, equalAll } from "../types/size.ts";
-import { count, dims, showType, type } from "../types/type.ts";
+import { count, dims, showType, type Type, type } from "../types/type.ts";
 import { none } from "./attrs.ts";
 import * as b from "./build.ts";
-import { at, define, need, needFloat, nth, one, sample, touched, two } from "./common.ts";
+import { at, define, need, needFloat, needSame, nth, one, sample, touched } from "./common.ts";
 import { lift, placed, type Space, spaceOf } from "./mapped.ts";
+import { chunked, depthOf } from "./pairs.ts";
 
 export const dot = define<"dot">({
   name: "dot",
-  doc: "(a [...B, M, K], b [...B, K, N]) -> [...B, M, N], summed in f32 or wider",
+  doc: "(a [...B, M, K], b [...B, K, N], and any more pairs) -> [...B, M, N]: the sum of a @ b over the pairs, summed in f32 or wider",
   lower: "tile",
   infer(args) {
-    const [a, c] = two(args);
-    needFloat("`@`", a);
-    const [rank, k] = [a.shape.length, a.shape.at(-1)];
-    const fits =
-      rank >= 2 &&
-      c.shape.length === rank &&
-      a.dtype === c.dtype &&
-      equalAll(a.shape.slice(0, -2), c.shape.slice(0, -2));
-    need(
-      fits && equal(k ?? 0, nth(c.shape, rank - 2)),
-      () => `\`@\` needs [...B, M, K] and [...B, K, N] of one dtype, not ${showType(a)} and ${showType(c)}`,
-    );
-    return [type(a.dtype, a.shape.with(rank - 1, nth(c.shape, rank - 1)))];
+    const products = chunked(args).map(([a, c]) => productOf(a, c));
+    for (const y of products) needSame("a sum of products", one(products), y);
+    return [one(products)];
   },
   eval(args) {
-    const [a, c] = two(args);
-    const [m, k, n] = [a.shape.at(-2) ?? 1, a.shape.at(-1) ?? 1, c.shape.at(-1) ?? 1];
-    const batch = a.shape.slice(0, -2).reduce((p, q) => p * q, 1);
-    const out = new Float64Array(batch * m * n);
-    for (let row = 0; row < batch * m; row++) {
-      const right = Math.floor(row / m) * k * n;
-      for (let i = 0; i < k; i++) accumulate(out, row * n, at(a, row * k + i), c.data, right + i * n, n);
-    }
+    const [a, c] = one(chunked(args));
+    const rows = a.shape.slice(0, -1).reduce((p, q) => p * q, 1);
+    const out = new Float64Array(rows * (c.shape.at(-1) ?? 1));
+    for (const [x, y] of chunked(args)) addProduct(out, x, y, a.shape.at(-2) ?? 1);
     return [out];
   },
   vjp({ args }, [dz], g) {
-    const [x, y] = two(args);
-    return dz ? [b.dot(g, dz, b.swap(g, y)), b.dot(g, b.swap(g, x), dz)] : [null, null];
+    if (!dz) return args.map(() => null);
+    return chunked(args).flatMap(([x, y]) => [b.dot(g, dz, b.swap(g, y)), b.dot(g, b.swap(g, x), dz)]);
   },
   mapped(args, _, g) {
-    const [x, y] = two(args);
     const space = spaceOf(args);
-    return [placed(space, mappedDot(g, x, y, space))];
+    const products = chunked(args).map(([x, y]) => mappedDot(g, x, y, space));
+    return [
+      placed(
+        space,
+        products.reduce((p, q) => b.add(g, p, q)),
+      ),
+    ];
   },
-  cost: (node) => ({
-    ...touched(1)(node),
-    flops: 2 * count(one(node.results).type) * (dims(one(node.args).type).at(-1) ?? 1),
-  }),
+  cost: (node) => ({ ...touched(1)(node), flops: 2 * count(one(node.results).type) * depthOf(node) }),
   samples: (g) =>
     [
       { a: [3, 7], b: [7, 5] },
       { a: [2, 1, 4], b: [2, 4, 3] },
       { a: [4, 0], b: [0, 2] },
       { a: [1, 17], b: [17, 1] },
-    ].map((s) => b.make(g, "dot", [sample(g, "f32", s.a, "a"), sample(g, "f32", s.b, "b")], none)),
+    ]
+      .map((s) => b.make(g, "dot", [sample(g, "f32", s.a, "a"), sample(g, "f32", s.b, "b")], none))
+      .concat(
+        [
+          [1, 7],
+          [33, 40],
+          [40, 48, 72],
+          [16, 33, 5],
+          [0, 5],
+        ].map((depths) => sumOfProducts(g, depths)),
+      ),
 });
+/** Products of these depths, summed. */
+function sumOfProducts(g: Builder, depths: readonly number[]): Node {
+  const args = depths.flatMap((k, i) => [sample(g, "f32", [5, k], `a${i}`), sample(g, "f32", [k, 6], `b${i}`)]);
+  return b.make(g, "dot", args, none);
+}
+function productOf(a: Type, c: Type): Type {
+  needFloat("`@`", a);
+  const [rank, k] = [a.shape.length, a.shape.at(-1)];
+  const fits =
+    rank >= 2 && c.shape.length === rank && a.dtype === c.dtype && equalAll(a.shape.slice(0, -2), c.shape.slice(0, -2));
+  need(
+    fits && equal(k ?? 0, nth(c.shape, rank - 2)),
+    () => `\`@\` needs [...B, M, K] and [...B, K, N] of one dtype, not ${showType(a)} and ${showType(c)}`,
+  );
+  return type(a.dtype, a.shape.with(rank - 1, nth(c.shape, rank - 1)));
+}
+/** out += a @ c, matrices of m rows each. */
+function addProduct(out: Float64Array, a: NdArray, c: NdArray, m: number): void {
+  const [k, n] = [a.shape.at(-1) ?? 1, c.shape.at(-1) ?? 1];
+  for (let row = 0; row * n < out.length; row++) {
+    const right = Math.floor(row / m) * k * n;
+    for (let i = 0; i < k; i++) accumulate(out, row * n, at(a, row * k + i), c.data, right + i * n, n);
+  }
+}
 /** out[at ..] += factor * from[start ..], n elements. */
 export function accumulate(
   out: Float64Array,

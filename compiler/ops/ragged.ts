@@ -1,13 +1,14 @@
 // Contractions over rows sorted by group. `unit` rows belong to each sorted place: group e has the rows
 // offsets[e] * unit up to offsets[e + 1] * unit. Rows past the last group are nothing: never read, and kernels do not write them.
 import { TypeMismatch } from "../graph/builder.ts";
-import type { Builder, Mapped, NdArray, Value } from "../graph/node.ts";
+import type { Builder, Mapped, NdArray, Node, Value } from "../graph/node.ts";
 import { equal, sub } from "../types/size.ts";
 import { count, dims, showType, type Type, type } from "../types/type.ts";
 import * as b from "./build.ts";
-import { at, define, need, needFloat, nth, one, sample, three, touched, two } from "./common.ts";
+import { at, define, need, needFloat, needSame, nth, one, sample, three, touched, two } from "./common.ts";
 import { accumulate } from "./dot.ts";
 import { lift, placed, type Space, spaceOf } from "./mapped.ts";
+import { chunkedRows, depthOf } from "./pairs.ts";
 
 function needOffsets(what: string, t: Type): void {
   need(
@@ -23,66 +24,95 @@ function eachRow(offsets: NdArray, unit: number, visit: (group: number, row: num
 
 export const ragged_dot = define<"ragged_dot">({
   name: "ragged_dot",
-  doc: "(x [M * unit, K], w [E, K, N], offsets i32[E + 1]) -> [M * unit, N]: rows of group e times w[e], summed in f32 or wider",
+  doc: "(x [M * unit, K], w [E, K, N], offsets i32[E + 1], and any more pairs x, w) -> [M * unit, N]: the sum over the pairs of rows of group e times w[e], summed in f32 or wider",
   lower: "tile",
   infer(args) {
-    const [x, w, offsets] = three(args);
-    needFloat("ragged_dot", x);
+    const offsets = nth(args, 2);
     needOffsets("ragged_dot", offsets);
-    const [rows, k] = x.shape;
-    const fits =
-      x.shape.length === 2 &&
-      w.shape.length === 3 &&
-      x.dtype === w.dtype &&
-      equal(nth(offsets.shape, 0), addOne(nth(w.shape, 0)));
-    need(
-      fits && equal(k ?? 0, nth(w.shape, 1)),
-      () =>
-        `ragged_dot needs x [M, K], w [E, K, N] and E + 1 offsets, not ${showType(x)}, ${showType(w)} and ${showType(offsets)}`,
-    );
-    return [type(x.dtype, [rows ?? 0, nth(w.shape, 2)])];
+    const products = chunkedRows(args).map(([x, w]) => productOf(x, w, offsets));
+    for (const y of products) needSame("a sum of products", one(products), y);
+    return [one(products)];
   },
   eval(args, { unit }) {
     const [x, w, offsets] = three(args);
-    const [k, n] = [nth(w.shape, 1), nth(w.shape, 2)];
+    const n = nth(w.shape, 2);
     const out = new Float64Array(nth(x.shape, 0) * n);
     eachRow(offsets, unit, (e, row) => {
-      for (let i = 0; i < k; i++) accumulate(out, row * n, at(x, row * k + i), w.data, (e * k + i) * n, n);
+      for (const [y, v] of chunkedRows(args)) {
+        const k = nth(v.shape, 1);
+        for (let i = 0; i < k; i++) accumulate(out, row * n, at(y, row * k + i), v.data, (e * k + i) * n, n);
+      }
     });
     return [out];
   },
   vjp({ args, attrs: { unit } }, [dy], g) {
-    const [x, w, offsets] = three(args);
-    return dy
-      ? [b.raggedDot(g, dy, b.swap(g, w), offsets, unit), b.raggedOuter(g, x, dy, offsets, unit), null]
-      : [null, null, null];
+    if (!dy) return args.map(() => null);
+    const offsets = nth(args, 2);
+    const grads = chunkedRows(args).flatMap(([x, w]) => [
+      b.raggedDot(g, dy, b.swap(g, w), offsets, unit),
+      b.raggedOuter(g, x, dy, offsets, unit),
+    ]);
+    return [...grads.slice(0, 2), null, ...grads.slice(2)];
   },
   mapped(args, { unit }, g) {
-    const [x, w, offsets] = three(args);
     const space = nestedSpace(args);
-    const rows = lift(g, x, space);
-    const [outer, n = 0, k = 0] = dims(rows.type);
-    const matrices = stacked(g, w, space);
-    const [groups = 0, inner = 0, , width = 0] = dims(matrices.type);
-    const product = b.raggedDot(
-      g,
-      b.reshape(g, rows, [(outer ?? 0) * n, k]),
-      b.reshape(g, matrices, [groups * inner, k, width]),
-      offsets.value,
-      unit,
+    const { value: offsets } = nth(args, 2);
+    const products = chunkedRows(args).map(([x, w]) =>
+      mappedProduct(g, lift(g, x, space), stacked(g, w, space), offsets, unit),
     );
-    return [placed(space, b.reshape(g, product, [outer ?? 0, n, width]))];
+    return [
+      placed(
+        space,
+        products.reduce((p, q) => b.add(g, p, q)),
+      ),
+    ];
   },
-  cost: (node) => ({
-    ...touched(1)(node),
-    flops: 2 * count(one(node.results).type) * nth(dims(one(node.args).type), 1),
-  }),
-  samples: (g) =>
-    ragged(g).map(
-      ({ offsets, rows, groups, unit }) =>
-        b.raggedDot(g, sample(g, "f32", [rows * unit, 3]), sample(g, "f32", [groups, 3, 4], "w"), offsets, unit).node,
-    ),
+  cost: (node) => ({ ...touched(1)(node), flops: 2 * count(one(node.results).type) * depthOf(node) }),
+  samples: (g) => [
+    ...ragged(g).map((r) => sumOfProducts(g, [3], r)),
+    sumOfProducts(g, [600, 200], nth(ragged(g), 1)),
+    ...ragged(g).map((r, i) => sumOfProducts(g, nth(awkward, i), r)),
+  ],
 });
+/** Depths: of several rounds, of one that is not full, of both, of no rows. */
+const awkward: readonly (readonly number[])[] = [
+  [33, 40],
+  [1, 7],
+  [16, 40, 48],
+  [3, 2],
+];
+type Rows = ReturnType<typeof ragged>[number];
+/** Products of these depths, summed. */
+function sumOfProducts(g: Builder, depths: readonly number[], { offsets, rows, groups, unit }: Rows): Node {
+  const args = depths.flatMap((k, i) => [
+    sample(g, "f32", [rows * unit, k], `x${i || ""}`),
+    sample(g, "f32", [groups, k, 4], `w${i || ""}`),
+  ]);
+  return b.make(g, "ragged_dot", args.toSpliced(2, 0, offsets), { unit });
+}
+function productOf(x: Type, w: Type, offsets: Type): Type {
+  needFloat("ragged_dot", x);
+  const [rows, k] = x.shape;
+  const fits =
+    x.shape.length === 2 &&
+    w.shape.length === 3 &&
+    x.dtype === w.dtype &&
+    equal(nth(offsets.shape, 0), addOne(nth(w.shape, 0)));
+  need(
+    fits && equal(k ?? 0, nth(w.shape, 1)),
+    () =>
+      `ragged_dot needs x [M, K], w [E, K, N] and E + 1 offsets, not ${showType(x)}, ${showType(w)} and ${showType(offsets)}`,
+  );
+  return type(x.dtype, [rows ?? 0, nth(w.shape, 2)]);
+}
+/** rows [outer, n, K] with matrices [groups, inner groups, K, N]. */
+function mappedProduct(g: Builder, rows: Value, matrices: Value, offsets: Value, unit: number): Value {
+  const [outer = 0, n = 0, k = 0] = dims(rows.type);
+  const [groups = 0, inner = 0, , width = 0] = dims(matrices.type);
+  const flat = b.reshape(g, rows, [outer * n, k]);
+  const product = b.raggedDot(g, flat, b.reshape(g, matrices, [groups * inner, k, width]), offsets, unit);
+  return b.reshape(g, product, [outer, n, width]);
+}
 /** Inside rows or a stack, a mixture's offsets are those of all its groups in all outer groups; see the record of route. */
 function nestedSpace(args: readonly Mapped[]): Space {
   const space = spaceOf(args);

@@ -1,5 +1,6 @@
 // Joins regions into one kernel: points with the contraction that they follow, contractions of the same rows, rows of the same space.
 import type { Node, Value } from "../graph/node.ts";
+import { isRight } from "../ops/pairs.ts";
 import { dims } from "../types/type.ts";
 import type { Region } from "./region.ts";
 
@@ -137,16 +138,15 @@ function besides(first: Node, g: Group, part: Part): boolean {
 }
 /** What only begins when others are made would hold up all that is made with it. */
 const waits = ({ op }: Node): boolean => op.name === "after";
-/** Two contractions whose left operand, groups and space are one. */
+/** Two contractions whose left operands, groups and space are one. */
 function sameRows(a: Node, b: Node): boolean {
   const [x, y] = [a.results[0], b.results[0]];
   const attrs = JSON.stringify(a.attrs) === JSON.stringify(b.attrs);
   return (
     a.op === b.op &&
-    a.op.name !== "ragged_outer" &&
     attrs &&
-    a.args[0] === b.args[0] &&
-    a.args[2] === b.args[2] &&
+    a.args.length === b.args.length &&
+    a.args.every((v, i) => isRight(a, i) || v === b.args[i]) &&
     x !== undefined &&
     y !== undefined &&
     equal(shapeOf(x), shapeOf(y))

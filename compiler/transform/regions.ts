@@ -157,7 +157,7 @@ class Plan {
     const { lower, name } = v.node.op;
     const next = v.node.args[0];
     if (anchor.op.name === "scatter" && index === 0 && name !== "param") return void this.stored.add(v);
-    const rowsOfGroups = anchor.op.name.startsWith("ragged_") && name === "dispatch" && index < 2;
+    const rowsOfGroups = anchor.op.name.startsWith("ragged_") && name === "dispatch" && index !== 2;
     const free = isFree(v.node) && (contractions.has(anchor.op.name) || anchor.op.name === "ragged_outer");
     if (next && ((lower === "view" && name !== "concat") || rowsOfGroups || free)) {
       for (const a of rowsOfGroups ? v.node.args.slice(1, 2) : []) this.operand(anchor, index, a);

@@ -134,9 +134,20 @@ FN SixAt tile_at(const Sixes& a, ix r, ix depth) { return {a.p + r / SIX * (SIX 
 /** How many of the rows that are left the next register tile takes: six; the last 7 to 11 are split evenly where they may be. */
 template <class A> FN ix height(const A&, ix left) { return left >= 12 || left == 6 ? 6 : left > 6 ? (left + 1) / 2 : left; }
 FN ix height(const Sixes&, ix left) { return ix_min(left, SIX); }
+template <class A> constexpr bool takes_six = false;
+template <> constexpr bool takes_six<Sixes> = true;
 
 // ---- mma ----
-template <class B, int R, int C> struct On { const B& b; Acc<R, C>& acc; };
+/** A right operand with its accumulator. `add`: what the accumulator sums besides, of the same rows and columns. */
+template <class RIGHT, int ROWS, int COLS> struct On {
+  typedef RIGHT B;
+  static constexpr int C = COLS;
+  static constexpr bool alone = true, by_six = false;
+  const B& b; Acc<ROWS, COLS>& acc;
+  struct Asked {};
+  FN void ask(Asked&, ix, ix, ix) const {}
+  template <int NV> FN void add(ix, ix, ix, Asked&) const {}
+};
 template <class B, int R, int C> FN On<B, R, C> on(const B& b, Acc<R, C>& acc) { return {b, acc}; }
 /** Vectors of W columns that one register tile takes. */
 constexpr int vectors(int W) { return W / LANES < TILE_VECTORS ? W / LANES : TILE_VECTORS; }
@@ -183,6 +194,26 @@ template <int NV, int C, int LD, class ASKS, class A> FN void rows_of(ix h, bool
     default: return micro<6, NV, C, LD, ASKS>(fresh, tile_at(a, r, depth), b, to, depth, asks);
   }
 }
+/** One more pair of operands for an accumulator. */
+template <class O, class A, class RIGHT> struct Plus : O {
+  static constexpr bool alone = false, by_six = O::by_six || takes_six<A>;
+  const A& a; ix depth; const RIGHT& right;
+  FN Plus(const O& o, const A& a, ix depth, const RIGHT& right) : O(o), a(a), depth(depth), right(right) {}
+  /** What is asked for while its products are made. */
+  struct Asked { typename O::Asked before; Beside own; };
+  FN void ask(Asked& x, ix c, ix s, ix tiles) const {
+    O::ask(x.before, c, s, tiles);
+    x.own.own.clear();
+    x.own.next = right.fetch(c, s, O::C, depth);
+    x.own.next.over(tiles * ((depth + Beside::pace - 1) / Beside::pace));
+  }
+  template <int NV> FN void add(ix h, ix r, ix c, Asked& x) const {
+    constexpr int LD = RIGHT::template pitch<NV * LANES>();
+    O::template add<NV>(h, r, c, x.before);
+    rows_of<NV, O::C, LD, Beside&>(h, false, a, r, right.strip(c, depth), this->acc.d[r] + c, depth, x.own);
+  }
+};
+template <class O, class A, class B> FN Plus<O, A, B> plus(const O& o, const A& a, ix depth, const B& right) { return {o, a, depth, right}; }
 /** Rows r .. r + h, columns c .. c + w of an accumulator. */
 struct Part { ix r, h, c, w; };
 /** The first column of a part of what lies in panels of W: it is in one of them. */
@@ -204,8 +235,8 @@ constexpr ix FAR = 64;
  * The columns from c on that one register tile takes, of few rows; `next` is what will be wanted after them, or null. One register tile asks for its
  * own strip and the start of the next; several ask together for the whole next one.
  */
-template <int NV, class A, class T, class B, int R, int C> FN void few(bool fresh, const A& a, ix rows, ix depth, ix c, const T& then, const f32* next, const On<B, R, C>& o) {
-  constexpr int S = NV * LANES, LD = B::template pitch<S>();
+template <int NV, class A, class T, class O> FN void few(bool fresh, const A& a, ix rows, ix depth, ix c, const T& then, const f32* next, const O& o) {
+  constexpr int S = NV * LANES, C = O::C, LD = O::B::template pitch<S>();
   const f32* const b = o.b.strip(c, depth);
   const ix tiles = (rows + SIX - 1) / SIX, width = S / 16, turn = ix_max(0, depth - FAR);
   if (!next) next = b;
@@ -221,22 +252,26 @@ template <int NV, class A, class T, class B, int R, int C> FN void few(bool fres
   }
 }
 /** The same of any number of rows: the columns stay in L1. */
-template <int NV, class A, class T, class B, int R, int C> FN void strip(bool fresh, const A& a, ix rows, ix depth, ix c, const T& then, const f32* next, const On<B, R, C>& o) {
-  constexpr int S = NV * LANES, LD = B::template pitch<S>();
-  if constexpr (B::follows) if (rows <= FEW) return few<NV>(fresh, a, rows, depth, c, then, next, o);
+template <int NV, class A, class T, class O> FN void strip(bool fresh, const A& a, ix rows, ix depth, ix c, const T& then, const f32* next, const O& o) {
+  constexpr int S = NV * LANES, C = O::C, LD = O::B::template pitch<S>();
+  if constexpr (O::B::follows && O::alone) if (rows <= FEW) return few<NV>(fresh, a, rows, depth, c, then, next, o);
   const f32* const b = o.b.strip(c, depth);
   const ix times = (depth + Beside::pace - 1) / Beside::pace;
   Beside beside;
   beside.next = o.b.fetch(c, S, C, depth);
-  beside.next.over((rows + SIX - 1) / SIX * times);
+  const ix tiles = (rows + SIX - 1) / SIX;
+  beside.next.over(tiles * times);
+  typename O::Asked besides;
+  o.ask(besides, c, S, tiles);
   ROLL for (ix r = 0; r < rows;) {
-    const ix h = height(a, rows - r);
+    const ix h = O::by_six ? ix_min(rows - r, SIX) : height(a, rows - r);
     beside.own.clear();
     if (then.now) {
       then.before({r, h, c, S}, [&](const void* p) { beside.own(p); });
       beside.own.over(times);
     }
     rows_of<NV, C, LD, Beside&>(h, fresh, a, r, b, o.acc.d[r] + c, depth, beside);
+    o.template add<NV>(h, r, c, besides);
     if (then.now) then.after({r, h, c, S});
     r += h;
   }
@@ -247,8 +282,8 @@ template <int NV, class A, class T, class O, class... P> FN void strips(bool fre
   else { strip<NV>(fresh, a, rows, depth, c, nothing(), first(more...).b.strip(c, depth), o); strips<NV>(fresh, a, rows, depth, c, then, next, more...); }
 }
 /** acc += a @ b, and `then` on each part that is done. fresh: acc = a @ b, and what acc held does not matter. */
-template <class A, class T, class B, int R, int C, class... P> FN void mma(bool fresh, const A& a, ix rows, ix depth, const T& then, const On<B, R, C>& o, const P&... more) {
-  constexpr int NV = vectors(C), REST = C / LANES % NV;
+template <class A, class T, class O, class... P> FN void mma(bool fresh, const A& a, ix rows, ix depth, const T& then, const O& o, const P&... more) {
+  constexpr int C = O::C, NV = vectors(C), REST = C / LANES % NV;
   const ix columns = o.b.columns(C);
   ROLL for (ix c = 0; c + NV * LANES <= columns; c += NV * LANES) strips<NV>(fresh, a, rows, depth, c, then, o.b.after(c + NV * LANES, depth), o, more...);
   if constexpr (REST > 0) if (columns == C) strips<REST>(fresh, a, rows, depth, C - REST * LANES, then, o.b.after(C, depth), o, more...);

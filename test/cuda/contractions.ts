@@ -5,6 +5,7 @@ import { interpret } from "../../compiler/graph/interpret.ts";
 import type { NdArray, Value } from "../../compiler/graph/node.ts";
 import * as b from "../../compiler/ops/build.ts";
 import { ops } from "../../compiler/ops/list.ts";
+import { pairProducts } from "../../compiler/transform/pairs.ts";
 import type { DType } from "../../compiler/types/dtype.ts";
 import { dims } from "../../compiler/types/type.ts";
 import { byVariants, loweredForCuda, type Outcome, type Run } from "../emulator/sequence.ts";
@@ -19,6 +20,11 @@ export interface Case {
   readonly make: (g: GraphBuilder, p: Param) => { readonly values: readonly Value[]; readonly rows?: Value };
 }
 const gated = (g: GraphBuilder, x: Value, y: Value): Value => b.mul(g, b.mul(g, x, b.sigmoid(g, x)), y);
+/** One contraction of as many pairs. */
+function sum(g: GraphBuilder, products: readonly Value[]): Value {
+  const paired = pairProducts(g, graphOf([products.reduce((x, y) => b.add(g, x, y))]));
+  return paired.results[0]?.value as Value;
+}
 export const cases: readonly Case[] = [
   {
     name: "dense, of awkward sizes",
@@ -48,6 +54,52 @@ export const cases: readonly Case[] = [
     name: "a stack of matrices",
     variants: 1,
     make: (g, p) => ({ values: [b.dot(g, p("x", [3, 129, 136]), p("w", [3, 136, 128]))] }),
+  },
+  {
+    name: "dense, three pairs of operands, whose depths end in the midst of a round",
+    variants: 1,
+    make: (g, p) => ({
+      values: [
+        sum(
+          g,
+          [200, 136, 72].map((k) => b.dot(g, p(`x${k}`, [130, k]), b.swap(g, p(`w${k}`, [264, k])))),
+        ),
+      ],
+    }),
+  },
+  {
+    name: "two pairs of operands, two right ones each",
+    variants: 1,
+    make(g, p) {
+      const [x, h] = [p("x", [130, 136]), p("h", [130, 80])];
+      const both = (name: string): Value =>
+        sum(g, [b.dot(g, x, p(`wx.${name}`, [136, 136])), b.dot(g, h, p(`wh.${name}`, [80, 136]))]);
+      return { values: [gated(g, both("gate"), both("up"))] };
+    },
+  },
+  {
+    name: "a mixture's dX: two pairs of operands, W^T, empty groups",
+    variants: 1,
+    make(g, p) {
+      const by = b.route(g, p("index", [300], "i32"), 6);
+      const dot = (name: string): Value =>
+        b.raggedDot(g, p(`d.${name}`, [300, 200]), b.swap(g, p(`w.${name}`, [6, 136, 200])), by.offsets);
+      return { values: [sum(g, [dot("up"), dot("gate")])], rows: by.offsets };
+    },
+  },
+  {
+    name: "gathered rows, two pairs of operands, gate and up in one",
+    variants: 1,
+    make(g, p) {
+      const by = b.route(g, p("index", [300], "i32"), 6);
+      const [x, y] = ["x", "y"].map((name) => b.dispatch(g, p(name, [300, 136]), by)) as [Value, Value];
+      const both = (name: string): Value =>
+        sum(
+          g,
+          [x, y].map((v, i) => b.raggedDot(g, v, p(`${name}${i}`, [6, 136, 136]), by.offsets)),
+        );
+      return { values: [gated(g, both("gate"), both("up"))], rows: by.offsets };
+    },
   },
   {
     name: "gathered rows, gate and up in one, empty groups",

@@ -4,6 +4,7 @@ import { emitHost } from "../../compiler/emit/unit.ts";
 import { interpret } from "../../compiler/graph/interpret.ts";
 import type { Graph, NdArray, Node, Value } from "../../compiler/graph/node.ts";
 import { lower } from "../../compiler/kernel/lower.ts";
+import { depthOf } from "../../compiler/ops/pairs.ts";
 import type { PlanKernel } from "../../compiler/plan/plan.ts";
 import type { Sequence } from "../../compiler/plan/sequence.ts";
 import { count, dims } from "../../compiler/types/type.ts";
@@ -27,9 +28,10 @@ export function elementsOf(node: Node, stores: ReadonlyMap<string, NdArray>, r: 
   return (offsets?.data.at(-1) ?? 0) * (node.attrs as { unit: number }).unit * (dims(result.type)[1] ?? 1);
 }
 /** Numbers added up for one element of a sum. */
-function depthOf({ op, args, results }: Node): number {
+function termsOf(node: Node): number {
+  const { op, args, results } = node;
   const [x, y] = [args[0] as Value, results[0] as Value];
-  if (op.name === "dot" || op.name === "ragged_dot") return dims(x.type).at(-1) ?? 1;
+  if (op.name === "dot" || op.name === "ragged_dot") return depthOf(node);
   if (op.name === "reduce") return count(x.type) / Math.max(1, count(y.type));
   return dims(x.type)[op.name === "scan" ? 1 : 0] ?? 1;
 }
@@ -49,7 +51,7 @@ export function bounds(node: Node, stores: ReadonlyMap<string, NdArray>): (x: nu
     [...stores].map(([name, a]) => [name, a.dtype === "i32" ? a : { ...a, data: a.data.map(Math.abs) }]),
   );
   const scale = interpret(node.results, magnitudes, { exact: true });
-  return (x, r, i) => stored * Math.abs(x) + 2 * epsilon * Math.sqrt(depthOf(node)) * Math.abs(scale[r]?.data[i] ?? 0);
+  return (x, r, i) => stored * Math.abs(x) + 2 * epsilon * Math.sqrt(termsOf(node)) * Math.abs(scale[r]?.data[i] ?? 0);
 }
 export interface OpSample extends Sample {
   readonly sequence: Sequence;

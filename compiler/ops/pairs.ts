@@ -1,0 +1,21 @@
+// A contraction sums the products of one or more pairs of operands: `dot(a, b, a2, b2, ..)`, `ragged_dot(x, w, offsets, x2, w2, ..)`.
+import type { Node, Value } from "../graph/node.ts";
+import { dims } from "../types/type.ts";
+import { nth } from "./common.ts";
+
+export type Pair<T = Value> = readonly [left: T, right: T];
+
+/** Arguments two by two. */
+export function chunked<T>(args: readonly T[]): Pair<T>[] {
+  return Array.from({ length: Math.ceil(args.length / 2) }, (_, p) => [nth(args, 2 * p), nth(args, 2 * p + 1)]);
+}
+/** The same of a ragged_dot, whose offsets are the third. */
+export const chunkedRows = <T>(args: readonly T[]): Pair<T>[] => chunked(args.toSpliced(2, 1));
+
+/** The operands of a dot or a ragged_dot, pair by pair, in the order in which they are summed. */
+export const pairsOf = ({ op, args }: Node): Pair[] => (op.name === "ragged_dot" ? chunkedRows(args) : chunked(args));
+/** How many products are summed for an element. */
+export const depthOf = (node: Node): number => pairsOf(node).reduce((sum, [x]) => sum + (dims(x.type).at(-1) ?? 1), 0);
+/** Whether an argument of a contraction is a right operand. */
+export const isRight = (node: Node, arg: number): boolean =>
+  node.op.name === "ragged_dot" ? arg === 1 || (arg > 2 && arg % 2 === 0) : arg % 2 === 1;

@@ -1,0 +1,98 @@
+// A sum of products is one contraction of several pairs of operands: one accumulator, and one result where each product had its own.
+import type { Builder, Graph, Node, Value } from "../graph/node.ts";
+import { rebuild, topological, valuesOf, withValues } from "../graph/walk.ts";
+import type { OpAttrs } from "../ops/attrs.ts";
+import * as b from "../ops/build.ts";
+import { nth } from "../ops/common.ts";
+import { madeBy } from "../rewrite/pattern.ts";
+import { dims, sameType, showType } from "../types/type.ts";
+
+/** Kernels of more would have too many operands. */
+const mostPairs = 4;
+
+/** The graph with sums of products that nothing else reads made by one contraction each. */
+export function pairProducts(g: Builder, graph: Graph): Graph {
+  const sums = new Sums(graph);
+  const now = new Map<Value, Value>();
+  const values = rebuild(g, valuesOf(graph), (node, args) => {
+    const terms = sums.of(node);
+    const made = terms ? [summed(g, terms, now)] : g.add(node.op, args, node.attrs).results;
+    node.results.forEach((v, i) => now.set(v, nth(made, i)));
+    return made;
+  });
+  return withValues(graph, values);
+}
+/** Values that are added, in order; products of one accumulator are one term. */
+type Terms = readonly (readonly Value[])[];
+
+class Sums {
+  private readonly uses = new Map<Value, number>();
+  /** Sums that are but terms of others. */
+  private readonly inner = new Set<Node>();
+
+  constructor(graph: Graph) {
+    const nodes = topological(valuesOf(graph));
+    for (const v of [...valuesOf(graph), ...nodes.flatMap((n) => n.args)])
+      this.uses.set(v, (this.uses.get(v) ?? 0) + 1);
+    for (const { args, results } of nodes.filter(isSum))
+      for (const x of args) if (this.isTerm(x, nth(results, 0))) this.inner.add(x.node);
+  }
+  /** What a whole sum adds; null where none of its products go together, or it is no sum. */
+  of(node: Node): Terms | null {
+    if (!isSum(node) || this.inner.has(node)) return null;
+    const terms: Value[][] = [];
+    const open = new Map<string, Value[]>();
+    for (const v of this.added(nth(node.results, 0))) {
+      const key = this.keyOf(v);
+      const together = key === null ? undefined : open.get(key);
+      if (together && together.length < mostPairs) together.push(v);
+      else {
+        terms.push([v]);
+        if (key !== null) open.set(key, nth(terms, terms.length - 1));
+      }
+    }
+    return terms.some((t) => t.length > 1) ? terms : null;
+  }
+  private added(sum: Value): Value[] {
+    return sum.node.args.flatMap((x) => (this.inner.has(x.node) ? this.added(x) : [x]));
+  }
+  private isTerm(x: Value, of: Value): boolean {
+    return isSum(x.node) && this.isOwn(x) && sameType(x.type, of.type);
+  }
+  private isOwn(v: Value): boolean {
+    return this.uses.get(v) === 1;
+  }
+  /** Equal for products that one accumulator can sum; null for anything else, and what others read too. */
+  private keyOf(v: Value): string | null {
+    const { op, args, attrs } = v.node;
+    const [x, , offsets] = args;
+    if (!x || !this.isOwn(v)) return null;
+    if (op.name === "reshape") return this.keyOf(x);
+    if (op.name !== "dot" && op.name !== "ragged_dot") return null;
+    const groups = op.name === "dot" ? "" : `${JSON.stringify(attrs)} ${offsets?.node.id}.${offsets?.index}`;
+    return `${op.name} ${showType(v.type)} ${groups}`;
+  }
+}
+const isSum = (node: Node): boolean =>
+  node.op.name === "binary" && (node.attrs as OpAttrs["binary"]).fn === "add" && node.args.length === 2;
+
+/** `now`: the values that take the place of those of the graph. */
+function summed(g: Builder, terms: Terms, now: ReadonlyMap<Value, Value>): Value {
+  const made = (v: Value): Value => now.get(v) ?? v;
+  return terms
+    .map((term) => (term.length === 1 ? made(nth(term, 0)) : together(g, term, made)))
+    .reduce((x, y) => b.add(g, x, y));
+}
+function together(g: Builder, products: readonly Value[], made: (v: Value) => Value): Value {
+  const nodes = products.map((v) => product(v));
+  const first = nth(nodes, 0);
+  const [operands, ...more] = nodes.map((n) => n.args.map(made));
+  const args = [...(operands ?? []), ...more.flatMap((x) => x.slice(0, 2))];
+  const sum = nth(g.add(first.op, args, first.attrs).results, 0);
+  return b.reshape(g, sum, dims(nth(products, 0).type));
+}
+/** The contraction under reshapes. */
+const product = (v: Value): Node => {
+  const node = madeBy(v, "reshape");
+  return node ? product(nth(node.args, 0)) : v.node;
+};
