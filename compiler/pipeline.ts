@@ -112,11 +112,11 @@ const graphPass = (name: string, doc: string, pass: (graph: Graph) => Graph): Pa
   run: pass,
 });
 type G = Elaboration["g"];
-const beforeGradients = (g: G, observer: Observer): Pass<Graph, Graph>[] => [
+export const beforeGradients = (g: G, observer: Observer): Pass<Graph, Graph>[] => [
   graphPass("simplify", "rules of algebra, to a fixed point", (graph) => simplify(g, graph, false, watched(observer))),
   graphPass("attention", "softmax(q k, where: positions) v becomes one op", (graph) => findAttention(g, graph)),
 ];
-const afterGradients = (g: G, observer: Observer): Pass<Graph, Graph>[] => [
+export const afterGradients = (g: G, observer: Observer): Pass<Graph, Graph>[] => [
   graphPass("simplify", "rules of algebra, to a fixed point", (graph) => simplify(g, graph, true, watched(observer))),
   graphPass("routed", "the mixture's backward without its last product", (graph) => routedBackward(g, graph)),
   graphPass("scatters", "sums into places become routings", (graph) => expandScatters(g, graph)),

@@ -280,4 +280,30 @@ test("a mixture inside an expert that gets no rows", () => {
   assert.equal(found?.shape, [0, H]);
 });
 test("a mixture inside a stack", () => checkNested(["each", "each", "each", "each", "each", "plain", "plain"], "each"));
+test("rows of an inner mixture times a matrix of the outer expert, whatever the sizes", () => {
+  for (const width of [K, D]) {
+    const g = new GraphBuilder(ops);
+    const p = (name: string, shape: readonly number[], dtype: "f32" | "i32" = "f32"): Value =>
+      b.param(g, name, { dtype, shape });
+    const [x, own, w, which] = [
+      p("x", [M, width]),
+      p("own", [M, K], "i32"),
+      p("w", [E, width, H]),
+      p("which", [M], "i32"),
+    ];
+    const result = routed(g, which, E, { rows: [x, own], each: [w], plain: [] }, ([x, own], each) => {
+      const rows = b.broadcast(g, x as Value, [K, width], [1]);
+      return routed(g, own as Value, E2, { rows: [rows], each: [], plain: each }, ([row], _, [w]) =>
+        b.matmul(g, row as Value, w as Value),
+      );
+    });
+    const chosen = b.and(g, b.ge(g, own, 0), b.lt(g, own, E2));
+    const all = b.squeeze(g, b.dot(g, b.expand(g, x, 1), b.take(g, w, which)), 1);
+    const plain = b.where(g, b.expand(g, chosen, 2), b.expand(g, all, 1), 0);
+    const stores = storesWith([result, plain]).set("own", indices([M, K], E2));
+    const [found, expected] = interpret([result, plain], stores) as [NdArray, NdArray];
+    assert.ok(distance(found.data, expected.data) < 1e-5, `width ${width}: ${distance(found.data, expected.data)}`);
+    assert.ok(expected.data.some((y) => y !== 0));
+  }
+});
 test.run();

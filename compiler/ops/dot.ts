@@ -1,5 +1,5 @@
 // The contraction of two tensors.
-import type { Builder, Mapped, NdArray, Node, Value } from "../graph/node.ts";
+import type { Builder, Mapped, NdArray, Node, Routing, Value } from "../graph/node.ts";
 import { equal, equalAll } from "../types/size.ts";
 import { count, dims, showType, type Type, type } from "../types/type.ts";
 import { none } from "./attrs.ts";
@@ -102,7 +102,23 @@ function mappedDot(g: Builder, x: Mapped, y: Mapped, space: Space): Value {
     if (x.kind === "each" && y.kind === "rows")
       return b.swap(g, timesEach(g, b.swap(g, y.value), b.swap(g, x.value), space.by.offsets));
   }
+  if (left === 3 && right === 3 && space.kind === "rows" && space.by.outer) return timesOuter(g, x, y, space.by);
   return b.dot(g, lift(g, x, space), lift(g, y, space));
+}
+/** Rows of a mixture inside an expert, by a matrix of each outer expert: the inner groups of one lie one after another. */
+function timesOuter(g: Builder, x: Mapped, y: Mapped, by: Routing): Value {
+  const [groups, all] = [by.groups, nth(dims(by.offsets.type), 0) - 1];
+  const [n = 0, m = 0, k = 0] = dims(x.value.type);
+  const fits = x.kind === "rows" && x.by === by && y.kind === "each" && y.over === groups && all % groups === 0;
+  need(
+    fits && (n * m) % by.rows === 0,
+    () => "what a mixture inside an expert takes for all its choices must be the same for all outer experts",
+  );
+  const firsts = b.reshape(g, b.slice(g, by.offsets, 0, 0, all), [groups, all / groups]);
+  const starts = b.squeeze(g, b.slice(g, firsts, 1, 0, 1), 1);
+  const offsets = b.concat(g, [starts, b.slice(g, by.offsets, 0, all, 1)], 0);
+  const product = b.raggedDot(g, b.reshape(g, x.value, [n * m, k]), y.value, offsets, (n * m) / by.rows);
+  return b.reshape(g, product, [n, m, nth(dims(product.type), 1)]);
 }
 /** rows [R, ...B, m, K] @ w [...B, K, N]: all rows are one matrix. */
 function timesPlain(g: Builder, rows: Value, w: Value): Value {

@@ -2,6 +2,7 @@
 // work one axis further right. A space of rows nested in rows (a mixture inside an expert) is in the order of its own routing.
 
 import { Bug } from "../diagnostic.ts";
+import { TypeMismatch } from "../graph/builder.ts";
 import type { Builder, Mapped, Outer, Routing, Value } from "../graph/node.ts";
 import { dims } from "../types/type.ts";
 import type { OpAttrs, OpName } from "./attrs.ts";
@@ -29,6 +30,8 @@ export function lift(g: Builder, m: Mapped, to: Space): Value {
   if (to.kind === "each" && m.kind === "each") return m.value;
   if (to.kind === "rows" && m.kind === "each") return b.take(g, m.value, to.by.expert);
   if (to.kind === "rows" && m.kind === "rows" && m.by === to.by) return m.value;
+  if (to.kind === "each" && m.kind === "rows")
+    throw new TypeMismatch("the index of a mixture inside an expert must depend on the expert's row");
   throw new Bug("rows of two routings meet");
 }
 function repeated(g: Builder, x: Value, n: number): Value {
@@ -48,7 +51,11 @@ function inPlaces(g: Builder, x: Value, by: Routing, outer: Outer): Value {
   if (by.rows === 0) return x;
   const [, n = 1, ...rest] = dims(x.type);
   const unit = (n * outer.rows) / by.rows;
-  if (!Number.isInteger(unit)) throw new Bug("rows of a nested routing are not in front");
+  // a matrix of the outer expert, by which rows of the inner ones are multiplied
+  if (!Number.isInteger(unit))
+    throw new TypeMismatch(
+      "what a mixture inside an expert takes for all its choices must be the same for all outer experts",
+    );
   return b.reshape(g, b.dispatch(g, b.reshape(g, x, [by.rows, unit, ...rest]), by), dims(x.type));
 }
 

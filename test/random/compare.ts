@@ -1,0 +1,127 @@
+// What the elements of a graph's values are, and how far rounding may put them off: by the interpreter, its roundings disturbed at random.
+import { rounded } from "../../compiler/graph/array.ts";
+import type { NdArray, Node, Value } from "../../compiler/graph/node.ts";
+import { storeOf, topological } from "../../compiler/graph/walk.ts";
+import { type DType, isFloat } from "../../compiler/types/dtype.ts";
+import { count, dims, dtypeOf } from "../../compiler/types/type.ts";
+import { Draw } from "./growing.ts";
+
+export type Stores = ReadonlyMap<string, NdArray>;
+/** Relative. Kernels may keep a bf16 in f32, so that its rounding is there or not. */
+const units: Readonly<Record<DType, number>> = { f32: 2 ** -23, bf16: 2 ** -7, f64: 2 ** -50, i32: 0, bool: 0 };
+const sums = new Set(["dot", "ragged_dot", "ragged_outer", "ragged_sum", "scan", "attention", "attention_backward"]);
+const exactly = new Set(["neg", "abs", "sign", "floor", "ceil", "round", "max", "min", "unit"]);
+const fnOf = ({ attrs }: Node): string => (attrs as { readonly fn?: string }).fn ?? "";
+
+const isSum = (node: Node): boolean =>
+  sums.has(node.op.name) ||
+  (node.op.name === "reduce" && fnOf(node) === "sum") ||
+  (node.op.name === "scatter" && (node.attrs as { readonly mode: string }).mode === "add");
+/** Whether a kernel may round the results otherwise than the definition. */
+const rounds = (node: Node): boolean =>
+  isSum(node) ||
+  ((node.op.name === "unary" || node.op.name === "binary") && !exactly.has(fnOf(node))) ||
+  (node.op.name === "cast" && node.results[0]?.type.dtype === "bf16");
+
+const comparesFloats = (node: Node): boolean =>
+  (fnOf(node) === "eq" || fnOf(node) === "ne") && isFloat(node.args[0]?.type.dtype ?? "bool");
+/** Two floats that are nearly equal may be equal. */
+function decided(is: Float64Array, [x, y]: readonly NdArray[], unit: number, side: number): Float64Array {
+  return is.map((e, i) => {
+    const [p, q] = [x?.data[i] ?? 0, y?.data[i] ?? 0];
+    return Math.abs(p - q) <= 8 * unit * Math.abs(p) ? Number(side > 0) : e;
+  });
+}
+
+const jumps = new Set(["floor", "ceil", "round", "sign", "rem", "lt", "le", "gt", "ge"]);
+/** Whether a small difference of an operand may make a large one of the result. */
+const isJump = (node: Node): boolean =>
+  node.op.name === "top_k" ||
+  (node.op.name === "cast" && node.results[0]?.type.dtype === "i32") ||
+  jumps.has(fnOf(node));
+
+/** How the roundings of a run are disturbed. */
+interface Disturbed {
+  readonly draw: Draw;
+  /** 1 or -1: where operands of what jumps go. */
+  readonly side: number;
+}
+/** `exact`: nothing is rounded, and only what f64 rounds is disturbed. Not given `how` nothing is. */
+function evaluate(values: readonly Value[], stores: Stores, exact: boolean, how?: Disturbed): NdArray[] {
+  const known = new Map<Value, NdArray>();
+  const inexact = new Set<Value>();
+  const unitOf = (dtype: DType): number => (exact ? units.f64 : units[dtype]);
+  const noisy = (x: NdArray, unit: number): NdArray =>
+    how && isFloat(x.dtype) ? { ...x, data: x.data.map((e) => e * (1 + unit * (2 * how.draw.next() - 1))) } : x;
+  const aside = (x: NdArray): NdArray =>
+    how && isFloat(x.dtype)
+      ? { ...x, data: x.data.map((e, i) => e * (1 + 8 * unitOf(x.dtype) * how.side * (i % 2 === 0 ? 1 : -1))) }
+      : x;
+  for (const node of topological(values)) {
+    const store = storeOf(node);
+    const args = node.args.map((a) => known.get(a) as NdArray);
+    const given = node.args.map((a, i) => {
+      const x = args[i] as NdArray;
+      if (isJump(node) && inexact.has(a)) return aside(x);
+      return isSum(node) ? noisy(x, unitOf("f32")) : x;
+    });
+    const types = node.results.map((r) => r.type);
+    const made: Float64Array[] =
+      store === null ? [...node.op.eval(given, node.attrs, types)] : [stores.get(store)?.data ?? new Float64Array()];
+    if (how && comparesFloats(node)) made[0] = decided(made[0] as Float64Array, args, unitOf("bf16"), how.side);
+    const off = rounds(node) || node.args.some((a) => inexact.has(a));
+    node.results.forEach((r, i) => {
+      const dtype = dtypeOf(r.type);
+      const data = made[i] ?? new Float64Array();
+      const array = { dtype, shape: dims(r.type), data: exact && isFloat(dtype) ? data : rounded(dtype, data) };
+      known.set(r, rounds(node) ? noisy(array, unitOf(dtype) * (1 + depthOf(node) / 16)) : array);
+      if (off && isFloat(dtype)) inexact.add(r);
+    });
+  }
+  return values.map((v) => known.get(v) as NdArray);
+}
+/** Numbers added up for one of the result, whose roundings may all go one way; 0 of what is no sum. */
+function depthOf(node: Node): number {
+  const [x, y] = [node.args[0], node.results[0]];
+  if (!isSum(node) || !x || !y || count(y.type) === 0) return 0;
+  return node.op.name.endsWith("dot")
+    ? (dims(x.type).at(-1) ?? 0)
+    : Math.max(...dims(x.type), count(x.type) / count(y.type));
+}
+
+export interface Expected {
+  readonly want: Float64Array;
+  /** What each element may be off; NaN where rounding decides between far apart numbers. */
+  readonly slack: Float64Array;
+}
+/** The more runs, the fewer elements whose slack is too small by chance. */
+const runs = 6;
+const times = 16;
+export function expected(values: readonly Value[], stores: Stores, exact = false): Expected[] {
+  const wants = evaluate(values, stores, exact);
+  const others = Array.from({ length: runs }, (_, i) =>
+    evaluate(values, stores, exact, { draw: new Draw(`disturbed ${i}`), side: i % 2 === 0 ? 1 : -1 }),
+  );
+  return wants.map(({ dtype, data: want }, r) => {
+    const unit = exact ? units.f64 : units[dtype];
+    const most = want.reduce((m, x) => (Number.isFinite(x) ? Math.max(m, Math.abs(x)) : m), 0);
+    const slack = want.map((x, i) => {
+      const seen = others.map((o) => o[r]?.data[i] ?? Number.NaN);
+      if (seen.every((y) => Object.is(x, y)))
+        return isFloat(dtype) && Number.isFinite(x) ? unit * (4 * Math.abs(x) + most) : 0;
+      const apart = Math.max(...seen.map((y) => Math.abs(y - x)));
+      return isFloat(dtype) ? times * apart + unit * (4 * Math.abs(x) + most) : Number.NaN;
+    });
+    return { want, slack };
+  });
+}
+/** Where `got` is something else: its number, what it is, what it should be. */
+export function wrong({ want, slack }: Expected, got: ArrayLike<number>): string[] {
+  if (got.length !== want.length) return [`${got.length} elements, not ${want.length}`];
+  return [...want.keys()].flatMap((i) => {
+    const [x, y, s] = [want[i] ?? 0, got[i] ?? 0, slack[i] ?? 0];
+    return Number.isNaN(s) || Object.is(x, y) || x === y || Math.abs(x - y) <= s
+      ? []
+      : [`[${i}] is ${y}, not ${x} (${s})`];
+  });
+}

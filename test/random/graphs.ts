@@ -1,0 +1,39 @@
+// Random right graphs, the same for the same seed.
+import type { GraphBuilder } from "../../compiler/graph/builder.ts";
+import type { Graph, Result, Value } from "../../compiler/graph/node.ts";
+import { storeOf, topological } from "../../compiler/graph/walk.ts";
+import * as b from "../../compiler/ops/build.ts";
+import { gradients } from "../../compiler/transform/differentiate.ts";
+import { isFloat } from "../../compiler/types/dtype.ts";
+import { Draw, Growing, type Mixture } from "./growing.ts";
+import { everywhere } from "./steps.ts";
+
+export interface RandomGraph {
+  readonly g: GraphBuilder;
+  readonly graph: Graph;
+  readonly mixtures: readonly Mixture[];
+}
+/** `length` steps; its results are some of the last values. */
+export function randomGraph(seed: string, length = 14): RandomGraph {
+  const draw = new Draw(seed);
+  const r = new Growing(seed, draw, everywhere);
+  r.keep([r.param("f32", draw.shape(2)), r.param("f32", draw.shape(1))]);
+  for (let i = 0; i < length; i++) r.step();
+  const last = r.pool.slice(-2 * (1 + draw.below(3)));
+  const values = [...new Set([...last.filter(() => draw.chance(0.5)), r.pool.at(-1) as Value])];
+  const results = values.map((value, i): Result => ({ role: "output", name: String(i), value }));
+  return { g: r.g, graph: { name: seed, results }, mixtures: r.mixtures };
+}
+/** With the gradients of the float results, each times numbers of a store, of every float store; the same where there are none. */
+export function withGradients({ g, graph }: Pick<RandomGraph, "g" | "graph">): Graph {
+  const outputs = graph.results.map((r) => r.value).filter((v) => isFloat(v.type.dtype));
+  const wrt = topological(outputs).flatMap((n) =>
+    storeOf(n) === null ? [] : n.results.filter((v) => isFloat(v.type.dtype)),
+  );
+  const seeds = outputs.map((v, i) => b.param(g, `${graph.name}.seed${i}`, v.type));
+  const grads = gradients(g, outputs, wrt, seeds);
+  const made = grads.map(
+    (value, i): Result => ({ role: "gradient", name: storeOf((wrt[i] as Value).node) ?? "", value }),
+  );
+  return { name: graph.name, results: [...graph.results, ...made] };
+}
