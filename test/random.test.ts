@@ -28,6 +28,7 @@ import type { Mixture } from "./random/growing.ts";
 const test = suite("random");
 const full = env["MOEC_TEST"] === "full";
 const base = env["MOEC_SEED"] ?? (full ? String(Date.now()) : "moec");
+if (full) console.log(`random graphs of MOEC_SEED=${base}`);
 const seeds = (n: number, name: string): string[] =>
   Array.from({ length: full ? 8 * n : n }, (_, i) => `${base}/${name}${i}`);
 
