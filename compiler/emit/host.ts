@@ -142,8 +142,13 @@ function stageLeft(s: StmtOf<"stage">, e: Emitter): void {
   if (!direct || alongK === null || (alongX === 1 && alongK !== 1)) return packLeft(s, e);
   e.line(`Rows<${item(s.tile.shape, 0)}, ${alongK}> ${s.tile.name};`);
   e.line(
-    `${s.tile.name}.bind(${e.expr(s.valid[0])}, [&](ix ${x.name}) { return ${pointer(e, direct.load, (y) => substitute(y, k, num(0)))}; });`,
+    `${s.tile.name}.bind(${e.expr(s.valid[0])}, ${firstReads(direct.load, e)}, [&](ix ${x.name}) { return ${pointer(e, direct.load, (y) => substitute(y, k, num(0)))}; });`,
   );
+}
+/** Whether a task is the first of those that read the same: they differ in the columns, which come last. */
+function firstReads(x: Load, e: Emitter): string {
+  const last = e.kernel.grid.at(-1)?.v;
+  return !last || x.at.some((y) => dependsOn(y, last)) ? "false" : `${last.name} == 0`;
 }
 /** The statements of a stage with its value, as a body. */
 const valued = (s: StmtOf<"stage">): Stmt[] => [

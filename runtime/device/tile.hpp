@@ -40,9 +40,9 @@ struct Fetch {
     lines -= n;
   }
 };
-/** Lines that the points of a register tile read and write. */
+/** Lines that the points of a register tile read and write, and rows of the next one. */
 struct Own {
-  static constexpr ix most = 256;
+  static constexpr ix most = 512;
   const void* line[most]; ix lines, at, each;
   FN void clear() { lines = at = each = 0; }
   FN void operator()(const void* p) { if (lines < most) line[lines++] = p; }
@@ -58,9 +58,18 @@ struct Beside {
   FN void some(ix) { own.some(); next.some(); }
 };
 template <int R, int STEP> struct Rows {
-  const f32* r[R];
-  template <class F> FN void bind(ix n, F f) { ROLL for (ix i = 0; i < n; i++) r[i] = f(i); }
+  const f32* r[R]; bool cold;
+  /** cold: this thread has not read them yet. */
+  template <class F> FN void bind(ix n, bool first, F f) { cold = first; ROLL for (ix i = 0; i < n; i++) r[i] = f(i); }
+  /** Names the lines of rows x .. x + n. */
+  template <class F> FN void lines(ix x, ix n, ix depth, F soon) const {
+    ROLL for (ix i = x; i < x + n; i++) for (ix k = 0; k < depth; k += 16) soon(r[i] + k);
+  }
 };
+template <class A> FN bool is_cold(const A&) { return false; }
+template <int R> FN bool is_cold(const Rows<R, 1>& a) { return a.cold; }
+template <class A, class F> FN void ask_rows(const A&, ix, ix, ix, F) {}
+template <int R, class F> FN void ask_rows(const Rows<R, 1>& a, ix x, ix n, ix depth, F soon) { a.lines(x, n, depth, soon); }
 /** What the next right operand will be copied from: `rows` of `width` floats, `step` apart; null where nobody knows. */
 struct Ahead {
   const f32* p; ix step, width, rows;
@@ -251,8 +260,8 @@ template <int NV, class A, class T, class O> FN void few(bool fresh, const A& a,
     if (asks.p >= next + depth * S) asks.lines = 0;
   }
 }
-/** The same of any number of rows: the columns stay in L1. */
-template <int NV, class A, class T, class O> FN void strip(bool fresh, const A& a, ix rows, ix depth, ix c, const T& then, const f32* next, const O& o) {
+/** The same of any number of rows: the columns stay in L1. cold: rows are asked for, too. */
+template <int NV, class A, class T, class O> FN void strip(bool fresh, bool cold, const A& a, ix rows, ix depth, ix c, const T& then, const f32* next, const O& o) {
   constexpr int S = NV * LANES, C = O::C, LD = O::B::template pitch<S>();
   if constexpr (O::B::follows && O::alone) if (rows <= FEW) return few<NV>(fresh, a, rows, depth, c, then, next, o);
   const f32* const b = o.b.strip(c, depth);
@@ -266,10 +275,9 @@ template <int NV, class A, class T, class O> FN void strip(bool fresh, const A& 
   ROLL for (ix r = 0; r < rows;) {
     const ix h = O::by_six ? ix_min(rows - r, SIX) : height(a, rows - r);
     beside.own.clear();
-    if (then.now) {
-      then.before({r, h, c, S}, [&](const void* p) { beside.own(p); });
-      beside.own.over(times);
-    }
+    if (then.now) then.before({r, h, c, S}, [&](const void* p) { beside.own(p); });
+    if (cold) ask_rows(a, r + h, ix_min(SIX, rows - r - h), depth, [&](const void* p) { beside.own(p); });
+    beside.own.over(times);
     rows_of<NV, C, LD, Beside&>(h, fresh, a, r, b, o.acc.d[r] + c, depth, beside);
     o.template add<NV>(h, r, c, besides);
     if (then.now) then.after({r, h, c, S});
@@ -277,16 +285,16 @@ template <int NV, class A, class T, class O> FN void strip(bool fresh, const A& 
   }
 }
 /** The same of several right operands, one after the other; `next`: what is wanted after the last. */
-template <int NV, class A, class T, class O, class... P> FN void strips(bool fresh, const A& a, ix rows, ix depth, ix c, const T& then, const f32* next, const O& o, const P&... more) {
-  if constexpr (sizeof...(P) == 0) strip<NV>(fresh, a, rows, depth, c, then, next, o);
-  else { strip<NV>(fresh, a, rows, depth, c, nothing(), first(more...).b.strip(c, depth), o); strips<NV>(fresh, a, rows, depth, c, then, next, more...); }
+template <int NV, class A, class T, class O, class... P> FN void strips(bool fresh, bool cold, const A& a, ix rows, ix depth, ix c, const T& then, const f32* next, const O& o, const P&... more) {
+  if constexpr (sizeof...(P) == 0) strip<NV>(fresh, cold, a, rows, depth, c, then, next, o);
+  else { strip<NV>(fresh, cold, a, rows, depth, c, nothing(), first(more...).b.strip(c, depth), o); strips<NV>(fresh, false, a, rows, depth, c, then, next, more...); }
 }
 /** acc += a @ b, and `then` on each part that is done. fresh: acc = a @ b, and what acc held does not matter. */
 template <class A, class T, class O, class... P> FN void mma(bool fresh, const A& a, ix rows, ix depth, const T& then, const O& o, const P&... more) {
   constexpr int C = O::C, NV = vectors(C), REST = C / LANES % NV;
   const ix columns = o.b.columns(C);
-  ROLL for (ix c = 0; c + NV * LANES <= columns; c += NV * LANES) strips<NV>(fresh, a, rows, depth, c, then, o.b.after(c + NV * LANES, depth), o, more...);
-  if constexpr (REST > 0) if (columns == C) strips<REST>(fresh, a, rows, depth, C - REST * LANES, then, o.b.after(C, depth), o, more...);
+  ROLL for (ix c = 0; c + NV * LANES <= columns; c += NV * LANES) strips<NV>(fresh, c == 0 && is_cold(a), a, rows, depth, c, then, o.b.after(c + NV * LANES, depth), o, more...);
+  if constexpr (REST > 0) if (columns == C) strips<REST>(fresh, C < NV * LANES && is_cold(a), a, rows, depth, C - REST * LANES, then, o.b.after(C, depth), o, more...);
 }
 
 // ---- staging by copy. Right operands of W columns: zero beyond the last column ----
@@ -369,7 +377,7 @@ template <int R, int L, class F> FN Sixes pack_sixes(f32* to, ix n, ix depth, F 
 }
 /** A left operand by rows of D floats, lanes along k. */
 template <int R, int D, class F> FN Rows<R, 1> pack_rows(f32* to, ix n, ix depth, F f) {
-  Rows<R, 1> rows;
+  Rows<R, 1> rows; rows.cold = false;
   ROLL for (ix x = 0; x < n; x++) {
     f32* const row = to + x * D; ix k = 0;
     ROLL for (; k + LANES <= depth; k += LANES) st(vf{}, row + k, f(vf{}, x, k));

@@ -10,7 +10,7 @@ extern "C" void dot_339d20c0(void* const* args, ix begin, ix end, f32* scratch) 
       const ix mn = ix_min(36, m_end - m);
       Acc<36, 16> acc;
       Rows<36, 1> left;
-      left.bind(mn, [&](ix i) { return a + (m + i) * 32; });
+      left.bind(mn, n == 0, [&](ix i) { return a + (m + i) * 32; });
       const auto acc_done = then([&](Part _part, auto soon) {
         const ix _first = _part.c;
         ask(_part, [&](ix i2, ix j2) { soon(y + (m + i2) * 4 + (n + (_first + j2))); });
@@ -166,7 +166,7 @@ extern "C" void ragged_dot_b92e31d3(void* const* args, ix begin, ix end, f32* sc
         Acc<192, 32> acc;
         Acc<192, 32> acc1;
         Rows<192, 1> left;
-        left.bind(mn, [&](ix i) { return x1 + ix(x[m + i]) / 2 * 32; });
+        left.bind(mn, n == 0, [&](ix i) { return x1 + ix(x[m + i]) / 2 * 32; });
         const auto acc_done = then([&](Part _part, auto soon) {
           const ix _first = _part.c;
           ask(_part, [&](ix i3, ix j3) { soon(y + (m + i3) * 48 + (n + (_first + j3))); soon(y1 + (m + i3) * 48 + (n + (_first + j3))); soon(y2 + (m + i3) * 48 + (n + (_first + j3))); });
@@ -205,7 +205,7 @@ extern "C" void ragged_dot_9d1bbe35(void* const* args, ix begin, ix end, f32* sc
         const ix mn = ix_min(192, m_end - m);
         Acc<192, 32> acc;
         Rows<192, 1> left;
-        left.bind(mn, [&](ix i) { return x + (m + i) * 48; });
+        left.bind(mn, n == 0, [&](ix i) { return x + (m + i) * 48; });
         const auto acc_done = then([&](Part _part, auto soon) {
           const ix _first = _part.c;
           ask(_part, [&](ix i2, ix j2) { soon(y + (m + i2) * 32 + (n + (_first + j2))); });
@@ -276,7 +276,7 @@ extern "C" void ragged_dot_3670a678(void* const* args, ix begin, ix end, f32* sc
         const ix mn = ix_min(192, m_end - m);
         Acc<192, 32> acc;
         Rows<192, 1> left;
-        left.bind(mn, [&](ix i) { return x1 + ix(x[m + i]) / 2 * 32; });
+        left.bind(mn, n == 0, [&](ix i) { return x1 + ix(x[m + i]) / 2 * 32; });
         const auto acc_done = then([&](Part _part, auto soon) {
           const ix _first = _part.c;
           ask(_part, [&](ix i2, ix j2) { soon(y + (m + i2) * 48 + (n + (_first + j2))); soon(y1 + (m + i2) * 48 + (n + (_first + j2))); soon(y2 + (m + i2) * 48 + (n + (_first + j2))); soon(x3 + (m + i2) * 48 + (n + (_first + j2))); soon(x4 + (m + i2) * 48 + (n + (_first + j2))); });
@@ -338,7 +338,7 @@ extern "C" void ragged_dot_6df6497a(void* const* args, ix begin, ix end, f32* sc
         const ix mn = ix_min(192, m_end - m);
         Acc<192, 32> acc;
         Rows<192, 1> left;
-        left.bind(mn, [&](ix i) { return x + (m + i) * 48; });
+        left.bind(mn, n == 0, [&](ix i) { return x + (m + i) * 48; });
         const auto acc_done = then([&](Part _part, auto soon) {
           const ix _first = _part.c;
           ask(_part, [&](ix i2, ix j2) { soon(y + (m + i2) * 32 + (n + (_first + j2))); });
@@ -418,7 +418,7 @@ extern "C" void dot_5832a945(void* const* args, ix begin, ix end, f32* scratch) 
       const ix mn = ix_min(36, m_end - m);
       Acc<36, 32> acc;
       Rows<36, 1> left;
-      left.bind(mn, [&](ix i) { return a + (m + i) * 4; });
+      left.bind(mn, n == 0, [&](ix i) { return a + (m + i) * 4; });
       const auto acc_done = then([&](Part _part, auto soon) {
         const ix _first = _part.c;
         ask(_part, [&](ix i2, ix j2) { soon(y + (m + i2) * 32 + (n + (_first + j2))); });
