@@ -241,4 +241,19 @@ test("without masters nothing is prepared", () => {
     assert.not.ok(graphs.some((g) => g.name === prepared) || stores.some((s) => s.role === "prepared"));
   }
 });
+test("`float` is the widest float among the arguments, whichever stands first", async () => {
+  const { First, Last } = moe<"First" | "Last">`
+    fn product(x: float[N], y: float[N]) -> float[N] { return x * y }
+    layer First(D) { forward(x: f32[D], y: bf16[D]) -> f32[D] { return product(x, y) } }
+    layer Last(D) { forward(x: f32[D], y: bf16[D]) -> f32[D] { return product(y, x) } }`;
+  for (const layer of [First, Last]) {
+    const program = await compile(layer, { sizes: { D: 1 }, target: "reference" });
+    const { outputs } = await program.run({ x: Float32Array.of(1 + 2 ** -20), y: fromNumbers("bf16", [1], [3]) });
+    assert.equal(
+      outputs.map((y) => [...numbers(y)]),
+      [[Math.fround(3 + 3 * 2 ** -20)]],
+    );
+    program.close();
+  }
+});
 test.run();

@@ -12,7 +12,7 @@ import { ticks } from "../runtime/report/chart.ts";
 import { readRun } from "../runtime/report/log.ts";
 import { reportPage } from "../runtime/report/page.ts";
 import { png } from "../runtime/report/png.ts";
-import { loadGrids, smoothed, thinned } from "../runtime/report/series.ts";
+import { imbalanceLines, loadGrids, smoothed, thinned } from "../runtime/report/series.ts";
 import { RunLog, writeConfig } from "../runtime/run-folder.ts";
 import { folder } from "./folder.ts";
 
@@ -116,6 +116,23 @@ test("a cell of the load is the mean share over its steps; what has no tokens is
     assert.ok(Math.abs(column.reduce((a, b) => a + b, 0) - experts) < 1e-9);
     assert.is(column[4], 0);
   }
+});
+test("the imbalance is the largest load over the mean; a step without tokens has none", () => {
+  const loads = [
+    [6, 2, 1, 3],
+    [4, 4, 4, 4],
+    [0, 0, 0, 0],
+  ];
+  const steps = loads.map((load, i) => ({ step: i + 1, loss: 1, losses: {}, metrics: { "moe.gate.load": load } }));
+  assert.equal(imbalanceLines(steps), [
+    {
+      name: "moe.gate",
+      points: [
+        { step: 1, value: 2 },
+        { step: 2, value: 1 },
+      ],
+    },
+  ]);
 });
 test("lines are thinned and smoothed to means, ticks are round and cover their range", () => {
   const points = Array.from({ length: 1000 }, (_, i) => ({ step: i + 1, value: i % 2 }));
