@@ -160,4 +160,16 @@ for (const gate of gates) {
       assert.ok(off.every((x) => x < 1e-5));
     });
 }
+test("each call of a program draws anew, and a second program draws the same", async () => {
+  const { Noise } = moe<"Noise">`layer Noise(D) { forward(x: f32[D]) -> f32[D] { return x + uniform([D]) } }`;
+  const twice = async (): Promise<number[][]> => {
+    const program = await compile(Noise, { sizes: { D: 4 }, target: "reference" });
+    const calls = [await program.run({ x: new Float32Array(4) }), await program.run({ x: new Float32Array(4) })];
+    program.close();
+    return calls.flatMap(({ outputs }) => outputs.map((y) => [...numbers(y)]));
+  };
+  const [first, second] = await twice();
+  assert.notDeepEqual(first, second);
+  assert.deepEqual(await twice(), [first, second]);
+});
 test.run();
