@@ -64,8 +64,11 @@ export const cuda: Target = {
       e.stmts(s.body);
     });
   },
-  joins,
-  joined: (run, e) => runAhead(run, e, (axis) => counted(axis, e)),
+  joined(run, e) {
+    const fit = joins(run, e);
+    if (fit) runAhead(run, e, (axis) => counted(axis, e));
+    return fit;
+  },
   stages(list, e) {
     e.line("__syncthreads();");
     const operands = list.map((s) => new Operand(s, 1, e));

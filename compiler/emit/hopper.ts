@@ -141,8 +141,10 @@ function target(k: Kernel, run: readonly Loop[], plan: Plan, p: Emitter): Target
       };
     },
     loop: (s, e) => (s === run[0] ? consumed(run, e) : cuda.loop(s, e)),
-    joins: () => true,
-    joined: consumed,
+    joined(run, e) {
+      consumed(run, e);
+      return true;
+    },
   };
 }
 function declared({ operands, groups, stages, shared, boxes, boxed }: Plan): string[] {

@@ -12,6 +12,7 @@ import { counted, type Follower, followerOf, reached } from "./follow.ts";
 import { tasksOf } from "./grid.ts";
 import { begins, fits, touchesOnly } from "./lanes.ts";
 import { number } from "./literal.ts";
+import { firstUse, loopsFrom, productsFrom, stagesFrom } from "./runs.ts";
 
 export interface Lanes {
   readonly count: number;
@@ -53,9 +54,8 @@ export interface Target {
   /** The lines before the body, and those after; asked when the body is written. */
   frame(k: Kernel, e: Emitter): { readonly open: readonly string[]; readonly close: readonly string[] };
   loop(s: StmtOf<"for">, e: Emitter): void;
-  /** Whether loops of products that follow one another, into the same accumulators, can be one; `joined` writes it. */
-  joins?(run: readonly StmtOf<"for">[], e: Emitter): boolean;
-  joined?(run: readonly StmtOf<"for">[], e: Emitter): void;
+  /** Writes loops of products that follow one another, into the same accumulators, as one; false where they cannot be. */
+  joined?(run: readonly StmtOf<"for">[], e: Emitter): boolean;
   /** Operands that follow one another. */
   stages(list: readonly StmtOf<"stage">[], e: Emitter): void;
   /** The word for points of an accumulator. */
@@ -93,23 +93,22 @@ export class Emitter extends Expressions<Target> {
 
   stmts(list: readonly Stmt[]): void {
     if (this.target.fresh) this.noteFresh(list);
-    for (let i = 0; i < list.length; i++) {
-      const run = stagesFrom(list, i);
-      const sum = this.target.sum ? productsFrom(list, i) : [];
-      const loops = this.target.joins ? loopsFrom(list, i) : [];
-      if (loops.length > 1 && this.target.joins?.(loops, this)) {
-        this.target.joined?.(loops, this);
-        i += loops.length - 1;
-        continue;
-      }
-      const last = i + Math.max(0, sum.length - 1);
-      const follower = this.target.follows ? followerOf(list, last) : null;
-      const one = (): void => (sum.length > 1 ? this.target.sum?.(sum, this) : this.stmt(item(list, i)));
-      if (follower) this.followed(one, follower);
-      else if (run.length === 0) one();
-      else this.target.stages(run, this);
-      i = last + Math.max(0, run.length - 1, follower?.taken ?? 0);
-    }
+    for (let i = 0; i < list.length; ) i += this.together(list, i);
+  }
+  /** Writes a statement with those after it that make one text with it; how many. */
+  private together(list: readonly Stmt[], i: number): number {
+    const stages = stagesFrom(list, i);
+    if (stages.length > 0) this.target.stages(stages, this);
+    if (stages.length > 0) return stages.length;
+    const loops = loopsFrom(list, i);
+    if (loops.length > 1 && this.target.joined?.(loops, this)) return loops.length;
+    const products = this.target.sum ? productsFrom(list, i) : [];
+    const taken = Math.max(1, products.length);
+    const write = (): void => (products.length > 1 ? this.target.sum?.(products, this) : this.stmt(item(list, i)));
+    const follower = this.target.follows ? followerOf(list, i + taken - 1) : null;
+    if (follower) this.followed(write, follower);
+    else write();
+    return taken + (follower?.taken ?? 0);
   }
   /** An mma, or a loop of them, that f writes, whose register tiles are given to `then`, one by one, when they are done. */
   private followed(f: () => void, { mma, loop, lets, each: points }: Follower): void {
@@ -375,38 +374,6 @@ function kindOf(s: StmtOf<"each">): Kind {
   if (item(s.over.shape, 0) === 1) return "line";
   return tilesOf(s.body, "acc", "row").writes.size > 0 ? "tile" : "result";
 }
-/** The stages that stand together from one on. */
-function stagesFrom(list: readonly Stmt[], at: number): StmtOf<"stage">[] {
-  const run: StmtOf<"stage">[] = [];
-  for (let i = at; list[i]?.s === "stage"; i++) run.push(list[i] as StmtOf<"stage">);
-  return run;
-}
-/** The products of the same accumulators that stand together from one on. */
-function productsFrom(list: readonly Stmt[], at: number): StmtOf<"mma">[] {
-  const run: StmtOf<"mma">[] = [];
-  for (let s = list[at]; s?.s === "mma" && sameAll(s.acc, run[0]?.acc ?? s.acc); s = list[at + run.length]) run.push(s);
-  return run;
-}
-/** Loops of one product each, of the same accumulators, that stand together from one on. */
-function loopsFrom(list: readonly Stmt[], at: number): StmtOf<"for">[] {
-  const run: StmtOf<"for">[] = [];
-  for (let s = list[at]; s?.s === "for"; s = list[at + run.length]) {
-    const [acc, first] = [productIn(s)?.acc, productIn(run[0] ?? s)?.acc];
-    if (!acc || !first || !sameAll(acc, first)) break;
-    run.push(s);
-  }
-  return run;
-}
-/** What a loop does with its operands, where that is one product and nothing else. */
-function productIn({ body }: StmtOf<"for">): StmtOf<"mma"> | null {
-  const [mma, ...more] = body.filter((t) => t.s !== "stage");
-  return mma?.s === "mma" && more.length === 0 ? mma : null;
-}
-const sameAll = (a: readonly Tile[], b: readonly Tile[]): boolean =>
-  a.length === b.length && a.every((t, n) => t === b[n]);
-/** Nothing before it touches an accumulator. */
-const firstUse = (list: readonly Stmt[]): Stmt | undefined =>
-  list.find((t) => t.s !== "tile" && t.s !== "stage" && t.s !== "let");
 const combines = { sum: "Sum", max: "Max", min: "Min" } as const;
 
 export function written(k: Kernel): Set<Buffer> {

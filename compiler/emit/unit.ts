@@ -15,7 +15,7 @@ export const emitCudaTf32 = (k: Kernel): Emitted => emit(lined(settled(k)), cuda
 
 /** Put before every kernel of the host. */
 export const hostHeader = (): string =>
-  ["vector", "math", "tile", "fold"].map((name) => asset(`runtime/device/${name}.hpp`)).join("\n");
+  ["vector", "math", "operands", "tile", "fold"].map((name) => asset(`runtime/device/${name}.hpp`)).join("\n");
 
 /** The same on CUDA. */
 export const cudaHeader = (): string =>

@@ -1,11 +1,12 @@
 // Attention where accumulators lie in memory. Scores are made transposed, keys by queries: a softmax then goes down a column, queries being
 // the lanes, and of all operands only a block's queries are transposed, once. Keys after the last that a block meets are left out.
 import type { Node } from "../graph/node.ts";
-import { float, lowest, met, operands, power, score, times } from "./attention.ts";
+import { float, lowest, operands, power, score, times } from "./attention.ts";
 import { type Block, plus } from "./build.ts";
 import type { Draft } from "./draft.ts";
 import { call, ceil, f32, item, load, num, select, unflatten } from "./expr.ts";
 import type { Expr } from "./ir.ts";
+import { met } from "./met.ts";
 import { shapeOf } from "./read.ts";
 import type { Choices } from "./schedule.ts";
 

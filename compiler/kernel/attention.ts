@@ -2,36 +2,14 @@
 // for each block of keys S^T = K Q^T, then P^T dO and dS^T Q; for each block of queries dS K, an accumulator being a left operand.
 import { Problem } from "../diagnostic.ts";
 import type { Node, Value } from "../graph/node.ts";
-import type { Bound, OpAttrs } from "../ops/attrs.ts";
+import type { OpAttrs } from "../ops/attrs.ts";
 import { bytesOf } from "../types/dtype.ts";
 import { dtypeOf } from "../types/type.ts";
 import { type Block, plus } from "./build.ts";
 import type { Draft } from "./draft.ts";
-import {
-  add,
-  asIndex,
-  asValue,
-  both,
-  call,
-  ceil,
-  div,
-  f32,
-  i32,
-  isNum,
-  item,
-  least,
-  less,
-  load,
-  most,
-  mul,
-  num,
-  range,
-  select,
-  sub,
-  truth,
-  unflatten,
-} from "./expr.ts";
+import { call, ceil, f32, item, load, num, select, truth, unflatten } from "./expr.ts";
 import type { Expr, Tile } from "./ir.ts";
+import { type Met, met, sees } from "./met.ts";
 import type { Reader } from "./read.ts";
 import { shapeOf } from "./read.ts";
 import type { AttentionTile } from "./schedule.ts";
@@ -98,103 +76,6 @@ function tile(d: Draft, q: Value, { A, C, T }: Operands["sizes"], backward: bool
     `attention of heads ${width} wide in ${dtypeOf(q.type)} does not fit a multiprocessor`,
     "take more heads, so that each is at most 128 wide in f32, 256 in bf16, or `--target host`",
   );
-}
-const sum = ([first = i32(0), ...more]: readonly Expr[]): Expr =>
-  more.reduce((x, y) => call("add", "i32", x, y), first);
-/** Whether a bound holds of a query's position and a key's. */
-function holds({ at, seen, plus: more }: Bound, query: Expr, key: Expr): Expr {
-  const side = (sign: number): Expr => {
-    const terms = [at === sign ? [query] : [], seen === sign ? [key] : [], sign * more > 0 ? [i32(sign * more)] : []];
-    return sum(terms.flat());
-  };
-  const [a, b] = [side(1), side(-1)];
-  return range(a)[0] >= range(b)[1] ? truth(true) : call("ge", "bool", a, b);
-}
-/** Whether the query at t may see the key at u. */
-export function sees(o: Operands, b: Expr, t: Expr, u: Expr): Expr {
-  const [at, seen] = [o.reader.element(o.at, [b, t]), o.reader.element(o.seen, [b, u])];
-  return o.attrs.bounds.map((bound) => holds(bound, at, seen)).reduce(both, truth(true));
-}
-/** What a block of queries or of keys meets on the other side: none but [from, to); `partly`: whether not all of both meet. */
-export interface Met {
-  readonly from: Expr;
-  readonly to: Expr;
-  readonly partly: (c: Block) => Expr | null;
-}
-const multiple = (x: Expr, of: number): Expr => mul(div(asIndex(x), of), num(of));
-/** Whether the positions of each row are 0, 1, 2, .. `extent`, which no memory holds. */
-function isRange(o: Operands, positions: Value, b: Expr, extent: number): boolean {
-  const source = (v: Value): Value =>
-    ["reshape", "broadcast"].includes(v.node.op.name) ? source(item(v.node.args, 0)) : v;
-  if (source(positions).node.op.name !== "iota") return false;
-  const is = (i: number): boolean => {
-    const at = asIndex(o.reader.element(positions, [b, num(i)]));
-    return isNum(at) && at.value === i;
-  };
-  return extent > 0 && is(0) && is(extent - 1);
-}
-/** Of positions 0 .. `extent`, those that meet an element at `mine` of a bound: [first, end), or nothing. */
-function interval(
-  bounds: readonly Bound[],
-  side: "at" | "seen",
-  mine: (bound: Bound) => Expr,
-  extent: number,
-): readonly [Expr, Expr] {
-  let [first, end]: [Expr, Expr] = [num(0), num(extent)];
-  for (const bound of bounds) {
-    const [own, other] = side === "at" ? [bound.at, bound.seen] : [bound.seen, bound.at];
-    const x = add(own < 0 ? sub(num(0), mine(bound)) : own > 0 ? mine(bound) : num(0), num(bound.plus));
-    if (other > 0) first = most(first, sub(num(0), x));
-    else if (other < 0) end = least(end, add(x, num(1)));
-    else end = select(less(x, num(0)), num(0), end);
-  }
-  return [first, end];
-}
-/** `side`: what the block is of; `round`: what the end is a multiple of, or the extent. Found before the loop over the other side, for positions may be any. */
-export function met(d: Draft, o: Operands, b: Expr, side: "at" | "seen", block: Block, round = o.block): Met {
-  const { bounds } = o.attrs;
-  const [other, extent] = side === "at" ? (["seen", o.sizes.U] as const) : (["at", o.sizes.T] as const);
-  if (bounds.length === 0) return { from: num(0), to: num(extent), partly: () => null };
-  const position = (of: "at" | "seen", i: Expr): Expr => o.reader.element(o[of], [b, i]);
-  const extreme = (name: string, op: "max" | "min"): Expr =>
-    d.k.fold(name, op, "i32", block.n, (i) => position(side, plus(block, i)));
-  const [high, low] = [extreme("high", "max"), extreme("low", "min")];
-  const until = (x: Expr): Expr => d.k.let("to", least(num(extent), x));
-  if (isRange(o, o[other], b, extent)) {
-    const of = (widest: boolean): readonly [Expr, Expr] =>
-      interval(bounds, side, (bound) => asIndex(widest === bound[side] > 0 ? high : low), extent);
-    const [[begin, last], all] = [of(true), of(false)];
-    const [whole, broken] = [d.k.let("whole", all[0]), d.k.let("broken", all[1])];
-    return {
-      from: d.k.let("from", multiple(least(begin, num(extent)), o.block)),
-      to: until(multiple(add(most(last, num(0)), num(round - 1)), round)),
-      partly: (c) => {
-        const [before, after] = [less(c.at, whole), less(broken, plus(c, c.n))];
-        return isNum(before) && before.value === 0 ? after : call("or", "bool", before, after);
-      },
-    };
-  }
-  /** Of the block's element that meets most, or least. */
-  const meets = (widest: boolean, i: Expr): Expr =>
-    bounds
-      .map((bound) => {
-        const mine = widest === bound[side] > 0 ? high : low;
-        return side === "at" ? holds(bound, mine, position(other, i)) : holds(bound, position(other, i), mine);
-      })
-      .reduce(both);
-  const first = (name: string, cond: (i: Expr) => Expr): Expr =>
-    d.k.fold(name, "min", "i32", num(extent), (i) => select(cond(i), asValue(i), i32(extent)));
-  const begin = first("begin", (i) => meets(true, i));
-  const last = d.k.fold("last", "max", "i32", num(extent), (i) => select(meets(true, i), asValue(i), i32(0)));
-  const whole = first("whole", (i) => meets(false, i));
-  const broken = first("broken", (i) =>
-    both(call("ge", "bool", asValue(i), whole), call("not", "bool", meets(false, i))),
-  );
-  return {
-    from: d.k.let("from", multiple(begin, o.block)),
-    to: until(add(multiple(last, round), num(round))),
-    partly: (c) => call("or", "bool", less(c.at, asIndex(whole)), less(asIndex(broken), plus(c, c.n))),
-  };
 }
 /** Scores of a block as the softmax takes them, but for `factor`. */
 export interface Scores {

@@ -46,6 +46,8 @@ template <class V> using int_of = typename With<V>::I;
 template <class V> using mask_of = typename With<V>::M;
 
 // ---- making vectors ----
+FN ix ix_min(ix a, ix b) { return a < b ? a : b; }
+FN ix ix_max(ix a, ix b) { return a > b ? a : b; }
 FN vf splat(f32 x) { return x - vf{}; }
 FN vi splat(i32 x) { return x - vi{}; }
 template <class V> struct As;

@@ -1,0 +1,123 @@
+// Operands of an mma on the host, and what is asked for beside it. After vector.hpp. Rows has a pointer per row (a gather costs nothing),
+// STEP apart along the depth. Major lies as it is, element (x, k) at p[k * LD + x]. Panels lie in blocks of W columns, the depth in each.
+// Strips and Sixes are copies in the order of the register tiles: as many columns, or as many rows, as one of them takes, then the depth.
+/** Asks for lines: of rows of `width` floats, `step` apart, a few at a time: many at once fill the core's line buffers, and the FMAs wait. Null: none. */
+struct Fetch {
+  const f32* p; ix step, width, lines, x, each;
+  FN void over(ix times) { each = (lines + times - 1) / (times > 0 ? times : 1); }
+  FN void some() {
+    if (!p) return;
+    const ix n = lines < each ? lines : each;
+    ROLL for (ix k = 0; k < n; k++) {
+      __builtin_prefetch(p + x, 0, 2);
+      x += 16;
+      if (x >= width) { x = 0; p += step; }
+    }
+    lines -= n;
+  }
+};
+/** Lines that the points of a register tile read and write, and rows of the next one. */
+struct Own {
+  static constexpr ix most = 512;
+  const void* line[most]; ix lines, at, each;
+  FN void clear() { lines = at = each = 0; }
+  FN void operator()(const void* p) { if (lines < most) line[lines++] = p; }
+  FN void over(ix times) { each = (lines + times - 1) / (times > 0 ? times : 1); }
+  /** As many each time, the last again and again: a count that changes is guessed wrong. */
+  FN void some() { ROLL for (ix k = 0; k < each; k++) { __builtin_prefetch(line[at], 0, 2); at += at + 1 < lines; } }
+};
+/** What is asked for while a register tile is made. */
+struct Beside {
+  /** Steps of the depth from one asking to the next. */
+  static constexpr ix pace = 16;
+  Fetch next; Own own;
+  FN void some(ix) { own.some(); next.some(); }
+};
+template <int R, int STEP> struct Rows {
+  const f32* r[R]; bool cold;
+  /** cold: this thread has not read them yet. */
+  template <class F> FN void bind(ix n, bool first, F f) { cold = first; ROLL for (ix i = 0; i < n; i++) r[i] = f(i); }
+  /** Names the lines of rows x .. x + n. */
+  template <class F> FN void lines(ix x, ix n, ix depth, F soon) const {
+    ROLL for (ix i = x; i < x + n; i++) for (ix k = 0; k < depth; k += 16) soon(r[i] + k);
+  }
+};
+template <class A> FN bool is_cold(const A&) { return false; }
+template <int R> FN bool is_cold(const Rows<R, 1>& a) { return a.cold; }
+template <class A, class F> FN void ask_rows(const A&, ix, ix, ix, F) {}
+template <int R, class F> FN void ask_rows(const Rows<R, 1>& a, ix x, ix n, ix depth, F soon) { a.lines(x, n, depth, soon); }
+/** What the next right operand will be copied from: `rows` of `width` floats, `step` apart; null where nobody knows. */
+struct Ahead {
+  const f32* p; ix step, width, rows;
+  /** Part c .. c + s of C. */
+  FN Fetch share(ix c, ix s, ix C) const {
+    if (!p) return {};
+    const ix row = (width + 15) / 16, from = row * rows * c / C;
+    return {p + from / row * step, step, width, row * rows * (c + s) / C - from, from % row * 16, 0};
+  }
+};
+template <int LD> struct Major {
+  static constexpr bool follows = false;
+  const f32* p;
+  template <int S> static constexpr ix pitch() { return LD; }
+  FN ix columns(ix c) const { return c; }
+  FN const f32* strip(ix c, ix) const { return p + c; }
+  FN const f32* after(ix, ix) const { return nullptr; }
+  FN Fetch fetch(ix, ix, ix, ix) const { return {}; }
+};
+struct Strips {
+  static constexpr bool follows = false;
+  const f32* p; Ahead ahead;
+  template <int S> static constexpr ix pitch() { return S; }
+  FN ix columns(ix c) const { return c; }
+  FN const f32* strip(ix c, ix depth) const { return p + c * depth; }
+  FN const f32* after(ix, ix) const { return nullptr; }
+  FN Fetch fetch(ix c, ix s, ix C, ix) const { return ahead.share(c, s, C); }
+};
+/** `n` columns, panels `step` apart; after the last of them `next` will be wanted. */
+template <int W> struct Panels {
+  /** What comes after a strip in memory is wanted next. */
+  static constexpr bool follows = true;
+  const f32* p; ix step, n; const f32* next;
+  template <int S> static constexpr ix pitch() { static_assert(W % S == 0, "panels as wide as a register tile"); return W; }
+  FN ix columns(ix) const { return n; }
+  FN const f32* strip(ix c, ix) const { return p + c / W * step + c % W; }
+  /** What is wanted after the strip that ends at c. */
+  FN const f32* after(ix c, ix depth) const { return c < n ? strip(c, depth) : next; }
+  FN Fetch fetch(ix c, ix s, ix, ix depth) const { return {after(c + s, depth), W, s, depth * s / 16, 0, 0}; }
+};
+template <int W> FN Panels<W> panels(const f32* p, ix step, ix n, const f32* next) { return {p, step, n, next}; }
+constexpr int SIX = 6;
+struct Sixes { const f32* p; };
+/** Where it lies, rows LD apart. */
+template <int LD> FN Major<LD> in_place(const f32* p) { return {p}; }
+template <int R, int C> struct Acc {
+  alignas(64) f32 d[R][C];
+  FN void fill(f32 x) { ROLL for (ix i = 0; i < R * C; i += LANES) *(vf*)(&d[0][0] + i) = splat(x); }
+  FN vf& at(vf, ix i, ix j) { return *(vf*)&d[i][j]; }
+  FN f32& at(f32, ix i, ix j) { return d[i][j]; }
+};
+/** One that lies in memory. */
+template <int R, int C> FN Acc<R, C>& acc_at(f32* p) { return *(Acc<R, C>*)p; }
+/** A left operand whose rows are its columns. */
+template <int C> struct Transposed { const f32* p; };
+template <int R, int C> FN Transposed<C> transposed(const Acc<R, C>& a) { return {a.d[0]}; }
+template <int R> struct Row {
+  f32 d[R];
+  FN void fill(f32 x) { ROLL for (ix i = 0; i < R; i++) d[i] = x; }
+  template <class V> FN f32& at(V, ix i, ix) { return d[i]; }
+};
+/** The left operand as seen by a register tile: one pointer, for what is passed in memory is waited for. */
+template <int STEP> struct RowsAt { const f32* const* p; FN f32 at(int i, ix k) const { return p[i][k * STEP]; } };
+template <int C> struct AccAt { const f32* p; FN f32 at(int i, ix k) const { return p[i * C + k]; } };
+template <int LD> struct TransposedAt { const f32* p; FN f32 at(int i, ix k) const { return p[k * LD + i]; } };
+struct SixAt { const f32* p; FN f32 at(int i, ix k) const { return p[k * SIX + i]; } };
+template <int R, int S> FN RowsAt<S> tile_at(const Rows<R, S>& a, ix r, ix) { return {a.r + r}; }
+template <int R, int C> FN AccAt<C> tile_at(const Acc<R, C>& a, ix r, ix) { return {a.d[r]}; }
+template <int C> FN TransposedAt<C> tile_at(const Transposed<C>& a, ix r, ix) { return {a.p + r}; }
+FN SixAt tile_at(const Sixes& a, ix r, ix depth) { return {a.p + r / SIX * (SIX * depth + LANES)}; }
+/** How many of the rows that are left the next register tile takes: six; the last 7 to 11 are split evenly where they may be. */
+template <class A> FN ix height(const A&, ix left) { return left >= 12 || left == 6 ? 6 : left > 6 ? (left + 1) / 2 : left; }
+FN ix height(const Sixes&, ix left) { return ix_min(left, SIX); }
+template <class A> constexpr bool takes_six = false;
+template <> constexpr bool takes_six<Sixes> = true;
