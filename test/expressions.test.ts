@@ -21,6 +21,10 @@ test("arithmetic: precedence, real division, the sign of %, powers", () => {
   );
   near(expression("x % 3", "f32[2, 3]", x), [1, 1, 0, 0.5, 1, 2]);
   near(expression("i % 3", "i32[4]", { i: { type: "i32[4]", value: [-1, 4, 3, -5] } }), [2, 1, 0, 1]);
+  near(
+    expression("x * 0 + 6 % -3 + 7 % -3 * 10 + -7 % 3 * 100", "f32[2, 3]", x),
+    flatX.map(() => 180),
+  );
   near(expression("i / 2", "f32[2]", { i: { type: "i32[2]", value: [1, 3] } }), [0.5, 1.5]);
   near(expression("div(i, 2)", "i32[3]", { i: { type: "i32[3]", value: [-3, 3, 5] } }), [-2, 1, 2]);
   near(expression("div(i, 0) + i % 0", "i32[2]", { i: { type: "i32[2]", value: [5, -5] } }), [0, 0]);

@@ -7,7 +7,7 @@ import { suite } from "uvu";
 import { Problem } from "../compiler/diagnostic.ts";
 import { type Wish, type Written, writeBatch } from "../runtime/batch.ts";
 import { compileProgram } from "../runtime/compile.ts";
-import type { Executable, Outcome, Tensor } from "../runtime/executable.ts";
+import { type Executable, type Outcome, onlyOutput, type Repeat, type Tensor } from "../runtime/executable.ts";
 import { generate, generateEntries } from "../runtime/generate.ts";
 import { importModel } from "../runtime/import/folder.ts";
 import { compile, readSafetensors } from "../runtime/index.ts";
@@ -87,6 +87,17 @@ test("the shortest length that the longest prompt needs; rows that write go on b
     { entry: "generate:8", at: [[0, 1, -1, -1, -1, -1, -1, -1], [0, 1, 2, 3, 4, 5, 6, 7], Array(8).fill(-1)] },
     { entry: "generate:8", at: [[2, ...Array(7).fill(-1)], [8, 9, 10, -1, -1, -1, -1, -1], Array(8).fill(-1)] },
   ]);
+});
+test("a prompt's first token is given out by itself, then as many as all rows want come of one call", async () => {
+  const asked: number[] = [];
+  const memory = Object.assign(new Memory(2), {
+    async repeat({ times }: Repeat, ...[entry, inputs]: Parameters<Executable["run"]>): Promise<Tensor["data"]> {
+      asked.push(times);
+      return onlyOutput(await memory.run(entry, inputs));
+    },
+  });
+  for await (const _ of writeBatch(memory, [wishOf(1, 6), wishOf(1, 3)], { rows: 2, seed: 0, step: 0 }));
+  assert.deepEqual(asked, [1, 2, 1, 3, 2, 1]);
 });
 test("a wish is asked for when a row is free, and its row begins at position 0 again", async () => {
   let asked = 0;

@@ -254,6 +254,24 @@ test("a planted overlap is found, and named", () => {
   assert.throws(() => verifyPlan(move("g", offset(plan, "p")), [sequence]), /store g overlaps/);
   assert.throws(() => verifyPlan(move("g", 1), [sequence]), /does not fit/);
 });
+test("a result beside its operand's elements, and an operand of which only a part was written, are found", () => {
+  const make = launch("make", "", [read(g), write(other)]);
+  const broken = (last: VirtualLaunch, change: (b: PlanBuffer) => Partial<PlanBuffer>): (() => void) => {
+    const sequence = { entry: "main", launches: [make, last], assigns: [], results: [output("0", next)] };
+    const plan = planMemory([sequence], stores, options);
+    const changed = { ...plan, buffers: plan.buffers.map((b) => ({ ...b, ...change(b) })) };
+    return () => verifyPlan(changed, [sequence]);
+  };
+  const point = launch("point", "", [pointwise(other), write(next)]);
+  assert.throws(
+    broken(point, (b) => (b.name === "next" ? { offset: b.offset - 64 } : {})),
+    /next is written over other, which the same launch uses/,
+  );
+  assert.throws(
+    broken(launch("set", "", [update(next, other)]), (b) => (b.name === "other" ? { bytes: 64 } : {})),
+    /other is read by set as a base in main, where other, nothing was written/,
+  );
+});
 
 test("what is no sequence is a bug", () => {
   assert.throws(() => planOf([launch("early", "", [read(other), write(next)])], []), /other is read before/);

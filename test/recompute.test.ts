@@ -15,9 +15,9 @@ import { showType } from "../compiler/types/type.ts";
 import { storesOf } from "./graphs.ts";
 
 const test = suite("recompute");
-const [rows, width, experts] = [5, 12, 3];
+const [rows, experts] = [5, 3];
 /** The gradients of a weighted sum of softmax(x w)'s largest two. */
-function router(g: GraphBuilder): Graph {
+function router(g: GraphBuilder, width = 12): Graph {
   const [x, w] = [
     b.param(g, "x", { dtype: "bf16", shape: [rows, width] }),
     b.param(g, "w", { dtype: "f32", shape: [width, experts] }),
@@ -55,5 +55,10 @@ test("what is small stays kept", () => {
   const g = new GraphBuilder(ops);
   const graph = router(g);
   assert.is(recompute(g, graph), graph);
+});
+test("what would cost a product nearly as large as those of the same rows stays kept", () => {
+  const g = new GraphBuilder(ops);
+  const graph = router(g, 4 * experts - 1);
+  assert.is(recompute(g, graph, 0), graph);
 });
 test.run();

@@ -97,10 +97,10 @@ class Groups {
     const args = from.last === to.first ? (this.#sequence.launches[to.first]?.args ?? []) : [];
     const written = args.find((arg) => arg.buffer === to.buffer && !reads(arg));
     const uses = args.filter((arg) => reads(arg) && same(arg.buffer, from.buffer));
-    const bases = args.filter((arg) => arg.base !== undefined && same(arg.base, from.buffer));
-    if (written?.access === "update") return uses.length === 0 && bases.includes(written);
+    if (written?.access === "update")
+      return uses.length === 0 && written.base !== undefined && same(written.base, from.buffer);
     const points = uses.length > 0 && uses.every((arg) => arg.access === "pointwise");
-    return written !== undefined && bases.length === 0 && points && sameForm(from.buffer, to.buffer);
+    return written !== undefined && points && sameForm(from.buffer, to.buffer);
   }
 }
 const same = (a: VirtualBuffer, b: VirtualBuffer): boolean => keyOf(a) === keyOf(b);

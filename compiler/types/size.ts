@@ -10,6 +10,7 @@ export interface Atom {
 type Power = readonly [atom: Atom, exponent: number];
 interface Term {
   readonly num: number;
+  /** Above 0. */
   readonly den: number;
   readonly powers: readonly Power[];
 }
@@ -65,7 +66,7 @@ function normal(list: readonly Term[]): Size {
   return kept.length === 1 && only.powers.length === 0 && only.den === 1 ? only.num : new Sym(kept);
 }
 function reduced(num: number, den: number, powers: readonly Power[]): Term {
-  const g = gcd(num, den) * (den < 0 ? -1 : 1);
+  const g = gcd(num, den);
   return { num: num / g, den: den / g, powers };
 }
 function multiplied(a: Term, b: Term): Term {

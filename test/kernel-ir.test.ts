@@ -1,0 +1,217 @@
+// What holds of kernels whatever they compute: index arithmetic that folds, what the verifier refuses, barriers, and access to memory.
+import fc from "fast-check";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { accessOf } from "../compiler/kernel/access.ts";
+import { Builder, plus } from "../compiler/kernel/build.ts";
+import {
+  add,
+  div,
+  f32,
+  flatten,
+  item,
+  laneStride,
+  least,
+  less,
+  load,
+  mod,
+  most,
+  mul,
+  multiple,
+  num,
+  range,
+  stride,
+  sub,
+  unflatten,
+} from "../compiler/kernel/expr.ts";
+import type { Expr, Kernel, Var } from "../compiler/kernel/ir.ts";
+import { sync } from "../compiler/kernel/passes.ts";
+import { show } from "../compiler/kernel/print.ts";
+import { verify } from "../compiler/kernel/verify.ts";
+
+const test = suite("kernel-ir");
+const seeded = { seed: 11, numRuns: 4000 };
+
+const index = (name: string, lo: number, hi: number, mult = 1): Var => ({
+  e: "var",
+  name,
+  type: "index",
+  lo,
+  hi,
+  mult,
+});
+const vars = [index("a", 0, 3), index("b", 0, 63), index("c", 0, 240, 16), index("d", 5, 42), index("e", 0, 96, 6)];
+const values = fc
+  .tuple(...vars.map(({ lo, hi, mult }) => fc.integer({ min: Math.ceil(lo / mult), max: Math.floor(hi / mult) })))
+  .map((counts) => new Map(vars.map((v, i) => [v, item(counts, i) * v.mult])));
+type Values = ReadonlyMap<Var, number>;
+
+/** An expression as it folds, and what it means. */
+interface Pair {
+  readonly x: Expr;
+  readonly at: (values: Values) => number;
+}
+const whole = (n: number): Pair => ({ x: num(n), at: () => n });
+const sizes = fc.constantFrom(1, 2, 3, 4, 6, 7, 8, 16, 24, 48, 64);
+const { pair } = fc.letrec<{ pair: Pair }>((tie) => {
+  const two = (fold: (x: Expr, y: Expr) => Expr, f: (a: number, b: number) => number) =>
+    fc.tuple(tie("pair"), tie("pair")).map(([p, q]): Pair => ({ x: fold(p.x, q.x), at: (v) => f(p.at(v), q.at(v)) }));
+  const by = (fold: (x: Expr, c: number) => Expr, f: (a: number, c: number) => number) =>
+    fc.tuple(tie("pair"), sizes).map(([p, c]): Pair => ({ x: fold(p.x, c), at: (v) => f(p.at(v), c) }));
+  return {
+    pair: fc.oneof(
+      { depthSize: "small", withCrossShrink: true },
+      fc.constantFrom(...vars).map((v): Pair => ({ x: v, at: (all) => all.get(v) ?? Number.NaN })),
+      fc.integer({ min: 0, max: 70 }).map(whole),
+      two(add, (a, b) => a + b),
+      two(least, Math.min),
+      two(most, Math.max),
+      by(
+        (x, c) => mul(x, num(c)),
+        (a, c) => a * c,
+      ),
+      by(div, (a, c) => Math.floor(a / c)),
+      by(mod, (a, c) => a % c),
+    ),
+  };
+});
+const operations: Readonly<Record<string, (a: number, b: number) => number>> = {
+  "+": (a, b) => a + b,
+  "-": (a, b) => a - b,
+  "*": (a, b) => a * b,
+  "/": (a, b) => Math.floor(a / b),
+  "%": (a, b) => a % b,
+  min: Math.min,
+  max: Math.max,
+  lt: (a, b) => Number(a < b),
+};
+function meaning(x: Expr, values: Values): number {
+  if (x.e === "num") return x.value;
+  if (x.e === "var") return values.get(x) ?? Number.NaN;
+  if (x.e === "load") throw new Error("an index that is loaded");
+  const [a, b] = x.args.map((y) => meaning(y, values));
+  return operations[x.op]?.(a ?? Number.NaN, b ?? Number.NaN) ?? Number.NaN;
+}
+
+test("index arithmetic folds to what it says", () => {
+  fc.assert(
+    fc.property(pair, values, ({ x, at }, v) => assert.is(meaning(x, v), at(v))),
+    seeded,
+  );
+});
+test("an index is inside its range, and a multiple of what divides it", () => {
+  fc.assert(
+    fc.property(pair, pair, values, (p, q, v) => {
+      for (const x of [p.x, sub(p.x, q.x)]) {
+        const [[lo, hi], n, divisor] = [range(x), meaning(x, v), multiple(x)];
+        assert.ok(lo <= n && n <= hi, `${n} is not in ${lo} .. ${hi}`);
+        assert.ok(divisor === 0 ? n === 0 : n % divisor === 0, `${divisor} does not divide ${n}`);
+      }
+      assert.is(meaning(sub(p.x, q.x), v), p.at(v) - q.at(v));
+      assert.is(meaning(less(p.x, q.x), v), Number(p.at(v) < q.at(v)));
+    }),
+    seeded,
+  );
+});
+test("a stride is how far an index moves, everywhere or inside aligned groups of lanes", () => {
+  const b = item(vars, 1);
+  fc.assert(
+    fc.property(pair, values, fc.constantFrom(2, 4, 8, 16), ({ x }, v, lanes) => {
+      const at = (n: number): number => meaning(x, new Map([...v, [b, n]]));
+      const [all, group] = [stride(x, b), laneStride(x, b, lanes)];
+      for (let n = 0; n < 64; n++) {
+        if (all !== null) assert.is(at(n), at(0) + all * n);
+        const first = n - (n % lanes);
+        if (group !== null) assert.is(at(n), at(first) + group * (n - first));
+      }
+    }),
+    seeded,
+  );
+});
+test("a sum is split by what its terms are multiples of, in any order", () => {
+  const [n, j, one] = [index("n", 0, 192, 64), index("j", 0, 63), index("one", 0, 0)];
+  const split = add(mul(div(add(n, j), 32), num(4096)), mod(add(n, j), 32));
+  assert.equal(laneStride(split, j, 16), 1);
+  assert.equal(laneStride(div(add(n, j), 32), j, 16), 0);
+  assert.equal(laneStride(mod(add(n, j), 12), j, 16), null);
+  assert.equal(show(div(add(mul(one, num(128)), j), 2)), "j / 2");
+});
+test("an index into a shape and its number in row-major order are each other's inverse", () => {
+  const [a, b, , d] = vars;
+  if (!a || !b || !d) return assert.unreachable();
+  assert.equal(unflatten(flatten([a, b, d], [4, 64, 43]), [4, 64, 43]), [a, b, d]);
+  assert.is(flatten(unflatten(b, [2, 4, 8]), [2, 4, 8]), b);
+});
+
+/** A kernel that f writes, over x: f32[4] and y: f32[4]. */
+function kernel(f: (k: Builder, x: ReturnType<Builder["param"]>, y: ReturnType<Builder["param"]>) => void): Kernel {
+  const k = new Builder("a test");
+  f(k, k.param("x", "f32", [4]), k.param("y", "f32", [4]));
+  return k.kernel("test");
+}
+test("the verifier names what a kernel may not do", () => {
+  const refuses = (why: RegExp, f: Parameters<typeof kernel>[0]): void => assert.throws(() => verify(kernel(f)), why);
+  const outside = index("i", 0, 3);
+  verify(kernel((k, x) => k.store(x, [num(3)], f32(0))));
+  refuses(/4 is outside axis 0 of x/, (k, x) => k.store(x, [num(4)], f32(0)));
+  refuses(/4 is outside axis 0 of y/, (k, x, y) => k.store(x, [num(0)], load(y, num(4))));
+  refuses(/i is not bound/, (k, x) => k.store(x, [outside], f32(0)));
+  refuses(/x has 1 axes, not 2/, (k, x) => k.store(x, [num(0), num(0)], f32(0)));
+  refuses(/is no index/, (k, x, y) => k.store(x, [load(y, num(0))], f32(0)));
+  refuses(/z is not declared/, (k) => k.store(new Builder("other").param("z", "f32", [4]), [num(0)], f32(0)));
+  refuses(/mma wants operands/, (k) => {
+    const acc = k.tile("acc", "acc", [4, 4]);
+    k.mma(acc, [{ kind: "tile", role: "operand", name: "b", shape: [4, 4] }], [acc], [num(4), num(4)]);
+  });
+});
+test("barriers stand between a write of a shared tile and its use, and between its use and the next write", () => {
+  const k = kernel((b, x) => {
+    const t = b.tile("shared", "t", [4]);
+    const use = (at: number): void => b.store(x, [num(at)], load(t, num(0)));
+    use(0);
+    use(1);
+    b.store(t, [num(0)], num(1));
+    b.store(t, [num(1)], num(2));
+  });
+  assert.equal(
+    sync(k.body).map((s) => s.s),
+    ["tile", "sync", "store", "store", "sync", "store", "sync", "store", "sync"],
+  );
+});
+test("a result may stand where an operand is read at the same element, before it is written", () => {
+  const along = (f: (k: Builder, x: Expr, y: (at: Expr, value: Expr) => void, j: Expr) => void) => {
+    let operand: ReturnType<Builder["param"]> | null = null;
+    const k = kernel((b, x, y) => {
+      operand = x;
+      b.par(num(4), (j) => f(b, load(x, j), (at, value) => b.store(y, [at], value), j));
+    });
+    return operand && accessOf(k, operand);
+  };
+  assert.is(
+    along((_, x, store, j) => store(j, x)),
+    "pointwise",
+  );
+  assert.is(
+    along((_, x, store, j) => store(sub(num(3), j), x)),
+    "read",
+  );
+  assert.is(
+    along((k, x, store, j) => {
+      store(j, f32(0));
+      k.letHere("late", x);
+    }),
+    "read",
+  );
+  assert.is(
+    along((k, x) => k.letHere("only", x)),
+    "read",
+  );
+});
+test("blocks of an axis: the last may not be full", () => {
+  const k = new Builder("a test");
+  const { n } = k.task("t", 10, 4);
+  assert.is(n.e, "var");
+  assert.equal(k.task("whole", 8, 4).n, num(4));
+  assert.equal(range(plus(k.task("one", 3), num(2))), [2, 4]);
+});
+test.run();
