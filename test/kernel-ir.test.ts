@@ -178,32 +178,31 @@ test("barriers stand between a write of a shared tile and its use, and between i
     ["tile", "sync", "store", "store", "sync", "store", "sync", "store", "sync"],
   );
 });
+/** How a kernel that f writes, along j, uses x; `store` is to y. */
+function accessAlong(
+  f: (k: Builder, x: Expr, store: (at: Expr, value: Expr) => void, j: Expr) => void,
+): ReturnType<typeof accessOf> {
+  const k = kernel((b, x, y) => b.par(num(4), (j) => f(b, load(x, j), (at, value) => b.store(y, [at], value), j)));
+  return accessOf(k, item(k.params, 0));
+}
 test("a result may stand where an operand is read at the same element, before it is written", () => {
-  const along = (f: (k: Builder, x: Expr, y: (at: Expr, value: Expr) => void, j: Expr) => void) => {
-    let operand: ReturnType<Builder["param"]> | null = null;
-    const k = kernel((b, x, y) => {
-      operand = x;
-      b.par(num(4), (j) => f(b, load(x, j), (at, value) => b.store(y, [at], value), j));
-    });
-    return operand && accessOf(k, operand);
-  };
   assert.is(
-    along((_, x, store, j) => store(j, x)),
+    accessAlong((_, x, store, j) => store(j, x)),
     "pointwise",
   );
   assert.is(
-    along((_, x, store, j) => store(sub(num(3), j), x)),
+    accessAlong((_, x, store, j) => store(sub(num(3), j), x)),
     "read",
   );
   assert.is(
-    along((k, x, store, j) => {
+    accessAlong((k, x, store, j) => {
       store(j, f32(0));
       k.letHere("late", x);
     }),
     "read",
   );
   assert.is(
-    along((k, x) => k.letHere("only", x)),
+    accessAlong((k, x) => k.letHere("only", x)),
     "read",
   );
 });

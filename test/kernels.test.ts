@@ -248,21 +248,22 @@ test("attention keeps nothing of T x T", () => {
   const largest = Math.max(...launches.flatMap((l) => l.args.map((a) => a.buffer.shape.reduce((x, y) => x * y, 1))));
   assert.ok(largest < B * heads * T * T, String(largest));
 });
+/** What the first kernel writes of y = x w z and its rows' sums, where `second` is wanted too. */
+function writtenWith(second: (g: GraphBuilder, y: Value, sum: Value) => Value): string[] {
+  const g = new GraphBuilder(ops);
+  const p = (name: string, shape: readonly number[]): Value => b.param(g, name, { dtype: "f32", shape });
+  const y = b.mul(g, b.dot(g, p("x", [64, 32]), p("w", [32, 64])), p("z", [64, 64]));
+  const sum = b.sum(g, y, [-1]);
+  const [first] = lowered(graphOf([sum, second(g, y, sum)])).launches;
+  return first?.args.flatMap((a) => (a.access === "write" ? [a.buffer.name.split(".")[0] ?? ""] : [])) ?? [];
+}
 test("an epilogue adds up a row only where what it adds up need not be in memory", () => {
-  const writes = (second: (g: GraphBuilder, y: Value, sum: Value) => Value): string[] => {
-    const g = new GraphBuilder(ops);
-    const p = (name: string, shape: readonly number[]): Value => b.param(g, name, { dtype: "f32", shape });
-    const y = b.mul(g, b.dot(g, p("x", [64, 32]), p("w", [32, 64])), p("z", [64, 64]));
-    const sum = b.sum(g, y, [-1]);
-    const [first] = lowered(graphOf([sum, second(g, y, sum)])).launches;
-    return first?.args.flatMap((a) => (a.access === "write" ? [a.buffer.name.split(".")[0] ?? ""] : [])) ?? [];
-  };
   assert.equal(
-    writes((g, y) => b.sub(g, y, 1)),
+    writtenWith((g, y) => b.sub(g, y, 1)),
     ["sums", "sub"],
   );
   assert.equal(
-    writes((g, y, sum) => b.sub(g, y, b.expand(g, sum, 1))),
+    writtenWith((g, y, sum) => b.sub(g, y, b.expand(g, sum, 1))),
     ["dot"],
   );
 });
