@@ -69,6 +69,11 @@ test("one error makes no others", () => {
     layer B(D) { a: A(D, wrong) forward(x: float[D]) -> float[D] { let b = a(x) return b @ b } }`;
   assert.equal(codesIn(text), ["E0301", "E0301", "E0301"]);
 });
+test("`...S` stands for the same axes in all arguments", () => {
+  const text = `fn f(a: float[...S, D], b: float[...S, D]) -> float[...S, D] { return a }
+    fn g(x: float[N, K, D], y: float[N, D], z: float[M, K, D]) -> float[N, K, D] { return f(x, x) + f(x, y) + f(x, z) }`;
+  assert.equal(codesIn(text), ["E0204", "E0204"]);
+});
 test("errors of several declarations and of imported files, each once, in order", () => {
   const files: Record<string, string> = { "./b": "fn g(x: float[N]) -> float[N] { return y }" };
   const resolve: Resolve = (path) => (files[path] === undefined ? null : { name: path, text: files[path] });

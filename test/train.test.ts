@@ -37,6 +37,7 @@ async function run(
   more: Partial<TrainSetup> = {},
   fake: FakeOptions = {},
   upTo = Infinity,
+  each: (step: Step) => void = () => {},
 ): Promise<Run> {
   const executable = new FakeExecutable(fake);
   const from = folder === null ? null : newestCheckpoint(folder, () => {});
@@ -53,6 +54,7 @@ async function run(
     ...more,
   })) {
     steps.push(step);
+    each(step);
     if (step.step >= upTo) break;
   }
   return { steps, executable };
@@ -141,6 +143,14 @@ test("an abort lets the step end, saves it and stops", async () => {
   assert.match(steps.at(-1)?.saved ?? "", "step-000009");
   assert.is(steps.at(-1)?.heldOut, null);
   assert.equal(checkpointSteps(folder), [9, 6]);
+});
+
+test("an abort between two steps costs one more, which is saved", async () => {
+  const controller = new AbortController();
+  const { steps } = await run(fresh(), { signal: controller.signal }, {}, Infinity, (step) => {
+    if (step.step === 7) controller.abort();
+  });
+  assert.equal([steps.at(-1)?.step, steps.at(-1)?.saved?.slice(-11)], [8, "step-000008"]);
 });
 
 test("a loss that is NaN stops the run by name and leaves the good checkpoints", async () => {
