@@ -41,7 +41,7 @@ export function dense(M: number, D: number, N: number): Case {
   const work = { forward, step: 3 * forward };
   return { name: "dense", shape: [M, D, N], declaration: "dense", method: "dense", header: {}, own, work };
 }
-export const softmax = (S: number, D: number): Case => ({
+const softmax = (S: number, D: number): Case => ({
   name: "softmax",
   shape: [S, D],
   declaration: "rows",

@@ -75,14 +75,15 @@ async function report(
   const subjects = architecture === "sm_90a" ? await variantsOf(plan) : await kernelsOf(plan, choose);
   for (const s of subjects) console.log(row(s, await read(s)));
 }
+const tools = async () => ({ architecture, compiler: await nvrtc(), cache: null, jobs: 2 });
 async function kernelsOf(plan: Plan, choose: Choose): Promise<Subject[]> {
   const kernels = plan.kernels.flatMap(choose);
-  const code = await compileKernels({ ...plan, kernels }, architecture, await nvrtc(), null, 2);
+  const code = await compileKernels({ ...plan, kernels }, await tools());
   return kernels.map((k, i) => ({ ...k, of: k, cubin: code[i]?.cubin ?? Buffer.alloc(0) }));
 }
 async function variantsOf(plan: Plan): Promise<Subject[]> {
   const kernels = variantsFor(plan, architecture);
-  const code = await compileVariants({ ...plan, kernels }, architecture, await nvrtc(), null, 2);
+  const code = await compileVariants({ ...plan, kernels }, await tools());
   return kernels.map((k, i) => ({ ...k, of: item(plan.kernels, k.of), cubin: code[i]?.cubin ?? Buffer.alloc(0) }));
 }
 async function read(subject: Subject): Promise<Lens> {

@@ -48,7 +48,7 @@ type FileName = keyof State["files"];
 const fileNames: readonly FileName[] = ["model.safetensors", "training.safetensors"];
 const kept = 2;
 
-export const stepName = (step: number): string => `step-${String(step).padStart(6, "0")}`;
+const stepName = (step: number): string => `step-${String(step).padStart(6, "0")}`;
 const checkpointsOf = (run: string): string => join(run, "checkpoints");
 const sha256 = (chunks: readonly Uint8Array[]): string => {
   const hash = createHash("sha256");

@@ -11,7 +11,7 @@ import { type RunConfig, readConfig } from "./run-folder.ts";
 import { type Codec, codecs, requireKnown } from "./tokens.ts";
 
 /** How many tokens of a prompt one call takes. */
-export const chunkLength = 64;
+const chunkLength = 64;
 
 /** `generate` at lengths 1 and 64, for `rows` sequences; none if the model has no `generate`. `topP`: it is asked to leave the unlikely out. */
 export function generateEntries(

@@ -14,7 +14,7 @@ function copies(name: string, over: readonly number[]): [name: string, index: nu
     copies(name.replace("*", String(i)), rest).map(([n, index]): [string, number[]] => [n, [i, ...index]]),
   );
 }
-export const stackOf = (name: string): number => name.split("*").length - 1;
+const stackOf = (name: string): number => name.split("*").length - 1;
 
 /** A stacked tensor as one for each copy. */
 export function split(name: string, t: Tensor): [string, Tensor][] {

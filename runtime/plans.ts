@@ -52,10 +52,10 @@ export class PlanCache {
     const key = hash(JSON.stringify([format, this.#compiler, target, sorted(request), texts]));
     return {
       find: () => {
-        const text = this.#files.findPlan(key);
+        const text = this.#files.findText(key);
         return text === null ? null : (JSON.parse(text) as Planned);
       },
-      put: (planned) => this.#files.putPlan(key, JSON.stringify(planned)),
+      put: (planned) => this.#files.putText(key, JSON.stringify(planned)),
     };
   }
 }

@@ -5,7 +5,7 @@ import { Problem } from "../compiler/diagnostic.ts";
 import { onFile } from "../compiler/on-file.ts";
 import { bytesOf, type DType } from "../compiler/types/dtype.ts";
 import type { Tensor } from "./executable.ts";
-import { writeAtomic, writeWhole } from "./files.ts";
+import { writeAtomic } from "./files.ts";
 import { bytesOfTensor, count, fromBytes, fromNumbers, showShape } from "./tensor.ts";
 
 /** As the format's own reader has it. */
@@ -47,8 +47,6 @@ export function safetensorsChunks(
 export function writeSafetensors(path: string, tensors: ReadonlyMap<string, Tensor>): void {
   writeAtomic(path, Buffer.concat(safetensorsChunks(tensors)));
 }
-/** Not atomic: for a folder that is renamed in whole. */
-export const writeSafetensorsInto = (path: string, chunks: readonly Uint8Array[]): void => writeWhole(path, chunks);
 
 /** All tensors of a file, by name. I64 becomes i32. Anything wrong is a Problem that names the file and the tensor. */
 export function readSafetensors(path: string): Map<string, Tensor> {

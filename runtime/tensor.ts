@@ -3,7 +3,6 @@ import { Problem } from "../compiler/diagnostic.ts";
 import { bytesOf, type DType } from "../compiler/types/dtype.ts";
 import type { Tensor } from "./executable.ts";
 
-export type TensorData = Tensor["data"];
 /** Numbers in the nesting of the shape; bool is true or false, a non-finite number its name ("NaN"): JSON has none. */
 export type Nested = number | boolean | string | readonly Nested[];
 
@@ -46,7 +45,7 @@ export function fromBf16(bits: number): number {
 }
 
 /** Element `i` as a number. */
-export function at({ dtype, data }: Tensor, i: number): number {
+function at({ dtype, data }: Tensor, i: number): number {
   const x = data[i] ?? Number.NaN;
   return dtype === "bf16" ? fromBf16(x) : x;
 }
@@ -107,7 +106,7 @@ export function firstNonFinite(t: Tensor): number {
   return t.data.findIndex((bits) => (bits & 0x7f80) === 0x7f80);
 }
 
-export const safeNumber = (x: number): number | string => (Number.isFinite(x) ? x : String(x));
+const safeNumber = (x: number): number | string => (Number.isFinite(x) ? x : String(x));
 /** As JSON shows it. */
 export function toNested(t: Tensor): Nested {
   const of = (axis: number, from: number): Nested => {

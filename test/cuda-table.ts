@@ -160,7 +160,10 @@ async function usesOfUnit(
   const { log } = await nvrtc.compile({ name: "unit.cu", text, architecture, options });
   const uses = new Map(unit.map((k) => [k.name, used(k.name, log)]));
   const again = unit.filter((k) => (uses.get(k.name)?.spills ?? 0) > 0);
-  const code = await compileKernels({ kernels: again, header }, architecture, nvrtc, null, 1);
+  const code = await compileKernels(
+    { kernels: again, header },
+    { architecture, compiler: nvrtc, cache: null, jobs: 1 },
+  );
   for (const [i, { name }] of again.entries()) uses.set(name, code[i] ?? used(name, log));
   return uses;
 }

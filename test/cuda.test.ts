@@ -199,15 +199,18 @@ KERNEL_END(hungry)
 const compile: Nvrtc["compile"] = async () => ({ ptx: "", cubin: Buffer.of(1), log: "", names: new Map() });
 test("how many kernels are compiled is told, and nothing where the cache has them", async () => {
   const plan = { kernels: [hungry(1), { ...hungry(2), name: "second" }], header: "" };
-  const nvrtc = { compile, path: "", version: "1", architectures: [80] };
+  const compiler = { compile, version: "1" };
   const cache = new KernelCache(folder());
   const told: number[] = [];
-  for (let i = 0; i < 2; i++) await compileKernels(plan, "sm_80", nvrtc, cache, 2, (kernels) => told.push(kernels));
+  const compiling = (kernels: number): void => void told.push(kernels);
+  for (let i = 0; i < 2; i++)
+    await compileKernels(plan, { architecture: "sm_80", compiler, cache, jobs: 2, compiling });
   assert.equal(told, [2]);
 });
 const compiledAlone = async (kernel: PlanKernel, nvrtc: Pick<Nvrtc, "compile">): Promise<KernelCode | undefined> => {
   const plan = { kernels: [kernel], header: backends.cuda.header() };
-  return (await compileKernels(plan, "sm_80", { ...nvrtc, path: "", version: "1", architectures: [80] }, null, 1))[0];
+  const compiler = { ...nvrtc, version: "1" };
+  return (await compileKernels(plan, { architecture: "sm_80", compiler, cache: null, jobs: 1 }))[0];
 };
 if (compiler)
   test("attention as wide as it may be compiles without a spill", async () => {

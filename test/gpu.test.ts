@@ -37,9 +37,9 @@ async function compiled(all: readonly Runnable[], { version, devices: [device] }
   const compiler = await nvrtc(process.env, version);
   const architecture = architectureOf(device, compiler.architectures);
   const plan = { kernels: kernelsOf(all.map((r) => r.sequence)), header: backends.cuda.header() };
-  await compileKernels(plan, architecture, compiler, cache, cores());
-  const variants = { ...plan, kernels: variantsFor(plan, architecture) };
-  await compileVariants(variants, architecture, compiler, cache, cores());
+  const tools = { architecture, compiler, cache, jobs: cores() };
+  await compileKernels(plan, tools);
+  await compileVariants({ ...plan, kernels: variantsFor(plan, architecture) }, tools);
 }
 interface Named extends Runnable {
   readonly name: string;

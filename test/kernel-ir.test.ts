@@ -2,10 +2,12 @@
 import fc from "fast-check";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { earlyOf } from "../compiler/emit/early.ts";
 import { accessOf } from "../compiler/kernel/access.ts";
 import { Builder, plus } from "../compiler/kernel/build.ts";
 import {
   add,
+  asIndex,
   div,
   f32,
   flatten,
@@ -26,7 +28,7 @@ import {
 } from "../compiler/kernel/expr.ts";
 import type { Expr, Kernel, Var } from "../compiler/kernel/ir.ts";
 import { sync } from "../compiler/kernel/passes.ts";
-import { show } from "../compiler/kernel/print.ts";
+import { lines, show } from "../compiler/kernel/print.ts";
 import { verify } from "../compiler/kernel/verify.ts";
 
 const test = suite("kernel-ir");
@@ -205,6 +207,22 @@ test("a result may stand where an operand is read at the same element, before it
     accessAlong((k, x) => k.letHere("only", x)),
     "read",
   );
+});
+test("what is loaded before points are made stands on nothing that they compute", () => {
+  const k = kernel((b, x, y) => {
+    const acc = b.tile("acc", "acc", [4, 4]);
+    b.each(acc, [num(4), num(4)], (_, j) => {
+      const to = b.letHere("to", asIndex(load(y, j)));
+      b.store(acc, [num(0), j], load(x, to));
+    });
+  });
+  const each = k.body.find((s) => s.s === "each");
+  const early = each && earlyOf(each, item(each.vs, 1));
+  assert.equal(
+    early?.lets.map((s) => show(s.value)),
+    ["y[j]"],
+  );
+  assert.match(early?.body.flatMap(lines).join("\n") ?? "", /acc\[0, j\] = x\[to\]/);
 });
 test("blocks of an axis: the last may not be full", () => {
   const k = new Builder("a test");

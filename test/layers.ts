@@ -31,13 +31,13 @@ function trained(name: string, g: GraphBuilder, out: Value, wrt: readonly Value[
   return simplify(g, { name, results }, true);
 }
 
-export function softmaxLayer(rows: number, cols: number): Graph {
+function softmaxLayer(rows: number, cols: number): Graph {
   const g = new GraphBuilder(ops);
   const [x, mask] = [params(g)("x", [rows, cols]), params(g)("mask", [rows, cols], "bool")];
   return trained("softmax", g, b.softmax(g, b.mul(g, x, 3), -1, mask), [x]);
 }
 /** A gate's probabilities and their entropy: one kernel where there are few of both. */
-export function entropyLayer(rows: number, cols: number): Graph {
+function entropyLayer(rows: number, cols: number): Graph {
   const g = new GraphBuilder(ops);
   const chance = b.softmax(g, params(g)("x", [rows, cols]));
   const entropy = b.sum(g, b.mul(g, chance, b.log(g, b.add(g, chance, 1e-20))), [-1]);
@@ -142,7 +142,7 @@ export function moeLayer(N: number, D: number, H: number, E: number, K: number):
   return routedBackward(g, trained("moe", g, out, [x, gate, ...weights]));
 }
 /** A gate in f32 of rows in bf16, and its gradient: products of operands of both types. */
-export function gateLayer(N: number, D: number, E: number): Graph {
+function gateLayer(N: number, D: number, E: number): Graph {
   const g = new GraphBuilder(ops);
   const p = params(g);
   const x = b.cast(g, p("x", [N, D], "bf16"), "f32");

@@ -150,13 +150,13 @@ test("a damaged entry is ignored and written again", async () => {
 test("plans are files of this user alone, and count among what the cache holds", async () => {
   const cache = new KernelCache(folder());
   const key = "a".repeat(64);
-  cache.putPlan(key, "{}");
-  assert.is(cache.findPlan(key), "{}");
+  cache.putText(key, "{}");
+  assert.is(cache.findText(key), "{}");
   const path = join(cache.folder, `${key}.plan`);
   assert.is(fs.statSync(path).mode & 0o777, 0o600);
   assert.is(cache.stats().files, 1);
   fs.chmodSync(path, 0o622);
-  assert.throws(() => cache.findPlan(key), /can be written by others/);
+  assert.throws(() => cache.findText(key), /can be written by others/);
   cache.clear();
   assert.is(cache.stats().files, 0);
 });

@@ -43,7 +43,7 @@ export function placeOf(span: Span): string {
 }
 
 /** The candidate nearest to `name`, if one is near; to one letter, only the same in the other case. */
-export function nearest(name: string, candidates: Iterable<string>): string | null {
+function nearest(name: string, candidates: Iterable<string>): string | null {
   let best: string | null = null;
   let least = Math.min(name.length, Math.max(1, Math.floor(name.length / 3)) + 1);
   for (const c of candidates) {

@@ -48,7 +48,7 @@ export function declarationValue(decl: Declared): Val {
 }
 
 /** Which call of a body stands at `at`, counted in the order of the text: a place that does not move with spaces or comments. */
-export function ordinalOf(body: object | null, at: ast.Span): string {
+function ordinalOf(body: object | null, at: ast.Span): string {
   if (!body) return "";
   let calls = places.get(body);
   if (!calls) {

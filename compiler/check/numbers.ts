@@ -32,7 +32,7 @@ const symbolic: Partial<Record<BinaryOp, (a: size.Size, b: size.Size) => size.Si
   "/": (a, b) => (b === 0 ? Number.NaN : size.div(a, b)),
 };
 /** Takes the sign of the right side; 0 where that is 0. */
-export function remainder(a: number, b: number): number {
+function remainder(a: number, b: number): number {
   if (b === 0) return 0;
   const r = a % b;
   return r !== 0 && r < 0 !== b < 0 ? r + b : r;

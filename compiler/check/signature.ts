@@ -1,4 +1,5 @@
 // Headers: what arguments go to which names, and what each name then stands for.
+import { Bug } from "../diagnostic.ts";
 import type * as ast from "../syntax/ast.ts";
 import { atom, sizeOf as sizeOfAtom } from "../types/size.ts";
 import type { Type } from "../types/type.ts";
@@ -63,11 +64,11 @@ function bindHeaderFromResult(sig: Signature, scope: Scope, want: Type | null): 
   }
 }
 function absent(): never {
-  throw new Error("an argument was lost");
+  throw new Bug("an argument was lost");
 }
 
 /** Which argument is whose: in order, or by name. */
-export function matchArguments(sig: Signature, given: readonly Given[], at: ast.Span): Map<Param, Given> {
+function matchArguments(sig: Signature, given: readonly Given[], at: ast.Span): Map<Param, Given> {
   const args = new Map<Param, Given>();
   given.forEach((arg, i) => {
     const p = arg.name ? sig.params.find((q) => q.name.name === arg.name?.name) : sig.params[i];

@@ -10,7 +10,7 @@ import { type Element, kindText, type Val } from "./values.ts";
 import { floating, type World } from "./world.ts";
 
 /** A number as a scalar of `dtype`; while checking only its type matters. */
-export const constantOf = (w: World, value: number, dtype: Element): Value =>
+const constantOf = (w: World, value: number, dtype: Element): Value =>
   w.made(type(dtype, []), () => b.constant(w.g, value, dtypeOf(type(dtype, []))));
 
 /** What a number or boolean is beside a tensor of `beside`: whole numbers stay whole, others make floats. */

@@ -7,12 +7,13 @@ import { add, children, gcd, isNum, item, least, mul, multiple, num, range, sub,
 import type { Axis, Buffer, Combine, Expr, Kernel, Load, Scalar, Stmt, Tile, Var } from "./ir.ts";
 
 export const rowsLayout = (shape: readonly number[]): Layout => ({ kind: "rows", pitch: shape.at(-1) ?? 1 });
-export const buffer = (
-  name: string,
-  dtype: DType,
-  shape: readonly number[],
-  layout: Layout = rowsLayout(shape),
-): Buffer => ({ kind: "buffer", name, dtype, shape, layout });
+const buffer = (name: string, dtype: DType, shape: readonly number[], layout: Layout = rowsLayout(shape)): Buffer => ({
+  kind: "buffer",
+  name,
+  dtype,
+  shape,
+  layout,
+});
 
 /** n elements from `at` on. */
 export interface Block {

@@ -35,13 +35,13 @@ type Typed<N extends OpName> = (r: Reader, node: Node<OpAttrs[N]>, at: readonly 
 
 const arg = (node: { readonly args: readonly Value[] }, i: number): Value => item(node.args, i);
 
-export function scalarType(dtype: DType): Scalar {
+function scalarType(dtype: DType): Scalar {
   if (dtype === "f64")
     throw new Problem("the host target computes in f32, and this program asks for f64", "use `--target reference`");
   return dtype === "bf16" ? "f32" : dtype;
 }
 /** A number of a dtype. */
-export function constant(value: number, dtype: DType): Expr {
+function constant(value: number, dtype: DType): Expr {
   const type = scalarType(dtype);
   return type === "bool" ? truth(value !== 0) : num(value, type);
 }
@@ -161,7 +161,7 @@ function placed(r: Reader, args: readonly Value[], at: readonly Expr[], index: V
   if (r.inside) return r.element(x, [i, ...at.slice(1)]);
   return select(within(i, rows), r.element(x, [clamp(i, rows), ...at.slice(1)]), constant(0, dtypeOf(x.type)));
 }
-export const clamp = (i: Expr, size: number): Expr => least(most(i, num(0)), num(Math.max(0, size - 1)));
+const clamp = (i: Expr, size: number): Expr => least(most(i, num(0)), num(Math.max(0, size - 1)));
 export const within = (i: Expr, size: number): Expr =>
   both(range(i)[0] >= 0 ? truth(true) : call("ge", "bool", i, num(0)), less(i, num(size)));
 
@@ -176,7 +176,7 @@ function cast(x: Expr, from: DType, to: DType): Expr {
 }
 
 /** The index into `to` of what stands at `at` in `from`, two shapes of the same elements. Axes that both have pass unchanged. */
-export function regrouped(at: readonly Expr[], from: readonly number[], to: readonly number[]): Expr[] {
+function regrouped(at: readonly Expr[], from: readonly number[], to: readonly number[]): Expr[] {
   if (product(to) === 0) return to.map(() => num(0));
   const result: Expr[] = [];
   let [i, j] = [0, 0];

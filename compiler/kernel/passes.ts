@@ -66,7 +66,7 @@ export function tilesOf(
 }
 
 /** Moves stages out of loops that do not change them: a packed panel is made once for all rows of a group, if it has any. */
-export function hoist(list: readonly Stmt[]): Stmt[] {
+function hoist(list: readonly Stmt[]): Stmt[] {
   return list.flatMap((s): Stmt[] => {
     if (s.s === "if") return [{ ...s, body: hoist(s.body) }];
     if (s.s !== "for") return [s];

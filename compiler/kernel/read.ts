@@ -3,8 +3,8 @@ import { Bug } from "../diagnostic.ts";
 import type { Node, Value } from "../graph/node.ts";
 import { dims, dtypeOf } from "../types/type.ts";
 import type { Builder } from "./build.ts";
-import { call, load, num, scalarOf } from "./expr.ts";
-import type { Buffer, Expr } from "./ir.ts";
+import { num, scalarOf } from "./expr.ts";
+import type { Expr } from "./ir.ts";
 import { show } from "./print.ts";
 
 /** What a kernel knows about values: which are in memory, and which are wanted by more than one of its expressions. */
@@ -59,8 +59,4 @@ function nameOf(node: Node): string {
   const attrs = node.attrs as { readonly fn?: string };
   return `t_${(attrs.fn ?? node.op.name).replace(/\W/g, "")}`;
 }
-/** The element of a buffer: a bf16 is an f32 from here on. */
-export const element = (b: Buffer, at: readonly Expr[]): Expr => load(b, ...at);
-/** x rounded to what `dtype` holds. */
-export const roundTo = (x: Expr, dtype: string): Expr => (dtype === "bf16" ? call("bf16", "f32", x) : x);
 export const shapeOf = (v: Value): readonly number[] => dims(v.type);

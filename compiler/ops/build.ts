@@ -73,7 +73,7 @@ export function broadcastTo(g: Builder, x: Value, shape: readonly number[]): Val
   );
 }
 /** The shape that both stretch to. */
-export function commonShape(a: readonly number[], b: readonly number[]): number[] {
+function commonShape(a: readonly number[], b: readonly number[]): number[] {
   const rank = Math.max(a.length, b.length);
   return Array.from({ length: rank }, (_, i) => {
     const [m, n] = [a[a.length - rank + i] ?? 1, b[b.length - rank + i] ?? 1];
@@ -86,7 +86,7 @@ export function commonShape(a: readonly number[], b: readonly number[]): number[
 // Points
 const rank: Readonly<Record<DType, number>> = { bool: 0, i32: 1, bf16: 2, f32: 3, f64: 4 };
 /** The wider float; integers and bools become the float they meet. */
-export const wider = (a: DType, b: DType): DType => (rank[a] >= rank[b] ? a : b);
+const wider = (a: DType, b: DType): DType => (rank[a] >= rank[b] ? a : b);
 export const cast = (g: Builder, x: Value, dtype: DType): Value =>
   x.type.dtype === dtype ? x : make1(g, "cast", [x], { dtype });
 export const detach = (g: Builder, x: Value): Value => make1(g, "detach", [x], none);

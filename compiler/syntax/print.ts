@@ -21,9 +21,6 @@ export function print(program: Program): string {
   const imports = program.imports.map(printImport).join("");
   return [...(imports === "" ? [] : [imports]), ...program.declarations.map(printDeclaration)].join("\n");
 }
-export const printExpr = (e: Expr): string => layout(expr(e));
-export const printType = (t: TypeExpr | ArrowType): string => layout(type(t));
-
 const printImport = ({ names, from }: Import): string =>
   `import { ${names.map((name) => name.name).join(", ")} } from "${from}"\n`;
 function printDeclaration(d: Declaration): string {

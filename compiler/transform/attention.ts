@@ -236,7 +236,7 @@ function recognise(v: Value, g: Builder): Value | null {
   return b.reshape(g, b.cast(g, out, dtypeOf(v.type)), dims(v.type));
 }
 
-export const attentionRule: Rule = {
+const attentionRule: Rule = {
   name: "softmax(q k^T * scale + bias, where: bounds) v = attention(q, k, v)",
   root: "dot",
   apply: recognise,

@@ -29,7 +29,7 @@ export const atom = (name: string): Atom => ({ id: atoms++, name, product: null 
 export const spreadAtom = (name: string): Atom => ({ id: atoms++, name: `...${name}`, product: atom(name) });
 export const sizeOf = (a: Atom): Size => new Sym([{ num: 1, den: 1, powers: [[a, 1]] }]);
 /** The atom of a size that is one atom, else null. */
-export function atomOf(a: Size): Atom | null {
+function atomOf(a: Size): Atom | null {
   const [term, ...more] = typeof a === "number" ? [] : a.terms;
   const [power, ...others] = term?.powers ?? [];
   if (!term || !power || more.length > 0 || others.length > 0) return null;

@@ -29,24 +29,30 @@ export const options: readonly string[] = [
   "--ptxas-options=-v",
 ];
 
-/** In the order of the kernels. `jobs`: how many compile at once. */
+/** What code is made for, and by what. */
+export interface Toolkit extends Pick<ExecuteOptions, "compiling"> {
+  /** `sm_90a` */
+  readonly architecture: string;
+  readonly compiler: Pick<Nvrtc, "compile" | "version">;
+  /** Where code is kept; null: nowhere. */
+  readonly cache: KernelCache | null;
+  /** How many kernels compile at once. */
+  readonly jobs: number;
+}
+/** In the order of the kernels. */
 export async function compileKernels(
   plan: { readonly kernels: readonly PlanKernel[]; readonly header: string },
-  architecture: string,
-  compiler: Nvrtc,
-  cache: KernelCache | null,
-  jobs: number,
-  compiling: ExecuteOptions["compiling"] = () => {},
+  tools: Toolkit,
 ): Promise<readonly KernelCode[]> {
   const made: KernelCode[] = [];
-  const sources = plan.kernels.map((kernel) => sourceOf(kernel, plan.header, architecture, compiler, cache));
+  const sources = plan.kernels.map((kernel) => sourceOf(kernel, plan.header, tools));
   const missing = sources.filter(({ kept }) => kept === null).length;
-  if (missing > 0) compiling(missing);
+  if (missing > 0) tools.compiling?.(missing);
   const queue = sources.entries();
   const worker = async (): Promise<void> => {
-    for (const [i, source] of queue) made[i] = await codeOf(source, architecture, compiler, cache);
+    for (const [i, source] of queue) made[i] = await codeOf(source, tools);
   };
-  await Promise.all(Array.from({ length: jobs }, worker));
+  await Promise.all(Array.from({ length: tools.jobs }, worker));
   return made;
 }
 interface Kept {
@@ -61,44 +67,28 @@ interface Source {
   /** From the cache. */
   readonly kept: string | null;
 }
-function sourceOf(
-  kernel: PlanKernel,
-  header: string,
-  architecture: string,
-  { version }: Nvrtc,
-  cache: KernelCache | null,
-): Source {
+function sourceOf(kernel: PlanKernel, header: string, { architecture, compiler, cache }: Toolkit): Source {
   requireShared({ ...kernel, shared: kernel.launch?.shared ?? 0 }, architecture);
   const text = cudaUnit(header, kernel);
-  const key = hash([text, ...options, architecture, version].join("\0"));
-  return { kernel, text, key, kept: cache?.findPlan(key) ?? null };
+  const key = hash([text, ...options, architecture, compiler.version].join("\0"));
+  return { kernel, text, key, kept: cache?.findText(key) ?? null };
 }
-async function codeOf(
-  { kernel, text, key, kept: known }: Source,
-  architecture: string,
-  compiler: Nvrtc,
-  cache: KernelCache | null,
-): Promise<KernelCode> {
+async function codeOf({ kernel, text, key, kept: known }: Source, tools: Toolkit): Promise<KernelCode> {
   const start = performance.now();
-  const kept = known === null ? await withoutSpills(kernel, text, architecture, compiler) : (JSON.parse(known) as Kept);
+  const kept = known === null ? await withoutSpills(kernel, text, tools) : (JSON.parse(known) as Kept);
   const seconds = known === null ? (performance.now() - start) / 1000 : 0;
-  if (known === null) cache?.putPlan(key, JSON.stringify(kept));
+  if (known === null) tools.cache?.putText(key, JSON.stringify(kept));
   return { ptx: kept.ptx, cubin: Buffer.from(kept.cubin, "base64"), ...used(kernel.name, kept.log), seconds };
 }
 /**
  * A kernel that spills is compiled again for half as many blocks on a multiprocessor, which leaves each thread twice the registers, down to
  * one block; what spills least is kept, the first of equals.
  */
-async function withoutSpills(
-  kernel: PlanKernel,
-  text: string,
-  architecture: string,
-  compiler: Pick<Nvrtc, "compile">,
-): Promise<Kept> {
+async function withoutSpills(kernel: PlanKernel, text: string, tools: Toolkit): Promise<Kept> {
   const spills = ({ log }: Kept): number => used(kernel.name, log).spills;
   let best: Kept | null = null;
   for (let halved = 0; halved <= Math.ceil(Math.log2(blocksIn(kernel.text))); halved++) {
-    const made = await compiled(kernel, text, architecture, compiler, halved === 0 ? [] : [`-DHALVED=${halved}`]);
+    const made = await compiled(kernel, text, tools, halved === 0 ? [] : [`-DHALVED=${halved}`]);
     if (best === null || spills(made) < spills(best)) best = made;
     if (spills(best) === 0) break;
   }
@@ -111,8 +101,7 @@ const blocksIn = (text: string): number => Number(/\bBLOCKS\((\d+)\)\) \w+\(/.ex
 async function compiled(
   kernel: PlanKernel,
   text: string,
-  architecture: string,
-  compiler: Pick<Nvrtc, "compile">,
+  { architecture, compiler }: Toolkit,
   more: readonly string[],
 ): Promise<Kept> {
   try {

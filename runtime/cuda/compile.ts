@@ -77,9 +77,9 @@ async function codeFor(
 ): Promise<readonly KernelCode[]> {
   const compiler = await nvrtc();
   requireArchitecture(architecture, compiler.architectures);
-  const cache = new KernelCache();
-  const own = await compileKernels(plan, architecture, compiler, cache, cores());
-  return [...own, ...(await compileVariants({ ...plan, kernels: variants }, architecture, compiler, cache, cores()))];
+  const tools = { architecture, compiler, cache: new KernelCache(), jobs: cores() };
+  const own = await compileKernels(plan, tools);
+  return [...own, ...(await compileVariants({ ...plan, kernels: variants }, tools))];
 }
 function told({ name, origins, launch }: PlanKernel, code: KernelCode, architecture: string): CudaKernel {
   const threads = launch?.threads ?? 0;

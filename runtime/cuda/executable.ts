@@ -39,10 +39,10 @@ export async function cudaExecutable(plan: Plan, options: CudaOptions = {}): Pro
   const compiler = await nvrtc(process.env, driver.version);
   const architecture = architectureOf(device, compiler.architectures);
   requireArchitecture(architecture, compiler.architectures);
-  const cache = options.cache ?? new KernelCache();
-  const code = await compileKernels(plan, architecture, compiler, cache, cores(), options.compiling);
+  const tools = { architecture, compiler, cache: options.cache ?? new KernelCache(), jobs: cores() };
+  const code = await compileKernels(plan, { ...tools, compiling: options.compiling });
   const own = wantsVariants() ? variantsFor(plan, architecture) : [];
-  const second = await compileVariants({ ...plan, kernels: own }, architecture, compiler, cache, cores());
+  const second = await compileVariants({ ...plan, kernels: own }, tools);
   const variants = usable(plan, own, second);
   for (const line of leftOut(own, second, variants)) (options.tell ?? toStderr)(line);
   return new PlanExecutable(plan, loadOnDevice(plan, driver, code, { variants, ...options }), options);

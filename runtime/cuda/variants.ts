@@ -4,11 +4,9 @@ import { hopperHeader } from "../../compiler/emit/unit.ts";
 import type { Plan, PlanKernel, Step, Variant } from "../../compiler/plan/plan.ts";
 import type { DType } from "../../compiler/types/dtype.ts";
 import { debugLevel } from "../debug.ts";
-import type { KernelCache } from "../host/cache.ts";
 import type { CudaKernelSpec, CudaStep, Finding } from "../native.ts";
-import type { Nvrtc } from "../nvrtc.ts";
 import { nativeStep } from "../plan-executable.ts";
-import { compileKernels, type KernelCode } from "./code.ts";
+import { compileKernels, type KernelCode, type Toolkit } from "./code.ts";
 import { tensorMap } from "./tensor-map.ts";
 
 /** By the number of the kernel that it stands for. */
@@ -28,12 +26,8 @@ export const variantHeader = (header: string): string => [header, hopperHeader()
 /** In the order of the variants. */
 export const compileVariants = (
   { kernels, header }: { readonly kernels: readonly VariantKernel[]; readonly header: string },
-  architecture: string,
-  compiler: Nvrtc,
-  cache: KernelCache | null,
-  jobs: number,
-): Promise<readonly KernelCode[]> =>
-  compileKernels({ kernels, header: variantHeader(header) }, architecture, compiler, cache, jobs);
+  tools: Toolkit,
+): Promise<readonly KernelCode[]> => compileKernels({ kernels, header: variantHeader(header) }, tools);
 
 /** Those that a device may use: what ptxas spills or serialises is left out, for the kernel itself is faster then. */
 export function usable(

@@ -65,14 +65,14 @@ export class KernelCache {
     this.#prune(`${name}.so`);
     return join(this.folder, `${name}.so`);
   }
-  /** The plan that was kept under this key; null if there is none, or not a whole one. */
-  findPlan(key: string): string | null {
+  /** The text (a plan, code for a GPU) that was kept under this key; null if there is none, or not a whole one. */
+  findText(key: string): string | null {
     const [sum, text] = halves(this.#read(`${key}.plan`)?.toString("utf8") ?? "");
     if (hash(text) !== sum) return null;
     this.#touch(`${key}.plan`);
     return text;
   }
-  putPlan(key: string, text: string): void {
+  putText(key: string, text: string): void {
     this.#write(`${key}.plan`, `${hash(text)}\n${text}`);
     this.#prune(`${key}.plan`);
   }
