@@ -30,7 +30,8 @@ interface Case {
   readonly positions: "past" | "given" | "range";
   readonly window: number | null;
   readonly bias: boolean;
-  readonly mask: "causal" | "all" | "true" | "document";
+  /** `before`: what stands before the query, not the query itself. */
+  readonly mask: "causal" | "before" | "all" | "true" | "document";
 }
 interface Attend {
   readonly q: Value;
@@ -71,6 +72,7 @@ function maskOf(g: GraphBuilder, c: Omit<Case, "shape">, at: Value, seen: Value)
   if (c.mask === "all") return undefined;
   if (c.mask === "true") return b.broadcastTo(g, b.constant(g, 1, "bool"), [1]);
   const [q, k] = [b.expand(g, at, 2), b.expand(g, seen, 1)];
+  if (c.mask === "before") return b.expand(g, b.expand(g, b.and(g, b.gt(g, k, -1), b.gt(g, q, k)), 1), 1);
   const near = b.lt(g, b.sub(g, q, k), c.window ?? Number.POSITIVE_INFINITY);
   const causal = b.and(g, b.and(g, b.ge(g, k, 0), b.le(g, k, q)), near);
   const mask = c.mask === "document" ? b.and(g, causal, b.eq(g, b.idiv(g, q, 3), b.idiv(g, k, 3))) : causal;
@@ -144,6 +146,7 @@ const cases: Record<string, Case> = {
   "heads of their own": { ...usual, shape: { ...usual.shape, groups: 4 } },
   "one group": { ...usual, shape: { ...usual.shape, groups: 1 } },
   "a bias": { ...usual, bias: true, positions: "given" },
+  "keys before the query": { ...usual, mask: "before", positions: "given" },
   "no mask": { ...usual, mask: "all" },
   "a mask that is all true": { ...usual, mask: "true" },
   "a mask of documents stays the composition": { ...usual, mask: "document" },
