@@ -1,107 +1,92 @@
 // On a GPU, where there is one: every op's samples, layers, and contractions by wgmma, through NVIDIA's driver and NVRTC against their
-// definitions; temporaries begin as NaN, and the second run, by a graph, must repeat the first. Each case has a context of its own, for a
-// kernel that fails leaves one that is of no use.
+// definitions; temporaries begin as NaN, and the second run, by a graph, must repeat the first. They run in a process of their own
+// (cuda/gpu-worker.ts): what fails there or does not end is told of by its name, and the next case has a new one.
+import { spawn } from "node:child_process";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Problem } from "../compiler/diagnostic.ts";
-import { interpret } from "../compiler/graph/interpret.ts";
-import { backends } from "../compiler/targets.ts";
-import { compileKernels } from "../runtime/cuda/code.ts";
-import { architectureOf, cudaDriver, type Driver } from "../runtime/cuda/driver.ts";
-import { compileVariants, variantsFor } from "../runtime/cuda/variants.ts";
-import { KernelCache } from "../runtime/host/cache.ts";
+import { cudaDriver } from "../runtime/cuda/driver.ts";
 import { cores } from "../runtime/host/machine.ts";
-import { nvrtc } from "../runtime/nvrtc.ts";
-import { cases, compare as compareContraction, type Made, made } from "./cuda/contractions.ts";
-import { type Runnable, throughRuntime } from "./cuda/runtime.ts";
-import { loweredForCuda } from "./emulator/sequence.ts";
-import { folder } from "./folder.ts";
-import { samples, shortSamples, storesOf } from "./graphs.ts";
-import { bounds, compare, elementsOf, graphOf, kernelsOf, valuesOf } from "./host/compare.ts";
-import { layers } from "./layers.ts";
+import type { Group } from "./cuda/gpu-cases.ts";
+import type { Said } from "./cuda/gpu-worker.ts";
 
 const test = suite("gpu");
-const cache = new KernelCache(folder());
 
-function found(): Driver | null {
+function found(): boolean {
   try {
-    return cudaDriver();
+    return cudaDriver().devices.length > 0;
   } catch (error) {
     if (!(error instanceof Problem)) throw error;
     console.log(`skipped: ${error.message.split("\n")[0] ?? ""}`);
-    return null;
+    return false;
   }
 }
-/** Into the cache, as many at once as there are cores. */
-async function compiled(all: readonly Runnable[], { version, devices: [device] }: Driver): Promise<void> {
-  const compiler = await nvrtc(process.env, version);
-  const architecture = architectureOf(device, compiler.architectures);
-  const plan = { kernels: kernelsOf(all.map((r) => r.sequence)), header: backends.cuda.header() };
-  const tools = { architecture, compiler, cache, jobs: cores() };
-  await compileKernels(plan, tools);
-  await compileVariants({ ...plan, kernels: variantsFor(plan, architecture) }, tools);
+/** What a worker said of the cases from `first` on, until it ended or a case took too long. */
+async function worked(group: Group, first: number): Promise<{ readonly said: readonly Said[]; readonly why: string }> {
+  const said: Said[] = [];
+  const worker = spawn(
+    process.execPath,
+    ["--import", "tsx", join(import.meta.dirname, "cuda", "gpu-worker.ts"), group, String(first)],
+    {
+      cwd: join(import.meta.dirname, ".."),
+      stdio: ["ignore", "pipe", "pipe"],
+      env: { UV_THREADPOOL_SIZE: String(cores()), ...process.env },
+    },
+  );
+  let errors = "";
+  worker.stderr.on("data", (text) => (errors = (errors + String(text)).slice(-2000)));
+  const patience = (seconds: number): NodeJS.Timeout => setTimeout(() => worker.kill("SIGKILL"), seconds * 1000);
+  let timer = patience(compiling);
+  createInterface({ input: worker.stdout }).on("line", (line) => {
+    said.push(JSON.parse(line) as Said);
+    clearTimeout(timer);
+    timer = patience(running);
+  });
+  const ended = await new Promise<string>((resolve) =>
+    worker.on("close", (code, signal) => resolve(signal ?? `status ${code}`)),
+  );
+  clearTimeout(timer);
+  return { said, why: ended === "SIGKILL" ? "it does not end" : `the process ended with ${ended}\n${errors}` };
 }
-interface Named extends Runnable {
-  readonly name: string;
-}
-/** Throws of all that went wrong, not only of the first. `repeats`: the second run must give the bits of the first. */
-async function allRight<C extends Named>(
-  driver: Driver,
-  all: readonly C[],
-  check: (c: C, results: readonly Float64Array[]) => void,
-  repeats = true,
-): Promise<string[]> {
-  await compiled(all, driver);
-  const [wrong, told]: [string[], string[]] = [[], []];
-  for (const c of all)
-    try {
-      const ran = await throughRuntime(c, { cache, poison: true });
-      told.push(...ran.told);
-      const [first = [], second = []] = ran.runs;
-      check(c, first);
-      if (repeats && first.some((x, i) => !sameBits(x, second[i]))) throw new Error("two runs differ");
-      check(c, second);
-    } catch (error) {
-      wrong.push(`${c.name}: ${error instanceof Error ? error.message : String(error)}`);
-    }
-  assert.is(wrong.join("\n"), "");
+/** Seconds that all kernels of a group may take to compile, and one case to run. */
+const [compiling, running] = [500, 60];
+/** Kernels that fail; what comes after so many is not tried. */
+const most = 12;
+
+/** Prints all that goes wrong, as it does, and throws at the end. */
+async function allRight(group: Group): Promise<readonly string[]> {
+  const told: string[] = [];
+  let failures = 0;
+  const wrong = (text: string): void => (failures++, console.log(text));
+  let [count, next] = [Number.POSITIVE_INFINITY, 0];
+  for (let broken = 0; next < count; broken++) {
+    const { said, why } = await worked(group, next);
+    let running = "";
+    for (const line of said)
+      if ("compiled" in line) count = line.compiled;
+      else if ("begins" in line) [next, running] = [line.begins + 1, line.name];
+      else {
+        told.push(...line.told);
+        if (line.wrong !== null) wrong(`${running}: ${line.wrong}`);
+        running = "";
+      }
+    if (running !== "") wrong(`${running}: ${why}`);
+    else if (next === 0) assert.unreachable(`nothing ran: ${why}`);
+    if (broken < most || next >= count) continue;
+    wrong(`the last ${count - next} of ${count} were not tried`);
+    next = count;
+  }
+  assert.is(failures, 0, `${failures} failures of ${group}, as told above`);
   return told;
 }
-const sameBits = (a: Float64Array, b: Float64Array | undefined): boolean =>
-  b !== undefined && a.every((x, i) => Object.is(x, b[i]));
 
-const contractionRight = (c: Made, results: readonly Float64Array[]): void =>
-  compareContraction(c, { results, findings: "" });
-
-const driver = found();
-if (driver) {
-  test("every op against its definition", async () => {
-    const ops = [...samples(), ...shortSamples()]
-      .filter(({ node }) => node.op.name !== "const" && node.results.every((v) => v.type.dtype !== "f64"))
-      .map((s) => ({ ...s, sequence: loweredForCuda(graphOf(s.node.results)), stores: storesOf(s.node.results) }));
-    await allRight(driver, ops, ({ node, stores }, results) => {
-      const bound = bounds(node, stores);
-      interpret(node.results, stores, { exact: true }).forEach((want, r) => {
-        for (let i = 0; i < elementsOf(node, stores, r); i++) {
-          const [x, y] = [want.data[i] ?? Number.NaN, results[r]?.[i] ?? Number.NaN];
-          if (!(x === y || Math.abs(x - y) <= bound(x, r, i))) throw new Error(`result ${r}[${i}] is ${y}, not ${x}`);
-        }
-      });
-    });
-  });
-  test("layers against the interpreter", async () => {
-    const all = Object.entries(layers).map(([name, graph]) => ({
-      name,
-      graph,
-      sequence: loweredForCuda(graphOf(valuesOf(graph))),
-      stores: storesOf(valuesOf(graph)),
-    }));
-    await allRight(driver, all, ({ name, graph }, results) => compare(name, graph, results));
-  });
+if (found()) {
+  test("every op against its definition", () => allRight("ops").then(() => undefined));
+  test("layers against the interpreter", () => allRight("layers").then(() => undefined));
   test("contractions of bf16, by wgmma where the device has it", async () => {
-    const all = cases.map((c) => made(c, (sequence) => sequence));
-    // after the first run it takes over, and adds up in another order
-    const told = await allRight(driver, all, contractionRight, false);
+    const told = await allRight("contractions");
     assert.equal(
       told.filter((line) => line.includes("is not used")),
       [],

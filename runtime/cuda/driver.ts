@@ -29,8 +29,9 @@ export function cudaDriver(environment: NodeJS.ProcessEnv = process.env): Driver
   // What a driver says is worth more than that another was not found.
   throw explained(failures.find((error) => codeOf(error)?.[0] !== "NO_DRIVER") ?? failures[0]);
 }
-/** For the loader; then where Windows puts it into WSL. */
-const libraries: readonly string[] = ["libcuda.so.1", "/usr/lib/wsl/lib/libcuda.so.1"];
+/** For the loader; then where Windows puts it into WSL, and where containers may have it. */
+const folders = ["/usr/lib/wsl/lib", "/usr/local/nvidia/lib64", "/usr/local/nvidia/lib"];
+const libraries: readonly string[] = ["libcuda.so.1", ...folders.map((folder) => `${folder}/libcuda.so.1`)];
 
 /** Of Jetson and the like, whose machine code other GPUs of the same major version do not run. */
 const embedded: readonly number[] = [87, 88, 101];

@@ -1,0 +1,71 @@
+// node --import tsx scripts/gpu/losses.ts [--precision P] [--tf32] [--set N=V...] [--batch B] [--length T]: five steps of
+// examples/gpt-moe.moe on a GPU, twice, beside the host's losses. Ends with status 1 where they differ.
+import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
+import { explain, note, print } from "../../cli/output.ts";
+import { Problem } from "../../compiler/diagnostic.ts";
+import { table } from "../../runtime/table.ts";
+import { openTraining, type TrainOptions } from "../../runtime/train.ts";
+
+const file = (path: string): string => fileURLToPath(new URL(`../../${path}`, import.meta.url));
+async function losses(options: Omit<TrainOptions, "program" | "data" | "out">): Promise<number[]> {
+  const program = file("examples/gpt-moe.moe");
+  const training = await openTraining({ ...options, program, data: [file("README.md")], out: null });
+  try {
+    const all: number[] = [];
+    for await (const { loss, heldOut } of training.steps()) all.push(loss, ...(heldOut === null ? [] : [heldOut]));
+    return all;
+  } finally {
+    training.close();
+  }
+}
+/** Null, and a line, where there is no C++ compiler. */
+async function host(options: Parameters<typeof losses>[0]): Promise<number[] | null> {
+  try {
+    return await losses(options);
+  } catch (error) {
+    if (!(error instanceof Problem)) throw error;
+    note(`no losses of the host: ${error.message}`);
+    return null;
+  }
+}
+/** Of a loss: half a unit in the last place of what is multiplied, and as much again for sums in another order. */
+const apart = { exact: 1e-4, rounded: 2 ** -8 };
+
+async function main(): Promise<void> {
+  const { values } = parseArgs({
+    options: {
+      precision: { type: "string", default: "f32" },
+      tf32: { type: "boolean", default: false },
+      set: { type: "string", multiple: true, default: [] },
+      batch: { type: "string", default: "4" },
+      length: { type: "string", default: "64" },
+    },
+  });
+  const precision = values.precision === "bf16" ? "bf16" : "f32";
+  const set = Object.fromEntries(values.set.map((s) => s.split("=")).map(([name = "", n]) => [name, Number(n)]));
+  const same = { precision, set, steps: 5, batch: Number(values.batch), length: Number(values.length) } as const;
+  const gpu = { ...same, target: "cuda", tf32: values.tf32 } as const;
+  const [first, second] = [await losses(gpu), await losses(gpu)];
+  const expected = await host(same);
+  const bound = precision === "bf16" || values.tf32 ? apart.rounded : apart.exact;
+  const distance = (i: number): number => Math.abs((first[i] ?? Number.NaN) / (expected?.[i] ?? Number.NaN) - 1);
+  const rows = first.map((x, i) => [
+    i === first.length - 1 ? "held out" : String(i + 1),
+    x.toFixed(6),
+    second[i] === x ? "same bits" : String(second[i]),
+    expected?.[i]?.toFixed(6) ?? "",
+    expected ? distance(i).toExponential(1) : "",
+  ]);
+  print(table([["step", "GPU", "again", "host", "apart"], ...rows]));
+  const wrong = expected ? first.filter((_, i) => !(distance(i) <= bound)).length : 0;
+  const other = first.filter((x, i) => !Object.is(x, second[i])).length;
+  print(`${wrong} losses are more than ${bound} from the host's; ${other} have other bits in a second run`);
+  if (wrong + other > 0) process.exitCode = 1;
+}
+try {
+  await main();
+} catch (error) {
+  note(explain(error));
+  process.exitCode = 1;
+}

@@ -1,0 +1,27 @@
+// node --import tsx scripts/gpu/once.ts I: a case of `npm run bench -- list`'s cuda, in bf16, run twice, for a profiler: first each kernel
+// beside its variant, then what was chosen. Ends with the kernels' times and operands.
+import { argv } from "node:process";
+import { cudaCases } from "../../bench/cases.ts";
+import { Subject } from "../../bench/subject.ts";
+import { endWithReader, explain, note, print } from "../../cli/output.ts";
+import { kernelTable, kernelTimes, unknownLimits } from "../../runtime/kernel-times.ts";
+
+async function main(): Promise<void> {
+  const chosen = cudaCases[Number(argv[2])];
+  if (!chosen) throw new Error(`name a case by its number, 0 to ${cudaCases.length - 1}`);
+  const subject = await Subject.open(chosen, { target: "cuda", precision: "bf16" });
+  try {
+    await subject.sample();
+    const times = kernelTimes(subject.plan, subject.entry, subject, unknownLimits);
+    print(`${chosen.name} ${chosen.shape.join(" x ")}\n${kernelTable(times, unknownLimits, "operands")}`);
+  } finally {
+    subject.close();
+  }
+}
+endWithReader();
+try {
+  await main();
+} catch (error) {
+  note(explain(error));
+  process.exitCode = 1;
+}

@@ -1,0 +1,111 @@
+// npm run gpu -- -o FOLDER [--seconds N] [PART...]: looks at moec on this machine's GPU. FOLDER gets summary.txt, a line for each check, and a
+// log for each part. A part is `bench` or one of its checks, `bench/f32`; without one, all in order.
+import { spawn } from "node:child_process";
+import { appendFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { env } from "node:process";
+import { parseArgs } from "node:util";
+import { note, print } from "../../cli/output.ts";
+import { cores } from "../../runtime/host/machine.ts";
+import { type Check, checks } from "./checks.ts";
+
+const root = join(import.meta.dirname, "../..");
+/** Where NVIDIA's tools are, if not on the path. */
+const profilers = "/opt/nvidia/nsight-compute";
+const tools = [
+  "/usr/local/cuda/bin",
+  "/opt/cuda/bin",
+  ...(existsSync(profilers) ? readdirSync(profilers).map((version) => join(profilers, version)) : []),
+];
+
+interface Ended {
+  readonly how: "ok" | "failed" | "timed out" | "missing";
+  readonly last: string;
+}
+/** Bytes of a log that one command may fill. */
+const most = 2 ** 20;
+
+/** Its output goes to the log as it comes; after `seconds` it and all that it began are ended. */
+function run(command: readonly string[], more: Check["env"], seconds: number, log: string): Promise<Ended> {
+  const [program = "", ...args] = command;
+  const path = [env["PATH"], ...tools].join(":");
+  const child = spawn(program, args, {
+    cwd: root,
+    detached: true,
+    stdio: ["ignore", "pipe", "pipe"],
+    env: { UV_THREADPOOL_SIZE: String(Math.max(4, cores())), ...env, ...more, PATH: path },
+  });
+  let [bytes, tail] = [0, ""];
+  for (const stream of [child.stdout, child.stderr])
+    stream.setEncoding("utf8").on("data", (text: string) => {
+      if (bytes < most) appendFileSync(log, text);
+      bytes += text.length;
+      tail = (tail + text).slice(-4000);
+    });
+  return new Promise((done) => {
+    const timer = setTimeout(() => {
+      if (child.pid !== undefined) process.kill(-child.pid, "SIGKILL");
+      end("timed out"); // what waits in the driver may be there for longer
+    }, seconds * 1000);
+    const end = (how: Ended["how"], last = lastLine(tail)): void => {
+      clearTimeout(timer);
+      done({ how, last });
+    };
+    child.on("error", () => end("missing", `${program} is not found`));
+    child.on("close", (status) => end(status === 0 ? "ok" : "failed"));
+  });
+}
+const lastLine = (text: string): string => (text.trimEnd().split("\n").at(-1) ?? "").slice(0, 160);
+
+async function checked({ commands, env: more, seconds }: Check, left: number, log: string): Promise<Ended> {
+  const scratch = mkdtempSync(join(tmpdir(), "moec-gpu-"));
+  const end = performance.now() + Math.min(seconds, left) * 1000;
+  try {
+    let ended: Ended = { how: "missing", last: "" };
+    for (const command of commands) {
+      const words = command.map((word) => word.replace("{scratch}", scratch));
+      const shown = [...Object.entries(more ?? {}).map(([name, value]) => `${name}=${value}`), ...words].join(" ");
+      appendFileSync(log, `\n== ${shown}\n`);
+      ended = await run(words, more, (end - performance.now()) / 1000, log);
+      if (ended.how !== "failed") break;
+    }
+    return ended;
+  } finally {
+    rmSync(scratch, { recursive: true, force: true });
+  }
+}
+
+async function main(): Promise<void> {
+  const { values, positionals } = parseArgs({
+    allowPositionals: true,
+    options: { out: { type: "string", short: "o" }, seconds: { type: "string", default: "Infinity" } },
+  });
+  const wanted = (name: string): boolean => positionals.some((p) => p === name || p === name.split("/")[0]);
+  const unknown = positionals.filter((p) => !checks.some(({ name }) => p === name || p === name.split("/")[0]));
+  if (values.out === undefined || unknown.length > 0 || !(Number(values.seconds) > 0)) return misused(unknown);
+  const folder = resolve(env["INIT_CWD"] ?? ".", values.out);
+  mkdirSync(folder, { recursive: true });
+  const summary = join(folder, "summary.txt");
+  writeFileSync(summary, "");
+  const end = performance.now() + Number(values.seconds) * 1000;
+  for (const check of checks.filter(({ name }) => positionals.length === 0 || wanted(name))) {
+    const start = performance.now();
+    const left = (end - start) / 1000;
+    const log = join(folder, `${check.name.split("/")[0]}.txt`);
+    const { how, last } = left < 5 ? { how: "no time", last: "" } : await checked(check, left, log);
+    const line = `${how.padEnd(9)}  ${check.name.padEnd(32)}  ${((performance.now() - start) / 1000).toFixed(1).padStart(6)} s  ${last}`;
+    appendFileSync(summary, `${line}\n`);
+    print(line);
+    if (how !== "ok") process.exitCode = 1;
+  }
+}
+function misused(unknown: readonly string[]): void {
+  note(`${unknown.length > 0 ? `there is no part ${unknown.join(", ")}\n` : ""}npm run gpu -- -o FOLDER [--seconds N] [PART...]
+  -o         the folder that gets summary.txt and the parts' logs
+  --seconds  for all parts together
+  PART       ${checks.map(({ name }) => name).join(", ")}, or what is before the stroke; without any, all in this order`);
+  process.exitCode = 2;
+}
+await main();
+process.exit(); // not kept by a process that does not end

@@ -1,0 +1,86 @@
+// npm run kit -- -o FOLDER: all that moec needs on a Linux machine of the same processor that has no network and no Node: Node itself, moec
+// as it is built here, its sources and tests, and the packages that they import. FOLDER/run unpacks and runs it.
+import { execFileSync, spawnSync } from "node:child_process";
+import { createHash } from "node:crypto";
+import * as fs from "node:fs";
+import { dirname, join, resolve } from "node:path";
+import { env, execPath } from "node:process";
+import { parseArgs } from "node:util";
+import { note, print, showBytes } from "../../cli/output.ts";
+import { folderOf, packagesFor } from "./packages.ts";
+
+const root = join(import.meta.dirname, "../..");
+/** What tests and scripts import beside what moec itself needs. */
+const more = ["tsx", "uvu", "fast-check"];
+
+function copy(from: string, stage: string): void {
+  const to = join(stage, from);
+  fs.mkdirSync(dirname(to), { recursive: true });
+  fs.copyFileSync(join(root, from), to);
+}
+const folders = ["bench", "cli", "compiler", "examples", "grammar", "runtime", "scripts", "stdlib", "test"];
+const files = ["LICENSE", "README.md", "package.json", "tsconfig.json"];
+const sources = (): string[] =>
+  [...files, ...folders.flatMap(within)].filter((file) => !/\/(node_modules|runs|__pycache__)\//.test(file));
+const within = (folder: string): string[] =>
+  fs
+    .readdirSync(join(root, folder), { recursive: true, encoding: "utf8" })
+    .map((file) => join(folder, file))
+    .filter((file) => fs.statSync(join(root, file)).isFile());
+/** Not what only building or reading a package takes. */
+const needed = (file: string): boolean =>
+  !/\.(md|map|[cm]?ts|[ch]|cc|cpp|o|a|d|mk|gypi?|S|s|asm|m4)$|\/(deps|obj\.target|\.deps|test|example)\//.test(file);
+
+function stagedIn(stage: string): void {
+  const addon = "build/Release/moec.node";
+  const built = ["dist/cli/main.js", addon].filter((file) => !fs.existsSync(join(root, file)));
+  if (built.length > 0) throw new Error(`${built.join(", ")} is not there: run \`npm ci\``);
+  const packages = packagesFor(root, more).flatMap((name) => within(folderOf(name)).filter(needed));
+  for (const file of [...sources(), ...within("dist").filter((f) => !f.endsWith(".map")), addon, ...packages])
+    copy(file, stage);
+  for (const file of within(".").filter((f) => f.endsWith(".node") && fs.existsSync(join(stage, f))))
+    spawnSync("strip", ["--strip-debug", join(stage, file)]);
+}
+/** As XZ_OPT says; it takes a minute for Node. */
+function compressed(input: string, to: string): void {
+  execFileSync("xz", ["-T0", "-c", input], { stdio: ["ignore", fs.openSync(to, "w"), "inherit"] });
+}
+/** Node does not change from one kit to the next: a folder that has it keeps it. */
+function putNode(folder: string, scratch: string): void {
+  const kept = join(folder, "node.xz");
+  if (fs.existsSync(kept) && fs.statSync(kept).mtimeMs > fs.statSync(fs.realpathSync(execPath)).mtimeMs) return;
+  const node = join(scratch, "node");
+  fs.copyFileSync(execPath, node);
+  spawnSync("strip", [node]);
+  compressed(node, kept);
+}
+function main(): void {
+  const { values } = parseArgs({ options: { out: { type: "string", short: "o" } } });
+  if (values.out === undefined) {
+    note("npm run kit -- -o FOLDER");
+    process.exitCode = 2;
+    return;
+  }
+  const folder = resolve(env["INIT_CWD"] ?? ".", values.out);
+  fs.mkdirSync(folder, { recursive: true });
+  const scratch = fs.mkdtempSync(join(folder, ".making-"));
+  try {
+    const [stage, tar] = [join(scratch, "stage"), join(scratch, "moec.tar")];
+    stagedIn(stage);
+    execFileSync("tar", ["--sort=name", "--mtime=@0", "--owner=0", "--group=0", "-cf", tar, "-C", stage, "."]);
+    compressed(tar, join(folder, "moec.tar.xz"));
+    putNode(folder, scratch);
+    fs.writeFileSync(
+      join(folder, "version"),
+      createHash("sha256").update(fs.readFileSync(tar)).digest("hex").slice(0, 16),
+    );
+    fs.copyFileSync(join(import.meta.dirname, "run.sh"), join(folder, "run"));
+  } finally {
+    fs.rmSync(scratch, { recursive: true });
+  }
+  const bytes = fs.readdirSync(folder).map((file) => fs.statSync(join(folder, file)).size);
+  print(
+    `${folder}: ${showBytes(bytes.reduce((sum, n) => sum + n, 0))}; there, \`sh run moec ...\` and \`sh run gpu -o RESULTS\``,
+  );
+}
+main();

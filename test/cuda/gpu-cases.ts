@@ -1,0 +1,56 @@
+// What runs on a GPU: every op's samples, layers, and contractions by wgmma, each with what its results shall be.
+import { interpret } from "../../compiler/graph/interpret.ts";
+import { loweredForCuda } from "../emulator/sequence.ts";
+import { type Sample, samples, shortSamples, storesOf } from "../graphs.ts";
+import { bounds, compare, elementsOf, graphOf, valuesOf } from "../host/compare.ts";
+import { layers } from "../layers.ts";
+import { cases, compare as compareContraction, made } from "./contractions.ts";
+import type { Runnable } from "./runtime.ts";
+
+export interface GpuCase extends Runnable {
+  readonly name: string;
+  /** Throws of what is wrong. */
+  readonly check: (results: readonly Float64Array[]) => void;
+  /** Whether the second run, by a graph, must give the bits of the first. */
+  readonly repeats: boolean;
+}
+export const groups = {
+  /** Every op against its definition. */
+  ops: (): GpuCase[] =>
+    [...samples(), ...shortSamples()]
+      .filter(({ node }) => node.op.name !== "const" && node.results.every((v) => v.type.dtype !== "f64"))
+      .map((sample) => ({
+        name: sample.name,
+        sequence: loweredForCuda(graphOf(sample.node.results)),
+        stores: storesOf(sample.node.results),
+        check: (results) => defined(sample, results),
+        repeats: true,
+      })),
+  /** Layers against the interpreter. */
+  layers: (): GpuCase[] =>
+    Object.entries(layers).map(([name, graph]) => ({
+      name,
+      sequence: loweredForCuda(graphOf(valuesOf(graph))),
+      stores: storesOf(valuesOf(graph)),
+      check: (results) => compare(name, graph, results),
+      repeats: true,
+    })),
+  /** Contractions of bf16. After the first run wgmma takes over, and adds up in another order. */
+  contractions: (): GpuCase[] =>
+    cases.map((c) => {
+      const whole = made(c, (sequence) => sequence);
+      return { ...whole, check: (results) => compareContraction(whole, { results, findings: "" }), repeats: false };
+    }),
+} as const;
+export type Group = keyof typeof groups;
+
+function defined({ node }: Sample, results: readonly Float64Array[]): void {
+  const stores = storesOf(node.results);
+  const bound = bounds(node, stores);
+  interpret(node.results, stores, { exact: true }).forEach((want, r) => {
+    for (let i = 0; i < elementsOf(node, stores, r); i++) {
+      const [x, y] = [want.data[i] ?? Number.NaN, results[r]?.[i] ?? Number.NaN];
+      if (!(x === y || Math.abs(x - y) <= bound(x, r, i))) throw new Error(`result ${r}[${i}] is ${y}, not ${x}`);
+    }
+  });
+}
