@@ -42,7 +42,7 @@ export interface TrainSetup {
 /** Initialises or loads the model, then yields each step. Losses or parameters that are not finite end it as a Problem. */
 export async function* trainSteps(setup: TrainSetup): AsyncGenerator<Step, void> {
   const { executable, config, from, folder, signal } = setup;
-  const [B, T] = [sizeOf(config, "B"), sizeOf(config, "T")];
+  const { B, T, n } = batching(config);
   requireEnough(setup.text, B, T);
   await executable.run("init", new Map(), { seed: config.seed, call: 0, step: 0 });
   const empty = memories(executable);
@@ -50,22 +50,12 @@ export async function* trainSteps(setup: TrainSetup): AsyncGenerator<Step, void>
   const first = from?.state.step ?? 0;
   const log = folder === null ? null : new RunLog(folder);
   log?.rewind(first);
-  const n = config.accumulate ?? 1;
   const clock = new Clock(config.steps, n * B * T);
   const stopped = (): boolean => signal?.aborted ?? false;
   // An abort between two steps costs one more step, which is then saved.
   let kept = folder === null || from !== null;
   for (let done = first; done < config.steps && !(stopped() && kept); ) {
-    const outcomes: Outcome[] = [];
-    for (let i = 0; i < n; i++) {
-      const batch = trainingBatch(setup.text, B, T, done * n + i);
-      outcomes.push(await runBatch(executable, "train", batch, { seed: config.seed, call: done * n + i, step: done }));
-      await breath();
-    }
-    const outcome = meanOf(outcomes);
-    requireFinite(outcome, done + 1);
-    if (n > 1)
-      await executable.run(updateOf("train"), new Map(), { seed: config.seed, call: done * n + n - 1, step: done });
+    const outcome = await trainStep(setup, done);
     done += 1;
     const last = done === config.steps;
     const times = clock.tick(done);
@@ -78,6 +68,21 @@ export async function* trainSteps(setup: TrainSetup): AsyncGenerator<Step, void>
     log?.append(logged(step));
     yield step;
   }
+}
+type Totals = Pick<Outcome, "losses" | "metrics">;
+/** The step after `done` others: its batches, then the optimizer where they are several. */
+async function trainStep({ executable, text, config }: TrainSetup, done: number): Promise<Totals> {
+  const { B, T, n } = batching(config);
+  const at = (i: number): At => ({ seed: config.seed, call: done * n + i, step: done });
+  const outcomes: Outcome[] = [];
+  for (let i = 0; i < n; i++) {
+    outcomes.push(await runBatch(executable, "train", trainingBatch(text, B, T, done * n + i), at(i)));
+    await breath();
+  }
+  const outcome = meanOf(outcomes);
+  requireFinite(outcome, done + 1);
+  if (n > 1) await executable.run(updateOf("train"), new Map(), at(n - 1));
+  return outcome;
 }
 /** What log.jsonl keeps. Many metrics are kept of some steps only, so that a step takes `loggedNumbers` of them or less on average. */
 function logged({ step, steps, loss, losses, metrics, heldOut, tokensPerSecond, seconds }: Step): object {
@@ -96,6 +101,12 @@ function logged({ step, steps, loss, losses, metrics, heldOut, tokensPerSecond, 
 const loggedNumbers = 1024;
 /** Lets signals and timers in: an executable that computes on this thread would starve them. */
 export const breath = (): Promise<void> => new Promise((done) => setImmediate(done));
+/** Rows of a batch, bytes of a row, and how many batches make a step. */
+const batching = (config: RunConfig) => ({
+  B: sizeOf(config, "B"),
+  T: sizeOf(config, "T"),
+  n: config.accumulate ?? 1,
+});
 const due = (step: number, every: number): boolean => every > 0 && step % every === 0;
 function sizeOf(config: RunConfig, name: string): number {
   const size = config.sizes[name];
@@ -104,16 +115,9 @@ function sizeOf(config: RunConfig, name: string): number {
   return size;
 }
 
-function runBatch(
-  executable: Executable,
-  entry: string,
-  batch: Batch,
-  at: { readonly seed: number; readonly call: number; readonly step: number },
-): Promise<Outcome> {
-  const inputs = new Map([
-    ["tokens", batch.tokens],
-    ["targets", batch.targets],
-  ]);
+type At = Parameters<Executable["run"]>[2];
+function runBatch(executable: Executable, entry: string, { tokens, targets }: Batch, at: At): Promise<Outcome> {
+  const inputs = new Map(Object.entries({ tokens, targets }));
   return executable.run(entry, inputs, at);
 }
 
@@ -128,9 +132,10 @@ async function heldOutLoss(
   empty: readonly [string, Tensor][],
   step: number,
 ): Promise<number> {
+  const { B, T } = batching(config);
   for (const [name, value] of empty) executable.write(name, value);
   let [sum, count] = [0, 0];
-  for (const batch of heldOutBatches(text, sizeOf(config, "B"), sizeOf(config, "T"))) {
+  for (const batch of heldOutBatches(text, B, T)) {
     const { losses } = await runBatch(executable, "evaluate", batch, { seed: config.seed, call: step, step });
     const loss = [...losses].filter(([path]) => own.includes(path)).reduce((x, [, y]) => x + y, 0);
     sum += loss * batch.count;
@@ -148,7 +153,7 @@ export function byName(losses: ReadonlyMap<string, number>): Map<string, number>
   }
   return sums;
 }
-function summary({ losses, metrics }: Pick<Outcome, "losses" | "metrics">): Pick<Step, "loss" | "losses" | "metrics"> {
+function summary({ losses, metrics }: Totals): Pick<Step, "loss" | "losses" | "metrics"> {
   const named = byName(losses);
   return {
     loss: [...named.values()].reduce((a, b) => a + b, 0),
@@ -169,8 +174,9 @@ function requireFinite({ losses }: Pick<Outcome, "losses">, step: number): void 
 }
 
 function save({ executable, text, config }: TrainSetup, folder: string, step: number): string {
-  const call = step * (config.accumulate ?? 1);
-  const position = streamPosition(text, sizeOf(config, "B"), sizeOf(config, "T"), call);
+  const { B, T, n } = batching(config);
+  const call = step * n;
+  const position = streamPosition(text, B, T, call);
   const state = {
     step,
     sizes: config.sizes,

@@ -89,12 +89,9 @@ export async function openTraining(options: TrainOptions): Promise<Training> {
   const release = folder === null ? () => {} : lockFolder(folder);
   try {
     const { config, from } = openFolder(options, entry, folder, text);
-    const { executable, report } = await compileTraining(options, program, entry, config, text);
-    const parameters = executable.stores
-      .filter((s) => s.role === "parameter")
-      .reduce((sum, s) => sum + count(s.shape), 0);
-    const plan = executable.bytes ?? planned(report);
-    const about = { ...entropies(text.all), bytes: text.bytes, parameters, plan };
+    const compiled = await compileTraining(options, program, entry, config, text);
+    const { executable, report } = compiled;
+    const about = aboutOf(compiled, text);
     if (folder !== null) {
       if (from !== null && !isCopied(program, folder))
         options.warn?.(`${options.program} has changed since ${folder} was saved`);
@@ -126,6 +123,11 @@ export async function openTraining(options: TrainOptions): Promise<Training> {
   }
 }
 
+function aboutOf({ executable, report }: Compiled, text: Text): About {
+  const learned = executable.stores.filter((s) => s.role === "parameter");
+  const parameters = learned.reduce((sum, s) => sum + count(s.shape), 0);
+  return { ...entropies(text.all), bytes: text.bytes, parameters, plan: executable.bytes ?? planned(report) };
+}
 const planned = ({ parameters, prepared, gradients, optimizer, activations }: Compiled["report"]): About["plan"] => ({
   parameters,
   prepared,

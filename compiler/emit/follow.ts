@@ -59,19 +59,18 @@ function panelIn(body: readonly Stmt[]): number | null {
 interface Reached {
   readonly b: Buffer;
   readonly at: readonly Expr[];
-  readonly written: boolean;
 }
 /** Rows of memory that the points of an accumulator read and write, where that is known before they are made. */
 export function reached({ vs, body }: StmtOf<"each">): Reached[] {
   const [i, j] = [item(vs, 0), item(vs, 1)];
   const found: Reached[] = [];
-  const note = (b: Buffer | Tile, at: readonly Expr[], written: boolean): void => {
+  const note = (b: Buffer | Tile, at: readonly Expr[]): void => {
     if (b.kind !== "buffer" || at.some((y) => isMade(y, body))) return;
     const where = address(b, at);
-    if (dependsOn(where, i) && laneStride(where, j, 4) === 1) found.push({ b, at, written });
+    if (dependsOn(where, i) && laneStride(where, j, 4) === 1) found.push({ b, at });
   };
-  walk(body, (s) => s.s === "store" && !s.stream && note(s.to, s.at, true));
-  walkExprs(body, (x) => x.e === "load" && note(x.from, x.at, false));
+  walk(body, (s) => s.s === "store" && !s.stream && note(s.to, s.at));
+  walkExprs(body, (x) => x.e === "load" && note(x.from, x.at));
   return found;
 }
 /** Whether x depends on what the statements compute, or read. */

@@ -3,13 +3,13 @@
 // of operands differ. Operands are read as they lie (K-major or MN-major), so a weight needs no second copy for its transposed use.
 import { isNum, item } from "../kernel/expr.ts";
 import type { Axis, Kernel, Stmt, StmtOf } from "../kernel/ir.ts";
-import { bodyOf, walk } from "../kernel/passes.ts";
+import { bodyOf, walk, written } from "../kernel/passes.ts";
 import type { Variant } from "../plan/plan.ts";
 import { cuda, isWide, parameters } from "./cuda.ts";
 import { dealt } from "./grid.ts";
 import { joins, roundsOf } from "./pipeline.ts";
 import { mapName, Slabs, slab } from "./slabs.ts";
-import { Emitter, emit, type Target, written } from "./text.ts";
+import { Emitter, emit, type Target } from "./text.ts";
 
 /** Bytes of shared memory that the blocks of a multiprocessor may have on sm_90. */
 const room = 227 * 1024;

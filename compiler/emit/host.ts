@@ -14,9 +14,9 @@ import {
   substitute,
 } from "../kernel/expr.ts";
 import type { Axis, Expr, Kernel, Load, Stmt, StmtOf, Tile, Var } from "../kernel/ir.ts";
-import { walk } from "../kernel/passes.ts";
+import { walk, written } from "../kernel/passes.ts";
 import { decode } from "./grid.ts";
-import { type Emitter, type Target, written } from "./text.ts";
+import type { Emitter, Target } from "./text.ts";
 
 const lanes = [{ count: 16, text: "LANES" }] as const;
 export const host: Target = {

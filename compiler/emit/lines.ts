@@ -16,9 +16,8 @@ import {
   withLoads,
 } from "../kernel/expr.ts";
 import type { Buffer, Expr, Kernel, Load, Stmt, StmtOf, Tile, Var } from "../kernel/ir.ts";
-import { walk } from "../kernel/passes.ts";
+import { walk, written } from "../kernel/passes.ts";
 import { runsAhead } from "./pipeline.ts";
-import { written } from "./text.ts";
 
 export function lined(k: Kernel): Kernel {
   const after = k.body.findIndex((s, i) => s.s === "stage" && k.body[i + 1]?.s !== "stage") + 1;

@@ -2,8 +2,8 @@
 // are dealt, how operands are staged and multiplied, and where tiles live.
 
 import { address, isNum, item } from "../kernel/expr.ts";
-import type { Axis, Buffer, Expr, Kernel, Stmt, StmtOf, Tile, Var } from "../kernel/ir.ts";
-import { tilesOf, walk } from "../kernel/passes.ts";
+import type { Axis, Expr, Kernel, Stmt, StmtOf, Tile, Var } from "../kernel/ir.ts";
+import { tilesOf } from "../kernel/passes.ts";
 import type { LaunchShape } from "../plan/plan.ts";
 import type { DType } from "../types/dtype.ts";
 import { earlyOf } from "./early.ts";
@@ -376,13 +376,6 @@ function kindOf(s: StmtOf<"each">): Kind {
 }
 const combines = { sum: "Sum", max: "Max", min: "Min" } as const;
 
-export function written(k: Kernel): Set<Buffer> {
-  const out = new Set<Buffer>();
-  walk(k.body, (s) => {
-    if (s.s === "store" && s.to.kind === "buffer") out.add(s.to);
-  });
-  return out;
-}
 export interface Emitted {
   readonly text: string;
   readonly scratch: number;

@@ -1,7 +1,7 @@
 // Passes on kernels, and the walks they share.
 
 import { call, isNum, leaves } from "./expr.ts";
-import type { Axis, Expr, Kernel, Stmt, StmtOf, Tile } from "./ir.ts";
+import type { Axis, Buffer, Expr, Kernel, Stmt, StmtOf, Tile } from "./ir.ts";
 
 export function exprs(s: Stmt): readonly Expr[] {
   switch (s.s) {
@@ -63,6 +63,14 @@ export function tilesOf(
     if (s.s === "tally") note(writes, s.counts);
   });
   return { reads, writes };
+}
+/** Buffers that a kernel stores to. */
+export function written(k: Kernel): Set<Buffer> {
+  const out = new Set<Buffer>();
+  walk(k.body, (s) => {
+    if (s.s === "store" && s.to.kind === "buffer") out.add(s.to);
+  });
+  return out;
 }
 
 /** Moves stages out of loops that do not change them: a packed panel is made once for all rows of a group, if it has any. */
