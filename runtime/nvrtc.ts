@@ -1,8 +1,9 @@
 // NVRTC, NVIDIA's compiler as a library: CUDA C++ text to PTX and machine code, on any machine, with or without a GPU. Bound through
 // ffi-napi, which is imported when first asked for: programs that never see CUDA do not pay for it.
+import { dirname, join } from "node:path";
 import type refNapi from "ref-napi";
 import { Problem } from "../compiler/diagnostic.ts";
-import { libraryPaths } from "./cuda/find.ts";
+import { libraryPaths, list } from "./cuda/find.ts";
 
 /** One translation unit. `architecture`: `sm_90a`. `names`: expressions whose mangled names are wanted (`kernel<64>`). */
 export interface CudaSource {
@@ -111,11 +112,22 @@ async function imported(): Promise<Bindings> {
     const table = Object.fromEntries(
       Object.entries(signatures).map(([name, types]) => [name, ["int", types]] as const),
     );
-    return { open: (path) => new ffi.Library(path, table as never), ref };
+    const open = (path: string): Library => {
+      for (const other of builtinsBeside(path)) new ffi.Library(other, {});
+      return new ffi.Library(path, table as never);
+    };
+    return { open, ref };
   } catch (cause) {
     throw new Problem("ffi-napi, which calls NVRTC, is not built", "run `npm rebuild ffi-napi ref-napi`", { cause });
   }
 }
+/** Its other half, which NVRTC opens by name: some (the wheel of 13.0) are not told that it lies beside them, but find what is loaded. */
+const builtinsBeside = (path: string): string[] =>
+  path.includes("/")
+    ? list(dirname(path))
+        .filter((name) => /^libnvrtc-builtins\.so\.\d/.test(name))
+        .map((name) => join(dirname(path), name))
+    : [];
 const bound = (path: string, { open, ref }: Bindings): Nvrtc => new Bound(path, open(path), ref);
 
 class Bound implements Nvrtc {

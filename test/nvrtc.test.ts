@@ -1,6 +1,6 @@
 // NVRTC itself, where there is one: what it says of itself, code for several architectures at once, and its errors.
 import { execFileSync } from "node:child_process";
-import { mkdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
@@ -87,6 +87,20 @@ test("code must be for the driver: of its major version, or an older one", async
       assert.match((error as Problem).message, message);
       assert.match((error as Problem).help, help);
     }
+});
+test("an NVRTC that is not told where its other half lies finds it", async () => {
+  const home = toolkit(12, 9);
+  const [lib, text] = [join(home, "lib64"), join(home, "halves.cpp")];
+  const half = "libnvrtc-builtins.so.12.9";
+  execFileSync("g++", ["-shared", "-x", "c++", "/dev/null", `-Wl,-soname,${half}`, "-o", join(lib, half)]);
+  const whole = readFileSync(join(home, "nvrtc.cpp"), "utf8").replace(
+    "{ *n = 1; return 0; }",
+    `{ *n = 1; return dlopen("${half}", 1) == nullptr; }`,
+  );
+  assert.match(whole, "dlopen");
+  writeFileSync(text, `#include <dlfcn.h>\n${whole}`);
+  execFileSync("g++", ["-shared", "-fPIC", "-o", join(lib, "libnvrtc.so.12"), text, "-ldl"]);
+  assert.is(await version(home), "12.9");
 });
 test("what is missing is named, with the remedy", async () => {
   try {

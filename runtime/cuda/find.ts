@@ -14,7 +14,7 @@ export const ownWheels = (): string[] => parts(fileURLToPath(new URL(".nvrtc", h
 export const wheels = (): string[] => pythonFolders().flatMap(parts);
 const parts = (folder: string): string[] => list(join(folder, "nvidia")).map((part) => join(folder, "nvidia", part));
 /** Names in a folder, none if it is not there. */
-const list = (folder: string): string[] => (existsSync(folder) ? readdirSync(folder) : []);
+export const list = (folder: string): string[] => (existsSync(folder) ? readdirSync(folder) : []);
 
 /**
  * Where a library may be, the likeliest first: the folder that MOEC_CUDA_HOME names, and that alone; moec's own wheels, toolkits, the
