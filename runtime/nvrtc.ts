@@ -112,9 +112,10 @@ async function imported(): Promise<Bindings> {
     const table = Object.fromEntries(
       Object.entries(signatures).map(([name, types]) => [name, ["int", types]] as const),
     );
+    const load = (path: string, functions: object): Library => new ffi.Library(path, functions as never);
     const open = (path: string): Library => {
-      for (const other of builtinsBeside(path)) new ffi.Library(other, {});
-      return new ffi.Library(path, table as never);
+      for (const other of builtinsBeside(path)) load(other, {});
+      return load(path, table);
     };
     return { open, ref };
   } catch (cause) {
