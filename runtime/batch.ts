@@ -15,6 +15,8 @@ export interface Wish {
   readonly temperature: number;
   /** Only the likeliest tokens, whose chances sum to this; 1 leaves all. */
   readonly topP?: number | undefined;
+  /** Only so many of the likeliest tokens; 0 leaves all. */
+  readonly topK?: number | undefined;
 }
 /** A token of a wish, by its number; those of one wish come in order. */
 export interface Written {
@@ -35,6 +37,7 @@ interface Row {
   readonly wish: number;
   readonly temperature: number;
   readonly topP: number;
+  readonly topK: number;
   at: number;
   next: ArrayLike<number>;
   left: number;
@@ -121,8 +124,8 @@ function* numbered(wishes: Iterable<Wish>): Generator<[number, Wish], void> {
 }
 function begun(next: IteratorResult<[number, Wish], void>): Row | null {
   if (next.done) return null;
-  const [wish, { prompt, tokens, temperature, topP = 1 }] = next.value;
-  return { wish, temperature, topP, at: 0, next: prompt, left: tokens };
+  const [wish, { prompt, tokens, temperature, topP = 1, topK = 0 }] = next.value;
+  return { wish, temperature, topP, topK, at: 0, next: prompt, left: tokens };
 }
 /** After a call of length T; true where all tokens were read, so that the result is the row's next one. */
 function advanced(row: Row, T: number): boolean {
@@ -132,23 +135,24 @@ function advanced(row: Row, T: number): boolean {
   return row.next.length === 0;
 }
 
-/** Of the numbers that a row has, by the names of the inputs; none for `top_p` where it is not asked for. */
-type Dtypes = Readonly<Record<"temperature" | "topP", DType | undefined>>;
+/** Of the numbers that a row has, by the names of the inputs; none for `top_p` and `top_k` where they are not asked for. */
+type Dtypes = Readonly<Record<"temperature" | "topP" | "topK", DType | undefined>>;
 function dtypesOf({ stores }: Executable, entry: string): Dtypes {
   const of = (input: string): DType | undefined => stores.find((s) => s.name === storeOfInput(entry, input))?.dtype;
-  return { temperature: of("temperature"), topP: of("top_p") };
+  return { temperature: of("temperature"), topP: of("top_p"), topK: of("top_k") };
 }
 /** Each row's next tokens and their positions, padded on the right; an idle row has none. */
 function inputsOf(rows: readonly (Row | null)[], T: number, dtypes: Dtypes): Map<string, Tensor> {
   const [tokens, at] = [new Float64Array(rows.length * T), new Float64Array(rows.length * T).fill(-1)];
-  const [temperature, topP] = [new Float64Array(rows.length), new Float64Array(rows.length).fill(1)];
+  const [temperature, topK] = [new Float64Array(rows.length), new Float64Array(rows.length)];
+  const topP = new Float64Array(rows.length).fill(1);
   for (const [i, row] of rows.entries()) {
     if (!row) continue;
     for (let t = 0; t < T && t < row.next.length; t++) {
       tokens[i * T + t] = row.next[t] ?? 0;
       at[i * T + t] = row.at + t;
     }
-    [temperature[i], topP[i]] = [row.temperature, row.topP];
+    [temperature[i], topP[i], topK[i]] = [row.temperature, row.topP, row.topK];
   }
   const inputs = new Map([
     ["tokens", fromNumbers("i32", [rows.length, T], tokens)],
@@ -156,5 +160,6 @@ function inputsOf(rows: readonly (Row | null)[], T: number, dtypes: Dtypes): Map
     ["temperature", fromNumbers(dtypes.temperature ?? "f32", [rows.length], temperature)],
   ]);
   if (dtypes.topP) inputs.set("top_p", fromNumbers(dtypes.topP, [rows.length], topP));
+  if (dtypes.topK) inputs.set("top_k", fromNumbers(dtypes.topK, [rows.length], topK));
   return inputs;
 }

@@ -13,31 +13,35 @@ import { type Codec, codecs, requireKnown } from "./tokens.ts";
 /** How many tokens of a prompt one call takes. */
 const chunkLength = 64;
 
-/** `generate` at lengths 1 and 64, for `rows` sequences; none if the model has no `generate`. `topP`: it is asked to leave the unlikely out. */
+/** How the unlikely is left out: inputs of `generate`, with what they are where nothing is. */
+const choices = { top_p: "f32[B] = 1", top_k: "i32[B] = 0" };
+export type Choice = keyof typeof choices;
+/** `generate` at lengths 1 and 64, for `rows` sequences, with the inputs that are `asked` for; none if the model has no `generate`. */
 export function generateEntries(
   program: Loaded,
   declaration: string,
-  { rows = 1, topP = false }: { readonly rows?: number; readonly topP?: boolean } = {},
+  { rows = 1, asked = [] }: { readonly rows?: number; readonly asked?: readonly Choice[] } = {},
 ): EntryRequest[] {
   if (!hasMethod(program, declaration, "generate")) return [];
   const given = findEntry(program, `${declaration}.generate`).arguments;
   const [batch, length] = given[0]?.axes ?? [];
   const names = given.map((a) => a.name).join();
-  if (!/^tokens,at,temperature(,top_p)?$/.test(names) || !batch || !length)
+  if (!/^tokens,at,temperature(,top_p)?(,top_k)?$/.test(names) || !batch || !length)
     throw new Problem(
       `\`${declaration}.generate\` takes (${given.map((a) => `${a.name}: ${a.text}`).join(", ")})`,
-      "write generate(tokens: i32[B, T], at: i32[B, T], temperature: f32[B], top_p: f32[B] = 1) -> i32[B]",
+      "write generate(tokens: i32[B, T], at: i32[B, T], temperature: f32[B], top_p: f32[B] = 1, top_k: i32[B] = 0) -> i32[B]",
     );
-  if (topP && given.length < 4)
-    throw new Problem(
-      `\`${declaration}.generate\` takes no \`top_p\``,
-      "add the argument `top_p: f32[B] = 1`, and give it to `sample`; or leave --top-p out",
-    );
+  for (const name of asked)
+    if (!given.some((a) => a.name === name))
+      throw new Problem(
+        `\`${declaration}.generate\` takes no \`${name}\``,
+        `add the argument \`${name}: ${choices[name]}\`, and give it to \`sample\`; or leave --${name.replace("_", "-")} out`,
+      );
   return [1, chunkLength].map((T) => ({
     method: "generate",
     name: `generate:${T}`,
     sizes: { [batch]: rows, [length]: T },
-    given: topP ? ["top_p"] : [],
+    given: asked,
   }));
 }
 /** How many positions a model has, or null where its header does not say. */
@@ -91,6 +95,8 @@ export interface RunGenerateOptions extends Running {
   readonly temperature?: number | undefined;
   /** Only the likeliest tokens whose chances sum to this: 1, all. */
   readonly topP?: number | undefined;
+  /** Only so many of the likeliest tokens: 0, all. */
+  readonly topK?: number | undefined;
   /** Texts at a time: all, up to 16. */
   readonly batch?: number | undefined;
   readonly seed?: number | undefined;
@@ -131,6 +137,10 @@ function codecOf({ path, state: { tokenizer } }: Checkpoint, ids: boolean): Code
     "give --ids, and prompts as token numbers: --prompt '5 12 7'",
   );
 }
+const askedOf = ({ topP, topK }: RunGenerateOptions): Choice[] => [
+  ...(topP === undefined ? [] : (["top_p"] as const)),
+  ...(topK === undefined ? [] : (["top_k"] as const)),
+];
 async function compileRun(options: RunGenerateOptions, config: RunConfig, rows: number) {
   const path = join(options.folder, "model.moe");
   const program = readProgram(path);
@@ -145,7 +155,7 @@ async function compileRun(options: RunGenerateOptions, config: RunConfig, rows: 
     tf32: options.tf32,
     threads: options.threads,
     compiling: options.compiling,
-    entries: generateEntries(program, config.model, { rows, topP: options.topP !== undefined }),
+    entries: generateEntries(program, config.model, { rows, asked: askedOf(options) }),
   });
   const context = contextOf(findEntry(program, config.model, "generate"), sizes);
   return { executable, context, among: report.choices[storeOfInput("generate:1", "tokens")] };
@@ -153,7 +163,7 @@ async function compileRun(options: RunGenerateOptions, config: RunConfig, rows: 
 function wishOf(prompt: readonly number[], options: RunGenerateOptions, context: number | null): Wish {
   const tokens = options.tokens ?? Math.min(200, Math.max(1, roomFor(prompt, context)));
   requireRoom(prompt.length, tokens, context);
-  return { prompt, tokens, temperature: options.temperature ?? 0.8, topP: options.topP };
+  return { prompt, tokens, temperature: options.temperature ?? 0.8, topP: options.topP, topK: options.topK };
 }
 
 async function* asTexts(

@@ -50,6 +50,7 @@ test("usage errors exit with 2 and say what was meant", () => {
   fails(moec("trian"), 2, "unknown command 'trian'", "Did you mean train?");
   fails(moec("train", "a.moe", "--data", "b", "--steps", "many"), 2, "--steps", "a whole number from 1");
   fails(moec("generate", "a", "--top-p", "1.5"), 2, "--top-p", "a number from 0 to 1");
+  fails(moec("generate", "a", "--top-k", "0"), 2, "--top-k", "a whole number");
   fails(moec("train", "a.moe", "--data", "b", "--out", ""), 2, "--out", "a name");
 });
 test("what cannot be done exits with 1, one message and a remedy, and nothing on stdout", () => {

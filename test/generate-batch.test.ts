@@ -161,6 +161,10 @@ test("several tokens of a call are those of a call each, and none comes after an
 const sampling = `
 import { sample } from "std/sample"
 fn draw(logits: f32[B, V], temperature: f32[B], top_p: f32[B]) -> i32[B] { return sample(logits, temperature, top_p) }
+fn few(logits: f32[B, V], top_p: f32[B], top_k: i32[B]) -> i32[B] {
+  let temperature: f32[B] = 1
+  return sample(logits, temperature, top_p, top_k)
+}
 fn plain(logits: f32[B, V], temperature: f32[B]) -> i32[B] { return sample(logits, temperature) }
 `;
 const share = (tokens: Tensor | undefined, rows: (b: number) => boolean): number[] => {
@@ -172,6 +176,33 @@ const near = (got: number[], wanted: number[]): void =>
     got.every((x, i) => Math.abs(x - (wanted[i] ?? 0)) < 0.04),
     `${got.join(" ")}, not ${wanted.join(" ")}`,
   );
+test("sampling: top-k row by row, more than there are, and before top-p", async () => {
+  const path = join(folder(), "sampling.moe");
+  writeFileSync(path, sampling);
+  const B = 3000;
+  const logits = Float32Array.from({ length: 4 * B }, (_, i) => Math.log([0.2, 0.4, 0.1, 0.3][i % 4] ?? 0));
+  const few = await compile({ file: path, declaration: "few" }, { entry: "few", sizes: { B, V: 4 } });
+  try {
+    const top_k = Int32Array.from({ length: B }, (_, b) => [1, 2, 9, 0, 3][b % 5] ?? 0);
+    // of the three likeliest, 0.4 / 0.9 and 0.3 / 0.9 reach 0.75; of all four, 0.4 and 0.3 do not
+    const top_p = Float32Array.from({ length: B }, (_, b) => (b % 5 === 4 ? 0.75 : 1));
+    const [tokens] = (await few.run({ logits, top_p, top_k })).outputs;
+    const wanted = [
+      [0, 1, 0, 0],
+      [0, 4 / 7, 0, 3 / 7],
+      [0.2, 0.4, 0.1, 0.3],
+      [0.2, 0.4, 0.1, 0.3],
+      [0, 4 / 7, 0, 3 / 7],
+    ];
+    for (const [kind, chances] of wanted.entries())
+      share(tokens, (b) => b % 5 === kind).forEach((x, i) => {
+        const want = chances[i] ?? 0;
+        assert.ok(want === 0 ? x === 0 : Math.abs(x - want) < 0.08, `${kind}: ${x}, not ${want}`);
+      });
+  } finally {
+    few.close();
+  }
+});
 test("sampling: chances, temperature, and top-p, row by row", async () => {
   const path = join(folder(), "sampling.moe");
   writeFileSync(path, sampling);

@@ -98,17 +98,19 @@ for (const [name, model] of Object.entries(cases))
   });
 const kernels = (plan: Plan, { steps }: Entry): string[] =>
   steps.flatMap((s) => (s.kind === "launch" ? [plan.kernels[s.launch.kernel]?.name ?? ""] : []));
-test("without top-p nothing is sorted and summed, and no loss is computed", () => {
+test("without top-p and top-k nothing is sorted and summed, and no loss is computed", () => {
   const { Mixtral } = cases;
   assert.ok(Mixtral);
-  const [all, few] = [[], ["top_p"]].map((given) => planOf("Mixtral", Mixtral, 16, given));
-  assert.ok(all && few);
+  const [all, few, least] = [[], ["top_p"], ["top_k"]].map((given) => planOf("Mixtral", Mixtral, 16, given));
+  assert.ok(all && few && least);
   const token = entryOf(all, "generate:1");
   assert.deepEqual(
     token.results.map((r) => r.role),
     ["output"],
   );
   assert.ok(!kernels(all, token).some((n) => n.startsWith("scan")));
+  const sorts = (plan: Plan): boolean => kernels(plan, entryOf(plan, "generate:1")).some((n) => n.startsWith("sort"));
+  assert.equal([all, few, least].map(sorts), [false, true, true]);
   assert.ok(kernels(few, entryOf(few, "generate:1")).some((n) => n.startsWith("scan")));
 });
 test.run();

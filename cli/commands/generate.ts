@@ -20,6 +20,7 @@ export const generateCommand = (): Command =>
     .addOption(
       flag("--top-p <p>", "leave only the likeliest tokens whose chances sum to p; default: 1, all", real(0, 1)),
     )
+    .addOption(flag("--top-k <n>", "leave only the n likeliest tokens, before --top-p; default: all", whole(1)))
     .addOption(flag("--batch <n>", "texts at a time; default: all, up to 16", whole(1)))
     .addOption(flag("--seed <n>", "what chance comes from; default: 0", whole(-(2 ** 31))))
     .option("--ids", "prompts and texts are token numbers: '5 12 7'")
@@ -39,6 +40,7 @@ interface Options extends Shared {
   tokens?: number;
   temperature?: number;
   topP?: number;
+  topK?: number;
   batch?: number;
   seed?: number;
   ids?: boolean;

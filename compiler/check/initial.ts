@@ -25,7 +25,7 @@ function initial(w: World, { store, type: t, init, scope }: Registered): Value {
     .slice(0, store.stack)
     .reduce((p, q) => p * q, 1);
   const base = w.placeholder(type("i32", []));
-  const lane = store.stack > 0 ? ({ kind: "each", base } as const) : null;
+  const lane = store.stack > 0 ? ({ kind: "each", base, bind: new Map() } as const) : null;
   const from = scope.within(newFrame(w, { role: "header", body: scope.frame.body, site: store.name, lane }));
   from.frame.float = scope.frame.float;
   const declared = { what: `\`${store.name}\``, span: init.span, text: textOf(init.span) };

@@ -10,7 +10,7 @@ export function probe(w: World, fn: Callable, rows: readonly Given[], from: Fram
   const before = w.diagnostics.splice(0);
   const depth = w.stack.length;
   try {
-    w.call(fn, rows, { ...from, lane: { kind: "routed", base: w.placeholder(type("i32", [])) } }, at);
+    w.call(fn, rows, { ...from, lane: { kind: "routed", base: w.placeholder(type("i32", [])), bind: new Map() } }, at);
   } catch (error) {
     if (!(error instanceof Failure)) throw error;
     if (error.diagnostic) w.diagnostics.push(error.diagnostic);

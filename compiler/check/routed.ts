@@ -1,6 +1,7 @@
 // `experts[index](x)` and `experts[:](x)`: one body, elaborated for one row or one layer, made into one for all by the ops' `mapped` rules.
 import { mapGraph } from "../graph/map.ts";
 import type { Mapped, Routing, Value } from "../graph/node.ts";
+import { topological } from "../graph/walk.ts";
 import * as b from "../ops/build.ts";
 import type * as ast from "../syntax/ast.ts";
 import { equal, type Size, show } from "../types/size.ts";
@@ -171,11 +172,17 @@ function laneBase(w: World, bind: Bind, own: Mapped, n: number, outer: Lane | nu
 function routed(w: World, layers: Instances, index: Value, given: readonly Given[], from: Frame, at: ast.Span): Val {
   const choices = dims(index.type);
   const n = choices.reduce((p, q) => p * q, 1);
-  const flat = b.reshape(w.g, index, [n]);
+  const flat = ofRow(w, b.reshape(w.g, index, [n]), from.lane);
   const parts = layers.runs.map((run) => routedRun(w, run, inRun(w, flat, run, layers), index, given, from, at));
   const [first = [], ...others] = parts;
   const summed = first.map((value, i) => others.reduce((sum, part) => merge(w, sum, part[i] ?? absorb()), value));
   return results(summed.map((v) => tensor(b.reshape(w.g, v, [...choices, ...dims(v.type).slice(1)]))));
+}
+/** Inside an expert each row has a routing of its own, also where they are all equal: the index is made to depend on the row. */
+function ofRow(w: World, index: Value, lane: Lane | null): Value {
+  const kind = lane && lane.bind.get(lane.base)?.kind;
+  if (!lane || topological([index]).some((n) => n.results.some((r) => lane.bind.get(r)?.kind === kind))) return index;
+  return b.where(w.g, b.ge(w.g, lane.base, 0), index, -1);
 }
 /** Rows that a run of equal layers does not serve are zeros in it, so the parts add up. */
 const merge = (w: World, a: Value, c: Value): Value => (a.type.dtype === "bool" ? b.or(w.g, a, c) : b.add(w.g, a, c));
@@ -198,7 +205,11 @@ function routedRun(
   const bind: Bind = new Map();
   const layer = run.make((slot) => copySlot(w, bind, slot));
   const fn = forwardOf(layer, at);
-  const lane: Lane = { kind: "routed", base: laneBase(w, bind, { kind: "rows", value: by.order, by }, n, from.lane) };
+  const lane: Lane = {
+    kind: "routed",
+    base: laneBase(w, bind, { kind: "rows", value: by.order, by }, n, from.lane),
+    bind,
+  };
   const rows = splitRows(fn, index, given, at).map(({ given: g, lead, row }) => {
     if (g.value.kind !== "tensor" || !lead || lead.length === 0) return g;
     const value = b.dispatch(w.g, perChoice(w, g.value.value, lead, row, dims(index.type)), by);
@@ -245,7 +256,7 @@ function allOfRun(w: World, run: Run, given: readonly Given[], from: Frame, at: 
   const bind: Bind = new Map();
   const layer = run.make((slot) => copySlot(w, bind, slot));
   const own: Mapped = { kind: "each", value: b.add(w.g, b.iota(w.g, run.count), run.start), over: run.count };
-  const lane: Lane = { kind: from.lane?.kind ?? "each", base: laneBase(w, bind, own, run.count, from.lane) };
+  const lane: Lane = { kind: from.lane?.kind ?? "each", base: laneBase(w, bind, own, run.count, from.lane), bind };
   const copies = given.map((g) => {
     if (g.value.kind !== "tensor") return g;
     const value = b.slice(w.g, g.value.value, 0, run.start, run.count);

@@ -1,5 +1,5 @@
 // What an expression stands for, while checking and while elaborating, and the names in sight: the same kinds in both modes.
-import type { Value } from "../graph/node.ts";
+import type { Mapped, Value } from "../graph/node.ts";
 import type * as ast from "../syntax/ast.ts";
 import type { DType } from "../types/dtype.ts";
 import type { Size, Sym } from "../types/size.ts";
@@ -156,6 +156,8 @@ export interface Frame {
 export interface Lane {
   readonly kind: "routed" | "each";
   readonly base: Value;
+  /** What the leaves of the body are for all rows; `base` is one of them. */
+  readonly bind: ReadonlyMap<Value, Mapped>;
 }
 
 export class Scope {

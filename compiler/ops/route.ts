@@ -57,7 +57,10 @@ function nestedRoute(g: Builder, index: Mapped, groups: number): Mapped[] {
   const outer = outerOf(g, space);
   const local = lift(g, index, space);
   const [rows = 0, each = 0] = dims(local.type);
-  const group = b.broadcast(g, outer.expert, [rows, each], [0]);
+  // around it may be a mixture inside an expert too: then several of its rows stand in each of the leading axis
+  const places = dims(outer.expert.type)[0] || 1;
+  const own = b.broadcast(g, outer.expert, [...dims(outer.expert.type), (rows * each) / places], [0]);
+  const group = b.reshape(g, own, [rows, each]);
   const inside = b.and(g, b.ge(g, group, 0), b.and(g, b.ge(g, local, 0), b.lt(g, local, groups)));
   const all = b.where(g, inside, b.add(g, b.mul(g, group, groups), local), -1);
   const { order, offsets, inverse, expert } = b.route(g, b.reshape(g, all, [rows * each]), outer.groups * groups);

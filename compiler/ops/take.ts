@@ -87,7 +87,9 @@ function fromTables(g: Builder, tables: Value, index: Mapped & { kind: "rows" })
   const [groups = 0, n = 0, ...rest] = dims(tables.type);
   const shape = dims(index.value.type);
   const { by } = index;
-  const front = by.outer ? shape.slice(0, 2) : shape.slice(0, 1);
+  const counts = shape.map((_, i) => shape.slice(0, i + 1).reduce((p, q) => p * q, 1));
+  // a nested routing's rows are as many as several axes say
+  const front = shape.slice(0, counts.indexOf(by.rows) + 1);
   const group = b.broadcast(g, b.reshape(g, by.expert, front), shape, [...front.keys()]);
   const inside = b.and(g, b.ge(g, group, 0), b.and(g, b.ge(g, index.value, 0), b.lt(g, index.value, n)));
   return b.take(
