@@ -172,4 +172,22 @@ test("each call of a program draws anew, and a second program draws the same", a
   assert.notDeepEqual(first, second);
   assert.deepEqual(await twice(), [first, second]);
 });
+
+test("xavier and kaiming of stacked matrices are as wide as of each matrix", async () => {
+  const { Stacks } = moe<"Stacks">`
+  import { kaiming, xavier } from "std/init"
+  layer Stacks(E, D, H) {
+    param up: float[E, D, H] = xavier()
+    param down: float[E, H, D] = kaiming()
+    forward(x: float[N, D]) -> float[N, D] { return x @ up[0] @ down[0] }
+  }`;
+  const made = await compile(Stacks, { target: "reference", sizes: { E: 40, D: 6, H: 18, N: 1 } });
+  for (const [name, bound] of [
+    ["up", Math.sqrt(6 / 24)],
+    ["down", Math.sqrt(1 / 18)],
+  ] as const) {
+    const most = Math.max(...numbers(made.read(name)).map(Math.abs));
+    assert.ok(most <= bound && most > 0.99 * bound, `${name}: ${most} of ${bound}`);
+  }
+});
 test.run();

@@ -56,7 +56,7 @@ export function findDeclaration(loaded: Loaded, name: string | undefined): Decla
   const names = (models.length > 0 ? models.map((m) => m.ast.name.name) : own.map((o) => o.key)).join(", ");
   throw new Problem(
     models.length > 0 ? `${loaded.main.name} declares several models` : `${loaded.main.name} declares no model`,
-    `name one: --entry NAME, with NAME one of ${names}`,
+    names === "" ? "declare one: `model Name(D) { ... }`" : `name one: --entry NAME, with NAME one of ${names}`,
   );
 }
 /** The file's own. */
