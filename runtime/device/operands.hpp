@@ -30,6 +30,7 @@ struct Own {
 struct Beside {
   /** Steps of the depth from one asking to the next. */
   static constexpr ix pace = 16;
+  static FN ix times(ix depth) { return (depth + pace - 1) / pace; }
   Fetch next; Own own;
   FN void some(ix) { own.some(); next.some(); }
 };

@@ -88,7 +88,7 @@ template <class O, class A, class RIGHT> struct Plus : O {
     O::ask(x.before, c, s, tiles);
     x.own.own.clear();
     x.own.next = right.fetch(c, s, O::C, depth);
-    x.own.next.over(tiles * ((depth + Beside::pace - 1) / Beside::pace));
+    x.own.next.over(tiles * Beside::times(depth));
   }
   template <int NV> FN void add(ix h, ix r, ix c, Asked& x) const {
     constexpr int LD = RIGHT::template pitch<NV * LANES>();
@@ -134,33 +134,47 @@ template <int NV, class A, class T, class O> FN void few(bool fresh, const A& a,
     if (asks.p >= next + depth * S) asks.lines = 0;
   }
 }
-/** The same of any number of rows: the columns stay in L1. cold: rows are asked for, too. */
-template <int NV, class A, class T, class O> FN void strip(bool fresh, bool cold, const A& a, ix rows, ix depth, ix c, const T& then, const f32* next, const O& o) {
-  constexpr int S = NV * LANES, C = O::C, LD = O::B::template pitch<S>();
-  if constexpr (O::B::follows && O::alone) if (rows <= FEW) return few<NV>(fresh, a, rows, depth, c, then, next, o);
-  const f32* const b = o.b.strip(c, depth);
-  const ix times = (depth + Beside::pace - 1) / Beside::pace;
-  Beside beside;
-  beside.next = o.b.fetch(c, S, C, depth);
-  const ix tiles = (rows + SIX - 1) / SIX;
-  beside.next.over(tiles * times);
-  typename O::Asked besides;
-  o.ask(besides, c, S, tiles);
-  ROLL for (ix r = 0; r < rows;) {
-    const ix h = O::by_six ? ix_min(rows - r, SIX) : height(a, rows - r);
+/** Right operands whose columns from c on register tiles take in turn, and what is asked for meanwhile. */
+template <int NV, class... O> struct Taken {
+  FN Taken(ix, ix, ix) {}
+  template <class A> FN void add(bool, ix, const A&, ix) {}
+};
+template <int NV, class O, class... P> struct Taken<NV, O, P...> {
+  const O& o; const f32* b; ix c, depth; Beside beside; typename O::Asked besides; Taken<NV, P...> more;
+  FN Taken(ix c, ix depth, ix tiles, const O& o, const P&... p) : o(o), b(o.b.strip(c, depth)), c(c), depth(depth), more(c, depth, tiles, p...) {
     beside.own.clear();
-    if (then.now) then.before({r, h, c, S}, [&](const void* p) { beside.own(p); });
-    if (cold) ask_rows(a, r + h, ix_min(SIX, rows - r - h), depth, [&](const void* p) { beside.own(p); });
-    beside.own.over(times);
-    rows_of<NV, C, LD, Beside&>(h, fresh, a, r, b, o.acc.d[r] + c, depth, beside);
+    beside.next = o.b.fetch(c, NV * LANES, O::C, depth);
+    beside.next.over(tiles * Beside::times(depth));
+    o.ask(besides, c, NV * LANES, tiles);
+  }
+  template <class A> FN void add(bool fresh, ix h, const A& a, ix r) {
+    rows_of<NV, O::C, O::B::template pitch<NV * LANES>(), Beside&>(h, fresh, a, r, b, o.acc.d[r] + c, depth, beside);
     o.template add<NV>(h, r, c, besides);
-    if (then.now) then.after({r, h, c, S});
+    more.add(fresh, h, a, r);
+  }
+};
+/** The same of any number of rows, each register tile for all operands: the columns of one, or the rows, stay in L1. cold: rows are asked for, too. */
+template <int NV, class A, class T, class O, class... P> FN void strip(bool fresh, bool cold, const A& a, ix rows, ix depth, ix c, const T& then, const f32* next, const O& o, const P&... more) {
+  if constexpr (sizeof...(P) == 0 && O::B::follows && O::alone) if (rows <= FEW) return few<NV>(fresh, a, rows, depth, c, then, next, o);
+  Taken<NV, O, P...> all(c, depth, (rows + SIX - 1) / SIX, o, more...);
+  Own& own = all.beside.own;
+  ROLL for (ix r = 0; r < rows;) {
+    const ix h = (O::by_six || ... || P::by_six) ? ix_min(rows - r, SIX) : height(a, rows - r);
+    own.clear();
+    if (then.now) then.before({r, h, c, NV * LANES}, [&](const void* p) { own(p); });
+    if (cold) ask_rows(a, r + h, ix_min(SIX, rows - r - h), depth, [&](const void* p) { own(p); });
+    own.over(Beside::times(depth));
+    all.add(fresh, h, a, r);
+    if (then.now) then.after({r, h, c, NV * LANES});
     r += h;
   }
 }
-/** The same of several right operands, one after the other; `next`: what is wanted after the last. */
+/** Bytes of columns that stay in L1 while all rows pass over them. */
+constexpr ix STAYS = 1 << 15;
+/** The same of several right operands: one after the other where their columns stay in L1, else side by side. `next`: what is wanted after the last. */
 template <int NV, class A, class T, class O, class... P> FN void strips(bool fresh, bool cold, const A& a, ix rows, ix depth, ix c, const T& then, const f32* next, const O& o, const P&... more) {
   if constexpr (sizeof...(P) == 0) strip<NV>(fresh, cold, a, rows, depth, c, then, next, o);
+  else if (rows > FEW && depth * NV * LANES * 4 > STAYS) strip<NV>(fresh, cold, a, rows, depth, c, then, next, o, more...);
   else { strip<NV>(fresh, cold, a, rows, depth, c, nothing(), first(more...).b.strip(c, depth), o); strips<NV>(fresh, false, a, rows, depth, c, then, next, more...); }
 }
 /** acc += a @ b, and `then` on each part that is done. fresh: acc = a @ b, and what acc held does not matter. */
