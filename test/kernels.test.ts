@@ -279,6 +279,18 @@ test("an epilogue adds up a row only where what it adds up need not be in memory
     ["dot"],
   );
 });
+test("sums of whole tensors that are added up are kernels of their own, alike ones one", () => {
+  const g = new GraphBuilder(ops);
+  const squares = ["x", "y", "z", "w"].map((name) => {
+    const x = b.param(g, name, { dtype: "f32", shape: [500] });
+    return b.sum(g, b.mul(g, x, x));
+  });
+  const graph = graphOf([squares.reduce((x, y) => b.add(g, x, y))]);
+  const sequence = lowered(graph);
+  assert.is(sequence.launches.length, 3, "two sums are made where all are added");
+  assert.is(kernelsOf([sequence]).length, 2);
+  compare("squares", graph, runSequence(sequence, storesOf(valuesOf(graph)), 2, compiled(kernelsOf([sequence]))));
+});
 test("kernels and their text", () => {
   const kernels: Kernel[] = [];
   const sequence = lower(moeLayer(64, 32, 48, 4, 2), { emit: emitHost, seen: (k) => kernels.push(k) });

@@ -220,6 +220,7 @@ class Plan {
     if (!only || more.length > 0) return false;
     const [root, patterns] = only;
     const rank = v.type.shape.length;
+    if (rank === 0 && this.depths.has(root)) return false; // alike ones are one kernel, which is compiled once
     const rows = sizeOf(v);
     const wide = (v.node.args[0] ? sizeOf(v.node.args[0]) : 0) + sizeOf(root);
     const depth = this.depths.get(root) ?? rank;

@@ -294,10 +294,10 @@ template <int S> FN void exchange(vf (&r)[LANES]) {
   if constexpr (2 * S < LANES) exchange<2 * S>(r);
 }
 /** A weight in panels of P, turned: step k of column x lies at p[k / P * step + x * P + k % P]. In the order in which it lies. */
-template <int W, int P> FN Strips turn_panels(f32* to, ix n, ix depth, const f32* p, ix step, const f32* next) {
+template <int W, int P> APART Strips turn_panels(f32* to, ix n, ix depth, const f32* p, ix step, const f32* next) {
   constexpr ix B = P < LANES ? P : LANES;
   ROLL for (ix k = 0; k < depth; k += P, p += step) ROLL for (ix x = 0; x < W; x += B)
-    UNROLL for (ix c = 0; c < P; c += B)
+    ROLL for (ix c = 0; c < P; c += B)
       if (x + B <= n && B == LANES) {
         vf r[LANES]; UNROLL for (int i = 0; i < LANES; i++) r[i] = ld(vf{}, p + (x + i) * P + c);
         exchange<1>(r);
