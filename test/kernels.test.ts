@@ -206,6 +206,21 @@ test("rows in turn: each is stored while the next one is made", () => {
   assert.equal(other, got);
   compare("rows in turn", graph, got);
 });
+test("rows in turn: the only fold of a row is made while the row before is stored", () => {
+  const g = new GraphBuilder(ops);
+  const x = b.param(g, "x", { dtype: "f32", shape: [7, 37, 64] });
+  const y = b.mul(g, x, b.expand(g, b.max(g, b.mul(g, x, b.sin(g, x)), [2]), 2));
+  const graph = graphOf([y]);
+  const sequence = lower(graph, { emit: emitHost, choices: { ...hostChoices, inCaches: 64 } });
+  const [first, ...more] = kernelsOf([sequence]);
+  assert.match(first?.text ?? "", /ix next = ix_min\(.*, 258\);/);
+  assert.match(first?.text ?? "", /fold_along<Max, LANES>[^}]*stream\(/);
+  assert.is(more.length, 0);
+  const stores = storesOf(valuesOf(graph));
+  const [got = [], other] = [1, 3].map((threads) => runSequence(sequence, stores, threads));
+  assert.equal(other, got);
+  compare("folds ahead", graph, got);
+});
 test("narrower vectors", () => {
   const names = ["layer norm", "attention", "mixture of experts"];
   const all = names.map((name) => ({ name, graph: layers[name] as Graph, sequence: lowered(layers[name] as Graph) }));

@@ -6,10 +6,11 @@ import type { Block } from "./build.ts";
 import type { Draft } from "./draft.ts";
 import { add, item, load, mul, num, product, unflatten } from "./expr.ts";
 import type { Expr } from "./ir.ts";
-import { keptOf, rowsInTurn } from "./kept.ts";
+import { keptOf } from "./kept.ts";
 import { type Reader, shapeOf } from "./read.ts";
 import { wholeVectors } from "./schedule.ts";
 import { seams } from "./seams.ts";
+import { rowsInTurn } from "./turns.ts";
 
 /** Elements of a row that one task makes, and how few make a row too short to be one. */
 const block = 4096;
