@@ -17,8 +17,8 @@ export function indexTensor(w: World, x: Value, e: Index, scope: Scope): Val {
   const rank = x.type.shape.length;
   const used = e.items.filter((i) => i.kind !== "new" && i.kind !== "ellipsis").length;
   if (used > rank)
-    fail("E0210", `${used} indices for ${showType(x.type)}`, e.span, {
-      help: `give at most ${rank}`,
+    fail("E0210", rank === 0 ? "a number has no axes" : `${used} indices for ${showType(x.type)}`, e.span, {
+      help: rank === 0 ? "leave the index out" : `give at most ${rank}`,
       notes: calledFrom(w),
     });
   const dots = e.items.filter((i) => i.kind === "ellipsis").length;
