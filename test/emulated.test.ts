@@ -11,9 +11,10 @@ import { measureCuda } from "../bench/cuda.ts";
 import type { Plan } from "../compiler/plan/plan.ts";
 import { Debugger } from "../runtime/debug.ts";
 import { profile } from "../runtime/profile.ts";
-import { openTraining, type TrainOptions } from "../runtime/train.ts";
+import type { TrainOptions } from "../runtime/train.ts";
 import { build } from "./emulator/build.ts";
 import { folder } from "./folder.ts";
+import { lossesOf } from "./losses.ts";
 import { last, small, losses as trained } from "./runs.ts";
 
 const test = suite("emulated");
@@ -23,17 +24,7 @@ const data = join(here, "data.txt");
 writeFileSync(data, "It is a way I have of driving off the spleen, and regulating the circulation. ".repeat(40));
 
 type Options = Omit<TrainOptions, "data" | "out">;
-/** The loss of each step, and of the held-out text at the end. */
-async function losses(options: Options): Promise<readonly number[]> {
-  const training = await openTraining({ ...options, data: [data], out: null });
-  try {
-    const all: number[] = [];
-    for await (const { loss, heldOut } of training.steps()) all.push(loss, ...(heldOut === null ? [] : [heldOut]));
-    return all;
-  } finally {
-    training.close();
-  }
-}
+const losses = (options: Options): Promise<number[]> => lossesOf({ ...options, data: [data] });
 async function onEmulator<T>(work: () => Promise<T>): Promise<T> {
   const { libcuda, libnvrtc } = await build();
   const before = process.env;

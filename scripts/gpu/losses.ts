@@ -5,22 +5,15 @@ import { parseArgs } from "node:util";
 import { explain, note, print } from "../../cli/output.ts";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { table } from "../../runtime/table.ts";
-import { openTraining, type TrainOptions } from "../../runtime/train.ts";
+import type { TrainOptions } from "../../runtime/train.ts";
+import { lossesOf } from "../../test/losses.ts";
 
 const file = (path: string): string => fileURLToPath(new URL(`../../${path}`, import.meta.url));
-async function losses(options: Omit<TrainOptions, "program" | "data" | "out">): Promise<number[]> {
-  const program = file("examples/gpt-moe.moe");
-  const training = await openTraining({ ...options, program, data: [file("README.md")], out: null });
-  try {
-    const all: number[] = [];
-    for await (const { loss, heldOut } of training.steps()) all.push(loss, ...(heldOut === null ? [] : [heldOut]));
-    return all;
-  } finally {
-    training.close();
-  }
-}
+type Options = Omit<TrainOptions, "program" | "data" | "out">;
+const losses = (options: Options): Promise<number[]> =>
+  lossesOf({ ...options, program: file("examples/gpt-moe.moe"), data: [file("README.md")] });
 /** Null, and a line, where there is no C++ compiler. */
-async function host(options: Parameters<typeof losses>[0]): Promise<number[] | null> {
+async function host(options: Options): Promise<number[] | null> {
   try {
     return await losses(options);
   } catch (error) {

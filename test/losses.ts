@@ -1,0 +1,14 @@
+// A training's losses, for comparing targets.
+import { openTraining, type TrainOptions } from "../runtime/train.ts";
+
+/** The loss of each step, and of the held-out text at the end; nothing is written. */
+export async function lossesOf(options: Omit<TrainOptions, "out">): Promise<number[]> {
+  const training = await openTraining({ ...options, out: null });
+  try {
+    const all: number[] = [];
+    for await (const { loss, heldOut } of training.steps()) all.push(loss, ...(heldOut === null ? [] : [heldOut]));
+    return all;
+  } finally {
+    training.close();
+  }
+}
