@@ -29,7 +29,7 @@ struct Own {
 /** What is asked for while a register tile is made. */
 struct Beside {
   /** Steps of the depth from one asking to the next. */
-  static constexpr ix pace = 16;
+  static constexpr ix pace = 4;
   static FN ix times(ix depth) { return (depth + pace - 1) / pace; }
   Fetch next; Own own;
   FN void some(ix) { own.some(); next.some(); }
