@@ -34,7 +34,7 @@ export function variants(c: Contraction, given: Schedule, axis: Axis, panel: num
     bk: [128, 256, 512, 1024].map((bk) => ({ bk })),
     bm: [24, 48, 96, 192].map((bm) => ({ bm })),
     bn: [32, 64, 96, 128, 256].filter((bn) => bn % panel === 0).map((bn) => ({ bn })),
-    mc: [4, 8, 16, 32].map((tasks) => ({ mc: Math.ceil(c.m / tasks) })),
+    mc: [1, 2, 4, 8, 16, 32].map((tasks) => ({ mc: Math.ceil(c.m / tasks) })),
     stream: wholeVectors(c.n) ? [{ stream: !given.stream }] : [],
   };
   const seen = new Set([showed(fitted(c, given))]);
