@@ -32,6 +32,7 @@ struct Beside {
   static constexpr ix pace = 4;
   static FN ix times(ix depth) { return (depth + pace - 1) / pace; }
   Fetch next; Own own;
+  FN ix till(ix k, ix depth) const { return ix_min(k + pace, depth); }
   FN void some(ix) { own.some(); next.some(); }
 };
 template <int R, int STEP> struct Rows {
