@@ -7,7 +7,7 @@ import { numbers } from "../runtime/tensor.ts";
 import { filled } from "./graphs.ts";
 
 const test = suite("nested");
-const program = (looped: boolean) => moe<"Three" | "Stacked" | "Fixed">`
+const program = (looped: boolean) => moe<"Three" | "Stacked" | "Fixed" | "Shared" | "Handed">`
 import { normal } from "std/init"
 
 layer Leaf(D) {
@@ -58,6 +58,58 @@ layer Stacked(D, E) {
     return y[0] - y[1]
   }
 }
+// One row for all its choices, and experts without parameters.
+layer Plain(D) {
+  forward(x: float[...S, D]) -> float[...S, D] { return tanh(x) }
+}
+layer OneRow(D, E, K, expert: float[...S, D] -> float[...S, D]) {
+  param gate: float[D, E] = normal(std: 1)
+  experts: expert[E]
+  forward(x: float[...S, D]) -> float[...S, D] {
+    let (score, index) = top_k(softmax(x @ gate), K)
+    if ${looped} {
+      let y: float[...S, D] = 0
+      for each, e in experts { y = y + sum(where(index == e, score, 0), axis: -1, keep: true) * each(x) }
+      return y
+    }
+    return sum(score[..., new] * experts[index](x), axis: -2)
+  }
+}
+layer Shared(D, E) {
+  outer: OneRow(D, E, 2, OneRow(D, E, 3, OneRow(D, E, 2, Plain(D))))
+  forward(x: float[N, D]) -> float[N, D] { return outer(x) }
+}
+// An outer expert hands matrices of its own, and one made of its row, to the inner ones.
+layer Taking(D) {
+  param weight: float[3, D, D] = normal(std: 0.6)
+  forward(x: float[...S, D], own: float[D, D], made: float[...S, D, D], heads: float[3, D, D]) -> float[...S, D] {
+    let wide = tanh(x[..., new, new, :] @ weight) @ heads
+    let row = own[i32(x[..., 0] * 9) % D]
+    return row * (x @ own) + tanh(x[..., new, :] @ made)[..., 0, :] + sum(wide, axis: -3)[..., 0, :]
+  }
+}
+layer Handing(D, E) {
+  param own: float[D, D] = normal(std: 0.6)
+  param heads: float[3, D, D] = normal(std: 0.6)
+  param gate: float[D, E] = normal(std: 1)
+  experts: Taking(D)[E]
+  forward(x: float[...S, D]) -> float[...S, D] {
+    let (score, index) = top_k(softmax(x @ gate), 3)
+    let made = tanh(x)[..., new] * x[..., new, :]
+    if ${looped} {
+      let y: float[...S, D] = 0
+      for each, e in experts {
+        y = y + sum(where(index == e, score, 0), axis: -1, keep: true) * each(x, own, made, heads)
+      }
+      return y
+    }
+    return sum(score[..., new] * experts[index](x, own, made, heads), axis: -2)
+  }
+}
+layer Handed(D, E) {
+  outer: OneRow(D, E, 2, Handing(D, E))
+  forward(x: float[N, D]) -> float[N, D] { return outer(x) }
+}
 layer Fixed(D, E) {
   outer: Mixture(D, E, 2, Same(D, E))
   stack: Same(D, E)[2]
@@ -80,7 +132,7 @@ async function ran(layer: Handle | undefined): Promise<Map<string, number[]>> {
   const all = [...outputs.map((t, i) => [`result ${i}`, t] as const), ...gradients];
   return new Map(all.flatMap(([name, t]) => split(name, t)).map(([name, t]) => [name, [...numbers(t)]]));
 }
-for (const name of ["Three", "Stacked", "Fixed"] as const)
+for (const name of ["Three", "Stacked", "Fixed", "Shared", "Handed"] as const)
   test(`as a loop: ${name}`, async () => {
     const [got, want] = [await ran(routed[name]), await ran(looped[name])];
     assert.ok(got.size > 4);

@@ -180,9 +180,11 @@ function routed(w: World, layers: Instances, index: Value, given: readonly Given
 }
 /** Inside an expert each row has a routing of its own, also where they are all equal: the index is made to depend on the row. */
 function ofRow(w: World, index: Value, lane: Lane | null): Value {
-  const kind = lane && lane.bind.get(lane.base)?.kind;
-  if (!lane || topological([index]).some((n) => n.results.some((r) => lane.bind.get(r)?.kind === kind))) return index;
-  return b.where(w.g, b.ge(w.g, lane.base, 0), index, -1);
+  return !lane || isOfRow(index, lane) ? index : b.where(w.g, b.ge(w.g, lane.base, 0), index, -1);
+}
+function isOfRow(value: Value, { bind, base }: Lane): boolean {
+  const kind = bind.get(base)?.kind;
+  return topological([value]).some((n) => n.results.some((r) => bind.get(r)?.kind === kind));
 }
 /** Rows that a run of equal layers does not serve are zeros in it, so the parts add up. */
 const merge = (w: World, a: Value, c: Value): Value => (a.type.dtype === "bool" ? b.or(w.g, a, c) : b.add(w.g, a, c));
@@ -211,7 +213,10 @@ function routedRun(
     bind,
   };
   const rows = splitRows(fn, index, given, at).map(({ given: g, lead, row }) => {
-    if (g.value.kind !== "tensor" || !lead || lead.length === 0) return g;
+    if (g.value.kind !== "tensor" || !lead) return g;
+    // what all choices share is theirs alone where it is of an outer row: choices of other rows stand between them
+    const isShared = lead.length === 0 && !(from.lane && isOfRow(g.value.value, from.lane));
+    if (isShared) return g;
     const value = b.dispatch(w.g, perChoice(w, g.value.value, lead, row, dims(index.type)), by);
     return { ...g, value: tensor(leaf(w, bind, row, { kind: "rows", value, by })) };
   });

@@ -1,7 +1,7 @@
 // The contraction of two tensors.
 import type { Builder, Mapped, NdArray, Node, Routing, Value } from "../graph/node.ts";
 import { equal, equalAll } from "../types/size.ts";
-import { count, dims, showType, type Type, type } from "../types/type.ts";
+import { count, dims, dtypeOf, showType, type Type, type } from "../types/type.ts";
 import { none } from "./attrs.ts";
 import * as b from "./build.ts";
 import { at, define, need, needFloat, needSame, nth, one, sample, touched } from "./common.ts";
@@ -102,11 +102,30 @@ function mappedDot(g: Builder, x: Mapped, y: Mapped, space: Space): Value {
     if (x.kind === "each" && y.kind === "rows")
       return b.swap(g, timesEach(g, b.swap(g, y.value), b.swap(g, x.value), space.by.offsets));
   }
-  if (left === 3 && right === 3 && space.kind === "rows" && space.by.outer) return timesOuter(g, x, y, space.by);
+  const isOuter = space.kind === "rows" && space.by.outer && !(y.kind === "rows" && y.by === space.by);
+  if (isOuter) return timesOuter(g, x, y, space.by);
   return b.dot(g, lift(g, x, space), lift(g, y, space));
 }
-/** Rows of a mixture inside an expert, by a matrix of each outer expert: the inner groups of one lie one after another. */
+/** Rows [R, ...B, m, K] of a mixture inside an expert, as `timesPlain` has laid them, by matrices [E, ...B, K, N] of each outer expert. */
 function timesOuter(g: Builder, x: Mapped, y: Mapped, by: Routing): Value {
+  const shape = dims(x.value.type);
+  if (shape.length === 3) return timesOuterMatrix(g, x, y, by);
+  const [n, batch, last] = [nth(shape, 0), shape.slice(1, -2), nth(dims(y.value.type), shape.length - 1)];
+  const products = batch.reduce((p, q) => p * q, 1);
+  const part = (m: Mapped, i: number): Mapped => {
+    const [first = 0, ...own] = dims(m.value.type);
+    const flat = b.reshape(g, m.value, [first, products, ...own.slice(-2)]);
+    return { ...m, value: b.squeeze(g, b.slice(g, flat, 1, i, 1), 1) };
+  };
+  const none = b.fill(g, 0, dtypeOf(x.value.type), [n, 0, nth(shape, shape.length - 2), last]);
+  const parts = Array.from({ length: products }, (_, i) => {
+    const made = timesOuterMatrix(g, part(x, i), part(y, i), by);
+    return b.reshape(g, made, [n, 1, ...dims(made.type).slice(1)]);
+  });
+  return b.reshape(g, b.concat(g, [none, ...parts], 1), [...shape.slice(0, -1), last]);
+}
+/** The inner groups of an outer expert lie one after another. */
+function timesOuterMatrix(g: Builder, x: Mapped, y: Mapped, by: Routing): Value {
   const [groups, all] = [by.groups, nth(dims(by.offsets.type), 0) - 1];
   const [n = 0, m = 0, k = 0] = dims(x.value.type);
   const fits = x.kind === "rows" && x.by === by && y.kind === "each" && y.over === groups && all % groups === 0;

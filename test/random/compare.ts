@@ -43,6 +43,8 @@ const isJump = (node: Node): boolean =>
 /** How the roundings of a run are disturbed. */
 interface Disturbed {
   readonly draw: Draw;
+  /** How many times a rounding. */
+  readonly most: number;
   /** 1 or -1: where operands of what jumps go. */
   readonly side: number;
 }
@@ -52,7 +54,9 @@ function evaluate(values: readonly Value[], stores: Stores, exact: boolean, how?
   const inexact = new Set<Value>();
   const unitOf = (dtype: DType): number => (exact ? units.f64 : units[dtype]);
   const noisy = (x: NdArray, unit: number): NdArray =>
-    how && isFloat(x.dtype) ? { ...x, data: x.data.map((e) => e * (1 + unit * (2 * how.draw.next() - 1))) } : x;
+    how && isFloat(x.dtype)
+      ? { ...x, data: x.data.map((e) => e * (1 + how.most * unit * (2 * how.draw.next() - 1))) }
+      : x;
   const aside = (x: NdArray): NdArray =>
     how && isFloat(x.dtype)
       ? { ...x, data: x.data.map((e, i) => e * (1 + 8 * unitOf(x.dtype) * how.side * (i % 2 === 0 ? 1 : -1))) }
@@ -96,21 +100,30 @@ export interface Expected {
 }
 /** The more runs, the fewer elements whose slack is too small by chance. */
 const runs = 6;
+/** And of runs that are disturbed more: only they tell of what is steep somewhat further off, as a sign is, or x by its own root mean square. */
+const moreRuns = 4;
+const more = 4;
 const times = 16;
 export function expected(values: readonly Value[], stores: Stores, exact = false): Expected[] {
   const wants = evaluate(values, stores, exact);
-  const others = Array.from({ length: runs }, (_, i) =>
-    evaluate(values, stores, exact, { draw: new Draw(`disturbed ${i}`), side: i % 2 === 0 ? 1 : -1 }),
-  );
+  const others = Array.from({ length: runs + moreRuns }, (_, i) => {
+    const most = i < runs ? 1 : more;
+    const made = evaluate(values, stores, exact, {
+      draw: new Draw(`disturbed ${i}`),
+      most,
+      side: i % 2 === 0 ? 1 : -1,
+    });
+    return { made, scale: times / most };
+  });
   return wants.map(({ dtype, data: want }, r) => {
     const unit = exact ? units.f64 : units[dtype];
     const most = want.reduce((m, x) => (Number.isFinite(x) ? Math.max(m, Math.abs(x)) : m), 0);
     const slack = want.map((x, i) => {
-      const seen = others.map((o) => o[r]?.data[i] ?? Number.NaN);
+      const seen = others.map(({ made }) => made[r]?.data[i] ?? Number.NaN);
       if (seen.every((y) => Object.is(x, y)))
         return isFloat(dtype) && Number.isFinite(x) ? unit * (4 * Math.abs(x) + most) : 0;
-      const apart = Math.max(...seen.map((y) => Math.abs(y - x)));
-      return isFloat(dtype) ? times * apart + unit * (4 * Math.abs(x) + most) : Number.NaN;
+      const apart = Math.max(...seen.map((y, n) => Math.abs(y - x) * (others[n]?.scale ?? 0)));
+      return isFloat(dtype) ? apart + unit * (4 * Math.abs(x) + most) : Number.NaN;
     });
     return { want, slack };
   });
