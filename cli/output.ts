@@ -20,9 +20,13 @@ export const note = (text: string): void => void process.stderr.write(`${text}\n
 export const warn = (text: string): void => note(`${colorsOf(process.stderr).yellow("warning:")} ${visible(text)}`);
 /** What takes seconds before anything else is seen. */
 export const compiling = (kernels: number): void => note(`compiling ${kernels} kernels`);
-/** A reader that goes away (`moec ... | head`) is not an error. */
+/** A reader that goes away (`moec ... | head`) is not an error; a full disk is one. */
 export const endWithReader = (): void =>
-  void process.stdout.on("error", (error: NodeJS.ErrnoException) => process.exit(error.code === "EPIPE" ? 0 : 1));
+  void process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+    if (error.code === "EPIPE") process.exit(0);
+    note(explain(new Problem(`stdout: ${error.message}`, "make room where the output goes, or send it elsewhere")));
+    process.exit(1);
+  });
 /** One JSON object on a line of stdout. NaN and infinity, which JSON lacks, become their names. */
 export const printJson = (record: object): void =>
   print(JSON.stringify(record, (_, x: unknown) => (typeof x === "number" && !Number.isFinite(x) ? String(x) : x)));

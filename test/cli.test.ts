@@ -1,5 +1,5 @@
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { closeSync, existsSync, mkdtempSync, openSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -76,6 +76,20 @@ test("what cannot be done exits with 1, one message and a remedy, and nothing on
   const behind = join(empty, "graphs");
   fails(moec("compile", "examples/gpt-moe.moe", "--emit", "ast", "-o", behind), 1, "a part of the path is a file");
 });
+if (existsSync("/dev/full"))
+  test("an output that takes nothing more is an error with a remedy", () => {
+    const [full, env] = [openSync("/dev/full", "w"), { ...process.env, MOEC_CACHE: join(folder, "cache") }];
+    const { status, stderr } = spawnSync(process.execPath, ["--import", "tsx", "cli/main.ts", "cache"], {
+      cwd: root,
+      encoding: "utf8",
+      env,
+      stdio: ["ignore", full, "pipe"],
+    });
+    closeSync(full);
+    assert.is(status, 1);
+    assert.match(stderr, "stdout: ENOSPC");
+    assert.match(stderr, "help: make room");
+  });
 test("errors of a program are drawn and counted", () => {
   const file = join(folder, "wrong.moe");
   writeFileSync(file, "layer A(D) {\n  forward(x: float[N, D]) -> float[N, D] { return y }\n}\n");
