@@ -33,7 +33,12 @@ export class FakeExecutable implements Executable {
   readonly stores = stores;
   readonly entries = ["init", "train", "evaluate", "generate:1", "generate:64"];
   readonly bytes = null;
-  readonly calls: { readonly entry: string; readonly inputs: ReadonlyMap<string, Tensor> }[] = [];
+  readonly calls: {
+    readonly entry: string;
+    readonly inputs: ReadonlyMap<string, Tensor>;
+    readonly call: number;
+    readonly step: number;
+  }[] = [];
   closed = false;
   readonly #values = new Map(stores.map((s) => [s.name, zeros(s.dtype, s.shape)]));
   readonly #options: FakeOptions;
@@ -54,7 +59,7 @@ export class FakeExecutable implements Executable {
     at: { seed: number; call: number; step: number },
   ): Promise<Outcome> {
     this.#options.before?.(entry, at.step);
-    this.calls.push({ entry, inputs });
+    this.calls.push({ entry, inputs, call: at.call, step: at.step });
     await Promise.resolve();
     if (entry === "init") this.#init(at.seed);
     if (entry === "train") this.#train(inputs, at);

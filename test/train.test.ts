@@ -94,6 +94,24 @@ test("a step reports losses summed by name, metrics by path, and the held-out lo
   for (const s of steps) assert.ok(s.tokensPerSecond > 0 && s.secondsLeft >= 0);
 });
 
+test("calls are counted by batch and steps by update: what random numbers and schedules are keyed by", async () => {
+  const { executable } = await run(null, { config: { ...config, steps: 2, accumulate: 3 } });
+  const training = executable.calls.filter((c) => c.entry.startsWith("train"));
+  const [update, batches] = [["train:update"], ["train", "train", "train"]];
+  assert.equal(
+    training.map((c) => c.entry),
+    [...batches, ...update, ...batches, ...update],
+  );
+  assert.equal(
+    training.map((c) => c.call),
+    [0, 1, 2, 2, 3, 4, 5, 5],
+  );
+  assert.equal(
+    training.map((c) => c.step),
+    [0, 0, 0, 0, 1, 1, 1, 1],
+  );
+});
+
 test("the held-out loss is the mean over all held-out targets of the losses of `train` itself", async () => {
   const { steps, executable } = await run(null);
   const weight = total(executable.read("embed.weight"));
