@@ -92,6 +92,8 @@ class Lowering implements Memory {
   private readonly uses = new Map<Value, number>();
   private readonly phases: ReadonlyMap<Node, Phase>;
   private readonly kernels = new Map<string, PlanKernel & { origins: string[] }>();
+  /** By the kernel as it prints: layers have the same ones. */
+  private readonly emitted = new Map<string, Emitted>();
   private readonly launches: VirtualLaunch[] = [];
   /** Of the kernel that is written. */
   private scheduled: PlanKernel["schedule"];
@@ -217,8 +219,16 @@ class Lowering implements Memory {
     f(d);
     const plain = finished(d.k.kernel("kernel"));
     const kernel = { ...plain, name: `${kind}_${createHash("sha256").update(print(plain)).digest("hex").slice(0, 8)}` };
-    verify(kernel);
     return { d, kernel };
+  }
+  private emittedOf(kernel: Kernel): Emitted {
+    const printed = print(kernel);
+    const known = this.emitted.get(printed);
+    if (known) return known;
+    verify(kernel);
+    const emitted = this.options.emit(kernel);
+    this.emitted.set(printed, emitted);
+    return emitted;
   }
   /** The same kernel, cut as a variant wants it; it must take the same arguments. */
   private variant(region: Region, kind: string, f: (d: Draft) => void, { given }: Draft): Variant | null {
@@ -228,7 +238,9 @@ class Lowering implements Memory {
     const { d, kernel } = this.written(region, kind, f);
     this.forced = null;
     const same = d.given.length === given.length && d.given.every((g, i) => g.buffer === given[i]?.buffer);
-    return same ? (this.options.variants?.emit(kernel) ?? null) : null;
+    if (!same) return null;
+    verify(kernel);
+    return this.options.variants?.emit(kernel) ?? null;
   }
   /** The kernel with this text; what it serves is added to what the same text serves elsewhere. */
   private kernel(
@@ -236,7 +248,7 @@ class Lowering implements Memory {
     nodes: readonly Node[],
     variantOf: () => Variant | null,
   ): { readonly made: PlanKernel; readonly tasks: number } {
-    const { text, tasks, ...needs } = this.options.emit(kernel);
+    const { text, tasks, ...needs } = this.emittedOf(kernel);
     const known = this.kernels.get(text);
     if (!known) this.options.seen?.(kernel);
     const variant = known ? null : variantOf();
