@@ -23,7 +23,8 @@ import { Debugger, debugLevel, type Watch } from "./debug.ts";
 import type { Executable } from "./executable.ts";
 import { hostBackend } from "./host/backend.ts";
 import { hash } from "./host/cache.ts";
-import { hostExecutable } from "./host/executable.ts";
+import type { KernelBuild } from "./host/compile.ts";
+import { beginKernels, hostExecutable } from "./host/executable.ts";
 import { cores } from "./host/machine.ts";
 import { ScheduleCache, type Schedules } from "./host/schedules.ts";
 import { toolchain } from "./host/toolchain.ts";
@@ -100,13 +101,14 @@ export async function compileLoaded(
   const observer = new Debugger({ printAfter: request.printAfter ?? [], watch: request.watch ?? {} });
   const loaded = open(observer);
   const place = await placeOf(loaded, request, plans);
-  const backend = await backendOf(request);
-  const made =
-    (place && timed("cache", observer, () => place.find())) ?? make(loaded, request, observer, place, backend);
+  const kept = place && timed("cache", observer, () => place.find());
+  const backend = kept ? null : await backendOf(request);
+  const begun = backend?.name === "host" ? await beginKernels(backend.header()) : null;
+  const made = kept ?? make(loaded, request, observer, place, backend && telling(backend, begun));
   const plan = "plan" in made ? made.plan : null;
   observer.planned(plan);
   const before = performance.now();
-  const executable = withCopies(await executableOf(made, request, observer));
+  const executable = withCopies(await executableOf(made, request, observer, begun));
   const seconds = (performance.now() - before) / 1000;
   observer.timings.set("load", seconds);
   observer.after({ pass: "load", start: before / 1000, seconds });
@@ -142,6 +144,16 @@ async function backendOf({ target, tf32 }: TargetRequest): Promise<Backend | nul
   if (target === "reference") return null;
   return target === "host" ? hostBackend() : cudaBackend(tf32);
 }
+/** The same, and each kernel that it writes is told of. */
+function telling(backend: Backend, begun: KernelBuild | null): Backend {
+  if (!begun) return backend;
+  const emit: Backend["emit"] = (kernel) => {
+    const emitted = backend.emit(kernel);
+    begun.soon({ name: kernel.name, text: emitted.text });
+    return emitted;
+  };
+  return { ...backend, emit };
+}
 function make(
   loaded: Loaded,
   request: TargetRequest,
@@ -163,10 +175,11 @@ async function executableOf(
   made: Loadable,
   { target, compiling, threads = cores() }: TargetRequest,
   observer: Debugger,
+  begun: KernelBuild | null,
 ): Promise<Executable> {
   if (!("plan" in made)) return referenceExecutable(made.program);
   if (target === "cuda") return cudaExecutable(made.plan, { compiling, ...(await observer.kernels(made.plan, 1)) });
-  return hostExecutable(made.plan, { compiling, threads, ...(await observer.kernels(made.plan, threads)) });
+  return hostExecutable(made.plan, { compiling, threads, begun, ...(await observer.kernels(made.plan, threads)) });
 }
 export function figuresOf(program: Elaborated, plan: Plan | null): Figures {
   const held = (role: string): number =>

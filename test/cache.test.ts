@@ -9,7 +9,7 @@ import { Bug, Problem } from "../compiler/diagnostic.ts";
 import { planMemory } from "../compiler/plan/memory.ts";
 import type { Plan } from "../compiler/plan/plan.ts";
 import { cacheFolder, distrust, hash, KernelCache } from "../runtime/host/cache.ts";
-import { buildKernels } from "../runtime/host/compile.ts";
+import { buildKernels, KernelBuild } from "../runtime/host/compile.ts";
 import { hostExecutable } from "../runtime/host/executable.ts";
 import { toolchain } from "../runtime/host/toolchain.ts";
 import { folder } from "./folder.ts";
@@ -29,6 +29,11 @@ function constants(values: readonly number[]): Plan {
   const results = outs.map((out, i) => ({ role: "loss" as const, name: `${i}`, buffer: out }));
   return planMemory([{ entry: "main", launches, assigns: [], results }], [], { target: "host", header });
 }
+/** The same, and each takes the compiler for long. */
+const long = (plan: Plan): Plan => ({
+  ...plan,
+  kernels: plan.kernels.map((k, i) => ({ ...k, text: `${k.text}// ${"x".repeat(30_000 + i)}\n` })),
+});
 async function runAll(plan: Plan, cache: KernelCache): Promise<readonly number[]> {
   const executable = await hostExecutable(plan, { threads: 1, cache });
   const { losses } = await executable.run("main", new Map(), { seed: 0, call: 0, step: 0 });
@@ -138,6 +143,26 @@ test("a kernel that is found is not compiled again, whatever unit it came in", a
   assert.is(await compiled(constants([1, 2, 3, 4, 5])), 0);
   assert.is(await compiled(constants([1, 2, 8, 4, 5, 9])), 2);
   assert.equal(await runAll(constants([1, 2, 8, 4, 5, 9, 7]), cache), [1, 2, 8, 4, 5, 9, 7]);
+});
+
+test("kernels that were told of while the plan was made are begun then, and compiled once", async () => {
+  const plan = long(constants([1, 2, 3, 4, 5]));
+  const cache = new KernelCache(folder());
+  const begun = new KernelBuild(plan.header, await toolchain(), cache, 2);
+  for (const kernel of [...plan.kernels, ...long(constants([9])).kernels]) begun.soon(kernel);
+  let told = 0;
+  const executable = await hostExecutable(plan, {
+    threads: 1,
+    cache,
+    begun,
+    compiling: (kernels) => (told += kernels),
+  });
+  const { losses } = await executable.run("main", new Map(), { seed: 0, call: 0, step: 0 });
+  executable.close();
+  assert.equal([...losses.values()], [1, 2, 3, 4, 5]);
+  assert.is(told, 5);
+  assert.is(fs.readdirSync(cache.folder).filter((name) => name.endsWith(".key")).length, 5);
+  assert.is(fs.readdirSync(cache.folder).filter((name) => name.endsWith(".so")).length, 4, "one begun, then three");
 });
 
 test("damaged files are compiled again", async () => {

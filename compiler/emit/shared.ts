@@ -2,8 +2,9 @@
 // begin in kernels that differ in their key and shape.)
 import type { PlanKernel } from "../plan/plan.ts";
 
+export type Source = Pick<PlanKernel, "name" | "text">;
 /** Kernels of one text but for numbers. */
-export type Family = readonly PlanKernel[];
+export type Family = readonly Source[];
 
 /** Template arguments, and divisors, which are faster as constants, stay as they are. */
 const fixed = String.raw`\w+<[^<>;()]*>|[/%] \d[\w.]*`;
@@ -13,10 +14,9 @@ const parts = new RegExp(`${fixed}|(${literal})`, "g");
 const signature = (name: string): string =>
   `extern "C" void ${name}(void* const* args, ix begin, ix end, f32* scratch)`;
 /** Contractions are shaped by their numbers; what has another signature is left alone. */
-const canShare = ({ name, text }: PlanKernel): boolean =>
-  text.includes(`${signature(name)} {`) && !/\bmma\b/.test(text);
+const canShare = ({ name, text }: Source): boolean => text.includes(`${signature(name)} {`) && !/\bmma\b/.test(text);
 
-function skeleton(kernel: PlanKernel): string {
+function skeleton(kernel: Source): string {
   return kernel.text
     .replaceAll(kernel.name, "")
     .replace(parts, (all, number: string | undefined) => (number === undefined ? all : `#${typeOf(number)}`));
@@ -24,11 +24,13 @@ function skeleton(kernel: PlanKernel): string {
 const numbersOf = (text: string): string[] =>
   [...text.matchAll(parts)].flatMap(([, number]) => (number === undefined ? [] : [number]));
 
+/** The same of all kernels of a family. */
+export const familyOf = (kernel: Source): string => (canShare(kernel) ? skeleton(kernel) : kernel.name);
 /** In the order of their first members. */
-export function families(kernels: readonly PlanKernel[]): Family[] {
-  const found = new Map<string, PlanKernel[]>();
+export function families(kernels: readonly Source[]): Family[] {
+  const found = new Map<string, Source[]>();
   for (const kernel of kernels) {
-    const key = canShare(kernel) ? skeleton(kernel) : kernel.name;
+    const key = familyOf(kernel);
     const family = found.get(key) ?? [];
     family.push(kernel);
     found.set(key, family);
@@ -51,7 +53,7 @@ export function familyText(family: Family): string {
     }),
   ].join("");
 }
-function parameterized({ name, text }: PlanKernel, body: string, given: readonly boolean[]): string {
+function parameterized({ name, text }: Source, body: string, given: readonly boolean[]): string {
   const params: string[] = [];
   let at = 0;
   const replaced = text.replace(parts, (all, number: string | undefined) => {

@@ -6,7 +6,7 @@ import { cuda, cudaTf32 } from "./cuda.ts";
 import { host } from "./host.ts";
 import { lined } from "./lines.ts";
 import { settled } from "./settle.ts";
-import { families, familyText } from "./shared.ts";
+import { families, familyText, type Source } from "./shared.ts";
 import { type Emitted, emit } from "./text.ts";
 
 export const emitHost = (k: Kernel): Emitted => emit(k, host);
@@ -39,7 +39,7 @@ const stated = [
 ].join("\n");
 
 /** One text to compile for the host: many kernels share the time that the header takes. */
-export const unit = (header: string, kernels: readonly PlanKernel[]): string =>
+export const unit = (header: string, kernels: readonly Source[]): string =>
   [header, stated, ...families(kernels).map(familyText)].join("\n");
 
 /** One kernel by itself. */

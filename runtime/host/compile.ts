@@ -6,10 +6,9 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { promisify } from "node:util";
 import { Bug } from "../../compiler/diagnostic.ts";
-import { type Family, families, familyText } from "../../compiler/emit/shared.ts";
+import { type Family, families, familyOf, familyText, type Source } from "../../compiler/emit/shared.ts";
 import { unit as unitText } from "../../compiler/emit/unit.ts";
 import { onFile } from "../../compiler/on-file.ts";
-import type { PlanKernel } from "../../compiler/plan/plan.ts";
 import type { ExecuteOptions } from "../plan-executable.ts";
 import { hash, type KernelCache } from "./cache.ts";
 import type { Toolchain } from "./toolchain.ts";
@@ -21,37 +20,102 @@ export interface Built {
   readonly kernels: readonly { readonly name: string; readonly library: number }[];
 }
 interface Keyed {
-  readonly kernel: PlanKernel;
+  readonly kernel: Source;
   readonly key: string;
 }
 const execute = promisify(execFile);
 
-export async function buildKernels(
-  plan: { readonly kernels: readonly PlanKernel[]; readonly header: string },
+export const buildKernels = (
+  plan: { readonly kernels: readonly Source[]; readonly header: string },
   tools: Toolchain,
   cache: KernelCache,
   jobs: number,
-  compiling: ExecuteOptions["compiling"] = () => {},
-): Promise<Built> {
-  const around = hash([unitText(plan.header, []), tools.identity].join("\0"));
-  const keyed = plan.kernels.map((kernel) => ({ kernel, key: hash([kernel.name, kernel.text, around].join("\0")) }));
-  const paths = new Map(keyed.map(({ key }) => [key, cache.find(key)]));
-  const missing = keyed.filter(({ key }) => paths.get(key) === null);
-  if (missing.length > 0) compiling(missing.length);
-  await inParallel(deal(missing, 2 * jobs), jobs, async (unit) => {
-    const library = await compileUnit(unit, plan.header, tools);
-    const path = cache.put(
+  compiling?: ExecuteOptions["compiling"],
+): Promise<Built> => new KernelBuild(plan.header, tools, cache, jobs).finish(plan.kernels, compiling);
+
+/** The kernels of one plan. Some are begun as soon as they are told of: making a plan takes one core, and the others would wait for it. */
+export class KernelBuild {
+  readonly #header: string;
+  readonly #tools: Toolchain;
+  readonly #cache: KernelCache;
+  readonly #jobs: number;
+  readonly #around: string;
+  readonly #told = new Set<string>();
+  readonly #begun: { readonly keys: ReadonlySet<string>; readonly done: Promise<string> }[] = [];
+  #next = new Gathered();
+
+  constructor(header: string, tools: Toolchain, cache: KernelCache, jobs: number) {
+    [this.#header, this.#tools, this.#cache, this.#jobs] = [header, tools, cache, jobs];
+    this.#around = hash([unitText(header, []), tools.identity].join("\0"));
+  }
+  /** A kernel that the plan will have. */
+  soon(kernel: Source): void {
+    const free = this.#begun.length < this.#jobs - 1;
+    if (!free || this.#told.has(kernel.name)) return;
+    this.#told.add(kernel.name);
+    const keyed = this.#keyed(kernel);
+    if (this.#cache.find(keyed.key) === null) this.#next.add(keyed);
+    if (this.#next.length >= worthwhile) this.#begin();
+  }
+  #begin(): void {
+    const unit = this.#next.kernels;
+    const done = this.#compiled(unit);
+    done.catch(() => undefined); // told by \`finish\`, unless making the plan fails first
+    this.#begun.push({ keys: new Set(unit.map((k) => k.key)), done });
+    this.#next = new Gathered();
+  }
+  async finish(kernels: readonly Source[], compiling: ExecuteOptions["compiling"] = () => {}): Promise<Built> {
+    const keyed = kernels.map((kernel) => this.#keyed(kernel));
+    const begun = (key: string): boolean => this.#begun.some(({ keys }) => keys.has(key));
+    const paths = new Map(keyed.map(({ key }) => [key, begun(key) ? null : this.#cache.find(key)]));
+    const missing = keyed.filter(({ key }) => paths.get(key) === null);
+    if (missing.length > 0) compiling(missing.length);
+    const units = deal(
+      missing.filter(({ key }) => !begun(key)),
+      2 * this.#jobs + this.#begun.length, // what was begun is half done
+    );
+    const works = [
+      ...this.#begun.map(({ keys, done }) => ({ keys, done: () => done })),
+      ...units.map((unit) => ({ keys: unit.map((k) => k.key), done: () => this.#compiled(unit) })),
+    ];
+    await inParallel(works, this.#jobs, async ({ keys, done }) => {
+      const path = await done();
+      for (const key of keys) paths.set(key, path);
+    });
+    const libraries = [...new Set(paths.values())].filter((path) => path !== null);
+    return {
+      libraries,
+      kernels: keyed.map(({ kernel, key }) => ({
+        name: kernel.name,
+        library: libraries.indexOf(paths.get(key) ?? ""),
+      })),
+    };
+  }
+  #keyed(kernel: Source): Keyed {
+    return { kernel, key: hash([kernel.name, kernel.text, this.#around].join("\0")) };
+  }
+  /** The library, where the cache has it. */
+  async #compiled(unit: readonly Keyed[]): Promise<string> {
+    const library = await compileUnit(unit, this.#header, this.#tools);
+    return this.#cache.put(
       library,
       unit.map((k) => k.key),
     );
-    for (const { key } of unit) paths.set(key, path);
-  });
-  const libraries = [...new Set(paths.values())].filter((path) => path !== null);
-  const kernels = keyed.map(({ kernel, key }) => ({
-    name: kernel.name,
-    library: libraries.indexOf(paths.get(key) ?? ""),
-  }));
-  return { libraries, kernels };
+  }
+}
+/** Of all kernels that a program of some size has, about a fifth. */
+const worthwhile = 40_000;
+class Gathered {
+  readonly kernels: Keyed[] = [];
+  readonly #families = new Set<string>();
+  length = 0;
+
+  add(keyed: Keyed): void {
+    const family = familyOf(keyed.kernel);
+    if (!this.#families.has(family)) this.length += lengthOf([keyed.kernel]);
+    this.#families.add(family);
+    this.kernels.push(keyed);
+  }
 }
 
 /** Families stay together. Longest first, each to the unit that is shortest so far. */

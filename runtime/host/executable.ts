@@ -6,7 +6,7 @@ import type { Plan, Step } from "../../compiler/plan/plan.ts";
 import { type Executor, type NativePlan, type NativeStep, native } from "../native.ts";
 import { type ExecuteOptions, nativeBuffer, nativeStep, PlanExecutable } from "../plan-executable.ts";
 import { KernelCache } from "./cache.ts";
-import { type Built, buildKernels } from "./compile.ts";
+import { type Built, buildKernels, KernelBuild } from "./compile.ts";
 import { cores, freeMemory } from "./machine.ts";
 import { toolchain } from "./toolchain.ts";
 
@@ -14,6 +14,13 @@ export interface HostOptions extends ExecuteOptions {
   /** Default: the cores that this process may use. */
   readonly threads?: number;
   readonly cache?: KernelCache;
+  /** Of kernels that were begun before the plan was made. */
+  readonly begun?: KernelBuild | null;
+}
+/** Is told of a plan's kernels while it is made; null without a compiler. */
+export async function beginKernels(header: string): Promise<KernelBuild | null> {
+  const tools = await toolchain().catch(() => null);
+  return tools && new KernelBuild(header, tools, new KernelCache(), cores());
 }
 
 export async function hostExecutable(plan: Plan, options: HostOptions = {}): Promise<PlanExecutable> {
@@ -21,7 +28,7 @@ export async function hostExecutable(plan: Plan, options: HostOptions = {}): Pro
   const cache = options.cache ?? new KernelCache();
   const build = async (): Promise<Built> => buildKernels(plan, await toolchain(), cache, cores(), options.compiling);
   const threads = options.threads ?? cores();
-  let built = await build();
+  let built = await (options.begun?.finish(plan.kernels, options.compiling) ?? build());
   // another process may have dropped what was found
   if (!built.libraries.every((path) => existsSync(path))) built = await build();
   return new PlanExecutable(plan, load(plan, built, threads, options.poison === true), options);
