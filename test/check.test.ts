@@ -225,6 +225,10 @@ const helps: Record<string, [text: string, help: string]> = {
     "fn f(x: float[N, M]) -> float[N, M - 1] { return x[:, :-1] }",
     "from the end, subtract: `M - 1`",
   ],
+  "brackets without axes": [
+    "fn f(x: f32[]) -> f32 { return x }",
+    "nothing stands in the brackets: leave them out (`f32` has no axes), or say what belongs there",
+  ],
   "a slice with a step": ["fn f(x: float[N]) -> float[N] { return x[::2] }", "a slice is `a:b` and has no step"],
   "an argument that would stretch": [
     "fn g(at: i32[B, T]) -> i32[B] { return at[:, 0] } fn f(B, T) -> i32[B] { let one: i32[B] = 1 return g(range(T)) * one }",

@@ -66,6 +66,8 @@ export function helpFor(wanted: string, token: IToken | undefined, before: IToke
   if (token?.image === "=" && before && /^[-+*/%@]$/.test(before.image)) return `write \`x = x ${before.image} ...\``;
   if (token?.image === "=" && /`{`|`,`/.test(wanted)) return "to compare, write `==`";
   if (token?.image === ":" && wanted.includes("`]`")) return "a slice is `a:b` and has no step";
+  if (token?.image === "]" && before?.image === "[")
+    return "nothing stands in the brackets: leave them out (`f32` has no axes), or say what belongs there";
   if (token?.image === "." && before?.image === ".") return "a range is `a:b`, without `b` itself";
   if (token && wanted.includes("a name") && reservedWords.includes(token.tokenType)) {
     return `\`${token.image}\` is a word of the language: choose another name`;
