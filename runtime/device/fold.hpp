@@ -1,4 +1,4 @@
-// ---- points and folds: f(v, ..) runs with v a vector, then a scalar for the tail ----
+// ---- points and folds: f(v, ..) runs with v a vector, then for the tail a scalar (parts of accumulators) or Some ----
 /** A part, as far as there are columns; they count from its first. */
 template <int L, class F, class... T> FN void part(Part p, ix cols, F f, T&... t) {
   const ix end = ix_min(p.w, cols - p.c);
@@ -35,30 +35,32 @@ struct Min {
   static FN f32 across(vf x) { return min_of(x); }
 };
 template <class Op> FN f32 across(vf x) { return Op::across(x); }
-template <class Op> FN i32 across(vi x) { i32 r = x[0]; UNROLL for (int l = 1; l < LANES; l++) r = Op::of(r, (i32)x[l]); return r; }
-/** Four vectors run side by side; then they, their lanes and the tail are joined: an order that only n decides. */
+template <class Op> FN i32 across(vi x) { return across(x, [](vi a, vi b) { return Op::of(a, b); }); }
+/** What is left of a row, with what changes nothing in the other lanes. */
+template <class F, class R> FN auto rest(ix n, ix j, F f, R start) { const Some s = {(i32)(n - j)}; return where(among(s), f(s, j), start); }
+/** Four vectors run side by side; then they, the tail and their lanes are joined: an order that only n decides. */
 template <class Op, int L, class F> FN auto fold(ix n, F f) {
   auto r = Op::start(decltype(f(f32{}, 0))());
   ix j = 0;
-  if constexpr (L > 1) if (n >= L) {
+  if constexpr (L > 1) {
     auto x = all(vf{}, r), y = x, z = x, w = x;
     ROLL for (; j + 4 * L <= n; j += 4 * L) { x = Op::of(x, f(vf{}, j)); y = Op::of(y, f(vf{}, j + L)); z = Op::of(z, f(vf{}, j + 2 * L)); w = Op::of(w, f(vf{}, j + 3 * L)); }
     ROLL for (; j + L <= n; j += L) x = Op::of(x, f(vf{}, j));
+    if (j < n) y = Op::of(y, rest(n, j, f, r));
     r = across<Op>(Op::of(Op::of(x, y), Op::of(z, w)));
-  }
-  ROLL for (; j < n; j++) r = Op::of(r, f(f32{}, j));
+  } else ROLL for (; j < n; j++) r = Op::of(r, f(f32{}, j));
   return r;
 }
 /** The same of an f that does more than its value: one vector at a time, for an f that is called from one place is never a call. */
 template <class Op, int L, class F> FN auto fold_along(ix n, F f) {
   auto r = Op::start(decltype(f(f32{}, 0))());
   ix j = 0;
-  if constexpr (L > 1) if (n >= L) {
+  if constexpr (L > 1) {
     auto x = all(vf{}, r);
     ROLL for (; j + L <= n; j += L) x = Op::of(x, f(vf{}, j));
+    if (j < n) x = Op::of(x, rest(n, j, f, r));
     r = across<Op>(x);
-  }
-  ROLL for (; j < n; j++) r = Op::of(r, f(f32{}, j));
+  } else ROLL for (; j < n; j++) r = Op::of(r, f(f32{}, j));
   return r;
 }
 template <class Op, class T> FN T start_of(T x) { return Op::start(x); }

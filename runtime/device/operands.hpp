@@ -98,6 +98,7 @@ template <int R, int C> struct Acc {
   FN void fill(f32 x) { ROLL for (ix i = 0; i < R * C; i += LANES) *(vf*)(&d[0][0] + i) = splat(x); }
   FN vf& at(vf, ix i, ix j) { return *(vf*)&d[i][j]; }
   FN f32& at(f32, ix i, ix j) { return d[i][j]; }
+  FN vf& at(Some, ix i, ix j) { return at(vf{}, i, j); }
 };
 /** One that lies in memory. */
 template <int R, int C> FN Acc<R, C>& acc_at(f32* p) { return *(Acc<R, C>*)p; }

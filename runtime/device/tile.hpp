@@ -17,6 +17,7 @@ FN vi all(vf, vi x) { return x; }
 FN vi all(vf, i32 x) { return splat(x); }
 FN vi all(vf, bool x) { return as<vi>(x); }
 template <class X> FN X all(f32, X x) { return x; }
+template <class X> FN auto all(Some, X x) { return all(vf{}, x); }
 FN f32 round_bf16(f32 x) { return from_bf16(to_bf16(x)); }
 FN vf round_bf16(vf x) { return real(to_bf16_bits(x) << 16); }
 
@@ -250,11 +251,13 @@ template <class F> FN Sixes sixes(f32* to, ix n, ix depth, F row) {
   }
   return {to};
 }
-/** f(v, j) for n elements: v is a vector of lanes, then a number for those that are left. */
+/** f(v, j) for n elements: v is a vector of lanes, then Some for those that are left; or each is a number. */
 template <int L, class F> FN void par(ix n, F f) {
   ix j = 0;
-  if constexpr (L > 1) ROLL for (; j + L <= n; j += L) f(vf{}, j);
-  ROLL for (; j < n; j++) f(f32{}, j);
+  if constexpr (L > 1) {
+    ROLL for (; j + L <= n; j += L) f(vf{}, j);
+    if (j < n) f(Some{(i32)(n - j)}, j);
+  } else ROLL for (; j < n; j++) f(f32{}, j);
 }
 /** The same of computed elements (x, k), R rows at most: some steps of the depth are made at a time, then put in order. */
 template <int R, int L, class F> FN Sixes pack_sixes(f32* to, ix n, ix depth, F f) {

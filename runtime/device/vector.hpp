@@ -162,6 +162,39 @@ FN void st(vf, bf16* p, vf x) { *(vh_at*)p = __builtin_convertvector(to_bf16_bit
 FN void st(vf, bf16* p, f32 x) { st(vf{}, p, splat(x)); }
 FN void st(f32, bf16* p, f32 x) { *p = to_bf16(x); }
 
+// ---- what is left of a row: the first n lanes; the others are read as zeros, and not written ----
+struct Some { i32 n; };
+FN vi lane(Some, i32 j) { return lane(vf{}, j); }
+/** Whether a lane is one of them. */
+FN vi among(Some s) { return iota() < s.n; }
+template <class V, class T> FN V one_by_one(Some s, V x, const T* p) { ROLL for (i32 l = 0; l < s.n; l++) x[l] = ld(f32{}, p + l); return x; }
+#if LANES == 16
+#define FIRST(s) (u16)((1u << s.n) - 1)
+FN vf ld(Some s, const f32* p) { return __builtin_ia32_loadups512_mask(p, vf{}, FIRST(s)); }
+FN vi ld(Some s, const i32* p) { return __builtin_ia32_loaddqusi512_mask(p, vi{}, FIRST(s)); }
+FN void st(Some s, f32* p, vf x) { __builtin_ia32_storeups512_mask(p, x, FIRST(s)); }
+FN void st(Some s, i32* p, vi x) { __builtin_ia32_storedqusi512_mask(p, x, FIRST(s)); }
+#elif LANES == 8
+FN vf ld(Some s, const f32* p) { return __builtin_ia32_maskloadps256((const vf_at*)p, among(s)); }
+FN vi ld(Some s, const i32* p) { return __builtin_ia32_maskloadd256((const vi_at*)p, among(s)); }
+FN void st(Some s, f32* p, vf x) { __builtin_ia32_maskstoreps256((vf_at*)p, among(s), x); }
+FN void st(Some s, i32* p, vi x) { __builtin_ia32_maskstored256((vi_at*)p, among(s), x); }
+#else
+FN vf ld(Some s, const f32* p) { return one_by_one(s, vf{}, p); }
+FN vi ld(Some s, const i32* p) { return one_by_one(s, vi{}, p); }
+FN void st(Some s, f32* p, vf x) { ROLL for (i32 l = 0; l < s.n; l++) p[l] = x[l]; }
+FN void st(Some s, i32* p, vi x) { ROLL for (i32 l = 0; l < s.n; l++) p[l] = x[l]; }
+#endif
+FN vi ld(Some s, const u8* p) { return -one_by_one(s, vi{}, p); }
+FN vf ld(Some s, const bf16* p) { return one_by_one(s, vf{}, p); }
+template <class P> FN auto ld(Some s, const P* p, ix) { return ld(s, p); }
+FN void st(Some s, f32* p, f32 x) { st(s, p, splat(x)); }
+FN void st(Some s, i32* p, i32 x) { st(s, p, splat(x)); }
+FN void st(Some s, u8* p, vi mask) { ROLL for (i32 l = 0; l < s.n; l++) p[l] = mask[l] != 0; }
+FN void st(Some s, u8* p, bool x) { st(s, p, as<vi>(x)); }
+FN void st(Some s, bf16* p, vf x) { ROLL for (i32 l = 0; l < s.n; l++) p[l] = to_bf16((f32)x[l]); }
+FN void st(Some s, bf16* p, f32 x) { st(s, p, splat(x)); }
+
 /** A store that passes by the caches; p is aligned to the vector. `fence()` before another thread reads it. */
 FN void stream(vf, f32* p, vf x) {
 #if __has_builtin(__builtin_nontemporal_store)
