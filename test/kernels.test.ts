@@ -168,6 +168,21 @@ test("few rows: attention up to the last key that is seen, experts of which most
     assert.ok(distance(want.data, got[r] ?? []) < 1e-4, `result ${r}`),
   );
 });
+test("a choice that goes nowhere adds zeros in the kernel of another routing", () => {
+  const g = new GraphBuilder(ops);
+  const p = (name: string, shape: readonly number[]): Value => b.param(g, name, { dtype: "f32", shape });
+  const by = b.route(g, b.rem(g, b.iota(g, 12), 3), 3);
+  const some = b.route(g, b.sub(g, b.rem(g, b.iota(g, 12), 3), 1), 2);
+  const added = b.combine(
+    g,
+    b.raggedDot(g, b.dispatch(g, p("z", [12, 7]), some), p("v", [2, 7, 5]), some.offsets),
+    some,
+  );
+  const of = b.raggedDot(g, b.dispatch(g, p("x", [12, 7]), by), p("w", [3, 7, 5]), by.offsets);
+  const graph = graphOf([b.add(g, of, b.dispatch(g, added, by))]);
+  const sequence = lowered(graph);
+  compare("two routings", graph, runSequence(sequence, storesOf(valuesOf(graph)), 2, compiled(kernelsOf([sequence]))));
+});
 test("attention with its scores transposed", () => {
   const all = opSamples()
     .filter(({ node }) => node.op.name.startsWith("attention"))

@@ -51,7 +51,7 @@ export function dot(d: Draft, node: Node, region: Region): void {
       bk: s.bk,
       stream: s.stream,
       lead: at,
-      inside: false,
+      offsets: null,
     };
     multiply(d, region, t, {
       a: (x, i, k) => left.element(x, [...at, i, k]),
@@ -71,16 +71,16 @@ export function raggedDot(d: Draft, node: Node, region: Region): void {
   const columns = (): Block => d.k.task("n", n, s.bn);
   const before = s.across ? columns() : null;
   const e = d.k.task("e", groups);
+  const offsets = item(node.args, 2);
   const weights = d.reader(undefined, { plain: true, name: "w" });
   const tile = (block: Block, cols: Block): void => {
     const { bm, bn, bk, stream } = s;
-    const t: Tiles = { m: block, n: cols, bm, bn, bk, stream, lead: [], inside: true };
+    const t: Tiles = { m: block, n: cols, bm, bn, bk, stream, lead: [], offsets };
     multiply(d, region, t, {
-      a: (y, i, k) => d.reader(undefined, sorted).element(y, [i, k]),
+      a: (y, i, k) => d.reader(undefined, { plain: true, offsets, name: "x" }).element(y, [i, k]),
       b: (y, k, j) => weights.element(y, [e.at, k, j]),
     });
   };
-  const offsets = item(node.args, 2);
   if (s.ragged && !d.inlines(offsets)) {
     const edge = (i: Expr): Expr => mul(asIndex(load(d.input(offsets, "offsets"), i)), num(unit));
     const block = d.k.ragged("m", edge(e.at), edge(add(e.at, num(1))), s.bm, m);
@@ -90,7 +90,6 @@ export function raggedDot(d: Draft, node: Node, region: Region): void {
   const [from, to] = group(d, offsets, e.at, unit);
   d.k.for("m", from, to, s.bm, (block) => tile(block, cols));
 }
-const sorted = { plain: true, inside: true, name: "x" };
 
 interface Tiles {
   readonly m: Block;
@@ -101,8 +100,8 @@ interface Tiles {
   readonly stream: boolean;
   /** The index before the rows. */
   readonly lead: readonly Expr[];
-  /** Every row belongs to a group. */
-  readonly inside: boolean;
+  /** Of the groups to which every row belongs. */
+  readonly offsets: Value | null;
 }
 interface Operands {
   readonly a: (x: Value, i: Expr, k: Expr) => Expr;
@@ -124,7 +123,7 @@ function multiply(d: Draft, region: Region, t: Tiles, operands: Operands): void 
         (where: readonly Expr[]) => element(item(acc, n), [i, j], at, where),
       ]),
     );
-    const reader = d.reader(own, { inside: t.inside });
+    const reader = d.reader(own, { offsets: t.offsets });
     const operands = d.given.length;
     const values = region.outputs.map((v) => reader.element(sums.has(v) ? item(v.node.args, 0) : v, at));
     const beside = d.given.slice(operands).map(({ param }) => param.shape.join());
@@ -197,6 +196,7 @@ function group(d: Draft, offsets: Value, e: Expr, unit: number): [from: Expr, to
 /** w[e] = x^T y over the rows of each group; of an empty one zeros. */
 export function raggedOuter(d: Draft, node: Node): void {
   const [x, y] = args(node);
+  const offsets = item(node.args, 2);
   const { unit } = node.attrs as OpAttrs["ragged_outer"];
   const [groups, k, n] = [item(shapeOf(item(node.results, 0)), 0), item(shapeOf(x), 1), item(shapeOf(y), 1)];
   const s = d.schedule({
@@ -213,11 +213,12 @@ export function raggedOuter(d: Draft, node: Node): void {
   const e = d.k.task("e", groups);
   const m = d.k.task("m", k, s.bm);
   const cols = d.k.task("n", n, s.bn);
-  const [from, to] = group(d, item(node.args, 2), e.at, unit);
+  const [from, to] = group(d, offsets, e.at, unit);
+  const sorted = { plain: true, offsets };
   const acc = d.k.tile("acc", "acc", [s.bm, s.bn]);
   d.k.for("r", from, to, s.bk, (r) => {
     const left = d.k.stage("left", [s.bm, s.bk], [m.n, r.n], (i, q) =>
-      d.reader(undefined, sorted).element(x, [plus(r, q), plus(m, i)]),
+      d.reader(undefined, { ...sorted, name: "x" }).element(x, [plus(r, q), plus(m, i)]),
     );
     const right = d.k.stage("right", [s.bk, s.bn], [r.n, cols.n], (q, j) =>
       d.reader(undefined, { ...sorted, name: "y" }).element(y, [plus(r, q), plus(cols, j)]),
@@ -239,7 +240,7 @@ export function raggedSum(d: Draft, node: Node): void {
   const cols = d.k.task("n", product(inner), width);
   const [from, to] = group(d, offsets, e.at, unit);
   const acc = d.k.tile("acc", "acc", [1, width]);
-  const reader = d.reader(undefined, { inside: true });
+  const reader = d.reader(undefined, { offsets });
   d.k.for("r", from, to, 1, (r) => {
     d.k.each(acc, [num(1), cols.n], (i, j) =>
       d.k.store(

@@ -83,7 +83,7 @@ export class Draft {
   /** Elements of values as this kernel sees them. `own`: those that it has in tiles. */
   reader(
     own: ReadonlyMap<Value, Element> = new Map(),
-    options: { readonly inside?: boolean; readonly plain?: boolean; readonly name?: string } = {},
+    options: { readonly offsets?: Value | null; readonly plain?: boolean; readonly name?: string } = {},
   ): Reader {
     return new Reader(this.k, elements, {
       element: (v, at) => {
@@ -93,7 +93,7 @@ export class Draft {
         return load(this.input(v, options.name), ...at);
       },
       shared: (v) => !options.plain && this.memory.shared(v),
-      inside: options.inside ?? false,
+      offsets: options.offsets ?? null,
     });
   }
 }

@@ -145,20 +145,20 @@ const table: { readonly [N in OpName]?: Typed<N> } = {
     const found = r.element(x, [...at.slice(0, axis), clamp(i, size), ...at.slice(axis + many)]);
     return select(inside, found, constant(0, dtypeOf(x.type)));
   },
-  dispatch: (r, node, at) => placed(r, node.args, at, arg(node, 1)),
-  combine: (r, node, at) => placed(r, node.args, at, arg(node, 2)),
+  dispatch: (r, node, at) => placed(r, node, at, arg(node, 1)),
+  combine: (r, node, at) => placed(r, node, at, arg(node, 2)),
 };
 /** Bits 32 to 63 of an index. */
 const highWord = (n: Expr): Expr => (range(n)[0] >= 0 && range(n)[1] < 2 ** 32 ? i32(0) : call("high", "i32", n));
 const steps = { sum: "add", max: "max", min: "min" } as const;
 export const elements = table as Elements;
 
-/** Rows of the first argument, taken where `index` says; a negative one gives zeros. */
-function placed(r: Reader, args: readonly Value[], at: readonly Expr[], index: Value): Expr {
-  const x = item(args, 0);
+/** Rows of the first argument, taken where `index` says; a negative one, of a choice that goes nowhere, gives zeros. */
+function placed(r: Reader, node: Node, at: readonly Expr[], index: Value): Expr {
+  const x = arg(node, 0);
   const i = asIndex(r.element(index, at.slice(0, 1)));
   const rows = item(dims(x.type), 0);
-  if (r.inside) return r.element(x, [i, ...at.slice(1)]);
+  if (r.offsets?.node === index.node && node.op.name === "dispatch") return r.element(x, [i, ...at.slice(1)]);
   return select(within(i, rows), r.element(x, [clamp(i, rows), ...at.slice(1)]), constant(0, dtypeOf(x.type)));
 }
 const clamp = (i: Expr, size: number): Expr => least(most(i, num(0)), num(Math.max(0, size - 1)));

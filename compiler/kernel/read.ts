@@ -13,8 +13,8 @@ export interface Sources {
   element(v: Value, at: readonly Expr[]): Expr | null;
   /** Used more than once: its element gets a name. */
   shared(v: Value): boolean;
-  /** Rows of a routing that the kernel reads are inside their groups, so that no index needs a guard. */
-  readonly inside: boolean;
+  /** Of the groups in which all rows lie that the kernel reads: the order of that routing needs no guard. */
+  readonly offsets: Value | null;
 }
 /** How one element of an op's result is made from elements of its arguments, by the op's name. */
 export type Elements = Readonly<
@@ -23,14 +23,14 @@ export type Elements = Readonly<
 export class Reader {
   readonly k: Builder;
   private readonly elements: Elements;
-  readonly inside: boolean;
+  readonly offsets: Value | null;
   private readonly sources: Sources;
 
   constructor(k: Builder, elements: Elements, sources: Sources) {
     this.k = k;
     this.elements = elements;
     this.sources = sources;
-    this.inside = sources.inside;
+    this.offsets = sources.offsets;
   }
   element(v: Value, at: readonly Expr[]): Expr {
     // of a tensor without elements no index is one: the loop that asks has no rounds

@@ -1,4 +1,4 @@
-// driver LIB THREADS [REPEAT] < plan: runs the launches of a sequence on buffers that end at a guard page, and writes the buffers asked for.
+// driver LIB THREADS [REPEAT] < plan: runs the launches of a sequence on buffers with NaN before them and a guard page after, and writes those asked for.
 // Lines: "buffer BYTES FILE|-", "copy FROM TO", "launch NAME TASKS SCRATCH ARG...", "dump BUFFER FILE". Buffers begin as all bits set: NaN, -1.
 // REPEAT: prints the best time of each launch, of processors, not of the clock: others may use them too.
 #include <atomic>
@@ -20,7 +20,7 @@ static Buffer make(size_t bytes) {
   char* base = (char*)mmap(nullptr, room + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   mprotect(base + room, page, PROT_NONE);
   char* p = base + room - bytes;
-  memset(p, 0xff, bytes);
+  memset(base, 0xff, room);
   return {p, bytes};
 }
 static double seconds() { timespec t; clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t); return t.tv_sec + 1e-9 * t.tv_nsec; }
