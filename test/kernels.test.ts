@@ -18,6 +18,7 @@ import type { DType } from "../compiler/types/dtype.ts";
 import { golden } from "./golden.ts";
 import { distance, generator, storesOf } from "./graphs.ts";
 import { compare, compareOps, graphOf, kernelsOf, lowered, opSamples, valuesOf } from "./host/compare.ts";
+import { x64 } from "./host/machine.ts";
 import { compiled, runSequence } from "./host/run.ts";
 import { gptStep, layers, moeLayer, normLayer } from "./layers.ts";
 
@@ -119,6 +120,35 @@ test("a sort of what is not ordered", () => {
   interpret(valuesOf(graph), stores).forEach((want, r) =>
     assert.is(distance(want.data, got[r] ?? []), 0, `result ${r}`),
   );
+});
+test("few rows by a matrix that lies along its depth: right, and the bits that they have among many", () => {
+  const g = new GraphBuilder(ops);
+  const p = (name: string, shape: readonly number[], dtype: DType = "f32"): Value => b.param(g, name, { dtype, shape });
+  const cases = [1, 2, 5, 6].flatMap((m) =>
+    [
+      [1, 3],
+      [16, 16],
+      [37, 21],
+      [100, 128],
+      [70, 530],
+    ].map(([n = 0, k = 0]) => ({ m, n, k })),
+  );
+  const products = (["f32", "bf16"] as const).flatMap((dtype) =>
+    cases.flatMap(({ m, n, k }) => {
+      const rows = p(`x${m}x${k} ${dtype}`, [m, k]);
+      const right = b.swap(g, b.cast(g, p(`w${n}x${k} ${dtype}`, [n, k], dtype), "f32"));
+      return [b.matmul(g, rows, right), b.matmul(g, b.concat(g, [rows, p(`y${k} ${dtype}`, [9, k])], 0), right)];
+    }),
+  );
+  const graph = graphOf(products);
+  const sequence = lowered(graph);
+  const kernels = kernelsOf([sequence]);
+  assert.ok(kernels.some(({ text }) => text.includes(" along<")));
+  for (const flags of x64 ? [[], ["-mno-avx512f"], ["-mno-avx"]] : [[]]) {
+    const got = runSequence(sequence, storesOf(products), 2, compiled(kernels, flags));
+    compare(flags.join(), graph, got);
+    for (let i = 0; i < got.length; i += 2) assert.equal(got[i], got[i + 1]?.slice(0, got[i]?.length), `product ${i}`);
+  }
 });
 const transposed = { queries: 16, few: 0, heads: 1, kept: 1 << 20 };
 const small = { ...hostChoices, transposed, attention: () => ({ rows: 4, block: 16 }) };

@@ -205,6 +205,8 @@ function stageRight(s: StmtOf<"stage">, e: Emitter): void {
   }
   const direct = plain(s);
   const [alongK, alongX] = direct?.strides ?? [null, null];
+  const along = alongDepth(s, e);
+  if (along) return e.line(`${name} = along<${along.step}>(${along.start}, ${nx});`);
   const room = (): string => reserve(e, width * ceil(depth, 16));
   if (direct && alongX === 1 && alongK !== null) {
     const start = pointer(e, direct.load, (y) => substitute(substitute(y, k, num(0)), x, num(0)));
@@ -225,6 +227,31 @@ function stageRight(s: StmtOf<"stage">, e: Emitter): void {
   e.line(
     `${name} = pack_transposed<${width}>(${room()}, ${nx}, ${nk}, [&](ix ${x.name}, ix ${k.name}) { return ${pointer(e, s.value as Load, (y) => y)}; });`,
   );
+}
+/** Rows of one register tile: so few turn an operand that lies along its depth in registers, more read a turned copy. */
+const fewRows = 6;
+/** Where such an operand begins, if few rows and nothing else are multiplied by it, and how far apart its columns are. */
+function alongDepth(s: StmtOf<"stage">, e: Emitter): { readonly start: string; readonly step: number } | null {
+  const [k, x] = s.vs;
+  const { value } = s;
+  if (value.e !== "load" || value.from.kind !== "buffer" || s.body.length > 0) return null;
+  if (value.from.dtype !== "f32" && value.from.dtype !== "bf16") return null;
+  const acc = onlySum(s.tile, e.kernel);
+  if (!acc || item(acc.shape, 0) > fewRows) return null;
+  const at = address(value.from, value.at);
+  const step = stride(at, x);
+  if (stride(at, k) !== 1 || step === null) return null;
+  return { start: pointer(e, value, (y) => start(s, y)), step };
+}
+/** The accumulator of a right operand's only product, if it sums no other. */
+function onlySum(tile: Tile, k: Kernel): Tile | null {
+  const products: StmtOf<"mma">[] = [];
+  walk(k.body, (t) => {
+    if (t.s === "mma") products.push(t);
+  });
+  const [acc, ...more] = products.find(({ b }) => b.includes(tile))?.acc ?? [];
+  if (!acc || more.length > 0) return null;
+  return products.filter((t) => t.b.includes(tile) || t.acc.includes(acc)).length === 1 ? acc : null;
 }
 interface InPanels {
   readonly start: Load;

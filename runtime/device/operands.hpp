@@ -1,6 +1,7 @@
 // Operands of an mma on the host, and what is asked for beside it. After vector.hpp. Rows has a pointer per row (a gather costs nothing),
 // STEP apart along the depth. Major lies as it is, element (x, k) at p[k * LD + x]. Panels lie in blocks of W columns, the depth in each.
-// Strips and Sixes are copies in the order of the register tiles: as many columns, or as many rows, as one of them takes, then the depth.
+// Along lies with its depth contiguous, element (x, k) at p[x * LD + k], and is turned in registers. Strips and Sixes are copies in the order of
+// the register tiles: as many columns, or as many rows, as one of them takes, then the depth.
 /** Asks for lines: of rows of `width` floats, `step` apart, a few at a time: many at once fill the core's line buffers, and the FMAs wait. Null: none. */
 struct Fetch {
   const f32* p; ix step, width, lines, x, each;
@@ -93,6 +94,9 @@ constexpr int SIX = 6;
 struct Sixes { const f32* p; };
 /** Where it lies, rows LD apart. */
 template <int LD> FN Major<LD> in_place(const f32* p) { return {p}; }
+/** `n` columns. */
+template <int LD, class T> struct Along { const T* p; ix n; };
+template <int LD, class T> FN Along<LD, T> along(const T* p, ix n) { return {p, n}; }
 template <int R, int C> struct Acc {
   alignas(64) f32 d[R][C];
   FN void fill(f32 x) { ROLL for (ix i = 0; i < R * C; i += LANES) *(vf*)(&d[0][0] + i) = splat(x); }

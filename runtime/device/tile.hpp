@@ -329,3 +329,43 @@ template <int W, class F> FN Strips pack_transposed(f32* to, ix n, ix depth, F f
     }
   return {to, {}};
 }
+
+// ---- a right operand that lies along its depth, of one register tile's rows ----
+/** LANES x LANES of it from p on, lanes along the columns; of `n` columns, if fewer, the last again. */
+template <int LD, class T> FN void turned(vf (&w)[LANES], const T* p, ix n) {
+  UNROLL for (ix i = 0; i < LANES; i++) w[i] = ld(vf{}, p + ix_min(i, n - 1) * LD);
+  exchange<1>(w);
+}
+/** M rows x LANES columns: sums in the order of `micro`, so the same bits. */
+template <int M, int C, int LD, class A, class E> __attribute__((noinline)) void micro_along(bool fresh, A a, const E* p, ix n, f32* acc, ix depth) {
+  vf s[M], w[LANES];
+  UNROLL for (int i = 0; i < M; i++) s[i] = fresh ? vf{} : *(vf*)(acc + i * C);
+  ix k = 0;
+  ROLL for (; k + LANES <= depth; k += LANES) {
+    if (n >= LANES) turned<LD>(w, p + k, LANES);
+    else turned<LD>(w, p + k, n);
+    UNROLL for (int l = 0; l < LANES; l++) UNROLL for (int i = 0; i < M; i++) s[i] = mad(splat(a.at(i, k + l)), w[l], s[i]);
+  }
+  ROLL for (; k < depth; k++) {
+    vf x = {};
+    UNROLL for (ix l = 0; l < LANES; l++) if (l < n) x[l] = ld(f32{}, p + l * LD + k);
+    UNROLL for (int i = 0; i < M; i++) s[i] = mad(splat(a.at(i, k)), x, s[i]);
+  }
+  UNROLL for (int i = 0; i < M; i++) *(vf*)(acc + i * C) = s[i];
+}
+/** M to R rows. */
+template <int M, int R, int C, int LD, class A, class E> FN void rows_along(ix rows, bool fresh, const A& a, const E* p, ix n, f32* acc, ix depth) {
+  if constexpr (M < R) if (rows > M) return rows_along<M + 1, R, C, LD>(rows, fresh, a, p, n, acc, depth);
+  micro_along<M, C, LD>(fresh, tile_at(a, 0, depth), p, n, acc, depth);
+}
+/** acc += a @ b as above, of b's own columns, up to whole vectors of them. */
+template <class A, class T, int LD, class E, int R, int C> FN void mma(bool fresh, const A& a, ix rows, ix depth, const T& then, const On<Along<LD, E>, R, C>& o) {
+  static_assert(R <= SIX, "one register tile's rows");
+  if (rows == 0) return;
+  ROLL for (ix c = 0; c < o.b.n; c += LANES) {
+    const Part part = {0, rows, c, LANES};
+    if (then.now) then.before(part, [](const void* p) { __builtin_prefetch(p, 1, 2); });
+    rows_along<1, R, C, LD>(rows, fresh, a, o.b.p + c * LD, o.b.n - c, o.acc.d[0] + c, depth);
+    if (then.now) then.after(part);
+  }
+}
