@@ -175,10 +175,10 @@ FN vi ld(Some s, const i32* p) { return __builtin_ia32_loaddqusi512_mask(p, vi{}
 FN void st(Some s, f32* p, vf x) { __builtin_ia32_storeups512_mask(p, x, FIRST(s)); }
 FN void st(Some s, i32* p, vi x) { __builtin_ia32_storedqusi512_mask(p, x, FIRST(s)); }
 #elif LANES == 8
-FN vf ld(Some s, const f32* p) { return __builtin_ia32_maskloadps256((const vf_at*)p, among(s)); }
-FN vi ld(Some s, const i32* p) { return __builtin_ia32_maskloadd256((const vi_at*)p, among(s)); }
-FN void st(Some s, f32* p, vf x) { __builtin_ia32_maskstoreps256((vf_at*)p, among(s), x); }
-FN void st(Some s, i32* p, vi x) { __builtin_ia32_maskstored256((vi_at*)p, among(s), x); }
+FN vf ld(Some s, const f32* p) { return __builtin_ia32_maskloadps256((const vf*)p, among(s)); }
+FN vi ld(Some s, const i32* p) { return __builtin_ia32_maskloadd256((const vi*)p, among(s)); }
+FN void st(Some s, f32* p, vf x) { __builtin_ia32_maskstoreps256((vf*)p, among(s), x); }
+FN void st(Some s, i32* p, vi x) { __builtin_ia32_maskstored256((vi*)p, among(s), x); }
 #else
 FN vf ld(Some s, const f32* p) { return one_by_one(s, vf{}, p); }
 FN vi ld(Some s, const i32* p) { return one_by_one(s, vi{}, p); }

@@ -133,8 +133,7 @@ export function wrong({ want, slack }: Expected, got: ArrayLike<number>): string
   if (got.length !== want.length) return [`${got.length} elements, not ${want.length}`];
   return [...want.keys()].flatMap((i) => {
     const [x, y, s] = [want[i] ?? 0, got[i] ?? 0, slack[i] ?? 0];
-    return Number.isNaN(s) || Object.is(x, y) || x === y || Math.abs(x - y) <= s
-      ? []
-      : [`[${i}] is ${y}, not ${x} (${s})`];
+    const undecided = Number.isNaN(s) && (!Number.isNaN(y) || Number.isNaN(x));
+    return undecided || Object.is(x, y) || x === y || Math.abs(x - y) <= s ? [] : [`[${i}] is ${y}, not ${x} (${s})`];
   });
 }

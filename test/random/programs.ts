@@ -288,10 +288,10 @@ layer Stacked(D, E, stack: (float[...S, D] -> float[...S, D])[E]) {
     return sum(stack[:](each) / (scale + 1), axis: 0)
   }
 }
-// Where a row points says its expert, which may be none; all its choices but the first are its neighbours.
+// Where a row points says its expert, which may be none (a sum of 1, as of a softmax, is no tie); all its choices but the first are its neighbours.
 layer Directions(D, E, K) {
   forward(x: f32[...S, D]) -> (f32[...S, K], i32[...S, K]) {
-    let first: i32[...S, K] = i32(floor(sum(x, axis: -1, keep: true) * 2))
+    let first: i32[...S, K] = i32(floor(sum(x, axis: -1, keep: true) * 1.7 + 0.1))
     let score: f32[...S, K] = sigmoid(x[..., :1])
     return score / (1 + range(K)), first + range(K)
   }
