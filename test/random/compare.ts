@@ -123,7 +123,9 @@ export function expected(values: readonly Value[], stores: Stores, exact = false
       if (seen.every((y) => Object.is(x, y)))
         return isFloat(dtype) && Number.isFinite(x) ? unit * (4 * Math.abs(x) + most) : 0;
       const apart = Math.max(...seen.map((y, n) => Math.abs(y - x) * (others[n]?.scale ?? 0)));
-      return isFloat(dtype) ? apart + unit * (4 * Math.abs(x) + most) : Number.NaN;
+      // nothing but rounding: what is made of it may grow faster, as its square does
+      const growing = seen.some((y) => Math.abs(y - x) >= Math.abs(x)) ? times : 1;
+      return isFloat(dtype) ? apart * growing + unit * (4 * Math.abs(x) + most) : Number.NaN;
     });
     return { want, slack };
   });
