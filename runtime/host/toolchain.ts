@@ -17,6 +17,9 @@ export interface Toolchain {
   readonly identity: string;
 }
 
+/** In the package's types, which need none of Node's. */
+type Environment = Readonly<Record<string, string | undefined>>;
+
 const execute = promisify(execFile);
 const common = [
   "-std=c++17",
@@ -51,13 +54,13 @@ const known = new Map<string, Promise<Toolchain>>();
  * The compiler that `CXX` names (a path, also with spaces, or a program and its arguments), or the first of g++, clang++ and c++. Asked once
  * in a process. Kernels use all that this CPU has, or what `MOEC_ISA` says: avx512, avx2 or portable.
  */
-export function toolchain(environment: NodeJS.ProcessEnv = process.env): Promise<Toolchain> {
+export function toolchain(environment: Environment = process.env): Promise<Toolchain> {
   const key = ["CXX", "PATH", "MOEC_ISA"].map((name) => environment[name]).join("\0");
   const found = known.get(key) ?? find(environment);
   known.set(key, found);
   return found;
 }
-async function find(environment: NodeJS.ProcessEnv): Promise<Toolchain> {
+async function find(environment: Environment): Promise<Toolchain> {
   const named = environment["CXX"]?.trim() ?? "";
   const chosen = existsSync(named) ? [named] : named.split(/\s+/).filter((part) => part !== "");
   const names = chosen.length > 0 ? [chosen] : [["g++"], ["clang++"], ["c++"]];
@@ -83,7 +86,7 @@ async function find(environment: NodeJS.ProcessEnv): Promise<Toolchain> {
 async function probe(
   command: readonly [string, ...string[]],
   choices: readonly (readonly string[])[],
-  env: NodeJS.ProcessEnv,
+  env: Environment,
 ): Promise<Toolchain | null> {
   const [program, ...args] = command;
   for (const extra of choices) {
