@@ -100,13 +100,14 @@ export interface Expected {
 }
 /** The more runs, the fewer elements whose slack is too small by chance. */
 const runs = 6;
-/** And of runs that are disturbed more: only they tell of what is steep somewhat further off, as a sign is, or x by its own root mean square. */
+/** And of runs that are disturbed more: only they tell of what is steep somewhat further off, as an optimizer's step is where a gradient is near 0. */
 const moreRuns = 4;
 const more = 4;
 const times = 16;
-export function expected(values: readonly Value[], stores: Stores, exact = false): Expected[] {
+/** `steep`: what optimizers make of gradients. */
+export function expected(values: readonly Value[], stores: Stores, exact = false, steep = false): Expected[] {
   const wants = evaluate(values, stores, exact);
-  const others = Array.from({ length: runs + moreRuns }, (_, i) => {
+  const others = Array.from({ length: runs + (steep ? moreRuns : 0) }, (_, i) => {
     const most = i < runs ? 1 : more;
     const made = evaluate(values, stores, exact, {
       draw: new Draw(`disturbed ${i}`),
@@ -124,7 +125,7 @@ export function expected(values: readonly Value[], stores: Stores, exact = false
         return isFloat(dtype) && Number.isFinite(x) ? unit * (4 * Math.abs(x) + most) : 0;
       const apart = Math.max(...seen.map((y, n) => Math.abs(y - x) * (others[n]?.scale ?? 0)));
       // nothing but rounding: what is made of it may grow faster, as its square does
-      const growing = seen.some((y) => Math.abs(y - x) >= Math.abs(x)) ? times : 1;
+      const growing = steep && seen.some((y) => Math.abs(y - x) >= Math.abs(x)) ? times : 1;
       return isFloat(dtype) ? apart * growing + unit * (4 * Math.abs(x) + most) : Number.NaN;
     });
     return { want, slack };
