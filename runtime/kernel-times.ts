@@ -60,6 +60,10 @@ function described(plan: Plan, step: Step): Described {
 /** Those that use most time first; the last column is `lines` or `operands`. */
 export function kernelTable(times: readonly KernelTime[], limits: Limits, last: "lines" | "operands"): string {
   const total = times.reduce((sum, t) => sum + t.atWork, 0);
+  const { gflops, gbytes, threads } = limits;
+  const known = Object.entries({ "GFLOP/s": gflops, "GB/s": gbytes })
+    .filter(([, most]) => Number.isFinite(most))
+    .map(([unit, most]) => `${most.toFixed(0)} ${unit}`);
   const rows = times
     .toSorted((a, b) => b.atWork - a.atWork)
     .map((t) => [
@@ -68,17 +72,15 @@ export function kernelTable(times: readonly KernelTime[], limits: Limits, last: 
       percent(t.atWork / total),
       t.gflops.toFixed(1),
       t.gbytes.toFixed(1),
-      Number.isFinite(limits.gflops) ? percent(t.share) : "-",
+      known.length > 0 ? percent(t.share) : "-",
       String(t.tasks),
       t.phase,
       t.kernel,
       last === "lines" ? firstLines(t.lines) : t.operands.join(" "),
     ]);
   const head = ["ms", "busy", "of all", "GFLOP/s", "GB/s", "share", "tasks", "phase", "kernel", last];
-  const { gflops, gbytes, threads } = limits;
-  const ceilings = Number.isFinite(gflops)
-    ? `ceilings ${gflops.toFixed(0)} GFLOP/s, ${gbytes.toFixed(0)} GB/s on ${threads} threads`
-    : "times between events of the GPU";
+  const ceilings =
+    known.length > 0 ? `ceilings ${known.join(", ")} on ${threads} threads` : "times between events of the GPU";
   return `${ceilings}; cores at work ${ms(total)} ms\n${table([head, ...rows])}`;
 }
 const ms = (seconds: number): string => (seconds * 1e3).toFixed(3);

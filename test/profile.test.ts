@@ -7,7 +7,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { profileCommand } from "../cli/commands/profile.ts";
 import { Problem } from "../compiler/diagnostic.ts";
-import { kernelTable, kernelTimes } from "../runtime/kernel-times.ts";
+import { kernelTable, kernelTimes, unknownLimits } from "../runtime/kernel-times.ts";
 import { profile, type Trace } from "../runtime/profile.ts";
 
 const test = suite("profile");
@@ -69,6 +69,9 @@ test("rates are work by the time of cores at work, and the share is of the neare
     /^5\.000 +40\.0 % +100\.0 % +3\.0 +0\.5 +75\.0 % +4 +forward +dot_1 +a:1 a:2 a:3 \(2 more\)$/,
   );
   assert.match(kernelTable(rows, limits, "operands"), "x[2,3]");
+  const memory = { ...limits, gflops: Infinity };
+  assert.match(kernelTable(rows, memory, "lines"), "ceilings 4 GB/s on 2 threads");
+  assert.match(kernelTable(rows, unknownLimits, "lines"), /between events of the GPU.*\n.*\n.* - /);
 });
 
 const bytes = (of: readonly { readonly bytes: number }[]): number => of.reduce((sum, k) => sum + k.bytes, 0);

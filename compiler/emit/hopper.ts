@@ -189,9 +189,9 @@ function load(run: readonly Loop[], { operands, boxes, boxed }: Plan, e: Emitter
     each((axis, n) => {
       const own = item(operands, n);
       if (!boxed) counted(axis, e);
-      if (boxes > 0 && !boxed) e.line("if (pipe.first()) {");
-      for (const o of own) o.loadBox(mapOf(o));
-      if (boxes > 0 && !boxed) e.line("}");
+      const loadBoxes = () => own.forEach((o) => o.loadBox(mapOf(o)));
+      if (boxes > 0 && !boxed) e.block("if (pipe.first()) {", "}", loadBoxes);
+      else loadBoxes();
       for (const o of own) o.copy(axis);
     }),
   );
