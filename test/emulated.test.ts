@@ -12,7 +12,7 @@ import type { Plan } from "../compiler/plan/plan.ts";
 import { Debugger } from "../runtime/debug.ts";
 import { profile } from "../runtime/profile.ts";
 import type { TrainOptions } from "../runtime/train.ts";
-import { build } from "./emulator/build.ts";
+import { onEmulator } from "./emulator/build.ts";
 import { folder } from "./folder.ts";
 import { lossesOf } from "./losses.ts";
 import { last, small, losses as trained } from "./runs.ts";
@@ -25,16 +25,6 @@ writeFileSync(data, "It is a way I have of driving off the spleen, and regulatin
 
 type Options = Omit<TrainOptions, "data" | "out">;
 const losses = (options: Options): Promise<number[]> => lossesOf({ ...options, data: [data] });
-async function onEmulator<T>(work: () => Promise<T>): Promise<T> {
-  const { libcuda, libnvrtc } = await build();
-  const before = process.env;
-  process.env = { ...before, MOEC_LIBCUDA: libcuda, MOEC_LIBNVRTC: libnvrtc };
-  try {
-    return await work();
-  } finally {
-    process.env = before;
-  }
-}
 /** `npm run emulated -- ARGS`, in a process of its own. */
 const emulated = (more: NodeJS.ProcessEnv, ...args: readonly string[]) =>
   spawnSync(process.execPath, ["--import", "tsx", join(import.meta.dirname, "emulator/emulated.ts"), ...args], {

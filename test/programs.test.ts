@@ -1,16 +1,20 @@
-// Random programs, from their text on: mixtures against loops over all their experts, and kernels of the host against the interpreter.
+// Random programs, from their text on: mixtures against loops over all their experts, kernels of the host and of the CUDA target against the interpreter.
 // MOEC_TEST=full takes other programs each time; what fails says with which MOEC_SEED it does so again, and its text.
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { env } from "node:process";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import type { Tensor } from "../runtime/executable.ts";
 import { compile } from "../runtime/index.ts";
 import { split } from "../runtime/names.ts";
-import { numbers } from "../runtime/tensor.ts";
+import { fromNumbers, numbers } from "../runtime/tensor.ts";
+import { ways } from "./emulator/sequence.ts";
 import { folder } from "./folder.ts";
-import { checkOnHost, given } from "./random/on-host.ts";
+import { checkOnEmulator, type Kernels } from "./random/on-emulator.ts";
+import { checkOnHost } from "./random/on-host.ts";
 import { type Kind, type RandomProgram, randomProgram } from "./random/programs.ts";
+import { given } from "./random/training.ts";
 
 const test = suite("programs");
 const full = env["MOEC_TEST"] === "full";
@@ -42,17 +46,21 @@ test("mixtures as loops, with gradients", async () => {
         });
     });
 });
+function tensor(name: string, like: Pick<Tensor, "dtype" | "shape">): Tensor {
+  const { dtype, shape, data } = given(name, like);
+  return fromNumbers(dtype, shape, data);
+}
 /** Losses and gradients by name, in f64; of stacks those of each copy. */
 async function interpreted({ text, sizes }: RandomProgram): Promise<Map<string, Float64Array>> {
   const file = join(root, "program.moe");
   writeFileSync(file, text);
   const way = { target: "reference", precision: "f64", gradients: true, sizes } as const;
   const program = await compile({ file, declaration: "Program" }, { ...way, entry: "train" });
-  program.load(new Map(program.names.map((name) => [name, given(name, program.read(name))])));
+  program.load(new Map(program.names.map((name) => [name, tensor(name, program.read(name))])));
   const shape = [sizes["B"] ?? 0, sizes["T"] ?? 0];
   const { losses, gradients } = await program.run({
-    x: given("x", { dtype: "f64", shape: [...shape, sizes["D"] ?? 0] }),
-    tokens: given("tokens", { dtype: "i32", shape }),
+    x: tensor("x", { dtype: "f64", shape: [...shape, sizes["D"] ?? 0] }),
+    tokens: tensor("tokens", { dtype: "i32", shape }),
   });
   const each = [...gradients].flatMap(([name, t]) => split(name, t));
   return new Map([
@@ -66,4 +74,26 @@ for (const precision of ["f32", "bf16"] as const)
     const all = programs(3, `host ${precision} `, { looped: false, draws: true });
     for (let from = 0; from < all.length; from += 12) await checkOnHost(all.slice(from, from + 12), precision, of);
   });
+
+interface Emulated {
+  readonly precision: "f32" | "bf16";
+  readonly kernels: Kernels;
+  readonly sizes: NonNullable<Kind["sizes"]>;
+  /** Also where not everything is asked for. */
+  readonly always?: true;
+}
+const emulated: readonly Emulated[] = [
+  { precision: "f32", kernels: "mma", sizes: "small", always: true },
+  { precision: "bf16", kernels: "wgmma", sizes: "aligned", always: true },
+  { precision: "f32", kernels: "tf32", sizes: "small" },
+  { precision: "bf16", kernels: "mma", sizes: "small" },
+  { precision: "f32", kernels: "mma", sizes: "large" },
+  { precision: "bf16", kernels: "mma", sizes: "large" },
+];
+for (const [i, { precision, kernels, sizes, always }] of emulated.entries())
+  if (full || always)
+    test(`kernels of the CUDA target on the emulator, two steps of training, ${precision} by ${kernels}, ${sizes}`, async () => {
+      const all = programs(1, `${kernels} ${precision} ${sizes} `, { looped: false, draws: true, sizes });
+      await checkOnEmulator(all, precision, kernels, full ? ways : ways.slice(i, i + 1), of);
+    });
 test.run();

@@ -76,6 +76,17 @@ export async function build(): Promise<Libraries> {
   const nvrtc = [join(here, "driver/nvrtc.cpp"), join(here, "runtime/config.cpp")];
   return { libcuda, libnvrtc: await made([...own, "-shared", dialectFlag], nvrtc, ".so") };
 }
+/** In this process the libraries are those of NVIDIA. */
+export async function onEmulator<T>(work: () => Promise<T>): Promise<T> {
+  const { libcuda, libnvrtc } = await build();
+  const before = process.env;
+  process.env = { ...before, MOEC_LIBCUDA: libcuda, MOEC_LIBNVRTC: libnvrtc };
+  try {
+    return await work();
+  } finally {
+    process.env = before;
+  }
+}
 /** The program that tests each instruction; see unit/main.cpp. */
 export async function buildUnits(): Promise<string> {
   const { libcuda } = await build();

@@ -80,6 +80,8 @@ export interface Run {
   readonly name: string;
   readonly sequence: Sequence;
   readonly stores: ReadonlyMap<string, NdArray>;
+  /** Byte that fills rows of no group, which points after a ragged_dot read for nothing; else reading them is told of. */
+  readonly rest?: number;
 }
 /** The contents of the results and of the assigned stores, in that order, and what the emulator found. */
 export interface Outcome {
@@ -112,6 +114,7 @@ class PlanText {
   readonly lines: string[] = [];
   readonly #numbers = new Map<VirtualBuffer, number>();
   readonly #wanted: readonly VirtualBuffer[];
+  readonly #ragged: ReadonlySet<VirtualBuffer>;
   readonly #run: Run;
   readonly #base: string;
 
@@ -119,6 +122,11 @@ class PlanText {
     this.#run = run;
     this.#base = base;
     this.#wanted = [...run.sequence.results.map((r) => r.buffer), ...run.sequence.assigns.map((a) => a.from)];
+    this.#ragged = new Set(
+      run.sequence.launches
+        .filter((l) => l.kernel.name.startsWith("ragged_dot"))
+        .flatMap((l) => l.args.filter((a) => a.access !== "read").map((a) => a.buffer)),
+    );
     this.lines.push(`sequence ${run.name}`);
     for (const launch of run.sequence.launches) this.#launch(launch, grid);
     this.#wanted.forEach((b, i) => this.lines.push(`dump ${this.#number(b)} ${base}-out${i}`));
@@ -131,11 +139,18 @@ class PlanText {
     if (known !== undefined) return known;
     const n = this.#numbers.size;
     this.#numbers.set(b, n);
-    const from = b.store === null ? undefined : this.#run.stores.get(b.store);
+    const before = this.#before(b);
     const file = `${this.#base}-in${n}`;
-    if (from) writeFileSync(file, bytesFor(b, from.data));
-    this.lines.push(`buffer ${b.bytes} ${from ? file : "-"}`);
+    if (before) writeFileSync(file, before);
+    this.lines.push(`buffer ${b.bytes} ${before ? file : "-"}`);
     return n;
+  }
+  /** What is in a buffer before anything runs. */
+  #before(b: VirtualBuffer): Buffer | null {
+    const { stores, rest } = this.#run;
+    const from = b.store === null ? undefined : stores.get(b.store);
+    if (from) return bytesFor(b, from.data);
+    return rest !== undefined && this.#ragged.has(b) ? Buffer.alloc(b.bytes, rest) : null;
   }
   #launch({ kernel, args, tasks }: VirtualLaunch, grid: number): void {
     const numbers = args.map((a) => this.#number(a.buffer));

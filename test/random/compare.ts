@@ -10,6 +10,8 @@ export type Stores = ReadonlyMap<string, NdArray>;
 /** Relative. Kernels may keep a bf16 in f32, so that its rounding is there or not. */
 const units: Readonly<Record<DType, number>> = { f32: 2 ** -23, bf16: 2 ** -7, f64: 2 ** -50, i32: 0, bool: 0 };
 const sums = new Set(["dot", "ragged_dot", "ragged_outer", "ragged_sum", "scan", "attention", "attention_backward"]);
+const products = new Set(["dot", "ragged_dot", "ragged_outer", "attention", "attention_backward"]);
+const tf32Unit = 2 ** -11;
 const exactly = new Set(["neg", "abs", "sign", "floor", "ceil", "round", "max", "min", "unit"]);
 const fnOf = ({ attrs }: Node): string => (attrs as { readonly fn?: string }).fn ?? "";
 
@@ -48,8 +50,16 @@ interface Disturbed {
   /** 1 or -1: where operands of what jumps go. */
   readonly side: number;
 }
-/** `exact`: nothing is rounded, and only what f64 rounds is disturbed. Not given `how` nothing is. */
-function evaluate(values: readonly Value[], stores: Stores, exact: boolean, how?: Disturbed): NdArray[] {
+export interface Rounding {
+  /** Nothing is rounded, and only what f64 rounds is disturbed. */
+  readonly exact: boolean;
+  /** What optimizers make of gradients. */
+  readonly steep: boolean;
+  /** Operands of products are rounded to 11 bits. */
+  readonly tf32: boolean;
+}
+/** Not given `how` nothing is disturbed. */
+function evaluate(values: readonly Value[], stores: Stores, { exact, tf32 }: Rounding, how?: Disturbed): NdArray[] {
   const known = new Map<Value, NdArray>();
   const inexact = new Set<Value>();
   const unitOf = (dtype: DType): number => (exact ? units.f64 : units[dtype]);
@@ -67,7 +77,7 @@ function evaluate(values: readonly Value[], stores: Stores, exact: boolean, how?
     const given = node.args.map((a, i) => {
       const x = args[i] as NdArray;
       if (isJump(node) && inexact.has(a)) return aside(x);
-      return isSum(node) ? noisy(x, unitOf("f32")) : x;
+      return isSum(node) ? noisy(x, tf32 && products.has(node.op.name) ? tf32Unit : unitOf("f32")) : x;
     });
     const types = node.results.map((r) => r.type);
     const made: Float64Array[] =
@@ -104,12 +114,13 @@ const runs = 6;
 const moreRuns = 4;
 const more = 4;
 const times = 16;
-/** `steep`: what optimizers make of gradients. */
-export function expected(values: readonly Value[], stores: Stores, exact = false, steep = false): Expected[] {
-  const wants = evaluate(values, stores, exact);
+export function expected(values: readonly Value[], stores: Stores, asked: Partial<Rounding> = {}): Expected[] {
+  const rounding: Rounding = { exact: false, steep: false, tf32: false, ...asked };
+  const { exact, steep } = rounding;
+  const wants = evaluate(values, stores, rounding);
   const others = Array.from({ length: runs + (steep ? moreRuns : 0) }, (_, i) => {
     const most = i < runs ? 1 : more;
-    const made = evaluate(values, stores, exact, {
+    const made = evaluate(values, stores, rounding, {
       draw: new Draw(`disturbed ${i}`),
       most,
       side: i % 2 === 0 ? 1 : -1,

@@ -1,0 +1,116 @@
+// Random small decoders that keep a past, and random ways to give them sequences: in chunks, in rows of a batch that idle and are taken over.
+import { Draw } from "./growing.ts";
+
+export interface RandomDecoder {
+  readonly text: string;
+  readonly context: number;
+  /** Rows of a batch, and lengths of a call. */
+  readonly rows: number;
+  readonly lengths: readonly number[];
+  readonly sequences: readonly (readonly number[])[];
+  readonly calls: readonly Call[];
+}
+/** For each row of the batch: which sequence, and how many of its next tokens. */
+export interface Call {
+  readonly length: number;
+  readonly rows: readonly ({ readonly sequence: number; readonly tokens: number } | null)[];
+}
+const V = 11;
+/** Of queries at `q` and keys at `k`, besides that a key is no later. */
+const masks = [
+  "true",
+  "q - k < 5",
+  "q - k < 50",
+  "(q - k < 9 || k < 3)",
+  "(q - k) % 3 != 1",
+  "div(q, 7) == div(k, 7)",
+  "(k % 2 == q % 2 || k > q - 4)",
+  "q - 2 * k > -20",
+];
+const positions = ["rope(X, at)", "X"];
+
+const look = (name: string, draw: Draw): string => {
+  const turned = draw.of(positions);
+  const bias = draw.chance(0.3) ? ", alibi(at, seen, Heads)" : "";
+  return `layer ${name}(D, Heads, Groups, A, C, Context) {
+  query: Linear(D, Heads * A, std: 0.5)
+  key: Linear(D, Groups * A, std: 0.5)
+  value: Linear(D, Groups * C, std: 0.5)
+  output: Linear(Heads * C, D, std: 0.5)
+  past: Past(Context)
+  forward(x: float[B, T, D], at: i32[B, T]) -> float[B, T, D] {
+    let own = split(query(x), Heads)
+    let made = split(key(x), Groups)
+    let (keys, values, seen) = past(${turned.replace("X", "made")}, split(value(x), Groups), at)
+    let q = at[:, :, new]
+    let k = seen[:, new]
+    let mask = k >= 0 && k <= q && ${draw.of(masks)}
+    return output(merge(attend(${turned.replace("X", "own")}, keys, values, mask${bias})))
+  }
+}`;
+};
+export function randomDecoder(seed: string): RandomDecoder {
+  const draw = new Draw(seed);
+  const context = draw.of([7, 16, 33, 47, 49, 64, 65, 97, 130]);
+  const groups = draw.of([1, 2]);
+  const made = `(D, ${groups * draw.of([1, 2, 3])}, ${groups}, ${draw.of([2, 4, 16])}, ${draw.of([1, 3, 16])}, ${context})`;
+  const layers = Array.from({ length: 1 + draw.below(2) }, (_, i) => `Look${i}`);
+  const mixed = draw.chance(0.6);
+  const steps = layers.map(
+    (name, i) => `x = x + ${name.toLowerCase()}(norms[${i}](x), at)${mixed ? "\n    x = x + mixture(norm(x))" : ""}`,
+  );
+  const text = `import { Embedding, Linear, RmsNorm, SwiGlu } from "std/nn"
+import { Past, alibi, attend, merge, rope, split } from "std/attention"
+import { SoftmaxGate } from "std/gates"
+import { MoE } from "std/moe"
+${layers.map((name) => look(name, draw)).join("\n")}
+model Decoder(V = ${V}, D = ${draw.of([4, 8, 17])}) {
+  embed: Embedding(V, D, std: 1)
+  ${layers.map((name) => `${name.toLowerCase()}: ${name}${made}`).join("\n  ")}
+  norms: RmsNorm(D)[${layers.length}]
+  norm: RmsNorm(D)
+  ${mixed ? "mixture: MoE(D, 2, 3, SoftmaxGate(D, 3, 2), SwiGlu(D, 5))" : ""}
+  logits(tokens: i32[B, T], at: i32[B, T]) -> float[B, T, V] {
+    let x = embed(tokens)
+    ${steps.join("\n    ")}
+    return embed.logits(norm(x))
+  }
+  forward(tokens: i32[B, T]) -> float[B, T, V] {
+    let at: i32[B, T] = range(T)
+    return logits(tokens, at)
+  }
+  generate(tokens: i32[B, T], at: i32[B, T]) -> float[B, T, V] { return logits(tokens, at) }
+}`;
+  const rows = 1 + draw.below(4);
+  const lengths = [1, draw.of([3, 9, 16, 64])];
+  const sequences = Array.from({ length: rows + draw.below(3) }, () =>
+    Array.from({ length: 1 + draw.below(context) }, () => draw.below(V)),
+  );
+  return { text, context, rows, lengths, sequences, calls: callsOf(draw, rows, lengths, sequences) };
+}
+/** Until all tokens of all sequences were given. */
+function callsOf(
+  draw: Draw,
+  rows: number,
+  lengths: readonly number[],
+  sequences: readonly (readonly number[])[],
+): Call[] {
+  const left = sequences.map((s) => s.length);
+  const waiting = [...sequences.keys()];
+  const held: (number | null)[] = Array.from({ length: rows }, () => null);
+  const calls: Call[] = [];
+  while (left.some((n) => n > 0)) {
+    const length = draw.of(lengths);
+    const call = held.map((before, row) => {
+      const sequence =
+        before !== null && (left[before] ?? 0) > 0 ? before : draw.chance(0.8) ? waiting.shift() : undefined;
+      held[row] = sequence ?? before;
+      if (sequence === undefined || draw.chance(0.2)) return null;
+      const tokens = Math.min(length, left[sequence] ?? 0, draw.chance(0.5) ? length : 1 + draw.below(length));
+      left[sequence] = (left[sequence] ?? 0) - tokens;
+      return { sequence, tokens };
+    });
+    calls.push({ length, rows: call });
+  }
+  return calls;
+}

@@ -1,0 +1,188 @@
+// Statements of a random program's layers.
+import type { Draw } from "./growing.ts";
+import type { Step, Writer } from "./writer.ts";
+
+const points = ["tanh", "sigmoid", "silu", "gelu", "sin", "cos", "abs", "relu", "softplus", "erf", "floor", "detach"];
+const pairs = ["a + b", "a - b", "a * b", "maximum(a, b)", "minimum(a, b)", "where(a > b, a, b)", "a / (1 + abs(b))"];
+/** What integers, booleans, places and empty axes are for, of rows `a` and `b`, which may have another width, of `W` numbers; as wide as `a`. */
+const others = [
+  "float(div(i32(a * 4.3), 3) + i32(a * 7.1) % -3) / 4",
+  "float(i32(a * 5.3) % 4 - div(i32(a * 6.7), -2)) / 4",
+  "where((a > 0.1) && !(a > 0.9) || a < -0.7, a, 0.5)",
+  "a * float(sum(b > 0.2, axis: -1, keep: true))",
+  "abs(a) ** 1.5 - a ** 2",
+  "(a % 0.7) * 2 - a % -0.9",
+  "short(a) - f32(0.5 * a)",
+  "concat([a[..., 1:], a[..., :1]], axis: -1)",
+  "concat([a[..., :1] * 0.5, a[..., 1:]], axis: -1)",
+  "put(a, i32(b * 2.9), tanh(b), axis: -1)",
+  "take(b, i32(a * 2.9), axis: -1)",
+  "a - scatter(sin(b), i32(b * 2.9), A, axis: -1)",
+  "maximum(relu(a), relu(-a * 0.5)) - minimum(a, a)",
+  "a + max(relu(b), axis: -1, keep: true)",
+  "a * sum(transpose(b[..., new] * sin(b)[..., new, :], -1, -2)[..., 0, :], axis: -1, keep: true)",
+  "sum(reshape(a[..., new] * sigmoid(b)[..., new, :], [...S, A * W]), axis: -1, keep: true) * a",
+  "a - mean(a[..., new, :] * float(range(3))[:, new], axis: [-2, -1], keep: false)[..., new]",
+];
+const widths = ["D", "H"] as const;
+/** Of rows. */
+export const steps: readonly Step[] = [
+  (w) => {
+    const x = w.any();
+    return [`${w.draw.of(points)}(${x.name})`, x.width];
+  },
+  (w) => {
+    const x = w.any();
+    const [a, b] = w.draw.chance(0.5) ? [x.name, w.beside(x)] : [w.beside(x), x.name];
+    return [w.draw.of(pairs).replaceAll(/\b[ab]\b/g, (side) => (side === "a" ? a : b)), x.width];
+  },
+  ...[0, 0].map(
+    (): Step => (w) => {
+      const [x, to] = [w.any(), w.draw.of([...widths, "1"] as const)];
+      return [`tanh(${x.name} @ ${w.param(`float[${x.width}, ${to}]`)})`, to];
+    },
+  ),
+  (w) => {
+    const x = w.any();
+    return [
+      `${x.name} ${w.draw.of(["+", "*", "-"])} ${w.param(`${w.draw.of(["float", "f32"])}[${x.width}]`)}`,
+      x.width,
+    ];
+  },
+  ...[0, 0, 0].map(
+    (): Step => (w) => {
+      const [a, b] = [w.any(), w.any()];
+      const of: Readonly<Record<string, string>> = { a: a.name, b: b.name, A: a.width, W: b.width };
+      return [w.draw.of(others).replaceAll(/\b[abAW]\b/g, (word) => of[word] ?? word), a.width];
+    },
+  ),
+  (w) => {
+    const x = w.any();
+    return [`${w.draw.of(["sum", "mean", "max", "min", "logsumexp"])}(${x.name}, axis: -1, keep: true)`, "1"];
+  },
+  (w) => {
+    const x = w.any();
+    return [`${w.member(`${w.draw.of(["RmsNorm", "LayerNorm"])}(${x.width})`)}(${x.name})`, x.width];
+  },
+  (w) => {
+    const x = w.any();
+    const masked = w.draw.chance(0.3) ? `, where: ${x.name} < 0.8` : "";
+    return [w.draw.chance(0.5) ? `softmax(${x.name}${masked})` : `cumsum(${x.name}, axis: -1)`, x.width];
+  },
+  (w) => {
+    const x = w.any();
+    const [kept, index] = [w.name(), w.name()];
+    w.lines.push(`let (${kept}, ${index}) = ${w.draw.chance(0.5) ? `sort(${x.name})` : `top_k(${x.name}, 1)`}`);
+    const width = w.lines.at(-1)?.includes("sort") === true ? x.width : "1";
+    return [w.draw.chance(0.3) ? `${kept} * float(${index} % 3)` : kept, width];
+  },
+  (w) => {
+    const [x, to] = [w.any(), w.draw.of(widths)];
+    return [`${w.param(`float[5, ${to}]`)}[i32(${x.name}[..., 0] * 4)]`, to];
+  },
+  (w) => {
+    const [x, y] = [w.any(), w.any()];
+    const outer = `tanh(${x.name})[..., new] * ${y.name}[..., new, :]`;
+    return w.draw.chance(0.5)
+      ? [`sum(${outer}, axis: -1)`, x.width]
+      : [`mean(softmax(${outer}, axis: -2), axis: -2)`, y.width];
+  },
+  (w) => {
+    const [x, to] = [w.any(), w.draw.of(widths)];
+    const rows = `${x.name}[..., new] * ${w.param(`float[${to}]`)}`;
+    return [`(${x.name}[..., new, :] @ tanh(${rows}))[..., 0, :]`, to];
+  },
+  (w) => {
+    const [x, y, to] = [w.any(), w.any(), w.draw.of(widths)];
+    const wide = `concat([${x.name}, float(${y.name})], axis: -1)`;
+    return [`tanh(${wide} @ ${w.param(`float[${x.width} + ${y.width}, ${to}]`)})`, to];
+  },
+  (w) => {
+    const [name, x] = [w.name(), w.any("D").name];
+    const blocks = w.member(`${w.layer()}[2]`);
+    w.lines.push(`let ${name}: float[...S, D] = ${x}`, `for each in ${blocks} { ${name} = ${name} + each(${name}) }`);
+    return [name, "D"];
+  },
+  (w) => [`${w.member(w.layer())}(${w.any("D").name})`, "D"],
+];
+/** Of rows whose layer may be an expert of others. */
+export const mixture: Step = (w) => {
+  if (w.draw.chance(0.25)) return twins(w);
+  const [E, K] = mixed(w.draw);
+  const gate = w.draw.of([`SoftmaxGate(D, ${E}, ${K})`, `SoftmaxGate(D, ${E}, ${K})`, `Directions(D, ${E}, ${K})`]);
+  return [`${w.member(`Mix(D, ${E}, ${K}, ${gate}, ${experts(w, E)})`)}(${w.any("D").name})`, "D"];
+};
+/** Experts of several arguments, an integer among them, with several results. */
+const twins: Step = (w) => {
+  const [E, K] = mixed(w.draw);
+  const made = `Twins(D, ${E}, ${K}, Directions(D, ${E}, ${K}), Twin(D, ${w.layer()})[${E}])`;
+  return [`${w.member(made)}(${w.any("D").name})`, "D"];
+};
+/** Of all rows of a batch. */
+export const whole: readonly Step[] = [
+  ...["TopKGate(D, E, K)", "Capped(D, E, K)", "BiasGate(D, E, K)"].map(
+    (gate): Step =>
+      (w) => {
+        const [E, K] = mixed(w.draw);
+        const made = gate.replace("E", String(E)).replace("K)", `${K})`);
+        return [`${w.member(`Mix(D, ${E}, ${K}, ${made}, ${experts(w, E)})`)}(${w.any("D").name})`, "D"];
+      },
+  ),
+  (w) => [`${w.member(`Stacked(D, 3, ${w.layer()}[3])`)}(${w.any("D").name})`, "D"],
+  (w) => [`${w.member(`Attention(D, 1, A: 4, Context: 16)`)}(${w.any("D").name}, at)`, "D"],
+  (w) => [`${w.member(`Embedding(11, D, std: 1)`)}(tokens) + ${w.any("D").name}`, "D"],
+  (w) => {
+    const [name, x] = [w.name(), w.any("D").name];
+    const taps = w.param("float[3, D]");
+    w.lines.push(
+      `let gap: float[B, 2, D] = 0`,
+      `let line = concat([gap, ${x}], axis: 1)`,
+      `let ${name}: float[B, T, D] = 0`,
+      `for i in 0:3 { ${name} = ${name} + line[:, i:T + i] * ${taps}[i] }`,
+    );
+    return [name, "D"];
+  },
+  (w) => [`concat([${w.any("D").name}[:, 1:], ${w.any("D").name}[:, :1]], axis: 1)`, "D"],
+  (w) => [`put(${w.any("D").name}, tokens % T, tanh(${w.any("D").name}), axis: 1)`, "D"],
+  (w) => {
+    const x = w.any("D").name;
+    return [`transpose(tanh(transpose(${x}, 1, 2) @ transpose(transpose(${x}, 0, 1), 0, 1)), 1, 2)[:, :1] + ${x}`, "D"];
+  },
+  (w) => {
+    const x = w.any();
+    return [`cumsum(${x.name}, axis: 1) / T`, x.width];
+  },
+  (w) => {
+    const x = w.any();
+    return [`${x.name} - mean(${x.name}, axis: ${w.draw.of(["0", "1", "[0, 1]"])}, keep: true)`, x.width];
+  },
+];
+export const drawing: readonly Step[] = [
+  (w) => {
+    const [E] = mixed(w.draw);
+    return [
+      `${w.member(`Mix(D, ${E + 1}, 1, NoisyGate(D, ${E + 1}, 1), ${experts(w, E + 1)})`)}(${w.any("D").name})`,
+      "D",
+    ];
+  },
+  (w) => [`dropout(${w.any("D").name}, 0.3)`, "D"],
+  (w) => {
+    const x = w.any();
+    return [`${x.name} * uniform([B, T, 1]) + 0.1 * gaussian([B, T, ${x.width}])`, x.width];
+  },
+  (w) => [`${w.member(`ExpertChoice(D, 2, 1, ${w.layer()})`)}(${w.any("D").name})`, "D"],
+  (w) => [`${w.member(`SoftMoE(D, 2, 2, ${w.layer()})`)}(${w.any("D").name})`, "D"],
+  (w) => [`${w.member(`GroupedMoE(D, 2, 3, 2, ${w.layer()})`)}(${w.any("D").name})`, "D"],
+];
+
+/** How many experts, and how many a row. */
+function mixed(draw: Draw): [E: number, K: number] {
+  const E = draw.of([1, 2, 3, 3, 4, 5]);
+  return [E, Math.min(E, draw.of([1, 2, 2, 3]))];
+}
+/** Of one layer, or of several. */
+function experts(w: Writer, E: number): string {
+  if (E === 1 || w.draw.chance(0.75)) return `${w.layer()}[${E}]`;
+  const first = 1 + w.draw.below(E - 1);
+  return `[${w.layer()}[${first}], ${w.layer()}[${E - first}]]`;
+}

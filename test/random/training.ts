@@ -1,0 +1,76 @@
+// Two steps of a random program's training: its graphs, what they are given, and what rounding decides of what they make.
+import { load } from "../../compiler/check/index.ts";
+import { type Graph, hidden, type NdArray, type Store } from "../../compiler/graph/node.ts";
+import { valuesOf } from "../../compiler/graph/walk.ts";
+import { silent } from "../../compiler/pass.ts";
+import { requireRight, toGraphs } from "../../compiler/pipeline.ts";
+import type { Precision } from "../../compiler/types/dtype.ts";
+import { count, dims, dtypeOf } from "../../compiler/types/type.ts";
+import { filled } from "../graphs.ts";
+import { type Expected, expected, type Rounding, type Stores, wrong } from "./compare.ts";
+import type { RandomProgram } from "./programs.ts";
+
+export interface Training {
+  readonly program: RandomProgram;
+  /** `init`, what makes copies in bf16 if there are any, and the training step, twice. */
+  readonly graphs: readonly Graph[];
+  readonly stores: readonly Store[];
+}
+export function trainingOf(program: RandomProgram, precision: Precision): Training {
+  const { name } = program;
+  const loaded = load({ name: `${program.seed}.moe`, text: program.text });
+  requireRight(loaded);
+  const entries = [{ method: "train", name: `${name}.train`, sizes: {} }];
+  const request = { declaration: "Program", sizes: program.sizes, precision, entries };
+  const { graphs, stores } = toGraphs(loaded, request, silent());
+  const [init, train, ...copies] = graphs.map((graph) =>
+    graph.name.startsWith("init") ? { ...graph, name: `${name}.${graph.name.replace(":", ".")}` } : graph,
+  );
+  return { program, graphs: [init, ...copies, train, train].filter((graph) => graph !== undefined), stores };
+}
+
+/** Tokens that fit, some that are none; positions; small floats. */
+export function given(name: string, { dtype, shape }: Pick<NdArray, "dtype" | "shape">): NdArray {
+  const { data } = filled(name, dtype, shape);
+  return { dtype, shape, data: dtype === "i32" ? data.map((x) => Math.max(-1, x)) : data.map((x) => x / 2) };
+}
+export const zero = ({ type }: Store): NdArray => ({
+  dtype: dtypeOf(type),
+  shape: dims(type),
+  data: new Float64Array(count(type)),
+});
+/** What a graph reads besides what its program's stores hold. */
+export function inputsOf({ name }: Graph, stores: readonly Store[], call: number): Map<string, NdArray> {
+  const own = stores.filter((s) => s.name.startsWith(`${name}/`));
+  return new Map<string, NdArray>([
+    ...own.map((s) => [s.name, given(s.name, zero(s))] as const),
+    [hidden.key, { dtype: "i32", shape: [2], data: Float64Array.of(seed, call) }],
+    [hidden.step, { dtype: "i32", shape: [], data: Float64Array.of(call) }],
+  ]);
+}
+export const seed = 7;
+
+/** What a graph makes of what its stores hold. */
+export const meantOf = (graph: Graph, held: Stores, rounding: Partial<Rounding> = {}): Expected[] =>
+  decided(graph, expected(valuesOf(graph), held, { ...rounding, steep: true }));
+/** A first step goes by the sign of a mean gradient; where rounding decides that, it decides the parameter, its copy in bf16, and the mean square. */
+function decided(graph: Graph, want: readonly Expected[]): Expected[] {
+  const of = new Map(graph.results.map(({ name }, r) => [name, want[r] as Expected]));
+  return graph.results.map(({ name }, r) => {
+    const w = want[r] as Expected;
+    const mean = of.get(`${name.replace(/ as bf16$|\.v$/, "")}.m`);
+    const open = (i: number): boolean => mean !== undefined && !(Math.abs(mean.want[i] ?? 0) > (mean.slack[i] ?? 0));
+    return { ...w, slack: w.slack.map((s, i) => (open(i) && mean?.want[i] !== 0 ? Number.NaN : s)) };
+  });
+}
+/** What is not as it should be, a line a result; nothing if all is. */
+export function differences(graph: Graph, want: readonly Expected[], got: readonly Float64Array[]): string {
+  const off = want.flatMap((w, r) => {
+    const found = wrong(w, got[r] ?? []);
+    const { role, name } = graph.results[r] as Graph["results"][number];
+    return found.length > 0
+      ? [`${role} ${name}: ${found.length} elements are off: ${found.slice(0, 2).join("; ")}`]
+      : [];
+  });
+  return off.slice(0, 4).join("\n");
+}
