@@ -3,6 +3,7 @@ import { createColors } from "picocolors";
 import type { Diagnostic } from "../compiler/diagnostic.ts";
 import { Bug, Problem, ProgramError } from "../compiler/diagnostic.ts";
 import { render, visible } from "../compiler/render.ts";
+import { endInOrder, stop } from "./signals.ts";
 
 export { table } from "../runtime/table.ts";
 export type Colors = ReturnType<typeof createColors>;
@@ -19,14 +20,24 @@ export const print = (text: string): void => void process.stdout.write(`${text}\
 export const note = (text: string): void => void process.stderr.write(`${text}\n`);
 export const warn = (text: string): void => note(`${colorsOf(process.stderr).yellow("warning:")} ${visible(text)}`);
 /** What takes seconds before anything else is seen. */
-export const compiling = (kernels: number): void => note(`compiling ${kernels} kernels`);
-/** A reader that goes away (`moec ... | head`) is not an error; a full disk is one. */
-export const endWithReader = (): void =>
-  void process.stdout.on("error", (error: NodeJS.ErrnoException) => {
-    if (error.code === "EPIPE") process.exit(0);
-    note(explain(new Problem(`stdout: ${error.message}`, "make room where the output goes, or send it elsewhere")));
-    process.exit(1);
+export function compiling(kernels: number): void {
+  endInOrder();
+  note(`compiling ${kernels} kernels`);
+}
+/**
+ * A reader that goes away (`moec ... | head`) is not an error; a full disk is one. A training is stopped and saved. What nobody reads of stderr,
+ * of a terminal that was closed say, ends nothing.
+ */
+export function endWithReader(): void {
+  process.stderr.on("error", () => {});
+  process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+    const full = new Problem(`stdout: ${error.message}`, "make room where the output goes, or send it elsewhere");
+    process.exitCode = error.code === "EPIPE" ? 0 : 1;
+    if (stop()) return;
+    if (error.code !== "EPIPE") note(explain(full));
+    process.exit();
   });
+}
 /** One JSON object on a line of stdout. NaN and infinity, which JSON lacks, become their names. */
 export const printJson = (record: object): void =>
   print(JSON.stringify(record, (_, x: unknown) => (typeof x === "number" && !Number.isFinite(x) ? String(x) : x)));

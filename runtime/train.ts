@@ -86,11 +86,16 @@ export async function openTraining(options: TrainOptions): Promise<Training> {
   const text = readText(options.data);
   const folder =
     options.out === null ? null : (options.out ?? defaultRunFolder(options.program, options.resume ?? false));
-  const release = folder === null ? () => {} : lockFolder(folder);
+  const held = (): (() => void) => (folder === null ? () => {} : lockFolder(folder));
+  held()(); // what is in the way is said at once; a process that ends while kernels are compiled leaves nothing
+  const config = configIn(options, entry, folder, text);
+  const compiled = await compileTraining(options, program, entry, config, text);
+  const { executable, report } = compiled;
+  let release = (): void => {};
   try {
-    const { config, from } = openFolder(options, entry, folder, text);
-    const compiled = await compileTraining(options, program, entry, config, text);
-    const { executable, report } = compiled;
+    release = held();
+    configIn(options, entry, folder, text); // another run may have come between
+    const from = folder !== null && options.resume ? newestIn(folder, options.warn) : null;
     const about = aboutOf(compiled, text);
     if (folder !== null) {
       if (from !== null && !isCopied(program, folder))
@@ -118,9 +123,15 @@ export async function openTraining(options: TrainOptions): Promise<Training> {
       },
     };
   } catch (error) {
+    executable.close();
     release();
     throw error;
   }
+}
+function newestIn(folder: string, warn: TrainOptions["warn"] = () => {}): Checkpoint | null {
+  const from = newestCheckpoint(folder, warn);
+  if (from === null) warn(`${folder} has no checkpoint yet: training begins at step 0`);
+  return from;
 }
 
 function aboutOf({ executable, report }: Compiled, text: Text): About {
@@ -200,14 +211,8 @@ function textAxes({ arguments: given, declaration }: EntrySignature): [batch: st
   );
 }
 
-/** The run's options, and where it goes on from. A folder that holds a run is only opened to resume. */
-function openFolder(
-  options: TrainOptions,
-  entry: EntrySignature,
-  folder: string | null,
-  text: Text,
-): { config: RunConfig; from: Checkpoint | null } {
-  const warn = options.warn ?? (() => {});
+/** The run's options. A folder that holds a run is only opened to resume. */
+function configIn(options: TrainOptions, entry: EntrySignature, folder: string | null, text: Text): RunConfig {
   const exists = folder !== null && existsSync(join(folder, "config.json"));
   if (options.resume && !exists)
     throw new Problem(
@@ -217,7 +222,7 @@ function openFolder(
   if (folder === null || !options.resume) {
     if (folder !== null && checkpointSteps(folder).length > 0)
       throw new Problem(`${folder} already holds a run`, "go on with --resume, or choose another folder with --out");
-    return { config: configOf(options, entry, text, null), from: null };
+    return configOf(options, entry, text, null);
   }
   const saved = readConfig(folder);
   const config = configOf(options, entry, text, saved);
@@ -227,9 +232,7 @@ function openFolder(
       `${folder} cannot go on on the ${options.target ?? "host"} target: it was trained with --tf32`,
       "add --target cuda, or start another run with --out",
     );
-  const from = newestCheckpoint(folder, warn);
-  if (from === null) warn(`${folder} has no checkpoint yet: training begins at step 0`);
-  return { config, from };
+  return config;
 }
 function configOf(
   options: TrainOptions,

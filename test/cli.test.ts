@@ -7,7 +7,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { showBytes, showCount, showTime, table } from "../cli/output.ts";
 import { drawing, loadLines } from "../cli/progress.ts";
-import { interruptible } from "../cli/signals.ts";
+import { endInOrder, interruptible } from "../cli/signals.ts";
 import { Problem } from "../compiler/diagnostic.ts";
 import { precision, set, threads } from "../compiler/options.ts";
 import type { Tensor } from "../runtime/executable.ts";
@@ -97,8 +97,9 @@ test("errors of a program are drawn and counted", () => {
   assert.is(status, 1);
   for (const words of ["wrong.moe:2:51", "return y", "2 files, 1 error"]) assert.match(stdout, words);
 });
-test("the first Ctrl-C aborts, the second quits with 130", () => {
-  const signal = interruptible();
+test("the first Ctrl-C or hangup aborts, the second quits with 130 or 129", async () => {
+  endInOrder();
+  const signal = await interruptible();
   const exit = process.exit.bind(process);
   const codes: unknown[] = [];
   process.exit = ((code: unknown) => codes.push(code)) as typeof exit;
@@ -106,11 +107,11 @@ test("the first Ctrl-C aborts, the second quits with 130", () => {
     process.emit("SIGINT");
     assert.equal([signal.aborted, codes.length], [true, 0]);
     process.emit("SIGINT");
-    assert.equal(codes, [130]);
+    process.emit("SIGHUP");
+    assert.equal(codes, [130, 129]);
   } finally {
     process.exit = exit;
-    process.removeAllListeners("SIGINT");
-    process.removeAllListeners("SIGTERM");
+    for (const name of ["SIGHUP", "SIGINT", "SIGTERM"]) process.removeAllListeners(name);
   }
 });
 

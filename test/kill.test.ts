@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from "node:child_process";
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -55,6 +55,7 @@ async function train(
     const { step, loss } = JSON.parse(line) as { step?: number; loss?: number };
     if (step !== undefined && loss !== undefined) losses.set(step, loss);
     if (step === at && loss !== undefined) then?.(run);
+    if (run.stdout.destroyed) break;
   }
   const [code, signal] = await ended;
   return { losses, code, signal, said };
@@ -89,17 +90,55 @@ test("kill -9, then resumed at once: the same bits as an unbroken run; Ctrl-C sa
   assert.ok(last >= 3 && last < 12 && saved.losses.has(last), `stopped at ${last}`);
   assert.match(saved.said, `stopped at step ${last}; saved in ${join(stopped, "checkpoints")}`);
 });
-test("Ctrl-C before the first step leaves neither a lock nor an empty folder", async () => {
-  const folder = join(root, "early", "run");
-  const args = ["--import", "tsx", "cli/main.ts", "train", "examples/gpt-moe.moe", "--data", text, "--out", folder];
-  const env = { ...process.env, MOEC_CACHE: join(root, "cache") }; // kernels are compiled meanwhile
-  const more = [...tiny, "--batch", "2", "--length", "8"];
-  const run = spawn(process.execPath, [...args, ...more], { cwd: home, stdio: "ignore", env });
-  const ended = new Promise((done) => run.on("exit", done));
-  while (!existsSync(join(folder, "lock"))) await new Promise((next) => setTimeout(next, 5));
-  run.kill("SIGINT");
-  assert.is(await ended, 130);
-  assert.not.ok(existsSync(join(root, "early")));
+test("a terminal that is closed, and a reader that goes away: the run is saved", async () => {
+  const [hung, unread] = ["hung", "unread"].map((name) => join(root, name)) as [string, string];
+  const [closed, left] = await Promise.all([
+    train(hung, [], 3, (run) => {
+      run.stderr?.destroy();
+      run.kill("SIGHUP");
+    }),
+    train(unread, ["--steps", "1000", "--save-every", "0"], 3, (run) => run.stdout?.destroy()),
+  ]);
+  for (const [folder, { code }] of [
+    [hung, closed],
+    [unread, left],
+  ] as const) {
+    assert.is(code, 0);
+    const [last = 0] = checkpointSteps(folder);
+    assert.ok(last >= 3, `saved at ${last}`);
+  }
 });
+test("ended while kernels are compiled, it leaves no lock, folder, compiler or temporary files", async () => {
+  const folder = join(root, "early", "run");
+  const temporary = join(root, "temporary");
+  mkdirSync(temporary);
+  const args = ["--import", "tsx", "cli/main.ts", "train", "examples/gpt-moe.moe", "--data", text, "--out", folder];
+  const env = { ...process.env, MOEC_CACHE: join(root, "cache"), TMPDIR: temporary };
+  const more = [...tiny, "--batch", "2", "--length", "8"];
+  const run = spawn(process.execPath, [...args, ...more], { cwd: home, stdio: ["ignore", "ignore", "pipe"], env });
+  const ended = new Promise((done) => run.on("exit", done));
+  for await (const line of createInterface(run.stderr)) if (line.startsWith("compiling")) run.kill("SIGTERM");
+  assert.is(await ended, 143);
+  assert.not.ok(existsSync(join(root, "early")));
+  assert.equal(
+    readdirSync(temporary).filter((name) => name.startsWith("moec-")),
+    [],
+  );
+  assert.equal(
+    commands().filter((command) => command.includes(temporary)),
+    [],
+  );
+});
+/** Of all processes, where the system shows them so. */
+function commands(): string[] {
+  const numbers = existsSync("/proc/self") ? readdirSync("/proc").filter((name) => /^\d+$/.test(name)) : [];
+  return numbers.flatMap((pid) => {
+    try {
+      return readFileSync(`/proc/${pid}/cmdline`, "utf8");
+    } catch {
+      return []; // it has ended
+    }
+  });
+}
 
 test.run();

@@ -7,7 +7,7 @@ import { openTraining, type Training } from "../../runtime/train.ts";
 import { addShared, examples, flag, json, type Shared, text } from "../flags.ts";
 import { compiling, note, printJson, showBytes, showCount, warn, write } from "../output.ts";
 import { progress } from "../progress.ts";
-import { ending, interruptible } from "../signals.ts";
+import { interruptible } from "../signals.ts";
 
 export const trainCommand = (): Command =>
   addShared(new Command("train"))
@@ -53,11 +53,9 @@ interface Options extends Shared {
 }
 async function run(program: string, { json, ...options }: Options): Promise<void> {
   requireTarget(options);
-  const opened = ending();
   const training = await openTraining({ program, ...options, warn, compiling });
-  await opened();
   try {
-    const signal = interruptible();
+    const signal = await interruptible();
     const last = await (json ? asJson(training, signal) : forPeople(training, signal));
     note(closing(training, last));
     if (!json && !signal.aborted && last) await showSample(training, signal);

@@ -1,16 +1,15 @@
 // Compiles a plan's kernels. Kernels that the cache lacks are dealt to a few units of like length, so that the header's cost is shared
 // and all cores work; the cache knows each kernel by its own text, so a unit's other kernels stay found when one of them changes.
-import { execFile } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
-import { promisify } from "node:util";
 import { Bug } from "../../compiler/diagnostic.ts";
 import { type Family, families, familyOf, familyText, type Source } from "../../compiler/emit/shared.ts";
 import { unit as unitText } from "../../compiler/emit/unit.ts";
 import { onFile } from "../../compiler/on-file.ts";
 import type { ExecuteOptions } from "../plan-executable.ts";
 import { hash, type KernelCache } from "./cache.ts";
+import { runCompiler } from "./compiler.ts";
 import type { Toolchain } from "./toolchain.ts";
 
 export interface Built {
@@ -23,8 +22,6 @@ interface Keyed {
   readonly kernel: Source;
   readonly key: string;
 }
-const execute = promisify(execFile);
-
 export const buildKernels = (
   plan: { readonly kernels: readonly Source[]; readonly header: string },
   tools: Toolchain,
@@ -147,18 +144,7 @@ async function compileUnit(unit: readonly Keyed[], header: string, tools: Toolch
     unit.map((k) => k.kernel),
   );
   onFile(source, "write", () => writeFileSync(source, text));
-  const [program, ...args] = tools.command;
-  try {
-    await execute(program, [...args, ...tools.flags, "-w", source, "-o", library], {
-      maxBuffer: 2 ** 26,
-      env: { ...process.env, TMPDIR: folder },
-    });
-  } catch (error) {
-    const log = error instanceof Error && "stderr" in error ? String(error.stderr) : String(error);
-    throw new Bug(
-      `generated kernels do not compile; their source is ${source}\n${log.split("\n").slice(0, 30).join("\n")}\n`,
-    );
-  }
+  await runCompiler(tools, ["-w", source, "-o", library], folder);
   const bytes = readFileSync(library);
   rmSync(folder, { recursive: true });
   return bytes;

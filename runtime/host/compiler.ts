@@ -1,0 +1,54 @@
+// Runs the C++ compiler. A process that ends meanwhile takes it along, and the folder that it works in.
+import { execFile, type PromiseWithChild } from "node:child_process";
+import { readFileSync, rmSync } from "node:fs";
+import { promisify } from "node:util";
+import { Bug } from "../../compiler/diagnostic.ts";
+import type { Toolchain } from "./toolchain.ts";
+
+const execute = promisify(execFile);
+/** Folders of compilers that run, with their processes. */
+const running = new Map<string, number | undefined>();
+let heard = false;
+
+/** `folder` holds all files that the compiler is given or makes. */
+export async function runCompiler(tools: Toolchain, args: readonly string[], folder: string): Promise<void> {
+  const [program, ...own] = tools.command;
+  const work: PromiseWithChild<unknown> = execute(program, [...own, ...tools.flags, ...args], {
+    maxBuffer: 2 ** 26,
+    env: { ...process.env, TMPDIR: folder },
+  });
+  if (!heard) process.on("exit", endAll);
+  heard = true;
+  running.set(folder, work.child.pid);
+  try {
+    await work;
+  } catch (error) {
+    const log = error instanceof Error && "stderr" in error ? String(error.stderr) : String(error);
+    throw new Bug(
+      `generated kernels do not compile; their source is in ${folder}\n${log.split("\n").slice(0, 30).join("\n")}\n`,
+    );
+  } finally {
+    running.delete(folder);
+  }
+}
+function endAll(): void {
+  for (const [folder, pid] of running) {
+    if (pid !== undefined) for (const one of [...childrenOf(pid), pid]) end(one);
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+/** The compiler proper is a child of the driver, and would outlive it. */
+function childrenOf(pid: number): readonly number[] {
+  try {
+    return [...readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").matchAll(/\d+/g)].map(Number);
+  } catch {
+    return []; // it has ended, or this is no Linux
+  }
+}
+function end(pid: number): void {
+  try {
+    process.kill(pid);
+  } catch {
+    // it has ended
+  }
+}
