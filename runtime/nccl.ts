@@ -1,6 +1,6 @@
 // NCCL, NVIDIA's collectives between GPUs: where it is, and which version. Loaded when asked for.
 import { Problem } from "../compiler/diagnostic.ts";
-import { libraryPaths } from "./cuda/find.ts";
+import { libraryPaths, unbuilt } from "./cuda/find.ts";
 
 export interface Nccl {
   readonly path: string;
@@ -10,7 +10,7 @@ export interface Nccl {
 /** The first NCCL that loads. Throws Problem where there is none. */
 export async function nccl(environment: NodeJS.ProcessEnv = process.env): Promise<Nccl> {
   const { default: ffi } = await import("ffi-napi").catch((cause: unknown) => {
-    throw new Problem("ffi-napi, which calls NCCL, is not built", "run `npm rebuild ffi-napi ref-napi`", { cause });
+    throw new Problem("ffi-napi, which calls NCCL, is not built", unbuilt, { cause });
   });
   const failures: string[] = [];
   for (const path of libraryPaths(/^libnccl\.so\.2$/, ["libnccl.so.2"], environment)) {

@@ -3,7 +3,7 @@
 import { dirname, join } from "node:path";
 import type refNapi from "ref-napi";
 import { Problem } from "../compiler/diagnostic.ts";
-import { libraryPaths, list } from "./cuda/find.ts";
+import { libraryPaths, list, unbuilt } from "./cuda/find.ts";
 
 /** One translation unit. `architecture`: `sm_90a`. `names`: expressions whose mangled names are wanted (`kernel<64>`). */
 export interface CudaSource {
@@ -119,7 +119,7 @@ async function imported(): Promise<Bindings> {
     };
     return { open, ref };
   } catch (cause) {
-    throw new Problem("ffi-napi, which calls NVRTC, is not built", "run `npm rebuild ffi-napi ref-napi`", { cause });
+    throw new Problem("ffi-napi, which calls NVRTC, is not built", unbuilt, { cause });
   }
 }
 /** Its other half, which NVRTC opens by name: some (the wheel of 13.0) are not told that it lies beside them, but find what is loaded. */

@@ -24,4 +24,14 @@ test("the example's types, in a strict project that names none of Node's", () =>
   const modules = ["--module", "nodenext", "--target", "es2022"];
   assert.is(tsc(project, "--noEmit", "--strict", "--types", "", ...modules, "embed.ts"), "");
 });
+test("installing moec needs nothing built but its own addon", () => {
+  const { packages } = JSON.parse(readFileSync(join(root, "package-lock.json"), "utf8")) as {
+    readonly packages: Readonly<Record<string, { hasInstallScript?: true; optional?: true; dev?: true }>>;
+  };
+  const built = Object.entries(packages).filter(([, p]) => p.hasInstallScript && !p.optional && !p.dev);
+  assert.equal(
+    built.map(([path]) => path),
+    [""],
+  );
+});
 test.run();

@@ -5,6 +5,8 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { home } from "../../compiler/assets.ts";
 
+/** What to do where ffi-napi is not there: npm installs without it, as it builds neither without Node's headers nor in a path with spaces. */
+export const unbuilt = "run `npm install` in a path without spaces, and see what it says of ffi-napi";
 /** Folders of CUDA toolkits. */
 export const toolkits = (environment: NodeJS.ProcessEnv): string[] =>
   [environment["CUDA_HOME"], environment["CUDA_PATH"], "/usr/local/cuda", "/opt/cuda"].filter((f) => f !== undefined);

@@ -10,10 +10,11 @@ interface Package {
 export const folderOf = (name: string): string => join("node_modules", name);
 const read = (file: string): Package => JSON.parse(readFileSync(file, "utf8")) as Package;
 
-/** Places of the root's dependencies, of `more`, and of all that those depend on. Throws where one is not installed. */
+/** Places of the root's dependencies, its optional ones too, of `more`, and of all that those depend on. Throws where one is not installed. */
 export function packagesFor(root: string, more: readonly string[]): string[] {
   const found = new Set<string>();
-  const queue = [...Object.keys(read(join(root, "package.json")).dependencies ?? {}), ...more];
+  const { dependencies: needed, optionalDependencies: useful } = read(join(root, "package.json"));
+  const queue = [...Object.keys({ ...needed, ...useful }), ...more];
   const add = (name: string, from: string, optional: boolean): void => {
     const place = placeOf(root, name, from);
     if (place === null && !optional) throw new Error(`${name} is not installed: run \`npm ci\``);
