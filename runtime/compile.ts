@@ -1,6 +1,6 @@
 // Compiles a program and loads it: the one place where the compiler's plan meets a target.
 import { check, type Loaded, load, loadFile } from "../compiler/check/index.ts";
-import type { Diagnostic } from "../compiler/diagnostic.ts";
+import { type Diagnostic, Problem } from "../compiler/diagnostic.ts";
 import { shown } from "../compiler/emit/unit.ts";
 import { choicesOf } from "../compiler/graph/choices.ts";
 import type { Elaborated, Graph } from "../compiler/graph/node.ts";
@@ -104,7 +104,7 @@ export async function compileLoaded(
   const kept = place && timed("cache", observer, () => place.find());
   const backend = kept ? null : await backendOf(request);
   const begun = backend?.name === "host" ? await beginKernels(backend.header()) : null;
-  const made = kept ?? make(loaded, request, observer, place, backend && telling(backend, begun));
+  const made = kept ?? followed(() => make(loaded, request, observer, place, backend && telling(backend, begun)));
   const plan = "plan" in made ? made.plan : null;
   observer.planned(plan);
   const before = performance.now();
@@ -115,6 +115,19 @@ export async function compileLoaded(
   observer.timings.set("total", (performance.now() - start) / 1000);
   const forms = "forms" in made ? made.forms() : {};
   return { executable, plan, report: { ...made.figures, timings: Object.fromEntries(observer.timings), forms } };
+}
+/** What passes make of a program, unless a chain of operations is longer than their recursion can follow. */
+export function followed<T>(make: () => T): T {
+  try {
+    return make();
+  } catch (cause) {
+    if (!(cause instanceof RangeError && /call stack/.test(cause.message))) throw cause;
+    throw new Problem(
+      "the program is too deep: thousands of its operations wait for one another, one by one",
+      "give its loops fewer turns, and its lists of layers fewer layers",
+      { cause },
+    );
+  }
 }
 /** The schedules that `moec tune` found for this machine. */
 async function measured({ target, threads = cores() }: TargetRequest): Promise<Schedules> {

@@ -246,4 +246,30 @@ test("sizes that are written alike and differ have a note", () => {
   const [error] = errorsIn(text);
   assert.ok(error?.notes.some((note) => note.startsWith("each call that chooses a size makes another U")));
 });
+const f = (body: string): string => `fn f(x: i32[N]) -> i32[N] { return ${body} }`;
+test("a number that an i32 does not hold is no i32", () => {
+  for (const body of ["x + 3000000000", "x - 2147483649", "where(x > 2147483648, x, 0)", "4294967296"])
+    assert.equal(codesIn(f(body)), ["E0205"], body);
+  for (const body of ["x + 2147483647", "x + -2147483648", "i32(f32(x) + 3000000000)"])
+    assert.equal(codesIn(f(body)), [], body);
+});
+const chain = (n: number): string =>
+  `fn f(x: f32[N], K) -> f32[N] { ${Array.from({ length: n }, (_, i) => `if K == ${i} { return x } else `).join("")}{ return x } }`;
+test("a chain of else-ifs is nested, as blocks are", () => {
+  assert.equal(codesIn(chain(150)), []);
+  for (const n of [250, 5000]) assert.equal(codesIn(chain(n)), ["E0107"]);
+});
+test("calls 200 deep are not said to call themselves", () => {
+  const deep = Array.from(
+    { length: 300 },
+    (_, i) => `fn f${i}(x: f32[N]) -> f32[N] { return ${i ? `f${i - 1}(x)` : "x"} }`,
+  );
+  const request = { declaration: "f299", entries: [{ method: "f299", name: "f299", sizes: { N: 2 } }] };
+  const loaded = load({ name: "test.moe", text: deep.join("\n") });
+  assert.throws(
+    () => elaborate(loaded, { ...request, sizes: {}, precision: "f32" }),
+    (e: unknown) => e instanceof ProgramError && /is called 200 calls deep/.test(e.diagnostics[0]?.message ?? ""),
+  );
+});
+
 test.run();

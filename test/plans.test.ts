@@ -2,8 +2,8 @@ import * as fs from "node:fs";
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { loadFile } from "../compiler/check/index.ts";
-import { ProgramError } from "../compiler/diagnostic.ts";
+import { load, loadFile } from "../compiler/check/index.ts";
+import { Problem, ProgramError } from "../compiler/diagnostic.ts";
 import { type Compiled, compileLoaded, type TargetRequest } from "../runtime/compile.ts";
 import type { Tensor } from "../runtime/executable.ts";
 import { KernelCache } from "../runtime/host/cache.ts";
@@ -196,4 +196,15 @@ test("programs in TypeScript are not kept: what their holes hold is not in their
   ); // prettier-ignore
 });
 
+test("a chain of operations that is too long to follow is a Problem", async () => {
+  const text = "fn f(x: f32[N], K) -> f32[N] { let a = x for i in 0:K { a = a + exp(a) } return a }";
+  const error = await compileLoaded(() => load({ name: "f.moe", text }), {
+    declaration: "f",
+    sizes: {},
+    precision: "f32",
+    target: "host",
+    entries: [{ method: "f", name: "f", sizes: { N: 2, K: 9000 } }],
+  }).catch((e: unknown) => e);
+  assert.ok(error instanceof Problem && /too deep/.test(error.message), String(error));
+});
 test.run();

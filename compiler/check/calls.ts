@@ -90,10 +90,15 @@ function enter(
 }
 function enterBody(w: World, body: object, at: ast.Span, name: string): void {
   if (w.stack.length > 200)
-    fail("E0308", `\`${name}\` calls itself`, at, {
-      help: "functions and layers never call themselves: use `for`",
-      notes: calledFrom(w),
-    });
+    fail(
+      "E0308",
+      `\`${name}\` ${w.stack.some((s) => s.body === body) ? "calls itself" : "is called 200 calls deep"}`,
+      at,
+      {
+        help: "functions and layers never call themselves, nor lie more than 200 deep in others: use `for`",
+        notes: calledFrom(w),
+      },
+    );
   w.stack.push({ body, at, name });
 }
 /** The results that a signature promises; a size that only they name is a new one at each call. */

@@ -9,9 +9,16 @@ import { calledFrom } from "./numbers.ts";
 import { type Element, kindText, type Val } from "./values.ts";
 import { floating, type World } from "./world.ts";
 
-/** A number as a scalar of `dtype`; while checking only its type matters. */
-const constantOf = (w: World, value: number, dtype: Element): Value =>
-  w.made(type(dtype, []), () => b.constant(w.g, value, dtypeOf(type(dtype, []))));
+/** A number as a scalar of `dtype`; while checking only its type matters, and that an `i32` can hold it. */
+function constantOf(w: World, value: number, dtype: Element, at: Span): Value {
+  if (dtype === "i32" && !Number.isNaN(value) && Math.trunc(value) !== (value | 0))
+    fail("E0205", `an i32 does not hold ${value}`, at, {
+      label: "from -2147483648 to 2147483647",
+      notes: calledFrom(w),
+      help: "compute in f32, which holds it: `f32(x)`",
+    });
+  return w.made(type(dtype, []), () => b.constant(w.g, value, dtypeOf(type(dtype, []))));
+}
 
 /** What a number or boolean is beside a tensor of `beside`: whole numbers stay whole, others make floats. */
 export function elementOf(w: World, v: Val, beside: Element | null): Element {
@@ -28,11 +35,11 @@ export function toTensor(w: World, v: Val, at: Span, dtype: Element): Value {
     case "tensor":
       return v.value;
     case "number":
-      return constantOf(w, numeric(v.value), dtype);
+      return constantOf(w, numeric(v.value), dtype, at);
     case "bool":
-      return constantOf(w, v.value === true ? 1 : 0, dtype);
+      return constantOf(w, v.value === true ? 1 : 0, dtype, at);
     case "spread":
-      return constantOf(w, numeric(product(v.axes)), dtype);
+      return constantOf(w, numeric(product(v.axes)), dtype, at);
     case "error":
       return absorb();
     default:
@@ -166,7 +173,7 @@ export function convert(w: World, v: Val, want: Type, declared: Declared, at: Sp
     v.kind === "number" &&
     (floating(want.dtype) || (want.dtype === "i32" && (v.whole || v.loose || Number.isInteger(v.value))))
   )
-    return constantOf(w, numeric(v.value), want.dtype);
+    return constantOf(w, numeric(v.value), want.dtype, at);
   if (v.kind === "spread" && want.dtype !== "bool") return toTensor(w, v, at, want.dtype);
   const x = loneTensor(w, v, at);
   const from = x.type.dtype;

@@ -50,6 +50,7 @@ function match(text: Text, tokens: readonly IToken[], byIndent: boolean): Fault[
     for (const o of open.splice(from).toReversed()) faults.push(unclosed(tokens, o, index));
   };
   let indent = 0;
+  const chains = new Chains();
   for (const [index, token] of tokens.entries()) {
     const first = leads(tokens, index);
     const column = token.startColumn ?? 0;
@@ -58,8 +59,8 @@ function match(text: Text, tokens: readonly IToken[], byIndent: boolean): Fault[
     if (token.image === "{") missing(open.findLastIndex((o) => o.token.image === "{") + 1, index);
     if (isOpener(token)) {
       open.push({ token, index, indent });
-      if (open.length > deepest) throw new TooDeep(text.at(token));
     }
+    if (open.length + chains.length(tokens, index, open.length) > deepest) throw new TooDeep(text.at(token));
     if (!isCloser(token)) continue;
     const opener = openerOf.get(token.image);
     const mate = open.findLastIndex((o) => o.token.image === opener && !(byIndent && first && column < o.indent));
@@ -69,6 +70,18 @@ function match(text: Text, tokens: readonly IToken[], byIndent: boolean): Fault[
   }
   missing(0, tokens.length);
   return faults;
+}
+/** Each `else if` lies in the `else` of the one before. */
+class Chains {
+  /** By how many brackets are open. */
+  readonly #lengths: number[] = [];
+  /** Of those that are open at a token, together. */
+  length(tokens: readonly IToken[], index: number, open: number): number {
+    this.#lengths.length = open + 1;
+    if (tokens[index]?.image === "if")
+      this.#lengths[open] = tokens[index - 1]?.image === "else" ? (this.#lengths[open] ?? 0) + 1 : 0;
+    return this.#lengths.reduce((sum, n) => sum + n, 0);
+  }
 }
 /** Whether a line is one of a block's, and not a header or an expression that goes on. */
 const startsLine = (tokens: readonly IToken[], i: number, open: Open | undefined): boolean =>

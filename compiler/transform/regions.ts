@@ -63,12 +63,12 @@ export function forwardNodes(graph: Graph): Set<Node> {
 /** What is computed to make the values, but for what `after` only waits for. */
 function ahead(values: readonly Value[]): Set<Node> {
   const found = new Set<Node>();
-  const visit = (node: Node): void => {
-    if (found.has(node)) return;
+  const waiting = values.map((v) => v.node);
+  for (let node = waiting.pop(); node; node = waiting.pop()) {
+    if (found.has(node)) continue;
     found.add(node);
-    for (const a of node.op.name === "after" ? node.args.slice(0, 1) : node.args) visit(a.node);
-  };
-  for (const v of values) visit(v.node);
+    for (const a of node.op.name === "after" ? node.args.slice(0, 1) : node.args) waiting.push(a.node);
+  }
   return found;
 }
 function readersOf(nodes: readonly Node[]): Map<Value, Node[]> {

@@ -1,12 +1,20 @@
 // A program to CUDA code, with or without a GPU here: text, PTX and machine code, and what each kernel uses.
-import { loadFile } from "../../compiler/check/index.ts";
+import { type Loaded, loadFile } from "../../compiler/check/index.ts";
 import { sanitised, shown } from "../../compiler/emit/unit.ts";
+import type { Elaborated } from "../../compiler/graph/node.ts";
 import type { Kernel } from "../../compiler/kernel/ir.ts";
-import { timed } from "../../compiler/pass.ts";
+import { type Observer, timed } from "../../compiler/pass.ts";
 import { requireRight, toGraphs, toPlan } from "../../compiler/pipeline.ts";
 import type { Plan, PlanKernel } from "../../compiler/plan/plan.ts";
 import { cudaBackend } from "../../compiler/targets.ts";
-import { type CompileReport, type CompileRequest, figuresOf, formsOf, type Form as SharedForm } from "../compile.ts";
+import {
+  type CompileReport,
+  type CompileRequest,
+  figuresOf,
+  followed,
+  formsOf,
+  type Form as SharedForm,
+} from "../compile.ts";
 import { Debugger } from "../debug.ts";
 import { KernelCache } from "../host/cache.ts";
 import { cores } from "../host/machine.ts";
@@ -46,9 +54,8 @@ export async function compileCuda(request: CudaRequest): Promise<CudaReport> {
   const observer = new Debugger({ printAfter: request.printAfter ?? [], watch: request.watch ?? {} });
   const loaded = timed("parse", observer, () => loadFile(request.path));
   timed("check", observer, () => requireRight(loaded));
-  const program = toGraphs(loaded, request, observer);
   const kernels: Kernel[] = [];
-  const plan = toPlan(program, observer, (k) => kernels.push(k), request.schedules, cudaBackend(request.tf32));
+  const { program, plan } = followed(() => planOf(loaded, request, observer, kernels));
   const variants = variantsFor(plan, request.architecture);
   const code = isText(request.emit) ? null : await codeFor(plan, variants, request.architecture);
   const cubins = code?.map((c) => c.cubin) ?? [];
@@ -65,6 +72,16 @@ export async function compileCuda(request: CudaRequest): Promise<CudaReport> {
       formsOf([request.emit as SharedForm], loaded, program, kernels, plan),
     ),
   };
+}
+function planOf(
+  loaded: Loaded,
+  request: CudaRequest,
+  observer: Observer,
+  kernels: Kernel[],
+): { readonly program: Elaborated; readonly plan: Plan } {
+  const program = toGraphs(loaded, request, observer);
+  const add = (k: Kernel): unknown => kernels.push(k);
+  return { program, plan: toPlan(program, observer, add, request.schedules, cudaBackend(request.tf32)) };
 }
 const isText = (form: CudaForm | null): boolean =>
   form !== null && form !== "ptx" && form !== "cubin" && form !== "sass";
