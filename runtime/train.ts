@@ -1,7 +1,7 @@
 // Training from options: finds the model, compiles it, opens its folder, and runs the loop.
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import type { EntrySignature, Loaded } from "../compiler/check/index.ts";
+import { type EntrySignature, type Loaded, modelsOf } from "../compiler/check/index.ts";
 import { Problem } from "../compiler/diagnostic.ts";
 import type { Bytes } from "../compiler/plan/plan.ts";
 import { type Checkpoint, checkpointSteps, newestCheckpoint } from "./checkpoint.ts";
@@ -82,6 +82,7 @@ export async function* train(options: TrainOptions): AsyncGenerator<Step, void> 
 /** Everything before the first step. The caller closes it. */
 export async function openTraining(options: TrainOptions): Promise<Training> {
   const program = readProgram(options.program);
+  requireOneModel(program);
   const entry = findEntry(program, undefined, "train");
   const text = readText(options.data);
   const folder =
@@ -91,7 +92,7 @@ export async function openTraining(options: TrainOptions): Promise<Training> {
   const config = configIn(options, entry, folder, text);
   const compiled = await compileTraining(options, program, entry, config, text);
   const { executable, report } = compiled;
-  let release = (): void => {};
+  let release: (() => void) | undefined;
   try {
     release = held();
     configIn(options, entry, folder, text); // another run may have come between
@@ -119,12 +120,12 @@ export async function openTraining(options: TrainOptions): Promise<Training> {
         executable.entries.includes("generate:1") ? sampleText(executable, entry, config, prompt, how) : null,
       close: () => {
         executable.close();
-        release();
+        release?.();
       },
     };
   } catch (error) {
     executable.close();
-    release();
+    release?.();
     throw error;
   }
 }
@@ -211,6 +212,14 @@ function textAxes({ arguments: given, declaration }: EntrySignature): [batch: st
   );
 }
 
+function requireOneModel(program: Loaded): void {
+  const names = modelsOf(program).map((m) => m.ast.name.name);
+  if (names.length !== 1)
+    throw new Problem(
+      `${program.main.name} declares ${names.length === 0 ? "no model" : `several models: ${names.join(", ")}`}`,
+      "train a file that declares one: `model Name(D) { ... }`; what it needs of others it can import",
+    );
+}
 /** The run's options. A folder that holds a run is only opened to resume. */
 function configIn(options: TrainOptions, entry: EntrySignature, folder: string | null, text: Text): RunConfig {
   const exists = folder !== null && existsSync(join(folder, "config.json"));

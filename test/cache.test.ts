@@ -187,6 +187,13 @@ test("damaged files are compiled again", async () => {
   }
 });
 
+test("a folder in a file's place is no kernel, and goes with the rest", () => {
+  const cache = new KernelCache(folder());
+  fs.mkdirSync(join(cache.folder, `${hash("a")}.key`));
+  assert.is(cache.find(hash("a")), null);
+  cache.clear();
+  assert.equal(fs.readdirSync(cache.folder), []);
+});
 test("processes that write, read and drop at once do not disturb each other", async () => {
   const root = folder();
   const module = fileURLToPath(new URL("../runtime/host/cache.ts", import.meta.url));

@@ -12,6 +12,7 @@ import { type Step, type TrainSetup, trainSteps } from "../runtime/loop.ts";
 import { type RunConfig, RunLog, readConfig, requireSame, writeConfig } from "../runtime/run-folder.ts";
 import { openTraining } from "../runtime/train.ts";
 import { FakeExecutable, type FakeOptions, total } from "./fake-executable.ts";
+import { small } from "./runs.ts";
 
 const test = suite("train");
 const root = mkdtempSync(join(tmpdir(), "moec-train-"));
@@ -289,5 +290,13 @@ test("text with bytes that the model has no token for is refused before anything
   await assertRejects(openTraining({ ...options, data: [data] }), /token 100, .* 0 to 99/);
   assert.not.ok(existsSync(join(out, "config.json")));
   (await openTraining({ ...options, set: { ...set, V: 101 }, data: [data] })).close();
+});
+test("a file of several models, or of none, is not trained; there is no flag that would choose", async () => {
+  for (const text of ["fn f(x: f32[N]) -> f32[N] { return x }", `${small(8, 4)}model Other(D) {}`]) {
+    const program = join(root, "m.moe");
+    writeFileSync(program, text);
+    const error = await openTraining({ program, data: [], target: "reference", out: null }).catch((e: unknown) => e);
+    assert.ok(error instanceof Problem && !error.help.includes("--entry"), String(error));
+  }
 });
 test.run();

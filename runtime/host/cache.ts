@@ -101,9 +101,10 @@ export class KernelCache {
       return null; // never made, or just dropped by another process
     }
     try {
-      const doubt = distrust(fs.fstatSync(file));
+      const found = fs.fstatSync(file);
+      const doubt = distrust(found);
       if (doubt !== null) throw new Problem(`${join(this.folder, name)} ${doubt}`, remedy);
-      return fs.readFileSync(file);
+      return found.isFile() ? fs.readFileSync(file) : null;
     } finally {
       fs.closeSync(file);
     }
@@ -138,7 +139,7 @@ export class KernelCache {
     });
   }
   #remove(name: string): void {
-    fs.rmSync(join(this.folder, name), { force: true });
+    fs.rmSync(join(this.folder, name), { force: true, recursive: true });
   }
   /** False if another process has dropped the file since. */
   #touch(name: string): boolean {

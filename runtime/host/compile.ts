@@ -144,7 +144,7 @@ async function compileUnit(unit: readonly Keyed[], header: string, tools: Toolch
     unit.map((k) => k.kernel),
   );
   onFile(source, "write", () => writeFileSync(source, text));
-  await runCompiler(tools, ["-w", source, "-o", library], folder);
+  await runCompiler(tools, source, library);
   const bytes = readFileSync(library);
   rmSync(folder, { recursive: true });
   return bytes;

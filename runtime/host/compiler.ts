@@ -1,6 +1,7 @@
 // Runs the C++ compiler. A process that ends meanwhile takes it along, and the folder that it works in.
 import { execFile, type PromiseWithChild } from "node:child_process";
 import { readFileSync, rmSync } from "node:fs";
+import { dirname } from "node:path";
 import { promisify } from "node:util";
 import { Bug } from "../../compiler/diagnostic.ts";
 import type { Toolchain } from "./toolchain.ts";
@@ -10,10 +11,11 @@ const execute = promisify(execFile);
 const running = new Map<string, number | undefined>();
 let heard = false;
 
-/** `folder` holds all files that the compiler is given or makes. */
-export async function runCompiler(tools: Toolchain, args: readonly string[], folder: string): Promise<void> {
+/** Makes a library of a source. Both lie in a folder of their own. */
+export async function runCompiler(tools: Toolchain, source: string, library: string): Promise<void> {
+  const folder = dirname(source);
   const [program, ...own] = tools.command;
-  const work: PromiseWithChild<unknown> = execute(program, [...own, ...tools.flags, ...args], {
+  const work: PromiseWithChild<unknown> = execute(program, [...own, ...tools.flags, "-w", source, "-o", library], {
     maxBuffer: 2 ** 26,
     env: { ...process.env, TMPDIR: folder },
   });
@@ -25,7 +27,7 @@ export async function runCompiler(tools: Toolchain, args: readonly string[], fol
   } catch (error) {
     const log = error instanceof Error && "stderr" in error ? String(error.stderr) : String(error);
     throw new Bug(
-      `generated kernels do not compile; their source is in ${folder}\n${log.split("\n").slice(0, 30).join("\n")}\n`,
+      `generated kernels do not compile; their source is ${source}\n${log.split("\n").slice(0, 30).join("\n")}\n`,
     );
   } finally {
     running.delete(folder);
