@@ -62,6 +62,17 @@ test("functions of elements", () => {
     flatX.map((v) => (v === 0.5 ? 0 : Math.round(v))),
   );
 });
+test("functions of integers: magnitude and sign stay integers, rounding leaves them, others give floats; of known numbers, numbers", () => {
+  const whole = { i: { type: "i32[2]", value: [-3, 4] } };
+  near(expression("abs(i) * sign(i)", "i32[2]", whole), [-3, 4]);
+  near(expression("floor(i) + round(i) + ceil(i)", "i32[2]", whole), [-9, 12]);
+  near(expression("sqrt(abs(i)) + abs(i > 0)", "f32[2]", whole), [Math.sqrt(3), 3], 1e-9);
+  near(
+    expression("x * 0 + erf(0.5) + abs(-2) + round(2.5)", "f32[2, 3]", x),
+    flatX.map(() => 4 + 0.5204998778130465),
+    1e-9,
+  );
+});
 test("conversions: to i32 toward 0, bool, float", () => {
   near(expression("i32(x)", "i32[2, 3]", x), [1, -2, 3, 0, 4, -1]);
   near(expression("f32(x > 0) + float(i32(x))", "f32[2, 3]", x), [2, -2, 4, 1, 5, -1]);

@@ -3,6 +3,7 @@ import { Problem } from "../diagnostic.ts";
 import type { Node, Value } from "../graph/node.ts";
 import type { OpAttrs, OpName } from "../ops/attrs.ts";
 import { number, numbers } from "../ops/common.ts";
+import { unaries } from "../ops/scalar.ts";
 import { isWrittenOut } from "../transform/regions.ts";
 import { type DType, isFloat } from "../types/dtype.ts";
 import { dims, dtypeOf } from "../types/type.ts";
@@ -50,7 +51,7 @@ const typeOfResult = (node: { readonly results: readonly Value[] }): Scalar =>
 
 /** Of a bf16 result a quicker one, where a target has it, is as good. */
 function functionOf({ attrs, results }: Node<OpAttrs["unary"]>): string {
-  const short = dtypeOf(item(results, 0).type) === "bf16" && ["sigmoid", "tanh", "erf"].includes(attrs.fn);
+  const short = dtypeOf(item(results, 0).type) === "bf16" && unaries[attrs.fn].short;
   return short ? `${attrs.fn}_short` : attrs.fn;
 }
 const table: { readonly [N in OpName]?: Typed<N> } = {

@@ -12,6 +12,12 @@ interface Scalar {
   readonly flops: number;
 }
 export interface Unary extends Scalar {
+  /** What the language says of its function of this name; where left out it has none. */
+  readonly doc?: string;
+  /** Whether of a number known when compiling it makes a whole one; left out: no. */
+  readonly whole?: "yes" | "as given";
+  /** `NAME_short_` of math.hpp is quicker, and as good for results of bf16. */
+  readonly short?: true;
   /** In f64; `t` is the operand's dtype: integers wrap. */
   readonly eval: (x: number, t: DType) => number;
   /** The gradient of x from that of y = f(x); null where there is none. */
@@ -35,40 +41,79 @@ const neither = (): readonly [null, null] => [null, null];
 export const unaries: Readonly<Record<UnaryName, Unary>> = {
   neg: { types: numeric, flops: 1, eval: (x, t) => (t === "i32" ? -x | 0 : -x), vjp: (g, dy) => b.neg(g, dy) },
   not: { types: bool, flops: 1, eval: (x) => 1 - x, vjp: flat },
-  exp: { types: float, flops: 10, eval: Math.exp, vjp: (g, dy, _, y) => b.mul(g, dy, y) },
-  log: { types: float, flops: 10, eval: Math.log, vjp: (g, dy, x) => b.div(g, dy, x) },
-  sqrt: { types: float, flops: 4, eval: Math.sqrt, vjp: (g, dy, _, y) => b.div(g, b.mul(g, dy, 0.5), y) },
+  exp: { doc: "e to the x", types: float, flops: 10, eval: Math.exp, vjp: (g, dy, _, y) => b.mul(g, dy, y) },
+  log: { doc: "The natural logarithm", types: float, flops: 10, eval: Math.log, vjp: (g, dy, x) => b.div(g, dy, x) },
+  sqrt: {
+    doc: "The square root",
+    types: float,
+    flops: 4,
+    eval: Math.sqrt,
+    vjp: (g, dy, _, y) => b.div(g, b.mul(g, dy, 0.5), y),
+  },
   rsqrt: {
+    doc: "1 / sqrt(x)",
     types: float,
     flops: 4,
     eval: (x) => 1 / Math.sqrt(x),
     vjp: (g, dy, x, y) => b.div(g, b.mul(g, b.mul(g, dy, -0.5), y), x),
   },
-  sin: { types: float, flops: 15, eval: Math.sin, vjp: (g, dy, x) => b.mul(g, dy, b.cos(g, x)) },
-  cos: { types: float, flops: 15, eval: Math.cos, vjp: (g, dy, x) => b.neg(g, b.mul(g, dy, b.sin(g, x))) },
-  tanh: { types: float, flops: 12, eval: Math.tanh, vjp: (g, dy, _, y) => b.mul(g, dy, b.sub(g, 1, b.mul(g, y, y))) },
-  sigmoid: {
+  sin: {
+    doc: "The sine, of radians",
+    types: float,
+    flops: 15,
+    eval: Math.sin,
+    vjp: (g, dy, x) => b.mul(g, dy, b.cos(g, x)),
+  },
+  cos: {
+    doc: "The cosine, of radians",
+    types: float,
+    flops: 15,
+    eval: Math.cos,
+    vjp: (g, dy, x) => b.neg(g, b.mul(g, dy, b.sin(g, x))),
+  },
+  tanh: {
+    doc: "The hyperbolic tangent",
     types: float,
     flops: 12,
+    short: true,
+    eval: Math.tanh,
+    vjp: (g, dy, _, y) => b.mul(g, dy, b.sub(g, 1, b.mul(g, y, y))),
+  },
+  sigmoid: {
+    doc: "1 / (1 + exp(-x))",
+    types: float,
+    flops: 12,
+    short: true,
     eval: (x) => 1 / (1 + Math.exp(-x)),
     vjp: (g, dy, _, y) => b.mul(g, dy, b.mul(g, y, b.sub(g, 1, y))),
   },
   erf: {
+    doc: "The error function",
     types: float,
     flops: 15,
+    short: true,
     eval: erf,
     vjp: (g, dy, x) => b.mul(g, dy, b.mul(g, 2 / Math.sqrt(Math.PI), b.exp(g, b.neg(g, b.mul(g, x, x))))),
   },
   abs: {
+    doc: "The magnitude",
     types: numeric,
     flops: 1,
+    whole: "as given",
     eval: (x, t) => (t === "i32" ? Math.abs(x) | 0 : Math.abs(x)),
     vjp: (g, dy, x) => b.mul(g, dy, b.sign(g, x)),
   },
-  sign: { types: numeric, flops: 1, eval: Math.sign, vjp: flat },
-  floor: { types: float, flops: 1, eval: Math.floor, vjp: flat },
-  ceil: { types: float, flops: 1, eval: Math.ceil, vjp: flat },
-  round: { types: float, flops: 1, eval: halfToEven, vjp: flat },
+  sign: { doc: "-1, 0 or 1", types: numeric, flops: 1, whole: "yes", eval: Math.sign, vjp: flat },
+  floor: { doc: "Rounded down", types: float, flops: 1, whole: "yes", eval: Math.floor, vjp: flat },
+  ceil: { doc: "Rounded up", types: float, flops: 1, whole: "yes", eval: Math.ceil, vjp: flat },
+  round: {
+    doc: "Rounded to the nearest; halves to even",
+    types: float,
+    flops: 1,
+    whole: "yes",
+    eval: halfToEven,
+    vjp: flat,
+  },
   // Random bits to [0, 1): the top 24 of them, so that f32 holds every value and none is 1.
   unit: { types: (t) => (t === "i32" ? "f32" : null), flops: 2, eval: (x) => (x >>> 8) / 2 ** 24, vjp: flat },
 };

@@ -3,6 +3,7 @@
 import type { Value } from "../../graph/node.ts";
 import type { BinaryName, UnaryName } from "../../ops/attrs.ts";
 import * as b from "../../ops/build.ts";
+import { type Unary, unaries } from "../../ops/scalar.ts";
 import { type } from "../../types/type.ts";
 import { commonElement, type Operand, points, sides } from "../binary.ts";
 import { type Builtin, builtin } from "../builtin.ts";
@@ -12,61 +13,24 @@ import { castTo, commonShape, loneTensor, stretchTo, toTensor } from "../tensor.
 import { type Element, number, tensor, type Val } from "../values.ts";
 import { floating, type World } from "../world.ts";
 
-interface Fn {
-  /** On a known number. */
-  readonly known: (x: number) => number;
-  /** Whether a known result is a whole number. */
-  readonly whole: "no" | "yes" | "as given";
-  readonly doc: string;
-  /** Whether it takes an i32 as it is. */
-  readonly integers?: boolean;
-}
-const unaries: Readonly<Partial<Record<UnaryName, Fn>>> = {
-  exp: { known: Math.exp, whole: "no", doc: "e to the x" },
-  log: { known: Math.log, whole: "no", doc: "The natural logarithm" },
-  sqrt: { known: Math.sqrt, whole: "no", doc: "The square root" },
-  rsqrt: { known: (x) => 1 / Math.sqrt(x), whole: "no", doc: "1 / sqrt(x)" },
-  sin: { known: Math.sin, whole: "no", doc: "The sine, of radians" },
-  cos: { known: Math.cos, whole: "no", doc: "The cosine, of radians" },
-  tanh: { known: Math.tanh, whole: "no", doc: "The hyperbolic tangent" },
-  sigmoid: { known: (x) => 1 / (1 + Math.exp(-x)), whole: "no", doc: "1 / (1 + exp(-x))" },
-  abs: { known: Math.abs, whole: "as given", doc: "The magnitude", integers: true },
-  sign: { known: Math.sign, whole: "yes", doc: "-1, 0 or 1", integers: true },
-  floor: { known: Math.floor, whole: "yes", doc: "Rounded down" },
-  ceil: { known: Math.ceil, whole: "yes", doc: "Rounded up" },
-  round: { known: halfToEven, whole: "yes", doc: "Rounded to the nearest; halves to even" },
-};
-function halfToEven(x: number): number {
-  const down = Math.floor(x);
-  return x - down === 0.5 ? down + (down % 2 === 0 ? 0 : 1) : Math.round(x);
-}
-const unary = (name: UnaryName, { known, whole, doc, integers }: Fn): Builtin =>
+/** One row of ops/scalar.ts. Integers that it has no meaning for become floats, but for rounding, which leaves them as they are. */
+const unary = (name: UnaryName, doc: string, { types, whole, eval: known }: Unary): Builtin =>
   builtin(`${name}(x)`, doc, ({ w }, args) => {
     const { value, span } = args.operand("x");
     if (isKnown(value)) {
       const n = asNumber(value);
-      return number(
-        typeof n === "number" ? known(n) : null,
-        whole === "yes" || (whole === "as given" && value.kind === "number" && value.whole),
-      );
+      const given = whole === "as given" && value.kind === "number" && value.whole;
+      return number(typeof n === "number" ? known(n, "f64") : null, whole === "yes" || given);
     }
     const x = loneTensor(w, value, span);
-    if (x.type.dtype === "i32" && rounding.has(name)) return tensor(x);
-    const dtype = floating(x.type.dtype) || (integers && x.type.dtype === "i32") ? x.type.dtype : w.options.f32;
-    const from = castTo(w, x, dtype);
+    const { dtype } = x.type;
+    if (dtype === "i32" && whole === "yes" && types(dtype) === null) return tensor(x);
+    const from = castTo(w, x, types(dtype) === null ? w.options.f32 : dtype);
     return tensor(w.made(from.type, () => b.unary(w.g, name, from)));
   });
-const rounding = new Set<UnaryName>(["floor", "ceil", "round"]);
-
-/** Of tensors only: what JavaScript has no function for. */
-const erf = builtin("erf(x)", "The error function", ({ w }, args) => {
-  const { value, span } = args.operand("x");
-  if (isKnown(value))
-    return fail("E0311", "`erf` needs a tensor", span, { help: "numbers known when compiling have no `erf`" });
-  const x = loneTensor(w, value, span);
-  const from = castTo(w, x, floating(x.type.dtype) ? x.type.dtype : w.options.f32);
-  return tensor(w.made(from.type, () => b.erf(w.g, from)));
-});
+const unaryBuiltins = (Object.entries(unaries) as [UnaryName, Unary][]).flatMap(([name, row]) =>
+  row.doc === undefined ? [] : unary(name, row.doc, row),
+);
 
 const extreme = (name: string, fn: BinaryName, known: (x: number, y: number) => number, doc: string): Builtin =>
   builtin(`${name}(a, b)`, doc, ({ w, at }, args) => {
@@ -142,8 +106,7 @@ const detach = builtin("detach(x)", "`x`, through which no gradient flows", ({ w
 });
 
 export const pointBuiltins: readonly Builtin[] = [
-  ...Object.entries(unaries).map(([name, fn]) => unary(name as UnaryName, fn)),
-  erf,
+  ...unaryBuiltins,
   extreme("maximum", "max", Math.max, "The larger of two"),
   extreme("minimum", "min", Math.min, "The smaller of two"),
   wholeDivision,
