@@ -10,9 +10,10 @@ export type Colors = ReturnType<typeof createColors>;
 
 const wantsColor = (stream: NodeJS.WriteStream): boolean => {
   const none = (process.env["NO_COLOR"] ?? "") !== "";
+  const forced = !["", "0", "false"].includes(process.env["FORCE_COLOR"] ?? "");
   // of a pipe it is undefined, and that would let picocolors guess
   const terminal = (stream as { readonly isTTY?: boolean }).isTTY ?? false;
-  return terminal && !none && stream.hasColors();
+  return !none && (forced || (terminal && stream.hasColors()));
 };
 export const colorsOf = (stream: NodeJS.WriteStream): Colors => createColors(wantsColor(stream));
 

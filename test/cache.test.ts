@@ -230,6 +230,16 @@ test("a kernel that does not compile is a bug, with the log and the source", asy
   assert.match(error.message, /expected/);
   fs.rmSync(join(source, ".."), { recursive: true });
 });
+test("a disk that is full is told of as such, and nothing is left on it", async () => {
+  const here = folder();
+  const compiler = join(here, "compiler");
+  fs.writeFileSync(compiler, '#!/bin/sh\necho "$TMPDIR: No space left on device" >&2\nexit 1\n', { mode: 0o700 });
+  const tools = { ...(await toolchain()), command: [compiler] as const };
+  const error = await buildKernels(constants([1]), tools, new KernelCache(join(here, "cache")), 1).catch(
+    (e: unknown) => e,
+  );
+  assert.ok(error instanceof Problem && /the disk is full/.test(error.message) && /TMPDIR/.test(error.help));
+});
 test("no name reaches the compiler's text unless it can name a kernel", async () => {
   const plan = constants([1]);
   const named = { ...plan, kernels: plan.kernels.map((k) => ({ ...k, name: "a;system(0)" })) };

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { showBytes, showCount, showTime, table } from "../cli/output.ts";
+import { explain, showBytes, showCount, showTime, table } from "../cli/output.ts";
 import { drawing, loadLines } from "../cli/progress.ts";
 import { endInOrder, interruptible } from "../cli/signals.ts";
 import { Problem } from "../compiler/diagnostic.ts";
@@ -30,6 +30,7 @@ function moec(...args: readonly string[]): Ran {
   const env: NodeJS.ProcessEnv = { ...process.env, CI: "1", COLUMNS: "100", MOEC_CACHE: join(folder, "cache") };
   delete env["MOEC_DEBUG"];
   delete env["NO_COLOR"];
+  delete env["FORCE_COLOR"];
   return spawnSync(process.execPath, ["--import", "tsx", "cli/main.ts", ...args], { cwd: root, encoding: "utf8", env });
 }
 function fails(ran: Ran, status: number, ...words: readonly string[]): void {
@@ -96,6 +97,25 @@ test("errors of a program are drawn and counted", () => {
   const { status, stdout } = moec("check", file, "examples/gpt-moe.moe");
   assert.is(status, 1);
   for (const words of ["wrong.moe:2:51", "return y", "2 files, 1 error"]) assert.match(stdout, words);
+});
+test("FORCE_COLOR colours a pipe; NO_COLOR has the last word", () => {
+  const { stdout } = process;
+  const before = [process.env["NO_COLOR"], process.env["FORCE_COLOR"]];
+  try {
+    for (const [none, forced, colored] of [
+      ["", "1", true],
+      ["1", "1", false],
+      ["", "0", false],
+    ] as const) {
+      [process.env["NO_COLOR"], process.env["FORCE_COLOR"]] = [none, forced];
+      assert.is(
+        explain(new Problem("x", "y"), { ...stdout, isTTY: false } as typeof stdout).includes("\u001b"),
+        colored,
+      );
+    }
+  } finally {
+    [process.env["NO_COLOR"], process.env["FORCE_COLOR"]] = [before[0] ?? "", before[1] ?? ""];
+  }
 });
 test("the first Ctrl-C or hangup aborts, the second quits with 130 or 129", async () => {
   endInOrder();

@@ -57,7 +57,7 @@ async function run(program: string, { json, ...options }: Options): Promise<void
   try {
     const signal = await interruptible();
     const last = await (json ? asJson(training, signal) : forPeople(training, signal));
-    note(closing(training, last));
+    note(closing(training, last, signal));
     if (!json && !signal.aborted && last) await showSample(training, signal);
   } finally {
     training.close();
@@ -110,17 +110,18 @@ function opening({ config, text, about: { parameters, plan }, folder, from }: Tr
     ...(folder === null ? [] : [`run: ${folder}${from ? `, from step ${from.state.step}` : ""}`]),
   ].join("\n");
 }
-function closing({ config, folder, text, from }: Training, last: Step | null): string {
-  if (!last)
-    return from
-      ? `the run is at step ${from.state.step}; --steps ${from.state.step + config.steps} trains on`
-      : "stopped before the first step";
+function closing({ config, folder, text, from }: Training, last: Step | null, { aborted }: AbortSignal): string {
+  if (!last) return from ? unmoved(from.state.step, config.steps, aborted) : "stopped before the first step";
   const saved = last.saved === null ? "" : `saved in ${last.saved}`;
   if (last.step < config.steps)
     return `stopped at step ${last.step}; ${saved}; go on with --resume${folder === null ? "" : ` --out ${folder}`}`;
   const loss = (last.heldOut ?? Number.NaN).toFixed(3);
   return `held-out loss ${loss} nats a byte; a bigram model's is ${bigramHeldOut(text).toFixed(3)}\n${saved}`;
 }
+const unmoved = (step: number, steps: number, aborted: boolean): string =>
+  aborted
+    ? `stopped at step ${step}; go on with --resume`
+    : `the run is at step ${step}; --steps ${step + steps} trains on`;
 async function showSample(training: Training, signal: AbortSignal): Promise<void> {
   const sample = training.sample("\n", { tokens: 300, temperature: 0.8, signal });
   if (!sample) return;

@@ -6,7 +6,7 @@ import * as fs from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { Problem } from "../../compiler/diagnostic.ts";
-import { onFile } from "../../compiler/on-file.ts";
+import { isCode, onFile } from "../../compiler/on-file.ts";
 import { makeFolder, writeWhole } from "../files.ts";
 
 export interface CacheStats {
@@ -43,10 +43,11 @@ export class KernelCache {
     } catch (cause) {
       throw unkept(cause);
     }
-    const doubt = distrust(fs.statSync(this.folder));
+    const found = fs.statSync(this.folder);
+    const doubt = distrust(found);
     if (doubt !== null)
       throw new Problem(`the cache ${this.folder} ${doubt}: what it holds could be anybody's code`, remedy);
-    fs.chmodSync(this.folder, 0o700);
+    if ((found.mode & 0o777) !== 0o700) fs.chmodSync(this.folder, 0o700); // a disk that is read-only takes no change
   }
 
   /** The library that holds the kernel of this key; null if there is none, or not a whole one. */
@@ -82,7 +83,7 @@ export class KernelCache {
   }
   clear(): void {
     this.#whole.clear();
-    for (const { name } of this.#files()) this.#remove(name);
+    for (const { name } of this.#files()) onFile(join(this.folder, name), "remove", () => this.#remove(name));
   }
 
   /** Reads a library only when this process first sees it. */
@@ -147,8 +148,8 @@ export class KernelCache {
     try {
       fs.utimesSync(join(this.folder, name), now, now);
       return true;
-    } catch {
-      return false;
+    } catch (error) {
+      return !isCode(error, "ENOENT");
     }
   }
 }

@@ -3,7 +3,7 @@ import { execFile, type PromiseWithChild } from "node:child_process";
 import { readFileSync, rmSync } from "node:fs";
 import { dirname } from "node:path";
 import { promisify } from "node:util";
-import { Bug } from "../../compiler/diagnostic.ts";
+import { Bug, Problem } from "../../compiler/diagnostic.ts";
 import type { Toolchain } from "./toolchain.ts";
 
 const execute = promisify(execFile);
@@ -26,12 +26,20 @@ export async function runCompiler(tools: Toolchain, source: string, library: str
     await work;
   } catch (error) {
     const log = error instanceof Error && "stderr" in error ? String(error.stderr) : String(error);
+    if (/No space left on device/.test(log)) throw full(folder);
     throw new Bug(
       `generated kernels do not compile; their source is ${source}\n${log.split("\n").slice(0, 30).join("\n")}\n`,
     );
   } finally {
     running.delete(folder);
   }
+}
+function full(folder: string): Problem {
+  rmSync(folder, { recursive: true, force: true });
+  return new Problem(
+    `kernels cannot be compiled in ${dirname(folder)}: the disk is full`,
+    "free some space; TMPDIR names another folder for temporary files",
+  );
 }
 function endAll(): void {
   for (const [folder, pid] of running) {
