@@ -6,7 +6,7 @@ import { type Precision, precisions } from "./types/dtype.ts";
 export interface Flag<T> {
   readonly flags: string;
   readonly doc: string;
-  readonly parse: (text: string, before?: T) => T;
+  parse(this: void, text: string, before?: T): T;
 }
 export type Target = "host" | "reference" | "cuda";
 export type Settings = Readonly<Record<string, number | boolean>>;
@@ -38,6 +38,8 @@ export const set: Flag<Settings> = {
   doc: "a size or value of the header, or a size of the entry; may be given several times",
   parse: setting,
 };
+/** What `compile`, `run`, `train`, `generate` and `profile` take alike. */
+export const shared = { target, precision, tf32, threads, set };
 
 /** What `compile` makes code for too, and shows: `cuda:sm_90a`. */
 export type CudaTarget = `cuda:${string}`;
