@@ -208,16 +208,15 @@ function stageRight(s: StmtOf<"stage">, e: Emitter): void {
   const along = alongDepth(s, e);
   if (along) return e.line(`${name} = along<${along.step}>(${along.start}, ${nx});`);
   const room = (): string => reserve(e, width * ceil(depth, 16));
+  const coming = (): string => (alongK === null ? "{}" : `{${ahead(s, e) ?? "nullptr"}, ${alongK}, ${width}, ${nk}}`);
   if (direct && alongX === 1 && alongK !== null) {
     const start = pointer(e, direct.load, (y) => substitute(substitute(y, k, num(0)), x, num(0)));
     const whole = s.valid[1].e === "num" && s.valid[1].value === width;
     if (whole && alongK <= closeRows)
-      return e.line(`${name} = close<${width}, ${alongK}>(${room()}, ${start}, ${nk});`);
+      return e.line(`${name} = close<${width}, ${alongK}>(${room()}, ${start}, ${nk}, ${coming()});`);
   }
-  if (isContiguous(s, x)) {
-    const later = alongK === null ? "{}" : `{${ahead(s, e) ?? "nullptr"}, ${alongK}, ${width}, ${nk}}`;
-    return rowsOf(s, e, x, k, `${name} = columns<${width}>(${room()}, ${nx}, ${nk}, ${later}, `);
-  }
+  if (isContiguous(s, x))
+    return rowsOf(s, e, x, k, `${name} = columns<${width}>(${room()}, ${nx}, ${nk}, ${coming()}, `);
   const across = panelsOf(s, x, k);
   if (across) {
     const from = [pointer(e, across.start, (y) => y), across.step, ahead(s, e) ?? "nullptr"];

@@ -17,7 +17,7 @@ const args = (node: Node): [Value, Value] => [item(node.args, 0), item(node.args
 const isShort = (v: Value): boolean =>
   v.type.dtype === "bf16" || (v.node.op.name === "cast" && v.node.args[0]?.type.dtype === "bf16");
 /** A transposed matrix, also under a cast. */
-function isTurned({ node, type }: Value): boolean {
+export function isTurned({ node, type }: Value): boolean {
   if (node.op.name === "cast") return isTurned(item(node.args, 0));
   const rank = type.shape.length;
   return node.op.name === "transpose" && (node.attrs as OpAttrs["transpose"]).perm.at(-1) === rank - 2;

@@ -11,6 +11,7 @@ import { chunked } from "../ops/pairs.ts";
 import { isFold } from "../transform/regions.ts";
 import { expandScatters } from "../transform/scatter.ts";
 import { dims } from "../types/type.ts";
+import { isTurned } from "./contract.ts";
 import { item, product } from "./expr.ts";
 import { panelsIn, type StorePanels, type ValuePanels } from "./layout.ts";
 
@@ -105,8 +106,10 @@ function contracted(g: GraphBuilder, x: Value, y: Value): Value {
     const [a, c] = [x, y].map((v) => b.cast(g, v, "f32")) as [Value, Value];
     return b.cast(g, contracted(g, a, c), "bf16");
   }
-  const split = b.reshape(g, x, [...lead, m, pieces, k / pieces]);
-  const a = b.transpose(g, split, [...lead.keys(), rank + 1, rank, rank + 2]);
+  // one that lies with its depth first is seen to do so
+  const a = isTurned(x)
+    ? b.swap(g, b.reshape(g, b.swap(g, x), [...lead, pieces, k / pieces, m]))
+    : b.swap(g, b.reshape(g, x, [...lead, m, pieces, k / pieces]), rank, rank + 1);
   return b.sum(g, b.dot(g, a, b.reshape(g, y, [...lead, pieces, k / pieces, n])), [rank]);
 }
 /** The most pieces, up to 16, of at least 256 each. */

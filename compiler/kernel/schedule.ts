@@ -99,12 +99,12 @@ export const wholeVectors = (columns: number): boolean => columns % 16 === 0;
 function contraction({ op, m, n, k, groups, operands, outer }: Contraction, panel: number): Schedule {
   const [whole, wide] = [op === "ragged_dot" && k <= 768, panel > 16];
   const deep = !wide || outer ? 256 : operands > 1 ? 512 : 1024;
-  const [rows, bk] = whole ? [192, 768] : k > 512 ? [192, deep] : [48, 512];
+  const [rows, bk] = whole ? [192, 768] : outer || k > 512 ? [192, deep] : [48, 512];
   const most = outer ? (wide ? 256 : 128) : whole ? Math.max(32, panel) : 64;
   const bn = Math.min(most, ceil(Math.max(n, 1), 16));
   const columns = groups * Math.ceil(n / bn);
   const wanted = Math.ceil(tasks / Math.max(1, columns));
-  const blocks = Math.max(1, Math.ceil(m / rows), outer ? Math.min(wanted, Math.ceil(m / 96)) : 1);
+  const blocks = Math.max(1, Math.ceil(m / rows), outer ? Math.min(wanted, Math.ceil(m / 144)) : 1);
   const cuts = k > 512 ? blocks : Math.min(wanted, blocks);
   const bm = op === "ragged_dot" ? rows : ceil(Math.ceil(m / blocks), 6);
   const size = (op === "ragged_dot" ? 1 : groups) * m * n;

@@ -161,9 +161,11 @@ template <class V> FN V exp_(V x) {
   V w = real(chosen(EIGHTHS, e.turns) + ((e.turns & 7) << 20));
   return where(none, as<V>(0.0f), scaled(mad(w, e.rest, w), to_f32((e.turns << 10) >> 13)));
 }
+/** Apart, so that what is nearly always enough is short and its callers are inlined. */
+APART vf exp_far(vf x) { return exp_<vf>(x); }
 /** The same bits by one scale where it does for every lane, which is nearly always. */
 FN vf exp_(vf x) {
-  if (__builtin_ia32_movmskps256(mad(x, x, -7569.0f)) != 255) return exp_<vf>(x);  // not all within 87
+  if (__builtin_expect(__builtin_ia32_movmskps256(mad(x, x, -7569.0f)) != 255, 0)) return exp_far(x);  // not all within 87
   Eighths<vf> e = split_eighths(x);
   vf w = real(chosen(EIGHTHS, e.turns) + (e.turns << 20));
   return mad(w, e.rest, w);

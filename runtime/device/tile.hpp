@@ -214,19 +214,32 @@ template <int W, int L, class F> FN Strips pack(f32* to, ix n, ix depth, F f) {
 }
 /** Rows this many steps of the depth later are asked for. */
 constexpr ix SOON = 4;
+/** A strip of S columns from x on. Rows `soon` steps of the depth later are asked for. */
+template <int S, class F> FN void copy_strip(f32* to, ix x, ix depth, ix soon, F row) {
+  ROLL for (ix k = 0; k < depth; k++, to += S) {
+    const f32 *const from = row(k) + x, *const later = row(ix_min(k + soon, depth - 1)) + x;
+    UNROLL for (int y = 0; y < S; y += 16) __builtin_prefetch(later + y);
+    UNROLL for (int y = 0; y < S; y += LANES) st(vf{}, to + y, ld(vf{}, from + y));
+  }
+}
+/** All of W columns, strip after strip, for lines that are stored in order wait less. */
+template <int W, class F> FN void copy_strips(f32* to, ix depth, F row) {
+  constexpr int S = vectors(W) * LANES, REST = W % S;
+  constexpr ix soon = SOON * ((W + S - 1) / S);
+  ROLL for (ix x = 0; x + S <= W; x += S) copy_strip<S>(to + x * depth, x, depth, soon, row);
+  if constexpr (REST > 0) copy_strip<REST>(to + (W - REST) * depth, W - REST, depth, soon, row);
+}
 /** Row k begins at *row(k). Of fewer than W columns whole vectors are read, too, where they end before the last row does. */
 template <int W, class F> FN Strips columns(f32* to, ix n, ix depth, Ahead ahead, F row) {
+  if (n == W) {
+    copy_strips<W>(to, depth, row);
+    return {to, ahead};
+  }
   const f32* const end = depth > 0 ? row(depth - 1) + n : nullptr;
   ROLL for (ix k = 0; k < depth; k++) {
     const f32* const from = row(k);
     if (n < W && from + W <= end) {
       UNROLL for (int x = 0; x < W; x += LANES) st(vf{}, to + place<W>(x, k, depth), where(lane(vf{}, x) < (i32)n, ld(vf{}, from + x), 0.0f));
-      continue;
-    }
-    if (n == W) {
-      const f32* const later = row(ix_min(k + SOON, depth - 1));
-      UNROLL for (int x = 0; x < W; x += 16) __builtin_prefetch(later + x);
-      UNROLL for (int x = 0; x < W; x += LANES) st(vf{}, to + place<W>(x, k, depth), ld(vf{}, from + x));
       continue;
     }
     ROLL for (ix x = 0; x < n; x++) to[place<W>(x, k, depth)] = from[x];
@@ -235,10 +248,12 @@ template <int W, class F> FN Strips columns(f32* to, ix n, ix depth, Ahead ahead
   return {to, ahead};
 }
 /** Rows LD apart, which lie close: read in place where a register tile takes all of them, else copied. */
-template <int W, int LD> FN auto close(f32* to, const f32* p, ix depth) {
+template <int W, int LD> FN auto close(f32* to, const f32* p, ix depth, Ahead ahead) {
   if constexpr (vectors(W) * LANES == W) return in_place<LD>(p);
-  else return columns<W>(to, W, depth, {}, [&](ix k) { return p + k * LD; });
+  else return columns<W>(to, W, depth, ahead, [&](ix k) { return p + k * LD; });
 }
+/** The least vector with six. A wider one crosses lines more often, and leaves more for the end. */
+typedef f32 Eight __attribute__((vector_size(32), aligned(4), may_alias));
 /** A left operand of which step k of the depth begins at *row(k). What a vector writes beyond its six is overwritten, or lies between two. */
 template <class F> FN Sixes sixes(f32* to, ix n, ix depth, F row) {
   const ix next = SIX * depth + LANES;
@@ -246,7 +261,7 @@ template <class F> FN Sixes sixes(f32* to, ix n, ix depth, F row) {
     const f32 *const from = row(k), *const later = row(ix_min(k + SOON, depth - 1));
     f32* six = to + k * SIX; ix x = 0;
     ROLL for (ix y = 0; y < n; y += 16) __builtin_prefetch(later + y);
-    if constexpr (LANES >= SIX) ROLL for (; x + LANES <= n; x += SIX, six += next) st(vf{}, six, ld(vf{}, from + x));
+    ROLL for (; x + 8 <= n; x += SIX, six += next) *(Eight*)six = *(const Eight*)(from + x);
     ROLL for (; x < n; x += SIX, six += next) { const ix m = ix_min(SIX, n - x); ROLL for (ix i = 0; i < m; i++) six[i] = from[x + i]; }
   }
   return {to};

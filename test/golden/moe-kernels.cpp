@@ -200,7 +200,7 @@ extern "C" void ragged_dot_9d1bbe35(void* const* args, ix begin, ix end, f32* sc
     const auto t = offsets[e];
     const auto t1 = offsets[e + 1];
     if (ix(t) < ix(t1)) {
-      const auto right = close<32, 32>(scratch + 0, w + e * 1536 + n, 48);
+      const auto right = close<32, 32>(scratch + 0, w + e * 1536 + n, 48, {w + e * 1536 + (n + 32), 32, 32, 48});
       ROLL for (ix m = ix(t), m_end = ix(t1); m < m_end; m += 192) {
         const ix mn = ix_min(192, m_end - m);
         Acc<192, 32> acc;
@@ -462,7 +462,7 @@ extern "C" void dot_3327f073(void* const* args, ix begin, ix end, f32* scratch) 
 }
 
 // broadcast reshape dispatch ragged_outer
-extern "C" void ragged_outer_8a1db0ad(void* const* args, ix begin, ix end, f32* scratch) {
+extern "C" void ragged_outer_983e8f3f(void* const* args, ix begin, ix end, f32* scratch) {
   const i32* offsets = (i32*)args[0];
   const i32* x = (i32*)args[1];
   const f32* x1 = (f32*)args[2];
@@ -483,18 +483,18 @@ extern "C" void ragged_outer_8a1db0ad(void* const* args, ix begin, ix end, f32* 
         st(v, w + e * 1536 + (m + i2) * 48 + (n + (_first + j2)), acc_);
       }, acc);
     });
-    ROLL for (ix r = ix(t), r_end = ix(t1); r < r_end; r += 512) {
-      const ix rn = ix_min(512, r_end - r);
+    ROLL for (ix r = ix(t), r_end = ix(t1); r < r_end; r += 256) {
+      const ix rn = ix_min(256, r_end - r);
       const auto left = sixes(scratch + 0, mn, rn, [&](ix j) { return x1 + ix(x[r + j]) / 2 * 32 + m; });
-      const auto right = close<48, 48>(scratch + 18528, y + r * 48 + n, rn);
-      mma(r == ix(t), left, mn, rn, acc_done.when(r + 512 >= r_end), on(right, acc));
+      const auto right = close<48, 48>(scratch + 9312, y + r * 48 + n, rn, {r + 256 < r_end ? y + (r + 256) * 48 + n : y + ix(t) * 48 + (n + 48), 48, 48, rn});
+      mma(r == ix(t), left, mn, rn, acc_done.when(r + 256 >= r_end), on(right, acc));
     }
     if (ix(t1) <= ix(t)) acc_done.whole(mn, 48);
   }
 }
 
 // broadcast reshape dispatch ragged_outer
-extern "C" void ragged_outer_b10cd9ab(void* const* args, ix begin, ix end, f32* scratch) {
+extern "C" void ragged_outer_aa488df4(void* const* args, ix begin, ix end, f32* scratch) {
   const i32* offsets = (i32*)args[0];
   const f32* x = (f32*)args[1];
   const i32* y = (i32*)args[2];
@@ -515,11 +515,11 @@ extern "C" void ragged_outer_b10cd9ab(void* const* args, ix begin, ix end, f32* 
         st(v, w + e * 1536 + (m + i2) * 32 + (n + (_first + j2)), acc_);
       }, acc);
     });
-    ROLL for (ix r = ix(t), r_end = ix(t1); r < r_end; r += 512) {
-      const ix rn = ix_min(512, r_end - r);
+    ROLL for (ix r = ix(t), r_end = ix(t1); r < r_end; r += 256) {
+      const ix rn = ix_min(256, r_end - r);
       const auto left = sixes(scratch + 0, 48, rn, [&](ix j) { return x + (r + j) * 48 + m; });
-      const auto right = columns<32>(scratch + 24704, 32, rn, {}, [&](ix i1) { return y1 + ix(y[r + i1]) / 2 * 32 + n; });
-      mma(r == ix(t), left, 48, rn, acc_done.when(r + 512 >= r_end), on(right, acc));
+      const auto right = columns<32>(scratch + 12416, 32, rn, {}, [&](ix i1) { return y1 + ix(y[r + i1]) / 2 * 32 + n; });
+      mma(r == ix(t), left, 48, rn, acc_done.when(r + 256 >= r_end), on(right, acc));
     }
     if (ix(t1) <= ix(t)) acc_done.whole(48, 32);
   }
