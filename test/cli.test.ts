@@ -98,6 +98,12 @@ test("errors of a program are drawn and counted", () => {
   assert.is(status, 1);
   for (const words of ["wrong.moe:2:51", "return y", "2 files, 1 error"]) assert.match(stdout, words);
 });
+test("a file that cannot be read keeps the others from nothing", () => {
+  const { status, stdout, stderr } = moec("check", join(folder, "none.moe"), "examples/gpt-moe.moe");
+  assert.is(status, 1);
+  assert.match(stderr, "none.moe: there is no such file");
+  assert.match(stdout, "2 files, 1 error");
+});
 test("FORCE_COLOR colours a pipe; NO_COLOR has the last word", () => {
   const { stdout } = process;
   const before = [process.env["NO_COLOR"], process.env["FORCE_COLOR"]];

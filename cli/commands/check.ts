@@ -1,8 +1,9 @@
 import { Command } from "commander";
+import { type Diagnostic, Problem } from "../../compiler/diagnostic.ts";
 import { plain } from "../../compiler/render.ts";
 import { checkFile } from "../../runtime/compile.ts";
 import { examples, json } from "../flags.ts";
-import { draw, print, printJson } from "../output.ts";
+import { draw, explain, note, print, printJson } from "../output.ts";
 
 export const checkCommand = (): Command =>
   new Command("check")
@@ -12,11 +13,22 @@ export const checkCommand = (): Command =>
     .addHelpText("after", examples("moec check examples/gpt-moe.moe", "moec check --json models/*.moe"))
     .action(check);
 
+/** Null of a file that cannot be read, which is told of; the others are checked all the same. */
+function checked(file: string): readonly Diagnostic[] | null {
+  try {
+    return checkFile(file);
+  } catch (error) {
+    if (!(error instanceof Problem)) throw error;
+    note(explain(error));
+    return null;
+  }
+}
 function check(files: string[], options: { json?: boolean }): void {
   let errors = 0;
   for (const file of files) {
-    const diagnostics = checkFile(file);
-    errors += diagnostics.length;
+    const diagnostics = checked(file);
+    errors += diagnostics?.length ?? 1;
+    if (diagnostics === null) continue;
     if (options.json) for (const d of diagnostics) printJson(plain(d));
     else if (diagnostics.length > 0) print(draw(diagnostics, process.stdout));
   }
