@@ -1,6 +1,8 @@
-// Random programs trained on the host, all in one plan, against the interpreter: each run on what the ones before have left, so that nothing adds up.
+// Random programs trained on the host, all in one plan, on two, one and three threads, against the interpreter: each run on
+// what the ones before have left, so that nothing adds up.
 import * as assert from "uvu/assert";
 import type { Graph, NdArray } from "../../compiler/graph/node.ts";
+import { item } from "../../compiler/kernel/expr.ts";
 import { silent } from "../../compiler/pass.ts";
 import { toPlan } from "../../compiler/pipeline.ts";
 import type { Precision } from "../../compiler/types/dtype.ts";
@@ -15,6 +17,7 @@ import type { RandomProgram } from "./programs.ts";
 import { differences, inputsOf, meantOf, seed, type Training, trainingOf } from "./training.ts";
 
 const cache = folder();
+const threadCounts = [2, 1, 3];
 const array = (t: Tensor): NdArray => ({ dtype: t.dtype, shape: t.shape, data: numbers(t) });
 
 /** All programs in one plan. Each graph is run on what the ones before have left, and compared with the interpreter on just that. */
@@ -28,14 +31,22 @@ export async function checkOnHost(
   const stores = [...new Map(list.flatMap((b) => b.stores.map((s) => [s.name, s] as const))).values()];
   const graphs = [...new Set(list.flatMap((b) => b.graphs))];
   const plan = toPlan({ graphs, stores }, silent(), undefined, undefined, await hostBackend());
-  const executable = await hostExecutable(plan, { cache: new KernelCache(cache), poison: true });
+  const executables: Executable[] = [];
+  for (const threads of threadCounts)
+    executables.push(await hostExecutable(plan, { threads, cache: new KernelCache(cache), poison: true }));
   for (const training of list)
     await of(training.program, async () => {
-      for (const [call, graph] of training.graphs.entries()) await checkRun(executable, training, graph, call);
+      for (const [call, graph] of training.graphs.entries()) await checkRun(executables, training, graph, call);
     });
-  executable.close();
+  for (const executable of executables) executable.close();
 }
-async function checkRun(executable: Executable, { stores }: Training, graph: Graph, call: number): Promise<void> {
+async function checkRun(
+  executables: readonly Executable[],
+  { stores }: Training,
+  graph: Graph,
+  call: number,
+): Promise<void> {
+  const executable = item(executables, 0);
   const inputs = inputsOf(graph, stores, call);
   const held = new Map(executable.stores.map((s) => [s.name, array(executable.read(s.name))]));
   const want = meantOf(graph, new Map([...held, ...inputs]));
@@ -43,9 +54,19 @@ async function checkRun(executable: Executable, { stores }: Training, graph: Gra
   const tensors = own.map(
     ([name, x]) => [inputOfStore(graph.name, name), fromNumbers(x.dtype, x.shape, x.data)] as const,
   );
-  const outcome = await executable.run(graph.name, new Map(tensors), { seed, call, step: call });
-  const off = differences(graph, want, resultsOf(graph, executable, outcome));
+  const all: Float64Array[][] = [];
+  for (const e of executables)
+    all.push(resultsOf(graph, e, await e.run(graph.name, new Map(tensors), { seed, call, step: call })));
+  const off = differences(graph, want, item(all, 0));
   assert.ok(off === "", `call ${call}, ${graph.name}: ${off}`);
+  const exactly = item(all, 0).map((x) => ({ want: x, slack: x.map(() => 0) }));
+  for (const [i, other] of all.entries()) {
+    const apart = differences(graph, exactly, other);
+    assert.ok(
+      apart === "",
+      `call ${call}, ${graph.name}, on ${threadCounts[i]} threads as on ${threadCounts[0]}: ${apart}`,
+    );
+  }
 }
 /** In the order of the graph's results. */
 function resultsOf(graph: Graph, executable: Executable, { losses, metrics }: Outcome): Float64Array[] {

@@ -43,6 +43,10 @@ const steps: Readonly<Record<string, Step>> = {
   cast: (r) => [b.cast(r.g, r.any(), r.draw.dtype())],
   kept: (r) => (r.draw.chance(0.5) ? [b.detach(r.g, r.float())] : [b.after(r.g, r.float(), [r.any()])]),
   fresh: (r) => [r.param(r.draw.dtype(), r.draw.shape(1 + r.draw.below(3)))],
+  empty(r) {
+    const shape = r.draw.shape(1 + r.draw.below(3));
+    return [r.param(r.draw.dtype(), shape.with(r.draw.below(shape.length), 0))];
+  },
   iota: (r) => [b.iota(r.g, r.draw.size())],
   reshape(r) {
     const x = r.any();
@@ -61,7 +65,7 @@ const steps: Readonly<Record<string, Step>> = {
   slice(r) {
     const [x, axis] = r.along();
     const n = dims(x.type)[axis] ?? 0;
-    const size = r.draw.below(n + 1) || n;
+    const size = r.draw.below(n + 1) || (r.draw.chance(0.3) ? 0 : n);
     return [b.slice(r.g, x, axis, r.draw.below(n - size + 1), size)];
   },
   concat(r) {

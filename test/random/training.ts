@@ -58,7 +58,8 @@ function decided(graph: Graph, want: readonly Expected[]): Expected[] {
   const of = new Map(graph.results.map(({ name }, r) => [name, want[r] as Expected]));
   return graph.results.map(({ name }, r) => {
     const w = want[r] as Expected;
-    const mean = of.get(`${name.replace(/ as bf16$|\.v$/, "")}.m`);
+    const parameter = name.replace(/ as bf16$|(\.adam)?\.v$/, "");
+    const mean = of.get(`${parameter}.m`) ?? of.get(`${parameter}.adam.m`);
     const open = (i: number): boolean => mean !== undefined && !(Math.abs(mean.want[i] ?? 0) > (mean.slack[i] ?? 0));
     return { ...w, slack: w.slack.map((s, i) => (open(i) && mean?.want[i] !== 0 ? Number.NaN : s)) };
   });

@@ -13,7 +13,7 @@ import { folder } from "./folder.ts";
 import { type RandomDecoder, randomDecoder } from "./random/decoders.ts";
 import { close } from "./stored.ts";
 
-const test = suite("generate-random");
+const test = suite("decoders");
 const full = env["MOEC_TEST"] === "full";
 const base = env["MOEC_SEED"] ?? (full ? String(Date.now()) : "moec");
 if (full) console.log(`random decoders of MOEC_SEED=${base}`);
