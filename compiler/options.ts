@@ -28,10 +28,11 @@ export const tf32: Flag<boolean> = {
   doc: "of a cuda target: products of f32 run on tensor cores, which take 11 bits of each operand's 24; sums stay f32. Without it they are exact",
   parse: () => true,
 };
+const mostThreads = 1024;
 export const threads: Flag<number> = {
   flags: "--threads <n>",
   doc: "threads that compute; the result does not depend on it (default: all cores)",
-  parse: whole(1, 1024),
+  parse: whole(1, mostThreads),
 };
 export const set: Flag<Settings> = {
   flags: "--set <name=value>",
@@ -56,18 +57,24 @@ export const compileTarget: Flag<CompileTarget> = {
   },
 };
 
-/** A target that there is not, and what one cannot give, is refused before anything is compiled. */
+/** A target that there is not, and what one cannot give or work with, is refused before anything is compiled. */
 export function requireTarget(options: {
   readonly target?: Target | CompileTarget;
   readonly precision?: Precision;
   readonly tf32?: boolean | undefined;
+  readonly threads?: number | undefined;
 }): void {
   const [name = "host"] = options.target?.split(":") ?? [];
   if (!targets.some((t) => t === name))
     throw new Problem(`there is no target ${name}`, `the targets are ${targets.join(", ")}`);
+  const { precision: float = "f32", threads: many = 1 } = options;
+  if (!precisions.includes(float))
+    throw new Problem(`there is no precision ${float}`, `the precisions are ${precisions.join(", ")}`);
+  if (!(Number.isInteger(many) && many >= 1 && many <= mostThreads))
+    throw new Problem(`${many} threads cannot compute`, `give a whole number from 1 to ${mostThreads}`);
   if (options.tf32 && name !== "cuda")
     throw new Problem("tf32 is of CUDA targets", "give one with --target, or leave tf32 out");
-  if (options.precision === "f64" && options.target !== "reference")
+  if (float === "f64" && options.target !== "reference")
     throw new Problem(`the ${name} target computes in f32`, "add --target reference, or give --precision f32 or bf16");
 }
 export function oneOf<T extends string>(...names: readonly T[]): (text: string) => T {

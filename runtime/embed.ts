@@ -5,13 +5,20 @@ import { Problem } from "../compiler/diagnostic.ts";
 import type { Target } from "../compiler/options.ts";
 import type { Handle } from "../compiler/syntax/template.ts";
 import { updateOf } from "../compiler/transform/accumulate.ts";
-import type { Precision } from "../compiler/types/dtype.ts";
+import type { DType, Precision } from "../compiler/types/dtype.ts";
 import { type CompileReport, compileLoaded, type EntryRequest, type Sizes } from "./compile.ts";
-import { type Executable, type Outcome, storeOfInput, type Tensor } from "./executable.ts";
+import {
+  type Executable,
+  inputOfStore,
+  type Outcome,
+  type StoreInfo,
+  storeOfInput,
+  type Tensor,
+} from "./executable.ts";
 import { byName } from "./loop.ts";
 import { meanOf } from "./means.ts";
-import { NamedTensors, split } from "./names.ts";
-import { convert, count, fromNumbers, zeros } from "./tensor.ts";
+import { NamedTensors, namesOf, split } from "./names.ts";
+import { bytesOfTensor, convert, count, fromBytes, fromNumbers, requireElements, requireFit } from "./tensor.ts";
 
 /** A declaration of a template, or a .moe file (its only model, or `declaration`). */
 export type Source = Handle | undefined | { readonly file: string; readonly declaration?: string };
@@ -41,30 +48,42 @@ export interface CompileOptions extends TargetOptions {
   readonly given?: readonly string[];
 }
 
-/** A compiled entry with its parameters. */
+/** A compiled entry with its parameters. Its runs follow one another in the order of the calls. */
 export class Program {
   readonly report: CompileReport;
   private readonly executable: Executable;
   private readonly entry: string;
   private readonly seed: number;
+  private readonly inputs: ReadonlyMap<string, StoreInfo>;
   private calls = 0;
   private closed = false;
+  /** How many runs are not over, and the end of the last of them. */
+  private pending = 0;
+  private last: Promise<void> = Promise.resolve();
 
   constructor(executable: Executable, report: CompileReport, entry: string, seed: number) {
     [this.executable, this.report, this.entry, this.seed] = [executable, report, entry, seed];
+    const own = executable.stores.filter((s) => s.name.startsWith(storeOfInput(entry, "")));
+    this.inputs = new Map(own.map((s) => [inputOfStore(entry, s.name), s]));
   }
   /** Names of parameters and states; each copy in an array of layers has its own: `experts.3.up.weight`. */
   get names(): string[] {
-    return this.kept().flatMap((s) => split(s.name, this.executable.read(s.name)).map(([name]) => name));
+    return this.kept().flatMap(namesOf);
   }
   /** A copy of a parameter or state, by the name of one copy. */
   read(name: string): Tensor {
-    for (const s of this.kept())
-      for (const [copy, tensor] of split(s.name, this.executable.read(s.name))) if (copy === name) return tensor;
-    throw new Problem(`there is no parameter ${name}`, `the parameters are ${this.names.join(", ")}`);
+    this.requireIdle();
+    const store = this.kept().find((s) => namesOf(s).includes(name));
+    const [, tensor] = store
+      ? (split(store.name, this.executable.read(store.name)).find(([n]) => n === name) ?? [])
+      : [];
+    if (!tensor) throw new Problem(`there is no parameter ${name}`, `the parameters are ${this.names.join(", ")}`);
+    return tensor;
   }
   /** Sets parameters by name: whole arrays of layers (`experts.up.weight`, with a leading axis) or every copy of one. */
   load(tensors: ReadonlyMap<string, Tensor>): void {
+    this.requireIdle();
+    for (const [name, tensor] of tensors) requireElements(name, tensor);
     const named = new NamedTensors(tensors, "the tensors given");
     for (const store of this.kept()) {
       const value = named.take(store);
@@ -74,56 +93,86 @@ export class Program {
     if (unread !== undefined)
       throw new Problem(`nothing is named ${unread}`, `the parameters are ${this.names.join(", ")}`);
   }
-  /** One call, off the JavaScript thread. Inputs by the names of the signature. */
-  run(inputs: Inputs, step = 0): Promise<Outcome> {
-    const given = Object.entries(inputs).map(([name, x]): [string, Tensor] => [name, this.input(name, x)]);
-    return this.executable.run(this.entry, new Map([...this.ones(inputs), ...given]), {
-      seed: this.seed,
-      call: this.calls++,
-      step,
-    });
+  /**
+   * One call, off the JavaScript thread (the interpreter runs on it). Inputs by the names of the signature; they may be changed once it has returned.
+   * `step`: how many training steps were done.
+   */
+  async run(inputs: Inputs, step = 0): Promise<Outcome> {
+    this.requireOpen();
+    const given = this.given(inputs);
+    requireInteger("the step", step);
+    const at = { seed: this.seed, call: this.calls++, step };
+    return this.inTurn(() => this.executable.run(this.entry, given, at));
   }
   /** Steps the optimizer from the gradients that `train` has added up. */
   async update(step: number): Promise<void> {
-    await this.executable.run(updateOf(this.entry), new Map(), { seed: this.seed, call: this.calls, step });
+    this.requireOpen();
+    const at = { seed: this.seed, call: this.calls, step };
+    await this.inTurn(() => this.executable.run(updateOf(this.entry), new Map(), at));
   }
-  /** Frees the memory; nothing can be read afterwards. */
+  /** Frees the memory, after the runs that were asked for before; nothing can be read afterwards. */
   close(): void {
-    if (!this.closed) this.executable.close();
+    if (!this.closed && this.pending === 0) this.executable.close();
     this.closed = true;
+  }
+  private inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const turn = this.pending === 0 ? work() : this.last.then(work);
+    const over = (): void => {
+      this.pending -= 1;
+      if (this.closed && this.pending === 0) this.executable.close();
+    };
+    this.pending += 1;
+    this.last = turn.then(over, over);
+    return turn;
+  }
+  private requireOpen(): void {
+    if (this.closed)
+      throw new Problem("the program is closed", "call `close` when nothing is to follow, or compile it again");
+  }
+  private requireIdle(): void {
+    this.requireOpen();
+    if (this.pending > 0)
+      throw new Problem("the program is running", "await its runs before its parameters are read or set");
   }
   private kept() {
     return this.executable.stores.filter((s) => s.role === "parameter" || (s.role === "state" && s.saved));
   }
+  /** All inputs of a run, with elements of their own: it may have to wait. */
+  private given(inputs: Inputs): Map<string, Tensor> {
+    if (Object(inputs) !== inputs || Symbol.iterator in inputs)
+      throw new Problem("the inputs are no object of names", "give them by name: { x: new Float32Array(8) }");
+    const given = Object.entries(inputs).map(([name, x]): [string, Tensor] => [name, this.input(name, x)]);
+    const own = (t: Tensor): Tensor => fromBytes(t.dtype, t.shape, bytesOfTensor(t));
+    return new Map([...this.ones(inputs), ...given.map(([name, t]): [string, Tensor] => [name, own(t)])]);
+  }
   private input(name: string, x: Input): Tensor {
-    const full = storeOfInput(this.entry, name);
-    const store = this.executable.stores.find((s) => s.name === full);
-    const short = store?.dtype === "bf16";
-    if (Object(x) !== x) throw new Problem(`${name} is given a ${typeof x}`, "give a typed array or a Tensor");
-    if ("dtype" in x) return short && x.dtype === "f32" ? convert(x, "bf16") : x;
-    if (!store) throw new Problem(`there is no input ${name}`, "give inputs by the names of the entry's signature");
-    if (short && x instanceof Float32Array && x.length === count(store.shape))
-      return fromNumbers("bf16", store.shape, x);
-    const { data } = zeros(store.dtype, store.shape);
-    if (data.constructor !== x.constructor || x.length !== count(store.shape))
+    const store = this.inputs.get(name);
+    if (!store)
       throw new Problem(
-        `${name} is ${store.dtype}[${store.shape.join(", ")}], and ${x.constructor.name}(${x.length}) was given`,
-        `give a ${data.constructor.name} of ${count(store.shape)} elements`,
+        `${this.entry} has no input ${name}`,
+        `it reads ${[...this.inputs.keys()].join(", ") || "nothing"}; what has a default is named in \`given\` when it is compiled`,
       );
-    return { dtype: store.dtype, shape: store.shape, data: x };
+    if (Object(x) !== x) throw new Problem(`${name} is given a ${typeof x}`, "give a typed array or a Tensor");
+    const { dtype, shape } = store;
+    const tensor = "dtype" in x ? x : { dtype: narrowed(x, dtype), shape, data: x };
+    requireElements(name, tensor);
+    const value = dtype === "bf16" && tensor.dtype === "f32" ? convert(tensor, dtype) : tensor;
+    requireFit(name, store, value);
+    return value;
   }
   /** Cotangents that are not given are 1. */
   private ones(inputs: Inputs): [string, Tensor][] {
-    const prefix = storeOfInput(this.entry, "");
-    return this.executable.stores.flatMap((s): [string, Tensor][] => {
-      const name = s.name.slice(prefix.length);
-      if (!s.name.startsWith(`${prefix}cotangent.`) || Object.hasOwn(inputs, name)) return [];
-      const t = zeros(s.dtype, s.shape);
-      t.data.fill(1);
-      return [[name, t]];
-    });
+    const missing = [...this.inputs].filter(([name]) => name.startsWith("cotangent.") && !Object.hasOwn(inputs, name));
+    return missing.map(([name, { dtype, shape }]) => [
+      name,
+      fromNumbers(dtype, shape, new Uint8Array(count(shape)).fill(1)),
+    ]);
   }
 }
+
+/** What the elements of an input are: those of a bf16 one may be given in f32. */
+const narrowed = (x: Input, dtype: DType): DType =>
+  dtype === "bf16" && Object.prototype.toString.call(x) === "[object Float32Array]" ? "f32" : dtype;
 
 /** Compiles one entry and initialises its parameters. Throws ProgramError with all that is wrong in the program. */
 export async function compile(source: Source, options: CompileOptions = {}): Promise<Program> {
@@ -144,6 +193,7 @@ async function compiled(
   entries: readonly EntryRequest[],
 ) {
   const { sizes = {}, target = "host", precision = "f32", tf32, threads, accumulate = 1, seed = 0 } = options;
+  requireInteger("the seed", seed);
   const [load, declaration] = opened(source);
   const made = await compileLoaded(load, {
     ...(declaration === undefined ? {} : { declaration }),
@@ -158,8 +208,13 @@ async function compiled(
   await made.executable.run("init", new Map(), { seed, call: 0, step: 0 });
   return made;
 }
+function requireInteger(what: string, x: number): void {
+  if ((x | 0) !== x) throw new Problem(`${what} is ${x}`, "give a whole number from -2147483648 to 2147483647");
+}
 function opened(source: Source): [load: () => Loaded, declaration: string | undefined] {
   if (!source) throw new Problem("there is no such declaration", "take one that the template declares");
+  if (Object(source) !== source || !("file" in source || "program" in source))
+    throw new Problem("this is no declaration of a template", 'give one that `moe` returned, or { file: "model.moe" }');
   if ("file" in source) return [() => loadFile(source.file), source.declaration];
   return [() => loadTemplate(source.program), source.name];
 }

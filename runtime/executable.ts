@@ -1,5 +1,5 @@
 // What the training loop, generation and the command line drive, whatever the target.
-import { Bug } from "../compiler/diagnostic.ts";
+import { Bug, Problem } from "../compiler/diagnostic.ts";
 import type { Bytes } from "../compiler/plan/plan.ts";
 import type { DType } from "../compiler/types/dtype.ts";
 
@@ -22,6 +22,19 @@ export const storeOfInput = (entry: string, name: string): string => `${entry}/$
 /** What an entry calls a store that is its input. */
 export const inputOfStore = (entry: string, store: string): string =>
   store.startsWith(`${entry}/`) ? store.slice(entry.length + 1) : store;
+/** Throws where an input is given that there is not, or one that the entry reads is not given. */
+export function requireInputs(
+  entry: string,
+  reads: readonly string[],
+  given: ReadonlyMap<string, Tensor>,
+  has: (store: string) => boolean,
+): void {
+  const help = `${entry} reads ${reads.join(", ") || "nothing"}`;
+  for (const name of given.keys())
+    if (!has(storeOfInput(entry, name))) throw new Problem(`${entry} has no input ${name}`, help);
+  const missing = reads.find((name) => !given.has(name));
+  if (missing !== undefined) throw new Problem(`input ${missing} of ${entry} is missing`, help);
+}
 export interface Outcome {
   readonly outputs: readonly Tensor[];
   readonly losses: ReadonlyMap<string, number>;

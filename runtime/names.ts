@@ -16,6 +16,9 @@ function copies(name: string, over: readonly number[]): [name: string, index: nu
 }
 const stackOf = (name: string): number => name.split("*").length - 1;
 
+/** The names of a store's copies. */
+export const namesOf = ({ name, shape }: Pick<StoreInfo, "name" | "shape">): string[] =>
+  copies(name, shape.slice(0, stackOf(name))).map(([copy]) => copy);
 /** A stacked tensor as one for each copy. */
 export function split(name: string, t: Tensor): [string, Tensor][] {
   return copies(name, t.shape.slice(0, stackOf(name))).map(([n, index]) => [

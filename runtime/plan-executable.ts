@@ -9,12 +9,13 @@ import {
   type Outcome,
   onlyOutput,
   type Repeat,
+  requireInputs,
   type StoreInfo,
   storeOfInput,
   type Tensor,
 } from "./executable.ts";
 import type { Executor, NativeBuffer, NativeStep, StepTimes } from "./native.ts";
-import { numbers, sameShape, showShape, zeros } from "./tensor.ts";
+import { numbers, requireFit, zeros } from "./tensor.ts";
 
 type At = Parameters<Executable["run"]>[2];
 export interface ExecuteOptions {
@@ -50,10 +51,9 @@ function hiddenInput(store: string, { seed, call, step }: At): Tensor | null {
   return store === hidden.step ? { dtype: "i32", shape: [], data: Int32Array.of(step) } : null;
 }
 const cancelled = (name: string): Problem => new Problem(`${name} was cancelled`, "run it again");
-function reads({ name, inputs }: Entry): string {
-  const names = inputs.map((store) => inputOfStore(name, store)).filter((input) => !input.startsWith("$"));
-  return `${name} reads ${names.join(", ") || "nothing"}`;
-}
+/** The names of the inputs that a caller gives. */
+const reads = ({ name, inputs }: Entry): string[] =>
+  inputs.map((store) => inputOfStore(name, store)).filter((input) => !input.startsWith("$"));
 /** Where the stores end in the arena, and what is only held while an entry runs begins. */
 export const storeBytes = ({ stores, buffers }: Plan): number =>
   stores.reduce((end, s) => Math.max(end, (buffers[s.buffer]?.offset ?? 0) + (buffers[s.buffer]?.bytes ?? 0)), 0);
@@ -87,20 +87,16 @@ export class PlanExecutable implements Executable {
   }
   write(store: string, value: Tensor): void {
     const index = this.#store(store);
-    const { dtype, shape } = this.#buffer(index);
-    if (value.dtype !== dtype || !sameShape(value.shape, shape)) {
-      throw new Problem(
-        `${store} is ${dtype}${showShape(shape)}, and ${value.dtype}${showShape(value.shape)} was given`,
-        "give a tensor of that type",
-      );
-    }
+    requireFit(store, this.#buffer(index), value);
     this.#executor.write(index, value.data);
   }
   async run(name: string, inputs: ReadonlyMap<string, Tensor>, at: At): Promise<Outcome> {
     const [index, entry] = this.#entry(name);
     if (this.#options.poison === true) this.#poisonTemporaries();
     this.#writeInputs(entry, inputs, at);
-    const { finished, wall, busy } = await this.#executor.run(index, this.#options.profile !== undefined);
+    const running = this.#executor.run(index, this.#options.profile !== undefined);
+    // of a run that is over already the results are read before another can begin
+    const { finished, wall, busy } = running instanceof Promise ? await running : running;
     this.#options.profile?.(entry, { wall, busy });
     if (!finished) throw cancelled(name);
     return this.#outcome(entry);
@@ -136,14 +132,10 @@ export class PlanExecutable implements Executable {
     return [index, entry];
   }
   #writeInputs(entry: Entry, inputs: ReadonlyMap<string, Tensor>, at: At): void {
-    for (const name of inputs.keys())
-      if (!this.#buffers.has(storeOfInput(entry.name, name)))
-        throw new Problem(`${entry.name} has no input ${name}`, reads(entry));
+    requireInputs(entry.name, reads(entry), inputs, (store) => this.#buffers.has(store));
     for (const store of entry.inputs) {
-      const name = inputOfStore(entry.name, store);
-      const value = inputs.get(name) ?? hiddenInput(store, at);
-      if (value === null) throw new Problem(`input ${name} of ${entry.name} is missing`, reads(entry));
-      this.write(store, value);
+      const value = inputs.get(inputOfStore(entry.name, store)) ?? hiddenInput(store, at);
+      if (value) this.write(store, value);
     }
   }
   #outcome(entry: Entry): Outcome {

@@ -2,9 +2,18 @@
 import { Problem } from "../compiler/diagnostic.ts";
 import { interpret } from "../compiler/graph/interpret.ts";
 import { type Elaborated, type Graph, hidden, type NdArray, type Store } from "../compiler/graph/node.ts";
+import { storeOf, topological, valuesOf } from "../compiler/graph/walk.ts";
 import { dims, dtypeOf } from "../compiler/types/type.ts";
-import { type Executable, type Outcome, type StoreInfo, storeOfInput, type Tensor } from "./executable.ts";
-import { fromNumbers, numbers, sameShape, showShape, zeros } from "./tensor.ts";
+import {
+  type Executable,
+  inputOfStore,
+  type Outcome,
+  requireInputs,
+  type StoreInfo,
+  storeOfInput,
+  type Tensor,
+} from "./executable.ts";
+import { fromNumbers, numbers, requireFit, zeros } from "./tensor.ts";
 
 const toArray = (t: Tensor): NdArray => ({ dtype: t.dtype, shape: t.shape, data: numbers(t) });
 const toTensor = (a: NdArray): Tensor => fromNumbers(a.dtype, a.shape, a.data);
@@ -37,12 +46,7 @@ class Reference implements Executable {
     return toTensor(this.array(store));
   }
   write(store: string, value: Tensor): void {
-    const { dtype, shape } = this.array(store);
-    if (dtype !== value.dtype || !sameShape(shape, value.shape))
-      throw new Problem(
-        `${store} is ${dtype}${showShape(shape)}, and ${value.dtype}${showShape(value.shape)} was given`,
-        "give a tensor of that type",
-      );
+    requireFit(store, this.array(store), value);
     this.held.set(store, toArray(value));
   }
   async run(
@@ -52,6 +56,7 @@ class Reference implements Executable {
   ): Promise<Outcome> {
     const graph = this.graphs.get(entry);
     if (!graph) throw new Problem(`there is no entry ${entry}`, `the entries are ${this.entries.join(", ")}`);
+    requireInputs(entry, this.inputs(graph), inputs, (store) => this.held.has(store));
     for (const [name, value] of inputs) this.write(storeOfInput(entry, name), value);
     this.held.set(hidden.key, { dtype: "i32", shape: [2], data: Float64Array.of(at.seed, at.call) });
     this.held.set(hidden.step, { dtype: "i32", shape: [], data: Float64Array.of(at.step) });
@@ -78,6 +83,12 @@ class Reference implements Executable {
       metrics: new Map(of("metric")),
       gradients: new Map(of("gradient")),
     };
+  }
+  /** Those that the graph reads, as a plan has them. */
+  private inputs(graph: Graph): string[] {
+    const read = new Set(topological(valuesOf(graph)).map(storeOf));
+    const own = this.stores.filter((s) => read.has(s.name) && s.name.startsWith(storeOfInput(graph.name, "")));
+    return own.map((s) => inputOfStore(graph.name, s.name));
   }
   private array(store: string): NdArray {
     const array = this.held.get(store);

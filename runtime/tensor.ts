@@ -13,6 +13,29 @@ export const sameShape = (a: readonly number[], b: readonly number[]): boolean =
   a.length === b.length && a.every((n, i) => n === b[i]);
 export const showShape = (shape: readonly number[]): string => `[${shape.join(", ")}]`;
 
+/** Throws unless the elements are those of the dtype and the shape. Typed arrays of another realm (a test runner's) are as good. */
+export function requireElements(name: string, { dtype, shape, data }: Tensor): void {
+  const kind = arrays[dtype].name;
+  if (Object.prototype.toString.call(data) !== `[object ${kind}]` || data.length !== count(shape))
+    throw new Problem(
+      `${name} is ${dtype}${showShape(shape)}, and ${shownData(data)} was given`,
+      `give a ${kind} of ${count(shape)} elements`,
+    );
+}
+const shownData = (data: unknown): string =>
+  ArrayBuffer.isView(data) || Array.isArray(data)
+    ? `${data.constructor.name}(${"length" in data ? data.length : data.byteLength})`
+    : typeof data;
+/** Throws unless a store of that type can hold the tensor. */
+export function requireFit(name: string, { dtype, shape }: Pick<Tensor, "dtype" | "shape">, value: Tensor): void {
+  if (value.dtype !== dtype || !sameShape(value.shape, shape))
+    throw new Problem(
+      `${name} is ${dtype}${showShape(shape)}, and ${value.dtype}${showShape(value.shape)} was given`,
+      "give a tensor of that type",
+    );
+  requireElements(name, value);
+}
+
 /** A tensor of zeros. */
 export const zeros = (dtype: DType, shape: readonly number[]): Tensor => ({
   dtype,

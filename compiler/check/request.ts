@@ -38,6 +38,7 @@ export class Filling {
   private readonly request: Request;
   private readonly entry: EntryRequest;
   private readonly names = new Set<string>();
+  private readonly inputs = new Set<string>();
 
   constructor(decl: Declared, request: Request, entry: EntryRequest) {
     [this.decl, this.request, this.entry] = [decl, request, entry];
@@ -81,7 +82,9 @@ export class Filling {
   /** Names of the entry's types, from the sizes given. */
   bind(params: readonly ast.HeaderParam[], scope: Scope): void {
     for (const p of params) {
-      if (p.type?.kind !== "tensor" || this.byDefault(p)) continue;
+      if (p.type?.kind !== "tensor") continue;
+      this.inputs.add(p.name.name);
+      if (this.byDefault(p)) continue;
       const { spread } = p.type;
       const names = [
         ...(spread ? [spread] : []),
@@ -119,7 +122,7 @@ export class Filling {
   byDefault(p: ast.HeaderParam): boolean {
     return p.default !== null && !this.entry.inputs?.includes(p.name.name);
   }
-  /** A size that nothing has is a slip of the pen. */
+  /** A size that nothing has is a slip of the pen, and so is an input. */
   checkNames(): void {
     const layer = layerBehind(this.decl);
     const used = new Set(this.names);
@@ -133,6 +136,12 @@ export class Filling {
           `${ast.name.name} has no size or value ${name}`,
           didYouMean(name, used, `it has ${[...used].join(", ")}`),
         );
+    for (const name of this.entry.inputs ?? [])
+      if (!this.inputs.has(name))
+        throw new Problem(
+          `${this.entry.method} has no input ${name}`,
+          didYouMean(name, this.inputs, `it has ${[...this.inputs].join(", ")}`),
+        );
   }
 }
 function known(name: string, v: number | boolean | readonly number[]): Val {
@@ -142,5 +151,7 @@ function known(name: string, v: number | boolean | readonly number[]): Val {
       throw new Problem(`${name} is a size, and ${v} is not`, `give a whole number: --set ${name}=8`);
     return number(v, isCapital(name));
   }
+  if (!Array.isArray(v))
+    throw new Problem(`${name} is given a ${typeof v}`, "give a number, a boolean or a list of sizes");
   return { kind: "list", items: v.map((n) => number(n, true)) };
 }

@@ -48,10 +48,16 @@ function load(plan: Plan, { libraries, kernels }: Built, threads: number, shares
   try {
     return new Executor(spec);
   } catch (error) {
-    const other = error instanceof Error && error.message.startsWith("kernels for a CPU with");
-    throw other ? new Problem(error.message, "leave MOEC_ISA out, and machine flags out of CXX") : error;
+    const message = error instanceof Error ? error.message : "";
+    const [, help] = remedies.find(([start]) => message.startsWith(start)) ?? [];
+    throw help === undefined ? error : new Problem(message, help, { cause: error });
   }
 }
+/** By how the addon's errors begin. */
+const remedies: readonly (readonly [start: string, help: string])[] = [
+  ["kernels for a CPU with", "leave MOEC_ISA out, and machine flags out of CXX"],
+  ["cannot start", "give fewer threads, or close programs that are no longer used"],
+];
 /**
  * What one thread does in a microsecond or two: to share it among several, and to hand them what it reads, takes about as long. Of what counts no
  * bytes nothing is known.

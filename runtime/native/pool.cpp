@@ -5,6 +5,9 @@
 
 #include <algorithm>
 #include <chrono>
+#include <stdexcept>
+#include <string>
+#include <system_error>
 
 namespace moec {
 
@@ -83,9 +86,15 @@ static size_t padded(size_t floats) { return (floats * sizeof(float) + line - 1)
 
 Pool::Pool(int threads, size_t scratch)
     : threads_(threads), scratch_floats_(padded(scratch)), scratch_(scratch_floats_ * size_t(threads) * sizeof(float)) {
-  for (int i = 1; i < threads_; i++) helpers_.emplace_back([this, i] { help(i); });
+  try {
+    for (int i = 1; i < threads_; i++) helpers_.emplace_back([this, i] { help(i); });
+  } catch (const std::system_error& error) {
+    stop();
+    throw std::runtime_error("cannot start " + std::to_string(threads_) + " threads: " + error.what());
+  }
 }
-Pool::~Pool() {
+Pool::~Pool() { stop(); }
+void Pool::stop() {
   {
     std::lock_guard<std::mutex> lock(mutex_);
     stop_ = true;

@@ -40,6 +40,7 @@ class Pool {
   struct Share;
   struct Round;
 
+  void stop();
   void help(int thread);
   Run* enter(uint64_t& seen);
   void work(Run& run, int thread);

@@ -1,0 +1,172 @@
+// A program in one's own TypeScript: runs at once, what is given wrongly, what is asked at the wrong time.
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { Problem } from "../compiler/diagnostic.ts";
+import { type CompileOptions, compile, type Inputs, moe, type Program, type Tensor } from "../runtime/index.ts";
+
+const test = suite("embed");
+const { Twice, First, Sized } = moe<"Twice" | "First" | "Sized">`
+  layer Twice(D) {
+    param w: float[D] = 2
+    forward(x: float[N, D], scale: f32 = 1) -> float[N, D] { return scale * w * x }
+  }
+  layer First(D) { forward(x: float[N, D], y: float[N, D]) -> float[N, D] { return 2 * x } }
+  layer Sized(D) {
+    param w: float[D, D] = 1
+    forward(x: float[N, D]) -> float[N, D] {
+      for i in 0:40 { x = x @ w / D }
+      return x
+    }
+  }
+`;
+const targets = ["host", "reference"] as const;
+const sizes = { D: 4, N: 2 };
+const filled = (x: number, n = 8): Float32Array => new Float32Array(n).fill(x);
+async function compiled<T>(options: CompileOptions, use: (program: Program) => Promise<T>, from = Twice): Promise<T> {
+  const program = await compile(from, { sizes, threads: 2, ...options });
+  try {
+    return await use(program);
+  } finally {
+    program.close();
+  }
+}
+const first = async (program: Program, x: Float32Array): Promise<number | undefined> =>
+  (await program.run({ x })).outputs[0]?.data[0];
+async function refuses(work: () => unknown, message: string, help: string): Promise<void> {
+  try {
+    await work();
+  } catch (error) {
+    if (!(error instanceof Problem)) throw error;
+    assert.match(error.message, message);
+    assert.match(error.help, help);
+    return;
+  }
+  assert.unreachable(message);
+}
+
+for (const target of targets)
+  test(`runs at once each give their own results, on ${target}`, () =>
+    compiled({ target }, async (program) => {
+      const all = Array.from({ length: 20 }, (_, i) => i + 1);
+      for (let round = 0; round < 3; round++) {
+        const results = await Promise.all(all.map((i) => first(program, filled(i))));
+        assert.equal(
+          results,
+          all.map((i) => 2 * i),
+        );
+      }
+    }));
+test("runs of some milliseconds follow one another, and read their inputs before they return", () =>
+  compiled(
+    { sizes: { D: 128, N: 256 } },
+    async (program) => {
+      const x = filled(0, 256 * 128);
+      const runs = [1, 2, 3, 4].map((i) => first(program, x.fill(i)));
+      assert.equal(await Promise.all(runs), [1, 2, 3, 4]);
+    },
+    Sized,
+  ));
+test("eight programs run at once", async () => {
+  const programs = await Promise.all(
+    Array.from({ length: 8 }, (_, i) => compile(Sized, { sizes: { D: 64, N: 64 }, threads: 1 + (i % 2) })),
+  );
+  const results = await Promise.all(
+    programs.flatMap((program, i) => [1, 2, 3].map((k) => first(program, filled(i * k, 4096)))),
+  );
+  assert.equal(
+    results,
+    programs.flatMap((_, i) => [i, 2 * i, 3 * i]),
+  );
+  for (const program of programs) program.close();
+});
+
+for (const target of targets) {
+  test(`a program is closed after the runs that were asked for before, on ${target}`, async () => {
+    const program = await compile(Twice, { sizes, target });
+    await first(program, filled(1));
+    const runs = [1, 2].map((i) => first(program, filled(i)));
+    program.close();
+    program.close();
+    await refuses(() => first(program, filled(1)), "is closed", "compile it again");
+    assert.equal(await Promise.all(runs), [2, 4]);
+    for (const use of [() => program.read("w"), () => program.load(new Map())])
+      await refuses(use, "is closed", "compile it again");
+    assert.equal(program.names, ["w"]);
+  });
+  test(`parameters are neither read nor set while a run lasts, on ${target}`, () =>
+    compiled({ target }, async (program) => {
+      await first(program, filled(1));
+      const w: Tensor = { dtype: "f32", shape: [4], data: filled(3, 4) };
+      for (const use of [() => program.load(new Map([["w", w]])), () => program.read("w")]) {
+        const run = first(program, filled(1));
+        await refuses(use, "is running", "await");
+        assert.is(await run, 2);
+      }
+      program.load(new Map([["w", w]]));
+      assert.equal(program.read("w"), w);
+      assert.is(await first(program, filled(1)), 3);
+    }));
+  test(`inputs that do not fit are refused by a rejected promise, on ${target}`, () =>
+    compiled({ target }, async (program) => {
+      const wrong: [inputs: unknown, message: string, help: string][] = [
+        [undefined, "no object of names", "by name"],
+        [new Map([["x", filled(1)]]), "no object of names", "by name"],
+        [{}, "input x of forward is missing", "reads x"],
+        [{ X: filled(1) }, "no input X", "reads x"],
+        [{ x: filled(1), scale: filled(1, 1) }, "no input scale", "`given`"],
+        [{ x: undefined }, "x is given a undefined", "typed array"],
+        [{ x: filled(1, 7) }, "Float32Array(7) was given", "Float32Array of 8"],
+        [{ x: new Float64Array(8) }, "Float64Array(8) was given", "Float32Array of 8"],
+        [{ x: [1, 2] }, "Array(2) was given", "Float32Array of 8"],
+      ];
+      const tensors: [tensor: unknown, message: string, help: string][] = [
+        [{ dtype: "f32", shape: [4, 2], data: filled(1) }, "x is f32[2, 4], and f32[4, 2]", "of that type"],
+        [{ dtype: "f64", shape: [2, 4], data: new Float64Array(8) }, "f64[2, 4] was given", "of that type"],
+        [{ dtype: "f32", shape: [2, 4], data: filled(1, 7) }, "Float32Array(7) was given", "Float32Array of 8"],
+        [{ dtype: "f32", shape: [2, 4], data: new Float64Array(4) }, "Float64Array(4) was given", "Float32Array of 8"],
+        [{ dtype: "f32", shape: [2, 4], data: new Int32Array(8) }, "Int32Array(8) was given", "Float32Array of 8"],
+      ];
+      for (const [inputs, message, help] of [...wrong, ...tensors.map(([x, m, h]) => [{ x }, m, h] as const)]) {
+        const run = program.run(inputs as Inputs);
+        await refuses(() => run, message, help);
+      }
+      await refuses(() => program.run({ x: filled(1) }, 0.5), "the step is 0.5", "whole number");
+      const short: Tensor = { dtype: "f32", shape: [4], data: filled(1, 3) };
+      await refuses(() => program.load(new Map([["w", short]])), "w is f32[4], and Float32Array(3)", "of 4 elements");
+      assert.is(await first(program, filled(1)), 2);
+    }));
+  test(`an input that the entry does not read may be left out, on ${target}`, () =>
+    compiled({ target }, async (program) => assert.is(await first(program, filled(1)), 2), First));
+  test(`cotangents that are not given are 1 in bf16 too, on ${target}`, () =>
+    compiled({ target, gradients: true, precision: "bf16" }, async (program) => {
+      const { gradients } = await program.run({ x: filled(3) });
+      assert.equal(
+        [...(gradients.get("input.x")?.data ?? [])],
+        Array.from({ length: 8 }, () => 0x4000),
+      );
+    }));
+}
+test("elements in shared memory", () =>
+  compiled({}, async (program) =>
+    assert.is(await first(program, new Float32Array(new SharedArrayBuffer(32)).fill(5)), 10),
+  ));
+
+test("options that nothing can work with are refused", async () => {
+  const wrong: [options: object, message: string, help: string][] = [
+    ...[0, -1, 1.5, Number.NaN, 1e6].map((threads): [object, string, string] => [
+      { threads },
+      `${threads} threads`,
+      "from 1 to 1024",
+    ]),
+    ...[1.5, Number.NaN, 2 ** 40].map((seed): [object, string, string] => [{ seed }, "the seed is", "whole number"]),
+    [{ precision: "f16" }, "no precision f16", "f32, bf16, f64"],
+    [{ sizes: { D: "4", N: 2 } }, "D is given a string", "a number"],
+    [{ given: ["skale"] }, "forward has no input skale", "scale"],
+    [{ entry: "forwards" }, "no method forwards", "forward"],
+  ];
+  for (const [options, message, help] of wrong)
+    await refuses(() => compile(Twice, { sizes, target: "reference", ...options }), message, help);
+  const no = ["Twice", {}] as unknown as (typeof Twice)[];
+  for (const source of no) await refuses(() => compile(source), "no declaration", "`moe`");
+});
+test.run();
