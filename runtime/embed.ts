@@ -63,7 +63,7 @@ export class Program {
 
   constructor(executable: Executable, report: CompileReport, entry: string, seed: number) {
     [this.executable, this.report, this.entry, this.seed] = [executable, report, entry, seed];
-    const own = executable.stores.filter((s) => s.name.startsWith(storeOfInput(entry, "")));
+    const own = executable.stores.filter((s) => s.role === "input" && s.name.startsWith(storeOfInput(entry, "")));
     this.inputs = new Map(own.map((s) => [inputOfStore(entry, s.name), s]));
   }
   /** Names of parameters and states; each copy in an array of layers has its own: `experts.3.up.weight`. */
@@ -142,8 +142,7 @@ export class Program {
     if (Object(inputs) !== inputs || Symbol.iterator in inputs)
       throw new Problem("the inputs are no object of names", "give them by name: { x: new Float32Array(8) }");
     const given = Object.entries(inputs).map(([name, x]): [string, Tensor] => [name, this.input(name, x)]);
-    const own = (t: Tensor): Tensor => fromBytes(t.dtype, t.shape, bytesOfTensor(t));
-    return new Map([...this.ones(inputs), ...given.map(([name, t]): [string, Tensor] => [name, own(t)])]);
+    return new Map([...this.ones(inputs), ...given]);
   }
   private input(name: string, x: Input): Tensor {
     const store = this.inputs.get(name);
@@ -158,7 +157,7 @@ export class Program {
     requireElements(name, tensor);
     const value = dtype === "bf16" && tensor.dtype === "f32" ? convert(tensor, dtype) : tensor;
     requireFit(name, store, value);
-    return value;
+    return fromBytes(dtype, shape, bytesOfTensor(value));
   }
   /** Cotangents that are not given are 1. */
   private ones(inputs: Inputs): [string, Tensor][] {
@@ -242,6 +241,8 @@ export async function* train(source: Source, options: TrainOptions): AsyncGenera
   const { accumulate = 1, batches } = options;
   if (!Number.isSafeInteger(accumulate) || accumulate < 1)
     throw new Problem(`accumulate is ${accumulate}`, "give the whole number of batches that make a step");
+  if (Object(batches) !== batches || !(Symbol.iterator in batches || Symbol.asyncIterator in batches))
+    throw new Problem("batches cannot be iterated over", "give a list of each step's inputs, or a generator of them");
   const entry = { method: "train", name: "train", sizes: {} };
   const { executable, report } = await compiled(source, options, [entry]);
   const program = new Program(executable, report, "train", options.seed ?? 0);

@@ -87,8 +87,9 @@ class Reference implements Executable {
   /** Those that the graph reads, as a plan has them. */
   private inputs(graph: Graph): string[] {
     const read = new Set(topological(valuesOf(graph)).map(storeOf));
-    const own = this.stores.filter((s) => read.has(s.name) && s.name.startsWith(storeOfInput(graph.name, "")));
-    return own.map((s) => inputOfStore(graph.name, s.name));
+    const own = this.stores.filter((s) => s.role === "input" && read.has(s.name));
+    const names = own.filter((s) => s.name.startsWith(storeOfInput(graph.name, "")));
+    return names.map((s) => inputOfStore(graph.name, s.name));
   }
   private array(store: string): NdArray {
     const array = this.held.get(store);

@@ -2,10 +2,21 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Problem } from "../compiler/diagnostic.ts";
-import { type CompileOptions, compile, type Inputs, moe, type Program, type Tensor } from "../runtime/index.ts";
+import {
+  type CompileOptions,
+  compile,
+  type Inputs,
+  moe,
+  type Outcome,
+  type Program,
+  type Tensor,
+  type TrainOptions,
+  train,
+} from "../runtime/index.ts";
 
 const test = suite("embed");
-const { Twice, First, Sized } = moe<"Twice" | "First" | "Sized">`
+const { Twice, First, Sized, Fit } = moe<"Twice" | "First" | "Sized" | "Fit">`
+  import { Sgd } from "std/optim"
   layer Twice(D) {
     param w: float[D] = 2
     forward(x: float[N, D], scale: f32 = 1) -> float[N, D] { return scale * w * x }
@@ -16,6 +27,13 @@ const { Twice, First, Sized } = moe<"Twice" | "First" | "Sized">`
     forward(x: float[N, D]) -> float[N, D] {
       for i in 0:40 { x = x @ w / D }
       return x
+    }
+  }
+  model Fit(D) {
+    param w: float[D] = 2
+    train(x: float[N, D]) {
+      loss square = mean(w * x * x)
+      optimize with Sgd(lr: 1e-2)
     }
   }
 `;
@@ -145,6 +163,41 @@ for (const target of targets) {
         Array.from({ length: 8 }, () => 0x4000),
       );
     }));
+}
+for (const target of targets) {
+  const x = filled(1);
+  const all = async (options: Partial<TrainOptions>): Promise<number> => {
+    let steps = 0;
+    for await (const { step } of train(Fit, { batches: [], sizes, target, ...options })) steps = step;
+    return steps;
+  };
+  test(`batches are added up by names of inputs alone, on ${target}`, async () => {
+    assert.is(await all({ batches: [{ x }, { x }, { x }], accumulate: 2 }), 1);
+    const none = [undefined, 3, { x }] as unknown as TrainOptions["batches"][];
+    for (const batches of none) await refuses(() => all({ batches }), "cannot be iterated", "a list");
+    await refuses(() => all({ batches: [{ x }, { x: filled(1, 4) }] }), "Float32Array(4) was given", "of 8");
+  });
+  test(`a loop that is left ends its batches, and its program after a run that lasts, on ${target}`, async () => {
+    let ended = false;
+    function* endless() {
+      try {
+        for (;;) yield { x };
+      } finally {
+        ended = true;
+      }
+    }
+    const left: [Program, Promise<Outcome>][] = [];
+    for await (const { step, program } of train(Fit, { batches: endless(), sizes, target })) {
+      if (step < 3) continue;
+      left.push([program, program.run({ x }, step)]);
+      break;
+    }
+    assert.ok(ended);
+    for (const [program, run] of left) {
+      assert.equal([...(await run).losses.keys()], ["square"]);
+      await refuses(() => program.read("w"), "is closed", "compile it again");
+    }
+  });
 }
 test("elements in shared memory", () =>
   compiled({}, async (program) =>
