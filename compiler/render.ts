@@ -16,6 +16,7 @@ export interface PlainDiagnostic {
   readonly notes: readonly string[];
   readonly help: string;
 }
+/** A diagnostic as plain data, its place as lines and columns. */
 export function plain({ code, message, labels, notes, help }: Diagnostic): PlainDiagnostic {
   const { source, start, end } = labels[0].span;
   const [from, to] = [position(source, start), position(source, end)];
@@ -32,6 +33,7 @@ export interface RenderOptions {
 }
 type Colors = ReturnType<typeof createColors>;
 
+/** Diagnostics as the command line shows them: the source's lines, with carets under what is wrong. */
 export function render(diagnostics: readonly Diagnostic[], options: RenderOptions): string {
   const colors = createColors(options.color);
   const shown = diagnostics.slice(0, options.limit ?? 20);

@@ -87,6 +87,7 @@ export const compileProgram = (request: CompileRequest): Promise<Compiled> =>
 
 /** All that is wrong in a file and what it imports: its syntax and its types. */
 export const checkFile = (path: string): readonly Diagnostic[] => check(loadFile(path));
+/** The same of a text, which errors name as `name`. */
 export const checkText = (name: string, text: string): readonly Diagnostic[] => check(load({ name, text }));
 
 /** `plans`: where finished plans are kept; null: nowhere. */

@@ -24,8 +24,10 @@ import { bytesOfTensor, convert, count, fromBytes, fromNumbers, requireElements,
 export type Source = Handle | undefined | { readonly file: string; readonly declaration?: string };
 /** A tensor, or its elements alone in row-major order. Of a bf16 input, f32 is rounded. */
 export type Input = Tensor | Tensor["data"];
+/** By the names of the entry's signature. */
 export type Inputs = Readonly<Record<string, Input>>;
 
+/** What `compile` and `train` take alike. */
 export interface TargetOptions {
   /** Sizes and values by name: those of the header, and those that only the entry's types name. */
   readonly sizes?: Sizes;
@@ -35,10 +37,12 @@ export interface TargetOptions {
   readonly precision?: Precision;
   /** Of cuda: products of f32 by tensor cores, of operands rounded to tf32 (11 bits of 24); sums stay f32. */
   readonly tf32?: boolean;
+  /** Of the host: the cores that this process may use. The results do not depend on it. */
   readonly threads?: number;
   /** What parameters and random numbers come from: 0. */
   readonly seed?: number;
 }
+/** What `compile` takes. */
 export interface CompileOptions extends TargetOptions {
   /** A method, or a function's name: `forward`. */
   readonly entry?: string;
@@ -50,6 +54,7 @@ export interface CompileOptions extends TargetOptions {
 
 /** A compiled entry with its parameters. Its runs follow one another in the order of the calls. */
 export class Program {
+  /** What compiling took and what the program needs. */
   readonly report: CompileReport;
   private readonly executable: Executable;
   private readonly entry: string;
@@ -218,6 +223,7 @@ function opened(source: Source): [load: () => Loaded, declaration: string | unde
   return [() => loadTemplate(source.program), source.name];
 }
 
+/** What `train` takes. */
 export interface TrainOptions extends TargetOptions {
   /** The inputs of `train` for each step; the steps end where they do. */
   readonly batches: Iterable<Inputs> | AsyncIterable<Inputs>;
@@ -226,6 +232,7 @@ export interface TrainOptions extends TargetOptions {
   /** What parameters begin from, where their own beginning is not wanted: as `Program.load` takes them. */
   readonly parameters?: ReadonlyMap<string, Tensor>;
 }
+/** What `train` yields. */
 export interface TrainedStep {
   /** Steps done, from 1. */
   readonly step: number;

@@ -35,10 +35,13 @@ export function requireInputs(
   const missing = reads.find((name) => !given.has(name));
   if (missing !== undefined) throw new Problem(`input ${missing} of ${entry} is missing`, help);
 }
+/** What one run gives. */
 export interface Outcome {
+  /** In the order of the signature. */
   readonly outputs: readonly Tensor[];
   readonly losses: ReadonlyMap<string, number>;
   readonly metrics: ReadonlyMap<string, Tensor>;
+  /** Where it was compiled with `gradients`. */
   readonly gradients: ReadonlyMap<string, Tensor>;
 }
 /**

@@ -72,6 +72,7 @@ function at({ dtype, data }: Tensor, i: number): number {
   const x = data[i] ?? Number.NaN;
   return dtype === "bf16" ? fromBf16(x) : x;
 }
+/** The elements as numbers, whatever the dtype: bf16 is a number too, not its bits. */
 export const numbers = (t: Tensor): Float64Array => Float64Array.from(t.data, (_, i) => at(t, i));
 
 /** A tensor from numbers, rounded to the dtype. Throws where an integer dtype gets what is not a whole number in its range. */
