@@ -6,7 +6,7 @@ import * as b from "../ops/build.ts";
 import type * as ast from "../syntax/ast.ts";
 import { equal, isSpread, product, type Size, show } from "../types/size.ts";
 import { showType, type Type, type } from "../types/type.ts";
-import { fail, textOf } from "./errors.ts";
+import { fail, textOf, written } from "./errors.ts";
 import { calledFrom, isKnown, knownBinary, knownUnary } from "./numbers.ts";
 import { originOf } from "./origin.ts";
 import { castTo, commonShape, elementOf, loneTensor, stretchTo, toTensor } from "./tensor.ts";
@@ -30,6 +30,7 @@ const fns: Readonly<Record<Exclude<ast.BinaryOp, "@">, BinaryName>> = {
   "||": "or",
 };
 type Binary = Extract<ast.Expr, { kind: "binary" }>;
+type Unary = Extract<ast.Expr, { kind: "unary" }>;
 /** `S` as an operand is the product of its axes. */
 export const plainNumber = (v: Val): Val => (v.kind === "spread" ? number(product(v.axes), true) : v);
 
@@ -89,7 +90,7 @@ function operandType(w: World, fn: BinaryName, what: string, left: Operand, righ
     if (wrong)
       fail("E0201", `${what} needs booleans, not ${typeText(wrong.value)}`, at, {
         also: [{ span: wrong.span, text: typeText(wrong.value) }],
-        help: "compare it: `x != 0`",
+        help: `compare it: \`${written(wrong.span)} != 0\``,
       });
     return "bool";
   }
@@ -99,14 +100,16 @@ function operandType(w: World, fn: BinaryName, what: string, left: Operand, righ
 }
 const typeText = (v: Val): string => (v.kind === "tensor" ? showType(v.value.type) : kindText[v.kind]);
 
-export function unaryOf(w: World, op: ast.UnaryOp, operand: Val, e: ast.Expr): Val {
+export function unaryOf(w: World, operand: Val, e: Unary): Val {
   const v = plainNumber(operand);
-  if (isKnown(v)) return knownUnary(op, v, e.span);
+  if (isKnown(v)) return knownUnary(e.op, v, e.span);
   const x = loneTensor(w, v, e.span);
-  if (op === "!" && x.type.dtype !== "bool")
-    fail("E0201", `\`!\` needs booleans, not ${showType(x.type)}`, e.span, { help: "compare it: `x == 0`" });
-  const from = op === "-" && x.type.dtype === "bool" ? castTo(w, x, "i32") : x;
-  return tensor(w.made(from.type, () => (op === "-" ? b.neg(w.g, from) : b.not(w.g, from))));
+  if (e.op === "!" && x.type.dtype !== "bool")
+    fail("E0201", `\`!\` needs booleans, not ${showType(x.type)}`, e.span, {
+      help: `compare it: \`${written(e.value.span)} == 0\``,
+    });
+  const from = e.op === "-" && x.type.dtype === "bool" ? castTo(w, x, "i32") : x;
+  return tensor(w.made(from.type, () => (e.op === "-" ? b.neg(w.g, from) : b.not(w.g, from))));
 }
 
 function matmul(w: World, e: Binary, left: Val, right: Val, scope: Scope): Val {
@@ -120,7 +123,7 @@ function matmul(w: World, e: Binary, left: Val, right: Val, scope: Scope): Val {
   const dtype = wider(x.type.dtype, y.type.dtype);
   if (!floating(dtype))
     fail("E0203", `\`@\` needs floats, not ${showType(x.type)} and ${showType(y.type)}`, e.opSpan, {
-      help: "convert them: `f32(x)`",
+      help: `convert one of them: \`f32(${written(e.left.span)})\``,
     });
   const [a, c] = [x.type.shape, y.type.shape];
   const [k, n] = [a.at(-1), c.at(-1)];

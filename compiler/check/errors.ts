@@ -36,6 +36,11 @@ export function absorb(): never {
 /** `1 result`, `2 results`; `1 axis`, `2 axes`. */
 export const counted = (n: number, one: string, many = `${one}s`): string => `${n} ${n === 1 ? one : many}`;
 export const textOf = (span: Span): string => span.source.text.slice(span.start, span.end);
+/** What is written there, to be repeated in a help; `otherwise` where that is long. */
+export function written(span: Span, otherwise = "x"): string {
+  const text = textOf(span);
+  return text.length <= 30 && !text.includes("\n") ? text : otherwise;
+}
 /** `file:line`. */
 export function placeOf(span: Span): string {
   const line = span.source.text.slice(0, span.start).split("\n").length;

@@ -8,7 +8,7 @@ import { type Type, type } from "../types/type.ts";
 import { binaryOf, unaryOf } from "./binary.ts";
 import { builtins } from "./builtins/list.ts";
 import { readSlot } from "./effects.ts";
-import { absorb, didYouMean, fail, textOf } from "./errors.ts";
+import { absorb, didYouMean, fail, textOf, written } from "./errors.ts";
 import { declarationValue } from "./frames.ts";
 import { headerOf } from "./headers.ts";
 import { indexTensor } from "./indexing.ts";
@@ -43,7 +43,7 @@ export function evaluate(w: World, e: ast.Expr, scope: Scope, want: Type | null)
     case "name":
       return nameValue(w, e.name, e.span, scope);
     case "unary":
-      return unaryOf(w, e.op, value(w, e.value, scope), e);
+      return unaryOf(w, value(w, e.value, scope), e);
     case "binary":
       return binaryValue(w, e, scope);
     case "call":
@@ -133,11 +133,13 @@ function callValue(w: World, e: Extract<ast.Expr, { kind: "call" }>, scope: Scop
       return fail("E0307", `${kindText[callee.kind]} cannot be called`, e.callee.span, {
         help:
           callee.kind === "layers"
-            ? "pick one: `layers[0](x)`, all: `layers[:](x)`, or by index: `layers[index](x)`"
+            ? pickHelp(written(e.callee.span, "layers"))
             : "call a function, a layer or a method",
       });
   }
 }
+const pickHelp = (layers: string): string =>
+  `pick one: \`${layers}[0](x)\`, all: \`${layers}[:](x)\`, or by index: \`${layers}[index](x)\``;
 /** A header's function; a layer there must be made first. */
 function functionOf(w: World, make: Makeable, at: ast.Span): Callable {
   if (make.of.kind === "layer")
@@ -157,7 +159,10 @@ function memberValue(w: World, e: Extract<ast.Expr, { kind: "member" }>, scope: 
   const object = value(w, e.object, scope);
   if (object.kind !== "layer")
     return fail("E0313", `${kindText[object.kind]} has no members`, e.name.span, {
-      help: object.kind === "layers" ? "pick one: `layers[0].member`" : noMemberHelp(e),
+      help:
+        object.kind === "layers"
+          ? `pick one: \`${written(e.object.span, "layers")}[0].${e.name.name}\``
+          : noMemberHelp(e),
     });
   const found = memberOf(object.layer, e.name);
   return found.kind === "slot" ? readSlot(w, found, scope) : found;

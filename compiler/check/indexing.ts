@@ -4,7 +4,7 @@ import * as b from "../ops/build.ts";
 import type * as ast from "../syntax/ast.ts";
 import { equal, isSpread, type Size, show, sub } from "../types/size.ts";
 import { showType, type } from "../types/type.ts";
-import { absorb, fail, textOf } from "./errors.ts";
+import { absorb, fail, textOf, written } from "./errors.ts";
 import { calledFrom, toSize } from "./numbers.ts";
 import { numbers } from "./tensor.ts";
 import { kindText, type Scope, tensor, type Val } from "./values.ts";
@@ -110,7 +110,7 @@ export function takeAlong(w: World, x: Value, index: Value, axis: number, span: 
 export function needIndex(w: World, index: Value, span: ast.Span): void {
   if (index.type.dtype !== "i32")
     fail("E0210", `an index is i32, not ${showType(index.type)}`, span, {
-      help: "convert it: `i32(x)`",
+      help: `convert it: \`i32(${written(span)})\``,
       notes: calledFrom(w),
     });
 }

@@ -123,7 +123,7 @@ function wrongCount(stmt: Of<"let">, value: Val): never {
     label: textOf(stmt.value.span).split("\n")[0] ?? "",
     help:
       n === 1
-        ? "write `let x = ...`"
+        ? `write \`let ${stmt.names[0]?.name ?? "x"} = ...\``
         : `write \`let (${Array.from({ length: n }, (_, i) => (stmt.names[i] ? stmt.names[i].name : "_")).join(", ")}) = ...\``,
   });
 }

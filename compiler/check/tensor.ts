@@ -4,7 +4,7 @@ import * as b from "../ops/build.ts";
 import type { Span } from "../syntax/ast.ts";
 import { equal, equalAll, isSpread, product, type Size, show } from "../types/size.ts";
 import { dims, dtypeOf, showType, type Type, type } from "../types/type.ts";
-import { absorb, fail, textOf } from "./errors.ts";
+import { absorb, fail, textOf, written } from "./errors.ts";
 import { calledFrom } from "./numbers.ts";
 import { type Element, kindText, type Val } from "./values.ts";
 import { floating, type World } from "./world.ts";
@@ -183,7 +183,10 @@ export function convert(w: World, v: Val, want: Type, declared: Declared, at: Sp
     label: from,
     also: [{ span: declared.span, text: want.dtype }],
     notes: ["only floats convert by themselves", ...calledFrom(w)],
-    help: want.dtype === "bool" ? "compare it: `x != 0`" : `convert it: \`${want.dtype}(...)\``,
+    help:
+      want.dtype === "bool"
+        ? `compare it: \`${written(at)} != 0\``
+        : `convert it: \`${want.dtype}(${written(at, "...")})\``,
   });
 }
 function axesText(rank: number, spread: boolean): string {

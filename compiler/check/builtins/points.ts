@@ -7,7 +7,7 @@ import { type Unary, unaries } from "../../ops/scalar.ts";
 import { type } from "../../types/type.ts";
 import { commonElement, type Operand, points, sides } from "../binary.ts";
 import { type Builtin, builtin } from "../builtin.ts";
-import { fail } from "../errors.ts";
+import { fail, written } from "../errors.ts";
 import { asNumber, isKnown } from "../numbers.ts";
 import { castTo, commonShape, loneTensor, stretchTo, toTensor } from "../tensor.ts";
 import { type Element, number, tensor, type Val } from "../values.ts";
@@ -80,7 +80,7 @@ function maskOf(w: World, cond: Operand): Value {
   if (mask.type.dtype !== "bool")
     fail("E0201", "`where` needs a condition of booleans", cond.span, {
       label: mask.type.dtype,
-      help: "compare it: `x != 0`",
+      help: `compare it: \`${written(cond.span)} != 0\``,
     });
   return mask;
 }

@@ -4,7 +4,7 @@ import * as b from "../../ops/build.ts";
 import { isSpread, type Size } from "../../types/size.ts";
 import { showType, type Type, type } from "../../types/type.ts";
 import { type Args, type Builtin, builtin, type CallContext } from "../builtin.ts";
-import { fail } from "../errors.ts";
+import { fail, written } from "../errors.ts";
 import { castTo, commonShape, stretches, stretchTo, toTensor } from "../tensor.ts";
 import { type Element, tensor } from "../values.ts";
 import { floating, type World } from "../world.ts";
@@ -46,7 +46,7 @@ const softmax = builtin(
     const mask = toTensor(w, args.value("where"), span, "bool");
     if (mask.type.dtype !== "bool")
       fail("E0201", `the mask of \`softmax\` is of booleans, not ${showType(mask.type)}`, span, {
-        help: "compare it: `x != 0`",
+        help: `compare it: \`${written(span)} != 0\``,
       });
     if (!stretches(mask.type.shape, x.type.shape))
       commonShape(w, "`softmax`", { type: x.type, span: args.span("x") }, { type: mask.type, span }, at);

@@ -3,12 +3,12 @@ import type { Value } from "../../graph/node.ts";
 import * as b from "../../ops/build.ts";
 import type { Span } from "../../syntax/ast.ts";
 import { add, equal, equalAll, isSpread, product, type Size, show } from "../../types/size.ts";
-import { showType, type } from "../../types/type.ts";
+import { showType, type Type, type } from "../../types/type.ts";
 import { type Builtin, builtin } from "../builtin.ts";
 import { absorb, fail } from "../errors.ts";
 import { matched, needIndex, takeAlong } from "../indexing.ts";
 import { calledFrom } from "../numbers.ts";
-import { axisOf, castTo, loneTensor, numbers } from "../tensor.ts";
+import { axisOf, castTo, loneTensor, numbers, stretches } from "../tensor.ts";
 import { kindText, results, tensor } from "../values.ts";
 import { type World, wider } from "../world.ts";
 
@@ -61,10 +61,15 @@ function along(w: World, first: Value, x: Value, axis: number, span: Span): Size
   const [a, c] = [first.type.shape, x.type.shape];
   if (a.length !== c.length || a.some((n, i) => i !== axis && !equal(n, c[i] ?? -1)))
     fail("E0209", `${showType(first.type)} and ${showType(x.type)} do not concatenate along axis ${axis}`, span, {
-      help: "all axes but that one must be the same; `let y: float[B, T, D] = x` stretches x",
+      help: `all axes but that one must be the same${stretchHelp(first.type, x.type)}`,
       notes: calledFrom(w),
     });
   return c[axis] ?? absorb();
+}
+/** Where one of the two would become the other's type. */
+function stretchHelp(x: Type, y: Type): string {
+  const to = stretches(y.shape, x.shape) ? x : stretches(x.shape, y.shape) ? y : null;
+  return to ? `; \`let y: ${showType(to)} = ...\` stretches ${to === x ? "the second" : "the first"}` : "";
 }
 const range = builtin("range(n)", "0, 1, ... n - 1, as i32[n]", ({ w }, args) => {
   const n = args.size("n");
