@@ -22,12 +22,13 @@ interface Ended {
   readonly said: string;
 }
 const tiny = ["V=128", "D=8", "H=8", "L=1", "Heads=2", "E=3", "Context=32"].flatMap((size) => ["--set", size]);
-/** `moec train` of a tiny model by the interpreter; `then` gets the process when step `at` is done. */
+/** `moec train` of a tiny model by the interpreter; `then` gets the process when step `at` is done. `through`: a command that becomes it. */
 async function train(
   folder: string,
   flags: readonly string[] = [],
   at = 0,
   then?: (run: ChildProcess) => void,
+  through: readonly string[] = ["env", "_=node"],
 ): Promise<Ended> {
   const how = [
     "--target",
@@ -43,7 +44,8 @@ async function train(
     "--json",
   ];
   const args = ["--import", "tsx", "cli/main.ts", "train", "examples/gpt-moe.moe", "--data", text, "--out", folder];
-  const run = spawn(process.execPath, [...args, ...tiny, ...how, ...flags], {
+  const [first = "env", ...rest] = [...through, process.execPath, ...args, ...tiny, ...how, ...flags];
+  const run = spawn(first, rest, {
     cwd: home,
     stdio: ["ignore", "pipe", "pipe"],
   });
@@ -107,6 +109,14 @@ test("a terminal that is closed, and a reader that goes away: the run is saved",
     const [last = 0] = checkpointSteps(folder);
     assert.ok(last >= 3, `saved at ${last}`);
   }
+});
+test("under nohup a terminal that is closed stops nothing", async () => {
+  const named = ["env", "_=/usr/bin/nohup"];
+  // as GNU's nohup leaves standard input in place of a terminal
+  const unreadable = ["sh", "-c", 'exec "$@" 0>/dev/null', "sh", "env", "_=node"];
+  const ways = existsSync("/proc/self/fdinfo") ? [named, unreadable] : [named];
+  const runs = ways.map((through, i) => train(join(root, `nohup${i}`), [], 3, (run) => run.kill("SIGHUP"), through));
+  for (const { code, losses, said } of await Promise.all(runs)) assert.equal([code, losses.size], [0, 12], said);
 });
 test("ended while kernels are compiled, it leaves no lock, folder, compiler or temporary files", async () => {
   const folder = join(root, "early", "run");
