@@ -1,6 +1,13 @@
 // What an expression is: LANGUAGE's operators and functions against hand arithmetic, in f64.
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { runEntry } from "../runtime/run.ts";
+import { writeSafetensors } from "../runtime/safetensors.ts";
+import { fromNumbers, numbers as valuesOf } from "../runtime/tensor.ts";
 import { at, expression, type Numbers, near, numbers, output, run } from "./elaborated.ts";
+import { folder } from "./folder.ts";
 
 const test = suite("expressions");
 
@@ -185,4 +192,35 @@ test("known numbers: arithmetic, sizes, if, for", () => {
     [9, 10, 11, 12, 13],
   );
 });
+for (const target of ["reference", "host"] as const)
+  test(`NaN, nothing and halves, as GRAMMAR says: ${target}`, async () => {
+    const here = folder();
+    const [program, input] = [join(here, "m.moe"), join(here, "x.safetensors")] as const;
+    writeFileSync(
+      program,
+      `fn f(x: f32[4], none: f32[N, 1]) -> (f32[4], f32[4], f32[4], f32[4], f32[2], f32[5], f32[4]) {
+        let (greatest, _) = top_k(x, 4)
+        let (least, _) = sort(x)
+        let ends = concat([max(x)[new], min(x)[new]], axis: 0)
+        let n = none[:, 0]
+        let of = concat([sum(n)[new], max(n)[new], logsumexp(n)[new], min(n)[new], mean(n)[new]], axis: 0)
+        return greatest, least, maximum(x, 1), minimum(1, x), ends, of, round(x)
+      }`,
+    );
+    const given = { x: fromNumbers("f32", [4], [0.5, Number.NaN, 2.5, -1.5]), none: fromNumbers("f32", [0, 1], []) };
+    writeSafetensors(input, new Map(Object.entries(given)));
+    const results = await runEntry({ program, entry: "f", input, target });
+    const nan = Number.NaN;
+    const wanted = [
+      [2.5, 0.5, -1.5, nan],
+      [-1.5, 0.5, 2.5, nan],
+      [1, nan, 2.5, 1],
+      [0.5, nan, 1, -1.5],
+      [nan, nan],
+      [0, -Infinity, -Infinity, Infinity, nan],
+      [0, nan, 2, -2],
+    ];
+    for (const [i, want] of wanted.entries())
+      assert.equal([...valuesOf(results.get(String(i)) ?? given.none)], want, `result ${i}`);
+  });
 test.run();
