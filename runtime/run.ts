@@ -1,5 +1,5 @@
 // Runs one entry once: named tensors in, named tensors out.
-import { type EntrySignature, sizesFromInputs } from "../compiler/check/index.ts";
+import { type Argument, type EntrySignature, sizesFromInputs } from "../compiler/check/index.ts";
 import { Problem } from "../compiler/diagnostic.ts";
 import type { Precision } from "../compiler/types/dtype.ts";
 import { compileProgram, type Running, type Sizes } from "./compile.ts";
@@ -91,10 +91,10 @@ function sizesOf(entry: EntrySignature, set: Sizes, inputs: ReadonlyMap<string, 
 
 /** By file name: JSON (`{ "x": [[1, 2]] }`) or safetensors. Names are those of the signature and `cotangent.I`. */
 function readInputs(path: string, entry: EntrySignature, precision: Precision): Map<string, Tensor> {
-  const known = new Map(entry.arguments.map((a) => [a.name, a.dtype]));
+  const known = new Map(entry.arguments.map((a) => [a.name, a]));
   const f32 = precision === "f64" ? "f64" : "f32";
   const dtypeOf = (name: string): Tensor["dtype"] => {
-    const dtype = known.get(name) ?? "f32";
+    const dtype = known.get(name)?.dtype ?? "f32";
     return dtype === "float" ? precision : dtype === "f32" ? f32 : dtype;
   };
   const check = (name: string): void => {
@@ -107,7 +107,7 @@ function readInputs(path: string, entry: EntrySignature, precision: Precision): 
   const tensors = path.endsWith(".json")
     ? Object.entries(readJson(path)).map(([name, x]): [string, Tensor] => [
         name,
-        fromNested(dtypeOf(name), x, `${path}: \`${name}\``),
+        whole(fromNested(dtypeOf(name), x, `${path}: \`${name}\``), known.get(name)),
       ])
     : [...readSafetensors(path)];
   return new Map(
@@ -116,6 +116,15 @@ function readInputs(path: string, entry: EntrySignature, precision: Precision): 
       return [name, convert(t, dtypeOf(name))];
     }),
   );
+}
+/** Nested arrays end at an axis of 0: what may follow it they cannot say. */
+function whole(t: Tensor, argument: Argument | undefined): Tensor {
+  if (argument && t.shape.at(-1) === 0 && t.shape.length < argument.axes.length)
+    throw new Problem(
+      `JSON cannot say the axes of ${argument.name}: ${argument.text} that follow one of 0`,
+      "give it as safetensors",
+    );
+  return t;
 }
 function readJson(path: string): Record<string, unknown> {
   try {

@@ -3,6 +3,7 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { Problem } from "../compiler/diagnostic.ts";
 import { runEntry } from "../runtime/run.ts";
 import { writeSafetensors } from "../runtime/safetensors.ts";
 import { fromNumbers, numbers as valuesOf } from "../runtime/tensor.ts";
@@ -223,4 +224,14 @@ for (const target of ["reference", "host"] as const)
     for (const [i, want] of wanted.entries())
       assert.equal([...valuesOf(results.get(String(i)) ?? given.none)], want, `result ${i}`);
   });
+test("an empty input of more axes than JSON can say is to be given as safetensors", async () => {
+  const here = folder();
+  const [program, input] = [join(here, "m.moe"), join(here, "x.json")] as const;
+  writeFileSync(program, "fn f(x: f32[N, 4]) -> f32[4] { return sum(x, axis: 0) }");
+  writeFileSync(input, '{"x": []}');
+  const run = runEntry({ program, entry: "f", input, target: "reference" });
+  const error: unknown = await run.catch((e: unknown) => e);
+  assert.ok(error instanceof Problem);
+  assert.match(`${error.message} ${error.help}`, /x: f32\[N, 4\].*safetensors/);
+});
 test.run();
