@@ -57,7 +57,7 @@ export class KernelBuild {
   #begin(): void {
     const unit = this.#next.kernels;
     const done = this.#compiled(unit);
-    done.catch(() => undefined); // told by \`finish\`, unless making the plan fails first
+    done.catch(() => undefined); // told by `finish`, unless making the plan fails first
     this.#begun.push({ keys: new Set(unit.map((k) => k.key)), done });
     this.#next = new Gathered();
   }
