@@ -1,7 +1,6 @@
 // A program in one's own TypeScript: runs at once, what is given wrongly, what is asked at the wrong time.
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { Problem } from "../compiler/diagnostic.ts";
 import {
   type CompileOptions,
   compile,
@@ -13,6 +12,7 @@ import {
   type TrainOptions,
   train,
 } from "../runtime/index.ts";
+import { refuses } from "./refuses.ts";
 
 const test = suite("embed");
 const { Twice, First, Sized, Fit } = moe<"Twice" | "First" | "Sized" | "Fit">`
@@ -50,17 +50,6 @@ async function compiled<T>(options: CompileOptions, use: (program: Program) => P
 }
 const first = async (program: Program, x: Float32Array): Promise<number | undefined> =>
   (await program.run({ x })).outputs[0]?.data[0];
-async function refuses(work: () => unknown, message: string, help: string): Promise<void> {
-  try {
-    await work();
-  } catch (error) {
-    if (!(error instanceof Problem)) throw error;
-    assert.match(error.message, message);
-    assert.match(error.help, help);
-    return;
-  }
-  assert.unreachable(message);
-}
 
 for (const target of targets)
   test(`runs at once each give their own results, on ${target}`, () =>

@@ -3,7 +3,6 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { Problem } from "../compiler/diagnostic.ts";
 import {
   copyProgram,
   findEntry,
@@ -13,6 +12,7 @@ import {
   ownLosses,
   readProgram,
 } from "../runtime/program.ts";
+import { refuses } from "./refuses.ts";
 
 const test = suite("program");
 const root = mkdtempSync(join(tmpdir(), "moec-program-"));
@@ -22,17 +22,6 @@ function write(name: string, text: string): string {
   mkdirSync(dirname(path), { recursive: true });
   writeFileSync(path, text);
   return path;
-}
-function refuses(action: () => unknown, message: string, help: string): void {
-  try {
-    action();
-  } catch (error) {
-    if (!(error instanceof Problem)) throw error;
-    assert.match(error.message, message);
-    assert.match(error.help, help);
-    return;
-  }
-  assert.unreachable(message);
 }
 const path = write(
   "deep/main.moe",
@@ -61,19 +50,19 @@ model Base(D) {
 write("deep/base.moe", "fn helper(x: f32) -> f32 { return x }\n");
 const file = readProgram(path);
 
-test("an entry is a declaration, a method or a function; the default is the only model, its methods those of what it names", () => {
+test("an entry is a declaration, a method or a function; the default is the only model, its methods those of what it names", async () => {
   const names = (entry?: string): string[] => findEntry(file, entry).arguments.map((a) => a.name);
   assert.is(findEntry(file, undefined).declaration, "Small");
   assert.equal(names(), ["x"]);
   assert.is(findEntry(file, "Ffn").method, "forward");
   assert.equal(names("Ffn.other"), ["a", "b"]);
   assert.equal([findEntry(file, "twice").method, ...names("twice")], ["twice", "x"]);
-  refuses(() => findEntry(file, "Fn"), "declares no Fn", "Ffn");
-  refuses(() => findEntry(file, "Ffn.forwrd"), "no method forwrd", "forward");
+  await refuses(() => findEntry(file, "Fn"), "declares no Fn", "Ffn");
+  await refuses(() => findEntry(file, "Ffn.forwrd"), "no method forwrd", "forward");
   const { declaration, method } = findEntry(file, "train");
   assert.equal([declaration, method], [findEntry(file, undefined).declaration, "train"]);
-  refuses(() => findEntry(file, "trian"), "declares no trian", "it declares");
-  refuses(() => findEntry(file, "a.b.c"), "not an entry", "Declaration.method");
+  await refuses(() => findEntry(file, "trian"), "declares no trian", "it declares");
+  await refuses(() => findEntry(file, "a.b.c"), "not an entry", "Declaration.method");
   assert.ok(hasMethod(file, undefined, "train"));
   assert.not.ok(hasMethod(file, undefined, "generate"));
 });
