@@ -106,21 +106,21 @@ test("a file that cannot be read keeps the others from nothing", () => {
 });
 test("FORCE_COLOR colours a pipe; NO_COLOR has the last word", () => {
   const { stdout } = process;
-  const before = [process.env["NO_COLOR"], process.env["FORCE_COLOR"]];
+  const before = process.env;
   try {
     for (const [none, forced, colored] of [
       ["", "1", true],
       ["1", "1", false],
       ["", "0", false],
     ] as const) {
-      [process.env["NO_COLOR"], process.env["FORCE_COLOR"]] = [none, forced];
+      process.env = { ...before, NO_COLOR: none, FORCE_COLOR: forced };
       assert.is(
         explain(new Problem("x", "y"), { ...stdout, isTTY: false } as typeof stdout).includes("\u001b"),
         colored,
       );
     }
   } finally {
-    [process.env["NO_COLOR"], process.env["FORCE_COLOR"]] = [before[0] ?? "", before[1] ?? ""];
+    process.env = before;
   }
 });
 test("the first Ctrl-C or hangup aborts, the second quits with 130 or 129", async () => {
