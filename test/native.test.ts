@@ -76,9 +76,11 @@ const allowed = (): Map<string, string> =>
     }),
   );
 const bits = (mask: string): number =>
-  BigInt(`0x${mask.replaceAll(",", "")}`)
-    .toString(2)
-    .replaceAll("0", "").length;
+  [
+    ...BigInt(`0x${mask.replaceAll(",", "")}`)
+      .toString(2)
+      .replaceAll("0", ""),
+  ].length;
 test("a helper is kept off the core of its caller, and off no other", async () => {
   if (process.platform !== "linux") return;
   const before = allowed();
