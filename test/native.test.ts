@@ -1,4 +1,4 @@
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { suite } from "uvu";
@@ -66,32 +66,6 @@ for (const [threads, flops] of [1, 2, 3].flatMap((n) => [0, 1e6].map((m) => [n, 
     executable.close();
   });
 }
-
-/** By the thread's number, the CPUs that it may use; of those that are there. */
-const allowed = (): Map<string, string> =>
-  new Map(
-    readdirSync("/proc/self/task").map((thread) => {
-      const status = readFileSync(`/proc/self/task/${thread}/status`, "utf8");
-      return [thread, /^Cpus_allowed:\s*(\S+)$/m.exec(status)?.[1] ?? ""];
-    }),
-  );
-const bits = (mask: string): number =>
-  [
-    ...BigInt(`0x${mask.replaceAll(",", "")}`)
-      .toString(2)
-      .replaceAll("0", ""),
-  ].length;
-test("a helper is kept off the core of its caller, and off no other", async () => {
-  if (process.platform !== "linux") return;
-  const before = allowed();
-  const all = bits(before.get(String(process.pid)) ?? "");
-  if (all < 2) return;
-  const executable = await hostExecutable(chain(37, 1e6), { threads: 2, cache });
-  await executable.run("train", new Map([["x", tensor([37, 16], () => 1)]]), at);
-  const helpers = [...allowed()].filter(([thread, mask]) => !before.has(thread) && bits(mask) === all - 1);
-  assert.is(helpers.length, 1);
-  executable.close();
-});
 
 const layouts = (cols: number): readonly Layout[] => [
   { kind: "rows", pitch: cols },

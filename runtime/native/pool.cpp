@@ -107,22 +107,8 @@ float* Pool::scratch(int thread) {
   return reinterpret_cast<float*>(scratch_.data()) + scratch_floats_ * size_t(thread);
 }
 
-/// Linux may wake a helper on the core of its caller, where it waits for milliseconds while another core has nothing to do.
-void Pool::keep_off_caller() {
-#if defined(__linux__)
-  const int cpu = sched_getcpu();
-  if (cpu < 0 || cpu == caller_cpu_) return;
-  cpu_set_t others;
-  if (sched_getaffinity(0, sizeof others, &others) != 0) return;
-  CPU_CLR(cpu, &others);
-  if (CPU_COUNT(&others) < threads_ - 1) return;
-  for (auto& helper : helpers_) pthread_setaffinity_np(helper.native_handle(), sizeof others, &others);
-  caller_cpu_ = cpu;
-#endif
-}
 bool Pool::run(const std::vector<Step>& steps, const std::atomic<bool>& cancel, std::vector<StepTime>& times) {
   const auto threads = size_t(threads_);
-  if (threads_ > 1) keep_off_caller();
   Run run{Clock::now(), steps, cancel, times, threads, std::vector<Share>(steps.size() * threads)};
   {
     std::lock_guard<std::mutex> lock(mutex_);

@@ -41,7 +41,6 @@ class Pool {
   struct Round;
 
   void stop();
-  void keep_off_caller();
   void help(int thread);
   Run* enter(uint64_t& seen);
   void work(Run& run, int thread);
@@ -60,8 +59,6 @@ class Pool {
   std::atomic<int> inside_{0};
   Run* current_ = nullptr;
   bool stop_ = false;
-  /// The CPU that helpers are kept off, -1 before the first run.
-  int caller_cpu_ = -1;
   std::vector<std::thread> helpers_;
 };
 
