@@ -1,5 +1,6 @@
 import { execFile } from "node:child_process";
 import * as fs from "node:fs";
+import * as os from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
@@ -235,10 +236,12 @@ test("a disk that is full is told of as such, and nothing is left on it", async 
   const compiler = join(here, "compiler");
   fs.writeFileSync(compiler, '#!/bin/sh\necho "$TMPDIR: No space left on device" >&2\nexit 1\n', { mode: 0o700 });
   const tools = { ...(await toolchain()), command: [compiler] as const };
-  const error = await buildKernels(constants([1]), tools, new KernelCache(join(here, "cache")), 1).catch(
-    (e: unknown) => e,
-  );
+  const before = process.env["TMPDIR"] ?? os.tmpdir();
+  process.env["TMPDIR"] = here; // of the environment itself: os.tmpdir reads no other
+  const work = buildKernels(constants([1]), tools, new KernelCache(join(here, "cache")), 1);
+  const error = await work.catch((e: unknown) => e).finally(() => (process.env["TMPDIR"] = before));
   assert.ok(error instanceof Problem && /the disk is full/.test(error.message) && /TMPDIR/.test(error.help));
+  assert.equal(fs.readdirSync(here).toSorted(), ["cache", "compiler"]);
 });
 test("no name reaches the compiler's text unless it can name a kernel", async () => {
   const plan = constants([1]);
