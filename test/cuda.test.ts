@@ -69,6 +69,16 @@ test("operands in bf16 are multiplied by tensor cores, of f32 by FMA", () => {
     assert.ok(kernel?.text.includes(`mma<${depth}>`), kernel?.text);
   }
 });
+test("results in bf16 come from shorter functions, where there are any", () => {
+  for (const [dtype, name] of [
+    ["bf16", "sigmoid_short_("],
+    ["f32", "sigmoid_("],
+  ] as const) {
+    const g = new GraphBuilder(ops);
+    const [kernel] = kernelsOf([lowered(graphOf([b.sigmoid(g, parameter(g, "x", [64], dtype))]))]);
+    assert.match(kernel?.text ?? "", name);
+  }
+});
 function attentionOf(width: number, dtype: DType): PlanKernel[] {
   const g = new GraphBuilder(ops);
   const p = (name: string, ...shape: readonly number[]): Value => parameter(g, name, shape, dtype);

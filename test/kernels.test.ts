@@ -351,6 +351,18 @@ test("sums of whole tensors that are added up are kernels of their own, alike on
   assert.is(kernelsOf([sequence]).length, 2);
   compare("squares", graph, runSequence(sequence, storesOf(valuesOf(graph)), 2, compiled(kernelsOf([sequence]))));
 });
+test("the gradient of a weight is cut as one, in pieces of the depth too", () => {
+  for (const depth of [64, 8192]) {
+    const g = new GraphBuilder(ops);
+    const [x, y] = [32, 48].map((n) => b.param(g, `x${n}`, { dtype: "f32", shape: [depth, n] })) as [Value, Value];
+    const shapes = kernelsOf([lowered(graphOf([b.matmul(g, b.swap(g, x), y)]))]).flatMap(
+      (k) => k.schedule?.shape ?? [],
+    );
+    assert.is(shapes.length, 1);
+    assert.match(shapes[0] ?? "", "outer");
+    assert.is(shapes[0]?.includes("groups"), depth > 64);
+  }
+});
 test("kernels and their text", () => {
   const kernels: Kernel[] = [];
   const sequence = lower(moeLayer(64, 32, 48, 4, 2), { emit: emitHost, seen: (k) => kernels.push(k) });

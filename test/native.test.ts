@@ -264,6 +264,8 @@ test("what a user gives wrongly is a problem", async () => {
   await fails("nothing", new Map(), /no entry nothing/);
   await fails("train", new Map(), /input x of train is missing/);
   await fails("train", new Map([["x", tensor([16, 5], () => 1)]]), /x is f32\[5, 16\], and f32\[16, 5\] was given/);
+  const wide: Tensor = { ...x, data: new Float64Array(80) };
+  await fails("train", new Map([["x", wide]]), /x is f32\[5, 16\], and Float64Array\(80\) was given/);
   await fails(
     "train",
     new Map([
