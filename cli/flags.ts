@@ -59,4 +59,6 @@ export const examples = (...lines: readonly string[]): string =>
   `\nExamples:\n${lines.map((line) => `  $ ${line}`).join("\n")}`;
 export const json = (): Option =>
   new Option("--json", "print one JSON object a line on stdout, and nothing else there");
+/** Where what a command makes goes. */
+export const out = (what: "file" | "folder", doc: string): Option => flag(`-o, --out <${what}>`, doc, text);
 export const text = (x: string): string => (x === "" ? refuse("a name") : x);

@@ -5,6 +5,12 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { compileCommand } from "../cli/commands/compile.ts";
+import { importCommand } from "../cli/commands/import.ts";
+import { profileCommand } from "../cli/commands/profile.ts";
+import { reportCommand } from "../cli/commands/report.ts";
+import { runCommand } from "../cli/commands/run.ts";
+import { trainCommand } from "../cli/commands/train.ts";
 import { explain, showBytes, showCount, showTime, table } from "../cli/output.ts";
 import { drawing, loadLines } from "../cli/progress.ts";
 import { endInOrder, interruptible } from "../cli/signals.ts";
@@ -53,6 +59,15 @@ test("usage errors exit with 2 and say what was meant", () => {
   fails(moec("generate", "a", "--top-p", "1.5"), 2, "--top-p", "a number from 0 to 1");
   fails(moec("generate", "a", "--top-k", "0"), 2, "--top-k", "a whole number");
   fails(moec("train", "a.moe", "--data", "b", "--out", ""), 2, "--out", "a name");
+});
+test("what a command makes goes where -o or --out says", () => {
+  const makers = [trainCommand, importCommand, runCommand, compileCommand, reportCommand, profileCommand];
+  const named = makers.map((make) => make().options.filter(({ short, long }) => short === "-o" || long === "--out"));
+  assert.equal(
+    named.map((options) => options.map(({ short, long }) => `${short}, ${long}`)),
+    makers.map(() => ["-o, --out"]),
+  );
+  fails(moec("report", "none", "--output", "page.html"), 2, "unknown option '--output'", "Did you mean --out?");
 });
 test("what cannot be done exits with 1, one message and a remedy, and nothing on stdout", () => {
   const empty = join(folder, "empty.txt");

@@ -136,7 +136,7 @@ test("a run whose folder, file, cache, temporary folder and output are named so"
   writeFileSync(join(here, input ?? ""), '{"x": [[1, 2], [3, 4]]}');
   const [tmp, cache] = [asFile[6] ?? "", asFile[5] ?? ""];
   mkdirSync(join(here, tmp));
-  const args = ["run", "--entry=Layer", `--input=./${input}`, `--output=./${output}`, "--", `./${file}`];
+  const args = ["run", "--entry=Layer", `--input=./${input}`, `--out=./${output}`, "--", `./${file}`];
   const env = { ...process.env, TMPDIR: tmp, MOEC_CACHE: cache, MOEC_DEBUG: "" };
   const ran = spawnSync(process.execPath, ["--import", import.meta.resolve("tsx"), main, ...args], {
     cwd: here,

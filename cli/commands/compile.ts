@@ -8,7 +8,7 @@ import { type CudaForm, type CudaKernel, type CudaReport, compileCuda } from "..
 import { writeAtomic } from "../../runtime/files.ts";
 import { readProgram } from "../../runtime/program.ts";
 import { entryRequest } from "../../runtime/trial.ts";
-import { addEntry, addShared, type EntryFlags, examples, flag, json, option, type Shared, text } from "../flags.ts";
+import { addEntry, addShared, type EntryFlags, examples, flag, json, option, out, type Shared } from "../flags.ts";
 import { note, print, printJson, showBytes, showCount, table } from "../output.ts";
 
 export const compileCommand = (): Command =>
@@ -29,7 +29,7 @@ export const compileCommand = (): Command =>
         parse: (name, before: readonly string[] = []) => [...before, name],
       }),
     )
-    .addOption(flag("-o, --output <folder>", "write the form's files there", text))
+    .addOption(out("folder", "write the form's files there"))
     .option("--timings", "show the seconds of each stage")
     .addOption(json())
     .addHelpText(
@@ -51,7 +51,7 @@ interface Options extends Omit<Shared, "target">, EntryFlags {
   set?: Settings;
   emit?: AnyForm;
   printAfter?: readonly string[];
-  output?: string;
+  out?: string;
   timings?: boolean;
   json?: boolean;
 }
@@ -60,10 +60,10 @@ async function compile(path: string, options: Options): Promise<void> {
   requireForm(options);
   const program = readProgram(path);
   const { files, ...report } = await compiled(program, path, options);
-  if (options.output !== undefined) write(files, options.output);
+  if (options.out !== undefined) write(files, options.out);
   else if (!options.json) for (const text of Object.values(files)) print(text.toString().trimEnd());
   if (options.json)
-    printJson(options.emit && options.output === undefined ? { ...report, [options.emit]: files } : report);
+    printJson(options.emit && options.out === undefined ? { ...report, [options.emit]: files } : report);
   else if (!options.emit || options.timings) (options.emit ? note : print)(summary(report, options.timings ?? false));
 }
 type Told = Omit<CudaReport, "files">;
@@ -89,14 +89,13 @@ const requestOf = (program: Loaded, path: string, options: Options): Omit<Compil
 });
 const isCuda = (form: AnyForm | null): form is (typeof cudaForms)[number] => cudaForms.some((c) => c === form);
 /** Refuses a form that the target has not. */
-function requireForm({ emit, target = "host", output }: Options): void {
+function requireForm({ emit, target = "host", out: to }: Options): void {
   const cuda = target.startsWith("cuda:");
   if (isCuda(emit ?? null) && !cuda)
     throw new Problem(`the ${target} target has no ${emit ?? ""}`, "add --target cuda:sm_90a, or another architecture");
   if (emit === "cpp" && target !== "host")
     throw new Problem(`the ${target} target has no cpp`, cuda ? "use --emit cu" : "leave --target out");
-  if (emit === "cubin" && output === undefined)
-    throw new Problem("a cubin is no text", "name a folder for it: -o FOLDER");
+  if (emit === "cubin" && to === undefined) throw new Problem("a cubin is no text", "name a folder for it: -o FOLDER");
 }
 
 function write(files: CudaReport["files"], folder: string): void {

@@ -1,14 +1,14 @@
 import { Command } from "commander";
 import { whole } from "../../compiler/options.ts";
 import { importModel } from "../../runtime/import/folder.ts";
-import { examples, flag, json, text } from "../flags.ts";
+import { examples, flag, json, out } from "../flags.ts";
 import { note, printJson, showCount } from "../output.ts";
 
 export const importCommand = (): Command =>
   new Command("import")
     .description("Take over a mixture of experts that transformers saved: Mixtral, OLMoE, Qwen3-MoE, DeepSeek-V3.")
     .argument("<folder>", "what save_pretrained wrote: config.json and safetensors")
-    .addOption(flag("-o, --output <folder>", "where it goes; default: runs/NAME", text))
+    .addOption(out("folder", "where it goes; default: runs/NAME"))
     .addOption(flag("--context <n>", "positions of a sequence; default: what config.json says, up to 4096", whole(1)))
     .addOption(json())
     .addHelpText(
@@ -18,13 +18,12 @@ export const importCommand = (): Command =>
     .action(run);
 
 interface Options {
-  output?: string;
+  out?: string;
   context?: number;
   json?: boolean;
 }
-function run(folder: string, { output, context, json }: Options): void {
-  const made = importModel({ folder, out: output, context });
-  const { out, model, parameters } = made;
-  if (json) printJson({ folder: out, model, parameters, context: made.context });
-  else note(`${model}, ${showCount(parameters)} parameters, ${made.context} positions: written to ${out}`);
+function run(folder: string, { json, ...options }: Options): void {
+  const { out: made, model, parameters, context } = importModel({ folder, ...options });
+  if (json) printJson({ folder: made, model, parameters, context });
+  else note(`${model}, ${showCount(parameters)} parameters, ${context} positions: written to ${made}`);
 }

@@ -4,7 +4,7 @@ import { target, tf32 } from "../../compiler/options.ts";
 import { writeAtomic } from "../../runtime/files.ts";
 import { kernelTable } from "../../runtime/kernel-times.ts";
 import { type Profile, profile } from "../../runtime/profile.ts";
-import { addTrial, examples, flag, option, type Shared, type TrialFlags, text } from "../flags.ts";
+import { addTrial, examples, option, out, type Shared, type TrialFlags } from "../flags.ts";
 import { compiling, note, print, printJson } from "../output.ts";
 
 export const profileCommand = (): Command =>
@@ -12,9 +12,7 @@ export const profileCommand = (): Command =>
     .description(
       "Run an entry on made-up inputs; show each kernel's time and rate, and write a trace of passes and kernels.",
     )
-    .addOption(
-      flag("-o, --output <file>", "the trace, for Perfetto or chrome://tracing; default: NAME.trace.json", text),
-    )
+    .addOption(out("file", "the trace, for Perfetto or chrome://tracing; default: NAME.trace.json"))
     .addOption(option(target))
     .addOption(option(tf32))
     .addHelpText(
@@ -28,10 +26,10 @@ export const profileCommand = (): Command =>
     .action(run);
 
 interface Options extends TrialFlags, Shared {
-  readonly output?: string;
+  readonly out?: string;
 }
-async function run(program: string, { output, json, grad: gradients, ...options }: Options): Promise<void> {
-  const file = output ?? `${basename(program, ".moe")}.trace.json`;
+async function run(program: string, { out: to, json, grad: gradients, ...options }: Options): Promise<void> {
+  const file = to ?? `${basename(program, ".moe")}.trace.json`;
   const measured = await profile({ program, gradients, ...options, compiling });
   writeAtomic(file, `${JSON.stringify(measured.trace)}\n`);
   if (json) return asJson(measured, file);

@@ -3,7 +3,7 @@ import { Command } from "commander";
 import { writeAtomic } from "../../runtime/files.ts";
 import { readRun } from "../../runtime/report/log.ts";
 import { reportPage } from "../../runtime/report/page.ts";
-import { examples, flag, json, text } from "../flags.ts";
+import { examples, json, out } from "../flags.ts";
 import { print, printJson } from "../output.ts";
 
 export const reportCommand = (): Command =>
@@ -12,14 +12,14 @@ export const reportCommand = (): Command =>
       "Write a training run as one HTML page: losses, expert load, speed, memory. It loads nothing from anywhere.",
     )
     .argument("<folder>", "the folder of a training run")
-    .addOption(flag("-o, --output <file>", "the page; default: report.html in the folder", text))
+    .addOption(out("file", "the page; default: report.html in the folder"))
     .addOption(json())
     .addHelpText("after", examples("moec report runs/gpt-moe", "moec report runs/gpt-moe -o gpt.html"))
     .action(report);
 
-function report(folder: string, options: { output?: string; json?: boolean }): void {
+function report(folder: string, options: { out?: string; json?: boolean }): void {
   const run = readRun(folder);
-  const page = options.output ?? join(folder, "report.html");
+  const page = options.out ?? join(folder, "report.html");
   writeAtomic(page, reportPage(run));
   const { step, loss } = run.steps.at(-1) ?? {};
   if (options.json) printJson({ page, model: run.config.model, step, loss });

@@ -5,7 +5,7 @@ import { writeAtomic } from "../../runtime/files.ts";
 import { runEntry } from "../../runtime/run.ts";
 import { writeSafetensors } from "../../runtime/safetensors.ts";
 import { numbers, showShape, toNested } from "../../runtime/tensor.ts";
-import { addShared, examples, flag, json, type Shared, text } from "../flags.ts";
+import { addShared, examples, flag, json, out, type Shared, text } from "../flags.ts";
 import { compiling, note, print, printJson } from "../output.ts";
 
 export const runCommand = (): Command =>
@@ -28,13 +28,7 @@ export const runCommand = (): Command =>
       ),
     )
     .option("--grad", "add gradients of the losses and of the results times their cotangents")
-    .addOption(
-      flag(
-        "-o, --output <file>",
-        "where the results go: safetensors, or JSON by its ending (default: a summary)",
-        text,
-      ),
-    )
+    .addOption(out("file", "where the results go: safetensors, or JSON by its ending (default: a summary)"))
     .addOption(
       flag("--seed <n>", "what random numbers and missing parameters come from; default: 0", whole(-(2 ** 31))),
     )
@@ -53,17 +47,17 @@ interface Options extends Shared {
   input?: string;
   params?: string;
   grad?: boolean;
-  output?: string;
+  out?: string;
   seed?: number;
   json?: boolean;
 }
-async function run(file: string, { output, grad, json, ...options }: Options): Promise<void> {
+async function run(file: string, { out: to, grad, json, ...options }: Options): Promise<void> {
   requireTarget(options);
   const results = await runEntry({ program: file, gradients: grad, ...options, compiling });
-  if (output !== undefined) write(output, results);
+  if (to !== undefined) write(to, results);
   if (json) printJson(nested(results));
-  else if (output === undefined) for (const [name, t] of results) print(summary(name, t));
-  else note(`${results.size} tensors written to ${output}`);
+  else if (to === undefined) for (const [name, t] of results) print(summary(name, t));
+  else note(`${results.size} tensors written to ${to}`);
 }
 const nested = (results: ReadonlyMap<string, Tensor>): object =>
   Object.fromEntries([...results].map(([name, t]) => [name, toNested(t)]));

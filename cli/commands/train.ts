@@ -4,7 +4,7 @@ import { bigramHeldOut } from "../../runtime/data.ts";
 import type { Step } from "../../runtime/loop.ts";
 import { toNested } from "../../runtime/tensor.ts";
 import { openTraining, type Training } from "../../runtime/train.ts";
-import { addShared, examples, flag, json, type Shared, text } from "../flags.ts";
+import { addShared, examples, flag, json, out, type Shared } from "../flags.ts";
 import { compiling, note, printJson, showBytes, showCount, warn, write } from "../output.ts";
 import { progress } from "../progress.ts";
 import { interruptible } from "../signals.ts";
@@ -23,7 +23,7 @@ export const trainCommand = (): Command =>
       flag("--accumulate <n>", "batches that make a step, by the mean of their gradients; default: 1", whole(1)),
     )
     .addOption(flag("--seed <n>", "what the parameters begin from; default: 0", whole(-(2 ** 31))))
-    .addOption(flag("--out <folder>", "where the run is kept; default: runs/NAME", text))
+    .addOption(out("folder", "where the run is kept; default: runs/NAME"))
     .addOption(flag("--save-every <n>", "steps between checkpoints, 0 for the last only; default: 100", whole(0)))
     .addOption(flag("--evaluate-every <n>", "steps between held-out losses, 0 for the last only; default: 0", whole(0)))
     .option("--resume", "go on from the run's last checkpoint")

@@ -37,7 +37,7 @@ export function importModel(options: ImportOptions): Imported {
   const release = lockFolder(out);
   try {
     if (checkpointSteps(out).length > 0)
-      throw new Problem(`${out} already holds a run`, "choose another folder with --output");
+      throw new Problem(`${out} already holds a run`, "choose another folder with --out");
     writeAtomic(join(out, "model.moe"), text);
     writeConfig(out, { ...nothing, model: declaration, steps: 1, seed: 0, precision: "f32" });
     writeCheckpoint(out, untrained, { model: tensors, training: new Map() });
