@@ -1,5 +1,4 @@
 // Checkpoints: a folder `step-000400` with the model, what training needs beside it, and state.json, which says what the two must be.
-import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync } from "node:fs";
 import { basename, join } from "node:path";
 import * as v from "valibot";
@@ -7,7 +6,7 @@ import { asset } from "../compiler/assets.ts";
 import { Problem } from "../compiler/diagnostic.ts";
 import { onFile } from "../compiler/on-file.ts";
 import type { Executable, StoreInfo, Tensor } from "./executable.ts";
-import { hashFile, makeFolder, syncFolder, writeAtomic, writeWhole } from "./files.ts";
+import { hashFile, hashOf, makeFolder, syncFolder, writeAtomic, writeWhole } from "./files.ts";
 import { NamedTensors, split } from "./names.ts";
 import { readSafetensors, safetensorsChunks } from "./safetensors.ts";
 import { firstNonFinite } from "./tensor.ts";
@@ -50,14 +49,9 @@ const kept = 2;
 
 const stepName = (step: number): string => `step-${String(step).padStart(6, "0")}`;
 const checkpointsOf = (run: string): string => join(run, "checkpoints");
-const sha256 = (chunks: readonly Uint8Array[]): string => {
-  const hash = createHash("sha256");
-  for (const chunk of chunks) hash.update(chunk);
-  return hash.digest("hex");
-};
 /** Of all of a state but its own checksum. */
 const checksumOf = (state: Partial<State>): string =>
-  sha256([new TextEncoder().encode(JSON.stringify({ ...state, checksum: undefined }))]);
+  hashOf([new TextEncoder().encode(JSON.stringify({ ...state, checksum: undefined }))]);
 
 /** The steps of a run's checkpoints, newest first. */
 export function checkpointSteps(run: string): number[] {
@@ -133,7 +127,7 @@ export function writeCheckpoint(
 }
 const describe = (chunks: readonly Uint8Array[]): v.InferOutput<typeof fileSchema> => ({
   bytes: chunks.reduce((sum, chunk) => sum + chunk.byteLength, 0),
-  sha256: sha256(chunks),
+  sha256: hashOf(chunks),
 });
 function stateOf(state: TrainingState, files: { model: Uint8Array[]; training: Uint8Array[] }): State {
   const unsigned = {

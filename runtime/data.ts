@@ -1,8 +1,7 @@
 // Text as training data: bytes, cut into streams.
-import { createHash } from "node:crypto";
 import { Problem } from "../compiler/diagnostic.ts";
 import type { Tensor } from "./executable.ts";
-import { readBytes } from "./files.ts";
+import { hashOf, readBytes, requireHeld } from "./files.ts";
 import { fromNumbers } from "./tensor.ts";
 
 /** `training` is the first 95% of `all`, `heldOut` the rest. `hash`: SHA-256 of all. */
@@ -22,11 +21,20 @@ export interface Batch {
   readonly count: number;
 }
 
-export const readText = (files: readonly string[]): Text => textOf(Buffer.concat(files.map(readBytes)), files);
+export const readText = (files: readonly string[]): Text => textOf(joined(files.map(readBytes)), files);
+function joined(parts: readonly Uint8Array[]): Uint8Array {
+  const [only, ...more] = parts;
+  if (only && more.length === 0) return only;
+  requireHeld(
+    "the data",
+    parts.reduce((sum, { length }) => sum + length, 0),
+  );
+  return Buffer.concat(parts);
+}
 
 export function textOf(all: Uint8Array, files: readonly string[] = []): Text {
   const cut = Math.floor(all.length * 0.95);
-  const hash = createHash("sha256").update(all).digest("hex");
+  const hash = hashOf([all]);
   return { files, bytes: all.length, all, hash, training: all.subarray(0, cut), heldOut: all.subarray(cut) };
 }
 

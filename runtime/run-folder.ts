@@ -6,7 +6,7 @@ import { Problem } from "../compiler/diagnostic.ts";
 import { onFile } from "../compiler/on-file.ts";
 import { precisions } from "../compiler/types/dtype.ts";
 import { checkpointSteps, compilerVersion, formatVersion } from "./checkpoint.ts";
-import { makeFolder, readText, writeAtomic } from "./files.ts";
+import { makeFolder, readLines, writeAtomic } from "./files.ts";
 
 const value = v.union([v.number(), v.boolean()]);
 const schema = v.object({
@@ -109,23 +109,23 @@ export class RunLog {
   }
   /** Puts the first record in its place. */
   begin(record: object): void {
-    const steps = existsSync(this.#path)
-      ? readText(this.#path)
-          .split("\n")
-          .filter((line) => stepOf(line) > 0)
-      : [];
-    writeAtomic(this.#path, [JSON.stringify(record), ...steps].map((line) => `${line}\n`).join(""));
+    this.#write([JSON.stringify(record)], (line) => stepOf(line) > 0);
   }
   append(record: object): void {
     onFile(this.#path, "write", () => appendFileSync(this.#path, `${JSON.stringify(record)}\n`));
   }
   /** Drops what was logged after `step`, and a line that was cut off: the log becomes that of an unbroken run. */
   rewind(step: number): void {
-    if (!existsSync(this.#path)) return;
-    const lines = readText(this.#path)
-      .split("\n")
-      .filter((line) => stepOf(line) <= step);
-    writeAtomic(this.#path, lines.map((line) => `${line}\n`).join(""));
+    if (existsSync(this.#path)) this.#write([], (line) => stepOf(line) <= step);
+  }
+  /** `first`, then the lines that are kept. One after the other: all of a long run are more than a string holds. */
+  #write(first: readonly string[], keeps: (line: string) => boolean): void {
+    const path = this.#path;
+    function* lines(): Generator<Uint8Array> {
+      for (const line of first) yield Buffer.from(`${line}\n`);
+      if (existsSync(path)) for (const line of readLines(path)) if (keeps(line)) yield Buffer.from(`${line}\n`);
+    }
+    writeAtomic(path, lines());
   }
 }
 function stepOf(line: string): number {

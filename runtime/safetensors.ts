@@ -1,11 +1,11 @@
 // The safetensors format: 8 bytes of header length, a JSON header `{ name: { dtype, shape, data_offsets } }`, then the data, without holes.
 // https://huggingface.co/docs/safetensors: little-endian, row-major, offsets from the end of the header.
-import { closeSync, fstatSync, openSync, readSync } from "node:fs";
+import { closeSync, fstatSync, openSync } from "node:fs";
 import { Problem } from "../compiler/diagnostic.ts";
 import { onFile } from "../compiler/on-file.ts";
 import { bytesOf, type DType } from "../compiler/types/dtype.ts";
 import type { Tensor } from "./executable.ts";
-import { writeAtomic } from "./files.ts";
+import { readAt, writeNamed } from "./files.ts";
 import { bytesOfTensor, count, fromBytes, fromNumbers, showShape } from "./tensor.ts";
 
 /** As the format's own reader has it. */
@@ -45,7 +45,7 @@ export function safetensorsChunks(
 }
 
 export function writeSafetensors(path: string, tensors: ReadonlyMap<string, Tensor>): void {
-  writeAtomic(path, Buffer.concat(safetensorsChunks(tensors)));
+  writeNamed(path, safetensorsChunks(tensors));
 }
 
 /** All tensors of a file, by name. I64 becomes i32. Anything wrong is a Problem that names the file and the tensor. */
@@ -63,17 +63,6 @@ export function readSafetensors(path: string): Map<string, Tensor> {
       closeSync(file);
     }
   });
-}
-
-function readAt(file: number, position: number, length: number): Uint8Array {
-  const bytes = new Uint8Array(length);
-  for (let done = 0; done < length; ) {
-    const got = readSync(file, bytes, done, Math.min(length - done, 1 << 30), position + done);
-    if (got === 0)
-      throw new Problem("the file became shorter while it was read", "read it again when nothing writes it");
-    done += got;
-  }
-  return bytes;
 }
 
 const broken = (path: string, what: string): Problem =>

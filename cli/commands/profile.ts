@@ -1,7 +1,7 @@
 import { basename } from "node:path";
 import { Command } from "commander";
 import { target, tf32 } from "../../compiler/options.ts";
-import { writeAtomic } from "../../runtime/files.ts";
+import { writeNamed } from "../../runtime/files.ts";
 import { kernelTable } from "../../runtime/kernel-times.ts";
 import { type Profile, profile } from "../../runtime/profile.ts";
 import { addTrial, examples, option, out, type Shared, type TrialFlags } from "../flags.ts";
@@ -31,7 +31,7 @@ interface Options extends TrialFlags, Shared {
 async function run(program: string, { out: to, json, grad: gradients, ...options }: Options): Promise<void> {
   const file = to ?? `${basename(program, ".moe")}.trace.json`;
   const measured = await profile({ program, gradients, ...options, compiling });
-  writeAtomic(file, `${JSON.stringify(measured.trace)}\n`);
+  writeNamed(file, `${JSON.stringify(measured.trace)}\n`);
   if (json) return asJson(measured, file);
   const { entry, seconds, kernels, limits } = measured;
   print(`${entry}: ${seconds.map((s) => `${(s * 1e3).toFixed(2)} ms`).join(", ")}; the quickest:`);

@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { Command } from "commander";
-import { writeAtomic } from "../../runtime/files.ts";
+import { writeNamed } from "../../runtime/files.ts";
 import { readRun } from "../../runtime/report/log.ts";
 import { reportPage } from "../../runtime/report/page.ts";
 import { examples, json, out } from "../flags.ts";
@@ -20,7 +20,7 @@ export const reportCommand = (): Command =>
 function report(folder: string, options: { out?: string; json?: boolean }): void {
   const run = readRun(folder);
   const page = options.out ?? join(folder, "report.html");
-  writeAtomic(page, reportPage(run));
+  writeNamed(page, reportPage(run));
   const { step, loss } = run.steps.at(-1) ?? {};
   if (options.json) printJson({ page, model: run.config.model, step, loss });
   else print(`wrote ${page}: open it in a browser`);

@@ -1,7 +1,7 @@
 import { Command } from "commander";
 import { requireTarget, whole } from "../../compiler/options.ts";
 import type { Tensor } from "../../runtime/executable.ts";
-import { writeAtomic } from "../../runtime/files.ts";
+import { writeNamed } from "../../runtime/files.ts";
 import { runEntry } from "../../runtime/run.ts";
 import { writeSafetensors } from "../../runtime/safetensors.ts";
 import { numbers, showShape, toNested } from "../../runtime/tensor.ts";
@@ -62,7 +62,7 @@ async function run(file: string, { out: to, grad, json, ...options }: Options): 
 const nested = (results: ReadonlyMap<string, Tensor>): object =>
   Object.fromEntries([...results].map(([name, t]) => [name, toNested(t)]));
 function write(path: string, results: ReadonlyMap<string, Tensor>): void {
-  if (path.endsWith(".json")) writeAtomic(path, `${JSON.stringify(nested(results))}\n`);
+  if (path.endsWith(".json")) writeNamed(path, `${JSON.stringify(nested(results))}\n`);
   else writeSafetensors(path, results);
 }
 function summary(name: string, t: Tensor): string {

@@ -2,7 +2,7 @@
 import { join } from "node:path";
 import * as v from "valibot";
 import { Problem } from "../../compiler/diagnostic.ts";
-import { readText } from "../files.ts";
+import { readLines } from "../files.ts";
 import { type RunConfig, readConfig } from "../run-folder.ts";
 
 const number = v.union([
@@ -45,29 +45,32 @@ export interface RunRecord {
 export function readRun(folder: string): RunRecord {
   const config = readConfig(folder);
   const path = join(folder, "log.jsonl");
-  const lines = readText(path).split("\n");
   let first: LoggedAbout = {};
   const steps: LoggedStep[] = [];
-  for (const [i, line] of lines.entries()) {
+  let number = 0;
+  let cut: Problem | null = null;
+  for (const line of readLines(path)) {
+    if (cut) throw cut;
+    number += 1;
     if (line === "") continue;
     const record = parsed(line);
-    if (record === undefined && i === lines.length - 1) continue;
     const isAbout = typeof record === "object" && record !== null && !("step" in record);
     const result = v.safeParse<typeof about | typeof step>(isAbout ? about : step, record);
     if (!result.success) {
-      const [{ message, path: keys }] = result.issues;
-      throw new Problem(
-        `${path}, line ${i + 1}: ${keys?.map((k) => String(k.key)).join(".") ?? "it"}: ${message}`,
-        "take the line out, or train again",
-      );
-    }
-    if ("step" in result.output) steps.push(result.output);
+      cut = wrong(path, number, result.issues[0]);
+      if (record !== undefined) throw cut;
+    } else if ("step" in result.output) steps.push(result.output);
     else first = result.output;
   }
   if (steps.length === 0)
     throw new Problem(`${path} has no step yet`, "wait for the first step of the run, or train again");
   return { folder, config, about: first, steps };
 }
+const wrong = (file: string, line: number, { message, path }: v.BaseIssue<unknown>): Problem =>
+  new Problem(
+    `${file}, line ${line}: ${path?.map((k) => String(k.key)).join(".") ?? "it"}: ${message}`,
+    "take the line out, or train again",
+  );
 function parsed(line: string): unknown {
   try {
     return JSON.parse(line);

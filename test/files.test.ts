@@ -1,0 +1,89 @@
+// Reading and writing files: what links and pipes are, and more bytes than Node takes at once (2 GiB, and 512 MiB of text), with MOEC_TEST=full.
+import { spawnSync } from "node:child_process";
+import {
+  closeSync,
+  lstatSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
+import { join } from "node:path";
+import { env } from "node:process";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { Problem } from "../compiler/diagnostic.ts";
+import { readText } from "../runtime/data.ts";
+import { pieces, readLines, requireHeld, writeNamed } from "../runtime/files.ts";
+import { RunLog } from "../runtime/run-folder.ts";
+import { readSafetensors, writeSafetensors } from "../runtime/safetensors.ts";
+import { fromNumbers } from "../runtime/tensor.ts";
+import { folder } from "./folder.ts";
+
+const test = suite("files");
+const root = folder();
+
+test("what a link names is replaced, and the link stays", () => {
+  const own = folder();
+  const [file, link] = [join(own, "results.json"), join(own, "link.json")];
+  writeFileSync(file, "before");
+  symlinkSync("results.json", link);
+  writeNamed(link, "after");
+  assert.ok(lstatSync(link).isSymbolicLink());
+  assert.is(readFileSync(file, "utf8"), "after");
+  assert.equal(readdirSync(own).toSorted(), ["link.json", "results.json"]);
+});
+const pipe = join(root, "pipe");
+if (spawnSync("mkfifo", [pipe]).status === 0)
+  test("a pipe is written to, not replaced", () => {
+    const tensors = new Map([["x", fromNumbers("f32", [2], [1, 2])]]);
+    const [end, got] = [openSync(pipe, "r+"), Buffer.alloc(1000)];
+    writeSafetensors(pipe, tensors);
+    assert.ok(lstatSync(pipe).isFIFO());
+    const copy = join(root, "copy.safetensors");
+    writeFileSync(copy, got.subarray(0, readSync(end, got)));
+    closeSync(end);
+    assert.equal(readSafetensors(copy), tensors);
+  });
+test("lines are whole wherever a text is cut", () => {
+  const file = join(root, "lines.txt");
+  for (const text of ["", "\n", "a", "äö\n\nß\n", "one\ntwo\nthr\u{1f600}e"]) {
+    writeFileSync(file, text);
+    const want = text.replace(/\n$/, "").split("\n");
+    for (const atOnce of [1, 2, 3, 100]) assert.equal([...readLines(file, atOnce)], text === "" ? [] : want);
+  }
+});
+test("more than Node takes at once goes piece by piece, and more than it holds is a Problem", () => {
+  const lengths = [...pieces(new Uint8Array(2 ** 31 + 5))].map((piece) => piece.byteLength);
+  assert.equal(lengths, [2 ** 30, 2 ** 30, 5]);
+  assert.throws(
+    () => requireHeld("book.txt", Number.MAX_SAFE_INTEGER),
+    (error: unknown) => error instanceof Problem && /book\.txt has 9007199254740991 bytes/.test(error.message),
+  );
+});
+if (env["MOEC_TEST"] === "full") {
+  test("data of more than 2 GiB is read, and known by its hash", () => {
+    const file = join(root, "book.txt");
+    writeFileSync(file, "");
+    truncateSync(file, 2 ** 31 + 1);
+    const { bytes, hash } = readText([file]);
+    assert.is(bytes, 2 ** 31 + 1);
+    assert.is(hash, spawnSync("sha256sum", [file], { encoding: "utf8" }).stdout.slice(0, 64));
+  });
+  test("a run goes on whose log is longer than a string", () => {
+    const log = new RunLog(root);
+    const file = openSync(join(root, "log.jsonl"), "w");
+    const filler = "x".repeat(2 ** 20);
+    for (let step = 1; step <= 520; step++) writeSync(file, `${JSON.stringify({ step, filler })}\n`);
+    closeSync(file);
+    log.begin({ bytes: 1 });
+    log.rewind(2);
+    const first = [...readLines(join(root, "log.jsonl"))].map((line) => line.slice(0, 9));
+    assert.equal(first, ['{"bytes":', '{"step":1', '{"step":2']);
+  });
+}
+test.run();
