@@ -2,39 +2,48 @@
 // STEP apart along the depth. Major lies as it is, element (x, k) at p[k * LD + x]. Panels lie in blocks of W columns, the depth in each.
 // Along lies with its depth contiguous, element (x, k) at p[x * LD + k], and is turned in registers. Strips and Sixes are copies in the order of
 // the register tiles: as many columns, or as many rows, as one of them takes, then the depth.
-/** Asks for lines: of rows of `width` floats, `step` apart, a few at a time: many at once fill the core's line buffers, and the FMAs wait. Null: none. */
+/**
+ * Lines that will be wanted soon: listed before a register tile, and asked for while it is made, for many at once fill the core's line buffers, and the
+ * FMAs wait.
+ */
+struct Wanted {
+  static constexpr ix most = 768, some = 4;
+  const void* line[most + some]; ix lines;
+  /** Not yet asked for; `groups` of some are, every `pace` steps of the depth. */
+  const void *const *at, *const *end; ix groups, pace;
+  FN void clear() { lines = 0; }
+  FN void operator()(const void* p) { if (lines < most) line[lines++] = p; }
+  /**
+   * All of them, spread over so many steps, in as few interruptions as that allows: each takes some 5 cycles of a core that could do FMAs. The last is
+   * asked for again and again: a count that changes is guessed wrong.
+   */
+  FN void over(i32 steps) {
+    const i32 n = (i32)lines, g = n / (steps | 1) + 1, times = n / (i32)(some * g) + 1;
+    UNROLL for (ix i = 0; i < some; i++) line[n + i] = n > 0 ? line[n - 1] : this;
+    at = line; end = line + n; groups = g; pace = ix_max(some, steps / times & ~1);
+  }
+  FN ix till(ix k, ix depth) const { return ix_min(k + pace, depth); }
+  FN void ask(ix) {
+    ROLL for (ix g = 0; g < groups; g++) {
+      UNROLL for (ix i = 0; i < some; i++) __builtin_prefetch(at[i], 0, 2);
+      at += some;
+      if (at > end) at = end;
+    }
+  }
+};
+/** Lines of rows of `width` floats, `step` apart, some of which each register tile lists. Null: none. */
 struct Fetch {
   const f32* p; ix step, width, lines, x, each;
-  FN void over(ix times) { each = (lines + times - 1) / (times > 0 ? times : 1); }
-  FN void some() {
-    if (!p) return;
-    const ix n = lines < each ? lines : each;
+  FN Fetch over(ix tiles) const { return {p, step, width, lines, x, p ? (lines + tiles - 1) / (tiles > 0 ? tiles : 1) : 0}; }
+  FN void list(Wanted& wanted) {
+    const ix n = ix_min(lines, each);
     ROLL for (ix k = 0; k < n; k++) {
-      __builtin_prefetch(p + x, 0, 2);
+      wanted(p + x);
       x += 16;
       if (x >= width) { x = 0; p += step; }
     }
     lines -= n;
   }
-};
-/** Lines that the points of a register tile read and write, and rows of the next one. */
-struct Own {
-  static constexpr ix most = 512;
-  const void* line[most]; ix lines, at, each;
-  FN void clear() { lines = at = each = 0; }
-  FN void operator()(const void* p) { if (lines < most) line[lines++] = p; }
-  FN void over(ix times) { each = (lines + times - 1) / (times > 0 ? times : 1); }
-  /** As many each time, the last again and again: a count that changes is guessed wrong. */
-  FN void some() { ROLL for (ix k = 0; k < each; k++) { __builtin_prefetch(line[at], 0, 2); at += at + 1 < lines; } }
-};
-/** What is asked for while a register tile is made. */
-struct Beside {
-  /** Steps of the depth from one asking to the next. */
-  static constexpr ix pace = 4;
-  static FN ix times(ix depth) { return (depth + pace - 1) / pace; }
-  Fetch next; Own own;
-  FN ix till(ix k, ix depth) const { return ix_min(k + pace, depth); }
-  FN void some(ix) { own.some(); next.some(); }
 };
 template <int R, int STEP> struct Rows {
   const f32* r[R]; bool cold;

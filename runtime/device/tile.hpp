@@ -28,9 +28,10 @@ template <class RIGHT, int ROWS, int COLS> struct On {
   static constexpr int C = COLS;
   static constexpr bool alone = true, by_six = false;
   const B& b; Acc<ROWS, COLS>& acc;
-  struct Asked {};
-  FN void ask(Asked&, ix, ix, ix) const {}
-  template <int NV> FN void add(ix, ix, ix, Asked&) const {}
+  FN ix deep() const { return 0; }
+  struct Next { FN void list(Wanted&) {} };
+  FN Next next(ix, ix, ix) const { return {}; }
+  template <int NV> FN void add(ix, ix, ix, Wanted&) const {}
 };
 template <class B, int R, int C> FN On<B, R, C> on(const B& b, Acc<R, C>& acc) { return {b, acc}; }
 /** Vectors of W columns that one register tile takes. */
@@ -41,28 +42,30 @@ constexpr ix FEW = 4 * SIX;
 struct Asks {
   const f32* p; ix lines, turn; const f32* next;
   FN ix till(ix k, ix depth) const { return lines > 0 ? k + 1 : depth; }
-  FN void some(ix k) {
+  FN void ask(ix k) {
     if (k == turn) p = next;
     ROLL for (ix x = 0; x < lines; x++, p += 16) __builtin_prefetch(p, 0, 2);
   }
 };
+/** One step of the depth: M rows x NV vectors of a right operand. */
+template <int M, int NV, class A> FN void multiply(vf (&s)[M][NV], const A& a, ix k, const f32* b) {
+  vf w[NV];
+  UNROLL for (int v = 0; v < NV; v++) w[v] = *(const vf_at*)(b + v * LANES);
+  UNROLL for (int i = 0; i < M; i++) { const vf x = splat(a.at(i, k)); UNROLL for (int v = 0; v < NV; v++) s[i][v] = mad(x, w[v], s[i][v]); }
+  asm volatile("");  // compilers that mix steps run out of registers
+}
 /**
- * M rows x NV vectors of a right operand, LD apart, over the whole depth. C: columns of an acc. ASKS: Asks or, where its state goes on in the next
- * one, Beside&.
+ * The whole depth of it, LD apart, two steps a round where there are six rows (on Intel 5 to 10% less time: lines that L1 has not are fetched further
+ * ahead). C: columns of an acc. ASKS: Asks or, where its state goes on in the next one, Wanted&.
  */
 template <int M, int NV, int C, int LD, class ASKS, class A> __attribute__((noinline)) void micro(bool fresh, A a, const f32* b, f32* acc, ix depth, ASKS asks) {
   vf s[M][NV];
   UNROLL for (int i = 0; i < M; i++) UNROLL for (int v = 0; v < NV; v++) s[i][v] = fresh ? vf{} : *(vf*)(acc + i * C + v * LANES);
   ROLL for (ix k = 0; k < depth;) {
-    asks.some(k);
+    asks.ask(k);
     const ix end = asks.till(k, depth);
-    ROLL do {
-      vf w[NV];
-      UNROLL for (int v = 0; v < NV; v++) w[v] = *(const vf_at*)(b + v * LANES);
-      UNROLL for (int i = 0; i < M; i++) { const vf x = splat(a.at(i, k)); UNROLL for (int v = 0; v < NV; v++) s[i][v] = mad(x, w[v], s[i][v]); }
-      k++;
-      b += LD;
-    } while (k < end);
+    if (M == SIX) ROLL for (; k + 2 <= end; k += 2, b += 2 * LD) { multiply(s, a, k, b); multiply(s, a, k + 1, b + LD); }
+    ROLL for (; k < end; k++, b += LD) multiply(s, a, k, b);
   }
   UNROLL for (int i = 0; i < M; i++) UNROLL for (int v = 0; v < NV; v++) *(vf*)(acc + i * C + v * LANES) = s[i][v];
 }
@@ -82,18 +85,16 @@ template <class O, class A, class RIGHT> struct Plus : O {
   static constexpr bool alone = false, by_six = O::by_six || takes_six<A>;
   const A& a; ix depth; const RIGHT& right;
   FN Plus(const O& o, const A& a, ix depth, const RIGHT& right) : O(o), a(a), depth(depth), right(right) {}
-  /** What is asked for while its products are made. */
-  struct Asked { typename O::Asked before; Beside own; };
-  FN void ask(Asked& x, ix c, ix s, ix tiles) const {
-    O::ask(x.before, c, s, tiles);
-    x.own.own.clear();
-    x.own.next = right.fetch(c, s, O::C, depth);
-    x.own.next.over(tiles * Beside::times(depth));
-  }
-  template <int NV> FN void add(ix h, ix r, ix c, Asked& x) const {
+  FN ix deep() const { return O::deep() + depth; }
+  struct Next {
+    typename O::Next before; Fetch own;
+    FN void list(Wanted& wanted) { before.list(wanted); own.list(wanted); }
+  };
+  FN Next next(ix c, ix s, ix tiles) const { return {O::next(c, s, tiles), right.fetch(c, s, O::C, depth).over(tiles)}; }
+  template <int NV> FN void add(ix h, ix r, ix c, Wanted& wanted) const {
     constexpr int LD = RIGHT::template pitch<NV * LANES>();
-    O::template add<NV>(h, r, c, x.before);
-    rows_of<NV, O::C, LD, Beside&>(h, false, a, r, right.strip(c, depth), this->acc.d[r] + c, depth, x.own);
+    O::template add<NV>(h, r, c, wanted);
+    rows_of<NV, O::C, LD, Wanted&>(h, false, a, r, right.strip(c, depth), this->acc.d[r] + c, depth, wanted);
   }
 };
 template <class O, class A, class B> FN Plus<O, A, B> plus(const O& o, const A& a, ix depth, const B& right) { return {o, a, depth, right}; }
@@ -143,37 +144,38 @@ template <int NV, class A, class T, class O> FN void few(bool fresh, const A& a,
     if (asks.p >= next + depth * S) asks.lines = 0;
   }
 }
-/** Right operands whose columns from c on register tiles take in turn, and what is asked for meanwhile. */
+/** Right operands whose columns from c on register tiles take in turn, and what is wanted after them. */
 template <int NV, class... O> struct Taken {
   FN Taken(ix, ix, ix) {}
-  template <class A> FN void add(bool, ix, const A&, ix) {}
+  FN ix deep() const { return 0; }
+  FN void list(Wanted&) {}
+  template <class A> FN void add(bool, ix, const A&, ix, Wanted&) {}
 };
 template <int NV, class O, class... P> struct Taken<NV, O, P...> {
-  const O& o; const f32* b; ix c, depth; Beside beside; typename O::Asked besides; Taken<NV, P...> more;
-  FN Taken(ix c, ix depth, ix tiles, const O& o, const P&... p) : o(o), b(o.b.strip(c, depth)), c(c), depth(depth), more(c, depth, tiles, p...) {
-    beside.own.clear();
-    beside.next = o.b.fetch(c, NV * LANES, O::C, depth);
-    beside.next.over(tiles * Beside::times(depth));
-    o.ask(besides, c, NV * LANES, tiles);
-  }
-  template <class A> FN void add(bool fresh, ix h, const A& a, ix r) {
-    rows_of<NV, O::C, O::B::template pitch<NV * LANES>(), Beside&>(h, fresh, a, r, b, o.acc.d[r] + c, depth, beside);
-    o.template add<NV>(h, r, c, besides);
-    more.add(fresh, h, a, r);
+  const O& o; const f32* b; ix c, depth; Fetch next; typename O::Next nexts; Taken<NV, P...> more;
+  FN Taken(ix c, ix depth, ix tiles, const O& o, const P&... p)
+      : o(o), b(o.b.strip(c, depth)), c(c), depth(depth), next(o.b.fetch(c, NV * LANES, O::C, depth).over(tiles)), nexts(o.next(c, NV * LANES, tiles)), more(c, depth, tiles, p...) {}
+  FN ix deep() const { return depth + o.deep() + more.deep(); }
+  FN void list(Wanted& wanted) { next.list(wanted); nexts.list(wanted); more.list(wanted); }
+  template <class A> FN void add(bool fresh, ix h, const A& a, ix r, Wanted& wanted) {
+    rows_of<NV, O::C, O::B::template pitch<NV * LANES>(), Wanted&>(h, fresh, a, r, b, o.acc.d[r] + c, depth, wanted);
+    o.template add<NV>(h, r, c, wanted);
+    more.add(fresh, h, a, r, wanted);
   }
 };
 /** The same of any number of rows, each register tile for all operands: the columns of one, or the rows, stay in L1. cold: rows are asked for, too. */
 template <int NV, class A, class T, class O, class... P> FN void strip(bool fresh, bool cold, const A& a, ix rows, ix depth, ix c, const T& then, const f32* next, const O& o, const P&... more) {
   if constexpr (sizeof...(P) == 0 && O::B::follows && O::alone) if (rows <= FEW) return few<NV>(fresh, a, rows, depth, c, then, next, o);
   Taken<NV, O, P...> all(c, depth, (rows + SIX - 1) / SIX, o, more...);
-  Own& own = all.beside.own;
+  Wanted wanted;
   ROLL for (ix r = 0; r < rows;) {
     const ix h = (O::by_six || ... || P::by_six) ? ix_min(rows - r, SIX) : height(a, rows - r);
-    own.clear();
-    if (then.now) then.before({r, h, c, NV * LANES}, [&](const void* p) { own(p); });
-    if (cold) ask_rows(a, r + h, ix_min(SIX, rows - r - h), depth, [&](const void* p) { own(p); });
-    own.over(Beside::times(depth));
-    all.add(fresh, h, a, r);
+    wanted.clear();
+    if (then.now) then.before({r, h, c, NV * LANES}, [&](const void* p) { wanted(p); });
+    if (cold) ask_rows(a, r + h, ix_min(SIX, rows - r - h), depth, [&](const void* p) { wanted(p); });
+    all.list(wanted);
+    wanted.over((i32)all.deep());
+    all.add(fresh, h, a, r, wanted);
     if (then.now) then.after({r, h, c, NV * LANES});
     r += h;
   }
