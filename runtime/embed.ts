@@ -52,6 +52,17 @@ export interface CompileOptions extends TargetOptions {
   readonly given?: readonly string[];
 }
 
+/** What `run` takes besides its inputs. */
+export interface CallOptions {
+  /** How many training steps were done: 0. */
+  readonly step?: number;
+  /**
+   * Aborted: the run is rejected with the signal's reason, on the host before its next kernel; elsewhere one that has begun ends as it would. What it
+   * assigns (states; in training, parameters too) may then be half assigned.
+   */
+  readonly signal?: AbortSignal | undefined;
+}
+
 /** A compiled entry with its parameters. Its runs follow one another in the order of the calls. */
 export class Program {
   /** What compiling took and what the program needs. */
@@ -98,16 +109,16 @@ export class Program {
     if (unread !== undefined)
       throw new Problem(`nothing is named ${unread}`, `the parameters are ${this.names.join(", ")}`);
   }
-  /**
-   * One call, off the JavaScript thread (the interpreter runs on it). Inputs by the names of the signature; they may be changed once it has returned.
-   * `step`: how many training steps were done.
-   */
-  async run(inputs: Inputs, step = 0): Promise<Outcome> {
+  /** One call, off the JavaScript thread (the interpreter runs on it). Inputs by the names of the signature; they may be changed once it has returned. */
+  async run(inputs: Inputs, options: CallOptions = {}): Promise<Outcome> {
     this.requireOpen();
     const given = this.given(inputs);
+    if (Object(options) !== options)
+      throw new Problem(`the options of a run are a ${typeof options}`, "give an object: { step: 3 }");
+    const { step = 0, signal } = options;
     requireInteger("the step", step);
     const at = { seed: this.seed, call: this.calls++, step };
-    return this.inTurn(() => this.executable.run(this.entry, given, at));
+    return this.inTurn(() => this.heeding(signal, () => this.executable.run(this.entry, given, at)));
   }
   /** Steps the optimizer from the gradients that `train` has added up. */
   async update(step: number): Promise<void> {
@@ -119,6 +130,19 @@ export class Program {
   close(): void {
     if (!this.closed && this.pending === 0) this.executable.close();
     this.closed = true;
+  }
+  private async heeding<T>(signal: AbortSignal | undefined, work: () => Promise<T>): Promise<T> {
+    signal?.throwIfAborted();
+    const cancel = (): void => this.executable.cancel?.();
+    signal?.addEventListener("abort", cancel);
+    try {
+      return await work();
+    } catch (error) {
+      signal?.throwIfAborted(); // which says why it was cancelled
+      throw error;
+    } finally {
+      signal?.removeEventListener("abort", cancel);
+    }
   }
   private inTurn<T>(work: () => Promise<T>): Promise<T> {
     const turn = this.pending === 0 ? work() : this.last.then(work);
@@ -231,6 +255,8 @@ export interface TrainOptions extends TargetOptions {
   readonly accumulate?: number;
   /** What parameters begin from, where their own beginning is not wanted: as `Program.load` takes them. */
   readonly parameters?: ReadonlyMap<string, Tensor>;
+  /** Aborted: the step that has begun is done and yielded, no batch is asked for after it, and the loop ends. */
+  readonly signal?: AbortSignal | undefined;
 }
 /** What `train` yields. */
 export interface TrainedStep {
@@ -245,7 +271,7 @@ export interface TrainedStep {
 }
 /** Trains a model with its own `train`: yields each step. The program is closed when the loop ends. */
 export async function* train(source: Source, options: TrainOptions): AsyncGenerator<TrainedStep, void> {
-  const { accumulate = 1, batches } = options;
+  const { accumulate = 1, batches, signal } = options;
   if (!Number.isSafeInteger(accumulate) || accumulate < 1)
     throw new Problem(`accumulate is ${accumulate}`, "give the whole number of batches that make a step");
   if (Object(batches) !== batches || !(Symbol.iterator in batches || Symbol.asyncIterator in batches))
@@ -257,8 +283,9 @@ export async function* train(source: Source, options: TrainOptions): AsyncGenera
     program.load(options.parameters ?? new Map());
     let done = 0;
     let outcomes: Outcome[] = [];
+    if (signal?.aborted) return;
     for await (const batch of batches) {
-      outcomes.push(await program.run(batch, done));
+      outcomes.push(await program.run(batch, { step: done }));
       if (outcomes.length < accumulate) continue;
       if (accumulate > 1) await program.update(done);
       const { losses, metrics } = meanOf(outcomes);
@@ -267,6 +294,7 @@ export async function* train(source: Source, options: TrainOptions): AsyncGenera
       const named = Object.fromEntries(byName(losses));
       const loss = Object.values(named).reduce((a, b) => a + b, 0);
       yield { step: done, loss, losses: named, metrics: Object.fromEntries(metrics), program };
+      if (signal?.aborted) return;
     }
   } finally {
     program.close();

@@ -67,6 +67,8 @@ export interface Executable {
     inputs: ReadonlyMap<string, Tensor>,
     at: { seed: number; call: number; step: number },
   ): Promise<Outcome>;
+  /** Ends the run in progress before its next step: it is rejected, and stores keep what was assigned so far. Absent where nothing can. */
+  cancel?(): void;
   /** The integers of the outputs, run after run. Absent where a run takes much longer than what is between two. */
   repeat?(how: Repeat, ...run: Parameters<Executable["run"]>): Promise<Tensor["data"]>;
   close(): void;

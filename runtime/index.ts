@@ -5,6 +5,7 @@ export { type Handle, type Handles, type Hole, moe } from "../compiler/syntax/te
 export type { DType } from "../compiler/types/dtype.ts";
 export { type CompileReport, checkFile, checkText } from "./compile.ts";
 export {
+  type CallOptions,
   type CompileOptions,
   compile,
   type Input,

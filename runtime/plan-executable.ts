@@ -114,7 +114,6 @@ export class PlanExecutable implements Executable {
     if (!finished) throw cancelled(name);
     return integers;
   }
-  /** Ends the run in progress before its next step; the run is rejected, and stores keep what was assigned so far. */
   cancel(): void {
     this.#executor.cancel();
   }

@@ -39,6 +39,9 @@ class Copying implements Executable {
     await this.#refresh(run[0], run[2]);
     return repeated(this.#inner, how, ...run);
   }
+  cancel(): void {
+    this.#inner.cancel?.();
+  }
   close(): void {
     this.#inner.close();
   }

@@ -2,6 +2,7 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import {
+  type CallOptions,
   type CompileOptions,
   compile,
   type Inputs,
@@ -137,7 +138,9 @@ for (const target of targets) {
         const run = program.run(inputs as Inputs);
         await refuses(() => run, message, help);
       }
-      await refuses(() => program.run({ x: filled(1) }, 0.5), "the step is 0.5", "whole number");
+      await refuses(() => program.run({ x: filled(1) }, { step: 0.5 }), "the step is 0.5", "whole number");
+      const old = 3 as unknown as CallOptions;
+      await refuses(() => program.run({ x: filled(1) }, old), "are a number", "{ step: 3 }");
       const short: Tensor = { dtype: "f32", shape: [4], data: filled(1, 3) };
       await refuses(() => program.load(new Map([["w", short]])), "w is f32[4], and Float32Array(3)", "of 4 elements");
       assert.is(await first(program, filled(1)), 2);
@@ -178,7 +181,7 @@ for (const target of targets) {
     const left: [Program, Promise<Outcome>][] = [];
     for await (const { step, program } of train(Fit, { batches: endless(), sizes, target })) {
       if (step < 3) continue;
-      left.push([program, program.run({ x }, step)]);
+      left.push([program, program.run({ x }, { step })]);
       break;
     }
     assert.ok(ended);
@@ -188,6 +191,51 @@ for (const target of targets) {
     }
   });
 }
+for (const target of targets) {
+  const x = filled(1);
+  test(`a training that is aborted ends with the step that has begun, and asks for no batch after it, on ${target}`, async () => {
+    let asked = 0;
+    const stop = new AbortController();
+    function* batches() {
+      for (;;) {
+        asked += 1;
+        if (asked === 5) stop.abort(); // in the midst of the third step
+        yield { x };
+      }
+    }
+    const steps: number[] = [];
+    const options = { batches: batches(), accumulate: 2, sizes, target, signal: stop.signal };
+    for await (const { step } of train(Fit, options)) steps.push(step);
+    assert.equal([steps, asked], [[1, 2, 3], 6]);
+    for await (const { step } of train(Fit, options)) steps.push(step);
+    assert.equal([steps, asked], [[1, 2, 3], 6], "one that was aborted before has no step");
+  });
+  test(`a run whose signal was aborted before its turn is rejected, and the others are not, on ${target}`, () =>
+    compiled({ target }, async (program) => {
+      const stop = new AbortController();
+      const runs = [{}, { signal: stop.signal }, {}].map((options) => program.run({ x }, options));
+      stop.abort(new Error("enough"));
+      const ends = await Promise.allSettled(runs);
+      assert.equal(
+        ends.map((end) => (end.status === "fulfilled" ? end.value.outputs[0]?.data[0] : String(end.reason))),
+        [2, "Error: enough", 2],
+      );
+    }));
+}
+test("a run on the host ends before its next kernel when it is aborted", () =>
+  compiled(
+    { sizes: { D: 256, N: 2048 } },
+    async (program) => {
+      const x = filled(1, 256 * 2048);
+      const stop = new AbortController();
+      const run = program.run({ x }, { signal: stop.signal });
+      stop.abort();
+      const error = await run.catch((reason: unknown) => reason);
+      assert.is((error as Error).name, "AbortError");
+      assert.is(await first(program, x), 1);
+    },
+    Sized,
+  ));
 test("elements in shared memory", () =>
   compiled({}, async (program) =>
     assert.is(await first(program, new Float32Array(new SharedArrayBuffer(32)).fill(5)), 10),

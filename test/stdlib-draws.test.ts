@@ -42,7 +42,7 @@ async function draw(
         Array.from({ length: N }, () => x),
       ),
     },
-    step,
+    { step },
   );
   program.close();
   return new Map([...metrics].map(([name, t]) => [name, Array.from(numbers(t))]));

@@ -15,7 +15,7 @@ const step = 25;
 async function trained(program: Program, tensors: Tensors, way: Way): Promise<void> {
   const { precision, apart } = way;
   program.load(given(some(tensors, "param."), precision));
-  const outcome = await program.run(Object.fromEntries(given(some(tensors, "input."), precision)), step);
+  const outcome = await program.run(Object.fromEntries(given(some(tensors, "input."), precision)), { step });
   const { losses, metrics, gradients } = outcome;
   const got = new Map([
     ...[...losses].map(([k, x]): [string, Tensor] => [`loss.${k.split(".").at(-1) ?? k}`, tensor("f64", [], [x])]),

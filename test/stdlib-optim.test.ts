@@ -56,7 +56,8 @@ for (const way of ways)
       const program = await compile(source, { entry: "train", sizes: { N: 8 }, target, precision });
       program.load(given(some(tensors, "param."), precision));
       const losses: number[] = [];
-      for (const batch of batches(precision)) losses.push(...(await program.run(batch, losses.length)).losses.values());
+      for (const batch of batches(precision))
+        losses.push(...(await program.run(batch, { step: losses.length })).losses.values());
       close("losses", tensor("f64", [losses.length], losses), tensors.get(`${declaration}.losses`), apart);
       const expected = some(tensors, `${declaration}.after.`);
       assert.deepEqual(program.names.toSorted(), [...expected.keys()].toSorted());
