@@ -1,4 +1,5 @@
 // Every flag that decides what is compiled, one typed row each. The command line adds those that a command takes.
+import { askedTarget } from "./asked.ts";
 import { Problem } from "./diagnostic.ts";
 import { type Precision, precisions } from "./types/dtype.ts";
 
@@ -73,9 +74,12 @@ export function requireTarget(options: {
   if (!(Number.isInteger(many) && many >= 1 && many <= mostThreads))
     throw new Problem(`${many} threads cannot compute`, `give a whole number from 1 to ${mostThreads}`);
   if (options.tf32 && name !== "cuda")
-    throw new Problem("tf32 is of CUDA targets", "give one with --target, or leave tf32 out");
+    throw new Problem("tf32 is of CUDA targets", `give one: ${askedTarget("cuda")}, or leave tf32 out`);
   if (float === "f64" && options.target !== "reference")
-    throw new Problem(`the ${name} target computes in f32`, "add --target reference, or give --precision f32 or bf16");
+    throw new Problem(
+      `the ${name} target computes in f32`,
+      `give ${askedTarget("reference")}, or another precision: f32 or bf16`,
+    );
 }
 export function oneOf<T extends string>(...names: readonly T[]): (text: string) => T {
   return (text) => names.find((name) => name === text) ?? refuse(`one of ${names.join(", ")}`);

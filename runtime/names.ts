@@ -1,5 +1,6 @@
 // A store may hold an array of layers' copies stacked (`experts.*.up.weight`, with a leading axis for each `*`); in files each copy has
 // its own name (`experts.3.up.weight`). Reading also takes stacked tensors: a name without some of its numbers, their axes in front.
+import { askedSize } from "../compiler/asked.ts";
 import { Problem } from "../compiler/diagnostic.ts";
 import type { StoreInfo, Tensor } from "./executable.ts";
 import { convert, count, part, sameShape, showShape, stacked } from "./tensor.ts";
@@ -94,7 +95,7 @@ export class NamedTensors {
     if (!sameShape(value.shape, shape))
       throw new Problem(
         `${this.file}: \`${spelling}\` gives ${t.dtype}${showShape(value.shape)} for \`${name}\`, which is ${dtype}${showShape(shape)}`,
-        "check the sizes: `--set NAME=VALUE` changes those of the model",
+        `check the sizes: ${askedSize("NAME")} changes those of the model`,
       );
     const used = this.used.get(spelling) ?? new Set<string>();
     this.used.set(spelling, used.add(index.join()));

@@ -8,9 +8,11 @@ import {
   type Inputs,
   moe,
   type Outcome,
+  Problem,
   type Program,
   type Tensor,
   type TrainOptions,
+  tensor,
   train,
 } from "../runtime/index.ts";
 import { refuses } from "./refuses.ts";
@@ -241,6 +243,22 @@ test("elements in shared memory", () =>
     assert.is(await first(program, new Float32Array(new SharedArrayBuffer(32)).fill(5)), 10),
   ));
 
+test("what is asked for is worded for TypeScript too", async () => {
+  const asked: [options: object, help: string][] = [
+    [{ sizes: { N: 2 } }, "sizes: { D: VALUE }"],
+    [{ sizes: { D: 4 } }, "sizes: { N: 128 }"],
+    [{ sizes: { D: 1.5, N: 2 } }, "sizes: { D: 8 }"],
+    [{ precision: "f64", target: "host" }, 'target: "reference"'],
+    [{ tf32: true }, 'target: "cuda"'],
+  ];
+  for (const [options, help] of asked) {
+    const error = await compile(Twice, { sizes, target: "reference", ...options }).catch((e: unknown) => e);
+    assert.match(error instanceof Problem ? error.help : String(error), help);
+  }
+  const program = await compile(Twice, { sizes, target: "reference" });
+  const wide = new Map([["w", tensor("f32", [3], [1, 2, 3])]]);
+  await refuses(() => program.load(wide), "gives f32[3] for `w`", "sizes: { NAME: VALUE }");
+});
 test("options that nothing can work with are refused", async () => {
   const wrong: [options: object, message: string, help: string][] = [
     ...[0, -1, 1.5, Number.NaN, 1e6].map((threads): [object, string, string] => [

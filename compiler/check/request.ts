@@ -1,4 +1,5 @@
 // What is asked of elaboration, and how the names of headers and types get their numbers from it.
+import { askedSize } from "../asked.ts";
 import { Problem } from "../diagnostic.ts";
 import type * as ast from "../syntax/ast.ts";
 import type { Precision } from "../types/dtype.ts";
@@ -58,7 +59,7 @@ export class Filling {
             ? {
                 help: `only a layer can give \`${p.name.name}\`: declare \`model M(...) = ${decl.ast.name.name}(...)\``,
               }
-            : { help: `give it: --set ${p.name.name}=VALUE, or a default: \`${p.name.name} = 8\`` },
+            : { help: `give it: ${askedSize(p.name.name)}, or a default: \`${p.name.name} = 8\`` },
         );
       if (given && p.type)
         throw new Problem(
@@ -96,7 +97,7 @@ export class Filling {
         const v = this.size(name);
         if (v === undefined)
           fail("E0408", `the entry \`${this.entry.method}\` needs the size \`${name}\``, span, {
-            help: `give it by name, as \`${name}: 128\`, --set ${name}=128, or inputs that say it`,
+            help: `give it: ${askedSize(name, 128)}, or inputs that say it`,
           });
         scope.set(
           name,
@@ -114,7 +115,7 @@ export class Filling {
     if (v !== undefined && !p.type) return [{ name: p.name, value: known(p.name.name, v), span: p.span }];
     if (!p.default && !scope.get(p.name.name))
       fail("E0407", `\`${this.decl.ast.name.name}\` needs \`${p.name.name}\``, p.span, {
-        help: `give it: --set ${p.name.name}=VALUE`,
+        help: `give it: ${askedSize(p.name.name)}`,
       });
     return [];
   }
@@ -148,7 +149,7 @@ function known(name: string, v: number | boolean | readonly number[]): Val {
   if (typeof v === "boolean") return { kind: "bool", value: v };
   if (typeof v === "number") {
     if (isCapital(name) && (!Number.isInteger(v) || v < 0))
-      throw new Problem(`${name} is a size, and ${v} is not`, `give a whole number: --set ${name}=8`);
+      throw new Problem(`${name} is a size, and ${v} is not`, `give a whole number: ${askedSize(name, 8)}`);
     return number(v, isCapital(name));
   }
   if (!Array.isArray(v))

@@ -1,4 +1,5 @@
 // What the runtime must know of an entry before sizes have numbers: its arguments, and the header of its declaration.
+import { askedDeclaration } from "../asked.ts";
 import { Problem } from "../diagnostic.ts";
 import type * as ast from "../syntax/ast.ts";
 import { didYouMean, textOf } from "./errors.ts";
@@ -56,7 +57,7 @@ export function findDeclaration(loaded: Loaded, name: string | undefined): Decla
   const names = (models.length > 0 ? models.map((m) => m.ast.name.name) : own.map((o) => o.key)).join(", ");
   throw new Problem(
     models.length > 0 ? `${loaded.main.name} declares several models` : `${loaded.main.name} declares no model`,
-    names === "" ? "declare one: `model Name(D) { ... }`" : `name one: --entry NAME, with NAME one of ${names}`,
+    names === "" ? "declare one: `model Name(D) { ... }`" : `name one: ${askedDeclaration}, with NAME one of ${names}`,
   );
 }
 /** The file's own. */

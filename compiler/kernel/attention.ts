@@ -1,5 +1,6 @@
 // Attention without a buffer of T x U (Dao et al., "FlashAttention", 2022): the softmax of a row is made block by block of keys. Backward:
 // for each block of keys S^T = K Q^T, then P^T dO and dS^T Q; for each block of queries dS K, an accumulator being a left operand.
+import { askedTarget } from "../asked.ts";
 import { Problem } from "../diagnostic.ts";
 import type { Node, Value } from "../graph/node.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
@@ -74,7 +75,7 @@ function tile(d: Draft, q: Value, { A, C, T }: Operands["sizes"], backward: bool
   if (found) return found;
   throw new Problem(
     `attention of heads ${width} wide in ${dtypeOf(q.type)} does not fit a multiprocessor`,
-    "take more heads, so that each is at most 128 wide in f32, 256 in bf16, or `--target host`",
+    `take more heads, so that each is at most 128 wide in f32, 256 in bf16, or ${askedTarget("host")}`,
   );
 }
 /** Scores of a block as the softmax takes them, but for `factor`. */

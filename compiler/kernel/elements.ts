@@ -1,4 +1,5 @@
 // How one element of an op's result is made from elements of its arguments: the index maps of views, the functions of points.
+import { askedTarget } from "../asked.ts";
 import { Problem } from "../diagnostic.ts";
 import type { Node, Value } from "../graph/node.ts";
 import type { OpAttrs, OpName } from "../ops/attrs.ts";
@@ -38,7 +39,10 @@ const arg = (node: { readonly args: readonly Value[] }, i: number): Value => ite
 
 function scalarType(dtype: DType): Scalar {
   if (dtype === "f64")
-    throw new Problem("the host target computes in f32, and this program asks for f64", "use `--target reference`");
+    throw new Problem(
+      "the host target computes in f32, and this program asks for f64",
+      `use ${askedTarget("reference")}`,
+    );
   return dtype === "bf16" ? "f32" : dtype;
 }
 /** A number of a dtype. */

@@ -1,5 +1,6 @@
 // Rewrites the graph to what there are kernels for. Long reductions are cut by their shape alone, the pieces added in order, so that no
 // schedule and no number of threads changes a bit.
+import { askedTarget } from "../asked.ts";
 import { Problem } from "../diagnostic.ts";
 import { GraphBuilder } from "../graph/builder.ts";
 import type { Graph, Node, Value } from "../graph/node.ts";
@@ -37,7 +38,10 @@ export function expand(graph: Graph, stores: StorePanels = new Map()): Expanded 
 }
 function replaced(g: GraphBuilder, node: Node, args: readonly Value[], panels: ValuePanels): readonly Value[] | null {
   if (node.results.some((v) => v.type.dtype === "f64"))
-    throw new Problem("the host target computes in f32, and this program asks for f64", "use `--target reference`");
+    throw new Problem(
+      "the host target computes in f32, and this program asks for f64",
+      `use ${askedTarget("reference")}`,
+    );
   if (node.op.name === "dot") return summed(g, args);
   if (node.op.name !== "reduce") return null;
   const { fn, axes } = node.attrs as OpAttrs["reduce"];

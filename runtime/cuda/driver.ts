@@ -1,4 +1,5 @@
 // NVIDIA's driver: where it is, the GPUs that it finds, and what its errors ask for.
+import { askedTarget } from "../../compiler/asked.ts";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { type NativeDriver, native } from "../native.ts";
 
@@ -47,11 +48,9 @@ const none = "NVIDIA's driver was not found";
 const restart =
   "set MOEC_CUDA_GRAPHS=0 to see which kernel it is (MOEC_WGMMA=0 leaves those out whose names end in _sm90); the GPU can be used again by a new process, so please report what stopped this one";
 const remedies: Readonly<Record<string, string>> = {
-  NO_DRIVER:
-    "install NVIDIA's driver (Debian: `apt install nvidia-driver`; in a container: run it with `--gpus all`), or name libcuda's path in MOEC_LIBCUDA; `--target host` needs none",
+  NO_DRIVER: `install NVIDIA's driver (Debian: \`apt install nvidia-driver\`; in a container: run it with \`--gpus all\`), or name libcuda's path in MOEC_LIBCUDA; ${askedTarget("host")} needs none`,
   OLD_DRIVER: "install a newer driver: moec needs 525 (CUDA 12.0) or later",
-  CUDA_ERROR_NO_DEVICE:
-    "see what `nvidia-smi` lists, and whether CUDA_VISIBLE_DEVICES hides it; `--target host` needs no GPU",
+  CUDA_ERROR_NO_DEVICE: `see what \`nvidia-smi\` lists, and whether CUDA_VISIBLE_DEVICES hides it; ${askedTarget("host")} needs no GPU`,
   CUDA_ERROR_STUB_LIBRARY:
     "this libcuda is the toolkit's stub for linking: install NVIDIA's driver, or take the stub's folder out of LD_LIBRARY_PATH",
   CUDA_ERROR_SYSTEM_DRIVER_MISMATCH: "the driver's library and kernel module differ: restart the machine",

@@ -1,8 +1,10 @@
 // Finds the system's C++ compiler and asks it what it can do.
+
 import { execFile } from "node:child_process";
 import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
 import { promisify } from "node:util";
+import { askedTarget } from "../../compiler/asked.ts";
 import { Problem } from "../../compiler/diagnostic.ts";
 
 export interface Toolchain {
@@ -78,7 +80,7 @@ async function find(environment: Environment): Promise<Toolchain> {
   }
   throw new Problem(
     chosen.length > 0 ? `CXX is \`${chosen.join(" ")}\`, which does not compile C++17` : "no C++ compiler was found",
-    "install one (Debian: `apt install g++`; Fedora: `dnf install gcc-c++`; macOS: `xcode-select --install`) or name it in CXX; `--target reference` needs none",
+    `install one (Debian: \`apt install g++\`; Fedora: \`dnf install gcc-c++\`; macOS: \`xcode-select --install\`) or name it in CXX; ${askedTarget("reference")} needs none`,
   );
 }
 
