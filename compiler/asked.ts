@@ -1,8 +1,7 @@
 // How a message says what to give: the flag of a command, and the option that is the same in TypeScript.
-import type { Target } from "./options.ts";
 
 const asked = (flag: string, option: string): string => `\`${flag}\` (in TypeScript \`${option}\`)`;
 export const askedSize = (name: string, value: number | "VALUE" = "VALUE"): string =>
   asked(`--set ${name}=${value}`, `sizes: { ${name}: ${value} }`);
-export const askedTarget = (target: Target): string => asked(`--target ${target}`, `target: "${target}"`);
+export const askedTarget = (target: string): string => asked(`--target ${target}`, `target: "${target}"`);
 export const askedDeclaration = asked("--entry NAME", 'declaration: "NAME"');
