@@ -1,6 +1,6 @@
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import {
@@ -73,6 +73,20 @@ test("defaults of the header, and the losses that `train` itself states", () => 
   assert.equal(ownLosses(file, entry.declaration), ["language", "extra", "more"]);
 });
 
+const scalar = (name: string): string => `fn ${name}(x: f32) -> f32 { return x }\n`;
+const files = (file: string): string[] => readProgram(file).modules.map((m) => m.name);
+test("a link's imports are beside the file that it names, and a file that several links name is one module", () => {
+  const link = join(root, "link.moe");
+  symlinkSync("deep/main.moe", link);
+  write("pair/file.moe", scalar("f") + scalar("g"));
+  symlinkSync("file.moe", join(root, "pair", "link.moe"));
+  assert.equal(files(link).slice(1), files(path).slice(1));
+  const both = write("both.moe", 'import { f } from "./pair/file"\nimport { g } from "./pair/link"\n');
+  assert.equal(
+    files(both).map((name) => basename(name)),
+    ["both.moe", "file.moe"],
+  );
+});
 test("a program is copied with its local imports, flat, and parses again", () => {
   const into = join(root, "run");
   assert.not.ok(isCopied(file, into));

@@ -1,5 +1,5 @@
 // Files and the modules that they import: read once each, in any order, also in circles.
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync, realpathSync } from "node:fs";
 import { dirname, resolve as resolvePath } from "node:path";
 import { asset } from "../assets.ts";
 import { type Diagnostic, Problem } from "../diagnostic.ts";
@@ -19,17 +19,20 @@ export interface Loaded {
 /** The text that `import ... from "path"` means in `from`; null: there is none. */
 export type Resolve = (path: string, from: ast.Source) => ast.Source | null;
 
-/** `std/...` from the package, other paths relative to the file that imports. */
+/** `std/...` from the package, other paths relative to the file that imports: to where it lies, not to where a link to it does. */
 export const resolveFile: Resolve = (path, from) => {
   try {
     if (path.startsWith("std/"))
       return /^std(\/\w+)+$/.test(path) ? { name: path, text: asset(`stdlib/${path.slice(4)}.moe`) } : null;
-    const name = resolvePath(dirname(from.name), path.endsWith(".moe") ? path : `${path}.moe`);
+    const name = realpathSync(resolvePath(dirname(placeOf(from.name)), path.endsWith(".moe") ? path : `${path}.moe`));
     return { name, text: readFileSync(name, "utf8") };
   } catch {
     return null;
   }
 };
+
+/** A text's name need not be that of a file. */
+const placeOf = (name: string): string => (existsSync(name) ? realpathSync(name) : name);
 
 /** Reads a file and all that it imports. Throws Problem where the file itself cannot be read. */
 export function loadFile(path: string, resolve: Resolve = resolveFile): Loaded {
