@@ -243,6 +243,34 @@ test("a disk that is full is told of as such, and nothing is left on it", async 
   assert.ok(error instanceof Problem && /the disk is full/.test(error.message) && /TMPDIR/.test(error.help));
   assert.equal(fs.readdirSync(here).toSorted(), ["cache", "compiler"]);
 });
+test("a compiler that the system ended wanted memory: that is no bug of the kernels", async () => {
+  const cases = [
+    "kill -9 $$",
+    "echo 'g++: fatal error: Killed signal terminated program cc1plus' >&2; exit 1",
+    "echo 'clang: error: unable to execute command: Killed' >&2; exit 254",
+  ];
+  for (const line of cases) {
+    const compiler = join(folder(), "compiler");
+    fs.writeFileSync(compiler, `#!/bin/sh\n${line}\n`, { mode: 0o700 });
+    const tools = { ...(await toolchain()), command: [compiler] as const };
+    const error = await buildKernels(constants([1]), tools, new KernelCache(folder()), 1).catch((e: unknown) => e);
+    assert.ok(error instanceof Problem && /memory runs out/.test(error.message), String(error));
+  }
+});
+test("after a unit that does not compile no other is begun", async () => {
+  const here = folder();
+  const compiler = join(here, "compiler");
+  fs.writeFileSync(compiler, `#!/bin/sh\necho x >>${here}/calls\nkill -9 $$\n`, { mode: 0o700 });
+  const tools = { ...(await toolchain()), command: [compiler] as const };
+  const plan = long(constants([1, 2, 3, 4, 5, 6, 7, 8]));
+  const error = await buildKernels(plan, tools, new KernelCache(folder()), 2).catch((e: unknown) => e);
+  const calls = (): number => fs.readFileSync(join(here, "calls"), "utf8").length / 2;
+  const told = calls();
+  await new Promise((done) => setTimeout(done, 100));
+  assert.ok(error instanceof Problem);
+  assert.ok(told <= 2, `${told} of 4 units were begun`);
+  assert.is(calls(), told, "and none is after it is told of");
+});
 test("no name reaches the compiler's text unless it can name a kernel", async () => {
   const plan = constants([1]);
   const named = { ...plan, kernels: plan.kernels.map((k) => ({ ...k, name: "a;system(0)" })) };

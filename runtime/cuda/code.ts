@@ -4,6 +4,7 @@ import { cudaUnit } from "../../compiler/emit/unit.ts";
 import type { PlanKernel } from "../../compiler/plan/plan.ts";
 import { hash, type KernelCache } from "../host/cache.ts";
 import { CudaError, type Nvrtc } from "../nvrtc.ts";
+import { inParallel } from "../parallel.ts";
 import type { ExecuteOptions } from "../plan-executable.ts";
 import { requireShared } from "./architecture.ts";
 
@@ -48,11 +49,9 @@ export async function compileKernels(
   const sources = plan.kernels.map((kernel) => sourceOf(kernel, plan.header, tools));
   const missing = sources.filter(({ kept }) => kept === null).length;
   if (missing > 0) tools.compiling?.(missing);
-  const queue = sources.entries();
-  const worker = async (): Promise<void> => {
-    for (const [i, source] of queue) made[i] = await codeOf(source, tools);
-  };
-  await Promise.all(Array.from({ length: tools.jobs }, worker));
+  await inParallel(sources, tools.jobs, async (source, i) => {
+    made[i] = await codeOf(source, tools);
+  });
   return made;
 }
 interface Kept {

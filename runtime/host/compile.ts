@@ -7,6 +7,7 @@ import { Bug } from "../../compiler/diagnostic.ts";
 import { type Family, families, familyOf, familyText, type Source } from "../../compiler/emit/shared.ts";
 import { unit as unitText } from "../../compiler/emit/unit.ts";
 import { onFile } from "../../compiler/on-file.ts";
+import { inParallel } from "../parallel.ts";
 import type { ExecuteOptions } from "../plan-executable.ts";
 import { hash, type KernelCache } from "./cache.ts";
 import { runCompiler } from "./compiler.ts";
@@ -148,11 +149,4 @@ async function compileUnit(unit: readonly Keyed[], header: string, tools: Toolch
   const bytes = readFileSync(library);
   rmSync(folder, { recursive: true });
   return bytes;
-}
-async function inParallel<T>(items: readonly T[], jobs: number, work: (item: T) => Promise<void>): Promise<void> {
-  const queue = items.values();
-  const worker = async (): Promise<void> => {
-    for (const item of queue) await work(item);
-  };
-  await Promise.all(Array.from({ length: jobs }, worker));
 }

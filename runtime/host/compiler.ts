@@ -26,7 +26,12 @@ export async function runCompiler(tools: Toolchain, source: string, library: str
     await work;
   } catch (error) {
     const log = error instanceof Error && "stderr" in error ? String(error.stderr) : String(error);
-    if (/No space left on device/.test(log)) throw full(folder);
+    const signal = error instanceof Error && "signal" in error ? String(error.signal) : "";
+    const told = wants.find(({ said }) => said.test(`${log}\n${signal}`));
+    if (told) {
+      rmSync(folder, { recursive: true, force: true });
+      throw new Problem(`kernels cannot be compiled${told.why(folder)}`, told.help);
+    }
     throw new Bug(
       `generated kernels do not compile; their source is ${source}\n${log.split("\n").slice(0, 30).join("\n")}\n`,
     );
@@ -34,13 +39,19 @@ export async function runCompiler(tools: Toolchain, source: string, library: str
     running.delete(folder);
   }
 }
-function full(folder: string): Problem {
-  rmSync(folder, { recursive: true, force: true });
-  return new Problem(
-    `kernels cannot be compiled in ${dirname(folder)}: the disk is full`,
-    "free some space; TMPDIR names another folder for temporary files",
-  );
-}
+/** What the compiler says of things that it did not get. */
+const wants: readonly { readonly said: RegExp; readonly why: (folder: string) => string; readonly help: string }[] = [
+  {
+    said: /No space left on device/,
+    why: (folder) => ` in ${dirname(folder)}: the disk is full`,
+    help: "free some space; TMPDIR names another folder for temporary files",
+  },
+  {
+    said: /SIGKILL|Killed signal terminated program|unable to execute command: Killed|out of memory|virtual memory exhausted/i,
+    why: () => ": the system ended the C++ compiler, which it does where memory runs out",
+    help: "end other programs, or let fewer kernels compile at once: `taskset -c 0` before the command gives it one core",
+  },
+];
 function endAll(): void {
   for (const [folder, pid] of running) {
     if (pid !== undefined) for (const one of [...childrenOf(pid), pid]) end(one);
