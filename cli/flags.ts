@@ -38,8 +38,8 @@ export const addEntry = (command: Command): Command =>
         text,
       ),
     )
-    .addOption(flag("--batch <n>", "rows of a training batch; default: 16", whole(1)))
-    .addOption(flag("--length <n>", "tokens of a row; default: 128", whole(1)));
+    .addOption(flag("--batch <n>", "rows of a training batch of text; default: 16", whole(1)))
+    .addOption(flag("--length <n>", "tokens of a row of it; default: 128", whole(1)));
 /** Of commands that run an entry on made-up inputs. */
 export interface TrialFlags extends EntryFlags, Pick<Shared, "precision" | "threads"> {
   readonly grad?: boolean;

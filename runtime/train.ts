@@ -201,14 +201,20 @@ function sampleText(
   );
 }
 
-/** The names of the batch's and the row's size in `train(tokens: i32[B, T], targets: i32[B, T])`. */
-function textAxes({ arguments: given, declaration }: EntrySignature): [batch: string, length: string] {
+/** Whether an entry is `train(tokens: i32[B, T], targets: i32[B, T])`. */
+export const isText = (entry: EntrySignature): boolean => axesOfText(entry) !== null;
+/** The names of the batch's and the row's size. */
+function axesOfText({ arguments: given }: EntrySignature): [batch: string, length: string] | null {
   const [batch, length, ...more] = given[0]?.axes ?? [];
   const fits = given.map((a) => a.name).join() === "tokens,targets" && more.length === 0;
-  if (fits && batch && length) return [batch, length];
+  return fits && batch && length ? [batch, length] : null;
+}
+function textAxes(entry: EntrySignature): [batch: string, length: string] {
+  const axes = axesOfText(entry);
+  if (axes) return axes;
   throw new Problem(
-    `\`${declaration}.train\` takes (${given.map((a) => `${a.name}: ${a.text}`).join(", ")}), which is not text`,
-    "write train(tokens: i32[B, T], targets: i32[B, T]) { ... }",
+    `\`${entry.declaration}.train\` takes (${entry.arguments.map((a) => `${a.name}: ${a.text}`).join(", ")}), which is not text`,
+    "text is train(tokens: i32[B, T], targets: i32[B, T]); batches of other inputs are given in TypeScript, to `train` of moec, and their sizes by --set",
   );
 }
 

@@ -11,12 +11,12 @@ import { cores } from "./host/machine.ts";
 import type { StepTimes } from "./native.ts";
 import { findEntry, hasMethod, readProgram } from "./program.ts";
 import { count, fromNumbers } from "./tensor.ts";
-import { trainingRequest } from "./train.ts";
+import { isText, trainingRequest } from "./train.ts";
 
 export interface EntryOptions {
   /** `Declaration`, `Declaration.method` or a function. Default: `train` of the file's only model, else what it computes. */
   readonly entry?: string | undefined;
-  /** Of `train`: 16 rows of 128 tokens. */
+  /** Of a `train` that takes text: 16 rows of 128 tokens. The sizes of other inputs are in `set`. */
   readonly batch?: number | undefined;
   readonly length?: number | undefined;
   readonly set?: Readonly<Record<string, number | boolean>> | undefined;
@@ -29,9 +29,11 @@ export function entryRequest(
   options: EntryOptions,
 ): Pick<CompileRequest, "declaration" | "sizes" | "entries"> {
   const { entry, batch: B = 16, length: T = 128, set = {}, gradients = false } = options;
-  if (entry === "train" || (entry === undefined && hasMethod(program, undefined, "train")))
-    return trainingRequest(findEntry(program, undefined, "train"), { ...set, B, T }, ["train"]);
-  const { declaration, method } = findEntry(program, entry);
+  const trains = entry === "train" || (entry === undefined && hasMethod(program, undefined, "train"));
+  const found = trains ? findEntry(program, undefined, "train") : findEntry(program, entry);
+  if (trains && (isText(found) || options.batch !== undefined || options.length !== undefined))
+    return trainingRequest(found, { ...set, B, T }, ["train"]);
+  const { declaration, method } = found;
   return { declaration, sizes: set, entries: [{ method, name: method, sizes: {}, gradients }] };
 }
 

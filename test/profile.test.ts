@@ -1,5 +1,5 @@
 import { rejects } from "node:assert/strict";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -9,6 +9,7 @@ import { profileCommand } from "../cli/commands/profile.ts";
 import { Problem } from "../compiler/diagnostic.ts";
 import { kernelTable, kernelTimes, unknownLimits } from "../runtime/kernel-times.ts";
 import { profile, type Trace } from "../runtime/profile.ts";
+import { refuses } from "./refuses.ts";
 
 const test = suite("profile");
 const program = fileURLToPath(new URL("../examples/one-layer.moe", import.meta.url));
@@ -48,6 +49,27 @@ test("a trace has the passes, and each run with its phases and kernels one after
   assert.match(String(ragged?.args?.["contraction"]), "3 groups");
 });
 
+test("the training of a model that takes no text is profiled with the sizes given", async () => {
+  const regression = join(folder, "regression.moe");
+  writeFileSync(
+    regression,
+    `import { Sgd } from "std/optim"
+    model Regression(D) {
+      param w: float[D] = 0.5
+      train(x: float[N, D], y: float[N]) {
+        loss square = mean((sum(x * w, axis: -1) - y) ** 2)
+        optimize with Sgd()
+      }
+    }`,
+  );
+  const made = await profile({ program: regression, set: { D: 3, N: 5 }, runs: 1, threads: 1 });
+  assert.is(made.entry, "train");
+  await refuses(
+    () => profile({ program: regression, set: { D: 3, N: 5 }, batch: 5, runs: 1 }),
+    "`Regression.train` takes (x: float[N, D], y: float[N]), which is not text",
+    "their sizes by --set",
+  );
+});
 test("rates are work by the time of cores at work, and the share is of the nearer ceiling", () => {
   const launch = { kernel: 0, args: [0], tasks: 4, flops: 6e6, bytes: 1e6, phase: "forward" } as const;
   const plan = {
