@@ -26,6 +26,7 @@ const called: Readonly<Record<string, string>> = {
   tensor: "a type",
   statement: "a statement",
   letting: "a name",
+  returning: "an expression",
   branch: "`{` or `if`",
   primary: "an expression",
   item: "an expression",

@@ -225,6 +225,59 @@ const helps: Record<string, [text: string, help: string]> = {
     "fn f(x: float[N, M]) -> float[N, M - 1] { return x[:, :-1] }",
     "from the end, subtract: `M - 1`",
   ],
+  "an index from the end": ["fn f(x: float[N, M]) -> float[N] { return x[:, -1] }", "from the end, subtract: `M - 1`"],
+  "a mask as index": [
+    "fn f(x: float[N]) -> float[N] { return x[x > 0] }",
+    "no size depends on data, so a mask picks no rows: choose with `where(x > 0, a, b)`",
+  ],
+  "a list of tensors": [
+    "fn f(x: float[N]) -> float { let l = [x, x] return sum(l[0]) }",
+    "name each of them, or join them along an axis: `concat([x[new], y[new]], axis: 0)`",
+  ],
+  "a function of another language": [
+    "fn f(x: float[N]) -> float[N] { return x + ones(N) }",
+    "a number stretches to a declared type: `let y: float[N, D] = 1`",
+  ],
+  "a method of another language": [
+    "fn f(x: float[N]) -> float[N] { return x.clamp(0, 1) }",
+    "write `minimum(maximum(x, low), high)`",
+  ],
+  "a text as argument": [
+    'fn f(x: float[N]) -> float[N] { return einsum("n->n", x) }',
+    "a text stands only after `from`",
+  ],
+  "results without brackets": [
+    "fn f(x: float[N]) -> float[1] { let v, i = top_k(x, 1) return v }",
+    "several results stand in brackets: `let (a, b) = ...`",
+  ],
+  "a loop while": [
+    "fn f(x: float[N]) -> float[N] { while N > 2 { x = x } return x }",
+    "the only loops are `for x in array` and `for i in 0:n`, which are unrolled",
+  ],
+  "nothing that is returned": [
+    "fn f(x: float[N]) -> float[N] { return {x} }",
+    "a value stands here: a name, a number, a call, `(...)` or `[...]`",
+  ],
+  "a size that a layer's body makes": [
+    "layer A(D) { let H = 4 * D forward(x: float[D]) -> float[D] { return x } }",
+    "a size made of others stands in the header: `layer Name(D, H = 4 * D)`; `let` is for methods",
+  ],
+  "a size that nothing says": [
+    "fn f(x: float[2 * D]) -> float { return sum(x) }",
+    "a size stands alone in an argument's type, as in `float[D]`, or in the header",
+  ],
+  "a size to be found": [
+    "fn f(x: float[N, M]) -> float[N * M] { return reshape(x, [-1]) }",
+    "sizes are 0 or more, and none is found by itself: write it, as in `B * T`",
+  ],
+  "comparisons that are compared": [
+    "fn f(x: float[N], y: float[N]) -> bool[N] { return x > 0 == y > 0 }",
+    "put one of them in brackets: `(a < b) == c`",
+  ],
+  "rows that a loop collects": [
+    "fn f(x: float[N], K) -> float[N] { let y: float[0, N] = 0 for i in 0:K { y = concat([y, x[new]], axis: 0) } return x }",
+    "give `y` its last size before this block, and set rows of it: `y = put(y, index, rows, axis: a)`",
+  ],
   "brackets without axes": [
     "fn f(x: f32[]) -> f32 { return x }",
     "nothing stands in the brackets: leave them out (`f32` has no axes), or say what belongs there",
@@ -245,6 +298,28 @@ test("sizes that are written alike and differ have a note", () => {
   const [text] = wrong["two opaque sizes are not the same"] ?? [""];
   const [error] = errorsIn(text);
   assert.ok(error?.notes.some((note) => note.startsWith("each call that chooses a size makes another U")));
+});
+test("sizes that are the same by default only have a note", () => {
+  const header = "layer A(D, E, H = D * E)";
+  const bodies = {
+    "float[H]": "return reshape(x, [D * E])",
+    "float[D * E]": "return y",
+    "float[1, D]": "return reshape(x, [1, D * E]) @ transpose(w, 0, 1)",
+  };
+  for (const [result, body] of Object.entries(bodies)) {
+    const text = `${header} { param w: float[D, H] = 0 forward(x: float[D, E], y: float[H]) -> ${result} { ${body} } }`;
+    const notes = errorsIn(text).flatMap((d) => d.notes);
+    assert.ok(
+      notes.some((note) => / by default only: write /.test(note)),
+      `${result}: ${notes.join("; ")}`,
+    );
+  }
+});
+test("a number that a loop makes may be none as an index", () => {
+  assert.equal(
+    codesIn("fn f(x: float[N], K) -> float { let y = x[0] for i in 0:K { y = y + x[i - 1] } return y }"),
+    [],
+  );
 });
 const f = (body: string): string => `fn f(x: i32[N]) -> i32[N] { return ${body} }`;
 test("a number that an i32 does not hold is no i32", () => {

@@ -9,7 +9,7 @@ import { showType, type Type, type } from "../types/type.ts";
 import { fail, textOf, written } from "./errors.ts";
 import { calledFrom, isKnown, knownBinary, knownUnary } from "./numbers.ts";
 import { originOf } from "./origin.ts";
-import { castTo, commonShape, elementOf, loneTensor, stretchTo, toTensor } from "./tensor.ts";
+import { castTo, commonShape, elementOf, loneTensor, stretchTo, toTensor, whyApart } from "./tensor.ts";
 import { type Element, kindText, number, type Scope, tensor, type Val } from "./values.ts";
 import { floating, type World, wider } from "./world.ts";
 
@@ -157,6 +157,7 @@ function mismatch(w: World, e: Binary, x: Value, y: Value, scope: Scope): never 
       ? [
           `${show(k)} is the last axis of \`${left}\`${originOf(e.left, scope)}`,
           `${show(inner)} is the last axis but one of \`${right}\`${originOf(e.right, scope)}`,
+          ...whyApart(w, k, inner),
         ]
       : [];
   fail("E0203", "`@` needs the last axis of the left side to equal the last axis but one of the right", e.opSpan, {

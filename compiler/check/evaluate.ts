@@ -3,6 +3,7 @@
 import { hidden } from "../graph/node.ts";
 import * as b from "../ops/build.ts";
 import type * as ast from "../syntax/ast.ts";
+import { nameHelp } from "../syntax/help.ts";
 import { type Size, show } from "../types/size.ts";
 import { type Type, type } from "../types/type.ts";
 import { binaryOf, unaryOf } from "./binary.ts";
@@ -19,7 +20,7 @@ import { calledFrom, toSize } from "./numbers.ts";
 import { callPicked, sameResults } from "./routed.ts";
 import { abstractStorage } from "./storage.ts";
 import { loneTensor } from "./tensor.ts";
-import { spreadAxes } from "./types.ts";
+import { isCapital, spreadAxes } from "./types.ts";
 import {
   bool,
   type Callable,
@@ -85,12 +86,16 @@ function nameValue(w: World, name: string, at: ast.Span, scope: Scope): Val {
   return fail("E0301", `nothing is called \`${name}\` here`, at, { help: unknownHelp(name, scope) });
 }
 function unknownHelp(name: string, scope: Scope): string {
+  const foreign = nameHelp(name);
+  if (foreign !== null) return foreign;
   const module = libraryHome(name);
   if (module) return `it is in the library: \`import { ${name} } from "${module}"\``;
   return didYouMean(
     name,
     [...scope.all(), ...builtins.keys(), ...specials],
-    "declare it, import it, or give it as an argument",
+    isCapital(name)
+      ? `a size stands alone in an argument's type, as in \`float[${name}]\`, or in the header`
+      : "declare it, import it, or give it as an argument",
   );
 }
 const specials = ["training", "generating", "step", "inf"];
@@ -153,7 +158,8 @@ function noMemberHelp(e: Extract<ast.Expr, { kind: "member" }>): string {
   const [name, object] = [e.name.name, textOf(e.object.span)];
   if (name === "T") return `write \`transpose(${object}, -2, -1)\``;
   if (name === "shape") return "sizes have names: those of its type";
-  return builtins.has(name) ? `write \`${name}(${object})\`` : "members are those of layers: `embed.weight`";
+  if (builtins.has(name)) return `write \`${name}(${object})\``;
+  return nameHelp(name) ?? "members are those of layers: `embed.weight`";
 }
 function memberValue(w: World, e: Extract<ast.Expr, { kind: "member" }>, scope: Scope): Val {
   const object = value(w, e.object, scope);
@@ -177,6 +183,10 @@ function indexValue(w: World, e: Extract<ast.Expr, { kind: "index" }>, scope: Sc
     case "makers":
       return makersOf({ times: onlySize(w, e, scope), items: [object.makers] });
     case "list":
+      if (object.items.some((v) => v.kind === "tensor"))
+        return fail("E0210", "a list of tensors has no places", e.object.span, {
+          help: "name each of them, or join them along an axis: `concat([x[new], y[new]], axis: 0)`",
+        });
       return makersOf({ times: onlySize(w, e, scope), items: object.items.map((v) => asItem(w, v, e.object.span)) });
     case "layers":
       return pick(w, object.layers, e, scope);

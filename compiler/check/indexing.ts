@@ -47,6 +47,7 @@ function indexAxis(
       notes: calledFrom(w),
     });
   if (item.kind === "slice") return [sliced(w, x, axis, item, scope), axis + 1];
+  requireFromStart(w, item, n);
   const v = w.evaluate(item, scope);
   if (v.kind === "error") return absorb();
   if (v.kind === "tensor") return taken(w, x, axis, v.value, item.span);
@@ -55,6 +56,14 @@ function indexAxis(
       help: "`x[2]`, `x[a:b]`, `x[index]`",
     });
   return [at(w, x, axis, typeof v.value === "number" ? v.value : 0, n), axis];
+}
+/** `x[-1]` would be none, always, where other languages take the last. What a loop makes, as `x[i - 1]`, may be none. */
+function requireFromStart(w: World, item: ast.Expr, n: Size): void {
+  if (item.kind === "unary" && item.op === "-" && item.value.kind === "number")
+    fail("E0211", `an index counts from 0, and ${textOf(item.span)} is less`, item.span, {
+      help: `from the end, subtract: \`${show(n)} - ${item.value.value}\``,
+      notes: calledFrom(w),
+    });
 }
 function expanded(w: World, x: Value, axis: number): Value {
   const shape = x.type.shape.toSpliced(axis, 0, 1);
@@ -110,7 +119,10 @@ export function takeAlong(w: World, x: Value, index: Value, axis: number, span: 
 export function needIndex(w: World, index: Value, span: ast.Span): void {
   if (index.type.dtype !== "i32")
     fail("E0210", `an index is i32, not ${showType(index.type)}`, span, {
-      help: `convert it: \`i32(${written(span)})\``,
+      help:
+        index.type.dtype === "bool"
+          ? `no size depends on data, so a mask picks no rows: choose with \`where(${written(span, "mask")}, a, b)\``
+          : `convert it: \`i32(${written(span)})\``,
       notes: calledFrom(w),
     });
 }

@@ -103,6 +103,8 @@ export function toSize(w: World, v: Val, at: Span): size.Size {
   return v.value;
 }
 function sizeHelp(n: number, text: string): string {
+  if (n === -1 && text.includes("-1"))
+    return "sizes are 0 or more, and none is found by itself: write it, as in `B * T`";
   if (Number.isInteger(n)) return "sizes are 0 or more";
   if (text === String(n)) return "a size is a whole number; in a header, other numbers have names in lower case";
   return "change the sizes so that it divides, or round it: `ceil(...)`, `floor(...)`";

@@ -1,7 +1,7 @@
 // Headers: what arguments go to which names, and what each name then stands for.
 import { Bug } from "../diagnostic.ts";
 import type * as ast from "../syntax/ast.ts";
-import { atom, sizeOf as sizeOfAtom } from "../types/size.ts";
+import { atom, atomOf, type Size, sizeOf as sizeOfAtom } from "../types/size.ts";
 import type { Type } from "../types/type.ts";
 import { showType } from "../types/type.ts";
 import { checkArrow } from "./arrows.ts";
@@ -195,7 +195,7 @@ function declareParam(w: World, p: Param, scope: Scope): void {
     scope.set(p.name.name, abstractValue(w, abstract));
     if (p.default) arrowArgument(w, p, w.evaluate(p.default, scope), p.default.span, scope);
   } else if (isSize(p)) {
-    if (p.default) sizeOf(w, p.default, scope);
+    if (p.default) keepUsual(w, scope.get(p.name.name), sizeOf(w, p.default, scope));
   } else if (!p.spread) {
     const usual = p.default && w.evaluate(p.default, scope);
     scope.set(
@@ -205,6 +205,10 @@ function declareParam(w: World, p: Param, scope: Scope): void {
         : { kind: "number", value: null, whole: false, loose: usual?.kind !== "number" },
     );
   }
+}
+function keepUsual(w: World, v: Val | undefined, usual: Size): void {
+  const own = v?.kind === "number" && v.value !== null ? atomOf(v.value) : null;
+  if (own && typeof usual !== "number") w.usual.set(own, usual);
 }
 function abstractValue(w: World, abstract: Abstract): Val {
   const make = { of: { kind: "abstract", abstract }, arrows: [] } as const;

@@ -162,10 +162,13 @@ function runSet(w: World, stmt: Of<"set">, scope: Scope): void {
     });
   holder.set(
     name,
-    w.guard(() => sameTypeAs(w, name, old, w.evaluate(stmt.value, scope), stmt), errorVal),
+    w.guard(
+      () => sameTypeAs(w, name, old, w.evaluate(stmt.value, scope), stmt, holder !== scope && scope.frame.round !== ""),
+      errorVal,
+    ),
   );
 }
-function sameTypeAs(w: World, name: string, old: Val, value: Val, stmt: Of<"set">): Val {
+function sameTypeAs(w: World, name: string, old: Val, value: Val, stmt: Of<"set">, inner: boolean): Val {
   if (value.kind === "error") return value;
   if (old.kind === "number" && value.kind === "number") {
     if (old.whole && !value.whole)
@@ -188,7 +191,9 @@ function sameTypeAs(w: World, name: string, old: Val, value: Val, stmt: Of<"set"
     return fail("E0215", `\`${name}\` is ${showType(want)}, and this is ${showType(x.type)}`, stmt.value.span, {
       label: showType(x.type),
       notes: ["`x = ...` keeps the type of `x`", ...calledFrom(w)],
-      help: `change the value, or make a new variable: \`let ${name} = ...\``,
+      help: inner
+        ? `give \`${name}\` its last size before this block, and set rows of it: \`${name} = put(${name}, index, rows, axis: a)\``
+        : `change the value, or make a new variable: \`let ${name} = ...\``,
     });
   return tensor(castTo(w, x, want.dtype));
 }

@@ -2,7 +2,7 @@
 import type { Value } from "../graph/node.ts";
 import * as b from "../ops/build.ts";
 import type { Span } from "../syntax/ast.ts";
-import { equal, equalAll, isSpread, product, type Size, show } from "../types/size.ts";
+import { equal, equalAll, isSpread, mentions, product, type Size, show, substitute } from "../types/size.ts";
 import { dims, dtypeOf, showType, type Type, type } from "../types/type.ts";
 import { absorb, fail, textOf, written } from "./errors.ts";
 import { calledFrom } from "./numbers.ts";
@@ -108,7 +108,7 @@ export function commonShape(w: World, what: string, left: Side, right: Side, at:
             s.origin ? [`\`${textOf(s.span)}\` is ${showType(s.type)}${s.origin}`] : [],
           ),
           "axes are aligned at the right; an axis that is missing or 1 stretches, two different sizes never fit",
-          ...namesakes(m, n),
+          ...whyApart(w, m, n),
           ...calledFrom(w),
         ],
         help: helpForShapes(left, right),
@@ -122,11 +122,20 @@ export interface Side {
   /** See origin.ts. */
   readonly origin?: string;
 }
-/** Why two sizes that are written alike differ. */
-export const namesakes = (a: Size, b: Size): string[] =>
-  show(a) === show(b)
-    ? [`each call that chooses a size makes another ${show(a)}; \`let y: f32[${show(a)}] = ...\` names one`]
-    : [];
+/** Why two sizes differ that are written alike, or are the same where a header's defaults are not overridden. */
+export function whyApart(w: World, a: Size, b: Size): string[] {
+  if (show(a) === show(b)) return [namesakes(show(a))];
+  if (!equal(substitute(a, w.usual), substitute(b, w.usual))) return [];
+  return [...w.usual]
+    .filter(([name]) => mentions(a, name) || mentions(b, name))
+    .map(
+      ([{ name }, usual]) => `${name} is ${show(usual)} by default only: write ${show(usual)} where it must be that`,
+    );
+}
+const namesakes = (size: string): string =>
+  /^\w+$/.test(size)
+    ? `each call that chooses a size makes another ${size}; \`let y: f32[${size}] = ...\` names one`
+    : `each ${size} is a new size: name one, in the header or with \`let\`, as in \`H = ${size}\``;
 const axisText = (n: Size): string => (isSpread(n) ? `the axes ${show(n)}` : `axis ${show(n)}`);
 /** An axis of 1 helps where the shorter side then stretches. */
 function helpForShapes(left: Side, right: Side): string {
@@ -156,12 +165,18 @@ export function conform(w: World, v: Val, want: Type, declared: Declared, at: Sp
     {
       label: showType(x.type),
       also: [{ span: declared.span, text: "declared here" }],
-      notes: calledFrom(w),
+      notes: [...apartIn(w, x.type.shape, want.shape), ...calledFrom(w)],
       help: stretch
         ? "change the type, or reshape the value; axes are aligned at the right, and only 1 stretches"
         : "the shapes must be the same: change the type or the value",
     },
   );
+}
+/** Of the first axes that differ, counted from the right. */
+function apartIn(w: World, a: readonly Size[], c: readonly Size[]): string[] {
+  const i = a.findLastIndex((n, k) => !equal(n, c[c.length - a.length + k] ?? -1));
+  const [n, m] = [a[i], c[c.length - a.length + i]];
+  return n === undefined || m === undefined ? [] : whyApart(w, n, m);
 }
 const typeText = (d: Declared, t: Type): string => {
   const shown = showType(t);

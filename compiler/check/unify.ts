@@ -4,7 +4,7 @@ import type { Span, TypeExpr } from "../syntax/ast.ts";
 import { equal, equalAll, isSpread, type Size, show } from "../types/size.ts";
 import { counted, fail, placeOf, textOf } from "./errors.ts";
 import { calledFrom } from "./numbers.ts";
-import { convert, loneTensor, namesakes } from "./tensor.ts";
+import { convert, loneTensor, whyApart } from "./tensor.ts";
 import { bareName, isBound, spreadAxes, typeOf } from "./types.ts";
 import { type Element, number, type Scope, type Val } from "./values.ts";
 import { floating, type World, wider } from "./world.ts";
@@ -90,7 +90,7 @@ function mismatch(w: World, f: Fit, shape: readonly Size[], want: readonly Size[
     want && differing >= 0 && want.length === shape.length
       ? [
           `${show(want[differing] ?? 0)} is wanted where it has ${show(shape[differing] ?? 0)}`,
-          ...namesakes(want[differing] ?? 0, shape[differing] ?? 0),
+          ...whyApart(w, want[differing] ?? 0, shape[differing] ?? 0),
         ]
       : [];
   fail("E0204", `${f.what} needs ${textOf(f.type.span)}${wanted}, not [${shape.map(show).join(", ")}]`, f.span, {

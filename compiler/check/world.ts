@@ -6,6 +6,7 @@ import { make1 } from "../ops/build.ts";
 import { ops } from "../ops/list.ts";
 import type { Expr, Name, Selector, Span, State, Stmt } from "../syntax/ast.ts";
 import { isFloat } from "../types/dtype.ts";
+import type { Atom, Size } from "../types/size.ts";
 import { sameType, showType, type Type } from "../types/type.ts";
 import { Failure, fail } from "./errors.ts";
 import {
@@ -82,6 +83,8 @@ export class World {
   /** Elaborating: the calls that led here, outermost first. */
   readonly stack: { readonly body: object; readonly at: Span; readonly name: string }[] = [];
   readonly scopes = new Map<Module, Scope>();
+  /** Checking: what a header's sizes are by default, where that is made of others. */
+  readonly usual = new Map<Atom, Size>();
   /** Elaborating: what `optimize` says, in order. */
   readonly lines: OptimizeLine[] = [];
   /** Headers being filled in, one inside the other. */

@@ -88,7 +88,9 @@ class Operators {
         { span: this.text.at(second), text: "a second comparison" },
         { span: this.text.at(first), text: "the first one" },
       ],
-      "compare twice and join the two with `&&`: `a < b && b < c`",
+      /^[=!]=$/.test(first.image) || /^[=!]=$/.test(second.image)
+        ? "put one of them in brackets: `(a < b) == c`"
+        : "compare twice and join the two with `&&`: `a < b && b < c`",
     );
   }
 }

@@ -1,6 +1,6 @@
 // What to do about an error: for the words and signs of other languages, and for what was expected.
 import type { IToken } from "chevrotain";
-import { reservedWords } from "../../grammar/tokens.ts";
+import { reservedWords, Str } from "../../grammar/tokens.ts";
 
 const words: Readonly<Record<string, string>> = {
   const: "`let x = ...` makes a variable",
@@ -24,6 +24,38 @@ const words: Readonly<Record<string, string>> = {
 };
 export const foreignHelp = (word: string): string | null => (Object.hasOwn(words, word) ? (words[word] ?? null) : null);
 
+/** Functions and values of PyTorch and NumPy that have another name here, or none. */
+const names: readonly (readonly [names: string, help: string])[] = [
+  ["ones zeros full ones_like zeros_like", "a number stretches to a declared type: `let y: float[N, D] = 1`"],
+  ["expand repeat broadcast_to", "a value stretches to a declared type: `let y: float[N, D] = x`"],
+  ["None null newaxis unsqueeze", "in an index, `new` makes an axis: `x[..., new]`"],
+  ["permute swapaxes movedim", "two axes are exchanged at a time: `transpose(x, 0, 1)`"],
+  ["view flatten squeeze", "write `reshape(x, [N, D])`"],
+  ["cat", "write `concat([x, y], axis: 0)`"],
+  ["stack", "give each an axis and join them: `concat([x[new], y[new]], axis: 0)`"],
+  ["chunk", "take slices: `x[..., 0:D]`"],
+  ["gather", "write `take(x, index, axis: a)`"],
+  ["index_add scatter_add", "write `scatter(rows, index, N, axis: a)`"],
+  ["matmul mm bmm", "write `x @ y`"],
+  ["einsum", "write `x @ y`, or `sum(x[..., new] * y, axis: a)`"],
+  ["pow", "a power is `x ** 2`"],
+  ["clamp clip", "write `minimum(maximum(x, low), high)`"],
+  ["masked_fill", "write `where(mask, value, x)`"],
+  ["log_softmax", "write `x - logsumexp(x)[..., new]`"],
+  ["argsort", "write `let (_, index) = sort(x)`"],
+  ["eye", "write `f32(range(N)[:, new] == range(N))`"],
+  ["tril triu", "a mask is made of places: `range(T)[:, new] >= range(T)`"],
+  ["var", "write `mean((x - mean(x, axis: -1, keep: true)) ** 2, axis: -1)`"],
+  ["rand", "write `uniform([N, D])`"],
+  ["randn", "write `gaussian([N, D])`"],
+  ["len", "sizes have names: those of a type"],
+  ["int", "a tensor is converted by `i32(x)`, a number is rounded by `floor(x)`"],
+  ["print", "`metric name = x` is reported each step"],
+];
+/** For a name that nothing declares. */
+export const nameHelp = (name: string): string | null =>
+  names.find(([all]) => all.split(" ").includes(name))?.[1] ?? foreignHelp(name);
+
 const signs: Readonly<Record<string, string>> = {
   ";": "leave it out: line ends mean nothing, and statements need no separator",
   "'": 'texts stand in double quotes: "std/nn"',
@@ -40,6 +72,12 @@ export const signHelp = (sign: string): string =>
   (Object.hasOwn(signs, sign) ? signs[sign] : undefined) ??
   "names are made of the letters a to z, digits and `_`; comments begin with `//`";
 
+/** Of the `{` behind `while x > 0` and `elif x > 0`. */
+function blockHelp(token: IToken | undefined, all: readonly IToken[]): string | null {
+  if (token?.image !== "{") return null;
+  const led = all.findLast((t) => /^(while|elif)$/.test(t.image) && t.startLine === token.startLine);
+  return led ? foreignHelp(led.image) : null;
+}
 /** By what was expected, the first that fits. */
 const remedies: readonly (readonly [expected: RegExp, help: string])[] = [
   [/`->`$/, "a function says what it returns: `fn f(x: float[N]) -> float[N] { ... }`"],
@@ -60,9 +98,14 @@ const remedies: readonly (readonly [expected: RegExp, help: string])[] = [
   [/`import`, `layer`/, "outside of declarations there is nothing else"],
 ];
 
-export function helpFor(wanted: string, token: IToken | undefined, before: IToken | undefined): string {
-  const word = foreignHelp(token?.image ?? "") ?? foreignHelp(before?.image ?? "");
+export function helpFor(wanted: string, token: IToken | undefined, all: readonly IToken[]): string {
+  const before = all.at(-1);
+  const word = foreignHelp(token?.image ?? "") ?? foreignHelp(before?.image ?? "") ?? blockHelp(token, all);
   if (word !== null) return word;
+  if (token?.image === "," && wanted.endsWith("`=`")) return "several results stand in brackets: `let (a, b) = ...`";
+  if (token?.image === "let" && wanted.endsWith("`}`"))
+    return "a size made of others stands in the header: `layer Name(D, H = 4 * D)`; `let` is for methods";
+  if (token?.tokenType === Str) return "a text stands only after `from`";
   if (token?.image === "=" && before && /^[-+*/%@]$/.test(before.image)) return `write \`x = x ${before.image} ...\``;
   if (token?.image === "=" && /`{`|`,`/.test(wanted)) return "to compare, write `==`";
   if (token?.image === ":" && wanted.includes("`]`")) return "a slice is `a:b` and has no step";

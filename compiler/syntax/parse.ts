@@ -69,16 +69,17 @@ function reportAll(
 ): void {
   for (const fault of faults) if (!isStray(fault) || errors.length === 0) reportFault(text, fault);
   for (const error of errors) {
-    const odd = [error.token?.startLine, error.before?.endLine].some((line) => oddLines.has(line ?? 0));
+    const odd = [error.token?.startLine, error.before.at(-1)?.endLine].some((line) => oddLines.has(line ?? 0));
     const at = error.token?.startOffset ?? text.text.length;
     if (!odd && !faults.some((fault) => isQuietAt(text, tokens, fault, at))) report(text, error);
   }
 }
-function report(text: Text, { message, token, before, leading }: Found): void {
+function report(text: Text, { message, token, before: all, leading }: Found): void {
+  const before = all.at(-1);
   const wanted = message.replace(/, found .*$/s, "");
   const end = before ? endOf(before) : 0;
   const behind = text.span(Math.max(0, end - 1), end);
-  const help = helpFor(wanted, token, before);
+  const help = helpFor(wanted, token, all);
   if (!token) return text.error("E0101", message, [{ span: behind, text: `${wanted} after this` }], help);
   const acrossLines = !leading && before !== undefined && before.endLine !== token.startLine;
   const after = acrossLines ? [{ span: behind, text: "after this" }] : [];

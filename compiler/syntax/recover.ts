@@ -7,11 +7,11 @@ import { Import, LCurly, LPar, reservedWords } from "../../grammar/tokens.ts";
 import { Bug } from "../diagnostic.ts";
 import { closing, goesOn, invented, isCloser, isOpener, leads } from "./brackets.ts";
 
-/** One error of the grammar: the token found (undefined: the end), the one before it, and whether a statement should begin here. */
+/** One error of the grammar: the token found (undefined: the end), those before it, the nearest last, and whether a statement should begin here. */
 export interface Found {
   readonly message: string;
   readonly token: IToken | undefined;
-  readonly before: IToken | undefined;
+  readonly before: readonly IToken[];
   readonly leading: boolean;
 }
 const most = 20;
@@ -29,7 +29,7 @@ export function parseDeclaration(all: IToken[], stray: number): { cst: Declarati
     if (!error) return { cst, errors };
     const i = tokens.indexOf(error.token);
     const leading = leadsStatement(error);
-    const found = { message: error.message, token: tokens[i], before: tokens.at(i < 0 ? -1 : i - 1), leading };
+    const found = { message: error.message, token: tokens[i], before: i < 0 ? tokens : tokens.slice(0, i), leading };
     // What follows a declaration is only wrong if the declaration itself is not.
     if (error.name === "NotAllInputParsedException") return { cst, errors: errors.length > 0 ? errors : [found] };
     errors.push(found);

@@ -29,7 +29,7 @@ export const atom = (name: string): Atom => ({ id: atoms++, name, product: null 
 export const spreadAtom = (name: string): Atom => ({ id: atoms++, name: `...${name}`, product: atom(name) });
 export const sizeOf = (a: Atom): Size => new Sym([{ num: 1, den: 1, powers: [[a, 1]] }]);
 /** The atom of a size that is one atom, else null. */
-function atomOf(a: Size): Atom | null {
+export function atomOf(a: Size): Atom | null {
   const [term, ...more] = typeof a === "number" ? [] : a.terms;
   const [power, ...others] = term?.powers ?? [];
   if (!term || !power || more.length > 0 || others.length > 0) return null;
@@ -124,6 +124,7 @@ function showTerm(t: Term): string {
   const under = [...(t.den === 1 ? [] : [String(t.den)]), ...side(-1)];
   return (t.num < 0 ? "-" : "") + [top, ...under].join(" / ");
 }
+export const mentions = (a: Size, name: Atom): boolean => terms(a).some((t) => t.powers.some(([x]) => x === name));
 /** Replaces atoms by sizes (a caller's view of a signature). A spread is replaced where axes are, not here. */
 export function substitute(a: Size, by: ReadonlyMap<Atom, Size>): Size {
   if (typeof a === "number") return a;

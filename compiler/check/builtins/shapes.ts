@@ -8,7 +8,7 @@ import { type Builtin, builtin } from "../builtin.ts";
 import { absorb, fail } from "../errors.ts";
 import { matched, needIndex, takeAlong } from "../indexing.ts";
 import { calledFrom } from "../numbers.ts";
-import { axisOf, castTo, loneTensor, numbers, stretches } from "../tensor.ts";
+import { axisOf, castTo, loneTensor, numbers, stretches, whyApart } from "../tensor.ts";
 import { kindText, results, tensor } from "../values.ts";
 import { type World, wider } from "../world.ts";
 
@@ -19,7 +19,7 @@ const reshape = builtin("reshape(x, shape)", "The same elements in row-major ord
     fail("E0208", `${showType(x.type)} does not reshape to [${shape.map(show).join(", ")}]`, args.span("shape"), {
       also: [{ span: args.span("x"), text: `${show(product(x.type.shape))} elements` }],
       label: `${show(product(shape))} elements`,
-      notes: calledFrom(w),
+      notes: [...whyApart(w, product(x.type.shape), product(shape)), ...calledFrom(w)],
       help: "the products of both shapes must be the same",
     });
   return tensor(w.made(type(x.type.dtype, shape), () => b.reshape(w.g, x, numbers(shape))));
