@@ -105,17 +105,30 @@ export async function compileLoaded(
   const kept = place && timed("cache", observer, () => place.find());
   const backend = kept ? null : await backendOf(request);
   const begun = backend?.name === "host" ? await beginKernels(backend.header()) : null;
-  const made = kept ?? followed(() => make(loaded, request, observer, place, backend && telling(backend, begun)));
-  const plan = "plan" in made ? made.plan : null;
-  observer.planned(plan);
+  try {
+    const made = kept ?? followed(() => make(loaded, request, observer, place, backend && telling(backend, begun)));
+    const executable = await loadedOn(made, request, observer, begun);
+    observer.timings.set("total", (performance.now() - start) / 1000);
+    const [plan, forms] = ["plan" in made ? made.plan : null, "forms" in made ? made.forms() : {}];
+    return { executable, plan, report: { ...made.figures, timings: Object.fromEntries(observer.timings), forms } };
+  } catch (error) {
+    begun?.abandon(); // nobody would wait for it
+    throw error;
+  }
+}
+async function loadedOn(
+  made: Loadable,
+  request: TargetRequest,
+  observer: Debugger,
+  begun: KernelBuild | null,
+): Promise<Executable> {
+  observer.planned("plan" in made ? made.plan : null);
   const before = performance.now();
   const executable = withCopies(await executableOf(made, request, observer, begun));
   const seconds = (performance.now() - before) / 1000;
   observer.timings.set("load", seconds);
   observer.after({ pass: "load", start: before / 1000, seconds });
-  observer.timings.set("total", (performance.now() - start) / 1000);
-  const forms = "forms" in made ? made.forms() : {};
-  return { executable, plan, report: { ...made.figures, timings: Object.fromEntries(observer.timings), forms } };
+  return executable;
 }
 /** What passes make of a program, unless a chain of operations is longer than their recursion can follow. */
 export function followed<T>(make: () => T): T {

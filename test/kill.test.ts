@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -7,6 +7,7 @@ import { fileURLToPath } from "node:url";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { checkpointSteps } from "../runtime/checkpoint.ts";
+import { cores } from "../runtime/host/machine.ts";
 
 const test = suite("kill");
 const home = fileURLToPath(new URL("..", import.meta.url));
@@ -139,6 +140,31 @@ test("ended while kernels are compiled, it leaves no lock, folder, compiler or t
     [],
   );
 });
+if (cores() > 1)
+  test("compilers that were begun for a plan that is refused are ended", () => {
+    const [compiler, log] = [join(root, "compiler"), join(root, "compiler.log")];
+    const lines = [
+      "#!/bin/sh",
+      'case "$*" in *-dM*) exec c++ "$@" ;; esac',
+      `trap 'echo ended >>"${log}"; exit 1' TERM`,
+      `echo begun >>"${log}"`,
+      "sleep 120 & wait",
+      `echo waited for >>"${log}"`,
+    ];
+    writeFileSync(compiler, `${lines.join("\n")}\n`, { mode: 0o700 });
+    const args = ["compile", "examples/gpt-moe.moe", "--set", "D=65536", "--batch", "4096"];
+    const env = { ...process.env, CXX: compiler, MOEC_CACHE: join(root, "empty") };
+    const { status, stderr } = spawnSync(process.execPath, ["--import", "tsx", "cli/main.ts", ...args], {
+      cwd: home,
+      encoding: "utf8",
+      env,
+    });
+    assert.match(stderr, "error: the plan needs");
+    assert.is(status, 1);
+    const said = readFileSync(log, "utf8").split("\n");
+    assert.ok(said.includes("begun"));
+    assert.not.ok(said.includes("waited for"));
+  });
 /** Of all processes, where the system shows them so. */
 function commands(): string[] {
   const numbers = existsSync("/proc/self") ? readdirSync("/proc").filter((name) => /^\d+$/.test(name)) : [];

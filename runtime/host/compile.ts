@@ -38,6 +38,7 @@ export class KernelBuild {
   readonly #cache: KernelCache;
   readonly #jobs: number;
   readonly #around: string;
+  readonly #stop = new AbortController();
   readonly #told = new Set<string>();
   readonly #begun: { readonly keys: ReadonlySet<string>; readonly done: Promise<string> }[] = [];
   #next = new Gathered();
@@ -54,6 +55,10 @@ export class KernelBuild {
     const keyed = this.#keyed(kernel);
     if (this.#cache.find(keyed.key) === null) this.#next.add(keyed);
     if (this.#next.length >= worthwhile) this.#begin();
+  }
+  /** What was begun is not wanted any more. */
+  abandon(): void {
+    this.#stop.abort();
   }
   #begin(): void {
     const unit = this.#next.kernels;
@@ -94,7 +99,7 @@ export class KernelBuild {
   }
   /** The library, where the cache has it. */
   async #compiled(unit: readonly Keyed[]): Promise<string> {
-    const library = await compileUnit(unit, this.#header, this.#tools);
+    const library = await compileUnit(unit, this.#header, this.#tools, this.#stop.signal);
     return this.#cache.put(
       library,
       unit.map((k) => k.key),
@@ -133,7 +138,12 @@ const tiles = 3000;
 const lengthOf = (family: Family): number =>
   familyText(family).length + tiles * [...(family[0]?.text.matchAll(/\bmma\b/g) ?? [])].length;
 /** The bytes of a shared library. The source of a unit that does not compile is kept. */
-async function compileUnit(unit: readonly Keyed[], header: string, tools: Toolchain): Promise<Buffer> {
+async function compileUnit(
+  unit: readonly Keyed[],
+  header: string,
+  tools: Toolchain,
+  stop: AbortSignal,
+): Promise<Buffer> {
   for (const { kernel } of unit)
     if (!/^[a-z_]\w*$/i.test(kernel.name)) throw new Bug(`\`${kernel.name}\` cannot name a kernel`);
   const temporary = resolve(tmpdir()); // absolute: the compiler must not take it for a flag
@@ -145,7 +155,7 @@ async function compileUnit(unit: readonly Keyed[], header: string, tools: Toolch
     unit.map((k) => k.kernel),
   );
   onFile(source, "write", () => writeFileSync(source, text));
-  await runCompiler(tools, source, library);
+  await runCompiler(tools, source, library, stop);
   const bytes = readFileSync(library);
   rmSync(folder, { recursive: true });
   return bytes;

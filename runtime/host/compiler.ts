@@ -11,8 +11,9 @@ const execute = promisify(execFile);
 const running = new Map<string, number | undefined>();
 let heard = false;
 
-/** Makes a library of a source. Both lie in a folder of their own. */
-export async function runCompiler(tools: Toolchain, source: string, library: string): Promise<void> {
+/** Makes a library of a source. Both lie in a folder of their own. `stop`, aborted, ends it. */
+export async function runCompiler(tools: Toolchain, source: string, library: string, stop: AbortSignal): Promise<void> {
+  stop.throwIfAborted();
   const folder = dirname(source);
   const [program, ...own] = tools.command;
   const work: PromiseWithChild<unknown> = execute(program, [...own, ...tools.flags, "-w", source, "-o", library], {
@@ -22,9 +23,12 @@ export async function runCompiler(tools: Toolchain, source: string, library: str
   if (!heard) process.on("exit", endAll);
   heard = true;
   running.set(folder, work.child.pid);
+  const stopped = (): void => endIn(folder, work.child.pid);
+  stop.addEventListener("abort", stopped);
   try {
     await work;
   } catch (error) {
+    stop.throwIfAborted();
     const log = error instanceof Error && "stderr" in error ? String(error.stderr) : String(error);
     const signal = error instanceof Error && "signal" in error ? String(error.signal) : "";
     const told = wants.find(({ said }) => said.test(`${log}\n${signal}`));
@@ -36,6 +40,7 @@ export async function runCompiler(tools: Toolchain, source: string, library: str
       `generated kernels do not compile; their source is ${source}\n${log.split("\n").slice(0, 30).join("\n")}\n`,
     );
   } finally {
+    stop.removeEventListener("abort", stopped);
     running.delete(folder);
   }
 }
@@ -53,10 +58,11 @@ const wants: readonly { readonly said: RegExp; readonly why: (folder: string) =>
   },
 ];
 function endAll(): void {
-  for (const [folder, pid] of running) {
-    if (pid !== undefined) for (const one of [...childrenOf(pid), pid]) end(one);
-    rmSync(folder, { recursive: true, force: true });
-  }
+  for (const [folder, pid] of running) endIn(folder, pid);
+}
+function endIn(folder: string, pid: number | undefined): void {
+  if (pid !== undefined) for (const one of [...childrenOf(pid), pid]) end(one);
+  rmSync(folder, { recursive: true, force: true });
 }
 /** The compiler proper is a child of the driver, and would outlive it. */
 function childrenOf(pid: number): readonly number[] {
