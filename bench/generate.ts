@@ -5,7 +5,7 @@ import { hidden } from "../compiler/graph/node.ts";
 import { bytesOf } from "../compiler/types/dtype.ts";
 import { writeBatch } from "../runtime/batch.ts";
 import { compileProgram } from "../runtime/compile.ts";
-import type { Executable } from "../runtime/executable.ts";
+import type { Executable, StoreInfo } from "../runtime/executable.ts";
 import { generateEntries } from "../runtime/generate.ts";
 import { readCeiling } from "../runtime/host/ceiling.ts";
 import { kernelTable, kernelTimes } from "../runtime/kernel-times.ts";
@@ -58,7 +58,7 @@ const at = { seed: 0, call: 0, step: 0 };
 export async function measureWriter({ name, set, batch }: Writer, options: WriteOptions): Promise<Written> {
   const { threads, times, tokens } = options;
   const { executable } = await open(set, batch, options);
-  const { active, parameters } = bytesRead(executable, set, batch);
+  const { active, parameters } = bytesRead(executable.stores, set, batch);
   const ceiling = await readCeiling(threads, parameters);
   try {
     let seconds = Infinity;
@@ -96,8 +96,15 @@ async function open(
   await made.executable.run("init", new Map(), at);
   return made;
 }
-/** Bytes: experts by how many of them `batch` rows choose, if they choose K of E at random; all else whole. */
-function bytesRead({ stores }: Executable, { E, K }: Writer["set"], batch: number) {
+/**
+ * Bytes: experts by how many of them `batch` rows choose, if they choose K of E at random; all else whole. Launches count the most that
+ * they may choose: the same for one row, and more for several.
+ */
+export function bytesRead(
+  stores: readonly Pick<StoreInfo, "name" | "role" | "dtype" | "shape">[],
+  { E, K }: Pick<Writer["set"], "E" | "K">,
+  batch: number,
+) {
   const chosen = 1 - (1 - K / E) ** batch;
   const sizes = stores
     .filter((s) => s.role === "parameter" && s.name !== hidden.key)

@@ -224,7 +224,7 @@ export function figuresOf(program: Elaborated, plan: Plan | null): Figures {
   return { parameters, prepared, gradients, optimizer, activations, ...counted, kernels };
 }
 const flopsOf = (graph: Graph): number =>
-  topological(valuesOf(graph)).reduce((sum, node) => sum + node.op.cost(node).flops, 0);
+  topological(valuesOf(graph)).reduce((sum, node) => sum + node.op.flops(node), 0);
 
 /** A file for each of a list, by its name. */
 const files = <T extends { readonly name: string }>(list: readonly T[], ending: string, text: (item: T) => string) =>

@@ -18,7 +18,7 @@ export interface KernelTime {
   readonly seconds: number;
   /** How long on cores that do nothing else and never wait for another's last task: the time that all cores spent in it, shared evenly. */
   readonly atWork: number;
-  /** Bytes count whole buffers. Rates are those of cores at work. */
+  /** Bytes count what is read at most: of chosen rows no more than may be chosen. Rates are those of cores at work. */
   readonly flops: number;
   readonly bytes: number;
   readonly gflops: number;

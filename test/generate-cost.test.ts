@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { suite } from "uvu";
+import { bytesRead } from "../bench/generate.ts";
 import { loadFile } from "../compiler/check/index.ts";
 import { silent } from "../compiler/pass.ts";
 import { toGraphs, toPlan } from "../compiler/pipeline.ts";
@@ -96,6 +97,20 @@ for (const [name, model] of Object.entries(cases))
       );
     }
   });
+test("a step's launches move what the benchmark calls active, the caches, and little else", () => {
+  const sizes = { V: 256, D: 64, H: 128, L: 2, Heads: 2, E: 16, K: 2 };
+  const plan = planOf("GptMoE", { file: "gpt", sizes, perPosition: 0, held: 0 }, 32);
+  const stores = plan.stores.flatMap(({ name, role, buffer }) => {
+    const place = plan.buffers[buffer];
+    return place ? [{ ...place, name, role }] : [];
+  });
+  const { active, parameters } = bytesRead(stores, sizes, 1);
+  const caches = stores.filter((s) => s.name.startsWith("generate/")).reduce((n, s) => n + s.bytes, 0);
+  const moved = entryOf(plan, "generate:1").steps.reduce((n, s) => n + (s.kind === "launch" ? s.launch.bytes : 0), 0);
+  assert.ok(active < parameters / 3, `${active} of ${parameters}`);
+  const most = 1.1 * (active + caches);
+  assert.ok(moved > active && moved < most, `${moved} bytes; ${active} are active, ${caches} caches'`);
+});
 const kernels = (plan: Plan, { steps }: Entry): string[] =>
   steps.flatMap((s) => (s.kind === "launch" ? [plan.kernels[s.launch.kernel]?.name ?? ""] : []));
 test("without top-p and top-k nothing is sorted and summed, and no loss is computed", () => {

@@ -85,7 +85,10 @@ export interface Op<A = unknown> {
   mapped(args: readonly Mapped[], attrs: A, g: Builder, node: Node<A>): readonly Mapped[];
   /** An argument whose elements choose one of `among` places, or none if they are outside. */
   chooses?(node: Node<A>): { readonly index: Value; readonly among: number };
-  cost(node: Node<A>): { readonly flops: number; readonly bytes: number };
+  /** Operations on elements, of all that it makes. */
+  flops(node: Node<A>): number;
+  /** How many elements of argument `i` are read at most to make all results, one that is read again counted again; absent: each once. */
+  reads?(node: Node<A>, i: number): number;
   /** What the generated tests run, on every target and against finite differences: ties and kinks avoided. */
   samples(g: Builder): readonly Node[];
   /** What the printer calls it, where its name says too little: `exp` rather than `unary`. */

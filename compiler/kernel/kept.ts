@@ -10,7 +10,7 @@ import { shapeOf } from "./read.ts";
 export const keptOf = (d: Draft, out: Value, depth: number): Value | null =>
   [...points(d, out)].find((v) => isDear(v) && foldsOf(d, out, v, depth).length > 0) ?? null;
 const isDear = ({ node, type }: Value): boolean =>
-  node.op.name === "unary" && dtypeOf(type) === "f32" && node.op.cost(node).flops >= 10 * product(dims(type));
+  node.op.name === "unary" && dtypeOf(type) === "f32" && node.op.flops(node) >= 10 * product(dims(type));
 /** Values that a kernel computes to make the element of a result at the same index. */
 function points(d: Draft, out: Value, found = new Set<Value>()): Set<Value> {
   if (out.node.op.lower !== "point") return found;

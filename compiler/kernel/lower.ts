@@ -20,6 +20,7 @@ import { type Expanded, expand } from "./expand.ts";
 import { ceil, footprint, item, product } from "./expr.ts";
 import type { Kernel } from "./ir.ts";
 import type { StorePanels } from "./layout.ts";
+import { bytesMoved, partsRead } from "./moved.ts";
 import { finished } from "./passes.ts";
 import { print } from "./print.ts";
 import * as routing from "./route.ts";
@@ -198,13 +199,13 @@ class Lowering implements Memory {
     const { made, tasks } = this.kernel(kernel, nodes, () => this.variant(region, kind, f, d));
     if (tasks === 0) return;
     const args = d.given.map((g) => argument(kernel, g, this.options.access ?? accessOf));
-    const flops = nodes.reduce((sum, n) => sum + n.op.cost(n).flops, 0);
+    const parts = partsRead(region.outputs, nodes, (v) => this.bufferOf(v));
     this.launches.push({
       kernel: made,
       args,
       tasks,
-      flops,
-      bytes: bytesMoved(args),
+      flops: nodes.reduce((sum, n) => sum + n.op.flops(n), 0),
+      bytes: bytesMoved(args, parts),
       phase: this.phases.get(item(region.outputs, 0).node) ?? "forward",
     });
   }
@@ -305,12 +306,6 @@ function virtual(
   layout: Layout = rowsLayout(shape),
 ): VirtualBuffer {
   return { name, dtype, shape, layout, bytes: ceil(footprint({ shape, layout }) * bytesOf[dtype], 64), store };
-}
-/** Buffers are counted whole, but for those of which only some elements are written: of these there are no more than the others have. */
-function bytesMoved(args: readonly VirtualArg[]): number {
-  const bytes = (update: boolean): number =>
-    args.reduce((sum, a) => sum + ((a.access === "update") === update ? a.buffer.bytes : 0), 0);
-  return bytes(false) + Math.min(bytes(false), bytes(true));
 }
 const nameOf = (node: Node): string => ((node.attrs as { readonly fn?: string }).fn ?? node.op.name).replace(/\W/g, "");
 

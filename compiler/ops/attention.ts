@@ -6,7 +6,7 @@ import { equalAll, type Size } from "../types/size.ts";
 import { count, dims, dtypeOf, showType, type Type, type } from "../types/type.ts";
 import type { Bound, OpAttrs } from "./attrs.ts";
 import * as b from "./build.ts";
-import { define, need, nth, one, at as read, sample, touched } from "./common.ts";
+import { define, need, nth, one, at as read, sample } from "./common.ts";
 import { lift, placed, spaceOf } from "./mapped.ts";
 
 type Attrs = OpAttrs["attention"];
@@ -101,7 +101,7 @@ export const attention = define<"attention">({
   vjp: (node, [dout = null, dsums = null], g) =>
     dout || dsums ? backward(node, dout, dsums, g) : node.args.map(() => null),
   mapped: (args, attrs, g) => perSequence("attention", args, attrs, g),
-  cost: (node) => ({ ...touched(0)(node), flops: 2 * scoreCount(node) * (width(node, 0) + width(node, 2)) }),
+  flops: (node) => 2 * scoreCount(node) * (width(node, 0) + width(node, 2)),
   samples: (g) => sampleAttention(g).map(({ args, attrs }) => b.make(g, "attention", args, attrs)),
   show,
 });
@@ -179,7 +179,7 @@ export const attention_backward = define<"attention_backward">({
     );
   },
   mapped: (args, attrs, g) => perSequence("attention_backward", args, attrs, g),
-  cost: (node) => ({ ...touched(0)(node), flops: scoreCount(node) * (6 * width(node, 0) + 4 * width(node, 2)) }),
+  flops: (node) => scoreCount(node) * (6 * width(node, 0) + 4 * width(node, 2)),
   samples: (g) =>
     sampleAttention(g).map(({ args, attrs }) => {
       const [out, sums] = b.make(g, "attention", args, attrs).results as [Value, Value];

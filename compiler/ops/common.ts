@@ -1,10 +1,10 @@
-// What the records share: checks of types, sizes in numbers, costs, and the leaves of samples.
+// What the records share: checks of types, sizes in numbers, operations, and the leaves of samples.
 import { elements } from "../graph/array.ts";
 import { TypeMismatch } from "../graph/builder.ts";
 import type { Builder, NdArray, Node, Op, Value } from "../graph/node.ts";
 import { type DType, isFloat } from "../types/dtype.ts";
 import { equal, equalAll, type Size } from "../types/size.ts";
-import { byteSize, count, showType, type Type, type } from "../types/type.ts";
+import { count, showType, type Type, type } from "../types/type.ts";
 import type { OpAttrs, OpName } from "./attrs.ts";
 
 /** A record of the op `name`, its attributes typed. */
@@ -60,14 +60,14 @@ export function around(shape: readonly number[], axis: number): [before: number,
 }
 export const at = (a: NdArray, i: number): number => a.data[i] ?? Number.NaN;
 
-/** Every operand read and every result written once, and `each` operations for an element of the first result. */
-export const touched =
+/** So many operations for each element of the first result. */
+export const perElement =
   (each: number) =>
-  (node: Node): { flops: number; bytes: number } => ({
-    flops: each * count(one(node.results).type),
-    bytes: [...node.args, ...node.results].reduce((sum, v) => sum + byteSize(v.type), 0),
-  });
-export const free = (): { flops: number; bytes: number } => ({ flops: 0, bytes: 0 });
+  (node: Node): number =>
+    each * made(node);
+/** How many elements the first result has. */
+export const made = (node: Node): number => count(one(node.results).type);
+export const free = (): number => 0;
 
 /** A leaf for samples. The tests give each store numbers of its own: floats without ties, i32 in -8 .. 8, bools. */
 export function sample(g: Builder, dtype: DType, shape: readonly number[], name = "x"): Value {

@@ -1,10 +1,10 @@
 // The contraction of two tensors.
 import type { Builder, Mapped, NdArray, Node, Routing, Value } from "../graph/node.ts";
 import { equal, equalAll } from "../types/size.ts";
-import { count, dims, dtypeOf, showType, type Type, type } from "../types/type.ts";
+import { dims, dtypeOf, showType, type Type, type } from "../types/type.ts";
 import { none } from "./attrs.ts";
 import * as b from "./build.ts";
-import { at, define, need, needFloat, needSame, nth, one, sample, touched } from "./common.ts";
+import { at, define, made, need, needFloat, needSame, nth, one, sample } from "./common.ts";
 import { lift, placed, type Space, spaceOf } from "./mapped.ts";
 import { chunked, depthOf } from "./pairs.ts";
 
@@ -38,7 +38,7 @@ export const dot = define<"dot">({
       ),
     ];
   },
-  cost: (node) => ({ ...touched(1)(node), flops: 2 * count(one(node.results).type) * depthOf(node) }),
+  flops: (node) => 2 * made(node) * depthOf(node),
   samples: (g) =>
     [
       { a: [3, 7], b: [7, 5] },

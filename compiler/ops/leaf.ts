@@ -15,7 +15,7 @@ export const param = define<"param">({
   },
   vjp: () => [],
   mapped: leaf,
-  cost: free,
+  flops: free,
   samples: (g) => [sample(g, "f32", [3]).node],
   show: (attrs) => attrs.store,
 });
@@ -28,7 +28,7 @@ export const constant = define<"const">({
   eval: (_, attrs) => [Float64Array.of(attrs.value)],
   vjp: () => [],
   mapped: leaf,
-  cost: free,
+  flops: free,
   samples: (g) => [0.1, -0, Number.POSITIVE_INFINITY].map((x) => b.constant(g, x, "f32").node),
   show: (attrs) => (Object.is(attrs.value, -0) ? "-0" : String(attrs.value)),
 });
@@ -41,6 +41,6 @@ export const iota = define<"iota">({
   eval: (_, attrs) => [Float64Array.from({ length: number(attrs.size) }, (_, i) => i)],
   vjp: () => [],
   mapped: leaf,
-  cost: free,
+  flops: free,
   samples: (g) => [0, 1, 7].map((n) => b.iota(g, n).node),
 });

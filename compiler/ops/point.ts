@@ -6,7 +6,7 @@ import { isFloat } from "../types/dtype.ts";
 import { dtypeOf, showType, type } from "../types/type.ts";
 import { type BinaryName, none, type UnaryName } from "./attrs.ts";
 import * as b from "./build.ts";
-import { at, define, free, need, needSame, one, sample, three, touched, two } from "./common.ts";
+import { at, define, free, made, need, needSame, one, perElement, sample, three, two } from "./common.ts";
 import { lift, placed, pointwise, spaceOf } from "./mapped.ts";
 import { binaries, unaries } from "./scalar.ts";
 
@@ -27,7 +27,7 @@ export const unary = define<"unary">({
   },
   vjp: ({ args, results, attrs }, [dy], g) => [dy ? unaries[attrs.fn].vjp(g, dy, one(args), one(results)) : null],
   mapped: pointwise("unary"),
-  cost: (node) => touched(unaries[node.attrs.fn].flops)(node),
+  flops: (node) => unaries[node.attrs.fn].flops * made(node),
   samples: (g) => (Object.keys(unaries) as UnaryName[]).flatMap((fn) => unarySamples(g, fn).map((v) => v.node)),
   word: (attrs) => attrs.fn,
 });
@@ -61,7 +61,7 @@ export const binary = define<"binary">({
     return dz ? binaries[attrs.fn].vjp(g, dz, x, y, one(results)) : [null, null];
   },
   mapped: pointwise("binary"),
-  cost: (node) => touched(binaries[node.attrs.fn].flops)(node),
+  flops: (node) => binaries[node.attrs.fn].flops * made(node),
   samples: (g) => (Object.keys(binaries) as BinaryName[]).flatMap((fn) => binarySamples(g, fn).map((v) => v.node)),
   word: (attrs) => attrs.fn,
 });
@@ -91,7 +91,7 @@ export const select = define<"select">({
   vjp: ({ args }, [dz], g) =>
     dz ? [null, b.where(g, one(args), dz, 0), b.where(g, one(args), 0, dz)] : [null, null, null],
   mapped: pointwise("select"),
-  cost: touched(1),
+  flops: perElement(1),
   samples: (g) =>
     (["f32", "i32", "bool"] as const).map(
       (t) => b.where(g, sample(g, "bool", [4, 3], "c"), sample(g, t, [4, 3], "a"), sample(g, t, [4, 3], "b")).node,
@@ -118,7 +118,7 @@ export const cast = define<"cast">({
     return [dy && isFloat(from) ? b.make1(g, "cast", [dy], { dtype: from }) : null];
   },
   mapped: pointwise("cast"),
-  cost: touched(1),
+  flops: perElement(1),
   samples: (g) =>
     (["f32", "bf16", "i32", "bool"] as const).flatMap((from) =>
       (["f32", "bf16", "i32", "bool"] as const)
@@ -136,7 +136,7 @@ export const detach = define<"detach">({
   eval: (args) => [one(args).data],
   vjp: () => [null],
   mapped: pointwise("detach"),
-  cost: free,
+  flops: free,
   samples: (g) => [b.make(g, "detach", [sample(g, "f32", [4])], none)],
 });
 
@@ -161,7 +161,7 @@ export const after = define<"after">({
       ),
     ];
   },
-  cost: free,
+  flops: free,
   samples: (g) => {
     const [x, y] = [sample(g, "f32", [5, 3]), sample(g, "f32", [7], "y")];
     return [b.after(g, b.exp(g, x), [b.sum(g, y)]).node];

@@ -1,14 +1,16 @@
 // Contractions over rows sorted by group. `unit` rows belong to each sorted place: group e has the rows
 // offsets[e] * unit up to offsets[e + 1] * unit. Rows past the last group are nothing: never read, and kernels do not write them.
+import { elements } from "../graph/array.ts";
 import { TypeMismatch } from "../graph/builder.ts";
 import type { Builder, Mapped, NdArray, Node, Value } from "../graph/node.ts";
 import { equal, sub } from "../types/size.ts";
 import { count, dims, showType, type Type, type } from "../types/type.ts";
+import type { OpAttrs } from "./attrs.ts";
 import * as b from "./build.ts";
-import { at, define, need, needFloat, needSame, nth, one, sample, three, touched, two } from "./common.ts";
+import { at, define, made, need, needFloat, needSame, nth, one, sample, three, two } from "./common.ts";
 import { accumulate } from "./dot.ts";
 import { lift, placed, type Space, spaceOf } from "./mapped.ts";
-import { chunkedRows, depthOf } from "./pairs.ts";
+import { chunkedRows, depthOf, isRight } from "./pairs.ts";
 
 function needOffsets(what: string, t: Type): void {
   need(
@@ -67,13 +69,21 @@ export const ragged_dot = define<"ragged_dot">({
       ),
     ];
   },
-  cost: (node) => ({ ...touched(1)(node), flops: 2 * count(one(node.results).type) * depthOf(node) }),
+  flops: (node) => 2 * made(node) * depthOf(node),
+  reads: matricesOfRows,
   samples: (g) => [
     ...ragged(g).map((r) => sumOfProducts(g, [3], r)),
     sumOfProducts(g, [600, 200], nth(ragged(g), 1)),
     ...ragged(g).map((r, i) => sumOfProducts(g, nth(awkward, i), r)),
   ],
 });
+/** Of the matrices no more than one for each place: that of its group. */
+function matricesOfRows(node: Node<OpAttrs["ragged_dot"]>, i: number): number {
+  const own = nth(node.args, i).type;
+  if (!isRight(node, i)) return count(own);
+  const places = nth(dims(one(node.args).type), 0) / node.attrs.unit;
+  return places * elements(dims(own).slice(1));
+}
 /** Depths: of several rounds, of one that is not full, of both, of no rows. */
 const awkward: readonly (readonly number[])[] = [
   [33, 40],
@@ -155,10 +165,7 @@ export const ragged_outer = define<"ragged_outer">({
       : [null, null, null];
   },
   mapped: () => afterwards("ragged_outer"),
-  cost: (node) => ({
-    ...touched(1)(node),
-    flops: 2 * count(one(node.args).type) * nth(dims(nth(node.args, 1).type), 1),
-  }),
+  flops: ({ args }) => 2 * count(one(args).type) * nth(dims(nth(args, 1).type), 1),
   samples: (g) =>
     ragged(g).map(
       ({ offsets, rows, unit }) =>
@@ -202,7 +209,7 @@ export const ragged_sum = define<"ragged_sum">({
     ];
   },
   mapped: () => afterwards("ragged_sum"),
-  cost: (node) => ({ ...touched(1)(node), flops: count(one(node.args).type) }),
+  flops: ({ args }) => count(one(args).type),
   samples: (g) =>
     ragged(g).map(
       ({ offsets, rows, unit }) => b.raggedSum(g, sample(g, "f32", [rows * unit, 2, 3]), offsets, unit).node,

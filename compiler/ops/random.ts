@@ -2,7 +2,7 @@
 import type { NdArray } from "../graph/node.ts";
 import { type } from "../types/type.ts";
 import * as b from "./build.ts";
-import { at, define, need, needVector, numbers, sample, touched } from "./common.ts";
+import { at, define, need, needVector, numbers, perElement, sample } from "./common.ts";
 import { lift, placed, spaceOf } from "./mapped.ts";
 
 /**
@@ -67,7 +67,7 @@ export const random = define<"random">({
     const values = lift(g, base, space);
     return [placed(space, b.random(g, key.value, attrs.place, numbers(attrs.shape), values))];
   },
-  cost: touched(80),
+  flops: perElement(80),
   samples: (g) => {
     const key = sample(g, "i32", [2], "key");
     return [

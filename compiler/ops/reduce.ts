@@ -2,7 +2,7 @@
 import { strided, strides } from "../graph/array.ts";
 import { count, dims, dtypeOf, showType, type } from "../types/type.ts";
 import * as b from "./build.ts";
-import { around, define, need, needAxis, nth, one, sample, touched } from "./common.ts";
+import { around, define, need, needAxis, nth, one, perElement, sample } from "./common.ts";
 import { later, leading } from "./mapped.ts";
 
 const folds = {
@@ -61,7 +61,7 @@ export const reduce = define<"reduce">({
     return [b.where(g, best, wide(share), 0)];
   },
   mapped: leading("reduce", ({ fn, axes }) => ({ fn, axes: later(axes) })),
-  cost: (node) => ({ ...touched(1)(node), flops: count(one(node.args).type) }),
+  flops: ({ args }) => count(one(args).type),
   samples: (g) =>
     (["sum", "max", "min"] as const).flatMap((fn) =>
       [
@@ -104,7 +104,7 @@ export const scan = define<"scan">({
   },
   vjp: ({ attrs }, [dy], g) => [dy ? b.make1(g, "scan", [dy], { ...attrs, reverse: !attrs.reverse }) : null],
   mapped: leading("scan", (attrs) => ({ ...attrs, axis: attrs.axis + 1 })),
-  cost: touched(1),
+  flops: perElement(1),
   samples: (g) =>
     [false, true].flatMap((exclusive) =>
       [false, true].map((reverse) => b.make(g, "scan", [sample(g, "f32", [3, 5, 2])], { axis: 1, exclusive, reverse })),

@@ -4,7 +4,20 @@ import { add, equal, type Size, show } from "../types/size.ts";
 import { dims, showType, type Type, type } from "../types/type.ts";
 import { none, type OpName } from "./attrs.ts";
 import * as b from "./build.ts";
-import { at, define, need, needIndex, needVector, nth, number, one, sample, three, touched } from "./common.ts";
+import {
+  at,
+  define,
+  free,
+  need,
+  needIndex,
+  needVector,
+  nth,
+  number,
+  one,
+  perElement,
+  sample,
+  three,
+} from "./common.ts";
 import { lead, lift, placed, type Space, spaceOf } from "./mapped.ts";
 
 export const route = define<"route">({
@@ -39,7 +52,7 @@ export const route = define<"route">({
   },
   vjp: () => [null],
   mapped: (args, { groups }, g) => nestedRoute(g, one(args), number(groups)),
-  cost: touched(4),
+  flops: perElement(4),
   samples: (g) =>
     [
       [23, 6],
@@ -149,7 +162,7 @@ export const dispatch = define<"dispatch">({
     null,
   ],
   mapped: (args, _, g) => nestedCarry("dispatch", args, g),
-  cost: touched(0),
+  flops: free,
   samples: (g) => carried(g).map(({ x, by }) => b.dispatch(g, x, by).node),
 });
 export const combine = define<"combine">({
@@ -164,6 +177,6 @@ export const combine = define<"combine">({
     null,
   ],
   mapped: (args, _, g) => nestedCarry("combine", args, g),
-  cost: touched(0),
+  flops: free,
   samples: (g) => carried(g).map(({ x, by }) => b.combine(g, x, by).node),
 });

@@ -5,7 +5,7 @@ import { equalAll, type Size, show } from "../types/size.ts";
 import { count, dims, showType, type } from "../types/type.ts";
 import type { OpAttrs } from "./attrs.ts";
 import * as b from "./build.ts";
-import { at, define, need, needAxis, needIndex, nth, number, one, sample, three, touched, two } from "./common.ts";
+import { at, define, free, made, need, needAxis, needIndex, nth, number, one, sample, three, two } from "./common.ts";
 import { lift, placed, spaceOf } from "./mapped.ts";
 
 /** Visits each element of the rows, with its place in `[.., size, ..]`, or -1 for none. */
@@ -61,7 +61,8 @@ export const gather = define<"gather">({
   },
   mapped: (args, attrs, g) => mappedGather(g, ...two(args), attrs),
   chooses: ({ args, attrs: { axis } }) => ({ index: nth(args, 1), among: nth(dims(nth(args, 0).type), axis) }),
-  cost: touched(0),
+  flops: free,
+  reads: (node, i) => (i === 0 ? made(node) : count(nth(node.args, i).type)),
   samples: (g) => [
     b.take(g, sample(g, "f32", [6, 3]), sample(g, "i32", [4, 2], "index")).node,
     b.take(g, sample(g, "f32", [3, 5]), sample(g, "i32", [3, 2], "index"), 1).node,
@@ -139,7 +140,7 @@ export const scatter = define<"scatter">({
     const values = args.map((m) => lift(g, m, space));
     return [placed(space, b.make1(g, "scatter", values, { ...attrs, axis: attrs.axis + 1, batch: attrs.batch + 1 }))];
   },
-  cost: (node) => ({ ...touched(0)(node), flops: node.attrs.mode === "add" ? count(nth(node.args, 1).type) : 0 }),
+  flops: ({ args, attrs }) => (attrs.mode === "add" ? count(nth(args, 1).type) : 0),
   samples: (g) => {
     const [x, rows, index] = [
       sample(g, "f32", [6, 3]),
@@ -220,10 +221,7 @@ export const top_k = define<"top_k">({
     const space = spaceOf(args);
     return b.make(g, "top_k", [lift(g, one(args), space)], attrs).results.map((value) => placed(space, value));
   },
-  cost: (node) => ({
-    ...touched(0)(node),
-    flops: 10 * count(one(node.args).type) * Math.min(number(node.attrs.k), mostFolds),
-  }),
+  flops: ({ args, attrs }) => 10 * count(one(args).type) * Math.min(number(attrs.k), mostFolds),
   samples: (g) =>
     [
       b.topK(g, sample(g, "f32", [5, 7]), 3),

@@ -3,7 +3,7 @@ import { strided, strides } from "../graph/array.ts";
 import { add, equal, equalAll, product, type Size, show } from "../types/size.ts";
 import { count, dims, showType, type } from "../types/type.ts";
 import * as b from "./build.ts";
-import { around, define, free, need, needAxis, nth, number, numbers, one, sample } from "./common.ts";
+import { around, define, free, made, need, needAxis, nth, number, numbers, one, sample } from "./common.ts";
 import { later, leading } from "./mapped.ts";
 
 export const reshape = define<"reshape">({
@@ -21,7 +21,7 @@ export const reshape = define<"reshape">({
   eval: (args) => [one(args).data],
   vjp: ({ args }, [dy], g) => [dy ? b.reshape(g, dy, dims(one(args).type)) : null],
   mapped: leading("reshape", ({ shape }, n) => ({ shape: [n, ...shape] })),
-  cost: free,
+  flops: free,
   samples: (g) => [
     b.reshape(g, sample(g, "f32", [6, 5]), [3, 10]).node,
     b.reshape(g, sample(g, "f32", [0, 5]), [5, 2, 0]).node,
@@ -58,7 +58,7 @@ export const transpose = define<"transpose">({
   },
   vjp: ({ attrs }, [dy], g) => [dy ? b.transpose(g, dy, inverted(attrs.perm)) : null],
   mapped: leading("transpose", ({ perm }) => ({ perm: [0, ...later(perm)] })),
-  cost: free,
+  flops: free,
   samples: (g) => [
     b.transpose(g, sample(g, "f32", [2, 3, 5]), [2, 0, 1]).node,
     b.transpose(g, sample(g, "i32", [4, 1]), [1, 0]).node,
@@ -99,7 +99,8 @@ export const broadcast = define<"broadcast">({
     return [dy ? b.sum(g, dy, repeated) : null];
   },
   mapped: leading("broadcast", ({ shape, axes }, n) => ({ shape: [n, ...shape], axes: [0, ...later(axes)] })),
-  cost: free,
+  flops: free,
+  reads: made,
   samples: (g) =>
     [
       b.broadcast(g, sample(g, "f32", [3]), [2, 3, 5], [1]),
@@ -134,7 +135,8 @@ export const slice = define<"slice">({
     return [dy ? b.concat(g, [...gap(number(start)), dy, ...gap(after)], axis) : null];
   },
   mapped: leading("slice", (attrs) => ({ ...attrs, axis: attrs.axis + 1 })),
-  cost: free,
+  flops: free,
+  reads: made,
   samples: (g) => [
     b.slice(g, sample(g, "f32", [4, 7]), 1, 2, 3).node,
     b.slice(g, sample(g, "f32", [4, 7]), 0, 4, 0).node,
@@ -178,7 +180,7 @@ export const concat = define<"concat">({
     });
   },
   mapped: leading("concat", ({ axis }) => ({ axis: axis + 1 })),
-  cost: free,
+  flops: free,
   samples: (g) =>
     [
       b.concat(g, [sample(g, "f32", [2, 3]), sample(g, "f32", [2, 4]), sample(g, "f32", [2, 0])], 1),

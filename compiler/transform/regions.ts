@@ -39,7 +39,7 @@ function operations(v: Value): number {
   const { node } = v;
   const { lower } = node.op;
   if (lower !== "point" && lower !== "view") return 0;
-  const own = lower === "point" ? node.op.cost(node).flops / Math.max(1, sizeOf(v)) : 0;
+  const own = lower === "point" ? node.op.flops(node) / Math.max(1, sizeOf(v)) : 0;
   return own + node.args.reduce((sum, a) => sum + (sum > fewOperations ? 0 : operations(a)), 0);
 }
 /** Ends a region always: its results are in memory. */
@@ -109,7 +109,7 @@ class Plan {
     const [x, y] = [node.args[0], node.results[0]];
     if (isAnchor(node) || node.op.name === "param" || (folds(node) && !isWrittenOut(node))) return reading;
     if (!y || sizeOf(y) === 0) return 0;
-    const own = node.op.cost(node).flops / sizeOf(y);
+    const own = node.op.flops(node) / sizeOf(y);
     const many = node.op.name === "reduce" && x ? sizeOf(x) / sizeOf(y) : 1;
     return own + node.args.reduce((sum, a) => sum + many * this.share(a, y), 0);
   }
