@@ -148,8 +148,8 @@ if (cores() > 1)
       'case "$*" in *-dM*) exec c++ "$@" ;; esac',
       `trap 'echo ended >>"${log}"; exit 1' TERM`,
       `echo begun >>"${log}"`,
-      "sleep 120 & wait",
-      `echo waited for >>"${log}"`,
+      "sleep 120 &",
+      `wait $! && echo waited for >>"${log}"`,
     ];
     writeFileSync(compiler, `${lines.join("\n")}\n`, { mode: 0o700 });
     const args = ["compile", "examples/gpt-moe.moe", "--set", "D=65536", "--batch", "4096"];
