@@ -260,7 +260,7 @@ const helps: Record<string, [text: string, help: string]> = {
   ],
   "a size that a layer's body makes": [
     "layer A(D) { let H = 4 * D forward(x: float[D]) -> float[D] { return x } }",
-    "a size made of others stands in the header: `layer Name(D, H = 4 * D)`; `let` is for methods",
+    "`let` is for methods; a size made of others stands in the header: `layer Name(D, H = 4 * D)`",
   ],
   "a size that nothing says": [
     "fn f(x: float[2 * D]) -> float { return sum(x) }",
@@ -278,6 +278,32 @@ const helps: Record<string, [text: string, help: string]> = {
     "fn f(x: float[N], K) -> float[N] { let y: float[0, N] = 0 for i in 0:K { y = concat([y, x[new]], axis: 0) } return x }",
     "give `y` its last size before this block, and set rows of it: `y = put(y, index, rows, axis: a)`",
   ],
+  "a function in a header": [
+    "layer A(D, act = tanh) { forward(x: float[D]) -> float[D] { return x } }",
+    "give it an arrow type to take layers and functions: `act: float[...S] -> float[...S]`",
+  ],
+  "a function called as a member": [
+    'import { dropout } from "std/nn" layer A(D) { drop: dropout(0.1) forward(x: float[D]) -> float[D] { return x } }',
+    "call it in a method: `dropout(x, ...)`",
+  ],
+  "the larger of two numbers": [
+    "fn f(x: float[N], M = 2) -> float[N] { return x * max(M, 3) }",
+    "of two values, write `maximum(a, b)`",
+  ],
+  "several axes to exchange": [
+    "fn f(x: float[N, M, K]) -> float[K, N, M] { return transpose(x, [2, 0, 1]) }",
+    "give one number: axes are exchanged, and worked along, one at a time",
+  ],
+  "tensors to join that are no list": [
+    "fn f(x: float[N], y: float[N]) -> float[2 * N] { return concat(x, y, axis: 0) }",
+    "leave one out: `concat(list, axis)` takes them in this order",
+  ],
+  "a last axis of 1": ["fn f(x: float[N, 1]) -> float[N] { return x * 2 }", "take the axis of 1 away: `x[..., 0]`"],
+  "a layer without its header": [
+    "layer I(D, eps = 1) { forward(x: float[D]) -> float[D] { return x } } layer A(D) { i: I forward(x: float[D]) -> float[D] { return x } }",
+    "write `I(D)`",
+  ],
+  "a word for `!`": ["fn f(m: bool[N]) -> bool[N] { return not m }", "write `!`"],
   "brackets without axes": [
     "fn f(x: f32[]) -> f32 { return x }",
     "nothing stands in the brackets: leave them out (`f32` has no axes), or say what belongs there",

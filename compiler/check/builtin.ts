@@ -62,7 +62,10 @@ export class Args {
       return fail("E0305", `\`${this.signature}\` takes no argument \`${name}\``, arg.name?.span ?? arg.span, {
         help: didYouMean(name, names, `it takes ${names.join(", ")}`),
       });
-    if (this.given.has(name)) return fail("E0305", `\`${name}\` is given twice`, arg.span, { help: "leave one out" });
+    if (this.given.has(name))
+      return fail("E0305", `\`${name}\` is given twice`, arg.span, {
+        help: `leave one out: \`${this.signature}\` takes them in this order`,
+      });
     this.given.set(name, arg);
   }
   has(name: string): boolean {
@@ -109,7 +112,10 @@ export class Args {
     const [only, ...more] = axes;
     if (only === undefined || more.length > 0)
       return fail("E0207", "one axis is needed here", this.span(name), {
-        help: "reshape `[...S, D]` to `[S, D]` first",
+        help:
+          this.value(name).kind === "list"
+            ? "give one number: axes are exchanged, and worked along, one at a time"
+            : "reshape `[...S, D]` to `[S, D]` first",
       });
     return only;
   }

@@ -81,6 +81,7 @@ function makeMember(w: World, instance: Instance, maker: Maker, m: ast.Member, s
     case "state":
       return makeSlot(w, header, m, storage);
     case "sublayer": {
+      requireNoCall(w, m.value, header);
       const v = w.evaluate(m.value, header);
       const path = instance.path === "" ? m.name.name : `${instance.path}.${m.name.name}`;
       if (v.kind === "makers")
@@ -95,6 +96,13 @@ function makeMember(w: World, instance: Instance, maker: Maker, m: ast.Member, s
       };
     }
   }
+}
+/** `drop: dropout(0.1)`: what is a layer elsewhere may be a function here. */
+function requireNoCall(w: World, e: ast.Expr, header: Scope): void {
+  if (e.kind === "call" && w.evaluate(e.callee, header).kind === "fn")
+    fail("E0307", `a member is a layer, and \`${textOf(e.callee.span)}\` is a function`, e.span, {
+      help: `call it in a method: \`${textOf(e.callee.span)}(x, ...)\``,
+    });
 }
 function makeSlot(w: World, header: Scope, m: ast.Param | ast.State, storage: Storage): Val {
   const read = typeOf(w, m.type, header);

@@ -17,7 +17,7 @@ export function toMakeable(v: Val, arrow: Abstract | null, at: Span): Makeable {
       return absorb();
     case "declaration":
       return fail("E0307", `\`${v.decl.ast.name.name}\` needs its header here`, at, {
-        help: `write \`${v.decl.ast.name.name}(${v.decl.ast.header.map((p) => p.name.name).join(", ")})\``,
+        help: `write \`${v.decl.ast.name.name}(${v.decl.ast.header.flatMap((p) => (p.default ? [] : [p.name.name])).join(", ")})\``,
       });
     case "layer":
       return fail("E0307", "a layer that is made already cannot be passed", at, {

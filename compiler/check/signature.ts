@@ -128,7 +128,7 @@ function valueArgument(w: World, p: Param, v: Val, at: ast.Span): Val {
   if (v.kind !== "bool" && v.kind !== "tensor" && v.kind !== "error")
     return wrong(
       `a number, not ${kindText[v.kind]}`,
-      `give it an arrow type to take layers: \`${p.name.name}: float[...S] -> float[...S]\``,
+      `give it an arrow type to take layers and functions: \`${p.name.name}: float[...S] -> float[...S]\``,
     );
   return v;
 }
@@ -197,7 +197,7 @@ function declareParam(w: World, p: Param, scope: Scope): void {
   } else if (isSize(p)) {
     if (p.default) keepUsual(w, scope.get(p.name.name), sizeOf(w, p.default, scope));
   } else if (!p.spread) {
-    const usual = p.default && w.evaluate(p.default, scope);
+    const usual = p.default && valueArgument(w, p, w.evaluate(p.default, scope), p.default.span);
     scope.set(
       p.name.name,
       usual?.kind === "bool"

@@ -80,6 +80,7 @@ function rankHelp({ axes, span }: TypeExpr, shape: readonly Size[]): string {
   const last = axes.slice(-shape.length).map((e) => textOf(e.span));
   if (shape.length < axes.length && shape.length > 0 && shape.every((n, i) => show(n) === last[i]))
     return `stretch it first: \`let y: ${textOf(span)} = ...\`, or add an axis with \`x[..., new]\``;
+  if (shape.length === axes.length + 1 && shape.at(-1) === 1) return "take the axis of 1 away: `x[..., 0]`";
   return "add an axis with `x[..., new]`, or change the shape with `reshape`";
 }
 function mismatch(w: World, f: Fit, shape: readonly Size[], want: readonly Size[] | null): never {

@@ -104,7 +104,7 @@ export function helpFor(wanted: string, token: IToken | undefined, all: readonly
   if (word !== null) return word;
   if (token?.image === "," && wanted.endsWith("`=`")) return "several results stand in brackets: `let (a, b) = ...`";
   if (token?.image === "let" && wanted.endsWith("`}`"))
-    return "a size made of others stands in the header: `layer Name(D, H = 4 * D)`; `let` is for methods";
+    return "`let` is for methods; a size made of others stands in the header: `layer Name(D, H = 4 * D)`";
   if (token?.tokenType === Str) return "a text stands only after `from`";
   if (token?.image === "=" && before && /^[-+*/%@]$/.test(before.image)) return `write \`x = x ${before.image} ...\``;
   if (token?.image === "=" && /`{`|`,`/.test(wanted)) return "to compare, write `==`";

@@ -136,7 +136,9 @@ function readSelector(text: Text, node: SelectorCstNode): Selector {
 function readEffect(text: Text, node: ExpressionCstNode): Stmt {
   const value = readExpression(text, node);
   if (value.kind !== "call") {
-    const help = value.kind === "name" ? foreignHelp(value.name) : null;
+    const { source, start } = value.span;
+    const before = /\w+(?=\s*$)/.exec(source.text.slice(0, start))?.[0] ?? "";
+    const help = (value.kind === "name" ? foreignHelp(value.name) : null) ?? foreignHelp(before);
     text.error(
       "E0110",
       "this statement does nothing",

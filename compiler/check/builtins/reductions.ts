@@ -29,6 +29,10 @@ type Reduce = (g: CallContext["w"]["g"], x: Value, axes?: readonly number[], kee
 const reduction = (name: string, doc: string, from: (w: World, x: Value) => Value, build: Reduce): Builtin =>
   builtin(`${name}(x, axis?, keep?)`, doc, ({ w }, args) => {
     const x = from(w, args.tensor("x"));
+    if (/^m(ax|in)$/.test(name) && x.type.shape.length === 0 && args.has("axis"))
+      fail("E0207", `\`${name}\` takes one value and an axis, and this is a number`, args.span("x"), {
+        help: `of two values, write \`${name}imum(a, b)\``,
+      });
     const axes = args.axes("axis", x.type);
     const keep = keepFlag(args, x.type, axes);
     return tensor(w.made(reduced(x.type, x.type.dtype, axes, keep), () => build(w.g, x, axes, keep)));
