@@ -81,8 +81,11 @@ export function kernelTable(times: readonly KernelTime[], limits: Limits, last: 
   const head = ["ms", "busy", "of all", "GFLOP/s", "GB/s", "share", "tasks", "phase", "kernel", last];
   const ceilings =
     known.length > 0 ? `ceilings ${known.join(", ")} on ${threads} threads` : "times between events of the GPU";
-  return `${ceilings}; cores at work ${ms(total)} ms\n${table([head, ...rows])}`;
+  const beyond = known.length > 0 && times.some((t) => t.share > 1) ? `\n${whyMore}` : "";
+  return `${ceilings}; cores at work ${ms(total)} ms\n${table([head, ...rows])}${beyond}`;
 }
+const whyMore =
+  "above 100 %: read from the processor's caches, or less than is counted: attention passes over positions that are not seen, and rows may choose the same expert";
 const ms = (seconds: number): string => (seconds * 1e3).toFixed(3);
 const percent = (x: number): string => `${(100 * x).toFixed(1)} %`;
 /** As many as a row of a table has room for. */

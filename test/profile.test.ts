@@ -91,6 +91,10 @@ test("rates are work by the time of cores at work, and the share is of the neare
     /^5\.000 +40\.0 % +100\.0 % +3\.0 +0\.5 +75\.0 % +4 +forward +dot_1 +a:1 a:2 a:3 \(2 more\)$/,
   );
   assert.match(kernelTable(rows, limits, "operands"), "x[2,3]");
+  const above = { ...limits, gbytes: 0.4 };
+  const table = (l: typeof limits): string => kernelTable(kernelTimes(plan as never, entry, times, l), l, "lines");
+  assert.match(table(above), /\nabove 100 %: read from the processor's caches, or less than is counted: attention .*$/);
+  assert.not.match(table(limits), "above");
   const memory = { ...limits, gflops: Infinity };
   assert.match(kernelTable(rows, memory, "lines"), "ceilings 4 GB/s on 2 threads");
   assert.match(kernelTable(rows, unknownLimits, "lines"), /between events of the GPU.*\n.*\n.* - /);
