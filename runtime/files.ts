@@ -104,15 +104,17 @@ export function hashFile(path: string): string {
  * /proc, and takes a disk that is read-only for a path that is not there.)
  */
 export const makeFolder = (path: string, mode?: number): string[] => onFile(path, "make", () => madeWithin(path, mode));
-function madeWithin(path: string, mode: number | undefined): string[] {
+/** `again`: what it lies in is there by now. */
+function madeWithin(path: string, mode: number | undefined, again = false): string[] {
   try {
     mkdirSync(path, { mode });
     return [path];
   } catch (error) {
     const above = dirname(path);
     if (isCode(error, "EEXIST") && statSync(path).isDirectory()) return [];
-    if (!isCode(error, "ENOENT") || existsSync(above)) throw error;
-    return [...madeWithin(above, mode), ...madeWithin(path, mode)];
+    if (!isCode(error, "ENOENT") || again) throw error;
+    const made = existsSync(above) ? [] : madeWithin(above, mode); // another process may have made it since
+    return [...made, ...madeWithin(path, mode, true)];
   }
 }
 

@@ -1,6 +1,6 @@
 // Reading and writing files: what links and pipes are, and more bytes than Node takes at once (2 GiB, and 512 MiB of text), with MOEC_TEST=full.
 import { spawnSync } from "node:child_process";
-import {
+import fs, {
   closeSync,
   lstatSync,
   openSync,
@@ -12,13 +12,14 @@ import {
   writeFileSync,
   writeSync,
 } from "node:fs";
+import { syncBuiltinESMExports } from "node:module";
 import { join } from "node:path";
 import { env } from "node:process";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Problem } from "../compiler/diagnostic.ts";
 import { readText } from "../runtime/data.ts";
-import { pieces, readLines, requireHeld, writeNamed } from "../runtime/files.ts";
+import { makeFolder, pieces, readLines, requireHeld, writeNamed } from "../runtime/files.ts";
 import { RunLog } from "../runtime/run-folder.ts";
 import { readSafetensors, writeSafetensors } from "../runtime/safetensors.ts";
 import { fromNumbers } from "../runtime/tensor.ts";
@@ -49,6 +50,24 @@ if (spawnSync("mkfifo", [pipe]).status === 0)
     closeSync(end);
     assert.equal(readSafetensors(copy), tensors);
   });
+test("a folder is made in one that another process makes at the same time", () => {
+  const path = join(root, "above", "folder");
+  const { mkdirSync } = fs;
+  fs.mkdirSync = ((...args: Parameters<typeof mkdirSync>) => {
+    try {
+      return mkdirSync(...args);
+    } finally {
+      mkdirSync(join(root, "above"), { recursive: true }); // as the other does, just after
+    }
+  }) as typeof mkdirSync;
+  syncBuiltinESMExports();
+  try {
+    assert.equal(makeFolder(path), [path]);
+  } finally {
+    fs.mkdirSync = mkdirSync;
+    syncBuiltinESMExports();
+  }
+});
 test("lines are whole wherever a text is cut", () => {
   const file = join(root, "lines.txt");
   for (const text of ["", "\n", "a", "äö\n\nß\n", "one\ntwo\nthr\u{1f600}e"]) {
