@@ -1,5 +1,5 @@
 // One run writes a folder. The lock names its process, so that one that was killed holds nothing.
-import { linkSync, readFileSync, renameSync, rmdirSync, rmSync, writeFileSync } from "node:fs";
+import { constants, copyFileSync, linkSync, readFileSync, renameSync, rmdirSync, rmSync, writeFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { Problem } from "../compiler/diagnostic.ts";
@@ -14,11 +14,10 @@ export function lockFolder(folder: string): () => void {
   const path = join(folder, "lock");
   const made = makeFolder(folder);
   const own = `${JSON.stringify({ host: hostname(), pid: process.pid, started: startOf(process.pid) })}\n`;
-  if (!create(path, own)) {
+  for (let tries = 0; !create(path, own); tries++) {
     const held = readHolder(path);
-    if (isAlive(held)) throw inUse(folder, path, held);
-    setAside(path, held);
-    if (!create(path, own)) throw inUse(folder, path, readHolder(path));
+    if (tries === 100 || (held !== null && isAlive(held))) throw inUse(folder, path, held ?? "");
+    if (held !== null) setAside(path, held); // else it has gone since
   }
   const release = (): void => {
     process.off("exit", release);
@@ -36,15 +35,28 @@ function removeEmpty(folder: string): void {
   }
 }
 
+/** False if it is there already. Nobody sees a part of its text, which would be taken for one that was cut off. */
 function create(path: string, text: string): boolean {
-  try {
-    writeFileSync(path, text, { flag: "wx" });
-    return true;
-  } catch (error) {
-    if (isCode(error, "EEXIST")) return false;
-    return onFile(path, "write", () => {
+  const whole = `${path}.${process.pid}`;
+  return onFile(path, "write", () => {
+    writeFileSync(whole, text);
+    try {
+      put(whole, path);
+      return true;
+    } catch (error) {
+      if (isCode(error, "EEXIST")) return false;
       throw error;
-    });
+    } finally {
+      rmSync(whole, { force: true });
+    }
+  });
+}
+function put(whole: string, path: string): void {
+  try {
+    linkSync(whole, path);
+  } catch (error) {
+    if (isCode(error, "EEXIST")) throw error;
+    copyFileSync(whole, path, constants.COPYFILE_EXCL); // not every file system has links
   }
 }
 /** Removes a dead holder's lock; another's that came between is put back. */
@@ -58,11 +70,12 @@ function setAside(path: string, held: string): void {
   }
   rmSync(aside, { force: true });
 }
-function readHolder(path: string): string {
+/** Null where there is none. */
+function readHolder(path: string): string | null {
   try {
     return readFileSync(path, "utf8");
-  } catch {
-    return "";
+  } catch (error) {
+    return isCode(error, "ENOENT") ? null : "";
   }
 }
 /** A holder on another machine counts as alive. What cannot be read was cut off while it was written. */

@@ -1,4 +1,4 @@
-import {
+import fs, {
   cpSync,
   existsSync,
   mkdirSync,
@@ -9,6 +9,7 @@ import {
   rmSync,
   writeFileSync,
 } from "node:fs";
+import { syncBuiltinESMExports } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { suite } from "uvu";
@@ -152,6 +153,32 @@ test("two runs do not write one folder; a dead holder holds nothing", () => {
   assert.not.ok(existsSync(lock));
 });
 
+test("a lock is whole when it appears, and one that goes while it is looked at is taken", () => {
+  const run = fresh();
+  const { linkSync, writeFileSync: write } = fs;
+  const written: string[] = [];
+  fs.writeFileSync = (...args) => {
+    written.push(String(args[0]));
+    write(...args);
+  };
+  let busy = true;
+  fs.linkSync = (from, to) => {
+    if (busy) {
+      busy = false;
+      throw Object.assign(new Error("another has it"), { code: "EEXIST" });
+    }
+    linkSync(from, to);
+  };
+  syncBuiltinESMExports();
+  try {
+    lockFolder(run)();
+  } finally {
+    Object.assign(fs, { linkSync, writeFileSync: write });
+    syncBuiltinESMExports();
+  }
+  assert.is(written.length, 2);
+  for (const path of written) assert.is.not(path, join(run, "lock"));
+});
 test("folders that were made for a run that then has nothing go with its lock", () => {
   const outer = fresh();
   const run = join(outer, "deep", "er");

@@ -53,18 +53,19 @@ if (spawnSync("mkfifo", [pipe]).status === 0)
 test("a folder is made in one that another process makes at the same time", () => {
   const path = join(root, "above", "folder");
   const { mkdirSync } = fs;
-  fs.mkdirSync = ((...args: Parameters<typeof mkdirSync>) => {
+  const both = (...args: Parameters<typeof mkdirSync>): ReturnType<typeof mkdirSync> => {
     try {
       return mkdirSync(...args);
     } finally {
       mkdirSync(join(root, "above"), { recursive: true }); // as the other does, just after
     }
-  }) as typeof mkdirSync;
+  };
+  Object.assign(fs, { mkdirSync: both });
   syncBuiltinESMExports();
   try {
     assert.equal(makeFolder(path), [path]);
   } finally {
-    fs.mkdirSync = mkdirSync;
+    Object.assign(fs, { mkdirSync });
     syncBuiltinESMExports();
   }
 });
