@@ -2,26 +2,41 @@
 // STEP apart along the depth. Major lies as it is, element (x, k) at p[k * LD + x]. Panels lie in blocks of W columns, the depth in each.
 // Along lies with its depth contiguous, element (x, k) at p[x * LD + k], and is turned in registers. Strips and Sixes are copies in the order of
 // the register tiles: as many columns, or as many rows, as one of them takes, then the depth.
+/** Lines of rows of `width` floats, `step` apart, that will be wanted after a strip: `rate` of them are asked for in 4096 steps of the depth. Null: none. */
+struct Fetch {
+  const f32* p; ix step, width, lines, x, rate;
+  FN Fetch over(ix steps) const { return {p, step, width, p ? lines : 0, x, p ? (lines << 12) / ix_max(1, steps) + 1 : 0}; }
+  FN void some(ix most) {
+    const ix n = ix_min(most, lines);
+    const f32* at = p; ix y = x;
+    ROLL for (ix k = 0; k < n; k++) {
+      __builtin_prefetch(at + y, 0, 2);
+      y += 16;
+      if (y >= width) { y = 0; at += step; }
+    }
+    p = at; x = y; lines -= n;
+  }
+};
 /**
- * Lines that will be wanted soon: listed before a register tile, and asked for while it is made, for many at once fill the core's line buffers, and the
- * FMAs wait.
+ * What is asked for while a register tile is made: lines that were listed before, and some of what comes after the strip. A few at a time, for many at
+ * once fill the core's line buffers, and the FMAs wait; in as few interruptions as that allows, for each takes some 5 cycles of a core that could do FMAs.
  */
 struct Wanted {
-  static constexpr ix most = 768, some = 4;
+  static constexpr ix most = 512, some = 4;
   const void* line[most + some]; ix lines;
-  /** Not yet asked for; `groups` of some are, every `pace` steps of the depth. */
-  const void *const *at, *const *end; ix groups, pace;
+  /** Not yet asked for; `groups` of some are, every `pace` steps of the depth, with `each` lines of `next`. */
+  const void *const *at, *const *end; ix groups, pace, each; Fetch* next;
   FN void clear() { lines = 0; }
   FN void operator()(const void* p) { if (lines < most) line[lines++] = p; }
-  /**
-   * All of them, spread over so many steps, in as few interruptions as that allows: each takes some 5 cycles of a core that could do FMAs. The last is
-   * asked for again and again: a count that changes is guessed wrong.
-   */
-  FN void over(i32 steps) {
+  /** The listed ones are spread over so many steps. The last is asked for again and again: a count that changes is guessed wrong. */
+  FN void over(i32 steps, ix pace_of_next) {
     const i32 n = (i32)lines, g = n / (steps | 1) + 1, times = n / (i32)(some * g) + 1;
     UNROLL for (ix i = 0; i < some; i++) line[n + i] = n > 0 ? line[n - 1] : this;
-    at = line; end = line + n; groups = g; pace = ix_max(some, steps / times & ~1);
+    at = line; end = line + n; groups = g; pace = ix_max(some, ix_min(steps / times, pace_of_next) & ~1);
   }
+  /** How often `next` wants to be asked for some. */
+  static FN ix pace_of(const Fetch& f) { return f.rate > 0 ? (some << 12) / f.rate : 1 << 20; }
+  FN Wanted& with(Fetch& f) { next = &f; each = f.lines > 0 ? (f.rate * pace >> 12) + 1 : 0; return *this; }
   FN ix till(ix k, ix depth) const { return ix_min(k + pace, depth); }
   FN void ask(ix) {
     ROLL for (ix g = 0; g < groups; g++) {
@@ -29,20 +44,7 @@ struct Wanted {
       at += some;
       if (at > end) at = end;
     }
-  }
-};
-/** Lines of rows of `width` floats, `step` apart, some of which each register tile lists. Null: none. */
-struct Fetch {
-  const f32* p; ix step, width, lines, x, each;
-  FN Fetch over(ix tiles) const { return {p, step, width, lines, x, p ? (lines + tiles - 1) / (tiles > 0 ? tiles : 1) : 0}; }
-  FN void list(Wanted& wanted) {
-    const ix n = ix_min(lines, each);
-    ROLL for (ix k = 0; k < n; k++) {
-      wanted(p + x);
-      x += 16;
-      if (x >= width) { x = 0; p += step; }
-    }
-    lines -= n;
+    if (each > 0) next->some(each);
   }
 };
 template <int R, int STEP> struct Rows {

@@ -29,9 +29,9 @@ template <class RIGHT, int ROWS, int COLS> struct On {
   static constexpr bool alone = true, by_six = false;
   const B& b; Acc<ROWS, COLS>& acc;
   FN ix deep() const { return 0; }
-  struct Next { FN void list(Wanted&) {} };
+  struct Next { FN ix pace() const { return 1 << 20; } };
   FN Next next(ix, ix, ix) const { return {}; }
-  template <int NV> FN void add(ix, ix, ix, Wanted&) const {}
+  template <int NV> FN void add(ix, ix, ix, Wanted&, Next&) const {}
 };
 template <class B, int R, int C> FN On<B, R, C> on(const B& b, Acc<R, C>& acc) { return {b, acc}; }
 /** Vectors of W columns that one register tile takes. */
@@ -88,13 +88,13 @@ template <class O, class A, class RIGHT> struct Plus : O {
   FN ix deep() const { return O::deep() + depth; }
   struct Next {
     typename O::Next before; Fetch own;
-    FN void list(Wanted& wanted) { before.list(wanted); own.list(wanted); }
+    FN ix pace() const { return ix_min(before.pace(), Wanted::pace_of(own)); }
   };
-  FN Next next(ix c, ix s, ix tiles) const { return {O::next(c, s, tiles), right.fetch(c, s, O::C, depth).over(tiles)}; }
-  template <int NV> FN void add(ix h, ix r, ix c, Wanted& wanted) const {
+  FN Next next(ix c, ix s, ix tiles) const { return {O::next(c, s, tiles), right.fetch(c, s, O::C, depth).over(tiles * depth)}; }
+  template <int NV> FN void add(ix h, ix r, ix c, Wanted& wanted, Next& next) const {
     constexpr int LD = RIGHT::template pitch<NV * LANES>();
-    O::template add<NV>(h, r, c, wanted);
-    rows_of<NV, O::C, LD, Wanted&>(h, false, a, r, right.strip(c, depth), this->acc.d[r] + c, depth, wanted);
+    O::template add<NV>(h, r, c, wanted, next.before);
+    rows_of<NV, O::C, LD, Wanted&>(h, false, a, r, right.strip(c, depth), this->acc.d[r] + c, depth, wanted.with(next.own));
   }
 };
 template <class O, class A, class B> FN Plus<O, A, B> plus(const O& o, const A& a, ix depth, const B& right) { return {o, a, depth, right}; }
@@ -148,18 +148,19 @@ template <int NV, class A, class T, class O> FN void few(bool fresh, const A& a,
 template <int NV, class... O> struct Taken {
   FN Taken(ix, ix, ix) {}
   FN ix deep() const { return 0; }
-  FN void list(Wanted&) {}
+  FN ix pace() const { return 1 << 20; }
   template <class A> FN void add(bool, ix, const A&, ix, Wanted&) {}
 };
 template <int NV, class O, class... P> struct Taken<NV, O, P...> {
-  const O& o; const f32* b; ix c, depth; Fetch next; typename O::Next nexts; Taken<NV, P...> more;
+  const O& o; const f32* b; ix c, depth; Fetch next; typename O::Next besides; Taken<NV, P...> more;
   FN Taken(ix c, ix depth, ix tiles, const O& o, const P&... p)
-      : o(o), b(o.b.strip(c, depth)), c(c), depth(depth), next(o.b.fetch(c, NV * LANES, O::C, depth).over(tiles)), nexts(o.next(c, NV * LANES, tiles)), more(c, depth, tiles, p...) {}
+      : o(o), b(o.b.strip(c, depth)), c(c), depth(depth), next(o.b.fetch(c, NV * LANES, O::C, depth).over(tiles * depth)),
+        besides(o.next(c, NV * LANES, tiles)), more(c, depth, tiles, p...) {}
   FN ix deep() const { return depth + o.deep() + more.deep(); }
-  FN void list(Wanted& wanted) { next.list(wanted); nexts.list(wanted); more.list(wanted); }
+  FN ix pace() const { return ix_min(Wanted::pace_of(next), ix_min(besides.pace(), more.pace())); }
   template <class A> FN void add(bool fresh, ix h, const A& a, ix r, Wanted& wanted) {
-    rows_of<NV, O::C, O::B::template pitch<NV * LANES>(), Wanted&>(h, fresh, a, r, b, o.acc.d[r] + c, depth, wanted);
-    o.template add<NV>(h, r, c, wanted);
+    rows_of<NV, O::C, O::B::template pitch<NV * LANES>(), Wanted&>(h, fresh, a, r, b, o.acc.d[r] + c, depth, wanted.with(next));
+    o.template add<NV>(h, r, c, wanted, besides);
     more.add(fresh, h, a, r, wanted);
   }
 };
@@ -168,13 +169,13 @@ template <int NV, class A, class T, class O, class... P> FN void strip(bool fres
   if constexpr (sizeof...(P) == 0 && O::B::follows && O::alone) if (rows <= FEW) return few<NV>(fresh, a, rows, depth, c, then, next, o);
   Taken<NV, O, P...> all(c, depth, (rows + SIX - 1) / SIX, o, more...);
   Wanted wanted;
+  const i32 deep = (i32)all.deep(); const ix pace = all.pace();
   ROLL for (ix r = 0; r < rows;) {
     const ix h = (O::by_six || ... || P::by_six) ? ix_min(rows - r, SIX) : height(a, rows - r);
     wanted.clear();
     if (then.now) then.before({r, h, c, NV * LANES}, [&](const void* p) { wanted(p); });
     if (cold) ask_rows(a, r + h, ix_min(SIX, rows - r - h), depth, [&](const void* p) { wanted(p); });
-    all.list(wanted);
-    wanted.over((i32)all.deep());
+    wanted.over(deep, pace);
     all.add(fresh, h, a, r, wanted);
     if (then.now) then.after({r, h, c, NV * LANES});
     r += h;
