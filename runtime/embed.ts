@@ -46,6 +46,8 @@ export interface TargetOptions {
 export interface CompileOptions extends TargetOptions {
   /** A method, or a function's name: `forward`. */
   readonly entry?: string;
+  /** Of `train`: its losses and metrics as of held-out batches: `training` is false, and nothing is learned. */
+  readonly evaluates?: boolean;
   /** Adds gradients of the losses and results in all parameters and float inputs, by `PATH` and `input.NAME`. */
   readonly gradients?: boolean;
   /** Inputs that have a default and are given all the same. */
@@ -204,16 +206,19 @@ const narrowed = (x: Input, dtype: DType): DType =>
 
 /** Compiles one entry and initialises its parameters. Throws ProgramError with all that is wrong in the program. */
 export async function compile(source: Source, options: CompileOptions = {}): Promise<Program> {
-  const { entry = "forward", gradients, given } = options;
+  const { entry = "forward", evaluates = false, gradients, given } = options;
+  if (evaluates && entry !== "train")
+    throw new Problem(`${entry} does not evaluate`, 'give entry: "train" with evaluates, or leave evaluates out');
+  const name = evaluates ? "evaluate" : entry;
   const request = {
     method: entry,
-    name: entry,
+    name,
     sizes: {},
     ...(gradients === undefined ? {} : { gradients }),
     ...(given === undefined ? {} : { given }),
   };
   const { executable, report } = await compiled(source, options, [request]);
-  return new Program(executable, report, entry, options.seed ?? 0);
+  return new Program(executable, report, name, options.seed ?? 0);
 }
 async function compiled(
   source: Source,

@@ -51,6 +51,32 @@ async function compiled<T>(options: CompileOptions, use: (program: Program) => P
     program.close();
   }
 }
+test("train evaluates a held-out batch with the parameters of each step, and learns nothing", async () => {
+  const { Held } = moe<"Held">`
+    import { Sgd } from "std/optim"
+    model Held(D) {
+      param w: float[D] = 2
+      train(x: float[N, D]) {
+        loss square = mean(w * x * x)
+        if training { loss decay = mean(w * w) }
+        optimize with Sgd(lr: 1e-2)
+      }
+    }`;
+  const shared = { sizes, target: "reference" } as const;
+  const evaluated = await compile(Held, { ...shared, entry: "train", evaluates: true });
+  for await (const { program } of train(Held, { ...shared, batches: [{ x: filled(1) }, { x: filled(1) }] })) {
+    evaluated.load(new Map(program.names.map((name) => [name, program.read(name)])));
+    const w = program.read("w");
+    for (let call = 0; call < 2; call++)
+      assert.equal(
+        [...(await evaluated.run({ x: filled(2) })).losses],
+        [["square", Math.fround(4 * (w.data[0] ?? 0))]],
+      );
+    assert.equal(evaluated.read("w"), w);
+  }
+  evaluated.close();
+  await refuses(() => compile(Held, { evaluates: true, sizes }), "forward does not evaluate", 'entry: "train"');
+});
 const first = async (program: Program, x: Float32Array): Promise<number | undefined> =>
   (await program.run({ x })).outputs[0]?.data[0];
 
