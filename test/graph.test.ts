@@ -5,6 +5,7 @@ import { roundBf16 } from "../compiler/graph/array.ts";
 import { GraphBuilder, TypeMismatch } from "../compiler/graph/builder.ts";
 import { choicesOf } from "../compiler/graph/choices.ts";
 import { interpret } from "../compiler/graph/interpret.ts";
+import { mapGraph } from "../compiler/graph/map.ts";
 import type { Graph, Node, Result, Store, Value } from "../compiler/graph/node.ts";
 import { printGraph } from "../compiler/graph/print.ts";
 import { verifyGraph } from "../compiler/graph/verify.ts";
@@ -141,6 +142,24 @@ test("long chains neither recurse nor take long", () => {
   for (let i = 0; i < 20_000; i++) y = b.add(g, y, x);
   assert.is(topological([y]).length, 20_001);
   assert.is(rebuild(g, [y], () => null)[0], y);
+});
+test("a body for a stack is made without a walk over what was there before it", () => {
+  const { g, x, w } = start();
+  const before = b.sum(g, b.matmul(g, x, w));
+  const looked = {
+    ...before,
+    node: {
+      ...before.node,
+      get args(): never {
+        throw new Error("walked");
+      },
+    },
+  };
+  const leaf = b.param(g, "leaf", f32(2));
+  const all = b.param(g, "all", f32(4, 2));
+  const [made] = mapGraph([b.mul(g, leaf, looked)], new Map([[leaf, { kind: "each", value: all, over: 4 }]]), g);
+  assert.is(made?.kind, "each");
+  assert.is(showType(made?.value.type ?? f32()), "f32[4, 2]");
 });
 test("the interpreter rounds to what each dtype holds", () => {
   const { g } = start();

@@ -7,7 +7,9 @@ import { topological } from "./walk.ts";
 export function mapGraph(results: readonly Value[], bind: ReadonlyMap<Value, Mapped>, g: Builder): Mapped[] {
   const known = new Map(bind);
   const of = (value: Value): Mapped => known.get(value) ?? { kind: "plain", value };
-  for (const node of topological(results)) {
+  // What was made before every leaf is made of none of them: for an optimizer's step all of the forward and backward pass.
+  const oldest = Math.min(...[...bind.keys()].map((leaf) => leaf.node.id));
+  for (const node of topological(results, undefined, oldest)) {
     if (node.args.every((a) => !known.has(a))) continue;
     g.where = node.where;
     const made = mapNode(node, node.args.map(of), g);

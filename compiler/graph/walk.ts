@@ -3,17 +3,20 @@ import type { Builder, Graph, Node, Value } from "./node.ts";
 
 const nothing: ReadonlySet<Node> = new Set();
 
-/** Every node that the values need but for those of `beyond`, each after its operands; the order depends on nothing but the graph. */
-export function topological(results: readonly Value[], beyond: ReadonlySet<Node> = nothing): Node[] {
+/**
+ * Every node that the values need but for those of `beyond` and those that were made before the one numbered `from`, each after its operands; the
+ * order depends on nothing but the graph.
+ */
+export function topological(results: readonly Value[], beyond: ReadonlySet<Node> = nothing, from = 0): Node[] {
   const done = new Set(beyond);
   const order: Node[] = [];
-  const stack = results.map((v) => v.node).toReversed();
+  const stack = results.flatMap((v) => (v.node.id < from ? [] : [v.node])).toReversed();
   for (let node = stack.at(-1); node; node = stack.at(-1)) {
     const before = stack.length;
     if (!done.has(node))
       for (let i = node.args.length - 1; i >= 0; i--) {
         const next = node.args[i]?.node;
-        if (next && !done.has(next)) stack.push(next);
+        if (next && next.id >= from && !done.has(next)) stack.push(next);
       }
     if (stack.length > before) continue;
     stack.pop();
