@@ -17,7 +17,7 @@ const flags =
 const folder = join(tmpdir(), "moec-test-kernels");
 mkdirSync(folder, { recursive: true });
 
-function build(text: string, extension: string, args: readonly string[], compiler = "g++"): string {
+export function build(text: string, extension: string, args: readonly string[], compiler = "g++"): string {
   const key = createHash("sha256")
     .update(text)
     .update([compiler, ...args].join());
