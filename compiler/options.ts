@@ -100,7 +100,7 @@ export function real(least: number, most = Number.MAX_VALUE): (text: string) => 
   };
 }
 function setting(text: string, before: Settings = {}): Settings {
-  const [, name, value = ""] = /^([A-Za-z_]\w*)=(.+)$/.exec(text) ?? [];
+  const [, name, value = ""] = /^([A-Za-z_]\w*)=(\S+)$/.exec(text) ?? [];
   const known = value === "true" || value === "false" ? value === "true" : Number(value);
   if (name === undefined || Number.isNaN(known)) return refuse("NAME=VALUE, where VALUE is a number, true or false");
   return { ...before, [name]: known };

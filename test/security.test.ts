@@ -217,7 +217,7 @@ for (const target of ["reference", "host"] as const)
     assert.is(({} as Record<string, unknown>)["valueOf_"], undefined);
   });
 test("--set takes names and numbers only", () => {
-  for (const text of [...hostile, ...hostile.flatMap((t) => [`N=${t}`, `${t}=1`])])
+  for (const text of [...hostile, "N= ", "N=\t", ...hostile.flatMap((t) => [`N=${t}`, `${t}=1`])])
     assert.throws(
       () => set.parse(text),
       (error: unknown) => error instanceof Problem,
