@@ -1,6 +1,6 @@
 // The folder of a training run: model.moe, config.json, log.jsonl and checkpoints.
 import { appendFileSync, existsSync, readFileSync } from "node:fs";
-import { basename, join } from "node:path";
+import { basename, join, resolve } from "node:path";
 import * as v from "valibot";
 import { Problem } from "../compiler/diagnostic.ts";
 import { onFile } from "../compiler/on-file.ts";
@@ -138,7 +138,8 @@ function stepOf(line: string): number {
 
 /** Where a program's run goes if --out does not say: runs/NAME, the first that holds no run; resuming, the last that does. */
 export function defaultRunFolder(program: string, resume: boolean): string {
-  const name = (i: number): string => join("runs", basename(program, ".moe") + (i === 1 ? "" : `-${i}`));
+  const own = basename(resolve(program), ".moe"); // `.` is called as its folder is
+  const name = (i: number): string => join("runs", own + (i === 1 ? "" : `-${i}`));
   let i = 1;
   while (checkpointSteps(name(i)).length > 0) i++;
   return name(resume ? Math.max(1, i - 1) : i);

@@ -1,7 +1,7 @@
 import { rejects as assertRejects } from "node:assert/strict";
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Problem } from "../compiler/diagnostic.ts";
@@ -9,7 +9,14 @@ import { checkpointSteps, newestCheckpoint } from "../runtime/checkpoint.ts";
 import { textOf } from "../runtime/data.ts";
 import { asText, generateTokens } from "../runtime/generate.ts";
 import { type Step, type TrainSetup, trainSteps } from "../runtime/loop.ts";
-import { type RunConfig, RunLog, readConfig, requireSame, writeConfig } from "../runtime/run-folder.ts";
+import {
+  defaultRunFolder,
+  type RunConfig,
+  RunLog,
+  readConfig,
+  requireSame,
+  writeConfig,
+} from "../runtime/run-folder.ts";
 import { openTraining } from "../runtime/train.ts";
 import { FakeExecutable, type FakeOptions, total } from "./fake-executable.ts";
 import { small } from "./runs.ts";
@@ -211,6 +218,13 @@ test("resuming refuses other sizes, data, seed or model, naming the key and both
   assert.match(refusal({ model: "Other" }), "was Fake and is now Other");
 });
 
+test("a run's folder is called as its program, or as the folder that `.` and `..` are", () => {
+  const [own, above] = [basename(process.cwd()), basename(dirname(process.cwd()))];
+  assert.equal(
+    ["a/none.moe", "a/none/", ".", ".."].map((program) => defaultRunFolder(program, true)),
+    ["none", "none", own, above].map((name) => join("runs", name)),
+  );
+});
 test("a config that is damaged is a Problem that names the key", async () => {
   const folder = fresh();
   writeConfig(folder, config);
