@@ -108,22 +108,30 @@ export function writeCheckpoint(
   const beside = join(folder, `.${stepName(state.step)}.tmp`);
   makeFolder(folder);
   rmSync(beside, { recursive: true, force: true });
-  onFile(beside, "make", () => mkdirSync(beside));
-  const model = safetensorsChunks(tensors.model, { format: "pt" });
-  const training = safetensorsChunks(tensors.training);
-  writeWhole(join(beside, "model.safetensors"), model);
-  writeWhole(join(beside, "training.safetensors"), training);
-  writeAtomic(join(beside, "state.json"), `${JSON.stringify(stateOf(state, { model, training }))}\n`);
-  onFile(path, "write", () => {
-    rmSync(path, { recursive: true, force: true });
-    renameSync(beside, path);
-  });
+  try {
+    writeInto(beside, state, tensors);
+    onFile(path, "write", () => {
+      rmSync(path, { recursive: true, force: true });
+      renameSync(beside, path);
+    });
+  } catch (error) {
+    rmSync(beside, { recursive: true, force: true }); // a disk that is full has the room back
+    throw error;
+  }
   syncFolder(folder);
   for (const step of checkpointSteps(run)
     .filter((s) => s !== state.step)
     .slice(kept - 1))
     rmSync(join(folder, stepName(step)), { recursive: true, force: true });
   return path;
+}
+function writeInto(folder: string, state: TrainingState, tensors: Pick<Checkpoint, "model" | "training">): void {
+  onFile(folder, "make", () => mkdirSync(folder));
+  const model = safetensorsChunks(tensors.model, { format: "pt" });
+  const training = safetensorsChunks(tensors.training);
+  writeWhole(join(folder, "model.safetensors"), model);
+  writeWhole(join(folder, "training.safetensors"), training);
+  writeAtomic(join(folder, "state.json"), `${JSON.stringify(stateOf(state, { model, training }))}\n`);
 }
 const describe = (chunks: readonly Uint8Array[]): v.InferOutput<typeof fileSchema> => ({
   bytes: chunks.reduce((sum, chunk) => sum + chunk.byteLength, 0),

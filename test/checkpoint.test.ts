@@ -84,6 +84,25 @@ test("the last two are kept, and nothing half-written", async () => {
   assert.is(newestCheckpoint(run, quiet)?.state.step, 300);
 });
 
+test("of one that the disk has no room for nothing is left, and those before stay", async () => {
+  const run = fresh();
+  await saved(run, 100, 200);
+  const { fsyncSync } = fs;
+  fs.fsyncSync = () => {
+    throw Object.assign(new Error("no room"), { code: "ENOSPC" });
+  };
+  syncBuiltinESMExports();
+  try {
+    await saved(run, 300);
+    assert.unreachable();
+  } catch (error) {
+    assert.match(String(error), "the disk is full");
+  } finally {
+    Object.assign(fs, { fsyncSync });
+    syncBuiltinESMExports();
+  }
+  assert.equal(readdirSync(join(run, "checkpoints")).toSorted(), ["step-000100", "step-000200"]);
+});
 test("a damaged newest one falls back to the one before, with a warning", async () => {
   const run = fresh();
   await saved(run, 100, 200);
