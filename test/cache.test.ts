@@ -14,6 +14,7 @@ import { buildKernels, KernelBuild } from "../runtime/host/compile.ts";
 import { hostExecutable } from "../runtime/host/executable.ts";
 import { toolchain } from "../runtime/host/toolchain.ts";
 import { folder } from "./folder.ts";
+import { full, patched } from "./patched.ts";
 import { buffer, header, launch, write } from "./sequences.ts";
 
 const test = suite("cache");
@@ -242,6 +243,16 @@ test("a disk that is full is told of as such, and nothing is left on it", async 
   const error = await work.catch((e: unknown) => e).finally(() => (process.env["TMPDIR"] = before));
   assert.ok(error instanceof Problem && /the disk is full/.test(error.message) && /TMPDIR/.test(error.help));
   assert.equal(fs.readdirSync(here).toSorted(), ["cache", "compiler"]);
+});
+test("of a source that the disk has no room for nothing is left", async () => {
+  const here = folder();
+  const before = process.env["TMPDIR"] ?? os.tmpdir();
+  const [tools, cache] = [await toolchain(), new KernelCache(join(here, "cache"))];
+  process.env["TMPDIR"] = here;
+  const work = patched({ writeFileSync: full }, () => buildKernels(constants([1]), tools, cache, 1));
+  const error = await work.catch((e: unknown) => e).finally(() => (process.env["TMPDIR"] = before));
+  assert.match(String(error), "the disk is full");
+  assert.equal(fs.readdirSync(here), ["cache"]);
 });
 test("a compiler that the system ended wanted memory: that is no bug of the kernels", async () => {
   const cases = [

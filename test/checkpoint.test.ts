@@ -9,7 +9,6 @@ import fs, {
   rmSync,
   writeFileSync,
 } from "node:fs";
-import { syncBuiltinESMExports } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { suite } from "uvu";
@@ -29,6 +28,7 @@ import { makeFolder } from "../runtime/files.ts";
 import { lockFolder } from "../runtime/lock.ts";
 import { readSafetensors } from "../runtime/safetensors.ts";
 import { FakeExecutable } from "./fake-executable.ts";
+import { full, patched } from "./patched.ts";
 
 const test = suite("checkpoint");
 const root = mkdtempSync(join(tmpdir(), "moec-checkpoint-"));
@@ -87,20 +87,8 @@ test("the last two are kept, and nothing half-written", async () => {
 test("of one that the disk has no room for nothing is left, and those before stay", async () => {
   const run = fresh();
   await saved(run, 100, 200);
-  const { fsyncSync } = fs;
-  fs.fsyncSync = () => {
-    throw Object.assign(new Error("no room"), { code: "ENOSPC" });
-  };
-  syncBuiltinESMExports();
-  try {
-    await saved(run, 300);
-    assert.unreachable();
-  } catch (error) {
-    assert.match(String(error), "the disk is full");
-  } finally {
-    Object.assign(fs, { fsyncSync });
-    syncBuiltinESMExports();
-  }
+  const error = await patched({ fsyncSync: full }, () => saved(run, 300)).catch((e: unknown) => e);
+  assert.match(String(error), "the disk is full");
   assert.equal(readdirSync(join(run, "checkpoints")).toSorted(), ["step-000100", "step-000200"]);
 });
 test("a damaged newest one falls back to the one before, with a warning", async () => {
@@ -172,29 +160,23 @@ test("two runs do not write one folder; a dead holder holds nothing", () => {
   assert.not.ok(existsSync(lock));
 });
 
-test("a lock is whole when it appears, and one that goes while it is looked at is taken", () => {
+test("a lock is whole when it appears, and one that goes while it is looked at is taken", async () => {
   const run = fresh();
-  const { linkSync, writeFileSync: write } = fs;
+  const { linkSync, writeFileSync } = fs;
   const written: string[] = [];
-  fs.writeFileSync = (...args) => {
-    written.push(String(args[0]));
-    write(...args);
-  };
   let busy = true;
-  fs.linkSync = (from, to) => {
-    if (busy) {
+  const functions: Partial<typeof fs> = {
+    writeFileSync: (...args) => {
+      written.push(String(args[0]));
+      writeFileSync(...args);
+    },
+    linkSync: (...args) => {
+      if (!busy) return linkSync(...args);
       busy = false;
       throw Object.assign(new Error("another has it"), { code: "EEXIST" });
-    }
-    linkSync(from, to);
+    },
   };
-  syncBuiltinESMExports();
-  try {
-    lockFolder(run)();
-  } finally {
-    Object.assign(fs, { linkSync, writeFileSync: write });
-    syncBuiltinESMExports();
-  }
+  await patched(functions, () => lockFolder(run)());
   assert.is(written.length, 2);
   for (const path of written) assert.is.not(path, join(run, "lock"));
 });

@@ -12,7 +12,6 @@ import fs, {
   writeFileSync,
   writeSync,
 } from "node:fs";
-import { syncBuiltinESMExports } from "node:module";
 import { join } from "node:path";
 import { env } from "node:process";
 import { suite } from "uvu";
@@ -24,6 +23,7 @@ import { RunLog } from "../runtime/run-folder.ts";
 import { readSafetensors, writeSafetensors } from "../runtime/safetensors.ts";
 import { fromNumbers } from "../runtime/tensor.ts";
 import { folder } from "./folder.ts";
+import { patched } from "./patched.ts";
 
 const test = suite("files");
 const root = folder();
@@ -50,7 +50,7 @@ if (spawnSync("mkfifo", [pipe]).status === 0)
     closeSync(end);
     assert.equal(readSafetensors(copy), tensors);
   });
-test("a folder is made in one that another process makes at the same time", () => {
+test("a folder is made in one that another process makes at the same time", async () => {
   const path = join(root, "above", "folder");
   const { mkdirSync } = fs;
   const both = (...args: Parameters<typeof mkdirSync>): ReturnType<typeof mkdirSync> => {
@@ -60,14 +60,7 @@ test("a folder is made in one that another process makes at the same time", () =
       mkdirSync(join(root, "above"), { recursive: true }); // as the other does, just after
     }
   };
-  Object.assign(fs, { mkdirSync: both });
-  syncBuiltinESMExports();
-  try {
-    assert.equal(makeFolder(path), [path]);
-  } finally {
-    Object.assign(fs, { mkdirSync });
-    syncBuiltinESMExports();
-  }
+  assert.equal(await patched({ mkdirSync: both }, () => makeFolder(path)), [path]);
 });
 test("lines are whole wherever a text is cut", () => {
   const file = join(root, "lines.txt");

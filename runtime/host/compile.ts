@@ -154,9 +154,14 @@ async function compileUnit(
     header,
     unit.map((k) => k.kernel),
   );
-  onFile(source, "write", () => writeFileSync(source, text));
-  await runCompiler(tools, source, library, stop);
-  const bytes = readFileSync(library);
-  rmSync(folder, { recursive: true });
-  return bytes;
+  try {
+    onFile(source, "write", () => writeFileSync(source, text));
+    await runCompiler(tools, source, library, stop);
+    const bytes = readFileSync(library);
+    rmSync(folder, { recursive: true });
+    return bytes;
+  } catch (error) {
+    if (!(error instanceof Bug)) rmSync(folder, { recursive: true, force: true });
+    throw error;
+  }
 }

@@ -32,10 +32,7 @@ export async function runCompiler(tools: Toolchain, source: string, library: str
     const log = error instanceof Error && "stderr" in error ? String(error.stderr) : String(error);
     const signal = error instanceof Error && "signal" in error ? String(error.signal) : "";
     const told = wants.find(({ said }) => said.test(`${log}\n${signal}`));
-    if (told) {
-      rmSync(folder, { recursive: true, force: true });
-      throw new Problem(`kernels cannot be compiled${told.why(folder)}`, told.help);
-    }
+    if (told) throw new Problem(`kernels cannot be compiled${told.why(folder)}`, told.help);
     throw new Bug(
       `generated kernels do not compile; their source is ${source}\n${log.split("\n").slice(0, 30).join("\n")}\n`,
     );
