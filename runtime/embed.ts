@@ -98,18 +98,19 @@ export class Program {
     if (!tensor) throw new Problem(`there is no parameter ${name}`, `the parameters are ${this.names.join(", ")}`);
     return tensor;
   }
-  /** Sets parameters by name: whole arrays of layers (`experts.up.weight`, with a leading axis) or every copy of one. */
+  /** Sets parameters by name, all or, where one does not fit, none: whole arrays of layers (`experts.up.weight`, with a leading axis) or every copy of one. */
   load(tensors: ReadonlyMap<string, Tensor>): void {
     this.requireIdle();
     for (const [name, tensor] of tensors) requireElements(name, tensor);
     const named = new NamedTensors(tensors, "the tensors given");
+    for (const store of this.kept()) named.take(store); // once to see that it fits: all at a time are as large as the model
+    const [unread] = named.unread();
+    if (unread !== undefined)
+      throw new Problem(`nothing is named ${unread}`, `the parameters are ${this.names.join(", ")}`);
     for (const store of this.kept()) {
       const value = named.take(store);
       if (value) this.executable.write(store.name, value);
     }
-    const [unread] = named.unread();
-    if (unread !== undefined)
-      throw new Problem(`nothing is named ${unread}`, `the parameters are ${this.names.join(", ")}`);
   }
   /** One call, off the JavaScript thread (the interpreter runs on it). Inputs by the names of the signature; they may be changed once it has returned. */
   async run(inputs: Inputs, options: CallOptions = {}): Promise<Outcome> {

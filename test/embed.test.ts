@@ -269,6 +269,16 @@ test("elements in shared memory", () =>
     assert.is(await first(program, new Float32Array(new SharedArrayBuffer(32)).fill(5)), 10),
   ));
 
+test("of tensors that do not all fit none is set", () =>
+  compiled({ target: "reference" }, async (program) => {
+    const good = ["w", tensor("f32", [4], [1, 2, 3, 4])] as const;
+    for (const bad of [
+      ["v", good[1]],
+      ["w.0", good[1]],
+    ] as const)
+      await refuses(() => program.load(new Map([good, bad])), bad[0], "w");
+    assert.is(await first(program, filled(1)), 2);
+  }));
 test("what is asked for is worded for TypeScript too", async () => {
   const asked: [options: object, help: string][] = [
     [{ sizes: { N: 2 } }, "sizes: { D: VALUE }"],
