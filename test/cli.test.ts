@@ -89,6 +89,10 @@ test("what cannot be done exits with 1, one message and a remedy, and nothing on
     "no machine has them",
     "weight: f32[1000000000, 1000000000]",
   );
+  for (const form of ["kernels", "plan", "cpp"]) {
+    const args = ["--target", "reference", "--emit", form];
+    fails(moec("compile", "examples/gpt-moe.moe", ...args), 1, `the reference target has no ${form}`, "help:");
+  }
   const behind = join(empty, "graphs");
   fails(moec("compile", "examples/gpt-moe.moe", "--emit", "ast", "-o", behind), 1, "a part of the path is a file");
 });

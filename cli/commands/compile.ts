@@ -93,8 +93,9 @@ function requireForm({ emit, target = "host", out: to }: Options): void {
   const cuda = target.startsWith("cuda:");
   if (isCuda(emit ?? null) && !cuda)
     throw new Problem(`the ${target} target has no ${emit ?? ""}`, "add --target cuda:sm_90a, or another architecture");
-  if (emit === "cpp" && target !== "host")
-    throw new Problem(`the ${target} target has no cpp`, cuda ? "use --emit cu" : "leave --target out");
+  if (cuda && emit === "cpp") throw new Problem(`the ${target} target has no cpp`, "use --emit cu");
+  if (target === "reference" && emit && emit !== "ast" && emit !== "graph")
+    throw new Problem(`the reference target has no ${emit}`, "leave --target out: it interprets the graph");
   if (emit === "cubin" && to === undefined) throw new Problem("a cubin is no text", "name a folder for it: -o FOLDER");
 }
 
