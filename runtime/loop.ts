@@ -6,6 +6,7 @@ import { type Batch, heldOutBatches, requireEnough, streamPosition, type Text, t
 import type { Executable, Outcome, Tensor } from "./executable.ts";
 import { meanOf } from "./means.ts";
 import { split } from "./names.ts";
+import { type GivenParameters, loadParameters } from "./parameters.ts";
 import { type RunConfig, RunLog } from "./run-folder.ts";
 import { toNested } from "./tensor.ts";
 
@@ -32,6 +33,8 @@ export interface TrainSetup {
   readonly own: readonly string[];
   readonly folder: string | null;
   readonly from: Checkpoint | null;
+  /** What the parameters begin from where the run does not go on from a checkpoint; null: the seed. */
+  readonly params: GivenParameters | null;
   /** Every how many steps; 0: after the last only. */
   readonly saveEvery: number;
   readonly evaluateEvery: number;
@@ -47,6 +50,7 @@ export async function* trainSteps(setup: TrainSetup): AsyncGenerator<Step, void>
   await executable.run("init", new Map(), { seed: config.seed, call: 0, step: 0 });
   const empty = memories(executable);
   if (from) loadStores(executable, from);
+  else if (setup.params) loadParameters(executable, setup.params);
   const first = from?.state.step ?? 0;
   const log = folder === null ? null : new RunLog(folder);
   log?.rewind(first);

@@ -14,6 +14,7 @@ import {
   resolveFile,
 } from "../compiler/check/index.ts";
 import { Problem, ProgramError } from "../compiler/diagnostic.ts";
+import type { Sizes } from "../compiler/pipeline.ts";
 import type { Import, Stmt } from "../compiler/syntax/ast.ts";
 import { readText, writeAtomic } from "./files.ts";
 
@@ -44,6 +45,9 @@ export function hasMethod(program: Loaded, declaration: string | undefined, meth
   const layer = layerBehind(findDeclaration(program, declaration));
   return layer !== null && methodsOf(layer.ast).some((m) => m.name.name === method);
 }
+/** Those of the sizes and values that a header has. */
+export const headerSizes = (entry: EntrySignature, sizes: Sizes): Sizes =>
+  Object.fromEntries(Object.entries(sizes).filter(([name]) => hasHeader(entry, name)));
 export const hasHeader = ({ header }: EntrySignature, name: string): boolean => header.some((h) => h.name === name);
 /** The default of a header size where it is a plain number, else null. */
 export function headerDefault({ header }: EntrySignature, name: string): number | null {

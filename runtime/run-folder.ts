@@ -19,6 +19,8 @@ const schema = v.object({
   precision: v.picklist(precisions),
   /** Products of f32 by tensor cores. */
   tf32: v.optional(v.literal(true)),
+  /** What the parameters began from, where it was not the seed. */
+  params: v.optional(v.string()),
   /** Batches that make a step; 1 where it is not given. */
   accumulate: v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(1))),
   data: v.object({ files: v.array(v.string()), bytes: v.number(), hash: v.string() }),

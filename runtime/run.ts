@@ -5,10 +5,10 @@ import type { Precision } from "../compiler/types/dtype.ts";
 import { compileProgram, type Running, type Sizes } from "./compile.ts";
 import { type Executable, type Outcome, type StoreInfo, storeOfInput, type Tensor } from "./executable.ts";
 import { readText } from "./files.ts";
-import { isForeign, openForeign, readParameters } from "./import/weights.ts";
 import { byName } from "./loop.ts";
-import { NamedTensors, split } from "./names.ts";
-import { findEntry, hasHeader, readProgram } from "./program.ts";
+import { split } from "./names.ts";
+import { type GivenParameters, loadParameters, readParameters, sizesBeside } from "./parameters.ts";
+import { findEntry, headerSizes, readProgram } from "./program.ts";
 import { readSafetensors } from "./safetensors.ts";
 import { convert, count, fromNested, fromNumbers, sameShape, showShape } from "./tensor.ts";
 
@@ -19,11 +19,13 @@ export interface RunOptions extends Running {
   readonly entry?: string | undefined;
   /** Safetensors or JSON. */
   readonly input?: string | undefined;
-  /** Safetensors, or a folder that transformers wrote, whose config.json then gives the sizes that `set` and the inputs do not. */
+  /** Safetensors, or a folder that training or transformers wrote: its config.json then gives the sizes that `set` and the inputs do not. */
   readonly params?: string | undefined;
   /** Adds gradients of the sum of the losses, plus each float result times `cotangent.I` of the input. */
   readonly gradients?: boolean | undefined;
   readonly seed?: number | undefined;
+  /** Told what a person should know and need not act on. */
+  readonly warn?: ((line: string) => void) | undefined;
 }
 
 /**
@@ -34,7 +36,9 @@ export async function runEntry(options: RunOptions): Promise<Map<string, Tensor>
   const { precision = "f32", target = "host", seed = 0, gradients = false } = options;
   const entry = findEntry(readProgram(options.program), options.entry);
   const inputs = options.input === undefined ? new Map<string, Tensor>() : readInputs(options.input, entry, precision);
-  const sizes = { ...foreignSizes(entry, options.params), ...sizesOf(entry, options.set ?? {}, inputs) };
+  const params = options.params === undefined ? null : readParameters(options.params, options.warn ?? (() => {}));
+  const said = options.params === undefined ? {} : headerSizes(entry, sizesBeside(options.params));
+  const sizes = { ...said, ...sizesOf(entry, options.set ?? {}, inputs) };
   const given = [...inputs.keys()].filter((name) => !name.startsWith("cotangent."));
   const { executable } = await compileProgram({
     path: options.program,
@@ -48,31 +52,33 @@ export async function runEntry(options: RunOptions): Promise<Map<string, Tensor>
     entries: [{ method: entry.method, name: entry.method, sizes: {}, given, gradients }],
   });
   try {
-    return await runOn(executable, entry.method, { inputs, params: options.params, seed });
+    return await runOn(executable, entry.method, { inputs, params, seed });
   } finally {
     executable.close();
   }
 }
-/** The same, of an entry that is compiled. `params`: a file of parameters and states, or a folder that transformers wrote. */
+/** The same, of an entry that is compiled. */
 export async function runOn(
   executable: Executable,
   entry: string,
-  given: { readonly inputs: ReadonlyMap<string, Tensor>; readonly params: string | undefined; readonly seed: number },
+  given: {
+    readonly inputs: ReadonlyMap<string, Tensor>;
+    readonly params: GivenParameters | null;
+    readonly seed: number;
+  },
 ): Promise<Map<string, Tensor>> {
   const prepare = async (): Promise<Map<string, Tensor>> => {
     await executable.run("init", new Map(), { seed: given.seed, call: 0, step: 0 });
-    return loadParameters(executable, given.params);
+    return loadParameters(executable, given.params ?? { path: "", tensors: new Map() });
   };
   const fresh = await prepare();
   const outcome = await runOnce(executable, entry, given.inputs, given.seed, prepare);
-  return new Map([...results(executable, outcome), ...fresh]);
+  return new Map([
+    ...results(executable, outcome),
+    ...[...fresh].map(([name, t]): [string, Tensor] => [`param.${name}`, t]),
+  ]);
 }
 
-/** What a foreign folder's config.json says of names that the header has. */
-const foreignSizes = (entry: EntrySignature, params: string | undefined): Sizes =>
-  params !== undefined && isForeign(params)
-    ? Object.fromEntries(Object.entries(openForeign(params).header).filter(([name]) => hasHeader(entry, name)))
-    : {};
 /** Those that the inputs' shapes say, and those set by hand. */
 function sizesOf(entry: EntrySignature, set: Sizes, inputs: ReadonlyMap<string, Tensor>): Sizes {
   const said = new Map(
@@ -134,33 +140,6 @@ function readJson(path: string): Record<string, unknown> {
     if (!(error instanceof SyntaxError)) throw error;
   }
   throw new Problem(`${path} is not a JSON object`, 'write an object of nested arrays: { "x": [[1, 2]] }');
-}
-
-/** Writes what the file has into the stores; gives the parameters that it lacks as `param.PATH`. Also takes what a run wrote. */
-function loadParameters(executable: Executable, path: string | undefined): Map<string, Tensor> {
-  const stores = executable.stores.filter((s) => s.role === "parameter" || s.role === "state");
-  const tensors = path === undefined ? [] : [...readParameters(path)];
-  // A member may be called `param` or `state` too.
-  const members = new Set(stores.map((s) => s.name.split(".")[0]));
-  const bare = (name: string): string => {
-    const [, prefix, rest = name] = /^(param|state)\.(.*)$/s.exec(name) ?? [];
-    return members.has(prefix) ? name : rest;
-  };
-  const named = new NamedTensors(new Map(tensors.map(([name, t]) => [bare(name), t])), path ?? "");
-  const fresh = new Map<string, Tensor>();
-  for (const store of stores) {
-    const t = named.take(store);
-    if (t) executable.write(store.name, t);
-    else if (store.role === "parameter")
-      for (const [name, part] of split(store.name, executable.read(store.name))) fresh.set(`param.${name}`, part);
-  }
-  const [unread] = named.unread();
-  if (unread !== undefined)
-    throw new Problem(
-      `${path}: nothing is named \`${unread}\``,
-      `the parameters and states are ${stores.map((s) => s.name).join(", ") || "none"}`,
-    );
-  return fresh;
 }
 
 /** Absent cotangents are 0 where there are losses, else 1; whether there are, the first run tells. */

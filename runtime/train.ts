@@ -11,7 +11,17 @@ import { type Executable, storeOfInput } from "./executable.ts";
 import { asText, contextOf, type GenerateOptions, generateEntries, generateTokens, roomFor } from "./generate.ts";
 import { lockFolder } from "./lock.ts";
 import { type Step, trainSteps } from "./loop.ts";
-import { copyProgram, findEntry, hasHeader, headerDefault, isCopied, ownLosses, readProgram } from "./program.ts";
+import { type GivenParameters, loadParameters, readParameters, sizesBeside } from "./parameters.ts";
+import {
+  copyProgram,
+  findEntry,
+  hasHeader,
+  headerDefault,
+  headerSizes,
+  isCopied,
+  ownLosses,
+  readProgram,
+} from "./program.ts";
 import { defaultRunFolder, type RunConfig, RunLog, readConfig, requireSame, writeConfig } from "./run-folder.ts";
 import { count } from "./tensor.ts";
 import { requireKnown } from "./tokens.ts";
@@ -32,6 +42,8 @@ export interface TrainOptions extends Running {
   readonly accumulate?: number | undefined;
   /** 0. */
   readonly seed?: number | undefined;
+  /** What the parameters begin from: safetensors, or a folder that training or transformers wrote. What it lacks comes from the seed. */
+  readonly params?: string | undefined;
   /** A folder; null writes nothing. Default: runs/NAME. */
   readonly out?: string | null | undefined;
   /** 100. */
@@ -62,6 +74,8 @@ export interface Training {
   readonly about: About;
   /** The checkpoint that it goes on from. */
   readonly from: Checkpoint | null;
+  /** The parameters that `params` lacks; null where it was not given. */
+  readonly lacking: readonly string[] | null;
   /** `signal`, aborted, lets the step that runs end, saves it and ends the loop. */
   steps(signal?: AbortSignal): AsyncGenerator<Step, void>;
   /** Text that the model as it now is makes, as long as its Context allows; null if it has no `generate`. */
@@ -90,6 +104,7 @@ export async function openTraining(options: TrainOptions): Promise<Training> {
   const held = (): (() => void) => (folder === null ? () => {} : lockFolder(folder));
   held()(); // what is in the way is said at once; a process that ends while kernels are compiled leaves nothing
   const config = configIn(options, entry, folder, text);
+  const params = givenParameters(options, config, folder);
   const compiled = await compileTraining(options, program, entry, config, text);
   const { executable, report } = compiled;
   let release: (() => void) | undefined;
@@ -98,6 +113,7 @@ export async function openTraining(options: TrainOptions): Promise<Training> {
     configIn(options, entry, folder, text); // another run may have come between
     const from = folder !== null && options.resume ? newestIn(folder, options.warn) : null;
     const about = aboutOf(compiled, text);
+    const lacking = params && [...loadParameters(executable, params).keys()]; // what does not fit is said before anything is written
     if (folder !== null) {
       if (from !== null && !isCopied(program, folder))
         options.warn?.(`${options.program} has changed since ${folder} was saved`);
@@ -107,7 +123,7 @@ export async function openTraining(options: TrainOptions): Promise<Training> {
     }
     const { saveEvery = 100, evaluateEvery = 0 } = options;
     const own = ownLosses(program, entry.declaration);
-    const setup = { executable, text, config, own, folder, from, saveEvery, evaluateEvery };
+    const setup = { executable, text, config, own, folder, from, params, saveEvery, evaluateEvery };
     return {
       folder,
       config,
@@ -115,6 +131,7 @@ export async function openTraining(options: TrainOptions): Promise<Training> {
       report,
       from,
       about,
+      lacking,
       steps: (signal) => trainSteps(signal ? { ...setup, signal } : setup),
       sample: (prompt, how) =>
         executable.entries.includes("generate:1") ? sampleText(executable, entry, config, prompt, how) : null,
@@ -128,6 +145,11 @@ export async function openTraining(options: TrainOptions): Promise<Training> {
     release?.();
     throw error;
   }
+}
+/** What the run begins from; null: the seed, or its own checkpoint. */
+function givenParameters(options: TrainOptions, { params }: RunConfig, folder: string | null): GivenParameters | null {
+  const goesOn = options.resume && folder !== null && checkpointSteps(folder).length > 0;
+  return params === undefined || goesOn ? null : readParameters(params, options.warn ?? (() => {}));
 }
 function newestIn(folder: string, warn: TrainOptions["warn"] = () => {}): Checkpoint | null {
   const from = newestCheckpoint(folder, warn);
@@ -228,6 +250,11 @@ function requireOneModel(program: Loaded): void {
 }
 /** The run's options. A folder that holds a run is only opened to resume. */
 function configIn(options: TrainOptions, entry: EntrySignature, folder: string | null, text: Text): RunConfig {
+  if (options.resume && options.params !== undefined)
+    throw new Problem(
+      "a run that is resumed goes on from its own checkpoint, not from --params",
+      "leave one of --resume and --params out",
+    );
   const exists = folder !== null && existsSync(join(folder, "config.json"));
   if (options.resume && !exists)
     throw new Problem(
@@ -258,10 +285,12 @@ function configOf(
   const before = saved?.sizes ?? {};
   const steps = options.steps ?? saved?.steps ?? headerDefault(entry, "Steps") ?? 400;
   const accumulate = options.accumulate ?? saved?.accumulate;
+  const params = options.params ?? saved?.params;
   return {
     model: entry.declaration,
     sizes: {
       ...before,
+      ...(options.params === undefined ? {} : headerSizes(entry, sizesBeside(options.params))),
       ...options.set,
       B: options.batch ?? before["B"] ?? 16,
       T: options.length ?? before["T"] ?? 128,
@@ -271,6 +300,7 @@ function configOf(
     seed: options.seed ?? saved?.seed ?? 0,
     precision: options.precision ?? saved?.precision ?? "f32",
     ...((options.tf32 ?? saved?.tf32) ? { tf32: true } : {}),
+    ...(params === undefined ? {} : { params }),
     ...(accumulate === undefined ? {} : { accumulate }),
     data: { files: [...files], bytes, hash },
   };

@@ -4,8 +4,9 @@ import { cpSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { suite } from "uvu";
 import { Problem } from "../compiler/diagnostic.ts";
-import { openForeign, readParameters } from "../runtime/import/weights.ts";
-import { readSafetensors } from "../runtime/index.ts";
+import { openForeign } from "../runtime/import/weights.ts";
+import { readSafetensors, type Tensor } from "../runtime/index.ts";
+import { readParameters } from "../runtime/parameters.ts";
 import { runEntry } from "../runtime/run.ts";
 import { folder } from "./folder.ts";
 import { close, type Way, ways } from "./stored.ts";
@@ -50,6 +51,7 @@ function refused(run: () => unknown, ...words: string[]): void {
     return true;
   });
 }
+const parametersOf = (path: string): ReadonlyMap<string, Tensor> => readParameters(path, assert.fail).tensors;
 test("a configuration that the model cannot have is a Problem that names the key", () => {
   refused(() => openForeign(copy("olmoe", (c) => ({ ...c, clip_qkv: 8 }))), "clip_qkv is 8");
   refused(() => openForeign(copy("mixtral", (c) => ({ ...c, model_type: "llama" }))), '"llama"');
@@ -60,8 +62,8 @@ test("a configuration that the model cannot have is a Problem that names the key
 });
 test("what is named otherwise is a Problem, and so are foreign weights without their config.json", () => {
   const other = { model_type: "qwen3_moe", head_dim: 4, moe_intermediate_size: 24, norm_topk_prob: true };
-  refused(() => readParameters(copy("mixtral", (c) => ({ ...c, ...other }))), "block_sparse_moe", "Qwen3Moe");
-  refused(() => readParameters(join(hf, "mixtral", "model.safetensors")), "a name of transformers'");
+  refused(() => parametersOf(copy("mixtral", (c) => ({ ...c, ...other }))), "block_sparse_moe", "Qwen3Moe");
+  refused(() => parametersOf(join(hf, "mixtral", "model.safetensors")), "a name of transformers'");
 });
 test("older keys of config.json, and a head that is the embedding's table", () => {
   const old = copy("mixtral", (c) => ({
@@ -70,7 +72,7 @@ test("older keys of config.json, and a head that is the embedding's table", () =
     tie_word_embeddings: true,
   }));
   assert.equal(openForeign(old).header["base"], 5e5);
-  const tensors = readParameters(old);
+  const tensors = parametersOf(old);
   assert.deepEqual(tensors.get("head.weight")?.shape, [16, 40]);
   assert.deepEqual(tensors.get("embed.weight")?.shape, [40, 16]);
 });

@@ -5,6 +5,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Problem } from "../compiler/diagnostic.ts";
 import type { Executable, Outcome, StoreInfo, Tensor } from "../runtime/executable.ts";
+import { readParameters } from "../runtime/parameters.ts";
 import { runOn } from "../runtime/run.ts";
 import { writeSafetensors } from "../runtime/safetensors.ts";
 import { fromNumbers, numbers, zeros } from "../runtime/tensor.ts";
@@ -77,7 +78,7 @@ async function run({
 }: Given): Promise<Record<string, number[]>> {
   const results = await runOn(new Affine(losses), "forward", {
     inputs: new Map(Object.entries(inputs)),
-    params,
+    params: params === undefined ? null : readParameters(params, assert.unreachable),
     seed: 4,
   });
   return Object.fromEntries([...results].map(([name, t]) => [name, [...numbers(t)]]));

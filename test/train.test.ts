@@ -17,9 +17,11 @@ import {
   requireSame,
   writeConfig,
 } from "../runtime/run-folder.ts";
-import { openTraining } from "../runtime/train.ts";
+import { writeSafetensors } from "../runtime/safetensors.ts";
+import { zeros } from "../runtime/tensor.ts";
+import { openTraining, type TrainOptions } from "../runtime/train.ts";
 import { FakeExecutable, type FakeOptions, total } from "./fake-executable.ts";
-import { small } from "./runs.ts";
+import { last, losses as lossesOf, small } from "./runs.ts";
 
 const test = suite("train");
 const root = mkdtempSync(join(tmpdir(), "moec-train-"));
@@ -57,6 +59,7 @@ async function run(
     own: ["language"],
     folder,
     from,
+    params: null,
     saveEvery: 6,
     evaluateEvery: 0,
     ...more,
@@ -304,6 +307,41 @@ test("text with bytes that the model has no token for is refused before anything
   await assertRejects(openTraining({ ...options, data: [data] }), /token 100, .* 0 to 99/);
   assert.not.ok(existsSync(join(out, "config.json")));
   (await openTraining({ ...options, set: { ...set, V: 101 }, data: [data] })).close();
+});
+test("a run begins with the parameters of another, also where it was stopped before its first checkpoint", async () => {
+  const [data, program, base, out] = [join(root, "bytes"), join(root, "small.moe"), fresh(), fresh()];
+  writeFileSync(data, "abcdefgh".repeat(30));
+  writeFileSync(program, small(128, 4));
+  const options = { program, data: [data], target: "reference", batch: 1, length: 8 } as const;
+  await lossesOf({ ...options, out: base, set: { D: 3 } });
+  const first = async (more: Partial<TrainOptions>): Promise<number | undefined> =>
+    (await lossesOf({ ...options, ...more, out: null, steps: 1 }))[0];
+  const begun = await first({ params: base });
+  assert.is.not(begun, await first({ set: { D: 3 } }));
+  assert.is(begun, await first({ params: join(last(base).path, "model.safetensors"), set: { D: 3 } }));
+  (await openTraining({ ...options, params: base, out })).close();
+  assert.is((await lossesOf({ ...options, resume: true, out }))[0], begun);
+  await assertRejects(openTraining({ ...options, params: base, resume: true, out }), /--params/);
+});
+test("parameters that do not fit are refused before anything is written", async () => {
+  const [data, program, params, out] = [
+    join(root, "bytes"),
+    join(root, "small.moe"),
+    join(root, "p.safetensors"),
+    fresh(),
+  ];
+  writeFileSync(data, "abcdefgh".repeat(30));
+  writeFileSync(program, small(128, 4));
+  const options = { program, data: [data], target: "reference", batch: 1, length: 8, params, out } as const;
+  await assertRejects(openTraining(options), /p\.safetensors/);
+  for (const [name, shape] of [
+    ["mix.weight", [4, 3]],
+    ["mix.bias", [4]],
+  ] as const) {
+    writeSafetensors(params, new Map([[name, zeros("f32", shape)]]));
+    await assertRejects(openTraining(options), new RegExp(name));
+  }
+  assert.not.ok(existsSync(join(out, "config.json")));
 });
 test("a file of several models, or of none, is not trained; there is no flag that would choose", async () => {
   for (const text of ["fn f(x: f32[N]) -> f32[N] { return x }", `${small(8, 4)}model Other(D) {}`]) {

@@ -6,7 +6,7 @@ import { runEntry } from "../../runtime/run.ts";
 import { writeSafetensors } from "../../runtime/safetensors.ts";
 import { numbers, showShape, toNested } from "../../runtime/tensor.ts";
 import { addShared, examples, flag, json, out, type Shared, text } from "../flags.ts";
-import { compiling, note, print, printJson } from "../output.ts";
+import { compiling, note, print, printJson, warn } from "../output.ts";
 
 export const runCommand = (): Command =>
   addShared(new Command("run"))
@@ -23,7 +23,7 @@ export const runCommand = (): Command =>
     .addOption(
       flag(
         "--params <file>",
-        "parameters and states by path, each copy by itself or stacked: safetensors; or a folder that transformers wrote",
+        "parameters and states by path, each copy by itself or stacked: safetensors; or a folder that training or transformers wrote",
         text,
       ),
     )
@@ -53,7 +53,7 @@ interface Options extends Shared {
 }
 async function run(file: string, { out: to, grad, json, ...options }: Options): Promise<void> {
   requireTarget(options);
-  const results = await runEntry({ program: file, gradients: grad, ...options, compiling });
+  const results = await runEntry({ program: file, gradients: grad, ...options, compiling, warn });
   if (to !== undefined) write(to, results);
   if (json) printJson(nested(results));
   else if (to === undefined) for (const [name, t] of results) print(summary(name, t));

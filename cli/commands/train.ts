@@ -4,7 +4,7 @@ import { bigramHeldOut } from "../../runtime/data.ts";
 import type { Step } from "../../runtime/loop.ts";
 import { toNested } from "../../runtime/tensor.ts";
 import { openTraining, type Training } from "../../runtime/train.ts";
-import { addShared, examples, flag, json, out, type Shared } from "../flags.ts";
+import { addShared, examples, flag, json, out, type Shared, text } from "../flags.ts";
 import { compiling, note, printJson, showBytes, showCount, warn, write } from "../output.ts";
 import { progress } from "../progress.ts";
 import { interruptible } from "../signals.ts";
@@ -23,6 +23,13 @@ export const trainCommand = (): Command =>
       flag("--accumulate <n>", "batches that make a step, by the mean of their gradients; default: 1", whole(1)),
     )
     .addOption(flag("--seed <n>", "what the parameters begin from; default: 0", whole(-(2 ** 31))))
+    .addOption(
+      flag(
+        "--params <path>",
+        "what the parameters begin from, by path: another run's folder, safetensors, or a folder that transformers wrote; what it lacks comes from the seed",
+        text,
+      ),
+    )
     .addOption(out("folder", "where the run is kept; default: runs/NAME"))
     .addOption(flag("--save-every <n>", "steps between checkpoints, 0 for the last only; default: 100", whole(0)))
     .addOption(flag("--evaluate-every <n>", "steps between held-out losses, 0 for the last only; default: 0", whole(0)))
@@ -34,6 +41,7 @@ export const trainCommand = (): Command =>
         "moec train examples/gpt-moe.moe --data book.txt",
         "moec train examples/gpt-moe.moe --data a.txt b.txt --steps 2000 --batch 32 --set L=6 --out runs/big",
         "moec train examples/gpt-moe.moe --data book.txt --steps 4000 --resume",
+        "moec train examples/lora.moe --data other.txt --params runs/gpt-moe",
       ),
     )
     .action(run);
@@ -45,6 +53,7 @@ interface Options extends Shared {
   length?: number;
   accumulate?: number;
   seed?: number;
+  params?: string;
   out?: string;
   saveEvery?: number;
   evaluateEvery?: number;
@@ -100,15 +109,21 @@ async function forPeople(training: Training, signal: AbortSignal): Promise<Step 
   }
   return last;
 }
-function opening({ config, text, about: { parameters, plan }, folder, from }: Training): string {
+function opening({ config, text, about: { parameters, plan }, folder, from, lacking }: Training): string {
   const memory = "arena" in plan ? `, ${showBytes(plan.arena)} of memory` : "";
   const { accumulate = 1, sizes } = config;
   const { B, T } = sizes;
   return [
     `${config.model}: ${showCount(parameters)} parameters${memory}`,
     `data: ${showBytes(text.bytes)}, ${accumulate > 1 ? `${accumulate} times ` : ""}${B} rows of ${T} bytes a step, the last ${showBytes(text.heldOut.length)} held out`,
+    ...(lacking === null || config.params === undefined ? [] : [begins(config.params, lacking)]),
     ...(folder === null ? [] : [`run: ${folder}${from ? `, from step ${from.state.step}` : ""}`]),
   ].join("\n");
+}
+function begins(params: string, [first, ...others]: readonly string[]): string {
+  if (first === undefined) return `begins with the parameters of ${params}`;
+  const more = others.length === 0 ? "" : ` and ${others.length} more`;
+  return `begins with the parameters of ${params}, which lacks ${first}${more}`;
 }
 function closing({ config, folder, text, from }: Training, last: Step | null, { aborted }: AbortSignal): string {
   if (!last) return from ? unmoved(from.state.step, config.steps, aborted) : "stopped before the first step";

@@ -105,16 +105,3 @@ function renamed(name: string, { names, model }: Family, file: string): string |
     );
   return ours?.replaceAll("*", () => numbers.shift() ?? "") ?? null;
 }
-
-/** A file of our own names, or a folder of transformers'. */
-export function readParameters(path: string): Map<string, Tensor> {
-  if (isForeign(path)) return foreignTensors(openForeign(path));
-  const tensors = readSafetensors(path);
-  const [first] = [...tensors].find(([name]) => name.startsWith("model.layers.")) ?? [];
-  if (first !== undefined)
-    throw new Problem(
-      `${path}: \`${first}\` is a name of transformers', whose config.json says what it is`,
-      "give the folder that holds both",
-    );
-  return tensors;
-}

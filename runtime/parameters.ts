@@ -1,0 +1,60 @@
+// What `--params` names: parameters and states from elsewhere, by path. A file, a training run's folder, or what transformers wrote.
+import { Problem } from "../compiler/diagnostic.ts";
+import type { Sizes } from "../compiler/pipeline.ts";
+import { checkpointSteps, newestCheckpoint } from "./checkpoint.ts";
+import type { Executable, Tensor } from "./executable.ts";
+import { foreignTensors, isForeign, openForeign } from "./import/weights.ts";
+import { NamedTensors, split } from "./names.ts";
+import { readConfig } from "./run-folder.ts";
+import { readSafetensors } from "./safetensors.ts";
+
+export interface GivenParameters {
+  readonly path: string;
+  readonly tensors: ReadonlyMap<string, Tensor>;
+}
+const isRun = (path: string): boolean => checkpointSteps(path).length > 0;
+
+/** Of a run: those of its newest good checkpoint. Each damaged newer one is told to `warn`. */
+export function readParameters(path: string, warn: (line: string) => void): GivenParameters {
+  if (isRun(path)) return { path, tensors: newestCheckpoint(path, warn)?.model ?? new Map() };
+  if (isForeign(path)) return { path, tensors: foreignTensors(openForeign(path)) };
+  const tensors = readSafetensors(path);
+  const [first] = [...tensors].find(([name]) => name.startsWith("model.layers.")) ?? [];
+  if (first !== undefined)
+    throw new Problem(
+      `${path}: \`${first}\` is a name of transformers', whose config.json says what it is`,
+      "give the folder that holds both",
+    );
+  return { path, tensors };
+}
+/** What the folder's config.json says of a header's names; a file says nothing. */
+export function sizesBeside(path: string): Sizes {
+  if (isRun(path)) return readConfig(path).sizes;
+  return isForeign(path) ? openForeign(path).header : {};
+}
+
+/** Writes them into the stores; gives the parameters that they lack. One that no store takes is a Problem. */
+export function loadParameters(executable: Executable, { path, tensors }: GivenParameters): Map<string, Tensor> {
+  const stores = executable.stores.filter((s) => s.role === "parameter" || s.role === "state");
+  // What `moec run` wrote says `param.PATH`; a member may be called `param` or `state` too.
+  const members = new Set(stores.map((s) => s.name.split(".")[0]));
+  const bare = (name: string): string => {
+    const [, prefix, rest = name] = /^(param|state)\.(.*)$/s.exec(name) ?? [];
+    return members.has(prefix) ? name : rest;
+  };
+  const named = new NamedTensors(new Map([...tensors].map(([name, t]) => [bare(name), t])), path);
+  const lacking = new Map<string, Tensor>();
+  for (const store of stores) {
+    const t = named.take(store);
+    if (t) executable.write(store.name, t);
+    else if (store.role === "parameter")
+      for (const [name, part] of split(store.name, executable.read(store.name))) lacking.set(name, part);
+  }
+  const [unread] = named.unread();
+  if (unread !== undefined)
+    throw new Problem(
+      `${path}: nothing is named \`${unread}\``,
+      `the parameters and states are ${stores.map((s) => s.name).join(", ") || "none"}`,
+    );
+  return lacking;
+}

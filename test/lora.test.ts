@@ -1,0 +1,95 @@
+// examples/lora.moe: begun from a run of examples/gpt-moe.moe, it trains what it adds and nothing else.
+import assert from "node:assert/strict";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { suite } from "uvu";
+import { generate } from "../runtime/generate.ts";
+import { type Tensor, tensor, writeSafetensors } from "../runtime/index.ts";
+import { runEntry } from "../runtime/run.ts";
+import { numbers } from "../runtime/tensor.ts";
+import { folder } from "./folder.ts";
+import { last, losses } from "./runs.ts";
+import { close } from "./stored.ts";
+
+const test = suite("lora");
+const at = folder();
+const [data, base, tuned] = [join(at, "text"), join(at, "base"), join(at, "tuned")];
+const program = (name: string): string => join(import.meta.dirname, "..", "examples", name);
+const options = { data: [data], target: "reference", batch: 2, length: 8 } as const;
+const [H, R, alpha] = [6, 2, 16];
+
+test.before(async () => {
+  writeFileSync(data, "abcdefgh ".repeat(40));
+  const set = { V: 128, D: 8, H, L: 1, Heads: 2, E: 3, Context: 16 };
+  await losses({ ...options, program: program("gpt-moe.moe"), set, steps: 4, out: base });
+  await losses({ ...options, program: program("lora.moe"), set: { R }, params: base, steps: 4, out: tuned });
+});
+const bits = (t: Tensor | undefined): number[] => [...numbers(t ?? assert.fail())];
+
+test("all of the base has the bits that it had, and all adapters have learned", () => {
+  const [before, after] = [last(base).model, last(tuned).model];
+  for (const [name, t] of before) assert.deepEqual(bits(after.get(name)), bits(t), name);
+  const added = [...after.keys()].filter((name) => !before.has(name));
+  assert.equal(added.length, 3 * 3 * 2);
+  for (const name of added) {
+    assert.match(name, /^blocks\.\d\.feed\.experts\.\d\.(gate|up|down)\.[ab]$/);
+    if (name.endsWith(".b"))
+      assert.ok(
+        bits(after.get(name)).some((x) => x !== 0),
+        name,
+      );
+  }
+});
+
+/** The base's parameters, each that has adapters with alpha / R a b added. */
+function merged(model: ReadonlyMap<string, Tensor>): Map<string, Tensor> {
+  const names = [...model.keys()].filter((name) => !/\.[ab]$/.test(name));
+  return new Map(
+    names.map((name) => {
+      const [w, a, b] = ["weight", "a", "b"].map((own) => model.get(name.replace(/weight$/, own)));
+      if (!w || !a || !b) return [name, model.get(name) ?? assert.fail()];
+      const columns = w.shape[1] ?? 0;
+      const sum = bits(w).map((x, i) => {
+        const [row, column] = [Math.floor(i / columns), i % columns];
+        const product = Array.from(
+          { length: R },
+          (_, r) => (bits(a)[row * R + r] ?? 0) * (bits(b)[r * columns + column] ?? 0),
+        );
+        return x + (alpha / R) * product.reduce((p, q) => p + q, 0);
+      });
+      return [name, tensor("f64", w.shape, sum)];
+    }),
+  );
+}
+const logits = async (name: string, params: string, set: Record<string, number>): Promise<Tensor | undefined> => {
+  const input = join(at, "tokens.json");
+  writeFileSync(input, JSON.stringify({ tokens: [[97, 98, 99, 100, 101]] }));
+  const results = await runEntry({ program: program(name), params, input, set, target: "reference", precision: "f64" });
+  assert.ok(
+    [...results.keys()].every((key) => !key.startsWith("param.")),
+    "a parameter is missing",
+  );
+  return results.get("0");
+};
+test("it computes what gpt-moe.moe does with the merged matrices", async () => {
+  const file = join(at, "merged.safetensors");
+  writeSafetensors(file, merged(last(tuned).model));
+  const sizes = { V: 128, D: 8, H, L: 1, Heads: 2, E: 3, Context: 16 };
+  const expected = await logits("gpt-moe.moe", file, sizes);
+  close("logits", await logits("lora.moe", tuned, {}), expected, 1e-12);
+  const far = bits(await logits("gpt-moe.moe", base, {})).some((x, i) => Math.abs(x - (bits(expected)[i] ?? 0)) > 1e-7);
+  assert.ok(far, "the adapters change nothing");
+});
+test("it writes", async () => {
+  let text = "";
+  for await (const { text: piece } of generate({
+    folder: tuned,
+    prompts: ["abc"],
+    tokens: 8,
+    temperature: 0,
+    target: "reference",
+  }))
+    text += piece;
+  assert.ok(text.length > 0);
+});
+test.run();
