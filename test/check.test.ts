@@ -360,6 +360,25 @@ test("a chain of else-ifs is nested, as blocks are", () => {
   assert.equal(codesIn(chain(150)), []);
   for (const n of [250, 5000]) assert.equal(codesIn(chain(n)), ["E0107"]);
 });
+test("a member that names another is told that members do not see one another", () => {
+  const members = [
+    "param p: f32[D] = q",
+    "param p: f32[D] = other.weight",
+    "sub: other",
+    "if q { param p: f32[D] = 0 }",
+  ];
+  for (const member of members) {
+    const [error] = errorsIn(`import { Linear } from "std/nn"
+      layer A(D) { state q: f32[D] = 0 other: Linear(D, D) ${member} }`);
+    assert.is(error?.code, "E0301", member);
+    assert.match(
+      error?.help ?? "",
+      /^`(q|other)` is a member, and members do not see one another: use it in a method/,
+      member,
+    );
+  }
+  assert.not.match(errorsIn("layer A(D) { param p: f32[D] = q }")[0]?.help ?? "", /member/);
+});
 test("calls 200 deep are not said to call themselves", () => {
   const deep = Array.from(
     { length: 300 },

@@ -13,7 +13,7 @@ import { absorb, didYouMean, fail, textOf, written } from "./errors.ts";
 import { declarationValue } from "./frames.ts";
 import { headerOf } from "./headers.ts";
 import { indexTensor } from "./indexing.ts";
-import { forwardOf, makeInstance, memberOf } from "./layers.ts";
+import { forwardOf, hasMember, makeInstance, memberOf } from "./layers.ts";
 import { toMakeable, toMakers } from "./makers.ts";
 import { libraryHome } from "./modules.ts";
 import { calledFrom, toSize } from "./numbers.ts";
@@ -83,7 +83,19 @@ function nameValue(w: World, name: string, at: ast.Span, scope: Scope): Val {
   const flag = special(w, name);
   if (flag) return flag;
   if (builtins.has(name)) return { kind: "fn", fn: { kind: "builtin", name } };
-  return fail("E0301", `nothing is called \`${name}\` here`, at, { help: unknownHelp(name, scope) });
+  return fail(
+    "E0301",
+    `nothing is called \`${name}\` here`,
+    at,
+    memberWords(name, scope) ?? { help: unknownHelp(name, scope) },
+  );
+}
+/** Of a name that a member of the same layer has, where a member's own text asks for it. */
+function memberWords(name: string, { frame: { role, body } }: Scope): { help: string } | null {
+  if (role !== "header" || body?.kind !== "layer" || !hasMember(body.body, name)) return null;
+  return {
+    help: `\`${name}\` is a member, and members do not see one another: use it in a method, or let \`${body.name.name}\` have in its header what both need`,
+  };
 }
 function unknownHelp(name: string, scope: Scope): string {
   const foreign = nameHelp(name);

@@ -199,7 +199,7 @@ export function memberOf(instance: Instance, name: ast.Name): Val {
 }
 const arrowText = (make: Makeable): string =>
   make.of.kind === "abstract" ? textOf(make.of.abstract.arrow.span) : "a function";
-const hasMember = (body: readonly ast.MemberOrIf[], name: string): boolean =>
+export const hasMember = (body: readonly ast.MemberOrIf[], name: string): boolean =>
   body.some((m) => (m.kind === "if" ? hasMember(m.then, name) || hasMember(m.else, name) : m.name.name === name));
 
 /** What `layer(x)` calls. */
