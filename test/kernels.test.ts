@@ -339,6 +339,17 @@ test("an epilogue adds up a row only where what it adds up need not be in memory
     ["dot"],
   );
 });
+/** Of a product to which the sum of so many chosen rows is added. */
+function launchesWith(chosen: number, gathers: boolean): number {
+  const g = new GraphBuilder(ops);
+  const p = (name: string, dtype: DType, ...shape: number[]): Value => b.param(g, name, { dtype, shape });
+  const rows = b.sum(g, b.take(g, p("table", "f32", 96, 32), p("index", "i32", 40, chosen)), [1]);
+  const graph = graphOf([b.add(g, b.matmul(g, p("x", "f32", 40, 16), p("w", "f32", 16, 32)), rows)]);
+  return lower(graph, { emit: emitHost, choices: { ...hostChoices, gathers } }).launches.length;
+}
+test("rows that are chosen elsewhere are added up after a contraction, one of them in its epilogue", () => {
+  assert.equal([launchesWith(3, false), launchesWith(1, false), launchesWith(3, true)], [2, 1, 1]);
+});
 test("sums of whole tensors that are added up are kernels of their own, alike ones one", () => {
   const g = new GraphBuilder(ops);
   const squares = ["x", "y", "z", "w"].map((name) => {

@@ -63,6 +63,8 @@ export interface Choices {
   readonly transposed?: Readonly<Record<"queries" | "few" | "heads" | "kept", number>>;
   /** Columns whose values the epilogue of a contraction may add up; a kernel after it adds these sums. */
   readonly sums?: number;
+  /** Whether it may add up rows that are chosen elsewhere; it does if not given. */
+  readonly gathers?: boolean;
   /** Elements of a row that a task may keep beside it. */
   readonly kept?: number;
   /** Elements of a result that a later kernel may still find in the caches. */
@@ -81,6 +83,7 @@ export const hostChoices: Choices = {
   kept: 1 << 16,
   inCaches,
   sums,
+  gathers: false,
 };
 /** Of instruction sets whose register tile has so many columns. */
 export const hostChoicesOf = (panel: number): Choices => ({

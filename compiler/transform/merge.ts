@@ -2,7 +2,7 @@
 import type { Node, Value } from "../graph/node.ts";
 import { isRight } from "../ops/pairs.ts";
 import { dims } from "../types/type.ts";
-import type { Region } from "./region.ts";
+import { carries, type Region } from "./region.ts";
 
 /**
  * A region with what it reads from memory. `exact`: each value that is read at the element that is made, and nowhere else; of a sum of rows,
@@ -51,12 +51,14 @@ const smallRows = 256;
 export interface MergeOptions {
   /** Epilogues of contractions may add up rows, of so many columns at a time. */
   readonly sums?: number;
+  /** They may add up rows that are chosen elsewhere: not where some columns of a row, far from the others, are slow to read. */
+  readonly gathers?: boolean;
 }
 /** `parts` come each after what it reads; so do the regions. `results` are wanted in memory. */
 export function merge(
   parts: readonly Part[],
   results: ReadonlySet<Value>,
-  { sums = Infinity }: MergeOptions,
+  { sums = Infinity, gathers = true }: MergeOptions,
 ): Region[] {
   const makers = new Map<Value, Group>();
   const readers = new Map<Value, Group[]>();
@@ -66,7 +68,7 @@ export function merge(
       .toReversed()
       .flatMap((v) => [...(makers.has(v) ? [makers.get(v) as Group] : []), ...(readers.get(v) ?? [])]);
     const addsUp = (g: Group): boolean => isWhole(part, sums) && spares(g, part, parts, results);
-    const home = [...new Set(near)].find((g) => fits(g, part, addsUp) && !leadsBack(g, part, makers));
+    const home = [...new Set(near)].find((g) => fits(g, part, addsUp, gathers) && !leadsBack(g, part, makers));
     const group = home ?? new Group(part);
     if (home) home.join(part);
     else groups.push(group);
@@ -85,7 +87,7 @@ export function merge(
   }));
 }
 
-function fits(g: Group, part: Part, addsUp: (g: Group) => boolean): boolean {
+function fits(g: Group, part: Part, addsUp: (g: Group) => boolean, gathers: boolean): boolean {
   if (g.late !== part.late || [...g.nodes, ...part.nodes].some(waits)) return false;
   if (g.outputs.length + part.outputs.length > mostOutputs) return false;
   if (g.kind === "rows" && part.kind === "rows") return related(g, part) && oneSpace(g, part);
@@ -96,7 +98,8 @@ function fits(g: Group, part: Part, addsUp: (g: Group) => boolean): boolean {
     const inner = innerOf(g, part);
     if (!inner.every((v) => part.exact.has(v))) return false;
     if (part.summed) return inner.length > 0 && equal(shapeOf(part.summed), shape) && addsUp(g);
-    return isPoints(part, shape) && (inner.length > 0 || (first !== undefined && besides(first, g, part)));
+    const along = inner.length > 0 || (first !== undefined && besides(first, g, part));
+    return along && isPoints(part, shape) && (gathers || !addsChosen(part));
   }
   const [node] = part.nodes;
   return (
@@ -106,6 +109,18 @@ function fits(g: Group, part: Part, addsUp: (g: Group) => boolean): boolean {
     g.nodes.length < mostOperands &&
     sameRows(first, node)
   );
+}
+/** Whether it adds up rows that are chosen elsewhere. */
+function addsChosen({ nodes, reads }: Part): boolean {
+  const seen = new Set<Value>(reads);
+  const visit = (v: Value, many: number): boolean => {
+    if (seen.has(v)) return false;
+    seen.add(v);
+    const [x] = v.node.args;
+    const here = v.node.op.name === "reduce" && x ? many * (sizeOf(shapeOf(x)) / sizeOf(shapeOf(v))) : many;
+    return (here > 1 && carries.has(v.node.op.name)) || v.node.args.some((a) => visit(a, here));
+  };
+  return nodes.some((n) => n.args.some((a) => visit(a, 1)));
 }
 const innerOf = (g: Group, part: Part): Value[] => g.outputs.filter((v) => part.reads.has(v));
 const isPoints = ({ depth, outputs }: Part, shape: readonly number[]): boolean =>

@@ -14,3 +14,6 @@ export interface Region {
   readonly late: boolean;
   readonly again: ReadonlySet<Value>;
 }
+
+/** Rows moved by an index: read in the consumer's load, whatever consumes it. */
+export const carries: ReadonlySet<string> = new Set(["gather", "dispatch", "combine"]);

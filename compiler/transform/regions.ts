@@ -5,7 +5,7 @@ import { topological, valuesOf } from "../graph/walk.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import { dims } from "../types/type.ts";
 import { type MergeOptions, merge, type Part } from "./merge.ts";
-import type { Region } from "./region.ts";
+import { carries, type Region } from "./region.ts";
 
 /** Reductions over so few elements are written out, like points, unless an element takes so many operations to make. */
 const fewElements = 8;
@@ -19,8 +19,6 @@ const sizeOf = (v: Value): number => dims(v.type).reduce((a, b) => a * b, 1);
 export const isFree = ({ op, args, results }: Node): boolean =>
   op.name === "detach" || (op.name === "cast" && args[0]?.type.dtype === "bf16" && results[0]?.type.dtype === "f32");
 
-/** Rows moved by an index: read in the consumer's load, whatever consumes it. */
-const carries = new Set(["gather", "dispatch", "combine"]);
 /** A reduction over the last axes is a fold of a row. */
 export const isFold = (axes: readonly number[], rank: number): boolean =>
   axes.every((_, i) => axes.includes(rank - 1 - i));

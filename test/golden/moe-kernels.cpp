@@ -403,14 +403,11 @@ extern "C" void mul_a9fcd69c(void* const* args, ix begin, ix end, f32* scratch) 
   }
 }
 
-// add combine reshape sum transpose dot
-extern "C" void dot_5832a945(void* const* args, ix begin, ix end, f32* scratch) {
+// transpose dot
+extern "C" void dot_eb43ba56(void* const* args, ix begin, ix end, f32* scratch) {
   const f32* a = (f32*)args[0];
   const f32* b = (f32*)args[1];
-  const i32* x = (i32*)args[2];
-  const f32* x1 = (f32*)args[3];
-  const f32* x2 = (f32*)args[4];
-  f32* y = (f32*)args[5];
+  f32* y = (f32*)args[2];
   ROLL for (ix task = begin; task < end; task++) {
     const ix e = task / 2, mc = task % 2 * 36, mcn = ix_min(36, 64 - mc), n = 0;
     const auto right = pack_transposed<32>(scratch + 0, 32, 4, [&](ix j1, ix i1) { return b + (n + j1) * 4 + i1; });
@@ -425,13 +422,28 @@ extern "C" void dot_5832a945(void* const* args, ix begin, ix end, f32* scratch) 
       }, [&](Part _part) {
         const ix _first = _part.c;
         part<LANES>(_part, 32, [&](auto v, ix i2, ix j2, auto& acc_) {
-          const auto t = x[(m + i2) * 2];
-          const auto t1 = x[(m + i2) * 2 + 1];
-          st(v, y + (m + i2) * 32 + (n + (_first + j2)), (and_(ix(t) >= 0, ix(t) < 128) ? ld(v, x1 + ix_min(ix_max(ix(t), 0), 127) * 32 + (n + (_first + j2))) + ld(v, x2 + ix_min(ix_max(ix(t), 0), 127) * 32 + (n + (_first + j2))) : all(v, 0.0f)) + (and_(ix(t1) >= 0, ix(t1) < 128) ? ld(v, x1 + ix_min(ix_max(ix(t1), 0), 127) * 32 + (n + (_first + j2))) + ld(v, x2 + ix_min(ix_max(ix(t1), 0), 127) * 32 + (n + (_first + j2))) : all(v, 0.0f)) + acc_);
+          st(v, y + (m + i2) * 32 + (n + (_first + j2)), acc_);
         }, acc);
       });
       mma(true, left, mn, 4, acc_done, on(right, acc));
     }
+  }
+}
+
+// add combine reshape sum
+extern "C" void add_0ce9cdf0(void* const* args, ix begin, ix end, f32* scratch) {
+  const i32* x = (i32*)args[0];
+  const f32* x1 = (f32*)args[1];
+  const f32* x2 = (f32*)args[2];
+  const f32* x3 = (f32*)args[3];
+  f32* y = (f32*)args[4];
+  ROLL for (ix task = begin; task < end; task++) {
+    const ix r = task;
+    const auto t = x[r * 2];
+    const auto t1 = x[r * 2 + 1];
+    par<LANES>(32, [&](auto v, ix j) {
+      st(v, y + r * 32 + j, (and_(ix(t) >= 0, ix(t) < 128) ? ld(v, x1 + ix_min(ix_max(ix(t), 0), 127) * 32 + j) + ld(v, x2 + ix_min(ix_max(ix(t), 0), 127) * 32 + j) : all(v, 0.0f)) + (and_(ix(t1) >= 0, ix(t1) < 128) ? ld(v, x1 + ix_min(ix_max(ix(t1), 0), 127) * 32 + j) + ld(v, x2 + ix_min(ix_max(ix(t1), 0), 127) * 32 + j) : all(v, 0.0f)) + ld(v, x3 + r * 32 + j));
+    });
   }
 }
 
