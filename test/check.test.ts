@@ -379,6 +379,35 @@ test("a member that names another is told that members do not see one another", 
   }
   assert.not.match(errorsIn("layer A(D) { param p: f32[D] = q }")[0]?.help ?? "", /member/);
 });
+/** `experts[index](x)` as a result, in an operation, and for a declared name. */
+const routing = (expert: string, rows: string): string => `
+  layer Expert(D) { forward(x: ${expert}) -> ${expert} { return x } }
+  layer A(D, E, K) {
+    experts: Expert(D)[E]
+    forward(x: float[${rows}, D], index: i32[${rows}, K]) -> float[${rows}, K, D] { return experts[index](x) }
+    weighted(x: float[${rows}, D], score: float[${rows}, K, 1], index: i32[${rows}, K]) -> float[${rows}, K, D] {
+      return score * experts[index](x)
+    }
+    named(x: float[${rows}, D], index: i32[${rows}, K]) -> float[${rows}, K, D] {
+      let y: float[${rows}, K, D] = experts[index](x)
+      return y
+    }
+  }`;
+test("an expert that takes more than a row is told that it takes one", () => {
+  const cases = { "float[N, D]": ["M", "B, T", "...S"], "float[B, T, D]": ["B, T"] };
+  for (const [expert, all] of Object.entries(cases))
+    for (const rows of all) {
+      const errors = errorsIn(routing(expert, rows));
+      assert.is(errors.length, 3, `${expert} ${rows}`);
+      for (const { help } of errors)
+        assert.match(help, `an expert takes one row, and for \`${expert}\` a row has`, `${expert} ${rows}`);
+    }
+  assert.match(errorsIn(routing("float[N, D]", "M"))[0]?.help ?? "", /2 axes: declare `float\[\.\.\.S, D\]`$/);
+  for (const expert of ["float[...S, D]", "float[D]"]) assert.equal(codesIn(routing(expert, "B, T")), [], expert);
+  const whole = "forward(x: float[M, D], index: i32[M, K]) -> float[M, K, M, D] { return experts[index](x) }";
+  const text = routing("float[N, D]", "M").replace(/forward\(x: float\[M.*/, whole);
+  assert.equal(codesIn(text.replace(/weighted[^]*$/, "}")), [], "all of x for each choice may be meant");
+});
 test("calls 200 deep are not said to call themselves", () => {
   const deep = Array.from(
     { length: 300 },

@@ -4,13 +4,13 @@ import type { Mapped, Routing, Value } from "../graph/node.ts";
 import { topological } from "../graph/walk.ts";
 import * as b from "../ops/build.ts";
 import type * as ast from "../syntax/ast.ts";
-import { equal, type Size, show } from "../types/size.ts";
+import { equal, isSpread, type Size, show } from "../types/size.ts";
 import { dims, sameType, showType, type Type, type } from "../types/type.ts";
 import { EffectInStack } from "./effects.ts";
-import { absorb, counted, fail } from "./errors.ts";
+import { absorb, counted, fail, textOf } from "./errors.ts";
 import { forwardOf } from "./layers.ts";
 import { probe } from "./probe.ts";
-import { rowTypeOf } from "./rows.ts";
+import { markWhole, oneRow, rowTypeOf, type Split } from "./rows.ts";
 import { numbers } from "./tensor.ts";
 import {
   type Callable,
@@ -43,17 +43,11 @@ export function callPicked(
   return w.checking ? checkAll(w, layers, given, from, at) : all(w, layers, given, from, at);
 }
 
-// What an argument is for one row, and the axes before that.
-interface Split {
-  readonly given: Given;
-  /** null: not a tensor. */
-  readonly lead: readonly Size[] | null;
-  readonly row: readonly Size[];
-}
 function splitRows(fn: Callable, index: Value, given: readonly Given[], at: ast.Span): Split[] {
   return given.map((g, i) => {
-    const rank = rowTypeOf(fn, g, i, at);
-    if (g.value.kind !== "tensor" || rank === null) return { given: g, lead: null, row: [] };
+    const wanted = rowTypeOf(fn, g, i, at);
+    if (g.value.kind !== "tensor" || wanted === null) return { given: g, type: null, lead: null, row: [] };
+    const rank = wanted.axes.length;
     const { shape } = g.value.value.type;
     const lead = shape.slice(0, Math.max(0, shape.length - rank));
     const choices = index.type.shape;
@@ -69,9 +63,16 @@ function splitRows(fn: Callable, index: Value, given: readonly Given[], at: ast.
           help: "an argument is shared by all choices ([N, D]), per choice ([N, K, D]), or for all ([D])",
         },
       );
-    return { given: g, lead, row: shape.slice(lead.length) };
+    const row = shape.slice(lead.length);
+    if (wanted.spread === null && row.some(isSpread)) failWide(g, wanted);
+    return { given: g, type: wanted, lead, row };
   });
 }
+const failWide = (g: Given, wanted: ast.TypeExpr): never =>
+  fail("E0410", `an expert would be given all of \`${textOf(g.span)}\` for each choice`, g.span, {
+    also: [{ span: wanted.span, text: "declared here" }],
+    help: oneRow(wanted),
+  });
 const dtypeOf = (g: Given) => (g.value.kind === "tensor" ? g.value.value.type.dtype : "f32");
 
 function checkRouted(
@@ -84,13 +85,17 @@ function checkRouted(
 ): Val {
   const outcomes = layers.kinds.map((layer) => {
     const fn = forwardOf(layer, at);
-    const rows = splitRows(fn, index, given, at).map(({ given: g, lead, row }) =>
+    const split = splitRows(fn, index, given, at);
+    const rows = split.map(({ given: g, lead, row }) =>
       lead ? { ...g, value: tensor(w.placeholder(type(dtypeOf(g), row))) } : g,
     );
     probe(w, fn, rows, from, at);
-    return w.call(fn, rows, from, at);
+    return { split, result: w.call(fn, rows, from, at) };
   });
-  return withAxes(w, sameResults(outcomes, at), index.type.shape);
+  const each = outcomes.map((o) => o.result);
+  const result = withAxes(w, sameResults(each, at), index.type.shape);
+  for (const { split } of outcomes) markWhole(w, index.type, split, result);
+  return result;
 }
 function checkAll(w: World, layers: Instances, given: readonly Given[], from: Frame, at: ast.Span): Val {
   const copies = given.map((g) =>

@@ -6,6 +6,7 @@ import { equal, equalAll, isSpread, mentions, product, type Size, show, substitu
 import { dims, dtypeOf, showType, type Type, type } from "../types/type.ts";
 import { absorb, fail, textOf, written } from "./errors.ts";
 import { calledFrom } from "./numbers.ts";
+import { rowHelp } from "./rows.ts";
 import { type Element, kindText, type Val } from "./values.ts";
 import { floating, type World } from "./world.ts";
 
@@ -111,7 +112,7 @@ export function commonShape(w: World, what: string, left: Side, right: Side, at:
           ...whyApart(w, m, n),
           ...calledFrom(w),
         ],
-        help: helpForShapes(left, right),
+        help: rowHelp(w, a, c) ?? helpForShapes(left, right),
       },
     );
   });
@@ -166,9 +167,11 @@ export function conform(w: World, v: Val, want: Type, declared: Declared, at: Sp
       label: showType(x.type),
       also: [{ span: declared.span, text: "declared here" }],
       notes: [...apartIn(w, x.type.shape, want.shape), ...calledFrom(w)],
-      help: stretch
-        ? "change the type, or reshape the value; axes are aligned at the right, and only 1 stretches"
-        : "the shapes must be the same: change the type or the value",
+      help:
+        rowHelp(w, x.type.shape) ??
+        (stretch
+          ? "change the type, or reshape the value; axes are aligned at the right, and only 1 stretches"
+          : "the shapes must be the same: change the type or the value"),
     },
   );
 }

@@ -4,6 +4,7 @@ import type { Span, TypeExpr } from "../syntax/ast.ts";
 import { equal, equalAll, isSpread, type Size, show } from "../types/size.ts";
 import { counted, fail, placeOf, textOf } from "./errors.ts";
 import { calledFrom } from "./numbers.ts";
+import { rowHelp } from "./rows.ts";
 import { convert, loneTensor, whyApart } from "./tensor.ts";
 import { bareName, isBound, spreadAxes, typeOf } from "./types.ts";
 import { type Element, number, type Scope, type Val } from "./values.ts";
@@ -71,7 +72,7 @@ function wrongRank(w: World, f: Fit, shape: readonly Size[]): never {
     label: `[${shape.map(show).join(", ")}]`,
     also: [{ span: f.type.span, text: "declared here" }],
     notes: calledFrom(w),
-    help: rankHelp(f.type, shape),
+    help: rowHelp(w, shape) ?? rankHelp(f.type, shape),
   });
 }
 /** Declared variables stretch where arguments do not. */
@@ -98,7 +99,7 @@ function mismatch(w: World, f: Fit, shape: readonly Size[], want: readonly Size[
     label: `[${shape.map(show).join(", ")}]`,
     also: [{ span: f.type.span, text: "declared here" }],
     notes: [...sides, `declared at ${placeOf(f.type.span)}`, ...calledFrom(w)],
-    help: "the sizes must be the same: check the order of the axes and of the arguments",
+    help: rowHelp(w, shape) ?? "the sizes must be the same: check the order of the axes and of the arguments",
   });
 }
 /** Binds what only a declared result can say: a function's header sizes from the type that its result is declared with. */

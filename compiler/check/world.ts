@@ -87,6 +87,8 @@ export class World {
   readonly usual = new Map<Atom, Size>();
   /** Elaborating: what `optimize` says, in order. */
   readonly lines: OptimizeLine[] = [];
+  /** Checking: by the shape of a routed call's result, what to do if it does not fit. See rows.ts. */
+  readonly whole = new WeakMap<readonly Size[], string>();
   /** Headers being filled in, one inside the other. */
   depth = 0;
   /** Elaborating an optimizer: the sum of `s` over all trained parameters. */
