@@ -1,5 +1,6 @@
 // The pages of docs/stdlib, from the comments in stdlib: one for each module, and one for each gate and each mixture.
 import { readdirSync, readFileSync } from "node:fs";
+import { load, pathsOf } from "../compiler/check/index.ts";
 import type { Declaration, Stmt } from "../compiler/syntax/ast.ts";
 import { parse } from "../compiler/syntax/parse.ts";
 import { print } from "../compiler/syntax/print.ts";
@@ -66,29 +67,38 @@ const summary = (text: string): string => /^(.*?)\.(?= |$)/.exec(text)?.[1] ?? t
 const sentences = (text: string): string =>
   `${text.slice(0, 1).toUpperCase()}${prose(text.slice(1)).replace(/\.$/, "")}.`;
 
-/** What a layer makes besides its result, by kind. */
-function effects(d: Declaration): [kind: string, names: string[]][] {
-  const found = new Map<string, Set<string>>();
-  const add = (kind: string, name: string): void => {
-    const names = found.get(kind) ?? new Set();
-    found.set(kind, names.add(name));
+/** What a layer owns and makes besides its result. A line of Markdown, empty for what is no layer. */
+function effects(d: Declaration): string {
+  if (d.kind !== "layer") return "";
+  const found = {
+    Parameters: owned(d, "param"),
+    State: owned(d, "state"),
+    Losses: [] as string[],
+    Metrics: [] as string[],
   };
+  const titles = { loss: found.Losses, metric: found.Metrics, state: found.State };
   const visit = (s: Stmt): void => {
-    if (s.kind === "loss" || s.kind === "metric" || s.kind === "state") add(s.kind, s.name.name);
+    if (s.kind === "loss" || s.kind === "metric" || s.kind === "state") titles[s.kind].push(code(s.name.name));
     if (s.kind === "if") [...s.then, ...s.else].forEach(visit);
     if (s.kind === "for") s.body.forEach(visit);
   };
-  if (d.kind !== "layer") return [];
-  for (const m of d.body) {
-    if (m.kind === "param" || m.kind === "state") add(m.kind, m.name.name);
-    if (m.kind === "method") m.body.forEach(visit);
-  }
-  const titles = { param: "Parameters", state: "State", loss: "Losses", metric: "Metrics" };
-  return Object.entries(titles).flatMap(([kind, title]): [string, string[]][] => {
-    const names = found.get(kind);
-    return names ? [[title, [...names]]] : [];
+  for (const m of d.body) if (m.kind === "method") m.body.forEach(visit);
+  return Object.entries(found)
+    .flatMap(([title, names]) => (names.length > 0 ? [`${title}: ${[...new Set(names)].join(", ")}`] : []))
+    .join(" · ");
+}
+/** The paths of parameters or states, also of inner layers; for parameters also the places of layers that the header is given. */
+function owned(d: Declaration, kind: "param" | "state"): string[] {
+  const source = d.span.source;
+  const all = pathsOf(load(source), d.name.name).filter(
+    (p) => p.kind === kind || (p.kind === "given" && kind === "param"),
+  );
+  return all.map((p) => {
+    const name = p.kind === "given" ? `${code(p.path)} (what ${code(p.of)} has)` : code(p.path);
+    return p.optional ? `${name} (optional)` : name;
   });
 }
+const code = (text: string): string => `\`${text}\``;
 
 const modules = readdirSync(folder)
   .filter((file) => file.endsWith(".moe"))
@@ -127,13 +137,13 @@ function around(d: Declaration, expression: string): string {
 
 /** A gate or a mixture on a page of its own. */
 function page(module: Module, d: Declaration): string {
-  const made = effects(d).map(([title, names]) => `${title}: ${names.map((n) => `\`${n}\``).join(", ")}`);
+  const made = effects(d);
   return `# ${d.name.name}
 
 ${prose(readDoc(d.doc).text)}
 
 ${block("text", signature(d))}
-${made.length > 0 ? `\n${made.join(" · ")}\n` : ""}
+${made === "" ? "" : `\n${made}\n`}
 From \`std/${module.name}\`: [its source](../../stdlib/${module.name}.moe), [the whole library](README.md).
 
 ## Formula
@@ -175,7 +185,7 @@ function modulePage(module: Module): string {
       const value = parts.get(l);
       return value === undefined || l === "Example" ? [] : [`${l}: ${prose(value)}`];
     });
-    return `## ${d.name.name}\n\n${[block("text", signature(d)), prose(text), ...more].filter(Boolean).join("\n\n")}`;
+    return `## ${d.name.name}\n\n${[block("text", signature(d)), prose(text), ...more, effects(d)].filter(Boolean).join("\n\n")}`;
   });
   const about = module.doc === "" ? [] : [prose(module.doc)];
   const source = `[Its source](../../stdlib/${module.name}.moe), [the whole library](README.md). ${note}`;
@@ -196,6 +206,9 @@ function index(): string {
 All of it is written in moec's own language: [stdlib](../../stdlib) is its source, and a gate or an optimizer of yours is written
 the same way. A gate is a layer from rows to \`(score, index)\`: which K of E experts each row goes to, -1 for none, and with what
 weight. A mixture is a layer that calls an array of experts by such an index.
+
+A page lists a layer's parameters by their paths, as files of weights name them; \`experts.*\` is \`experts.0\`,
+\`experts.1\` and so on. What is optional depends on the header.
 
 ${table("Gates", "gates", "gate")}
 

@@ -2,7 +2,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { load } from "../compiler/check/index.ts";
+import { elaborate, load } from "../compiler/check/index.ts";
 import { requireRight } from "../compiler/pipeline.ts";
 import { compileLoaded } from "../runtime/compile.ts";
 import { numbers, type Tensor, tensor } from "../runtime/index.ts";
@@ -71,6 +71,27 @@ for (const path of Object.keys(pages)) {
       for (const text of examples) near(await run(path, text, "bf16"), await run(path, text, "f32"));
     });
 }
+/** The paths of Attention's parameters, with or without what is optional. */
+function paths(all: boolean): string[] {
+  const text = `import { Attention } from "std/attention" layer A(D) = Attention(D, 2, normed: ${all}, biased: ${all})`;
+  const entries = [{ method: "forward", name: "forward", sizes: { B: 1, T: 2 } }];
+  const request = { declaration: "A", sizes: { D: 8 }, precision: "f32", entries } as const;
+  const stores = elaborate(load({ name: "test.moe", text }), request).stores();
+  return stores.flatMap((s) => (s.role === "parameter" ? [s.name] : [])).toSorted();
+}
+/** What a line of a page lists, in two: always there, and also what is optional. */
+function listed(line: string | undefined): string[][] {
+  const all = [...(line ?? "").matchAll(/`([^`]+)`( \(optional\))?/g)];
+  return [all.filter((m) => m[2] === undefined), all].map((list) => list.map((m) => m[1] ?? "").toSorted());
+}
+test("a page lists the paths that a program has, those of inner layers too", () => {
+  const [, line] = /## Attention\n[^]*?\nParameters: (.*)/.exec(pages["docs/stdlib/attention.md"]?.() ?? "") ?? [];
+  assert.equal(listed(line), [paths(false), paths(true)]);
+});
+test("a page says where the layers are that a header is given", () => {
+  const [, line] = /\nParameters: (.*)/.exec(pages["docs/stdlib/SharedMoE.md"]?.() ?? "") ?? [];
+  assert.is(line, "`moe.gate` (what `gate` has), `moe.experts.*` (what `expert` has), `shared` (what `shared` has)");
+});
 test("every gate and every mixture has an example", () => {
   const some = Object.keys(pages).filter((path) => blocks(path, "moe").length > 0);
   assert.is(some.length, 13 + 6);

@@ -52,13 +52,16 @@ function checkBody(w: World, body: ast.Method | ast.Fn, params: readonly ast.Hea
 
 function checkLayer(w: World, decl: Declared<ast.Layer>): void {
   const header = headerScope(w, decl);
-  const instance = makeInstance(
+  checkMembers(w, decl.ast.body, header, abstractLayer(w, decl, header), new Map());
+}
+/** A layer made for all that its header may be given. */
+export function abstractLayer(w: World, decl: Declared<ast.Layer>, header: Scope = headerScope(w, decl)): Instance {
+  return makeInstance(
     w,
     { of: { kind: "layer", maker: { decl, header, aliases: [] } }, arrows: [] },
     "",
     abstractStorage(w),
   );
-  checkMembers(w, decl.ast.body, header, instance, new Map());
 }
 /** `seen`: the names declared so far on the way to here. */
 function checkMembers(

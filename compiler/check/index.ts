@@ -9,6 +9,7 @@ export type { Precision } from "../types/dtype.ts";
 export { builtins } from "./builtins/list.ts";
 export * from "./entries.ts";
 export { type Loaded, load, loadFile, loadTemplate, type Resolve, resolveFile } from "./modules.ts";
+export { type Path, pathsOf } from "./paths.ts";
 export * from "./signatures.ts";
 
 /** All errors of a program, in the order of its text; none twice. The standard library's own are found by its test. */

@@ -1,0 +1,37 @@
+// The paths of a layer's parameters and states under any header: what the pages of the library list.
+
+import { abstractLayer } from "./declarations.ts";
+import { evaluator } from "./evaluator.ts";
+import type { Loaded } from "./modules.ts";
+import { findDeclaration, layerBehind } from "./signatures.ts";
+import type { Instance, Val } from "./values.ts";
+import { checkingOptions, World } from "./world.ts";
+
+export interface Path {
+  readonly path: string;
+  /** `given`: a layer of the header is there, called `of`. */
+  readonly kind: "param" | "state" | "given";
+  readonly of: string;
+  /** It stands under an `if`, for the header to decide. */
+  readonly optional: boolean;
+}
+
+/** Of a layer, in the order of its text; none of what is no layer. */
+export function pathsOf(loaded: Loaded, name: string): Path[] {
+  const layer = layerBehind(findDeclaration(loaded, name));
+  return layer ? inside(abstractLayer(new World(checkingOptions(), evaluator), layer), "", false) : [];
+}
+function inside(instance: Instance, prefix: string, optional: boolean): Path[] {
+  const { of } = instance.make;
+  if (of.kind === "abstract") return [{ path: prefix, kind: "given", of: of.abstract.name, optional }];
+  if (of.kind === "fn") return [];
+  const always = new Set(of.maker.decl.ast.body.flatMap((m) => (m.kind === "if" ? [] : [m.name.name])));
+  return [...instance.members].flatMap(([name, member]) =>
+    ofMember(member(), prefix === "" ? name : `${prefix}.${name}`, optional || !always.has(name)),
+  );
+}
+function ofMember(v: Val, path: string, optional: boolean): Path[] {
+  if (v.kind === "slot") return [{ path, kind: v.state ? "state" : "param", of: "", optional }];
+  if (v.kind === "layer") return inside(v.layer, path, optional);
+  return v.kind === "layers" ? v.layers.kinds.flatMap((layer) => inside(layer, `${path}.*`, optional)) : [];
+}
