@@ -13,7 +13,7 @@ const execute = promisify(execFile);
 
 /** The interpreter that `MOEC_PYTHON` names, else python3; null, and a line on stderr, where it has no PyTorch. */
 export function findPython(environment: NodeJS.ProcessEnv = process.env): string | null {
-  const python = environment["MOEC_PYTHON"] ?? "python3";
+  const python = environment["MOEC_PYTHON"] || "python3";
   if (spawnSync(python, ["-c", "import torch"], { stdio: "ignore" }).status === 0) return python;
   note(`no peers: \`${python}\` does not have PyTorch (MOEC_PYTHON names another interpreter)`);
   return null;
