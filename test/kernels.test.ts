@@ -230,6 +230,19 @@ test("a row ahead is asked for of what moves with the row, not of its weights", 
   assert.match(text, /= t \* ld\(v, x1 \+ j\);/);
   assert.not.match(text, /ld\(v, \w+ \+ j, /);
 });
+/** What the loops of a result's kernels ask for of the next row. */
+const partsOf = (y: Value): (string | undefined)[] =>
+  kernelsOf([lowered(graphOf([y]))]).flatMap(({ text }) =>
+    [...text.matchAll(/next_part\(256, \w+, (.*?)\)/g)].map((m) => m[1]),
+  );
+test("each loop over a row asks for a part of the next one, where all read the same", () => {
+  const g = new GraphBuilder(ops);
+  const [x, z] = ["x", "z"].map((name) => b.param(g, name, { dtype: "f32", shape: [130, 256] })) as [Value, Value];
+  const centred = b.sub(g, x, b.expand(g, b.sum(g, x, [1]), 1));
+  const scaled = b.mul(g, centred, b.expand(g, b.max(g, centred, [1]), 1));
+  assert.equal(partsOf(scaled), ["0, 1, 16", "1, 1, 16", "2, 14, 16"]);
+  assert.equal(partsOf(b.mul(g, z, b.expand(g, b.max(g, x, [1]), 1))), []);
+});
 test("rows in turn: each is stored while the next one is made", () => {
   const g = new GraphBuilder(ops);
   const x = b.param(g, "x", { dtype: "f32", shape: [259, 64] });

@@ -1,7 +1,7 @@
 // Expressions as C++ text: of an element, or of a group of lanes, on every target the same.
 import { Bug } from "../diagnostic.ts";
 import { address, children, isNum, item, laneStride, num, substitute, typeOf } from "../kernel/expr.ts";
-import type { Buffer, Expr, Kernel, Load, Tile, Var } from "../kernel/ir.ts";
+import type { Ahead, Buffer, Expr, Kernel, Load, Tile, Var } from "../kernel/ir.ts";
 import { infix } from "../kernel/print.ts";
 import { number } from "./literal.ts";
 
@@ -29,7 +29,7 @@ export class Expressions<T extends Words> {
   protected lane: Var | null = null;
   protected lanes = 1;
   /** See `par`. */
-  protected ahead = 0;
+  protected ahead: Ahead = {};
   protected varying = new Set<Expr>();
   /** Tiles whose elements a body is given, as `name_`; of others it reads them where they lie. */
   protected given = new Set<Tile>();
@@ -103,11 +103,19 @@ export class Expressions<T extends Words> {
     }
     const at = address(x.from, x.at);
     if (this.varies(at) && !this.repeats(at)) {
-      const more = this.ahead > 0 && !this.kernel.locals.includes(x.from) && this.moves(at) ? `, ${this.ahead}` : "";
+      const more = !this.kernel.locals.includes(x.from) && this.moves(at) ? this.asks() : "";
       return `ld(v, ${this.pointer(x.from, x.at)}${more})`;
     }
     const text = element(x.from, this.expr(at));
     return this.varies(at) ? `all(v, ${text})` : text;
+  }
+  /** How far from what is loaded lies what is asked for, if anything. */
+  private asks(): string {
+    const { ahead: n, part } = this.ahead;
+    if (n === undefined) return "";
+    if (!part || !this.lane) return `, ${n}`;
+    const { from, count, of } = part;
+    return `, next_part(${[n, this.lane.name, from, count, of].join(", ")})`;
   }
   private ofLine(name: string, at: Expr): string {
     const text = this.expr(at);

@@ -2,7 +2,7 @@
 // are dealt, how operands are staged and multiplied, and where tiles live.
 
 import { address, isNum, item } from "../kernel/expr.ts";
-import type { Axis, Expr, Kernel, Stmt, StmtOf, Tile, Var } from "../kernel/ir.ts";
+import type { Ahead, Axis, Expr, Kernel, Stmt, StmtOf, Tile, Var } from "../kernel/ir.ts";
 import { tilesOf } from "../kernel/passes.ts";
 import type { LaunchShape } from "../plan/plan.ts";
 import type { DType } from "../types/dtype.ts";
@@ -170,7 +170,7 @@ export class Emitter extends Expressions<Target> {
       case "par": {
         const lanes = this.group(s.v, s.body);
         const head = `par<${lanes.text}>(${x(s.extent)}, `;
-        return this.asking(s.ahead, () => this.lambda(head, `auto v, ix ${s.v.name}`, ");", { v: s.v, lanes }, s.body));
+        return this.asking(s, () => this.lambda(head, `auto v, ix ${s.v.name}`, ");", { v: s.v, lanes }, s.body));
       }
       case "fold":
         return this.fold(s);
@@ -190,11 +190,11 @@ export class Emitter extends Expressions<Target> {
         return this.store(s);
     }
   }
-  /** Loads in what f writes also ask for what lies `ahead`. */
-  private asking(ahead: number | undefined, f: () => void): void {
-    this.ahead = this.target.asks ? (ahead ?? 0) : 0;
+  /** Loads in what f writes also ask for what lies ahead. */
+  private asking({ ahead, part }: Ahead, f: () => void): void {
+    if (this.target.asks && ahead !== undefined) this.ahead = part ? { ahead, part } : { ahead };
     f();
-    this.ahead = 0;
+    this.ahead = {};
   }
   /** Asks for what the points of an accumulator read and write, where that is known before they are made. */
   private asked(s: StmtOf<"each">, start: string): void {
@@ -320,7 +320,7 @@ export class Emitter extends Expressions<Target> {
     const lanes = this.group(s.v, [...s.body, { s: "let", v: s.into, value: s.value }]);
     const stores = s.body.some((b) => b.s === "store");
     const open = `${head}${stores ? "fold_along" : "fold"}<${combines[s.op]}, ${lanes.text}>(${this.expr(s.extent)}, `;
-    this.asking(s.ahead, () => this.lambda(open, `auto v, ix ${s.v.name}`, ");", { v: s.v, lanes }, s.body, s.value));
+    this.asking(s, () => this.lambda(open, `auto v, ix ${s.v.name}`, ");", { v: s.v, lanes }, s.body, s.value));
   }
   private foldRows(s: StmtOf<"foldrows">): void {
     const used = [...tilesOf([s], "acc", "row").reads];

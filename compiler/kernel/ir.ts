@@ -66,6 +66,13 @@ export interface Axis {
 }
 type Body = readonly Stmt[];
 
+/** What a target may ask for early. */
+export interface Ahead {
+  /** Elements from what is read to what the next task reads there. */
+  readonly ahead?: number;
+  /** Not all of it: so many of its parts, which all together are `of`. */
+  readonly part?: Readonly<Record<"from" | "count" | "of", number>>;
+}
 export type Stmt =
   | { readonly s: "let"; readonly v: Var; readonly value: Expr }
   /** For each block, in order. */
@@ -99,10 +106,10 @@ export type Stmt =
       readonly valid: readonly Expr[];
       readonly body: Body;
     }
-  /** For v < extent, in any order. `ahead`: elements from what is read here to what the next task reads, which a target may ask for early. */
-  | { readonly s: "par"; readonly v: Var; readonly extent: Expr; readonly body: Body; readonly ahead?: number }
+  /** For v < extent, in any order. */
+  | ({ readonly s: "par"; readonly v: Var; readonly extent: Expr; readonly body: Body } & Ahead)
   /** into = value(0) op value(1) op .. over v < extent. The order is a target's, but fixed by the extent. The body runs once for each v. */
-  | {
+  | ({
       readonly s: "fold";
       readonly into: Var;
       readonly op: Combine;
@@ -110,8 +117,7 @@ export type Stmt =
       readonly extent: Expr;
       readonly body: Body;
       readonly value: Expr;
-      readonly ahead?: number;
-    }
+    } & Ahead)
   /** The same for each row i of an acc, over its columns. */
   | {
       readonly s: "foldrows";

@@ -11,6 +11,7 @@ import { bytesOf, type DType } from "../types/dtype.ts";
 import { dims, dtypeOf } from "../types/type.ts";
 import { accessOf } from "./access.ts";
 import * as algorithms from "./algorithms.ts";
+import { spread } from "./asks.ts";
 import { attention, attentionKeys, attentionQueries } from "./attention.ts";
 import { attentionForward, attentionHeads, goesByHeads, goesTransposed } from "./attention-host.ts";
 import { rowsLayout } from "./build.ts";
@@ -218,7 +219,7 @@ class Lowering implements Memory {
     const names = new Set(nodes.map(nameOf));
     const d = new Draft([...names].join(" "), this, new Set([...region.outputs, ...region.again]));
     f(d);
-    const plain = finished(d.k.kernel("kernel"));
+    const plain = spread(finished(d.k.kernel("kernel")));
     const kernel = { ...plain, name: `${kind}_${createHash("sha256").update(print(plain)).digest("hex").slice(0, 8)}` };
     return { d, kernel };
   }

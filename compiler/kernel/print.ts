@@ -1,7 +1,7 @@
 // The text form of kernels.
 
 import { item } from "./expr.ts";
-import type { Axis, Buffer, Expr, Kernel, Stmt } from "./ir.ts";
+import type { Ahead, Axis, Buffer, Expr, Kernel, Stmt } from "./ir.ts";
 
 /** Operations with a sign, as in C; a higher level binds tighter. */
 export const infix: Readonly<Record<string, readonly [text: string, level: number]>> = {
@@ -83,13 +83,9 @@ export function lines(s: Stmt): string[] {
         s.body,
       );
     case "par":
-      return block(`par ${s.v.name} < ${show(s.extent)}${s.ahead ? `, ahead ${s.ahead}` : ""}`, s.body);
+      return block(`par ${s.v.name} < ${show(s.extent)}${showAhead(s)}`, s.body);
     case "fold":
-      return valued(
-        `fold ${s.into.name} = ${s.op} ${s.v.name} < ${show(s.extent)}${s.ahead ? `, ahead ${s.ahead}` : ""}`,
-        s.body,
-        s.value,
-      );
+      return valued(`fold ${s.into.name} = ${s.op} ${s.v.name} < ${show(s.extent)}${showAhead(s)}`, s.body, s.value);
     case "foldrows":
       return valued(
         `fold ${s.into.name}[${s.vs[0].name}] = ${s.op} ${s.vs[1].name} < ${show(s.extent)}`,
@@ -108,4 +104,8 @@ export function lines(s: Stmt): string[] {
     default:
       return [s.s];
   }
+}
+function showAhead({ ahead, part }: Ahead): string {
+  if (ahead === undefined) return "";
+  return `, ahead ${ahead}${part ? ` (${part.from} .. ${part.from + part.count} of ${part.of})` : ""}`;
 }

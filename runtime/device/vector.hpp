@@ -135,8 +135,22 @@ FN vi ld(vf, const u8* p) { return -__builtin_convertvector(*(const vb_at*)p, vi
 FN f32 ld(f32, const f32* p) { return *p; }
 FN i32 ld(f32, const i32* p) { return *p; }
 FN bool ld(f32, const u8* p) { return *p != 0; }
-/** Also asks for what lies `ahead`. */
-template <class P> FN auto ld(vf v, const P* p, ix ahead) { __builtin_prefetch(p + ahead, 0, 2); return ld(v, p); }
+/** Also asks for what lies `ahead`, if that is not 0. */
+template <class P> FN auto ld(vf v, const P* p, ix ahead) {
+  if (ahead != 0) __builtin_prefetch(p + ahead, 0, 2);
+  return ld(v, p);
+}
+/**
+ * How far ahead of element j of a row of n lies what is asked for there, of the next row's parts from .. from + count. Where a vector is no whole line
+ * that costs more than it brings (4% of a layernorm with AVX2; with AVX-512 it brings 14%), so the last of the loops asks for all.
+ */
+FN ix next_part(ix n, ix j, ix from, ix count, ix parts) {
+#if LANES == 16
+  return n + n / parts * from - j + count * (j / parts);
+#else
+  return from + count == parts ? n : 0 * j;
+#endif
+}
 template <class P> FN auto ld(f32 v, const P* p, ix) { return ld(v, p); }
 FN void st(vf, f32* p, vf x) { *(vf_at*)p = x; }
 FN void st(vf, f32* p, f32 x) { *(vf_at*)p = splat(x); }
