@@ -239,7 +239,12 @@ async function compiled(
     entries,
     accumulate,
   });
-  await made.executable.run("init", new Map(), { seed, call: 0, step: 0 });
+  try {
+    await made.executable.run("init", new Map(), { seed, call: 0, step: 0 });
+  } catch (error) {
+    made.executable.close();
+    throw error;
+  }
   return made;
 }
 function requireInteger(what: string, x: number): void {

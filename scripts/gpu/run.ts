@@ -45,7 +45,7 @@ function run(command: readonly string[], more: Check["env"], seconds: number, lo
     });
   return new Promise((done) => {
     const timer = setTimeout(() => {
-      if (child.pid !== undefined) process.kill(-child.pid, "SIGKILL");
+      if (child.pid !== undefined) endGroup(child.pid);
       end("timed out"); // what waits in the driver may be there for longer
     }, seconds * 1000);
     const end = (how: Ended["how"], last = lastLine(tail)): void => {
@@ -55,6 +55,13 @@ function run(command: readonly string[], more: Check["env"], seconds: number, lo
     child.on("error", () => end("missing", `${program} is not found`));
     child.on("close", (status) => end(status === 0 ? "ok" : "failed"));
   });
+}
+function endGroup(leader: number): void {
+  try {
+    process.kill(-leader, "SIGKILL");
+  } catch {
+    // it has ended; what it left has its streams
+  }
 }
 const lastLine = (text: string): string => (text.trimEnd().split("\n").at(-1) ?? "").slice(0, 160);
 
