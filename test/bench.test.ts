@@ -4,6 +4,7 @@ import * as assert from "uvu/assert";
 import { adamw, attention, type Case, dense, groups, moe, norm } from "../bench/cases.ts";
 import { measureWriter } from "../bench/generate.ts";
 import { type Figure, measure } from "../bench/measure.ts";
+import { findPython } from "../bench/peers.ts";
 import { Subject } from "../bench/subject.ts";
 import { fmaCeiling, memoryCeiling } from "../runtime/host/ceiling.ts";
 
@@ -66,8 +67,12 @@ test("a model that writes: bytes of what is active, the share of their reading, 
 async function bytesOfDense(precision: "f32" | "bf16"): Promise<number> {
   const subject = await Subject.open(dense(32, 64, 64), { target: "host", threads: 2, precision });
   subject.close();
+  assert.equal(subject.entry.results, [], "nothing is handed to JavaScript");
   return subject.entry.steps.reduce((sum, s) => sum + (s.kind === "launch" ? s.launch.bytes : 0), 0);
 }
+test("an empty MOEC_PYTHON names no interpreter", () => {
+  assert.is(findPython({ ...process.env, MOEC_PYTHON: "" }), findPython({ ...process.env, MOEC_PYTHON: "python3" }));
+});
 test("in bf16 a layer reads and writes half of the bytes", async () =>
   assert.is(await bytesOfDense("bf16"), (await bytesOfDense("f32")) / 2));
 test("every case that a name stands for counts work", () => {

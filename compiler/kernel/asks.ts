@@ -1,6 +1,6 @@
 // Which part of the next row each loop over a row asks for.
 import { address, dependsOn, isNum } from "./expr.ts";
-import type { Buffer, Kernel, Stmt, StmtOf } from "./ir.ts";
+import type { Ahead, Buffer, Kernel, Stmt, StmtOf } from "./ir.ts";
 import { walkExprs } from "./passes.ts";
 
 const parts = 16;
@@ -14,18 +14,13 @@ export function spread(k: Kernel): Kernel {
   const last = k.body.find((s) => s.s === "par" && s.ahead !== undefined) as StmtOf<"par"> | undefined;
   const n = last?.ahead ?? 0;
   const folds = k.body.filter((s) => s.s === "fold" && isNum(s.extent) && s.extent.value === n);
-  const alike = last !== undefined && folds.every((s) => moving(k, s) === moving(k, last));
-  if (!alike || folds.length === 0 || folds.length > parts / 2 || n % (parts * line) !== 0) return k;
-  const part = (s: Stmt): readonly [number, number] | null => {
-    if (s === last) return [folds.length, parts - folds.length];
-    return folds.includes(s) ? [folds.indexOf(s), 1] : null;
-  };
-  const asked = (s: Stmt): Stmt => {
-    const [from, count] = part(s) ?? [0, 0];
-    return count > 0 && (s.s === "par" || s.s === "fold") ? { ...s, ahead: n, part: { from, count, of: parts } } : s;
-  };
-  return { ...k, body: k.body.map(asked) };
+  if (!last || folds.some((s) => moving(k, s) !== moving(k, last))) return k;
+  if (folds.length === 0 || folds.length > parts / 2 || n % (parts * line) !== 0) return k;
+  const asked = new Map<Stmt, Ahead>(folds.map((s, i) => [s, of(n, i, 1)]));
+  asked.set(last, of(n, folds.length, parts - folds.length));
+  return { ...k, body: k.body.map((s) => ({ ...s, ...asked.get(s) })) };
 }
+const of = (ahead: number, from: number, count: number): Ahead => ({ ahead, part: { from, count, of: parts } });
 /** Names of what a loop reads at other places in each task. */
 function moving({ grid }: Kernel, s: Stmt): string {
   const found = new Set<Buffer>();
