@@ -14,11 +14,7 @@ export function lockFolder(folder: string): () => void {
   const path = join(folder, "lock");
   const made = makeFolder(folder);
   const own = `${JSON.stringify({ host: hostname(), pid: process.pid, started: startOf(process.pid) })}\n`;
-  for (let tries = 0; !create(path, own); tries++) {
-    const held = readHolder(path);
-    if (tries === 100 || (held !== null && isAlive(held))) throw inUse(folder, path, held ?? "");
-    if (held !== null) setAside(path, held); // else it has gone since
-  }
+  take(folder, path, own);
   const release = (): void => {
     process.off("exit", release);
     if (readHolder(path) === own) rmSync(path, { force: true });
@@ -26,6 +22,23 @@ export function lockFolder(folder: string): () => void {
   };
   process.on("exit", release);
   return release;
+}
+/** Makes `path` this process' lock, also where a dead holder's is. */
+function take(folder: string, path: string, own: string): void {
+  for (let tries = 0; !create(path, own); tries++) {
+    const held = readHolder(path);
+    if (tries === 100 || (held !== null && isAlive(held))) throw inUse(folder, path, held ?? "");
+    if (held !== null && replace(folder, path, held, own)) return; // if it is null, it has gone since
+  }
+}
+/** Only who has the turn replaces a dead holder's lock, so it stays what it was found to be. The turn is a lock as well: its holder may die. */
+function replace(folder: string, path: string, dead: string, own: string): boolean {
+  const turn = `${path}.next`;
+  take(folder, turn, own);
+  const same = readHolder(path) === dead;
+  if (same) onFile(path, "write", () => renameSync(turn, path));
+  else rmSync(turn, { force: true });
+  return same;
 }
 function removeEmpty(folder: string): void {
   try {
@@ -58,17 +71,6 @@ function put(whole: string, path: string): void {
     if (isCode(error, "EEXIST")) throw error;
     copyFileSync(whole, path, constants.COPYFILE_EXCL); // not every file system has links
   }
-}
-/** Removes a dead holder's lock; another's that came between is put back. */
-function setAside(path: string, held: string): void {
-  const aside = `${path}.${process.pid}`;
-  try {
-    renameSync(path, aside);
-    if (readHolder(aside) !== held) linkSync(aside, path);
-  } catch (error) {
-    if (!isCode(error, "ENOENT") && !isCode(error, "EEXIST")) throw error;
-  }
-  rmSync(aside, { force: true });
 }
 /** Null where there is none. */
 function readHolder(path: string): string | null {

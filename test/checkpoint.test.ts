@@ -133,68 +133,6 @@ test("a NaN is never saved: the Problem names the parameter and its layer", () =
   );
 });
 
-test("two runs do not write one folder; a dead holder holds nothing", () => {
-  const run = fresh();
-  makeFolder(run);
-  const release = lockFolder(run);
-  assert.match(problem(() => lockFolder(run)).message, String(process.pid));
-  release();
-  lockFolder(run)();
-  const lock = join(run, "lock");
-  for (const text of ["", "{", '{"host":"elsewhere","pid":1,"started":"5"}']) {
-    writeFileSync(lock, text);
-    if (text.includes("host")) assert.match(problem(() => lockFolder(run)).help, lock);
-    else lockFolder(run)();
-  }
-  rmSync(lock);
-  const hold = lockFolder(run);
-  const text = readFileSync(lock, "utf8");
-  hold();
-  writeFileSync(lock, text.replace(/"pid":\d+/, '"pid":4194399'));
-  lockFolder(run)();
-  if (process.platform === "linux") {
-    // a process that has the number now, and began at another time
-    writeFileSync(lock, text.replace(/"started":"\d+"/, '"started":"1"'));
-    lockFolder(run)();
-  }
-  assert.not.ok(existsSync(lock));
-});
-
-test("a lock is whole when it appears, and one that goes while it is looked at is taken", async () => {
-  const run = fresh();
-  const { linkSync, writeFileSync } = fs;
-  const written: string[] = [];
-  let busy = true;
-  const functions: Partial<typeof fs> = {
-    writeFileSync: (...args) => {
-      written.push(String(args[0]));
-      writeFileSync(...args);
-    },
-    linkSync: (...args) => {
-      if (!busy) return linkSync(...args);
-      busy = false;
-      throw Object.assign(new Error("another has it"), { code: "EEXIST" });
-    },
-  };
-  await patched(functions, () => lockFolder(run)());
-  assert.is(written.length, 2);
-  for (const path of written) assert.is.not(path, join(run, "lock"));
-});
-test("folders that were made for a run that then has nothing go with its lock", () => {
-  const outer = fresh();
-  const run = join(outer, "deep", "er");
-  lockFolder(run)();
-  assert.not.ok(existsSync(outer));
-  const release = lockFolder(run);
-  writeFileSync(join(outer, "kept"), "");
-  release();
-  assert.equal(readdirSync(outer), ["kept"]);
-  const listeners = process.listenerCount("exit");
-  const held = lockFolder(run);
-  assert.is(process.listenerCount("exit"), listeners + 1);
-  held();
-  assert.is(process.listenerCount("exit"), listeners);
-});
 test("a folder that cannot be made is a Problem, below /proc too", () => {
   const file = join(fresh(), "file");
   makeFolder(join(file, ".."));
