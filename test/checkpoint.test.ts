@@ -1,14 +1,4 @@
-import fs, {
-  cpSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  writeFileSync,
-} from "node:fs";
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { suite } from "uvu";
@@ -25,7 +15,6 @@ import {
   writeCheckpoint,
 } from "../runtime/checkpoint.ts";
 import { makeFolder } from "../runtime/files.ts";
-import { lockFolder } from "../runtime/lock.ts";
 import { readSafetensors } from "../runtime/safetensors.ts";
 import { FakeExecutable } from "./fake-executable.ts";
 import { full, patched } from "./patched.ts";
