@@ -2,7 +2,7 @@
 import { fileURLToPath } from "node:url";
 import { loadFile } from "../compiler/check/modules.ts";
 import { GraphBuilder } from "../compiler/graph/builder.ts";
-import { type Elaborated, type Graph, hidden, type Store, type Value } from "../compiler/graph/node.ts";
+import { type Elaborated, type Graph, isHidden, type Store, type Value } from "../compiler/graph/node.ts";
 import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";
 import { silent } from "../compiler/pass.ts";
@@ -123,4 +123,3 @@ function stored(result: Graph["results"][number], added: Store[]): Graph["result
   added.push({ name, role: "state", type: result.value.type, stack: 0, saved: false, where: null });
   return { role: "store", name, value: result.value };
 }
-const isHidden = (name: string): boolean => name === hidden.key || name === hidden.step;

@@ -30,6 +30,7 @@ import { accumulate, updateGraph } from "./transform/accumulate.ts";
 import { findAttention } from "./transform/attention.ts";
 import { gradients } from "./transform/differentiate.ts";
 import { cutHeads } from "./transform/head.ts";
+import { keyStore, keysAsInputs } from "./transform/keys.ts";
 import { pairProducts } from "./transform/pairs.ts";
 import { prepare } from "./transform/prepare.ts";
 import { recompute } from "./transform/recompute.ts";
@@ -83,9 +84,9 @@ export function toGraphs(loaded: Loaded, request: BuildRequest, observer: Observ
   });
   const start = elaborated.init();
   const init = { ...start, results: [...start.results, ...added.starts] };
-  const first = through(afterGradients(elaborated.g, observer), init, observer);
-  const stores = [...elaborated.stores(), ...added.stores, ...hiddenStores];
-  return timed("prepare", observer, () => prepare(elaborated.g, { stores, graphs: [first, ...graphs] }));
+  const first = keysAsInputs(elaborated.g, through(afterGradients(elaborated.g, observer), init, observer));
+  const stores = [...elaborated.stores(), ...added.stores, ...hiddenStores, ...first.stores];
+  return timed("prepare", observer, () => prepare(elaborated.g, { stores, graphs: [first.graph, ...graphs] }));
 }
 /** What elaboration is asked for. */
 const methodOf = ({ method, name, sizes, given }: EntryRequest): Elaborating => ({
@@ -96,7 +97,7 @@ const methodOf = ({ method, name, sizes, given }: EntryRequest): Elaborating => 
   ...(given ? { inputs: given } : {}),
 });
 const hiddenStores: readonly Store[] = [
-  { name: hidden.key, role: "input", type: type("i32", [2]), stack: 0, saved: false, where: null },
+  keyStore(hidden.key),
   { name: hidden.step, role: "input", type: type("i32", []), stack: 0, saved: false, where: null },
 ];
 

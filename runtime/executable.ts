@@ -1,5 +1,6 @@
 // What the training loop, generation and the command line drive, whatever the target.
 import { Bug, Problem } from "../compiler/diagnostic.ts";
+import { hidden, placeOfKey } from "../compiler/graph/node.ts";
 import type { Bytes } from "../compiler/plan/plan.ts";
 import type { DType } from "../compiler/types/dtype.ts";
 
@@ -35,6 +36,18 @@ export function requireInputs(
   const missing = reads.find((name) => !given.has(name));
   if (missing !== undefined) throw new Problem(`input ${missing} of ${entry} is missing`, help);
 }
+/** `call` keys the random numbers with the seed, `step` is the training steps done. */
+export interface At {
+  readonly seed: number;
+  readonly call: number;
+  readonly step: number;
+}
+/** What no caller gives by name: what keys the random numbers, and how many steps were trained. */
+export function hiddenInput(store: string, { seed, call, step }: At): Tensor | null {
+  if (store === hidden.step) return { dtype: "i32", shape: [], data: Int32Array.of(step) };
+  const place = placeOfKey(store);
+  return place === null ? null : { dtype: "i32", shape: [2], data: Int32Array.of(seed, call ^ place) };
+}
 /** What one run gives. */
 export interface Outcome {
   /** In the order of the signature. */
@@ -61,12 +74,8 @@ export interface Executable {
   readonly bytes: Bytes | null;
   read(store: string): Tensor;
   write(store: string, value: Tensor): void;
-  /** Runs one entry off the JavaScript thread; one at a time. Inputs by the names of its signature. `call` keys the random numbers, `step` is the training steps done. */
-  run(
-    entry: string,
-    inputs: ReadonlyMap<string, Tensor>,
-    at: { seed: number; call: number; step: number },
-  ): Promise<Outcome>;
+  /** Runs one entry off the JavaScript thread; one at a time. Inputs by the names of its signature. */
+  run(entry: string, inputs: ReadonlyMap<string, Tensor>, at: At): Promise<Outcome>;
   /** Ends the run in progress before its next step: it is rejected, and stores keep what was assigned so far. Absent where nothing can. */
   cancel?(): void;
   /** The integers of the outputs, run after run. Absent where a run takes much longer than what is between two. */

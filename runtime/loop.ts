@@ -3,7 +3,7 @@ import { Problem } from "../compiler/diagnostic.ts";
 import { updateOf } from "../compiler/transform/accumulate.ts";
 import { type Checkpoint, loadStores, storesOf, writeCheckpoint } from "./checkpoint.ts";
 import { type Batch, heldOutBatches, requireEnough, streamPosition, type Text, trainingBatch } from "./data.ts";
-import type { Executable, Outcome, Tensor } from "./executable.ts";
+import type { At, Executable, Outcome, Tensor } from "./executable.ts";
 import { meanOf } from "./means.ts";
 import { split } from "./names.ts";
 import { type GivenParameters, loadParameters } from "./parameters.ts";
@@ -119,7 +119,6 @@ function sizeOf(config: RunConfig, name: string): number {
   return size;
 }
 
-type At = Parameters<Executable["run"]>[2];
 function runBatch(executable: Executable, entry: string, { tokens, targets }: Batch, at: At): Promise<Outcome> {
   const inputs = new Map(Object.entries({ tokens, targets }));
   return executable.run(entry, inputs, at);

@@ -1,10 +1,12 @@
 // A plan whose memory and code the addon holds, on any target: stores by name, inputs checked, results gathered.
 import { Problem } from "../compiler/diagnostic.ts";
-import { hidden } from "../compiler/graph/node.ts";
+import { hidden, isHidden } from "../compiler/graph/node.ts";
 import type { Entry, Plan, PlanBuffer, Step } from "../compiler/plan/plan.ts";
 import { bytesOf } from "../compiler/types/dtype.ts";
 import {
+  type At,
   type Executable,
+  hiddenInput,
   inputOfStore,
   type Outcome,
   onlyOutput,
@@ -17,7 +19,6 @@ import {
 import type { Executor, NativeBuffer, NativeStep, StepTimes } from "./native.ts";
 import { numbers, requireFit, zeros } from "./tensor.ts";
 
-type At = Parameters<Executable["run"]>[2];
 export interface ExecuteOptions {
   /** Fills temporaries with NaN before each run, and shares small launches too: what reads bytes that nothing wrote shows. For tests. */
   readonly poison?: boolean;
@@ -45,15 +46,10 @@ export const nativeStep = (step: Step): NativeStep =>
     ? { kernel: -1, args: [step.from, step.to], tasks: 0 }
     : { kernel: step.launch.kernel, args: step.launch.args, tasks: step.launch.tasks };
 
-/** What no caller gives by name: what keys the random numbers, and how many steps were trained. */
-function hiddenInput(store: string, { seed, call, step }: At): Tensor | null {
-  if (store === hidden.key) return { dtype: "i32", shape: [2], data: Int32Array.of(seed, call) };
-  return store === hidden.step ? { dtype: "i32", shape: [], data: Int32Array.of(step) } : null;
-}
 const cancelled = (name: string): Problem => new Problem(`${name} was cancelled`, "run it again");
 /** The names of the inputs that a caller gives. */
 const reads = ({ name, inputs }: Entry): string[] =>
-  inputs.map((store) => inputOfStore(name, store)).filter((input) => !input.startsWith("$"));
+  inputs.map((store) => inputOfStore(name, store)).filter((input) => !isHidden(input));
 /** Where the stores end in the arena, and what is only held while an entry runs begins. */
 export const storeBytes = ({ stores, buffers }: Plan): number =>
   stores.reduce((end, s) => Math.max(end, (buffers[s.buffer]?.offset ?? 0) + (buffers[s.buffer]?.bytes ?? 0)), 0);

@@ -1,6 +1,6 @@
 // Copies of parameters that entries read in a narrower dtype, made anew before the next run after a parameter was written.
 import { prepared } from "../compiler/transform/prepare.ts";
-import { type Executable, type Outcome, type Repeat, repeated, type Tensor } from "./executable.ts";
+import { type At, type Executable, type Outcome, type Repeat, repeated, type Tensor } from "./executable.ts";
 
 export const withCopies = (executable: Executable): Executable =>
   executable.entries.includes(prepared) ? new Copying(executable) : executable;
@@ -27,11 +27,7 @@ class Copying implements Executable {
     this.#inner.write(store, value);
     this.#stale ||= this.#parameters.has(store);
   }
-  async run(
-    entry: string,
-    inputs: ReadonlyMap<string, Tensor>,
-    at: Parameters<Executable["run"]>[2],
-  ): Promise<Outcome> {
+  async run(entry: string, inputs: ReadonlyMap<string, Tensor>, at: At): Promise<Outcome> {
     await this.#refresh(entry, at);
     return this.#inner.run(entry, inputs, at);
   }
@@ -46,7 +42,7 @@ class Copying implements Executable {
     this.#inner.close();
   }
   /** `init` assigns the copies itself. */
-  async #refresh(entry: string, at: Parameters<Executable["run"]>[2]): Promise<void> {
+  async #refresh(entry: string, at: At): Promise<void> {
     if (this.#stale && entry !== "init") await this.#inner.run(prepared, new Map(), at);
     this.#stale = false;
   }

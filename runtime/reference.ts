@@ -1,11 +1,13 @@
 // The target `reference`: every op by its definition. Slow and obvious; needs no compiler, and is what the others are measured against.
 import { Problem } from "../compiler/diagnostic.ts";
 import { interpret } from "../compiler/graph/interpret.ts";
-import { type Elaborated, type Graph, hidden, type NdArray, type Store } from "../compiler/graph/node.ts";
+import { type Elaborated, type Graph, type NdArray, type Store } from "../compiler/graph/node.ts";
 import { storeOf, topological, valuesOf } from "../compiler/graph/walk.ts";
 import { dims, dtypeOf } from "../compiler/types/type.ts";
 import {
+  type At,
   type Executable,
+  hiddenInput,
   inputOfStore,
   type Outcome,
   requireInputs,
@@ -49,17 +51,15 @@ class Reference implements Executable {
     requireFit(store, this.array(store), value);
     this.held.set(store, toArray(value));
   }
-  async run(
-    entry: string,
-    inputs: ReadonlyMap<string, Tensor>,
-    at: { seed: number; call: number; step: number },
-  ): Promise<Outcome> {
+  async run(entry: string, inputs: ReadonlyMap<string, Tensor>, at: At): Promise<Outcome> {
     const graph = this.graphs.get(entry);
     if (!graph) throw new Problem(`there is no entry ${entry}`, `the entries are ${this.entries.join(", ")}`);
     requireInputs(entry, this.inputs(graph), inputs, (store) => this.held.has(store));
     for (const [name, value] of inputs) this.write(storeOfInput(entry, name), value);
-    this.held.set(hidden.key, { dtype: "i32", shape: [2], data: Float64Array.of(at.seed, at.call) });
-    this.held.set(hidden.step, { dtype: "i32", shape: [], data: Float64Array.of(at.step) });
+    for (const { name } of this.stores) {
+      const value = hiddenInput(name, at);
+      if (value) this.write(name, value);
+    }
     const values = interpret(
       graph.results.map((r) => r.value),
       this.held,

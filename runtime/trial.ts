@@ -1,7 +1,7 @@
 // An entry ready to be measured: compiled, its stores as `init` makes them, its inputs made up.
 import type { Loaded } from "../compiler/check/index.ts";
 import { Bug, Problem } from "../compiler/diagnostic.ts";
-import { hidden } from "../compiler/graph/node.ts";
+import { isHidden } from "../compiler/graph/node.ts";
 import type { Schedule } from "../compiler/kernel/schedule.ts";
 import type { Entry, Plan } from "../compiler/plan/plan.ts";
 import { type Compiled, type CompileRequest, compileProgram, type Running } from "./compile.ts";
@@ -94,7 +94,7 @@ export async function openTrial({ program, after, schedules, ...options }: Trial
 /** Random numbers for what an entry reads: floats in -1 .. 1, whole numbers as bytes of text; `at` counts, as positions do. */
 function madeUp(entry: Entry, stores: readonly StoreInfo[]): Map<string, Tensor> {
   const random = generator();
-  const wanted = entry.inputs.filter((store) => store !== hidden.key && store !== hidden.step);
+  const wanted = entry.inputs.filter((store) => !isHidden(store));
   return new Map(
     wanted.map((name) => {
       const store = stores.find((s) => s.name === name);

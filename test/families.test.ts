@@ -1,6 +1,10 @@
+import { fileURLToPath } from "node:url";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { loadFile } from "../compiler/check/index.ts";
 import { families, familyText } from "../compiler/emit/shared.ts";
+import { silent } from "../compiler/pass.ts";
+import { toGraphs, toPlan } from "../compiler/pipeline.ts";
 import { planMemory } from "../compiler/plan/memory.ts";
 import type { PlanKernel } from "../compiler/plan/plan.ts";
 import { KernelCache } from "../runtime/host/cache.ts";
@@ -47,6 +51,15 @@ test("each computes with its own numbers, and is found by its own name", async (
   executable.close();
   const want = numbers.map((x, i) => Math.fround(Math.fround(7 * Math.fround(x)) + i));
   assert.equal([...losses.values()], want);
+});
+test("a model of more layers has no more kernels: where parameters begin, what tells them apart is an input", () => {
+  const file = loadFile(fileURLToPath(new URL("../examples/gpt-moe.moe", import.meta.url)));
+  const kernels = (L: number): number => {
+    const sizes = { L, D: 16, H: 16, Heads: 2, E: 2, Context: 8 };
+    const entries = [{ method: "train", name: "train", sizes: { B: 2, T: 8 } }];
+    return toPlan(toGraphs(file, { sizes, precision: "f32", entries }, silent()), silent()).kernels.length;
+  };
+  assert.is(kernels(4), kernels(3));
 });
 
 test.run();

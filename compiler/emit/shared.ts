@@ -1,5 +1,5 @@
 // Kernels that differ in numbers only are compiled once: one function takes those numbers, and each kernel calls it. (A model's parameters
-// begin in kernels that differ in their key and shape.)
+// begin in kernels that differ in their shape.)
 import type { PlanKernel } from "../plan/plan.ts";
 
 export type Source = Pick<PlanKernel, "name" | "text">;

@@ -125,6 +125,12 @@ export interface Store {
 }
 /** Inputs that the runtime gives to every entry that reads them. `$key`: i32[2] = seed, number of the call. `$step`: i32[]. */
 export const hidden = { key: "$key", step: "$step" } as const;
+/** The same for the random numbers of one place: i32[2] = seed, number of the call ^ place. */
+export const hiddenKey = (place: number): string => `${hidden.key}^${place}`;
+/** 0 of the key of all places; null: the store is no key. */
+export const placeOfKey = (store: string): number | null =>
+  store.startsWith(hidden.key) ? Number(store.slice(hidden.key.length + 1)) : null;
+export const isHidden = (store: string): boolean => store.startsWith("$");
 
 /** A program in numbers: what the checker hands to the passes. */
 export interface Elaborated {

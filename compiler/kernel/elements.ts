@@ -71,12 +71,13 @@ const table: { readonly [N in OpName]?: Typed<N> } = {
     const rows = at.length - shape.length;
     const word = (i: number): Expr => r.element(item(node.args, 0), [num(i)]);
     const row = base && key ? asIndex(r.element(base, at.slice(0, rows))) : num(0);
+    const { place } = node.attrs;
     const n = add(mul(row, num(product(shape))), flatten(at.slice(rows), shape));
     return call(
       "threefry",
       "i32",
       word(0),
-      call("xor", "i32", word(1), i32(node.attrs.place)),
+      place === 0 ? word(1) : call("xor", "i32", word(1), i32(place)),
       asValue(n),
       highWord(n),
     );

@@ -1,11 +1,13 @@
 // Two steps of a random program's training: its graphs, what they are given, and what rounding decides of what they make.
 import { load } from "../../compiler/check/index.ts";
-import { type Graph, hidden, type NdArray, type Store } from "../../compiler/graph/node.ts";
+import { type Graph, type NdArray, type Store } from "../../compiler/graph/node.ts";
 import { valuesOf } from "../../compiler/graph/walk.ts";
 import { silent } from "../../compiler/pass.ts";
 import { requireRight, toGraphs } from "../../compiler/pipeline.ts";
 import type { Precision } from "../../compiler/types/dtype.ts";
 import { count, dims, dtypeOf } from "../../compiler/types/type.ts";
+import { hiddenInput } from "../../runtime/executable.ts";
+import { numbers } from "../../runtime/tensor.ts";
 import { filled } from "../graphs.ts";
 import { type Expected, expected, type Rounding, type Stores, wrong } from "./compare.ts";
 import type { RandomProgram } from "./programs.ts";
@@ -42,11 +44,11 @@ export const zero = ({ type }: Store): NdArray => ({
 /** What a graph reads besides what its program's stores hold. */
 export function inputsOf({ name }: Graph, stores: readonly Store[], call: number): Map<string, NdArray> {
   const own = stores.filter((s) => s.name.startsWith(`${name}/`));
-  return new Map<string, NdArray>([
-    ...own.map((s) => [s.name, given(s.name, zero(s))] as const),
-    [hidden.key, { dtype: "i32", shape: [2], data: Float64Array.of(seed, call) }],
-    [hidden.step, { dtype: "i32", shape: [], data: Float64Array.of(call) }],
-  ]);
+  const others = stores.flatMap((s): [string, NdArray][] => {
+    const value = hiddenInput(s.name, { seed, call, step: call });
+    return value ? [[s.name, { ...value, data: numbers(value) }]] : [];
+  });
+  return new Map<string, NdArray>([...own.map((s) => [s.name, given(s.name, zero(s))] as const), ...others]);
 }
 export const seed = 7;
 

@@ -1,0 +1,28 @@
+// Parameters of one shape begin in one kernel: what tells their random numbers apart is an input of their own, not a number in its text.
+import { type Builder, type Graph, hidden, hiddenKey, type Store } from "../graph/node.ts";
+import { rebuild, storeOf, valuesOf, withValues } from "../graph/walk.ts";
+import type { OpAttrs } from "../ops/attrs.ts";
+import * as b from "../ops/build.ts";
+import { numbers } from "../ops/common.ts";
+import { type } from "../types/type.ts";
+
+/** The graph with a key for each place, and those keys. */
+export function keysAsInputs(g: Builder, graph: Graph): { readonly graph: Graph; readonly stores: readonly Store[] } {
+  const stores = new Map<string, Store>();
+  const values = rebuild(g, valuesOf(graph), (node, [key, base]) => {
+    if (node.op.name !== "random" || !key || storeOf(key.node) !== hidden.key) return null;
+    const { place, shape } = node.attrs as OpAttrs["random"];
+    const own = keyStore(hiddenKey(place));
+    stores.set(own.name, own);
+    return [b.random(g, b.param(g, own.name, own.type), 0, numbers(shape), base)];
+  });
+  return { graph: withValues(graph, values), stores: [...stores.values()] };
+}
+export const keyStore = (name: string): Store => ({
+  name,
+  role: "input",
+  type: type("i32", [2]),
+  stack: 0,
+  saved: false,
+  where: null,
+});
