@@ -55,12 +55,11 @@ function crossing(sequence: Sequence, from: Phase, to: Phase): readonly VirtualB
 function heldAtOnce(sequence: Sequence, from: Phase, to: Phase): number {
   const changes = Array.from({ length: sequence.launches.length + 1 }, () => 0);
   const change = (at: number, bytes: number): void => void (changes[at] = (changes[at] ?? 0) + bytes);
+  const used = uses(sequence);
   for (const buffer of crossing(sequence, from, to)) {
-    const uses = sequence.launches.flatMap(({ args }, i) =>
-      args.some((a) => a.buffer === buffer || a.base === buffer) ? [i] : [],
-    );
-    change(uses[0] ?? 0, buffer.bytes);
-    change((uses.at(-1) ?? 0) + 1, -buffer.bytes);
+    const { first, last } = used.get(buffer) ?? { first: 0, last: 0 };
+    change(first, buffer.bytes);
+    change(last + 1, -buffer.bytes);
   }
   let [now, most] = [0, 0];
   for (const bytes of changes) {
@@ -68,6 +67,14 @@ function heldAtOnce(sequence: Sequence, from: Phase, to: Phase): number {
     most = Math.max(most, now);
   }
   return most;
+}
+/** The first and the last launch that each buffer is in. */
+function uses({ launches }: Sequence): ReadonlyMap<VirtualBuffer, { readonly first: number; readonly last: number }> {
+  const used = new Map<VirtualBuffer, { first: number; last: number }>();
+  for (const [i, { args }] of launches.entries())
+    for (const buffer of args.flatMap((a) => [a.buffer, ...(a.base ? [a.base] : [])]))
+      used.set(buffer, { first: used.get(buffer)?.first ?? i, last: i });
+  return used;
 }
 function gradientBytes(sequence: Sequence): number {
   const results = sequence.results.filter((r) => r.role === "gradient").map((r) => r.buffer);

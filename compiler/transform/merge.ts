@@ -23,7 +23,12 @@ class Group {
   readonly reads = new Set<Value>();
   readonly exact = new Set<Value>();
   depth: number | null = null;
-  constructor(part: Part) {
+  /** How many groups there were when it began; and the same of the youngest of all that it waits for, itself included. */
+  readonly age: number;
+  youngest: number;
+  constructor(part: Part, age: number) {
+    this.age = age;
+    this.youngest = age;
     this.late = part.late;
     this.again = part.again;
     this.kind = part.kind;
@@ -69,10 +74,11 @@ export function merge(
       .flatMap((v) => [...(makers.has(v) ? [makers.get(v) as Group] : []), ...(readers.get(v) ?? [])]);
     const addsUp = (g: Group): boolean => isWhole(part, sums) && spares(g, part, parts, results);
     const home = [...new Set(near)].find((g) => fits(g, part, addsUp, gathers) && !leadsBack(g, part, makers));
-    const group = home ?? new Group(part);
+    const group = home ?? new Group(part, groups.length);
     if (home) home.join(part);
     else groups.push(group);
     for (const v of part.outputs) makers.set(v, group);
+    wait(group, Math.max(...[...part.reads].map((v) => makers.get(v)?.youngest ?? 0)), readers);
     for (const v of part.reads) readers.set(v, [...(readers.get(v) ?? []).filter((g) => g !== group), group]);
   }
   const ordered = sorted(groups, makers);
@@ -189,7 +195,16 @@ function oneSpace(g: Group, part: Part): boolean {
     return false;
   return shapes.every((s) => equal(s, full) || (depth !== null && equal(s, full.slice(0, depth))));
 }
-/** Whether something that the part reads, made elsewhere, waits for the group. */
+/** The group waits for what is as young as that, and so do those that read what it makes. */
+function wait(group: Group, youngest: number, readers: ReadonlyMap<Value, readonly Group[]>): void {
+  const waiting = [group];
+  for (let g = waiting.pop(); g; g = waiting.pop()) {
+    if (g.youngest >= youngest) continue;
+    g.youngest = youngest;
+    for (const v of g.outputs) waiting.push(...(readers.get(v) ?? []));
+  }
+}
+/** Whether something that the part reads, made elsewhere, waits for the group: what waits for nothing so young is not looked through. */
 function leadsBack(g: Group, part: Part, makers: ReadonlyMap<Value, Group>): boolean {
   const seen = new Set<Group>([g]);
   const waits = (reads: Iterable<Value>): boolean => {
@@ -197,7 +212,7 @@ function leadsBack(g: Group, part: Part, makers: ReadonlyMap<Value, Group>): boo
       const maker = makers.get(v);
       if (maker === undefined || (maker === g && reads === part.reads)) continue;
       if (maker === g) return true;
-      if (seen.has(maker)) continue;
+      if (seen.has(maker) || maker.youngest < g.age) continue;
       seen.add(maker);
       if (waits(maker.reads)) return true;
     }
