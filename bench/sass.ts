@@ -109,10 +109,11 @@ async function read(subject: Subject): Promise<Lens> {
     rmSync(folder, { recursive: true });
   }
 }
-/** What a warp-specialised kernel's own text says of its tile and stages, and of who multiplies. */
+/** What a warp-specialised kernel's own text says of its tile and stages, or parts of stages, and of who multiplies. */
 function feedOf({ text, launch }: Subject): { readonly fed: Fed; readonly args: readonly string[] } | undefined {
-  const [stages = 0, groups = 0] = /Pipe<(\d+), (\d+)>/.exec(text)?.slice(1).map(Number) ?? [];
-  if (stages === 0) return undefined;
+  const [rounds = 0, groups = 0, parts = 1] = /Pipe<([\d, ]+)>/.exec(text)?.[1]?.split(",").map(Number) ?? [];
+  if (rounds === 0) return undefined;
+  const stages = rounds * parts;
   const columns = [...text.matchAll(/ Held<128, (\d+)/g)].reduce((sum, found) => sum + Number(found[1]), 0);
   const fed = { warps: groups * 4, blocks: 3 - groups, tmaBytes: ((launch?.shared ?? 0) - 1024) / stages, stages };
   const options = { tile: `128,${columns}`, tma: fed.tmaBytes, stages, "loop-warps": fed.warps };

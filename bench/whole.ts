@@ -53,8 +53,10 @@ function task({ code, loops }: Kernel, hot: Loop, rounds: number): Instruction[]
   const numbers = [...flow.into(start), ...flow.outOf(start)];
   const at = flow.into(start).length;
   const body = numbers.flatMap((n) => code[n] ?? []);
-  // The first round leaves no stage.
-  const first = hot.body.map((i) => (i.op.startsWith("SYNCS.ARRIVE") ? { ...i, op: "NOP", write: -1, read: -1 } : i));
+  // The first round does not leave what the last one leaves after the loop.
+  const arrives = (i: Instruction): boolean => i.op.startsWith("SYNCS.ARRIVE");
+  let late = body.slice(at).filter(arrives).length;
+  const first = hot.body.map((i) => (arrives(i) && late-- > 0 ? { ...i, op: "NOP", write: -1, read: -1 } : i));
   const rest = Array.from({ length: rounds - 1 }, () => hot.body).flat();
   return [...body.slice(0, at), ...first, ...rest, ...body.slice(at)];
 }

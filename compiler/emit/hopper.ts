@@ -84,8 +84,9 @@ interface Plan {
   readonly groups: 1 | 2;
   readonly stages: number;
   readonly shared: number;
-  /** Of a stage: bytes that come by TMA. */
+  /** Of a stage: bytes that come by TMA, and parts that are filled and left apart. */
   readonly boxes: number;
+  readonly parts: 1 | 3;
   /** Whether all come so. */
   readonly boxed: boolean;
 }
@@ -105,7 +106,9 @@ function planOf(operands: readonly Slabs[][], run: readonly Loop[], k: Kernel): 
   const groups = narrow && short ? 1 : 2;
   const stages = Math.min(6, Math.floor(((groups === 1 ? room / 2 - 512 : room) - 1024) / each));
   const boxes = bytes(first.filter((o) => o.map));
-  return { operands, groups, stages, shared: stages * each + 1024, boxes, boxed: boxes === each };
+  const boxed = boxes === each;
+  const parts = boxed && !narrow ? 3 : 1;
+  return { operands, groups, stages, shared: stages * each + 1024, boxes, parts, boxed };
 }
 /** `p`: writes what producers do. */
 function target(k: Kernel, run: readonly Loop[], plan: Plan, p: Emitter): Target {
@@ -147,11 +150,14 @@ function target(k: Kernel, run: readonly Loop[], plan: Plan, p: Emitter): Target
     },
   };
 }
-function declared({ operands, groups, stages, shared, boxes, boxed }: Plan): string[] {
+function declared({ operands, groups, stages, shared, boxes, parts, boxed }: Plan): string[] {
   const start = (i: number): number => stages * bytes(item(operands, 0).slice(0, i));
   const lines = operands.flatMap((own) => own.map((o, i) => o.declaration(start(i))));
   const arrivals = (boxes > 0 ? 1 : 0) + (boxed ? 0 : 4);
-  return [...lines, `Pipe<${stages}, ${groups}> pipe(smem + ${shared - 1024}, ${arrivals});`];
+  return [
+    ...lines,
+    `Pipe<${[stages, groups, ...(parts > 1 ? [parts] : [])].join(", ")}> pipe(smem + ${shared - 1024}, ${arrivals});`,
+  ];
 }
 
 /** What a task is to the producers: the way to the loop, and its loads. */
@@ -179,30 +185,46 @@ function produced(run: readonly Loop[], plan: Plan, e: Emitter, mapOf: (o: Slabs
 function leadsTo(s: Stmt, loop: Loop): boolean {
   return s === loop || bodyOf(s).some((t) => leadsTo(t, loop));
 }
-function load(run: readonly Loop[], { operands, boxes, boxed }: Plan, e: Emitter, mapOf: (o: Slabs) => string): void {
+function load(run: readonly Loop[], plan: Plan, e: Emitter, mapOf: (o: Slabs) => string): void {
+  const { operands, boxes, boxed } = plan;
   run.forEach(({ axis }, n) => {
     for (const o of item(operands, n)) o.bind(axis);
   });
   const { range, each } = roundsOf(run, e);
-  const head = `pipe.${boxed ? "produce" : "gather"}<${boxes}>(${range}, `;
-  e.block(`${head}[&](ix ${item(run, 0).axis.v.name}, i32 s) {`, "});", () =>
+  const head = boxed ? "pipe.produce(" : `pipe.gather<${boxes}>(`;
+  e.block(`${head}${range}, [&](ix ${item(run, 0).axis.v.name}, i32 s) {`, "});", () =>
     each((axis, n) => {
       const own = item(operands, n);
-      if (!boxed) counted(axis, e);
-      const loadBoxes = () => own.forEach((o) => o.loadBox(mapOf(o)));
-      if (boxes > 0 && !boxed) e.block("if (pipe.first()) {", "}", loadBoxes);
-      else loadBoxes();
+      if (boxed) return loadParts(own, plan, e, mapOf);
+      counted(axis, e);
+      const loadBoxes = () => loadAll(own, "pipe.full(s)", mapOf);
+      if (boxes > 0) e.block("if (pipe.first()) {", "}", loadBoxes);
       for (const o of own) o.copy(axis);
     }),
   );
+}
+function loadAll(own: readonly Slabs[], full: string, mapOf: (o: Slabs) => string): void {
+  for (const o of own) for (const half of o.halves) o.loadBox(half, full, mapOf(o));
+}
+/** In the order in which products want them. */
+function loadParts(own: readonly Slabs[], { parts, boxes }: Plan, e: Emitter, mapOf: (o: Slabs) => string): void {
+  if (parts === 1) {
+    e.line(`const u32 full = pipe.ask(${boxes});`);
+    return loadAll(own, "full", mapOf);
+  }
+  const halves = (isLeft: boolean) =>
+    own.filter((o) => o.isLeft === isLeft).flatMap((o) => o.halves.map((half) => ({ o, half })));
+  const [first, ...rest] = halves(false);
+  const inOrder = [...(first ? [first] : []), ...halves(true), ...rest];
+  inOrder.forEach(({ o, half }, part) => o.loadBox(half, `pipe.ask(${slab.half}, ${part})`, mapOf(o)));
 }
 function consumed(run: readonly Loop[], e: Emitter): void {
   const { axis, body } = item(run, 0);
   const mma = body.find(isMma);
   if (!mma) return;
   const pairs = mma.b.map((b, n) => `by(${b.name}, ${item(mma.acc, n).name})`);
-  const text = `multiply(s, ${axis.v.name} > ${e.expr(axis.from)}, ${[mma.a.name, ...pairs].join(", ")});`;
-  e.line(`pipe.consume(${roundsOf(run, e).range}, [&](ix ${axis.v.name}, i32 s) { ${text} });`);
+  const text = `multiply(s, ${axis.v.name} > ${e.expr(axis.from)}, which, ${[mma.a.name, ...pairs].join(", ")});`;
+  e.line(`pipe.consume(${roundsOf(run, e).range}, [&](ix ${axis.v.name}, i32 s, auto which) { ${text} });`);
 }
 function counted({ v, n, to, step }: Axis, e: Emitter): void {
   if (n.e === "var") e.line(`const ix ${n.name} = ix_min(${step}, ${e.expr(to)} - ${v.name});`);

@@ -20,8 +20,10 @@ import type { BoxOf } from "../plan/plan.ts";
 import { type Direct, directOf, type Lie, lieOf, looked, numbered, numberOf } from "./operand.ts";
 import type { Emitter } from "./text.ts";
 
-/** Bytes of a row of a slab, and the elements in it. */
-export const slab = { bytes: 128, columns: 64 };
+/** Bytes of a row of a slab, and the elements in it; bytes of half of an operand of 256 columns, or of all of one of 128. */
+export const slab = { bytes: 128, columns: 64, half: 128 * 128 };
+/** Rows of results, or columns, that one box brings. */
+const most = 128;
 /** `deep`: the variable that runs along the depth, and what is valid of it. */
 interface Form extends Lie {
   readonly from: Direct;
@@ -38,19 +40,19 @@ function formOf(s: StmtOf<"stage">, isLeft: boolean): Form | null {
   return { ...lie, from, deep: s.vs[d], depth: s.valid[d], across: lie.row === s.vs[d] };
 }
 
-/** The box that holds the operand, and where it begins along each axis of its buffer; null where it is none. */
-function boxOf(f: Form, loop: Axis): { readonly box: number[]; readonly at: Expr[] } | null {
+/** The box that holds half of the operand, and the element that one of its rows and columns is; null where it is none. */
+function boxOf(f: Form, loop: Axis): { readonly box: number[]; readonly at: readonly Expr[] } | null {
   const { from: buffer, at } = f.from;
   const rank = buffer.shape.length;
   if (buffer.layout.kind !== "rows" || rank < 2 || rank > 4 || buffer.layout.pitch % 8 !== 0) return null;
   const box = at.map((x, a) => {
     const [r, c] = [stride(x, f.row), stride(x, f.col)];
     if (a === rank - 1) return r === 0 && c === 1 ? slab.columns : 0;
-    return c !== 0 || r === null || r > 1 ? 0 : r === 1 ? f.R : 1;
+    return c !== 0 || r === null || r > 1 ? 0 : r === 1 ? Math.min(f.R, most) : 1;
   });
-  const rows = box.slice(0, -1).filter((n) => n === f.R).length;
+  const rows = box.slice(0, -1).filter((n) => n > 1).length;
   if (box.includes(0) || rows !== 1 || !endsWithTensor(f, loop)) return null;
-  return { box, at: at.map((x) => substitute(substitute(x, f.row, num(0)), f.col, num(0))) };
+  return { box, at };
 }
 /** Beyond its depth there is nothing: each round is full, or the loop ends where the tensor does. (Beyond rows and columns, what is read gives
     results that nobody keeps.) */
@@ -64,7 +66,10 @@ function endsWithTensor({ from, deep, depth }: Form, { v, to }: Axis): boolean {
 
 export class Slabs {
   readonly tile: Tile;
+  readonly isLeft: boolean;
   readonly bytes: number;
+  /** Of 128 rows or columns of results: their numbers. */
+  readonly halves: readonly number[];
   /** The tensor map that it comes by, if it is a box. */
   readonly map: BoxOf | null;
   private readonly f: Form;
@@ -74,9 +79,10 @@ export class Slabs {
   private readonly step: number | null;
   private number: Load | null = null;
 
-  private constructor(s: StmtOf<"stage">, f: Form, loop: Axis, e: Emitter) {
-    [this.tile, this.f, this.e] = [s.tile, f, e];
+  private constructor(s: StmtOf<"stage">, isLeft: boolean, f: Form, loop: Axis, e: Emitter) {
+    [this.tile, this.isLeft, this.f, this.e] = [s.tile, isLeft, f, e];
     this.bytes = f.R * f.C * 2;
+    this.halves = this.bytes > slab.half ? [0, 1] : [0];
     this.box = boxOf(f, loop);
     this.map = this.box && { arg: e.kernel.params.indexOf(f.from.from), box: this.box.box };
     this.step = stride(address(f.from.from, f.from.at), loop.v);
@@ -87,7 +93,7 @@ export class Slabs {
     if (!f || f.R % 64 !== 0 || f.C % slab.columns !== 0) return null;
     const at = address(f.from.from, f.from.at);
     const aligned = laneStride(at, f.col, 8) === 1 && multiple(substitute(at, f.col, num(0))) % 8 === 0;
-    return aligned ? new Slabs(s, f, loop, e) : null;
+    return aligned ? new Slabs(s, isLeft, f, loop, e) : null;
   }
   /** Whether products read the other alike, and it comes in the same way: one can lie in the place of the other. */
   isLike({ f, map }: Slabs): boolean {
@@ -117,11 +123,14 @@ export class Slabs {
   private look(a: Axis, start: Expr): void {
     if (this.number) looked(this.e, this.tile, { ...this.f, number: this.number }, a, start);
   }
-  /** Stage s of the round that the loop is in: what one thread asks for. */
-  loadBox(map: string): void {
+  /** Half of stage s of the round that the loop is in: what one thread asks for. */
+  loadBox(half: number, full: string, map: string): void {
     if (!this.box) return;
-    const at = this.box.at.toReversed().map((x) => this.e.expr(x));
-    this.e.line(`${this.tile.name}.box(s, pipe.full(s), &${map}, ${at.join(", ")});`);
+    const { row, col, across } = this.f;
+    const first = num(half * most);
+    const [i, j] = across ? [num(0), first] : [first, num(0)];
+    const at = this.box.at.toReversed().map((x) => this.e.expr(substitute(substitute(x, row, i), col, j)));
+    this.e.line(`${this.tile.name}.box<${half}>(s, ${full}, &${map}, ${at.join(", ")});`);
   }
   /** The same: what all producers copy. */
   copy(a: Axis): void {

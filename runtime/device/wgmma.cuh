@@ -17,9 +17,14 @@ template <int BM, int BN, int G> struct Held : Acc<BM, BN, 4 * G, 1> {
 /** What all threads of a warp have in common, so that the compiler sees it: it keeps wgmma in flight only where no warp can diverge. */
 FN i32 of_warp(i32 x) { return __shfl_sync(0xffffffffu, x, 0); }
 
+/** Products of a stage, of the warpgroup with this number: all, or those of 128 of 256 columns. */
+struct Whole { i32 group; };
+template <int N> struct Half { i32 group; };
+
 /** S stages: each is filled when `arrivals` have come and all bytes that were expected, and empty when all
-    warps that consume have left it: a warp waits for its own part of a product only. */
-template <int S, int G> struct Pipe {
+    warps that consume have left it: a warp waits for its own part of a product only. Where P is 3, that is said of each part of a stage
+    (0: the first 128 columns of what is on the right, 1: what is on the left, 2: the other columns), so that loads begin half a round earlier. */
+template <int S, int G, int P = 1> struct Pipe {
   u32 bars;
   i32 s = 0, pending = 0;
   u32 phase = 0;
@@ -27,26 +32,27 @@ template <int S, int G> struct Pipe {
   static constexpr int BEHIND = S > 3 ? 2 : 1;
   FN Pipe(u8* mem, u32 arrivals) : bars(shared_address(mem)) {
     if (threadIdx.x == 0) {
-      UNROLL for (int i = 0; i < S; i++) { barrier_init(bars + i * 8, arrivals); barrier_init(bars + (S + i) * 8, 4 * G); }
+      UNROLL for (int i = 0; i < S * P; i++) { barrier_init(bars + i * 8, arrivals); barrier_init(bars + (S * P + i) * 8, 4 * G); }
       barriers_ready();
     }
     __syncthreads();
   }
-  FN u32 full(i32 i) const { return bars + i * 8; }
-  FN u32 empty(i32 i) const { return bars + (S + i) * 8; }
+  FN u32 full(i32 i, i32 part = 0) const { return bars + (i * P + part) * 8; }
+  FN u32 empty(i32 i, i32 part = 0) const { return full(i, part) + S * P * 8; }
   FN void next() { if (++s == S) { s = 0; phase ^= 1; } }
   /** One at least, of zeros: accumulators that a loop may leave as they were would have to be moved, and wgmma would wait for that. */
   static FN i32 rounds(ix from, ix to, ix step) { const i32 n = (i32)((to - from + step - 1) / step); return of_warp(n < 1 ? 1 : n); }
   /** The thread that asks for copies by TMA. */
   static FN bool first() { return threadIdx.x == G * 128; }
-  /** All that one thread does by TMA: BYTES a stage. */
-  template <u32 BYTES, class F> FN void produce(ix from, ix to, ix step, F load) {
-    if (first()) KEEP_ROLLED for (ix k = from; k < to; k += step) {
-      barrier_wait(empty(s), phase ^ 1);
-      barrier_expect(full(s), BYTES);
-      load(k, s);
-      next();
-    }
+  /** All that one thread does by TMA. */
+  template <class F> FN void produce(ix from, ix to, ix step, F load) {
+    if (first()) KEEP_ROLLED for (ix k = from; k < to; k += step) { load(k, s); next(); }
+  }
+  /** The barrier of a part that is to be filled by so many bytes, when it is empty. */
+  FN u32 ask(u32 bytes, i32 part = 0) const {
+    barrier_wait(empty(s, part), phase ^ 1);
+    barrier_expect(full(s, part), bytes);
+    return full(s, part);
   }
   /** Where all producers copy by 16 bytes too: a warp has filled a stage when its copies to it are done. */
   template <u32 BYTES, class F> FN void gather(ix from, ix to, ix step, F load) {
@@ -67,24 +73,35 @@ template <int S, int G> struct Pipe {
     copies_wait<0>();
     for (; pending > 0; pending--) filled(s < pending ? s + S - pending : s - pending);
   }
-  /** The products of one stage run while those of the next are issued; a stage is left when its own are done. */
+  /** The products of one stage, or half of them, run while the next are issued; a part is left when its own are done. */
   template <class F> FN void consume(ix from, ix to, ix step, F multiply) {
-    const i32 n = rounds(from, to, step);
+    const i32 n = rounds(from, to, step), group = of_warp(threadIdx.x / 128);
     i32 i = 0, last = -1;
     KEEP_ROLLED do {
-      barrier_wait(full(s), phase);
-      wgmma_fence();
-      multiply(from + i * step, s);
-      wgmma_commit();
-      wgmma_wait<1>();
-      leave(last);
+      const ix k = from + i * step;
+      if constexpr (P == 1) issue([&] { barrier_wait(full(s), phase); }, [&] { multiply(k, s, Whole{group}); });
+      else issue([&] { barrier_wait(full(s, 0), phase); barrier_wait(full(s, 1), phase); }, [&] { multiply(k, s, Half<0>{group}); });
+      leave_rest(last);
+      if constexpr (P == 3) {
+        issue([&] { barrier_wait(full(s, 2), phase); }, [&] { multiply(k, s, Half<1>{group}); });
+        leave(s, 0);
+      }
       last = s;
       next();
     } while (++i < n);
     wgmma_wait<0>();
-    leave(last);
+    leave_rest(last);
   }
-  FN void leave(i32 i) const { if (i >= 0 && lane_id() == 0) barrier_arrive(empty(i)); }
+  template <class W, class F> static FN void issue(W wait, F multiply) {
+    wait();
+    wgmma_fence();
+    multiply();
+    wgmma_commit();
+    wgmma_wait<1>();
+  }
+  FN void leave(i32 i, i32 part) const { if (i >= 0 && lane_id() == 0) barrier_arrive(empty(i, part)); }
+  /** All parts but what the first half alone reads. */
+  FN void leave_rest(i32 i) const { UNROLL for (int part = P == 3; part < P; part++) leave(i, part); }
 };
 
 /** An operand: stages of R rows in memory order of C elements, as slabs of 64 columns, whose rows of 128 bytes are swizzled as TMA and wgmma
@@ -92,7 +109,7 @@ template <int S, int G> struct Pipe {
     row to the next where that is a constant, else 0 (a gather: a thread keeps a pointer for each chunk). */
 template <int R, int C, bool MN, int PITCH> struct Slabs {
   static constexpr bool ACROSS = MN;
-  static constexpr u32 SLAB = R * 128, BYTES = SLAB * (C / 64);
+  static constexpr u32 SLAB = R * 128, BYTES = SLAB * (C / 64), HALF_BYTES = 128 * 128;
   static constexpr int CH = C / 8, STEP = PRODUCERS / CH, PER = R / STEP;
   static_assert(R % 8 == 0 && C % 64 == 0 && PRODUCERS % CH == 0 && R % STEP == 0, "whole patterns of 8 rows, whole slabs");
   u32 mem;
@@ -105,9 +122,10 @@ template <int R, int C, bool MN, int PITCH> struct Slabs {
     const u32 at = mem + s * BYTES + (MN ? first / 64 * SLAB + ks * 2048 : first * 128 + ks * 32);
     return (u64)(at >> 4 & 0x3fff) | (u64)(MN ? SLAB >> 4 : 1) << 16 | (u64)(1024 >> 4) << 32 | (u64)1 << 62;
   }
-  /** By TMA: the box begins at x (along the row) and the other coordinates. */
-  template <class... X> FN void box(i32 s, u32 full, const TensorMap* map, i32 x, X... rest) const {
-    UNROLL for (int c = 0; c < C / 64; c++) box_load(mem + s * BYTES + c * SLAB, map, full, x + c * 64, rest...);
+  /** By TMA, a half or all of it, 128 rows or columns: the box begins at x (along the row) and the other coordinates. */
+  template <int HALF, class... X> FN void box(i32 s, u32 full, const TensorMap* map, i32 x, X... rest) const {
+    const u32 to = mem + s * BYTES + HALF * HALF_BYTES;
+    UNROLL for (int c = 0; c < (MN ? 2 : 1); c++) box_load(to + c * SLAB, map, full, x + c * 64, rest...);
   }
   /** f(q, row, column, byte of the stage) for each chunk of a producer. */
   template <class F> FN void chunks(F f) const {
@@ -139,14 +157,23 @@ template <int R, int C, bool MN, int PITCH> struct Slabs {
 
 template <class B, class C> struct Right { const B& b; C& acc; };
 template <class B, class C> FN Right<B, C> by(const B& b, C& acc) { return {b, acc}; }
-/** acc += a @ b of stage s for each pair, 64 deep; starts the accumulators where `adds` is 0. */
-template <class A, class B, class C, class... P> FN void multiply(i32 s, u32 adds, const A& a, const Right<B, C>& p, const P&... ps) {
+/** Of tiles of 8 columns, NT from the first on. */
+template <int FIRST, int NT, class A, class B, class C, class... P> FN void products(i32 s, i32 group, u32 adds, const A& a, const Right<B, C>& p, const P&... ps) {
   constexpr int MT = C::MT, G = 2 / MT;
   static_assert(MT * G == 2, "128 rows");
-  const i32 group = of_warp(threadIdx.x / 128);
+  typedef f32 (&Tiles)[NT][4];
   UNROLL for (int ks = 0; ks < 4; ks++) UNROLL for (int m = 0; m < MT; m++) {
     const u64 left = a.descriptor(s, (group + m * G) * 64, ks);
-    wgmma<A::ACROSS, B::ACROSS>(p.acc.d[m], left, p.b.descriptor(s, 0, ks), ks ? 1 : adds);
-    (wgmma<A::ACROSS, B::ACROSS>(ps.acc.d[m], left, ps.b.descriptor(s, 0, ks), ks ? 1 : adds), ...);
+    wgmma<A::ACROSS, B::ACROSS>((Tiles)p.acc.d[m][FIRST], left, p.b.descriptor(s, FIRST * 8, ks), ks ? 1 : adds);
+    (wgmma<A::ACROSS, B::ACROSS>((Tiles)ps.acc.d[m][FIRST], left, ps.b.descriptor(s, FIRST * 8, ks), ks ? 1 : adds), ...);
   }
+}
+/** acc += a @ b of stage s for each pair, 64 deep; starts the accumulators where `adds` is 0. */
+template <class A, class B, class C, class... P> FN void multiply(i32 s, u32 adds, Whole which, const A& a, const Right<B, C>& p, const P&... ps) {
+  products<0, C::NT>(s, which.group, adds, a, p, ps...);
+}
+template <int N, class A, class B, class C> FN void multiply(i32 s, u32 adds, Half<N> which, const A& a, const Right<B, C>& p) { products<N * 16, 16>(s, which.group, adds, a, p); }
+template <int N, class A, class P, class Q> FN void multiply(i32 s, u32 adds, Half<N> which, const A& a, const P& p, const Q& q) {
+  if constexpr (N == 0) products<0, 16>(s, which.group, adds, a, p);
+  else products<0, 16>(s, which.group, adds, a, q);
 }

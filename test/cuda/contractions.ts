@@ -44,6 +44,16 @@ export const cases: readonly Case[] = [
     make: (g, p) => ({ values: [b.dot(g, b.swap(g, p("x", [136, 136])), b.swap(g, p("w", [144, 136])))] }),
   },
   {
+    name: "dense, 512 columns, whose halves come apart",
+    variants: 1,
+    make: (g, p) => ({ values: [b.matmul(g, p("x", [130, 328]), p("w", [328, 512]))] }),
+  },
+  {
+    name: "dense, 256 columns, both operands the other way around",
+    variants: 1,
+    make: (g, p) => ({ values: [b.dot(g, b.swap(g, p("x", [136, 136])), b.swap(g, p("w", [256, 136])))] }),
+  },
+  {
     name: "parts of both operands, beyond whose depth there is more",
     variants: 1,
     make: (g, p) => ({
@@ -84,6 +94,16 @@ export const cases: readonly Case[] = [
       const by = b.route(g, p("index", [300], "i32"), 6);
       const dot = (name: string): Value =>
         b.raggedDot(g, p(`d.${name}`, [300, 200]), b.swap(g, p(`w.${name}`, [6, 136, 200])), by.offsets);
+      return { values: [sum(g, [dot("up"), dot("gate")])], rows: by.offsets };
+    },
+  },
+  {
+    name: "a mixture's dX of 256 columns: two pairs of operands, W^T, empty groups",
+    variants: 1,
+    make(g, p) {
+      const by = b.route(g, p("index", [300], "i32"), 6);
+      const dot = (name: string): Value =>
+        b.raggedDot(g, p(`d.${name}`, [300, 136]), b.swap(g, p(`w.${name}`, [6, 256, 136])), by.offsets);
       return { values: [sum(g, [dot("up"), dot("gate")])], rows: by.offsets };
     },
   },
