@@ -17,7 +17,7 @@ import { printPlan } from "../compiler/plan/print.ts";
 import { print as printProgram } from "../compiler/syntax/print.ts";
 import { type Backend, backends, cudaBackend } from "../compiler/targets.ts";
 import type { Precision } from "../compiler/types/dtype.ts";
-import { byteSize } from "../compiler/types/type.ts";
+import { byteSize, count } from "../compiler/types/type.ts";
 import { cudaExecutable } from "./cuda/executable.ts";
 import { Debugger, debugLevel, type Watch } from "./debug.ts";
 import type { Executable } from "./executable.ts";
@@ -220,8 +220,15 @@ export function figuresOf(program: Elaborated, plan: Plan | null): Figures {
   };
   const [, first] = program.graphs;
   const kernels = (plan?.kernels ?? []).map(({ name, origins }) => ({ name, lines: origins }));
-  const counted = { flops: first ? flopsOf(first) : 0, choices: choicesOf(program) };
+  const counted = { flops: first ? flopsOf(first) : 0, trained: trainedIn(program), choices: choicesOf(program) };
   return { parameters, prepared, gradients, optimizer, activations, ...counted, kernels };
+}
+function trainedIn({ graphs, stores }: Elaborated): number {
+  const changed = new Set(
+    graphs.flatMap((g) => (g.name === "init" ? [] : g.results.filter((r) => r.role === "store").map((r) => r.name))),
+  );
+  const trained = stores.filter((s) => s.role === "parameter" && changed.has(s.name));
+  return trained.reduce((sum, s) => sum + count(s.type), 0);
 }
 const flopsOf = (graph: Graph): number =>
   topological(valuesOf(graph)).reduce((sum, node) => sum + node.op.flops(node), 0);

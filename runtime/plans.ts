@@ -7,7 +7,7 @@ import type { BuildRequest } from "../compiler/pipeline.ts";
 import type { Plan } from "../compiler/plan/plan.ts";
 import { hash, KernelCache } from "./host/cache.ts";
 
-/** Bytes, except `flops` (of one run of the first entry). The interpreter plans no memory: its gradients and activations are 0. */
+/** Bytes, except `flops` (of one run of the first entry) and `trained`. The interpreter plans no memory: its gradients and activations are 0. */
 export interface Figures {
   readonly parameters: number;
   /** Copies of parameters in another dtype. */
@@ -16,6 +16,8 @@ export interface Figures {
   readonly optimizer: number;
   readonly activations: number;
   readonly flops: number;
+  /** How many numbers of parameters the entries change. */
+  readonly trained: number;
   /** Of inputs whose elements are indices, as `train/tokens`: how many there are to choose from. */
   readonly choices: Readonly<Record<string, number>>;
   readonly kernels: readonly { readonly name: string; readonly lines: readonly string[] }[];
@@ -31,7 +33,7 @@ export interface PlanPlace {
   put(planned: Planned): void;
 }
 /** Raised when what is kept changes its form. */
-const format = 3;
+const format = 4;
 
 export class PlanCache {
   readonly #compiler: string;

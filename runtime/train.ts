@@ -61,8 +61,9 @@ export interface About {
   readonly bigram: number;
   readonly unigram: number;
   readonly bytes: number;
-  /** How many numbers are learned. */
+  /** How many numbers the parameters are, and how many of them are not frozen. */
   readonly parameters: number;
+  readonly trained: number;
   /** Bytes by what they hold; the arena is known where a target has one. */
   readonly plan: Bytes | Pick<Bytes, "parameters" | "prepared" | "gradients" | "optimizer" | "activations">;
 }
@@ -158,9 +159,10 @@ function newestIn(folder: string, warn: TrainOptions["warn"] = () => {}): Checkp
 }
 
 function aboutOf({ executable, report }: Compiled, text: Text): About {
-  const learned = executable.stores.filter((s) => s.role === "parameter");
-  const parameters = learned.reduce((sum, s) => sum + count(s.shape), 0);
-  return { ...entropies(text.all), bytes: text.bytes, parameters, plan: executable.bytes ?? planned(report) };
+  const all = executable.stores.filter((s) => s.role === "parameter");
+  const parameters = all.reduce((sum, s) => sum + count(s.shape), 0);
+  const { trained } = report;
+  return { ...entropies(text.all), bytes: text.bytes, parameters, trained, plan: executable.bytes ?? planned(report) };
 }
 const planned = ({ parameters, prepared, gradients, optimizer, activations }: Compiled["report"]): About["plan"] => ({
   parameters,

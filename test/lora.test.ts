@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { suite } from "uvu";
 import { generate } from "../runtime/generate.ts";
 import { type Tensor, tensor, writeSafetensors } from "../runtime/index.ts";
+import { readRun } from "../runtime/report/log.ts";
 import { runEntry } from "../runtime/run.ts";
 import { numbers } from "../runtime/tensor.ts";
 import { folder } from "./folder.ts";
@@ -39,6 +40,20 @@ test("all of the base has the bits that it had, and all adapters have learned", 
         name,
       );
   }
+});
+
+test("a run says how many of its numbers are trained", () => {
+  const { parameters = 0, trained } = readRun(tuned).about;
+  const sizes = [...last(tuned).model].map(([name, t]) => [/\.[ab]$/.test(name), numbers(t).length] as const);
+  assert.equal(
+    trained,
+    sizes.reduce((sum, [learns, n]) => sum + (learns ? n : 0), 0),
+  );
+  assert.equal(
+    parameters,
+    sizes.reduce((sum, [, n]) => sum + n, 0),
+  );
+  assert.equal(readRun(base).about.trained, readRun(base).about.parameters);
 });
 
 /** The base's parameters, each that has adapters with alpha / R a b added. */

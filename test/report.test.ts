@@ -33,6 +33,7 @@ function made(steps: number, name = "Gpt"): string {
     unigram: 3,
     bytes: 90_000,
     parameters: 1234,
+    trained: 234,
     plan: { parameters: 4936, activations: 2e6, arena: 3e6 },
   });
   for (let step = 1; step <= steps; step++) {
@@ -76,6 +77,7 @@ test("the page names what it shows, and loads nothing", () => {
     "book.txt",
     "held-out loss",
     "bigram 2.5",
+    "234 are trained, ",
     "blocks.2.gate",
     "Largest expert",
     "Entropy",

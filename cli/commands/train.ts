@@ -109,12 +109,13 @@ async function forPeople(training: Training, signal: AbortSignal): Promise<Step 
   }
   return last;
 }
-function opening({ config, text, about: { parameters, plan }, folder, from, lacking }: Training): string {
+function opening({ config, text, about: { parameters, trained, plan }, folder, from, lacking }: Training): string {
   const memory = "arena" in plan ? `, ${showBytes(plan.arena)} of memory` : "";
+  const learned = trained < parameters ? `, of which ${showCount(trained)} are trained` : "";
   const { accumulate = 1, sizes } = config;
   const { B, T } = sizes;
   return [
-    `${config.model}: ${showCount(parameters)} parameters${memory}`,
+    `${config.model}: ${showCount(parameters)} parameters${learned}${memory}`,
     `data: ${showBytes(text.bytes)}, ${accumulate > 1 ? `${accumulate} times ` : ""}${B} rows of ${T} bytes a step, the last ${showBytes(text.heldOut.length)} held out`,
     ...(lacking === null || config.params === undefined ? [] : [begins(config.params, lacking)]),
     ...(folder === null ? [] : [`run: ${folder}${from ? `, from step ${from.state.step}` : ""}`]),

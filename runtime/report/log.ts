@@ -20,6 +20,7 @@ const about = v.object({
   bigram: v.optional(v.number()),
   bytes: v.optional(v.number()),
   parameters: v.optional(v.number()),
+  trained: v.optional(v.number()),
   plan: v.optional(v.record(v.string(), v.number())),
 });
 const step = v.object({

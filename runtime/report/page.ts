@@ -1,7 +1,7 @@
 // A run as one page of HTML: nothing is fetched, and nothing runs but the page's own script, which shows numbers under the pointer.
 import { type ChartOptions, chart, type Drawn, heatMap } from "./chart.ts";
 import { bytes, escaped, short } from "./html.ts";
-import type { RunRecord } from "./log.ts";
+import type { LoggedAbout, RunRecord } from "./log.ts";
 import { script, style } from "./page-assets.ts";
 import { imbalanceLines, type Line, line, loadGrids, lossLines, median, metricLines } from "./series.ts";
 
@@ -52,7 +52,6 @@ function tiles({ about, config, steps }: RunRecord): string {
   const recent = steps.slice(-50).map((s) => s.loss);
   const tokens = Number(config.sizes["B"]) * Number(config.sizes["T"]) * (steps.at(-1)?.step ?? 0);
   const speed = median(steps.flatMap((s) => s.tokens_per_second ?? []));
-  const total = about.plan?.["arena"];
   const all: [name: string, value: string, more: string][] = [
     ...(held === undefined
       ? []
@@ -71,15 +70,14 @@ function tiles({ about, config, steps }: RunRecord): string {
     ["tokens", short(tokens), Number.isNaN(speed) ? "" : `${short(speed)} a second`],
     ...(about.parameters === undefined
       ? []
-      : [
-          ["parameters", short(about.parameters), total === undefined ? "" : `${bytes(total)} of memory`] satisfies [
-            string,
-            string,
-            string,
-          ],
-        ]),
+      : [["parameters", short(about.parameters), sizesOf(about)] satisfies [string, string, string]]),
   ];
   return `<div class="tiles">${all.map(([name, value, more]) => `<div><span>${name}</span><b>${value}</b><small>${escaped(more)}</small></div>`).join("")}</div>`;
+}
+function sizesOf({ parameters, trained = parameters, plan }: LoggedAbout): string {
+  const total = plan?.["arena"];
+  const learned = trained === undefined || trained === parameters ? [] : [`${short(trained)} are trained`];
+  return [...learned, ...(total === undefined ? [] : [`${bytes(total)} of memory`])].join(", ");
 }
 
 const accent = "var(--accent)";
