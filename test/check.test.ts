@@ -242,9 +242,10 @@ const helps: Record<string, [text: string, help: string]> = {
     "fn f(x: float[N]) -> float[N] { return x.clamp(0, 1) }",
     "write `minimum(maximum(x, low), high)`",
   ],
-  "a text as argument": [
+  "a text as argument": ['fn f(x: float[N]) -> float[N] { return x * lookup("n") }', "a text stands only after `from`"],
+  "an einsum": [
     'fn f(x: float[N]) -> float[N] { return einsum("n->n", x) }',
-    "a text stands only after `from`",
+    'write `x @ y`, or `sum(x[..., new] * y, axis: a)`; "ij,kj->ik" is `x @ transpose(y, -2, -1)`',
   ],
   "results without brackets": [
     "fn f(x: float[N]) -> float[1] { let v, i = top_k(x, 1) return v }",
@@ -308,7 +309,10 @@ const helps: Record<string, [text: string, help: string]> = {
     "fn f(x: f32[]) -> f32 { return x }",
     "nothing stands in the brackets: leave them out (`f32` has no axes), or say what belongs there",
   ],
-  "a slice with a step": ["fn f(x: float[N]) -> float[N] { return x[::2] }", "a slice is `a:b` and has no step"],
+  "a slice with a step": [
+    "fn f(x: float[N]) -> float[N] { return x[::2] }",
+    "a slice is `a:b` and has no step: every second row is `x[2 * range(N / 2)]`",
+  ],
   "an argument that would stretch": [
     "fn g(at: i32[B, T]) -> i32[B] { return at[:, 0] } fn f(B, T) -> i32[B] { let one: i32[B] = 1 return g(range(T)) * one }",
     "stretch it first: `let y: i32[B, T] = ...`, or add an axis with `x[..., new]`",

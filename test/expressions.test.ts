@@ -234,4 +234,48 @@ test("an empty input of more axes than JSON can say is to be given as safetensor
   assert.ok(error instanceof Problem);
   assert.match(`${error.message} ${error.help}`, /x: f32\[N, 4\].*safetensors/);
 });
+/** What help says to write for functions of PyTorch, of a matrix or two of 2 x 4; `expected` is what those give. */
+const instead: readonly (readonly [name: string, written: string, type: string, expected: readonly number[]])[] = [
+  ["every second row", "x[2 * range(N / 2)]", "f32[N / 2, D]", [1, 2, 3, 4]],
+  ["stack", "concat([x[new], y[new]], axis: 0)", "f32[2, N, D]", [1, 2, 3, 4, 5, 6, 7, 8, 1, 0, 0, 2, 0, 1, 1, 0]],
+  ["chunk, first", "x[:, :D / 2]", "f32[N, D / 2]", [1, 2, 5, 6]],
+  ["chunk, second", "x[:, D / 2:]", "f32[N, D / 2]", [3, 4, 7, 8]],
+  ["einsum ij,kj->ik", "x @ transpose(y, -2, -1)", "f32[N, N]", [9, 5, 21, 13]],
+  ["einsum ij,jk->ik", "sum(x[..., new] * transpose(y, 0, 1), axis: -2)", "f32[N, N]", [9, 5, 21, 13]],
+  ["flip", "take(x, N - 1 - range(N), axis: 0)", "f32[N, D]", [5, 6, 7, 8, 1, 2, 3, 4]],
+  ["roll", "concat([x[N - 1:], x[:N - 1]], axis: 0)", "f32[N, D]", [5, 6, 7, 8, 1, 2, 3, 4]],
+  ["outer", "x[:, 0][:, new] * y[0]", "f32[N, D]", [1, 0, 0, 2, 5, 0, 0, 10]],
+  ["dot", "sum(x * y)", "f32", [22]],
+  ["norm", "sqrt(sum(x * x, axis: -1))", "f32[N]", [Math.sqrt(30), Math.sqrt(174)]],
+  [
+    "std",
+    "sqrt(mean((x - mean(x, axis: -1, keep: true)) ** 2, axis: -1))",
+    "f32[N]",
+    [Math.sqrt(1.25), Math.sqrt(1.25)],
+  ],
+  ["any", "sum(x > 7) > 0", "bool", [1]],
+  ["all", "sum(!(x > 1)) == 0", "bool", [0]],
+  ["isnan", "(y / y) != (y / y)", "bool[N, D]", [0, 1, 1, 0, 1, 0, 0, 1]],
+];
+for (const [name, written, type, expected] of instead)
+  test(`what is written for ${name}`, () => {
+    const inputs = {
+      x: {
+        type: "f32[N, D]",
+        value: [
+          [1, 2, 3, 4],
+          [5, 6, 7, 8],
+        ],
+      },
+      y: {
+        type: "f32[N, D]",
+        value: [
+          [1, 0, 0, 2],
+          [0, 1, 1, 0],
+        ],
+      },
+    };
+    near(expression(written, type, inputs), expected);
+  });
+
 test.run();

@@ -33,11 +33,19 @@ const names: readonly (readonly [names: string, help: string])[] = [
   ["view flatten squeeze", "write `reshape(x, [N, D])`"],
   ["cat", "write `concat([x, y], axis: 0)`"],
   ["stack", "give each an axis and join them: `concat([x[new], y[new]], axis: 0)`"],
-  ["chunk", "take slices: `x[..., 0:D]`"],
+  ["hstack vstack", "write `concat([x, y], axis: 0)`"],
+  ["chunk tensor_split", "take slices: `x[:, :D / 2]` and `x[:, D / 2:]`"],
+  ["unbind select", "an index takes one place: `x[0]`"],
+  ["index_select", "write `take(x, index, axis: a)`"],
+  ["flip", "write `take(x, N - 1 - range(N), axis: a)`"],
+  ["roll", "write `concat([x[N - 1:], x[:N - 1]], axis: 0)`"],
   ["gather", "write `take(x, index, axis: a)`"],
   ["index_add scatter_add", "write `scatter(rows, index, N, axis: a)`"],
   ["matmul mm bmm", "write `x @ y`"],
-  ["einsum", "write `x @ y`, or `sum(x[..., new] * y, axis: a)`"],
+  ["einsum", 'write `x @ y`, or `sum(x[..., new] * y, axis: a)`; "ij,kj->ik" is `x @ transpose(y, -2, -1)`'],
+  ["outer", "write `x[:, new] * y`"],
+  ["dot inner", "write `sum(x * y)`"],
+  ["scaled_dot_product_attention", "write `softmax(scale * q @ transpose(k, -2, -1), where: mask) @ v`"],
   ["pow", "a power is `x ** 2`"],
   ["clamp clip", "write `minimum(maximum(x, low), high)`"],
   ["masked_fill", "write `where(mask, value, x)`"],
@@ -45,6 +53,11 @@ const names: readonly (readonly [names: string, help: string])[] = [
   ["argsort", "write `let (_, index) = sort(x)`"],
   ["eye", "write `f32(range(N)[:, new] == range(N))`"],
   ["tril triu", "a mask is made of places: `range(T)[:, new] >= range(T)`"],
+  ["any", "write `sum(mask) > 0`"],
+  ["all", "write `sum(!mask) == 0`"],
+  ["isnan", "write `x != x`"],
+  ["norm", "write `sqrt(sum(x * x, axis: -1))`"],
+  ["std", "write `sqrt(mean((x - mean(x, axis: -1, keep: true)) ** 2, axis: -1))`"],
   ["var", "write `mean((x - mean(x, axis: -1, keep: true)) ** 2, axis: -1)`"],
   ["rand", "write `uniform([N, D])`"],
   ["randn", "write `gaussian([N, D])`"],
@@ -105,10 +118,11 @@ export function helpFor(wanted: string, token: IToken | undefined, all: readonly
   if (token?.image === "," && wanted.endsWith("`=`")) return "several results stand in brackets: `let (a, b) = ...`";
   if (token?.image === "let" && wanted.endsWith("`}`"))
     return "`let` is for methods; a size made of others stands in the header: `layer Name(D, H = 4 * D)`";
-  if (token?.tokenType === Str) return "a text stands only after `from`";
+  if (token?.tokenType === Str) return nameHelp(all.at(-2)?.image ?? "") ?? "a text stands only after `from`";
   if (token?.image === "=" && before && /^[-+*/%@]$/.test(before.image)) return `write \`x = x ${before.image} ...\``;
   if (token?.image === "=" && /`{`|`,`/.test(wanted)) return "to compare, write `==`";
-  if (token?.image === ":" && wanted.includes("`]`")) return "a slice is `a:b` and has no step";
+  if (token?.image === ":" && wanted.includes("`]`"))
+    return "a slice is `a:b` and has no step: every second row is `x[2 * range(N / 2)]`";
   if (token?.image === "]" && before?.image === "[")
     return "nothing stands in the brackets: leave them out (`f32` has no axes), or say what belongs there";
   if (token?.image === "." && before?.image === ".") return "a range is `a:b`, without `b` itself";
