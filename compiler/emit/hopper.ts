@@ -93,6 +93,8 @@ interface Plan {
 const bytes = (list: readonly Slabs[]): number => list.reduce((n, o) => n + o.bytes, 0);
 /** A short depth is over before its results are stored: then blocks of half the width share a multiprocessor. */
 const shortest = 512;
+/** In a deeper one the edges of a task are little, and products of 256 columns read less of shared memory than two of 128. */
+const deepest = 2048;
 function planOf(operands: readonly Slabs[][], run: readonly Loop[], k: Kernel): Plan {
   const first = item(operands, 0);
   const each = bytes(first);
@@ -107,7 +109,7 @@ function planOf(operands: readonly Slabs[][], run: readonly Loop[], k: Kernel): 
   const stages = Math.min(6, Math.floor(((groups === 1 ? room / 2 - 512 : room) - 1024) / each));
   const boxes = bytes(first.filter((o) => o.map));
   const boxed = boxes === each;
-  const parts = boxed && !narrow ? 3 : 1;
+  const parts = boxed && !narrow && depth <= deepest ? 3 : 1;
   return { operands, groups, stages, shared: stages * each + 1024, boxes, parts, boxed };
 }
 /** `p`: writes what producers do. */

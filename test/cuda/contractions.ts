@@ -49,6 +49,11 @@ export const cases: readonly Case[] = [
     make: (g, p) => ({ values: [b.matmul(g, p("x", [130, 328]), p("w", [328, 512]))] }),
   },
   {
+    name: "dense, 256 columns, so deep that stages come whole",
+    variants: 1,
+    make: (g, p) => ({ values: [b.dot(g, p("x", [130, 2056]), b.swap(g, p("w", [256, 2056])))] }),
+  },
+  {
     name: "dense, 256 columns, both operands the other way around",
     variants: 1,
     make: (g, p) => ({ values: [b.dot(g, b.swap(g, p("x", [136, 136])), b.swap(g, p("w", [256, 136])))] }),
