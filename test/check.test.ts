@@ -313,6 +313,14 @@ const helps: Record<string, [text: string, help: string]> = {
     "fn f(x: float[N]) -> float[N] { return x[::2] }",
     "a slice is `a:b` and has no step: every second row is `x[2 * range(N / 2)]`",
   ],
+  "a size that is divided by 0": [
+    "fn f(x: float[N, D]) -> float[N, D] { return x[:, D / 0:] }",
+    "nothing is divided by 0, and of less than 0 there is no root and no logarithm",
+  ],
+  "a divisor that is no number": [
+    "fn f(x: float[N]) -> float[N] { return x[:N / 2D] }",
+    "numbers are written `1`, `0.5`, `2e-3`; a name cannot begin with a digit",
+  ],
   "an argument that would stretch": [
     "fn g(at: i32[B, T]) -> i32[B] { return at[:, 0] } fn f(B, T) -> i32[B] { let one: i32[B] = 1 return g(range(T)) * one }",
     "stretch it first: `let y: i32[B, T] = ...`, or add an axis with `x[..., new]`",

@@ -91,18 +91,18 @@ export function toSize(w: World, v: Val, at: Span): size.Size {
     });
   if (v.value === null) return size.sizeOf(size.atom(textOf(at)));
   if (typeof v.value === "number" && (!Number.isInteger(v.value) || v.value < 0))
-    return fail(
-      "E0211",
-      textOf(at) === String(v.value) ? `${v.value} is not a size` : `${textOf(at)} is ${v.value}, which is not a size`,
-      at,
-      {
-        help: sizeHelp(v.value, textOf(at)),
-        notes: calledFrom(w),
-      },
-    );
+    return fail("E0211", noSize(v.value, textOf(at)), at, {
+      help: sizeHelp(v.value, textOf(at)),
+      notes: calledFrom(w),
+    });
   return v.value;
 }
+function noSize(n: number, text: string): string {
+  if (Number.isNaN(n)) return `${text} has no value`;
+  return text === String(n) ? `${n} is not a size` : `${text} is ${n}, which is not a size`;
+}
 function sizeHelp(n: number, text: string): string {
+  if (Number.isNaN(n)) return "nothing is divided by 0, and of less than 0 there is no root and no logarithm";
   if (n === -1 && text.includes("-1"))
     return "sizes are 0 or more, and none is found by itself: write it, as in `B * T`";
   if (Number.isInteger(n)) return "sizes are 0 or more";

@@ -171,7 +171,7 @@ function readNumber(text: Text, token: IToken): number {
     ? ["is not a number", "numbers are written `1`, `0.5`, `2e-3`; a name cannot begin with a digit"]
     : ["is too large", "write `inf` for infinity"];
   text.error("E0111", `\`${token.image}\` ${what}`, [{ span: text.at(token), text: what }], help);
-  return 0;
+  return 1; // by which everything can be divided: one error is enough
 }
 
 /** What a hole holds, or undefined and an error where the text has private characters but no such hole. */
