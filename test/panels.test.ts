@@ -7,6 +7,7 @@ import { interpret } from "../compiler/graph/interpret.ts";
 import type { Graph, NdArray, Store, Value } from "../compiler/graph/node.ts";
 import { panelsOf } from "../compiler/kernel/layout.ts";
 import { lower } from "../compiler/kernel/lower.ts";
+import { type Choices, hostChoices } from "../compiler/kernel/schedule.ts";
 import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";
 import { planMemory } from "../compiler/plan/memory.ts";
@@ -20,6 +21,7 @@ import type { PlanExecutable } from "../runtime/plan-executable.ts";
 import { zeros } from "../runtime/tensor.ts";
 import { folder } from "./folder.ts";
 import { storesOf } from "./graphs.ts";
+import { splitAll, tiles } from "./host/split.ts";
 import { adamw, gptStep, moeLayer } from "./layers.ts";
 
 const test = suite("panels");
@@ -45,12 +47,18 @@ interface Loaded {
   readonly panels: readonly string[];
 }
 /** `forced`: stores that lie in panels whatever reads them. */
-async function loaded(graph: Graph, width: number, threads: number, forced: readonly string[]): Promise<Loaded> {
+async function loaded(
+  graph: Graph,
+  width: number,
+  threads: number,
+  forced: readonly string[],
+  choices: Choices,
+): Promise<Loaded> {
   const values = storesOf(valuesOf(graph));
   const stores = parameters(values);
   const panels = new Map([...panelsOf([graph], stores, width), ...forced.map((name) => [name, width] as const)]);
   const options = { target: "host", header: hostHeader() };
-  const plan = planMemory([lower(graph, { emit: emitHost, panels })], stores, options);
+  const plan = planMemory([lower(graph, { emit: emitHost, panels, choices })], stores, options);
   const executable = await hostExecutable(plan, { threads, cache, poison: true });
   for (const [name, value] of values) executable.write(name, tensor(value));
   return { executable, panels: [...panels.keys()] };
@@ -109,14 +117,19 @@ const cases: Readonly<Record<string, { readonly graph: Graph; readonly forced?: 
   "adamw of a wide matrix": { graph: adamw([2, 7, 1600]), forced: ["w", "grad", "m", "v"] },
   "adamw of some stores in rows": { graph: adamw([33, 64]), forced: ["m", "grad"] },
 };
-for (const [name, { graph, forced = [] }] of Object.entries(cases))
-  test(`${name}: the interpreter's values in panels as wide as a register tile, the same bits on 1 and 3 threads`, async () => {
-    const want = expected(graph);
-    const width = panelOf(await toolchain());
-    const [one, three] = await Promise.all([1, 3].map((threads) => loaded(graph, width, threads, forced)));
-    assert.ok(one && three && one.panels.length > 0);
-    const [got, again] = [await run(one, graph), await run(three, graph)];
-    assert.equal([...got], [...again]);
-    for (const [key, { data }] of want) near(got.get(key) ?? [], data, `${key} in panels of ${width}`);
-  });
+const sets: Readonly<Record<string, Choices>> = {
+  "in panels as wide as a register tile": hostChoices,
+  ...(tiles ? { "in panels, every product split": splitAll } : {}),
+};
+for (const [how, choices] of Object.entries(sets))
+  for (const [name, { graph, forced = [] }] of Object.entries(cases))
+    test(`${name}: the interpreter's values ${how}, the same bits on 1 and 3 threads`, async () => {
+      const want = expected(graph);
+      const width = panelOf(await toolchain());
+      const [one, three] = await Promise.all([1, 3].map((threads) => loaded(graph, width, threads, forced, choices)));
+      assert.ok(one && three && one.panels.length > 0);
+      const [got, again] = [await run(one, graph), await run(three, graph)];
+      assert.equal([...got], [...again]);
+      for (const [key, { data }] of want) near(got.get(key) ?? [], data, `${key} in panels of ${width}`);
+    });
 test.run();

@@ -34,7 +34,7 @@ export const host: Target = {
   tile(t, e, at) {
     const [rows, cols] = [item(t.shape, 0), t.shape[1]];
     if (at !== undefined) return `auto& ${t.name} = acc_at<${rows}, ${cols ?? 1}>(${at});`;
-    if (t.role === "acc") return `Acc<${rows}, ${cols ?? 1}> ${t.name};`;
+    if (t.role === "acc") return `${e.strips.has(t) ? "Strip" : "Acc"}<${rows}, ${cols ?? 1}> ${t.name};`;
     if (t.role === "row") return `Row<${rows}> ${t.name};`;
     return `i32* const ${t.name} = (i32*)(${reserve(e, rows)});`;
   },
@@ -103,6 +103,30 @@ function starts(t: Tile, e: Emitter): string {
   if (axis === undefined) return "false";
   return axis === null ? "true" : `${axis.v.name} == ${e.expr(axis.from)}`;
 }
+/**
+ * Whether the products that an operand is in are made turned: they multiply terms of rows that lie along the depth with weights in panels that are
+ * turned, all of them.
+ */
+function goesAcross(tile: Tile, { kernel }: Emitter): boolean {
+  const stages = new Map<Tile, StmtOf<"stage">>();
+  const products: StmtOf<"mma">[] = [];
+  walk(kernel.body, (s) => {
+    if (s.s === "stage") stages.set(s.tile, s);
+    if (s.s === "mma") products.push(s);
+  });
+  const isTurned = (t: Tile): boolean => {
+    const s = stages.get(t);
+    return s !== undefined && panelsOf(s, s.vs[0], s.vs[1]) === null && panelsOf(s, s.vs[1], s.vs[0]) !== null;
+  };
+  const isRows = (t: Tile): boolean => {
+    const s = stages.get(t);
+    return t.split === true && s !== undefined && plain(s)?.strides[1] === 1;
+  };
+  return (
+    products.some((s) => s.a === tile || s.b.includes(tile)) &&
+    products.every((s) => isRows(s.a) && s.b.every(isTurned))
+  );
+}
 function isLeft(k: Kernel, t: Tile): boolean {
   let left = false;
   walk(k.body, (s) => {
@@ -139,12 +163,24 @@ function stageLeft(s: StmtOf<"stage">, e: Emitter): void {
   const [x, k] = s.vs;
   const direct = plain(s);
   const [alongX, alongK] = direct?.strides ?? [null, null];
-  if (!direct || alongK === null || (alongX === 1 && alongK !== 1)) return packLeft(s, e);
-  e.line(`Rows<${item(s.tile.shape, 0)}, ${alongK}> ${s.tile.name};`);
+  const { name, split } = s.tile;
+  if (!direct || alongK === null || (split ? alongK !== 1 : alongX === 1 && alongK !== 1)) return packLeft(s, e);
+  const rows = split ? `${name}_rows` : name;
+  e.line(`Rows<${item(s.tile.shape, 0)}, ${alongK}> ${rows};`);
   e.line(
-    `${s.tile.name}.bind(${e.expr(s.valid[0])}, ${firstReads(direct.load, e)}, [&](ix ${x.name}) { return ${pointer(e, direct.load, (y) => substitute(y, k, num(0)))}; });`,
+    `${rows}.bind(${e.expr(s.valid[0])}, ${firstReads(direct.load, e)}, [&](ix ${x.name}) { return ${pointer(e, direct.load, (y) => substitute(y, k, num(0)))}; });`,
   );
+  if (split) splitRows(s, e, rows);
 }
+/** Rows as three terms of bf16 each. */
+function splitRows(s: StmtOf<"stage">, e: Emitter, rows: string): void {
+  const sizes = s.valid.map((n) => e.expr(n));
+  const split = goesAcross(s.tile, e) ? "split_across" : "split_rows";
+  e.line(`const auto ${s.tile.name} = ${split}(${[termsOf(s.tile, e), ...sizes, rows].join(", ")});`);
+}
+/** Room for the terms of a left operand: whole tiles of 16 x 32, 6 bytes a number. */
+const termsOf = ({ shape }: Tile, e: Emitter): string =>
+  reserve(e, (ceil(item(shape, 0), 16) * ceil(item(shape, 1), 32) * 3) / 2);
 /** Whether a task is the first of those that read the same: they differ in the columns, which come last. */
 function firstReads(x: Load, e: Emitter): string {
   const last = e.kernel.grid.at(-1)?.v;
@@ -158,17 +194,21 @@ const valued = (s: StmtOf<"stage">): Stmt[] => [
 /** A left operand written to scratch: by its rows if the depth goes by lanes, else in the order of the register tiles. */
 function packLeft(s: StmtOf<"stage">, e: Emitter): void {
   const [x, k] = s.vs;
+  const { name, split } = s.tile;
   const [rows, depth] = [item(s.tile.shape, 0), ceil(item(s.tile.shape, 1), 16)];
   const [nx, nk] = [e.expr(s.valid[0]), e.expr(s.valid[1])];
   const bound = `auto v, ix ${x.name}, ix ${k.name}`;
   if (!isContiguous(s, x) && e.width(k, valued(s)) !== 1) {
-    const head = `const auto ${s.tile.name} = pack_rows<${rows}, ${depth}>(${reserve(e, rows * depth)}, ${nx}, ${nk}, `;
-    return e.lambda(head, bound, ");", k, s.body, s.value);
+    const packed = split ? `${name}_rows` : name;
+    const head = `const auto ${packed} = pack_rows<${rows}, ${depth}>(${reserve(e, rows * depth)}, ${nx}, ${nk}, `;
+    e.lambda(head, bound, ");", k, s.body, s.value);
+    return split ? splitRows(s, e, packed) : undefined;
   }
-  const room = reserve(e, Math.ceil(rows / 6) * (6 * depth + 16));
-  if (isContiguous(s, x)) return rowsOf(s, e, x, k, `const auto ${s.tile.name} = sixes(${room}, ${nx}, ${nk}, `);
+  const room = split ? termsOf(s.tile, e) : reserve(e, Math.ceil(rows / 6) * (6 * depth + 16));
+  const [whole, made] = split ? ["split_steps", "split_made"] : ["sixes", "pack_sixes"];
+  if (isContiguous(s, x)) return rowsOf(s, e, x, k, `const auto ${name} = ${whole}(${room}, ${nx}, ${nk}, `);
   const lanes = e.width(x, valued(s));
-  const head = `const auto ${s.tile.name} = pack_sixes<${rows}, ${lanes}>(${room}, ${nx}, ${nk}, `;
+  const head = `const auto ${name} = ${made}<${rows}, ${lanes}>(${room}, ${nx}, ${nk}, `;
   e.lambda(head, bound, ");", x, s.body, s.value);
 }
 /** `head` with a function of k: where the row begins that x moves along. */
@@ -219,7 +259,9 @@ function stageRight(s: StmtOf<"stage">, e: Emitter): void {
     return rowsOf(s, e, x, k, `${name} = columns<${width}>(${room()}, ${nx}, ${nk}, ${coming()}, `);
   const across = panelsOf(s, x, k);
   if (across) {
-    const from = [pointer(e, across.start, (y) => y), across.step, ahead(s, e) ?? "nullptr"];
+    const start = pointer(e, across.start, (y) => y);
+    if (goesAcross(s.tile, e)) return e.line(`${name} = turning<${across.width}>(${start}, ${across.step}, ${nx});`);
+    const from = [start, across.step, ahead(s, e) ?? "nullptr"];
     return e.line(`${name} = turn_panels<${width}, ${across.width}>(${[room(), nx, nk, ...from].join(", ")});`);
   }
   if (!isContiguous(s, k, item(lanes, 0).count)) return packRight(s, e);

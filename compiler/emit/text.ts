@@ -76,6 +76,8 @@ export class Emitter extends Expressions<Target> {
   scratch = 0;
   /** Zero accumulators whose first use is an mma, with the loop whose first round it stands in. */
   readonly fresh = new Map<Tile, Axis | null>();
+  /** Accumulators of one product of split operands, read strip by strip: no more than a strip of one need be there. */
+  readonly strips = new Set<Tile>();
   /** What runs on each register tile that an mma is done with. */
   readonly after = new Map<StmtOf<"mma">, string>();
   private scope: Scope = "task";
@@ -138,7 +140,11 @@ export class Emitter extends Expressions<Target> {
       const first = next?.s === "for" ? firstUse(next.body) : next;
       if (first?.s === "mma" && first.acc.includes(s.tile))
         this.fresh.set(s.tile, next?.s === "for" ? next.axis : null);
+      if (next?.s === "mma" && next.a.split && this.isFollowed(list, list.indexOf(next))) this.strips.add(s.tile);
     });
+  }
+  private isFollowed(list: readonly Stmt[], at: number): boolean {
+    return this.target.follows === true && followerOf(list, at + productsFrom(list, at).length - 1) !== null;
   }
   private stmt(s: Stmt): void {
     const x = (e: Expr): string => this.expr(e);

@@ -15,7 +15,7 @@ export const emitCudaTf32 = (k: Kernel): Emitted => emit(lined(settled(k)), cuda
 
 /** Put before every kernel of the host. */
 export const hostHeader = (): string =>
-  ["vector", "math", "operands", "tile", "fold"].map((name) => asset(`runtime/device/${name}.hpp`)).join("\n");
+  ["vector", "math", "operands", "tile", "split", "fold"].map((name) => asset(`runtime/device/${name}.hpp`)).join("\n");
 
 /** The same on CUDA. */
 export const cudaHeader = (): string =>
@@ -31,10 +31,25 @@ export const hopperHeader = (): string =>
   ["sm90.cuh", "wgmma.cuh"].map((name) => asset(`runtime/device/${name}`)).join("\n");
 
 /** What a CPU must have to run a unit, by the names that compilers have for it; runtime/native/program.cpp asks the CPU before it loads one. */
-const needs = ["avx", "avx2", "fma", "bmi", "bmi2", "avx512f", "avx512vl", "avx512bw", "avx512dq"];
+const needs = [
+  "avx",
+  "avx2",
+  "fma",
+  "bmi",
+  "bmi2",
+  "avx512f",
+  "avx512vl",
+  "avx512bw",
+  "avx512dq",
+  "amx-tile",
+  "amx-bf16",
+];
+/** clang++ 14 writes AMX-TILE as AMXTILE. */
+const macros = (name: string): string =>
+  ["_", ""].map((dash) => `defined(__${name.toUpperCase().replace("-", dash)}__)`).join(" || ");
 const stated = [
   'extern "C" const char moec_needs[] = ""',
-  ...needs.flatMap((name) => [`#ifdef __${name.toUpperCase()}__`, `" ${name}"`, "#endif"]),
+  ...needs.flatMap((name) => [`#if ${macros(name)}`, `" ${name}"`, "#endif"]),
   ";",
 ].join("\n");
 

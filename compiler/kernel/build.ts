@@ -188,8 +188,10 @@ export class Builder {
     shape: readonly [number, number],
     valid: readonly [Expr, Expr],
     value: (i: Expr, j: Expr) => Expr,
+    split = false,
   ): Tile {
-    const tile: Tile = { kind: "tile", role: "operand", name: this.fresh(name), shape };
+    const operand = { kind: "tile", role: "operand", name: this.fresh(name), shape } as const;
+    const tile: Tile = split ? { ...operand, split } : operand;
     const vs = [this.variable("i", "index", 0, shape[0] - 1), this.variable("j", "index", 0, shape[1] - 1)] as const;
     const [body, result] = this.valued(vs, () => value(...vs));
     this.push({ s: "stage", tile, vs, valid, body, value: result });

@@ -35,7 +35,8 @@ export function dot(d: Draft, node: Node, region: Region): void {
   const shape = shapeOf(item(node.results, 0));
   const lead = shape.slice(0, -2);
   const [m, n] = [item(shape, shape.length - 2), item(shape, shape.length - 1)];
-  const s = d.schedule({ op: "dot", m, n, groups: product(lead), outer: isTurned(a), ...operandsOf(region) });
+  const c: Contraction = { op: "dot", m, n, groups: product(lead), outer: isTurned(a), ...operandsOf(region) };
+  const s = d.schedule(c);
   const e = d.k.task("e", product(lead));
   const rows = d.k.task("mc", m, s.mc);
   const cols = d.k.task("n", n, s.bn);
@@ -50,6 +51,7 @@ export function dot(d: Draft, node: Node, region: Region): void {
       bn: s.bn,
       bk: s.bk,
       stream: s.stream,
+      split: d.splits(c),
       lead: at,
       offsets: null,
     };
@@ -67,7 +69,8 @@ export function raggedDot(d: Draft, node: Node, region: Region): void {
   const { unit } = node.attrs as OpAttrs["ragged_dot"];
   const [groups, n] = [item(shapeOf(w), 0), item(shapeOf(w), 2)];
   const m = item(shapeOf(x), 0);
-  const s = d.schedule({ op: "ragged_dot", m, n, groups, outer: false, ...operandsOf(region) });
+  const c: Contraction = { op: "ragged_dot", m, n, groups, outer: false, ...operandsOf(region) };
+  const s = d.schedule(c);
   const columns = (): Block => d.k.task("n", n, s.bn);
   const before = s.across ? columns() : null;
   const e = d.k.task("e", groups);
@@ -75,7 +78,7 @@ export function raggedDot(d: Draft, node: Node, region: Region): void {
   const weights = d.reader(undefined, { plain: true, name: "w" });
   const tile = (block: Block, cols: Block): void => {
     const { bm, bn, bk, stream } = s;
-    const t: Tiles = { m: block, n: cols, bm, bn, bk, stream, lead: [], offsets };
+    const t: Tiles = { m: block, n: cols, bm, bn, bk, stream, split: d.splits(c), lead: [], offsets };
     multiply(d, region, t, {
       a: (y, i, k) => d.reader(undefined, { plain: true, offsets, name: "x" }).element(y, [i, k]),
       b: (y, k, j) => weights.element(y, [e.at, k, j]),
@@ -98,6 +101,7 @@ interface Tiles {
   readonly bn: number;
   readonly bk: number;
   readonly stream: boolean;
+  readonly split: boolean;
   /** The index before the rows. */
   readonly lead: readonly Expr[];
   /** Of the groups to which every row belongs. */
@@ -145,7 +149,8 @@ function sumPairs(d: Draft, nodes: readonly Node[], acc: readonly Tile[], t: Til
   }));
   const staged = ({ x, ys, depth }: (typeof pairs)[number], kb: Block): (() => void) => {
     const deep = Math.min(t.bk, depth);
-    const left = d.k.stage("left", [t.bm, deep], [t.m.n, kb.n], (i, k) => operands.a(x, plus(t.m, i), plus(kb, k)));
+    const element = (i: Expr, k: Expr): Expr => operands.a(x, plus(t.m, i), plus(kb, k));
+    const left = d.k.stage("left", [t.bm, deep], [t.m.n, kb.n], element, t.split);
     const right = ys.map((y) =>
       d.k.stage("right", [deep, t.bn], [kb.n, t.n.n], (k, j) => operands.b(y, plus(kb, k), plus(t.n, j))),
     );
@@ -199,7 +204,7 @@ export function raggedOuter(d: Draft, node: Node): void {
   const offsets = item(node.args, 2);
   const { unit } = node.attrs as OpAttrs["ragged_outer"];
   const [groups, k, n] = [item(shapeOf(item(node.results, 0)), 0), item(shapeOf(x), 1), item(shapeOf(y), 1)];
-  const s = d.schedule({
+  const c: Contraction = {
     op: "ragged_outer",
     m: k,
     n,
@@ -209,7 +214,8 @@ export function raggedOuter(d: Draft, node: Node): void {
     pairs: 1,
     short: args(node).every(isShort),
     outer: true,
-  });
+  };
+  const s = d.schedule(c);
   const e = d.k.task("e", groups);
   const m = d.k.task("m", k, s.bm);
   const cols = d.k.task("n", n, s.bn);
@@ -217,9 +223,9 @@ export function raggedOuter(d: Draft, node: Node): void {
   const sorted = { plain: true, offsets };
   const acc = d.k.tile("acc", "acc", [s.bm, s.bn]);
   d.k.for("r", from, to, s.bk, (r) => {
-    const left = d.k.stage("left", [s.bm, s.bk], [m.n, r.n], (i, q) =>
-      d.reader(undefined, { ...sorted, name: "x" }).element(x, [plus(r, q), plus(m, i)]),
-    );
+    const element = (i: Expr, q: Expr): Expr =>
+      d.reader(undefined, { ...sorted, name: "x" }).element(x, [plus(r, q), plus(m, i)]);
+    const left = d.k.stage("left", [s.bm, s.bk], [m.n, r.n], element, d.splits(c));
     const right = d.k.stage("right", [s.bk, s.bn], [r.n, cols.n], (q, j) =>
       d.reader(undefined, { ...sorted, name: "y" }).element(y, [plus(r, q), plus(cols, j)]),
     );

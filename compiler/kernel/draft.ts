@@ -44,6 +44,10 @@ export class Draft {
   schedule(c: Contraction): Schedule {
     return this.memory.schedule(c);
   }
+  /** Whether operands of f32 are staged as terms of bf16. */
+  splits(c: Contraction): boolean {
+    return this.choices.splits?.(c) ?? false;
+  }
   get choices(): Choices {
     return this.memory.choices;
   }

@@ -26,6 +26,8 @@ export interface Tile {
   readonly shape: readonly number[];
   /** Of a line. */
   readonly type?: Scalar;
+  /** A left operand of f32 that is staged as three terms of bf16, for units that multiply those. */
+  readonly split?: true;
 }
 /** lo <= value <= hi, and a multiple of `mult`: index arithmetic folds with these. */
 export interface Var {

@@ -26,7 +26,7 @@ import { finished } from "./passes.ts";
 import { print } from "./print.ts";
 import * as routing from "./route.ts";
 import { rows } from "./rows.ts";
-import { type Choices, type Contraction, contractionKey, hostChoices, type Schedule } from "./schedule.ts";
+import { type Choices, type Contraction, contractionKey, hostChoices, ofTiles, type Schedule } from "./schedule.ts";
 import { type SortPass, sortedShape, sortPass, sortPasses } from "./sort.ts";
 import { verify } from "./verify.ts";
 
@@ -133,7 +133,8 @@ class Lowering implements Memory {
     this.contraction = c;
     if (this.forced) return this.forced;
     const shape = contractionKey(c);
-    const choice = this.options.schedules?.get(shape) ?? this.choices.contraction(c);
+    const chosen = this.options.schedules?.get(shape) ?? this.choices.contraction(c);
+    const choice = this.choices.splits?.(c) ? ofTiles(chosen) : chosen;
     this.scheduled = { shape, choice: { ...choice } };
     return choice;
   }

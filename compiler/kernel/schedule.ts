@@ -54,6 +54,8 @@ export interface Choices {
   contraction(c: Contraction): Schedule;
   /** Queries and keys that attention takes at a time, for the wider of a key and a value, the bytes of a number and the queries; null if it is too wide. */
   attention(width: number, bytes: number, backward: boolean, queries: number): AttentionTile | null;
+  /** Whether operands of f32 are staged as terms of bf16, for units that multiply those; not if not given. */
+  splits?(c: Contraction): boolean;
   /** Columns of a register tile, and so of a panel of a weight; weights lie in rows if not given. */
   readonly panel?: number;
   /**
@@ -85,14 +87,45 @@ export const hostChoices: Choices = {
   sums,
   gathers: false,
 };
-/** Of instruction sets whose register tile has so many columns. */
-export const hostChoicesOf = (panel: number): Choices => ({
+/** Of instruction sets whose register tile has so many columns, and of those that multiply tiles of bf16. */
+export const hostChoicesOf = (panel: number, tiles = false): Choices => ({
   ...hostChoices,
   panel,
-  contraction: (c) => contraction(c, panel),
+  contraction: (c) => (tiles && splits(c) ? splitContraction(c) : contraction(c, panel)),
+  ...(tiles ? { splits } : {}),
 });
+/** To make the terms of a matrix pays if enough rows, columns or steps of the depth share them. */
+function splits({ op, m, n, k, groups }: Contraction): boolean {
+  const [rows, depth] = [op === "ragged_dot" ? m / groups : m, op === "ragged_outer" ? k / groups : k];
+  return rows >= 32 && depth >= (op === "ragged_outer" ? 256 : 32) && n >= 16;
+}
+/** Blocks of whole tiles of 16 x 32: the depth that a tile sums at once is cut alike by every schedule. */
+export function ofTiles(s: Schedule): Schedule {
+  const bm = ceil(s.bm, 32);
+  return { ...s, bm, bk: ceil(s.bk, 32), mc: ceil(s.mc, bm) };
+}
 /** Whether rows of so many columns begin at multiples of a vector, and so may be stored around the caches. */
 export const wholeVectors = (columns: number): boolean => columns % 16 === 0;
+/**
+ * A task makes the terms of its rows, so it takes as many columns as leave tasks for all threads; with its depth whole it holds no more of them than
+ * a strip. Else, and where the depth is what is ragged, accumulators are whole, and stay in L2 with the terms.
+ */
+function splitContraction({ op, m, n, k, groups }: Contraction): Schedule {
+  const whole = op !== "ragged_outer" && k <= 2048;
+  const bm = op === "ragged_dot" ? 128 : ceil(m / Math.ceil(m / 128), 32);
+  const taken = groups * (op === "ragged_dot" ? 1 : Math.ceil(m / bm));
+  const least = whole ? 64 : 256;
+  const bn = Math.max(Math.min(least, ceil(n, 16)), ceil(n / Math.ceil(tasks / taken), 64));
+  const size = (op === "ragged_dot" ? 1 : groups) * m * n;
+  const stream = size > inCaches && wholeVectors(n);
+  return {
+    bm,
+    bn: whole ? Math.min(bn, ceil(n, 16)) : Math.min(bn, 256),
+    bk: whole ? ceil(k, 32) : op === "ragged_outer" ? 256 : 1024,
+    mc: bm,
+    stream,
+  };
+}
 /**
  * A ragged_dot takes its depth whole and few columns, so that the accumulator stays in L1, as long as a strip of a register tile's columns fits in
  * L2 with the rows. Deeper ones go by pieces for all rows of a group; what a dot then reads for each block of rows it reads again, so a task takes

@@ -108,11 +108,13 @@ template <int LD> FN Major<LD> in_place(const f32* p) { return {p}; }
 /** `n` columns. */
 template <int LD, class T> struct Along { const T* p; ix n; };
 template <int LD, class T> FN Along<LD, T> along(const T* p, ix n) { return {p, n}; }
-template <int R, int C> struct Acc {
-  alignas(64) f32 d[R][C];
-  FN void fill(f32 x) { ROLL for (ix i = 0; i < R * C; i += LANES) *(vf*)(&d[0][0] + i) = splat(x); }
-  FN vf& at(vf, ix i, ix j) { return *(vf*)&d[i][j]; }
-  FN f32& at(f32, ix i, ix j) { return d[i][j]; }
+/** Of R x C; of its columns S are there at a time, where each strip of so many is made and read before the next. */
+template <int R, int C, int S = C> struct Acc {
+  alignas(64) f32 d[R][S];
+  static FN ix column(ix j) { return S == C ? j : j % S; }
+  FN void fill(f32 x) { ROLL for (ix i = 0; i < R * S; i += LANES) *(vf*)(&d[0][0] + i) = splat(x); }
+  FN vf& at(vf, ix i, ix j) { return *(vf*)&d[i][column(j)]; }
+  FN f32& at(f32, ix i, ix j) { return d[i][column(j)]; }
   FN vf& at(Some, ix i, ix j) { return at(vf{}, i, j); }
 };
 /** One that lies in memory. */

@@ -23,17 +23,17 @@ FN vf round_bf16(vf x) { return real(to_bf16_bits(x) << 16); }
 
 // ---- mma ----
 /** A right operand with its accumulator. `add`: what the accumulator sums besides, of the same rows and columns. */
-template <class RIGHT, int ROWS, int COLS> struct On {
+template <class RIGHT, int ROWS, int COLS, int KEPT = COLS> struct On {
   typedef RIGHT B;
-  static constexpr int C = COLS;
+  static constexpr int R = ROWS, C = COLS, kept = KEPT;
   static constexpr bool alone = true, by_six = false;
-  const B& b; Acc<ROWS, COLS>& acc;
+  const B& b; Acc<ROWS, COLS, KEPT>& acc;
   FN ix deep() const { return 0; }
   struct Next { FN ix pace() const { return 1 << 20; } };
   FN Next next(ix, ix, ix) const { return {}; }
   template <int NV> FN void add(ix, ix, ix, Wanted&, Next&) const {}
 };
-template <class B, int R, int C> FN On<B, R, C> on(const B& b, Acc<R, C>& acc) { return {b, acc}; }
+template <class B, int R, int C, int S> FN On<B, R, C, S> on(const B& b, Acc<R, C, S>& acc) { return {b, acc}; }
 /** Vectors of W columns that one register tile takes. */
 constexpr int vectors(int W) { return W / LANES < TILE_VECTORS ? W / LANES : TILE_VECTORS; }
 /** With so few rows memory takes longer than the products: then lines are asked for one by one, in each step of the depth some. */

@@ -5,10 +5,13 @@ import { type Toolchain, toolchain } from "./toolchain.ts";
 
 /** Columns of a register tile: TILE_VECTORS * LANES of runtime/device. */
 export const panelOf = ({ features }: Pick<Toolchain, "features">): number => (features.includes("AVX512F") ? 64 : 16);
+/** Whether units multiply tiles of bf16: runtime/device/split.hpp. */
+const tilesOf = ({ features }: Pick<Toolchain, "features">): boolean =>
+  features.some((feature) => /^AMX_?BF16$/.test(feature));
 
 /** Plans of it fit the instruction sets that kernels will be compiled for. Without a compiler nothing will run: weights lie in rows. */
 export async function hostBackend(): Promise<Backend> {
   const tools = await toolchain().catch(() => null);
   const { host } = backends;
-  return tools ? { ...host, choices: hostChoicesOf(panelOf(tools)) } : host;
+  return tools ? { ...host, choices: hostChoicesOf(panelOf(tools), tilesOf(tools)) } : host;
 }

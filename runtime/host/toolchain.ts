@@ -40,10 +40,12 @@ const common = [
 /** Undefined symbols (memcpy, memset) are those of the process that loads the kernels. */
 const linking = process.platform === "darwin" ? ["-undefined", "dynamic_lookup"] : ["-nostdlib"];
 const avx2 = ["-mavx2", "-mfma", "-mbmi2"];
+const avx512 = ["-mavx512f", "-mavx512vl", "-mavx512bw", "-mavx512dq", ...avx2];
 /** What `MOEC_ISA` may ask for, as alternatives of which the first that the compiler takes is used. `portable` is what every CPU of its kind has. */
 const instructionSets: Readonly<Record<string, readonly (readonly string[])[]>> = {
   native: [["-march=native"], ["-mcpu=native"], []],
-  avx512: [["-mavx512f", "-mavx512vl", "-mavx512bw", "-mavx512dq", ...avx2]],
+  amx: [["-mamx-tile", "-mamx-bf16", ...avx512]],
+  avx512: [avx512],
   avx2: [avx2],
   portable: [[]],
 };
@@ -54,7 +56,7 @@ const known = new Map<string, Promise<Toolchain>>();
 
 /**
  * The compiler that `CXX` names (a path, also with spaces, or a program and its arguments), or the first of g++, clang++ and c++. Asked once
- * in a process. Kernels use all that this CPU has, or what `MOEC_ISA` says: avx512, avx2 or portable.
+ * in a process. Kernels use all that this CPU has, or what `MOEC_ISA` says: amx, avx512, avx2 or portable.
  */
 export function toolchain(environment: Environment = process.env): Promise<Toolchain> {
   const key = ["CXX", "PATH", "MOEC_ISA"].map((name) => environment[name]).join("\0");
@@ -110,9 +112,9 @@ function describe(command: readonly [string, ...string[]], flags: readonly strin
     command,
     flags,
     version: /#define __VERSION__ "(.*)"/.exec(macros)?.[1] ?? "of unknown version",
-    features: [...sorted.matchAll(/^#define __(SSE4_2|AVX\w*?|FMA|F16C|BMI2|ARM_NEON|ARM_FEATURE_\w+)__? \d+$/gm)].map(
-      (m) => m[1] ?? "",
-    ),
+    features: [
+      ...sorted.matchAll(/^#define __(SSE4_2|AVX\w*?|AMX\w*?|FMA|F16C|BMI2|ARM_NEON|ARM_FEATURE_\w+)__? \d+$/gm),
+    ].map((m) => m[1] ?? ""),
     identity: createHash("sha256")
       .update([...command, ...flags, sorted].join("\0"))
       .digest("hex"),

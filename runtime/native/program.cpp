@@ -1,6 +1,11 @@
 #include "program.hpp"
 
 #include <dlfcn.h>
+#if defined(__x86_64__) && defined(__linux__)
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 #include <cstring>
 #include <sstream>
@@ -8,12 +13,25 @@
 
 namespace moec {
 
+/// Whether this CPU multiplies tiles of bf16, and Linux lets this process: what a thread saves grows by 8 KiB, so a process must ask.
+static bool may_use_tiles() {
+#if defined(__x86_64__) && defined(__linux__)
+  constexpr long request = 0x1023, tile_data = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILE_DATA
+  constexpr unsigned both = 1u << 22 | 1u << 24;    // AMX-BF16, AMX-TILE
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  static const bool may = __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d & both) == both && syscall(SYS_arch_prctl, request, tile_data) == 0;
+  return may;
+#else
+  return false;
+#endif
+}
 /// Whether this CPU has what GCC calls by that name.
 static bool has(const std::string& feature) {
 #if defined(__x86_64__)
 #define MOEC_ASK(name) if (feature == name) return __builtin_cpu_supports(name) != 0;
   MOEC_ASK("avx") MOEC_ASK("avx2") MOEC_ASK("fma") MOEC_ASK("bmi") MOEC_ASK("bmi2")
   MOEC_ASK("avx512f") MOEC_ASK("avx512vl") MOEC_ASK("avx512bw") MOEC_ASK("avx512dq")
+  if (feature == "amx-tile" || feature == "amx-bf16") return may_use_tiles();
 #undef MOEC_ASK
 #endif
   return false;

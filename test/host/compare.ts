@@ -4,6 +4,7 @@ import { emitHost } from "../../compiler/emit/unit.ts";
 import { interpret } from "../../compiler/graph/interpret.ts";
 import type { Graph, NdArray, Node, Value } from "../../compiler/graph/node.ts";
 import { lower } from "../../compiler/kernel/lower.ts";
+import { type Choices, hostChoices } from "../../compiler/kernel/schedule.ts";
 import { depthOf } from "../../compiler/ops/pairs.ts";
 import type { PlanKernel } from "../../compiler/plan/plan.ts";
 import type { Sequence } from "../../compiler/plan/sequence.ts";
@@ -15,7 +16,8 @@ export const graphOf = (values: readonly Value[]): Graph => ({
   name: "test",
   results: values.map((value, i) => ({ role: "output", name: String(i), value })),
 });
-export const lowered = (graph: Graph): Sequence => lower(graph, { emit: emitHost });
+export const lowered = (graph: Graph, choices: Choices = hostChoices): Sequence =>
+  lower(graph, { emit: emitHost, choices });
 export const kernelsOf = (list: readonly Sequence[]): PlanKernel[] => [
   ...new Map(list.flatMap((s) => s.launches.map((l) => [l.kernel.name, l.kernel]))).values(),
 ];
@@ -57,10 +59,10 @@ export interface OpSample extends Sample {
   readonly sequence: Sequence;
 }
 /** Every op's samples that the host can compute, lowered. */
-export const opSamples = (): OpSample[] =>
+export const opSamples = (choices?: Choices): OpSample[] =>
   [...samples(), ...shortSamples()]
     .filter(({ node }) => node.op.name !== "const" && node.results.every((v) => v.type.dtype !== "f64"))
-    .map((s) => ({ ...s, sequence: lowered(graphOf(s.node.results)) }));
+    .map((s) => ({ ...s, sequence: lowered(graphOf(s.node.results), choices) }));
 /** Throws where a sample, run from a library with its kernels, is not what the op's definition gives. */
 export function compareOps(all: readonly OpSample[], lib: string): void {
   for (const { name, node, sequence } of all) {

@@ -1,0 +1,111 @@
+// Products of f32 as sums of products of bf16 terms (AMX): as near to the definition as one by one in f32, whatever the sizes.
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { GraphBuilder } from "../compiler/graph/builder.ts";
+import type { NdArray, Value } from "../compiler/graph/node.ts";
+import { type Choices, hostChoicesOf } from "../compiler/kernel/schedule.ts";
+import * as b from "../compiler/ops/build.ts";
+import { ops } from "../compiler/ops/list.ts";
+import { storesOf } from "./graphs.ts";
+import { compare, compareOps, graphOf, kernelsOf, lowered, opSamples, valuesOf } from "./host/compare.ts";
+import { hasClang } from "./host/machine.ts";
+import { compiled, runSequence } from "./host/run.ts";
+import { splitAll, tiles } from "./host/split.ts";
+import { layers } from "./layers.ts";
+
+const test = suite("split");
+const p = (g: GraphBuilder, name: string, ...shape: number[]): Value => b.param(g, name, { dtype: "f32", shape });
+/** Sizes about those of a tile (16 x 32), a strip (64) and what is split at a time (128). */
+const sizes = [
+  [1, 1, 1],
+  [16, 32, 16],
+  [17, 33, 15],
+  [31, 127, 65],
+  [33, 129, 48],
+  [129, 300, 80],
+  [40, 1030, 200],
+  [200, 2080, 70],
+] as const;
+const products = (): Value[] => {
+  const g = new GraphBuilder(ops);
+  return sizes.flatMap(([m, k, n]) => {
+    const [x, w] = [p(g, `x${m}`, m, k), p(g, `w${m}`, k, n)];
+    const [turned, outer] = [p(g, `wT${m}`, n, k), p(g, `xT${m}`, k, m)];
+    return [b.matmul(g, x, w), b.matmul(g, x, b.swap(g, turned)), b.matmul(g, b.swap(g, outer), w)];
+  });
+};
+/** In blocks of one or two tiles, and by pieces of the depth. */
+const cut: Choices = {
+  ...splitAll,
+  contraction: (c) => ({ ...splitAll.contraction(c), bm: 32, bn: 32, bk: 32, mc: 64 }),
+};
+/** Numbers from 1 to 1e30, of both signs. */
+const wide = (i: number): number => (i % 2 ? -1 : 1) * 1.2345678 * 10 ** ((i * 7) % 31);
+/** A diagonal of powers of ten from 1e-29 to 1. */
+const powers = (i: number): number => (i % 65 === 0 ? 10 ** ((i / 65) % 30) / 10 ** 29 : 0);
+const square = (value: (i: number) => number): NdArray => ({
+  dtype: "f32",
+  shape: [64, 64],
+  data: Float64Array.from(Float32Array.from({ length: 4096 }, (_, i) => value(i))),
+});
+const text = (choices: Choices): string =>
+  kernelsOf([lowered(graphOf(products()), choices)])
+    .map((k) => k.text)
+    .join("\n");
+
+test("only where the CPU has such units, and only products large enough for it to pay, are split", () => {
+  assert.not.match(text(hostChoicesOf(64)), /split_/);
+  const chosen = text(hostChoicesOf(64, true));
+  assert.match(chosen, /split_rows\(/);
+  assert.match(chosen, /sixes\(|mma\([^;]*left, 1,/);
+  for (const word of ["split_rows", "split_steps", "Strip<"]) assert.ok(text(splitAll).includes(word), word);
+  assert.match(text(cut), /\bAcc<32, 32>/);
+});
+if (!tiles) console.log(" split: this CPU has no AMX, so kernels for it are compiled but not run");
+else {
+  test("every op against its definition", () => {
+    const all = opSamples(splitAll);
+    const kernels = kernelsOf(all.map((s) => s.sequence));
+    for (const compiler of ["g++", ...(hasClang ? ["clang++"] : [])])
+      compareOps(all, compiled(kernels, ["-O1", "-mamx-tile", "-mamx-bf16"], compiler));
+  });
+  test("layers against the interpreter, the same bits with any number of threads", () => {
+    const all = Object.entries(layers).map(([name, graph]) => ({ name, graph, sequence: lowered(graph, splitAll) }));
+    const lib = compiled(kernelsOf(all.map((s) => s.sequence)));
+    for (const { name, graph, sequence } of all) {
+      const stores = storesOf(valuesOf(graph));
+      const [got = [], other] = [1, 3].map((threads) => runSequence(sequence, stores, threads, lib));
+      assert.equal(other, got, name);
+      compare(name, graph, got);
+    }
+  });
+  test("sizes about those of tiles, each way that operands lie, cut in two ways to the same bits", () => {
+    const graph = graphOf(products());
+    const [got = [], other] = [splitAll, cut].map((c) => runSequence(lowered(graph, c), storesOf(valuesOf(graph))));
+    compare("products", graph, got);
+    assert.equal(other, got);
+  });
+  test("numbers from 1e-30 to 1e30 keep 22 bits, and what is no number stays so", () => {
+    const g = new GraphBuilder(ops);
+    const [x, w] = [p(g, "x", 64, 64), p(g, "w", 64, 64)];
+    const graph = graphOf([b.matmul(g, x, w)]);
+    const [left, diagonal] = [square(wide), square(powers)];
+    const run = (a: NdArray): Float64Array =>
+      runSequence(
+        lowered(graph, splitAll),
+        new Map([
+          ["x", a],
+          ["w", diagonal],
+        ]),
+      )[0] ?? new Float64Array();
+    run(left).forEach((y, i) => {
+      const want = (left.data[i] ?? 0) * (diagonal.data[(i % 64) * 65] ?? 0);
+      assert.ok(Math.abs(y - want) <= 2 ** -22 * Math.abs(want), `${y} is not ${want}`);
+    });
+    const broken = { ...left, data: left.data.map((v, i) => (i === 70 ? Number.NaN : i === 140 ? Infinity : v)) };
+    const got = run(broken);
+    for (let i = 0; i < 4096; i++)
+      assert.is(Number.isFinite(got[i]), ![1, 2].includes(Math.floor(i / 64)), `element ${i}`);
+  });
+}
+test.run();
