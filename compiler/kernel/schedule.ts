@@ -97,7 +97,7 @@ export const hostChoicesOf = (panel: number, tiles = false): Choices => ({
 /** To make the terms of a matrix pays if enough rows, columns or steps of the depth share them. */
 function splits({ op, m, n, k, groups }: Contraction): boolean {
   const [rows, depth] = [op === "ragged_dot" ? m / groups : m, op === "ragged_outer" ? k / groups : k];
-  return rows >= 32 && depth >= (op === "ragged_outer" ? 256 : 32) && n >= 16;
+  return rows >= 32 && depth >= 32 && n >= 16;
 }
 /** Blocks of whole tiles of 16 x 32: the depth that a tile sums at once is cut alike by every schedule. */
 export function ofTiles(s: Schedule): Schedule {
@@ -110,22 +110,28 @@ export const wholeVectors = (columns: number): boolean => columns % 16 === 0;
  * A task makes the terms of its rows, so it takes as many columns as leave tasks for all threads; with its depth whole it holds no more of them than
  * a strip. Else, and where the depth is what is ragged, accumulators are whole, and stay in L2 with the terms.
  */
-function splitContraction({ op, m, n, k, groups }: Contraction): Schedule {
-  const whole = op !== "ragged_outer" && k <= 2048;
-  const bm = op === "ragged_dot" ? 128 : ceil(m / Math.ceil(m / 128), 32);
+function splitContraction({ op, m, n, k, groups, operands }: Contraction): Schedule {
+  const outer = op === "ragged_outer";
+  const whole = !outer && k <= 2048;
+  const bm = op === "ragged_dot" ? 128 : evenly(m, outer ? 256 : 128, 32);
   const taken = groups * (op === "ragged_dot" ? 1 : Math.ceil(m / bm));
-  const least = whole ? 64 : 256;
-  const bn = Math.max(Math.min(least, ceil(n, 16)), ceil(n / Math.ceil(tasks / taken), 64));
+  const flops = 2 * m * n * k * operands * (op === "dot" ? groups : 1);
+  const wanted = Math.min(tasks, Math.max(16, Math.floor(flops / smallest)));
+  const widest = whole ? n : evenly(n, outer ? 768 : 1024, 64);
+  const least = Math.max(whole ? 64 : 256, ceil(n / Math.ceil(wanted / taken), 64));
   const size = (op === "ragged_dot" ? 1 : groups) * m * n;
-  const stream = size > inCaches && wholeVectors(n);
   return {
     bm,
-    bn: whole ? Math.min(bn, ceil(n, 16)) : Math.min(bn, 256),
-    bk: whole ? ceil(k, 32) : op === "ragged_outer" ? 256 : 1024,
+    bn: Math.min(ceil(n, 16), ceil(widest, 16), least),
+    bk: whole ? ceil(k, 32) : outer ? 256 : 512,
     mc: bm,
-    stream,
+    stream: size > inCaches && wholeVectors(n),
   };
 }
+/** FLOPs of a task of split products, a tenth of a millisecond: to make them smaller costs more than it shares. */
+const smallest = 1 << 26;
+/** n in parts of at most so many, multiples of a unit. */
+const evenly = (n: number, most: number, unit: number): number => ceil(n / Math.ceil(n / most), unit);
 /**
  * A ragged_dot takes its depth whole and few columns, so that the accumulator stays in L1, as long as a strip of a register tile's columns fits in
  * L2 with the rows. Deeper ones go by pieces for all rows of a group; what a dot then reads for each block of rows it reads again, so a task takes
