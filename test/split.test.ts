@@ -6,6 +6,7 @@ import type { NdArray, Value } from "../compiler/graph/node.ts";
 import { type Choices, hostChoicesOf } from "../compiler/kernel/schedule.ts";
 import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";
+import { tilesOf } from "../runtime/host/backend.ts";
 import { storesOf } from "./graphs.ts";
 import { compare, compareOps, graphOf, kernelsOf, lowered, opSamples, valuesOf } from "./host/compare.ts";
 import { hasClang } from "./host/machine.ts";
@@ -60,6 +61,11 @@ test("only where the CPU has such units, and only products large enough for it t
   assert.match(chosen, /sixes\(|mma\([^;]*left, 1,/);
   for (const word of ["split_rows", "split_steps", "Strip<"]) assert.ok(text(splitAll).includes(word), word);
   assert.match(text(cut), /\bAcc<32, 32>/);
+});
+test("a compiler that is told to do without AVX-512 splits nothing", () => {
+  assert.ok(["AMX_BF16", "AMXBF16"].every((name) => tilesOf({ features: ["AVX512F", name] })));
+  assert.not.ok(tilesOf({ features: ["AVX2", "AMX_BF16"] }));
+  assert.not.ok(tilesOf({ features: ["AVX512F", "AMX_TILE"] }));
 });
 if (!tiles) console.log(" split: this CPU has no AMX, so kernels for it are compiled but not run");
 else {

@@ -5,9 +5,9 @@ import { type Toolchain, toolchain } from "./toolchain.ts";
 
 /** Columns of a register tile: TILE_VECTORS * LANES of runtime/device. */
 export const panelOf = ({ features }: Pick<Toolchain, "features">): number => (features.includes("AVX512F") ? 64 : 16);
-/** Whether units multiply tiles of bf16: runtime/device/split.hpp. */
-const tilesOf = ({ features }: Pick<Toolchain, "features">): boolean =>
-  features.some((feature) => /^AMX_?BF16$/.test(feature));
+/** Whether units multiply tiles of bf16: runtime/device/split.hpp, which makes the terms by vectors of AVX-512. */
+export const tilesOf = ({ features }: Pick<Toolchain, "features">): boolean =>
+  features.includes("AVX512F") && features.some((feature) => /^AMX_?BF16$/.test(feature));
 
 /** Plans of it fit the instruction sets that kernels will be compiled for. Without a compiler nothing will run: weights lie in rows. */
 export async function hostBackend(): Promise<Backend> {
