@@ -18,6 +18,7 @@ import { makeFolder } from "../runtime/files.ts";
 import { readSafetensors } from "../runtime/safetensors.ts";
 import { FakeExecutable } from "./fake-executable.ts";
 import { full, patched } from "./patched.ts";
+import { problem } from "./refuses.ts";
 
 const test = suite("checkpoint");
 const root = mkdtempSync(join(tmpdir(), "moec-checkpoint-"));
@@ -37,15 +38,6 @@ async function saved(run: string, ...steps: readonly number[]): Promise<FakeExec
   for (const step of steps) writeCheckpoint(run, stateAt(step), storesOf(executable));
   return executable;
 }
-const problem = (action: () => unknown): Problem => {
-  try {
-    action();
-  } catch (error) {
-    if (error instanceof Problem) return error;
-    throw error;
-  }
-  throw new Error("no Problem");
-};
 const quiet = (): void => {};
 
 test("a checkpoint gives back all saved stores and its state; copies have their own names in the file", async () => {

@@ -2,6 +2,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Problem } from "../compiler/diagnostic.ts";
 import { bigramHeldOut, entropies, heldOutBatches, requireEnough, textOf, trainingBatch } from "../runtime/data.ts";
+import { problem } from "./refuses.ts";
 
 const test = suite("data");
 const counting = (n: number): Uint8Array => Uint8Array.from({ length: n }, (_, i) => i % 251);
@@ -72,14 +73,7 @@ test("each held-out byte but the first is a target exactly once, whatever B and 
 
 test("too little data says what to lower", () => {
   requireEnough(textOf(counting(10_000)), 16, 128);
-  const refusal = (n: number): Problem => {
-    try {
-      requireEnough(textOf(counting(n)), 16, 128);
-    } catch (error) {
-      if (error instanceof Problem) return error;
-    }
-    throw new Error("no Problem");
-  };
+  const refusal = (n: number): Problem => problem(() => requireEnough(textOf(counting(n)), 16, 128));
   assert.match(refusal(1000).help, "--batch to at most 7");
   assert.match(refusal(1000).help, "--length to at most 58");
   requireEnough(textOf(counting(1000)), 7, 128);

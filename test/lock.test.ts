@@ -10,20 +10,12 @@ import { makeFolder } from "../runtime/files.ts";
 import { lockFolder } from "../runtime/lock.ts";
 import { folder } from "./folder.ts";
 import { patched } from "./patched.ts";
+import { problem } from "./refuses.ts";
 
 const test = suite("lock");
 const root = folder();
 let folders = 0;
 const fresh = (): string => join(root, String(folders++));
-const problem = (action: () => unknown): Problem => {
-  try {
-    action();
-  } catch (error) {
-    if (error instanceof Problem) return error;
-    throw error;
-  }
-  throw new Error("no Problem");
-};
 
 test("two runs do not write one folder; a dead holder holds nothing", () => {
   const run = fresh();

@@ -14,3 +14,23 @@ export async function refuses(work: () => unknown, message: string, help: string
   }
   assert.unreachable(message);
 }
+/** The Problem that the work ends with. */
+export function problem(work: () => unknown): Problem {
+  try {
+    work();
+  } catch (error) {
+    if (error instanceof Problem) return error;
+    throw error;
+  }
+  throw new Error("no Problem");
+}
+/** The same of work that may be asynchronous. */
+export async function rejected(work: () => unknown): Promise<Problem> {
+  try {
+    await work();
+  } catch (error) {
+    if (error instanceof Problem) return error;
+    throw error;
+  }
+  throw new Error("no Problem");
+}

@@ -7,7 +7,6 @@ import { type Browser, chromium, type Page } from "playwright-core";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { reportCommand } from "../cli/commands/report.ts";
-import { Problem } from "../compiler/diagnostic.ts";
 import { ticks } from "../runtime/report/chart.ts";
 import { readRun } from "../runtime/report/log.ts";
 import { reportPage } from "../runtime/report/page.ts";
@@ -15,6 +14,7 @@ import { png } from "../runtime/report/png.ts";
 import { imbalanceLines, loadGrids, smoothed, thinned } from "../runtime/report/series.ts";
 import { RunLog, writeConfig } from "../runtime/run-folder.ts";
 import { folder } from "./folder.ts";
+import { problem } from "./refuses.ts";
 
 const test = suite("report");
 const experts = 5;
@@ -60,15 +60,6 @@ function made(steps: number, name = "Gpt"): string {
   return run;
 }
 const pageOf = (run: string): string => reportPage(readRun(run));
-function problem(action: () => unknown): Problem {
-  try {
-    action();
-  } catch (error) {
-    if (error instanceof Problem) return error;
-    throw error;
-  }
-  throw new Error("no Problem");
-}
 
 test("the page names what it shows, and loads nothing", () => {
   const page = pageOf(made(40));

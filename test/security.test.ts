@@ -27,6 +27,7 @@ import { readSafetensors, writeSafetensors } from "../runtime/safetensors.ts";
 import { fromNumbers, numbers } from "../runtime/tensor.ts";
 import { FakeExecutable } from "./fake-executable.ts";
 import { folder } from "./folder.ts";
+import { rejected } from "./refuses.ts";
 
 const test = suite("security");
 const main = fileURLToPath(new URL("../cli/main.ts", import.meta.url));
@@ -45,15 +46,6 @@ const hostile = [
 ];
 /** Such names as paths can have: no slash but those that separate. */
 const asFile = hostile.map((text) => text.replaceAll("/", "_"));
-async function rejected(action: () => unknown): Promise<Problem> {
-  try {
-    await action();
-  } catch (error) {
-    if (error instanceof Problem) return error;
-    throw error;
-  }
-  throw new Error("no Problem");
-}
 /** What a terminal would get has no control characters but line breaks. */
 const harmless = (text: string): void => assert.not.match(text, /[^\P{C}\n]/u);
 

@@ -56,9 +56,18 @@ const text = (choices: Choices): string =>
 
 test("only where the CPU has such units, and only products large enough for it to pay, are split", () => {
   assert.not.match(text(hostChoicesOf(64)), /split_/);
-  const chosen = text(hostChoicesOf(64, true));
-  assert.match(chosen, /split_rows\(/);
-  assert.match(chosen, /sixes\(|mma\([^;]*left, 1,/);
+  const isSplit = (m: number, k: number, n: number): boolean => {
+    const g = new GraphBuilder(ops);
+    const graph = graphOf([b.matmul(g, p(g, "x", m, k), p(g, "w", k, n))]);
+    return kernelsOf([lowered(graph, hostChoicesOf(64, true))]).some((k) => k.text.includes("split_"));
+  };
+  assert.ok(isSplit(32, 32, 16));
+  for (const [m, k, n] of [
+    [31, 32, 16],
+    [32, 31, 16],
+    [32, 32, 15],
+  ] as const)
+    assert.not.ok(isSplit(m, k, n), `${m} x ${k} x ${n}`);
   for (const word of ["split_rows", "split_steps", "Strip<"]) assert.ok(text(splitAll).includes(word), word);
   assert.match(text(cut), /\bAcc<32, 32>/);
 });

@@ -21,6 +21,7 @@ import { writeSafetensors } from "../runtime/safetensors.ts";
 import { zeros } from "../runtime/tensor.ts";
 import { openTraining, type TrainOptions } from "../runtime/train.ts";
 import { FakeExecutable, type FakeOptions, total } from "./fake-executable.ts";
+import { rejected } from "./refuses.ts";
 import { last, losses as lossesOf, small } from "./runs.ts";
 
 const test = suite("train");
@@ -69,15 +70,6 @@ async function run(
     if (step.step >= upTo) break;
   }
   return { steps, executable };
-}
-async function problem(action: () => Promise<unknown>): Promise<Problem> {
-  try {
-    await action();
-  } catch (error) {
-    if (error instanceof Problem) return error;
-    throw error;
-  }
-  throw new Error("no Problem");
 }
 const speeds = new Set(["tokens_per_second", "seconds"]);
 /** Without what depends on the machine's speed. */
@@ -184,7 +176,7 @@ test("an abort between two steps costs one more, which is saved", async () => {
 
 test("a loss that is NaN stops the run by name and leaves the good checkpoints", async () => {
   const folder = fresh();
-  const { message } = await problem(() => run(folder, {}, { nanLoss: 15 }));
+  const { message } = await rejected(() => run(folder, {}, { nanLoss: 15 }));
   assert.match(message, "the loss `language` is NaN at step 15");
   assert.equal(checkpointSteps(folder), [12, 6]);
   assert.ok(newestCheckpoint(folder, assert.unreachable));
@@ -192,7 +184,7 @@ test("a loss that is NaN stops the run by name and leaves the good checkpoints",
 
 test("a parameter that is NaN stops the run when it would be saved", async () => {
   const folder = fresh();
-  const { message } = await problem(() => run(folder, {}, { nanParameter: 16 }));
+  const { message } = await rejected(() => run(folder, {}, { nanParameter: 16 }));
   assert.match(message, "`experts.1.up.weight` of layer `experts.1.up`");
   assert.equal(checkpointSteps(folder), [12, 6]);
 });
@@ -233,9 +225,9 @@ test("a config that is damaged is a Problem that names the key", async () => {
   writeConfig(folder, config);
   const path = join(folder, "config.json");
   writeFileSync(path, readFileSync(path, "utf8").replace('"steps": 20', '"steps": "20"'));
-  assert.match((await problem(async () => readConfig(folder))).message, "steps");
+  assert.match((await rejected(async () => readConfig(folder))).message, "steps");
   writeFileSync(path, "{");
-  assert.match((await problem(async () => readConfig(folder))).message, "JSON");
+  assert.match((await rejected(async () => readConfig(folder))).message, "JSON");
 });
 
 async function generated(
@@ -280,8 +272,8 @@ test("prompts of 64, 65 and 130 bytes take 1, 2 and 3 calls", async () => {
 
 test("what does not fit the Context says how much does", async () => {
   assert.is((await generated("abcd", 61)).bytes.length, 61);
-  assert.match((await problem(() => generated("abcd", 62))).help, "--tokens to at most 61");
-  assert.match((await problem(() => generated("x".repeat(65), 1))).help, "shorten the prompt");
+  assert.match((await rejected(() => generated("abcd", 62))).help, "--tokens to at most 61");
+  assert.match((await rejected(() => generated("x".repeat(65), 1))).help, "shorten the prompt");
 });
 
 async function* cutOff(): AsyncGenerator<number> {

@@ -53,7 +53,9 @@ FN void turned_of(vf (&w)[LANES], const f32* const* r, ix m, ix x, ix n) {
   else UNROLL for (ix i = 0; i < LANES; i++) w[i] = i < m ? first_of(n - x, r[i] + x) : vf{};
   exchange<1>(w);
 }
+/** A tile of terms, of 32 rows or columns that are two times 16. */
 FN void put_tile(u16* to, const vf (&low)[LANES], const vf (&high)[LANES]) { UNROLL for (int i = 0; i < TILE_SIDE; i++) put_terms(to + i * TILE_DEEP, low[i], high[i]); }
+/** The same rows for products that are made turned. */
 template <int R> FN Across split_across(f32* to, ix n, ix depth, const Rows<R, 1>& a) {
   const Across s = {(u16*)to, blocks_of(depth)};
   u16* at = s.p;
@@ -185,7 +187,8 @@ template <int N, int LD> struct Splitting {
     if (++i < parts) return;
     i = 0; depth -= deep; to += deep / TILE_DEEP * TERMS * TILE; from += step - parts * deep;
   }
-  FN void some(ix most) {
+  /** Called, not copied: it stands in each block of products three times. */
+  __attribute__((noinline)) void some(ix most) {
     const ix n = ix_min(most, left());
     ROLL for (ix x = 0; x < n; x++) if constexpr (LD > 0) rows(); else column();
   }
@@ -299,6 +302,7 @@ template <int V, class A, class T, class O, class... P> FN void split_columns(bo
 }
 /** One whose strips are made and read one after the other. */
 template <int R, int C> using Strip = Acc<R, C, vectors(C) * LANES>;
+/** What `mma` below does, for both kinds of left operand. */
 template <class A, class T, class O, class... P> FN void mma_split(bool fresh, const A& a, ix rows, ix depth, const T& then, const O& o, const P&... more) {
   constexpr int C = O::C, NV = vectors(C), REST = C / LANES % NV;
   const ix columns = o.b.columns(C);
