@@ -21,7 +21,7 @@ import type { PlanExecutable } from "../runtime/plan-executable.ts";
 import { zeros } from "../runtime/tensor.ts";
 import { folder } from "./folder.ts";
 import { storesOf } from "./graphs.ts";
-import { splitAll, tiles } from "./host/split.ts";
+import { splitAll, splitAndCut, tiles } from "./host/split.ts";
 import { adamw, gptStep, moeLayer } from "./layers.ts";
 
 const test = suite("panels");
@@ -105,6 +105,15 @@ function twoLayers(...rows: readonly number[]): Graph {
   const sum = (n: number): Value => b.add(g, b.dot(g, p(`x${n}`, n, 64), v), b.dot(g, p(`h${n}`, n, 40), w));
   return { name: "sums", results: rows.map((n) => ({ role: "output", name: `y${n}`, value: b.tanh(g, sum(n)) })) };
 }
+/** x @ v^T, deeper than a panel is wide. */
+function turned(): Graph {
+  const g = new GraphBuilder(ops);
+  const [x, v] = [
+    b.param(g, "x", { dtype: "f32", shape: [61, 192] }),
+    b.param(g, "v", { dtype: "f32", shape: [128, 192] }),
+  ];
+  return { name: "turned", results: [{ role: "output", name: "y", value: b.matmul(g, x, b.swap(g, v)) }] };
+}
 const gpt = { V: 17, B: 2, T: 7, D: 64, H: 128, L: 2, heads: 2, E: 3, K: 2 };
 const cases: Readonly<Record<string, { readonly graph: Graph; readonly forced?: readonly string[] }>> = {
   "mixture of experts": { graph: moeLayer(67, 64, 128, 5, 2) },
@@ -112,6 +121,7 @@ const cases: Readonly<Record<string, { readonly graph: Graph; readonly forced?: 
   "two layers that are added, few rows and many": { graph: pairsIn(twoLayers(5, 61)) },
   "mixture of experts, some of them rows": { graph: moeLayer(19, 24, 64, 3, 2) },
   "a step of a model": { graph: gptStep(gpt) },
+  "a matrix that is turned": { graph: turned(), forced: ["v"] },
   "adamw of a large matrix": { graph: adamw([300, 128]), forced: ["w", "grad", "m", "v"] },
   "adamw of a stack": { graph: adamw([3, 37, 64]), forced: ["w", "grad", "m", "v"] },
   "adamw of a wide matrix": { graph: adamw([2, 7, 1600]), forced: ["w", "grad", "m", "v"] },
@@ -119,10 +129,11 @@ const cases: Readonly<Record<string, { readonly graph: Graph; readonly forced?: 
 };
 const sets: Readonly<Record<string, Choices>> = {
   "in panels as wide as a register tile": hostChoices,
-  ...(tiles ? { "in panels, every product split": splitAll } : {}),
+  ...(tiles ? { "in panels, every product split": splitAll, "in panels, split and cut": splitAndCut } : {}),
 };
+const layersOnly = Object.entries(cases).filter(([name]) => !/^adamw|^a step/.test(name));
 for (const [how, choices] of Object.entries(sets))
-  for (const [name, { graph, forced = [] }] of Object.entries(cases))
+  for (const [name, { graph, forced = [] }] of choices === hostChoices ? Object.entries(cases) : layersOnly)
     test(`${name}: the interpreter's values ${how}, the same bits on 1 and 3 threads`, async () => {
       const want = expected(graph);
       const width = panelOf(await toolchain());

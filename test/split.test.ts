@@ -6,12 +6,13 @@ import type { NdArray, Value } from "../compiler/graph/node.ts";
 import { type Choices, hostChoicesOf } from "../compiler/kernel/schedule.ts";
 import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";
+import { pairProducts } from "../compiler/transform/pairs.ts";
 import { tilesOf } from "../runtime/host/backend.ts";
 import { storesOf } from "./graphs.ts";
 import { compare, compareOps, graphOf, kernelsOf, lowered, opSamples, valuesOf } from "./host/compare.ts";
 import { hasClang } from "./host/machine.ts";
 import { compiled, runSequence } from "./host/run.ts";
-import { splitAll, tiles } from "./host/split.ts";
+import { splitAll, splitAndCut, tiles } from "./host/split.ts";
 import { layers } from "./layers.ts";
 
 const test = suite("split");
@@ -34,11 +35,6 @@ const products = (): Value[] => {
     const [turned, outer] = [p(g, `wT${m}`, n, k), p(g, `xT${m}`, k, m)];
     return [b.matmul(g, x, w), b.matmul(g, x, b.swap(g, turned)), b.matmul(g, b.swap(g, outer), w)];
   });
-};
-/** In blocks of one or two tiles, and by pieces of the depth. */
-const cut: Choices = {
-  ...splitAll,
-  contraction: (c) => ({ ...splitAll.contraction(c), bm: 32, bn: 32, bk: 32, mc: 64 }),
 };
 /** Numbers from 1 to 1e30, of both signs. */
 const wide = (i: number): number => (i % 2 ? -1 : 1) * 1.2345678 * 10 ** ((i * 7) % 31);
@@ -69,7 +65,7 @@ test("only where the CPU has such units, and only products large enough for it t
   ] as const)
     assert.not.ok(isSplit(m, k, n), `${m} x ${k} x ${n}`);
   for (const word of ["split_rows", "split_steps", "Strip<"]) assert.ok(text(splitAll).includes(word), word);
-  assert.match(text(cut), /\bAcc<32, 32>/);
+  assert.match(text(splitAndCut), /\bAcc<32, 128>/);
 });
 test("a compiler that is told to do without AVX-512 splits nothing", () => {
   assert.ok(["AMX_BF16", "AMXBF16"].every((name) => tilesOf({ features: ["AVX512F", name] })));
@@ -96,9 +92,24 @@ else {
   });
   test("sizes about those of tiles, each way that operands lie, cut in two ways to the same bits", () => {
     const graph = graphOf(products());
-    const [got = [], other] = [splitAll, cut].map((c) => runSequence(lowered(graph, c), storesOf(valuesOf(graph))));
+    const [got = [], other] = [splitAll, splitAndCut].map((c) =>
+      runSequence(lowered(graph, c), storesOf(valuesOf(graph))),
+    );
     compare("products", graph, got);
     assert.equal(other, got);
+  });
+  test("operands of one sum, and of one kernel, that lie in different ways", () => {
+    const g = new GraphBuilder(ops);
+    const [x, y, h] = [p(g, "x", 61, 64), p(g, "y", 61, 64), p(g, "h", 61, 40)];
+    const [v, w, u] = [p(g, "v", 64, 128), p(g, "w", 128, 40), p(g, "u", 128, 64)];
+    const sum = b.tanh(g, b.add(g, b.matmul(g, x, v), b.matmul(g, h, b.swap(g, w))));
+    const gated = b.mul(g, b.matmul(g, y, v), b.tanh(g, b.matmul(g, y, b.swap(g, u))));
+    const graph = pairProducts(g, graphOf([sum, gated]));
+    const sequence = lowered(graph, splitAll);
+    const texts = kernelsOf([sequence]).map((k) => k.text);
+    assert.ok(texts.some((t) => /plus\(on\(/.test(t)) && texts.some((t) => /on\(.*, on\(/.test(t)));
+    assert.ok(texts.filter((t) => t.includes("close<") && t.includes("pack_transposed<")).length === 2);
+    compare("operands", graph, runSequence(sequence, storesOf(valuesOf(graph))));
   });
   test("numbers from 1e-30 to 1e30 keep 22 bits, and what is no number stays so", () => {
     const g = new GraphBuilder(ops);
