@@ -1,6 +1,6 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { Problem } from "../compiler/diagnostic.ts";
+import type { Problem } from "../compiler/diagnostic.ts";
 import { bigramHeldOut, entropies, heldOutBatches, requireEnough, textOf, trainingBatch } from "../runtime/data.ts";
 import { problem } from "./refuses.ts";
 

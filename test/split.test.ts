@@ -50,13 +50,14 @@ const text = (choices: Choices): string =>
     .map((k) => k.text)
     .join("\n");
 
+/** Whether a product of that size is, by itself. */
+const isSplit = (m: number, k: number, n: number): boolean => {
+  const g = new GraphBuilder(ops);
+  const graph = graphOf([b.matmul(g, p(g, "x", m, k), p(g, "w", k, n))]);
+  return kernelsOf([lowered(graph, hostChoicesOf(64, true))]).some((k) => k.text.includes("split_"));
+};
 test("only where the CPU has such units, and only products large enough for it to pay, are split", () => {
   assert.not.match(text(hostChoicesOf(64)), /split_/);
-  const isSplit = (m: number, k: number, n: number): boolean => {
-    const g = new GraphBuilder(ops);
-    const graph = graphOf([b.matmul(g, p(g, "x", m, k), p(g, "w", k, n))]);
-    return kernelsOf([lowered(graph, hostChoicesOf(64, true))]).some((k) => k.text.includes("split_"));
-  };
   assert.ok(isSplit(32, 32, 16));
   for (const [m, k, n] of [
     [31, 32, 16],
