@@ -198,6 +198,36 @@ test("few rows: attention up to the last key that is seen, experts of which most
     assert.ok(distance(want.data, got[r] ?? []) < 1e-4, `result ${r}`),
   );
 });
+test("a query alone has the bits that it has among few, and asks for the keys and values of the next head", () => {
+  const g = new GraphBuilder(ops);
+  const p = (name: string, ...shape: number[]): Value => b.param(g, name, { dtype: "f32", shape });
+  const seen = b.broadcastTo(g, b.iota(g, 100), [2, 100]);
+  const queries = p("q", 2, 3, 1, 8, 32);
+  const attended = (T: number): Value => {
+    const q = b.slice(g, queries, 3, 0, T);
+    const places = b.add(g, b.broadcastTo(g, b.iota(g, T), [2, T]), 70);
+    const operands = [q, p("k", 2, 3, 100, 32), p("v", 2, 3, 100, 64), places, seen];
+    return b.make(g, "attention", operands, { scale: 0.25, bounds: [{ at: 1, seen: -1, plus: 0 }] }).results[0] as Value;
+  };
+  const results = [8, 1, 3, 6].map(attended);
+  const graph = graphOf(results);
+  const sequence = lowered(graph);
+  const kernels = kernelsOf([sequence]);
+  for (const operand of ["along<32>", "close<64, 64>"])
+    assert.ok(kernels.some(({ text }) => text.split("\n").some((l) => l.includes(operand) && l.includes("(h + 1)"))));
+  const stores = storesOf(valuesOf(graph));
+  for (const flags of x64 ? [[], ["-mno-avx512f"], ["-mno-avx"]] : [[]]) {
+    const [all = [], ...some] = runSequence(sequence, stores, 2, compiled(kernels, flags));
+    interpret(valuesOf(graph), stores, { exact: true }).forEach((want, r) =>
+      assert.ok(distance(want.data, (r === 0 ? all : some[r - 1]) ?? []) < 1e-4, `result ${r}`),
+    );
+    for (const [i, T] of [1, 3, 6].entries())
+      for (let h = 0; h < 6; h++) {
+        const among = all.slice(h * 8 * 64, (h * 8 + T) * 64);
+        assert.equal(some[i]?.slice(h * T * 64, (h + 1) * T * 64), among, `${T} of 8 queries, head ${h}`);
+      }
+  }
+});
 test("a choice that goes nowhere adds zeros in the kernel of another routing", () => {
   const g = new GraphBuilder(ops);
   const p = (name: string, shape: readonly number[]): Value => b.param(g, name, { dtype: "f32", shape });

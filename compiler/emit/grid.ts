@@ -3,7 +3,7 @@ import { Bug } from "../diagnostic.ts";
 import { isNum, item, multiple } from "../kernel/expr.ts";
 import type { Axis, Kernel } from "../kernel/ir.ts";
 
-const blocksOf = (a: Axis): number =>
+export const blocksOf = (a: Axis): number =>
   isNum(a.to) && isNum(a.from) ? Math.ceil((a.to.value - a.from.value) / a.step) : Number.NaN;
 /** The place in the grid of the axis whose ends the axis before it decides; -1 if there is none. */
 export const raggedOf = (k: Kernel): number => k.grid.findIndex((a) => !isNum(a.to));

@@ -15,7 +15,7 @@ import {
 } from "../kernel/expr.ts";
 import type { Axis, Expr, Kernel, Load, Stmt, StmtOf, Tile, Var } from "../kernel/ir.ts";
 import { walk, written } from "../kernel/passes.ts";
-import { decode } from "./grid.ts";
+import { blocksOf, decode } from "./grid.ts";
 import type { Emitter, Target } from "./text.ts";
 
 const lanes = [{ count: 16, text: "LANES" }] as const;
@@ -246,7 +246,7 @@ function stageRight(s: StmtOf<"stage">, e: Emitter): void {
   const direct = plain(s);
   const [alongK, alongX] = direct?.strides ?? [null, null];
   const along = alongDepth(s, e);
-  if (along) return e.line(`${name} = along<${along.step}>(${along.start}, ${nx});`);
+  if (along) return e.line(`${name} = along<${along.step}>(${along.start}, ${nx}, ${ahead(s, e) ?? along.start});`);
   const room = (): string => reserve(e, width * ceil(depth, 16));
   const coming = (): string => (alongK === null ? "{}" : `{${ahead(s, e) ?? "nullptr"}, ${alongK}, ${width}, ${nk}}`);
   if (direct && alongX === 1 && alongK !== null) {
@@ -315,9 +315,12 @@ function panelsOf(s: StmtOf<"stage">, r: Var, c: Var): InPanels | null {
   const whole = multiple(item(start.at, start.at.length - 1)) % layout.width === 0;
   return whole ? { start, step: item(shape, shape.length - 2) * layout.width, width: layout.width } : null;
 }
-/** Where the right operand that is staged after this one is done with begins: in the next round of its loop, of the next pair, or in the next task. */
+/**
+ * Where the right operand that is staged after this one is done with begins: in the next round of its loop, of the next pair, or in the next task, which
+ * differs in the last axis that has several.
+ */
 function ahead(s: StmtOf<"stage">, e: Emitter): string | null {
-  const task = e.kernel.grid.at(-1);
+  const task = e.kernel.grid.findLast((a) => blocksOf(a) !== 1) ?? e.kernel.grid.at(-1);
   if (!task || s.body.length > 0) return null;
   const { first, next } = othersOf(s, e.kernel);
   const after = next ? beginning(next, e, (x) => x) : beginning(first, e, (x) => later(x, task));

@@ -72,7 +72,7 @@ struct Ahead {
 };
 template <int LD> struct Major {
   static constexpr bool follows = false;
-  const f32* p;
+  const f32 *p, *next;
   template <int S> static constexpr ix pitch() { return LD; }
   FN ix columns(ix c) const { return c; }
   FN const f32* strip(ix c, ix) const { return p + c; }
@@ -103,11 +103,13 @@ template <int W> struct Panels {
 template <int W> FN Panels<W> panels(const f32* p, ix step, ix n, const f32* next) { return {p, step, n, next}; }
 constexpr int SIX = 6;
 struct Sixes { const f32* p; };
-/** Where it lies, rows LD apart. */
-template <int LD> FN Major<LD> in_place(const f32* p) { return {p}; }
-/** `n` columns. */
-template <int LD, class T> struct Along { const T* p; ix n; };
-template <int LD, class T> FN Along<LD, T> along(const T* p, ix n) { return {p, n}; }
+template <class B> constexpr bool is_major = false;
+template <int LD> constexpr bool is_major<Major<LD>> = true;
+/** Where it lies, rows LD apart; what lies alike at `next`, if that is not null, will be wanted after it. */
+template <int LD> FN Major<LD> in_place(const f32* p, const f32* next = nullptr) { return {p, next}; }
+/** `n` columns; as many at `next` will be wanted after them. */
+template <int LD, class T> struct Along { const T *p, *next; ix n; };
+template <int LD, class T> FN Along<LD, T> along(const T* p, ix n, const T* next) { return {p, next, n}; }
 /** Of R x C; of its columns S are there at a time, where each strip of so many is made and read before the next. */
 template <int R, int C, int S = C> struct Acc {
   alignas(64) f32 d[R][S];

@@ -51,7 +51,7 @@ template <int R> FN Split split_rows(f32* to, ix n, ix depth, const Rows<R, 1>& 
 FN void turned_of(vf (&w)[LANES], const f32* const* r, ix m, ix x, ix n) {
   if (m >= LANES && n - x >= LANES) UNROLL for (ix i = 0; i < LANES; i++) w[i] = ld(vf{}, r[i] + x);
   else UNROLL for (ix i = 0; i < LANES; i++) w[i] = i < m ? first_of(n - x, r[i] + x) : vf{};
-  exchange<1>(w);
+  turn(w);
 }
 /** A tile of terms, of 32 rows or columns that are two times 16. */
 FN void put_tile(u16* to, const vf (&low)[LANES], const vf (&high)[LANES]) { UNROLL for (int i = 0; i < TILE_SIDE; i++) put_terms(to + i * TILE_DEEP, low[i], high[i]); }
@@ -272,7 +272,7 @@ template <int C, int D> APART void turn_tiles(const f32* from, ix n, ix m, f32* 
   ROLL for (ix i = 0; i < n; i += LANES) ROLL for (ix j = 0; j < m; j += LANES) {
     vf w[LANES];
     UNROLL for (int l = 0; l < LANES; l++) w[l] = *(const vf_at*)(from + (i + l) * C + j);
-    exchange<1>(w);
+    turn(w);
     UNROLL for (int l = 0; l < LANES; l++) if (j + l < m) *(vf_at*)(to + (j + l) * D + i) = w[l];
   }
 }

@@ -144,6 +144,21 @@ template <int NV, class A, class T, class O> FN void few(bool fresh, const A& a,
     if (asks.p >= next + depth * S) asks.lines = 0;
   }
 }
+/** Each step of the depth asks for the row in its place of what will be wanted next, if that is known: in one burst they would wait for each other. */
+template <int LD, int S> struct RowAsks {
+  const f32* next;
+  FN ix till(ix k, ix depth) const { return next ? k + 1 : depth; }
+  FN void ask(ix k) const { if (next) UNROLL for (int x = 0; x < S; x += 16) __builtin_prefetch(next + k * LD + x, 0, 2); }
+};
+/** The columns from c on of M to R rows, which are one register tile's, by a right operand that is read where it lies. */
+template <int NV, int M, int LD, class A, class T, class O> FN void one_tile(bool fresh, const A& a, ix rows, ix depth, ix c, const T& then, const O& o) {
+  if constexpr (M < O::R) if (rows > M) return one_tile<NV, M + 1, LD>(fresh, a, rows, depth, c, then, o);
+  constexpr int S = NV * LANES;
+  const Part part = {0, rows, c, S};
+  if (then.now) then.before(part, [](const void* p) { __builtin_prefetch(p, 1, 2); });
+  micro<M, NV, O::C, LD, RowAsks<LD, S>>(fresh, tile_at(a, 0, depth), o.b.p + c, o.acc.d[0] + c, depth, {o.b.next ? o.b.next + c : nullptr});
+  if (then.now) then.after(part);
+}
 /** Right operands whose columns from c on register tiles take in turn, and what is wanted after them. */
 template <int NV, class... O> struct Taken {
   FN Taken(ix, ix, ix) {}
@@ -167,6 +182,10 @@ template <int NV, class O, class... P> struct Taken<NV, O, P...> {
 /** The same of any number of rows, each register tile for all operands: the columns of one, or the rows, stay in L1. cold: rows are asked for, too. */
 template <int NV, class A, class T, class O, class... P> FN void strip(bool fresh, bool cold, const A& a, ix rows, ix depth, ix c, const T& then, const f32* next, const O& o, const P&... more) {
   if constexpr (sizeof...(P) == 0 && O::B::follows && O::alone) if (rows <= FEW) return few<NV>(fresh, a, rows, depth, c, then, next, o);
+  if constexpr (sizeof...(P) == 0 && is_major<typename O::B> && O::R <= SIX && O::alone) {
+    if (rows > 0) one_tile<NV, 1, O::B::template pitch<NV * LANES>()>(fresh, a, rows, depth, c, then, o);
+    return;
+  }
   Taken<NV, O, P...> all(c, depth, (rows + SIX - 1) / SIX, o, more...);
   Wanted wanted;
   const i32 deep = (i32)all.deep(); const ix pace = all.pace();
@@ -252,7 +271,7 @@ template <int W, class F> FN Strips columns(f32* to, ix n, ix depth, Ahead ahead
 }
 /** Rows LD apart, which lie close: read in place where a register tile takes all of them, else copied. */
 template <int W, int LD> FN auto close(f32* to, const f32* p, ix depth, Ahead ahead) {
-  if constexpr (vectors(W) * LANES == W) return in_place<LD>(p);
+  if constexpr (vectors(W) * LANES == W) return in_place<LD>(p, ahead.p);
   else return columns<W>(to, W, depth, ahead, [&](ix k) { return p + k * LD; });
 }
 /** The least vector with six. A wider one crosses lines more often, and leaves more for the end. */
@@ -303,24 +322,34 @@ template <int R, int D, class F> FN Rows<R, 1> pack_rows(f32* to, ix n, ix depth
   }
   return rows;
 }
-#define LOW(l, s) (l & s ? LANES + l - s : l)
-#define HIGH(l, s) (l & s ? LANES + l : l + s)
-#define FOUR(f, l, s) f(l, s), f(l + 1, s), f(l + 2, s), f(l + 3, s)
+#define FOUR(f, l, h) f(l, h), f(l + 1, h), f(l + 2, h), f(l + 3, h)
 #if LANES == 16
-#define PICK(f, s) FOUR(f, 0, s), FOUR(f, 4, s), FOUR(f, 8, s), FOUR(f, 12, s)
+#define PICK(f, h) FOUR(f, 0, h), FOUR(f, 4, h), FOUR(f, 8, h), FOUR(f, 12, h)
 #elif LANES == 8
-#define PICK(f, s) FOUR(f, 0, s), FOUR(f, 4, s)
+#define PICK(f, h) FOUR(f, 0, h), FOUR(f, 4, h)
 #else
-#define PICK(f, s) FOUR(f, 0, s)
+#define PICK(f, h) FOUR(f, 0, h)
 #endif
-/** Exchanges blocks of S x S; with S = 1, 2, .. LANES / 2 a transpose. */
-template <int S> FN void exchange(vf (&r)[LANES]) {
-  UNROLL for (int i = 0; i < LANES; i++) if (!(i & S)) {
-    const vf a = r[i], b = r[i + S];
-    r[i] = __builtin_shufflevector(a, b, PICK(LOW, S));
-    r[i + S] = __builtin_shufflevector(a, b, PICK(HIGH, S));
+/** Lane l of what two vectors give, in turns, of the first (h: the second) half of each four lanes: one number of each, or two. */
+#define ONES(l, h) ((l) / 4 * 4 + 2 * h + (l) / 2 % 2 + (l) % 2 * LANES)
+#define TWOS(l, h) ((l) / 4 * 4 + 2 * h + (l) % 2 + (l) / 2 % 2 * LANES)
+/** The same of their fours: the even (h: odd) ones of the first vector, then those of the second. */
+#define FOURS(l, h) ((l) * 2 / LANES * LANES + (l) * 2 % LANES / 8 * 8 + h * 4 + (l) % 4)
+#define MIX(f, h, a, b) __builtin_shufflevector(a, b, PICK(f, h))
+/** Turns LANES x LANES: 4 x 4 inside the fours of lanes, then the fours; of shuffles only such as need no table. */
+FN void turn(vf (&r)[LANES]) {
+  UNROLL for (int i = 0; i < LANES; i += 4) {
+    const vf a = MIX(ONES, 0, r[i], r[i + 1]), b = MIX(ONES, 1, r[i], r[i + 1]), c = MIX(ONES, 0, r[i + 2], r[i + 3]), d = MIX(ONES, 1, r[i + 2], r[i + 3]);
+    r[i] = MIX(TWOS, 0, a, c); r[i + 1] = MIX(TWOS, 1, a, c); r[i + 2] = MIX(TWOS, 0, b, d); r[i + 3] = MIX(TWOS, 1, b, d);
   }
-  if constexpr (2 * S < LANES) exchange<2 * S>(r);
+#if LANES == 16
+  UNROLL for (int i = 0; i < 4; i++) {
+    const vf a = MIX(FOURS, 0, r[i], r[i + 4]), b = MIX(FOURS, 1, r[i], r[i + 4]), c = MIX(FOURS, 0, r[i + 8], r[i + 12]), d = MIX(FOURS, 1, r[i + 8], r[i + 12]);
+    r[i] = MIX(FOURS, 0, a, c); r[i + 4] = MIX(FOURS, 0, b, d); r[i + 8] = MIX(FOURS, 1, a, c); r[i + 12] = MIX(FOURS, 1, b, d);
+  }
+#elif LANES == 8
+  UNROLL for (int i = 0; i < 4; i++) { const vf a = MIX(FOURS, 0, r[i], r[i + 4]), b = MIX(FOURS, 1, r[i], r[i + 4]); r[i] = a; r[i + 4] = b; }
+#endif
 }
 /** A weight in panels of P, turned: step k of column x lies at p[k / P * step + x * P + k % P]. In the order in which it lies. */
 template <int W, int P> APART Strips turn_panels(f32* to, ix n, ix depth, const f32* p, ix step, const f32* next) {
@@ -329,7 +358,7 @@ template <int W, int P> APART Strips turn_panels(f32* to, ix n, ix depth, const 
     ROLL for (ix c = 0; c < P; c += B)
       if (x + B <= n && B == LANES) {
         vf r[LANES]; UNROLL for (int i = 0; i < LANES; i++) r[i] = ld(vf{}, p + (x + i) * P + c);
-        exchange<1>(r);
+        turn(r);
         UNROLL for (int i = 0; i < LANES; i++) st(vf{}, to + place<W>(x, k + c + i, depth), r[i]);
       } else ROLL for (ix i = x; i < x + B; i++) for (ix l = c; l < c + B; l++) to[place<W>(i, k + l, depth)] = i < n ? p[i * P + l] : 0.0f;
   return {to, {next, step, n * P, depth / P}};
@@ -339,7 +368,7 @@ template <int W, class F> FN Strips pack_transposed(f32* to, ix n, ix depth, F f
   ROLL for (ix x = 0; x < W; x += LANES) ROLL for (ix k = 0; k < depth; k += LANES)
     if ((x + LANES <= n || x >= n) && k + LANES <= depth) {
       vf r[LANES]; UNROLL for (int i = 0; i < LANES; i++) r[i] = x < n ? ld(vf{}, f(x + i, k)) : vf{};
-      if (x < n) exchange<1>(r);
+      if (x < n) turn(r);
       UNROLL for (int i = 0; i < LANES; i++) st(vf{}, to + place<W>(x, k + i, depth), r[i]);
     } else {
       const ix last = ix_min(k + LANES, depth);
@@ -349,19 +378,25 @@ template <int W, class F> FN Strips pack_transposed(f32* to, ix n, ix depth, F f
 }
 
 // ---- a right operand that lies along its depth, of one register tile's rows ----
-/** LANES x LANES of it from p on, lanes along the columns; of `n` columns, if fewer, the last again. */
-template <int LD, class T> FN void turned(vf (&w)[LANES], const T* p, ix n) {
-  UNROLL for (ix i = 0; i < LANES; i++) w[i] = ld(vf{}, p + ix_min(i, n - 1) * LD);
-  exchange<1>(w);
+/** LANES steps of n columns; those that are not there are the last again. By itself, for what it reckons would be reckoned for whole ones, too. */
+template <int LD, class T> __attribute__((noinline)) void some_columns(vf (&w)[LANES], const T* p, ix n) {
+  ROLL for (ix i = 0; i < LANES; i++) w[i] = ld(vf{}, p + ix_min(i, n - 1) * LD);
+}
+/** LANES x LANES of it from p on, lanes along the columns, of which there are n. What lies `ahead` of whole ones is asked for. */
+template <int LD, class T> FN void turned(vf (&w)[LANES], const T* p, ix n, ix ahead) {
+  if (n < LANES) {
+    vf some[LANES]; some_columns<LD>(some, p, n);
+    UNROLL for (ix i = 0; i < LANES; i++) w[i] = some[i];
+  } else UNROLL for (ix i = 0; i < LANES; i++) { w[i] = ld(vf{}, p + i * LD); __builtin_prefetch(p + i * LD + ahead, 0, 2); }
+  turn(w);
 }
 /** M rows x LANES columns: sums in the order of `micro`, so the same bits. */
-template <int M, int C, int LD, class A, class E> __attribute__((noinline)) void micro_along(bool fresh, A a, const E* p, ix n, f32* acc, ix depth) {
+template <int M, int C, int LD, class A, class E> __attribute__((noinline)) void micro_along(bool fresh, A a, const E* p, ix ahead, ix n, f32* acc, ix depth) {
   vf s[M], w[LANES];
   UNROLL for (int i = 0; i < M; i++) s[i] = fresh ? vf{} : *(vf*)(acc + i * C);
   ix k = 0;
   ROLL for (; k + LANES <= depth; k += LANES) {
-    if (n >= LANES) turned<LD>(w, p + k, LANES);
-    else turned<LD>(w, p + k, n);
+    turned<LD>(w, p + k, n, ahead);
     UNROLL for (int l = 0; l < LANES; l++) UNROLL for (int i = 0; i < M; i++) s[i] = mad(splat(a.at(i, k + l)), w[l], s[i]);
   }
   ROLL for (; k < depth; k++) {
@@ -372,9 +407,9 @@ template <int M, int C, int LD, class A, class E> __attribute__((noinline)) void
   UNROLL for (int i = 0; i < M; i++) *(vf*)(acc + i * C) = s[i];
 }
 /** M to R rows. */
-template <int M, int R, int C, int LD, class A, class E> FN void rows_along(ix rows, bool fresh, const A& a, const E* p, ix n, f32* acc, ix depth) {
-  if constexpr (M < R) if (rows > M) return rows_along<M + 1, R, C, LD>(rows, fresh, a, p, n, acc, depth);
-  micro_along<M, C, LD>(fresh, tile_at(a, 0, depth), p, n, acc, depth);
+template <int M, int R, int C, int LD, class A, class E> FN void rows_along(ix rows, bool fresh, const A& a, const E* p, ix ahead, ix n, f32* acc, ix depth) {
+  if constexpr (M < R) if (rows > M) return rows_along<M + 1, R, C, LD>(rows, fresh, a, p, ahead, n, acc, depth);
+  micro_along<M, C, LD>(fresh, tile_at(a, 0, depth), p, ahead, n, acc, depth);
 }
 /** acc += a @ b as above, of b's own columns, up to whole vectors of them. */
 template <class A, class T, int LD, class E, int R, int C> FN void mma(bool fresh, const A& a, ix rows, ix depth, const T& then, const On<Along<LD, E>, R, C>& o) {
@@ -383,7 +418,7 @@ template <class A, class T, int LD, class E, int R, int C> FN void mma(bool fres
   ROLL for (ix c = 0; c < o.b.n; c += LANES) {
     const Part part = {0, rows, c, LANES};
     if (then.now) then.before(part, [](const void* p) { __builtin_prefetch(p, 1, 2); });
-    rows_along<1, R, C, LD>(rows, fresh, a, o.b.p + c * LD, o.b.n - c, o.acc.d[0] + c, depth);
+    rows_along<1, R, C, LD>(rows, fresh, a, o.b.p + c * LD, o.b.next - o.b.p, o.b.n - c, o.acc.d[0] + c, depth);
     if (then.now) then.after(part);
   }
 }

@@ -5,7 +5,7 @@ extern "C" void dot_339d20c0(void* const* args, ix begin, ix end, f32* scratch) 
   f32* y = (f32*)args[2];
   ROLL for (ix task = begin; task < end; task++) {
     const ix e = task / 2, mc = task % 2 * 36, mcn = ix_min(36, 64 - mc), n = 0, nn = ix_min(16, 4 - n);
-    const auto right = columns<16>(scratch + 0, nn, 32, {b + n + 16, 4, 16, 32}, [&](ix i1) { return b + i1 * 4 + n; });
+    const auto right = columns<16>(scratch + 0, nn, 32, {b + n, 4, 16, 32}, [&](ix i1) { return b + i1 * 4 + n; });
     ROLL for (ix m = mc, m_end = mc + mcn; m < m_end; m += 36) {
       const ix mn = ix_min(36, m_end - m);
       Acc<36, 16> acc;
@@ -200,7 +200,7 @@ extern "C" void ragged_dot_9d1bbe35(void* const* args, ix begin, ix end, f32* sc
     const auto t = offsets[e];
     const auto t1 = offsets[e + 1];
     if (ix(t) < ix(t1)) {
-      const auto right = close<32, 32>(scratch + 0, w + e * 1536 + n, 48, {w + e * 1536 + (n + 32), 32, 32, 48});
+      const auto right = close<32, 32>(scratch + 0, w + e * 1536 + n, 48, {w + (e + 1) * 1536 + n, 32, 32, 48});
       ROLL for (ix m = ix(t), m_end = ix(t1); m < m_end; m += 192) {
         const ix mn = ix_min(192, m_end - m);
         Acc<192, 32> acc;
@@ -498,7 +498,7 @@ extern "C" void ragged_outer_983e8f3f(void* const* args, ix begin, ix end, f32* 
     ROLL for (ix r = ix(t), r_end = ix(t1); r < r_end; r += 256) {
       const ix rn = ix_min(256, r_end - r);
       const auto left = sixes(scratch + 0, mn, rn, [&](ix j) { return x1 + ix(x[r + j]) / 2 * 32 + m; });
-      const auto right = close<48, 48>(scratch + 9312, y + r * 48 + n, rn, {r + 256 < r_end ? y + (r + 256) * 48 + n : y + ix(t) * 48 + (n + 48), 48, 48, rn});
+      const auto right = close<48, 48>(scratch + 9312, y + r * 48 + n, rn, {r + 256 < r_end ? y + (r + 256) * 48 + n : y + ix(t) * 48 + n, 48, 48, rn});
       mma(r == ix(t), left, mn, rn, acc_done.when(r + 256 >= r_end), on(right, acc));
     }
     if (ix(t1) <= ix(t)) acc_done.whole(mn, 48);
