@@ -207,7 +207,8 @@ test("a query alone has the bits that it has among few, and asks for the keys an
     const q = b.slice(g, queries, 3, 0, T);
     const places = b.add(g, b.broadcastTo(g, b.iota(g, T), [2, T]), 70);
     const operands = [q, p("k", 2, 3, 100, 32), p("v", 2, 3, 100, 64), places, seen];
-    return b.make(g, "attention", operands, { scale: 0.25, bounds: [{ at: 1, seen: -1, plus: 0 }] }).results[0] as Value;
+    return b.make(g, "attention", operands, { scale: 0.25, bounds: [{ at: 1, seen: -1, plus: 0 }] })
+      .results[0] as Value;
   };
   const results = [8, 1, 3, 6].map(attended);
   const graph = graphOf(results);
