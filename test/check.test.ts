@@ -192,6 +192,8 @@ const wrong: Record<string, [text: string, code: string]> = {
 for (const [name, [text, code]] of Object.entries(wrong))
   test(`wrong: ${name}`, () => assert.equal(codesIn(text), [code]));
 
+const division =
+  "sizes and numbers are divided by `/`, tensors of `i32` by `div(a, b)`; a comment has a line of its own";
 const helps: Record<string, [text: string, help: string]> = {
   "what the library has": [
     "fn f(x: float[N]) -> float[N] { return relu(x) }",
@@ -325,6 +327,96 @@ const helps: Record<string, [text: string, help: string]> = {
     "fn g(at: i32[B, T]) -> i32[B] { return at[:, 0] } fn f(B, T) -> i32[B] { let one: i32[B] = 1 return g(range(T)) * one }",
     "stretch it first: `let y: i32[B, T] = ...`, or add an axis with `x[..., new]`",
   ],
+  "PyTorch's `dim`": ["fn f(x: float[N, D]) -> float[N] { return sum(x, dim: -1) }", "write `axis`"],
+  "PyTorch's weight_decay": [
+    'import { AdamW } from "std/optim" model M(D) { param w: float[D] = 0 train(x: float[D]) { loss l = sum(x * w) optimize with AdamW(weight_decay: 0) } }',
+    "write `decay`",
+  ],
+  "an argument named with `=`": [
+    "fn f(x: float[N, D]) -> float[N] { return sum(x, axis=-1) }",
+    "an argument is named with `:`, as in `axis: 1`; to compare, write `==`",
+  ],
+  "a module before a function": [
+    "fn f(x: float[N]) -> float[N] { return F.relu(x) }",
+    'it is in the library: `import { relu } from "std/nn"`',
+  ],
+  "a module before a built-in function": [
+    "fn f(x: float[N]) -> float[N] { return torch.exp(x) }",
+    "functions have no module before them: `exp(...)`",
+  ],
+  "an element that is set": [
+    "fn f(x: float[N]) -> float[N] { x[0] = 0 return x }",
+    "elements are not set one by one: choose with `where(condition, a, b)`, or set rows, `x = put(x, index, rows, axis: a)`",
+  ],
+  "a list made by a loop": [
+    "layer I(D) { forward(x: float[D]) -> float[D] { return x } } layer A(D, L) { all: List([I(D) for i in L]) forward(x: float[D]) -> float[D] { return x } }",
+    "a list is not made by a loop: an array of layers is `Block(D)[L]`, and a `for` of a method sets a variable turn by turn",
+  ],
+  "a layer of PyTorch": [
+    "layer A(D) { net: Sequential(D) forward(x: float[D]) -> float[D] { return x } }",
+    "an array holds layers, `blocks: Block(D)[L]`, and a method calls them: `for block in blocks { x = block(x) }`",
+  ],
+  "nearly an optimizer of the library": [
+    "model M(D) { param w: float[D] = 0 train(x: float[D]) { loss l = sum(x * w) optimize with Adam(lr: 1) } }",
+    'did you mean `AdamW`, of "std/optim"?',
+  ],
+  "an import without braces": [
+    "import std/nn",
+    'names are imported as they are called: `import { Linear, silu } from "std/nn"`',
+  ],
+  "an import with another name": [
+    'import { Linear as L } from "std/nn"',
+    'names are imported as they are called: `import { Linear, silu } from "std/nn"`',
+  ],
+  "Python's import": [
+    "from std import nn",
+    'names are imported as they are called: `import { Linear, silu } from "std/nn"`',
+  ],
+  "a module that is another": ['import { Linear } from "std/layers"', '`Linear` is in "std/nn"'],
+  "a dtype of PyTorch": ["fn f(x: float32[N]) -> float32[N] { return x }", "write `f32`"],
+  "an axis made by None": [
+    "fn f(x: float[N]) -> float[N, 1] { return x[:, None] }",
+    "in an index, `new` makes an axis: `x[..., new]`",
+  ],
+  "a sum that begins with a number": [
+    "fn f(x: float[N, D], K) -> float[N, D] { let y = 0 for i in 0:K { y = y + x } return y }",
+    "make it a tensor from the first: `let y: float[N, D] = ...`",
+  ],
+  "a member by `self`": [
+    "layer A(D) { param w: float[D] = 0 forward(self, x: float[D]) -> float[D] { return x * self.w } }",
+    "members are named without `self`",
+  ],
+  "a method with a keyword": [
+    "layer A(D) {\n  fn forward(x: float[D]) -> float[D] { return x }\n}",
+    "functions stand outside of layers; a method has no keyword: `forward(x: float[N]) -> float[N] { ... }`",
+  ],
+  "a whole division": ["fn f(x: float[N, D]) -> float[N, 2, D / 2] {\n return reshape(x, [N, 2, D // 2])\n}", division],
+  "a whole division at the end of its line": [
+    "fn f(x: float[N], k = 6) -> float[N] {\n let h = k // 2\n return x * h }",
+    division,
+  ],
+  "the larger of two tensors": [
+    "fn f(x: float[N], y: float[N]) -> float[N] { return max(x, y) }",
+    "`axis: -1`, `axis: S` for the axes of `...S`, or a list; of two values, `maximum(a, b)`",
+  ],
+  "axes without a name": [
+    "fn f(x: float[..., D]) -> float[D] { return x }",
+    "the axes in front have a name: `float[...S, D]`",
+  ],
+  "results declared without brackets": [
+    "fn f(x: float[N]) -> float[N], i32[N] { return x, range(N) }",
+    "several results stand in brackets: `-> (float[N, D], i32[N])`",
+  ],
+  "a parameter without a beginning": [
+    "layer A(D) {\n  param w: float[D]\n  forward(x: float[D]) -> float[D] { return x * w }\n}",
+    "say what it begins with: `= normal()`, `= 0`",
+  ],
+  "a function without a name": [
+    "fn f(x: float[N]) -> float[N] { let g = lambda y: 2 return x }",
+    "give the function a name: `fn name(x: float[N]) -> float[N] { ... }`",
+  ],
+  "a sign, and only that": ["fn f(m: bool[N], n: bool[N]) -> bool[N] { return m & n }", "write `&&`"],
+  "a sign of bits": ["fn f(m: bool[N]) -> bool[N] { return ~m }", "write `!`"],
   "results of a call": [
     "fn g(x: float[N]) -> (float[1], i32[1]) { let (v, i) = top_k(x, 1) return v, i } fn f(x: float[N]) -> (float[1], i32[1]) { return g(x) }",
     "name the results of the call first: `let (a, b) = g(x)`, then `return a, b`",
@@ -332,6 +424,15 @@ const helps: Record<string, [text: string, help: string]> = {
 };
 for (const [name, [text, help]] of Object.entries(helps))
   test(`help: ${name}`, () => assert.equal([...new Set(errorsIn(text).map((d) => d.help))], [help]));
+test("comments that divide nothing stay comments", () => {
+  const text = `fn f(x: float[N, D]) -> float[N, D] { // 2
+    let y = x // [N, D]
+    let z = reshape(y, [N, D]) // N, D
+    // 2
+    return z // twice (or more)
+  } // f // 3`;
+  assert.is(shown(errorsIn(text)), "");
+});
 test("sizes that are written alike and differ have a note", () => {
   const [text] = wrong["two opaque sizes are not the same"] ?? [""];
   const [error] = errorsIn(text);

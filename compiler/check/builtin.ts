@@ -4,7 +4,7 @@ import type { Span } from "../syntax/ast.ts";
 import { equal, type Size } from "../types/size.ts";
 import { showType, type Type } from "../types/type.ts";
 import { plainNumber } from "./binary.ts";
-import { absorb, didYouMean, fail } from "./errors.ts";
+import { absorb, argumentHelp, fail } from "./errors.ts";
 import { toSize } from "./numbers.ts";
 import { shapeOf } from "./sizes.ts";
 import { axisOf, loneTensor } from "./tensor.ts";
@@ -60,7 +60,7 @@ export class Args {
       });
     if (!names.includes(name))
       return fail("E0305", `\`${this.signature}\` takes no argument \`${name}\``, arg.name?.span ?? arg.span, {
-        help: didYouMean(name, names, `it takes ${names.join(", ")}`),
+        help: argumentHelp(name, names),
       });
     if (this.given.has(name))
       return fail("E0305", `\`${name}\` is given twice`, arg.span, {
@@ -129,7 +129,7 @@ export class Args {
     if (v.kind === "spread") return this.leading(v.name, v.axes, x, at);
     if (v.kind === "number" && typeof v.value === "number") return [axisOf(this.c.w, x, v.value, at, extra)];
     return fail("E0207", `an axis is a number, not ${v.kind === "number" ? "a size" : kindText[v.kind]}`, at, {
-      help: "`axis: -1`, `axis: S` for the axes of `...S`, or a list",
+      help: `\`axis: -1\`, \`axis: S\` for the axes of \`...S\`, or a list${v.kind === "tensor" ? "; of two values, `maximum(a, b)`" : ""}`,
     });
   }
   /** The axes that `...S` stands for: they must be x's first. */

@@ -2,6 +2,7 @@
 import type { Code } from "../codes.ts";
 import type { Diagnostic, Label } from "../diagnostic.ts";
 import type { Span } from "../syntax/ast.ts";
+import { argumentHere } from "../syntax/help.ts";
 
 export class Failure extends Error {
   /** null: what is wrong has been reported already. */
@@ -48,7 +49,7 @@ export function placeOf(span: Span): string {
 }
 
 /** The candidate nearest to `name`, if one is near; to one letter, only the same in the other case. */
-function nearest(name: string, candidates: Iterable<string>): string | null {
+export function nearest(name: string, candidates: Iterable<string>): string | null {
   let best: string | null = null;
   let least = Math.min(name.length, Math.max(1, Math.floor(name.length / 3)) + 1);
   for (const c of candidates) {
@@ -57,6 +58,11 @@ function nearest(name: string, candidates: Iterable<string>): string | null {
     if (d < least) [best, least] = [c, d];
   }
   return best;
+}
+/** For an argument that none of `names` is. */
+export function argumentHelp(name: string, names: readonly string[]): string {
+  const here = argumentHere(name, names);
+  return here === undefined ? didYouMean(name, names, `it takes ${names.join(", ") || "none"}`) : `write \`${here}\``;
 }
 export const didYouMean = (name: string, candidates: Iterable<string>, otherwise: string): string => {
   const near = nearest(name, candidates);

@@ -3,19 +3,19 @@
 import { hidden } from "../graph/node.ts";
 import * as b from "../ops/build.ts";
 import type * as ast from "../syntax/ast.ts";
-import { nameHelp } from "../syntax/help.ts";
+import { isForeignModule, nameHelp } from "../syntax/help.ts";
 import { type Size, show } from "../types/size.ts";
 import { type Type, type } from "../types/type.ts";
 import { binaryOf, unaryOf } from "./binary.ts";
 import { builtins } from "./builtins/list.ts";
 import { readSlot } from "./effects.ts";
-import { absorb, didYouMean, fail, textOf, written } from "./errors.ts";
+import { absorb, didYouMean, fail, nearest, textOf, written } from "./errors.ts";
 import { declarationValue } from "./frames.ts";
 import { headerOf } from "./headers.ts";
 import { indexTensor } from "./indexing.ts";
 import { forwardOf, hasMember, makeInstance, memberOf } from "./layers.ts";
 import { toMakeable, toMakers } from "./makers.ts";
-import { libraryHome } from "./modules.ts";
+import { libraryHome, libraryNames } from "./modules.ts";
 import { calledFrom, toSize } from "./numbers.ts";
 import { callPicked, sameResults } from "./routed.ts";
 import { abstractStorage } from "./storage.ts";
@@ -102,13 +102,23 @@ function unknownHelp(name: string, scope: Scope): string {
   if (foreign !== null) return foreign;
   const module = libraryHome(name);
   if (module) return `it is in the library: \`import { ${name} } from "${module}"\``;
-  return didYouMean(
-    name,
-    [...scope.all(), ...builtins.keys(), ...specials],
-    isCapital(name)
-      ? `a size stands alone in an argument's type, as in \`float[${name}]\`, or in the header`
-      : "declare it, import it, or give it as an argument",
-  );
+  const otherwise = isCapital(name)
+    ? `a size stands alone in an argument's type, as in \`float[${name}]\`, or in the header`
+    : "declare it, import it, or give it as an argument";
+  return didYouMean(name, [...scope.all(), ...builtins.keys(), ...specials], nearLibrary(name) ?? otherwise);
+}
+/** Of a layer or an optimizer that the library has by nearly that name. */
+function nearLibrary(name: string): string | null {
+  const near = name.length > 2 && isCapital(name) ? nearest(name, libraryNames()) : null;
+  return near && `did you mean \`${near}\`, of "${libraryHome(near)}"?`;
+}
+/** Of `torch.cat` and `nn.Linear`. */
+function requireNoModule(e: Extract<ast.Expr, { kind: "member" }>, scope: Scope): void {
+  if (e.object.kind !== "name" || !isForeignModule(e.object.name) || scope.get(e.object.name)) return;
+  const name = e.name.name;
+  fail("E0301", `nothing is called \`${e.object.name}\` here`, e.object.span, {
+    help: builtins.has(name) ? `functions have no module before them: \`${name}(...)\`` : unknownHelp(name, scope),
+  });
 }
 const specials = ["training", "generating", "step", "inf"];
 function special(w: World, name: string): Val | null {
@@ -168,12 +178,14 @@ function functionOf(w: World, make: Makeable, at: ast.Span): Callable {
 /** For the methods of other languages' tensors. */
 function noMemberHelp(e: Extract<ast.Expr, { kind: "member" }>): string {
   const [name, object] = [e.name.name, textOf(e.object.span)];
+  if (object === "self" || object === "this") return nameHelp(object) ?? "";
   if (name === "T") return `write \`transpose(${object}, -2, -1)\``;
   if (name === "shape") return "sizes have names: those of its type";
   if (builtins.has(name)) return `write \`${name}(${object})\``;
   return nameHelp(name) ?? "members are those of layers: `embed.weight`";
 }
 function memberValue(w: World, e: Extract<ast.Expr, { kind: "member" }>, scope: Scope): Val {
+  requireNoModule(e, scope);
   const object = value(w, e.object, scope);
   if (object.kind !== "layer")
     return fail("E0313", `${kindText[object.kind]} has no members`, e.name.span, {

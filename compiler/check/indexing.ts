@@ -2,6 +2,7 @@
 import type { Value } from "../graph/node.ts";
 import * as b from "../ops/build.ts";
 import type * as ast from "../syntax/ast.ts";
+import { nameHelp } from "../syntax/help.ts";
 import { equal, isSpread, type Size, show, sub } from "../types/size.ts";
 import { showType, type } from "../types/type.ts";
 import { absorb, fail, textOf, written } from "./errors.ts";
@@ -18,7 +19,7 @@ export function indexTensor(w: World, x: Value, e: Index, scope: Scope): Val {
   const used = e.items.filter((i) => i.kind !== "new" && i.kind !== "ellipsis").length;
   if (used > rank)
     fail("E0210", rank === 0 ? "a number has no axes" : `${used} indices for ${showType(x.type)}`, e.span, {
-      help: rank === 0 ? "leave the index out" : `give at most ${rank}`,
+      help: noneIn(e) ?? (rank === 0 ? "leave the index out" : `give at most ${rank}`),
       notes: calledFrom(w),
     });
   const dots = e.items.filter((i) => i.kind === "ellipsis").length;
@@ -31,6 +32,9 @@ export function indexTensor(w: World, x: Value, e: Index, scope: Scope): Val {
   }
   return tensor(value);
 }
+/** Of `x[:, None]`. */
+const noneIn = (e: Index): string | null =>
+  e.items.some((i) => i.kind === "name" && i.name === "None") ? nameHelp("None") : null;
 function indexAxis(
   w: World,
   x: Value,

@@ -105,14 +105,10 @@ class Loader {
   }
   private importAll(module: Module, one: ast.Import): void {
     const source = this.resolve(one.from, one.span.source);
-    if (!source) {
-      const help = one.from.startsWith("std/")
-        ? didYouMean(one.from, stdModules, `the standard library has ${stdModules.join(", ")}`)
-        : one.from.startsWith(".")
-          ? "the path is relative to this file"
-          : 'paths begin with "std/", "./" or "../"';
-      this.diagnostics.push(diagnostic("E0303", `there is no module "${one.from}"`, one.fromSpan, { help }));
-    }
+    if (!source)
+      this.diagnostics.push(
+        diagnostic("E0303", `there is no module "${one.from}"`, one.fromSpan, { help: moduleHelp(one) }),
+      );
     const from = source && this.file(source);
     for (const name of one.names) this.importName(module, name, from, one.from);
   }
@@ -140,6 +136,19 @@ class Loader {
 const stdModules = ["init", "nn", "attention", "gates", "moe", "loss", "optim", "schedule", "sample"].map(
   (n) => `std/${n}`,
 );
+function moduleHelp({ from, names }: ast.Import): string {
+  if (from.startsWith(".")) return "the path is relative to this file";
+  const known = names.find(({ name }) => libraryHome(name))?.name;
+  if (known) return `\`${known}\` is in "${libraryHome(known)}"`;
+  return from.startsWith("std/")
+    ? didYouMean(from, stdModules, `the standard library has ${stdModules.join(", ")}`)
+    : 'paths begin with "std/", "./" or "../"';
+}
+/** The layers and optimizers of the library. */
+export const libraryNames = (): string[] =>
+  stdModules.flatMap((m) =>
+    [...asset(`stdlib/${m.slice(4)}.moe`).matchAll(/^(?:layer|optimizer) (\w+)/gm)].map(([, name = ""]) => name),
+  );
 /** The module of the library that declares `name`. */
 export const libraryHome = (name: string): string | undefined =>
   stdModules.find((m) => new RegExp(`^(layer|fn|optimizer) ${name}\\b`, "m").test(asset(`stdlib/${m.slice(4)}.moe`)));

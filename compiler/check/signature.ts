@@ -5,7 +5,7 @@ import { atom, atomOf, type Size, sizeOf as sizeOfAtom } from "../types/size.ts"
 import type { Type } from "../types/type.ts";
 import { showType } from "../types/type.ts";
 import { checkArrow } from "./arrows.ts";
-import { didYouMean, fail, textOf } from "./errors.ts";
+import { argumentHelp, fail, textOf } from "./errors.ts";
 import { toMakeable, toMakers } from "./makers.ts";
 import { toSize } from "./numbers.ts";
 import { shapeOf } from "./sizes.ts";
@@ -75,7 +75,7 @@ function matchArguments(sig: Signature, given: readonly Given[], at: ast.Span): 
     if (!p && arg.name) {
       const names = sig.params.map((q) => q.name.name);
       fail("E0305", `\`${sig.name}\` takes no argument \`${arg.name.name}\``, arg.name.span, {
-        help: didYouMean(arg.name.name, names, `it takes ${names.join(", ") || "none"}`),
+        help: argumentHelp(arg.name.name, names),
       });
     }
     if (!p)

@@ -180,7 +180,10 @@ function sameTypeAs(w: World, name: string, old: Val, value: Val, stmt: Of<"set"
   if (old.kind === "bool" && value.kind === "bool") return w.checking ? bool(null) : value;
   if (old.kind !== "tensor")
     return fail("E0215", `\`${name}\` is ${kindText[old.kind]}, and this is ${kindText[value.kind]}`, stmt.value.span, {
-      help: `make a new one: \`let ${name} = ...\``,
+      help:
+        old.kind === "number" && value.kind === "tensor"
+          ? `make it a tensor from the first: \`let ${name}: ${showType(value.value.type)} = ...\``
+          : `make a new one: \`let ${name} = ...\``,
     });
   const x = loneTensor(w, value, stmt.value.span);
   const want = old.value.type;

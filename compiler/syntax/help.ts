@@ -21,6 +21,8 @@ const words: Readonly<Record<string, string>> = {
   False: "write `false`",
   None: "`none` stands only after `with`",
   lambda: "give the function a name: `fn name(x: float[N]) -> float[N] { ... }`",
+  extends: "a layer holds others as members, `up: Linear(D, H)`, or is one: `layer Name(D) = Linear(D, D)`",
+  buffer: "what is saved and not trained is a state: `state name: f32[E] = 0`",
 };
 export const foreignHelp = (word: string): string | null => (Object.hasOwn(words, word) ? (words[word] ?? null) : null);
 
@@ -64,7 +66,51 @@ const names: readonly (readonly [names: string, help: string])[] = [
   ["len", "sizes have names: those of a type"],
   ["int", "a tensor is converted by `i32(x)`, a number is rounded by `floor(x)`"],
   ["print", "`metric name = x` is reported each step"],
+  ["size", "sizes have names: those of a type"],
+  ["to type", "a tensor is converted by the dtype's name: `f32(x)`, `i32(x)`, `float(x)`"],
+  ["long", "a tensor is converted by `i32(x)`"],
+  ["no_grad", "write `detach(x)`"],
+  [
+    "Sequential ModuleList",
+    "an array holds layers, `blocks: Block(D)[L]`, and a method calls them: `for block in blocks { x = block(x) }`",
+  ],
+  ["Parameter", "a parameter is a member: `param weight: float[In, Out] = normal()`"],
+  [
+    "ReLU GELU SiLU Softplus Dropout",
+    'it is a function, called in a method: `relu`, `gelu`, `silu`, `softplus` and `dropout` of "std/nn"',
+  ],
+  ["Sigmoid Tanh Softmax", "it is a function, called in a method: `sigmoid(x)`, `tanh(x)`, `softmax(x)`"],
+  ["MultiheadAttention", 'write `Attention(D, Heads)`, of "std/attention"'],
+  ["Conv1d Conv2d", "a convolution is a loop over its taps, as grammar/GRAMMAR.md shows at `for`"],
+  ["CrossEntropyLoss", 'write `cross_entropy(logits, target)`, of "std/loss"'],
+  ["MSELoss mse_loss", "write `mean((x - y) ** 2)`"],
 ];
+/** Arguments of PyTorch and NumPy that have another name here. */
+const argumentNames: readonly (readonly [names: string, here: string])[] = [
+  ["dim dims axes", "axis"],
+  ["keepdim keepdims", "keep"],
+  ["weight_decay", "decay"],
+  ["betas", "beta1"],
+  ["label_smoothing", "smooth"],
+];
+/** What an argument of another language is called among `names`. */
+export const argumentHere = (name: string, names: readonly string[]): string | undefined =>
+  argumentNames.find(([all, here]) => all.split(" ").includes(name) && names.includes(here))?.[1];
+/** Modules whose functions stand alone here. */
+export const isForeignModule = (name: string): boolean => /^(torch|nn|F|np|numpy|jnp|jax|math)$/.test(name);
+
+const dtypes: readonly (readonly [names: string, help: string])[] = [
+  ["float32 Float32", "write `f32`"],
+  ["float64 double", "write `f64`"],
+  ["bfloat16", "write `bf16`"],
+  ["int int32 int64 long", "write `i32`; a size or value of a header has no type: `layer Name(D, rate = 0.1)`"],
+  ["boolean", "write `bool`"],
+  ["Tensor tensor", "a tensor's type is its dtype and its sizes: `float[N, D]`"],
+];
+export const dtypeHelp = (name: string): string =>
+  dtypes.find(([all]) => all.split(" ").includes(name))?.[1] ??
+  "the dtypes are `f32 f64 bf16 i32 bool` and `float`, the program's working type";
+
 /** For a name that nothing declares. */
 export const nameHelp = (name: string): string | null =>
   names.find(([all]) => all.split(" ").includes(name))?.[1] ?? foreignHelp(name);
@@ -78,6 +124,7 @@ const signs: Readonly<Record<string, string>> = {
   "&": "write `&&`",
   "|": "write `||`",
   "^": "a power is `x ** 2`",
+  "~": "write `!`",
   "?": "write `where(condition, a, b)` for tensors, `if` for what is known when compiling",
   $: "holes `${...}` are for templates in TypeScript",
 };
@@ -115,12 +162,31 @@ export function helpFor(wanted: string, token: IToken | undefined, all: readonly
   const before = all.at(-1);
   const word = foreignHelp(token?.image ?? "") ?? foreignHelp(before?.image ?? "") ?? blockHelp(token, all);
   if (word !== null) return word;
+  if (/^(import|from)$/.test((all[0] ?? token)?.image ?? ""))
+    return 'names are imported as they are called: `import { Linear, silu } from "std/nn"`';
+  if (all.some((t) => t.image === "lambda" && t.startLine === token?.startLine)) return foreignHelp("lambda") ?? "";
   if (token?.image === "," && wanted.endsWith("`=`")) return "several results stand in brackets: `let (a, b) = ...`";
   if (token?.image === "let" && wanted.endsWith("`}`"))
     return "`let` is for methods; a size made of others stands in the header: `layer Name(D, H = 4 * D)`";
   if (token?.tokenType === Str) return nameHelp(all.at(-2)?.image ?? "") ?? "a text stands only after `from`";
   if (token?.image === "=" && before && /^[-+*/%@]$/.test(before.image)) return `write \`x = x ${before.image} ...\``;
+  if (token?.image === "=" && wanted.includes("`,`") && /^\w+$/.test(before?.image ?? ""))
+    return `an argument is named with \`:\`, as in \`${before?.image}: 1\`; to compare, write \`==\``;
   if (token?.image === "=" && /`{`|`,`/.test(wanted)) return "to compare, write `==`";
+  if (token?.image === "=" && before?.image === "]" && /statement/.test(wanted))
+    return "elements are not set one by one: choose with `where(condition, a, b)`, or set rows, `x = put(x, index, rows, axis: a)`";
+  if (token?.image === "for" && wanted.includes("`]`"))
+    return "a list is not made by a loop: an array of layers is `Block(D)[L]`, and a `for` of a method sets a variable turn by turn";
+  if (token?.image === "with" && /statement/.test(wanted))
+    return "`with` belongs to `optimize`; a value without a gradient is `detach(x)`";
+  if (before?.image === "..." && wanted.includes("a name")) return "the axes in front have a name: `float[...S, D]`";
+  if (token?.image === "," && wanted.endsWith("`{`"))
+    return "several results stand in brackets: `-> (float[N, D], i32[N])`";
+  if (
+    wanted.endsWith("`=`") &&
+    all.findLast((t) => /^(param|let|loss|metric|update)$/.test(t.image))?.image === "param"
+  )
+    return "say what it begins with: `= normal()`, `= 0`";
   if (token?.image === ":" && wanted.includes("`]`"))
     return "a slice is `a:b` and has no step: every second row is `x[2 * range(N / 2)]`";
   if (token?.image === "]" && before?.image === "[")

@@ -8,23 +8,36 @@ export interface Lexed {
   readonly tokens: IToken[];
   /** The comments that have a line for themselves, by that line. */
   readonly comments: ReadonlyMap<number, string>;
-  /** The lines with signs that the language does not have: what the grammar finds wrong there only follows from them. */
-  readonly oddLines: ReadonlySet<number>;
 }
 
 export function lex(text: Text): Lexed {
-  const { tokens, groups, errors } = lexer().tokenize(text.text);
+  const { tokens, groups, errors } = lexer().tokenize(withoutDivisions(text));
   for (const { offset, length } of errors) unknown(text, offset, length);
   const blocks = groups["foreign"] ?? [];
   for (const comment of blocks) blockComment(text, comment);
   const holes = tokens.filter((token) => token.tokenType === Hole && holeIndex(token) >= text.holes.length);
   for (const token of holes) unknown(text, token.startOffset, token.image.length);
   const odd = [...errors.map(({ line }) => line), ...[...blocks, ...holes].map(({ startLine }) => startLine)];
-  return {
-    tokens,
-    comments: lineComments(text, groups["comments"] ?? []),
-    oddLines: new Set(odd.map((line) => line ?? 0)),
-  };
+  for (const line of odd) text.oddLines.add(line ?? 0);
+  return { tokens, comments: lineComments(text, groups["comments"] ?? []) };
+}
+/**
+ * Python's `//` would make a comment of its right side and of what closes the brackets before: `[N, D // 2]`. So a comment that
+ * stands behind an operand, and is only a number or closes a bracket behind a name or a number, is an error, and read as `/`.
+ */
+const division = /\/\/(?<=[\w)\]] *\/\/)(?= *(?:\d[\d.]* *$|\w+ *[)\]}]))/gm;
+function withoutDivisions(text: Text): string {
+  return text.text.replace(division, (sign, offset: number) => {
+    if (text.text.slice(text.text.lastIndexOf("\n", offset) + 1, offset).includes("//")) return sign;
+    const label = { span: text.span(offset, offset + 2), text: "begins a comment, to the end of the line" };
+    text.error(
+      "E0102",
+      "`//` does not divide",
+      [label],
+      "sizes and numbers are divided by `/`, tensors of `i32` by `div(a, b)`; a comment has a line of its own",
+    );
+    return "/ ";
+  });
 }
 export const holeIndex = (token: IToken): number => Number(token.image.slice(1, -1));
 

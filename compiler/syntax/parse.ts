@@ -41,7 +41,7 @@ function readPart(text: Text, tokens: IToken[], lexed: Lexed): (Declaration | Im
       return [];
     }
     const { cst, errors } = parseDeclaration(balanced.tokens, balanced.faults.filter(isStray).length);
-    reportAll(text, tokens, balanced.faults, errors, lexed);
+    reportAll(text, tokens, balanced.faults, errors);
     if (!cst) return [];
     const known = text.diagnostics.length;
     const declaration = readDeclaration(text, cst, docAbove(lexed, tokens[0]?.startLine ?? 1));
@@ -60,16 +60,10 @@ const hopeless = 20;
 /** A `}` too many. Where the grammar misses something, it is more likely a `{` too few. */
 const isStray = (fault: Fault): boolean => fault.token.image === "}";
 
-function reportAll(
-  text: Text,
-  tokens: readonly IToken[],
-  faults: readonly Fault[],
-  errors: readonly Found[],
-  { oddLines }: Lexed,
-): void {
+function reportAll(text: Text, tokens: readonly IToken[], faults: readonly Fault[], errors: readonly Found[]): void {
   for (const fault of faults) if (!isStray(fault) || errors.length === 0) reportFault(text, fault);
   for (const error of errors) {
-    const odd = [error.token?.startLine, error.before.at(-1)?.endLine].some((line) => oddLines.has(line ?? 0));
+    const odd = [error.token?.startLine, error.before.at(-1)?.endLine].some((line) => text.oddLines.has(line ?? 0));
     const at = error.token?.startOffset ?? text.text.length;
     if (!odd && !faults.some((fault) => isQuietAt(text, tokens, fault, at))) report(text, error);
   }

@@ -1,6 +1,6 @@
 // A file is parsed declaration by declaration, so that an error in one does not reach the next.
 import type { IToken } from "chevrotain";
-import { Comma, Dot, declarationWords, Import, LCurly, LPar, Name } from "../../grammar/tokens.ts";
+import { Comma, Dot, declarationWords, Fn, Import, LCurly, LPar, Name } from "../../grammar/tokens.ts";
 import { isCloser, isOpener, leads } from "./brackets.ts";
 import { foreignHelp } from "./help.ts";
 
@@ -12,7 +12,7 @@ export function split(tokens: readonly IToken[]): IToken[][] {
   const parts: IToken[][] = [];
   let depth = 0;
   for (const [i, token] of tokens.entries()) {
-    if (parts.length === 0 || begins(tokens, i, depth)) {
+    if (parts.length === 0 || (begins(tokens, i, depth) && !isMethod(token, parts.at(-1)?.[0], depth))) {
       parts.push([]);
       depth = 0;
     }
@@ -22,6 +22,9 @@ export function split(tokens: readonly IToken[]): IToken[][] {
   }
   return parts;
 }
+/** `fn forward(x: ...)` in a layer, indented: faulty, but no declaration. */
+const isMethod = (token: IToken, first: IToken | undefined, depth: number): boolean =>
+  depth > 0 && token.tokenType === Fn && (token.startColumn ?? 0) > (first?.startColumn ?? 0);
 function begins(tokens: readonly IToken[], i: number, depth: number): boolean {
   const [before, token, name, header] = [tokens[i - 1], tokens[i], tokens[i + 1], tokens[i + 2]];
   // `class Foo`: faulty, but not a part of the declaration before it.

@@ -135,7 +135,7 @@ function readSelector(text: Text, node: SelectorCstNode): Selector {
 /** An expression as a statement: only a call has an effect. */
 function readEffect(text: Text, node: ExpressionCstNode): Stmt {
   const value = readExpression(text, node);
-  if (value.kind !== "call") {
+  if (value.kind !== "call" && !text.isOdd(node.location?.startOffset ?? 0)) {
     const { source, start } = value.span;
     const before = /\w+(?=\s*$)/.exec(source.text.slice(0, start))?.[0] ?? "";
     const help = (value.kind === "name" ? foreignHelp(value.name) : null) ?? foreignHelp(before);

@@ -14,6 +14,8 @@ export class Text {
   /** The span of two offsets of `text`, in the file that the text comes from. */
   readonly span: (start: number, end: number) => Span;
   readonly diagnostics: Diagnostic[] = [];
+  /** The lines with signs that the language does not have: what the grammar finds wrong there only follows from them. */
+  readonly oddLines = new Set<number>();
   private depth = 0;
 
   constructor(text: string, holes: readonly Hole[], span: (start: number, end: number) => Span) {
@@ -22,6 +24,9 @@ export class Text {
     this.span = span;
   }
 
+  isOdd(offset: number): boolean {
+    return this.oddLines.has(this.text.slice(0, offset).split("\n").length);
+  }
   at(token: IToken): Span {
     return this.span(token.startOffset, endOf(token));
   }

@@ -2,6 +2,7 @@
 import type { TensorCstNode, TensorsCstNode, TypeCstNode, TypesCstNode, TypeTermCstNode } from "../../grammar/cst.ts";
 import type { ArrowType, Expr, Span, Spread, TypeExpr } from "./ast.ts";
 import { badHole, holeAt, isDType, join, readExpression, readItem } from "./expressions.ts";
+import { dtypeHelp } from "./help.ts";
 import { only, type Text } from "./text.ts";
 
 export function readTensor(text: Text, node: TensorCstNode): TypeExpr {
@@ -36,7 +37,7 @@ function readDType(text: Text, node: TensorCstNode): TypeExpr["dtype"] {
     "E0106",
     `there is no dtype \`${token.image}\``,
     [{ span: text.at(token), text: "not a dtype" }],
-    "the dtypes are `f32 f64 bf16 i32 bool` and `float`, the program's working type",
+    dtypeHelp(token.image),
   );
   return "float";
 }
