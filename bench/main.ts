@@ -1,7 +1,7 @@
 // npm run bench -- NAME [--json] [--threads N] [--kernels]
-import { parseArgs } from "node:util";
 import { endWithReader, explain, note, print, printJson, table } from "../cli/output.ts";
 import { cores } from "../runtime/host/machine.ts";
+import { asked, misused } from "../scripts/asked.ts";
 import { cudaCases, groups } from "./cases.ts";
 import { benchCuda } from "./cuda.ts";
 import { measureWriter, type WriteOptions, type Written, writers } from "./generate.ts";
@@ -18,9 +18,9 @@ const usage = `npm run bench -- NAME [--json] [--threads N] [--kernels] [--only 
   --tf32       on a GPU in f32: products by tensor cores`;
 
 async function main(): Promise<void> {
-  const { values, positionals } = parseArgs({
-    allowPositionals: true,
-    options: {
+  const { values, positionals } = asked(
+    usage,
+    {
       json: { type: "boolean", default: false },
       kernels: { type: "boolean", default: false },
       threads: { type: "string", default: String(cores()) },
@@ -28,17 +28,24 @@ async function main(): Promise<void> {
       precision: { type: "string" },
       tf32: { type: "boolean", default: false },
     },
-  });
-  const [name = ""] = positionals;
+    1,
+  );
+  const [name] = positionals;
+  if (name === undefined) return misused("no benchmark is named", usage);
   if (name === "list") return list();
   const precision = values.precision ?? (name === "cuda" && !values.tf32 ? "bf16" : "f32");
-  if (precision !== "f32" && precision !== "bf16") return misused();
+  if (precision !== "f32" && precision !== "bf16") return misused(`there is no precision ${precision}`, usage);
   if (name === "cuda") return benchCuda({ precision, tf32: values.tf32 }, values);
   const cases = groups[name]?.filter(({ mix }) => precision === "f32" || !mix);
   const threads = Number(values.threads);
+  if (!(Number.isInteger(threads) && threads > 0)) return misused(`${values.threads} threads cannot compute`, usage);
+  if (values.tf32) return misused("--tf32 is of cuda", usage);
+  const known = name === "generate" ? writers : cases;
+  if (!known) return misused(`there is no benchmark ${name}`, usage);
+  if (values.only !== undefined && !known[Number(values.only)])
+    return misused(`${name} has no case ${values.only}: \`npm run bench -- list\` shows all`, usage);
   const wanted = (i: number): boolean => values.only === undefined || i === Number(values.only);
-  if (name === "generate" && threads > 0) return generate({ threads, precision }, wanted, values);
-  if (!cases || values.tf32 || !(Number.isInteger(threads) && threads > 0)) return misused();
+  if (!cases) return generate({ threads, precision }, wanted, values);
   const python = findPython();
   const all: Measured[] = [];
   for (const c of cases.filter((_, i) => wanted(i))) {
@@ -51,10 +58,6 @@ async function main(): Promise<void> {
     }
   }
   if (!values.json) print(table([head, ...all.map(row)]));
-}
-function misused(): void {
-  note(usage);
-  process.exitCode = 2;
 }
 async function generate(
   how: Pick<WriteOptions, "threads" | "precision">,

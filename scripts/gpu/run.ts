@@ -5,9 +5,9 @@ import { appendFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { env } from "node:process";
-import { parseArgs } from "node:util";
-import { note, print } from "../../cli/output.ts";
+import { print } from "../../cli/output.ts";
 import { cores } from "../../runtime/host/machine.ts";
+import { asked, misused } from "../asked.ts";
 import { type Check, checks } from "./checks.ts";
 
 const root = join(import.meta.dirname, "../..");
@@ -18,6 +18,11 @@ const tools = [
   "/opt/cuda/bin",
   ...(existsSync(profilers) ? readdirSync(profilers).map((version) => join(profilers, version)) : []),
 ];
+
+const usage = `npm run gpu -- -o FOLDER [--seconds N] [PART...]
+  -o         the folder that gets summary.txt and the parts' logs
+  --seconds  for all parts together
+  PART       ${checks.map(({ name }) => name).join(", ")}, or what is before the stroke; without any, all in this order`;
 
 interface Ended {
   readonly how: "ok" | "failed" | "timed out" | "missing";
@@ -84,13 +89,13 @@ async function checked({ commands, env: more, seconds }: Check, left: number, lo
 }
 
 async function main(): Promise<void> {
-  const { values, positionals } = parseArgs({
-    allowPositionals: true,
-    options: { out: { type: "string", short: "o" }, seconds: { type: "string", default: "Infinity" } },
-  });
+  const options = { out: { type: "string", short: "o" }, seconds: { type: "string", default: "Infinity" } } as const;
+  const { values, positionals } = asked(usage, options, Number.POSITIVE_INFINITY);
   const wanted = (name: string): boolean => positionals.some((p) => p === name || p === name.split("/")[0]);
   const unknown = positionals.filter((p) => !checks.some(({ name }) => p === name || p === name.split("/")[0]));
-  if (values.out === undefined || unknown.length > 0 || !(Number(values.seconds) > 0)) return misused(unknown);
+  if (unknown.length > 0) misused(`there is no part ${unknown.join(", ")}`, usage);
+  if (!(Number(values.seconds) > 0)) misused(`--seconds ${values.seconds} is no number above 0`, usage);
+  if (values.out === undefined) return misused("no folder is named", usage);
   const folder = resolve(env["INIT_CWD"] ?? ".", values.out);
   mkdirSync(folder, { recursive: true });
   const summary = join(folder, "summary.txt");
@@ -106,13 +111,6 @@ async function main(): Promise<void> {
     print(line);
     if (how !== "ok") process.exitCode = 1;
   }
-}
-function misused(unknown: readonly string[]): void {
-  note(`${unknown.length > 0 ? `there is no part ${unknown.join(", ")}\n` : ""}npm run gpu -- -o FOLDER [--seconds N] [PART...]
-  -o         the folder that gets summary.txt and the parts' logs
-  --seconds  for all parts together
-  PART       ${checks.map(({ name }) => name).join(", ")}, or what is before the stroke; without any, all in this order`);
-  process.exitCode = 2;
 }
 await main();
 process.exit(); // not kept by a process that does not end

@@ -5,8 +5,8 @@ import { createHash } from "node:crypto";
 import * as fs from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { env, execPath } from "node:process";
-import { parseArgs } from "node:util";
-import { note, print, showBytes } from "../../cli/output.ts";
+import { print, showBytes } from "../../cli/output.ts";
+import { asked, misused } from "../asked.ts";
 import { folderOf, packagesFor } from "./packages.ts";
 
 const root = join(import.meta.dirname, "../..");
@@ -55,12 +55,9 @@ function putNode(folder: string, scratch: string): void {
   compressed(node, kept);
 }
 function main(): void {
-  const { values } = parseArgs({ options: { out: { type: "string", short: "o" } } });
-  if (values.out === undefined) {
-    note("npm run kit -- -o FOLDER");
-    process.exitCode = 2;
-    return;
-  }
+  const usage = "npm run kit -- -o FOLDER\n  -o  the folder that gets the kit";
+  const { values } = asked(usage, { out: { type: "string", short: "o" } });
+  if (values.out === undefined) return misused("no folder is named", usage);
   const folder = resolve(env["INIT_CWD"] ?? ".", values.out);
   fs.mkdirSync(folder, { recursive: true });
   const scratch = fs.mkdtempSync(join(folder, ".making-"));

@@ -1,0 +1,28 @@
+// What a script of package.json is asked for. `--help` prints its usage; what does not fit is told in a line, and ends it with 2.
+import process, { argv } from "node:process";
+import { type ParseArgsConfig, parseArgs } from "node:util";
+import { note, print } from "../cli/output.ts";
+
+type Options = NonNullable<ParseArgsConfig["options"]>;
+type Asked<T extends Options> = ReturnType<typeof parseArgs<{ readonly options: T; readonly allowPositionals: true }>>;
+
+/** Flags and words; `most`: how many words. */
+export function asked<const T extends Options>(usage: string, options: T, most = 0): Asked<T> {
+  if (argv.slice(2).some((word) => word === "--help" || word === "-h")) {
+    print(usage);
+    process.exit(0);
+  }
+  try {
+    const found = parseArgs({ options, allowPositionals: true });
+    const [extra] = found.positionals.slice(most);
+    return extra === undefined ? found : misused(`${extra} is one word too many`, usage);
+  } catch (error) {
+    if (!(error instanceof TypeError)) throw error;
+    const [said = ""] = error.message.split(". ");
+    return misused(said, usage);
+  }
+}
+export function misused(what: string, usage: string): never {
+  note(`error: ${what}\n${usage}`);
+  process.exit(2);
+}

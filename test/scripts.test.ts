@@ -1,0 +1,54 @@
+// Scripts of package.json say what they take, and in a line what does not fit, before they do anything.
+import { execFile } from "node:child_process";
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+
+const test = suite("scripts");
+const root = join(import.meta.dirname, "..");
+const { scripts } = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as { scripts: Record<string, string> };
+/** The file that a script of package.json runs. */
+const fileOf = (name: string): string => /\S+\.ts/.exec(scripts[name] ?? "")?.[0] ?? "";
+interface Ended {
+  readonly status: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+const run = (name: string, ...args: string[]): Promise<Ended> =>
+  new Promise((done) => {
+    const flags = ["--import", "tsx", fileOf(name), ...args];
+    execFile(process.execPath, flags, { cwd: root }, (error, stdout, stderr) =>
+      done({ status: error === null ? 0 : Number(error.code), stdout, stderr }),
+    );
+  });
+const own = ["build", "generate", "nvrtc", "kit", "gpu", "test", "bench", "peers"];
+
+test("--help prints the usage, and nothing is done", async () => {
+  const all = await Promise.all(own.map((name) => run(name, "--help")));
+  for (const [i, { status, stdout, stderr }] of all.entries()) {
+    const name = own[i] ?? "";
+    assert.is(status, 0, `${name}: ${stderr}`);
+    assert.ok(stdout.startsWith(name === "test" ? "npm test" : `npm run ${name}`), stdout);
+    assert.is(stderr, "", name);
+  }
+  assert.not.ok(existsSync(join(root, "--help")));
+});
+test("what does not fit is told in a line before the usage", async () => {
+  const wrong: [asked: string[], told: string][] = [
+    [["generate", "--chek"], "error: Unknown option '--chek'"],
+    [["gpu", "-o", "x", "sounds"], "error: there is no part sounds"],
+    [["test", "nothing-of-this-name"], "error: no test's file is called nothing-of-this-name"],
+    [["bench", "moe", "--only", "99"], "error: moe has no case 99: `npm run bench -- list` shows all"],
+    [["peers", "everything"], "error: everything is one word too many"],
+  ];
+  const all = await Promise.all(wrong.map(([[name = "", ...args]]) => run(name, ...args)));
+  for (const [i, { status, stdout, stderr }] of all.entries()) {
+    const [first, second = ""] = stderr.split("\n");
+    assert.is(first, wrong[i]?.[1]);
+    assert.ok(second.startsWith("npm "), second);
+    assert.is(status, 2, stderr);
+    assert.is(stdout, "", stderr);
+  }
+});
+test.run();
