@@ -1,4 +1,5 @@
 // Kernels of the host against the interpreter, in exact arithmetic; memory that nothing wrote is NaN, and ends at a guard page.
+import { readFileSync } from "node:fs";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { emitHost, shown } from "../compiler/emit/unit.ts";
@@ -18,7 +19,7 @@ import type { DType } from "../compiler/types/dtype.ts";
 import { golden } from "./golden.ts";
 import { distance, generator, storesOf } from "./graphs.ts";
 import { compare, compareOps, graphOf, kernelsOf, lowered, opSamples, valuesOf } from "./host/compare.ts";
-import { x64 } from "./host/machine.ts";
+import { has, x64 } from "./host/machine.ts";
 import { compiled, runSequence } from "./host/run.ts";
 import { gptStep, layers, moeLayer, normLayer } from "./layers.ts";
 
@@ -148,6 +149,19 @@ test("few rows by a matrix that lies along its depth: right, and the bits that t
     const got = runSequence(sequence, storesOf(products), 2, compiled(kernels, flags));
     compare(flags.join(), graph, got);
     for (let i = 0; i < got.length; i += 2) assert.equal(got[i], got[i + 1]?.slice(0, got[i]?.length), `product ${i}`);
+  }
+});
+test("register tiles of several rows load a vector of the right operand once, not for each row", () => {
+  if (!has("avx2")) return;
+  const g = new GraphBuilder(ops);
+  const p = (name: string, ...shape: number[]): Value => b.param(g, name, { dtype: "f32", shape });
+  const kernels = kernelsOf([lowered(graphOf([b.matmul(g, p("x", 5, 64), p("w", 64, 64))]))]);
+  for (const flags of [["-S"], ["-S", "-mno-avx512f"]]) {
+    const assembly = readFileSync(compiled(kernels, flags), "utf8");
+    const tiles = [...assembly.matchAll(/^_Z5microILi([2-5])E.*:\n([^]*?)^\s*\.size/gm)];
+    assert.equal(new Set(tiles.map(([, rows]) => rows)).size, 4);
+    for (const [, rows, body = ""] of tiles)
+      assert.equal(body.match(/vfmadd\w+\s+[^,]*\([^,]*,/g), null, `${rows} rows ${flags.join(" ")}`);
   }
 });
 const transposed = { queries: 16, few: 0, heads: 1, kept: 1 << 20 };

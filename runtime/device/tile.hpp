@@ -47,10 +47,20 @@ struct Asks {
     ROLL for (ix x = 0; x < lines; x++, p += 16) __builtin_prefetch(p, 0, 2);
   }
 };
+/** x comes to lie in a register: compilers load again what few instructions use, and loads, not FMAs, then take the time. */
+FN void hold(vf& x) {
+#if defined(__AVX512F__)
+  asm("" : "+v"(x));
+#elif defined(__x86_64__)
+  asm("" : "+x"(x));
+#elif defined(__aarch64__)
+  asm("" : "+w"(x));
+#endif
+}
 /** One step of the depth: M rows x NV vectors of a right operand. */
 template <int M, int NV, class A> FN void multiply(vf (&s)[M][NV], const A& a, ix k, const f32* b) {
   vf w[NV];
-  UNROLL for (int v = 0; v < NV; v++) w[v] = *(const vf_at*)(b + v * LANES);
+  UNROLL for (int v = 0; v < NV; v++) { w[v] = *(const vf_at*)(b + v * LANES); if (M > 1) hold(w[v]); }
   UNROLL for (int i = 0; i < M; i++) { const vf x = splat(a.at(i, k)); UNROLL for (int v = 0; v < NV; v++) s[i][v] = mad(x, w[v], s[i][v]); }
   asm volatile("");  // compilers that mix steps run out of registers
 }
