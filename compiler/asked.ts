@@ -4,4 +4,6 @@ const asked = (flag: string, option: string): string => `\`${flag}\` (in TypeScr
 export const askedSize = (name: string, value: number | "VALUE" = "VALUE"): string =>
   asked(`--set ${name}=${value}`, `sizes: { ${name}: ${value} }`);
 export const askedTarget = (target: string): string => asked(`--target ${target}`, `target: "${target}"`);
+export const askedInput = (name: string): string =>
+  `\`--input FILE.json\` with { "${name}": ... } in it (in TypeScript \`run({ ${name}: ... })\`)`;
 export const askedDeclaration = asked("--entry NAME", 'declaration: "NAME"');

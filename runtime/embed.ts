@@ -101,6 +101,11 @@ export class Program {
   /** Sets parameters by name, all or, where one does not fit, none: whole arrays of layers (`experts.up.weight`, with a leading axis) or every copy of one. */
   load(tensors: ReadonlyMap<string, Tensor>): void {
     this.requireIdle();
+    if (Object.prototype.toString.call(tensors) !== "[object Map]")
+      throw new Problem(
+        "the parameters are no Map",
+        'give them by name: new Map([["weight", tensor("f32", [2, 3], numbers)]])',
+      );
     for (const [name, tensor] of tensors) requireElements(name, tensor);
     const named = new NamedTensors(tensors, "the tensors given");
     for (const store of this.kept()) named.take(store); // once to see that it fits: all at a time are as large as the model

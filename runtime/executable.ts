@@ -1,4 +1,5 @@
 // What the training loop, generation and the command line drive, whatever the target.
+import { askedInput } from "../compiler/asked.ts";
 import { Bug, Problem } from "../compiler/diagnostic.ts";
 import { hidden, placeOfKey } from "../compiler/graph/node.ts";
 import type { Bytes } from "../compiler/plan/plan.ts";
@@ -34,7 +35,8 @@ export function requireInputs(
   for (const name of given.keys())
     if (!has(storeOfInput(entry, name))) throw new Problem(`${entry} has no input ${name}`, help);
   const missing = reads.find((name) => !given.has(name));
-  if (missing !== undefined) throw new Problem(`input ${missing} of ${entry} is missing`, help);
+  if (missing !== undefined)
+    throw new Problem(`input ${missing} of ${entry} is missing`, `${help}: give it, ${askedInput(missing)}`);
 }
 /** `call` keys the random numbers with the seed, `step` is the training steps done. */
 export interface At {

@@ -15,6 +15,8 @@ export const showShape = (shape: readonly number[]): string => `[${shape.join(",
 
 /** Throws unless the elements are those of the dtype and the shape. Typed arrays of another realm (a test runner's) are as good. */
 export function requireElements(name: string, { dtype, shape, data }: Tensor): void {
+  if (!Object.hasOwn(arrays, dtype) || !Array.isArray(shape))
+    throw new Problem(`${name} is no tensor: it has no dtype and shape`, 'make one: tensor("f32", [2, 3], numbers)');
   const kind = arrays[dtype].name;
   if (Object.prototype.toString.call(data) !== `[object ${kind}]` || data.length !== count(shape))
     throw new Problem(
@@ -75,18 +77,26 @@ function at({ dtype, data }: Tensor, i: number): number {
 /** The elements as numbers, whatever the dtype: bf16 is a number too, not its bits. */
 export const numbers = (t: Tensor): Float64Array => Float64Array.from(t.data, (_, i) => at(t, i));
 
-/** A tensor from numbers, rounded to the dtype. Throws where an integer dtype gets what is not a whole number in its range. */
-export function fromNumbers(dtype: DType, shape: readonly number[], values: ArrayLike<number>): Tensor {
+/** A tensor from numbers, rounded to the dtype. Throws where an integer dtype gets what is not a whole number in its range. `what`: its name in an error. */
+export function fromNumbers(
+  dtype: DType,
+  shape: readonly number[],
+  values: ArrayLike<number>,
+  what = "the tensor",
+): Tensor {
   const t = zeros(dtype, shape);
   if (values.length !== t.data.length) throw new RangeError(`${values.length} numbers are not ${showShape(shape)}`);
-  for (let i = 0; i < values.length; i++) t.data[i] = stored(dtype, values[i] ?? Number.NaN);
+  for (let i = 0; i < values.length; i++) t.data[i] = stored(dtype, values[i] ?? Number.NaN, what);
   return t;
 }
-function stored(dtype: DType, x: number): number {
+function stored(dtype: DType, x: number, what: string): number {
   if (dtype === "i32" && (x | 0) !== x)
-    throw new Problem(`${x} is not a 32-bit integer`, "give whole numbers from -2147483648 to 2147483647");
+    throw new Problem(
+      `${what} holds ${x}, which is not a 32-bit integer`,
+      "give whole numbers from -2147483648 to 2147483647",
+    );
   if (dtype === "bool" && x !== 0 && x !== 1)
-    throw new Problem(`${x} is not a boolean`, "give true or false, or 1 or 0");
+    throw new Problem(`${what} holds ${x}, which is not a boolean`, "give true or false, or 1 or 0");
   return dtype === "bf16" ? toBf16(x) : x;
 }
 
@@ -152,7 +162,7 @@ export function fromNested(dtype: DType, nested: unknown, what: string): Tensor 
   }
   const flat: number[] = [];
   collect(nested, shape, 0, flat, what);
-  return fromNumbers(dtype, shape, flat);
+  return fromNumbers(dtype, shape, flat, what);
 }
 const deepest = 64;
 function collect(x: unknown, shape: readonly number[], axis: number, flat: number[], what: string): void {

@@ -93,6 +93,13 @@ test("what cannot be done exits with 1, one message and a remedy, and nothing on
     const args = ["--target", "reference", "--emit", form];
     fails(moec("compile", "examples/gpt-moe.moe", ...args), 1, `the reference target has no ${form}`, "help:");
   }
+  fails(moec("compile", "examples/gpt-moe.moe", "-o", folder), 1, "no form is asked for", "add --emit");
+  const layer = ["run", "examples/one-layer.moe", "--entry", "Layer", "--target", "reference"];
+  fails(moec(...layer, "--set", "N=1"), 1, "input x of forward is missing", '`--input FILE.json` with { "x": ... }');
+  const [same, half] = [join(folder, "same.moe"), join(folder, "half.json")];
+  writeFileSync(same, "fn same(i: i32[N]) -> i32[N] { return i }");
+  writeFileSync(half, '{ "i": [1.5] }');
+  fails(moec("run", same, "--entry", "same", "--input", half), 1, "half.json: `i` holds 1.5", "whole numbers");
   const behind = join(empty, "graphs");
   fails(moec("compile", "examples/gpt-moe.moe", "--emit", "ast", "-o", behind), 1, "a part of the path is a file");
 });

@@ -171,6 +171,10 @@ for (const target of targets) {
       await refuses(() => program.run({ x: filled(1) }, old), "are a number", "{ step: 3 }");
       const short: Tensor = { dtype: "f32", shape: [4], data: filled(1, 3) };
       await refuses(() => program.load(new Map([["w", short]])), "w is f32[4], and Float32Array(3)", "of 4 elements");
+      const bare = new Map([["w", filled(1, 4)]]) as unknown as Map<string, Tensor>;
+      await refuses(() => program.load(bare), "w is no tensor", "make one");
+      const record = { w: short } as unknown as Map<string, Tensor>;
+      await refuses(() => program.load(record), "are no Map", "new Map");
       assert.is(await first(program, filled(1)), 2);
     }));
   test(`an input that the entry does not read may be left out, on ${target}`, () =>

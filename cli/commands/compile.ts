@@ -96,6 +96,8 @@ function requireForm({ emit, target = "host", out: to }: Options): void {
   if (cuda && emit === "cpp") throw new Problem(`the ${target} target has no cpp`, "use --emit cu");
   if (target === "reference" && emit && emit !== "ast" && emit !== "graph")
     throw new Problem(`the reference target has no ${emit}`, "leave --target out: it interprets the graph");
+  if (emit === undefined && to !== undefined)
+    throw new Problem("-o takes a form's files, and no form is asked for", "add --emit cpp, or another form");
   if (emit === "cubin" && to === undefined) throw new Problem("a cubin is no text", "name a folder for it: -o FOLDER");
 }
 

@@ -27,7 +27,10 @@ export const runCommand = (): Command =>
         text,
       ),
     )
-    .option("--grad", "add gradients of the losses and of the results times their cotangents")
+    .option(
+      "--grad",
+      "add gradients of the losses and of the results times their cotangents (not given: 0 beside losses, else 1)",
+    )
     .addOption(out("file", "where the results go: safetensors, or JSON by its ending (default: a summary)"))
     .addOption(
       flag("--seed <n>", "what random numbers and missing parameters come from; default: 0", whole(-(2 ** 31))),
