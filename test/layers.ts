@@ -117,13 +117,13 @@ export function attentionLayer(B: number, T: number, heads: number, A: number): 
   return trained("attention", g, b.reshape(g, b.transpose(g, out, [0, 2, 1, 3]), [B, T, D]), [x, wq, wk, wv]);
 }
 /** LANGUAGE.md's MoE of SwiGlu experts, its backward by the rules. */
-export function moeLayer(N: number, D: number, H: number, E: number, K: number): Graph {
+export function moeLayer(N: number, D: number, H: number, E: number, K: number, dtype: "f32" | "bf16" = "f32"): Graph {
   const g = new GraphBuilder(ops);
   const p = params(g);
-  const [x, gate] = [p("x", [N, D]), p("gate", [D, E])];
-  const weights = [p("w.gate", [E, D, H]), p("w.up", [E, D, H]), p("w.down", [E, H, D])];
-  const [top, index] = b.topK(g, b.softmax(g, b.matmul(g, x, gate)), K);
-  const score = b.div(g, top, b.sum(g, top, [-1], true));
+  const [x, gate] = [p("x", [N, D], dtype), p("gate", [D, E])];
+  const weights = [p("w.gate", [E, D, H], dtype), p("w.up", [E, D, H], dtype), p("w.down", [E, H, D], dtype)];
+  const [top, index] = b.topK(g, b.softmax(g, b.matmul(g, b.cast(g, x, "f32"), gate)), K);
+  const score = b.cast(g, b.div(g, top, b.sum(g, top, [-1], true)), dtype);
   const by: Routing = { ...b.route(g, b.reshape(g, index, [N * K]), E), groups: E, rows: N * K };
   const bind = new Map<Value, Mapped>();
   const inside = (v: Value, m: Mapped): Value => {

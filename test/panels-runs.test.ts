@@ -146,16 +146,23 @@ test("moec run with parameters of a file, and their gradients", async () => {
 const machines: Readonly<Record<string, NodeJS.ProcessEnv>> = {
   portable: { MOEC_ISA: "portable" },
   ...(has("avx2") && has("fma") ? { AVX2: { MOEC_ISA: "avx2" } } : {}),
+  ...(has("avx512dq") ? { "AVX-512": { MOEC_ISA: "avx512" } } : {}),
   ...(hasClang ? { "clang++": { CXX: "clang++" } } : {}),
 };
+/** What losses may be off: a number of bf16 by 2^-9 of it, and a loss is a mean of many. */
+const rounding = { f32: 1e-4, bf16: 2 ** -7 } as const;
 for (const [name, environment] of Object.entries(machines))
   test(`training with kernels of ${name}`, async () => {
     const before = process.env;
     process.env = { ...before, ...environment };
     try {
-      const of = (target: "host" | "reference") => losses({ program: small, set: {}, out: null, steps: 2, target });
-      const [got, want] = [await of("host"), await of("reference")];
-      got.forEach((loss, i) => assert.ok(Math.abs(loss - (want[i] ?? Number.NaN)) < 1e-4, `${loss} is not ${want[i]}`));
+      for (const precision of ["f32", "bf16"] as const) {
+        const of = (target: "host" | "reference") =>
+          losses({ program: small, set: {}, out: null, steps: 2, target, precision });
+        const [got, want] = [await of("host"), await of("reference")];
+        for (const [i, loss] of got.entries())
+          assert.ok(Math.abs(loss - (want[i] ?? Number.NaN)) < rounding[precision], `${loss} is not ${want[i]}`);
+      }
     } finally {
       process.env = before;
     }

@@ -7,12 +7,12 @@ import { type Choices, hostChoicesOf } from "../compiler/kernel/schedule.ts";
 import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";
 import { pairProducts } from "../compiler/transform/pairs.ts";
-import { tilesOf } from "../runtime/host/backend.ts";
+import { productsOf } from "../runtime/host/backend.ts";
 import { storesOf } from "./graphs.ts";
 import { compare, compareOps, graphOf, kernelsOf, lowered, opSamples, valuesOf } from "./host/compare.ts";
+import { splitAll, splitAndCut, tiles } from "./host/forms.ts";
 import { hasClang } from "./host/machine.ts";
 import { compiled, runSequence } from "./host/run.ts";
-import { splitAll, splitAndCut, tiles } from "./host/split.ts";
 import { layers } from "./layers.ts";
 
 const test = suite("split");
@@ -54,7 +54,7 @@ const text = (choices: Choices): string =>
 const isSplit = (m: number, k: number, n: number): boolean => {
   const g = new GraphBuilder(ops);
   const graph = graphOf([b.matmul(g, p(g, "x", m, k), p(g, "w", k, n))]);
-  return kernelsOf([lowered(graph, hostChoicesOf(64, true))]).some((k) => k.text.includes("split_"));
+  return kernelsOf([lowered(graph, hostChoicesOf(64, "terms"))]).some((k) => k.text.includes("split_"));
 };
 test("only where the CPU has such units, and only products large enough for it to pay, are split", () => {
   assert.not.match(text(hostChoicesOf(64)), /split_/);
@@ -69,9 +69,9 @@ test("only where the CPU has such units, and only products large enough for it t
   assert.match(text(splitAndCut), /\bAcc<32, 128>/);
 });
 test("a compiler that is told to do without AVX-512 splits nothing", () => {
-  assert.ok(["AMX_BF16", "AMXBF16"].every((name) => tilesOf({ features: ["AVX512F", name] })));
-  assert.not.ok(tilesOf({ features: ["AVX2", "AMX_BF16"] }));
-  assert.not.ok(tilesOf({ features: ["AVX512F", "AMX_TILE"] }));
+  for (const name of ["AMX_BF16", "AMXBF16"]) assert.is(productsOf({ features: ["AVX512F", name] }), "terms");
+  assert.is(productsOf({ features: ["AVX2", "AMX_BF16"] }), null);
+  assert.is(productsOf({ features: ["AVX512F", "AMX_TILE"] }), null);
 });
 if (!tiles) console.log(" split: this CPU has no AMX, so kernels for it are compiled but not run");
 else {

@@ -7,7 +7,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Problem } from "../compiler/diagnostic.ts";
 import { axes, contractionOf, variants } from "../compiler/kernel/candidates.ts";
-import { type Contraction, contractionKey, hostChoices, ofTiles, type Schedule } from "../compiler/kernel/schedule.ts";
+import { type Contraction, contractionKey, fitting, hostChoices, type Schedule } from "../compiler/kernel/schedule.ts";
 import { clearSchedules, ScheduleCache } from "../runtime/host/schedules.ts";
 import { toolchain } from "../runtime/host/toolchain.ts";
 import { bytesOfTensor } from "../runtime/tensor.ts";
@@ -70,9 +70,9 @@ async function bits(
     trial.close();
   }
 }
-/** As given, or in whole tiles where the products of this machine are. */
+/** As given, or in whole tiles or words where the products of this machine are. */
 const isOf = (given: Schedule, taken: object | undefined): boolean =>
-  [given, ofTiles(given)].some((s) => isDeepStrictEqual(s, taken));
+  ([null, "terms", "words"] as const).some((form) => isDeepStrictEqual(fitting(given, form), taken));
 test("no schedule changes a bit of a mixture's results and gradients", async () => {
   const base = await bits(new Map());
   assert.ok(

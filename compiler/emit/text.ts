@@ -78,6 +78,8 @@ export class Emitter extends Expressions<Target> {
   readonly fresh = new Map<Tile, Axis | null>();
   /** Accumulators of one product of split operands, read strip by strip: no more than a strip of one need be there. */
   readonly strips = new Set<Tile>();
+  /** Right operands that few rows read in another way than many. */
+  readonly short = new Set<Tile>();
   /** What runs on each register tile that an mma is done with. */
   readonly after = new Map<StmtOf<"mma">, string>();
   private scope: Scope = "task";
@@ -140,7 +142,8 @@ export class Emitter extends Expressions<Target> {
       const first = next?.s === "for" ? firstUse(next.body) : next;
       if (first?.s === "mma" && first.acc.includes(s.tile))
         this.fresh.set(s.tile, next?.s === "for" ? next.axis : null);
-      if (next?.s === "mma" && next.a.split && this.isFollowed(list, list.indexOf(next))) this.strips.add(s.tile);
+      if (next?.s === "mma" && next.a.form === "terms" && this.isFollowed(list, list.indexOf(next)))
+        this.strips.add(s.tile);
     });
   }
   private isFollowed(list: readonly Stmt[], at: number): boolean {

@@ -15,7 +15,9 @@ export const emitCudaTf32 = (k: Kernel): Emitted => emit(lined(settled(k)), cuda
 
 /** Put before every kernel of the host. */
 export const hostHeader = (): string =>
-  ["vector", "math", "operands", "tile", "split", "fold"].map((name) => asset(`runtime/device/${name}.hpp`)).join("\n");
+  ["vector", "math", "operands", "tile", "words", "split", "fold"]
+    .map((name) => asset(`runtime/device/${name}.hpp`))
+    .join("\n");
 
 /** The same on CUDA. */
 export const cudaHeader = (): string =>
@@ -41,6 +43,7 @@ const needs = [
   "avx512vl",
   "avx512bw",
   "avx512dq",
+  "avx512bf16",
   "amx-tile",
   "amx-bf16",
 ];

@@ -4,7 +4,7 @@ import { Bug } from "../diagnostic.ts";
 import type { Layout } from "../plan/plan.ts";
 import type { DType } from "../types/dtype.ts";
 import { add, children, gcd, isNum, item, least, mul, multiple, num, range, sub, typeOf, unknown } from "./expr.ts";
-import type { Axis, Buffer, Combine, Expr, Kernel, Load, Scalar, Stmt, Tile, Var } from "./ir.ts";
+import type { Axis, Buffer, Combine, Expr, Form, Kernel, Load, Scalar, Stmt, Tile, Var } from "./ir.ts";
 
 export const rowsLayout = (shape: readonly number[]): Layout => ({ kind: "rows", pitch: shape.at(-1) ?? 1 });
 const buffer = (name: string, dtype: DType, shape: readonly number[], layout: Layout = rowsLayout(shape)): Buffer => ({
@@ -188,10 +188,10 @@ export class Builder {
     shape: readonly [number, number],
     valid: readonly [Expr, Expr],
     value: (i: Expr, j: Expr) => Expr,
-    split = false,
+    form: Form | null = null,
   ): Tile {
     const operand = { kind: "tile", role: "operand", name: this.fresh(name), shape } as const;
-    const tile: Tile = split ? { ...operand, split } : operand;
+    const tile: Tile = form ? { ...operand, form } : operand;
     const vs = [this.variable("i", "index", 0, shape[0] - 1), this.variable("j", "index", 0, shape[1] - 1)] as const;
     const [body, result] = this.valued(vs, () => value(...vs));
     this.push({ s: "stage", tile, vs, valid, body, value: result });

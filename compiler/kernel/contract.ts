@@ -7,15 +7,15 @@ import type { Region } from "../transform/region.ts";
 import { type Block, plus } from "./build.ts";
 import type { Draft } from "./draft.ts";
 import { add, asIndex, call, div, item, load, mul, num, product, sameAll, unflatten } from "./expr.ts";
-import type { Buffer, Expr, Tile } from "./ir.ts";
+import type { Buffer, Expr, Form, Tile } from "./ir.ts";
 import { shapeOf } from "./read.ts";
 import type { Contraction } from "./schedule.ts";
 
 const args = (node: Node): [Value, Value] => [item(node.args, 0), item(node.args, 1)];
 
-/** Under a cast, too: it is made in the load. */
-const isShort = (v: Value): boolean =>
-  v.type.dtype === "bf16" || (v.node.op.name === "cast" && v.node.args[0]?.type.dtype === "bf16");
+/** Under casts and views, too: they are made in the load. */
+const isShort = ({ type, node }: Value): boolean =>
+  type.dtype === "bf16" || ((node.op.name === "cast" || node.op.lower === "view") && node.args.some(isShort));
 /** A transposed matrix, also under a cast. */
 export function isTurned({ node, type }: Value): boolean {
   if (node.op.name === "cast") return isTurned(item(node.args, 0));
@@ -51,7 +51,7 @@ export function dot(d: Draft, node: Node, region: Region): void {
       bn: s.bn,
       bk: s.bk,
       stream: s.stream,
-      split: d.splits(c),
+      form: d.form(c),
       lead: at,
       offsets: null,
     };
@@ -78,7 +78,7 @@ export function raggedDot(d: Draft, node: Node, region: Region): void {
   const weights = d.reader(undefined, { plain: true, name: "w" });
   const tile = (block: Block, cols: Block): void => {
     const { bm, bn, bk, stream } = s;
-    const t: Tiles = { m: block, n: cols, bm, bn, bk, stream, split: d.splits(c), lead: [], offsets };
+    const t: Tiles = { m: block, n: cols, bm, bn, bk, stream, form: d.form(c), lead: [], offsets };
     multiply(d, region, t, {
       a: (y, i, k) => d.reader(undefined, { plain: true, offsets, name: "x" }).element(y, [i, k]),
       b: (y, k, j) => weights.element(y, [e.at, k, j]),
@@ -101,7 +101,7 @@ interface Tiles {
   readonly bn: number;
   readonly bk: number;
   readonly stream: boolean;
-  readonly split: boolean;
+  readonly form: Form | null;
   /** The index before the rows. */
   readonly lead: readonly Expr[];
   /** Of the groups to which every row belongs. */
@@ -150,9 +150,9 @@ function sumPairs(d: Draft, nodes: readonly Node[], acc: readonly Tile[], t: Til
   const staged = ({ x, ys, depth }: (typeof pairs)[number], kb: Block): (() => void) => {
     const deep = Math.min(t.bk, depth);
     const element = (i: Expr, k: Expr): Expr => operands.a(x, plus(t.m, i), plus(kb, k));
-    const left = d.k.stage("left", [t.bm, deep], [t.m.n, kb.n], element, t.split);
+    const left = d.k.stage("left", [t.bm, deep], [t.m.n, kb.n], element, t.form);
     const right = ys.map((y) =>
-      d.k.stage("right", [deep, t.bn], [kb.n, t.n.n], (k, j) => operands.b(y, plus(kb, k), plus(t.n, j))),
+      d.k.stage("right", [deep, t.bn], [kb.n, t.n.n], (k, j) => operands.b(y, plus(kb, k), plus(t.n, j)), t.form),
     );
     return () => d.k.mma(left, right, acc, [t.m.n, kb.n]);
   };
@@ -215,7 +215,7 @@ export function raggedOuter(d: Draft, node: Node): void {
     short: args(node).every(isShort),
     outer: true,
   };
-  const s = d.schedule(c);
+  const [s, form] = [d.schedule(c), d.form(c)];
   const e = d.k.task("e", groups);
   const m = d.k.task("m", k, s.bm);
   const cols = d.k.task("n", n, s.bn);
@@ -225,9 +225,13 @@ export function raggedOuter(d: Draft, node: Node): void {
   d.k.for("r", from, to, s.bk, (r) => {
     const element = (i: Expr, q: Expr): Expr =>
       d.reader(undefined, { ...sorted, name: "x" }).element(x, [plus(r, q), plus(m, i)]);
-    const left = d.k.stage("left", [s.bm, s.bk], [m.n, r.n], element, d.splits(c));
-    const right = d.k.stage("right", [s.bk, s.bn], [r.n, cols.n], (q, j) =>
-      d.reader(undefined, { ...sorted, name: "y" }).element(y, [plus(r, q), plus(cols, j)]),
+    const left = d.k.stage("left", [s.bm, s.bk], [m.n, r.n], element, form);
+    const right = d.k.stage(
+      "right",
+      [s.bk, s.bn],
+      [r.n, cols.n],
+      (q, j) => d.reader(undefined, { ...sorted, name: "y" }).element(y, [plus(r, q), plus(cols, j)]),
+      form,
     );
     d.k.mma(left, [right], [acc], [m.n, r.n]);
   });

@@ -5,7 +5,7 @@ import type { VirtualArg, VirtualBuffer } from "../plan/sequence.ts";
 import { Builder } from "./build.ts";
 import { elements } from "./elements.ts";
 import { load } from "./expr.ts";
-import type { Buffer, Expr } from "./ir.ts";
+import type { Buffer, Expr, Form } from "./ir.ts";
 import { Reader } from "./read.ts";
 import type { Choices, Contraction, Schedule } from "./schedule.ts";
 
@@ -44,9 +44,8 @@ export class Draft {
   schedule(c: Contraction): Schedule {
     return this.memory.schedule(c);
   }
-  /** Whether operands of f32 are staged as terms of bf16. */
-  splits(c: Contraction): boolean {
-    return this.choices.splits?.(c) ?? false;
+  form(c: Contraction): Form | null {
+    return this.choices.form?.(c) ?? null;
   }
   get choices(): Choices {
     return this.memory.choices;

@@ -26,9 +26,11 @@ export interface Tile {
   readonly shape: readonly number[];
   /** Of a line. */
   readonly type?: Scalar;
-  /** A left operand of f32 that is staged as three terms of bf16, for units that multiply those. */
-  readonly split?: true;
+  /** Of an operand, where products are not of f32 one by one. */
+  readonly form?: Form;
 }
+/** terms: numbers of f32 as three of bf16 each, for units that multiply tiles of those. words: numbers of bf16, two steps of the depth as one word. */
+export type Form = "terms" | "words";
 /** lo <= value <= hi, and a multiple of `mult`: index arithmetic folds with these. */
 export interface Var {
   readonly e: "var";

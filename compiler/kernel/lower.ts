@@ -26,7 +26,7 @@ import { finished } from "./passes.ts";
 import { print } from "./print.ts";
 import * as routing from "./route.ts";
 import { rows } from "./rows.ts";
-import { type Choices, type Contraction, contractionKey, hostChoices, ofTiles, type Schedule } from "./schedule.ts";
+import { type Choices, type Contraction, contractionKey, fitting, hostChoices, type Schedule } from "./schedule.ts";
 import { type SortPass, sortedShape, sortPass, sortPasses } from "./sort.ts";
 import { verify } from "./verify.ts";
 
@@ -134,7 +134,7 @@ class Lowering implements Memory {
     if (this.forced) return this.forced;
     const shape = contractionKey(c);
     const chosen = this.options.schedules?.get(shape) ?? this.choices.contraction(c);
-    const choice = this.choices.splits?.(c) ? ofTiles(chosen) : chosen;
+    const choice = fitting(chosen, this.choices.form?.(c) ?? null);
     this.scheduled = { shape, choice: { ...choice } };
     return choice;
   }

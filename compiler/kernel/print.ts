@@ -71,7 +71,7 @@ export function lines(s: Stmt): string[] {
       return [`${s.tile.role} ${s.tile.name}[${s.tile.shape.join(", ")}] ${s.at ? `at ${show(s.at)}` : `= ${s.fill}`}`];
     case "stage": {
       const vs = s.vs.map((v, d) => `${v.name} < ${show(item(s.valid, d))} of ${item(s.tile.shape, d)}`);
-      return valued(`stage${s.tile.split ? " split" : ""} ${s.tile.name}[${vs.join(", ")}]`, s.body, s.value);
+      return valued(`stage${s.tile.form ? ` ${s.tile.form}` : ""} ${s.tile.name}[${vs.join(", ")}]`, s.body, s.value);
     }
     case "mma":
       return [

@@ -1,6 +1,7 @@
 // Schedules: how a contraction is cut, as data. No schedule changes a bit of the result: the depth of one element is always summed in
 // order.
 import { ceil } from "./expr.ts";
+import type { Form } from "./ir.ts";
 
 export interface Schedule {
   /** Rows and columns of an accumulator, and how deep a piece of the contraction is. */
@@ -54,8 +55,8 @@ export interface Choices {
   contraction(c: Contraction): Schedule;
   /** Queries and keys that attention takes at a time, for the wider of a key and a value, the bytes of a number and the queries; null if it is too wide. */
   attention(width: number, bytes: number, backward: boolean, queries: number): AttentionTile | null;
-  /** Whether operands of f32 are staged as terms of bf16, for units that multiply those; not if not given. */
-  splits?(c: Contraction): boolean;
+  /** How operands are staged where products are not of f32 one by one. */
+  form?(c: Contraction): Form | null;
   /** Columns of a register tile, and so of a panel of a weight; weights lie in rows if not given. */
   readonly panel?: number;
   /**
@@ -87,20 +88,27 @@ export const hostChoices: Choices = {
   sums,
   gathers: false,
 };
-/** Of instruction sets whose register tile has so many columns, and of those that multiply tiles of bf16. */
-export const hostChoicesOf = (panel: number, tiles = false): Choices => ({
+/**
+ * Of instruction sets whose register tile has so many columns. terms: they multiply tiles of bf16 (AMX). words: they add two products of bf16 to a
+ * sum of f32 at a time (AVX512-BF16).
+ */
+export const hostChoicesOf = (panel: number, form: Form | null = null): Choices => ({
   ...hostChoices,
   panel,
-  contraction: (c) => (tiles && splits(c) ? splitContraction(c) : contraction(c, panel)),
-  ...(tiles ? { splits } : {}),
+  contraction: (c) => (formOf(c, form) === "terms" ? splitContraction(c) : contraction(c, panel)),
+  ...(form ? { form: (c) => formOf(c, form) } : {}),
 });
+const formOf = (c: Contraction, form: Form | null): Form | null =>
+  (form === "terms" && splits(c)) || (form === "words" && c.short) ? form : null;
 /** To make the terms of a matrix pays if enough rows, columns or steps of the depth share them. */
 function splits({ op, m, n, k, groups }: Contraction): boolean {
   const [rows, depth] = [op === "ragged_dot" ? m / groups : m, op === "ragged_outer" ? k / groups : k];
   return rows >= 32 && depth >= 32 && n >= 16;
 }
-/** Blocks of whole tiles of 16 x 32: the depth that a tile sums at once is cut alike by every schedule. */
-export function ofTiles(s: Schedule): Schedule {
+/** What is summed at once is cut alike by every schedule: the depth of a tile, of 16 x 32, or of a word. */
+export function fitting(s: Schedule, form: Form | null): Schedule {
+  if (form === null) return s;
+  if (form === "words") return { ...s, bk: ceil(s.bk, 2) };
   const bm = ceil(s.bm, 32);
   return { ...s, bm, bk: ceil(s.bk, 32), mc: ceil(s.mc, bm) };
 }

@@ -2,16 +2,18 @@
 // STEP apart along the depth. Major lies as it is, element (x, k) at p[k * LD + x]. Panels lie in blocks of W columns, the depth in each.
 // Along lies with its depth contiguous, element (x, k) at p[x * LD + k], and is turned in registers. Strips and Sixes are copies in the order of
 // the register tiles: as many columns, or as many rows, as one of them takes, then the depth.
-/** Lines of rows of `width` floats, `step` apart, that will be wanted after a strip: `rate` of them are asked for in 4096 steps of the depth. Null: none. */
+/** Bytes of a line of the caches. */
+constexpr ix LINE = 64;
+/** Lines of rows of `width` bytes, `step` apart, that will be wanted after a strip: `rate` of them are asked for in 4096 steps of the depth. Null: none. */
 struct Fetch {
-  const f32* p; ix step, width, lines, x, rate;
+  const char* p; ix step, width, lines, x, rate;
   FN Fetch over(ix steps) const { return {p, step, width, p ? lines : 0, x, p ? (lines << 12) / ix_max(1, steps) + 1 : 0}; }
   FN void some(ix most) {
     const ix n = ix_min(most, lines);
-    const f32* at = p; ix y = x;
+    const char* at = p; ix y = x;
     ROLL for (ix k = 0; k < n; k++) {
       __builtin_prefetch(at + y, 0, 2);
-      y += 16;
+      y += LINE;
       if (y >= width) { y = 0; at += step; }
     }
     p = at; x = y; lines -= n;
@@ -47,6 +49,15 @@ struct Wanted {
     if (each > 0) next->some(each);
   }
 };
+/** How the columns of a register tile lie: steps of the depth LD apart, N rows of T each. `load` gives NV vectors of one step. */
+template <int LD, class T = f32, int N = 1> struct Step {
+  typedef T Type;
+  static constexpr int apart = LD, bytes = N * sizeof(T);
+  template <int NV> static FN void load(vf (&w)[NV], const T* p) { UNROLL for (int v = 0; v < NV; v++) w[v] = ld(vf{}, p + v * LANES); }
+  /** Sums from the order of columns into that of what is loaded, and back. */
+  template <int NV> static FN void enter(vf (&)[NV]) {}
+  template <int NV> static FN void leave(vf (&)[NV]) {}
+};
 template <int R, int STEP> struct Rows {
   const f32* r[R]; bool cold;
   /** cold: this thread has not read them yet. */
@@ -67,13 +78,13 @@ struct Ahead {
   FN Fetch share(ix c, ix s, ix C) const {
     if (!p) return {};
     const ix row = (width + 15) / 16, from = row * rows * c / C;
-    return {p + from / row * step, step, width, row * rows * (c + s) / C - from, from % row * 16, 0};
+    return {(const char*)(p + from / row * step), step * 4, width * 4, row * rows * (c + s) / C - from, from % row * LINE, 0};
   }
 };
 template <int LD> struct Major {
   static constexpr bool follows = false;
   const f32 *p, *next;
-  template <int S> static constexpr ix pitch() { return LD; }
+  template <int S> using Step = ::Step<LD>;
   FN ix columns(ix c) const { return c; }
   FN const f32* strip(ix c, ix) const { return p + c; }
   FN const f32* after(ix, ix) const { return nullptr; }
@@ -82,25 +93,28 @@ template <int LD> struct Major {
 struct Strips {
   static constexpr bool follows = false;
   const f32* p; Ahead ahead;
-  template <int S> static constexpr ix pitch() { return S; }
+  template <int S> using Step = ::Step<S>;
   FN ix columns(ix c) const { return c; }
   FN const f32* strip(ix c, ix depth) const { return p + c * depth; }
   FN const f32* after(ix, ix) const { return nullptr; }
   FN Fetch fetch(ix c, ix s, ix C, ix) const { return ahead.share(c, s, C); }
 };
-/** `n` columns, panels `step` apart; after the last of them `next` will be wanted. */
-template <int W> struct Panels {
+/** `n` columns, panels `step` apart, of which a step of the depth takes N rows; after the last of them `next` will be wanted. */
+template <int W, class T, int N> struct Panels {
   /** What comes after a strip in memory is wanted next. */
   static constexpr bool follows = true;
-  const f32* p; ix step, n; const f32* next;
-  template <int S> static constexpr ix pitch() { static_assert(W % S == 0, "panels as wide as a register tile"); return W; }
+  template <int S> using Step = ::Step<N * W, T, N>;
+  const T* p; ix step, n; const T* next;
   FN ix columns(ix) const { return n; }
-  FN const f32* strip(ix c, ix) const { return p + c / W * step + c % W; }
+  FN const T* strip(ix c, ix) const { return p + c / W * step + c % W; }
   /** What is wanted after the strip that ends at c. */
-  FN const f32* after(ix c, ix depth) const { return c < n ? strip(c, depth) : next; }
-  FN Fetch fetch(ix c, ix s, ix, ix depth) const { return {after(c + s, depth), W, s, depth * s / 16, 0, 0}; }
+  FN const T* after(ix c, ix depth) const { return c < n ? strip(c, depth) : next; }
+  FN Fetch fetch(ix c, ix s, ix, ix depth) const {
+    constexpr ix E = sizeof(T);
+    return {(const char*)after(c + s, depth), W * E, s * E, depth * N * s * E / LINE, 0, 0};
+  }
 };
-template <int W> FN Panels<W> panels(const f32* p, ix step, ix n, const f32* next) { return {p, step, n, next}; }
+template <int W> FN Panels<W, f32, 1> panels(const f32* p, ix step, ix n, const void* next) { return {p, step, n, (const f32*)next}; }
 constexpr int SIX = 6;
 struct Sixes { const f32* p; };
 template <class B> constexpr bool is_major = false;
@@ -143,3 +157,58 @@ template <class A> FN ix height(const A&, ix left) { return left >= 12 || left =
 FN ix height(const Sixes&, ix left) { return ix_min(left, SIX); }
 template <class A> constexpr bool takes_six = false;
 template <> constexpr bool takes_six<Sixes> = true;
+/** s and the product of a step, x and w. */
+template <class A> FN vf plus_product(const A&, vf s, vf x, vf w) { return mad(x, w, s); }
+
+#if defined(__AVX512BF16__) && LANES == 16
+// ---- operands of bf16 in words: of two steps of the depth, the first in the lower half. A step of such a product takes a word ----
+/** A left operand of such words. */
+template <class A> struct Words { A words; };
+template <class A> FN Words<A> in_words(const A& words) { return {words}; }
+template <class A> struct WordsAt { A words; FN f32 at(int i, ix k) const { return words.at(i, k); } };
+template <class A> FN auto tile_at(const Words<A>& a, ix r, ix depth) {
+  const auto words = tile_at(a.words, r, depth);
+  return WordsAt<decltype(tile_at(a.words, r, depth))>{words};
+}
+template <class A> FN bool is_cold(const Words<A>& a) { return is_cold(a.words); }
+template <class A, class F> FN void ask_rows(const Words<A>& a, ix x, ix n, ix depth, F soon) { ask_rows(a.words, x, n, depth, soon); }
+template <class A> FN ix height(const Words<A>& a, ix left) { return height(a.words, left); }
+template <class A> constexpr bool takes_six<Words<A>> = takes_six<A>;
+/** LANES words of two rows. */
+FN vf word_vector(const bf16* low, const bf16* high) { return real(__builtin_convertvector(*(const vh_at*)low, vi) | __builtin_convertvector(*(const vh_at*)high, vi) << 16); }
+/** The products of the upper halves, then of the lower ones, each rounded once; what is below 2^-126 is zero. */
+template <class A> FN vf plus_product(const WordsAt<A>&, vf s, vf x, vf w) { asm("vdpbf16ps %2, %1, %0" : "+v"(s) : "v"(x), "v"(w)); return s; }
+typedef u16 vhh __attribute__((vector_size(64)));
+typedef vhh vhh_at __attribute__((aligned(2), may_alias));
+#define GROUP(l, x) l + x, l + x + 32, l + x + 1, l + x + 33, l + x + 2, l + x + 34, l + x + 3, l + x + 35
+#define GROUPS(x) GROUP(0, x), GROUP(8, x), GROUP(16, x), GROUP(24, x)
+#define QUARTERS(a, b, c, d) a, a + 1, a + 2, a + 3, b, b + 1, b + 2, b + 3, c, c + 1, c + 2, c + 3, d, d + 1, d + 2, d + 3
+/** Rows as they lie, made words while they are read: by one instruction a vector, which takes groups of four columns from here and from there. */
+template <int LD> struct Step<LD, bf16, 2> {
+  typedef bf16 Type;
+  static constexpr int apart = LD, bytes = 4;
+  template <int NV> static FN void load(vf (&w)[NV], const bf16* p) {
+    const bf16* const q = p + LD / 2;
+    if constexpr (NV % 2 > 0) UNROLL for (int v = 0; v < NV; v++) w[v] = word_vector(p + v * LANES, q + v * LANES);
+    else UNROLL for (int v = 0; v < NV; v += 2) {
+      const vhh a = *(const vhh_at*)(p + v * LANES), b = *(const vhh_at*)(q + v * LANES);
+      w[v] = (vf)__builtin_shufflevector(a, b, GROUPS(0));
+      w[v + 1] = (vf)__builtin_shufflevector(a, b, GROUPS(4));
+    }
+  }
+  template <int NV> static FN void enter(vf (&s)[NV]) {
+    if constexpr (NV % 2 == 0) UNROLL for (int v = 0; v < NV; v += 2) {
+      const vf a = s[v], b = s[v + 1];
+      s[v] = __builtin_shufflevector(a, b, QUARTERS(0, 8, 16, 24));
+      s[v + 1] = __builtin_shufflevector(a, b, QUARTERS(4, 12, 20, 28));
+    }
+  }
+  template <int NV> static FN void leave(vf (&s)[NV]) {
+    if constexpr (NV % 2 == 0) UNROLL for (int v = 0; v < NV; v += 2) {
+      const vf a = s[v], b = s[v + 1];
+      s[v] = __builtin_shufflevector(a, b, QUARTERS(0, 16, 4, 20));
+      s[v + 1] = __builtin_shufflevector(a, b, QUARTERS(8, 24, 12, 28));
+    }
+  }
+};
+#endif

@@ -149,7 +149,8 @@ struct From { const f32* p; ix depth, step, n; };
 /** A weight in panels of P, turned: step k of column x lies at p[k / P * step + x * P + k % P]. Its columns are the rows of tiles. */
 template <int P> struct Turning {
   const f32* p; ix step, n;
-  template <int S> static constexpr int pitch() { static_assert(SPLIT_DEEP % P == 0 && P % TILE_DEEP == 0, "whole panels, and whole blocks of them"); return -P; }
+  static_assert(SPLIT_DEEP % P == 0 && P % TILE_DEEP == 0, "whole panels, and whole blocks of them");
+  template <int S> using Step = ::Step<-P>;
   FN ix columns(ix c) const { return c; }
   FN From from(ix c, ix depth) const { return {p + c * P, depth, step, n - c}; }
 };
@@ -252,16 +253,16 @@ template <int V, int C, int LD, class A> __attribute__((noinline)) void split_st
 /** What comes next, if its rows lie as far apart. */
 template <class HERE, class THERE, int V> FN From next_of(const From& f) {
   constexpr int S = V * LANES;
-  return HERE::template pitch<S>() == THERE::template pitch<S>() ? f : From{};
+  return HERE::template Step<S>::apart == THERE::template Step<S>::apart ? f : From{};
 }
 /** Strip c of an operand, and of those that are added to it, into accumulators of rows C apart; THEN: what `next` is of. */
 template <int V, int C, class THEN, class A, class B, int R, int N, int S> FN void sum_split(bool fresh, const A& a, ix rows, ix depth, ix c, const On<B, R, N, S>& o, f32* acc, const From& next, Terms<V>& terms) {
-  split_strip<V, C, B::template pitch<V * LANES>()>(fresh, a, rows, from_of(o.b, c, depth), acc, next_of<B, THEN, V>(next), terms);
+  split_strip<V, C, B::template Step<V * LANES>::apart>(fresh, a, rows, from_of(o.b, c, depth), acc, next_of<B, THEN, V>(next), terms);
 }
 template <int V, int C, class THEN, class A, class O, class B> FN void sum_split(bool fresh, const A& a, ix rows, ix depth, ix c, const Plus<O, A, B>& o, f32* acc, const From& next, Terms<V>& terms) {
   const From b = from_of(o.right, c, o.depth);
   sum_split<V, C, B>(fresh, a, rows, depth, c, (const O&)o, acc, b, terms);
-  split_strip<V, C, B::template pitch<V * LANES>()>(false, o.a, rows, b, acc, next_of<B, THEN, V>(next), terms);
+  split_strip<V, C, B::template Step<V * LANES>::apart>(false, o.a, rows, b, acc, next_of<B, THEN, V>(next), terms);
 }
 /** Strip c of an accumulator. */
 template <int V, class THEN, class O> FN void add_split(bool fresh, const Split& a, ix rows, ix depth, ix c, const O& o, const From& next, Terms<V>& terms) {

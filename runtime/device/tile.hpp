@@ -40,11 +40,11 @@ constexpr int vectors(int W) { return W / LANES < TILE_VECTORS ? W / LANES : TIL
 constexpr ix FEW = 4 * SIX;
 /** `lines` of p at each step, into L2, which has room for more that are under way; from the step `turn` on, of `next`. */
 struct Asks {
-  const f32* p; ix lines, turn; const f32* next;
+  const char* p; ix lines, turn; const char* next;
   FN ix till(ix k, ix depth) const { return lines > 0 ? k + 1 : depth; }
   FN void ask(ix k) {
     if (k == turn) p = next;
-    ROLL for (ix x = 0; x < lines; x++, p += 16) __builtin_prefetch(p, 0, 2);
+    ROLL for (ix x = 0; x < lines; x++, p += LINE) __builtin_prefetch(p, 0, 2);
   }
 };
 /** x comes to lie in a register: compilers load again what few instructions use, and loads, not FMAs, then take the time. */
@@ -58,36 +58,44 @@ FN void hold(vf& x) {
 #endif
 }
 /** One step of the depth: M rows x NV vectors of a right operand. */
-template <int M, int NV, class A> FN void multiply(vf (&s)[M][NV], const A& a, ix k, const f32* b) {
+template <class STEP, int M, int NV, class A> FN void multiply(vf (&s)[M][NV], const A& a, ix k, const typename STEP::Type* b) {
   vf w[NV];
-  UNROLL for (int v = 0; v < NV; v++) { w[v] = *(const vf_at*)(b + v * LANES); if (M > 1) hold(w[v]); }
-  UNROLL for (int i = 0; i < M; i++) { const vf x = splat(a.at(i, k)); UNROLL for (int v = 0; v < NV; v++) s[i][v] = mad(x, w[v], s[i][v]); }
+  STEP::load(w, b);
+  if (M > 1) UNROLL for (int v = 0; v < NV; v++) hold(w[v]);
+  UNROLL for (int i = 0; i < M; i++) { const vf x = splat(a.at(i, k)); UNROLL for (int v = 0; v < NV; v++) s[i][v] = plus_product(a, s[i][v], x, w[v]); }
   asm volatile("");  // compilers that mix steps run out of registers
 }
 /**
- * The whole depth of it, LD apart, two steps a round where there are six rows (on Intel 5 to 10% less time: lines that L1 has not are fetched further
+ * The whole depth of it, two steps a round where there are six rows (on Intel 5 to 10% less time: lines that L1 has not are fetched further
  * ahead). C: columns of an acc. ASKS: Asks or, where its state goes on in the next one, Wanted&.
  */
-template <int M, int NV, int C, int LD, class ASKS, class A> __attribute__((noinline)) void micro(bool fresh, A a, const f32* b, f32* acc, ix depth, ASKS asks) {
+template <int M, int NV, int C, class STEP, class ASKS, class A> __attribute__((noinline)) void micro(bool fresh, A a, const typename STEP::Type* b, f32* acc, ix depth, ASKS asks) {
+  constexpr int LD = STEP::apart;
   vf s[M][NV];
-  UNROLL for (int i = 0; i < M; i++) UNROLL for (int v = 0; v < NV; v++) s[i][v] = fresh ? vf{} : *(vf*)(acc + i * C + v * LANES);
+  UNROLL for (int i = 0; i < M; i++) {
+    UNROLL for (int v = 0; v < NV; v++) s[i][v] = fresh ? vf{} : *(vf*)(acc + i * C + v * LANES);
+    STEP::enter(s[i]);
+  }
   ROLL for (ix k = 0; k < depth;) {
     asks.ask(k);
     const ix end = asks.till(k, depth);
-    if (M == SIX) ROLL for (; k + 2 <= end; k += 2, b += 2 * LD) { multiply(s, a, k, b); multiply(s, a, k + 1, b + LD); }
-    ROLL for (; k < end; k++, b += LD) multiply(s, a, k, b);
+    if (M == SIX) ROLL for (; k + 2 <= end; k += 2, b += 2 * LD) { multiply<STEP>(s, a, k, b); multiply<STEP>(s, a, k + 1, b + LD); }
+    ROLL for (; k < end; k++, b += LD) multiply<STEP>(s, a, k, b);
   }
-  UNROLL for (int i = 0; i < M; i++) UNROLL for (int v = 0; v < NV; v++) *(vf*)(acc + i * C + v * LANES) = s[i][v];
+  UNROLL for (int i = 0; i < M; i++) {
+    STEP::leave(s[i]);
+    UNROLL for (int v = 0; v < NV; v++) *(vf*)(acc + i * C + v * LANES) = s[i][v];
+  }
 }
 /** Up to six rows from r on. */
-template <int NV, int C, int LD, class ASKS, class A> FN void rows_of(ix h, bool fresh, const A& a, ix r, const f32* b, f32* to, ix depth, ASKS asks) {
+template <int NV, int C, class STEP, class ASKS, class A> FN void rows_of(ix h, bool fresh, const A& a, ix r, const typename STEP::Type* b, f32* to, ix depth, ASKS asks) {
   switch (h) {
-    case 1: return micro<1, NV, C, LD, ASKS>(fresh, tile_at(a, r, depth), b, to, depth, asks);
-    case 2: return micro<2, NV, C, LD, ASKS>(fresh, tile_at(a, r, depth), b, to, depth, asks);
-    case 3: return micro<3, NV, C, LD, ASKS>(fresh, tile_at(a, r, depth), b, to, depth, asks);
-    case 4: return micro<4, NV, C, LD, ASKS>(fresh, tile_at(a, r, depth), b, to, depth, asks);
-    case 5: return micro<5, NV, C, LD, ASKS>(fresh, tile_at(a, r, depth), b, to, depth, asks);
-    default: return micro<6, NV, C, LD, ASKS>(fresh, tile_at(a, r, depth), b, to, depth, asks);
+    case 1: return micro<1, NV, C, STEP, ASKS>(fresh, tile_at(a, r, depth), b, to, depth, asks);
+    case 2: return micro<2, NV, C, STEP, ASKS>(fresh, tile_at(a, r, depth), b, to, depth, asks);
+    case 3: return micro<3, NV, C, STEP, ASKS>(fresh, tile_at(a, r, depth), b, to, depth, asks);
+    case 4: return micro<4, NV, C, STEP, ASKS>(fresh, tile_at(a, r, depth), b, to, depth, asks);
+    case 5: return micro<5, NV, C, STEP, ASKS>(fresh, tile_at(a, r, depth), b, to, depth, asks);
+    default: return micro<6, NV, C, STEP, ASKS>(fresh, tile_at(a, r, depth), b, to, depth, asks);
   }
 }
 /** One more pair of operands for an accumulator. */
@@ -102,9 +110,8 @@ template <class O, class A, class RIGHT> struct Plus : O {
   };
   FN Next next(ix c, ix s, ix tiles) const { return {O::next(c, s, tiles), right.fetch(c, s, O::C, depth).over(tiles * depth)}; }
   template <int NV> FN void add(ix h, ix r, ix c, Wanted& wanted, Next& next) const {
-    constexpr int LD = RIGHT::template pitch<NV * LANES>();
     O::template add<NV>(h, r, c, wanted, next.before);
-    rows_of<NV, O::C, LD, Wanted&>(h, false, a, r, right.strip(c, depth), this->acc.d[r] + c, depth, wanted.with(next.own));
+    rows_of<NV, O::C, typename RIGHT::template Step<NV * LANES>, Wanted&>(h, false, a, r, right.strip(c, depth), this->acc.d[r] + c, depth, wanted.with(next.own));
   }
 };
 template <class O, class A, class B> FN Plus<O, A, B> plus(const O& o, const A& a, ix depth, const B& right) { return {o, a, depth, right}; }
@@ -138,20 +145,21 @@ constexpr ix SILENT = 1;
  * The columns from c on that one register tile takes, of few rows; `next` is what will be wanted after them, or null. One register tile asks for its
  * own strip and the start of the next; several ask together for the whole next one.
  */
-template <int NV, class A, class T, class O> FN void few(bool fresh, const A& a, ix rows, ix depth, ix c, const T& then, const f32* next, const O& o) {
-  constexpr int S = NV * LANES, C = O::C, LD = O::B::template pitch<S>();
-  const f32* const b = o.b.strip(c, depth);
-  const ix tiles = (rows + SIX - 1) / SIX, width = S / 16, turn = ix_max(0, depth - FAR);
-  if (!next) next = b;
-  Asks asks = {tiles > 1 ? next : b + FAR * LD, rows > SILENT ? (width + tiles - 1) / tiles : 0, tiles > 1 ? -1 : turn, next};
+template <int NV, class A, class T, class O> FN void few(bool fresh, const A& a, ix rows, ix depth, ix c, const T& then, const void* next, const O& o) {
+  constexpr int S = NV * LANES, C = O::C;
+  typedef typename O::B::template Step<S> Step;
+  const auto* const b = o.b.strip(c, depth);
+  const ix tiles = (rows + SIX - 1) / SIX, bytes = S * Step::bytes, width = (bytes + LINE - 1) / LINE, turn = ix_max(0, depth - FAR);
+  const char* const then_wanted = (const char*)(next ? next : b);
+  Asks asks = {tiles > 1 ? then_wanted : (const char*)(b + FAR * Step::apart), rows > SILENT ? (width + tiles - 1) / tiles : 0, tiles > 1 ? -1 : turn, then_wanted};
   ROLL for (ix r = 0; r < rows;) {
     const ix h = height(a, rows - r);
     if (then.now) then.before({r, h, c, S}, [](const void* p) { __builtin_prefetch(p, 1, 2); });
-    rows_of<NV, C, LD, Asks>(h, fresh, a, r, b, o.acc.d[r] + c, depth, asks);
+    rows_of<NV, C, Step, Asks>(h, fresh, a, r, b, o.acc.d[r] + c, depth, asks);
     if (then.now) then.after({r, h, c, S});
     r += h;
-    asks.p += depth * asks.lines * 16;
-    if (asks.p >= next + depth * S) asks.lines = 0;
+    asks.p += depth * asks.lines * LINE;
+    if (asks.p >= then_wanted + depth * bytes) asks.lines = 0;
   }
 }
 /** Each step of the depth asks for the row in its place of what will be wanted next, if that is known: in one burst they would wait for each other. */
@@ -161,12 +169,12 @@ template <int LD, int S> struct RowAsks {
   FN void ask(ix k) const { if (next) UNROLL for (int x = 0; x < S; x += 16) __builtin_prefetch(next + k * LD + x, 0, 2); }
 };
 /** The columns from c on of M to R rows, which are one register tile's, by a right operand that is read where it lies. */
-template <int NV, int M, int LD, class A, class T, class O> FN void one_tile(bool fresh, const A& a, ix rows, ix depth, ix c, const T& then, const O& o) {
-  if constexpr (M < O::R) if (rows > M) return one_tile<NV, M + 1, LD>(fresh, a, rows, depth, c, then, o);
+template <int NV, int M, class STEP, class A, class T, class O> FN void one_tile(bool fresh, const A& a, ix rows, ix depth, ix c, const T& then, const O& o) {
+  if constexpr (M < O::R) if (rows > M) return one_tile<NV, M + 1, STEP>(fresh, a, rows, depth, c, then, o);
   constexpr int S = NV * LANES;
   const Part part = {0, rows, c, S};
   if (then.now) then.before(part, [](const void* p) { __builtin_prefetch(p, 1, 2); });
-  micro<M, NV, O::C, LD, RowAsks<LD, S>>(fresh, tile_at(a, 0, depth), o.b.p + c, o.acc.d[0] + c, depth, {o.b.next ? o.b.next + c : nullptr});
+  micro<M, NV, O::C, STEP, RowAsks<STEP::apart, S>>(fresh, tile_at(a, 0, depth), o.b.p + c, o.acc.d[0] + c, depth, {o.b.next ? o.b.next + c : nullptr});
   if (then.now) then.after(part);
 }
 /** Right operands whose columns from c on register tiles take in turn, and what is wanted after them. */
@@ -177,23 +185,24 @@ template <int NV, class... O> struct Taken {
   template <class A> FN void add(bool, ix, const A&, ix, Wanted&) {}
 };
 template <int NV, class O, class... P> struct Taken<NV, O, P...> {
-  const O& o; const f32* b; ix c, depth; Fetch next; typename O::Next besides; Taken<NV, P...> more;
+  typedef typename O::B::template Step<NV * LANES> Step;
+  const O& o; const typename Step::Type* b; ix c, depth; Fetch next; typename O::Next besides; Taken<NV, P...> more;
   FN Taken(ix c, ix depth, ix tiles, const O& o, const P&... p)
       : o(o), b(o.b.strip(c, depth)), c(c), depth(depth), next(o.b.fetch(c, NV * LANES, O::C, depth).over(tiles * depth)),
         besides(o.next(c, NV * LANES, tiles)), more(c, depth, tiles, p...) {}
   FN ix deep() const { return depth + o.deep() + more.deep(); }
   FN ix pace() const { return ix_min(Wanted::pace_of(next), ix_min(besides.pace(), more.pace())); }
   template <class A> FN void add(bool fresh, ix h, const A& a, ix r, Wanted& wanted) {
-    rows_of<NV, O::C, O::B::template pitch<NV * LANES>(), Wanted&>(h, fresh, a, r, b, o.acc.d[r] + c, depth, wanted.with(next));
+    rows_of<NV, O::C, Step, Wanted&>(h, fresh, a, r, b, o.acc.d[r] + c, depth, wanted.with(next));
     o.template add<NV>(h, r, c, wanted, besides);
     more.add(fresh, h, a, r, wanted);
   }
 };
 /** The same of any number of rows, each register tile for all operands: the columns of one, or the rows, stay in L1. cold: rows are asked for, too. */
-template <int NV, class A, class T, class O, class... P> FN void strip(bool fresh, bool cold, const A& a, ix rows, ix depth, ix c, const T& then, const f32* next, const O& o, const P&... more) {
+template <int NV, class A, class T, class O, class... P> FN void strip(bool fresh, bool cold, const A& a, ix rows, ix depth, ix c, const T& then, const void* next, const O& o, const P&... more) {
   if constexpr (sizeof...(P) == 0 && O::B::follows && O::alone) if (rows <= FEW) return few<NV>(fresh, a, rows, depth, c, then, next, o);
   if constexpr (sizeof...(P) == 0 && is_major<typename O::B> && O::R <= SIX && O::alone) {
-    if (rows > 0) one_tile<NV, 1, O::B::template pitch<NV * LANES>()>(fresh, a, rows, depth, c, then, o);
+    if (rows > 0) one_tile<NV, 1, typename O::B::template Step<NV * LANES>>(fresh, a, rows, depth, c, then, o);
     return;
   }
   Taken<NV, O, P...> all(c, depth, (rows + SIX - 1) / SIX, o, more...);
@@ -213,9 +222,9 @@ template <int NV, class A, class T, class O, class... P> FN void strip(bool fres
 /** Bytes of columns that stay in L1 while all rows pass over them. */
 constexpr ix STAYS = 1 << 15;
 /** The same of several right operands: one after the other where their columns stay in L1, else side by side. `next`: what is wanted after the last. */
-template <int NV, class A, class T, class O, class... P> FN void strips(bool fresh, bool cold, const A& a, ix rows, ix depth, ix c, const T& then, const f32* next, const O& o, const P&... more) {
+template <int NV, class A, class T, class O, class... P> FN void strips(bool fresh, bool cold, const A& a, ix rows, ix depth, ix c, const T& then, const void* next, const O& o, const P&... more) {
   if constexpr (sizeof...(P) == 0) strip<NV>(fresh, cold, a, rows, depth, c, then, next, o);
-  else if (rows > FEW && depth * NV * LANES * 4 > STAYS) strip<NV>(fresh, cold, a, rows, depth, c, then, next, o, more...);
+  else if (rows > FEW && depth * NV * LANES * O::B::template Step<NV * LANES>::bytes > STAYS) strip<NV>(fresh, cold, a, rows, depth, c, then, next, o, more...);
   else { strip<NV>(fresh, cold, a, rows, depth, c, nothing(), first(more...).b.strip(c, depth), o); strips<NV>(fresh, false, a, rows, depth, c, then, next, more...); }
 }
 /** acc += a @ b, and `then` on each part that is done. fresh: acc = a @ b, and what acc held does not matter. */
@@ -362,7 +371,7 @@ FN void turn(vf (&r)[LANES]) {
 #endif
 }
 /** A weight in panels of P, turned: step k of column x lies at p[k / P * step + x * P + k % P]. In the order in which it lies. */
-template <int W, int P> APART Strips turn_panels(f32* to, ix n, ix depth, const f32* p, ix step, const f32* next) {
+template <int W, int P, class T> APART Strips turn_panels(f32* to, ix n, ix depth, const T* p, ix step, const f32* next) {
   constexpr ix B = P < LANES ? P : LANES;
   ROLL for (ix k = 0; k < depth; k += P, p += step) ROLL for (ix x = 0; x < W; x += B)
     ROLL for (ix c = 0; c < P; c += B)
@@ -370,7 +379,7 @@ template <int W, int P> APART Strips turn_panels(f32* to, ix n, ix depth, const 
         vf r[LANES]; UNROLL for (int i = 0; i < LANES; i++) r[i] = ld(vf{}, p + (x + i) * P + c);
         turn(r);
         UNROLL for (int i = 0; i < LANES; i++) st(vf{}, to + place<W>(x, k + c + i, depth), r[i]);
-      } else ROLL for (ix i = x; i < x + B; i++) for (ix l = c; l < c + B; l++) to[place<W>(i, k + l, depth)] = i < n ? p[i * P + l] : 0.0f;
+      } else ROLL for (ix i = x; i < x + B; i++) for (ix l = c; l < c + B; l++) to[place<W>(i, k + l, depth)] = i < n ? ld(f32{}, p + i * P + l) : 0.0f;
   return {to, {next, step, n * P, depth / P}};
 }
 /** Contiguous along k: element (x, k) is *f(x, k). Transposed by blocks of LANES x LANES. */
@@ -382,9 +391,22 @@ template <int W, class F> FN Strips pack_transposed(f32* to, ix n, ix depth, F f
       UNROLL for (int i = 0; i < LANES; i++) st(vf{}, to + place<W>(x, k + i, depth), r[i]);
     } else {
       const ix last = ix_min(k + LANES, depth);
-      ROLL for (ix i = x; i < x + LANES; i++) for (ix c = k; c < last; c++) to[place<W>(i, c, depth)] = i < n ? *f(i, c) : 0.0f;
+      ROLL for (ix i = x; i < x + LANES; i++) for (ix c = k; c < last; c++) to[place<W>(i, c, depth)] = i < n ? ld(f32{}, f(i, c)) : 0.0f;
     }
   return {to, {}};
+}
+
+/** A weight of bf16 in panels of P: few rows read it as it lies, more as W columns of f32. */
+template <bool> struct Few {};
+template <int P, int W> struct ShortPanels {
+  Panels<P, bf16, 1> lies; f32* to; ix depth;
+  FN const Panels<P, bf16, 1>& read(Few<true>) const { return lies; }
+  FN Strips read(Few<false>) const { return pack<W, LANES>(to, lies.n, depth, [&](auto v, ix x, ix k) { return ld(v, lies.strip(x, 0) + k * P); }); }
+};
+template <int P, int W> FN ShortPanels<P, W> short_panels(f32* to, const bf16* p, ix step, ix n, ix depth, const void* next) { return {{p, step, n, (const bf16*)next}, to, depth}; }
+template <class F> FN void by_rows(ix rows, F f) {
+  if (rows <= FEW) f(Few<true>{});
+  else f(Few<false>{});
 }
 
 // ---- a right operand that lies along its depth, of one register tile's rows ----
@@ -407,12 +429,12 @@ template <int M, int C, int LD, class A, class E> __attribute__((noinline)) void
   ix k = 0;
   ROLL for (; k + LANES <= depth; k += LANES) {
     turned<LD>(w, p + k, n, ahead);
-    UNROLL for (int l = 0; l < LANES; l++) UNROLL for (int i = 0; i < M; i++) s[i] = mad(splat(a.at(i, k + l)), w[l], s[i]);
+    UNROLL for (int l = 0; l < LANES; l++) UNROLL for (int i = 0; i < M; i++) s[i] = plus_product(a, s[i], splat(a.at(i, k + l)), w[l]);
   }
   ROLL for (; k < depth; k++) {
     vf x = {};
     UNROLL for (ix l = 0; l < LANES; l++) if (l < n) x[l] = ld(f32{}, p + l * LD + k);
-    UNROLL for (int i = 0; i < M; i++) s[i] = mad(splat(a.at(i, k)), x, s[i]);
+    UNROLL for (int i = 0; i < M; i++) s[i] = plus_product(a, s[i], splat(a.at(i, k)), x);
   }
   UNROLL for (int i = 0; i < M; i++) *(vf*)(acc + i * C) = s[i];
 }

@@ -1,17 +1,21 @@
 // The host as its C++ compiler and CPU make it.
+import type { Form } from "../../compiler/kernel/ir.ts";
 import { hostChoicesOf } from "../../compiler/kernel/schedule.ts";
 import { type Backend, backends } from "../../compiler/targets.ts";
 import { type Toolchain, toolchain } from "./toolchain.ts";
 
 /** Columns of a register tile: TILE_VECTORS * LANES of runtime/device. */
 export const panelOf = ({ features }: Pick<Toolchain, "features">): number => (features.includes("AVX512F") ? 64 : 16);
-/** Whether units multiply tiles of bf16: runtime/device/split.hpp, which makes the terms by vectors of AVX-512. */
-export const tilesOf = ({ features }: Pick<Toolchain, "features">): boolean =>
-  features.includes("AVX512F") && features.some((feature) => /^AMX_?BF16$/.test(feature));
+/** How products are made: by tiles of bf16 (runtime/device/split.hpp, which makes the terms by vectors of AVX-512), by words of two of it, or one by one. */
+export function productsOf({ features }: Pick<Toolchain, "features">): Form | null {
+  if (!features.includes("AVX512F")) return null;
+  if (features.some((feature) => /^AMX_?BF16$/.test(feature))) return "terms";
+  return features.includes("AVX512BF16") ? "words" : null;
+}
 
 /** Plans of it fit the instruction sets that kernels will be compiled for. Without a compiler nothing will run: weights lie in rows. */
 export async function hostBackend(): Promise<Backend> {
   const tools = await toolchain().catch(() => null);
   const { host } = backends;
-  return tools ? { ...host, choices: hostChoicesOf(panelOf(tools), tilesOf(tools)) } : host;
+  return tools ? { ...host, choices: hostChoicesOf(panelOf(tools), productsOf(tools)) } : host;
 }

@@ -45,6 +45,7 @@ const avx512 = ["-mavx512f", "-mavx512vl", "-mavx512bw", "-mavx512dq", ...avx2];
 const instructionSets: Readonly<Record<string, readonly (readonly string[])[]>> = {
   native: [["-march=native"], ["-mcpu=native"], []],
   amx: [["-mamx-tile", "-mamx-bf16", ...avx512]],
+  avx512bf16: [["-mavx512bf16", ...avx512]],
   avx512: [avx512],
   avx2: [avx2],
   portable: [[]],
@@ -56,7 +57,7 @@ const known = new Map<string, Promise<Toolchain>>();
 
 /**
  * The compiler that `CXX` names (a path, also with spaces, or a program and its arguments), or the first of g++, clang++ and c++. Asked once
- * in a process. Kernels use all that this CPU has, or what `MOEC_ISA` says: amx, avx512, avx2 or portable.
+ * in a process. Kernels use all that this CPU has, or what `MOEC_ISA` says: amx, avx512bf16, avx512, avx2 or portable.
  */
 export function toolchain(environment: Environment = process.env): Promise<Toolchain> {
   const key = ["CXX", "PATH", "MOEC_ISA"].map((name) => environment[name]).join("\0");

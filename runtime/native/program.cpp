@@ -30,7 +30,7 @@ static bool has(const std::string& feature) {
 #if defined(__x86_64__)
 #define MOEC_ASK(name) if (feature == name) return __builtin_cpu_supports(name) != 0;
   MOEC_ASK("avx") MOEC_ASK("avx2") MOEC_ASK("fma") MOEC_ASK("bmi") MOEC_ASK("bmi2")
-  MOEC_ASK("avx512f") MOEC_ASK("avx512vl") MOEC_ASK("avx512bw") MOEC_ASK("avx512dq")
+  MOEC_ASK("avx512f") MOEC_ASK("avx512vl") MOEC_ASK("avx512bw") MOEC_ASK("avx512dq") MOEC_ASK("avx512bf16")
   if (feature == "amx-tile" || feature == "amx-bf16") return may_use_tiles();
 #undef MOEC_ASK
 #endif

@@ -1,0 +1,79 @@
+// Operands of bf16 on a host that adds two products of them to a sum at a time: two steps of the depth are one word (runtime/device/words.hpp).
+import { address, ceil, item, multiple, num, substitute } from "../kernel/expr.ts";
+import type { Expr, StmtOf, Var } from "../kernel/ir.ts";
+import { ahead, alongDepth, firstReads, isContiguous, panelsOf, plain, pointer } from "./lies.ts";
+import { reserve, rowsOf, valued } from "./staging.ts";
+import type { Emitter } from "./text.ts";
+
+const isEven = (x: Expr): boolean => multiple(x) % 2 === 0;
+/** Floats for that many words. */
+const words = (depth: number): number => ceil(Math.ceil(depth / 2), 16);
+
+/** [rows, depth] */
+export function wordsLeft(s: StmtOf<"stage">, e: Emitter): void {
+  const [x, k] = s.vs;
+  const [rows, depth] = [item(s.tile.shape, 0), item(s.tile.shape, 1)];
+  const [nx, nk] = s.valid.map((n) => e.expr(n));
+  const name = `const auto ${s.tile.name}`;
+  const direct = plain(s, "bf16");
+  const inWords = direct && direct.strides[1] === 1 && isEven(s.valid[1]) && beginsEven(s, k);
+  if (inWords) {
+    const begin = pointer(e, direct.load, (y) => substitute(y, k, num(0)));
+    e.line(`Rows<${rows}, 1> ${s.tile.name}_rows;`);
+    e.line(
+      `${s.tile.name}_rows.bind(${nx}, ${firstReads(direct.load, e)}, [&](ix ${x.name}) { return as_words(${begin}); });`,
+    );
+    return e.line(`${name} = in_words(${s.tile.name}_rows);`);
+  }
+  const sixes = (): string => reserve(e, Math.ceil(rows / 6) * (6 * words(depth) + 16));
+  if (isContiguous(s, x, "bf16")) return rowsOf(s, e, x, k, `${name} = word_sixes(${sixes()}, ${nx}, ${nk}, `);
+  const bound = `auto v, ix ${x.name}, ix ${k.name}`;
+  if (e.width(k, valued(s)) !== 1) {
+    const head = `pack_word_rows<${rows}, ${words(depth)}>(${reserve(e, rows * words(depth))}, ${nx}, ${nk}, `;
+    return e.lambda(`${name} = ${head}`, bound, ");", k, s.body, s.value);
+  }
+  const head = `in_words(pack_sixes<${rows}, ${e.width(x, valued(s))}>(${sixes()}, ${nx}, words_of(${nk}), by_words(${nk}, `;
+  e.lambda(`${name} = ${head}`, bound, ")));", x, s.body, s.value);
+}
+/** [depth, columns] */
+export function wordsRight(s: StmtOf<"stage">, e: Emitter): void {
+  const [k, x] = s.vs;
+  const [depth, width] = [item(s.tile.shape, 0), item(s.tile.shape, 1)];
+  const [nk, nx] = s.valid.map((n) => e.expr(n));
+  const name = `const auto ${s.tile.name}`;
+  const room = (): string => reserve(e, width * words(depth));
+  const next = (): string => ahead(s, e) ?? "nullptr";
+  const whole = isEven(s.valid[0]);
+  const inPlace = whole ? panelsOf(s, k, x, "bf16") : null;
+  if (inPlace) {
+    const { start, step, width: each } = inPlace;
+    return e.line(`${name} = word_panels<${each}>(${[pointer(e, start, (y) => y), step, nx, next()].join(", ")});`);
+  }
+  const along = whole && beginsEven(s, k) ? alongDepth(s, e) : null;
+  if (along)
+    return e.line(
+      `${name} = along<${along.step / 2}>(as_words(${along.start}), ${nx}, as_words(${ahead(s, e) ?? along.start}));`,
+    );
+  if (isContiguous(s, x, "bf16"))
+    return rowsOf(s, e, x, k, `${name} = word_columns<${width}>(${room()}, ${nx}, ${nk}, `);
+  const across = whole ? panelsOf(s, x, k, "bf16") : null;
+  if (across) {
+    const begin = `as_words(${pointer(e, across.start, (y) => y)})`;
+    const args = [room(), nx, `words_of(${nk})`, begin, across.step / 2, `as_words(${next()})`];
+    return e.line(`${name} = turn_panels<${width}, ${across.width / 2}>(${args.join(", ")});`);
+  }
+  if (whole && beginsEven(s, k) && isContiguous(s, k, "bf16", transposed)) {
+    const element = pointer(e, s.value as Extract<Expr, { e: "load" }>, (y) => y);
+    const at = `[&](ix ${x.name}, ix _word) { const ix ${k.name} = 2 * _word; return as_words(${element}); }`;
+    return e.line(`${name} = pack_transposed<${width}>(${room()}, ${nx}, words_of(${nk}), ${at});`);
+  }
+  const head = `pack<${width}, ${e.width(x, valued(s))}>(${room()}, ${nx}, words_of(${nk}), by_words(${nk}, `;
+  e.lambda(`${name} = ${head}`, `auto v, ix ${x.name}, ix ${k.name}`, "));", x, s.body, s.value);
+}
+/** Steps of the depth that lie together where words are turned. */
+const transposed = 32;
+/** Whether what the depth moves along begins at words. */
+function beginsEven({ value }: StmtOf<"stage">, k: Var): boolean {
+  if (value.e !== "load" || value.from.kind !== "buffer") return false;
+  return isEven(substitute(address(value.from, value.at), k, num(0)));
+}

@@ -1,0 +1,21 @@
+// Products that are not of f32 one by one, and whether this CPU has what they take.
+import { type Choices, hostChoicesOf } from "../../compiler/kernel/schedule.ts";
+import { has } from "./machine.ts";
+
+/** Units that multiply tiles of bf16. */
+export const tiles = has("amx_tile") && has("amx_bf16");
+/** Also products so small that it does not pay. */
+export const splitAll: Choices = { ...hostChoicesOf(64, "terms"), form: () => "terms" };
+/** The same in blocks of a few tiles, and by pieces of the depth. */
+export const splitAndCut: Choices = {
+  ...splitAll,
+  contraction: (c) => ({ ...splitAll.contraction(c), bm: 32, bn: 128, bk: 64, mc: 64 }),
+};
+/** Two products of bf16 are added at a time. */
+export const adds = has("avx512_bf16");
+export const inWords: Choices = hostChoicesOf(64, "words");
+/** In blocks of a few rows, and by pieces of the depth, which are made even. */
+export const wordsCut: Choices = {
+  ...inWords,
+  contraction: (c) => ({ ...inWords.contraction(c), bm: 12, bn: 64, bk: 33, mc: 24 }),
+};

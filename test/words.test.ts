@@ -1,0 +1,124 @@
+// Products of bf16 two steps of the depth at a time (AVX512-BF16).
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { GraphBuilder } from "../compiler/graph/builder.ts";
+import { interpret } from "../compiler/graph/interpret.ts";
+import type { Graph, Value } from "../compiler/graph/node.ts";
+import { type Choices, hostChoicesOf } from "../compiler/kernel/schedule.ts";
+import * as b from "../compiler/ops/build.ts";
+import { ops } from "../compiler/ops/list.ts";
+import { pairProducts } from "../compiler/transform/pairs.ts";
+import { productsOf } from "../runtime/host/backend.ts";
+import { storesOf } from "./graphs.ts";
+import { compareOps, graphOf, kernelsOf, lowered, opSamples, valuesOf } from "./host/compare.ts";
+import { adds, inWords, wordsCut } from "./host/forms.ts";
+import { hasClang } from "./host/machine.ts";
+import { compiled, runSequence } from "./host/run.ts";
+import { moeLayer } from "./layers.ts";
+
+const test = suite("words");
+const p = (g: GraphBuilder, name: string, ...shape: number[]): Value => b.param(g, name, { dtype: "bf16", shape });
+/** Rows about a register tile's six, depths even and odd, columns about vectors and strips. */
+const sizes = [
+  [1, 1, 1],
+  [1, 64, 64],
+  [5, 2, 16],
+  [6, 31, 17],
+  [7, 33, 48],
+  [13, 127, 80],
+  [29, 300, 65],
+  [50, 1030, 130],
+] as const;
+/** x w, x w^T and x^T w, as they are summed: in f32. */
+function products(): Graph {
+  const g = new GraphBuilder(ops);
+  const wide = (x: Value, y: Value): Value => b.matmul(g, b.cast(g, x, "f32"), b.cast(g, y, "f32"));
+  return graphOf(
+    sizes.flatMap(([m, k, n]) => {
+      const [x, y, w] = [p(g, `x${m}.${k}`, m, k), p(g, `y${m}.${k}`, m, k), p(g, `w${m}.${k}`, k, n)];
+      const [turned, outer] = [p(g, `wT${m}.${k}`, n, k), p(g, `xT${m}.${k}`, k, m)];
+      return [wide(x, w), wide(y, b.swap(g, turned)), wide(b.swap(g, outer), w)];
+    }),
+  );
+}
+const text = (graph: Graph, choices: Choices): string =>
+  kernelsOf([lowered(graph, choices)])
+    .map((k) => k.text)
+    .join("\n");
+/** `error`: of the largest number of a result. */
+function compare(graph: Graph, got: readonly Float64Array[], error: number): void {
+  const values = valuesOf(graph);
+  interpret(values, storesOf(values), { exact: true }).forEach((want, r) => {
+    const most = Math.max(1e-3, ...want.data.map(Math.abs));
+    const worst = Math.max(...want.data.map((x, i) => Math.abs(x - (got[r]?.[i] ?? Number.NaN)) / most));
+    assert.ok(worst < error, `result ${r} is off by ${worst}`);
+  });
+}
+const run = (graph: Graph, choices: Choices, threads = 2, lib?: string): Float64Array[] =>
+  runSequence(lowered(graph, choices), storesOf(valuesOf(graph)), threads, lib);
+
+test("only where the CPU adds two products, and has no tiles for them", () => {
+  assert.is(productsOf({ features: ["AVX512F", "AVX512BF16"] }), "words");
+  assert.is(productsOf({ features: ["AVX512F", "AVX512BF16", "AMX_BF16"] }), "terms");
+  assert.is(productsOf({ features: ["AVX512F", "AVX512BW"] }), null);
+  assert.is(productsOf({ features: ["AVX2", "AVX512BF16"] }), null);
+  assert.not.match(text(products(), hostChoicesOf(64)), /words/);
+});
+test("operands are words where they lie, or are copied to words", () => {
+  const all = text(products(), inWords);
+  const made = ["in_words", "word_sixes", "word_columns", "along<", "pack_transposed", "pack_word_rows", "by_words"];
+  for (const word of made) assert.ok(all.includes(word), word);
+  const g = new GraphBuilder(ops);
+  const mixed = graphOf([
+    b.matmul(g, b.cast(g, p(g, "x", 9, 8), "f32"), b.param(g, "w", { dtype: "f32", shape: [8, 9] })),
+  ]);
+  assert.not.match(text(mixed, inWords), /words/, "an operand of f32 stays so");
+});
+if (!adds) console.log(" words: this CPU has no AVX512-BF16, so kernels for it are compiled but not run");
+const flags = ["-O1", "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx512bf16", "-mfma"];
+test("every op against its definition", () => {
+  const all = opSamples(inWords);
+  const kernels = kernelsOf(all.map((s) => s.sequence));
+  for (const compiler of ["g++", ...(hasClang ? ["clang++"] : [])]) {
+    const lib = compiled(kernels, flags, compiler);
+    if (adds) compareOps(all, lib);
+  }
+});
+if (adds) {
+  test("products of any size, cut in two ways to the same bits", () => {
+    const got = run(products(), inWords);
+    compare(products(), got, 1e-6);
+    assert.equal(run(products(), wordsCut), got);
+  });
+  test("a mixture and its gradients, the same bits with any number of threads", () => {
+    const graph = moeLayer(67, 64, 128, 5, 2, "bf16");
+    const results = graph.results.filter((r) => r.role !== "loss");
+    const got = run({ ...graph, results }, inWords, 1);
+    compare({ ...graph, results }, got, 2 ** -6);
+    assert.equal(run({ ...graph, results }, inWords, 3), got);
+  });
+  test("products that one accumulator sums, of odd depths", () => {
+    const g = new GraphBuilder(ops);
+    const sum = b.add(
+      g,
+      b.matmul(g, p(g, "x", 23, 33), p(g, "v", 33, 70)),
+      b.matmul(g, p(g, "y", 23, 7), p(g, "w", 7, 70)),
+    );
+    const graph = pairProducts(g, graphOf([b.tanh(g, sum)]));
+    assert.match(text(graph, inWords), /plus\(on\(/);
+    compare(graph, run(graph, inWords), 2 ** -7);
+  });
+  test("what is no number stays so, and only there", () => {
+    const g = new GraphBuilder(ops);
+    const graph = graphOf([b.matmul(g, p(g, "x", 7, 33), p(g, "w", 33, 20))]);
+    const stores = storesOf(valuesOf(graph));
+    const x = stores.get("x");
+    if (x) {
+      x.data[33] = Number.NaN;
+      x.data[98] = Infinity;
+    }
+    const [y = []] = runSequence(lowered(graph, inWords), stores, 1);
+    y.forEach((v, i) => assert.is(Number.isFinite(v), ![1, 2].includes(Math.floor(i / 20)), `element ${i}`));
+  });
+}
+test.run();
