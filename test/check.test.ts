@@ -415,6 +415,26 @@ const helps: Record<string, [text: string, help: string]> = {
     "fn f(x: float[N]) -> float[N] { let g = lambda y: 2 return x }",
     "give the function a name: `fn name(x: float[N]) -> float[N] { ... }`",
   ],
+  "a loss without a name": [
+    "layer A(D) { forward(x: float[D]) -> float[D] { loss sum(x) return x } }",
+    "it has a name: `loss name = sum(...)`",
+  ],
+  "infinity as a text": [
+    'fn f(x: float[N]) -> float[N] { return where(x > 0, x, float("-inf")) }',
+    "infinity is `inf`, or `-inf`",
+  ],
+  "one result that is taken apart": [
+    "fn g(x: float[N]) -> float[N] { return x } fn f(x: float[N]) -> float[N] { let (q, k) = g(x) return q }",
+    "write `let q = ...`; parts of one result are slices: `q[..., :D]`",
+  ],
+  "an array of layers that is called": [
+    "layer I(D) { forward(x: float[D]) -> float[D] { return x } } layer A(D) { l: I(D)[3] forward(x: float[D]) -> float[D] { return l(x) } }",
+    "pick one: `l[0](x)`, all: `l[:](x)`, by index: `l[index](x)`, or one after the other: `for layer in l { x = layer(x) }`",
+  ],
+  "the largest of nothing": [
+    "fn f() -> float[1] { let x: float[0] = 1 let (v, _) = top_k(x, 1) return v }",
+    "the axis is empty: check the size that it has",
+  ],
   "a sign, and only that": ["fn f(m: bool[N], n: bool[N]) -> bool[N] { return m & n }", "write `&&`"],
   "a sign of bits": ["fn f(m: bool[N]) -> bool[N] { return ~m }", "write `!`"],
   "results of a call": [

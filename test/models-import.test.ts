@@ -55,6 +55,7 @@ const parametersOf = (path: string): ReadonlyMap<string, Tensor> => readParamete
 test("a configuration that the model cannot have is a Problem that names the key", () => {
   refused(() => openForeign(copy("olmoe", (c) => ({ ...c, clip_qkv: 8 }))), "clip_qkv is 8");
   refused(() => openForeign(copy("mixtral", (c) => ({ ...c, model_type: "llama" }))), '"llama"');
+  refused(() => openForeign(copy("mixtral", (c) => without(c, "model_type"))), "has no model_type");
   refused(() => openForeign(copy("mixtral", (c) => without(c, "vocab_size"))), "vocab_size is not given");
   const yarn = { rope_type: "yarn", factor: 4, rope_theta: 10000 };
   refused(() => openForeign(copy("mixtral", (c) => ({ ...c, rope_parameters: yarn }))), '"yarn"');

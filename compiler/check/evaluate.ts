@@ -166,7 +166,7 @@ function callValue(w: World, e: Extract<ast.Expr, { kind: "call" }>, scope: Scop
   }
 }
 const pickHelp = (layers: string): string =>
-  `pick one: \`${layers}[0](x)\`, all: \`${layers}[:](x)\`, or by index: \`${layers}[index](x)\``;
+  `pick one: \`${layers}[0](x)\`, all: \`${layers}[:](x)\`, by index: \`${layers}[index](x)\`, or one after the other: \`for layer in ${layers} { x = layer(x) }\``;
 /** A header's function; a layer there must be made first. */
 function functionOf(w: World, make: Makeable, at: ast.Span): Callable {
   if (make.of.kind === "layer")

@@ -119,11 +119,12 @@ function newSizes(t: ast.TypeExpr, scope: Scope, evaluate: () => Val): Val | nul
 }
 function wrongCount(stmt: Of<"let">, value: Val): never {
   const n = value.kind === "tuple" ? value.items.length : 1;
+  const name = stmt.names[0]?.name ?? "x";
   return fail("E0310", `${counted(n, "result")} for ${counted(stmt.names.length, "name")}`, stmt.span, {
     label: textOf(stmt.value.span).split("\n")[0] ?? "",
     help:
       n === 1
-        ? `write \`let ${stmt.names[0]?.name ?? "x"} = ...\``
+        ? `write \`let ${name} = ...\`; parts of one result are slices: \`${name}[..., :D]\``
         : `write \`let (${Array.from({ length: n }, (_, i) => (stmt.names[i] ? stmt.names[i].name : "_")).join(", ")}) = ...\``,
   });
 }

@@ -162,12 +162,15 @@ export function helpFor(wanted: string, token: IToken | undefined, all: readonly
   const before = all.at(-1);
   const word = foreignHelp(token?.image ?? "") ?? foreignHelp(before?.image ?? "") ?? blockHelp(token, all);
   if (word !== null) return word;
+  if (token?.image === "(" && wanted.endsWith("`=`") && /^(loss|metric)$/.test(all.at(-2)?.image ?? ""))
+    return `it has a name: \`${all.at(-2)?.image} name = ${before?.image}(...)\``;
   if (/^(import|from)$/.test((all[0] ?? token)?.image ?? ""))
     return 'names are imported as they are called: `import { Linear, silu } from "std/nn"`';
   if (all.some((t) => t.image === "lambda" && t.startLine === token?.startLine)) return foreignHelp("lambda") ?? "";
   if (token?.image === "," && wanted.endsWith("`=`")) return "several results stand in brackets: `let (a, b) = ...`";
   if (token?.image === "let" && wanted.endsWith("`}`"))
     return "`let` is for methods; a size made of others stands in the header: `layer Name(D, H = 4 * D)`";
+  if (token?.tokenType === Str && /^"[-+]?inf(inity)?"$/i.test(token.image)) return "infinity is `inf`, or `-inf`";
   if (token?.tokenType === Str) return nameHelp(all.at(-2)?.image ?? "") ?? "a text stands only after `from`";
   if (token?.image === "=" && before && /^[-+*/%@]$/.test(before.image)) return `write \`x = x ${before.image} ...\``;
   if (token?.image === "=" && wanted.includes("`,`") && /^\w+$/.test(before?.image ?? ""))

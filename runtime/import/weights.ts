@@ -28,8 +28,10 @@ export function openForeign(folder: string): Foreign {
   const family = families.find((f) => f.type === config["model_type"]);
   if (!family)
     throw new Problem(
-      `${path}: the model_type is ${shown(config["model_type"])}, which the standard library does not have`,
-      `it has ${families.map((f) => f.type).join(", ")}`,
+      config["model_type"] === undefined
+        ? `${path} has no model_type: transformers did not write it`
+        : `${path}: the model_type is ${shown(config["model_type"])}, which the standard library does not have`,
+      `the library has ${families.map((f) => f.type).join(", ")}`,
     );
   for (const [key, only] of Object.entries(family.only)) {
     const is = lookup(config, key);

@@ -145,7 +145,7 @@ const topK = builtin(
     const n = x.type.shape[axis] ?? absorb();
     if (typeof k === "number" && typeof n === "number" && k > n)
       fail("E0210", `there are no ${k} largest of ${n}`, args.span("k"), {
-        help: `lower it to at most ${n}`,
+        help: n === 0 ? "the axis is empty: check the size that it has" : `lower it to at most ${n}`,
         notes: calledFrom(w),
       });
     const shape = x.type.shape.toSpliced(axis, 1, k);
