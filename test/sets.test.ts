@@ -85,7 +85,7 @@ if (x64 && !has("avx512f"))
         (e: unknown) => e,
       );
       assert.ok(error instanceof Problem && /cannot run on this one/.test(error.message), String(error));
-      assert.match(error.help, /MOEC_ISA/);
+      assert.match(error.help, /MOEC_ISA.*npm rebuild/);
     } finally {
       if (before === undefined) delete process.env["MOEC_ISA"];
       else process.env["MOEC_ISA"] = before;

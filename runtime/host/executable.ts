@@ -56,7 +56,10 @@ function load(plan: Plan, { libraries, kernels }: Built, threads: number, shares
 /** By how the addon's errors begin. */
 const remedies: readonly (readonly [start: string, help: string])[] = [
   ["kernels for a CPU with amx", "set MOEC_ISA=avx512: this CPU has none, or Linux does not let this process use it"],
-  ["kernels for a CPU with", "leave MOEC_ISA out, and machine flags out of CXX"],
+  [
+    "kernels for a CPU with",
+    "leave MOEC_ISA out, and machine flags out of CXX; if this CPU has it, the addon is older than moec: run `npm rebuild moec` (in a checkout: `npm run install`)",
+  ],
   ["cannot start", "give fewer threads, or close programs that are no longer used"],
 ];
 /**
