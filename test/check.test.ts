@@ -435,6 +435,10 @@ const helps: Record<string, [text: string, help: string]> = {
     "fn f() -> float[1] { let x: float[0] = 1 let (v, _) = top_k(x, 1) return v }",
     "the axis is empty: check the size that it has",
   ],
+  "a layer that a method makes": [
+    "layer I(D) { forward(x: float[D]) -> float[D] { return x } } layer A(D) { forward(x: float[D]) -> float[D] { let i = I(D) return i(x) } }",
+    "make it a member of this layer, `i: I(...)`, and call that",
+  ],
   "a sign, and only that": ["fn f(m: bool[N], n: bool[N]) -> bool[N] { return m & n }", "write `&&`"],
   "a sign of bits": ["fn f(m: bool[N]) -> bool[N] { return ~m }", "write `!`"],
   "results of a call": [

@@ -169,10 +169,15 @@ const pickHelp = (layers: string): string =>
   `pick one: \`${layers}[0](x)\`, all: \`${layers}[:](x)\`, by index: \`${layers}[index](x)\`, or one after the other: \`for layer in ${layers} { x = layer(x) }\``;
 /** A header's function; a layer there must be made first. */
 function functionOf(w: World, make: Makeable, at: ast.Span): Callable {
-  if (make.of.kind === "layer")
+  if (make.of.kind === "layer") {
+    const [name, layer] = [written(at, "name"), make.of.maker.decl.ast.name.name];
     fail("E0307", `\`${textOf(at)}\` is a layer yet to be made`, at, {
-      help: `make it a member, \`${textOf(at)}: ${textOf(at)}\`, and call that`,
+      help:
+        make.arrows.length > 0
+          ? `make it a member, \`${name}: ${name}\`, and call that`
+          : `make it a member of this layer, \`${/^\w+$/.test(name) ? name : "name"}: ${layer}(...)\`, and call that`,
     });
+  }
   return forwardOf(makeInstance(w, make, "", abstractStorage(w)), at);
 }
 /** For the methods of other languages' tensors. */
