@@ -6,14 +6,15 @@ import type { NdArray, Value } from "../compiler/graph/node.ts";
 import { type Choices, hostChoicesOf } from "../compiler/kernel/schedule.ts";
 import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";
+import type { Sequence } from "../compiler/plan/sequence.ts";
 import { pairProducts } from "../compiler/transform/pairs.ts";
 import { productsOf } from "../runtime/host/backend.ts";
 import { storesOf } from "./graphs.ts";
 import { compare, compareOps, graphOf, kernelsOf, lowered, opSamples, valuesOf } from "./host/compare.ts";
-import { splitAll, splitAndCut, tiles } from "./host/forms.ts";
+import { machineFlags, splitAll, splitAndCut, tileFlags, tiles, vectors } from "./host/forms.ts";
 import { hasClang } from "./host/machine.ts";
 import { compiled, runSequence } from "./host/run.ts";
-import { layers } from "./layers.ts";
+import { layers, moeLayer } from "./layers.ts";
 
 const test = suite("split");
 const p = (g: GraphBuilder, name: string, ...shape: number[]): Value => b.param(g, name, { dtype: "f32", shape });
@@ -28,11 +29,12 @@ const sizes = [
   [40, 1030, 200],
   [200, 2080, 70],
 ] as const;
-const products = (): Value[] => {
+const products = (dtype: "f32" | "bf16"): Value[] => {
   const g = new GraphBuilder(ops);
+  const of = (name: string, ...shape: number[]): Value => b.cast(g, b.param(g, name, { dtype, shape }), "f32");
   return sizes.flatMap(([m, k, n]) => {
-    const [x, w] = [p(g, `x${m}`, m, k), p(g, `w${m}`, k, n)];
-    const [turned, outer] = [p(g, `wT${m}`, n, k), p(g, `xT${m}`, k, m)];
+    const [x, w] = [of(`x${m}`, m, k), of(`w${m}`, k, n)];
+    const [turned, outer] = [of(`wT${m}`, n, k), of(`xT${m}`, k, m)];
     return [b.matmul(g, x, w), b.matmul(g, x, b.swap(g, turned)), b.matmul(g, b.swap(g, outer), w)];
   });
 };
@@ -45,8 +47,8 @@ const square = (value: (i: number) => number): NdArray => ({
   shape: [64, 64],
   data: Float64Array.from(Float32Array.from({ length: 4096 }, (_, i) => value(i))),
 });
-const text = (choices: Choices): string =>
-  kernelsOf([lowered(graphOf(products()), choices)])
+const text = (choices: Choices, dtype: "f32" | "bf16" = "f32"): string =>
+  kernelsOf([lowered(graphOf(products(dtype)), choices)])
     .map((k) => k.text)
     .join("\n");
 
@@ -54,7 +56,7 @@ const text = (choices: Choices): string =>
 const isSplit = (m: number, k: number, n: number): boolean => {
   const g = new GraphBuilder(ops);
   const graph = graphOf([b.matmul(g, p(g, "x", m, k), p(g, "w", k, n))]);
-  return kernelsOf([lowered(graph, hostChoicesOf(64, "terms"))]).some((k) => k.text.includes("split_"));
+  return kernelsOf([lowered(graph, hostChoicesOf(64, "tiles"))]).some((k) => k.text.includes("split_"));
 };
 test("only where the CPU has such units, and only products large enough for it to pay, are split", () => {
   assert.not.match(text(hostChoicesOf(64)), /split_/);
@@ -65,40 +67,70 @@ test("only where the CPU has such units, and only products large enough for it t
     [32, 32, 15],
   ] as const)
     assert.not.ok(isSplit(m, k, n), `${m} x ${k} x ${n}`);
-  for (const word of ["split_rows", "split_steps", "Strip<"]) assert.ok(text(splitAll).includes(word), word);
+  for (const word of ["split_rows<3>", "split_steps<3>", "Strip<"]) assert.ok(text(splitAll).includes(word), word);
+  for (const word of ["split_rows<1>", "split_steps<1>", "Strip<"])
+    assert.ok(text(splitAll, "bf16").includes(word), word);
   assert.match(text(splitAndCut), /\bAcc<32, 128>/);
 });
 test("a compiler that is told to do without AVX-512 splits nothing", () => {
-  for (const name of ["AMX_BF16", "AMXBF16"]) assert.is(productsOf({ features: ["AVX512F", name] }), "terms");
+  for (const name of ["AMX_BF16", "AMXBF16"]) assert.is(productsOf({ features: ["AVX512F", name] }), "tiles");
   assert.is(productsOf({ features: ["AVX2", "AMX_BF16"] }), null);
   assert.is(productsOf({ features: ["AVX512F", "AMX_TILE"] }), null);
 });
-if (!tiles) console.log(" split: this CPU has no AMX, so kernels for it are compiled but not run");
-else {
-  test("every op against its definition", () => {
-    const all = opSamples(splitAll);
-    const kernels = kernelsOf(all.map((s) => s.sequence));
-    for (const compiler of ["g++", ...(hasClang ? ["clang++"] : [])])
-      compareOps(all, compiled(kernels, ["-O1", "-mamx-tile", "-mamx-bf16"], compiler));
-  });
+/** Results, from kernels for this CPU's tiles or, where it has none, for emulated ones. */
+function run(
+  sequence: Sequence,
+  stores: ReadonlyMap<string, NdArray>,
+  threads = 2,
+  lib = compiled(kernelsOf([sequence]), [...tileFlags, "-O1"]),
+): Float64Array[] {
+  return runSequence(sequence, stores, threads, lib);
+}
+if (!vectors) console.log(" split: this CPU has no AVX-512, so kernels for AMX are compiled but not run");
+test("every op against its definition", () => {
+  const all = opSamples(splitAll);
+  const kernels = kernelsOf(all.map((s) => s.sequence));
+  for (const compiler of ["g++", ...(hasClang ? ["clang++"] : [])]) {
+    const lib = compiled(kernels, [...machineFlags, "-O1"], compiler);
+    if (tiles) compareOps(all, lib);
+  }
+  if (vectors && !tiles) compareOps(all, compiled(kernels, [...tileFlags, "-O1"]));
+});
+if (vectors) {
   test("layers against the interpreter, the same bits with any number of threads", () => {
     const all = Object.entries(layers).map(([name, graph]) => ({ name, graph, sequence: lowered(graph, splitAll) }));
-    const lib = compiled(kernelsOf(all.map((s) => s.sequence)));
+    const lib = compiled(kernelsOf(all.map((s) => s.sequence)), [...tileFlags, "-O1"]);
     for (const { name, graph, sequence } of all) {
       const stores = storesOf(valuesOf(graph));
-      const [got = [], other] = [1, 3].map((threads) => runSequence(sequence, stores, threads, lib));
+      const [got = [], other] = [1, 3].map((threads) => run(sequence, stores, threads, lib));
       assert.equal(other, got, name);
       compare(name, graph, got);
     }
   });
-  test("sizes about those of tiles, each way that operands lie, cut in two ways to the same bits", () => {
-    const graph = graphOf(products());
-    const [got = [], other] = [splitAll, splitAndCut].map((c) =>
-      runSequence(lowered(graph, c), storesOf(valuesOf(graph))),
-    );
-    compare("products", graph, got);
-    assert.equal(other, got);
-  });
+  for (const dtype of ["f32", "bf16"] as const)
+    test(`sizes about those of tiles, each way that operands of ${dtype} lie, cut in two ways to the same bits`, () => {
+      const graph = graphOf(products(dtype));
+      const [got = [], other] = [splitAll, splitAndCut].map((c) => run(lowered(graph, c), storesOf(valuesOf(graph))));
+      compare("products", graph, got);
+      assert.equal(other, got);
+    });
+  for (const [dtype, error] of [
+    ["f32", 2e-5],
+    ["bf16", 2 ** -6],
+  ] as const)
+    test(`a mixture and its gradients, of weights of ${dtype} in panels`, () => {
+      const graph = moeLayer(67, 64, 128, 5, 2, dtype);
+      const panels = new Map(["w.gate", "w.up", "w.down"].map((name) => [name, 64]));
+      const part = { ...graph, results: graph.results.filter((r) => r.role !== "loss") };
+      const [got = [], other] = [splitAll, splitAndCut].map((choices) => {
+        const sequence = lowered(part, choices, panels);
+        const texts = kernelsOf([sequence]).map((k) => k.text);
+        assert.ok(["turning<64>", "panels<64>"].every((word) => texts.some((t) => t.includes(word))));
+        return run(sequence, storesOf(valuesOf(part)));
+      });
+      compare(dtype, part, got, error);
+      assert.equal(other, got);
+    });
   test("operands of one sum, and of one kernel, that lie in different ways", () => {
     const g = new GraphBuilder(ops);
     const [x, y, h] = [p(g, "x", 61, 64), p(g, "y", 61, 64), p(g, "h", 61, 40)];
@@ -110,27 +142,27 @@ else {
     const texts = kernelsOf([sequence]).map((k) => k.text);
     assert.ok(texts.some((t) => /plus\(on\(/.test(t)) && texts.some((t) => /on\(.*, on\(/.test(t)));
     assert.ok(texts.filter((t) => t.includes("close<") && t.includes("pack_transposed<")).length === 2);
-    compare("operands", graph, runSequence(sequence, storesOf(valuesOf(graph))));
+    compare("operands", graph, run(sequence, storesOf(valuesOf(graph))));
   });
   test("numbers from 1e-30 to 1e30 keep 22 bits, and what is no number stays so", () => {
     const g = new GraphBuilder(ops);
     const [x, w] = [p(g, "x", 64, 64), p(g, "w", 64, 64)];
     const graph = graphOf([b.matmul(g, x, w)]);
     const [left, diagonal] = [square(wide), square(powers)];
-    const run = (a: NdArray): Float64Array =>
-      runSequence(
+    const of = (a: NdArray): Float64Array =>
+      run(
         lowered(graph, splitAll),
         new Map([
           ["x", a],
           ["w", diagonal],
         ]),
       )[0] ?? new Float64Array();
-    run(left).forEach((y, i) => {
+    of(left).forEach((y, i) => {
       const want = (left.data[i] ?? 0) * (diagonal.data[(i % 64) * 65] ?? 0);
       assert.ok(Math.abs(y - want) <= 2 ** -22 * Math.abs(want), `${y} is not ${want}`);
     });
     const broken = { ...left, data: left.data.map((v, i) => (i === 70 ? Number.NaN : i === 140 ? Infinity : v)) };
-    const got = run(broken);
+    const got = of(broken);
     for (let i = 0; i < 4096; i++)
       assert.is(Number.isFinite(got[i]), ![1, 2].includes(Math.floor(i / 64)), `element ${i}`);
   });

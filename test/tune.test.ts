@@ -72,7 +72,7 @@ async function bits(
 }
 /** As given, or in whole tiles or words where the products of this machine are. */
 const isOf = (given: Schedule, taken: object | undefined): boolean =>
-  ([null, "terms", "words"] as const).some((form) => isDeepStrictEqual(fitting(given, form), taken));
+  ([null, "term", "terms", "words"] as const).some((form) => isDeepStrictEqual(fitting(given, form), taken));
 test("no schedule changes a bit of a mixture's results and gradients", async () => {
   const base = await bits(new Map());
   assert.ok(

@@ -2,7 +2,6 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { GraphBuilder } from "../compiler/graph/builder.ts";
-import { interpret } from "../compiler/graph/interpret.ts";
 import type { Graph, Value } from "../compiler/graph/node.ts";
 import { type Choices, hostChoicesOf } from "../compiler/kernel/schedule.ts";
 import * as b from "../compiler/ops/build.ts";
@@ -10,7 +9,7 @@ import { ops } from "../compiler/ops/list.ts";
 import { pairProducts } from "../compiler/transform/pairs.ts";
 import { productsOf } from "../runtime/host/backend.ts";
 import { storesOf } from "./graphs.ts";
-import { compareOps, graphOf, kernelsOf, lowered, opSamples, valuesOf } from "./host/compare.ts";
+import { compare, compareOps, graphOf, kernelsOf, lowered, opSamples, valuesOf } from "./host/compare.ts";
 import { adds, inWords, wordsCut } from "./host/forms.ts";
 import { hasClang } from "./host/machine.ts";
 import { compiled, runSequence } from "./host/run.ts";
@@ -45,21 +44,13 @@ const text = (graph: Graph, choices: Choices): string =>
   kernelsOf([lowered(graph, choices)])
     .map((k) => k.text)
     .join("\n");
-/** `error`: of the largest number of a result. */
-function compare(graph: Graph, got: readonly Float64Array[], error: number): void {
-  const values = valuesOf(graph);
-  interpret(values, storesOf(values), { exact: true }).forEach((want, r) => {
-    const most = Math.max(1e-3, ...want.data.map(Math.abs));
-    const worst = Math.max(...want.data.map((x, i) => Math.abs(x - (got[r]?.[i] ?? Number.NaN)) / most));
-    assert.ok(worst < error, `result ${r} is off by ${worst}`);
-  });
+function run(graph: Graph, choices: Choices, threads = 2, stores = storesOf(valuesOf(graph))): Float64Array[] {
+  const sequence = lowered(graph, choices);
+  return runSequence(sequence, stores, threads, compiled(kernelsOf([sequence]), ["-O1"]));
 }
-const run = (graph: Graph, choices: Choices, threads = 2, lib?: string): Float64Array[] =>
-  runSequence(lowered(graph, choices), storesOf(valuesOf(graph)), threads, lib);
-
 test("only where the CPU adds two products, and has no tiles for them", () => {
   assert.is(productsOf({ features: ["AVX512F", "AVX512BF16"] }), "words");
-  assert.is(productsOf({ features: ["AVX512F", "AVX512BF16", "AMX_BF16"] }), "terms");
+  assert.is(productsOf({ features: ["AVX512F", "AVX512BF16", "AMX_BF16"] }), "tiles");
   assert.is(productsOf({ features: ["AVX512F", "AVX512BW"] }), null);
   assert.is(productsOf({ features: ["AVX2", "AVX512BF16"] }), null);
   assert.not.match(text(products(), hostChoicesOf(64)), /words/);
@@ -87,14 +78,14 @@ test("every op against its definition", () => {
 if (adds) {
   test("products of any size, cut in two ways to the same bits", () => {
     const got = run(products(), inWords);
-    compare(products(), got, 1e-6);
+    compare("products", products(), got, 1e-6);
     assert.equal(run(products(), wordsCut), got);
   });
   test("a mixture and its gradients, the same bits with any number of threads", () => {
     const graph = moeLayer(67, 64, 128, 5, 2, "bf16");
     const results = graph.results.filter((r) => r.role !== "loss");
     const got = run({ ...graph, results }, inWords, 1);
-    compare({ ...graph, results }, got, 2 ** -6);
+    compare("mixture", { ...graph, results }, got, 2 ** -6);
     assert.equal(run({ ...graph, results }, inWords, 3), got);
   });
   test("products that one accumulator sums, of odd depths", () => {
@@ -106,7 +97,7 @@ if (adds) {
     );
     const graph = pairProducts(g, graphOf([b.tanh(g, sum)]));
     assert.match(text(graph, inWords), /plus\(on\(/);
-    compare(graph, run(graph, inWords), 2 ** -7);
+    compare("sums", graph, run(graph, inWords), 2 ** -7);
   });
   test("what is no number stays so, and only there", () => {
     const g = new GraphBuilder(ops);
@@ -117,7 +108,7 @@ if (adds) {
       x.data[33] = Number.NaN;
       x.data[98] = Infinity;
     }
-    const [y = []] = runSequence(lowered(graph, inWords), stores, 1);
+    const [y = []] = run(graph, inWords, 1, stores);
     y.forEach((v, i) => assert.is(Number.isFinite(v), ![1, 2].includes(Math.floor(i / 20)), `element ${i}`));
   });
 }

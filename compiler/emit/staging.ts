@@ -1,20 +1,21 @@
 // Operands of products on the host: read where they lie unless their order forbids it.
 import { ceil, item, num, substitute } from "../kernel/expr.ts";
 import type { Load, Stmt, StmtOf, Tile, Var } from "../kernel/ir.ts";
-import { walk } from "../kernel/passes.ts";
+import { isSplit, walk } from "../kernel/passes.ts";
 import { ahead, alongDepth, dtypeOf, firstReads, isContiguous, panelsOf, plain, pointer } from "./lies.ts";
 import type { Emitter } from "./text.ts";
 
 /** [rows, depth]: a pointer for each row, where the depth is contiguous; so a gather of rows costs nothing. */
 export function stageLeft(s: StmtOf<"stage">, e: Emitter): void {
   const [x, k] = s.vs;
-  const direct = plain(s);
+  const direct = plain(s, dtypeIn(s));
   const [alongX, alongK] = direct?.strides ?? [null, null];
   const { name } = s.tile;
-  const split = s.tile.form === "terms";
+  const split = isSplit(s.tile);
   if (!direct || alongK === null || (split ? alongK !== 1 : alongX === 1 && alongK !== 1)) return packLeft(s, e);
   const rows = split ? `${name}_rows` : name;
-  e.line(`Rows<${item(s.tile.shape, 0)}, ${alongK}> ${rows};`);
+  const kind = [item(s.tile.shape, 0), alongK, ...(dtypeIn(s) === "f32" ? [] : ["bf16"])];
+  e.line(`Rows<${kind.join(", ")}> ${rows};`);
   e.line(
     `${rows}.bind(${e.expr(s.valid[0])}, ${firstReads(direct.load, e)}, [&](ix ${x.name}) { return ${pointer(e, direct.load, (y) => substitute(y, k, num(0)))}; });`,
   );
@@ -24,11 +25,15 @@ export function stageLeft(s: StmtOf<"stage">, e: Emitter): void {
 function splitRows(s: StmtOf<"stage">, e: Emitter, rows: string): void {
   const sizes = s.valid.map((n) => e.expr(n));
   const split = goesAcross(s.tile, e) ? "split_across" : "split_rows";
-  e.line(`const auto ${s.tile.name} = ${split}(${[termsOf(s.tile, e), ...sizes, rows].join(", ")});`);
+  e.line(`const auto ${s.tile.name} = ${split}<${terms(s.tile)}>(${[termsOf(s.tile, e), ...sizes, rows].join(", ")});`);
 }
-/** Room for the terms of a left operand: whole tiles of 16 x 32, 6 bytes a number. */
-const termsOf = ({ shape }: Tile, e: Emitter): string =>
-  reserve(e, (ceil(item(shape, 0), 16) * ceil(item(shape, 1), 32) * 3) / 2);
+const terms = ({ form }: Tile): number => (form === "term" ? 1 : 3);
+/** What an operand may be read as where it lies: terms are made of bf16, too. */
+const dtypeIn = (s: StmtOf<"stage">): "f32" | "bf16" =>
+  s.tile.form === "term" && dtypeOf(s) === "bf16" ? "bf16" : "f32";
+/** Room for the terms of a left operand: whole tiles of 16 x 32, 2 bytes a term. */
+const termsOf = (t: Tile, e: Emitter): string =>
+  reserve(e, (ceil(item(t.shape, 0), 16) * ceil(item(t.shape, 1), 32) * terms(t)) / 2);
 /**
  * Whether the products that an operand is in are made turned: they multiply terms of rows that lie along the depth with weights in panels that are
  * turned, all of them.
@@ -42,11 +47,13 @@ function goesAcross(tile: Tile, { kernel }: Emitter): boolean {
   });
   const isTurned = (t: Tile): boolean => {
     const s = stages.get(t);
-    return s !== undefined && panelsOf(s, s.vs[0], s.vs[1]) === null && panelsOf(s, s.vs[1], s.vs[0]) !== null;
+    if (!s) return false;
+    const [k, x] = s.vs;
+    return panelsOf(s, k, x, dtypeIn(s)) === null && panelsOf(s, x, k, dtypeIn(s)) !== null;
   };
   const isRows = (t: Tile): boolean => {
     const s = stages.get(t);
-    return t.form === "terms" && s !== undefined && plain(s)?.strides[1] === 1;
+    return isSplit(t) && s !== undefined && plain(s, dtypeIn(s))?.strides[1] === 1;
   };
   return (
     products.some((s) => s.a === tile || s.b.includes(tile)) &&
@@ -62,21 +69,25 @@ export const valued = (s: StmtOf<"stage">): Stmt[] => [
 function packLeft(s: StmtOf<"stage">, e: Emitter): void {
   const [x, k] = s.vs;
   const { name } = s.tile;
-  const split = s.tile.form === "terms";
+  const split = isSplit(s.tile);
   const [rows, depth] = [item(s.tile.shape, 0), ceil(item(s.tile.shape, 1), 16)];
   const [nx, nk] = [e.expr(s.valid[0]), e.expr(s.valid[1])];
   const bound = `auto v, ix ${x.name}, ix ${k.name}`;
-  if (!isContiguous(s, x) && e.width(k, valued(s)) !== 1) {
+  const steps = isContiguous(s, x, dtypeIn(s));
+  if (!steps && e.width(k, valued(s)) !== 1) {
     const packed = split ? `${name}_rows` : name;
     const head = `const auto ${packed} = pack_rows<${rows}, ${depth}>(${reserve(e, rows * depth)}, ${nx}, ${nk}, `;
     e.lambda(head, bound, ");", k, s.body, s.value);
     return split ? splitRows(s, e, packed) : undefined;
   }
   const room = split ? termsOf(s.tile, e) : reserve(e, Math.ceil(rows / 6) * (6 * depth + 16));
-  const [whole, made] = split ? ["split_steps", "split_made"] : ["sixes", "pack_sixes"];
-  if (isContiguous(s, x)) return rowsOf(s, e, x, k, `const auto ${name} = ${whole}(${room}, ${nx}, ${nk}, `);
+  if (steps) {
+    const word = split ? `split_steps<${terms(s.tile)}>` : "sixes";
+    return rowsOf(s, e, x, k, `const auto ${name} = ${word}(${room}, ${nx}, ${nk}, `);
+  }
   const lanes = e.width(x, valued(s));
-  const head = `const auto ${name} = ${made}<${rows}, ${lanes}>(${room}, ${nx}, ${nk}, `;
+  const made = split ? `split_made<${terms(s.tile)}, ` : "pack_sixes<";
+  const head = `const auto ${name} = ${made}${rows}, ${lanes}>(${room}, ${nx}, ${nk}, `;
   e.lambda(head, bound, ");", x, s.body, s.value);
 }
 /** `head` with a function of k: where the row begins that x moves along. */
@@ -99,7 +110,7 @@ export function stageRight(s: StmtOf<"stage">, e: Emitter): void {
   const [nk, nx] = [e.expr(s.valid[0]), e.expr(s.valid[1])];
   const name = `const auto ${s.tile.name}`;
   const room = (): string => reserve(e, width * ceil(depth, 16));
-  const inPlace = panelsOf(s, k, x);
+  const inPlace = panelsOf(s, k, x, dtypeIn(s));
   if (inPlace) {
     const { start, step, width: each } = inPlace;
     const next = ahead(s, e) ?? "nullptr";
@@ -124,7 +135,7 @@ export function stageRight(s: StmtOf<"stage">, e: Emitter): void {
   }
   if (isContiguous(s, x))
     return rowsOf(s, e, x, k, `${name} = columns<${width}>(${room()}, ${nx}, ${nk}, ${coming()}, `);
-  const across = panelsOf(s, x, k) ?? panelsOf(s, x, k, "bf16");
+  const across = panelsOf(s, x, k, dtypeOf(s) ?? "f32");
   if (across) {
     const start = pointer(e, across.start, (y) => y);
     if (goesAcross(s.tile, e)) return e.line(`${name} = turning<${across.width}>(${start}, ${across.step}, ${nx});`);

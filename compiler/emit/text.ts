@@ -3,7 +3,7 @@
 
 import { address, isNum, item } from "../kernel/expr.ts";
 import type { Ahead, Axis, Expr, Kernel, Stmt, StmtOf, Tile, Var } from "../kernel/ir.ts";
-import { tilesOf } from "../kernel/passes.ts";
+import { isSplit, tilesOf } from "../kernel/passes.ts";
 import type { LaunchShape } from "../plan/plan.ts";
 import type { DType } from "../types/dtype.ts";
 import { earlyOf } from "./early.ts";
@@ -142,8 +142,7 @@ export class Emitter extends Expressions<Target> {
       const first = next?.s === "for" ? firstUse(next.body) : next;
       if (first?.s === "mma" && first.acc.includes(s.tile))
         this.fresh.set(s.tile, next?.s === "for" ? next.axis : null);
-      if (next?.s === "mma" && next.a.form === "terms" && this.isFollowed(list, list.indexOf(next)))
-        this.strips.add(s.tile);
+      if (next?.s === "mma" && isSplit(next.a) && this.isFollowed(list, list.indexOf(next))) this.strips.add(s.tile);
     });
   }
   private isFollowed(list: readonly Stmt[], at: number): boolean {

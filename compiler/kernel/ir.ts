@@ -29,8 +29,11 @@ export interface Tile {
   /** Of an operand, where products are not of f32 one by one. */
   readonly form?: Form;
 }
-/** terms: numbers of f32 as three of bf16 each, for units that multiply tiles of those. words: numbers of bf16, two steps of the depth as one word. */
-export type Form = "terms" | "words";
+/**
+ * For units that multiply tiles of bf16: numbers of bf16 (term), or of f32 as the sum of three such terms. words: numbers of bf16, two steps of the
+ * depth as one.
+ */
+export type Form = "term" | "terms" | "words";
 /** lo <= value <= hi, and a multiple of `mult`: index arithmetic folds with these. */
 export interface Var {
   readonly e: "var";

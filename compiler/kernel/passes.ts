@@ -119,3 +119,5 @@ export function sync(list: readonly Stmt[]): Stmt[] {
   return out;
 }
 export const finished = (k: Kernel): Kernel => ({ ...k, body: hoist(sync(k.body)) });
+/** Whether an operand is staged as terms of bf16. */
+export const isSplit = ({ form }: Tile): boolean => form === "term" || form === "terms";

@@ -88,18 +88,20 @@ export const hostChoices: Choices = {
   sums,
   gathers: false,
 };
-/**
- * Of instruction sets whose register tile has so many columns. terms: they multiply tiles of bf16 (AMX). words: they add two products of bf16 to a
- * sum of f32 at a time (AVX512-BF16).
- */
-export const hostChoicesOf = (panel: number, form: Form | null = null): Choices => ({
+/** Instructions beside FMAs: they multiply tiles of bf16 (AMX), or add two products of bf16 to a sum of f32 (AVX512-BF16). */
+export type Products = "tiles" | "words";
+/** Of instruction sets whose register tile has so many columns. */
+export const hostChoicesOf = (panel: number, products: Products | null = null): Choices => ({
   ...hostChoices,
   panel,
-  contraction: (c) => (formOf(c, form) === "terms" ? splitContraction(c) : contraction(c, panel)),
-  ...(form ? { form: (c) => formOf(c, form) } : {}),
+  contraction: (c) => (products === "tiles" && splits(c) ? splitContraction(c) : contraction(c, panel)),
+  ...(products ? { form: (c) => formOf(c, products) } : {}),
 });
-const formOf = (c: Contraction, form: Form | null): Form | null =>
-  (form === "terms" && splits(c)) || (form === "words" && c.short) ? form : null;
+function formOf(c: Contraction, products: Products): Form | null {
+  if (products === "words") return c.short ? "words" : null;
+  if (!splits(c)) return null;
+  return c.short ? "term" : "terms";
+}
 /** To make the terms of a matrix pays if enough rows, columns or steps of the depth share them. */
 function splits({ op, m, n, k, groups }: Contraction): boolean {
   const [rows, depth] = [op === "ragged_dot" ? m / groups : m, op === "ragged_outer" ? k / groups : k];

@@ -49,6 +49,8 @@ struct Wanted {
     if (each > 0) next->some(each);
   }
 };
+template <class A, class B> constexpr bool is_same = false;
+template <class A> constexpr bool is_same<A, A> = true;
 /** How the columns of a register tile lie: steps of the depth LD apart, N rows of T each. `load` gives NV vectors of one step. */
 template <int LD, class T = f32, int N = 1> struct Step {
   typedef T Type;
@@ -58,13 +60,13 @@ template <int LD, class T = f32, int N = 1> struct Step {
   template <int NV> static FN void enter(vf (&)[NV]) {}
   template <int NV> static FN void leave(vf (&)[NV]) {}
 };
-template <int R, int STEP> struct Rows {
-  const f32* r[R]; bool cold;
+template <int R, int STEP, class T = f32> struct Rows {
+  const T* r[R]; bool cold;
   /** cold: this thread has not read them yet. */
   template <class F> FN void bind(ix n, bool first, F f) { cold = first; ROLL for (ix i = 0; i < n; i++) r[i] = f(i); }
   /** Names the lines of rows x .. x + n. */
   template <class F> FN void lines(ix x, ix n, ix depth, F soon) const {
-    ROLL for (ix i = x; i < x + n; i++) for (ix k = 0; k < depth; k += 16) soon(r[i] + k);
+    ROLL for (ix i = x; i < x + n; i++) for (ix k = 0; k < depth; k += LINE / (ix)sizeof(T)) soon(r[i] + k);
   }
 };
 template <class A> FN bool is_cold(const A&) { return false; }
@@ -114,7 +116,7 @@ template <int W, class T, int N> struct Panels {
     return {(const char*)after(c + s, depth), W * E, s * E, depth * N * s * E / LINE, 0, 0};
   }
 };
-template <int W> FN Panels<W, f32, 1> panels(const f32* p, ix step, ix n, const void* next) { return {p, step, n, (const f32*)next}; }
+template <int W, class T> FN Panels<W, T, 1> panels(const T* p, ix step, ix n, const void* next) { return {p, step, n, (const T*)next}; }
 constexpr int SIX = 6;
 struct Sixes { const f32* p; };
 template <class B> constexpr bool is_major = false;

@@ -1,15 +1,14 @@
 // The host as its C++ compiler and CPU make it.
-import type { Form } from "../../compiler/kernel/ir.ts";
-import { hostChoicesOf } from "../../compiler/kernel/schedule.ts";
+import { hostChoicesOf, type Products } from "../../compiler/kernel/schedule.ts";
 import { type Backend, backends } from "../../compiler/targets.ts";
 import { type Toolchain, toolchain } from "./toolchain.ts";
 
 /** Columns of a register tile: TILE_VECTORS * LANES of runtime/device. */
 export const panelOf = ({ features }: Pick<Toolchain, "features">): number => (features.includes("AVX512F") ? 64 : 16);
 /** How products are made: by tiles of bf16 (runtime/device/split.hpp, which makes the terms by vectors of AVX-512), by words of two of it, or one by one. */
-export function productsOf({ features }: Pick<Toolchain, "features">): Form | null {
+export function productsOf({ features }: Pick<Toolchain, "features">): Products | null {
   if (!features.includes("AVX512F")) return null;
-  if (features.some((feature) => /^AMX_?BF16$/.test(feature))) return "terms";
+  if (features.some((feature) => /^AMX_?BF16$/.test(feature))) return "tiles";
   return features.includes("AVX512BF16") ? "words" : null;
 }
 

@@ -3,6 +3,7 @@ import * as assert from "uvu/assert";
 import { emitHost } from "../../compiler/emit/unit.ts";
 import { interpret } from "../../compiler/graph/interpret.ts";
 import type { Graph, NdArray, Node, Value } from "../../compiler/graph/node.ts";
+import type { StorePanels } from "../../compiler/kernel/layout.ts";
 import { lower } from "../../compiler/kernel/lower.ts";
 import { type Choices, hostChoices } from "../../compiler/kernel/schedule.ts";
 import { depthOf } from "../../compiler/ops/pairs.ts";
@@ -16,8 +17,8 @@ export const graphOf = (values: readonly Value[]): Graph => ({
   name: "test",
   results: values.map((value, i) => ({ role: "output", name: String(i), value })),
 });
-export const lowered = (graph: Graph, choices: Choices = hostChoices): Sequence =>
-  lower(graph, { emit: emitHost, choices });
+export const lowered = (graph: Graph, choices: Choices = hostChoices, panels: StorePanels = new Map()): Sequence =>
+  lower(graph, { emit: emitHost, choices, panels });
 export const kernelsOf = (list: readonly Sequence[]): PlanKernel[] => [
   ...new Map(list.flatMap((s) => s.launches.map((l) => [l.kernel.name, l.kernel]))).values(),
 ];
@@ -82,13 +83,14 @@ export function compareOps(all: readonly OpSample[], lib: string): void {
 export const valuesOf = ({ results }: Graph): Value[] =>
   [...results.filter((r) => r.role !== "store"), ...results.filter((r) => r.role === "store")].map((r) => r.value);
 
-export function compare(name: string, graph: Graph, got: readonly Float64Array[]): void {
+/** `error`: of the largest number of a result. */
+export function compare(name: string, graph: Graph, got: readonly Float64Array[], error = 2e-5): void {
   const values = valuesOf(graph);
   interpret(values, storesOf(values), { exact: true }).forEach((want, r) => {
     const scale = Math.max(1e-3, ...want.data.map(Math.abs));
     const errors = [...want.data].map((x, i) => Math.abs(x - (got[r]?.[i] ?? Number.NaN)) / scale);
     assert.ok(
-      errors.every((e) => e < 2e-5),
+      errors.every((e) => e < error),
       `${name}, result ${r}: off by ${Math.max(...errors)}`,
     );
   });

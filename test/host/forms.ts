@@ -1,11 +1,27 @@
 // Products that are not of f32 one by one, and whether this CPU has what they take.
+import { fileURLToPath } from "node:url";
 import { type Choices, hostChoicesOf } from "../../compiler/kernel/schedule.ts";
 import { has } from "./machine.ts";
 
 /** Units that multiply tiles of bf16. */
 export const tiles = has("amx_tile") && has("amx_bf16");
+export const machineFlags = [
+  "-mamx-tile",
+  "-mamx-bf16",
+  "-mavx512f",
+  "-mavx512bw",
+  "-mavx512dq",
+  "-mavx512vl",
+  "-mfma",
+];
+/** Where there are no such units, they are emulated, on the vectors that make their terms. */
+export const tileFlags = [
+  ...machineFlags,
+  ...(tiles ? [] : ["-include", fileURLToPath(new URL("tiles.hpp", import.meta.url))]),
+];
+export const vectors = has("avx512dq") && has("avx512bw");
 /** Also products so small that it does not pay. */
-export const splitAll: Choices = { ...hostChoicesOf(64, "terms"), form: () => "terms" };
+export const splitAll: Choices = { ...hostChoicesOf(64, "tiles"), form: (c) => (c.short ? "term" : "terms") };
 /** The same in blocks of a few tiles, and by pieces of the depth. */
 export const splitAndCut: Choices = {
   ...splitAll,

@@ -43,8 +43,16 @@ const driver = (): string =>
 
 export function bytesFor(b: VirtualBuffer, data: ArrayLike<number>): Buffer {
   const raw = Buffer.alloc(b.bytes, 0xff);
-  for (let i = 0; i < data.length; i++) write(raw, b, i, data[i] ?? Number.NaN);
+  for (let i = 0; i < data.length; i++) write(raw, b, placeOf(b, i), data[i] ?? Number.NaN);
   return raw;
+}
+/** Where element i of an array is, in elements. */
+function placeOf({ shape, layout }: VirtualBuffer, i: number): number {
+  if (layout.kind !== "panels") return i;
+  const [rows = 1, columns = 1] = shape.slice(-2);
+  const [row, column] = [Math.floor(i / columns) % rows, i % columns];
+  const before = i - (row * columns + column);
+  return before + (column - (column % layout.width)) * rows + row * layout.width + (column % layout.width);
 }
 function write(raw: Buffer, b: VirtualBuffer, i: number, x: number): void {
   if (b.dtype === "f32") raw.writeFloatLE(x, i * 4);
@@ -58,7 +66,8 @@ function write(raw: Buffer, b: VirtualBuffer, i: number, x: number): void {
 }
 export function read(raw: Buffer, b: VirtualBuffer): Float64Array {
   const n = b.shape.reduce((x, y) => x * y, 1);
-  return Float64Array.from({ length: n }, (_, i) => {
+  return Float64Array.from({ length: n }, (_, element) => {
+    const i = placeOf(b, element);
     if (b.dtype === "f32") return raw.readFloatLE(i * 4);
     if (b.dtype === "i32") return raw.readInt32LE(i * 4);
     if (b.dtype === "bool") return raw.readUInt8(i);
