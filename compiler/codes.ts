@@ -232,6 +232,11 @@ export const codes = {
     title: "nothing to train",
     explain: "`train` must state a loss, and end with `optimize with ...`, which says what is trained and how.",
   },
+  E0413: {
+    title: "an index that chooses more layers than there are",
+    explain:
+      "A gate over 8 does not fit an array of 4 layers. If the choices past the last are to do nothing, say so: `where(index < E, index, -1)`.",
+  },
   E0501: {
     title: "a selector that selects nothing",
     explain:

@@ -1,7 +1,7 @@
 // What elaboration builds means what LANGUAGE says: compared with plain loops and hand arithmetic, in f64. Layers, their arrays, routed calls.
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { at, near, numbers, output, run, shapeOf } from "./elaborated.ts";
+import { at, codeOf, near, numbers, output, run, shapeOf } from "./elaborated.ts";
 
 const test = suite("elaborate");
 
@@ -78,6 +78,35 @@ test("arguments per choice, per row and for all", () => {
     ),
   );
   near([...(o.values.get("output 0")?.data ?? [])], expected);
+});
+/** Experts of two kinds, inside of others, by what `index` makes of `p`, logits over 4. */
+const chosen = (index: string, count: number): void => {
+  const text = `import { argmax } from "std/nn"
+    layer Inner(D, E) { experts: [Mlp(D, 2), Mlp(D, 3)[E - 1]]
+      forward(x: float[...S, D], p: f32[...S, 4]) -> float[...S, D] { let first = argmax(p) ${index} return experts[index](x) } }
+    model M(D = 2, E = ${count}) { outer: Inner(D, E)[2]
+      forward(x: float[5, D], p: f32[5, 4]) -> float[5, D] { return outer[argmax(p[:, :2])](x, p) } } ${mlp}`;
+  run(text, { inputs: { x: rows, p: numbers(20) } });
+};
+for (const [what, index] of [
+  ["argmax", "let index = first"],
+  ["a part of sort's order", "let (_, order) = sort(p) let index = order[..., 1]"],
+  ["a conversion there and back", "let index = i32(f32(first))"],
+  [
+    "one of the best",
+    "let (_, all) = top_k(p, 2) let (_, one) = top_k(all, 1) let index = take(all, one, axis: -1)[..., 0]",
+  ],
+] as const)
+  test(`an index that is ${what} of 4 needs 4 experts`, () => {
+    assert.is(
+      codeOf(() => chosen(index, 3)),
+      "E0413",
+    );
+    chosen(index, 4);
+  });
+test("an index that `where` or arithmetic makes may be none", () => {
+  chosen("let index = where(first < 3, first, -1)", 3);
+  chosen("let index = first + 1", 3);
 });
 test("a mixture inside an expert", () => {
   const text = `layer Leaf(D) { param w: float[D] = uniform([D]) forward(x: float[...S, D]) -> float[...S, D] { return x * w } }

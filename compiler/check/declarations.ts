@@ -58,7 +58,7 @@ function checkLayer(w: World, decl: Declared<ast.Layer>): void {
 export function abstractLayer(w: World, decl: Declared<ast.Layer>, header: Scope = headerScope(w, decl)): Instance {
   return makeInstance(
     w,
-    { of: { kind: "layer", maker: { decl, header, aliases: [] } }, arrows: [] },
+    { of: { kind: "layer", maker: { decl, header, aliases: [], at: decl.ast.name.span } }, arrows: [] },
     "",
     abstractStorage(w),
   );

@@ -22,19 +22,19 @@ export function headerOf(w: World, decl: Declared, given: readonly Given[], from
     const frame = newFrame(w, { role: "header", body: ast, site: from.frame.site });
     const header = moduleScope(w, decl.module).within(frame);
     bindArguments(w, { name: ast.name.name, params: ast.header, result: [] }, header, given, at, null);
-    return filled(w, decl, header);
+    return filled(w, decl, header, at);
   } finally {
     w.depth--;
   }
 }
-function filled(w: World, decl: Declared, header: Scope): Val {
+function filled(w: World, decl: Declared, header: Scope, at: ast.Span): Val {
   const { ast, module } = decl;
   switch (ast.kind) {
     case "layer":
     case "model":
       return {
         kind: "maker",
-        make: { of: { kind: "layer", maker: { decl: { ast, module }, header, aliases: [] } }, arrows: [] },
+        make: { of: { kind: "layer", maker: { decl: { ast, module }, header, aliases: [], at } }, arrows: [] },
       };
     case "optimizer":
       return { kind: "optimizer", decl: { ast, module }, header };

@@ -1,4 +1,5 @@
 // `experts[index](x)` and `experts[:](x)`: one body, elaborated for one row or one layer, made into one for all by the ops' `mapped` rules.
+import { placesIn } from "../graph/choices.ts";
 import { mapGraph } from "../graph/map.ts";
 import type { Mapped, Routing, Value } from "../graph/node.ts";
 import { topological } from "../graph/walk.ts";
@@ -9,6 +10,7 @@ import { dims, sameType, showType, type Type, type } from "../types/type.ts";
 import { EffectInStack } from "./effects.ts";
 import { absorb, counted, fail, textOf } from "./errors.ts";
 import { forwardOf } from "./layers.ts";
+import { calledFrom } from "./numbers.ts";
 import { probe } from "./probe.ts";
 import { markWhole, oneRow, rowTypeOf, type Split } from "./rows.ts";
 import { numbers } from "./tensor.ts";
@@ -175,6 +177,7 @@ function laneBase(w: World, bind: Bind, own: Mapped, n: number, outer: Lane | nu
 }
 
 function routed(w: World, layers: Instances, index: Value, given: readonly Given[], from: Frame, at: ast.Span): Val {
+  requireThere(w, index, Number(layers.length), from, at);
   const choices = dims(index.type);
   const n = choices.reduce((p, q) => p * q, 1);
   const flat = ofRow(w, b.reshape(w.g, index, [n]), from.lane);
@@ -182,6 +185,26 @@ function routed(w: World, layers: Instances, index: Value, given: readonly Given
   const [first = [], ...others] = parts;
   const summed = first.map((value, i) => others.reduce((sum, part) => merge(w, sum, part[i] ?? absorb()), value));
   return results(summed.map((v) => tensor(b.reshape(w.g, v, [...choices, ...dims(v.type).slice(1)]))));
+}
+/** An index of none is how rows are dropped; one that is made without any, as by `top_k`, is a mistake if it has some. */
+function requireThere(w: World, index: Value, length: number, { instance }: Frame, at: ast.Span): void {
+  const made = placesIn(index);
+  if (!made || made.among <= length) return;
+  const maker = instance?.make.of.kind === "layer" && instance.path !== "" ? instance.make.of.maker : null;
+  fail(
+    "E0413",
+    `the index chooses among ${made.among}, and there ${length === 1 ? "is" : "are"} ${counted(length, "layer")}`,
+    at,
+    {
+      label: counted(length, "layer"),
+      also: [
+        ...(made.node.where ? [{ span: made.node.where, text: `chooses among ${made.among}` }] : []),
+        ...(maker ? [{ span: maker.at, text: `\`${maker.decl.ast.name.name}\` is made here` }] : []),
+      ],
+      notes: [`what chooses ${length} or more would get zeros`, ...calledFrom(w)],
+      help: `choose among as many as there are; if such a choice is to do nothing, say so: \`where(index < ${length}, index, -1)\``,
+    },
+  );
 }
 /** Inside an expert each row has a routing of its own, also where they are all equal: the index is made to depend on the row. */
 function ofRow(w: World, index: Value, lane: Lane | null): Value {

@@ -29,6 +29,8 @@ export interface Maker {
   readonly header: Scope;
   /** The aliases it was made through, which selectors of `optimize` may name too. */
   readonly aliases: readonly string[];
+  /** Where its header is filled in. */
+  readonly at: ast.Span;
 }
 /** A layer or function that a header promises: only its arrow is known. */
 export interface Abstract {

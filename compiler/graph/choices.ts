@@ -1,8 +1,8 @@
-// What the elements of an input choose among: the vocabulary of tokens.
-import type { Elaborated, Value } from "./node.ts";
+// What the elements of an integer tensor choose among.
+import type { Elaborated, Node, Value } from "./node.ts";
 import { storeOf, topological, valuesOf } from "./walk.ts";
 
-/** By input: the shortest axis in which its elements, as they are given, look something up. */
+/** The vocabulary of tokens, by input: the shortest axis in which its elements, as they are given, look something up. */
 export function choicesOf({ stores, graphs }: Elaborated): Record<string, number> {
   const inputs = new Set(stores.filter((s) => s.role === "input").map((s) => s.name));
   const least = new Map<string, number>();
@@ -18,3 +18,19 @@ function storeBehind({ node }: Value): string | null {
   const [from] = node.args;
   return node.op.lower === "view" && from ? storeBehind(from) : storeOf(node);
 }
+
+/** The longest axis whose places are known to be among the elements of `index`, and the node that looked along it. */
+export function placesIn(index: Value): { readonly among: number; readonly node: Node } | null {
+  let most: ReturnType<typeof placesIn> = null;
+  const met = new Set([index]);
+  for (const { node, index: result } of met) {
+    const among = node.op.places?.(node, result) ?? null;
+    if (among !== null && among > (most?.among ?? 0)) most = { among, node };
+    for (const arg of kept(node)) met.add(arg);
+  }
+  return most;
+}
+/** Arguments whose elements are the node's own. Not those of `where` and of arithmetic, which make numbers of another range. */
+const kept = ({ op, args }: Node): readonly Value[] =>
+  op.lower === "view" ? args : keepsFirst.has(op.name) ? args.slice(0, 1) : [];
+const keepsFirst: ReadonlySet<string> = new Set(["cast", "detach", "gather"]);

@@ -85,6 +85,8 @@ export interface Op<A = unknown> {
   mapped(args: readonly Mapped[], attrs: A, g: Builder, node: Node<A>): readonly Mapped[];
   /** An argument whose elements choose one of `among` places, or none if they are outside. */
   chooses?(node: Node<A>): { readonly index: Value; readonly among: number };
+  /** How long the axis is whose places result `i` holds, each of which may be among them; null: its elements are no places. */
+  places?(node: Node<A>, i: number): number | null;
   /** Operations on elements, of all that it makes. */
   flops(node: Node<A>): number;
   /** How many elements of argument `i` are read at most to make all results, one that is read again counted again; absent: each once. */

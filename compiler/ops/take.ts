@@ -221,6 +221,7 @@ export const top_k = define<"top_k">({
     const space = spaceOf(args);
     return b.make(g, "top_k", [lift(g, one(args), space)], attrs).results.map((value) => placed(space, value));
   },
+  places: ({ args }, i) => (i === 1 ? (dims(one(args).type).at(-1) ?? null) : null),
   flops: ({ args, attrs }) => 10 * count(one(args).type) * Math.min(number(attrs.k), mostFolds),
   samples: (g) =>
     [
