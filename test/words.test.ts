@@ -40,6 +40,18 @@ function products(): Graph {
     }),
   );
 }
+/** Attention of 37 queries to 53 keys, causal, and its gradients. */
+function attended(width: number): Graph {
+  const g = new GraphBuilder(ops);
+  const positions = (n: number, start: number): Value => b.broadcastTo(g, b.sub(g, b.iota(g, n), start), [2, n]);
+  const [q, k, v] = [p(g, "q", 2, 2, 2, 37, width), p(g, "k", 2, 2, 53, width), p(g, "v", 2, 2, 53, width)];
+  const args = [q, k, v, positions(37, -9), positions(53, 2)];
+  const attrs = { scale: 0.5, bounds: [{ at: 1, seen: -1, plus: 0 }] };
+  const { results } = b.make(g, "attention", args, attrs);
+  const flows = [b.param(g, "delta", { dtype: "f32", shape: [2, 2, 2, 37] }), p(g, "dout", 2, 2, 2, 37, width)];
+  const back = b.make(g, "attention_backward", [...args, results[1] as Value, ...flows], attrs);
+  return graphOf([...results, ...back.results]);
+}
 const text = (graph: Graph, choices: Choices): string =>
   kernelsOf([lowered(graph, choices)])
     .map((k) => k.text)
@@ -98,6 +110,21 @@ if (adds) {
     const graph = pairProducts(g, graphOf([b.tanh(g, sum)]));
     assert.match(text(graph, inWords), /plus\(on\(/);
     compare("sums", graph, run(graph, inWords), 2 ** -7);
+  });
+  test("attention and its gradients, of heads of even and odd widths, the same bits with any number of threads", () => {
+    const transposed = { queries: 16, few: 0, heads: 1, kept: 1 << 20 };
+    const choices = { ...inWords, transposed, attention: () => ({ rows: 4, block: 16 }) };
+    for (const [width, texts] of [
+      [5, /by_words|pack_word_rows/],
+      [6, /in_words\(keys_rows\)/],
+      [32, /in_words\(values_rows\)/],
+    ] as const) {
+      const graph = attended(width);
+      assert.match(text(graph, choices), texts);
+      const got = run(graph, choices, 1);
+      compare(`width ${width}`, graph, got, 2 ** -6);
+      assert.equal(run(graph, choices, 3), got);
+    }
   });
   test("what is no number stays so, and only there", () => {
     const g = new GraphBuilder(ops);

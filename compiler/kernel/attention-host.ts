@@ -1,11 +1,12 @@
 // Attention where accumulators lie in memory. Scores are made transposed, keys by queries: a softmax then goes down a column, queries being
 // the lanes, and of all operands only a block's queries are transposed, once. Keys after the last that a block meets are left out.
-import type { Node } from "../graph/node.ts";
+import type { Node, Value } from "../graph/node.ts";
 import { float, lowest, operands, power, score, times } from "./attention.ts";
 import { type Block, plus } from "./build.ts";
+import { isShort } from "./contract.ts";
 import type { Draft } from "./draft.ts";
 import { call, ceil, f32, item, load, num, select, unflatten } from "./expr.ts";
-import type { Expr } from "./ir.ts";
+import type { Expr, Form } from "./ir.ts";
 import { met } from "./met.ts";
 import { shapeOf } from "./read.ts";
 import type { Choices } from "./schedule.ts";
@@ -28,7 +29,9 @@ export function attentionForward(d: Draft, node: Node): void {
   const queries = across(d, T);
   const [b = num(0), g = num(0), r = num(0)] = unflatten(d.k.task("h", B * G * R).at, [B, G, R]);
   const m = d.k.task("m", T, queries);
-  const q = d.k.stage("q", [A, queries], [num(A), m.n], (a, j) => o.reader.element(o.q, [b, g, r, plus(m, j), a]));
+  const form = formOf(d, item(node.args, 0), item(node.args, 1));
+  const query = (a: Expr, j: Expr): Expr => o.reader.element(o.q, [b, g, r, plus(m, j), a]);
+  const q = d.k.stage("q", [A, queries], [num(A), m.n], query, form);
   const out = d.k.tile("acc", "out", [queries, ceil(C, 16)]);
   const [top, total, keep] = [d.k.local("top", [queries]), d.k.local("total", [queries]), d.k.local("keep", [queries])];
   d.k.par(m.n, (j) => {
@@ -37,7 +40,8 @@ export function attentionForward(d: Draft, node: Node): void {
   });
   const { from, to, partly } = met(d, o, b, "at", m, 1);
   d.k.for("c", from, to, block, (c) => {
-    const keys = d.k.stage("keys", [block, A], [c.n, num(A)], (i, a) => o.reader.element(o.k, [b, g, plus(c, i), a]));
+    const key = (i: Expr, a: Expr): Expr => o.reader.element(o.k, [b, g, plus(c, i), a]);
+    const keys = d.k.stage("keys", [block, A], [c.n, num(A)], key, form);
     const values = d.k.stage("values", [block, ceil(C, 16)], [c.n, num(C)], (i, e) =>
       o.reader.element(o.v, [b, g, plus(c, i), e]),
     );
@@ -73,6 +77,13 @@ export function attentionForward(d: Draft, node: Node): void {
     d.k.store(sums, [b, g, r, plus(m, j)], select(some(j), sum, f32(0)));
   });
 }
+/** How the operands of scores, or of what flows back to them, are staged. */
+function formOf(d: Draft, ...operands: readonly [Value, Value]): Form | null {
+  const [B = 1, G = 1, U = 1, k = 1] = shapeOf(operands[1]);
+  const short = operands.every(isShort);
+  const c = { op: "dot", m: U, n: across(d, U), k, groups: B * G, operands: 1, pairs: 1, short, outer: false } as const;
+  return d.form(c) === "words" ? "words" : null;
+}
 /** Queries that are taken at a time. */
 const across = (d: Draft, T: number): number => Math.min(d.choices.transposed?.queries ?? 0, ceil(T, 16));
 
@@ -87,21 +98,22 @@ export function attentionHeads(d: Draft, node: Node): void {
   const [sumK, sumV] = [d.k.local("sumK", [U, wideA]), d.k.local("sumV", [U, wideC])];
   for (const to of [sumK, sumV])
     d.k.for("i", num(0), num(U), 1, ({ at }) => d.k.par(num(item(to.shape, 1)), (a) => d.k.store(to, [at, a], f32(0))));
+  const formOfScores = formOf(d, item(node.args, 0), item(node.args, 1));
+  const formOfFlow = formOf(d, dout, item(node.args, 2));
   const queriesOf = (r: Expr, c: Block): void => {
     const query = (j: Expr, a: Expr): Expr => o.reader.element(o.q, [b, g, r, plus(c, j), a]);
     const given = (j: Expr, e: Expr): Expr => o.reader.element(dout, [b, g, r, plus(c, j), e]);
-    const q = d.k.stage("q", [A, queries], [num(A), c.n], (a, j) => query(j, a));
-    const flows = d.k.stage("given", [C, queries], [num(C), c.n], (e, j) => given(j, e));
+    const q = d.k.stage("q", [A, queries], [num(A), c.n], (a, j) => query(j, a), formOfScores);
+    const flows = d.k.stage("given", [C, queries], [num(C), c.n], (e, j) => given(j, e), formOfFlow);
     const rowsIn = d.k.stage("rows", [queries, wideA], [c.n, num(A)], query);
     const rowsOut = d.k.stage("rows", [queries, wideC], [c.n, num(C)], given);
     const dq = d.k.tile("acc", "dq", [queries, wideA]);
     const { from, to, partly } = met(d, o, b, "at", c, 1);
     d.k.for("m", from, to, block, (m) => {
       const key = (i: Expr, a: Expr): Expr => o.reader.element(o.k, [b, g, plus(m, i), a]);
-      const keys = d.k.stage("keys", [block, A], [m.n, num(A)], key);
-      const values = d.k.stage("values", [block, C], [m.n, num(C)], (i, e) =>
-        o.reader.element(o.v, [b, g, plus(m, i), e]),
-      );
+      const keys = d.k.stage("keys", [block, A], [m.n, num(A)], key, formOfScores);
+      const value = (i: Expr, e: Expr): Expr => o.reader.element(o.v, [b, g, plus(m, i), e]);
+      const values = d.k.stage("values", [block, C], [m.n, num(C)], value, formOfFlow);
       const rows = d.k.stage("rows", [block, wideA], [m.n, num(A)], key);
       const scores = d.k.tile("acc", "scores", [block, queries]);
       d.k.mma(keys, [q], [scores], [m.n, num(A)]);

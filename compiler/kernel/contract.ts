@@ -14,7 +14,7 @@ import type { Contraction } from "./schedule.ts";
 const args = (node: Node): [Value, Value] => [item(node.args, 0), item(node.args, 1)];
 
 /** Under casts and views, too: they are made in the load. */
-const isShort = ({ type, node }: Value): boolean =>
+export const isShort = ({ type, node }: Value): boolean =>
   type.dtype === "bf16" || ((node.op.name === "cast" || node.op.lower === "view") && node.args.some(isShort));
 /** A transposed matrix, also under a cast. */
 export function isTurned({ node, type }: Value): boolean {
