@@ -1,4 +1,4 @@
-import { mkdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, utimesSync, writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { suite } from "uvu";
@@ -12,9 +12,11 @@ import type { Tensor } from "../runtime/executable.ts";
 import { KernelCache } from "../runtime/host/cache.ts";
 import { hostExecutable } from "../runtime/host/executable.ts";
 import { cores, freeMemory } from "../runtime/host/machine.ts";
-import { native } from "../runtime/native.ts";
+import { hashOf } from "../runtime/native/sources.js";
+import { current, native } from "../runtime/native.ts";
 import { fromNumbers, zeros } from "../runtime/tensor.ts";
 import { folder } from "./folder.ts";
+import { problem } from "./refuses.ts";
 import { buffer, header, launch, ofStore, pointwise, read, storeOf, write } from "./sequences.ts";
 
 const test = suite("native");
@@ -310,4 +312,23 @@ test("limits of control groups hold, in both versions, also those of groups abov
   assert.is(cores(machine({})), availableParallelism());
 });
 
+test("an addon that is older than its sources is refused, one that was made of the same is not", () => {
+  const [sources, file] = [folder(), join(folder(), "moec.node")];
+  const source = join(sources, "pool.cpp");
+  for (const path of [source, file]) writeFileSync(path, "// one\n");
+  const made = { ...native(), sources: hashOf(sources) };
+  const { sources: _, ...before } = made;
+  writeFileSync(join(sources, "install.js"), "");
+  utimesSync(file, 10, 10);
+  assert.is(current(made, file, sources), made, "newer by its time only, as in a copy");
+  assert.match(problem(() => current(before, file, sources)).message, "older than moec");
+  writeFileSync(source, "// two\n");
+  assert.match(problem(() => current(made, file, sources)).help, "npm run install");
+  utimesSync(source, 9, 9);
+  assert.is(current(made, file, sources), made, "older by its time: not read");
+  assert.is(current(made, file, join(sources, "none")), made, "a package without sources");
+});
+test("the addon knows what it was made of", () => {
+  assert.is(native().sources, hashOf(join(import.meta.dirname, "../runtime/native")));
+});
 test.run();
