@@ -5,7 +5,7 @@ import { Problem } from "../compiler/diagnostic.ts";
 import type { Target } from "../compiler/options.ts";
 import type { Handle } from "../compiler/syntax/template.ts";
 import { updateOf } from "../compiler/transform/accumulate.ts";
-import type { DType, Precision } from "../compiler/types/dtype.ts";
+import { type DType, isFloat, type Precision } from "../compiler/types/dtype.ts";
 import { type CompileReport, compileLoaded, type EntryRequest, type Sizes } from "./compile.ts";
 import {
   type Executable,
@@ -22,7 +22,7 @@ import { bytesOfTensor, convert, count, fromBytes, fromNumbers, requireElements,
 
 /** A declaration of a template, or a .moe file (its only model, or `declaration`). */
 export type Source = Handle | undefined | { readonly file: string; readonly declaration?: string };
-/** A tensor, or its elements alone in row-major order. Of a bf16 input, f32 is rounded. */
+/** A tensor, or its elements alone in row-major order. A float input may be given in f32: it is rounded to bf16, and as it is in f64. */
 export type Input = Tensor | Tensor["data"];
 /** By the names of the entry's signature. */
 export type Inputs = Readonly<Record<string, Input>>;
@@ -190,9 +190,9 @@ export class Program {
       );
     if (Object(x) !== x) throw new Problem(`${name} is given a ${typeof x}`, "give a typed array or a Tensor");
     const { dtype, shape } = store;
-    const tensor = "dtype" in x ? x : { dtype: narrowed(x, dtype), shape, data: x };
+    const tensor = "dtype" in x ? x : { dtype: givenAs(x, dtype), shape, data: x };
     requireElements(name, tensor);
-    const value = dtype === "bf16" && tensor.dtype === "f32" ? convert(tensor, dtype) : tensor;
+    const value = isFloat(dtype) && tensor.dtype === "f32" ? convert(tensor, dtype) : tensor;
     requireFit(name, store, value);
     return fromBytes(dtype, shape, bytesOfTensor(value));
   }
@@ -206,9 +206,9 @@ export class Program {
   }
 }
 
-/** What the elements of an input are: those of a bf16 one may be given in f32. */
-const narrowed = (x: Input, dtype: DType): DType =>
-  dtype === "bf16" && Object.prototype.toString.call(x) === "[object Float32Array]" ? "f32" : dtype;
+/** What the elements of an input are: those of any float one may be given in f32. */
+const givenAs = (x: Input, dtype: DType): DType =>
+  isFloat(dtype) && Object.prototype.toString.call(x) === "[object Float32Array]" ? "f32" : dtype;
 
 /** Compiles one entry and initialises its parameters. Throws ProgramError with all that is wrong in the program. */
 export async function compile(source: Source, options: CompileOptions = {}): Promise<Program> {

@@ -69,6 +69,11 @@ test("what a command makes goes where -o or --out says", () => {
   );
   fails(moec("report", "none", "--output", "page.html"), 2, "unknown option '--output'", "Did you mean --out?");
 });
+test("--data - is what is piped in", () => {
+  const command = `printf short | "$0" --import tsx cli/main.ts train examples/gpt-moe.moe --data - --out "$1"`;
+  const ran = spawnSync("sh", ["-c", command, process.execPath, join(folder, "run")], { cwd: root, encoding: "utf8" });
+  fails(ran, 1, "the data has 5 bytes");
+});
 test("what cannot be done exits with 1, one message and a remedy, and nothing on stdout", () => {
   const empty = join(folder, "empty.txt");
   writeFileSync(empty, "");

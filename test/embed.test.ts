@@ -188,6 +188,15 @@ for (const target of targets) {
       );
     }));
 }
+test("inputs and cotangents in f32 of a program in f64 are taken as they are", () =>
+  compiled({ target: "reference", gradients: true, precision: "f64" }, async (program) => {
+    const x: Tensor = { dtype: "f32", shape: [2, 4], data: filled(0.1) };
+    const given = await program.run({ x: filled(0.1), "cotangent.0": filled(1) });
+    const same = await program.run({ x });
+    assert.equal(given.outputs, same.outputs);
+    assert.is(given.outputs[0]?.data[0], 2 * Math.fround(0.1));
+    assert.equal(given.gradients, same.gradients);
+  }));
 for (const target of targets) {
   const x = filled(1);
   const all = async (options: Partial<TrainOptions>): Promise<number> => {

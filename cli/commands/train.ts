@@ -13,7 +13,7 @@ export const trainCommand = (): Command =>
   addShared(new Command("train"))
     .description("Train a model on text, as bytes; the last 5% is held out. Ctrl-C saves and stops.")
     .argument("<file>", "a .moe file with one model")
-    .requiredOption("--data <files...>", "text files, one after the other")
+    .requiredOption("--data <files...>", "text files, one after the other; - is what is piped in")
     .addOption(
       flag("--steps <n>", "training steps in total, also with --resume; default: the model's Steps, or 400", whole(1)),
     )
@@ -60,9 +60,10 @@ interface Options extends Shared {
   resume?: boolean;
   json?: boolean;
 }
+const named = (file: string): string => (file === "-" ? "/dev/stdin" : file);
 async function run(program: string, { json, ...options }: Options): Promise<void> {
   requireTarget(options);
-  const training = await openTraining({ program, ...options, warn, compiling });
+  const training = await openTraining({ program, ...options, data: options.data.map(named), warn, compiling });
   try {
     const signal = await interruptible();
     const last = await (json ? asJson(training, signal) : forPeople(training, signal));

@@ -25,6 +25,7 @@ export async function beginKernels(header: string): Promise<KernelBuild | null> 
 
 export async function hostExecutable(plan: Plan, options: HostOptions = {}): Promise<PlanExecutable> {
   requireMemory(plan, freeMemory());
+  native(); // what is wrong with the addon is said before kernels are compiled
   const cache = options.cache ?? new KernelCache();
   const build = async (): Promise<Built> => buildKernels(plan, await toolchain(), cache, cores(), options.compiling);
   const threads = options.threads ?? cores();
