@@ -10,7 +10,7 @@ import { pairProducts } from "../compiler/transform/pairs.ts";
 import { productsOf } from "../runtime/host/backend.ts";
 import { storesOf } from "./graphs.ts";
 import { compare, compareOps, graphOf, kernelsOf, lowered, opSamples, valuesOf } from "./host/compare.ts";
-import { adds, inWords, wordsCut } from "./host/forms.ts";
+import { adds, inWords, splitAll, wordFlags, wordsCut } from "./host/forms.ts";
 import { hasClang } from "./host/machine.ts";
 import { compiled, runSequence } from "./host/run.ts";
 import { moeLayer } from "./layers.ts";
@@ -78,7 +78,19 @@ test("operands are words where they lie, or are copied to words", () => {
   assert.not.match(text(mixed, inWords), /words/, "an operand of f32 stays so");
 });
 if (!adds) console.log(" words: this CPU has no AVX512-BF16, so kernels for it are compiled but not run");
-const flags = ["-O1", "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx512bf16", "-mfma"];
+const flags = ["-O1", ...wordFlags];
+test("what lies in memory in f32 stays so, whatever it was joined of", () => {
+  const g = new GraphBuilder(ops);
+  const wide = (name: string, ...shape: number[]): Value => b.cast(g, p(g, name, ...shape), "f32");
+  const f32 = b.param(g, "z", { dtype: "f32", shape: [3, 64] });
+  const graph = graphOf([
+    b.matmul(g, b.concat(g, [wide("x", 3, 64), f32], 0), wide("w", 64, 20)),
+    b.matmul(g, b.concat(g, [wide("x", 3, 64), b.cast(g, b.tanh(g, p(g, "y", 3, 64)), "f32")], 0), wide("v", 64, 20)),
+    b.matmul(g, p(g, "u", 3, 64), b.broadcastTo(g, b.constant(g, 0.3, "bf16"), [64, 20])),
+  ]);
+  assert.not.match(text(graph, inWords), /words|word_/);
+  assert.not.match(text(graph, splitAll), /<1>/);
+});
 test("every op against its definition", () => {
   const all = opSamples(inWords);
   const kernels = kernelsOf(all.map((s) => s.sequence));

@@ -80,7 +80,7 @@ export function attentionForward(d: Draft, node: Node): void {
 /** How the operands of scores, or of what flows back to them, are staged. */
 function formOf(d: Draft, ...operands: readonly [Value, Value]): Form | null {
   const [B = 1, G = 1, U = 1, k = 1] = shapeOf(operands[1]);
-  const short = operands.every(isShort);
+  const short = operands.every((v) => isShort(d, v));
   const c = { op: "dot", m: U, n: across(d, U), k, groups: B * G, operands: 1, pairs: 1, short, outer: false } as const;
   return d.form(c) === "words" ? "words" : null;
 }

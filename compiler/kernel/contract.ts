@@ -1,5 +1,6 @@
 // Contractions: dot, and its forms over rows sorted by group.
 import { Bug } from "../diagnostic.ts";
+import { roundBf16 } from "../graph/array.ts";
 import type { Node, Value } from "../graph/node.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import { depthOf, pairsOf } from "../ops/pairs.ts";
@@ -13,20 +14,29 @@ import type { Contraction } from "./schedule.ts";
 
 const args = (node: Node): [Value, Value] => [item(node.args, 0), item(node.args, 1)];
 
-/** Under casts and views, too: they are made in the load. */
-export const isShort = ({ type, node }: Value): boolean =>
-  type.dtype === "bf16" || ((node.op.name === "cast" || node.op.lower === "view") && node.args.some(isShort));
+/** Whether a kernel loads bf16, under what it makes in the load: what lies in memory in f32 may be no bf16. */
+export function isShort(d: Draft, v: Value): boolean {
+  const { op, args, attrs } = v.node;
+  const [from] = args;
+  if (op.name === "const") return isBf16((attrs as OpAttrs["const"]).value);
+  return from && d.inlines(v) ? isShort(d, from) : v.type.dtype === "bf16";
+}
+const isBf16 = (x: number): boolean => roundBf16(x) === x;
 /** A transposed matrix, also under a cast. */
 export function isTurned({ node, type }: Value): boolean {
   if (node.op.name === "cast") return isTurned(item(node.args, 0));
   const rank = type.shape.length;
   return node.op.name === "transpose" && (node.attrs as OpAttrs["transpose"]).perm.at(-1) === rank - 2;
 }
-const operandsOf = ({ nodes }: Region): Pick<Contraction, "k" | "operands" | "pairs" | "short"> => ({
+const operandsOf = (d: Draft, { nodes }: Region): Pick<Contraction, "k" | "operands" | "pairs" | "short"> => ({
   k: depthOf(item(nodes, 0)),
   operands: nodes.length,
   pairs: pairsOf(item(nodes, 0)).length,
-  short: nodes.every((x) => pairsOf(x).flat().every(isShort)),
+  short: nodes.every((x) =>
+    pairsOf(x)
+      .flat()
+      .every((v) => isShort(d, v)),
+  ),
 });
 
 /** y[.., m, n] = sum over pairs and k: a[.., m, k] * b[.., k, n], for one a and several b, and points of them. */
@@ -35,7 +45,7 @@ export function dot(d: Draft, node: Node, region: Region): void {
   const shape = shapeOf(item(node.results, 0));
   const lead = shape.slice(0, -2);
   const [m, n] = [item(shape, shape.length - 2), item(shape, shape.length - 1)];
-  const c: Contraction = { op: "dot", m, n, groups: product(lead), outer: isTurned(a), ...operandsOf(region) };
+  const c: Contraction = { op: "dot", m, n, groups: product(lead), outer: isTurned(a), ...operandsOf(d, region) };
   const s = d.schedule(c);
   const e = d.k.task("e", product(lead));
   const rows = d.k.task("mc", m, s.mc);
@@ -69,7 +79,7 @@ export function raggedDot(d: Draft, node: Node, region: Region): void {
   const { unit } = node.attrs as OpAttrs["ragged_dot"];
   const [groups, n] = [item(shapeOf(w), 0), item(shapeOf(w), 2)];
   const m = item(shapeOf(x), 0);
-  const c: Contraction = { op: "ragged_dot", m, n, groups, outer: false, ...operandsOf(region) };
+  const c: Contraction = { op: "ragged_dot", m, n, groups, outer: false, ...operandsOf(d, region) };
   const s = d.schedule(c);
   const columns = (): Block => d.k.task("n", n, s.bn);
   const before = s.across ? columns() : null;
@@ -212,7 +222,7 @@ export function raggedOuter(d: Draft, node: Node): void {
     groups,
     operands: 1,
     pairs: 1,
-    short: args(node).every(isShort),
+    short: args(node).every((v) => isShort(d, v)),
     outer: true,
   };
   const [s, form] = [d.schedule(c), d.form(c)];

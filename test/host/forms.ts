@@ -29,6 +29,7 @@ export const splitAndCut: Choices = {
 };
 /** Two products of bf16 are added at a time. */
 export const adds = has("avx512_bf16");
+export const wordFlags = ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx512bf16", "-mfma"];
 export const inWords: Choices = hostChoicesOf(64, "words");
 /** In blocks of a few rows, and by pieces of the depth, which are made even. */
 export const wordsCut: Choices = {

@@ -1,0 +1,47 @@
+// Random products by every form of operands, cut as a target cuts them and at random: the interpreter's values, and the same bits. MOEC_TEST=full
+// takes other products each time; what fails says with which MOEC_SEED it does so again.
+import { env } from "node:process";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { printGraph } from "../compiler/graph/print.ts";
+import { type Choices, hostChoicesOf } from "../compiler/kernel/schedule.ts";
+import { kernelsOf, lowered, valuesOf } from "./host/compare.ts";
+import { adds, inWords, splitAll, tileFlags, vectors, wordFlags } from "./host/forms.ts";
+import { compiled, runSequence } from "./host/run.ts";
+import { expected, wrong } from "./random/compare.ts";
+import { drawnSchedules, type Products, randomProducts } from "./random/products.ts";
+
+const test = suite("products");
+const full = env["MOEC_TEST"] === "full";
+const base = env["MOEC_SEED"] ?? (full ? String(Date.now()) : "moec");
+if (full) console.log(`random products of MOEC_SEED=${base}`);
+const seeds = Array.from({ length: full ? 96 : 6 }, (_, i) => `${base}/${i}`);
+
+interface Way {
+  readonly choices: Choices;
+  readonly flags: readonly string[];
+}
+const forms: Readonly<Record<string, Way>> = {
+  "of f32": { choices: hostChoicesOf(64), flags: [] },
+  ...(adds ? { "of words": { choices: inWords, flags: wordFlags } } : {}),
+  ...(vectors ? { "of terms": { choices: splitAll, flags: tileFlags } } : {}),
+};
+for (const [form, { choices, flags }] of Object.entries(forms))
+  test(`random products ${form}, cut in two ways`, () => {
+    const all = seeds.map((seed) => {
+      const products = randomProducts(seed);
+      const ways = [choices, drawnSchedules(choices, seed)];
+      return { seed, products, sequences: ways.map((way) => lowered(products.graph, way, products.panels)) };
+    });
+    const lib = compiled(kernelsOf(all.flatMap((p) => p.sequences)), [...flags, "-O1"]);
+    for (const { seed, products, sequences } of all) {
+      const results = sequences.map((s) => runSequence(s, products.stores, 2, lib));
+      assert.is(differences(products, results), "", `MOEC_SEED=${base}, ${seed}\n${printGraph(products.graph)}`);
+    }
+  });
+function differences({ graph, stores }: Products, [own = [], drawn]: Float64Array[][]): string {
+  const off = expected(valuesOf(graph), stores).flatMap((want, r) => wrong(want, own[r] ?? []));
+  const same = own.every((x, r) => x.every((e, i) => Object.is(e, drawn?.[r]?.[i])));
+  return [...off.slice(0, 3), ...(same ? [] : ["other bits where it is cut in another way"])].join("; ");
+}
+test.run();
