@@ -127,7 +127,7 @@ if (adds) {
     const transposed = { queries: 16, few: 0, heads: 1, kept: 1 << 20 };
     const choices = { ...inWords, transposed, attention: () => ({ rows: 4, block: 16 }) };
     for (const [width, texts] of [
-      [5, /by_words|pack_word_rows/],
+      [5, /const auto keys = pack_word_rows/],
       [6, /in_words\(keys_rows\)/],
       [32, /in_words\(values_rows\)/],
     ] as const) {

@@ -53,7 +53,8 @@ function allowed(s: Stmt, varies: Varies, follows: Follows): boolean {
   return varies(at) && follows(at, [s.run ? 0 : 1]);
 }
 function readable(x: Expr, varies: Varies, follows: Follows): boolean {
-  if (x.e === "load" && x.from.kind === "tile") return x.from.role !== "shared" || !varies(x);
+  if (x.e === "load" && x.from.kind === "tile")
+    return x.from.role === "shared" ? !varies(x) : !x.at.slice(0, -1).some(varies);
   if (x.e === "load") return x.from.kind !== "buffer" || follows(address(x.from, x.at), [0, 1]);
   if (x.e !== "op") return true;
   if (x.op === "value" || x.op === "high") return follows(item(x.args, 0), [0, 1]);

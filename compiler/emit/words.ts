@@ -32,8 +32,8 @@ export function wordsLeft(s: StmtOf<"stage">, e: Emitter): void {
     const head = `pack_word_rows<${rows}, ${words(depth)}>(${reserve(e, rows * words(depth))}, ${nx}, ${nk}, `;
     return e.lambda(`${name} = ${head}`, bound, ");", k, s.body, s.value);
   }
-  const head = `in_words(pack_sixes<${rows}, ${e.width(x, valued(s))}>(${sixes()}, ${nx}, words_of(${nk}), by_words(${nk}, `;
-  e.lambda(`${name} = ${head}`, bound, ")));", x, s.body, s.value);
+  const head = `pack_word_steps<${rows}, ${e.width(x, valued(s))}>(${reserve(e, rows * words(depth))}, ${nx}, ${nk}, `;
+  e.lambda(`${name} = ${head}`, bound, ");", x, s.body, s.value);
 }
 /** [depth, columns] */
 export function wordsRight(s: StmtOf<"stage">, e: Emitter): void {

@@ -6,7 +6,7 @@ import { type Block, plus } from "./build.ts";
 import { isShort } from "./contract.ts";
 import type { Draft } from "./draft.ts";
 import { call, ceil, f32, item, load, num, select, unflatten } from "./expr.ts";
-import type { Expr, Form } from "./ir.ts";
+import type { Expr, Form, Tile } from "./ir.ts";
 import { met } from "./met.ts";
 import { shapeOf } from "./read.ts";
 import type { Choices } from "./schedule.ts";
@@ -29,7 +29,7 @@ export function attentionForward(d: Draft, node: Node): void {
   const queries = across(d, T);
   const [b = num(0), g = num(0), r = num(0)] = unflatten(d.k.task("h", B * G * R).at, [B, G, R]);
   const m = d.k.task("m", T, queries);
-  const form = formOf(d, item(node.args, 0), item(node.args, 1));
+  const form = formOf(d, node.args.slice(0, 3));
   const query = (a: Expr, j: Expr): Expr => o.reader.element(o.q, [b, g, r, plus(m, j), a]);
   const q = d.k.stage("q", [A, queries], [num(A), m.n], query, form);
   const out = d.k.tile("acc", "out", [queries, ceil(C, 16)]);
@@ -42,9 +42,8 @@ export function attentionForward(d: Draft, node: Node): void {
   d.k.for("c", from, to, block, (c) => {
     const key = (i: Expr, a: Expr): Expr => o.reader.element(o.k, [b, g, plus(c, i), a]);
     const keys = d.k.stage("keys", [block, A], [c.n, num(A)], key, form);
-    const values = d.k.stage("values", [block, ceil(C, 16)], [c.n, num(C)], (i, e) =>
-      o.reader.element(o.v, [b, g, plus(c, i), e]),
-    );
+    const value = (i: Expr, e: Expr): Expr => o.reader.element(o.v, [b, g, plus(c, i), e]);
+    const values = d.k.stage("values", [block, ceil(C, 16)], [c.n, num(C)], value, form);
     const scores = d.k.tile("acc", "scores", [block, queries]);
     d.k.mma(keys, [q], [scores], [c.n, num(A)]);
     const of = (i: Expr, j: Expr) => [plus(m, j), plus(c, i)] as const;
@@ -65,7 +64,8 @@ export function attentionForward(d: Draft, node: Node): void {
       d.k.store(total, [j], float("add", float("mul", load(total, j), kept), added));
     });
     d.k.each(out, [m.n, num(C)], (i, j) => d.k.store(out, [i, j], float("mul", load(out, i, j), load(keep, i))));
-    d.k.mmaTransposed(scores, values, out, [m.n, c.n]);
+    if (form === null) return d.k.mmaTransposed(scores, values, out, [m.n, c.n]);
+    d.k.mma(rounded(d, form, scores, [m.n, c.n], true), [values], [out], [m.n, c.n]);
   });
   const [result, sums] = [d.output(item(node.results, 0), "y"), d.output(item(node.results, 1), "sums")];
   const some = (i: Expr): Expr => call("gt", "bool", load(total, i), f32(0));
@@ -77,12 +77,17 @@ export function attentionForward(d: Draft, node: Node): void {
     d.k.store(sums, [b, g, r, plus(m, j)], select(some(j), sum, f32(0)));
   });
 }
-/** How the operands of scores, or of what flows back to them, are staged. */
-function formOf(d: Draft, ...operands: readonly [Value, Value]): Form | null {
-  const [B = 1, G = 1, U = 1, k = 1] = shapeOf(operands[1]);
-  const short = operands.every((v) => isShort(d, v));
-  const c = { op: "dot", m: U, n: across(d, U), k, groups: B * G, operands: 1, pairs: 1, short, outer: false } as const;
-  return d.form(c) === "words" ? "words" : null;
+/** What an accumulator holds as a left operand of bf16, or what it holds turned. */
+function rounded(d: Draft, form: Form, acc: Tile, valid: readonly [Expr, Expr], turned = false): Tile {
+  const [rows = 1, columns = 1] = acc.shape;
+  const of = (i: Expr, j: Expr): Expr => call("bf16", "f32", turned ? load(acc, j, i) : load(acc, i, j));
+  return d.k.stage("rounded", turned ? [columns, rows] : [rows, columns], valid, of, form);
+}
+/** How operands are staged, those among them that were computed here: words, where all that are given are of bf16. */
+function formOf(d: Draft, given: readonly Value[]): Form | null {
+  const [B = 1, G = 1, U = 1, k = 1] = shapeOf(item(given, 1));
+  const c = { op: "dot", m: U, n: across(d, U), k, groups: B * G, operands: 1, pairs: 1, outer: false } as const;
+  return d.form({ ...c, short: given.every((v) => isShort(d, v)) }) === "words" ? "words" : null;
 }
 /** Queries that are taken at a time. */
 const across = (d: Draft, T: number): number => Math.min(d.choices.transposed?.queries ?? 0, ceil(T, 16));
@@ -98,23 +103,22 @@ export function attentionHeads(d: Draft, node: Node): void {
   const [sumK, sumV] = [d.k.local("sumK", [U, wideA]), d.k.local("sumV", [U, wideC])];
   for (const to of [sumK, sumV])
     d.k.for("i", num(0), num(U), 1, ({ at }) => d.k.par(num(item(to.shape, 1)), (a) => d.k.store(to, [at, a], f32(0))));
-  const formOfScores = formOf(d, item(node.args, 0), item(node.args, 1));
-  const formOfFlow = formOf(d, dout, item(node.args, 2));
+  const form = formOf(d, [...node.args.slice(0, 3), dout]);
   const queriesOf = (r: Expr, c: Block): void => {
     const query = (j: Expr, a: Expr): Expr => o.reader.element(o.q, [b, g, r, plus(c, j), a]);
     const given = (j: Expr, e: Expr): Expr => o.reader.element(dout, [b, g, r, plus(c, j), e]);
-    const q = d.k.stage("q", [A, queries], [num(A), c.n], (a, j) => query(j, a), formOfScores);
-    const flows = d.k.stage("given", [C, queries], [num(C), c.n], (e, j) => given(j, e), formOfFlow);
-    const rowsIn = d.k.stage("rows", [queries, wideA], [c.n, num(A)], query);
-    const rowsOut = d.k.stage("rows", [queries, wideC], [c.n, num(C)], given);
+    const q = d.k.stage("q", [A, queries], [num(A), c.n], (a, j) => query(j, a), form);
+    const flows = d.k.stage("given", [C, queries], [num(C), c.n], (e, j) => given(j, e), form);
+    const rowsIn = d.k.stage("rows", [queries, wideA], [c.n, num(A)], query, form);
+    const rowsOut = d.k.stage("rows", [queries, wideC], [c.n, num(C)], given, form);
     const dq = d.k.tile("acc", "dq", [queries, wideA]);
     const { from, to, partly } = met(d, o, b, "at", c, 1);
     d.k.for("m", from, to, block, (m) => {
       const key = (i: Expr, a: Expr): Expr => o.reader.element(o.k, [b, g, plus(m, i), a]);
-      const keys = d.k.stage("keys", [block, A], [m.n, num(A)], key, formOfScores);
+      const keys = d.k.stage("keys", [block, A], [m.n, num(A)], key, form);
       const value = (i: Expr, e: Expr): Expr => o.reader.element(o.v, [b, g, plus(m, i), e]);
-      const values = d.k.stage("values", [block, C], [m.n, num(C)], value, formOfFlow);
-      const rows = d.k.stage("rows", [block, wideA], [m.n, num(A)], key);
+      const values = d.k.stage("values", [block, C], [m.n, num(C)], value, form);
+      const rows = d.k.stage("rows", [block, wideA], [m.n, num(A)], key, form);
       const scores = d.k.tile("acc", "scores", [block, queries]);
       d.k.mma(keys, [q], [scores], [m.n, num(A)]);
       const flow = d.k.tile("acc", "flow", [block, queries]);
@@ -127,9 +131,15 @@ export function attentionHeads(d: Draft, node: Node): void {
         d.k.store(flow, [i, j], float("mul", p, float("sub", load(flow, i, j), o.reader.element(delta, at))));
         d.k.store(scores, [i, j], p);
       });
-      d.k.mma(scores, [rowsOut], [d.k.tileIn("partV", [block, wideC], load(sumV, m.at, num(0)))], [m.n, c.n]);
-      d.k.mma(flow, [rowsIn], [d.k.tileIn("partK", [block, wideA], load(sumK, m.at, num(0)))], [m.n, c.n]);
-      d.k.mmaTransposed(flow, rows, dq, [c.n, m.n]);
+      const [partV, partK] = [
+        d.k.tileIn("partV", [block, wideC], load(sumV, m.at, num(0))),
+        d.k.tileIn("partK", [block, wideA], load(sumK, m.at, num(0))),
+      ];
+      const left = (acc: Tile): Tile => (form ? rounded(d, form, acc, [m.n, c.n]) : acc);
+      d.k.mma(left(scores), [rowsOut], [partV], [m.n, c.n]);
+      d.k.mma(left(flow), [rowsIn], [partK], [m.n, c.n]);
+      if (form === null) return d.k.mmaTransposed(flow, rows, dq, [c.n, m.n]);
+      d.k.mma(rounded(d, form, flow, [c.n, m.n], true), [rows], [dq], [c.n, m.n]);
     });
     const result = d.output(item(node.results, 0), "dq");
     d.k.each(dq, [c.n, num(A)], (j, a) =>

@@ -30,6 +30,13 @@ template <int R, int D, class F> FN Words<Rows<R, 1>> pack_word_rows(f32* to, ix
   }
   return {rows};
 }
+/** By steps of R words, lanes along the rows. */
+template <int R, int L, class F> FN Words<Transposed<R>> pack_word_steps(f32* to, ix n, ix depth, F f) {
+  const auto word = by_words(depth, f);
+  const ix words = words_of(depth);
+  ROLL for (ix k = 0; k < words; k++) par<L>(n, [&](auto v, ix x) { st(v, to + k * R + x, word(v, x, k)); });
+  return {{to}};
+}
 /** Eight words of two rows. */
 FN Eight eight_words(const bf16* low, const bf16* high) {
   typedef u16 Half __attribute__((vector_size(16), aligned(2), may_alias));
