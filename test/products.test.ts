@@ -3,9 +3,15 @@
 import { env } from "node:process";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { GraphBuilder } from "../compiler/graph/builder.ts";
+import type { Value } from "../compiler/graph/node.ts";
 import { printGraph } from "../compiler/graph/print.ts";
 import { type Choices, hostChoicesOf } from "../compiler/kernel/schedule.ts";
-import { kernelsOf, lowered, valuesOf } from "./host/compare.ts";
+import * as b from "../compiler/ops/build.ts";
+import { ops } from "../compiler/ops/list.ts";
+import { pairProducts } from "../compiler/transform/pairs.ts";
+import { storesOf } from "./graphs.ts";
+import { compare, graphOf, kernelsOf, lowered, valuesOf } from "./host/compare.ts";
 import { adds, inWords, splitAll, tileFlags, vectors, wordFlags } from "./host/forms.ts";
 import { compiled, runSequence } from "./host/run.ts";
 import { expected, wrong } from "./random/compare.ts";
@@ -39,6 +45,16 @@ for (const [form, { choices, flags }] of Object.entries(forms))
       assert.is(differences(products, results), "", `MOEC_SEED=${base}, ${seed}\n${printGraph(products.graph)}`);
     }
   });
+test("a block that is wider than the panels of one of its operands", () => {
+  const g = new GraphBuilder(ops);
+  const p = (name: string, ...shape: number[]): Value => b.param(g, name, { dtype: "f32", shape });
+  const sum = b.add(g, b.matmul(g, p("x", 7, 33), p("v", 33, 64)), b.matmul(g, p("y", 7, 40), p("w", 40, 64)));
+  const graph = pairProducts(g, graphOf([b.tanh(g, sum)]));
+  const own = hostChoicesOf(64);
+  const wide: Choices = { ...own, contraction: (c) => ({ ...own.contraction(c), bn: 128 }) };
+  const sequence = lowered(graph, wide, new Map([["w", 64]]));
+  compare("sum", graph, runSequence(sequence, storesOf(valuesOf(graph)), 1, compiled(kernelsOf([sequence]), ["-O1"])));
+});
 function differences({ graph, stores }: Products, [own = [], drawn]: Float64Array[][]): string {
   const off = expected(valuesOf(graph), stores).flatMap((want, r) => wrong(want, own[r] ?? []));
   const same = own.every((x, r) => x.every((e, i) => Object.is(e, drawn?.[r]?.[i])));

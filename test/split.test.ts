@@ -144,6 +144,11 @@ if (vectors) {
     assert.ok(texts.filter((t) => t.includes("close<") && t.includes("pack_transposed<")).length === 2);
     compare("operands", graph, run(sequence, storesOf(valuesOf(graph))));
   });
+  test("a right operand whose steps of the depth are all one row", () => {
+    const g = new GraphBuilder(ops);
+    const graph = graphOf([b.matmul(g, p(g, "x", 33, 40), b.broadcastTo(g, p(g, "w", 1, 64), [40, 64]))]);
+    compare("row", graph, run(lowered(graph, splitAll), storesOf(valuesOf(graph))));
+  });
   test("numbers from 1e-30 to 1e30 keep 22 bits, and what is no number stays so", () => {
     const g = new GraphBuilder(ops);
     const [x, w] = [p(g, "x", 64, 64), p(g, "w", 64, 64)];

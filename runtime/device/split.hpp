@@ -165,7 +165,7 @@ template <int P, class E> FN From<E> from_of(const Turning<P, E>& b, ix c, ix de
 /** The terms of N x 16 columns of some steps, their rows LD apart, or of what is turned panels of -LD: made a little at a time, beside products. */
 template <int N, int LD, int T, class E> struct Splitting {
   /** Of a part: steps of the depth; and how many parts have the same ones. */
-  static constexpr ix deep = LD > 0 ? TILE_DEEP : -LD, parts = LD > 0 ? TILE_SIDE : N * TILE_SIDE;
+  static constexpr ix deep = LD >= 0 ? TILE_DEEP : -LD, parts = LD >= 0 ? TILE_SIDE : N * TILE_SIDE;
   const E* from; u16* to; ix depth, step, n, i, blocks;
   static FN Splitting of(const From<E>& f, u16* to) {
     const ix depth = f.p ? ix_min(SPLIT_DEEP, f.depth) : 0;
@@ -196,7 +196,7 @@ template <int N, int LD, int T, class E> struct Splitting {
   /** Called, not copied: it stands in each block of products three times. */
   __attribute__((noinline)) void some(ix most) {
     const ix n = ix_min(most, left());
-    ROLL for (ix x = 0; x < n; x++) if constexpr (LD > 0) rows(); else column();
+    ROLL for (ix x = 0; x < n; x++) if constexpr (LD >= 0) rows(); else column();
   }
 };
 /** M x N tiles of sums, LD floats apart, over `blocks` of the depth. */
@@ -232,7 +232,7 @@ template <int LD, int T> constexpr ix place_of(const Split<T>&, ix c) { return c
 template <int LD, int T> constexpr ix place_of(const Across<T>&, ix c) { return c * LD; }
 /** What follows some steps of it. */
 template <int LD, class E> FN From<E> after_some(const From<E>& f) {
-  return f.depth > SPLIT_DEEP ? From<E>{f.p + (LD > 0 ? SPLIT_DEEP * LD : SPLIT_DEEP / -LD * f.step), f.depth - SPLIT_DEEP, f.step, f.n} : From<E>{};
+  return f.depth > SPLIT_DEEP ? From<E>{f.p + (LD >= 0 ? SPLIT_DEEP * LD : SPLIT_DEEP / -LD * f.step), f.depth - SPLIT_DEEP, f.step, f.n} : From<E>{};
 }
 /** Terms of a right operand: of what is multiplied, and of what comes next. `made`: of what the first are there. */
 template <int V, int T> struct Terms { alignas(64) u16 d[2][V * SPLIT_NEXT<T>]; int turn; const void* made; };
@@ -313,7 +313,7 @@ template <int R, int C> using Strip = Acc<R, C, vectors(C) * LANES>;
 /** What `mma` below does, for both kinds of left operand. */
 template <int T, class A, class F, class O, class... P> FN void mma_split(bool fresh, const A& a, ix rows, ix depth, const F& then, const O& o, const P&... more) {
   constexpr int C = O::C, NV = vectors(C), REST = C / LANES % NV;
-  const ix columns = o.b.columns(C);
+  const ix columns = columns_of(o, more...);
   split_columns<NV, T>(fresh, a, rows, depth, 0, columns, then, o, more...);
   if constexpr (REST > 0) if (columns == C) split_columns<REST, T>(fresh, a, rows, depth, C - REST * LANES, C, then, o, more...);
   tile_release();

@@ -28,6 +28,7 @@ template <class RIGHT, int ROWS, int COLS, int KEPT = COLS> struct On {
   static constexpr int R = ROWS, C = COLS, kept = KEPT;
   static constexpr bool alone = true, by_six = false;
   const B& b; Acc<ROWS, COLS, KEPT>& acc;
+  FN ix columns() const { return b.columns(C); }
   FN ix deep() const { return 0; }
   struct Next { FN ix pace() const { return 1 << 20; } };
   FN Next next(ix, ix, ix) const { return {}; }
@@ -103,6 +104,7 @@ template <class O, class A, class RIGHT> struct Plus : O {
   static constexpr bool alone = false, by_six = O::by_six || takes_six<A>;
   const A& a; ix depth; const RIGHT& right;
   FN Plus(const O& o, const A& a, ix depth, const RIGHT& right) : O(o), a(a), depth(depth), right(right) {}
+  FN ix columns() const { return ix_min(O::columns(), right.columns(O::C)); }
   FN ix deep() const { return O::deep() + depth; }
   struct Next {
     typename O::Next before; Fetch own;
@@ -227,10 +229,15 @@ template <int NV, class A, class T, class O, class... P> FN void strips(bool fre
   else if (rows > FEW && depth * NV * LANES * O::B::template Step<NV * LANES>::bytes > STAYS) strip<NV>(fresh, cold, a, rows, depth, c, then, next, o, more...);
   else { strip<NV>(fresh, cold, a, rows, depth, c, nothing(), first(more...).b.strip(c, depth), o); strips<NV>(fresh, false, a, rows, depth, c, then, next, more...); }
 }
+/** Columns that all operands have: panels end with their matrix, where copies are as wide as an accumulator. */
+template <class O, class... P> FN ix columns_of(const O& o, const P&... more) {
+  if constexpr (sizeof...(P) == 0) return o.columns();
+  else return ix_min(o.columns(), columns_of(more...));
+}
 /** acc += a @ b, and `then` on each part that is done. fresh: acc = a @ b, and what acc held does not matter. */
 template <class A, class T, class O, class... P> FN void mma(bool fresh, const A& a, ix rows, ix depth, const T& then, const O& o, const P&... more) {
   constexpr int C = O::C, NV = vectors(C), REST = C / LANES % NV;
-  const ix columns = o.b.columns(C);
+  const ix columns = columns_of(o, more...);
   ROLL for (ix c = 0; c + NV * LANES <= columns; c += NV * LANES) strips<NV>(fresh, c == 0 && is_cold(a), a, rows, depth, c, then, o.b.after(c + NV * LANES, depth), o, more...);
   if constexpr (REST > 0) if (columns == C) strips<REST>(fresh, C < NV * LANES && is_cold(a), a, rows, depth, C - REST * LANES, then, o.b.after(C, depth), o, more...);
 }
