@@ -30,6 +30,13 @@ export function placesIn(index: Value): { readonly among: number; readonly node:
   }
   return most;
 }
+/** Whether every element of `index` is known to be a place among so many. */
+export function isAmong({ node, index: result }: Value, places: number): boolean {
+  const among = node.op.places?.(node, result) ?? null;
+  if (among !== null) return among <= places;
+  const from = kept(node);
+  return from.length > 0 && from.every((arg) => isAmong(arg, places));
+}
 /** Arguments whose elements are the node's own. Not those of `where` and of arithmetic, which make numbers of another range. */
 const kept = ({ op, args }: Node): readonly Value[] =>
   op.lower === "view" ? args : keepsFirst.has(op.name) ? args.slice(0, 1) : [];

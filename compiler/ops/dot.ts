@@ -5,7 +5,7 @@ import { dims, dtypeOf, showType, type Type, type } from "../types/type.ts";
 import { none } from "./attrs.ts";
 import * as b from "./build.ts";
 import { at, define, made, need, needFloat, needSame, nth, one, sample } from "./common.ts";
-import { lift, placed, type Space, spaceOf } from "./mapped.ts";
+import { grouped, isMadeOfStores, lift, placed, type Space, spaceOf } from "./mapped.ts";
 import { chunked, depthOf } from "./pairs.ts";
 
 export const dot = define<"dot">({
@@ -94,8 +94,8 @@ export function accumulate(
 }
 
 function mappedDot(g: Builder, x: Mapped, y: Mapped, space: Space): Value {
-  if (y.kind === "plain") return timesPlain(g, lift(g, x, space), y.value);
-  if (x.kind === "plain") return b.swap(g, timesPlain(g, b.swap(g, lift(g, y, space)), b.swap(g, x.value)));
+  if (y.kind === "plain") return timesShared(g, lift(g, x, space), y.value, space);
+  if (x.kind === "plain") return b.swap(g, timesShared(g, b.swap(g, lift(g, y, space)), b.swap(g, x.value), space));
   const [left, right] = [x, y].map((m) => dims(m.value.type).length);
   if (left === 3 && right === 3 && space.kind === "rows" && !space.by.outer) {
     if (x.kind === "rows" && y.kind === "each") return timesEach(g, x.value, y.value, space.by.offsets);
@@ -138,6 +138,11 @@ function timesOuterMatrix(g: Builder, x: Mapped, y: Mapped, by: Routing): Value 
   const offsets = b.concat(g, [starts, b.slice(g, by.offsets, 0, all, 1)], 0);
   const product = b.raggedDot(g, b.reshape(g, x.value, [n * m, k]), y.value, offsets, (n * m) / by.rows);
   return b.reshape(g, product, [n, m, nth(dims(product.type), 1)]);
+}
+/** The same matrix for all rows of a space: its gradient is of rows in groups alone. */
+function timesShared(g: Builder, rows: Value, w: Value, space: Space): Value {
+  if (!isMadeOfStores(w.node)) return timesPlain(g, rows, w);
+  return grouped(g, timesPlain(g, grouped(g, rows, space), w), space);
 }
 /** rows [R, ...B, m, K] @ w [...B, K, N]: all rows are one matrix. */
 function timesPlain(g: Builder, rows: Value, w: Value): Value {

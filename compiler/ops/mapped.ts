@@ -3,8 +3,10 @@
 
 import { Bug } from "../diagnostic.ts";
 import { TypeMismatch } from "../graph/builder.ts";
-import type { Builder, Mapped, Outer, Routing, Value } from "../graph/node.ts";
-import { dims } from "../types/type.ts";
+import { isAmong } from "../graph/choices.ts";
+import type { Builder, Mapped, Node, Outer, Routing, Value } from "../graph/node.ts";
+import { isFloat } from "../types/dtype.ts";
+import { dims, dtypeOf } from "../types/type.ts";
 import type { OpAttrs, OpName } from "./attrs.ts";
 import * as b from "./build.ts";
 
@@ -26,7 +28,7 @@ export const placed = (s: Space, value: Value): Mapped => ({ ...s, value });
 /** The operand with the leading axis of the space. */
 export function lift(g: Builder, m: Mapped, to: Space): Value {
   if (to.kind === "rows" && to.by.outer) return liftNested(g, m, to.by, to.by.outer);
-  if (m.kind === "plain") return repeated(g, m.value, lead(to));
+  if (m.kind === "plain") return grouped(g, repeated(g, m.value, lead(to)), to);
   if (to.kind === "each" && m.kind === "each") return m.value;
   if (to.kind === "rows" && m.kind === "each") return b.take(g, m.value, to.by.expert);
   if (to.kind === "rows" && m.kind === "rows" && m.by === to.by) return m.value;
@@ -42,7 +44,29 @@ function repeated(g: Builder, x: Value, n: number): Value {
 function liftNested(g: Builder, m: Mapped, by: Routing, outer: Outer): Value {
   if (m.kind === "rows" && m.by === by) return m.value;
   const wide = lift(g, m, outer.by ? { kind: "rows", by: outer.by } : { kind: "each", over: outer.rows });
-  return m.kind === "plain" && repeatsRows(m.value) ? wide : inPlaces(g, wide, by, outer);
+  return m.kind === "plain" && repeatsRows(m.value)
+    ? grouped(g, wide, { kind: "rows", by })
+    : inPlaces(g, wide, by, outer);
+}
+/** Without what stands in rows of no group, which nothing has made: in a gradient, what is the same for all rows sums over them. */
+export function grouped(g: Builder, x: Value, to: Space): Value {
+  if (to.kind !== "rows" || !isFloat(dtypeOf(x.type)) || !isMadeOfStores(x.node)) return x;
+  const { order, outer, groups, rows } = to.by;
+  if (rows === 0 || isAmong(routed(order), groups)) return x;
+  const shape = dims(x.type);
+  const axes = shape.slice(0, outer ? 2 : 1);
+  const unit = axes.reduce((p, q) => p * q) / rows;
+  const mask = b.reshape(g, b.broadcast(g, b.ge(g, order, 0), [rows, unit], [0]), axes);
+  return b.where(g, b.broadcast(g, mask, shape, [...axes.keys()]), x, 0);
+}
+/** What a routing sorts. */
+const routed = (order: Value): Value => order.node.args[0] ?? order;
+const stored = new WeakMap<Node, boolean>();
+/** Whether there may be a gradient. */
+export function isMadeOfStores(node: Node): boolean {
+  const known = stored.get(node) ?? (node.op.name === "param" || node.args.some((a) => isMadeOfStores(a.node)));
+  stored.set(node, known);
+  return known;
 }
 /** Whether all entries along the first axis are equal, so that an order changes nothing. */
 const repeatsRows = ({ node }: Value): boolean =>

@@ -1,0 +1,57 @@
+// Rows that go to no expert: what all rows share learns from the others alone.
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { GraphBuilder } from "../compiler/graph/builder.ts";
+import { mapGraph } from "../compiler/graph/map.ts";
+import type { Graph, Mapped, Routing, Value } from "../compiler/graph/node.ts";
+import { topological } from "../compiler/graph/walk.ts";
+import * as b from "../compiler/ops/build.ts";
+import { ops } from "../compiler/ops/list.ts";
+import { gradients } from "../compiler/transform/differentiate.ts";
+import { routedBackward } from "../compiler/transform/routed.ts";
+import { simplify } from "../compiler/transform/simplify.ts";
+import { storesOf } from "./graphs.ts";
+import { compare, kernelsOf, lowered, valuesOf } from "./host/compare.ts";
+import { compiled, runSequence } from "./host/run.ts";
+
+const test = suite("dropped");
+/** h * s + h @ m of h = x @ w[index], s and m being of all experts, and the gradients. `whole`: each index is one of the three. */
+function shared(whole: boolean): Graph {
+  const g = new GraphBuilder(ops);
+  const p = (name: string, ...shape: number[]): Value => b.param(g, name, { dtype: "f32", shape });
+  const [x, w, s, m] = [p("x", 9, 4), p("w", 3, 4, 5), p("s", 5), p("m", 5, 5)];
+  const chosen = whole
+    ? b.reshape(g, b.topK(g, p("scores", 9, 3), 1)[1], [9])
+    : b.sub(g, b.param(g, "index", { dtype: "i32", shape: [9] }), 1);
+  const by: Routing = { ...b.route(g, chosen, 3), groups: 3, rows: 9 };
+  const [row, own] = [p("row", 1, 4), p("own", 4, 5)];
+  const rows = b.reshape(g, b.dispatch(g, x, by), [9, 1, 4]);
+  const bind = new Map<Value, Mapped>([
+    [row, { kind: "rows", value: rows, by }],
+    [own, { kind: "each", value: w, over: 3 }],
+  ]);
+  const h = b.matmul(g, row, own);
+  const [made] = mapGraph([b.add(g, b.mul(g, h, s), b.matmul(g, h, m))], bind, g) as [Mapped];
+  const out = b.combine(g, b.reshape(g, made.value, [9, 5]), by);
+  const grads = gradients(g, [b.sum(g, b.mul(g, out, p("seed", 9, 5)))], [x, w, s, m]);
+  const results = [out, ...grads].map((value, i) => ({ role: "output" as const, name: String(i), value }));
+  return routedBackward(g, simplify(g, { name: "shared", results }, true));
+}
+/** Whether rows are told apart. */
+const asks = (of: Graph): boolean => topological(valuesOf(of)).some((node) => node.op.name === "select");
+const run = (graph: Graph): Float64Array[] => {
+  const sequence = lowered(graph);
+  return runSequence(sequence, storesOf(valuesOf(graph)), 2, compiled(kernelsOf([sequence]), ["-O1"]));
+};
+test("a value and a matrix that all rows share have finite gradients, the definition's", () => {
+  const graph = shared(false);
+  const index = storesOf(valuesOf(graph)).get("index")?.data ?? [];
+  assert.ok([...index].some((i) => i < 1 || i > 3));
+  compare("shared", graph, run(graph));
+});
+test("where every row has an expert nothing is left out, and nothing is asked", () => {
+  const graph = shared(true);
+  assert.equal([asks(graph), asks(shared(false))], [false, true]);
+  compare("shared", graph, run(graph));
+});
+test.run();
