@@ -15,11 +15,11 @@ import { compare, kernelsOf, lowered, valuesOf } from "./host/compare.ts";
 import { compiled, runSequence } from "./host/run.ts";
 
 const test = suite("dropped");
-/** h * s + h @ m of h = x @ w[index], s and m being of all experts, and the gradients. `whole`: each index is one of the three. */
+/** h * s + h @ m of h = (x + z) @ w[index], s, m and z being of all experts, and the gradients. `whole`: each index is one of the three. */
 function shared(whole: boolean): Graph {
   const g = new GraphBuilder(ops);
   const p = (name: string, ...shape: number[]): Value => b.param(g, name, { dtype: "f32", shape });
-  const [x, w, s, m] = [p("x", 9, 4), p("w", 3, 4, 5), p("s", 5), p("m", 5, 5)];
+  const [x, w, s, m, z] = [p("x", 9, 4), p("w", 3, 4, 5), p("s", 5), p("m", 5, 5), p("z", 4)];
   const chosen = whole
     ? b.reshape(g, b.topK(g, p("scores", 9, 3), 1)[1], [9])
     : b.sub(g, b.param(g, "index", { dtype: "i32", shape: [9] }), 1);
@@ -30,10 +30,10 @@ function shared(whole: boolean): Graph {
     [row, { kind: "rows", value: rows, by }],
     [own, { kind: "each", value: w, over: 3 }],
   ]);
-  const h = b.matmul(g, row, own);
+  const h = b.matmul(g, b.add(g, row, z), own);
   const [made] = mapGraph([b.add(g, b.mul(g, h, s), b.matmul(g, h, m))], bind, g) as [Mapped];
   const out = b.combine(g, b.reshape(g, made.value, [9, 5]), by);
-  const grads = gradients(g, [b.sum(g, b.mul(g, out, p("seed", 9, 5)))], [x, w, s, m]);
+  const grads = gradients(g, [b.sum(g, b.mul(g, out, p("seed", 9, 5)))], [x, w, s, m, z]);
   const results = [out, ...grads].map((value, i) => ({ role: "output" as const, name: String(i), value }));
   return routedBackward(g, simplify(g, { name: "shared", results }, true));
 }

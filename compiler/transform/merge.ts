@@ -105,6 +105,7 @@ function fits(g: Group, part: Part, addsUp: (g: Group) => boolean, gathers: bool
     if (!inner.every((v) => part.exact.has(v))) return false;
     if (part.summed) return inner.length > 0 && equal(shapeOf(part.summed), shape) && addsUp(g);
     const along = inner.length > 0 || (first !== undefined && besides(first, g, part));
+    if (first?.op.name === "ragged_dot" && asksForRows(part)) return false;
     return along && isPoints(part, shape) && (gathers || !addsChosen(part));
   }
   const [node] = part.nodes;
@@ -115,6 +116,18 @@ function fits(g: Group, part: Part, addsUp: (g: Group) => boolean, gathers: bool
     g.nodes.length < mostOperands &&
     sameRows(first, node)
   );
+}
+/** Whether it tells rows of groups from others, which an epilogue of groups does not write. */
+function asksForRows({ outputs }: Part): boolean {
+  const seen = new Set<Value>();
+  const visit = (v: Value): boolean => {
+    if (seen.has(v)) return false;
+    seen.add(v);
+    const { op, args } = v.node;
+    if (op.name === "route") return v.index === 0;
+    return (op.lower === "point" || op.lower === "view") && args.some(visit);
+  };
+  return outputs.some(visit);
 }
 /** Whether it adds up rows that are chosen elsewhere. */
 function addsChosen({ nodes, reads }: Part): boolean {
