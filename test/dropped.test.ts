@@ -54,4 +54,24 @@ test("where every row has an expert nothing is left out, and nothing is asked", 
   assert.equal([asks(graph), asks(shared(false))], [false, true]);
   compare("shared", graph, run(graph));
 });
+test("what asks which rows have an expert is made of all rows, not where only theirs are", () => {
+  const g = new GraphBuilder(ops);
+  const p = (name: string, ...shape: number[]): Value => b.param(g, name, { dtype: "f32", shape });
+  const by = b.route(g, b.sub(g, b.param(g, "index", { dtype: "i32", shape: [9] }), 1), 3);
+  const made = b.raggedDot(g, p("x", 9, 4), p("w", 3, 4, 5), by.offsets, 1);
+  const inGroups = b.broadcast(g, b.ge(g, by.order, 0), [9, 5], [0]);
+  const kept = b.where(g, inGroups, b.tanh(g, made), 0);
+  const graph = simplify(
+    g,
+    {
+      name: "kept",
+      results: [
+        { role: "output", name: "y", value: kept },
+        { role: "output", name: "sum", value: b.sum(g, kept, [0]) },
+      ],
+    },
+    true,
+  );
+  compare("kept", graph, run(graph));
+});
 test.run();
