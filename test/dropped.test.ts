@@ -15,25 +15,27 @@ import { compare, kernelsOf, lowered, valuesOf } from "./host/compare.ts";
 import { compiled, runSequence } from "./host/run.ts";
 
 const test = suite("dropped");
-/** h * s + h @ m of h = (x + z) @ w[index], s, m and z being of all experts, and the gradients. `whole`: each index is one of the three. */
+/** h * s + h @ m @ v[index] of h = (x + z) @ w[index], s, m and z being of all experts, and the gradients. `whole`: each index is one of the three. */
 function shared(whole: boolean): Graph {
   const g = new GraphBuilder(ops);
   const p = (name: string, ...shape: number[]): Value => b.param(g, name, { dtype: "f32", shape });
-  const [x, w, s, m, z] = [p("x", 9, 4), p("w", 3, 4, 5), p("s", 5), p("m", 5, 5), p("z", 4)];
+  const [x, w, v] = [p("x", 9, 4), p("w", 3, 4, 5), p("v", 3, 5, 5)];
+  const [s, m, z] = [p("s", 5), p("m", 5, 5), p("z", 4)];
   const chosen = whole
     ? b.reshape(g, b.topK(g, p("scores", 9, 3), 1)[1], [9])
     : b.sub(g, b.param(g, "index", { dtype: "i32", shape: [9] }), 1);
   const by: Routing = { ...b.route(g, chosen, 3), groups: 3, rows: 9 };
-  const [row, own] = [p("row", 1, 4), p("own", 4, 5)];
+  const [row, own, last] = [p("row", 1, 4), p("own", 4, 5), p("last", 5, 5)];
   const rows = b.reshape(g, b.dispatch(g, x, by), [9, 1, 4]);
   const bind = new Map<Value, Mapped>([
     [row, { kind: "rows", value: rows, by }],
     [own, { kind: "each", value: w, over: 3 }],
+    [last, { kind: "each", value: v, over: 3 }],
   ]);
   const h = b.matmul(g, b.add(g, row, z), own);
-  const [made] = mapGraph([b.add(g, b.mul(g, h, s), b.matmul(g, h, m))], bind, g) as [Mapped];
+  const [made] = mapGraph([b.add(g, b.mul(g, h, s), b.matmul(g, b.matmul(g, h, m), last))], bind, g) as [Mapped];
   const out = b.combine(g, b.reshape(g, made.value, [9, 5]), by);
-  const grads = gradients(g, [b.sum(g, b.mul(g, out, p("seed", 9, 5)))], [x, w, s, m, z]);
+  const grads = gradients(g, [b.sum(g, b.mul(g, out, p("seed", 9, 5)))], [x, w, v, s, m, z]);
   const results = [out, ...grads].map((value, i) => ({ role: "output" as const, name: String(i), value }));
   return routedBackward(g, simplify(g, { name: "shared", results }, true));
 }

@@ -21,6 +21,7 @@ import { fromNumbers, numbers } from "../runtime/tensor.ts";
 import { folder } from "./folder.ts";
 import { storesOf } from "./graphs.ts";
 import { adds, inWords, splitAll, splitAndCut, tiles, wordsCut } from "./host/forms.ts";
+import { has } from "./host/machine.ts";
 import { adamw, gptStep, moeLayer } from "./layers.ts";
 
 const test = suite("panels");
@@ -155,15 +156,26 @@ const sets: Readonly<Record<string, readonly [Choices, Readonly<Record<string, C
     ? { "in panels, of words": [inWords, shortCases], "in panels, of words and cut": [wordsCut, shortCases] }
     : {}),
 };
+async function check({ graph, forced = [], error = 2e-5 }: Case, choices: Choices): Promise<void> {
+  const want = expected(graph);
+  const width = panelOf(await toolchain());
+  const [one, three] = await Promise.all([1, 3].map((threads) => loaded(graph, width, threads, forced, choices)));
+  assert.ok(one && three && one.panels.length > 0);
+  const [got, again] = [await run(one, graph), await run(three, graph)];
+  assert.equal([...got], [...again]);
+  for (const [key, { data }] of want) near(got.get(key) ?? [], data, `${key} in panels of ${width}`, error);
+}
 for (const [how, [choices, some]] of Object.entries(sets))
-  for (const [name, { graph, forced = [], error = 2e-5 }] of Object.entries(some))
-    test(`${name}: the interpreter's values ${how}, the same bits on 1 and 3 threads`, async () => {
-      const want = expected(graph);
-      const width = panelOf(await toolchain());
-      const [one, three] = await Promise.all([1, 3].map((threads) => loaded(graph, width, threads, forced, choices)));
-      assert.ok(one && three && one.panels.length > 0);
-      const [got, again] = [await run(one, graph), await run(three, graph)];
-      assert.equal([...got], [...again]);
-      for (const [key, { data }] of want) near(got.get(key) ?? [], data, `${key} in panels of ${width}`, error);
-    });
+  for (const [name, of] of Object.entries(some))
+    test(`${name}: the interpreter's values ${how}, the same bits on 1 and 3 threads`, () => check(of, choices));
+if (has("avx2") && has("fma"))
+  test("weights of bf16 in panels that are narrower than a block", async () => {
+    const before = process.env;
+    process.env = { ...before, MOEC_ISA: "avx2" };
+    try {
+      for (const of of Object.values(shortCases)) await check(of, hostChoices);
+    } finally {
+      process.env = before;
+    }
+  });
 test.run();

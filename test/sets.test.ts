@@ -45,6 +45,8 @@ else test("kernels of clang++ are right", () => compareOps(all, compiled(kernels
 test("MOEC_ISA names a set, and each has kernels of its own", async () => {
   const [portable, own] = [await using("portable"), await using("native")];
   assert.is.not(portable.identity, own.identity);
+  const isGnu = /(^|\/)g\+\+/.test(own.command[0]);
+  assert.is(own.flags.includes("-fstack-reuse=none"), isGnu);
   assert.not.ok(portable.features.some((feature) => feature.startsWith("AVX")));
   const error = await using("avx1024").then(
     () => null,

@@ -138,6 +138,17 @@ if (adds) {
       assert.equal(run(graph, choices, 3), got);
     }
   });
+  test("what an odd depth lacks is zero on both sides, whatever lies there", () => {
+    const g = new GraphBuilder(ops);
+    const [x, w] = [p(g, "x", 7, 34), p(g, "w", 33, 64)];
+    const graph = graphOf([b.matmul(g, b.slice(g, x, 1, 0, 33), w)]);
+    const stores = storesOf(valuesOf(graph));
+    const [left, right] = ["x", "w"].map((name) => stores.get(name)?.data ?? new Float64Array());
+    for (let i = 0; i < 7; i++) left?.set([1, Number.NaN], i * 34 + 32);
+    right?.set([Infinity], 32 * 64 + 5);
+    const [y = []] = run(graph, inWords, 1, stores);
+    y.forEach((v, i) => assert.ok(i % 64 === 5 ? v === Infinity : Number.isFinite(v), `element ${i} is ${v}`));
+  });
   test("what is no number stays so, and only there", () => {
     const g = new GraphBuilder(ops);
     const graph = graphOf([b.matmul(g, p(g, "x", 7, 33), p(g, "w", 33, 20))]);

@@ -15,7 +15,7 @@ export const emitCudaTf32 = (k: Kernel): Emitted => emit(lined(settled(k)), cuda
 
 /** Put before every kernel of the host. */
 export const hostHeader = (): string =>
-  ["vector", "math", "operands", "tile", "words", "split", "fold"]
+  ["vector", "math", "operands", "tile", "staging", "words", "split", "fold"]
     .map((name) => asset(`runtime/device/${name}.hpp`))
     .join("\n");
 

@@ -66,6 +66,7 @@ class Verifier {
     const made = [s.a, ...s.b, ...s.acc].every((t) => this.#tiles.has(t));
     if (!made || s.acc.some((t) => t.role !== "acc"))
       this.#fail(`mma wants operands and accumulators: ${lines(s).join()}`);
+    if (s.b.some((t) => t.form !== s.a.form)) this.#fail(`mma wants operands of one form: ${lines(s).join()}`);
   }
   #within(vs: readonly Var[], body: readonly Stmt[], value?: Expr): void {
     for (const v of vs) this.#scope.add(v);

@@ -5,7 +5,7 @@ import { dims, dtypeOf, showType, type Type, type } from "../types/type.ts";
 import { none } from "./attrs.ts";
 import * as b from "./build.ts";
 import { at, define, made, need, needFloat, needSame, nth, one, sample } from "./common.ts";
-import { grouped, isMadeOfStores, lift, placed, type Space, spaceOf } from "./mapped.ts";
+import { grouped, lift, mayLearn, placed, type Space, spaceOf } from "./mapped.ts";
 import { chunked, depthOf } from "./pairs.ts";
 
 export const dot = define<"dot">({
@@ -141,7 +141,7 @@ function timesOuterMatrix(g: Builder, x: Mapped, y: Mapped, by: Routing): Value 
 }
 /** The same matrix for all rows of a space: its gradient is of rows in groups alone. */
 function timesShared(g: Builder, rows: Value, w: Value, space: Space): Value {
-  if (!isMadeOfStores(w.node)) return timesPlain(g, rows, w);
+  if (!mayLearn(w.node)) return timesPlain(g, rows, w);
   return grouped(g, timesPlain(g, grouped(g, rows, space), w), space);
 }
 /** rows [R, ...B, m, K] @ w [...B, K, N]: all rows are one matrix. */

@@ -50,7 +50,7 @@ function liftNested(g: Builder, m: Mapped, by: Routing, outer: Outer): Value {
 }
 /** Without what stands in rows of no group, which nothing has made: in a gradient, what is the same for all rows sums over them. */
 export function grouped(g: Builder, x: Value, to: Space): Value {
-  if (to.kind !== "rows" || !isFloat(dtypeOf(x.type)) || !isMadeOfStores(x.node)) return x;
+  if (to.kind !== "rows" || !isFloat(dtypeOf(x.type)) || !mayLearn(x.node)) return x;
   const { order, outer, groups, rows } = to.by;
   if (rows === 0 || isAmong(routed(order), groups)) return x;
   const shape = dims(x.type);
@@ -61,11 +61,11 @@ export function grouped(g: Builder, x: Value, to: Space): Value {
 }
 /** What a routing sorts. */
 const routed = (order: Value): Value => order.node.args[0] ?? order;
-const stored = new WeakMap<Node, boolean>();
-/** Whether there may be a gradient. */
-export function isMadeOfStores(node: Node): boolean {
-  const known = stored.get(node) ?? (node.op.name === "param" || node.args.some((a) => isMadeOfStores(a.node)));
-  stored.set(node, known);
+const learning = new WeakMap<Node, boolean>();
+/** Whether something is stored that it is made of, so that there may be a gradient. */
+export function mayLearn(node: Node): boolean {
+  const known = learning.get(node) ?? (node.op.name === "param" || node.args.some((a) => mayLearn(a.node)));
+  learning.set(node, known);
   return known;
 }
 /** Whether all entries along the first axis are equal, so that an order changes nothing. */

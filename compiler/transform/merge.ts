@@ -1,7 +1,8 @@
 // Joins regions into one kernel: points with the contraction that they follow, contractions of the same rows, rows of the same space.
 import type { Node, Value } from "../graph/node.ts";
 import { isRight } from "../ops/pairs.ts";
-import { dims } from "../types/type.ts";
+import { isFloat } from "../types/dtype.ts";
+import { dims, dtypeOf } from "../types/type.ts";
 import { carries, type Region } from "./region.ts";
 
 /**
@@ -103,9 +104,9 @@ function fits(g: Group, part: Part, addsUp: (g: Group) => boolean, gathers: bool
   if (part.kind === "rows") {
     const inner = innerOf(g, part);
     if (!inner.every((v) => part.exact.has(v))) return false;
+    if (first?.op.name === "ragged_dot" && asksForRows(part)) return false;
     if (part.summed) return inner.length > 0 && equal(shapeOf(part.summed), shape) && addsUp(g);
     const along = inner.length > 0 || (first !== undefined && besides(first, g, part));
-    if (first?.op.name === "ragged_dot" && asksForRows(part)) return false;
     return along && isPoints(part, shape) && (gathers || !addsChosen(part));
   }
   const [node] = part.nodes;
@@ -118,10 +119,11 @@ function fits(g: Group, part: Part, addsUp: (g: Group) => boolean, gathers: bool
   );
 }
 /** Whether it tells rows of groups from others, which an epilogue of groups does not write. */
-function asksForRows({ outputs }: Part): boolean {
+function asksForRows({ outputs, reads }: Part): boolean {
   const seen = new Set<Value>();
   const visit = (v: Value): boolean => {
-    if (seen.has(v)) return false;
+    // a condition may lie in memory; numbers that do are made of all rows
+    if (seen.has(v) || (reads.has(v) && isFloat(dtypeOf(v.type)))) return false;
     seen.add(v);
     const { op, args } = v.node;
     if (op.name === "route") return v.index === 0;

@@ -1,4 +1,4 @@
-// Products on units that multiply tiles of bf16 (AMX). After tile.hpp. T terms make a number: one, of bf16, or three. A number of f32 is the sum of three bf16, its terms, exactly; of the nine
+// Products on units that multiply tiles of bf16 (AMX). After staging.hpp. T terms make a number: one, of bf16, or three. A number of f32 is the sum of three bf16, its terms, exactly; of the nine
 // products of two numbers' terms the six greatest are summed, in f32: what is left out is below 2^-22 of the product, and of either sign. (Henry, Tang, Heinecke: Leveraging
 // the bfloat16 Artificial Intelligence Datatype For Higher-Precision Computations, 2019.) Beyond that: a product of terms below 2^-126 is zero, and
 // what is infinite makes NaN.

@@ -1,4 +1,4 @@
-// Staging of operands of bf16 in words, each two steps of the depth (operands.hpp). After tile.hpp. What an odd depth lacks is zero.
+// Staging of operands of bf16 in words, each two steps of the depth (operands.hpp). After staging.hpp. What an odd depth lacks is zero.
 #if defined(__AVX512BF16__) && LANES == 16
 FN ix words_of(ix depth) { return (depth + 1) / 2; }
 /** What lies along the depth is in words as it is. */

@@ -50,8 +50,11 @@ const instructionSets: Readonly<Record<string, readonly (readonly string[])[]>> 
   avx2: [avx2],
   portable: [[]],
 };
-/** Unique symbols would keep a library loaded for ever; only some compilers have them. */
-const optional = [["-fno-gnu-unique"], []];
+/**
+ * What only some compilers have: unique symbols would keep a library loaded for ever; and g++ (12.2 at -O1, GCC's bug 90348) lays an array over an
+ * accumulator that is still in use.
+ */
+const optional = [["-fno-gnu-unique", "-fstack-reuse=none"], ["-fno-gnu-unique"], []];
 
 const known = new Map<string, Promise<Toolchain>>();
 

@@ -14,6 +14,8 @@ const flags =
   "-O2 -march=native -std=c++17 -fPIC -shared -nostdlib -fno-exceptions -fno-rtti -ffp-contract=off -fwrapv -fno-math-errno -fno-trapping-math -Wno-psabi".split(
     " ",
   );
+/** As runtime/host/toolchain.ts says. */
+const onlyGnu = ["-fstack-reuse=none"];
 const folder = join(tmpdir(), "moec-test-kernels");
 mkdirSync(folder, { recursive: true });
 
@@ -32,7 +34,12 @@ export function build(text: string, extension: string, args: readonly string[], 
 }
 /** A library of kernels; `extra` flags come last. */
 export const compiled = (kernels: readonly PlanKernel[], extra: readonly string[] = [], compiler?: string): string =>
-  build(unit(hostHeader(), kernels), ".cpp", [...flags, ...extra], compiler);
+  build(
+    unit(hostHeader(), kernels),
+    ".cpp",
+    [...flags, ...(compiler === "clang++" ? [] : onlyGnu), ...extra],
+    compiler,
+  );
 const driver = (): string =>
   build(readFileSync(new URL("driver.cpp", import.meta.url), "utf8"), ".cpp", [
     "-O1",

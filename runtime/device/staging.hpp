@@ -1,0 +1,221 @@
+// Operands that are copied, and those that are turned as they are read. After tile.hpp.
+
+// ---- staging by copy. Right operands of W columns: zero beyond the last column ----
+/** Where element (x, k) of strips is. */
+template <int W> FN ix place(ix x, ix k, ix depth) {
+  constexpr ix S = vectors(W) * LANES, REST = W % S;
+  const ix c = x / S * S;
+  return c * depth + k * (REST > 0 && c + S > W ? REST : S) + x - c;
+}
+template <int W> FN void blank(f32* to, ix n, ix k, ix depth) { ROLL for (ix x = n; x < W; x++) to[place<W>(x, k, depth)] = 0.0f; }
+/** Element (x, k) is f(v, x, k). */
+template <int W, int L, class F> FN Strips pack(f32* to, ix n, ix depth, F f) {
+  ROLL for (ix k = 0; k < depth; k++) {
+    ix x = 0;
+    if constexpr (L > 1) ROLL for (; x + L <= n; x += L) st(vf{}, to + place<W>(x, k, depth), f(vf{}, x, k));
+    ROLL for (; x < n; x++) to[place<W>(x, k, depth)] = f(f32{}, x, k);
+    blank<W>(to, n, k, depth);
+  }
+  return {to, {}};
+}
+/** Rows this many steps of the depth later are asked for. */
+constexpr ix SOON = 4;
+/** A strip of S columns from x on. Rows `soon` steps of the depth later are asked for. */
+template <int S, class F> FN void copy_strip(f32* to, ix x, ix depth, ix soon, F row) {
+  ROLL for (ix k = 0; k < depth; k++, to += S) {
+    const f32 *const from = row(k) + x, *const later = row(ix_min(k + soon, depth - 1)) + x;
+    UNROLL for (int y = 0; y < S; y += 16) __builtin_prefetch(later + y);
+    UNROLL for (int y = 0; y < S; y += LANES) st(vf{}, to + y, ld(vf{}, from + y));
+  }
+}
+/** All of W columns, strip after strip, for lines that are stored in order wait less. */
+template <int W, class F> FN void copy_strips(f32* to, ix depth, F row) {
+  constexpr int S = vectors(W) * LANES, REST = W % S;
+  constexpr ix soon = SOON * ((W + S - 1) / S);
+  ROLL for (ix x = 0; x + S <= W; x += S) copy_strip<S>(to + x * depth, x, depth, soon, row);
+  if constexpr (REST > 0) copy_strip<REST>(to + (W - REST) * depth, W - REST, depth, soon, row);
+}
+/** Row k begins at *row(k). Of fewer than W columns whole vectors are read, too, where they end before the last row does. */
+template <int W, class F> FN Strips columns(f32* to, ix n, ix depth, Ahead ahead, F row) {
+  if (n == W) {
+    copy_strips<W>(to, depth, row);
+    return {to, ahead};
+  }
+  const f32* const end = depth > 0 ? row(depth - 1) + n : nullptr;
+  ROLL for (ix k = 0; k < depth; k++) {
+    const f32* const from = row(k);
+    if (n < W && from + W <= end) {
+      UNROLL for (int x = 0; x < W; x += LANES) st(vf{}, to + place<W>(x, k, depth), where(lane(vf{}, x) < (i32)n, ld(vf{}, from + x), 0.0f));
+      continue;
+    }
+    ROLL for (ix x = 0; x < n; x++) to[place<W>(x, k, depth)] = from[x];
+    blank<W>(to, n, k, depth);
+  }
+  return {to, ahead};
+}
+/** Rows LD apart, which lie close: read in place where a register tile takes all of them, else copied. */
+template <int W, int LD> FN auto close(f32* to, const f32* p, ix depth, Ahead ahead) {
+  if constexpr (vectors(W) * LANES == W) return in_place<LD>(p, ahead.p);
+  else return columns<W>(to, W, depth, ahead, [&](ix k) { return p + k * LD; });
+}
+/** The least vector with six. A wider one crosses lines more often, and leaves more for the end. */
+typedef f32 Eight __attribute__((vector_size(32), aligned(4), may_alias));
+/** A left operand of which step k of the depth begins at *row(k). What a vector writes beyond its six is overwritten, or lies between two. */
+template <class F> FN Sixes sixes(f32* to, ix n, ix depth, F row) {
+  const ix next = SIX * depth + LANES;
+  ROLL for (ix k = 0; k < depth; k++) {
+    const f32 *const from = row(k), *const later = row(ix_min(k + SOON, depth - 1));
+    f32* six = to + k * SIX; ix x = 0;
+    ROLL for (ix y = 0; y < n; y += 16) __builtin_prefetch(later + y);
+    ROLL for (; x + 8 <= n; x += SIX, six += next) *(Eight*)six = *(const Eight*)(from + x);
+    ROLL for (; x < n; x += SIX, six += next) { const ix m = ix_min(SIX, n - x); ROLL for (ix i = 0; i < m; i++) six[i] = from[x + i]; }
+  }
+  return {to};
+}
+/** f(v, j) for n elements: v is a vector of lanes, then Some for those that are left; or each is a number. */
+template <int L, class F> FN void par(ix n, F f) {
+  ix j = 0;
+  if constexpr (L > 1) {
+    ROLL for (; j + L <= n; j += L) f(vf{}, j);
+    if (j < n) f(Some{(i32)(n - j)}, j);
+  } else ROLL for (; j < n; j++) f(f32{}, j);
+}
+/** The same of computed elements (x, k), R rows at most: some steps of the depth are made at a time, then put in order. */
+template <int R, int L, class F> FN Sixes pack_sixes(f32* to, ix n, ix depth, F f) {
+  constexpr ix SOME = 16;
+  alignas(64) f32 made[SOME][R + LANES];
+  const ix next = SIX * depth + LANES;
+  ROLL for (ix k = 0; k < depth; k += SOME) {
+    const ix m = ix_min(SOME, depth - k);
+    ROLL for (ix i = 0; i < m; i++) par<L>(n, [&](auto v, ix x) { st(v, made[i] + x, f(v, x, k + i)); });
+    ROLL for (ix i = 0; i < m; i++) {
+      f32* six = to + (k + i) * SIX;
+      ROLL for (ix x = 0; x < n; x += SIX, six += next) UNROLL for (int l = 0; l < SIX; l++) six[l] = made[i][x + l];
+    }
+  }
+  return {to};
+}
+/** A left operand by rows of D floats, lanes along k. */
+template <int R, int D, class F> FN Rows<R, 1> pack_rows(f32* to, ix n, ix depth, F f) {
+  Rows<R, 1> rows; rows.cold = false;
+  ROLL for (ix x = 0; x < n; x++) {
+    f32* const row = to + x * D; ix k = 0;
+    ROLL for (; k + LANES <= depth; k += LANES) st(vf{}, row + k, f(vf{}, x, k));
+    ROLL for (; k < depth; k++) row[k] = f(f32{}, x, k);
+    rows.r[x] = row;
+  }
+  return rows;
+}
+#define FOUR(f, l, h) f(l, h), f(l + 1, h), f(l + 2, h), f(l + 3, h)
+#if LANES == 16
+#define PICK(f, h) FOUR(f, 0, h), FOUR(f, 4, h), FOUR(f, 8, h), FOUR(f, 12, h)
+#elif LANES == 8
+#define PICK(f, h) FOUR(f, 0, h), FOUR(f, 4, h)
+#else
+#define PICK(f, h) FOUR(f, 0, h)
+#endif
+/** Lane l of what two vectors give, in turns, of the first (h: the second) half of each four lanes: one number of each, or two. */
+#define ONES(l, h) ((l) / 4 * 4 + 2 * h + (l) / 2 % 2 + (l) % 2 * LANES)
+#define TWOS(l, h) ((l) / 4 * 4 + 2 * h + (l) % 2 + (l) / 2 % 2 * LANES)
+/** The same of their fours: the even (h: odd) ones of the first vector, then those of the second. */
+#define FOURS(l, h) ((l) * 2 / LANES * LANES + (l) * 2 % LANES / 8 * 8 + h * 4 + (l) % 4)
+#define MIX(f, h, a, b) __builtin_shufflevector(a, b, PICK(f, h))
+/** Turns LANES x LANES: 4 x 4 inside the fours of lanes, then the fours; of shuffles only such as need no table. */
+FN void turn(vf (&r)[LANES]) {
+  UNROLL for (int i = 0; i < LANES; i += 4) {
+    const vf a = MIX(ONES, 0, r[i], r[i + 1]), b = MIX(ONES, 1, r[i], r[i + 1]), c = MIX(ONES, 0, r[i + 2], r[i + 3]), d = MIX(ONES, 1, r[i + 2], r[i + 3]);
+    r[i] = MIX(TWOS, 0, a, c); r[i + 1] = MIX(TWOS, 1, a, c); r[i + 2] = MIX(TWOS, 0, b, d); r[i + 3] = MIX(TWOS, 1, b, d);
+  }
+#if LANES == 16
+  UNROLL for (int i = 0; i < 4; i++) {
+    const vf a = MIX(FOURS, 0, r[i], r[i + 4]), b = MIX(FOURS, 1, r[i], r[i + 4]), c = MIX(FOURS, 0, r[i + 8], r[i + 12]), d = MIX(FOURS, 1, r[i + 8], r[i + 12]);
+    r[i] = MIX(FOURS, 0, a, c); r[i + 4] = MIX(FOURS, 0, b, d); r[i + 8] = MIX(FOURS, 1, a, c); r[i + 12] = MIX(FOURS, 1, b, d);
+  }
+#elif LANES == 8
+  UNROLL for (int i = 0; i < 4; i++) { const vf a = MIX(FOURS, 0, r[i], r[i + 4]), b = MIX(FOURS, 1, r[i], r[i + 4]); r[i] = a; r[i + 4] = b; }
+#endif
+}
+/** A weight in panels of P, turned: step k of column x lies at p[k / P * step + x * P + k % P]. In the order in which it lies. */
+template <int W, int P, class T> APART Strips turn_panels(f32* to, ix n, ix depth, const T* p, ix step, const f32* next) {
+  constexpr ix B = P < LANES ? P : LANES;
+  ROLL for (ix k = 0; k < depth; k += P, p += step) ROLL for (ix x = 0; x < W; x += B)
+    ROLL for (ix c = 0; c < P; c += B)
+      if (x + B <= n && B == LANES) {
+        vf r[LANES]; UNROLL for (int i = 0; i < LANES; i++) r[i] = ld(vf{}, p + (x + i) * P + c);
+        turn(r);
+        UNROLL for (int i = 0; i < LANES; i++) st(vf{}, to + place<W>(x, k + c + i, depth), r[i]);
+      } else ROLL for (ix i = x; i < x + B; i++) for (ix l = c; l < c + B; l++) to[place<W>(i, k + l, depth)] = i < n ? ld(f32{}, p + i * P + l) : 0.0f;
+  return {to, {next, step, n * P, depth / P}};
+}
+/** Contiguous along k: element (x, k) is *f(x, k). Transposed by blocks of LANES x LANES. */
+template <int W, class F> FN Strips pack_transposed(f32* to, ix n, ix depth, F f) {
+  ROLL for (ix x = 0; x < W; x += LANES) ROLL for (ix k = 0; k < depth; k += LANES)
+    if ((x + LANES <= n || x >= n) && k + LANES <= depth) {
+      vf r[LANES]; UNROLL for (int i = 0; i < LANES; i++) r[i] = x < n ? ld(vf{}, f(x + i, k)) : vf{};
+      if (x < n) turn(r);
+      UNROLL for (int i = 0; i < LANES; i++) st(vf{}, to + place<W>(x, k + i, depth), r[i]);
+    } else {
+      const ix last = ix_min(k + LANES, depth);
+      ROLL for (ix i = x; i < x + LANES; i++) for (ix c = k; c < last; c++) to[place<W>(i, c, depth)] = i < n ? ld(f32{}, f(i, c)) : 0.0f;
+    }
+  return {to, {}};
+}
+
+/** A weight of bf16 in panels of P: few rows read it as it lies, more as W columns of f32. */
+template <bool> struct Few {};
+template <int P, int W> struct ShortPanels {
+  Panels<P, bf16, 1> lies; f32* to; ix depth;
+  FN const Panels<P, bf16, 1>& read(Few<true>) const { return lies; }
+  FN Strips read(Few<false>) const { return pack<W, LANES>(to, lies.n, depth, [&](auto v, ix x, ix k) { return ld(v, lies.strip(x, 0) + k * P); }); }
+};
+template <int P, int W> FN ShortPanels<P, W> short_panels(f32* to, const bf16* p, ix step, ix n, ix depth, const void* next) { return {{p, step, n, (const bf16*)next}, to, depth}; }
+template <class F> FN void by_rows(ix rows, F f) {
+  if (rows <= FEW) f(Few<true>{});
+  else f(Few<false>{});
+}
+
+// ---- a right operand that lies along its depth, of one register tile's rows ----
+/** LANES steps of n columns; those that are not there are the last again. By itself, for what it reckons would be reckoned for whole ones, too. */
+template <int LD, class T> __attribute__((noinline)) void some_columns(vf (&w)[LANES], const T* p, ix n) {
+  ROLL for (ix i = 0; i < LANES; i++) w[i] = ld(vf{}, p + ix_min(i, n - 1) * LD);
+}
+/** LANES x LANES of it from p on, lanes along the columns, of which there are n. What lies `ahead` of whole ones is asked for. */
+template <int LD, class T> FN void turned(vf (&w)[LANES], const T* p, ix n, ix ahead) {
+  if (n < LANES) {
+    vf some[LANES]; some_columns<LD>(some, p, n);
+    UNROLL for (ix i = 0; i < LANES; i++) w[i] = some[i];
+  } else UNROLL for (ix i = 0; i < LANES; i++) { w[i] = ld(vf{}, p + i * LD); __builtin_prefetch(p + i * LD + ahead, 0, 2); }
+  turn(w);
+}
+/** M rows x LANES columns: sums in the order of `micro`, so the same bits. */
+template <int M, int C, int LD, class A, class E> __attribute__((noinline)) void micro_along(bool fresh, A a, const E* p, ix ahead, ix n, f32* acc, ix depth) {
+  vf s[M], w[LANES];
+  UNROLL for (int i = 0; i < M; i++) s[i] = fresh ? vf{} : *(vf*)(acc + i * C);
+  ix k = 0;
+  ROLL for (; k + LANES <= depth; k += LANES) {
+    turned<LD>(w, p + k, n, ahead);
+    UNROLL for (int l = 0; l < LANES; l++) UNROLL for (int i = 0; i < M; i++) s[i] = plus_product(a, s[i], splat(a.at(i, k + l)), w[l]);
+  }
+  ROLL for (; k < depth; k++) {
+    vf x = {};
+    UNROLL for (ix l = 0; l < LANES; l++) if (l < n) x[l] = ld(f32{}, p + l * LD + k);
+    UNROLL for (int i = 0; i < M; i++) s[i] = plus_product(a, s[i], splat(a.at(i, k)), x);
+  }
+  UNROLL for (int i = 0; i < M; i++) *(vf*)(acc + i * C) = s[i];
+}
+/** M to R rows. */
+template <int M, int R, int C, int LD, class A, class E> FN void rows_along(ix rows, bool fresh, const A& a, const E* p, ix ahead, ix n, f32* acc, ix depth) {
+  if constexpr (M < R) if (rows > M) return rows_along<M + 1, R, C, LD>(rows, fresh, a, p, ahead, n, acc, depth);
+  micro_along<M, C, LD>(fresh, tile_at(a, 0, depth), p, ahead, n, acc, depth);
+}
+/** acc += a @ b as above, of b's own columns, up to whole vectors of them. */
+template <class A, class T, int LD, class E, int R, int C> FN void mma(bool fresh, const A& a, ix rows, ix depth, const T& then, const On<Along<LD, E>, R, C>& o) {
+  static_assert(R <= SIX, "one register tile's rows");
+  if (rows == 0) return;
+  ROLL for (ix c = 0; c < o.b.n; c += LANES) {
+    const Part part = {0, rows, c, LANES};
+    if (then.now) then.before(part, [](const void* p) { __builtin_prefetch(p, 1, 2); });
+    rows_along<1, R, C, LD>(rows, fresh, a, o.b.p + c * LD, o.b.next - o.b.p, o.b.n - c, o.acc.d[0] + c, depth);
+    if (then.now) then.after(part);
+  }
+}

@@ -1,0 +1,274 @@
+// What errors say to do: programs as they are written by those who come from other languages, and the help each gets.
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { check, load } from "../compiler/check/index.ts";
+import type { Diagnostic } from "../compiler/diagnostic.ts";
+
+const test = suite("help");
+const errorsIn = (text: string): Diagnostic[] => check(load({ name: "test.moe", text }));
+const division =
+  "sizes and numbers are divided by `/`, tensors of `i32` by `div(a, b)`; a comment has a line of its own";
+const helps: Record<string, [text: string, help: string]> = {
+  "what the library has": [
+    "fn f(x: float[N]) -> float[N] { return relu(x) }",
+    'it is in the library: `import { relu } from "std/nn"`',
+  ],
+  "another module of the library": ['import { AdamW } from "std/nn"', '"std/optim" does'],
+  "one letter is like no other": [
+    "fn f(x: float[N]) -> float[N] { return a }",
+    "declare it, import it, or give it as an argument",
+  ],
+  "the other case": ["fn f(x: float[N]) -> float[N] { return X }", "did you mean `x`?"],
+  "a size in lower case": [
+    "layer A(d) { forward(x: float[N, d]) -> float[N] { return sum(x, axis: -1) } }",
+    "sizes begin with a capital: `D`",
+  ],
+  "a size in lower case that nothing declares": [
+    "fn f(x: float[n]) -> float { return sum(x) }",
+    "sizes begin with a capital: `N`",
+  ],
+  "a number with a capital": [
+    "fn f(x: float[N], Rate = 0.5) -> float[N] { return x * Rate }",
+    "a size is a whole number; in a header, other numbers have names in lower case",
+  ],
+  "a method of a tensor": ["fn f(x: float[N]) -> float { return x.sum() }", "write `sum(x)`"],
+  "a matrix turned": ["fn f(x: float[N, M]) -> float[M, N] { return x.T }", "write `transpose(x, -2, -1)`"],
+  "a vector on the right of `@`": [
+    "fn f(x: float[N, M], y: float[M]) -> float[N] { return x @ y }",
+    "the right side is a matrix; of a vector take `sum(x * y, axis: -1)`",
+  ],
+  "a slice from the end": [
+    "fn f(x: float[N, M]) -> float[N, M - 1] { return x[:, :-1] }",
+    "from the end, subtract: `M - 1`",
+  ],
+  "an index from the end": ["fn f(x: float[N, M]) -> float[N] { return x[:, -1] }", "from the end, subtract: `M - 1`"],
+  "a mask as index": [
+    "fn f(x: float[N]) -> float[N] { return x[x > 0] }",
+    "no size depends on data, so a mask picks no rows: choose with `where(x > 0, a, b)`",
+  ],
+  "a list of tensors": [
+    "fn f(x: float[N]) -> float { let l = [x, x] return sum(l[0]) }",
+    "name each of them, or join them along an axis: `concat([x[new], y[new]], axis: 0)`",
+  ],
+  "a function of another language": [
+    "fn f(x: float[N]) -> float[N] { return x + ones(N) }",
+    "a number stretches to a declared type: `let y: float[N, D] = 1`",
+  ],
+  "a method of another language": [
+    "fn f(x: float[N]) -> float[N] { return x.clamp(0, 1) }",
+    "write `minimum(maximum(x, low), high)`",
+  ],
+  "a text as argument": ['fn f(x: float[N]) -> float[N] { return x * lookup("n") }', "a text stands only after `from`"],
+  "an einsum": [
+    'fn f(x: float[N]) -> float[N] { return einsum("n->n", x) }',
+    'write `x @ y`, or `sum(x[..., new] * y, axis: a)`; "ij,kj->ik" is `x @ transpose(y, -2, -1)`',
+  ],
+  "results without brackets": [
+    "fn f(x: float[N]) -> float[1] { let v, i = top_k(x, 1) return v }",
+    "several results stand in brackets: `let (a, b) = ...`",
+  ],
+  "a loop while": [
+    "fn f(x: float[N]) -> float[N] { while N > 2 { x = x } return x }",
+    "the only loops are `for x in array` and `for i in 0:n`, which are unrolled",
+  ],
+  "nothing that is returned": [
+    "fn f(x: float[N]) -> float[N] { return {x} }",
+    "a value stands here: a name, a number, a call, `(...)` or `[...]`",
+  ],
+  "a size that a layer's body makes": [
+    "layer A(D) { let H = 4 * D forward(x: float[D]) -> float[D] { return x } }",
+    "`let` is for methods; a size made of others stands in the header: `layer Name(D, H = 4 * D)`",
+  ],
+  "a size that nothing says": [
+    "fn f(x: float[2 * D]) -> float { return sum(x) }",
+    "a size stands alone in an argument's type, as in `float[D]`, or in the header",
+  ],
+  "a size to be found": [
+    "fn f(x: float[N, M]) -> float[N * M] { return reshape(x, [-1]) }",
+    "sizes are 0 or more, and none is found by itself: write it, as in `B * T`",
+  ],
+  "comparisons that are compared": [
+    "fn f(x: float[N], y: float[N]) -> bool[N] { return x > 0 == y > 0 }",
+    "put one of them in brackets: `(a < b) == c`",
+  ],
+  "rows that a loop collects": [
+    "fn f(x: float[N], K) -> float[N] { let y: float[0, N] = 0 for i in 0:K { y = concat([y, x[new]], axis: 0) } return x }",
+    "give `y` its last size before this block, and set rows of it: `y = put(y, index, rows, axis: a)`",
+  ],
+  "a function in a header": [
+    "layer A(D, act = tanh) { forward(x: float[D]) -> float[D] { return x } }",
+    "give it an arrow type to take layers and functions: `act: float[...S] -> float[...S]`",
+  ],
+  "a function called as a member": [
+    'import { dropout } from "std/nn" layer A(D) { drop: dropout(0.1) forward(x: float[D]) -> float[D] { return x } }',
+    "call it in a method: `dropout(x, ...)`",
+  ],
+  "the larger of two numbers": [
+    "fn f(x: float[N], M = 2) -> float[N] { return x * max(M, 3) }",
+    "of two values, write `maximum(a, b)`",
+  ],
+  "several axes to exchange": [
+    "fn f(x: float[N, M, K]) -> float[K, N, M] { return transpose(x, [2, 0, 1]) }",
+    "give one number: axes are exchanged, and worked along, one at a time",
+  ],
+  "tensors to join that are no list": [
+    "fn f(x: float[N], y: float[N]) -> float[2 * N] { return concat(x, y, axis: 0) }",
+    "leave one out: `concat(list, axis)` takes them in this order",
+  ],
+  "a last axis of 1": ["fn f(x: float[N, 1]) -> float[N] { return x * 2 }", "take the axis of 1 away: `x[..., 0]`"],
+  "a layer without its header": [
+    "layer I(D, eps = 1) { forward(x: float[D]) -> float[D] { return x } } layer A(D) { i: I forward(x: float[D]) -> float[D] { return x } }",
+    "write `I(D)`",
+  ],
+  "a word for `!`": ["fn f(m: bool[N]) -> bool[N] { return not m }", "write `!`"],
+  "brackets without axes": [
+    "fn f(x: f32[]) -> f32 { return x }",
+    "nothing stands in the brackets: leave them out (`f32` has no axes), or say what belongs there",
+  ],
+  "a slice with a step": [
+    "fn f(x: float[N]) -> float[N] { return x[::2] }",
+    "a slice is `a:b` and has no step: every second row is `x[2 * range(N / 2)]`",
+  ],
+  "a size that is divided by 0": [
+    "fn f(x: float[N, D]) -> float[N, D] { return x[:, D / 0:] }",
+    "nothing is divided by 0, and of less than 0 there is no root and no logarithm",
+  ],
+  "a divisor that is no number": [
+    "fn f(x: float[N]) -> float[N] { return x[:N / 2D] }",
+    "numbers are written `1`, `0.5`, `2e-3`; a name cannot begin with a digit",
+  ],
+  "an argument that would stretch": [
+    "fn g(at: i32[B, T]) -> i32[B] { return at[:, 0] } fn f(B, T) -> i32[B] { let one: i32[B] = 1 return g(range(T)) * one }",
+    "stretch it first: `let y: i32[B, T] = ...`, or add an axis with `x[..., new]`",
+  ],
+  "PyTorch's `dim`": ["fn f(x: float[N, D]) -> float[N] { return sum(x, dim: -1) }", "write `axis`"],
+  "PyTorch's weight_decay": [
+    'import { AdamW } from "std/optim" model M(D) { param w: float[D] = 0 train(x: float[D]) { loss l = sum(x * w) optimize with AdamW(weight_decay: 0) } }',
+    "write `decay`",
+  ],
+  "an argument named with `=`": [
+    "fn f(x: float[N, D]) -> float[N] { return sum(x, axis=-1) }",
+    "an argument is named with `:`, as in `axis: 1`; to compare, write `==`",
+  ],
+  "a module before a function": [
+    "fn f(x: float[N]) -> float[N] { return F.relu(x) }",
+    'it is in the library: `import { relu } from "std/nn"`',
+  ],
+  "a module before a built-in function": [
+    "fn f(x: float[N]) -> float[N] { return torch.exp(x) }",
+    "functions have no module before them: `exp(...)`",
+  ],
+  "an element that is set": [
+    "fn f(x: float[N]) -> float[N] { x[0] = 0 return x }",
+    "elements are not set one by one: choose with `where(condition, a, b)`, or set rows, `x = put(x, index, rows, axis: a)`",
+  ],
+  "a list made by a loop": [
+    "layer I(D) { forward(x: float[D]) -> float[D] { return x } } layer A(D, L) { all: List([I(D) for i in L]) forward(x: float[D]) -> float[D] { return x } }",
+    "a list is not made by a loop: an array of layers is `Block(D)[L]`, and a `for` of a method sets a variable turn by turn",
+  ],
+  "a layer of PyTorch": [
+    "layer A(D) { net: Sequential(D) forward(x: float[D]) -> float[D] { return x } }",
+    "an array holds layers, `blocks: Block(D)[L]`, and a method calls them: `for block in blocks { x = block(x) }`",
+  ],
+  "nearly an optimizer of the library": [
+    "model M(D) { param w: float[D] = 0 train(x: float[D]) { loss l = sum(x * w) optimize with Adam(lr: 1) } }",
+    'did you mean `AdamW`, of "std/optim"?',
+  ],
+  "an import without braces": [
+    "import std/nn",
+    'names are imported as they are called: `import { Linear, silu } from "std/nn"`',
+  ],
+  "an import with another name": [
+    'import { Linear as L } from "std/nn"',
+    'names are imported as they are called: `import { Linear, silu } from "std/nn"`',
+  ],
+  "Python's import": [
+    "from std import nn",
+    'names are imported as they are called: `import { Linear, silu } from "std/nn"`',
+  ],
+  "a module that is another": ['import { Linear } from "std/layers"', '`Linear` is in "std/nn"'],
+  "a dtype of PyTorch": ["fn f(x: float32[N]) -> float32[N] { return x }", "write `f32`"],
+  "an axis made by None": [
+    "fn f(x: float[N]) -> float[N, 1] { return x[:, None] }",
+    "in an index, `new` makes an axis: `x[..., new]`",
+  ],
+  "a sum that begins with a number": [
+    "fn f(x: float[N, D], K) -> float[N, D] { let y = 0 for i in 0:K { y = y + x } return y }",
+    "make it a tensor from the first: `let y: float[N, D] = ...`",
+  ],
+  "a member by `self`": [
+    "layer A(D) { param w: float[D] = 0 forward(self, x: float[D]) -> float[D] { return x * self.w } }",
+    "members are named without `self`",
+  ],
+  "a method with a keyword": [
+    "layer A(D) {\n  fn forward(x: float[D]) -> float[D] { return x }\n}",
+    "functions stand outside of layers; a method has no keyword: `forward(x: float[N]) -> float[N] { ... }`",
+  ],
+  "a whole division": ["fn f(x: float[N, D]) -> float[N, 2, D / 2] {\n return reshape(x, [N, 2, D // 2])\n}", division],
+  "a whole division at the end of its line": [
+    "fn f(x: float[N], k = 6) -> float[N] {\n let h = k // 2\n return x * h }",
+    division,
+  ],
+  "the larger of two tensors": [
+    "fn f(x: float[N], y: float[N]) -> float[N] { return max(x, y) }",
+    "`axis: -1`, `axis: S` for the axes of `...S`, or a list; of two values, `maximum(a, b)`",
+  ],
+  "axes without a name": [
+    "fn f(x: float[..., D]) -> float[D] { return x }",
+    "the axes in front have a name: `float[...S, D]`",
+  ],
+  "results declared without brackets": [
+    "fn f(x: float[N]) -> float[N], i32[N] { return x, range(N) }",
+    "several results stand in brackets: `-> (float[N, D], i32[N])`",
+  ],
+  "a parameter without a beginning": [
+    "layer A(D) {\n  param w: float[D]\n  forward(x: float[D]) -> float[D] { return x * w }\n}",
+    "say what it begins with: `= normal()`, `= 0`",
+  ],
+  "a function without a name": [
+    "fn f(x: float[N]) -> float[N] { let g = lambda y: 2 return x }",
+    "give the function a name: `fn name(x: float[N]) -> float[N] { ... }`",
+  ],
+  "a loss without a name": [
+    "layer A(D) { forward(x: float[D]) -> float[D] { loss sum(x) return x } }",
+    "it has a name: `loss name = sum(...)`",
+  ],
+  "infinity as a text": [
+    'fn f(x: float[N]) -> float[N] { return where(x > 0, x, float("-inf")) }',
+    "infinity is `inf`, or `-inf`",
+  ],
+  "one result that is taken apart": [
+    "fn g(x: float[N]) -> float[N] { return x } fn f(x: float[N]) -> float[N] { let (q, k) = g(x) return q }",
+    "write `let q = ...`; parts of one result are slices: `q[..., :D]`",
+  ],
+  "an array of layers that is called": [
+    "layer I(D) { forward(x: float[D]) -> float[D] { return x } } layer A(D) { l: I(D)[3] forward(x: float[D]) -> float[D] { return l(x) } }",
+    "pick one: `l[0](x)`, all: `l[:](x)`, by index: `l[index](x)`, or one after the other: `for layer in l { x = layer(x) }`",
+  ],
+  "the largest of nothing": [
+    "fn f() -> float[1] { let x: float[0] = 1 let (v, _) = top_k(x, 1) return v }",
+    "the axis is empty: check the size that it has",
+  ],
+  "a layer that a method makes": [
+    "layer I(D) { forward(x: float[D]) -> float[D] { return x } } layer A(D) { forward(x: float[D]) -> float[D] { let i = I(D) return i(x) } }",
+    "make it a member of this layer, `i: I(...)`, and call that",
+  ],
+  "a sign, and only that": ["fn f(m: bool[N], n: bool[N]) -> bool[N] { return m & n }", "write `&&`"],
+  "a sign of bits": ["fn f(m: bool[N]) -> bool[N] { return ~m }", "write `!`"],
+  "results of a call": [
+    "fn g(x: float[N]) -> (float[1], i32[1]) { let (v, i) = top_k(x, 1) return v, i } fn f(x: float[N]) -> (float[1], i32[1]) { return g(x) }",
+    "name the results of the call first: `let (a, b) = g(x)`, then `return a, b`",
+  ],
+};
+for (const [name, [text, help]] of Object.entries(helps))
+  test(`help: ${name}`, () => assert.equal([...new Set(errorsIn(text).map((d) => d.help))], [help]));
+test("comments that divide nothing stay comments", () => {
+  const text = `fn f(x: float[N, D]) -> float[N, D] { // 2
+    let y = x // [N, D]
+    let z = reshape(y, [N, D]) // N, D
+    // 2
+    return z // twice (or more)
+  } // f // 3`;
+  assert.equal(errorsIn(text), []);
+});
+test.run();
