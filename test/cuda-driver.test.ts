@@ -11,6 +11,7 @@ import type { Plan } from "../compiler/plan/plan.ts";
 import type { Sequence, VirtualArg, VirtualLaunch } from "../compiler/plan/sequence.ts";
 import { architectureOf, cudaDriver } from "../runtime/cuda/driver.ts";
 import { type CudaOptions, loadOnDevice } from "../runtime/cuda/executable.ts";
+import { ownWheels, toolkits, wheels } from "../runtime/cuda/find.ts";
 import type { Outcome } from "../runtime/executable.ts";
 import { type NativeBuffer, native } from "../runtime/native.ts";
 import { PlanExecutable } from "../runtime/plan-executable.ts";
@@ -360,6 +361,16 @@ test("a launch that fails while it is captured leaves the stream as it was", asy
   assert.is(count(all, "cuGraphDestroy"), 1);
   assert.is((await train(executable)).losses.get("total"), sum);
   executable.close();
+});
+
+test("the driver is called as cuda.h declares it", () => {
+  const folders = [...ownWheels(), ...toolkits(process.env), ...wheels()].map((from) => join(from, "include"));
+  const header = folders.find((include) => existsSync(join(include, "cuda.h")));
+  if (header === undefined) return console.log("skipped: cuda.h was not found; run `npm run nvrtc`");
+  const program = join(here, "headers");
+  const source = join(import.meta.dirname, "cuda", "headers.cpp");
+  execFileSync("g++", ["-std=c++17", "-I", header, source, "-o", program]);
+  assert.is(execFileSync(program, { encoding: "utf8" }), "");
 });
 
 const device = (major: number, minor: number) => ({ name: "", major, minor, multiprocessors: 1, bytes: 1 });

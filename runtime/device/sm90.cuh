@@ -2,7 +2,7 @@
 // that warpgroups pass on to one another. PTX ISA 9.7.9.27 (cp.async.bulk.tensor), 9.7.13.15 (mbarrier), 9.7.15 (wgmma).
 
 /** CUtensorMap of the driver: a tensor in global memory, and the box that one copy takes from it. */
-struct __align__(64) TensorMap { u64 opaque[16]; };
+struct __align__(128) TensorMap { u64 opaque[16]; };
 
 // ---- mbarriers: a phase ends when all arrivals and bytes that were expected have come ----
 FN void barrier_init(u32 bar, u32 arrivals) { PTX("mbarrier.init.shared::cta.b64 [%0], %1;", OUTS(), INS(R_U32(bar), R_U32(arrivals))); }

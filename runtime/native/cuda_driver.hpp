@@ -26,9 +26,12 @@ struct Copy2D {
   Place from, to;
   size_t width = 0, height = 0;
 };
-static_assert(sizeof(Copy2D) == 128, "as cuda.h has it");
+/// CUtensorMap.
+struct alignas(128) TensorMap {
+  char opaque[128];
+};
 
-/// All that is called, as cuda.h of CUDA 12 declares it.
+/// All that is called, as cuda.h declares it: test/cuda/headers.cpp compares both.
 #define MOEC_CUDA_FUNCTIONS(F)                                                                                       \
   F(cuInit, unsigned)                                                                                                \
   F(cuDriverGetVersion, int*)                                                                                        \
@@ -75,6 +78,9 @@ static_assert(sizeof(Copy2D) == 128, "as cuda.h has it");
 
 /// CUdevice_attribute
 enum Attribute { max_pitch = 11, multiprocessors = 16, major = 75, minor = 76 };
+/// Of streams and their capture, of functions, of tensor maps.
+constexpr unsigned non_blocking = 1;
+constexpr int this_thread = 1, most_dynamic_shared = 8, bf16 = 9, swizzle_128 = 3, promotion_256 = 3;
 
 struct Device {
   std::string name;

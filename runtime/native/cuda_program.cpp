@@ -42,7 +42,7 @@ Program::Kernel Program::load(const KernelSpec& spec) const {
   check(driver_.cuModuleLoadData(&module, spec.image.data()));
   Owned<Handle> owned(module, driver_.cuModuleUnload);
   check(driver_.cuModuleGetFunction(&function, module, spec.name.c_str()));
-  check(driver_.cuFuncSetAttribute(function, 8, int(spec.shared)));  // CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+  check(driver_.cuFuncSetAttribute(function, most_dynamic_shared, int(spec.shared)));
   int resident = 0;
   check(driver_.cuOccupancyMaxActiveBlocksPerMultiprocessor(&resident, function, int(spec.threads), spec.shared));
   if (resident == 0) check(out_of_resources);
@@ -80,7 +80,6 @@ void Program::prepare(Choice& choice, const std::function<void()>& work) {
 TensorMap Program::map(const MapSpec& m, Address base) const {
   static const uint32_t steps[5] = {1, 1, 1, 1, 1};
   TensorMap map;
-  const int bf16 = 9, swizzle_128 = 3, promotion_256 = 3;
   driver_.check(driver_.cuTensorMapEncodeTiled(&map, bf16, unsigned(m.dims.size()), base, m.dims.data(), m.strides.data(), m.box.data(), steps, 0,
                                                swizzle_128, promotion_256, 0),
                 "cuTensorMapEncodeTiled");

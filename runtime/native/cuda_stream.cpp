@@ -16,7 +16,7 @@ Context::~Context() { driver.cuDevicePrimaryCtxRelease_v2(device); }
 
 static Owned<Handle> newStream(const Driver& driver) {
   Handle stream;
-  driver.check(driver.cuStreamCreate(&stream, 1), "cuStreamCreate");  // CU_STREAM_NON_BLOCKING
+  driver.check(driver.cuStreamCreate(&stream, non_blocking), "cuStreamCreate");
   return {stream, driver.cuStreamDestroy_v2};
 }
 Stream::Stream(const Context& context)
@@ -70,7 +70,7 @@ bool Stream::ends(double seconds, const std::string& what) {
 }
 
 Owned<Handle> Stream::capture(const std::function<void()>& work) {
-  driver_.check(driver_.cuStreamBeginCapture_v2(stream_.get(), 1), "cuStreamBeginCapture");  // CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
+  driver_.check(driver_.cuStreamBeginCapture_v2(stream_.get(), this_thread), "cuStreamBeginCapture");
   std::exception_ptr failed;
   try {
     work();

@@ -10,10 +10,6 @@ enum class Verdict { none, open, agrees, differs, endless };
 struct Written {
   size_t arg, width;
 };
-/// CUtensorMap.
-struct alignas(64) TensorMap {
-  char opaque[128];
-};
 
 class Trial {
  public:
