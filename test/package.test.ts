@@ -1,7 +1,7 @@
 // What a project of one's own sees of the package: declarations that need no setting of TypeScript's.
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { appendFileSync, cpSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setImmediate } from "node:timers/promises";
 import { suite } from "uvu";
@@ -26,9 +26,10 @@ test("the example's types, in a strict project that names none of Node's", () =>
   const modules = ["--module", "nodenext", "--target", "es2022"];
   assert.is(tsc(project, "--noEmit", "--strict", "--types", "", ...modules, "embed.ts"), "");
 });
-test("a moec that begins while it is built again is the old one or the new, and nothing old stays", async () => {
+test("a moec that begins while it is built again is the old one or the new, nothing old stays, and what is older than its headers says so", async () => {
   const project = folder();
-  for (const name of ["package.json", "node_modules", "stdlib"]) symlinkSync(join(root, name), join(project, name));
+  for (const name of ["build", "node_modules", "stdlib"]) symlinkSync(join(root, name), join(project, name));
+  cpSync(join(root, "package.json"), join(project, "package.json")); // not a link: it says where the package is
   const dist = join(project, "dist");
   const build = (): ChildProcess =>
     spawn(process.execPath, ["--import", "tsx", "scripts/build.ts", dist], { cwd: root, stdio: "inherit" });
@@ -45,6 +46,19 @@ test("a moec that begins while it is built again is the old one or the new, and 
   }
   assert.equal(await ended, [0, null]);
   assert.not.ok(readdirSync(dist).includes("chunk-OLD.js"));
+
+  const headers = join(project, "runtime", "device");
+  cpSync(join(root, "runtime", "device"), headers, { recursive: true });
+  const generated = (): string => {
+    const command = [join(dist, "cli", "main.js"), "compile", join(root, "examples", "one-layer.moe"), "--emit", "cpp"];
+    const { status, stderr } = spawnSync(process.execPath, [...command, "--entry", "Layer", "--set", "N=4"], {
+      encoding: "utf8",
+    });
+    return `${status} ${stderr}`;
+  };
+  assert.match(generated(), /^0 /, "headers newer by their time only, as in a copy");
+  appendFileSync(join(headers, "fold.hpp"), "// of another commit\n");
+  assert.match(generated(), /^1 .*dist is older than moec[^]*npm run build/);
 });
 test("installing moec needs nothing built but its own addon", () => {
   const { packages } = JSON.parse(readFileSync(join(root, "package-lock.json"), "utf8")) as {

@@ -1,8 +1,8 @@
 // Translation units: the device headers, then kernels.
-import { asset } from "../assets.ts";
 import type { Kernel } from "../kernel/ir.ts";
 import type { PlanKernel, Variant } from "../plan/plan.ts";
 import { cuda, cudaTf32 } from "./cuda.ts";
+import { device } from "./device.ts";
 import { host } from "./host.ts";
 import { lined } from "./lines.ts";
 import { settled } from "./settle.ts";
@@ -16,21 +16,20 @@ export const emitCudaTf32 = (k: Kernel): Emitted => emit(lined(settled(k)), cuda
 /** Put before every kernel of the host. */
 export const hostHeader = (): string =>
   ["vector", "math", "operands", "tile", "staging", "words", "split", "fold"]
-    .map((name) => asset(`runtime/device/${name}.hpp`))
+    .map((name) => device(`${name}.hpp`))
     .join("\n");
 
 /** The same on CUDA. */
 export const cudaHeader = (): string =>
   ["prelude.cuh", "vector.cuh", "math.hpp", "lift.cuh", "tile.cuh", "staged.cuh", "mma.cuh", "contract.cuh"]
-    .map((name) => asset(`runtime/device/${name}`))
+    .map((name) => device(name))
     .join("\n");
 
 /** Where products of f32 run on tensor cores. */
-export const tf32Header = (): string => ["#define TF32", cudaHeader(), asset("runtime/device/tf32.cuh")].join("\n");
+export const tf32Header = (): string => ["#define TF32", cudaHeader(), device("tf32.cuh")].join("\n");
 
 /** After that, before a variant for sm_90a. */
-export const hopperHeader = (): string =>
-  ["sm90.cuh", "wgmma.cuh"].map((name) => asset(`runtime/device/${name}`)).join("\n");
+export const hopperHeader = (): string => ["sm90.cuh", "wgmma.cuh"].map((name) => device(name)).join("\n");
 
 /** What a CPU must have to run a unit, by the names that compilers have for it; runtime/native/program.cpp asks the CPU before it loads one. */
 const needs = [
