@@ -28,11 +28,12 @@ export function entryRequest(
   program: Loaded,
   options: EntryOptions,
 ): Pick<CompileRequest, "declaration" | "sizes" | "entries"> {
-  const { entry, batch: B = 16, length: T = 128, set = {}, gradients = false } = options;
+  const { entry, batch, length, set = {}, gradients = false } = options;
   const trains = entry === "train" || (entry === undefined && hasMethod(program, undefined, "train"));
   const found = trains ? findEntry(program, undefined, "train") : findEntry(program, entry);
-  if (trains && (isText(found) || options.batch !== undefined || options.length !== undefined))
-    return trainingRequest(found, { ...set, B, T }, ["train"]);
+  const rows = { ...(batch === undefined ? {} : { B: batch }), ...(length === undefined ? {} : { T: length }) };
+  if (found.method === "train" && (isText(found) || Object.keys(rows).length > 0))
+    return trainingRequest(found, { B: 16, T: 128, ...set, ...rows }, ["train"]);
   const { declaration, method } = found;
   return { declaration, sizes: set, entries: [{ method, name: method, sizes: {}, gradients }] };
 }

@@ -9,6 +9,8 @@ import { profileCommand } from "../cli/commands/profile.ts";
 import { Problem } from "../compiler/diagnostic.ts";
 import { kernelTable, kernelTimes, unknownLimits } from "../runtime/kernel-times.ts";
 import { profile, type Trace } from "../runtime/profile.ts";
+import { readProgram } from "../runtime/program.ts";
+import { type EntryOptions, entryRequest } from "../runtime/trial.ts";
 import { refuses } from "./refuses.ts";
 
 const test = suite("profile");
@@ -49,6 +51,14 @@ test("a trace has the passes, and each run with its phases and kernels one after
   assert.match(String(ragged?.args?.["contraction"]), "3 groups");
 });
 
+test("rows of a text and their length are those of a training that is named among others, and of --set", () => {
+  const decoders = readProgram(fileURLToPath(new URL("../stdlib/models/decoder.moe", import.meta.url)));
+  const rows = (options: EntryOptions): unknown => entryRequest(decoders, options).entries[0]?.sizes;
+  assert.equal(rows({ entry: "Mixtral.train", batch: 2, set: { T: 64 } }), { B: 2, T: 64 });
+  assert.equal(rows({ entry: "Mixtral.train" }), { B: 16, T: 128 });
+  const gpt = readProgram(fileURLToPath(new URL("../examples/gpt-moe.moe", import.meta.url)));
+  assert.equal(entryRequest(gpt, { set: { B: 4 } }).entries[0]?.sizes, { B: 4, T: 128 });
+});
 test("the training of a model that takes no text is profiled with the sizes given", async () => {
   const regression = join(folder, "regression.moe");
   writeFileSync(
