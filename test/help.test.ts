@@ -81,7 +81,7 @@ const helps: Record<string, [text: string, help: string]> = {
   ],
   "a size that nothing says": [
     "fn f(x: float[2 * D]) -> float { return sum(x) }",
-    "a size stands alone in an argument's type, as in `float[D]`, or in the header",
+    "a size stands alone in an argument's type, as in `float[D]`, or in the header; that of a result is named by a type: `let y: float[D] = ...`",
   ],
   "a size to be found": [
     "fn f(x: float[N, M]) -> float[N * M] { return reshape(x, [-1]) }",
@@ -255,6 +255,14 @@ const helps: Record<string, [text: string, help: string]> = {
   ],
   "a sign, and only that": ["fn f(m: bool[N], n: bool[N]) -> bool[N] { return m & n }", "write `&&`"],
   "a sign of bits": ["fn f(m: bool[N]) -> bool[N] { return ~m }", "write `!`"],
+  "a type among several names": [
+    "fn f(x: f32[N, E]) -> f32[N, 1] { let (v: f32[N, 1], i) = top_k(x, 1) return v }",
+    "a type follows: `let (v, index) = ...`, then `let v: float[N, K] = v`",
+  ],
+  "rows that a mask chooses": [
+    "fn f(x: f32[N]) -> i32[N] { return nonzero(x > 0) }",
+    "no size depends on data: `where(mask, x, 0)`, an index that is -1 for none, or the K best by `top_k`",
+  ],
   "results of a call": [
     "fn g(x: float[N]) -> (float[1], i32[1]) { let (v, i) = top_k(x, 1) return v, i } fn f(x: float[N]) -> (float[1], i32[1]) { return g(x) }",
     "name the results of the call first: `let (a, b) = g(x)`, then `return a, b`",

@@ -103,7 +103,7 @@ function unknownHelp(name: string, scope: Scope): string {
   const module = libraryHome(name);
   if (module) return `it is in the library: \`import { ${name} } from "${module}"\``;
   const otherwise = isCapital(name)
-    ? `a size stands alone in an argument's type, as in \`float[${name}]\`, or in the header`
+    ? `a size stands alone in an argument's type, as in \`float[${name}]\`, or in the header; that of a result is named by a type: \`let y: float[${name}] = ...\``
     : "declare it, import it, or give it as an argument";
   return didYouMean(name, [...scope.all(), ...builtins.keys(), ...specials], nearLibrary(name) ?? otherwise);
 }

@@ -48,12 +48,21 @@ const names: readonly (readonly [names: string, help: string])[] = [
   ["outer", "write `x[:, new] * y`"],
   ["dot inner", "write `sum(x * y)`"],
   ["scaled_dot_product_attention", "write `softmax(scale * q @ transpose(k, -2, -1), where: mask) @ v`"],
+  ["log1p", "write `log(1 + x)`"],
+  ["expm1", "write `exp(x) - 1`"],
+  ["log2 log10", "write `log(x) / log(2)`, or `/ log(10)`"],
   ["pow", "a power is `x ** 2`"],
   ["clamp clip", "write `minimum(maximum(x, low), high)`"],
   ["masked_fill", "write `where(mask, value, x)`"],
   ["log_softmax", "write `x - logsumexp(x)[..., new]`"],
   ["argsort", "write `let (_, index) = sort(x)`"],
   ["eye", "write `f32(range(N)[:, new] == range(N))`"],
+  ["repeat_interleave", "write `x[div(range(K * N), K)]`: each row K times"],
+  ["bincount histc", 'write `count(index, E)`, of "std/nn"'],
+  [
+    "nonzero masked_select",
+    "no size depends on data: `where(mask, x, 0)`, an index that is -1 for none, or the K best by `top_k`",
+  ],
   ["tril triu", "a mask is made of places: `range(T)[:, new] >= range(T)`"],
   ["any", "write `sum(mask) > 0`"],
   ["all", "write `sum(!mask) == 0`"],
@@ -63,13 +72,16 @@ const names: readonly (readonly [names: string, help: string])[] = [
   ["var", "write `mean((x - mean(x, axis: -1, keep: true)) ** 2, axis: -1)`"],
   ["rand", "write `uniform([N, D])`"],
   ["randn", "write `gaussian([N, D])`"],
+  ["exponential", "write `-log(1 - uniform([N, D]))`"],
+  ["bernoulli", "write `uniform([N, D]) < p`"],
+  ["multinomial", 'write `top_k(logits + gumbel(uniform([N, E])), K)`, with `gumbel` of "std/gates"'],
   ["len", "sizes have names: those of a type"],
   ["int", "a tensor is converted by `i32(x)`, a number is rounded by `floor(x)`"],
   ["print", "`metric name = x` is reported each step"],
   ["size", "sizes have names: those of a type"],
   ["to type", "a tensor is converted by the dtype's name: `f32(x)`, `i32(x)`, `float(x)`"],
   ["long", "a tensor is converted by `i32(x)`"],
-  ["no_grad", "write `detach(x)`"],
+  ["no_grad stop_gradient", "write `detach(x)`"],
   [
     "Sequential ModuleList",
     "an array holds layers, `blocks: Block(D)[L]`, and a method calls them: `for block in blocks { x = block(x) }`",
@@ -138,6 +150,11 @@ function blockHelp(token: IToken | undefined, all: readonly IToken[]): string | 
   const led = all.findLast((t) => /^(while|elif)$/.test(t.image) && t.startLine === token.startLine);
   return led ? foreignHelp(led.image) : null;
 }
+/** `let (a, b`, so far. */
+const isLetOfSeveral = (all: readonly IToken[]): boolean => {
+  const open = all.findLastIndex((t) => t.image === "(");
+  return all[open - 1]?.image === "let" && !all.slice(open).some((t) => t.image === ")");
+};
 /** By what was expected, the first that fits. */
 const remedies: readonly (readonly [expected: RegExp, help: string])[] = [
   [/`->`$/, "a function says what it returns: `fn f(x: float[N]) -> float[N] { ... }`"],
@@ -170,6 +187,8 @@ export function helpFor(wanted: string, token: IToken | undefined, all: readonly
   if (token?.image === "," && wanted.endsWith("`=`")) return "several results stand in brackets: `let (a, b) = ...`";
   if (token?.image === "let" && wanted.endsWith("`}`"))
     return "`let` is for methods; a size made of others stands in the header: `layer Name(D, H = 4 * D)`";
+  if (token?.image === ":" && wanted.includes("`)`") && isLetOfSeveral(all))
+    return `a type follows: \`let (v, index) = ...\`, then \`let ${before?.image}: float[N, K] = ${before?.image}\``;
   if (token?.tokenType === Str && /^"[-+]?inf(inity)?"$/i.test(token.image)) return "infinity is `inf`, or `-inf`";
   if (token?.tokenType === Str) return nameHelp(all.at(-2)?.image ?? "") ?? "a text stands only after `from`";
   if (token?.image === "=" && before && /^[-+*/%@]$/.test(before.image)) return `write \`x = x ${before.image} ...\``;
