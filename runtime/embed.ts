@@ -17,7 +17,7 @@ import {
 } from "./executable.ts";
 import { byName } from "./loop.ts";
 import { meanOf } from "./means.ts";
-import { NamedTensors, namesOf, split } from "./names.ts";
+import { NamedTensors, namesHelp, namesOf, split } from "./names.ts";
 import { bytesOfTensor, convert, count, fromBytes, fromNumbers, requireElements, requireFit } from "./tensor.ts";
 
 /** A declaration of a template, or a .moe file (its only model, or `declaration`). */
@@ -48,7 +48,7 @@ export interface CompileOptions extends TargetOptions {
   readonly entry?: string;
   /** Of `train`: its losses and metrics as of held-out batches: `training` is false, and nothing is learned. */
   readonly evaluates?: boolean;
-  /** Adds gradients of the losses and results in all parameters and float inputs, by `PATH` and `input.NAME`. */
+  /** Adds gradients of the losses and results in all parameters and float inputs, by the names of `Program.names` and `input.NAME`. */
   readonly gradients?: boolean;
   /** Inputs that have a default and are given all the same. */
   readonly given?: readonly string[];
@@ -95,7 +95,7 @@ export class Program {
     const [, tensor] = store
       ? (split(store.name, this.executable.read(store.name)).find(([n]) => n === name) ?? [])
       : [];
-    if (!tensor) throw new Problem(`there is no parameter ${name}`, `the parameters are ${this.names.join(", ")}`);
+    if (!tensor) throw new Problem(`there is no parameter ${name}`, namesHelp("parameters", name, this.names));
     return tensor;
   }
   /** Sets parameters by name, all or, where one does not fit, none: whole arrays of layers (`experts.up.weight`, with a leading axis) or every copy of one. */
@@ -111,7 +111,7 @@ export class Program {
     for (const store of this.kept()) named.take(store); // once to see that it fits: all at a time are as large as the model
     const [unread] = named.unread();
     if (unread !== undefined)
-      throw new Problem(`nothing is named ${unread}`, `the parameters are ${this.names.join(", ")}`);
+      throw new Problem(`nothing is named ${unread}`, namesHelp("parameters", unread, this.names));
     for (const store of this.kept()) {
       const value = named.take(store);
       if (value) this.executable.write(store.name, value);
@@ -126,7 +126,7 @@ export class Program {
     const { step = 0, signal } = options;
     requireInteger("the step", step);
     const at = { seed: this.seed, call: this.calls++, step };
-    return this.inTurn(() => this.heeding(signal, () => this.executable.run(this.entry, given, at)));
+    return this.inTurn(async () => apart(await this.heeding(signal, () => this.executable.run(this.entry, given, at))));
   }
   /** Steps the optimizer from the gradients that `train` has added up. */
   async update(step: number): Promise<void> {
@@ -206,6 +206,11 @@ export class Program {
   }
 }
 
+/** Gradients of arrays of layers by the names of their copies, as `names` and `read` have them. */
+const apart = (outcome: Outcome): Outcome => ({
+  ...outcome,
+  gradients: new Map([...outcome.gradients].flatMap(([name, t]) => split(name, t))),
+});
 /** What the elements of an input are: those of any float one may be given in f32. */
 const givenAs = (x: Input, dtype: DType): DType =>
   isFloat(dtype) && Object.prototype.toString.call(x) === "[object Float32Array]" ? "f32" : dtype;

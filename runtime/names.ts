@@ -17,6 +17,19 @@ function copies(name: string, over: readonly number[]): [name: string, index: nu
 }
 const stackOf = (name: string): number => name.split("*").length - 1;
 
+/** What to do about a name that nothing has: those that are most like it, for a large model has too many to list. */
+export function namesHelp(what: string, unknown: string, names: readonly string[]): string {
+  const few = 12;
+  if (names.length <= few) return `the ${what} are ${names.join(", ") || "none"}`;
+  const near = names.toSorted((a, b) => alike(b, unknown) - alike(a, unknown)).slice(0, few);
+  return `of ${names.length} ${what} those most like it are ${near.join(", ")}`;
+}
+/** How many words two paths share: those that both end with count most. */
+function alike(a: string, b: string): number {
+  const [x, y] = [a.split("."), b.split(".")];
+  const apart = x.toReversed().findIndex((word, i) => word !== y.at(-1 - i));
+  return 2 * (apart < 0 ? x.length : apart) + x.filter((word, i) => word === y[i]).length;
+}
 /** The names of a store's copies. */
 export const namesOf = ({ name, shape }: Pick<StoreInfo, "name" | "shape">): string[] =>
   copies(name, shape.slice(0, stackOf(name))).map(([copy]) => copy);

@@ -4,7 +4,7 @@ import type { Sizes } from "../compiler/pipeline.ts";
 import { checkpointSteps, newestCheckpoint } from "./checkpoint.ts";
 import type { Executable, Tensor } from "./executable.ts";
 import { foreignTensors, isForeign, openForeign } from "./import/weights.ts";
-import { NamedTensors, split } from "./names.ts";
+import { NamedTensors, namesHelp, split } from "./names.ts";
 import { readConfig } from "./run-folder.ts";
 import { readSafetensors } from "./safetensors.ts";
 
@@ -54,7 +54,11 @@ export function loadParameters(executable: Executable, { path, tensors }: GivenP
   if (unread !== undefined)
     throw new Problem(
       `${path}: nothing is named \`${unread}\``,
-      `the parameters and states are ${stores.map((s) => s.name).join(", ") || "none"}`,
+      namesHelp(
+        "parameters and states",
+        unread,
+        stores.map((s) => s.name),
+      ),
     );
   return lacking;
 }

@@ -188,6 +188,44 @@ for (const target of targets) {
       );
     }));
 }
+for (const target of targets)
+  test(`gradients of an array of layers have the names of its parameters, on ${target}`, async () => {
+    const { Experts } = moe<"Experts">`
+      import { Linear } from "std/nn"
+      layer Experts(D, E) {
+        experts: Linear(D, 1)[E]
+        forward(x: float[N, D], index: i32[N]) -> float[N, 1] { return experts[index](x) }
+      }`;
+    const options: CompileOptions = { target, gradients: true, sizes: { D: 2, E: 2, N: 2 } };
+    await compiled(
+      options,
+      async (program) => {
+        const { gradients } = await program.run({ x: Float32Array.of(1, 2, 3, 4), index: Int32Array.of(1, 0) });
+        assert.equal([...gradients.keys()].toSorted(), [...program.names, "input.x"]);
+        assert.equal(gradients.get("experts.0.weight"), tensor("f32", [2, 1], [3, 4]));
+        assert.equal(gradients.get("experts.1.weight"), tensor("f32", [2, 1], [1, 2]));
+      },
+      Experts,
+    );
+  });
+test("of a large model's parameters a wrong name is told those most like it", async () => {
+  const { Deep } = moe<"Deep">`
+    import { SwiGlu } from "std/nn"
+    layer Deep(D) {
+      blocks: SwiGlu(D, D)[20]
+      forward(x: float[N, D]) -> float[N, D] {
+        for block in blocks { x = block(x) }
+        return x
+      }
+    }`;
+  const wrong = new Map([["blocks.7.gate_proj.weight", tensor("f32", [1], [0])]]);
+  const load = async (program: Program): Promise<void> => program.load(wrong);
+  await refuses(
+    () => compiled({ target: "reference" }, load, Deep),
+    "nothing is named blocks.7.gate_proj.weight",
+    "of 60 parameters those most like it are blocks.7.gate.weight, blocks.7.up.weight, blocks.7.down.weight, ",
+  );
+});
 test("inputs and cotangents in f32 of a program in f64 are taken as they are", () =>
   compiled({ target: "reference", gradients: true, precision: "f64" }, async (program) => {
     const x: Tensor = { dtype: "f32", shape: [2, 4], data: filled(0.1) };

@@ -31,7 +31,7 @@ export function openForeign(folder: string): Foreign {
       config["model_type"] === undefined
         ? `${path} has no model_type: transformers did not write it`
         : `${path}: the model_type is ${shown(config["model_type"])}, which the standard library does not have`,
-      `the library has ${families.map((f) => f.type).join(", ")}`,
+      `the library has ${families.map((f) => f.type).join(", ")}; write another in the .moe language, and give it renamed weights by \`--params\` (docs/from-pytorch.md)`,
     );
   for (const [key, only] of Object.entries(family.only)) {
     const is = lookup(config, key);
