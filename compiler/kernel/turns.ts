@@ -1,5 +1,4 @@
-// Rows in turn: one is stored, around the caches, in the loop that makes a fold of another, so that memory is never idle. What the other reads is
-// loaded before: AMD's cores take a load for one of what was just stored where the last 12 bits of both addresses are alike, as in rows of whole pages.
+// Rows in turn: one is stored, around the caches, in the loop that makes a fold of another, so that memory is never idle.
 import type { Value } from "../graph/node.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import { dtypeOf } from "../types/type.ts";
@@ -50,8 +49,8 @@ function storedLate(d: Draft, out: Value, outer: readonly number[], n: number, r
     const at = unflatten(plus(task, i), outer);
     const store = finish(i, before());
     const value = (j: Expr): Expr => {
-      const made = d.k.letHere("made", reader.element(kept, [...at, j]));
       d.k.if(call("gt", "bool", i, num(0)), () => store(j));
+      const made = d.k.letHere("made", reader.element(kept, [...at, j]));
       d.k.store(local, [j], made);
       return made;
     };
@@ -75,9 +74,8 @@ function foldedEarly(d: Draft, out: Value, outer: readonly number[], n: number, 
     const at = unflatten(row, outer);
     const reader = d.reader();
     const value = (j: Expr): Expr => {
-      const made = d.k.letHere("made", reader.element(x, [...at, j]));
       then(j);
-      return made;
+      return reader.element(x, [...at, j]);
     };
     d.k.store(folded, [num(0)], d.k.fold(fn, fn, "f32", num(n), value, ahead));
   };
