@@ -18,7 +18,8 @@ function wheel(): string {
   }
 }
 /** With the headers of CUDA (4 MB), by which tests know that the driver is called as it wants to be. */
-const wheels = [wheel(), wheel().replace("nvrtc", "runtime")];
+const compiler = wheel();
+const wheels = [compiler, compiler.replace("nvrtc", "runtime")];
 const install = (): number =>
   spawnSync("python3", [...pip, "--target", folder, ...wheels], { stdio: "inherit" }).status ?? 1;
 /** The wheel is 250 MB: a broken connection is tried again. */
