@@ -54,9 +54,10 @@ test("variants change one axis, fit the contraction, and differ from each other"
 
 /** The bytes of all results of a run with one schedule for every contraction. */
 async function bits(
+  sizes: Readonly<Record<string, number>>,
   schedules: ReadonlyMap<string, Schedule>,
 ): Promise<{ bytes: Uint8Array[]; used: Map<string, Schedule> }> {
-  const trial = await openTrial({ ...layer, schedules });
+  const trial = await openTrial({ ...layer, set: { ...layer.set, ...sizes }, schedules });
   try {
     const { outputs, gradients } = (await trial.run()).outcome;
     const chosen = trial.plan.kernels.flatMap((k) =>
@@ -73,25 +74,30 @@ async function bits(
 /** As given, or in whole tiles or words where the products of this machine are. */
 const isOf = (given: Schedule, taken: object | undefined): boolean =>
   ([null, "term", "terms", "words"] as const).some((form) => isDeepStrictEqual(fitting(given, form), taken));
-test("no schedule changes a bit of a mixture's results and gradients", async () => {
-  const base = await bits(new Map());
-  assert.ok(
-    base.bytes.length >= 6 && base.used.size >= 6,
-    `${base.bytes.length} results, ${base.used.size} contractions`,
-  );
-  assert.ok(base.bytes.every((b) => b.some((x) => x !== 0)));
-  const odd: readonly Schedule[] = [
-    { bm: 6, bn: 16, bk: 16, mc: 6, stream: true },
-    { bm: 48, bn: 80, bk: 33, mc: 96, stream: false },
-  ];
-  for (const schedule of odd) {
-    const all = new Map([...base.used.keys()].map((shape) => [shape, schedule]));
-    const other = await bits(all);
-    assert.equal(new Set(other.used.keys()), new Set(all.keys()));
-    for (const s of other.used.values()) assert.ok(isOf(schedule, s), JSON.stringify(s));
-    assert.equal(other.bytes, base.bytes, JSON.stringify(schedule));
-  }
-});
+/** Of whole runs of 16 columns, whose sums an epilogue makes, and of others. */
+for (const sizes of [
+  { D: 40, H: 76 },
+  { D: 32, H: 64 },
+])
+  test(`no schedule changes a bit of a mixture's results and gradients, H ${sizes.H}`, async () => {
+    const base = await bits(sizes, new Map());
+    assert.ok(
+      base.bytes.length >= 6 && base.used.size >= 6,
+      `${base.bytes.length} results, ${base.used.size} contractions`,
+    );
+    assert.ok(base.bytes.every((b) => b.some((x) => x !== 0)));
+    const odd: readonly Schedule[] = [
+      { bm: 6, bn: 16, bk: 16, mc: 6, stream: true },
+      { bm: 48, bn: 80, bk: 33, mc: 96, stream: false },
+    ];
+    for (const schedule of odd) {
+      const all = new Map([...base.used.keys()].map((shape) => [shape, schedule]));
+      const other = await bits(sizes, all);
+      assert.equal(new Set(other.used.keys()), new Set(all.keys()));
+      for (const s of other.used.values()) assert.ok(isOf(schedule, s), JSON.stringify(s));
+      assert.equal(other.bytes, base.bytes, JSON.stringify(schedule));
+    }
+  });
 
 test("tuning measures, keeps winners for this machine and threads, and says what it gained", async () => {
   const cache = new ScheduleCache(await toolchain(), 2, folder());

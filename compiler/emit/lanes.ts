@@ -50,7 +50,8 @@ function allowed(s: Stmt, varies: Varies, follows: Follows): boolean {
   if (s.s !== "store") return true;
   if (s.to.kind === "tile") return s.to.role !== "shared";
   const at = address(s.to, s.at);
-  return varies(at) && follows(at, [s.run ? 0 : 1]);
+  // a block of just one run of columns has one place for it
+  return s.run ? follows(at, [0]) : varies(at) && follows(at, [1]);
 }
 function readable(x: Expr, varies: Varies, follows: Follows): boolean {
   if (x.e === "load" && x.from.kind === "tile")
