@@ -14,6 +14,7 @@ import { bytesOfTensor } from "../runtime/tensor.ts";
 import { openTrial, type TrialOptions } from "../runtime/trial.ts";
 import { tune } from "../runtime/tune.ts";
 import { folder } from "./folder.ts";
+import { has } from "./host/machine.ts";
 
 const test = suite("tune");
 const program = fileURLToPath(new URL("../examples/one-layer.moe", import.meta.url));
@@ -52,12 +53,19 @@ test("variants change one axis, fit the contraction, and differ from each other"
   );
 });
 
+/** H: of whole runs of 16 columns, whose sums an epilogue makes, or not. */
+interface Case {
+  readonly isa: string;
+  readonly precision: "f32" | "bf16";
+  readonly D: number;
+  readonly H: number;
+}
 /** The bytes of all results of a run with one schedule for every contraction. */
 async function bits(
-  sizes: Readonly<Record<string, number>>,
+  { precision, D, H }: Case,
   schedules: ReadonlyMap<string, Schedule>,
 ): Promise<{ bytes: Uint8Array[]; used: Map<string, Schedule> }> {
-  const trial = await openTrial({ ...layer, set: { ...layer.set, ...sizes }, schedules });
+  const trial = await openTrial({ ...layer, set: { ...layer.set, D, H }, precision, schedules });
   try {
     const { outputs, gradients } = (await trial.run()).outcome;
     const chosen = trial.plan.kernels.flatMap((k) =>
@@ -74,13 +82,22 @@ async function bits(
 /** As given, or in whole tiles or words where the products of this machine are. */
 const isOf = (given: Schedule, taken: object | undefined): boolean =>
   ([null, "term", "terms", "words"] as const).some((form) => isDeepStrictEqual(fitting(given, form), taken));
-/** Of whole runs of 16 columns, whose sums an epilogue makes, and of others. */
-for (const sizes of [
-  { D: 40, H: 76 },
-  { D: 32, H: 64 },
-])
-  test(`no schedule changes a bit of a mixture's results and gradients, H ${sizes.H}`, async () => {
-    const base = await bits(sizes, new Map());
+const before = process.env;
+test.after.each(() => {
+  process.env = before;
+});
+const cases: readonly Case[] = (
+  [
+    { isa: "native", precision: "f32", D: 40, H: 76 },
+    { isa: "native", precision: "bf16", D: 32, H: 64 },
+    { isa: "avx2", precision: "f32", D: 32, H: 64 },
+    { isa: "portable", precision: "bf16", D: 32, H: 64 },
+  ] as const
+).filter(({ isa }) => isa !== "avx2" || (has("avx2") && has("fma")));
+for (const one of cases)
+  test(`no schedule changes a bit of a mixture's results and gradients, ${Object.values(one).join(" ")}`, async () => {
+    process.env = { ...before, MOEC_ISA: one.isa };
+    const base = await bits(one, new Map());
     assert.ok(
       base.bytes.length >= 6 && base.used.size >= 6,
       `${base.bytes.length} results, ${base.used.size} contractions`,
@@ -88,11 +105,12 @@ for (const sizes of [
     assert.ok(base.bytes.every((b) => b.some((x) => x !== 0)));
     const odd: readonly Schedule[] = [
       { bm: 6, bn: 16, bk: 16, mc: 6, stream: true },
+      { bm: 13, bn: 80, bk: 127, mc: 26, stream: false },
       { bm: 48, bn: 80, bk: 33, mc: 96, stream: false },
     ];
     for (const schedule of odd) {
       const all = new Map([...base.used.keys()].map((shape) => [shape, schedule]));
-      const other = await bits(sizes, all);
+      const other = await bits(one, all);
       assert.equal(new Set(other.used.keys()), new Set(all.keys()));
       for (const s of other.used.values()) assert.ok(isOf(schedule, s), JSON.stringify(s));
       assert.equal(other.bytes, base.bytes, JSON.stringify(schedule));

@@ -83,7 +83,7 @@ template <int L, class F> FN void par(ix n, F f) {
 /** The same of computed elements (x, k), R rows at most: some steps of the depth are made at a time, then put in order. */
 template <int R, int L, class F> FN Sixes pack_sixes(f32* to, ix n, ix depth, F f) {
   constexpr ix SOME = 16;
-  alignas(64) f32 made[SOME][R + LANES];
+  alignas(64) f32 made[SOME][R + (LANES > SIX ? LANES : SIX)];  // sixes are read whole
   const ix next = SIX * depth + LANES;
   ROLL for (ix k = 0; k < depth; k += SOME) {
     const ix m = ix_min(SOME, depth - k);
@@ -212,10 +212,11 @@ template <int M, int R, int C, int LD, class A, class E> FN void rows_along(ix r
 template <class A, class T, int LD, class E, int R, int C> FN void mma(bool fresh, const A& a, ix rows, ix depth, const T& then, const On<Along<LD, E>, R, C>& o) {
   static_assert(R <= SIX, "one register tile's rows");
   if (rows == 0) return;
-  ROLL for (ix c = 0; c < o.b.n; c += LANES) {
-    const Part part = {0, rows, c, LANES};
+  constexpr ix W = LANES < 16 ? 16 : LANES;  // sums of 16 columns are in one part
+  ROLL for (ix c = 0; c < o.b.n; c += W) {
+    const Part part = {0, rows, c, W};
     if (then.now) then.before(part, [](const void* p) { __builtin_prefetch(p, 1, 2); });
-    rows_along<1, R, C, LD>(rows, fresh, a, o.b.p + c * LD, o.b.next - o.b.p, o.b.n - c, o.acc.d[0] + c, depth);
+    ROLL for (ix x = c; x < ix_min(c + W, o.b.n); x += LANES) rows_along<1, R, C, LD>(rows, fresh, a, o.b.p + x * LD, o.b.next - o.b.p, o.b.n - x, o.acc.d[0] + x, depth);
     if (then.now) then.after(part);
   }
 }
