@@ -20,7 +20,7 @@ export function fits(v: Var, body: readonly Stmt[], lanes: number, aligned: bool
     if (s.s === "fold" && (varies(s.value) || s.body.some((b) => b.s === "let" && varying.has(b.v))))
       varying.add(s.into);
     if (s.s === "scan" && varies(s.value)) varying.add(s.sum);
-    if (!allowed(s, varies, follows)) obstacles.push(s);
+    if (!allowed(s, varies, follows, aligned)) obstacles.push(s);
   });
   walkExprs(body, (x) => {
     if (!readable(x, varies, follows)) obstacles.push(x);
@@ -44,14 +44,15 @@ export function touchesOnly(dtype: DType, v: Var, body: readonly Stmt[]): boolea
 type Varies = (x: Expr) => boolean;
 type Follows = (x: Expr, steps: readonly number[]) => boolean;
 /** Whether a statement means the same for a group of lanes as for each. */
-function allowed(s: Stmt, varies: Varies, follows: Follows): boolean {
+function allowed(s: Stmt, varies: Varies, follows: Follows, aligned: boolean): boolean {
   if (s.s === "tally") return !varies(s.key);
   if (s.s === "if") return !varies(s.cond);
   if (s.s !== "store") return true;
   if (s.to.kind === "tile") return s.to.role !== "shared";
   const at = address(s.to, s.at);
-  // a block of just one run of columns has one place for it
-  return s.run ? follows(at, [0]) : varies(at) && follows(at, [1]);
+  // a block of just one run of columns has one place for it, which on CUDA lanes that trade two runs would both write
+  if (s.run) return (varies(at) || !aligned) && follows(at, [0]);
+  return varies(at) && follows(at, [1]);
 }
 function readable(x: Expr, varies: Varies, follows: Follows): boolean {
   if (x.e === "load" && x.from.kind === "tile")
