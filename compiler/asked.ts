@@ -7,3 +7,4 @@ export const askedTarget = (target: string): string => asked(`--target ${target}
 export const askedInput = (name: string): string =>
   `\`--input FILE.json\` with { "${name}": ... } in it (in TypeScript \`run({ ${name}: ... })\`)`;
 export const askedDeclaration = asked("--entry NAME", 'declaration: "NAME"');
+export const askedModel = asked("--model NAME", 'model: "NAME"');

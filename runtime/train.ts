@@ -1,7 +1,8 @@
 // Training from options: finds the model, compiles it, opens its folder, and runs the loop.
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { type EntrySignature, type Loaded, modelsOf } from "../compiler/check/index.ts";
+import { askedModel } from "../compiler/asked.ts";
+import { type EntrySignature, findModel, type Loaded } from "../compiler/check/index.ts";
 import { Problem } from "../compiler/diagnostic.ts";
 import type { Bytes } from "../compiler/plan/plan.ts";
 import { type Checkpoint, checkpointSteps, newestCheckpoint } from "./checkpoint.ts";
@@ -30,6 +31,8 @@ import { requireKnown } from "./tokens.ts";
 export interface TrainOptions extends Running {
   /** A .moe file. */
   readonly program: string;
+  /** Which of the file's models. Default: resuming, the run's; else its only one. */
+  readonly model?: string | undefined;
   /** Text files, read as bytes one after the other. */
   readonly data: readonly string[];
   /** In total, also when resuming. Default: the model's `Steps`, or 400. */
@@ -97,11 +100,10 @@ export async function* train(options: TrainOptions): AsyncGenerator<Step, void> 
 /** Everything before the first step. The caller closes it. */
 export async function openTraining(options: TrainOptions): Promise<Training> {
   const program = readProgram(options.program);
-  requireOneModel(program);
-  const entry = findEntry(program, undefined, "train");
-  const text = readText(options.data);
   const folder =
     options.out === null ? null : (options.out ?? defaultRunFolder(options.program, options.resume ?? false));
+  const entry = findEntry(program, modelIn(program, options, folder), "train");
+  const text = readText(options.data);
   const held = (): (() => void) => (folder === null ? () => {} : lockFolder(folder));
   held()(); // what is in the way is said at once; a process that ends while kernels are compiled leaves nothing
   const config = configIn(options, entry, folder, text);
@@ -242,14 +244,13 @@ function textAxes(entry: EntrySignature): [batch: string, length: string] {
   );
 }
 
-function requireOneModel(program: Loaded): void {
-  const names = modelsOf(program).map((m) => m.ast.name.name);
-  if (names.length !== 1)
-    throw new Problem(
-      `${program.main.name} declares ${names.length === 0 ? "no model" : `several models: ${names.join(", ")}`}`,
-      "train a file that declares one: `model Name(D) { ... }`; what it needs of others it can import",
-    );
+/** The name of the model that is trained; a run that goes on knows it. */
+function modelIn(program: Loaded, { model, resume }: TrainOptions, folder: string | null): string {
+  const name = model ?? (resume ? savedIn(folder)?.model : undefined);
+  return findModel(program, name, askedModel).ast.name.name;
 }
+const savedIn = (folder: string | null): RunConfig | null =>
+  folder !== null && existsSync(join(folder, "config.json")) ? readConfig(folder) : null;
 /** The run's options. A folder that holds a run is only opened to resume. */
 function configIn(options: TrainOptions, entry: EntrySignature, folder: string | null, text: Text): RunConfig {
   if (options.resume && options.params !== undefined)
@@ -257,18 +258,17 @@ function configIn(options: TrainOptions, entry: EntrySignature, folder: string |
       "a run that is resumed goes on from its own checkpoint, not from --params",
       "leave one of --resume and --params out",
     );
-  const exists = folder !== null && existsSync(join(folder, "config.json"));
-  if (options.resume && !exists)
+  const saved = options.resume ? savedIn(folder) : null;
+  if (options.resume && saved === null)
     throw new Problem(
       `${folder ?? "nothing"} holds no run to resume`,
       "leave --resume out, or name the run's folder with --out",
     );
-  if (folder === null || !options.resume) {
+  if (folder === null || saved === null) {
     if (folder !== null && checkpointSteps(folder).length > 0)
       throw new Problem(`${folder} already holds a run`, "go on with --resume, or choose another folder with --out");
     return configOf(options, entry, text, null);
   }
-  const saved = readConfig(folder);
   const config = configOf(options, entry, text, saved);
   requireSame(folder, saved, config);
   if (config.tf32 && options.target !== "cuda")

@@ -6,6 +6,7 @@ import type { Diagnostic } from "../compiler/diagnostic.ts";
 
 const test = suite("help");
 const errorsIn = (text: string): Diagnostic[] => check(load({ name: "test.moe", text }));
+const empty = "brackets stand behind the name, also with nothing in them: `model Name() { ... }`";
 const division =
   "sizes and numbers are divided by `/`, tensors of `i32` by `div(a, b)`; a comment has a line of its own";
 const helps: Record<string, [text: string, help: string]> = {
@@ -213,6 +214,12 @@ const helps: Record<string, [text: string, help: string]> = {
     "fn f(x: float[N], y: float[N]) -> float[N] { return max(x, y) }",
     "`axis: -1`, `axis: S` for the axes of `...S`, or a list; of two values, `maximum(a, b)`",
   ],
+  "the smaller of a tensor and a number": [
+    "fn f(x: float[N]) -> float[N] { return min(x, 3) }",
+    "its only axis is 0; of two values, `minimum(a, b)`",
+  ],
+  "a declaration without a header": ["layer A { forward(x: float[N]) -> float[N] { return x } }", empty],
+  "an alias without a header": ['import { Linear } from "std/nn" layer A = Linear(3, 4)', empty],
   "axes without a name": [
     "fn f(x: float[..., D]) -> float[D] { return x }",
     "the axes in front have a name: `float[...S, D]`",

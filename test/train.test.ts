@@ -335,12 +335,21 @@ test("parameters that do not fit are refused before anything is written", async 
   }
   assert.not.ok(existsSync(join(out, "config.json")));
 });
-test("a file of several models, or of none, is not trained; there is no flag that would choose", async () => {
-  for (const text of ["fn f(x: f32[N]) -> f32[N] { return x }", `${small(8, 4)}model Other(D) {}`]) {
-    const program = join(root, "m.moe");
-    writeFileSync(program, text);
-    const error = await openTraining({ program, data: [], target: "reference", out: null }).catch((e: unknown) => e);
-    assert.ok(error instanceof Problem && !error.help.includes("--entry"), String(error));
-  }
+test("of a file's several models one is named; a run that goes on knows which; a file of none is not trained", async () => {
+  const [program, data, out] = [join(root, "m.moe"), join(root, "bytes"), fresh()];
+  writeFileSync(data, "abcdefgh".repeat(30));
+  const options = { program, data: [data], target: "reference", batch: 1, length: 8, out } as const;
+  writeFileSync(program, "fn f(x: f32[N]) -> f32[N] { return x }");
+  await assertRejects(openTraining(options), /declares no model/);
+  writeFileSync(program, `${small(128, 4)}model Other() = Small(D: 3)`);
+  await assertRejects(openTraining(options), /several models/);
+  await assertRejects(openTraining({ ...options, model: "Othr" }), /no model Othr/);
+  await lossesOf({ ...options, model: "Other", steps: 1 });
+  assert.is(readConfig(out).model, "Other");
+  assert.is((await lossesOf({ ...options, resume: true, steps: 2 })).length, 1);
+  await assertRejects(
+    openTraining({ ...options, resume: true, model: "Small" }),
+    /the model was Other and is now Small/,
+  );
 });
 test.run();

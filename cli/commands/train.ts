@@ -12,7 +12,8 @@ import { interruptible } from "../signals.ts";
 export const trainCommand = (): Command =>
   addShared(new Command("train"))
     .description("Train a model on text, as bytes; the last 5% is held out. Ctrl-C saves and stops.")
-    .argument("<file>", "a .moe file with one model")
+    .argument("<file>", "a .moe file with a model")
+    .addOption(flag("--model <name>", "which model, where the file declares several", text))
     .requiredOption("--data <files...>", "text files, one after the other; - is what is piped in")
     .addOption(
       flag("--steps <n>", "training steps in total, also with --resume; default: the model's Steps, or 400", whole(1)),
@@ -47,6 +48,7 @@ export const trainCommand = (): Command =>
     .action(run);
 
 interface Options extends Shared {
+  model?: string;
   data: string[];
   steps?: number;
   batch?: number;

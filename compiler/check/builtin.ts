@@ -127,10 +127,16 @@ export class Args {
   private axesOf(v: Val, x: Type, at: Span, extra: number): number[] {
     if (v.kind === "list") return v.items.flatMap((item) => this.axesOf(item, x, at, extra));
     if (v.kind === "spread") return this.leading(v.name, v.axes, x, at);
-    if (v.kind === "number" && typeof v.value === "number") return [axisOf(this.c.w, x, v.value, at, extra)];
+    if (v.kind === "number" && typeof v.value === "number")
+      return [axisOf(this.c.w, x, v.value, at, extra, this.ofTwo())];
     return fail("E0207", `an axis is a number, not ${v.kind === "number" ? "a size" : kindText[v.kind]}`, at, {
-      help: `\`axis: -1\`, \`axis: S\` for the axes of \`...S\`, or a list${v.kind === "tensor" ? "; of two values, `maximum(a, b)`" : ""}`,
+      help: `\`axis: -1\`, \`axis: S\` for the axes of \`...S\`, or a list${this.ofTwo()}`,
     });
+  }
+  /** `max(x, 3)` is of an axis; other languages have it of two values. */
+  private ofTwo(): string {
+    const [name] = /^(max|min)(?=\()/.exec(this.signature) ?? [];
+    return name === undefined ? "" : `; of two values, \`${name}imum(a, b)\``;
   }
   /** The axes that `...S` stands for: they must be x's first. */
   private leading(name: string, axes: readonly Size[], x: Type, at: Span): number[] {

@@ -39,27 +39,33 @@ export type Target =
 /** The declaration called `name`, or the file's only model. Throws Problem where there is none. */
 export function findDeclaration(loaded: Loaded, name: string | undefined): Declared {
   const own = [...loaded.main.names].flatMap(([key, decl]) => (decl ? [{ key, decl }] : []));
-  if (name !== undefined) {
-    const found = own.find((o) => o.key === name);
-    if (found) return found.decl;
-    throw new Problem(
-      `${loaded.main.name} declares no ${name}`,
-      didYouMean(
-        name,
-        own.map((o) => o.key),
-        `it declares ${own.map((o) => o.key).join(", ") || "nothing"}`,
-      ),
-    );
+  const names = own.map((o) => o.key);
+  const known = names.join(", ");
+  if (name === undefined) {
+    if (modelsOf(loaded).length > 0 || known === "") return findModel(loaded, undefined, askedDeclaration);
+    throw new Problem(`${loaded.main.name} declares no model`, nameOne(askedDeclaration, known));
   }
-  const models = modelsOf(loaded);
-  const [only, ...more] = models;
-  if (only && more.length === 0) return only;
-  const names = (models.length > 0 ? models.map((m) => m.ast.name.name) : own.map((o) => o.key)).join(", ");
+  const found = own.find((o) => o.key === name);
+  if (found) return found.decl;
   throw new Problem(
-    models.length > 0 ? `${loaded.main.name} declares several models` : `${loaded.main.name} declares no model`,
-    names === "" ? "declare one: `model Name(D) { ... }`" : `name one: ${askedDeclaration}, with NAME one of ${names}`,
+    `${loaded.main.name} declares no ${name}`,
+    didYouMean(name, names, `it declares ${known || "nothing"}`),
   );
 }
+/** The file's model of that name, or its only one; `asked` is how a person names one. Throws Problem where there is none. */
+export function findModel(loaded: Loaded, name: string | undefined, asked: string): Declared {
+  const models = modelsOf(loaded);
+  const found = name === undefined && models.length === 1 ? models[0] : models.find((m) => nameOf(m) === name);
+  if (found) return found;
+  const names = models.map(nameOf);
+  const [file, known] = [loaded.main.name, names.join(", ")];
+  if (known === "") throw new Problem(`${file} declares no model`, "declare one: `model Name(D) { ... }`");
+  throw name === undefined
+    ? new Problem(`${file} declares several models`, nameOne(asked, known))
+    : new Problem(`${file} declares no model ${name}`, didYouMean(name, names, `it declares ${known}`));
+}
+const nameOne = (asked: string, known: string): string => `name one: ${asked}, with NAME one of ${known}`;
+const nameOf = ({ ast }: Declared): string => ast.name.name;
 /** The file's own. */
 export const modelsOf = (loaded: Loaded): Declared[] =>
   [...loaded.main.names.values()].filter(

@@ -158,6 +158,7 @@ const isLetOfSeveral = (all: readonly IToken[]): boolean => {
 /** By what was expected, the first that fits. */
 const remedies: readonly (readonly [expected: RegExp, help: string])[] = [
   [/`->`$/, "a function says what it returns: `fn f(x: float[N]) -> float[N] { ... }`"],
+  [/^expected `\(`$/, "brackets stand behind the name, also with nothing in them: `model Name() { ... }`"],
   [/^expected `,`/, "put a `,` between two items, or close the bracket"],
   [/an expression|an argument/, "a value stands here: a name, a number, a call, `(...)` or `[...]`"],
   [/`:` or `\(` after/, "a member is `name: Layer(...)`, a method is `name(x: float[N]) -> float[N] { ... }`"],
