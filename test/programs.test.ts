@@ -15,6 +15,7 @@ import { checkOnEmulator, type Kernels } from "./random/on-emulator.ts";
 import { checkOnHost } from "./random/on-host.ts";
 import { type Kind, type RandomProgram, randomProgram } from "./random/programs.ts";
 import { given } from "./random/training.ts";
+import { usual } from "./random/ways.ts";
 
 const test = suite("programs");
 const full = env["MOEC_TEST"] === "full";
@@ -72,7 +73,8 @@ async function interpreted({ text, sizes }: RandomProgram): Promise<Map<string, 
 for (const precision of ["f32", "bf16"] as const)
   test(`kernels of the host, two steps of training, ${precision}`, async () => {
     const all = programs(3, `host ${precision} `, { looped: false, draws: true });
-    for (let from = 0; from < all.length; from += 12) await checkOnHost(all.slice(from, from + 12), precision, of);
+    for (let from = 0; from < all.length; from += 12)
+      await checkOnHost(all.slice(from, from + 12), { ...usual, precision }, of);
   });
 
 interface Emulated {

@@ -49,13 +49,15 @@ const look = (name: string, draw: Draw): string => {
   }
 }`;
 };
-export function randomDecoder(seed: string): RandomDecoder {
+/** `all`: its rows go to all experts, so that rounding does not choose among them. */
+export function randomDecoder(seed: string, all = false): RandomDecoder {
   const draw = new Draw(seed);
   const context = draw.of([7, 16, 33, 47, 49, 64, 65, 97, 130]);
   const groups = draw.of([1, 2]);
   const made = `(D, ${groups * draw.of([1, 2, 3])}, ${groups}, ${draw.of([2, 4, 16])}, ${draw.of([1, 3, 16])}, ${context})`;
   const layers = Array.from({ length: 1 + draw.below(2) }, (_, i) => `Look${i}`);
   const mixed = draw.chance(0.6);
+  const K = all ? 3 : 2;
   const steps = layers.map(
     (name, i) => `x = x + ${name.toLowerCase()}(norms[${i}](x), at)${mixed ? "\n    x = x + mixture(norm(x))" : ""}`,
   );
@@ -69,7 +71,7 @@ model Decoder(V = ${V}, D = ${draw.of([4, 8, 17])}) {
   ${layers.map((name) => `${name.toLowerCase()}: ${name}${made}`).join("\n  ")}
   norms: RmsNorm(D)[${layers.length}]
   norm: RmsNorm(D)
-  ${mixed ? "mixture: MoE(D, 2, 3, SoftmaxGate(D, 3, 2), SwiGlu(D, 5))" : ""}
+  ${mixed ? `mixture: MoE(D, ${K}, 3, SoftmaxGate(D, 3, ${K}), SwiGlu(D, 5))` : ""}
   logits(tokens: i32[B, T], at: i32[B, T]) -> float[B, T, V] {
     let x = embed(tokens)
     ${steps.join("\n    ")}

@@ -1,11 +1,11 @@
-// Random programs trained on the host, all in one plan, on two, one and three threads, against the interpreter: each run on
-// what the ones before have left, so that nothing adds up.
+// Random programs trained on the host, all in one plan, by any number of threads, cut in two ways, against the interpreter: each run on what the ones
+// before have left, so that nothing adds up; the last one also where what is saved was loaded.
 import * as assert from "uvu/assert";
-import type { Graph, NdArray } from "../../compiler/graph/node.ts";
+import type { Elaborated, Graph, NdArray } from "../../compiler/graph/node.ts";
 import { item } from "../../compiler/kernel/expr.ts";
 import { silent } from "../../compiler/pass.ts";
 import { toPlan } from "../../compiler/pipeline.ts";
-import type { Precision } from "../../compiler/types/dtype.ts";
+import type { Plan } from "../../compiler/plan/plan.ts";
 import type { Executable, Outcome, Tensor } from "../../runtime/executable.ts";
 import { inputOfStore } from "../../runtime/executable.ts";
 import { hostBackend } from "../../runtime/host/backend.ts";
@@ -15,38 +15,62 @@ import { fromNumbers, numbers } from "../../runtime/tensor.ts";
 import { folder } from "../folder.ts";
 import type { RandomProgram } from "./programs.ts";
 import { differences, inputsOf, meantOf, seed, type Training, trainingOf } from "./training.ts";
+import { choicesOf, under, type Way } from "./ways.ts";
 
 const cache = folder();
-const threadCounts = [2, 1, 3];
 const array = (t: Tensor): NdArray => ({ dtype: t.dtype, shape: t.shape, data: numbers(t) });
 
+interface Run {
+  readonly how: string;
+  readonly executable: Executable;
+}
 /** All programs in one plan. Each graph is run on what the ones before have left, and compared with the interpreter on just that. */
 export async function checkOnHost(
   all: readonly RandomProgram[],
-  precision: Precision,
+  way: Way,
   of: (program: RandomProgram, run: () => unknown) => Promise<void>,
 ): Promise<void> {
   const list: Training[] = [];
-  for (const program of all) await of(program, () => list.push(trainingOf(program, precision)));
+  for (const program of all) await of(program, () => list.push(trainingOf(program, way.precision)));
   const stores = [...new Map(list.flatMap((b) => b.stores.map((s) => [s.name, s] as const))).values()];
   const graphs = [...new Set(list.flatMap((b) => b.graphs))];
-  const plan = toPlan({ graphs, stores }, silent(), undefined, undefined, await hostBackend());
-  const executables: Executable[] = [];
-  for (const threads of threadCounts)
-    executables.push(await hostExecutable(plan, { threads, cache: new KernelCache(cache), poison: true }));
+  const runs = await under(way.isa, () => runsOf({ graphs, stores }, way));
   for (const training of list)
     await of(training.program, async () => {
-      for (const [call, graph] of training.graphs.entries()) await checkRun(executables, training, graph, call);
+      const last = training.graphs.length - 1;
+      for (const [call, graph] of training.graphs.slice(0, last).entries()) await checkRun(runs, training, graph, call);
+      await resume(runs, training);
+      await checkRun(runs, training, item(training.graphs, last), last);
     });
-  for (const executable of executables) executable.close();
+  for (const { executable } of runs) executable.close();
 }
-async function checkRun(
-  executables: readonly Executable[],
-  { stores }: Training,
-  graph: Graph,
-  call: number,
-): Promise<void> {
-  const executable = item(executables, 0);
+/** The last of them is to resume what the others do. */
+async function runsOf(elaborated: Elaborated, way: Way): Promise<Run[]> {
+  const backend = await hostBackend();
+  const plans = choicesOf(backend.choices, way).map((choices) =>
+    toPlan(elaborated, silent(), undefined, undefined, { ...backend, choices }),
+  );
+  const runs: Run[] = [];
+  const add = async (plan: Plan, threads: number, how: string): Promise<void> => {
+    const executable = await hostExecutable(plan, { threads, cache: new KernelCache(cache), poison: true });
+    runs.push({ how: `on ${threads} threads${how}`, executable });
+  };
+  const other = item(plans, plans.length - 1);
+  for (const threads of way.threads) await add(item(plans, 0), threads, "");
+  if (plans.length > 1) await add(other, item(way.threads, 0), ", by drawn schedules");
+  await add(other, item(way.threads, 1), ", resumed");
+  return runs;
+}
+/** Begins anew, but for what a checkpoint holds. */
+async function resume(runs: readonly Run[], { graphs }: Training): Promise<void> {
+  const [from, to] = [item(runs, 0).executable, item(runs, runs.length - 1).executable];
+  const [init, ...copies] = [...new Set(graphs)].slice(0, -1).map(({ name }) => name);
+  await to.run(init ?? "", new Map(), { seed: seed + 1, call: 0, step: 0 });
+  for (const { name, saved } of from.stores) if (saved) to.write(name, from.read(name));
+  for (const name of copies) await to.run(name, new Map(), { seed, call: 1, step: 1 });
+}
+async function checkRun(runs: readonly Run[], { stores }: Training, graph: Graph, call: number): Promise<void> {
+  const { executable, how } = item(runs, 0);
   const inputs = inputsOf(graph, stores, call);
   const held = new Map(executable.stores.map((s) => [s.name, array(executable.read(s.name))]));
   const want = meantOf(graph, new Map([...held, ...inputs]));
@@ -55,17 +79,16 @@ async function checkRun(
     ([name, x]) => [inputOfStore(graph.name, name), fromNumbers(x.dtype, x.shape, x.data)] as const,
   );
   const all: Float64Array[][] = [];
-  for (const e of executables)
-    all.push(resultsOf(graph, e, await e.run(graph.name, new Map(tensors), { seed, call, step: call })));
+  for (const e of runs)
+    all.push(
+      resultsOf(graph, e.executable, await e.executable.run(graph.name, new Map(tensors), { seed, call, step: call })),
+    );
   const off = differences(graph, want, item(all, 0));
   assert.ok(off === "", `call ${call}, ${graph.name}: ${off}`);
   const exactly = item(all, 0).map((x) => ({ want: x, slack: x.map(() => 0) }));
   for (const [i, other] of all.entries()) {
     const apart = differences(graph, exactly, other);
-    assert.ok(
-      apart === "",
-      `call ${call}, ${graph.name}, on ${threadCounts[i]} threads as on ${threadCounts[0]}: ${apart}`,
-    );
+    assert.ok(apart === "", `call ${call}, ${graph.name}, ${item(runs, i).how} as ${how}: ${apart}`);
   }
 }
 /** In the order of the graph's results. */

@@ -172,19 +172,20 @@ export function randomProducts(seed: string): Products {
   const panels = new Map([...m.panels].filter(([name]) => stores.has(name)));
   return { graph, stores, panels, forms: [kind, ...m.used].join(" ") };
 }
-/** What is chosen by `choices`, but for a schedule drawn at random, which may be odd. */
+/** May be odd. */
+export function drawnSchedule(draw: Draw, { op, n }: Contraction): Schedule {
+  const bm = draw.of([1, 2, 3, 5, 6, 7, 12, 13, 24, 30, 31, 47, 48, 96]);
+  return {
+    bm,
+    bn: draw.of([16, 32, 48, 64, 64, 80, 96, 128, 192]),
+    bk: draw.of([1, 2, 3, 5, 17, 32, 33, 64, 65, 96, 127, 128, 512]),
+    mc: bm * (1 + draw.below(3)),
+    ...(op === "ragged_dot" && draw.chance(0.3) ? { across: true } : {}),
+    stream: wholeVectors(n) && draw.chance(0.3),
+  };
+}
+/** What is chosen by `choices`, but for a schedule drawn at random. */
 export function drawnSchedules(choices: Choices, seed: string): Choices {
   const draw = new Draw(seed);
-  const contraction = (c: Contraction): Schedule => {
-    const bm = draw.of([1, 2, 3, 5, 6, 7, 12, 13, 24, 30, 31, 47, 48, 96]);
-    return {
-      bm,
-      bn: draw.of([16, 32, 48, 64, 64, 80, 96, 128, 192]),
-      bk: draw.of([1, 2, 3, 5, 17, 32, 33, 64, 65, 96, 127, 128, 512]),
-      mc: bm * (1 + draw.below(3)),
-      ...(c.op === "ragged_dot" && draw.chance(0.3) ? { across: true } : {}),
-      stream: wholeVectors(c.n) && draw.chance(0.3),
-    };
-  };
-  return { ...choices, contraction };
+  return { ...choices, contraction: (c) => drawnSchedule(draw, c) };
 }

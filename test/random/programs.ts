@@ -51,10 +51,12 @@ const optimizers = [
   "Sgd(clip: 0.5)",
 ];
 
-/** Small ones, if not given; more than a tile's rows and columns; rows that are whole copies of 16 bytes. */
+/** Small ones, if not given; more than a tile's rows and columns, or not many more; rows that are whole copies of 16 bytes; what takes several pieces. */
 const sizesOf = {
   small: { D: [1, 2, 3, 4, 5, 8, 16, 17], H: [1, 2, 3, 7, 8, 16, 33], B: [1, 2, 3], T: [1, 2, 4, 5, 9] },
   large: { D: [31, 40, 64, 65], H: [33, 48, 72, 130], B: [1, 2], T: [17, 32, 67] },
+  middle: { D: [24, 31, 33], H: [33, 48, 65], B: [1, 2], T: [7, 17] },
+  deep: { D: [96, 130, 272], H: [64, 200, 384], B: [2, 4], T: [67, 100, 128] },
   aligned: { D: [8, 16, 24, 72], H: [8, 16, 40, 136], B: [1, 2, 3], T: [1, 5, 17, 67] },
 } as const;
 /** A model whose only member is named `name`, so that several fit into one plan. */

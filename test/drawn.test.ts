@@ -1,0 +1,50 @@
+// A few of the programs of `npm run fuzz`, in ways that other tests do not take; and how one that fails is made small.
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { type Case, failure, kinds, shrunk } from "./random/fuzz.ts";
+import { drawnWay, isas, type Way } from "./random/ways.ts";
+
+const test = suite("drawn");
+const runs: readonly { readonly kind: keyof typeof kinds; readonly given: Partial<Way> }[] = [
+  { kind: "small", given: { isa: "avx2", precision: "bf16" } },
+  { kind: "aligned", given: { isa: "portable", precision: "f32" } },
+  { kind: "small", given: { isa: "native", precision: "bf16" } },
+];
+for (const [i, { kind, given }] of runs.entries())
+  test(`a program of the kind ${kind} is right, ${Object.values(given).join(" ")}, by drawn schedules`, async () => {
+    const way = { ...drawnWay(`drawn ${i}`, given), schedules: `drawn ${i}` };
+    assert.is(await failure((kinds[kind] as (seed: string) => Case)(`drawn ${i}`), way), null);
+  });
+test("a way is the same for the same seed; what is asked for is kept, and nothing else changes", () => {
+  const all = Array.from({ length: 40 }, (_, i) => drawnWay(String(i)));
+  assert.equal(
+    all,
+    Array.from({ length: 40 }, (_, i) => drawnWay(String(i))),
+  );
+  assert.ok(new Set(all.map((w) => w.isa)).size > 1 && new Set(all.map((w) => w.threads[0])).size === 4);
+  for (const [i, { isa: _, ...rest }] of all.entries())
+    for (const isa of isas) assert.equal(drawnWay(String(i), { isa }), { ...rest, isa });
+});
+const fails = (text: string): Promise<void> =>
+  text.includes("sin") ? Promise.reject(new Error("a sine")) : Promise.resolve();
+test("what fails is shrunk to what it fails by", async () => {
+  const text = `layer L0(D) {
+  param a: float[D] = 1
+  param b: float[D] = 1
+  forward(x: float[...S, D]) -> float[...S, D] {
+    let y = x * a
+    let z = sin(y)
+    let w = z + b
+    return 0.1 * x + z + w
+  }
+}`;
+  const one: Case = { text, note: "", run: (_, given = text) => fails(given) };
+  assert.is(await failure(one, drawnWay("")), "a sine");
+  const lines = (await shrunk(one, drawnWay(""))).split("\n");
+  assert.not.ok(
+    lines.some((line) => /\b[wb]\b/.test(line)),
+    lines.join("\n"),
+  );
+  assert.ok(lines.some((line) => line.includes("sin(y)")));
+});
+test.run();

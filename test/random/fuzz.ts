@@ -1,0 +1,108 @@
+// What `npm run fuzz` draws: kinds of random programs, each with what it is held to.
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { check, load } from "../../compiler/check/index.ts";
+import { axes } from "../../compiler/kernel/candidates.ts";
+import { tune } from "../../runtime/tune.ts";
+import { folder } from "../folder.ts";
+import { randomDecoder } from "./decoders.ts";
+import { fromPast } from "./from-past.ts";
+import { Draw } from "./growing.ts";
+import { checkOnHost } from "./on-host.ts";
+import { type Kind as Programs, type RandomProgram, randomProgram } from "./programs.ts";
+import { under, type Way } from "./ways.ts";
+
+export interface Case {
+  readonly text: string;
+  /** What else it takes: sizes. */
+  readonly note: string;
+  /** Throws where a number is not what it should be. `text`: in place of its own. */
+  readonly run: (way: Way, text?: string) => Promise<void>;
+}
+/** By its name: what it draws from a seed. */
+export const kinds: Readonly<Record<string, (seed: string) => Case>> = {
+  small: (seed) => trained(seed, "small"),
+  middle: (seed) => trained(seed, "middle"),
+  aligned: (seed) => trained(seed, "aligned"),
+  past: decoder,
+  tune: tuned,
+};
+
+const alone = async (_: RandomProgram, run: () => unknown): Promise<void> => void (await run());
+/** Two steps of training against the interpreter, the same bits by any threads and schedules, and where it was resumed. */
+function trained(seed: string, sizes: NonNullable<Programs["sizes"]>): Case {
+  const program = randomProgram(seed, "p", { looped: false, draws: true, sizes });
+  return {
+    text: program.text,
+    note: JSON.stringify(program.sizes),
+    run: (way, text = program.text) => checkOnHost([{ ...program, text }], way, alone),
+  };
+}
+/** Roundings to bf16 go either way where sums are of other pieces. */
+const apart: Readonly<Record<Way["precision"], number>> = { f32: 2e-5, bf16: 0.05 };
+/** From its past in chunks, against the whole sequence at once. */
+function decoder(seed: string): Case {
+  const [any, whole] = [randomDecoder(seed), randomDecoder(seed, true)];
+  const drawn = { f32: any, bf16: whole };
+  return {
+    text: whole.text,
+    note: JSON.stringify({ lengths: any.lengths, rows: any.rows, calls: any.calls.length }),
+    run: ({ precision, isa, threads, schedules }, text = drawn[precision].text) =>
+      under(isa, () =>
+        fromPast(
+          { ...drawn[precision], text },
+          { target: "host", precision, threads: threads[0], schedules, apart: apart[precision] },
+        ),
+      ),
+  };
+}
+const file = join(folder(), "tuned.moe");
+/** What `moec tune` tries on an axis or two keeps the bits of all results: it says so itself. */
+function tuned(seed: string): Case {
+  const draw = new Draw(`${seed}, its axes`);
+  const { text: own, sizes } = randomProgram(seed, "p", { looped: false, draws: true, sizes: "deep" });
+  const tried = draw
+    .order(axes.length)
+    .slice(0, 2)
+    .flatMap((i) => axes[i] ?? []);
+  const run = async ({ precision, threads: [threads] }: Way, text: string): Promise<void> => {
+    writeFileSync(file, text);
+    await tune({ program: file, entry: "train", set: sizes, precision, threads, runs: 1, cache: null, axes: tried });
+  };
+  return {
+    text: own,
+    note: `${JSON.stringify(sizes)}, axes ${tried.join(" and ")}`,
+    run: (way, text = own) => under(way.isa, () => run(way, text)),
+  };
+}
+
+/** Fails, and says why; null: it does not. */
+export async function failure({ run }: Case, way: Way, text?: string): Promise<string | null> {
+  try {
+    await run(way, text);
+    return null;
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error);
+  }
+}
+/** With as few statements as still fail: each is left out in turn, and what only named it. */
+export async function shrunk(one: Case, way: Way): Promise<string> {
+  let text = one.text;
+  for (let at = text.split("\n").length - 1; at >= 0; at--) {
+    const less = without(text, at);
+    if (less === null || check(load({ name: "less.moe", text: less })).length > 0) continue;
+    if ((await failure(one, way, less)) !== null) text = less;
+  }
+  return text;
+}
+/** Null where the line is no statement or member of its own. */
+function without(text: string, at: number): string | null {
+  const lines = text.split("\n");
+  const [, name] = /^ +(?:let |param |loss )?(\w+)(?::| =).*[^{]$/.exec(lines[at] ?? "") ?? [];
+  if (name === undefined) return null;
+  const term = new RegExp(String.raw` \+ (?:${name}|mean\(${name}, axis: -1, keep: true\))(?= \+|$)`);
+  return lines
+    .map((line) => (/^ +return /.test(line) ? line.replace(term, "") : line))
+    .toSpliced(at, 1)
+    .join("\n");
+}
