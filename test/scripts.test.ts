@@ -22,7 +22,7 @@ const run = (name: string, ...args: string[]): Promise<Ended> =>
       done({ status: error === null ? 0 : Number(error.code), stdout, stderr }),
     );
   });
-const own = ["build", "generate", "nvrtc", "kit", "gpu", "test", "bench", "peers"];
+const own = ["build", "generate", "nvrtc", "kit", "gpu", "test", "fuzz", "sanitize", "bench", "peers"];
 
 test("--help prints the usage, and nothing is done", async () => {
   const all = await Promise.all(own.map((name) => run(name, "--help")));
@@ -39,6 +39,8 @@ test("what does not fit is told in a line before the usage", async () => {
     [["generate", "--chek"], "error: Unknown option '--chek'"],
     [["gpu", "-o", "x", "sounds"], "error: there is no part sounds"],
     [["test", "nothing-of-this-name"], "error: no test's file is called nothing-of-this-name"],
+    [["fuzz", "--kind", "odd"], "error: --kind is `odd`"],
+    [["sanitize", "memory"], "error: no sanitizer is called memory"],
     [["bench", "moe", "--only", "99"], "error: moe has no case 99: `npm run bench -- list` shows all"],
     [["peers", "everything"], "error: everything is one word too many"],
   ];

@@ -10,6 +10,9 @@
 #include <cstring>
 #include <sstream>
 #include <stdexcept>
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+#endif
 
 namespace moec {
 
@@ -77,6 +80,9 @@ Program::Program(const Spec& spec) : Engine(spec.buffers, spec.bytes), arena_(sp
   for (const auto& path : spec.libraries) libraries_.emplace_back(path);
   std::vector<Kernel> kernels;
   for (const auto& kernel : spec.kernels) kernels.push_back(libraries_.at(kernel.library).kernel(kernel.name));
+#ifdef __SANITIZE_ADDRESS__
+  specs_ = spec.entries;
+#endif
   for (const auto& entry : spec.entries) {
     auto& steps = entries_.emplace_back();
     for (const auto& step : entry) steps.push_back(step.kernel == StepSpec::copy ? copy(step) : launch(step, kernels));
@@ -94,6 +100,27 @@ Step Program::copy(const StepSpec& spec) {
   copies_.push_back(std::unique_ptr<Copy>(new Copy{address(to), address(from), layout(to), layout(from)}));
   return {Copy::rows, {copies_.back().get()}, layout(to).outer * layout(to).rows, spec.small};
 }
+
+#ifdef __SANITIZE_ADDRESS__
+/// Each step may touch the buffers that it was given, and no other byte of the arena: npm run sanitize.
+bool Program::run(size_t entry, std::vector<StepTime>& times) {
+  const auto& steps = entries_.at(entry);
+  bool whole = true;
+  for (size_t i = 0; i < steps.size() && whole; i++) {
+    std::vector<StepTime> time(times.empty() ? 0 : 1);
+    ASAN_POISON_MEMORY_REGION(arena_.data(), arena_.bytes());
+    for (const size_t arg : specs_[entry][i].args) ASAN_UNPOISON_MEMORY_REGION(address(arg), buffers_[arg].bytes);
+    whole = pool_.run({steps[i]}, cancel_, time);
+    if (time.empty()) continue;
+    times[i].wall = time[0].wall.load();
+    times[i].busy = time[0].busy.load();
+  }
+  ASAN_UNPOISON_MEMORY_REGION(arena_.data(), arena_.bytes());
+  return whole;
+}
+#else
+bool Program::run(size_t entry, std::vector<StepTime>& times) { return pool_.run(entries_.at(entry), cancel_, times); }
+#endif
 
 void Program::write(size_t buffer, const char* plain) {
   const Layout& to = layout(buffer);

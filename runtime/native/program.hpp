@@ -43,7 +43,7 @@ class Program : public Engine {
   void read(size_t buffer, char* plain) override;
   void fill(size_t offset, size_t bytes, int byte) override;
   size_t steps(size_t entry) const override { return entries_.at(entry).size(); }
-  bool run(size_t entry, std::vector<StepTime>& times) override { return pool_.run(entries_.at(entry), cancel_, times); }
+  bool run(size_t entry, std::vector<StepTime>& times) override;
 
  private:
   struct Copy;
@@ -55,6 +55,9 @@ class Program : public Engine {
   std::vector<Library> libraries_;
   std::vector<std::unique_ptr<Copy>> copies_;
   std::vector<std::vector<Step>> entries_;
+#ifdef __SANITIZE_ADDRESS__
+  std::vector<std::vector<StepSpec>> specs_;
+#endif
   Pool pool_;
 };
 

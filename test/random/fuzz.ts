@@ -2,6 +2,7 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { check, load } from "../../compiler/check/index.ts";
+import { Problem, ProgramError } from "../../compiler/diagnostic.ts";
 import { axes } from "../../compiler/kernel/candidates.ts";
 import { tune } from "../../runtime/tune.ts";
 import { folder } from "../folder.ts";
@@ -76,27 +77,33 @@ function tuned(seed: string): Case {
   };
 }
 
-/** Fails, and says why; null: it does not. */
+/** Why a number is not what it should be; null: all are. What is no such thing is thrown. */
 export async function failure({ run }: Case, way: Way, text?: string): Promise<string | null> {
   try {
     await run(way, text);
     return null;
   } catch (error) {
+    if (error instanceof Problem || error instanceof ProgramError) throw error;
     return error instanceof Error ? error.message : String(error);
   }
 }
-/** With as few statements as still fail: each is left out in turn, and what only named it. */
+/** With as few statements and declarations as still fail: each is left out in turn, and what only named it. */
 export async function shrunk(one: Case, way: Way): Promise<string> {
   let text = one.text;
-  for (let at = text.split("\n").length - 1; at >= 0; at--) {
-    const less = without(text, at);
-    if (less === null || check(load({ name: "less.moe", text: less })).length > 0) continue;
-    if ((await failure(one, way, less)) !== null) text = less;
-  }
+  const tried = async (less: string | null): Promise<void> => {
+    if (less !== null && (await stillFails(one, way, less))) text = less;
+  };
+  for (let at = text.split("\n").length - 1; at >= 0; at--) await tried(withoutLine(text, at));
+  for (let at = declarations(text).length - 1; at >= 0; at--) await tried(declarations(text).toSpliced(at, 1).join(""));
   return text;
 }
+async function stillFails(one: Case, way: Way, text: string): Promise<boolean> {
+  if (check(load({ name: "less.moe", text })).length > 0) return false;
+  return (await failure(one, way, text).catch(() => null)) !== null;
+}
+const declarations = (text: string): string[] => text.split(/^(?=(?:layer|fn|model|\/\/) )/m);
 /** Null where the line is no statement or member of its own. */
-function without(text: string, at: number): string | null {
+function withoutLine(text: string, at: number): string | null {
   const lines = text.split("\n");
   const [, name] = /^ +(?:let |param |loss )?(\w+)(?::| =).*[^{]$/.exec(lines[at] ?? "") ?? [];
   if (name === undefined) return null;

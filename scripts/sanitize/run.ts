@@ -1,0 +1,69 @@
+// npm run sanitize: what `npm run fuzz` draws, the addon and the kernels compiled with a sanitizer of the system's g++. The first finding ends it.
+import { execFileSync, spawnSync } from "node:child_process";
+import { cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import process, { argv, env, execPath } from "node:process";
+import { print } from "../../cli/output.ts";
+import { misused } from "../asked.ts";
+
+interface Sanitizer {
+  readonly flags: string;
+  readonly libraries: readonly string[];
+  readonly options: Readonly<Record<string, string>>;
+}
+const sanitizers: Readonly<Record<string, Sanitizer>> = {
+  /** Arrays of kernels and of the addon, and the bytes of the arena that a step was not given: runtime/native/program.cpp. */
+  address: {
+    flags: "-fsanitize=address,undefined -fno-sanitize=null,pointer-overflow -fno-sanitize-recover=all",
+    libraries: ["libasan.so", "libubsan.so"],
+    options: { ASAN_OPTIONS: "detect_leaks=0", UBSAN_OPTIONS: "print_stacktrace=1" },
+  },
+  /** Threads of the pool, and tasks of kernels. */
+  thread: {
+    flags: "-fsanitize=thread",
+    libraries: ["libtsan.so"],
+    options: { TSAN_OPTIONS: "halt_on_error=1:ignore_noninstrumented_modules=1" },
+  },
+};
+const usage = `npm run sanitize -- address|thread [what npm run fuzz takes]
+  needs Linux, and g++ with its sanitizers`;
+const [name = "", ...rest] = argv.slice(2);
+if (name === "--help" || name === "-h") {
+  print(usage);
+  process.exit(0);
+}
+const sanitizer = sanitizers[name] ?? misused(`no sanitizer is called ${name}`, usage);
+const root = join(import.meta.dirname, "../..");
+const folder = mkdtempSync(join(tmpdir(), "moec-sanitize-"));
+const path = (file: string): string => execFileSync("g++", [`-print-file-name=${file}`], { encoding: "utf8" }).trim();
+
+/** As `npm run install` does, in a folder of its own. */
+function addon({ flags }: Sanitizer): string {
+  for (const part of ["runtime/native", "binding.gyp", "package.json"])
+    cpSync(join(root, part), join(folder, part), { recursive: true });
+  symlinkSync(join(root, "node_modules"), join(folder, "node_modules"));
+  const given = { ...env, CXX: "g++", CXXFLAGS: `${flags} -g1`, LDFLAGS: flags };
+  const { status } = spawnSync(execPath, ["runtime/native/install.js"], { cwd: folder, env: given, stdio: "ignore" });
+  if (status !== 0) throw new Error(`the addon does not compile with ${flags}`);
+  return join(folder, "build/Release/moec.node");
+}
+mkdirSync(join(folder, "cache"));
+const hook = join(import.meta.dirname, "addon.js");
+const { status } = spawnSync(
+  execPath,
+  ["--import", "tsx", "--import", hook, join(root, "test/random/main.ts"), ...rest],
+  {
+    stdio: "inherit",
+    env: {
+      ...env,
+      ...sanitizer.options,
+      MOEC_SANITIZED: addon(sanitizer),
+      MOEC_CACHE: join(folder, "cache"),
+      LD_PRELOAD: sanitizer.libraries.map(path).join(" "),
+      CXX: `env -u LD_PRELOAD g++ ${sanitizer.flags} -g1`,
+    },
+  },
+);
+rmSync(folder, { recursive: true });
+process.exit(status ?? 1);
