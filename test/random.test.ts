@@ -4,26 +4,19 @@ import { env } from "node:process";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { interpret } from "../compiler/graph/interpret.ts";
-import type { Graph, NdArray, Store } from "../compiler/graph/node.ts";
+import type { Graph, NdArray } from "../compiler/graph/node.ts";
 import { printGraph } from "../compiler/graph/print.ts";
-import { verifyGraph } from "../compiler/graph/verify.ts";
 import { storeOf, topological, valuesOf } from "../compiler/graph/walk.ts";
 import * as b from "../compiler/ops/build.ts";
-import { type Observer, silent } from "../compiler/pass.ts";
-import { afterGradients, beforeGradients, toPlan } from "../compiler/pipeline.ts";
 import { isFloat } from "../compiler/types/dtype.ts";
-import type { Outcome } from "../runtime/executable.ts";
-import { hostBackend } from "../runtime/host/backend.ts";
-import { KernelCache } from "../runtime/host/cache.ts";
-import { hostExecutable } from "../runtime/host/executable.ts";
-import { fromNumbers, numbers } from "../runtime/tensor.ts";
 import { loweredForCuda, modulesOf, runEmulated, ways } from "./emulator/sequence.ts";
-import { folder } from "./folder.ts";
 import { entry, storesOf } from "./graphs.ts";
 import { kernelsOf } from "./host/compare.ts";
-import { type Expected, expected, type Stores, wrong } from "./random/compare.ts";
-import { type RandomGraph, randomGraph, withGradients } from "./random/graphs.ts";
+import { type Expected, expected, type Stores } from "./random/compare.ts";
+import { isTwice, prepared, type RandomGraph, randomGraph, withGradients } from "./random/graphs.ts";
+import { checkGraphs, same } from "./random/graphs-on-host.ts";
 import type { Mixture } from "./random/growing.ts";
+import { usual } from "./random/ways.ts";
 
 const test = suite("random");
 const full = env["MOEC_TEST"] === "full";
@@ -41,30 +34,6 @@ function of<T>(seed: string, graph: Graph, run: () => T): T {
     throw new Error(`MOEC_SEED=${base}, ${seed}: ${why}\n${printGraph(graph)}`, { cause });
   }
 }
-/** Throws where a result is not what it should be. */
-function same(want: readonly Expected[], got: readonly Float64Array[]): void {
-  want.forEach((w, r) => {
-    const off = wrong(w, got[r] ?? []);
-    assert.is(off.slice(0, 3).join("; "), "", `result ${r}: ${off.length} elements are off`);
-  });
-}
-const isTwice = (graph: Graph): boolean => topological(valuesOf(graph)).some((n) => n.op.name === "attention_backward");
-/** Through all passes, with gradients, `ran` being told of each. */
-function prepared({ g, graph }: RandomGraph, ran: (graph: Graph, pass: string) => void = () => undefined): Graph {
-  const observer: Observer = silent();
-  const all = (passes: ReturnType<typeof afterGradients>, from: Graph): Graph =>
-    passes.reduce((before, pass) => {
-      const after = pass.run(before);
-      verifyGraph(after, pass.name);
-      ran(after, pass.name);
-      return after;
-    }, from);
-  const early = all(beforeGradients(g, observer), graph);
-  const whole = isTwice(early) ? early : withGradients({ g, graph: early });
-  ran(whole, "gradients");
-  return all(afterGradients(g, observer), whole);
-}
-
 test("each pass leaves what a graph computes", () => {
   for (const seed of seeds(24, "pass")) {
     const random = randomGraph(seed);
@@ -183,45 +152,8 @@ async function checkOnHost(names: readonly string[]): Promise<void> {
     const random = randomGraph(seed, 10);
     return of(seed, random.graph, () => prepared(random));
   });
-  const values = graphs.map((graph) => storesOf(valuesOf(graph)));
-  const stores = values.flatMap((list) => [...list].map(([name, x]) => storeFor(name, x)));
-  const plan = toPlan({ graphs, stores }, silent(), undefined, undefined, await hostBackend());
-  const outcomes: (readonly Float64Array[])[][] = [];
-  for (const threads of [2, 1]) {
-    const executable = await hostExecutable(plan, { threads, cache: new KernelCache(cache), poison: true });
-    for (const list of values)
-      for (const [name, x] of list) executable.write(name, fromNumbers(x.dtype, x.shape, x.data));
-    const each: (readonly Float64Array[])[] = [];
-    for (const graph of graphs)
-      each.push(resultsOf(graph, await executable.run(graph.name, new Map(), { seed: 0, call: 0, step: 0 })));
-    outcomes.push(each);
-    executable.close();
-  }
-  graphs.forEach((graph, i) => {
-    const want = expected(valuesOf(graph), values[i] ?? new Map());
-    of(graph.name, graph, () => {
-      same(want, outcomes[0]?.[i] ?? []);
-      assert.equal(outcomes[0]?.[i], outcomes[1]?.[i], "the same bits");
-    });
-  });
-}
-const cache = folder();
-/** Matrices lie in panels where that is how they are read. */
-const storeFor = (name: string, { dtype, shape }: NdArray): Store => ({
-  name,
-  role: shape.length > 1 && isFloat(dtype) ? "parameter" : "state",
-  type: { dtype, shape },
-  stack: 0,
-  saved: true,
-  where: null,
-});
-/** In the order of the graph's results. */
-function resultsOf(graph: Graph, { outputs, gradients }: Outcome): Float64Array[] {
-  const rest = outputs.values();
-  return graph.results.map(({ role, name }) => {
-    const tensor = role === "gradient" ? gradients.get(name) : rest.next().value;
-    return tensor ? numbers(tensor) : new Float64Array();
-  });
+  const all = graphs.map((graph) => ({ graph, stores: storesOf(valuesOf(graph)) }));
+  await checkGraphs(all, { ...usual, threads: [2, 1] }, (graph, run) => of(graph.name, graph, run));
 }
 
 if (full)

@@ -3,13 +3,21 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { check, load } from "../../compiler/check/index.ts";
 import { Problem, ProgramError } from "../../compiler/diagnostic.ts";
+import type { Graph } from "../../compiler/graph/node.ts";
+import { printGraph } from "../../compiler/graph/print.ts";
+import { valuesOf } from "../../compiler/graph/walk.ts";
 import { axes } from "../../compiler/kernel/candidates.ts";
 import { tune } from "../../runtime/tune.ts";
 import { folder } from "../folder.ts";
+import { storesOf } from "../graphs.ts";
+import type { Stores } from "./compare.ts";
 import { randomDecoder } from "./decoders.ts";
 import { fromPast } from "./from-past.ts";
+import { prepared, randomGraph } from "./graphs.ts";
+import { checkGraphs } from "./graphs-on-host.ts";
 import { Draw } from "./growing.ts";
 import { checkOnHost } from "./on-host.ts";
+import { randomProducts } from "./products.ts";
 import { type Kind as Programs, type RandomProgram, randomProgram } from "./programs.ts";
 import { under, type Way } from "./ways.ts";
 
@@ -26,6 +34,11 @@ export const kinds: Readonly<Record<string, (seed: string) => Case>> = {
   middle: (seed) => trained(seed, "middle"),
   aligned: (seed) => trained(seed, "aligned"),
   past: decoder,
+  graph: (seed) => calculated(prepared(randomGraph(seed, 12))),
+  product: (seed) => {
+    const { graph, stores, forms } = randomProducts(seed);
+    return calculated({ ...graph, name: seed }, stores, forms);
+  },
   tune: tuned,
 };
 
@@ -37,6 +50,14 @@ function trained(seed: string, sizes: NonNullable<Programs["sizes"]>): Case {
     text: program.text,
     note: JSON.stringify(program.sizes),
     run: (way, text = program.text) => checkOnHost([{ ...program, text }], way, alone),
+  };
+}
+/** One graph, whose dtypes are drawn, too. */
+function calculated(graph: Graph, stores: Stores = storesOf(valuesOf(graph)), note = ""): Case {
+  return {
+    text: printGraph(graph),
+    note,
+    run: (way) => checkGraphs([{ graph, stores }], way, (_, run) => run()),
   };
 }
 /** Roundings to bf16 go either way where sums are of other pieces. */

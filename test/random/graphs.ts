@@ -1,8 +1,11 @@
 // Random right graphs, the same for the same seed.
 import type { GraphBuilder } from "../../compiler/graph/builder.ts";
 import type { Graph, Result, Value } from "../../compiler/graph/node.ts";
-import { storeOf, topological } from "../../compiler/graph/walk.ts";
+import { verifyGraph } from "../../compiler/graph/verify.ts";
+import { storeOf, topological, valuesOf } from "../../compiler/graph/walk.ts";
 import * as b from "../../compiler/ops/build.ts";
+import { type Observer, silent } from "../../compiler/pass.ts";
+import { afterGradients, beforeGradients } from "../../compiler/pipeline.ts";
 import { gradients } from "../../compiler/transform/differentiate.ts";
 import { isFloat } from "../../compiler/types/dtype.ts";
 import { Draw, Growing, type Mixture } from "./growing.ts";
@@ -36,4 +39,25 @@ export function withGradients({ g, graph }: Pick<RandomGraph, "g" | "graph">): G
     (value, i): Result => ({ role: "gradient", name: storeOf((wrt[i] as Value).node) ?? "", value }),
   );
   return { name: graph.name, results: [...graph.results, ...made] };
+}
+/** Whether it has an attention's gradient, which has none of its own. */
+export const isTwice = (graph: Graph): boolean =>
+  topological(valuesOf(graph)).some((n) => n.op.name === "attention_backward");
+/** Through all passes, with gradients, `ran` being told of each. */
+export function prepared(
+  { g, graph }: Pick<RandomGraph, "g" | "graph">,
+  ran: (graph: Graph, pass: string) => void = () => undefined,
+): Graph {
+  const observer: Observer = silent();
+  const all = (passes: ReturnType<typeof afterGradients>, from: Graph): Graph =>
+    passes.reduce((before, pass) => {
+      const after = pass.run(before);
+      verifyGraph(after, pass.name);
+      ran(after, pass.name);
+      return after;
+    }, from);
+  const early = all(beforeGradients(g, observer), graph);
+  const whole = isTwice(early) ? early : withGradients({ g, graph: early });
+  ran(whole, "gradients");
+  return all(afterGradients(g, observer), whole);
 }

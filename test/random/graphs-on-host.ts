@@ -1,0 +1,82 @@
+// Random graphs on the host, all in one plan, by any number of threads, cut in two ways, against the interpreter.
+import * as assert from "uvu/assert";
+import type { Graph, NdArray, Store } from "../../compiler/graph/node.ts";
+import { valuesOf } from "../../compiler/graph/walk.ts";
+import { silent } from "../../compiler/pass.ts";
+import { toPlan } from "../../compiler/pipeline.ts";
+import { isFloat } from "../../compiler/types/dtype.ts";
+import type { Outcome } from "../../runtime/executable.ts";
+import { hostBackend } from "../../runtime/host/backend.ts";
+import { KernelCache } from "../../runtime/host/cache.ts";
+import { hostExecutable } from "../../runtime/host/executable.ts";
+import { fromNumbers, numbers } from "../../runtime/tensor.ts";
+import { folder } from "../folder.ts";
+import { type Expected, expected, type Stores, wrong } from "./compare.ts";
+import { choicesOf, under, type Way } from "./ways.ts";
+
+const cache = folder();
+
+/** A graph and what its stores hold. */
+export interface Given {
+  readonly graph: Graph;
+  readonly stores: Stores;
+}
+/** `of` runs what concerns one graph. */
+export async function checkGraphs(
+  all: readonly Given[],
+  way: Omit<Way, "precision">,
+  of: (graph: Graph, run: () => void) => void,
+): Promise<void> {
+  const outcomes = await under(way.isa, () => outcomesOf(all, way));
+  for (const [i, { graph, stores }] of all.entries())
+    of(graph, () => {
+      const [first, ...others] = outcomes.map((each) => each[i] ?? []);
+      same(expected(valuesOf(graph), stores), first ?? []);
+      for (const other of others) assert.equal(other, first, "the same bits");
+    });
+}
+type Results = readonly Float64Array[];
+async function outcomesOf(all: readonly Given[], way: Omit<Way, "precision">): Promise<Results[][]> {
+  const backend = await hostBackend();
+  const graphs = all.map(({ graph }) => graph);
+  const stores = all.flatMap((one) => [...one.stores].map(([name, x]) => storeFor(name, x)));
+  const outcomes: Results[][] = [];
+  for (const choices of choicesOf(backend.choices, way)) {
+    const plan = toPlan({ graphs, stores }, silent(), undefined, undefined, { ...backend, choices });
+    for (const threads of way.threads) {
+      const executable = await hostExecutable(plan, { threads, cache: new KernelCache(cache), poison: true });
+      for (const one of all)
+        for (const [name, x] of one.stores) executable.write(name, fromNumbers(x.dtype, x.shape, x.data));
+      const each: Results[] = [];
+      for (const graph of graphs)
+        each.push(resultsOf(graph, await executable.run(graph.name, new Map(), { seed: 0, call: 0, step: 0 })));
+      outcomes.push(each);
+      executable.close();
+    }
+  }
+  return outcomes;
+}
+/** Matrices lie in panels where that is how they are read. */
+const storeFor = (name: string, { dtype, shape }: NdArray): Store => ({
+  name,
+  role: shape.length > 1 && isFloat(dtype) ? "parameter" : "state",
+  type: { dtype, shape },
+  stack: 0,
+  saved: true,
+  where: null,
+});
+/** In the order of the graph's results. */
+function resultsOf(graph: Graph, { outputs, gradients }: Outcome): Float64Array[] {
+  const rest = outputs.values();
+  return graph.results.map(({ role, name }) => {
+    const tensor = role === "gradient" ? gradients.get(name) : rest.next().value;
+    return tensor ? numbers(tensor) : new Float64Array();
+  });
+}
+/** Throws where a result is not what it should be. */
+export function same(want: readonly Expected[], got: Results): void {
+  want.forEach((w, r) => {
+    const off = wrong(w, got[r] ?? []);
+    assert.is(off.slice(0, 3).join("; "), "", `result ${r}: ${off.length} elements are off`);
+  });
+}
