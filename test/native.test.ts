@@ -1,4 +1,4 @@
-import { mkdirSync, utimesSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, utimesSync, writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { suite } from "uvu";
@@ -68,6 +68,46 @@ for (const [threads, flops] of [1, 2, 3].flatMap((n) => [0, 1e6].map((m) => [n, 
     executable.close();
   });
 }
+
+/** Launches of so many tasks each; a task reads what all tasks of the launch before wrote. Of no tasks: they stand beside the chain. */
+function links(tasks: readonly number[]) {
+  const most = Math.max(...tasks);
+  const given = ofStore(buffer("e/x", [most, 16]));
+  let before = given;
+  const launches = tasks.map((n, i) => {
+    const next = buffer(`y${i}`, [n, 16]);
+    const body = `int s = 0; for (int i = 0; i < ${before.shape[0]}; i++) s += (int)a[i * 16]; b[t * 16] = (3 * s + t + ${i}) % 1009;`;
+    const made = launch(`link${i}`, body, [read(before), write(next)], n);
+    if (n > 0) before = next;
+    return { ...made, flops: n > 4 ? 1e6 : 0, bytes: 64 };
+  });
+  const results = [{ role: "output" as const, name: "0", buffer: before }];
+  return planMemory([{ entry: "e", launches, assigns: [], results }], [storeOf(given, "input")], {
+    target: "host",
+    header,
+  });
+}
+test("launches wait for all of the one before, shared, small and empty ones in turn, on up to five threads", async () => {
+  const tasks = [3, 40, 1, 2, 5, 0, 64, 7, 1, 0, 2, 33, 1, 6];
+  const plan = links(tasks);
+  for (const threads of [1, 2, 3, 5]) {
+    const executable = await hostExecutable(plan, { threads, cache });
+    for (let call = 0; call < 100; call++) {
+      let row = Array.from({ length: 64 }, (_, i) => (i * call) % 13);
+      const x = tensor([64, 16], (i) => row[i / 16] ?? 0);
+      for (const [i, n] of tasks.entries()) {
+        const sum = row.reduce((a, b) => a + b);
+        if (n > 0) row = Array.from({ length: n }, (_, t) => (3 * sum + t + i) % 1009);
+      }
+      const { outputs } = await executable.run("e", new Map([["x", x]]), at);
+      assert.equal(
+        row.map((_, t) => outputs[0]?.data[t * 16]),
+        row,
+      );
+    }
+    executable.close();
+  }
+});
 
 const layouts = (cols: number): readonly Layout[] => [
   { kind: "rows", pitch: cols },
@@ -170,7 +210,8 @@ test("an entry that took little time is run at once", async () => {
   executor.close();
 });
 
-test("an entry is run again and again: its result is its input, and what counts goes up", async () => {
+/** An entry whose result fits its input. */
+function feed() {
   const names = ["e/to", "e/next", "$key", "from"];
   const [to, next, key, from] = names.map((name, i) => {
     const made = buffer(name, [2], { dtype: "i32" });
@@ -184,8 +225,10 @@ test("an entry is run again and again: its result is its input, and what counts 
     results: [{ role: "output", name: "0", buffer: from }],
   };
   const inputs = [to, next, key].map((b) => storeOf(b, "input"));
-  const plan = planMemory([sequence], inputs, { target: "host", header });
-  const executable = await hostExecutable(plan, { threads: 2, cache });
+  return planMemory([sequence], inputs, { target: "host", header });
+}
+test("an entry is run again and again: its result is its input, and what counts goes up", async () => {
+  const executable = await hostExecutable(feed(), { threads: 2, cache });
   const given = new Map(
     Object.entries({ to: [1, 2], next: [5, -1] }).map(([name, data]) => [name, fromNumbers("i32", [2], data)]),
   );
@@ -201,6 +244,31 @@ test("an entry is run again and again: its result is its input, and what counts 
   for (let [n, x, y] = [0, 1, 2]; n < 9; n++) expected.push((x = 3 * x + 45 + 2 * n), (y = 3 * y + 39 + n));
   for (const times of [9, 1, 3]) assert.equal([...(await repeat(times, 1e4))], expected.slice(0, 2 * times));
   assert.equal([...(await repeat(9, 0))], expected.slice(0, 2));
+  executable.close();
+});
+
+/** How many threads of this process may use one core only, as Linux says. */
+function threadsOfOneCore(): number {
+  const tasks = "/proc/self/task";
+  const about = readdirSync(tasks).map((id) => readFileSync(join(tasks, id, "status"), "utf8"));
+  return about.filter((text) => /^Cpus_allowed_list:\t\d+$/m.test(text)).length;
+}
+test("threads that are as many as cores have one each while an entry is repeated, and all afterwards", async () => {
+  const threads = availableParallelism();
+  if (process.platform !== "linux" || threads < 2) return;
+  const executable = await hostExecutable(feed(), { threads, cache });
+  const given = new Map([
+    ["to", fromNumbers("i32", [2], [1, 2])],
+    ["next", fromNumbers("i32", [2], [5, -1])],
+  ]);
+  const how = { times: 1e12, within: 1e12, to: "to", next: "next" };
+  const running = executable.repeat(how, "e", given, at).catch(() => null);
+  for (let i = 0; i < 500 && threadsOfOneCore() < threads; i++) await new Promise((resolve) => setTimeout(resolve, 10));
+  const found = threadsOfOneCore();
+  executable.cancel();
+  await running;
+  assert.is(found, threads);
+  assert.is(threadsOfOneCore(), 0);
   executable.close();
 });
 

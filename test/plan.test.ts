@@ -98,7 +98,7 @@ const sequences = fc
       );
       const made = kind & 8 ? [update(to, base)] : kind & 16 ? [write(to), write(twin)] : [write(to)];
       values.push(...made.map((m) => m.buffer));
-      return launch(`k${i}`, "", [...args, ...made]);
+      return launch(`k${i}`, "", [...args, ...made], kind & 32 ? 64 : 1);
     });
     const assigns = plans.flatMap(({ picks: [, , a = 0, b = 0] }): readonly Assign[] => {
       const store = pick(a, stores);
@@ -201,6 +201,29 @@ test("a reader of the old store is moved before the launch that assigns it, with
     plan.entries[0]?.steps.map((s) => (s.kind === "copy" ? "copy" : plan.kernels[s.launch.kernel]?.name)),
     ["make", "use", "step"],
   );
+});
+test("small launches stand together: what is between two rows of them, and needs none of the first, goes before", () => {
+  const names = ["first", "small", "between", "more"] as const;
+  const [first, small, between, more] = names.map((name) => buffer(name, [64, 16])) as [
+    VirtualBuffer,
+    VirtualBuffer,
+    VirtualBuffer,
+    VirtualBuffer,
+  ];
+  const ordered = (needed: VirtualBuffer, last: readonly VirtualLaunch[]) => {
+    const launches = [
+      launch("first", "", [read(p), write(first)], 64),
+      launch("small", "", [read(first), write(small)]),
+      launch("between", "", [read(needed), write(between)], 64),
+      ...last,
+    ];
+    const { kernels, entries } = planOf(launches, [], [output("0", small), output("1", between)]);
+    return entries[0]?.steps.map((s) => (s.kind === "copy" ? "copy" : kernels[s.launch.kernel]?.name));
+  };
+  const after = [launch("more", "", [read(between), write(more)])];
+  assert.equal(ordered(first, after), ["first", "between", "small", "more"]);
+  assert.equal(ordered(small, after), ["first", "small", "between", "more"], "it needs it");
+  assert.equal(ordered(first, []), ["first", "small", "between"], "no row follows");
 });
 test("an update is in place if its base is read by nothing later, else its base is copied first", () => {
   const set = launch("set", "", [read(g), update(next, p)]);

@@ -1,5 +1,6 @@
-// Orders launches so that assignments and updates can be made in place: who still wants the old contents goes first.
+// Orders launches so that assignments and updates can be made in place: who still wants the old contents goes first. Small ones stand together.
 import { keyOf, reads } from "./life.ts";
+import { isSmall } from "./plan.ts";
 import type { Sequence, VirtualBuffer } from "./sequence.ts";
 
 type Key = VirtualBuffer | string;
@@ -16,7 +17,23 @@ export function order(sequence: Sequence): Sequence {
   );
   for (const { user, by } of wishes) if (user < by) edges.add(user, by);
   for (const { user, by } of wishes) if (user > by && !edges.reaches(by, user)) edges.add(user, by);
-  return { ...sequence, launches: edges.sorted().flatMap((i) => sequence.launches[i] ?? []) };
+  const small = sequence.launches.map(isSmall);
+  return { ...sequence, launches: gathered(edges, small).flatMap((i) => sequence.launches[i] ?? []) };
+}
+/**
+ * One thread of the host does small launches in a row, and others wait at the row's end: so one launch between two rows, which needs nothing of the
+ * first, goes before it.
+ */
+function gathered(edges: Edges, small: readonly boolean[]): readonly number[] {
+  const given = edges.sorted();
+  const order: number[] = [];
+  for (const [i, at] of given.entries()) {
+    const row = order.slice(order.findLastIndex((before) => !small[before]) + 1);
+    const between = row.length > 0 && !small[at] && small[given[i + 1] ?? -1];
+    const moves = between && !row.some((before) => edges.has(before, at));
+    order.splice(moves ? order.length - row.length : order.length, 0, at);
+  }
+  return order;
 }
 
 /** The launches that write each buffer, and those that read it, as an argument or as the base of an update. */
@@ -56,6 +73,9 @@ class Edges {
   }
   add(from: number, to: number): void {
     if (from !== to) this.#after[from]?.add(to);
+  }
+  has(from: number, to: number): boolean {
+    return this.#after[from]?.has(to) ?? false;
   }
   reaches(from: number, to: number): boolean {
     const seen = new Set([from]);

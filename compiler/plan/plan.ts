@@ -66,6 +66,12 @@ export interface Launch {
   /** Of a train entry: what it belongs to. */
   readonly phase: Phase;
 }
+/**
+ * What one thread of the host does in a microsecond or two: to share it among several, and to hand them what it reads, takes about as long. Of what
+ * counts no bytes nothing is known.
+ */
+export const isSmall = ({ tasks, flops, bytes }: Pick<Launch, "tasks" | "flops" | "bytes">): boolean =>
+  tasks === 1 || (bytes > 0 && bytes <= 32768 && flops <= 16384);
 export type Phase = "forward" | "backward" | "update";
 /** Copies whole buffers, where an assignment cannot be made in place. */
 export type Step =

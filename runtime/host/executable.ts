@@ -2,7 +2,7 @@
 import { existsSync } from "node:fs";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { requireMemory } from "../../compiler/plan/bytes.ts";
-import type { Plan, Step } from "../../compiler/plan/plan.ts";
+import { isSmall, type Plan, type Step } from "../../compiler/plan/plan.ts";
 import { type Executor, type NativePlan, type NativeStep, native } from "../native.ts";
 import { type ExecuteOptions, nativeBuffer, nativeStep, PlanExecutable } from "../plan-executable.ts";
 import { KernelCache } from "./cache.ts";
@@ -36,7 +36,10 @@ export async function hostExecutable(plan: Plan, options: HostOptions = {}): Pro
 }
 function load(plan: Plan, { libraries, kernels }: Built, threads: number, sharesAll: boolean): Executor {
   const { Executor } = native();
-  const step = (s: Step): NativeStep => ({ ...nativeStep(s), small: !sharesAll && isSmall(s) });
+  const step = (s: Step): NativeStep => ({
+    ...nativeStep(s),
+    small: !sharesAll && s.kind === "launch" && isSmall(s.launch),
+  });
   const spec: NativePlan = {
     bytes: plan.bytes.arena,
     threads,
@@ -63,12 +66,3 @@ const remedies: readonly (readonly [start: string, help: string])[] = [
   ],
   ["cannot start", "give fewer threads, or close programs that are no longer used"],
 ];
-/**
- * What one thread does in a microsecond or two: to share it among several, and to hand them what it reads, takes about as long. Of what counts no
- * bytes nothing is known.
- */
-function isSmall(step: Step): boolean {
-  if (step.kind === "copy") return false;
-  const { tasks, flops, bytes } = step.launch;
-  return tasks === 1 || (bytes > 0 && bytes <= 32768 && flops <= 16384);
-}

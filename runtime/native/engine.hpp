@@ -65,7 +65,7 @@ class Engine {
   /// False if it was cancelled. `times`: empty, or one zero for each step. Before each run, `cancel(false)`.
   virtual bool run(size_t entry, std::vector<StepTime>& times) = 0;
   /// The integers of all results; none if it was cancelled.
-  std::vector<int32_t> repeat(const Repeat& repeat);
+  virtual std::vector<int32_t> repeat(const Repeat& repeat);
   void cancel(bool wanted) { cancel_ = wanted; }
   /// Since they were last asked for.
   std::vector<Finding> findings() { return std::exchange(findings_, {}); }

@@ -1,5 +1,6 @@
 #include "pool.hpp"
 
+#include <pthread.h>
 #include <sched.h>
 #include <time.h>
 
@@ -38,34 +39,28 @@ class Backoff {
 
 using Clock = std::chrono::steady_clock;
 
-/// Of one thread in one round: how many units were taken of those that it begins with, and how many it has done, of whose ever.
+/// A step and a number of its units in one word, so that both change at once, and a thread that comes late changes neither.
+namespace units {
+static constexpr int bits = 40;
+static uint64_t of(size_t step, long count) { return uint64_t(step) << bits | uint64_t(count); }
+static size_t step(uint64_t x) { return size_t(x >> bits); }
+static long count(uint64_t x) { return long(x & ((uint64_t(1) << bits) - 1)); }
+}  // namespace units
+/// How many units of a thread's own part of a round were taken, by whom ever: none, where the step is an earlier one.
 struct alignas(line) Pool::Share {
-  std::atomic<long> taken{0}, done{0};
+  std::atomic<uint64_t> taken{0};
 };
-/// What is done before anything else begins: a step, whose units are its tasks, or small steps in a row, which together are one unit.
-struct Pool::Round {
-  size_t begin, end;
-  bool small;
-  long units;
-  Share* shares;
-};
-/// Lives on the stack of run(), which returns only when no helper is inside.
+/// Lives on the stack of run(), which returns only when no helper is inside. A round is what is done before anything else begins: a step, whose
+/// units are its tasks. Small steps are done between two rounds, by whoever ended the first one.
 struct Pool::Run {
   Clock::time_point start;
   const std::vector<Step>& steps;
   const std::atomic<bool>& cancel;
   std::vector<StepTime>& times;
-  size_t threads;
   std::vector<Share> shares;
-  std::atomic<size_t> current{0};
-  std::atomic<bool> cut{false};
-
-  Round round(size_t begin) {
-    size_t end = begin;
-    while (end < steps.size() && steps[end].small) end++;
-    const bool small = end > begin;
-    return {begin, small ? end : begin + 1, small, small ? 1 : steps[begin].tasks, &shares[begin * threads]};
-  }
+  bool cut = false;
+  /// The round's step, and its units that nobody has done; behind the last step, at the end.
+  alignas(line) std::atomic<uint64_t> round{0};
 };
 /// From the time when each step ended to the time that it took; a step without tasks ends nowhere.
 static void differences(std::vector<StepTime>& times) {
@@ -107,9 +102,35 @@ float* Pool::scratch(int thread) {
   return reinterpret_cast<float*>(scratch_.data()) + scratch_floats_ * size_t(thread);
 }
 
+#if defined(__linux__)
+static void keep_on(pthread_t thread, int core) {
+  cpu_set_t one;
+  CPU_ZERO(&one);
+  CPU_SET(size_t(core), &one);
+  pthread_setaffinity_np(thread, sizeof one, &one);
+}
+Pool::Apart::Apart(Pool& pool) : pool_(pool) {
+  const int own = sched_getcpu();
+  if (own < 0 || sched_getaffinity(0, sizeof all_, &all_) != 0 || CPU_COUNT(&all_) != pool.threads_) return;
+  apart_ = true;
+  keep_on(pthread_self(), own);
+  size_t next = 0;
+  for (int core = 0; core < CPU_SETSIZE && next < pool.helpers_.size(); core++)
+    if (core != own && CPU_ISSET(size_t(core), &all_)) keep_on(pool.helpers_[next++].native_handle(), core);
+}
+Pool::Apart::~Apart() {
+  if (!apart_) return;
+  pthread_setaffinity_np(pthread_self(), sizeof all_, &all_);
+  for (auto& helper : pool_.helpers_) pthread_setaffinity_np(helper.native_handle(), sizeof all_, &all_);
+}
+#else
+Pool::Apart::Apart(Pool&) {}
+Pool::Apart::~Apart() {}
+#endif
+
 bool Pool::run(const std::vector<Step>& steps, const std::atomic<bool>& cancel, std::vector<StepTime>& times) {
-  const auto threads = size_t(threads_);
-  Run run{Clock::now(), steps, cancel, times, threads, std::vector<Share>(steps.size() * threads)};
+  Run run{Clock::now(), steps, cancel, times, std::vector<Share>(size_t(threads_))};
+  advance(run, 0, 0);
   {
     std::lock_guard<std::mutex> lock(mutex_);
     current_ = &run;
@@ -123,7 +144,7 @@ bool Pool::run(const std::vector<Step>& steps, const std::atomic<bool>& cancel, 
   }
   for (Backoff backoff; inside_.load(std::memory_order_acquire) > 0;) backoff.wait();
   differences(times);
-  return run.current.load() == steps.size() && !run.cut;
+  return !run.cut;
 }
 
 void Pool::help(int thread) {
@@ -151,44 +172,49 @@ Pool::Run* Pool::enter(uint64_t& seen) {
 /// Every thread walks all rounds. It begins with its own units of each, the same in every run, so that it finds in its caches what it read and wrote
 /// before, then takes others'. Nobody waits for a thread, only for units that were taken, so one that comes late or sleeps holds up nothing.
 void Pool::work(Run& run, int thread) {
-  for (size_t s = run.current.load(); s < run.steps.size() && !run.cancel.load(std::memory_order_relaxed);) {
-    const Round round = run.round(s);
+  for (size_t s; (s = current(run)) < run.steps.size();) {
+    if (finish(run, s, take(run, s, thread, thread), thread)) continue;
     long done = 0;
-    for (int i = 0; i < threads_; i++) done += take(run, round, (thread + i) % threads_, thread);
-    round.shares[thread].done.fetch_add(done, std::memory_order_release);
-    for (Backoff backoff; !finished(round);) backoff.wait();
-    s = round.end;
-    if (thread == 0) run.current.store(s);
+    for (int i = 1; i < threads_; i++) done += take(run, s, (thread + i) % threads_, thread);
+    if (finish(run, s, done, thread)) continue;
+    for (Backoff backoff; current(run) == s;) backoff.wait();
   }
 }
-bool Pool::finished(const Round& round) const {
-  long left = round.units;
-  for (int i = 0; i < threads_; i++) left -= round.shares[i].done.load(std::memory_order_acquire);
-  return left == 0;
-}
+size_t Pool::current(const Run& run) { return units::step(run.round.load(std::memory_order_acquire)); }
 /// Does of the units with which a thread begins as many as nobody has taken; how many. Fewer and fewer at a time, so that threads end together.
-long Pool::take(Run& run, const Round& round, int from, int thread) {
-  std::atomic<long>& taken = round.shares[from].taken;
-  const long first = round.units * from / threads_, count = round.units * (from + 1) / threads_ - first;
-  const long most = threads_ == 1 ? count : std::max(1L, round.units / (threads_ * chunks_per_thread));
+long Pool::take(Run& run, size_t s, int from, int thread) {
+  std::atomic<uint64_t>& taken = run.shares[size_t(from)].taken;
+  const long all = run.steps[s].tasks, first = all * from / threads_, count = all * (from + 1) / threads_ - first;
+  const long most = threads_ == 1 ? count : std::max(1L, all / (threads_ * chunks_per_thread));
   long done = 0;
-  for (long left; (left = count - taken.load(std::memory_order_relaxed)) > 0;) {
+  for (uint64_t seen = taken.load(std::memory_order_relaxed);;) {
+    if (units::step(seen) > s) return done;
+    const long begin = units::step(seen) < s ? 0 : units::count(seen), left = count - begin;
+    if (left <= 0) return done;
     const long size = threads_ == 1 ? left : std::clamp(left / (2 * threads_), 1L, most);
-    const long begin = taken.fetch_add(size), end = std::min(begin + size, count);
-    if (begin >= end) break;
-    if (round.small) small(run, round, thread);
-    else chunk(run, round.begin, first + begin, first + end, thread);
-    done += end - begin;
+    if (!taken.compare_exchange_weak(seen, units::of(s, begin + size), std::memory_order_relaxed)) continue;
+    chunk(run, s, first + begin, first + begin + size, thread);
+    done += size;
+    seen = taken.load(std::memory_order_relaxed);
   }
-  return done;
 }
-
-/// All steps of a round, unless it is cancelled between two.
-void Pool::small(Run& run, const Round& round, int thread) {
-  for (size_t s = round.begin; s < round.end; s++) {
-    if (run.cancel.load(std::memory_order_relaxed)) return void(run.cut = true);
+/// Counts units that were done; true where they were the round's last, and the next one has begun.
+bool Pool::finish(Run& run, size_t s, long done, int thread) {
+  if (done == 0 || units::count(run.round.fetch_sub(uint64_t(done), std::memory_order_acq_rel)) > done) return false;
+  advance(run, s + 1, thread);
+  return true;
+}
+/// Does small steps, until there is one to share, or until the run is cancelled between two.
+void Pool::advance(Run& run, size_t s, int thread) {
+  for (; s < run.steps.size() && (run.steps[s].small || run.steps[s].tasks == 0); s++) {
+    if (run.cancel.load(std::memory_order_relaxed)) break;
     chunk(run, s, 0, run.steps[s].tasks, thread);
   }
+  if (s < run.steps.size() && run.cancel.load(std::memory_order_relaxed)) {
+    run.cut = true;
+    s = run.steps.size();
+  }
+  run.round.store(units::of(s, s < run.steps.size() ? run.steps[s].tasks : 0), std::memory_order_release);
 }
 /// Tasks of a step, timed. Its end is noted by whoever does its last task: any other thread may be without a core by then.
 void Pool::chunk(Run& run, size_t s, long begin, long end, int thread) {

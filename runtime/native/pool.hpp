@@ -1,5 +1,9 @@
 // Threads that run a list of steps together.
 #pragma once
+#if defined(__linux__)
+#include <sched.h>
+#endif
+
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
@@ -35,18 +39,35 @@ class Pool {
   /// `times`: empty, or one zero for each step.
   bool run(const std::vector<Step>& steps, const std::atomic<bool>& cancel, std::vector<StepTime>& times);
 
+  /// While it lives, the caller and each helper stay on a core of their own, if they are as many as the cores that the caller may use. Linux wakes a
+  /// helper on the core of its caller, where it may wait for milliseconds while another core has nothing to do.
+  class Apart {
+   public:
+    explicit Apart(Pool& pool);
+    ~Apart();
+    Apart(const Apart&) = delete;
+    Apart& operator=(const Apart&) = delete;
+
+   private:
+#if defined(__linux__)
+    Pool& pool_;
+    cpu_set_t all_;
+    bool apart_ = false;
+#endif
+  };
+
  private:
   struct Run;
   struct Share;
-  struct Round;
 
   void stop();
   void help(int thread);
   Run* enter(uint64_t& seen);
   void work(Run& run, int thread);
-  long take(Run& run, const Round& round, int from, int thread);
-  void small(Run& run, const Round& round, int thread);
-  bool finished(const Round& round) const;
+  static size_t current(const Run& run);
+  long take(Run& run, size_t step, int from, int thread);
+  bool finish(Run& run, size_t step, long done, int thread);
+  void advance(Run& run, size_t step, int thread);
   void chunk(Run& run, size_t step, long begin, long end, int thread);
   float* scratch(int thread);
 

@@ -121,6 +121,11 @@ bool Program::run(size_t entry, std::vector<StepTime>& times) {
 #else
 bool Program::run(size_t entry, std::vector<StepTime>& times) { return pool_.run(entries_.at(entry), cancel_, times); }
 #endif
+/// Threads are placed once for all runs, which are too short for a thread that begins late.
+std::vector<int32_t> Program::repeat(const Repeat& repeat) {
+  const Pool::Apart apart(pool_);
+  return Engine::repeat(repeat);
+}
 
 void Program::write(size_t buffer, const char* plain) {
   const Layout& to = layout(buffer);
