@@ -43,6 +43,18 @@ test("experts[index](x): the plain meaning, none gives zeros", () => {
   const [a, c] = [o.stores.get("experts.*.up")?.data.slice(0, 6), o.stores.get("experts.*.up")?.data.slice(6, 12)];
   assert.not.equal(a, c, "each copy begins with numbers of its own");
 });
+test("experts may be many; layers that are made one by one may not", () => {
+  const many = run(mixture("experts[index](x)", "Mlp(D, 3)[20000 * E]"), {
+    inputs: { x: rows.slice(0, 1), index: [[0, 59_999]] },
+    sizes: { N: 1, K: 2 },
+  });
+  const [store, out] = [many.stores.get("experts.*.bias"), many.values.get("output 0")];
+  assert.equal(store?.shape, [60_000, 2]);
+  assert.not.equal(out?.data.slice(0, 2), out?.data.slice(2, 4));
+  const chain = mixture("experts[1](x)[:, new]", "Mlp(D, 3)[20000 * E]");
+  const one = { inputs: { x: rows.slice(0, 1), index: [[0]] }, sizes: { N: 1, K: 1 } };
+  assert.throws(() => run(chain, one), /experts has 60000 layers/);
+});
 test("experts[:](x) and experts[1](x)", () => {
   const text = `${mlp} model M(D = 2, E = 3) { experts: Mlp(D, 3)[E]
     forward(x: float[E, C, D]) -> (float[E, C, D], float[C, D]) { return experts[:](x), experts[1](x[1]) } }`;

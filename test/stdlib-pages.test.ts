@@ -19,7 +19,7 @@ test("pages are current: `npm run generate`", () => {
   assert.equal(there.toSorted(), Object.keys(pages).toSorted());
 });
 
-const sizes = { D: 8, H: 6, E: 4, K: 2, G: 2, B: 2, T: 4 };
+const sizes = { D: 8, H: 6, E: 4, K: 2, G: 2, N: 3, B: 2, T: 4 };
 /** Runs the first layer's `forward` on rows, or on sequences where it wants those. */
 async function run(name: string, text: string, precision: "f32" | "bf16"): Promise<Tensor> {
   const loaded = load({ name, text });
@@ -94,6 +94,6 @@ test("a page says where the layers are that a header is given", () => {
 });
 test("every gate and every mixture has an example", () => {
   const some = Object.keys(pages).filter((path) => blocks(path, "moe").length > 0);
-  assert.is(some.length, 13 + 6);
+  assert.is(some.length, 14 + 6);
 });
 test.run();

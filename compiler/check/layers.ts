@@ -120,11 +120,13 @@ function makeSlot(w: World, header: Scope, m: ast.Param | ast.State, storage: St
   return { kind: "slot", slot, dtype: m.type.dtype, name: m.name.name, state: m.kind === "state" };
 }
 
-const mostLayers = 10000;
+/** Experts are one store a parameter, however many; other layers are made one by one. */
+const mostLayers = (stack: boolean): number => (stack ? 2 ** 20 : 10000);
 function makeArray(w: World, makers: Makers, path: string, storage: Storage, stack: boolean): Instances {
   if (w.checking) return abstractArray(w, makers, path);
-  if (Number(lengthOf(makers)) > mostLayers)
-    throw new Problem(`${path} has ${show(lengthOf(makers))} layers`, `give it at most ${mostLayers}`);
+  const most = mostLayers(stack);
+  if (Number(lengthOf(makers)) > most)
+    throw new Problem(`${path} has ${show(lengthOf(makers))} layers`, `give it at most ${most}`);
   const list = flat(makers);
   const runs = runsOf(list);
   const [only, ...more] = runs;

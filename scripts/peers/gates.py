@@ -161,6 +161,15 @@ def topology(w, x, training, **_):
     return F.softmax(logits.gather(1, expert), -1), expert, losses
 
 
+def product_key(w, x, training, **_):
+    """The definition of Lample et al. 2019, section 3.1: the K best of all N * N sums, of each head."""
+    q = (x @ w["query"]).view(N, 2, 2, 4)
+    q = q / (q.square().mean(-1, keepdim=True) + 1e-6).sqrt()
+    s, t = torch.einsum("nhq,hqk->nhk", q[:, 0], w["rows"]), torch.einsum("nhq,hqk->nhk", q[:, 1], w["columns"])
+    value, expert = torch.topk((s[..., None] + t[:, :, None]).flatten(2), 3)
+    return F.softmax(value, -1).flatten(1), expert.flatten(1), {}
+
+
 def dense_to_sparse(w, x, training, drawn=None):
     heat = max(0.3, 2 + (0.3 - 2) * (STEP if training else 0) / 100)
     p = F.softmax((x @ w["weight"] + (drawn if training else 0)) / heat, -1)
@@ -216,6 +225,7 @@ GATES = {
     "Swipe": (swipe, None, ()),
     "Topology": (topology, None, ()),
     "DenseToSparse": (dense_to_sparse, gumbel, (N, E)),
+    "ProductKey": (product_key, None, ()),
 }
 
 
@@ -224,13 +234,16 @@ def case(name, kind, seed):
     gate, draw, shape = GATES[name]
     g = torch.Generator().manual_seed(seed)
     w = {"weight": 0.7 * gaussian(g, D, E)}
+    liked = w["weight"][:, 1]
+    if name == "ProductKey":
+        w = {"query": 0.7 * gaussian(g, D, 16), "rows": 0.5 * gaussian(g, 2, 4, 5), "columns": 0.5 * gaussian(g, 2, 4, 5)}
     if name == "Noisy":
         w["noise"] = 0.5 * gaussian(g, D, E)
     if name == "Bias":
         w["bias"] = 0.2 * gaussian(g, E)
     x = gaussian(g, N, D)
     if kind == "skewed":
-        x = 0.5 * x + 2 * w["weight"][:, 1] / w["weight"][:, 1].norm()
+        x = 0.5 * x + 2 * liked / liked.norm()
     return w, x, {"drawn": draw(g, *shape)} if draw else {}
 
 
