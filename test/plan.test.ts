@@ -362,5 +362,11 @@ test("blocks are placed close to the most bytes alive at once", () => {
   );
   assert.ok(worst < 1.3, `${worst}`);
 });
+test("large blocks of whole pages do not begin alike in them", () => {
+  const { offsets, bytes } = place([1, 2, 3, 4].map((i) => ({ bytes: i * 2 ** 20, first: 0, last: 1 })));
+  const starts = [...offsets.values()].map((offset) => offset % 4096);
+  assert.equal(new Set(starts).size, 4);
+  assert.ok(bytes < 10.01 * 2 ** 20);
+});
 
 test.run();

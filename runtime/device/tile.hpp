@@ -136,13 +136,9 @@ FN auto nothing() { return then([](Part, auto) {}, [](Part) {}).when(false); }
 constexpr ix FAR = 64;
 /**
  * So many rows ask for nothing, for the machine reads a strip as fast by itself: Zen 4 up to six (asking takes 5 to 11% of memory's rate, 20% of
- * L3's from two rows), Emerald Rapids one (30% less from memory from two). Told apart by what AMD alone has, for nothing that both have tells.
+ * L3's from two rows), Emerald Rapids one (30% less from memory from two).
  */
-#if LANES == 16 && defined(__SSE4A__)
-constexpr ix SILENT = SIX;
-#else
-constexpr ix SILENT = 1;
-#endif
+constexpr ix SILENT = ZEN ? SIX : 1;
 /**
  * The columns from c on that one register tile takes, of few rows; `next` is what will be wanted after them, or null. One register tile asks for its
  * own strip and the start of the next; several ask together for the whole next one.
