@@ -9,6 +9,8 @@ import { drawnSchedule, drawnSchedules } from "./products.ts";
 
 export const isas = ["native", "avx2", "portable"] as const;
 export type Isa = (typeof isas)[number];
+/** Those that this machine runs. */
+export const runnable: readonly Isa[] = has("avx2") && has("fma") ? isas : isas.filter((isa) => isa !== "avx2");
 export const precisions = ["f32", "bf16"] as const;
 
 export interface Way {
@@ -24,10 +26,9 @@ export const usual: Omit<Way, "precision"> = { isa: "native", threads: [2, 1, 3]
 
 export function drawnWay(seed: string, given: Partial<Way> = {}): Way {
   const draw = new Draw(`${seed}, its way`);
-  const runs = has("avx2") && has("fma") ? isas : isas.filter((isa) => isa !== "avx2");
   const drawn: Way = {
     precision: draw.of(precisions),
-    isa: draw.of(runs),
+    isa: draw.of(runnable),
     threads: draw.order(4).map((i) => [1, 2, 3, 7][i] ?? 1),
     schedules: draw.chance(0.8) ? `${seed}, its schedules` : null,
   };
