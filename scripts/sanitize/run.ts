@@ -44,8 +44,11 @@ function addon({ flags }: Sanitizer): string {
     cpSync(join(root, part), join(folder, part), { recursive: true });
   symlinkSync(join(root, "node_modules"), join(folder, "node_modules"));
   const given = { ...env, CXX: "g++", CXXFLAGS: `${flags} -g1`, LDFLAGS: flags };
-  const { status } = spawnSync(execPath, ["runtime/native/install.js"], { cwd: folder, env: given, stdio: "ignore" });
-  if (status !== 0) throw new Error(`the addon does not compile with ${flags}`);
+  const { status, stderr } = spawnSync(execPath, ["runtime/native/install.js"], { cwd: folder, env: given });
+  if (status !== 0) {
+    rmSync(folder, { recursive: true });
+    misused(`the addon does not compile with ${flags}\n${stderr.toString()}`, usage);
+  }
   return join(folder, "build/Release/moec.node");
 }
 mkdirSync(join(folder, "cache"));

@@ -1,0 +1,88 @@
+// Kernels over rows of memory: what they ask for of the next row, and rows in turn, each stored while another is made.
+import { readFileSync } from "node:fs";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { emitHost } from "../compiler/emit/unit.ts";
+import { GraphBuilder } from "../compiler/graph/builder.ts";
+import type { Value } from "../compiler/graph/node.ts";
+import { lower } from "../compiler/kernel/lower.ts";
+import { hostChoices } from "../compiler/kernel/schedule.ts";
+import * as b from "../compiler/ops/build.ts";
+import { ops } from "../compiler/ops/list.ts";
+import { storesOf } from "./graphs.ts";
+import { compare, graphOf, kernelsOf, lowered, valuesOf } from "./host/compare.ts";
+import { x64 } from "./host/machine.ts";
+import { compiled, runSequence } from "./host/run.ts";
+import { normLayer } from "./layers.ts";
+
+const test = suite("rows");
+
+test("a row ahead is asked for of what moves with the row, not of its weights", () => {
+  const text = kernelsOf([lowered(normLayer([130, 64], true))])
+    .map((k) => k.text)
+    .join("");
+  assert.match(text, /ld\(v, x3 \+ r \* 64 \+ j, 64\)/);
+  assert.match(text, /= t \* ld\(v, x1 \+ j\);/);
+  assert.not.match(text, /ld\(v, \w+ \+ j, /);
+});
+/** What the loops of a result's kernels ask for of the next row. */
+const partsOf = (y: Value): (string | undefined)[] =>
+  kernelsOf([lowered(graphOf([y]))]).flatMap(({ text }) =>
+    [...text.matchAll(/next_part\(256, \w+, (.*?)\)/g)].map((m) => m[1]),
+  );
+test("each loop over a row asks for a part of the next one, where all read the same", () => {
+  const g = new GraphBuilder(ops);
+  const [x, z] = ["x", "z"].map((name) => b.param(g, name, { dtype: "f32", shape: [130, 256] })) as [Value, Value];
+  const centred = b.sub(g, x, b.expand(g, b.sum(g, x, [1]), 1));
+  const scaled = b.mul(g, centred, b.expand(g, b.max(g, centred, [1]), 1));
+  assert.equal(partsOf(scaled), ["0, 1, 16", "1, 1, 16", "2, 14, 16"]);
+  assert.equal(partsOf(b.mul(g, z, b.expand(g, b.max(g, x, [1]), 1))), []);
+});
+test("with AVX-512 what lies ahead is asked for twice on AMD, once on Intel", () => {
+  if (!x64) return;
+  const g = new GraphBuilder(ops);
+  const kernels = kernelsOf([lowered(graphOf([b.softmax(g, b.param(g, "x", { dtype: "f32", shape: [130, 64] }))]))]);
+  const asks = (...flags: string[]): number =>
+    readFileSync(compiled(kernels, ["-S", "-mavx512f", "-mavx512bw", ...flags]), "utf8").split("prefetcht1").length - 1;
+  const once = asks("-mno-sse4a");
+  assert.ok(once > 0);
+  assert.is(asks("-msse4a"), 2 * once);
+});
+test("rows in turn: each is stored while the next one is made", () => {
+  const g = new GraphBuilder(ops);
+  const x = b.param(g, "x", { dtype: "f32", shape: [259, 64] });
+  const sees = b.le(
+    g,
+    b.broadcastTo(g, b.iota(g, 64), [7, 37, 64]),
+    b.expand(g, b.broadcastTo(g, b.iota(g, 37), [7, 37]), 2),
+  );
+  const graph = graphOf([
+    b.softmax(g, x),
+    b.mul(g, b.softmax(g, b.reshape(g, x, [7, 37, 64]), -1, sees), b.reshape(g, b.sin(g, x), [7, 37, 64])),
+  ]);
+  const sequence = lower(graph, { emit: emitHost, choices: { ...hostChoices, inCaches: 64 } });
+  const [first, ...more] = kernelsOf([sequence]);
+  assert.is(first?.text.includes("folded") && first.text.includes("stream"), true);
+  assert.is(more.length, 1);
+  const stores = storesOf(valuesOf(graph));
+  const [got = [], other] = [1, 3].map((threads) => runSequence(sequence, stores, threads));
+  assert.equal(other, got);
+  compare("rows in turn", graph, got);
+});
+test("rows in turn: the only fold of a row is made while the row before is stored", () => {
+  const g = new GraphBuilder(ops);
+  const x = b.param(g, "x", { dtype: "f32", shape: [7, 37, 64] });
+  const y = b.mul(g, x, b.expand(g, b.max(g, b.mul(g, x, b.sin(g, x)), [2]), 2));
+  const graph = graphOf([y]);
+  const sequence = lower(graph, { emit: emitHost, choices: { ...hostChoices, inCaches: 64 } });
+  const [first, ...more] = kernelsOf([sequence]);
+  assert.match(first?.text ?? "", /ix next = ix_min\(.*, 258\);/);
+  assert.match(first?.text ?? "", /fold_along<Max, LANES>[^}]*stream\(/);
+  assert.is(more.length, 0);
+  const stores = storesOf(valuesOf(graph));
+  const [got = [], other] = [1, 3].map((threads) => runSequence(sequence, stores, threads));
+  assert.equal(other, got);
+  compare("folds ahead", graph, got);
+});
+
+test.run();
