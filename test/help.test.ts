@@ -9,6 +9,7 @@ const errorsIn = (text: string): Diagnostic[] => check(load({ name: "test.moe", 
 const empty = "brackets stand behind the name, also with nothing in them: `model Name() { ... }`";
 const division =
   "sizes and numbers are divided by `/`, tensors of `i32` by `div(a, b)`; a comment has a line of its own";
+const sizesHelp = "the sizes are one list: `[N, D]`";
 const helps: Record<string, [text: string, help: string]> = {
   "what the library has": [
     "fn f(x: float[N]) -> float[N] { return relu(x) }",
@@ -106,7 +107,7 @@ const helps: Record<string, [text: string, help: string]> = {
   ],
   "the larger of two numbers": [
     "fn f(x: float[N], M = 2) -> float[N] { return x * max(M, 3) }",
-    "of two values, write `maximum(a, b)`",
+    "of two values, write `maximum(M, 3)`; along an axis, `max(M, axis: -1)`",
   ],
   "several axes to exchange": [
     "fn f(x: float[N, M, K]) -> float[K, N, M] { return transpose(x, [2, 0, 1]) }",
@@ -212,11 +213,52 @@ const helps: Record<string, [text: string, help: string]> = {
   ],
   "the larger of two tensors": [
     "fn f(x: float[N], y: float[N]) -> float[N] { return max(x, y) }",
-    "`axis: -1`, `axis: S` for the axes of `...S`, or a list; of two values, `maximum(a, b)`",
+    "of two values, write `maximum(x, y)`; along an axis, `max(x, axis: -1)`",
   ],
   "the smaller of a tensor and a number": [
     "fn f(x: float[N]) -> float[N] { return min(x, 3) }",
-    "its only axis is 0; of two values, `minimum(a, b)`",
+    "of two values, write `minimum(x, 3)`; along an axis, `min(x, axis: -1)`",
+  ],
+  "a relu that would be the largest along axis 0": [
+    "fn f(x: float[N, D], w: float[N, D]) -> float[N, D] { return max(x, 0) * w }",
+    "of two values, write `maximum(x, 0)`; along an axis, `max(x, axis: -1)`",
+  ],
+  "a function of the library as a method": [
+    "fn f(x: float[N]) -> float[N] { return x.relu() }",
+    'write `relu(x)`, with `relu` of "std/nn"',
+  ],
+  "a range from a to b": [
+    "fn f(N) -> i32[N] { return range(0, N) }",
+    "it begins at 0: from a until before b is `a + range(b - a)`",
+  ],
+  "sizes that are no list": ["fn f(x: float[N, D]) -> float[N * D] { return reshape(x, N, D) }", sizesHelp],
+  "a deviation where axes stand": [
+    'import { normal } from "std/init" layer A(D) { param w: float[D] = normal(0.02) forward(x: float[D]) -> float[D] { return x * w } }',
+    "write `[2, 3]`, or leave it to the declared type: `std: 0.02`",
+  ],
+  "a loop over pairs": [
+    "layer I(D) { forward(x: float[D]) -> float[D] { return x } } layer A(D) { l: I(D)[3] forward(x: float[D]) -> float[D] { for (i, b) in l { x = b(x) } return x } }",
+    "a loop names the layer, then its number, without brackets: `for block, i in blocks`",
+  ],
+  "Python's choice": [
+    "fn f(x: float[N]) -> float[N] { return x if training else 0 }",
+    "write `where(condition, a, b)` for tensors, or `if condition { return a } else { return b }` where it is known when compiling",
+  ],
+  "a tuple": [
+    "fn f(x: float[N]) -> (float[N], float[N]) { return (x, x) }",
+    "brackets hold one value: several results are `return a, b`, and a list is `[a, b]`",
+  ],
+  "a number without its first digit": [
+    "fn f(x: float[N]) -> float[N] { return x * .5 }",
+    "a number begins with a digit: `0.5`",
+  ],
+  "a number without its last digit": [
+    "fn f(x: float[N]) -> float[N] { return x * 1. }",
+    "a number ends with a digit: `1.0`",
+  ],
+  "an argument that hides a layer": [
+    "layer I(D) { forward(x: float[D]) -> float[D] { return x } } layer A(D) { user: I(D) forward(user: float[D]) -> float[D] { return user(user) } }",
+    "`user` is an argument or a variable here, and hides the member `user`: give it another name",
   ],
   "a declaration without a header": ["layer A { forward(x: float[N]) -> float[N] { return x } }", empty],
   "an alias without a header": ['import { Linear } from "std/nn" layer A = Linear(3, 4)', empty],

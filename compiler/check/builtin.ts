@@ -1,10 +1,11 @@
 // What a builtin is: a record with its signature as users read it, and the arguments as it reads them.
 import type { Value } from "../graph/node.ts";
 import type { Span } from "../syntax/ast.ts";
+import { tooManyHelp } from "../syntax/help.ts";
 import { equal, type Size } from "../types/size.ts";
 import { showType, type Type } from "../types/type.ts";
 import { plainNumber } from "./binary.ts";
-import { absorb, argumentHelp, fail } from "./errors.ts";
+import { absorb, argumentHelp, counted, fail } from "./errors.ts";
 import { toSize } from "./numbers.ts";
 import { shapeOf } from "./sizes.ts";
 import { axisOf, loneTensor } from "./tensor.ts";
@@ -54,9 +55,9 @@ export class Args {
   private place(arg: Given, i: number, names: readonly string[]): void {
     const name = arg.name?.name ?? names[i];
     if (name === undefined)
-      return fail("E0305", `\`${this.signature}\` takes ${names.length} arguments`, arg.span, {
+      return fail("E0305", `\`${this.signature}\` takes ${counted(names.length, "argument")}`, arg.span, {
         label: "one too many",
-        help: "leave it out",
+        help: tooManyHelp(this.signature.slice(0, this.signature.indexOf("("))) ?? "leave it out",
       });
     if (!names.includes(name))
       return fail("E0305", `\`${this.signature}\` takes no argument \`${name}\``, arg.name?.span ?? arg.span, {
@@ -70,6 +71,10 @@ export class Args {
   }
   has(name: string): boolean {
     return this.given.has(name);
+  }
+  /** Whether it was given by its name, not by its place. */
+  isNamed(name: string): boolean {
+    return this.given.get(name)?.name != null;
   }
   span(name: string): Span {
     return this.given.get(name)?.span ?? this.c.at;
@@ -127,16 +132,10 @@ export class Args {
   private axesOf(v: Val, x: Type, at: Span, extra: number): number[] {
     if (v.kind === "list") return v.items.flatMap((item) => this.axesOf(item, x, at, extra));
     if (v.kind === "spread") return this.leading(v.name, v.axes, x, at);
-    if (v.kind === "number" && typeof v.value === "number")
-      return [axisOf(this.c.w, x, v.value, at, extra, this.ofTwo())];
+    if (v.kind === "number" && typeof v.value === "number") return [axisOf(this.c.w, x, v.value, at, extra)];
     return fail("E0207", `an axis is a number, not ${v.kind === "number" ? "a size" : kindText[v.kind]}`, at, {
-      help: `\`axis: -1\`, \`axis: S\` for the axes of \`...S\`, or a list${this.ofTwo()}`,
+      help: "`axis: -1`, `axis: S` for the axes of `...S`, or a list",
     });
-  }
-  /** `max(x, 3)` is of an axis; other languages have it of two values. */
-  private ofTwo(): string {
-    const [name] = /^(max|min)(?=\()/.exec(this.signature) ?? [];
-    return name === undefined ? "" : `; of two values, \`${name}imum(a, b)\``;
   }
   /** The axes that `...S` stands for: they must be x's first. */
   private leading(name: string, axes: readonly Size[], x: Type, at: Span): number[] {

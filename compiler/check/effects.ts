@@ -23,7 +23,7 @@ function allowEffect(w: World, scope: Scope, what: string, at: ast.Span): void {
   if (lane?.kind === "routed")
     fail("E0403", `${what} cannot stand in a layer called by \`experts[index](x)\``, at, {
       notes: ["such a layer sees one row, and there is no batch there", ...calledFrom(w)],
-      help: "move it out of the routed layer, for instance to its gate",
+      help: "move it out of the routed layer, for instance to its gate; a gate inside of an expert states none: `SoftmaxGate`",
     });
   if (lane?.kind === "each") throw new EffectInStack();
 }

@@ -161,9 +161,14 @@ function callValue(w: World, e: Extract<ast.Expr, { kind: "call" }>, scope: Scop
         help:
           callee.kind === "layers"
             ? pickHelp(written(e.callee.span, "layers"))
-            : "call a function, a layer or a method",
+            : (hiddenHelp(e.callee, scope) ?? "call a function, a layer or a method"),
       });
   }
+}
+/** Of an argument or a variable that has the name of a member. */
+function hiddenHelp(callee: ast.Expr, { frame: { instance } }: Scope): string | null {
+  if (callee.kind !== "name" || !instance?.members.has(callee.name)) return null;
+  return `\`${callee.name}\` is an argument or a variable here, and hides the member \`${callee.name}\`: give it another name`;
 }
 const pickHelp = (layers: string): string =>
   `pick one: \`${layers}[0](x)\`, all: \`${layers}[:](x)\`, by index: \`${layers}[index](x)\`, or one after the other: \`for layer in ${layers} { x = layer(x) }\``;
@@ -187,7 +192,9 @@ function noMemberHelp(e: Extract<ast.Expr, { kind: "member" }>): string {
   if (name === "T") return `write \`transpose(${object}, -2, -1)\``;
   if (name === "shape") return "sizes have names: those of its type";
   if (builtins.has(name)) return `write \`${name}(${object})\``;
-  return nameHelp(name) ?? "members are those of layers: `embed.weight`";
+  const [foreign, home] = [nameHelp(name), libraryHome(name)];
+  if (foreign === null && home) return `write \`${name}(${object})\`, with \`${name}\` of "${home}"`;
+  return foreign ?? "members are those of layers: `embed.weight`";
 }
 function memberValue(w: World, e: Extract<ast.Expr, { kind: "member" }>, scope: Scope): Val {
   requireNoModule(e, scope);

@@ -38,7 +38,7 @@ export function bindArguments(
   const args = matchArguments(sig, given, at);
   for (const p of sig.params) {
     const arg = args.get(p);
-    if (arg && (isSize(p) || p.spread)) scope.set(p.name.name, sizeArgument(w, p, arg));
+    if (arg && (isSize(p) || p.spread)) scope.set(p.name.name, sizeArgument(w, sig, p, arg));
   }
   const fits = sig.params.filter(isTensor).flatMap((p): Fit[] => {
     const arg = args.get(p);
@@ -99,14 +99,20 @@ function matchArguments(sig: Signature, given: readonly Given[], at: ast.Span): 
       });
   return args;
 }
-function sizeArgument(w: World, p: Param, arg: Given): Val {
+function sizeArgument(w: World, sig: Signature, p: Param, arg: Given): Val {
   if (arg.value.kind === "error") return errorVal;
   if (!p.spread) return number(toSize(w, arg.value, arg.span), true);
   if (arg.value.kind !== "list")
     return fail("E0314", `\`...${p.name.name}\` is a list of sizes, not ${kindText[arg.value.kind]}`, arg.span, {
-      help: "write `[2, 3]`",
+      help: `write \`[2, 3]\`${nextByName(sig, p, arg)}`,
     });
   return { kind: "spread", name: p.name.name, axes: shapeOf(w, arg.value, arg.span) };
+}
+/** `normal(0.02)`: the axes are found from the declared type, and the number is what comes after them. */
+function nextByName(sig: Signature, p: Param, { span, name }: Given): string {
+  const next = sig.params[sig.params.indexOf(p) + 1];
+  if (!next || name || isSize(next) || sig.result.length === 0) return "";
+  return `, or leave it to the declared type: \`${next.name.name}: ${textOf(span)}\``;
 }
 function headerArgument(w: World, p: Param, arg: Given, scope: Scope): Val {
   if (isSize(p) || p.spread) return scope.own(p.name.name) ?? errorVal;

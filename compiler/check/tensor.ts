@@ -215,8 +215,8 @@ function axesText(rank: number, spread: boolean): string {
       : `its axes that can be counted are -${rank - 1} to -1`;
   return `its axes are 0 to ${rank - 1}`;
 }
-/** An axis given as a number, counted from 0, or from the end where negative; `otherwise` ends the help where there is none. */
-export function axisOf(w: World, x: Type, axis: number, at: Span, extra = 0, otherwise = ""): number {
+/** An axis given as a number, counted from 0, or from the end where negative. */
+export function axisOf(w: World, x: Type, axis: number, at: Span, extra = 0): number {
   const rank = x.shape.length + extra;
   const spread = x.shape[0] !== undefined && isSpread(x.shape[0]);
   const place = axis < 0 ? axis + rank : axis;
@@ -227,7 +227,7 @@ export function axisOf(w: World, x: Type, axis: number, at: Span, extra = 0, oth
     });
   if (!Number.isInteger(axis) || place < (spread ? 1 : 0) || place >= rank)
     fail("E0207", `${showType(x)} has no axis ${axis}`, at, {
-      help: (rank === 0 ? "it is a scalar" : axesText(rank, spread)) + otherwise,
+      help: rank === 0 ? "it is a scalar" : axesText(rank, spread),
       notes: calledFrom(w),
     });
   return place;

@@ -51,7 +51,11 @@ const names: readonly (readonly [names: string, help: string])[] = [
   ["log1p", "write `log(1 + x)`"],
   ["expm1", "write `exp(x) - 1`"],
   ["log2 log10", "write `log(x) / log(2)`, or `/ log(10)`"],
-  ["pow", "a power is `x ** 2`"],
+  ["pow square", "a power is `x ** 2`"],
+  ["exp2", "write `2 ** x`"],
+  ["cumprod", "write `exp(cumsum(log(x)))`, where all are positive"],
+  ["tensor array constant", "a number stands for itself: `0.5 * x`; a table is a parameter or an argument"],
+  ["t mT adjoint", "write `transpose(x, -2, -1)`"],
   ["clamp clip", "write `minimum(maximum(x, low), high)`"],
   ["masked_fill", "write `where(mask, value, x)`"],
   ["log_softmax", "write `x - logsumexp(x)[..., new]`"],
@@ -70,7 +74,8 @@ const names: readonly (readonly [names: string, help: string])[] = [
   ["norm", "write `sqrt(sum(x * x, axis: -1))`"],
   ["std", "write `sqrt(mean((x - mean(x, axis: -1, keep: true)) ** 2, axis: -1))`"],
   ["var", "write `mean((x - mean(x, axis: -1, keep: true)) ** 2, axis: -1)`"],
-  ["rand", "write `uniform([N, D])`"],
+  ["rand random rand_like", "write `uniform([N, D])`"],
+  ["randint", "write `i32(n * uniform([N, D]))`"],
   ["randn", "write `gaussian([N, D])`"],
   ["exponential", "write `-log(1 - uniform([N, D]))`"],
   ["bernoulli", "write `uniform([N, D]) < p`"],
@@ -95,8 +100,20 @@ const names: readonly (readonly [names: string, help: string])[] = [
   ["MultiheadAttention", 'write `Attention(D, Heads)`, of "std/attention"'],
   ["Conv1d Conv2d", "a convolution is a loop over its taps, as grammar/GRAMMAR.md shows at `for`"],
   ["CrossEntropyLoss", 'write `cross_entropy(logits, target)`, of "std/loss"'],
+  [
+    "layer_norm rms_norm",
+    'it is a layer, a member that a method calls: `norm: RmsNorm(D)` of "std/nn", then `norm(x)`',
+  ],
   ["MSELoss mse_loss", "write `mean((x - y) ** 2)`"],
 ];
+/** Of built-in functions that others give one argument more. */
+const shorter: readonly (readonly [names: string, help: string])[] = [
+  ["range", "it begins at 0: from a until before b is `a + range(b - a)`"],
+  ["reshape uniform gaussian", "the sizes are one list: `[N, D]`"],
+  ["top_k sort", "it is along the last axis: `transpose` another to there first"],
+];
+export const tooManyHelp = (name: string): string | null =>
+  shorter.find(([all]) => all.split(" ").includes(name))?.[1] ?? null;
 /** Arguments of PyTorch and NumPy that have another name here. */
 const argumentNames: readonly (readonly [names: string, here: string])[] = [
   ["dim dims axes", "axis"],
@@ -214,7 +231,15 @@ export function helpFor(wanted: string, token: IToken | undefined, all: readonly
     return "a slice is `a:b` and has no step: every second row is `x[2 * range(N / 2)]`";
   if (token?.image === "]" && before?.image === "[")
     return "nothing stands in the brackets: leave them out (`f32` has no axes), or say what belongs there";
+  if (token?.image === "(" && before?.image === "for")
+    return "a loop names the layer, then its number, without brackets: `for block, i in blocks`";
+  if (token?.image === "else" && wanted.endsWith("`{`"))
+    return "write `where(condition, a, b)` for tensors, or `if condition { return a } else { return b }` where it is known when compiling";
+  if (token?.image === "," && wanted === "expected `)`")
+    return "brackets hold one value: several results are `return a, b`, and a list is `[a, b]`";
+  if (token?.image === "." && /an expression|an argument/.test(wanted)) return "a number begins with a digit: `0.5`";
   if (token?.image === "." && before?.image === ".") return "a range is `a:b`, without `b` itself";
+  if (before?.image === "." && /^\d+$/.test(all.at(-2)?.image ?? "")) return "a number ends with a digit: `1.0`";
   if (token && wanted.includes("a name") && reservedWords.includes(token.tokenType)) {
     return `\`${token.image}\` is a word of the language: choose another name`;
   }

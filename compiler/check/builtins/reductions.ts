@@ -25,14 +25,20 @@ function keepFlag(args: Args, t: Type, axes: readonly number[]): boolean {
 }
 const asFloat = (w: World, x: Value): Value => castTo(w, x, floating(x.type.dtype) ? x.type.dtype : w.options.f32);
 
+/** `max(x, 0)` is a relu in other languages, and here it would be of axis 0: the axis says what it is. */
+function requireNamedAxis(name: string, args: Args): void {
+  if (!args.has("axis") || args.isNamed("axis")) return;
+  const [x, second] = [written(args.span("x")), written(args.span("axis"), "y")];
+  fail("E0207", `\`${name}\` is along an axis, which is given by its name`, args.span("axis"), {
+    help: `of two values, write \`${name}imum(${x}, ${second})\`; along an axis, \`${name}(${x}, axis: -1)\``,
+  });
+}
+
 type Reduce = (g: CallContext["w"]["g"], x: Value, axes?: readonly number[], keep?: boolean) => Value;
 const reduction = (name: string, doc: string, from: (w: World, x: Value) => Value, build: Reduce): Builtin =>
   builtin(`${name}(x, axis?, keep?)`, doc, ({ w }, args) => {
+    if (/^m(ax|in)$/.test(name)) requireNamedAxis(name, args);
     const x = from(w, args.tensor("x"));
-    if (/^m(ax|in)$/.test(name) && x.type.shape.length === 0 && args.has("axis"))
-      fail("E0207", `\`${name}\` takes one value and an axis, and this is a number`, args.span("x"), {
-        help: `of two values, write \`${name}imum(a, b)\``,
-      });
     const axes = args.axes("axis", x.type);
     const keep = keepFlag(args, x.type, axes);
     return tensor(w.made(reduced(x.type, x.type.dtype, axes, keep), () => build(w.g, x, axes, keep)));
