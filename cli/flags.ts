@@ -62,3 +62,5 @@ export const json = (): Option =>
 /** Where what a command makes goes. */
 export const out = (what: "file" | "folder", doc: string): Option => flag(`-o, --out <${what}>`, doc, text);
 export const text = (x: string): string => (x === "" ? refuse("a name") : x);
+/** `-` is what is piped in. */
+export const piped = (file: string): string => (file === "-" ? "/dev/stdin" : file);

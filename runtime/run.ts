@@ -17,7 +17,7 @@ export interface RunOptions extends Running {
   readonly program: string;
   /** `Declaration`, `Declaration.method` or a function; the file's only model if not given. */
   readonly entry?: string | undefined;
-  /** Safetensors or JSON. */
+  /** Safetensors, or JSON: a name that ends with .json, and what is piped in (/dev/stdin). */
   readonly input?: string | undefined;
   /** Safetensors, or a folder that training or transformers wrote: its config.json then gives the sizes that `set` and the inputs do not. */
   readonly params?: string | undefined;
@@ -110,7 +110,7 @@ function readInputs(path: string, entry: EntrySignature, precision: Precision): 
       `the inputs are ${[...known.keys()].join(", ") || "none"}, and cotangent.0 and on`,
     );
   };
-  const tensors = path.endsWith(".json")
+  const tensors = /\.json$|^\/dev\/stdin$/.test(path)
     ? Object.entries(readJson(path)).map(([name, x]): [string, Tensor] => [
         name,
         whole(fromNested(dtypeOf(name), x, `${path}: \`${name}\``), known.get(name)),

@@ -74,6 +74,13 @@ test("--data - is what is piped in", () => {
   const ran = spawnSync("sh", ["-c", command, process.execPath, join(folder, "run")], { cwd: root, encoding: "utf8" });
   fails(ran, 1, "the data has 5 bytes");
 });
+test("--input - is JSON that is piped in", () => {
+  writeFileSync(join(folder, "twice.moe"), "fn twice(x: f32[N]) -> f32[N] { return 2 * x }");
+  const command = `echo '{"x": [1, 2]}' | "$0" --import tsx cli/main.ts run "$1" --entry twice --input - --target reference --json`;
+  const args = ["-c", command, process.execPath, join(folder, "twice.moe")];
+  const { stdout, stderr } = spawnSync("sh", args, { cwd: root, encoding: "utf8" });
+  assert.equal([stdout, stderr], ['{"0":[2,4]}\n', ""]);
+});
 test("what cannot be done exits with 1, one message and a remedy, and nothing on stdout", () => {
   const empty = join(folder, "empty.txt");
   writeFileSync(empty, "");

@@ -5,7 +5,7 @@ import { writeNamed } from "../../runtime/files.ts";
 import { runEntry } from "../../runtime/run.ts";
 import { writeSafetensors } from "../../runtime/safetensors.ts";
 import { numbers, showShape, toNested } from "../../runtime/tensor.ts";
-import { addShared, examples, flag, json, out, type Shared, text } from "../flags.ts";
+import { addShared, examples, flag, json, out, piped, type Shared, text } from "../flags.ts";
 import { compiling, note, print, printJson, warn } from "../output.ts";
 
 export const runCommand = (): Command =>
@@ -19,7 +19,9 @@ export const runCommand = (): Command =>
         text,
       ),
     )
-    .addOption(flag("--input <file>", "inputs by name, and cotangent.I: safetensors or JSON", text))
+    .addOption(
+      flag("--input <file>", "inputs by name, and cotangent.I: safetensors or JSON; - is JSON that is piped in", text),
+    )
     .addOption(
       flag(
         "--params <file>",
@@ -56,7 +58,8 @@ interface Options extends Shared {
 }
 async function run(file: string, { out: to, grad, json, ...options }: Options): Promise<void> {
   requireTarget(options);
-  const results = await runEntry({ program: file, gradients: grad, ...options, compiling, warn });
+  const input = options.input === undefined ? undefined : piped(options.input);
+  const results = await runEntry({ program: file, gradients: grad, ...options, input, compiling, warn });
   if (to !== undefined) write(to, results);
   if (json) printJson(nested(results));
   else if (to === undefined) for (const [name, t] of results) print(summary(name, t));

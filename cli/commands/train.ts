@@ -4,7 +4,7 @@ import { bigramHeldOut } from "../../runtime/data.ts";
 import type { Step } from "../../runtime/loop.ts";
 import { toNested } from "../../runtime/tensor.ts";
 import { openTraining, type Training } from "../../runtime/train.ts";
-import { addShared, examples, flag, json, out, type Shared, text } from "../flags.ts";
+import { addShared, examples, flag, json, out, piped, type Shared, text } from "../flags.ts";
 import { compiling, note, printJson, showBytes, showCount, warn, write } from "../output.ts";
 import { progress } from "../progress.ts";
 import { interruptible } from "../signals.ts";
@@ -62,10 +62,9 @@ interface Options extends Shared {
   resume?: boolean;
   json?: boolean;
 }
-const named = (file: string): string => (file === "-" ? "/dev/stdin" : file);
 async function run(program: string, { json, ...options }: Options): Promise<void> {
   requireTarget(options);
-  const training = await openTraining({ program, ...options, data: options.data.map(named), warn, compiling });
+  const training = await openTraining({ program, ...options, data: options.data.map(piped), warn, compiling });
   try {
     const signal = await interruptible();
     const last = await (json ? asJson(training, signal) : forPeople(training, signal));
