@@ -15,7 +15,7 @@ import { firstNonFinite } from "./tensor.ts";
 export const formatVersion = 1;
 export const compilerVersion: string = (JSON.parse(asset("package.json")) as { version: string }).version;
 
-/** What a run needs to go on with the same bits. `position`: bytes of each stream that were read. `call`: of the random numbers. */
+/** What a run needs to go on with the same bits. `position`: tokens of each stream that were read. `call`: of the random numbers. */
 export interface TrainingState {
   readonly step: number;
   readonly sizes: Readonly<Record<string, number | boolean>>;

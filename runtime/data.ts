@@ -1,17 +1,21 @@
-// Text as training data: bytes, cut into streams.
+// Text as training data: bytes, or the token numbers of a tokenizer, cut into streams.
 import { Problem } from "../compiler/diagnostic.ts";
 import type { Tensor } from "./executable.ts";
 import { hashOf, readBytes, requireHeld } from "./files.ts";
 import { fromNumbers } from "./tensor.ts";
+import { tokenNumbers } from "./tokens.ts";
 
-/** `training` is the first 95% of `all`, `heldOut` the rest. `hash`: SHA-256 of all. */
+type Tokens = Uint8Array | Int32Array;
+/** `training` is the first 95% of `all`, `heldOut` the rest. `bytes` and `hash`, a SHA-256, are those of the files. */
 export interface Text {
   readonly files: readonly string[];
   readonly bytes: number;
-  readonly all: Uint8Array;
+  readonly all: Tokens;
   readonly hash: string;
-  readonly training: Uint8Array;
-  readonly heldOut: Uint8Array;
+  readonly training: Tokens;
+  readonly heldOut: Tokens;
+  /** What a token is called. */
+  readonly unit: "byte" | "token";
 }
 /** One batch, i32[B, T] each; a target of -1 is not counted. */
 export interface Batch {
@@ -21,24 +25,40 @@ export interface Batch {
   readonly count: number;
 }
 
-export const readText = (files: readonly string[]): Text => textOf(joined(files.map(readBytes)), files);
+/** `ids`: the files hold token numbers, with blanks or commas between. */
+export function readText(files: readonly string[], ids = false): Text {
+  const parts = files.map(readBytes);
+  if (!ids) return textOf(joined(parts), files);
+  const numbers = parts.map((part, i) => tokenNumbers(part, files[i] ?? ""));
+  const all = new Int32Array(numbers.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const part of numbers) {
+    all.set(part, at);
+    at += part.length;
+  }
+  return textOf(all, files, parts);
+}
 function joined(parts: readonly Uint8Array[]): Uint8Array {
   const [only, ...more] = parts;
   if (only && more.length === 0) return only;
-  requireHeld(
-    "the data",
-    parts.reduce((sum, { length }) => sum + length, 0),
-  );
+  requireHeld("the data", lengthOf(parts));
   return Buffer.concat(parts);
 }
+const lengthOf = (parts: readonly Uint8Array[]): number => parts.reduce((sum, { length }) => sum + length, 0);
 
-export function textOf(all: Uint8Array, files: readonly string[] = []): Text {
+/** `parts`: what the files hold. */
+export function textOf(
+  all: Tokens,
+  files: readonly string[] = [],
+  parts: readonly Uint8Array[] = [new Uint8Array(all.buffer, all.byteOffset, all.byteLength)],
+): Text {
   const cut = Math.floor(all.length * 0.95);
-  const hash = hashOf([all]);
-  return { files, bytes: all.length, all, hash, training: all.subarray(0, cut), heldOut: all.subarray(cut) };
+  const [training, heldOut] = [all.subarray(0, cut), all.subarray(cut)];
+  const unit = all instanceof Uint8Array ? "byte" : "token";
+  return { files, bytes: lengthOf(parts), all, hash: hashOf(parts), training, heldOut, unit };
 }
 
-/** Fails if the text is too short for rows of T bytes in B streams. */
+/** Fails if the text is too short for rows of T tokens in B streams. */
 export function requireEnough(text: Text, B: number, T: number): void {
   const n = text.training.length;
   const needed = Math.ceil((B * (T + 1)) / 0.95);
@@ -48,7 +68,7 @@ export function requireEnough(text: Text, B: number, T: number): void {
     ...(Math.floor(n / B) > 1 ? [`--length to at most ${Math.floor(n / B) - 1}`] : []),
   ];
   throw new Problem(
-    `the data has ${text.bytes} bytes, and --batch ${B} with --length ${T} needs ${Math.max(needed, 40)}`,
+    `the data has ${text.all.length} ${text.unit}s, and --batch ${B} with --length ${T} needs ${Math.max(needed, 40)}`,
     remedies.length > 0 ? `lower ${remedies.join(", or ")}, or give more data` : "give more data",
   );
 }
@@ -67,7 +87,7 @@ export function trainingBatch(text: Text, B: number, T: number, step: number): B
 export const streamPosition = (text: Text, B: number, T: number, step: number): number =>
   (step * T) % (Math.floor(text.training.length / B) - T);
 
-/** The held-out part as batches in which each byte but the first is a target once: B streams side by side, the last rows padded. */
+/** The held-out part as batches in which each token but the first is a target once: B streams side by side, the last rows padded. */
 export function* heldOutBatches(text: Text, B: number, T: number): Generator<Batch> {
   const targets = text.heldOut.length - 1;
   const length = Math.ceil(targets / B);
@@ -79,15 +99,15 @@ export function* heldOutBatches(text: Text, B: number, T: number): Generator<Bat
   }
 }
 
-/** `range`: the tokens of a row, whose targets are the bytes after them. */
-function batch(bytes: Uint8Array, B: number, T: number, range: (row: number) => [from: number, to: number]): Batch {
+/** `range`: the tokens of a row, whose targets are the tokens after them. */
+function batch(all: Tokens, B: number, T: number, range: (row: number) => [from: number, to: number]): Batch {
   const tokens = new Float64Array(B * T);
   const targets = new Float64Array(B * T).fill(-1);
   let counted = 0;
   for (let row = 0; row < B; row++) {
     const [from, to] = range(row);
-    tokens.set(bytes.subarray(from, to), row * T);
-    targets.set(bytes.subarray(from + 1, to + 1), row * T);
+    tokens.set(all.subarray(from, to), row * T);
+    targets.set(all.subarray(from + 1, to + 1), row * T);
     counted += to - from;
   }
   const tensor = (values: Float64Array): Tensor => fromNumbers("i32", [B, T], values);
@@ -103,8 +123,9 @@ export function entropies(bytes: Uint8Array): { readonly unigram: number; readon
   for (let a = 0; a < 256; a++) bigram += surprise(pairs.subarray(a * 256, a * 256 + 256));
   return { unigram: surprise(singles) / Math.max(1, bytes.length), bigram: bigram / Math.max(1, bytes.length - 1) };
 }
-/** Nats a byte that a bigram model, counted on the training part with 0.01 added to each count, needs for the held-out part. */
-export function bigramHeldOut({ training, heldOut }: Text): number {
+/** Nats a byte that a bigram model, counted on the training part with 0.01 added to each count, needs for the held-out part; null where they are no bytes. */
+export function bigramHeldOut({ training, heldOut }: Text): number | null {
+  if (!(training instanceof Uint8Array)) return null;
   const pairs = pairCounts(training).map((n) => n + 0.01);
   const rows = Float64Array.from({ length: 256 }, (_, a) => sum(pairs.subarray(a * 256, a * 256 + 256)));
   let nats = 0;

@@ -105,7 +105,7 @@ function logged({ step, steps, loss, losses, metrics, heldOut, tokensPerSecond, 
 const loggedNumbers = 1024;
 /** Lets signals and timers in: an executable that computes on this thread would starve them. */
 export const breath = (): Promise<void> => new Promise((done) => setImmediate(done));
-/** Rows of a batch, bytes of a row, and how many batches make a step. */
+/** Rows of a batch, tokens of a row, and how many batches make a step. */
 const batching = (config: RunConfig) => ({
   B: sizeOf(config, "B"),
   T: sizeOf(config, "T"),
@@ -185,7 +185,7 @@ function save({ executable, text, config }: TrainSetup, folder: string, step: nu
     sizes: config.sizes,
     random: { seed: config.seed, call },
     data: { hash: text.hash, bytes: text.bytes, position },
-    tokenizer: "bytes",
+    tokenizer: config.ids ? "ids" : "bytes",
   };
   return writeCheckpoint(folder, state, storesOf(executable));
 }

@@ -23,6 +23,8 @@ const schema = v.object({
   params: v.optional(v.string()),
   /** Batches that make a step; 1 where it is not given. */
   accumulate: v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(1))),
+  /** The data holds token numbers, not text. */
+  ids: v.optional(v.literal(true)),
   data: v.object({ files: v.array(v.string()), bytes: v.number(), hash: v.string() }),
 });
 /** What a run is: the model's name, sizes set by hand with B and T, and the rest of its options. */
@@ -76,6 +78,7 @@ export function requireSame(run: string, saved: RunConfig, given: RunConfig): vo
       seed: c.seed,
       precision: c.precision,
       ...(c.tf32 ? { tf32: "given" } : {}),
+      ...(c.ids ? { ids: "given" } : {}),
       accumulate: c.accumulate ?? 1,
       data: `${c.data.bytes} bytes, SHA-256 ${c.data.hash}`,
     };
@@ -90,6 +93,7 @@ export function requireSame(run: string, saved: RunConfig, given: RunConfig): vo
         seed: "--seed",
         precision: "--precision",
         tf32: "--tf32",
+        ids: "--ids",
         accumulate: "--accumulate",
         data: "--data",
         model: "the model",

@@ -35,11 +35,13 @@ export interface TrainOptions extends Running {
   readonly model?: string | undefined;
   /** Text files, read as bytes one after the other. */
   readonly data: readonly string[];
+  /** They hold token numbers in place of text, with blanks or commas between. */
+  readonly ids?: boolean | undefined;
   /** In total, also when resuming. Default: the model's `Steps`, or 400. */
   readonly steps?: number | undefined;
   /** Rows of a batch: 16. */
   readonly batch?: number | undefined;
-  /** Bytes of a row: 128. */
+  /** Tokens of a row: 128. */
   readonly length?: number | undefined;
   /** Batches that make a step, by the mean of their gradients: 1. */
   readonly accumulate?: number | undefined;
@@ -59,10 +61,10 @@ export interface TrainOptions extends Running {
   readonly warn?: ((line: string) => void) | undefined;
 }
 export type SampleOptions = Pick<GenerateOptions, "tokens" | "temperature" | "signal">;
-/** What a run begins its log with; `bigram` and `unigram` as `entropies` says, of all the data's bytes. */
+/** What a run begins its log with; `bigram` and `unigram` as `entropies` says, of all the data's bytes; token numbers have none. */
 export interface About {
-  readonly bigram: number;
-  readonly unigram: number;
+  readonly bigram?: number;
+  readonly unigram?: number;
   readonly bytes: number;
   /** How many numbers the parameters are, and how many of them are not frozen. */
   readonly parameters: number;
@@ -82,7 +84,7 @@ export interface Training {
   readonly lacking: readonly string[] | null;
   /** `signal`, aborted, lets the step that runs end, saves it and ends the loop. */
   steps(signal?: AbortSignal): AsyncGenerator<Step, void>;
-  /** Text that the model as it now is makes, as long as its Context allows; null if it has no `generate`. */
+  /** Text that the model as it now is makes, as long as its Context allows; null if it has no `generate`, or its tokens are no text. */
   sample(prompt: string, how: SampleOptions): AsyncGenerator<string, void> | null;
   close(): void;
 }
@@ -103,7 +105,7 @@ export async function openTraining(options: TrainOptions): Promise<Training> {
   const folder =
     options.out === null ? null : (options.out ?? defaultRunFolder(options.program, options.resume ?? false));
   const entry = findEntry(program, modelIn(program, options, folder), "train");
-  const text = readText(options.data);
+  const text = readText(options.data, options.ids ?? (options.resume ? savedIn(folder)?.ids : false));
   const held = (): (() => void) => (folder === null ? () => {} : lockFolder(folder));
   held()(); // what is in the way is said at once; a process that ends while kernels are compiled leaves nothing
   const config = configIn(options, entry, folder, text);
@@ -137,7 +139,9 @@ export async function openTraining(options: TrainOptions): Promise<Training> {
       lacking,
       steps: (signal) => trainSteps(signal ? { ...setup, signal } : setup),
       sample: (prompt, how) =>
-        executable.entries.includes("generate:1") ? sampleText(executable, entry, config, prompt, how) : null,
+        executable.entries.includes("generate:1") && !config.ids
+          ? sampleText(executable, entry, config, prompt, how)
+          : null,
       close: () => {
         executable.close();
         release?.();
@@ -164,7 +168,8 @@ function aboutOf({ executable, report }: Compiled, text: Text): About {
   const all = executable.stores.filter((s) => s.role === "parameter");
   const parameters = all.reduce((sum, s) => sum + count(s.shape), 0);
   const { trained } = report;
-  return { ...entropies(text.all), bytes: text.bytes, parameters, trained, plan: executable.bytes ?? planned(report) };
+  const known = text.all instanceof Uint8Array ? entropies(text.all) : {};
+  return { ...known, bytes: text.bytes, parameters, trained, plan: executable.bytes ?? planned(report) };
 }
 const planned = ({ parameters, prepared, gradients, optimizer, activations }: Compiled["report"]): About["plan"] => ({
   parameters,
@@ -281,7 +286,7 @@ function configIn(options: TrainOptions, entry: EntrySignature, folder: string |
 function configOf(
   options: TrainOptions,
   entry: EntrySignature,
-  { files, bytes, hash }: Text,
+  { files, bytes, hash, unit }: Text,
   saved: RunConfig | null,
 ): RunConfig {
   const before = saved?.sizes ?? {};
@@ -304,6 +309,7 @@ function configOf(
     ...((options.tf32 ?? saved?.tf32) ? { tf32: true } : {}),
     ...(params === undefined ? {} : { params }),
     ...(accumulate === undefined ? {} : { accumulate }),
+    ...(unit === "token" ? { ids: true } : {}),
     data: { files: [...files], bytes, hash },
   };
 }

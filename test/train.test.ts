@@ -300,6 +300,20 @@ test("text with bytes that the model has no token for is refused before anything
   assert.not.ok(existsSync(join(out, "config.json")));
   (await openTraining({ ...options, set: { ...set, V: 101 }, data: [data] })).close();
 });
+test("a run on token numbers has batches of them, and goes on with them unasked", async () => {
+  const [data, program, out] = [join(root, "ids"), join(root, "small.moe"), fresh()];
+  const ids = Array.from({ length: 200 }, (_, i) => (i * i) % 300);
+  writeFileSync(data, ids.join(" "));
+  writeFileSync(program, small(300, 4));
+  const options = { program, data: [data], target: "reference", batch: 1, length: 8, out } as const;
+  const whole = await lossesOf({ ...options, ids: true, out: null, steps: 3 });
+  await lossesOf({ ...options, ids: true });
+  assert.is(readConfig(out).ids, true);
+  assert.is(last(out).state.tokenizer, "ids");
+  assert.equal(await lossesOf({ ...options, resume: true, steps: 3 }), whole.slice(2));
+  await assertRejects(openTraining({ ...options, resume: true, ids: false }), /--ids was given and is now not given/);
+  await assertRejects(openTraining({ ...options, out: fresh(), ids: true, set: { V: 100 } }), /0 to 99/);
+});
 test("a run begins with the parameters of another, also where it was stopped before its first checkpoint", async () => {
   const [data, program, base, out] = [join(root, "bytes"), join(root, "small.moe"), fresh(), fresh()];
   writeFileSync(data, "abcdefgh".repeat(30));

@@ -11,15 +11,16 @@ import { interruptible } from "../signals.ts";
 
 export const trainCommand = (): Command =>
   addShared(new Command("train"))
-    .description("Train a model on text, as bytes; the last 5% is held out. Ctrl-C saves and stops.")
+    .description("Train a model on text, as bytes or token numbers; the last 5% is held out. Ctrl-C saves and stops.")
     .argument("<file>", "a .moe file with a model")
     .addOption(flag("--model <name>", "which model, where the file declares several", text))
     .requiredOption("--data <files...>", "text files, one after the other; - is what is piped in")
+    .option("--ids", "the files hold a tokenizer's numbers in place of text: 5 12 7")
     .addOption(
       flag("--steps <n>", "training steps in total, also with --resume; default: the model's Steps, or 400", whole(1)),
     )
     .addOption(flag("--batch <n>", "rows of a batch, each a stream of the text; default: 16", whole(1)))
-    .addOption(flag("--length <n>", "bytes of a row; default: 128", whole(1)))
+    .addOption(flag("--length <n>", "tokens of a row; default: 128", whole(1)))
     .addOption(
       flag("--accumulate <n>", "batches that make a step, by the mean of their gradients; default: 1", whole(1)),
     )
@@ -50,6 +51,7 @@ export const trainCommand = (): Command =>
 interface Options extends Shared {
   model?: string;
   data: string[];
+  ids?: boolean;
   steps?: number;
   batch?: number;
   length?: number;
@@ -118,7 +120,7 @@ function opening({ config, text, about: { parameters, trained, plan }, folder, f
   const { B, T } = sizes;
   return [
     `${config.model}: ${showCount(parameters)} parameters${learned}${memory}`,
-    `data: ${showBytes(text.bytes)}, ${accumulate > 1 ? `${accumulate} times ` : ""}${B} rows of ${T} bytes a step, the last ${showBytes(text.heldOut.length)} held out`,
+    `data: ${showBytes(text.bytes)}, ${accumulate > 1 ? `${accumulate} times ` : ""}${B} rows of ${T} ${text.unit}s a step, the last ${showLength(text)} held out`,
     ...(lacking === null || config.params === undefined ? [] : [begins(config.params, lacking)]),
     ...(folder === null ? [] : [`run: ${folder}${from ? `, from step ${from.state.step}` : ""}`]),
   ].join("\n");
@@ -134,8 +136,12 @@ function closing({ config, folder, text, from }: Training, last: Step | null, { 
   if (last.step < config.steps)
     return `stopped at step ${last.step}; ${saved}; go on with --resume${folder === null ? "" : ` --out ${folder}`}`;
   const loss = (last.heldOut ?? Number.NaN).toFixed(3);
-  return `held-out loss ${loss} nats a byte; a bigram model's is ${bigramHeldOut(text).toFixed(3)}\n${saved}`;
+  const bigram = bigramHeldOut(text);
+  const beside = bigram === null ? "" : `; a bigram model's is ${bigram.toFixed(3)}`;
+  return `held-out loss ${loss} nats a ${text.unit}${beside}\n${saved}`;
 }
+const showLength = ({ heldOut, unit }: Training["text"]): string =>
+  unit === "byte" ? showBytes(heldOut.length) : `${showCount(heldOut.length)} ${unit}s`;
 const unmoved = (step: number, steps: number, aborted: boolean): string =>
   aborted
     ? `stopped at step ${step}; go on with --resume`

@@ -59,7 +59,7 @@ function tiles({ about, config, steps }: RunRecord): string {
           [
             "held-out loss",
             held.toFixed(3),
-            about.bigram === undefined ? "nats a byte" : `nats a byte; bigram ${about.bigram.toFixed(3)}`,
+            about.bigram === undefined ? "nats a token" : `nats a byte; bigram ${about.bigram.toFixed(3)}`,
           ] satisfies [string, string, string],
         ]),
     [
@@ -98,7 +98,7 @@ function lossCharts({ about, steps }: RunRecord): string[] {
   const total: Drawn[] = [{ line: line("training, sum of all losses", steps, (s) => s.loss), color: accent }];
   const main: ChartOptions = {
     title: "Training and held-out loss",
-    note: "Nats a byte. Bold is the mean of the steps around; the held-out loss is of text that is not trained on.",
+    note: "Nats a token. Bold is the mean of the steps around; the held-out loss is of text that is not trained on.",
     lines: [...total, ...(held.points.length > 0 ? [{ line: held, color: second, dots: true }] : [])],
     mark: about.bigram === undefined ? undefined : { name: "bigram", value: about.bigram },
     smooth: true,
