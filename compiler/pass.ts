@@ -25,6 +25,8 @@ export interface Observer {
   /** Seconds by pass, summed over entries. */
   readonly timings: Map<string, number>;
   after(ran: Ran): void;
+  /** Told of what each pass read and made. For tests. */
+  readonly changed?: (pass: string, from: unknown, to: unknown) => void;
   /** Told of each use of a rule, by its equation; `text`: the two sides. */
   readonly rewrote?: (rule: string, text: () => string) => void;
 }
@@ -51,6 +53,7 @@ export function run<From, To>(pass: Pass<From, To>, input: From, observer: Obser
     const why = cause instanceof Error ? cause.message : String(cause);
     throw new Bug(`pass ${pass.name} left a malformed ${pass.to.name}: ${why}`);
   }
+  observer.changed?.(pass.name, input, output);
   observer.after({ pass: pass.name, start, seconds, text: () => pass.to.print(output) });
   return output;
 }

@@ -60,6 +60,12 @@ export interface BuildRequest {
   readonly entries: readonly EntryRequest[];
   /** 1: `train` steps the optimizer. More: it adds its gradients up, and `train:update` steps from the mean of so many. */
   readonly accumulate?: number;
+  readonly limits?: Limits;
+}
+/** Elements of a product, where few are too many to stand whole: those of `recompute` and of `cutHeads` if not given. For tests. */
+export interface Limits {
+  readonly recompute?: number;
+  readonly heads?: number;
 }
 
 /** Throws ProgramError if anything is wrong in the program. */
@@ -80,7 +86,8 @@ export function toGraphs(loaded: Loaded, request: BuildRequest, observer: Observ
   const added: Added = { stores: [], starts: [] };
   const graphs = elaborated.entries.flatMap((entry) => {
     const wanted = methods.get(entry.name)?.gradients ?? false;
-    return step(elaborated, entry, { wanted, accumulate: request.accumulate ?? 1, added }, observer);
+    const { accumulate = 1, limits } = request;
+    return step(elaborated, entry, { wanted, accumulate, added, ...(limits ? { limits } : {}) }, observer);
   });
   const start = elaborated.init();
   const init = { ...start, results: [...start.results, ...added.starts] };
@@ -117,14 +124,16 @@ export const beforeGradients = (g: G, observer: Observer): Pass<Graph, Graph>[] 
   graphPass("simplify", "rules of algebra, to a fixed point", (graph) => simplify(g, graph, false, watched(observer))),
   graphPass("attention", "softmax(q k, where: positions) v becomes one op", (graph) => findAttention(g, graph)),
 ];
-export const afterGradients = (g: G, observer: Observer): Pass<Graph, Graph>[] => [
+export const afterGradients = (g: G, observer: Observer, limits: Limits = {}): Pass<Graph, Graph>[] => [
   graphPass("simplify", "rules of algebra, to a fixed point", (graph) => simplify(g, graph, true, watched(observer))),
   graphPass("routed", "the mixture's backward without its last product", (graph) => routedBackward(g, graph)),
   graphPass("scatters", "sums into places become routings", (graph) => expandScatters(g, graph)),
   graphPass("finish", "rules of algebra once more", (graph) => simplify(g, graph, true, watched(observer))),
-  graphPass("recompute", "the backward makes a router's logits again", (graph) => recompute(g, graph)),
+  graphPass("recompute", "the backward makes a router's logits again", (graph) =>
+    recompute(g, graph, limits.recompute),
+  ),
   graphPass("heads", "products of a large vocabulary, and their losses, in pieces of rows", (graph) =>
-    cutHeads(g, graph),
+    cutHeads(g, graph, limits.heads),
   ),
   graphPass("pairs", "a sum of products is one contraction", (graph) => pairProducts(g, graph)),
 ];
@@ -141,19 +150,24 @@ interface Wanted {
   readonly wanted: boolean;
   readonly accumulate: number;
   readonly added: Added;
+  readonly limits?: Limits;
 }
 /** One entry, with what it must compute besides its own results; with accumulated gradients, the optimizer's step apart. */
 function step(
   e: Elaboration,
   entry: ElaboratedEntry,
-  { wanted, accumulate: n, added }: Wanted,
+  { wanted, accumulate: n, added, limits }: Wanted,
   observer: Observer,
 ): Graph[] {
   const { g } = e;
   const { training } = entry;
   const forward = withTotal(entry, through(beforeGradients(g, observer), withSum(entry), observer));
   const finished = (...more: Result[]): Graph =>
-    through(afterGradients(g, observer), { ...forward.graph, results: [...forward.graph.results, ...more] }, observer);
+    through(
+      afterGradients(g, observer, limits),
+      { ...forward.graph, results: [...forward.graph.results, ...more] },
+      observer,
+    );
   if (wanted) return [finished(...timed("differentiate", observer, () => requested(e, entry, forward, added.stores)))];
   if (!training) return [finished()];
   const grads = timed("differentiate", observer, () => trained(g, training, forward));

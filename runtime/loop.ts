@@ -48,7 +48,7 @@ export async function* trainSteps(setup: TrainSetup): AsyncGenerator<Step, void>
   const { B, T, n } = batching(config);
   requireEnough(setup.text, B, T);
   await executable.run("init", new Map(), { seed: config.seed, call: 0, step: 0 });
-  const empty = memories(executable);
+  const empty = states(executable, false);
   if (from) loadStores(executable, from);
   else if (setup.params) loadParameters(executable, setup.params);
   const first = from?.state.step ?? 0;
@@ -124,18 +124,22 @@ function runBatch(executable: Executable, entry: string, { tokens, targets }: Ba
   return executable.run(entry, inputs, at);
 }
 
-/** The states that belong to no checkpoint, such as a memory of `evaluate`: each evaluation begins with them as `init` made them. */
-function memories(executable: Executable): [name: string, value: Tensor][] {
-  const stores = executable.stores.filter((s) => s.role === "state" && !s.saved);
+/** What a checkpoint holds of them, or what none does. */
+function states(executable: Executable, saved: boolean): [name: string, value: Tensor][] {
+  const stores = executable.stores.filter((s) => s.role === "state" && s.saved === saved);
   return stores.map((s) => [s.name, executable.read(s.name)]);
 }
-/** The mean over all held-out targets of the losses that `train` itself states. */
+/**
+ * The mean over all held-out targets of the losses that `train` itself states. Memories of `evaluate` begin as `init` made them (`empty`); states of the
+ * model that it updates are put back, for an evaluation learns nothing.
+ */
 async function heldOutLoss(
   { executable, text, config, own }: TrainSetup,
   empty: readonly [string, Tensor][],
   step: number,
 ): Promise<number> {
   const { B, T } = batching(config);
+  const learned = states(executable, true);
   for (const [name, value] of empty) executable.write(name, value);
   let [sum, count] = [0, 0];
   for (const batch of heldOutBatches(text, B, T)) {
@@ -144,6 +148,7 @@ async function heldOutLoss(
     sum += loss * batch.count;
     count += batch.count;
   }
+  for (const [name, value] of learned) executable.write(name, value);
   return sum / count;
 }
 

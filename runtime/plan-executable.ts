@@ -20,8 +20,10 @@ import type { Executor, NativeBuffer, NativeStep, StepTimes } from "./native.ts"
 import { numbers, requireFit, zeros } from "./tensor.ts";
 
 export interface ExecuteOptions {
-  /** Fills temporaries with NaN before each run, and shares small launches too: what reads bytes that nothing wrote shows. For tests. */
+  /** Fills temporaries with NaN before each run: what reads bytes that nothing wrote shows. For tests. */
   readonly poison?: boolean;
+  /** Threads share small launches too. Default: where temporaries are poisoned. For tests. */
+  readonly shares?: boolean;
   /** Told after each run what its steps took. */
   readonly profile?: (entry: Entry, times: StepTimes) => void;
   /** Told how many kernels are compiled before it can run; not where the cache has them all. */

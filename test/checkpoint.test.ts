@@ -18,6 +18,7 @@ import { makeFolder } from "../runtime/files.ts";
 import { readSafetensors } from "../runtime/safetensors.ts";
 import { FakeExecutable } from "./fake-executable.ts";
 import { full, patched } from "./patched.ts";
+import { mutated } from "./random/files.ts";
 import { problem } from "./refuses.ts";
 
 const test = suite("checkpoint");
@@ -133,28 +134,6 @@ function random(seed: number): (below: number) => number {
     return (x >>> 0) % below;
   };
 }
-type Random = (below: number) => number;
-function mutated(bytes: Buffer, r: Random): Buffer {
-  const at = r(bytes.length + 1);
-  switch (r(6)) {
-    case 0:
-      return Buffer.from(bytes.map((b, i) => (i === at ? b ^ (1 << r(8)) : b)));
-    case 1:
-      return bytes.subarray(0, at);
-    case 2:
-      return Buffer.concat([bytes.subarray(0, at), Buffer.from([r(256)]), bytes.subarray(at)]);
-    case 3:
-      return Buffer.concat([bytes.subarray(0, at), bytes.subarray(at + 1 + r(9))]);
-    case 4: {
-      const digit = [...bytes.toString("latin1").matchAll(/\d/g)];
-      const place = digit[r(digit.length)]?.index ?? 0;
-      return Buffer.from(bytes.map((b, i) => (i === place ? 48 + r(10) : b)));
-    }
-    default:
-      return Buffer.concat([bytes.subarray(0, at), bytes.subarray(r(bytes.length))]);
-  }
-}
-
 test("2,000 mutated checkpoints: a Problem or a right read, each within 2 s", async () => {
   const run = fresh();
   await saved(run, 1);

@@ -1,17 +1,21 @@
 // A few of the programs of `npm run fuzz`, in ways that other tests do not take; and how one that fails is made small.
+import { readFileSync } from "node:fs";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { checkFiles } from "./random/files.ts";
 import { type Case, failure, kinds, shrunk } from "./random/fuzz.ts";
 import { drawnWay, isas, runnable, type Way } from "./random/ways.ts";
 
 const test = suite("drawn");
-const runs: readonly { readonly kind: keyof typeof kinds; readonly given: Partial<Way> & Pick<Way, "isa"> }[] = [
+const runs: readonly { readonly kind: keyof typeof kinds; readonly given: Pick<Way, "isa" | "precision"> }[] = [
   { kind: "small", given: { isa: "avx2", precision: "bf16" } },
   { kind: "aligned", given: { isa: "portable", precision: "f32" } },
   { kind: "small", given: { isa: "native", precision: "bf16" } },
+  { kind: "passes", given: { isa: "native", precision: "f32" } },
+  { kind: "resumed", given: { isa: "native", precision: "f32" } },
 ];
 for (const [i, { kind, given }] of runs.filter((r) => runnable.includes(r.given.isa)).entries())
-  test(`a program of the kind ${kind} is right, ${Object.values(given).join(" ")}, by drawn schedules`, async () => {
+  test(`a program of the kind ${kind} is right, ${given.isa} ${given.precision}, by drawn schedules`, async () => {
     const way = { ...drawnWay(`drawn ${i}`, given), schedules: `drawn ${i}` };
     assert.is(await failure((kinds[kind] as (seed: string) => Case)(`drawn ${i}`), way), null);
   });
@@ -24,6 +28,20 @@ test("a way is the same for the same seed; what is asked for is kept, and nothin
   assert.ok(new Set(all.map((w) => w.isa)).size > 1 && new Set(all.map((w) => w.threads[0])).size === 4);
   for (const [i, { isa: _, ...rest }] of all.entries())
     for (const isa of isas) assert.equal(drawnWay(String(i), { isa }), { ...rest, isa });
+});
+test("all gates, mixtures, attentions and optimizers of the library are in programs that are drawn", () => {
+  const texts = Array.from({ length: 200 }, (_, i) => kinds["small"]?.(`all ${i}`).text ?? "").join("\n");
+  for (const file of ["gates", "moe", "attention", "optim"]) {
+    const library = readFileSync(new URL(`../stdlib/${file}.moe`, import.meta.url), "utf8");
+    for (const [, name = ""] of library.matchAll(/^(?:layer|optimizer) (\w+)/gm))
+      if (!within.has(name)) assert.ok(new RegExp(String.raw`(?:: |, |\[|with )${name}\(`).test(texts), name);
+  }
+});
+/** Those that stand in others that are drawn. */
+const within = new Set(["MoE", "Past"]);
+test("damaged folders are read all the same, or refused with a remedy", async () => {
+  const read = await checkFiles("drawn", 60);
+  assert.ok(read > 5 && read < 50, `${read} of 60 were read`);
 });
 const fails = (text: string): Promise<void> =>
   text.includes("sin") ? Promise.reject(new Error("a sine")) : Promise.resolve();

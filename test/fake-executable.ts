@@ -63,6 +63,7 @@ export class FakeExecutable implements Executable {
     await Promise.resolve();
     if (entry === "init") this.#init(at.seed);
     if (entry === "train") this.#train(inputs, at);
+    if (entry === "evaluate") this.#value("gate.bias").data.fill(at.step); // as a state does that is updated whether or not the model trains
     return entry.startsWith("generate") ? this.#generate(inputs) : this.#losses(entry, inputs, at.step);
   }
   close(): void {

@@ -123,6 +123,13 @@ test("the held-out loss is the mean over all held-out targets of the losses of `
   assert.ok(Math.abs((steps.at(-1)?.heldOut ?? 0) - (mean + weight)) < 1e-9);
 });
 
+test("an evaluation leaves the model's states as training made them", async () => {
+  const [often, once] = [await run(null, { evaluateEvery: 1 }), await run(null, { evaluateEvery: 0 })];
+  const [bias, same] = [often, once].map(({ executable }) => executable.read("gate.bias").data);
+  assert.equal(bias, same);
+  assert.is.not(bias?.[0], 20);
+});
+
 test("a run that was cut off and resumed has the bits and the log of an unbroken one", async () => {
   const [whole, broken] = [fresh(), fresh()];
   const unbroken = await run(whole);

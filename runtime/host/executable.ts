@@ -32,7 +32,7 @@ export async function hostExecutable(plan: Plan, options: HostOptions = {}): Pro
   let built = await (options.begun?.finish(plan.kernels, options.compiling) ?? build());
   // another process may have dropped what was found
   if (!built.libraries.every((path) => existsSync(path))) built = await build();
-  return new PlanExecutable(plan, load(plan, built, threads, options.poison === true), options);
+  return new PlanExecutable(plan, load(plan, built, threads, options.shares ?? options.poison === true), options);
 }
 function load(plan: Plan, { libraries, kernels }: Built, threads: number, sharesAll: boolean): Executor {
   const { Executor } = native();

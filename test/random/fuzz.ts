@@ -11,14 +11,18 @@ import { tune } from "../../runtime/tune.ts";
 import { folder } from "../folder.ts";
 import { storesOf } from "../graphs.ts";
 import type { Stores } from "./compare.ts";
+import { checkDamaged } from "./damaged.ts";
 import { randomDecoder } from "./decoders.ts";
+import { checkFiles } from "./files.ts";
 import { fromPast } from "./from-past.ts";
 import { prepared, randomGraph } from "./graphs.ts";
 import { checkGraphs } from "./graphs-on-host.ts";
 import { Draw } from "./growing.ts";
 import { checkOnHost } from "./on-host.ts";
+import { checkPasses } from "./passes.ts";
 import { randomProducts } from "./products.ts";
 import { type Kind as Programs, type RandomProgram, randomProgram } from "./programs.ts";
+import { checkResumed, randomRun } from "./resumed.ts";
 import { under, type Way } from "./ways.ts";
 
 export interface Case {
@@ -33,6 +37,8 @@ export const kinds: Readonly<Record<string, (seed: string) => Case>> = {
   small: (seed) => trained(seed, "small"),
   middle: (seed) => trained(seed, "middle"),
   aligned: (seed) => trained(seed, "aligned"),
+  passes: passed,
+  resumed,
   past: decoder,
   graph: (seed) => calculated(prepared(randomGraph(seed, 12))),
   product: (seed) => {
@@ -40,16 +46,44 @@ export const kinds: Readonly<Record<string, (seed: string) => Case>> = {
     return calculated({ ...graph, name: seed }, stores, forms);
   },
   tune: tuned,
+  damaged: (seed) => ({ text: "", note: "", run: async () => checkDamaged(seed, 150) }),
+  files: (seed) => ({ text: "", note: "", run: async () => void (await checkFiles(seed, 60)) }),
 };
 
 const alone = async (_: RandomProgram, run: () => unknown): Promise<void> => void (await run());
-/** Two steps of training against the interpreter, the same bits by any threads and schedules, and where it was resumed. */
-function trained(seed: string, sizes: NonNullable<Programs["sizes"]>): Case {
-  const program = randomProgram(seed, "p", { looped: false, draws: true, sizes });
+/** Each pass on graphs leaves what they compute. */
+function passed(seed: string): Case {
+  const program = drawnProgram(seed, "small");
   return {
     text: program.text,
-    note: JSON.stringify(program.sizes),
+    note: notes(program),
+    run: async (way, text = program.text) => checkPasses({ ...program, text }, way),
+  };
+}
+/** Two steps of training, and some evaluated between, against the interpreter, the same bits by any threads and schedules, and where it was resumed. */
+function trained(seed: string, sizes: NonNullable<Programs["sizes"]>): Case {
+  const program = drawnProgram(seed, sizes);
+  return {
+    text: program.text,
+    note: notes(program),
     run: (way, text = program.text) => checkOnHost([{ ...program, text }], way, alone),
+  };
+}
+function drawnProgram(seed: string, sizes: NonNullable<Programs["sizes"]>): RandomProgram {
+  const draw = new Draw(`${seed}, its entries`);
+  const [accumulate, evaluates] = [draw.of([1, 1, 2, 3]), draw.chance(0.5)];
+  return { ...randomProgram(seed, "p", { looped: false, draws: true, sizes }), accumulate, evaluates };
+}
+const notes = ({ sizes, accumulate, evaluates }: RandomProgram): string =>
+  JSON.stringify({ ...sizes, accumulate, evaluates });
+/** Training with breaks has the bits of one without. */
+function resumed(seed: string): Case {
+  const run = randomRun(seed);
+  const { sizes, batch, length, steps, breaks, accumulate } = run;
+  return {
+    text: run.text,
+    note: JSON.stringify({ ...sizes, batch, length, steps, breaks, accumulate }),
+    run: (way, text = run.text) => checkResumed({ ...run, text }, way),
   };
 }
 /** One graph, whose dtypes are drawn, too. */

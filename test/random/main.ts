@@ -46,7 +46,8 @@ for (let seed = first; seed < first + programs; seed++) {
   if (why === null) continue;
   failed++;
   const again = `npm run fuzz -- --seed ${seed} --programs 1 --kind ${kind} --isa ${way.isa} --precision ${way.precision}`;
-  print(`${why}\n${drawn.note}\n${await shrunk(drawn, way)}\n${again}`);
+  print(`${why}\n${again}\n${drawn.note}`);
+  print(await shrunk(drawn, way));
 }
 print(`${programs - failed} right, ${failed} wrong, seeds ${first} to ${first + programs - 1}`);
 process.exit(failed > 0 ? 1 : 0);

@@ -1,5 +1,5 @@
 // Random programs trained on the host, all in one plan, by any number of threads, cut in two ways, against the interpreter: each run on what the ones
-// before have left, so that nothing adds up; the last one also where what is saved was loaded.
+// before have left, so that nothing adds up; the last step also where what is saved was loaded.
 import * as assert from "uvu/assert";
 import type { Elaborated, Graph, NdArray } from "../../compiler/graph/node.ts";
 import { item } from "../../compiler/kernel/expr.ts";
@@ -31,16 +31,16 @@ export async function checkOnHost(
   of: (program: RandomProgram, run: () => unknown) => Promise<void>,
 ): Promise<void> {
   const list: Training[] = [];
-  for (const program of all) await of(program, () => list.push(trainingOf(program, way.precision)));
+  for (const program of all) await of(program, () => list.push(trainingOf(program, way.precision, way.limits)));
   const stores = [...new Map(list.flatMap((b) => b.stores.map((s) => [s.name, s] as const))).values()];
   const graphs = [...new Set(list.flatMap((b) => b.graphs))];
   const runs = await under(way.isa, () => runsOf({ graphs, stores }, way));
   for (const training of list)
     await of(training.program, async () => {
-      const last = training.graphs.length - 1;
-      for (const [call, graph] of training.graphs.slice(0, last).entries()) await checkRun(runs, training, graph, call);
-      await resume(runs, training);
-      await checkRun(runs, training, item(training.graphs, last), last);
+      for (const [call, graph] of training.graphs.entries()) {
+        if (call === training.saved) await resume(runs, training);
+        await checkRun(runs, training, graph, call);
+      }
     });
   for (const { executable } of runs) executable.close();
 }
@@ -52,8 +52,9 @@ async function runsOf(elaborated: Elaborated, way: Way): Promise<Run[]> {
   );
   const runs: Run[] = [];
   const add = async (plan: Plan, threads: number, how: string): Promise<void> => {
-    const executable = await hostExecutable(plan, { threads, cache: new KernelCache(cache), poison: true });
-    runs.push({ how: `on ${threads} threads${how}`, executable });
+    const shares = runs.length % 2 === 0; // the others do small launches on one thread, as programs do
+    const executable = await hostExecutable(plan, { threads, cache: new KernelCache(cache), poison: true, shares });
+    runs.push({ how: `on ${threads} threads${shares ? "" : ", small launches on one"}${how}`, executable });
   };
   const other = item(plans, plans.length - 1);
   for (const threads of way.threads) await add(item(plans, 0), threads, "");
@@ -62,9 +63,9 @@ async function runsOf(elaborated: Elaborated, way: Way): Promise<Run[]> {
   return runs;
 }
 /** Begins anew, but for what a checkpoint holds. */
-async function resume(runs: readonly Run[], { graphs }: Training): Promise<void> {
+async function resume(runs: readonly Run[], { graphs, starts }: Training): Promise<void> {
   const [from, to] = [item(runs, 0).executable, item(runs, runs.length - 1).executable];
-  const [init, ...copies] = [...new Set(graphs)].slice(0, -1).map(({ name }) => name);
+  const [init, ...copies] = graphs.slice(0, starts).map(({ name }) => name);
   await to.run(init ?? "", new Map(), { seed: seed + 1, call: 0, step: 0 });
   for (const { name, saved } of from.stores) if (saved) to.write(name, from.read(name));
   for (const name of copies) await to.run(name, new Map(), { seed, call: 1, step: 1 });

@@ -184,8 +184,13 @@ export function drawnSchedule(draw: Draw, { op, n }: Contraction): Schedule {
     stream: wholeVectors(n) && draw.chance(0.3),
   };
 }
-/** What is chosen by `choices`, but for a schedule drawn at random. */
+/** What is chosen by `choices`, but for a schedule drawn at random, and how many rows of attention a task takes. */
 export function drawnSchedules(choices: Choices, seed: string): Choices {
   const draw = new Draw(seed);
-  return { ...choices, contraction: (c) => drawnSchedule(draw, c) };
+  const rows = draw.of([1, 5, 16, 48, 64]);
+  const attention: Choices["attention"] = (...given) => {
+    const own = choices.attention(...given);
+    return own && { ...own, rows };
+  };
+  return { ...choices, attention, contraction: (c) => drawnSchedule(draw, c) };
 }

@@ -10,6 +10,10 @@ export interface RandomProgram {
   readonly text: string;
   /** Of the model's header and of the entry's types. */
   readonly sizes: Readonly<Record<string, number>>;
+  /** Batches of a step: 1. */
+  readonly accumulate?: number;
+  /** Whether it is evaluated, too. Only of a program that is alone in its plan. */
+  readonly evaluates?: boolean;
 }
 export interface Kind {
   /** Mixtures as loops over all their experts: what they mean. */
@@ -45,10 +49,15 @@ const optimizers = [
   "AdamW(lr: warmup_cosine(peak: 0.01, warm: 2, total: 5))",
   "AdamW(lr: 0.01)",
   "Sgd(lr: 0.1)",
+  "AdamW(lr: warmup_stable_decay(peak: 0.01, warm: 2, total: 5, cool: 2), decay: 0, clip: inf)",
   "Lion(lr: 0.01)",
+  "Lion(lr: inverse_root(peak: 0.01, warm: 2), clip: 1)",
   "Adafactor()",
+  "Adafactor(decay: 0.1, clip: 0.5)",
   "Muon()",
+  "Muon(clip: 0.5, momentum: 0.5)",
   "Sgd(clip: 0.5)",
+  "Sgd(momentum: 0, decay: 0.1)",
 ];
 
 /** Small ones, if not given; more than a tile's rows and columns, or not many more; rows that are whole copies of 16 bytes; what takes several pieces. */
@@ -87,11 +96,12 @@ model Program(D, H) {
 }
 const library = (looped: boolean, draws: boolean): string => `import { normal } from "std/init"
 import { Embedding, LayerNorm, RmsNorm, count, dropout, gelu, relu, silu, softplus } from "std/nn"
-import { Attention } from "std/attention"
-import { BiasGate, NoisyGate, SoftmaxGate, TopKGate, within } from "std/gates"
-import { ExpertChoice, GroupedMoE, SoftMoE } from "std/moe"
+import { Attention, CrossAttention, LatentAttention } from "std/attention"
+import { BaseGate, BiasGate, DenseToSparseGate, GShardGate, HashGate, NaiveGate, NoisyGate, ProductKeyGate, SinkhornGate } from "std/gates"
+import { SoftmaxGate, SwipeGate, SwitchGate, TopKGate, TopologyGate, within } from "std/gates"
+import { Depth, ExpertChoice, GroupedMoE, SharedMoE, SoftMoE } from "std/moe"
 import { cross_entropy } from "std/loss"
-import { warmup_cosine } from "std/schedule"
+import { inverse_root, warmup_cosine, warmup_stable_decay } from "std/schedule"
 import { AdamW, Adafactor, Lion, Muon, Sgd } from "std/optim"
 fn short(x: float[...S]) -> float[...S] { return ${draws ? "float(bf16(x))" : "x"} }
 layer Mix(D, E, K, gate: f32[...S, D] -> (f32[...S, K], i32[...S, K]), experts: (float[...S, D] -> float[...S, D])[E]) {
@@ -99,6 +109,20 @@ layer Mix(D, E, K, gate: f32[...S, D] -> (f32[...S, K], i32[...S, K]), experts: 
   experts: experts
   forward(x: float[...S, D]) -> float[...S, D] {
     let (score, index) = gate(x)
+    if ${looped} {
+      let y: float[...S, D] = 0
+      for expert, e in experts { y = y + sum(where(index == e, score, 0), axis: -1, keep: true) * expert(x) }
+      return y
+    }
+    return sum(score[..., new] * experts[index](x), axis: -2)
+  }
+}
+// By their tokens.
+layer Hashed(D, E, experts: (float[...S, D] -> float[...S, D])[E]) {
+  gate: HashGate(E)
+  experts: experts
+  forward(x: float[...S, D], tokens: i32[...S]) -> float[...S, D] {
+    let (score, index) = gate(tokens)
     if ${looped} {
       let y: float[...S, D] = 0
       for expert, e in experts { y = y + sum(where(index == e, score, 0), axis: -1, keep: true) * expert(x) }

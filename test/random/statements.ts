@@ -99,12 +99,17 @@ export const steps: readonly Step[] = [
   },
   (w) => {
     const [name, x] = [w.name(), w.any("D").name];
-    const blocks = w.member(`${w.layer()}[2]`);
+    const blocks = w.member(repeated(w));
     w.lines.push(`let ${name}: float[...S, D] = ${x}`, `for each in ${blocks} { ${name} = ${name} + each(${name}) }`);
     return [name, "D"];
   },
   (w) => [`${w.member(w.layer())}(${w.any("D").name})`, "D"],
 ];
+/** An array of layers: copies of one, several of each, a pattern. */
+function repeated(w: Writer): string {
+  if (w.draw.chance(0.5)) return `${w.layer()}[2]`;
+  return w.draw.chance(0.5) ? `[${w.layer()}, ${w.layer()}[2]]` : `[${w.layer()}, ${w.layer()}][2]`;
+}
 /** Of rows whose layer may be an expert of others. */
 export const mixture: Step = (w) => {
   if (w.draw.chance(0.25)) return twins(w);
@@ -118,18 +123,60 @@ const twins: Step = (w) => {
   const made = `Twins(D, ${E}, ${K}, Directions(D, ${E}, ${K}), Twin(D, ${w.layer()})[${E}])`;
   return [`${w.member(made)}(${w.any("D").name})`, "D"];
 };
+/** Gates of all rows, and what they ask of the numbers of experts and of choices. */
+interface Gate {
+  readonly text: string;
+  readonly E?: number;
+  readonly K?: number | "E";
+}
+const gates: readonly Gate[] = [
+  { text: "TopKGate(D, E, K)" },
+  { text: "TopKGate(D, E, K, renormalised: false, z: 0.01)" },
+  { text: "Capped(D, E, K)" },
+  { text: "BiasGate(D, E, K)" },
+  { text: "BiasGate(D, E, K, G: 3, Open: 2, scale: 2)", E: 6, K: 2 },
+  { text: "NaiveGate(D, E, K)" },
+  { text: "SinkhornGate(D, E, K)" },
+  { text: "BaseGate(D, E, rounds: 3)", K: 1 },
+  { text: "SwipeGate(D, E, K, W: 2)", E: 4, K: 2 },
+  { text: "TopologyGate(D, E, Nodes: 2, part: 0.5)", E: 4, K: 2 },
+  { text: "ProductKeyGate(D, 2, 2, Heads: 2, Q: 3)", E: 4, K: 4 },
+];
+const drawingGates: readonly Gate[] = [
+  { text: "NoisyGate(D, E, K)", E: 4, K: 2 },
+  { text: "NoisyGate(D, E, K)", E: 2, K: 1 },
+  { text: "SwitchGate(D, E, factor: 1.1, jitter: 0.1)", K: 1 },
+  { text: "GShardGate(D, E, factor: 1.2)", E: 3, K: 2 },
+  { text: "DenseToSparseGate(D, E, steps: 3, threshold: 0.2)", K: "E" },
+];
+const gated =
+  (gate: Gate): Step =>
+  (w) => {
+    const [some, few] = mixed(w.draw);
+    const E = gate.E ?? some;
+    const K = gate.K === "E" ? E : (gate.K ?? few);
+    const text = gate.text.replace("D, E", `D, ${E}`).replace(", K", `, ${K}`);
+    return [`${w.member(`Mix(D, ${E}, ${K}, ${text}, ${experts(w, E)})`)}(${w.any("D").name})`, "D"];
+  };
+const attentions = [
+  "Attention(D, 1, A: 4, Context: 16)",
+  "Attention(D, 2, Groups: 1, A: 4, Context: 16, window: 3)",
+  "Attention(D, 4, Groups: 2, A: 2, Context: 16, normed: true, biased: true)",
+  "Attention(D, 2, A: 3, Context: 16, sloped: true)",
+  "LatentAttention(D, 2, 5, 4, 4, 2, 3, Context: 16)",
+];
 /** Of all rows of a batch. */
 export const whole: readonly Step[] = [
-  ...["TopKGate(D, E, K)", "Capped(D, E, K)", "BiasGate(D, E, K)"].map(
-    (gate): Step =>
-      (w) => {
-        const [E, K] = mixed(w.draw);
-        const made = gate.replace("E", String(E)).replace("K)", `${K})`);
-        return [`${w.member(`Mix(D, ${E}, ${K}, ${made}, ${experts(w, E)})`)}(${w.any("D").name})`, "D"];
-      },
-  ),
+  ...gates.map(gated),
+  (w) => [`${w.member(`Hashed(D, 3, ${experts(w, 3)})`)}(${w.any("D").name}, tokens)`, "D"],
+  (w) => {
+    const made = `SharedMoE(D, 2, 3, TopKGate(D, 3, 2), ${w.layer()}, ${w.layer()})`;
+    return [`${w.member(made)}(${w.any("D").name})`, "D"];
+  },
   (w) => [`${w.member(`Stacked(D, 3, ${w.layer()}[3])`)}(${w.any("D").name})`, "D"],
-  (w) => [`${w.member(`Attention(D, 1, A: 4, Context: 16)`)}(${w.any("D").name}, at)`, "D"],
+  (w) => [`${w.member(w.draw.of(attentions))}(${w.any("D").name}, at)`, "D"],
+  (w) => [`${w.member(`Depth(D, 0.6, ${w.draw.of(attentions)})`)}(${w.any("D").name}, at)`, "D"],
+  (w) => [`${w.member("CrossAttention(D, 2, A: 4, Groups: 1)")}(${w.any("D").name}, ${w.any("D").name}, at)`, "D"],
   (w) => [`${w.member(`Embedding(11, D, std: 1)`)}(tokens) + ${w.any("D").name}`, "D"],
   (w) => {
     const [name, x] = [w.name(), w.any("D").name];
@@ -158,13 +205,7 @@ export const whole: readonly Step[] = [
   },
 ];
 export const drawing: readonly Step[] = [
-  (w) => {
-    const [E] = mixed(w.draw);
-    return [
-      `${w.member(`Mix(D, ${E + 1}, 1, NoisyGate(D, ${E + 1}, 1), ${experts(w, E + 1)})`)}(${w.any("D").name})`,
-      "D",
-    ];
-  },
+  ...drawingGates.map(gated),
   (w) => [`dropout(${w.any("D").name}, 0.3)`, "D"],
   (w) => {
     const x = w.any();

@@ -2,8 +2,9 @@
 import { load } from "../../compiler/check/index.ts";
 import { type Graph, type NdArray, type Store } from "../../compiler/graph/node.ts";
 import { valuesOf } from "../../compiler/graph/walk.ts";
-import { silent } from "../../compiler/pass.ts";
-import { requireRight, toGraphs } from "../../compiler/pipeline.ts";
+import { type Observer, silent } from "../../compiler/pass.ts";
+import { type Limits, requireRight, toGraphs } from "../../compiler/pipeline.ts";
+import { updateOf } from "../../compiler/transform/accumulate.ts";
 import type { Precision } from "../../compiler/types/dtype.ts";
 import { count, dims, dtypeOf } from "../../compiler/types/type.ts";
 import { hiddenInput } from "../../runtime/executable.ts";
@@ -14,21 +15,38 @@ import type { RandomProgram } from "./programs.ts";
 
 export interface Training {
   readonly program: RandomProgram;
-  /** `init`, what makes copies in bf16 if there are any, and the training step, twice. */
+  /** `init`, what makes copies in bf16 if there are any; then step after step. */
   readonly graphs: readonly Graph[];
+  /** How many of them come before the first step; how many before what a checkpoint goes on with. */
+  readonly starts: number;
+  readonly saved: number;
   readonly stores: readonly Store[];
 }
-export function trainingOf(program: RandomProgram, precision: Precision): Training {
-  const { name } = program;
+/** Two steps, each of as many batches as the program accumulates; what it evaluates stands between them. */
+export function trainingOf(
+  program: RandomProgram,
+  precision: Precision,
+  limits: Limits = {},
+  observer: Observer = silent(),
+): Training {
+  const { name, accumulate = 1, evaluates = false } = program;
   const loaded = load({ name: `${program.seed}.moe`, text: program.text });
   requireRight(loaded);
-  const entries = [{ method: "train", name: `${name}.train`, sizes: {} }];
-  const request = { declaration: "Program", sizes: program.sizes, precision, entries };
-  const { graphs, stores } = toGraphs(loaded, request, silent());
-  const [init, train, ...copies] = graphs.map((graph) =>
-    graph.name.startsWith("init") ? { ...graph, name: `${name}.${graph.name.replace(":", ".")}` } : graph,
-  );
-  return { program, graphs: [init, ...copies, train, train].filter((graph) => graph !== undefined), stores };
+  const train = `${name}.train`;
+  const entries = [train, ...(evaluates ? ["evaluate"] : [])].map((entry) => ({
+    method: "train",
+    name: entry,
+    sizes: {},
+  }));
+  const request = { declaration: "Program", sizes: program.sizes, precision, entries, accumulate, limits };
+  const { graphs, stores } = toGraphs(loaded, request, observer);
+  const named = (name: string): Graph[] => graphs.filter((graph) => graph.name === name);
+  const starts = graphs
+    .filter((graph) => graph.name.startsWith("init"))
+    .map((graph) => ({ ...graph, name: `${name}.${graph.name.replace(":", ".")}` }));
+  const step = [...Array.from({ length: accumulate }, () => named(train)).flat(), ...named(updateOf(train))];
+  const before = [...starts, ...step, ...named("evaluate")];
+  return { program, graphs: [...before, ...step], starts: starts.length, saved: before.length, stores };
 }
 
 /** Tokens that fit, some that are none; positions; small floats. */
@@ -43,7 +61,7 @@ export const zero = ({ type }: Store): NdArray => ({
 });
 /** What a graph reads besides what its program's stores hold. */
 export function inputsOf({ name }: Graph, stores: readonly Store[], call: number): Map<string, NdArray> {
-  const own = stores.filter((s) => s.name.startsWith(`${name}/`));
+  const own = stores.filter((s) => s.role === "input" && s.name.startsWith(`${name}/`));
   const others = stores.flatMap((s): [string, NdArray][] => {
     const value = hiddenInput(s.name, { seed, call, step: call });
     return value ? [[s.name, { ...value, data: numbers(value) }]] : [];

@@ -2,6 +2,7 @@
 import { env } from "node:process";
 import { contractionOf } from "../../compiler/kernel/candidates.ts";
 import type { Choices, Contraction, Schedule } from "../../compiler/kernel/schedule.ts";
+import type { Limits } from "../../compiler/pipeline.ts";
 import type { Plan } from "../../compiler/plan/plan.ts";
 import { has } from "../host/machine.ts";
 import { Draw } from "./growing.ts";
@@ -20,6 +21,8 @@ export interface Way {
   readonly threads: readonly number[];
   /** Of schedules that some of the runs are cut by; null: all are cut as the target would. */
   readonly schedules: string | null;
+  /** Where passes take a small program for a large one. */
+  readonly limits?: Limits;
 }
 /** What every run had before there were ways. */
 export const usual: Omit<Way, "precision"> = { isa: "native", threads: [2, 1, 3], schedules: null };
@@ -31,6 +34,7 @@ export function drawnWay(seed: string, given: Partial<Way> = {}): Way {
     isa: draw.of(runnable),
     threads: draw.order(4).map((i) => [1, 2, 3, 7][i] ?? 1),
     schedules: draw.chance(0.8) ? `${seed}, its schedules` : null,
+    limits: draw.chance(0.5) ? { recompute: 0, heads: draw.of([20, 60, 200]) } : {},
   };
   return { ...drawn, ...given };
 }
@@ -45,9 +49,25 @@ export async function under<T>(isa: Isa, run: () => Promise<T>): Promise<T> {
     else env["MOEC_ISA"] = before;
   }
 }
-/** The target's own choices first, then those that are drawn. */
-export const choicesOf = (own: Choices, { schedules }: Pick<Way, "schedules">): Choices[] =>
-  schedules === null ? [own] : [own, drawnSchedules(own, schedules)];
+/** Of few elements or heads as of many: what a target does only where a program is large. */
+function shifted(own: Choices, seed: string): Choices {
+  const draw = new Draw(`${seed}, shifted`);
+  if (draw.chance(0.3)) return own;
+  const transposed = {
+    queries: draw.of([16, 32, 64]),
+    few: draw.of([0, 8, Infinity]),
+    heads: draw.of([1, 3, Infinity]),
+    kept: draw.of([100, 1 << 20]),
+  };
+  const kept = draw.of([0, 16, 1 << 16]);
+  return { ...own, transposed, kept, inCaches: draw.of([0, 50, 1 << 22]), gathers: draw.chance(0.5) };
+}
+/** Those of all runs, by their results, first; then such as keep the bits. */
+export function choicesOf(target: Choices, { schedules }: Pick<Way, "schedules">): Choices[] {
+  if (schedules === null) return [target];
+  const own = shifted(target, schedules);
+  return [own, drawnSchedules(own, schedules)];
+}
 /** One for each contraction of a plan, in place of measured ones. */
 export function schedulesFor({ kernels }: Plan, seed: string): Map<string, Schedule> {
   const draw = new Draw(seed);

@@ -1,4 +1,4 @@
-// Programs with random damage, the same for every run.
+// Programs with random damage, the same for the same seed.
 import { lexer } from "../../grammar/tokens.ts";
 
 /** Numbers in [0, 1) from a seed (mulberry32). */
@@ -49,7 +49,7 @@ const oddities = [
 
 const nests = [["(", ")"], ["[", "]"], ["{", "}"], ["-"], ["f(", ")"], ["if a { ", " }"], ["a + "]];
 
-const mutations: readonly Mutation[] = [
+export const mutations: readonly Mutation[] = [
   (text, below) => splice(text, token(text, below), ""),
   (text, below) => {
     const [start, end] = token(text, below);
@@ -106,8 +106,9 @@ export function* mutants(
   programs: readonly { readonly text: string }[],
   count: number,
   list: readonly Mutation[] = mutations,
+  seed = 20261125,
 ): Generator<string> {
-  const next = random(20261125);
+  const next = random(seed);
   const below = (n: number): number => Math.floor(next() * n);
   for (let i = 0; i < count; i++) {
     let text = programs[below(programs.length)]?.text ?? "";

@@ -1,0 +1,120 @@
+// Programs with random damage through the whole checker, and what is right of them on into numbers: diagnostics or none, soon, and never a throw.
+import { readdirSync, readFileSync } from "node:fs";
+import * as assert from "uvu/assert";
+import {
+  check,
+  type EntrySignature,
+  elaborate,
+  entrySignature,
+  type Loaded,
+  layerBehind,
+  load,
+  methodsOf,
+  type Resolve,
+} from "../../compiler/check/index.ts";
+import { type Label, Problem, ProgramError } from "../../compiler/diagnostic.ts";
+import { verifyGraph } from "../../compiler/graph/verify.ts";
+import { render } from "../../compiler/render.ts";
+import { blocks } from "../blocks.ts";
+import { timed } from "../clock.ts";
+import { meanings, mutants, mutations } from "../syntax/mutate.ts";
+import { Draw } from "./growing.ts";
+
+const folder = new URL("../programs/design/", import.meta.url);
+const files = readdirSync(folder, { recursive: true, encoding: "utf8" }).filter((file) => file.endsWith(".moe"));
+const texts = new Map(files.map((file) => [file, readFileSync(new URL(file, folder), "utf8")]));
+const resolve: Resolve = (path) => {
+  const text = texts.get(`${path}.moe`);
+  return text === undefined ? null : { name: path, text };
+};
+const examples = blocks("grammar/GRAMMAR.md", "moe");
+/** Large programs bring most of the library with them, and so take the longest. */
+export const whole: readonly { readonly text: string }[] = [...texts.values(), ...examples, ...examples].map(
+  (text) => ({
+    text,
+  }),
+);
+/** Numbers for what an entry names, small ones if not given. */
+export type SizeOf = (name: string) => number;
+const small: Readonly<Record<string, number>> = { D: 8, H: 8, Heads: 2, Groups: 2, L: 2, B: 2, T: 3 };
+const smallOf: SizeOf = (name) => small[name] ?? 4;
+
+/** Loads and checks the text itself; what it imports is right. Null: it has errors, each in its place. */
+export function checked(text: string): Loaded | null {
+  const loaded = load({ name: "mutant.moe", text }, resolve);
+  const diagnostics = check({ ...loaded, modules: [loaded.main] });
+  const drawn = render(diagnostics, { color: false, width: 100 });
+  assert.not.match(drawn, /NaN|undefined|\[object/, drawn);
+  for (const { labels, help } of diagnostics)
+    assert.ok(labels.every(isPlaced) && help !== "", `no place, or no help: ${drawn}`);
+  return diagnostics.length === 0 ? loaded : null;
+}
+const isPlaced = ({ span: { source, start, end } }: Label): boolean =>
+  start >= 0 && start <= end && end <= source.text.length;
+/** Runs, and says with which text it failed. */
+export function soon<T>(text: string, run: () => T): T {
+  try {
+    const { result, seconds } = timed(run);
+    assert.ok(seconds < 2, `${seconds} s`);
+    return result;
+  } catch (error) {
+    throw new Error(`${String(error)}\nof:\n${text}`, { cause: error });
+  }
+}
+/** So many programs, of all kinds of damage, and those that stay right with sizes that may be odd. */
+export function checkDamaged(seed: string, count: number): void {
+  const draw = new Draw(seed);
+  const sizeOf: SizeOf = (name) => (draw.chance(0.9) ? smallOf(name) : draw.of(odd));
+  for (const list of [mutations, meanings, [...mutations, ...meanings]])
+    for (const text of mutants(whole, Math.ceil(count / 3), list, draw.below(2 ** 31))) {
+      const loaded = soon(text, () => checked(text));
+      if (loaded && draw.chance(0.25)) elaborated(text, loaded, sizeOf);
+    }
+}
+const odd = [0, 1, 2, 3, 5, 7, 16, 1000, 1e5, 2 ** 31, 1e9, 2 ** 53, -1, 0.5, Number.NaN, Infinity];
+/** How many of the entries gave graphs, and of how many the numbers were refused. */
+export function elaborated(
+  text: string,
+  loaded: Loaded,
+  sizeOf: SizeOf = smallOf,
+): { graphs: number; refused: number } {
+  const outcomes = { graphs: 0, refused: 0 };
+  for (const [declaration, method] of entriesOf(loaded)) {
+    const made = soon(`// ${declaration}.${method}\n${text}`, () => gives(loaded, declaration, method, sizeOf));
+    outcomes[made ? "graphs" : "refused"] += 1;
+  }
+  return outcomes;
+}
+/** All that an entry names. */
+function sizesOf({ header, arguments: args }: EntrySignature, sizeOf: SizeOf): Record<string, number | number[]> {
+  const wanted = header.filter((h) => h.kind === "size" || (h.kind === "value" && h.default === null));
+  const spreads = args.flatMap((a): [string, number[]][] => (a.spread === null ? [] : [[a.spread, [2, 3]]]));
+  const axes = args.flatMap((a) => a.axes.filter((axis) => axis !== null));
+  return Object.fromEntries([
+    ...[...wanted.map((h) => h.name), ...axes].map((name): [string, number] => [name, sizeOf(name)]),
+    ...spreads,
+  ]);
+}
+/** Every function, and the first methods of every layer. */
+function entriesOf(loaded: Loaded): [declaration: string, method: string][] {
+  return [...loaded.main.names].flatMap(([name, decl]): [string, string][] => {
+    if (!decl || decl.module !== loaded.main || decl.ast.kind === "optimizer") return [];
+    if (decl.ast.kind === "fn") return [[name, name]];
+    const layer = layerBehind(decl);
+    return (layer ? methodsOf(layer.ast) : []).slice(0, 3).map((m): [string, string] => [name, m.name.name]);
+  });
+}
+/** Whether it gives graphs; what is wrong with the numbers is said as it should be. */
+function gives(loaded: Loaded, declaration: string, method: string, sizeOf: SizeOf): boolean {
+  try {
+    const sizes = sizesOf(entrySignature(loaded, declaration, method), sizeOf);
+    const entries = [{ name: method, method, sizes: {} }];
+    const made = elaborate(loaded, { declaration, sizes, precision: "f32", entries });
+    for (const { graph } of made.entries) verifyGraph(graph, graph.name);
+    verifyGraph(made.init(), "init");
+    return true;
+  } catch (error) {
+    if (error instanceof ProgramError || error instanceof Problem) return false;
+    throw error;
+  }
+}

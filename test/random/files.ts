@@ -1,0 +1,196 @@
+// Files with random damage, as the commands read them: a run's folder, weights of others, inputs. They do what they are for, or a Problem says what is
+// wrong.
+import { cpSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { Problem, ProgramError } from "../../compiler/diagnostic.ts";
+import { set } from "../../compiler/options.ts";
+import { generate } from "../../runtime/generate.ts";
+import { importModel } from "../../runtime/import/folder.ts";
+import { readRun } from "../../runtime/report/log.ts";
+import { reportPage } from "../../runtime/report/page.ts";
+import { runEntry } from "../../runtime/run.ts";
+import { openTraining } from "../../runtime/train.ts";
+import { folder } from "../folder.ts";
+import { Draw } from "./growing.ts";
+
+const root = folder();
+const program = join(root, "small.moe");
+const text = join(root, "text.txt");
+const target = "reference";
+const trained = async (out: string, steps: number, resume: boolean): Promise<void> => {
+  const sizes = resume ? {} : { D: 4, H: 4, L: 1, Heads: 2, E: 2, V: 128, Context: 8 };
+  const rows = resume ? {} : { batch: 2, length: 4 };
+  const training = await openTraining({ program, data: [text], out, steps, target, resume, set: sizes, ...rows });
+  try {
+    for await (const _ of training.steps());
+  } finally {
+    training.close();
+  }
+};
+const layer = `layer Some(D, E) {
+  param weight: float[D, E] = 1
+  forward(x: float[...S, D], at: i32[B], on: bool) -> (float[...S, E], i32[B]) { return where(on, x @ weight, 0), at + 1 }
+}
+`;
+/** What reads a folder, and the folder as it should be. */
+interface Reader {
+  readonly files: () => Promise<string>;
+  readonly read: (at: string) => unknown;
+}
+let made: string | undefined;
+async function run(): Promise<string> {
+  if (made !== undefined) return made;
+  cpSync(join(import.meta.dirname, "../../examples/gpt-moe.moe"), program);
+  writeFileSync(text, "It was the best of times. ".repeat(20));
+  const out = join(root, "run");
+  await trained(out, 1, false);
+  return (made = out);
+}
+const foreign = (name: string) => async (): Promise<string> => join(import.meta.dirname, "../peers/hf", name);
+async function inputs(): Promise<string> {
+  const at = folder();
+  writeFileSync(join(at, "some.moe"), layer);
+  writeFileSync(
+    join(at, "input.json"),
+    JSON.stringify({
+      x: [
+        [1, 2.5],
+        [3, 4],
+      ],
+      at: [1, 2],
+      on: true,
+    }),
+  );
+  writeFileSync(join(at, "set.txt"), "D=2 E=3");
+  return at;
+}
+/** As a command line's. */
+const settings = (at: string): Readonly<Record<string, number | boolean>> =>
+  readFileSync(join(at, "set.txt"), "utf8")
+    .split(" ")
+    .reduce<ReturnType<typeof set.parse>>((before, one) => set.parse(one, before), {});
+export const readers: Readonly<Record<string, Reader>> = {
+  generate: {
+    files: run,
+    read: async (at) => {
+      for await (const _ of generate({ folder: at, tokens: 2, prompts: ["I"], target }));
+    },
+  },
+  resume: { files: run, read: (at) => trained(at, 2, true) },
+  report: { files: run, read: (at) => reportPage(readRun(at)) },
+  import: { files: foreign("mixtral"), read: (at) => importModel({ folder: at, out: join(at, "out") }) },
+  "import in parts": { files: foreign("olmoe"), read: (at) => importModel({ folder: at, out: join(at, "out") }) },
+  run: {
+    files: inputs,
+    read: (at) =>
+      runEntry({
+        program: join(at, "some.moe"),
+        entry: "Some",
+        input: join(at, "input.json"),
+        set: settings(at),
+        target,
+      }),
+  },
+};
+/** Of so many damaged folders: how many were read all the same. */
+export async function checkFiles(
+  seed: string,
+  count: number,
+  told: (message: string) => void = () => {},
+  only: readonly string[] = Object.keys(readers),
+): Promise<number> {
+  const draw = new Draw(seed);
+  let read = 0;
+  for (let i = 0; i < count; i++) {
+    const name = draw.of(only);
+    const reader = readers[name] as Reader;
+    const at = join(root, "damaged");
+    rmSync(at, { recursive: true, force: true });
+    cpSync(await reader.files(), at, { recursive: true });
+    const where = damage(at, draw);
+    try {
+      await reader.read(at);
+      read++;
+    } catch (error) {
+      if (!(error instanceof Problem || error instanceof ProgramError))
+        throw new Error(`${name}, ${where}: ${String(error)}`, { cause: error });
+      told(`${name}, ${where}: ${error.message}`);
+    }
+  }
+  return read;
+}
+/** Of one of its files; which, and how. */
+function damage(at: string, draw: Draw): string {
+  const files = readdirSync(at, { recursive: true, withFileTypes: true }).filter((f) => f.isFile());
+  const found = draw.of(files.filter((f) => f.name !== "expected.safetensors"));
+  const path = join(found.parentPath, found.name);
+  const bytes = readFileSync(path);
+  const isJson = /\.jsonl?$/.test(found.name) && draw.chance(0.7);
+  const [how, next] = isJson ? changed(bytes.toString("utf8"), draw) : ["bytes", mutated(bytes, draw.below)];
+  writeFileSync(path, next);
+  return `${found.name}: ${how}`;
+}
+const odd: readonly unknown[] = [
+  null,
+  true,
+  -1,
+  0,
+  1.5,
+  3,
+  1e9,
+  2 ** 53,
+  1e308,
+  "",
+  "x",
+  "../x",
+  "\uD800",
+  [],
+  {},
+  [[]],
+  [1, "a"],
+  { a: 1 },
+];
+/** One value of a line of JSON, in place of itself; or one that is not there. */
+function changed(text: string, draw: Draw): [how: string, text: string] {
+  const lines = text.trimEnd().startsWith("{\n") ? [text] : text.trimEnd().split("\n");
+  const at = draw.below(lines.length);
+  const whole = { it: JSON.parse(lines[at] ?? "null") as unknown };
+  let [holder, key]: [Record<string, unknown>, string] = [whole, "it"];
+  const path: string[] = [];
+  for (
+    let x = whole.it;
+    typeof x === "object" && x !== null && (path.length === 0 || draw.chance(0.8));
+    x = holder[key]
+  ) {
+    const keys = Object.keys(x);
+    if (keys.length === 0) break;
+    [holder, key] = [x as Record<string, unknown>, draw.of(keys)];
+    path.push(key);
+  }
+  const value = draw.of(odd);
+  if (draw.chance(0.2)) Reflect.deleteProperty(holder, key);
+  else holder[key] = value;
+  lines[at] = JSON.stringify(whole.it);
+  return [`${path.join(".")} ${key in holder ? `is ${JSON.stringify(value)}` : "is left out"}`, lines.join("\n")];
+}
+/** A bit, an end, a byte more or less, a digit, a part once more. */
+export function mutated(bytes: Buffer, below: (n: number) => number): Buffer {
+  const at = below(bytes.length + 1);
+  switch (below(6)) {
+    case 0:
+      return Buffer.from(bytes.map((b, i) => (i === at ? b ^ (1 << below(8)) : b)));
+    case 1:
+      return bytes.subarray(0, at);
+    case 2:
+      return Buffer.concat([bytes.subarray(0, at), Buffer.from([below(256)]), bytes.subarray(at)]);
+    case 3:
+      return Buffer.concat([bytes.subarray(0, at), bytes.subarray(at + 1 + below(9))]);
+    case 4: {
+      const digit = [...bytes.toString("latin1").matchAll(/\d/g)];
+      const place = digit[below(digit.length)]?.index ?? 0;
+      return Buffer.from(bytes.map((b, i) => (i === place ? 48 + below(10) : b)));
+    }
+    default:
+      return Buffer.concat([bytes.subarray(0, at), bytes.subarray(below(bytes.length))]);
+  }
+}

@@ -1,0 +1,42 @@
+// A random program's training through every pass on graphs: what each leaves computes the same, by the interpreter.
+import { interpret } from "../../compiler/graph/interpret.ts";
+import type { Graph, NdArray } from "../../compiler/graph/node.ts";
+import { valuesOf } from "../../compiler/graph/walk.ts";
+import { type Observer, silent } from "../../compiler/pass.ts";
+import type { RandomProgram } from "./programs.ts";
+import { differences, given, inputsOf, meantOf, type Training, trainingOf, zero } from "./training.ts";
+import type { Way } from "./ways.ts";
+
+interface Change {
+  readonly pass: string;
+  readonly from: Graph;
+  readonly to: Graph;
+}
+export function checkPasses(program: RandomProgram, { precision, limits }: Pick<Way, "precision" | "limits">): void {
+  const changes: Change[] = [];
+  const changed: Observer["changed"] = (pass, from, to) => {
+    if (isGraph(from) && isGraph(to) && from !== to) changes.push({ pass, from, to });
+  };
+  const training = trainingOf(program, precision, limits, { ...silent(), changed });
+  const held = started(training);
+  for (const { pass, from, to } of changes) {
+    const got = interpret(valuesOf(to), held).map((x) => x.data);
+    const off = differences(from, meantOf(from, held), got);
+    if (off !== "") throw new Error(`pass ${pass} on ${from.name}: ${off}`);
+  }
+}
+const isGraph = (x: unknown): x is Graph => typeof x === "object" && x !== null && "results" in x;
+/** What all graphs read once the first ones have run. */
+function started({ graphs, starts, stores }: Training): Map<string, NdArray> {
+  const of = stores.map((s) => [s.name, s.role === "input" ? given(s.name, zero(s)) : zero(s)] as const);
+  const held = new Map<string, NdArray>(of);
+  for (const graph of graphs.slice(0, starts)) {
+    for (const [name, x] of inputsOf(graph, stores, 1)) held.set(name, x);
+    const made = interpret(valuesOf(graph), held);
+    graph.results.forEach(({ role, name }, r) => {
+      const x = made[r];
+      if (role === "store" && x) held.set(name, x);
+    });
+  }
+  return held;
+}

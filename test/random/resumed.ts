@@ -1,0 +1,81 @@
+// A random program's training with breaks, its checkpoints read back by other numbers of threads, against a run without: the same bits.
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import * as assert from "uvu/assert";
+import { readCheckpoint } from "../../runtime/checkpoint.ts";
+import { openTraining, type TrainOptions } from "../../runtime/train.ts";
+import { folder } from "../folder.ts";
+import { Draw } from "./growing.ts";
+import { type RandomProgram, randomProgram } from "./programs.ts";
+import { under, type Way } from "./ways.ts";
+
+export interface Resumed extends RandomProgram {
+  readonly batch: number;
+  readonly length: number;
+  readonly steps: number;
+  /** After which steps it stops; in turn. */
+  readonly breaks: readonly number[];
+}
+/** One that trains on text. */
+export function randomRun(seed: string): Resumed {
+  const draw = new Draw(`${seed}, its run`);
+  const program = randomProgram(seed, "p", { looped: false, draws: true });
+  const { B: batch = 1, T: length = 1, ...sizes } = program.sizes;
+  const steps = 2 + draw.below(4);
+  const breaks = Array.from({ length: steps - 1 }, (_, i) => i + 1).filter(() => draw.chance(0.6));
+  const text = program.text.replace(
+    /train\(x: .*\n/,
+    `train(tokens: i32[B, T], targets: i32[B, T]) {
+    let at: i32[B, T] = range(T)
+    let tokens = tokens % 11
+    let x = p_embed(tokens)
+`,
+  );
+  const accumulate = draw.of([1, 1, 2, 3]);
+  return {
+    ...program,
+    text: text.replace("  state p_seen", "  p_embed: Embedding(11, D, std: 1)\n  state p_seen"),
+    sizes,
+    batch,
+    length,
+    steps,
+    breaks,
+    accumulate,
+  };
+}
+const root = folder();
+const data = join(root, "data.txt");
+let runs = 0;
+
+export async function checkResumed(run: Resumed, { precision, isa, threads }: Way): Promise<void> {
+  const { text, sizes, batch, length, steps, breaks, accumulate = 1 } = run;
+  const program = join(root, "run.moe");
+  writeFileSync(program, text);
+  writeFileSync(data, Buffer.from(Array.from({ length: 300 }, (_, i) => (i * i * 7 + i) % 251)));
+  const given = { program, data: [data], set: sizes, batch, length, accumulate, precision, seed: 5, saveEvery: 0 };
+  const [whole, parts] = [join(root, `${runs++}`), join(root, `${runs++}`)];
+  await under(isa, async () => {
+    await trained({ ...given, steps, out: whole, threads: threads[0] });
+    for (const [i, until] of [...breaks, steps].entries())
+      await trained({
+        ...given,
+        steps: until,
+        out: parts,
+        threads: threads[(i + 1) % threads.length],
+        resume: i > 0,
+        evaluateEvery: i % 2,
+      });
+  });
+  const [one, other] = [whole, parts].map((out) => readCheckpoint(join(out, "checkpoints", `step-00000${steps}`)));
+  for (const part of ["model", "training"] as const)
+    for (const [name, tensor] of one?.[part] ?? [])
+      assert.equal(other?.[part].get(name)?.data, tensor.data, `${name}, with breaks after ${breaks.join(", ")}`);
+}
+async function trained(options: TrainOptions): Promise<void> {
+  const training = await openTraining(options);
+  try {
+    for await (const _ of training.steps());
+  } finally {
+    training.close();
+  }
+}
