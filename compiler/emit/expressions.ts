@@ -111,11 +111,10 @@ export class Expressions<T extends Words> {
   }
   /** How far from what is loaded lies what is asked for, if anything. */
   private asks(): string {
-    const { ahead: n, part } = this.ahead;
+    const { ahead: n, loop } = this.ahead;
     if (n === undefined) return "";
-    if (!part || !this.lane) return `, ${n}`;
-    const { from, count, of } = part;
-    return `, next_part(${[n, this.lane.name, from, count, of].join(", ")})`;
+    if (!loop || !this.lane) return `, ${n}`;
+    return `, next_part(${[n, this.lane.name, loop.index, loop.of].join(", ")})`;
   }
   private ofLine(name: string, at: Expr): string {
     const text = this.expr(at);

@@ -199,8 +199,8 @@ export class Emitter extends Expressions<Target> {
     }
   }
   /** Loads in what f writes also ask for what lies ahead. */
-  private asking({ ahead, part }: Ahead, f: () => void): void {
-    if (this.target.asks && ahead !== undefined) this.ahead = part ? { ahead, part } : { ahead };
+  private asking({ ahead, loop }: Ahead, f: () => void): void {
+    if (this.target.asks && ahead !== undefined) this.ahead = loop ? { ahead, loop } : { ahead };
     f();
     this.ahead = {};
   }

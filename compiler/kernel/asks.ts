@@ -3,24 +3,24 @@ import { address, dependsOn, isNum } from "./expr.ts";
 import type { Ahead, Buffer, Kernel, Stmt, StmtOf } from "./ir.ts";
 import { walkExprs } from "./passes.ts";
 
-const parts = 16;
-const line = 16;
+/** As many loops, and parts of a row, as runtime/device/vector.hpp's `next_part` knows: sixteenths, of whole lines. */
+const most = 9;
+const parts = 16 * 16;
 
 /**
- * The folds of a row that are made from the caches ask for some of the next one, too, so that memory never has nothing to do: a sixteenth each,
- * for they take about so long beside the loop that writes. Where all of them read the same; bits do not depend on it.
+ * The folds of a row that are made from the caches may ask for some of the next one, too, so that memory never has nothing to do. Where all of
+ * them read the same; bits do not depend on it.
  */
 export function spread(k: Kernel): Kernel {
   const last = k.body.find((s) => s.s === "par" && s.ahead !== undefined) as StmtOf<"par"> | undefined;
-  const n = last?.ahead ?? 0;
-  const folds = k.body.filter((s) => s.s === "fold" && isNum(s.extent) && s.extent.value === n);
+  const ahead = last?.ahead ?? 0;
+  const folds = k.body.filter((s) => s.s === "fold" && isNum(s.extent) && s.extent.value === ahead);
   if (!last || folds.some((s) => moving(k, s) !== moving(k, last))) return k;
-  if (folds.length === 0 || folds.length > parts / 2 || n % (parts * line) !== 0) return k;
-  const asked = new Map<Stmt, Ahead>(folds.map((s, i) => [s, of(n, i, 1)]));
-  asked.set(last, of(n, folds.length, parts - folds.length));
+  const loops: readonly Stmt[] = [...folds, last];
+  if (folds.length === 0 || loops.length > most || ahead % parts !== 0) return k;
+  const asked = new Map(loops.map((s, index): [Stmt, Ahead] => [s, { ahead, loop: { index, of: loops.length } }]));
   return { ...k, body: k.body.map((s) => ({ ...s, ...asked.get(s) })) };
 }
-const of = (ahead: number, from: number, count: number): Ahead => ({ ahead, part: { from, count, of: parts } });
 /** Names of what a loop reads at other places in each task. */
 function moving({ grid }: Kernel, s: Stmt): string {
   const found = new Set<Buffer>();

@@ -77,8 +77,8 @@ type Body = readonly Stmt[];
 export interface Ahead {
   /** Elements from what is read to what the next task reads there. */
   readonly ahead?: number;
-  /** Not all of it: so many of its parts, which all together are `of`. */
-  readonly part?: Readonly<Record<"from" | "count" | "of", number>>;
+  /** Not all of it: the target decides which part each of so many loops over it asks for. */
+  readonly loop?: Readonly<Record<"index" | "of", number>>;
 }
 export type Stmt =
   | { readonly s: "let"; readonly v: Var; readonly value: Expr }

@@ -105,7 +105,7 @@ export function lines(s: Stmt): string[] {
       return [s.s];
   }
 }
-function showAhead({ ahead, part }: Ahead): string {
+function showAhead({ ahead, loop }: Ahead): string {
   if (ahead === undefined) return "";
-  return `, ahead ${ahead}${part ? ` (${part.from} .. ${part.from + part.count} of ${part.of})` : ""}`;
+  return `, ahead ${ahead}${loop ? ` (loop ${loop.index} of ${loop.of})` : ""}`;
 }

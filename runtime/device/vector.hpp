@@ -141,26 +141,29 @@ FN vi ld(vf, const u8* p) { return -__builtin_convertvector(*(const vb_at*)p, vi
 FN f32 ld(f32, const f32* p) { return *p; }
 FN i32 ld(f32, const i32* p) { return *p; }
 FN bool ld(f32, const u8* p) { return *p != 0; }
-/**
- * Also asks for what lies `ahead`, if that is not 0. With vectors of half a line all are asked for twice, and on Zen 4 whole ones are too: asked for
- * once, so many come late that a norm takes 1.4 times as long.
- */
-template <class P> FN auto ld(vf v, const P* p, ix ahead) {
-  if (ahead != 0) {
-    __builtin_prefetch(p + ahead, 0, 2);
-    if (ZEN) __builtin_prefetch(p + ahead, 0, 2);
-  }
+/** How far ahead lies what a load also asks for, if that is not 0, and how many times. */
+struct Asked { ix by; int times; };
+template <class P> FN auto ld(vf v, const P* p, Asked ahead) {
+  if (ahead.by != 0) UNROLL for (int i = 0; i < ahead.times; i++) __builtin_prefetch(p + ahead.by, 0, 2);
   return ld(v, p);
 }
 /**
- * How far ahead of element j of a row of n lies what is asked for there, of the next row's parts from .. from + count. On Intel with AVX-512 that
- * brings 14% of a layernorm, elsewhere (4% with AVX2, 6% on Zen 4) it costs more than it brings, so the last of the loops asks for all.
+ * With vectors of half a line all are asked for twice. Zen 4 with whole ones forgets what it is asked for while it is busy: asked for once a norm
+ * takes 1.4 times as long as a copy, asked for twice 1.2 times, three times as long.
  */
-FN ix next_part(ix n, ix j, ix from, ix count, ix parts) {
-  if (LANES == 16 && !ZEN) return n + n / parts * from - j + count * (j / parts);
-  return from + count == parts ? n : 0;
+template <class P> FN auto ld(vf v, const P* p, ix ahead) { return ld(v, p, Asked{ahead, ZEN ? 3 : 1}); }
+/**
+ * What element j of a row of n asks for of the next row, in the loop-th of so many loops over the row. On Zen 4 each asks for an equal part, by
+ * parts of lines: a layernorm takes 21% less. On Intel with AVX-512 a sixteenth in each and the rest in the last brings 14%. Elsewhere both cost
+ * more than they bring (4% with AVX2), so the last asks for all.
+ */
+FN Asked next_part(ix n, ix j, ix loop, ix loops) {
+  if (LANES < 16) return {loop + 1 < loops ? 0 : n, 1};
+  const ix from = ZEN ? 16 * loop / loops : loop;
+  const ix to = loop + 1 == loops ? 16 : ZEN ? 16 * (loop + 1) / loops : loop + 1;
+  return {n + n / 16 * from - j + (to - from) * (j / 16), ZEN ? 2 : 1};
 }
-template <class P> FN auto ld(f32 v, const P* p, ix) { return ld(v, p); }
+template <class P, class A> FN auto ld(f32 v, const P* p, A) { return ld(v, p); }
 FN void st(vf, f32* p, vf x) { *(vf_at*)p = x; }
 FN void st(vf, f32* p, f32 x) { *(vf_at*)p = splat(x); }
 FN void st(vf, i32* p, vi x) { *(vi_at*)p = x; }
@@ -213,7 +216,7 @@ FN void st(Some s, i32* p, vi x) { ROLL for (i32 l = 0; l < s.n; l++) p[l] = x[l
 #endif
 FN vi ld(Some s, const u8* p) { return -one_by_one(s, vi{}, p); }
 FN vf ld(Some s, const bf16* p) { return one_by_one(s, vf{}, p); }
-template <class P> FN auto ld(Some s, const P* p, ix) { return ld(s, p); }
+template <class P, class A> FN auto ld(Some s, const P* p, A) { return ld(s, p); }
 FN void st(Some s, f32* p, f32 x) { st(s, p, splat(x)); }
 FN void st(Some s, i32* p, i32 x) { st(s, p, splat(x)); }
 FN void st(Some s, u8* p, vi mask) { ROLL for (i32 l = 0; l < s.n; l++) p[l] = mask[l] != 0; }
