@@ -15,6 +15,7 @@ import { checkDamaged } from "./damaged.ts";
 import { randomDecoder } from "./decoders.ts";
 import { checkFiles } from "./files.ts";
 import { fromPast } from "./from-past.ts";
+import { checkGenerated, randomWishes } from "./generated.ts";
 import { prepared, randomGraph } from "./graphs.ts";
 import { checkGraphs } from "./graphs-on-host.ts";
 import { Draw } from "./growing.ts";
@@ -40,6 +41,7 @@ export const kinds: Readonly<Record<string, (seed: string) => Case>> = {
   passes: passed,
   resumed,
   past: decoder,
+  generated,
   graph: (seed) => calculated(prepared(randomGraph(seed, 12))),
   product: (seed) => {
     const { graph, stores, forms } = randomProducts(seed);
@@ -110,6 +112,15 @@ function decoder(seed: string): Case {
           { target: "host", precision, threads: threads[0], schedules, apart: apart[precision] },
         ),
       ),
+  };
+}
+/** Tokens that are written many in one call are those that are written one by one. */
+function generated(seed: string): Case {
+  const drawn = randomWishes(seed);
+  return {
+    text: drawn.text,
+    note: JSON.stringify({ rows: drawn.rows, wishes: drawn.wishes.length }),
+    run: (way, text = drawn.text) => checkGenerated({ ...drawn, text }, way),
   };
 }
 const file = join(folder(), "tuned.moe");
