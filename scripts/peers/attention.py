@@ -42,24 +42,42 @@ def causal(at, seen, window=math.inf):
     return (k >= 0) & (k <= q) & (q - k < window)
 
 
-def turned(pairs, at, base):
+def yarn(rate, factor, original, truncate=True, fast=32, slow=1):
+    """Peng et al. 2023, equations 17 to 23, for each pair by itself: how often it turns in the original positions says which rate it has. With
+    `truncate`, as transformers calls it, the ramp begins and ends at whole pairs."""
+    n, base = len(rate), 1 / rate[1].item() ** len(rate)
+
+    def pair(turns):
+        """The pair, of any fraction, that turns so often: base ** (i / n) * 2 pi * turns == original."""
+        return n * math.log(original / (turns * 2 * math.pi)) / math.log(base)
+
+    first, last = (math.floor(pair(fast)), math.ceil(pair(slow))) if truncate else (pair(fast), pair(slow))
+    first, last = max(first, 0), min(last, 2 * n - 1)
+    slowed = [min(max((i - first) / (last - first), 0), 1) for i in range(n)]
+    return torch.stack([r * (1 - s) + r / factor * s for r, s in zip(rate, slowed)])
+
+
+def turned(pairs, at, base, stretch=1, original=None, truncate=True):
     """Su et al. 2021, equation 13: pair i of A / 2 is a complex number, turned by at * base ** (-2 i / A). Real parts come first."""
     rate = base ** (-torch.arange(pairs.shape[-1], dtype=torch.float64) / pairs.shape[-1])
+    if stretch > 1:
+        rate = yarn(rate, stretch, original, truncate)
+        pairs = pairs * (0.1 * math.log(stretch) + 1)
     angle = at[:, None, :, None] * rate
     y = pairs * torch.polar(torch.ones_like(angle), angle)
     return torch.cat([y.real, y.imag], dim=-1)
 
 
-def rope(x, at, base=10000.0):
+def rope(x, at, base=10000.0, **scaling):
     a, b = x.chunk(2, dim=-1)
-    return turned(torch.complex(a, b), at, base)
+    return turned(torch.complex(a, b), at, base, **scaling)
 
 
 def rope_pairs(x, at, base=10000.0):
     return turned(torch.view_as_complex(x.unflatten(-1, (-1, 2)).contiguous()), at, base)
 
 
-def attention(n, groups, base=10000.0, window=math.inf, normed=False, sloped=False):
+def attention(n, groups, base=10000.0, window=math.inf, normed=False, sloped=False, **scaling):
     def run(w, /, x):
         q, k, v = heads(linear(w, "query", x), n), heads(linear(w, "key", x), groups), heads(linear(w, "value", x), groups)
         if normed:
@@ -70,10 +88,20 @@ def attention(n, groups, base=10000.0, window=math.inf, normed=False, sloped=Fal
             far = (AT[:, None, :, None] - AT[:, None, None, :]).to(x.dtype)
             mask = (-slopes[:, None, None] * far).masked_fill(~mask, -math.inf)
         else:
-            q, k = rope(q, AT, base), rope(k, AT, base)
+            q, k = rope(q, AT, base, **scaling), rope(k, AT, base, **scaling)
+        if "sinks" in w:
+            return linear(w, "output", flat(sunk(q, k, v, mask, w["sinks"])))
         return linear(w, "output", flat(F.scaled_dot_product_attention(q, k, v, mask, enable_gqa=True)))
 
     return run
+
+
+def sunk(q, k, v, mask, sinks):
+    """GPT-OSS's model card (2025): softmax over the scores and one learned number, whose share goes nowhere."""
+    k, v = (y.repeat_interleave(q.shape[1] // y.shape[1], dim=1) for y in (k, v))
+    scores = (q @ k.mT / math.sqrt(q.shape[-1])).masked_fill(~mask, -math.inf)
+    with_sink = torch.cat([scores, sinks[:, None, None].expand(*scores.shape[:-1], 1)], dim=-1)
+    return with_sink.softmax(-1)[..., :-1] @ v
 
 
 def latent(n, r, a, p):
@@ -129,6 +157,7 @@ def square(*names, biased=False):
 
 FOUR = ("query", "key", "value", "output")
 GROUPED = square("query", "output") | {"key.weight": (D, 4), "value.weight": (D, 4)}
+WIDE = {"query.weight": (D, 16), "key.weight": (D, 16), "value.weight": (D, 16), "output.weight": (16, D)}
 # What the model is called in test/peers/attention.moe: its function, the shapes of its parameters, and of what it takes besides x.
 CASES = {
     "Mha": (attention(2, 2), square(*FOUR, biased=True), {}),
@@ -136,6 +165,9 @@ CASES = {
     "Window": (attention(2, 2, window=3), square(*FOUR), {}),
     "Normed": (attention(2, 1, normed=True), GROUPED | {"query_norm.weight": (4,), "key_norm.weight": (4,)}, {}),
     "Sloped": (attention(4, 2, sloped=True), GROUPED, {}),
+    "Sunk": (attention(4, 2, window=4), GROUPED | {"sinks": (4,)}, {}),
+    "Yarn": (attention(2, 2, base=100.0, stretch=4, original=32), WIDE, {}),
+    "YarnSunk": (attention(2, 2, base=1000.0, stretch=40, original=2000, truncate=False), WIDE | {"sinks": (2,)}, {}),
     "Latent": (
         latent(2, r=5, a=3, p=4),
         {"query_down.weight": (D, 6), "query_norm.weight": (6,), "query_up.weight": (6, 14), "down.weight": (D, 9)}

@@ -38,7 +38,7 @@ def queued(expert, capacity, priority=None):
 
 
 def naive(w, x, training, **_):
-    value, expert = torch.topk(x @ w["weight"], 2)
+    value, expert = torch.topk(x @ w["weight"] + w.get("bias", 0), 2)
     return F.softmax(value, -1), expert, {}
 
 
@@ -214,6 +214,7 @@ def gaussian(g, *shape):
 # What the gate is called in test/peers/gates.moe, its function, and what it draws.
 GATES = {
     "Naive": (naive, None, ()),
+    "NaiveBiased": (naive, None, ()),
     "Softmax": (softmax, None, ()),
     "TopK": (top_k, None, ()),
     "TopKPlain": (top_k_plain, None, ()),
@@ -239,7 +240,7 @@ def case(name, kind, seed):
         w = {"query": 0.7 * gaussian(g, D, 16), "rows": 0.5 * gaussian(g, 2, 4, 5), "columns": 0.5 * gaussian(g, 2, 4, 5)}
     if name == "Noisy":
         w["noise"] = 0.5 * gaussian(g, D, E)
-    if name == "Bias":
+    if name in ("Bias", "NaiveBiased"):
         w["bias"] = 0.2 * gaussian(g, E)
     x = gaussian(g, N, D)
     if kind == "skewed":
@@ -262,7 +263,7 @@ def made(name, kind):
     seed = next(s for s in range(1000) if clear(name, *case(name, kind, s)))
     w, x, drawn = case(name, kind, seed)
     results = {f"param.gate.{k}": v for k, v in w.items()} | {"input.x": x} | {f"input.{k}": v for k, v in drawn.items()}
-    w = {k: v.double().requires_grad_(k != "bias") for k, v in w.items()}
+    w = {k: v.double().requires_grad_(k != "bias" or name != "Bias") for k, v in w.items()}
     x = x.double().requires_grad_()
     score, expert, losses = GATES[name][0](w, x, True, **{k: v.double() for k, v in drawn.items()})
     weight = gaussian(torch.Generator().manual_seed(seed), *score.shape)
