@@ -80,7 +80,7 @@ async function* writeByCalls(
     const longest = Math.max(...rows.map((row) => row?.next.length ?? 0));
     if (longest === 0) return;
     const T = lengths.find((n) => n >= longest) ?? lengths.at(-1) ?? 1;
-    const how = { times: writesOf(rows), within: holding, to: "tokens", next: "at" };
+    const how = { times: writesOf(rows), within: holding, beside: unseen, to: "tokens", next: "at" };
     const inputs = inputsOf(rows, T, dtypes);
     const tokens = await repeated(executable, how, `generate:${T}`, inputs, { seed, call, step });
     const times = tokens.length / count;
@@ -104,6 +104,8 @@ function went(row: Row, times: number, newest: number): void {
 }
 /** Milliseconds for which signals, timers and who reads the tokens may wait. */
 const holding = 5;
+/** Milliseconds for which tokens may wait that another thread makes: less than who reads them sees. To hand them out takes it 0.6 of them. */
+const unseen = 25;
 /** The lengths that `generate` is compiled for, shortest first. */
 function lengthsOf({ entries }: Executable): number[] {
   const lengths = entries.flatMap((name) => /^generate:(\d+)$/.exec(name)?.[1] ?? []).map(Number);

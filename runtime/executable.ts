@@ -61,11 +61,13 @@ export interface Outcome {
 }
 /**
  * An entry run again and again: its only output becomes its input `to`, and the integers of its input `next` that are not negative, and `at.call`, go
- * up by one. It ends after so many times, or when so many milliseconds have passed.
+ * up by one. It ends after so many times, or when so many milliseconds have passed: `within` where JavaScript waits for it, `beside` where it runs on
+ * another thread.
  */
 export interface Repeat {
   readonly times: number;
   readonly within: number;
+  readonly beside: number;
   readonly to: string;
   readonly next: string;
 }

@@ -233,7 +233,11 @@ test("an entry is run again and again: its result is its input, and what counts 
     Object.entries({ to: [1, 2], next: [5, -1] }).map(([name, data]) => [name, fromNumbers("i32", [2], data)]),
   );
   const repeat = (times: number, within: number) =>
-    executable.repeat({ times, within, to: "to", next: "next" }, "e", given, { seed: 1, call: 40, step: 0 });
+    executable.repeat({ times, within, beside: within, to: "to", next: "next" }, "e", given, {
+      seed: 1,
+      call: 40,
+      step: 0,
+    });
   const endless = repeat(1e12, 1e12);
   executable.cancel();
   await endless.then(
@@ -244,6 +248,18 @@ test("an entry is run again and again: its result is its input, and what counts 
   for (let [n, x, y] = [0, 1, 2]; n < 9; n++) expected.push((x = 3 * x + 45 + 2 * n), (y = 3 * y + 39 + n));
   for (const times of [9, 1, 3]) assert.equal([...(await repeat(times, 1e4))], expected.slice(0, 2 * times));
   assert.equal([...(await repeat(9, 0))], expected.slice(0, 2));
+  executable.close();
+});
+
+test("what is repeated on another thread may go on for longer than what JavaScript waits for", async () => {
+  const executable = await hostExecutable(feed(), { threads: 2, cache });
+  const given = new Map(["to", "next"].map((name) => [name, fromNumbers("i32", [2], [1, 2])]));
+  const how = { times: 9, within: 0, beside: 1e4, to: "to", next: "next" };
+  const runs: number[] = [];
+  do runs.push((await executable.repeat(how, "e", given, at)).length / 2);
+  while (runs.at(-1) === 9 && runs.length < 99);
+  assert.is(runs[0], 9);
+  assert.is(runs.at(-1), 1);
   executable.close();
 });
 
@@ -261,7 +277,7 @@ test("threads that are as many as cores have one each while an entry is repeated
     ["to", fromNumbers("i32", [2], [1, 2])],
     ["next", fromNumbers("i32", [2], [5, -1])],
   ]);
-  const how = { times: 1e12, within: 1e12, to: "to", next: "next" };
+  const how = { times: 1e12, within: 1e12, beside: 1e12, to: "to", next: "next" };
   const running = executable.repeat(how, "e", given, at).catch(() => null);
   for (let i = 0; i < 500 && threadsOfOneCore() < threads; i++) await new Promise((resolve) => setTimeout(resolve, 10));
   const found = threadsOfOneCore();

@@ -1,5 +1,6 @@
 // Random products by every form of operands, cut as a target cuts them and at random: the interpreter's values, and the same bits. MOEC_TEST=full
 // takes other products each time; what fails says with which MOEC_SEED it does so again.
+import { readFileSync } from "node:fs";
 import { env } from "node:process";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
@@ -54,6 +55,21 @@ test("a block that is wider than the panels of one of its operands", () => {
   const wide: Choices = { ...own, contraction: (c) => ({ ...own.contraction(c), bn: 128 }) };
   const sequence = lowered(graph, wide, new Map([["w", 64]]));
   compare("sum", graph, runSequence(sequence, storesOf(valuesOf(graph)), 1, compiled(kernelsOf([sequence]), ["-O1"])));
+});
+test("few rows take two operands side by side, in whole rounds of steps and in part of one", () => {
+  const sequences = [1, 2, 3, 4].map((rows) => {
+    const g = new GraphBuilder(ops);
+    const p = (name: string, ...shape: number[]): Value => b.param(g, name, { dtype: "f32", shape });
+    const x = p("x", rows, 1030);
+    const graph = graphOf([b.mul(g, b.tanh(g, b.matmul(g, x, p("v", 1030, 128))), b.matmul(g, x, p("w", 1030, 128)))]);
+    const panels = new Map(["v", "w"].map((name) => [name, 64]));
+    return { graph, sequence: lowered(graph, hostChoicesOf(64), panels) };
+  });
+  const kernels = kernelsOf(sequences.map((s) => s.sequence));
+  assert.match(readFileSync(compiled(kernels, ["-S", "-O1"]), "utf8"), /micro_pair/);
+  const lib = compiled(kernels, ["-O1"]);
+  for (const { graph, sequence } of sequences)
+    compare("side by side", graph, runSequence(sequence, storesOf(valuesOf(graph)), 2, lib));
 });
 function differences({ graph, stores }: Products, [own = [], drawn]: Float64Array[][]): string {
   const off = expected(valuesOf(graph), stores).flatMap((want, r) => wrong(want, own[r] ?? []));

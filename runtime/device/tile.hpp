@@ -217,10 +217,43 @@ template <int NV, class A, class T, class O, class... P> FN void strip(bool fres
     r += h;
   }
 }
+/**
+ * So many rows take two operands side by side, some steps of the depth of one and then of the other: each is then read on where it was left, while the
+ * machine, which takes some ten pages to read ahead as far as it can, begins again where one strip follows another elsewhere.
+ */
+constexpr ix PAIRED = SILENT < 3 ? SILENT : 3, PAIRED_STEPS = 4;
+template <int M, int NV, int C, class STEP, class A, class E> __attribute__((noinline)) void micro_pair(bool fresh, A a, const E* b, const E* c, f32* acc, f32* more, ix depth) {
+  constexpr int LD = STEP::apart;
+  vf s[M][NV], t[M][NV];
+  UNROLL for (int i = 0; i < M; i++) {
+    UNROLL for (int v = 0; v < NV; v++) { s[i][v] = fresh ? vf{} : *(vf*)(acc + i * C + v * LANES); t[i][v] = fresh ? vf{} : *(vf*)(more + i * C + v * LANES); }
+    STEP::enter(s[i]); STEP::enter(t[i]);
+  }
+  ROLL for (ix k = 0; k < depth; k += PAIRED_STEPS) {
+    const ix end = ix_min(k + PAIRED_STEPS, depth);
+    ROLL for (ix x = k; x < end; x++, b += LD) multiply<STEP>(s, a, x, b);
+    ROLL for (ix x = k; x < end; x++, c += LD) multiply<STEP>(t, a, x, c);
+  }
+  UNROLL for (int i = 0; i < M; i++) {
+    STEP::leave(s[i]); STEP::leave(t[i]);
+    UNROLL for (int v = 0; v < NV; v++) { *(vf*)(acc + i * C + v * LANES) = s[i][v]; *(vf*)(more + i * C + v * LANES) = t[i][v]; }
+  }
+}
+/** The columns from c on of up to PAIRED rows. */
+template <int NV, int M, class A, class T, class O, class P> FN void pair(bool fresh, const A& a, ix rows, ix depth, ix c, const T& then, const O& o, const P& p) {
+  if constexpr (M < PAIRED) if (rows > M) return pair<NV, M + 1>(fresh, a, rows, depth, c, then, o, p);
+  const Part part = {0, rows, c, NV * LANES};
+  if (then.now) then.before(part, [](const void* x) { __builtin_prefetch(x, 1, 2); });
+  micro_pair<M, NV, O::C, typename O::B::template Step<NV * LANES>>(fresh, tile_at(a, 0, depth), o.b.strip(c, depth), p.b.strip(c, depth), o.acc.d[0] + c, p.acc.d[0] + c, depth);
+  if (then.now) then.after(part);
+}
+template <class O, class... P> constexpr bool pairs = false;
+template <class O, class P> constexpr bool pairs<O, P> = O::B::follows && O::alone && P::alone && is_same<typename O::B, typename P::B>;
 /** Bytes of columns that stay in L1 while all rows pass over them. */
 constexpr ix STAYS = 1 << 15;
 /** The same of several right operands: one after the other where their columns stay in L1, else side by side. `next`: what is wanted after the last. */
 template <int NV, class A, class T, class O, class... P> FN void strips(bool fresh, bool cold, const A& a, ix rows, ix depth, ix c, const T& then, const void* next, const O& o, const P&... more) {
+  if constexpr (pairs<O, P...>) if (rows > 0 && rows <= PAIRED) return pair<NV, 1>(fresh, a, rows, depth, c, then, o, more...);
   if constexpr (sizeof...(P) == 0) strip<NV>(fresh, cold, a, rows, depth, c, then, next, o);
   else if (rows > FEW && depth * NV * LANES * O::B::template Step<NV * LANES>::bytes > STAYS) strip<NV>(fresh, cold, a, rows, depth, c, then, next, o, more...);
   else { strip<NV>(fresh, cold, a, rows, depth, c, nothing(), first(more...).b.strip(c, depth), o); strips<NV>(fresh, false, a, rows, depth, c, then, next, more...); }

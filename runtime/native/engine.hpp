@@ -38,11 +38,12 @@ struct Finding {
 };
 
 /// An entry that is run again and again: its result `from` becomes its input `to`, and the integers of `next` that are not negative, and the last of
-/// `key`, go up by one. So many times, or until so much time has passed.
+/// `key`, go up by one. So many times, or until so much time has passed: `within` on the thread of
+/// JavaScript, which waits, `beside` on another.
 struct Repeat {
   size_t entry;
   long times;
-  std::chrono::nanoseconds within;
+  std::chrono::nanoseconds within, beside;
   size_t from, to, next, key;
 };
 

@@ -40,8 +40,10 @@ Spec hostSpec(const Napi::Object& o) {
 
 Repeat repeatSpec(const Napi::Object& o) {
   const auto get = [&](const char* key) { return size_t(number(o, key)); };
-  const std::chrono::duration<double, std::milli> within(number(o, "within"));
-  return {get("entry"), long(get("times")), std::chrono::duration_cast<std::chrono::nanoseconds>(within), get("from"), get("to"), get("next"), get("key")};
+  const auto milliseconds = [&](const char* key) {
+    return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::duration<double, std::milli>(number(o, key)));
+  };
+  return {get("entry"), long(get("times")), milliseconds("within"), milliseconds("beside"), get("from"), get("to"), get("next"), get("key")};
 }
 
 /// An array that may not be there.
