@@ -35,10 +35,10 @@ test("each loop over a row asks for a part of the next one, where all read the s
   const [x, z] = ["x", "z"].map((name) => b.param(g, name, { dtype: "f32", shape: [130, 256] })) as [Value, Value];
   const centred = b.sub(g, x, b.expand(g, b.sum(g, x, [1]), 1));
   const scaled = b.mul(g, centred, b.expand(g, b.max(g, centred, [1]), 1));
-  assert.equal(partsOf(scaled), ["0, 1, 16", "1, 1, 16", "2, 14, 16"]);
+  assert.equal(partsOf(scaled), ["0, 3", "1, 3", "2, 3"]);
   assert.equal(partsOf(b.mul(g, z, b.expand(g, b.max(g, x, [1]), 1))), []);
 });
-test("with AVX-512 what lies ahead is asked for twice on AMD, once on Intel", () => {
+test("with AVX-512 what lies ahead is asked for three times on AMD, once on Intel", () => {
   if (!x64) return;
   const g = new GraphBuilder(ops);
   const kernels = kernelsOf([lowered(graphOf([b.softmax(g, b.param(g, "x", { dtype: "f32", shape: [130, 64] }))]))]);
@@ -46,7 +46,7 @@ test("with AVX-512 what lies ahead is asked for twice on AMD, once on Intel", ()
     readFileSync(compiled(kernels, ["-S", "-mavx512f", "-mavx512bw", ...flags]), "utf8").split("prefetcht1").length - 1;
   const once = asks("-mno-sse4a");
   assert.ok(once > 0);
-  assert.is(asks("-msse4a"), 2 * once);
+  assert.is(asks("-msse4a"), 3 * once);
 });
 test("rows in turn: each is stored while the next one is made", () => {
   const g = new GraphBuilder(ops);

@@ -135,12 +135,16 @@ constexpr i32 SIXTEENTHS[] = {0x3f800000, 0x3f85aac3, 0x3f8b95c2, 0x3f91c3d3, 0x
                               0x3fb504f3, 0x3fbd08a4, 0x3fc5672a, 0x3fce248c, 0x3fd744fd, 0x3fe0ccdf, 0x3feac0c7, 0x3ff5257d};
 /** x * 2^floor(n). */
 FN vf lifted(vf x, vf n) { return scaled(x, n); }
-FN f32 lifted(f32 x, f32 n) { return scaled(x, floor_(clamp_(n, -252.0f, 254.0f))); }
-/** e^x = (1 + rest) 2^n, n in sixteenths, error 2^-29. Beyond the bounds powers are 0 or infinite; nearer ones, which underflow, take 200 cycles. */
+FN f32 lifted(f32 x, f32 n) { return n != n ? n : scaled(x, floor_(clamp_(n, -252.0f, 254.0f))); }
+/** x where that is between -1 and 1; 1 or -1 where it is not, or no number. */
+template <class V> FN V within_one(V x) { return where(abs_(x) < 1.0f, x, as<V>(1.0f)); }
+#if defined(__AVX512DQ__)
+FN vf within_one(vf x) { return __builtin_ia32_rangeps512_mask(x, splat(1.0f), 2, vf{}, -1, 4); }
+#endif
+/** e^x = (1 + rest) 2^n, n in sixteenths, error 2^-29. Where x is so large that r is noise, or infinite, it is enough that 1 + rest is above 0: n decides. */
 template <class V> FN V exp_(V x) {
-  x = clamp_(x, -1000.0f, 1000.0f);
   V t = mad(x, 1.44269504f, 786432.0f), n = t - 786432.0f;
-  V r = mad(n, 2.12194440e-4f, mad(n, -0.693359375f, x));
+  V r = within_one(mad(n, 2.12194440e-4f, mad(n, -0.693359375f, x)));
   V w = real(chosen(SIXTEENTHS, bits(t)));
   return lifted(mad(w, mad(mad(r, 0.16666991f, 0.5000162f), r * r, r), w), n);
 }

@@ -141,27 +141,30 @@ FN vi ld(vf, const u8* p) { return -__builtin_convertvector(*(const vb_at*)p, vi
 FN f32 ld(f32, const f32* p) { return *p; }
 FN i32 ld(f32, const i32* p) { return *p; }
 FN bool ld(f32, const u8* p) { return *p != 0; }
-/** How far ahead lies what a load also asks for, if that is not 0, and how many times. */
-struct Asked { ix by; int times; };
+/** How far ahead lies what a load also asks for, if that is not 0, in bytes of an f32's elements, and how many times. */
+struct Asked { ix bytes; int times; };
 template <class P> FN auto ld(vf v, const P* p, Asked ahead) {
-  if (ahead.by != 0) UNROLL for (int i = 0; i < ahead.times; i++) __builtin_prefetch(p + ahead.by, 0, 2);
+  const char* const at = (const char*)p + ahead.bytes / (ix)(4 / sizeof(P));
+  if (ahead.bytes != 0) UNROLL for (int i = 0; i < ahead.times; i++) __builtin_prefetch(at, 0, 2);
   return ld(v, p);
 }
 /**
  * With vectors of half a line all are asked for twice. Zen 4 with whole ones forgets what it is asked for while it is busy: asked for once a norm
  * takes 1.4 times as long as a copy, asked for twice 1.2 times, three times as long.
  */
-template <class P> FN auto ld(vf v, const P* p, ix ahead) { return ld(v, p, Asked{ahead, ZEN ? 3 : 1}); }
+template <class P> FN auto ld(vf v, const P* p, ix ahead) { return ld(v, p, Asked{4 * ahead, ZEN ? 3 : 1}); }
 /**
- * What element j of a row of n asks for of the next row, in the loop-th of so many loops over the row. On Zen 4 each asks for an equal part, by
- * parts of lines: a layernorm takes 21% less. On Intel with AVX-512 a sixteenth in each and the rest in the last brings 14%. Elsewhere both cost
- * more than they bring (4% with AVX2), so the last asks for all.
+ * What element j of a row of n asks for of the next row, in the loop-th of so many loops over the row. On Zen 4 each asks for a quarter and the last
+ * for the rest, line by line in parts (a layernorm takes 20% less). On Intel with AVX-512 a sixteenth in each and the rest in the last brings 14%.
+ * Elsewhere both cost more than they bring (4% with AVX2), so the last asks for all.
  */
 FN Asked next_part(ix n, ix j, ix loop, ix loops) {
-  if (LANES < 16) return {loop + 1 < loops ? 0 : n, 1};
-  const ix from = ZEN ? 16 * loop / loops : loop;
-  const ix to = loop + 1 == loops ? 16 : ZEN ? 16 * (loop + 1) / loops : loop + 1;
-  return {n + n / 16 * from - j + (to - from) * (j / 16), ZEN ? 2 : 1};
+  if (LANES < 16) return {loop + 1 < loops ? 0 : 4 * n, 1};
+  const ix most = ZEN ? 12 : 16, each = ZEN ? 4 : 1, from = ix_min(each * loop, most);
+  const ix count = (loop + 1 == loops ? 16 : ix_min(from + each, most)) - from;
+  if (count == 0) return {0, 0};
+  const ix parts = count % 4 == 0 ? count / 4 * j : 4 * count * (j / 16);
+  return {4 * (n + n / 16 * from - j) + parts, ZEN ? 2 : 1};
 }
 template <class P, class A> FN auto ld(f32 v, const P* p, A) { return ld(v, p); }
 FN void st(vf, f32* p, vf x) { *(vf_at*)p = x; }

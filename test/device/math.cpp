@@ -128,4 +128,20 @@ static void memory() {
   for (int l = 0; l < LANES; l++) errors += threefry(9, -4, 100 + l, 3).x0 != bitsOf[l] || unit_((i32)bitsOf[l]) != units[l] || units[l] < 0 || units[l] >= 1;
   printf("memory %d 0\n", errors);
 }
-int main() { floats(); wholes(); conversions(); memory(); }
+/** So many loops over a row ask for each line of the next one, and for nothing else. */
+static void asked() {
+  constexpr ix n = 768, line = 16;
+  int errors = 0;
+  for (ix loops = 2; loops <= 9; loops++) {
+    int times[n / line] = {};
+    for (ix loop = 0; loop < loops; loop++) for (ix j = 0; j < n; j += LANES) {
+      const Asked a = next_part(n, j, loop, loops);
+      if (a.bytes == 0) continue;
+      const ix at = j + a.bytes / 4 - n;
+      if (at < 0 || at >= n) errors++; else times[at / line] += a.times;
+    }
+    for (int t : times) errors += t == 0;
+  }
+  printf("asked %d 0\n", errors);
+}
+int main() { floats(); wholes(); conversions(); memory(); asked(); }
