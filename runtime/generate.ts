@@ -87,7 +87,7 @@ export interface RunGenerateOptions extends Running {
   readonly folder: string;
   /** One begins after a line break, if there is none. */
   readonly prompts?: readonly string[] | undefined;
-  /** Prompts and texts are token numbers, `5 12 7`. */
+  /** Prompts and texts are token numbers, `5 12 7`, as also where the model was trained on those. */
   readonly ids?: boolean | undefined;
   /** Of each text: 200, or what fits. */
   readonly tokens?: number | undefined;
@@ -130,7 +130,7 @@ export async function* generate(options: RunGenerateOptions): AsyncGenerator<Pie
   }
 }
 function codecOf({ path, state: { tokenizer } }: Checkpoint, ids: boolean): Codec {
-  if (ids) return codecs.ids;
+  if (ids || tokenizer === "ids") return codecs.ids;
   if (tokenizer === "bytes") return codecs.bytes;
   throw new Problem(
     `${path}: its tokens are not bytes, and moec has no tokenizer for them`,

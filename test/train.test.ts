@@ -7,7 +7,7 @@ import * as assert from "uvu/assert";
 import { Problem } from "../compiler/diagnostic.ts";
 import { checkpointSteps, newestCheckpoint } from "../runtime/checkpoint.ts";
 import { textOf } from "../runtime/data.ts";
-import { asText, generateTokens } from "../runtime/generate.ts";
+import { asText, generate, generateTokens } from "../runtime/generate.ts";
 import { type Step, type TrainSetup, trainSteps } from "../runtime/loop.ts";
 import {
   defaultRunFolder,
@@ -320,6 +320,18 @@ test("a run on token numbers has batches of them, and goes on with them unasked"
   assert.equal(await lossesOf({ ...options, resume: true, steps: 3 }), whole.slice(2));
   await assertRejects(openTraining({ ...options, resume: true, ids: false }), /--ids was given and is now not given/);
   await assertRejects(openTraining({ ...options, out: fresh(), ids: true, set: { V: 100 } }), /0 to 99/);
+});
+test("what was trained on token numbers takes and writes them unasked", async () => {
+  const [data, out] = [join(root, "ids"), fresh()];
+  writeFileSync(data, "1 2 3 4 5 6 7 8 9 ".repeat(20));
+  const set = { V: 12, D: 8, H: 8, L: 1, Heads: 2, E: 2, K: 1, Context: 16 };
+  const program = "examples/gpt-moe.moe";
+  await lossesOf({ program, target: "reference", set, data: [data], ids: true, batch: 1, length: 8, steps: 1, out });
+  const how = { folder: out, target: "reference", tokens: 2 } as const;
+  const texts: string[] = [];
+  for await (const { text } of generate({ ...how, prompts: ["5 6"] })) texts.push(text);
+  assert.match(texts.join(""), /^ \d+ \d+$/);
+  await assertRejects(generate({ ...how, prompts: ["Call me"] }).next(), /`Call` is not a token number/);
 });
 test("a run begins with the parameters of another, also where it was stopped before its first checkpoint", async () => {
   const [data, program, base, out] = [join(root, "bytes"), join(root, "small.moe"), fresh(), fresh()];

@@ -23,7 +23,7 @@ export const generateCommand = (): Command =>
     .addOption(flag("--top-k <n>", "leave only the n likeliest tokens, before --top-p; default: all", whole(1)))
     .addOption(flag("--batch <n>", "texts at a time; default: all, up to 16", whole(1)))
     .addOption(flag("--seed <n>", "what chance comes from; default: 0", whole(-(2 ** 31))))
-    .option("--ids", "prompts and texts are token numbers: '5 12 7'")
+    .option("--ids", "prompts and texts are token numbers: '5 12 7'; so they are where the model was trained on those")
     .addOption(json())
     .addHelpText(
       "after",
