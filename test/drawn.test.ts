@@ -2,6 +2,11 @@
 import { readFileSync } from "node:fs";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { GraphBuilder } from "../compiler/graph/builder.ts";
+import type { NdArray } from "../compiler/graph/node.ts";
+import * as b from "../compiler/ops/build.ts";
+import { ops } from "../compiler/ops/list.ts";
+import { expected } from "./random/compare.ts";
 import { checkFiles } from "./random/files.ts";
 import { type Case, failure, kinds, shrunk } from "./random/fuzz.ts";
 import { drawnWay, isas, runnable, type Way } from "./random/ways.ts";
@@ -42,6 +47,20 @@ const within = new Set(["MoE", "Past"]);
 test("damaged folders are read all the same, or refused with a remedy", async () => {
   const read = await checkFiles("drawn", 60);
   assert.ok(read > 5 && read < 50, `${read} of 60 were read`);
+});
+test("what only rounding adds to a sum may grow as much as where it is added to nothing", () => {
+  const g = new GraphBuilder(ops);
+  const [sum, x, product] = ["sum", "x", "product"].map((name) => b.param(g, name, { dtype: "f32", shape: [1] }));
+  if (!sum || !x || !product) throw new Error("three stores");
+  const value = b.add(g, sum, b.sub(g, b.mul(g, x, x), product));
+  const slackFrom = (before: number): number => {
+    const held = Object.entries({ sum: before, x: 0.5, product: 0.25 }).map(
+      ([name, n]) => [name, { dtype: "f32", shape: [1], data: Float64Array.of(n) }] as const,
+    );
+    const stores = new Map<string, NdArray>(held);
+    return expected([value], stores, { steep: true }, [stores.get("sum")])[0]?.slack[0] ?? 0;
+  };
+  assert.ok(slackFrom(1e-5) > 0.9 * slackFrom(0), `${slackFrom(1e-5)}, ${slackFrom(0)}`);
 });
 const fails = (text: string): Promise<void> =>
   text.includes("sin") ? Promise.reject(new Error("a sine")) : Promise.resolve();

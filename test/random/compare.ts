@@ -114,7 +114,13 @@ const runs = 6;
 const moreRuns = 4;
 const more = 4;
 const times = 16;
-export function expected(values: readonly Value[], stores: Stores, asked: Partial<Rounding> = {}): Expected[] {
+/** `added`: to what the results add something, if to anything. */
+export function expected(
+  values: readonly Value[],
+  stores: Stores,
+  asked: Partial<Rounding> = {},
+  added: readonly (NdArray | undefined)[] = [],
+): Expected[] {
   const rounding: Rounding = { exact: false, steep: false, tf32: false, ...asked };
   const { exact, steep } = rounding;
   const wants = evaluate(values, stores, rounding);
@@ -136,7 +142,8 @@ export function expected(values: readonly Value[], stores: Stores, asked: Partia
         return isFloat(dtype) && Number.isFinite(x) ? unit * (4 * Math.abs(x) + most) : 0;
       const apart = Math.max(...seen.map((y, n) => Math.abs(y - x) * (others[n]?.scale ?? 0)));
       // nothing but rounding: what is made of it may grow faster, as its square does
-      const growing = steep && seen.some((y) => Math.abs(y - x) >= Math.abs(x)) ? times : 1;
+      const own = Math.abs(x - (added[r]?.data[i] ?? 0));
+      const growing = steep && seen.some((y) => Math.abs(y - x) >= own) ? times : 1;
       return isFloat(dtype) ? apart * growing + unit * (4 * Math.abs(x) + most) : Number.NaN;
     });
     return { want, slack };

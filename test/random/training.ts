@@ -71,8 +71,10 @@ export function inputsOf({ name }: Graph, stores: readonly Store[], call: number
 export const seed = 7;
 
 /** What a graph makes of what its stores hold. */
-export const meantOf = (graph: Graph, held: Stores, rounding: Partial<Rounding> = {}): Expected[] =>
-  decided(graph, expected(valuesOf(graph), held, { ...rounding, steep: true }));
+export function meantOf(graph: Graph, held: Stores, rounding: Partial<Rounding> = {}): Expected[] {
+  const sums = graph.results.map(({ name }) => (name.includes("/gradient/") ? held.get(name) : undefined));
+  return decided(graph, expected(valuesOf(graph), held, { ...rounding, steep: true }, sums));
+}
 /** A first step goes by the sign of a mean gradient; where rounding decides that, it decides the parameter, its copy in bf16, and the mean square. */
 function decided(graph: Graph, want: readonly Expected[]): Expected[] {
   const of = new Map(graph.results.map(({ name }, r) => [name, want[r] as Expected]));
