@@ -293,4 +293,11 @@ test("calls 200 deep are not said to call themselves", () => {
   );
 });
 
+test("an argument's type that names a member that is wrong: one error, and no throw", () => {
+  const text = "layer A(H) {\n  D: Nothing(H)\n  forward(x: float[N, D]) -> float[N, D] { return x }\n}";
+  assert.equal(
+    errorsIn(text).map((d) => d.message),
+    ["nothing is called `Nothing` here"],
+  );
+});
 test.run();

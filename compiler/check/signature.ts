@@ -185,7 +185,7 @@ export function declareAbstractly(w: World, params: readonly Param[], scope: Sco
     if (p.spread) scope.set(p.name.name, anyAxes(p.name.name));
     else if (isSize(p)) scope.set(p.name.name, number(sizeOfAtom(atom(p.name.name)), true));
   }
-  for (const p of params) if (isTensor(p)) declareNames(p.type, scope);
+  for (const p of params) if (isTensor(p)) w.guard(() => declareNames(p.type, scope), undefined);
   for (const p of params) {
     if (!scope.has(p.name.name)) scope.set(p.name.name, errorVal);
     w.guard(() => declareParam(w, p, scope), undefined);
