@@ -26,7 +26,7 @@ import {
   sub,
   unflatten,
 } from "../compiler/kernel/expr.ts";
-import type { Expr, Kernel, Var } from "../compiler/kernel/ir.ts";
+import type { Buffer, Combine, Expr, Kernel, Var } from "../compiler/kernel/ir.ts";
 import { sync } from "../compiler/kernel/passes.ts";
 import { lines, show } from "../compiler/kernel/print.ts";
 import { verify } from "../compiler/kernel/verify.ts";
@@ -165,6 +165,27 @@ test("the verifier names what a kernel may not do", () => {
     const acc = k.tile("acc", "acc", [4, 4]);
     k.mma(acc, [{ kind: "tile", role: "operand", name: "b", shape: [4, 4] }], [acc], [num(4), num(4)]);
   });
+});
+type Fold = (k: Builder, x: Buffer) => () => Expr;
+const fold =
+  (op: Combine, n = 4, of = (x: Buffer, j: Expr): Expr => load(x, j)): Fold =>
+  (k, x) =>
+  () =>
+    k.fold(op, op, "f32", num(n), (j) => of(x, j));
+test("two folds as one are of one extent, do not read each other, and the second's order is free", () => {
+  const both = (a: Fold, b: Fold): Kernel => kernel((k, x) => void k.both(a(k, x), b(k, x)));
+  verify(both(fold("sum"), fold("max")));
+  assert.throws(() => verify(both(fold("sum"), fold("sum"))), /the second no sum/);
+  assert.throws(() => verify(both(fold("sum"), fold("max", 3))), /two folds of one extent/);
+  const reads = kernel((k, x) => {
+    let sum: Expr = num(0);
+    const first = (): Expr => {
+      sum = fold("sum")(k, x)();
+      return sum;
+    };
+    k.both(first, fold("max", 4, () => sum)(k, x));
+  });
+  assert.throws(() => verify(reads), /sum is not bound/);
 });
 test("barriers stand between a write of a shared tile and its use, and between its use and the next write", () => {
   const k = kernel((b, x) => {

@@ -62,12 +62,16 @@ test("rows in turn: each is stored while the next one is made", () => {
   ]);
   const sequence = lower(graph, { emit: emitHost, choices: { ...hostChoices, inCaches: 64 } });
   const [first, ...more] = kernelsOf([sequence]);
+  assert.match(first?.text ?? "", /fold_both<Sum, Max, LANES>/);
   assert.is(first?.text.includes("folded") && first.text.includes("stream"), true);
   assert.is(more.length, 1);
   const stores = storesOf(valuesOf(graph));
   const [got = [], other] = [1, 3].map((threads) => runSequence(sequence, stores, threads));
   assert.equal(other, got);
   compare("rows in turn", graph, got);
+  if (!x64) return;
+  const elsewhere = compiled(kernelsOf([sequence]), ["-mno-sse4a"]);
+  assert.equal(runSequence(sequence, stores, 2, elsewhere), got, "two loops where one was, or the reverse");
 });
 test("rows in turn: the only fold of a row is made while the row before is stored", () => {
   const g = new GraphBuilder(ops);

@@ -22,6 +22,10 @@ const calls: Readonly<Record<string, string>> = {
   index: "ix",
 };
 
+/** What loads ask for early; of two folds, if that is how the machine makes them. */
+export interface Asking extends Ahead {
+  readonly when?: "apart" | "together";
+}
 export class Expressions<T extends Words> {
   readonly kernel: Kernel;
   readonly target: T;
@@ -29,7 +33,7 @@ export class Expressions<T extends Words> {
   protected lane: Var | null = null;
   protected lanes = 1;
   /** See `par`. */
-  protected ahead: Ahead = {};
+  protected ahead: Asking = {};
   protected varying = new Set<Expr>();
   /** Tiles whose elements a body is given, as `name_`; of others it reads them where they lie. */
   protected given = new Set<Tile>();
@@ -111,8 +115,9 @@ export class Expressions<T extends Words> {
   }
   /** How far from what is loaded lies what is asked for, if anything. */
   private asks(): string {
-    const { ahead: n, loop } = this.ahead;
+    const { ahead: n, loop, when } = this.ahead;
     if (n === undefined) return "";
+    if (when) return `, when_${when}(${n})`;
     if (!loop || !this.lane) return `, ${n}`;
     return `, next_part(${[n, this.lane.name, loop.index, loop.of].join(", ")})`;
   }

@@ -18,6 +18,7 @@ export const host: Target = {
   fresh: true,
   follows: true,
   asks: true,
+  both: true,
   reciprocals: true,
   laneScan: "scan",
   once: (text) => text,

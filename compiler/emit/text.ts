@@ -2,12 +2,12 @@
 // are dealt, how operands are staged and multiplied, and where tiles live.
 
 import { address, isNum, item } from "../kernel/expr.ts";
-import type { Ahead, Axis, Expr, Kernel, Stmt, StmtOf, Tile, Var } from "../kernel/ir.ts";
+import type { Axis, Expr, Kernel, Stmt, StmtOf, Tile, Var } from "../kernel/ir.ts";
 import { isSplit, tilesOf } from "../kernel/passes.ts";
 import type { LaunchShape } from "../plan/plan.ts";
 import type { DType } from "../types/dtype.ts";
 import { earlyOf } from "./early.ts";
-import { Expressions } from "./expressions.ts";
+import { type Asking, Expressions } from "./expressions.ts";
 import { counted, type Follower, followerOf, reached } from "./follow.ts";
 import { tasksOf } from "./grid.ts";
 import { begins, fits, touchesOnly } from "./lanes.ts";
@@ -41,6 +41,8 @@ export interface Target {
   readonly follows?: true;
   /** Loads say what will be read later. */
   readonly asks: boolean;
+  /** Two folds may be one word. */
+  readonly both?: true;
   /** A division by one number for all lanes is the word `over`. */
   readonly reciprocals?: boolean;
   /** Operands of f32 are rounded to tf32 where they are multiplied. */
@@ -182,6 +184,8 @@ export class Emitter extends Expressions<Target> {
       }
       case "fold":
         return this.fold(s);
+      case "both":
+        return this.both(s.body as readonly StmtOf<"fold">[]);
       case "foldrows":
         return this.foldRows(s);
       case "scan":
@@ -199,8 +203,8 @@ export class Emitter extends Expressions<Target> {
     }
   }
   /** Loads in what f writes also ask for what lies ahead. */
-  private asking({ ahead, loop }: Ahead, f: () => void): void {
-    if (this.target.asks && ahead !== undefined) this.ahead = loop ? { ahead, loop } : { ahead };
+  private asking({ ahead, loop, when }: Asking, f: () => void): void {
+    if (this.target.asks && ahead !== undefined) this.ahead = { ahead, ...(loop && { loop }), ...(when && { when }) };
     f();
     this.ahead = {};
   }
@@ -329,6 +333,22 @@ export class Emitter extends Expressions<Target> {
     const stores = s.body.some((b) => b.s === "store");
     const open = `${head}${stores ? "fold_along" : "fold"}<${combines[s.op]}, ${lanes.text}>(${this.expr(s.extent)}, `;
     this.asking(s, () => this.lambda(open, `auto v, ix ${s.v.name}`, ");", { v: s.v, lanes }, s.body, s.value));
+  }
+  /** Two folds as one word, where the target has it and both run on the same lanes. */
+  private both(folds: readonly StmtOf<"fold">[]): void {
+    const [a, b] = [item(folds, 0), item(folds, 1)];
+    const lanes = this.group(a.v, a.body);
+    if (!this.target.both || this.group(b.v, b.body).text !== lanes.text) return this.stmts(folds);
+    const name = `${a.into.name}_and_${b.into.name}`;
+    const open = `const auto ${name} = fold_both<${combines[a.op]}, ${combines[b.op]}, ${lanes.text}>(${this.expr(a.extent)}, `;
+    const each = (s: StmtOf<"fold">, when: "apart" | "together", head: string, end: string): void =>
+      this.asking({ ...s, when }, () =>
+        this.lambda(head, `auto v, ix ${s.v.name}`, end, { v: s.v, lanes }, s.body, s.value),
+      );
+    each(a, "apart", open, ",");
+    each(b, "together", "", ");");
+    this.line(`const auto ${a.into.name} = ${name}.first;`);
+    this.line(`const auto ${b.into.name} = ${name}.second;`);
   }
   private foldRows(s: StmtOf<"foldrows">): void {
     const used = [...tilesOf([s], "acc", "row").reads];

@@ -228,6 +228,15 @@ export class Builder {
     this.push({ s: "fold", into, op, v, extent, body, value: result, ...(ahead ? { ahead } : {}) });
     return into;
   }
+  /** Two folds, neither of which reads what the other makes. */
+  both(first: () => Expr, second: () => Expr): readonly [Expr, Expr] {
+    const { stmts } = this.scope(this.depth);
+    const before = stmts.length;
+    const made = [first(), second()] as const;
+    const own = stmts.splice(before);
+    stmts.push(...own.filter((s) => s.s !== "fold"), { s: "both", body: own.filter((s) => s.s === "fold") });
+    return made;
+  }
   foldRows(name: string, op: Combine, over: Tile, extent: Expr, value: (i: Expr, j: Expr) => Expr): Tile {
     const into: Tile = { kind: "tile", role: "row", name: this.fresh(name), shape: [item(over.shape, 0)] };
     const vs = [

@@ -125,6 +125,8 @@ export type Stmt =
       readonly body: Body;
       readonly value: Expr;
     } & Ahead)
+  /** Two folds of one extent, neither of which reads what the other makes, the second no sum: a target may make them in one loop, in an order of its own. */
+  | { readonly s: "both"; readonly body: Body }
   /** The same for each row i of an acc, over its columns. */
   | {
       readonly s: "foldrows";

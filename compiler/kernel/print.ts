@@ -86,6 +86,8 @@ export function lines(s: Stmt): string[] {
       return block(`par ${s.v.name} < ${show(s.extent)}${showAhead(s)}`, s.body);
     case "fold":
       return valued(`fold ${s.into.name} = ${s.op} ${s.v.name} < ${show(s.extent)}${showAhead(s)}`, s.body, s.value);
+    case "both":
+      return block("both", s.body);
     case "foldrows":
       return valued(
         `fold ${s.into.name}[${s.vs[0].name}] = ${s.op} ${s.vs[1].name} < ${show(s.extent)}`,

@@ -43,6 +43,8 @@ class Verifier {
       case "fold":
         this.#within([s.v], s.body, s.value);
         return void this.#scope.add(s.into);
+      case "both":
+        return this.#both(s);
       case "foldrows":
         this.#within(s.vs, s.body, s.value);
         return void this.#tiles.add(s.into);
@@ -61,6 +63,17 @@ class Verifier {
     const later = "value" in s && "body" in s && s.s !== "scan" ? s.value : undefined;
     const own = s.s === "scan" || s.s === "tally" ? [s.v] : [];
     for (const x of exprs(s)) if (x !== later) this.#within(own, [], x);
+  }
+  #both({ body }: StmtOf<"both">): void {
+    const folds = body.filter((b) => b.s === "fold");
+    const [a, b, ...more] = folds;
+    const fit = a && b && folds.length === body.length && show(a.extent) === show(b.extent) && b.op !== "sum";
+    if (!fit || more.length > 0)
+      this.#fail(`both wants two folds of one extent, the second no sum: ${body.flatMap(lines).join()}`);
+    // Neither may read the other's: what they make is bound after both.
+    for (const f of folds) this.#operands(f);
+    for (const f of folds) this.#within([f.v], f.body, f.value);
+    for (const f of folds) this.#scope.add(f.into);
   }
   #product(s: StmtOf<"mma">): void {
     const made = [s.a, ...s.b, ...s.acc].every((t) => this.#tiles.has(t));

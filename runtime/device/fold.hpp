@@ -63,6 +63,21 @@ template <class Op, int L, class F> FN auto fold_along(ix n, F f) {
   } else ROLL for (; j < n; j++) r = Op::of(r, f(f32{}, j));
   return r;
 }
+template <class A, class B> struct Both { A first; B second; };
+/** fold_along and fold, of which the second's order is free. */
+template <class Op, class Op2, int L, class F, class G> FN auto fold_both(ix n, F f, G g) {
+  typedef decltype(f(f32{}, 0)) A; typedef decltype(g(f32{}, 0)) B;
+  if constexpr (!TOGETHER || L == 1) {
+    const A a = fold_along<Op, L>(n, f);
+    return Both<A, B>{a, fold<Op2, L>(n, g)};
+  } else {
+    auto x = all(vf{}, Op::start(A())); auto y = all(vf{}, Op2::start(B()));
+    ix j = 0;
+    ROLL for (; j + L <= n; j += L) { x = Op::of(x, f(vf{}, j)); y = Op2::of(y, g(vf{}, j)); }
+    if (j < n) { x = Op::of(x, rest(n, j, f, Op::start(A()))); y = Op2::of(y, rest(n, j, g, Op2::start(B()))); }
+    return Both<A, B>{across<Op>(x), across<Op2>(y)};
+  }
+}
 template <class Op, class T> FN T start_of(T x) { return Op::start(x); }
 template <class Op> FN vf start_of(vf) { return splat(Op::start(f32())); }
 template <class Op> FN vi start_of(vi) { return splat(Op::start(i32())); }

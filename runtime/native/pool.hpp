@@ -72,7 +72,7 @@ class Pool {
   float* scratch(int thread);
 
   int threads_;
-  size_t scratch_floats_;
+  size_t scratch_bytes_;
   Arena scratch_;
   std::mutex mutex_;
   std::condition_variable wake_;
