@@ -88,5 +88,36 @@ test("rows in turn: the only fold of a row is made while the row before is store
   assert.equal(other, got);
   compare("folds ahead", graph, got);
 });
+/** Of x, of rows that count by two axes of one size: what an element of a row reads of another row. */
+const crossed: Readonly<Record<string, (g: GraphBuilder, x: Value) => Value>> = {
+  "the largest": (g, x) => b.sub(g, x, b.expand(g, flipped(g, b.max(g, x, [2])), 2)),
+  "the largest, in what is kept": (g, x) =>
+    less(g, b.exp(g, b.sub(g, x, b.expand(g, flipped(g, b.max(g, x, [2])), 2)))),
+  "the sum of what is kept": (g, x) => {
+    const e = b.exp(g, x);
+    return b.sub(g, e, b.expand(g, flipped(g, b.sum(g, e, [2])), 2));
+  },
+  "what is kept": (g, x) => {
+    const e = b.exp(g, x);
+    return b.mul(g, less(g, e), flipped(g, e));
+  },
+  "another column of what is kept": (g, x) => {
+    const e = b.exp(g, x);
+    return b.mul(g, less(g, e), b.broadcastTo(g, b.slice(g, e, 2, 3, 1), [17, 17, 64]));
+  },
+  "folds besides": (g, x) => b.mul(g, b.softmax(g, x), b.expand(g, b.sum(g, b.sin(g, x), [2]), 2)),
+};
+const flipped = (g: GraphBuilder, x: Value): Value => b.transpose(g, x, x.type.shape.length === 2 ? [1, 0] : [1, 0, 2]);
+const less = (g: GraphBuilder, e: Value): Value => b.sub(g, e, b.expand(g, b.sum(g, e, [2]), 2));
+for (const [what, of] of Object.entries(crossed))
+  test(`a row that reads of another one: ${what}`, () => {
+    const g = new GraphBuilder(ops);
+    const graph = graphOf([of(g, b.param(g, "x", { dtype: "f32", shape: [17, 17, 64] }))]);
+    for (const inCaches of [64, Infinity]) {
+      const sequence = lower(graph, { emit: emitHost, choices: { ...hostChoices, inCaches } });
+      assert.ok(kernelsOf([sequence]).every(({ text }) => !text.includes("fold_lane")));
+      compare(what, graph, runSequence(sequence, storesOf(valuesOf(graph)), 2));
+    }
+  });
 
 test.run();

@@ -2,13 +2,18 @@
 import type { Value } from "../graph/node.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import { dims, dtypeOf } from "../types/type.ts";
+import { Builder } from "./build.ts";
 import type { Draft } from "./draft.ts";
-import { product } from "./expr.ts";
-import { shapeOf } from "./read.ts";
+import { elements } from "./elements.ts";
+import { num, product, sameAll, scalarOf } from "./expr.ts";
+import type { Expr } from "./ir.ts";
+import { Reader, shapeOf } from "./read.ts";
 
 /** What to keep of a result whose tasks walk the axes from `depth` on. */
 export const keptOf = (d: Draft, out: Value, depth: number): Value | null =>
-  [...points(d, out)].find((v) => isDear(v) && foldsOf(d, out, v, depth).length > 0) ?? null;
+  [...points(d, out)].find(
+    (v) => isDear(v) && foldsOf(d, out, v, depth).length > 0 && readsOwn(d, out, new Map([[v, depth]])),
+  ) ?? null;
 const isDear = ({ node, type }: Value): boolean =>
   node.op.name === "unary" && dtypeOf(type) === "f32" && node.op.flops(node) >= 10 * product(dims(type));
 /** Values that a kernel computes to make the element of a result at the same index. */
@@ -26,4 +31,18 @@ export function foldsOf(d: Draft, out: Value, x: Value | null, depth: number, se
   const own = isOne && (attrs as OpAttrs["reduce"]).axes.every((axis) => axis >= depth) ? [out] : [];
   if (isOne && x !== null) return own;
   return [...own, ...args.flatMap((a) => (!seen.has(a) && d.inlines(a) ? foldsOf(d, a, x, depth, seen) : []))];
+}
+/** Whether an element of x reads these values at its own index only, as far as so many of each one's axes. */
+export function readsOwn(d: Draft, x: Value, known: ReadonlyMap<Value, number>): boolean {
+  const k = new Builder("what an element reads");
+  const at = shapeOf(x).map((n) => (n === 1 ? num(0) : k.variable("i", "index", 0, n - 1)));
+  let own = true;
+  const element = (v: Value, read: readonly Expr[]): Expr | null => {
+    const axes = known.get(v);
+    if (axes === undefined && d.inlines(v)) return null;
+    if (axes !== undefined) own &&= sameAll(read.slice(0, axes), at.slice(0, axes));
+    return k.variable("t", scalarOf(dtypeOf(v.type)));
+  };
+  new Reader(k, elements, { element, shared: () => false, offsets: null }).element(x, at);
+  return own;
 }

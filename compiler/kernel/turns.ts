@@ -6,7 +6,7 @@ import { type Block, plus } from "./build.ts";
 import type { Draft } from "./draft.ts";
 import { add, call, item, least, load, num, product, unflatten } from "./expr.ts";
 import type { Buffer, Combine, Expr } from "./ir.ts";
-import { foldsOf, keptOf } from "./kept.ts";
+import { foldsOf, keptOf, readsOwn } from "./kept.ts";
 import { shapeOf } from "./read.ts";
 
 /** Rows that one task takes in turn, where there are tasks enough. */
@@ -20,7 +20,7 @@ export function rowsInTurn(d: Draft, out: Value, outer: readonly number[], n: nu
   const turns = (): Turns => new Turns(d, out, outer, n, count);
   return storedLate(d, out, outer.length, turns) || foldedEarly(d, out, outer.length, turns);
 }
-/** The only fold that is computed to make a value's row, if it is one of as many elements. */
+/** The only fold that is computed to make a value's row, if it is one of as many elements, and of the same row. */
 interface RowFold {
   readonly value: Value;
   /** What it folds. */
@@ -32,6 +32,7 @@ function onlyFold(d: Draft, of: Value, depth: number): RowFold | null {
   const x = value?.node.args[0];
   if (!value || !x || more.length > 0 || dtypeOf(value.type) !== "f32") return null;
   if (shapeOf(x).join() !== shapeOf(of).join() || shapeOf(value).length !== depth) return null;
+  if (!readsOwn(d, of, new Map([[value, depth]]))) return null;
   return { value, x, fn: (value.node.attrs as OpAttrs["reduce"]).fn };
 }
 /** The rows of a task, and what is made of each. */
@@ -85,12 +86,24 @@ const one = (d: Draft, name: string): Buffer => d.k.local(name, [1]);
 
 /**
  * Each result is stored while the next row's kept values are made, which take its place. A largest or smallest that those want is found a row before.
- * False where nothing is kept, or what is folded is more than that.
+ * False where nothing is kept, or more is folded to make what is stored, or it reads what is kept at another place.
  */
 function storedLate(d: Draft, out: Value, depth: number, turns: () => Turns): boolean {
   const kept = keptOf(d, out, depth);
   const [fold, ...more] = kept ? foldsOf(d, out, kept, depth) : [];
   if (!kept || !fold || more.length > 0) return false;
+  if (foldsOf(d, out, null, depth, new Set([kept, fold])).length > 0) return false;
+  if (
+    !readsOwn(
+      d,
+      out,
+      new Map([
+        [kept, depth + 1],
+        [fold, depth],
+      ]),
+    )
+  )
+    return false;
   const { fn } = fold.node.attrs as OpAttrs["reduce"];
   const t = turns();
   const [local, folded] = [d.k.local("kept", [t.n]), one(d, "folded")];
