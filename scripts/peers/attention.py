@@ -82,24 +82,25 @@ def attention(n, groups, base=10000.0, window=math.inf, normed=False, sloped=Fal
         q, k, v = heads(linear(w, "query", x), n), heads(linear(w, "key", x), groups), heads(linear(w, "value", x), groups)
         if normed:
             q, k = rms(w, "query_norm", q), rms(w, "key_norm", k)
-        mask = causal(AT, AT, window)
+        bias = torch.zeros((), dtype=x.dtype)
         if sloped:
             slopes = torch.tensor([2 ** (-8 * (h + 1) / n) for h in range(n)], dtype=x.dtype)
             far = (AT[:, None, :, None] - AT[:, None, None, :]).to(x.dtype)
-            mask = (-slopes[:, None, None] * far).masked_fill(~mask, -math.inf)
+            bias = -slopes[:, None, None] * far
         else:
             q, k = rope(q, AT, base, **scaling), rope(k, AT, base, **scaling)
+        bias = bias.masked_fill(~causal(AT, AT, window), -math.inf)
         if "sinks" in w:
-            return linear(w, "output", flat(sunk(q, k, v, mask, w["sinks"])))
-        return linear(w, "output", flat(F.scaled_dot_product_attention(q, k, v, mask, enable_gqa=True)))
+            return linear(w, "output", flat(sunk(q, k, v, bias, w["sinks"])))
+        return linear(w, "output", flat(F.scaled_dot_product_attention(q, k, v, bias, enable_gqa=True)))
 
     return run
 
 
-def sunk(q, k, v, mask, sinks):
+def sunk(q, k, v, bias, sinks):
     """GPT-OSS's model card (2025): softmax over the scores and one learned number, whose share goes nowhere."""
     k, v = (y.repeat_interleave(q.shape[1] // y.shape[1], dim=1) for y in (k, v))
-    scores = (q @ k.mT / math.sqrt(q.shape[-1])).masked_fill(~mask, -math.inf)
+    scores = q @ k.mT / math.sqrt(q.shape[-1]) + bias
     with_sink = torch.cat([scores, sinks[:, None, None].expand(*scores.shape[:-1], 1)], dim=-1)
     return with_sink.softmax(-1)[..., :-1] @ v
 
@@ -166,6 +167,7 @@ CASES = {
     "Normed": (attention(2, 1, normed=True), GROUPED | {"query_norm.weight": (4,), "key_norm.weight": (4,)}, {}),
     "Sloped": (attention(4, 2, sloped=True), GROUPED, {}),
     "Sunk": (attention(4, 2, window=4), GROUPED | {"sinks": (4,)}, {}),
+    "SlopedSunk": (attention(4, 2, sloped=True), GROUPED | {"sinks": (4,)}, {}),
     "Yarn": (attention(2, 2, base=100.0, stretch=4, original=32), WIDE, {}),
     "YarnSunk": (attention(2, 2, base=1000.0, stretch=40, original=2000, truncate=False), WIDE | {"sinks": (2,)}, {}),
     "Latent": (
