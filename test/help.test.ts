@@ -35,6 +35,14 @@ const helps: Record<string, [text: string, help: string]> = {
   ],
   "a method of a tensor": ["fn f(x: float[N]) -> float { return x.sum() }", "write `sum(x)`"],
   "a matrix turned": ["fn f(x: float[N, M]) -> float[M, N] { return x.T }", "write `transpose(x, -2, -1)`"],
+  "a matrix turned by a method": [
+    "fn f(x: float[N, M]) -> float[M, N] { return x.t() }",
+    "write `transpose(x, -2, -1)`",
+  ],
+  "a name that elsewhere is such a method": [
+    "fn f(x: float[N], T = 2) -> float[N] { return x * t }",
+    "did you mean `T`?",
+  ],
   "a vector on the right of `@`": [
     "fn f(x: float[N, M], y: float[M]) -> float[N] { return x @ y }",
     "the right side is a matrix; of a vector take `sum(x * y, axis: -1)`",

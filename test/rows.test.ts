@@ -73,6 +73,17 @@ test("rows in turn: each is stored while the next one is made", () => {
   const elsewhere = compiled(kernelsOf([sequence]), ["-mno-sse4a"]);
   assert.equal(runSequence(sequence, stores, 2, elsewhere), got, "two loops where one was, or the reverse");
 });
+test("rows in turn: two folds are one loop only where the elements of both lie side by side", () => {
+  const g = new GraphBuilder(ops);
+  const [x, w] = [
+    b.param(g, "x", { dtype: "f32", shape: [259, 64] }),
+    b.param(g, "w", { dtype: "f32", shape: [64, 259] }),
+  ];
+  const e = b.exp(g, b.sub(g, x, b.expand(g, b.max(g, b.transpose(g, w, [1, 0]), [1]), 1)));
+  const graph = graphOf([b.sub(g, e, b.expand(g, b.sum(g, e, [1]), 1))]);
+  const sequence = lower(graph, { emit: emitHost, choices: { ...hostChoices, inCaches: 64 } });
+  compare("columns' largest", graph, runSequence(sequence, storesOf(valuesOf(graph)), 2));
+});
 test("rows in turn: the only fold of a row is made while the row before is stored", () => {
   const g = new GraphBuilder(ops);
   const x = b.param(g, "x", { dtype: "f32", shape: [7, 37, 64] });

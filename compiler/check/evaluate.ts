@@ -189,7 +189,7 @@ function functionOf(w: World, make: Makeable, at: ast.Span): Callable {
 function noMemberHelp(e: Extract<ast.Expr, { kind: "member" }>): string {
   const [name, object] = [e.name.name, textOf(e.object.span)];
   if (object === "self" || object === "this") return nameHelp(object) ?? "";
-  if (name === "T") return `write \`transpose(${object}, -2, -1)\``;
+  if (/^(T|mT|t|adjoint)$/.test(name)) return `write \`transpose(${object}, -2, -1)\``;
   if (name === "shape") return "sizes have names: those of its type";
   if (builtins.has(name)) return `write \`${name}(${object})\``;
   const [foreign, home] = [nameHelp(name), libraryHome(name)];

@@ -329,16 +329,19 @@ export class Emitter extends Expressions<Target> {
         s.value,
       );
     }
-    const lanes = this.group(s.v, [...s.body, { s: "let", v: s.into, value: s.value }]);
+    const lanes = this.folding(s);
     const stores = s.body.some((b) => b.s === "store");
     const open = `${head}${stores ? "fold_along" : "fold"}<${combines[s.op]}, ${lanes.text}>(${this.expr(s.extent)}, `;
     this.asking(s, () => this.lambda(open, `auto v, ix ${s.v.name}`, ");", { v: s.v, lanes }, s.body, s.value));
   }
+  private folding({ v, body, into, value }: StmtOf<"fold">): Lanes {
+    return this.group(v, [...body, { s: "let", v: into, value }]);
+  }
   /** Two folds as one word, where the target has it and both run on the same lanes. */
   private both(folds: readonly StmtOf<"fold">[]): void {
     const [a, b] = [item(folds, 0), item(folds, 1)];
-    const lanes = this.group(a.v, a.body);
-    if (!this.target.both || this.group(b.v, b.body).text !== lanes.text) return this.stmts(folds);
+    const lanes = this.folding(a);
+    if (!this.target.both || this.folding(b).text !== lanes.text) return this.stmts(folds);
     const name = `${a.into.name}_and_${b.into.name}`;
     const open = `const auto ${name} = fold_both<${combines[a.op]}, ${combines[b.op]}, ${lanes.text}>(${this.expr(a.extent)}, `;
     const each = (s: StmtOf<"fold">, when: "apart" | "together", head: string, end: string): void =>

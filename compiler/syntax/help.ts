@@ -55,7 +55,6 @@ const names: readonly (readonly [names: string, help: string])[] = [
   ["exp2", "write `2 ** x`"],
   ["cumprod", "write `exp(cumsum(log(x)))`, where all are positive"],
   ["tensor array constant", "a number stands for itself: `0.5 * x`; a table is a parameter or an argument"],
-  ["t mT adjoint", "write `transpose(x, -2, -1)`"],
   ["clamp clip", "write `minimum(maximum(x, low), high)`"],
   ["masked_fill", "write `where(mask, value, x)`"],
   ["log_softmax", "write `x - logsumexp(x)[..., new]`"],
