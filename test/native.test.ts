@@ -69,6 +69,19 @@ for (const [threads, flops] of [1, 2, 3].flatMap((n) => [0, 1e6].map((m) => [n, 
   });
 }
 
+test("each thread's scratch begins in its page where arrays do not", async () => {
+  const places = buffer("places", [64]);
+  const step = {
+    ...launch("place", "scratch[0] = t; a[t] = (unsigned long)scratch % 4096;", [write(places)], 64),
+    flops: 1e9,
+  };
+  const results = [{ role: "output" as const, name: "0", buffer: places }];
+  const plan = planMemory([{ entry: "e", launches: [step], assigns: [], results }], [], { target: "host", header });
+  const executable = await hostExecutable(plan, { threads: 3, cache });
+  const { outputs } = await executable.run("e", new Map(), at);
+  assert.equal(new Set(outputs[0]?.data), new Set([1024]));
+  executable.close();
+});
 /** Launches of so many tasks each; a task reads what all tasks of the launch before wrote. Of no tasks: they stand beside the chain. */
 function links(tasks: readonly number[]) {
   const most = Math.max(...tasks);
