@@ -18,6 +18,7 @@ const runs: readonly { readonly kind: keyof typeof kinds; readonly given: Pick<W
   { kind: "small", given: { isa: "native", precision: "bf16" } },
   { kind: "passes", given: { isa: "native", precision: "f32" } },
   { kind: "resumed", given: { isa: "native", precision: "f32" } },
+  { kind: "rows", given: { isa: "native", precision: "f32" } },
 ];
 for (const [i, { kind, given }] of runs.filter((r) => runnable.includes(r.given.isa)).entries())
   test(`a program of the kind ${kind} is right, ${given.isa} ${given.precision}, by drawn schedules`, async () => {

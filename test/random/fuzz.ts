@@ -24,6 +24,7 @@ import { checkPasses } from "./passes.ts";
 import { randomProducts } from "./products.ts";
 import { type Kind as Programs, type RandomProgram, randomProgram } from "./programs.ts";
 import { checkResumed, randomRun } from "./resumed.ts";
+import { randomRows } from "./rows.ts";
 import { under, type Way } from "./ways.ts";
 
 export interface Case {
@@ -43,6 +44,7 @@ export const kinds: Readonly<Record<string, (seed: string) => Case>> = {
   past: decoder,
   generated,
   graph: (seed) => calculated(prepared(randomGraph(seed, 12))),
+  rows: (seed) => calculated(randomRows(seed)),
   product: (seed) => {
     const { graph, stores, forms } = randomProducts(seed);
     return calculated({ ...graph, name: seed }, stores, forms);

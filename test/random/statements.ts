@@ -135,7 +135,7 @@ const gates: readonly Gate[] = [
   { text: "Capped(D, E, K)" },
   { text: "BiasGate(D, E, K)" },
   { text: "BiasGate(D, E, K, G: 3, Open: 2, scale: 2)", E: 6, K: 2 },
-  { text: "NaiveGate(D, E, K)" },
+  { text: "NaiveGate(D, E, K, biased: true)" },
   { text: "SinkhornGate(D, E, K)" },
   { text: "BaseGate(D, E, rounds: 3)", K: 1 },
   { text: "SwipeGate(D, E, K, W: 2)", E: 4, K: 2 },
@@ -160,7 +160,7 @@ const gated =
   };
 const attentions = [
   "Attention(D, 1, A: 4, Context: 16)",
-  "Attention(D, 2, Groups: 1, A: 4, Context: 16, window: 3)",
+  "Attention(D, 2, Groups: 1, A: 4, Context: 16, window: 3, stretch: 4, original: 8, sunk: true)",
   "Attention(D, 4, Groups: 2, A: 2, Context: 16, normed: true, biased: true)",
   "Attention(D, 2, A: 3, Context: 16, sloped: true)",
   "LatentAttention(D, 2, 5, 4, 4, 2, 3, Context: 16)",
