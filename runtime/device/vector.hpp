@@ -20,12 +20,13 @@
 #ifndef __has_builtin
 #define __has_builtin(x) 0
 #endif
-/** What AMD alone has tells its CPUs with AVX-512 from Intel's, which want to be asked for memory in other ways. */
-#if LANES == 16 && defined(__SSE4A__)
-constexpr bool ZEN = true;
+/** What AMD alone has tells its CPUs from Intel's, which want to be asked for memory in other ways; with AVX-512 it is Zen 4 or later. */
+#if defined(__SSE4A__)
+constexpr bool AMD = true;
 #else
-constexpr bool ZEN = false;
+constexpr bool AMD = false;
 #endif
+constexpr bool ZEN = AMD && LANES == 16;
 
 typedef float f32; typedef double f64; typedef long ix;
 typedef signed int i32; typedef unsigned u32; typedef signed char i8; typedef unsigned char u8; typedef unsigned short u16;
@@ -149,21 +150,22 @@ template <class P> FN auto ld(vf v, const P* p, Asked ahead) {
   return ld(v, p);
 }
 /**
- * With vectors of half a line all are asked for twice. Zen 4 with whole ones forgets what it is asked for while it is busy: asked for once a norm
- * takes 1.4 times as long as a copy, asked for twice 1.2 times, three times as long.
+ * Zen 4 forgets what it is asked for while it is busy: asked once for a line a norm takes 1.4 times as long as a copy, asked twice 1.2 times, three
+ * times as long. With vectors of half a line each is asked for twice anyway, and twice for each half is right.
  */
-template <class P> FN auto ld(vf v, const P* p, ix ahead) { return ld(v, p, Asked{4 * ahead, ZEN ? 3 : 1}); }
+constexpr int TIMES = !AMD ? 1 : LANES == 16 ? 3 : 2;
+template <class P> FN auto ld(vf v, const P* p, ix ahead) { return ld(v, p, Asked{4 * ahead, TIMES}); }
 /** Two folds, of a row and of the next one, are one loop on Zen 4 (a softmax: 6% less), and two elsewhere (Zen 3: 2 to 4% more by one); what each then asks for. */
 constexpr bool TOGETHER = ZEN;
-FN Asked when_together(ix ahead) { return {TOGETHER ? 4 * ahead : 0, 3}; }
-FN Asked when_apart(ix ahead) { return {TOGETHER ? 0 : 4 * ahead, 1}; }
+FN Asked when_together(ix ahead) { return {TOGETHER ? 4 * ahead : 0, TIMES}; }
+FN Asked when_apart(ix ahead) { return {TOGETHER ? 0 : 4 * ahead, TIMES}; }
 /**
  * What element j of a row of n asks for of the next row, in the loop-th of so many loops over the row. On Zen 4 each asks for a quarter and the last
  * for the rest, line by line in parts (a layernorm takes 20% less). On Intel with AVX-512 a sixteenth in each and the rest in the last brings 14%.
  * Elsewhere both cost more than they bring (4% with AVX2), so the last asks for all.
  */
 FN Asked next_part(ix n, ix j, ix loop, ix loops) {
-  if (LANES < 16) return {loop + 1 < loops ? 0 : 4 * n, 1};
+  if (LANES < 16) return {loop + 1 < loops ? 0 : 4 * n, TIMES};
   const ix most = ZEN ? 12 : 16, each = ZEN ? 4 : 1, from = ix_min(each * loop, most);
   const ix count = (loop + 1 == loops ? 16 : ix_min(from + each, most)) - from;
   if (count == 0) return {0, 0};
