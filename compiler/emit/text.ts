@@ -341,7 +341,7 @@ export class Emitter extends Expressions<Target> {
   private both(folds: readonly StmtOf<"fold">[]): void {
     const [a, b] = [item(folds, 0), item(folds, 1)];
     const lanes = this.folding(a);
-    if (!this.target.both || this.folding(b).text !== lanes.text) return this.stmts(folds);
+    if (!this.target.both || this.lane || this.folding(b).text !== lanes.text) return this.stmts(folds);
     const name = `${a.into.name}_and_${b.into.name}`;
     const open = `const auto ${name} = fold_both<${combines[a.op]}, ${combines[b.op]}, ${lanes.text}>(${this.expr(a.extent)}, `;
     const each = (s: StmtOf<"fold">, when: "apart" | "together", head: string, end: string): void =>

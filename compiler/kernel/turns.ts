@@ -84,27 +84,29 @@ class Turns {
 const first = num(0);
 const one = (d: Draft, name: string): Buffer => d.k.local(name, [1]);
 
-/**
- * Each result is stored while the next row's kept values are made, which take its place. A largest or smallest that those want is found a row before.
- * False where nothing is kept, or more is folded to make what is stored, or it reads what is kept at another place.
- */
-function storedLate(d: Draft, out: Value, depth: number, turns: () => Turns): boolean {
+/** What is kept beside a row, and the only other thing that makes what is stored of it: a fold of that. */
+interface KeptRow {
+  readonly kept: Value;
+  readonly fold: Value;
+  readonly fn: Combine;
+}
+/** Null where nothing is kept, more is folded, or what is stored reads either at another place. */
+function keptRow(d: Draft, out: Value, depth: number): KeptRow | null {
   const kept = keptOf(d, out, depth);
   const [fold, ...more] = kept ? foldsOf(d, out, kept, depth) : [];
-  if (!kept || !fold || more.length > 0) return false;
-  if (foldsOf(d, out, null, depth, new Set([kept, fold])).length > 0) return false;
-  if (
-    !readsOwn(
-      d,
-      out,
-      new Map([
-        [kept, depth + 1],
-        [fold, depth],
-      ]),
-    )
-  )
-    return false;
-  const { fn } = fold.node.attrs as OpAttrs["reduce"];
+  if (!kept || !fold || more.length > 0) return null;
+  if (foldsOf(d, out, null, depth, new Set([kept, fold])).length > 0) return null;
+  const own: [Value, number][] = [
+    [kept, depth + 1],
+    [fold, depth],
+  ];
+  return readsOwn(d, out, new Map(own)) ? { kept, fold, fn: (fold.node.attrs as OpAttrs["reduce"]).fn } : null;
+}
+/** Each result is stored while the next row's kept values are made, which take its place. A largest or smallest that those want is found a row before. */
+function storedLate(d: Draft, out: Value, depth: number, turns: () => Turns): boolean {
+  const row = keptRow(d, out, depth);
+  if (!row) return false;
+  const { kept, fold, fn } = row;
   const t = turns();
   const [local, folded] = [d.k.local("kept", [t.n]), one(d, "folded")];
   const top = topOf(t, kept, depth);
