@@ -78,6 +78,17 @@ test("rows in turn: each is stored while the next one is made", () => {
   const elsewhere = compiled(kernelsOf([sequence]), ["-mno-sse4a"]);
   assert.equal(runSequence(sequence, stores, 2, elsewhere), got, "two loops where one was, or the reverse");
 });
+test("rows in turn: a sum that powers want is not found a row before, in another order", () => {
+  const g = new GraphBuilder(ops);
+  const x = b.param(g, "x", { dtype: "f32", shape: [259, 64] });
+  const e = b.exp(g, b.sub(g, x, b.expand(g, b.sum(g, x, [1]), 1)));
+  const graph = graphOf([b.div(g, e, b.expand(g, b.sum(g, e, [1]), 1))]);
+  const sequence = lower(graph, { emit: emitHost, choices: { ...hostChoices, inCaches: 64 } });
+  const text = kernelsOf([sequence])[0]?.text ?? "";
+  assert.match(text, /fold_along<Sum, LANES>[^}]*stream\(/);
+  assert.not.match(text, /fold_both/);
+  compare("powers less a sum", graph, runSequence(sequence, storesOf(valuesOf(graph)), 2));
+});
 test("rows in turn: two folds are one loop only where the elements of both lie side by side", () => {
   const g = new GraphBuilder(ops);
   const [x, w] = [
