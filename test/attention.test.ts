@@ -139,6 +139,7 @@ const usual: Case = {
 const cases: Record<string, Case> = {
   causal: usual,
   "positions given": { ...usual, positions: "given" },
+  "positions given, one sequence": { ...usual, positions: "given", shape: { ...usual.shape, B: 1 } },
   "a window": { ...usual, window: 2 },
   "a window of a fraction": { ...usual, window: 2.5 },
   "a past": { ...usual, positions: "past", shape: { ...usual.shape, U: 7 } },
@@ -152,4 +153,29 @@ const cases: Record<string, Case> = {
   "a mask of documents stays the composition": { ...usual, mask: "document" },
 };
 for (const [name, c] of Object.entries(cases)) test(name, () => check(c));
+
+/** As a tutorial writes it: softmax(where(mask, q k^T / sqrt(A), -inf)) v, of heads side by side or of one alone. */
+function byHand(g: GraphBuilder, shape: readonly number[], at: Value): Graph {
+  const [q, k, v] = ["q", "k", "v"].map((name) => b.param(g, name, { dtype: "f32", shape })) as [Value, Value, Value];
+  const score = b.div(g, b.matmul(g, q, b.swap(g, k)), Math.sqrt(shape.at(-1) ?? 1));
+  const mask = b.le(g, b.expand(g, at, 0), b.expand(g, at, 1));
+  const p = b.softmax(g, b.where(g, mask, score, Number.NEGATIVE_INFINITY), -1);
+  return simplify(g, { name: "hand", results: [{ role: "output", name: "0", value: b.matmul(g, p, v) }] });
+}
+for (const shape of [
+  [2, 4, 5, 3],
+  [2, 5, 3],
+])
+  test(`by hand, [${shape.join()}]`, () => {
+    const g = new GraphBuilder(ops);
+    const plain = byHand(g, shape, b.iota(g, 5));
+    const found = findAttention(g, plain);
+    assert.ok(topological(valuesOf(found)).some((n) => n.op.name === "attention"));
+    const stores = storesOf(valuesOf(plain));
+    const [one, two] = [plain, found].map((graph) => interpret(valuesOf(graph), stores, { exact: true })[0]);
+    assert.ok(distance(one?.data ?? [], two?.data ?? []) < 1e-12);
+    // A row that sees nothing is NaN here, and zeros in attention: any row of given positions may be one.
+    const given = findAttention(g, byHand(g, shape, b.param(g, "at", { dtype: "i32", shape: [5] })));
+    assert.not(topological(valuesOf(given)).some((n) => n.op.name === "attention"));
+  });
 test.run();

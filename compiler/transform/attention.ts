@@ -124,12 +124,17 @@ class MaskReader {
     const key = axes.includes("u");
     const size = key ? this.keys : this.queries;
     const wanted: Axes = ["b", key ? "u" : "t"];
-    const places = axes.flatMap((a) => (a === null ? [] : [wanted.indexOf(a)]));
+    const shape = dims(x.type);
+    // An axis of size 1 may have lost its name on the way: without them, the same positions are the same value.
+    const wide = axes.flatMap((a, i) =>
+      a === null || shape[i] === 1 ? [] : [{ place: wanted.indexOf(a), size: nth(shape, i) }],
+    );
+    const places = wide.map(({ place }) => place);
     if (places.some((p, i) => p < 0 || p <= (places[i - 1] ?? -1))) return null;
     const bare = b.reshape(
       this.g,
       x,
-      dims(x.type).filter((_, i) => axes[i] !== null),
+      wide.map((axis) => axis.size),
     );
     const full = b.broadcast(this.g, bare, [this.sequences, size], places);
     return key
@@ -170,8 +175,14 @@ function shared(g: Builder, v: Value): Value | null {
 }
 const throughCast = (v: Value): Value => (v.node.op.name === "cast" ? nth(v.node.args, 0) : v);
 
+interface Soft {
+  readonly scores: Value;
+  readonly mask: Value | null;
+  /** Of a row that sees nothing it makes zeros, as attention does; if not, NaN. */
+  readonly guarded: boolean;
+}
 /** The scores behind a softmax over the last axis, and its mask. Making the softmax of them again must give the same value. */
-function softmaxOf(g: Builder, p: Value): { scores: Value; mask: Value | null } | null {
+function softmaxOf(g: Builder, p: Value): Soft | null {
   const top = madeBy(p, "binary");
   const e = top?.attrs.fn === "div" ? madeBy(nth(top.args, 0), "unary") : null;
   const shifted = e?.attrs.fn === "exp" ? madeBy(nth(e.args, 0), "binary") : null;
@@ -183,9 +194,16 @@ function softmaxOf(g: Builder, p: Value): { scores: Value; mask: Value | null } 
   const beyond = new Set([found.scores, found.mask ?? found.scores].map((v) => v.node));
   // of a mask that is all true, what guards rows that see nothing is left
   const masks = found.mask ? [found.mask] : [undefined, b.fill(g, 1, "bool", dims(found.scores.type))];
-  const made = masks.map((mask) => b.softmax(g, found.scores, -1, mask));
-  return rewrite(g, made, algebra, { beyond }).includes(p) ? found : null;
+  const made = [...masks.map((mask) => b.softmax(g, found.scores, -1, mask)), b.softmax(g, seen, -1)];
+  const which = rewrite(g, made, algebra, { beyond }).indexOf(p);
+  return which < 0 ? null : { ...found, guarded: which < masks.length };
 }
+/** Each row sees its own position at least: both sides count from 0, and every bound holds between equals. */
+const seesItself = ({ at, seen, bounds }: Mask): boolean =>
+  at !== null &&
+  at === seen &&
+  below(at, ["b", "t"])[0].node.op.name === "iota" &&
+  bounds.every((c) => c.at + c.seen >= 0 && c.plus >= 0);
 /** scores = f32(product) * scale + bias. */
 function partsOf(scores: Value): { product: Value; scale: number; bias: Value | null } | null {
   const sum = madeBy(scores, "binary");
@@ -198,33 +216,47 @@ function partsOf(scores: Value): { product: Value; scale: number; bias: Value | 
   return whole && { ...whole, bias: null };
 }
 function scaledProduct(v: Value): { product: Value; scale: number } | null {
+  const { of, scale } = scaled(v) ?? { of: v, scale: 1 };
+  const product = throughCast(of);
+  return product.node.op.name === "dot" ? { product, scale } : null;
+}
+/** v = of * scale, where it is a value times or by a number. */
+function scaled(v: Value): { of: Value; scale: number } | null {
   const times = madeBy(v, "binary");
-  if (times?.attrs.fn === "mul") {
-    const [x, y] = [nth(times.args, 0), nth(times.args, 1)];
-    const scale = splatOf(y) ?? splatOf(x);
-    const product = throughCast(splatOf(y) === null ? y : x);
-    return scale !== null && product.node.op.name === "dot" ? { product, scale } : null;
-  }
-  const product = throughCast(v);
-  return product.node.op.name === "dot" ? { product, scale: 1 } : null;
+  if (times?.attrs.fn !== "mul" && times?.attrs.fn !== "div") return null;
+  const [x, y] = [nth(times.args, 0), nth(times.args, 1)];
+  const [left, right] = [splatOf(x), splatOf(y)];
+  if (right !== null) return { of: x, scale: times.attrs.fn === "div" ? 1 / right : right };
+  return left === null || times.attrs.fn === "div" ? null : { of: y, scale: left };
 }
 
-/** Heads that share no keys have rank 4: they are groups of one. */
-const withHeads = (g: Builder, v: Value): Value => (dims(v.type).length === 4 ? b.expand(g, v, 2) : v);
+/** Heads that share no keys have rank 4, one head alone has rank 3: they are groups of one. */
+const withHeads = (g: Builder, v: Value): Value => {
+  const rank = dims(v.type).length;
+  return rank === 3 ? b.expand(g, b.expand(g, v, 1), 2) : rank === 4 ? b.expand(g, v, 2) : v;
+};
+const axesOf: Readonly<Record<number, Axes>> = {
+  3: ["b", "t", "u"],
+  4: ["b", "g", "t", "u"],
+  5: ["b", "g", "r", "t", "u"],
+};
+/** One head without an axis of heads may be as wide as the model; wider than this, no target is better off. */
+const widestAlone = 128;
 
 function recognise(v: Value, g: Builder): Value | null {
   const dot = madeBy(v, "dot");
   const rank = dims(v.type).length;
-  if (!dot || (rank !== 4 && rank !== 5) || dims(v.type).includes(0)) return null;
+  const axes = axesOf[rank];
+  if (!dot || !axes || dims(v.type).includes(0)) return null;
   const soft = softmaxOf(g, throughCast(nth(dot.args, 0)));
   const parts = soft && partsOf(soft.scores);
   if (!soft || !parts) return null;
   const [q, turned] = parts.product.node.args.map((x) => withHeads(g, x)) as [Value, Value];
   const [keys, values] = [shared(g, turned), shared(g, withHeads(g, nth(dot.args, 1)))];
   const shape = dims(withHeads(g, soft.scores).type);
-  const axes: Axes = rank === 5 ? ["b", "g", "r", "t", "u"] : ["b", "g", "t", "u"];
+  if (rank === 3 && Math.max(...[q, v].map((x) => dims(x.type).at(-1) ?? 0)) > widestAlone) return null;
   const mask = soft.mask ? new MaskReader(g, shape).read(soft.mask, axes) : { at: null, seen: null, bounds: [] };
-  if (!keys || !values || !mask) return null;
+  if (!keys || !values || !mask || (!soft.guarded && !seesItself(mask))) return null;
   const none = (n: number): Value => b.fill(g, 0, "i32", [nth(shape, 0), n]);
   const at = mask.at ?? none(nth(shape, 3));
   const seen = mask.seen ?? none(nth(shape, 4));
