@@ -25,6 +25,15 @@ export function compiling(kernels: number): void {
   endInOrder();
   note(`compiling ${kernels} kernels`);
 }
+/** Says how far the tokenizer is in a text that takes it longer than a second: at the start, and each second. */
+export function encoding(): (done: number, of: number) => void {
+  let last = performance.now();
+  return (done, of) => {
+    if (performance.now() - last < 1000 && !(done === 0 && of > 1 << 19)) return;
+    last = performance.now();
+    note(`encoding: ${Math.floor((100 * done) / of)}% of ${showBytes(of)}`);
+  };
+}
 /**
  * A reader that goes away (`moec ... | head`) is not an error; a full disk is one. A training is stopped and saved. What nobody reads of stderr,
  * of a terminal that was closed say, ends nothing.

@@ -17,6 +17,8 @@ export interface Wish {
   readonly topP?: number | undefined;
   /** Only so many of the likeliest tokens; 0 leaves all. */
   readonly topK?: number | undefined;
+  /** The token after which it is done, whatever is left to add. */
+  readonly end?: number | null | undefined;
 }
 /** A token of a wish, by its number; those of one wish come in order. */
 export interface Written {
@@ -41,6 +43,9 @@ interface Row {
   at: number;
   next: ArrayLike<number>;
   left: number;
+  readonly end: number | null;
+  /** Its end was written. It writes on, for nobody, while others do: how many tokens a call makes depends on time, and no result may. */
+  ended: boolean;
 }
 
 /**
@@ -55,14 +60,16 @@ export async function* writeBatch(
   // short: V8 compiles what runs for each token, on a core that the kernels want
   for await (const { tokens, writing } of writeByCalls(executable, wishes, options))
     for (let i = 0; i < tokens.length && !options.signal?.aborted; i++) {
-      const [wish, token] = [writing[i % writing.length], tokens[i]];
-      if (wish !== undefined && token !== undefined) yield { wish, token };
+      const [row, token] = [writing[i % writing.length], tokens[i]];
+      if (!row || token === undefined || row.ended) continue;
+      yield { wish: row.wish, token };
+      row.ended = token === row.end;
     }
 }
-/** What a call wrote, row after row, again and again, and for which wishes: undefined of a row that has more to read. */
+/** What a call wrote, row after row, again and again, and for which: null of a row that has more to read. */
 interface Call {
   readonly tokens: ArrayLike<number>;
-  readonly writing: readonly (number | undefined)[];
+  readonly writing: readonly (Row | null)[];
 }
 async function* writeByCalls(
   executable: Executable,
@@ -71,21 +78,21 @@ async function* writeByCalls(
 ): AsyncGenerator<Call, void> {
   const lengths = lengthsOf(executable);
   const dtypes = dtypesOf(executable, `generate:${lengths[0]}`);
-  const waiting = numbered(wishes);
+  const waiting = new Waiting(wishes);
   const rows = Array.from({ length: count }, (): Row | null => null);
   const stopped = (): boolean => signal?.aborted ?? false;
   let breathed = performance.now();
   for (let call = 0; !stopped(); ) {
-    for (const i of rows.keys()) rows[i] ??= begun(waiting.next());
+    for (const [i, row] of rows.entries()) if (!row || (row.ended && waiting.more())) rows[i] = begun(waiting.next());
+    if (rows.every((row) => row === null || row.ended)) return;
     const longest = Math.max(...rows.map((row) => row?.next.length ?? 0));
-    if (longest === 0) return;
     const T = lengths.find((n) => n >= longest) ?? lengths.at(-1) ?? 1;
-    const how = { times: writesOf(rows), within: holding, beside: unseen, to: "tokens", next: "at" };
+    const how = { times: writesOf(rows, waiting), within: holding, beside: unseen, to: "tokens", next: "at" };
     const inputs = inputsOf(rows, T, dtypes);
     const tokens = await repeated(executable, how, `generate:${T}`, inputs, { seed, call, step });
     const times = tokens.length / count;
     const done = rows.map((row) => row !== null && advanced(row, T));
-    yield { tokens, writing: rows.map((row, i) => (done[i] ? row?.wish : undefined)) };
+    yield { tokens, writing: rows.map((row, i) => (done[i] ? row : null)) };
     for (const [i, row] of rows.entries()) {
       if (row && done[i]) went(row, times, tokens[tokens.length - count + i] ?? 0);
       if (row?.left === 0) rows[i] = null;
@@ -112,10 +119,32 @@ function lengthsOf({ entries }: Executable): number[] {
   if (lengths.length === 0) throw new Bug("no entry generate:T was compiled");
   return lengths.toSorted((a, b) => a - b);
 }
-/** How many tokens all rows write one after the other: one where a row still reads its prompt, after which its first is given out at once. */
-function writesOf(rows: readonly (Row | null)[]): number {
+/**
+ * How many tokens all rows write one after the other: one where a row still reads its prompt, after which its first is given out at once, and where
+ * a row that ends is taken over by a wish that waits.
+ */
+function writesOf(rows: readonly (Row | null)[], waiting: Waiting): number {
   const open = rows.filter((row) => row !== null);
+  if (open.some(({ end }) => end !== null) && waiting.more()) return 1;
   return open.every(({ at, next }) => at > 0 && next.length === 1) ? Math.min(...open.map(({ left }) => left)) : 1;
+}
+/** Wishes that no row has; the next is asked for when it is wanted, or by `more`. */
+class Waiting {
+  readonly #wishes: Iterator<[number, Wish], void>;
+  #next: IteratorResult<[number, Wish], void> | null = null;
+
+  constructor(wishes: Iterable<Wish>) {
+    this.#wishes = numbered(wishes);
+  }
+  more(): boolean {
+    this.#next ??= this.#wishes.next();
+    return this.#next.done !== true;
+  }
+  next(): IteratorResult<[number, Wish], void> {
+    const next = this.#next ?? this.#wishes.next();
+    this.#next = null;
+    return next;
+  }
 }
 function* numbered(wishes: Iterable<Wish>): Generator<[number, Wish], void> {
   let i = 0;
@@ -126,8 +155,8 @@ function* numbered(wishes: Iterable<Wish>): Generator<[number, Wish], void> {
 }
 function begun(next: IteratorResult<[number, Wish], void>): Row | null {
   if (next.done) return null;
-  const [wish, { prompt, tokens, temperature, topP = 1, topK = 0 }] = next.value;
-  return { wish, temperature, topP, topK, at: 0, next: prompt, left: tokens };
+  const [wish, { prompt, tokens, temperature, topP = 1, topK = 0, end = null }] = next.value;
+  return { wish, temperature, topP, topK, at: 0, next: prompt, left: tokens, end, ended: false };
 }
 /** After a call of length T; true where all tokens were read, so that the result is the row's next one. */
 function advanced(row: Row, T: number): boolean {

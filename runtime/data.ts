@@ -3,9 +3,8 @@ import { Problem } from "../compiler/diagnostic.ts";
 import type { Tensor } from "./executable.ts";
 import { hashOf, readBytes, requireHeld } from "./files.ts";
 import { fromNumbers } from "./tensor.ts";
-import { tokenNumbers } from "./tokens.ts";
+import { type Codec, codecs, type Progress, type Tokens } from "./tokens.ts";
 
-type Tokens = Uint8Array | Int32Array;
 /** `training` is the first 95% of `all`, `heldOut` the rest. `bytes` and `hash`, a SHA-256, are those of the files. */
 export interface Text {
   readonly files: readonly string[];
@@ -14,8 +13,8 @@ export interface Text {
   readonly hash: string;
   readonly training: Tokens;
   readonly heldOut: Tokens;
-  /** What a token is called. */
-  readonly unit: "byte" | "token";
+  /** How it became tokens. */
+  readonly codec: Codec;
 }
 /** One batch, i32[B, T] each; a target of -1 is not counted. */
 export interface Batch {
@@ -25,18 +24,18 @@ export interface Batch {
   readonly count: number;
 }
 
-/** `ids`: the files hold token numbers, with blanks or commas between. */
-export function readText(files: readonly string[], ids = false): Text {
+/** The tokens of all files, one after the other. */
+export function readText(files: readonly string[], codec: Codec = codecs.bytes, progress?: Progress): Text {
   const parts = files.map(readBytes);
-  if (!ids) return textOf(joined(parts), files);
-  const numbers = parts.map((part, i) => tokenNumbers(part, files[i] ?? ""));
+  if (codec.unit === "byte") return textOf(joined(parts), files);
+  const numbers = parts.map((part, i) => codec.data(part, files[i] ?? "", progress));
   const all = new Int32Array(numbers.reduce((sum, { length }) => sum + length, 0));
   let at = 0;
   for (const part of numbers) {
     all.set(part, at);
     at += part.length;
   }
-  return textOf(all, files, parts);
+  return textOf(all, files, parts, codec);
 }
 function joined(parts: readonly Uint8Array[]): Uint8Array {
   const [only, ...more] = parts;
@@ -51,11 +50,11 @@ export function textOf(
   all: Tokens,
   files: readonly string[] = [],
   parts: readonly Uint8Array[] = [new Uint8Array(all.buffer, all.byteOffset, all.byteLength)],
+  codec: Codec = codecs.bytes,
 ): Text {
   const cut = Math.floor(all.length * 0.95);
   const [training, heldOut] = [all.subarray(0, cut), all.subarray(cut)];
-  const unit = all instanceof Uint8Array ? "byte" : "token";
-  return { files, bytes: lengthOf(parts), all, hash: hashOf(parts), training, heldOut, unit };
+  return { files, bytes: lengthOf(parts), all, hash: hashOf(parts), training, heldOut, codec };
 }
 
 /** Fails if the text is too short for rows of T tokens in B streams. */
@@ -68,7 +67,7 @@ export function requireEnough(text: Text, B: number, T: number): void {
     ...(Math.floor(n / B) > 1 ? [`--length to at most ${Math.floor(n / B) - 1}`] : []),
   ];
   throw new Problem(
-    `the data has ${text.all.length} ${text.unit}s, and --batch ${B} with --length ${T} needs ${Math.max(needed, 40)}`,
+    `the data has ${text.all.length} ${text.codec.unit}s, and --batch ${B} with --length ${T} needs ${Math.max(needed, 40)}`,
     remedies.length > 0 ? `lower ${remedies.join(", or ")}, or give more data` : "give more data",
   );
 }

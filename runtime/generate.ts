@@ -8,7 +8,8 @@ import { compileProgram, type EntryRequest, type Running } from "./compile.ts";
 import { type Executable, storeOfInput } from "./executable.ts";
 import { findEntry, hasMethod, headerDefault, readProgram } from "./program.ts";
 import { type RunConfig, readConfig } from "./run-folder.ts";
-import { type Codec, codecs, requireKnown } from "./tokens.ts";
+import { codecOf } from "./tokenizer/chosen.ts";
+import { type Codec, type Decoder, requireKnown } from "./tokens.ts";
 
 /** How many tokens of a prompt one call takes. */
 const chunkLength = 64;
@@ -51,8 +52,8 @@ export function contextOf(entry: EntrySignature, sizes: Readonly<Record<string, 
 }
 
 export interface GenerateOptions {
-  /** Bytes. Empty: begins after a line break. */
-  readonly prompt: Uint8Array;
+  /** At least one token. */
+  readonly prompt: ArrayLike<number>;
   readonly tokens: number;
   /** 0: the likeliest token each time. */
   readonly temperature: number;
@@ -60,19 +61,21 @@ export interface GenerateOptions {
   readonly context: number | null;
   /** The training steps that the model has done. */
   readonly step: number;
+  /** Ends the text, and is not given out. */
+  readonly end?: number | null | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Yields each new byte. */
+/** Yields each new token. */
 export async function* generateTokens(executable: Executable, options: GenerateOptions): AsyncGenerator<number, void> {
-  const { prompt, tokens, temperature, context, ...how } = options;
+  const { prompt, tokens, temperature, context, end, ...how } = options;
   requireRoom(prompt.length, tokens, context);
-  const wish = { prompt: prompt.length > 0 ? prompt : Uint8Array.of(10), tokens, temperature };
-  for await (const { token } of writeBatch(executable, [wish], how)) yield token;
+  const wish = { prompt, tokens, temperature, end };
+  for await (const { token } of writeBatch(executable, [wish], how)) if (token !== end) yield token;
 }
 /** How many tokens fit after a prompt: the last one is given out and not fed back. */
 export const roomFor = (prompt: ArrayLike<number>, context: number | null): number =>
-  context === null ? Number.POSITIVE_INFINITY : context - Math.max(1, prompt.length) + 1;
+  context === null ? Number.POSITIVE_INFINITY : context - prompt.length + 1;
 function requireRoom(prompt: number, tokens: number, context: number | null): void {
   const room = roomFor({ length: prompt }, context);
   if (tokens <= room) return;
@@ -87,8 +90,10 @@ export interface RunGenerateOptions extends Running {
   readonly folder: string;
   /** One begins after a line break, if there is none. */
   readonly prompts?: readonly string[] | undefined;
-  /** Prompts and texts are token numbers, `5 12 7`, as also where the model was trained on those. */
+  /** Prompts and texts are token numbers, `5 12 7`, as also where the model was trained on those. Else they are the run's tokenizer's, or bytes. */
   readonly ids?: boolean | undefined;
+  /** Writes on past the token that ends a text, which else is the last. */
+  readonly pastEnd?: boolean | undefined;
   /** Of each text: 200, or what fits. */
   readonly tokens?: number | undefined;
   /** 0.8. */
@@ -115,11 +120,12 @@ export async function* generate(options: RunGenerateOptions): AsyncGenerator<Pie
   const config = readConfig(folder);
   const checkpoint = newestCheckpoint(folder, options.warn ?? (() => {}));
   if (!checkpoint) throw new Problem(`${folder} has no checkpoint`, "train first: moec train writes one");
-  const codec = codecOf(checkpoint, options.ids ?? false);
+  const codec = await codecIn(options, config, checkpoint);
   const rows = options.batch ?? Math.min(16, Math.max(1, prompts.length));
   const { executable, context, among } = await compileRun(options, config, rows);
   try {
-    const wishes = prompts.map((prompt) => wishOf(codec.encode(prompt), options, context));
+    const end = options.pastEnd ? null : codec.end;
+    const wishes = prompts.map((prompt) => ({ ...wishOf(codec.encode(prompt), options, context), end }));
     for (const { prompt } of wishes) requireKnown(prompt, among, "a prompt");
     await executable.run("init", new Map(), { seed, call: 0, step: 0 });
     loadStores(executable, checkpoint);
@@ -129,13 +135,19 @@ export async function* generate(options: RunGenerateOptions): AsyncGenerator<Pie
     executable.close();
   }
 }
-function codecOf({ path, state: { tokenizer } }: Checkpoint, ids: boolean): Codec {
-  if (ids || tokenizer === "ids") return codecs.ids;
-  if (tokenizer === "bytes") return codecs.bytes;
-  throw new Problem(
-    `${path}: its tokens are not bytes, and moec has no tokenizer for them`,
-    "give --ids, and prompts as token numbers: --prompt '5 12 7'",
-  );
+async function codecIn({ folder, ids }: RunGenerateOptions, config: RunConfig, from: Checkpoint): Promise<Codec> {
+  if (!ids && from.state.tokenizer === "foreign")
+    throw new Problem(
+      `${from.path}: its tokens are not bytes, and no tokenizer.json came with it`,
+      "give --ids, and prompts as token numbers: --prompt '5 12 7'; or import it again from a folder with tokenizer.json",
+    );
+  const codec = await codecOf(ids ? { ids } : {}, { folder, config });
+  if (codec.name === "tokenizer" && codec.asked.tokenizer !== config.tokenizer)
+    throw new Problem(
+      `the tokenizer in ${folder} is not the one that config.json names by its SHA-256`,
+      "restore tokenizer.json and tokenizer_config.json, or give --ids and token numbers",
+    );
+  return codec;
 }
 const askedOf = ({ topP, topK }: RunGenerateOptions): Choice[] => [
   ...(topP === undefined ? [] : (["top_p"] as const)),
@@ -160,32 +172,36 @@ async function compileRun(options: RunGenerateOptions, config: RunConfig, rows: 
   const context = contextOf(findEntry(program, config.model, "generate"), sizes);
   return { executable, context, among: report.choices[storeOfInput("generate:1", "tokens")] };
 }
-function wishOf(prompt: readonly number[], options: RunGenerateOptions, context: number | null): Wish {
+function wishOf(prompt: readonly number[], options: RunGenerateOptions, context: number | null): Wish & TextPrompt {
   const tokens = options.tokens ?? Math.min(200, Math.max(1, roomFor(prompt, context)));
   requireRoom(prompt.length, tokens, context);
   return { prompt, tokens, temperature: options.temperature ?? 0.8, topP: options.topP, topK: options.topK };
 }
 
+interface TextPrompt {
+  readonly prompt: readonly number[];
+}
 async function* asTexts(
   written: ReturnType<typeof writeBatch>,
-  wishes: readonly Wish[],
+  wishes: readonly (Wish & TextPrompt)[],
   codec: Codec,
 ): AsyncGenerator<Piece, void> {
-  const texts = wishes.map(({ tokens }) => ({ left: tokens, decoder: codec.decoder() }));
+  const texts = wishes.map(({ prompt, tokens, end }) => ({ left: tokens, end, decoder: codec.decoder(prompt) }));
   for await (const { wish, token } of written) {
     const text = texts[wish];
     if (!text) continue;
     text.left -= 1;
-    const last = text.left === 0;
-    yield { prompt: wish, text: text.decoder.push(token) + (last ? text.decoder.end() : ""), last };
+    const ends = token === text.end;
+    const last = ends || text.left === 0;
+    const more = ends ? "" : text.decoder.push(token);
+    yield { prompt: wish, text: more + (last ? text.decoder.end() : ""), last };
   }
 }
 
-/** Bytes as text as soon as whole characters are there. */
-export async function* asText(bytes: AsyncIterable<number>): AsyncGenerator<string, void> {
-  const decoder = codecs.bytes.decoder();
-  for await (const byte of bytes) {
-    const text = decoder.push(byte);
+/** Tokens as text as soon as whole characters are there. */
+export async function* asText(tokens: AsyncIterable<number>, decoder: Decoder): AsyncGenerator<string, void> {
+  for await (const token of tokens) {
+    const text = decoder.push(token);
     if (text !== "") yield text;
   }
   const rest = decoder.end();

@@ -190,7 +190,7 @@ function save({ executable, text, config }: TrainSetup, folder: string, step: nu
     sizes: config.sizes,
     random: { seed: config.seed, call },
     data: { hash: text.hash, bytes: text.bytes, position },
-    tokenizer: config.ids ? "ids" : "bytes",
+    tokenizer: text.codec.name,
   };
   return writeCheckpoint(folder, state, storesOf(executable));
 }

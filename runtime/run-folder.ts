@@ -25,6 +25,8 @@ const schema = v.object({
   accumulate: v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(1))),
   /** The data holds token numbers, not text. */
   ids: v.optional(v.literal(true)),
+  /** SHA-256 of the tokenizer's files, which lie beside. */
+  tokenizer: v.optional(v.string()),
   data: v.object({ files: v.array(v.string()), bytes: v.number(), hash: v.string() }),
 });
 /** What a run is: the model's name, sizes set by hand with B and T, and the rest of its options. */
@@ -79,6 +81,7 @@ export function requireSame(run: string, saved: RunConfig, given: RunConfig): vo
       precision: c.precision,
       ...(c.tf32 ? { tf32: "given" } : {}),
       ...(c.ids ? { ids: "given" } : {}),
+      ...(c.tokenizer === undefined ? {} : { tokenizer: `of SHA-256 ${c.tokenizer}` }),
       accumulate: c.accumulate ?? 1,
       data: `${c.data.bytes} bytes, SHA-256 ${c.data.hash}`,
     };
@@ -94,6 +97,7 @@ export function requireSame(run: string, saved: RunConfig, given: RunConfig): vo
         precision: "--precision",
         tf32: "--tf32",
         ids: "--ids",
+        tokenizer: "--tokenizer",
         accumulate: "--accumulate",
         data: "--data",
         model: "the model",

@@ -1,10 +1,28 @@
-// Text and the tokens that a model reads and writes.
+// Text and the tokens that a model reads and writes: bytes, token numbers, or a tokenizer's (tokenizer/codec.ts).
 import { Problem } from "../compiler/diagnostic.ts";
 
+/** One way to read tokens in text: all that differs between the ways. */
 export interface Codec {
+  readonly name: "bytes" | "ids" | "tokenizer";
+  readonly unit: "byte" | "token";
+  /** What config.json keeps of the way; `tokenizer` is the SHA-256 of its files. */
+  readonly asked: { readonly ids?: true | undefined; readonly tokenizer?: string | undefined };
+  /** What a run's folder keeps beside it, by name. */
+  readonly files: ReadonlyMap<string, Uint8Array>;
+  /** How many tokens it knows; null where it cannot say. */
+  readonly tokens: number | null;
+  /** The token that ends a text. */
+  readonly end: number | null;
+  /** A prompt: at least one token. */
   encode(text: string): number[];
-  decoder(): Decoder;
+  /** A file of data. */
+  data(file: Uint8Array, path: string, progress?: Progress): Tokens;
+  /** Of what follows a prompt. */
+  decoder(prompt: readonly number[]): Decoder;
 }
+export type Tokens = Uint8Array | Int32Array;
+/** How many bytes of a file are done. */
+export type Progress = (done: number, of: number) => void;
 /** Gives text as soon as it is whole. */
 export interface Decoder {
   push(token: number): string;
@@ -13,6 +31,13 @@ export interface Decoder {
 
 /** A token is a byte of UTF-8. An empty text is a line break; what is not UTF-8 becomes U+FFFD. */
 const bytes: Codec = {
+  name: "bytes",
+  unit: "byte",
+  asked: {},
+  files: new Map(),
+  tokens: null,
+  end: null,
+  data: (file) => file,
   encode: (text) => [...new TextEncoder().encode(text === "" ? "\n" : text)],
   decoder: () => {
     const decoder = new TextDecoder("utf-8");
@@ -32,6 +57,13 @@ function byte(token: number): number {
 
 /** Token numbers with spaces or commas between. */
 const ids: Codec = {
+  name: "ids",
+  unit: "token",
+  asked: { ids: true },
+  files: new Map(),
+  tokens: null,
+  end: null,
+  data: tokenNumbers,
   encode: (text) => {
     const pieces = text.split(/[\s,]+/).filter((piece) => piece !== "");
     const wrong = pieces.find((piece) => !/^\d{1,9}$/.test(piece));
@@ -46,7 +78,7 @@ const ids: Codec = {
 };
 
 /** All token numbers of a file. */
-export function tokenNumbers(file: Uint8Array, path: string): Int32Array {
+function tokenNumbers(file: Uint8Array, path: string): Int32Array {
   const found = new Int32Array(Math.ceil(file.length / 2));
   let [count, value, digits] = [0, 0, 0];
   for (let i = 0; i <= file.length; i++) {
@@ -71,6 +103,14 @@ function noNumber(file: Uint8Array, at: number, path: string): Problem {
   );
 }
 
+/** Refuses a tokenizer that has more tokens than the model. `among` as in `requireKnown`. */
+export function requireRoomFor({ tokens }: Codec, among: number | undefined): void {
+  if (tokens === null || among === undefined || tokens <= among) return;
+  throw new Problem(
+    `the tokenizer's numbers are 0 to ${tokens - 1}, and the model's tokens are 0 to ${among - 1}`,
+    `give the model as many (\`--set V=${tokens}\` in examples/gpt-moe.moe), or use the tokenizer that it was made for`,
+  );
+}
 /** Refuses tokens that the model would take for none. `among`: how many it knows, if it looks them up; `what` holds the tokens. */
 export function requireKnown(tokens: ArrayLike<number>, among: number | undefined, what: string): void {
   if (among === undefined) return;

@@ -11,7 +11,7 @@ import { entropies, readText, requireEnough, type Text } from "./data.ts";
 import { type Executable, storeOfInput } from "./executable.ts";
 import { asText, contextOf, type GenerateOptions, generateEntries, generateTokens, roomFor } from "./generate.ts";
 import { lockFolder } from "./lock.ts";
-import { type Step, trainSteps } from "./loop.ts";
+import { type Step, type TrainSetup, trainSteps } from "./loop.ts";
 import { type GivenParameters, loadParameters, readParameters, sizesBeside } from "./parameters.ts";
 import {
   copyProgram,
@@ -25,7 +25,8 @@ import {
 } from "./program.ts";
 import { defaultRunFolder, type RunConfig, RunLog, readConfig, requireSame, writeConfig } from "./run-folder.ts";
 import { count } from "./tensor.ts";
-import { requireKnown } from "./tokens.ts";
+import { codecOf, keepFiles } from "./tokenizer/chosen.ts";
+import { type Progress, requireKnown, requireRoomFor } from "./tokens.ts";
 
 /** What is left out comes, resuming, from the run's config.json, else from the defaults beside it. */
 export interface TrainOptions extends Running {
@@ -33,10 +34,12 @@ export interface TrainOptions extends Running {
   readonly program: string;
   /** Which of the file's models. Default: resuming, the run's; else its only one. */
   readonly model?: string | undefined;
-  /** Text files, read as bytes one after the other. */
+  /** Text files, one after the other; tokens are bytes unless the next two say otherwise. */
   readonly data: readonly string[];
   /** They hold token numbers in place of text, with blanks or commas between. */
   readonly ids?: boolean | undefined;
+  /** They hold text for this tokenizer: a tokenizer.json, or a folder with one. */
+  readonly tokenizer?: string | undefined;
   /** In total, also when resuming. Default: the model's `Steps`, or 400. */
   readonly steps?: number | undefined;
   /** Rows of a batch: 16. */
@@ -59,6 +62,8 @@ export interface TrainOptions extends Running {
   readonly signal?: AbortSignal | undefined;
   /** Told what a person should know and need not act on. */
   readonly warn?: ((line: string) => void) | undefined;
+  /** Told of each file how much of it the tokenizer has read. */
+  readonly encoding?: Progress | undefined;
 }
 export type SampleOptions = Pick<GenerateOptions, "tokens" | "temperature" | "signal">;
 /** What a run begins its log with; `bigram` and `unigram` as `entropies` says, of all the data's bytes; token numbers have none. */
@@ -84,7 +89,7 @@ export interface Training {
   readonly lacking: readonly string[] | null;
   /** `signal`, aborted, lets the step that runs end, saves it and ends the loop. */
   steps(signal?: AbortSignal): AsyncGenerator<Step, void>;
-  /** Text that the model as it now is makes, as long as its Context allows; null if it has no `generate`, or its tokens are no text. */
+  /** Text that the model as it now is makes, as long as its Context allows; null if it has no `generate`, or its tokens are numbers. */
   sample(prompt: string, how: SampleOptions): AsyncGenerator<string, void> | null;
   close(): void;
 }
@@ -105,7 +110,7 @@ export async function openTraining(options: TrainOptions): Promise<Training> {
   const folder =
     options.out === null ? null : (options.out ?? defaultRunFolder(options.program, options.resume ?? false));
   const entry = findEntry(program, modelIn(program, options, folder), "train");
-  const text = readText(options.data, options.ids ?? (options.resume ? savedIn(folder)?.ids : false));
+  const text = await textIn(options, folder);
   const held = (): (() => void) => (folder === null ? () => {} : lockFolder(folder));
   held()(); // what is in the way is said at once; a process that ends while kernels are compiled leaves nothing
   const config = configIn(options, entry, folder, text);
@@ -124,6 +129,7 @@ export async function openTraining(options: TrainOptions): Promise<Training> {
         options.warn?.(`${options.program} has changed since ${folder} was saved`);
       copyProgram(program, folder);
       writeConfig(folder, config);
+      keepFiles(text.codec, folder);
       new RunLog(folder).begin(about);
     }
     const { saveEvery = 100, evaluateEvery = 0 } = options;
@@ -139,8 +145,8 @@ export async function openTraining(options: TrainOptions): Promise<Training> {
       lacking,
       steps: (signal) => trainSteps(signal ? { ...setup, signal } : setup),
       sample: (prompt, how) =>
-        executable.entries.includes("generate:1") && !config.ids
-          ? sampleText(executable, entry, config, prompt, how)
+        executable.entries.includes("generate:1") && text.codec.name !== "ids"
+          ? sampleText(executable, entry, setup, prompt, how)
           : null,
       close: () => {
         executable.close();
@@ -152,6 +158,11 @@ export async function openTraining(options: TrainOptions): Promise<Training> {
     release?.();
     throw error;
   }
+}
+function textIn(options: TrainOptions, folder: string | null): Promise<Text> {
+  const config = options.resume ? savedIn(folder) : null;
+  const run = folder === null || config === null ? null : { folder, config };
+  return codecOf(options, run).then((codec) => readText(options.data, codec, options.encoding));
 }
 /** What the run begins from; null: the seed, or its own checkpoint. */
 function givenParameters(options: TrainOptions, { params }: RunConfig, folder: string | null): GivenParameters | null {
@@ -199,7 +210,9 @@ async function compileTraining(
     entries: [...entries, ...generateEntries(program, entry.declaration)],
   });
   try {
-    requireKnown(text.all, compiled.report.choices[storeOfInput("train", "tokens")], "the data");
+    const among = compiled.report.choices[storeOfInput("train", "tokens")];
+    requireRoomFor(text.codec, among);
+    requireKnown(text.all, among, "the data");
     return compiled;
   } catch (error) {
     compiled.executable.close();
@@ -220,16 +233,15 @@ export function trainingRequest(
 function sampleText(
   executable: Executable,
   entry: EntrySignature,
-  config: RunConfig,
-  prompt: string,
+  { config, text: { codec } }: Pick<TrainSetup, "config" | "text">,
+  text: string,
   how: SampleOptions,
 ): AsyncGenerator<string, void> {
   const context = contextOf(entry, config.sizes);
-  const bytes = new TextEncoder().encode(prompt);
-  const tokens = Math.min(how.tokens, roomFor(bytes, context));
-  return asText(
-    generateTokens(executable, { ...how, tokens, prompt: bytes, seed: config.seed, context, step: config.steps }),
-  );
+  const prompt = codec.encode(text);
+  const tokens = Math.min(how.tokens, roomFor(prompt, context));
+  const options = { ...how, tokens, prompt, seed: config.seed, context, step: config.steps, end: codec.end };
+  return asText(generateTokens(executable, options), codec.decoder(prompt));
 }
 
 /** Whether an entry is `train(tokens: i32[B, T], targets: i32[B, T])`. */
@@ -286,7 +298,7 @@ function configIn(options: TrainOptions, entry: EntrySignature, folder: string |
 function configOf(
   options: TrainOptions,
   entry: EntrySignature,
-  { files, bytes, hash, unit }: Text,
+  { files, bytes, hash, codec }: Text,
   saved: RunConfig | null,
 ): RunConfig {
   const before = saved?.sizes ?? {};
@@ -309,7 +321,7 @@ function configOf(
     ...((options.tf32 ?? saved?.tf32) ? { tf32: true } : {}),
     ...(params === undefined ? {} : { params }),
     ...(accumulate === undefined ? {} : { accumulate }),
-    ...(unit === "token" ? { ids: true } : {}),
+    ...codec.asked,
     data: { files: [...files], bytes, hash },
   };
 }

@@ -13,6 +13,7 @@ import {
   textOf,
   trainingBatch,
 } from "../runtime/data.ts";
+import { codecs } from "../runtime/tokens.ts";
 import { problem } from "./refuses.ts";
 
 const test = suite("data");
@@ -97,12 +98,12 @@ test("token numbers are read with blanks or commas between, from several files",
   const files = [join(folder, "a.txt"), join(folder, "b.txt")] as const;
   writeFileSync(files[0], "5 12,7\n\n0\t999999999");
   writeFileSync(files[1], "\r\n50256 1\n");
-  const text = readText(files, true);
+  const text = readText(files, codecs.ids);
   assert.equal([...text.all], [5, 12, 7, 0, 999999999, 50256, 1]);
-  assert.equal([text.bytes, text.unit, bigramHeldOut(text)], [19 + 10, "token", null]);
+  assert.equal([text.bytes, text.codec.unit, bigramHeldOut(text)], [19 + 10, "token", null]);
   assert.match(problem(() => requireEnough(text, 4, 8)).message, "7 tokens");
   const refusal = (content: string): Problem => (
-    writeFileSync(files[1], content), problem(() => readText(files, true))
+    writeFileSync(files[1], content), problem(() => readText(files, codecs.ids))
   );
   for (const [content, word] of [
     ["1 2 Call me", "Call"],

@@ -81,6 +81,20 @@ test("a sequence is the same alone and in any row of any batch, whatever else is
     for (const [i, text] of alone.entries()) assert.deepEqual(texts[i], text, `wish ${i} of ${rows} rows`);
   }
 });
+test("a sequence is done after its end, whatever else is written, and however many tokens come of a call", async () => {
+  const ending = wishes.map((w) => ({ ...w, tokens: w.tokens && 40 }));
+  const whole = (await written(1, ending)).texts;
+  const end = whole[1]?.[20] ?? 0;
+  const upTo = whole.map((t) => (t.includes(end) ? t.slice(0, t.indexOf(end) + 1) : t));
+  assert.ok(upTo.some((t) => t.length < 40));
+  for (const rows of [1, 2, 3, 9]) {
+    const { texts } = await written(
+      rows,
+      ending.map((w) => ({ ...w, end })),
+    );
+    assert.deepEqual(texts, upTo, `${rows} rows`);
+  }
+});
 test("the shortest length that the longest prompt needs; rows that write go on beside a prompt; idle rows are nothing", async () => {
   const { memory } = await written(3, [wishOf(2, 2), wishOf(11, 1)]);
   assert.deepEqual(memory.calls, [
@@ -251,13 +265,14 @@ test("sampling: chances, temperature, and top-p, row by row", async () => {
 const hf = join(import.meta.dirname, "peers", "hf", "qwen3_moe");
 test("an imported model goes on as transformers' logits say; a text prompt is refused", async () => {
   const out = join(folder(), "run");
-  assert.deepEqual(importModel({ folder: hf, out, context: 32 }), {
+  assert.deepEqual(await importModel({ folder: hf, out, context: 32 }), {
     out,
     model: "Qwen3Moe",
     parameters: 13872,
     context: 32,
+    tokenizer: false,
   });
-  assert.throws(() => importModel({ folder: hf, out }), /already holds a run/);
+  await assert.rejects(importModel({ folder: hf, out }), /already holds a run/);
   const expected = readSafetensors(join(hf, "expected.safetensors"));
   const [tokens, logits] = [expected.get("tokens"), expected.get("logits")];
   assert.ok(tokens && logits);
@@ -295,7 +310,13 @@ test("moec import says what it wrote, in JSON too, and what it cannot take", () 
   const out = join(folder(), "run");
   const made = moec(hf, "-o", out, "--json");
   assert.equal(made.status, 0, made.stderr);
-  assert.deepEqual(JSON.parse(made.stdout), { folder: out, model: "Qwen3Moe", parameters: 13872, context: 64 });
+  assert.deepEqual(JSON.parse(made.stdout), {
+    folder: out,
+    model: "Qwen3Moe",
+    parameters: 13872,
+    context: 64,
+    tokenizer: false,
+  });
   assert.match(readFileSync(join(out, "model.moe"), "utf8"), /Qwen3Moe\(V: 40, D: 16,/);
   const none = moec(folder());
   assert.equal(none.status, 1);

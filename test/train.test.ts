@@ -19,6 +19,7 @@ import {
 } from "../runtime/run-folder.ts";
 import { writeSafetensors } from "../runtime/safetensors.ts";
 import { zeros } from "../runtime/tensor.ts";
+import { codecs } from "../runtime/tokens.ts";
 import { openTraining, type TrainOptions } from "../runtime/train.ts";
 import { FakeExecutable, type FakeOptions, total } from "./fake-executable.ts";
 import { rejected } from "./refuses.ts";
@@ -244,7 +245,7 @@ async function generated(
 ): Promise<{ bytes: number[]; fake: FakeExecutable }> {
   const fake = new FakeExecutable();
   const bytes: number[] = [];
-  const options = { prompt: new TextEncoder().encode(prompt), tokens, temperature: 0.5, seed: 1, context, step: 0 };
+  const options = { prompt: codecs.bytes.encode(prompt), tokens, temperature: 0.5, seed: 1, context, step: 0 };
   for await (const byte of generateTokens(fake, options)) bytes.push(byte);
   return { bytes, fake };
 }
@@ -288,7 +289,7 @@ async function* cutOff(): AsyncGenerator<number> {
 }
 test("text comes in whole characters", async () => {
   const pieces: string[] = [];
-  for await (const piece of asText(cutOff())) pieces.push(piece);
+  for await (const piece of asText(cutOff(), codecs.bytes.decoder([]))) pieces.push(piece);
   assert.equal(pieces, ["a", "é", "€", "😀", "\ufffd"]);
 });
 

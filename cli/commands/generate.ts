@@ -24,6 +24,7 @@ export const generateCommand = (): Command =>
     .addOption(flag("--batch <n>", "texts at a time; default: all, up to 16", whole(1)))
     .addOption(flag("--seed <n>", "what chance comes from; default: 0", whole(-(2 ** 31))))
     .option("--ids", "prompts and texts are token numbers: '5 12 7'; so they are where the model was trained on those")
+    .option("--past-end", "write on past the token that ends a text, which else is the last")
     .addOption(json())
     .addHelpText(
       "after",
@@ -44,6 +45,7 @@ interface Options extends Shared {
   batch?: number;
   seed?: number;
   ids?: boolean;
+  pastEnd?: boolean;
   json?: boolean;
 }
 async function run(folder: string, { json, prompt: prompts = [""], ...options }: Options): Promise<void> {

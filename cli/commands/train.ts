@@ -5,16 +5,25 @@ import type { Step } from "../../runtime/loop.ts";
 import { toNested } from "../../runtime/tensor.ts";
 import { openTraining, type Training } from "../../runtime/train.ts";
 import { addShared, examples, flag, json, out, piped, type Shared, text } from "../flags.ts";
-import { compiling, note, printJson, showBytes, showCount, warn, write } from "../output.ts";
+import { compiling, encoding, note, printJson, showBytes, showCount, warn, write } from "../output.ts";
 import { progress } from "../progress.ts";
 import { interruptible } from "../signals.ts";
 
 export const trainCommand = (): Command =>
   addShared(new Command("train"))
-    .description("Train a model on text, as bytes or token numbers; the last 5% is held out. Ctrl-C saves and stops.")
+    .description(
+      "Train a model on text, as bytes or a tokenizer's tokens; the last 5% is held out. Ctrl-C saves and stops.",
+    )
     .argument("<file>", "a .moe file with a model")
     .addOption(flag("--model <name>", "which model, where the file declares several", text))
     .requiredOption("--data <files...>", "text files, one after the other; - is what is piped in")
+    .addOption(
+      flag(
+        "--tokenizer <path>",
+        "a tokenizer.json, or a folder with one (of Hugging Face's tokenizers), that makes tokens of the text; the run keeps it. Default: bytes",
+        text,
+      ),
+    )
     .option("--ids", "the files hold a tokenizer's numbers in place of text: 5 12 7")
     .addOption(
       flag("--steps <n>", "training steps in total, also with --resume; default: the model's Steps, or 400", whole(1)),
@@ -44,6 +53,7 @@ export const trainCommand = (): Command =>
         "moec train examples/gpt-moe.moe --data a.txt b.txt --steps 2000 --batch 32 --set L=6 --out runs/big",
         "moec train examples/gpt-moe.moe --data book.txt --steps 4000 --resume",
         "moec train examples/lora.moe --data other.txt --params runs/gpt-moe",
+        "moec train runs/OLMoE-1B-7B/model.moe --data book.txt --tokenizer runs/OLMoE-1B-7B --params runs/OLMoE-1B-7B",
       ),
     )
     .action(run);
@@ -52,6 +62,7 @@ interface Options extends Shared {
   model?: string;
   data: string[];
   ids?: boolean;
+  tokenizer?: string;
   steps?: number;
   batch?: number;
   length?: number;
@@ -66,7 +77,8 @@ interface Options extends Shared {
 }
 async function run(program: string, { json, ...options }: Options): Promise<void> {
   requireTarget(options);
-  const training = await openTraining({ program, ...options, data: options.data.map(piped), warn, compiling });
+  const files = options.data.map(piped);
+  const training = await openTraining({ program, ...options, data: files, warn, compiling, encoding: encoding() });
   try {
     const signal = await interruptible();
     const last = await (json ? asJson(training, signal) : forPeople(training, signal));
@@ -120,7 +132,7 @@ function opening({ config, text, about: { parameters, trained, plan }, folder, f
   const { B, T } = sizes;
   return [
     `${config.model}: ${showCount(parameters)} parameters${learned}${memory}`,
-    `data: ${showBytes(text.bytes)}, ${accumulate > 1 ? `${accumulate} times ` : ""}${B} rows of ${T} ${text.unit}s a step, the last ${showLength(text)} held out`,
+    `data: ${showBytes(text.bytes)}, ${accumulate > 1 ? `${accumulate} times ` : ""}${B} rows of ${T} ${text.codec.unit}s a step, the last ${showLength(text)} held out`,
     ...(lacking === null || config.params === undefined ? [] : [begins(config.params, lacking)]),
     ...(folder === null ? [] : [`run: ${folder}${from ? `, from step ${from.state.step}` : ""}`]),
   ].join("\n");
@@ -138,9 +150,9 @@ function closing({ config, folder, text, from }: Training, last: Step | null, { 
   const loss = (last.heldOut ?? Number.NaN).toFixed(3);
   const bigram = bigramHeldOut(text);
   const beside = bigram === null ? "" : `; a bigram model's is ${bigram.toFixed(3)}`;
-  return `held-out loss ${loss} nats a ${text.unit}${beside}\n${saved}`;
+  return `held-out loss ${loss} nats a ${text.codec.unit}${beside}\n${saved}`;
 }
-const showLength = ({ heldOut, unit }: Training["text"]): string =>
+const showLength = ({ heldOut, codec: { unit } }: Training["text"]): string =>
   unit === "byte" ? showBytes(heldOut.length) : `${showCount(heldOut.length)} ${unit}s`;
 const unmoved = (step: number, steps: number, aborted: boolean): string =>
   aborted

@@ -1,4 +1,6 @@
 // A model that transformers wrote, as a run's folder: what `generate` and `run` open.
+
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { elaborate, load } from "../../compiler/check/index.ts";
 import { Problem } from "../../compiler/diagnostic.ts";
@@ -9,6 +11,10 @@ import { writeAtomic } from "../files.ts";
 import { lockFolder } from "../lock.ts";
 import { NamedTensors } from "../names.ts";
 import { defaultRunFolder, writeConfig } from "../run-folder.ts";
+import { keepFiles } from "../tokenizer/chosen.ts";
+import { openTokenizer } from "../tokenizer/codec.ts";
+import { tokenizerName } from "../tokenizer/file.ts";
+import type { Codec } from "../tokens.ts";
 import { type Foreign, foreignTensors, openForeign } from "./weights.ts";
 
 export interface ImportOptions {
@@ -18,34 +24,52 @@ export interface ImportOptions {
   readonly out?: string | undefined;
   /** How many positions a sequence may have: what config.json says, up to 4096. The caches of `generate` are that long. */
   readonly context?: number | undefined;
+  /** Told why the folder's tokenizer cannot be taken over. */
+  readonly warn?: ((line: string) => void) | undefined;
 }
 export interface Imported {
   readonly out: string;
   readonly model: string;
   readonly parameters: number;
   readonly context: number;
+  /** Whether the run has a tokenizer; without one its texts are token numbers. */
+  readonly tokenizer: boolean;
 }
 
-/** Writes model.moe, config.json and a checkpoint of step 0. All weights are there and fit before anything is written. */
-export function importModel(options: ImportOptions): Imported {
+/** Writes model.moe, config.json, the folder's tokenizer where it has one, and a checkpoint of step 0. All weights are there and fit before anything is written. */
+export async function importModel(options: ImportOptions): Promise<Imported> {
   const { folder, out = defaultRunFolder(folder, false) } = options;
   const foreign = openForeign(folder);
   const context = contextOf(foreign, options.context);
   const text = programOf(foreign, context);
   const tensors = foreignTensors(foreign);
   requireAll(text, tensors, folder);
+  const codec = await tokenizerOf(options);
   const release = lockFolder(out);
   try {
     if (checkpointSteps(out).length > 0)
       throw new Problem(`${out} already holds a run`, "choose another folder with --out");
     writeAtomic(join(out, "model.moe"), text);
-    writeConfig(out, { ...nothing, model: declaration, steps: 1, seed: 0, precision: "f32" });
-    writeCheckpoint(out, untrained, { model: tensors, training: new Map() });
+    writeConfig(out, { ...nothing, ...codec?.asked, model: declaration, steps: 1, seed: 0, precision: "f32" });
+    if (codec) keepFiles(codec, out);
+    const state = { ...untrained, tokenizer: codec?.name ?? "foreign" };
+    writeCheckpoint(out, state, { model: tensors, training: new Map() });
   } finally {
     release();
   }
   const parameters = [...tensors.values()].reduce((sum, t) => sum + t.data.length, 0);
-  return { out, model: foreign.family.model, parameters, context };
+  return { out, model: foreign.family.model, parameters, context, tokenizer: codec !== null };
+}
+/** A model is of use without its tokenizer. */
+async function tokenizerOf({ folder, warn }: ImportOptions): Promise<Codec | null> {
+  if (!existsSync(join(folder, tokenizerName))) return null;
+  try {
+    return await openTokenizer(folder);
+  } catch (error) {
+    if (!(error instanceof Problem)) throw error;
+    warn?.(`${error.message}; it is left out, and the model takes and writes token numbers (--ids)`);
+    return null;
+  }
 }
 const declaration = "Imported";
 const nothing = { sizes: {}, data: { files: [], bytes: 0, hash: "" } };
@@ -54,7 +78,6 @@ const untrained = {
   sizes: {},
   random: { seed: 0, call: 0 },
   data: { hash: "", bytes: 0, position: 0 },
-  tokenizer: "foreign",
 };
 
 function contextOf({ header, folder }: Foreign, wanted: number | undefined): number {

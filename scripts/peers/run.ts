@@ -26,11 +26,13 @@ const [what, ...flags] = argv.slice(2);
 if (what === "demo") exit(run(python, ["scripts/peers/demo.py", ...flags]));
 const has = (module: string): boolean =>
   spawnSync(python, ["-c", `import ${module}`], { stdio: "ignore" }).status === 0;
-const scripts = ["peers", "gates", "mixtures", "optim", "attention", ...(has("transformers") ? ["hf"] : [])];
-if (!scripts.includes("hf"))
-  console.error(`\`${python}\` does not have transformers: its logits are not computed again`);
+const others = { transformers: "hf", tokenizers: "texts" };
+const scripts = ["peers", "gates", "mixtures", "optim", "attention"];
+for (const [module, script] of Object.entries(others))
+  if (has(module)) scripts.push(script);
+  else console.error(`\`${python}\` does not have ${module}: its numbers are not computed again`);
 for (const script of scripts) {
   const failed = run(python, [`scripts/peers/${script}.py`]);
   if (failed) exit(failed);
 }
-exit(run(execPath, ["--import", "tsx", "test/run.ts", "peers.", "stdlib-", "models-"]));
+exit(run(execPath, ["--import", "tsx", "test/run.ts", "peers.", "stdlib-", "models-", "tokenizer"]));

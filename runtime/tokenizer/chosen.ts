@@ -1,0 +1,29 @@
+// Which of the ways to read tokens a command means: the one place that knows all three.
+import { join } from "node:path";
+import { Problem } from "../../compiler/diagnostic.ts";
+import { writeAtomic } from "../files.ts";
+import { type Codec, codecs } from "../tokens.ts";
+import { openTokenizer } from "./codec.ts";
+
+export interface AskedTokens {
+  readonly ids?: boolean | undefined;
+  /** tokenizer.json, or the folder that holds it. */
+  readonly tokenizer?: string | undefined;
+}
+/** A run's folder, and what its config.json says. */
+export interface OfRun {
+  readonly folder: string;
+  readonly config: Codec["asked"];
+}
+/** As asked; where nothing is, as the run has it; else bytes. */
+export async function codecOf({ ids, tokenizer }: AskedTokens, run: OfRun | null): Promise<Codec> {
+  if (ids && tokenizer !== undefined)
+    throw new Problem("--ids and --tokenizer are two kinds of data", "leave one of them out");
+  if (tokenizer !== undefined) return openTokenizer(tokenizer);
+  const saved = ids === false ? undefined : run?.config;
+  if (ids || saved?.ids) return codecs.ids;
+  return run && saved?.tokenizer !== undefined ? openTokenizer(run.folder) : codecs.bytes;
+}
+export function keepFiles({ files }: Codec, folder: string): void {
+  for (const [name, bytes] of files) writeAtomic(join(folder, name), bytes);
+}

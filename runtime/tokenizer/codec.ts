@@ -1,0 +1,158 @@
+// Text through a model's own tokenizer, by @huggingface/tokenizers.
+import { createContext, Script } from "node:vm";
+import type { Tokenizer as Library } from "@huggingface/tokenizers";
+import { Problem } from "../../compiler/diagnostic.ts";
+import type { Codec, Decoder, Progress } from "../tokens.ts";
+import { type Cuts, cutsOf, parts } from "./cuts.ts";
+import { exactly, partsOf } from "./exact.ts";
+import { type Part, readTokenizer, type TokenizerFile, unsupported } from "./file.ts";
+
+/** `at`: tokenizer.json, or the folder that holds it. `patience`: milliseconds that the shortest text may take. */
+export async function openTokenizer(at: string, patience = 30_000): Promise<Codec> {
+  const file = readTokenizer(at);
+  requirePieces(file);
+  const pre = file.json.pre_tokenizer && exactly(file.json.pre_tokenizer, file);
+  const { Tokenizer } = await import("@huggingface/tokenizers");
+  try {
+    const library = new Tokenizer({ ...file.json, pre_tokenizer: pre }, file.config);
+    return codecOf(file, library, cutsOf(file.json, pre), patience);
+  } catch (cause) {
+    if (cause instanceof Problem) throw cause;
+    throw unsupported(file, cause instanceof Error ? cause.message : String(cause));
+  }
+}
+function codecOf(file: TokenizerFile, library: Library, cuts: Cuts | null, patience: number): Codec {
+  const end = idOf(library, file.config.eos_token);
+  const { before, after } = around(file, library);
+  const plain = (text: string): number[] => within(file, text, patience + text.length, () => idsOf(library, text));
+  return {
+    name: "tokenizer",
+    unit: "token",
+    asked: { tokenizer: file.hash },
+    files: file.files,
+    tokens: 1 + Math.max(...library.get_vocab().values()),
+    end,
+    encode: (text) => {
+      const ids = [...before, ...plain(text)];
+      return ids.length > 0 ? ids : end === null ? plain("\n") : [end];
+    },
+    data: (bytes, path, progress) => {
+      requireWhole(bytes, path, cuts);
+      const ids = [...parts(utf8(bytes, path, progress), cuts)].map((part) => Int32Array.from(plain(part)));
+      return joined([Int32Array.from(before), ...ids, Int32Array.from(after)]);
+    },
+    decoder: (prompt) => decoderOf(library, prompt),
+  };
+}
+type Named = TokenizerFile["config"]["eos_token"];
+function idOf(library: Library, named: Named): number | null {
+  const token = typeof named === "string" ? named : named?.content;
+  return token === undefined ? null : (library.token_to_id(token) ?? null);
+}
+/** Python leaves out what the vocabulary lacks; the library gives undefined. */
+const idsOf = (library: Library, text: string, special = false): number[] =>
+  library.encode(text, { add_special_tokens: special }).ids.filter((id: number | undefined) => id !== undefined);
+
+/** What stands before and after each text: as transformers has it, what the config says goes over the post-processor's. */
+function around({ config, json }: TokenizerFile, library: Library): Record<"before" | "after", number[]> {
+  const { add_bos_token: bos, add_eos_token: eos } = config;
+  const wanted = (add: boolean | null | undefined, named: Named): number[] => {
+    const id = idOf(library, named);
+    return add && id !== null ? [id] : [];
+  };
+  if (typeof bos === "boolean" || typeof eos === "boolean" || json.post_processor === null)
+    return { before: wanted(bos, config.bos_token), after: wanted(eos, config.eos_token) };
+  const [inner, whole] = [idsOf(library, "a"), idsOf(library, "a", true)];
+  const from = whole.findIndex((_, i) => inner.every((id, j) => whole[i + j] === id));
+  return { before: whole.slice(0, from), after: whole.slice(from + inner.length) };
+}
+
+const inTime = new Script("run()");
+/** Ends, after milliseconds (a hundred times what a text takes), an expression of the file that tries every way to divide the text. */
+function within<T>(file: TokenizerFile, text: string, timeout: number, run: () => T): T {
+  let result: { readonly value: T } | undefined;
+  try {
+    inTime.runInContext(createContext({ run: () => void (result = { value: run() }) }), { timeout });
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException;
+    if (code !== "ERR_SCRIPT_EXECUTION_TIMEOUT" && !(cause instanceof RangeError)) throw cause;
+    const what = code === undefined ? String(cause) : `no end after ${Math.round(timeout / 1000)} seconds`;
+    throw unsupported(file, `${text.length} characters that begin with ${JSON.stringify(text.slice(0, 24))}: ${what}`);
+  }
+  if (!result) throw unsupported(file, "nothing came of a text");
+  return result.value;
+}
+
+/** Bytes of a text that cannot be cut: memory is some 200 times that. */
+const whole = 8 << 20;
+function requireWhole(bytes: Uint8Array, path: string, cuts: Cuts | null): void {
+  if (cuts !== null || bytes.length <= whole) return;
+  throw new Problem(
+    `${path} has ${bytes.length} bytes, and this tokenizer takes a text whole, up to ${whole}`,
+    "cut it where you like into files of at most that, and give them in order: --data a.txt b.txt",
+  );
+}
+const slice = 1 << 16;
+function* utf8(bytes: Uint8Array, path: string, progress: Progress | undefined): Generator<string> {
+  const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+  for (let at = 0; at < bytes.length; at += slice) {
+    progress?.(at, bytes.length);
+    try {
+      yield decoder.decode(bytes.subarray(at, at + slice), { stream: at + slice < bytes.length });
+    } catch (cause) {
+      if (!(cause instanceof TypeError)) throw cause;
+      throw new Problem(
+        `${path} is not UTF-8 around byte ${at}`,
+        "a tokenizer takes text: convert it (iconv -t utf-8), or leave --tokenizer out and train on bytes",
+      );
+    }
+  }
+}
+function joined(chunks: readonly Int32Array[]): Int32Array {
+  const all = new Int32Array(chunks.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const chunk of chunks) {
+    all.set(chunk, at);
+    at += chunk.length;
+  }
+  return all;
+}
+
+/** Decoders whose text of some tokens begins the text of those and more, but for a character that is not whole yet. */
+const pieceByPiece = new Set("ByteLevel WordPiece Metaspace BPEDecoder Replace Fuse Strip ByteFallback".split(" "));
+function requirePieces(file: TokenizerFile, part: Part | null = file.json.decoder): void {
+  if (part?.type === "Sequence") for (const inner of partsOf(part, "decoders")) requirePieces(file, inner);
+  else if (part) {
+    const expression = part.type === "Replace" && (part["pattern"] as { String?: unknown }).String === undefined;
+    const cutsEnd = part.type === "Strip" && part["stop"] !== 0;
+    if (!pieceByPiece.has(part.type) || expression || cutsEnd)
+      throw unsupported(file, `decoder: moec does not know ${JSON.stringify(part).slice(0, 80)}`);
+  }
+}
+/** The text after a prompt, whole characters at a time: all pieces together are what the decoder makes of all tokens, without the prompt's. */
+function decoderOf(library: Library, prompt: readonly number[]): Decoder {
+  const decode = (ids: readonly number[]): string => {
+    const known = ids.filter((id) => library.id_to_token(id) !== undefined);
+    return known.length === 0
+      ? ""
+      : library.decode(known, { skip_special_tokens: true, clean_up_tokenization_spaces: false });
+  };
+  // `tokens` are as few of the newest as say how those that follow are written, `text` what they are; the first `read` are shown
+  let [tokens, text] = [[...prompt], decode(prompt)];
+  let read = tokens.length;
+  return {
+    push: (token) => {
+      tokens.push(token);
+      const longer = decode(tokens);
+      if (longer.endsWith("\ufffd")) return "";
+      const piece = longer.slice(text.length);
+      const newest = tokens.slice(read);
+      const alone = decode(newest);
+      // what begins a text may lose a blank: only after something is seen can the rest be left
+      [tokens, text] = alone === "" || alone.endsWith("\ufffd") ? [tokens, longer] : [newest, alone];
+      read = tokens.length;
+      return piece;
+    },
+    end: () => decode(tokens).slice(text.length),
+  };
+}

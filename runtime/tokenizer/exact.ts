@@ -1,0 +1,67 @@
+// Pre-tokenizers as Python's tokenizers has them, where the library in JavaScript does otherwise: said by its `Split`, which is exact.
+import type { Part, TokenizerFile } from "./file.ts";
+import { unsupported } from "./file.ts";
+
+/** A part that keeps the matches of an expression and drops what is between. */
+const matches = (Regex: string): Part => ({ type: "Split", pattern: { Regex }, behavior: "Removed", invert: true });
+const isolated = (Regex: string): Part => ({ type: "Split", pattern: { Regex }, behavior: "Isolated", invert: false });
+const before = (p: string): string => `(?:(?!${p})[\\s\\S])`;
+/** How `Split` cuts at a pattern. */
+const behaviors: Readonly<Record<string, (p: string) => Part>> = {
+  Isolated: isolated,
+  Removed: (p) => ({ ...isolated(p), behavior: "Removed" }),
+  Contiguous: (p) => isolated(`(?:${p})+`),
+  MergedWithPrevious: (p) => matches(`${before(p)}*(?:${p})|${before(p)}+`),
+  MergedWithNext: (p) => matches(`(?:${p})${before(p)}*|${before(p)}+`),
+};
+const gpt2 = String.raw`'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`;
+const punctuation = String.raw`[\p{P}$+<=>^\x60|~]`;
+const literally = (text: string): string => text.replaceAll(/[^\p{L}\p{N}\s]/gu, String.raw`\$&`);
+
+/** The same pre-tokenizer in words that the library takes as Python does. */
+export function exactly(part: Part, file: TokenizerFile): Part {
+  switch (part.type) {
+    case "Sequence":
+      return { ...part, pretokenizers: partsOf(part, "pretokenizers").map((p) => exactly(p, file)) };
+    case "Whitespace":
+      return matches(String.raw`\w+|[^\w\s]+`);
+    case "Digits":
+      return isolated(part["individual_digits"] === true ? String.raw`\p{N}` : String.raw`\p{N}+`);
+    case "Punctuation":
+      return behaving(part, punctuation, file);
+    case "Metaspace":
+      return part["split"] === false
+        ? part
+        : sequence(part, behaving({ type: "Split", behavior: "MergedWithNext" }, literally(replacementOf(part)), file));
+    case "ByteLevel":
+      if (part["use_regex"] === false || part["add_prefix_space"] === true) return part;
+      return sequence(isolated(gpt2), { ...part, use_regex: false });
+    case "Split":
+      return split(part, file);
+    case "WhitespaceSplit":
+    case "BertPreTokenizer":
+      return part;
+    default:
+      throw unsupported(file, `pre_tokenizer: moec does not know the type ${part.type}`);
+  }
+}
+const sequence = (...pretokenizers: readonly Part[]): Part => ({ type: "Sequence", pretokenizers });
+export const replacementOf = (part: Part): string =>
+  typeof part["replacement"] === "string" ? part["replacement"] : "\u2581";
+export const partsOf = (part: Part, key: string): readonly Part[] => (Array.isArray(part[key]) ? part[key] : []);
+
+function behaving(part: Part, pattern: string, file: TokenizerFile): Part {
+  const { behavior = "Isolated" } = part;
+  const made = typeof behavior === "string" && Object.hasOwn(behaviors, behavior) ? behaviors[behavior] : undefined;
+  if (!made) throw unsupported(file, `pre_tokenizer: ${part.type} with the behavior ${JSON.stringify(behavior)}`);
+  return made(pattern);
+}
+function split(part: Part, file: TokenizerFile): Part {
+  const { String: text, Regex } = (part["pattern"] ?? {}) as { readonly String?: unknown; readonly Regex?: unknown };
+  const pattern = typeof Regex === "string" ? Regex : typeof text === "string" ? literally(text) : null;
+  if (pattern === null || pattern === "") throw unsupported(file, "pre_tokenizer: a Split without a pattern");
+  // between matches and beside them the cuts are the same
+  if (part["invert"] !== true || part["behavior"] === "Isolated") return behaving(part, pattern, file);
+  if (part["behavior"] === "Removed") return matches(pattern);
+  throw unsupported(file, `pre_tokenizer: an inverted Split with the behavior ${JSON.stringify(part["behavior"])}`);
+}

@@ -1,0 +1,115 @@
+// tokenizer.json and tokenizer_config.json, as Hugging Face's tokenizers and transformers write them: found, read and checked.
+import { existsSync, statSync } from "node:fs";
+import { dirname, join } from "node:path";
+import * as v from "valibot";
+import { Problem } from "../../compiler/diagnostic.ts";
+import { onFile } from "../../compiler/on-file.ts";
+import { hashOf, readBytes } from "../files.ts";
+
+export const tokenizerName = "tokenizer.json";
+const configName = "tokenizer_config.json";
+/** Bytes; the largest that models have are half of it. */
+const most = 64 << 20;
+
+/** A normalizer, pre-tokenizer, post-processor or decoder: what it is called, and whatever it takes. */
+const part = v.looseObject({ type: v.string() });
+export type Part = v.InferOutput<typeof part>;
+const id = v.pipe(v.number(), v.safeInteger(), v.minValue(0), v.maxValue(2 ** 31 - 1));
+const isObject = (x: unknown): x is Record<string, unknown> => typeof x === "object" && x !== null && !Array.isArray(x);
+/** Checked by hand: valibot drops the keys `constructor` and `prototype`, which are words. */
+const numbered = v.custom<Readonly<Record<string, number>>>(
+  (x) => isObject(x) && Object.values(x).every((n) => v.is(id, n)),
+  "it must give each token a whole number",
+);
+const isPair = (x: unknown): boolean => Array.isArray(x) && x.length === 2 && x.every((s) => typeof s === "string");
+const merges = v.custom<readonly (string | readonly [string, string])[]>(
+  (x) => Array.isArray(x) && x.every((m) => (typeof m === "string" ? m.includes(" ") : isPair(m))),
+  "it must be a list of pairs of tokens",
+);
+const scored = v.custom<readonly (readonly [string, number])[]>(
+  (x) => Array.isArray(x) && x.length > 0 && x.every((p) => Array.isArray(p) && isScore(p)),
+  "it must be a list of tokens with their scores",
+);
+const isScore = ([token, score]: readonly unknown[]): boolean => typeof token === "string" && Number.isFinite(score);
+const models = v.variant("type", [
+  v.looseObject({ type: v.literal("BPE"), vocab: numbered, merges, dropout: v.nullish(v.literal(0)) }),
+  v.looseObject({ type: v.literal("WordPiece"), vocab: numbered, unk_token: v.string() }),
+  v.looseObject({ type: v.literal("Unigram"), vocab: scored, unk_id: v.nullish(id) }),
+]);
+const added = v.looseObject({ id, content: v.pipe(v.string(), v.minLength(1)) });
+const schema = v.looseObject({
+  normalizer: v.nullish(part, null),
+  pre_tokenizer: v.nullish(part, null),
+  post_processor: v.nullish(part, null),
+  decoder: v.nullish(part, null),
+  added_tokens: v.optional(v.array(added), []),
+  model: models,
+});
+export type TokenizerJson = v.InferOutput<typeof schema>;
+const named = v.nullish(v.union([v.string(), v.looseObject({ content: v.string() })]));
+const configSchema = v.looseObject({
+  bos_token: named,
+  eos_token: named,
+  add_bos_token: v.nullish(v.boolean()),
+  add_eos_token: v.nullish(v.boolean()),
+});
+export type TokenizerConfig = v.InferOutput<typeof configSchema>;
+
+/** `files` by name; `hash`, a SHA-256, is of them all. */
+export interface TokenizerFile {
+  readonly path: string;
+  readonly json: TokenizerJson;
+  readonly config: TokenizerConfig;
+  readonly files: ReadonlyMap<string, Uint8Array>;
+  readonly hash: string;
+}
+const remedy = "give a tokenizer.json of Hugging Face's tokenizers, or a folder with one; --ids takes token numbers";
+
+/** `at`: tokenizer.json, or the folder that holds it; tokenizer_config.json is read where it lies beside it. */
+export function readTokenizer(at: string): TokenizerFile {
+  const isFolder = onFile(at, "read", () => statSync(at)).isDirectory();
+  const path = isFolder ? join(at, tokenizerName) : at;
+  if (!existsSync(path)) throw new Problem(`${at} has no ${tokenizerName}`, remedy);
+  const beside = join(dirname(path), configName);
+  const files = new Map([[tokenizerName, readLimited(path)]]);
+  if (existsSync(beside)) files.set(configName, readLimited(beside));
+  const [text, config] = [...files.values()];
+  return {
+    path,
+    json: checked(path, schema, withKind(parsed(path, text))),
+    config: checked(beside, configSchema, config ? parsed(beside, config) : {}),
+    files,
+    hash: hashOf(files.values()),
+  };
+}
+function readLimited(path: string): Uint8Array {
+  const { size } = onFile(path, "read", () => statSync(path));
+  if (size > most) throw new Problem(`${path} has ${size} bytes; a tokenizer's are ${most} at most`, remedy);
+  return readBytes(path);
+}
+function parsed(path: string, bytes: Uint8Array | undefined): unknown {
+  try {
+    return JSON.parse(new TextDecoder().decode(bytes));
+  } catch {
+    throw new Problem(`${path} is not JSON`, `restore the file, or ${remedy}`);
+  }
+}
+/** Old files leave out what the model is called. */
+function withKind(json: unknown): unknown {
+  if (!isObject(json) || !isObject(json["model"]) || "type" in json["model"]) return json;
+  const { vocab, merges: pairs } = json["model"];
+  const type = Array.isArray(vocab) ? "Unigram" : pairs === undefined ? "WordPiece" : "BPE";
+  return { ...json, model: { ...json["model"], type } };
+}
+function checked<T extends v.GenericSchema>(path: string, schema: T, json: unknown): v.InferOutput<T> {
+  const found = v.safeParse(schema, json);
+  if (found.success) return found.output;
+  const { path: keys, message } = found.issues[0];
+  throw new Problem(`${path}: ${keys?.map((k) => String(k.key)).join(".") ?? "all of it"}: ${message}`, remedy);
+}
+/** What moec cannot do of a file that is right. */
+export const unsupported = ({ path }: Pick<TokenizerFile, "path">, what: string): Problem =>
+  new Problem(
+    `${path}: ${what}`,
+    "make token numbers with Python's tokenizers, and give those with --ids (docs/from-pytorch.md)",
+  );
