@@ -16,7 +16,7 @@ import {
   type Tensor,
 } from "./executable.ts";
 import { byName } from "./loop.ts";
-import { meanOf } from "./means.ts";
+import { totalsOf } from "./means.ts";
 import { NamedTensors, namesHelp, namesOf, split } from "./names.ts";
 import { bytesOfTensor, convert, count, fromBytes, fromNumbers, requireElements, requireFit } from "./tensor.ts";
 
@@ -290,7 +290,7 @@ export interface TrainedStep {
   /** The model as it is after this step: its parameters can be read. */
   readonly program: Program;
 }
-/** Trains a model with its own `train`: yields each step. The program is closed when the loop ends. */
+/** Trains a model with its own `train`: yields each step. A loss that is no number ends it as a Problem. The program is closed when the loop ends. */
 export async function* train(source: Source, options: TrainOptions): AsyncGenerator<TrainedStep, void> {
   const { accumulate = 1, batches, signal } = options;
   if (!Number.isSafeInteger(accumulate) || accumulate < 1)
@@ -308,8 +308,8 @@ export async function* train(source: Source, options: TrainOptions): AsyncGenera
     for await (const batch of batches) {
       outcomes.push(await program.run(batch, { step: done }));
       if (outcomes.length < accumulate) continue;
+      const { losses, metrics } = totalsOf(outcomes, done + 1);
       if (accumulate > 1) await program.update(done);
-      const { losses, metrics } = meanOf(outcomes);
       outcomes = [];
       done += 1;
       const named = Object.fromEntries(byName(losses));

@@ -4,7 +4,7 @@ import { updateOf } from "../compiler/transform/accumulate.ts";
 import { type Checkpoint, loadStores, storesOf, writeCheckpoint } from "./checkpoint.ts";
 import { type Batch, heldOutBatches, requireEnough, streamPosition, type Text, trainingBatch } from "./data.ts";
 import type { At, Executable, Outcome, Tensor } from "./executable.ts";
-import { meanOf } from "./means.ts";
+import { type Totals, totalsOf } from "./means.ts";
 import { split } from "./names.ts";
 import { type GivenParameters, loadParameters } from "./parameters.ts";
 import { type RunConfig, RunLog } from "./run-folder.ts";
@@ -73,7 +73,6 @@ export async function* trainSteps(setup: TrainSetup): AsyncGenerator<Step, void>
     yield step;
   }
 }
-type Totals = Pick<Outcome, "losses" | "metrics">;
 /** The step after `done` others: its batches, then the optimizer where they are several. */
 async function trainStep({ executable, text, config }: TrainSetup, done: number): Promise<Totals> {
   const { B, T, n } = batching(config);
@@ -83,10 +82,9 @@ async function trainStep({ executable, text, config }: TrainSetup, done: number)
     outcomes.push(await runBatch(executable, "train", trainingBatch(text, B, T, done * n + i), at(i)));
     await breath();
   }
-  const outcome = meanOf(outcomes);
-  requireFinite(outcome, done + 1);
+  const totals = totalsOf(outcomes, done + 1);
   if (n > 1) await executable.run(updateOf("train"), new Map(), at(n - 1));
-  return outcome;
+  return totals;
 }
 /** What log.jsonl keeps. Many metrics are kept of some steps only, so that a step takes `loggedNumbers` of them or less on average. */
 function logged({ step, steps, loss, losses, metrics, heldOut, tokensPerSecond, seconds }: Step): object {
@@ -140,15 +138,18 @@ async function heldOutLoss(
 ): Promise<number> {
   const { B, T } = batching(config);
   const learned = states(executable, true);
-  for (const [name, value] of empty) executable.write(name, value);
   let [sum, count] = [0, 0];
-  for (const batch of heldOutBatches(text, B, T)) {
-    const { losses } = await runBatch(executable, "evaluate", batch, { seed: config.seed, call: step, step });
-    const loss = [...losses].filter(([path]) => own.includes(path)).reduce((x, [, y]) => x + y, 0);
-    sum += loss * batch.count;
-    count += batch.count;
+  try {
+    for (const [name, value] of empty) executable.write(name, value);
+    for (const batch of heldOutBatches(text, B, T)) {
+      const { losses } = await runBatch(executable, "evaluate", batch, { seed: config.seed, call: step, step });
+      const loss = [...losses].filter(([path]) => own.includes(path)).reduce((x, [, y]) => x + y, 0);
+      sum += loss * batch.count;
+      count += batch.count;
+    }
+  } finally {
+    for (const [name, value] of learned) executable.write(name, value);
   }
-  for (const [name, value] of learned) executable.write(name, value);
   return sum / count;
 }
 
@@ -169,18 +170,6 @@ function summary({ losses, metrics }: Totals): Pick<Step, "loss" | "losses" | "m
     metrics: Object.fromEntries([...metrics].flatMap(([name, t]) => split(name, t))),
   };
 }
-function requireFinite({ losses }: Pick<Outcome, "losses">, step: number): void {
-  for (const [path, loss] of losses) {
-    if (Number.isFinite(loss)) continue;
-    const dot = path.lastIndexOf(".");
-    const layer = dot < 0 ? "" : ` of layer \`${path.slice(0, dot)}\``;
-    throw new Problem(
-      `the loss \`${path.slice(dot + 1)}\`${layer} is ${loss} at step ${step}`,
-      "nothing was saved of it; lower the learning rate, warm up longer, or look at the data; --resume goes on from the last checkpoint",
-    );
-  }
-}
-
 function save({ executable, text, config }: TrainSetup, folder: string, step: number): string {
   const { B, T, n } = batching(config);
   const call = step * n;

@@ -1,9 +1,25 @@
-// One outcome of several batches.
+// One outcome of the batches of a training step.
+import { Problem } from "../compiler/diagnostic.ts";
 import type { Outcome, Tensor } from "./executable.ts";
 import { convert, zeros } from "./tensor.ts";
 
+export type Totals = Pick<Outcome, "losses" | "metrics">;
+/** What the batches of a step gave, as `meanOf`. A loss that is no number is a Problem: nothing good comes of the steps after it. */
+export function totalsOf(outcomes: readonly Outcome[], step: number): Totals {
+  const totals = meanOf(outcomes);
+  for (const [path, loss] of totals.losses) {
+    if (Number.isFinite(loss)) continue;
+    const dot = path.lastIndexOf(".");
+    const layer = dot < 0 ? "" : ` of layer \`${path.slice(0, dot)}\``;
+    throw new Problem(
+      `the loss \`${path.slice(dot + 1)}\`${layer} is ${loss} at step ${step}`,
+      "nothing was saved of it; lower the learning rate, warm up longer, or look at the data; a run in a folder goes on from its last checkpoint with --resume",
+    );
+  }
+  return totals;
+}
 /** The means of losses and metrics; metrics of whole numbers and booleans become f32. One outcome stays as it is. */
-export function meanOf(outcomes: readonly Outcome[]): Pick<Outcome, "losses" | "metrics"> {
+function meanOf(outcomes: readonly Outcome[]): Totals {
   const [first, ...others] = outcomes;
   if (!first || others.length === 0) return first ?? { losses: new Map(), metrics: new Map() };
   const losses = [...first.losses.keys()].map((name): [string, number] => [

@@ -51,6 +51,19 @@ async function compiled<T>(options: CompileOptions, use: (program: Program) => P
     program.close();
   }
 }
+test("training ends at a loss that is no number, as the command does", async () => {
+  for (const accumulate of [1, 2]) {
+    const batches = [1, 1, Number.NaN, 1].map((x) => ({ x: filled(x) }));
+    let steps = 0;
+    const all = async (): Promise<void> => {
+      const options = { batches, sizes, target: "reference", accumulate } as const;
+      for await (const { step } of train(Fit, options)) steps = step;
+    };
+    const after = 2 / accumulate;
+    await refuses(all, `the loss \`square\` is NaN at step ${after + 1}`, "learning rate");
+    assert.is(steps, after);
+  }
+});
 test("train evaluates a held-out batch with the parameters of each step, and learns nothing", async () => {
   const { Held } = moe<"Held">`
     import { Sgd } from "std/optim"

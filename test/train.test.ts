@@ -129,6 +129,15 @@ test("an evaluation leaves the model's states as training made them", async () =
   const [bias, same] = [often, once].map(({ executable }) => executable.read("gate.bias").data);
   assert.equal(bias, same);
   assert.is.not(bias?.[0], 20);
+  let evaluations = 0;
+  const failing = new FakeExecutable({
+    before: (entry) => {
+      if (entry === "evaluate" && ++evaluations > 1) throw new Problem("no memory", "");
+    },
+  });
+  const how = { executable: failing, text, config, own: [], folder: null, from: null, params: null, saveEvery: 0 };
+  assert.is((await rejected(() => trainSteps({ ...how, evaluateEvery: 1 }).next())).message, "no memory");
+  assert.equal(failing.read("gate.bias").data, bias);
 });
 
 test("a run that was cut off and resumed has the bits and the log of an unbroken one", async () => {
