@@ -4,6 +4,8 @@ import { cpSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { suite } from "uvu";
 import { Problem } from "../compiler/diagnostic.ts";
+import { newestCheckpoint } from "../runtime/checkpoint.ts";
+import { importModel } from "../runtime/import/folder.ts";
 import { openForeign } from "../runtime/import/weights.ts";
 import { readSafetensors, type Tensor } from "../runtime/index.ts";
 import { readParameters } from "../runtime/parameters.ts";
@@ -14,7 +16,13 @@ import { close, type Way, ways } from "./stored.ts";
 const test = suite("models-import");
 const hf = join(import.meta.dirname, "peers", "hf");
 const decoder = join(import.meta.dirname, "..", "stdlib", "models", "decoder.moe");
-const models = { mixtral: "Mixtral", olmoe: "Olmoe", qwen3_moe: "Qwen3Moe", deepseek_v3: "DeepSeekMain" } as const;
+const models = {
+  mixtral: "Mixtral",
+  olmoe: "Olmoe",
+  qwen3_moe: "Qwen3Moe",
+  gpt_oss: "GptOss",
+  deepseek_v3: "DeepSeekMain",
+} as const;
 
 /** transformers norms and turns in f32, also in f64. */
 const bar = ({ precision }: Way): number => (precision === "f64" ? 1e-6 : 1e-5);
@@ -60,6 +68,25 @@ test("a configuration that the model cannot have is a Problem that names the key
   const yarn = { rope_type: "yarn", factor: 4, rope_theta: 10000 };
   refused(() => openForeign(copy("mixtral", (c) => ({ ...c, rope_parameters: yarn }))), '"yarn"');
   refused(() => openForeign(folder()), "no config.json");
+  refused(
+    () => openForeign(copy("gpt_oss", (c) => ({ ...c, layer_types: ["full_attention", "full_attention"] }))),
+    "layer_types",
+  );
+  const mxfp4 = { quant_method: "mxfp4" };
+  refused(() => openForeign(copy("gpt_oss", (c) => ({ ...c, quantization_config: mxfp4 }))), "quantised", '"mxfp4"');
+});
+test("an imported model has each expert's gate and up from the columns that hold both in turn", async () => {
+  const at = join(hf, "gpt_oss");
+  const out = join(folder(), "run");
+  assert.equal((await importModel({ folder: at, out })).model, "GptOss");
+  const ours = newestCheckpoint(out, assert.fail)?.model ?? assert.fail();
+  const theirs = readSafetensors(join(at, "model.safetensors")).get("model.layers.1.mlp.experts.gate_up_proj_bias");
+  const halves = ["gate", "up"].map((half) => ours.get(`blocks.1.feed.experts.${half}.bias`));
+  for (const [i, half] of halves.entries())
+    assert.deepEqual(
+      half?.data,
+      theirs?.data.filter((_, at) => at % 2 === i),
+    );
 });
 test("what is named otherwise is a Problem, and so are foreign weights without their config.json", () => {
   const other = { model_type: "qwen3_moe", head_dim: 4, moe_intermediate_size: 24, norm_topk_prob: true };

@@ -6,7 +6,9 @@ import { note, printJson, showCount, warn } from "../output.ts";
 
 export const importCommand = (): Command =>
   new Command("import")
-    .description("Take over a mixture of experts that transformers saved: Mixtral, OLMoE, Qwen3-MoE, DeepSeek-V3.")
+    .description(
+      "Take over a mixture of experts that transformers saved: Mixtral, OLMoE, Qwen3-MoE, GPT-OSS, DeepSeek-V3.",
+    )
     .argument("<folder>", "what save_pretrained wrote: config.json, safetensors, and tokenizer.json if it is there")
     .addOption(out("folder", "where it goes; default: runs/NAME"))
     .addOption(flag("--context <n>", "positions of a sequence; default: what config.json says, up to 4096", whole(1)))

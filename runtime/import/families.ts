@@ -12,10 +12,13 @@ export interface Family {
   /** The model of std/models/decoder. */
   readonly model: string;
   readonly header: Readonly<Record<string, Said>>;
-  /** What else a key must say, if it is there and not null: the model knows nothing else. */
+  /** What else a key must say, if it is there and not null: the model knows nothing else. A function has it from the rest of config.json. */
   readonly only: Readonly<Record<string, unknown>>;
-  /** Their name and ours; each `*` is a number, and null is not read. Their matrices are [out, in], ours [in, out], but for the embedding. */
-  readonly names: Readonly<Record<string, string | null>>;
+  /**
+   * Their name and ours; each `*` is a number, and null is not read. Their matrices are [out, in], ours [in, out]. What is not turned has its name in
+   * a list; of several names each takes the last axis's elements in turn.
+   */
+  readonly names: Readonly<Record<string, string | readonly string[] | null>>;
 }
 
 const said = (...keys: string[]): Said => ({ keys });
@@ -37,7 +40,7 @@ const plain: Family["only"] = {
   "rope_scaling.type": "default",
 };
 const outer: Family["names"] = {
-  "model.embed_tokens.weight": "embed.weight",
+  "model.embed_tokens.weight": ["embed.weight"],
   "model.norm.weight": "norm.weight",
   "lm_head.weight": "head.weight",
   "model.layers.*.input_layernorm.weight": "blocks.*.norm1.weight",
@@ -63,6 +66,17 @@ const mixture: Family["names"] = {
   "model.layers.*.mlp.gate.weight": "blocks.*.feed.gate.weight",
   ...swiglu("model.layers.*.mlp.experts.*", "blocks.*.feed.experts.*"),
 };
+
+const biases: Family["names"] = Object.fromEntries(
+  Object.entries(attention).map(([theirs, ours]) => [toBias(theirs), toBias(String(ours))]),
+);
+function toBias(weight: string): string {
+  return weight.replace(/weight$/, "bias");
+}
+/** GPT-OSS's: a window in every other block, from the first on. */
+const everyOther = ({ num_hidden_layers: layers }: Json): string[] =>
+  Array.from({ length: Number(layers) }, (_, i) => (i % 2 === 0 ? "sliding_attention" : "full_attention"));
+const yarn = (key: string): string[] => [`rope_parameters.${key}`, `rope_scaling.${key}`];
 
 export const families: readonly Family[] = [
   {
@@ -112,6 +126,49 @@ export const families: readonly Family[] = [
     },
     only: { ...plain, use_sliding_window: false, decoder_sparse_step: 1, mlp_only_layers: [] },
     names: { ...outer, ...attention, ...norms, ...mixture },
+  },
+  {
+    type: "gpt_oss",
+    model: "GptOss",
+    header: {
+      ...common,
+      H: said("intermediate_size"),
+      Groups: said("num_key_value_heads"),
+      A: said("head_dim"),
+      E: said("num_local_experts", "num_experts"),
+      window: said("sliding_window"),
+      stretch: said(...yarn("factor")),
+      original: said(...yarn("original_max_position_embeddings")),
+      truncate: { keys: yarn("truncate"), otherwise: true },
+      limit: { keys: ["swiglu_limit"], otherwise: 7 },
+      alpha: { keys: ["swiglu_alpha"], otherwise: 1.702 },
+    },
+    only: {
+      hidden_act: "silu",
+      attention_bias: true,
+      layer_types: everyOther,
+      ...Object.fromEntries(yarn("rope_type").map((key) => [key, "yarn"])),
+      ...Object.fromEntries(yarn("beta_fast").map((key) => [key, 32])),
+      ...Object.fromEntries(yarn("beta_slow").map((key) => [key, 1])),
+    },
+    names: {
+      ...outer,
+      ...attention,
+      ...biases,
+      "model.layers.*.self_attn.sinks": "blocks.*.attention.sinks",
+      "model.layers.*.mlp.router.weight": "blocks.*.feed.gate.weight",
+      "model.layers.*.mlp.router.bias": "blocks.*.feed.gate.bias",
+      "model.layers.*.mlp.experts.gate_up_proj": [
+        "blocks.*.feed.experts.gate.weight",
+        "blocks.*.feed.experts.up.weight",
+      ],
+      "model.layers.*.mlp.experts.gate_up_proj_bias": [
+        "blocks.*.feed.experts.gate.bias",
+        "blocks.*.feed.experts.up.bias",
+      ],
+      "model.layers.*.mlp.experts.down_proj": ["blocks.*.feed.experts.down.weight"],
+      "model.layers.*.mlp.experts.down_proj_bias": ["blocks.*.feed.experts.down.bias"],
+    },
   },
   {
     type: "deepseek_v3",

@@ -6,7 +6,7 @@ import { Problem } from "../../compiler/diagnostic.ts";
 import type { Tensor } from "../executable.ts";
 import { readText } from "../files.ts";
 import { readSafetensors } from "../safetensors.ts";
-import { transposed } from "../tensor.ts";
+import { transposed, zeros } from "../tensor.ts";
 import { type Family, families, type Json } from "./families.ts";
 
 export interface Foreign {
@@ -33,8 +33,10 @@ export function openForeign(folder: string): Foreign {
         : `${path}: the model_type is ${shown(config["model_type"])}, which the standard library does not have`,
       `the library has ${families.map((f) => f.type).join(", ")}; write another in the .moe language, and give it renamed weights by \`--params\` (docs/from-pytorch.md)`,
     );
-  for (const [key, only] of Object.entries(family.only)) {
+  requirePlain(path, config["quantization_config"]);
+  for (const [key, wanted] of Object.entries(family.only)) {
     const is = lookup(config, key);
+    const only: unknown = typeof wanted === "function" ? wanted(config) : wanted;
     if (is !== undefined && shown(is) !== shown(only))
       throw new Problem(
         `${path}: ${key} is ${shown(is)}, and ${family.model} has only ${shown(only)}`,
@@ -48,6 +50,16 @@ export function openForeign(folder: string): Foreign {
     throw new Problem(`${path}: ${keys[0]} is ${shown(is)}`, "it must be a number, or true or false: restore the file");
   });
   return { folder, family, header: Object.fromEntries(header), tied: config["tie_word_embeddings"] === true };
+}
+/** The weights of released checkpoints may be MXFP4 (GPT-OSS) or FP8 (DeepSeek), which transformers makes bf16 of. */
+function requirePlain(path: string, quantised: unknown): void {
+  if (quantised === undefined || quantised === null) return;
+  const { quant_method: method } = quantised as { readonly quant_method?: unknown };
+  const how = method === "mxfp4" ? ", quantization_config=Mxfp4Config(dequantize=True)" : "";
+  throw new Problem(
+    `${path}: the weights are quantised (quantization_config: ${shown(method)}), and moec reads f32 and bf16`,
+    `convert them by transformers: AutoModelForCausalLM.from_pretrained(FOLDER, dtype="bfloat16"${how}).save_pretrained(OTHER), and the tokenizer to the same folder`,
+  );
 }
 /** `a.b` is b in a; null is as if it were not there. */
 const lookup = (config: Json, key: string): unknown =>
@@ -68,7 +80,8 @@ export function foreignTensors({ folder, family, tied }: Foreign): Map<string, T
   for (const file of weightFiles(folder))
     for (const [name, t] of readSafetensors(file)) {
       const ours = renamed(name, family, file);
-      if (ours !== null) tensors.set(ours, ours === embedding ? t : turned(t));
+      if (typeof ours === "string") tensors.set(ours, turned(t));
+      else if (ours) for (const [i, part] of inTurn(t, ours.length).entries()) tensors.set(ours[i] ?? "", part);
     }
   const table = tensors.get(embedding);
   if (tied && table && !tensors.has("head.weight")) tensors.set("head.weight", transposed(table));
@@ -76,6 +89,16 @@ export function foreignTensors({ folder, family, tied }: Foreign): Map<string, T
 }
 const embedding = "embed.weight";
 const turned = (t: Tensor): Tensor => (t.shape.length === 2 ? transposed(t) : t);
+/** Every n-th element of the last axis, from the first on, from the second on, and so on. */
+function inTurn(t: Tensor, n: number): Tensor[] {
+  if (n === 1) return [t];
+  const shape = [...t.shape.slice(0, -1), Math.ceil((t.shape.at(-1) ?? 0) / n)];
+  return Array.from({ length: n }, (_, i) => {
+    const { dtype, data } = zeros(t.dtype, shape);
+    for (let j = 0; j < data.length; j++) data[j] = t.data[j * n + i] ?? 0;
+    return { dtype, shape, data };
+  });
+}
 
 function weightFiles(folder: string): string[] {
   const whole = join(folder, "model.safetensors");
@@ -93,7 +116,7 @@ function weightFiles(folder: string): string[] {
 }
 
 /** `model.layers.3.mlp.experts.7.up_proj.weight` is looked up with stars for its numbers, which ours takes in their order. */
-function renamed(name: string, { names, model }: Family, file: string): string | null {
+function renamed(name: string, { names, model }: Family, file: string): Family["names"][string] {
   const numbers: string[] = [];
   const key = name.replaceAll(/(?<=\.)\d+(?=\.)/g, (n) => {
     numbers.push(n);
@@ -105,5 +128,10 @@ function renamed(name: string, { names, model }: Family, file: string): string |
       `${file}: \`${name}\` is nothing that ${model} has`,
       "the model is another one, or has more than its config.json says",
     );
-  return ours?.replaceAll("*", () => numbers.shift() ?? "") ?? null;
+  const filled = (pattern: string): string => {
+    const left = [...numbers];
+    return pattern.replaceAll("*", () => left.shift() ?? "");
+  };
+  if (ours === null) return null;
+  return typeof ours === "string" ? filled(ours) : ours.map(filled);
 }

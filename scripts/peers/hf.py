@@ -29,6 +29,13 @@ MODELS = {
         HEADS | {"moe_intermediate_size": 16, "head_dim": 8, "num_local_experts": 6, "norm_topk_prob": True},
         "1GB",
     ),
+    "gpt_oss": (
+        "GptOss",
+        HEADS
+        | {"intermediate_size": 12, "head_dim": 8, "num_local_experts": 5, "sliding_window": 4, "swiglu_limit": 0.6, "swiglu_alpha": 1.5}
+        | {"rope_parameters": {"rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0, "truncate": False, "original_max_position_embeddings": 16}},
+        "1GB",
+    ),
     "deepseek_v3": (
         "DeepseekV3",
         {"num_hidden_layers": 3, "first_k_dense_replace": 1, "intermediate_size": 24, "moe_intermediate_size": 12}
