@@ -48,7 +48,7 @@ export const nativeStep = (step: Step): NativeStep =>
     ? { kernel: -1, args: [step.from, step.to], tasks: 0 }
     : { kernel: step.launch.kernel, args: step.launch.args, tasks: step.launch.tasks };
 
-const cancelled = (name: string): Problem => new Problem(`${name} was cancelled`, "run it again");
+export const cancelled = (name: string): Problem => new Problem(`${name} was cancelled`, "run it again");
 /** The names of the inputs that a caller gives. */
 const reads = ({ name, inputs }: Entry): string[] =>
   inputs.map((store) => inputOfStore(name, store)).filter((input) => !isHidden(input));

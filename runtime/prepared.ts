@@ -1,6 +1,7 @@
 // Copies of parameters that entries read in a narrower dtype, made anew before the next run after a parameter was written.
 import { prepared } from "../compiler/transform/prepare.ts";
 import { type At, type Executable, type Outcome, type Repeat, repeated, type Tensor } from "./executable.ts";
+import { cancelled } from "./plan-executable.ts";
 
 export const withCopies = (executable: Executable): Executable =>
   executable.entries.includes(prepared) ? new Copying(executable) : executable;
@@ -12,6 +13,8 @@ class Copying implements Executable {
   readonly #inner: Executable;
   readonly #parameters: ReadonlySet<string>;
   #stale = true;
+  /** Between the copies and what reads them too, where nothing runs that could be told. */
+  #cancelled = false;
 
   constructor(inner: Executable) {
     this.#inner = inner;
@@ -29,13 +32,16 @@ class Copying implements Executable {
   }
   async run(entry: string, inputs: ReadonlyMap<string, Tensor>, at: At): Promise<Outcome> {
     await this.#refresh(entry, at);
+    this.#requireWanted(entry);
     return this.#inner.run(entry, inputs, at);
   }
   async repeat(how: Repeat, ...run: Parameters<Executable["run"]>): Promise<Tensor["data"]> {
     await this.#refresh(run[0], run[2]);
+    this.#requireWanted(run[0]);
     return repeated(this.#inner, how, ...run);
   }
   cancel(): void {
+    this.#cancelled = true;
     this.#inner.cancel?.();
   }
   close(): void {
@@ -43,7 +49,11 @@ class Copying implements Executable {
   }
   /** `init` assigns the copies itself. */
   async #refresh(entry: string, at: At): Promise<void> {
+    this.#cancelled = false;
     if (this.#stale && entry !== "init") await this.#inner.run(prepared, new Map(), at);
     this.#stale = false;
+  }
+  #requireWanted(entry: string): void {
+    if (this.#cancelled) throw cancelled(entry);
   }
 }

@@ -19,6 +19,9 @@ const runs: readonly { readonly kind: keyof typeof kinds; readonly given: Pick<W
   { kind: "passes", given: { isa: "native", precision: "f32" } },
   { kind: "resumed", given: { isa: "native", precision: "f32" } },
   { kind: "rows", given: { isa: "native", precision: "f32" } },
+  { kind: "extreme", given: { isa: "native", precision: "f32" } },
+  { kind: "product", given: { isa: "tiles", precision: "f32" } },
+  { kind: "cuda-graph", given: { isa: "native", precision: "bf16" } },
 ];
 for (const [i, { kind, given }] of runs.filter((r) => runnable.includes(r.given.isa)).entries())
   test(`a program of the kind ${kind} is right, ${given.isa} ${given.precision}, by drawn schedules`, async () => {

@@ -328,6 +328,31 @@ test("a run on the host ends before its next kernel when it is aborted", () =>
     },
     Sized,
   ));
+test("a run that first makes copies of parameters in bf16 is rejected when it is aborted meanwhile", () => {
+  const { Product } = moe<"Product">`
+    import { Sgd } from "std/optim"
+    model Product(D) {
+      param w: float[D, D] = 1
+      train(x: float[N, D]) {
+        loss mean = mean(f32(x @ w))
+        optimize with Sgd(lr: 0)
+      }
+    }`;
+  const options = { sizes: { D: 64, N: 2 }, entry: "train", precision: "bf16" } as const;
+  return compiled(options, abortedWithCopies, Product);
+});
+async function abortedWithCopies(program: Program): Promise<void> {
+  const x = filled(1, 128);
+  const written = (): void => program.load(new Map([["w", program.read("w")]]));
+  written();
+  assert.is((await program.run({ x })).losses.get("mean"), 64);
+  written(); // and now it is known that the copies take little time
+  const stop = new AbortController();
+  const run = program.run({ x }, { signal: stop.signal });
+  stop.abort(new Error("enough"));
+  assert.is(String(await run.catch((reason: unknown) => reason)), "Error: enough");
+  assert.is((await program.run({ x })).losses.get("mean"), 64);
+}
 test("elements in shared memory", () =>
   compiled({}, async (program) =>
     assert.is(await first(program, new Float32Array(new SharedArrayBuffer(32)).fill(5)), 10),

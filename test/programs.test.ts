@@ -11,7 +11,7 @@ import { split } from "../runtime/names.ts";
 import { fromNumbers, numbers } from "../runtime/tensor.ts";
 import { ways } from "./emulator/sequence.ts";
 import { folder } from "./folder.ts";
-import { checkOnEmulator, type Kernels } from "./random/on-emulator.ts";
+import { checkOnEmulator, emulations, type Kernels } from "./random/on-emulator.ts";
 import { checkOnHost } from "./random/on-host.ts";
 import { type Kind, type RandomProgram, randomProgram } from "./random/programs.ts";
 import { given } from "./random/training.ts";
@@ -96,6 +96,7 @@ for (const [i, { precision, kernels, sizes, always }] of emulated.entries())
   if (full || always)
     test(`kernels of the CUDA target on the emulator, two steps of training, ${precision} by ${kernels}, ${sizes}`, async () => {
       const all = programs(1, `${kernels} ${precision} ${sizes} `, { looped: false, draws: true, sizes });
-      await checkOnEmulator(all, precision, kernels, full ? ways : ways.slice(i, i + 1), of);
+      const emulation = emulations(kernels);
+      await checkOnEmulator(all, precision, full ? emulation : { ...emulation, ways: ways.slice(i, i + 1) }, of);
     });
 test.run();

@@ -9,13 +9,12 @@ import { printGraph } from "../compiler/graph/print.ts";
 import { storeOf, topological, valuesOf } from "../compiler/graph/walk.ts";
 import * as b from "../compiler/ops/build.ts";
 import { isFloat } from "../compiler/types/dtype.ts";
-import { loweredForCuda, modulesOf, runEmulated, ways } from "./emulator/sequence.ts";
 import { entry, storesOf } from "./graphs.ts";
-import { kernelsOf } from "./host/compare.ts";
 import { type Expected, expected, type Stores } from "./random/compare.ts";
 import { isTwice, prepared, type RandomGraph, randomGraph, withGradients } from "./random/graphs.ts";
 import { checkGraphs, same } from "./random/graphs-on-host.ts";
 import type { Mixture } from "./random/growing.ts";
+import { checkGraphsOnEmulator, emulations } from "./random/on-emulator.ts";
 import { usual } from "./random/ways.ts";
 
 const test = suite("random");
@@ -159,23 +158,7 @@ async function checkOnHost(names: readonly string[]): Promise<void> {
 if (full)
   test("kernels of the CUDA target on the emulator", async () => {
     const graphs = seeds(3, "cuda").map((seed) => prepared(randomGraph(seed, 10)));
-    const runs = graphs.map((graph) => ({
-      name: graph.name,
-      graph,
-      sequence: loweredForCuda(graph),
-      stores: storesOf(valuesOf(graph)),
-      rest: 0xff,
-    }));
-    const modules = await modulesOf(kernelsOf(runs.map((r) => r.sequence)));
-    for (const way of ways) {
-      const outcomes = await runEmulated(runs, modules, way);
-      runs.forEach(({ graph, stores }, i) => {
-        const { results, findings } = outcomes[i] as NonNullable<(typeof outcomes)[0]>;
-        of(graph.name, graph, () => {
-          assert.is(findings, "");
-          same(expected(valuesOf(graph), stores), results);
-        });
-      });
-    }
+    const all = graphs.map((graph) => ({ graph, stores: storesOf(valuesOf(graph)) }));
+    await checkGraphsOnEmulator(all, emulations("mma"), async (graph, run) => void (await of(graph.name, graph, run)));
   });
 test.run();

@@ -1,6 +1,7 @@
 // Products that are not of f32 one by one, and whether this CPU has what they take.
 import { fileURLToPath } from "node:url";
-import { type Choices, hostChoicesOf } from "../../compiler/kernel/schedule.ts";
+import type { Form } from "../../compiler/kernel/ir.ts";
+import { type Choices, type Contraction, hostChoicesOf } from "../../compiler/kernel/schedule.ts";
 import { has } from "./machine.ts";
 
 /** Units that multiply tiles of bf16. */
@@ -21,7 +22,8 @@ export const tileFlags = [
 ];
 export const vectors = has("avx512dq") && has("avx512bw");
 /** Also products so small that it does not pay. */
-export const splitAll: Choices = { ...hostChoicesOf(64, "tiles"), form: (c) => (c.short ? "term" : "terms") };
+export const allSplit = ({ short }: Pick<Contraction, "short">): Form => (short ? "term" : "terms");
+export const splitAll: Choices = { ...hostChoicesOf(64, "tiles"), form: allSplit };
 /** The same in blocks of a few tiles, and by pieces of the depth. */
 export const splitAndCut: Choices = {
   ...splitAll,

@@ -133,9 +133,16 @@ export function expected(
     });
     return { made, scale: times / most };
   });
+  const largest = wants.map(({ data }) => largestOf(data));
+  const moved = wants.map(({ data }, r) =>
+    Math.max(0, ...others.slice(0, runs).map(({ made }) => largestOf(data.map((x, i) => (made[r]?.data[i] ?? 0) - x)))),
+  );
+  // of numbers about 1: as a norm's gradient, of rows that rounding makes equal numbers
+  const decides = Math.max(...moved) >= Math.max(1, ...largest);
   return wants.map(({ dtype, data: want }, r) => {
     const unit = exact ? units.f64 : units[dtype];
-    const most = want.reduce((m, x) => (Number.isFinite(x) ? Math.max(m, Math.abs(x)) : m), 0);
+    const most = largest[r] ?? 0;
+    const undecided = decides && (moved[r] ?? 0) >= most;
     const slack = want.map((x, i) => {
       const seen = others.map(({ made }) => made[r]?.data[i] ?? Number.NaN);
       if (seen.every((y) => Object.is(x, y)))
@@ -144,11 +151,13 @@ export function expected(
       // nothing but rounding: what is made of it may grow faster, as its square does
       const own = Math.abs(x - (added[r]?.data[i] ?? 0));
       const growing = steep && seen.some((y) => Math.abs(y - x) >= own) ? times : 1;
-      return isFloat(dtype) ? apart * growing + unit * (4 * Math.abs(x) + most) : Number.NaN;
+      return isFloat(dtype) && !undecided ? apart * growing + unit * (4 * Math.abs(x) + most) : Number.NaN;
     });
     return { want, slack };
   });
 }
+const largestOf = (data: Float64Array): number =>
+  data.reduce((most, x) => (Number.isFinite(x) ? Math.max(most, Math.abs(x)) : most), 0);
 /** Where `got` is something else: its number, what it is, what it should be. */
 export function wrong({ want, slack }: Expected, got: ArrayLike<number>): string[] {
   if (got.length !== want.length) return [`${got.length} elements, not ${want.length}`];

@@ -4,6 +4,7 @@ import { cpSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:f
 import { join } from "node:path";
 import { Problem, ProgramError } from "../../compiler/diagnostic.ts";
 import { set } from "../../compiler/options.ts";
+import { hashOf } from "../../runtime/files.ts";
 import { generate } from "../../runtime/generate.ts";
 import { importModel } from "../../runtime/import/folder.ts";
 import { readRun } from "../../runtime/report/log.ts";
@@ -128,7 +129,23 @@ function damage(at: string, draw: Draw): string {
   const isJson = /\.jsonl?$/.test(found.name) && draw.chance(0.7);
   const [how, next] = isJson ? changed(bytes.toString("utf8"), draw) : ["bytes", mutated(bytes, draw.below)];
   writeFileSync(path, next);
-  return `${found.name}: ${how}`;
+  const fits = draw.chance(0.7) && fitted(found.parentPath);
+  return `${found.name}: ${how}${fits ? ", and sums that fit" : ""}`;
+}
+/** States the sums of what a checkpoint now holds; false where that is no checkpoint. */
+function fitted(at: string): boolean {
+  const [path, names] = [join(at, "state.json"), ["model.safetensors", "training.safetensors"]];
+  try {
+    const state = JSON.parse(readFileSync(path, "utf8")) as Record<string, unknown>;
+    const files = names.map((name) => [name, readFileSync(join(at, name))] as const);
+    const sums = files.map(([name, bytes]) => [name, { bytes: bytes.length, sha256: hashOf([bytes]) }] as const);
+    const next = { ...state, ...("files" in state ? { files: Object.fromEntries(sums) } : {}), checksum: undefined };
+    const checksum = hashOf([new TextEncoder().encode(JSON.stringify(next))]);
+    writeFileSync(path, JSON.stringify({ ...next, checksum }));
+    return true;
+  } catch {
+    return false;
+  }
 }
 const odd: readonly unknown[] = [
   null,

@@ -1,6 +1,8 @@
 // Random right graphs, the same for the same seed.
+
+import { rounded } from "../../compiler/graph/array.ts";
 import type { GraphBuilder } from "../../compiler/graph/builder.ts";
-import type { Graph, Result, Value } from "../../compiler/graph/node.ts";
+import type { Graph, NdArray, Result, Value } from "../../compiler/graph/node.ts";
 import { verifyGraph } from "../../compiler/graph/verify.ts";
 import { storeOf, topological, valuesOf } from "../../compiler/graph/walk.ts";
 import * as b from "../../compiler/ops/build.ts";
@@ -60,4 +62,22 @@ export function prepared(
   const whole = isTwice(early) ? early : withGradients({ g, graph: early });
   ran(whole, "gradients");
   return all(afterGradients(g, observer), whole);
+}
+/** No floats so large that the order of a sum says whether it is infinite. */
+const ends = {
+  float: [NaN, Infinity, -Infinity, 1e15, -1e15, 1e-40, -1e-45, 2 ** -126, 0, -0, 88.8, -104.5],
+  i32: [2 ** 31 - 1, -(2 ** 31), 2 ** 30, -(2 ** 24) - 1, 0, -1],
+};
+/** Some of its numbers at the ends of what its dtype holds. */
+export function withEnds({ dtype, shape, data }: NdArray, draw: Draw): NdArray {
+  if (dtype === "bool" || draw.chance(0.3)) return { dtype, shape, data };
+  const [list, often] = [ends[dtype === "i32" ? "i32" : "float"], draw.of([0.02, 0.2])];
+  return {
+    dtype,
+    shape,
+    data: rounded(
+      dtype,
+      data.map((x) => (draw.chance(often) ? draw.of(list) : x)),
+    ),
+  };
 }

@@ -1,8 +1,9 @@
 // Random programs trained by kernels of the CUDA target on the emulator, which checks every access, against the interpreter: each graph on what the
-// interpreter has made of the ones before.
+// interpreter has made of the ones before. And random graphs.
 import * as assert from "uvu/assert";
 import type { Graph } from "../../compiler/graph/node.ts";
-import type { Schedule } from "../../compiler/kernel/schedule.ts";
+import { valuesOf } from "../../compiler/graph/walk.ts";
+import type { Contraction, Schedule } from "../../compiler/kernel/schedule.ts";
 import { type Backend, backends, cudaBackend } from "../../compiler/targets.ts";
 import type { Precision } from "../../compiler/types/dtype.ts";
 import {
@@ -13,71 +14,110 @@ import {
   type Run,
   runEmulated,
   type Way,
+  ways,
 } from "../emulator/sequence.ts";
 import { kernelsOf } from "../host/compare.ts";
-import type { Expected } from "./compare.ts";
+import { type Expected, expected } from "./compare.ts";
+import type { Given } from "./graphs-on-host.ts";
+import { Draw } from "./growing.ts";
 import type { RandomProgram } from "./programs.ts";
 import { differences, inputsOf, meantOf, trainingOf, zero } from "./training.ts";
 
-export type Kernels = "mma" | "tf32" | "wgmma";
+export const kernels = ["mma", "tf32", "wgmma"] as const;
+export type Kernels = (typeof kernels)[number];
+export interface Emulation {
+  readonly kernels: Kernels;
+  readonly ways: readonly Way[];
+  /** Of tiles as for products of other sizes; null: each has its own. */
+  readonly tiles: string | null;
+}
+export const emulations = (of: Kernels): Emulation => ({ kernels: of, ways, tiles: null });
+export function drawnEmulation(seed: string, precision: Precision): Emulation {
+  const draw = new Draw(`${seed}, emulated`);
+  const order = draw.of(["", " order=reverse", ` order=random seed=${draw.below(1000)}`]);
+  const words = `check${order}${draw.chance(0.5) ? " lazy" : ""}`;
+  return {
+    kernels: draw.of(precision === "bf16" ? (["mma", "wgmma"] as const) : (["mma", "tf32"] as const)),
+    ways: [{ words, grid: 1 + draw.below(6) }],
+    tiles: draw.chance(0.7) ? `${seed}, its tiles` : null,
+  };
+}
 /** Of any size: those of random programs would be too small for any. */
 const small: Schedule = { bm: 128, bn: 128, bk: 64, mc: 128, ragged: true, stream: false };
-const wgmma: Backend = {
-  ...backends.cuda,
-  variants: { ...backends.cuda.variants, choice: ({ short, operands }) => (short && operands <= 2 ? small : null) },
-};
-const backendOf: Readonly<Record<Kernels, Backend>> = { mma: backends.cuda, tf32: cudaBackend(true), wgmma };
+function backendOf({ kernels, tiles }: Emulation): Backend {
+  const own = cudaBackend(kernels === "tf32");
+  const draw = tiles === null ? null : new Draw(tiles);
+  const other = (c: Contraction): Contraction =>
+    draw ? { ...c, m: draw.of([c.m, 8, 20, 40, 200]), n: draw.of([c.n, 16, 40, 200]) } : c;
+  const hopper = ({ operands, short }: Contraction): Schedule | null => {
+    if (!short || operands > 2) return null;
+    return operands === 1 && draw?.chance(0.4) === true ? { ...small, bn: 256 } : small;
+  };
+  return {
+    ...own,
+    choices: {
+      ...own.choices,
+      contraction: (c) => own.choices.contraction(other(c)),
+      attention: (width, ...rest) =>
+        own.choices.attention(width * (draw?.of([1, 1, 4, 16]) ?? 1), ...rest) ?? own.choices.attention(width, ...rest),
+    },
+    variants: { ...backends.cuda.variants, ...(kernels === "wgmma" ? { choice: hopper } : {}) },
+  };
+}
 
-interface Step extends Run {
-  readonly program: RandomProgram;
+interface Step<T> extends Run {
+  readonly of: T;
   readonly graph: Graph;
   readonly want: readonly Expected[];
 }
+type Of<T> = (one: T, run: () => unknown) => Promise<void>;
+/** `of` runs what concerns one program. */
 export async function checkOnEmulator(
   all: readonly RandomProgram[],
   precision: Precision,
-  kernels: Kernels,
-  ways: readonly Way[],
-  of: (program: RandomProgram, run: () => unknown) => Promise<void>,
+  emulation: Emulation,
+  of: Of<RandomProgram>,
 ): Promise<void> {
-  const steps: Step[] = [];
-  for (const program of all) await of(program, () => steps.push(...stepsOf(program, precision, kernels)));
-  const modules = await modulesOf(kernelsOf(steps.map((s) => s.sequence)), 100, backendOf[kernels].header());
-  for (const way of ways) {
+  const steps: Step<RandomProgram>[] = [];
+  for (const program of all) await of(program, () => steps.push(...stepsOf(program, precision, emulation)));
+  await checkSteps(steps, emulation, of);
+}
+export async function checkGraphsOnEmulator(all: readonly Given[], emulation: Emulation, of: Of<Graph>): Promise<void> {
+  const steps = all.map(({ graph, stores }): Step<Graph> => {
+    const want = expected(valuesOf(graph), stores, { tf32: emulation.kernels === "tf32" });
+    return { name: graph.name, of: graph, graph, sequence: sequenceOf(graph, emulation), stores, rest: 0xff, want };
+  });
+  await checkSteps(steps, emulation, of);
+}
+async function checkSteps<T>(steps: readonly Step<T>[], emulation: Emulation, of: Of<T>): Promise<void> {
+  const modules = await modulesOf(kernelsOf(steps.map((s) => s.sequence)), 100, backendOf(emulation).header());
+  for (const way of emulation.ways) {
     const outcomes = await runEmulated(steps, modules, way);
     for (const [i, step] of steps.entries())
-      await of(step.program, () => check(step, outcomes[i] ?? { results: [], findings: "did not run" }, way));
+      await of(step.of, () => check(step, outcomes[i] ?? { results: [], findings: "did not run" }, way));
   }
 }
-function stepsOf(program: RandomProgram, precision: Precision, kernels: Kernels): Step[] {
+function stepsOf(program: RandomProgram, precision: Precision, emulation: Emulation): Step<RandomProgram>[] {
   const { graphs, stores } = trainingOf(program, precision);
-  const sequences = new Map([...new Set(graphs)].map((graph) => [graph, sequenceOf(graph, kernels)]));
+  const sequences = new Map([...new Set(graphs)].map((graph) => [graph, sequenceOf(graph, emulation)]));
   const held = new Map(stores.map((s) => [s.name, zero(s)]));
-  return graphs.map((graph, call): Step => {
+  return graphs.map((graph, call): Step<RandomProgram> => {
     for (const [name, x] of inputsOf(graph, stores, call)) held.set(name, x);
     const given = new Map(held);
-    const want = meantOf(graph, given, { tf32: kernels === "tf32" });
+    const want = meantOf(graph, given, { tf32: emulation.kernels === "tf32" });
     graph.results.forEach(({ role, name }, r) => {
       const before = held.get(name);
       if (role === "store" && before) held.set(name, { ...before, data: want[r]?.want ?? before.data });
     });
-    const sequence = sequences.get(graph) ?? sequenceOf(graph, kernels);
-    return {
-      name: `${program.seed} ${call}`,
-      program,
-      graph,
-      sequence,
-      stores: given,
-      rest: 0xff,
-      want,
-    };
+    const sequence = sequences.get(graph) ?? sequenceOf(graph, emulation);
+    return { name: `${program.seed} ${call}`, of: program, graph, sequence, stores: given, rest: 0xff, want };
   });
 }
-function sequenceOf(graph: Graph, kernels: Kernels): Run["sequence"] {
-  const sequence = loweredForCuda(graph, backendOf[kernels]);
-  return kernels === "wgmma" ? byVariants(sequence) : sequence;
+function sequenceOf(graph: Graph, emulation: Emulation): Run["sequence"] {
+  const sequence = loweredForCuda(graph, backendOf(emulation));
+  return emulation.kernels === "wgmma" ? byVariants(sequence) : sequence;
 }
-function check({ name, graph, sequence, want }: Step, { results, findings }: Outcome, way: Way): void {
+function check<T>({ name, graph, sequence, want }: Step<T>, { results, findings }: Outcome, way: Way): void {
   const how = `${name}, ${graph.name} (${way.words}, ${way.grid} blocks)`;
   assert.ok(findings === "", `${how}: ${findings}`);
   const names = [

@@ -178,6 +178,17 @@ layer Stacked(D, E, stack: (float[...S, D] -> float[...S, D])[E]) {
     return sum(stack[:](each) / (scale + 1), axis: 0)
   }
 }
+// A mean of all batches, and how many there were.
+layer Running(D) {
+  state mean: float[D] = 1
+  state steps: i32 = 0
+  forward(x: float[...S, D]) -> float[...S, D] {
+    let y = x * mean + float(steps % 3)
+    update steps = steps + 1
+    update mean = 0.5 * mean + 0.5 * sum(tanh(x), axis: S) / S
+    return y - 0.5 * mean
+  }
+}
 // Where a row points says its expert, which may be none (a sum of 1, as of a softmax, is no tie); all its choices but the first are its neighbours.
 layer Directions(D, E, K) {
   forward(x: f32[...S, D]) -> (f32[...S, K], i32[...S, K]) {

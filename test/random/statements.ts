@@ -165,6 +165,25 @@ const attentions = [
   "Attention(D, 2, A: 3, Context: 16, sloped: true)",
   "LatentAttention(D, 2, 5, 4, 4, 2, 3, Context: 16)",
 ];
+/** What an entry keeps from call to call: the last rows, as Transformer-XL does, or what a recurrence has made of them. */
+const remembered: Step = (w) => {
+  const [kept, all, x, taps] = [w.name(), w.name(), w.any("D").name, w.param("float[3, D]")];
+  const init = w.draw.of(["0", "0.5"]);
+  if (w.draw.chance(0.5)) {
+    w.lines.push(
+      `state ${kept}: float[B, 2, D] = ${init}`,
+      `let ${all} = concat([${kept}, ${x}], axis: 1)`,
+      `update ${kept} = ${w.draw.of(["detach", "tanh"])}(${all}[:, T:])`,
+    );
+    return [`${all}[:, :T] * ${taps}[0] + ${all}[:, 1:T + 1] * ${taps}[1] + ${all}[:, 2:] * ${taps}[2]`, "D"];
+  }
+  w.lines.push(
+    `state ${kept}: ${w.draw.of(["float", "f32"])}[B, D] = ${init}`,
+    `let ${all} = tanh(${kept} * ${taps}[0] + ${x}[:, T - 1] * ${taps}[1])`,
+    `update ${kept} = ${all}`,
+  );
+  return [`${w.draw.of([kept, all])}[:, new] * ${taps}[2] + ${x}`, "D"];
+};
 /** Of all rows of a batch. */
 export const whole: readonly Step[] = [
   ...gates.map(gated),
@@ -186,6 +205,16 @@ export const whole: readonly Step[] = [
       `let line = concat([gap, ${x}], axis: 1)`,
       `let ${name}: float[B, T, D] = 0`,
       `for i in 0:3 { ${name} = ${name} + line[:, i:T + i] * ${taps}[i] }`,
+    );
+    return [name, "D"];
+  },
+  remembered,
+  (w) => [`${w.member("Running(D)")}(${w.any("D").name})`, "D"],
+  (w) => {
+    const [name, x] = [w.name(), w.any("D").name];
+    w.lines.push(
+      `let ${name}: float[B, T, D] = ${x}`,
+      `for each in ${w.member("Running(D)[2]")} { ${name} = each(${name}) }`,
     );
     return [name, "D"];
   },

@@ -1,17 +1,26 @@
 // Ways in which the host may run a program, the same for the same seed: its instruction set, its threads, its schedules.
 import { env } from "node:process";
+import { fileURLToPath } from "node:url";
 import { contractionOf } from "../../compiler/kernel/candidates.ts";
 import type { Choices, Contraction, Schedule } from "../../compiler/kernel/schedule.ts";
 import type { Limits } from "../../compiler/pipeline.ts";
 import type { Plan } from "../../compiler/plan/plan.ts";
+import { allSplit, vectors } from "../host/forms.ts";
 import { has } from "../host/machine.ts";
 import { Draw } from "./growing.ts";
 import { drawnSchedule, drawnSchedules } from "./products.ts";
 
-export const isas = ["native", "avx2", "portable"] as const;
+/** `tiles`: AMX's, emulated. */
+export const isas = ["native", "avx2", "portable", "tiles"] as const;
 export type Isa = (typeof isas)[number];
+const runs: Readonly<Record<Isa, boolean>> = {
+  native: true,
+  avx2: has("avx2") && has("fma"),
+  portable: true,
+  tiles: vectors,
+};
 /** Those that this machine runs. */
-export const runnable: readonly Isa[] = has("avx2") && has("fma") ? isas : isas.filter((isa) => isa !== "avx2");
+export const runnable: readonly Isa[] = isas.filter((isa) => runs[isa]);
 export const precisions = ["f32", "bf16"] as const;
 
 export interface Way {
@@ -38,19 +47,28 @@ export function drawnWay(seed: string, given: Partial<Way> = {}): Way {
   };
   return { ...drawn, ...given };
 }
+const emulated = fileURLToPath(new URL("../host/tiles-of-addon.hpp", import.meta.url));
+/** What the environment says of kernels. */
+const named = (isa: Isa): Readonly<Record<string, string>> =>
+  isa === "tiles"
+    ? { MOEC_ISA: "avx512", CXX: `${env["CXX"] ?? "g++"} -D__AMXBF16__=1 -include ${emulated}` }
+    : { MOEC_ISA: isa };
 /** Kernels are made for the instruction set while `run` lasts. */
 export async function under<T>(isa: Isa, run: () => Promise<T>): Promise<T> {
-  const before = env["MOEC_ISA"];
-  env["MOEC_ISA"] = isa;
+  const words = named(isa);
+  const before = Object.keys(words).map((name) => [name, env[name]] as const);
+  Object.assign(env, words);
   try {
     return await run();
   } finally {
-    if (before === undefined) delete env["MOEC_ISA"];
-    else env["MOEC_ISA"] = before;
+    for (const [name, word] of before) {
+      if (word === undefined) Reflect.deleteProperty(env, name);
+      else env[name] = word;
+    }
   }
 }
 /** Of few elements or heads as of many: what a target does only where a program is large. */
-function shifted(own: Choices, seed: string): Choices {
+function shifted(own: Choices, seed: string, isa: Isa): Choices {
   const draw = new Draw(`${seed}, shifted`);
   if (draw.chance(0.3)) return own;
   const transposed = {
@@ -60,12 +78,14 @@ function shifted(own: Choices, seed: string): Choices {
     kept: draw.of([100, 1 << 20]),
   };
   const kept = draw.of([0, 16, 1 << 16]);
-  return { ...own, transposed, kept, inCaches: draw.of([0, 50, 1 << 22]), gathers: draw.chance(0.5) };
+  const inCaches = draw.of([0, 50, 1 << 22]);
+  const shown = { ...own, transposed, kept, inCaches, gathers: draw.chance(0.5) };
+  return isa === "tiles" && draw.chance(0.7) ? { ...shown, form: allSplit } : shown;
 }
 /** Those of all runs, by their results, first; then such as keep the bits. */
-export function choicesOf(target: Choices, { schedules }: Pick<Way, "schedules">): Choices[] {
+export function choicesOf(target: Choices, { schedules, isa }: Pick<Way, "schedules" | "isa">): Choices[] {
   if (schedules === null) return [target];
-  const own = shifted(target, schedules);
+  const own = shifted(target, schedules, isa);
   return [own, drawnSchedules(own, schedules)];
 }
 /** One for each contraction of a plan, in place of measured ones. */
