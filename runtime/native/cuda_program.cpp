@@ -24,7 +24,11 @@ Program::Program(const Spec& spec)
     for (const CudaStepSpec& s : steps) entry.steps.push_back(step(s));
   }
 }
-Program::~Program() { context_.makeCurrent(); }
+/// What is given back may still be on its way; a kernel that failed has been told of.
+Program::~Program() {
+  context_.makeCurrent();
+  stream_.finish();
+}
 
 /// More than is free is not asked for: some systems would give the host's memory in its place, which is slow.
 Owned<Address> Program::allocate(size_t bytes) const {
@@ -175,7 +179,10 @@ void Program::judge(Step& step) {
     launch(step, c.kernel, false);
     return undecided("there is no memory to compare them");
   }
-  const auto variant = [&] { prepare(c, [&] { launch(step, *c.variant, true); }); };
+  const auto variant = [&] {
+    prepare(c, [&] { launch(step, *c.variant, true); });
+    return step.open();
+  };
   const auto [verdict, text] = Trial(stream_, step.results, spare.get()).run([&] { launch(step, c.kernel, false); }, variant, c.variant->name);
   if (!step.open()) return;
   c.verdict = verdict;

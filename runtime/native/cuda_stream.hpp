@@ -63,6 +63,8 @@ class Stream {
   Owned<Handle> event() const;
   /// Throws what went wrong in anything before.
   void wait(const std::string& what);
+  /// The same, whatever went wrong.
+  void finish() noexcept { driver_.cuStreamSynchronize(stream_.get()); }
   /// Whether that takes no longer than so many seconds.
   bool ends(double seconds, const std::string& what);
   /// A graph of what `work` gives to the stream, which does not run.

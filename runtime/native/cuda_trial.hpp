@@ -25,8 +25,9 @@ class Trial {
     Verdict verdict;
     std::string text;
   };
-  /// Runs both on the same memory and leaves what `kernel` gives. Nothing but zeros decides nothing. `name`: the variant's.
-  Outcome run(const std::function<void()>& kernel, const std::function<void()>& variant, const std::string& name);
+  /// Runs both on the same memory. What they leave is the variant's where it agrees, so that every run has the same bits, the one that it was
+  /// tried in too; else `kernel`'s. Nothing but zeros decides nothing. `variant` says whether it could be launched; `name`: its own.
+  Outcome run(const std::function<void()>& kernel, const std::function<bool()>& variant, const std::string& name);
 
  private:
   /// Between the results and copies of them, copy 0 or 1.

@@ -40,9 +40,10 @@ using Kernel = void (*)(float** args);
 static void twice(float** a) { for (int i = 0; i < 37 * 16; i++) a[1][i] = 2 * a[0][i]; }
 static void twice_sm90(float** a) { for (int i = 0; i < 37 * 16; i++) a[1][i] = a[0][i] + a[0][i]; }
 static void twice_wrong(float** a) { twice(a); a[1][37 * 16 - 1] += 3; }
+static void twice_near(float** a) { twice(a); a[1][1] *= 1 + 1.0f / 128; }
 static void total(float** a) { a[1][0] = 0; for (int i = 0; i < 37 * 16; i++) a[1][0] += a[0][i]; }
 static void grow(float** a) { a[2][0] = a[0][0] + a[1][0]; }
-static const std::map<std::string, Kernel> kernels = {{"twice", twice}, {"twice_sm90", twice_sm90}, {"twice_wrong", twice_wrong}, {"total", total}, {"grow", grow}};
+static const std::map<std::string, Kernel> kernels = {{"twice", twice}, {"twice_sm90", twice_sm90}, {"twice_wrong", twice_wrong}, {"twice_near", twice_near}, {"total", total}, {"grow", grow}};
 static const std::map<int, const char*> names = {
     {1, "CUDA_ERROR_INVALID_VALUE"}, {2, "CUDA_ERROR_OUT_OF_MEMORY"}, {100, "CUDA_ERROR_NO_DEVICE"}, {200, "CUDA_ERROR_INVALID_IMAGE"},
     {500, "CUDA_ERROR_NOT_FOUND"}, {700, "CUDA_ERROR_ILLEGAL_ADDRESS"}, {701, "CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES"}, {900, "CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED"}};
