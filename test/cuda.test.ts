@@ -233,6 +233,29 @@ if (compiler)
         assert.is(code?.spills, 0, `${kernel.name}, ${width} of ${dtype}`);
       }
   });
+/** The gradients of the projections around an attention, whose heads stand before its positions. */
+function besideHeads(): PlanKernel[] {
+  const g = new GraphBuilder(ops);
+  const rows = (name: string): Value => b.param(g, name, { dtype: "bf16", shape: [2048, 128] });
+  const heads = b.param(g, "heads", { dtype: "bf16", shape: [16, 4, 128, 32] });
+  const merged = b.reshape(g, b.transpose(g, heads, [0, 2, 1, 3]), [2048, 128]);
+  const both = [
+    [merged, rows("dy")],
+    [rows("x"), merged],
+  ] as const;
+  const gradients = both.map(([x, y]) => b.cast(g, b.dot(g, b.swap(g, x), y), "f32"));
+  return kernelsOf([lowered(graphOf(gradients))]).filter(({ name }) => name.startsWith("dot"));
+}
+if (compiler)
+  test("gradients of the projections beside heads find their rows by one address a thread, without a spill", async () => {
+    const kernels = besideHeads();
+    assert.is(kernels.length, 2);
+    for (const kernel of kernels) {
+      assert.match(kernel.text, /Stage<bf16, 32, 128, 4, 128, (true|false), 32>/);
+      const code = await compiledAlone(kernel, { compile: (source) => compiler.compile(source) });
+      assert.is(code?.spills, 0, kernel.name);
+    }
+  });
 if (compiler)
   test("a kernel that spills is compiled again for fewer blocks", async () => {
     const asked: string[] = [];

@@ -137,6 +137,9 @@ test("a sum is split by what its terms are multiples of, in any order", () => {
   assert.equal(laneStride(div(add(n, j), 32), j, 16), 0);
   assert.equal(laneStride(mod(add(n, j), 12), j, 16), null);
   assert.equal(show(div(add(mul(one, num(128)), j), 2)), "j / 2");
+  const rest = mod(index("k", 0, 1024, 64), 256);
+  assert.equal(show(div(add(rest, j), 256)), "0");
+  assert.equal(show(mod(add(rest, j), 256)), "k % 256 + j");
 });
 test("an index into a shape and its number in row-major order are each other's inverse", () => {
   const [a, b, , d] = vars;

@@ -176,6 +176,7 @@ export function multiple(x: Expr): number {
   const [a, b] = [x.args[0], x.args[1]];
   if (!a || !b) return 1;
   if (x.op === "*") return multiple(a) * multiple(b);
+  if (x.op === "%") return isNum(b) ? gcd(multiple(a), b.value) : 1;
   return x.op === "+" || x.op === "-" ? gcd(multiple(a), multiple(b)) : 1;
 }
 type Range = readonly [lo: number, hi: number];
@@ -197,7 +198,7 @@ export function range(x: Expr): Range {
     case "/":
       return a[0] >= 0 && b[0] > 0 ? [Math.floor(a[0] / b[1]), Math.floor(a[1] / b[0])] : unknown;
     case "%":
-      return [0, b[1] - 1];
+      return [0, b[1] - (multiple(x) || b[1])];
     case "min":
       return [Math.min(a[0], b[0]), Math.min(a[1], b[1])];
     case "max":

@@ -97,7 +97,12 @@ template <class E, int R, int C, int S, int THREADS, bool TRANSPOSED, int PITCH>
     });
   }
   template <class F> FN void load(i32 s, ix rows, ix cols, F f) const {
-    chunks([&](int, i32 r, i32 c, u32 at) { copy_async(shared_address(mem) + s * BYTES + at, f(ix_max(ix_min(r, rows - 1), 0), c), bytes(r < rows, cols - c)); });
+    const E* start;
+    chunks([&](int q, i32 r, i32 c, u32 at) {
+      if (!PITCH) start = f(ix_max(ix_min(r, rows - 1), 0), c);
+      else if (q == 0) start = f(r, c);
+      copy_async(shared_address(mem) + s * BYTES + at, start + q * STEP * PITCH, bytes(r < rows, cols - c));
+    });
   }
   /** Any value, or an address that is not aligned: through registers. */
   template <class F> FN void put(i32 s, ix rows, ix cols, F f) const {

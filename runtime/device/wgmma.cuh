@@ -151,7 +151,12 @@ template <int R, int C, bool MN, int PITCH> struct Slabs {
     });
   }
   template <class F> FN void load(i32 s, ix rows, ix cols, F f) const {
-    chunks([&](int, i32 r, i32 c, u32 at) { copy_async(mem + s * BYTES + at, f(ix_max(ix_min(r, rows - 1), 0), c), bytes(r < rows, cols - c)); });
+    const bf16* first;
+    chunks([&](int q, i32 r, i32 c, u32 at) {
+      if (!PITCH) first = f(ix_max(ix_min(r, rows - 1), 0), c);
+      else if (q == 0) first = f(r, c);
+      copy_async(mem + s * BYTES + at, first + q * STEP * PITCH, bytes(r < rows, cols - c));
+    });
   }
 };
 
