@@ -22,7 +22,7 @@ export const backends = {
     header: cudaHeader,
     choices: cudaChoices,
     access: cudaAccess,
-    variants: { choice: hopperChoice, emit: emitHopper },
+    variants: { choice: (c) => hopperChoice(c), emit: emitHopper },
   },
 } as const satisfies Readonly<Record<string, Backend>>;
 

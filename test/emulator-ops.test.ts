@@ -9,6 +9,7 @@ import type { Graph, Value } from "../compiler/graph/node.ts";
 import { item } from "../compiler/kernel/expr.ts";
 import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";
+import { backends } from "../compiler/targets.ts";
 import type { DType } from "../compiler/types/dtype.ts";
 import { loweredForCuda, modulesOf, type Outcome, type Run, runEmulated, type Way, ways } from "./emulator/sequence.ts";
 import { samples, shortSamples, storesOf } from "./graphs.ts";
@@ -103,6 +104,28 @@ function near({ name, graph, stores }: Run & { readonly graph: Graph }, { result
   });
 }
 test("attention over many blocks, in f32 and in bf16", () => inAllWays(longRuns, near));
+
+/** Products in pieces of 24 steps of the depth, which leave some; rows of odd length between them. */
+function inPieces(dtype: DType, depth: number): Run & { readonly graph: Graph } {
+  const g = new GraphBuilder(ops);
+  const p = (name: string, ...shape: number[]): Value => b.param(g, name, { dtype, shape });
+  const h = b.dot(g, b.swap(g, p("x", 2, depth, 17)), p("w", 2, depth, 67));
+  const graph = graphOf([b.dot(g, h, b.swap(g, p("v", 2, 33, 67)))]);
+  const choices = { ...backends.cuda.choices, piece: () => 24 };
+  const sequence = loweredForCuda(graph, { ...backends.cuda, choices });
+  return { name: `${dtype} of depth ${depth}`, graph, sequence, stores: storesOf(valuesOf(graph)) };
+}
+const pieces = (["f32", "bf16"] as const).flatMap((dtype) => [inPieces(dtype, 48), inPieces(dtype, 53)]);
+test("products in pieces of their depth, of temporaries whose rows begin at 16 bytes", () => {
+  for (const { name, sequence } of pieces) {
+    const made = sequence.launches.flatMap((l) => l.args.map((a) => a.buffer)).filter((v) => v.shape.at(-1) === 67);
+    assert.ok(
+      made.some((v) => v.layout.kind === "rows" && v.layout.pitch > 67),
+      name,
+    );
+  }
+  return inAllWays(pieces, near);
+});
 
 const sums = (["f32", "bf16"] as const).flatMap((dtype) =>
   (["whole", "in pairs", "across", "one a row"] as const).map((lies) => {

@@ -6,7 +6,10 @@ import type { DType } from "../types/dtype.ts";
 import { add, children, gcd, isNum, item, least, mul, multiple, num, range, sub, typeOf, unknown } from "./expr.ts";
 import type { Axis, Buffer, Combine, Expr, Form, Kernel, Load, Scalar, Stmt, Tile, Var } from "./ir.ts";
 
-export const rowsLayout = (shape: readonly number[]): Layout => ({ kind: "rows", pitch: shape.at(-1) ?? 1 });
+export const rowsLayout = (shape: readonly number[]): Extract<Layout, { kind: "rows" }> => ({
+  kind: "rows",
+  pitch: shape.at(-1) ?? 1,
+});
 const buffer = (name: string, dtype: DType, shape: readonly number[], layout: Layout = rowsLayout(shape)): Buffer => ({
   kind: "buffer",
   name,

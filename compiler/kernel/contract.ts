@@ -3,6 +3,7 @@ import { Bug } from "../diagnostic.ts";
 import { roundBf16 } from "../graph/array.ts";
 import type { Node, Value } from "../graph/node.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
+import { isTurned } from "../ops/build.ts";
 import { depthOf, pairsOf } from "../ops/pairs.ts";
 import type { Region } from "../transform/region.ts";
 import { type Block, plus } from "./build.ts";
@@ -22,12 +23,6 @@ export function isShort(d: Draft, v: Value): boolean {
   return from && d.inlines(v) ? isShort(d, from) : v.type.dtype === "bf16";
 }
 const isBf16 = (x: number): boolean => roundBf16(x) === x;
-/** A transposed matrix, also under a cast. */
-export function isTurned({ node, type }: Value): boolean {
-  if (node.op.name === "cast") return isTurned(item(node.args, 0));
-  const rank = type.shape.length;
-  return node.op.name === "transpose" && (node.attrs as OpAttrs["transpose"]).perm.at(-1) === rank - 2;
-}
 const operandsOf = (d: Draft, { nodes }: Region): Pick<Contraction, "k" | "operands" | "pairs" | "short"> => ({
   k: depthOf(item(nodes, 0)),
   operands: nodes.length,

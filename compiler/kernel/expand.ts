@@ -12,22 +12,22 @@ import { chunked } from "../ops/pairs.ts";
 import { isFold } from "../transform/regions.ts";
 import { expandScatters } from "../transform/scatter.ts";
 import { dims } from "../types/type.ts";
-import { isTurned } from "./contract.ts";
 import { item, product } from "./expr.ts";
 import { panelsIn, type StorePanels, type ValuePanels } from "./layout.ts";
+import type { Choices } from "./schedule.ts";
 
 export interface Expanded {
   readonly graph: Graph;
   /** Of the values that the given graph had too. */
   readonly panels: ValuePanels;
 }
-export function expand(graph: Graph, stores: StorePanels = new Map()): Expanded {
+export function expand(graph: Graph, { piece }: Pick<Choices, "piece">, stores: StorePanels = new Map()): Expanded {
   const g = new GraphBuilder(ops);
   const gathered = expandScatters(g, graph);
   const panels = panelsIn(gathered, stores);
   const widths = new Map<Value, number>();
   const values = rebuild(g, valuesOf(gathered), (node, args) => {
-    const made = replaced(g, node, args, panels) ?? g.add(node.op, args, node.attrs).results;
+    const made = replaced(g, node, args, panels, piece) ?? g.add(node.op, args, node.attrs).results;
     node.results.forEach((v, i) => {
       const width = panels(v);
       if (width !== null) widths.set(item(made, i), width);
@@ -36,13 +36,20 @@ export function expand(graph: Graph, stores: StorePanels = new Map()): Expanded 
   });
   return { graph: withValues(graph, values), panels: (v) => widths.get(v) ?? null };
 }
-function replaced(g: GraphBuilder, node: Node, args: readonly Value[], panels: ValuePanels): readonly Value[] | null {
+type PieceOf = Choices["piece"];
+function replaced(
+  g: GraphBuilder,
+  node: Node,
+  args: readonly Value[],
+  panels: ValuePanels,
+  pieceOf: PieceOf,
+): readonly Value[] | null {
   if (node.results.some((v) => v.type.dtype === "f64"))
     throw new Problem(
       "the host target computes in f32, and this program asks for f64",
       `use ${askedTarget("reference")}`,
     );
-  if (node.op.name === "dot") return summed(g, args);
+  if (node.op.name === "dot") return summed(g, args, pieceOf);
   if (node.op.name !== "reduce") return null;
   const { fn, axes } = node.attrs as OpAttrs["reduce"];
   const [x, width] = [item(args, 0), panels(item(node.args, 0))];
@@ -90,36 +97,41 @@ function inPieces(g: GraphBuilder, fn: Fn, x: Value, axes: readonly number[]): V
   const pieces = b.reshape(g, x, shape.toSpliced(first, axes.length, total / piece, piece));
   return then(then(pieces, [first + 1]), [first]);
 }
-/** So few results of a long contraction are made of pieces, each by tasks of its own. */
-const fewResults = 1 << 15;
-const longDepth = 1024;
 /** Null where no product is in pieces. */
-function summed(g: GraphBuilder, args: readonly Value[]): Value[] | null {
-  const products = chunked(args).map(([x, y]) => [contracted(g, x, y), b.dot(g, x, y)] as const);
+function summed(g: GraphBuilder, args: readonly Value[], pieceOf: PieceOf): Value[] | null {
+  const products = chunked(args).map(([x, y]) => [contracted(g, x, y, pieceOf), b.dot(g, x, y)] as const);
   if (products.every(([made, whole]) => made === whole)) return null;
   return [products.map(([made]) => made).reduce((x, y) => b.add(g, x, y))];
 }
-function contracted(g: GraphBuilder, x: Value, y: Value): Value {
-  const [left, right] = [dims(x.type), dims(y.type)];
-  const lead = left.slice(0, -2);
-  const [m = 0, k = 0, n = 0] = [left.at(-2), left.at(-1), right.at(-1)];
-  const pieces = product(lead) * m * n > fewResults || k < longDepth ? 1 : piecesOf(k);
-  if (pieces === 1) return b.dot(g, x, y);
-  const rank = lead.length;
-  if (x.type.dtype === "bf16") {
-    const [a, c] = [x, y].map((v) => b.cast(g, v, "f32")) as [Value, Value];
-    return b.cast(g, contracted(g, a, c), "bf16");
-  }
-  // one that lies with its depth first is seen to do so
-  const a = isTurned(x)
-    ? b.swap(g, b.reshape(g, b.swap(g, x), [...lead, pieces, k / pieces, m]))
-    : b.swap(g, b.reshape(g, x, [...lead, m, pieces, k / pieces]), rank, rank + 1);
-  return b.sum(g, b.dot(g, a, b.reshape(g, y, [...lead, pieces, k / pieces, n])), [rank]);
+function contracted(g: GraphBuilder, x: Value, y: Value, pieceOf: PieceOf): Value {
+  const lead = dims(x.type).slice(0, -2);
+  const [m = 0, k = 0] = dims(x.type).slice(-2);
+  const n = item(dims(y.type), lead.length + 1);
+  const short = x.type.dtype === "bf16";
+  const groups = product(lead);
+  const piece = pieceOf({ op: "dot", groups, m, n, k, operands: 1, pairs: 1, short, outer: b.isTurned(x) });
+  if (piece >= k) return b.dot(g, x, y);
+  if (!short) return inDepths(g, x, y, piece);
+  return b.cast(g, inDepths(g, b.cast(g, x, "f32"), b.cast(g, y, "f32"), piece), "bf16");
 }
-/** The most pieces, up to 16, of at least 256 each. */
-function piecesOf(k: number): number {
-  for (let p = Math.min(16, Math.floor(k / 256)); p > 1; p--) if (k % p === 0) return p;
-  return 1;
+/** The sum of products of so many steps of the depth, and of one of those that are left. */
+function inDepths(g: GraphBuilder, x: Value, y: Value, piece: number): Value {
+  const [lead, m, k] = [dims(x.type).slice(0, -2), ...dims(x.type).slice(-2)] as [number[], number, number];
+  const rank = lead.length;
+  const [count, whole] = [Math.floor(k / piece), k - (k % piece)];
+  // one that lies with its depth first is seen to do so
+  const deep = b.isTurned(x) ? b.swap(g, x) : null;
+  const from = (start: number, size: number): [Value, Value] => [
+    deep ? b.swap(g, b.slice(g, deep, rank, start, size)) : b.slice(g, x, rank + 1, start, size),
+    b.slice(g, y, rank, start, size),
+  ];
+  const [left, right] = whole === k ? [x, y] : from(0, whole);
+  const a = deep
+    ? b.swap(g, b.reshape(g, b.swap(g, left), [...lead, count, piece, m]))
+    : b.swap(g, b.reshape(g, left, [...lead, m, count, piece]), rank, rank + 1);
+  const columns = item(dims(y.type), rank + 1);
+  const sum = b.sum(g, b.dot(g, a, b.reshape(g, right, [...lead, count, piece, columns])), [rank]);
+  return whole === k ? sum : b.add(g, sum, b.dot(g, ...from(whole, k - whole)));
 }
 /** The largest divisor of n up to its square root, or a little above it. */
 function divisor(n: number): number {

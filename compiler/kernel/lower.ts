@@ -39,7 +39,7 @@ export interface Emitted {
 export interface LowerOptions {
   /** The text of a kernel on the target. */
   readonly emit: (k: Kernel) => Emitted;
-  /** For the phases of a train entry: which stores are the optimizer's. */
+  /** Which are the optimizer's tells of the phases of a train entry; those that are prepared lie as suits the target. */
   readonly stores?: readonly Store[];
   /** Told of each different kernel. */
   readonly seen?: (k: Kernel) => void;
@@ -61,9 +61,10 @@ export interface Variants {
 }
 
 export function lower(graph: Graph, options: LowerOptions): Sequence {
-  const expanded = expand(graph, options.panels);
+  const { choices = hostChoices } = options;
+  const expanded = expand(graph, choices, options.panels);
   const lowering = new Lowering(expanded, options);
-  for (const region of fuse(expanded.graph, options.choices ?? hostChoices)) lowering.region(region);
+  for (const region of fuse(expanded.graph, choices)) lowering.region(region);
   return lowering.sequence();
 }
 
@@ -92,6 +93,9 @@ class Lowering implements Memory {
   private readonly stores = new Map<string, VirtualBuffer>();
   private readonly sums = new Map<Value, VirtualBuffer>();
   private readonly uses = new Map<Value, number>();
+  /** Whose rows lie one after another: results, and what is copied as a whole. */
+  private readonly plain: Set<Value>;
+  private readonly prepared: ReadonlySet<string>;
   private readonly phases: ReadonlyMap<Node, Phase>;
   private readonly kernels = new Map<string, PlanKernel & { origins: string[] }>();
   /** By the kernel as it prints: layers have the same ones. */
@@ -107,8 +111,13 @@ class Lowering implements Memory {
     this.graph = graph;
     this.options = options;
     this.panels = panels;
-    for (const node of topological(valuesOf(graph)))
+    this.prepared = new Set((options.stores ?? []).filter((s) => s.role === "prepared").map((s) => s.name));
+    const isOwn = (r: Graph["results"][number]): boolean => r.role === "store" && this.prepared.has(r.name);
+    this.plain = new Set(graph.results.filter((r) => !isOwn(r)).map((r) => r.value));
+    for (const node of topological(valuesOf(graph))) {
       for (const a of node.args) this.uses.set(a, (this.uses.get(a) ?? 0) + 1);
+      if (node.op.name === "scatter") for (const v of [...node.args, ...node.results]) this.plain.add(v);
+    }
     this.phases = phasesOf(graph, options.stores ?? []);
   }
   bufferOf(v: Value): VirtualBuffer | null {
@@ -140,8 +149,15 @@ class Lowering implements Memory {
   }
   private virtual(name: string, v: Value, store: string | null): VirtualBuffer {
     const width = this.panels(v);
-    const layout: Layout = width === null ? rowsLayout(dims(v.type)) : { kind: "panels", width };
+    const layout: Layout = width === null ? this.rows(v, store) : { kind: "panels", width };
     return virtual(name, dtypeOf(v.type), dims(v.type), store, layout);
+  }
+  /** Temporaries, and prepared stores, may have longer rows. */
+  private rows(v: Value, store: string | null): Layout {
+    const plain = rowsLayout(dims(v.type));
+    const isPlain = store === null ? this.plain.has(v) : !this.prepared.has(store);
+    if (isPlain || !this.choices.pitch || v.type.shape.length < 2) return plain;
+    return { kind: "rows", pitch: this.choices.pitch(plain.pitch, bytesOf[dtypeOf(v.type)]) };
   }
   region(region: Region): void {
     for (const v of region.outputs)

@@ -1,18 +1,50 @@
 // Schedules of the CUDA target, where tuning measured none: tiles that warps can hold and that shared memory has room for.
 import { ceil } from "./expr.ts";
-import { type AttentionTile, type Choices, type Contraction, type Schedule, sums } from "./schedule.ts";
+import {
+  type AttentionTile,
+  type Choices,
+  type Contraction,
+  isFew,
+  pieceOfFew,
+  type Schedule,
+  sums,
+} from "./schedule.ts";
 
 /**
  * Tensor cores want 128 columns and rows, 64 x 64 a warp, so that each fragment serves four products; what has fewer, and FMA, takes a
  * smaller tile. So does tf32, half the columns and depth: lanes load numbers that lie down the depth one by one, and their addresses take
  * registers. Two right operands share the columns, for each has an accumulator.
  */
-function contraction({ m, n, operands, short }: Contraction, tf32 = false): Schedule {
+function contraction({ m, n, operands, short }: Contraction, tf32: boolean): Schedule {
   const large = (short || tf32) && m >= 128 && n >= 128 && operands <= 2;
   const most = large ? (short ? 128 : 64) / operands : operands > 2 ? 32 : 64;
   const bn = n > 32 ? most : Math.min(most, ceil(Math.max(n, 1), 16));
   const bm = large ? 128 : m > 32 ? 64 : m > 16 ? 32 : 16;
   return { bm, bn, bk: large && !short ? 16 : 32, mc: bm, ragged: true, stream: false };
+}
+/** An H100, reckoned: multiprocessors, of which one does so many FLOPs a second on tensor cores or by FMA; memory's bytes a second; a launch's seconds. */
+const gpu = { processors: 132, tensor: 6.7e12, fma: 0.3e12, memory: 2.9e12, launch: 3e-6 };
+/** Of one block; two hide each other's waits. */
+const alone = 0.87;
+/**
+ * A result of few tiles leaves multiprocessors idle, as weight gradients of dense layers do. In pieces of its depth, of whole stages, there are more
+ * tiles, of f32, which go through memory to be added: the pieces that are reckoned to be the quickest. What is left of the depth is a launch of few
+ * tiles, and dear.
+ */
+function piece(c: Contraction, tf32: boolean): number {
+  if (isFew(c)) return pieceOfFew(c);
+  const { bm, bn } = contraction(c, tf32);
+  const tiles = c.groups * Math.ceil(c.m / bm) * Math.ceil(c.n / bn);
+  const seconds = (depth: number): number => {
+    const tasks = tiles * Math.floor(c.k / depth);
+    const rate = (c.short || tf32 ? gpu.tensor : gpu.fma) * (tasks <= gpu.processors ? alone : 1);
+    const products = (Math.ceil(tasks / gpu.processors) * 2 * bm * bn * depth) / rate;
+    const launches = depth === c.k ? 0 : c.k % depth === 0 ? 1 : 4;
+    return products + (launches > 0 ? (8 * bm * bn * tasks) / gpu.memory : 0) + launches * gpu.launch;
+  };
+  const most = Math.min(16, Math.floor(c.k / 512));
+  const depths = Array.from({ length: Math.max(0, most - 1) }, (_, i) => Math.floor(c.k / (i + 2) / 64) * 64);
+  return depths.reduce((best, depth) => (seconds(depth) < seconds(best) ? depth : best), c.k);
 }
 /** Bytes of shared memory that a block may have on every architecture (sm_86 and sm_120 have the least). */
 const room = 99 * 1024;
@@ -48,5 +80,14 @@ function attention(width: number, bytes: number, backward: boolean): AttentionTi
   const tile = tiles.find((t) => t[0] <= most && held(t) <= room && (cols * bytes) / 16 <= 2 * t[0]);
   return tile ? { rows: tile[0], block: tile[1], apart: backward && width > 128 } : null;
 }
-export const cudaChoices: Choices = { contraction: (c) => contraction(c), attention, sums };
-export const cudaTf32Choices: Choices = { contraction: (c) => contraction(c, true), attention, sums };
+/** Long rows begin at 16 bytes, so that they are copied by 16 bytes, and TMA can take boxes of them. */
+const pitch = (columns: number, bytes: number): number => (columns < 64 ? columns : ceil(columns, 16 / bytes));
+const choicesOf = (tf32: boolean): Choices => ({
+  contraction: (c) => contraction(c, tf32),
+  piece: (c) => piece(c, tf32),
+  attention,
+  sums,
+  pitch,
+});
+export const cudaChoices = choicesOf(false);
+export const cudaTf32Choices = choicesOf(true);

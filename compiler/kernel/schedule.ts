@@ -53,6 +53,8 @@ export interface AttentionTile {
 /** What a target chooses where nothing was measured. */
 export interface Choices {
   contraction(c: Contraction): Schedule;
+  /** Steps of its depth that tasks of their own make of a product of one pair of operands, all of them or less; the pieces are added. */
+  piece(c: Contraction): number;
   /** Queries and keys that attention takes at a time, for the wider of a key and a value, the bytes of a number and the queries; null if it is too wide. */
   attention(width: number, bytes: number, backward: boolean, queries: number): AttentionTile | null;
   /** How operands are staged where products are not of f32 one by one. */
@@ -68,6 +70,8 @@ export interface Choices {
   readonly sums?: number;
   /** Whether it may add up rows that are chosen elsewhere; it does if not given. */
   readonly gathers?: boolean;
+  /** From one row to the next of temporaries and prepared stores, in elements of so many bytes; the columns if not given. */
+  readonly pitch?: (columns: number, bytes: number) => number;
   /** Elements of a row that a task may keep beside it. */
   readonly kept?: number;
   /** Elements of a result that a later kernel may still find in the caches. */
@@ -80,6 +84,7 @@ const inCaches = 1 << 22;
 const tasks = 32;
 export const hostChoices: Choices = {
   contraction: (c) => contraction(c, 16),
+  piece: pieceOfFew,
   attention: (_width, _bytes, backward, queries) =>
     backward ? { rows: 48, block: 64 } : { rows: Math.min(48, queries), block: 64, round: 16 },
   transposed: { queries: 64, few: 8, heads: tasks, kept: 1 << 20 },
@@ -90,6 +95,14 @@ export const hostChoices: Choices = {
 };
 /** Instructions beside FMAs: they multiply tiles of bf16 (AMX), or add two products of bf16 to a sum of f32 (AVX512-BF16). */
 export type Products = "tiles" | "words";
+/** Results so few that their tasks are, too. */
+export const isFew = ({ groups, m, n }: Contraction): boolean => groups * m * n <= 1 << 15;
+/** Of few results of a long depth the most equal pieces, up to 16, of at least 256 each. */
+export function pieceOfFew(c: Contraction): number {
+  if (!isFew(c) || c.k < 1024) return c.k;
+  for (let p = Math.min(16, Math.floor(c.k / 256)); p > 1; p--) if (c.k % p === 0) return c.k / p;
+  return c.k;
+}
 /** Of instruction sets whose register tile has so many columns. */
 export const hostChoicesOf = (panel: number, products: Products | null = null): Choices => ({
   ...hostChoices,

@@ -47,6 +47,12 @@ export function swap(g: Builder, x: Value, first = -2, second = -1): Value {
     Array.from({ length: rank }, (_, i) => (i === a ? b : i === b ? a : i)),
   );
 }
+/** A transposed matrix, also under a cast. */
+export function isTurned({ node, type }: Value): boolean {
+  const [from] = node.args;
+  if (node.op.name === "cast" && from) return isTurned(from);
+  return node.op.name === "transpose" && (node.attrs as OpAttrs["transpose"]).perm.at(-1) === type.shape.length - 2;
+}
 /** A new axis of 1 before axis `axis`. */
 export const expand = (g: Builder, x: Value, axis: number): Value =>
   reshape(g, x, dims(x.type).toSpliced(axisOf(x.type.shape.length + 1, axis), 0, 1));

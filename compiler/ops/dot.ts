@@ -26,7 +26,11 @@ export const dot = define<"dot">({
   },
   vjp({ args }, [dz], g) {
     if (!dz) return args.map(() => null);
-    return chunked(args).flatMap(([x, y]) => [b.dot(g, dz, b.swap(g, y)), b.dot(g, b.swap(g, x), dz)]);
+    const turned = b.swap(g, dz);
+    return chunked(args).flatMap(([x, y]) => [
+      b.isTurned(x) ? b.swap(g, b.dot(g, y, turned)) : b.dot(g, dz, b.swap(g, y)),
+      b.isTurned(y) ? b.swap(g, b.dot(g, turned, x)) : b.dot(g, b.swap(g, x), dz),
+    ]);
   },
   mapped(args, _, g) {
     const space = spaceOf(args);

@@ -36,18 +36,22 @@ export function share(sequence: Sequence, lives: Lives, stores: ReadonlyMap<stri
   const end = sequence.launches.length;
   const groups = new Groups(sequence, lives);
   const copies: Copy[][] = Array.from({ length: end + 1 }, () => []);
+  const copy = (at: number, from: VirtualBuffer, to: VirtualBuffer): void => {
+    if (!sameForm(from, to)) throw new Bug(`${from.name} lies otherwise than ${to.name}, which is a copy of it`);
+    copies[at]?.push({ from, to });
+  };
   for (const { store, from } of sequence.assigns) {
     const to = stores.get(store);
     if (to === undefined) throw new Bug(`assignment to ${store}, which is no store`);
     lives.extend(to, -1);
     if (groups.merge(lives.of(to), lives.of(from))) continue;
     lives.extend(to, end);
-    copies[end]?.push({ from, to });
+    copy(end, from, to);
   }
   for (const [at, { args }] of sequence.launches.entries()) {
     for (const { buffer, base } of args) {
       if (base === undefined || groups.merge(lives.of(base), lives.of(buffer))) continue;
-      copies[at]?.push({ from: base, to: buffer });
+      copy(at, base, buffer);
     }
   }
   for (const launch of sequence.launches) reuse(launch, lives, groups);

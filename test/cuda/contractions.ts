@@ -3,8 +3,10 @@ import { rounded } from "../../compiler/graph/array.ts";
 import { GraphBuilder } from "../../compiler/graph/builder.ts";
 import { interpret } from "../../compiler/graph/interpret.ts";
 import type { NdArray, Value } from "../../compiler/graph/node.ts";
+import { hopperChoice } from "../../compiler/kernel/schedule-hopper.ts";
 import * as b from "../../compiler/ops/build.ts";
 import { ops } from "../../compiler/ops/list.ts";
+import { type Backend, backends } from "../../compiler/targets.ts";
 import { pairProducts } from "../../compiler/transform/pairs.ts";
 import type { DType } from "../../compiler/types/dtype.ts";
 import { dims } from "../../compiler/types/type.ts";
@@ -13,10 +15,14 @@ import { storesOf } from "../graphs.ts";
 import { graphOf } from "../host/compare.ts";
 
 type Param = (name: string, shape: readonly number[], dtype?: DType) => Value;
-/** `rows`: the offsets whose last number says how many rows of a result there are. `variants`: contractions that have one. */
+/**
+ * `rows`: the offsets whose last number says how many rows of a result there are. `variants`: contractions that have one. `piece`: how deep the
+ * pieces are that a product is cut into.
+ */
 export interface Case {
   readonly name: string;
   readonly variants: number;
+  readonly piece?: number;
   readonly make: (g: GraphBuilder, p: Param) => { readonly values: readonly Value[]; readonly rows?: Value };
 }
 const gated = (g: GraphBuilder, x: Value, y: Value): Value => b.mul(g, b.mul(g, x, b.sigmoid(g, x)), y);
@@ -64,6 +70,26 @@ export const cases: readonly Case[] = [
     make: (g, p) => ({
       values: [b.matmul(g, b.slice(g, p("x", [130, 320]), 1, 64, 136), b.slice(g, p("w", [320, 128]), 0, 64, 136))],
     }),
+  },
+  {
+    name: "in pieces of the depth, and what is left of it",
+    variants: 1,
+    piece: 128,
+    make: (g, p) => ({ values: [b.matmul(g, p("x", [130, 312]), p("w", [312, 136]))] }),
+  },
+  {
+    name: "in pieces of the depth, both operands the other way around, and what is left of it",
+    variants: 1,
+    piece: 128,
+    make: (g, p) => ({ values: [b.dot(g, b.swap(g, p("x", [392, 136])), b.swap(g, p("w", [136, 392])))] }),
+  },
+  {
+    name: "a depth of odd rows, which lie at 16 bytes",
+    variants: 1,
+    make(g, p) {
+      const h = b.tanh(g, b.matmul(g, p("x", [130, 136]), p("w", [136, 203])));
+      return { values: [b.matmul(g, h, p("v", [203, 136]))] };
+    },
   },
   {
     name: "a stack of matrices",
@@ -177,8 +203,17 @@ export function made(c: Case, by = byVariants): Made {
   const stores = new Map(
     [...storesOf(values)].map(([name, a]): [string, NdArray] => [name, { ...a, data: rounded(a.dtype, a.data) }]),
   );
-  return { case_: c, name: c.name, sequence: by(loweredForCuda(graphOf(values))), stores, values, rows };
+  return { case_: c, name: c.name, sequence: by(loweredForCuda(graphOf(values), backendOf(c))), stores, values, rows };
 }
+/** Wide tiles also where they are few. */
+const backendOf = ({ piece }: Case): Backend => {
+  const { choices, variants } = backends.cuda;
+  return {
+    ...backends.cuda,
+    choices: piece ? { ...choices, piece: () => piece } : choices,
+    variants: { ...variants, choice: (c) => hopperChoice(c, 1) },
+  };
+};
 /** Results may be off by their rounding to bf16, and, where a second contraction follows, by that of what it reads. */
 export function compare({ values, rows, stores }: Made, { results, findings }: Outcome): void {
   if (findings !== "") throw new Error(findings.trim());
