@@ -185,16 +185,28 @@ test("a file that is no tokenizer is a Problem with its path, the key and what t
     open((j) => ({ ...j, decoder: { type: "CTC" } })),
     "CTC",
   );
+  const empty = { type: "Sequence", pretokenizers: [null] };
+  await refused(
+    open((j) => ({ ...j, pre_tokenizer: empty })),
+    "pre_tokenizer.pretokenizers.0",
+  );
+  await refused(
+    open((j) => ({ ...j, normalizer: { type: "Replace", pattern: {} } })),
+    "normalizer.pattern: it must",
+  );
   const unclosed = { type: "Split", pattern: { Regex: "(" }, behavior: "Isolated", invert: false };
   await refused(
     open((j) => ({ ...j, pre_tokenizer: unclosed })),
     "tokenizer.json",
   );
-  const large = broken((j) => j);
-  truncateSync(join(large, "tokenizer.json"), 100e6);
-  await refused(() => openTokenizer(large), "tokenizer.json has 100000000 bytes; a tokenizer's are");
+  const long = broken((j) => j);
+  truncateSync(join(long, "tokenizer.json"), 100e6);
+  await refused(() => openTokenizer(long), "tokenizer.json has 100000000 bytes; a tokenizer's are");
   await refused(() => openTokenizer(folder()), "has no tokenizer.json");
   await refused(() => openTokenizer(join(folder(), "none")), "no such file");
+  const large = Object.fromEntries(Array.from({ length: 200_000 }, (_, i) => [`t${i}`, i]));
+  const words = broken((j) => ({ ...j, added_tokens: [], model: { ...model(j), vocab: large } }), "words");
+  assert.equal((await openTokenizer(words)).tokens, 200_000);
   const codec = await openTokenizer(join(texts, "gpt2"));
   await refused(() => codec.data(Uint8Array.of(97, 0xff), "latin.txt"), "latin.txt is not UTF-8", "iconv");
 });

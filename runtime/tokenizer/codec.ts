@@ -30,7 +30,7 @@ function codecOf(file: TokenizerFile, library: Library, cuts: Cuts | null, patie
     unit: "token",
     asked: { tokenizer: file.hash },
     files: file.files,
-    tokens: 1 + Math.max(...library.get_vocab().values()),
+    tokens: [...library.get_vocab().values()].reduce((most, id) => Math.max(most, id + 1), 0),
     end,
     encode: (text) => {
       const ids = [...before, ...plain(text)];
@@ -123,7 +123,8 @@ const pieceByPiece = new Set("ByteLevel WordPiece Metaspace BPEDecoder Replace F
 function requirePieces(file: TokenizerFile, part: Part | null = file.json.decoder): void {
   if (part?.type === "Sequence") for (const inner of partsOf(part, "decoders")) requirePieces(file, inner);
   else if (part) {
-    const expression = part.type === "Replace" && (part["pattern"] as { String?: unknown }).String === undefined;
+    const expression =
+      part.type === "Replace" && typeof (part["pattern"] as { String?: unknown } | undefined)?.String !== "string";
     const cutsEnd = part.type === "Strip" && part["stop"] !== 0;
     if (!pieceByPiece.has(part.type) || expression || cutsEnd)
       throw unsupported(file, `decoder: moec does not know ${JSON.stringify(part).slice(0, 80)}`);

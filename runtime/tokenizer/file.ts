@@ -12,8 +12,17 @@ const configName = "tokenizer_config.json";
 const most = 64 << 20;
 
 /** A normalizer, pre-tokenizer, post-processor or decoder: what it is called, and whatever it takes. */
-const part = v.looseObject({ type: v.string() });
-export type Part = v.InferOutput<typeof part>;
+export interface Part {
+  readonly type: string;
+  readonly [key: string]: unknown;
+}
+const inner = v.optional(v.array(v.lazy((): v.GenericSchema<Part> => part)));
+const pattern = v.union(
+  [v.looseObject({ String: v.string() }), v.looseObject({ Regex: v.string() })],
+  "it must have a String or a Regex",
+);
+const lists = { normalizers: inner, pretokenizers: inner, processors: inner, decoders: inner };
+const part = v.looseObject({ type: v.string(), pattern: v.optional(pattern), ...lists });
 const id = v.pipe(v.number(), v.safeInteger(), v.minValue(0), v.maxValue(2 ** 31 - 1));
 const isObject = (x: unknown): x is Record<string, unknown> => typeof x === "object" && x !== null && !Array.isArray(x);
 /** Checked by hand: valibot drops the keys `constructor` and `prototype`, which are words. */
