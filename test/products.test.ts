@@ -5,7 +5,7 @@ import { env } from "node:process";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { GraphBuilder } from "../compiler/graph/builder.ts";
-import type { Value } from "../compiler/graph/node.ts";
+import type { Graph, Value } from "../compiler/graph/node.ts";
 import { printGraph } from "../compiler/graph/print.ts";
 import { type Choices, hostChoicesOf } from "../compiler/kernel/schedule.ts";
 import * as b from "../compiler/ops/build.ts";
@@ -55,6 +55,40 @@ test("a block that is wider than the panels of one of its operands", () => {
   const wide: Choices = { ...own, contraction: (c) => ({ ...own.contraction(c), bn: 128 }) };
   const sequence = lowered(graph, wide, new Map([["w", 64]]));
   compare("sum", graph, runSequence(sequence, storesOf(valuesOf(graph)), 1, compiled(kernelsOf([sequence]), ["-O1"])));
+});
+/** Columns of a block of a weight's gradient that has n. */
+const blocksOf = (n: number, panel: number): number =>
+  hostChoicesOf(panel).contraction({
+    op: "dot",
+    m: 96,
+    n,
+    k: 300,
+    groups: 1,
+    operands: 1,
+    pairs: 1,
+    short: false,
+    outer: true,
+  }).bn;
+test("a weight's gradient has no narrow last block, and products only of columns that are there", () => {
+  assert.equal(
+    [64, 256, 300, 384, 512, 770, 1000].map((n) => blocksOf(n, 64)),
+    [64, 256, 320, 192, 256, 320, 256],
+  );
+  assert.equal(
+    [128, 140, 300].map((n) => blocksOf(n, 16)),
+    [128, 144, 112],
+  );
+  const graphs = [70, 300, 330].map((n) => {
+    const g = new GraphBuilder(ops);
+    const p = (name: string, ...shape: number[]): Value => b.param(g, name, { dtype: "f32", shape });
+    return graphOf([b.dot(g, b.swap(g, p("x", 300, 9)), p("y", 300, n))]);
+  });
+  const sequences = graphs.map((graph) => lowered(graph, hostChoicesOf(64)));
+  const lib = compiled(kernelsOf(sequences), ["-O1"]);
+  sequences.forEach((s, i) => {
+    const graph = graphs[i] as Graph;
+    compare("gradient", graph, runSequence(s, storesOf(valuesOf(graph)), 1, lib));
+  });
 });
 test("few rows take two operands side by side, in whole rounds of steps and in part of one", () => {
   const sequences = [1, 2, 3, 4].map((rows) => {

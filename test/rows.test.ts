@@ -53,6 +53,25 @@ test("what lies ahead is asked for as often as the machine needs: AMD more than 
     assert.is(asks(...flags, "-msse4a"), times * once);
   }
 });
+test("what a large result reads down its columns is copied by squares, in the order in which it lies", () => {
+  const g = new GraphBuilder(ops);
+  const p = (name: string, dtype: "f32" | "i32", ...shape: number[]): Value => b.param(g, name, { dtype, shape });
+  const [x, y] = [b.transpose(g, p("x", "f32", 270, 2, 130), [2, 1, 0]), p("y", "f32", 130, 2, 270)];
+  const graphs = [
+    [b.exp(g, x)],
+    [b.sub(g, y, b.tanh(g, x)), b.mul(g, x, 2)],
+    [b.swap(g, b.swap(g, x))],
+    [b.transpose(g, p("i", "i32", 270, 2, 130), [2, 1, 0])],
+  ].map(graphOf);
+  const sequences = graphs.map((graph) => lowered(graph));
+  const squares = sequences.map((s) => kernelsOf([s]).some(({ text }) => text.includes("square")));
+  assert.equal(squares, [true, true, true, false]);
+  const lib = compiled(kernelsOf(sequences), ["-O1"]);
+  for (const [i, graph] of graphs.entries()) {
+    const s = sequences[i];
+    if (s) compare(`square ${i}`, graph, runSequence(s, storesOf(valuesOf(graph)), 2, lib));
+  }
+});
 test("rows in turn: each is stored while the next one is made", () => {
   const g = new GraphBuilder(ops);
   const x = b.param(g, "x", { dtype: "f32", shape: [259, 64] });

@@ -20,6 +20,7 @@ import { Draft, type Given, type Memory } from "./draft.ts";
 import { type Expanded, expand } from "./expand.ts";
 import { ceil, footprint, item, product } from "./expr.ts";
 import type { Kernel } from "./ir.ts";
+import * as largest from "./largest.ts";
 import type { StorePanels } from "./layout.ts";
 import { bytesMoved, partsRead } from "./moved.ts";
 import { finished } from "./passes.ts";
@@ -79,7 +80,7 @@ const builders: Readonly<Partial<Record<string, Readonly<Record<string, Build>>>
   ragged_outer: { ragged_outer: contract.raggedOuter },
   ragged_sum: { ragged_sum: contract.raggedSum },
   scan: { scan: algorithms.scan },
-  top_k: { top_k: algorithms.topK },
+  top_k: { top_k: largest.topK },
   scatter: { put: algorithms.scatterSet },
   attention: { attention },
   attention_backward: { attention_queries: attentionQueries, attention_keys: attentionKeys },
@@ -170,7 +171,7 @@ class Lowering implements Memory {
     const [node] = region.nodes;
     if (region.kind === "rows" || !node) return write(nameOf(item(region.outputs, 0).node), (d) => rows(d, region));
     if (node.op.name === "route") return this.route(node, write);
-    if (node.op.name === "top_k" && many(node)) return this.sort(node, write);
+    if (node.op.name === "top_k" && largest.sorts(node, this.choices)) return this.sort(node, write);
     if (node.op.name === "attention" && goesTransposed(node, this.choices))
       return write("attention_transposed", (d) => attentionForward(d, node));
     if (node.op.name === "attention_backward" && goesByHeads(node, this.choices))
@@ -311,7 +312,6 @@ function partsOf(v: Value, columns = 1): number[] {
   const shape = dims(item(v.node.args, 0).type);
   return [...shape.slice(0, -2), item(shape, shape.length - 1) / columns, item(shape, shape.length - 2)];
 }
-const many = ({ attrs }: Node): boolean => (attrs as { readonly k: number }).k > algorithms.fewLargest;
 function argument(kernel: Kernel, g: Given, access: typeof accessOf): VirtualArg {
   if (g.base) return { buffer: g.buffer, access: "update", base: g.base };
   return { buffer: g.buffer, access: g.access === "read" ? access(kernel, g.param) : g.access };

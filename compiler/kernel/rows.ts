@@ -1,6 +1,8 @@
 // Kernels that make each element, or each row, by itself: chains of points and views, with the folds of their rows.
 import type { Value } from "../graph/node.ts";
+import type { OpAttrs } from "../ops/attrs.ts";
 import type { Region } from "../transform/region.ts";
+import { isFloat } from "../types/dtype.ts";
 import { dtypeOf } from "../types/type.ts";
 import type { Block } from "./build.ts";
 import type { Draft } from "./draft.ts";
@@ -24,7 +26,7 @@ export function rows(d: Draft, region: Region): void {
   const depth = region.depth ?? leading(space);
   const inner = space.slice(depth);
   const cut = region.depth === null;
-  if (turns(d, region, space, depth)) return;
+  if (turns(d, region, space, depth) || turned(d, region, space, depth)) return;
   const row = unflatten(task(d, product(space.slice(0, depth))), space.slice(0, depth));
   const reader = d.reader();
   for (const v of region.outputs)
@@ -41,6 +43,51 @@ function turns(d: Draft, { outputs, depth: given }: Region, space: readonly numb
   if (outputs.length > 1 || given === null || depth !== space.length - 1 || n > (d.choices.kept ?? 0)) return false;
   const walk: Walk = { inner: [n], cut: false, seams: seams(d, outputs), ahead: n };
   return passes(d, out, walk) && rowsInTurn(d, out, space.slice(0, depth), n);
+}
+/** Large results that read an operand down its columns: a square of it is copied in its own order, and read turned from the caches. */
+function turned(d: Draft, { outputs, depth: given }: Region, space: readonly number[], depth: number): boolean {
+  const [found, square] = [downColumns(d, item(outputs, 0)), d.choices.square ?? 0];
+  if (given !== null || !found || found.axis >= depth || depth !== space.length - 1 || product(space) < least)
+    return false;
+  if (square === 0 || outputs.some((v) => shapeOf(v).join() !== space.join())) return false;
+  const { x, axis } = found;
+  const rest = space.slice(0, depth).map((size, i) => (i === axis ? 1 : size));
+  const outer = unflatten(task(d, product(rest)), rest);
+  const rows = d.k.task("t", item(space, axis), square);
+  const cols = d.k.task("c", item(space, depth), square);
+  const at = (i: Expr, j: Expr): Expr[] => [...outer.with(axis, add(rows.at, i)), add(cols.at, j)];
+  const copy = d.k.local("square", [square, square]);
+  const own = d.reader(undefined, { plain: true });
+  d.k.for("j", num(0), cols.n, 1, ({ at: j }) =>
+    d.k.par(rows.n, (i) => d.k.store(copy, [j, i], own.element(x, at(i, j)))),
+  );
+  d.k.for("i", num(0), rows.n, 1, ({ at: i }) =>
+    d.k.par(cols.n, (j) => make(d, d.reader(new Map([[x, () => load(copy, j, i)]])), outputs, at(i, j), () => false)),
+  );
+  return true;
+}
+/** Fewer elements than so many are in the caches anyway. */
+const least = 1 << 16;
+interface Turned {
+  readonly x: Value;
+  /** Along which it lies in order. */
+  readonly axis: number;
+}
+/** A transposed operand of what a value is made of, point by point. */
+function downColumns(d: Draft, v: Value): Turned | null {
+  const { op, args, attrs } = v.node;
+  if (!d.inlines(v)) return null;
+  if (op.name === "transpose") {
+    const { perm } = attrs as OpAttrs["transpose"];
+    const axis = perm.indexOf(perm.length - 1);
+    return axis === perm.length - 1 || !isFloat(dtypeOf(v.type)) ? null : { x: v, axis };
+  }
+  if (op.lower !== "point") return null;
+  for (const x of args) {
+    const found = shapeOf(x).join() === shapeOf(v).join() ? downColumns(d, x) : null;
+    if (found) return found;
+  }
+  return null;
 }
 /** Elements of panels in the order of memory: [.., panel, row, column of the panel]. */
 function panels(d: Draft, { outputs }: Region, width: number): void {

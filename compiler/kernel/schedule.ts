@@ -74,6 +74,8 @@ export interface Choices {
   readonly pitch?: (columns: number, bytes: number) => number;
   /** Elements of a row that a task may keep beside it. */
   readonly kept?: number;
+  /** Rows and columns that a task makes of a large result that reads an operand down its columns; a row if not given. */
+  readonly square?: number;
   /** Elements of a result that a later kernel may still find in the caches. */
   readonly inCaches?: number;
 }
@@ -89,6 +91,7 @@ export const hostChoices: Choices = {
     backward ? { rows: 48, block: 64 } : { rows: Math.min(48, queries), block: 64, round: 16 },
   transposed: { queries: 64, few: 8, heads: tasks, kept: 1 << 20 },
   kept: 1 << 16,
+  square: 64,
   inCaches,
   sums,
   gathers: false,
@@ -166,7 +169,11 @@ function contraction({ op, m, n, k, groups, operands, outer }: Contraction, pane
   const deep = !wide || outer ? 256 : operands > 1 ? 512 : 1024;
   const [rows, bk] = whole ? [192, 768] : outer || k > 512 ? [192, deep] : [48, 512];
   const most = outer ? (wide ? 256 : 128) : whole ? Math.max(32, panel) : 64;
-  const bn = Math.min(most, ceil(Math.max(n, 1), 16));
+  // A last block of few columns costs a copy of all rows of its own: wider blocks, or even ones.
+  const bn =
+    outer && n > most
+      ? evenly(n, n % most > panel ? most : most + panel, panel)
+      : Math.min(most, ceil(Math.max(n, 1), 16));
   const columns = groups * Math.ceil(n / bn);
   const wanted = Math.ceil(tasks / Math.max(1, columns));
   const blocks = Math.max(1, Math.ceil(m / rows), outer ? Math.min(wanted, Math.ceil(m / 144)) : 1);

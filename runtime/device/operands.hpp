@@ -2,6 +2,12 @@
 // STEP apart along the depth. Major lies as it is, element (x, k) at p[k * LD + x]. Panels lie in blocks of W columns, the depth in each.
 // Along lies with its depth contiguous, element (x, k) at p[x * LD + k], and is turned in registers. Strips and Sixes are copies in the order of
 // the register tiles: as many columns, or as many rows, as one of them takes, then the depth.
+/** Vectors of columns that a register tile takes. */
+#if LANES == 8
+#define TILE_VECTORS 2
+#else
+#define TILE_VECTORS 4
+#endif
 /** Bytes of a line of the caches. */
 constexpr ix LINE = 64;
 /** Lines of rows of `width` bytes, `step` apart, that will be wanted after a strip: `rate` of them are asked for in 4096 steps of the depth. Null: none. */
@@ -92,11 +98,13 @@ template <int LD> struct Major {
   FN const f32* after(ix, ix) const { return nullptr; }
   FN Fetch fetch(ix, ix, ix, ix) const { return {}; }
 };
+/** Of W columns those that are there, n of them, up to whole register tiles: no more are copied, and no products made of them. */
+FN ix in_tiles(ix n, ix W) { constexpr ix S = TILE_VECTORS * LANES; return n < W / S * S ? (n + S - 1) / S * S : W; }
 struct Strips {
   static constexpr bool follows = false;
-  const f32* p; Ahead ahead;
+  const f32* p; Ahead ahead; ix n;
   template <int S> using Step = ::Step<S>;
-  FN ix columns(ix c) const { return c; }
+  FN ix columns(ix c) const { return in_tiles(n, c); }
   FN const f32* strip(ix c, ix depth) const { return p + c * depth; }
   FN const f32* after(ix, ix) const { return nullptr; }
   FN Fetch fetch(ix c, ix s, ix C, ix) const { return ahead.share(c, s, C); }

@@ -1,13 +1,13 @@
 // Operands that are copied, and those that are turned as they are read. After tile.hpp.
 
-// ---- staging by copy. Right operands of W columns: zero beyond the last column ----
+// ---- staging by copy. Right operands of W columns: zero beyond the last column, in its register tile ----
 /** Where element (x, k) of strips is. */
 template <int W> FN ix place(ix x, ix k, ix depth) {
   constexpr ix S = vectors(W) * LANES, REST = W % S;
   const ix c = x / S * S;
   return c * depth + k * (REST > 0 && c + S > W ? REST : S) + x - c;
 }
-template <int W> FN void blank(f32* to, ix n, ix k, ix depth) { ROLL for (ix x = n; x < W; x++) to[place<W>(x, k, depth)] = 0.0f; }
+template <int W> FN void blank(f32* to, ix n, ix k, ix depth) { ROLL for (ix x = n, all = in_tiles(n, W); x < all; x++) to[place<W>(x, k, depth)] = 0.0f; }
 /** Element (x, k) is f(v, x, k). */
 template <int W, int L, class F> FN Strips pack(f32* to, ix n, ix depth, F f) {
   ROLL for (ix k = 0; k < depth; k++) {
@@ -16,7 +16,7 @@ template <int W, int L, class F> FN Strips pack(f32* to, ix n, ix depth, F f) {
     ROLL for (; x < n; x++) to[place<W>(x, k, depth)] = f(f32{}, x, k);
     blank<W>(to, n, k, depth);
   }
-  return {to, {}};
+  return {to, {}, n};
 }
 /** Rows this many steps of the depth later are asked for. */
 constexpr ix SOON = 4;
@@ -39,19 +39,20 @@ template <int W, class F> FN void copy_strips(f32* to, ix depth, F row) {
 template <int W, class F> FN Strips columns(f32* to, ix n, ix depth, Ahead ahead, F row) {
   if (n == W) {
     copy_strips<W>(to, depth, row);
-    return {to, ahead};
+    return {to, ahead, n};
   }
   const f32* const end = depth > 0 ? row(depth - 1) + n : nullptr;
+  const ix all = in_tiles(n, W);
   ROLL for (ix k = 0; k < depth; k++) {
     const f32* const from = row(k);
-    if (n < W && from + W <= end) {
-      UNROLL for (int x = 0; x < W; x += LANES) st(vf{}, to + place<W>(x, k, depth), where(lane(vf{}, x) < (i32)n, ld(vf{}, from + x), 0.0f));
+    if (from + all <= end) {
+      ROLL for (ix x = 0; x < all; x += LANES) st(vf{}, to + place<W>(x, k, depth), where(lane(vf{}, x) < (i32)n, ld(vf{}, from + x), 0.0f));
       continue;
     }
     ROLL for (ix x = 0; x < n; x++) to[place<W>(x, k, depth)] = from[x];
     blank<W>(to, n, k, depth);
   }
-  return {to, ahead};
+  return {to, ahead, n};
 }
 /** Rows LD apart, which lie close: read in place where a register tile takes all of them, else copied. */
 template <int W, int LD> FN auto close(f32* to, const f32* p, ix depth, Ahead ahead) {
@@ -138,18 +139,18 @@ FN void turn(vf (&r)[LANES]) {
 /** A weight in panels of P, turned: step k of column x lies at p[k / P * step + x * P + k % P]. In the order in which it lies. */
 template <int W, int P, class T> APART Strips turn_panels(f32* to, ix n, ix depth, const T* p, ix step, const f32* next) {
   constexpr ix B = P < LANES ? P : LANES;
-  ROLL for (ix k = 0; k < depth; k += P, p += step) ROLL for (ix x = 0; x < W; x += B)
+  ROLL for (ix k = 0; k < depth; k += P, p += step) ROLL for (ix x = 0, all = in_tiles(n, W); x < all; x += B)
     ROLL for (ix c = 0; c < P; c += B)
       if (x + B <= n && B == LANES) {
         vf r[LANES]; UNROLL for (int i = 0; i < LANES; i++) r[i] = ld(vf{}, p + (x + i) * P + c);
         turn(r);
         UNROLL for (int i = 0; i < LANES; i++) st(vf{}, to + place<W>(x, k + c + i, depth), r[i]);
       } else ROLL for (ix i = x; i < x + B; i++) for (ix l = c; l < c + B; l++) to[place<W>(i, k + l, depth)] = i < n ? ld(f32{}, p + i * P + l) : 0.0f;
-  return {to, {next, step, n * P, depth / P}};
+  return {to, {next, step, n * P, depth / P}, n};
 }
 /** Contiguous along k: element (x, k) is *f(x, k). Transposed by blocks of LANES x LANES. */
 template <int W, class F> FN Strips pack_transposed(f32* to, ix n, ix depth, F f) {
-  ROLL for (ix x = 0; x < W; x += LANES) ROLL for (ix k = 0; k < depth; k += LANES)
+  ROLL for (ix x = 0, all = in_tiles(n, W); x < all; x += LANES) ROLL for (ix k = 0; k < depth; k += LANES)
     if ((x + LANES <= n || x >= n) && k + LANES <= depth) {
       vf r[LANES]; UNROLL for (int i = 0; i < LANES; i++) r[i] = x < n ? ld(vf{}, f(x + i, k)) : vf{};
       if (x < n) turn(r);
@@ -158,7 +159,7 @@ template <int W, class F> FN Strips pack_transposed(f32* to, ix n, ix depth, F f
       const ix last = ix_min(k + LANES, depth);
       ROLL for (ix i = x; i < x + LANES; i++) for (ix c = k; c < last; c++) to[place<W>(i, c, depth)] = i < n ? ld(f32{}, f(i, c)) : 0.0f;
     }
-  return {to, {}};
+  return {to, {}, n};
 }
 
 /** A weight of bf16 in panels of P: few rows read it as it lies, more as W columns of f32. */

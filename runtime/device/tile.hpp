@@ -4,11 +4,6 @@
 #if !defined(__clang__)  // g++ 12 takes the tail of a part for one that could leave its accumulator
 #pragma GCC diagnostic ignored "-Waggressive-loop-optimizations"
 #endif
-#if LANES == 8
-#define TILE_VECTORS 2
-#else
-#define TILE_VECTORS 4
-#endif
 
 /** x for every lane of the group. */
 FN vf all(vf, vf x) { return x; }

@@ -73,14 +73,14 @@ template <int W, class F> FN Strips word_columns(f32* to, ix n, ix depth, F row)
   if (n == W) {
     ROLL for (ix x = 0; x + S <= W; x += S) word_strip<S>(to + x * words, x, depth, row);
     if constexpr (REST > 0) word_strip<REST>(to + (W - REST) * words, W - REST, depth, row);
-    return {to, {}};
+    return {to, {}, n};
   }
   ROLL for (ix k = 0; k < words; k++) {
     const bf16 *const low = row(2 * k), *const high = 2 * k + 1 < depth ? row(2 * k + 1) : nullptr;
     ROLL for (ix x = 0; x < n; x++) to[place<W>(x, k, words)] = word_of(low + x, high ? high + x : nullptr);
     blank<W>(to, n, k, words);
   }
-  return {to, {}};
+  return {to, {}, n};
 }
 /** A weight in panels, read as it lies. */
 template <int W> FN Panels<W, bf16, 2> word_panels(const bf16* p, ix step, ix n, const void* next) { return {p, step, n, (const bf16*)next}; }

@@ -1,0 +1,165 @@
+// The k largest of each row, one after the other. Of long rows on the host by runs: the largest of each run is kept, so that a search looks at one run
+// and at what is kept of the others.
+import type { Node, Value } from "../graph/node.ts";
+import { dtypeOf } from "../types/type.ts";
+import { piece } from "./build.ts";
+import type { Draft } from "./draft.ts";
+import {
+  add,
+  asIndex,
+  asValue,
+  both,
+  call,
+  div,
+  equals,
+  f32,
+  i32,
+  isNum,
+  item,
+  load,
+  num,
+  product,
+  select,
+  sub,
+  unflatten,
+} from "./expr.ts";
+import type { Buffer, Expr } from "./ir.ts";
+import { shapeOf } from "./read.ts";
+import type { Choices } from "./schedule.ts";
+
+const result = (node: Node, i = 0): Value => item(node.results, i);
+const bool = (op: string, ...xs: readonly Expr[]): Expr => call(op, "bool", ...xs);
+/** (x, i) stands before (y, j): larger, or equal and earlier; NaN last. */
+function precedes(x: Expr, i: Expr, y: Expr, j: Expr, real: boolean): Expr {
+  const earlier = bool("lt", i, j);
+  const ordered = bool("or", bool("gt", x, y), bool("and", bool("eq", x, y), earlier));
+  if (!real) return ordered;
+  const last = bool("and", bool("ne", y, y), bool("or", bool("eq", x, x), earlier));
+  return bool("or", ordered, last);
+}
+/** So many are found one after the other; more are sorted (sort.ts), or found by runs where a row has so many elements for each. */
+const fewLargest = 32;
+const forEach = 32;
+/** Rows of so many elements are searched by runs. */
+const longRow = 256;
+const sizesOf = (node: Node): { readonly n: number; readonly k: number } => ({
+  n: item(shapeOf(item(node.args, 0)), shapeOf(item(node.args, 0)).length - 1),
+  k: item(shapeOf(result(node)), shapeOf(result(node)).length - 1),
+});
+/** Whether the largest of each run is kept. A target keeps floats, or nothing. */
+function byRuns(node: Node, { kept = 0 }: Choices): boolean {
+  const { n, k } = sizesOf(node);
+  const real = dtypeOf(item(node.args, 0).type) !== "i32";
+  return real && n >= longRow && n / runOf(n) <= kept && k > 1 && k <= Math.max(fewLargest, n / forEach);
+}
+/** Whether a row is sorted as a whole. */
+export const sorts = (node: Node, choices: Choices): boolean => sizesOf(node).k > fewLargest && !byRuns(node, choices);
+/** Elements of a run: what a search looks at, n / run + 3 run, is least about there. */
+const runOf = (n: number): number => Math.max(16, 2 ** Math.round(Math.log2(Math.sqrt(n / 3))));
+/** The k largest of each row, one after the other. */
+export function topK(d: Draft, node: Node): void {
+  const x = item(node.args, 0);
+  const shape = shapeOf(x);
+  const { n, k } = sizesOf(node);
+  const row = unflatten(d.k.task("r", product(shape.slice(0, -1))).at, shape.slice(0, -1));
+  const reader = d.reader(undefined, { plain: true });
+  const value = (j: Expr): Expr => reader.element(x, [...row, j]);
+  const [values, index] = [
+    d.param("values", d.bufferOf(result(node)), "write", null, true),
+    d.param("index", d.bufferOf(result(node, 1)), "write", null, true),
+  ];
+  const put = (at: Expr, j: Expr): void => {
+    d.k.store(values, [...row, at], value(j));
+    d.k.store(index, [...row, at], asValue(j));
+  };
+  const real = dtypeOf(x.type) !== "i32";
+  const tops = byRuns(node, d.choices) ? keptTops(d, n, value) : null;
+  d.k.for("p", num(0), num(k), 1, (p) => {
+    const search: Search = { n, value, real, ...lastFound(d, { real, values, index, row, p: p.at }) };
+    if (tops) nextOfRuns(d, search, tops, (j) => put(p.at, j));
+    else put(p.at, nextLargest(d, search));
+  });
+}
+/** What was found last, and whether an element comes after it. */
+interface Last {
+  readonly where: Expr;
+  readonly after: (value: Expr, j: Expr) => Expr;
+}
+interface Search extends Last {
+  readonly n: number;
+  readonly value: (j: Expr) => Expr;
+  readonly real: boolean;
+}
+interface Found {
+  readonly real: boolean;
+  readonly values: Buffer;
+  readonly index: Buffer;
+  readonly row: readonly Expr[];
+  readonly p: Expr;
+}
+function lastFound(d: Draft, { real, values, index, row, p }: Found): Last {
+  const [first, before] = [equals(p, num(0)), [...row, sub(p, num(1))]];
+  const top = real ? f32(Infinity) : i32(2 ** 31 - 1);
+  const start = isNum(p);
+  const last = start ? top : d.k.letHere("last", select(first, top, load(values, ...before)));
+  const where = start ? i32(-1) : d.k.letHere("where_", select(first, i32(-1), load(index, ...before)));
+  return { where, after: (value, j) => precedes(last, where, value, asValue(j), real) };
+}
+/** Where the largest element stands that comes after the one found before. */
+function nextLargest(d: Draft, { n, value, real, after }: Search): Expr {
+  const lowest = real ? f32(-Infinity) : i32(-(2 ** 31));
+  const best = d.k.fold("best", "max", real ? "f32" : "i32", num(n), (j) =>
+    select(both(after(value(j), j), bool("eq", value(j), value(j))), value(j), lowest),
+  );
+  const none = i32(n);
+  const found = (is: (x: Expr) => Expr): Expr =>
+    d.k.fold("at", "min", "i32", num(n), (j) =>
+      select(bool("and", after(value(j), j), is(value(j))), asValue(j), none),
+    );
+  const at = found((x) => bool("eq", x, best));
+  if (!real) return d.k.letHere("j", asIndex(at));
+  const nan = found((x) => bool("ne", x, x));
+  return d.k.letHere("j", asIndex(select(bool("lt", at, none), at, nan)));
+}
+/** The largest number of each run; -inf where there is none. */
+function keptTops(d: Draft, n: number, value: (j: Expr) => Expr): Buffer {
+  const tops = d.k.local("tops", [Math.ceil(n / runOf(n))]);
+  d.k.for("r", num(0), num(Math.ceil(n / runOf(n))), 1, ({ at }) =>
+    d.k.store(
+      tops,
+      [at],
+      topOf(d, n, at, value, (x) => bool("eq", x, x)),
+    ),
+  );
+  return tops;
+}
+/** The largest of a run of what counts. */
+function topOf(d: Draft, n: number, run: Expr, value: (j: Expr) => Expr, counts: (x: Expr, j: Expr) => Expr): Expr {
+  const { at, n: own } = piece(run, n, runOf(n));
+  return d.k.fold("top", "max", "f32", own, (i) => {
+    const j = add(at, i);
+    return select(counts(value(j), j), value(j), f32(-Infinity));
+  });
+}
+/** The next in the first run that has it; of infinities and NaN, which are kept of no run, in all of the row. */
+function nextOfRuns(d: Draft, search: Search, tops: Buffer, put: (j: Expr) => void): void {
+  const { n, value, where, after } = search;
+  const runs = item(tops.shape, 0);
+  d.k.if(bool("lt", i32(-1), where), () => {
+    const run = d.k.letHere("run", div(asIndex(where), runOf(n)));
+    const left = topOf(d, n, run, value, (x, j) => both(after(x, j), bool("eq", x, x)));
+    d.k.store(tops, [run], left);
+  });
+  const best = d.k.fold("best", "max", "f32", num(runs), (r) => load(tops, r));
+  const first = d.k.fold("first", "min", "i32", num(runs), (r) =>
+    select(bool("eq", load(tops, r), best), asValue(r), i32(runs)),
+  );
+  const { at, n: own } = piece(d.k.letHere("run", asIndex(first)), n, runOf(n));
+  const none = i32(n);
+  const found = d.k.fold("at", "min", "i32", own, (i) => {
+    const j = add(at, i);
+    return select(both(after(value(j), j), bool("eq", value(j), best)), asValue(j), none);
+  });
+  d.k.if(bool("lt", found, none), () => put(asIndex(found)));
+  d.k.if(bool("le", none, found), () => put(nextLargest(d, search)));
+}

@@ -1,0 +1,50 @@
+// The largest of long rows, found by runs: the interpreter's values and places, whatever the rows hold.
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { GraphBuilder } from "../compiler/graph/builder.ts";
+import { interpret } from "../compiler/graph/interpret.ts";
+import type { NdArray } from "../compiler/graph/node.ts";
+import { hostChoices } from "../compiler/kernel/schedule.ts";
+import * as b from "../compiler/ops/build.ts";
+import { ops } from "../compiler/ops/list.ts";
+import { graphOf, kernelsOf, lowered, valuesOf } from "./host/compare.ts";
+import { compiled, runSequence } from "./host/run.ts";
+
+const test = suite("largest");
+const draw = (i: number): number => Math.imul(i + 1, 2654435761) >>> 0;
+/** Rows of few numbers, so of many equals; of numbers in order; of one number; with infinities, zeros of both signs and NaN. */
+const rows: readonly ((j: number, n: number) => number)[] = [
+  (j) => draw(j) % 7,
+  (j) => j,
+  (j, n) => n - j,
+  () => 3,
+  (j) => (j % 5 === 0 ? Number.NaN : draw(j) % 100),
+  (j) => (j % 97 === 3 ? j : Number.NEGATIVE_INFINITY),
+  (j) => (j === 200 ? 1 : Number.NaN),
+  (j) => [0, -0, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, Number.NaN][draw(j) % 5] ?? 0,
+];
+const cases = [
+  { n: 256, k: 2 },
+  { n: 300, k: 9 },
+  { n: 1100, k: 34 },
+];
+test("by runs", () => {
+  const made = cases.map(({ n, k }) => {
+    const g = new GraphBuilder(ops);
+    const graph = graphOf(b.topK(g, b.param(g, "x", { dtype: "f32", shape: [rows.length, n] }), k));
+    return { n, graph, sequence: lowered(graph, hostChoices) };
+  });
+  const kernels = kernelsOf(made.map(({ sequence }) => sequence));
+  assert.is(kernels.filter((k) => k.text.includes("tops")).length, cases.length);
+  const lib = compiled(kernels, ["-O1"]);
+  for (const { n, graph, sequence } of made) {
+    const data = Float64Array.from(rows.flatMap((row) => Array.from({ length: n }, (_, j) => row(j, n))));
+    const stores = new Map<string, NdArray>([["x", { dtype: "f32", shape: [rows.length, n], data }]]);
+    const got = runSequence(sequence, stores, 2, lib);
+    for (const [r, want] of interpret(valuesOf(graph), stores).entries())
+      want.data.forEach((x, i) =>
+        assert.ok(Object.is(x, got[r]?.[i]), `${n}: ${r}.${i} is ${x}, and not ${got[r]?.[i]}`),
+      );
+  }
+});
+test.run();
