@@ -37,7 +37,6 @@ import { recompute } from "./transform/recompute.ts";
 import { routedBackward } from "./transform/routed.ts";
 import { expandScatters } from "./transform/scatter.ts";
 import { simplify } from "./transform/simplify.ts";
-import { turnProducts } from "./transform/turn.ts";
 import { isFloat, type Precision } from "./types/dtype.ts";
 import { type } from "./types/type.ts";
 
@@ -133,7 +132,6 @@ export const afterGradients = (g: G, observer: Observer, limits: Limits = {}): P
   graphPass("recompute", "the backward makes a router's logits again", (graph) =>
     recompute(g, graph, limits.recompute),
   ),
-  graphPass("turns", "a weight's gradient that is read transposed is made so", (graph) => turnProducts(g, graph)),
   graphPass("heads", "products of a large vocabulary, and their losses, in pieces of rows", (graph) =>
     cutHeads(g, graph, limits.heads),
   ),
