@@ -162,6 +162,10 @@ test("a file that is no tokenizer is a Problem with its path, the key and what t
     "--ids",
   );
   await refused(
+    open((j) => ({ ...j, model: { ...model(j), vocab: { a: 1e9 } } })),
+    "model.vocab",
+  );
+  await refused(
     open((j) => ({ ...j, model: { ...model(j), merges: [1] } })),
     "model.merges",
   );

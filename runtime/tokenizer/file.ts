@@ -23,12 +23,13 @@ const pattern = v.union(
 );
 const lists = { normalizers: inner, pretokenizers: inner, processors: inner, decoders: inner };
 const part = v.looseObject({ type: v.string(), pattern: v.optional(pattern), ...lists });
-const id = v.pipe(v.number(), v.safeInteger(), v.minValue(0), v.maxValue(2 ** 31 - 1));
+/** The library's lists are as long as the highest number; the largest vocabularies that models have are a sixteenth of this. */
+const id = v.pipe(v.number(), v.safeInteger(), v.minValue(0), v.maxValue(2 ** 22 - 1));
 const isObject = (x: unknown): x is Record<string, unknown> => typeof x === "object" && x !== null && !Array.isArray(x);
 /** Checked by hand: valibot drops the keys `constructor` and `prototype`, which are words. */
 const numbered = v.custom<Readonly<Record<string, number>>>(
   (x) => isObject(x) && Object.values(x).every((n) => v.is(id, n)),
-  "it must give each token a whole number",
+  "it must give each token a whole number below 4194304",
 );
 const isPair = (x: unknown): boolean => Array.isArray(x) && x.length === 2 && x.every((s) => typeof s === "string");
 const merges = v.custom<readonly (string | readonly [string, string])[]>(
