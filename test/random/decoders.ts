@@ -49,6 +49,12 @@ const look = (name: string, draw: Draw): string => {
   }
 }`;
 };
+const library = [
+  "Attention(D, 2, Groups: 1, A: 4, Context: N, window: 5, stretch: 4, original: 8, sunk: true)",
+  "Attention(D, 4, Groups: 2, A: 2, Context: N, normed: true, biased: true)",
+  "Attention(D, 2, A: 3, Context: N, sloped: true)",
+  "LatentAttention(D, 2, 5, 4, 4, 2, 3, Context: N)",
+];
 /** `all`: its rows go to all experts, so that rounding does not choose among them. */
 export function randomDecoder(seed: string, all = false): RandomDecoder {
   const draw = new Draw(seed);
@@ -56,19 +62,22 @@ export function randomDecoder(seed: string, all = false): RandomDecoder {
   const groups = draw.of([1, 2]);
   const made = `(D, ${groups * draw.of([1, 2, 3])}, ${groups}, ${draw.of([2, 4, 16])}, ${draw.of([1, 3, 16])}, ${context})`;
   const layers = Array.from({ length: 1 + draw.below(2) }, (_, i) => `Look${i}`);
+  const own = layers.map((name) =>
+    draw.chance(0.3) ? draw.of(library).replace("N", String(context)) : `${name}${made}`,
+  );
   const mixed = draw.chance(0.6);
   const K = all ? 3 : 2;
   const steps = layers.map(
     (name, i) => `x = x + ${name.toLowerCase()}(norms[${i}](x), at)${mixed ? "\n    x = x + mixture(norm(x))" : ""}`,
   );
   const text = `import { Embedding, Linear, RmsNorm, SwiGlu } from "std/nn"
-import { Past, alibi, attend, merge, rope, split } from "std/attention"
+import { Attention, LatentAttention, Past, alibi, attend, merge, rope, split } from "std/attention"
 import { SoftmaxGate } from "std/gates"
 import { MoE } from "std/moe"
 ${layers.map((name) => look(name, draw)).join("\n")}
 model Decoder(V = ${V}, D = ${draw.of([4, 8, 17])}) {
   embed: Embedding(V, D, std: 1)
-  ${layers.map((name) => `${name.toLowerCase()}: ${name}${made}`).join("\n  ")}
+  ${layers.map((name, i) => `${name.toLowerCase()}: ${own[i]}`).join("\n  ")}
   norms: RmsNorm(D)[${layers.length}]
   norm: RmsNorm(D)
   ${mixed ? `mixture: MoE(D, ${K}, 3, SoftmaxGate(D, 3, ${K}), SwiGlu(D, 5))` : ""}
