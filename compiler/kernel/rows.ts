@@ -6,7 +6,7 @@ import { isFloat } from "../types/dtype.ts";
 import { dtypeOf } from "../types/type.ts";
 import type { Block } from "./build.ts";
 import type { Draft } from "./draft.ts";
-import { add, item, load, mul, num, product, unflatten } from "./expr.ts";
+import { add, item, load, mul, num, product, sameAll, unflatten } from "./expr.ts";
 import type { Expr } from "./ir.ts";
 import { keptOf } from "./kept.ts";
 import { type Reader, shapeOf } from "./read.ts";
@@ -61,8 +61,10 @@ function turned(d: Draft, { outputs, depth: given }: Region, space: readonly num
   d.k.for("j", num(0), cols.n, 1, ({ at: j }) =>
     d.k.par(rows.n, (i) => d.k.store(copy, [j, i], own.element(x, at(i, j)))),
   );
+  const read = (i: Expr, j: Expr): Reader =>
+    d.reader(new Map([[x, (read) => (sameAll(read, at(i, j)) ? load(copy, j, i) : own.element(x, read))]]));
   d.k.for("i", num(0), rows.n, 1, ({ at: i }) =>
-    d.k.par(cols.n, (j) => make(d, d.reader(new Map([[x, () => load(copy, j, i)]])), outputs, at(i, j), () => false)),
+    d.k.par(cols.n, (j) => make(d, read(i, j), outputs, at(i, j), () => false)),
   );
   return true;
 }
