@@ -141,6 +141,7 @@ const broken = (change: (json: Record<string, unknown>) => unknown, name = "gpt2
   return at;
 };
 const model = (json: Record<string, unknown>): Record<string, unknown> => json["model"] as Record<string, unknown>;
+const deep = `${'{"type":"Sequence","pretokenizers":['.repeat(1e4)}${"]}".repeat(1e4)}`;
 test("a file that is no tokenizer is a Problem with its path, the key and what to do", async () => {
   const open = (change: (json: Record<string, unknown>) => unknown) => () => openTokenizer(broken(change));
   await refused(
@@ -195,6 +196,10 @@ test("a file that is no tokenizer is a Problem with its path, the key and what t
     "pre_tokenizer.pretokenizers.0",
   );
   await refused(
+    open((j) => JSON.stringify({ ...j, pre_tokenizer: 0 }).replace('"pre_tokenizer":0', `"pre_tokenizer":${deep}`)),
+    "parts in parts",
+  );
+  await refused(
     open((j) => ({ ...j, normalizer: { type: "Replace", pattern: {} } })),
     "normalizer.pattern: it must",
   );
@@ -222,7 +227,10 @@ test("words like those of JavaScript's objects keep their numbers", async () => 
   );
   assert.deepEqual((await openTokenizer(at)).encode("constructor prototype other"), [0, 1, 3]);
 });
-test("an expression that tries every way to divide a text is ended", async () => {
+test("an expression that tries every way to divide a text is ended, also where it takes one letter", async () => {
+  const slower = { type: "Split", pattern: { Regex: "(?:a?|a??){40}c" }, behavior: "Isolated", invert: false };
+  const opened = broken((j) => ({ ...j, pre_tokenizer: slower }));
+  await refused(() => openTokenizer(opened, 100), "no end after", "--ids");
   const slow = { type: "Split", pattern: { Regex: "(?:a+)+b" }, behavior: "Isolated", invert: false };
   const codec = await openTokenizer(
     broken((j) => ({ ...j, pre_tokenizer: slow })),

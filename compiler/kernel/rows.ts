@@ -46,30 +46,27 @@ function turns(d: Draft, { outputs, depth: given }: Region, space: readonly numb
 }
 /** Large results that read an operand down its columns: a square of it is copied in its own order, and read turned from the caches. */
 function turned(d: Draft, { outputs, depth: given }: Region, space: readonly number[], depth: number): boolean {
-  const [found, square] = [downColumns(d, item(outputs, 0)), d.choices.square ?? 0];
-  if (given !== null || !found || found.axis >= depth || depth !== space.length - 1 || product(space) < least)
-    return false;
-  if (square === 0 || outputs.some((v) => shapeOf(v).join() !== space.join())) return false;
+  const [found, { square }] = [downColumns(d, item(outputs, 0)), d.choices];
+  if (given !== null || !found || found.axis >= depth || depth !== space.length - 1) return false;
+  if (!square || product(space) < square.least || outputs.some((v) => shapeOf(v).join() !== space.join())) return false;
   const { x, axis } = found;
   const rest = space.slice(0, depth).map((size, i) => (i === axis ? 1 : size));
   const outer = unflatten(task(d, product(rest)), rest);
-  const rows = d.k.task("t", item(space, axis), square);
-  const cols = d.k.task("c", item(space, depth), square);
+  const rows = d.k.task("t", item(space, axis), square.side);
+  const cols = d.k.task("c", item(space, depth), square.side);
   const at = (i: Expr, j: Expr): Expr[] => [...outer.with(axis, add(rows.at, i)), add(cols.at, j)];
-  const copy = d.k.local("square", [square, square]);
+  const copy = d.k.local("square", [square.side, square.side]);
   const own = d.reader(undefined, { plain: true });
   d.k.for("j", num(0), cols.n, 1, ({ at: j }) =>
     d.k.par(rows.n, (i) => d.k.store(copy, [j, i], own.element(x, at(i, j)))),
   );
-  const read = (i: Expr, j: Expr): Reader =>
+  const readerAt = (i: Expr, j: Expr): Reader =>
     d.reader(new Map([[x, (read) => (sameAll(read, at(i, j)) ? load(copy, j, i) : own.element(x, read))]]));
   d.k.for("i", num(0), rows.n, 1, ({ at: i }) =>
-    d.k.par(cols.n, (j) => make(d, read(i, j), outputs, at(i, j), () => false)),
+    d.k.par(cols.n, (j) => make(d, readerAt(i, j), outputs, at(i, j), () => false)),
   );
   return true;
 }
-/** Fewer elements than so many are in the caches anyway. */
-const least = 1 << 16;
 interface Turned {
   readonly x: Value;
   /** Along which it lies in order. */

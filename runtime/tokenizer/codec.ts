@@ -15,7 +15,8 @@ export async function openTokenizer(at: string, patience = 30_000): Promise<Code
   const { Tokenizer } = await import("@huggingface/tokenizers");
   try {
     const library = new Tokenizer({ ...file.json, pre_tokenizer: pre }, file.config);
-    return codecOf(file, library, cutsOf(file.json, pre), patience);
+    // what is found out of the file is found by its expressions, on one letter
+    return within(file, "a", patience, () => codecOf(file, library, cutsOf(file.json, pre), patience));
   } catch (cause) {
     if (cause instanceof Problem) throw cause;
     throw unsupported(file, cause instanceof Error ? cause.message : String(cause));

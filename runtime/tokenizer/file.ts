@@ -112,10 +112,18 @@ function withKind(json: unknown): unknown {
   return { ...json, model: { ...json["model"], type } };
 }
 function checked<T extends v.GenericSchema>(path: string, schema: T, json: unknown): v.InferOutput<T> {
-  const found = v.safeParse(schema, json);
+  const found = withinStack(path, () => v.safeParse(schema, json));
   if (found.success) return found.output;
   const { path: keys, message } = found.issues[0];
   throw new Problem(`${path}: ${keys?.map((k) => String(k.key)).join(".") ?? "all of it"}: ${message}`, remedy);
+}
+function withinStack<T>(path: string, check: () => T): T {
+  try {
+    return check();
+  } catch (cause) {
+    if (!(cause instanceof RangeError)) throw cause;
+    throw new Problem(`${path} has parts in parts beyond any use`, remedy);
+  }
 }
 /** What moec cannot do of a file that is right. */
 export const unsupported = ({ path }: Pick<TokenizerFile, "path">, what: string): Problem =>

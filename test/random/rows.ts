@@ -42,6 +42,14 @@ const steps: readonly ((r: Rows) => Value)[] = [
     return b.div(r.g, x, r.ofRow(b.add(r.g, one, b.sum(r.g, b.mul(r.g, x, x), [2]))));
   },
   (r) => b.softmax(r.g, r.any()),
+  (r) => {
+    const x = r.any();
+    return b.sub(
+      r.g,
+      x,
+      b.broadcastTo(r.g, b.slice(r.g, x, r.draw.below(2), r.draw.below(16), 1), x.type.shape as number[]),
+    );
+  },
 ];
 export function randomRows(seed: string): Graph {
   const r = new Rows(seed);

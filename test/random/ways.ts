@@ -79,7 +79,8 @@ function shifted(own: Choices, seed: string, isa: Isa): Choices {
   };
   const kept = draw.of([0, 16, 1 << 16]);
   const inCaches = draw.of([0, 50, 1 << 22]);
-  const shown = { ...own, transposed, kept, inCaches, gathers: draw.chance(0.5) };
+  const square = { side: draw.of([16, 64]), least: draw.of([0, 0, 1 << 16]) };
+  const shown = { ...own, transposed, kept, inCaches, square, gathers: draw.chance(0.5) };
   return isa === "tiles" && draw.chance(0.7) ? { ...shown, form: allSplit } : shown;
 }
 /** Those of all runs, by their results, first; then such as keep the bits. */
