@@ -10,7 +10,7 @@ import { readConfig } from "../runtime/run-folder.ts";
 import { openTokenizer } from "../runtime/tokenizer/codec.ts";
 import { type Cuts, cutsOf, parts } from "../runtime/tokenizer/cuts.ts";
 import { exactly } from "../runtime/tokenizer/exact.ts";
-import { type Part, readTokenizer } from "../runtime/tokenizer/file.ts";
+import { type Part, readTokenizer, type TokenizerJson } from "../runtime/tokenizer/file.ts";
 import { openTraining, type TrainOptions } from "../runtime/train.ts";
 import { folder } from "./folder.ts";
 import { last, losses, small } from "./runs.ts";
@@ -128,6 +128,35 @@ test("nothing is cut where an expression may see over the cut", () => {
   assert.match(lines?.at.source ?? "", /\[\\n\]/);
   assert.equal(
     cutsIn("llama", () => ({ type: "ByteLevel", add_prefix_space: true, use_regex: false })),
+    null,
+  );
+});
+
+test("nothing is cut where an added token, the normalizer, a merge or an unknown letter may reach over the cut", () => {
+  const cut = (name: string, change: (json: TokenizerJson) => Partial<TokenizerJson>): Cuts | null => {
+    const file = readTokenizer(join(texts, name));
+    const pre = file.json.pre_tokenizer;
+    return cutsOf({ ...file.json, ...change(file.json) }, pre && exactly(pre, file));
+  };
+  for (const more of [{ rstrip: true }, { lstrip: true }, { content: "b c" }])
+    assert.equal(
+      cut("gpt2", () => ({ added_tokens: [{ id: 0, content: "<x>", ...more }] })),
+      null,
+    );
+  const two = { type: "Replace", pattern: { String: "b " }, content: "" };
+  assert.equal(
+    cut("gpt2", () => ({ normalizer: two })),
+    null,
+  );
+  const { model: bpe } = readTokenizer(join(texts, "llama")).json;
+  assert.ok(bpe.type === "BPE");
+  assert.equal(
+    cut("llama", () => ({ model: { ...bpe, merges: [...bpe.merges, "b \u2581c"] } })),
+    null,
+  );
+  const { q: _, ...vocab } = bpe.vocab;
+  assert.equal(
+    cut("llama", () => ({ model: { ...bpe, vocab } })),
     null,
   );
 });
