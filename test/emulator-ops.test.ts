@@ -5,12 +5,14 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { GraphBuilder } from "../compiler/graph/builder.ts";
 import { interpret } from "../compiler/graph/interpret.ts";
-import type { Graph, Value } from "../compiler/graph/node.ts";
+import type { Graph, Store, Value } from "../compiler/graph/node.ts";
 import { item } from "../compiler/kernel/expr.ts";
 import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";
+import { planMemory } from "../compiler/plan/memory.ts";
 import { backends } from "../compiler/targets.ts";
 import type { DType } from "../compiler/types/dtype.ts";
+import { type } from "../compiler/types/type.ts";
 import { loweredForCuda, modulesOf, type Outcome, type Run, runEmulated, type Way, ways } from "./emulator/sequence.ts";
 import { samples, shortSamples, storesOf } from "./graphs.ts";
 import { bounds, compare, elementsOf, graphOf, kernelsOf, valuesOf } from "./host/compare.ts";
@@ -116,6 +118,19 @@ function inPieces(dtype: DType, depth: number): Run & { readonly graph: Graph } 
   return { name: `${dtype} of depth ${depth}`, graph, sequence, stores: storesOf(valuesOf(graph)) };
 }
 const pieces = (["f32", "bf16"] as const).flatMap((dtype) => [inPieces(dtype, 48), inPieces(dtype, 53)]);
+test("what a scatter puts rows into is copied as a whole, so its rows lie one after another", () => {
+  const g = new GraphBuilder(ops);
+  const p = (name: string, dtype: DType, ...shape: number[]): Value => b.param(g, name, { dtype, shape });
+  const [x, index, rows] = [b.exp(g, p("x", "bf16", 9, 65)), p("index", "i32", 4), p("rows", "bf16", 4, 65)];
+  const graph = graphOf([b.put(g, x, index, rows), b.sum(g, x, [1])]);
+  const inputs = [...storesOf(valuesOf(graph))].map(
+    ([name, { dtype, shape }]): Store => ({
+      ...{ name, type: type(dtype, shape), role: "input", stack: 0, saved: false, where: null },
+    }),
+  );
+  const { buffers } = planMemory([loweredForCuda(graph)], inputs, { target: "cuda", header: "" });
+  for (const { layout } of buffers) assert.not.equal(layout, { kind: "rows", pitch: 72 });
+});
 test("products in pieces of their depth, of temporaries whose rows begin at 16 bytes", () => {
   for (const { name, sequence } of pieces) {
     const made = sequence.launches.flatMap((l) => l.args.map((a) => a.buffer)).filter((v) => v.shape.at(-1) === 67);
