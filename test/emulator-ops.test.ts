@@ -125,7 +125,12 @@ test("what a scatter puts rows into is copied as a whole, so its rows lie one af
   const graph = graphOf([b.put(g, x, index, rows), b.sum(g, x, [1])]);
   const inputs = [...storesOf(valuesOf(graph))].map(
     ([name, { dtype, shape }]): Store => ({
-      ...{ name, type: type(dtype, shape), role: "input", stack: 0, saved: false, where: null },
+      name,
+      type: type(dtype, shape),
+      role: "input",
+      stack: 0,
+      saved: false,
+      where: null,
     }),
   );
   const { buffers } = planMemory([loweredForCuda(graph)], inputs, { target: "cuda", header: "" });
