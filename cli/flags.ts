@@ -61,6 +61,6 @@ export const json = (): Option =>
   new Option("--json", "print one JSON object a line on stdout, and nothing else there");
 /** Where what a command makes goes. */
 export const out = (what: "file" | "folder", doc: string): Option => flag(`-o, --out <${what}>`, doc, text);
-export const text = (x: string): string => (x === "" ? refuse("a name") : x);
+export const text = (x: string): string => (x === "" ? refuse("a name, or a path") : x);
 /** `-` is what is piped in. */
 export const piped = (file: string): string => (file === "-" ? "/dev/stdin" : file);

@@ -8,12 +8,15 @@ import * as assert from "uvu/assert";
 import { Problem } from "../compiler/diagnostic.ts";
 import { cudaUnit, shown } from "../compiler/emit/unit.ts";
 import { GraphBuilder } from "../compiler/graph/builder.ts";
-import type { Graph, Value } from "../compiler/graph/node.ts";
+import type { Graph, Store, Value } from "../compiler/graph/node.ts";
 import { lower } from "../compiler/kernel/lower.ts";
+import type { Contraction } from "../compiler/kernel/schedule.ts";
+import { cudaChoices, processors } from "../compiler/kernel/schedule-cuda.ts";
+import { hopperChoice } from "../compiler/kernel/schedule-hopper.ts";
 import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";
 import { compileTarget } from "../compiler/options.ts";
-import type { PlanKernel } from "../compiler/plan/plan.ts";
+import type { Layout, PlanKernel } from "../compiler/plan/plan.ts";
 import type { Sequence } from "../compiler/plan/sequence.ts";
 import { backends } from "../compiler/targets.ts";
 import type { DType } from "../compiler/types/dtype.ts";
@@ -178,6 +181,41 @@ if (compiler)
       ));
   }
 
+/** A product of bf16. */
+function of(m: number, n: number, k: number): Contraction {
+  return { op: "dot", m, n, k, groups: 1, operands: 1, pairs: 1, short: true, outer: false };
+}
+test("a product whose tiles would leave multiprocessors idle is cut along its depth, and takes narrow tiles", () => {
+  const piece = (m: number, n: number, k: number): number => cudaChoices.piece(of(m, n, k));
+  assert.is(piece(8192, 8192, 8192), 8192);
+  assert.is(piece(1024, 1024, 512), 512);
+  for (const [m, n, k] of [
+    [1024, 1024, 16384],
+    [1024, 768, 50257],
+  ] as const) {
+    const cut = piece(m, n, k);
+    assert.is(cut % 64, 0);
+    assert.ok((m / 128) * (n / 128) * Math.floor(k / cut) >= processors, `${k} in pieces of ${cut}`);
+  }
+  assert.equal([hopperChoice(of(8192, 8192, 512))?.bn, hopperChoice(of(1024, 1024, 512))?.bn], [256, 128]);
+});
+test("rows of prepared weights begin at 16 bytes, those of weights lie one after another", () => {
+  const g = new GraphBuilder(ops);
+  const w = parameter(g, "w", [136, 203], "bf16");
+  const graph = graphOf([b.matmul(g, parameter(g, "x", [130, 136], "bf16"), w)]);
+  const layoutAs = (role: Store["role"]): Layout | undefined => {
+    const store: Store = { name: "w", role, type: w.type, stack: 0, saved: false, where: null };
+    const { launches } = lower(graph, { ...backends.cuda, stores: [store] });
+    return launches.flatMap((l) => l.args.map((a) => a.buffer)).find((v) => v.store === "w")?.layout;
+  };
+  assert.equal(
+    [layoutAs("prepared"), layoutAs("parameter")],
+    [
+      { kind: "rows", pitch: 208 },
+      { kind: "rows", pitch: 203 },
+    ],
+  );
+});
 test("what ptxas tells of a kernel", () => {
   const log = [
     "ptxas info    : Compiling entry function 'one' for 'sm_80'",

@@ -5,18 +5,18 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { GraphBuilder } from "../compiler/graph/builder.ts";
 import { interpret } from "../compiler/graph/interpret.ts";
-import type { Graph, Store, Value } from "../compiler/graph/node.ts";
+import type { Graph, Value } from "../compiler/graph/node.ts";
 import { item } from "../compiler/kernel/expr.ts";
 import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";
 import { planMemory } from "../compiler/plan/memory.ts";
 import { backends } from "../compiler/targets.ts";
 import type { DType } from "../compiler/types/dtype.ts";
-import { type } from "../compiler/types/type.ts";
 import { loweredForCuda, modulesOf, type Outcome, type Run, runEmulated, type Way, ways } from "./emulator/sequence.ts";
 import { samples, shortSamples, storesOf } from "./graphs.ts";
 import { bounds, compare, elementsOf, graphOf, kernelsOf, valuesOf } from "./host/compare.ts";
 import { copySums, layers, manyGroups, rowSums } from "./layers.ts";
+import { storeOf } from "./sequences.ts";
 
 const test = suite("emulator-ops");
 const full = env["MOEC_TEST"] === "full";
@@ -123,17 +123,10 @@ test("what a scatter puts rows into is copied as a whole, so its rows lie one af
   const p = (name: string, dtype: DType, ...shape: number[]): Value => b.param(g, name, { dtype, shape });
   const [x, index, rows] = [b.exp(g, p("x", "bf16", 9, 65)), p("index", "i32", 4), p("rows", "bf16", 4, 65)];
   const graph = graphOf([b.put(g, x, index, rows), b.sum(g, x, [1])]);
-  const inputs = [...storesOf(valuesOf(graph))].map(
-    ([name, { dtype, shape }]): Store => ({
-      name,
-      type: type(dtype, shape),
-      role: "input",
-      stack: 0,
-      saved: false,
-      where: null,
-    }),
-  );
-  const { buffers } = planMemory([loweredForCuda(graph)], inputs, { target: "cuda", header: "" });
+  const sequence = loweredForCuda(graph);
+  const given = sequence.launches.flatMap((l) => l.args.map((a) => a.buffer)).filter((v) => v.store !== null);
+  const inputs = given.map((v) => storeOf(v, "input"));
+  const { buffers } = planMemory([sequence], inputs, { target: "cuda", header: "" });
   for (const { layout } of buffers) assert.not.equal(layout, { kind: "rows", pitch: 72 });
 });
 test("products in pieces of their depth, of temporaries whose rows begin at 16 bytes", () => {

@@ -22,8 +22,10 @@ function contraction({ m, n, operands, short }: Contraction, tf32: boolean): Sch
   const bm = large ? 128 : m > 32 ? 64 : m > 16 ? 32 : 16;
   return { bm, bn, bk: large && !short ? 16 : 32, mc: bm, ragged: true, stream: false };
 }
-/** An H100, reckoned: multiprocessors, of which one does so many FLOPs a second on tensor cores or by FMA; memory's bytes a second; a launch's seconds. */
-const gpu = { processors: 132, tensor: 6.7e12, fma: 0.3e12, memory: 2.9e12, launch: 3e-6 };
+/** Multiprocessors of an H100. */
+export const processors = 132;
+/** Reckoned: FLOPs a second of one of them, on tensor cores or by FMA; memory's bytes a second; a launch's seconds. */
+const gpu = { tensor: 6.7e12, fma: 0.3e12, memory: 2.9e12, launch: 3e-6 };
 /** Of one block; two hide each other's waits. */
 const alone = 0.87;
 /**
@@ -37,8 +39,8 @@ function piece(c: Contraction, tf32: boolean): number {
   const tiles = c.groups * Math.ceil(c.m / bm) * Math.ceil(c.n / bn);
   const seconds = (depth: number): number => {
     const tasks = tiles * Math.floor(c.k / depth);
-    const rate = (c.short || tf32 ? gpu.tensor : gpu.fma) * (tasks <= gpu.processors ? alone : 1);
-    const products = (Math.ceil(tasks / gpu.processors) * 2 * bm * bn * depth) / rate;
+    const rate = (c.short || tf32 ? gpu.tensor : gpu.fma) * (tasks <= processors ? alone : 1);
+    const products = (Math.ceil(tasks / processors) * 2 * bm * bn * depth) / rate;
     const launches = depth === c.k ? 0 : c.k % depth === 0 ? 1 : 4;
     return products + (launches > 0 ? (8 * bm * bn * tasks) / gpu.memory : 0) + launches * gpu.launch;
   };

@@ -1,14 +1,15 @@
 // Schedules of the kernels for sm_90a: two warpgroups hold 64 rows each of an accumulator, so 256 columns are 128 registers of a thread.
 import type { Contraction, Schedule } from "./schedule.ts";
+import { processors } from "./schedule-cuda.ts";
 
 /**
  * Null where mma.sync does it as well: operands that are not bf16, few rows or columns, a depth of one stage. Two right operands share the columns.
- * Wide tiles, where they are fewer than the multiprocessors (an H100's), are halved.
+ * Wide tiles, where they are fewer than the multiprocessors, are halved.
  */
-export function hopperChoice(c: Contraction, processors = 132): Schedule | null {
+export function hopperChoice(c: Contraction, places = processors): Schedule | null {
   const { op, groups, m, n, k, operands, short } = c;
   if (!short || operands > 2 || m < 128 || n < 128 || k < 128) return null;
   const tiles = (op === "ragged_dot" ? 1 : groups) * Math.ceil(m / 128) * Math.ceil(n / 256);
-  const wide = operands === 1 && tiles >= processors && (n % 256 === 0 || n > 1024);
+  const wide = operands === 1 && tiles >= places && (n % 256 === 0 || n > 1024);
   return { bm: 128, bn: wide ? 256 : 128, bk: 64, mc: 128, ragged: true, stream: false };
 }
