@@ -140,4 +140,15 @@ test("random rows are numbered by `base`, whatever their place", () => {
   const rows = [4, 0, 2].flatMap((r) => [...(all?.data.subarray(3 * r, 3 * r + 3) ?? [])]);
   assert.is(distance(rows, some?.data ?? []), 0);
 });
+test("the gradient of a transposed operand is made as that lies, so that nothing reads it turned", () => {
+  const g = new GraphBuilder(ops);
+  const p = (name: string, ...shape: number[]): Value => b.param(g, name, { dtype: "f32", shape });
+  const product = b.dot(g, b.swap(g, p("u", 5, 3)), b.swap(g, p("w", 4, 5)));
+  const turned = product.node.op.vjp(product.node, [p("dz", 3, 4)], g);
+  const shapes = turned.map((v) => v?.node.op.name === "transpose" && v.node.args[0]?.type.shape);
+  assert.equal(shapes, [
+    [5, 3],
+    [4, 5],
+  ]);
+});
 test.run();
