@@ -5,10 +5,11 @@ import { footprint, gcd, item, multiple } from "../kernel/expr.ts";
 import type { Axis, Buffer, Expr, Kernel, Stmt, StmtOf, Tile } from "../kernel/ir.ts";
 import { walk, walkExprs, written } from "../kernel/passes.ts";
 import { blockOf, operandsOf } from "./block.ts";
+import type { Lanes } from "./bodies.ts";
 import { dealt, dealtEach } from "./grid.ts";
 import { needsOf, Operand, reserve, staged } from "./operand.ts";
 import { dealtAhead, joins, runAhead, runsAhead } from "./pipeline.ts";
-import type { Emitter, Lanes, Target } from "./text.ts";
+import type { Emitter, Target } from "./text.ts";
 
 const types = { f32: "f32", f64: "f64", bf16: "bf16", i32: "i32", bool: "u8" } as const;
 

@@ -6,7 +6,7 @@ import { infix } from "../kernel/print.ts";
 import { number } from "./literal.ts";
 
 /** What of a target decides how they are written. */
-interface Words {
+export interface Words {
   /** Points of an accumulator run on each register tile as soon as an mma is done with it. */
   readonly follows?: true;
   /** A division by one number for all lanes is the word `over`. */

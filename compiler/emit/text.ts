@@ -2,53 +2,26 @@
 // are dealt, how operands are staged and multiplied, and where tiles live.
 
 import { address, isNum, item } from "../kernel/expr.ts";
-import type { Axis, Expr, Kernel, Stmt, StmtOf, Tile, Var } from "../kernel/ir.ts";
+import type { Axis, Expr, Kernel, Stmt, StmtOf, Tile } from "../kernel/ir.ts";
 import { isSplit, tilesOf } from "../kernel/passes.ts";
 import type { LaunchShape } from "../plan/plan.ts";
 import type { DType } from "../types/dtype.ts";
+import { Bodies, combines, type Kind, type Lanes, type LaneWords, type Scope } from "./bodies.ts";
 import { earlyOf } from "./early.ts";
-import { type Asking, Expressions } from "./expressions.ts";
 import { counted, type Follower, followerOf, reached } from "./follow.ts";
 import { tasksOf } from "./grid.ts";
-import { begins, fits, touchesOnly } from "./lanes.ts";
+import { begins } from "./lanes.ts";
 import { number } from "./literal.ts";
 import { firstUse, loopsFrom, productsFrom, stagesFrom } from "./runs.ts";
 
-export interface Lanes {
-  readonly count: number;
-  /** As the text writes them. */
-  readonly text: string;
-  /** They serve only memory of this type. */
-  readonly of?: DType;
-}
-/** What a body runs on: elements of a line, of an accumulator, or of one that it only reads. */
-export type Kind = "line" | "tile" | "result";
-/** Who runs a statement: the task, the holder of a row, or the one that has the element. */
-export type Scope = "task" | "row" | "point";
-export interface Target {
+export interface Target extends LaneWords {
   readonly name: string;
-  /** Groups that a body may run on, the widest first. They begin at multiples. */
-  readonly lanes: Readonly<Record<Kind, readonly Lanes[]>>;
-  /** Of the groups, in a kernel whose registers are few. */
-  most?(k: Kernel): number;
-  /** A group lies in memory at a multiple of its length. */
-  readonly aligned: boolean;
   readonly types: Readonly<Record<DType, string>>;
   readonly sync: string | null;
   /** An accumulator's first mma starts it, so that it need not be filled; "always": even in a loop without a round, which the target gives one. */
   readonly fresh: boolean | "always";
-  /** Points of an accumulator run on each register tile as soon as an mma is done with it. */
-  readonly follows?: true;
-  /** Loads say what will be read later. */
-  readonly asks: boolean;
-  /** Two folds may be one word. */
-  readonly both?: true;
-  /** A division by one number for all lanes is the word `over`. */
-  readonly reciprocals?: boolean;
   /** Operands of f32 are rounded to tf32 where they are multiplied. */
   readonly tf32?: true;
-  /** The word for running sums that each lane makes for itself. */
-  readonly laneScan: string;
   /** A store that a task, or a row, makes once. */
   once(text: string, scope: Scope): string;
   /** `at`: where it lies, if that is said. */
@@ -71,9 +44,7 @@ export interface Target {
   launch?(k: Kernel, e: Emitter): LaunchShape;
 }
 
-export class Emitter extends Expressions<Target> {
-  readonly lines: string[] = [];
-  depth = 0;
+export class Emitter extends Bodies<Target> {
   /** Floats that one thread needs for packed operands. */
   scratch = 0;
   /** Zero accumulators whose first use is an mma, with the loop whose first round it stands in. */
@@ -84,18 +55,6 @@ export class Emitter extends Expressions<Target> {
   readonly short = new Set<Tile>();
   /** What runs on each register tile that an mma is done with. */
   readonly after = new Map<StmtOf<"mma">, string>();
-  private scope: Scope = "task";
-
-  line(text: string): void {
-    this.lines.push("  ".repeat(this.depth) + text);
-  }
-  block(open: string, close: string, f: () => void): void {
-    this.line(open);
-    this.depth++;
-    f();
-    this.depth--;
-    this.line(close);
-  }
 
   stmts(list: readonly Stmt[]): void {
     if (this.target.fresh) this.noteFresh(list);
@@ -163,25 +122,15 @@ export class Emitter extends Expressions<Target> {
       case "sync":
         return this.target.sync === null ? undefined : this.line(this.target.sync);
       case "tile":
-        this.line(
-          this.target.tile(s.tile, this, s.at?.from.kind === "buffer" ? this.pointer(s.at.from, s.at.at) : undefined),
-        );
-        if (s.at) return;
-        if (s.tile.role === "shared")
-          this.line(`par<1>(${item(s.tile.shape, 0)}, [&](auto, ix j) { ${s.tile.name}[j] = ${s.fill}; });`);
-        else this.fill(s);
-        return;
+        return this.tile(s);
       case "stage":
         return this.target.stages([s], this);
       case "mma":
         return this.target.mma(s, this);
       case "each":
         return this.each(s);
-      case "par": {
-        const lanes = this.group(s.v, s.body);
-        const head = `par<${lanes.text}>(${x(s.extent)}, `;
-        return this.asking(s, () => this.lambda(head, `auto v, ix ${s.v.name}`, ");", { v: s.v, lanes }, s.body));
-      }
+      case "par":
+        return this.par(s);
       case "fold":
         return this.fold(s);
       case "both":
@@ -191,22 +140,10 @@ export class Emitter extends Expressions<Target> {
       case "scan":
         return this.scan(s);
       case "tally":
-        return this.lambda(
-          `tally(${x(s.extent)}, ${s.counts.name}, [&](ix ${s.v.name}) { return ix(${x(s.key)}); }, `,
-          `ix ${s.v.name}, ix ${s.rank.name}`,
-          ");",
-          null,
-          s.body,
-        );
+        return this.tally(s);
       case "store":
         return this.store(s);
     }
-  }
-  /** Loads in what f writes also ask for what lies ahead. */
-  private asking({ ahead, loop, when }: Asking, f: () => void): void {
-    if (this.target.asks && ahead !== undefined) this.ahead = { ahead, ...(loop && { loop }), ...(when && { when }) };
-    f();
-    this.ahead = {};
   }
   /** Asks for what the points of an accumulator read and write, where that is known before they are made. */
   private asked(s: StmtOf<"each">, start: string): void {
@@ -215,6 +152,14 @@ export class Emitter extends Expressions<Target> {
     if (texts.length === 0) return;
     this.line(start);
     this.line(`ask(_part, [&](ix ${i.name}, ix ${j.name}) { ${[...new Set(texts)].join(" ")} });`);
+  }
+  private tile(s: StmtOf<"tile">): void {
+    const { tile, at, fill } = s;
+    const lies = at?.from.kind === "buffer" ? this.pointer(at.from, at.at) : undefined;
+    this.line(this.target.tile(tile, this, lies));
+    if (at) return;
+    if (tile.role !== "shared") return this.fill(s);
+    this.line(`par<1>(${item(tile.shape, 0)}, [&](auto, ix j) { ${tile.name}[j] = ${fill}; });`);
   }
   private fill({ tile, fill }: StmtOf<"tile">): void {
     const text = `${tile.name}.fill(${number(fill, true)});`;
@@ -241,34 +186,6 @@ export class Emitter extends Expressions<Target> {
     }
     const text = `${s.to.name}[${this.expr(at)}] = ${s.to.dtype === "bf16" ? `to_bf16(${value(false)})` : value(false)};`;
     this.line(this.target.once(text, this.scope));
-  }
-  /** A lambda whose body runs on a group of lanes of `lane`, or on one element. */
-  lambda(
-    before: string,
-    params: string,
-    after: string,
-    lane: Var | { readonly v: Var; readonly lanes: Lanes } | null,
-    body: readonly Stmt[],
-    value?: Expr,
-    scope: Scope = "point",
-  ): void {
-    const result = (x: Expr): string => `return ${this.wide(x, lane !== null)};`;
-    const on = lane && ("v" in lane ? lane : { v: lane, lanes: this.widest("line") });
-    this.inLanes(on, scope, () => {
-      if (value && body.length === 0) return this.line(`${before}[&](${params}) { ${result(value)} }${after}`);
-      this.block(`${before}[&](${params}) {`, `}${after}`, () => {
-        this.stmts(body);
-        if (value) this.line(result(value));
-      });
-    });
-  }
-  /** What f writes runs on a group of lanes of v, if there are any. */
-  private inLanes(lane: { readonly v: Var; readonly lanes: Lanes } | null, scope: Scope, f: () => void): void {
-    const outer = [this.lane, this.lanes, this.varying, this.scope] as const;
-    if (lane) [this.lane, this.lanes, this.varying] = [lane.v, lane.lanes.count, new Set()];
-    this.scope = scope;
-    f();
-    [this.lane, this.lanes, this.varying, this.scope] = outer;
   }
   /** A call with the body of an `each`, whose beginning depends on the lanes that it runs on; null: it is made once for each row. */
   private points(s: StmtOf<"each">, head: (lanes: Lanes | null) => string): void {
@@ -308,51 +225,6 @@ export class Emitter extends Expressions<Target> {
     this.inLanes({ v, lanes }, "point", () => this.block(`${word}(${valid}, [&](ix ${i.name}) {`, end, row));
     return true;
   }
-  private giving(tiles: readonly Tile[], f: () => void): void {
-    const outer = this.given;
-    this.given = new Set(tiles);
-    f();
-    this.given = outer;
-  }
-  private fold(s: StmtOf<"fold">): void {
-    const head = `const auto ${s.into.name} = `;
-    if (this.lane) {
-      // Inside a group of lanes: each lane folds its own.
-      const wide = this.varies(s.value) || s.body.some((b) => b.s === "let" && this.varies(b.value));
-      if (wide) this.varying.add(s.into);
-      return this.lambda(
-        `${head}fold_lane<${combines[s.op]}>(${this.expr(s.extent)}, `,
-        `ix ${s.v.name}`,
-        ");",
-        null,
-        s.body,
-        s.value,
-      );
-    }
-    const lanes = this.folding(s);
-    const stores = s.body.some((b) => b.s === "store");
-    const open = `${head}${stores ? "fold_along" : "fold"}<${combines[s.op]}, ${lanes.text}>(${this.expr(s.extent)}, `;
-    this.asking(s, () => this.lambda(open, `auto v, ix ${s.v.name}`, ");", { v: s.v, lanes }, s.body, s.value));
-  }
-  private folding({ v, body, into, value }: StmtOf<"fold">): Lanes {
-    return this.group(v, [...body, { s: "let", v: into, value }]);
-  }
-  /** Two folds as one word, where the target has it and both run on the same lanes. */
-  private both(folds: readonly StmtOf<"fold">[]): void {
-    const [a, b] = [item(folds, 0), item(folds, 1)];
-    const lanes = this.folding(a);
-    if (!this.target.both || this.lane || this.folding(b).text !== lanes.text) return this.stmts(folds);
-    const name = `${a.into.name}_and_${b.into.name}`;
-    const open = `const auto ${name} = fold_both<${combines[a.op]}, ${combines[b.op]}, ${lanes.text}>(${this.expr(a.extent)}, `;
-    const each = (s: StmtOf<"fold">, when: "apart" | "together", head: string, end: string): void =>
-      this.asking({ ...s, when }, () =>
-        this.lambda(head, `auto v, ix ${s.v.name}`, end, { v: s.v, lanes }, s.body, s.value),
-      );
-    each(a, "apart", open, ",");
-    each(b, "together", "", ");");
-    this.line(`const auto ${a.into.name} = ${name}.first;`);
-    this.line(`const auto ${b.into.name} = ${name}.second;`);
-  }
   private foldRows(s: StmtOf<"foldrows">): void {
     const used = [...tilesOf([s], "acc", "row").reads];
     this.line(this.target.tile(s.into, this));
@@ -368,33 +240,6 @@ export class Emitter extends Expressions<Target> {
       ),
     );
   }
-  private scan(s: StmtOf<"scan">): void {
-    if (this.lane && this.varies(s.value)) this.varying.add(s.sum);
-    const type = s.sum.type === "index" ? "ix" : "auto";
-    this.lambda(
-      `${this.lane ? this.target.laneScan : "scan"}(${this.expr(s.extent)}, [&](ix ${s.v.name}) { return ${this.expr(s.value)}; }, `,
-      `ix ${s.v.name}, ${type} ${s.sum.name}`,
-      ");",
-      null,
-      s.body,
-    );
-  }
-  private widest(kind: Kind): Lanes {
-    return item(this.target.lanes[kind], 0);
-  }
-  /** The widest group for a body such that all that it touches is contiguous along v, or one value for the group. */
-  group(v: Var, body: readonly Stmt[], kind: Kind = "line"): Lanes {
-    const most = this.target.most?.(this.kernel) ?? Infinity;
-    const serves = ({ count, of }: Lanes): boolean =>
-      count <= most && fits(v, body, count, this.target.aligned) && (of === undefined || touchesOnly(of, v, body));
-    const found = this.target.lanes[kind].find(serves);
-    return found ?? { ...this.widest(kind), text: "1" };
-  }
-  /** Its text, 1 where there is none. */
-  width(v: Var, body: readonly Stmt[]): string | 1 {
-    const { text } = this.group(v, body);
-    return text === "1" ? 1 : text;
-  }
 }
 /** What it runs over first. */
 function tilesUnder(s: StmtOf<"each">): readonly Tile[] {
@@ -405,8 +250,6 @@ function kindOf(s: StmtOf<"each">): Kind {
   if (item(s.over.shape, 0) === 1) return "line";
   return tilesOf(s.body, "acc", "row").writes.size > 0 ? "tile" : "result";
 }
-const combines = { sum: "Sum", max: "Max", min: "Min" } as const;
-
 export interface Emitted {
   readonly text: string;
   readonly scratch: number;

@@ -1,0 +1,168 @@
+// Bodies that run on lanes: groups that a body may run on, and the words whose bodies walk a line, folds and running sums among them.
+import { item } from "../kernel/expr.ts";
+import type { Expr, Kernel, Stmt, StmtOf, Tile, Var } from "../kernel/ir.ts";
+import type { DType } from "../types/dtype.ts";
+import { type Asking, Expressions, type Words } from "./expressions.ts";
+import { fits, touchesOnly } from "./lanes.ts";
+
+export interface Lanes {
+  readonly count: number;
+  /** As the text writes them. */
+  readonly text: string;
+  /** They serve only memory of this type. */
+  readonly of?: DType;
+}
+/** What a body runs on: elements of a line, of an accumulator, or of one that it only reads. */
+export type Kind = "line" | "tile" | "result";
+/** Who runs a statement: the task, the holder of a row, or the one that has the element. */
+export type Scope = "task" | "row" | "point";
+/** What of a target decides how they are written. */
+export interface LaneWords extends Words {
+  /** Groups that a body may run on, the widest first. They begin at multiples. */
+  readonly lanes: Readonly<Record<Kind, readonly Lanes[]>>;
+  /** Of the groups, in a kernel whose registers are few. */
+  most?(k: Kernel): number;
+  /** A group lies in memory at a multiple of its length. */
+  readonly aligned: boolean;
+  /** Loads say what will be read later. */
+  readonly asks: boolean;
+  /** Two folds may be one word. */
+  readonly both?: true;
+  /** The word for running sums that each lane makes for itself. */
+  readonly laneScan: string;
+}
+export const combines = { sum: "Sum", max: "Max", min: "Min" } as const;
+
+export abstract class Bodies<T extends LaneWords> extends Expressions<T> {
+  readonly lines: string[] = [];
+  depth = 0;
+  protected scope: Scope = "task";
+
+  abstract stmts(list: readonly Stmt[]): void;
+  line(text: string): void {
+    this.lines.push("  ".repeat(this.depth) + text);
+  }
+  block(open: string, close: string, f: () => void): void {
+    this.line(open);
+    this.depth++;
+    f();
+    this.depth--;
+    this.line(close);
+  }
+
+  /** Loads in what f writes also ask for what lies ahead. */
+  protected asking({ ahead, loop, when }: Asking, f: () => void): void {
+    if (this.target.asks && ahead !== undefined) this.ahead = { ahead, ...(loop && { loop }), ...(when && { when }) };
+    f();
+    this.ahead = {};
+  }
+  /** A lambda whose body runs on a group of lanes of `lane`, or on one element. */
+  lambda(
+    before: string,
+    params: string,
+    after: string,
+    lane: Var | { readonly v: Var; readonly lanes: Lanes } | null,
+    body: readonly Stmt[],
+    value?: Expr,
+    scope: Scope = "point",
+  ): void {
+    const result = (x: Expr): string => `return ${this.wide(x, lane !== null)};`;
+    const on = lane && ("v" in lane ? lane : { v: lane, lanes: this.widest("line") });
+    this.inLanes(on, scope, () => {
+      if (value && body.length === 0) return this.line(`${before}[&](${params}) { ${result(value)} }${after}`);
+      this.block(`${before}[&](${params}) {`, `}${after}`, () => {
+        this.stmts(body);
+        if (value) this.line(result(value));
+      });
+    });
+  }
+  /** What f writes runs on a group of lanes of v, if there are any. */
+  protected inLanes(lane: { readonly v: Var; readonly lanes: Lanes } | null, scope: Scope, f: () => void): void {
+    const outer = [this.lane, this.lanes, this.varying, this.scope] as const;
+    if (lane) [this.lane, this.lanes, this.varying] = [lane.v, lane.lanes.count, new Set()];
+    this.scope = scope;
+    f();
+    [this.lane, this.lanes, this.varying, this.scope] = outer;
+  }
+  protected giving(tiles: readonly Tile[], f: () => void): void {
+    const outer = this.given;
+    this.given = new Set(tiles);
+    f();
+    this.given = outer;
+  }
+  protected par(s: StmtOf<"par">): void {
+    const lanes = this.group(s.v, s.body);
+    const head = `par<${lanes.text}>(${this.expr(s.extent)}, `;
+    this.asking(s, () => this.lambda(head, `auto v, ix ${s.v.name}`, ");", { v: s.v, lanes }, s.body));
+  }
+  protected fold(s: StmtOf<"fold">): void {
+    const head = `const auto ${s.into.name} = `;
+    if (this.lane) {
+      // Inside a group of lanes: each lane folds its own.
+      const wide = this.varies(s.value) || s.body.some((b) => b.s === "let" && this.varies(b.value));
+      if (wide) this.varying.add(s.into);
+      return this.lambda(
+        `${head}fold_lane<${combines[s.op]}>(${this.expr(s.extent)}, `,
+        `ix ${s.v.name}`,
+        ");",
+        null,
+        s.body,
+        s.value,
+      );
+    }
+    const lanes = this.folding(s);
+    const stores = s.body.some((b) => b.s === "store");
+    const open = `${head}${stores ? "fold_along" : "fold"}<${combines[s.op]}, ${lanes.text}>(${this.expr(s.extent)}, `;
+    this.asking(s, () => this.lambda(open, `auto v, ix ${s.v.name}`, ");", { v: s.v, lanes }, s.body, s.value));
+  }
+  protected folding({ v, body, into, value }: StmtOf<"fold">): Lanes {
+    return this.group(v, [...body, { s: "let", v: into, value }]);
+  }
+  /** Two folds as one word, where the target has it and both run on the same lanes. */
+  protected both(folds: readonly StmtOf<"fold">[]): void {
+    const [a, b] = [item(folds, 0), item(folds, 1)];
+    const lanes = this.folding(a);
+    if (!this.target.both || this.lane || this.folding(b).text !== lanes.text) return this.stmts(folds);
+    const name = `${a.into.name}_and_${b.into.name}`;
+    const open = `const auto ${name} = fold_both<${combines[a.op]}, ${combines[b.op]}, ${lanes.text}>(${this.expr(a.extent)}, `;
+    const each = (s: StmtOf<"fold">, when: "apart" | "together", head: string, end: string): void =>
+      this.asking({ ...s, when }, () =>
+        this.lambda(head, `auto v, ix ${s.v.name}`, end, { v: s.v, lanes }, s.body, s.value),
+      );
+    each(a, "apart", open, ",");
+    each(b, "together", "", ");");
+    this.line(`const auto ${a.into.name} = ${name}.first;`);
+    this.line(`const auto ${b.into.name} = ${name}.second;`);
+  }
+  protected scan(s: StmtOf<"scan">): void {
+    if (this.lane && this.varies(s.value)) this.varying.add(s.sum);
+    const type = s.sum.type === "index" ? "ix" : "auto";
+    this.lambda(
+      `${this.lane ? this.target.laneScan : "scan"}(${this.expr(s.extent)}, [&](ix ${s.v.name}) { return ${this.expr(s.value)}; }, `,
+      `ix ${s.v.name}, ${type} ${s.sum.name}`,
+      ");",
+      null,
+      s.body,
+    );
+  }
+  protected tally({ v, extent, counts, key, rank, body }: StmtOf<"tally">): void {
+    const head = `tally(${this.expr(extent)}, ${counts.name}, [&](ix ${v.name}) { return ix(${this.expr(key)}); }, `;
+    this.lambda(head, `ix ${v.name}, ix ${rank.name}`, ");", null, body);
+  }
+  protected widest(kind: Kind): Lanes {
+    return item(this.target.lanes[kind], 0);
+  }
+  /** The widest group for a body such that all that it touches is contiguous along v, or one value for the group. */
+  group(v: Var, body: readonly Stmt[], kind: Kind = "line"): Lanes {
+    const most = this.target.most?.(this.kernel) ?? Infinity;
+    const serves = ({ count, of }: Lanes): boolean =>
+      count <= most && fits(v, body, count, this.target.aligned) && (of === undefined || touchesOnly(of, v, body));
+    const found = this.target.lanes[kind].find(serves);
+    return found ?? { ...this.widest(kind), text: "1" };
+  }
+  /** Its text, 1 where there is none. */
+  width(v: Var, body: readonly Stmt[]): string | 1 {
+    const { text } = this.group(v, body);
+    return text === "1" ? 1 : text;
+  }
+}
