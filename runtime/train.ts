@@ -118,20 +118,17 @@ export async function openTraining(options: TrainOptions): Promise<Training> {
   const compiled = await compileTraining(options, program, entry, config, text);
   const { executable, report } = compiled;
   let release: (() => void) | undefined;
+  const close = (): void => {
+    executable.close();
+    release?.();
+  };
   try {
     release = held();
     configIn(options, entry, folder, text); // another run may have come between
     const from = folder !== null && options.resume ? newestIn(folder, options.warn) : null;
     const about = aboutOf(compiled, text);
     const lacking = params && [...loadParameters(executable, params).keys()]; // what does not fit is said before anything is written
-    if (folder !== null) {
-      if (from !== null && !isCopied(program, folder))
-        options.warn?.(`${options.program} has changed since ${folder} was saved`);
-      copyProgram(program, folder);
-      writeConfig(folder, config);
-      keepFiles(text.codec, folder);
-      new RunLog(folder).begin(about);
-    }
+    if (folder !== null) begin(folder, program, options, { config, text, about, from });
     const { saveEvery = 100, evaluateEvery = 0 } = options;
     const own = ownLosses(program, entry.declaration);
     const setup = { executable, text, config, own, folder, from, params, saveEvery, evaluateEvery };
@@ -143,21 +140,30 @@ export async function openTraining(options: TrainOptions): Promise<Training> {
       from,
       about,
       lacking,
+      close,
       steps: (signal) => trainSteps(signal ? { ...setup, signal } : setup),
       sample: (prompt, how) =>
         executable.entries.includes("generate:1") && text.codec.name !== "ids"
           ? sampleText(executable, entry, setup, prompt, how)
           : null,
-      close: () => {
-        executable.close();
-        release?.();
-      },
     };
   } catch (error) {
-    executable.close();
-    release?.();
+    close();
     throw error;
   }
+}
+/** Writes what a run's folder holds before the first step. */
+function begin(
+  folder: string,
+  program: Loaded,
+  { program: path, warn }: TrainOptions,
+  { config, text, about, from }: Pick<Training, "config" | "text" | "about" | "from">,
+): void {
+  if (from !== null && !isCopied(program, folder)) warn?.(`${path} has changed since ${folder} was saved`);
+  copyProgram(program, folder);
+  writeConfig(folder, config);
+  keepFiles(text.codec, folder);
+  new RunLog(folder).begin(about);
 }
 function textIn(options: TrainOptions, folder: string | null): Promise<Text> {
   const config = options.resume ? savedIn(folder) : null;

@@ -1,12 +1,12 @@
 // Attention where accumulators lie in memory. Scores are made transposed, keys by queries: a softmax then goes down a column, queries being
 // the lanes, and of all operands only a block's queries are transposed, once. Keys after the last that a block meets are left out.
 import type { Node, Value } from "../graph/node.ts";
-import { float, lowest, operands, power, score, times } from "./attention.ts";
+import { float, lowest, type Operands, operands, power, score, times } from "./attention.ts";
 import { type Block, plus } from "./build.ts";
 import { isShort } from "./contract.ts";
 import type { Draft } from "./draft.ts";
 import { call, ceil, f32, item, load, num, select, unflatten } from "./expr.ts";
-import type { Expr, Form, Tile } from "./ir.ts";
+import type { Buffer, Expr, Form, Tile } from "./ir.ts";
 import { met } from "./met.ts";
 import { shapeOf } from "./read.ts";
 import type { Choices } from "./schedule.ts";
@@ -48,21 +48,7 @@ export function attentionForward(d: Draft, node: Node): void {
     d.k.mma(keys, [q], [scores], [c.n, num(A)]);
     const of = (i: Expr, j: Expr) => [plus(m, j), plus(c, i)] as const;
     score(d, o, [b, g, r], { tile: scores, valid: [c.n, m.n], of }, partly(c));
-    d.k.par(m.n, (j) => {
-      const highest = d.k.fold("highest", "max", "f32", c.n, (i) => load(scores, i, j));
-      const before = d.k.letHere("before", load(top, j));
-      const next = d.k.letHere("next", float("max", before, highest));
-      const less = d.k.letHere("less", times(next, factor));
-      const kept = d.k.letHere("kept", power(o, before, less));
-      const added = d.k.fold("added", "sum", "f32", c.n, (i) => {
-        const p = d.k.letHere("p", power(o, load(scores, i, j), less));
-        d.k.store(scores, [i, j], p);
-        return p;
-      });
-      d.k.store(top, [j], next);
-      d.k.store(keep, [j], kept);
-      d.k.store(total, [j], float("add", float("mul", load(total, j), kept), added));
-    });
+    softmaxDown(d, o, { scores, keys: c.n, queries: m.n, top, total, keep });
     d.k.each(out, [m.n, num(C)], (i, j) => d.k.store(out, [i, j], float("mul", load(out, i, j), load(keep, i))));
     if (form === null) return d.k.mmaTransposed(scores, values, out, [m.n, c.n]);
     d.k.mma(rounded(d, form, scores, [m.n, c.n], true), [values], [out], [m.n, c.n]);
@@ -75,6 +61,34 @@ export function attentionForward(d: Draft, node: Node): void {
   d.k.par(m.n, (j) => {
     const sum = float("add", times(load(top, j), factor), float("log", load(total, j)));
     d.k.store(sums, [b, g, r, plus(m, j)], select(some(j), sum, f32(0)));
+  });
+}
+/** A block of scores, keys by queries, with what is known of each query from the blocks before it. */
+interface Columns {
+  readonly scores: Tile;
+  readonly keys: Expr;
+  readonly queries: Expr;
+  /** The highest score, the sum of powers, and what all that came before is now worth. */
+  readonly top: Buffer;
+  readonly total: Buffer;
+  readonly keep: Buffer;
+}
+/** Scores become powers below the highest so far. */
+function softmaxDown(d: Draft, o: Operands, { scores, keys, queries, top, total, keep }: Columns): void {
+  d.k.par(queries, (j) => {
+    const highest = d.k.fold("highest", "max", "f32", keys, (i) => load(scores, i, j));
+    const before = d.k.letHere("before", load(top, j));
+    const next = d.k.letHere("next", float("max", before, highest));
+    const less = d.k.letHere("less", times(next, o.factor));
+    const kept = d.k.letHere("kept", power(o, before, less));
+    const added = d.k.fold("added", "sum", "f32", keys, (i) => {
+      const p = d.k.letHere("p", power(o, load(scores, i, j), less));
+      d.k.store(scores, [i, j], p);
+      return p;
+    });
+    d.k.store(top, [j], next);
+    d.k.store(keep, [j], kept);
+    d.k.store(total, [j], float("add", float("mul", load(total, j), kept), added));
   });
 }
 /** What an accumulator holds as a left operand of bf16, or what it holds turned. */
@@ -92,64 +106,95 @@ function formOf(d: Draft, given: readonly Value[]): Form | null {
 /** Queries that are taken at a time. */
 const across = (d: Draft, T: number): number => Math.min(d.choices.transposed?.queries ?? 0, ceil(T, 16));
 
+/** One head of keys, for which the gradients are summed. */
+interface Head {
+  readonly o: Operands;
+  readonly node: Node;
+  readonly form: Form | null;
+  readonly b: Expr;
+  readonly g: Expr;
+  readonly sumK: Buffer;
+  readonly sumV: Buffer;
+}
 /** dq, dk and dv: a task for each head of keys, whose dk and dv are summed beside it. */
 export function attentionHeads(d: Draft, node: Node): void {
   const o = operands(d, node);
-  const { block } = o;
-  const [sums, delta, dout] = [item(node.args, 5), item(node.args, 6), item(node.args, 7)];
   const { B, G, R, T, U, A, C } = o.sizes;
-  const [queries, wideA, wideC] = [across(d, T), ceil(A, 16), ceil(C, 16)];
   const [b = num(0), g = num(0)] = unflatten(d.k.task("h", B * G).at, [B, G]);
-  const [sumK, sumV] = [d.k.local("sumK", [U, wideA]), d.k.local("sumV", [U, wideC])];
+  const [sumK, sumV] = [d.k.local("sumK", [U, ceil(A, 16)]), d.k.local("sumV", [U, ceil(C, 16)])];
   for (const to of [sumK, sumV])
     d.k.for("i", num(0), num(U), 1, ({ at }) => d.k.par(num(item(to.shape, 1)), (a) => d.k.store(to, [at, a], f32(0))));
-  const form = formOf(d, [...node.args.slice(0, 3), dout]);
-  const queriesOf = (r: Expr, c: Block): void => {
-    const query = (j: Expr, a: Expr): Expr => o.reader.element(o.q, [b, g, r, plus(c, j), a]);
-    const given = (j: Expr, e: Expr): Expr => o.reader.element(dout, [b, g, r, plus(c, j), e]);
-    const q = d.k.stage("q", [A, queries], [num(A), c.n], (a, j) => query(j, a), form);
-    const flows = d.k.stage("given", [C, queries], [num(C), c.n], (e, j) => given(j, e), form);
-    const rowsIn = d.k.stage("rows", [queries, wideA], [c.n, num(A)], query, form);
-    const rowsOut = d.k.stage("rows", [queries, wideC], [c.n, num(C)], given, form);
-    const dq = d.k.tile("acc", "dq", [queries, wideA]);
-    const { from, to, partly } = met(d, o, b, "at", c, 1);
-    d.k.for("m", from, to, block, (m) => {
-      const key = (i: Expr, a: Expr): Expr => o.reader.element(o.k, [b, g, plus(m, i), a]);
-      const keys = d.k.stage("keys", [block, A], [m.n, num(A)], key, form);
-      const value = (i: Expr, e: Expr): Expr => o.reader.element(o.v, [b, g, plus(m, i), e]);
-      const values = d.k.stage("values", [block, C], [m.n, num(C)], value, form);
-      const rows = d.k.stage("rows", [block, wideA], [m.n, num(A)], key, form);
-      const scores = d.k.tile("acc", "scores", [block, queries]);
-      d.k.mma(keys, [q], [scores], [m.n, num(A)]);
-      const flow = d.k.tile("acc", "flow", [block, queries]);
-      d.k.mma(values, [flows], [flow], [m.n, num(C)]);
-      const of = (i: Expr, j: Expr) => [plus(c, j), plus(m, i)] as const;
-      score(d, o, [b, g, r], { tile: scores, valid: [m.n, c.n], of }, partly(m));
-      d.k.each(scores, [m.n, c.n], (i, j) => {
-        const at = [b, g, r, plus(c, j)];
-        const p = d.k.letHere("p", power(o, load(scores, i, j), o.reader.element(sums, at)));
-        d.k.store(flow, [i, j], float("mul", p, float("sub", load(flow, i, j), o.reader.element(delta, at))));
-        d.k.store(scores, [i, j], p);
-      });
-      const [partV, partK] = [
-        d.k.tileIn("partV", [block, wideC], load(sumV, m.at, num(0))),
-        d.k.tileIn("partK", [block, wideA], load(sumK, m.at, num(0))),
-      ];
-      const left = (acc: Tile): Tile => (form ? rounded(d, form, acc, [m.n, c.n]) : acc);
-      d.k.mma(left(scores), [rowsOut], [partV], [m.n, c.n]);
-      d.k.mma(left(flow), [rowsIn], [partK], [m.n, c.n]);
-      if (form === null) return d.k.mmaTransposed(flow, rows, dq, [c.n, m.n]);
-      d.k.mma(rounded(d, form, flow, [c.n, m.n], true), [rows], [dq], [c.n, m.n]);
-    });
-    const result = d.output(item(node.results, 0), "dq");
-    d.k.each(dq, [c.n, num(A)], (j, a) =>
-      d.k.store(result, [b, g, r, plus(c, j), a], float("mul", load(dq, j, a), f32(o.attrs.scale))),
-    );
-  };
-  d.k.for("r", num(0), num(R), 1, ({ at: r }) => d.k.for("c", num(0), num(T), queries, (c) => queriesOf(r, c)));
+  const form = formOf(d, [...node.args.slice(0, 3), item(node.args, 7)]);
+  const head = { o, node, form, b, g, sumK, sumV };
+  d.k.for("r", num(0), num(R), 1, ({ at: r }) =>
+    d.k.for("c", num(0), num(T), across(d, T), (c) => queriesOf(d, head, r, c)),
+  );
   const [toKeys, toValues] = [d.output(item(node.results, 1), "dk"), d.output(item(node.results, 2), "dv")];
   d.k.for("i", num(0), num(U), 1, ({ at: i }) => {
     d.k.par(num(A), (a) => d.k.store(toKeys, [b, g, i, a], float("mul", load(sumK, i, a), f32(o.attrs.scale))));
     d.k.par(num(C), (e) => d.k.store(toValues, [b, g, i, e], load(sumV, i, e)));
   });
+}
+/** What a block of queries adds to the gradients of all keys that it meets, and its own. */
+function queriesOf(d: Draft, head: Head, r: Expr, c: Block): void {
+  const { o, node, form, b, g } = head;
+  const { T, A, C } = o.sizes;
+  const [queries, wideA, wideC] = [across(d, T), ceil(A, 16), ceil(C, 16)];
+  const query = (j: Expr, a: Expr): Expr => o.reader.element(o.q, [b, g, r, plus(c, j), a]);
+  const given = (j: Expr, e: Expr): Expr => o.reader.element(item(node.args, 7), [b, g, r, plus(c, j), e]);
+  const q = d.k.stage("q", [A, queries], [num(A), c.n], (a, j) => query(j, a), form);
+  const flows = d.k.stage("given", [C, queries], [num(C), c.n], (e, j) => given(j, e), form);
+  const rowsIn = d.k.stage("rows", [queries, wideA], [c.n, num(A)], query, form);
+  const rowsOut = d.k.stage("rows", [queries, wideC], [c.n, num(C)], given, form);
+  const dq = d.k.tile("acc", "dq", [queries, wideA]);
+  const { from, to, partly } = met(d, o, b, "at", c, 1);
+  d.k.for("m", from, to, o.block, (m) =>
+    keysOf(d, head, { r, c, m, q, flows, rowsIn, rowsOut, dq, partly: partly(m) }),
+  );
+  const result = d.output(item(node.results, 0), "dq");
+  d.k.each(dq, [c.n, num(A)], (j, a) =>
+    d.k.store(result, [b, g, r, plus(c, j), a], float("mul", load(dq, j, a), f32(o.attrs.scale))),
+  );
+}
+/** A block of queries, c, that meets a block of keys, m. */
+interface Meeting {
+  readonly r: Expr;
+  readonly c: Block;
+  readonly m: Block;
+  readonly q: Tile;
+  readonly flows: Tile;
+  readonly rowsIn: Tile;
+  readonly rowsOut: Tile;
+  readonly dq: Tile;
+  readonly partly: Expr | null;
+}
+function keysOf(d: Draft, head: Head, { r, c, m, q, flows, rowsIn, rowsOut, dq, partly }: Meeting): void {
+  const { o, node, form, b, g, sumK, sumV } = head;
+  const { A, C } = o.sizes;
+  const [queries, wideA, wideC] = [item(q.shape, 1), ceil(A, 16), ceil(C, 16)];
+  const key = (i: Expr, a: Expr): Expr => o.reader.element(o.k, [b, g, plus(m, i), a]);
+  const keys = d.k.stage("keys", [o.block, A], [m.n, num(A)], key, form);
+  const value = (i: Expr, e: Expr): Expr => o.reader.element(o.v, [b, g, plus(m, i), e]);
+  const values = d.k.stage("values", [o.block, C], [m.n, num(C)], value, form);
+  const rows = d.k.stage("rows", [o.block, wideA], [m.n, num(A)], key, form);
+  const scores = d.k.tile("acc", "scores", [o.block, queries]);
+  d.k.mma(keys, [q], [scores], [m.n, num(A)]);
+  const flow = d.k.tile("acc", "flow", [o.block, queries]);
+  d.k.mma(values, [flows], [flow], [m.n, num(C)]);
+  const of = (i: Expr, j: Expr) => [plus(c, j), plus(m, i)] as const;
+  score(d, o, [b, g, r], { tile: scores, valid: [m.n, c.n], of }, partly);
+  d.k.each(scores, [m.n, c.n], (i, j) => {
+    const at = [b, g, r, plus(c, j)];
+    const p = d.k.letHere("p", power(o, load(scores, i, j), o.reader.element(item(node.args, 5), at)));
+    const less = o.reader.element(item(node.args, 6), at);
+    d.k.store(flow, [i, j], float("mul", p, float("sub", load(flow, i, j), less)));
+    d.k.store(scores, [i, j], p);
+  });
+  const partV = d.k.tileIn("partV", [o.block, wideC], load(sumV, m.at, num(0)));
+  const partK = d.k.tileIn("partK", [o.block, wideA], load(sumK, m.at, num(0)));
+  const left = (acc: Tile): Tile => (form ? rounded(d, form, acc, [m.n, c.n]) : acc);
+  d.k.mma(left(scores), [rowsOut], [partV], [m.n, c.n]);
+  d.k.mma(left(flow), [rowsIn], [partK], [m.n, c.n]);
+  if (form === null) return d.k.mmaTransposed(flow, rows, dq, [c.n, m.n]);
+  d.k.mma(rounded(d, form, flow, [c.n, m.n], true), [rows], [dq], [c.n, m.n]);
 }

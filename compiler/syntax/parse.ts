@@ -4,9 +4,9 @@ import type { Diagnostic } from "../diagnostic.ts";
 import type { Declaration, Import, Program, Source } from "./ast.ts";
 import { balance, type Fault, isQuietAt, reportFault } from "./brackets.ts";
 import { readDeclaration } from "./declarations.ts";
-import { helpFor } from "./help.ts";
 import { docAbove, type Lexed, lex } from "./lex.ts";
 import { type Found, parseDeclaration } from "./recover.ts";
+import { helpFor } from "./remedies.ts";
 import { split } from "./split.ts";
 import { deepest, endOf, Text, TooDeep } from "./text.ts";
 
