@@ -84,6 +84,17 @@ test("two signs, bools beside numbers, sums of integers into places, slices of n
   ]);
   compare("edges", graph, runSequence(lowered(graph), storesOf(valuesOf(graph))));
 });
+test("numbers are counted by a routing that places nothing", () => {
+  const g = new GraphBuilder(ops);
+  const index = b.param(g, "index", { dtype: "i32", shape: [600, 2] });
+  const shape = [600, 2, 60];
+  const each = b.eq(g, b.broadcast(g, index, shape, [0, 1]), b.broadcast(g, b.iota(g, 60), shape, [2]));
+  const graph = graphOf([b.sum(g, b.cast(g, each, "f32"), [0, 1])]);
+  const sequence = lowered(graph);
+  const kinds = sequence.launches.map(({ kernel }) => kernel.name.replace(/_[0-9a-f]+$/, ""));
+  assert.equal(kinds, ["route_count", "route_scan", "cast"]);
+  compare("counts", graph, runSequence(sequence, storesOf(valuesOf(graph))));
+});
 const vocabulary = 50257;
 test("a vocabulary's routing and the gradient of its table", () => {
   const g = new GraphBuilder(ops);

@@ -188,18 +188,22 @@ class Lowering implements Memory {
     const choices = index ? item(dims(index.type), 0) : 0;
     const digits = routing.digitsOf(choices, groups);
     const order = (p: number): VirtualBuffer => virtual(`order.${node.id}.${p}`, "i32", [choices], null);
+    const places = digits.length > 1 || node.results.some((v, i) => i !== 1 && this.isRead(v));
     let before: VirtualBuffer | null = null;
     for (const [p, digit] of digits.entries()) {
       const pass: routing.RoutePass = { ...digit, node, before, after: p + 1 < digits.length ? order(p) : null };
-      const [counts, places] = ["counts", "places"].map((name) =>
+      const [counts, starts] = ["counts", "places"].map((name) =>
         virtual(`${name}.${node.id}.${p}`, "i32", [digit.chunks, digit.keys], null),
       ) as [VirtualBuffer, VirtualBuffer];
       write("route_count", (d) => routing.routeCount(d, pass, counts));
-      write("route_scan", (d) => routing.routeScan(d, pass, counts, places));
-      write("route_place", (d) => routing.routePlace(d, pass, places));
+      write("route_scan", (d) => routing.routeScan(d, pass, counts, places ? starts : null));
+      if (places) write("route_place", (d) => routing.routePlace(d, pass, starts));
       before = pass.after;
     }
     if (digits.length > 1) write("route_offsets", (d) => routing.routeOffsets(d, node));
+  }
+  private isRead(v: Value): boolean {
+    return this.uses.has(v) || this.graph.results.some((r) => r.value === v);
   }
   /** The largest of many are sorted. */
   private sort(node: Node, write: Write): void {

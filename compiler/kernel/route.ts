@@ -91,11 +91,14 @@ export function routeCount(d: Draft, pass: RoutePass, counts: VirtualBuffer): vo
   const to = d.param("counts", counts, "write");
   d.k.par(num(pass.keys), (e) => d.k.store(to, [c, e], load(table, e)), "e");
 }
-/** counts[c, e] becomes the first place of chunk c's choices of digit e; of one pass, that of the first chunk is the group's offset. */
-export function routeScan(d: Draft, pass: RoutePass, counts: VirtualBuffer, places: VirtualBuffer): void {
+/**
+ * counts[c, e] becomes the first place of chunk c's choices of digit e; of one pass, that of the first chunk is the group's offset. No places:
+ * nobody asks where the choices are.
+ */
+export function routeScan(d: Draft, pass: RoutePass, counts: VirtualBuffer, places: VirtualBuffer | null): void {
   const { node, keys, chunks, before, after } = pass;
   const from = d.param("counts", counts, "read");
-  const to = d.param("places", places, "write");
+  const to = places && d.param("places", places, "write");
   const offsets = before === null && after === null ? d.output(result(node, 1), "offsets") : null;
   const at = (i: Expr): Expr[] => unflatten(i, [keys, chunks]).toReversed();
   d.k.scan(
@@ -103,7 +106,7 @@ export function routeScan(d: Draft, pass: RoutePass, counts: VirtualBuffer, plac
     (i) => load(from, ...at(i)),
     (i, sum) => {
       const [c, e] = at(i);
-      d.k.store(to, at(i), sum);
+      if (to) d.k.store(to, at(i), sum);
       if (offsets && c && e) d.k.if(equals(c, num(0)), () => d.k.store(offsets, [e], sum));
     },
   );

@@ -8,7 +8,7 @@ import { inverted } from "../ops/view.ts";
 import { madeBy } from "../rewrite/pattern.ts";
 import { type RewriteOptions, type Rule, rewrite } from "../rewrite/rule.ts";
 import { isFloat } from "../types/dtype.ts";
-import { dims, type Type } from "../types/type.ts";
+import { dims, dtypeOf, type Type } from "../types/type.ts";
 
 /** Up to so many picks of one batch row are found by comparing. */
 const few = 32;
@@ -129,6 +129,51 @@ const routed = sums(
     b.scatter(g, param(g, "whole", "i32", [2, 40, 3]), param(g, "index", "i32", [2, 40]), 6, 1),
   ],
 );
+/** Fewer comparisons, or those of so few choices, are quicker than a routing's launches. */
+const manyComparisons = 1 << 15;
+const manyChoices = 512;
+const histogram: Rule = {
+  name: "sum(index == range(N)) = how long the groups of route(index, N) are",
+  root: "reduce",
+  apply(v, g) {
+    const found = comparisons(v);
+    if (!found) return null;
+    const { index, size, batch } = found;
+    const groups = product(batch);
+    const flat = inAll(g, b.reshape(g, index, [groups, product(dims(index.type)) / groups]), size);
+    const { offsets } = b.route(g, flat, groups * size);
+    const lengths = b.sub(g, b.slice(g, offsets, 0, 1, groups * size), b.slice(g, offsets, 0, 0, groups * size));
+    return b.reshape(g, b.cast(g, lengths, dtypeOf(v.type)), [...batch, size]);
+  },
+  examples: (g) =>
+    (["f32", "i32"] as const).flatMap((t) => {
+      const [index, shape] = [param(g, "index", "i32", [3, 400]), [3, 400, 300]];
+      const is = (range: number): Value =>
+        b.eq(g, b.broadcast(g, index, shape, [0, 1]), b.broadcast(g, b.iota(g, range), shape, [2]));
+      return [[0, 1], [1]].map((axes) => b.sum(g, b.cast(g, is(300), t), axes));
+    }),
+};
+interface Comparisons {
+  readonly index: Value;
+  readonly size: number;
+  /** Leading axes of the index that are not counted over. */
+  readonly batch: readonly number[];
+}
+/** Of a sum of what a comparison of each of an index with a range of its own says. */
+function comparisons(v: Value): Comparisons | null {
+  const sum = madeBy(v, "reduce");
+  const is = sum?.attrs.fn === "sum" ? madeBy(madeBy(nth(sum.args, 0), "cast")?.args[0] ?? v, "binary") : null;
+  const [x, y] = is?.attrs.fn === "eq" ? is.args.map((a) => madeBy(a, "broadcast")) : [];
+  const [each, range] = y && isRange(y.args) ? [x, y] : [y, x];
+  if (!sum || !each || !range || !isRange(range.args)) return null;
+  const [index, { axes }] = [nth(each.args, 0), sum.attrs];
+  const [shape, size] = [dims(index.type), nth(dims(nth(range.args, 0).type), 0)];
+  const batch = shape.slice(0, shape.length - axes.length);
+  if (product(shape) < manyChoices || product(shape) * size < manyComparisons) return null;
+  const inOrder = each.attrs.axes.every((a, i) => a === i) && range.attrs.axes.join() === String(shape.length);
+  return inOrder && axes.every((a, i) => a === batch.length + i) ? { index, size, batch } : null;
+}
+const isRange = ([x]: readonly Value[]): boolean => x?.node.op.name === "iota";
 /** The index in one long axis of all batch rows' places. */
 function inAll(g: Builder, index: Value, size: number): Value {
   const [groups = 0, n = 0] = dims(index.type);
@@ -140,7 +185,7 @@ function inAll(g: Builder, index: Value, size: number): Value {
 const param = (g: Builder, store: string, dtype: Type["dtype"], shape: readonly number[]): Value =>
   b.param(g, store, { dtype, shape });
 
-export const scatters: readonly Rule[] = [turned, grouped, compared, routed];
+export const scatters: readonly Rule[] = [turned, grouped, compared, routed, histogram];
 /** After differentiation: no `scatter` that adds is left. */
 export const expandScatters = (g: Builder, graph: Graph, options?: RewriteOptions): Graph =>
   withValues(graph, rewrite(g, valuesOf(graph), scatters, options));
