@@ -65,6 +65,19 @@ test("routings of many groups, long sorts and sums, empty tensors", () => {
   ]);
   compare("large", graph, runSequence(lowered(graph), storesOf(valuesOf(graph))));
 });
+test("nothing is written of an empty result that one kernel makes with a sum", () => {
+  const g = new GraphBuilder(ops);
+  const [few, none] = [[17], [0, 0, 16]].map((shape, i) => b.param(g, String(i), { dtype: "f32", shape }));
+  if (!few || !none) throw new Error("two stores");
+  const sum = b.sum(g, few);
+  const graph = graphOf([sum, b.mul(g, none, b.broadcastTo(g, sum, [0, 0, 16]))]);
+  const kernels: Kernel[] = [];
+  lower(graph, { emit: emitHost, seen: (k) => kernels.push(k) });
+  assert.equal(
+    kernels.map((k) => print(k).match(/\[.*\] =/g)?.length),
+    [1],
+  );
+});
 test("two signs, bools beside numbers, sums of integers into places, slices of nothing", () => {
   const g = new GraphBuilder(ops);
   const p = (name: string, shape: readonly number[], dtype: DType = "f32"): Value => b.param(g, name, { dtype, shape });

@@ -167,7 +167,9 @@ export class Builder {
     return { at: axis.v, n: axis.n };
   }
   for(name: string, from: Expr, to: Expr, step: number, f: (b: Block) => void): void {
-    if (isNum(from) && isNum(to) && to.value - from.value <= step) return f({ at: from, n: sub(to, from) });
+    const size = isNum(from) && isNum(to) ? to.value - from.value : Infinity;
+    if (size <= 0) return;
+    if (size <= step) return f({ at: from, n: sub(to, from) });
     const axis = this.axis(name, from, to, step);
     this.push({ s: "for", axis, body: this.body(this.bound(axis), () => f({ at: axis.v, n: axis.n })) });
   }

@@ -20,7 +20,7 @@ export interface Kind {
   readonly looped: boolean;
   /** Whether there are random numbers, keyed by their place in the program, and roundings to bf16: a loop has others. */
   readonly draws: boolean;
-  readonly sizes?: keyof typeof sizesOf;
+  readonly sizes?: keyof typeof sizesOf | "edged";
 }
 
 const declared = (name: string, w: Writer): string => `layer ${name}(D, H) {
@@ -67,7 +67,17 @@ const sizesOf = {
   middle: { D: [24, 31, 33], H: [33, 48, 65], B: [1, 2], T: [7, 17] },
   deep: { D: [96, 130, 272], H: [64, 200, 384], B: [2, 4], T: [67, 100, 128] },
   aligned: { D: [8, 16, 24, 72], H: [8, 16, 40, 136], B: [1, 2, 3], T: [1, 5, 17, 67] },
+  empty: { D: [0, 1, 4, 16], H: [0, 1, 7], B: [0, 0, 1, 2], T: [0, 1, 1, 5] },
 } as const;
+/** One of them goes a step over a block, the others are small. */
+const edges = { D: [63, 65, 129, 257], H: [63, 65, 129, 257], B: [63, 65, 257], T: [63, 65, 127, 129] } as const;
+const besides = { D: [1, 2, 3, 4], H: [1, 3, 5], B: [1, 2], T: [1, 3] } as const;
+function edged(draw: Draw): Record<string, number> {
+  const name = draw.of(["D", "H", "B", "T"] as const);
+  return { ...drawnOf(besides, draw), [name]: draw.of<number>(edges[name]) };
+}
+const drawnOf = (lists: Readonly<Record<string, readonly number[]>>, draw: Draw): Record<string, number> =>
+  Object.fromEntries(Object.entries(lists).map(([size, list]) => [size, draw.of<number>(list)]));
 /** A model whose only member is named `name`, so that several fit into one plan. */
 export function randomProgram(seed: string, name: string, { looped, draws, sizes = "small" }: Kind): RandomProgram {
   const draw = new Draw(seed);
@@ -91,8 +101,7 @@ model Program(D, H) {
   }
 }
 `;
-  const drawn = Object.entries(sizesOf[sizes]).map(([size, list]) => [size, draw.of<number>(list)]);
-  return { seed, name, text, sizes: Object.fromEntries(drawn) };
+  return { seed, name, text, sizes: sizes === "edged" ? edged(draw) : drawnOf(sizesOf[sizes], draw) };
 }
 const library = (looped: boolean, draws: boolean): string => `import { normal } from "std/init"
 import { Embedding, LayerNorm, RmsNorm, count, dropout, gelu, relu, silu, softplus } from "std/nn"
