@@ -8,3 +8,10 @@ export const askedInput = (name: string): string =>
   `\`--input FILE.json\` with { "${name}": ... } in it (in TypeScript \`run({ ${name}: ... })\`)`;
 export const askedDeclaration = asked("--entry NAME", 'declaration: "NAME"');
 export const askedModel = asked("--model NAME", 'model: "NAME"');
+/** For an error: what a value is, whatever it is. */
+export function kindOf(x: unknown): string {
+  if (x === null || x === undefined || typeof x === "boolean") return String(x);
+  if (typeof x === "number") return Object.is(x, -0) ? "-0" : String(x);
+  if (typeof x === "string") return JSON.stringify(x);
+  return Array.isArray(x) ? "a list" : typeof x === "object" ? "an object" : `a ${typeof x}`;
+}

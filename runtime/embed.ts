@@ -1,5 +1,6 @@
 // The compiler in a user's own TypeScript: `compile` a declaration and run it, or `train` a model on batches of one's own.
 
+import { kindOf } from "../compiler/asked.ts";
 import { type Loaded, loadFile, loadTemplate } from "../compiler/check/index.ts";
 import { Problem } from "../compiler/diagnostic.ts";
 import type { Target } from "../compiler/options.ts";
@@ -18,6 +19,7 @@ import {
 import { byName } from "./loop.ts";
 import { totalsOf } from "./means.ts";
 import { NamedTensors, namesHelp, namesOf, split } from "./names.ts";
+import { requireOptions } from "./options.ts";
 import { bytesOfTensor, convert, count, fromBytes, fromNumbers, requireElements, requireFit } from "./tensor.ts";
 
 /** A declaration of a template, or a .moe file (its only model, or `declaration`). */
@@ -121,8 +123,7 @@ export class Program {
   async run(inputs: Inputs, options: CallOptions = {}): Promise<Outcome> {
     this.requireOpen();
     const given = this.given(inputs);
-    if (Object(options) !== options)
-      throw new Problem(`the options of a run are a ${typeof options}`, "give an object: { step: 3 }");
+    requireOptions("a run", options);
     const { step = 0, signal } = options;
     requireInteger("the step", step);
     const at = { seed: this.seed, call: this.calls++, step };
@@ -131,6 +132,7 @@ export class Program {
   /** Steps the optimizer from the gradients that `train` has added up. */
   async update(step: number): Promise<void> {
     this.requireOpen();
+    requireInteger("the step", step);
     const at = { seed: this.seed, call: this.calls, step };
     await this.inTurn(() => this.executable.run(updateOf(this.entry), new Map(), at));
   }
@@ -188,7 +190,7 @@ export class Program {
         `${this.entry} has no input ${name}`,
         `it reads ${[...this.inputs.keys()].join(", ") || "nothing"}; what has a default is named in \`given\` when it is compiled`,
       );
-    if (Object(x) !== x) throw new Problem(`${name} is given a ${typeof x}`, "give a typed array or a Tensor");
+    if (Object(x) !== x) throw new Problem(`${name} is given ${kindOf(x)}`, "give a typed array or a Tensor");
     const { dtype, shape } = store;
     const tensor = "dtype" in x ? x : { dtype: givenAs(x, dtype), shape, data: x };
     requireElements(name, tensor);
@@ -217,6 +219,7 @@ const givenAs = (x: Input, dtype: DType): DType =>
 
 /** Compiles one entry and initialises its parameters. Throws ProgramError with all that is wrong in the program. */
 export async function compile(source: Source, options: CompileOptions = {}): Promise<Program> {
+  requireOptions("compile", options);
   const { entry = "forward", evaluates = false, gradients, given } = options;
   if (evaluates && entry !== "train")
     throw new Problem(`${entry} does not evaluate`, 'give entry: "train" with evaluates, or leave evaluates out');
@@ -257,13 +260,16 @@ async function compiled(
   }
   return made;
 }
-function requireInteger(what: string, x: number): void {
-  if ((x | 0) !== x) throw new Problem(`${what} is ${x}`, "give a whole number from -2147483648 to 2147483647");
+function requireInteger(what: string, x: unknown): void {
+  if (typeof x !== "number" || (x | 0) !== x)
+    throw new Problem(`${what} is ${kindOf(x)}`, "give a whole number from -2147483648 to 2147483647");
 }
 function opened(source: Source): [load: () => Loaded, declaration: string | undefined] {
   if (!source) throw new Problem("there is no such declaration", "take one that the template declares");
   if (Object(source) !== source || !("file" in source || "program" in source))
     throw new Problem("this is no declaration of a template", 'give one that `moe` returned, or { file: "model.moe" }');
+  if ("file" in source && typeof source.file !== "string")
+    throw new Problem(`the file is ${kindOf(source.file)}`, 'give its path: { file: "model.moe" }');
   if ("file" in source) return [() => loadFile(source.file), source.declaration];
   return [() => loadTemplate(source.program), source.name];
 }
@@ -292,6 +298,7 @@ export interface TrainedStep {
 }
 /** Trains a model with its own `train`: yields each step. A loss that is no number ends it as a Problem. The program is closed when the loop ends. */
 export async function* train(source: Source, options: TrainOptions): AsyncGenerator<TrainedStep, void> {
+  requireOptions("train", options);
   const { accumulate = 1, batches, signal } = options;
   if (!Number.isSafeInteger(accumulate) || accumulate < 1)
     throw new Problem(`accumulate is ${accumulate}`, "give the whole number of batches that make a step");

@@ -6,7 +6,7 @@ import { onFile } from "../compiler/on-file.ts";
 import { bytesOf, type DType } from "../compiler/types/dtype.ts";
 import type { Tensor } from "./executable.ts";
 import { readAt, writeNamed } from "./files.ts";
-import { bytesOfTensor, count, fromBytes, fromNumbers, showShape } from "./tensor.ts";
+import { bytesOfTensor, count, fromBytes, fromNumbers, requireElements, showShape } from "./tensor.ts";
 
 /** As the format's own reader has it. */
 const headerLimit = 100_000_000;
@@ -45,6 +45,7 @@ export function safetensorsChunks(
 }
 
 export function writeSafetensors(path: string, tensors: ReadonlyMap<string, Tensor>): void {
+  for (const [name, tensor] of tensors) requireElements(name, tensor);
   writeNamed(path, safetensorsChunks(tensors));
 }
 

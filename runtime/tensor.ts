@@ -1,4 +1,5 @@
 // Tensors at the border: plain row-major typed arrays, whatever a target keeps inside.
+import { kindOf } from "../compiler/asked.ts";
 import { Problem } from "../compiler/diagnostic.ts";
 import { bytesOf, type DType } from "../compiler/types/dtype.ts";
 import type { Tensor } from "./executable.ts";
@@ -9,13 +10,16 @@ export type Nested = number | boolean | string | readonly Nested[];
 const arrays = { f32: Float32Array, f64: Float64Array, bf16: Uint16Array, i32: Int32Array, bool: Uint8Array } as const;
 
 export const count = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 1);
+const isShape = (x: unknown): x is readonly number[] =>
+  Array.isArray(x) && x.every((n) => Number.isSafeInteger(n) && (n as number) >= 0);
 export const sameShape = (a: readonly number[], b: readonly number[]): boolean =>
   a.length === b.length && a.every((n, i) => n === b[i]);
 export const showShape = (shape: readonly number[]): string => `[${shape.join(", ")}]`;
 
 /** Throws unless the elements are those of the dtype and the shape. Typed arrays of another realm (a test runner's) are as good. */
-export function requireElements(name: string, { dtype, shape, data }: Tensor): void {
-  if (!Object.hasOwn(arrays, dtype) || !Array.isArray(shape))
+export function requireElements(name: string, tensor: Tensor): void {
+  const { dtype, shape, data } = Object(tensor) as Tensor;
+  if (typeof dtype !== "string" || !Object.hasOwn(arrays, dtype) || !isShape(shape))
     throw new Problem(`${name} is no tensor: it has no dtype and shape`, 'make one: tensor("f32", [2, 3], numbers)');
   const kind = arrays[dtype].name;
   if (Object.prototype.toString.call(data) !== `[object ${kind}]` || data.length !== count(shape))
@@ -23,7 +27,11 @@ export function requireElements(name: string, { dtype, shape, data }: Tensor): v
       `${name} is ${dtype}${showShape(shape)}, and ${shownData(data)} was given`,
       `give a ${kind} of ${count(shape)} elements`,
     );
+  const other = dtype === "bool" ? data.find((x) => x > 1) : undefined;
+  if (other !== undefined) throw noBoolean(name, other);
 }
+const noBoolean = (what: string, x: number): Problem =>
+  new Problem(`${what} holds ${x}, which is not a boolean`, "give true or false, or 1 or 0");
 const shownData = (data: unknown): string =>
   ArrayBuffer.isView(data) || Array.isArray(data)
     ? `${data.constructor.name}(${"length" in data ? data.length : data.byteLength})`
@@ -38,12 +46,24 @@ export function requireFit(name: string, { dtype, shape }: Pick<Tensor, "dtype" 
   requireElements(name, value);
 }
 
-/** A tensor of zeros. */
-export const zeros = (dtype: DType, shape: readonly number[]): Tensor => ({
-  dtype,
-  shape,
-  data: new arrays[dtype](count(shape)),
-});
+/** A tensor of zeros. Throws where the dtype is none, or the shape no list of whole numbers. */
+export function zeros(dtype: DType, shape: readonly number[]): Tensor {
+  if (typeof dtype !== "string" || !Object.hasOwn(arrays, dtype))
+    throw new Problem(`the dtype is ${kindOf(dtype)}`, `give one of ${Object.keys(arrays).join(", ")}`);
+  if (!isShape(shape))
+    throw new Problem(
+      `the shape is ${Array.isArray(shape) ? `[${(shape as unknown[]).map(kindOf).join(", ")}]` : kindOf(shape)}`,
+      "give a list of whole numbers: [2, 3]",
+    );
+  if (!(count(shape) <= mostElements))
+    throw new Problem(
+      `a tensor of shape ${showShape(shape)} does not fit in one array`,
+      `give one of at most ${mostElements} elements`,
+    );
+  return { dtype, shape, data: new arrays[dtype](count(shape)) };
+}
+/** What a typed array can hold on every machine. */
+const mostElements = 2 ** 32;
 
 /** The bytes of a tensor, not copied. */
 export const bytesOfTensor = ({ data }: Tensor): Uint8Array =>
@@ -85,18 +105,23 @@ export function fromNumbers(
   what = "the tensor",
 ): Tensor {
   const t = zeros(dtype, shape);
-  if (values.length !== t.data.length) throw new RangeError(`${values.length} numbers are not ${showShape(shape)}`);
-  for (let i = 0; i < values.length; i++) t.data[i] = stored(dtype, values[i] ?? Number.NaN, what);
+  const given = values as ArrayLike<number> | null | undefined;
+  if (given?.length !== t.data.length)
+    throw new Problem(
+      `${what} is ${dtype}${showShape(shape)}, and ${typeof given?.length === "number" ? `${given.length} numbers were` : `${kindOf(given)} was`} given`,
+      `give a list of ${t.data.length} numbers`,
+    );
+  for (let i = 0; i < t.data.length; i++) t.data[i] = stored(dtype, values[i] as number, what);
   return t;
 }
 function stored(dtype: DType, x: number, what: string): number {
+  if (typeof x !== "number") throw new Problem(`${what} holds ${kindOf(x)}`, "give numbers");
   if (dtype === "i32" && (x | 0) !== x)
     throw new Problem(
       `${what} holds ${x}, which is not a 32-bit integer`,
       "give whole numbers from -2147483648 to 2147483647",
     );
-  if (dtype === "bool" && x !== 0 && x !== 1)
-    throw new Problem(`${what} holds ${x}, which is not a boolean`, "give true or false, or 1 or 0");
+  if (dtype === "bool" && x !== 0 && x !== 1) throw noBoolean(what, x);
   return dtype === "bf16" ? toBf16(x) : x;
 }
 
@@ -149,6 +174,7 @@ export function toNested(t: Tensor): Nested {
     const step = count(t.shape.slice(axis + 1));
     return Array.from({ length: size }, (_, i) => of(axis + 1, from + i * step));
   };
+  requireElements("the tensor", t);
   return of(0, 0);
 }
 
@@ -171,7 +197,7 @@ function collect(x: unknown, shape: readonly number[], axis: number, flat: numbe
     const special = x === "NaN" || x === "Infinity" || x === "-Infinity";
     if (typeof x !== "number" && typeof x !== "boolean" && !special)
       throw new Problem(
-        `${what} holds ${JSON.stringify(x)}`,
+        `${what} holds ${Array.isArray(x) ? JSON.stringify(x) : kindOf(x)}`,
         "give numbers or booleans in nested arrays of equal lengths",
       );
     flat.push(Number(x));

@@ -13,7 +13,10 @@ import {
   type Tensor,
   type TrainOptions,
   tensor,
+  tensorOf,
+  toNested,
   train,
+  writeSafetensors,
 } from "../runtime/index.ts";
 import { refuses } from "./refuses.ts";
 
@@ -163,10 +166,11 @@ for (const target of targets) {
         [{}, "input x of forward is missing", "reads x"],
         [{ X: filled(1) }, "no input X", "reads x"],
         [{ x: filled(1), scale: filled(1, 1) }, "no input scale", "`given`"],
-        [{ x: undefined }, "x is given a undefined", "typed array"],
+        [{ x: undefined }, "x is given undefined", "typed array"],
         [{ x: filled(1, 7) }, "Float32Array(7) was given", "Float32Array of 8"],
         [{ x: new Float64Array(8) }, "Float64Array(8) was given", "Float32Array of 8"],
         [{ x: [1, 2] }, "Array(2) was given", "Float32Array of 8"],
+        [{ x: null }, "x is given null", "typed array"],
       ];
       const tensors: [tensor: unknown, message: string, help: string][] = [
         [{ dtype: "f32", shape: [4, 2], data: filled(1) }, "x is f32[2, 4], and f32[4, 2]", "of that type"],
@@ -174,6 +178,7 @@ for (const target of targets) {
         [{ dtype: "f32", shape: [2, 4], data: filled(1, 7) }, "Float32Array(7) was given", "Float32Array of 8"],
         [{ dtype: "f32", shape: [2, 4], data: new Float64Array(4) }, "Float64Array(4) was given", "Float32Array of 8"],
         [{ dtype: "f32", shape: [2, 4], data: new Int32Array(8) }, "Int32Array(8) was given", "Float32Array of 8"],
+        [{ dtype: "f32", shape: ["2", 4], data: filled(1) }, "x is no tensor", "make one"],
       ];
       for (const [inputs, message, help] of [...wrong, ...tensors.map(([x, m, h]) => [{ x }, m, h] as const)]) {
         const run = program.run(inputs as Inputs);
@@ -181,7 +186,7 @@ for (const target of targets) {
       }
       await refuses(() => program.run({ x: filled(1) }, { step: 0.5 }), "the step is 0.5", "whole number");
       const old = 3 as unknown as CallOptions;
-      await refuses(() => program.run({ x: filled(1) }, old), "are a number", "{ step: 3 }");
+      await refuses(() => program.run({ x: filled(1) }, old), "are 3", "object of them");
       const short: Tensor = { dtype: "f32", shape: [4], data: filled(1, 3) };
       await refuses(() => program.load(new Map([["w", short]])), "w is f32[4], and Float32Array(3)", "of 4 elements");
       const bare = new Map([["w", filled(1, 4)]]) as unknown as Map<string, Tensor>;
@@ -393,13 +398,57 @@ test("options that nothing can work with are refused", async () => {
     ]),
     ...[1.5, Number.NaN, 2 ** 40].map((seed): [object, string, string] => [{ seed }, "the seed is", "whole number"]),
     [{ precision: "f16" }, "no precision f16", "f32, bf16, f64"],
-    [{ sizes: { D: "4", N: 2 } }, "D is given a string", "a number"],
+    [{ sizes: { D: "4", N: 2 } }, 'D is given "4"', "a number"],
     [{ given: ["skale"] }, "forward has no input skale", "scale"],
     [{ entry: "forwards" }, "no method forwards", "forward"],
+    [{ entry: 3 }, "entry is 3", "name of a method"],
+    [{ given: "scale" }, 'given is "scale"', "a list"],
+    [{ threads: [2] }, "threads is a list", "a whole number"],
+    [{ seed: 1n }, "seed is a bigint", "a whole number"],
+    [{ gradients: "yes" }, 'gradients is "yes"', "true or false"],
+    [{ sizes: { D: 2 ** 53, N: 2 } }, "D is a size, and 9007199254740992 is not", "D: 8"],
+    [{ sizes: { D: null, N: 2 } }, "D is given null", "a number"],
   ];
   for (const [options, message, help] of wrong)
     await refuses(() => compile(Twice, { sizes, target: "reference", ...options }), message, help);
   const no = ["Twice", {}] as unknown as (typeof Twice)[];
   for (const source of no) await refuses(() => compile(source), "no declaration", "`moe`");
+  await refuses(() => compile({ file: 0 } as never), "the file is 0", "its path");
+  await refuses(() => compile(Twice, null as never), "options of compile are null", "an object");
+});
+test("a list of sizes is of a spread, and holds sizes", async () => {
+  const { Any } = moe<"Any">`layer Any(D) { forward(x: float[...S, D]) -> float[...S, D] { return 2 * x } }`;
+  for (const S of [["x"], [-1], [1.5], [Number.NaN], null, [undefined]])
+    await refuses(() => compile(Any, { sizes: { D: 2, S } as never }), "S is a list of sizes", "whole numbers");
+  const lists = { D: 4, N: [2, 3] };
+  const why = await compile(Twice, { sizes: lists, target: "reference" }).then(() => "", String);
+  assert.match(why, "not a list");
+});
+test("a bool is 0 or 1, and the step of an update a whole number", async () => {
+  const { Count } = moe<"Count">`layer Count() { forward(on: bool[N]) -> i32 { return sum(on) } }`;
+  const options = { sizes: { N: 2 }, target: "reference" } as const;
+  await compiled(
+    options,
+    async (program) => {
+      await refuses(() => program.run({ on: Uint8Array.of(1, 255) }), "on holds 255", "1 or 0");
+      await refuses(() => program.update(0.5), "the step is 0.5", "whole number");
+    },
+    Count,
+  );
+});
+test("a tensor of what is none", async () => {
+  const wrong: [make: () => unknown, message: string, help: string][] = [
+    [() => tensor("f32", [2], [1]), "f32[2], and 1 numbers were given", "2 numbers"],
+    [() => tensor("f32", [2], undefined as never), "undefined was given", "2 numbers"],
+    [() => tensor("f16" as never, [2], [1, 2]), 'the dtype is "f16"', "f32"],
+    [() => tensor("f32", 2 as never, [1, 2]), "the shape is 2", "[2, 3]"],
+    [() => tensor("f32", [-1], []), "the shape is [-1]", "[2, 3]"],
+    [() => tensor("f32", [2 ** 40], []), "does not fit", "at most"],
+    [() => tensor("f32", [1], ["a"] as never), 'holds "a"', "numbers"],
+    [() => tensorOf("f32", [3n], "x"), "x holds a bigint", "numbers"],
+    [() => toNested(filled(1) as never), "no tensor", "make one"],
+    [() => writeSafetensors("x", new Map([["w", filled(1)]]) as never), "w is no tensor", "make one"],
+  ];
+  for (const [make, message, help] of wrong) await refuses(make, message, help);
 });
 test.run();

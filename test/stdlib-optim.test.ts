@@ -116,7 +116,7 @@ test("what an embedding gives that cannot be, in words; a program is closed as o
   }`;
   const options = { entry: "forward", sizes: { D: 2, N: 1 }, target: "reference" } as const;
   const program = await compile(A, options);
-  await assert.rejects(async () => program.run({ x: "abc" as never }), /^Problem: x is given a string$/);
+  await assert.rejects(async () => program.run({ x: "abc" as never }), /^Problem: x is given "abc"$/);
   program.close();
   program.close();
   await assert.rejects(compile(A, { ...options, target: "gpu" as never }), /^Problem: there is no target gpu$/);

@@ -1,5 +1,5 @@
 // What is asked of elaboration, and how the names of headers and types get their numbers from it.
-import { askedSize } from "../asked.ts";
+import { askedSize, kindOf } from "../asked.ts";
 import { Problem } from "../diagnostic.ts";
 import type * as ast from "../syntax/ast.ts";
 import type { Precision } from "../types/dtype.ts";
@@ -99,12 +99,7 @@ export class Filling {
           fail("E0408", `the entry \`${this.entry.method}\` needs the size \`${name}\``, span, {
             help: `give it: ${askedSize(name, 128)}, or inputs that say it`,
           });
-        scope.set(
-          name,
-          Array.isArray(v) || name === spread?.name
-            ? { kind: "spread", name, axes: Array.isArray(v) ? v : [Number(v)] }
-            : known(name, v),
-        );
+        scope.set(name, name === spread?.name ? { kind: "spread", name, axes: axesOf(name, v) } : known(name, v));
       }
     }
   }
@@ -145,14 +140,26 @@ export class Filling {
         );
   }
 }
+/** Of a spread: a list, or one. */
+function axesOf(name: string, v: Sizes[string]): readonly number[] {
+  const axes: readonly unknown[] = Array.isArray(v) ? v : [v];
+  const no = axes.find((n) => !isSize(n));
+  if (no !== undefined || axes.includes(undefined))
+    throw new Problem(
+      `${name} is a list of sizes, and ${kindOf(no)} is none`,
+      `give whole numbers: in TypeScript \`sizes: { ${name}: [2, 3] }\``,
+    );
+  return axes as readonly number[];
+}
+const isSize = (n: unknown): boolean => Number.isSafeInteger(n) && (n as number) >= 0;
 function known(name: string, v: number | boolean | readonly number[]): Val {
   if (typeof v === "boolean") return { kind: "bool", value: v };
   if (typeof v === "number") {
-    if (isCapital(name) && (!Number.isInteger(v) || v < 0))
+    if (isCapital(name) && !isSize(v))
       throw new Problem(`${name} is a size, and ${v} is not`, `give a whole number: ${askedSize(name, 8)}`);
     return number(v, isCapital(name));
   }
   if (!Array.isArray(v))
-    throw new Problem(`${name} is given a ${typeof v}`, "give a number, a boolean or a list of sizes");
+    throw new Problem(`${name} is given ${kindOf(v)}`, "give a number, a boolean or a list of sizes");
   return { kind: "list", items: v.map((n) => number(n, true)) };
 }

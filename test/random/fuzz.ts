@@ -19,6 +19,7 @@ import { checkGenerated, randomWishes } from "./generated.ts";
 import { prepared, randomGraph, withEnds } from "./graphs.ts";
 import { checkGraphs, type Given } from "./graphs-on-host.ts";
 import { Draw } from "./growing.ts";
+import { checkMisused } from "./misused.ts";
 import { checkGraphsOnEmulator, checkOnEmulator, drawnEmulation } from "./on-emulator.ts";
 import { checkOnHost } from "./on-host.ts";
 import { checkPasses } from "./passes.ts";
@@ -40,6 +41,8 @@ export const kinds: Readonly<Record<string, (seed: string) => Case>> = {
   small: (seed) => trained(seed, "small"),
   middle: (seed) => trained(seed, "middle"),
   aligned: (seed) => trained(seed, "aligned"),
+  empty: (seed) => refusable(trained(seed, "empty")),
+  edged: (seed) => trained(seed, "edged"),
   passes: passed,
   resumed,
   past: decoder,
@@ -55,6 +58,7 @@ export const kinds: Readonly<Record<string, (seed: string) => Case>> = {
   cuda: emulated,
   "cuda-graph": calculatedOnEmulator,
   damaged: (seed) => ({ text: "", note: "", run: async () => checkDamaged(seed, 150) }),
+  misused: (seed) => ({ text: "", note: "", run: () => checkMisused(seed) }),
   files: (seed) => ({ text: "", note: "", run: async () => void (await checkFiles(seed, 60)) }),
 };
 
@@ -77,6 +81,14 @@ function trained(seed: string, sizes: NonNullable<Programs["sizes"]>): Case {
     run: (way, text = program.text) => checkOnHost([{ ...program, text }], way, alone),
   };
 }
+/** What its sizes make impossible, as the largest of none, is said. */
+const refusable = (one: Case): Case => ({
+  ...one,
+  run: (way, text) =>
+    one.run(way, text).catch((error: unknown) => {
+      if (!(error instanceof ProgramError)) throw error;
+    }),
+});
 function drawnProgram(seed: string, sizes: NonNullable<Programs["sizes"]>): RandomProgram {
   const draw = new Draw(`${seed}, its entries`);
   const [accumulate, evaluates] = [draw.of([1, 1, 2, 3]), draw.chance(0.5)];

@@ -1,0 +1,44 @@
+// What is asked of `compile`, `train` and `run` in TypeScript that nothing checked: each option is of its kind, or said not to be.
+import { kindOf } from "../compiler/asked.ts";
+import { Problem } from "../compiler/diagnostic.ts";
+
+const of =
+  (type: string) =>
+  (x: unknown): boolean =>
+    typeof x === type;
+const isObject = (x: unknown): boolean => Object(x) === x;
+interface Kind {
+  readonly is: (x: unknown) => boolean;
+  /** With an example. */
+  readonly wanted: string;
+}
+const flag = (name: string): Kind => ({ is: of("boolean"), wanted: `true or false: { ${name}: true }` });
+const number = (name: string): Kind => ({ is: of("number"), wanted: `a whole number: { ${name}: 2 }` });
+const kinds = new Map<string, Kind>(
+  Object.entries({
+    sizes: { is: isObject, wanted: "an object of numbers by name: { sizes: { N: 4 } }" },
+    target: { is: of("string"), wanted: 'a string: { target: "host" }' },
+    precision: { is: of("string"), wanted: 'a string: { precision: "f32" }' },
+    entry: { is: of("string"), wanted: 'the name of a method: { entry: "forward" }' },
+    given: {
+      is: (x: unknown) => Array.isArray(x) && x.every(of("string")),
+      wanted: 'a list of names of inputs: { given: ["at"] }',
+    },
+    // of any realm: a test runner has its own
+    signal: {
+      is: (x: unknown) => isObject(x) && "addEventListener" in (x as object) && "throwIfAborted" in (x as object),
+      wanted: "an AbortSignal: { signal: controller.signal }",
+    },
+    ...Object.fromEntries(["tf32", "evaluates", "gradients"].map((name) => [name, flag(name)])),
+    ...Object.fromEntries(["threads", "seed", "accumulate", "step"].map((name) => [name, number(name)])),
+  }),
+);
+/** `of`: whose options they are. */
+export function requireOptions(of: string, options: unknown): void {
+  if (!isObject(options)) throw new Problem(`the options of ${of} are ${kindOf(options)}`, "give an object of them");
+  for (const [name, value] of Object.entries(options as object)) {
+    const kind = kinds.get(name);
+    if (kind && value !== undefined && !kind.is(value))
+      throw new Problem(`the option ${name} is ${kindOf(value)}`, `give ${kind.wanted}`);
+  }
+}
