@@ -2,9 +2,11 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { GraphBuilder } from "../compiler/graph/builder.ts";
-import type { Graph, Value } from "../compiler/graph/node.ts";
+import type { Graph, Store, Value } from "../compiler/graph/node.ts";
 import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";
+import { silent } from "../compiler/pass.ts";
+import { toPlan } from "../compiler/pipeline.ts";
 import { fuse } from "../compiler/transform/regions.ts";
 import { type } from "../compiler/types/type.ts";
 
@@ -38,4 +40,30 @@ const walksOf = (n: number): number => walks(() => assert.is(fuse(sorts(n)).leng
 
 test("a way back is looked for among what is as young as the group, not through all that was before", () =>
   assert.is(walksOf(200) - walksOf(100), walksOf(300) - walksOf(200)));
+/** A running sum by doubling, as a scan is written in whole tensors: each step reads the one before it at two places. */
+function doubling(rounds: number, read: (g: GraphBuilder, x: Value, round: number) => Value): Graph {
+  const g = new GraphBuilder(ops);
+  let h = b.param(g, "h", type("f32", [4, 40, 6]));
+  const p = b.sigmoid(g, b.param(g, "p", type("f32", [4, 40, 6])));
+  for (let i = 0; i < rounds; i++) h = b.add(g, h, b.mul(g, p, read(g, h, i)));
+  return { name: "doubling", results: [{ role: "output", name: "0", value: h }] };
+}
+const back = (g: GraphBuilder, x: Value, i: number): Value =>
+  b.take(g, x, b.reshape(g, b.sub(g, b.iota(g, 40), 2 ** i), [1, 40]), 1);
+/** As the gradient of `back` is made where few are picked. */
+const compared = (g: GraphBuilder, x: Value, i: number): Value => {
+  const whole = [4, 40, 40, 6];
+  const pick = b.broadcast(g, b.sub(g, b.iota(g, 40), 2 ** i), whole, [2]);
+  const here = b.eq(g, pick, b.broadcast(g, b.iota(g, 40), whole, [1]));
+  return b.sum(g, b.where(g, here, b.broadcast(g, x, whole, [0, 2, 3]), 0), [2]);
+};
+function length(graph: Graph): number {
+  const stores = ["h", "p"].map((name): Store => ({ name, role: "state", type: type("f32", [4, 40, 6]), ...plain }));
+  return toPlan({ stores, graphs: [graph] }, silent()).kernels.reduce((n, { text }) => n + text.length, 0);
+}
+const plain = { stack: 0, saved: false, where: null };
+
+test("kernels of what reads itself at two places grow with its steps, not with two to their number", () => {
+  for (const read of [back, compared]) assert.ok(length(doubling(12, read)) < 4 * length(doubling(6, read)), read.name);
+});
 test.run();

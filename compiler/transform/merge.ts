@@ -12,6 +12,8 @@ import { carries, type Region } from "./region.ts";
 export interface Part extends Region {
   readonly reads: ReadonlySet<Value>;
   readonly exact: ReadonlySet<Value>;
+  /** What is read at elements far from the one that is made: the same kernel would have to make it again, and what that reads. */
+  readonly far: ReadonlySet<Value>;
   /** What is added up, where the part is but a sum over the last axis, and no other fold is made for it. */
   readonly summed: Value | null;
 }
@@ -97,7 +99,8 @@ export function merge(
 function fits(g: Group, part: Part, addsUp: (g: Group) => boolean, gathers: boolean): boolean {
   if (g.late !== part.late || [...g.nodes, ...part.nodes].some(waits)) return false;
   if (g.outputs.length + part.outputs.length > mostOutputs) return false;
-  if (g.kind === "rows" && part.kind === "rows") return related(g, part) && oneSpace(g, part);
+  if (g.kind === "rows" && part.kind === "rows")
+    return related(g, part) && oneSpace(g, part) && !innerOf(g, part).some((v) => part.far.has(v));
   if (g.kind !== "tile") return false;
   const [first] = g.nodes;
   const shape = first?.results[0] ? shapeOf(first.results[0]) : [];

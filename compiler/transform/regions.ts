@@ -79,6 +79,8 @@ const reading = 4;
 const worth = 20;
 /** More than this is never computed again. */
 const dear = 400;
+/** What is no mere load is made at so many places for one element, then read. */
+const manyPlaces = 8;
 
 class Plan {
   private readonly stored: Set<Value>;
@@ -87,6 +89,8 @@ class Plan {
   private readonly forward: ReadonlySet<Node>;
   private readonly readers: ReadonlyMap<Value, readonly Node[]>;
   private readonly reach = new Map<Value, Reach>();
+  /** At how many different places each kernel that computes a value does so for one of its own elements: views and gathers move what is behind them. */
+  private readonly places = new Map<Value, Map<Value, ReadonlySet<string>>>();
   private readonly depths = new Map<Value, number>();
   private readonly costs = new Map<Node, number>();
 
@@ -130,6 +134,7 @@ class Plan {
       for (const [root, patterns] of this.rootsOf(v)) {
         if (folds(node) && !isWrittenOut(node)) this.depths.set(root, v.type.shape.length);
         for (const p of patterns) node.args.forEach((a, i) => this.read(root, a, through(node, i, p)));
+        node.args.forEach((a, i) => this.move(root, v, a, moves(node, i) ? `${node.op.name}${node.id}.${i}` : null));
       }
     }
   }
@@ -149,6 +154,27 @@ class Plan {
     const known = reach.get(root) ?? [];
     if (!known.some((p) => p.every((a, i) => a === pattern[i]))) reach.set(root, [...known, pattern]);
     this.reach.set(v, reach);
+  }
+  private move(root: Value, from: Value, to: Value, by: string | null): void {
+    const here = root === from ? atRoot : (this.places.get(from)?.get(root) ?? atRoot);
+    const roots = this.places.get(to) ?? new Map<Value, ReadonlySet<string>>();
+    const moved = [...here].map((place) => (by === null ? place : `${by} ${place}`));
+    this.places.set(to, roots.set(root, new Set([...(roots.get(root) ?? []), ...moved])));
+  }
+  /** Whether a kernel would make it at so many places that it had better read it: twice as many with each step of what doubles back on itself. */
+  private isEverywhere(v: Value, roots: Iterable<Value>): boolean {
+    if ((this.costs.get(v.node) ?? 0) <= reading) return false;
+    return [...roots].some((root) => (this.places.get(v)?.get(root)?.size ?? 0) > manyPlaces);
+  }
+  /** Whether a kernel that joined with its maker would make it again for other elements, or other rows, than its own. */
+  private isFar(v: Value, root: Value): boolean {
+    if ((this.costs.get(v.node) ?? 0) <= reading) return false;
+    const [shape, depth] = [dims(v.type), this.depths.get(root) ?? Infinity];
+    const elsewhere = (p: Pattern): boolean => p.some((a, i) => a !== i && i < depth && shape[i] !== 1);
+    if (this.reach.get(v)?.get(root)?.some(elsewhere)) return true;
+    return [...(this.places.get(v)?.get(root) ?? [])].some((place) =>
+      /gather|slice|concat|dispatch|combine/.test(place),
+    );
   }
   /** What an anchor reads must lie in memory, under any view. */
   private operand(anchor: Node, index: number, v: Value): void {
@@ -171,6 +197,13 @@ class Plan {
       return false;
     const late = [...reach].filter(([root]) => this.isLate(root));
     if (late.length === 0 || this.isLateOperand(v) || this.readOften(v, late)) return false;
+    if (
+      this.isEverywhere(
+        v,
+        late.map(([root]) => root),
+      )
+    )
+      return false;
     return [...this.reads(node, false)].every(
       (s) => s.node.op.name === "param" || 8 * sizeOf(s) <= sizeOf(v) || this.isLateOperand(s) || this.lateReader(s, 0),
     );
@@ -206,7 +239,7 @@ class Plan {
     if (folds(node) && !isWrittenOut(node)) return !this.foldsInside(v, reach);
     if (node.op.lower === "leaf" || node.op.lower === "view") return false;
     const cost = this.costs.get(node) ?? 0;
-    if (cost > dear) return true;
+    if (cost > dear || this.isEverywhere(v, reach.keys())) return true;
     const many = [...reach].filter(([root]) => sizeOf(root) >= 4 * sizeOf(v));
     const byRow = many.every(([, patterns]) => patterns.every((p) => isPrefix(p, dims(v.type))));
     if (many.length === reach.size && byRow) return false;
@@ -254,6 +287,7 @@ class Plan {
           again,
           reads,
           exact: added ?? new Set(exact),
+          far: new Set([...reads].filter((v) => this.isFar(v, first))),
           summed: added && (node.args[0] ?? null),
         },
       ];
@@ -298,6 +332,10 @@ class Plan {
   }
 }
 const contractions = new Set(["dot", "ragged_dot"]);
+const atRoot: ReadonlySet<string> = new Set([""]);
+/** Whether an argument is read elsewhere than the result is. */
+const moves = ({ op }: Node, arg: number): boolean =>
+  (op.lower === "view" && op.name !== "detach") || (arg === 0 && /^(gather|dispatch|combine)$/.test(op.name));
 function kindOf(node: Node): Region["kind"] {
   if (contractions.has(node.op.name)) return "tile";
   return isAnchor(node) && node.op.name !== "reduce" ? "algorithm" : "rows";
