@@ -8,7 +8,7 @@ import { printGraph } from "../compiler/graph/print.ts";
 import { topological, valuesOf } from "../compiler/graph/walk.ts";
 import type { Kernel } from "../compiler/kernel/ir.ts";
 import { print as printKernel } from "../compiler/kernel/print.ts";
-import type { Schedule } from "../compiler/kernel/schedule.ts";
+import { crowd, type Schedule } from "../compiler/kernel/schedule.ts";
 import { requireTarget, type Target } from "../compiler/options.ts";
 import { type Observer, timed } from "../compiler/pass.ts";
 import { type BuildRequest, requireRight, toGraphs, toPlan } from "../compiler/pipeline.ts";
@@ -151,7 +151,7 @@ async function measured({ target, threads = cores() }: TargetRequest): Promise<S
 }
 /** Where this program's plan is kept; null where it is made each time, for its passes or forms are to be seen or nothing identifies it. */
 async function placeOf(loaded: Loaded, request: TargetRequest, plans: PlanCache | null): Promise<PlanPlace | null> {
-  const { emit = [], printAfter = [], watch, threads: _, compiling: __, ...asked } = request;
+  const { emit = [], printAfter = [], watch, threads = cores(), compiling: _, ...asked } = request;
   const seen = emit.length > 0 || printAfter.length > 0 || watch?.after !== undefined || debugLevel() > 0;
   const { target } = asked;
   if (!plans || target === "reference" || seen) return null;
@@ -159,7 +159,7 @@ async function placeOf(loaded: Loaded, request: TargetRequest, plans: PlanCache 
   const tools = target === "host" ? await toolchain().catch(() => null) : null;
   if (target === "host" && !tools) return null;
   const { name, header } = target === "cuda" ? cudaBackend(asked.tf32) : backends[target];
-  return plans.place(loaded, asked, hash([name, header(), tools?.identity].join("\0")));
+  return plans.place(loaded, asked, hash([name, header(), tools?.identity, tools && crowd(threads)].join("\0")));
 }
 
 /** What is loaded, and what is told of it. */
@@ -167,9 +167,9 @@ type Loadable = Planned | { readonly program: Elaborated; readonly figures: Figu
 type Made = Loadable & {
   readonly forms: () => NonNullable<CompileReport["forms"]>;
 };
-async function backendOf({ target, tf32 }: TargetRequest): Promise<Backend | null> {
+async function backendOf({ target, tf32, threads }: TargetRequest): Promise<Backend | null> {
   if (target === "reference") return null;
-  return target === "host" ? hostBackend() : cudaBackend(tf32);
+  return target === "host" ? hostBackend(threads) : cudaBackend(tf32);
 }
 /** The same, and each kernel that it writes is told of. */
 function telling(backend: Backend, begun: KernelBuild | null): Backend {

@@ -38,7 +38,7 @@ function written(): Case {
   return { path, request, compiler: "one" };
 }
 const compile = ({ path, request, compiler }: Case): Promise<Compiled> =>
-  compileLoaded(() => loadFile(path), { ...request, threads: 1 }, new PlanCache(compiler, new KernelCache(root)));
+  compileLoaded(() => loadFile(path), { threads: 1, ...request }, new PlanCache(compiler, new KernelCache(root)));
 /** Whether it came from the cache: then nothing was lowered. */
 const hit = ({ report }: Compiled): boolean => !("lower" in report.timings);
 
@@ -93,6 +93,12 @@ test("anything that decides a plan misses", async () => {
   await misses(changed({ entries: one.request.entries.map((e) => ({ ...e, name: "other" })) }));
   const schedules = new Map([["dot 1 x 1 x 1", { bm: 1, bn: 16, bk: 1, mc: 1, stream: false }]]);
   await misses(changed({ schedules }));
+  await misses(changed({ threads: 16 }));
+  for (const threads of [2, 13]) {
+    const { executable, report } = await compile(changed({ threads }));
+    executable.close();
+    assert.ok(!("lower" in report.timings), `${threads} threads, about as many as another had`);
+  }
   fs.writeFileSync(join(one.path, "../library.moe"), library.replace("x + x", "x + 2.0 * x"));
   await misses(one);
   fs.writeFileSync(one.path, program.replace("tanh", "sin"));

@@ -7,7 +7,7 @@ import * as assert from "uvu/assert";
 import { GraphBuilder } from "../compiler/graph/builder.ts";
 import type { Graph, Value } from "../compiler/graph/node.ts";
 import { printGraph } from "../compiler/graph/print.ts";
-import { type Choices, hostChoicesOf } from "../compiler/kernel/schedule.ts";
+import { type Choices, type Contraction, hostChoicesOf, tasksOf } from "../compiler/kernel/schedule.ts";
 import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";
 import { pairProducts } from "../compiler/transform/pairs.ts";
@@ -60,7 +60,7 @@ test("a block that is wider than the panels of one of its operands", () => {
 const blocksOf = (n: number, panel: number): number =>
   hostChoicesOf(panel).contraction({
     op: "dot",
-    m: 96,
+    m: 3000,
     n,
     k: 300,
     groups: 1,
@@ -89,6 +89,27 @@ test("a weight's gradient has no narrow last block, and products only of columns
     const graph = graphs[i] as Graph;
     compare("gradient", graph, runSequence(s, storesOf(valuesOf(graph)), 1, lib));
   });
+});
+/** The demo's: a dense product and its gradient, and those of its experts. */
+const shapes: readonly Contraction[] = [
+  { op: "dot", m: 2048, n: 128, k: 128, outer: false, groups: 1 },
+  { op: "dot", m: 512, n: 512, k: 2048, outer: true, groups: 1 },
+  { op: "ragged_dot", m: 4096, n: 128, k: 512, outer: false, groups: 8 },
+  { op: "ragged_outer", m: 128, n: 256, k: 4096, outer: true, groups: 8 },
+].map((c) => ({ ...c, operands: 1, pairs: 1, short: false }) as const) as readonly Contraction[];
+test("many threads have tasks enough, of which none is small", () => {
+  for (const c of shapes)
+    for (const threads of [4, 16, 64]) {
+      const s = hostChoicesOf(64, null, threads).contraction(c);
+      const tasks = tasksOf(c, s);
+      assert.ok(tasks >= threads, `${threads} threads, ${c.op}: ${JSON.stringify(s)}`);
+      const rows = c.op === "ragged_dot" ? c.m / c.groups / (s.parts ?? 1) : s.bm;
+      assert.ok(rows >= 24 && s.bn >= 64, `${threads} threads, ${c.op}: ${JSON.stringify(s)}`);
+    }
+  const [, gradient] = shapes as [Contraction, Contraction];
+  const [two, sixteen] = [2, 16].map((threads) => hostChoicesOf(64, null, threads).contraction(gradient));
+  assert.equal(two, hostChoicesOf(64).contraction(gradient));
+  assert.ok(sixteen && two && sixteen.bm * sixteen.bn < two.bm * two.bn);
 });
 test("few rows take two operands side by side, in whole rounds of steps and in part of one", () => {
   const sequences = [1, 2, 3, 4].map((rows) => {

@@ -24,7 +24,10 @@ export function contractionOf(key: string): Contraction | null {
   return { op, ...sizes, short: short !== undefined, outer: outer !== undefined || op === "ragged_outer" };
 }
 
-/** What is tried one after the other, each from the best so far: the depth of a piece, rows, columns, rows of a task, stores around the caches. */
+/**
+ * What is tried one after the other, each from the best so far: the depth of a piece, rows, columns, rows of a task (of a ragged_dot, tasks of a group),
+ * stores around the caches.
+ */
 export const axes = ["bk", "bm", "bn", "mc", "stream"] as const;
 export type Axis = (typeof axes)[number];
 
@@ -34,7 +37,9 @@ export function variants(c: Contraction, given: Schedule, axis: Axis, panel: num
     bk: [128, 256, 512, 1024].map((bk) => ({ bk })),
     bm: [24, 48, 96, 192].map((bm) => ({ bm })),
     bn: [32, 64, 96, 128, 256].filter((bn) => bn % panel === 0).map((bn) => ({ bn })),
-    mc: [1, 2, 4, 8, 16, 32].map((tasks) => ({ mc: Math.ceil(c.m / tasks) })),
+    mc: [1, 2, 4, 8, 16, 32].map((tasks) =>
+      c.op === "ragged_dot" ? { parts: tasks } : { mc: Math.ceil(c.m / tasks) },
+    ),
     stream: wholeVectors(c.n) ? [{ stream: !given.stream }] : [],
   };
   const seen = new Set([showed(fitted(c, given))]);
@@ -45,7 +50,7 @@ export function variants(c: Contraction, given: Schedule, axis: Axis, panel: num
     return [next];
   });
 }
-const showed = (s: Schedule): string => JSON.stringify([s.bm, s.bn, s.bk, s.mc, s.stream]);
+const showed = (s: Schedule): string => JSON.stringify([s.bm, s.bn, s.bk, s.mc, s.parts ?? 1, s.stream]);
 /** No wider or deeper than the contraction; a task walks whole blocks of rows. */
 function fitted(c: Contraction, s: Schedule): Schedule {
   const bm = Math.min(s.bm, ceil(Math.max(c.m, 1), 6));

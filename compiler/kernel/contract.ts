@@ -8,7 +8,7 @@ import { depthOf, pairsOf } from "../ops/pairs.ts";
 import type { Region } from "../transform/region.ts";
 import { type Block, plus } from "./build.ts";
 import type { Draft } from "./draft.ts";
-import { add, asIndex, call, div, item, load, mul, num, product, sameAll, unflatten } from "./expr.ts";
+import { add, asIndex, call, div, item, least, load, mul, num, product, sameAll, sub, unflatten } from "./expr.ts";
 import type { Buffer, Expr, Form, Tile } from "./ir.ts";
 import { shapeOf } from "./read.ts";
 import type { Contraction } from "./schedule.ts";
@@ -94,8 +94,10 @@ export function raggedDot(d: Draft, node: Node, region: Region): void {
     const block = d.k.ragged("m", edge(e.at), edge(add(e.at, num(1))), s.bm, m);
     return tile(block, columns());
   }
+  const part = s.parts === undefined ? null : d.k.task("p", s.parts).at;
   const cols = before ?? columns();
-  const [from, to] = group(d, offsets, e.at, unit);
+  const all = group(d, offsets, e.at, unit);
+  const [from, to] = part && s.parts ? partOf(all, part, s.parts) : all;
   d.k.for("m", from, to, s.bm, (block) => tile(block, cols));
 }
 
@@ -202,6 +204,11 @@ function group(d: Draft, offsets: Value, e: Expr, unit: number): [from: Expr, to
   const reader = d.reader(undefined, { name: "offsets" });
   const edge = (i: Expr): Expr => mul(asIndex(reader.element(offsets, [i])), num(unit));
   return [edge(e), edge(add(e, num(1)))];
+}
+/** One of equal parts of rows, each of whole register tiles but for the last. */
+function partOf([from, to]: [Expr, Expr], part: Expr, parts: number): [from: Expr, to: Expr] {
+  const rows = mul(add(div(sub(to, from), 6 * parts), num(1)), num(6));
+  return [least(add(from, mul(part, rows)), to), least(add(from, mul(add(part, num(1)), rows)), to)];
 }
 /** w[e] = x^T y over the rows of each group; of an empty one zeros. */
 export function raggedOuter(d: Draft, node: Node): void {

@@ -14,6 +14,8 @@ export interface Schedule {
   readonly ragged?: boolean;
   /** Tasks go from group to group of a ragged_dot, then to the next columns: threads share evenly what few rows choose. */
   readonly across?: boolean;
+  /** Tasks among which the rows of a group of a ragged_dot are divided; one if not given. */
+  readonly parts?: number;
   /** The result is larger than the caches. */
   readonly stream: boolean;
 }
@@ -82,10 +84,10 @@ export interface Choices {
 /** A vector, or two tiles of an mma, which four lanes hold: no schedule has fewer in one place. */
 export const sums = 16;
 const inCaches = 1 << 22;
-/** Tasks enough for the threads of one machine. */
+/** Tasks enough for a few threads. */
 const tasks = 32;
 export const hostChoices: Choices = {
-  contraction: (c) => contraction(c, 16),
+  contraction: (c) => contraction(c, 16, tasks),
   piece: pieceOfFew,
   attention: (_width, _bytes, backward, queries) =>
     backward ? { rows: 48, block: 64 } : { rows: Math.min(48, queries), block: 64, round: 16 },
@@ -106,13 +108,22 @@ export function pieceOfFew(c: Contraction): number {
   for (let p = Math.min(16, Math.floor(c.k / 256)); p > 1; p--) if (c.k % p === 0) return c.k / p;
   return c.k;
 }
-/** Of instruction sets whose register tile has so many columns. */
-export const hostChoicesOf = (panel: number, products: Products | null = null): Choices => ({
-  ...hostChoices,
-  panel,
-  contraction: (c) => (products === "tiles" && splits(c) ? splitContraction(c) : contraction(c, panel)),
-  ...(products ? { form: (c) => formOf(c, products) } : {}),
-});
+/** Of instruction sets whose register tile has so many columns, for so many threads. */
+export const hostChoicesOf = (panel: number, products: Products | null = null, threads = 2): Choices => {
+  const wanted = Math.max(tasks, 4 * threads);
+  const choice = (c: Contraction): Schedule =>
+    products === "tiles" && splits(c)
+      ? splitContraction(c, wanted)
+      : shared(c, contraction(c, panel, wanted), threads, panel);
+  return {
+    ...hostChoices,
+    panel,
+    contraction: choice,
+    ...(products ? { form: (c) => formOf(c, products) } : {}),
+  };
+};
+/** Threads for which schedules are made where there are so many: not for each number others. */
+export const crowd = (threads: number): number => 2 ** Math.ceil(Math.log2(Math.max(threads, 2)));
 function formOf(c: Contraction, products: Products): Form | null {
   if (products === "words") return c.short ? "words" : null;
   if (!splits(c)) return null;
@@ -136,13 +147,13 @@ export const wholeVectors = (columns: number): boolean => columns % 16 === 0;
  * A task makes the terms of its rows, so it takes as many columns as leave tasks for all threads; with its depth whole it holds no more of them than
  * a strip. Else, and where the depth is what is ragged, accumulators are whole, and stay in L2 with the terms.
  */
-function splitContraction({ op, m, n, k, groups, operands }: Contraction): Schedule {
+function splitContraction({ op, m, n, k, groups, operands }: Contraction, most: number): Schedule {
   const outer = op === "ragged_outer";
   const whole = !outer && k <= 2048;
   const bm = op === "ragged_dot" ? 128 : evenly(m, outer ? 256 : 128, 32);
   const taken = groups * (op === "ragged_dot" ? 1 : Math.ceil(m / bm));
   const flops = 2 * m * n * k * operands * (op === "dot" ? groups : 1);
-  const wanted = Math.min(tasks, Math.max(16, Math.floor(flops / smallest)));
+  const wanted = Math.min(most, Math.max(16, Math.floor(flops / smallest)));
   const widest = whole ? n : evenly(n, outer ? 768 : 1024, 64);
   const least = Math.max(whole ? 64 : 256, ceil(n / Math.ceil(wanted / taken), 64));
   const size = (op === "ragged_dot" ? 1 : groups) * m * n;
@@ -164,7 +175,7 @@ const evenly = (n: number, most: number, unit: number): number => ceil(n / Math.
  * one block, which stays in L2 from column to column. A weight gradient copies both operands, so its blocks are wide. `panel`: columns of a register
  * tile; where its rows are whole lines, what is written for the optimizer alone goes around the caches.
  */
-function contraction({ op, m, n, k, groups, operands, outer }: Contraction, panel: number): Schedule {
+function contraction({ op, m, n, k, groups, operands, outer }: Contraction, panel: number, tasks: number): Schedule {
   const [whole, wide] = [op === "ragged_dot" && k <= 768, panel > 16];
   const deep = !wide || outer ? 256 : operands > 1 ? 512 : 1024;
   const [rows, bk] = whole ? [192, 768] : outer || k > 512 ? [192, deep] : [48, 512];
@@ -183,4 +194,32 @@ function contraction({ op, m, n, k, groups, operands, outer }: Contraction, pane
   const stream = (op !== "ragged_outer" || wide) && size > inCaches && wholeVectors(n);
   const across = op === "ragged_dot" && m <= groups;
   return { bm, bn, bk, mc: ceil(Math.ceil(m / cuts), bm), ...(across ? { across } : {}), stream };
+}
+
+/** How many tasks a schedule makes of a contraction. */
+export const tasksOf = ({ op, m, n, groups }: Contraction, { bm, bn, mc, parts = 1 }: Schedule): number =>
+  groups * Math.ceil(n / bn) * (op === "ragged_dot" ? parts : Math.ceil(m / (op === "dot" ? mc : bm)));
+/**
+ * Where tasks are fewer than four a thread: smaller blocks, or more tasks for the rows of a group, as the slowest thread is then done soonest. A task's
+ * time is that of its products and of what it reads, or copies, for them. Groups are of any size, so a thread may begin a whole task last.
+ */
+function shared(c: Contraction, s: Schedule, threads: number, panel: number): Schedule {
+  if (s.across || tasksOf(c, s) >= 4 * threads) return s;
+  const slowest = (x: Schedule): number => {
+    const rounds = tasksOf(c, x) / threads;
+    const rows = c.op === "ragged_dot" ? c.m / c.groups / (x.parts ?? 1) : c.op === "dot" ? x.mc : x.bm;
+    return (
+      (c.op === "dot" ? Math.ceil(rounds) : rounds + 1) * (rows * x.bn + (c.outer ? copied : read) * (rows + x.bn))
+    );
+  };
+  return finer(c, s, panel).reduce((best, x) => (slowest(x) < slowest(best) ? x : best), s);
+}
+/** Multiply-adds in the time of one element that a task copies for its products, or only reads. */
+const [copied, read] = [8, 4];
+function finer(c: Contraction, s: Schedule, panel: number): Schedule[] {
+  if (c.op === "ragged_dot")
+    return [2, 4, 8, 16].filter((parts) => c.m / c.groups / parts >= 24).map((parts) => ({ ...s, parts }));
+  const rows = [1, 2, 4, 8].map((n) => ceil(s.bm / n, 6)).filter((bm) => bm >= 24);
+  const columns = [1, 2, 4].map((n) => ceil(s.bn / n, panel)).filter((bn) => bn <= s.bn);
+  return rows.flatMap((bm) => columns.map((bn) => ({ ...s, bm, bn, mc: bm })));
 }

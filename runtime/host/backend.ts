@@ -1,6 +1,7 @@
 // The host as its C++ compiler and CPU make it.
-import { hostChoicesOf, type Products } from "../../compiler/kernel/schedule.ts";
+import { crowd, hostChoicesOf, type Products } from "../../compiler/kernel/schedule.ts";
 import { type Backend, backends } from "../../compiler/targets.ts";
+import { cores } from "./machine.ts";
 import { type Toolchain, toolchain } from "./toolchain.ts";
 
 /** Columns of a register tile: TILE_VECTORS * LANES of runtime/device. */
@@ -12,9 +13,9 @@ export function productsOf({ features }: Pick<Toolchain, "features">): Products 
   return features.includes("AVX512BF16") ? "words" : null;
 }
 
-/** Plans of it fit the instruction sets that kernels will be compiled for. Without a compiler nothing will run: weights lie in rows. */
-export async function hostBackend(): Promise<Backend> {
+/** Plans of it fit the instruction sets that kernels will be compiled for, and the number of threads. Without a compiler nothing will run: weights lie in rows. */
+export async function hostBackend(threads: number = cores()): Promise<Backend> {
   const tools = await toolchain().catch(() => null);
   const { host } = backends;
-  return tools ? { ...host, choices: hostChoicesOf(panelOf(tools), productsOf(tools)) } : host;
+  return tools ? { ...host, choices: hostChoicesOf(panelOf(tools), productsOf(tools), crowd(threads)) } : host;
 }

@@ -19,7 +19,15 @@ const schema = v.object({
       v.string(),
       v.check((key) => contractionOf(key) !== null, "no contraction is called so"),
     ),
-    v.object({ bm: size, bn: size, bk: size, mc: size, stream: v.boolean() }),
+    v.object({
+      bm: size,
+      bn: size,
+      bk: size,
+      mc: size,
+      stream: v.boolean(),
+      across: v.exactOptional(v.boolean()),
+      parts: v.exactOptional(size),
+    }),
   ),
 });
 export type Schedules = ReadonlyMap<string, Schedule>;

@@ -181,6 +181,7 @@ export function drawnSchedule(draw: Draw, { op, n }: Contraction): Schedule {
     bk: draw.of([1, 2, 3, 5, 17, 32, 33, 64, 65, 96, 127, 128, 512]),
     mc: bm * (1 + draw.below(3)),
     ...(op === "ragged_dot" && draw.chance(0.3) ? { across: true } : {}),
+    ...(op === "ragged_dot" && draw.chance(0.4) ? { parts: 1 + draw.below(7) } : {}),
     stream: wholeVectors(n) && draw.chance(0.3),
   };
 }
