@@ -180,12 +180,13 @@ function storeSum(d: Draft, v: Value, at: readonly Expr[], value: Expr, { bn }: 
 /** The sum of each row, of what an epilogue has left: in order. */
 export function addSums(d: Draft, v: Value): void {
   const parts = d.sums(v, "read");
-  const rows = d.k.task("r", product(shapeOf(v)), 1024);
+  const count = product(shapeOf(v));
+  const rows = d.k.task("r", count, d.choices.points?.(count) ?? 1024);
   d.k.par(rows.n, (i) => {
     const at = unflatten(plus(rows, i), shapeOf(v));
     const [lead, row] = [at.slice(0, -1), item(at, at.length - 1)];
-    const count = num(item(parts.shape, lead.length));
-    const sum = d.k.fold("sum", "sum", "f32", count, (k) => load(parts, ...lead, k, row));
+    const added = num(item(parts.shape, lead.length));
+    const sum = d.k.fold("sum", "sum", "f32", added, (k) => load(parts, ...lead, k, row));
     d.k.store(d.output(v), at, sum);
   });
 }

@@ -33,7 +33,8 @@ export function rows(d: Draft, region: Region): void {
     if (shapeOf(v).length < space.length || inner.length === 0) d.k.store(d.output(v), row, reader.element(v, row));
   const wide = region.outputs.filter((v) => shapeOf(v).length === space.length && inner.length > 0);
   if (wide.length === 0) return;
-  const walk: Walk = { inner, cut, seams: seams(d, wide), ahead: cut ? 0 : product(inner) };
+  const most = d.choices.points?.(product(space)) ?? block;
+  const walk: Walk = { inner, cut: cut ? most : null, seams: seams(d, wide), ahead: cut ? 0 : product(inner) };
   const read = (wide.length === 1 && keeping(d, item(wide, 0), row, walk)) || reader;
   columns(d, walk, (at) => make(d, read, wide, [...row, ...at], (v) => passes(d, v, walk)));
 }
@@ -41,7 +42,7 @@ export function rows(d: Draft, region: Region): void {
 function turns(d: Draft, { outputs, depth: given }: Region, space: readonly number[], depth: number): boolean {
   const [out, n = 0] = [item(outputs, 0), space[depth]];
   if (outputs.length > 1 || given === null || depth !== space.length - 1 || n > (d.choices.kept ?? 0)) return false;
-  const walk: Walk = { inner: [n], cut: false, seams: seams(d, outputs), ahead: n };
+  const walk: Walk = { inner: [n], cut: null, seams: seams(d, outputs), ahead: n };
   return passes(d, out, walk) && rowsInTurn(d, out, space.slice(0, depth), n);
 }
 /** Large results that read an operand down its columns: a square of it is copied in its own order, and read turned from the caches. */
@@ -96,7 +97,7 @@ function panels(d: Draft, { outputs }: Region, width: number): void {
   const depth = space.length - (rows * width < block ? 3 : 2);
   const outer = unflatten(task(d, product(space.slice(0, depth))), space.slice(0, depth));
   const reader = d.reader();
-  columns(d, { inner: space.slice(depth), cut: true, seams: [], ahead: 0 }, (inner) => {
+  columns(d, { inner: space.slice(depth), cut: block, seams: [], ahead: 0 }, (inner) => {
     const at = [...outer, ...inner];
     const [p, r, c] = at.slice(-3) as [Expr, Expr, Expr];
     make(d, reader, outputs, [...at.slice(0, -3), r, add(mul(p, num(width)), c)], () => false);
@@ -117,7 +118,7 @@ function make(
 }
 /** Keeps what is dear, and read by a fold and by the result: a softmax's powers of e. */
 function keeping(d: Draft, out: Value, row: readonly Expr[], walk: Walk): Reader | null {
-  if (walk.cut || product(walk.inner) > (d.choices.kept ?? 0)) return null;
+  if (walk.cut !== null || product(walk.inner) > (d.choices.kept ?? 0)) return null;
   const kept = keptOf(d, out, row.length);
   if (!kept) return null;
   const local = d.k.local("kept", walk.inner);
@@ -127,7 +128,7 @@ function keeping(d: Draft, out: Value, row: readonly Expr[], walk: Walk): Reader
 }
 /** Whether a result goes around the caches: it is large, and, its rows being read more than once, lies over none of its operands. */
 const passes = (d: Draft, v: Value, { cut, inner, seams: places }: Walk): boolean =>
-  !cut &&
+  cut === null &&
   places.length === 0 &&
   wholeVectors(item(inner, inner.length - 1)) &&
   dtypeOf(v.type) === "f32" &&
@@ -145,8 +146,8 @@ function leading(space: readonly number[]): number {
 interface Walk {
   /** The axes that a task walks. */
   readonly inner: readonly number[];
-  /** Tasks may divide them. */
-  readonly cut: boolean;
+  /** Tasks may divide them, in parts of so many elements. */
+  readonly cut: number | null;
   /** Stretches of the last axis that are walked apart. */
   readonly seams: readonly number[];
   /** See `par`: a row that is read more than once is in the caches when its task begins. */
@@ -155,13 +156,13 @@ interface Walk {
 /** The last axis spread over lanes, those before it by loops, or all together where the last is short. */
 function columns(d: Draft, { inner, cut, seams: places, ahead }: Walk, f: (at: readonly Expr[]) => void): void {
   const last = item(inner, inner.length - 1);
-  const flat = inner.length === 1 || last < short || cut;
+  const flat = inner.length === 1 || last < short || cut !== null;
   const width = flat ? product(inner) : last;
   const edges = inner.length > 1 && flat ? [0, width] : [0, ...places, width];
   const lanes = (outer: readonly Expr[]): void => {
     const stretch = (b: Block): void =>
       d.k.par(b.n, (j) => f([...outer, ...unflatten(add(b.at, j), flat ? inner : [last])]), "j", ahead);
-    if (cut && width > block && edges.length === 2) return stretch(d.k.task("c", width, block));
+    if (cut !== null && width > cut && edges.length === 2) return stretch(d.k.task("c", width, cut));
     edges.slice(1).forEach((end, i) => stretch({ at: num(item(edges, i)), n: num(end - item(edges, i)) }));
   };
   const loop = (axis: number, outer: readonly Expr[]): void => {

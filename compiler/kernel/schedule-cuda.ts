@@ -1,31 +1,37 @@
 // Schedules of the CUDA target, where tuning measured none: tiles that warps can hold and that shared memory has room for.
 import { ceil } from "./expr.ts";
-import {
-  type AttentionTile,
-  type Choices,
-  type Contraction,
-  isFew,
-  pieceOfFew,
-  type Schedule,
-  sums,
-} from "./schedule.ts";
+import { type AttentionTile, type Choices, type Contraction, type Schedule, sums } from "./schedule.ts";
 
+/** Multiprocessors of an H100. */
+export const processors = 132;
 /**
  * Tensor cores want 128 columns and rows, 64 x 64 a warp, so that each fragment serves four products; what has fewer, and FMA, takes a
  * smaller tile. So does tf32, half the columns and depth: lanes load numbers that lie down the depth one by one, and their addresses take
  * registers. Two right operands share the columns, for each has an accumulator.
  */
-function contraction({ m, n, operands, short }: Contraction, tf32: boolean): Schedule {
+function contraction(c: Contraction, tf32: boolean): Schedule {
+  const { m, n, operands, short } = c;
   const large = (short || tf32) && m >= 128 && n >= 128 && operands <= 2;
   const most = large ? (short ? 128 : 64) / operands : operands > 2 ? 32 : 64;
   const bn = n > 32 ? most : Math.min(most, ceil(Math.max(n, 1), 16));
   const bm = large ? 128 : m > 32 ? 64 : m > 16 ? 32 : 16;
-  return { bm, bn, bk: large && !short ? 16 : 32, mc: bm, ragged: true, stream: false };
+  const s = { bm, bn, bk: large && !short ? 16 : 32, mc: bm, ragged: true, stream: false };
+  return m > (short ? 64 : 32) || tilesOf(c, s) >= processors ? s : { ...s, ...narrow(c, s) };
 }
-/** Multiprocessors of an H100. */
-export const processors = 132;
-/** Reckoned: FLOPs a second of one of them, on tensor cores or by FMA; memory's bytes a second; a launch's seconds. */
-const gpu = { tensor: 6.7e12, fma: 0.3e12, memory: 2.9e12, launch: 3e-6 };
+/**
+ * Of few tiles of few rows the time is that of reading operands, and each block asks for little at a time: columns of 64 bytes make more blocks, and deeper
+ * stages ask for more.
+ */
+function narrow({ operands, short }: Contraction, { bm, bn }: Schedule): Pick<Schedule, "bn" | "bk"> {
+  return { bn: Math.min(bn, short ? 32 : 16), bk: bm > 32 || operands > 1 ? 64 : 128 };
+}
+const tilesOf = ({ op, groups, m, n }: Contraction, { bm, bn }: Schedule): number =>
+  (op === "ragged_dot" ? 1 : groups) * Math.ceil(m / bm) * Math.ceil(n / bn);
+/**
+ * Reckoned: FLOPs a second of one of them, on tensor cores or by FMA; bytes a second of memory, and those that a block asks for; seconds of a launch, and
+ * of a piece in a chain of additions.
+ */
+const gpu = { tensor: 6.7e12, fma: 0.3e12, memory: 2.9e12, block: 3e10, launch: 3e-6, addition: 7.5e-8 };
 /** Of one block; two hide each other's waits. */
 const alone = 0.87;
 /**
@@ -34,17 +40,20 @@ const alone = 0.87;
  * tiles, and dear.
  */
 function piece(c: Contraction, tf32: boolean): number {
-  if (isFew(c)) return pieceOfFew(c);
-  const { bm, bn } = contraction(c, tf32);
-  const tiles = c.groups * Math.ceil(c.m / bm) * Math.ceil(c.n / bn);
+  const few = c.m <= 64;
   const seconds = (depth: number): number => {
-    const tasks = tiles * Math.floor(c.k / depth);
+    const count = Math.floor(c.k / depth);
+    const s = contraction({ ...c, groups: c.groups * count, k: depth }, tf32);
+    const [tasks, width] = [tilesOf(c, s) * count, c.short ? 2 : 4];
     const rate = (c.short || tf32 ? gpu.tensor : gpu.fma) * (tasks <= processors ? alone : 1);
-    const products = (Math.ceil(tasks / processors) * 2 * bm * bn * depth) / rate;
+    const products = (Math.ceil(tasks / processors) * 2 * s.bm * s.bn * depth) / rate;
+    const asked = ((Math.min(c.m, s.bm) + s.bn) * Math.ceil(tasks / (2 * processors))) / gpu.block;
+    const reads = !few ? 0 : depth * width * Math.max(asked, (s.bn * tasks) / gpu.memory);
     const launches = depth === c.k ? 0 : c.k % depth === 0 ? 1 : 4;
-    return products + (launches > 0 ? (8 * bm * bn * tasks) / gpu.memory : 0) + launches * gpu.launch;
+    const sums = launches > 0 ? (8 * Math.min(c.m, s.bm) * s.bn * tasks) / gpu.memory + count * gpu.addition : 0;
+    return Math.max(products, reads) + sums + launches * gpu.launch;
   };
-  const most = Math.min(16, Math.floor(c.k / 512));
+  const most = few ? Math.min(128, Math.floor(c.k / 256)) : Math.min(16, Math.floor(c.k / 512));
   const depths = Array.from({ length: Math.max(0, most - 1) }, (_, i) => Math.floor(c.k / (i + 2) / 64) * 64);
   return depths.reduce((best, depth) => (seconds(depth) < seconds(best) ? depth : best), c.k);
 }
@@ -84,12 +93,16 @@ function attention(width: number, bytes: number, backward: boolean): AttentionTi
 }
 /** Long rows begin at 16 bytes, so that they are copied by 16 bytes, and TMA can take boxes of them. */
 const pitch = (columns: number, bytes: number): number => (columns < 64 ? columns : ceil(columns, 16 / bytes));
+/** Blocks for all multiprocessors, two for each, of a group of four for each thread of two warps or more. */
+const points = (elements: number): number =>
+  Math.min(4096, Math.max(256, 2 ** Math.floor(Math.log2(elements / (2 * processors)))));
 const choicesOf = (tf32: boolean): Choices => ({
   contraction: (c) => contraction(c, tf32),
   piece: (c) => piece(c, tf32),
   attention,
   sums,
   pitch,
+  points,
 });
 export const cudaChoices = choicesOf(false);
 export const cudaTf32Choices = choicesOf(true);

@@ -74,6 +74,8 @@ export interface Choices {
   readonly gathers?: boolean;
   /** From one row to the next of temporaries and prepared stores, in elements of so many bytes; the columns if not given. */
   readonly pitch?: (columns: number, bytes: number) => number;
+  /** Elements that a task makes of so many that are made one by one; a block of the kernel's own if not given. */
+  readonly points?: (elements: number) => number;
   /** Elements of a row that a task may keep beside it. */
   readonly kept?: number;
   /** Rows and columns that a task makes of a result that reads an operand down its columns; of fewer elements than `least`, or if not given, a row. */

@@ -280,16 +280,16 @@ KERNEL void __launch_bounds__(128, BLOCKS(2)) ragged_dot_89454119(const i32* __r
 KERNEL_END(ragged_dot_89454119)
 
 // sum
-KERNEL void __launch_bounds__(256, BLOCKS(2)) sum_5260a13d(const f32* __restrict__ parts, f32* y) {
+KERNEL void __launch_bounds__(64, BLOCKS(8)) sum_28cd099b(const f32* __restrict__ parts, f32* y) {
   for (i32 task = blockIdx.x; task < 1; task += gridDim.x) {
-    const ix r = task * 1024, rn = ix_min(1024, 128 - r);
+    const ix r = task * 256, rn = ix_min(256, 128 - r);
     par<4>(rn, [&](auto v, ix j) {
       const auto sum = fold_lane<Sum>(3, [&](ix k) { return ld(v, parts + k * 128 + (r + j)); });
       st(v, y + r + j, sum);
     });
   }
 }
-KERNEL_END(sum_5260a13d)
+KERNEL_END(sum_28cd099b)
 
 // transpose ragged_dot
 KERNEL void __launch_bounds__(128, BLOCKS(2)) ragged_dot_2459da97(const i32* __restrict__ offsets, const f32* __restrict__ x, const f32* __restrict__ w, f32* y) {
@@ -398,90 +398,73 @@ KERNEL void __launch_bounds__(128, BLOCKS(2)) dot_0876f3ce(const f32* __restrict
 KERNEL_END(dot_0876f3ce)
 
 // transpose dot
-KERNEL void __launch_bounds__(64, BLOCKS(2)) dot_b170e532(const f32* __restrict__ a, const f32* __restrict__ b, f32* y) {
+KERNEL void __launch_bounds__(64, BLOCKS(2)) dot_597d0b46(const f32* __restrict__ a, const f32* __restrict__ b, f32* y) {
   DYN_SMEM(smem);
-  Stage<f32, 32, 32, 4, 64, true, 32> left(smem + 0);
-  Stage<f32, 32, 16, 4, 64, false, 4> right(smem + 16384);
-  const auto begin = [&](ix e, ix mc, ix n, ix nn) INLINE {
-    left.bind(32, [&](ix j, ix i) { return a + j * 32 + (mc + i); });
-    right.bind(32, [&](ix i1, ix j1) { return b + i1 * 4 + (n + j1); });
-    load_first<3>(0, 64, 32, [&](ix k, i32 s) {
-      left.load(s, k * 32, 32, 32);
-      right.load(s, k * 4, 32, nn);
-    });
-  };
-  i32 task = blockIdx.x;
-  for (bool more = task < 1; more;) {
+  Stage<f32, 64, 32, 1, 64, true, 32> left(smem + 0);
+  Stage<f32, 64, 16, 1, 64, false, 4> right(smem + 8192);
+  for (i32 task = blockIdx.x; task < 1; task += gridDim.x) {
     const ix e = task, mc = 0, n = 0, nn = ix_min(16, 4 - n);
-    if (task == (i32)blockIdx.x) begin(e, mc, n, nn);
     Acc<32, 16, 2, 1> acc;
     acc.fill(0.0f);
-    pipeline<4>(0, 64, 32, [&](ix k, i32 s) {
-      left.load(s, k * 32, 32, 32);
-      right.load(s, k * 4, 32, nn);
-    }, [&](ix k, i32 s) {
-      mma<32>(left[s], on(right[s], acc));
-    });
-    task += gridDim.x;
-    more = task < 1;
-    if (more) {
-      const ix e = task, mc = 0, n = 0, nn = ix_min(16, 4 - n);
-      begin(e, mc, n, nn);
-    }
+    __syncthreads();
+    left.load(0, 64, 32, [&](ix j, ix i) { return a + j * 32 + (mc + i); });
+    right.load(0, 64, nn, [&](ix i1, ix j1) { return b + i1 * 4 + (n + j1); });
+    staged();
+    mma<64>(left[0], on(right[0], acc));
     each<4, true>(32, nn, [&](auto v, ix i2, ix j2, auto& acc_) {
       st(v, y + (mc + i2) * 4 + (n + j2), acc_);
     }, acc);
   }
 }
-KERNEL_END(dot_b170e532)
+KERNEL_END(dot_597d0b46)
 
 // broadcast reshape dispatch ragged_outer
-KERNEL void __launch_bounds__(128, BLOCKS(2)) ragged_outer_4736f76a(const i32* __restrict__ offsets, const i32* __restrict__ x, const f32* __restrict__ x1, const f32* __restrict__ y, f32* w) {
+KERNEL void __launch_bounds__(64, BLOCKS(2)) ragged_outer_9fde74f1(const i32* __restrict__ offsets, const i32* __restrict__ x, const f32* __restrict__ x1, const f32* __restrict__ y, f32* w) {
   DYN_SMEM(smem);
-  Stage<f32, 32, 32, 4, 128, true, 0> left(smem + 0);
-  Stage<f32, 32, 64, 4, 128, false, 48> right(smem + 16384);
-  const auto begin = [&](ix e, ix m, ix n, ix nn) INLINE {
+  Stage<f32, 128, 32, 3, 64, true, 0> left(smem + 0);
+  Stage<f32, 128, 16, 3, 64, false, 48> right(smem + 49152);
+  const auto begin = [&](ix e, ix m, ix n) INLINE {
     const auto t = offsets[e];
     const auto t1 = offsets[e + 1];
     left.columns([&](ix i) { return x1 + m + i; });
-    left.look(ix_min(32, ix(t1) - ix(t)), [&](ix j) { return x[ix(t) + j]; });
-    right.bind(32, [&](ix i1, ix j1) { return y + (ix(t) + i1) * 48 + (n + j1); });
-    load_first<3>(ix(t), ix(t1), 32, [&](ix r, i32 s) {
-      const ix rn = ix_min(32, ix(t1) - r);
+    left.look(ix_min(128, ix(t1) - ix(t)), [&](ix j) { return x[ix(t) + j]; });
+    right.bind(128, [&](ix i1, ix j1) { return y + (ix(t) + i1) * 48 + (n + j1); });
+    load_first<2>(ix(t), ix(t1), 128, [&](ix r, i32 s) {
+      const ix rn = ix_min(128, ix(t1) - r);
       left.gather(s, rn, 32, [&](ix number) { return ix(number) / 2 * 32; });
-      left.look(ix_min(32, ix(t1) - (r + 32)), [&](ix j) { return x[r + 32 + j]; });
-      right.load(s, (r - ix(t)) * 48, rn, nn);
+      left.look(ix_min(128, ix(t1) - (r + 128)), [&](ix j) { return x[r + 128 + j]; });
+      right.load(s, (r - ix(t)) * 48, rn, 16);
     });
   };
   i32 task = blockIdx.x;
-  for (bool more = task < 4; more;) {
-    const ix e = task, m = 0, n = 0, nn = ix_min(64, 48 - n);
-    if (task == (i32)blockIdx.x) begin(e, m, n, nn);
+  for (bool more = task < 12; more;) {
+    const ix e = task / 3, m = 0, n = task % 3 * 16;
+    if (task == (i32)blockIdx.x) begin(e, m, n);
     const auto t = offsets[e];
     const auto t1 = offsets[e + 1];
-    Acc<32, 64, 2, 2> acc;
+    Acc<32, 16, 2, 1> acc;
     acc.fill(0.0f);
-    pipeline<4>(ix(t), ix(t1), 32, [&](ix r, i32 s) {
-      const ix rn = ix_min(32, ix(t1) - r);
+    pipeline<3>(ix(t), ix(t1), 128, [&](ix r, i32 s) {
+      const ix rn = ix_min(128, ix(t1) - r);
       left.gather(s, rn, 32, [&](ix number) { return ix(number) / 2 * 32; });
-      left.look(ix_min(32, ix(t1) - (r + 32)), [&](ix j) { return x[r + 32 + j]; });
-      right.load(s, (r - ix(t)) * 48, rn, nn);
+      left.look(ix_min(128, ix(t1) - (r + 128)), [&](ix j) { return x[r + 128 + j]; });
+      right.load(s, (r - ix(t)) * 48, rn, 16);
     }, [&](ix r, i32 s) {
-      const ix rn = ix_min(32, ix(t1) - r);
-      mma<32>(left[s], on(right[s], acc));
+      const ix rn = ix_min(128, ix(t1) - r);
+      mma<128>(left[s], on(right[s], acc));
     });
     task += gridDim.x;
-    more = task < 4;
+    more = task < 12;
     if (more) {
-      const ix e = task, m = 0, n = 0, nn = ix_min(64, 48 - n);
-      begin(e, m, n, nn);
+      const ix e = task / 3, m = 0, n = task % 3 * 16;
+      begin(e, m, n);
     }
-    each<4, true>(32, nn, [&](auto v, ix i2, ix j2, auto& acc_) {
+    each<4, true>(32, 16, [&](auto v, ix i2, ix j2, auto& acc_) {
       st(v, w + e * 1536 + (m + i2) * 48 + (n + j2), acc_);
     }, acc);
   }
 }
-KERNEL_END(ragged_outer_4736f76a)
+KERNEL_END(ragged_outer_9fde74f1)
 
 // broadcast reshape dispatch ragged_outer
 KERNEL void __launch_bounds__(128, BLOCKS(2)) ragged_outer_9ca10cd9(const i32* __restrict__ offsets, const f32* __restrict__ x, const i32* __restrict__ y, const f32* __restrict__ y1, f32* w) {
