@@ -146,8 +146,9 @@ export abstract class Bodies<T extends LaneWords> extends Expressions<T> {
     );
   }
   protected tally({ v, extent, counts, key, rank, body }: StmtOf<"tally">): void {
-    const head = `tally(${this.expr(extent)}, ${counts.name}, [&](ix ${v.name}) { return ix(${this.expr(key)}); }, `;
-    this.lambda(head, `ix ${v.name}, ix ${rank.name}`, ");", null, body);
+    const counted = `tally(${this.expr(extent)}, ${counts.name}, [&](ix ${v.name}) { return ix(${this.expr(key)}); }`;
+    if (body.length === 0) return this.line(`${counted});`);
+    this.lambda(`${counted}, `, `ix ${v.name}, ix ${rank.name}`, ");", null, body);
   }
   protected widest(kind: Kind): Lanes {
     return item(this.target.lanes[kind], 0);

@@ -29,14 +29,12 @@ import type { Choices } from "./schedule.ts";
 
 const result = (node: Node, i = 0): Value => item(node.results, i);
 const bool = (op: string, ...xs: readonly Expr[]): Expr => call(op, "bool", ...xs);
-/** (x, i) stands before (y, j): larger, or equal and earlier; NaN last. */
-function precedes(x: Expr, i: Expr, y: Expr, j: Expr, real: boolean): Expr {
-  const earlier = bool("lt", i, j);
-  const ordered = bool("or", bool("gt", x, y), bool("and", bool("eq", x, y), earlier));
-  if (!real) return ordered;
-  const last = bool("and", bool("ne", y, y), bool("or", bool("eq", x, x), earlier));
-  return bool("or", ordered, last);
-}
+/** (x, i) stands before (y, j), which is a number: larger, or equal and earlier. */
+const precedes = (x: Expr, i: Expr, y: Expr, j: Expr): Expr =>
+  bool("or", bool("gt", x, y), bool("and", bool("eq", x, y), bool("lt", i, j)));
+/** (x, i) stands before (y, j), which is none: those come last, in order. */
+const precedesNone = (x: Expr, i: Expr, y: Expr, j: Expr): Expr =>
+  bool("and", bool("ne", y, y), bool("or", bool("eq", x, x), bool("lt", i, j)));
 /** So many are found one after the other; more are sorted (sort.ts), or found by runs where a row has so many elements for each. */
 const fewLargest = 32;
 const forEach = 32;
@@ -77,13 +75,14 @@ export function topK(d: Draft, node: Node): void {
   d.k.for("p", num(0), num(k), 1, (p) => {
     const search: Search = { n, value, real, ...lastFound(d, { real, values, index, row, p: p.at }) };
     if (tops) nextOfRuns(d, search, tops, (j) => put(p.at, j));
-    else put(p.at, nextLargest(d, search));
+    else nextLargest(d, search, (j) => put(p.at, j));
   });
 }
-/** What was found last, and whether an element comes after it. */
+/** What was found last, and whether an element that is a number, or one that is none, comes after it. */
 interface Last {
   readonly where: Expr;
   readonly after: (value: Expr, j: Expr) => Expr;
+  readonly noneAfter: (value: Expr, j: Expr) => Expr;
 }
 interface Search extends Last {
   readonly n: number;
@@ -103,23 +102,25 @@ function lastFound(d: Draft, { real, values, index, row, p }: Found): Last {
   const start = isNum(p);
   const last = start ? top : d.k.letHere("last", select(first, top, load(values, ...before)));
   const where = start ? i32(-1) : d.k.letHere("where_", select(first, i32(-1), load(index, ...before)));
-  return { where, after: (value, j) => precedes(last, where, value, asValue(j), real) };
+  return {
+    where,
+    after: (value, j) => precedes(last, where, value, asValue(j)),
+    noneAfter: (value, j) => precedesNone(last, where, value, asValue(j)),
+  };
 }
-/** Where the largest element stands that comes after the one found before. */
-function nextLargest(d: Draft, { n, value, real, after }: Search): Expr {
+/** The largest element that comes after the one found before. Those that are no numbers are looked for only where no number is left. */
+function nextLargest(d: Draft, { n, value, real, after, noneAfter }: Search, put: (j: Expr) => void): void {
   const lowest = real ? f32(-Infinity) : i32(-(2 ** 31));
   const best = d.k.fold("best", "max", real ? "f32" : "i32", num(n), (j) =>
-    select(both(after(value(j), j), bool("eq", value(j), value(j))), value(j), lowest),
+    select(after(value(j), j), value(j), lowest),
   );
   const none = i32(n);
-  const found = (is: (x: Expr) => Expr): Expr =>
-    d.k.fold("at", "min", "i32", num(n), (j) =>
-      select(bool("and", after(value(j), j), is(value(j))), asValue(j), none),
-    );
-  const at = found((x) => bool("eq", x, best));
-  if (!real) return d.k.letHere("j", asIndex(at));
-  const nan = found((x) => bool("ne", x, x));
-  return d.k.letHere("j", asIndex(select(bool("lt", at, none), at, nan)));
+  const first = (is: (x: Expr, j: Expr) => Expr): Expr =>
+    d.k.fold("at", "min", "i32", num(n), (j) => select(is(value(j), j), asValue(j), none));
+  const at = first((x, j) => both(after(x, j), bool("eq", x, best)));
+  if (!real) return put(d.k.letHere("j", asIndex(at)));
+  d.k.if(bool("lt", at, none), () => put(asIndex(at)));
+  d.k.if(bool("le", none, at), () => put(asIndex(first(noneAfter))));
 }
 /** The largest number of each run; -inf where there is none. */
 function keptTops(d: Draft, n: number, value: (j: Expr) => Expr): Buffer {
@@ -147,7 +148,7 @@ function nextOfRuns(d: Draft, search: Search, tops: Buffer, put: (j: Expr) => vo
   const runs = item(tops.shape, 0);
   d.k.if(bool("lt", i32(-1), where), () => {
     const run = d.k.letHere("run", div(asIndex(where), runOf(n)));
-    const left = topOf(d, n, run, value, (x, j) => both(after(x, j), bool("eq", x, x)));
+    const left = topOf(d, n, run, value, after);
     d.k.store(tops, [run], left);
   });
   const best = d.k.fold("best", "max", "f32", num(runs), (r) => load(tops, r));
@@ -161,5 +162,5 @@ function nextOfRuns(d: Draft, search: Search, tops: Buffer, put: (j: Expr) => vo
     return select(both(after(value(j), j), bool("eq", value(j), best)), asValue(j), none);
   });
   d.k.if(bool("lt", found, none), () => put(asIndex(found)));
-  d.k.if(bool("le", none, found), () => put(nextLargest(d, search)));
+  d.k.if(bool("le", none, found), () => nextLargest(d, search, put));
 }

@@ -97,4 +97,5 @@ template <class V, class F> FN void scan(ix n, V value, F f) {
   auto sum = start_of<Sum>(decltype(value(0))());
   ROLL for (ix i = 0; i < n; i++) { auto x = value(i); f(i, sum); sum = sum + x; }
 }
+template <class K> FN void tally(ix n, i32* counts, K key) { ROLL for (ix i = 0; i < n; i++) counts[key(i)]++; }
 template <class K, class F> FN void tally(ix n, i32* counts, K key, F f) { ROLL for (ix i = 0; i < n; i++) f(i, ix(counts[key(i)]++)); }

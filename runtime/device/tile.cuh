@@ -63,43 +63,62 @@ template <class Op, int W, class F> FN auto fold(ix n, F f) {
   __syncthreads();
   return across<Op>(lane_id() < blockDim.x >> 5 ? part[lane_id()] : Op::start(x));
 }
+/** Strips of a block that are loaded together, so that memory is waited for once. */
+static constexpr int STRIPS = 4;
 /** Strips of a block, the total carried from one to the next. */
 template <class V, class F> FN void scan(ix n, V value, F f) {
   auto carry = start_of<Sum>(decltype(value(0))());
   SHARED(decltype(carry), part, [32]);
   const i32 warps = blockDim.x >> 5;
-  for (ix base = 0; base < n; base += blockDim.x) {
-    const ix i = base + threadIdx.x;
-    auto x = carry;
-    x = i < n ? value(i) : Sum::start(x);
-    auto sum = x;
-    UNROLL for (int o = 1; o < 32; o <<= 1) { const auto y = __shfl_up_sync(0xffffffffu, sum, o); if (lane_id() >= o) sum = sum + y; }
-    auto before = __shfl_up_sync(0xffffffffu, sum, 1);
-    if (lane_id() == 0) before = Sum::start(x);
-    if (lane_id() == 31) part[warp_id()] = sum;
-    __syncthreads();
-    auto start = carry;
-    for (i32 w = 0; w < warps; w++) { if (w < warp_id()) start = start + part[w]; carry = carry + part[w]; }
-    if (i < n) f(i, start + before);
-    __syncthreads();
+  for (ix base = 0; base < n; base += (ix)blockDim.x * STRIPS) {
+    decltype(carry) loaded[STRIPS];
+    UNROLL for (int s = 0; s < STRIPS; s++) {
+      const ix i = base + (ix)(s * blockDim.x + threadIdx.x);
+      loaded[s] = i < n ? value(i) : Sum::start(carry);
+    }
+    UNROLL for (int s = 0; s < STRIPS; s++) {
+      const ix i = base + (ix)(s * blockDim.x + threadIdx.x);
+      if (i - (ix)threadIdx.x >= n) break;
+      auto sum = loaded[s];
+      UNROLL for (int o = 1; o < 32; o <<= 1) { const auto y = __shfl_up_sync(0xffffffffu, sum, o); if (lane_id() >= o) sum = sum + y; }
+      auto before = __shfl_up_sync(0xffffffffu, sum, 1);
+      if (lane_id() == 0) before = Sum::start(sum);
+      if (lane_id() == 31) part[warp_id()] = sum;
+      __syncthreads();
+      auto start = carry;
+      for (i32 w = 0; w < warps; w++) { if (w < warp_id()) start = start + part[w]; carry = carry + part[w]; }
+      if (i < n) f(i, start + before);
+      __syncthreads();
+    }
   }
 }
-/** Warps take turns, and lanes of one key are ranked by their number: ranks follow the order of i. */
+/** Counts alone, which have no order. */
+template <class K> FN void tally(ix n, i32* counts, K key) {
+  for (ix i = (ix)threadIdx.x; i < n; i += (ix)blockDim.x) atomicAdd(counts + key(i), 1);
+  __syncthreads();
+}
+/** Lanes of one key are ranked by their number, and warps take turns at what is counted: ranks follow the order of i. */
 template <class K, class F> FN void tally(ix n, i32* counts, K key, F f) {
   const i32 warps = blockDim.x >> 5;
-  for (ix base = 0; base < n; base += blockDim.x) {
-    const ix i = base + threadIdx.x;
-    const i32 k = i < n ? (i32)key(i) : -1;
-    for (i32 w = 0; w < warps; w++) {
-      if (w == warp_id()) {
-        const u32 same = __match_any_sync(0xffffffffu, k);
-        const i32 first = __ffs(same) - 1, below = __popc(same & ((1u << lane_id()) - 1u));
-        i32 rank = 0;
-        if (k >= 0 && (i32)lane_id() == first) { rank = counts[k]; counts[k] = rank + __popc(same); }
-        rank = __shfl_sync(0xffffffffu, rank, first) + below;
-        if (k >= 0) f(i, (ix)rank);
+  for (ix base = 0; base < n; base += (ix)blockDim.x * STRIPS) {
+    i32 keys[STRIPS];
+    UNROLL for (int s = 0; s < STRIPS; s++) {
+      const ix i = base + (ix)(s * blockDim.x + threadIdx.x);
+      keys[s] = i < n ? (i32)key(i) : -1;
+    }
+    UNROLL for (int s = 0; s < STRIPS; s++) {
+      const ix i = base + (ix)(s * blockDim.x + threadIdx.x);
+      if (i - (ix)threadIdx.x >= n) break;
+      const i32 k = keys[s];
+      const u32 same = __match_any_sync(0xffffffffu, k);
+      const i32 first = __ffs(same) - 1, all = __popc(same), below = __popc(same & ((1u << lane_id()) - 1u));
+      i32 rank = 0;
+      for (i32 w = 0; w < warps; w++) {
+        if (w == warp_id() && k >= 0 && (i32)lane_id() == first) { rank = counts[k]; counts[k] = rank + all; }
+        __syncthreads();
       }
-      __syncthreads();
+      rank = __shfl_sync(0xffffffffu, rank, first) + below;
+      if (k >= 0) f(i, (ix)rank);
     }
   }
 }

@@ -57,7 +57,7 @@ extern "C" void exp_6d2e0b3b(void* const* args, ix begin, ix end, f32* scratch) 
 }
 
 // top_k
-extern "C" void top_k_3a7bfd13(void* const* args, ix begin, ix end, f32* scratch) {
+extern "C" void top_k_99ef7e32(void* const* args, ix begin, ix end, f32* scratch) {
   f32* values = (f32*)args[0];
   i32* index = (i32*)args[1];
   const f32* x = (f32*)args[2];
@@ -66,12 +66,17 @@ extern "C" void top_k_3a7bfd13(void* const* args, ix begin, ix end, f32* scratch
     ROLL for (ix p = 0, p_end = 2; p < p_end; p += 1) {
       const auto last = p == 0 ? __builtin_inff() : values[r * 2 + (p - 1)];
       const auto where_ = p == 0 ? -1 : index[r * 2 + (p - 1)];
-      const auto best = fold<Max, LANES>(4, [&](auto v, ix k) { return where(and_(or_(or_(last > ld(v, x + r * 4 + k), and_(last == ld(v, x + r * 4 + k), where_ < lane(v, i32(k)))), and_(ld(v, x + r * 4 + k) != ld(v, x + r * 4 + k), or_(all(v, last == last), where_ < lane(v, i32(k))))), ld(v, x + r * 4 + k) == ld(v, x + r * 4 + k)), ld(v, x + r * 4 + k), -__builtin_inff()); });
-      const auto at = fold<Min, LANES>(4, [&](auto v, ix k1) { return where(and_(or_(or_(last > ld(v, x + r * 4 + k1), and_(last == ld(v, x + r * 4 + k1), where_ < lane(v, i32(k1)))), and_(ld(v, x + r * 4 + k1) != ld(v, x + r * 4 + k1), or_(all(v, last == last), where_ < lane(v, i32(k1))))), ld(v, x + r * 4 + k1) == best), lane(v, i32(k1)), 4); });
-      const auto at1 = fold<Min, LANES>(4, [&](auto v, ix k2) { return where(and_(or_(or_(last > ld(v, x + r * 4 + k2), and_(last == ld(v, x + r * 4 + k2), where_ < lane(v, i32(k2)))), and_(ld(v, x + r * 4 + k2) != ld(v, x + r * 4 + k2), or_(all(v, last == last), where_ < lane(v, i32(k2))))), ld(v, x + r * 4 + k2) != ld(v, x + r * 4 + k2)), lane(v, i32(k2)), 4); });
-      const ix j = ix(at < 4 ? at : at1);
-      values[r * 2 + p] = x[r * 4 + j];
-      index[r * 2 + p] = i32(j);
+      const auto best = fold<Max, LANES>(4, [&](auto v, ix k) { return where(or_(last > ld(v, x + r * 4 + k), and_(last == ld(v, x + r * 4 + k), where_ < lane(v, i32(k)))), ld(v, x + r * 4 + k), -__builtin_inff()); });
+      const auto at = fold<Min, LANES>(4, [&](auto v, ix k1) { return where(and_(or_(last > ld(v, x + r * 4 + k1), and_(last == ld(v, x + r * 4 + k1), where_ < lane(v, i32(k1)))), ld(v, x + r * 4 + k1) == best), lane(v, i32(k1)), 4); });
+      if (at < 4) {
+        values[r * 2 + p] = x[r * 4 + ix(at)];
+        index[r * 2 + p] = i32(ix(at));
+      }
+      if (4 <= at) {
+        const auto at1 = fold<Min, LANES>(4, [&](auto v, ix k2) { return where(and_(ld(v, x + r * 4 + k2) != ld(v, x + r * 4 + k2), or_(all(v, last == last), where_ < lane(v, i32(k2)))), lane(v, i32(k2)), 4); });
+        values[r * 2 + p] = x[r * 4 + ix(at1)];
+        index[r * 2 + p] = i32(ix(at1));
+      }
     }
   }
 }
@@ -99,8 +104,7 @@ extern "C" void route_count_4d5e6a68(void* const* args, ix begin, ix end, f32* s
     const ix c = task;
     i32* const table = (i32*)(scratch + 0);
     par<1>(5, [&](auto, ix j) { table[j] = 0; });
-    tally(128, table, [&](ix i) { return ix(and_(ix(index[i]) >= 0, ix(index[i]) < 4) ? ix(index[i]) : 4); }, [&](ix i, ix rank) {
-    });
+    tally(128, table, [&](ix i) { return ix(and_(ix(index[i]) >= 0, ix(index[i]) < 4) ? ix(index[i]) : 4); });
     par<1>(5, [&](auto v, ix e) {
       st(v, counts + c * 5 + e, table[e]);
     });

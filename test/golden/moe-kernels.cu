@@ -48,23 +48,29 @@ KERNEL void __launch_bounds__(32, BLOCKS(16)) exp_6d2e0b3b(f32* y, const f32* __
 KERNEL_END(exp_6d2e0b3b)
 
 // top_k
-KERNEL void __launch_bounds__(32, BLOCKS(16)) top_k_3a7bfd13(f32* values, i32* index, const f32* __restrict__ x) {
+KERNEL void __launch_bounds__(32, BLOCKS(16)) top_k_99ef7e32(f32* values, i32* index, const f32* __restrict__ x) {
   for (i32 task = blockIdx.x; task < 64; task += gridDim.x) {
     const ix r = task;
     for (ix p = 0, p_end = 2; p < p_end; p += 1) {
       const auto last = p == 0 ? __builtin_inff() : values[r * 2 + (p - 1)];
       const auto where_ = p == 0 ? -1 : index[r * 2 + (p - 1)];
-      const auto best = fold<Max, 4>(4, [&](auto v, ix k) { return where(and_(or_(or_(last > ld(v, x + r * 4 + k), and_(last == ld(v, x + r * 4 + k), where_ < lane(v, i32(k)))), and_(ld(v, x + r * 4 + k) != ld(v, x + r * 4 + k), or_(all(v, last == last), where_ < lane(v, i32(k))))), ld(v, x + r * 4 + k) == ld(v, x + r * 4 + k)), ld(v, x + r * 4 + k), -__builtin_inff()); });
-      const auto at = fold<Min, 4>(4, [&](auto v, ix k1) { return where(and_(or_(or_(last > ld(v, x + r * 4 + k1), and_(last == ld(v, x + r * 4 + k1), where_ < lane(v, i32(k1)))), and_(ld(v, x + r * 4 + k1) != ld(v, x + r * 4 + k1), or_(all(v, last == last), where_ < lane(v, i32(k1))))), ld(v, x + r * 4 + k1) == best), lane(v, i32(k1)), 4); });
-      const auto at1 = fold<Min, 4>(4, [&](auto v, ix k2) { return where(and_(or_(or_(last > ld(v, x + r * 4 + k2), and_(last == ld(v, x + r * 4 + k2), where_ < lane(v, i32(k2)))), and_(ld(v, x + r * 4 + k2) != ld(v, x + r * 4 + k2), or_(all(v, last == last), where_ < lane(v, i32(k2))))), ld(v, x + r * 4 + k2) != ld(v, x + r * 4 + k2)), lane(v, i32(k2)), 4); });
-      const ix j = ix(at < 4 ? at : at1);
-      ONE values[r * 2 + p] = x[r * 4 + j];
-      ONE index[r * 2 + p] = i32(j);
-      __syncthreads();
+      const auto best = fold<Max, 4>(4, [&](auto v, ix k) { return where(or_(last > ld(v, x + r * 4 + k), and_(last == ld(v, x + r * 4 + k), where_ < lane(v, i32(k)))), ld(v, x + r * 4 + k), -__builtin_inff()); });
+      const auto at = fold<Min, 4>(4, [&](auto v, ix k1) { return where(and_(or_(last > ld(v, x + r * 4 + k1), and_(last == ld(v, x + r * 4 + k1), where_ < lane(v, i32(k1)))), ld(v, x + r * 4 + k1) == best), lane(v, i32(k1)), 4); });
+      if (at < 4) {
+        ONE values[r * 2 + p] = x[r * 4 + ix(at)];
+        ONE index[r * 2 + p] = i32(ix(at));
+        __syncthreads();
+      }
+      if (4 <= at) {
+        const auto at1 = fold<Min, 4>(4, [&](auto v, ix k2) { return where(and_(ld(v, x + r * 4 + k2) != ld(v, x + r * 4 + k2), or_(all(v, last == last), where_ < lane(v, i32(k2)))), lane(v, i32(k2)), 4); });
+        ONE values[r * 2 + p] = x[r * 4 + ix(at1)];
+        ONE index[r * 2 + p] = i32(ix(at1));
+        __syncthreads();
+      }
     }
   }
 }
-KERNEL_END(top_k_3a7bfd13)
+KERNEL_END(top_k_99ef7e32)
 
 // sum broadcast div
 KERNEL void __launch_bounds__(32, BLOCKS(16)) div_2d6c43e2(const f32* __restrict__ x, f32* y) {
@@ -88,8 +94,7 @@ KERNEL void __launch_bounds__(128, BLOCKS(4)) route_count_4d5e6a68(const i32* __
     i32* const table = (i32*)(smem + 0);
     par<1>(5, [&](auto, ix j) { table[j] = 0; });
     __syncthreads();
-    tally(128, table, [&](ix i) { return ix(and_(ix(index[i]) >= 0, ix(index[i]) < 4) ? ix(index[i]) : 4); }, [&](ix i, ix rank) {
-    });
+    tally(128, table, [&](ix i) { return ix(and_(ix(index[i]) >= 0, ix(index[i]) < 4) ? ix(index[i]) : 4); });
     __syncthreads();
     par<1>(5, [&](auto v, ix e) {
       st(v, counts + c * 5 + e, table[e]);
