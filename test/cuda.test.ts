@@ -202,20 +202,22 @@ test("a product whose tiles would leave multiprocessors idle is cut along its de
   assert.is(piece(1, 768, 768), 768);
   assert.equal([hopperChoice(of(8192, 8192, 512))?.bn, hopperChoice(of(1024, 1024, 512))?.bn], [256, 128]);
 });
+/** Rows, columns and depth of a tile. */
+function tileOf(c: Contraction): readonly number[] {
+  const { bm, bn, bk } = cudaChoices.contraction(c);
+  return [bm, bn, bk];
+}
+/** Of a kernel that makes each element by itself. */
+function tasksOfPoints(shape: readonly number[]): readonly number[] {
+  const g = new GraphBuilder(ops);
+  return lower(graphOf([b.exp(g, parameter(g, "x", shape))]), backends.cuda).launches.map((l) => l.tasks);
+}
 test("of few rows a block takes few columns and deep stages, of few points few points", () => {
-  const schedule = (c: Contraction): readonly number[] => {
-    const { bm, bn, bk } = cudaChoices.contraction(c);
-    return [bm, bn, bk];
-  };
-  assert.equal(schedule(of(1, 768, 768)), [16, 32, 128]);
-  assert.equal(schedule({ ...of(1, 128, 1536), short: false }), [16, 16, 128]);
-  assert.equal(schedule({ ...of(64, 768, 768), operands: 2 }), [64, 32, 64]);
-  assert.equal(schedule(of(64, 50257, 768)), [64, 64, 32]);
-  const tasks = (shape: readonly number[]): readonly number[] => {
-    const g = new GraphBuilder(ops);
-    return lower(graphOf([b.exp(g, parameter(g, "x", shape))]), backends.cuda).launches.map((l) => l.tasks);
-  };
-  assert.equal([tasks([32768]), tasks([1 << 21]), tasks([64, 4096])], [[128], [512], [512]]);
+  assert.equal(tileOf(of(1, 768, 768)), [16, 32, 128]);
+  assert.equal(tileOf({ ...of(1, 128, 1536), short: false }), [16, 16, 128]);
+  assert.equal(tileOf({ ...of(64, 768, 768), operands: 2 }), [64, 32, 64]);
+  assert.equal(tileOf(of(64, 50257, 768)), [64, 64, 32]);
+  assert.equal([[32768], [1 << 21], [64, 4096]].map(tasksOfPoints), [[128], [512], [512]]);
 });
 test("rows of prepared weights begin at 16 bytes, those of weights lie one after another", () => {
   const g = new GraphBuilder(ops);
