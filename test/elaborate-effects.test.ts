@@ -67,6 +67,22 @@ optimizer Sgd(lr = 1) {
   apply(param: f32[...S], grad: f32[...S]) { update param = param - lr * grad / total(sum(grad)) }
   smooth(g: f32[...S]) -> f32[...S] { state m: f32[...S] = 1 update m = m + g return m }
 }`;
+test("what one optimizer sums over all parameters gives those of another no states of its own", () => {
+  const text = `model M(D = 2) { param a: f32[D] = 1 param b: f32[D] = 1
+    train(x: f32[D]) { loss z = sum(a * b * x) optimize a with Kept() optimize b with Plain() } }
+    optimizer Plain() { apply(param: f32[...S], grad: f32[...S]) { update param = param - grad } }
+    optimizer Kept() { apply(param: f32[...S], grad: f32[...S]) {
+      state m: f32[...S] = 0 update m = m + grad / total(sum(grad * grad)) update param = param - m } }`;
+  const o = run(text, { method: "train", inputs: { x: [1, 2] } });
+  near(stepped(o, { a: [1, 2], b: [1, 2] }).get("a.m") ?? [], [0.1, 0.2]);
+  assert.equal(
+    o.elaboration
+      .stores()
+      .filter((s) => s.role === "optimizer")
+      .map((s) => s.name),
+    ["a.m"],
+  );
+});
 test("the optimizer: rules by type, selectors, states, totals over all trained parameters, copies alone", () => {
   const o = run(trained, { method: "train", inputs: { x: [1, 2] } });
   const names = o.elaboration.entries[0]?.training?.trainable.map((t) => t.store.name) ?? [];

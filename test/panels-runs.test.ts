@@ -8,6 +8,7 @@ import type { Tensor } from "../runtime/executable.ts";
 import { generate } from "../runtime/generate.ts";
 import { panelOf } from "../runtime/host/backend.ts";
 import { toolchain } from "../runtime/host/toolchain.ts";
+import { moe, train } from "../runtime/index.ts";
 import { runEntry } from "../runtime/run.ts";
 import { writeSafetensors } from "../runtime/safetensors.ts";
 import { fromNumbers } from "../runtime/tensor.ts";
@@ -142,6 +143,27 @@ test("moec run with parameters of a file, and their gradients", async () => {
   assert.deepEqual([...got.keys()].toSorted(), [...want.keys()].toSorted());
   assert.ok(["0", "grad.up", "grad.down", "grad.input.x"].every((name) => got.has(name)));
   for (const [name, t] of want) close(name, got.get(name), t, 1e-5);
+});
+test("a weight in panels and a state in rows may begin with the same zeros", async () => {
+  const { M } = moe`import { Sgd } from "std/optim"
+    model M(D = 64, H = 128) {
+      param a: float[D, H] = 0
+      state slow: f32[D, H] = 0
+      train(x: float[N, D]) {
+        loss square = mean((x @ a - 1) ** 2)
+        metric far = sum(slow)
+        optimize with Sgd(lr: 1)
+      }
+    }`;
+  const x = Float32Array.from({ length: 3 * 64 }, (_, i) => Math.sin(i));
+  const of = async (target: "host" | "reference"): Promise<(number | undefined)[]> => {
+    const found: (number | undefined)[] = [];
+    for await (const { losses: named } of train(M, { batches: [{ x }, { x }], sizes: { N: 3 }, target }))
+      found.push(named["square"]);
+    return found;
+  };
+  const [got, want] = [await of("host"), await of("reference")];
+  for (const [i, loss] of got.entries()) assert.ok(Math.abs((loss ?? Number.NaN) - (want[i] ?? Number.NaN)) < 1e-5);
 });
 const machines: Readonly<Record<string, NodeJS.ProcessEnv>> = {
   portable: { MOEC_ISA: "portable" },

@@ -2,7 +2,7 @@
 
 import { Bug } from "../diagnostic.ts";
 import { mapGraph } from "../graph/map.ts";
-import type { Mapped, Result, Value } from "../graph/node.ts";
+import type { Mapped, Result, Store, Value } from "../graph/node.ts";
 import * as b from "../ops/build.ts";
 import type * as ast from "../syntax/ast.ts";
 import { dims, dtypeOf, showType, type Type, type } from "../types/type.ts";
@@ -94,7 +94,7 @@ function noPart({ at, where }: Trained, total: Total): never {
   );
 }
 
-/** One parameter's step; over a stack it is elaborated for one copy. */
+/** One parameter's step, whose states are stores once it has results; over a stack it is elaborated for one copy. */
 class Step {
   private readonly w: World;
   private readonly stores: Stores;
@@ -103,7 +103,7 @@ class Step {
   private readonly copies: number | null;
   private readonly stack: readonly number[];
   private readonly bind = new Map<Value, Mapped>();
-  private readonly states = new Map<string, { slot: Slot; full: Type }>();
+  private readonly states = new Map<string, { slot: Slot; made: Registered }>();
 
   constructor(w: World, stores: Stores, trained: Trained, grads: ReadonlyMap<string, Value>) {
     const { store } = trained.at;
@@ -115,7 +115,12 @@ class Step {
   results(): Result[] {
     const { store } = this.trained.at;
     const param = this.run(this.chosen());
-    const states = [...this.states].map(([name, { slot, full }]) => ({ name, value: slot.read(), full }));
+    const states = [...this.states].map(([name, { slot, made }]) => ({
+      name,
+      value: slot.read(),
+      full: made.store.type,
+    }));
+    for (const [name, { made }] of this.states) this.stores.all.set(name, made);
     const all = [{ name: store.name, value: castTo(this.w, param, store.type.dtype), full: store.type }, ...states];
     return all.map(({ name, value, full }) => ({ role: "store", name, value: this.whole(value, full) }));
   }
@@ -175,16 +180,9 @@ class Step {
     const known = this.states.get(name);
     if (known) return known.slot;
     const full = type(t.dtype, [...this.stack, ...t.shape]);
-    if (!this.stores.all.has(name))
-      this.stores.all.set(name, {
-        store: { name, role: "optimizer", type: full, stack: store.stack, saved: true, where: stmt.span },
-        type: t,
-        init: stmt.init,
-        scope,
-        owner: [],
-      });
     const slot = variable(this.copy(b.param(this.w.g, name, full)));
-    this.states.set(name, { slot, full });
+    const own: Store = { name, role: "optimizer", type: full, stack: store.stack, saved: true, where: stmt.span };
+    this.states.set(name, { slot, made: { store: own, type: t, init: stmt.init, scope, owner: [] } });
     return slot;
   }
   /** One copy of what is there for all. */

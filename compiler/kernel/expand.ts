@@ -13,7 +13,7 @@ import { isFold } from "../transform/regions.ts";
 import { expandScatters } from "../transform/scatter.ts";
 import { dims } from "../types/type.ts";
 import { item, product } from "./expr.ts";
-import { panelsIn, type StorePanels, type ValuePanels } from "./layout.ts";
+import { panelsIn, perLayout, type StorePanels, type ValuePanels } from "./layout.ts";
 import type { Choices } from "./schedule.ts";
 
 export interface Expanded {
@@ -23,7 +23,7 @@ export interface Expanded {
 }
 export function expand(graph: Graph, { piece }: Pick<Choices, "piece">, stores: StorePanels = new Map()): Expanded {
   const g = new GraphBuilder(ops);
-  const gathered = expandScatters(g, graph);
+  const gathered = perLayout(g, expandScatters(g, graph), stores);
   const panels = panelsIn(gathered, stores);
   const widths = new Map<Value, number>();
   const values = rebuild(g, valuesOf(gathered), (node, args) => {

@@ -1,8 +1,9 @@
 // Which stores lie in panels: the weights of contractions, in the order in which a matmul's register tile reads them, and with them all that
 // is updated element by element along with them (gradients, the optimizer's state). Everything else lies in rows.
-import type { Graph, Node, Store, Value } from "../graph/node.ts";
+import type { Builder, Graph, Node, Store, Value } from "../graph/node.ts";
 import { storeOf, topological, valuesOf } from "../graph/walk.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
+import * as b from "../ops/build.ts";
 import { isRight } from "../ops/pairs.ts";
 import { dims } from "../types/type.ts";
 
@@ -31,6 +32,18 @@ export function panelsIn(graph: Graph, stores: StorePanels): ValuePanels {
     graph.results.flatMap((r) => (r.role === "store" && isMade(r.value) ? [[r.value, stores.get(r.name)]] : [])),
   );
   return (v) => widths.get(kin.family(v)) ?? becomes.get(v) ?? null;
+}
+
+/** Each layout that stores want of a value that is made of nothing (the zeros that two of them begin with) is a value of its own. */
+export function perLayout(g: Builder, graph: Graph, stores: StorePanels): Graph {
+  const first = new Map<Value, number | undefined>();
+  const results = graph.results.map((r) => {
+    if (r.role !== "store" || !isMade(r.value)) return r;
+    const width = stores.get(r.name);
+    if (!first.has(r.value)) first.set(r.value, width);
+    return first.get(r.value) === width ? r : { ...r, value: b.detach(g, r.value) };
+  });
+  return { ...graph, results };
 }
 
 /** Families of stores and values, element [.., r, c] of one being made from [.., r, c] of another. */

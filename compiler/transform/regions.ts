@@ -335,7 +335,7 @@ const contractions = new Set(["dot", "ragged_dot"]);
 const atRoot: ReadonlySet<string> = new Set([""]);
 /** Whether an argument is read elsewhere than the result is. */
 const moves = ({ op }: Node, arg: number): boolean =>
-  (op.lower === "view" && op.name !== "detach") || (arg === 0 && /^(gather|dispatch|combine)$/.test(op.name));
+  op.lower === "view" || (arg === 0 && /^(gather|dispatch|combine)$/.test(op.name));
 function kindOf(node: Node): Region["kind"] {
   if (contractions.has(node.op.name)) return "tile";
   return isAnchor(node) && node.op.name !== "reduce" ? "algorithm" : "rows";
