@@ -66,4 +66,12 @@ const plain = { stack: 0, saved: false, where: null };
 test("kernels of what reads itself at two places grow with its steps, not with two to their number", () => {
   for (const read of [back, compared]) assert.ok(length(doubling(12, read)) < 4 * length(doubling(6, read)), read.name);
 });
+test("turning 40 times is planned, though 2 to their number ways lead to an element", () => {
+  const g = new GraphBuilder(ops);
+  let x = b.param(g, "h", type("f32", [97]));
+  for (let i = 0; i < 40; i++) x = b.concat(g, [b.slice(g, x, 0, 5, 92), b.slice(g, x, 0, 0, 5)], 0);
+  const stores = [{ name: "h", role: "state", type: type("f32", [97]), ...plain }] as const;
+  const graph: Graph = { name: "turned", results: [{ role: "output", name: "0", value: x }] };
+  assert.ok(toPlan({ stores, graphs: [graph] }, silent()).kernels.length > 0);
+});
 test.run();

@@ -159,7 +159,8 @@ class Plan {
     const here = root === from ? atRoot : (this.places.get(from)?.get(root) ?? atRoot);
     const roots = this.places.get(to) ?? new Map<Value, ReadonlySet<string>>();
     const moved = [...here].map((place) => (by === null ? place : `${by} ${place}`));
-    this.places.set(to, roots.set(root, new Set([...(roots.get(root) ?? []), ...moved])));
+    const all = new Set([...(roots.get(root) ?? []), ...moved]);
+    this.places.set(to, roots.set(root, new Set([...all].slice(0, manyPlaces + 1))));
   }
   /** Whether a kernel would make it at so many places that it had better read it: twice as many with each step of what doubles back on itself. */
   private isEverywhere(v: Value, roots: Iterable<Value>): boolean {
