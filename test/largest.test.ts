@@ -1,4 +1,4 @@
-// The largest of long rows, found by runs: the interpreter's values and places, whatever the rows hold.
+// The largest of long rows, found by runs, and of short ones, by rank.
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { GraphBuilder } from "../compiler/graph/builder.ts";
@@ -23,28 +23,42 @@ const rows: readonly ((j: number, n: number) => number)[] = [
   (j) => (j === 200 ? 1 : Number.NaN),
   (j) => [0, -0, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, Number.NaN][draw(j) % 5] ?? 0,
 ];
-const cases = [
-  { n: 256, k: 2 },
-  { n: 300, k: 9 },
-  { n: 1100, k: 34 },
-];
-test("by runs", () => {
-  const made = cases.map(({ n, k }) => {
+/** Whatever the rows hold, the interpreter's values and places. `word`: of the text of every kernel. */
+function check(cases: readonly { n: number; k: number; times?: number }[], word: string): void {
+  const made = cases.map(({ n, k, times = 1 }) => {
     const g = new GraphBuilder(ops);
-    const graph = graphOf(b.topK(g, b.param(g, "x", { dtype: "f32", shape: [rows.length, n] }), k));
-    return { n, graph, sequence: lowered(graph, hostChoices) };
+    const count = times * rows.length;
+    const graph = graphOf(b.topK(g, b.param(g, "x", { dtype: "f32", shape: [count, n] }), k));
+    return { n, count, graph, sequence: lowered(graph, hostChoices) };
   });
   const kernels = kernelsOf(made.map(({ sequence }) => sequence));
-  assert.is(kernels.filter((k) => k.text.includes("tops")).length, cases.length);
+  assert.is(kernels.filter((k) => k.text.includes(word)).length, cases.length);
   const lib = compiled(kernels, ["-O1"]);
-  for (const { n, graph, sequence } of made) {
-    const data = Float64Array.from(rows.flatMap((row) => Array.from({ length: n }, (_, j) => row(j, n))));
-    const stores = new Map<string, NdArray>([["x", { dtype: "f32", shape: [rows.length, n], data }]]);
+  for (const { n, count, graph, sequence } of made) {
+    const value = (r: number, j: number): number => rows[r % rows.length]?.(j + r - (r % rows.length), n) ?? 0;
+    const data = Float64Array.from({ length: count * n }, (_, i) => value(Math.floor(i / n), i % n));
+    const stores = new Map<string, NdArray>([["x", { dtype: "f32", shape: [count, n], data }]]);
     const got = runSequence(sequence, stores, 2, lib);
     for (const [r, want] of interpret(valuesOf(graph), stores).entries())
       want.data.forEach((x, i) =>
         assert.ok(Object.is(x, got[r]?.[i]), `${n}: ${r}.${i} is ${x}, and not ${got[r]?.[i]}`),
       );
   }
+}
+test("by runs", () => {
+  const cases = [
+    { n: 256, k: 2 },
+    { n: 300, k: 9 },
+    { n: 1100, k: 34 },
+  ];
+  check(cases, "tops");
+});
+test("by counting how many come before", () => {
+  const cases = [
+    { n: 8, k: 2, times: 3 },
+    { n: 15, k: 15, times: 2 },
+    { n: 64, k: 12, times: 70 },
+  ];
+  check(cases, "ranks");
 });
 test.run();

@@ -73,6 +73,37 @@ test("what a large result reads down its columns is copied by squares, in the or
     if (s) compare(`square ${i}`, graph, runSequence(s, storesOf(valuesOf(graph)), 2, lib));
   }
 });
+test("short rows have a lane each, where what changes with the row is read of the row itself", () => {
+  const g = new GraphBuilder(ops);
+  const p = (name: string, dtype: "f32" | "bf16" | "i32" | "bool", ...shape: number[]): Value =>
+    b.param(g, name, { dtype, shape });
+  const [x, y] = [p("x", "f32", 3, 29, 5), p("y", "f32", 600, 9)];
+  const along = (v: Value, axis: number): Value => b.broadcast(g, v, [600, 9], [axis]);
+  const soft = b.softmax(g, y);
+  const two = p("two", "i32", 600, 2);
+  const is = (i: number): Value =>
+    b.eq(g, along(b.reshape(g, b.slice(g, two, 1, i, 1), [600]), 0), along(b.iota(g, 9), 1));
+  const graphs = [
+    [soft, b.sum(g, b.mul(g, soft, along(p("weight", "f32", 9), 1)), [1])],
+    [b.softmax(g, b.reshape(g, x, [87, 5])), b.softmax(g, b.sin(g, x))],
+    [b.softmax(g, b.cast(g, p("short", "bf16", 40, 11), "f32"))],
+    [b.softmax(g, b.where(g, is(0), b.where(g, is(1), 1, y), y))],
+    [b.softmax(g, b.mul(g, x, b.broadcast(g, p("each", "f32", 3), [3, 29, 5], [0])))],
+    [b.softmax(g, b.where(g, p("seen", "bool", 600, 9), y, 0))],
+    [b.softmax(g, b.slice(g, y, 0, 0, 15))],
+  ].map(graphOf);
+  const sequences = graphs.map((graph) => lowered(graph));
+  const short = sequences.map((s) => kernelsOf([s]).every(({ text }) => text.includes("columns")));
+  assert.equal(short, [true, true, true, true, false, false, false]);
+  const lib = compiled(kernelsOf(sequences), ["-O1"]);
+  for (const [i, graph] of graphs.entries()) {
+    const [s, stores] = [sequences[i], storesOf(valuesOf(graph))];
+    if (!s) continue;
+    const got = runSequence(s, stores, 2, lib);
+    compare(`short rows ${i}`, graph, got);
+    assert.equal(runSequence(s, stores, 1, lib), got);
+  }
+});
 test("rows in turn: each is stored while the next one is made", () => {
   const g = new GraphBuilder(ops);
   const x = b.param(g, "x", { dtype: "f32", shape: [259, 64] });

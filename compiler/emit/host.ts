@@ -36,7 +36,9 @@ export const host: Target = {
       open: [
         `extern "C" void ${k.name}(void* const* args, ix begin, ix end, f32* scratch) {`,
         ...k.params.map((p, i) => `  ${cast(p)} ${p.name} = (${host.types[p.dtype]}*)args[${i}];`),
-        ...k.locals.map((b) => `  f32* ${b.name} = ${reserve(e, footprint(b))};`),
+        ...k.locals.map(
+          (b) => `  ${host.types[b.dtype]}* ${b.name} = (${host.types[b.dtype]}*)(${reserve(e, footprint(b))});`,
+        ),
         "  ROLL for (ix task = begin; task < end; task++) {",
         ...(k.grid.length === 0 ? [] : [`    const ix ${decode(k.grid, "task").join(", ")};`]),
       ],

@@ -58,10 +58,11 @@ export class Builder {
     if (changing) this.changing.add(made);
     return made;
   }
-  local(name: string, shape: readonly number[]): Buffer {
-    const made = buffer(this.fresh(name), "f32", shape, rowsLayout(shape));
+  /** `once`: each element is stored once, before any scope that reads it. */
+  local(name: string, shape: readonly number[], dtype: Buffer["dtype"] = "f32", once = false): Buffer {
+    const made = buffer(this.fresh(name), dtype, shape, rowsLayout(shape));
     this.locals.push(made);
-    this.changing.add(made);
+    if (!once) this.changing.add(made);
     return made;
   }
   fresh(name: string): string {

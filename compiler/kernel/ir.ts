@@ -179,7 +179,7 @@ export interface Kernel {
   readonly name: string;
   readonly doc: string;
   readonly params: readonly Buffer[];
-  /** f32 memory of each task's own. */
+  /** Memory of each task's own, of f32 or i32. */
   readonly locals: readonly Buffer[];
   readonly grid: readonly Axis[];
   readonly body: Body;

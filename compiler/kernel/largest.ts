@@ -2,7 +2,7 @@
 // and at what is kept of the others.
 import type { Node, Value } from "../graph/node.ts";
 import { dtypeOf } from "../types/type.ts";
-import { piece } from "./build.ts";
+import { type Block, piece, plus } from "./build.ts";
 import type { Draft } from "./draft.ts";
 import {
   add,
@@ -26,6 +26,7 @@ import {
 import type { Buffer, Expr } from "./ir.ts";
 import { shapeOf } from "./read.ts";
 import type { Choices } from "./schedule.ts";
+import { fewRows, mostRows, rowsOfLanes, turned } from "./short.ts";
 
 const result = (node: Node, i = 0): Value => item(node.results, i);
 const bool = (op: string, ...xs: readonly Expr[]): Expr => call(op, "bool", ...xs);
@@ -38,6 +39,8 @@ const precedesNone = (x: Expr, i: Expr, y: Expr, j: Expr): Expr =>
 /** So many are found one after the other; more are sorted (sort.ts), or found by runs where a row has so many elements for each. */
 const fewLargest = 32;
 const forEach = 32;
+/** Rows of so few may be ranked. */
+const mostRanked = 64;
 /** Rows of so many elements are searched by runs. */
 const longRow = 256;
 const sizesOf = (node: Node): { readonly n: number; readonly k: number } => ({
@@ -51,11 +54,67 @@ function byRuns(node: Node, { kept = 0 }: Choices): boolean {
   return real && n >= longRow && n / runOf(n) <= kept && k > 1 && k <= Math.max(fewLargest, n / forEach);
 }
 /** Whether a row is sorted as a whole. */
-export const sorts = (node: Node, choices: Choices): boolean => sizesOf(node).k > fewLargest && !byRuns(node, choices);
+export const sorts = (node: Node, choices: Choices): boolean =>
+  sizesOf(node).k > fewLargest && !byRuns(node, choices) && !isRanked(node, choices);
+/**
+ * Whether it is counted how many come before each: as many comparisons as a row has pairs, where a search looks at a row for each of the k, the
+ * first one in half the time.
+ */
+function isRanked(node: Node, { shortRow }: Choices): boolean {
+  const { n, k } = sizesOf(node);
+  const rows = product(shapeOf(result(node)).slice(0, -1));
+  return shortRow !== undefined && n <= mostRanked && n * n <= 512 * k - 256 && rows >= fewRows;
+}
 /** Elements of a run: what a search looks at, n / run + 3 run, is least about there. */
 const runOf = (n: number): number => Math.max(16, 2 ** Math.round(Math.log2(Math.sqrt(n / 3))));
+/** A signed number that rises as x falls; NaN is last. */
+const rising = (x: Expr, real: boolean): Expr =>
+  real ? call("xor", "i32", call("falling", "i32", x), i32(-(2 ** 31))) : call("xor", "i32", x, i32(-1));
+/** Of rows of few elements, which have a lane each, it is counted how many come before each element: that is its place. */
+function byRank(d: Draft, node: Node): void {
+  const x = item(node.args, 0);
+  const [shape, { n, k }] = [shapeOf(x), sizesOf(node)];
+  const outer = shape.slice(0, -1);
+  const rows = rowsOfLanes(d, product(outer));
+  const place = (i: Expr, j: Expr): Expr[] => [...unflatten(plus(rows, i), outer), j];
+  const reader = d.reader(undefined, { plain: true });
+  const value = (i: Expr, j: Expr): Expr => reader.element(x, place(i, j));
+  const ranks = rankedRows(d, rows, n, dtypeOf(x.type) !== "i32", value);
+  const order = d.k.local("order", [n], "i32");
+  const [values, index] = [d.output(result(node), "values"), d.output(result(node, 1), "index")];
+  d.k.for("i", num(0), rows.n, 1, ({ at: i }) => {
+    for (let j = 0; j < n; j++) d.k.store(order, [asIndex(load(ranks, num(j), i))], i32(j));
+    for (let p = 0; p < k; p++) {
+      const j = d.k.letHere("j", asIndex(load(order, num(p))));
+      d.k.store(values, place(i, num(p)), value(i, j));
+      d.k.store(index, place(i, num(p)), asValue(j));
+    }
+  });
+}
+/** ranks[j, i]: how many elements of row i come before element j. */
+function rankedRows(d: Draft, rows: Block, n: number, real: boolean, value: (i: Expr, j: Expr) => Expr): Buffer {
+  const column = (name: string, dtype: "f32" | "i32"): Buffer => d.k.local(name, [n, mostRows], dtype, true);
+  const [own, keys, ranks] = [column("own", real ? "f32" : "i32"), column("keys", "i32"), column("ranks", "i32")];
+  const each = (f: (j: Expr) => void): void => d.k.for("j", num(0), num(n), 1, ({ at }) => f(at));
+  turned(d, rows, n, (i, j) => d.k.store(own, [j, i], value(i, j)));
+  d.k.par(rows.n, (i) => {
+    each((j) => d.k.store(keys, [j, i], rising(load(own, j, i), real)));
+    each((j) => {
+      const key = d.k.letHere("key", load(keys, j, i));
+      const before = (from: Expr, extent: Expr, op: "le" | "lt"): Expr =>
+        d.k.fold("before", "sum", "i32", extent, (m) =>
+          select(bool(op, load(keys, add(from, m), i), key), i32(1), i32(0)),
+        );
+      const later = add(j, num(1));
+      const rank = call("add", "i32", before(num(0), j, "le"), before(later, sub(num(n), later), "lt"));
+      d.k.store(ranks, [j, i], rank);
+    });
+  });
+  return ranks;
+}
 /** The k largest of each row, one after the other. */
 export function topK(d: Draft, node: Node): void {
+  if (isRanked(node, d.choices)) return byRank(d, node);
   const x = item(node.args, 0);
   const shape = shapeOf(x);
   const { n, k } = sizesOf(node);

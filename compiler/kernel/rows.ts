@@ -12,6 +12,7 @@ import { keptOf } from "./kept.ts";
 import { type Reader, shapeOf } from "./read.ts";
 import { wholeVectors } from "./schedule.ts";
 import { seams } from "./seams.ts";
+import { shortRows } from "./short.ts";
 import { rowsInTurn } from "./turns.ts";
 
 /** Elements of a row that one task makes, and how few make a row too short to be one. */
@@ -26,6 +27,7 @@ export function rows(d: Draft, region: Region): void {
   const depth = region.depth ?? leading(space);
   const inner = space.slice(depth);
   const cut = region.depth === null;
+  if (!cut && inner.length === 1 && shortRows(d, region.outputs, space.slice(0, depth), item(inner, 0))) return;
   if (turns(d, region, space, depth) || turned(d, region, space, depth)) return;
   const row = unflatten(task(d, product(space.slice(0, depth))), space.slice(0, depth));
   const reader = d.reader();

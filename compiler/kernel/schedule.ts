@@ -78,6 +78,8 @@ export interface Choices {
   readonly points?: (elements: number) => number;
   /** Elements of a row that a task may keep beside it. */
   readonly kept?: number;
+  /** Rows of so many elements and fewer have a lane each. */
+  readonly shortRow?: number;
   /** Rows and columns that a task makes of a result that reads an operand down its columns; of fewer elements than `least`, or if not given, a row. */
   readonly square?: { readonly side: number; readonly least: number };
   /** Elements of a result that a later kernel may still find in the caches. */
@@ -95,6 +97,7 @@ export const hostChoices: Choices = {
     backward ? { rows: 48, block: 64 } : { rows: Math.min(48, queries), block: 64, round: 16 },
   transposed: { queries: 64, few: 8, heads: tasks, kept: 1 << 20 },
   kept: 1 << 16,
+  shortRow: 15,
   square: { side: 64, least: 1 << 16 },
   inCaches,
   sums,

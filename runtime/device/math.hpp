@@ -343,9 +343,9 @@ template <class A, class B> FN auto rem_(A a, B b) { typedef decltype(a + b) V; 
 
 // ---- sorting ----
 /** Unsigned numbers that rise as x falls: -0 with 0, NaN last of all. */
-FN i32 falling_(f32 x) {
-  const i32 b = bits(x + 0.0f);
-  return x != x ? -1 : b < 0 ? b : b ^ 0x7fffffff;
+template <class F> FN int_of<F> falling_(F x) {
+  const auto b = bits(x + 0.0f);
+  return where(x != x, as<int_of<F>>(-1), where(b < 0, b, b ^ 0x7fffffff));
 }
 FN i32 falling_(i32 x) { return x ^ 0x7fffffff; }
 FN i32 digit_(i32 x, i32 shift, i32 mask) { return (i32)((u32)x >> shift) & mask; }

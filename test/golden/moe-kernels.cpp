@@ -27,56 +27,99 @@ extern "C" void dot_339d20c0(void* const* args, ix begin, ix end, f32* scratch) 
 }
 
 // max reshape const broadcast sub exp sum div
-extern "C" void exp_6d2e0b3b(void* const* args, ix begin, ix end, f32* scratch) {
-  f32* y = (f32*)args[0];
-  const f32* x = (f32*)args[1];
+extern "C" void exp_cf9a4373(void* const* args, ix begin, ix end, f32* scratch) {
+  const f32* x = (f32*)args[0];
+  f32* y = (f32*)args[1];
   f32* y1 = (f32*)args[2];
   f32* y2 = (f32*)args[3];
+  f32* columns = (f32*)(scratch + 0);
+  f32* columns1 = (f32*)(scratch + 256);
+  f32* columns2 = (f32*)(scratch + 512);
   ROLL for (ix task = begin; task < end; task++) {
-    const ix r = task;
-    const auto t1 = x[r * 4];
-    const auto t2 = x[r * 4 + 1];
-    const auto t3 = x[r * 4 + 2];
-    const auto t4 = x[r * 4 + 3];
-    const auto t_max = max_(max_(max_(t1, t2), t3), t4);
-    const auto t_max1 = max_(t_max, -3.3895313892515355e+38f);
-    const auto sum = fold<Sum, LANES>(4, [&](auto v, ix k) {
-      const auto t = ld(v, x + r * 4 + k);
-      const auto t_exp = exp_(t - t_max1);
-      return t_exp;
+    const ix r = task * 16;
+    ROLL for (ix i = 0, i_end = 16; i < i_end; i += 1) {
+      columns[i] = x[(r + i) * 4];
+      columns[64 + i] = x[(r + i) * 4 + 1];
+      columns[128 + i] = x[(r + i) * 4 + 2];
+      columns[192 + i] = x[(r + i) * 4 + 3];
+    }
+    par<LANES>(16, [&](auto v, ix j) {
+      const auto t1 = ld(v, columns + j);
+      const auto t2 = ld(v, columns + 64 + j);
+      const auto t3 = ld(v, columns + 128 + j);
+      const auto t4 = ld(v, columns + 192 + j);
+      const auto t_max = max_(max_(max_(t1, t2), t3), t4);
+      const auto t_max1 = max_(t_max, all(v, -3.3895313892515355e+38f));
+      ROLL for (ix j1 = 0, j1_end = 4; j1 < j1_end; j1 += 1) {
+        const auto t = ld(v, columns + j1 * 64 + j);
+        const auto t_exp = exp_(t - t_max1);
+        st(v, columns1 + j1 * 64 + j, t_exp);
+      }
+      const auto sum = fold_lane<Sum>(4, [&](ix k) {
+        const auto t6 = ld(v, columns1 + k * 64 + j);
+        return t6;
+      });
+      ROLL for (ix j2 = 0, j2_end = 4; j2 < j2_end; j2 += 1) {
+        const auto t5 = ld(v, columns1 + j2 * 64 + j);
+        const auto t_div = t5 / sum;
+        st(v, columns2 + j2 * 64 + j, t_div);
+      }
+      st(v, y + r + j, sum);
     });
-    y[r] = sum;
-    par<LANES>(4, [&](auto v, ix j) {
-      const auto t5 = ld(v, x + r * 4 + j, 4);
-      const auto t_exp1 = exp_(t5 - t_max1);
-      const auto t_div = over(t_exp1, sum);
-      st(v, y1 + r * 4 + j, t_exp1);
-      st(v, y2 + r * 4 + j, t_div);
-    });
+    ROLL for (ix i1 = 0, i1_end = 16; i1 < i1_end; i1 += 1) {
+      y1[(r + i1) * 4] = columns1[i1];
+      y1[(r + i1) * 4 + 1] = columns1[64 + i1];
+      y1[(r + i1) * 4 + 2] = columns1[128 + i1];
+      y1[(r + i1) * 4 + 3] = columns1[192 + i1];
+    }
+    ROLL for (ix i2 = 0, i2_end = 16; i2 < i2_end; i2 += 1) {
+      y2[(r + i2) * 4] = columns2[i2];
+      y2[(r + i2) * 4 + 1] = columns2[64 + i2];
+      y2[(r + i2) * 4 + 2] = columns2[128 + i2];
+      y2[(r + i2) * 4 + 3] = columns2[192 + i2];
+    }
   }
 }
 
 // top_k
-extern "C" void top_k_99ef7e32(void* const* args, ix begin, ix end, f32* scratch) {
-  f32* values = (f32*)args[0];
-  i32* index = (i32*)args[1];
-  const f32* x = (f32*)args[2];
+extern "C" void top_k_64cf2fbc(void* const* args, ix begin, ix end, f32* scratch) {
+  const f32* x = (f32*)args[0];
+  f32* values = (f32*)args[1];
+  i32* index = (i32*)args[2];
+  f32* own = (f32*)(scratch + 0);
+  i32* keys = (i32*)(scratch + 256);
+  i32* ranks = (i32*)(scratch + 512);
+  i32* order = (i32*)(scratch + 768);
   ROLL for (ix task = begin; task < end; task++) {
-    const ix r = task;
-    ROLL for (ix p = 0, p_end = 2; p < p_end; p += 1) {
-      const auto last = p == 0 ? __builtin_inff() : values[r * 2 + (p - 1)];
-      const auto where_ = p == 0 ? -1 : index[r * 2 + (p - 1)];
-      const auto best = fold<Max, LANES>(4, [&](auto v, ix k) { return where(or_(last > ld(v, x + r * 4 + k), and_(last == ld(v, x + r * 4 + k), where_ < lane(v, i32(k)))), ld(v, x + r * 4 + k), -__builtin_inff()); });
-      const auto at = fold<Min, LANES>(4, [&](auto v, ix k1) { return where(and_(or_(last > ld(v, x + r * 4 + k1), and_(last == ld(v, x + r * 4 + k1), where_ < lane(v, i32(k1)))), ld(v, x + r * 4 + k1) == best), lane(v, i32(k1)), 4); });
-      if (at < 4) {
-        values[r * 2 + p] = x[r * 4 + ix(at)];
-        index[r * 2 + p] = i32(ix(at));
+    const ix r = task * 16;
+    ROLL for (ix i = 0, i_end = 16; i < i_end; i += 1) {
+      own[i] = x[(r + i) * 4];
+      own[64 + i] = x[(r + i) * 4 + 1];
+      own[128 + i] = x[(r + i) * 4 + 2];
+      own[192 + i] = x[(r + i) * 4 + 3];
+    }
+    par<LANES>(16, [&](auto v, ix j) {
+      ROLL for (ix j1 = 0, j1_end = 4; j1 < j1_end; j1 += 1) {
+        st(v, keys + j1 * 64 + j, falling_(ld(v, own + j1 * 64 + j)) ^ (-2147483647 - 1));
       }
-      if (4 <= at) {
-        const auto at1 = fold<Min, LANES>(4, [&](auto v, ix k2) { return where(and_(ld(v, x + r * 4 + k2) != ld(v, x + r * 4 + k2), or_(all(v, last == last), where_ < lane(v, i32(k2)))), lane(v, i32(k2)), 4); });
-        values[r * 2 + p] = x[r * 4 + ix(at1)];
-        index[r * 2 + p] = i32(ix(at1));
+      ROLL for (ix j2 = 0, j2_end = 4; j2 < j2_end; j2 += 1) {
+        const auto key = ld(v, keys + j2 * 64 + j);
+        const auto before = fold_lane<Sum>(j2, [&](ix k) { return where(ld(v, keys + k * 64 + j) <= key, 1, 0); });
+        const auto before1 = fold_lane<Sum>(4 - (j2 + 1), [&](ix k1) { return where(ld(v, keys + (j2 + 1 + k1) * 64 + j) < key, 1, 0); });
+        st(v, ranks + j2 * 64 + j, before + before1);
       }
+    });
+    ROLL for (ix i1 = 0, i1_end = 16; i1 < i1_end; i1 += 1) {
+      order[ix(ranks[i1])] = 0;
+      order[ix(ranks[64 + i1])] = 1;
+      order[ix(ranks[128 + i1])] = 2;
+      order[ix(ranks[192 + i1])] = 3;
+      const ix j3 = ix(order[0]);
+      values[(r + i1) * 2] = x[(r + i1) * 4 + j3];
+      index[(r + i1) * 2] = i32(j3);
+      const ix j4 = ix(order[1]);
+      values[(r + i1) * 2 + 1] = x[(r + i1) * 4 + j4];
+      index[(r + i1) * 2 + 1] = i32(j4);
     }
   }
 }

@@ -1,0 +1,114 @@
+// Rows too short for lanes along them: each lane takes a row, down the columns of a block that is turned on its way in and out.
+import type { Value } from "../graph/node.ts";
+import { dtypeOf } from "../types/type.ts";
+import { type Block, Builder, plus } from "./build.ts";
+import type { Draft } from "./draft.ts";
+import { elements } from "./elements.ts";
+import { dependsOn, flatten, item, load, num, product, same, scalarOf, unflatten } from "./expr.ts";
+import type { Buffer, Expr } from "./ir.ts";
+import { keptOf } from "./kept.ts";
+import { Reader, shapeOf } from "./read.ts";
+
+/** Rows that a task takes: of few, a vector. */
+export const [mostRows, fewRows] = [64, 16];
+export const rowsOfLanes = (d: Draft, count: number): Block =>
+  d.k.task("r", count, count < 8 * mostRows ? fewRows : mostRows);
+/** Elements of a block of rows in the order in which they lie; columns are written, or read, down. */
+export function turned({ k }: Draft, rows: Block, n: number, f: (i: Expr, j: Expr) => void): void {
+  k.for("i", num(0), rows.n, 1, ({ at: i }) => {
+    for (let j = 0; j < n; j++) f(i, num(j));
+  });
+}
+
+/** Writes the kernel of results of one space, its rows of n elements; false where the rows are long or few, or do not lie side by side. */
+export function shortRows(d: Draft, outputs: readonly Value[], outer: readonly number[], n: number): boolean {
+  const count = product(outer);
+  const isWide = (v: Value): boolean => shapeOf(v).length > outer.length;
+  const wide = outputs.filter(isWide);
+  if (n > (d.choices.shortRow ?? 0) || count < fewRows || wide.some((v) => dtypeOf(v.type) === "bool")) return false;
+  const read = readByRow(d, outputs, outer, n);
+  if (!read) return false;
+  const rows = rowsOfLanes(d, count);
+  const block = new Columns(d, rows, outer);
+  for (const v of read) block.takeIn(v);
+  const kept = wide.flatMap((v) => keptOf(d, v, outer.length) ?? []);
+  const made = [...new Set([...kept, ...wide])];
+  d.k.par(rows.n, (i) => {
+    for (const v of made) block.make(v, i);
+    const row = unflatten(plus(rows, i), outer);
+    for (const v of outputs) if (!isWide(v)) d.k.store(d.output(v), row, block.reader(i).element(v, row));
+  });
+  for (const v of wide) block.giveOut(v);
+  return true;
+}
+/** Values of a block of rows, column by column. */
+class Columns {
+  readonly #d: Draft;
+  readonly #rows: Block;
+  readonly #outer: readonly number[];
+  readonly #columns = new Map<Value, Buffer>();
+
+  constructor(d: Draft, rows: Block, outer: readonly number[]) {
+    this.#d = d;
+    this.#rows = rows;
+    this.#outer = outer;
+  }
+  #of(v: Value): Buffer {
+    const n = item(shapeOf(v), shapeOf(v).length - 1);
+    const known =
+      this.#columns.get(v) ??
+      this.#d.k.local("columns", [n, mostRows], dtypeOf(v.type) === "i32" ? "i32" : "f32", true);
+    this.#columns.set(v, known);
+    return known;
+  }
+  /** The places of a row's elements in a value that may have other leading axes. */
+  #row(i: Expr, v: Value): Expr[] {
+    return unflatten(plus(this.#rows, i), shapeOf(v).slice(0, -1));
+  }
+  #turn(v: Value, f: (i: Expr, j: Expr) => void): void {
+    turned(this.#d, this.#rows, item(shapeOf(v), shapeOf(v).length - 1), f);
+  }
+  takeIn(v: Value): void {
+    const [from, to] = [this.#d.input(v), this.#of(v)];
+    this.#turn(v, (i, j) => this.#d.k.store(to, [j, i], load(from, ...this.#row(i, v), j)));
+  }
+  giveOut(v: Value): void {
+    const [from, to] = [this.#of(v), this.#d.output(v)];
+    this.#turn(v, (i, j) => this.#d.k.store(to, [...this.#row(i, v), j], load(from, j, i)));
+  }
+  /** Elements of row i, those that lie in columns from there. */
+  reader(i: Expr): Reader {
+    const own = ([v, b]: [Value, Buffer]) => [v, (at: readonly Expr[]) => load(b, item(at, at.length - 1), i)] as const;
+    return this.#d.reader(new Map([...this.#columns].map(own)));
+  }
+  make(v: Value, i: Expr): void {
+    const [read, n] = [this.reader(i), item(shapeOf(v), this.#outer.length)];
+    const to = this.#of(v);
+    const row = unflatten(plus(this.#rows, i), this.#outer);
+    this.#d.k.for("j", num(0), num(n), 1, ({ at: j }) => this.#d.k.store(to, [j, i], read.element(v, [...row, j])));
+  }
+}
+/** What is read of the own row, element by element; null where something else that changes with the row is. */
+function readByRow(
+  d: Draft,
+  outputs: readonly Value[],
+  outer: readonly number[],
+  n: number,
+): ReadonlySet<Value> | null {
+  const k = new Builder("what a row reads");
+  const row = k.variable("r", "index", 0, product(outer) - 1);
+  const found = new Set<Value>();
+  const others = new Set<Value>();
+  const isOwn = (places: readonly Expr[], shape: readonly number[]): boolean => same(flatten(places, shape), row);
+  const element = (v: Value, at: readonly Expr[]): Expr | null => {
+    if (d.inlines(v)) return null;
+    const lead = shapeOf(v).slice(0, -1);
+    if (at.length > 0 && isOwn(at.slice(0, -1), lead) && dtypeOf(v.type) !== "bool") found.add(v);
+    else if (!isOwn(at, shapeOf(v)) && at.some((x) => dependsOn(x, row))) others.add(v);
+    return k.variable("t", scalarOf(dtypeOf(v.type)));
+  };
+  const reader = new Reader(k, elements, { element, shared: () => false, offsets: null });
+  const j = k.variable("j", "index", 0, n - 1);
+  for (const v of outputs) reader.element(v, [...unflatten(row, outer), j].slice(0, shapeOf(v).length));
+  return others.size === 0 ? found : null;
+}
