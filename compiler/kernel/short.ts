@@ -1,5 +1,6 @@
 // Rows too short for lanes along them: each lane takes a row, down the columns of a block that is turned on its way in and out.
-import type { Value } from "../graph/node.ts";
+import type { Node, Value } from "../graph/node.ts";
+import { carries } from "../transform/region.ts";
 import { dtypeOf } from "../types/type.ts";
 import { type Block, Builder, plus } from "./build.ts";
 import type { Draft } from "./draft.ts";
@@ -88,7 +89,7 @@ class Columns {
     this.#d.k.for("j", num(0), num(n), 1, ({ at: j }) => this.#d.k.store(to, [j, i], read.element(v, [...row, j])));
   }
 }
-/** What is read of the own row, element by element; null where something else that changes with the row is. */
+/** What is read of the own row, element by element; null where that is long, or something else that changes with the row is read. */
 function readByRow(
   d: Draft,
   outputs: readonly Value[],
@@ -99,15 +100,21 @@ function readByRow(
   const row = k.variable("r", "index", 0, product(outer) - 1);
   const found = new Set<Value>();
   const others = new Set<Value>();
+  const refused = (_: Reader, node: Node): Expr => {
+    for (const v of node.results) others.add(v);
+    return num(0, scalarOf(dtypeOf(item(node.results, 0).type)));
+  };
   const isOwn = (places: readonly Expr[], shape: readonly number[]): boolean => same(flatten(places, shape), row);
   const element = (v: Value, at: readonly Expr[]): Expr | null => {
     if (d.inlines(v)) return null;
     const lead = shapeOf(v).slice(0, -1);
-    if (at.length > 0 && isOwn(at.slice(0, -1), lead) && dtypeOf(v.type) !== "bool") found.add(v);
+    const isShort = (shapeOf(v).at(-1) ?? 0) <= (d.choices.shortRow ?? 0) && dtypeOf(v.type) !== "bool";
+    if (isShort && isOwn(at.slice(0, -1), lead)) found.add(v);
     else if (!isOwn(at, shapeOf(v)) && at.some((x) => dependsOn(x, row))) others.add(v);
     return k.variable("t", scalarOf(dtypeOf(v.type)));
   };
-  const reader = new Reader(k, elements, { element, shared: () => false, offsets: null });
+  const moved = Object.fromEntries([...carries].map((name) => [name, refused]));
+  const reader = new Reader(k, { ...elements, ...moved }, { element, shared: () => false, offsets: null });
   const j = k.variable("j", "index", 0, n - 1);
   for (const v of outputs) reader.element(v, [...unflatten(row, outer), j].slice(0, shapeOf(v).length));
   return others.size === 0 ? found : null;
