@@ -66,6 +66,15 @@ test("what only rounding adds to a sum may grow as much as where it is added to 
   };
   assert.ok(slackFrom(1e-5) > 0.9 * slackFrom(0), `${slackFrom(1e-5)}, ${slackFrom(0)}`);
 });
+test("a number that is nearly 1 may be just that, and what divides by what is left of it a 0", () => {
+  const g = new GraphBuilder(ops);
+  const x = b.param(g, "x", { dtype: "f32", shape: [16] });
+  const left = b.sub(g, 1, b.unary(g, "tanh", x));
+  const many = b.sum(g, b.abs(g, b.div(g, left, b.add(g, b.abs(g, left), 1e-30))));
+  const stores = new Map([["x", { dtype: "f32", shape: [16], data: new Float64Array(16).fill(8.5) } as const]]);
+  const slack = expected([many], stores)[0]?.slack[0] ?? 0;
+  assert.ok(slack > 1, `${slack}`);
+});
 const fails = (text: string): Promise<void> =>
   text.includes("sin") ? Promise.reject(new Error("a sine")) : Promise.resolve();
 test("what fails is shrunk to what it fails by", async () => {

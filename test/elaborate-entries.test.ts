@@ -4,6 +4,7 @@ import * as assert from "uvu/assert";
 import { elaborate, entrySignature, load, sizesFromInputs } from "../compiler/check/index.ts";
 import { Problem } from "../compiler/diagnostic.ts";
 import { codeOf, type Numbers, near, output, run } from "./elaborated.ts";
+import { problem } from "./refuses.ts";
 
 const test = suite("elaborate-entries");
 
@@ -208,5 +209,18 @@ test("all lengths of generate share their states, which must have one shape", ()
     codeOf(() => lengths(2)),
     "E0408",
   );
+});
+test("layers and loops inside one another that never end when written out are refused", () => {
+  const layers = Array.from({ length: 40 }, (_, i) => (i === 0 ? "" : `a: L${i - 1}() b: L${i - 1}()`)).map(
+    (inside, i) => `layer L${i}() { ${inside} forward(x: f32) -> f32 { return x } }`,
+  );
+  const loops = `fn L39(x: f32) -> f32 { for i in 0:10000 { for j in 0:10000 { let y = x } } return x }`;
+  for (const [method, text] of [["forward", layers.join("\n")] as const, ["L39", loops] as const]) {
+    const entries = [{ name: method, method, sizes: {} }];
+    const request = { declaration: "L39", sizes: {}, precision: "f32", entries } as const;
+    const { message, help } = problem(() => elaborate(load({ name: "test.moe", text }), request));
+    assert.match(message, "too large: written out it has more than 250000");
+    assert.match(help, "fewer turns");
+  }
 });
 test.run();

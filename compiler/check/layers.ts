@@ -74,6 +74,7 @@ export function condition(w: World, e: ast.Expr, scope: Scope): boolean | null {
 
 function makeMember(w: World, instance: Instance, maker: Maker, m: ast.Member, storage: Storage): Val {
   const { header } = maker;
+  w.carryOut();
   switch (m.kind) {
     case "method":
       return { kind: "fn", fn: { kind: "method", instance, method: m } };

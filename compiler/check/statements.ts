@@ -24,6 +24,7 @@ export function execute(w: World, body: readonly ast.Stmt[], scope: Scope): bool
   return returned;
 }
 function run(w: World, stmt: ast.Stmt, scope: Scope): boolean {
+  w.carryOut();
   w.g.where = stmt.span;
   switch (stmt.kind) {
     case "let":

@@ -1,5 +1,5 @@
 // One run of the evaluator: checking a program, or elaborating one entry of it.
-import { Bug, type Diagnostic } from "../diagnostic.ts";
+import { Bug, type Diagnostic, Problem } from "../diagnostic.ts";
 import { GraphBuilder } from "../graph/builder.ts";
 import type { Value } from "../graph/node.ts";
 import { make1 } from "../ops/build.ts";
@@ -72,6 +72,8 @@ export interface Evaluator {
   execute(w: World, body: readonly Stmt[], scope: Scope): boolean;
 }
 
+const mostDone = 250_000;
+
 export class World {
   readonly options: Options;
   readonly g: GraphBuilder;
@@ -95,6 +97,7 @@ export class World {
   total: (s: Value, at: Span) => Value = (_, at) =>
     fail("E0504", "`total` stands in optimizers only", at, { help: "use `sum`" });
   private fresh = 0;
+  private done = 0;
   private readonly parts: Evaluator;
   /** Elaborating: where a method's own states are. Set for each entry. */
   localState: (stmt: State, type: Type, scope: Scope) => Slot = () => {
@@ -106,6 +109,14 @@ export class World {
     this.parts = parts;
     this.g = options.g;
     this.checking = options.checking;
+  }
+  /** Told of each statement and member: elaborating, loops, calls and layers inside one another may multiply a short text to what never ends. */
+  carryOut(): void {
+    if (this.checking || ++this.done <= mostDone) return;
+    throw new Problem(
+      `the program is too large: written out it has more than ${mostDone} statements and members`,
+      "give its loops fewer turns, its layers fewer layers inside, and its functions fewer calls of one another",
+    );
   }
   recordCall(from: object, to: object, at: Span): void {
     const known = this.calls.get(from) ?? new Map<object, Span>();

@@ -68,6 +68,9 @@ function evaluate(values: readonly Value[], stores: Stores, { exact, tf32 }: Rou
     how && isFloat(x.dtype)
       ? { ...x, data: x.data.map((e) => e * (1 + how.most * unit * (2 * how.draw.next() - 1))) }
       : x;
+  /** As numbers of f32, of which one may be just 1 where the next are not: a tanh's slope is then 0. */
+  const lying = (x: NdArray): NdArray =>
+    how && !exact && x.dtype === "f32" ? { ...x, data: rounded("f32", x.data) } : x;
   const aside = (x: NdArray): NdArray =>
     how && isFloat(x.dtype)
       ? { ...x, data: x.data.map((e, i) => e * (1 + 8 * unitOf(x.dtype) * how.side * (i % 2 === 0 ? 1 : -1))) }
@@ -89,7 +92,7 @@ function evaluate(values: readonly Value[], stores: Stores, { exact, tf32 }: Rou
       const dtype = dtypeOf(r.type);
       const data = made[i] ?? new Float64Array();
       const array = { dtype, shape: dims(r.type), data: exact && isFloat(dtype) ? data : rounded(dtype, data) };
-      known.set(r, rounds(node) ? noisy(array, unitOf(dtype) * (1 + depthOf(node) / 16)) : array);
+      known.set(r, rounds(node) ? lying(noisy(array, unitOf(dtype) * (1 + depthOf(node) / 16))) : array);
       if (off && isFloat(dtype)) inexact.add(r);
     });
   }

@@ -10,6 +10,7 @@ import { axes } from "../../compiler/kernel/candidates.ts";
 import { tune } from "../../runtime/tune.ts";
 import { folder } from "../folder.ts";
 import { storesOf } from "../graphs.ts";
+import { checkCommands, checkKilled } from "./commands.ts";
 import type { Stores } from "./compare.ts";
 import { checkDamaged } from "./damaged.ts";
 import { randomDecoder } from "./decoders.ts";
@@ -58,6 +59,8 @@ export const kinds: Readonly<Record<string, (seed: string) => Case>> = {
   cuda: emulated,
   "cuda-graph": calculatedOnEmulator,
   damaged: (seed) => ({ text: "", note: "", run: async () => checkDamaged(seed, 150) }),
+  commands: (seed) => ({ text: "", note: "", run: async () => checkCommands(seed, 20) }),
+  killed: (seed) => ({ text: "", note: "", run: () => checkKilled(seed) }),
   misused: (seed) => ({ text: "", note: "", run: () => checkMisused(seed) }),
   files: (seed) => ({ text: "", note: "", run: async () => void (await checkFiles(seed, 60)) }),
 };
@@ -116,13 +119,13 @@ function calculated(graph: Graph, stores: Stores = storesOf(valuesOf(graph)), no
 }
 /** Trained by kernels of the CUDA target on the emulator. */
 function emulated(seed: string): Case {
-  const program = drawnProgram(seed, new Draw(`${seed}, its sizes`).of(["small", "aligned", "middle"]));
-  return {
+  const program = drawnProgram(seed, new Draw(`${seed}, its sizes`).of(["small", "aligned", "middle", "empty"]));
+  return refusable({
     text: program.text,
     note: notes(program),
     run: ({ precision }, text = program.text) =>
       checkOnEmulator([{ ...program, text }], precision, drawnEmulation(seed, precision), alone),
-  };
+  });
 }
 function calculatedOnEmulator(seed: string): Case {
   const draw = new Draw(`${seed}, its graph`);
