@@ -37,6 +37,7 @@ import { recompute } from "./transform/recompute.ts";
 import { routedBackward } from "./transform/routed.ts";
 import { expandScatters } from "./transform/scatter.ts";
 import { simplify } from "./transform/simplify.ts";
+import { thinned } from "./transform/thin.ts";
 import { isFloat, type Precision } from "./types/dtype.ts";
 import { type } from "./types/type.ts";
 
@@ -128,6 +129,7 @@ export const afterGradients = (g: G, observer: Observer, limits: Limits = {}): P
   graphPass("simplify", "rules of algebra, to a fixed point", (graph) => simplify(g, graph, true, watched(observer))),
   graphPass("routed", "the mixture's backward without its last product", (graph) => routedBackward(g, graph)),
   graphPass("scatters", "sums into places become routings", (graph) => expandScatters(g, graph)),
+  graphPass("thin", "experts of one unit multiply rows by vectors", (graph) => thinned(g, graph)),
   graphPass("finish", "rules of algebra once more", (graph) => simplify(g, graph, true, watched(observer))),
   graphPass("recompute", "the backward makes a router's logits again", (graph) =>
     recompute(g, graph, limits.recompute),

@@ -12,13 +12,14 @@ import { afterGradients, algebra } from "../compiler/rewrite/algebra.ts";
 import { any, binary } from "../compiler/rewrite/pattern.ts";
 import { type Rule, rewrite, rule } from "../compiler/rewrite/rule.ts";
 import { scatters } from "../compiler/transform/scatter.ts";
+import { thinProducts } from "../compiler/transform/thin.ts";
 import { dims } from "../compiler/types/type.ts";
 import { distance, generator, storesOf } from "./graphs.ts";
 
 const test = suite("rewrite");
 
 for (const r of [...algebra, ...afterGradients]) test(r.name, () => checkRule(r));
-for (const r of scatters) test(r.name, () => checkRule(r, Number.POSITIVE_INFINITY));
+for (const r of [...scatters, ...thinProducts]) test(r.name, () => checkRule(r, Number.POSITIVE_INFINITY));
 
 /** `factor`: how much more than the left side the right side may compute. */
 function checkRule(r: Rule, factor = 1): void {
