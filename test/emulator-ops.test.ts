@@ -106,6 +106,31 @@ function near({ name, graph, stores }: Run & { readonly graph: Graph }, { result
   });
 }
 test("attention over many blocks, in f32 and in bf16", () => inAllWays(longRuns, near));
+/** Three queries over 700 keys: one sees none, one those of the first piece, one those of both. */
+function overPast(dtype: DType): Run & { readonly graph: Graph } {
+  const g = new GraphBuilder(ops);
+  const [T, U, A] = [3, 700, 24];
+  const p = (name: string, ...shape: readonly number[]): Value => b.param(g, name, { dtype, shape });
+  const at = b.reshape(g, b.sub(g, b.mul(g, b.iota(g, T), 400), 400), [1, T]);
+  const seen = b.reshape(g, b.sub(g, b.iota(g, U), 100), [1, U]);
+  const args = [p("q", 1, 2, 2, T, A), p("k", 1, 2, U, A), p("v", 1, 2, U, A), at, seen];
+  const graph = graphOf(b.make(g, "attention", args, causal).results);
+  return { name: dtype, graph, sequence: loweredForCuda(graph), stores: storesOf(valuesOf(graph)) };
+}
+test("few queries over a long past: pieces of the keys are joined", () => {
+  const runs = [overPast("f32"), overPast("bf16")];
+  const attentions = ({ sequence }: Run): (readonly [string, number])[] =>
+    sequence.launches.flatMap(({ kernel, tasks }) => {
+      const [, name] = /^(attention_\w+)_[0-9a-f]+$/.exec(kernel.name) ?? [];
+      return name ? [[name, tasks] as const] : [];
+    });
+  const wanted = [
+    ["attention_pieces", 8],
+    ["attention_join", 12],
+  ];
+  assert.equal(runs.map(attentions), [wanted, wanted]);
+  return inAllWays(runs, near);
+});
 
 /** Products in pieces of 24 steps of the depth, which leave some; rows of odd length between them. */
 function inPieces(dtype: DType, depth: number): Run & { readonly graph: Graph } {

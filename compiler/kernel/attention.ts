@@ -4,16 +4,17 @@ import { askedTarget } from "../asked.ts";
 import { Problem } from "../diagnostic.ts";
 import type { Node, Value } from "../graph/node.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
+import type { VirtualBuffer } from "../plan/sequence.ts";
 import { bytesOf } from "../types/dtype.ts";
 import { dtypeOf } from "../types/type.ts";
 import { type Block, plus } from "./build.ts";
 import type { Draft } from "./draft.ts";
-import { call, ceil, f32, item, load, num, select, truth, unflatten } from "./expr.ts";
-import type { Expr, Tile } from "./ir.ts";
+import { add, call, ceil, f32, item, least, load, most, mul, num, select, truth, unflatten } from "./expr.ts";
+import type { Buffer, Expr, Tile } from "./ir.ts";
 import { type Met, met, sees } from "./met.ts";
 import type { Reader } from "./read.ts";
 import { shapeOf } from "./read.ts";
-import type { AttentionTile } from "./schedule.ts";
+import type { AttentionTile, Choices } from "./schedule.ts";
 
 type Head = readonly [b: Expr, g: Expr, r: Expr];
 export const float = (op: string, ...args: readonly Expr[]): Expr => call(op, "f32", ...args);
@@ -107,18 +108,44 @@ export const times = (x: Expr, factor: number): Expr => (factor === 1 ? x : floa
 /** Below all scores. */
 export const lowest = ({ factor }: Operands): number => -3.4028234663852886e38 / Math.max(1, factor * Math.LOG2E);
 
-/** out, and the logarithm of the sum of each row. */
-export function attention(d: Draft, node: Node): void {
+/** Keys taken apart, where tasks are few: of each piece and row of queries the sum before it is divided, the highest score and the sum of weights. */
+export interface KeyPieces {
+  readonly count: number;
+  /** Keys of a piece. */
+  readonly length: number;
+  readonly out: VirtualBuffer;
+  readonly top: VirtualBuffer;
+  readonly total: VirtualBuffer;
+}
+/** How many pieces of how many keys; null where they stay together. */
+export function keyPieces(node: Node, choices: Choices): Pick<KeyPieces, "count" | "length"> | null {
+  const [q, k, v] = [0, 1, 2].map((i) => item(node.args, i)) as [Value, Value, Value];
+  const [B, G, R, T, A] = shapeOf(q) as [number, number, number, number, number];
+  const [U, C] = [item(shapeOf(k), 2), item(shapeOf(v), 3)];
+  const tile = choices.attention(Math.max(A, C), bytesOf[dtypeOf(q.type)], false, T);
+  const count = tile && choices.keyPieces ? choices.keyPieces(B * G * R * Math.ceil(T / tile.rows), U) : 1;
+  if (!tile || count <= 1) return null;
+  const length = ceil(Math.ceil(U / count), tile.block);
+  return { count: Math.ceil(U / length), length };
+}
+
+/** out, and the logarithm of the sum of each row; or what is known of them from each piece of the keys. */
+export function attention(d: Draft, node: Node, pieces: KeyPieces | null = null): void {
   const o = operands(d, node);
-  const { rows, block, factor } = o;
+  const { rows, block } = o;
   const { B, G, R, T, A, C } = o.sizes;
-  const [b = num(0), g = num(0), r = num(0)] = unflatten(d.k.task("h", B * G * R).at, [B, G, R]);
+  const h = d.k.task("h", B * G * R).at;
+  const [b = num(0), g = num(0), r = num(0)] = unflatten(h, [B, G, R]);
   const m = d.k.task("m", T, rows);
+  const p = pieces && d.k.task("p", pieces.count).at;
   const q = d.k.stage("q", [rows, A], [m.n, num(A)], (i, a) => o.reader.element(o.q, [b, g, r, plus(m, i), a]));
   const out = d.k.tile("acc", "out", [rows, ceil(C, 16)]);
   const [top, total] = [d.k.tile("row", "top", [rows], lowest(o)), d.k.tile("row", "total", [rows])];
   const { from, to, partly } = met(d, o, b, "at", m, o.round);
-  d.k.for("c", from, to, block, (c) => {
+  const start = pieces && p && mul(p, num(pieces.length));
+  const first = start ? d.k.let("first", most(from, start)) : from;
+  const end = start ? d.k.let("end", least(to, add(start, num(pieces.length)))) : to;
+  d.k.for("c", first, end, block, (c) => {
     const keys = d.k.stage("keys", [A, block], [num(A), c.n], (a, j) => o.reader.element(o.k, [b, g, plus(c, j), a]));
     const values = d.k.stage("values", [block, ceil(C, 16)], [c.n, num(C)], (j, e) =>
       o.reader.element(o.v, [b, g, plus(c, j), e]),
@@ -130,15 +157,54 @@ export function attention(d: Draft, node: Node): void {
     renew(d, o, { scores, top, total, out }, m, c);
     d.k.mma(scores, [values], [out], [m.n, c.n]);
   });
-  const [result, sums] = [d.output(item(node.results, 0), "y"), d.output(item(node.results, 1), "sums")];
-  const some = (i: Expr): Expr => call("ne", "bool", load(total, i), f32(0));
-  d.k.each(out, [m.n, num(C)], (i, j) =>
-    d.k.store(result, [b, g, r, plus(m, i), j], select(some(i), float("div", load(out, i, j), load(total, i)), f32(0))),
-  );
-  d.k.each(top, [m.n], (i) => {
-    const logarithm = float("add", times(load(top, i), factor), float("log", load(total, i)));
-    d.k.store(sums, [b, g, r, plus(m, i)], select(some(i), logarithm, f32(0)));
+  const row = (i: Expr): Expr[] => [b, g, r, plus(m, i)];
+  if (pieces && p)
+    return known(d, pieces, { top, total, out }, [m.n, num(C)], (i) => [p, add(mul(h, num(T)), plus(m, i))]);
+  const result = d.output(item(node.results, 0), "y");
+  d.k.each(out, [m.n, num(C)], (i, j) => d.k.store(result, [...row(i), j], share(load(out, i, j), load(total, i))));
+  const sums = d.output(item(node.results, 1), "sums");
+  d.k.each(top, [m.n], (i) => d.k.store(sums, row(i), logarithm(o, load(top, i), load(total, i))));
+}
+const some = (total: Expr): Expr => call("ne", "bool", total, f32(0));
+const share = (x: Expr, total: Expr): Expr => select(some(total), float("div", x, total), f32(0));
+const logarithm = ({ factor }: Operands, top: Expr, total: Expr): Expr =>
+  select(some(total), float("add", times(top, factor), float("log", total)), f32(0));
+type Sums = { readonly [name in "top" | "total" | "out"]: Tile };
+/** Stores what is known from a piece of the keys. */
+function known(
+  d: Draft,
+  pieces: KeyPieces,
+  sums: Sums,
+  [n, cols]: readonly [Expr, Expr],
+  row: (i: Expr) => Expr[],
+): void {
+  const out = d.param("out", pieces.out, "write");
+  d.k.each(sums.out, [n, cols], (i, j) => d.k.store(out, [...row(i), j], load(sums.out, i, j)));
+  for (const name of ["top", "total"] as const) {
+    const to = d.param(name, pieces[name], "write");
+    d.k.each(sums[name], [n], (i) => d.k.store(to, row(i), load(sums[name], i)));
+  }
+}
+/** Rows of queries from what is known from each piece of the keys, in their order. */
+export function attentionJoin(d: Draft, node: Node, pieces: KeyPieces): void {
+  const o = operands(d, node);
+  const { B, G, R, T, C } = o.sizes;
+  const row = d.k.task("r", B * G * R * T).at;
+  const [out, top, total] = (["out", "top", "total"] as const).map((name) => d.param(name, pieces[name], "read")) as [
+    Buffer,
+    Buffer,
+    Buffer,
+  ];
+  const count = num(pieces.count);
+  const highest = d.k.fold("highest", "max", "f32", count, (p) => load(top, p, row));
+  const weight = (p: Expr): Expr => float("exp", times(float("sub", load(top, p, row), highest), o.factor));
+  const added = d.k.fold("added", "sum", "f32", count, (p) => float("mul", load(total, p, row), weight(p)));
+  const at = unflatten(row, [B, G, R, T]);
+  d.k.par(num(C), (j) => {
+    const sum = d.k.fold("sum", "sum", "f32", count, (p) => float("mul", load(out, p, row, j), weight(p)));
+    d.k.store(d.output(item(node.results, 0), "y"), [...at, j], share(sum, added));
   });
+  d.k.store(d.output(item(node.results, 1), "sums"), at, logarithm(o, highest, added));
 }
 /** Scores become weights below a new maximum, by which what was summed before is scaled first. */
 function renew(

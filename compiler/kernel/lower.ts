@@ -12,7 +12,7 @@ import { dims, dtypeOf } from "../types/type.ts";
 import { accessOf } from "./access.ts";
 import * as algorithms from "./algorithms.ts";
 import { spread } from "./asks.ts";
-import { attention, attentionKeys, attentionQueries } from "./attention.ts";
+import { attention, attentionJoin, attentionKeys, attentionQueries, type KeyPieces, keyPieces } from "./attention.ts";
 import { attentionForward, attentionHeads, goesByHeads, goesTransposed } from "./attention-host.ts";
 import { rowsLayout } from "./build.ts";
 import * as contract from "./contract.ts";
@@ -82,7 +82,7 @@ const builders: Readonly<Partial<Record<string, Readonly<Record<string, Build>>>
   scan: { scan: algorithms.scan },
   top_k: { top_k: largest.topK },
   scatter: { put: algorithms.scatterSet },
-  attention: { attention },
+  attention: { attention: (d, node) => attention(d, node) },
   attention_backward: { attention_queries: attentionQueries, attention_keys: attentionKeys },
 };
 
@@ -174,6 +174,8 @@ class Lowering implements Memory {
     if (node.op.name === "top_k" && largest.sorts(node, this.choices)) return this.sort(node, write);
     if (node.op.name === "attention" && goesTransposed(node, this.choices))
       return write("attention_transposed", (d) => attentionForward(d, node));
+    const cut = node.op.name === "attention" ? keyPieces(node, this.choices) : null;
+    if (cut) return this.attentionInPieces(node, region, cut);
     if (node.op.name === "attention_backward" && goesByHeads(node, this.choices))
       return write("attention_heads", (d) => attentionHeads(d, node));
     const kernels = builders[node.op.name];
@@ -204,6 +206,14 @@ class Lowering implements Memory {
   }
   private isRead(v: Value): boolean {
     return this.uses.has(v) || this.graph.results.some((r) => r.value === v);
+  }
+  private attentionInPieces(node: Node, region: Region, cut: Pick<KeyPieces, "count" | "length">): void {
+    const shape = dims(item(node.results, 0).type);
+    const of = (name: string, ...more: readonly number[]): VirtualBuffer =>
+      virtual(`${name}.${node.id}`, "f32", [cut.count, product(shape.slice(0, -1)), ...more], null);
+    const pieces = { ...cut, out: of("out", item(shape, 4)), top: of("top"), total: of("total") };
+    this.launch(region, "attention_pieces", (d) => attention(d, node, pieces));
+    this.launch(region, "attention_join", (d) => attentionJoin(d, node, pieces), []);
   }
   /** The largest of many are sorted. */
   private sort(node: Node, write: Write): void {

@@ -61,19 +61,27 @@ function piece(c: Contraction, tf32: boolean): number {
 const room = 99 * 1024;
 /** Wider accumulators do not fit a warp's registers. */
 const widest = 256;
+/** Rows and columns of scores, the largest first; of few rows they are one warp's. */
+const manyRows = [
+  [128, 64],
+  [64, 64],
+  [32, 32],
+  [16, 16],
+] as const;
+const fewRows = [
+  [16, 64],
+  [16, 32],
+  [16, 16],
+] as const;
 /**
  * Of operands in a loop two stages are held: five in the forward, six in the backward; in f32 an accumulator that is one, too. Two rows of fragments a warp, where
  * registers allow, let each fragment of keys and values serve four products.
  */
-function attention(width: number, bytes: number, backward: boolean): AttentionTile | null {
+function attention(width: number, bytes: number, backward: boolean, queries: number): AttentionTile | null {
   if (width > widest) return null;
   const cols = 2 ** Math.ceil(Math.log2(Math.max(width, 16)));
-  const tiles = [
-    [128, 64],
-    [64, 64],
-    [32, 32],
-    [16, 16],
-  ] as const;
+  const few = !backward && queries <= 16 && width <= 128;
+  const tiles = few ? fewRows : manyRows;
   const most = backward
     ? width <= 64
       ? 64
@@ -91,6 +99,11 @@ function attention(width: number, bytes: number, backward: boolean): AttentionTi
   const tile = tiles.find((t) => t[0] <= most && held(t) <= room && (cols * bytes) / 16 <= 2 * t[0]);
   return tile ? { rows: tile[0], block: tile[1], apart: backward && width > 128 } : null;
 }
+/** A query over a long past is few tasks: as many pieces of 256 keys or more as there are places for. */
+function keyPieces(tasks: number, keys: number): number {
+  if (tasks >= processors) return 1;
+  return Math.max(1, Math.min(32, Math.floor(keys / 256), Math.ceil((2 * processors) / tasks)));
+}
 /** Long rows begin at 16 bytes, so that they are copied by 16 bytes, and TMA can take boxes of them. */
 const pitch = (columns: number, bytes: number): number => (columns < 64 ? columns : ceil(columns, 16 / bytes));
 /** Blocks for all multiprocessors, two for each, of a group of four for each thread of two warps or more. */
@@ -100,6 +113,7 @@ const choicesOf = (tf32: boolean): Choices => ({
   contraction: (c) => contraction(c, tf32),
   piece: (c) => piece(c, tf32),
   attention,
+  keyPieces,
   sums,
   pitch,
   points,

@@ -59,6 +59,8 @@ export interface Choices {
   piece(c: Contraction): number;
   /** Queries and keys that attention takes at a time, for the wider of a key and a value, the bytes of a number and the queries; null if it is too wide. */
   attention(width: number, bytes: number, backward: boolean, queries: number): AttentionTile | null;
+  /** Pieces of so many keys that attention of so many tasks takes apart; 1 if not given. */
+  keyPieces?(tasks: number, keys: number): number;
   /** How operands are staged where products are not of f32 one by one. */
   form?(c: Contraction): Form | null;
   /** Columns of a register tile, and so of a panel of a weight; weights lie in rows if not given. */
