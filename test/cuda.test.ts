@@ -218,6 +218,20 @@ test("of few rows a block takes few columns and deep stages, of few points few p
   assert.equal(tileOf({ ...of(64, 768, 768), operands: 2 }), [64, 32, 64]);
   assert.equal(tileOf(of(64, 50257, 768)), [64, 64, 32]);
   assert.equal([[32768], [1 << 21], [64, 4096]].map(tasksOfPoints), [[128], [512], [512]]);
+  assert.equal(
+    [
+      [65536, 32],
+      [1024, 66],
+    ].map(tasksOfPoints),
+    [[512], [1024]],
+    "short rows of whole vectors",
+  );
+  const g = new GraphBuilder(ops);
+  const folded = (n: number): number[] => {
+    const { launches } = lower(graphOf([b.sum(g, b.exp(g, parameter(g, `x${n}`, [4096, n])), [1])]), backends.cuda);
+    return launches.map((l) => l.tasks);
+  };
+  assert.equal([folded(16), folded(32)], [[16], [4096]], "a thread folds a short row alone");
 });
 test("rows of prepared weights begin at 16 bytes, those of weights lie one after another", () => {
   const g = new GraphBuilder(ops);

@@ -8,9 +8,9 @@ import type { Block } from "./build.ts";
 import type { Draft } from "./draft.ts";
 import { add, item, load, mul, num, product, sameAll, unflatten } from "./expr.ts";
 import type { Expr } from "./ir.ts";
-import { keptOf } from "./kept.ts";
+import { foldsOf, keptOf } from "./kept.ts";
 import { type Reader, shapeOf } from "./read.ts";
-import { wholeVectors } from "./schedule.ts";
+import { type Choices, wholeVectors } from "./schedule.ts";
 import { seams } from "./seams.ts";
 import { shortRows } from "./short.ts";
 import { rowsInTurn } from "./turns.ts";
@@ -24,9 +24,10 @@ export function rows(d: Draft, region: Region): void {
   const { layout } = d.bufferOf(full);
   if (layout.kind === "panels" && region.depth === null) return panels(d, region, layout.width);
   const space = shapeOf(full);
-  const depth = region.depth ?? leading(space);
+  const given = byThreads(d, region, space) ? null : region.depth;
+  const depth = given ?? leading(space, d.choices);
   const inner = space.slice(depth);
-  const cut = region.depth === null;
+  const cut = given === null;
   if (!cut && inner.length === 1 && shortRows(d, region.outputs, space.slice(0, depth), item(inner, 0))) return;
   if (turns(d, region, space, depth) || turned(d, region, space, depth)) return;
   const row = unflatten(task(d, product(space.slice(0, depth))), space.slice(0, depth));
@@ -39,6 +40,17 @@ export function rows(d: Draft, region: Region): void {
   const walk: Walk = { inner, cut: cut ? most : null, seams: seams(d, wide), ahead: cut ? 0 : product(inner) };
   const read = (wide.length === 1 && keeping(d, item(wide, 0), row, walk)) || reader;
   columns(d, walk, (at) => make(d, read, wide, [...row, ...at], (v) => passes(d, v, walk)));
+}
+/** Whether a thread makes an element by itself, for what it folds is too short to share. */
+function byThreads(d: Draft, { outputs, depth }: Region, space: readonly number[]): boolean {
+  const { alone = 0 } = d.choices;
+  const extent = ({ node }: Value): number =>
+    product(shapeOf(item(node.args, 0))) / product(shapeOf(item(node.results, 0)));
+  const isShort = (v: Value): boolean => {
+    const folds = foldsOf(d, v, null, 0);
+    return shapeOf(v).join() === space.join() && folds.reduce((n, f) => n * extent(f), 1) <= alone;
+  };
+  return depth === space.length && depth > 0 && outputs.every(isShort);
 }
 /** Writes the kernel of one result that goes around the caches, if its rows can be taken in turn. */
 function turns(d: Draft, { outputs, depth: given }: Region, space: readonly number[], depth: number): boolean {
@@ -139,10 +151,11 @@ const task = (d: Draft, extent: number): Expr => (extent === 1 ? num(0) : d.k.ta
 const widest = (list: readonly Value[]): Value =>
   list.reduce((a, b) => (shapeOf(b).length > shapeOf(a).length ? b : a));
 
-/** How many axes tasks walk where nothing says so: all but the last, and short last axes together. */
-function leading(space: readonly number[]): number {
+/** How many axes tasks walk where nothing says so: all but the last, and short last axes together, if whole vectors. */
+function leading(space: readonly number[], { together = short }: Choices): number {
   let depth = Math.max(0, space.length - 1);
-  while (depth > 0 && product(space.slice(depth)) < short) depth--;
+  const least = item([...space, 0], depth) % 4 === 0 ? together : short;
+  while (depth > 0 && product(space.slice(depth)) < least) depth--;
   return depth;
 }
 interface Walk {

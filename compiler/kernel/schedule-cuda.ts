@@ -117,6 +117,8 @@ const choicesOf = (tf32: boolean): Choices => ({
   sums,
   pitch,
   points,
+  together: 128,
+  alone: 16,
 });
 export const cudaChoices = choicesOf(false);
 export const cudaTf32Choices = choicesOf(true);

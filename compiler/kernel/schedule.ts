@@ -78,6 +78,10 @@ export interface Choices {
   readonly pitch?: (columns: number, bytes: number) => number;
   /** Elements that a task makes of so many that are made one by one; a block of the kernel's own if not given. */
   readonly points?: (elements: number) => number;
+  /** Rows of fewer points that one task makes together; 16 if not given. */
+  readonly together?: number;
+  /** Elements that a thread folds alone; if not given, all of a task fold them together. */
+  readonly alone?: number;
   /** Elements of a row that a task may keep beside it. */
   readonly kept?: number;
   /** Rows of so many elements and fewer have a lane each. */
