@@ -100,6 +100,14 @@ test("two signs, bools beside numbers, sums of integers into places, slices of n
 test("numbers are counted by a routing that places nothing", () => {
   const g = new GraphBuilder(ops);
   const index = b.param(g, "index", { dtype: "i32", shape: [600, 2] });
+  test("few numbers of each row are counted by comparing them", () => {
+    const g = new GraphBuilder(ops);
+    const index = b.param(g, "index", { dtype: "i32", shape: [4096, 4] });
+    const shape = [4096, 4, 8];
+    const each = b.eq(g, b.broadcast(g, index, shape, [0, 1]), b.broadcast(g, b.iota(g, 8), shape, [2]));
+    const { launches } = lowered(graphOf([b.sum(g, b.cast(g, each, "f32"), [1])]));
+    assert.is(launches.length, 1);
+  });
   const shape = [600, 2, 60];
   const each = b.eq(g, b.broadcast(g, index, shape, [0, 1]), b.broadcast(g, b.iota(g, 60), shape, [2]));
   const graph = graphOf([b.sum(g, b.cast(g, each, "f32"), [0, 1])]);

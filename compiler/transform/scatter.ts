@@ -129,9 +129,10 @@ const routed = sums(
     b.scatter(g, param(g, "whole", "i32", [2, 40, 3]), param(g, "index", "i32", [2, 40]), 6, 1),
   ],
 );
-/** Fewer comparisons, or those of so few choices, are quicker than a routing's launches. */
+/** Fewer comparisons, or those of so few choices in all or of each count, are quicker than a routing's launches. */
 const manyComparisons = 1 << 15;
 const manyChoices = 512;
+const choicesOfEach = 16;
 const histogram: Rule = {
   name: "sum(index == range(N)) = how long the groups of route(index, N) are",
   root: "reduce",
@@ -169,6 +170,7 @@ function comparisons(v: Value): Comparisons | null {
   const [index, { axes }] = [nth(each.args, 0), sum.attrs];
   const [shape, size] = [dims(index.type), nth(dims(nth(range.args, 0).type), 0)];
   const batch = shape.slice(0, shape.length - axes.length);
+  if (product(shape.slice(batch.length)) < choicesOfEach) return null;
   if (product(shape) < manyChoices || product(shape) * size < manyComparisons) return null;
   const inOrder = each.attrs.axes.every((a, i) => a === i) && range.attrs.axes.join() === String(shape.length);
   return inOrder && axes.every((a, i) => a === batch.length + i) ? { index, size, batch } : null;
