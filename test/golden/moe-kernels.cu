@@ -215,19 +215,19 @@ KERNEL void __launch_bounds__(128, BLOCKS(2)) ragged_dot_ccc62fa2(const i32* __r
 KERNEL_END(ragged_dot_ccc62fa2)
 
 // broadcast combine reshape mul sum
-KERNEL void __launch_bounds__(32, BLOCKS(16)) sum_9352906f(const f32* __restrict__ x, const i32* __restrict__ x1, const f32* __restrict__ x2, f32* y) {
-  for (i32 task = blockIdx.x; task < 64; task += gridDim.x) {
-    const ix r = task;
-    const auto t = x[r * 2];
-    const auto t1 = x1[r * 2];
-    const auto t2 = x[r * 2 + 1];
-    const auto t3 = x1[r * 2 + 1];
-    par<4>(32, [&](auto v, ix j) {
-      st(v, y + r * 32 + j, t * (and_(ix(t1) >= 0, ix(t1) < 128) ? ld(v, x2 + ix_min(ix_max(ix(t1), 0), 127) * 32 + j) : all(v, 0.0f)) + t2 * (and_(ix(t3) >= 0, ix(t3) < 128) ? ld(v, x2 + ix_min(ix_max(ix(t3), 0), 127) * 32 + j) : all(v, 0.0f)));
+KERNEL void __launch_bounds__(64, BLOCKS(8)) sum_04aca9b5(const f32* __restrict__ x, const i32* __restrict__ x1, const f32* __restrict__ x2, f32* y) {
+  for (i32 task = blockIdx.x; task < 8; task += gridDim.x) {
+    const ix c = task * 256;
+    par<1>(256, [&](auto v, ix j) {
+      const auto t = all(v, x[(c + j) / 32 * 2]);
+      const auto t1 = all(v, x1[(c + j) / 32 * 2]);
+      const auto t2 = all(v, x[(c + j) / 32 * 2 + 1]);
+      const auto t3 = all(v, x1[(c + j) / 32 * 2 + 1]);
+      st(v, y + c + j, t * where(and_(ix(t1) >= 0, ix(t1) < 128), ld(v, x2 + ix_min(ix_max(ix(t1), all(v, 0)), all(v, 127)) * 32 + (c + j) % 32), 0.0f) + t2 * where(and_(ix(t3) >= 0, ix(t3) < 128), ld(v, x2 + ix_min(ix_max(ix(t3), all(v, 0)), all(v, 127)) * 32 + (c + j) % 32), 0.0f));
     });
   }
 }
-KERNEL_END(sum_9352906f)
+KERNEL_END(sum_04aca9b5)
 
 // mul sum
 KERNEL void __launch_bounds__(256, BLOCKS(2)) sum_1b4e2a5c(f32* y, const f32* __restrict__ x, const f32* __restrict__ x1) {
