@@ -212,6 +212,12 @@ function tasksOfPoints(shape: readonly number[]): readonly number[] {
   const g = new GraphBuilder(ops);
   return lower(graphOf([b.exp(g, parameter(g, "x", shape))]), backends.cuda).launches.map((l) => l.tasks);
 }
+/** Of a kernel that folds 4,096 rows of so many. */
+function tasksOfFolds(n: number): readonly number[] {
+  const g = new GraphBuilder(ops);
+  const sum = b.sum(g, b.exp(g, parameter(g, "x", [4096, n])), [1]);
+  return lower(graphOf([sum]), backends.cuda).launches.map((l) => l.tasks);
+}
 test("of few rows a block takes few columns and deep stages, of few points few points", () => {
   assert.equal(tileOf(of(1, 768, 768)), [16, 32, 128]);
   assert.equal(tileOf({ ...of(1, 128, 1536), short: false }), [16, 16, 128]);
@@ -226,12 +232,7 @@ test("of few rows a block takes few columns and deep stages, of few points few p
     [[512], [1024]],
     "short rows of whole vectors",
   );
-  const g = new GraphBuilder(ops);
-  const folded = (n: number): number[] => {
-    const { launches } = lower(graphOf([b.sum(g, b.exp(g, parameter(g, `x${n}`, [4096, n])), [1])]), backends.cuda);
-    return launches.map((l) => l.tasks);
-  };
-  assert.equal([folded(16), folded(32)], [[16], [4096]], "a thread folds a short row alone");
+  assert.equal([16, 32].map(tasksOfFolds), [[16], [4096]], "a thread folds a short row alone");
 });
 test("rows of prepared weights begin at 16 bytes, those of weights lie one after another", () => {
   const g = new GraphBuilder(ops);

@@ -117,13 +117,14 @@ function overPast(dtype: DType): Run & { readonly graph: Graph } {
   const graph = graphOf(b.make(g, "attention", args, causal).results);
   return { name: dtype, graph, sequence: loweredForCuda(graph), stores: storesOf(valuesOf(graph)) };
 }
+/** Name and tasks of each kernel that is attention. */
+const attentions = ({ sequence }: Run): (readonly [string, number])[] =>
+  sequence.launches.flatMap(({ kernel, tasks }) => {
+    const [, name] = /^(attention_\w+)_[0-9a-f]+$/.exec(kernel.name) ?? [];
+    return name ? [[name, tasks] as const] : [];
+  });
 test("few queries over a long past: pieces of the keys are joined", () => {
   const runs = [overPast("f32"), overPast("bf16")];
-  const attentions = ({ sequence }: Run): (readonly [string, number])[] =>
-    sequence.launches.flatMap(({ kernel, tasks }) => {
-      const [, name] = /^(attention_\w+)_[0-9a-f]+$/.exec(kernel.name) ?? [];
-      return name ? [[name, tasks] as const] : [];
-    });
   const wanted = [
     ["attention_pieces", 8],
     ["attention_join", 12],

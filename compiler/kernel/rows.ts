@@ -41,14 +41,15 @@ export function rows(d: Draft, region: Region): void {
   const read = (wide.length === 1 && keeping(d, item(wide, 0), row, walk)) || reader;
   columns(d, walk, (at) => make(d, read, wide, [...row, ...at], (v) => passes(d, v, walk)));
 }
+/** Elements that a reduction folds to one. */
+const folded = ({ node }: Value): number =>
+  product(shapeOf(item(node.args, 0))) / product(shapeOf(item(node.results, 0)));
 /** Whether a thread makes an element by itself, for what it folds is too short to share. */
 function byThreads(d: Draft, { outputs, depth }: Region, space: readonly number[]): boolean {
   const { alone = 0 } = d.choices;
-  const extent = ({ node }: Value): number =>
-    product(shapeOf(item(node.args, 0))) / product(shapeOf(item(node.results, 0)));
   const isShort = (v: Value): boolean => {
     const folds = foldsOf(d, v, null, 0);
-    return shapeOf(v).join() === space.join() && folds.reduce((n, f) => n * extent(f), 1) <= alone;
+    return shapeOf(v).join() === space.join() && folds.reduce((n, f) => n * folded(f), 1) <= alone;
   };
   return depth === space.length && depth > 0 && outputs.every(isShort);
 }
