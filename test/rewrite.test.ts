@@ -11,6 +11,7 @@ import { ops } from "../compiler/ops/list.ts";
 import { afterGradients, algebra } from "../compiler/rewrite/algebra.ts";
 import { any, binary } from "../compiler/rewrite/pattern.ts";
 import { type Rule, rewrite, rule } from "../compiler/rewrite/rule.ts";
+import { gradients } from "../compiler/transform/differentiate.ts";
 import { scatters } from "../compiler/transform/scatter.ts";
 import { thinProducts } from "../compiler/transform/thin.ts";
 import { dims } from "../compiler/types/type.ts";
@@ -103,6 +104,14 @@ function randomGraph(g: GraphBuilder, seed: string): Value[] {
   for (let i = 0; i < 20; i++) made.push(pick(steps)(pick(made.slice(-4))));
   return made.slice(-2);
 }
+test("what is picked in a row by arithmetic on range is read and sent back by slices", () => {
+  const g = new GraphBuilder(ops);
+  const x = b.param(g, "x", { dtype: "f32", shape: [2, 50, 3] });
+  const back = b.reshape(g, b.sub(g, b.iota(g, 50), 4), [1, 50]);
+  const [y] = rewrite(g, [b.take(g, x, back, 1)], algebra) as [Value];
+  for (const v of [y, ...gradients(g, [b.sum(g, y)], [x])])
+    assert.not.ok(topological([v]).some(({ op }) => op.name === "gather" || op.name === "scatter"));
+});
 test("rules that take turns are named", () => {
   const g = new GraphBuilder(ops);
   const [x, y] = [b.param(g, "x", { dtype: "f32", shape: [] }), b.param(g, "y", { dtype: "f32", shape: [] })];

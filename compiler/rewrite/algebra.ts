@@ -8,6 +8,7 @@ import type { DType } from "../types/dtype.ts";
 import { dims, dtypeOf, sameType } from "../types/type.ts";
 import { any, binary, madeBy, num, select, splatOf, unary } from "./pattern.ts";
 import { type Rule, rule } from "./rule.ts";
+import { takeOfRun } from "./runs.ts";
 
 const [x, y, c] = [any("x"), any("y"), any("c", "bool")];
 const numeric: readonly DType[] = ["f32", "i32"];
@@ -277,6 +278,7 @@ export const algebra: readonly Rule[] = [
   reduceOfOne,
   putOfNothing,
   sumOfConcats,
+  takeOfRun,
 ];
 
 /** Once gradients are taken, nothing is left to stop. */

@@ -76,9 +76,9 @@ const range = builtin("range(n)", "0, 1, ... n - 1, as i32[n]", ({ w }, args) =>
   return tensor(w.made(type("i32", [n]), () => b.iota(w.g, Number(n))));
 });
 
-const take = builtin("take(x, index, axis?)", "The rows at `index` along an axis; none gives 0", ({ w, at }, args) => {
+const take = builtin("take(x, index, axis?)", "The rows at `index` along an axis; none gives 0", ({ w }, args) => {
   const x = args.tensor("x");
-  return tensor(takeAlong(w, x, args.tensor("index"), args.axis("axis", x.type, 0), at));
+  return tensor(takeAlong(w, x, args.tensor("index"), args.axis("axis", x.type, 0), args.span("index")));
 });
 const put = builtin(
   "put(x, index, rows, axis?)",
