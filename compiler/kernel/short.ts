@@ -21,12 +21,19 @@ export function turned({ k }: Draft, rows: Block, n: number, f: (i: Expr, j: Exp
   });
 }
 
-/** Writes the kernel of results of one space, its rows of n elements; false where the rows are long or few, or do not lie side by side. */
+/** Writes the kernel of results of one space, its rows of n elements; false where the rows are long, or do not lie side by side.
+ * Few rows are made so too, with most lanes idle: a row has the same bits alone and among many. */
 export function shortRows(d: Draft, outputs: readonly Value[], outer: readonly number[], n: number): boolean {
   const count = product(outer);
   const isWide = (v: Value): boolean => shapeOf(v).length > outer.length;
   const wide = outputs.filter(isWide);
-  if (n > (d.choices.shortRow ?? 0) || count < fewRows || wide.some((v) => dtypeOf(v.type) === "bool")) return false;
+  if (
+    n > (d.choices.shortRow ?? 0) ||
+    count === 0 ||
+    outer.length === 0 ||
+    wide.some((v) => dtypeOf(v.type) === "bool")
+  )
+    return false;
   const read = readByRow(d, outputs, outer, n);
   if (!read) return false;
   const rows = rowsOfLanes(d, count);
@@ -36,12 +43,15 @@ export function shortRows(d: Draft, outputs: readonly Value[], outer: readonly n
   const made = [...new Set([...kept, ...wide])];
   d.k.par(rows.n, (i) => {
     for (const v of made) block.make(v, i);
-    const row = unflatten(plus(rows, i), outer);
+    const row = placesOf(rows, i, outer);
     for (const v of outputs) if (!isWide(v)) d.k.store(d.output(v), row, block.reader(i).element(v, row));
   });
   for (const v of wide) block.giveOut(v);
   return true;
 }
+/** The places of row i. Those of an only row name it too, so that what is made of them is made in its lane. */
+const placesOf = (rows: Block, i: Expr, outer: readonly number[]): Expr[] =>
+  product(outer) > 1 ? unflatten(plus(rows, i), outer) : [...outer.slice(1).map(() => num(0)), i];
 /** Values of a block of rows, column by column. */
 class Columns {
   readonly #d: Draft;
@@ -85,7 +95,7 @@ class Columns {
   make(v: Value, i: Expr): void {
     const [read, n] = [this.reader(i), item(shapeOf(v), this.#outer.length)];
     const to = this.#of(v);
-    const row = unflatten(plus(this.#rows, i), this.#outer);
+    const row = placesOf(this.#rows, i, this.#outer);
     this.#d.k.for("j", num(0), num(n), 1, ({ at: j }) => this.#d.k.store(to, [j, i], read.element(v, [...row, j])));
   }
 }
