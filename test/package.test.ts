@@ -60,6 +60,16 @@ test("a moec that begins while it is built again is the old one or the new, noth
   appendFileSync(join(headers, "fold.hpp"), "// of another commit\n");
   assert.match(generated(), /^1 .*dist is older than moec[^]*npm run build/);
 });
+test("what a clone brings holds no links: what is installed or built stays out of it, also where that is a link", () => {
+  const { stdout } = spawnSync("git", ["ls-files", "--stage"], { cwd: root, encoding: "utf8" });
+  assert.equal(
+    stdout.split("\n").filter((line) => line.startsWith("120000 ")),
+    [],
+  );
+  const ignored = readFileSync(join(root, ".gitignore"), "utf8").split("\n");
+  for (const name of ["node_modules", "dist", "build", ".nvrtc"])
+    assert.ok(ignored.includes(name), `${name}, no slash`);
+});
 test("installing moec needs nothing built but its own addon", () => {
   const { packages } = JSON.parse(readFileSync(join(root, "package-lock.json"), "utf8")) as {
     readonly packages: Readonly<Record<string, { hasInstallScript?: true; optional?: true; dev?: true }>>;
