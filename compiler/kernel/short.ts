@@ -34,13 +34,13 @@ export function shortRows(d: Draft, outputs: readonly Value[], outer: readonly n
     wide.some((v) => dtypeOf(v.type) === "bool")
   )
     return false;
-  const read = readByRow(d, outputs, outer, n);
+  const kept = wide.flatMap((v) => keptOf(d, v, outer.length) ?? []);
+  const made = [...new Set([...kept, ...wide])];
+  const read = readByRow(d, outputs, made, outer);
   if (!read) return false;
   const rows = rowsOfLanes(d, count);
   const block = new Columns(d, rows, outer);
   for (const v of read) block.takeIn(v);
-  const kept = wide.flatMap((v) => keptOf(d, v, outer.length) ?? []);
-  const made = [...new Set([...kept, ...wide])];
   d.k.par(rows.n, (i) => {
     for (const v of made) block.make(v, i);
     const row = placesOf(rows, i, outer);
@@ -99,25 +99,29 @@ class Columns {
     this.#d.k.for("j", num(0), num(n), 1, ({ at: j }) => this.#d.k.store(to, [j, i], read.element(v, [...row, j])));
   }
 }
-/** What is read of the own row, element by element; null where that is long, or something else that changes with the row is read. */
+/** What is read of the own row, element by element; null where that is long, something else that changes with the row is read, or another row of it. */
 function readByRow(
   d: Draft,
   outputs: readonly Value[],
+  made: readonly Value[],
   outer: readonly number[],
-  n: number,
 ): ReadonlySet<Value> | null {
+  const count = product(outer);
   const k = new Builder("what a row reads");
-  const row = k.variable("r", "index", 0, product(outer) - 1);
+  const row = k.variable("r", "index", 0, count - 1);
   const found = new Set<Value>();
+  const elsewhere = new Set<Value>();
   const others = new Set<Value>();
   const refused = (_: Reader, node: Node): Expr => {
     for (const v of node.results) others.add(v);
     return num(0, scalarOf(dtypeOf(item(node.results, 0).type)));
   };
-  const isOwn = (places: readonly Expr[], shape: readonly number[]): boolean => same(flatten(places, shape), row);
+  const isOwn = (places: readonly Expr[], shape: readonly number[]): boolean =>
+    count === 1 ? product(shape) === 1 : same(flatten(places, shape), row);
   const element = (v: Value, at: readonly Expr[]): Expr | null => {
-    if (d.inlines(v)) return null;
     const lead = shapeOf(v).slice(0, -1);
+    if (!isOwn(at.slice(0, -1), lead)) elsewhere.add(v);
+    if (d.inlines(v)) return null;
     const isShort = (shapeOf(v).at(-1) ?? 0) <= (d.choices.shortRow ?? 0) && dtypeOf(v.type) !== "bool";
     if (isShort && isOwn(at.slice(0, -1), lead)) found.add(v);
     else if (!isOwn(at, shapeOf(v)) && at.some((x) => dependsOn(x, row))) others.add(v);
@@ -125,7 +129,8 @@ function readByRow(
   };
   const moved = Object.fromEntries([...carries].map((name) => [name, refused]));
   const reader = new Reader(k, { ...elements, ...moved }, { element, shared: () => false, offsets: null });
-  const j = k.variable("j", "index", 0, n - 1);
-  for (const v of outputs) reader.element(v, [...unflatten(row, outer), j].slice(0, shapeOf(v).length));
-  return others.size === 0 ? found : null;
+  const j = (v: Value): Expr => k.variable("j", "index", 0, item(shapeOf(v), outer.length) - 1);
+  for (const v of outputs)
+    reader.element(v, [...unflatten(row, outer), ...(shapeOf(v).length > outer.length ? [j(v)] : [])]);
+  return others.size > 0 || [...found, ...made].some((v) => elsewhere.has(v)) ? null : found;
 }
