@@ -244,6 +244,22 @@ test("few rows: attention up to the last key that is seen, experts of which most
     assert.ok(distance(want.data, got[r] ?? []) < 1e-4, `result ${r}`),
   );
 });
+test("a query that sees no key, or none in the first block, in bf16, by scales with which that rounded to infinity", () => {
+  const g = new GraphBuilder(ops);
+  const p = (name: string, ...shape: number[]): Value => b.param(g, name, { dtype: "bf16", shape });
+  const places = b.reshape(g, b.sub(g, b.mul(g, b.iota(g, 3), 90), 1), [1, 3]);
+  const args = [p("q", 1, 1, 1, 3, 16), p("k", 1, 1, 150, 16), p("v", 1, 1, 150, 16), places];
+  const bounds = [
+    { at: 1, seen: -1, plus: 0 },
+    { at: -1, seen: 1, plus: 20 },
+  ];
+  const results = [1 / Math.sqrt(27), 0.697, 1.7, 10].map(
+    (scale) =>
+      b.make(g, "attention", [...args, b.reshape(g, b.iota(g, 150), [1, 150])], { scale, bounds }).results[0] as Value,
+  );
+  const graph = graphOf(results);
+  compare("scales", graph, runSequence(lowered(graph), storesOf(valuesOf(graph)), 1), 2 ** -5);
+});
 test("a query alone has the bits that it has among few, and asks for the keys and values of the next head", () => {
   const g = new GraphBuilder(ops);
   const p = (name: string, ...shape: number[]): Value => b.param(g, name, { dtype: "f32", shape });

@@ -1,7 +1,7 @@
 // Attention where accumulators lie in memory. Scores are made transposed, keys by queries: a softmax then goes down a column, queries being
 // the lanes, and of all operands only a block's queries are transposed, once. Keys after the last that a block meets are left out.
 import type { Node, Value } from "../graph/node.ts";
-import { float, lowest, type Operands, operands, power, score, times } from "./attention.ts";
+import { float, lowest, type Operands, operands, power, score, times, worth } from "./attention.ts";
 import { type Block, plus } from "./build.ts";
 import { isShort } from "./contract.ts";
 import type { Draft } from "./draft.ts";
@@ -80,7 +80,7 @@ function softmaxDown(d: Draft, o: Operands, { scores, keys, queries, top, total,
     const before = d.k.letHere("before", load(top, j));
     const next = d.k.letHere("next", float("max", before, highest));
     const less = d.k.letHere("less", times(next, o.factor));
-    const kept = d.k.letHere("kept", power(o, before, less));
+    const kept = d.k.letHere("kept", worth(o, before, less));
     const added = d.k.fold("added", "sum", "f32", keys, (i) => {
       const p = d.k.letHere("p", power(o, load(scores, i, j), less));
       d.k.store(scores, [i, j], p);

@@ -105,8 +105,13 @@ export function power(o: Operands, s: Expr, less: Expr): Expr {
 }
 export const times = (x: Expr, factor: number): Expr => (factor === 1 ? x : float("mul", x, f32(factor)));
 
-/** Below all scores. */
-export const lowest = ({ factor }: Operands): number => -3.4028234663852886e38 / Math.max(1, factor * Math.LOG2E);
+/** What sums below the highest score so far are worth below `less`, the next one: rounded, no more than 1, where both stand for none yet. */
+export function worth(o: Operands, before: Expr, less: Expr): Expr {
+  const kept = power(o, before, less);
+  return o.short ? float("min", kept, f32(1)) : kept;
+}
+/** Below all scores; its products with the factor are finite, rounded too. */
+export const lowest = ({ factor }: Operands): number => -3.4e38 / Math.max(1, factor * Math.LOG2E);
 
 /** Keys taken apart, where tasks are few: of each piece and row of queries the sum before it is divided, the highest score and the sum of weights. */
 export interface KeyPieces {
@@ -218,7 +223,7 @@ function renew(
   const keep = d.k.tile("row", "keep", top.shape);
   d.k.each(top, [m.n], (i) => {
     const next = d.k.letHere("next", float("max", load(top, i), load(highest, i)));
-    d.k.store(keep, [i], power(o, load(top, i), times(next, o.factor)));
+    d.k.store(keep, [i], worth(o, load(top, i), times(next, o.factor)));
     d.k.store(total, [i], float("mul", load(total, i), load(keep, i)));
     d.k.store(top, [i], next);
   });
