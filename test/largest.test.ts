@@ -61,4 +61,5 @@ test("by counting how many come before", () => {
   ];
   check(cases, "ranks");
 });
+test("of rows of one", () => check([{ n: 1, k: 1, times: 3 }], "top_k"));
 test.run();

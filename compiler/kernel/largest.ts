@@ -63,7 +63,7 @@ export const sorts = (node: Node, choices: Choices): boolean =>
 function isRanked(node: Node, { shortRow }: Choices): boolean {
   const { n, k } = sizesOf(node);
   const rows = product(shapeOf(result(node)).slice(0, -1));
-  return shortRow !== undefined && n <= mostRanked && n * n <= 512 * k - 256 && rows >= fewRows;
+  return shortRow !== undefined && n > 1 && n <= mostRanked && n * n <= 512 * k - 256 && rows >= fewRows;
 }
 /** Elements of a run: what a search looks at, n / run + 3 run, is least about there. */
 const runOf = (n: number): number => Math.max(16, 2 ** Math.round(Math.log2(Math.sqrt(n / 3))));
