@@ -156,10 +156,11 @@ test("where few results of a long product are made of pieces, the products are a
   assert.is(sequence.launches.length, 2);
   compare("pieces", graph, runSequence(sequence, storesOf(valuesOf(graph))));
 });
+const sumOfTwo = (k: number, other: number): Graph =>
+  paired((g, p) => [b.add(g, dot(g, p, k), dot(g, p, other))], "bf16");
 test("on the host a register tile sums all pairs; on CUDA rounds of one loop take them in turn", () => {
-  const sum = (k: number, other: number): Graph => paired((g, p) => [b.add(g, dot(g, p, k), dot(g, p, other))], "bf16");
-  const host = lowered(sum(40, 48)).launches[0]?.kernel.text;
-  const cuda = loweredForCuda(sum(140, 148)).launches[0]?.kernel.text;
+  const host = lowered(sumOfTwo(40, 48)).launches[0]?.kernel.text;
+  const cuda = loweredForCuda(sumOfTwo(140, 148)).launches[0]?.kernel.text;
   assert.match(host ?? "", /mma\(true, left, mn, 40, \w+, plus\(on\(right, acc\), left1, 48, right1\)\);/);
   assert.is(cuda?.match(/contract</g)?.length, 1);
   assert.match(cuda ?? "", /contract<\d, 128>\(0, 512, 128, /);

@@ -116,8 +116,14 @@ test("a short row has the same bits alone, among few and among many", () => {
     [4, 33],
   ].map((lead) => {
     const g = new GraphBuilder(ops);
-    const soft = b.softmax(g, b.param(g, "x", { dtype: "f32", shape: [...lead, 9] }));
-    const graph = graphOf([soft, b.sum(g, b.mul(g, soft, b.log(g, soft)), [2])]);
+    const x = b.param(g, "x", { dtype: "f32", shape: [...lead, 9] });
+    const soft = b.softmax(g, x);
+    const few = ["u", "v", "w", "p", "q", "r"].map((name) => b.param(g, name, { dtype: "f32", shape: [...lead, 3] }));
+    const graph = graphOf([
+      soft,
+      b.sum(g, b.mul(g, soft, b.log(g, soft)), [2]),
+      ...few.map((y) => b.div(g, y, b.expand(g, b.sum(g, y, [2]), 2))),
+    ]);
     const sequence = lowered(graph);
     return runSequence(sequence, storesOf(valuesOf(graph)), 2, compiled(kernelsOf([sequence]), ["-O1"]));
   });

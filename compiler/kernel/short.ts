@@ -51,7 +51,7 @@ export function shortRows(d: Draft, outputs: readonly Value[], outer: readonly n
 }
 /** The places of row i. Those of an only row name it too, so that what is made of them is made in its lane. */
 const placesOf = (rows: Block, i: Expr, outer: readonly number[]): Expr[] =>
-  product(outer) > 1 ? unflatten(plus(rows, i), outer) : [...outer.slice(1).map(() => num(0)), i];
+  product(outer) > 1 ? unflatten(plus(rows, i), outer) : outer.map(() => i);
 /** Values of a block of rows, column by column. */
 class Columns {
   readonly #d: Draft;
