@@ -1,33 +1,27 @@
-// CUDA text: what it says, and that the real NVRTC takes all of it without a spill or a warning. What it computes is tested under the emulator.
-import { spawnSync } from "node:child_process";
-import { readdirSync, readFileSync } from "node:fs";
-import { join } from "node:path";
-import { fileURLToPath } from "node:url";
+// CUDA text: what it says, and that the real NVRTC takes all of it without a spill or a warning. What it computes is tested under the emulator,
+// how it is cut in cuda-schedule.test.ts.
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Problem } from "../compiler/diagnostic.ts";
 import { cudaUnit, shown } from "../compiler/emit/unit.ts";
 import { GraphBuilder } from "../compiler/graph/builder.ts";
-import type { Graph, Store, Value } from "../compiler/graph/node.ts";
+import type { Graph, Value } from "../compiler/graph/node.ts";
 import { lower } from "../compiler/kernel/lower.ts";
-import type { Contraction } from "../compiler/kernel/schedule.ts";
-import { cudaChoices, processors } from "../compiler/kernel/schedule-cuda.ts";
-import { hopperChoice } from "../compiler/kernel/schedule-hopper.ts";
 import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";
 import { compileTarget } from "../compiler/options.ts";
-import type { Layout, PlanKernel } from "../compiler/plan/plan.ts";
+import type { PlanKernel } from "../compiler/plan/plan.ts";
 import type { Sequence } from "../compiler/plan/sequence.ts";
 import { backends } from "../compiler/targets.ts";
 import type { DType } from "../compiler/types/dtype.ts";
 import { capability, occupancy, requireArchitecture, requireShared } from "../runtime/cuda/architecture.ts";
 import { compileKernels, type KernelCode, options, used } from "../runtime/cuda/code.ts";
-import { nvdisasm } from "../runtime/cuda/sass.ts";
 import { KernelCache } from "../runtime/host/cache.ts";
 import type { Nvrtc } from "../runtime/nvrtc.ts";
 import { folder } from "./folder.ts";
 import { golden } from "./golden.ts";
 import { samples } from "./graphs.ts";
+import { graphOf, kernelsOf } from "./host/compare.ts";
 import { attentionLayer, gptStep, manyGroups, moeLayer } from "./layers.ts";
 import { foundNvrtc } from "./nvrtc.ts";
 
@@ -35,14 +29,7 @@ const test = suite("cuda");
 const compiler = await foundNvrtc();
 const full = process.env["MOEC_TEST"] === "full";
 
-const graphOf = (values: readonly Value[]): Graph => ({
-  name: "test",
-  results: values.map((value, i) => ({ role: "output", name: String(i), value })),
-});
 const lowered = (graph: Graph): Sequence => lower(graph, backends.cuda);
-const kernelsOf = (list: readonly Sequence[]): PlanKernel[] => [
-  ...new Map(list.flatMap((s) => s.launches.map((l) => [l.kernel.name, l.kernel]))).values(),
-];
 function parameter(g: GraphBuilder, name: string, shape: readonly number[], dtype: DType = "f32"): Value {
   return b.param(g, name, { dtype, shape });
 }
@@ -181,76 +168,6 @@ if (compiler)
       ));
   }
 
-/** A product of bf16. */
-function of(m: number, n: number, k: number): Contraction {
-  return { op: "dot", m, n, k, groups: 1, operands: 1, pairs: 1, short: true, outer: false };
-}
-test("a product whose tiles would leave multiprocessors idle is cut along its depth, and takes narrow tiles", () => {
-  const piece = (m: number, n: number, k: number): number => cudaChoices.piece(of(m, n, k));
-  assert.is(piece(8192, 8192, 8192), 8192);
-  assert.is(piece(1024, 1024, 512), 512);
-  for (const [m, n, k] of [
-    [1024, 1024, 16384],
-    [1024, 768, 50257],
-  ] as const) {
-    const cut = piece(m, n, k);
-    assert.is(cut % 64, 0);
-    assert.ok((m / 128) * (n / 128) * Math.floor(k / cut) >= processors, `${k} in pieces of ${cut}`);
-  }
-  const few = 100352 / piece(64, 64, 100352);
-  assert.ok(few > 64 && few <= 128 && few % 1 === 0, `a convolution's weight gradient has ${few} pieces`);
-  assert.is(piece(1, 768, 768), 768);
-  assert.equal([hopperChoice(of(8192, 8192, 512))?.bn, hopperChoice(of(1024, 1024, 512))?.bn], [256, 128]);
-});
-/** Rows, columns and depth of a tile. */
-function tileOf(c: Contraction): readonly number[] {
-  const { bm, bn, bk } = cudaChoices.contraction(c);
-  return [bm, bn, bk];
-}
-/** Of a kernel that makes each element by itself. */
-function tasksOfPoints(shape: readonly number[]): readonly number[] {
-  const g = new GraphBuilder(ops);
-  return lower(graphOf([b.exp(g, parameter(g, "x", shape))]), backends.cuda).launches.map((l) => l.tasks);
-}
-/** Of a kernel that folds 4,096 rows of so many. */
-function tasksOfFolds(n: number): readonly number[] {
-  const g = new GraphBuilder(ops);
-  const sum = b.sum(g, b.exp(g, parameter(g, "x", [4096, n])), [1]);
-  return lower(graphOf([sum]), backends.cuda).launches.map((l) => l.tasks);
-}
-test("of few rows a block takes few columns and deep stages, of few points few points", () => {
-  assert.equal(tileOf(of(1, 768, 768)), [16, 32, 128]);
-  assert.equal(tileOf({ ...of(1, 128, 1536), short: false }), [16, 16, 128]);
-  assert.equal(tileOf({ ...of(64, 768, 768), operands: 2 }), [64, 32, 64]);
-  assert.equal(tileOf(of(64, 50257, 768)), [64, 64, 32]);
-  assert.equal([[32768], [1 << 21], [64, 4096]].map(tasksOfPoints), [[128], [512], [512]]);
-  assert.equal(
-    [
-      [65536, 32],
-      [1024, 66],
-    ].map(tasksOfPoints),
-    [[512], [1024]],
-    "short rows of whole vectors",
-  );
-  assert.equal([16, 32].map(tasksOfFolds), [[16], [4096]], "a thread folds a short row alone");
-});
-test("rows of prepared weights begin at 16 bytes, those of weights lie one after another", () => {
-  const g = new GraphBuilder(ops);
-  const w = parameter(g, "w", [136, 203], "bf16");
-  const graph = graphOf([b.matmul(g, parameter(g, "x", [130, 136], "bf16"), w)]);
-  const layoutAs = (role: Store["role"]): Layout | undefined => {
-    const store: Store = { name: "w", role, type: w.type, stack: 0, saved: false, where: null };
-    const { launches } = lower(graph, { ...backends.cuda, stores: [store] });
-    return launches.flatMap((l) => l.args.map((a) => a.buffer)).find((v) => v.store === "w")?.layout;
-  };
-  assert.equal(
-    [layoutAs("prepared"), layoutAs("parameter")],
-    [
-      { kind: "rows", pitch: 208 },
-      { kind: "rows", pitch: 203 },
-    ],
-  );
-});
 test("what ptxas tells of a kernel", () => {
   const log = [
     "ptxas info    : Compiling entry function 'one' for 'sm_80'",
@@ -392,84 +309,6 @@ test("architectures", () => {
   for (const text of ["cuda", "cuda:sm_75", "cuda:sm_9"])
     assert.throws(() => compileTarget.parse(text), /from sm_80 on, cuda:sm_90a say/);
   assert.throws(() => compileTarget.parse("cuda:gtx"), /cuda:sm_90a/);
-});
-
-const root = fileURLToPath(new URL("..", import.meta.url));
-interface Ran {
-  readonly status: number | null;
-  readonly out: string;
-  readonly err: string;
-}
-const moec = (...args: readonly string[]): Ran => moecIn({}, ...args);
-function moecIn(more: NodeJS.ProcessEnv, ...args: readonly string[]): Ran {
-  const env = { ...process.env, NO_COLOR: "1", MOEC_CACHE: join(folder(), "cache"), ...more };
-  const ran = spawnSync(process.execPath, ["--import", "tsx", "cli/main.ts", "compile", ...args], {
-    cwd: root,
-    encoding: "utf8",
-    env,
-  });
-  return { status: ran.status, out: ran.stdout, err: ran.stderr };
-}
-const program = ["examples/one-layer.moe", "--entry", "Layer", "--set", "N=32"];
-test("compile --target cuda", () => {
-  const to = folder();
-  const text = moec(...program, "--target", "cuda:sm_90a", "--emit", "cu", "-o", to);
-  assert.is(text.status, 0, text.err);
-  const names = readdirSync(to);
-  assert.ok(names.includes("device.cuh"));
-  const kernel = names.find((n) => n.startsWith("ragged_dot")) ?? "";
-  assert.match(readFileSync(join(to, kernel), "utf8"), /^\/\/ .*\.moe:\d+\n[^]*KERNEL void/);
-  const short = moec(...program, "--target", "cuda:sm_90a", "--precision", "bf16", "--emit", "cu");
-  assert.match(short.out, /Stage<bf16, /);
-  if (!compiler) return;
-  const json = moec(...program, "--target", "cuda:sm_90a", "--emit", "cubin", "-o", to, "--json");
-  assert.is(json.status, 0, json.err);
-  const { kernels } = JSON.parse(json.out) as { readonly kernels: readonly Record<string, unknown>[] };
-  assert.equal(Object.keys(kernels[0] ?? {}), [
-    "name",
-    "lines",
-    "threads",
-    "registers",
-    "shared",
-    "spills",
-    "occupancy",
-    "seconds",
-  ]);
-  const cubins = readdirSync(to).filter((n) => n.endsWith(".cubin"));
-  assert.is(cubins.length, kernels.length);
-  for (const name of cubins) assert.is(readFileSync(join(to, name)).toString("latin1", 0, 4), "\x7fELF");
-});
-test("compile --emit sass", () => {
-  const missing = moecIn({ NVDISASM: "/nowhere" }, ...program, "--target", "cuda:sm_80", "--emit", "sass");
-  assert.is(missing.status, 1);
-  assert.match(missing.err, /nvdisasm.* was not found\n.*pip install nvidia-cuda-nvdisasm/);
-  const found = foundDisassembler();
-  if (!compiler || !found) return;
-  const to = folder();
-  const { status, err } = moec(...program, "--target", "cuda:sm_80", "--precision", "bf16", "--emit", "sass", "-o", to);
-  assert.is(status, 0, err);
-  const [name = ""] = readdirSync(to).filter((n) => n.startsWith("ragged_dot"));
-  assert.match(readFileSync(join(to, name), "utf8"), /^\/\/ \S+:\d+\n[^]*HMMA\.16816/);
-});
-function foundDisassembler(): string | null {
-  try {
-    return nvdisasm();
-  } catch (error) {
-    if (!(error instanceof Problem)) throw error;
-    console.log(`skipped: ${error.message}; ${error.help}`);
-    return null;
-  }
-}
-test("a form that the target has not, and what to do", () => {
-  for (const [args, message] of [
-    [["--emit", "ptx"], /the host target has no ptx\n.*add --target cuda:sm_90a/],
-    [["--emit", "cpp", "--target", "cuda:sm_80"], /has no cpp\n.*use --emit cu/],
-    [["--emit", "cubin", "--target", "cuda:sm_80"], /a cubin is no text\n.*-o FOLDER/],
-  ] as const) {
-    const { status, err } = moec(...program, ...args);
-    assert.is(status, 1, err);
-    assert.match(err, message);
-  }
 });
 
 test.run();

@@ -1,59 +1,21 @@
-// A program in one's own TypeScript: runs at once, what is given wrongly, what is asked at the wrong time.
+// A program in one's own TypeScript: runs at once, training, ends, and what is asked at the wrong time.
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import {
-  type CallOptions,
   type CompileOptions,
   compile,
-  type Inputs,
   moe,
   type Outcome,
-  Problem,
   type Program,
   type Tensor,
   type TrainOptions,
   tensor,
-  tensorOf,
-  toNested,
   train,
-  writeSafetensors,
 } from "../runtime/index.ts";
+import { compiled, First, Fit, filled, first, Sized, sizes, Twice, targets } from "./embedded.ts";
 import { refuses } from "./refuses.ts";
 
 const test = suite("embed");
-const { Twice, First, Sized, Fit } = moe<"Twice" | "First" | "Sized" | "Fit">`
-  import { Sgd } from "std/optim"
-  layer Twice(D) {
-    param w: float[D] = 2
-    forward(x: float[N, D], scale: f32 = 1) -> float[N, D] { return scale * w * x }
-  }
-  layer First(D) { forward(x: float[N, D], y: float[N, D]) -> float[N, D] { return 2 * x } }
-  layer Sized(D) {
-    param w: float[D, D] = 1
-    forward(x: float[N, D]) -> float[N, D] {
-      for i in 0:40 { x = x @ w / D }
-      return x
-    }
-  }
-  model Fit(D) {
-    param w: float[D] = 2
-    train(x: float[N, D]) {
-      loss square = mean(w * x * x)
-      optimize with Sgd(lr: 1e-2)
-    }
-  }
-`;
-const targets = ["host", "reference"] as const;
-const sizes = { D: 4, N: 2 };
-const filled = (x: number, n = 8): Float32Array => new Float32Array(n).fill(x);
-async function compiled<T>(options: CompileOptions, use: (program: Program) => Promise<T>, from = Twice): Promise<T> {
-  const program = await compile(from, { sizes, threads: 2, ...options });
-  try {
-    return await use(program);
-  } finally {
-    program.close();
-  }
-}
 test("training ends at a loss that is no number, as the command does", async () => {
   for (const accumulate of [1, 2]) {
     const batches = [1, 1, Number.NaN, 1].map((x) => ({ x: filled(x) }));
@@ -93,9 +55,6 @@ test("train evaluates a held-out batch with the parameters of each step, and lea
   evaluated.close();
   await refuses(() => compile(Held, { evaluates: true, sizes }), "forward does not evaluate", 'entry: "train"');
 });
-const first = async (program: Program, x: Float32Array): Promise<number | undefined> =>
-  (await program.run({ x })).outputs[0]?.data[0];
-
 for (const target of targets)
   test(`runs at once each give their own results, on ${target}`, () =>
     compiled({ target }, async (program) => {
@@ -158,43 +117,6 @@ for (const target of targets) {
       assert.equal(program.read("w"), w);
       assert.is(await first(program, filled(1)), 3);
     }));
-  test(`inputs that do not fit are refused by a rejected promise, on ${target}`, () =>
-    compiled({ target }, async (program) => {
-      const wrong: [inputs: unknown, message: string, help: string][] = [
-        [undefined, "no object of names", "by name"],
-        [new Map([["x", filled(1)]]), "no object of names", "by name"],
-        [{}, "input x of forward is missing", "reads x"],
-        [{ X: filled(1) }, "no input X", "reads x"],
-        [{ x: filled(1), scale: filled(1, 1) }, "no input scale", "`given`"],
-        [{ x: undefined }, "x is given undefined", "typed array"],
-        [{ x: filled(1, 7) }, "Float32Array(7) was given", "Float32Array of 8"],
-        [{ x: new Float64Array(8) }, "Float64Array(8) was given", "Float32Array of 8"],
-        [{ x: [1, 2] }, "Array(2) was given", "Float32Array of 8"],
-        [{ x: null }, "x is given null", "typed array"],
-      ];
-      const tensors: [tensor: unknown, message: string, help: string][] = [
-        [{ dtype: "f32", shape: [4, 2], data: filled(1) }, "x is f32[2, 4], and f32[4, 2]", "of that type"],
-        [{ dtype: "f64", shape: [2, 4], data: new Float64Array(8) }, "f64[2, 4] was given", "of that type"],
-        [{ dtype: "f32", shape: [2, 4], data: filled(1, 7) }, "Float32Array(7) was given", "Float32Array of 8"],
-        [{ dtype: "f32", shape: [2, 4], data: new Float64Array(4) }, "Float64Array(4) was given", "Float32Array of 8"],
-        [{ dtype: "f32", shape: [2, 4], data: new Int32Array(8) }, "Int32Array(8) was given", "Float32Array of 8"],
-        [{ dtype: "f32", shape: ["2", 4], data: filled(1) }, "x is no tensor", "make one"],
-      ];
-      for (const [inputs, message, help] of [...wrong, ...tensors.map(([x, m, h]) => [{ x }, m, h] as const)]) {
-        const run = program.run(inputs as Inputs);
-        await refuses(() => run, message, help);
-      }
-      await refuses(() => program.run({ x: filled(1) }, { step: 0.5 }), "the step is 0.5", "whole number");
-      const old = 3 as unknown as CallOptions;
-      await refuses(() => program.run({ x: filled(1) }, old), "are 3", "object of them");
-      const short: Tensor = { dtype: "f32", shape: [4], data: filled(1, 3) };
-      await refuses(() => program.load(new Map([["w", short]])), "w is f32[4], and Float32Array(3)", "of 4 elements");
-      const bare = new Map([["w", filled(1, 4)]]) as unknown as Map<string, Tensor>;
-      await refuses(() => program.load(bare), "w is no tensor", "make one");
-      const record = { w: short } as unknown as Map<string, Tensor>;
-      await refuses(() => program.load(record), "are no Map", "new Map");
-      assert.is(await first(program, filled(1)), 2);
-    }));
   test(`an input that the entry does not read may be left out, on ${target}`, () =>
     compiled({ target }, async (program) => assert.is(await first(program, filled(1)), 2), First));
   test(`cotangents that are not given are 1 in bf16 too, on ${target}`, () =>
@@ -226,24 +148,6 @@ for (const target of targets)
       Experts,
     );
   });
-test("of a large model's parameters a wrong name is told those most like it", async () => {
-  const { Deep } = moe<"Deep">`
-    import { SwiGlu } from "std/nn"
-    layer Deep(D) {
-      blocks: SwiGlu(D, D)[20]
-      forward(x: float[N, D]) -> float[N, D] {
-        for block in blocks { x = block(x) }
-        return x
-      }
-    }`;
-  const wrong = new Map([["blocks.7.gate_proj.weight", tensor("f32", [1], [0])]]);
-  const load = async (program: Program): Promise<void> => program.load(wrong);
-  await refuses(
-    () => compiled({ target: "reference" }, load, Deep),
-    "nothing is named blocks.7.gate_proj.weight",
-    "of 60 parameters those most like it are blocks.7.gate.weight, blocks.7.up.weight, blocks.7.down.weight, ",
-  );
-});
 test("inputs and cotangents in f32 of a program in f64 are taken as they are", () =>
   compiled({ target: "reference", gradients: true, precision: "f64" }, async (program) => {
     const x: Tensor = { dtype: "f32", shape: [2, 4], data: filled(0.1) };
@@ -363,92 +267,4 @@ test("elements in shared memory", () =>
     assert.is(await first(program, new Float32Array(new SharedArrayBuffer(32)).fill(5)), 10),
   ));
 
-test("of tensors that do not all fit none is set", () =>
-  compiled({ target: "reference" }, async (program) => {
-    const good = ["w", tensor("f32", [4], [1, 2, 3, 4])] as const;
-    for (const bad of [
-      ["v", good[1]],
-      ["w.0", good[1]],
-    ] as const)
-      await refuses(() => program.load(new Map([good, bad])), bad[0], "w");
-    assert.is(await first(program, filled(1)), 2);
-  }));
-test("what is asked for is worded for TypeScript too", async () => {
-  const asked: [options: object, help: string][] = [
-    [{ sizes: { N: 2 } }, "sizes: { D: VALUE }"],
-    [{ sizes: { D: 4 } }, "sizes: { N: 128 }"],
-    [{ sizes: { D: 1.5, N: 2 } }, "sizes: { D: 8 }"],
-    [{ precision: "f64", target: "host" }, 'target: "reference"'],
-    [{ tf32: true }, 'target: "cuda"'],
-  ];
-  for (const [options, help] of asked) {
-    const error = await compile(Twice, { sizes, target: "reference", ...options }).catch((e: unknown) => e);
-    assert.match(error instanceof Problem ? error.help : String(error), help);
-  }
-  const program = await compile(Twice, { sizes, target: "reference" });
-  const wide = new Map([["w", tensor("f32", [3], [1, 2, 3])]]);
-  await refuses(() => program.load(wide), "gives f32[3] for `w`", "sizes: { NAME: VALUE }");
-});
-test("options that nothing can work with are refused", async () => {
-  const wrong: [options: object, message: string, help: string][] = [
-    ...[0, -1, 1.5, Number.NaN, 1e6].map((threads): [object, string, string] => [
-      { threads },
-      `${threads} threads`,
-      "from 1 to 1024",
-    ]),
-    ...[1.5, Number.NaN, 2 ** 40].map((seed): [object, string, string] => [{ seed }, "the seed is", "whole number"]),
-    [{ precision: "f16" }, "no precision f16", "f32, bf16, f64"],
-    [{ sizes: { D: "4", N: 2 } }, 'D is given "4"', "a number"],
-    [{ given: ["skale"] }, "forward has no input skale", "scale"],
-    [{ entry: "forwards" }, "no method forwards", "forward"],
-    [{ entry: 3 }, "entry is 3", "name of a method"],
-    [{ given: "scale" }, 'given is "scale"', "a list"],
-    [{ threads: [2] }, "threads is a list", "a whole number"],
-    [{ seed: 1n }, "seed is a bigint", "a whole number"],
-    [{ gradients: "yes" }, 'gradients is "yes"', "true or false"],
-    [{ sizes: { D: 2 ** 53, N: 2 } }, "D is a size, and 9007199254740992 is not", "D: 8"],
-    [{ sizes: { D: null, N: 2 } }, "D is given null", "a number"],
-  ];
-  for (const [options, message, help] of wrong)
-    await refuses(() => compile(Twice, { sizes, target: "reference", ...options }), message, help);
-  const no = ["Twice", {}] as unknown as (typeof Twice)[];
-  for (const source of no) await refuses(() => compile(source), "no declaration", "`moe`");
-  await refuses(() => compile({ file: 0 } as never), "the file is 0", "its path");
-  await refuses(() => compile(Twice, null as never), "options of compile are null", "an object");
-});
-test("a list of sizes is of a spread, and holds sizes", async () => {
-  const { Any } = moe<"Any">`layer Any(D) { forward(x: float[...S, D]) -> float[...S, D] { return 2 * x } }`;
-  for (const S of [["x"], [-1], [1.5], [Number.NaN], null, [undefined]])
-    await refuses(() => compile(Any, { sizes: { D: 2, S } as never }), "S is a list of sizes", "whole numbers");
-  const lists = { D: 4, N: [2, 3] };
-  const why = await compile(Twice, { sizes: lists, target: "reference" }).then(() => "", String);
-  assert.match(why, "not a list");
-});
-test("a bool is 0 or 1, and the step of an update a whole number", async () => {
-  const { Count } = moe<"Count">`layer Count() { forward(on: bool[N]) -> i32 { return sum(on) } }`;
-  const options = { sizes: { N: 2 }, target: "reference" } as const;
-  await compiled(
-    options,
-    async (program) => {
-      await refuses(() => program.run({ on: Uint8Array.of(1, 255) }), "on holds 255", "1 or 0");
-      await refuses(() => program.update(0.5), "the step is 0.5", "whole number");
-    },
-    Count,
-  );
-});
-test("a tensor of what is none", async () => {
-  const wrong: [make: () => unknown, message: string, help: string][] = [
-    [() => tensor("f32", [2], [1]), "f32[2], and 1 numbers were given", "2 numbers"],
-    [() => tensor("f32", [2], undefined as never), "undefined was given", "2 numbers"],
-    [() => tensor("f16" as never, [2], [1, 2]), 'the dtype is "f16"', "f32"],
-    [() => tensor("f32", 2 as never, [1, 2]), "the shape is 2", "[2, 3]"],
-    [() => tensor("f32", [-1], []), "the shape is [-1]", "[2, 3]"],
-    [() => tensor("f32", [2 ** 40], []), "does not fit", "at most"],
-    [() => tensor("f32", [1], ["a"] as never), 'holds "a"', "numbers"],
-    [() => tensorOf("f32", [3n], "x"), "x holds a bigint", "numbers"],
-    [() => toNested(filled(1) as never), "no tensor", "make one"],
-    [() => writeSafetensors("x", new Map([["w", filled(1)]]) as never), "w is no tensor", "make one"],
-  ];
-  for (const [make, message, help] of wrong) await refuses(make, message, help);
-});
 test.run();

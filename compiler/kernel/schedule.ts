@@ -112,9 +112,9 @@ export const hostChoices: Choices = {
 /** Instructions beside FMAs: they multiply tiles of bf16 (AMX), or add two products of bf16 to a sum of f32 (AVX512-BF16). */
 export type Products = "tiles" | "words";
 /** Results so few that their tasks are, too. */
-export const isFew = ({ groups, m, n }: Contraction): boolean => groups * m * n <= 1 << 15;
+const isFew = ({ groups, m, n }: Contraction): boolean => groups * m * n <= 1 << 15;
 /** Of few results of a long depth the most equal pieces, up to 16, of at least 256 each. */
-export function pieceOfFew(c: Contraction): number {
+function pieceOfFew(c: Contraction): number {
   if (!isFew(c) || c.k < 1024) return c.k;
   for (let p = Math.min(16, Math.floor(c.k / 256)); p > 1; p--) if (c.k % p === 0) return c.k / p;
   return c.k;

@@ -21,8 +21,10 @@ export function turned({ k }: Draft, rows: Block, n: number, f: (i: Expr, j: Exp
   });
 }
 
-/** Writes the kernel of results of one space, its rows of n elements; false where the rows are long, or do not lie side by side.
- * Few rows are made so too, with most lanes idle: a row has the same bits alone and among many. */
+/**
+ * Writes the kernel of results of one space, its rows of n elements; false where the rows are long, or do not lie side by side. Few rows are
+ * made so too, with most lanes idle: a row has the same bits alone and among many.
+ */
 export function shortRows(d: Draft, outputs: readonly Value[], outer: readonly number[], n: number): boolean {
   const count = product(outer);
   const isWide = (v: Value): boolean => shapeOf(v).length > outer.length;

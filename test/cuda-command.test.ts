@@ -1,0 +1,94 @@
+// `moec compile --target cuda`: files, JSON, and what is said of a form that there is not.
+import { spawnSync } from "node:child_process";
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { Problem } from "../compiler/diagnostic.ts";
+import { nvdisasm } from "../runtime/cuda/sass.ts";
+import { folder } from "./folder.ts";
+import { foundNvrtc } from "./nvrtc.ts";
+
+const test = suite("cuda-command");
+const compiler = await foundNvrtc();
+
+const root = fileURLToPath(new URL("..", import.meta.url));
+interface Ran {
+  readonly status: number | null;
+  readonly out: string;
+  readonly err: string;
+}
+const moec = (...args: readonly string[]): Ran => moecIn({}, ...args);
+function moecIn(more: NodeJS.ProcessEnv, ...args: readonly string[]): Ran {
+  const env = { ...process.env, NO_COLOR: "1", MOEC_CACHE: join(folder(), "cache"), ...more };
+  const ran = spawnSync(process.execPath, ["--import", "tsx", "cli/main.ts", "compile", ...args], {
+    cwd: root,
+    encoding: "utf8",
+    env,
+  });
+  return { status: ran.status, out: ran.stdout, err: ran.stderr };
+}
+const program = ["examples/one-layer.moe", "--entry", "Layer", "--set", "N=32"];
+test("compile --target cuda", () => {
+  const to = folder();
+  const text = moec(...program, "--target", "cuda:sm_90a", "--emit", "cu", "-o", to);
+  assert.is(text.status, 0, text.err);
+  const names = readdirSync(to);
+  assert.ok(names.includes("device.cuh"));
+  const kernel = names.find((n) => n.startsWith("ragged_dot")) ?? "";
+  assert.match(readFileSync(join(to, kernel), "utf8"), /^\/\/ .*\.moe:\d+\n[^]*KERNEL void/);
+  const short = moec(...program, "--target", "cuda:sm_90a", "--precision", "bf16", "--emit", "cu");
+  assert.match(short.out, /Stage<bf16, /);
+  if (!compiler) return;
+  const json = moec(...program, "--target", "cuda:sm_90a", "--emit", "cubin", "-o", to, "--json");
+  assert.is(json.status, 0, json.err);
+  const { kernels } = JSON.parse(json.out) as { readonly kernels: readonly Record<string, unknown>[] };
+  assert.equal(Object.keys(kernels[0] ?? {}), [
+    "name",
+    "lines",
+    "threads",
+    "registers",
+    "shared",
+    "spills",
+    "occupancy",
+    "seconds",
+  ]);
+  const cubins = readdirSync(to).filter((n) => n.endsWith(".cubin"));
+  assert.is(cubins.length, kernels.length);
+  for (const name of cubins) assert.is(readFileSync(join(to, name)).toString("latin1", 0, 4), "\x7fELF");
+});
+test("compile --emit sass", () => {
+  const missing = moecIn({ NVDISASM: join(folder(), "none") }, ...program, "--target", "cuda:sm_80", "--emit", "sass");
+  assert.is(missing.status, 1);
+  assert.match(missing.err, /nvdisasm.* was not found\n.*pip install nvidia-cuda-nvdisasm/);
+  const found = foundDisassembler();
+  if (!compiler || !found) return;
+  const to = folder();
+  const { status, err } = moec(...program, "--target", "cuda:sm_80", "--precision", "bf16", "--emit", "sass", "-o", to);
+  assert.is(status, 0, err);
+  const [name = ""] = readdirSync(to).filter((n) => n.startsWith("ragged_dot"));
+  assert.match(readFileSync(join(to, name), "utf8"), /^\/\/ \S+:\d+\n[^]*HMMA\.16816/);
+});
+function foundDisassembler(): string | null {
+  try {
+    return nvdisasm();
+  } catch (error) {
+    if (!(error instanceof Problem)) throw error;
+    console.log(`skipped: ${error.message}; ${error.help}`);
+    return null;
+  }
+}
+test("a form that the target has not, and what to do", () => {
+  for (const [args, message] of [
+    [["--emit", "ptx"], /the host target has no ptx\n.*add --target cuda:sm_90a/],
+    [["--emit", "cpp", "--target", "cuda:sm_80"], /has no cpp\n.*use --emit cu/],
+    [["--emit", "cubin", "--target", "cuda:sm_80"], /a cubin is no text\n.*-o FOLDER/],
+  ] as const) {
+    const { status, err } = moec(...program, ...args);
+    assert.is(status, 1, err);
+    assert.match(err, message);
+  }
+});
+
+test.run();
