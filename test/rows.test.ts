@@ -107,28 +107,52 @@ test("short rows have a lane each, where what changes with the row is read of th
     assert.equal(runSequence(s, stores, 1, lib), got);
   }
 });
-test("a short row has the same bits alone, among few and among many", () => {
-  const [first = [], ...more] = [
-    [1, 1],
-    [1, 3],
-    [2, 7],
-    [1, 16],
-    [4, 33],
-  ].map((lead) => {
-    const g = new GraphBuilder(ops);
-    const x = b.param(g, "x", { dtype: "f32", shape: [...lead, 9] });
-    const soft = b.softmax(g, x);
-    const few = ["u", "v", "w", "p", "q", "r"].map((name) => b.param(g, name, { dtype: "f32", shape: [...lead, 3] }));
-    const graph = graphOf([
-      soft,
-      b.sum(g, b.mul(g, soft, b.log(g, soft)), [2]),
-      ...few.map((y) => b.div(g, y, b.expand(g, b.sum(g, y, [2]), 2))),
-    ]);
+/** Values of rows, `lead` of them, begin with the same bits for each of these. */
+function sameAlone(
+  leads: readonly (readonly number[])[],
+  values: (g: GraphBuilder, lead: readonly number[]) => readonly Value[],
+): void {
+  const [first = [], ...more] = leads.map((lead) => {
+    const graph = graphOf(values(new GraphBuilder(ops), lead));
     const sequence = lowered(graph);
     return runSequence(sequence, storesOf(valuesOf(graph)), 2, compiled(kernelsOf([sequence]), ["-O1"]));
   });
   for (const results of more)
     first.forEach((row, i) => assert.equal(results[i]?.slice(0, row.length), row, `result ${i}`));
+}
+test("a short row has the same bits alone, among few and among many", () =>
+  sameAlone(
+    [
+      [1, 1],
+      [1, 3],
+      [2, 7],
+      [1, 16],
+      [4, 33],
+    ],
+    (g, lead) => {
+      const x = b.param(g, "x", { dtype: "f32", shape: [...lead, 9] });
+      const soft = b.softmax(g, x);
+      const few = ["u", "v", "w", "p", "q", "r"].map((name) => b.param(g, name, { dtype: "f32", shape: [...lead, 3] }));
+      return [
+        soft,
+        b.sum(g, b.mul(g, soft, b.log(g, soft)), [2]),
+        ...few.map((y) => b.div(g, y, b.expand(g, b.sum(g, y, [2]), 2))),
+      ];
+    },
+  ));
+test("rows over one number have the same bits, whatever else lanes take together", () => {
+  for (const T of [1, 3])
+    for (const n of [1, 2, 5, 20]) {
+      const leads = [1, 2, 9, 40].map((sequences) => [sequences, T]);
+      sameAlone(leads, (g, lead) =>
+        ["u", "v", "w", "p", "q", "r"].flatMap((name) => {
+          const rows = b.param(g, name, { dtype: "f32", shape: [...lead, n] });
+          const each = b.add(g, b.param(g, `${name} each`, { dtype: "f32", shape: lead.slice(0, 1) }), 3.3);
+          const whole = b.add(g, b.param(g, `${name} whole`, { dtype: "f32", shape: [] }), 7.7);
+          return [b.div(g, rows, b.broadcast(g, each, [...lead, n], [0])), b.div(g, rows, whole)];
+        }),
+      );
+    }
 });
 test("rows in turn: each is stored while the next one is made", () => {
   const g = new GraphBuilder(ops);

@@ -9,7 +9,7 @@ import { number } from "./literal.ts";
 export interface Words {
   /** Points of an accumulator run on each register tile as soon as an mma is done with it. */
   readonly follows?: true;
-  /** A division by one number for all lanes is the word `over`. */
+  /** A row over one number is the word `over`, not a division. */
   readonly reciprocals?: boolean;
 }
 type Operation = Extract<Expr, { e: "op" }>;
@@ -57,9 +57,8 @@ export class Expressions<T extends Words> {
   private operation(x: Operation, above: number): string {
     const wide = this.varies(x);
     const [a, b] = [x.args[0], x.args[1]];
+    if (x.op === "over" && this.target.reciprocals) return `over(${x.args.map((y) => this.expr(y)).join(", ")})`;
     const sign = infix[x.op];
-    if (x.op === "div" && a && b && this.target.reciprocals && this.varies(a) && !this.varies(b))
-      return `over(${this.expr(a)}, ${this.expr(b)})`;
     if (sign && a && b && typeOf(a) !== "bool") {
       const text = `${this.expr(a, sign[1])} ${sign[0]} ${this.expr(b, sign[1] + 1)}`;
       return sign[1] < above ? `(${text})` : text;

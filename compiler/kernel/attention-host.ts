@@ -56,7 +56,11 @@ export function attentionForward(d: Draft, node: Node): void {
   const [result, sums] = [d.output(item(node.results, 0), "y"), d.output(item(node.results, 1), "sums")];
   const some = (i: Expr): Expr => call("gt", "bool", load(total, i), f32(0));
   d.k.each(out, [m.n, num(C)], (i, j) =>
-    d.k.store(result, [b, g, r, plus(m, i), j], select(some(i), float("div", load(out, i, j), load(total, i)), f32(0))),
+    d.k.store(
+      result,
+      [b, g, r, plus(m, i), j],
+      select(some(i), float("over", load(out, i, j), load(total, i)), f32(0)),
+    ),
   );
   d.k.par(m.n, (j) => {
     const sum = float("add", times(load(top, j), factor), float("log", load(total, j)));

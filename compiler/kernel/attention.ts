@@ -171,7 +171,7 @@ export function attention(d: Draft, node: Node, pieces: KeyPieces | null = null)
   d.k.each(top, [m.n], (i) => d.k.store(sums, row(i), logarithm(o, load(top, i), load(total, i))));
 }
 const some = (total: Expr): Expr => call("ne", "bool", total, f32(0));
-const share = (x: Expr, total: Expr): Expr => select(some(total), float("div", x, total), f32(0));
+const share = (x: Expr, total: Expr): Expr => select(some(total), float("over", x, total), f32(0));
 const logarithm = ({ factor }: Operands, top: Expr, total: Expr): Expr =>
   select(some(total), float("add", times(top, factor), float("log", total)), f32(0));
 type Sums = { readonly [name in "top" | "total" | "out"]: Tile };

@@ -31,6 +31,7 @@ import {
 } from "./expr.ts";
 import type { Expr, Scalar } from "./ir.ts";
 import type { Elements, Reader } from "./read.ts";
+import { isSpread } from "./spread.ts";
 
 type Typed<N extends OpName> = (r: Reader, node: Node<OpAttrs[N]>, at: readonly Expr[], result: number) => Expr;
 
@@ -53,12 +54,18 @@ function functionOf({ attrs, results }: Node<OpAttrs["unary"]>): string {
   const short = dtypeOf(item(results, 0).type) === "bf16" && unaries[attrs.fn].short;
   return short ? `${attrs.fn}_short` : attrs.fn;
 }
+/** A row that is divided by one number is multiplied by its reciprocal, where a target has that word. */
+function operator({ attrs, args, results }: Node<OpAttrs["binary"]>): string {
+  const [row, by] = [item(results, 0), item(args, 1)];
+  const last = dims(row.type).length - 1;
+  return attrs.fn === "div" && isFloat(dtypeOf(row.type)) && isSpread(by, last) ? "over" : attrs.fn;
+}
 const table: { readonly [N in OpName]?: Typed<N> } = {
   const: (_, node) => constant(node.attrs.value, dtypeOf(item(node.results, 0).type)),
   iota: (_, _node, at) => asValue(item(at, 0)),
   unary: (r, node, at) => call(functionOf(node), typeOfResult(node), r.element(arg(node, 0), at)),
   binary: (r, node, at) =>
-    call(node.attrs.fn, typeOfResult(node), r.element(arg(node, 0), at), r.element(arg(node, 1), at)),
+    call(operator(node), typeOfResult(node), r.element(arg(node, 0), at), r.element(arg(node, 1), at)),
   select: (r, node, at) =>
     select(r.element(arg(node, 0), at), r.element(arg(node, 1), at), r.element(arg(node, 2), at)),
   cast: (r, node, at) =>

@@ -7,6 +7,7 @@ import type { Ahead, Axis, Buffer, Expr, Kernel, Stmt } from "./ir.ts";
 export const infix: Readonly<Record<string, readonly [text: string, level: number]>> = {
   mul: ["*", 6],
   div: ["/", 6],
+  over: ["/", 6],
   "*": ["*", 6],
   "/": ["/", 6],
   "%": ["%", 6],

@@ -29,7 +29,6 @@ export function rows(d: Draft, region: Region): void {
   const inner = space.slice(depth);
   const cut = given === null;
   if (!cut && inner.length === 1 && shortRows(d, region.outputs, space.slice(0, depth), item(inner, 0))) return;
-  if (cut && onlyRow(d, region, space)) return;
   if (turns(d, region, space, depth) || turned(d, region, space, depth)) return;
   const row = unflatten(task(d, product(space.slice(0, depth))), space.slice(0, depth));
   const reader = d.reader();
@@ -41,23 +40,6 @@ export function rows(d: Draft, region: Region): void {
   const walk: Walk = { inner, cut: cut ? most : null, seams: seams(d, wide), ahead: cut ? 0 : product(inner) };
   const read = (wide.length === 1 && keeping(d, item(wide, 0), row, walk)) || reader;
   columns(d, walk, (at) => make(d, read, wide, [...row, ...at], (v) => passes(d, v, walk)));
-}
-/** Points of an only short row, in one lane: what they are divided by is not one number for all lanes, as it is not among many rows. */
-function onlyRow(d: Draft, { outputs }: Region, space: readonly number[]): boolean {
-  const [outer, n = 0] = [space.slice(0, -1), space.at(-1)];
-  if (n > (d.choices.shortRow ?? 0) || outer.length === 0 || product(outer) !== 1) return false;
-  if (!outputs.some((v) => divides(d, v)) || outputs.some((v) => shapeOf(v).join() !== space.join())) return false;
-  const reader = d.reader();
-  d.k.par(num(1), (i) =>
-    d.k.for("j", num(0), num(n), 1, ({ at: j }) => make(d, reader, outputs, [...outer.map(() => i), j], () => false)),
-  );
-  return true;
-}
-function divides(d: Draft, v: Value, seen = new Set<Value>()): boolean {
-  seen.add(v);
-  const { op, args, attrs } = v.node;
-  if (op.name === "binary" && (attrs as OpAttrs["binary"]).fn === "div") return true;
-  return args.some((a) => !seen.has(a) && d.inlines(a) && divides(d, a, seen));
 }
 /** Elements that a reduction folds to one. */
 const folded = ({ node }: Value): number =>

@@ -45,15 +45,12 @@ export function shortRows(d: Draft, outputs: readonly Value[], outer: readonly n
   for (const v of read) block.takeIn(v);
   d.k.par(rows.n, (i) => {
     for (const v of made) block.make(v, i);
-    const row = placesOf(rows, i, outer);
+    const row = unflatten(plus(rows, i), outer);
     for (const v of outputs) if (!isWide(v)) d.k.store(d.output(v), row, block.reader(i).element(v, row));
   });
   for (const v of wide) block.giveOut(v);
   return true;
 }
-/** The places of row i. Those of an only row name it too, so that what is made of them is made in its lane. */
-const placesOf = (rows: Block, i: Expr, outer: readonly number[]): Expr[] =>
-  product(outer) > 1 ? unflatten(plus(rows, i), outer) : outer.map(() => i);
 /** Values of a block of rows, column by column. */
 class Columns {
   readonly #d: Draft;
@@ -97,7 +94,7 @@ class Columns {
   make(v: Value, i: Expr): void {
     const [read, n] = [this.reader(i), item(shapeOf(v), this.#outer.length)];
     const to = this.#of(v);
-    const row = placesOf(this.#rows, i, this.#outer);
+    const row = unflatten(plus(this.#rows, i), this.#outer);
     this.#d.k.for("j", num(0), num(n), 1, ({ at: j }) => this.#d.k.store(to, [j, i], read.element(v, [...row, j])));
   }
 }

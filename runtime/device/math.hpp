@@ -50,10 +50,14 @@ FN vf larger(vf a, vf b) { return where(a != a, a, greater(a, b)); }
 FN vf smaller(vf a, vf b) { return where(a != a, a, lesser(a, b)); }
 #endif
 #if LANES > 1
-/** x / s with one s for all lanes: by its reciprocal where that is a normal number, within 1.5 units in the last place. */
-template <class V> FN V over(V x, f32 s) {
-  const f32 r = 1.0f / s;
-  return __builtin_expect(abs_(r) > 1.2e-38f && abs_(r) < 8e37f, 1) ? x * r : x / s;
+FN bool in_lanes(bool x) { return x; }
+FN bool in_lanes(vi x) { return !any(not_(x)); }
+/** x / s for a row x over one number s, in any lanes: by its reciprocal where that is a normal number, within 1.5 units in the last place. */
+template <class X, class S> FN auto over(X x, S s) {
+  const S r = 1.0f / s, a = abs_(r);
+  const auto normal = and_(a > 1.2e-38f, a < 8e37f);
+  const auto product = x * r;
+  return __builtin_expect(in_lanes(normal), 1) ? product : where(normal, product, x / s);
 }
 #endif
 /** NaN if either is. */

@@ -61,7 +61,7 @@ extern "C" void exp_cf9a4373(void* const* args, ix begin, ix end, f32* scratch) 
       });
       ROLL for (ix j2 = 0, j2_end = 4; j2 < j2_end; j2 += 1) {
         const auto t5 = ld(v, columns1 + j2 * 64 + j);
-        const auto t_div = t5 / sum;
+        const auto t_div = over(t5, sum);
         st(v, columns2 + j2 * 64 + j, t_div);
       }
       st(v, y + r + j, sum);
@@ -133,7 +133,7 @@ extern "C" void div_2d6c43e2(void* const* args, ix begin, ix end, f32* scratch) 
       const auto t = ld(v, x + j);
       const auto t1 = ld(v, x + j / 2 * 2);
       const auto t2 = ld(v, x + j / 2 * 2 + 1);
-      const auto t_div = t / (t1 + t2);
+      const auto t_div = over(t, t1 + t2);
       st(v, y + j, t_div);
     });
   }
@@ -421,7 +421,7 @@ extern "C" void mul_a9fcd69c(void* const* args, ix begin, ix end, f32* scratch) 
     const auto t3 = x3[r * 2];
     const auto t4 = x3[r * 2 + 1];
     const auto t_sum = t3 + t4;
-    const auto t_div = t_combine / t_sum;
+    const auto t_div = over(t_combine, t_sum);
     const auto sum = fold<Sum, 1>(2, [&](auto v, ix k) {
       const auto t5 = ld(v, x1 + r * 2 + k);
       const auto t_div1 = over(where(and_(ix(t5) >= 0, ix(t5) < 128), all(v, x2[ix_min(ix_max(ix(t5), all(v, 0)), all(v, 127))]), 0.0f), t_sum);
@@ -433,7 +433,7 @@ extern "C" void mul_a9fcd69c(void* const* args, ix begin, ix end, f32* scratch) 
     const auto t8 = x1[r * 2 + 1];
     const auto t9 = x2[ix_min(ix_max(ix(t8), 0), 127)];
     const auto t_combine1 = and_(ix(t8) >= 0, ix(t8) < 128) ? t9 : 0.0f;
-    const auto t_div2 = t_combine1 / t_sum;
+    const auto t_div2 = over(t_combine1, t_sum);
     const auto t_add1 = t_div2 + sum;
     const auto t10 = x5[r];
     const auto sum1 = fold<Sum, LANES>(4, [&](auto v, ix k1) {

@@ -28,7 +28,8 @@ export function build(text: string, extension: string, args: readonly string[], 
   // other processes may build the same: each sees a whole file or none
   const own = `${base}.${process.pid}`;
   writeFileSync(own + extension, text);
-  execFileSync(compiler, [...args, own + extension, "-o", `${own}.out`], { stdio: ["ignore", "inherit", "inherit"] });
+  // what it warns of is shown where it fails
+  execFileSync(compiler, [...args, own + extension, "-o", `${own}.out`], { stdio: ["ignore", "inherit", "pipe"] });
   renameSync(`${own}.out`, `${base}.out`);
   return `${base}.out`;
 }

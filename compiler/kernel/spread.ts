@@ -1,0 +1,34 @@
+// Which values are one number all along an axis, whatever kernel reads them: decided by shapes, so that bits do not hang on a schedule.
+import type { Node, Value } from "../graph/node.ts";
+import type { OpAttrs } from "../ops/attrs.ts";
+import { item, product } from "./expr.ts";
+import { shapeOf } from "./read.ts";
+
+const known = new WeakMap<Value, Map<number, boolean>>();
+/** Whether v is the same number at every place along an axis; along an axis of one place it is not said to be. */
+export function isSpread(v: Value, axis: number): boolean {
+  const axes = known.get(v) ?? new Map<number, boolean>();
+  known.set(v, axes);
+  const found = axes.get(axis) ?? (shapeOf(v)[axis] !== 1 && repeats(v, axis));
+  axes.set(axis, found);
+  return found;
+}
+function repeats(v: Value, axis: number): boolean {
+  const { op, args, attrs } = v.node;
+  if (op.name === "const") return true;
+  if (op.lower === "point") return args.length > 0 && args.every((x) => isSpread(x, axis));
+  if (op.name === "broadcast") {
+    const from = (attrs as OpAttrs["broadcast"]).axes.indexOf(axis);
+    return from < 0 || isSpread(item(args, 0), from);
+  }
+  if (op.name === "transpose") return isSpread(item(args, 0), item((attrs as OpAttrs["transpose"]).perm, axis));
+  if (op.name === "slice") return isSpread(item(args, 0), axis);
+  return op.name === "reshape" && throughReshape(v.node, axis);
+}
+/** An axis that a reshape leaves as it is: as many elements lie behind it before and after. */
+function throughReshape(node: Node, axis: number): boolean {
+  const [from, to] = [shapeOf(item(node.args, 0)), shapeOf(item(node.results, 0))];
+  const behind = product(to.slice(axis));
+  const same = from.findLastIndex((n, i) => n === to[axis] && product(from.slice(i)) === behind);
+  return same >= 0 && isSpread(item(node.args, 0), same);
+}
