@@ -73,6 +73,36 @@ test("what a large result reads down its columns is copied by squares, in the or
     if (s) compare(`square ${i}`, graph, runSequence(s, storesOf(valuesOf(graph)), 2, lib));
   }
 });
+test("lanes read what lies apart in memory: of each type, to the end of a row, by a fold too", () => {
+  const g = new GraphBuilder(ops);
+  const turned = (dtype: "f32" | "bf16" | "i32" | "bool"): Value =>
+    b.transpose(g, b.param(g, dtype, { dtype, shape: [3, 37, 5] }), [0, 2, 1]);
+  const [x, short, whole, truth] = [turned("f32"), turned("bf16"), turned("i32"), turned("bool")];
+  const every = b.transpose(g, b.reshape(g, b.iota(g, 185), [37, 5]), [1, 0]);
+  const graphs = [
+    [b.exp(g, x), b.add(g, b.cast(g, short, "f32"), 1), b.mul(g, whole, 3), b.where(g, truth, x, 2)],
+    [b.sum(g, b.mul(g, x, x), [2]), b.sum(g, b.cast(g, short, "f32"), [2])],
+    [b.sum(g, whole, [2])],
+    [b.mul(g, x, b.cast(g, b.broadcast(g, every, [3, 5, 37], [1, 2]), "f32"))],
+  ].map(graphOf);
+  const sequences = graphs.map((graph) => lowered(graph));
+  const apart = sequences.map((s) => kernelsOf([s]).every(({ text }) => text.includes("ld_each<5>(v, ")));
+  assert.equal(apart, [true, true, true, true]);
+  assert.match(
+    kernelsOf(sequences)
+      .map(({ text }) => text)
+      .join(),
+    /lane\(v, [^;]*, 5\)/,
+  );
+  const narrow = x64 ? [["-mavx2", "-mfma", "-mno-avx512f"], ["-mno-avx"]] : [];
+  for (const flags of [[], ...narrow]) {
+    const lib = compiled(kernelsOf(sequences), ["-O1", ...flags]);
+    for (const [i, graph] of graphs.entries()) {
+      const s = sequences[i];
+      if (s) compare(`apart ${i} ${flags.join(" ")}`, graph, runSequence(s, storesOf(valuesOf(graph)), 2, lib));
+    }
+  }
+});
 test("short rows have a lane each, where what changes with the row is read of the row itself", () => {
   const g = new GraphBuilder(ops);
   const p = (name: string, dtype: "f32" | "bf16" | "i32" | "bool", ...shape: number[]): Value =>

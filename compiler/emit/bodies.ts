@@ -3,7 +3,7 @@ import { item } from "../kernel/expr.ts";
 import type { Expr, Kernel, Stmt, StmtOf, Tile, Var } from "../kernel/ir.ts";
 import type { DType } from "../types/dtype.ts";
 import { type Asking, Expressions, type Words } from "./expressions.ts";
-import { fits, touchesOnly } from "./lanes.ts";
+import { fits, type Reaches, touchesOnly } from "./lanes.ts";
 
 export interface Lanes {
   readonly count: number;
@@ -17,13 +17,11 @@ export type Kind = "line" | "tile" | "result";
 /** Who runs a statement: the task, the holder of a row, or the one that has the element. */
 export type Scope = "task" | "row" | "point";
 /** What of a target decides how they are written. */
-export interface LaneWords extends Words {
+export interface LaneWords extends Words, Reaches {
   /** Groups that a body may run on, the widest first. They begin at multiples. */
   readonly lanes: Readonly<Record<Kind, readonly Lanes[]>>;
   /** Of the groups, in a kernel whose registers are few. */
   most?(k: Kernel): number;
-  /** A group lies in memory at a multiple of its length. */
-  readonly aligned: boolean;
   /** Loads say what will be read later. */
   readonly asks: boolean;
   /** Two folds may be one word. */
@@ -78,11 +76,12 @@ export abstract class Bodies<T extends LaneWords> extends Expressions<T> {
   }
   /** What f writes runs on a group of lanes of v, if there are any. */
   protected inLanes(lane: { readonly v: Var; readonly lanes: Lanes } | null, scope: Scope, f: () => void): void {
-    const outer = [this.lane, this.lanes, this.varying, this.scope] as const;
+    const outer = [this.lane, this.lanes, this.single, this.varying, this.scope] as const;
     if (lane) [this.lane, this.lanes, this.varying] = [lane.v, lane.lanes.count, new Set()];
+    if (lane) this.single = lane.lanes.text === "1";
     this.scope = scope;
     f();
-    [this.lane, this.lanes, this.varying, this.scope] = outer;
+    [this.lane, this.lanes, this.single, this.varying, this.scope] = outer;
   }
   protected giving(tiles: readonly Tile[], f: () => void): void {
     const outer = this.given;
@@ -157,7 +156,7 @@ export abstract class Bodies<T extends LaneWords> extends Expressions<T> {
   group(v: Var, body: readonly Stmt[], kind: Kind = "line"): Lanes {
     const most = this.target.most?.(this.kernel) ?? Infinity;
     const serves = ({ count, of }: Lanes): boolean =>
-      count <= most && fits(v, body, count, this.target.aligned) && (of === undefined || touchesOnly(of, v, body));
+      count <= most && fits(v, body, count, this.target) && (of === undefined || touchesOnly(of, v, body));
     const found = this.target.lanes[kind].find(serves);
     return found ?? { ...this.widest(kind), text: "1" };
   }

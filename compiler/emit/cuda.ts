@@ -29,6 +29,7 @@ export const cuda: Target = {
   },
   most: (k) => (blockOf(k).blocks > 2 && blockOf(k).each ? 4 : Infinity),
   aligned: true,
+  apart: false,
   types,
   sync: "__syncthreads();",
   fresh: false,

@@ -32,6 +32,8 @@ export class Expressions<T extends Words> {
   /** The variable that is spread over lanes, and the names that depend on it. */
   protected lane: Var | null = null;
   protected lanes = 1;
+  /** Its group is of one. */
+  protected single = false;
   /** See `par`. */
   protected ahead: Asking = {};
   protected varying = new Set<Expr>();
@@ -84,7 +86,9 @@ export class Expressions<T extends Words> {
   private asValue(x: Expr): string {
     const text = `i32(${this.expr(x)})`;
     if (!this.lane || !this.varies(x)) return text;
-    return this.repeats(x) ? `all(v, ${text})` : `lane(v, ${text})`;
+    if (this.repeats(x)) return `all(v, ${text})`;
+    const step = this.apart(x);
+    return step === null ? `lane(v, ${text})` : `lane(v, ${text}, ${step})`;
   }
   /** A condition that is one for all lanes leaves the other branch unread. */
   private select(x: Operation, above: number): string {
@@ -106,6 +110,8 @@ export class Expressions<T extends Words> {
     }
     const at = address(x.from, x.at);
     if (this.varies(at) && !this.repeats(at)) {
+      const step = this.apart(at);
+      if (step !== null) return `ld_each<${step}>(v, ${this.pointer(x.from, x.at)})`;
       const more = !this.kernel.locals.includes(x.from) && this.moves(at) ? this.asks() : "";
       return `ld(v, ${this.pointer(x.from, x.at)}${more})`;
     }
@@ -136,6 +142,12 @@ export class Expressions<T extends Words> {
   /** One value for a whole group of lanes, though it changes from group to group. */
   private repeats(x: Expr): boolean {
     return this.lane !== null && laneStride(x, this.lane, this.lanes) === 0;
+  }
+  /** How far one lane's is from the next one's, if that is not 1. */
+  private apart(x: Expr): number | null {
+    if (this.single || this.lane === null) return null;
+    const step = laneStride(x, this.lane, this.lanes);
+    return step === 1 ? null : step;
   }
 }
 /** Two signs would be a decrement. */

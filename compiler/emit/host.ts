@@ -13,6 +13,7 @@ export const host: Target = {
   name: "host",
   lanes: { line: lanes, tile: lanes, result: lanes },
   aligned: false,
+  apart: true,
   types: { f32: "f32", f64: "f64", bf16: "bf16", i32: "i32", bool: "u8" },
   sync: null,
   fresh: true,

@@ -4,15 +4,27 @@ import type { Buffer, Expr, Stmt, Tile, Var } from "../kernel/ir.ts";
 import { walk, walkExprs } from "../kernel/passes.ts";
 import type { DType } from "../types/dtype.ts";
 
-/** Whether all that a body touches is contiguous along v for so many lanes, or one value for them. `aligned`: they begin at a multiple. */
-export function fits(v: Var, body: readonly Stmt[], lanes: number, aligned: boolean): boolean {
+/** How a target's lanes touch memory. */
+export interface Reaches {
+  /** A group lies in memory at a multiple of its length. */
+  readonly aligned: boolean;
+  /** Lanes may read what lies any number of elements apart. */
+  readonly apart: boolean;
+}
+type Steps = readonly number[] | "any";
+/** Whether all that a body touches lies along v, for so many lanes, as the target reads and writes it, or is one value for them. */
+export function fits(v: Var, body: readonly Stmt[], lanes: number, { aligned, apart }: Reaches): boolean {
   const varying = new Set<Expr>([v]);
   const varies = (x: Expr): boolean => varying.has(x) || children(x).some(varies);
-  const follows = (x: Expr, steps: readonly number[]): boolean => {
+  const follows = (x: Expr, steps: Steps): boolean => {
     if (!varies(x)) return true;
     const step = laneStride(x, v, lanes);
     if (step === 1 && aligned && !begins(x, v, lanes)) return false;
-    return step !== null && steps.includes(step) && ![...varying].some((y) => y !== v && dependsOn(x, y as Var));
+    return (
+      step !== null &&
+      (steps === "any" || steps.includes(step)) &&
+      ![...varying].some((y) => y !== v && dependsOn(x, y as Var))
+    );
   };
   const obstacles: (Stmt | Expr)[] = [];
   walk(body, (s) => {
@@ -23,7 +35,7 @@ export function fits(v: Var, body: readonly Stmt[], lanes: number, aligned: bool
     if (!allowed(s, varies, follows, aligned)) obstacles.push(s);
   });
   walkExprs(body, (x) => {
-    if (!readable(x, varies, follows)) obstacles.push(x);
+    if (!readable(x, varies, follows, apart ? "any" : [0, 1])) obstacles.push(x);
   });
   return obstacles.length === 0;
 }
@@ -42,7 +54,7 @@ export function touchesOnly(dtype: DType, v: Var, body: readonly Stmt[]): boolea
   return others.length === 0;
 }
 type Varies = (x: Expr) => boolean;
-type Follows = (x: Expr, steps: readonly number[]) => boolean;
+type Follows = (x: Expr, steps: Steps) => boolean;
 /** Whether a statement means the same for a group of lanes as for each. */
 function allowed(s: Stmt, varies: Varies, follows: Follows, aligned: boolean): boolean {
   if (s.s === "tally") return !varies(s.key);
@@ -54,12 +66,13 @@ function allowed(s: Stmt, varies: Varies, follows: Follows, aligned: boolean): b
   if (s.run) return (varies(at) || !aligned) && follows(at, [0]);
   return varies(at) && follows(at, [1]);
 }
-function readable(x: Expr, varies: Varies, follows: Follows): boolean {
+function readable(x: Expr, varies: Varies, follows: Follows, steps: Steps): boolean {
   if (x.e === "load" && x.from.kind === "tile")
     return x.from.role === "shared" ? !varies(x) : !x.at.slice(0, -1).some(varies);
-  if (x.e === "load") return x.from.kind !== "buffer" || follows(address(x.from, x.at), [0, 1]);
+  if (x.e === "load") return x.from.kind !== "buffer" || follows(address(x.from, x.at), steps);
   if (x.e !== "op") return true;
-  if (x.op === "value" || x.op === "high") return follows(item(x.args, 0), [0, 1]);
+  if (x.op === "value") return follows(item(x.args, 0), steps);
+  if (x.op === "high") return follows(item(x.args, 0), [0, 1]);
   const ofIndex = x.op === "index" || (x.type === "bool" && x.args.some((y) => typeOf(y) === "index"));
   return !ofIndex || !varies(x);
 }
