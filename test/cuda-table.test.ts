@@ -39,6 +39,12 @@ function dense(dtype: DType, m: number, n: number, k: number): Graph {
   ];
   return graphOf(products);
 }
+/** Of a few long rows, and of many. */
+function cutoffs(rows: number): Graph {
+  const g = new GraphBuilder(ops);
+  const [x, amount] = [[rows, 50257], [rows]].map((shape, i) => b.param(g, `x${i}`, { dtype: "f32", shape }));
+  return graphOf(x && amount ? [b.cutoff(g, x, b.like(g, x, 1), amount)] : []);
+}
 const example = (file: string): string => fileURLToPath(new URL(`../examples/${file}`, import.meta.url));
 /** The graphs of a program, with numbers for what they read. */
 function programOf(file: string, request: Omit<BuildRequest, "precision">, precision: "f32" | "bf16"): Run[] {
@@ -78,6 +84,8 @@ const everything = (): Run[] => [
   ...samples()
     .filter(({ node }) => node.op.name !== "const" && node.results.every((v) => v.type.dtype !== "f64"))
     .map(({ name, node }) => sourceOf(name, graphOf(node.results))),
+  sourceOf("cutoff of a long row", cutoffs(1)),
+  sourceOf("cutoff of long rows", cutoffs(132)),
   ...Object.entries(layers).map(([name, graph]) => sourceOf(name, graph)),
 ];
 

@@ -185,6 +185,23 @@ test("top_k and sort give values and places, the first of equals first", () => {
   near([...(both("sort(x)").values.get("output 0")?.data ?? [])], [1, 2, 3, 3]);
   near([...(both("sort(x)").values.get("output 1")?.data ?? [])], [0, 3, 1, 2]);
 });
+test("cutoff: the largest that are enough, with their equals; all where they are not; never NaN", () => {
+  const x = {
+    x: {
+      type: "f32[2, 4]",
+      value: [
+        [1, 3, 3, 2],
+        [0, -1, NaN, 5],
+      ] as Numbers,
+    },
+  };
+  near(expression("cutoff(x, 1)", "f32[2]", x), [3, 5]);
+  near(expression("cutoff(x, range(2) + 2)", "f32[2]", x), [3, -1]);
+  near(expression("cutoff(x, 0)", "f32[2]", x), [3, 5]);
+  near(expression("cutoff(x, 4)", "f32[2]", x), [1, -Infinity]);
+  near(expression("cutoff(x, 0.4, weight: where(x > 2, 0.2, 0.1))", "f32[2]", x), [3, -1]);
+  near(expression("cutoff(x, 2, weight: x > 2 || x < 0)", "f32[2]", x), [3, -1]);
+});
 test("known numbers: arithmetic, sizes, if, for", () => {
   const text =
     "fn f(x: f32[N], rounds) -> f32[N] { let C = ceil(N / 2) if C > 2 && rounds >= 2 { for i in 0:rounds { x = x + C * i } } return x }";

@@ -16,6 +16,7 @@ import { attention, attentionJoin, attentionKeys, attentionQueries, type KeyPiec
 import { attentionForward, attentionHeads, goesByHeads, goesTransposed } from "./attention-host.ts";
 import { rowsLayout } from "./build.ts";
 import * as contract from "./contract.ts";
+import { cutoff, cutoffEnd, cutoffPieces, cutoffRound, cutoffRounds } from "./cutoff.ts";
 import { Draft, type Given, type Memory } from "./draft.ts";
 import { type Expanded, expand } from "./expand.ts";
 import { ceil, footprint, item, product } from "./expr.ts";
@@ -81,6 +82,7 @@ const builders: Readonly<Partial<Record<string, Readonly<Record<string, Build>>>
   ragged_sum: { ragged_sum: contract.raggedSum },
   scan: { scan: algorithms.scan },
   top_k: { top_k: largest.topK },
+  cutoff: { cutoff },
   scatter: { put: algorithms.scatterSet },
   attention: { attention: (d, node) => attention(d, node) },
   attention_backward: { attention_queries: attentionQueries, attention_keys: attentionKeys },
@@ -172,6 +174,8 @@ class Lowering implements Memory {
     if (region.kind === "rows" || !node) return write(nameOf(item(region.outputs, 0).node), (d) => rows(d, region));
     if (node.op.name === "route") return this.route(node, write);
     if (node.op.name === "top_k" && largest.sorts(node, this.choices)) return this.sort(node, write);
+    const pieces = node.op.name === "cutoff" ? cutoffPieces(node, this.choices) : 1;
+    if (pieces > 1) return this.cutoff(node, pieces, write);
     if (node.op.name === "attention" && goesTransposed(node, this.choices))
       return write("attention_transposed", (d) => attentionForward(d, node));
     const cut = node.op.name === "attention" ? keyPieces(node, this.choices) : null;
@@ -225,6 +229,14 @@ class Lowering implements Memory {
       write("sort", (d) => sortPass(d, node, pass));
       before = after;
     }
+  }
+  /** By pieces of a row, in rounds. */
+  private cutoff(node: Node, pieces: number, write: Write): void {
+    const rounds = cutoffRounds(node, pieces, (name, dtype, shape) =>
+      virtual(`${name}.${node.id}`, dtype, shape, null),
+    );
+    for (const round of rounds) write("cutoff_round", (d) => cutoffRound(d, node, round));
+    write("cutoff_end", (d) => cutoffEnd(d, node, item(rounds, rounds.length - 1)));
   }
   private launch(region: Region, kind: string, f: (d: Draft) => void, nodes = this.inside(region)): void {
     [this.scheduled, this.contraction] = [undefined, null];

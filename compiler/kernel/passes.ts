@@ -99,7 +99,10 @@ function changes(loop: StmtOf<"for">, body: readonly Stmt[], s: Stmt): boolean {
   return found;
 }
 
-/** A barrier between a write of a shared tile and the next use of it, and between a use and the next write. */
+/**
+ * A barrier between a write of a shared tile and the next use of it, and between a use and the next write; rounds of a loop are tasks, one after
+ * the other.
+ */
 export function sync(list: readonly Stmt[]): Stmt[] {
   const [read, written, out] = [new Set<Tile>(), new Set<Tile>(), [] as Stmt[]];
   const barrier = (): void => {
@@ -111,7 +114,7 @@ export function sync(list: readonly Stmt[]): Stmt[] {
     const { reads, writes } = tilesOf([s], "shared");
     const clash = [...reads].some((t) => written.has(t)) || [...writes].some((t) => written.has(t) || read.has(t));
     if (clash) barrier();
-    out.push(s);
+    out.push(s.s === "for" ? { ...s, body: sync(s.body) } : s);
     for (const t of reads) read.add(t);
     for (const t of writes) written.add(t);
   }

@@ -104,6 +104,9 @@ function keyPieces(tasks: number, keys: number): number {
   if (tasks >= processors) return 1;
   return Math.max(1, Math.min(32, Math.floor(keys / 256), Math.ceil((2 * processors) / tasks)));
 }
+/** Blocks that search few long rows: pieces of 4096, at most 16, for all their sums are added up by each block of the next round. */
+const rowPieces = (rows: number, columns: number): number =>
+  rows >= processors ? 1 : Math.min(16, Math.ceil(columns / 4096));
 /** Long rows begin at 16 bytes, so that they are copied by 16 bytes, and TMA can take boxes of them. */
 const pitch = (columns: number, bytes: number): number => (columns < 64 ? columns : ceil(columns, 16 / bytes));
 /** Blocks for all multiprocessors, two for each, of a group of four for each thread of two warps or more. */
@@ -114,6 +117,7 @@ const choicesOf = (tf32: boolean): Choices => ({
   piece: (c) => piece(c, tf32),
   attention,
   keyPieces,
+  rowPieces,
   sums,
   pitch,
   points,

@@ -61,6 +61,8 @@ export interface Choices {
   attention(width: number, bytes: number, backward: boolean, queries: number): AttentionTile | null;
   /** Pieces of so many keys that attention of so many tasks takes apart; 1 if not given. */
   keyPieces?(tasks: number, keys: number): number;
+  /** Pieces of each of so many long rows that tasks search apart; 1 if not given. */
+  rowPieces?(rows: number, columns: number): number;
   /** How operands are staged where products are not of f32 one by one. */
   form?(c: Contraction): Form | null;
   /** Columns of a register tile, and so of a panel of a weight; weights lie in rows if not given. */

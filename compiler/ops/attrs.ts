@@ -97,6 +97,7 @@ export interface OpAttrs {
     readonly size: Size;
   };
   readonly top_k: { readonly k: Size };
+  readonly cutoff: None;
 }
 export type OpName = keyof OpAttrs;
 export const none: None = {};

@@ -295,6 +295,10 @@ export function sort(g: Builder, x: Value): [values: Value, index: Value] {
   return [turn(values), index];
 }
 
+/** The largest element of the last axis for which the weights of all that are no less come to `amount`; see ops/cutoff.ts. */
+export const cutoff = (g: Builder, x: Value, weight: Value, amount: Value): Value =>
+  make1(g, "cutoff", [x, weight, amount], none);
+
 // Random numbers
 /** i32 bits for each element of `base.shape ++ shape`, of a place in the program; see ops/random.ts. */
 export const random = (g: Builder, key: Value, place: number, shape: readonly number[], base?: Value): Value =>

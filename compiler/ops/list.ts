@@ -1,6 +1,7 @@
 // All ops. To add one: a record, its attributes in attrs.ts, and its name here.
 import type { Op } from "../graph/node.ts";
 import { attention, attention_backward } from "./attention.ts";
+import { cutoff } from "./cutoff.ts";
 import { dot } from "./dot.ts";
 import { constant, iota, param } from "./leaf.ts";
 import { after, binary, cast, detach, select, unary } from "./point.ts";
@@ -16,7 +17,7 @@ const points = [unary, binary, select, cast, detach, after, random] as const;
 const views = [reshape, transpose, broadcast, slice, concat] as const;
 const reductions = [reduce, scan, ragged_sum] as const;
 const tiles = [dot, ragged_dot, ragged_outer, attention, attention_backward] as const;
-const algorithms = [route, dispatch, combine, gather, scatter, top_k] as const;
+const algorithms = [route, dispatch, combine, gather, scatter, top_k, cutoff] as const;
 
 export const ops: readonly Op[] = [
   ...leaves,

@@ -352,7 +352,10 @@ template <class F> FN int_of<F> falling_(F x) {
   return where(x != x, as<int_of<F>>(-1), where(b < 0, b, b ^ 0x7fffffff));
 }
 FN i32 falling_(i32 x) { return x ^ 0x7fffffff; }
+/** The number whose `falling` that is. */
+FN f32 fallen_(i32 x) { return real(where(x < 0, x, x ^ 0x7fffffff)); }
 FN i32 digit_(i32 x, i32 shift, i32 mask) { return (i32)((u32)x >> shift) & mask; }
+FN i32 raised_(i32 digit, i32 shift) { return (i32)((u32)digit << shift); }
 
 // ---- random bits ----
 template <class I> struct Pair { I x0, x1; };

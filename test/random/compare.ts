@@ -40,6 +40,7 @@ const jumps = new Set(["floor", "ceil", "round", "sign", "rem", "lt", "le", "gt"
 /** Whether a small difference of an operand may make a large one of the result. */
 const isJump = (node: Node): boolean =>
   node.op.name === "top_k" ||
+  node.op.name === "cutoff" ||
   (node.op.name === "cast" && node.results[0]?.type.dtype === "i32") ||
   jumps.has(fnOf(node));
 

@@ -134,6 +134,12 @@ const steps: Readonly<Record<string, Step>> = {
     return b.topK(r.g, x, r.draw.below((dims(x.type).at(-1) ?? 0) + 1));
   },
   sort: (r) => b.sort(r.g, r.along(({ type }) => type.dtype !== "bool")[0]),
+  cutoff(r) {
+    const [x] = r.along(({ type }) => isFloat(type.dtype));
+    const [shape, counts] = [dims(x.type), r.draw.chance(0.5)];
+    const weight = counts ? b.fill(r.g, 1, "i32", shape) : b.exp(r.g, r.value("f32", shape));
+    return [b.cutoff(r.g, x, weight, r.value(counts ? "i32" : "f32", shape.slice(0, -1)))];
+  },
   random: (r) => [b.gaussian(r.g, r.value("i32", [2]), r.draw.below(9), r.draw.shape())],
   "cross entropy"(r) {
     const [x] = r.along(({ type }) => isFloat(type.dtype));

@@ -3,10 +3,12 @@ import type { Value } from "../../graph/node.ts";
 import * as b from "../../ops/build.ts";
 import { isSpread, type Size } from "../../types/size.ts";
 import { showType, type Type, type } from "../../types/type.ts";
+import { commonElement, type Operand } from "../binary.ts";
 import { type Args, type Builtin, builtin, type CallContext } from "../builtin.ts";
 import { fail, written } from "../errors.ts";
+import { calledFrom } from "../numbers.ts";
 import { castTo, commonShape, stretches, stretchTo, toTensor } from "../tensor.ts";
-import { type Element, tensor } from "../values.ts";
+import { type Element, number, tensor } from "../values.ts";
 import { floating, type World } from "../world.ts";
 
 /** The type without `axes`, or with 1 in their place. */
@@ -84,6 +86,31 @@ const cumsum = builtin(
   },
 );
 
+const cutoff = builtin(
+  "cutoff(x, amount, weight?)",
+  "Of the last axis the largest element for which the weights (1 if not given) of all that are no less come to `amount`; -inf if all do not",
+  ({ w, at }, args) => {
+    const x = asFloat(w, args.tensor("x"));
+    const outer = x.type.shape.slice(0, args.axis("axis", x.type, -1));
+    const amount = args.operand("amount");
+    const weight = args.has("weight") ? args.operand("weight") : { value: number(1, true), span: at };
+    const dtype = floating(commonElement(w, amount, weight)) ? w.options.f32 : "i32";
+    const least = fitted(w, amount, type(dtype, outer), x.type);
+    const each = fitted(w, weight, type(dtype, x.type.shape), x.type);
+    return tensor(w.made(type(x.type.dtype, outer), () => b.cutoff(w.g, x, each, least)));
+  },
+);
+/** What `cutoff` takes beside x, of the type that it has for it. */
+function fitted(w: World, { value, span }: Operand, want: Type, x: Type): Value {
+  const v = castTo(w, toTensor(w, value, span, want.dtype), want.dtype);
+  if (!stretches(v.type.shape, want.shape))
+    fail("E0202", `\`cutoff\` of ${showType(x)} takes ${showType(want)} here, not ${showType(v.type)}`, span, {
+      help: "an amount has the axes before the last, a weight all of them; an axis that is missing or 1 stretches",
+      notes: calledFrom(w),
+    });
+  return stretchTo(w, v, want.shape);
+}
+
 export const reductionBuiltins: readonly Builtin[] = [
   reduction("sum", "The sum over axes, all if not given; booleans are counted", counted, b.sum),
   reduction("mean", "The mean over axes, all if not given", asFloat, b.mean),
@@ -92,4 +119,5 @@ export const reductionBuiltins: readonly Builtin[] = [
   softmax,
   logsumexp,
   cumsum,
+  cutoff,
 ];

@@ -1,0 +1,133 @@
+// The cutoff of each row, found bit by bit among all floats: the weights of what is no less than a candidate are added up in an order that the row's
+// length alone decides, so a larger candidate never has a larger sum, and no schedule changes the result.
+import type { Node, Value } from "../graph/node.ts";
+import { keyBits } from "../ops/cutoff.ts";
+import type { VirtualBuffer } from "../plan/sequence.ts";
+import { dtypeOf } from "../types/type.ts";
+import { type Block, piece, plus } from "./build.ts";
+import type { Draft } from "./draft.ts";
+import { asValue, both, call, ceil, equals, f32, i32, item, load, num, product, select, unflatten } from "./expr.ts";
+import type { Expr, Scalar } from "./ir.ts";
+import { shapeOf } from "./read.ts";
+import type { Choices } from "./schedule.ts";
+
+/** Bits that one round of launches finds, and the candidates that it tries for them: all but the one of zeros. */
+const digit = 4;
+const candidates = 2 ** digit - 1;
+const rounds = keyBits / digit;
+/** What a round leaves for the next: the bits found before it, and the sums of its candidates, of each piece of a row. */
+interface Tried {
+  readonly shift: number;
+  readonly found: VirtualBuffer;
+  readonly sums: VirtualBuffer;
+}
+/** A round's own, and the round before it; the first has none. */
+export interface CutoffRound {
+  readonly own: Tried;
+  readonly before: Tried | null;
+}
+type Make = (name: string, dtype: "f32" | "i32", shape: readonly number[]) => VirtualBuffer;
+
+/** Rounds of a search by so many pieces of each row. `make`: a buffer for it. */
+export function cutoffRounds(node: Node, pieces: number, make: Make): CutoffRound[] {
+  const { rows, type } = sizesOf(node);
+  const tried = Array.from({ length: rounds }, (_, i) => ({
+    shift: keyBits - digit * (i + 1),
+    found: make(`found.${i}`, "i32", [rows]),
+    sums: make(`sums.${i}`, type, [rows, pieces, candidates]),
+  }));
+  return tried.map((own, i) => ({ own, before: tried[i - 1] ?? null }));
+}
+/** Tasks that share a row: a row has several where rows are few. */
+export function cutoffPieces(node: Node, choices: Choices): number {
+  const { rows, n } = sizesOf(node);
+  return rows === 0 ? 1 : (choices.rowPieces?.(rows, n) ?? 1);
+}
+const operand = (node: Node, i: number): Value => item(node.args, i);
+function sizesOf(node: Node): { readonly rows: number; readonly n: number; readonly type: "f32" | "i32" } {
+  const shape = shapeOf(operand(node, 0));
+  const type = dtypeOf(operand(node, 1).type) === "i32" ? "i32" : "f32";
+  return { rows: product(shape.slice(0, -1)), n: item(shape, shape.length - 1), type };
+}
+/** Elements of the operands as a search reads them. */
+interface Row {
+  readonly at: Expr;
+  readonly amount: Expr;
+  readonly type: Scalar;
+  /** The weights of what is no less than t, of a part of the row. */
+  readonly above: (t: Expr, part: Block) => Expr;
+  readonly put: (t: Expr) => void;
+}
+function rowOf(d: Draft, node: Node, r: Expr): Row {
+  const { type } = sizesOf(node);
+  const outer = unflatten(r, shapeOf(item(node.results, 0)));
+  const reader = d.reader(undefined, { plain: true });
+  const element = (i: number, ...j: readonly Expr[]): Expr => reader.element(operand(node, i), [...outer, ...j]);
+  const counted = (t: Expr, j: Expr): Expr => select(call("ge", "bool", element(0, j), t), element(1, j), num(0, type));
+  return {
+    at: r,
+    get amount() {
+      return element(2);
+    },
+    type,
+    above: (t, part) => d.k.fold("above", "sum", type, part.n, (i) => counted(t, plus(part, i))),
+    put: (t) => d.k.store(d.output(item(node.results, 0)), outer, t),
+  };
+}
+const xor = (x: Expr, y: Expr): Expr => call("xor", "i32", x, y);
+/** The float of a key: keys rise with floats, the least (of NaN, which nothing reaches) is 0. */
+const floatOf = (key: Expr): Expr => call("fallen", "f32", xor(key, i32(-1)));
+const enough = ({ amount, type }: Row, sum: Expr): Expr =>
+  both(call("ge", "bool", sum, amount), call("gt", "bool", sum, num(0, type)));
+/** Of a key that is found whole: one that no sum was enough for stands for -inf. */
+function put(d: Draft, row: Row, key: Expr): void {
+  const t = d.k.letHere("t", floatOf(key));
+  row.put(select(call("eq", "bool", t, t), t, f32(-Infinity)));
+}
+
+/** A row by one task, a bit at a time. */
+export function cutoff(d: Draft, node: Node): void {
+  const { rows, n } = sizesOf(node);
+  const row = rowOf(d, node, d.k.task("r", rows).at);
+  const found = d.k.tile("shared", "found", [1]);
+  d.k.for("b", num(0), num(keyBits), 1, ({ at: b }) => {
+    const bit = call("digit", "i32", i32(-(2 ** 31)), asValue(b), i32(-1));
+    const key = d.k.letHere("key", xor(load(found, num(0)), bit));
+    const t = d.k.letHere("t", floatOf(key));
+    const sum = row.above(t, { at: num(0), n: num(n) });
+    d.k.if(enough(row, sum), () => d.k.store(found, [num(0)], key));
+  });
+  put(d, row, load(found, num(0)));
+}
+
+/** The bits that are known after a round: of its candidates the largest that was enough. */
+function foundAfter(d: Draft, row: Row, before: Tried | null): Expr {
+  if (!before) return i32(0);
+  const [found, sums] = [d.param("found", before.found, "read"), d.param("sums", before.sums, "read")];
+  const pieces = item(before.sums.shape, 1);
+  const best = d.k.fold("best", "max", "i32", num(candidates), (m) => {
+    const sum = d.k.fold("sum", "sum", row.type, num(pieces), (c) => load(sums, row.at, c, m));
+    return select(enough(row, sum), call("add", "i32", asValue(m), i32(1)), i32(0));
+  });
+  return d.k.letHere("known", xor(load(found, row.at), raised(best, before.shift)));
+}
+const raised = (x: Expr, shift: number): Expr => call("raised", "i32", x, i32(shift));
+/** A candidate and a piece of a row a task: the sum of what is no less. */
+export function cutoffRound(d: Draft, node: Node, { own, before }: CutoffRound): void {
+  const { rows, n } = sizesOf(node);
+  const pieces = item(own.sums.shape, 1);
+  const row = rowOf(d, node, d.k.task("r", rows).at);
+  const c = d.k.task("c", pieces).at;
+  const m = d.k.task("m", candidates).at;
+  const known = foundAfter(d, row, before);
+  const t = d.k.letHere("t", floatOf(xor(known, raised(call("add", "i32", asValue(m), i32(1)), own.shift))));
+  const sum = row.above(t, piece(c, n, ceil(Math.ceil(n / pieces), 64)));
+  d.k.store(d.param("tried", own.sums, "write"), [row.at, c, m], sum);
+  const first = both(equals(c, num(0)), equals(m, num(0)));
+  d.k.if(first, () => d.k.store(d.param("after", own.found, "write"), [row.at], known));
+}
+/** After the last round. */
+export function cutoffEnd(d: Draft, node: Node, last: CutoffRound): void {
+  const row = rowOf(d, node, d.k.task("r", sizesOf(node).rows).at);
+  put(d, row, foundAfter(d, row, last.own));
+}
