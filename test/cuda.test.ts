@@ -74,7 +74,7 @@ function attentionOf(width: number, dtype: DType): PlanKernel[] {
   const p = (name: string, ...shape: readonly number[]): Value => parameter(g, name, shape, dtype);
   const at = parameter(g, "at", [1, 70], "i32");
   const args = [p("q", 1, 2, 1, 70, width), p("k", 1, 2, 70, width), p("v", 1, 2, 70, width), at, at];
-  const attrs = { scale: 1, bounds: [{ at: 1, seen: -1, plus: 0 }] };
+  const attrs = { scale: 1, bounds: [{ at: 1, seen: -1, plus: 0, pair: 0 }] };
   const { results } = b.make(g, "attention", args, attrs);
   const rest = [results[1] as Value, parameter(g, "delta", [1, 2, 1, 70]), p("dout", 1, 2, 1, 70, width)];
   return kernelsOf([

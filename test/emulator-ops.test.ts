@@ -16,6 +16,7 @@ import { loweredForCuda, modulesOf, type Outcome, type Run, runEmulated, type Wa
 import { samples, shortSamples, storesOf } from "./graphs.ts";
 import { bounds, compare, elementsOf, graphOf, kernelsOf, valuesOf } from "./host/compare.ts";
 import { copySums, layers, manyGroups, rowSums } from "./layers.ts";
+import { masked, masks } from "./masks.ts";
 import { storeOf } from "./sequences.ts";
 
 const test = suite("emulator-ops");
@@ -86,7 +87,7 @@ function longAttention(dtype: DType, T: number, inOrder: boolean): Graph {
   const grads = b.make(g, "attention_backward", [...args, sums, delta, p("dout", 1, 1, 2, T, A)], causal).results;
   return graphOf([out, sums, ...grads]);
 }
-const causal = { scale: 0.5, bounds: [{ at: 1, seen: -1, plus: 0 }] };
+const causal = { scale: 0.5, bounds: [{ at: 1, seen: -1, plus: 0, pair: 0 }] };
 const longRuns = (["f32", "bf16"] as const).flatMap((dtype) => [
   longRun(dtype, 150, true),
   longRun(dtype, 152, true),
@@ -106,6 +107,13 @@ function near({ name, graph, stores }: Run & { readonly graph: Graph }, { result
   });
 }
 test("attention over many blocks, in f32 and in bf16", () => inAllWays(longRuns, near));
+const maskRuns = Object.keys(masks).map((mask, i): Run & { readonly graph: Graph } => {
+  const shape = { B: 1, G: 1, R: 1, T: 200, U: 200, A: 16, C: 16 };
+  const dtype = i % 2 === 0 ? "f32" : "bf16";
+  const [, graph] = masked(mask, { shape, dtype, scale: i % 3 === 0 ? -0.4 : 0.4 });
+  return { name: `${dtype}, ${mask}`, graph, sequence: loweredForCuda(graph), stores: storesOf(valuesOf(graph)) };
+});
+test("attention under every kind of mask", () => inAllWays(maskRuns, near));
 /** Three queries over 700 keys: one sees none, one those of the first piece, one those of both. */
 function overPast(dtype: DType): Run & { readonly graph: Graph } {
   const g = new GraphBuilder(ops);

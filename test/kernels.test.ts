@@ -22,6 +22,7 @@ import { compare, compareOps, graphOf, kernelsOf, lowered, opSamples, valuesOf }
 import { has, x64 } from "./host/machine.ts";
 import { compiled, runSequence } from "./host/run.ts";
 import { gptStep, layers, moeLayer } from "./layers.ts";
+import { masked, masks } from "./masks.ts";
 
 const test = suite("kernels");
 
@@ -204,7 +205,7 @@ test("attention over several blocks of queries and of keys, its scores transpose
   const positions = (n: number, start: number): Value => b.broadcastTo(g, b.sub(g, b.iota(g, n), start), [2, n]);
   const [q, k, v] = [p("q", 2, 2, 2, 37, 5), p("k", 2, 2, 53, 5), p("v", 2, 2, 53, 6)];
   const args = [q, k, v, positions(37, -9), positions(53, 2)];
-  const attrs = { scale: 2, bounds: [{ at: 1, seen: -1, plus: 0 }] };
+  const attrs = { scale: 2, bounds: [{ at: 1, seen: -1, plus: 0, pair: 0 }] };
   const { results } = b.make(g, "attention", args, attrs);
   const flows = [p("delta", 2, 2, 2, 37), p("dout", 2, 2, 2, 37, 6)];
   const back = b.make(g, "attention_backward", [...args, results[1] as Value, ...flows], attrs);
@@ -221,13 +222,30 @@ test("attention over several blocks of queries and of keys, its scores transpose
   assert.equal(other, got);
   compare("attention", graph, got);
 });
+test("attention under every kind of mask, in one block and in many, of queries and of keys", () => {
+  const shape = { B: 2, G: 1, R: 2, T: 83, U: 90, A: 5, C: 6 };
+  const ways = [small, { ...small, transposed: { ...transposed, few: 99, heads: 99 } }];
+  const inTurn = Object.keys(masks).map((mask, i) => [mask, i % 2] as const);
+  const all = [...inTurn, ["first keys and a window", 0], ["global tokens", 1]] as const;
+  const runs = all.map(([mask, way]) => {
+    const [, graph] = masked(mask, { shape, dtype: "f32", scale: way === 0 ? 0.7 : -0.7 });
+    return { mask, graph, sequence: lower(graph, { emit: emitHost, choices: ways[way] ?? small }) };
+  });
+  const lib = compiled(kernelsOf(runs.map((x) => x.sequence)));
+  for (const { mask, graph, sequence } of runs) {
+    const stores = storesOf(valuesOf(graph));
+    const [got = [], other] = [1, 3].map((threads) => runSequence(sequence, stores, threads, lib));
+    assert.equal(other, got, mask);
+    compare(mask, graph, got);
+  }
+});
 test("few rows: attention up to the last key that is seen, experts of which most have none", () => {
   const g = new GraphBuilder(ops);
   const p = (name: string, ...shape: number[]): Value => b.param(g, name, { dtype: "f32", shape });
   const seen = b.broadcastTo(g, b.iota(g, 150), [3, 150]);
   const attended = (T: number, places: Value): readonly Value[] => {
     const operands = [p(`q${T}`, 3, 2, 2, T, 20), p("k", 3, 2, 150, 20), p("v", 3, 2, 150, 24), places, seen];
-    return b.make(g, "attention", operands, { scale: 2, bounds: [{ at: 1, seen: -1, plus: 0 }] }).results;
+    return b.make(g, "attention", operands, { scale: 2, bounds: [{ at: 1, seen: -1, plus: 0, pair: 0 }] }).results;
   };
   const places = (T: number): Value =>
     b.add(g, b.reshape(g, b.mul(g, b.iota(g, 3), 70), [3, 1]), b.broadcastTo(g, b.iota(g, T), [3, T]));
@@ -250,8 +268,8 @@ test("a query that sees no key, or none in the first block, in bf16, by scales w
   const places = b.reshape(g, b.sub(g, b.mul(g, b.iota(g, 3), 90), 1), [1, 3]);
   const args = [p("q", 1, 1, 1, 3, 16), p("k", 1, 1, 150, 16), p("v", 1, 1, 150, 16), places];
   const bounds = [
-    { at: 1, seen: -1, plus: 0 },
-    { at: -1, seen: 1, plus: 20 },
+    { at: 1, seen: -1, plus: 0, pair: 0 },
+    { at: -1, seen: 1, plus: 20, pair: 0 },
   ];
   const results = [1 / Math.sqrt(27), 0.697, 1.7, 10].map(
     (scale) =>
@@ -269,7 +287,7 @@ test("a query alone has the bits that it has among few, and asks for the keys an
     const q = b.slice(g, queries, 3, 0, T);
     const places = b.add(g, b.broadcastTo(g, b.iota(g, T), [2, T]), 70);
     const operands = [q, p("k", 2, 3, 100, 32), p("v", 2, 3, 100, 64), places, seen];
-    return b.make(g, "attention", operands, { scale: 0.25, bounds: [{ at: 1, seen: -1, plus: 0 }] })
+    return b.make(g, "attention", operands, { scale: 0.25, bounds: [{ at: 1, seen: -1, plus: 0, pair: 0 }] })
       .results[0] as Value;
   };
   const results = [8, 1, 3, 6].map(attended);

@@ -242,8 +242,8 @@ export function gptStep(s: GptSizes): Graph {
       );
     const [q, k, v] = [rope(split("query")), rope(split("key")), split("value")];
     const bounds = [
-      { at: 0, seen: 1, plus: 0 },
-      { at: 1, seen: -1, plus: 0 },
+      { at: 0, seen: 1, plus: 0, pair: 0 },
+      { at: 1, seen: -1, plus: 0, pair: 0 },
     ];
     const out = b.make1(g, "attention", [b.reshape(g, q, [s.B, s.heads, 1, s.T, A]), k, v, positions, positions], {
       scale: 1 / Math.sqrt(A),

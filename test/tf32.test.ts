@@ -125,7 +125,7 @@ test("bf16, and bf16 with f32, are multiplied as before", () => {
 const attention = (width: number): Graph =>
   graph((g, p) => {
     const at = b.reshape(g, b.iota(g, 70), [1, 70]);
-    const attrs = { scale: 0.5, bounds: [{ at: 1, seen: -1, plus: 0 }] };
+    const attrs = { scale: 0.5, bounds: [{ at: 1, seen: -1, plus: 0, pair: 0 }] };
     const [q, k, v] = [p("q", [1, 1, 2, 70, width]), p("k", [1, 1, 70, width]), p("v", [1, 1, 70, width])];
     const [out, sums] = b.make(g, "attention", [q, k, v, at, at], attrs).results as [Value, Value];
     const rest = [sums, p("delta", [1, 1, 2, 70]), p("dout", [1, 1, 2, 70, width])];

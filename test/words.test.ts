@@ -46,7 +46,7 @@ function attended(width: number): Graph {
   const positions = (n: number, start: number): Value => b.broadcastTo(g, b.sub(g, b.iota(g, n), start), [2, n]);
   const [q, k, v] = [p(g, "q", 2, 2, 2, 37, width), p(g, "k", 2, 2, 53, width), p(g, "v", 2, 2, 53, width)];
   const args = [q, k, v, positions(37, -9), positions(53, 2)];
-  const attrs = { scale: 0.5, bounds: [{ at: 1, seen: -1, plus: 0 }] };
+  const attrs = { scale: 0.5, bounds: [{ at: 1, seen: -1, plus: 0, pair: 0 }] };
   const { results } = b.make(g, "attention", args, attrs);
   const flows = [b.param(g, "delta", { dtype: "f32", shape: [2, 2, 2, 37] }), p(g, "dout", 2, 2, 2, 37, width)];
   const back = b.make(g, "attention_backward", [...args, results[1] as Value, ...flows], attrs);

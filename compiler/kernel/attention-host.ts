@@ -1,7 +1,8 @@
 // Attention where accumulators lie in memory. Scores are made transposed, keys by queries: a softmax then goes down a column, queries being
 // the lanes, and of all operands only a block's queries are transposed, once. Keys after the last that a block meets are left out.
 import type { Node, Value } from "../graph/node.ts";
-import { float, lowest, type Operands, operands, power, score, times, worth } from "./attention.ts";
+import { placesOf } from "../ops/attention.ts";
+import { float, lowest, type Operands, operands, power, score, times, where, worth } from "./attention.ts";
 import { type Block, plus } from "./build.ts";
 import { isShort } from "./contract.ts";
 import type { Draft } from "./draft.ts";
@@ -13,7 +14,8 @@ import type { Choices } from "./schedule.ts";
 
 /** Whether the forward is made so: a target says so, queries are not few, and no bias is read by columns. */
 export const goesTransposed = (node: Node, { transposed }: Choices): boolean =>
-  transposed !== undefined && item(shapeOf(item(node.args, 0)), 3) > transposed.few && node.args.length <= 5;
+  transposed !== undefined && item(shapeOf(item(node.args, 0)), 3) > transposed.few && isUnbiased(node);
+const isUnbiased = ({ args }: Node): boolean => placesOf(args, (x) => x.type.dtype).rest.length === 0;
 /** Whether the backward is: there are heads enough, and no gradient of a bias is asked for. */
 export function goesByHeads(node: Node, { transposed }: Choices): boolean {
   const [B = 0, G = 0, U = 0, A = 0] = shapeOf(item(node.args, 1));
@@ -38,8 +40,8 @@ export function attentionForward(d: Draft, node: Node): void {
     d.k.store(top, [j], f32(lowest(o)));
     d.k.store(total, [j], f32(0));
   });
-  const { from, to, partly } = met(d, o, b, "at", m, 1);
-  d.k.for("c", from, to, block, (c) => {
+  const { from, to, meets, partly } = met(d, o, b, "at", m, 1);
+  const step = (c: Block): void => {
     const key = (i: Expr, a: Expr): Expr => o.reader.element(o.k, [b, g, plus(c, i), a]);
     const keys = d.k.stage("keys", [block, A], [c.n, num(A)], key, form);
     const value = (i: Expr, e: Expr): Expr => o.reader.element(o.v, [b, g, plus(c, i), e]);
@@ -52,19 +54,20 @@ export function attentionForward(d: Draft, node: Node): void {
     d.k.each(out, [m.n, num(C)], (i, j) => d.k.store(out, [i, j], float("mul", load(out, i, j), load(keep, i))));
     if (form === null) return d.k.mmaTransposed(scores, values, out, [m.n, c.n]);
     d.k.mma(rounded(d, form, scores, [m.n, c.n], true), [values], [out], [m.n, c.n]);
-  });
+  };
+  d.k.for("c", from, to, block, (c) => where(d, meets(c), () => step(c)));
   const [result, sums] = [d.output(item(node.results, 0), "y"), d.output(item(node.results, 1), "sums")];
-  const some = (i: Expr): Expr => call("gt", "bool", load(total, i), f32(0));
+  const isSome = (i: Expr): Expr => call("gt", "bool", load(total, i), f32(0));
   d.k.each(out, [m.n, num(C)], (i, j) =>
     d.k.store(
       result,
       [b, g, r, plus(m, i), j],
-      select(some(i), float("over", load(out, i, j), load(total, i)), f32(0)),
+      select(isSome(i), float("over", load(out, i, j), load(total, i)), f32(0)),
     ),
   );
   d.k.par(m.n, (j) => {
     const sum = float("add", times(load(top, j), factor), float("log", load(total, j)));
-    d.k.store(sums, [b, g, r, plus(m, j)], select(some(j), sum, f32(0)));
+    d.k.store(sums, [b, g, r, plus(m, j)], select(isSome(j), sum, f32(0)));
   });
 }
 /** A block of scores, keys by queries, with what is known of each query from the blocks before it. */
@@ -128,7 +131,7 @@ export function attentionHeads(d: Draft, node: Node): void {
   const [sumK, sumV] = [d.k.local("sumK", [U, ceil(A, 16)]), d.k.local("sumV", [U, ceil(C, 16)])];
   for (const to of [sumK, sumV])
     d.k.for("i", num(0), num(U), 1, ({ at }) => d.k.par(num(item(to.shape, 1)), (a) => d.k.store(to, [at, a], f32(0))));
-  const form = formOf(d, [...node.args.slice(0, 3), item(node.args, 7)]);
+  const form = formOf(d, [...node.args.slice(0, 3), item(o.flows, 2)]);
   const head = { o, node, form, b, g, sumK, sumV };
   d.k.for("r", num(0), num(R), 1, ({ at: r }) =>
     d.k.for("c", num(0), num(T), across(d, T), (c) => queriesOf(d, head, r, c)),
@@ -145,15 +148,15 @@ function queriesOf(d: Draft, head: Head, r: Expr, c: Block): void {
   const { T, A, C } = o.sizes;
   const [queries, wideA, wideC] = [across(d, T), ceil(A, 16), ceil(C, 16)];
   const query = (j: Expr, a: Expr): Expr => o.reader.element(o.q, [b, g, r, plus(c, j), a]);
-  const given = (j: Expr, e: Expr): Expr => o.reader.element(item(node.args, 7), [b, g, r, plus(c, j), e]);
+  const given = (j: Expr, e: Expr): Expr => o.reader.element(item(o.flows, 2), [b, g, r, plus(c, j), e]);
   const q = d.k.stage("q", [A, queries], [num(A), c.n], (a, j) => query(j, a), form);
   const flows = d.k.stage("given", [C, queries], [num(C), c.n], (e, j) => given(j, e), form);
   const rowsIn = d.k.stage("rows", [queries, wideA], [c.n, num(A)], query, form);
   const rowsOut = d.k.stage("rows", [queries, wideC], [c.n, num(C)], given, form);
   const dq = d.k.tile("acc", "dq", [queries, wideA]);
-  const { from, to, partly } = met(d, o, b, "at", c, 1);
+  const { from, to, meets, partly } = met(d, o, b, "at", c, 1);
   d.k.for("m", from, to, o.block, (m) =>
-    keysOf(d, head, { r, c, m, q, flows, rowsIn, rowsOut, dq, partly: partly(m) }),
+    where(d, meets(m), () => keysOf(d, head, { r, c, m, q, flows, rowsIn, rowsOut, dq, partly: partly(m) })),
   );
   const result = d.output(item(node.results, 0), "dq");
   d.k.each(dq, [c.n, num(A)], (j, a) =>
@@ -173,7 +176,7 @@ interface Meeting {
   readonly partly: Expr | null;
 }
 function keysOf(d: Draft, head: Head, { r, c, m, q, flows, rowsIn, rowsOut, dq, partly }: Meeting): void {
-  const { o, node, form, b, g, sumK, sumV } = head;
+  const { o, form, b, g, sumK, sumV } = head;
   const { A, C } = o.sizes;
   const [queries, wideA, wideC] = [item(q.shape, 1), ceil(A, 16), ceil(C, 16)];
   const key = (i: Expr, a: Expr): Expr => o.reader.element(o.k, [b, g, plus(m, i), a]);
@@ -189,8 +192,8 @@ function keysOf(d: Draft, head: Head, { r, c, m, q, flows, rowsIn, rowsOut, dq, 
   score(d, o, [b, g, r], { tile: scores, valid: [m.n, c.n], of }, partly);
   d.k.each(scores, [m.n, c.n], (i, j) => {
     const at = [b, g, r, plus(c, j)];
-    const p = d.k.letHere("p", power(o, load(scores, i, j), o.reader.element(item(node.args, 5), at)));
-    const less = o.reader.element(item(node.args, 6), at);
+    const p = d.k.letHere("p", power(o, load(scores, i, j), o.reader.element(item(o.flows, 0), at)));
+    const less = o.reader.element(item(o.flows, 1), at);
     d.k.store(flow, [i, j], float("mul", p, float("sub", load(flow, i, j), less)));
     d.k.store(scores, [i, j], p);
   });

@@ -3,6 +3,7 @@
 import { askedTarget } from "../asked.ts";
 import { Problem } from "../diagnostic.ts";
 import type { Node, Value } from "../graph/node.ts";
+import { type Pair, placesOf } from "../ops/attention.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import type { VirtualBuffer } from "../plan/sequence.ts";
 import { bytesOf } from "../types/dtype.ts";
@@ -25,8 +26,9 @@ export interface Operands {
   readonly q: Value;
   readonly k: Value;
   readonly v: Value;
-  readonly at: Value;
-  readonly seen: Value;
+  readonly pairs: readonly Pair<Value>[];
+  /** What flows back, in the backward: the sums of the forward, what is taken from each row, and the gradient of the result. */
+  readonly flows: readonly Value[];
   readonly attrs: OpAttrs["attention"];
   /** Queries and keys taken at a time. */
   readonly rows: number;
@@ -49,19 +51,21 @@ export interface Operands {
   };
 }
 export function operands(d: Draft, node: Node): Operands {
-  const [q, k, v, at, seen] = [0, 1, 2, 3, 4].map((i) => item(node.args, i)) as [Value, Value, Value, Value, Value];
+  const [q, k, v] = [0, 1, 2].map((i) => item(node.args, i)) as [Value, Value, Value];
+  const { pairs, rest } = placesOf(node.args, (x) => x.type.dtype);
   const [B, G, R, T, A] = shapeOf(q) as [number, number, number, number, number];
   const backward = node.op.name === "attention_backward";
   const attrs = node.attrs as OpAttrs["attention"];
-  const bias = node.args[backward ? 8 : 5];
+  const flows = rest.slice(0, backward ? 3 : 0);
+  const bias = rest[flows.length];
   const sizes = { B, G, R, T, A, U: item(shapeOf(k), 2), C: item(shapeOf(v), 3) };
   return {
     reader: d.reader(undefined, { plain: true }),
     q,
     k,
     v,
-    at,
-    seen,
+    pairs,
+    flows,
     attrs,
     bias,
     factor: bias || attrs.scale <= 0 ? 1 : attrs.scale,
@@ -134,6 +138,8 @@ export function keyPieces(node: Node, choices: Choices): Pick<KeyPieces, "count"
   return { count: Math.ceil(U / length), length };
 }
 
+/** Where a condition holds, or there is none. */
+export const where = (d: Draft, cond: Expr | null, f: () => void): void => (cond ? d.k.if(cond, f) : f());
 /** out, and the logarithm of the sum of each row; or what is known of them from each piece of the keys. */
 export function attention(d: Draft, node: Node, pieces: KeyPieces | null = null): void {
   const o = operands(d, node);
@@ -146,7 +152,7 @@ export function attention(d: Draft, node: Node, pieces: KeyPieces | null = null)
   const q = d.k.stage("q", [rows, A], [m.n, num(A)], (i, a) => o.reader.element(o.q, [b, g, r, plus(m, i), a]));
   const out = d.k.tile("acc", "out", [rows, ceil(C, 16)]);
   const [top, total] = [d.k.tile("row", "top", [rows], lowest(o)), d.k.tile("row", "total", [rows])];
-  const { from, to, partly } = met(d, o, b, "at", m, o.round);
+  const { from, to, meets, partly } = met(d, o, b, "at", m, o.round);
   const start = pieces && p && mul(p, num(pieces.length));
   const first = start ? d.k.let("first", most(from, start)) : from;
   const end = start ? d.k.let("end", least(to, add(start, num(pieces.length)))) : to;
@@ -155,12 +161,14 @@ export function attention(d: Draft, node: Node, pieces: KeyPieces | null = null)
     const values = d.k.stage("values", [block, ceil(C, 16)], [c.n, num(C)], (j, e) =>
       o.reader.element(o.v, [b, g, plus(c, j), e]),
     );
-    const scores = d.k.tile("acc", "scores", [rows, block]);
-    d.k.mma(q, [keys], [scores], [m.n, num(A)]);
-    const of = (i: Expr, j: Expr) => [plus(m, i), plus(c, j)] as const;
-    score(d, o, [b, g, r], { tile: scores, valid: [m.n, c.n], of }, partly(c));
-    renew(d, o, { scores, top, total, out }, m, c);
-    d.k.mma(scores, [values], [out], [m.n, c.n]);
+    where(d, meets(c), () => {
+      const scores = d.k.tile("acc", "scores", [rows, block]);
+      d.k.mma(q, [keys], [scores], [m.n, num(A)]);
+      const of = (i: Expr, j: Expr) => [plus(m, i), plus(c, j)] as const;
+      score(d, o, [b, g, r], { tile: scores, valid: [m.n, c.n], of }, partly(c));
+      renew(d, o, { scores, top, total, out }, m, c);
+      d.k.mma(scores, [values], [out], [m.n, c.n]);
+    });
   });
   const row = (i: Expr): Expr[] => [b, g, r, plus(m, i)];
   if (pieces && p)
@@ -239,7 +247,7 @@ function renew(
 export function attentionQueries(d: Draft, node: Node): void {
   const o = operands(d, node);
   const { rows, block } = o;
-  const [sums, delta, dout] = [item(node.args, 5), item(node.args, 6), item(node.args, 7)];
+  const [sums, delta, dout] = o.flows as [Value, Value, Value];
   const { B, G, R, T, U, A, C } = o.sizes;
   const [b = num(0), g = num(0), r = num(0)] = unflatten(d.k.task("h", B * G * R).at, [B, G, R]);
   const m = d.k.task("m", T, rows);
@@ -252,9 +260,10 @@ export function attentionQueries(d: Draft, node: Node): void {
   const all: Met = {
     from: num(0),
     to: num(U),
+    meets: () => null,
     partly: () => (o.attrs.bounds.length === 0 ? null : truth(true)),
   };
-  const { from, to, partly } = dbias ? all : met(d, o, b, "at", m);
+  const { from, to, meets, partly } = dbias ? all : met(d, o, b, "at", m);
   d.k.for("c", from, to, block, (c) => {
     const keys = d.k.stage("keys", [A, block], [num(A), c.n], (a, j) => o.reader.element(o.k, [b, g, plus(c, j), a]));
     const values = d.k.stage("values", [C, block], [num(C), c.n], (e, j) =>
@@ -263,19 +272,21 @@ export function attentionQueries(d: Draft, node: Node): void {
     const rowsOfKeys = d.k.stage("rows", [block, ceil(A, 16)], [c.n, num(A)], (j, a) =>
       o.reader.element(o.k, [b, g, plus(c, j), a]),
     );
-    const [scores, flow] = [d.k.tile("acc", "scores", [rows, block]), d.k.tile("acc", "flow", [rows, block])];
-    d.k.mma(q, [keys], [scores], [m.n, num(A)]);
-    d.k.mma(given, [values], [flow], [m.n, num(C)]);
-    const of = (i: Expr, j: Expr) => [plus(m, i), plus(c, j)] as const;
-    score(d, o, [b, g, r], { tile: scores, valid: [m.n, c.n], of }, partly(c));
-    d.k.each(scores, [m.n, c.n], (i, j) => {
-      const at = [b, g, r, plus(m, i)];
-      const p = power(o, load(scores, i, j), o.reader.element(sums, at));
-      const ds = d.k.letHere("ds", float("mul", p, float("sub", load(flow, i, j), o.reader.element(delta, at))));
-      if (dbias) d.k.store(d.output(dbias, "dbias"), [...at, plus(c, j)], ds);
-      d.k.store(scores, [i, j], ds);
+    where(d, meets(c), () => {
+      const [scores, flow] = [d.k.tile("acc", "scores", [rows, block]), d.k.tile("acc", "flow", [rows, block])];
+      d.k.mma(q, [keys], [scores], [m.n, num(A)]);
+      d.k.mma(given, [values], [flow], [m.n, num(C)]);
+      const of = (i: Expr, j: Expr) => [plus(m, i), plus(c, j)] as const;
+      score(d, o, [b, g, r], { tile: scores, valid: [m.n, c.n], of }, partly(c));
+      d.k.each(scores, [m.n, c.n], (i, j) => {
+        const at = [b, g, r, plus(m, i)];
+        const p = power(o, load(scores, i, j), o.reader.element(sums, at));
+        const ds = d.k.letHere("ds", float("mul", p, float("sub", load(flow, i, j), o.reader.element(delta, at))));
+        if (dbias) d.k.store(d.output(dbias, "dbias"), [...at, plus(c, j)], ds);
+        d.k.store(scores, [i, j], ds);
+      });
+      d.k.mma(scores, [rowsOfKeys], [dq], [m.n, c.n]);
     });
-    d.k.mma(scores, [rowsOfKeys], [dq], [m.n, c.n]);
   });
   const result = d.output(item(node.results, 0), "dq");
   d.k.each(dq, [m.n, num(A)], (i, a) =>
@@ -310,13 +321,13 @@ function gradients(
   d: Draft,
   node: Node,
   o: Operands,
-  { b, g, m, keys, values, met: { from, to, partly } }: BlockOfKeys,
+  { b, g, m, keys, values, met: { from, to, meets, partly } }: BlockOfKeys,
   ofKeys: boolean,
   ofValues: boolean,
 ): void {
   const { rows, block } = o;
   const { R, A, C } = o.sizes;
-  const [sums, delta, dout] = [item(node.args, 5), item(node.args, 6), item(node.args, 7)];
+  const [sums, delta, dout] = o.flows as [Value, Value, Value];
   const dk = ofKeys ? d.k.tile("acc", "dk", [rows, ceil(A, 16)]) : null;
   const dv = ofValues ? d.k.tile("acc", "dv", [rows, ceil(C, 16)]) : null;
   d.k.for("r", num(0), num(R), 1, ({ at: r }) =>
@@ -327,21 +338,23 @@ function gradients(
       const given = dk && d.k.stage("given", [C, block], [num(C), c.n], (e, j) => flowing(j, e));
       const rowsOut = dv && d.k.stage("rows", [block, ceil(C, 16)], [c.n, num(C)], flowing);
       const rowsIn = dk && d.k.stage("rows", [block, ceil(A, 16)], [c.n, num(A)], query);
-      const scores = d.k.tile("acc", "scores", [rows, block]);
-      const flow = dk && d.k.tile("acc", "flow", [rows, block]);
-      d.k.mma(keys, [q], [scores], [m.n, num(A)]);
-      if (flow && given) d.k.mma(values, [given], [flow], [m.n, num(C)]);
-      const of = (i: Expr, j: Expr) => [plus(c, j), plus(m, i)] as const;
-      score(d, o, [b, g, r], { tile: scores, valid: [m.n, c.n], of }, partly(c));
-      d.k.each(scores, [m.n, c.n], (i, j) => {
-        const at = [b, g, r, plus(c, j)];
-        const p = d.k.letHere("p", power(o, load(scores, i, j), o.reader.element(sums, at)));
-        const ds = (x: Expr): Expr => float("mul", p, float("sub", x, o.reader.element(delta, at)));
-        if (flow) d.k.store(flow, [i, j], ds(load(flow, i, j)));
-        if (dv) d.k.store(scores, [i, j], p);
+      where(d, meets(c), () => {
+        const scores = d.k.tile("acc", "scores", [rows, block]);
+        const flow = dk && d.k.tile("acc", "flow", [rows, block]);
+        d.k.mma(keys, [q], [scores], [m.n, num(A)]);
+        if (flow && given) d.k.mma(values, [given], [flow], [m.n, num(C)]);
+        const of = (i: Expr, j: Expr) => [plus(c, j), plus(m, i)] as const;
+        score(d, o, [b, g, r], { tile: scores, valid: [m.n, c.n], of }, partly(c));
+        d.k.each(scores, [m.n, c.n], (i, j) => {
+          const at = [b, g, r, plus(c, j)];
+          const p = d.k.letHere("p", power(o, load(scores, i, j), o.reader.element(sums, at)));
+          const ds = (x: Expr): Expr => float("mul", p, float("sub", x, o.reader.element(delta, at)));
+          if (flow) d.k.store(flow, [i, j], ds(load(flow, i, j)));
+          if (dv) d.k.store(scores, [i, j], p);
+        });
+        if (dv && rowsOut) d.k.mma(scores, [rowsOut], [dv], [m.n, c.n]);
+        if (dk && flow && rowsIn) d.k.mma(flow, [rowsIn], [dk], [m.n, c.n]);
       });
-      if (dv && rowsOut) d.k.mma(scores, [rowsOut], [dv], [m.n, c.n]);
-      if (dk && flow && rowsIn) d.k.mma(flow, [rowsIn], [dk], [m.n, c.n]);
     }),
   );
   const stored = (from: Tile | null, n: number, width: number, f: (x: Expr) => Expr): void => {

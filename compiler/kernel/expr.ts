@@ -153,6 +153,11 @@ export function both(a: Expr, b: Expr): Expr {
   if (isNum(b)) return b.value === 0 ? b : a;
   return call("and", "bool", a, b);
 }
+export function either(a: Expr, b: Expr): Expr {
+  if (isNum(a)) return a.value === 0 ? b : a;
+  if (isNum(b)) return b.value === 0 ? a : b;
+  return call("or", "bool", a, b);
+}
 export function select(cond: Expr, a: Expr, b: Expr): Expr {
   if (isNum(cond)) return cond.value === 0 ? b : a;
   return same(a, b) ? a : call("select", typeOf(a), cond, a, b);

@@ -1,6 +1,7 @@
 // Which keys a block of queries meets, and which queries a block of keys: what a mask that is arithmetic on positions leaves of a loop.
 import type { Value } from "../graph/node.ts";
-import type { Bound, OpAttrs } from "../ops/attrs.ts";
+import { boundsIn, type Pair } from "../ops/attention.ts";
+import type { Bound, Clause, OpAttrs } from "../ops/attrs.ts";
 import { type Block, plus } from "./build.ts";
 import type { Draft } from "./draft.ts";
 import {
@@ -10,6 +11,7 @@ import {
   both,
   call,
   div,
+  either,
   i32,
   isNum,
   item,
@@ -26,12 +28,11 @@ import {
 import type { Expr } from "./ir.ts";
 import type { Reader } from "./read.ts";
 
-type Side = "at" | "seen";
+type Side = keyof Pair<Value>;
 /** The positions of T queries and U keys, and what must hold of those that meet. */
 export interface Positions {
   readonly reader: Reader;
-  readonly at: Value;
-  readonly seen: Value;
+  readonly pairs: readonly Pair<Value>[];
   readonly attrs: Pick<OpAttrs["attention"], "bounds">;
   readonly sizes: { readonly T: number; readonly U: number };
   /** Keys, or queries, taken at a time. */
@@ -48,15 +49,23 @@ function holds({ at, seen, plus: more }: Bound, query: Expr, key: Expr): Expr {
   const [a, b] = [side(1), side(-1)];
   return range(a)[0] >= range(b)[1] ? truth(true) : call("ge", "bool", a, b);
 }
+/** Whether all clauses hold, by what is made of a bound. */
+const together = (list: readonly Clause[], of: (bound: Bound) => Expr): Expr =>
+  list
+    .map((c) => ("any" in c ? c.any.map((some) => together(some, of)).reduce(either, truth(false)) : of(c)))
+    .reduce(both, truth(true));
 /** Whether the query at t may see the key at u. */
 export function sees(o: Positions, b: Expr, t: Expr, u: Expr): Expr {
-  const [at, seen] = [o.reader.element(o.at, [b, t]), o.reader.element(o.seen, [b, u])];
-  return o.attrs.bounds.map((bound) => holds(bound, at, seen)).reduce(both, truth(true));
+  const position = (of: Side, pair: number, i: Expr): Expr => o.reader.element(item(o.pairs, pair)[of], [b, i]);
+  return together(o.attrs.bounds, (c) => holds(c, position("at", c.pair, t), position("seen", c.pair, u)));
 }
-/** What a block of queries or of keys meets on the other side: none but [from, to); `partly`: whether not all of both meet. */
+/** What a block of queries or of keys meets on the other side: none but [from, to). Of a block there, null standing for true and for false: */
 export interface Met {
   readonly from: Expr;
   readonly to: Expr;
+  /** whether it may meet any, */
+  readonly meets: (c: Block) => Expr | null;
+  /** and whether not all of both meet. */
   readonly partly: (c: Block) => Expr | null;
 }
 const multiple = (x: Expr, of: number): Expr => mul(div(asIndex(x), of), num(of));
@@ -71,13 +80,9 @@ function isRange(o: Positions, positions: Value, b: Expr, extent: number): boole
   };
   return extent > 0 && is(0) && is(extent - 1);
 }
-/** Of positions 0 .. `extent`, those that meet an element at `mine` of a bound: [first, end), or nothing. */
-function interval(
-  bounds: readonly Bound[],
-  side: Side,
-  mine: (bound: Bound) => Expr,
-  extent: number,
-): readonly [Expr, Expr] {
+type Run = readonly [first: Expr, end: Expr];
+/** Of positions 0 .. `extent`, those that meet an element at `mine` of a bound, or nothing. */
+function interval(bounds: readonly Bound[], side: Side, mine: (bound: Bound) => Expr, extent: number): Run {
   let [first, end]: [Expr, Expr] = [num(0), num(extent)];
   for (const bound of bounds) {
     const [own, other] = side === "at" ? [bound.at, bound.seen] : [bound.seen, bound.at];
@@ -95,7 +100,7 @@ interface Among {
   readonly side: Side;
   /** How many positions the other side has, and each of them. */
   readonly extent: number;
-  readonly other: (i: Expr) => Expr;
+  readonly other: (pair: number, i: Expr) => Expr;
   /** Of the block's positions, the one of a bound with which most meet (`widest`), or least. */
   readonly mine: (bound: Bound, widest: boolean) => Expr;
   readonly round: number;
@@ -103,47 +108,83 @@ interface Among {
 /** `side`: what the block is of; `round`: what the end is a multiple of, or the extent. Found before the loop over the other side, for positions may be any. */
 export function met(d: Draft, o: Positions, b: Expr, side: Side, block: Block, round = o.block): Met {
   const [other, extent] = side === "at" ? (["seen", o.sizes.U] as const) : (["at", o.sizes.T] as const);
-  if (o.attrs.bounds.length === 0) return { from: num(0), to: num(extent), partly: () => null };
-  const position = (of: Side, i: Expr): Expr => o.reader.element(o[of], [b, i]);
-  const extreme = (name: string, op: "max" | "min"): Expr =>
-    d.k.fold(name, op, "i32", block.n, (i) => position(side, plus(block, i)));
-  const [high, low] = [extreme("high", "max"), extreme("low", "min")];
-  const mine = (bound: Bound, widest: boolean): Expr => (widest === bound[side] > 0 ? high : low);
-  const among = { d, o, side, extent, other: (i: Expr) => position(other, i), mine, round };
-  return isRange(o, o[other], b, extent) ? reckoned(among) : folded(among);
+  const bounds = boundsIn(o.attrs.bounds);
+  if (bounds.length === 0) return { from: num(0), to: num(extent), meets: () => null, partly: () => null };
+  const element = (v: Value, i: Expr): Expr => o.reader.element(v, [b, i]);
+  const own = new Map<Value, Record<"high" | "low", Expr>>();
+  for (const v of new Set(bounds.filter((c) => c[side] !== 0).map((c) => item(o.pairs, c.pair)[side]))) {
+    const extreme = (name: string, op: "max" | "min"): Expr =>
+      d.k.fold(name, op, "i32", block.n, (i) => element(v, plus(block, i)));
+    own.set(v, { high: extreme("high", "max"), low: extreme("low", "min") });
+  }
+  const mine = (bound: Bound, widest: boolean): Expr => {
+    const ends = own.get(item(o.pairs, bound.pair)[side]);
+    return (widest === bound[side] > 0 ? ends?.high : ends?.low) ?? i32(0);
+  };
+  const among: Among = { d, o, side, extent, other: (p, i) => element(item(o.pairs, p)[other], i), mine, round };
+  const runs = bounds.every((c) => c[other] === 0 || isRange(o, item(o.pairs, c.pair)[other], b, extent))
+    ? disjuncts(o.attrs.bounds)
+    : [];
+  return runs.length === 1 || runs.length === 2 ? reckoned(among, runs) : folded(among);
 }
-function reckoned({ d, o, side, extent, mine, round }: Among): Met {
-  const of = (widest: boolean): readonly [Expr, Expr] =>
-    interval(o.attrs.bounds, side, (bound) => asIndex(mine(bound, widest)), extent);
-  const [[begin, last], all] = [of(true), of(false)];
-  const [whole, broken] = [d.k.let("whole", all[0]), d.k.let("broken", all[1])];
+/** Lists of bounds, of which one at least holds. */
+function disjuncts(list: readonly Clause[]): Bound[][] {
+  const one = (c: Clause): Bound[][] => ("any" in c ? c.any.flatMap(disjuncts) : [[c]]);
+  return list.map(one).reduce((all, more) => all.flatMap((x) => more.map((y) => [...x, ...y])), [[]]);
+}
+/** Not in [from, to). */
+const outside = (c: Block, from: Expr, to: Expr): Expr => either(less(c.at, from), less(to, plus(c, c.n)));
+/** Of positions that are a range: what each list of bounds leaves is one run of them. */
+function reckoned({ d, o, side, extent, mine, round }: Among, lists: readonly (readonly Bound[])[]): Met {
+  const of = (widest: boolean): Run[] =>
+    lists.map((list) => interval(list, side, (bound) => asIndex(mine(bound, widest)), extent));
+  const [runs, all] = [of(true), of(false)];
+  const within = all.map(([first, end]) => [d.k.let("whole", first), d.k.let("broken", end)] as const);
+  const gap = runs.length > 1 ? between(d, runs, extent) : null;
+  const [begin, last] = gap?.hull ?? item(runs, 0);
   return {
     from: d.k.let("from", multiple(least(begin, num(extent)), o.block)),
     to: d.k.let("to", least(num(extent), multiple(add(most(last, num(0)), num(round - 1)), round))),
-    partly: (c) => {
-      const [before, after] = [less(c.at, whole), less(broken, plus(c, c.n))];
-      return isNum(before) && before.value === 0 ? after : call("or", "bool", before, after);
-    },
+    meets: (c) => gap && outside(c, gap.from, gap.to),
+    partly: (c) => within.map(([first, end]) => outside(c, first, end)).reduce(both),
   };
 }
+/** From the first of two runs, either of which may be empty, to the last; and what lies between them. */
+function between(d: Draft, runs: readonly Run[], extent: number): Record<"from" | "to", Expr> & { readonly hull: Run } {
+  const named = runs.map(([first, end]) => [d.k.let("first", first), d.k.let("end", end)] as const);
+  const of = (f: (run: Run) => Expr, none: number): readonly [Expr, Expr] =>
+    named.map((run) => select(less(run[0], run[1]), f(run), num(none))) as [Expr, Expr];
+  const [firsts, ends, stops] = [of(([x]) => x, extent), of(([, x]) => x, 0), of(([, x]) => x, extent)];
+  return {
+    from: d.k.let("gap", least(...stops)),
+    to: d.k.let("again", most(...firsts)),
+    hull: [least(...firsts), most(...ends)],
+  };
+}
+const not = (x: Expr): Expr => (isNum(x) ? truth(x.value === 0) : call("not", "bool", x));
+const isFrom = (first: Expr, i: Expr): Expr => call("ge", "bool", asValue(i), first);
+/** Of positions that are anything: those of the other side are looked at one by one. */
 function folded({ d, o, side, extent, other, mine, round }: Among): Met {
   const meets = (widest: boolean, i: Expr): Expr =>
-    o.attrs.bounds
-      .map((bound) =>
-        side === "at" ? holds(bound, mine(bound, widest), other(i)) : holds(bound, other(i), mine(bound, widest)),
-      )
-      .reduce(both);
+    together(o.attrs.bounds, (bound) => {
+      const [own, its] = [mine(bound, widest), other(bound.pair, i)];
+      return side === "at" ? holds(bound, own, its) : holds(bound, its, own);
+    });
   const first = (name: string, cond: (i: Expr) => Expr): Expr =>
     d.k.fold(name, "min", "i32", num(extent), (i) => select(cond(i), asValue(i), i32(extent)));
-  const begin = first("begin", (i) => meets(true, i));
-  const last = d.k.fold("last", "max", "i32", num(extent), (i) => select(meets(true, i), asValue(i), i32(0)));
-  const whole = first("whole", (i) => meets(false, i));
-  const broken = first("broken", (i) =>
-    both(call("ge", "bool", asValue(i), whole), call("not", "bool", meets(false, i))),
-  );
+  /** What comes after the last. */
+  const after = (name: string, cond: (i: Expr) => Expr): Expr =>
+    d.k.fold(name, "max", "i32", num(extent), (i) => select(cond(i), asValue(add(i, num(1))), i32(0)));
+  const [begin, last] = [first("begin", (i) => meets(true, i)), after("last", (i) => meets(true, i))];
+  const broken = after("broken", (i) => meets(false, i));
+  const whole = after("whole", (i) => both(call("lt", "bool", asValue(i), broken), not(meets(false, i))));
+  const isOne = o.attrs.bounds.every((c) => !("any" in c));
+  const gap = isOne ? null : first("gap", (i) => both(isFrom(begin, i), not(meets(true, i))));
+  const again = gap && first("again", (i) => both(isFrom(gap, i), meets(true, i)));
   return {
     from: d.k.let("from", multiple(begin, o.block)),
-    to: d.k.let("to", least(num(extent), add(multiple(last, round), num(round)))),
-    partly: (c) => call("or", "bool", less(c.at, asIndex(whole)), less(asIndex(broken), plus(c, c.n))),
+    to: d.k.let("to", least(num(extent), multiple(add(asIndex(last), num(round - 1)), round))),
+    meets: (c) => gap && again && outside(c, asIndex(gap), asIndex(again)),
+    partly: (c) => outside(c, asIndex(whole), asIndex(broken)),
   };
 }

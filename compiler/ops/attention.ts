@@ -1,19 +1,39 @@
 // softmax(scale q k^T + bias, where: positions allow it) v, without a buffer of T x U. Made by transform/attention.ts.
+// What a query and a key are compared by is any number of pairs of positions (places in the sequence, documents, rows and columns of an image).
 // Axes: B sequences, G groups of keys, R query heads a group, T queries, U keys, A and C the widths of keys and values.
 import { TypeMismatch } from "../graph/builder.ts";
 import type { Builder, Mapped, NdArray, Node, Value } from "../graph/node.ts";
 import { equalAll, type Size } from "../types/size.ts";
 import { count, dims, dtypeOf, showType, type Type, type } from "../types/type.ts";
-import type { Bound, OpAttrs } from "./attrs.ts";
+import type { Bound, Clause, OpAttrs } from "./attrs.ts";
 import * as b from "./build.ts";
 import { define, need, nth, one, at as read, sample } from "./common.ts";
 import { lift, placed, spaceOf } from "./mapped.ts";
 
 type Attrs = OpAttrs["attention"];
 
-/** Checks q, k, v, at, seen and gives [B, G, R, T, U, A, C]. */
-function axes(what: string, args: readonly Type[]): [Size, Size, Size, Size, Size, Size, Size] {
-  const [q, k, v, at, seen] = [0, 1, 2, 3, 4].map((i) => nth(args, i)) as [Type, Type, Type, Type, Type];
+/** One of whole numbers for each query, and for each key. */
+export interface Pair<T> {
+  readonly at: T;
+  readonly seen: T;
+}
+/** The pairs of positions among the arguments of either op, which are all that are of whole numbers, and what follows them. */
+export function placesOf<T>(args: readonly T[], dtype: (x: T) => Type["dtype"]): { pairs: Pair<T>[]; rest: T[] } {
+  const own = args.slice(3).filter((x) => dtype(x) === "i32");
+  const pairs = own.flatMap((at, i) => (i % 2 === 0 ? [{ at, seen: nth(own, i + 1) }] : []));
+  return { pairs, rest: args.slice(3 + own.length) };
+}
+/** The bounds in clauses. */
+export const boundsIn = (list: readonly Clause[]): Bound[] =>
+  list.flatMap((c) => ("any" in c ? c.any.flatMap(boundsIn) : [c]));
+/** Whether all clauses hold, where that is known of a bound. */
+export const allHold = (list: readonly Clause[], holds: (c: Bound) => boolean): boolean =>
+  list.every((c) => ("any" in c ? c.any.some((some) => allHold(some, holds)) : holds(c)));
+
+/** Checks q, k, v and the positions, and gives [B, G, R, T, U, A, C]. */
+function axes(what: string, args: readonly Type[], { bounds }: Attrs): [Size, Size, Size, Size, Size, Size, Size] {
+  const [q, k, v] = [0, 1, 2].map((i) => nth(args, i)) as [Type, Type, Type];
+  const { pairs } = placesOf(args, (t) => t.dtype);
   need(
     q.shape.length === 5 && k.shape.length === 4 && v.shape.length === 4,
     () => `${what} needs q [B, G, R, T, A], k [B, G, U, A], v [B, G, U, C], not ${[q, k, v].map(showType).join(", ")}`,
@@ -23,9 +43,15 @@ function axes(what: string, args: readonly Type[]): [Size, Size, Size, Size, Siz
   const fits =
     equalAll(k.shape, [B, G, U, A]) && equalAll(v.shape, [B, G, U, C]) && q.dtype === k.dtype && q.dtype === v.dtype;
   need(fits, () => `${what}: ${[q, k, v].map(showType).join(", ")} do not fit together`);
-  const placed =
-    equalAll(at.shape, [B, T]) && equalAll(seen.shape, [B, U]) && at.dtype === "i32" && seen.dtype === "i32";
-  need(placed, () => `${what} needs the positions i32[B, T] and i32[B, U], not ${showType(at)} and ${showType(seen)}`);
+  for (const { at, seen } of pairs)
+    need(
+      equalAll(at.shape, [B, T]) && equalAll(seen.shape, [B, U]),
+      () => `${what} needs positions i32[B, T] and i32[B, U], not ${showType(at)} and ${showType(seen)}`,
+    );
+  need(
+    boundsIn(bounds).every(({ pair }) => pair < pairs.length),
+    () => `${what} has bounds on more than its ${pairs.length} pairs of positions`,
+  );
   return [B, G, R, T, U, A, C];
 }
 function needBias(what: string, bias: Type | undefined, shape: readonly Size[]): void {
@@ -45,15 +71,17 @@ interface Row {
   readonly scores: number[];
 }
 function* rows(args: readonly NdArray[], bias: NdArray | undefined, { scale, bounds }: Attrs): Generator<Row> {
-  const [q, k, , at, seen] = args as [NdArray, NdArray, NdArray, NdArray, NdArray];
+  const [q, k] = args as [NdArray, NdArray];
+  const { pairs } = placesOf(args, (a) => a.dtype);
   const [B = 0, G = 0, R = 0, T = 0, A = 0] = q.shape;
   const U = k.shape[2] ?? 0;
   for (let row = 0; row < B * G * R * T; row++) {
     const group = Math.floor(row / (R * T));
     const sequence = Math.floor(group / G);
-    const place = read(at, sequence * T + (row % T));
+    const places = pairs.map(({ at }) => read(at, sequence * T + (row % T)));
     const scores = Array.from({ length: U }, (_, u) => {
-      if (!bounds.every((c) => holds(c, place, read(seen, sequence * U + u)))) return Number.NEGATIVE_INFINITY;
+      const key = pairs.map(({ seen }) => read(seen, sequence * U + u));
+      if (!allHold(bounds, (c) => holds(c, nth(places, c.pair), nth(key, c.pair)))) return Number.NEGATIVE_INFINITY;
       let score = 0;
       for (let a = 0; a < A; a++) score += read(q, row * A + a) * read(k, (group * U + u) * A + a);
       return score * scale + (bias ? read(bias, row * U + u) : 0);
@@ -63,11 +91,16 @@ function* rows(args: readonly NdArray[], bias: NdArray | undefined, { scale, bou
 }
 const holds = ({ at, seen, plus }: Bound, t: number, u: number): boolean => at * t + seen * u + plus >= 0;
 
-/** `scale 0.5 where seen >= 0 where at - seen >= 0`. */
+/** `scale 0.5 where seen >= 0 where (at - seen >= 0 or at.1 - seen.1 >= 0 and 8 - seen >= 0)`. */
 const show = ({ scale, bounds }: Attrs): string =>
-  `scale ${scale}${bounds.map((c) => ` where ${showBound(c)}`).join("")}`;
-function showBound({ at, seen, plus }: Bound): string {
-  const terms = [times(at, "at"), times(seen, "seen"), plus === 0 ? "" : String(plus)].filter((t) => t !== "");
+  `scale ${scale}${bounds.map((c) => ` where ${showClause(c)}`).join("")}`;
+const showClause = (c: Clause): string =>
+  "any" in c ? `(${c.any.map((list) => list.map(showClause).join(" and ")).join(" or ")})` : showBound(c);
+function showBound({ at, seen, plus, pair }: Bound): string {
+  const of = pair === 0 ? "" : `.${pair}`;
+  const terms = [times(at, `at${of}`), times(seen, `seen${of}`), plus === 0 ? "" : String(plus)].filter(
+    (t) => t !== "",
+  );
   return `${terms.join(" + ").replaceAll("+ -", "- ")} >= 0`;
 }
 const times = (n: number, name: string): string => (n === 0 ? "" : n < 0 ? `-${name}` : name);
@@ -75,19 +108,19 @@ const times = (n: number, name: string): string => (n === 0 ? "" : n < 0 ? `-${n
 export const attention = define<"attention">({
   name: "attention",
   doc:
-    "(q [B, G, R, T, A], k [B, G, U, A], v [B, G, U, C], at i32[B, T], seen i32[B, U], bias [B, G, R, T, U]?) -> [B, G, R, T, C] and " +
+    "(q [B, G, R, T, A], k [B, G, U, A], v [B, G, U, C], pairs of at i32[B, T] and seen i32[B, U], bias [B, G, R, T, U]?) -> [B, G, R, T, C] and " +
     "log(sum(exp(score))) [B, G, R, T], score = scale q k^T + bias where all bounds hold; zeros (and a logarithm of 0) where nothing is seen",
   lower: "tile",
-  infer(args) {
-    const [B, G, R, T, U, , C] = axes("attention", args);
-    needBias("attention", args[5], [B, G, R, T, U]);
+  infer(args, attrs) {
+    const [B, G, R, T, U, , C] = axes("attention", args, attrs);
+    needBias("attention", placesOf(args, (t) => t.dtype).rest[0], [B, G, R, T, U]);
     return [type(one(args).dtype, [B, G, R, T, C]), type(wide(one(args)), [B, G, R, T])];
   },
   eval(args, attrs, types) {
     const v = nth(args, 2);
     const C = nth(v.shape, 3);
     const [out, sums] = types.map((t) => new Float64Array(count(t))) as [Float64Array, Float64Array];
-    for (const { row, keys, scores } of rows(args, args[5], attrs)) {
+    for (const { row, keys, scores } of rows(args, placesOf(args, (a) => a.dtype).rest[0], attrs)) {
       const top = scores.reduce((m, s) => Math.max(m, s), Number.NEGATIVE_INFINITY);
       if (top === Number.NEGATIVE_INFINITY) continue;
       const weights = scores.map((s) => Math.exp(s - top));
@@ -105,6 +138,7 @@ export const attention = define<"attention">({
   samples: (g) => sampleAttention(g).map(({ args, attrs }) => b.make(g, "attention", args, attrs)),
   show,
 });
+const typeOf = ({ type }: Value): Type["dtype"] => type.dtype;
 const width = (node: Node, i: number): number => dims(nth(node.args, i).type).at(-1) ?? 0;
 const scoreCount = (node: Node): number =>
   (count(nth(node.args, 0).type) / Math.max(1, width(node, 0))) * nth(dims(nth(node.args, 1).type), 2);
@@ -116,20 +150,22 @@ function backward(node: Node<Attrs>, dout: Value | null, dsums: Value | null, g:
   const d = dout ?? b.like(g, out, 0);
   const own = b.sum(g, b.mul(g, b.cast(g, out, t), b.cast(g, d, t)), [-1]);
   const delta = dsums ? b.sub(g, own, dsums) : own;
-  const [q, k, v, at, seen, ...bias] = node.args as [Value, Value, Value, Value, Value, ...Value[]];
-  const { results } = b.make(g, "attention_backward", [q, k, v, at, seen, sums, delta, d, ...bias], node.attrs);
-  return [...results.slice(0, 3), null, null, ...results.slice(3)];
+  const { rest: bias } = placesOf(node.args, typeOf);
+  const given = node.args.slice(0, node.args.length - bias.length);
+  const { results } = b.make(g, "attention_backward", [...given, sums, delta, d, ...bias], node.attrs);
+  return [...results.slice(0, 3), ...given.slice(3).map(() => null), ...results.slice(3)];
 }
 
 export const attention_backward = define<"attention_backward">({
   name: "attention_backward",
   doc:
-    "(q, k, v, at, seen, sums [B, G, R, T], delta [B, G, R, T], dout [B, G, R, T, C], bias?) -> dq, dk, dv, dbias?: with p = exp(score - sums) " +
+    "(q, k, v, pairs of at and seen, sums [B, G, R, T], delta [B, G, R, T], dout [B, G, R, T, C], bias?) -> dq, dk, dv, dbias?: with p = exp(score - sums) " +
     "where seen, ds = p (dout v^T - delta): dq = scale ds k, dk = scale ds^T q, dv = p^T dout summed over R, dbias = ds",
   lower: "tile",
-  infer(args) {
-    const [B, G, R, T, U, , C] = axes("attention_backward", args);
-    const [sums, delta, dout, bias] = [nth(args, 5), nth(args, 6), nth(args, 7), args[8]];
+  infer(args, attrs) {
+    const [B, G, R, T, U, , C] = axes("attention_backward", args, attrs);
+    const { rest } = placesOf(args, (t) => t.dtype);
+    const [sums, delta, dout, bias] = [nth(rest, 0), nth(rest, 1), nth(rest, 2), rest[3]];
     const fits =
       equalAll(sums.shape, [B, G, R, T]) && equalAll(delta.shape, sums.shape) && equalAll(dout.shape, [B, G, R, T, C]);
     need(fits, () => `attention_backward: ${[sums, delta, dout].map(showType).join(", ")} do not fit`);
@@ -137,16 +173,8 @@ export const attention_backward = define<"attention_backward">({
     return [...args.slice(0, 3), ...(bias ? [bias] : [])];
   },
   eval(args, attrs, types) {
-    const [q, k, v, , , sums, delta, dout] = args as [
-      NdArray,
-      NdArray,
-      NdArray,
-      NdArray,
-      NdArray,
-      NdArray,
-      NdArray,
-      NdArray,
-    ];
+    const [q, k, v] = args as [NdArray, NdArray, NdArray];
+    const [sums, delta, dout, bias] = placesOf(args, (a) => a.dtype).rest as [NdArray, NdArray, NdArray, NdArray?];
     const [A, C] = [nth(k.shape, 3), nth(v.shape, 3)];
     const [dq, dk, dv, dbias] = types.map((t) => new Float64Array(count(t))) as [
       Float64Array,
@@ -154,7 +182,7 @@ export const attention_backward = define<"attention_backward">({
       Float64Array,
       Float64Array?,
     ];
-    for (const { row, q: own, keys, scores } of rows(args, args[8], attrs)) {
+    for (const { row, q: own, keys, scores } of rows(args, bias, attrs)) {
       scores.forEach((score, u) => {
         const key = keys + u;
         const p = Math.exp(score - read(sums, row));
@@ -184,7 +212,9 @@ export const attention_backward = define<"attention_backward">({
     sampleAttention(g).map(({ args, attrs }) => {
       const [out, sums] = b.make(g, "attention", args, attrs).results as [Value, Value];
       const [dout, delta] = [sample(g, "f32", dims(out.type), "dout"), sample(g, "f32", dims(sums.type), "delta")];
-      return b.make(g, "attention_backward", [...args.slice(0, 5), sums, delta, dout, ...args.slice(5)], attrs);
+      const { rest: bias } = placesOf(args, typeOf);
+      const given = args.slice(0, args.length - bias.length);
+      return b.make(g, "attention_backward", [...given, sums, delta, dout, ...bias], attrs);
     }),
   show,
 });
@@ -205,33 +235,41 @@ function perSequence(
     .results.map((r) => placed(space, b.reshape(g, r, [n, sequences, ...dims(r.type).slice(1)])));
 }
 
-/** Causal; a window over a longer past, with rows that are nothing and a bias; and all that see all, one query each. */
+/** Causal; a window over a longer past, with rows that are nothing and a bias; all that see all, one query each; documents; the first keys and a window. */
 function sampleAttention(g: Builder): { args: Value[]; attrs: Attrs }[] {
   const of = (
     [B, G, R, T, U, A, C]: readonly [number, number, number, number, number, number, number],
-    bounds: readonly Bound[],
+    bounds: readonly Clause[],
     biased: boolean,
   ) => {
-    const positions = (n: number, start: number): Value => b.broadcastTo(g, b.sub(g, b.iota(g, n), start), [B, n]);
+    const places = (n: number, start: number): Value => b.broadcastTo(g, b.sub(g, b.iota(g, n), start), [B, n]);
+    const pair = (f: (x: Value) => Value): Value[] => [f(places(T, -1)), f(places(U, 1))];
+    const isOfDocuments = boundsIn(bounds).some((c) => c.pair === 1);
     const args = [
       sample(g, "f32", [B, G, R, T, A], "q"),
       sample(g, "f32", [B, G, U, A], "k"),
       sample(g, "f32", [B, G, U, C], "v"),
-      positions(T, -1),
-      positions(U, 1),
+      ...pair((x) => x),
+      ...(isOfDocuments ? pair((x) => b.idiv(g, x, 3)) : []),
     ];
     return {
       args: [...args, ...(biased ? [sample(g, "f32", [B, G, R, T, U], "bias")] : [])],
       attrs: { scale: 0.5, bounds },
     };
   };
-  const causal = [
-    { at: 0, seen: 1, plus: 0 },
-    { at: 1, seen: -1, plus: 0 },
+  const before = { at: 1, seen: -1, plus: 0, pair: 0 };
+  const causal = [{ at: 0, seen: 1, plus: 0, pair: 0 }, before];
+  const documents = [
+    { at: 1, seen: -1, plus: 0, pair: 1 },
+    { at: -1, seen: 1, plus: 0, pair: 1 },
   ];
+  const near = { at: -1, seen: 1, plus: 1, pair: 0 };
+  const first = { any: [[near], [{ at: 0, seen: -1, plus: 0, pair: 0 }, ...documents.slice(1)]] };
   return [
     of([2, 1, 2, 5, 5, 3, 4], causal, false),
-    of([1, 2, 1, 3, 7, 2, 1], [...causal, { at: -1, seen: 1, plus: 1 }], true),
+    of([1, 2, 1, 3, 7, 2, 1], [...causal, near], true),
     of([1, 1, 1, 1, 3, 4, 2], [], false),
+    of([2, 1, 1, 7, 6, 3, 2], [...documents, before], false),
+    of([1, 1, 2, 6, 7, 2, 3], [before, first], false),
   ];
 }

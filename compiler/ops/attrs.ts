@@ -44,16 +44,19 @@ export type BinaryName =
 type Shape = readonly Size[];
 type None = Readonly<Record<string, never>>;
 
-/** Seen only where `at * position of the query + seen * position of the key + plus >= 0`. `at` and `seen` are -1, 0 or 1. */
+/** Holds where `at * position of the query + seen * position of the key + plus >= 0`, in that pair of positions. `at` and `seen` are -1, 0 or 1. */
 export interface Bound {
   readonly at: number;
   readonly seen: number;
   readonly plus: number;
+  readonly pair: number;
 }
+/** A bound, or lists of which one at least holds. A list holds where all in it do. */
+export type Clause = Bound | { readonly any: readonly (readonly Clause[])[] };
 export interface Attention {
   readonly scale: number;
   /** All of them hold, or the key is not seen. */
-  readonly bounds: readonly Bound[];
+  readonly bounds: readonly Clause[];
 }
 
 export interface OpAttrs {

@@ -8,6 +8,7 @@ import { binaries, unaries } from "../../compiler/ops/scalar.ts";
 import { isFloat } from "../../compiler/types/dtype.ts";
 import { count, dims, dtypeOf } from "../../compiler/types/type.ts";
 import { type Draw, Growing, type Shape, type Step } from "./growing.ts";
+import { randomMask, writtenMask } from "./masks.ts";
 
 const unaryNames = Object.keys(unaries) as UnaryName[];
 const binaryNames = Object.keys(binaries) as BinaryName[];
@@ -202,32 +203,19 @@ function attend(r: Growing, asOp: boolean): readonly Value[] {
   const { g, draw } = r;
   const [B, G, R, T, U, A, C] = [few(draw), few(draw), few(draw), draw.size(), draw.size(), draw.size(), draw.size()];
   const dtype = draw.of(["f32", "f32", "bf16"] as const);
-  const positions = (n: number): Value =>
-    draw.chance(0.6) ? b.broadcastTo(g, b.sub(g, b.iota(g, n), draw.below(3)), [B, n]) : r.index([B, n], U);
   const [q, k, v] = [r.value(dtype, [B, G, R, T, A]), r.value(dtype, [B, G, U, A]), r.value(dtype, [B, G, U, C])];
-  const [at, seen] = [positions(T), positions(U)];
-  const bounds = [
-    { at: 0, seen: 1, plus: 0 },
-    { at: 1, seen: -1, plus: 0 },
-    { at: -1, seen: 1, plus: 3 },
-  ].filter(() => draw.chance(0.6));
+  const mask = randomMask(r, B, T, U);
   const bias = draw.chance(0.3) ? [r.value(dtype === "bf16" ? "f32" : dtype, [B, G, R, T, U])] : [];
-  const scale = draw.of([1, 0.5]);
-  if (asOp) return b.make(g, "attention", [q, k, v, at, seen, ...bias], { scale, bounds }).results;
-  const wide = (x: Value, axes: Shape): Value => b.broadcast(g, x, [B, G, R, T, U], axes);
-  const mask = bounds.map((c) => {
-    const sum = b.add(g, b.mul(g, wide(at, [0, 3]), c.at), b.mul(g, wide(seen, [0, 4]), c.seen));
-    if (c.at === 0) return b.ge(g, wide(seen, [0, 4]), 0);
-    return c.at === 1 ? b.le(g, wide(seen, [0, 4]), wide(at, [0, 3])) : b.gt(g, b.add(g, sum, c.plus), -1);
-  });
+  const scale = draw.of([1, 0.5, -0.5]);
+  if (asOp) return b.make(g, "attention", [q, k, v, ...mask.places, ...bias], { scale, bounds: mask.bounds }).results;
+  const written = writtenMask(g, mask, (x, axis) => b.broadcast(g, x, [B, G, R, T, U], [0, axis]));
   const turned = b.broadcast(g, b.swap(g, k), [B, G, R, A, U], [0, 1, 3, 4]);
   const scores = b.mul(g, b.cast(g, b.dot(g, q, turned), "f32"), scale);
-  const all = mask.length > 0 ? mask.reduce((x, y) => b.and(g, x, y)) : undefined;
   const p = b.softmax(
     g,
     bias.reduce((x, y) => b.add(g, x, y), scores),
     -1,
-    all,
+    written ?? undefined,
   );
   return [b.dot(g, b.cast(g, p, dtype), b.broadcast(g, v, [B, G, R, U, C], [0, 1, 3, 4]))];
 }

@@ -1,0 +1,298 @@
+// What a mask says of positions: comparisons of whole numbers, of which each depends on the query, on the key, or on one of each, joined by and, or,
+// not; and what is true or false of a query or a key alone, however it was found.
+import type { Builder, Value } from "../graph/node.ts";
+import { allHold, boundsIn, type Pair } from "../ops/attention.ts";
+import type { BinaryName, Bound, Clause } from "../ops/attrs.ts";
+import * as b from "../ops/build.ts";
+import { nth } from "../ops/common.ts";
+import { madeBy, splatOf } from "../rewrite/pattern.ts";
+import type { DType } from "../types/dtype.ts";
+import { dims, dtypeOf } from "../types/type.ts";
+
+/** Which axis of a score an axis of an expression runs along: sequence, group, head, query, key. null: it has size 1. */
+type Axis = "b" | "g" | "r" | "t" | "u" | null;
+export type Axes = readonly Axis[];
+
+/** Clauses that all hold where a key is seen, and the pairs of positions that they speak of. */
+export interface Mask {
+  readonly pairs: readonly Pair<Value>[];
+  readonly bounds: readonly Clause[];
+}
+/** at * query + seen * key + plus. Null: there is none. */
+interface Linear {
+  readonly at: number;
+  readonly seen: number;
+  readonly plus: number;
+  readonly query: Value | null;
+  readonly key: Value | null;
+}
+/** Linear >= 0, joined; `all` of nothing is true, `any` of nothing false. */
+type Tree = Linear | { readonly join: "all" | "any"; readonly of: readonly Tree[] };
+/** The largest, or the least, of some. */
+interface Extreme {
+  readonly fn: "max" | "min";
+  readonly of: readonly Linear[];
+}
+/** More bounds than these would cost more, in every score, than a buffer of scores. Of what is read, some says nothing. */
+const most = { bounds: 16, pairs: 6, read: 64 };
+
+/** The operand and its axes below what only repeats or moves it. */
+function below(v: Value, axes: Axes): [Value, Axes] {
+  const [from] = v.node.args;
+  if (!from) return [v, axes];
+  const broadcast = madeBy(v, "broadcast");
+  if (broadcast)
+    return below(
+      from,
+      broadcast.attrs.axes.map((a) => axes[a] ?? null),
+    );
+  const transpose = madeBy(v, "transpose");
+  if (transpose)
+    return below(
+      from,
+      dims(from.type).map((_, i) => axes[transpose.attrs.perm.indexOf(i)] ?? null),
+    );
+  if (v.node.op.name !== "reshape") return [v, axes];
+  const kept = axes.filter((_, i) => dims(v.type)[i] !== 1);
+  const wide = dims(from.type).filter((n) => n !== 1);
+  if (
+    wide.join() !==
+    dims(v.type)
+      .filter((n) => n !== 1)
+      .join()
+  )
+    return [v, axes];
+  let next = 0;
+  return below(
+    from,
+    dims(from.type).map((n) => (n === 1 ? null : (kept[next++] ?? null))),
+  );
+}
+const truth = (is: boolean): Tree => ({ join: is ? "all" : "any", of: [] });
+/** All that holds, or, negated, one that does not. */
+const joined = (join: "all" | "any", of: readonly (Tree | null)[]): Tree | null =>
+  of.includes(null) ? null : { join, of: of as readonly Tree[] };
+const negatives: Readonly<Partial<Record<BinaryName, BinaryName>>> = {
+  and: "or",
+  or: "and",
+  ge: "lt",
+  lt: "ge",
+  gt: "le",
+  le: "gt",
+  eq: "ne",
+  ne: "eq",
+};
+
+class MaskReader {
+  private readonly g: Builder;
+  private readonly sequences: number;
+  private readonly queries: number;
+  private readonly keys: number;
+  private count = 0;
+  constructor(g: Builder, shape: readonly number[]) {
+    this.g = g;
+    [this.sequences, this.queries, this.keys] = [nth(shape, 0), nth(shape, 3), nth(shape, 4)];
+  }
+  /** What a mask says, or, `not` being true, what its negation says; null where that is something else. */
+  read(v: Value, axes: Axes, not = false): Tree | null {
+    if (++this.count > most.read) return null;
+    const [mask, inner] = below(v, axes);
+    const number = splatOf(mask);
+    if (number !== null) return truth((number !== 0) !== not);
+    return this.composed(mask, inner, not) ?? this.alone(mask, inner, not);
+  }
+  private composed(mask: Value, axes: Axes, not: boolean): Tree | null {
+    const args = mask.node.args.map((x) => [x, axes] as const);
+    const [x, y, z] = args;
+    if (!x) return null;
+    if (madeBy(mask, "unary")?.attrs.fn === "not") return this.read(...x, !not);
+    if (y && z && madeBy(mask, "select")) {
+      const first = joined("all", [this.read(...x), this.read(...y, not)]);
+      return joined("any", [first, joined("all", [this.read(...x, true), this.read(...z, not)])]);
+    }
+    const plain = madeBy(mask, "binary")?.attrs.fn;
+    const fn = plain && not ? negatives[plain] : plain;
+    if (!y || !fn) return null;
+    if (fn === "and" || fn === "or")
+      return joined(fn === "and" ? "all" : "any", [this.read(...x, not), this.read(...y, not)]);
+    return this.comparison(fn, x[0], y[0], axes);
+  }
+  private comparison(fn: BinaryName, x: Value, y: Value, axes: Axes): Tree | null {
+    if (fn === "eq" || fn === "ne") {
+      if (x.type.dtype !== "i32") return null;
+      const sides = fn === "eq" ? (["ge", "le"] as const) : (["gt", "lt"] as const);
+      return joined(
+        fn === "eq" ? "all" : "any",
+        sides.map((side) => this.comparison(side, x, y, axes)),
+      );
+    }
+    const order = { ge: [x, y, 0], gt: [x, y, -1], le: [y, x, 0], lt: [y, x, -1] } as const;
+    if (!(fn in order)) return null;
+    const [big, small, strict] = order[fn as keyof typeof order];
+    const more = this.side(big, axes, strict ? Math.ceil : Math.floor);
+    const less = this.side(small, axes, strict ? Math.floor : Math.ceil);
+    if (!more || !less || (x.type.dtype !== "i32" && !isConstant(more) && !isConstant(less))) return null;
+    return joined(
+      more.fn === "max" ? "any" : "all",
+      more.of.map((p) =>
+        joined(
+          less.fn === "min" ? "any" : "all",
+          less.of.map((q) => this.bound(p, q, strict)),
+        ),
+      ),
+    );
+  }
+  private bound(more: Linear, less: Linear, strict: 0 | -1): Tree | null {
+    if (more.plus === Number.POSITIVE_INFINITY) return truth(true); // a window without end
+    const bound = this.added(more, less, -1);
+    if (!bound || !Number.isFinite(bound.plus)) return null;
+    return { ...bound, plus: bound.plus + strict };
+  }
+  /** One side of a comparison; a fraction that whole numbers are compared with is rounded to the whole number that says the same. */
+  private side(v: Value, axes: Axes, round: (x: number) => number): Extreme | null {
+    const [x, inner] = below(v, axes);
+    const number = splatOf(x);
+    if (number !== null)
+      return Math.abs(number) <= exact[dtypeOf(x.type)] || Math.abs(number) === Number.POSITIVE_INFINITY
+        ? one(constant(round(number)))
+        : null;
+    const whole = madeBy(x, "cast")?.args[0];
+    return whole ? this.extreme(whole, inner) : this.extreme(x, inner);
+  }
+  private extreme(v: Value, axes: Axes): Extreme | null {
+    const [x, inner] = below(v, axes);
+    const of = (values: readonly Value[], fn: "max" | "min"): Extreme | null => {
+      const read = values.map((y) => this.linear(y, inner));
+      return read.includes(null) ? null : { fn, of: read as readonly Linear[] };
+    };
+    const whole = this.linear(x, inner);
+    if (whole) return one(whole);
+    if (madeBy(x, "unary")?.attrs.fn === "abs") {
+      const [y] = of(x.node.args, "max")?.of ?? [];
+      return y ? { fn: "max", of: [y, { ...y, at: -y.at, seen: -y.seen, plus: -y.plus }] } : null;
+    }
+    const fn = madeBy(x, "binary")?.attrs.fn;
+    return fn === "max" || fn === "min" ? of(x.node.args, fn) : null;
+  }
+  private linear(v: Value, axes: Axes): Linear | null {
+    const [x, inner] = below(v, axes);
+    const number = splatOf(x);
+    if (x.type.dtype !== "i32") return null;
+    if (number !== null) return constant(number);
+    const sum = madeBy(x, "binary");
+    if (sum && (sum.attrs.fn === "add" || sum.attrs.fn === "sub")) {
+      const [p, q] = [this.linear(nth(sum.args, 0), inner), this.linear(nth(sum.args, 1), inner)];
+      const both = p && q && this.added(p, q, sum.attrs.fn === "add" ? 1 : -1);
+      if (both) return both;
+    }
+    return this.position(x, inner);
+  }
+  private added(x: Linear, y: Linear, sign: 1 | -1): Linear | null {
+    const query = this.sum([x.at, x.query], [sign * y.at, y.query]);
+    const key = this.sum([x.seen, x.key], [sign * y.seen, y.key]);
+    if (!query || !key) return null;
+    return { at: query[0], query: query[1], seen: key[0], key: key[1], plus: x.plus + sign * y.plus };
+  }
+  /** Of positions of one side: a multiple of one, or one that is made of both. */
+  private sum([m, x]: Term, [n, y]: Term): Term | null {
+    if (x === null || y === null || x === y) return Math.abs(m + n) > 1 ? null : [m + n, m + n === 0 ? null : (x ?? y)];
+    return m > 0 ? [1, n > 0 ? b.add(this.g, x, y) : b.sub(this.g, x, y)] : this.negated(this.sum([-m, x], [-n, y]));
+  }
+  private negated(term: Term | null): Term | null {
+    return term && [-term[0], term[1]];
+  }
+  /** An i32 that depends on the sequence and the query, or the sequence and the key. */
+  private position(x: Value, axes: Axes): Linear | null {
+    const key = axes.some((a, i) => a === "u" && dims(x.type)[i] !== 1);
+    const size = key ? this.keys : this.queries;
+    const wanted: Axes = ["b", key ? "u" : "t"];
+    const shape = dims(x.type);
+    // An axis of size 1 may have lost its name on the way: without them, the same positions are the same value.
+    const wide = axes.flatMap((a, i) =>
+      a === null || shape[i] === 1 ? [] : [{ place: wanted.indexOf(a), size: nth(shape, i) }],
+    );
+    const places = wide.map(({ place }) => place);
+    if (places.some((p, i) => p < 0 || p <= (places[i - 1] ?? -1))) return null;
+    const bare = b.reshape(
+      this.g,
+      x,
+      wide.map((axis) => axis.size),
+    );
+    const full = b.broadcast(this.g, bare, [this.sequences, size], places);
+    return key
+      ? { at: 0, seen: 1, plus: 0, query: null, key: full }
+      : { at: 1, seen: 0, plus: 0, query: full, key: null };
+  }
+  /** What is true of a query alone, or of a key, as a position of 0 or 1. */
+  private alone(mask: Value, axes: Axes, not: boolean): Tree | null {
+    const position = this.position(b.cast(this.g, mask, "i32"), axes);
+    return position && not
+      ? { ...position, at: -position.at, seen: -position.seen }
+      : position && { ...position, plus: -1 };
+  }
+}
+type Term = readonly [number, Value | null];
+const one = (x: Linear): Extreme => ({ fn: "max", of: [x] });
+const constant = (plus: number): Linear => ({ at: 0, seen: 0, plus, query: null, key: null });
+const isConstant = ({ of }: Extreme): boolean => of.every(({ query, key }) => query === null && key === null);
+/** Up to here a comparison of rounded whole numbers with a number says what it would say of the whole numbers. */
+const exact: Readonly<Record<DType, number>> = { bool: 1, bf16: 2 ** 8, f32: 2 ** 24, f64: 2 ** 53, i32: 2 ** 31 };
+
+/** What is known of a tree without positions; else null. */
+function known(x: Tree): boolean | null {
+  if (!("join" in x)) return x.query === null && x.key === null ? x.plus >= 0 : null;
+  const of = x.of.map(known);
+  if (of.includes(x.join === "any")) return x.join === "any";
+  return of.includes(null) ? null : x.join === "all";
+}
+/** Trees that hold together, without what is always so; a tree of one kind in another of that kind is part of it. */
+function parts(x: Tree, join: "all" | "any"): Tree[] {
+  if (known(x) === (join === "all")) return [];
+  return "join" in x && x.join === join ? x.of.flatMap((y) => parts(y, join)) : [x];
+}
+const fits = (x: Value | null, y: Value | null): boolean => x === null || y === null || x === y;
+const isWhole = ({ query, key }: Linear): boolean => query !== null && key !== null;
+/** Bounds find their pair: where both sides are spoken of, that pair; else any with that side. */
+class Pairs {
+  readonly #found: { at: Value | null; seen: Value | null }[] = [];
+  add({ query, key }: Linear): void {
+    const known = this.#index(query, key);
+    if (known >= 0) Object.assign(nth(this.#found, known), query && { at: query }, key && { seen: key });
+    else this.#found.push({ at: query, seen: key });
+  }
+  #index(query: Value | null, key: Value | null): number {
+    const whole = this.#found.findIndex(({ at, seen }) => (query ?? at) === at && (key ?? seen) === seen);
+    return whole >= 0 ? whole : this.#found.findIndex(({ at, seen }) => fits(query, at) && fits(key, seen));
+  }
+  bound({ query, key, at, seen, plus }: Linear): Bound {
+    return { at, seen, plus, pair: this.#index(query, key) };
+  }
+  all(none: (keys: boolean) => Value): Pair<Value>[] {
+    return this.#found.map(({ at, seen }) => ({ at: at ?? none(false), seen: seen ?? none(true) }));
+  }
+}
+/** What a mask says of a score of this shape, [B, G, R, T, U]; null where it is not made of bounds on positions, or of too many. */
+export function maskOf(g: Builder, shape: readonly number[], mask: Value, axes: Axes): Mask | null {
+  const tree = new MaskReader(g, shape).read(mask, axes);
+  if (!tree || known(tree) === false) return null;
+  const pairs = new Pairs();
+  const leaves = (x: Tree): Linear[] => ("join" in x ? x.of.flatMap(leaves) : [x]);
+  const all = parts(tree, "all");
+  const spoken = all.flatMap(leaves);
+  for (const x of [...spoken.filter(isWhole), ...spoken]) pairs.add(x);
+  const clauses = (x: Tree): readonly Clause[] => parts(x, "all").map(clause);
+  const clause = (x: Tree): Clause => ("join" in x ? { any: parts(x, "any").map(clauses) } : pairs.bound(x));
+  const bounds = all.map(clause);
+  const none = (keys: boolean): Value => b.fill(g, 0, "i32", [nth(shape, 0), nth(shape, keys ? 4 : 3)]);
+  const made = pairs.all(none);
+  return boundsIn(bounds).length > most.bounds || made.length > most.pairs ? null : { pairs: made, bounds };
+}
+/** Each row sees its own position at least: by what is the same on both sides, or, counted from 0, never negative. */
+export function seesItself({ pairs, bounds }: Mask): boolean {
+  const holds = ({ at, seen, plus, pair }: Bound): boolean => {
+    const own = nth(pairs, pair);
+    const counts = below(own.at, ["b", "t"])[0].node.op.name === "iota";
+    return own.at === own.seen && plus >= 0 && (at + seen === 0 || (counts && at + seen > 0));
+  };
+  return allHold(bounds, holds);
+}

@@ -1,0 +1,70 @@
+// Masks that are arithmetic on positions, as a program writes them, and attention under each.
+import { GraphBuilder } from "../compiler/graph/builder.ts";
+import type { Graph, Value } from "../compiler/graph/node.ts";
+import { valuesOf } from "../compiler/graph/walk.ts";
+import * as b from "../compiler/ops/build.ts";
+import { ops } from "../compiler/ops/list.ts";
+import { findAttention } from "../compiler/transform/attention.ts";
+import { gradients } from "../compiler/transform/differentiate.ts";
+import { simplify } from "../compiler/transform/simplify.ts";
+import type { DType } from "../compiler/types/dtype.ts";
+
+/** Places of queries, i32[B, T, 1], and of keys, i32[B, 1, U]; and whatever else is given of either. */
+export interface Sides {
+  readonly g: GraphBuilder;
+  readonly q: Value;
+  readonly k: Value;
+  readonly given: (name: string, of: "query" | "key" | "sequence", dtype?: DType) => Value;
+}
+const causal = ({ g, q, k }: Sides): Value => b.le(g, k, q);
+const near = ({ g, q, k }: Sides, width: number): Value => b.lt(g, b.sub(g, q, k), width);
+const apart = (g: GraphBuilder, x: Value, y: Value, most: number): Value => b.le(g, b.abs(g, b.sub(g, x, y)), most);
+const all = (g: GraphBuilder, ...list: readonly Value[]): Value => list.reduce((x, y) => b.and(g, x, y));
+
+export const masks: Readonly<Record<string, (s: Sides) => Value>> = {
+  documents: (s) => all(s.g, b.eq(s.g, b.idiv(s.g, s.q, 21), b.idiv(s.g, s.k, 21)), causal(s)),
+  "documents in any order": (s) => all(s.g, b.eq(s.g, s.given("doc", "query"), s.given("kind", "key")), causal(s)),
+  "rows and columns": ({ g, q, k }) =>
+    all(g, apart(g, b.idiv(g, q, 9), b.idiv(g, k, 9), 1), apart(g, b.rem(g, q, 9), b.rem(g, k, 9), 2)),
+  "valid keys": (s) => all(s.g, s.given("valid", "key", "bool"), causal(s)),
+  dilation: (s) => all(s.g, b.eq(s.g, b.rem(s.g, s.q, 3), b.rem(s.g, s.k, 3)), causal(s)),
+  "first keys and a window": (s) => all(s.g, causal(s), b.or(s.g, near(s, 7), b.lt(s.g, s.k, 4))),
+  "a prefix": (s) => b.or(s.g, causal(s), b.lt(s.g, s.k, 11)),
+  "a prefix of each sequence": (s) => b.or(s.g, causal(s), b.lt(s.g, s.k, s.given("long", "sequence"))),
+  "global tokens": ({ g, q, k }) => b.or(g, b.or(g, apart(g, q, k, 3), b.lt(g, q, 2)), b.lt(g, k, 2)),
+  "others only": ({ g, q, k }) => b.ne(g, q, k),
+  "not after, nor far": (s) => b.not(s.g, b.or(s.g, b.gt(s.g, s.k, s.q), b.not(s.g, near(s, 5)))),
+  "one thing or another": (s) => b.where(s.g, b.lt(s.g, s.q, 9), causal(s), near(s, 3)),
+  "by what is no place": (s) => all(s.g, b.lt(s.g, s.given("score", "key", "f32"), 0.5), causal(s)),
+};
+
+export interface Masked {
+  readonly shape: Readonly<Record<"B" | "G" | "R" | "T" | "U" | "A" | "C", number>>;
+  readonly dtype: DType;
+  readonly scale: number;
+}
+/** softmax(q k^T * scale, where: mask) v with its gradients, as it is written and as the op. */
+export function masked(mask: string, { shape, dtype, scale }: Masked): readonly [written: Graph, found: Graph] {
+  const g = new GraphBuilder(ops);
+  const { B, G, R, T, U, A, C } = shape;
+  const p = (name: string, ...axes: readonly number[]): Value => b.param(g, name, { dtype, shape: axes });
+  const [q, k, v] = [p("q", B, G, R, T, A), p("k", B, G, U, A), p("v", B, G, U, C)];
+  const axes = { query: [B, T, 1], key: [B, 1, U], sequence: [B, 1, 1] } as const;
+  const given: Sides["given"] = (name, of, as = "i32") =>
+    b.reshape(g, b.param(g, name, { dtype: as, shape: axes[of].filter((n, i) => i === 0 || n > 1) }), axes[of]);
+  const places = (n: number, of: "query" | "key"): Value =>
+    b.reshape(g, b.broadcastTo(g, b.iota(g, n), [B, n]), axes[of]);
+  const allowed = masks[mask]?.({ g, q: places(T, "query"), k: places(U, "key"), given });
+  if (!allowed) throw new Error(`no mask ${mask}`);
+  const scores = b.mul(g, b.cast(g, b.matmul(g, q, b.expand(g, b.swap(g, k), 2)), "f32"), scale);
+  const weights = b.softmax(g, scores, -1, b.expand(g, b.expand(g, allowed, 1), 1));
+  const out = b.matmul(g, b.cast(g, weights, dtype), b.expand(g, v, 2));
+  const plain = simplify(g, { name: "masked", results: [{ role: "output", name: "0", value: out }] });
+  const seed = p("seed", B, G, R, T, C);
+  return [plain, findAttention(g, plain)].map((graph) => {
+    const [y] = valuesOf(graph) as [Value];
+    const results = [y, ...gradients(g, [y], [q, k, v], [seed])];
+    const named = results.map((value, i) => ({ role: "output", name: String(i), value }) as const);
+    return simplify(g, { name: "masked", results: named }, true);
+  }) as [Graph, Graph];
+}
