@@ -6,7 +6,7 @@ import { bytesOf } from "../compiler/types/dtype.ts";
 import { writeBatch } from "../runtime/batch.ts";
 import { compileProgram } from "../runtime/compile.ts";
 import type { Executable, StoreInfo } from "../runtime/executable.ts";
-import { generateEntries } from "../runtime/generate.ts";
+import { generateEntries } from "../runtime/generate-entries.ts";
 import { readCeiling } from "../runtime/host/ceiling.ts";
 import { kernelTable, kernelTimes } from "../runtime/kernel-times.ts";
 import type { StepTimes } from "../runtime/native.ts";

@@ -8,6 +8,9 @@ export const askedInput = (name: string): string =>
   `\`--input FILE.json\` with { "${name}": ... } in it (in TypeScript \`run({ ${name}: ... })\`)`;
 export const askedDeclaration = asked("--entry NAME", 'declaration: "NAME"');
 export const askedModel = asked("--model NAME", 'model: "NAME"');
+export const askedTokens = asked("--tokens N", "tokens");
+export const askedTopP = asked("--top-p P", "topP");
+export const askedTopK = asked("--top-k N", "topK");
 /** For an error: what a value is, whatever it is. */
 export function kindOf(x: unknown): string {
   if (x === null || x === undefined || typeof x === "boolean") return String(x);

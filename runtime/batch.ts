@@ -19,6 +19,8 @@ export interface Wish {
   readonly topK?: number | undefined;
   /** The token after which it is done, whatever is left to add. */
   readonly end?: number | null | undefined;
+  /** Aborted: nothing more of it is written. */
+  readonly signal?: AbortSignal | undefined;
 }
 /** A token of a wish, by its number; those of one wish come in order. */
 export interface Written {
@@ -44,12 +46,13 @@ interface Row {
   next: ArrayLike<number>;
   left: number;
   readonly end: number | null;
-  /** Its end was written. It writes on, for nobody, while others do: how many tokens a call makes depends on time, and no result may. */
+  readonly signal: AbortSignal | undefined;
+  /** Its end was written, or it is given up. It writes on, for nobody, while others do: how many tokens a call makes depends on time, and no result may. */
   ended: boolean;
 }
 
 /**
- * Writes all wishes, as many at a time as there are rows; a wish is asked for when a row is free. A new sequence begins at position 0 in whatever
+ * Writes all wishes, as many at a time as there are rows; a wish is asked for when a row is free, also where there was none before. A new sequence begins at position 0 in whatever
  * row was free: what the row held before is never seen. Tokens of a row do not depend on the others, but for the random numbers they draw.
  */
 export async function* writeBatch(
@@ -83,6 +86,7 @@ async function* writeByCalls(
   const stopped = (): boolean => signal?.aborted ?? false;
   let breathed = performance.now();
   for (let call = 0; !stopped(); ) {
+    for (const row of rows) if (row?.signal?.aborted) row.ended = true;
     for (const [i, row] of rows.entries()) if (!row || (row.ended && waiting.more())) rows[i] = begun(waiting.next());
     if (rows.every((row) => row === null || row.ended)) return;
     const longest = Math.max(...rows.map((row) => row?.next.length ?? 0));
@@ -128,35 +132,34 @@ function writesOf(rows: readonly (Row | null)[], waiting: Waiting): number {
   if (open.some(({ end }) => end !== null) && waiting.more()) return 1;
   return open.every(({ at, next }) => at > 0 && next.length === 1) ? Math.min(...open.map(({ left }) => left)) : 1;
 }
-/** Wishes that no row has; the next is asked for when it is wanted, or by `more`. */
+/** Wishes that no row has; the next is asked for when it is wanted, or by `more`. Those without a token to add are left out. */
 class Waiting {
-  readonly #wishes: Iterator<[number, Wish], void>;
-  #next: IteratorResult<[number, Wish], void> | null = null;
+  readonly #wishes: Iterator<Wish, unknown>;
+  #count = 0;
+  #next: readonly [number, Wish] | null = null;
 
   constructor(wishes: Iterable<Wish>) {
-    this.#wishes = numbered(wishes);
+    this.#wishes = wishes[Symbol.iterator]();
   }
   more(): boolean {
-    this.#next ??= this.#wishes.next();
-    return this.#next.done !== true;
+    while (this.#next === null) {
+      const next = this.#wishes.next();
+      if (next.done) return false;
+      if (next.value.tokens > 0) this.#next = [this.#count, next.value];
+      this.#count += 1;
+    }
+    return true;
   }
-  next(): IteratorResult<[number, Wish], void> {
-    const next = this.#next ?? this.#wishes.next();
+  next(): readonly [number, Wish] | null {
+    const next = this.more() ? this.#next : null;
     this.#next = null;
     return next;
   }
 }
-function* numbered(wishes: Iterable<Wish>): Generator<[number, Wish], void> {
-  let i = 0;
-  for (const wish of wishes) {
-    if (wish.tokens > 0) yield [i, wish];
-    i += 1;
-  }
-}
-function begun(next: IteratorResult<[number, Wish], void>): Row | null {
-  if (next.done) return null;
-  const [wish, { prompt, tokens, temperature, topP = 1, topK = 0, end = null }] = next.value;
-  return { wish, temperature, topP, topK, at: 0, next: prompt, left: tokens, end, ended: false };
+function begun(next: readonly [number, Wish] | null): Row | null {
+  if (next === null) return null;
+  const [wish, { prompt, tokens, temperature, topP = 1, topK = 0, end = null, signal }] = next;
+  return { wish, temperature, topP, topK, at: 0, next: prompt, left: tokens, end, signal, ended: false };
 }
 /** After a call of length T; true where all tokens were read, so that the result is the row's next one. */
 function advanced(row: Row, T: number): boolean {

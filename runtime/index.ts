@@ -20,3 +20,4 @@ export {
 export type { Outcome, Tensor } from "./executable.ts";
 export { readSafetensors, writeSafetensors } from "./safetensors.ts";
 export { fromNested as tensorOf, fromNumbers as tensor, numbers, toNested, zeros } from "./tensor.ts";
+export { type AskOptions, type OpenOptions, openModel, TextModel } from "./text-model.ts";

@@ -1,4 +1,4 @@
-// What is asked of `compile`, `train` and `run` in TypeScript that nothing checked: each option is of its kind, or said not to be.
+// What is asked in TypeScript, where no command checked it: each option is of its kind, or said not to be.
 import { kindOf } from "../compiler/asked.ts";
 import { Problem } from "../compiler/diagnostic.ts";
 
@@ -14,6 +14,14 @@ interface Kind {
 }
 const flag = (name: string): Kind => ({ is: of("boolean"), wanted: `true or false: { ${name}: true }` });
 const number = (name: string): Kind => ({ is: of("number"), wanted: `a whole number: { ${name}: 2 }` });
+const whole = (name: string, least: number): Kind => ({
+  is: (x) => Number.isSafeInteger(x) && (x as number) >= least && (x as number) < 2 ** 31,
+  wanted: `a whole number from ${least}: { ${name}: 8 }`,
+});
+const real = (name: string, most: number): Kind => ({
+  is: (x) => typeof x === "number" && x >= 0 && x <= most,
+  wanted: `a number from 0${most === 1 ? " to 1" : ""}: { ${name}: 0.8 }`,
+});
 const kinds = new Map<string, Kind>(
   Object.entries({
     sizes: { is: isObject, wanted: "an object of numbers by name: { sizes: { N: 4 } }" },
@@ -29,7 +37,12 @@ const kinds = new Map<string, Kind>(
       is: (x: unknown) => isObject(x) && "addEventListener" in (x as object) && "throwIfAborted" in (x as object),
       wanted: "an AbortSignal: { signal: controller.signal }",
     },
-    ...Object.fromEntries(["tf32", "evaluates", "gradients"].map((name) => [name, flag(name)])),
+    tokens: whole("tokens", 1),
+    batch: whole("batch", 1),
+    topK: whole("topK", 0),
+    topP: real("topP", 1),
+    temperature: real("temperature", Number.MAX_VALUE),
+    ...Object.fromEntries(["tf32", "evaluates", "gradients", "ids", "pastEnd"].map((name) => [name, flag(name)])),
     ...Object.fromEntries(["threads", "seed", "accumulate", "step"].map((name) => [name, number(name)])),
   }),
 );

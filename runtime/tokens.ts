@@ -18,7 +18,7 @@ export interface Codec {
   /** A file of data. */
   data(file: Uint8Array, path: string, progress?: Progress): Tokens;
   /** Of what follows a prompt. */
-  decoder(prompt: readonly number[]): Decoder;
+  decoder(prompt: ArrayLike<number>): Decoder;
 }
 export type Tokens = Uint8Array | Int32Array;
 /** How many bytes of a file are done. */

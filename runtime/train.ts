@@ -9,7 +9,8 @@ import { type Checkpoint, checkpointSteps, newestCheckpoint } from "./checkpoint
 import { type Compiled, type CompileRequest, compileProgram, type Running } from "./compile.ts";
 import { entropies, readText, requireEnough, type Text } from "./data.ts";
 import { type Executable, storeOfInput } from "./executable.ts";
-import { asText, contextOf, type GenerateOptions, generateEntries, generateTokens, roomFor } from "./generate.ts";
+import { asText, type GenerateOptions, generateTokens } from "./generate.ts";
+import { contextOf, generateEntries, roomFor } from "./generate-entries.ts";
 import { lockFolder } from "./lock.ts";
 import { type Step, type TrainSetup, trainSteps } from "./loop.ts";
 import { type GivenParameters, loadParameters, readParameters, sizesBeside } from "./parameters.ts";

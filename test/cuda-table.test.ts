@@ -14,7 +14,7 @@ import { silent } from "../compiler/pass.ts";
 import { type BuildRequest, toGraphs } from "../compiler/pipeline.ts";
 import type { PlanKernel } from "../compiler/plan/plan.ts";
 import type { DType } from "../compiler/types/dtype.ts";
-import { generateEntries } from "../runtime/generate.ts";
+import { generateEntries } from "../runtime/generate-entries.ts";
 import { entryRequest } from "../runtime/trial.ts";
 import { architectures, shownTable, sourceOf, tableOf, tableOfVariants } from "./cuda-table.ts";
 import type { Run } from "./emulator/sequence.ts";

@@ -132,7 +132,7 @@ function requirePieces(file: TokenizerFile, part: Part | null = file.json.decode
   }
 }
 /** The text after a prompt, whole characters at a time: all pieces together are what the decoder makes of all tokens, without the prompt's. */
-function decoderOf(library: Library, prompt: readonly number[]): Decoder {
+function decoderOf(library: Library, prompt: ArrayLike<number>): Decoder {
   const decode = (ids: readonly number[]): string => {
     const known = ids.filter((id) => library.id_to_token(id) !== undefined);
     return known.length === 0
@@ -140,7 +140,8 @@ function decoderOf(library: Library, prompt: readonly number[]): Decoder {
       : library.decode(known, { skip_special_tokens: true, clean_up_tokenization_spaces: false });
   };
   // `tokens` are as few of the newest as say how those that follow are written, `text` what they are; the first `read` are shown
-  let [tokens, text] = [[...prompt], decode(prompt)];
+  const before = Array.from(prompt);
+  let [tokens, text] = [before, decode(before)];
   let read = tokens.length;
   return {
     push: (token) => {

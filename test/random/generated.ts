@@ -5,7 +5,7 @@ import * as assert from "uvu/assert";
 import { type Wish, writeBatch } from "../../runtime/batch.ts";
 import { type CompileRequest, compileProgram } from "../../runtime/compile.ts";
 import type { Executable } from "../../runtime/executable.ts";
-import { generateEntries } from "../../runtime/generate.ts";
+import { generateEntries } from "../../runtime/generate-entries.ts";
 import { readProgram } from "../../runtime/program.ts";
 import { folder } from "../folder.ts";
 import { randomDecoder } from "./decoders.ts";

@@ -1,0 +1,60 @@
+// The entry `generate` of a model: how it is compiled to write text, and how much fits.
+
+import { askedTokens, askedTopK, askedTopP } from "../compiler/asked.ts";
+import type { EntrySignature, Loaded } from "../compiler/check/index.ts";
+import { Problem } from "../compiler/diagnostic.ts";
+import type { EntryRequest } from "./compile.ts";
+import { findEntry, hasMethod, headerDefault } from "./program.ts";
+
+/** How many tokens of a prompt one call takes. */
+const chunkLength = 64;
+
+/** How the unlikely is left out: inputs of `generate`, with what they are where nothing is. */
+export const choices = { top_p: "f32[B] = 1", top_k: "i32[B] = 0" };
+export type Choice = keyof typeof choices;
+/** `generate` at lengths 1 and 64, for `rows` sequences, with the inputs that are `asked` for; none if the model has no `generate`. */
+export function generateEntries(
+  program: Loaded,
+  declaration: string,
+  { rows = 1, asked = [] }: { readonly rows?: number; readonly asked?: readonly Choice[] } = {},
+): EntryRequest[] {
+  if (!hasMethod(program, declaration, "generate")) return [];
+  const given = findEntry(program, `${declaration}.generate`).arguments;
+  const [batch, length] = given[0]?.axes ?? [];
+  const names = given.map((a) => a.name).join();
+  if (!/^tokens,at,temperature(,top_p)?(,top_k)?$/.test(names) || !batch || !length)
+    throw new Problem(
+      `\`${declaration}.generate\` takes (${given.map((a) => `${a.name}: ${a.text}`).join(", ")})`,
+      "write generate(tokens: i32[B, T], at: i32[B, T], temperature: f32[B], top_p: f32[B] = 1, top_k: i32[B] = 0) -> i32[B]",
+    );
+  for (const name of asked) if (!given.some((a) => a.name === name)) throw takesNo(name, `\`${declaration}.generate\``);
+  return [1, chunkLength].map((T) => ({
+    method: "generate",
+    name: `generate:${T}`,
+    sizes: { [batch]: rows, [length]: T },
+    given: asked,
+  }));
+}
+export const takesNo = (name: Choice, entry: string): Problem =>
+  new Problem(
+    `${entry} takes no \`${name}\``,
+    `add the argument \`${name}: ${choices[name]}\`, and give it to \`sample\`; or leave ${name === "top_p" ? askedTopP : askedTopK} out`,
+  );
+/** How many positions a model has, or null where its header does not say. */
+export function contextOf(entry: EntrySignature, sizes: Readonly<Record<string, number | boolean>>): number | null {
+  const set = sizes["Context"];
+  return typeof set === "number" ? set : headerDefault(entry, "Context");
+}
+
+/** How many tokens fit after a prompt: the last one is given out and not fed back. */
+export const roomFor = (prompt: ArrayLike<number>, context: number | null): number =>
+  context === null ? Number.POSITIVE_INFINITY : context - prompt.length + 1;
+/** Refuses what does not fit. */
+export function requireRoom(prompt: number, tokens: number, context: number | null): void {
+  const room = roomFor({ length: prompt }, context);
+  if (tokens <= room) return;
+  throw new Problem(
+    `the model's Context is ${context}, and a prompt of ${prompt} tokens with ${tokens} more does not fit`,
+    room > 0 ? `lower ${askedTokens} to at most ${room}` : `shorten the prompt to at most ${context} tokens`,
+  );
+}

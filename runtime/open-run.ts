@@ -1,0 +1,119 @@
+// A trained model opened to write text: its entry `generate` compiled, its newest checkpoint, its tokens.
+import { join } from "node:path";
+import { Problem } from "../compiler/diagnostic.ts";
+import type { Wish } from "./batch.ts";
+import { type Checkpoint, loadStores, newestCheckpoint } from "./checkpoint.ts";
+import { type CompileReport, compileProgram, type Running } from "./compile.ts";
+import { type Executable, storeOfInput } from "./executable.ts";
+import { type Choice, choices, contextOf, generateEntries, requireRoom, roomFor, takesNo } from "./generate-entries.ts";
+import { findEntry, readProgram } from "./program.ts";
+import { type RunConfig, readConfig } from "./run-folder.ts";
+import { codecOf } from "./tokenizer/chosen.ts";
+import { type Codec, requireKnown } from "./tokens.ts";
+
+/** How a trained model is opened to write text. */
+export interface OpenRunOptions extends Running {
+  /** The folder of a training run, or of an imported model. */
+  readonly folder: string;
+  /** Prompts and texts are token numbers, `5 12 7`, as also where the model was trained on those. Else they are the run's tokenizer's, or bytes. */
+  readonly ids?: boolean | undefined;
+  readonly warn?: ((line: string) => void) | undefined;
+  /** Texts at a time. */
+  readonly rows: number;
+  readonly seed: number;
+  /** What texts can ask for besides their tokens: all that the model takes. */
+  readonly asked?: readonly Choice[] | undefined;
+}
+/** A trained model that writes so many texts at a time, with the newest good checkpoint of its run. */
+export interface OpenRun {
+  readonly executable: Executable;
+  readonly report: CompileReport;
+  readonly codec: Codec;
+  /** What a text can ask for besides its tokens. */
+  readonly asked: readonly Choice[];
+  readonly context: number | null;
+  /** How many tokens it knows, if it looks them up. */
+  readonly among: number | undefined;
+  /** The training steps that it has done. */
+  readonly step: number;
+}
+export async function openRun(options: OpenRunOptions): Promise<OpenRun> {
+  const { folder, seed } = options;
+  const config = readConfig(folder);
+  const checkpoint = newestCheckpoint(folder, options.warn ?? (() => {}));
+  if (!checkpoint) throw new Problem(`${folder} has no checkpoint`, "train first: moec train writes one");
+  const codec = await codecIn(options, config, checkpoint);
+  const { executable, report, context, asked } = await compileRun(options, config);
+  try {
+    await executable.run("init", new Map(), { seed, call: 0, step: 0 });
+    loadStores(executable, checkpoint);
+  } catch (error) {
+    executable.close();
+    throw error;
+  }
+  const among = report.choices[storeOfInput("generate:1", "tokens")];
+  return { executable, report, codec, asked, context, among, step: checkpoint.state.step };
+}
+async function codecIn({ folder, ids }: OpenRunOptions, config: RunConfig, from: Checkpoint): Promise<Codec> {
+  if (!ids && from.state.tokenizer === "foreign")
+    throw new Problem(
+      `${from.path}: its tokens are not bytes, and no tokenizer.json came with it`,
+      "give --ids, and prompts as token numbers: --prompt '5 12 7'; or import it again from a folder with tokenizer.json",
+    );
+  const codec = await codecOf(ids ? { ids } : {}, { folder, config });
+  if (codec.name === "tokenizer" && codec.asked.tokenizer !== config.tokenizer)
+    throw new Problem(
+      `the tokenizer in ${folder} is not the one that config.json names by its SHA-256`,
+      "restore tokenizer.json and tokenizer_config.json, or give --ids and token numbers",
+    );
+  return codec;
+}
+async function compileRun(options: OpenRunOptions, config: RunConfig) {
+  const path = join(options.folder, "model.moe");
+  const program = readProgram(path);
+  const { B: _, T: __, ...trained } = config.sizes;
+  const sizes = { ...trained, ...options.set };
+  const entry = findEntry(program, config.model, "generate");
+  const takes = (Object.keys(choices) as Choice[]).filter((name) => entry.arguments.some((a) => a.name === name));
+  const { rows, asked = takes } = options;
+  const { executable, report } = await compileProgram({
+    path,
+    declaration: config.model,
+    sizes,
+    precision: options.precision ?? config.precision,
+    target: options.target ?? "host",
+    tf32: options.tf32,
+    threads: options.threads,
+    compiling: options.compiling,
+    entries: generateEntries(program, config.model, { rows, asked }),
+  });
+  return { executable, report, asked, context: contextOf(entry, sizes) };
+}
+
+/** How one text is written. */
+export interface TextOptions {
+  /** 200, or what fits. */
+  readonly tokens?: number | undefined;
+  /** 0.8; 0 takes the likeliest token each time. */
+  readonly temperature?: number | undefined;
+  /** Only the likeliest tokens whose chances sum to this: 1, all. */
+  readonly topP?: number | undefined;
+  /** Only so many of the likeliest tokens: 0, all. */
+  readonly topK?: number | undefined;
+  /** Writes on past the token that ends a text, which else is the last. */
+  readonly pastEnd?: boolean | undefined;
+}
+export const askedOf = ({ topP, topK }: TextOptions): Choice[] => [
+  ...(topP === undefined ? [] : (["top_p"] as const)),
+  ...(topK === undefined ? [] : (["top_k"] as const)),
+];
+/** Refuses a prompt that the model does not know, or that does not fit, and what it cannot be asked for. */
+export function wishOf(prompt: ArrayLike<number>, options: TextOptions, model: OpenRun): Wish {
+  const { codec, context, among } = model;
+  for (const name of askedOf(options)) if (!model.asked.includes(name)) throw takesNo(name, "the model's `generate`");
+  const tokens = options.tokens ?? Math.min(200, Math.max(1, roomFor(prompt, context)));
+  requireRoom(prompt.length, tokens, context);
+  requireKnown(prompt, among, "a prompt");
+  const { temperature = 0.8, topP, topK, pastEnd = false } = options;
+  return { prompt, tokens, temperature, topP, topK, end: pastEnd ? null : codec.end };
+}
