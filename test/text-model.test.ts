@@ -169,6 +169,8 @@ test("an imported model: alone, together and by the command a text is the same; 
     return answer.text();
   });
   for (const text of await Promise.all(answers)) assert.match(text, /^( \d+)+$/);
+  const refused = await fetch(`http://localhost:${port}/?prompt=Call`);
+  assert.deepEqual([refused.status, await refused.text()], [400, "`Call` is not a token number\n"]);
   server.close();
   await model.close();
 });

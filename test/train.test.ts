@@ -289,7 +289,10 @@ test("prompts of 64, 65 and 130 bytes take 1, 2 and 3 calls", async () => {
 
 test("what does not fit the Context says how much does", async () => {
   assert.is((await generated("abcd", 61)).bytes.length, 61);
-  assert.match((await rejected(() => generated("abcd", 62))).help, "--tokens to at most 61");
+  assert.match(
+    (await rejected(() => generated("abcd", 62))).help,
+    "`--tokens N` (in TypeScript `tokens`) to at most 61",
+  );
   assert.match((await rejected(() => generated("x".repeat(65), 1))).help, "shorten the prompt");
 });
 
