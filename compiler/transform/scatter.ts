@@ -1,7 +1,6 @@
-// Sums into places, without atomics: the rows of a routing's groups lie together; few picks are compared; the rest is a routing.
+// Sums into places, without atomics: the rows of a routing's groups lie together; few picks are compared; those that ranges say lie along diagonals; the rest is a routing.
 import type { Builder, Graph, Value } from "../graph/node.ts";
 import { valuesOf, withValues } from "../graph/walk.ts";
-import type { OpAttrs } from "../ops/attrs.ts";
 import * as b from "../ops/build.ts";
 import { nth, number } from "../ops/common.ts";
 import { inverted } from "../ops/view.ts";
@@ -9,36 +8,13 @@ import { madeBy } from "../rewrite/pattern.ts";
 import { type RewriteOptions, type Rule, rewrite } from "../rewrite/rule.ts";
 import { isFloat } from "../types/dtype.ts";
 import { dims, dtypeOf, type Type } from "../types/type.ts";
+import { diagonals } from "./diagonals.ts";
+import { picks, product, straight, sums } from "./places.ts";
 
 /** Up to so many picks of one batch row are found by comparing. */
 const few = 32;
 
-interface Scatter {
-  readonly index: Value;
-  readonly rows: Value;
-  readonly attrs: OpAttrs["scatter"];
-}
-/** A sum by `scatter` with as many axes before its own as the index has in common. */
-const sums = (
-  name: string,
-  fits: (s: Scatter) => boolean,
-  right: (g: Builder, s: Scatter) => Value,
-  samples: (g: Builder) => readonly Value[],
-): Rule => ({
-  name,
-  root: "scatter",
-  apply(v, g) {
-    const node = madeBy(v, "scatter");
-    if (node?.attrs.mode !== "add") return null;
-    const found = { index: nth(node.args, 0), rows: nth(node.args, 1), attrs: node.attrs };
-    return fits(found) ? right(g, found) : null;
-  },
-  examples: samples,
-});
 const range = (from: number, to: number): number[] => Array.from({ length: to - from }, (_, i) => from + i);
-const product = (list: readonly number[]): number => list.reduce((p, q) => p * q, 1);
-const picks = ({ index, attrs }: Scatter): number[] => dims(index.type).slice(attrs.batch);
-const straight = ({ attrs }: Scatter): boolean => attrs.axis === attrs.batch;
 
 const turned = sums(
   "axes between the batch's and the scattered one go behind",
@@ -187,7 +163,7 @@ function inAll(g: Builder, index: Value, size: number): Value {
 const param = (g: Builder, store: string, dtype: Type["dtype"], shape: readonly number[]): Value =>
   b.param(g, store, { dtype, shape });
 
-export const scatters: readonly Rule[] = [turned, grouped, compared, routed, histogram];
+export const scatters: readonly Rule[] = [turned, grouped, compared, diagonals, routed, histogram];
 /** After differentiation: no `scatter` that adds is left. */
 export const expandScatters = (g: Builder, graph: Graph, options?: RewriteOptions): Graph =>
   withValues(graph, rewrite(g, valuesOf(graph), scatters, options));

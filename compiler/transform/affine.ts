@@ -1,0 +1,158 @@
+// What indices are made of ranges, by arithmetic: how they grow along each axis.
+import type { Value } from "../graph/node.ts";
+import type { OpAttrs } from "../ops/attrs.ts";
+import { number } from "../ops/common.ts";
+import { madeBy } from "../rewrite/pattern.ts";
+import { dims } from "../types/type.ts";
+
+export interface Axis {
+  readonly size: number;
+  /** By so much the index grows with each place along it. */
+  readonly step: number;
+}
+/** An i32 that is `start` and a step for each place along each axis. What `div` and `%` of a range tell apart are axes of their own: those of axis i of the shape are `axes[i]`. */
+export interface Affine {
+  readonly axes: readonly (readonly Axis[])[];
+  readonly start: number;
+}
+const known = new WeakMap<Value, Affine | null>();
+/** Null where an index is anything else, or may not fit an i32. */
+export function affineOf(v: Value): Affine | null {
+  const before = known.get(v);
+  if (before !== undefined) return before;
+  const found = v.type.dtype === "i32" ? made(v) : null;
+  const fits = found !== null && span(found.axes.flat()).every((x) => Math.abs(x + found.start) < 2 ** 31);
+  known.set(v, fits ? found : null);
+  return fits ? found : null;
+}
+function made(v: Value): Affine | null {
+  const { op, attrs, args } = v.node;
+  const [x, y] = args.map((a) => affineOf(a));
+  switch (op.name) {
+    case "const":
+      return constant(dims(v.type), (attrs as OpAttrs["const"]).value);
+    case "iota":
+      return { axes: [[{ size: dims(v.type)[0] ?? 0, step: 1 }]], start: 0 };
+    case "unary":
+      return x && (attrs as OpAttrs["unary"]).fn === "neg" ? times(x, -1) : null;
+    case "binary":
+      return x && y ? ofTwo((attrs as OpAttrs["binary"]).fn, x, y) : null;
+    default:
+      return x ? viewed(v, x) : null;
+  }
+}
+const constant = (shape: readonly number[], start: number): Affine => ({
+  axes: shape.map((size) => [{ size, step: 0 }]),
+  start,
+});
+const isConstant = ({ axes }: Affine): boolean => axes.flat().every(({ step }) => step === 0);
+const sum = (list: readonly number[]): number => list.reduce((a, b) => a + b, 0);
+/** The least and the largest sum of steps. */
+export function span(axes: readonly Axis[]): [least: number, most: number] {
+  const ends = axes.map(({ size, step }) => step * Math.max(0, size - 1));
+  return [sum(ends.map((x) => Math.min(0, x))), sum(ends.map((x) => Math.max(0, x)))];
+}
+function times({ axes, start }: Affine, by: number): Affine {
+  return { axes: axes.map((list) => list.map(({ size, step }) => ({ size, step: step * by }))), start: start * by };
+}
+function ofTwo(fn: OpAttrs["binary"]["fn"], x: Affine, y: Affine): Affine | null {
+  if (fn === "add") return plus(x, y);
+  if (fn === "sub") return plus(x, times(y, -1));
+  if (fn === "mul" && isConstant(y)) return times(x, y.start);
+  if (fn === "mul" && isConstant(x)) return times(y, x.start);
+  return (fn === "idiv" || fn === "rem") && isConstant(y) && y.start > 0 ? divided(x, y.start, fn === "rem") : null;
+}
+function plus(x: Affine, y: Affine): Affine | null {
+  const axes = x.axes.map((list, i) => together(list, y.axes[i] ?? [], (a, b) => a + b));
+  return axes.every((list) => list !== null) ? { axes, start: x.start + y.start } : null;
+}
+/** Two ways to cut one axis as one that has the cuts of both; null where they cross. */
+function together(x: readonly Axis[], y: readonly Axis[], f: (a: number, b: number) => number): Axis[] | null {
+  const [a, b] = [x.at(-1), y.at(-1)];
+  if (!a || !b) return a || b ? null : [];
+  const size = Math.min(a.size, b.size);
+  if (size === 0 || a.size % size !== 0 || b.size % size !== 0) return null;
+  const rest = together(without(x, size), without(y, size), f);
+  return rest && [...rest, { size, step: f(a.step, b.step) }];
+}
+/** The axes before the last so many places of the last one. */
+function without(axes: readonly Axis[], size: number): Axis[] {
+  const last = axes.at(-1);
+  if (!last || last.size === size) return axes.slice(0, -1);
+  return [...axes.slice(0, -1), { size: last.size / size, step: last.step * size }];
+}
+/** x / by, rounded down, or what is left: x is a multiple of `by` and something from 0 to by - 1. */
+function divided({ axes, start }: Affine, by: number, rest: boolean): Affine | null {
+  const cut = axes.map((list) => list.flatMap((axis) => inMultiples(axis, by)));
+  const isHigh = ({ step }: Axis): boolean => step % by === 0;
+  const low = cut.flat().filter((a) => !isHigh(a));
+  const high = Math.floor(start / by);
+  const left = start - high * by;
+  const [least, most] = span(low);
+  if (left + least < 0 || left + most >= by) return null;
+  const step = (a: Axis): number => (rest ? (isHigh(a) ? 0 : a.step) : isHigh(a) ? a.step / by : 0);
+  const quotient = cut.map((list) => list.map((a) => ({ size: a.size, step: step(a) })));
+  return { axes: quotient, start: rest ? left : high };
+}
+/** An axis along which multiples of `by` come after equal numbers of places is two. */
+function inMultiples(axis: Axis, by: number): Axis[] {
+  const { size, step } = axis;
+  const run = by / Math.abs(step);
+  if (step % by === 0 || !Number.isInteger(run) || size <= run || size % run !== 0) return [axis];
+  return [
+    { size: size / run, step: step * run },
+    { size: run, step },
+  ];
+}
+/** How a view of x grows, x growing so. */
+export function viewed(v: Value, x: Affine): Affine | null {
+  const { axes, start } = x;
+  const shape = dims(v.type);
+  const wide = madeBy(v, "broadcast");
+  if (wide) {
+    const from = (i: number): number => wide.attrs.axes.indexOf(i);
+    return { axes: shape.map((size, i) => (from(i) < 0 ? [{ size, step: 0 }] : (axes[from(i)] ?? []))), start };
+  }
+  const turned = madeBy(v, "transpose");
+  if (turned) return { axes: turned.attrs.perm.map((i) => axes[i] ?? []), start };
+  const part = madeBy(v, "slice");
+  if (part) return sliced(x, part.attrs.axis, number(part.attrs.start), number(part.attrs.size));
+  const grouped = madeBy(v, "reshape") ? regrouped(axes.flat(), shape) : null;
+  return grouped && { axes: grouped, start };
+}
+function sliced({ axes, start }: Affine, axis: number, from: number, size: number): Affine | null {
+  const [only, ...more] = axes[axis] ?? [];
+  if (!only || more.length > 0) return null;
+  return { axes: axes.with(axis, [{ size, step: only.step }]), start: start + from * only.step };
+}
+/** The axes by those of a shape of as many elements; null where one lies across two. */
+function regrouped(axes: readonly Axis[], shape: readonly number[]): Axis[][] | null {
+  const size = shape.at(-1);
+  const all = axes.filter((a) => a.size !== 1);
+  if (size === undefined) return all.length === 0 ? [] : null;
+  const group: Axis[] = [];
+  let left = all;
+  for (let need = size; need > 1; ) {
+    const last = left.at(-1);
+    const taken = Math.min(last?.size ?? 0, need);
+    if (!last || taken === 0 || last.size % taken !== 0 || need % taken !== 0) return null;
+    group.unshift({ size: taken, step: last.step });
+    left = without(left, taken);
+    need /= taken;
+  }
+  const before = regrouped(left, shape.slice(0, -1));
+  return before && [...before, group.length > 0 ? group : [{ size, step: 0 }]];
+}
+/** Whether two grow alike, from whatever start. */
+export const alike = (x: Affine, y: Affine): boolean =>
+  x.axes.length === y.axes.length &&
+  x.axes.every((list, i) => together(list, y.axes[i] ?? [], (a, b) => Math.abs(a - b))?.every((a) => a.step === 0));
+const gcd = (a: number, b: number): number => (b === 0 ? Math.abs(a) : gcd(b, a % b));
+export const commonStep = (axes: readonly Axis[]): number => axes.reduce((d, { step }) => gcd(d, step), 0);
+/** x = by * unit + plus: of several that are so made of one, that one. */
+export function unitOf(x: Affine): { readonly unit: Affine; readonly by: number; readonly plus: number } {
+  const flat = x.axes.flat();
+  const sign = Math.sign(flat.find((a) => a.step !== 0)?.step ?? 1);
+  const by = sign * Math.max(1, commonStep(flat));
+  return { unit: times({ axes: x.axes, start: 0 }, 1 / by), by, plus: x.start };
+}

@@ -1,0 +1,218 @@
+// Sums into places that ranges say, by arithmetic: a Toeplitz matrix's gradient, or that of a table of relative positions. What goes to one place
+// lies along a diagonal, and is read there: nothing is sorted.
+import type { Builder, Value } from "../graph/node.ts";
+import * as b from "../ops/build.ts";
+import { number } from "../ops/common.ts";
+import { dims, dtypeOf } from "../types/type.ts";
+import { type Affine, type Axis, affineOf, alike, commonStep, span, unitOf, viewed } from "./affine.ts";
+import { picks, product, type Scatter, straight, sums } from "./places.ts";
+
+/** A place is looked for at so many times as many elements as there are. */
+const manyTimes = 4;
+/** So few numbers of a row stand before the places rather than behind them. */
+const shortRow = 16;
+
+export const diagonals = sums(
+  "scatter(rows, arithmetic on ranges) = sums along diagonals",
+  straight,
+  (g, s) => direct(g, s) ?? byFunction(g, s),
+  (g) => {
+    const at = (n: number, shape: readonly number[], axis: number): Value =>
+      b.broadcast(g, b.iota(g, n), shape, [axis]);
+    const x = (...shape: number[]): Value => b.param(g, `x ${shape.join()}`, { dtype: "f32", shape });
+    const far = b.sub(g, at(7, [7, 9], 0), at(9, [7, 9], 1));
+    const shared = b.broadcast(g, far, [2, 7, 9], [1, 2]);
+    const [y, z] = [b.idiv(g, b.iota(g, 12), 4), b.rem(g, b.iota(g, 12), 4)];
+    const between = (v: Value): Value => b.sub(g, b.broadcast(g, v, [12, 12], [0]), b.broadcast(g, v, [12, 12], [1]));
+    const window = b.add(g, b.mul(g, b.add(g, between(y), 2), 7), b.add(g, between(z), 3));
+    const bucket = b.minimum(g, b.abs(g, b.mul(g, far, 2)), b.add(g, b.cast(g, b.gt(g, far, 0), "i32"), 3));
+    return [
+      b.scatter(g, x(7, 9), far, 7),
+      b.scatter(g, x(2, 7, 9, 3), b.sub(g, 4, shared), 20, 1),
+      b.scatter(g, x(7, 9, 20), b.mul(g, far, 3), 12),
+      b.scatter(g, x(144, 2), b.reshape(g, window, [144]), 35),
+      b.scatter(g, x(7, 9, 2), bucket, 6),
+      b.scatter(g, x(40), b.sub(g, 30, b.iota(g, 40)), 50),
+      b.scatter(g, x(7, 9), b.add(g, b.mul(g, at(7, [7, 9], 0), 2), 1), 12),
+      b.scatter(g, x(7, 9), b.add(g, far, 90), 12),
+    ];
+  },
+);
+
+/** The axes of the picks, where the index is the same for all batch rows. */
+function picked({ axes }: Affine, batch: number): readonly Axis[] | null {
+  const same = axes.slice(0, batch).every((list) => list.every((a) => a.step === 0));
+  return same ? axes.slice(batch).flat() : null;
+}
+/** An index that is arithmetic itself. */
+function direct(g: Builder, { index, rows, attrs }: Scatter): Value | null {
+  const a = affineOf(index);
+  const axes = a && picked(a, attrs.batch);
+  if (!a || !axes) return null;
+  const start = -a.start;
+  return placed(g, { index, rows, attrs }, axes, [start, start + number(attrs.size)]);
+}
+/** An index that is made of one such number, point by point: first the sum for each of its values, of which there are fewer. */
+function byFunction(g: Builder, s: Scatter): Value | null {
+  const { index, attrs } = s;
+  const made = functionOf(index);
+  const axes = made?.over && picked(made.over, attrs.batch);
+  if (!made || !axes) return null;
+  const [least, most] = span(axes);
+  const values = most + 1 - least;
+  const each = 2 * values <= product(picks(s)) ? placed(g, s, axes, [least, most + 1]) : null;
+  if (!each) return null;
+  const where = made.of(g, b.add(g, b.iota(g, values), least));
+  const shared = b.broadcast(g, where, [...dims(index.type).slice(0, attrs.batch), values], [attrs.batch]);
+  return b.make1(g, "scatter", [shared, each], attrs);
+}
+
+interface Function {
+  /** Null: it is one number everywhere. */
+  readonly over: Affine | null;
+  of(g: Builder, values: Value): Value;
+}
+const functions = new WeakMap<Value, Function | null>();
+/** How a value is made, element by element, of one number that is arithmetic on ranges. */
+function functionOf(v: Value): Function | null {
+  const before = functions.get(v);
+  if (before !== undefined) return before;
+  const found = leafOf(v) ?? viewOf(v) ?? pointOf(v);
+  functions.set(v, found);
+  return found;
+}
+function leafOf(v: Value): Function | null {
+  const a = affineOf(v);
+  if (a && a.axes.flat().some(({ step }) => step !== 0)) {
+    const { unit, by, plus } = unitOf(a);
+    return { over: unit, of: (g, values) => b.add(g, b.mul(g, values, by), plus) };
+  }
+  const { op, attrs } = v.node;
+  if (op.name !== "const") return null;
+  const { value } = attrs as { value: number };
+  return { over: null, of: (g, values) => b.fill(g, value, dtypeOf(v.type), dims(values.type)) };
+}
+function viewOf(v: Value): Function | null {
+  const [x] = v.node.args;
+  const from = x && v.node.op.lower === "view" && v.node.args.length === 1 ? functionOf(x) : null;
+  if (!from?.over) return from;
+  const over = viewed(v, from.over);
+  return over && { ...from, over };
+}
+function pointOf({ node, index }: Value): Function | null {
+  if (node.op.lower !== "point" || node.args.length === 0 || node.op.name === "random") return null;
+  const parts = node.args.map(functionOf);
+  if (!parts.every((p) => p !== null)) return null;
+  const [over = null, ...more] = parts.flatMap((p) => (p.over ? [p.over] : []));
+  if (over && !more.every((x) => alike(over, x))) return null;
+  const of = (g: Builder, values: Value): Value => {
+    const args = parts.map((p) => p.of(g, values));
+    return g.add(node.op, args, node.attrs).results[index] as Value;
+  };
+  return { over, of };
+}
+
+type Range = readonly [from: number, to: number];
+/** For each number of the range the sum of rows where the steps add up to it. */
+function placed(g: Builder, s: Scatter, axes: readonly Axis[], range: Range): Value | null {
+  const { rows, attrs } = s;
+  const shape = dims(rows.type);
+  const [batch, rest] = [shape.slice(0, attrs.batch), shape.slice(attrs.batch + picks(s).length)];
+  const [from, to] = range;
+  if (product(shape) === 0 || from >= to) return b.fill(g, 0, dtypeOf(rows.type), [...batch, to - from, ...rest]);
+  const sizes = axes.map((a) => a.size);
+  const whole = b.reshape(g, rows, [...batch, ...sizes, ...rest]);
+  if (product(rest) >= shortRow || rest.length === 0) return along(g, whole, batch.length, axes, range);
+  const [first, last] = [batch.length + sizes.length, batch.length + sizes.length + rest.length];
+  const lead = [...batch.keys()];
+  const perm = [...lead, ...numbers(first, last), ...numbers(batch.length, first)];
+  const sum = along(g, b.transpose(g, whole, perm), batch.length + rest.length, axes, range);
+  const places = batch.length + rest.length;
+  return sum && b.transpose(g, sum, [...lead, places, ...numbers(batch.length, places)]);
+}
+const numbers = (from: number, to: number): number[] => Array.from({ length: to - from }, (_, i) => from + i);
+
+/** [...lead, ...axes, ...rest] -> [...lead, numbers of the range, ...rest]; null where that takes too many steps. */
+function along(g: Builder, x: Value, lead: number, axes: readonly Axis[], range: Range): Value | null {
+  const flat = axes.flatMap(({ step }, i) => (step === 0 ? [lead + i] : []));
+  const steps = axes.filter(({ step }) => step !== 0);
+  if (flat.length > 0) return along(g, b.sum(g, x, flat), lead, steps, range);
+  const [only] = steps;
+  if (!only) return between(g, b.expand(g, x, lead), lead, 0, range);
+  const common = commonStep(steps);
+  if (common > 1) return spread(g, x, lead, steps, common, range);
+  if (steps.length === 1) return line(g, x, lead, only, range);
+  return inDigits(g, x, lead, steps, range) ?? diagonal(g, x, lead, steps, range);
+}
+/** What x has from number `first` on, as what the range has: zeros elsewhere. */
+function between(g: Builder, x: Value, axis: number, first: number, [from, to]: Range): Value {
+  const shape = dims(x.type);
+  const end = first + (shape[axis] ?? 0);
+  const [start, stop] = [Math.min(Math.max(first, from), end), Math.max(Math.min(end, to), first)];
+  const zeros = (n: number): Value[] => (n > 0 ? [b.fill(g, 0, dtypeOf(x.type), shape.with(axis, n))] : []);
+  if (start >= stop) return b.fill(g, 0, dtypeOf(x.type), shape.with(axis, to - from));
+  const part = stop - start === shape[axis] ? x : b.slice(g, x, axis, start - first, stop - start);
+  return b.concat(g, [...zeros(start - from), part, ...zeros(to - stop)], axis);
+}
+/** Steps that are all multiples of one number. */
+function spread(g: Builder, x: Value, lead: number, axes: readonly Axis[], by: number, range: Range): Value | null {
+  const [from, to] = [Math.ceil(range[0] / by), Math.floor((range[1] - 1) / by) + 1];
+  const near = axes.map(({ size, step }) => ({ size, step: step / by }));
+  const sum = from < to ? along(g, x, lead, near, [from, to]) : null;
+  if (!sum) return null;
+  return between(g, widened(g, sum, lead, by), lead, from * by, range);
+}
+/** Each place of an axis, and zeros to make it so many. */
+function widened(g: Builder, x: Value, axis: number, by: number): Value {
+  const shape = dims(x.type);
+  const apart = b.expand(g, x, axis + 1);
+  const zeros = b.fill(g, 0, dtypeOf(x.type), dims(apart.type).with(axis + 1, by - 1));
+  return b.reshape(g, b.concat(g, [apart, zeros], axis + 1), shape.with(axis, (shape[axis] ?? 0) * by));
+}
+function line(g: Builder, x: Value, lead: number, { step }: Axis, range: Range): Value {
+  if (step === 1) return between(g, x, lead, 0, range);
+  return b.take(g, x, b.sub(g, -range[0], b.iota(g, range[1] - range[0])), lead);
+}
+/** Steps of which some are so large that the others never reach a multiple of them: digits of a number. */
+function inDigits(g: Builder, x: Value, lead: number, axes: readonly Axis[], range: Range): Value | null {
+  const order = [...axes.keys()].toSorted((i, j) => Math.abs(axes[j]?.step ?? 0) - Math.abs(axes[i]?.step ?? 0));
+  const of = (list: readonly number[]): Axis[] => list.flatMap((i) => axes[i] ?? []);
+  for (let n = 1; n < axes.length; n++) {
+    const [high, low] = [order.slice(0, n).toSorted((i, j) => i - j), order.slice(n).toSorted((i, j) => i - j)];
+    const by = commonStep(of(high));
+    const [least, most] = span(of(low));
+    if (most + 1 - least > by) continue;
+    const rest = numbers(lead + axes.length, dims(x.type).length);
+    const turned = b.transpose(g, x, [...numbers(0, lead), ...[...high, ...low].map((i) => lead + i), ...rest]);
+    const units = along(g, turned, lead + n, of(low), [least, most + 1]);
+    const multiples = of(high).map(({ size, step }) => ({ size, step: step / by }));
+    const [from, to] = span(multiples);
+    const both = units && along(g, units, lead, multiples, [from, to + 1]);
+    if (!both) return null;
+    const digits = between(g, both, lead + 1, least, [least, least + by]);
+    const shape = dims(digits.type);
+    const flat = b.reshape(g, digits, [...shape.slice(0, lead), (to + 1 - from) * by, ...shape.slice(lead + 2)]);
+    return between(g, flat, lead, from * by + least, range);
+  }
+  return null;
+}
+/** One axis is read where the others say, and they are summed over: the last one whose step is one, which lies in order most often. */
+function diagonal(g: Builder, x: Value, lead: number, axes: readonly Axis[], [from, to]: Range): Value | null {
+  const m = axes.findLastIndex(({ step }) => Math.abs(step) === 1);
+  const own = axes[m];
+  const others = axes.filter((_, i) => i !== m);
+  const sizes = others.map((a) => a.size);
+  if (!own || to - from > manyTimes * own.size) return null;
+  const rest = numbers(lead + axes.length, dims(x.type).length);
+  const before = numbers(0, axes.length).filter((i) => i !== m);
+  const turned = b.transpose(g, x, [...numbers(0, lead), ...[...before, m].map((i) => lead + i), ...rest]);
+  const shape = [...sizes, to - from];
+  const along = (v: Value, axis: number): Value => b.broadcast(g, v, shape, [axis]);
+  const start = b.add(g, along(b.iota(g, to - from), sizes.length), from);
+  const left = others.reduce((v, { size, step }, i) => b.sub(g, v, b.mul(g, along(b.iota(g, size), i), step)), start);
+  const at = b.mul(g, left, own.step);
+  const batch = [...dims(x.type).slice(0, lead), ...sizes];
+  const index = b.broadcast(g, at, [...batch, to - from], numbers(lead, batch.length + 1));
+  const found = b.make1(g, "gather", [turned, index], { axis: batch.length, batch: batch.length });
+  return b.sum(g, found, numbers(lead, batch.length));
+}

@@ -1,0 +1,34 @@
+// Sums into places, as rules see them.
+import type { Builder, Value } from "../graph/node.ts";
+import type { OpAttrs } from "../ops/attrs.ts";
+import { nth } from "../ops/common.ts";
+import { madeBy } from "../rewrite/pattern.ts";
+import type { Rule } from "../rewrite/rule.ts";
+import { dims } from "../types/type.ts";
+
+export interface Scatter {
+  readonly index: Value;
+  readonly rows: Value;
+  readonly attrs: OpAttrs["scatter"];
+}
+/** A sum by `scatter`; right: null where it stays. */
+export const sums = (
+  name: string,
+  fits: (s: Scatter) => boolean,
+  right: (g: Builder, s: Scatter) => Value | null,
+  samples: (g: Builder) => readonly Value[],
+): Rule => ({
+  name,
+  root: "scatter",
+  apply(v, g) {
+    const node = madeBy(v, "scatter");
+    if (node?.attrs.mode !== "add") return null;
+    const found = { index: nth(node.args, 0), rows: nth(node.args, 1), attrs: node.attrs };
+    return fits(found) ? right(g, found) : null;
+  },
+  examples: samples,
+});
+export const product = (list: readonly number[]): number => list.reduce((p, q) => p * q, 1);
+export const picks = ({ index, attrs }: Scatter): number[] => dims(index.type).slice(attrs.batch);
+/** As many axes stand before the scattered one as the index has in common. */
+export const straight = ({ attrs }: Scatter): boolean => attrs.axis === attrs.batch;

@@ -1,0 +1,105 @@
+// Sums into places that arithmetic on ranges says: nothing is sorted, in what users write and on the host.
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { load } from "../compiler/check/index.ts";
+import { GraphBuilder } from "../compiler/graph/builder.ts";
+import { interpret } from "../compiler/graph/interpret.ts";
+import type { NdArray, Value } from "../compiler/graph/node.ts";
+import { topological } from "../compiler/graph/walk.ts";
+import * as b from "../compiler/ops/build.ts";
+import { ops } from "../compiler/ops/list.ts";
+import { silent } from "../compiler/pass.ts";
+import { toGraphs } from "../compiler/pipeline.ts";
+import { affineOf } from "../compiler/transform/affine.ts";
+import { diagonals } from "../compiler/transform/diagonals.ts";
+import { dims } from "../compiler/types/type.ts";
+import { storesOf } from "./graphs.ts";
+import { compare, graphOf, kernelsOf, lowered, valuesOf } from "./host/compare.ts";
+import { compiled, runSequence } from "./host/run.ts";
+
+const test = suite("diagonals");
+
+const programs: Record<string, string> = {
+  "a Toeplitz matrix": `layer P(D, T) {
+    param k: f32[D, T] = 0
+    forward(x: f32[D, T, 3]) -> f32[D, T, 3] {
+      let at: i32[D, T, T] = range(T)[:, new] - range(T)
+      return take(k, at, axis: 1) @ x
+    }
+  }`,
+  "buckets of how far": `layer P(D, T) {
+    param table: f32[8, D] = 0
+    forward(x: f32[D, T, 3]) -> f32[D, T, 3] {
+      let far = range(T) - range(T)[:, new]
+      let d = abs(far)
+      let log = 2 + i32(log(maximum(f32(d), 1) / 2) / log(16) * 2)
+      let bucket = i32(far > 0) * 4 + where(d < 2, d, minimum(log, 3))
+      return transpose(transpose(table[bucket], 1, 2), 0, 1) @ x
+    }
+  }`,
+  "a window's relative positions": `layer P(D, T, W = T) {
+    param table: f32[(2 * W - 1) * (2 * W - 1), D] = 0
+    forward(x: f32[D, W * W, 3]) -> f32[D, W * W, 3] {
+      let y = div(range(W * W), W)
+      let z = range(W * W) % W
+      let at = (y[:, new] - y + W - 1) * (2 * W - 1) + z[:, new] - z + W - 1
+      return transpose(transpose(table[at], 1, 2), 0, 1) @ x
+    }
+  }`,
+};
+for (const [name, text] of Object.entries(programs))
+  test(`${name}: the gradient is right, and no more is sorted than there are distances`, () => {
+    const entries = [{ method: "forward", name: "forward", sizes: {}, gradients: true }];
+    const sizes = { D: 2, T: text.includes("W = T") ? 4 : 17 };
+    const request = { declaration: "P", sizes, precision: "f32", entries } as const;
+    const { graphs } = toGraphs(load({ name: "test.moe", text }), request, silent());
+    const [out, grad] = (graphs.find((g) => g.name === "forward")?.results ?? []).flatMap((r) =>
+      r.name.startsWith("input.") ? [] : [r.value],
+    ) as [Value, Value];
+    const sorted = topological([out, grad]).flatMap(({ op, args }) => (op.name === "route" ? args : []));
+    assert.ok(
+      sorted.every(({ type }) => dims(type).join() === "33"),
+      "but one index for each distance",
+    );
+    const stores = storesOf([out, grad]);
+    const [y, dk] = interpret([out, grad], stores, { exact: true });
+    const [k, dy] = ["", "cotangent"].map((part) => [...stores].find(([s]) => isOf(s, part))?.[1]);
+    assert.ok(Math.abs(dot(y, dy) - dot(dk, k)) < 1e-9 * Math.abs(dot(y, dy)), "the result is linear in the parameter");
+  });
+const dot = (a?: NdArray, b?: NdArray): number =>
+  Array.from(a?.data ?? []).reduce((sum, x, i) => sum + x * entry(b, i), 0);
+const entry = (a: NdArray | undefined, i: number): number => a?.data[i] ?? Number.NaN;
+const isOf = (store: string, part: string): boolean =>
+  part === "" ? !store.startsWith("forward/") : store.includes(part);
+
+test("the host makes the same sums, without a routing, but for one of how far two places may lie apart", () => {
+  const g = new GraphBuilder(ops);
+  const graphs = diagonals.examples(g).map((v) => graphOf([v]));
+  const sequences = graphs.map((graph) => lowered(graph));
+  const kernels = kernelsOf(sequences);
+  const routed = sequences.map((s) => kernelsOf([s]).some((k) => k.name.startsWith("route")));
+  assert.equal(routed, [false, false, false, false, true, false, false, false]);
+  const lib = compiled(kernels, ["-O1"]);
+  for (const [i, graph] of graphs.entries()) {
+    const s = sequences[i];
+    if (s) compare(`diagonals ${i}`, graph, runSequence(s, storesOf(valuesOf(graph)), 2, lib));
+  }
+});
+const isAffine = (v: Value): boolean => affineOf(v) !== null;
+test("indices that are no arithmetic on ranges", () => {
+  const g = new GraphBuilder(ops);
+  const n = b.iota(g, 10);
+  assert.ok(isAffine(b.add(g, b.mul(g, b.idiv(g, n, 5), 7), b.rem(g, n, 5))));
+  for (const v of [
+    b.param(g, "index", { dtype: "i32", shape: [10] }),
+    b.idiv(g, n, 4), // a run that the axis ends in
+    b.rem(g, b.add(g, n, 3), 5), // one that begins before it
+    b.mul(g, n, n),
+    b.mul(g, n, 2 ** 30), // more than an i32 holds
+    b.add(g, b.rem(g, n, 2), b.rem(g, n, 5)), // cuts that cross
+    b.abs(g, n),
+  ])
+    assert.not.ok(isAffine(v));
+});
+
+test.run();
