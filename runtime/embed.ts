@@ -7,6 +7,7 @@ import type { Target } from "../compiler/options.ts";
 import type { Handle } from "../compiler/syntax/template.ts";
 import { updateOf } from "../compiler/transform/accumulate.ts";
 import { type DType, isFloat, type Precision } from "../compiler/types/dtype.ts";
+import { loadStores, storesOf } from "./checkpoint.ts";
 import { type CompileReport, compileLoaded, type EntryRequest, type Sizes } from "./compile.ts";
 import {
   type Executable,
@@ -103,11 +104,7 @@ export class Program {
   /** Sets parameters by name, all or, where one does not fit, none: whole arrays of layers (`experts.up.weight`, with a leading axis) or every copy of one. */
   load(tensors: ReadonlyMap<string, Tensor>): void {
     this.requireIdle();
-    if (Object.prototype.toString.call(tensors) !== "[object Map]")
-      throw new Problem(
-        "the parameters are no Map",
-        'give them by name: new Map([["weight", tensor("f32", [2, 3], numbers)]])',
-      );
+    requireMap("the parameters", tensors);
     for (const [name, tensor] of tensors) requireElements(name, tensor);
     const named = new NamedTensors(tensors, "the tensors given");
     for (const store of this.kept()) named.take(store); // once to see that it fits: all at a time are as large as the model
@@ -118,6 +115,20 @@ export class Program {
       const value = named.take(store);
       if (value) this.executable.write(store.name, value);
     }
+  }
+  /** All that training goes on from, as `train` takes it: parameters, states and the optimizer's. `writeSafetensors` puts it in a file. */
+  state(): Map<string, Tensor> {
+    this.requireIdle();
+    const { model, training } = storesOf(this.executable);
+    return new Map([...model, ...training]);
+  }
+  /** Goes on from what `state` gave after so many runs. */
+  restore(state: ReadonlyMap<string, Tensor>, calls: number): void {
+    this.requireIdle();
+    requireMap("the state", state);
+    for (const [name, tensor] of state) requireElements(name, tensor);
+    loadStores(this.executable, { path: "the state", model: state, training: new Map() });
+    this.calls = calls;
   }
   /** One call, off the JavaScript thread (the interpreter runs on it). Inputs by the names of the signature; they may be changed once it has returned. */
   async run(inputs: Inputs, options: CallOptions = {}): Promise<Outcome> {
@@ -260,6 +271,13 @@ async function compiled(
   }
   return made;
 }
+function requireMap(what: string, tensors: ReadonlyMap<string, Tensor>): void {
+  if (Object.prototype.toString.call(tensors) !== "[object Map]")
+    throw new Problem(
+      `${what} ${what.endsWith("s") ? "are" : "is"} no Map`,
+      'give tensors by name: new Map([["weight", tensor("f32", [2, 3], numbers)]])',
+    );
+}
 function requireInteger(what: string, x: unknown): void {
   if (typeof x !== "number" || (x | 0) !== x)
     throw new Problem(`${what} is ${kindOf(x)}`, "give a whole number from -2147483648 to 2147483647");
@@ -282,12 +300,14 @@ export interface TrainOptions extends TargetOptions {
   readonly accumulate?: number;
   /** What parameters begin from, where their own beginning is not wanted: as `Program.load` takes them. */
   readonly parameters?: ReadonlyMap<string, Tensor>;
+  /** Where it goes on, with the same bits: steps done, and what `state` of their program gave. `batches` are those that follow. */
+  readonly from?: { readonly step: number; readonly state: ReadonlyMap<string, Tensor> };
   /** Aborted: the step that has begun is done and yielded, no batch is asked for after it, and the loop ends. */
   readonly signal?: AbortSignal | undefined;
 }
 /** What `train` yields. */
 export interface TrainedStep {
-  /** Steps done, from 1. */
+  /** Steps done, from 1, those of `from` among them. */
   readonly step: number;
   /** The sum of all losses. Where several batches make a step, losses and metrics are their means. */
   readonly loss: number;
@@ -299,17 +319,28 @@ export interface TrainedStep {
 /** Trains a model with its own `train`: yields each step. A loss that is no number ends it as a Problem. The program is closed when the loop ends. */
 export async function* train(source: Source, options: TrainOptions): AsyncGenerator<TrainedStep, void> {
   requireOptions("train", options);
-  const { accumulate = 1, batches, signal } = options;
+  const { accumulate = 1, batches, signal, from } = options;
   if (!Number.isSafeInteger(accumulate) || accumulate < 1)
     throw new Problem(`accumulate is ${accumulate}`, "give the whole number of batches that make a step");
   if (Object(batches) !== batches || !(Symbol.iterator in batches || Symbol.asyncIterator in batches))
     throw new Problem("batches cannot be iterated over", "give a list of each step's inputs, or a generator of them");
+  if (from && options.parameters)
+    throw new Problem(
+      "parameters and from are two beginnings",
+      "leave one of them out: the state has its own parameters",
+    );
+  if (from && !(Number.isSafeInteger(from.step) && from.step >= 0))
+    throw new Problem(
+      `from.step is ${kindOf(from.step)}`,
+      "give how many steps were done: { from: { step: 100, state } }",
+    );
   const entry = { method: "train", name: "train", sizes: {} };
   const { executable, report } = await compiled(source, options, [entry]);
   const program = new Program(executable, report, "train", options.seed ?? 0);
   try {
     program.load(options.parameters ?? new Map());
-    let done = 0;
+    if (from) program.restore(from.state, from.step * accumulate);
+    let done = from?.step ?? 0;
     let outcomes: Outcome[] = [];
     if (signal?.aborted) return;
     for await (const batch of batches) {

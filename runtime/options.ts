@@ -32,6 +32,7 @@ const kinds = new Map<string, Kind>(
       is: (x: unknown) => Array.isArray(x) && x.every(of("string")),
       wanted: 'a list of names of inputs: { given: ["at"] }',
     },
+    from: { is: isObject, wanted: "what to go on from: { from: { step: 100, state } }" },
     // of any realm: a test runner has its own
     signal: {
       is: (x: unknown) => isObject(x) && "addEventListener" in (x as object) && "throwIfAborted" in (x as object),

@@ -1,4 +1,5 @@
 // A program in one's own TypeScript: runs at once, training, ends, and what is asked at the wrong time.
+import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import {
@@ -7,12 +8,15 @@ import {
   moe,
   type Outcome,
   type Program,
+  readSafetensors,
   type Tensor,
   type TrainOptions,
   tensor,
   train,
+  writeSafetensors,
 } from "../runtime/index.ts";
 import { compiled, First, Fit, filled, first, Sized, sizes, Twice, targets } from "./embedded.ts";
+import { folder } from "./folder.ts";
 import { refuses } from "./refuses.ts";
 
 const test = suite("embed");
@@ -29,6 +33,46 @@ test("training ends at a loss that is no number, as the command does", async () 
     assert.is(steps, after);
   }
 });
+const { Noisy } = moe<"Noisy">`
+  import { MoE } from "std/moe"
+  import { NoisyGate } from "std/gates"
+  import { SwiGlu } from "std/nn"
+  import { AdamW } from "std/optim"
+  model Noisy(D) {
+    moe: MoE(D, 2, 3, NoisyGate(D, 3, 2), SwiGlu(D, 8))
+    state seen: f32 = 0
+    train(x: float[N, D]) {
+      let y = moe(x) - x
+      loss square = mean(y * y)
+      update seen = seen + mean(x)
+      optimize with AdamW(lr: 1e-2 / (1 + step))
+    }
+  }`;
+for (const target of targets)
+  for (const accumulate of [1, 2])
+    test(`training goes on from a file with the same bits, on ${target}, ${accumulate} batches a step`, async () => {
+      const shared = { sizes, target, accumulate, seed: 3 };
+      const batches = Array.from({ length: 10 * accumulate }, (_, i) => ({
+        x: filled(0).map((_, j) => Math.sin(3 * i + j)),
+      }));
+      const file = join(folder(), "state.safetensors");
+      const last = async (options: Omit<TrainOptions, keyof typeof shared>): Promise<Map<string, Tensor>> => {
+        let state = new Map<string, Tensor>();
+        for await (const { step, program } of train(Noisy, { ...shared, ...options })) {
+          state = program.state();
+          if (step === 6 && !options.from) writeSafetensors(file, state);
+        }
+        return state;
+      };
+      const straight = await last({ batches });
+      const from = { step: 6, state: readSafetensors(file) };
+      assert.equal(await last({ batches: batches.slice(6 * accumulate), from }), straight);
+      const earlier = { step: 5, state: from.state };
+      assert.not.equal(await last({ batches: batches.slice(6 * accumulate), from: earlier }), straight);
+      await refuses(() => last({ batches, from: { ...from, step: -1 } }), "from.step is -1", "step: 100");
+      await refuses(() => last({ batches, from: { ...from, state: new Map() } }), "the state has no", "program");
+      await refuses(() => last({ batches, from, parameters: new Map() }), "two beginnings", "leave one");
+    });
 test("train evaluates a held-out batch with the parameters of each step, and learns nothing", async () => {
   const { Held } = moe<"Held">`
     import { Sgd } from "std/optim"
