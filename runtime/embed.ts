@@ -316,24 +316,22 @@ export interface TrainedStep {
   /** The model as it is after this step: its parameters can be read. */
   readonly program: Program;
 }
-/** Trains a model with its own `train`: yields each step. A loss that is no number ends it as a Problem. The program is closed when the loop ends. */
-export async function* train(source: Source, options: TrainOptions): AsyncGenerator<TrainedStep, void> {
+function requireTraining(options: TrainOptions): void {
   requireOptions("train", options);
-  const { accumulate = 1, batches, signal, from } = options;
+  const { accumulate = 1, batches, from, parameters } = options;
   if (!Number.isSafeInteger(accumulate) || accumulate < 1)
     throw new Problem(`accumulate is ${accumulate}`, "give the whole number of batches that make a step");
   if (Object(batches) !== batches || !(Symbol.iterator in batches || Symbol.asyncIterator in batches))
     throw new Problem("batches cannot be iterated over", "give a list of each step's inputs, or a generator of them");
-  if (from && options.parameters)
-    throw new Problem(
-      "parameters and from are two beginnings",
-      "leave one of them out: the state has its own parameters",
-    );
+  if (from && parameters)
+    throw new Problem("parameters and from are two beginnings", "leave one out: the state has its own parameters");
   if (from && !(Number.isSafeInteger(from.step) && from.step >= 0))
-    throw new Problem(
-      `from.step is ${kindOf(from.step)}`,
-      "give how many steps were done: { from: { step: 100, state } }",
-    );
+    throw new Problem(`from.step is ${kindOf(from.step)}`, "give the steps done: { from: { step: 100, state } }");
+}
+/** Trains a model with its own `train`: yields each step. A loss that is no number ends it as a Problem. The program is closed when the loop ends. */
+export async function* train(source: Source, options: TrainOptions): AsyncGenerator<TrainedStep, void> {
+  requireTraining(options);
+  const { accumulate = 1, batches, signal, from } = options;
   const entry = { method: "train", name: "train", sizes: {} };
   const { executable, report } = await compiled(source, options, [entry]);
   const program = new Program(executable, report, "train", options.seed ?? 0);
