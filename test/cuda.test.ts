@@ -223,6 +223,24 @@ if (compiler)
         assert.is(code?.spills, 0, `${kernel.name}, ${width} of ${dtype}`);
       }
   });
+/** What is known of a number without looking at it, if nothing overflows; but i32 wraps. */
+const looked: Readonly<Record<string, (g: GraphBuilder, x: Value) => Value>> = {
+  add: (g, x) => b.gt(g, b.add(g, x, 1), x),
+  sub: (g, x) => b.lt(g, b.sub(g, x, 1), x),
+  mul: (g, x) => b.and(g, b.gt(g, x, 0), b.lt(g, b.mul(g, x, 3), 0)),
+  neg: (g, x) => b.and(g, b.lt(g, x, 0), b.lt(g, b.neg(g, x), 0)),
+  abs: (g, x) => b.lt(g, b.abs(g, x), 0),
+  sum: (g, x) => b.lt(g, b.sum(g, b.maximum(g, b.reshape(g, x, [32, 2]), 0), [1]), 0),
+};
+if (compiler)
+  test("NVRTC does not take for granted that whole numbers do not overflow", async () => {
+    for (const [name, of] of Object.entries(looked)) {
+      const g = new GraphBuilder(ops);
+      const [kernel] = kernelsOf([lowered(graphOf([of(g, parameter(g, "x", [64], "i32"))]))]);
+      const code = kernel && (await compiledAlone(kernel, { compile: (source) => compiler.compile(source) }));
+      assert.match(code?.ptx ?? "", "ld.global", name);
+    }
+  });
 /** The gradients of the projections around an attention, whose heads stand before its positions. */
 function besideHeads(): PlanKernel[] {
   const g = new GraphBuilder(ops);

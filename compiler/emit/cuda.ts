@@ -34,6 +34,7 @@ export const cuda: Target = {
   sync: "__syncthreads();",
   fresh: false,
   asks: false,
+  wraps: "by words",
   laneScan: "scan_lane",
   once: (text, scope) => (scope === "point" ? text : `${scope === "task" ? "ONE" : "if (v)"} ${text}`),
   tile(t, e) {

@@ -11,7 +11,10 @@ export interface Words {
   readonly follows?: true;
   /** A row over one number is the word `over`, not a division. */
   readonly reciprocals?: boolean;
+  /** Where the compiler takes for granted that operators on whole numbers do not overflow. */
+  readonly wraps?: "by words";
 }
+const wrapping = new Set(["add", "sub", "mul"]);
 type Operation = Extract<Expr, { e: "op" }>;
 const calls: Readonly<Record<string, string>> = {
   to_f32: "to_f32",
@@ -60,7 +63,8 @@ export class Expressions<T extends Words> {
     const wide = this.varies(x);
     const [a, b] = [x.args[0], x.args[1]];
     if (x.op === "over" && this.target.reciprocals) return `over(${x.args.map((y) => this.expr(y)).join(", ")})`;
-    const sign = infix[x.op];
+    const wraps = this.target.wraps === "by words" && x.type === "i32" && a !== undefined && typeOf(a) === "i32";
+    const sign = wraps && wrapping.has(x.op) ? undefined : infix[x.op];
     if (sign && a && b && typeOf(a) !== "bool") {
       const text = `${this.expr(a, sign[1])} ${sign[0]} ${this.expr(b, sign[1] + 1)}`;
       return sign[1] < above ? `(${text})` : text;
@@ -68,7 +72,7 @@ export class Expressions<T extends Words> {
     if (sign && a && b) return `(number(${this.wide(a, wide)}) ${sign[0]} number(${this.wide(b, wide)}))`;
     switch (x.op) {
       case "neg":
-        return negated(this.expr(item(x.args, 0), 7));
+        return wraps ? `neg_(${this.expr(item(x.args, 0))})` : negated(this.expr(item(x.args, 0), 7));
       case "value":
         return this.asValue(item(x.args, 0));
       case "high":

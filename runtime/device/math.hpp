@@ -19,7 +19,7 @@ template <class V, class... C> FN V poly(V x, f32 c, C... rest) {
 // ---- sign, order, rounding ----
 template <class I> FN auto magnitude(I b) { return b & 0x7fffffff; }
 FN f32 abs_(f32 x) { return real(magnitude(bits(x))); }
-FN i32 abs_(i32 x) { return where(x < 0, -x, x); }
+FN i32 abs_(i32 x) { return where(x < 0, (i32)(0u - (u32)x), x); }
 /** |x| with the sign of y. */
 template <class V> FN V copysign_(V x, V y) { return real(magnitude(bits(x)) | (bits(y) & ~0x7fffffff)); }
 /** -1, 0 or 1; a NaN and a zero are themselves. */
@@ -320,12 +320,16 @@ template <class V> FN V cos_(V x) { return circular(x, 1); }
 // ---- remainders: the sign of b, 0 where b is 0 ----
 /** a / b rounded down, wrapped; 0 where b is 0. A quotient of doubles is near enough to cut. */
 template <class I> FN I quotient(I a, I b) {
+  typedef typename With<I>::U U;
   auto special = or_(b == 0, b == -1);
   I d = where(special, as<I>(1), b), q = whole(wide(a) / wide(d)), rest = a - q * d;
   q = where(and_(rest != 0, (rest ^ d) < 0), q - 1, q);
-  return where(special, a * b, q);
+  return where(special, (I)((U)a * (U)b), q);
 }
-template <class I> FN I modulo(I a, I b) { return where(b == 0, as<I>(0), a - quotient(a, b) * b); }
+template <class I> FN I modulo(I a, I b) {
+  typedef typename With<I>::U U;
+  return where(b == 0, as<I>(0), (I)((U)a - (U)quotient(a, b) * (U)b));
+}
 template <class A, class B> FN auto idiv_(A a, B b) { typedef decltype(a + b) I; return quotient(as<I>(a), as<I>(b)); }
 
 /** Exact: 28 bits of the quotient at a time, from the highest that may be there. */

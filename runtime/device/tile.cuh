@@ -4,7 +4,10 @@
 // ---- sums and extremes ----
 struct Sum {
   template <class T> static FN T start(T) { return 0; }
-  template <class V> static FN V of(V a, V b) { return a + b; }
+  static FN f32 of(f32 a, f32 b) { return a + b; }
+  static FN i32 of(i32 a, i32 b) { return add_(a, b); }
+  static FN i64 of(i64 a, i64 b) { return a + b; }
+  template <class T, int N> static FN vec<T, N> of(vec<T, N> a, vec<T, N> b) { EACH a.v[i] = of(a.v[i], b.v[i]); return a; }
   static FN i32 of_warp(i32 x) { return __reduce_add_sync(0xffffffffu, x); }
 };
 struct Max {
@@ -29,7 +32,7 @@ template <class Op, class F> FN auto fold_lane(ix n, F f) {
 }
 template <class V, class F> FN void scan_lane(ix n, V value, F f) {
   auto sum = start_of<Sum>(decltype(value(0))());
-  for (ix i = 0; i < n; i++) { auto x = value(i); f(i, sum); sum = sum + x; }
+  for (ix i = 0; i < n; i++) { auto x = value(i); f(i, sum); sum = Sum::of(sum, x); }
 }
 /** Over `width` neighbouring lanes of a warp, a power of two: always in the same tree. */
 template <class Op, class T> FN T across(T x, i32 width) {
@@ -80,14 +83,14 @@ template <class V, class F> FN void scan(ix n, V value, F f) {
       const ix i = base + (ix)(s * blockDim.x + threadIdx.x);
       if (i - (ix)threadIdx.x >= n) break;
       auto sum = loaded[s];
-      UNROLL for (int o = 1; o < 32; o <<= 1) { const auto y = __shfl_up_sync(0xffffffffu, sum, o); if (lane_id() >= o) sum = sum + y; }
+      UNROLL for (int o = 1; o < 32; o <<= 1) { const auto y = __shfl_up_sync(0xffffffffu, sum, o); if (lane_id() >= o) sum = Sum::of(sum, y); }
       auto before = __shfl_up_sync(0xffffffffu, sum, 1);
       if (lane_id() == 0) before = Sum::start(sum);
       if (lane_id() == 31) part[warp_id()] = sum;
       __syncthreads();
       auto start = carry;
-      for (i32 w = 0; w < warps; w++) { if (w < warp_id()) start = start + part[w]; carry = carry + part[w]; }
-      if (i < n) f(i, start + before);
+      for (i32 w = 0; w < warps; w++) { if (w < warp_id()) start = Sum::of(start, part[w]); carry = Sum::of(carry, part[w]); }
+      if (i < n) f(i, Sum::of(start, before));
       __syncthreads();
     }
   }

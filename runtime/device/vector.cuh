@@ -31,6 +31,12 @@ FN i32 number(bool mask) { return mask; }
 FN ix ix_min(ix a, ix b) { return a < b ? a : b; }
 FN ix ix_max(ix a, ix b) { return a > b ? a : b; }
 
+// ---- whole numbers wrap: of an operator NVRTC takes for granted that its result fits, and that x + 1 is more than x ----
+FN i32 add_(i32 a, i32 b) { return (i32)((u32)a + (u32)b); }
+FN i32 sub_(i32 a, i32 b) { return (i32)((u32)a - (u32)b); }
+FN i32 mul_(i32 a, i32 b) { return (i32)((u32)a * (u32)b); }
+FN i32 neg_(i32 x) { return sub_(0, x); }
+
 // ---- bf16: to nearest, ties to even; a NaN stays one ----
 FN bf16 to_bf16(f32 x) { return {(u16)pack_bf16(x, 0.0f)}; }
 FN f32 from_bf16(bf16 x) { return real((i32)((u32)x.bits << 16)); }
