@@ -5,8 +5,9 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { GraphBuilder } from "../compiler/graph/builder.ts";
 import { interpret } from "../compiler/graph/interpret.ts";
-import type { Graph, Value } from "../compiler/graph/node.ts";
+import type { Graph, NdArray, Value } from "../compiler/graph/node.ts";
 import { item } from "../compiler/kernel/expr.ts";
+import type { OpAttrs } from "../compiler/ops/attrs.ts";
 import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";
 import { planMemory } from "../compiler/plan/memory.ts";
@@ -16,7 +17,7 @@ import { loweredForCuda, modulesOf, type Outcome, type Run, runEmulated, type Wa
 import { samples, shortSamples, storesOf } from "./graphs.ts";
 import { bounds, compare, elementsOf, graphOf, kernelsOf, valuesOf } from "./host/compare.ts";
 import { copySums, layers, manyGroups, rowSums } from "./layers.ts";
-import { masked, masks } from "./masks.ts";
+import { firstAndNear, masked, masks } from "./masks.ts";
 import { storeOf } from "./sequences.ts";
 
 const test = suite("emulator-ops");
@@ -87,7 +88,7 @@ function longAttention(dtype: DType, T: number, inOrder: boolean): Graph {
   const grads = b.make(g, "attention_backward", [...args, sums, delta, p("dout", 1, 1, 2, T, A)], causal).results;
   return graphOf([out, sums, ...grads]);
 }
-const causal = { scale: 0.5, bounds: [{ at: 1, seen: -1, plus: 0, pair: 0 }] };
+const causal: OpAttrs["attention"] = { scale: 0.5, bounds: [{ at: 1, seen: -1, plus: 0, pair: 0 }] };
 const longRuns = (["f32", "bf16"] as const).flatMap((dtype) => [
   longRun(dtype, 150, true),
   longRun(dtype, 152, true),
@@ -114,15 +115,15 @@ const maskRuns = Object.keys(masks).map((mask, i): Run & { readonly graph: Graph
   return { name: `${dtype}, ${mask}`, graph, sequence: loweredForCuda(graph), stores: storesOf(valuesOf(graph)) };
 });
 test("attention under every kind of mask", () => inAllWays(maskRuns, near));
-/** Three queries over 700 keys: one sees none, one those of the first piece, one those of both. */
-function overPast(dtype: DType): Run & { readonly graph: Graph } {
+/** Three queries over 700 keys: one sees none, one those of the first piece, one those of both. Or they see the first 104 and those near. */
+function overPast(dtype: DType, [first, apart] = [-400, 400], bounds = causal.bounds): Run & { readonly graph: Graph } {
   const g = new GraphBuilder(ops);
   const [T, U, A] = [3, 700, 24];
   const p = (name: string, ...shape: readonly number[]): Value => b.param(g, name, { dtype, shape });
-  const at = b.reshape(g, b.sub(g, b.mul(g, b.iota(g, T), 400), 400), [1, T]);
+  const at = b.reshape(g, b.add(g, b.mul(g, b.iota(g, T), apart), first), [1, T]);
   const seen = b.reshape(g, b.sub(g, b.iota(g, U), 100), [1, U]);
   const args = [p("q", 1, 2, 2, T, A), p("k", 1, 2, U, A), p("v", 1, 2, U, A), at, seen];
-  const graph = graphOf(b.make(g, "attention", args, causal).results);
+  const graph = graphOf(b.make(g, "attention", args, { ...causal, bounds }).results);
   return { name: dtype, graph, sequence: loweredForCuda(graph), stores: storesOf(valuesOf(graph)) };
 }
 /** Name and tasks of each kernel that is attention. */
@@ -139,6 +140,18 @@ test("few queries over a long past: pieces of the keys are joined", () => {
   ];
   assert.equal(runs.map(attentions), [wanted, wanted]);
   return inAllWays(runs, near);
+});
+test("what lies between the first keys and a window is not read", () => {
+  const past = (["f32", "bf16"] as const).map((dtype) => overPast(dtype, [590, 2], firstAndNear(0)));
+  const whole = new Map(past.map((run) => [run.graph, run.stores]));
+  const lost = past.map((run) => {
+    const changed = [...run.stores].map(([name, x]): [string, NdArray] => {
+      const between = (i: number): boolean => name !== "q" && i % (700 * 24) >= 128 * 24 && i % (700 * 24) < 640 * 24;
+      return [name, { ...x, data: x.data.map((y, i) => (between(i) ? Number.NaN : y)) }];
+    });
+    return { ...run, stores: new Map(changed) };
+  });
+  return inAllWays(lost, (run, outcome) => near({ ...run, stores: whole.get(run.graph) ?? run.stores }, outcome));
 });
 
 /** Products in pieces of 24 steps of the depth, which leave some; rows of odd length between them. */

@@ -6,7 +6,7 @@ import { emitHost, shown } from "../compiler/emit/unit.ts";
 import { ndarray } from "../compiler/graph/array.ts";
 import { GraphBuilder } from "../compiler/graph/builder.ts";
 import { interpret } from "../compiler/graph/interpret.ts";
-import type { Graph, Value } from "../compiler/graph/node.ts";
+import type { Graph, NdArray, Value } from "../compiler/graph/node.ts";
 import type { Kernel } from "../compiler/kernel/ir.ts";
 import { lower } from "../compiler/kernel/lower.ts";
 import { print } from "../compiler/kernel/print.ts";
@@ -22,7 +22,7 @@ import { compare, compareOps, graphOf, kernelsOf, lowered, opSamples, valuesOf }
 import { has, x64 } from "./host/machine.ts";
 import { compiled, runSequence } from "./host/run.ts";
 import { gptStep, layers, moeLayer } from "./layers.ts";
-import { masked, masks } from "./masks.ts";
+import { firstAndNear, masked, masks } from "./masks.ts";
 
 const test = suite("kernels");
 
@@ -237,6 +237,33 @@ test("attention under every kind of mask, in one block and in many, of queries a
     const [got = [], other] = [1, 3].map((threads) => runSequence(sequence, stores, threads, lib));
     assert.equal(other, got, mask);
     compare(mask, graph, got);
+  }
+});
+test("what lies between the first keys and a window is not read, forward and backward", () => {
+  const g = new GraphBuilder(ops);
+  const p = (name: string, ...shape: number[]): Value => b.param(g, name, { dtype: "f32", shape });
+  const [q, k, v] = [p("q", 1, 1, 1, 4, 5), p("k", 1, 1, 90, 5), p("v", 1, 1, 90, 6)];
+  const results = [80, 0].flatMap((start) => {
+    const args = [q, k, v, b.reshape(g, b.add(g, b.iota(g, 4), start), [1, 4]), b.reshape(g, b.iota(g, 90), [1, 90])];
+    const attrs = { scale: 2, bounds: firstAndNear(0) };
+    const [out, sums] = b.make(g, "attention", args, attrs).results as [Value, Value];
+    const back = [...args, sums, p("delta", 1, 1, 1, 4), p("dout", 1, 1, 1, 4, 6)];
+    return [out, sums, ...b.make(g, "attention_backward", back, attrs).results];
+  });
+  const graph = graphOf(results);
+  const stores = storesOf(results);
+  const want = interpret(results, stores, { exact: true });
+  const lost = new Map(stores);
+  for (const [name, width] of [
+    ["k", 5],
+    ["v", 6],
+  ] as const) {
+    const { data, ...array } = stores.get(name) as NdArray;
+    lost.set(name, { ...array, data: data.map((x, i) => (i >= 16 * width && i < 64 * width ? Number.NaN : x)) });
+  }
+  for (const choices of [small, { ...small, transposed: { ...transposed, few: 99, heads: 99 } }]) {
+    const got = runSequence(lower(graph, { emit: emitHost, choices }), lost, 2);
+    want.forEach((x, r) => assert.ok(distance(x.data, got[r] ?? []) < 1e-4, `result ${r}`));
   }
 });
 test("few rows: attention up to the last key that is seen, experts of which most have none", () => {

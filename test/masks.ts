@@ -2,6 +2,7 @@
 import { GraphBuilder } from "../compiler/graph/builder.ts";
 import type { Graph, Value } from "../compiler/graph/node.ts";
 import { valuesOf } from "../compiler/graph/walk.ts";
+import type { Clause } from "../compiler/ops/attrs.ts";
 import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";
 import { findAttention } from "../compiler/transform/attention.ts";
@@ -38,6 +39,11 @@ export const masks: Readonly<Record<string, (s: Sides) => Value>> = {
   "by what is no place": (s) => all(s.g, b.lt(s.g, s.given("score", "key", "f32"), 0.5), causal(s)),
 };
 
+/** No key after the query: the first 4 places, and 7 to the query. In bounds on a pair. */
+export const firstAndNear = (pair: number): readonly Clause[] => [
+  { at: 1, seen: -1, plus: 0, pair },
+  { any: [[{ at: -1, seen: 1, plus: 6, pair }], [{ at: 0, seen: -1, plus: 3, pair }]] },
+];
 export interface Masked {
   readonly shape: Readonly<Record<"B" | "G" | "R" | "T" | "U" | "A" | "C", number>>;
   readonly dtype: DType;

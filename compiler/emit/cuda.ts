@@ -6,7 +6,7 @@ import type { Axis, Buffer, Expr, Kernel, Stmt, StmtOf, Tile } from "../kernel/i
 import { walk, walkExprs, written } from "../kernel/passes.ts";
 import { blockOf, operandsOf } from "./block.ts";
 import type { Lanes } from "./bodies.ts";
-import { dealt, dealtEach } from "./grid.ts";
+import { dealt, dealtEach, endOf, jumped, roundOf } from "./grid.ts";
 import { needsOf, Operand, reserve, staged } from "./operand.ts";
 import { dealtAhead, joins, runAhead, runsAhead } from "./pipeline.ts";
 import type { Emitter, Target } from "./text.ts";
@@ -60,8 +60,9 @@ export const cuda: Target = {
   },
   loop(s, e) {
     if (runsAhead(s)) return runAhead([s], e, (axis) => counted(axis, e));
-    const { v, from, to, step } = s.axis;
-    const head = `for (ix ${v.name} = ${e.expr(from)}, ${v.name}_end = ${e.expr(to)}; ${v.name} < ${v.name}_end; ${v.name} += ${step}) {`;
+    const { from, step } = s.axis;
+    const round = roundOf(s.axis);
+    const head = `for (ix ${round} = ${e.expr(from)}, ${round}_end = ${e.expr(endOf(s.axis))}; ${round} < ${round}_end; ${round} += ${step}) {`;
     e.block(head, "}", () => {
       counted(s.axis, e);
       e.stmts(s.body);
@@ -163,6 +164,8 @@ function multipleOf(x: Expr, k: Kernel): number {
   const axis = axes.find((a) => a.n === x);
   return axis ? gcd(gcd(multiple(axis.from), multiple(axis.to)), axis.step) : multiple(x);
 }
-function counted({ v, n, to, step }: Axis, e: Emitter): void {
+function counted(axis: Axis, e: Emitter): void {
+  const { v, n, to, step } = axis;
+  for (const line of jumped(axis, (x) => e.expr(x))) e.line(line);
   if (n.e === "var") e.line(`const ix ${n.name} = ix_min(${step}, ${e.expr(to)} - ${v.name});`);
 }

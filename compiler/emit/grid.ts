@@ -1,10 +1,18 @@
 // Tasks of a kernel: how many, and which blocks of its axes each is.
 import { Bug } from "../diagnostic.ts";
-import { isNum, item, multiple } from "../kernel/expr.ts";
-import type { Axis, Kernel } from "../kernel/ir.ts";
+import { isNum, item, multiple, sub } from "../kernel/expr.ts";
+import type { Axis, Expr, Kernel } from "../kernel/ir.ts";
 
 export const blocksOf = (a: Axis): number =>
   isNum(a.to) && isNum(a.from) ? Math.ceil((a.to.value - a.from.value) / a.step) : Number.NaN;
+/** What a loop counts, and up to where: its variable, or, where that jumps, rounds. */
+export const roundOf = ({ v, jump }: Axis): string => (jump ? `${v.name}_round` : v.name);
+export const endOf = ({ to, jump }: Axis): Expr => (jump ? sub(to, jump.by) : to);
+/** Declares the variable of a loop that counts rounds. */
+export function jumped({ v, jump }: Axis, text: (x: Expr) => string): string[] {
+  const round = `${v.name}_round`;
+  return jump ? [`const ix ${v.name} = ${round} < ${text(jump.at)} ? ${round} : ${round} + ${text(jump.by)};`] : [];
+}
 /** The place in the grid of the axis whose ends the axis before it decides; -1 if there is none. */
 export const raggedOf = (k: Kernel): number => k.grid.findIndex((a) => !isNum(a.to));
 /** At most, where groups decide: each ends with a block that may not be full. */

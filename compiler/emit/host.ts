@@ -3,7 +3,7 @@ import { Bug } from "../diagnostic.ts";
 import { footprint, item } from "../kernel/expr.ts";
 import type { Kernel, StmtOf, Tile } from "../kernel/ir.ts";
 import { walk, written } from "../kernel/passes.ts";
-import { decode } from "./grid.ts";
+import { decode, jumped, roundOf } from "./grid.ts";
 import { reserve, stageLeft, stageRight } from "./staging.ts";
 import type { Emitter, Target } from "./text.ts";
 import { wordsLeft, wordsRight } from "./words.ts";
@@ -47,11 +47,14 @@ export const host: Target = {
     };
   },
   loop(s, e) {
-    const { v, n, from, to, step } = s.axis;
+    const { v, n, from, to, step, jump } = s.axis;
+    const round = roundOf(s.axis);
+    const last = jump ? `, ${round}s = ${v.name}_end - ${e.expr(jump.by)}` : "";
     e.block(
-      `ROLL for (ix ${v.name} = ${e.expr(from)}, ${v.name}_end = ${e.expr(to)}; ${v.name} < ${v.name}_end; ${v.name} += ${step}) {`,
+      `ROLL for (ix ${round} = ${e.expr(from)}, ${v.name}_end = ${e.expr(to)}${last}; ${round} < ${jump ? `${round}s` : `${v.name}_end`}; ${round} += ${step}) {`,
       "}",
       () => {
+        for (const line of jumped(s.axis, (x) => e.expr(x))) e.line(line);
         if (n.e === "var") e.line(`const ix ${n.name} = ix_min(${step}, ${v.name}_end - ${v.name});`);
         e.stmts(s.body);
       },

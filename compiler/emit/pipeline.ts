@@ -4,7 +4,7 @@ import { ceil, isNum, item } from "../kernel/expr.ts";
 import type { Axis, Expr, Kernel, Stmt, StmtOf } from "../kernel/ir.ts";
 import { walk, walkExprs } from "../kernel/passes.ts";
 import { blockOf, operandsOf } from "./block.ts";
-import { constants, dealing } from "./grid.ts";
+import { constants, dealing, endOf, roundOf } from "./grid.ts";
 import { alike, bytesOf, isTurned, needsOf, Operand } from "./operand.ts";
 import type { Emitter } from "./text.ts";
 
@@ -63,7 +63,7 @@ export function runAhead(run: readonly Loop[], e: Emitter, counted: (axis: Axis)
     ...staged.slice(1).map((own) => own.map((b, i) => new Operand(b, stages, e, item(first, i)))),
   ];
   const loads = (open: string, close: string): void => {
-    e.line(`${open}${rounds.range}, [&](ix ${s.axis.v.name}, i32 s) {`);
+    e.line(`${open}${rounds.range}, [&](ix ${roundOf(s.axis)}, i32 s) {`);
     e.depth++;
     rounds.each((axis, n) => {
       counted(axis);
@@ -83,7 +83,7 @@ export function runAhead(run: readonly Loop[], e: Emitter, counted: (axis: Axis)
   else begin();
   if (product) loads(`contract<${stages}, ${depthOf(product)}>(`, `}, ${factorsOf(product)});`);
   else {
-    loads(`pipeline<${stages}>(`, `}, [&](ix ${s.axis.v.name}, i32 s) {`);
+    loads(`pipeline<${stages}>(`, `}, [&](ix ${roundOf(s.axis)}, i32 s) {`);
     e.depth++;
     if (run.length === 1) counted(s.axis);
     for (const o of first) o.name("s");
@@ -98,9 +98,12 @@ export function roundsOf(
   run: readonly Loop[],
   e: Emitter,
 ): { readonly range: string; readonly each: (f: (axis: Axis, n: number) => void) => void } {
-  const { v, from, to, step } = item(run, 0).axis;
+  const { v, from, step } = item(run, 0).axis;
   if (run.length === 1)
-    return { range: `${e.expr(from)}, ${e.expr(to)}, ${step}`, each: (f) => f(item(run, 0).axis, 0) };
+    return {
+      range: `${e.expr(from)}, ${e.expr(endOf(item(run, 0).axis))}, ${step}`,
+      each: (f) => f(item(run, 0).axis, 0),
+    };
   const lengths = run.map(({ axis }) => (isNum(axis.to) ? ceil(axis.to.value, step) : 0));
   const start = (n: number): number => lengths.slice(0, n).reduce((a, b) => a + b, 0);
   const each = (f: (axis: Axis, n: number) => void): void =>

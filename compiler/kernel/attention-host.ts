@@ -2,7 +2,7 @@
 // the lanes, and of all operands only a block's queries are transposed, once. Keys after the last that a block meets are left out.
 import type { Node, Value } from "../graph/node.ts";
 import { placesOf } from "../ops/attention.ts";
-import { float, lowest, type Operands, operands, power, score, times, where, worth } from "./attention.ts";
+import { float, lowest, type Operands, operands, power, score, times, worth } from "./attention.ts";
 import { type Block, plus } from "./build.ts";
 import { isShort } from "./contract.ts";
 import type { Draft } from "./draft.ts";
@@ -40,7 +40,7 @@ export function attentionForward(d: Draft, node: Node): void {
     d.k.store(top, [j], f32(lowest(o)));
     d.k.store(total, [j], f32(0));
   });
-  const { from, to, meets, partly } = met(d, o, b, "at", m, 1);
+  const { from, to, jump, partly } = met(d, o, b, "at", m, 1);
   const step = (c: Block): void => {
     const key = (i: Expr, a: Expr): Expr => o.reader.element(o.k, [b, g, plus(c, i), a]);
     const keys = d.k.stage("keys", [block, A], [c.n, num(A)], key, form);
@@ -55,7 +55,7 @@ export function attentionForward(d: Draft, node: Node): void {
     if (form === null) return d.k.mmaTransposed(scores, values, out, [m.n, c.n]);
     d.k.mma(rounded(d, form, scores, [m.n, c.n], true), [values], [out], [m.n, c.n]);
   };
-  d.k.for("c", from, to, block, (c) => where(d, meets(c), () => step(c)));
+  d.k.for("c", from, to, block, step, jump);
   const [result, sums] = [d.output(item(node.results, 0), "y"), d.output(item(node.results, 1), "sums")];
   const isSome = (i: Expr): Expr => call("gt", "bool", load(total, i), f32(0));
   d.k.each(out, [m.n, num(C)], (i, j) =>
@@ -154,10 +154,9 @@ function queriesOf(d: Draft, head: Head, r: Expr, c: Block): void {
   const rowsIn = d.k.stage("rows", [queries, wideA], [c.n, num(A)], query, form);
   const rowsOut = d.k.stage("rows", [queries, wideC], [c.n, num(C)], given, form);
   const dq = d.k.tile("acc", "dq", [queries, wideA]);
-  const { from, to, meets, partly } = met(d, o, b, "at", c, 1);
-  d.k.for("m", from, to, o.block, (m) =>
-    where(d, meets(m), () => keysOf(d, head, { r, c, m, q, flows, rowsIn, rowsOut, dq, partly: partly(m) })),
-  );
+  const { from, to, jump, partly } = met(d, o, b, "at", c, 1);
+  const step = (m: Block): void => keysOf(d, head, { r, c, m, q, flows, rowsIn, rowsOut, dq, partly: partly(m) });
+  d.k.for("m", from, to, o.block, step, jump);
   const result = d.output(item(node.results, 0), "dq");
   d.k.each(dq, [c.n, num(A)], (j, a) =>
     d.k.store(result, [b, g, r, plus(c, j), a], float("mul", load(dq, j, a), f32(o.attrs.scale))),

@@ -10,7 +10,7 @@ import { bytesOf } from "../types/dtype.ts";
 import { dtypeOf } from "../types/type.ts";
 import { type Block, plus } from "./build.ts";
 import type { Draft } from "./draft.ts";
-import { add, call, ceil, f32, item, least, load, most, mul, num, select, truth, unflatten } from "./expr.ts";
+import { add, call, ceil, f32, item, least, load, most, mul, num, select, sub, truth, unflatten } from "./expr.ts";
 import type { Buffer, Expr, Tile } from "./ir.ts";
 import { type Met, met, sees } from "./met.ts";
 import type { Reader } from "./read.ts";
@@ -138,8 +138,6 @@ export function keyPieces(node: Node, choices: Choices): Pick<KeyPieces, "count"
   return { count: Math.ceil(U / length), length };
 }
 
-/** Where a condition holds, or there is none. */
-export const where = (d: Draft, cond: Expr | null, f: () => void): void => (cond ? d.k.if(cond, f) : f());
 /** out, and the logarithm of the sum of each row; or what is known of them from each piece of the keys. */
 export function attention(d: Draft, node: Node, pieces: KeyPieces | null = null): void {
   const o = operands(d, node);
@@ -152,24 +150,21 @@ export function attention(d: Draft, node: Node, pieces: KeyPieces | null = null)
   const q = d.k.stage("q", [rows, A], [m.n, num(A)], (i, a) => o.reader.element(o.q, [b, g, r, plus(m, i), a]));
   const out = d.k.tile("acc", "out", [rows, ceil(C, 16)]);
   const [top, total] = [d.k.tile("row", "top", [rows], lowest(o)), d.k.tile("row", "total", [rows])];
-  const { from, to, meets, partly } = met(d, o, b, "at", m, o.round);
-  const start = pieces && p && mul(p, num(pieces.length));
-  const first = start ? d.k.let("first", most(from, start)) : from;
-  const end = start ? d.k.let("end", least(to, add(start, num(pieces.length)))) : to;
-  d.k.for("c", first, end, block, (c) => {
+  const all = met(d, o, b, "at", m, o.round);
+  const { from, to, jump, partly } = pieces && p ? piece(d, all, mul(p, num(pieces.length)), pieces.length) : all;
+  const step = (c: Block): void => {
     const keys = d.k.stage("keys", [A, block], [num(A), c.n], (a, j) => o.reader.element(o.k, [b, g, plus(c, j), a]));
     const values = d.k.stage("values", [block, ceil(C, 16)], [c.n, num(C)], (j, e) =>
       o.reader.element(o.v, [b, g, plus(c, j), e]),
     );
-    where(d, meets(c), () => {
-      const scores = d.k.tile("acc", "scores", [rows, block]);
-      d.k.mma(q, [keys], [scores], [m.n, num(A)]);
-      const of = (i: Expr, j: Expr) => [plus(m, i), plus(c, j)] as const;
-      score(d, o, [b, g, r], { tile: scores, valid: [m.n, c.n], of }, partly(c));
-      renew(d, o, { scores, top, total, out }, m, c);
-      d.k.mma(scores, [values], [out], [m.n, c.n]);
-    });
-  });
+    const scores = d.k.tile("acc", "scores", [rows, block]);
+    d.k.mma(q, [keys], [scores], [m.n, num(A)]);
+    const of = (i: Expr, j: Expr) => [plus(m, i), plus(c, j)] as const;
+    score(d, o, [b, g, r], { tile: scores, valid: [m.n, c.n], of }, partly(c));
+    renew(d, o, { scores, top, total, out }, m, c);
+    d.k.mma(scores, [values], [out], [m.n, c.n]);
+  };
+  d.k.for("c", from, to, block, step, jump);
   const row = (i: Expr): Expr[] => [b, g, r, plus(m, i)];
   if (pieces && p)
     return known(d, pieces, { top, total, out }, [m.n, num(C)], (i) => [p, add(mul(h, num(T)), plus(m, i))]);
@@ -177,6 +172,15 @@ export function attention(d: Draft, node: Node, pieces: KeyPieces | null = null)
   d.k.each(out, [m.n, num(C)], (i, j) => d.k.store(result, [...row(i), j], share(load(out, i, j), load(total, i))));
   const sums = d.output(item(node.results, 1), "sums");
   d.k.each(top, [m.n], (i) => d.k.store(sums, row(i), logarithm(o, load(top, i), load(total, i))));
+}
+/** What of a piece of the keys is met. */
+function piece(d: Draft, { from, to, jump, partly }: Met, start: Expr, length: number): Met {
+  const first = d.k.let("first", most(from, start));
+  const end = d.k.let("end", least(to, add(start, num(length))));
+  const inside = (x: Expr): Expr => least(most(x, first), end);
+  const at = jump && d.k.let("leave", inside(jump.at));
+  const by = jump && at && d.k.let("left", sub(inside(add(jump.at, jump.by)), at));
+  return { from: first, to: end, jump: at && by && { at, by }, partly };
 }
 const some = (total: Expr): Expr => call("ne", "bool", total, f32(0));
 const share = (x: Expr, total: Expr): Expr => select(some(total), float("over", x, total), f32(0));
@@ -260,11 +264,11 @@ export function attentionQueries(d: Draft, node: Node): void {
   const all: Met = {
     from: num(0),
     to: num(U),
-    meets: () => null,
+    jump: null,
     partly: () => (o.attrs.bounds.length === 0 ? null : truth(true)),
   };
-  const { from, to, meets, partly } = dbias ? all : met(d, o, b, "at", m);
-  d.k.for("c", from, to, block, (c) => {
+  const { from, to, jump, partly } = dbias ? all : met(d, o, b, "at", m);
+  const step = (c: Block): void => {
     const keys = d.k.stage("keys", [A, block], [num(A), c.n], (a, j) => o.reader.element(o.k, [b, g, plus(c, j), a]));
     const values = d.k.stage("values", [C, block], [num(C), c.n], (e, j) =>
       o.reader.element(o.v, [b, g, plus(c, j), e]),
@@ -272,22 +276,21 @@ export function attentionQueries(d: Draft, node: Node): void {
     const rowsOfKeys = d.k.stage("rows", [block, ceil(A, 16)], [c.n, num(A)], (j, a) =>
       o.reader.element(o.k, [b, g, plus(c, j), a]),
     );
-    where(d, meets(c), () => {
-      const [scores, flow] = [d.k.tile("acc", "scores", [rows, block]), d.k.tile("acc", "flow", [rows, block])];
-      d.k.mma(q, [keys], [scores], [m.n, num(A)]);
-      d.k.mma(given, [values], [flow], [m.n, num(C)]);
-      const of = (i: Expr, j: Expr) => [plus(m, i), plus(c, j)] as const;
-      score(d, o, [b, g, r], { tile: scores, valid: [m.n, c.n], of }, partly(c));
-      d.k.each(scores, [m.n, c.n], (i, j) => {
-        const at = [b, g, r, plus(m, i)];
-        const p = power(o, load(scores, i, j), o.reader.element(sums, at));
-        const ds = d.k.letHere("ds", float("mul", p, float("sub", load(flow, i, j), o.reader.element(delta, at))));
-        if (dbias) d.k.store(d.output(dbias, "dbias"), [...at, plus(c, j)], ds);
-        d.k.store(scores, [i, j], ds);
-      });
-      d.k.mma(scores, [rowsOfKeys], [dq], [m.n, c.n]);
+    const [scores, flow] = [d.k.tile("acc", "scores", [rows, block]), d.k.tile("acc", "flow", [rows, block])];
+    d.k.mma(q, [keys], [scores], [m.n, num(A)]);
+    d.k.mma(given, [values], [flow], [m.n, num(C)]);
+    const of = (i: Expr, j: Expr) => [plus(m, i), plus(c, j)] as const;
+    score(d, o, [b, g, r], { tile: scores, valid: [m.n, c.n], of }, partly(c));
+    d.k.each(scores, [m.n, c.n], (i, j) => {
+      const at = [b, g, r, plus(m, i)];
+      const p = power(o, load(scores, i, j), o.reader.element(sums, at));
+      const ds = d.k.letHere("ds", float("mul", p, float("sub", load(flow, i, j), o.reader.element(delta, at))));
+      if (dbias) d.k.store(d.output(dbias, "dbias"), [...at, plus(c, j)], ds);
+      d.k.store(scores, [i, j], ds);
     });
-  });
+    d.k.mma(scores, [rowsOfKeys], [dq], [m.n, c.n]);
+  };
+  d.k.for("c", from, to, block, step, jump);
   const result = d.output(item(node.results, 0), "dq");
   d.k.each(dq, [m.n, num(A)], (i, a) =>
     d.k.store(result, [b, g, r, plus(m, i), a], float("mul", load(dq, i, a), f32(o.attrs.scale))),
@@ -321,7 +324,7 @@ function gradients(
   d: Draft,
   node: Node,
   o: Operands,
-  { b, g, m, keys, values, met: { from, to, meets, partly } }: BlockOfKeys,
+  { b, g, m, keys, values, met: { from, to, jump, partly } }: BlockOfKeys,
   ofKeys: boolean,
   ofValues: boolean,
 ): void {
@@ -330,33 +333,30 @@ function gradients(
   const [sums, delta, dout] = o.flows as [Value, Value, Value];
   const dk = ofKeys ? d.k.tile("acc", "dk", [rows, ceil(A, 16)]) : null;
   const dv = ofValues ? d.k.tile("acc", "dv", [rows, ceil(C, 16)]) : null;
-  d.k.for("r", num(0), num(R), 1, ({ at: r }) =>
-    d.k.for("c", from, to, block, (c) => {
-      const query = (j: Expr, a: Expr): Expr => o.reader.element(o.q, [b, g, r, plus(c, j), a]);
-      const flowing = (j: Expr, e: Expr): Expr => o.reader.element(dout, [b, g, r, plus(c, j), e]);
-      const q = d.k.stage("q", [A, block], [num(A), c.n], (a, j) => query(j, a));
-      const given = dk && d.k.stage("given", [C, block], [num(C), c.n], (e, j) => flowing(j, e));
-      const rowsOut = dv && d.k.stage("rows", [block, ceil(C, 16)], [c.n, num(C)], flowing);
-      const rowsIn = dk && d.k.stage("rows", [block, ceil(A, 16)], [c.n, num(A)], query);
-      where(d, meets(c), () => {
-        const scores = d.k.tile("acc", "scores", [rows, block]);
-        const flow = dk && d.k.tile("acc", "flow", [rows, block]);
-        d.k.mma(keys, [q], [scores], [m.n, num(A)]);
-        if (flow && given) d.k.mma(values, [given], [flow], [m.n, num(C)]);
-        const of = (i: Expr, j: Expr) => [plus(c, j), plus(m, i)] as const;
-        score(d, o, [b, g, r], { tile: scores, valid: [m.n, c.n], of }, partly(c));
-        d.k.each(scores, [m.n, c.n], (i, j) => {
-          const at = [b, g, r, plus(c, j)];
-          const p = d.k.letHere("p", power(o, load(scores, i, j), o.reader.element(sums, at)));
-          const ds = (x: Expr): Expr => float("mul", p, float("sub", x, o.reader.element(delta, at)));
-          if (flow) d.k.store(flow, [i, j], ds(load(flow, i, j)));
-          if (dv) d.k.store(scores, [i, j], p);
-        });
-        if (dv && rowsOut) d.k.mma(scores, [rowsOut], [dv], [m.n, c.n]);
-        if (dk && flow && rowsIn) d.k.mma(flow, [rowsIn], [dk], [m.n, c.n]);
-      });
-    }),
-  );
+  const step = (r: Expr, c: Block): void => {
+    const query = (j: Expr, a: Expr): Expr => o.reader.element(o.q, [b, g, r, plus(c, j), a]);
+    const flowing = (j: Expr, e: Expr): Expr => o.reader.element(dout, [b, g, r, plus(c, j), e]);
+    const q = d.k.stage("q", [A, block], [num(A), c.n], (a, j) => query(j, a));
+    const given = dk && d.k.stage("given", [C, block], [num(C), c.n], (e, j) => flowing(j, e));
+    const rowsOut = dv && d.k.stage("rows", [block, ceil(C, 16)], [c.n, num(C)], flowing);
+    const rowsIn = dk && d.k.stage("rows", [block, ceil(A, 16)], [c.n, num(A)], query);
+    const scores = d.k.tile("acc", "scores", [rows, block]);
+    const flow = dk && d.k.tile("acc", "flow", [rows, block]);
+    d.k.mma(keys, [q], [scores], [m.n, num(A)]);
+    if (flow && given) d.k.mma(values, [given], [flow], [m.n, num(C)]);
+    const of = (i: Expr, j: Expr) => [plus(c, j), plus(m, i)] as const;
+    score(d, o, [b, g, r], { tile: scores, valid: [m.n, c.n], of }, partly(c));
+    d.k.each(scores, [m.n, c.n], (i, j) => {
+      const at = [b, g, r, plus(c, j)];
+      const p = d.k.letHere("p", power(o, load(scores, i, j), o.reader.element(sums, at)));
+      const ds = (x: Expr): Expr => float("mul", p, float("sub", x, o.reader.element(delta, at)));
+      if (flow) d.k.store(flow, [i, j], ds(load(flow, i, j)));
+      if (dv) d.k.store(scores, [i, j], p);
+    });
+    if (dv && rowsOut) d.k.mma(scores, [rowsOut], [dv], [m.n, c.n]);
+    if (dk && flow && rowsIn) d.k.mma(flow, [rowsIn], [dk], [m.n, c.n]);
+  };
+  d.k.for("r", num(0), num(R), 1, ({ at: r }) => d.k.for("c", from, to, block, (c) => step(r, c), jump));
   const stored = (from: Tile | null, n: number, width: number, f: (x: Expr) => Expr): void => {
     if (!from) return;
     const result = d.output(item(node.results, n), n === 1 ? "dk" : "dv");

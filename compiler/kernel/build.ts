@@ -167,11 +167,11 @@ export class Builder {
     for (const x of this.bound(axis)) this.depths.set(x, 0);
     return { at: axis.v, n: axis.n };
   }
-  for(name: string, from: Expr, to: Expr, step: number, f: (b: Block) => void): void {
+  for(name: string, from: Expr, to: Expr, step: number, f: (b: Block) => void, jump: Axis["jump"] | null = null): void {
     const size = isNum(from) && isNum(to) ? to.value - from.value : Infinity;
     if (size <= 0) return;
     if (size <= step) return f({ at: from, n: sub(to, from) });
-    const axis = this.axis(name, from, to, step);
+    const axis = { ...this.axis(name, from, to, step), ...(jump ? { jump } : {}) };
     this.push({ s: "for", axis, body: this.body(this.bound(axis), () => f({ at: axis.v, n: axis.n })) });
   }
   if(cond: Expr, f: () => void): void {

@@ -63,13 +63,14 @@ export interface Op {
 export type Expr = Num | Var | Load | Op;
 export type Combine = "sum" | "max" | "min";
 
-/** Blocks of a range: v = from, from + step, ..; n = min(step, to - v). */
+/** Blocks of a range: v = from, from + step, ..; n = min(step, to - v). Of a loop's, `by` from `at` on, both whole steps, may be left out. */
 export interface Axis {
   readonly v: Var;
   readonly n: Expr;
   readonly from: Expr;
   readonly to: Expr;
   readonly step: number;
+  readonly jump?: { readonly at: Expr; readonly by: Expr };
 }
 type Body = readonly Stmt[];
 

@@ -25,7 +25,7 @@ import {
   sub,
   truth,
 } from "./expr.ts";
-import type { Expr } from "./ir.ts";
+import type { Axis, Expr } from "./ir.ts";
 import type { Reader } from "./read.ts";
 
 type Side = keyof Pair<Value>;
@@ -59,14 +59,26 @@ export function sees(o: Positions, b: Expr, t: Expr, u: Expr): Expr {
   const position = (of: Side, pair: number, i: Expr): Expr => o.reader.element(item(o.pairs, pair)[of], [b, i]);
   return together(o.attrs.bounds, (c) => holds(c, position("at", c.pair, t), position("seen", c.pair, u)));
 }
-/** What a block of queries or of keys meets on the other side: none but [from, to). Of a block there, null standing for true and for false: */
+/** What a block of queries or of keys meets on the other side. */
 export interface Met {
+  /** None but [from, to), */
   readonly from: Expr;
   readonly to: Expr;
-  /** whether it may meet any, */
-  readonly meets: (c: Block) => Expr | null;
-  /** and whether not all of both meet. */
+  /** and of these not `by` from `at` on, whole blocks. */
+  readonly jump: Axis["jump"] | null;
+  /** Whether not all of a block there meet all of the block; null: they do. */
   readonly partly: (c: Block) => Expr | null;
+}
+/** The whole blocks of a gap, which ends at the extent if nothing comes after it. */
+function jumpOver(
+  d: Draft,
+  { block }: Positions,
+  { from, to }: Record<"from" | "to", Expr>,
+  extent: number,
+): Axis["jump"] {
+  const at = d.k.let("jump", multiple(add(from, num(block - 1)), block));
+  const by = most(sub(multiple(to, block), at), num(0));
+  return { at, by: d.k.let("by", select(less(to, num(extent)), by, num(0))) };
 }
 const multiple = (x: Expr, of: number): Expr => mul(div(asIndex(x), of), num(of));
 /** Whether the positions of each row are 0, 1, 2, .. `extent`, which no memory holds. */
@@ -109,7 +121,7 @@ interface Among {
 export function met(d: Draft, o: Positions, b: Expr, side: Side, block: Block, round = o.block): Met {
   const [other, extent] = side === "at" ? (["seen", o.sizes.U] as const) : (["at", o.sizes.T] as const);
   const bounds = boundsIn(o.attrs.bounds);
-  if (bounds.length === 0) return { from: num(0), to: num(extent), meets: () => null, partly: () => null };
+  if (bounds.length === 0) return { from: num(0), to: num(extent), jump: null, partly: () => null };
   const element = (v: Value, i: Expr): Expr => o.reader.element(v, [b, i]);
   const own = new Map<Value, Record<"high" | "low", Expr>>();
   for (const v of new Set(bounds.filter((c) => c[side] !== 0).map((c) => item(o.pairs, c.pair)[side]))) {
@@ -145,7 +157,7 @@ function reckoned({ d, o, side, extent, mine, round }: Among, lists: readonly (r
   return {
     from: d.k.let("from", multiple(least(begin, num(extent)), o.block)),
     to: d.k.let("to", least(num(extent), multiple(add(most(last, num(0)), num(round - 1)), round))),
-    meets: (c) => gap && outside(c, gap.from, gap.to),
+    jump: gap && jumpOver(d, o, gap, extent),
     partly: (c) => within.map(([first, end]) => outside(c, first, end)).reduce(both),
   };
 }
@@ -184,7 +196,7 @@ function folded({ d, o, side, extent, other, mine, round }: Among): Met {
   return {
     from: d.k.let("from", multiple(begin, o.block)),
     to: d.k.let("to", least(num(extent), multiple(add(asIndex(last), num(round - 1)), round))),
-    meets: (c) => gap && again && outside(c, asIndex(gap), asIndex(again)),
+    jump: gap && again && jumpOver(d, o, { from: asIndex(gap), to: asIndex(again) }, extent),
     partly: (c) => outside(c, asIndex(whole), asIndex(broken)),
   };
 }

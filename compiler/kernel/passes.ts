@@ -8,7 +8,7 @@ export function exprs(s: Stmt): readonly Expr[] {
     case "let":
       return [s.value];
     case "for":
-      return [s.axis.from, s.axis.to];
+      return [s.axis.from, s.axis.to, ...(s.axis.jump ? [s.axis.jump.at, s.axis.jump.by] : [])];
     case "if":
       return [s.cond];
     case "tile":

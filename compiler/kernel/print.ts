@@ -39,7 +39,7 @@ const layout = (b: Buffer): string => {
   return b.layout.pitch === (b.shape.at(-1) ?? 1) ? "" : ` pitch ${b.layout.pitch}`;
 };
 const axis = (a: Axis): string =>
-  `${a.v.name} in ${show(a.from)} .. ${show(a.to)}${a.step === 1 ? "" : ` by ${a.step}`}`;
+  `${a.v.name} in ${show(a.from)} .. ${show(a.to)}${a.step === 1 ? "" : ` by ${a.step}`}${a.jump ? ` but ${show(a.jump.by)} from ${show(a.jump.at)}` : ""}`;
 
 export function print(k: Kernel): string {
   const params = k.params.map((p) => `${p.name}: ${p.dtype}[${p.shape.join(", ")}]${layout(p)}`);
