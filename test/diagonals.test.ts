@@ -15,6 +15,7 @@ import { diagonals } from "../compiler/transform/diagonals.ts";
 import { dims } from "../compiler/types/type.ts";
 import { storesOf } from "./graphs.ts";
 import { compare, graphOf, kernelsOf, lowered, valuesOf } from "./host/compare.ts";
+import { x64 } from "./host/machine.ts";
 import { compiled, runSequence } from "./host/run.ts";
 
 const test = suite("diagonals");
@@ -83,6 +84,33 @@ test("the host makes the same sums, without a routing, but for one of how far tw
   for (const [i, graph] of graphs.entries()) {
     const s = sequences[i];
     if (s) compare(`diagonals ${i}`, graph, runSequence(s, storesOf(valuesOf(graph)), 2, lib));
+  }
+});
+test("lanes read what an index finds in its axis: backwards, apart, of each type, to the end of a row, by a fold too", () => {
+  const g = new GraphBuilder(ops);
+  const [rows, places] = [b.broadcast(g, b.iota(g, 7), [7, 61], [0]), b.broadcast(g, b.iota(g, 61), [7, 61], [1])];
+  const near = b.sub(g, b.mul(g, rows, 5), b.sub(g, places, 20));
+  const skipping = b.add(g, b.mul(g, places, 3), b.sub(g, rows, 9));
+  const rest = b.param(g, "rest", { dtype: "f32", shape: [5, 21] });
+  const takes = (dtype: "f32" | "bf16" | "i32" | "bool"): Value[] =>
+    [near, skipping].map((index) => b.take(g, b.param(g, dtype, { dtype, shape: [40] }), index));
+  const graphs = [
+    ...takes("f32").map((y) => [b.exp(g, y), b.sum(g, y, [1])]),
+    ...takes("bf16").map((y) => [b.mul(g, b.cast(g, y, "f32"), 3)]),
+    ...takes("i32").map((y) => [b.add(g, y, 1), b.sum(g, y, [1])]),
+    ...takes("bool").map((y) => [b.cast(g, y, "i32")]),
+    [b.concat(g, [b.exp(g, b.param(g, "x", { dtype: "f32", shape: [5, 40] })), b.like(g, rest, 0)], 1)],
+  ].map(graphOf);
+  const sequences = graphs.map((graph) => lowered(graph));
+  const texts = sequences.map((s) => kernelsOf([s]).map(({ text }) => text));
+  assert.ok(texts.slice(0, -1).every((list) => list.every((t) => /ld_within<(-1, -1|3, 3)>/.test(t))));
+  const narrow = x64 ? [["-mavx2", "-mfma", "-mno-avx512f"], ["-mno-avx"]] : [];
+  for (const flags of [[], ...narrow]) {
+    const lib = compiled(kernelsOf(sequences), ["-O1", ...flags]);
+    for (const [i, graph] of graphs.entries()) {
+      const s = sequences[i];
+      if (s) compare(`within ${i} ${flags.join(" ")}`, graph, runSequence(s, storesOf(valuesOf(graph)), 2, lib));
+    }
   }
 });
 const isAffine = (v: Value): boolean => affineOf(v) !== null;

@@ -3,12 +3,15 @@ import { Bug } from "../diagnostic.ts";
 import { address, children, isNum, item, laneStride, num, substitute, typeOf } from "../kernel/expr.ts";
 import type { Ahead, Buffer, Expr, Kernel, Load, Tile, Var } from "../kernel/ir.ts";
 import { infix } from "../kernel/print.ts";
+import { guardOf } from "./guard.ts";
 import { number } from "./literal.ts";
 
 /** What of a target decides how they are written. */
 export interface Words {
   /** Points of an accumulator run on each register tile as soon as an mma is done with it. */
   readonly follows?: true;
+  /** Lanes may read what lies any number of elements apart. */
+  readonly apart: boolean;
   /** A row over one number is the word `over`, not a division. */
   readonly reciprocals?: boolean;
   /** Where the compiler takes for granted that operators on whole numbers do not overflow. */
@@ -97,6 +100,8 @@ export class Expressions<T extends Words> {
   /** A condition that is one for all lanes leaves the other branch unread. */
   private select(x: Operation, above: number): string {
     const [cond, a, b] = [item(x.args, 0), item(x.args, 1), item(x.args, 2)];
+    const guarded = this.guarded(x);
+    if (guarded !== null) return guarded;
     if (this.varies(cond)) return `where(${this.expr(cond)}, ${this.expr(a)}, ${this.expr(b)})`;
     const wide = this.varies(x);
     const text = `${this.expr(cond, 2)} ? ${this.wide(a, wide)} : ${this.wide(b, wide)}`;
@@ -146,6 +151,13 @@ export class Expressions<T extends Words> {
   /** One value for a whole group of lanes, though it changes from group to group. */
   private repeats(x: Expr): boolean {
     return this.lane !== null && laneStride(x, this.lane, this.lanes) === 0;
+  }
+  private guarded(x: Expr): string | null {
+    const { lane, lanes } = this;
+    const found = this.single || !this.target.apart || !lane ? null : guardOf(x, lane, lanes);
+    if (!found || !lane) return null;
+    const steps = found.parts.map((y) => laneStride(y, lane, lanes));
+    return `ld_within<${steps.join(", ")}>(v, ${this.pointer(found.from, found.at)}, ${this.expr(found.index)}, ${found.size})`;
   }
   /** How far one lane's is from the next one's, if that is not 1. */
   private apart(x: Expr): number | null {

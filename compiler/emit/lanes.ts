@@ -1,15 +1,15 @@
 // Which bodies mean the same for a group of lanes as for each element.
 import { address, children, dependsOn, item, laneStride, multiple, substitute, typeOf } from "../kernel/expr.ts";
 import type { Buffer, Expr, Stmt, Tile, Var } from "../kernel/ir.ts";
-import { walk, walkExprs } from "../kernel/passes.ts";
+import { exprs, walk, walkExprs } from "../kernel/passes.ts";
 import type { DType } from "../types/dtype.ts";
+import type { Words } from "./expressions.ts";
+import { guardOf } from "./guard.ts";
 
 /** How a target's lanes touch memory. */
-export interface Reaches {
+export interface Reaches extends Pick<Words, "apart"> {
   /** A group lies in memory at a multiple of its length. */
   readonly aligned: boolean;
-  /** Lanes may read what lies any number of elements apart. */
-  readonly apart: boolean;
 }
 type Steps = readonly number[] | "any";
 /** Whether all that a body touches lies along v, for so many lanes, as the target reads and writes it, or is one value for them. */
@@ -34,8 +34,14 @@ export function fits(v: Var, body: readonly Stmt[], lanes: number, { aligned, ap
     if (s.s === "scan" && varies(s.value)) varying.add(s.sum);
     if (!allowed(s, varies, follows, aligned)) obstacles.push(s);
   });
-  walkExprs(body, (x) => {
+  const read = (x: Expr): void => {
+    const guarded = apart ? guardOf(x, v, lanes) : null;
+    if (guarded && guarded.parts.every((y) => follows(y, "any"))) return;
     if (!readable(x, varies, follows, apart ? "any" : [0, 1])) obstacles.push(x);
+    for (const y of children(x)) read(y);
+  };
+  walk(body, (s) => {
+    for (const x of exprs(s)) read(x);
   });
   return obstacles.length === 0;
 }

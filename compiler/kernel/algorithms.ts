@@ -4,8 +4,8 @@ import type { OpAttrs } from "../ops/attrs.ts";
 import { around } from "../ops/common.ts";
 import { dtypeOf } from "../types/type.ts";
 import type { Draft } from "./draft.ts";
-import { within } from "./elements.ts";
-import { asIndex, call, item, num, product, sub, unflatten } from "./expr.ts";
+
+import { asIndex, call, item, num, product, sub, unflatten, within } from "./expr.ts";
 import type { Expr } from "./ir.ts";
 import { shapeOf } from "./read.ts";
 

@@ -4,6 +4,7 @@ import type { Node, Value } from "../graph/node.ts";
 import type { OpAttrs, OpName } from "../ops/attrs.ts";
 import { number, numbers } from "../ops/common.ts";
 import { unaries } from "../ops/scalar.ts";
+import { affineOf } from "../transform/affine.ts";
 import { isWrittenOut } from "../transform/regions.ts";
 import { type DType, isFloat } from "../types/dtype.ts";
 import { dims, dtypeOf } from "../types/type.ts";
@@ -11,15 +12,13 @@ import {
   add,
   asIndex,
   asValue,
-  both,
   call,
+  clamp,
   f32,
   flatten,
   i32,
   item,
-  least,
   less,
-  most,
   mul,
   num,
   product,
@@ -28,6 +27,7 @@ import {
   sub,
   truth,
   unflatten,
+  within,
 } from "./expr.ts";
 import type { Expr, Scalar } from "./ir.ts";
 import type { Elements, Reader } from "./read.ts";
@@ -147,7 +147,7 @@ const table: { readonly [N in OpName]?: Typed<N> } = {
     const { axis, batch } = node.attrs;
     const [x, index] = [arg(node, 0), arg(node, 1)];
     const many = dims(index.type).length - batch;
-    const i = r.k.let("row", asIndex(r.element(index, [...at.slice(0, batch), ...at.slice(axis, axis + many)])));
+    const i = rowOf(r, index, [...at.slice(0, batch), ...at.slice(axis, axis + many)]);
     const size = item(dims(x.type), axis);
     const inside = within(i, size);
     const found = r.element(x, [...at.slice(0, axis), clamp(i, size), ...at.slice(axis + many)]);
@@ -169,9 +169,22 @@ function placed(r: Reader, node: Node, at: readonly Expr[], index: Value): Expr 
   if (r.offsets?.node === index.node && node.op.name === "dispatch") return r.element(x, [i, ...at.slice(1)]);
   return select(within(i, rows), r.element(x, [clamp(i, rows), ...at.slice(1)]), constant(0, dtypeOf(x.type)));
 }
-const clamp = (i: Expr, size: number): Expr => least(most(i, num(0)), num(Math.max(0, size - 1)));
-export const within = (i: Expr, size: number): Expr =>
-  both(range(i)[0] >= 0 ? truth(true) : call("ge", "bool", i, num(0)), less(i, num(size)));
+/** What an index is at a place: where arithmetic on ranges says it, of the place itself, so that lanes are seen to follow it. */
+function rowOf(r: Reader, index: Value, at: readonly Expr[]): Expr {
+  const a = affineOf(index);
+  if (!a) return r.k.let("row", asIndex(r.element(index, at)));
+  const digits = a.axes.flatMap((list, i) =>
+    unflatten(
+      item(at, i),
+      list.map((axis) => axis.size),
+    ),
+  );
+  const terms = a.axes.flat().map(({ step }, i) => [item(digits, i), step] as const);
+  return terms.reduce(
+    (sum, [x, step]) => (step < 0 ? sub(sum, mul(x, num(-step))) : add(sum, mul(x, num(step)))),
+    num(a.start) as Expr,
+  );
+}
 
 function cast(x: Expr, from: DType, to: DType): Expr {
   if (from === "bool") return cast(call("number", "i32", x), "i32", to);

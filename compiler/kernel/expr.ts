@@ -158,6 +158,10 @@ export function either(a: Expr, b: Expr): Expr {
   if (isNum(b)) return b.value === 0 ? a : b;
   return call("or", "bool", a, b);
 }
+/** 0 <= i < size, and i as it is or at the nearer end. */
+export const within = (i: Expr, size: number): Expr =>
+  both(range(i)[0] >= 0 ? truth(true) : call("ge", "bool", i, num(0)), less(i, num(size)));
+export const clamp = (i: Expr, size: number): Expr => least(most(i, num(0)), num(Math.max(0, size - 1)));
 export function select(cond: Expr, a: Expr, b: Expr): Expr {
   if (isNum(cond)) return cond.value === 0 ? b : a;
   return same(a, b) ? a : call("select", typeOf(a), cond, a, b);

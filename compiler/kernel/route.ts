@@ -6,7 +6,7 @@ import { number } from "../ops/common.ts";
 import type { VirtualBuffer } from "../plan/sequence.ts";
 import { piece, plus } from "./build.ts";
 import type { Draft } from "./draft.ts";
-import { within } from "./elements.ts";
+
 import {
   add,
   asIndex,
@@ -26,6 +26,7 @@ import {
   select,
   sub,
   unflatten,
+  within,
 } from "./expr.ts";
 import type { Expr } from "./ir.ts";
 import { shapeOf } from "./read.ts";

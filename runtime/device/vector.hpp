@@ -263,13 +263,43 @@ template <class F> FN vi in_fours(F f) {
 #endif
 #endif
 }
-template <ix STEP, class P> FN auto ld_each(vf, const P* p) { return of_raw(p, in_fours([&](ix l) { return raw(p + l * STEP); })); }
+/** The last lane first. */
+template <class T> FN T reversed(T x) {
+#if LANES == 16
+  return __builtin_shufflevector(x, x, 15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+#elif LANES == 8
+  return __builtin_shufflevector(x, x, 7, 6, 5, 4, 3, 2, 1, 0);
+#else
+  return __builtin_shufflevector(x, x, 3, 2, 1, 0);
+#endif
+}
+template <ix STEP, class P> FN auto ld_each(vf v, const P* p) {
+  if constexpr (STEP == 1) return ld(v, p);
+  else if constexpr (STEP == -1) return reversed(ld(v, p - (LANES - 1)));
+  else return of_raw(p, in_fours([&](ix l) { return raw(p + l * STEP); }));
+}
 template <ix STEP, class P> FN auto ld_each(Some s, const P* p) {
   vi x = {};
   ROLL for (i32 l = 0; l < s.n; l++) x[l] = raw(p + l * STEP);
   return of_raw(p, x);
 }
 template <ix STEP, class P> FN auto ld_each(f32 v, const P* p) { return ld(v, p); }
+/** Of lanes whose index, i and BY more in each, is one of n; 0 in the others, whose p may be anything. */
+template <ix STEP, ix BY, class P> FN auto ld_within(Some s, const P* p, ix i, ix n) {
+  vi x = {};
+  ROLL for (ix l = 0; l < s.n; l++) if (i + l * BY >= 0 && i + l * BY < n) x[l] = raw(p + l * STEP);
+  return of_raw(p, x);
+}
+template <ix STEP, ix BY, class P> FN auto ld_within(vf v, const P* p, ix i, ix n) {
+  constexpr ix ACROSS = BY * (LANES - 1);
+  const ix low = i + (ACROSS < 0 ? ACROSS : 0), high = i + (ACROSS < 0 ? 0 : ACROSS);
+  if (low >= 0 && high < n) return ld_each<STEP>(v, p);
+  if (high < 0 || low >= n) return of_raw(p, vi{});
+  return ld_within<STEP, BY>(Some{LANES}, p, i, n);
+}
+template <ix STEP, ix BY, class P> FN auto ld_within(f32 v, const P* p, ix i, ix n) {
+  return i >= 0 && i < n ? ld(v, p) : decltype(ld(v, p))(0);
+}
 
 /** A store that passes by the caches; p is aligned to the vector. `fence()` before another thread reads it. */
 FN void stream(vf, f32* p, vf x) {

@@ -1,0 +1,59 @@
+// Loads that lanes make where an index lies in its axis.
+import {
+  add,
+  address,
+  clamp,
+  dependsOn,
+  isNum,
+  item,
+  laneStride,
+  mul,
+  range,
+  same,
+  sub,
+  typeOf,
+  within,
+} from "../kernel/expr.ts";
+import type { Buffer, Expr, Var } from "../kernel/ir.ts";
+
+/** What a load reads where an index lies in its axis, and 0 elsewhere. */
+export interface Guard {
+  readonly from: Buffer;
+  /** As if no index were held inside. */
+  readonly at: readonly Expr[];
+  readonly index: Expr;
+  readonly size: number;
+  /** The address and the index: each moves by a fixed amount from lane to lane. */
+  readonly parts: readonly [Expr, Expr];
+}
+/** Of `select(0 <= i < n, load, 0)`, where i differs in the lanes; null for anything else. */
+export function guardOf(x: Expr, v: Var, lanes: number): Guard | null {
+  if (x.e !== "op" || x.op !== "select" || !dependsOn(x, v)) return null;
+  const [cond, found, none] = [item(x.args, 0), item(x.args, 1), item(x.args, 2)];
+  const bound = boundOf(cond);
+  if (!bound || found.e !== "load" || found.from.kind !== "buffer") return null;
+  if (!isNum(none) || !Object.is(none.value, 0)) return null;
+  const { index, size } = bound;
+  const held = clamp(index, size);
+  const at = found.at.map((y) => replaced(y, held, index));
+  const parts = [address(found.from, at), index] as const;
+  const moves = parts.every((y) => laneStride(y, v, lanes) !== null) && laneStride(index, v, lanes) !== 0;
+  return moves ? { from: found.from, at, index, size, parts } : null;
+}
+/** The index that a condition, as `within` makes them, holds in its axis. */
+function boundOf(cond: Expr): { readonly index: Expr; readonly size: number } | null {
+  const last = cond.e === "op" && cond.op === "and" ? item(cond.args, 1) : cond;
+  if (last.e !== "op") return null;
+  const [index, b] = [item(last.args, 0), last.args[1]];
+  if (!b || !isNum(b) || typeOf(index) !== "index") return null;
+  const size = last.op === "lt" ? b.value : range(index)[1] + 1;
+  return same(cond, within(index, size)) ? { index, size } : null;
+}
+function replaced(x: Expr, from: Expr, to: Expr): Expr {
+  if (same(x, from)) return to;
+  if (x.e !== "op" || x.type !== "index" || x.args.length !== 2) return x;
+  const [a, b] = x.args.map((y) => replaced(y, from, to)) as [Expr, Expr];
+  if (x.op === "+") return add(a, b);
+  if (x.op === "-") return sub(a, b);
+  return x.op === "*" ? mul(a, b) : x;
+}
