@@ -33,6 +33,7 @@ export const diagonals = sums(
       b.scatter(g, x(144, 2), b.reshape(g, window, [144]), 35),
       b.scatter(g, x(7, 9, 2), bucket, 6),
       b.scatter(g, x(40), b.sub(g, 30, b.iota(g, 40)), 50),
+      b.scatter(g, x(3, 40, 2), b.sub(g, 30, b.broadcast(g, b.iota(g, 40), [3, 40], [1])), 50, 1),
       b.scatter(g, x(7, 9), b.add(g, b.mul(g, at(7, [7, 9], 0), 2), 1), 12),
       b.scatter(g, x(7, 9), b.add(g, far, 90), 12),
     ];
@@ -171,7 +172,8 @@ function widened(g: Builder, x: Value, axis: number, by: number): Value {
 }
 function line(g: Builder, x: Value, lead: number, { step }: Axis, range: Range): Value {
   if (step === 1) return between(g, x, lead, 0, range);
-  return b.take(g, x, b.sub(g, -range[0], b.iota(g, range[1] - range[0])), lead);
+  const back = b.sub(g, -range[0], b.iota(g, range[1] - range[0]));
+  return b.make1(g, "gather", [x, back], { axis: lead, batch: 0 });
 }
 /** Steps of which some are so large that the others never reach a multiple of them: digits of a number. */
 function inDigits(g: Builder, x: Value, lead: number, axes: readonly Axis[], range: Range): Value | null {
