@@ -5,6 +5,7 @@ import { load } from "../compiler/check/index.ts";
 import { GraphBuilder } from "../compiler/graph/builder.ts";
 import { interpret } from "../compiler/graph/interpret.ts";
 import type { NdArray, Value } from "../compiler/graph/node.ts";
+import { printValues } from "../compiler/graph/print.ts";
 import { topological } from "../compiler/graph/walk.ts";
 import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";
@@ -13,7 +14,7 @@ import { toGraphs } from "../compiler/pipeline.ts";
 import { affineOf } from "../compiler/transform/affine.ts";
 import { diagonals } from "../compiler/transform/diagonals.ts";
 import { dims } from "../compiler/types/type.ts";
-import { storesOf } from "./graphs.ts";
+import { distance, generator, storesOf } from "./graphs.ts";
 import { compare, graphOf, kernelsOf, lowered, valuesOf } from "./host/compare.ts";
 import { x64 } from "./host/machine.ts";
 import { compiled, runSequence } from "./host/run.ts";
@@ -112,6 +113,35 @@ test("lanes read what an index finds in its axis: backwards, apart, of each type
       if (s) compare(`within ${i} ${flags.join(" ")}`, graph, runSequence(s, storesOf(valuesOf(graph)), 2, lib));
     }
   }
+});
+test("drawn indices: what is summed along diagonals is what the scatter says", () => {
+  const next = generator("diagonals");
+  const draw = (n: number): number => Math.floor(next() * n);
+  const pick = (list: readonly number[]): number => list[draw(list.length)] ?? 1;
+  let applied = 0;
+  for (let i = 0; i < 300; i++) {
+    const g = new GraphBuilder(ops);
+    const shape = Array.from({ length: 2 + draw(3) }, () => pick([1, 2, 3, 4, 6, 7, 12]));
+    const batch = draw(2);
+    const term = (): Value => {
+      const axis = batch + draw(shape.length - batch);
+      const n = b.iota(g, shape[axis] ?? 1);
+      const part = [n, b.idiv(g, n, pick([2, 3])), b.rem(g, n, pick([2, 3]))][draw(3)] ?? n;
+      return b.mul(g, b.broadcast(g, part, shape, [axis]), pick([1, 2, 3, -1, -2, 7]));
+    };
+    let index = b.add(g, b.add(g, term(), term()), draw(30) - 10);
+    if (draw(3) === 0) index = b.add(g, index, term());
+    if (draw(3) === 0) index = b.minimum(g, b.abs(g, index), b.add(g, b.cast(g, b.gt(g, index, 3), "i32"), 4));
+    const rows = b.param(g, "rows", { dtype: "f32", shape: [...shape, 2] });
+    const sum = b.make1(g, "scatter", [index, rows], { axis: batch, batch, mode: "add", size: 1 + draw(40) });
+    const after = diagonals.apply(sum, g);
+    if (!after) continue;
+    applied++;
+    const [x, y] = interpret([sum, after], storesOf([sum]), { exact: true });
+    assert.equal(y?.shape, x?.shape);
+    assert.ok(distance(x?.data ?? [], y?.data ?? [0]) < 1e-9, printValues([sum, after]));
+  }
+  assert.ok(applied > 150, `only ${applied} are such sums`);
 });
 const isAffine = (v: Value): boolean => affineOf(v) !== null;
 test("indices that are no arithmetic on ranges", () => {
