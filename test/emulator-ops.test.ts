@@ -111,18 +111,19 @@ test("attention over many blocks, in f32 and in bf16", () => inAllWays(longRuns,
 const maskRuns = Object.keys(masks).map((mask, i): Run & { readonly graph: Graph } => {
   const shape = { B: 1, G: 1, R: 1, T: 200, U: 200, A: 16, C: 16 };
   const dtype = i % 2 === 0 ? "f32" : "bf16";
-  const [, graph] = masked(mask, { shape, dtype, scale: i % 3 === 0 ? -0.4 : 0.4 });
+  const [, graph] = masked(mask, { shape, dtype, scale: i % 3 === 0 ? -0.4 : 0.4, sunk: i % 4 < 2 });
   return { name: `${dtype}, ${mask}`, graph, sequence: loweredForCuda(graph), stores: storesOf(valuesOf(graph)) };
 });
 test("attention under every kind of mask", () => inAllWays(maskRuns, near));
-/** Three queries over 700 keys: one sees none, one those of the first piece, one those of both. Or they see the first 104 and those near. */
+/** Three queries over 700 keys: one sees none, one those of the first piece, one those of both. Or they see the first 104 and those near, beside sinks. */
 function overPast(dtype: DType, [first, apart] = [-400, 400], bounds = causal.bounds): Run & { readonly graph: Graph } {
   const g = new GraphBuilder(ops);
   const [T, U, A] = [3, 700, 24];
   const p = (name: string, ...shape: readonly number[]): Value => b.param(g, name, { dtype, shape });
   const at = b.reshape(g, b.add(g, b.mul(g, b.iota(g, T), apart), first), [1, T]);
   const seen = b.reshape(g, b.sub(g, b.iota(g, U), 100), [1, U]);
-  const args = [p("q", 1, 2, 2, T, A), p("k", 1, 2, U, A), p("v", 1, 2, U, A), at, seen];
+  const sink = bounds === causal.bounds ? [] : [b.param(g, "sink", { dtype: "f32", shape: [1, 2, 2] })];
+  const args = [p("q", 1, 2, 2, T, A), p("k", 1, 2, U, A), p("v", 1, 2, U, A), at, seen, ...sink];
   const graph = graphOf(b.make(g, "attention", args, { ...causal, bounds }).results);
   return { name: dtype, graph, sequence: loweredForCuda(graph), stores: storesOf(valuesOf(graph)) };
 }
@@ -146,7 +147,8 @@ test("what lies between the first keys and a window is not read", () => {
   const whole = new Map(past.map((run) => [run.graph, run.stores]));
   const lost = past.map((run) => {
     const changed = [...run.stores].map(([name, x]): [string, NdArray] => {
-      const between = (i: number): boolean => name !== "q" && i % (700 * 24) >= 128 * 24 && i % (700 * 24) < 640 * 24;
+      const between = (i: number): boolean =>
+        ["k", "v"].includes(name) && i % (700 * 24) >= 128 * 24 && i % (700 * 24) < 640 * 24;
       return [name, { ...x, data: x.data.map((y, i) => (between(i) ? Number.NaN : y)) }];
     });
     return { ...run, stores: new Map(changed) };

@@ -44,13 +44,25 @@ export const firstAndNear = (pair: number): readonly Clause[] => [
   { at: 1, seen: -1, plus: 0, pair },
   { any: [[{ at: -1, seen: 1, plus: 6, pair }], [{ at: 0, seen: -1, plus: 3, pair }]] },
 ];
+/** As stdlib's `attend_sunk` writes it. */
+function besideSink(g: GraphBuilder, seen: Value, given: Value): Value {
+  const sink = b.expand(g, b.expand(g, given, 2), 2);
+  const top = b.detach(g, b.maximum(g, b.max(g, seen, [-1], true), sink));
+  const e = b.exp(g, b.sub(g, seen, top));
+  return b.div(g, e, b.add(g, b.sum(g, e, [-1], true), b.exp(g, b.sub(g, sink, top))));
+}
 export interface Masked {
   readonly shape: Readonly<Record<"B" | "G" | "R" | "T" | "U" | "A" | "C", number>>;
   readonly dtype: DType;
   readonly scale: number;
+  /** Each head has one. */
+  readonly sunk?: boolean;
 }
 /** softmax(q k^T * scale, where: mask) v with its gradients, as it is written and as the op. */
-export function masked(mask: string, { shape, dtype, scale }: Masked): readonly [written: Graph, found: Graph] {
+export function masked(
+  mask: string,
+  { shape, dtype, scale, sunk = false }: Masked,
+): readonly [written: Graph, found: Graph] {
   const g = new GraphBuilder(ops);
   const { B, G, R, T, U, A, C } = shape;
   const p = (name: string, ...axes: readonly number[]): Value => b.param(g, name, { dtype, shape: axes });
@@ -63,13 +75,17 @@ export function masked(mask: string, { shape, dtype, scale }: Masked): readonly 
   const allowed = masks[mask]?.({ g, q: places(T, "query"), k: places(U, "key"), given });
   if (!allowed) throw new Error(`no mask ${mask}`);
   const scores = b.mul(g, b.cast(g, b.matmul(g, q, b.expand(g, b.swap(g, k), 2)), "f32"), scale);
-  const weights = b.softmax(g, scores, -1, b.expand(g, b.expand(g, allowed, 1), 1));
+  const open = b.expand(g, b.expand(g, allowed, 1), 1);
+  const sink = b.param(g, "sink", { dtype: "f32", shape: [G, R] });
+  const weights = sunk
+    ? besideSink(g, b.where(g, open, scores, Number.NEGATIVE_INFINITY), sink)
+    : b.softmax(g, scores, -1, open);
   const out = b.matmul(g, b.cast(g, weights, dtype), b.expand(g, v, 2));
   const plain = simplify(g, { name: "masked", results: [{ role: "output", name: "0", value: out }] });
   const seed = p("seed", B, G, R, T, C);
   return [plain, findAttention(g, plain)].map((graph) => {
     const [y] = valuesOf(graph) as [Value];
-    const results = [y, ...gradients(g, [y], [q, k, v], [seed])];
+    const results = [y, ...gradients(g, [y], [q, k, v, ...(sunk ? [sink] : [])], [seed])];
     const named = results.map((value, i) => ({ role: "output", name: String(i), value }) as const);
     return simplify(g, { name: "masked", results: named }, true);
   }) as [Graph, Graph];

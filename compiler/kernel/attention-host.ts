@@ -1,8 +1,8 @@
 // Attention where accumulators lie in memory. Scores are made transposed, keys by queries: a softmax then goes down a column, queries being
 // the lanes, and of all operands only a block's queries are transposed, once. Keys after the last that a block meets are left out.
 import type { Node, Value } from "../graph/node.ts";
-import { placesOf } from "../ops/attention.ts";
-import { float, lowest, type Operands, operands, power, score, times, worth } from "./attention.ts";
+import { endsOf, placesOf } from "../ops/attention.ts";
+import { beside, float, lowest, type Operands, operands, power, score, times, worth } from "./attention.ts";
 import { type Block, plus } from "./build.ts";
 import { isShort } from "./contract.ts";
 import type { Draft } from "./draft.ts";
@@ -15,7 +15,8 @@ import type { Choices } from "./schedule.ts";
 /** Whether the forward is made so: a target says so, queries are not few, and no bias is read by columns. */
 export const goesTransposed = (node: Node, { transposed }: Choices): boolean =>
   transposed !== undefined && item(shapeOf(item(node.args, 0)), 3) > transposed.few && isUnbiased(node);
-const isUnbiased = ({ args }: Node): boolean => placesOf(args, (x) => x.type.dtype).rest.length === 0;
+const isUnbiased = ({ args }: Node): boolean =>
+  endsOf(placesOf(args, (x) => x.type.dtype).rest, (x) => shapeOf(x).length).bias === undefined;
 /** Whether the backward is: there are heads enough, and no gradient of a bias is asked for. */
 export function goesByHeads(node: Node, { transposed }: Choices): boolean {
   const [B = 0, G = 0, U = 0, A = 0] = shapeOf(item(node.args, 1));
@@ -56,6 +57,16 @@ export function attentionForward(d: Draft, node: Node): void {
     d.k.mma(rounded(d, form, scores, [m.n, c.n], true), [values], [out], [m.n, c.n]);
   };
   d.k.for("c", from, to, block, step, jump);
+  const { sink } = o;
+  if (sink) {
+    d.k.par(m.n, (j) => {
+      const made = beside(d, times(load(top, j), factor), load(total, j), o.reader.element(sink, [b, g, r]));
+      d.k.store(keep, [j], made.keep);
+      d.k.store(total, [j], made.total);
+      d.k.store(top, [j], times(made.top, 1 / factor));
+    });
+    d.k.each(out, [m.n, num(C)], (i, j) => d.k.store(out, [i, j], float("mul", load(out, i, j), load(keep, i))));
+  }
   const [result, sums] = [d.output(item(node.results, 0), "y"), d.output(item(node.results, 1), "sums")];
   const isSome = (i: Expr): Expr => call("gt", "bool", load(total, i), f32(0));
   d.k.each(out, [m.n, num(C)], (i, j) =>

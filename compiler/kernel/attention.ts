@@ -3,7 +3,7 @@
 import { askedTarget } from "../asked.ts";
 import { Problem } from "../diagnostic.ts";
 import type { Node, Value } from "../graph/node.ts";
-import { type Pair, placesOf } from "../ops/attention.ts";
+import { endsOf, type Pair, placesOf } from "../ops/attention.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import type { VirtualBuffer } from "../plan/sequence.ts";
 import { bytesOf } from "../types/dtype.ts";
@@ -38,6 +38,7 @@ export interface Operands {
   /** What powers are rounded to bf16 next. */
   readonly short: boolean;
   readonly bias: Value | undefined;
+  readonly sink: Value | undefined;
   /** By which scores are still to be scaled when powers are made of them; 1 where a bias came before. */
   readonly factor: number;
   readonly sizes: {
@@ -57,7 +58,7 @@ export function operands(d: Draft, node: Node): Operands {
   const backward = node.op.name === "attention_backward";
   const attrs = node.attrs as OpAttrs["attention"];
   const flows = rest.slice(0, backward ? 3 : 0);
-  const bias = rest[flows.length];
+  const { bias, sink } = endsOf(rest.slice(flows.length), (x) => shapeOf(x).length);
   const sizes = { B, G, R, T, A, U: item(shapeOf(k), 2), C: item(shapeOf(v), 3) };
   return {
     reader: d.reader(undefined, { plain: true }),
@@ -68,6 +69,7 @@ export function operands(d: Draft, node: Node): Operands {
     flows,
     attrs,
     bias,
+    sink,
     factor: bias || attrs.scale <= 0 ? 1 : attrs.scale,
     short: dtypeOf(q.type) === "bf16",
     ...tile(d, q, sizes, backward),
@@ -168,10 +170,28 @@ export function attention(d: Draft, node: Node, pieces: KeyPieces | null = null)
   const row = (i: Expr): Expr[] => [b, g, r, plus(m, i)];
   if (pieces && p)
     return known(d, pieces, { top, total, out }, [m.n, num(C)], (i) => [p, add(mul(h, num(T)), plus(m, i))]);
+  if (o.sink) sunk(d, o, { top, total, out }, [m.n, num(C)], o.reader.element(o.sink, [b, g, r]));
   const result = d.output(item(node.results, 0), "y");
   d.k.each(out, [m.n, num(C)], (i, j) => d.k.store(result, [...row(i), j], share(load(out, i, j), load(total, i))));
   const sums = d.output(item(node.results, 1), "sums");
-  d.k.each(top, [m.n], (i) => d.k.store(sums, row(i), logarithm(o, load(top, i), load(total, i))));
+  d.k.each(top, [m.n], (i) => d.k.store(sums, row(i), logarithm(times(load(top, i), o.factor), load(total, i))));
+}
+/** What a row's sums are worth beside its sink, below the higher of both. `top` is scaled. */
+export function beside(d: Draft, top: Expr, total: Expr, sink: Expr): Record<"top" | "keep" | "total", Expr> {
+  const next = d.k.letHere("next", float("max", top, sink));
+  const keep = d.k.letHere("kept", float("exp", float("sub", top, next)));
+  return { top: next, keep, total: float("add", float("mul", total, keep), float("exp", float("sub", sink, next))) };
+}
+/** The sink takes its part of each row. */
+function sunk(d: Draft, o: Operands, { top, total, out }: Sums, [n, cols]: readonly [Expr, Expr], sink: Expr): void {
+  const keep = d.k.tile("row", "keep", top.shape);
+  d.k.each(top, [n], (i) => {
+    const made = beside(d, times(load(top, i), o.factor), load(total, i), sink);
+    d.k.store(keep, [i], made.keep);
+    d.k.store(total, [i], made.total);
+    d.k.store(top, [i], times(made.top, 1 / o.factor));
+  });
+  d.k.each(out, [n, cols], (i, j) => d.k.store(out, [i, j], float("mul", load(out, i, j), load(keep, i))));
 }
 /** What of a piece of the keys is met. */
 function piece(d: Draft, { from, to, jump, partly }: Met, start: Expr, length: number): Met {
@@ -184,8 +204,8 @@ function piece(d: Draft, { from, to, jump, partly }: Met, start: Expr, length: n
 }
 const some = (total: Expr): Expr => call("ne", "bool", total, f32(0));
 const share = (x: Expr, total: Expr): Expr => select(some(total), float("over", x, total), f32(0));
-const logarithm = ({ factor }: Operands, top: Expr, total: Expr): Expr =>
-  select(some(total), float("add", times(top, factor), float("log", total)), f32(0));
+/** `top`: scaled. */
+const logarithm = (top: Expr, total: Expr): Expr => select(some(total), float("add", top, float("log", total)), f32(0));
 type Sums = { readonly [name in "top" | "total" | "out"]: Tile };
 /** Stores what is known from a piece of the keys. */
 function known(
@@ -217,11 +237,15 @@ export function attentionJoin(d: Draft, node: Node, pieces: KeyPieces): void {
   const weight = (p: Expr): Expr => float("exp", times(float("sub", load(top, p, row), highest), o.factor));
   const added = d.k.fold("added", "sum", "f32", count, (p) => float("mul", load(total, p, row), weight(p)));
   const at = unflatten(row, [B, G, R, T]);
+  const scaled = times(highest, o.factor);
+  const made = o.sink && beside(d, scaled, added, o.reader.element(o.sink, at.slice(0, 3)));
+  const all = made ? d.k.letHere("whole", made.total) : added;
   d.k.par(num(C), (j) => {
     const sum = d.k.fold("sum", "sum", "f32", count, (p) => float("mul", load(out, p, row, j), weight(p)));
-    d.k.store(d.output(item(node.results, 0), "y"), [...at, j], share(sum, added));
+    const kept = made ? float("mul", sum, made.keep) : sum;
+    d.k.store(d.output(item(node.results, 0), "y"), [...at, j], share(kept, all));
   });
-  d.k.store(d.output(item(node.results, 1), "sums"), at, logarithm(o, highest, added));
+  d.k.store(d.output(item(node.results, 1), "sums"), at, logarithm(made?.top ?? scaled, all));
 }
 /** Scores become weights below a new maximum, by which what was summed before is scaled first. */
 function renew(

@@ -60,6 +60,11 @@ function needBias(what: string, bias: Type | undefined, shape: readonly Size[]):
     () => `${what} needs a bias of one number a score, not ${bias ? showType(bias) : "none"}`,
   );
 }
+/** A bias, and a sink of each head of queries, of the attention's arguments after the positions. */
+export function endsOf<T>(rest: readonly T[], rank: (x: T) => number): { readonly bias?: T; readonly sink?: T } {
+  const [bias, sink] = [5, 3].map((n) => rest.find((x) => rank(x) === n));
+  return { ...(bias ? { bias } : {}), ...(sink ? { sink } : {}) };
+}
 /** What scores are computed in. */
 const wide = (t: Type): Type["dtype"] => (t.dtype === "f64" ? "f64" : "f32");
 
@@ -108,23 +113,31 @@ const times = (n: number, name: string): string => (n === 0 ? "" : n < 0 ? `-${n
 export const attention = define<"attention">({
   name: "attention",
   doc:
-    "(q [B, G, R, T, A], k [B, G, U, A], v [B, G, U, C], pairs of at i32[B, T] and seen i32[B, U], bias [B, G, R, T, U]?) -> [B, G, R, T, C] and " +
-    "log(sum(exp(score))) [B, G, R, T], score = scale q k^T + bias where all bounds hold; zeros (and a logarithm of 0) where nothing is seen",
+    "(q [B, G, R, T, A], k [B, G, U, A], v [B, G, U, C], pairs of at i32[B, T] and seen i32[B, U], bias [B, G, R, T, U]?, sink [B, G, R]?) -> " +
+    "[B, G, R, T, C] and log(sum(exp(score))) [B, G, R, T], score = scale q k^T + bias where all bounds hold, and the sink, which has no value; " +
+    "zeros (and, without a sink, a logarithm of 0) where nothing is seen",
   lower: "tile",
   infer(args, attrs) {
     const [B, G, R, T, U, , C] = axes("attention", args, attrs);
-    needBias("attention", placesOf(args, (t) => t.dtype).rest[0], [B, G, R, T, U]);
+    const { rest } = placesOf(args, (t) => t.dtype);
+    const { bias, sink } = endsOf(rest, (t) => t.shape.length);
+    needBias("attention", bias, [B, G, R, T, U]);
+    const fits = sink === undefined || equalAll(sink.shape, [B, G, R]);
+    need(fits && rest.length <= 2, () => "attention needs a sink of one number a head of queries");
     return [type(one(args).dtype, [B, G, R, T, C]), type(wide(one(args)), [B, G, R, T])];
   },
   eval(args, attrs, types) {
     const v = nth(args, 2);
     const C = nth(v.shape, 3);
     const [out, sums] = types.map((t) => new Float64Array(count(t))) as [Float64Array, Float64Array];
-    for (const { row, keys, scores } of rows(args, placesOf(args, (a) => a.dtype).rest[0], attrs)) {
-      const top = scores.reduce((m, s) => Math.max(m, s), Number.NEGATIVE_INFINITY);
+    const { bias, sink } = endsOf(placesOf(args, (a) => a.dtype).rest, (a) => a.shape.length);
+    const T = nth(nth(args, 0).shape, 3);
+    for (const { row, keys, scores } of rows(args, bias, attrs)) {
+      const level = sink ? read(sink, Math.floor(row / T)) : Number.NEGATIVE_INFINITY;
+      const top = scores.reduce((m, s) => Math.max(m, s), level);
       if (top === Number.NEGATIVE_INFINITY) continue;
       const weights = scores.map((s) => Math.exp(s - top));
-      const total = weights.reduce((p, w) => p + w, 0);
+      const total = weights.reduce((p, w) => p + w, Math.exp(level - top));
       sums[row] = top + Math.log(total);
       for (let c = 0; c < C; c++)
         out[row * C + c] = weights.reduce((p, w, u) => p + (w / total) * read(v, (keys + u) * C + c), 0);
@@ -143,6 +156,11 @@ const width = (node: Node, i: number): number => dims(nth(node.args, i).type).at
 const scoreCount = (node: Node): number =>
   (count(nth(node.args, 0).type) / Math.max(1, width(node, 0))) * nth(dims(nth(node.args, 1).type), 2);
 
+/** A sink's share of each row takes as much from it as all keys take from their scores. */
+function sinkGradient(g: Builder, sink: Value, sums: Value, delta: Value): Value {
+  const share = b.exp(g, b.sub(g, b.expand(g, b.cast(g, sink, dtypeOf(sums.type)), 3), sums));
+  return b.cast(g, b.neg(g, b.sum(g, b.mul(g, share, delta), [3])), dtypeOf(sink.type));
+}
 /** What flows into the scores of a row is taken from its own share: delta = sum(out * dout) - d(sums). */
 function backward(node: Node<Attrs>, dout: Value | null, dsums: Value | null, g: Builder): (Value | null)[] {
   const [out, sums] = [nth(node.results, 0), nth(node.results, 1)];
@@ -150,10 +168,13 @@ function backward(node: Node<Attrs>, dout: Value | null, dsums: Value | null, g:
   const d = dout ?? b.like(g, out, 0);
   const own = b.sum(g, b.mul(g, b.cast(g, out, t), b.cast(g, d, t)), [-1]);
   const delta = dsums ? b.sub(g, own, dsums) : own;
-  const { rest: bias } = placesOf(node.args, typeOf);
-  const given = node.args.slice(0, node.args.length - bias.length);
-  const { results } = b.make(g, "attention_backward", [...given, sums, delta, d, ...bias], node.attrs);
-  return [...results.slice(0, 3), ...given.slice(3).map(() => null), ...results.slice(3)];
+  const { rest } = placesOf(node.args, typeOf);
+  const { bias, sink } = endsOf(rest, (v) => dims(v.type).length);
+  const given = node.args.slice(0, node.args.length - rest.length);
+  const more = bias ? [bias] : [];
+  const { results } = b.make(g, "attention_backward", [...given, sums, delta, d, ...more], node.attrs);
+  const flow = sink ? [sinkGradient(g, sink, sums, delta)] : [];
+  return [...results.slice(0, 3), ...given.slice(3).map(() => null), ...results.slice(3), ...flow];
 }
 
 export const attention_backward = define<"attention_backward">({
@@ -212,8 +233,9 @@ export const attention_backward = define<"attention_backward">({
     sampleAttention(g).map(({ args, attrs }) => {
       const [out, sums] = b.make(g, "attention", args, attrs).results as [Value, Value];
       const [dout, delta] = [sample(g, "f32", dims(out.type), "dout"), sample(g, "f32", dims(sums.type), "delta")];
-      const { rest: bias } = placesOf(args, typeOf);
-      const given = args.slice(0, args.length - bias.length);
+      const { rest } = placesOf(args, typeOf);
+      const bias = rest.filter((x) => dims(x.type).length === 5);
+      const given = args.slice(0, args.length - rest.length);
       return b.make(g, "attention_backward", [...given, sums, delta, dout, ...bias], attrs);
     }),
   show,
@@ -235,12 +257,12 @@ function perSequence(
     .results.map((r) => placed(space, b.reshape(g, r, [n, sequences, ...dims(r.type).slice(1)])));
 }
 
-/** Causal; a window over a longer past, with rows that are nothing and a bias; all that see all, one query each; documents; the first keys and a window. */
+/** Causal; a window over a longer past, with rows that are nothing and a bias; all that see all, one query each; documents; the first keys and a window, with sinks. */
 function sampleAttention(g: Builder): { args: Value[]; attrs: Attrs }[] {
   const of = (
     [B, G, R, T, U, A, C]: readonly [number, number, number, number, number, number, number],
     bounds: readonly Clause[],
-    biased: boolean,
+    more: "bias" | "sink" | null,
   ) => {
     const places = (n: number, start: number): Value => b.broadcastTo(g, b.sub(g, b.iota(g, n), start), [B, n]);
     const pair = (f: (x: Value) => Value): Value[] => [f(places(T, -1)), f(places(U, 1))];
@@ -253,7 +275,7 @@ function sampleAttention(g: Builder): { args: Value[]; attrs: Attrs }[] {
       ...(isOfDocuments ? pair((x) => b.idiv(g, x, 3)) : []),
     ];
     return {
-      args: [...args, ...(biased ? [sample(g, "f32", [B, G, R, T, U], "bias")] : [])],
+      args: more ? [...args, sample(g, "f32", more === "bias" ? [B, G, R, T, U] : [B, G, R], more)] : args,
       attrs: { scale: 0.5, bounds },
     };
   };
@@ -266,10 +288,10 @@ function sampleAttention(g: Builder): { args: Value[]; attrs: Attrs }[] {
   const near = { at: -1, seen: 1, plus: 1, pair: 0 };
   const first = { any: [[near], [{ at: 0, seen: -1, plus: 0, pair: 0 }, ...documents.slice(1)]] };
   return [
-    of([2, 1, 2, 5, 5, 3, 4], causal, false),
-    of([1, 2, 1, 3, 7, 2, 1], [...causal, near], true),
-    of([1, 1, 1, 1, 3, 4, 2], [], false),
-    of([2, 1, 1, 7, 6, 3, 2], [...documents, before], false),
-    of([1, 1, 2, 6, 7, 2, 3], [before, first], false),
+    of([2, 1, 2, 5, 5, 3, 4], causal, null),
+    of([1, 2, 1, 3, 7, 2, 1], [...causal, near], "bias"),
+    of([1, 1, 1, 1, 3, 4, 2], [], null),
+    of([2, 1, 1, 7, 6, 3, 2], [...documents, before], null),
+    of([1, 1, 2, 6, 7, 2, 3], [before, first], "sink"),
   ];
 }

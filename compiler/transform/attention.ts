@@ -8,7 +8,7 @@ import { algebra } from "../rewrite/algebra.ts";
 import { madeBy, splatOf } from "../rewrite/pattern.ts";
 import { type RewriteOptions, type Rule, rewrite } from "../rewrite/rule.ts";
 import { dims, dtypeOf } from "../types/type.ts";
-import { type Axes, type Mask, maskOf, seesItself } from "./mask.ts";
+import { type Axes, along, below, type Mask, maskOf, seesItself } from "./mask.ts";
 
 /** [B, G, R, M, N] that is the same for all R: [B, G, M, N]. */
 function shared(g: Builder, v: Value): Value | null {
@@ -25,6 +25,8 @@ const throughCast = (v: Value): Value => (v.node.op.name === "cast" ? nth(v.node
 interface Soft {
   readonly scores: Value;
   readonly mask: Value | null;
+  /** What takes part in each row beside the scores, with an axis of 1 in place of theirs. */
+  readonly sink: Value | null;
   /** Of a row that sees nothing it makes zeros, as attention does; if not, NaN. */
   readonly guarded: boolean;
 }
@@ -38,12 +40,32 @@ function softmaxOf(g: Builder, p: Value): Soft | null {
   const select = madeBy(seen, "select");
   const masked = select && splatOf(nth(select.args, 2)) === Number.NEGATIVE_INFINITY;
   const found = masked ? { scores: nth(select.args, 1), mask: nth(select.args, 0) } : { scores: seen, mask: null };
-  const beyond = new Set([found.scores, found.mask ?? found.scores].map((v) => v.node));
+  const sink = sinkOf(nth(p.node.args, 1));
+  const beyond = new Set([found.scores, found.mask ?? found.scores, sink ?? found.scores].map((v) => v.node));
   // of a mask that is all true, what guards rows that see nothing is left
   const masks = found.mask ? [found.mask] : [undefined, b.fill(g, 1, "bool", dims(found.scores.type))];
-  const made = [...masks.map((mask) => b.softmax(g, found.scores, -1, mask)), b.softmax(g, seen, -1)];
+  const made = sink
+    ? [besideSink(g, seen, sink)]
+    : [...masks.map((mask) => b.softmax(g, found.scores, -1, mask)), b.softmax(g, seen, -1)];
   const which = rewrite(g, made, algebra, { beyond }).indexOf(p);
-  return which < 0 ? null : { ...found, guarded: which < masks.length };
+  return which < 0 ? null : { ...found, sink, guarded: which < masks.length };
+}
+/** A softmax in which a sink takes part, as stdlib's `attend_sunk` writes it. */
+function besideSink(g: Builder, seen: Value, sink: Value): Value {
+  const top = b.detach(g, b.maximum(g, b.max(g, seen, [-1], true), sink));
+  const e = b.exp(g, b.sub(g, seen, top));
+  return b.div(g, e, b.add(g, b.sum(g, e, [-1], true), b.exp(g, b.sub(g, sink, top))));
+}
+/** The sink in what such a softmax divides by: sum(e) + exp(sink - top). */
+function sinkOf(total: Value): Value | null {
+  const sum = madeBy(below(total, [])[0], "binary");
+  if (sum?.attrs.fn !== "add") return null;
+  const [power] = sum.args.flatMap((x) => {
+    const inner = madeBy(x, "unary");
+    return inner?.attrs.fn === "exp" ? [nth(inner.args, 0)] : [];
+  });
+  const shifted = power && madeBy(power, "binary");
+  return shifted?.attrs.fn === "sub" ? nth(shifted.args, 0) : null;
 }
 /** scores = f32(product) * scale + bias. */
 function partsOf(scores: Value): { product: Value; scale: number; bias: Value | null } | null {
@@ -99,8 +121,11 @@ function recognise(v: Value, g: Builder): Value | null {
   const mask: Mask | null = soft.mask ? maskOf(g, shape, soft.mask, axes) : { pairs: [], bounds: [] };
   if (!keys || !values || !mask || (!soft.guarded && !seesItself(mask))) return null;
   const bias = parts.bias ? [withHeads(g, parts.bias)] : [];
+  const [B, G, R] = shape as [number, number, number];
+  const sink = soft.sink && along(g, ...below(soft.sink, axes), { b: B, g: G, r: R });
+  if (soft.sink && !sink) return null;
   const places = mask.pairs.flatMap(({ at, seen }) => [at, seen]);
-  const out = b.make1(g, "attention", [q, b.swap(g, keys), values, ...places, ...bias], {
+  const out = b.make1(g, "attention", [q, b.swap(g, keys), values, ...places, ...bias, ...(sink ? [sink] : [])], {
     scale: parts.scale,
     bounds: mask.bounds,
   });

@@ -37,7 +37,7 @@ interface Extreme {
 const most = { bounds: 16, pairs: 6, read: 64 };
 
 /** The operand and its axes below what only repeats or moves it. */
-function below(v: Value, axes: Axes): [Value, Axes] {
+export function below(v: Value, axes: Axes): [Value, Axes] {
   const [from] = v.node.args;
   if (!from) return [v, axes];
   const broadcast = madeBy(v, "broadcast");
@@ -67,6 +67,27 @@ function below(v: Value, axes: Axes): [Value, Axes] {
     from,
     dims(from.type).map((n) => (n === 1 ? null : (kept[next++] ?? null))),
   );
+}
+/** x along these axes of these sizes, in their order; null where it has others. */
+export function along(
+  g: Builder,
+  x: Value,
+  axes: Axes,
+  wanted: Readonly<Partial<Record<NonNullable<Axis>, number>>>,
+): Value | null {
+  const [names, shape] = [Object.keys(wanted), dims(x.type)];
+  // An axis of size 1 may have lost its name on the way: without them, the same positions are the same value.
+  const wide = axes.flatMap((a, i) =>
+    a === null || shape[i] === 1 ? [] : [{ place: names.indexOf(a), size: nth(shape, i) }],
+  );
+  const places = wide.map(({ place }) => place);
+  if (places.some((p, i) => p < 0 || p <= (places[i - 1] ?? -1))) return null;
+  const bare = b.reshape(
+    g,
+    x,
+    wide.map((axis) => axis.size),
+  );
+  return b.broadcast(g, bare, Object.values(wanted), places);
 }
 const truth = (is: boolean): Tree => ({ join: is ? "all" : "any", of: [] });
 /** All that holds, or, negated, one that does not. */
@@ -204,21 +225,8 @@ class MaskReader {
   /** An i32 that depends on the sequence and the query, or the sequence and the key. */
   private position(x: Value, axes: Axes): Linear | null {
     const key = axes.some((a, i) => a === "u" && dims(x.type)[i] !== 1);
-    const size = key ? this.keys : this.queries;
-    const wanted: Axes = ["b", key ? "u" : "t"];
-    const shape = dims(x.type);
-    // An axis of size 1 may have lost its name on the way: without them, the same positions are the same value.
-    const wide = axes.flatMap((a, i) =>
-      a === null || shape[i] === 1 ? [] : [{ place: wanted.indexOf(a), size: nth(shape, i) }],
-    );
-    const places = wide.map(({ place }) => place);
-    if (places.some((p, i) => p < 0 || p <= (places[i - 1] ?? -1))) return null;
-    const bare = b.reshape(
-      this.g,
-      x,
-      wide.map((axis) => axis.size),
-    );
-    const full = b.broadcast(this.g, bare, [this.sequences, size], places);
+    const full = along(this.g, x, axes, { b: this.sequences, ...(key ? { u: this.keys } : { t: this.queries }) });
+    if (!full) return null;
     return key
       ? { at: 0, seen: 1, plus: 0, query: null, key: full }
       : { at: 1, seen: 0, plus: 0, query: full, key: null };
