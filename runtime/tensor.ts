@@ -150,12 +150,15 @@ export function stacked(
   return whole;
 }
 
-/** A matrix with its axes exchanged, copied. */
+/** The last two axes exchanged, copied. */
 export function transposed(t: Tensor): Tensor {
-  const [rows = 0, columns = 0] = t.shape;
-  const { dtype, data } = zeros(t.dtype, [columns, rows]);
-  for (let r = 0; r < rows; r++) for (let c = 0; c < columns; c++) data[c * rows + r] = t.data[r * columns + c] ?? 0;
-  return { dtype, shape: [columns, rows], data };
+  const [rows = 0, columns = 0] = t.shape.slice(-2);
+  const shape = [...t.shape.slice(0, -2), columns, rows];
+  const { dtype, data } = zeros(t.dtype, shape);
+  for (let from = 0; from < data.length; from += rows * columns)
+    for (let r = 0; r < rows; r++)
+      for (let c = 0; c < columns; c++) data[from + c * rows + r] = t.data[from + r * columns + c] ?? 0;
+  return { dtype, shape, data };
 }
 
 /** The first element that is not finite, or -1. */

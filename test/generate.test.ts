@@ -37,6 +37,9 @@ const decoders: Readonly<Record<string, Decoder>> = {
   Mixtral: decoder("Mixtral", "8, 6, L: 2, Heads: 4, Groups: 2, E: 3, K: 2, Context: 12, window: 4"),
   Olmoe: decoder("Olmoe", "8, 6, L: 2, Heads: 2, E: 4, K: 3, Context: 12"),
   Qwen3Moe: decoder("Qwen3Moe", "8, 6, L: 2, Heads: 2, Groups: 1, A: 6, E: 4, K: 2, Context: 12"),
+  Qwen2Moe: decoder("Qwen2Moe", "8, 6, F: 5, L: 2, Heads: 2, Groups: 1, E: 4, K: 2, Context: 12"),
+  Glm4Moe: decoder("Glm4Moe", "8, F: 10, H: 6, L: 2, Dense: 1, Heads: 2, Groups: 1, A: 8, E: 4, K: 2, Context: 12"),
+  GraniteMoe: decoder("GraniteMoe", "8, 6, L: 2, Heads: 2, Groups: 1, E: 4, K: 2, Context: 12"),
   DeepSeekV3: decoder(
     "DeepSeekV3",
     "8, F: 10, H: 6, L: 2, Dense: 1, Heads: 2, E: 4, K: 2, G: 2, Open: 1, Q: 6, R: 5, A: 3, P: 4, C: 2, Context: 12",

@@ -20,6 +20,9 @@ const models = {
   mixtral: "Mixtral",
   olmoe: "Olmoe",
   qwen3_moe: "Qwen3Moe",
+  qwen2_moe: "Qwen2Moe",
+  glm4_moe: "Glm4Moe",
+  granitemoe: "GraniteMoe",
   gpt_oss: "GptOss",
   deepseek_v3: "DeepSeekMain",
 } as const;

@@ -31,6 +31,21 @@ const models: Readonly<Record<string, Model>> = {
     sizes: { V: 19, D: 8, H: 6, L: 1, Heads: 2, Groups: 1, A: 6, E: 4, K: 2, Context: 8 },
     step: 2000,
   },
+  Qwen2Moe: {
+    file: "decoder",
+    sizes: { V: 19, D: 8, H: 6, F: 5, L: 1, Heads: 2, Groups: 1, E: 4, K: 2, Context: 8 },
+    step: 2000,
+  },
+  Glm4Moe: {
+    file: "decoder",
+    sizes: { V: 19, D: 8, F: 10, H: 6, L: 2, Dense: 1, Heads: 2, Groups: 1, A: 8, E: 4, K: 2, Context: 8 },
+    step: 2000,
+  },
+  GraniteMoe: {
+    file: "decoder",
+    sizes: { V: 19, D: 8, H: 6, L: 1, Heads: 2, Groups: 1, E: 4, K: 2, Context: 8, soft: 1 },
+    step: 2000,
+  },
   DeepSeekV3: {
     file: "decoder",
     sizes: {

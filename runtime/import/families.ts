@@ -18,7 +18,12 @@ export interface Family {
    * Their name and ours; each `*` is a number, and null is not read. Their matrices are [out, in], ours [in, out]. What is not turned has its name in
    * a list; of several names each takes the last axis's elements in turn.
    */
-  readonly names: Readonly<Record<string, string | readonly string[] | null>>;
+  readonly names: Readonly<Record<string, string | readonly string[] | Runs | null>>;
+}
+/** Each name takes a run of the last axis, all of one length. `turned`: the last two axes are exchanged first. */
+export interface Runs {
+  readonly runs: readonly string[];
+  readonly turned: boolean;
 }
 
 const said = (...keys: string[]): Said => ({ keys });
@@ -32,13 +37,13 @@ const common: Family["header"] = {
   base: { keys: ["rope_parameters.rope_theta", "rope_theta"], otherwise: 10000 },
   eps: said("rms_norm_eps"),
 };
-const plain: Family["only"] = {
+const bare: Family["only"] = {
   hidden_act: "silu",
-  attention_bias: false,
   "rope_parameters.rope_type": "default",
   "rope_scaling.rope_type": "default",
   "rope_scaling.type": "default",
 };
+const plain: Family["only"] = { ...bare, attention_bias: false };
 const outer: Family["names"] = {
   "model.embed_tokens.weight": ["embed.weight"],
   "model.norm.weight": "norm.weight",
@@ -47,7 +52,7 @@ const outer: Family["names"] = {
   "model.layers.*.post_attention_layernorm.weight": "blocks.*.norm2.weight",
   "model.layers.*.self_attn.rotary_emb.inv_freq": null,
 };
-const attention: Family["names"] = {
+const attention = {
   "model.layers.*.self_attn.q_proj.weight": "blocks.*.attention.query.weight",
   "model.layers.*.self_attn.k_proj.weight": "blocks.*.attention.key.weight",
   "model.layers.*.self_attn.v_proj.weight": "blocks.*.attention.value.weight",
@@ -62,13 +67,20 @@ const swiglu = (theirs: string, ours: string): Family["names"] => ({
   [`${theirs}.up_proj.weight`]: `${ours}.up.weight`,
   [`${theirs}.down_proj.weight`]: `${ours}.down.weight`,
 });
-const mixture: Family["names"] = {
-  "model.layers.*.mlp.gate.weight": "blocks.*.feed.gate.weight",
-  ...swiglu("model.layers.*.mlp.experts.*", "blocks.*.feed.experts.*"),
+const mixture = (ours: string): Family["names"] => ({
+  "model.layers.*.mlp.gate.weight": `blocks.*.${ours}.gate.weight`,
+  ...swiglu("model.layers.*.mlp.experts.*", `blocks.*.${ours}.experts.*`),
+});
+/** Dense blocks, then blocks with a shared expert, chosen by scores and a bias. */
+const deepseek: Family["names"] = {
+  ...mixture("feed.moe"),
+  ...swiglu("model.layers.*.mlp", "blocks.*.feed"),
+  ...swiglu("model.layers.*.mlp.shared_experts", "blocks.*.feed.shared"),
+  "model.layers.*.mlp.gate.e_score_correction_bias": "blocks.*.feed.moe.gate.bias",
 };
 
 const biases: Family["names"] = Object.fromEntries(
-  Object.entries(attention).map(([theirs, ours]) => [toBias(theirs), toBias(String(ours))]),
+  Object.entries(attention).map(([theirs, ours]) => [toBias(theirs), toBias(ours)]),
 );
 function toBias(weight: string): string {
   return weight.replace(/weight$/, "bias");
@@ -111,7 +123,7 @@ export const families: readonly Family[] = [
       renormalised: said("norm_topk_prob"),
     },
     only: { ...plain, clip_qkv: null },
-    names: { ...outer, ...attention, ...norms, ...mixture },
+    names: { ...outer, ...attention, ...norms, ...mixture("feed") },
   },
   {
     type: "qwen3_moe",
@@ -125,7 +137,85 @@ export const families: readonly Family[] = [
       renormalised: said("norm_topk_prob"),
     },
     only: { ...plain, use_sliding_window: false, decoder_sparse_step: 1, mlp_only_layers: [] },
-    names: { ...outer, ...attention, ...norms, ...mixture },
+    names: { ...outer, ...attention, ...norms, ...mixture("feed") },
+  },
+  {
+    type: "qwen2_moe",
+    model: "Qwen2Moe",
+    header: {
+      ...common,
+      H: said("moe_intermediate_size"),
+      F: said("shared_expert_intermediate_size"),
+      Groups: said("num_key_value_heads"),
+      E: said("num_experts", "num_local_experts"),
+      renormalised: said("norm_topk_prob"),
+      A: { keys: ["head_dim"], otherwise: null },
+      biased: { keys: ["qkv_bias"], otherwise: true },
+    },
+    only: { ...plain, use_sliding_window: false, decoder_sparse_step: 1, mlp_only_layers: [] },
+    names: {
+      ...outer,
+      ...attention,
+      ...biases,
+      ...mixture("feed.moe"),
+      ...swiglu("model.layers.*.mlp.shared_expert", "blocks.*.feed.shared.inner"),
+      "model.layers.*.mlp.shared_expert_gate.weight": "blocks.*.feed.shared.gate.weight",
+    },
+  },
+  {
+    type: "glm4_moe",
+    model: "Glm4Moe",
+    header: {
+      ...common,
+      F: said("intermediate_size"),
+      H: said("moe_intermediate_size"),
+      Dense: said("first_k_dense_replace"),
+      Groups: said("num_key_value_heads"),
+      A: said("head_dim"),
+      E: said("n_routed_experts", "num_local_experts"),
+      Shared: said("n_shared_experts"),
+      part: { keys: ["rope_parameters.partial_rotary_factor", "partial_rotary_factor"], otherwise: 0.5 },
+      normed: { keys: ["use_qk_norm"], otherwise: false },
+      biased: { keys: ["attention_bias"], otherwise: false },
+      scale: said("routed_scaling_factor"),
+    },
+    only: { ...bare, norm_topk_prob: true, n_group: 1, topk_group: 1 },
+    names: {
+      ...outer,
+      ...attention,
+      ...biases,
+      ...norms,
+      ...deepseek,
+    },
+  },
+  {
+    type: "granitemoe",
+    model: "GraniteMoe",
+    header: {
+      ...common,
+      H: said("intermediate_size"),
+      Groups: said("num_key_value_heads"),
+      E: said("num_local_experts"),
+      A: { keys: ["head_dim"], otherwise: null },
+      scale: { keys: ["attention_multiplier"], otherwise: 1 },
+      part: { keys: ["residual_multiplier"], otherwise: 1 },
+      wide: { keys: ["embedding_multiplier"], otherwise: 1 },
+      soft: { keys: ["logits_scaling"], otherwise: 1 },
+    },
+    only: plain,
+    names: {
+      ...outer,
+      ...attention,
+      "model.layers.*.block_sparse_moe.router.layer.weight": "blocks.*.feed.gate.weight",
+      "model.layers.*.block_sparse_moe.input_linear.weight": {
+        runs: ["blocks.*.feed.experts.gate.weight", "blocks.*.feed.experts.up.weight"],
+        turned: true,
+      },
+      "model.layers.*.block_sparse_moe.output_linear.weight": {
+        runs: ["blocks.*.feed.experts.down.weight"],
+        turned: true,
+      },
+    },
   },
   {
     type: "gpt_oss",
@@ -198,11 +288,7 @@ export const families: readonly Family[] = [
       "model.layers.*.self_attn.kv_a_layernorm.weight": "blocks.*.attention.norm.weight",
       "model.layers.*.self_attn.kv_b_proj.weight": "blocks.*.attention.up.weight",
       "model.layers.*.self_attn.o_proj.weight": "blocks.*.attention.output.weight",
-      "model.layers.*.mlp.gate.weight": "blocks.*.feed.moe.gate.weight",
-      "model.layers.*.mlp.gate.e_score_correction_bias": "blocks.*.feed.moe.gate.bias",
-      ...swiglu("model.layers.*.mlp", "blocks.*.feed"),
-      ...swiglu("model.layers.*.mlp.experts.*", "blocks.*.feed.moe.experts.*"),
-      ...swiglu("model.layers.*.mlp.shared_experts", "blocks.*.feed.shared"),
+      ...deepseek,
     },
   },
 ];

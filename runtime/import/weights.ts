@@ -7,7 +7,7 @@ import type { Tensor } from "../executable.ts";
 import { readText } from "../files.ts";
 import { readSafetensors } from "../safetensors.ts";
 import { transposed, zeros } from "../tensor.ts";
-import { type Family, families, type Json } from "./families.ts";
+import { type Family, families, type Json, type Runs } from "./families.ts";
 
 export interface Foreign {
   readonly folder: string;
@@ -80,24 +80,32 @@ export function foreignTensors({ folder, family, tied }: Foreign): Map<string, T
   for (const file of weightFiles(folder))
     for (const [name, t] of readSafetensors(file)) {
       const ours = renamed(name, family, file);
-      if (typeof ours === "string") tensors.set(ours, turned(t));
-      else if (ours) for (const [i, part] of inTurn(t, ours.length).entries()) tensors.set(ours[i] ?? "", part);
+      if (typeof ours === "string") tensors.set(ours, t.shape.length === 2 ? transposed(t) : t);
+      else if (ours) for (const [to, part] of partsOf(t, ours, `${file}: \`${name}\``)) tensors.set(to, part);
     }
   const table = tensors.get(embedding);
   if (tied && table && !tensors.has("head.weight")) tensors.set("head.weight", transposed(table));
   return tensors;
 }
 const embedding = "embed.weight";
-const turned = (t: Tensor): Tensor => (t.shape.length === 2 ? transposed(t) : t);
-/** Every n-th element of the last axis, from the first on, from the second on, and so on. */
-function inTurn(t: Tensor, n: number): Tensor[] {
-  if (n === 1) return [t];
-  const shape = [...t.shape.slice(0, -1), Math.ceil((t.shape.at(-1) ?? 0) / n)];
-  return Array.from({ length: n }, (_, i) => {
-    const { dtype, data } = zeros(t.dtype, shape);
-    for (let j = 0; j < data.length; j++) data[j] = t.data[j * n + i] ?? 0;
-    return { dtype, shape, data };
-  });
+/** Each name's part of the last axis: elements in turn, or a run of them. */
+function partsOf(t: Tensor, into: readonly string[] | Runs, which: string): [string, Tensor][] {
+  const [names, whole] = "runs" in into ? [into.runs, into.turned ? transposed(t) : t] : [into, t];
+  const columns = whole.shape.at(-1) ?? 0;
+  const width = columns / names.length;
+  if (!Number.isInteger(width))
+    throw new Problem(`${which} has ${columns} columns, for ${names.length} matrices`, "restore the file");
+  const [between, within] = "runs" in into ? [width, 1] : [1, names.length];
+  return names.map((name, i) => [name, picked(whole, width, i * between, within)]);
+}
+/** Of each row the elements from the one at `first` on, `stride` apart. */
+function picked(t: Tensor, width: number, first: number, stride: number): Tensor {
+  const columns = t.shape.at(-1) ?? 0;
+  if (width === columns) return t;
+  const part = zeros(t.dtype, [...t.shape.slice(0, -1), width]);
+  for (let to = 0, row = first; to < part.data.length; to += width, row += columns)
+    for (let j = 0; j < width; j++) part.data[to + j] = t.data[row + j * stride] ?? 0;
+  return part;
 }
 
 function weightFiles(folder: string): string[] {
@@ -133,5 +141,6 @@ function renamed(name: string, { names, model }: Family, file: string): Family["
     return pattern.replaceAll("*", () => left.shift() ?? "");
   };
   if (ours === null) return null;
-  return typeof ours === "string" ? filled(ours) : ours.map(filled);
+  if (typeof ours === "string") return filled(ours);
+  return "runs" in ours ? { ...ours, runs: ours.runs.map(filled) } : ours.map(filled);
 }

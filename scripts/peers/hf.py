@@ -1,7 +1,7 @@
 """Tiny models with the architectures of transformers, as its `save_pretrained` writes them, and the logits that it gives.
 
     python scripts/peers/hf.py          computes the logits of the stored weights again and compares
-    python scripts/peers/hf.py --write  draws weights and stores them in test/peers/hf/NAME with expected.safetensors
+    python scripts/peers/hf.py --write [NAME]  draws weights and stores them in test/peers/hf/NAME with expected.safetensors
 
 Needs PyTorch and transformers. Weights are drawn, for transformers' own are too small to choose experts clearly; logits are of the model in f64, in which
 transformers still norms and turns in f32. A seed is taken whose logits in f32 are near those, so that rounding chose no other expert."""
@@ -27,6 +27,25 @@ MODELS = {
     "qwen3_moe": (
         "Qwen3Moe",
         HEADS | {"moe_intermediate_size": 16, "head_dim": 8, "num_local_experts": 6, "norm_topk_prob": True},
+        "1GB",
+    ),
+    "qwen2_moe": (
+        "Qwen2Moe",
+        HEADS | {"moe_intermediate_size": 10, "shared_expert_intermediate_size": 12, "num_experts": 6},
+        "1GB",
+    ),
+    "glm4_moe": (
+        "Glm4Moe",
+        HEADS
+        | {"num_hidden_layers": 3, "head_dim": 8, "moe_intermediate_size": 8, "intermediate_size": 20, "n_routed_experts": 6, "n_shared_experts": 2}
+        | {"first_k_dense_replace": 1, "use_qk_norm": True, "attention_bias": True, "routed_scaling_factor": 1.7},
+        "1GB",
+    ),
+    "granitemoe": (
+        "GraniteMoe",
+        HEADS
+        | {"intermediate_size": 12, "num_local_experts": 6, "num_experts_per_tok": 3, "tie_word_embeddings": True}
+        | {"embedding_multiplier": 2.5, "attention_multiplier": 0.3, "residual_multiplier": 0.6, "logits_scaling": 1.5},
         "1GB",
     ),
     "gpt_oss": (
@@ -94,7 +113,7 @@ def check(name):
 def main():
     torch.set_num_threads(1)
     transformers.utils.logging.disable_progress_bar()
-    for name in MODELS:
+    for name in [x for x in sys.argv[1:] if x in MODELS] or MODELS:
         (write if "--write" in sys.argv else check)(name)
     print("test/peers/hf is what transformers", transformers.__version__, "gives")
 
