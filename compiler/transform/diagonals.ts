@@ -6,6 +6,7 @@ import { number } from "../ops/common.ts";
 import { dims, dtypeOf } from "../types/type.ts";
 import { type Affine, type Axis, affineOf, alike, commonStep, span, unitOf, viewed } from "./affine.ts";
 import { picks, product, type Scatter, straight, sums } from "./places.ts";
+import { isAnchor } from "./regions.ts";
 
 /** A place is looked for at so many times as many elements as there are. */
 const manyTimes = 4;
@@ -32,6 +33,7 @@ export const diagonals = sums(
       b.scatter(g, x(7, 9, 20), b.mul(g, far, 3), 12),
       b.scatter(g, x(144, 2), b.reshape(g, window, [144]), 35),
       b.scatter(g, x(7, 9, 2), bucket, 6),
+      b.scatter(g, b.sum(g, b.exp(g, x(4, 7, 9)), [0]), far, 7),
       b.scatter(g, x(40), b.sub(g, 30, b.iota(g, 40)), 50),
       b.scatter(g, x(3, 40, 2), b.sub(g, 30, b.broadcast(g, b.iota(g, 40), [3, 40], [1])), 50, 1),
       b.scatter(g, x(7, 9), b.add(g, b.mul(g, at(7, [7, 9], 0), 2), 1), 12),
@@ -215,6 +217,13 @@ function diagonal(g: Builder, x: Value, lead: number, axes: readonly Axis[], [fr
   const at = b.mul(g, left, own.step);
   const batch = [...dims(x.type).slice(0, lead), ...sizes];
   const index = b.broadcast(g, at, [...batch, to - from], numbers(lead, batch.length + 1));
-  const found = b.make1(g, "gather", [turned, index], { axis: batch.length, batch: batch.length });
+  const found = b.make1(g, "gather", [inMemory(g, turned), index], { axis: batch.length, batch: batch.length });
   return b.sum(g, found, numbers(lead, batch.length));
+}
+/** What is read along diagonals lies in memory, so that lanes read it, and it is made once. */
+function inMemory(g: Builder, x: Value): Value {
+  let { node } = x;
+  for (let next = node.args[0]; next && node.op.lower === "view" && node.op.name !== "concat"; next = node.args[0])
+    ({ node } = next);
+  return node.op.lower === "leaf" || isAnchor(node) ? x : b.after(g, x, []);
 }
