@@ -32,6 +32,7 @@ import { gradients } from "./transform/differentiate.ts";
 import { cutHeads } from "./transform/head.ts";
 import { keyStore, keysAsInputs } from "./transform/keys.ts";
 import { pairProducts } from "./transform/pairs.ts";
+import { joinPieces } from "./transform/pieces.ts";
 import { prepare } from "./transform/prepare.ts";
 import { recompute } from "./transform/recompute.ts";
 import { routedBackward } from "./transform/routed.ts";
@@ -124,8 +125,10 @@ type G = Elaboration["g"];
 export const beforeGradients = (g: G, observer: Observer): Pass<Graph, Graph>[] => [
   graphPass("simplify", "rules of algebra, to a fixed point", (graph) => simplify(g, graph, false, watched(observer))),
   graphPass("attention", "softmax(q k, where: positions) v becomes one op", (graph) => findAttention(g, graph)),
+  graphPass("written", "what a long loop puts step by step becomes a concat", (graph) => joinPieces(g, graph)),
 ];
 export const afterGradients = (g: G, observer: Observer, limits: Limits = {}): Pass<Graph, Graph>[] => [
+  graphPass("pieces", "what slices of a long loop send back becomes a concat", (graph) => joinPieces(g, graph)),
   graphPass("simplify", "rules of algebra, to a fixed point", (graph) => simplify(g, graph, true, watched(observer))),
   graphPass("routed", "the mixture's backward without its last product", (graph) => routedBackward(g, graph)),
   graphPass("scatters", "sums into places become routings", (graph) => expandScatters(g, graph)),

@@ -9,7 +9,7 @@ import type { Region } from "../transform/region.ts";
 import { type Block, plus } from "./build.ts";
 import type { Draft } from "./draft.ts";
 import { add, asIndex, call, div, item, least, load, mul, num, product, sameAll, sub, unflatten } from "./expr.ts";
-import type { Buffer, Expr, Form, Tile } from "./ir.ts";
+import type { Expr, Form, Tile } from "./ir.ts";
 import { shapeOf } from "./read.ts";
 import type { Contraction } from "./schedule.ts";
 
@@ -138,12 +138,11 @@ function multiply(d: Draft, region: Region, t: Tiles, operands: Operands): void 
     const operands = d.given.length;
     const values = region.outputs.map((v) => reader.element(sums.has(v) ? item(v.node.args, 0) : v, at));
     const beside = d.given.slice(operands).map(({ param }) => param.shape.join());
-    const streams = (y: Buffer): boolean => t.stream && !beside.includes(y.shape.join());
+    const streams = (v: Value): boolean => t.stream && !beside.includes(shapeOf(v).join());
     const named = values.length === 1 ? values : values.map((x) => (x.e === "op" ? d.k.letHere("value", x) : x));
     region.outputs.forEach((v, n) => {
       if (sums.has(v)) return storeSum(d, v, at, item(named, n), t);
-      const y = d.output(v);
-      d.k.store(y, at, item(named, n), streams(y));
+      d.stores(v)(at, item(named, n), streams(v));
     });
   });
 }

@@ -2,9 +2,10 @@
 import { Bug } from "../diagnostic.ts";
 import type { Value } from "../graph/node.ts";
 import type { VirtualArg, VirtualBuffer } from "../plan/sequence.ts";
+import { manySteps } from "../transform/region.ts";
 import { Builder } from "./build.ts";
 import { elements } from "./elements.ts";
-import { load } from "./expr.ts";
+import { add, address, isNum, item, load, num } from "./expr.ts";
 import type { Buffer, Expr, Form } from "./ir.ts";
 import { Reader } from "./read.ts";
 import type { Choices, Contraction, Schedule } from "./schedule.ts";
@@ -20,12 +21,29 @@ export interface Memory {
   /** How a contraction is cut. */
   schedule(c: Contraction): Schedule;
   readonly choices: Choices;
+  /** Where else a value is a piece of what many steps make. */
+  homes(v: Value): readonly Home[];
+  /** Kernels are given buffers from the step on that they read or write, so that those of all steps are one. */
+  readonly inSteps: boolean;
+}
+/** A value's place in a concat: the buffer of that, and there the element for each of the value's. */
+export interface Home {
+  readonly buffer: VirtualBuffer;
+  readonly at: (at: readonly Expr[]) => readonly Expr[];
 }
 export interface Given {
   readonly param: Buffer;
   readonly buffer: VirtualBuffer;
   readonly access: VirtualArg["access"];
   readonly base: VirtualBuffer | null;
+  /** In elements: where in the buffer the parameter begins. */
+  readonly shift: number;
+}
+/** What an index of a step begins with: a number, or the number that is added; of columns none is. */
+function constantOf(x: Expr, isLast: boolean): number {
+  if (isNum(x) || isLast) return isNum(x) ? x.value : 0;
+  const last = x.e === "op" && x.op === "+" ? x.args[1] : undefined;
+  return last && isNum(last) ? last.value : 0;
 }
 type Element = (at: readonly Expr[]) => Expr;
 
@@ -57,15 +75,52 @@ export class Draft {
     access: VirtualArg["access"],
     base: VirtualBuffer | null = null,
     changing = false,
+    shift = 0,
   ): Buffer {
-    const known = this.given.find((g) => g.buffer === b);
+    const known = this.given.find((g) => g.buffer === b && g.shift === shift);
     if (known) return known.param;
     const param = this.k.param(name, b.dtype, b.shape, b.layout, changing);
-    this.given.push({ param, buffer: b, access, base });
+    this.given.push({ param, buffer: b, access, base, shift });
     return param;
+  }
+  /** A parameter that begins at the element which the constants of an index name, and the index from there on. */
+  private from(
+    name: string,
+    b: VirtualBuffer,
+    access: "read" | "part",
+    at: readonly Expr[],
+  ): readonly [Buffer, readonly Expr[]] {
+    const first = at.map((x, i) => (item(b.shape, i) < 2 * manySteps ? 0 : constantOf(x, i === at.length - 1)));
+    if (!this.memory.inSteps || b.layout.kind !== "rows") return [this.param(name, b, access), at];
+    const shift = address(
+      b,
+      first.map((n) => num(n)),
+    );
+    return [
+      this.param(name, b, access, null, false, isNum(shift) ? shift.value : 0),
+      at.map((x, i) => add(x, num(-item(first, i)))),
+    ];
   }
   input(v: Value, name = "x"): Buffer {
     return this.param(name, this.bufferOf(v), "read");
+  }
+  /** What stores an element of a value everywhere where it is wanted. */
+  stores(v: Value): (at: readonly Expr[], value: Expr, stream?: boolean) => void {
+    const homes = this.memory.homes(v);
+    const own = this.memory.bufferOf(v) ? this.output(v) : null;
+    return (at, value, stream = false) => {
+      const x = homes.length > 1 || (own && homes.length > 0) ? this.named("value", value) : value;
+      if (own) this.k.store(own, at, x, stream);
+      for (const home of homes) this.put(home, at, x);
+    };
+  }
+  /** Stores an element of a piece in its place. */
+  put({ buffer, at: placeOf }: Home, at: readonly Expr[], value: Expr): void {
+    const [to, there] = this.from("y", buffer, "part", placeOf(at));
+    this.k.store(to, there, value);
+  }
+  private named(name: string, x: Expr): Expr {
+    return x.e === "num" || x.e === "var" ? x : this.k.letHere(name, x);
   }
   output(v: Value, name = "y"): Buffer {
     return this.param(name, this.bufferOf(v), "write");
@@ -73,6 +128,11 @@ export class Draft {
   /** Sums of some columns, of a value that is a sum over all of them. */
   sums(v: Value, access: "read" | "write"): Buffer {
     return this.param("parts", this.memory.sumsOf(v), access);
+  }
+  /** How wide the panels are in which a value lies, if it does. */
+  panelsOf(v: Value): number | null {
+    const layout = this.memory.bufferOf(v)?.layout;
+    return layout?.kind === "panels" ? layout.width : null;
   }
   bufferOf(v: Value): VirtualBuffer {
     const found = this.memory.bufferOf(v);
@@ -93,7 +153,8 @@ export class Draft {
         const tile = own.get(v);
         if (tile) return tile(at);
         if (this.inlines(v)) return null;
-        return load(this.input(v, options.name), ...at);
+        const [from, there] = this.from(options.name ?? "x", this.bufferOf(v), "read", at);
+        return load(from, ...there);
       },
       shared: (v) => !options.plain && this.memory.shared(v),
       offsets: options.offsets ?? null,

@@ -197,7 +197,7 @@ function cast(x: Expr, from: DType, to: DType): Expr {
 }
 
 /** The index into `to` of what stands at `at` in `from`, two shapes of the same elements. Axes that both have pass unchanged. */
-function regrouped(at: readonly Expr[], from: readonly number[], to: readonly number[]): Expr[] {
+export function regrouped(at: readonly Expr[], from: readonly number[], to: readonly number[]): Expr[] {
   if (product(to) === 0) return to.map(() => num(0));
   const result: Expr[] = [];
   let [i, j] = [0, 0];

@@ -262,7 +262,7 @@ export function stride(x: Expr, v: Var): number | null {
   return isNum(q) ? a * q.value : isNum(p) ? b * p.value : null;
 }
 /** The element offset of buffer[at]. */
-export function address(b: Buffer, at: readonly Expr[]): Expr {
+export function address(b: Pick<Buffer, "shape" | "layout">, at: readonly Expr[]): Expr {
   const rank = b.shape.length;
   if (rank === 0) return num(0);
   const rows = rank > 1 ? item(b.shape, rank - 2) : 1;

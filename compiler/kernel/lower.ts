@@ -8,7 +8,7 @@ import type { Assign, Sequence, VirtualArg, VirtualBuffer, VirtualLaunch } from 
 import type { Region } from "../transform/region.ts";
 import { forwardNodes, fuse } from "../transform/regions.ts";
 import { bytesOf, type DType } from "../types/dtype.ts";
-import { dims, dtypeOf } from "../types/type.ts";
+import { count, dims, dtypeOf } from "../types/type.ts";
 import { accessOf } from "./access.ts";
 import * as algorithms from "./algorithms.ts";
 import { spread } from "./asks.ts";
@@ -17,7 +17,7 @@ import { attentionForward, attentionHeads, goesByHeads, goesTransposed } from ".
 import { rowsLayout } from "./build.ts";
 import * as contract from "./contract.ts";
 import { cutoff, cutoffEnd, cutoffPieces, cutoffRound, cutoffRounds } from "./cutoff.ts";
-import { Draft, type Given, type Memory } from "./draft.ts";
+import { Draft, type Given, type Home, type Memory } from "./draft.ts";
 import { type Expanded, expand } from "./expand.ts";
 import { ceil, footprint, item, product } from "./expr.ts";
 import type { Kernel } from "./ir.ts";
@@ -30,6 +30,7 @@ import * as routing from "./route.ts";
 import { rows } from "./rows.ts";
 import { type Choices, type Contraction, contractionKey, fitting, hostChoices, type Schedule } from "./schedule.ts";
 import { type SortPass, sortedShape, sortPass, sortPasses } from "./sort.ts";
+import { isReadInSteps, piecesOf, placeOf, type Step, type Steps, stepsIn, under, writePiece } from "./steps.ts";
 import { verify } from "./verify.ts";
 
 export interface Emitted {
@@ -65,8 +66,9 @@ export interface Variants {
 export function lower(graph: Graph, options: LowerOptions): Sequence {
   const { choices = hostChoices } = options;
   const expanded = expand(graph, choices, options.panels);
-  const lowering = new Lowering(expanded, options);
-  for (const region of fuse(expanded.graph, choices)) lowering.region(region);
+  const regions = fuse(expanded.graph, choices);
+  const lowering = new Lowering(expanded, options, stepsIn(expanded.graph, regions));
+  for (const region of regions) lowering.region(region);
   return lowering.sequence();
 }
 
@@ -99,6 +101,8 @@ class Lowering implements Memory {
   /** Whose rows lie one after another: results, and what is copied as a whole. */
   private readonly plain: Set<Value>;
   private readonly prepared: ReadonlySet<string>;
+  private readonly steps: Steps;
+  readonly inSteps: boolean;
   private readonly phases: ReadonlyMap<Node, Phase>;
   private readonly kernels = new Map<string, PlanKernel & { origins: string[] }>();
   /** By the kernel as it prints: layers have the same ones. */
@@ -110,14 +114,17 @@ class Lowering implements Memory {
   /** Where a variant is written. */
   private forced: Schedule | null = null;
 
-  constructor({ graph, panels }: Expanded, options: LowerOptions) {
+  constructor({ graph, panels }: Expanded, options: LowerOptions, steps: Steps) {
     this.graph = graph;
     this.options = options;
+    this.steps = steps;
     this.panels = panels;
     this.prepared = new Set((options.stores ?? []).filter((s) => s.role === "prepared").map((s) => s.name));
     const isOwn = (r: Graph["results"][number]): boolean => r.role === "store" && this.prepared.has(r.name);
     this.plain = new Set(graph.results.filter((r) => !isOwn(r)).map((r) => r.value));
-    for (const node of topological(valuesOf(graph))) {
+    const nodes = topological(valuesOf(graph));
+    this.inSteps = (this.choices.steps ?? false) && isReadInSteps(nodes);
+    for (const node of nodes) {
       for (const a of node.args) this.uses.set(a, (this.uses.get(a) ?? 0) + 1);
       if (node.op.name === "scatter") for (const v of [...node.args, ...node.results]) this.plain.add(v);
     }
@@ -134,6 +141,12 @@ class Lowering implements Memory {
     const known = this.sums.get(v) ?? virtual(`sums.${v.node.id}`, "f32", partsOf(v, this.choices.sums), null);
     this.sums.set(v, known);
     return known;
+  }
+  homes(v: Value): readonly Home[] {
+    return (this.steps.made.get(v) ?? []).map((step) => this.home(step, v));
+  }
+  private home(step: Step, v: Value): Home {
+    return { buffer: this.made(step.concat), at: placeOf(step, v) };
   }
   shared(v: Value): boolean {
     return (this.uses.get(v) ?? 0) > 1;
@@ -162,16 +175,20 @@ class Lowering implements Memory {
     if (isPlain || !this.choices.pitch || v.type.shape.length < 2) return plain;
     return { kind: "rows", pitch: this.choices.pitch(plain.pitch, bytesOf[dtypeOf(v.type)]) };
   }
+  /** The buffer of what a kernel makes. */
+  private made(v: Value): VirtualBuffer {
+    const name = `${nameOf(v.node)}.${v.node.id}${v.node.results.length > 1 ? `.${v.index}` : ""}`;
+    const known = this.buffers.get(v) ?? this.virtual(name, v, null);
+    this.buffers.set(v, known);
+    return known;
+  }
   region(region: Region): void {
-    for (const v of region.outputs)
-      this.buffers.set(
-        v,
-        this.virtual(`${nameOf(v.node)}.${v.node.id}${v.node.results.length > 1 ? `.${v.index}` : ""}`, v, null),
-      );
+    for (const v of region.outputs) if (!this.steps.only.has(v)) this.made(v);
     if (region.outputs.every((v) => product(dims(v.type)) === 0)) return;
     const write: Write = (kind, f) => this.launch(region, kind, f);
     const [node] = region.nodes;
     if (region.kind === "rows" || !node) return write(nameOf(item(region.outputs, 0).node), (d) => rows(d, region));
+    if (node.op.name === "concat") return this.pieces(region, item(node.results, 0));
     if (node.op.name === "route") return this.route(node, write);
     if (node.op.name === "top_k" && largest.sorts(node, this.choices)) return this.sort(node, write);
     const pieces = node.op.name === "cutoff" ? cutoffPieces(node, this.choices) : 1;
@@ -187,6 +204,14 @@ class Lowering implements Memory {
     for (const [kind, build] of Object.entries(kernels)) write(kind, (d) => build(d, node, region));
     for (const v of region.kind === "tile" ? contract.rowSums(region) : [])
       this.launch({ ...region, outputs: [v] }, "sum", (d) => contract.addSums(d, v), [v.node]);
+  }
+  /** Those that their makers have not written. */
+  private pieces(region: Region, concat: Value): void {
+    for (const step of piecesOf(concat)) {
+      if (product(dims(step.piece.type)) === 0 || this.steps.made.has(under(step.piece))) continue;
+      const nodes = this.inside({ ...region, outputs: this.bufferOf(step.piece) ? [] : [step.piece] });
+      this.launch(region, "piece", (d) => writePiece(d, step, this.home(step, step.piece)), nodes);
+    }
   }
   private route(node: Node, write: Write): void {
     const [index] = node.args;
@@ -241,10 +266,11 @@ class Lowering implements Memory {
   private launch(region: Region, kind: string, f: (d: Draft) => void, nodes = this.inside(region)): void {
     [this.scheduled, this.contraction] = [undefined, null];
     const { d, kernel } = this.written(region, kind, f, nodes);
+    const written = this.partsWritten(region.outputs);
     const { made, tasks } = this.kernel(kernel, nodes, () => this.variant(region, kind, f, d));
     if (tasks === 0) return;
     const args = d.given.map((g) => argument(kernel, g, this.options.access ?? accessOf));
-    const parts = partsRead(region.outputs, nodes, (v) => this.bufferOf(v));
+    const parts = new Map([...partsRead(region.outputs, nodes, (v) => this.bufferOf(v)), ...written]);
     this.launches.push({
       kernel: made,
       args,
@@ -253,6 +279,11 @@ class Lowering implements Memory {
       bytes: bytesMoved(args, parts),
       phase: this.phases.get(item(region.outputs, 0).node) ?? "forward",
     });
+  }
+  /** What part of each buffer that is written in steps is written to make the outputs. */
+  private partsWritten(outputs: readonly Value[]): [VirtualBuffer, number][] {
+    const steps = outputs.flatMap((v) => this.steps.made.get(v) ?? []);
+    return steps.map(({ concat, piece }) => [this.made(concat), count(piece.type) / count(concat.type)]);
   }
   private written(
     region: Region,
@@ -340,7 +371,8 @@ function partsOf(v: Value, columns = 1): number[] {
 }
 function argument(kernel: Kernel, g: Given, access: typeof accessOf): VirtualArg {
   if (g.base) return { buffer: g.buffer, access: "update", base: g.base };
-  return { buffer: g.buffer, access: g.access === "read" ? access(kernel, g.param) : g.access };
+  if (g.shift === 0) return { buffer: g.buffer, access: g.access === "read" ? access(kernel, g.param) : g.access };
+  return { buffer: g.buffer, access: g.access, shift: g.shift * bytesOf[g.buffer.dtype] };
 }
 function virtual(
   name: string,

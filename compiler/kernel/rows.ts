@@ -21,8 +21,8 @@ const short = 16;
 
 export function rows(d: Draft, region: Region): void {
   const full = widest(region.outputs);
-  const { layout } = d.bufferOf(full);
-  if (layout.kind === "panels" && region.depth === null) return panels(d, region, layout.width);
+  const width = d.panelsOf(full);
+  if (width !== null && region.depth === null) return panels(d, region, width);
   const space = shapeOf(full);
   const given = byThreads(d, region, space) ? null : region.depth;
   const depth = given ?? leading(space, d.choices);
@@ -33,7 +33,7 @@ export function rows(d: Draft, region: Region): void {
   const row = unflatten(task(d, product(space.slice(0, depth))), space.slice(0, depth));
   const reader = d.reader();
   for (const v of region.outputs)
-    if (shapeOf(v).length < space.length || inner.length === 0) d.k.store(d.output(v), row, reader.element(v, row));
+    if (shapeOf(v).length < space.length || inner.length === 0) d.stores(v)(row, reader.element(v, row));
   const wide = region.outputs.filter((v) => shapeOf(v).length === space.length && inner.length > 0);
   if (wide.length === 0) return;
   const most = d.choices.points?.(product(space)) ?? block;
@@ -129,7 +129,7 @@ function make(
   const values = list.map((v) => reader.element(v, at));
   const named =
     list.length === 1 ? values : values.map((x) => (x.e === "num" || x.e === "var" ? x : d.k.letHere("value", x)));
-  list.forEach((v, i) => d.k.store(d.output(v), at, item(named, i), stream(v)));
+  list.forEach((v, i) => d.stores(v)(at, item(named, i), stream(v)));
 }
 /** Keeps what is dear, and read by a fold and by the result: a softmax's powers of e. */
 function keeping(d: Draft, out: Value, row: readonly Expr[], walk: Walk): Reader | null {

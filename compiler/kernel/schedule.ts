@@ -54,6 +54,8 @@ export interface AttentionTile {
 }
 /** What a target chooses where nothing was measured. */
 export interface Choices {
+  /** Kernels are given buffers from the step on that they read or write; not where the beginning of a buffer must be of many bytes. */
+  readonly steps?: boolean;
   contraction(c: Contraction): Schedule;
   /** Steps of its depth that tasks of their own make of a product of one pair of operands, all of them or less; the pieces are added. */
   piece(c: Contraction): number;
@@ -110,6 +112,7 @@ export const hostChoices: Choices = {
   inCaches,
   sums,
   gathers: false,
+  steps: true,
 };
 /** Instructions beside FMAs: they multiply tiles of bf16 (AMX), or add two products of bf16 to a sum of f32 (AVX512-BF16). */
 export type Products = "tiles" | "words";

@@ -46,7 +46,7 @@ export function shortRows(d: Draft, outputs: readonly Value[], outer: readonly n
   d.k.par(rows.n, (i) => {
     for (const v of made) block.make(v, i);
     const row = unflatten(plus(rows, i), outer);
-    for (const v of outputs) if (!isWide(v)) d.k.store(d.output(v), row, block.reader(i).element(v, row));
+    for (const v of outputs) if (!isWide(v)) d.stores(v)(row, block.reader(i).element(v, row));
   });
   for (const v of wide) block.giveOut(v);
   return true;
@@ -83,8 +83,8 @@ class Columns {
     this.#turn(v, (i, j) => this.#d.k.store(to, [j, i], load(from, ...this.#row(i, v), j)));
   }
   giveOut(v: Value): void {
-    const [from, to] = [this.#of(v), this.#d.output(v)];
-    this.#turn(v, (i, j) => this.#d.k.store(to, [...this.#row(i, v), j], load(from, j, i)));
+    const [from, store] = [this.#of(v), this.#d.stores(v)];
+    this.#turn(v, (i, j) => store([...this.#row(i, v), j], load(from, j, i)));
   }
   /** Elements of row i, those that lie in columns from there. */
   reader(i: Expr): Reader {

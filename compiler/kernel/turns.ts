@@ -68,8 +68,8 @@ class Turns {
   /** What is stored of a row, element by element. */
   store(at: readonly Expr[], known: ReadonlyMap<Value, (at: readonly Expr[]) => Expr>): (j: Expr) => void {
     const read = this.d.reader(known);
-    const to = this.d.output(this.#out);
-    return (j) => this.d.k.store(to, [...at, j], read.element(this.#out, [...at, j]), true);
+    const store = this.d.stores(this.#out);
+    return (j) => store([...at, j], read.element(this.#out, [...at, j]), true);
   }
   /** The fold of a row; `beside` runs beside each element, which is asked for `ahead`. */
   fold({ x, fn }: RowFold, at: readonly Expr[], ahead: number, beside: (j: Expr) => void = () => {}): Expr {

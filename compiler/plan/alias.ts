@@ -99,7 +99,7 @@ class Groups {
   /** Whether the launch that first writes `to` is the last to read `from`, and reads no element that it has overwritten. */
   #handsOver(from: Life, to: Life): boolean {
     const args = from.last === to.first ? (this.#sequence.launches[to.first]?.args ?? []) : [];
-    const written = args.find((arg) => arg.buffer === to.buffer && !reads(arg));
+    const written = args.find((arg) => arg.buffer === to.buffer && !reads(arg) && arg.access !== "part");
     const uses = args.filter((arg) => reads(arg) && same(arg.buffer, from.buffer));
     if (written?.access === "update")
       return uses.length === 0 && written.base !== undefined && same(written.base, from.buffer);

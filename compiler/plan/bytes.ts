@@ -43,7 +43,7 @@ function crossing(sequence: Sequence, from: Phase, to: Phase): readonly VirtualB
   const crossed = new Set<VirtualBuffer>();
   for (const { args, phase } of sequence.launches) {
     for (const { buffer, access, base } of args) {
-      if (access === "write" || access === "update") writer.set(buffer, writer.get(buffer) ?? phase);
+      if (access !== "read" && access !== "pointwise") writer.set(buffer, writer.get(buffer) ?? phase);
       for (const read of base === undefined ? [buffer] : [base]) {
         if (phase === to && writer.get(read) === from) crossed.add(read);
       }

@@ -50,6 +50,7 @@ class Memory {
   readonly storeBytes: number;
   readonly #stores: ReadonlyMap<string, VirtualBuffer>;
   readonly #inputs: ReadonlySet<string>;
+  readonly #shifted = new Map<string, number>();
 
   constructor(sequences: readonly Sequence[], stores: readonly Store[]) {
     this.#stores = storeBuffers(sequences, stores);
@@ -106,8 +107,25 @@ class Memory {
   #launch({ kernel, args, ...rest }: VirtualLaunch, find: (buffer: VirtualBuffer) => number): Step {
     return {
       kind: "launch",
-      launch: { ...rest, kernel: this.kernels.add(kernel), args: args.map((arg) => find(arg.buffer)) },
+      launch: {
+        ...rest,
+        kernel: this.kernels.add(kernel),
+        args: args.map((arg) => this.#from(find(arg.buffer), arg.shift ?? 0)),
+      },
     };
+  }
+  /** The buffer from so many bytes on. */
+  #from(index: number, shift: number): number {
+    const whole = this.buffers[index];
+    if (shift === 0 || whole === undefined) return index;
+    const known = this.#shifted.get(`${index} ${shift}`);
+    if (known !== undefined) return known;
+    const { name, dtype, offset, bytes } = whole;
+    const pitch = Math.floor((bytes - shift) / bytesOf[dtype]);
+    const rest = { name: `${name} + ${shift}`, dtype, shape: [pitch], layout: { kind: "rows", pitch } } as const;
+    this.#shifted.set(`${index} ${shift}`, this.buffers.length);
+    this.buffers.push({ ...rest, offset: offset + shift, bytes: bytes - shift });
+    return this.buffers.length - 1;
   }
   #inputsOf(sequence: Sequence): readonly string[] {
     const names = new Set([...buffersOf(sequence)].map((buffer) => buffer.store ?? ""));

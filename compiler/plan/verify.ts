@@ -1,5 +1,6 @@
 // Replays a plan on shadow memory, in which each byte knows whose data it holds.
 import { Bug } from "../diagnostic.ts";
+import { bytesOf } from "../types/dtype.ts";
 import { sameForm } from "./alias.ts";
 import { keyOf, reads } from "./life.ts";
 import { alignment } from "./place.ts";
@@ -11,7 +12,7 @@ type Data = VirtualBuffer | string;
 /** Throws a Bug that names the buffers if an entry reads what something else has overwritten, or leaves a store or result wrong. */
 export function verifyPlan(plan: Plan, sequences: readonly Sequence[]): void {
   for (const buffer of plan.buffers) {
-    const fits = buffer.offset % alignment === 0 && buffer.offset + buffer.bytes <= plan.bytes.arena;
+    const fits = buffer.offset % bytesOf[buffer.dtype] === 0 && buffer.offset + buffer.bytes <= plan.bytes.arena;
     if (!fits) throw new Bug(`buffer ${buffer.name} at ${buffer.offset} does not fit the arena`);
   }
   for (const [i, sequence] of sequences.entries()) {
@@ -23,6 +24,9 @@ export function verifyPlan(plan: Plan, sequences: readonly Sequence[]): void {
 
 class Replay {
   readonly #memory = new Shadow();
+  /** How many launches are still to write a part of each buffer that is written so, and which have begun. */
+  readonly #parts = new Map<Data, number>();
+  readonly #begun = new Set<Data>();
   readonly #plan: Plan;
   readonly #sequence: Sequence;
   readonly #entry: Entry;
@@ -30,6 +34,7 @@ class Replay {
     this.#plan = plan;
     this.#sequence = sequence;
     this.#entry = entry;
+    for (const { args } of sequence.launches) for (const arg of args) this.#note(arg, 1);
     for (const store of plan.stores) {
       const buffer = this.#buffer(store.buffer);
       if (this.#memory.holders(buffer).length > 0) throw new Bug(`store ${store.name} overlaps another`);
@@ -52,10 +57,18 @@ class Replay {
       this.#expect(this.#buffer(buffer), assigned.get(name) ?? name, `as store ${name} at the end`);
     }
   }
+  #note({ access, buffer }: VirtualArg, more: number): void {
+    if (access === "part") this.#parts.set(keyOf(buffer), (this.#parts.get(keyOf(buffer)) ?? 0) + more);
+  }
   #launch(launch: VirtualLaunch | undefined, args: readonly number[]): void {
     if (launch?.args.length !== args.length) throw new Bug(`${this.#entry.name} has a launch that was not asked for`);
-    const at = launch.args.map((arg, i) => ({ arg, buffer: this.#buffer(args[i]) }));
+    const at = launch.args.map((arg, i) => ({ arg, buffer: unshifted(this.#buffer(args[i]), arg) }));
     for (const { arg, buffer } of at) {
+      if (buffer.offset % alignment !== 0) throw new Bug(`buffer ${buffer.name} begins at ${buffer.offset}`);
+      if (arg.access === "part" && this.#begun.has(keyOf(arg.buffer)))
+        this.#expect(buffer, keyOf(arg.buffer), "in part");
+      if (reads(arg) && (this.#parts.get(keyOf(arg.buffer)) ?? 0) > 0)
+        throw new Bug(`${arg.buffer.name} is read by ${launch.kernel.name} before all of its parts are written`);
       if (reads(arg)) this.#expect(buffer, keyOf(arg.buffer), `by ${launch.kernel.name}`);
       if (arg.base !== undefined) this.#expect(buffer, keyOf(arg.base), `by ${launch.kernel.name} as a base`);
     }
@@ -65,6 +78,8 @@ class Replay {
         if (other !== write && meet(write.buffer, other.buffer))
           allow(write.arg, other.arg, write.buffer.offset === other.buffer.offset);
       this.#memory.write(write.buffer, keyOf(write.arg.buffer));
+      if (write.arg.access === "part") this.#begun.add(keyOf(write.arg.buffer));
+      this.#note(write.arg, -1);
     }
   }
   #copy(from: PlanBuffer, to: PlanBuffer): void {
@@ -89,10 +104,17 @@ class Replay {
     return buffer;
   }
 }
+/** All of the buffer of which the launch is given the rest. */
+function unshifted(buffer: PlanBuffer, { shift = 0, buffer: { dtype, shape, layout } }: VirtualArg): PlanBuffer {
+  return shift === 0
+    ? buffer
+    : { ...buffer, dtype, shape, layout, offset: buffer.offset - shift, bytes: buffer.bytes + shift };
+}
 const nameOf = (data: Data | null): string => (data === null ? "nothing" : typeof data === "string" ? data : data.name);
 const meet = (a: PlanBuffer, b: PlanBuffer): boolean => a.offset < b.offset + b.bytes && b.offset < a.offset + a.bytes;
-/** One launch may write what it reads only element by element. */
+/** One launch may write what it reads only element by element, and several parts of a buffer. */
 function allow(write: VirtualArg, other: VirtualArg, aligned: boolean): void {
+  if (write.access === "part" && other.access === "part" && write.buffer === other.buffer) return;
   const fine =
     write.access === "write" && other.access === "pointwise" && aligned && sameForm(write.buffer, other.buffer);
   if (!fine) throw new Bug(`${write.buffer.name} is written over ${other.buffer.name}, which the same launch uses`);

@@ -270,6 +270,30 @@ const sumOfConcats: Rule = {
   },
 };
 
+/** Where one piece holds all of the places. */
+const sliceOfConcat: Rule = {
+  name: "slice(concat(.., x, ..)) = slice(x)",
+  root: "slice",
+  apply(v, g) {
+    const node = madeBy(v, "slice");
+    const whole = node?.args[0] && madeBy(node.args[0], "concat");
+    if (!node || !whole || whole.attrs.axis !== node.attrs.axis) return null;
+    const { axis } = node.attrs;
+    const size = number(node.attrs.size);
+    let start = number(node.attrs.start);
+    for (const x of whole.args) {
+      const places = dims(x.type)[axis] ?? 0;
+      if (start < places) return start + size <= places ? b.slice(g, x, axis, start, size) : null;
+      start -= places;
+    }
+    return null;
+  },
+  examples(g) {
+    const [p, q] = ["p", "q"].map((name) => b.param(g, name, { dtype: "f32", shape: [2, 3] })) as [Value, Value];
+    return [b.slice(g, b.concat(g, [p, q], 1), 1, 4, 2), b.slice(g, b.concat(g, [p, q], 0), 0, 0, 2)];
+  },
+};
+
 export const algebra: readonly Rule[] = [
   ...identities,
   ...folding,
@@ -278,6 +302,7 @@ export const algebra: readonly Rule[] = [
   reduceOfOne,
   putOfNothing,
   sumOfConcats,
+  sliceOfConcat,
   takeOfRun,
 ];
 

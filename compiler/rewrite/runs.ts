@@ -6,7 +6,7 @@ import { madeBy, splatOf } from "./pattern.ts";
 import type { Rule } from "./rule.ts";
 
 /** Where the index of an axis begins, if it goes up by 1 along that axis and is the same along all others; null otherwise. */
-function startOf(v: Value, axis: number): number | null {
+export function startOf(v: Value, axis: number): number | null {
   const shape = dims(v.type);
   if (madeBy(v, "iota")) return axis === 0 ? 0 : null;
   const sum = madeBy(v, "binary");

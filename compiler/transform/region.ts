@@ -17,3 +17,6 @@ export interface Region {
 
 /** Rows moved by an index: read in the consumer's load, whatever consumes it. */
 export const carries: ReadonlySet<string> = new Set(["gather", "dispatch", "combine"]);
+
+/** What has so many pieces, or is read in so many, is the work of a long loop: each step writes, or reads, its own. */
+export const manySteps = 16;

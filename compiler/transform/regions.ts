@@ -5,7 +5,7 @@ import { topological, valuesOf } from "../graph/walk.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import { dims } from "../types/type.ts";
 import { type MergeOptions, merge, type Part } from "./merge.ts";
-import { carries, type Region } from "./region.ts";
+import { carries, manySteps, type Region } from "./region.ts";
 
 /** Reductions over so few elements are written out, like points, unless an element takes so many operations to make. */
 const fewElements = 8;
@@ -40,9 +40,12 @@ function operations(v: Value): number {
   const own = lower === "point" ? node.op.flops(node) / Math.max(1, sizeOf(v)) : 0;
   return own + node.args.reduce((sum, a) => sum + (sum > fewOperations ? 0 : operations(a)), 0);
 }
+/** A concat of what many steps make: each piece is written to its place in memory. */
+export const isInSteps = ({ op, args }: Node): boolean => op.name === "concat" && args.length > manySteps;
 /** Ends a region always: its results are in memory. */
 export function isAnchor(node: Node): boolean {
   const { lower, name } = node.op;
+  if (isInSteps(node)) return true;
   if (lower === "tile" || (lower === "algorithm" && !carries.has(name))) return true;
   return lower === "reduce" && !folds(node) && !isWrittenOut(node);
 }
@@ -79,6 +82,8 @@ const reading = 4;
 const worth = 20;
 /** More than this is never computed again. */
 const dear = 400;
+/** So many values are made again one of another: a long loop's last step would make all steps before. */
+const mostAgain = 3;
 /** What is no mere load is made at so many places for one element, then read. */
 const manyPlaces = 8;
 
@@ -86,6 +91,8 @@ class Plan {
   private readonly stored: Set<Value>;
   /** In memory for the forward's readers only: what reads it later computes it again. */
   private readonly again = new Set<Value>();
+  /** How many values, one of another, late kernels make again to make one that reads this. */
+  private readonly above = new Map<Value, number>();
   private readonly forward: ReadonlySet<Node>;
   private readonly readers: ReadonlyMap<Value, readonly Node[]>;
   private readonly reach = new Map<Value, Reach>();
@@ -130,13 +137,20 @@ class Plan {
     if (isAnchor(node) && node.op.name !== "reduce") return;
     for (const v of node.results) {
       if (!this.stored.has(v) && this.wants(v)) this.stored.add(v);
-      if (this.stored.has(v) && this.cheapAgain(v)) this.again.add(v);
+      if (this.stored.has(v) && (this.above.get(v) ?? 0) < mostAgain && this.cheapAgain(v)) this.again.add(v);
+      this.deepen(v);
       for (const [root, patterns] of this.rootsOf(v)) {
         if (folds(node) && !isWrittenOut(node)) this.depths.set(root, v.type.shape.length);
         for (const p of patterns) node.args.forEach((a, i) => this.read(root, a, through(node, i, p)));
         node.args.forEach((a, i) => this.move(root, v, a, moves(node, i) ? `${node.op.name}${node.id}.${i}` : null));
       }
     }
+  }
+  /** What a value reads is made again with it, as far as that is not read from memory. */
+  private deepen(v: Value): void {
+    const own = this.above.get(v) ?? 0;
+    const here = this.again.has(v) ? own + 1 : this.stored.has(v) ? 0 : own;
+    for (const a of v.node.args) this.above.set(a, Math.max(here, this.above.get(a) ?? 0));
   }
   /** Which kernels compute a value, and at which of their elements. */
   private rootsOf(v: Value): Reach {

@@ -1,0 +1,96 @@
+// What many steps of a loop make piece by piece: makers write each piece to its place, and what they do not make is copied there.
+import type { Graph, Node, Value } from "../graph/node.ts";
+import { topological, valuesOf } from "../graph/walk.ts";
+import type { OpAttrs } from "../ops/attrs.ts";
+import { number } from "../ops/common.ts";
+import { manySteps, type Region } from "../transform/region.ts";
+import { isInSteps } from "../transform/regions.ts";
+import type { Draft, Home } from "./draft.ts";
+import { regrouped } from "./elements.ts";
+import { add, item, num, product, unflatten } from "./expr.ts";
+import type { Expr } from "./ir.ts";
+import { shapeOf } from "./read.ts";
+
+/** The piece of a concat that begins at `start` of its axis. */
+export interface Step {
+  readonly concat: Value;
+  readonly piece: Value;
+  readonly start: number;
+}
+export interface Steps {
+  /** By what is written where it is made: it is all of the piece. */
+  readonly made: ReadonlyMap<Value, readonly Step[]>;
+  /** Of those, what nothing else reads. */
+  readonly only: ReadonlySet<Value>;
+}
+/** The pieces of a concat, in order. */
+export function piecesOf(concat: Value): Step[] {
+  const { axis } = concat.node.attrs as OpAttrs["concat"];
+  let end = 0;
+  return concat.node.args.map((piece) => {
+    const start = end;
+    end += item(shapeOf(piece), axis);
+    return { concat, piece, start };
+  });
+}
+/** What a piece is another shape of. */
+export function under(piece: Value): Value {
+  let v = piece;
+  while (v.node.op.name === "reshape") v = item(v.node.args, 0);
+  return v;
+}
+export function stepsIn(graph: Graph, regions: readonly Region[]): Steps {
+  const writers = regions.filter((r) => r.kind !== "algorithm");
+  const written = new Set(writers.flatMap((r) => r.outputs.filter((v) => r.kind === "rows" || isWhole(v, r))));
+  const nodes = topological(valuesOf(graph));
+  const made = new Map<Value, Step[]>();
+  for (const step of nodes.filter(isInSteps).flatMap((n) => piecesOf(item(n.results, 0)))) {
+    const v = under(step.piece);
+    if (written.has(v)) made.set(v, [...(made.get(v) ?? []), step]);
+  }
+  const readers = new Map<Value, Node[]>();
+  for (const n of nodes) for (const a of n.args) readers.set(a, [...(readers.get(a) ?? []), n]);
+  const results = new Set(valuesOf(graph));
+  const elsewhere = (v: Value): boolean =>
+    results.has(v) ||
+    (readers.get(v) ?? []).some((n) => !isInSteps(n) && (n.op.name !== "reshape" || n.results.some(elsewhere)));
+  return { made, only: new Set([...made.keys()].filter((v) => !elsewhere(v))) };
+}
+/** Not the sum of the rows of a contraction, which is added up apart. */
+const isWhole = (v: Value, { nodes }: Region): boolean =>
+  nodes.some((n) => n.results.some((r) => shapeOf(r).length === shapeOf(v).length));
+
+/** Whether a loop reads a value step by step: many slices along one axis, that do not meet. */
+export function isReadInSteps(nodes: readonly Node[]): boolean {
+  const taken = new Map<string, number>();
+  const ends = new Map<string, number[]>();
+  for (const { op, args, attrs } of nodes) {
+    if (op.name !== "slice") continue;
+    const [x, { axis, start, size }] = [item(args, 0), attrs as OpAttrs["slice"]];
+    const key = `${x.node.id} ${x.index} ${axis}`;
+    taken.set(key, (taken.get(key) ?? 0) + number(size));
+    ends.set(key, [...(ends.get(key) ?? []), number(start), item(shapeOf(x), axis)]);
+  }
+  return [...ends].some(([key, all]) => all.length >= 2 * manySteps && (taken.get(key) ?? 0) <= Math.max(...all));
+}
+
+/** Where an element of a value stands in the concat of which it is a piece. */
+export const placeOf =
+  ({ concat, piece, start }: Step, v: Value) =>
+  (at: readonly Expr[]): readonly Expr[] => {
+    const { axis } = concat.node.attrs as OpAttrs["concat"];
+    const there = regrouped(at, shapeOf(v), shapeOf(piece));
+    return there.with(axis, add(item(there, axis), num(start)));
+  };
+/** Copies a piece to its place, or makes it there. */
+export function writePiece(d: Draft, { concat, piece }: Step, home: Home): void {
+  const { axis } = concat.node.attrs as OpAttrs["concat"];
+  const shape = shapeOf(piece);
+  const [outer, inner] = [shape.slice(0, axis), shape.slice(axis)];
+  const row = product(outer) === 1 ? outer.map(() => num(0)) : unflatten(d.k.task("r", product(outer)).at, outer);
+  const reader = d.reader();
+  d.k.par(num(product(inner)), (j) => {
+    const at = [...row, ...unflatten(j, inner)];
+    d.put(home, at, reader.element(piece, at));
+  });
+}

@@ -1,0 +1,159 @@
+// What a long unrolled loop writes or sends back step by step: a chain of `put`s, or a sum of slices' gradients, is one concat of its pieces.
+import type { Builder, Graph, Node, Value } from "../graph/node.ts";
+import { topological, valuesOf, withValues } from "../graph/walk.ts";
+import type { OpAttrs } from "../ops/attrs.ts";
+import * as b from "../ops/build.ts";
+import { nth } from "../ops/common.ts";
+import { madeBy, splatOf } from "../rewrite/pattern.ts";
+import { startOf } from "../rewrite/runs.ts";
+import { dims, dtypeOf } from "../types/type.ts";
+import { manySteps } from "./region.ts";
+
+/** Places `from` to `to` of an axis, and what stands there. */
+interface Piece {
+  readonly from: number;
+  readonly to: number;
+  readonly value: Value;
+}
+/** The nodes of one result that are links of a chain, from its end: what each adds, and what is under the last. */
+interface Chain {
+  readonly axis: number;
+  readonly links: readonly Node[];
+  /** In the order in which they are written or added. */
+  readonly pieces: readonly Piece[];
+  /** Of `put`s: what they write over. Of a sum: what has no gaps, added to the rest. */
+  readonly under: readonly Value[];
+}
+type Find = (end: Node, isInner: (v: Value) => boolean) => Chain | null;
+
+/** The graph with chains of many links as concats. Time and nodes are linear in the links. */
+export function joinPieces(g: Builder, graph: Graph): Graph {
+  const results = valuesOf(graph);
+  const chains = chainsIn(results);
+  if (chains.size === 0) return graph;
+  const inner = new Set([...chains.values()].flatMap(({ links }) => links.slice(1)));
+  const made = new Map<Node, readonly Value[]>();
+  const now = (v: Value): Value => made.get(v.node)?.[v.index] ?? v;
+  for (const node of topological(results)) {
+    if (inner.has(node)) continue;
+    g.where = node.where;
+    const chain = chains.get(node);
+    made.set(node, chain ? [joined(g, node, chain, now)] : g.add(node.op, node.args.map(now), node.attrs).results);
+  }
+  g.where = null;
+  return withValues(graph, results.map(now));
+}
+/** Chains by their last node. */
+function chainsIn(results: readonly Value[]): Map<Node, Chain> {
+  const nodes = topological(results);
+  const uses = new Map<Value, number>();
+  for (const v of [...results, ...nodes.flatMap((n) => n.args)]) uses.set(v, (uses.get(v) ?? 0) + 1);
+  const found = new Map<Node, Chain>();
+  const seen = new Set<Node>();
+  for (const node of nodes.toReversed()) {
+    const find = finders[node.op.name];
+    if (!find || seen.has(node)) continue;
+    const chain = find(node, (v) => uses.get(v) === 1);
+    for (const link of chain?.links ?? []) seen.add(link);
+    if (chain && pays(chain, nth(node.results, 0))) found.set(node, chain);
+  }
+  return found;
+}
+/** Whether there are many pieces that hardly meet; and what they are written over is no store, of which few places would be written. */
+function pays({ axis, pieces, under }: Chain, whole: Value): boolean {
+  if (pieces.length < manySteps) return false;
+  const size = places(whole, axis);
+  const { over } = stretches(pieces, size);
+  const covered = pieces.reduce((n, { from, to }) => n + to - from, 0);
+  const isWritten = under.every((v) => splatOf(v) !== null) || 2 * covered >= size;
+  return isWritten && over.reduce((n, list) => n + list.length, 0) <= 2 * pieces.length;
+}
+const places = (v: Value, axis: number): number => nth(dims(v.type), axis);
+
+/** `put` after `put` at places that are known. */
+const puts: Find = (end, isInner) => {
+  const last = written(end);
+  if (!last) return null;
+  const [links, pieces]: [Node[], Piece[]] = [[end], [last.piece]];
+  let under = nth(end.args, 0);
+  for (let next = written(under.node); next?.axis === last.axis && isInner(under); next = written(under.node)) {
+    links.push(under.node);
+    pieces.push(next.piece);
+    under = nth(under.node.args, 0);
+  }
+  return { axis: last.axis, links, pieces: pieces.toReversed(), under: [under] };
+};
+function written(node: Node): { readonly axis: number; readonly piece: Piece } | null {
+  const { mode, axis, batch } = node.attrs as OpAttrs["scatter"];
+  if (node.op.name !== "scatter" || mode !== "set") return null;
+  const [under, index, rows] = [nth(node.args, 0), nth(node.args, 1), nth(node.args, 2)];
+  const from = dims(index.type).length === batch + 1 ? startOf(index, batch) : null;
+  if (from === null) return null;
+  const to = from + places(index, batch);
+  return from >= 0 && to > from && to <= places(under, axis) ? { axis, piece: { from, to, value: rows } } : null;
+}
+
+/** Sums whose terms are mostly gaps, of zeros, along one axis. */
+const sums: Find = (end, isInner) => {
+  if (!isSum(end)) return null;
+  const [links, terms]: [Node[], Value[]] = [[], []];
+  const waiting = [end];
+  for (let node = waiting.pop(); node; node = waiting.pop()) {
+    links.push(node);
+    const [x, y] = [nth(node.args, 0), nth(node.args, 1)];
+    // chains grow to the left, so that this walks from the last term to the first
+    for (const v of [y, x]) if (!(isSum(v.node) && isInner(v))) terms.push(v);
+    for (const v of [x, y]) if (isSum(v.node) && isInner(v)) waiting.push(v.node);
+  }
+  const ordered = terms.toReversed();
+  const axes = ordered.map(gappedAxis).filter((axis) => axis !== null);
+  const axis = axes.toSorted((p, q) => p - q)[axes.length >> 1] ?? 0;
+  const gapped = ordered.filter((v) => gappedAxis(v) === axis);
+  const pieces = gapped.flatMap((v) => piecesOf(v, axis));
+  return { axis, links, pieces, under: ordered.filter((v) => gappedAxis(v) !== axis) };
+};
+const isSum = ({ op, attrs }: Node): boolean => op.name === "binary" && (attrs as OpAttrs["binary"]).fn === "add";
+const isZero = (v: Value): boolean => splatOf(v) === 0;
+/** The axis of a concat with zeros. */
+function gappedAxis(v: Value): number | null {
+  const node = madeBy(v, "concat");
+  return node?.args.some(isZero) ? node.attrs.axis : null;
+}
+function piecesOf(v: Value, axis: number): Piece[] {
+  let to = 0;
+  return (madeBy(v, "concat")?.args ?? []).flatMap((value): Piece[] => {
+    const from = to;
+    to += places(value, axis);
+    return isZero(value) || to === from ? [] : [{ from, to, value }];
+  });
+}
+const finders: Readonly<Partial<Record<string, Find>>> = { scatter: puts, binary: sums };
+
+/** Stretches between all ends of pieces, and the pieces over each. */
+function stretches(
+  all: readonly Piece[],
+  size: number,
+): { readonly ends: readonly number[]; readonly over: readonly Piece[][] } {
+  const ends = [...new Set([0, size, ...all.flatMap((p) => [p.from, p.to])])].toSorted((p, q) => p - q);
+  const at = new Map(ends.map((end, i) => [end, i]));
+  const over = ends.slice(1).map((): Piece[] => []);
+  for (const p of all) for (let i = at.get(p.from) ?? 0; i < (at.get(p.to) ?? 0); i++) over[i]?.push(p);
+  return { ends, over };
+}
+function joined(g: Builder, end: Node, { axis, pieces, under }: Chain, now: (v: Value) => Value): Value {
+  const whole = nth(end.results, 0);
+  const { ends, over } = stretches(pieces, places(whole, axis));
+  const part = (v: Value, start: number, from: number, to: number): Value =>
+    b.slice(g, now(v), axis, from - start, to - from);
+  const sum = isSum(end);
+  const list = over.map((covering, i) => {
+    const [from, to] = [nth(ends, i), nth(ends, i + 1)];
+    const here = covering.map((p) => part(p.value, p.from, from, to));
+    if (sum) return here.length > 0 ? here.reduce((x, y) => b.add(g, x, y)) : zeros(g, whole, axis, to - from);
+    return here.at(-1) ?? part(nth(under, 0), 0, from, to);
+  });
+  const made = b.concat(g, list, axis);
+  return sum ? [...under.map(now), made].reduce((x, y) => b.add(g, x, y)) : made;
+}
+const zeros = (g: Builder, like: Value, axis: number, n: number): Value =>
+  b.fill(g, 0, dtypeOf(like.type), dims(like.type).with(axis, n));
