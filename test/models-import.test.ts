@@ -23,6 +23,7 @@ const models = {
   qwen2_moe: "Qwen2Moe",
   glm4_moe: "Glm4Moe",
   granitemoe: "GraniteMoe",
+  llama4_text: "Llama4",
   gpt_oss: "GptOss",
   deepseek_v3: "DeepSeekMain",
 } as const;
@@ -77,6 +78,17 @@ test("a configuration that the model cannot have is a Problem that names the key
   );
   const mxfp4 = { quant_method: "mxfp4" };
   refused(() => openForeign(copy("gpt_oss", (c) => ({ ...c, quantization_config: mxfp4 }))), "quantised", '"mxfp4"');
+});
+const other = (name: string, change: object): string => copy(name, (c) => ({ ...c, ...change }));
+test("what a family's blocks cannot be is refused by its key", () => {
+  refused(() => openForeign(other("qwen2_moe", { use_sliding_window: true })), "use_sliding_window is true");
+  refused(() => openForeign(other("glm4_moe", { n_group: 2 })), "n_group is 2");
+  refused(() => openForeign(other("granitemoe", { attention_bias: true })), "attention_bias is true");
+  refused(() => openForeign(other("llama4_text", { no_rope_layers: [1, 1, 1, 1] })), "no_rope_layers", "[1,1,1,0]");
+  refused(() => openForeign(other("llama4_text", { moe_layers: [0, 1] })), "moe_layers", "[1,3]");
+  refused(() => openForeign(other("llama4_text", { interleave_moe_layer_step: 3 })), "interleave_moe_layer_step is 3");
+  refused(() => openForeign(other("llama4_text", { attn_temperature_tuning: false })), "attn_temperature_tuning");
+  refused(() => openForeign(other("llama4_text", { rope_parameters: { rope_type: "yarn" } })), '"yarn"');
 });
 test("an imported model has each expert's gate and up from the columns that hold both in turn", async () => {
   const at = join(hf, "gpt_oss");

@@ -46,6 +46,11 @@ const models: Readonly<Record<string, Model>> = {
     sizes: { V: 19, D: 8, H: 6, L: 1, Heads: 2, Groups: 1, E: 4, K: 2, Context: 8, soft: 1 },
     step: 2000,
   },
+  Llama4: {
+    file: "decoder",
+    sizes: { V: 19, D: 8, F: 10, H: 6, L: 4, Heads: 2, Groups: 1, A: 4, E: 3, Step: 2, Context: 8, chunk: 4 },
+    step: 2000,
+  },
   DeepSeekV3: {
     file: "decoder",
     sizes: {

@@ -7,7 +7,7 @@ import { note, printJson, showCount, warn } from "../output.ts";
 export const importCommand = (): Command =>
   new Command("import")
     .description(
-      "Take over a mixture of experts that transformers saved: Mixtral, OLMoE, Qwen2-MoE, Qwen3-MoE, GLM-4.5, Granite, GPT-OSS, DeepSeek-V3.",
+      "Take over a mixture of experts that transformers saved: Mixtral, OLMoE, Qwen2-MoE, Qwen3-MoE, GLM-4.5, Granite, Llama 4, GPT-OSS, DeepSeek-V3.",
     )
     .argument("<folder>", "what save_pretrained wrote: config.json, safetensors, and tokenizer.json if it is there")
     .addOption(out("folder", "where it goes; default: runs/NAME"))

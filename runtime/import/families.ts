@@ -1,6 +1,9 @@
 // Which of transformers' architectures the standard library has: for each, where config.json says the header's values, and what weights are called.
 
 export type Json = Readonly<Record<string, unknown>>;
+/** `a.b` is b in a; null is as if it were not there. */
+export const lookup = (config: Json, key: string): unknown =>
+  key.split(".").reduce<unknown>((x, part) => (x as Json | null | undefined)?.[part], config) ?? undefined;
 /** Keys of config.json, the first that is there; `a.b` is b in a. What it is without any (null: as the model's header has it), else one is needed. */
 interface Said {
   readonly keys: readonly string[];
@@ -88,7 +91,21 @@ function toBias(weight: string): string {
 /** GPT-OSS's: a window in every other block, from the first on. */
 const everyOther = ({ num_hidden_layers: layers }: Json): string[] =>
   Array.from({ length: Number(layers) }, (_, i) => (i % 2 === 0 ? "sliding_attention" : "full_attention"));
-const yarn = (key: string): string[] => [`rope_parameters.${key}`, `rope_scaling.${key}`];
+/** Llama 4's: three blocks with rope, then one without. */
+const everyFourth =
+  <T>(near: T, far: T) =>
+  ({ num_hidden_layers: layers }: Json): T[] =>
+    Array.from({ length: Number(layers) }, (_, i) => (i % 4 === 3 ? far : near));
+const everyStep = ({ num_hidden_layers: layers, interleave_moe_layer_step: step = 1 }: Json): number[] =>
+  Array.from({ length: Number(layers) }, (_, i) => i).filter((i) => (i + 1) % Number(step) === 0);
+const llama3 = (config: Json): string =>
+  scaling("rope_type").some((key) => lookup(config, key) === "llama3") ? "llama3" : "default";
+/** The key's own value if it is one of these, else the first. */
+const oneOf =
+  (key: string, ...values: readonly unknown[]) =>
+  (config: Json): unknown =>
+    values.includes(config[key]) ? config[key] : values[0];
+const scaling = (key: string): string[] => [`rope_parameters.${key}`, `rope_scaling.${key}`];
 
 export const families: readonly Family[] = [
   {
@@ -227,9 +244,9 @@ export const families: readonly Family[] = [
       A: said("head_dim"),
       E: said("num_local_experts", "num_experts"),
       window: said("sliding_window"),
-      stretch: said(...yarn("factor")),
-      original: said(...yarn("original_max_position_embeddings")),
-      truncate: { keys: yarn("truncate"), otherwise: true },
+      stretch: said(...scaling("factor")),
+      original: said(...scaling("original_max_position_embeddings")),
+      truncate: { keys: scaling("truncate"), otherwise: true },
       limit: { keys: ["swiglu_limit"], otherwise: 7 },
       alpha: { keys: ["swiglu_alpha"], otherwise: 1.702 },
     },
@@ -237,9 +254,9 @@ export const families: readonly Family[] = [
       hidden_act: "silu",
       attention_bias: true,
       layer_types: everyOther,
-      ...Object.fromEntries(yarn("rope_type").map((key) => [key, "yarn"])),
-      ...Object.fromEntries(yarn("beta_fast").map((key) => [key, 32])),
-      ...Object.fromEntries(yarn("beta_slow").map((key) => [key, 1])),
+      ...Object.fromEntries(scaling("rope_type").map((key) => [key, "yarn"])),
+      ...Object.fromEntries(scaling("beta_fast").map((key) => [key, 32])),
+      ...Object.fromEntries(scaling("beta_slow").map((key) => [key, 1])),
     },
     names: {
       ...outer,
@@ -258,6 +275,51 @@ export const families: readonly Family[] = [
       ],
       "model.layers.*.mlp.experts.down_proj": ["blocks.*.feed.experts.down.weight"],
       "model.layers.*.mlp.experts.down_proj_bias": ["blocks.*.feed.experts.down.bias"],
+    },
+  },
+  {
+    type: "llama4_text",
+    model: "Llama4",
+    header: {
+      ...common,
+      F: said("intermediate_size_mlp"),
+      H: said("intermediate_size"),
+      Groups: said("num_key_value_heads"),
+      A: said("head_dim"),
+      E: said("num_local_experts"),
+      Step: said("interleave_moe_layer_step"),
+      base: { keys: ["rope_parameters.rope_theta", "rope_theta"], otherwise: 500000 },
+      chunk: said("attention_chunk_size"),
+      normed: { keys: ["use_qk_norm"], otherwise: true },
+      heat: { keys: ["attn_scale"], otherwise: 0.1 },
+      span: { keys: ["floor_scale"], otherwise: 8192 },
+      stretch: { keys: scaling("factor"), otherwise: 1 },
+      original: { keys: scaling("original_max_position_embeddings"), otherwise: null },
+      low: { keys: scaling("low_freq_factor"), otherwise: null },
+      high: { keys: scaling("high_freq_factor"), otherwise: null },
+    },
+    only: {
+      hidden_act: "silu",
+      attention_bias: false,
+      ...Object.fromEntries(scaling("rope_type").map((key) => [key, llama3])),
+      interleave_moe_layer_step: oneOf("interleave_moe_layer_step", 1, 2, 4),
+      attn_temperature_tuning: oneOf("attn_temperature_tuning", true, 4),
+      no_rope_layer_interval: 4,
+      no_rope_layers: everyFourth(1, 0),
+      layer_types: everyFourth("chunked_attention", "full_attention"),
+      moe_layers: everyStep,
+    },
+    names: {
+      ...outer,
+      ...attention,
+      ...swiglu("model.layers.*.feed_forward", "blocks.*.feed.dense"),
+      ...swiglu("model.layers.*.feed_forward.shared_expert", "blocks.*.feed.shared"),
+      "model.layers.*.feed_forward.router.weight": "blocks.*.feed.router.weight",
+      "model.layers.*.feed_forward.experts.gate_up_proj": {
+        runs: ["blocks.*.feed.experts.gate.weight", "blocks.*.feed.experts.up.weight"],
+        turned: false,
+      },
+      "model.layers.*.feed_forward.experts.down_proj": ["blocks.*.feed.experts.down.weight"],
     },
   },
   {

@@ -7,7 +7,7 @@ import type { Tensor } from "../executable.ts";
 import { readText } from "../files.ts";
 import { readSafetensors } from "../safetensors.ts";
 import { transposed, zeros } from "../tensor.ts";
-import { type Family, families, type Json, type Runs } from "./families.ts";
+import { type Family, families, type Json, lookup, type Runs } from "./families.ts";
 
 export interface Foreign {
   readonly folder: string;
@@ -61,9 +61,6 @@ function requirePlain(path: string, quantised: unknown): void {
     `convert them by transformers: AutoModelForCausalLM.from_pretrained(FOLDER, dtype="bfloat16"${how}).save_pretrained(OTHER), and the tokenizer to the same folder`,
   );
 }
-/** `a.b` is b in a; null is as if it were not there. */
-const lookup = (config: Json, key: string): unknown =>
-  key.split(".").reduce<unknown>((x, part) => (x as Json | null | undefined)?.[part], config) ?? undefined;
 const shown = (x: unknown): string => (x === undefined ? "not given" : JSON.stringify(x));
 function readJson(path: string): Json {
   const text = readText(path);

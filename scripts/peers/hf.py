@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 FOLDER = Path(__file__).parents[2] / "test" / "peers" / "hf"
 COMMON = {"vocab_size": 40, "hidden_size": 16, "max_position_embeddings": 64, "bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
 HEADS = {"num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "num_experts_per_tok": 2}
+CONFIGS = {"Llama4": "Llama4TextConfig"}
 # Folder: transformers' class, its configuration, and the size of a file (OLMoE's weights are in several, with an index).
 MODELS = {
     "mixtral": ("Mixtral", HEADS | {"intermediate_size": 24, "num_local_experts": 4, "sliding_window": 5}, "1GB"),
@@ -48,6 +49,15 @@ MODELS = {
         | {"embedding_multiplier": 2.5, "attention_multiplier": 0.3, "residual_multiplier": 0.6, "logits_scaling": 1.5},
         "1GB",
     ),
+    "llama4_text": (
+        "Llama4",
+        HEADS
+        | {"num_hidden_layers": 4, "head_dim": 8, "intermediate_size": 8, "intermediate_size_mlp": 12, "num_local_experts": 4, "num_experts_per_tok": 1}
+        | {"interleave_moe_layer_step": 2, "attention_chunk_size": 4, "floor_scale": 3, "attn_scale": 0.7}
+        | {"rope_parameters": {"rope_type": "llama3", "rope_theta": 10000.0, "factor": 8.0, "original_max_position_embeddings": 120}
+            | {"low_freq_factor": 1.0, "high_freq_factor": 4.0}},
+        "1GB",
+    ),
     "gpt_oss": (
         "GptOss",
         HEADS
@@ -67,7 +77,7 @@ MODELS = {
 
 def drawn(name, seed):
     kind, config, _ = MODELS[name]
-    model = getattr(transformers, f"{kind}ForCausalLM")(getattr(transformers, f"{kind}Config")(**COMMON, **config))
+    model = getattr(transformers, f"{kind}ForCausalLM")(getattr(transformers, CONFIGS.get(kind, f"{kind}Config"))(**COMMON, **config))
     g = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for key, p in [*model.named_parameters(), *((k, b) for k, b in model.named_buffers() if "correction_bias" in k)]:
