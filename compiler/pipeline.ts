@@ -39,6 +39,7 @@ import { routedBackward } from "./transform/routed.ts";
 import { expandScatters } from "./transform/scatter.ts";
 import { simplify } from "./transform/simplify.ts";
 import { thinned } from "./transform/thin.ts";
+import { foldUpright } from "./transform/upright.ts";
 import { isFloat, type Precision } from "./types/dtype.ts";
 import { type } from "./types/type.ts";
 
@@ -68,6 +69,8 @@ export interface BuildRequest {
 export interface Limits {
   readonly recompute?: number;
   readonly heads?: number;
+  /** Elements of a fold that `foldUpright` turns; its own if not given. */
+  readonly upright?: number;
 }
 
 /** Throws ProgramError if anything is wrong in the program. */
@@ -122,10 +125,13 @@ const graphPass = (name: string, doc: string, pass: (graph: Graph) => Graph): Pa
   run: pass,
 });
 type G = Elaboration["g"];
-export const beforeGradients = (g: G, observer: Observer): Pass<Graph, Graph>[] => [
+export const beforeGradients = (g: G, observer: Observer, limits: Limits = {}): Pass<Graph, Graph>[] => [
   graphPass("simplify", "rules of algebra, to a fixed point", (graph) => simplify(g, graph, false, watched(observer))),
   graphPass("attention", "softmax(q k, where: positions) v becomes one op", (graph) => findAttention(g, graph)),
   graphPass("written", "what a long loop puts step by step becomes a concat", (graph) => joinPieces(g, graph)),
+  graphPass("upright", "folds of what is read turned go along its other axis", (graph) =>
+    foldUpright(g, graph, limits.upright),
+  ),
 ];
 export const afterGradients = (g: G, observer: Observer, limits: Limits = {}): Pass<Graph, Graph>[] => [
   graphPass("pieces", "what slices of a long loop send back becomes a concat", (graph) => joinPieces(g, graph)),
@@ -166,7 +172,7 @@ function step(
 ): Graph[] {
   const { g } = e;
   const { training } = entry;
-  const forward = withTotal(entry, through(beforeGradients(g, observer), withSum(entry), observer));
+  const forward = withTotal(entry, through(beforeGradients(g, observer, limits), withSum(entry), observer));
   const finished = (...more: Result[]): Graph =>
     through(
       afterGradients(g, observer, limits),

@@ -40,6 +40,14 @@ const walksOf = (n: number): number => walks(() => assert.is(fuse(sorts(n)).leng
 
 test("a way back is looked for among what is as young as the group, not through all that was before", () =>
   assert.is(walksOf(200) - walksOf(100), walksOf(300) - walksOf(200)));
+test("a fold is not made again for each element of what reads it along another axis, of equal length", () => {
+  const g = new GraphBuilder(ops);
+  const x = b.param(g, "x", type("f32", [64, 64]));
+  const rows = b.sum(g, b.exp(g, x), [1]);
+  const value = b.mul(g, x, b.broadcast(g, rows, [64, 64], [1]));
+  const graph: Graph = { name: "square", results: [{ role: "output", name: "0", value }] };
+  assert.is(fuse(graph).length, 2);
+});
 /** A running sum by doubling, as a scan is written in whole tensors: each step reads the one before it at two places. */
 function doubling(rounds: number, read: (g: GraphBuilder, x: Value, round: number) => Value): Graph {
   const g = new GraphBuilder(ops);

@@ -183,7 +183,8 @@ class Plan {
   }
   /** Whether a kernel that joined with its maker would make it again for other elements, or other rows, than its own. */
   private isFar(v: Value, root: Value): boolean {
-    if ((this.costs.get(v.node) ?? 0) <= reading) return false;
+    const isRow = folds(v.node) && !isWrittenOut(v.node);
+    if (!isRow && (this.costs.get(v.node) ?? 0) <= reading) return false;
     const [shape, depth] = [dims(v.type), this.depths.get(root) ?? Infinity];
     const elsewhere = (p: Pattern): boolean => p.some((a, i) => a !== i && i < depth && shape[i] !== 1);
     if (this.reach.get(v)?.get(root)?.some(elsewhere)) return true;

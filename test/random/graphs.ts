@@ -58,7 +58,7 @@ export function prepared(
       ran(after, pass.name);
       return after;
     }, from);
-  const early = all(beforeGradients(g, observer), graph);
+  const early = all(beforeGradients(g, observer, { upright: 0 }), graph);
   const whole = isTwice(early) ? early : withGradients({ g, graph: early });
   ran(whole, "gradients");
   return all(afterGradients(g, observer), whole);

@@ -1,0 +1,96 @@
+// A fold of what is read turned, down the columns of what lies in memory, is a fold of that along another axis, in its own order.
+import type { Builder, Graph, Value } from "../graph/node.ts";
+import { valuesOf, withValues } from "../graph/walk.ts";
+import * as b from "../ops/build.ts";
+import { nth } from "../ops/common.ts";
+import { madeBy } from "../rewrite/pattern.ts";
+import { type Rule, rewrite } from "../rewrite/rule.ts";
+import { dims } from "../types/type.ts";
+
+/** Smaller ones are read from the caches, in whatever order. */
+const least = 1 << 16;
+/** Points between the fold and what it reads, at most. */
+const most = 64;
+
+/** The order of axes of a transpose that v is made of by points, where it moves the last axis. */
+function turnOf(v: Value, seen: Set<Value>): readonly number[] | null {
+  if (seen.has(v) || seen.size > most) return null;
+  seen.add(v);
+  const perm = madeBy(v, "transpose")?.attrs.perm;
+  if (perm) return perm.at(-1) === perm.length - 1 ? null : perm;
+  if (v.node.op.lower !== "point") return null;
+  for (const a of v.node.args) {
+    const found = turnOf(a, seen);
+    if (found) return found;
+  }
+  return null;
+}
+type Known = Map<Value, Value | null>;
+/** x of v = transpose(x, perm), made by the same points of what is not turned; null if anything else is turned otherwise, or not at all. */
+function upright(g: Builder, v: Value, perm: readonly number[], known: Known): Value | null {
+  const before = known.get(v);
+  if (before !== undefined) return before;
+  const made = known.size > most ? null : turnedBack(g, v, perm, known);
+  known.set(v, made);
+  return made;
+}
+function turnedBack(g: Builder, v: Value, perm: readonly number[], known: Known): Value | null {
+  const { op, args, attrs } = v.node;
+  const transpose = madeBy(v, "transpose");
+  if (transpose) return transpose.attrs.perm.join() === perm.join() ? nth(args, 0) : null;
+  const broadcast = madeBy(v, "broadcast");
+  if (broadcast) return repeated(g, nth(args, 0), broadcast.attrs.axes, dims(v.type), perm);
+  const shape = dims(v.type).join();
+  if (op.lower !== "point" || args.length === 0 || args.some((a) => dims(a.type).join() !== shape)) return null;
+  const made = args.map((a) => upright(g, a, perm, known));
+  return made.every((a) => a !== null) ? nth(g.add(op, made, attrs).results, 0) : null;
+}
+/** A broadcast to what is turned, to what is not. */
+function repeated(g: Builder, x: Value, axes: readonly number[], shape: readonly number[], perm: readonly number[]) {
+  const places = axes.map((a) => nth(perm, a));
+  const order = [...places.keys()].toSorted((i, j) => nth(places, i) - nth(places, j));
+  const whole = shape.map((_, a) => nth(shape, perm.indexOf(a)));
+  return b.broadcast(
+    g,
+    b.transpose(g, x, order),
+    whole,
+    order.map((i) => nth(places, i)),
+  );
+}
+export const uprightFolds = (smallest: number): Rule => ({
+  name: "reduce(points of transpose(x)) = reduce(points of x)",
+  root: "reduce",
+  apply(v, g) {
+    const node = madeBy(v, "reduce");
+    const [x] = node?.args ?? [];
+    if (!node || !x || dims(x.type).reduce((p, q) => p * q, 1) < smallest) return null;
+    const { fn, axes } = node.attrs;
+    const rank = x.type.shape.length;
+    const perm = axes.includes(rank - 1) ? turnOf(x, new Set()) : null;
+    const from = perm && upright(g, x, perm, new Map());
+    if (!perm || !from) return null;
+    const places = [...perm.keys()].filter((i) => !axes.includes(i)).map((i) => nth(perm, i));
+    const kept = places.toSorted((i, j) => i - j);
+    const folded = axes.map((a) => nth(perm, a)).toSorted((i, j) => i - j);
+    return b.transpose(
+      g,
+      b.make1(g, "reduce", [from], { fn, axes: folded }),
+      places.map((i) => kept.indexOf(i)),
+    );
+  },
+  examples: (g) => {
+    const x = b.param(g, "x", { dtype: "f32", shape: [3, 5, 4] });
+    const turned = b.transpose(g, x, [2, 0, 1]);
+    const top = b.max(g, turned, [2], true);
+    const side = b.broadcast(g, b.param(g, "side", { dtype: "f32", shape: [3, 5] }), [4, 3, 5], [1, 2]);
+    return [
+      b.sum(g, b.exp(g, b.sub(g, turned, top)), [2]),
+      b.sum(g, b.mul(g, turned, side), [1, 2]),
+      b.max(g, b.transpose(g, x, [1, 2, 0]), [2]),
+      b.sum(g, b.where(g, b.gt(g, turned, 0), b.transpose(g, b.tanh(g, x), [2, 0, 1]), side), [0, 2]),
+    ];
+  },
+});
+/** `smallest`: elements that a fold must have. */
+export const foldUpright = (g: Builder, graph: Graph, smallest = least): Graph =>
+  withValues(graph, rewrite(g, valuesOf(graph), [uprightFolds(smallest)]));

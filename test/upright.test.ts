@@ -1,0 +1,39 @@
+// Folds of what is read turned: along the axis on which it lies, and what stays as it is.
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { GraphBuilder } from "../compiler/graph/builder.ts";
+import type { Value } from "../compiler/graph/node.ts";
+import { printValues } from "../compiler/graph/print.ts";
+import * as b from "../compiler/ops/build.ts";
+import { ops } from "../compiler/ops/list.ts";
+import { foldUpright } from "../compiler/transform/upright.ts";
+import { graphOf, kernelsOf, lowered, valuesOf } from "./host/compare.ts";
+
+const test = suite("upright");
+const g = new GraphBuilder(ops);
+const x = b.param(g, "x", { dtype: "f32", shape: [300, 256] });
+const square = b.param(g, "square", { dtype: "f32", shape: [4, 256, 256] });
+const turned = b.transpose(g, x, [1, 0]);
+const after = (v: Value): Value => {
+  const [made] = valuesOf(foldUpright(g, graphOf([v])));
+  if (!made) throw new Error("no result");
+  return made;
+};
+const gathers = (v: Value): boolean => kernelsOf([lowered(graphOf([v]))]).some((k) => k.text.includes("ld_each"));
+
+test("a logsumexp of columns reads rows: no kernel gathers", () => {
+  const lse = b.logsumexp(g, turned, -1);
+  assert.equal([lse, after(lse)].map(gathers), [true, false]);
+  assert.not.match(printValues([after(lse)]), "transpose");
+});
+test("what is small, folded in its own order, or turned in two ways stays as it is", () => {
+  const both = b.add(g, b.transpose(g, square, [0, 2, 1]), square);
+  const kept = [
+    b.sum(g, b.slice(g, turned, 0, 0, 200), [1]),
+    b.sum(g, b.transpose(g, square, [1, 0, 2]), [2]),
+    b.sum(g, turned, [0]),
+    b.sum(g, both, [2]),
+  ];
+  for (const v of kept) assert.is(after(v), v, printValues([v]));
+});
+test.run();
