@@ -27,7 +27,7 @@ export function goesByHeads(node: Node, { transposed }: Choices): boolean {
 /** out, and the logarithm of the sum of each row: a task for a block of queries. */
 export function attentionForward(d: Draft, node: Node): void {
   const o = operands(d, node);
-  const { block, factor } = o;
+  const { block } = o;
   const { B, G, R, T, A, C } = o.sizes;
   const queries = across(d, T);
   const [b = num(0), g = num(0), r = num(0)] = unflatten(d.k.task("h", B * G * R).at, [B, G, R]);
@@ -57,29 +57,47 @@ export function attentionForward(d: Draft, node: Node): void {
     d.k.mma(rounded(d, form, scores, [m.n, c.n], true), [values], [out], [m.n, c.n]);
   };
   d.k.for("c", from, to, block, step, jump);
-  const { sink } = o;
-  if (sink) {
-    d.k.par(m.n, (j) => {
-      const made = beside(d, times(load(top, j), factor), load(total, j), o.reader.element(sink, [b, g, r]));
-      d.k.store(keep, [j], made.keep);
-      d.k.store(total, [j], made.total);
-      d.k.store(top, [j], times(made.top, 1 / factor));
-    });
-    d.k.each(out, [m.n, num(C)], (i, j) => d.k.store(out, [i, j], float("mul", load(out, i, j), load(keep, i))));
-  }
+  if (o.sink) withSink(d, o, o.reader.element(o.sink, [b, g, r]), m.n, { out, top, total, keep });
+  give(d, node, o, [b, g, r], m, { out, top, total });
+}
+/** Stores the results of a block of queries, m. */
+function give(
+  d: Draft,
+  node: Node,
+  o: Operands,
+  head: readonly Expr[],
+  m: Block,
+  { out, top, total }: Pick<Columns, "top" | "total"> & { readonly out: Tile },
+): void {
   const [result, sums] = [d.output(item(node.results, 0), "y"), d.output(item(node.results, 1), "sums")];
   const isSome = (i: Expr): Expr => call("gt", "bool", load(total, i), f32(0));
-  d.k.each(out, [m.n, num(C)], (i, j) =>
+  d.k.each(out, [m.n, num(o.sizes.C)], (i, j) =>
     d.k.store(
       result,
-      [b, g, r, plus(m, i), j],
+      [...head, plus(m, i), j],
       select(isSome(i), float("over", load(out, i, j), load(total, i)), f32(0)),
     ),
   );
   d.k.par(m.n, (j) => {
-    const sum = float("add", times(load(top, j), factor), float("log", load(total, j)));
-    d.k.store(sums, [b, g, r, plus(m, j)], select(isSome(j), sum, f32(0)));
+    const sum = float("add", times(load(top, j), o.factor), float("log", load(total, j)));
+    d.k.store(sums, [...head, plus(m, j)], select(isSome(j), sum, f32(0)));
   });
+}
+/** A head's sink takes part in the sums of all its queries. */
+function withSink(
+  d: Draft,
+  { factor, sizes: { C } }: Operands,
+  sink: Expr,
+  queries: Expr,
+  { out, top, total, keep }: Pick<Columns, "top" | "total" | "keep"> & { readonly out: Tile },
+): void {
+  d.k.par(queries, (j) => {
+    const made = beside(d, times(load(top, j), factor), load(total, j), sink);
+    d.k.store(keep, [j], made.keep);
+    d.k.store(total, [j], made.total);
+    d.k.store(top, [j], times(made.top, 1 / factor));
+  });
+  d.k.each(out, [queries, num(C)], (i, j) => d.k.store(out, [i, j], float("mul", load(out, i, j), load(keep, i))));
 }
 /** A block of scores, keys by queries, with what is known of each query from the blocks before it. */
 interface Columns {

@@ -1,0 +1,148 @@
+// The backward of attention: for each block of keys S^T = K Q^T, then P^T dO and dS^T Q; for each block of queries dS K, an accumulator being a left operand.
+import type { Node, Value } from "../graph/node.ts";
+import { float, type Head, type Operands, operands, power, score } from "./attention.ts";
+import { type Block, plus } from "./build.ts";
+import type { Draft } from "./draft.ts";
+import { ceil, f32, item, load, num, truth, unflatten } from "./expr.ts";
+import type { Expr, Tile } from "./ir.ts";
+import { type Met, met } from "./met.ts";
+
+/** dq, and the gradient of the bias: for each block of queries. */
+export function attentionQueries(d: Draft, node: Node): void {
+  const o = operands(d, node);
+  const { rows, block } = o;
+  const dout = item(o.flows, 2);
+  const { B, G, R, T, U, A, C } = o.sizes;
+  const [b = num(0), g = num(0), r = num(0)] = unflatten(d.k.task("h", B * G * R).at, [B, G, R]);
+  const m = d.k.task("m", T, rows);
+  const q = d.k.stage("q", [rows, A], [m.n, num(A)], (i, a) => o.reader.element(o.q, [b, g, r, plus(m, i), a]));
+  const given = d.k.stage("given", [rows, C], [m.n, num(C)], (i, e) =>
+    o.reader.element(dout, [b, g, r, plus(m, i), e]),
+  );
+  const dq = d.k.tile("acc", "dq", [rows, ceil(A, 16)]);
+  const dbias = node.results[3];
+  const all: Met = {
+    from: num(0),
+    to: num(U),
+    jump: null,
+    partly: () => (o.attrs.bounds.length === 0 ? null : truth(true)),
+  };
+  const { from, to, jump, partly } = dbias ? all : met(d, o, b, "at", m);
+  const queries = { head: [b, g, r] as const, m, q, given, dq, dbias };
+  d.k.for("c", from, to, block, (c) => keysOf(d, o, queries, c, partly(c)), jump);
+  const result = d.output(item(node.results, 0), "dq");
+  d.k.each(dq, [m.n, num(A)], (i, a) =>
+    d.k.store(result, [b, g, r, plus(m, i), a], float("mul", load(dq, i, a), f32(o.attrs.scale))),
+  );
+}
+interface BlockOfQueries {
+  readonly head: Head;
+  readonly m: Block;
+  readonly q: Tile;
+  /** What flows back into it. */
+  readonly given: Tile;
+  readonly dq: Tile;
+  readonly dbias: Value | undefined;
+}
+/** What a block of keys, c, adds to the gradient of a block of queries. */
+function keysOf(d: Draft, o: Operands, queries: BlockOfQueries, c: Block, partly: Expr | null): void {
+  const { head, m, q, given, dq, dbias } = queries;
+  const { rows, block } = o;
+  const { A, C } = o.sizes;
+  const [sums, delta] = o.flows as [Value, Value];
+  const [b, g, r] = head;
+  const keys = d.k.stage("keys", [A, block], [num(A), c.n], (a, j) => o.reader.element(o.k, [b, g, plus(c, j), a]));
+  const values = d.k.stage("values", [C, block], [num(C), c.n], (e, j) => o.reader.element(o.v, [b, g, plus(c, j), e]));
+  const rowsOfKeys = d.k.stage("rows", [block, ceil(A, 16)], [c.n, num(A)], (j, a) =>
+    o.reader.element(o.k, [b, g, plus(c, j), a]),
+  );
+  const [scores, flow] = [d.k.tile("acc", "scores", [rows, block]), d.k.tile("acc", "flow", [rows, block])];
+  d.k.mma(q, [keys], [scores], [m.n, num(A)]);
+  d.k.mma(given, [values], [flow], [m.n, num(C)]);
+  const of = (i: Expr, j: Expr) => [plus(m, i), plus(c, j)] as const;
+  score(d, o, [b, g, r], { tile: scores, valid: [m.n, c.n], of }, partly);
+  d.k.each(scores, [m.n, c.n], (i, j) => {
+    const at = [b, g, r, plus(m, i)];
+    const p = power(o, load(scores, i, j), o.reader.element(sums, at));
+    const ds = d.k.letHere("ds", float("mul", p, float("sub", load(flow, i, j), o.reader.element(delta, at))));
+    if (dbias) d.k.store(d.output(dbias, "dbias"), [...at, plus(c, j)], ds);
+    d.k.store(scores, [i, j], ds);
+  });
+  d.k.mma(scores, [rowsOfKeys], [dq], [m.n, c.n]);
+}
+
+/** dk and dv: for each block of keys, over all queries of its group. */
+export function attentionKeys(d: Draft, node: Node): void {
+  const o = operands(d, node);
+  const { B, G, U, A, C } = o.sizes;
+  const [b = num(0), g = num(0)] = unflatten(d.k.task("h", B * G).at, [B, G]);
+  const m = d.k.task("m", U, o.rows);
+  const valid = (width: number): [Expr, Expr] => [m.n, num(width)];
+  const keys = d.k.stage("keys", [o.rows, A], valid(A), (i, a) => o.reader.element(o.k, [b, g, plus(m, i), a]));
+  const values = d.k.stage("values", [o.rows, C], valid(C), (i, e) => o.reader.element(o.v, [b, g, plus(m, i), e]));
+  const block = { b, g, m, keys, values, met: met(d, o, b, "seen", m) };
+  if (!o.apart) return gradients(d, node, o, block, true, true);
+  gradients(d, node, o, block, false, true);
+  gradients(d, node, o, block, true, false);
+}
+interface BlockOfKeys {
+  readonly b: Expr;
+  readonly g: Expr;
+  readonly m: Block;
+  readonly keys: Tile;
+  readonly values: Tile;
+  readonly met: Met;
+}
+/** Of a block of keys, of its values, or of both. */
+function gradients(d: Draft, node: Node, o: Operands, keys: BlockOfKeys, ofKeys: boolean, ofValues: boolean): void {
+  const { b, g, m, met } = keys;
+  const { from, to, jump } = met;
+  const { rows, block } = o;
+  const { R, A, C } = o.sizes;
+  const dk = ofKeys ? d.k.tile("acc", "dk", [rows, ceil(A, 16)]) : null;
+  const dv = ofValues ? d.k.tile("acc", "dv", [rows, ceil(C, 16)]) : null;
+  d.k.for("r", num(0), num(R), 1, ({ at: r }) =>
+    d.k.for("c", from, to, block, (c) => queriesOf(d, o, keys, { dk, dv }, [r, c], met.partly(c)), jump),
+  );
+  const stored = (from: Tile | null, n: number, width: number, f: (x: Expr) => Expr): void => {
+    if (!from) return;
+    const result = d.output(item(node.results, n), n === 1 ? "dk" : "dv");
+    d.k.each(from, [m.n, num(width)], (i, a) => d.k.store(result, [b, g, plus(m, i), a], f(load(from, i, a))));
+  };
+  stored(dk, 1, A, (x) => float("mul", x, f32(o.attrs.scale)));
+  stored(dv, 2, C, (x) => x);
+}
+/** What a block of queries, c, of head r adds to the gradients of a block of keys. */
+function queriesOf(
+  d: Draft,
+  o: Operands,
+  { b, g, m, keys, values }: BlockOfKeys,
+  { dk, dv }: { readonly dk: Tile | null; readonly dv: Tile | null },
+  [r, c]: readonly [Expr, Block],
+  partly: Expr | null,
+): void {
+  const { rows, block } = o;
+  const { A, C } = o.sizes;
+  const [sums, delta, dout] = o.flows as [Value, Value, Value];
+  const query = (j: Expr, a: Expr): Expr => o.reader.element(o.q, [b, g, r, plus(c, j), a]);
+  const flowing = (j: Expr, e: Expr): Expr => o.reader.element(dout, [b, g, r, plus(c, j), e]);
+  const q = d.k.stage("q", [A, block], [num(A), c.n], (a, j) => query(j, a));
+  const given = dk && d.k.stage("given", [C, block], [num(C), c.n], (e, j) => flowing(j, e));
+  const rowsOut = dv && d.k.stage("rows", [block, ceil(C, 16)], [c.n, num(C)], flowing);
+  const rowsIn = dk && d.k.stage("rows", [block, ceil(A, 16)], [c.n, num(A)], query);
+  const scores = d.k.tile("acc", "scores", [rows, block]);
+  const flow = dk && d.k.tile("acc", "flow", [rows, block]);
+  d.k.mma(keys, [q], [scores], [m.n, num(A)]);
+  if (flow && given) d.k.mma(values, [given], [flow], [m.n, num(C)]);
+  const of = (i: Expr, j: Expr) => [plus(c, j), plus(m, i)] as const;
+  score(d, o, [b, g, r], { tile: scores, valid: [m.n, c.n], of }, partly);
+  d.k.each(scores, [m.n, c.n], (i, j) => {
+    const at = [b, g, r, plus(c, j)];
+    const p = d.k.letHere("p", power(o, load(scores, i, j), o.reader.element(sums, at)));
+    const ds = (x: Expr): Expr => float("mul", p, float("sub", x, o.reader.element(delta, at)));
+    if (flow) d.k.store(flow, [i, j], ds(load(flow, i, j)));
+    if (dv) d.k.store(scores, [i, j], p);
+  });
+  if (dv && rowsOut) d.k.mma(scores, [rowsOut], [dv], [m.n, c.n]);
+  if (dk && flow && rowsIn) d.k.mma(flow, [rowsIn], [dk], [m.n, c.n]);
+}
