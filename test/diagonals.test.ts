@@ -74,6 +74,22 @@ const entry = (a: NdArray | undefined, i: number): number => a?.data[i] ?? Numbe
 const isOf = (store: string, part: string): boolean =>
   part === "" ? !store.startsWith("forward/") : store.includes(part);
 
+test("an index whose every step reads the one before twice is made once a step", () => {
+  const g = new GraphBuilder(ops);
+  const at = (axis: number): Value => b.broadcast(g, b.iota(g, 37), [37, 37], [axis]);
+  const steps = Array.from({ length: 26 }, () => null);
+  const index = steps.reduce(
+    (h) => b.rem(g, b.add(g, b.mul(g, h, 3), b.idiv(g, h, 2)), 64),
+    b.rem(g, b.abs(g, b.sub(g, at(0), at(1))), 64),
+  );
+  const x = b.transpose(g, b.param(g, "x", { dtype: "f32", shape: [37, 37] }), [1, 0]);
+  const sum = b.make1(g, "scatter", [index, x], { axis: 0, batch: 0, mode: "add", size: 64 });
+  const read = b.mul(g, b.take(g, b.param(g, "k", { dtype: "f32", shape: [64] }), index), x);
+  const start = performance.now();
+  const graph = graphOf([diagonals.apply(sum, g) ?? sum, read]);
+  lowered(graph);
+  assert.ok(performance.now() - start < 20_000, "the time doubled with each step");
+});
 test("the host makes the same sums, without a routing, but for one of how far two places may lie apart", () => {
   const g = new GraphBuilder(ops);
   const graphs = diagonals.examples(g).map((v) => graphOf([v]));

@@ -6,8 +6,8 @@ import { suite } from "uvu";
 import { Problem } from "../compiler/diagnostic.ts";
 import { newestCheckpoint } from "../runtime/checkpoint.ts";
 import { importModel } from "../runtime/import/folder.ts";
-import { openForeign } from "../runtime/import/weights.ts";
-import { readSafetensors, type Tensor } from "../runtime/index.ts";
+import { foreignTensors, openForeign } from "../runtime/import/weights.ts";
+import { readSafetensors, type Tensor, tensor, writeSafetensors } from "../runtime/index.ts";
 import { readParameters } from "../runtime/parameters.ts";
 import { runEntry } from "../runtime/run.ts";
 import { folder } from "./folder.ts";
@@ -82,6 +82,8 @@ test("a configuration that the model cannot have is a Problem that names the key
 const other = (name: string, change: object): string => copy(name, (c) => ({ ...c, ...change }));
 test("what a family's blocks cannot be is refused by its key", () => {
   refused(() => openForeign(other("qwen2_moe", { use_sliding_window: true })), "use_sliding_window is true");
+  const types = ["sliding_attention", "full_attention"];
+  refused(() => openForeign(other("qwen2_moe", { layer_types: types })), "layer_types", "sliding_attention");
   refused(() => openForeign(other("glm4_moe", { n_group: 2 })), "n_group is 2");
   refused(() => openForeign(other("granitemoe", { attention_bias: true })), "attention_bias is true");
   refused(() => openForeign(other("llama4_text", { no_rope_layers: [1, 1, 1, 1] })), "no_rope_layers", "[1,1,1,0]");
@@ -89,6 +91,20 @@ test("what a family's blocks cannot be is refused by its key", () => {
   refused(() => openForeign(other("llama4_text", { interleave_moe_layer_step: 3 })), "interleave_moe_layer_step is 3");
   refused(() => openForeign(other("llama4_text", { attn_temperature_tuning: false })), "attn_temperature_tuning");
   refused(() => openForeign(other("llama4_text", { rope_parameters: { rope_type: "yarn" } })), '"yarn"');
+  refused(() => openForeign(other("llama4_text", { rope_parameters: { type: "linear", factor: 4 } })), "factor is 4");
+});
+test("what llama3's rates are stretched from is the whole context, if nothing is said", () => {
+  const parameters = { rope_type: "llama3", rope_theta: 1e4, factor: 8, low_freq_factor: 1, high_freq_factor: 4 };
+  const { header } = openForeign(other("llama4_text", { rope_parameters: parameters }));
+  assert.equal(header["original"], 64);
+});
+test("a fused matrix that does not divide into its parts is a Problem", () => {
+  const at = copy("granitemoe", (c) => c);
+  const path = join(at, "model.safetensors");
+  const fused = "model.layers.0.block_sparse_moe.input_linear.weight";
+  const odd = tensor("f32", [6, 23, 16], Array(6 * 23 * 16).fill(0));
+  writeSafetensors(path, new Map([...readSafetensors(path), [fused, odd]]));
+  refused(() => foreignTensors(openForeign(at)), fused, "23 columns, for 2 matrices");
 });
 test("an imported model has each expert's gate and up from the columns that hold both in turn", async () => {
   const at = join(hf, "gpt_oss");

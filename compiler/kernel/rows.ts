@@ -89,9 +89,10 @@ interface Turned {
   readonly axis: number;
 }
 /** A transposed operand of what a value is made of, point by point. */
-function downColumns(d: Draft, v: Value): Turned | null {
+function downColumns(d: Draft, v: Value, seen = new Set<Value>()): Turned | null {
   const { op, args, attrs } = v.node;
-  if (!d.inlines(v)) return null;
+  if (seen.has(v) || !d.inlines(v)) return null;
+  seen.add(v);
   if (op.name === "transpose") {
     const { perm } = attrs as OpAttrs["transpose"];
     const axis = perm.indexOf(perm.length - 1);
@@ -99,7 +100,7 @@ function downColumns(d: Draft, v: Value): Turned | null {
   }
   if (op.lower !== "point") return null;
   for (const x of args) {
-    const found = shapeOf(x).join() === shapeOf(v).join() ? downColumns(d, x) : null;
+    const found = shapeOf(x).join() === shapeOf(v).join() ? downColumns(d, x, seen) : null;
     if (found) return found;
   }
   return null;

@@ -112,7 +112,16 @@ function pointOf({ node, index }: Value): Function | null {
     const args = parts.map((p) => p.of(g, values));
     return g.add(node.op, args, node.attrs).results[index] as Value;
   };
-  return { over, of };
+  return { over, of: once(of) };
+}
+/** Of the same values it is made once, however often what reads it does. */
+function once(of: Function["of"]): Function["of"] {
+  const known = new WeakMap<Value, Value>();
+  return (g, values) => {
+    const made = known.get(values) ?? of(g, values);
+    known.set(values, made);
+    return made;
+  };
 }
 
 type Range = readonly [from: number, to: number];

@@ -96,10 +96,16 @@ const everyFourth =
   <T>(near: T, far: T) =>
   ({ num_hidden_layers: layers }: Json): T[] =>
     Array.from({ length: Number(layers) }, (_, i) => (i % 4 === 3 ? far : near));
+const everyFull = ({ num_hidden_layers: layers }: Json): string[] => Array(Number(layers)).fill("full_attention");
 const everyStep = ({ num_hidden_layers: layers, interleave_moe_layer_step: step = 1 }: Json): number[] =>
   Array.from({ length: Number(layers) }, (_, i) => i).filter((i) => (i + 1) % Number(step) === 0);
 const llama3 = (config: Json): string =>
   scaling("rope_type").some((key) => lookup(config, key) === "llama3") ? "llama3" : "default";
+/** Only llama3's rates are stretched. */
+const stretchOf =
+  (key: string) =>
+  (config: Json): unknown =>
+    llama3(config) === "llama3" ? lookup(config, key) : 1;
 /** The key's own value if it is one of these, else the first. */
 const oneOf =
   (key: string, ...values: readonly unknown[]) =>
@@ -169,7 +175,7 @@ export const families: readonly Family[] = [
       A: { keys: ["head_dim"], otherwise: null },
       biased: { keys: ["qkv_bias"], otherwise: true },
     },
-    only: { ...plain, use_sliding_window: false, decoder_sparse_step: 1, mlp_only_layers: [] },
+    only: { ...plain, use_sliding_window: false, layer_types: everyFull, decoder_sparse_step: 1, mlp_only_layers: [] },
     names: {
       ...outer,
       ...attention,
@@ -294,7 +300,7 @@ export const families: readonly Family[] = [
       heat: { keys: ["attn_scale"], otherwise: 0.1 },
       span: { keys: ["floor_scale"], otherwise: 8192 },
       stretch: { keys: scaling("factor"), otherwise: 1 },
-      original: { keys: scaling("original_max_position_embeddings"), otherwise: null },
+      original: said(...scaling("original_max_position_embeddings"), "max_position_embeddings"),
       low: { keys: scaling("low_freq_factor"), otherwise: null },
       high: { keys: scaling("high_freq_factor"), otherwise: null },
     },
@@ -302,6 +308,7 @@ export const families: readonly Family[] = [
       hidden_act: "silu",
       attention_bias: false,
       ...Object.fromEntries(scaling("rope_type").map((key) => [key, llama3])),
+      ...Object.fromEntries(scaling("factor").map((key) => [key, stretchOf(key)])),
       interleave_moe_layer_step: oneOf("interleave_moe_layer_step", 1, 2, 4),
       attn_temperature_tuning: oneOf("attn_temperature_tuning", true, 4),
       no_rope_layer_interval: 4,
