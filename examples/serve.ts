@@ -5,8 +5,8 @@ import { openModel, Problem, type TextModel } from "../runtime/index.ts";
 
 export const serve = (model: TextModel): Server =>
   createServer((request, response) => {
-    const prompt = new URL(request.url ?? "", "http://localhost").searchParams.get("prompt") ?? "";
-    void answer(model, prompt, response);
+    const [, query = ""] = (request.url ?? "").split("?", 2);
+    void answer(model, new URLSearchParams(query).get("prompt") ?? "", response);
   });
 
 async function answer(model: TextModel, prompt: string, response: ServerResponse): Promise<void> {

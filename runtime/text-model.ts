@@ -57,9 +57,9 @@ export class TextModel {
   /** The same in token numbers; the one that ends a text is not given out. */
   async *tokens(prompt: ArrayLike<number>, options: AskOptions = {}): AsyncGenerator<number, void> {
     requireOptions("a text", options);
-    requireTokens(prompt);
+    const given = tokensOf(prompt);
     if (this.#closing.signal.aborted) throw new Problem("the model is closed", "open it again with openModel");
-    const asked = new Asked(wishOf(prompt, options, this.#model), options.signal);
+    const asked = new Asked(wishOf(given, options, this.#model), options.signal);
     this.#waiting.push(asked);
     this.#writing ??= this.#write();
     yield* asked.written;
@@ -134,7 +134,8 @@ class Asked {
     else this.#to?.error(failure);
   }
 }
-function requireTokens(prompt: ArrayLike<number>): void {
+/** A copy: a text may wait, and who asked for it may go on with the list. */
+function tokensOf(prompt: ArrayLike<number>): number[] {
   const list = Array.isArray(prompt) || ArrayBuffer.isView(prompt) ? Array.from(prompt) : [];
   const wrong = list.find((token) => !Number.isSafeInteger(token) || token < 0 || token >= 2 ** 31);
   if (list.length === 0 || wrong !== undefined)
@@ -142,6 +143,7 @@ function requireTokens(prompt: ArrayLike<number>): void {
       wrong === undefined ? "the prompt has no tokens" : `the prompt's token ${kindOf(wrong)} is none`,
       "give a list of at least one token number",
     );
+  return list;
 }
 
 /**

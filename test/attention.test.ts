@@ -176,6 +176,13 @@ test("a mask of more bounds than are worth it, or of products of positions, stay
   assert.ok(stays((g, q, k) => b.lt(g, b.mul(g, q, k), 7)));
 });
 
+/** x + x, and the same of that, forty times. */
+const doubled = (g: GraphBuilder, x: Value): Value =>
+  Array.from({ length: 40 }).reduce<Value>((y) => b.add(g, y, y), x);
+test("positions that double over and over are read in no time", () => {
+  assert.not(stays((g, q, k) => b.le(g, k, doubled(g, q))));
+});
+
 /** As a tutorial writes it: softmax(where(mask, q k^T / sqrt(A), -inf)) v, of heads side by side or of one alone. */
 function byHand(g: GraphBuilder, shape: readonly number[], at: Value, seen = b.le): Graph {
   const [q, k, v] = ["q", "k", "v"].map((name) => b.param(g, name, { dtype: "f32", shape })) as [Value, Value, Value];

@@ -115,6 +115,32 @@ const maskRuns = Object.keys(masks).map((mask, i): Run & { readonly graph: Graph
   return { name: `${dtype}, ${mask}`, graph, sequence: loweredForCuda(graph), stores: storesOf(valuesOf(graph)) };
 });
 test("attention under every kind of mask", () => inAllWays(maskRuns, near));
+/** Queries at the ends of i32, which see all keys before them, or those of a window: an index has 32 bits here. */
+const atEnds = [
+  causal.bounds,
+  [...causal.bounds, { at: -1, seen: 1, plus: 9, pair: 0 }],
+  [{ at: -1, seen: 1, plus: 3, pair: 0 }],
+].map((bounds, i): Run & { readonly graph: Graph } => {
+  const g = new GraphBuilder(ops);
+  const p = (name: string, n: number): Value => b.param(g, name, { dtype: "f32", shape: [1, 1, n, 16] });
+  const at = b.param(g, "at", { dtype: "i32", shape: [1, 4] });
+  const args = [
+    b.reshape(g, p("q", 8), [1, 1, 2, 4, 16]),
+    p("k", 90),
+    p("v", 90),
+    at,
+    b.reshape(g, b.iota(g, 90), [1, 90]),
+  ];
+  const graph = graphOf(b.make(g, "attention", args, { scale: 0.5, bounds }).results);
+  const ends = {
+    dtype: "i32",
+    shape: [1, 4],
+    data: Float64Array.of(2 ** 31 - 1, -(2 ** 31), 40, 2 ** 31 - 8),
+  } as const;
+  const stores = new Map<string, NdArray>([...storesOf(valuesOf(graph)), ["at", ends]]);
+  return { name: `f32, ends of i32, ${i}`, graph, sequence: loweredForCuda(graph), stores };
+});
+test("queries at the ends of i32", () => inAllWays(atEnds, near));
 /** Three queries over 700 keys: one sees none, one those of the first piece, one those of both. Or they see the first 104 and those near, beside sinks. */
 function overPast(dtype: DType, [first, apart] = [-400, 400], bounds = causal.bounds): Run & { readonly graph: Graph } {
   const g = new GraphBuilder(ops);

@@ -239,6 +239,38 @@ test("attention under every kind of mask, in one block and in many, of queries a
     compare(mask, graph, got);
   }
 });
+test("positions at the ends of i32 are compared as the whole numbers that they are", () => {
+  const g = new GraphBuilder(ops);
+  const [T, U] = [10, 40];
+  const p = (name: string, ...shape: number[]): Value => b.param(g, name, { dtype: "f32", shape });
+  const [q, k, v] = [p("q", 1, 1, 1, T, 2), p("k", 1, 1, U, 2), p("v", 1, 1, U, 2)];
+  const given = (name: string, n: number): Value => b.param(g, name, { dtype: "i32", shape: [1, n] });
+  const seen = [given("seen", U), b.reshape(g, b.iota(g, U), [1, U])];
+  const sides = [-1, 0, 1].flatMap((at) => [-1, 0, 1].map((key) => [at, key] as const)).filter(([x, y]) => x || y);
+  const bounds = sides.flatMap(([at, key]) => [-3, -1, 2].map((plus) => ({ at, seen: key, plus, pair: 0 })));
+  const made = [
+    ...bounds,
+    { at: 0, seen: 1, plus: -(2 ** 31), pair: 0 },
+    { at: 0, seen: -1, plus: -(2 ** 31), pair: 0 },
+  ];
+  const results = made.flatMap((bound) =>
+    seen.map((keys) => b.make1(g, "attention", [q, k, v, given("at", T), keys], { scale: 1, bounds: [bound] })),
+  );
+  const ends = [0, 1, 2, 3].flatMap((n) => [-(2 ** 31) + n, 2 ** 31 - 1 - n]);
+  const stores = new Map(storesOf(results));
+  for (const [name, n] of [
+    ["at", T],
+    ["seen", U],
+  ] as const)
+    stores.set(
+      name,
+      ndarray("i32", [1, n], [...ends, ...Array.from({ length: n - ends.length }, (_, i) => 3 * i - 2)]),
+    );
+  const got = runSequence(lower(graphOf(results), { emit: emitHost, choices: small }), stores, 1);
+  interpret(results, stores, { exact: true }).forEach((want, r) =>
+    assert.ok(distance(want.data, got[r] ?? []) < 1e-4, JSON.stringify(made[r >> 1])),
+  );
+});
 test("what lies between the first keys and a window is not read, forward and backward", () => {
   const g = new GraphBuilder(ops);
   const p = (name: string, ...shape: number[]): Value => b.param(g, name, { dtype: "f32", shape });

@@ -105,6 +105,18 @@ test("a text ends at its end, which is not given out, unless it is to go on", as
   assert.deepEqual(numbers, [99, 100]);
   await model.close();
 });
+test("a prompt in token numbers is the asker's own again at once, though its text waits", async () => {
+  const { model } = alphabet(1);
+  const first = model.generate("a", { tokens: 9 });
+  await first.next();
+  const prompt = [98];
+  const waits = model.tokens(prompt, { tokens: 1 });
+  const next = waits.next();
+  prompt[0] = 110;
+  await all(first);
+  assert.deepEqual(await next, { done: false, value: 99 });
+  await model.close();
+});
 test("what fails ends all texts, and the next one is written; closing ends them quietly", async () => {
   const { model, executable } = alphabet(1);
   executable.failing = new Problem("no memory", "take less");
@@ -171,6 +183,8 @@ test("an imported model: alone, together and by the command a text is the same; 
   for (const text of await Promise.all(answers)) assert.match(text, /^( \d+)+$/);
   const refused = await fetch(`http://localhost:${port}/?prompt=Call`);
   assert.deepEqual([refused.status, await refused.text()], [400, "`Call` is not a token number\n"]);
+  const odd = await fetch(`http://localhost:${port}//?prompt=7`); // a path that is no path of a URL
+  assert.match(await odd.text(), /^( \d+)+$/);
   server.close();
   await model.close();
 });

@@ -38,16 +38,29 @@ export interface Positions {
   /** Keys, or queries, taken at a time. */
   readonly block: number;
 }
-const sum = ([first = i32(0), ...more]: readonly Expr[]): Expr =>
-  more.reduce((x, y) => call("add", "i32", x, y), first);
+const largest = 2 ** 31 - 1;
+/** x + by for by >= 0, or the largest i32 where that would wrap. */
+function raised(x: Expr, by: number): Expr {
+  if (by === 0) return x;
+  const inside = range(x)[1] <= largest - by ? x : call("min", "i32", x, i32(largest - by));
+  return call("add", "i32", inside, i32(by));
+}
+/** a + more >= b, whatever whole numbers they are. */
+function reaches(a: Expr, b: Expr, more: number): Expr {
+  if (range(a)[0] + more >= range(b)[1]) return truth(true);
+  return more < 0 ? call("gt", "bool", a, raised(b, -more - 1)) : call("ge", "bool", raised(a, more), b);
+}
 /** Whether a bound holds of a query's position and a key's. */
 function holds({ at, seen, plus: more }: Bound, query: Expr, key: Expr): Expr {
-  const side = (sign: number): Expr => {
-    const terms = [at === sign ? [query] : [], seen === sign ? [key] : [], sign * more > 0 ? [i32(sign * more)] : []];
-    return sum(terms.flat());
-  };
-  const [a, b] = [side(1), side(-1)];
-  return range(a)[0] >= range(b)[1] ? truth(true) : call("ge", "bool", a, b);
+  if (at === 0 || seen === 0) {
+    const [x, sign] = at === 0 ? [key, seen] : [query, at];
+    const limit = sign > 0 ? -more : more;
+    if (sign === 0 || (limit | 0) !== limit) return truth(more >= 0);
+    return sign > 0 ? reaches(x, i32(limit), 0) : reaches(i32(limit), x, 0);
+  }
+  if (at !== seen) return at > 0 ? reaches(query, key, more) : reaches(key, query, more);
+  const turned = call("sub", "i32", i32(-1), key);
+  return at > 0 ? reaches(query, turned, more - 1) : reaches(turned, query, more + 1);
 }
 /** Whether all clauses hold, by what is made of a bound. */
 const together = (list: readonly Clause[], of: (bound: Bound) => Expr): Expr =>
@@ -93,15 +106,22 @@ function isRange(o: Positions, positions: Value, b: Expr, extent: number): boole
   return extent > 0 && is(0) && is(extent - 1);
 }
 type Run = readonly [first: Expr, end: Expr];
+/** A position, or `far` either way, beyond which all meet the same: of an index of 32 bits, sums do not wrap. */
+const held = (x: Expr, far: number): Expr => most(least(asIndex(x), num(far)), num(-far));
+const sides = (side: Side, own: Expr, other: Expr): readonly [query: Expr, key: Expr] =>
+  side === "at" ? [own, other] : [other, own];
 /** Of positions 0 .. `extent`, those that meet an element at `mine` of a bound, or nothing. */
 function interval(bounds: readonly Bound[], side: Side, mine: (bound: Bound) => Expr, extent: number): Run {
   let [first, end]: [Expr, Expr] = [num(0), num(extent)];
   for (const bound of bounds) {
     const [own, other] = side === "at" ? [bound.at, bound.seen] : [bound.seen, bound.at];
-    const x = add(own < 0 ? sub(num(0), mine(bound)) : own > 0 ? mine(bound) : num(0), num(bound.plus));
-    if (other > 0) first = most(first, sub(num(0), x));
-    else if (other < 0) end = least(end, add(x, num(1)));
-    else end = select(less(x, num(0)), num(0), end);
+    if (other === 0) end = select(holds(bound, ...sides(side, mine(bound), i32(0))), end, num(0));
+    else {
+      const at = own === 0 ? num(0) : held(mine(bound), extent + Math.abs(bound.plus) + 1);
+      const x = add(own < 0 ? sub(num(0), at) : at, num(bound.plus));
+      if (other > 0) first = most(first, sub(num(0), x));
+      else end = least(end, add(x, num(1)));
+    }
   }
   return [first, end];
 }
@@ -149,7 +169,7 @@ const outside = (c: Block, from: Expr, to: Expr): Expr => either(less(c.at, from
 /** Of positions that are a range: what each list of bounds leaves is one run of them. */
 function reckoned({ d, o, side, extent, mine, round }: Among, lists: readonly (readonly Bound[])[]): Met {
   const of = (widest: boolean): Run[] =>
-    lists.map((list) => interval(list, side, (bound) => asIndex(mine(bound, widest)), extent));
+    lists.map((list) => interval(list, side, (bound) => mine(bound, widest), extent));
   const [runs, all] = [of(true), of(false)];
   const within = all.map(([first, end]) => [d.k.let("whole", first), d.k.let("broken", end)] as const);
   const gap = runs.length > 1 ? between(d, runs, extent) : null;
@@ -178,10 +198,7 @@ const isFrom = (first: Expr, i: Expr): Expr => call("ge", "bool", asValue(i), fi
 /** Of positions that are anything: those of the other side are looked at one by one. */
 function folded({ d, o, side, extent, other, mine, round }: Among): Met {
   const meets = (widest: boolean, i: Expr): Expr =>
-    together(o.attrs.bounds, (bound) => {
-      const [own, its] = [mine(bound, widest), other(bound.pair, i)];
-      return side === "at" ? holds(bound, own, its) : holds(bound, its, own);
-    });
+    together(o.attrs.bounds, (bound) => holds(bound, ...sides(side, mine(bound, widest), other(bound.pair, i))));
   const first = (name: string, cond: (i: Expr) => Expr): Expr =>
     d.k.fold(name, "min", "i32", num(extent), (i) => select(cond(i), asValue(i), i32(extent)));
   /** What comes after the last. */

@@ -33,8 +33,8 @@ interface Extreme {
   readonly fn: "max" | "min";
   readonly of: readonly Linear[];
 }
-/** More bounds than these would cost more, in every score, than a buffer of scores. Of what is read, some says nothing. */
-const most = { bounds: 16, pairs: 6, read: 64 };
+/** More bounds than these would cost more, in every score, than a buffer of scores. Of what is read, some says nothing. No sum with more than `plus` is made. */
+const most = { bounds: 16, pairs: 6, read: 64, plus: 2 ** 29 };
 
 /** The operand and its axes below what only repeats or moves it. */
 export function below(v: Value, axes: Axes): [Value, Axes] {
@@ -110,6 +110,7 @@ class MaskReader {
   private readonly queries: number;
   private readonly keys: number;
   private count = 0;
+  private readonly linears = new Map<Value, Map<string, Linear | null>>();
   constructor(g: Builder, shape: readonly number[]) {
     this.g = g;
     [this.sequences, this.queries, this.keys] = [nth(shape, 0), nth(shape, 3), nth(shape, 4)];
@@ -166,8 +167,8 @@ class MaskReader {
   private bound(more: Linear, less: Linear, strict: 0 | -1): Tree | null {
     if (more.plus === Number.POSITIVE_INFINITY) return truth(true); // a window without end
     const bound = this.added(more, less, -1);
-    if (!bound || !Number.isFinite(bound.plus)) return null;
-    return { ...bound, plus: bound.plus + strict };
+    const far = bound && isWhole(bound) ? most.plus : Number.MAX_VALUE;
+    return bound && Math.abs(bound.plus) <= far ? { ...bound, plus: bound.plus + strict } : null;
   }
   /** One side of a comparison; a fraction that whole numbers are compared with is rounded to the whole number that says the same. */
   private side(v: Value, axes: Axes, round: (x: number) => number): Extreme | null {
@@ -195,18 +196,25 @@ class MaskReader {
     const fn = madeBy(x, "binary")?.attrs.fn;
     return fn === "max" || fn === "min" ? of(x.node.args, fn) : null;
   }
+  /** Once for each value: sums may share what they are made of. */
   private linear(v: Value, axes: Axes): Linear | null {
     const [x, inner] = below(v, axes);
-    const number = splatOf(x);
     if (x.type.dtype !== "i32") return null;
+    const number = splatOf(x);
     if (number !== null) return constant(number);
+    const of = this.linears.get(x) ?? new Map<string, Linear | null>();
+    this.linears.set(x, of);
+    const found = of.get(inner.join());
+    if (found !== undefined) return found;
+    const made = this.total(x, inner) ?? this.position(x, inner);
+    of.set(inner.join(), made);
+    return made;
+  }
+  private total(x: Value, axes: Axes): Linear | null {
     const sum = madeBy(x, "binary");
-    if (sum && (sum.attrs.fn === "add" || sum.attrs.fn === "sub")) {
-      const [p, q] = [this.linear(nth(sum.args, 0), inner), this.linear(nth(sum.args, 1), inner)];
-      const both = p && q && this.added(p, q, sum.attrs.fn === "add" ? 1 : -1);
-      if (both) return both;
-    }
-    return this.position(x, inner);
+    if (sum?.attrs.fn !== "add" && sum?.attrs.fn !== "sub") return null;
+    const [p, q] = [this.linear(nth(sum.args, 0), axes), this.linear(nth(sum.args, 1), axes)];
+    return p && q && this.added(p, q, sum.attrs.fn === "add" ? 1 : -1);
   }
   private added(x: Linear, y: Linear, sign: 1 | -1): Linear | null {
     const query = this.sum([x.at, x.query], [sign * y.at, y.query]);
