@@ -13,7 +13,8 @@ import { entry, storesOf } from "./graphs.ts";
 import { type Expected, expected, type Stores } from "./random/compare.ts";
 import { isTwice, prepared, type RandomGraph, randomGraph, withGradients } from "./random/graphs.ts";
 import { checkGraphs, same } from "./random/graphs-on-host.ts";
-import type { Mixture } from "./random/growing.ts";
+import { Draw, type Mixture } from "./random/growing.ts";
+import { randomLoop } from "./random/loops.ts";
 import { checkGraphsOnEmulator, emulations } from "./random/on-emulator.ts";
 import { usual } from "./random/ways.ts";
 
@@ -33,9 +34,15 @@ function of<T>(seed: string, graph: Graph, run: () => T): T {
     throw new Error(`MOEC_SEED=${base}, ${seed}: ${why}\n${printGraph(graph)}`, { cause });
   }
 }
+test("an order that is drawn has all of its places", () => {
+  const orders = Array.from({ length: 40 }, (_, i) => new Draw(String(i)).order(3));
+  for (const order of orders) assert.equal(new Set(order), new Set([0, 1, 2]));
+  assert.is(new Set(orders.map(String)).size, 6);
+});
 test("each pass leaves what a graph computes", () => {
-  for (const seed of seeds(24, "pass")) {
-    const random = randomGraph(seed);
+  const graphs = seeds(24, "pass").map((seed) => ({ seed, random: randomGraph(seed) }));
+  const loops = seeds(3, "loop").map((seed) => ({ seed, random: randomLoop(seed) }));
+  for (const { seed, random } of [...graphs, ...loops]) {
     let before: Graph = random.graph;
     let [stores, want] = meant(before);
     const check = (after: Graph, pass: string): void => {
@@ -146,9 +153,11 @@ test("kernels of the host, in one plan, on one and two threads", async () => {
   for (let from = 0, all = seeds(6, "host"); from < all.length; from += 20)
     await checkOnHost(all.slice(from, from + 20));
 });
-async function checkOnHost(names: readonly string[]): Promise<void> {
+test("long loops on the host, by different numbers of threads", () => checkOnHost(seeds(2, "loop"), randomLoop));
+type Random = Pick<RandomGraph, "g" | "graph">;
+async function checkOnHost(names: readonly string[], made: (seed: string) => Random = (s) => randomGraph(s, 10)) {
   const graphs = names.map((seed) => {
-    const random = randomGraph(seed, 10);
+    const random = made(seed);
     return of(seed, random.graph, () => prepared(random));
   });
   const all = graphs.map((graph) => ({ graph, stores: storesOf(valuesOf(graph)) }));

@@ -11,8 +11,10 @@ import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";
 import { silent } from "../compiler/pass.ts";
 import { requireRight, toGraphs, toPlan } from "../compiler/pipeline.ts";
+import { requireMemory } from "../compiler/plan/bytes.ts";
 import { planMemory } from "../compiler/plan/memory.ts";
 import type { Plan, Step } from "../compiler/plan/plan.ts";
+import { printPlan } from "../compiler/plan/print.ts";
 import type { VirtualArg } from "../compiler/plan/sequence.ts";
 import { verifyPlan } from "../compiler/plan/verify.ts";
 import { joinPieces } from "../compiler/transform/pieces.ts";
@@ -66,6 +68,14 @@ test("more steps are more launches of the same kernels", () => {
   assert.ok(more.kernels.length < few.kernels.length + 8, `${few.kernels.length} and ${more.kernels.length} kernels`);
   const [first, second] = [launches(more) - launches(few), launches(most) - launches(more)];
   assert.ok(Math.abs(second - first) <= 4 && first < 48 * 10, `${first} and ${second} more launches`);
+});
+test("what is said of a plan's buffers names each once, and not where each step begins in it", () => {
+  const plan = planned(40);
+  const rests = plan.buffers.filter((x) => x.of !== undefined);
+  assert.ok(rests.length > 40);
+  const printed = printPlan(plan);
+  for (const { name } of rests) assert.not.ok(printed.includes(`  buffer ${name}:`));
+  assert.throws(() => requireMemory(plan, 0), /the largest buffers are(\n {2}[^ ]+: f32\[[\d, ]+\], \S+ \S+){5}$/);
 });
 test("what steps make and send back is right, in places of one buffer that begin anywhere", async () => {
   for (const D of [6, 16]) {
@@ -130,18 +140,34 @@ test("pieces that meet are added where they do; where many would, the sum stays"
   assert.is(joined(pairs, [2, 41, 3]).concats.length, 1);
   assert.is(joined(long, [2, 40, 3]).concats.length, 20);
 });
+interface At {
+  readonly place: number;
+  readonly size?: number;
+  readonly axis?: number;
+  /** More axes of the index. */
+  readonly deep?: readonly number[];
+}
+/** Rows of x, put where an index says. */
+function put(g: GraphBuilder, all: Value, x: Value, { place, size = 1, axis = 1, deep = [] }: At): Value {
+  const shape = all.type.shape as number[];
+  const outer = shape.slice(0, axis);
+  const index = b.broadcast(g, b.add(g, b.iota(g, size), place), [...outer, size, ...deep], [axis]);
+  const rows = b.reshape(g, b.slice(g, x, axis, 0, size), [...outer, size, ...deep, ...shape.slice(axis + 1)]);
+  return b.make1(g, "scatter", [all, index, rows], { axis, batch: axis, mode: "set", size: shape[axis] ?? 0 });
+}
 const written =
-  (places: readonly number[], from: (g: GraphBuilder, x: Value) => Value): Make =>
+  (places: readonly (number | At)[], from: (g: GraphBuilder, x: Value) => Value): Make =>
   (g, x) =>
-    places.reduce(
-      (all, place, t) => {
-        const index = b.broadcast(g, b.add(g, b.iota(g, 1), place), [2, 1], [1]);
-        const rows = b.mul(g, b.slice(g, x, 1, 0, 1), t + 2);
-        return b.make1(g, "scatter", [all, index, rows], { axis: 1, batch: 1, mode: "set", size: 20 });
+    places.reduce<Value>(
+      (all, at, t) => {
+        const rows = b.mul(g, x, t + 2);
+        return put(g, all, rows, typeof at === "number" ? { place: at } : at);
       },
       from(g, x),
     );
-const nothing = (g: GraphBuilder): Value => b.fill(g, 0, "f32", [2, 20, 3]);
+const added = (g: GraphBuilder, x: Value): Value =>
+  b.scatter(g, b.slice(g, x, 1, 0, 1), b.broadcast(g, b.iota(g, 1), [2, 1], [1]), 20, 1);
+const nothing = (g: GraphBuilder, x: Value): Value => b.like(g, x, 0);
 
 test("a chain of puts is one concat of what is written last in each place", () => {
   assert.equal(joined(written(steps(20), nothing), [2, 20, 3]).concats, [20]);
@@ -153,6 +179,45 @@ test("a chain of puts is one concat of what is written last in each place", () =
     [19],
   );
   assert.equal(joined(written(steps(4), nothing), [2, 20, 3]).concats, []);
+});
+test("what is put past the axis or along another one, and what another index says is no link of it, nor is a sum", () => {
+  const others: readonly At[] = [
+    { place: 19, size: 2 },
+    { place: -1, size: 2 },
+    { place: 2, axis: 2 },
+    { place: 3, deep: [1] },
+  ];
+  for (const other of others)
+    assert.equal(joined(written([...steps(17), other], nothing), [2, 20, 3]).concats, [18], JSON.stringify(other));
+  assert.equal(joined(written(steps(20), added), [2, 20, 3]).concats, [20]);
+  const between = written([...steps(17), { place: 2, axis: 2 }, ...steps(17)], nothing);
+  assert.equal(joined(between, [2, 20, 3]).concats, [18, 18]);
+});
+test("what else is read ends a chain; over what few places are put, of what is in memory, there is none", () => {
+  const twice: Make = (g, x) => {
+    const half = written(steps(20), nothing)(g, x);
+    const all = written(
+      steps(20).map((t) => t + 20),
+      () => half,
+    )(g, x);
+    return b.add(g, half, all);
+  };
+  assert.equal(joined(twice, [2, 40, 3]).concats, [21, 21]);
+  assert.equal(joined(written(steps(17), nothing), [2, 64, 3]).concats, [18]);
+  assert.equal(
+    joined(
+      written(steps(17), (_, x) => x),
+      [2, 64, 3],
+    ).concats,
+    [],
+  );
+});
+const across: Make = (g, x) => {
+  const row = b.concat(g, [b.fill(g, 0, "f32", [1, 21, 3]), b.slice(g, x, 0, 0, 1)], 0);
+  return b.add(g, b.add(g, row, some(g, x)), b.concat(g, [b.slice(g, x, 2, 0, 2), b.fill(g, 0, "f32", [2, 21, 1])], 2));
+};
+test("terms with gaps along another axis are added to the concat", () => {
+  assert.equal(joined(across, [2, 21, 3]).concats, [2, 2, 21]);
 });
 const ofSteps =
   (n: number): Make =>
@@ -187,12 +252,32 @@ test("kernels of CUDA write pieces to their places, too", async () => {
 });
 
 const part = (of: ReturnType<typeof buffer>, shift = 0): VirtualArg => ({ buffer: of, access: "part", shift });
-test("a plan that reads a buffer before all of its parts are written is refused", () => {
-  const [x, y, z] = ["x", "y", "z"].map((name) => buffer(name, [4, 16])) as [
-    VirtualArg["buffer"],
-    VirtualArg["buffer"],
-    VirtualArg["buffer"],
+const named = (name: string): VirtualArg["buffer"] => buffer(name, [4, 16]);
+test("a plan that writes over a part before the next one is written is refused", () => {
+  const [x, y, z] = [named("x"), named("y"), named("z")];
+  const launches = [
+    launch("first", "", [part(x)]),
+    launch("other", "", [write(z)]),
+    launch("second", "", [read(z), part(x, 64)]),
+    launch("last", "", [read(x), write(y)]),
   ];
+  const results = [{ role: "output" as const, name: "0", buffer: y }];
+  const sequence = { entry: "main", launches, assigns: [], results };
+  const plan = planMemory([sequence], [], { target: "host", header: "" });
+  const at = plan.buffers.find(({ name }) => name === "x")?.offset ?? 0;
+  const buffers = plan.buffers.map((one) => (one.name === "z" ? { ...one, offset: at } : one));
+  const alone = { ...sequence, launches: launches.toSpliced(2, 1, launch("second", "", [part(x, 64)])) };
+  const entries = plan.entries.map(({ steps: all, ...entry }) => ({ ...entry, steps: all.map(withoutRead) }));
+  assert.throws(
+    () => verifyPlan({ ...plan, buffers, entries }, [alone]),
+    /x is read in part in main, where z was written/,
+  );
+});
+/** A launch of two arguments with the second alone. */
+const withoutRead = (step: Step, i: number): Step =>
+  step.kind === "launch" && i === 2 ? { ...step, launch: { ...step.launch, args: step.launch.args.slice(1) } } : step;
+test("a plan that reads a buffer before all of its parts are written is refused", () => {
+  const [x, y, z] = [named("x"), named("y"), named("z")];
   const sequence = {
     entry: "main",
     launches: [

@@ -94,7 +94,8 @@ export function requireCountable(plan: Plan): void {
   if (!Number.isSafeInteger(plan.bytes.arena)) throw tooLarge(plan, "no machine has them", "");
 }
 function tooLarge(plan: Plan, why: string, first: string): Problem {
-  const largest = plan.buffers.toSorted((a, b) => b.bytes - a.bytes).slice(0, 5);
+  const whole = plan.buffers.filter((b) => b.of === undefined);
+  const largest = whole.toSorted((a, b) => b.bytes - a.bytes).slice(0, 5);
   const lines = largest.map((b) => `  ${b.name}: ${b.dtype}[${b.shape.join(", ")}], ${showBytes(b.bytes)}`);
   return new Problem(
     `the plan needs ${showBytes(plan.bytes.arena)} and ${why}; the largest buffers are\n${lines.join("\n")}`,

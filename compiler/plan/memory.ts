@@ -124,7 +124,7 @@ class Memory {
     const pitch = Math.floor((bytes - shift) / bytesOf[dtype]);
     const rest = { name: `${name} + ${shift}`, dtype, shape: [pitch], layout: { kind: "rows", pitch } } as const;
     this.#shifted.set(`${index} ${shift}`, this.buffers.length);
-    this.buffers.push({ ...rest, offset: offset + shift, bytes: bytes - shift });
+    this.buffers.push({ ...rest, offset: offset + shift, bytes: bytes - shift, of: index });
     return this.buffers.length - 1;
   }
   #inputsOf(sequence: Sequence): readonly string[] {

@@ -14,6 +14,8 @@ export interface PlanBuffer {
   readonly layout: Layout;
   readonly offset: number;
   readonly bytes: number;
+  /** Of the end of another buffer: which one. */
+  readonly of?: number;
 }
 /** Of a kernel whose tasks are dealt to blocks of threads: `shared` in bytes; `wide`: its addresses need 64 bits. */
 export interface LaunchShape {

@@ -27,7 +27,8 @@ function printEntry(plan: Plan, entry: Entry): readonly string[] {
 /** The buffers of an entry by the steps in which they occur; results live to the end. */
 function lives(plan: Plan, entry: Entry): readonly string[] {
   const life = new Map<number, [number, number]>();
-  const touch = (buffer: number, at: number): void => {
+  const touch = (given: number, at: number): void => {
+    const buffer = plan.buffers[given]?.of ?? given;
     life.set(buffer, [life.get(buffer)?.[0] ?? at, at]);
   };
   for (const [at, step] of entry.steps.entries()) {

@@ -20,6 +20,7 @@ import { checkGenerated, randomWishes } from "./generated.ts";
 import { prepared, randomGraph, withEnds } from "./graphs.ts";
 import { checkGraphs, type Given } from "./graphs-on-host.ts";
 import { Draw } from "./growing.ts";
+import { randomLoop } from "./loops.ts";
 import { checkMisused } from "./misused.ts";
 import { checkGraphsOnEmulator, checkOnEmulator, drawnEmulation } from "./on-emulator.ts";
 import { checkOnHost } from "./on-host.ts";
@@ -51,6 +52,7 @@ export const kinds: Readonly<Record<string, (seed: string) => Case>> = {
   graph: (seed) => calculated(prepared(randomGraph(seed, 12))),
   extreme,
   rows: (seed) => calculated(randomRows(seed)),
+  loop: (seed) => calculated(prepared(randomLoop(seed))),
   product: (seed) => {
     const { graph, stores, forms } = randomProducts(seed);
     return calculated({ ...graph, name: seed }, stores, forms);
@@ -131,6 +133,7 @@ function calculatedOnEmulator(seed: string): Case {
   const draw = new Draw(`${seed}, its graph`);
   const { graph, stores } = draw.of([
     () => given(prepared(randomGraph(seed, 12))),
+    () => given(prepared(randomLoop(seed))),
     () => given(randomRows(seed)),
     () => randomProducts(seed),
   ])();

@@ -37,8 +37,8 @@ export class Draw {
   }
   dtype = (): DType => this.of(["f32", "f32", "f32", "f32", "bf16", "i32", "bool"] as const);
   order(n: number): number[] {
-    const list = [...Array(n).keys()];
-    return list.flatMap(() => list.splice(this.below(list.length), 1));
+    const left = [...Array(n).keys()];
+    return Array.from({ length: n }, () => left.splice(this.below(left.length), 1)).flat();
   }
 }
 
