@@ -26,6 +26,8 @@ import { loweredForCuda, modulesOf, runEmulated } from "./emulator/sequence.ts";
 import { folder } from "./folder.ts";
 import { distance, filled, storesOf } from "./graphs.ts";
 import { graphOf } from "./host/compare.ts";
+import { checkGraphs } from "./random/graphs-on-host.ts";
+import { usual } from "./random/ways.ts";
 import { buffer, launch, read, write } from "./sequences.ts";
 
 const test = suite("steps");
@@ -249,6 +251,28 @@ test("kernels of CUDA write pieces to their places, too", async () => {
   assert.is(got?.findings, "");
   const [want] = interpret(valuesOf(graph), stores);
   assert.ok(distance(want?.data ?? [], got?.results[0] ?? []) < 1e-4);
+});
+
+/** Pieces that a product, sums of another's columns, an algorithm and folds make; one stands there twice, two are results, one of them in another shape. */
+function makers(): Graph {
+  const g = new GraphBuilder(ops);
+  const [x, w] = [b.param(g, "x", type("f32", [20, 16, 24])), b.param(g, "w", type("f32", [24, 64]))];
+  const makers: readonly ((own: Value) => Value)[] = [
+    (own) => b.sum(g, b.tanh(g, b.dot(g, own, w)), [1]),
+    (own) => b.cumsum(g, b.sum(g, own, [1]), 0),
+    (own) => b.max(g, own, [1]),
+    (own) => b.sum(g, own, [1]),
+    (own) => b.dot(g, b.slice(g, own, 0, 0, 1), b.slice(g, w, 1, 0, 16)),
+  ];
+  const made = steps(20).map((t) => (makers[t % 5] as (own: Value) => Value)(b.squeeze(g, b.slice(g, x, 0, t, 1), 0)));
+  const pieces = made.map((v) => b.reshape(g, v, [1, 16]));
+  const all = b.concat(g, [...pieces, pieces[2] as Value], 0);
+  return graphOf([all, made[3] as Value, b.reshape(g, made[4] as Value, [4, 4])]);
+}
+test("pieces are written by whatever makes them, and lie elsewhere, too, where something else reads them", async () => {
+  const graph = makers();
+  const given = { graph, stores: storesOf(valuesOf(graph)) };
+  await checkGraphs([given], { ...usual, threads: [2, 1] }, (_, run) => run());
 });
 
 const part = (of: ReturnType<typeof buffer>, shift = 0): VirtualArg => ({ buffer: of, access: "part", shift });
