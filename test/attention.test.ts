@@ -5,6 +5,8 @@ import { GraphBuilder } from "../compiler/graph/builder.ts";
 import { interpret } from "../compiler/graph/interpret.ts";
 import type { Graph, NdArray, Value } from "../compiler/graph/node.ts";
 import { topological, valuesOf } from "../compiler/graph/walk.ts";
+import { boundsIn } from "../compiler/ops/attention.ts";
+import type { Bound, OpAttrs } from "../compiler/ops/attrs.ts";
 import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";
 import { findAttention } from "../compiler/transform/attention.ts";
@@ -12,7 +14,7 @@ import { gradients } from "../compiler/transform/differentiate.ts";
 import { simplify } from "../compiler/transform/simplify.ts";
 import { dims } from "../compiler/types/type.ts";
 import { distance, filled, storesOf } from "./graphs.ts";
-import { masked, masks } from "./masks.ts";
+import { masked, masks, readings } from "./masks.ts";
 
 const test = suite("attention");
 
@@ -151,15 +153,20 @@ const cases: Record<string, Case> = {
 };
 for (const [name, c] of Object.entries(cases)) test(name, () => check(c));
 
-for (const [i, mask] of Object.keys(masks).entries())
+for (const [i, mask] of Object.keys({ ...masks, ...readings }).entries())
   test(`${mask}: the same values and gradients`, () => {
     const shape = { B: 2, G: 1, R: 2, T: 23, U: 26, A: 3, C: 2 };
     const [written, found] = masked(mask, { shape, dtype: "f32", scale: -0.5, sunk: i % 2 === 0 });
     noBuffers(found, shape);
+    for (const { at, seen } of boundsOf(found)) assert.ok(Math.abs(at) <= 1 && Math.abs(seen) <= 1);
     const stores = storesOf(valuesOf(written));
     const [one, two] = [written, found].map((graph) => interpret(valuesOf(graph), stores, { exact: true }));
     one?.forEach((x, i) => assert.ok(distance(x.data, two?.[i]?.data ?? []) < 1e-12, `result ${i}`));
   });
+const boundsOf = (graph: Graph): Bound[] =>
+  topological(valuesOf(graph)).flatMap(({ op, attrs }) =>
+    op.name === "attention" ? boundsIn((attrs as OpAttrs["attention"]).bounds) : [],
+  );
 /** Whether one head of 5 queries and keys stays the composition. */
 function stays(of: (g: GraphBuilder, q: Value, k: Value) => Value): boolean {
   const g = new GraphBuilder(ops);
@@ -174,6 +181,10 @@ test("a mask of more bounds than are worth it, or of products of positions, stay
   assert.not(stays((g, q, k) => others(g, q, k, 8)));
   assert.ok(stays((g, q, k) => others(g, q, k, 9)));
   assert.ok(stays((g, q, k) => b.lt(g, b.mul(g, q, k), 7)));
+  assert.ok(stays((g, q, k) => b.lt(g, b.sub(g, q, k), 2 ** 30)));
+  assert.ok(
+    stays((g, q) => b.ge(g, q, b.expand(g, b.swap(g, b.param(g, "turned", { dtype: "i32", shape: [5, 2] })), 1))),
+  );
 });
 
 /** x + x, and the same of that, forty times. */
@@ -191,6 +202,7 @@ function byHand(g: GraphBuilder, shape: readonly number[], at: Value, seen = b.l
   const p = b.softmax(g, b.where(g, mask, score, Number.NEGATIVE_INFINITY), -1);
   return simplify(g, { name: "hand", results: [{ role: "output", name: "0", value: b.matmul(g, p, v) }] });
 }
+const sumIsNone: typeof b.le = (g, x, y) => b.ge(g, b.add(g, x, y), 0);
 for (const shape of [
   [2, 4, 5, 3],
   [2, 5, 3],
@@ -206,6 +218,7 @@ for (const shape of [
     // A row that sees nothing is NaN here, and zeros in attention: any row that does not see itself may be one.
     const given = b.param(g, "at", { dtype: "i32", shape: [5] });
     assert.ok(isOne(findAttention(g, byHand(g, shape, given))));
-    assert.not(isOne(findAttention(g, byHand(g, shape, given, b.lt))));
+    assert.ok(isOne(findAttention(g, byHand(g, shape, b.iota(g, 5), sumIsNone))));
+    for (const seen of [b.lt, sumIsNone]) assert.not(isOne(findAttention(g, byHand(g, shape, given, seen))));
   });
 test.run();

@@ -39,6 +39,18 @@ export const masks: Readonly<Record<string, (s: Sides) => Value>> = {
   "by what is no place": (s) => all(s.g, b.lt(s.g, s.given("score", "key", "f32"), 0.5), causal(s)),
 };
 
+/** What only the reading of a mask tells apart: of each, kernels have a like above. */
+export const readings: typeof masks = {
+  "less than a difference": (s) => b.le(s.g, s.k, b.sub(s.g, s.q, s.given("doc", "query"))),
+  "a difference less than a number": (s) => b.le(s.g, b.sub(s.g, b.sub(s.g, s.k, s.q), s.given("doc", "query")), 0),
+  "more than a fraction": (s) => b.gt(s.g, b.cast(s.g, b.sub(s.g, s.q, s.k), "f32"), 2.5),
+  "the higher of two": (s) => b.ge(s.g, b.maximum(s.g, s.q, b.sub(s.g, s.k, 5)), 9),
+  "the lower of two": (s) => b.le(s.g, b.minimum(s.g, s.q, b.sub(s.g, s.k, 5)), 9),
+  "half as far": (s) => b.le(s.g, b.add(s.g, s.k, s.k), b.add(s.g, s.q, 9)),
+  "neither one thing nor another": (s) => b.not(s.g, b.where(s.g, b.lt(s.g, s.q, 9), causal(s), near(s, 3))),
+  "keys that are not valid": (s) => all(s.g, b.not(s.g, s.given("valid", "key", "bool")), causal(s)),
+};
+
 /** No key after the query: the first 4 places, and 7 to the query. In bounds on a pair. */
 export const firstAndNear = (pair: number): readonly Clause[] => [
   { at: 1, seen: -1, plus: 0, pair },
@@ -72,7 +84,7 @@ export function masked(
     b.reshape(g, b.param(g, name, { dtype: as, shape: axes[of].filter((n, i) => i === 0 || n > 1) }), axes[of]);
   const places = (n: number, of: "query" | "key"): Value =>
     b.reshape(g, b.broadcastTo(g, b.iota(g, n), [B, n]), axes[of]);
-  const allowed = masks[mask]?.({ g, q: places(T, "query"), k: places(U, "key"), given });
+  const allowed = (masks[mask] ?? readings[mask])?.({ g, q: places(T, "query"), k: places(U, "key"), given });
   if (!allowed) throw new Error(`no mask ${mask}`);
   const scores = b.mul(g, b.cast(g, b.matmul(g, q, b.expand(g, b.swap(g, k), 2)), "f32"), scale);
   const open = b.expand(g, b.expand(g, allowed, 1), 1);
