@@ -7,6 +7,7 @@ import { GraphBuilder } from "../compiler/graph/builder.ts";
 import type { Value } from "../compiler/graph/node.ts";
 import { lower } from "../compiler/kernel/lower.ts";
 import { hostChoices } from "../compiler/kernel/schedule.ts";
+import { isSpread } from "../compiler/kernel/spread.ts";
 import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";
 import { storesOf } from "./graphs.ts";
@@ -277,5 +278,14 @@ for (const [what, of] of Object.entries(crossed))
       compare(what, graph, runSequence(sequence, storesOf(valuesOf(graph)), 2));
     }
   });
+
+test("a value is one number along an axis that a reshape leaves, not along another as long, nor along one of one place", () => {
+  const g = new GraphBuilder(ops);
+  const v = b.broadcast(g, b.param(g, "v", { dtype: "f32", shape: [2] }), [3, 2], [1]);
+  assert.ok(isSpread(b.transpose(g, v, [1, 0]), 1));
+  assert.ok(isSpread(b.reshape(g, b.transpose(g, v, [1, 0]), [1, 2, 3]), 2));
+  assert.not.ok(isSpread(b.reshape(g, v, [2, 3]), 1));
+  assert.not.ok(isSpread(b.broadcastTo(g, b.constant(g, 2, "f32"), [3, 1]), 1));
+});
 
 test.run();
