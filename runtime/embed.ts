@@ -126,7 +126,11 @@ export class Program {
   restore(state: ReadonlyMap<string, Tensor>, calls: number): void {
     this.requireIdle();
     requireMap("the state", state);
-    for (const [name, tensor] of state) requireElements(name, tensor);
+    const known = new Set(this.executable.stores.flatMap((s) => (s.saved ? [s.name, ...namesOf(s)] : [])));
+    for (const [name, tensor] of state) {
+      if (!known.has(name)) throw new Problem(`nothing is named ${name}`, namesHelp("tensors", name, [...known]));
+      requireElements(name, tensor);
+    }
     loadStores(this.executable, { path: "the state", model: state, training: new Map() });
     this.calls = calls;
   }

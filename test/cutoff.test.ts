@@ -1,7 +1,7 @@
 // Where the largest of a row are enough, against the definition: on the host, and on the emulator by one block a row and by pieces of rows.
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { roundBf16 } from "../compiler/graph/array.ts";
+import { ndarray, roundBf16 } from "../compiler/graph/array.ts";
 import { GraphBuilder } from "../compiler/graph/builder.ts";
 import { interpret } from "../compiler/graph/interpret.ts";
 import type { Graph, NdArray } from "../compiler/graph/node.ts";
@@ -80,6 +80,20 @@ test("on the host, by any number of threads", () => {
   const lib = compiled(kernelsOf(lowerings.map((c) => c.sequence)), ["-O1"]);
   for (const { name, graph, stores, sequence } of lowerings)
     for (const threads of [1, 3]) check(name, graph, stores, runSequence(sequence, stores, threads, lib));
+});
+test("of equal elements each is sent its share back; where there is no cutoff, nothing is sent", () => {
+  const g = new GraphBuilder(ops);
+  const [x, dy] = [b.param(g, "x", { dtype: "f32", shape: [3, 4] }), b.param(g, "dy", { dtype: "f32", shape: [3] })];
+  const amount = b.param(g, "amount", { dtype: "i32", shape: [3] });
+  const { node } = b.cutoff(g, x, b.broadcastTo(g, b.constant(g, 1, "i32"), [3, 4]), amount);
+  const [dx] = node.op.vjp(node, [dy], g);
+  assert.ok(dx);
+  const stores = new Map<string, NdArray>([
+    ["x", ndarray("f32", [3, 4], [5, 2, 5, 5, 1, 4, 2, 3, 1, 2, 3, 4])],
+    ["amount", ndarray("i32", [3], [2, 2, 9])],
+    ["dy", ndarray("f32", [3], [6, 7, 8])],
+  ]);
+  assert.equal(Array.from(interpret([dx], stores)[0]?.data ?? []), [2, 0, 2, 2, 0, 0, 0, 7, 0, 0, 0, 0]);
 });
 test("on CUDA, a block a row and by pieces of few rows", async () => {
   const few = [1, 100].map((n) => ({ n, asked: [2, n, n + 7] }));

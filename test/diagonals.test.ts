@@ -15,8 +15,7 @@ import { affineOf } from "../compiler/transform/affine.ts";
 import { diagonals } from "../compiler/transform/diagonals.ts";
 import { dims } from "../compiler/types/type.ts";
 import { distance, generator, storesOf } from "./graphs.ts";
-import { compare, graphOf, kernelsOf, lowered, valuesOf } from "./host/compare.ts";
-import { x64 } from "./host/machine.ts";
+import { compare, compareWidths, graphOf, kernelsOf, lowered, valuesOf } from "./host/compare.ts";
 import { compiled, runSequence } from "./host/run.ts";
 
 const test = suite("diagonals");
@@ -127,14 +126,7 @@ test("lanes read what an index finds in its axis: backwards, apart, of each type
   const sequences = graphs.map((graph) => lowered(graph));
   const texts = sequences.map((s) => kernelsOf([s]).map(({ text }) => text));
   assert.ok(texts.slice(0, -3).every((list) => list.every((t) => /ld_within<(-1, -1|3, 3)>/.test(t))));
-  const narrow = x64 ? [["-mavx2", "-mfma", "-mno-avx512f"], ["-mno-avx"]] : [];
-  for (const flags of [[], ...narrow]) {
-    const lib = compiled(kernelsOf(sequences), ["-O1", ...flags]);
-    for (const [i, graph] of graphs.entries()) {
-      const s = sequences[i];
-      if (s) compare(`within ${i} ${flags.join(" ")}`, graph, runSequence(s, storesOf(valuesOf(graph)), 2, lib));
-    }
-  }
+  compareWidths("within", graphs, sequences);
 });
 test("drawn indices: what is summed along diagonals is what the scatter says", () => {
   const next = generator("diagonals");

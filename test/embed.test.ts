@@ -71,6 +71,8 @@ for (const target of targets)
       assert.not.equal(await last({ batches: batches.slice(6 * accumulate), from: earlier }), straight);
       await refuses(() => last({ batches, from: { ...from, step: -1 } }), "from.step is -1", "step: 100");
       await refuses(() => last({ batches, from: { ...from, state: new Map() } }), "the state has no", "program");
+      const more = new Map([...from.state, ["other", tensor("f32", [1], [0])]]);
+      await refuses(() => last({ batches, from: { ...from, state: more } }), "nothing is named other", "tensors");
       await refuses(() => last({ batches, from, parameters: new Map() }), "two beginnings", "leave one");
     });
 test("train evaluates a held-out batch with the parameters of each step, and learns nothing", async () => {

@@ -16,64 +16,37 @@ interface Model {
   /** Where its learning rate is at its height. */
   readonly step: number;
 }
+const decoder = (sizes: Model["sizes"]): Model => ({ file: "decoder", sizes, step: 2000 });
 const models: Readonly<Record<string, Model>> = {
   Gpt: { file: "gpt", sizes: { V: 19, D: 8, L: 1, Heads: 2, Context: 8, Steps: 1000 }, step: 20 },
   GptMoE: { file: "gpt", sizes: { V: 19, D: 8, H: 6, L: 1, Heads: 2, E: 3, K: 2, Context: 8, Steps: 1000 }, step: 20 },
   TransformerXl: { file: "xl", sizes: { V: 19, D: 8, H: 6, L: 1, Heads: 2, E: 3, K: 2, M: 4, rate: 0 }, step: 1 },
-  Mixtral: {
-    file: "decoder",
-    sizes: { V: 19, D: 8, H: 6, L: 1, Heads: 4, Groups: 2, E: 3, K: 2, Context: 8, window: 5 },
-    step: 2000,
-  },
-  Olmoe: { file: "decoder", sizes: { V: 19, D: 8, H: 6, L: 1, Heads: 2, E: 4, K: 3, Context: 8 }, step: 2000 },
-  Qwen3Moe: {
-    file: "decoder",
-    sizes: { V: 19, D: 8, H: 6, L: 1, Heads: 2, Groups: 1, A: 6, E: 4, K: 2, Context: 8 },
-    step: 2000,
-  },
-  Qwen2Moe: {
-    file: "decoder",
-    sizes: { V: 19, D: 8, H: 6, F: 5, L: 1, Heads: 2, Groups: 1, E: 4, K: 2, Context: 8 },
-    step: 2000,
-  },
-  Glm4Moe: {
-    file: "decoder",
-    sizes: { V: 19, D: 8, F: 10, H: 6, L: 2, Dense: 1, Heads: 2, Groups: 1, A: 8, E: 4, K: 2, Context: 8 },
-    step: 2000,
-  },
-  GraniteMoe: {
-    file: "decoder",
-    sizes: { V: 19, D: 8, H: 6, L: 1, Heads: 2, Groups: 1, E: 4, K: 2, Context: 8, soft: 1 },
-    step: 2000,
-  },
-  Llama4: {
-    file: "decoder",
-    sizes: { V: 19, D: 8, F: 10, H: 6, L: 4, Heads: 2, Groups: 1, A: 4, E: 3, Step: 2, Context: 8, chunk: 4 },
-    step: 2000,
-  },
-  DeepSeekV3: {
-    file: "decoder",
-    sizes: {
-      V: 19,
-      D: 8,
-      F: 10,
-      H: 6,
-      L: 2,
-      Dense: 1,
-      Heads: 2,
-      E: 4,
-      K: 2,
-      G: 2,
-      Open: 1,
-      Q: 6,
-      R: 5,
-      A: 3,
-      P: 4,
-      C: 2,
-      Context: 8,
-    },
-    step: 2000,
-  },
+  Mixtral: decoder({ V: 19, D: 8, H: 6, L: 1, Heads: 4, Groups: 2, E: 3, K: 2, Context: 8, window: 5 }),
+  Olmoe: decoder({ V: 19, D: 8, H: 6, L: 1, Heads: 2, E: 4, K: 3, Context: 8 }),
+  Qwen3Moe: decoder({ V: 19, D: 8, H: 6, L: 1, Heads: 2, Groups: 1, A: 6, E: 4, K: 2, Context: 8 }),
+  Qwen2Moe: decoder({ V: 19, D: 8, H: 6, F: 5, L: 1, Heads: 2, Groups: 1, E: 4, K: 2, Context: 8 }),
+  Glm4Moe: decoder({ V: 19, D: 8, F: 10, H: 6, L: 2, Dense: 1, Heads: 2, Groups: 1, A: 8, E: 4, K: 2, Context: 8 }),
+  GraniteMoe: decoder({ V: 19, D: 8, H: 6, L: 1, Heads: 2, Groups: 1, E: 4, K: 2, Context: 8, soft: 1 }),
+  Llama4: decoder({ V: 19, D: 8, F: 10, H: 6, L: 4, Heads: 2, Groups: 1, A: 4, E: 3, Step: 2, Context: 8, chunk: 4 }),
+  DeepSeekV3: decoder({
+    V: 19,
+    D: 8,
+    F: 10,
+    H: 6,
+    L: 2,
+    Dense: 1,
+    Heads: 2,
+    E: 4,
+    K: 2,
+    G: 2,
+    Open: 1,
+    Q: 6,
+    R: 5,
+    A: 3,
+    P: 4,
+    C: 2,
+    Context: 8,
+  }),
 };
 
 async function open(name: string, { file, sizes }: Model): Promise<Executable> {

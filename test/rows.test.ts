@@ -11,7 +11,7 @@ import { isSpread } from "../compiler/kernel/spread.ts";
 import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";
 import { storesOf } from "./graphs.ts";
-import { compare, graphOf, kernelsOf, lowered, valuesOf } from "./host/compare.ts";
+import { compare, compareWidths, graphOf, kernelsOf, lowered, valuesOf } from "./host/compare.ts";
 import { x64 } from "./host/machine.ts";
 import { compiled, runSequence } from "./host/run.ts";
 import { normLayer } from "./layers.ts";
@@ -95,14 +95,7 @@ test("lanes read what lies apart in memory: of each type, to the end of a row, b
       .join(),
     /lane\(v, [^;]*, 5\)/,
   );
-  const narrow = x64 ? [["-mavx2", "-mfma", "-mno-avx512f"], ["-mno-avx"]] : [];
-  for (const flags of [[], ...narrow]) {
-    const lib = compiled(kernelsOf(sequences), ["-O1", ...flags]);
-    for (const [i, graph] of graphs.entries()) {
-      const s = sequences[i];
-      if (s) compare(`apart ${i} ${flags.join(" ")}`, graph, runSequence(s, storesOf(valuesOf(graph)), 2, lib));
-    }
-  }
+  compareWidths("apart", graphs, sequences);
 });
 test("short rows have a lane each, where what changes with the row is read of the row itself", () => {
   const g = new GraphBuilder(ops);

@@ -30,9 +30,13 @@ export function attentionQueries(d: Draft, node: Node): void {
   const { from, to, jump, partly } = dbias ? all : met(d, o, b, "at", m);
   const queries = { head: [b, g, r] as const, m, q, given, dq, dbias };
   d.k.for("c", from, to, block, (c) => keysOf(d, o, queries, c, partly(c)), jump);
+  giveQueries(d, node, o, [b, g, r], m, dq);
+}
+/** Stores the gradient of a block of queries, m. */
+export function giveQueries(d: Draft, node: Node, o: Operands, head: Head, m: Block, dq: Tile): void {
   const result = d.output(item(node.results, 0), "dq");
-  d.k.each(dq, [m.n, num(A)], (i, a) =>
-    d.k.store(result, [b, g, r, plus(m, i), a], float("mul", load(dq, i, a), f32(o.attrs.scale))),
+  d.k.each(dq, [m.n, num(o.sizes.A)], (i, a) =>
+    d.k.store(result, [...head, plus(m, i), a], float("mul", load(dq, i, a), f32(o.attrs.scale))),
   );
 }
 interface BlockOfQueries {

@@ -3,6 +3,7 @@
 import type { Node, Value } from "../graph/node.ts";
 import { endsOf, placesOf } from "../ops/attention.ts";
 import { beside, float, lowest, type Operands, operands, power, score, times, worth } from "./attention.ts";
+import { giveQueries } from "./attention-backward.ts";
 import { type Block, plus } from "./build.ts";
 import { isShort } from "./contract.ts";
 import type { Draft } from "./draft.ts";
@@ -186,10 +187,7 @@ function queriesOf(d: Draft, head: Head, r: Expr, c: Block): void {
   const { from, to, jump, partly } = met(d, o, b, "at", c, 1);
   const step = (m: Block): void => keysOf(d, head, { r, c, m, q, flows, rowsIn, rowsOut, dq, partly: partly(m) });
   d.k.for("m", from, to, o.block, step, jump);
-  const result = d.output(item(node.results, 0), "dq");
-  d.k.each(dq, [c.n, num(A)], (j, a) =>
-    d.k.store(result, [b, g, r, plus(c, j), a], float("mul", load(dq, j, a), f32(o.attrs.scale))),
-  );
+  giveQueries(d, node, o, [b, g, r], c, dq);
 }
 /** A block of queries, c, that meets a block of keys, m. */
 interface Meeting {

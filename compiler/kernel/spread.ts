@@ -16,7 +16,7 @@ export function isSpread(v: Value, axis: number): boolean {
 function repeats(v: Value, axis: number): boolean {
   const { op, args, attrs } = v.node;
   if (op.name === "const") return true;
-  if (op.lower === "point") return args.length > 0 && args.every((x) => isSpread(x, axis));
+  if (op.lower === "point" && op.name !== "random") return args.length > 0 && args.every((x) => isSpread(x, axis));
   if (op.name === "broadcast") {
     const from = (attrs as OpAttrs["broadcast"]).axes.indexOf(axis);
     return from < 0 || isSpread(item(args, 0), from);

@@ -46,6 +46,14 @@ const bare: Family["only"] = {
   "rope_scaling.rope_type": "default",
   "rope_scaling.type": "default",
 };
+/** Mixtral's, and of those made like it. */
+const mixtral: Family["header"] = {
+  ...common,
+  H: said("intermediate_size"),
+  Groups: said("num_key_value_heads"),
+  E: said("num_local_experts"),
+  A: { keys: ["head_dim"], otherwise: null },
+};
 const plain: Family["only"] = { ...bare, attention_bias: false };
 const outer: Family["names"] = {
   "model.embed_tokens.weight": ["embed.weight"],
@@ -118,11 +126,7 @@ export const families: readonly Family[] = [
     type: "mixtral",
     model: "Mixtral",
     header: {
-      ...common,
-      H: said("intermediate_size"),
-      Groups: said("num_key_value_heads"),
-      E: said("num_local_experts"),
-      A: { keys: ["head_dim"], otherwise: null },
+      ...mixtral,
       window: { keys: ["sliding_window"], otherwise: null },
     },
     only: plain,
@@ -215,11 +219,7 @@ export const families: readonly Family[] = [
     type: "granitemoe",
     model: "GraniteMoe",
     header: {
-      ...common,
-      H: said("intermediate_size"),
-      Groups: said("num_key_value_heads"),
-      E: said("num_local_experts"),
-      A: { keys: ["head_dim"], otherwise: null },
+      ...mixtral,
       scale: { keys: ["attention_multiplier"], otherwise: 1 },
       part: { keys: ["residual_multiplier"], otherwise: 1 },
       wide: { keys: ["embedding_multiplier"], otherwise: 1 },

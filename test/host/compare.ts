@@ -11,7 +11,8 @@ import type { PlanKernel } from "../../compiler/plan/plan.ts";
 import type { Sequence } from "../../compiler/plan/sequence.ts";
 import { count, dims } from "../../compiler/types/type.ts";
 import { type Sample, samples, shortSamples, storesOf } from "../graphs.ts";
-import { runSequence } from "./run.ts";
+import { x64 } from "./machine.ts";
+import { compiled, runSequence } from "./run.ts";
 
 export const graphOf = (values: readonly Value[]): Graph => ({
   name: "test",
@@ -94,4 +95,15 @@ export function compare(name: string, graph: Graph, got: readonly Float64Array[]
       `${name}, result ${r}: off by ${Math.max(...errors)}`,
     );
   });
+}
+/** Graphs by their sequences, at every width of vectors that the machine has. */
+export function compareWidths(name: string, graphs: readonly Graph[], sequences: readonly Sequence[]): void {
+  const narrow = x64 ? [["-mavx2", "-mfma", "-mno-avx512f"], ["-mno-avx"]] : [];
+  for (const flags of [[], ...narrow]) {
+    const lib = compiled(kernelsOf(sequences), ["-O1", ...flags]);
+    for (const [i, graph] of graphs.entries()) {
+      const got = runSequence(sequences[i] as Sequence, storesOf(valuesOf(graph)), 2, lib);
+      compare(`${name} ${i} ${flags.join(" ")}`, graph, got);
+    }
+  }
 }
