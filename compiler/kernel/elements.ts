@@ -4,6 +4,7 @@ import type { Node, Value } from "../graph/node.ts";
 import type { OpAttrs, OpName } from "../ops/attrs.ts";
 import { number, numbers } from "../ops/common.ts";
 import { unaries } from "../ops/scalar.ts";
+import { type Piece, piecesOf } from "../ops/view.ts";
 import { affineOf } from "../transform/affine.ts";
 import { isWrittenOut } from "../transform/regions.ts";
 import { type DType, isFloat } from "../types/dtype.ts";
@@ -108,17 +109,12 @@ const table: { readonly [N in OpName]?: Typed<N> } = {
   concat(r, node, at) {
     const { axis } = node.attrs;
     const i = item(at, axis);
-    const pieces = node.args.map((v) => ({ v, size: item(dims(v.type), axis), start: 0 })).filter((p) => p.size > 0);
-    let end = 0;
-    for (const p of pieces) {
-      p.start = end;
-      end += p.size;
-    }
-    const piece = (p: { readonly v: Value; readonly size: number; readonly start: number }): Expr =>
-      r.element(p.v, at.with(axis, clamp(sub(i, num(p.start)), p.size)));
+    const pieces = piecesOf(node).filter(({ from, to }) => to > from);
+    const piece = ({ value, from, to }: Piece): Expr =>
+      r.element(value, at.with(axis, clamp(sub(i, num(from)), to - from)));
     return pieces.slice(0, -1).reduceRight(
       (rest, p) => {
-        const cond = less(i, num(p.start + p.size));
+        const cond = less(i, num(p.to));
         return cond.e === "num" ? select(cond, cond.value === 0 ? rest : piece(p), rest) : select(cond, piece(p), rest);
       },
       piece(item(pieces, pieces.length - 1)),

@@ -31,7 +31,7 @@ import * as routing from "./route.ts";
 import { rows } from "./rows.ts";
 import { type Choices, type Contraction, contractionKey, fitting, hostChoices, type Schedule } from "./schedule.ts";
 import { type SortPass, sortedShape, sortPass, sortPasses } from "./sort.ts";
-import { isReadInSteps, piecesOf, placeOf, type Step, type Steps, stepsIn, under, writePiece } from "./steps.ts";
+import { isReadInSteps, placeOf, type Step, type Steps, stepsIn, stepsOf, under, writePiece } from "./steps.ts";
 import { verify } from "./verify.ts";
 
 export interface Emitted {
@@ -208,7 +208,7 @@ class Lowering implements Memory {
   }
   /** Those that their makers have not written. */
   private pieces(region: Region, concat: Value): void {
-    for (const step of piecesOf(concat)) {
+    for (const step of stepsOf(concat)) {
       if (product(dims(step.piece.type)) === 0 || this.steps.made.has(under(step.piece))) continue;
       const nodes = this.inside({ ...region, outputs: this.bufferOf(step.piece) ? [] : [step.piece] });
       this.launch(region, "piece", (d) => writePiece(d, step, this.home(step, step.piece)), nodes);

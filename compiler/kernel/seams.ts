@@ -2,6 +2,7 @@
 import type { Node, Value } from "../graph/node.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import { number } from "../ops/common.ts";
+import { piecesOf } from "../ops/view.ts";
 import type { Draft } from "./draft.ts";
 import { item } from "./expr.ts";
 import { shapeOf } from "./read.ts";
@@ -24,11 +25,9 @@ export function seams(d: Draft, outputs: readonly Value[]): number[] {
 const lastOf = (v: Value): number => v.type.shape.length - 1;
 const isLast = (node: Node): boolean => (node.attrs as OpAttrs["concat"]).axis === lastOf(item(node.results, 0));
 
-/** Where the pieces of a concat of the last axis begin. */
-function starts(node: Node): number[] {
-  let at = 0;
-  return isLast(node) ? node.args.map((v) => (at += item(shapeOf(v), lastOf(v)))) : [];
-}
+/** Where the pieces of a concat of the last axis end. */
+const starts = (node: Node): number[] =>
+  isLast(node) ? piecesOf(node as Node<OpAttrs["concat"]>).map(({ to }) => to) : [];
 /** Arguments whose last axis is the result's, each with how far it is shifted. */
 function alongLast(node: Node): (readonly [Value, number])[] {
   const [x, y] = [node.args[0], node.results[0]];

@@ -3,6 +3,7 @@ import type { Graph, Node, Value } from "../graph/node.ts";
 import { topological, valuesOf } from "../graph/walk.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import { number } from "../ops/common.ts";
+import { piecesOf } from "../ops/view.ts";
 import { manySteps, type Region } from "../transform/region.ts";
 import { isInSteps } from "../transform/regions.ts";
 import type { Draft, Home } from "./draft.ts";
@@ -24,15 +25,8 @@ export interface Steps {
   readonly only: ReadonlySet<Value>;
 }
 /** The pieces of a concat, in order. */
-export function piecesOf(concat: Value): Step[] {
-  const { axis } = concat.node.attrs as OpAttrs["concat"];
-  let end = 0;
-  return concat.node.args.map((piece) => {
-    const start = end;
-    end += item(shapeOf(piece), axis);
-    return { concat, piece, start };
-  });
-}
+export const stepsOf = (concat: Value): Step[] =>
+  piecesOf(concat.node as Node<OpAttrs["concat"]>).map(({ value, from }) => ({ concat, piece: value, start: from }));
 /** What a piece is another shape of. */
 export function under(piece: Value): Value {
   let v = piece;
@@ -44,7 +38,7 @@ export function stepsIn(graph: Graph, regions: readonly Region[]): Steps {
   const written = new Set(writers.flatMap((r) => r.outputs.filter((v) => r.kind === "rows" || isWhole(v, r))));
   const nodes = topological(valuesOf(graph));
   const made = new Map<Value, Step[]>();
-  for (const step of nodes.filter(isInSteps).flatMap((n) => piecesOf(item(n.results, 0)))) {
+  for (const step of nodes.filter(isInSteps).flatMap((n) => stepsOf(item(n.results, 0)))) {
     const v = under(step.piece);
     if (written.has(v)) made.set(v, [...(made.get(v) ?? []), step]);
   }

@@ -1,7 +1,9 @@
 // The same elements under other indices. Nothing is computed.
 import { strided, strides } from "../graph/array.ts";
+import type { Node, Value } from "../graph/node.ts";
 import { add, equal, equalAll, product, type Size, show } from "../types/size.ts";
 import { count, dims, showType, type } from "../types/type.ts";
+import type { OpAttrs } from "./attrs.ts";
 import * as b from "./build.ts";
 import { around, define, free, made, need, needAxis, nth, number, numbers, one, sample } from "./common.ts";
 import { later, leading } from "./mapped.ts";
@@ -143,6 +145,21 @@ export const slice = define<"slice">({
   ],
 });
 
+/** What stands in the places `from` to `to` of the axis along which a concat joins its operands. */
+export interface Piece {
+  readonly value: Value;
+  readonly from: number;
+  readonly to: number;
+}
+/** All of a concat, in order. */
+export function piecesOf({ args, attrs: { axis } }: Pick<Node<OpAttrs["concat"]>, "args" | "attrs">): Piece[] {
+  let to = 0;
+  return args.map((value) => {
+    const from = to;
+    to += nth(dims(value.type), axis);
+    return { value, from, to };
+  });
+}
 export const concat = define<"concat">({
   name: "concat",
   doc: "the operands one after another along an axis",
@@ -171,14 +188,8 @@ export const concat = define<"concat">({
     }
     return [out];
   },
-  vjp({ args, attrs: { axis } }, [dy], g) {
-    let start = 0;
-    return args.map((x) => {
-      const size = nth(dims(x.type), axis);
-      start += size;
-      return dy ? b.slice(g, dy, axis, start - size, size) : null;
-    });
-  },
+  vjp: (node, [dy], g) =>
+    piecesOf(node).map(({ from, to }) => (dy ? b.slice(g, dy, node.attrs.axis, from, to - from) : null)),
   mapped: leading("concat", ({ axis }) => ({ axis: axis + 1 })),
   flops: free,
   samples: (g) =>

@@ -4,6 +4,7 @@ import type { Builder, NdArray, Value } from "../graph/node.ts";
 import type { OpAttrs, OpName } from "../ops/attrs.ts";
 import * as b from "../ops/build.ts";
 import { number, numbers } from "../ops/common.ts";
+import { piecesOf } from "../ops/view.ts";
 import type { DType } from "../types/dtype.ts";
 import { dims, dtypeOf, sameType } from "../types/type.ts";
 import { any, binary, madeBy, num, select, splatOf, unary } from "./pattern.ts";
@@ -278,15 +279,11 @@ const sliceOfConcat: Rule = {
     const node = madeBy(v, "slice");
     const whole = node?.args[0] && madeBy(node.args[0], "concat");
     if (!node || !whole || whole.attrs.axis !== node.attrs.axis) return null;
-    const { axis } = node.attrs;
-    const size = number(node.attrs.size);
-    let start = number(node.attrs.start);
-    for (const x of whole.args) {
-      const places = dims(x.type)[axis] ?? 0;
-      if (start < places) return start + size <= places ? b.slice(g, x, axis, start, size) : null;
-      start -= places;
-    }
-    return null;
+    const [start, size] = [number(node.attrs.start), number(node.attrs.size)];
+    const piece = piecesOf(whole).find(({ to }) => start < to);
+    return piece && start + size <= piece.to
+      ? b.slice(g, piece.value, node.attrs.axis, start - piece.from, size)
+      : null;
   },
   examples(g) {
     const [p, q] = ["p", "q"].map((name) => b.param(g, name, { dtype: "f32", shape: [2, 3] })) as [Value, Value];

@@ -4,17 +4,12 @@ import { topological, valuesOf, withValues } from "../graph/walk.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import * as b from "../ops/build.ts";
 import { nth } from "../ops/common.ts";
+import { type Piece, piecesOf } from "../ops/view.ts";
 import { madeBy, splatOf } from "../rewrite/pattern.ts";
 import { startOf } from "../rewrite/runs.ts";
 import { dims, dtypeOf } from "../types/type.ts";
 import { manySteps } from "./region.ts";
 
-/** Places `from` to `to` of an axis, and what stands there. */
-interface Piece {
-  readonly from: number;
-  readonly to: number;
-  readonly value: Value;
-}
 /** The nodes of one result that are links of a chain, from its end: what each adds, and what is under the last. */
 interface Chain {
   readonly axis: number;
@@ -109,7 +104,7 @@ const sums: Find = (end, isInner) => {
   const axes = ordered.map(gappedAxis).filter((axis) => axis !== null);
   const axis = axes.toSorted((p, q) => p - q)[axes.length >> 1] ?? 0;
   const gapped = ordered.filter((v) => gappedAxis(v) === axis);
-  const pieces = gapped.flatMap((v) => piecesOf(v, axis));
+  const pieces = gapped.flatMap(writtenIn);
   return { axis, links, pieces, under: ordered.filter((v) => gappedAxis(v) !== axis) };
 };
 const isSum = ({ op, attrs }: Node): boolean => op.name === "binary" && (attrs as OpAttrs["binary"]).fn === "add";
@@ -119,13 +114,9 @@ function gappedAxis(v: Value): number | null {
   const node = madeBy(v, "concat");
   return node?.args.some(isZero) ? node.attrs.axis : null;
 }
-function piecesOf(v: Value, axis: number): Piece[] {
-  let to = 0;
-  return (madeBy(v, "concat")?.args ?? []).flatMap((value): Piece[] => {
-    const from = to;
-    to += places(value, axis);
-    return isZero(value) || to === from ? [] : [{ from, to, value }];
-  });
+function writtenIn(v: Value): Piece[] {
+  const node = madeBy(v, "concat");
+  return node ? piecesOf(node).filter(({ value, from, to }) => !isZero(value) && to > from) : [];
 }
 const finders: Readonly<Partial<Record<string, Find>>> = { scatter: puts, binary: sums };
 
