@@ -1,7 +1,7 @@
 // How a kernel's block is made on CUDA: threads, the warps that tile an accumulator, and what its operands are made of.
 import { item, range } from "../kernel/expr.ts";
-import type { Expr, Kernel, StmtOf, Tile } from "../kernel/ir.ts";
-import { walk } from "../kernel/passes.ts";
+import type { Expr, Kernel, Stmt, StmtOf, Tile } from "../kernel/ir.ts";
+import { statements as all } from "../kernel/passes.ts";
 import { raggedOf } from "./grid.ts";
 
 export interface BlockShape {
@@ -45,14 +45,8 @@ function line(k: Kernel): BlockShape {
   return { threads: 32 * warps, warps: [warps, 1], blocks: 16 / warps, each: false };
 }
 const most = (x: Expr): number => Math.min(4096, range(x)[1]);
-type Kind = "tile" | "mma" | "par" | "fold" | "foldrows" | "tally" | "scan" | "stage";
-function statements<S extends Kind>(k: Kernel, kind: S): StmtOf<S>[] {
-  const found: StmtOf<S>[] = [];
-  walk(k.body, (s) => {
-    if (s.s === kind) found.push(s as StmtOf<S>);
-  });
-  return found;
-}
+const statements = <S extends Stmt["s"]>(k: Kernel, kind: S): StmtOf<S>[] =>
+  all(k.body).filter((s): s is StmtOf<S> => s.s === kind);
 
 export type Element = "f32" | "bf16" | "i32";
 interface Operands {

@@ -3,7 +3,7 @@ import { Bug } from "../diagnostic.ts";
 import { accessOf } from "../kernel/access.ts";
 import { footprint, gcd, item, multiple } from "../kernel/expr.ts";
 import type { Axis, Buffer, Expr, Kernel, Stmt, StmtOf, Tile } from "../kernel/ir.ts";
-import { walk, walkExprs, written } from "../kernel/passes.ts";
+import { expressions, loads, statements, stores, written } from "../kernel/passes.ts";
 import { blockOf, operandsOf } from "./block.ts";
 import type { Lanes } from "./bodies.ts";
 import { dealt, dealtEach, endOf, jumped, roundOf } from "./grid.ts";
@@ -124,43 +124,24 @@ export function parameters(k: Kernel): string {
 }
 /** Numbers of 32 bits do not reach all elements, or one of 64 bits is asked for. */
 export const isWide = (k: Kernel): boolean =>
-  k.params.some((p) => footprint(p) >= 2 ** 31) ||
-  expressionsOf(k.body, (x) => x.e === "op" && x.op === "high").length > 0;
+  k.params.some((p) => footprint(p) >= 2 ** 31) || expressions(k.body).some((x) => x.e === "op" && x.op === "high");
 /** As on the host, but threads of a block run side by side: in place only where the thread that stores an element is the one that loads it. */
 export function cudaAccess(k: Kernel, b: Buffer): ReturnType<typeof accessOf> {
   const access = accessOf(k, b);
   if (access !== "pointwise") return access;
-  const users = statementsOf(k.body, isPoints).filter((s) => loads([s], b) || stores(s));
+  const users = statements(k.body).filter((s) => isPoints(s) && (isLoaded([s], b) || storesAny(s)));
   return users.length === 1 && onlyPointsLoad(k.body, b) ? access : "read";
 }
 const isPoints = (s: Stmt): boolean => s.s === "par" || s.s === "each";
 const onlyPointsLoad = (list: readonly Stmt[], b: Buffer): boolean =>
-  list.every((s) => isPoints(s) || (s.s === "for" || s.s === "if" ? onlyPointsLoad(s.body, b) : !loads([s], b)));
-function statementsOf(list: readonly Stmt[], test: (s: Stmt) => boolean): Stmt[] {
-  const found: Stmt[] = [];
-  walk(list, (s) => {
-    if (test(s)) found.push(s);
-  });
-  return found;
-}
-const stores = (s: Stmt): boolean => statementsOf([s], (t) => t.s === "store" && t.to.kind === "buffer").length > 0;
-const loads = (list: readonly Stmt[], b: Buffer): boolean =>
-  expressionsOf(list, (x) => x.e === "load" && x.from === b).length > 0;
-function expressionsOf(list: readonly Stmt[], test: (x: Expr) => boolean): Expr[] {
-  const found: Expr[] = [];
-  walkExprs(list, (x) => {
-    if (test(x)) found.push(x);
-  });
-  return found;
-}
+  list.every((s) => isPoints(s) || (s.s === "for" || s.s === "if" ? onlyPointsLoad(s.body, b) : !isLoaded([s], b)));
+const storesAny = (s: Stmt): boolean => stores([s]).some(({ to }) => to.kind === "buffer");
+const isLoaded = (list: readonly Stmt[], b: Buffer): boolean => loads(list).some((x) => x.from === b);
 
 /** The largest number known to divide a count: of the last block of an axis too. */
 function multipleOf(x: Expr, k: Kernel): number {
   if (x.e !== "var") return multiple(x);
-  const axes = [...k.grid];
-  walk(k.body, (s) => {
-    if (s.s === "for") axes.push(s.axis);
-  });
+  const axes = [...k.grid, ...statements(k.body).flatMap((s) => (s.s === "for" ? [s.axis] : []))];
   const axis = axes.find((a) => a.n === x);
   return axis ? gcd(gcd(multiple(axis.from), multiple(axis.to)), axis.step) : multiple(x);
 }

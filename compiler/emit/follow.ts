@@ -2,7 +2,7 @@
 import { Bug } from "../diagnostic.ts";
 import { add, address, children, dependsOn, item, laneStride, substitute } from "../kernel/expr.ts";
 import type { Axis, Buffer, Expr, Stmt, StmtOf, Tile, Var } from "../kernel/ir.ts";
-import { tilesOf, walk, walkExprs } from "../kernel/passes.ts";
+import { loads, stores, tilesOf } from "../kernel/passes.ts";
 
 export interface Follower {
   readonly mma: StmtOf<"mma">;
@@ -49,11 +49,9 @@ export function counted(each: StmtOf<"each">): Counted {
   return { each: { ...each, vs: [i, column], body }, first, panel };
 }
 function panelIn(body: readonly Stmt[]): number | null {
-  const widths: number[] = [];
-  const note = ({ layout }: Buffer): void => void (layout.kind === "panels" && widths.push(layout.width));
-  walk(body, (s) => s.s === "store" && s.to.kind === "buffer" && note(s.to));
-  walkExprs(body, (x) => x.e === "load" && x.from.kind === "buffer" && note(x.from));
-  return widths[0] ?? null;
+  const touched = [...stores(body).map((s) => s.to), ...loads(body).map((x) => x.from)];
+  const [width] = touched.flatMap((b) => (b.kind === "buffer" && b.layout.kind === "panels" ? [b.layout.width] : []));
+  return width ?? null;
 }
 
 interface Reached {
@@ -63,15 +61,15 @@ interface Reached {
 /** Rows of memory that the points of an accumulator read and write, where that is known before they are made. */
 export function reached({ vs, body }: StmtOf<"each">): Reached[] {
   const [i, j] = [item(vs, 0), item(vs, 1)];
-  const found: Reached[] = [];
-  const note = (b: Buffer | Tile, at: readonly Expr[]): void => {
-    if (b.kind !== "buffer" || at.some((y) => isMade(y, body))) return;
+  const of = (b: Buffer | Tile, at: readonly Expr[]): Reached[] => {
+    if (b.kind !== "buffer" || at.some((y) => isMade(y, body))) return [];
     const where = address(b, at);
-    if (dependsOn(where, i) && laneStride(where, j, 4) === 1) found.push({ b, at });
+    return dependsOn(where, i) && laneStride(where, j, 4) === 1 ? [{ b, at }] : [];
   };
-  walk(body, (s) => s.s === "store" && !s.stream && note(s.to, s.at));
-  walkExprs(body, (x) => x.e === "load" && note(x.from, x.at));
-  return found;
+  return [
+    ...stores(body).flatMap((s) => (s.stream ? [] : of(s.to, s.at))),
+    ...loads(body).flatMap((x) => of(x.from, x.at)),
+  ];
 }
 /** Whether x depends on what the statements compute, or read. */
 const isMade = (x: Expr, body: readonly Stmt[]): boolean =>

@@ -3,7 +3,7 @@
 // of operands differ. Operands are read as they lie (K-major or MN-major), so a weight needs no second copy for its transposed use.
 import { isNum, item } from "../kernel/expr.ts";
 import type { Axis, Kernel, Stmt, StmtOf } from "../kernel/ir.ts";
-import { bodyOf, walk, written } from "../kernel/passes.ts";
+import { bodyOf, statements, written } from "../kernel/passes.ts";
 import type { Variant } from "../plan/plan.ts";
 import { cuda, isWide, parameters } from "./cuda.ts";
 import { dealt } from "./grid.ts";
@@ -38,16 +38,12 @@ const isStage = (s: Stmt): s is StmtOf<"stage"> => s.s === "stage";
 const isMma = (s: Stmt): s is StmtOf<"mma"> => s.s === "mma";
 /** The one loop that stages and multiplies, or several that can be one, where nothing in the kernel needs all threads of a block. */
 function pipelineOf(k: Kernel): readonly Loop[] | null {
-  const [loops, mmas, stages]: [Loop[], Stmt[], Stmt[]] = [[], [], []];
-  let others = k.locals.length;
-  walk(k.body, (s) => {
-    if (s.s === "for" && s.body.some(isMma)) loops.push(s);
-    if (isMma(s)) mmas.push(s);
-    if (isStage(s)) stages.push(s);
-    if (!allowed.has(s.s) || (s.s === "tile" && s.tile.role === "shared")) others++;
-  });
+  const all = statements(k.body);
+  const loops = all.filter((s): s is Loop => s.s === "for" && s.body.some(isMma));
   const staged = loops.flatMap((s) => s.body.filter(isStage)).length;
-  if (loops.length === 0 || others > 0 || mmas.length !== loops.length || stages.length !== staged) return null;
+  const isOther = (s: Stmt): boolean => !allowed.has(s.s) || (s.s === "tile" && s.tile.role === "shared");
+  if (loops.length === 0 || k.locals.length > 0 || all.some(isOther)) return null;
+  if (all.filter(isMma).length !== loops.length || all.filter(isStage).length !== staged) return null;
   return loops.every((s) => s.body.every((t) => isStage(t) || isMma(t))) ? loops : null;
 }
 const allowed: ReadonlySet<Stmt["s"]> = new Set([

@@ -2,7 +2,7 @@
 import { Bug } from "../diagnostic.ts";
 import { footprint, item } from "../kernel/expr.ts";
 import type { Kernel, StmtOf, Tile } from "../kernel/ir.ts";
-import { walk, written } from "../kernel/passes.ts";
+import { statements, stores, written } from "../kernel/passes.ts";
 import { decode, jumped, roundOf } from "./grid.ts";
 import { reserve, stageLeft, stageRight } from "./staging.ts";
 import type { Emitter, Target } from "./text.ts";
@@ -68,16 +68,9 @@ export const host: Target = {
   sum: multiply,
 };
 function stage(s: StmtOf<"stage">, e: Emitter): void {
-  const left = isLeft(e.kernel, s.tile);
+  const left = statements(e.kernel.body).some((t) => t.s === "mma" && t.a === s.tile);
   if (s.tile.form === "words") return left ? wordsLeft(s, e) : wordsRight(s, e);
   return left ? stageLeft(s, e) : stageRight(s, e);
-}
-function isLeft(k: Kernel, t: Tile): boolean {
-  let left = false;
-  walk(k.body, (s) => {
-    left ||= s.s === "mma" && s.a === t;
-  });
-  return left;
 }
 function multiply(run: readonly StmtOf<"mma">[], e: Emitter): void {
   const [s, ...others] = run as [StmtOf<"mma">, ...StmtOf<"mma">[]];
@@ -100,13 +93,7 @@ const depthOf = ({ a, valid }: StmtOf<"mma">, e: Emitter): string =>
   a.form === "words" ? `words_of(${e.expr(valid[1])})` : e.expr(valid[1]);
 const leftOf = ({ a, transposed }: StmtOf<"mma">): string => (transposed ? `transposed(${a.name})` : a.name);
 /** Whether some stores go around the caches. */
-function streams(k: Kernel): boolean {
-  let found = false;
-  walk(k.body, (s) => {
-    found ||= s.s === "store" && s.stream;
-  });
-  return found;
-}
+const streams = (k: Kernel): boolean => stores(k.body).some((s) => s.stream);
 /** A right operand; an accumulator is one where it lies. */
 function right(t: Tile, e: Emitter): string {
   if (t.role === "acc") return `in_place<${item(t.shape, 1)}>(${t.name}.d[0])`;

@@ -1,7 +1,7 @@
 // Which bodies mean the same for a group of lanes as for each element.
 import { address, children, dependsOn, item, laneStride, multiple, substitute, typeOf } from "../kernel/expr.ts";
 import type { Buffer, Expr, Stmt, Tile, Var } from "../kernel/ir.ts";
-import { exprs, walk, walkExprs } from "../kernel/passes.ts";
+import { exprs, loads, statements, stores } from "../kernel/passes.ts";
 import type { DType } from "../types/dtype.ts";
 import type { Words } from "./expressions.ts";
 import { guardOf } from "./guard.ts";
@@ -26,38 +26,25 @@ export function fits(v: Var, body: readonly Stmt[], lanes: number, { aligned, ap
       ![...varying].some((y) => y !== v && dependsOn(x, y as Var))
     );
   };
-  const obstacles: (Stmt | Expr)[] = [];
-  walk(body, (s) => {
+  for (const s of statements(body)) {
     if (s.s === "let" && varies(s.value)) varying.add(s.v);
     if (s.s === "fold" && (varies(s.value) || s.body.some((b) => b.s === "let" && varying.has(b.v))))
       varying.add(s.into);
     if (s.s === "scan" && varies(s.value)) varying.add(s.sum);
-    if (!allowed(s, varies, follows, aligned)) obstacles.push(s);
-  });
-  const read = (x: Expr): void => {
+    if (!allowed(s, varies, follows, aligned)) return false;
+  }
+  const reads = (x: Expr): boolean => {
     const guarded = apart ? guardOf(x, v, lanes) : null;
-    if (guarded && guarded.parts.every((y) => follows(y, "any"))) return;
-    if (!readable(x, varies, follows, apart ? "any" : [0, 1])) obstacles.push(x);
-    for (const y of children(x)) read(y);
+    if (guarded?.parts.every((y) => follows(y, "any"))) return true;
+    return readable(x, varies, follows, apart ? "any" : [0, 1]) && children(x).every(reads);
   };
-  walk(body, (s) => {
-    for (const x of exprs(s)) read(x);
-  });
-  return obstacles.length === 0;
+  return statements(body).flatMap(exprs).every(reads);
 }
 /** Whether all memory that a body touches along v is of one type. */
 export function touchesOnly(dtype: DType, v: Var, body: readonly Stmt[]): boolean {
-  const others: Buffer[] = [];
-  const note = (b: Buffer | Tile, at: readonly Expr[]): void => {
-    if (b.kind === "buffer" && b.dtype !== dtype && at.some((x) => dependsOn(x, v))) others.push(b);
-  };
-  walk(body, (s) => {
-    if (s.s === "store" && !s.run) note(s.to, s.at);
-  });
-  walkExprs(body, (x) => {
-    if (x.e === "load") note(x.from, x.at);
-  });
-  return others.length === 0;
+  const isOther = (b: Buffer | Tile, at: readonly Expr[]): boolean =>
+    b.kind === "buffer" && b.dtype !== dtype && at.some((x) => dependsOn(x, v));
+  return !stores(body).some((s) => !s.run && isOther(s.to, s.at)) && !loads(body).some((x) => isOther(x.from, x.at));
 }
 type Varies = (x: Expr) => boolean;
 type Follows = (x: Expr, steps: Steps) => boolean;

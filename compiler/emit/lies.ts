@@ -1,7 +1,7 @@
 // How a staged operand lies in memory, and what comes after it there.
 import { add, address, dependsOn, item, laneStride, multiple, num, stride, substitute } from "../kernel/expr.ts";
 import type { Axis, Expr, Kernel, Load, Stmt, StmtOf, Tile, Var } from "../kernel/ir.ts";
-import { walk } from "../kernel/passes.ts";
+import { statements } from "../kernel/passes.ts";
 import type { DType } from "../types/dtype.ts";
 import { blocksOf } from "./grid.ts";
 import type { Emitter } from "./text.ts";
@@ -56,10 +56,7 @@ export function alongDepth(s: StmtOf<"stage">, e: Emitter): { readonly start: st
 }
 /** The accumulator of a right operand's only product, if it sums no other. */
 function onlySum(tile: Tile, k: Kernel): Tile | null {
-  const products: StmtOf<"mma">[] = [];
-  walk(k.body, (t) => {
-    if (t.s === "mma") products.push(t);
-  });
+  const products = statements(k.body).filter((t) => t.s === "mma");
   const [acc, ...more] = products.find(({ b }) => b.includes(tile))?.acc ?? [];
   if (!acc || more.length > 0) return null;
   return products.filter((t) => t.b.includes(tile) || t.acc.includes(acc)).length === 1 ? acc : null;
@@ -121,8 +118,7 @@ interface Others {
 }
 /** Right operands that the same accumulator is multiplied by. */
 function othersOf(s: StmtOf<"stage">, k: Kernel): Others {
-  const order: Stmt[] = [];
-  walk(k.body, (t) => order.push(t));
+  const order = statements(k.body);
   const products = order.filter((t) => t.s === "mma");
   const own = products.find(({ b }) => b.includes(s.tile));
   const acc = own?.acc[own.b.indexOf(s.tile)];
@@ -139,9 +135,6 @@ function othersOf(s: StmtOf<"stage">, k: Kernel): Others {
 const later = (x: Expr, { v, step }: Axis): Expr => substitute(x, v, add(v, num(step)));
 /** The loop whose body a statement stands in. */
 function loopOf(body: readonly Stmt[], s: Stmt): Axis | null {
-  let found: Axis | null = null;
-  walk(body, (t) => {
-    if (t.s === "for" && t.body.includes(s)) found = t.axis;
-  });
-  return found;
+  const loop = statements(body).find((t) => t.s === "for" && t.body.includes(s));
+  return loop?.s === "for" ? loop.axis : null;
 }

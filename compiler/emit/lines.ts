@@ -5,10 +5,10 @@ import {
   dependsOn,
   item,
   laneStride,
-  leaves,
   load,
   multiple,
   num,
+  parts,
   same,
   stride,
   substitute,
@@ -16,7 +16,7 @@ import {
   withLoads,
 } from "../kernel/expr.ts";
 import type { Buffer, Expr, Kernel, Load, Stmt, StmtOf, Tile, Var } from "../kernel/ir.ts";
-import { walk, written } from "../kernel/passes.ts";
+import { statements, written } from "../kernel/passes.ts";
 import { runsAhead } from "./pipeline.ts";
 
 export function lined(k: Kernel): Kernel {
@@ -93,18 +93,8 @@ const isLine = (place: Expr, v: Var): boolean =>
   laneStride(place, v, together) === 1 &&
   multiple(substitute(place, v, num(0))) % together === 0;
 function boundIn(loop: Loop): Set<Expr> {
-  const found = new Set<Expr>([loop.axis.n]);
-  walk(loop.body, (s) => {
-    if (s.s === "let") found.add(s.v);
-    if (s.s === "each") for (const v of s.vs) found.add(v);
-  });
-  return found;
+  const bound = (s: Stmt): readonly Expr[] => (s.s === "let" ? [s.v] : s.s === "each" ? s.vs : []);
+  return new Set([loop.axis.n, ...statements(loop.body).flatMap(bound)]);
 }
 /** Variables and loads that an address is made of. */
-function namesIn(x: Expr): Expr[] {
-  const found: Expr[] = [];
-  leaves(x, (y) => {
-    if (y.e === "var" || y.e === "load") found.push(y);
-  });
-  return found;
-}
+const namesIn = (x: Expr): Expr[] => parts(x).filter((y) => y.e === "var" || y.e === "load");

@@ -7,11 +7,11 @@ import {
   dependsOn,
   item,
   laneStride,
-  leaves,
   load,
   mul,
   multiple,
   num,
+  parts,
   same,
   stride,
   sub,
@@ -206,11 +206,8 @@ export class Operand {
 }
 /** The one number that rows are found by and that a loop decides, if there is one. */
 export function numberOf({ at }: Load, row: Var, { v }: Axis): Load | null {
-  const found: Load[] = [];
-  for (const x of at)
-    leaves(x, (y) => {
-      if (y.e === "load" && y.from.kind === "buffer" && dependsOn(y, row) && dependsOn(y, v)) found.push(y);
-    });
+  const loads = at.flatMap(parts).filter((y) => y.e === "load");
+  const found = loads.filter((y) => y.from.kind === "buffer" && dependsOn(y, row) && dependsOn(y, v));
   const [first] = found;
   return first && found.every((y) => same(y, first)) ? first : null;
 }

@@ -2,7 +2,7 @@
 // a block asks for its next task's first stages before it writes the results of the present one.
 import { ceil, isNum, item } from "../kernel/expr.ts";
 import type { Axis, Expr, Kernel, Stmt, StmtOf } from "../kernel/ir.ts";
-import { walk, walkExprs } from "../kernel/passes.ts";
+import { expressions, statements } from "../kernel/passes.ts";
 import { blockOf, operandsOf } from "./block.ts";
 import { constants, dealing, endOf, roundOf } from "./grid.ts";
 import { alike, bytesOf, isTurned, needsOf, Operand } from "./operand.ts";
@@ -17,18 +17,8 @@ const isStage = (s: Stmt): s is StmtOf<"stage"> => s.s === "stage";
 export function runsAhead(s: StmtOf<"for">): boolean {
   const staged = s.body.filter(isStage);
   const named = new Set<Expr>(s.body.flatMap((b) => (b.s === "let" ? [b.v] : [])));
-  const waits: Expr[] = [];
-  walkExprs(staged, (x) => {
-    if (named.has(x)) waits.push(x);
-  });
-  return staged.length > 0 && waits.length === 0 && multiplies(s.body);
-}
-function multiplies(body: readonly Stmt[]): boolean {
-  let found = false;
-  walk(body, (s) => {
-    found ||= s.s === "mma";
-  });
-  return found;
+  const waits = expressions(staged).some((x) => named.has(x));
+  return staged.length > 0 && !waits && statements(s.body).some((t) => t.s === "mma");
 }
 type Loop = StmtOf<"for">;
 /** Whether loops can be one, whose rounds are those of all: their operands take turns in the same stages. */

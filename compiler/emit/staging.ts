@@ -1,7 +1,7 @@
 // Operands of products on the host: read where they lie unless their order forbids it.
 import { ceil, item, num, substitute } from "../kernel/expr.ts";
 import type { Load, Stmt, StmtOf, Tile, Var } from "../kernel/ir.ts";
-import { isSplit, walk } from "../kernel/passes.ts";
+import { isSplit, statements } from "../kernel/passes.ts";
 import { ahead, alongDepth, dtypeOf, firstReads, isContiguous, panelsOf, plain, pointer } from "./lies.ts";
 import type { Emitter } from "./text.ts";
 
@@ -39,12 +39,9 @@ const termsOf = (t: Tile, e: Emitter): string =>
  * turned, all of them.
  */
 function goesAcross(tile: Tile, { kernel }: Emitter): boolean {
-  const stages = new Map<Tile, StmtOf<"stage">>();
-  const products: StmtOf<"mma">[] = [];
-  walk(kernel.body, (s) => {
-    if (s.s === "stage") stages.set(s.tile, s);
-    if (s.s === "mma") products.push(s);
-  });
+  const all = statements(kernel.body);
+  const stages = new Map(all.flatMap((s) => (s.s === "stage" ? [[s.tile, s]] : [])));
+  const products = all.filter((s) => s.s === "mma");
   const isTurned = (t: Tile): boolean => {
     const s = stages.get(t);
     if (!s) return false;

@@ -1,16 +1,21 @@
 // How a kernel uses a buffer that it reads: whether the memory planner may write a result over it.
+import { sameLayout } from "../plan/alias.ts";
 import type { VirtualArg } from "../plan/sequence.ts";
-import { leaves, sameAll } from "./expr.ts";
-import type { Buffer, Expr, Kernel, Load, Stmt, StmtOf } from "./ir.ts";
-import { exprs, walk } from "./passes.ts";
+import { parts, sameAll } from "./expr.ts";
+import type { Buffer, Kernel, Load, StmtOf } from "./ir.ts";
+import { exprs, statements, stores } from "./passes.ts";
 
 /** Pointwise: element i is read only to make element i of the results of its shape and layout, before they are written. */
 export function accessOf(k: Kernel, b: Buffer): VirtualArg["access"] {
-  const statements: Stmt[] = [];
-  walk(k.body, (s) => statements.push(s));
-  const targets = statements.filter((s) => s.s === "store").filter((s) => alike(s, b));
-  const first = statements.findIndex((s) => s.s === "store" && alike(s, b));
-  const loads = statements.map((s) => exprs(s).flatMap((x) => loadsOf(x, b)));
+  const all = statements(k.body);
+  const targets = stores(k.body).filter((s) => alike(s, b));
+  const first = all.findIndex((s) => s.s === "store" && alike(s, b));
+  const loads = all.map(
+    (s) =>
+      exprs(s)
+        .flatMap(parts)
+        .filter((x) => x.e === "load" && x.from === b) as Load[],
+  );
   const late = loads.slice(first + 1).some((list) => list.length > 0);
   const matched = loads.flat().every((x) => targets.every((s) => sameAll(x.at, s.at)));
   return first >= 0 && matched && !late ? "pointwise" : "read";
@@ -19,11 +24,4 @@ const alike = (s: StmtOf<"store">, b: Buffer): boolean =>
   s.to.kind === "buffer" &&
   s.to.dtype === b.dtype &&
   s.to.shape.join() === b.shape.join() &&
-  JSON.stringify(s.to.layout) === JSON.stringify(b.layout);
-function loadsOf(x: Expr, b: Buffer): Load[] {
-  const found: Load[] = [];
-  leaves(x, (y) => {
-    if (y.e === "load" && y.from === b) found.push(y);
-  });
-  return found;
-}
+  sameLayout(s.to.layout, b.layout);

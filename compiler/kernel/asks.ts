@@ -1,7 +1,7 @@
 // Which part of the next row each loop over a row asks for.
 import { address, dependsOn, isNum } from "./expr.ts";
-import type { Ahead, Buffer, Kernel, Stmt, StmtOf } from "./ir.ts";
-import { walkExprs } from "./passes.ts";
+import type { Ahead, Kernel, Load, Stmt, StmtOf } from "./ir.ts";
+import { loads } from "./passes.ts";
 
 /** As many loops, and parts of a row, as runtime/device/vector.hpp's `next_part` knows: sixteenths, of whole lines. */
 const most = 9;
@@ -23,14 +23,12 @@ export function spread(k: Kernel): Kernel {
 }
 /** Names of what a loop reads at other places in each task. */
 function moving({ grid }: Kernel, s: Stmt): string {
-  const found = new Set<Buffer>();
-  walkExprs([s], (x) => {
-    if (x.e !== "load" || x.from.kind !== "buffer") return;
-    const at = address(x.from, x.at);
-    if (grid.some(({ v }) => dependsOn(at, v))) found.add(x.from);
-  });
-  return [...found]
-    .map(({ name }) => name)
-    .toSorted()
-    .join();
+  const moves = ({ from, at }: Load): boolean =>
+    from.kind === "buffer" && grid.some(({ v }) => dependsOn(address(from, at), v));
+  const names = new Set(
+    loads([s])
+      .filter(moves)
+      .map(({ from }) => from.name),
+  );
+  return [...names].toSorted().join();
 }

@@ -224,10 +224,8 @@ export function range(x: Expr): Range {
 const hull = (a: Range, b: Range): Range => [Math.min(a[0], b[0]), Math.max(a[1], b[1])];
 export const children = (x: Expr): readonly Expr[] => (x.e === "load" ? x.at : x.e === "op" ? x.args : []);
 export const dependsOn = (x: Expr, v: Var): boolean => x === v || children(x).some((y) => dependsOn(y, v));
-export function leaves(x: Expr, f: (x: Expr) => void): void {
-  f(x);
-  for (const y of children(x)) leaves(y, f);
-}
+/** x, and all that it is made of. */
+export const parts = (x: Expr): Expr[] => [x, ...children(x).flatMap(parts)];
 export function substitute(x: Expr, v: Var, by: Expr): Expr {
   if (x === v) return by;
   if (x.e === "load") return load(x.from, ...x.at.map((y) => substitute(y, v, by)));

@@ -1,7 +1,7 @@
 // Passes on kernels, and the walks they share.
 
-import { call, isNum, leaves } from "./expr.ts";
-import type { Axis, Buffer, Expr, Kernel, Stmt, StmtOf, Tile } from "./ir.ts";
+import { call, isNum, parts } from "./expr.ts";
+import type { Axis, Buffer, Expr, Kernel, Load, Stmt, StmtOf, Tile } from "./ir.ts";
 
 export function exprs(s: Stmt): readonly Expr[] {
   switch (s.s) {
@@ -33,45 +33,26 @@ export function exprs(s: Stmt): readonly Expr[] {
   }
 }
 export const bodyOf = (s: Stmt): readonly Stmt[] => ("body" in s ? s.body : []);
-export function walk(list: readonly Stmt[], f: (s: Stmt) => void): void {
-  for (const s of list) {
-    f(s);
-    walk(bodyOf(s), f);
-  }
-}
-/** Every expression in the statements, and all below each. */
-export function walkExprs(list: readonly Stmt[], f: (x: Expr) => void): void {
-  walk(list, (s) => {
-    for (const x of exprs(s)) leaves(x, f);
-  });
-}
+/** Each, and then those of its body. */
+export const statements = (list: readonly Stmt[]): Stmt[] => list.flatMap((s) => [s, ...statements(bodyOf(s))]);
+/** Every expression in the statements, and all that it is made of. */
+export const expressions = (list: readonly Stmt[]): Expr[] => statements(list).flatMap(exprs).flatMap(parts);
+export const loads = (list: readonly Stmt[]): Load[] => expressions(list).filter((x) => x.e === "load");
+export const stores = (list: readonly Stmt[]): StmtOf<"store">[] => statements(list).filter((s) => s.s === "store");
 /** Tiles of the roles that the statements read and write. */
 export function tilesOf(
   list: readonly Stmt[],
   ...roles: readonly Tile["role"][]
 ): { readonly reads: Set<Tile>; readonly writes: Set<Tile> } {
-  const [reads, writes] = [new Set<Tile>(), new Set<Tile>()];
-  const note = (set: Set<Tile>, t: { readonly kind: string }): void => {
-    if (t.kind === "tile" && roles.includes((t as Tile).role)) set.add(t as Tile);
-  };
-  walkExprs(list, (x) => {
-    if (x.e === "load") note(reads, x.from);
-  });
-  walk(list, (s) => {
-    if (s.s === "store") note(writes, s.to);
-    if (s.s === "tile") note(writes, s.tile);
-    if (s.s === "tally") note(writes, s.counts);
-  });
-  return { reads, writes };
+  const among = (all: readonly (Buffer | Tile)[]): Set<Tile> =>
+    new Set(all.filter((t) => t.kind === "tile" && roles.includes(t.role)) as Tile[]);
+  const written = (s: Stmt): readonly (Buffer | Tile)[] =>
+    s.s === "store" ? [s.to] : s.s === "tile" ? [s.tile] : s.s === "tally" ? [s.counts] : [];
+  return { reads: among(loads(list).map((x) => x.from)), writes: among(statements(list).flatMap(written)) };
 }
 /** Buffers that a kernel stores to. */
-export function written(k: Kernel): Set<Buffer> {
-  const out = new Set<Buffer>();
-  walk(k.body, (s) => {
-    if (s.s === "store" && s.to.kind === "buffer") out.add(s.to);
-  });
-  return out;
-}
+export const written = (k: Kernel): Set<Buffer> =>
+  new Set(stores(k.body).flatMap(({ to }) => (to.kind === "buffer" ? [to] : [])));
 
 /** Moves stages out of loops that do not change them: a packed panel is made once for all rows of a group, if it has any. */
 function hoist(list: readonly Stmt[]): Stmt[] {
@@ -92,11 +73,7 @@ function runs({ from, to }: Axis): boolean {
 /** Whether a statement of the loop's body depends on what the loop binds. */
 function changes(loop: StmtOf<"for">, body: readonly Stmt[], s: Stmt): boolean {
   const bound = new Set<Expr>([loop.axis.v, loop.axis.n, ...body.flatMap((b) => (b.s === "let" ? [b.v] : []))]);
-  let found = false;
-  walkExprs([s], (x) => {
-    if (bound.has(x) || (x.e === "load" && x.from.kind === "tile")) found = true;
-  });
-  return found;
+  return expressions([s]).some((x) => bound.has(x) || (x.e === "load" && x.from.kind === "tile"));
 }
 
 /**
