@@ -1,10 +1,8 @@
 // The report of bytes, and the refusal of a plan that does not fit.
 import { Problem } from "../diagnostic.ts";
 import type { Store } from "../graph/node.ts";
-import type { Bytes, Entry, Plan, PlanBuffer } from "./plan.ts";
-import type { Sequence, VirtualBuffer, VirtualLaunch } from "./sequence.ts";
-
-type Phase = VirtualLaunch["phase"];
+import type { Bytes, Entry, Phase, Plan, PlanBuffer } from "./plan.ts";
+import type { Sequence, VirtualBuffer } from "./sequence.ts";
 
 /** Bytes as laid out in memory, padding included. `entries[i]` is planned from `sequences[i]`; temporaries start at `storeBytes`. */
 export function countBytes(

@@ -1,4 +1,5 @@
 // What runs: a flat, printable list of launches over one arena, with every byte known before anything runs.
+import type { Result, Store } from "../graph/node.ts";
 import type { DType } from "../types/dtype.ts";
 
 /** Where element [.., r, c] lies. rows: r * pitch + c, in elements. panels: blocks of `width` columns, each one [rows][width]. */
@@ -82,13 +83,13 @@ export type Step =
 
 export interface PlanStore {
   readonly name: string;
-  readonly role: "parameter" | "prepared" | "state" | "optimizer" | "gradient" | "input";
+  readonly role: Store["role"];
   readonly saved: boolean;
   readonly stack: number;
   readonly buffer: number;
 }
 export interface PlanResult {
-  readonly role: "output" | "loss" | "metric" | "gradient";
+  readonly role: Exclude<Result["role"], "store">;
   readonly name: string;
   readonly buffer: number;
 }

@@ -1,6 +1,6 @@
 // A lowered graph before memory is planned: launches over virtual buffers, in an order that respects every dependence.
 import type { DType } from "../types/dtype.ts";
-import type { Layout, Phase, PlanKernel } from "./plan.ts";
+import type { Layout, Phase, PlanKernel, PlanResult } from "./plan.ts";
 
 /** Identity is the object. `store`: it is that store's memory (what `param` reads). */
 export interface VirtualBuffer {
@@ -42,9 +42,5 @@ export interface Sequence {
   readonly entry: string;
   readonly launches: readonly VirtualLaunch[];
   readonly assigns: readonly Assign[];
-  readonly results: readonly {
-    readonly role: "output" | "loss" | "metric" | "gradient";
-    readonly name: string;
-    readonly buffer: VirtualBuffer;
-  }[];
+  readonly results: readonly (Pick<PlanResult, "role" | "name"> & { readonly buffer: VirtualBuffer })[];
 }
