@@ -6,15 +6,13 @@ import type { Axis, Buffer, Expr, Kernel, Stmt, StmtOf, Tile } from "../kernel/i
 import { expressions, loads, statements, stores, written } from "../kernel/passes.ts";
 import { blockOf, operandsOf } from "./block.ts";
 import type { Lanes } from "./bodies.ts";
-import { dealt, dealtEach, endOf, jumped, roundOf } from "./grid.ts";
+import { counted, dealt, dealtEach, endOf, roundOf } from "./grid.ts";
+import { types } from "./literal.ts";
 import { needsOf, Operand, reserve, staged } from "./operand.ts";
 import { dealtAhead, joins, runAhead, runsAhead } from "./pipeline.ts";
 import type { Emitter, Target } from "./text.ts";
 
-const types = { f32: "f32", f64: "f64", bf16: "bf16", i32: "i32", bool: "u8" } as const;
-
 export const cuda: Target = {
-  name: "cuda",
   lanes: {
     line: [
       { count: 4, text: "4" },
@@ -30,7 +28,6 @@ export const cuda: Target = {
   most: (k) => (blockOf(k).blocks > 2 && blockOf(k).each ? 4 : Infinity),
   aligned: true,
   apart: false,
-  types,
   sync: "__syncthreads();",
   fresh: false,
   asks: false,
@@ -59,18 +56,12 @@ export const cuda: Target = {
     };
   },
   loop(s, e) {
-    if (runsAhead(s)) return runAhead([s], e, (axis) => counted(axis, e));
-    const { from, step } = s.axis;
-    const round = roundOf(s.axis);
-    const head = `for (ix ${round} = ${e.expr(from)}, ${round}_end = ${e.expr(endOf(s.axis))}; ${round} < ${round}_end; ${round} += ${step}) {`;
-    e.block(head, "}", () => {
-      counted(s.axis, e);
-      e.stmts(s.body);
-    });
+    if (runsAhead(s)) return runAhead([s], e);
+    walked(s.axis, e, () => e.stmts(s.body));
   },
   joined(run, e) {
     const fit = joins(run, e);
-    if (fit) runAhead(run, e, (axis) => counted(axis, e));
+    if (fit) runAhead(run, e);
     return fit;
   },
   stages(list, e) {
@@ -145,8 +136,12 @@ function multipleOf(x: Expr, k: Kernel): number {
   const axis = axes.find((a) => a.n === x);
   return axis ? gcd(gcd(multiple(axis.from), multiple(axis.to)), axis.step) : multiple(x);
 }
-function counted(axis: Axis, e: Emitter): void {
-  const { v, n, to, step } = axis;
-  for (const line of jumped(axis, (x) => e.expr(x))) e.line(line);
-  if (n.e === "var") e.line(`const ix ${n.name} = ix_min(${step}, ${e.expr(to)} - ${v.name});`);
+/** A loop whose rounds do what f writes. */
+export function walked(axis: Axis, e: Emitter, f: () => void): void {
+  const round = roundOf(axis);
+  const range = `${round} = ${e.expr(axis.from)}, ${round}_end = ${e.expr(endOf(axis))}`;
+  e.block(`for (ix ${range}; ${round} < ${round}_end; ${round} += ${axis.step}) {`, "}", () => {
+    for (const line of counted(axis, (x) => e.expr(x))) e.line(line);
+    f();
+  });
 }

@@ -8,10 +8,13 @@ export const blocksOf = (a: Axis): number =>
 /** What a loop counts, and up to where: its variable, or, where that jumps, rounds. */
 export const roundOf = ({ v, jump }: Axis): string => (jump ? `${v.name}_round` : v.name);
 export const endOf = ({ to, jump }: Axis): Expr => (jump ? sub(to, jump.by) : to);
-/** Declares the variable of a loop that counts rounds. */
-export function jumped({ v, jump }: Axis, text: (x: Expr) => string): string[] {
-  const round = `${v.name}_round`;
-  return jump ? [`const ix ${v.name} = ${round} < ${text(jump.at)} ? ${round} : ${round} + ${text(jump.by)};`] : [];
+/** Declares, in a loop's body, its variable where it counts rounds, and how many elements of its block there are. */
+export function counted(axis: Axis, text: (x: Expr) => string, end = text(axis.to)): string[] {
+  const [{ v, n, step, jump }, round] = [axis, roundOf(axis)];
+  return [
+    ...(jump ? [`const ix ${v.name} = ${round} < ${text(jump.at)} ? ${round} : ${round} + ${text(jump.by)};`] : []),
+    ...(n.e === "var" ? [`const ix ${n.name} = ix_min(${step}, ${end} - ${v.name});`] : []),
+  ];
 }
 /** The place in the grid of the axis whose ends the axis before it decides; -1 if there is none. */
 export const raggedOf = (k: Kernel): number => k.grid.findIndex((a) => !isNum(a.to));

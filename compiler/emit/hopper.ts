@@ -2,11 +2,11 @@
 // a box of a tensor, and two multiply from them by wgmma. The kernel's statements are the same; only the mma, the pipeline and the layouts
 // of operands differ. Operands are read as they lie (K-major or MN-major), so a weight needs no second copy for its transposed use.
 import { isNum, item } from "../kernel/expr.ts";
-import type { Axis, Kernel, Stmt, StmtOf } from "../kernel/ir.ts";
+import type { Kernel, Stmt, StmtOf } from "../kernel/ir.ts";
 import { bodyOf, statements, written } from "../kernel/passes.ts";
 import type { Variant } from "../plan/plan.ts";
-import { cuda, isWide, parameters } from "./cuda.ts";
-import { dealt } from "./grid.ts";
+import { cuda, isWide, parameters, walked } from "./cuda.ts";
+import { counted, dealt } from "./grid.ts";
 import { joins, roundsOf } from "./pipeline.ts";
 import { mapName, Slabs, slab } from "./slabs.ts";
 import { Emitter, emit, type Target } from "./text.ts";
@@ -168,14 +168,7 @@ function produced(run: readonly Loop[], plan: Plan, e: Emitter, mapOf: (o: Slabs
     const s = item(list, last);
     if (s === loop) load(run, plan, e, mapOf);
     else if (s.s === "if") e.block(`if (${e.expr(s.cond)}) {`, "}", () => visit(s.body));
-    else if (s.s === "for") {
-      const { v, from, to, step } = s.axis;
-      const head = `for (ix ${v.name} = ${e.expr(from)}, ${v.name}_end = ${e.expr(to)}; ${v.name} < ${v.name}_end; ${v.name} += ${step}) {`;
-      e.block(head, "}", () => {
-        counted(s.axis, e);
-        visit(s.body);
-      });
-    }
+    else if (s.s === "for") walked(s.axis, e, () => visit(s.body));
   };
   visit(e.kernel.body);
   return e.lines;
@@ -194,7 +187,7 @@ function load(run: readonly Loop[], plan: Plan, e: Emitter, mapOf: (o: Slabs) =>
     each((axis, n) => {
       const own = item(operands, n);
       if (boxed) return loadParts(own, plan, e, mapOf);
-      counted(axis, e);
+      for (const line of counted(axis, (x) => e.expr(x))) e.line(line);
       const loadBoxes = () => loadAll(own, "pipe.full(s)", mapOf);
       if (boxes > 0) e.block("if (pipe.first()) {", "}", loadBoxes);
       for (const o of own) o.copy(axis);
@@ -223,7 +216,4 @@ function consumed(run: readonly Loop[], e: Emitter): void {
   const pairs = mma.b.map((b, n) => `by(${b.name}, ${item(mma.acc, n).name})`);
   const text = `multiply(s, ${axis.v.name} > ${e.expr(axis.from)}, which, ${[mma.a.name, ...pairs].join(", ")});`;
   e.line(`pipe.consume(${roundsOf(run, e).range}, [&](ix ${axis.v.name}, i32 s, auto which) { ${text} });`);
-}
-function counted({ v, n, to, step }: Axis, e: Emitter): void {
-  if (n.e === "var") e.line(`const ix ${n.name} = ix_min(${step}, ${e.expr(to)} - ${v.name});`);
 }

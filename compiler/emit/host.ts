@@ -3,18 +3,17 @@ import { Bug } from "../diagnostic.ts";
 import { footprint, item } from "../kernel/expr.ts";
 import type { Kernel, StmtOf, Tile } from "../kernel/ir.ts";
 import { statements, stores, written } from "../kernel/passes.ts";
-import { decode, jumped, roundOf } from "./grid.ts";
+import { counted, decode, roundOf } from "./grid.ts";
+import { types } from "./literal.ts";
 import { reserve, stageLeft, stageRight } from "./staging.ts";
 import type { Emitter, Target } from "./text.ts";
 import { wordsLeft, wordsRight } from "./words.ts";
 
 const lanes = [{ count: 16, text: "LANES" }] as const;
 export const host: Target = {
-  name: "host",
   lanes: { line: lanes, tile: lanes, result: lanes },
   aligned: false,
   apart: true,
-  types: { f32: "f32", f64: "f64", bf16: "bf16", i32: "i32", bool: "u8" },
   sync: null,
   fresh: true,
   follows: true,
@@ -32,14 +31,12 @@ export const host: Target = {
   },
   frame(k, e) {
     const out = written(k);
-    const cast = (p: Kernel["params"][number]): string => `${out.has(p) ? "" : "const "}${host.types[p.dtype]}*`;
+    const cast = (p: Kernel["params"][number]): string => `${out.has(p) ? "" : "const "}${types[p.dtype]}*`;
     return {
       open: [
         `extern "C" void ${k.name}(void* const* args, ix begin, ix end, f32* scratch) {`,
-        ...k.params.map((p, i) => `  ${cast(p)} ${p.name} = (${host.types[p.dtype]}*)args[${i}];`),
-        ...k.locals.map(
-          (b) => `  ${host.types[b.dtype]}* ${b.name} = (${host.types[b.dtype]}*)(${reserve(e, footprint(b))});`,
-        ),
+        ...k.params.map((p, i) => `  ${cast(p)} ${p.name} = (${types[p.dtype]}*)args[${i}];`),
+        ...k.locals.map((b) => `  ${types[b.dtype]}* ${b.name} = (${types[b.dtype]}*)(${reserve(e, footprint(b))});`),
         "  ROLL for (ix task = begin; task < end; task++) {",
         ...(k.grid.length === 0 ? [] : [`    const ix ${decode(k.grid, "task").join(", ")};`]),
       ],
@@ -47,15 +44,14 @@ export const host: Target = {
     };
   },
   loop(s, e) {
-    const { v, n, from, to, step, jump } = s.axis;
+    const { v, from, to, step, jump } = s.axis;
     const round = roundOf(s.axis);
     const last = jump ? `, ${round}s = ${v.name}_end - ${e.expr(jump.by)}` : "";
     e.block(
       `ROLL for (ix ${round} = ${e.expr(from)}, ${v.name}_end = ${e.expr(to)}${last}; ${round} < ${jump ? `${round}s` : `${v.name}_end`}; ${round} += ${step}) {`,
       "}",
       () => {
-        for (const line of jumped(s.axis, (x) => e.expr(x))) e.line(line);
-        if (n.e === "var") e.line(`const ix ${n.name} = ix_min(${step}, ${v.name}_end - ${v.name});`);
+        for (const line of counted(s.axis, (x) => e.expr(x), `${v.name}_end`)) e.line(line);
         e.stmts(s.body);
       },
     );

@@ -1,3 +1,8 @@
+// Words of C++ for what kernels are made of.
+import type { DType } from "../types/dtype.ts";
+
+/** What memory of a dtype holds. */
+export const types: Readonly<Record<DType, string>> = { f32: "f32", f64: "f64", bf16: "bf16", i32: "i32", bool: "u8" };
 /** A number as C++ writes it. */
 export function number(x: number, float: boolean): string {
   if (Number.isNaN(x)) return '__builtin_nanf("")';

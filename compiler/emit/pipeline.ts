@@ -4,7 +4,7 @@ import { ceil, isNum, item } from "../kernel/expr.ts";
 import type { Axis, Expr, Kernel, Stmt, StmtOf } from "../kernel/ir.ts";
 import { expressions, statements } from "../kernel/passes.ts";
 import { blockOf, operandsOf } from "./block.ts";
-import { constants, dealing, endOf, roundOf } from "./grid.ts";
+import { constants, counted, dealing, endOf, roundOf } from "./grid.ts";
 import { alike, bytesOf, isTurned, needsOf, Operand } from "./operand.ts";
 import type { Emitter } from "./text.ts";
 
@@ -40,8 +40,8 @@ export function joins(run: readonly Loop[], e: Emitter): boolean {
   };
   return run.every(fits);
 }
-/** One loop, or several that are one. `counted` declares what a loop counts. */
-export function runAhead(run: readonly Loop[], e: Emitter, counted: (axis: Axis) => void): void {
+/** One loop, or several that are one. */
+export function runAhead(run: readonly Loop[], e: Emitter): void {
   const s = item(run, 0);
   const product = productOf(s, e);
   const rounds = roundsOf(run, e);
@@ -52,11 +52,12 @@ export function runAhead(run: readonly Loop[], e: Emitter, counted: (axis: Axis)
     first,
     ...staged.slice(1).map((own) => own.map((b, i) => new Operand(b, stages, e, item(first, i)))),
   ];
+  const count = (axis: Axis): void => counted(axis, (x) => e.expr(x)).forEach((line) => e.line(line));
   const loads = (open: string, close: string): void => {
     e.line(`${open}${rounds.range}, [&](ix ${roundOf(s.axis)}, i32 s) {`);
     e.depth++;
     rounds.each((axis, n) => {
-      counted(axis);
+      count(axis);
       for (const o of item(operands, n)) o.load("s", axis);
     });
     e.depth--;
@@ -75,7 +76,7 @@ export function runAhead(run: readonly Loop[], e: Emitter, counted: (axis: Axis)
   else {
     loads(`pipeline<${stages}>(`, `}, [&](ix ${roundOf(s.axis)}, i32 s) {`);
     e.depth++;
-    if (run.length === 1) counted(s.axis);
+    if (run.length === 1) count(s.axis);
     for (const o of first) o.name("s");
     e.stmts(s.body.filter((b) => !isStage(b)));
     e.depth--;

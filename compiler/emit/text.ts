@@ -3,9 +3,9 @@
 
 import { address, isNum, item } from "../kernel/expr.ts";
 import type { Axis, Expr, Kernel, Stmt, StmtOf, Tile } from "../kernel/ir.ts";
+import type { Emitted } from "../kernel/lower.ts";
 import { isSplit, tilesOf } from "../kernel/passes.ts";
 import type { LaunchShape } from "../plan/plan.ts";
-import type { DType } from "../types/dtype.ts";
 import { Bodies, combines, type Kind, type Lanes, type LaneWords, type Scope } from "./bodies.ts";
 import { earlyOf } from "./early.ts";
 import { counted, type Follower, followerOf, reached } from "./follow.ts";
@@ -15,8 +15,6 @@ import { number } from "./literal.ts";
 import { firstUse, loopsFrom, productsFrom, stagesFrom } from "./runs.ts";
 
 export interface Target extends LaneWords {
-  readonly name: string;
-  readonly types: Readonly<Record<DType, string>>;
   readonly sync: string | null;
   /** An accumulator's first mma starts it, so that it need not be filled; "always": even in a loop without a round, which the target gives one. */
   readonly fresh: boolean | "always";
@@ -249,12 +247,6 @@ function tilesUnder(s: StmtOf<"each">): readonly Tile[] {
 function kindOf(s: StmtOf<"each">): Kind {
   if (item(s.over.shape, 0) === 1) return "line";
   return tilesOf(s.body, "acc", "row").writes.size > 0 ? "tile" : "result";
-}
-export interface Emitted {
-  readonly text: string;
-  readonly scratch: number;
-  readonly tasks: number;
-  readonly launch?: LaunchShape;
 }
 /** The text of a finished kernel. */
 export function emit(k: Kernel, target: Target): Emitted {

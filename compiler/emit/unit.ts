@@ -1,5 +1,6 @@
 // Translation units: the device headers, then kernels.
 import type { Kernel } from "../kernel/ir.ts";
+import type { Emitted } from "../kernel/lower.ts";
 import type { PlanKernel, Variant } from "../plan/plan.ts";
 import { cuda, cudaTf32 } from "./cuda.ts";
 import { device } from "./device.ts";
@@ -7,7 +8,7 @@ import { host } from "./host.ts";
 import { lined } from "./lines.ts";
 import { settled } from "./settle.ts";
 import { families, familyText, type Source } from "./shared.ts";
-import { type Emitted, emit } from "./text.ts";
+import { emit } from "./text.ts";
 
 export const emitHost = (k: Kernel): Emitted => emit(k, host);
 export const emitCuda = (k: Kernel): Emitted => emit(lined(settled(k)), cuda);
