@@ -1,5 +1,5 @@
 // Operations that are more than one pass over their operands: running sums, replaced rows.
-import type { Node, Value } from "../graph/node.ts";
+import type { Node } from "../graph/node.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import { around } from "../ops/common.ts";
 import { dtypeOf } from "../types/type.ts";
@@ -7,10 +7,7 @@ import type { Draft } from "./draft.ts";
 
 import { asIndex, call, item, num, product, sub, unflatten, within } from "./expr.ts";
 import type { Expr } from "./ir.ts";
-import { shapeOf } from "./read.ts";
-
-const result = (node: Node, i = 0): Value => item(node.results, i);
-const operand = (node: Node, i = 0): Value => item(node.args, i);
+import { operand, result, shapeOf } from "./read.ts";
 
 /** Running sums along an axis, a lane for each place of the axes after it. */
 export function scan(d: Draft, node: Node): void {

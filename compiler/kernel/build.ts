@@ -25,6 +25,9 @@ export interface Block {
 }
 export const plus = (b: Block, i: Expr): Expr => add(b.at, i);
 
+/** The variables that an axis binds. */
+export const bound = ({ v, n }: Axis): Var[] => (n.e === "var" ? [v, n] : [v]);
+
 interface Scope {
   readonly stmts: Stmt[];
   readonly memo: Map<string, Expr>;
@@ -136,9 +139,9 @@ export class Builder {
     this.scope(this.depthOf(x)).memo.set(key, x);
   }
 
-  /** Blocks of `step` in [from, to); known sizes fold, so that a full block has no guard. `full`: every block is known to be full. */
-  axis(name: string, from: Expr, to: Expr, step: number, full = false): Axis {
-    const whole = full || step === 1 || multiple(sub(to, from)) % step === 0;
+  /** Blocks of `step` in [from, to); known sizes fold, so that a full block has no guard. */
+  private axis(name: string, from: Expr, to: Expr, step: number): Axis {
+    const whole = step === 1 || multiple(sub(to, from)) % step === 0;
     const v = this.variable(
       name,
       "index",
@@ -149,30 +152,26 @@ export class Builder {
     const n = whole ? num(step) : this.variable(`${name}n`, "index", 1, step);
     return { v, n, from, to, step };
   }
-  private bound(axis: Axis): Var[] {
-    return axis.n.e === "var" ? [axis.v, axis.n] : [axis.v];
+  private dealt(axis: Axis): Block {
+    this.grid.push(axis);
+    for (const v of bound(axis)) this.depths.set(v, 0);
+    return { at: axis.v, n: axis.n };
   }
   /** One more axis of the grid. */
   task(name: string, extent: number, step = 1): Block {
-    const axis = this.axis(name, num(0), num(extent), step);
-    this.grid.push(axis);
-    for (const v of this.bound(axis)) this.depths.set(v, 0);
-    return { at: axis.v, n: axis.n };
+    return this.dealt(this.axis(name, num(0), num(extent), step));
   }
   /** One more axis of the grid, in blocks of [from, to), which the axis before it decides; `most`: elements of all such ranges together. */
   ragged(name: string, from: Expr, to: Expr, step: number, most: number): Block {
     const v = this.variable(name, "index", 0, Math.max(0, most - 1));
-    const axis: Axis = { v, n: this.variable(`${name}n`, "index", 1, step), from, to, step };
-    this.grid.push(axis);
-    for (const x of this.bound(axis)) this.depths.set(x, 0);
-    return { at: axis.v, n: axis.n };
+    return this.dealt({ v, n: this.variable(`${name}n`, "index", 1, step), from, to, step });
   }
   for(name: string, from: Expr, to: Expr, step: number, f: (b: Block) => void, jump: Axis["jump"] | null = null): void {
     const size = isNum(from) && isNum(to) ? to.value - from.value : Infinity;
     if (size <= 0) return;
     if (size <= step) return f({ at: from, n: sub(to, from) });
     const axis = { ...this.axis(name, from, to, step), ...(jump ? { jump } : {}) };
-    this.push({ s: "for", axis, body: this.body(this.bound(axis), () => f({ at: axis.v, n: axis.n })) });
+    this.push({ s: "for", axis, body: this.body(bound(axis), () => f({ at: axis.v, n: axis.n })) });
   }
   if(cond: Expr, f: () => void): void {
     if (isNum(cond)) return cond.value === 0 ? undefined : f();

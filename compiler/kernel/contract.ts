@@ -10,10 +10,10 @@ import { type Block, plus } from "./build.ts";
 import type { Draft } from "./draft.ts";
 import { add, asIndex, call, div, item, least, load, mul, num, product, sameAll, sub, unflatten } from "./expr.ts";
 import type { Expr, Form, Tile } from "./ir.ts";
-import { shapeOf } from "./read.ts";
+import { operand, result, shapeOf } from "./read.ts";
 import type { Contraction } from "./schedule.ts";
 
-const args = (node: Node): [Value, Value] => [item(node.args, 0), item(node.args, 1)];
+const args = (node: Node): [Value, Value] => [operand(node), operand(node, 1)];
 
 /** Whether a kernel loads bf16, under what it makes in the load: what lies in memory in f32 may be no bf16. */
 export function isShort(d: Draft, v: Value): boolean {
@@ -37,7 +37,7 @@ const operandsOf = (d: Draft, { nodes }: Region): Pick<Contraction, "k" | "opera
 /** y[.., m, n] = sum over pairs and k: a[.., m, k] * b[.., k, n], for one a and several b, and points of them. */
 export function dot(d: Draft, node: Node, region: Region): void {
   const [a] = args(node);
-  const shape = shapeOf(item(node.results, 0));
+  const shape = shapeOf(result(node));
   const lead = shape.slice(0, -2);
   const [m, n] = [item(shape, shape.length - 2), item(shape, shape.length - 1)];
   const c: Contraction = { op: "dot", m, n, groups: product(lead), outer: isTurned(a), ...operandsOf(d, region) };
@@ -79,7 +79,7 @@ export function raggedDot(d: Draft, node: Node, region: Region): void {
   const columns = (): Block => d.k.task("n", n, s.bn);
   const before = s.across ? columns() : null;
   const e = d.k.task("e", groups);
-  const offsets = item(node.args, 2);
+  const offsets = operand(node, 2);
   const weights = d.reader(undefined, { plain: true, name: "w" });
   const tile = (block: Block, cols: Block): void => {
     const { bm, bn, bk, stream } = s;
@@ -129,14 +129,11 @@ function multiply(d: Draft, region: Region, t: Tiles, operands: Operands): void 
   d.k.each(item(acc, 0), [t.m.n, t.n.n], (i, j) => {
     const at = [...t.lead, plus(t.m, i), plus(t.n, j)];
     const own = new Map(
-      region.nodes.map((x, n) => [
-        item(x.results, 0),
-        (where: readonly Expr[]) => element(item(acc, n), [i, j], at, where),
-      ]),
+      region.nodes.map((x, n) => [result(x), (where: readonly Expr[]) => element(item(acc, n), [i, j], at, where)]),
     );
     const reader = d.reader(own, { offsets: t.offsets });
     const operands = d.given.length;
-    const values = region.outputs.map((v) => reader.element(sums.has(v) ? item(v.node.args, 0) : v, at));
+    const values = region.outputs.map((v) => reader.element(sums.has(v) ? operand(v.node) : v, at));
     const beside = d.given.slice(operands).map(({ param }) => param.shape.join());
     const streams = (v: Value): boolean => t.stream && !beside.includes(shapeOf(v).join());
     const named = values.length === 1 ? values : values.map((x) => (x.e === "op" ? d.k.letHere("value", x) : x));
@@ -171,7 +168,7 @@ export const rowSums = ({ nodes: [node], outputs }: Region): Value[] =>
   outputs.filter((v) => shapeOf(v).length < shapeOf(item(node?.results ?? [], 0)).length);
 function storeSum(d: Draft, v: Value, at: readonly Expr[], value: Expr, { bn }: Tiles): void {
   const to = d.sums(v, "write");
-  const run = product(shapeOf(item(v.node.args, 0))) / product(to.shape);
+  const run = product(shapeOf(operand(v.node))) / product(to.shape);
   if (bn % run !== 0) throw new Bug(`a schedule of ${bn} columns cuts sums of ${run}`);
   const [i, j] = at.slice(-2) as [Expr, Expr];
   d.k.storeSum(to, [...at.slice(0, -2), div(j, run), i], value, run);
@@ -213,9 +210,9 @@ function partOf([from, to]: [Expr, Expr], part: Expr, parts: number): [from: Exp
 /** w[e] = x^T y over the rows of each group; of an empty one zeros. */
 export function raggedOuter(d: Draft, node: Node): void {
   const [x, y] = args(node);
-  const offsets = item(node.args, 2);
+  const offsets = operand(node, 2);
   const { unit } = node.attrs as OpAttrs["ragged_outer"];
-  const [groups, k, n] = [item(shapeOf(item(node.results, 0)), 0), item(shapeOf(x), 1), item(shapeOf(y), 1)];
+  const [groups, k, n] = [item(shapeOf(result(node)), 0), item(shapeOf(x), 1), item(shapeOf(y), 1)];
   const c: Contraction = {
     op: "ragged_outer",
     m: k,
@@ -248,14 +245,14 @@ export function raggedOuter(d: Draft, node: Node): void {
     d.k.mma(left, [right], [acc], [m.n, r.n]);
   });
   d.k.each(acc, [m.n, cols.n], (i, j) =>
-    d.k.store(d.output(item(node.results, 0), "w"), [e.at, plus(m, i), plus(cols, j)], load(acc, i, j), s.stream),
+    d.k.store(d.output(result(node), "w"), [e.at, plus(m, i), plus(cols, j)], load(acc, i, j), s.stream),
   );
 }
 /** y[e] = sum of x over the rows of each group, in order. */
 export function raggedSum(d: Draft, node: Node): void {
   const [x, offsets] = args(node);
   const { unit } = node.attrs as OpAttrs["ragged_sum"];
-  const shape = shapeOf(item(node.results, 0));
+  const shape = shapeOf(result(node));
   const inner = shape.slice(1);
   const width = 256;
   const e = d.k.task("e", item(shape, 0));
@@ -273,6 +270,6 @@ export function raggedSum(d: Draft, node: Node): void {
     );
   });
   d.k.each(acc, [num(1), cols.n], (i, j) =>
-    d.k.store(d.output(item(node.results, 0)), [e.at, ...unflatten(plus(cols, j), inner)], load(acc, i, j)),
+    d.k.store(d.output(result(node)), [e.at, ...unflatten(plus(cols, j), inner)], load(acc, i, j)),
   );
 }

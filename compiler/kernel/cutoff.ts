@@ -1,6 +1,6 @@
 // The cutoff of each row, found bit by bit among all floats: the weights of what is no less than a candidate are added up in an order that the row's
 // length alone decides, so a larger candidate never has a larger sum, and no schedule changes the result.
-import type { Node, Value } from "../graph/node.ts";
+import type { Node } from "../graph/node.ts";
 import { keyBits } from "../ops/cutoff.ts";
 import type { VirtualBuffer } from "../plan/sequence.ts";
 import { dtypeOf } from "../types/type.ts";
@@ -8,7 +8,7 @@ import { type Block, piece, plus } from "./build.ts";
 import type { Draft } from "./draft.ts";
 import { asValue, both, call, ceil, equals, f32, i32, item, load, num, product, select, unflatten } from "./expr.ts";
 import type { Expr, Scalar } from "./ir.ts";
-import { shapeOf } from "./read.ts";
+import { operand, result, shapeOf } from "./read.ts";
 import type { Choices } from "./schedule.ts";
 
 /** Bits that one round of launches finds, and the candidates that it tries for them: all but the one of zeros. */
@@ -43,9 +43,8 @@ export function cutoffPieces(node: Node, choices: Choices): number {
   const { rows, n } = sizesOf(node);
   return rows === 0 ? 1 : (choices.rowPieces?.(rows, n) ?? 1);
 }
-const operand = (node: Node, i: number): Value => item(node.args, i);
 function sizesOf(node: Node): { readonly rows: number; readonly n: number; readonly type: "f32" | "i32" } {
-  const shape = shapeOf(operand(node, 0));
+  const shape = shapeOf(operand(node));
   const type = dtypeOf(operand(node, 1).type) === "i32" ? "i32" : "f32";
   return { rows: product(shape.slice(0, -1)), n: item(shape, shape.length - 1), type };
 }
@@ -60,7 +59,7 @@ interface Row {
 }
 function rowOf(d: Draft, node: Node, r: Expr): Row {
   const { type } = sizesOf(node);
-  const outer = unflatten(r, shapeOf(item(node.results, 0)));
+  const outer = unflatten(r, shapeOf(result(node)));
   const reader = d.reader(undefined, { plain: true });
   const element = (i: number, ...j: readonly Expr[]): Expr => reader.element(operand(node, i), [...outer, ...j]);
   const counted = (t: Expr, j: Expr): Expr => select(call("ge", "bool", element(0, j), t), element(1, j), num(0, type));
@@ -71,7 +70,7 @@ function rowOf(d: Draft, node: Node, r: Expr): Row {
     },
     type,
     above: (t, part) => d.k.fold("above", "sum", type, part.n, (i) => counted(t, plus(part, i))),
-    put: (t) => d.k.store(d.output(item(node.results, 0)), outer, t),
+    put: (t) => d.k.store(d.output(result(node)), outer, t),
   };
 }
 const xor = (x: Expr, y: Expr): Expr => call("xor", "i32", x, y);

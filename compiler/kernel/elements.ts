@@ -31,12 +31,10 @@ import {
   within,
 } from "./expr.ts";
 import type { Expr, Scalar } from "./ir.ts";
-import type { Elements, Reader } from "./read.ts";
+import { type Elements, operand, type Reader, result } from "./read.ts";
 import { isSpread } from "./spread.ts";
 
 type Typed<N extends OpName> = (r: Reader, node: Node<OpAttrs[N]>, at: readonly Expr[], result: number) => Expr;
-
-const arg = (node: { readonly args: readonly Value[] }, i: number): Value => item(node.args, i);
 
 function scalarType(dtype: DType): Scalar {
   if (dtype === "f64") throw new Bug("f64 in a kernel"); // `expand` refuses it
@@ -47,8 +45,7 @@ function constant(value: number, dtype: DType): Expr {
   const type = scalarType(dtype);
   return type === "bool" ? truth(value !== 0) : num(value, type);
 }
-const typeOfResult = (node: { readonly results: readonly Value[] }): Scalar =>
-  scalarType(dtypeOf(item(node.results, 0).type));
+const typeOfResult = (node: { readonly results: readonly Value[] }): Scalar => scalarType(dtypeOf(result(node).type));
 
 /** Of a bf16 result a quicker one, where a target has it, is as good. */
 function functionOf({ attrs, results }: Node<OpAttrs["unary"]>): string {
@@ -62,22 +59,21 @@ function operator({ attrs, args, results }: Node<OpAttrs["binary"]>): string {
   return attrs.fn === "div" && isFloat(dtypeOf(row.type)) && isSpread(by, last) ? "over" : attrs.fn;
 }
 const table: { readonly [N in OpName]?: Typed<N> } = {
-  const: (_, node) => constant(node.attrs.value, dtypeOf(item(node.results, 0).type)),
+  const: (_, node) => constant(node.attrs.value, dtypeOf(result(node).type)),
   iota: (_, _node, at) => asValue(item(at, 0)),
-  unary: (r, node, at) => call(functionOf(node), typeOfResult(node), r.element(arg(node, 0), at)),
+  unary: (r, node, at) => call(functionOf(node), typeOfResult(node), r.element(operand(node), at)),
   binary: (r, node, at) =>
-    call(operator(node), typeOfResult(node), r.element(arg(node, 0), at), r.element(arg(node, 1), at)),
+    call(operator(node), typeOfResult(node), r.element(operand(node), at), r.element(operand(node, 1), at)),
   select: (r, node, at) =>
-    select(r.element(arg(node, 0), at), r.element(arg(node, 1), at), r.element(arg(node, 2), at)),
-  cast: (r, node, at) =>
-    cast(r.element(arg(node, 0), at), dtypeOf(arg(node, 0).type), dtypeOf(item(node.results, 0).type)),
-  detach: (r, node, at) => r.element(arg(node, 0), at),
-  after: (r, node, at) => r.element(arg(node, 0), at),
+    select(r.element(operand(node), at), r.element(operand(node, 1), at), r.element(operand(node, 2), at)),
+  cast: (r, node, at) => cast(r.element(operand(node), at), dtypeOf(operand(node).type), dtypeOf(result(node).type)),
+  detach: (r, node, at) => r.element(operand(node), at),
+  after: (r, node, at) => r.element(operand(node), at),
   random(r, node, at) {
     const [key, base] = node.args;
     const shape = numbers(node.attrs.shape);
     const rows = at.length - shape.length;
-    const word = (i: number): Expr => r.element(item(node.args, 0), [num(i)]);
+    const word = (i: number): Expr => r.element(operand(node), [num(i)]);
     const row = base && key ? asIndex(r.element(base, at.slice(0, rows))) : num(0);
     const { place } = node.attrs;
     const n = add(mul(row, num(product(shape))), flatten(at.slice(rows), shape));
@@ -90,22 +86,21 @@ const table: { readonly [N in OpName]?: Typed<N> } = {
       highWord(n),
     );
   },
-  reshape: (r, node, at) =>
-    r.element(arg(node, 0), regrouped(at, dims(item(node.results, 0).type), dims(arg(node, 0).type))),
+  reshape: (r, node, at) => r.element(operand(node), regrouped(at, dims(result(node).type), dims(operand(node).type))),
   transpose(r, node, at) {
     const { perm } = node.attrs;
     return r.element(
-      arg(node, 0),
+      operand(node),
       perm.map((_, i) => item(at, perm.indexOf(i))),
     );
   },
   broadcast: (r, node, at) =>
     r.element(
-      arg(node, 0),
+      operand(node),
       node.attrs.axes.map((a) => item(at, a)),
     ),
   slice: (r, node, at) =>
-    r.element(arg(node, 0), at.with(node.attrs.axis, add(item(at, node.attrs.axis), num(number(node.attrs.start))))),
+    r.element(operand(node), at.with(node.attrs.axis, add(item(at, node.attrs.axis), num(number(node.attrs.start))))),
   concat(r, node, at) {
     const { axis } = node.attrs;
     const i = item(at, axis);
@@ -121,7 +116,7 @@ const table: { readonly [N in OpName]?: Typed<N> } = {
     );
   },
   reduce(r, node, at) {
-    const [x, { fn, axes }] = [arg(node, 0), node.attrs];
+    const [x, { fn, axes }] = [operand(node), node.attrs];
     const shape = dims(x.type);
     const extents = axes.map((a) => item(shape, a));
     const kept = [...shape.keys()].filter((a) => !axes.includes(a));
@@ -141,7 +136,7 @@ const table: { readonly [N in OpName]?: Typed<N> } = {
   },
   gather(r, node, at) {
     const { axis, batch } = node.attrs;
-    const [x, index] = [arg(node, 0), arg(node, 1)];
+    const [x, index] = [operand(node), operand(node, 1)];
     const many = dims(index.type).length - batch;
     const i = rowOf(r, index, [...at.slice(0, batch), ...at.slice(axis, axis + many)]);
     const size = item(dims(x.type), axis);
@@ -149,8 +144,8 @@ const table: { readonly [N in OpName]?: Typed<N> } = {
     const found = r.element(x, [...at.slice(0, axis), clamp(i, size), ...at.slice(axis + many)]);
     return select(inside, found, constant(0, dtypeOf(x.type)));
   },
-  dispatch: (r, node, at) => placed(r, node, at, arg(node, 1)),
-  combine: (r, node, at) => placed(r, node, at, arg(node, 2)),
+  dispatch: (r, node, at) => placed(r, node, at, operand(node, 1)),
+  combine: (r, node, at) => placed(r, node, at, operand(node, 2)),
 };
 /** Bits 32 to 63 of an index. */
 const highWord = (n: Expr): Expr => (range(n)[0] >= 0 && range(n)[1] < 2 ** 32 ? i32(0) : call("high", "i32", n));
@@ -159,7 +154,7 @@ export const elements = table as Elements;
 
 /** Rows of the first argument, taken where `index` says; a negative one, of a choice that goes nowhere, gives zeros. */
 function placed(r: Reader, node: Node, at: readonly Expr[], index: Value): Expr {
-  const x = arg(node, 0);
+  const x = operand(node);
   const i = asIndex(r.element(index, at.slice(0, 1)));
   const rows = item(dims(x.type), 0);
   if (r.offsets?.node === index.node && node.op.name === "dispatch") return r.element(x, [i, ...at.slice(1)]);

@@ -1,6 +1,6 @@
 // The k largest of each row, one after the other. Of long rows on the host by runs: the largest of each run is kept, so that a search looks at one run
 // and at what is kept of the others.
-import type { Node, Value } from "../graph/node.ts";
+import type { Node } from "../graph/node.ts";
 import { dtypeOf } from "../types/type.ts";
 import { type Block, piece, plus } from "./build.ts";
 import type { Draft } from "./draft.ts";
@@ -24,11 +24,10 @@ import {
   unflatten,
 } from "./expr.ts";
 import type { Buffer, Expr } from "./ir.ts";
-import { shapeOf } from "./read.ts";
+import { operand, result, shapeOf } from "./read.ts";
 import type { Choices } from "./schedule.ts";
 import { fewRows, mostRows, rowsOfLanes, turned } from "./short.ts";
 
-const result = (node: Node, i = 0): Value => item(node.results, i);
 const bool = (op: string, ...xs: readonly Expr[]): Expr => call(op, "bool", ...xs);
 /** (x, i) stands before (y, j), which is a number: larger, or equal and earlier. */
 const precedes = (x: Expr, i: Expr, y: Expr, j: Expr): Expr =>
@@ -44,13 +43,13 @@ const mostRanked = 64;
 /** Rows of so many elements are searched by runs. */
 const longRow = 256;
 const sizesOf = (node: Node): { readonly n: number; readonly k: number } => ({
-  n: item(shapeOf(item(node.args, 0)), shapeOf(item(node.args, 0)).length - 1),
+  n: item(shapeOf(operand(node)), shapeOf(operand(node)).length - 1),
   k: item(shapeOf(result(node)), shapeOf(result(node)).length - 1),
 });
 /** Whether the largest of each run is kept. A target keeps floats, or nothing. */
 function byRuns(node: Node, { kept = 0 }: Choices): boolean {
   const { n, k } = sizesOf(node);
-  const real = dtypeOf(item(node.args, 0).type) !== "i32";
+  const real = dtypeOf(operand(node).type) !== "i32";
   return real && n >= longRow && n / runOf(n) <= kept && k > 1 && k <= Math.max(fewLargest, n / forEach);
 }
 /** Whether a row is sorted as a whole. */
@@ -72,7 +71,7 @@ const rising = (x: Expr, real: boolean): Expr =>
   real ? call("xor", "i32", call("falling", "i32", x), i32(-(2 ** 31))) : call("xor", "i32", x, i32(-1));
 /** Of rows of few elements, which have a lane each, it is counted how many come before each element: that is its place. */
 function byRank(d: Draft, node: Node): void {
-  const x = item(node.args, 0);
+  const x = operand(node);
   const [shape, { n, k }] = [shapeOf(x), sizesOf(node)];
   const outer = shape.slice(0, -1);
   const rows = rowsOfLanes(d, product(outer));
@@ -115,7 +114,7 @@ function rankedRows(d: Draft, rows: Block, n: number, real: boolean, value: (i: 
 /** The k largest of each row, one after the other. */
 export function topK(d: Draft, node: Node): void {
   if (isRanked(node, d.choices)) return byRank(d, node);
-  const x = item(node.args, 0);
+  const x = operand(node);
   const shape = shapeOf(x);
   const { n, k } = sizesOf(node);
   const row = unflatten(d.k.task("r", product(shape.slice(0, -1))).at, shape.slice(0, -1));

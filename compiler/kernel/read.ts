@@ -3,7 +3,7 @@ import { Bug } from "../diagnostic.ts";
 import type { Node, Value } from "../graph/node.ts";
 import { dims, dtypeOf } from "../types/type.ts";
 import type { Builder } from "./build.ts";
-import { num, scalarOf } from "./expr.ts";
+import { item, num, scalarOf } from "./expr.ts";
 import type { Expr } from "./ir.ts";
 import { show } from "./print.ts";
 
@@ -59,4 +59,7 @@ function nameOf(node: Node): string {
   const attrs = node.attrs as { readonly fn?: string };
   return `t_${(attrs.fn ?? node.op.name).replace(/\W/g, "")}`;
 }
+/** Argument `i` of a node, and its result `i`. */
+export const operand = ({ args }: Pick<Node, "args">, i = 0): Value => item(args, i);
+export const result = ({ results }: Pick<Node, "results">, i = 0): Value => item(results, i);
 export const shapeOf = (v: Value): readonly number[] => dims(v.type);

@@ -1,6 +1,6 @@
 // A routing: a stable counting sort of choices by group. A table of counts lies in a block's shared memory, so many groups are sorted
 // digit by digit, the lowest first (a radix sort); whole numbers alone are moved, so every target gives the same.
-import type { Node, Value } from "../graph/node.ts";
+import type { Node } from "../graph/node.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import { number } from "../ops/common.ts";
 import type { VirtualBuffer } from "../plan/sequence.ts";
@@ -29,7 +29,7 @@ import {
   within,
 } from "./expr.ts";
 import type { Expr } from "./ir.ts";
-import { shapeOf } from "./read.ts";
+import { operand, result, shapeOf } from "./read.ts";
 
 /** So many groups are counted in one table. */
 const mostGroups = 4096;
@@ -61,9 +61,8 @@ export function digitsOf(choices: number, groups: number): Digit[] {
 const chunksOf = (choices: number, keys: number): number =>
   Math.max(1, Math.min(64, Math.floor(choices / Math.max(1024, keys))));
 
-const choicesOf = (node: Node): number => item(shapeOf(item(node.args, 0)), 0);
+const choicesOf = (node: Node): number => item(shapeOf(operand(node)), 0);
 const groupsOf = (node: Node): number => number((node.attrs as OpAttrs["route"]).groups);
-const result = (node: Node, i: number): Value => item(node.results, i);
 
 /** The choices of one chunk: its number, and for each of its slots the choice, its group (`groups` if outside) and its digit. */
 function chunk(d: Draft, pass: RoutePass) {
@@ -75,7 +74,7 @@ function chunk(d: Draft, pass: RoutePass) {
   const slots = piece(c.at, choices, Math.ceil(choices / chunks));
   const choice = (i: Expr): Expr => (order ? asIndex(load(order, plus(slots, i))) : plus(slots, i));
   const group = (x: Expr): Expr => {
-    const key = asIndex(reader.element(item(node.args, 0), [x]));
+    const key = asIndex(reader.element(operand(node), [x]));
     return select(within(key, groups), key, num(groups));
   };
   const digit = (i: Expr): Expr => {
@@ -117,7 +116,7 @@ export function routePlace(d: Draft, pass: RoutePass, places: VirtualBuffer): vo
   const { node, keys, after } = pass;
   const { c, n, choice, group, digit } = chunk(d, pass);
   const from = d.param("places", places, "read");
-  const order = after ? d.param("after", after, "write") : d.output(result(node, 0), "order");
+  const order = after ? d.param("after", after, "write") : d.output(result(node), "order");
   const table = d.k.tile("shared", "table", [keys]);
   d.k.par(num(keys), (e) => d.k.store(table, [e], load(from, c, e)), "e");
   d.k.tally(n, table, digit, (i, rank) => {

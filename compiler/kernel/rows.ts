@@ -9,7 +9,7 @@ import type { Draft } from "./draft.ts";
 import { add, item, load, mul, num, product, sameAll, unflatten } from "./expr.ts";
 import type { Expr } from "./ir.ts";
 import { foldsOf, keptOf } from "./kept.ts";
-import { type Reader, shapeOf } from "./read.ts";
+import { operand, type Reader, result, shapeOf } from "./read.ts";
 import { type Choices, wholeVectors } from "./schedule.ts";
 import { seams } from "./seams.ts";
 import { shortRows } from "./short.ts";
@@ -42,8 +42,7 @@ export function rows(d: Draft, region: Region): void {
   columns(d, walk, (at) => make(d, read, wide, [...row, ...at], (v) => passes(d, v, walk)));
 }
 /** Elements that a reduction folds to one. */
-const folded = ({ node }: Value): number =>
-  product(shapeOf(item(node.args, 0))) / product(shapeOf(item(node.results, 0)));
+const folded = ({ node }: Value): number => product(shapeOf(operand(node))) / product(shapeOf(result(node)));
 /** Whether a thread makes an element by itself, for what it folds is too short to share. */
 function byThreads(d: Draft, { outputs, depth }: Region, space: readonly number[]): boolean {
   const { alone = 0 } = d.choices;

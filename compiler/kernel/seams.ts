@@ -5,7 +5,7 @@ import { number } from "../ops/common.ts";
 import { piecesOf } from "../ops/view.ts";
 import type { Draft } from "./draft.ts";
 import { item } from "./expr.ts";
-import { shapeOf } from "./read.ts";
+import { result, shapeOf } from "./read.ts";
 
 /** The places, in order, that are neither the first nor past the last. */
 export function seams(d: Draft, outputs: readonly Value[]): number[] {
@@ -23,7 +23,7 @@ export function seams(d: Draft, outputs: readonly Value[]): number[] {
   return [...found].filter((s) => s > 0 && s < last).toSorted((a, b) => a - b);
 }
 const lastOf = (v: Value): number => v.type.shape.length - 1;
-const isLast = (node: Node): boolean => (node.attrs as OpAttrs["concat"]).axis === lastOf(item(node.results, 0));
+const isLast = (node: Node): boolean => (node.attrs as OpAttrs["concat"]).axis === lastOf(result(node));
 
 /** Where the pieces of a concat of the last axis end. */
 const starts = (node: Node): number[] =>

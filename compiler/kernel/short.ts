@@ -8,7 +8,7 @@ import { elements } from "./elements.ts";
 import { dependsOn, flatten, item, load, num, product, same, scalarOf, unflatten } from "./expr.ts";
 import type { Buffer, Expr } from "./ir.ts";
 import { keptOf } from "./kept.ts";
-import { Reader, shapeOf } from "./read.ts";
+import { Reader, result, shapeOf } from "./read.ts";
 
 /** Rows that a task takes: of few, a vector. */
 export const [mostRows, fewRows] = [64, 16];
@@ -113,7 +113,7 @@ function readByRow(
   const others = new Set<Value>();
   const refused = (_: Reader, node: Node): Expr => {
     for (const v of node.results) others.add(v);
-    return num(0, scalarOf(dtypeOf(item(node.results, 0).type)));
+    return num(0, scalarOf(dtypeOf(result(node).type)));
   };
   const isOwn = (places: readonly Expr[], shape: readonly number[]): boolean =>
     count === 1 ? product(shape) === 1 : same(flatten(places, shape), row);

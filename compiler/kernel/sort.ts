@@ -4,7 +4,7 @@ import type { VirtualBuffer } from "../plan/sequence.ts";
 import type { Draft } from "./draft.ts";
 import { asIndex, asValue, call, i32, item, load, num, product, unflatten } from "./expr.ts";
 import type { Expr } from "./ir.ts";
-import { shapeOf } from "./read.ts";
+import { operand, result, shapeOf } from "./read.ts";
 
 const bits = 8;
 export const sortPasses = 32 / bits;
@@ -16,11 +16,11 @@ export interface SortPass {
 }
 
 /** The shape of an order. */
-export const sortedShape = (node: Node): readonly number[] => shapeOf(item(node.args, 0));
+export const sortedShape = (node: Node): readonly number[] => shapeOf(operand(node));
 export function sortPass(d: Draft, node: Node, { number, before, after }: SortPass): void {
-  const x = item(node.args, 0);
+  const x = operand(node);
   const shape = shapeOf(x);
-  const [n, k] = [item(shape, shape.length - 1), item(shapeOf(item(node.results, 0)), shape.length - 1)];
+  const [n, k] = [item(shape, shape.length - 1), item(shapeOf(result(node)), shape.length - 1)];
   const row = unflatten(d.k.task("r", product(shape.slice(0, -1))).at, shape.slice(0, -1));
   const reader = d.reader(undefined, { plain: true });
   const order = before && d.param("before", before, "read");
@@ -39,8 +39,8 @@ export function sortPass(d: Draft, node: Node, { number, before, after }: SortPa
   d.k.tally(num(n), places, key, (i, rank) => {
     if (after) return d.k.store(d.param("after", after, "write"), [...row, rank], asValue(element(i)));
     d.k.if(call("lt", "bool", rank, num(k)), () => {
-      d.k.store(d.output(item(node.results, 0), "values"), [...row, rank], value(i));
-      d.k.store(d.output(item(node.results, 1), "index"), [...row, rank], asValue(element(i)));
+      d.k.store(d.output(result(node), "values"), [...row, rank], value(i));
+      d.k.store(d.output(result(node, 1), "index"), [...row, rank], asValue(element(i)));
     });
   });
 }

@@ -2,7 +2,7 @@
 import type { Node, Value } from "../graph/node.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import { item, product } from "./expr.ts";
-import { shapeOf } from "./read.ts";
+import { operand, result, shapeOf } from "./read.ts";
 
 const known = new WeakMap<Value, Map<number, boolean>>();
 /** Whether v is the same number at every place along an axis; along an axis of one place it is not said to be. */
@@ -27,8 +27,8 @@ function repeats(v: Value, axis: number): boolean {
 }
 /** An axis that a reshape leaves as it is: as many elements lie behind it before and after. */
 function throughReshape(node: Node, axis: number): boolean {
-  const [from, to] = [shapeOf(item(node.args, 0)), shapeOf(item(node.results, 0))];
+  const [from, to] = [shapeOf(operand(node)), shapeOf(result(node))];
   const behind = product(to.slice(axis));
   const same = from.findLastIndex((n, i) => n === to[axis] && product(from.slice(i)) === behind);
-  return same >= 0 && isSpread(item(node.args, 0), same);
+  return same >= 0 && isSpread(operand(node), same);
 }

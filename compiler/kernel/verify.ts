@@ -1,7 +1,8 @@
 // Checks of a finished kernel: every name is bound where it is used, indices are in bounds as far as ranges tell, tiles play one role.
 import { Bug } from "../diagnostic.ts";
+import { bound } from "./build.ts";
 import { item, range, typeOf } from "./expr.ts";
-import type { Axis, Buffer, Expr, Kernel, Stmt, StmtOf, Tile, Var } from "./ir.ts";
+import type { Buffer, Expr, Kernel, Stmt, StmtOf, Tile, Var } from "./ir.ts";
 import { exprs } from "./passes.ts";
 import { lines, show } from "./print.ts";
 
@@ -112,4 +113,3 @@ class Verifier {
     throw new Bug(`kernel ${this.#kernel.name}: ${what}`);
   }
 }
-const bound = (a: Axis): Var[] => (a.n.e === "var" ? [a.v, a.n] : [a.v]);
