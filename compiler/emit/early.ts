@@ -1,5 +1,5 @@
 // What the points of an accumulator load, apart from what they do with it: some can be loaded before others are stored.
-import { address, children, dependsOn, load, same, typeOf, withLoads } from "../kernel/expr.ts";
+import { address, children, dependsOn, load, same, typeOf, variable, withLoads } from "../kernel/expr.ts";
 import type { Expr, Load, Stmt, StmtOf, Var } from "../kernel/ir.ts";
 
 /** Loads from memory, which stand on nothing that the points compute: one for all of a row, and those that differ along it. `body`: all else. */
@@ -55,8 +55,7 @@ class Loads {
   #named(x: Load): Var {
     const before = this.lets.find((s) => same(s.value, x));
     if (before) return before.v;
-    const name = `${x.from.name}_${this.lets.length}`;
-    const v: Var = { e: "var", name, type: typeOf(x), lo: -Infinity, hi: Infinity, mult: 1 };
+    const v = variable(`${x.from.name}_${this.lets.length}`, typeOf(x), -Infinity);
     this.lets.push({ s: "let", v, value: x });
     return v;
   }

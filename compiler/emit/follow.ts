@@ -1,6 +1,6 @@
 // What follows an mma can run on each register tile as soon as it is done, while it is in the caches.
 import { Bug } from "../diagnostic.ts";
-import { add, address, children, dependsOn, item, laneStride, substitute } from "../kernel/expr.ts";
+import { add, address, children, dependsOn, item, laneStride, substitute, variable } from "../kernel/expr.ts";
 import type { Axis, Buffer, Expr, Stmt, StmtOf, Tile, Var } from "../kernel/ir.ts";
 import { loads, stores, tilesOf } from "../kernel/passes.ts";
 
@@ -38,7 +38,7 @@ export interface Counted {
 export function counted(each: StmtOf<"each">): Counted {
   const [i, j] = [item(each.vs, 0), item(each.vs, 1)];
   const panel = panelIn(each.body);
-  const first: Var = { e: "var", name: "_first", type: "index", lo: 0, hi: Infinity, mult: panel ?? 16 };
+  const first = variable("_first", "index", 0, Infinity, panel ?? 16);
   const column: Var = { ...j, hi: panel === null ? j.hi : panel - 1 };
   const here = (x: Expr): Expr => substitute(x, j, add(first, column));
   const body = each.body.map((s) => {

@@ -1,5 +1,15 @@
 // Which bodies mean the same for a group of lanes as for each element.
-import { address, children, dependsOn, item, laneStride, multiple, substitute, typeOf } from "../kernel/expr.ts";
+import {
+  address,
+  children,
+  dependsOn,
+  item,
+  laneStride,
+  multiple,
+  substitute,
+  typeOf,
+  variable,
+} from "../kernel/expr.ts";
 import type { Buffer, Expr, Stmt, Tile, Var } from "../kernel/ir.ts";
 import { exprs, loads, statements, stores } from "../kernel/passes.ts";
 import type { DType } from "../types/dtype.ts";
@@ -71,6 +81,5 @@ function readable(x: Expr, varies: Varies, follows: Follows, steps: Steps): bool
 }
 /** Whether an address is a multiple of `lanes` where v is. */
 export function begins(x: Expr, v: Var, lanes: number): boolean {
-  const start: Var = { e: "var", name: "_start", type: "index", lo: 0, hi: Infinity, mult: lanes };
-  return multiple(substitute(x, v, start)) % lanes === 0;
+  return multiple(substitute(x, v, variable("_start", "index", 0, Infinity, lanes))) % lanes === 0;
 }

@@ -1,42 +1,42 @@
 // How a staged operand lies in memory, and what comes after it there.
 import { add, address, dependsOn, item, laneStride, multiple, num, stride, substitute } from "../kernel/expr.ts";
-import type { Axis, Expr, Kernel, Load, Stmt, StmtOf, Tile, Var } from "../kernel/ir.ts";
+import type { Axis, Buffer, Expr, Kernel, Load, Stmt, StmtOf, Tile, Var } from "../kernel/ir.ts";
 import { statements } from "../kernel/passes.ts";
-import type { DType } from "../types/dtype.ts";
+import { type DType, dtypes } from "../types/dtype.ts";
 import { blocksOf } from "./grid.ts";
 import type { Emitter } from "./text.ts";
 
-/** The load that a staged operand is, if it is one that can be read in place: of one type, with one stride along each axis that is asked for. */
+/** An element of memory. */
+export type Direct = Load & { readonly from: Buffer };
+/** What a staged operand loads, if it is memory of one of these types. */
+export function loadOf({ value }: StmtOf<"stage">, ...dtypes: readonly DType[]): Direct | null {
+  const is = value.e === "load" && value.from.kind === "buffer" && dtypes.includes(value.from.dtype);
+  return is ? (value as Direct) : null;
+}
+/** That, where it can be read in place: its strides along both axes. */
 export function plain(
   s: StmtOf<"stage">,
   dtype: DType = "f32",
-): { readonly load: Load; readonly strides: readonly [number | null, number | null] } | null {
-  const { value } = s;
-  if (
-    value.e !== "load" ||
-    value.from.kind !== "buffer" ||
-    value.from.dtype !== dtype ||
-    s.body.some((b) => b.s !== "let" || s.vs.some((v) => dependsOn(b.value, v)))
-  )
-    return null;
-  const at = address(value.from, value.at);
-  return { load: value, strides: [stride(at, s.vs[0]), stride(at, s.vs[1])] };
+): { readonly load: Direct; readonly strides: readonly [number | null, number | null] } | null {
+  const load = loadOf(s, dtype);
+  if (!load || s.vs.some((v) => isMade(s, v))) return null;
+  const at = address(load.from, load.at);
+  return { load, strides: [stride(at, s.vs[0]), stride(at, s.vs[1])] };
 }
-export function pointer(e: Emitter, x: Load, replace: (y: Expr) => Expr): string {
-  return x.from.kind === "buffer" ? e.pointer(x.from, x.at.map(replace)) : x.from.name;
-}
+/** Whether what a stage computes before its value may depend on v. */
+const isMade = ({ body }: StmtOf<"stage">, v: Var): boolean => body.some((b) => b.s !== "let" || dependsOn(b.value, v));
+export const pointer = (e: Emitter, { from, at }: Direct, replace: (y: Expr) => Expr): string =>
+  e.pointer(from, at.map(replace));
 /** Whether a task is the first of those that read the same: they differ in the columns, which come last. */
-export function firstReads(x: Load, e: Emitter): string {
+export function firstReads(x: Direct, e: Emitter): string {
   const last = e.kernel.grid.at(-1)?.v;
   return !last || x.at.some((y) => dependsOn(y, last)) ? "false" : `${last.name} == 0`;
 }
 /** Whether a staged operand is a load that moves by one with `v`, from anywhere; or does so inside aligned groups. */
 export function isContiguous(s: StmtOf<"stage">, v: Var, dtype: DType = "f32", group?: number): boolean {
-  const { value, body } = s;
-  const moving = new Set<Expr>([v]);
-  for (const b of body) if (b.s !== "let" || [...moving].some((x) => dependsOn(b.value, x as Var))) return false;
-  if (value.e !== "load" || value.from.kind !== "buffer" || value.from.dtype !== dtype) return false;
-  const at = address(value.from, value.at);
+  const load = loadOf(s, dtype);
+  if (!load || isMade(s, v)) return false;
+  const at = address(load.from, load.at);
   return (group === undefined ? stride(at, v) : laneStride(at, v, group)) === 1;
 }
 /** Rows of one register tile: so few turn an operand that lies along its depth in registers, more read a turned copy. */
@@ -44,15 +44,13 @@ const fewRows = 6;
 /** Where such an operand begins, if few rows and nothing else are multiplied by it, and how far apart its columns are. */
 export function alongDepth(s: StmtOf<"stage">, e: Emitter): { readonly start: string; readonly step: number } | null {
   const [k, x] = s.vs;
-  const { value } = s;
-  if (value.e !== "load" || value.from.kind !== "buffer" || s.body.length > 0) return null;
-  if (value.from.dtype !== "f32" && value.from.dtype !== "bf16") return null;
+  const load = loadOf(s, "f32", "bf16");
   const acc = onlySum(s.tile, e.kernel);
-  if (!acc || item(acc.shape, 0) > fewRows) return null;
-  const at = address(value.from, value.at);
+  if (!load || s.body.length > 0 || !acc || item(acc.shape, 0) > fewRows) return null;
+  const at = address(load.from, load.at);
   const step = stride(at, x);
   if (stride(at, k) !== 1 || step === null) return null;
-  return { start: pointer(e, value, (y) => start(s, y)), step };
+  return { start: pointer(e, load, (y) => start(s, y)), step };
 }
 /** The accumulator of a right operand's only product, if it sums no other. */
 function onlySum(tile: Tile, k: Kernel): Tile | null {
@@ -62,25 +60,24 @@ function onlySum(tile: Tile, k: Kernel): Tile | null {
   return products.filter((t) => t.b.includes(tile) || t.acc.includes(acc)).length === 1 ? acc : null;
 }
 export interface InPanels {
-  readonly start: Load;
+  readonly start: Direct;
   /** Elements from a panel to the next. */
   readonly step: number;
   readonly width: number;
 }
 /** An operand that is whole panels of a weight, r and c moving along its rows and columns. */
 export function panelsOf(s: StmtOf<"stage">, r: Var, c: Var, dtype: DType = "f32"): InPanels | null {
-  const { value } = s;
-  if (value.e !== "load" || value.from.kind !== "buffer" || value.from.dtype !== dtype || s.body.length > 0)
-    return null;
-  const { layout, shape } = value.from;
+  const load = loadOf(s, dtype);
+  if (!load || s.body.length > 0) return null;
+  const { layout, shape } = load.from;
   if (layout.kind !== "panels") return null;
-  const start = s.vs.reduce<Expr>((y, v) => substitute(y, v, num(0)), value) as Load;
-  const [row, column] = value.at.slice(-2);
+  const begin = start(s, load) as Direct;
+  const [row, column] = load.at.slice(-2);
   if (!row || !column || stride(row, r) !== 1 || stride(column, c) !== 1) return null;
-  if (dependsOn(row, c) || dependsOn(column, r) || value.at.slice(0, -2).some((y) => s.vs.some((v) => dependsOn(y, v))))
+  if (dependsOn(row, c) || dependsOn(column, r) || load.at.slice(0, -2).some((y) => s.vs.some((v) => dependsOn(y, v))))
     return null;
-  const whole = multiple(item(start.at, start.at.length - 1)) % layout.width === 0;
-  return whole ? { start, step: item(shape, shape.length - 2) * layout.width, width: layout.width } : null;
+  const whole = multiple(item(begin.at, begin.at.length - 1)) % layout.width === 0;
+  return whole ? { start: begin, step: item(shape, shape.length - 2) * layout.width, width: layout.width } : null;
 }
 /**
  * Where the right operand that is staged after this one is done with begins: in the next round of its loop, of the next pair, or in the next task, which
@@ -95,17 +92,17 @@ export function ahead(s: StmtOf<"stage">, e: Emitter): string | null {
     [next ?? first].filter(isLike).map((t) => beginning(t, e, (x) => (next ? x : later(x, task))))[0] ?? null;
   const loop = loopOf(e.kernel.body, s);
   if (!loop || !after) return after;
-  const round = pointer(e, s.value as Load, (x) => later(start(s, x), loop));
+  const round = pointer(e, s.value as Direct, (x) => later(start(s, x), loop));
   return `${loop.v.name} + ${loop.step} < ${loop.v.name}_end ? ${round} : ${after}`;
 }
-export const dtypeOf = ({ value }: StmtOf<"stage">): DType | null =>
-  value.e === "load" && value.from.kind === "buffer" ? value.from.dtype : null;
+export const dtypeOf = (s: StmtOf<"stage">): DType | null => loadOf(s, ...dtypes)?.from.dtype ?? null;
 const start = (s: StmtOf<"stage">, x: Expr): Expr => s.vs.reduce((y, v) => substitute(y, v, num(0)), x);
 /** The first element of an operand's first round; null where it is computed. */
 function beginning(s: StmtOf<"stage">, e: Emitter, replace: (x: Expr) => Expr): string | null {
-  if (s.body.length > 0 || s.value.e !== "load") return null;
+  const load = loadOf(s, ...dtypes);
+  if (s.body.length > 0 || !load) return null;
   const loop = loopOf(e.kernel.body, s);
-  return pointer(e, s.value, (x) => {
+  return pointer(e, load, (x) => {
     const y = replace(start(s, x));
     return loop ? substitute(y, loop.v, loop.from) : y;
   });

@@ -4,19 +4,19 @@ import {
   address,
   dependsOn,
   item,
-  laneStride,
   load,
-  multiple,
   num,
   parts,
   same,
   stride,
   substitute,
   typeOf,
+  variable,
   withLoads,
 } from "../kernel/expr.ts";
-import type { Buffer, Expr, Kernel, Load, Stmt, StmtOf, Tile, Var } from "../kernel/ir.ts";
+import type { Buffer, Expr, Kernel, Load, Stmt, StmtOf, Tile } from "../kernel/ir.ts";
 import { statements, written } from "../kernel/passes.ts";
+import { inGroups } from "./operand.ts";
 import { runsAhead } from "./pipeline.ts";
 
 export function lined(k: Kernel): Kernel {
@@ -28,8 +28,7 @@ export function lined(k: Kernel): Kernel {
 }
 type Loop = StmtOf<"for">;
 type Stage = StmtOf<"stage">;
-const index = (name: string): Var => ({ e: "var", name, type: "index", lo: 0, hi: Infinity, mult: 1 });
-const [row, column] = [index("i"), index("j")];
+const [row, column] = [variable("i"), variable("j")];
 /** Elements that one copy takes. */
 const together = 4;
 
@@ -67,7 +66,7 @@ class Lines {
     const place = address(from, at);
     const along = s.vs.findIndex((v) => dependsOn(place, v));
     const v = s.vs[along];
-    if (!v || !isLine(place, v)) return null;
+    if (!v || stride(place, v) !== 1 || !inGroups(place, v, together)) return null;
     const { axis } = loop;
     const moves = dependsOn(place, axis.v);
     const inside = boundIn(loop);
@@ -87,11 +86,6 @@ class Lines {
     return tile;
   }
 }
-/** Whether elements along v lie together, from a multiple of 16 bytes on. */
-const isLine = (place: Expr, v: Var): boolean =>
-  stride(place, v) === 1 &&
-  laneStride(place, v, together) === 1 &&
-  multiple(substitute(place, v, num(0))) % together === 0;
 function boundIn(loop: Loop): Set<Expr> {
   const bound = (s: Stmt): readonly Expr[] => (s.s === "let" ? [s.v] : s.s === "each" ? s.vs : []);
   return new Set([loop.axis.n, ...statements(loop.body).flatMap(bound)]);

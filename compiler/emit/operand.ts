@@ -18,9 +18,11 @@ import {
   substitute,
   summands,
   total,
+  variable,
 } from "../kernel/expr.ts";
-import type { Axis, Buffer, Expr, Load, StmtOf, Tile, Var } from "../kernel/ir.ts";
+import type { Axis, Expr, Load, StmtOf, Tile, Var } from "../kernel/ir.ts";
 import { blockOf, type Element, operandsOf } from "./block.ts";
+import { type Direct, loadOf } from "./lies.ts";
 import type { Emitter } from "./text.ts";
 
 /** What the text of a kernel has needed so far. `stageOf`: which stage of an operand the text now reads. */
@@ -56,13 +58,12 @@ export function reserve(e: Emitter, bytes: number): number {
   return at;
 }
 
-/** A buffer's elements. */
-export type Direct = Load & { readonly from: Buffer };
 /** A staged operand as the load of an element that it is, or null. */
-export function directOf({ value, body }: StmtOf<"stage">, element: Element): Direct | null {
-  const is = value.e === "load" && value.from.kind === "buffer" && value.from.dtype === element && body.length === 0;
-  return is ? (value as Direct) : null;
-}
+export const directOf = (s: StmtOf<"stage">, element: Element): Direct | null =>
+  s.body.length === 0 ? loadOf(s, element) : null;
+/** Whether n elements along v lie together, from a multiple of n on. */
+export const inGroups = (at: Expr, v: Var, n: number): boolean =>
+  laneStride(at, v, n) === 1 && multiple(substitute(at, v, num(0))) % n === 0;
 /** Rows and columns of an operand in the order of memory, R and C of them; transposed where its own rows are what lies together. */
 export interface Lie {
   readonly transposed: boolean;
@@ -143,7 +144,7 @@ export class Operand {
     [this.s, this.e, this.form] = [s, e, formOf(s, e)];
     const { element, n, from, transposed, row, col, R, C } = this.form;
     const at = from && address(from.from, from.at);
-    this.at = at && laneStride(at, col, n) === 1 && multiple(substitute(at, col, num(0))) % n === 0 ? at : null;
+    this.at = at && inGroups(at, col, n) ? at : null;
     const pitch = (this.at && stride(this.at, row)) || 0;
     this.place = instead?.place ?? reserve(e, bytesOf(s, e) * stages);
     const types = [element, R, C, stages, blockOf(e.kernel).threads, transposed, pitch].join(", ");
@@ -222,7 +223,7 @@ export function looked(e: Emitter, tile: Tile, { rows, row, number }: Numbered, 
   const count = e.expr(a.n.e === "var" ? substitute(rows, a.n, left) : rows);
   e.line(`${tile.name}.look(${count}, [&](ix ${row.name}) { return ${e.expr(substitute(number, a.v, start))}; });`);
 }
-const named: Var = { e: "var", name: "number", type: "i32", lo: -Infinity, hi: Infinity, mult: 1 };
+const named = variable("number", "i32", -Infinity);
 /** x with `number` in place of a load. */
 export function numbered(x: Expr, by: Load | null): Expr {
   if (by && same(x, by)) return named;

@@ -1,23 +1,11 @@
 // An operand of wgmma: where it lies in shared memory, and how it gets there. A box of a tensor comes by TMA; where rows are gathered, or
 // where the depth ends in the midst of a tensor, the producers copy by 16 bytes. Anything else (a computed value, rows that are not aligned)
 // makes no kernel of this kind.
-import {
-  add,
-  address,
-  dependsOn,
-  isNum,
-  item,
-  laneStride,
-  mul,
-  multiple,
-  num,
-  stride,
-  sub,
-  substitute,
-} from "../kernel/expr.ts";
+import { add, address, dependsOn, isNum, item, mul, num, stride, sub, substitute } from "../kernel/expr.ts";
 import type { Axis, Expr, Kernel, Load, StmtOf, Tile, Var } from "../kernel/ir.ts";
 import type { BoxOf } from "../plan/plan.ts";
-import { type Direct, directOf, type Lie, lieOf, looked, numbered, numberOf } from "./operand.ts";
+import type { Direct } from "./lies.ts";
+import { directOf, inGroups, type Lie, lieOf, looked, numbered, numberOf } from "./operand.ts";
 import type { Emitter } from "./text.ts";
 
 /** Bytes of a row of a slab, and the elements in it; bytes of half of an operand of 256 columns, or of all of one of 128. */
@@ -91,9 +79,7 @@ export class Slabs {
   static of(s: StmtOf<"stage">, isLeft: boolean, loop: Axis, e: Emitter): Slabs | null {
     const f = formOf(s, isLeft);
     if (!f || f.R % 64 !== 0 || f.C % slab.columns !== 0) return null;
-    const at = address(f.from.from, f.from.at);
-    const aligned = laneStride(at, f.col, 8) === 1 && multiple(substitute(at, f.col, num(0))) % 8 === 0;
-    return aligned ? new Slabs(s, isLeft, f, loop, e) : null;
+    return inGroups(address(f.from.from, f.from.at), f.col, 8) ? new Slabs(s, isLeft, f, loop, e) : null;
   }
   /** Whether products read the other alike, and it comes in the same way: one can lie in the place of the other. */
   isLike({ f, map }: Slabs): boolean {

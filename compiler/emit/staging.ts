@@ -1,8 +1,8 @@
 // Operands of products on the host: read where they lie unless their order forbids it.
-import { ceil, item, num, substitute } from "../kernel/expr.ts";
-import type { Load, Stmt, StmtOf, Tile, Var } from "../kernel/ir.ts";
+import { ceil, item, num, substitute, variable } from "../kernel/expr.ts";
+import type { Stmt, StmtOf, Tile, Var } from "../kernel/ir.ts";
 import { isSplit, statements } from "../kernel/passes.ts";
-import { ahead, alongDepth, dtypeOf, firstReads, isContiguous, panelsOf, plain, pointer } from "./lies.ts";
+import { ahead, alongDepth, type Direct, dtypeOf, firstReads, isContiguous, panelsOf, plain, pointer } from "./lies.ts";
 import type { Emitter } from "./text.ts";
 
 /** [rows, depth]: a pointer for each row, where the depth is contiguous; so a gather of rows costs nothing. */
@@ -60,7 +60,7 @@ function goesAcross(tile: Tile, { kernel }: Emitter): boolean {
 /** The statements of a stage with its value, as a body. */
 export const valued = (s: StmtOf<"stage">): Stmt[] => [
   ...s.body,
-  { s: "let", v: { e: "var", name: "_value", type: "f32", lo: -Infinity, hi: Infinity, mult: 1 }, value: s.value },
+  { s: "let", v: variable("_value", "f32", -Infinity), value: s.value },
 ];
 /** A left operand written to scratch: by its rows if the depth goes by lanes, else in the order of the register tiles. */
 function packLeft(s: StmtOf<"stage">, e: Emitter): void {
@@ -89,7 +89,7 @@ function packLeft(s: StmtOf<"stage">, e: Emitter): void {
 }
 /** `head` with a function of k: where the row begins that x moves along. */
 export function rowsOf(s: StmtOf<"stage">, e: Emitter, x: Var, k: Var, head: string): void {
-  const start = pointer(e, s.value as Load, (y) => substitute(y, x, num(0)));
+  const start = pointer(e, s.value as Direct, (y) => substitute(y, x, num(0)));
   if (s.body.length === 0) return e.line(`${head}[&](ix ${k.name}) { return ${start}; });`);
   e.block(`${head}[&](ix ${k.name}) {`, "});", () => {
     e.stmts(s.body);
@@ -142,7 +142,7 @@ export function stageRight(s: StmtOf<"stage">, e: Emitter): void {
   }
   if (!isContiguous(s, k, "f32", transposed) && !isContiguous(s, k, "bf16", transposed)) return packRight(s, e);
   e.line(
-    `${name} = pack_transposed<${width}>(${room()}, ${nx}, ${nk}, [&](ix ${x.name}, ix ${k.name}) { return ${pointer(e, s.value as Load, (y) => y)}; });`,
+    `${name} = pack_transposed<${width}>(${room()}, ${nx}, ${nk}, [&](ix ${x.name}, ix ${k.name}) { return ${pointer(e, s.value as Direct, (y) => y)}; });`,
   );
 }
 /** A computed right operand, or one that lies in no useful order, written to scratch. */

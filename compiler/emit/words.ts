@@ -1,7 +1,7 @@
 // Operands of bf16 on a host that adds two products of them to a sum at a time: two steps of the depth are one word (runtime/device/words.hpp).
 import { address, ceil, item, multiple, num, substitute } from "../kernel/expr.ts";
 import type { Expr, StmtOf, Var } from "../kernel/ir.ts";
-import { ahead, alongDepth, firstReads, isContiguous, panelsOf, plain, pointer } from "./lies.ts";
+import { ahead, alongDepth, type Direct, firstReads, isContiguous, loadOf, panelsOf, plain, pointer } from "./lies.ts";
 import { reserve, rowsOf, valued } from "./staging.ts";
 import type { Emitter } from "./text.ts";
 
@@ -63,7 +63,7 @@ export function wordsRight(s: StmtOf<"stage">, e: Emitter): void {
     return e.line(`${name} = turn_panels<${width}, ${across.width / 2}>(${args.join(", ")});`);
   }
   if (whole && beginsEven(s, k) && isContiguous(s, k, "bf16", transposed)) {
-    const element = pointer(e, s.value as Extract<Expr, { e: "load" }>, (y) => y);
+    const element = pointer(e, s.value as Direct, (y) => y);
     const at = `[&](ix ${x.name}, ix _word) { const ix ${k.name} = 2 * _word; return as_words(${element}); }`;
     return e.line(`${name} = pack_transposed<${width}>(${room()}, ${nx}, words_of(${nk}), ${at});`);
   }
@@ -73,7 +73,7 @@ export function wordsRight(s: StmtOf<"stage">, e: Emitter): void {
 /** Steps of the depth that lie together where words are turned. */
 const transposed = 32;
 /** Whether what the depth moves along begins at words. */
-function beginsEven({ value }: StmtOf<"stage">, k: Var): boolean {
-  if (value.e !== "load" || value.from.kind !== "buffer") return false;
-  return isEven(substitute(address(value.from, value.at), k, num(0)));
+function beginsEven(s: StmtOf<"stage">, k: Var): boolean {
+  const load = loadOf(s, "bf16");
+  return load !== null && isEven(substitute(address(load.from, load.at), k, num(0)));
 }

@@ -3,7 +3,22 @@
 import { Bug } from "../diagnostic.ts";
 import type { Layout } from "../plan/plan.ts";
 import type { DType } from "../types/dtype.ts";
-import { add, children, gcd, isNum, item, least, mul, multiple, num, range, sub, typeOf, unknown } from "./expr.ts";
+import {
+  add,
+  children,
+  gcd,
+  isNum,
+  item,
+  least,
+  mul,
+  multiple,
+  num,
+  range,
+  sub,
+  typeOf,
+  unknown,
+  variable,
+} from "./expr.ts";
 import type { Axis, Buffer, Combine, Expr, Form, Kernel, Load, Scalar, Stmt, Tile, Var } from "./ir.ts";
 
 export const rowsLayout = (shape: readonly number[]): Extract<Layout, { kind: "rows" }> => ({
@@ -74,7 +89,7 @@ export class Builder {
     return n ? `${name}${n}` : name;
   }
   variable(name: string, type: Scalar = "index", lo = 0, hi = Infinity, mult = 1): Var {
-    const v: Var = { e: "var", name: this.fresh(name), type, lo, hi, mult };
+    const v = variable(this.fresh(name), type, lo, hi, mult);
     this.depths.set(v, this.depth);
     return v;
   }

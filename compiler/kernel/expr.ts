@@ -10,6 +10,15 @@ export const load = (from: Buffer | Tile, ...at: readonly Expr[]): Load => ({ e:
 export const call = (op: string, type: Scalar, ...args: readonly Expr[]): Expr => ({ e: "op", op, type, args });
 const index = (op: string, ...args: readonly Expr[]): Expr => call(op, "index", ...args);
 
+export const variable = (name: string, type: Scalar = "index", lo = 0, hi = Infinity, mult = 1): Var => ({
+  e: "var",
+  name,
+  type,
+  lo,
+  hi,
+  mult,
+});
+
 export function typeOf(x: Expr): Scalar {
   if (x.e !== "load") return x.type;
   if (x.from.kind === "tile") return x.from.type ?? (x.from.role === "shared" ? "i32" : "f32");
@@ -274,12 +283,11 @@ export function address(b: Pick<Buffer, "shape" | "layout">, at: readonly Expr[]
   const panel = add(mul(outer, num(panels)), div(c, width));
   return add(mul(add(mul(panel, num(rows)), r), num(width)), mod(c, width));
 }
-const base = (lanes: number): Var => ({ e: "var", name: "_base", type: "index", lo: 0, hi: Infinity, mult: lanes });
 /** Stride of x inside an aligned group of `lanes` values of v: 1 contiguous, 0 the same, null neither. */
 export function laneStride(x: Expr, v: Var, lanes: number): number | null {
   if (!dependsOn(x, v)) return 0;
-  const lane: Var = { e: "var", name: "_lane", type: "index", lo: 0, hi: lanes - 1, mult: 1 };
-  return stride(substitute(x, v, add(base(lanes), lane)), lane);
+  const [base, lane] = [variable("_base", "index", 0, Infinity, lanes), variable("_lane", "index", 0, lanes - 1)];
+  return stride(substitute(x, v, add(base, lane)), lane);
 }
 /** Elements a buffer takes up in memory. */
 export function footprint(b: Pick<Buffer, "shape" | "layout">): number {
