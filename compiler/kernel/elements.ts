@@ -6,7 +6,7 @@ import { number, numbers } from "../ops/common.ts";
 import { unaries } from "../ops/scalar.ts";
 import { type Piece, piecesOf } from "../ops/view.ts";
 import { affineOf } from "../transform/affine.ts";
-import { isWrittenOut } from "../transform/regions.ts";
+import { isWrittenOut } from "../transform/region.ts";
 import { type DType, isFloat } from "../types/dtype.ts";
 import { dims, dtypeOf } from "../types/type.ts";
 import {

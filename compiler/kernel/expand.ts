@@ -9,7 +9,7 @@ import type { OpAttrs } from "../ops/attrs.ts";
 import * as b from "../ops/build.ts";
 import { ops } from "../ops/list.ts";
 import { chunked } from "../ops/pairs.ts";
-import { isFold } from "../transform/regions.ts";
+import { isFold } from "../transform/region.ts";
 import { expandScatters } from "../transform/scatter.ts";
 import { dims } from "../types/type.ts";
 import { item, product } from "./expr.ts";

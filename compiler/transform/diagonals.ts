@@ -6,7 +6,7 @@ import { number } from "../ops/common.ts";
 import { dims, dtypeOf } from "../types/type.ts";
 import { type Affine, type Axis, affineOf, alike, commonStep, span, unitOf, viewed } from "./affine.ts";
 import { picks, product, type Scatter, straight, sums } from "./places.ts";
-import { isAnchor } from "./regions.ts";
+import { isAnchor } from "./region.ts";
 
 /** A place is looked for at so many times as many elements as there are. */
 const manyTimes = 4;

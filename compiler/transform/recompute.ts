@@ -5,7 +5,8 @@ import { rebuild, storeOf, topological, valuesOf, withValues } from "../graph/wa
 import * as b from "../ops/build.ts";
 import { nth } from "../ops/common.ts";
 import { count } from "../types/type.ts";
-import { forwardNodes, isAnchor, isFree } from "./regions.ts";
+import { isAnchor, isFree } from "./region.ts";
+import { forwardNodes } from "./regions.ts";
 
 /** Elements that are worth a product of their own. */
 const large = 1 << 20;

@@ -3,52 +3,12 @@
 import type { Graph, Node, Value } from "../graph/node.ts";
 import { topological, valuesOf } from "../graph/walk.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
-import { dims } from "../types/type.ts";
+import { count, dims } from "../types/type.ts";
 import { type MergeOptions, merge, type Part } from "./merge.ts";
-import { carries, manySteps, type Region } from "./region.ts";
+import { isPrefix, type Pattern, through } from "./reach.ts";
+import { carries, folds, foldsRows, isAnchor, isFree, type Region } from "./region.ts";
 
-/** Reductions over so few elements are written out, like points, unless an element takes so many operations to make. */
-const fewElements = 8;
-const fewOperations = 8;
-/** Where a value is read from an element of a root: the root's axis for each of its own, or null for anything else. */
-type Pattern = readonly (number | null)[];
 type Reach = Map<Value, Pattern[]>;
-
-const sizeOf = (v: Value): number => dims(v.type).reduce((a, b) => a * b, 1);
-/** Costs nothing where an operand is loaded, so that no buffer is made for it: a cast that loses nothing, and a mere other name. */
-export const isFree = ({ op, args, results }: Node): boolean =>
-  op.name === "detach" || (op.name === "cast" && args[0]?.type.dtype === "bf16" && results[0]?.type.dtype === "f32");
-
-/** A reduction over the last axes is a fold of a row. */
-export const isFold = (axes: readonly number[], rank: number): boolean =>
-  axes.every((_, i) => axes.includes(rank - 1 - i));
-const folds = (node: Node): boolean =>
-  node.op.name === "reduce" && isFold((node.attrs as OpAttrs["reduce"]).axes, node.args[0]?.type.shape.length ?? 0);
-/** Written out where it is read, once for each element that reads it. */
-export function isWrittenOut(node: Node): boolean {
-  const [x, y] = [node.args[0], node.results[0]];
-  if (node.op.name !== "reduce" || !x || !y || sizeOf(y) === 0) return false;
-  const { axes } = node.attrs as OpAttrs["reduce"];
-  const few = sizeOf(x) <= fewElements * sizeOf(y);
-  return few && (!isFold(axes, x.type.shape.length) || operations(x) <= fewOperations);
-}
-/** To make an element by points alone; what is no more than moved costs nothing. */
-function operations(v: Value): number {
-  const { node } = v;
-  const { lower } = node.op;
-  if (lower !== "point" && lower !== "view") return 0;
-  const own = lower === "point" ? node.op.flops(node) / Math.max(1, sizeOf(v)) : 0;
-  return own + node.args.reduce((sum, a) => sum + (sum > fewOperations ? 0 : operations(a)), 0);
-}
-/** A concat of what many steps make: each piece is written to its place in memory. */
-export const isInSteps = ({ op, args }: Node): boolean => op.name === "concat" && args.length > manySteps;
-/** Ends a region always: its results are in memory. */
-export function isAnchor(node: Node): boolean {
-  const { lower, name } = node.op;
-  if (isInSteps(node)) return true;
-  if (lower === "tile" || (lower === "algorithm" && !carries.has(name))) return true;
-  return lower === "reduce" && !folds(node) && !isWrittenOut(node);
-}
 
 export function fuse(graph: Graph, options: MergeOptions = {}): Region[] {
   const nodes = topological(valuesOf(graph));
@@ -116,17 +76,17 @@ class Plan {
   /** Operations to compute one element again from what is in memory, the row's folds being there. */
   private costOf(node: Node): number {
     const [x, y] = [node.args[0], node.results[0]];
-    if (isAnchor(node) || node.op.name === "param" || (folds(node) && !isWrittenOut(node))) return reading;
-    if (!y || sizeOf(y) === 0) return 0;
-    const own = node.op.flops(node) / sizeOf(y);
-    const many = node.op.name === "reduce" && x ? sizeOf(x) / sizeOf(y) : 1;
+    if (isAnchor(node) || node.op.name === "param" || foldsRows(node)) return reading;
+    if (!y || count(y.type) === 0) return 0;
+    const own = node.op.flops(node) / count(y.type);
+    const many = node.op.name === "reduce" && x ? count(x.type) / count(y.type) : 1;
     return own + node.args.reduce((sum, a) => sum + many * this.share(a, y), 0);
   }
   /** What an element of an argument costs for one of the result: less, where it serves many. */
   private share(a: Value, y: Value): number {
-    const full = this.costs.get(a.node) ?? 0;
+    const full = this.cost(a.node);
     const cost = this.pays(full, this.readers.get(a)?.length ?? 0) ? reading : full;
-    return sizeOf(a) * 8 < sizeOf(y) ? Math.min(cost, 1) : cost;
+    return count(a.type) * 8 < count(y.type) ? Math.min(cost, 1) : cost;
   }
   /** Whether a buffer saves more than it costs. */
   private pays(cost: number, readers: number): boolean {
@@ -140,7 +100,7 @@ class Plan {
       if (this.stored.has(v) && (this.above.get(v) ?? 0) < mostAgain && this.cheapAgain(v)) this.again.add(v);
       this.deepen(v);
       for (const [root, patterns] of this.rootsOf(v)) {
-        if (folds(node) && !isWrittenOut(node)) this.depths.set(root, v.type.shape.length);
+        if (foldsRows(node)) this.depths.set(root, v.type.shape.length);
         for (const p of patterns) node.args.forEach((a, i) => this.read(root, a, through(node, i, p)));
         node.args.forEach((a, i) => this.move(root, v, a, moves(node, i) ? `${node.op.name}${node.id}.${i}` : null));
       }
@@ -152,9 +112,15 @@ class Plan {
     const here = this.again.has(v) ? own + 1 : this.stored.has(v) ? 0 : own;
     for (const a of v.node.args) this.above.set(a, Math.max(here, this.above.get(a) ?? 0));
   }
+  private cost(node: Node): number {
+    return this.costs.get(node) ?? 0;
+  }
+  private reachOf(v: Value): Reach {
+    return this.reach.get(v) ?? new Map<Value, Pattern[]>();
+  }
   /** Which kernels compute a value, and at which of their elements. */
   private rootsOf(v: Value): Reach {
-    const reach = this.reach.get(v) ?? new Map<Value, Pattern[]>();
+    const reach = this.reachOf(v);
     if (!this.stored.has(v)) return reach;
     const own: Reach = new Map([[v, [v.type.shape.map((_, i) => i)]]]);
     if (this.again.has(v)) for (const [root, patterns] of reach) if (this.isLate(root)) own.set(root, patterns);
@@ -164,7 +130,7 @@ class Plan {
     return !this.forward.has(root.node);
   }
   private read(root: Value, v: Value, pattern: Pattern): void {
-    const reach = this.reach.get(v) ?? new Map<Value, Pattern[]>();
+    const reach = this.reachOf(v);
     const known = reach.get(root) ?? [];
     if (!known.some((p) => p.every((a, i) => a === pattern[i]))) reach.set(root, [...known, pattern]);
     this.reach.set(v, reach);
@@ -178,13 +144,13 @@ class Plan {
   }
   /** Whether a kernel would make it at so many places that it had better read it: twice as many with each step of what doubles back on itself. */
   private isEverywhere(v: Value, roots: Iterable<Value>): boolean {
-    if ((this.costs.get(v.node) ?? 0) <= reading) return false;
+    if (this.cost(v.node) <= reading) return false;
     return [...roots].some((root) => (this.places.get(v)?.get(root)?.size ?? 0) > manyPlaces);
   }
   /** Whether a kernel that joined with its maker would make it again for other elements, or other rows, than its own. */
   private isFar(v: Value, root: Value): boolean {
-    const isRow = folds(v.node) && !isWrittenOut(v.node);
-    if (!isRow && (this.costs.get(v.node) ?? 0) <= reading) return false;
+    const isRow = foldsRows(v.node);
+    if (!isRow && this.cost(v.node) <= reading) return false;
     const [shape, depth] = [dims(v.type), this.depths.get(root) ?? Infinity];
     const elsewhere = (p: Pattern): boolean => p.some((a, i) => a !== i && i < depth && shape[i] !== 1);
     if (this.reach.get(v)?.get(root)?.some(elsewhere)) return true;
@@ -208,9 +174,8 @@ class Plan {
   /** Whether the backward had better make a value of the forward again, from what is kept for it anyway. */
   private cheapAgain(v: Value): boolean {
     const { node } = v;
-    const reach = this.reach.get(v) ?? new Map<Value, Pattern[]>();
-    if (!this.forward.has(node) || isAnchor(node) || folds(node) || (this.costs.get(node) ?? 0) > 2 * worth)
-      return false;
+    const reach = this.reachOf(v);
+    if (!this.forward.has(node) || isAnchor(node) || folds(node) || this.cost(node) > 2 * worth) return false;
     const late = [...reach].filter(([root]) => this.isLate(root));
     if (late.length === 0 || this.isLateOperand(v) || this.readOften(v, late)) return false;
     if (
@@ -221,14 +186,18 @@ class Plan {
     )
       return false;
     return [...this.reads(node, false)].every(
-      (s) => s.node.op.name === "param" || 8 * sizeOf(s) <= sizeOf(v) || this.isLateOperand(s) || this.lateReader(s, 0),
+      (s) =>
+        s.node.op.name === "param" ||
+        8 * count(s.type) <= count(v.type) ||
+        this.isLateOperand(s) ||
+        this.lateReader(s, 0),
     );
   }
   /** Whether it would be made several times for each of its elements, and is no mere load. */
   private readOften(v: Value, reach: readonly [root: Value, patterns: Pattern[]][]): boolean {
     const often = ([root, patterns]: (typeof reach)[number]): boolean =>
-      sizeOf(root) >= 4 * sizeOf(v) && !patterns.every((p) => isPrefix(p, dims(v.type)));
-    return (this.costs.get(v.node) ?? 0) > reading && reach.some(often);
+      count(root.type) >= 4 * count(v.type) && !patterns.every((p) => isPrefix(p, dims(v.type)));
+    return this.cost(v.node) > reading && reach.some(often);
   }
   /** Read by the backward, through no more than a few nodes. */
   private lateReader(v: Value, depth: number): boolean {
@@ -250,13 +219,13 @@ class Plan {
   }
   /** Whether a value that need not be in memory is better there. */
   private wants(v: Value): boolean {
-    const reach = this.reach.get(v) ?? new Map<Value, Pattern[]>();
+    const reach = this.reachOf(v);
     const { node } = v;
-    if (folds(node) && !isWrittenOut(node)) return !this.foldsInside(v, reach);
+    if (foldsRows(node)) return !this.foldsInside(v, reach);
     if (node.op.lower === "leaf" || node.op.lower === "view") return false;
-    const cost = this.costs.get(node) ?? 0;
+    const cost = this.cost(node);
     if (cost > dear || this.isEverywhere(v, reach.keys())) return true;
-    const many = [...reach].filter(([root]) => sizeOf(root) >= 4 * sizeOf(v));
+    const many = [...reach].filter(([root]) => count(root.type) >= 4 * count(v.type));
     const byRow = many.every(([, patterns]) => patterns.every((p) => isPrefix(p, dims(v.type))));
     if (many.length === reach.size && byRow) return false;
     return this.pays(cost, reach.size) || (cost >= 10 && !byRow);
@@ -268,8 +237,8 @@ class Plan {
     const [root, patterns] = only;
     const rank = v.type.shape.length;
     if (rank === 0 && this.depths.has(root)) return false; // alike ones are one kernel, which is compiled once
-    const rows = sizeOf(v);
-    const wide = (v.node.args[0] ? sizeOf(v.node.args[0]) : 0) + sizeOf(root);
+    const rows = count(v.type);
+    const wide = (v.node.args[0] ? count(v.node.args[0].type) : 0) + count(root.type);
     const depth = this.depths.get(root) ?? rank;
     return (
       patterns.every((p) => isPrefix(p, dims(v.type))) &&
@@ -350,66 +319,8 @@ class Plan {
 const contractions = new Set(["dot", "ragged_dot"]);
 const atRoot: ReadonlySet<string> = new Set([""]);
 /** Whether an argument is read elsewhere than the result is. */
-const moves = ({ op }: Node, arg: number): boolean =>
-  op.lower === "view" || (arg === 0 && /^(gather|dispatch|combine)$/.test(op.name));
+const moves = ({ op }: Node, arg: number): boolean => op.lower === "view" || (arg === 0 && carries.has(op.name));
 function kindOf(node: Node): Region["kind"] {
   if (contractions.has(node.op.name)) return "tile";
   return isAnchor(node) && node.op.name !== "reduce" ? "algorithm" : "rows";
-}
-const isPrefix = (p: Pattern, shape: readonly number[]): boolean => p.every((a, i) => a === i || shape[i] === 1);
-
-/** Where argument `arg` of a node is read, when its result is read at `p`. */
-function through(node: Node, arg: number, p: Pattern): Pattern {
-  const shape = node.args[arg]?.type.shape ?? [];
-  const at = (i: number): number | null => p[i] ?? null;
-  switch (node.op.name) {
-    case "reshape":
-      return regrouped(p, node.results[0] ? dims(node.results[0].type) : [], shape as readonly number[]);
-    case "transpose": {
-      const { perm } = node.attrs as OpAttrs["transpose"];
-      return perm.map((_, i) => at(perm.indexOf(i)));
-    }
-    case "broadcast":
-      return (node.attrs as OpAttrs["broadcast"]).axes.map(at);
-    case "slice":
-    case "concat": {
-      const { axis } = node.attrs as OpAttrs["concat"];
-      return p.map((a, i) => (i === axis ? null : a));
-    }
-    case "reduce": {
-      const { axes } = node.attrs as OpAttrs["reduce"];
-      let kept = 0;
-      return shape.map((_, i) => (axes.includes(i) ? null : at(kept++)));
-    }
-    case "gather": {
-      const { axis, batch } = node.attrs as OpAttrs["gather"];
-      const many = (node.args[1]?.type.shape.length ?? batch) - batch;
-      if (arg === 1) return [...p.slice(0, batch), ...p.slice(axis, axis + many)];
-      return [...p.slice(0, axis), null, ...p.slice(axis + many)];
-    }
-    case "dispatch":
-    case "combine":
-      return arg === 0 ? [null, ...p.slice(1)] : p.slice(0, 1);
-    case "after":
-      return arg === 0 ? p : shape.map(() => null);
-    case "random":
-      return arg === 0 ? [null] : p.slice(0, shape.length);
-    default:
-      return p.length === shape.length ? p : shape.map(() => null);
-  }
-}
-/** Axes that a reshape leaves alone are read as they were. */
-function regrouped(p: Pattern, from: readonly number[], to: readonly number[]): Pattern {
-  const result: (number | null)[] = to.map(() => null);
-  let [i, j, m, n] = [0, 0, 1, 1];
-  while (i < from.length && j < to.length) {
-    if (m === n && from[i] === to[j]) {
-      result[j++] = p[i++] ?? null;
-      continue;
-    }
-    if (m <= n) m *= from[i++] ?? 1;
-    else n *= to[j++] ?? 1;
-    if (m === n) [m, n] = [1, 1];
-  }
-  return result;
 }
