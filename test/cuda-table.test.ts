@@ -5,7 +5,7 @@ import { fileURLToPath } from "node:url";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { loadFile } from "../compiler/check/index.ts";
-import { elements, ndarray } from "../compiler/graph/array.ts";
+import { ndarray } from "../compiler/graph/array.ts";
 import { GraphBuilder } from "../compiler/graph/builder.ts";
 import type { Graph, NdArray, Value } from "../compiler/graph/node.ts";
 import * as b from "../compiler/ops/build.ts";
@@ -14,6 +14,7 @@ import { silent } from "../compiler/pass.ts";
 import { type BuildRequest, toGraphs } from "../compiler/pipeline.ts";
 import type { PlanKernel } from "../compiler/plan/plan.ts";
 import type { DType } from "../compiler/types/dtype.ts";
+import { product } from "../compiler/types/numbers.ts";
 import { generateEntries } from "../runtime/generate-entries.ts";
 import { entryRequest } from "../runtime/trial.ts";
 import { architectures, shownTable, sourceOf, tableOf, tableOfVariants } from "./cuda-table.ts";
@@ -56,7 +57,7 @@ function texts(graph: Graph): Map<string, NdArray> {
   const stores = storesOf(valuesOf(graph));
   for (const [name, { dtype, shape }] of stores) {
     const random = generator(name);
-    const data = Array.from({ length: elements(shape) }, () => Math.floor(128 * random()));
+    const data = Array.from({ length: product(shape) }, () => Math.floor(128 * random()));
     if (dtype === "i32") stores.set(name, ndarray(dtype, shape, data));
   }
   return stores;

@@ -1,10 +1,11 @@
 // What tests of graphs share: numbers for stores, and every record's samples.
-import { elements, ndarray } from "../compiler/graph/array.ts";
+import { ndarray } from "../compiler/graph/array.ts";
 import { GraphBuilder, TypeMismatch } from "../compiler/graph/builder.ts";
 import type { NdArray, Node, Value } from "../compiler/graph/node.ts";
 import { rebuild, storeOf, topological } from "../compiler/graph/walk.ts";
 import { ops } from "../compiler/ops/list.ts";
 import { type DType, isFloat } from "../compiler/types/dtype.ts";
+import { product } from "../compiler/types/numbers.ts";
 import { dims, dtypeOf, type Type } from "../compiler/types/type.ts";
 
 export interface Sample {
@@ -62,7 +63,7 @@ export function filled(name: string, dtype: DType, shape: readonly number[]): Nd
     bool: () => Number(random() < 0.5),
   };
   const draw = next[isFloat(dtype) ? "float" : (dtype as "i32" | "bool")];
-  return ndarray(dtype, shape, Array.from({ length: elements(shape) }, draw));
+  return ndarray(dtype, shape, Array.from({ length: product(shape) }, draw));
 }
 export function generator(seed: string): () => number {
   let state = new TextEncoder().encode(seed).reduce((h, c) => Math.imul(h ^ c, 0x01000193), 0x811c9dc5) >>> 0;
@@ -74,7 +75,7 @@ export function generator(seed: string): () => number {
 /** Entry i along the first axis. */
 export function entry(x: NdArray, i: number): NdArray {
   const shape = x.shape.slice(1);
-  const n = elements(shape);
+  const n = product(shape);
   return { dtype: x.dtype, shape, data: x.data.slice(i * n, (i + 1) * n) };
 }
 /** The largest difference, NaN counting as infinite. */

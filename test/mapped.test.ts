@@ -1,7 +1,6 @@
 // Every record's rule inside experts[index](...) against a plain loop over rows.
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { elements } from "../compiler/graph/array.ts";
 import { GraphBuilder } from "../compiler/graph/builder.ts";
 import { interpret } from "../compiler/graph/interpret.ts";
 import { mapGraph } from "../compiler/graph/map.ts";
@@ -9,6 +8,7 @@ import type { Mapped, NdArray, Node, Routing, Value } from "../compiler/graph/no
 import { storeOf } from "../compiler/graph/walk.ts";
 import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";
+import { product } from "../compiler/types/numbers.ts";
 import { dims, dtypeOf } from "../compiler/types/type.ts";
 import { distance, entry, generator, samples, storesOf } from "./graphs.ts";
 
@@ -25,7 +25,7 @@ function routing(g: GraphBuilder, name: string, rows: number, groups: number): R
 /** Indices of `groups`, some that are none, in no order. */
 function indices(shape: readonly number[], groups: number): NdArray {
   const random = generator(`indices ${shape.join()}`);
-  const data = Float64Array.from({ length: elements(shape) }, () => Math.floor((groups + 1) * random()) - 1);
+  const data = Float64Array.from({ length: product(shape) }, () => Math.floor((groups + 1) * random()) - 1);
   return { dtype: "i32", shape, data };
 }
 /** Numbers for the stores, `which` being the experts of the rows. */

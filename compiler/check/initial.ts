@@ -2,6 +2,7 @@
 import { mapGraph } from "../graph/map.ts";
 import type { Graph, Mapped, Result, Value } from "../graph/node.ts";
 import * as b from "../ops/build.ts";
+import { product } from "../types/numbers.ts";
 import { dims, type } from "../types/type.ts";
 import { lost, optionsOf, type Shared } from "./entry.ts";
 import { textOf } from "./errors.ts";
@@ -21,9 +22,7 @@ export function initGraph(shared: Shared): Graph {
 }
 /** How a store begins: each copy of a stack by itself. */
 function initial(w: World, { store, type: t, init, scope }: Registered): Value {
-  const n = dims(store.type)
-    .slice(0, store.stack)
-    .reduce((p, q) => p * q, 1);
+  const n = product(dims(store.type).slice(0, store.stack));
   const base = w.placeholder(type("i32", []));
   const lane = store.stack > 0 ? ({ kind: "each", base, bind: new Map() } as const) : null;
   const from = scope.within(newFrame(w, { role: "header", body: scope.frame.body, site: store.name, lane }));

@@ -5,6 +5,7 @@ import { mapGraph } from "../graph/map.ts";
 import type { Mapped, Result, Store, Value } from "../graph/node.ts";
 import * as b from "../ops/build.ts";
 import type * as ast from "../syntax/ast.ts";
+import { product } from "../types/numbers.ts";
 import { dims, dtypeOf, showType, type Type, type } from "../types/type.ts";
 import { absorb, Failure, fail } from "./errors.ts";
 import { newFrame } from "./frames.ts";
@@ -109,7 +110,7 @@ class Step {
     const { store } = trained.at;
     [this.w, this.stores, this.trained] = [w, stores, trained];
     this.stack = dims(store.type).slice(0, store.stack);
-    this.copies = store.stack === 0 ? null : this.stack.reduce((p, q) => p * q, 1);
+    this.copies = store.stack === 0 ? null : product(this.stack);
     this.grad = grads.get(store.name) ?? b.fill(w.g, 0, dtypeOf(store.type), dims(store.type));
   }
   results(): Result[] {

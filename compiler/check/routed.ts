@@ -5,6 +5,7 @@ import type { Mapped, Routing, Value } from "../graph/node.ts";
 import { topological } from "../graph/walk.ts";
 import * as b from "../ops/build.ts";
 import type * as ast from "../syntax/ast.ts";
+import { product } from "../types/numbers.ts";
 import { equal, isSpread, type Size, show } from "../types/size.ts";
 import { dims, sameType, showType, type Type, type } from "../types/type.ts";
 import { EffectInStack } from "./effects.ts";
@@ -179,7 +180,7 @@ function laneBase(w: World, bind: Bind, own: Mapped, n: number, outer: Lane | nu
 function routed(w: World, layers: Instances, index: Value, given: readonly Given[], from: Frame, at: ast.Span): Val {
   requireThere(w, index, Number(layers.length), from, at);
   const choices = dims(index.type);
-  const n = choices.reduce((p, q) => p * q, 1);
+  const n = product(choices);
   const flat = ofRow(w, b.reshape(w.g, index, [n]), from.lane);
   const parts = layers.runs.map((run) => routedRun(w, run, inRun(w, flat, run, layers), index, given, from, at));
   const [first = [], ...others] = parts;
@@ -259,7 +260,7 @@ function routedRun(
 function perChoice(w: World, x: Value, lead: readonly Size[], row: readonly Size[], choices: readonly number[]): Value {
   const own = numbers(row);
   const open = b.reshape(w.g, x, [...numbers(lead), ...choices.slice(lead.length).map(() => 1), ...own]);
-  return b.reshape(w.g, b.broadcastTo(w.g, open, [...choices, ...own]), [choices.reduce((p, q) => p * q, 1), ...own]);
+  return b.reshape(w.g, b.broadcastTo(w.g, open, [...choices, ...own]), [product(choices), ...own]);
 }
 /** A result of the body for each choice; zeros where the index is none. */
 function perRow(w: World, m: Mapped, flat: Value, by: Routing): Value {

@@ -1,9 +1,10 @@
 // The CUDA target: tasks are dealt to a persistent grid of blocks; operands lie in swizzled shared memory, loads running ahead of use.
 import { Bug } from "../diagnostic.ts";
 import { accessOf } from "../kernel/access.ts";
-import { footprint, gcd, item, multiple } from "../kernel/expr.ts";
+import { footprint, item, multiple } from "../kernel/expr.ts";
 import type { Axis, Buffer, Expr, Kernel, Stmt, StmtOf, Tile } from "../kernel/ir.ts";
 import { expressions, loads, statements, stores, written } from "../kernel/passes.ts";
+import { gcd } from "../types/numbers.ts";
 import { blockOf, operandsOf } from "./block.ts";
 import type { Lanes } from "./bodies.ts";
 import { counted, dealt, dealtEach, endOf, roundOf } from "./grid.ts";

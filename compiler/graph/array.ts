@@ -1,8 +1,7 @@
 // Arrays of the reference interpreter: doubles in row-major order, rounded to what their dtype can hold.
 import type { DType } from "../types/dtype.ts";
+import { product } from "../types/numbers.ts";
 import type { NdArray } from "./node.ts";
-
-export const elements = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 1);
 
 export function ndarray(dtype: DType, shape: readonly number[], data: ArrayLike<number>): NdArray {
   return { dtype, shape, data: rounded(dtype, data) };
@@ -44,7 +43,7 @@ export function strided(
   steps: readonly number[],
   offset = 0,
 ): Float64Array {
-  const out = new Float64Array(elements(shape));
+  const out = new Float64Array(product(shape));
   const at = shape.map(() => 0);
   let place = offset;
   for (let i = 0; i < out.length; i++) {

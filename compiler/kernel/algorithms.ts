@@ -2,10 +2,10 @@
 import type { Node } from "../graph/node.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import { around } from "../ops/common.ts";
+import { product } from "../types/numbers.ts";
 import { dtypeOf } from "../types/type.ts";
 import type { Draft } from "./draft.ts";
-
-import { asIndex, call, item, num, product, sub, unflatten, within } from "./expr.ts";
+import { asIndex, call, item, num, sub, unflatten, within } from "./expr.ts";
 import type { Expr } from "./ir.ts";
 import { operand, result, shapeOf } from "./read.ts";
 

@@ -3,10 +3,10 @@
 import { Bug } from "../diagnostic.ts";
 import type { Layout } from "../plan/plan.ts";
 import type { DType } from "../types/dtype.ts";
+import { gcd } from "../types/numbers.ts";
 import {
   add,
   children,
-  gcd,
   isNum,
   item,
   least,

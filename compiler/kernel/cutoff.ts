@@ -3,10 +3,11 @@
 import type { Node } from "../graph/node.ts";
 import { keyBits } from "../ops/cutoff.ts";
 import type { VirtualBuffer } from "../plan/sequence.ts";
+import { product } from "../types/numbers.ts";
 import { dtypeOf } from "../types/type.ts";
 import { type Block, piece, plus } from "./build.ts";
 import type { Draft } from "./draft.ts";
-import { asValue, both, call, ceil, equals, f32, i32, item, load, num, product, select, unflatten } from "./expr.ts";
+import { asValue, both, call, ceil, equals, f32, i32, item, load, num, select, unflatten } from "./expr.ts";
 import type { Expr, Scalar } from "./ir.ts";
 import { operand, result, shapeOf } from "./read.ts";
 import type { Choices } from "./schedule.ts";

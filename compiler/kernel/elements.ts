@@ -8,6 +8,7 @@ import { type Piece, piecesOf } from "../ops/view.ts";
 import { affineOf } from "../transform/affine.ts";
 import { isWrittenOut } from "../transform/region.ts";
 import { type DType, isFloat } from "../types/dtype.ts";
+import { product } from "../types/numbers.ts";
 import { dims, dtypeOf } from "../types/type.ts";
 import {
   add,
@@ -22,7 +23,6 @@ import {
   less,
   mul,
   num,
-  product,
   range,
   select,
   sub,

@@ -11,8 +11,9 @@ import { ops } from "../ops/list.ts";
 import { chunked } from "../ops/pairs.ts";
 import { isFold } from "../transform/region.ts";
 import { expandScatters } from "../transform/scatter.ts";
+import { fromTo, product } from "../types/numbers.ts";
 import { dims } from "../types/type.ts";
-import { item, product } from "./expr.ts";
+import { item } from "./expr.ts";
 import { panelsIn, perLayout, type StorePanels, type ValuePanels } from "./layout.ts";
 import type { Choices } from "./schedule.ts";
 
@@ -63,7 +64,7 @@ function inMemoryOrder(g: GraphBuilder, x: Value, axes: readonly number[], width
   if (axes.length < 2 || !isFold(axes, rank)) return null;
   const [outer, columns] = [shape.slice(0, -1), item(shape, rank - 1)];
   const panels = b.reshape(g, x, [...outer, columns / width, width]);
-  const turned = b.transpose(g, panels, [...Array.from({ length: rank - 2 }, (_, i) => i), rank - 1, rank - 2, rank]);
+  const turned = b.transpose(g, panels, [...fromTo(0, rank - 2), rank - 1, rank - 2, rank]);
   return b.reshape(g, turned, [...shape.slice(0, rank - axes.length), product(axes.map((a) => item(shape, a)))]);
 }
 

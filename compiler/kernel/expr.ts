@@ -1,5 +1,6 @@
 // Scalar expressions: constructors that fold, addresses from layouts, and the analyses the builders and emitters ask for.
 import { Bug } from "../diagnostic.ts";
+import { gcd, product } from "../types/numbers.ts";
 import type { Buffer, Expr, Load, Num, Scalar, Tile, Var } from "./ir.ts";
 
 export const num = (value: number, type: Scalar = "index"): Num => ({ e: "num", value, type });
@@ -182,8 +183,6 @@ export function asIndex(x: Expr): Expr {
   return isOp(x, "value") ? item(x.args, 0) : index("index", x);
 }
 
-export const gcd = (a: number, b: number): number => (b === 0 ? Math.abs(a) : gcd(b, a % b));
-export const product = (list: readonly number[]): number => list.reduce((a, b) => a * b, 1);
 export const ceil = (n: number, to: number): number => Math.ceil(n / to) * to;
 
 /** The largest number known to divide x; 0 for x = 0. */

@@ -1,11 +1,12 @@
 // What is dear to make, and read by a fold of its row and by the result, is kept beside the row: a softmax's powers of e.
 import type { Value } from "../graph/node.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
+import { product } from "../types/numbers.ts";
 import { dims, dtypeOf } from "../types/type.ts";
 import { Builder } from "./build.ts";
 import type { Draft } from "./draft.ts";
 import { elements } from "./elements.ts";
-import { num, product, sameAll, scalarOf } from "./expr.ts";
+import { num, sameAll, scalarOf } from "./expr.ts";
 import type { Expr } from "./ir.ts";
 import { Reader, shapeOf } from "./read.ts";
 

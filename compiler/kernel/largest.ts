@@ -1,6 +1,7 @@
 // The k largest of each row, one after the other. Of long rows on the host by runs: the largest of each run is kept, so that a search looks at one run
 // and at what is kept of the others.
 import type { Node } from "../graph/node.ts";
+import { product } from "../types/numbers.ts";
 import { dtypeOf } from "../types/type.ts";
 import { type Block, piece, plus } from "./build.ts";
 import type { Draft } from "./draft.ts";
@@ -18,7 +19,6 @@ import {
   item,
   load,
   num,
-  product,
   select,
   sub,
   unflatten,

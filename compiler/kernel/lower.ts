@@ -8,6 +8,7 @@ import type { Assign, Sequence, VirtualArg, VirtualBuffer, VirtualLaunch } from 
 import type { Region } from "../transform/region.ts";
 import { forwardNodes, fuse } from "../transform/regions.ts";
 import { bytesOf, type DType } from "../types/dtype.ts";
+import { product } from "../types/numbers.ts";
 import { count, dims, dtypeOf } from "../types/type.ts";
 import { accessOf } from "./access.ts";
 import * as algorithms from "./algorithms.ts";
@@ -20,7 +21,7 @@ import * as contract from "./contract.ts";
 import { cutoff, cutoffEnd, cutoffPieces, cutoffRound, cutoffRounds } from "./cutoff.ts";
 import { Draft, type Given, type Home, type Memory } from "./draft.ts";
 import { type Expanded, expand } from "./expand.ts";
-import { ceil, footprint, item, product } from "./expr.ts";
+import { ceil, footprint, item } from "./expr.ts";
 import type { Kernel } from "./ir.ts";
 import * as largest from "./largest.ts";
 import type { StorePanels } from "./layout.ts";

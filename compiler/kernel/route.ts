@@ -6,7 +6,6 @@ import { number } from "../ops/common.ts";
 import type { VirtualBuffer } from "../plan/sequence.ts";
 import { piece, plus } from "./build.ts";
 import type { Draft } from "./draft.ts";
-
 import {
   add,
   asIndex,

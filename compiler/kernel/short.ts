@@ -1,11 +1,12 @@
 // Rows too short for lanes along them: each lane takes a row, down the columns of a block that is turned on its way in and out.
 import type { Node, Value } from "../graph/node.ts";
 import { carries } from "../transform/region.ts";
+import { product } from "../types/numbers.ts";
 import { dtypeOf } from "../types/type.ts";
 import { type Block, Builder, plus } from "./build.ts";
 import type { Draft } from "./draft.ts";
 import { elements } from "./elements.ts";
-import { dependsOn, flatten, item, load, num, product, same, scalarOf, unflatten } from "./expr.ts";
+import { dependsOn, flatten, item, load, num, same, scalarOf, unflatten } from "./expr.ts";
 import type { Buffer, Expr } from "./ir.ts";
 import { keptOf } from "./kept.ts";
 import { Reader, result, shapeOf } from "./read.ts";

@@ -1,8 +1,9 @@
 // The k largest of long rows: a radix sort of each row by digits of 8 bits, the lowest first. A block sorts a row.
 import type { Node } from "../graph/node.ts";
 import type { VirtualBuffer } from "../plan/sequence.ts";
+import { product } from "../types/numbers.ts";
 import type { Draft } from "./draft.ts";
-import { asIndex, asValue, call, i32, item, load, num, product, unflatten } from "./expr.ts";
+import { asIndex, asValue, call, i32, item, load, num, unflatten } from "./expr.ts";
 import type { Expr } from "./ir.ts";
 import { operand, result, shapeOf } from "./read.ts";
 

@@ -1,7 +1,8 @@
 // Which values are one number all along an axis, whatever kernel reads them: decided by shapes, so that bits do not hang on a schedule.
 import type { Node, Value } from "../graph/node.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
-import { item, product } from "./expr.ts";
+import { product } from "../types/numbers.ts";
+import { item } from "./expr.ts";
 import { operand, result, shapeOf } from "./read.ts";
 
 const known = new WeakMap<Value, Map<number, boolean>>();

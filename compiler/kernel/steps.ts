@@ -5,9 +5,10 @@ import type { OpAttrs } from "../ops/attrs.ts";
 import { number } from "../ops/common.ts";
 import { piecesOf } from "../ops/view.ts";
 import { isInSteps, manySteps, type Region } from "../transform/region.ts";
+import { product } from "../types/numbers.ts";
 import type { Draft, Home } from "./draft.ts";
 import { regrouped } from "./elements.ts";
-import { add, item, num, product, unflatten } from "./expr.ts";
+import { add, item, num, unflatten } from "./expr.ts";
 import type { Expr } from "./ir.ts";
 import { shapeOf } from "./read.ts";
 

@@ -1,10 +1,11 @@
 // Rows in turn: one is stored, around the caches, in the loop that makes a fold of another, so that memory is never idle.
 import type { Value } from "../graph/node.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
+import { product } from "../types/numbers.ts";
 import { dtypeOf } from "../types/type.ts";
 import { type Block, plus } from "./build.ts";
 import type { Draft } from "./draft.ts";
-import { add, call, item, least, load, num, product, unflatten } from "./expr.ts";
+import { add, call, item, least, load, num, unflatten } from "./expr.ts";
 import type { Buffer, Combine, Expr } from "./ir.ts";
 import { foldsOf, keptOf, readsOwn } from "./kept.ts";
 import { shapeOf } from "./read.ts";

@@ -2,6 +2,7 @@
 import { TypeMismatch } from "../graph/builder.ts";
 import type { Builder, Node, Value } from "../graph/node.ts";
 import { type DType, isFloat } from "../types/dtype.ts";
+import { product } from "../types/numbers.ts";
 import { count, dims, dtypeOf, showType, type Type } from "../types/type.ts";
 import { type BinaryName, none, type OpAttrs, type OpName, type UnaryName } from "./attrs.ts";
 import { nth } from "./common.ts";
@@ -226,7 +227,7 @@ export function matmul(g: Builder, a: Value, b: Value): Value {
     );
   if (right.length === 2) {
     const lead = left.slice(0, -1);
-    return reshape(g, dot(g, reshape(g, x, [lead.reduce((p, q) => p * q, 1), k]), y), [...lead, n]);
+    return reshape(g, dot(g, reshape(g, x, [product(lead), k]), y), [...lead, n]);
   }
   if (left.length === 1) return squeeze(g, matmul(g, expand(g, x, 0), y), -2);
   const batch = commonShape(left.slice(0, -2), right.slice(0, -2));

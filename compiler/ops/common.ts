@@ -1,8 +1,8 @@
 // What the records share: checks of types, sizes in numbers, operations, and the leaves of samples.
-import { elements } from "../graph/array.ts";
 import { TypeMismatch } from "../graph/builder.ts";
 import type { Builder, NdArray, Node, Op, Value } from "../graph/node.ts";
 import { type DType, isFloat } from "../types/dtype.ts";
+import { product } from "../types/numbers.ts";
 import { equal, equalAll, type Size } from "../types/size.ts";
 import { count, showType, type Type, type } from "../types/type.ts";
 import type { OpAttrs, OpName } from "./attrs.ts";
@@ -56,7 +56,7 @@ export function number(size: Size): number {
 export const numbers = (shape: readonly Size[]): number[] => shape.map(number);
 /** [before, n, after]: the shape around one axis, as three products. */
 export function around(shape: readonly number[], axis: number): [before: number, n: number, after: number] {
-  return [elements(shape.slice(0, axis)), nth(shape, axis), elements(shape.slice(axis + 1))];
+  return [product(shape.slice(0, axis)), nth(shape, axis), product(shape.slice(axis + 1))];
 }
 export const at = (a: NdArray, i: number): number => a.data[i] ?? Number.NaN;
 

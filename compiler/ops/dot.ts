@@ -1,5 +1,6 @@
 // The contraction of two tensors.
 import type { Builder, Mapped, NdArray, Node, Routing, Value } from "../graph/node.ts";
+import { product } from "../types/numbers.ts";
 import { equal, equalAll } from "../types/size.ts";
 import { dims, dtypeOf, showType, type Type, type } from "../types/type.ts";
 import { none } from "./attrs.ts";
@@ -19,7 +20,7 @@ export const dot = define<"dot">({
   },
   eval(args) {
     const [a, c] = one(chunked(args));
-    const rows = a.shape.slice(0, -1).reduce((p, q) => p * q, 1);
+    const rows = product(a.shape.slice(0, -1));
     const out = new Float64Array(rows * (c.shape.at(-1) ?? 1));
     for (const [x, y] of chunked(args)) addProduct(out, x, y, a.shape.at(-2) ?? 1);
     return [out];
@@ -115,7 +116,7 @@ function timesOuter(g: Builder, x: Mapped, y: Mapped, by: Routing): Value {
   const shape = dims(x.value.type);
   if (shape.length === 3) return timesOuterMatrix(g, x, y, by);
   const [n, batch, last] = [nth(shape, 0), shape.slice(1, -2), nth(dims(y.value.type), shape.length - 1)];
-  const products = batch.reduce((p, q) => p * q, 1);
+  const products = product(batch);
   const part = (m: Mapped, i: number): Mapped => {
     const [first = 0, ...own] = dims(m.value.type);
     const flat = b.reshape(g, m.value, [first, products, ...own.slice(-2)]);

@@ -6,6 +6,7 @@ import { TypeMismatch } from "../graph/builder.ts";
 import { isAmong } from "../graph/choices.ts";
 import type { Builder, Mapped, Node, Outer, Routing, Value } from "../graph/node.ts";
 import { isFloat } from "../types/dtype.ts";
+import { product } from "../types/numbers.ts";
 import { dims, dtypeOf } from "../types/type.ts";
 import type { OpAttrs, OpName } from "./attrs.ts";
 import * as b from "./build.ts";
@@ -55,7 +56,7 @@ export function grouped(g: Builder, x: Value, to: Space): Value {
   if (rows === 0 || isAmong(routed(order), groups)) return x;
   const shape = dims(x.type);
   const axes = shape.slice(0, outer ? 2 : 1);
-  const unit = axes.reduce((p, q) => p * q) / rows;
+  const unit = product(axes) / rows;
   const mask = b.reshape(g, b.broadcast(g, b.ge(g, order, 0), [rows, unit], [0]), axes);
   return b.where(g, b.broadcast(g, mask, shape, [...axes.keys()]), x, 0);
 }

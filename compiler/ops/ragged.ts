@@ -1,8 +1,8 @@
 // Contractions over rows sorted by group. `unit` rows belong to each sorted place: group e has the rows
 // offsets[e] * unit up to offsets[e + 1] * unit. Rows past the last group are nothing: never read, and kernels do not write them.
-import { elements } from "../graph/array.ts";
 import { TypeMismatch } from "../graph/builder.ts";
 import type { Builder, Mapped, NdArray, Node, Value } from "../graph/node.ts";
+import { product } from "../types/numbers.ts";
 import { equal, sub } from "../types/size.ts";
 import { count, dims, showType, type Type, type } from "../types/type.ts";
 import type { OpAttrs } from "./attrs.ts";
@@ -82,7 +82,7 @@ function matricesOfRows(node: Node<OpAttrs["ragged_dot"]>, i: number): number {
   const own = nth(node.args, i).type;
   if (!isRight(node, i)) return count(own);
   const places = nth(dims(one(node.args).type), 0) / node.attrs.unit;
-  return places * elements(dims(own).slice(1));
+  return places * product(dims(own).slice(1));
 }
 /** Depths: of several rounds, of one that is not full, of both, of no rows. */
 const awkward: readonly (readonly number[])[] = [
@@ -187,7 +187,7 @@ export const ragged_sum = define<"ragged_sum">({
   },
   eval(args, { unit }) {
     const [x, offsets] = two(args);
-    const n = x.shape.slice(1).reduce((p, q) => p * q, 1);
+    const n = product(x.shape.slice(1));
     const out = new Float64Array((offsets.data.length - 1) * n);
     eachRow(offsets, unit, (e, row) => accumulate(out, e * n, 1, x.data, row * n, n));
     return [out];
@@ -197,7 +197,7 @@ export const ragged_sum = define<"ragged_sum">({
     if (!dy) return [null, null];
     const [x, offsets] = two(args);
     const [rows = 0, ...rest] = dims(x.type);
-    const width = rest.reduce((p, q) => p * q, 1);
+    const width = product(rest);
     const ones = b.fill(g, 1, "f32", [rows, 1]);
     const flat = b.reshape(g, dy, [nth(dims(dy.type), 0), 1, width]);
     return [

@@ -1,5 +1,6 @@
 // Random bits from a counter: the same for every backend, layout and order of evaluation.
 import type { NdArray } from "../graph/node.ts";
+import { product } from "../types/numbers.ts";
 import { type } from "../types/type.ts";
 import * as b from "./build.ts";
 import { at, define, need, needVector, numbers, perElement, sample } from "./common.ts";
@@ -53,7 +54,7 @@ export const random = define<"random">({
   },
   eval([key, base], attrs) {
     const [key0, key1] = key ? [at(key, 0), at(key, 1)] : [0, 0];
-    const each = numbers(attrs.shape).reduce((p, q) => p * q, 1);
+    const each = product(numbers(attrs.shape));
     const list = counters(base, each).map((n) =>
       threefry(key0, key1 ^ attrs.place, n | 0, Math.floor(n / 2 ** 32) | 0),
     );

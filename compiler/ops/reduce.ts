@@ -1,5 +1,6 @@
 // Many elements to one, and running sums.
 import { strided, strides } from "../graph/array.ts";
+import { product } from "../types/numbers.ts";
 import { count, dims, dtypeOf, showType, type } from "../types/type.ts";
 import * as b from "./build.ts";
 import { around, define, need, needAxis, nth, one, perElement, sample } from "./common.ts";
@@ -41,7 +42,7 @@ export const reduce = define<"reduce">({
       order.map((a) => nth(steps, a)),
     );
     const size = axes.reduce((n, a) => n * nth(x.shape, a), 1);
-    const kept = shape.slice(0, shape.length - axes.length).reduce((p, q) => p * q, 1);
+    const kept = product(shape.slice(0, shape.length - axes.length));
     const start = startOf(fn, x.dtype === "i32");
     return [
       Float64Array.from({ length: kept }, (_, i) =>

@@ -1,5 +1,6 @@
 // A routing: choices sorted by group, and rows carried there and back. Every other thing a mixture needs follows from these three.
 import type { Builder, Mapped, NdArray, Routing, Value } from "../graph/node.ts";
+import { product } from "../types/numbers.ts";
 import { add, equal, type Size, show } from "../types/size.ts";
 import { dims, showType, type Type, type } from "../types/type.ts";
 import { none, type OpName } from "./attrs.ts";
@@ -137,7 +138,7 @@ function inferCarry(what: OpName, args: readonly Type[]): Type[] {
   return [x];
 }
 function moved(x: NdArray, from: NdArray): Float64Array {
-  const size = x.shape.slice(1).reduce((p, q) => p * q, 1);
+  const size = product(x.shape.slice(1));
   return x.data.map((_, i) => {
     const row = at(from, Math.floor(i / size));
     return row < 0 ? 0 : at(x, row * size + (i % size));

@@ -1,6 +1,6 @@
 // Indexing by data: an index outside its axis means none.
-import { elements } from "../graph/array.ts";
 import type { Builder, Mapped, NdArray, Node, Value } from "../graph/node.ts";
+import { fromTo, product } from "../types/numbers.ts";
 import { equalAll, type Size, show } from "../types/size.ts";
 import { count, dims, showType, type } from "../types/type.ts";
 import type { OpAttrs } from "./attrs.ts";
@@ -17,8 +17,8 @@ function places(
   batch: number,
   visit: (row: number, place: number) => void,
 ): void {
-  const [groups, each] = [elements(outer.slice(0, batch)), elements(outer.slice(batch))];
-  const picks = elements(index.shape.slice(batch));
+  const [groups, each] = [product(outer.slice(0, batch)), product(outer.slice(batch))];
+  const picks = product(index.shape.slice(batch));
   let row = 0;
   for (let o = 0; o < groups * each; o++) {
     for (let i = 0; i < picks; i++) {
@@ -28,7 +28,7 @@ function places(
     }
   }
 }
-const after = (shape: readonly number[], axis: number): number => shape.slice(axis + 1).reduce((p, q) => p * q, 1);
+const after = (shape: readonly number[], axis: number): number => product(shape.slice(axis + 1));
 
 export const gather = define<"gather">({
   name: "gather",
@@ -76,7 +76,7 @@ function mappedGather(g: Builder, x: Mapped, index: Mapped, attrs: OpAttrs["gath
   const space = spaceOf([x, index]);
   if (x.kind === "plain" && batch === 0) {
     const out = b.make1(g, "gather", [x.value, index.value], { axis, batch });
-    const perm = [axis, ...Array.from({ length: out.type.shape.length }, (_, i) => i).filter((i) => i !== axis)];
+    const perm = [axis, ...fromTo(0, out.type.shape.length).filter((i) => i !== axis)];
     return [placed(space, b.transpose(g, out, perm))];
   }
   if (x.kind === "each" && index.kind === "rows" && axis === 0) return [placed(space, fromTables(g, x.value, index))];
@@ -88,7 +88,7 @@ function fromTables(g: Builder, tables: Value, index: Mapped & { kind: "rows" })
   const [groups = 0, n = 0, ...rest] = dims(tables.type);
   const shape = dims(index.value.type);
   const { by } = index;
-  const counts = shape.map((_, i) => shape.slice(0, i + 1).reduce((p, q) => p * q, 1));
+  const counts = shape.map((_, i) => product(shape.slice(0, i + 1)));
   // a nested routing's rows are as many as several axes say
   const front = shape.slice(0, counts.indexOf(by.rows) + 1);
   const group = b.broadcast(g, b.reshape(g, by.expert, front), shape, [...front.keys()]);

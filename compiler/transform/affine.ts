@@ -3,6 +3,7 @@ import type { Value } from "../graph/node.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import { number } from "../ops/common.ts";
 import { madeBy } from "../rewrite/pattern.ts";
+import { gcd } from "../types/numbers.ts";
 import { dims } from "../types/type.ts";
 
 export interface Axis {
@@ -147,7 +148,6 @@ function regrouped(axes: readonly Axis[], shape: readonly number[]): Axis[][] | 
 export const alike = (x: Affine, y: Affine): boolean =>
   x.axes.length === y.axes.length &&
   x.axes.every((list, i) => together(list, y.axes[i] ?? [], (a, b) => Math.abs(a - b))?.every((a) => a.step === 0));
-const gcd = (a: number, b: number): number => (b === 0 ? Math.abs(a) : gcd(b, a % b));
 export const commonStep = (axes: readonly Axis[]): number => axes.reduce((d, { step }) => gcd(d, step), 0);
 /** x = by * unit + plus: of several that are so made of one, that one. */
 export function unitOf(x: Affine): { readonly unit: Affine; readonly by: number; readonly plus: number } {

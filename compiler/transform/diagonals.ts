@@ -3,9 +3,10 @@
 import type { Builder, Value } from "../graph/node.ts";
 import * as b from "../ops/build.ts";
 import { number } from "../ops/common.ts";
+import { fromTo, product } from "../types/numbers.ts";
 import { dims, dtypeOf } from "../types/type.ts";
 import { type Affine, type Axis, affineOf, alike, commonStep, span, unitOf, viewed } from "./affine.ts";
-import { picks, product, type Scatter, straight, sums } from "./places.ts";
+import { picks, type Scatter, straight, sums } from "./places.ts";
 import { isAnchor } from "./region.ts";
 
 /** A place is looked for at so many times as many elements as there are. */
@@ -137,12 +138,11 @@ function placed(g: Builder, s: Scatter, axes: readonly Axis[], range: Range): Va
   if (product(rest) >= shortRow || rest.length === 0) return along(g, whole, batch.length, axes, range);
   const [first, last] = [batch.length + sizes.length, batch.length + sizes.length + rest.length];
   const lead = [...batch.keys()];
-  const perm = [...lead, ...numbers(first, last), ...numbers(batch.length, first)];
+  const perm = [...lead, ...fromTo(first, last), ...fromTo(batch.length, first)];
   const sum = along(g, b.transpose(g, whole, perm), batch.length + rest.length, axes, range);
   const places = batch.length + rest.length;
-  return sum && b.transpose(g, sum, [...lead, places, ...numbers(batch.length, places)]);
+  return sum && b.transpose(g, sum, [...lead, places, ...fromTo(batch.length, places)]);
 }
-const numbers = (from: number, to: number): number[] => Array.from({ length: to - from }, (_, i) => from + i);
 
 /** [...lead, ...axes, ...rest] -> [...lead, numbers of the range, ...rest]; null where that takes too many steps. */
 function along(g: Builder, x: Value, lead: number, axes: readonly Axis[], range: Range): Value | null {
@@ -195,8 +195,8 @@ function inDigits(g: Builder, x: Value, lead: number, axes: readonly Axis[], ran
     const by = commonStep(of(high));
     const [least, most] = span(of(low));
     if (most + 1 - least > by) continue;
-    const rest = numbers(lead + axes.length, dims(x.type).length);
-    const turned = b.transpose(g, x, [...numbers(0, lead), ...[...high, ...low].map((i) => lead + i), ...rest]);
+    const rest = fromTo(lead + axes.length, dims(x.type).length);
+    const turned = b.transpose(g, x, [...fromTo(0, lead), ...[...high, ...low].map((i) => lead + i), ...rest]);
     const units = along(g, turned, lead + n, of(low), [least, most + 1]);
     const multiples = of(high).map(({ size, step }) => ({ size, step: step / by }));
     const [from, to] = span(multiples);
@@ -216,18 +216,18 @@ function diagonal(g: Builder, x: Value, lead: number, axes: readonly Axis[], [fr
   const others = axes.filter((_, i) => i !== m);
   const sizes = others.map((a) => a.size);
   if (!own || to - from > manyTimes * own.size) return null;
-  const rest = numbers(lead + axes.length, dims(x.type).length);
-  const before = numbers(0, axes.length).filter((i) => i !== m);
-  const turned = b.transpose(g, x, [...numbers(0, lead), ...[...before, m].map((i) => lead + i), ...rest]);
+  const rest = fromTo(lead + axes.length, dims(x.type).length);
+  const before = fromTo(0, axes.length).filter((i) => i !== m);
+  const turned = b.transpose(g, x, [...fromTo(0, lead), ...[...before, m].map((i) => lead + i), ...rest]);
   const shape = [...sizes, to - from];
   const along = (v: Value, axis: number): Value => b.broadcast(g, v, shape, [axis]);
   const start = b.add(g, along(b.iota(g, to - from), sizes.length), from);
   const left = others.reduce((v, { size, step }, i) => b.sub(g, v, b.mul(g, along(b.iota(g, size), i), step)), start);
   const at = b.mul(g, left, own.step);
   const batch = [...dims(x.type).slice(0, lead), ...sizes];
-  const index = b.broadcast(g, at, [...batch, to - from], numbers(lead, batch.length + 1));
+  const index = b.broadcast(g, at, [...batch, to - from], fromTo(lead, batch.length + 1));
   const found = b.make1(g, "gather", [inMemory(g, turned), index], { axis: batch.length, batch: batch.length });
-  return b.sum(g, found, numbers(lead, batch.length));
+  return b.sum(g, found, fromTo(lead, batch.length));
 }
 /** What is read along diagonals lies in memory, so that lanes read it, and it is made once. */
 function inMemory(g: Builder, x: Value): Value {

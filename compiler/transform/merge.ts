@@ -2,7 +2,8 @@
 import type { Node, Value } from "../graph/node.ts";
 import { isRight } from "../ops/pairs.ts";
 import { isFloat } from "../types/dtype.ts";
-import { dims, dtypeOf } from "../types/type.ts";
+import { product } from "../types/numbers.ts";
+import { count, dims, dtypeOf } from "../types/type.ts";
 import { carries, type Region } from "./region.ts";
 
 /**
@@ -47,7 +48,6 @@ class Group {
 }
 const shapeOf = (v: Value): readonly number[] => dims(v.type);
 const equal = (a: readonly number[], b: readonly number[]): boolean => a.join() === b.join();
-const sizeOf = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 1);
 
 /** Accumulators that share the registers, and results that one kernel makes. */
 const mostOperands = 2;
@@ -141,7 +141,7 @@ function addsChosen({ nodes, reads }: Part): boolean {
     if (seen.has(v)) return false;
     seen.add(v);
     const [x] = v.node.args;
-    const here = v.node.op.name === "reduce" && x ? many * (sizeOf(shapeOf(x)) / sizeOf(shapeOf(v))) : many;
+    const here = v.node.op.name === "reduce" && x ? many * (count(x.type) / count(v.type)) : many;
     return (here > 1 && carries.has(v.node.op.name)) || v.node.args.some((a) => visit(a, here));
   };
   return nodes.some((n) => n.args.some((a) => visit(a, 1)));
@@ -194,10 +194,8 @@ function sameRows(a: Node, b: Node): boolean {
 /** One reads what the other makes, or both read something large. */
 function related(g: Group, part: Part): boolean {
   const [made, read] = [g.outputs, g.reads];
-  const size = Math.max(...part.outputs.map((v) => sizeOf(shapeOf(v))));
-  return (
-    made.some((v) => part.reads.has(v)) || [...part.reads].some((v) => read.has(v) && 2 * sizeOf(shapeOf(v)) >= size)
-  );
+  const size = Math.max(...part.outputs.map((v) => count(v.type)));
+  return made.some((v) => part.reads.has(v)) || [...part.reads].some((v) => read.has(v) && 2 * count(v.type) >= size);
 }
 /** All results are elements of one space, or one for each of its rows. */
 function oneSpace(g: Group, part: Part): boolean {
@@ -207,8 +205,8 @@ function oneSpace(g: Group, part: Part): boolean {
   const full = shapes.reduce((a, b) => (b.length > a.length ? b : a));
   if (
     depth !== null &&
-    sizeOf(full) > smallRows * sizeOf(full.slice(0, depth)) &&
-    sizeOf(full.slice(0, depth)) < fewRows
+    product(full) > smallRows * product(full.slice(0, depth)) &&
+    product(full.slice(0, depth)) < fewRows
   )
     return false;
   return shapes.every((s) => equal(s, full) || (depth !== null && equal(s, full.slice(0, depth))));

@@ -28,7 +28,6 @@ export const sums = (
   },
   examples: samples,
 });
-export const product = (list: readonly number[]): number => list.reduce((p, q) => p * q, 1);
 export const picks = ({ index, attrs }: Scatter): number[] => dims(index.type).slice(attrs.batch);
 /** As many axes stand before the scattered one as the index has in common. */
 export const straight = ({ attrs }: Scatter): boolean => attrs.axis === attrs.batch;

@@ -9,6 +9,7 @@ import { algebra } from "../rewrite/algebra.ts";
 import { madeBy } from "../rewrite/pattern.ts";
 import { type RewriteOptions, type Rule, rewrite } from "../rewrite/rule.ts";
 import type { DType } from "../types/dtype.ts";
+import { product } from "../types/numbers.ts";
 import { dims, dtypeOf } from "../types/type.ts";
 
 /** v = rest * factor, the factor repeated over all axes after the first `lead`. */
@@ -58,12 +59,11 @@ function perRow(g: Builder, v: Value, lead: number): Value | null {
     return null;
   return b.broadcast(g, from, dims(v.type).slice(0, lead), node.attrs.axes);
 }
-const size = (list: readonly number[], n: number): number => list.slice(0, n).reduce((p, q) => p * q, 1);
 /** The leading axes may be split or joined, if they stay apart from the others. */
 function ofReshape(g: Builder, v: Value, from: Value, lead: number): Factored | null {
   const [shape, before] = [dims(v.type), dims(from.type)];
   for (let inner = before.length; inner > 0; inner--) {
-    const found = size(before, inner) === size(shape, lead) ? factored(g, from, inner) : null;
+    const found = product(before.slice(0, inner)) === product(shape.slice(0, lead)) ? factored(g, from, inner) : null;
     if (found)
       return { factor: b.reshape(g, found.factor, shape.slice(0, lead)), rest: b.reshape(g, found.rest, shape) };
   }

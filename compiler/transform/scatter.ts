@@ -7,14 +7,13 @@ import { inverted } from "../ops/view.ts";
 import { madeBy } from "../rewrite/pattern.ts";
 import { type RewriteOptions, type Rule, rewrite } from "../rewrite/rule.ts";
 import { isFloat } from "../types/dtype.ts";
+import { fromTo, product } from "../types/numbers.ts";
 import { dims, dtypeOf, type Type } from "../types/type.ts";
 import { diagonals } from "./diagonals.ts";
-import { picks, product, straight, sums } from "./places.ts";
+import { picks, straight, sums } from "./places.ts";
 
 /** Up to so many picks of one batch row are found by comparing. */
 const few = 32;
-
-const range = (from: number, to: number): number[] => Array.from({ length: to - from }, (_, i) => from + i);
 
 const turned = sums(
   "axes between the batch's and the scattered one go behind",
@@ -23,13 +22,13 @@ const turned = sums(
     const rank = dims(rows.type).length;
     const picked = dims(index.type).length - batch;
     const perm = [
-      ...range(0, batch),
-      ...range(axis, axis + picked),
-      ...range(batch, axis),
-      ...range(axis + picked, rank),
+      ...fromTo(0, batch),
+      ...fromTo(axis, axis + picked),
+      ...fromTo(batch, axis),
+      ...fromTo(axis + picked, rank),
     ];
     const sum = b.make1(g, "scatter", [index, b.transpose(g, rows, perm)], { axis: batch, batch, mode: "add", size });
-    const back = [...range(0, batch), axis, ...range(batch, axis), ...range(axis + 1, rank - picked + 1)];
+    const back = [...fromTo(0, batch), axis, ...fromTo(batch, axis), ...fromTo(axis + 1, rank - picked + 1)];
     return b.transpose(g, sum, inverted(back));
   },
   (g) => [

@@ -5,7 +5,7 @@ import * as b from "../ops/build.ts";
 import { nth } from "../ops/common.ts";
 import { madeBy } from "../rewrite/pattern.ts";
 import { type Rule, rewrite } from "../rewrite/rule.ts";
-import { dims } from "../types/type.ts";
+import { count, dims } from "../types/type.ts";
 
 /** Smaller ones are read from the caches, in whatever order. */
 const least = 1 << 16;
@@ -63,7 +63,7 @@ export const uprightFolds = (smallest: number): Rule => ({
   apply(v, g) {
     const node = madeBy(v, "reduce");
     const [x] = node?.args ?? [];
-    if (!node || !x || dims(x.type).reduce((p, q) => p * q, 1) < smallest) return null;
+    if (!node || !x || count(x.type) < smallest) return null;
     const { fn, axes } = node.attrs;
     const rank = x.type.shape.length;
     const perm = axes.includes(rank - 1) ? turnOf(x, new Set()) : null;

@@ -1,5 +1,6 @@
 // Sizes in one normal form: sums of products with rational coefficients, where division by a product is exact and cancels.
 // A number is the special case that everything after elaboration sees; the checker works with symbols.
+import { gcd } from "./numbers.ts";
 
 /** A name that stands for a whole number. A spread's atom stands for its axes; `product` is the atom of their product. */
 export interface Atom {
@@ -45,7 +46,6 @@ const identity = (a: Size): string =>
     .join(" + ");
 const terms = (a: Size): readonly Term[] =>
   typeof a === "number" ? (a === 0 ? [] : [{ num: a, den: 1, powers: [] }]) : a.terms;
-const gcd = (a: number, b: number): number => (b === 0 ? Math.abs(a) : gcd(b, a % b));
 
 function normal(list: readonly Term[]): Size {
   const sums = new Map<string, Term>();

@@ -1,5 +1,6 @@
 import { Bug } from "../diagnostic.ts";
 import { bytesOf, type DType } from "./dtype.ts";
+import { product } from "./numbers.ts";
 import { equalAll, type Size, show } from "./size.ts";
 
 /** A tensor's type. `float` as a dtype, and sizes that are not numbers, occur only while checking. */
@@ -23,5 +24,5 @@ export function dtypeOf(t: Type): DType {
   if (t.dtype === "float") throw new Bug("`float` is not resolved after elaboration");
   return t.dtype;
 }
-export const count = (t: Type): number => dims(t).reduce((a, b) => a * b, 1);
+export const count = (t: Type): number => product(dims(t));
 export const byteSize = (t: Type): number => count(t) * bytesOf[dtypeOf(t)];
