@@ -1,7 +1,7 @@
 // Rules, and what applies them until none fits.
 import { Bug } from "../diagnostic.ts";
-import type { Builder, Node, Value } from "../graph/node.ts";
-import { rebuild, topological } from "../graph/walk.ts";
+import type { Builder, Graph, Node, Value } from "../graph/node.ts";
+import { rebuild, topological, valuesOf, withValues } from "../graph/walk.ts";
 import type { DType } from "../types/dtype.ts";
 import type { Pattern } from "./pattern.ts";
 
@@ -64,6 +64,9 @@ export function rewrite(
     now = next;
   }
 }
+/** The graph with all rules applied. What no result needs is gone. */
+export const rewriteGraph = (g: Builder, graph: Graph, rules: readonly Rule[], options?: RewriteOptions): Graph =>
+  withValues(graph, rewrite(g, valuesOf(graph), rules, options));
 function byRoot(rules: readonly Rule[]): (name: string) => readonly Rule[] {
   const table = new Map<string, readonly Rule[]>();
   return (name) => {

@@ -7,7 +7,7 @@ import * as b from "../ops/build.ts";
 import { nth } from "../ops/common.ts";
 import { algebra } from "../rewrite/algebra.ts";
 import { madeBy } from "../rewrite/pattern.ts";
-import { type RewriteOptions, type Rule, rewrite } from "../rewrite/rule.ts";
+import { type Rule, rewrite, rewriteGraph } from "../rewrite/rule.ts";
 import type { DType } from "../types/dtype.ts";
 import { product } from "../types/numbers.ts";
 import { dims, dtypeOf } from "../types/type.ts";
@@ -176,10 +176,9 @@ class OtherSide {
 }
 
 /** The graph of a step with both rewrites made: after differentiation and simplification. */
-export function routedBackward(g: Builder, graph: Graph, options?: RewriteOptions): Graph {
-  const values = rewrite(g, valuesOf(graph), [...algebra, ...rowFactors], options);
-  const turnedOver = turned(g, values);
-  return withValues(graph, rewrite(g, turnedOver, algebra, options));
+export function routedBackward(g: Builder, graph: Graph): Graph {
+  const apart = rewriteGraph(g, graph, [...algebra, ...rowFactors]);
+  return rewriteGraph(g, withValues(graph, turned(g, valuesOf(apart))), algebra);
 }
 /**
  * With sums of the other side for those that have one. All are found before any is replaced, as what is present changes with the first.

@@ -1,11 +1,10 @@
 // Sums into places, without atomics: the rows of a routing's groups lie together; few picks are compared; those that ranges say lie along diagonals; the rest is a routing.
 import type { Builder, Graph, Value } from "../graph/node.ts";
-import { valuesOf, withValues } from "../graph/walk.ts";
 import * as b from "../ops/build.ts";
 import { nth, number } from "../ops/common.ts";
 import { inverted } from "../ops/view.ts";
 import { madeBy } from "../rewrite/pattern.ts";
-import { type RewriteOptions, type Rule, rewrite } from "../rewrite/rule.ts";
+import { type Rule, rewriteGraph } from "../rewrite/rule.ts";
 import { isFloat } from "../types/dtype.ts";
 import { fromTo, product } from "../types/numbers.ts";
 import { dims, dtypeOf, type Type } from "../types/type.ts";
@@ -164,5 +163,4 @@ const param = (g: Builder, store: string, dtype: Type["dtype"], shape: readonly 
 
 export const scatters: readonly Rule[] = [turned, grouped, compared, diagonals, routed, histogram];
 /** After differentiation: no `scatter` that adds is left. */
-export const expandScatters = (g: Builder, graph: Graph, options?: RewriteOptions): Graph =>
-  withValues(graph, rewrite(g, valuesOf(graph), scatters, options));
+export const expandScatters = (g: Builder, graph: Graph): Graph => rewriteGraph(g, graph, scatters);

@@ -1,10 +1,9 @@
 // Products of experts of one hidden unit: a matrix of one column, or of one row, fills no register tile. Each row is multiplied by its expert's vector.
 import type { Builder, Graph, Value } from "../graph/node.ts";
-import { valuesOf, withValues } from "../graph/walk.ts";
 import * as b from "../ops/build.ts";
 import { nth } from "../ops/common.ts";
 import { madeBy } from "../rewrite/pattern.ts";
-import { type RewriteOptions, type Rule, rewrite } from "../rewrite/rule.ts";
+import { type Rule, rewriteGraph } from "../rewrite/rule.ts";
 import { dims, dtypeOf } from "../types/type.ts";
 
 interface Thin {
@@ -82,5 +81,4 @@ export const thinProducts: readonly Rule[] = [
   ),
   turned,
 ];
-export const thinned = (g: Builder, graph: Graph, options?: RewriteOptions): Graph =>
-  withValues(graph, rewrite(g, valuesOf(graph), thinProducts, options));
+export const thinned = (g: Builder, graph: Graph): Graph => rewriteGraph(g, graph, thinProducts);

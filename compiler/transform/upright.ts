@@ -1,10 +1,9 @@
 // A fold of what is read turned, down the columns of what lies in memory, is a fold of that along another axis, in its own order.
 import type { Builder, Graph, Value } from "../graph/node.ts";
-import { valuesOf, withValues } from "../graph/walk.ts";
 import * as b from "../ops/build.ts";
 import { nth } from "../ops/common.ts";
 import { madeBy } from "../rewrite/pattern.ts";
-import { type Rule, rewrite } from "../rewrite/rule.ts";
+import { type Rule, rewriteGraph } from "../rewrite/rule.ts";
 import { count, dims } from "../types/type.ts";
 
 /** Smaller ones are read from the caches, in whatever order. */
@@ -93,4 +92,4 @@ export const uprightFolds = (smallest: number): Rule => ({
 });
 /** `smallest`: elements that a fold must have. */
 export const foldUpright = (g: Builder, graph: Graph, smallest = least): Graph =>
-  withValues(graph, rewrite(g, valuesOf(graph), [uprightFolds(smallest)]));
+  rewriteGraph(g, graph, [uprightFolds(smallest)]);
