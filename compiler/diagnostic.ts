@@ -17,7 +17,7 @@ export interface Diagnostic {
 }
 
 /** 1-based; columns count UTF-16 units, as editors do. */
-export interface Position {
+interface Position {
   readonly line: number;
   readonly column: number;
 }

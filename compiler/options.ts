@@ -44,7 +44,7 @@ export const set: Flag<Settings> = {
 export const shared = { target, precision, tf32, threads, set };
 
 /** What `compile` makes code for too, and shows: `cuda:sm_90a`. */
-export type CudaTarget = `cuda:${string}`;
+type CudaTarget = `cuda:${string}`;
 export type CompileTarget = Exclude<Target, "cuda"> | CudaTarget;
 export const compileTarget: Flag<CompileTarget> = {
   flags: target.flags,

@@ -5,7 +5,7 @@ import { type Diagnostic, type Label, position } from "./diagnostic.ts";
 import type { Source, Span } from "./syntax/ast.ts";
 
 /** A diagnostic for a program to read: `moec check --json` prints it. */
-export interface PlainDiagnostic {
+interface PlainDiagnostic {
   readonly code: string;
   readonly message: string;
   readonly file: string;
@@ -24,7 +24,7 @@ export function plain({ code, message, labels, notes, help }: Diagnostic): Plain
   return { code, message, file: source.name, ...place, notes, help };
 }
 
-export interface RenderOptions {
+interface RenderOptions {
   readonly color: boolean;
   /** Columns of the terminal; longer lines are cut around what they show. */
   readonly width: number;

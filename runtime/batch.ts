@@ -27,7 +27,7 @@ export interface Written {
   readonly wish: number;
   readonly token: number;
 }
-export interface BatchOptions {
+interface BatchOptions {
   /** Of the batch that `generate:1` and the other lengths are compiled for: 1. */
   readonly rows?: number | undefined;
   readonly seed: number;

@@ -17,7 +17,7 @@ export interface Watch {
   readonly after?: (ran: Ran) => void;
   readonly profile?: HostOptions["profile"];
 }
-export interface DebugOptions {
+interface DebugOptions {
   /** The rung. */
   readonly level?: number;
   /** Passes whose results are printed whatever the rung. */

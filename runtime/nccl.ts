@@ -2,7 +2,7 @@
 import { Problem } from "../compiler/diagnostic.ts";
 import { libraryPaths, unbuilt } from "./cuda/find.ts";
 
-export interface Nccl {
+interface Nccl {
   readonly path: string;
   /** `2.28.7` */
   readonly version: string;

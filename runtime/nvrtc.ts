@@ -6,14 +6,14 @@ import { Problem } from "../compiler/diagnostic.ts";
 import { libraryPaths, list, unbuilt } from "./cuda/find.ts";
 
 /** One translation unit. `architecture`: `sm_90a`. `names`: expressions whose mangled names are wanted (`kernel<64>`). */
-export interface CudaSource {
+interface CudaSource {
   readonly name: string;
   readonly text: string;
   readonly architecture: string;
   readonly options?: readonly string[];
   readonly names?: readonly string[];
 }
-export interface CudaCode {
+interface CudaCode {
   readonly ptx: string;
   readonly cubin: Buffer;
   /** Warnings, and what ptxas says of each kernel if `--ptxas-options=-v` is among the options. */

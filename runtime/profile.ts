@@ -6,7 +6,7 @@ import { type KernelTime, kernelTimes, type Limits, unknownLimits } from "./kern
 import type { StepTimes } from "./native.ts";
 import { openTrial, type Trial, type TrialOptions } from "./trial.ts";
 
-export interface ProfileOptions extends Omit<TrialOptions, "after"> {
+interface ProfileOptions extends Omit<TrialOptions, "after"> {
   /** Runs that are in the trace: 5. One before them is not. */
   readonly runs?: number | undefined;
 }

@@ -12,7 +12,7 @@ import { findEntry, headerSizes, readProgram } from "./program.ts";
 import { readSafetensors } from "./safetensors.ts";
 import { convert, count, fromNested, fromNumbers, sameShape, showShape } from "./tensor.ts";
 
-export interface RunOptions extends Running {
+interface RunOptions extends Running {
   /** A .moe file. */
   readonly program: string;
   /** `Declaration`, `Declaration.method` or a function; the file's only model if not given. */

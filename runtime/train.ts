@@ -66,9 +66,9 @@ export interface TrainOptions extends Running {
   /** Told of each file how much of it the tokenizer has read. */
   readonly encoding?: Progress | undefined;
 }
-export type SampleOptions = Pick<GenerateOptions, "tokens" | "temperature" | "signal">;
+type SampleOptions = Pick<GenerateOptions, "tokens" | "temperature" | "signal">;
 /** What a run begins its log with; `bigram` and `unigram` as `entropies` says, of all the data's bytes; token numbers have none. */
-export interface About {
+interface About {
   readonly bigram?: number;
   readonly unigram?: number;
   readonly bytes: number;

@@ -23,7 +23,7 @@ export interface TuneOptions extends Omit<TrialOptions, "after" | "schedules" | 
   readonly round?: (axis: Axis, done: number, of: number) => void;
 }
 /** What was found for one shape; times are those of all its launches in one run, in seconds. */
-export interface TunedShape {
+interface TunedShape {
   readonly shape: string;
   readonly before: Schedule;
   readonly after: Schedule;

@@ -18,7 +18,7 @@ export interface Argument {
   /** As written. */
   readonly text: string;
 }
-export interface HeaderName {
+interface HeaderName {
   readonly name: string;
   readonly kind: "size" | "value" | "layer";
   /** As written; null: it must be given. */

@@ -26,7 +26,7 @@ export interface Reported {
   readonly value: Value;
 }
 /** What a world's entry sets besides its results, and where it is kept. */
-export interface Effects {
+interface Effects {
   readonly losses: Reported[];
   readonly metrics: Reported[];
 }

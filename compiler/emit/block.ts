@@ -4,7 +4,7 @@ import type { Expr, Kernel, Stmt, StmtOf, Tile } from "../kernel/ir.ts";
 import { statements as all } from "../kernel/passes.ts";
 import { raggedOf } from "./grid.ts";
 
-export interface BlockShape {
+interface BlockShape {
   readonly threads: number;
   readonly warps: readonly [rows: number, cols: number];
   /** Blocks that must fit on one multiprocessor: more would leave a thread too few registers. */

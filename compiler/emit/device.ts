@@ -25,7 +25,7 @@ export function hashOfDevice(folder: URL): string {
   return hash.digest("hex").slice(0, 16);
 }
 /** The headers are read only where one is newer than what was built. */
-export function requireBuiltWith(hash: string, built: URL, folder: URL): void {
+function requireBuiltWith(hash: string, built: URL, folder: URL): void {
   const made = statSync(built).mtimeMs;
   if (headersIn(folder).some((header) => statSync(header).mtimeMs > made) && hashOfDevice(folder) !== hash)
     throw new Problem(

@@ -3,7 +3,7 @@ import { address, children, dependsOn, load, same, typeOf, variable, withLoads }
 import type { Expr, Load, Stmt, StmtOf, Var } from "../kernel/ir.ts";
 
 /** Loads from memory, which stand on nothing that the points compute: one for all of a row, and those that differ along it. `body`: all else. */
-export interface Early {
+interface Early {
   readonly row: readonly StmtOf<"let">[];
   readonly lets: readonly StmtOf<"let">[];
   readonly body: readonly Stmt[];

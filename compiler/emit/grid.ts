@@ -46,7 +46,7 @@ export function decode(grid: readonly Axis[], t: string): string[] {
 }
 
 /** How a persistent grid deals tasks: what is declared first, when there is a task, and its blocks. */
-export interface Dealing {
+interface Dealing {
   readonly setup: readonly string[];
   readonly more: string;
   /** `name = value`, for constants of type ix. */

@@ -17,7 +17,7 @@ import {
 import type { Buffer, Expr, Var } from "../kernel/ir.ts";
 
 /** What a load reads where an index lies in its axis, and 0 elsewhere. */
-export interface Guard {
+interface Guard {
   readonly from: Buffer;
   /** As if no index were held inside. */
   readonly at: readonly Expr[];

@@ -59,7 +59,7 @@ function onlySum(tile: Tile, k: Kernel): Tile | null {
   if (!acc || more.length > 0) return null;
   return products.filter((t) => t.b.includes(tile) || t.acc.includes(acc)).length === 1 ? acc : null;
 }
-export interface InPanels {
+interface InPanels {
   readonly start: Direct;
   /** Elements from a panel to the next. */
   readonly step: number;

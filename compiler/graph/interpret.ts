@@ -6,7 +6,7 @@ import { rounded } from "./array.ts";
 import type { NdArray, Node, Value } from "./node.ts";
 import { storeOf, topological } from "./walk.ts";
 
-export interface InterpretOptions {
+interface InterpretOptions {
   /** Floats are not rounded to their dtypes: what finite differences need. */
   readonly exact?: boolean;
 }

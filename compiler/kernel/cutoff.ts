@@ -23,7 +23,7 @@ interface Tried {
   readonly sums: VirtualBuffer;
 }
 /** A round's own, and the round before it; the first has none. */
-export interface CutoffRound {
+interface CutoffRound {
   readonly own: Tried;
   readonly before: Tried | null;
 }

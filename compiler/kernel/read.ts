@@ -8,7 +8,7 @@ import type { Expr } from "./ir.ts";
 import { show } from "./print.ts";
 
 /** What a kernel knows about values: which are in memory, and which are wanted by more than one of its expressions. */
-export interface Sources {
+interface Sources {
   /** The element of a value that the kernel does not compute itself, or null. */
   element(v: Value, at: readonly Expr[]): Expr | null;
   /** Used more than once: its element gets a name. */

@@ -13,7 +13,7 @@ export interface Copy {
   readonly from: VirtualBuffer;
   readonly to: VirtualBuffer;
 }
-export interface Sharing {
+interface Sharing {
   readonly groups: readonly Group[];
   /** Copies to make before launch i, or at the end, where memory cannot be shared. */
   readonly copies: readonly (readonly Copy[])[];

@@ -12,7 +12,7 @@ import type { Entry, Plan, PlanBuffer, PlanKernel, PlanStore, Step } from "./pla
 import type { Sequence, VirtualBuffer, VirtualLaunch } from "./sequence.ts";
 import { verifyPlan } from "./verify.ts";
 
-export interface MemoryOptions {
+interface MemoryOptions {
   readonly target: string;
   /** Text put before every kernel. */
   readonly header: string;

@@ -60,7 +60,7 @@ export interface PlanKernel {
     | undefined;
 }
 /** Runs tasks 0 .. tasks of a kernel; `args` index Plan.buffers. */
-export interface Launch {
+interface Launch {
   readonly kernel: number;
   readonly args: readonly number[];
   readonly tasks: number;

@@ -97,7 +97,7 @@ export interface State extends Node {
   readonly init: Expr;
 }
 /** `up: Linear(D, H)`, `blocks: Block(D)[L]`, `feed: feed`. */
-export interface SubLayer extends Node {
+interface SubLayer extends Node {
   readonly kind: "sublayer";
   readonly name: Name;
   readonly value: Expr;
@@ -165,7 +165,7 @@ export interface Selector extends Node {
   readonly path: readonly Name[];
 }
 
-export type UnaryOp = "-" | "!";
+type UnaryOp = "-" | "!";
 export type BinaryOp = "+" | "-" | "*" | "/" | "%" | "**" | "@" | "==" | "!=" | "<" | "<=" | ">" | ">=" | "&&" | "||";
 export type Expr =
   | (Node & { readonly kind: "number"; readonly value: number })

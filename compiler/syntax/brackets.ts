@@ -24,7 +24,7 @@ export interface Fault {
   /** The index before which the closing bracket is put. */
   readonly at: number;
 }
-export interface Balanced {
+interface Balanced {
   readonly tokens: IToken[];
   readonly faults: readonly Fault[];
 }

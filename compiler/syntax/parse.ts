@@ -10,7 +10,7 @@ import { helpFor } from "./remedies.ts";
 import { split } from "./split.ts";
 import { deepest, endOf, Text, TooDeep } from "./text.ts";
 
-export interface Parsed {
+interface Parsed {
   readonly program: Program;
   readonly diagnostics: readonly Diagnostic[];
 }

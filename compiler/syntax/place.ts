@@ -9,7 +9,7 @@ export interface Place {
   readonly starts: readonly number[];
 }
 /** A line of a file, from a stack. */
-export interface Caller {
+interface Caller {
   readonly file: string;
   readonly line: number;
 }

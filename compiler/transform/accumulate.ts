@@ -7,7 +7,7 @@ import { dims, dtypeOf } from "../types/type.ts";
 /** What a `train` calls the entry that steps its optimizer. */
 export const updateOf = (entry: string): string => `${entry}:update`;
 
-export interface Accumulated {
+interface Accumulated {
   /** The gradients' sums, 0 at first. */
   readonly stores: readonly Store[];
   /** Adds a batch's gradients to the sums. */

@@ -25,7 +25,7 @@ import { disassembled, nvdisasm } from "./sass.ts";
 import { compileVariants, type VariantKernel, variantHeader, variantsFor } from "./variants.ts";
 
 export type CudaForm = Exclude<SharedForm, "cpp"> | "cu" | "ptx" | "cubin" | "sass";
-export interface CudaRequest extends Omit<CompileRequest, "target" | "emit"> {
+interface CudaRequest extends Omit<CompileRequest, "target" | "emit"> {
   /** `sm_90a` */
   readonly architecture: string;
   readonly emit: CudaForm | null;

@@ -9,7 +9,7 @@ import { Problem } from "../../compiler/diagnostic.ts";
 import { isCode, onFile } from "../../compiler/on-file.ts";
 import { makeFolder, writeWhole } from "../files.ts";
 
-export interface CacheStats {
+interface CacheStats {
   readonly folder: string;
   readonly files: number;
   readonly bytes: number;

@@ -17,7 +17,7 @@ import { tokenizerName } from "../tokenizer/file.ts";
 import type { Codec } from "../tokens.ts";
 import { type Foreign, foreignTensors, openForeign } from "./weights.ts";
 
-export interface ImportOptions {
+interface ImportOptions {
   /** What save_pretrained wrote. */
   readonly folder: string;
   /** runs/NAME. */
@@ -27,7 +27,7 @@ export interface ImportOptions {
   /** Told why the folder's tokenizer cannot be taken over. */
   readonly warn?: ((line: string) => void) | undefined;
 }
-export interface Imported {
+interface Imported {
   readonly out: string;
   readonly model: string;
   readonly parameters: number;

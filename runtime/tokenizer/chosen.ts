@@ -5,13 +5,13 @@ import { writeAtomic } from "../files.ts";
 import { type Codec, codecs } from "../tokens.ts";
 import { openTokenizer } from "./codec.ts";
 
-export interface AskedTokens {
+interface AskedTokens {
   readonly ids?: boolean | undefined;
   /** tokenizer.json, or the folder that holds it. */
   readonly tokenizer?: string | undefined;
 }
 /** A run's folder, and what its config.json says. */
-export interface OfRun {
+interface OfRun {
   readonly folder: string;
   readonly config: Codec["asked"];
 }

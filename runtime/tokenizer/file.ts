@@ -63,7 +63,7 @@ const configSchema = v.looseObject({
   add_bos_token: v.nullish(v.boolean()),
   add_eos_token: v.nullish(v.boolean()),
 });
-export type TokenizerConfig = v.InferOutput<typeof configSchema>;
+type TokenizerConfig = v.InferOutput<typeof configSchema>;
 
 /** `files` by name; `hash`, a SHA-256, is of them all. */
 export interface TokenizerFile {
