@@ -28,7 +28,8 @@ export function exprs(s: Stmt): readonly Expr[] {
       return [s.extent, s.key];
     case "store":
       return [...s.at, s.value];
-    default:
+    case "both":
+    case "sync":
       return [];
   }
 }

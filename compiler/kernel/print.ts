@@ -104,8 +104,8 @@ export function lines(s: Stmt): string[] {
       );
     case "store":
       return [`${s.to.name}[${s.at.map(show).join(", ")}] = ${s.run ? `sum of ${s.run}: ` : ""}${show(s.value)}`];
-    default:
-      return [s.s];
+    case "sync":
+      return ["sync"];
   }
 }
 function showAhead({ ahead, loop }: Ahead): string {
