@@ -2,6 +2,7 @@
 import { item, range } from "../kernel/expr.ts";
 import type { Expr, Kernel, Stmt, StmtOf, Tile } from "../kernel/ir.ts";
 import { statements as all } from "../kernel/passes.ts";
+import { once } from "../once.ts";
 import { raggedOf } from "./grid.ts";
 
 interface BlockShape {
@@ -12,13 +13,7 @@ interface BlockShape {
   /** Tasks are of different lengths: each has a block, which the GPU deals. */
   readonly each: boolean;
 }
-const shapes = new WeakMap<Kernel, BlockShape>();
-export function blockOf(k: Kernel): BlockShape {
-  const known = shapes.get(k) ?? made(k);
-  shapes.set(k, known);
-  return known;
-}
-function made(k: Kernel): BlockShape {
+export const blockOf = once((k: Kernel): BlockShape => {
   const tiles = statements(k, "tile")
     .map((s) => s.tile)
     .filter((t) => t.role === "acc" && item(t.shape, 0) > 1);
@@ -29,7 +24,7 @@ function made(k: Kernel): BlockShape {
   const cols = whole || tiles.some((t) => item(t.shape, 1) % 32 !== 0) ? 1 : 2;
   const down = Math.min(rows / 16, 4 / cols);
   return { threads: 32 * down * cols, warps: [down, cols], blocks: whole ? 3 : 2, each: whole && raggedOf(k) < 0 };
-}
+});
 /** Whether a warp must hold whole rows: they are folded, or the accumulator is an operand. */
 const wantsRows = (k: Kernel): boolean =>
   statements(k, "foldrows").length > 0 || statements(k, "mma").some((s) => s.a.role === "acc");
@@ -54,14 +49,8 @@ interface Operands {
   /** Of f32, where the left operand is of bf16: tensor cores multiply them as three parts of bf16. */
   readonly parted: ReadonlySet<Tile>;
 }
-const operands = new WeakMap<Kernel, Operands>();
 /** What each operand is made of: bf16 where nothing is lost by it in any right operand, or in the left one; else f32. */
-export function operandsOf(k: Kernel): Operands {
-  const known = operands.get(k) ?? chosen(k);
-  operands.set(k, known);
-  return known;
-}
-function chosen(k: Kernel): Operands {
+export const operandsOf = once((k: Kernel): Operands => {
   const elements = new Map<Tile, Element>(
     statements(k, "stage").map((s) => [s.tile, s.tile.type === "i32" ? "i32" : isShort(s.value) ? "bf16" : "f32"]),
   );
@@ -82,6 +71,6 @@ function chosen(k: Kernel): Operands {
   const isParted = ({ a }: (typeof products)[number]): boolean => a !== null && elements.get(a) === "bf16";
   const parted = products.filter(isParted).flatMap(({ b }) => b.filter((t) => elements.get(t) === "f32"));
   return { elements, parted: new Set(parted) };
-}
+});
 const isShort = (x: Expr): boolean =>
   x.e === "load" ? x.from.kind === "buffer" && x.from.dtype === "bf16" : x.e === "op" && x.op === "bf16";

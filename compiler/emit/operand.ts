@@ -21,6 +21,7 @@ import {
   variable,
 } from "../kernel/expr.ts";
 import type { Axis, Expr, Load, StmtOf, Tile, Var } from "../kernel/ir.ts";
+import { once } from "../once.ts";
 import { blockOf, type Element, operandsOf } from "./block.ts";
 import { type Direct, loadOf } from "./lies.ts";
 import type { Emitter } from "./text.ts";
@@ -37,19 +38,9 @@ interface Needs {
   /** Operands that are others turned, and have no memory of their own. */
   readonly turned: Map<Tile, Tile>;
 }
-const needs = new WeakMap<Emitter, Needs>();
-export function needsOf(e: Emitter): Needs {
-  const known = needs.get(e) ?? {
-    shared: 0,
-    held: null,
-    prologue: [],
-    ahead: null,
-    stageOf: new Map(),
-    turned: new Map(),
-  };
-  needs.set(e, known);
-  return known;
-}
+export const needsOf = once(
+  (_: Emitter): Needs => ({ shared: 0, held: null, prologue: [], ahead: null, stageOf: new Map(), turned: new Map() }),
+);
 /** Where so many bytes of shared memory begin. */
 export function reserve(e: Emitter, bytes: number): number {
   const n = needsOf(e);

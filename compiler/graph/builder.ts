@@ -1,5 +1,6 @@
 // Makes nodes, and makes each only once: equal is identical.
 import { Bug } from "../diagnostic.ts";
+import { once } from "../once.ts";
 import type { Span } from "../syntax/ast.ts";
 import { Sym } from "../types/size.ts";
 import type { Builder, Node, Op, Value } from "./node.ts";
@@ -43,13 +44,9 @@ export class GraphBuilder implements Builder {
 }
 
 /** Attributes as text, the same exactly where they mean the same. They are never changed, so each object is written once. */
-function attrsKey(attrs: unknown): string {
-  if (typeof attrs !== "object" || attrs === null) return JSON.stringify(attrs);
-  const known = keys.get(attrs) ?? JSON.stringify(attrs, (_, value: unknown) => written(value));
-  keys.set(attrs, known);
-  return known;
-}
-const keys = new WeakMap<object, string>();
+const attrsKey = (attrs: unknown): string =>
+  typeof attrs !== "object" || attrs === null ? JSON.stringify(attrs) : keyOf(attrs);
+const keyOf = once((attrs: object): string => JSON.stringify(attrs, (_, value: unknown) => written(value)));
 /** Sizes by their atoms; -0, NaN and infinities as what they are. */
 function written(value: unknown): unknown {
   if (value instanceof Sym)

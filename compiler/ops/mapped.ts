@@ -5,6 +5,7 @@ import { Bug } from "../diagnostic.ts";
 import { TypeMismatch } from "../graph/builder.ts";
 import { isAmong } from "../graph/choices.ts";
 import type { Builder, Mapped, Node, Outer, Routing, Value } from "../graph/node.ts";
+import { once } from "../once.ts";
 import { isFloat } from "../types/dtype.ts";
 import { product } from "../types/numbers.ts";
 import { dims, dtypeOf } from "../types/type.ts";
@@ -62,13 +63,10 @@ export function grouped(g: Builder, x: Value, to: Space): Value {
 }
 /** What a routing sorts. */
 const routed = (order: Value): Value => order.node.args[0] ?? order;
-const learning = new WeakMap<Node, boolean>();
 /** Whether something is stored that it is made of, so that there may be a gradient. */
-export function mayLearn(node: Node): boolean {
-  const known = learning.get(node) ?? (node.op.name === "param" || node.args.some((a) => mayLearn(a.node)));
-  learning.set(node, known);
-  return known;
-}
+export const mayLearn: (node: Node) => boolean = once(
+  ({ op, args }) => op.name === "param" || args.some((a) => mayLearn(a.node)),
+);
 /** Whether all entries along the first axis are equal, so that an order changes nothing. */
 const repeatsRows = ({ node }: Value): boolean =>
   node.op.name === "broadcast" && !(node.attrs as OpAttrs["broadcast"]).axes.includes(0);

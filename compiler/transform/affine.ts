@@ -1,5 +1,6 @@
 // What indices are made of ranges, by arithmetic: how they grow along each axis.
 import type { Value } from "../graph/node.ts";
+import { once } from "../once.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import { number } from "../ops/common.ts";
 import { madeBy } from "../rewrite/pattern.ts";
@@ -16,16 +17,12 @@ export interface Affine {
   readonly axes: readonly (readonly Axis[])[];
   readonly start: number;
 }
-const known = new WeakMap<Value, Affine | null>();
 /** Null where an index is anything else, or may not fit an i32. */
-export function affineOf(v: Value): Affine | null {
-  const before = known.get(v);
-  if (before !== undefined) return before;
+export const affineOf: (v: Value) => Affine | null = once((v) => {
   const found = v.type.dtype === "i32" ? made(v) : null;
   const fits = found !== null && span(found.axes.flat()).every((x) => Math.abs(x + found.start) < 2 ** 31);
-  known.set(v, fits ? found : null);
   return fits ? found : null;
-}
+});
 function made(v: Value): Affine | null {
   const { op, attrs, args } = v.node;
   const [x, y] = args.map((a) => affineOf(a));

@@ -1,6 +1,7 @@
 // Sums into places that ranges say, by arithmetic: a Toeplitz matrix's gradient, or that of a table of relative positions. What goes to one place
 // lies along a diagonal, and is read there: nothing is sorted.
 import type { Builder, Value } from "../graph/node.ts";
+import { once } from "../once.ts";
 import * as b from "../ops/build.ts";
 import { number } from "../ops/common.ts";
 import { fromTo, product } from "../types/numbers.ts";
@@ -76,15 +77,8 @@ interface Function {
   readonly over: Affine | null;
   of(g: Builder, values: Value): Value;
 }
-const functions = new WeakMap<Value, Function | null>();
 /** How a value is made, element by element, of one number that is arithmetic on ranges. */
-function functionOf(v: Value): Function | null {
-  const before = functions.get(v);
-  if (before !== undefined) return before;
-  const found = leafOf(v) ?? viewOf(v) ?? pointOf(v);
-  functions.set(v, found);
-  return found;
-}
+const functionOf: (v: Value) => Function | null = once((v) => leafOf(v) ?? viewOf(v) ?? pointOf(v));
 function leafOf(v: Value): Function | null {
   const a = affineOf(v);
   if (a && a.axes.flat().some(({ step }) => step !== 0)) {
@@ -109,20 +103,15 @@ function pointOf({ node, index }: Value): Function | null {
   if (!parts.every((p) => p !== null)) return null;
   const [over = null, ...more] = parts.flatMap((p) => (p.over ? [p.over] : []));
   if (over && !more.every((x) => alike(over, x))) return null;
-  const of = (g: Builder, values: Value): Value => {
-    const args = parts.map((p) => p.of(g, values));
-    return g.add(node.op, args, node.attrs).results[index] as Value;
-  };
-  return { over, of: once(of) };
-}
-/** Of the same values it is made once, however often what reads it does. */
-function once(of: Function["of"]): Function["of"] {
+  // of the same values it is made once, however often what reads it does
   const known = new WeakMap<Value, Value>();
-  return (g, values) => {
-    const made = known.get(values) ?? of(g, values);
+  const of = (g: Builder, values: Value): Value => {
+    const args = known.has(values) ? [] : parts.map((p) => p.of(g, values));
+    const made = known.get(values) ?? (g.add(node.op, args, node.attrs).results[index] as Value);
     known.set(values, made);
     return made;
   };
+  return { over, of };
 }
 
 type Range = readonly [from: number, to: number];

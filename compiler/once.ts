@@ -1,0 +1,9 @@
+/** f of an object, made once for each as long as it lives. */
+export function once<K extends object, V>(f: (of: K) => V): (of: K) => V {
+  const known = new WeakMap<K, { readonly made: V }>();
+  return (of) => {
+    const found = known.get(of) ?? { made: f(of) };
+    known.set(of, found);
+    return found.made;
+  };
+}
