@@ -1,4 +1,5 @@
 // Frames of bodies, and the scopes of modules.
+import { once } from "../once.ts";
 import type * as ast from "../syntax/ast.ts";
 import {
   type Declared,
@@ -49,23 +50,15 @@ export function declarationValue(decl: Declared): Val {
 
 /** Which call of a body stands at `at`, counted in the order of the text: a place that does not move with spaces or comments. */
 function ordinalOf(body: object | null, at: ast.Span): string {
-  if (!body) return "";
-  let calls = places.get(body);
-  if (!calls) {
-    calls = [];
-    collectCalls(body, calls);
-    places.set(body, calls);
-  }
-  return String(calls.findIndex((c) => c.start === at.start && c.end === at.end));
+  return body ? String(callsIn(body).findIndex((c) => c.start === at.start && c.end === at.end)) : "";
 }
-const places = new WeakMap<object, ast.Span[]>();
-function collectCalls(node: unknown, into: ast.Span[]): void {
-  if (Array.isArray(node)) for (const item of node) collectCalls(item, into);
-  else if (typeof node === "object" && node !== null) {
-    const { kind, span } = node as { kind?: unknown; span?: ast.Span };
-    if (kind === "call" && span) into.push(span);
-    for (const [key, value] of Object.entries(node)) if (key !== "span") collectCalls(value, into);
-  }
+const callsIn: (body: object) => readonly ast.Span[] = once(callsBelow);
+function callsBelow(node: unknown): ast.Span[] {
+  if (Array.isArray(node)) return node.flatMap(callsBelow);
+  if (typeof node !== "object" || node === null) return [];
+  const { kind, span } = node as { kind?: unknown; span?: ast.Span };
+  const own = kind === "call" && span ? [span] : [];
+  return [...own, ...Object.entries(node).flatMap(([key, value]) => (key === "span" ? [] : callsBelow(value)))];
 }
 /** The place of a call in the program, for random numbers: the calls that lead to it, and the turns of the loops around. */
 export const siteOf = (frame: Frame, at: ast.Span): string =>
