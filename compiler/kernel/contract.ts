@@ -11,8 +11,8 @@ import { type Block, plus } from "./build.ts";
 import type { Draft } from "./draft.ts";
 import { add, asIndex, call, div, item, least, load, mul, num, sameAll, sub, unflatten } from "./expr.ts";
 import type { Expr, Form, Tile } from "./ir.ts";
-import { operand, result, shapeOf } from "./read.ts";
-import type { Contraction } from "./schedule.ts";
+import { operand, type Reader, result, shapeOf } from "./read.ts";
+import type { Contraction, Schedule } from "./schedule.ts";
 
 const args = (node: Node): [Value, Value] => [operand(node), operand(node, 1)];
 
@@ -50,17 +50,7 @@ export function dot(d: Draft, node: Node, region: Region): void {
   const left = d.reader(undefined, { plain: true, name: "a" });
   const right = d.reader(undefined, { plain: true, name: "b" });
   const block = (mb: Block): void => {
-    const t: Tiles = {
-      m: mb,
-      n: cols,
-      bm: s.bm,
-      bn: s.bn,
-      bk: s.bk,
-      stream: s.stream,
-      form: d.form(c),
-      lead: at,
-      offsets: null,
-    };
+    const t: Tiles = { ...s, m: mb, n: cols, form: d.form(c), lead: at, offsets: null };
     multiply(d, region, t, {
       a: (x, i, k) => left.element(x, [...at, i, k]),
       b: (y, k, j) => right.element(y, [...at, k, j]),
@@ -83,8 +73,7 @@ export function raggedDot(d: Draft, node: Node, region: Region): void {
   const offsets = operand(node, 2);
   const weights = d.reader(undefined, { plain: true, name: "w" });
   const tile = (block: Block, cols: Block): void => {
-    const { bm, bn, bk, stream } = s;
-    const t: Tiles = { m: block, n: cols, bm, bn, bk, stream, form: d.form(c), lead: [], offsets };
+    const t: Tiles = { ...s, m: block, n: cols, form: d.form(c), lead: [], offsets };
     multiply(d, region, t, {
       a: (y, i, k) => d.reader(undefined, { plain: true, offsets, name: "x" }).element(y, [i, k]),
       b: (y, k, j) => weights.element(y, [e.at, k, j]),
@@ -102,13 +91,9 @@ export function raggedDot(d: Draft, node: Node, region: Region): void {
   d.k.for("m", from, to, s.bm, (block) => tile(block, cols));
 }
 
-interface Tiles {
+interface Tiles extends Pick<Schedule, "bm" | "bn" | "bk" | "stream"> {
   readonly m: Block;
   readonly n: Block;
-  readonly bm: number;
-  readonly bn: number;
-  readonly bk: number;
-  readonly stream: boolean;
   readonly form: Form | null;
   /** The index before the rows. */
   readonly lead: readonly Expr[];
@@ -214,35 +199,21 @@ export function raggedOuter(d: Draft, node: Node): void {
   const offsets = operand(node, 2);
   const { unit } = node.attrs as OpAttrs["ragged_outer"];
   const [groups, k, n] = [item(shapeOf(result(node)), 0), item(shapeOf(x), 1), item(shapeOf(y), 1)];
-  const c: Contraction = {
-    op: "ragged_outer",
-    m: k,
-    n,
-    k: item(shapeOf(x), 0),
-    groups,
-    operands: 1,
-    pairs: 1,
-    short: args(node).every((v) => isShort(d, v)),
-    outer: true,
-  };
+  const short = args(node).every((v) => isShort(d, v));
+  const depth = { k: item(shapeOf(x), 0), operands: 1, pairs: 1, short };
+  const c: Contraction = { op: "ragged_outer", m: k, n, groups, outer: true, ...depth };
   const [s, form] = [d.schedule(c), d.form(c)];
   const e = d.k.task("e", groups);
   const m = d.k.task("m", k, s.bm);
   const cols = d.k.task("n", n, s.bn);
   const [from, to] = group(d, offsets, e.at, unit);
-  const sorted = { plain: true, offsets };
+  const reader = (name: string): Reader => d.reader(undefined, { plain: true, offsets, name });
   const acc = d.k.tile("acc", "acc", [s.bm, s.bn]);
   d.k.for("r", from, to, s.bk, (r) => {
-    const element = (i: Expr, q: Expr): Expr =>
-      d.reader(undefined, { ...sorted, name: "x" }).element(x, [plus(r, q), plus(m, i)]);
+    const element = (i: Expr, q: Expr): Expr => reader("x").element(x, [plus(r, q), plus(m, i)]);
     const left = d.k.stage("left", [s.bm, s.bk], [m.n, r.n], element, form);
-    const right = d.k.stage(
-      "right",
-      [s.bk, s.bn],
-      [r.n, cols.n],
-      (q, j) => d.reader(undefined, { ...sorted, name: "y" }).element(y, [plus(r, q), plus(cols, j)]),
-      form,
-    );
+    const factor = (q: Expr, j: Expr): Expr => reader("y").element(y, [plus(r, q), plus(cols, j)]);
+    const right = d.k.stage("right", [s.bk, s.bn], [r.n, cols.n], factor, form);
     d.k.mma(left, [right], [acc], [m.n, r.n]);
   });
   d.k.each(acc, [m.n, cols.n], (i, j) =>
