@@ -7,7 +7,7 @@ import { expressions, loads, statements, stores, written } from "../kernel/passe
 import { gcd } from "../types/numbers.ts";
 import { blockOf, operandsOf } from "./block.ts";
 import type { Lanes } from "./bodies.ts";
-import { counted, dealt, dealtEach, endOf, roundOf } from "./grid.ts";
+import { count, dealt, dealtEach, endOf, roundOf } from "./grid.ts";
 import { types } from "./literal.ts";
 import { needsOf, Operand, reserve, staged } from "./operand.ts";
 import { dealtAhead, joins, runAhead, runsAhead } from "./pipeline.ts";
@@ -142,7 +142,7 @@ export function walked(axis: Axis, e: Emitter, f: () => void): void {
   const round = roundOf(axis);
   const range = `${round} = ${e.expr(axis.from)}, ${round}_end = ${e.expr(endOf(axis))}`;
   e.block(`for (ix ${range}; ${round} < ${round}_end; ${round} += ${axis.step}) {`, "}", () => {
-    for (const line of counted(axis, (x) => e.expr(x))) e.line(line);
+    count(axis, e);
     f();
   });
 }

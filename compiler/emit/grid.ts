@@ -9,12 +9,15 @@ export const blocksOf = (a: Axis): number =>
 export const roundOf = ({ v, jump }: Axis): string => (jump ? `${v.name}_round` : v.name);
 export const endOf = ({ to, jump }: Axis): Expr => (jump ? sub(to, jump.by) : to);
 /** Declares, in a loop's body, its variable where it counts rounds, and how many elements of its block there are. */
-export function counted(axis: Axis, text: (x: Expr) => string, end = text(axis.to)): string[] {
+export function count(axis: Axis, e: Lines, end = e.expr(axis.to)): void {
   const [{ v, n, step, jump }, round] = [axis, roundOf(axis)];
-  return [
-    ...(jump ? [`const ix ${v.name} = ${round} < ${text(jump.at)} ? ${round} : ${round} + ${text(jump.by)};`] : []),
-    ...(n.e === "var" ? [`const ix ${n.name} = ix_min(${step}, ${end} - ${v.name});`] : []),
-  ];
+  if (jump) e.line(`const ix ${v.name} = ${round} < ${e.expr(jump.at)} ? ${round} : ${round} + ${e.expr(jump.by)};`);
+  if (n.e === "var") e.line(`const ix ${n.name} = ix_min(${step}, ${end} - ${v.name});`);
+}
+/** Where text is written. */
+interface Lines {
+  expr(x: Expr): string;
+  line(text: string): void;
 }
 /** The place in the grid of the axis whose ends the axis before it decides; -1 if there is none. */
 export const raggedOf = (k: Kernel): number => k.grid.findIndex((a) => !isNum(a.to));

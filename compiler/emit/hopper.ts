@@ -6,7 +6,7 @@ import type { Kernel, Stmt, StmtOf } from "../kernel/ir.ts";
 import { bodyOf, statements, written } from "../kernel/passes.ts";
 import type { Variant } from "../plan/plan.ts";
 import { cuda, isWide, parameters, walked } from "./cuda.ts";
-import { counted, dealt } from "./grid.ts";
+import { count, dealt } from "./grid.ts";
 import { joins, roundsOf } from "./pipeline.ts";
 import { mapName, Slabs, slab } from "./slabs.ts";
 import { Emitter, emit, type Target } from "./text.ts";
@@ -187,7 +187,7 @@ function load(run: readonly Loop[], plan: Plan, e: Emitter, mapOf: (o: Slabs) =>
     each((axis, n) => {
       const own = item(operands, n);
       if (boxed) return loadParts(own, plan, e, mapOf);
-      for (const line of counted(axis, (x) => e.expr(x))) e.line(line);
+      count(axis, e);
       const loadBoxes = () => loadAll(own, "pipe.full(s)", mapOf);
       if (boxes > 0) e.block("if (pipe.first()) {", "}", loadBoxes);
       for (const o of own) o.copy(axis);

@@ -3,7 +3,7 @@ import { Bug } from "../diagnostic.ts";
 import { footprint, item } from "../kernel/expr.ts";
 import type { Kernel, StmtOf, Tile } from "../kernel/ir.ts";
 import { statements, stores, written } from "../kernel/passes.ts";
-import { counted, decode, roundOf } from "./grid.ts";
+import { count, decode, roundOf } from "./grid.ts";
 import { types } from "./literal.ts";
 import { reserve, stageLeft, stageRight } from "./staging.ts";
 import type { Emitter, Target } from "./text.ts";
@@ -51,7 +51,7 @@ export const host: Target = {
       `ROLL for (ix ${round} = ${e.expr(from)}, ${v.name}_end = ${e.expr(to)}${last}; ${round} < ${jump ? `${round}s` : `${v.name}_end`}; ${round} += ${step}) {`,
       "}",
       () => {
-        for (const line of counted(s.axis, (x) => e.expr(x), `${v.name}_end`)) e.line(line);
+        count(s.axis, e, `${v.name}_end`);
         e.stmts(s.body);
       },
     );

@@ -4,7 +4,7 @@ import { ceil, isNum, item } from "../kernel/expr.ts";
 import type { Axis, Expr, Kernel, Stmt, StmtOf } from "../kernel/ir.ts";
 import { expressions, statements } from "../kernel/passes.ts";
 import { blockOf, operandsOf } from "./block.ts";
-import { constants, counted, dealing, endOf, roundOf } from "./grid.ts";
+import { constants, count, dealing, endOf, roundOf } from "./grid.ts";
 import { alike, bytesOf, isTurned, needsOf, Operand } from "./operand.ts";
 import type { Emitter } from "./text.ts";
 
@@ -44,25 +44,12 @@ export function joins(run: readonly Loop[], e: Emitter): boolean {
 export function runAhead(run: readonly Loop[], e: Emitter): void {
   const s = item(run, 0);
   const product = productOf(s, e);
-  const rounds = roundsOf(run, e);
   const staged = run.map((loop) => (product ? loop.body.filter(isStage) : withoutTurned(loop.body.filter(isStage), e)));
   const stages = stagesOf(item(staged, 0), e);
   const first = item(staged, 0).map((b) => new Operand(b, stages, e));
-  const operands = [
-    first,
-    ...staged.slice(1).map((own) => own.map((b, i) => new Operand(b, stages, e, item(first, i)))),
-  ];
-  const count = (axis: Axis): void => counted(axis, (x) => e.expr(x)).forEach((line) => e.line(line));
-  const loads = (open: string, close: string): void => {
-    e.line(`${open}${rounds.range}, [&](ix ${roundOf(s.axis)}, i32 s) {`);
-    e.depth++;
-    rounds.each((axis, n) => {
-      count(axis);
-      for (const o of item(operands, n)) o.load("s", axis);
-    });
-    e.depth--;
-    e.line(close);
-  };
+  const others = staged.slice(1).map((own) => own.map((b, i) => new Operand(b, stages, e, item(first, i))));
+  const operands = [first, ...others];
+  const loads = (open: string, close: string): void => loaded(run, operands, e, open, close);
   const begin = (): void => {
     operands.forEach((own, n) => {
       for (const o of own) o.bind(item(run, n).axis);
@@ -76,13 +63,23 @@ export function runAhead(run: readonly Loop[], e: Emitter): void {
   else {
     loads(`pipeline<${stages}>(`, `}, [&](ix ${roundOf(s.axis)}, i32 s) {`);
     e.depth++;
-    if (run.length === 1) count(s.axis);
+    if (run.length === 1) count(s.axis, e);
     for (const o of first) o.name("s");
     e.stmts(s.body.filter((b) => !isStage(b)));
     e.depth--;
     e.line("});");
   }
   if (lets) askForNext(e);
+}
+/** A call with a function that loads what a round of the loops reads. */
+function loaded(run: readonly Loop[], operands: readonly Operand[][], e: Emitter, open: string, close: string): void {
+  const { range, each } = roundsOf(run, e);
+  e.block(`${open}${range}, [&](ix ${roundOf(item(run, 0).axis)}, i32 s) {`, close, () =>
+    each((axis, n) => {
+      count(axis, e);
+      for (const o of item(operands, n)) o.load("s", axis);
+    }),
+  );
 }
 /** The rounds of loops that are one, which counts on from each to the next: `each` writes what a round of loop n does. */
 export function roundsOf(
