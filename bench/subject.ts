@@ -2,7 +2,7 @@
 import { fileURLToPath } from "node:url";
 import { loadFile } from "../compiler/check/modules.ts";
 import { GraphBuilder } from "../compiler/graph/builder.ts";
-import { type Elaborated, type Graph, isHidden, type Store, type Value } from "../compiler/graph/node.ts";
+import { type Elaborated, type Graph, isHidden, plainStore, type Store, type Value } from "../compiler/graph/node.ts";
 import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";
 import { silent } from "../compiler/pass.ts";
@@ -120,6 +120,6 @@ const gradientOf = (parameter: string): string => `gradient.${parameter}`;
 function stored(result: Graph["results"][number], added: Store[]): Graph["results"][number] {
   if (result.role !== "gradient") return result;
   const name = gradientOf(result.name);
-  added.push({ name, role: "state", type: result.value.type, stack: 0, saved: false, where: null });
+  added.push(plainStore(name, "state", result.value.type));
   return { role: "store", name, value: result.value };
 }

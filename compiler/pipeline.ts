@@ -10,7 +10,7 @@ import {
 import { check } from "./check/index.ts";
 import type { Loaded } from "./check/modules.ts";
 import { type Diagnostic, ProgramError } from "./diagnostic.ts";
-import { type Elaborated, type Graph, hidden, type Result, type Store, type Value } from "./graph/node.ts";
+import { type Elaborated, type Graph, hidden, plainStore, type Result, type Store, type Value } from "./graph/node.ts";
 import { printGraph, printTerm } from "./graph/print.ts";
 import { verifyGraph } from "./graph/verify.ts";
 import { storeOf, topological, valuesOf } from "./graph/walk.ts";
@@ -108,10 +108,7 @@ const methodOf = ({ method, name, sizes, given }: EntryRequest): Elaborating => 
   sizes,
   ...(given ? { inputs: given } : {}),
 });
-const hiddenStores: readonly Store[] = [
-  keyStore(hidden.key),
-  { name: hidden.step, role: "input", type: type("i32", []), stack: 0, saved: false, where: null },
-];
+const hiddenStores: readonly Store[] = [keyStore(hidden.key), plainStore(hidden.step, "input", type("i32", []))];
 
 const graphForm: Form<Graph> = {
   name: "graph",
@@ -224,14 +221,7 @@ function requested(e: Elaboration, entry: ElaboratedEntry, { graph }: Forward, c
   const losses = graph.results.filter((r) => r.role === "loss").map((r) => r.value);
   const outputs = graph.results.filter((r) => r.role === "output" && isFloat(r.value.type.dtype));
   const seeds = outputs.map(({ name, value }) => {
-    const store: Store = {
-      name: `${entry.name}/cotangent.${name}`,
-      role: "input",
-      type: value.type,
-      stack: 0,
-      saved: false,
-      where: null,
-    };
+    const store = plainStore(`${entry.name}/cotangent.${name}`, "input", value.type);
     cotangents.push(store);
     return b.param(g, store.name, store.type);
   });

@@ -2,7 +2,7 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { GraphBuilder } from "../compiler/graph/builder.ts";
-import type { Store, Value } from "../compiler/graph/node.ts";
+import { plainStore, type Store, type Value } from "../compiler/graph/node.ts";
 import { lower } from "../compiler/kernel/lower.ts";
 import type { Contraction } from "../compiler/kernel/schedule.ts";
 import { cudaChoices, processors } from "../compiler/kernel/schedule-cuda.ts";
@@ -76,7 +76,7 @@ test("rows of prepared weights begin at 16 bytes, those of weights lie one after
   const w = parameter(g, "w", [136, 203], "bf16");
   const graph = graphOf([b.matmul(g, parameter(g, "x", [130, 136], "bf16"), w)]);
   const layoutAs = (role: Store["role"]): Layout | undefined => {
-    const store: Store = { name: "w", role, type: w.type, stack: 0, saved: false, where: null };
+    const store = plainStore("w", role, w.type);
     const { launches } = lower(graph, { ...backends.cuda, stores: [store] });
     return launches.flatMap((l) => l.args.map((a) => a.buffer)).find((v) => v.store === "w")?.layout;
   };

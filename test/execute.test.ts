@@ -3,7 +3,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { emitHost, hostHeader } from "../compiler/emit/unit.ts";
 import { interpret } from "../compiler/graph/interpret.ts";
-import type { Graph, NdArray, Store } from "../compiler/graph/node.ts";
+import { type Graph, type NdArray, plainStore } from "../compiler/graph/node.ts";
 import { lower } from "../compiler/kernel/lower.ts";
 import { planMemory } from "../compiler/plan/memory.ts";
 import type { Plan } from "../compiler/plan/plan.ts";
@@ -26,16 +26,7 @@ function tensor({ dtype, shape, data }: NdArray): Tensor {
 }
 function planned(graph: Graph): { readonly plan: Plan; readonly values: ReadonlyMap<string, NdArray> } {
   const values = storesOf(graph.results.map((r) => r.value));
-  const stores = [...values].map(
-    ([name, { dtype, shape }]): Store => ({
-      name,
-      role: "parameter",
-      type: { dtype, shape },
-      stack: 0,
-      saved: true,
-      where: null,
-    }),
-  );
+  const stores = [...values].map(([name, { dtype, shape }]) => plainStore(name, "parameter", { dtype, shape }, true));
   const plan = planMemory([lower(graph, { emit: emitHost })], stores, { target: "host", header: hostHeader() });
   return { plan, values };
 }

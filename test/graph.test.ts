@@ -6,7 +6,7 @@ import { GraphBuilder, TypeMismatch } from "../compiler/graph/builder.ts";
 import { choicesOf } from "../compiler/graph/choices.ts";
 import { interpret } from "../compiler/graph/interpret.ts";
 import { mapGraph } from "../compiler/graph/map.ts";
-import type { Graph, Node, Result, Store, Value } from "../compiler/graph/node.ts";
+import { type Graph, type Node, plainStore, type Result, type Value } from "../compiler/graph/node.ts";
 import { printGraph } from "../compiler/graph/print.ts";
 import { verifyGraph } from "../compiler/graph/verify.ts";
 import { rebuild, topological } from "../compiler/graph/walk.ts";
@@ -174,20 +174,12 @@ test("the interpreter rounds to what each dtype holds", () => {
   assert.is(roundBf16(3.3895313892515355e38), 3.3895313892515355e38);
   assert.is(roundBf16(3.4e38), Number.POSITIVE_INFINITY);
 });
-const store = (name: string, role: Store["role"], of: Type): Store => ({
-  name,
-  role,
-  type: of,
-  stack: 0,
-  saved: false,
-  where: null,
-});
 test("what an input chooses among: the shortest axis that is looked up, also through views, and of inputs only", () => {
   const g = new GraphBuilder(ops);
   const [tokens, kept] = [b.param(g, "train/tokens", i32(2, 3)), b.param(g, "kept", i32(2))];
   const rows = (n: number, index: Value): Value => b.take(g, b.param(g, `table ${n}`, f32(n, 4)), index);
   const values = [rows(9, tokens), rows(7, b.reshape(g, tokens, [6])), rows(5, b.add(g, tokens, 1)), rows(3, kept)];
-  const stores = [store("train/tokens", "input", tokens.type), store("kept", "state", kept.type)];
+  const stores = [plainStore("train/tokens", "input", tokens.type), plainStore("kept", "state", kept.type)];
   const results = values.map((value, i): Result => ({ role: "output", name: `${i}`, value }));
   assert.equal(choicesOf({ stores, graphs: [{ name: "train", results }] }), { "train/tokens": 7 });
 });

@@ -4,7 +4,7 @@ import * as assert from "uvu/assert";
 import { emitHost, hostHeader } from "../compiler/emit/unit.ts";
 import { GraphBuilder } from "../compiler/graph/builder.ts";
 import { interpret } from "../compiler/graph/interpret.ts";
-import type { Graph, NdArray, Store, Value } from "../compiler/graph/node.ts";
+import { type Graph, type NdArray, plainStore, type Store, type Value } from "../compiler/graph/node.ts";
 import { panelsOf } from "../compiler/kernel/layout.ts";
 import { lower } from "../compiler/kernel/lower.ts";
 import { type Choices, hostChoices } from "../compiler/kernel/schedule.ts";
@@ -30,14 +30,7 @@ const at = { seed: 0, call: 0, step: 0 };
 
 const valuesOf = (graph: Graph) => graph.results.map((r) => r.value);
 const parameters = (values: ReadonlyMap<string, NdArray>): Store[] =>
-  [...values].map(([name, { dtype, shape }]) => ({
-    name,
-    role: "parameter",
-    type: { dtype, shape },
-    stack: 0,
-    saved: true,
-    where: null,
-  }));
+  [...values].map(([name, { dtype, shape }]) => plainStore(name, "parameter", { dtype, shape }, true));
 interface Loaded {
   readonly executable: PlanExecutable;
   readonly panels: readonly string[];

@@ -2,7 +2,7 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { GraphBuilder } from "../compiler/graph/builder.ts";
-import type { Graph, Store, Value } from "../compiler/graph/node.ts";
+import { type Graph, plainStore, type Value } from "../compiler/graph/node.ts";
 import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";
 import { silent } from "../compiler/pass.ts";
@@ -66,10 +66,9 @@ const compared = (g: GraphBuilder, x: Value, i: number): Value => {
   return b.sum(g, b.where(g, here, b.broadcast(g, x, whole, [0, 2, 3]), 0), [2]);
 };
 function length(graph: Graph): number {
-  const stores = ["h", "p"].map((name): Store => ({ name, role: "state", type: type("f32", [4, 40, 6]), ...plain }));
+  const stores = ["h", "p"].map((name) => plainStore(name, "state", type("f32", [4, 40, 6])));
   return toPlan({ stores, graphs: [graph] }, silent()).kernels.reduce((n, { text }) => n + text.length, 0);
 }
-const plain = { stack: 0, saved: false, where: null };
 
 test("kernels of what reads itself at two places grow with its steps, not with two to their number", () => {
   for (const read of [back, compared]) assert.ok(length(doubling(12, read)) < 4 * length(doubling(6, read)), read.name);
@@ -78,7 +77,7 @@ test("turning 40 times is planned, though 2 to their number ways lead to an elem
   const g = new GraphBuilder(ops);
   let x = b.param(g, "h", type("f32", [97]));
   for (let i = 0; i < 40; i++) x = b.concat(g, [b.slice(g, x, 0, 5, 92), b.slice(g, x, 0, 0, 5)], 0);
-  const stores = [{ name: "h", role: "state", type: type("f32", [97]), ...plain }] as const;
+  const stores = [plainStore("h", "state", type("f32", [97]))];
   const graph: Graph = { name: "turned", results: [{ role: "output", name: "0", value: x }] };
   assert.ok(toPlan({ stores, graphs: [graph] }, silent()).kernels.length > 0);
 });

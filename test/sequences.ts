@@ -1,5 +1,5 @@
 // Sequences to test the planner and the executor with: hand-written kernels over virtual buffers.
-import type { Store } from "../compiler/graph/node.ts";
+import { plainStore, type Store } from "../compiler/graph/node.ts";
 import type { Layout } from "../compiler/plan/plan.ts";
 import type { VirtualArg, VirtualBuffer, VirtualLaunch } from "../compiler/plan/sequence.ts";
 import { bytesOf, type DType } from "../compiler/types/dtype.ts";
@@ -16,14 +16,8 @@ export function buffer(name: string, shape: readonly number[], { dtype = "f32", 
   return { name, dtype, shape, layout: used, bytes, store: null };
 }
 export const ofStore = (buffer: VirtualBuffer): VirtualBuffer => ({ ...buffer, store: buffer.name });
-export const storeOf = ({ name, dtype, shape }: VirtualBuffer, role: Store["role"] = "parameter"): Store => ({
-  name,
-  role,
-  type: { dtype, shape },
-  stack: 0,
-  saved: true,
-  where: null,
-});
+export const storeOf = ({ name, dtype, shape }: VirtualBuffer, role: Store["role"] = "parameter"): Store =>
+  plainStore(name, role, { dtype, shape }, true);
 
 export const read = (buffer: VirtualBuffer): VirtualArg => ({ buffer, access: "read" });
 export const pointwise = (buffer: VirtualBuffer): VirtualArg => ({ buffer, access: "pointwise" });

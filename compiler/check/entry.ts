@@ -1,7 +1,7 @@
 // One entry in numbers: a method or function called once, with its inputs as leaves of the graph.
 import { Problem, ProgramError } from "../diagnostic.ts";
 import { type GraphBuilder, TypeMismatch } from "../graph/builder.ts";
-import type { Graph, Result, Store, Value } from "../graph/node.ts";
+import { type Graph, plainStore, type Result, type Store, type Value } from "../graph/node.ts";
 import * as b from "../ops/build.ts";
 import type * as ast from "../syntax/ast.ts";
 import { dims, type Type } from "../types/type.ts";
@@ -147,14 +147,7 @@ export class Entry {
     if (p.type?.kind !== "tensor") return this.filling.value(p, scope);
     if (this.filling.byDefault(p)) return [];
     const t = typeOf(w, p.type, scope);
-    const store: Store = {
-      name: `${entry.name}/${name}`,
-      role: "input",
-      type: t,
-      stack: 0,
-      saved: false,
-      where: p.span,
-    };
+    const store: Store = { ...plainStore(`${entry.name}/${name}`, "input", t), where: p.span };
     shared.inputs.push(store);
     inputs.push({ name, store });
     return [{ name: p.name, value: tensor(b.param(w.g, store.name, t)), span: p.span }];
@@ -173,7 +166,7 @@ export class Entry {
         stmt.span,
         { help: "all lengths of an entry share its states: give them the same B" },
       );
-    const store: Store = { name, role: "state", type: t, stack: 0, saved: trains(entry), where: stmt.span };
+    const store: Store = { ...plainStore(name, "state", t, trains(entry)), where: stmt.span };
     if (!old) shared.stores.all.set(name, { store, type: t, init: stmt.init, scope, owner: [] });
     return shared.stores.slot(w, name, t);
   }

@@ -125,6 +125,15 @@ export interface Store {
   readonly saved: boolean;
   readonly where: Span | null;
 }
+/** One that no program declares. */
+export const plainStore = (name: string, role: Store["role"], type: Type, saved = false): Store => ({
+  name,
+  role,
+  type,
+  stack: 0,
+  saved,
+  where: null,
+});
 /** Inputs that the runtime gives to every entry that reads them. `$key`: i32[2] = seed, number of the call. `$step`: i32[]. */
 export const hidden = { key: "$key", step: "$step" } as const;
 /** The same for the random numbers of one place: i32[2] = seed, number of the call ^ place. */

@@ -1,5 +1,5 @@
 // Parameters of one shape begin in one kernel: what tells their random numbers apart is an input of their own, not a number in its text.
-import { type Builder, type Graph, hidden, hiddenKey, type Store } from "../graph/node.ts";
+import { type Builder, type Graph, hidden, hiddenKey, plainStore, type Store } from "../graph/node.ts";
 import { rebuild, storeOf, valuesOf, withValues } from "../graph/walk.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import * as b from "../ops/build.ts";
@@ -18,11 +18,4 @@ export function keysAsInputs(g: Builder, graph: Graph): { readonly graph: Graph;
   });
   return { graph: withValues(graph, values), stores: [...stores.values()] };
 }
-export const keyStore = (name: string): Store => ({
-  name,
-  role: "input",
-  type: type("i32", [2]),
-  stack: 0,
-  saved: false,
-  where: null,
-});
+export const keyStore = (name: string): Store => plainStore(name, "input", type("i32", [2]));

@@ -1,5 +1,5 @@
 // Sequences of launches through the real runtime: the driver and NVRTC are those that the environment names, NVIDIA's or the emulator's.
-import type { NdArray, Store } from "../../compiler/graph/node.ts";
+import { type NdArray, plainStore } from "../../compiler/graph/node.ts";
 import { planMemory } from "../../compiler/plan/memory.ts";
 import type { PlanKernel, Variant } from "../../compiler/plan/plan.ts";
 import type { Sequence } from "../../compiler/plan/sequence.ts";
@@ -25,9 +25,9 @@ export interface Ran {
 }
 export async function throughRuntime({ sequence, stores }: Runnable, options: RuntimeOptions): Promise<Ran> {
   const { cache, poison = false, change = (variant) => variant } = options;
-  const parameters = [...stores].map(([name, { dtype, shape }]): Store => {
-    return { name, role: "parameter", type: { dtype, shape }, stack: 0, saved: true, where: null };
-  });
+  const parameters = [...stores].map(([name, { dtype, shape }]) =>
+    plainStore(name, "parameter", { dtype, shape }, true),
+  );
   const plain = planMemory([sequence], parameters, { target: "cuda", header: backends.cuda.header() });
   const changed = ({ variant, ...k }: PlanKernel): PlanKernel => (variant ? { ...k, variant: change(variant) } : k);
   const told: string[] = [];

@@ -1,6 +1,6 @@
 // Random graphs on the host, all in one plan, by any number of threads, cut in two ways, against the interpreter.
 import * as assert from "uvu/assert";
-import type { Graph, NdArray, Store } from "../../compiler/graph/node.ts";
+import { type Graph, type NdArray, plainStore, type Store } from "../../compiler/graph/node.ts";
 import { valuesOf } from "../../compiler/graph/walk.ts";
 import { silent } from "../../compiler/pass.ts";
 import { toPlan } from "../../compiler/pipeline.ts";
@@ -59,14 +59,8 @@ async function outcomesOf(all: readonly Given[], way: Omit<Way, "precision">): P
   return outcomes;
 }
 /** Matrices lie in panels where that is how they are read. */
-const storeFor = (name: string, { dtype, shape }: NdArray): Store => ({
-  name,
-  role: shape.length > 1 && isFloat(dtype) ? "parameter" : "state",
-  type: { dtype, shape },
-  stack: 0,
-  saved: true,
-  where: null,
-});
+const storeFor = (name: string, { dtype, shape }: NdArray): Store =>
+  plainStore(name, shape.length > 1 && isFloat(dtype) ? "parameter" : "state", { dtype, shape }, true);
 /** In the order of the graph's results. */
 function resultsOf(graph: Graph, { outputs, gradients }: Outcome): Float64Array[] {
   const rest = outputs.values();
