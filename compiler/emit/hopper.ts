@@ -41,11 +41,11 @@ function pipelineOf(k: Kernel): readonly Loop[] | null {
   const all = statements(k.body);
   const loops = all.filter((s): s is Loop => s.s === "for" && s.body.some(isMma));
   const staged = loops.flatMap((s) => s.body.filter(isStage)).length;
-  const isOther = (s: Stmt): boolean => !allowed.has(s.s) || (s.s === "tile" && s.tile.role === "shared");
   if (loops.length === 0 || k.locals.length > 0 || all.some(isOther)) return null;
   if (all.filter(isMma).length !== loops.length || all.filter(isStage).length !== staged) return null;
   return loops.every((s) => s.body.every((t) => isStage(t) || isMma(t))) ? loops : null;
 }
+const isOther = (s: Stmt): boolean => !allowed.has(s.s) || (s.s === "tile" && s.tile.role === "shared");
 const allowed: ReadonlySet<Stmt["s"]> = new Set([
   "let",
   "for",

@@ -86,9 +86,7 @@ class Lines {
     return tile;
   }
 }
-function boundIn(loop: Loop): Set<Expr> {
-  const bound = (s: Stmt): readonly Expr[] => (s.s === "let" ? [s.v] : s.s === "each" ? s.vs : []);
-  return new Set([loop.axis.n, ...statements(loop.body).flatMap(bound)]);
-}
+const boundBy = (s: Stmt): readonly Expr[] => (s.s === "let" ? [s.v] : s.s === "each" ? s.vs : []);
+const boundIn = ({ axis, body }: Loop): Set<Expr> => new Set([axis.n, ...statements(body).flatMap(boundBy)]);
 /** Variables and loads that an address is made of. */
 const namesIn = (x: Expr): Expr[] => parts(x).filter((y) => y.e === "var" || y.e === "load");

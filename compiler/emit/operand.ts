@@ -38,9 +38,14 @@ interface Needs {
   /** Operands that are others turned, and have no memory of their own. */
   readonly turned: Map<Tile, Tile>;
 }
-export const needsOf = once(
-  (_: Emitter): Needs => ({ shared: 0, held: null, prologue: [], ahead: null, stageOf: new Map(), turned: new Map() }),
-);
+export const needsOf: (e: Emitter) => Needs = once(() => ({
+  shared: 0,
+  held: null,
+  prologue: [],
+  ahead: null,
+  stageOf: new Map(),
+  turned: new Map(),
+}));
 /** Where so many bytes of shared memory begin. */
 export function reserve(e: Emitter, bytes: number): number {
   const n = needsOf(e);

@@ -47,10 +47,10 @@ export function tilesOf(
 ): { readonly reads: Set<Tile>; readonly writes: Set<Tile> } {
   const among = (all: readonly (Buffer | Tile)[]): Set<Tile> =>
     new Set(all.filter((t) => t.kind === "tile" && roles.includes(t.role)) as Tile[]);
-  const written = (s: Stmt): readonly (Buffer | Tile)[] =>
-    s.s === "store" ? [s.to] : s.s === "tile" ? [s.tile] : s.s === "tally" ? [s.counts] : [];
-  return { reads: among(loads(list).map((x) => x.from)), writes: among(statements(list).flatMap(written)) };
+  return { reads: among(loads(list).map((x) => x.from)), writes: among(statements(list).flatMap(changedBy)) };
 }
+const changedBy = (s: Stmt): readonly (Buffer | Tile)[] =>
+  s.s === "store" ? [s.to] : s.s === "tile" ? [s.tile] : s.s === "tally" ? [s.counts] : [];
 /** Buffers that a kernel stores to. */
 export const written = (k: Kernel): Set<Buffer> =>
   new Set(stores(k.body).flatMap(({ to }) => (to.kind === "buffer" ? [to] : [])));

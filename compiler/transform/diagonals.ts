@@ -3,7 +3,7 @@
 import type { Builder, Value } from "../graph/node.ts";
 import { once } from "../once.ts";
 import * as b from "../ops/build.ts";
-import { number } from "../ops/common.ts";
+import { nth, number } from "../ops/common.ts";
 import { fromTo, product } from "../types/numbers.ts";
 import { dims, dtypeOf } from "../types/type.ts";
 import { type Affine, type Axis, affineOf, alike, commonStep, span, unitOf, viewed } from "./affine.ts";
@@ -107,7 +107,7 @@ function pointOf({ node, index }: Value): Function | null {
   const known = new WeakMap<Value, Value>();
   const of = (g: Builder, values: Value): Value => {
     const args = known.has(values) ? [] : parts.map((p) => p.of(g, values));
-    const made = known.get(values) ?? (g.add(node.op, args, node.attrs).results[index] as Value);
+    const made = known.get(values) ?? nth(g.add(node.op, args, node.attrs).results, index);
     known.set(values, made);
     return made;
   };
