@@ -116,22 +116,12 @@ class Pieces {
   private again(v: Value, piece: Piece): Value {
     const { g, head } = this;
     const { args, attrs, op } = v.node;
-    const k = head.lead(v) ?? 0;
-    const shape = [piece.rows, ...dims(v.type).slice(k)];
     const x = nth(args, 0);
     switch (op.name) {
-      case "broadcast": {
-        const { axes } = attrs as OpAttrs["broadcast"];
-        if (axes.every((a) => a >= k)) return b.broadcast(g, x, shape, later(axes, k));
-        const own = axes.filter((a) => a < k);
-        if (own.length === k) return b.broadcast(g, this.of(x, piece), shape, [0, ...later(axes.slice(k), k)]);
-        // Fewer axes than those of the rows: repeated over these first.
-        const rest = dims(x.type).slice(own.length);
-        const rows = b.broadcast(g, x, [...dims(v.type).slice(0, k), ...rest], [...own, ...rest.map((_, i) => k + i)]);
-        return b.broadcast(g, this.cut(rows, piece), shape, [0, ...later(axes.slice(own.length), k)]);
-      }
+      case "broadcast":
+        return this.repeated(v, x, (attrs as OpAttrs["broadcast"]).axes, piece);
       case "reshape":
-        return b.reshape(g, this.of(x, piece), shape);
+        return b.reshape(g, this.of(x, piece), [piece.rows, ...dims(v.type).slice(head.lead(v) ?? 0)]);
       case "reduce": {
         const { fn, axes } = attrs as OpAttrs["reduce"];
         return b.make1(g, "reduce", [this.of(x, piece)], { fn, axes: later(axes, head.lead(x) ?? 1) });
@@ -144,16 +134,23 @@ class Pieces {
       }
       case "dot":
         return b.dot(g, this.of(x, piece), nth(args, 1));
-      default:
-        return nth(
-          g.add(
-            op,
-            args.map((a) => this.of(a, piece)),
-            attrs,
-          ).results,
-          0,
-        );
+      default: {
+        const own = args.map((a) => this.of(a, piece));
+        return nth(g.add(op, own, attrs).results, 0);
+      }
     }
+  }
+  private repeated(v: Value, x: Value, axes: readonly number[], piece: Piece): Value {
+    const { g } = this;
+    const k = this.head.lead(v) ?? 0;
+    const shape = [piece.rows, ...dims(v.type).slice(k)];
+    if (axes.every((a) => a >= k)) return b.broadcast(g, x, shape, later(axes, k));
+    const own = axes.filter((a) => a < k);
+    if (own.length === k) return b.broadcast(g, this.of(x, piece), shape, [0, ...later(axes.slice(k), k)]);
+    // Fewer axes than those of the rows: repeated over these first.
+    const rest = dims(x.type).slice(own.length);
+    const rows = b.broadcast(g, x, [...dims(v.type).slice(0, k), ...rest], [...own, ...rest.map((_, i) => k + i)]);
+    return b.broadcast(g, this.cut(rows, piece), shape, [0, ...later(axes.slice(own.length), k)]);
   }
 }
 /** Axes behind those of the rows, which become one. */
