@@ -3,14 +3,11 @@ export { type Diagnostic, Problem, ProgramError } from "../compiler/diagnostic.t
 export { plain, render } from "../compiler/render.ts";
 export { type Handle, type Handles, type Hole, moe } from "../compiler/syntax/template.ts";
 export type { DType } from "../compiler/types/dtype.ts";
+export { type CallOptions, type Input, type Inputs, Program } from "./called.ts";
 export { type CompileReport, checkFile, checkText } from "./compile.ts";
 export {
-  type CallOptions,
   type CompileOptions,
   compile,
-  type Input,
-  type Inputs,
-  Program,
   type Source,
   type TargetOptions,
   type TrainedStep,
