@@ -90,11 +90,7 @@ const depthOf = ({ a, valid }: StmtOf<"mma">, e: Emitter): string =>
 const leftOf = ({ a, transposed }: StmtOf<"mma">): string => (transposed ? `transposed(${a.name})` : a.name);
 /** Whether some stores go around the caches. */
 const streams = (k: Kernel): boolean => stores(k.body).some((s) => s.stream);
-/** A right operand; an accumulator is one where it lies. */
-function right(t: Tile, e: Emitter): string {
-  if (t.role === "acc") return `in_place<${item(t.shape, 1)}>(${t.name}.d[0])`;
-  return e.short.has(t) ? `${t.name}.read(few)` : t.name;
-}
+const right = (t: Tile, e: Emitter): string => (e.short.has(t) ? `${t.name}.read(few)` : t.name);
 /** Whether an mma starts its accumulator, in which case what that held does not matter. */
 function starts(t: Tile, e: Emitter): string {
   const axis = e.fresh.get(t);
