@@ -13,6 +13,7 @@ interface BlockShape {
   /** Tasks are of different lengths: each has a block, which the GPU deals. */
   readonly each: boolean;
 }
+/** The threads of a block, and how warps share an accumulator. */
 export const blockOf = once((k: Kernel): BlockShape => {
   const tiles = statements(k, "tile")
     .map((s) => s.tile)

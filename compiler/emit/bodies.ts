@@ -31,6 +31,7 @@ export interface LaneWords extends Words, Reaches {
 }
 export const combines = { sum: "Sum", max: "Max", min: "Min" } as const;
 
+/** Lines of text, and the statements that walk a line: points, folds, running sums, ranks. */
 export abstract class Bodies<T extends LaneWords> extends Expressions<T> {
   readonly lines: string[] = [];
   depth = 0;

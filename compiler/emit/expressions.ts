@@ -32,6 +32,7 @@ const calls: Readonly<Record<string, string>> = {
 export interface Asking extends Ahead {
   readonly when?: "apart" | "together";
 }
+/** The text of an expression, of one element or of a group of lanes. */
 export class Expressions<T extends Words> {
   readonly kernel: Kernel;
   readonly target: T;

@@ -3,6 +3,7 @@ import { Bug } from "../diagnostic.ts";
 import { isNum, item, multiple, sub } from "../kernel/expr.ts";
 import type { Axis, Expr, Kernel } from "../kernel/ir.ts";
 
+/** How many blocks an axis has; NaN where another axis decides its ends. */
 export const blocksOf = (a: Axis): number =>
   isNum(a.to) && isNum(a.from) ? Math.ceil((a.to.value - a.from.value) / a.step) : Number.NaN;
 /** What a loop counts, and up to where: its variable, or, where that jumps, rounds. */

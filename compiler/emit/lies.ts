@@ -25,6 +25,7 @@ export function plain(
 }
 /** Whether what a stage computes before its value may depend on v. */
 const isMade = ({ body }: StmtOf<"stage">, v: Var): boolean => body.some((b) => b.s !== "let" || dependsOn(b.value, v));
+/** The text of a pointer to an element, whose index `replace` changes. */
 export const pointer = (e: Emitter, { from, at }: Direct, replace: (y: Expr) => Expr): string =>
   e.pointer(from, at.map(replace));
 /** Whether a task is the first of those that read the same: they differ in the columns, which come last. */

@@ -19,6 +19,7 @@ import { statements, written } from "../kernel/passes.ts";
 import { inGroups } from "./operand.ts";
 import { runsAhead } from "./pipeline.ts";
 
+/** The kernel with lines staged for the points of its loops, where they may be. */
 export function lined(k: Kernel): Kernel {
   const after = k.body.findIndex((s, i) => s.s === "stage" && k.body[i + 1]?.s !== "stage") + 1;
   if (after === 0) return k;

@@ -70,6 +70,7 @@ export interface Lie {
   readonly R: number;
   readonly C: number;
 }
+/** How an operand of `lanes` elements in 16 bytes lies, if it is a load. */
 export function lieOf({ vs, valid, tile }: StmtOf<"stage">, from: Direct | null, lanes: number): Lie {
   const transposed = from !== null && laneStride(address(from.from, from.at), vs[0], lanes) === 1;
   const [r, c] = transposed ? ([1, 0] as const) : ([0, 1] as const);

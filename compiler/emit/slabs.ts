@@ -52,6 +52,7 @@ function endsWithTensor({ from, deep, depth }: Form, { v, to }: Axis): boolean {
   return isNum(end) && end.value === from.from.shape[axis];
 }
 
+/** Declared at the top of the kernel, bound before its loop, asked for or copied in it by the producers. */
 export class Slabs {
   readonly tile: Tile;
   readonly isLeft: boolean;

@@ -42,6 +42,7 @@ export interface Target extends LaneWords {
   launch?(k: Kernel, e: Emitter): LaunchShape;
 }
 
+/** Writes the statements of one kernel for a target, which it asks for all that differs. */
 export class Emitter extends Bodies<Target> {
   /** Floats that one thread needs for packed operands. */
   scratch = 0;

@@ -3,6 +3,7 @@ import type { DType } from "../types/dtype.ts";
 import { product } from "../types/numbers.ts";
 import type { NdArray } from "./node.ts";
 
+/** Rounded to the dtype. */
 export function ndarray(dtype: DType, shape: readonly number[], data: ArrayLike<number>): NdArray {
   return { dtype, shape, data: rounded(dtype, data) };
 }

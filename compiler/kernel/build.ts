@@ -21,6 +21,7 @@ import {
 } from "./expr.ts";
 import type { Axis, Buffer, Combine, Expr, Form, Kernel, Load, Scalar, Stmt, Tile, Var } from "./ir.ts";
 
+/** Row after row, without padding. */
 export const rowsLayout = (shape: readonly number[]): Extract<Layout, { kind: "rows" }> => ({
   kind: "rows",
   pitch: shape.at(-1) ?? 1,
@@ -38,6 +39,7 @@ export interface Block {
   readonly at: Expr;
   readonly n: Expr;
 }
+/** Element i of a block. */
 export const plus = (b: Block, i: Expr): Expr => add(b.at, i);
 
 /** The variables that an axis binds. */
@@ -50,6 +52,7 @@ interface Scope {
   readonly guarded: boolean;
 }
 
+/** A kernel while it is written, statement by statement. */
 export class Builder {
   readonly doc: string;
   private readonly params: Buffer[] = [];

@@ -47,6 +47,7 @@ function constantOf(x: Expr, isLast: boolean): number {
 }
 type Element = (at: readonly Expr[]) => Expr;
 
+/** One kernel: its statements (`k`), and the buffers that its parameters stand for (`given`), as they are asked for. */
 export class Draft {
   readonly k: Builder;
   readonly given: Given[] = [];

@@ -22,6 +22,7 @@ export interface Expanded {
   /** Of the values that the given graph had too. */
   readonly panels: ValuePanels;
 }
+/** The graph with nothing in it that no kernel is known for; `stores`: those that lie in panels. Throws a Problem where something is f64. */
 export function expand(graph: Graph, { piece }: Pick<Choices, "piece">, stores: StorePanels = new Map()): Expanded {
   const g = new GraphBuilder(ops);
   const gathered = perLayout(g, expandScatters(g, graph), stores);

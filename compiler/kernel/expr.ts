@@ -11,6 +11,7 @@ export const load = (from: Buffer | Tile, ...at: readonly Expr[]): Load => ({ e:
 export const call = (op: string, type: Scalar, ...args: readonly Expr[]): Expr => ({ e: "op", op, type, args });
 const index = (op: string, ...args: readonly Expr[]): Expr => call(op, "index", ...args);
 
+/** A name, with what its values are known to be. */
 export const variable = (name: string, type: Scalar = "index", lo = 0, hi = Infinity, mult = 1): Var => ({
   e: "var",
   name,
@@ -20,6 +21,7 @@ export const variable = (name: string, type: Scalar = "index", lo = 0, hi = Infi
   mult,
 });
 
+/** What an expression is, an element of bf16 being an f32. */
 export function typeOf(x: Expr): Scalar {
   if (x.e !== "load") return x.type;
   if (x.from.kind === "tile") return x.from.type ?? (x.from.role === "shared" ? "i32" : "f32");
@@ -51,6 +53,7 @@ export function same(a: Expr, b: Expr): boolean {
 export const sameAll = (a: readonly Expr[], b: readonly Expr[]): boolean =>
   a.length === b.length && a.every((x, i) => same(x, item(b, i)));
 
+/** Index arithmetic folds numbers, and what cancels. */
 export function add(a: Expr, b: Expr): Expr {
   if (isNum(a) && isNum(b)) return num(a.value + b.value);
   if (is(a, 0)) return b;
@@ -115,6 +118,7 @@ function divided(x: Expr, c: number): Expr | null {
   const [a, b] = pair(x).map((y) => divided(y, c));
   return a && b ? add(a, b) : null;
 }
+/** What `div` leaves, folded where that folds. */
 export function mod(x: Expr, c: number): Expr {
   if (c === 0) return num(0);
   if (isNum(x)) return num(x.value % c);
@@ -137,6 +141,7 @@ function split(x: Expr, c: number): { readonly high: Expr; readonly low: Expr } 
   }
   return { high: terms.length < all.length ? total(terms) : x, low: num(0) };
 }
+/** The terms of a sum, and the sum of terms. */
 export const summands = (x: Expr): Expr[] => (isOp(x, "+") ? x.args.flatMap(summands) : [x]);
 export const total = (terms: readonly Expr[]): Expr => terms.reduce((a, b) => add(a, b));
 export function least(a: Expr, b: Expr): Expr {
@@ -198,6 +203,7 @@ export function multiple(x: Expr): number {
 }
 type Range = readonly [lo: number, hi: number];
 export const unknown: Range = [-Infinity, Infinity];
+/** The least and the largest value of an index, as far as its variables tell. */
 export function range(x: Expr): Range {
   if (x.e === "num") return [x.value, x.value];
   if (x.e === "var") return [x.lo, x.hi];
@@ -234,6 +240,7 @@ export const children = (x: Expr): readonly Expr[] => (x.e === "load" ? x.at : x
 export const dependsOn = (x: Expr, v: Var): boolean => x === v || children(x).some((y) => dependsOn(y, v));
 /** x, and all that it is made of. */
 export const parts = (x: Expr): Expr[] => [x, ...children(x).flatMap(parts)];
+/** x with `by` in place of v, folded again. */
 export function substitute(x: Expr, v: Var, by: Expr): Expr {
   if (x === v) return by;
   if (x.e === "load") return load(x.from, ...x.at.map((y) => substitute(y, v, by)));

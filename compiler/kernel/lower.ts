@@ -65,6 +65,7 @@ export interface Variants {
   readonly emit: (k: Kernel) => Variant | null;
 }
 
+/** The launches that compute a graph, each after what it reads, over buffers that have no place in memory yet. */
 export function lower(graph: Graph, options: LowerOptions): Sequence {
   const { choices = hostChoices } = options;
   const expanded = expand(graph, choices, options.panels);

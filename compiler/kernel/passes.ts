@@ -3,6 +3,7 @@
 import { call, isNum, parts } from "./expr.ts";
 import type { Axis, Buffer, Expr, Kernel, Load, Stmt, StmtOf, Tile } from "./ir.ts";
 
+/** What a statement reads by itself: not what those of its body read. */
 export function exprs(s: Stmt): readonly Expr[] {
   switch (s.s) {
     case "let":
@@ -99,6 +100,7 @@ export function sync(list: readonly Stmt[]): Stmt[] {
   if (read.size + written.size > 0) barrier(); // the next task starts over
   return out;
 }
+/** A kernel as it is emitted: with its barriers, its operands staged outside of loops that do not change them. */
 export const finished = (k: Kernel): Kernel => ({ ...k, body: hoist(sync(k.body)) });
 /** Whether an operand is staged as terms of bf16. */
 export const isSplit = ({ form }: Tile): boolean => form === "term" || form === "terms";

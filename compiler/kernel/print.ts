@@ -25,6 +25,7 @@ export const infix: Readonly<Record<string, readonly [text: string, level: numbe
 };
 const signs: typeof infix = { ...infix, and: ["&&", 1], or: ["||", 0] };
 
+/** In parentheses where what stands around binds tighter than `above`. */
 export function show(x: Expr, above = 0): string {
   if (x.e === "num") return Object.is(x.value, -0) ? "-0" : String(x.value);
   if (x.e === "var") return x.name;

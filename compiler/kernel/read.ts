@@ -20,6 +20,7 @@ interface Sources {
 export type Elements = Readonly<
   Partial<Record<string, (r: Reader, node: Node, at: readonly Expr[], result: number) => Expr>>
 >;
+/** Makes elements of values for one kernel; what was made in a scope that is still open is made once. */
 export class Reader {
   readonly k: Builder;
   private readonly elements: Elements;

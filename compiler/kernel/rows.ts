@@ -20,6 +20,7 @@ import { rowsInTurn } from "./turns.ts";
 const block = 4096;
 const short = 16;
 
+/** Writes a kernel of elements, or of rows with their folds, in the first way that fits: panels, short rows, rows in turn, squares, rows. */
 export function rows(d: Draft, region: Region): void {
   const full = widest(region.outputs);
   const width = d.panelsOf(full);

@@ -13,6 +13,7 @@ import { Reader, result, shapeOf } from "./read.ts";
 
 /** Rows that a task takes: of few, a vector. */
 export const [mostRows, fewRows] = [64, 16];
+/** A block of `count` rows. */
 export const rowsOfLanes = (d: Draft, count: number): Block =>
   d.k.task("r", count, count < 8 * mostRows ? fewRows : mostRows);
 /** Elements of a block of rows in the order in which they lie; columns are written, or read, down. */

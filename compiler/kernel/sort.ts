@@ -18,6 +18,7 @@ export interface SortPass {
 
 /** The shape of an order. */
 export const sortedShape = (node: Node): readonly number[] => shapeOf(operand(node));
+/** One of `sortPasses` countings of rows [.., n] by their next 8 bits; the last writes the k largest and their places, both [.., k]. */
 export function sortPass(d: Draft, node: Node, { number, before, after }: SortPass): void {
   const x = operand(node);
   const shape = shapeOf(x);

@@ -33,6 +33,7 @@ export function under(piece: Value): Value {
   while (v.node.op.name === "reshape") v = item(v.node.args, 0);
   return v;
 }
+/** What regions write straight into the concats of many pieces that they are pieces of. */
 export function stepsIn(graph: Graph, regions: readonly Region[]): Steps {
   const writers = regions.filter((r) => r.kind !== "algorithm");
   const written = new Set(writers.flatMap((r) => r.outputs.filter((v) => r.kind === "rows" || isWhole(v, r))));

@@ -33,9 +33,11 @@ export const transpose = (g: Builder, x: Value, perm: readonly number[]): Value 
 /** Axis `axes[i]` of the result is axis i of x; the others repeat it. */
 export const broadcast = (g: Builder, x: Value, shape: readonly number[], axes: readonly number[]): Value =>
   same(dims(x.type), shape) ? x : make1(g, "broadcast", [x], { shape, axes });
+/** `size` places of an axis, from `start`. */
 export function slice(g: Builder, x: Value, axis: number, start: number, size: number): Value {
   return start === 0 && size === dims(x.type)[axis] ? x : make1(g, "slice", [x], { axis, start, size });
 }
+/** One after another along an axis. */
 export const concat = (g: Builder, list: readonly Value[], axis: number): Value =>
   list.length === 1 ? nth(list, 0) : make1(g, "concat", list, { axis });
 /** Exchanges two axes, the last two if not given; negative axes count from the end. */
@@ -233,10 +235,13 @@ export function matmul(g: Builder, a: Value, b: Value): Value {
   const batch = commonShape(left.slice(0, -2), right.slice(0, -2));
   return dot(g, broadcastTo(g, x, [...batch, nth(left, left.length - 2), k]), broadcastTo(g, y, [...batch, k, n]));
 }
+/** x[M, K] sorted by group, w[E, K, N], offsets[E + 1] in `unit` rows: [M, N]; see ops/ragged.ts. */
 export const raggedDot = (g: Builder, x: Value, w: Value, offsets: Value, unit = 1): Value =>
   make1(g, "ragged_dot", [x, w, offsets], { unit });
+/** x[M, K] and y[M, N] sorted by group: x^T y of each group, [E, K, N]. */
 export const raggedOuter = (g: Builder, x: Value, y: Value, offsets: Value, unit = 1): Value =>
   make1(g, "ragged_outer", [x, y, offsets], { unit });
+/** x[M, ..] sorted by group: the sum of each group, [E, ..]. */
 export const raggedSum = (g: Builder, x: Value, offsets: Value, unit = 1): Value =>
   make1(g, "ragged_sum", [x, offsets], { unit });
 
@@ -252,8 +257,10 @@ export function route(g: Builder, index: Value, groups: number): Route {
   const { results } = make(g, "route", [index], { groups });
   return { order: nth(results, 0), offsets: nth(results, 1), inverse: nth(results, 2), expert: nth(results, 3) };
 }
+/** x[C, ..] by choice: its rows sorted by group, [rows, ..]. */
 export const dispatch = (g: Builder, x: Value, by: Pick<Route, "order" | "inverse">): Value =>
   make1(g, "dispatch", [x, by.order, by.inverse], none);
+/** Sorted rows, back by choice: [C, ..]. */
 export const combine = (g: Builder, rows: Value, by: Pick<Route, "order" | "inverse">): Value =>
   make1(g, "combine", [rows, by.order, by.inverse], none);
 /** The language's `take`: the axes before `axis` match the index's first (1 stretches), its others replace the axis; none gives 0. */

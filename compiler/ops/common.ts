@@ -10,6 +10,7 @@ import type { OpAttrs, OpName } from "./attrs.ts";
 /** A record of the op `name`, its attributes typed. */
 export const define = <N extends OpName>(record: Op<OpAttrs[N]> & { readonly name: N }): Op<OpAttrs[N]> => record;
 
+/** Throws a TypeMismatch. */
 export function need(fits: boolean, message: () => string): asserts fits {
   if (!fits) throw new TypeMismatch(message());
 }

@@ -66,6 +66,7 @@ export const transpose = define<"transpose">({
     b.transpose(g, sample(g, "i32", [4, 1]), [1, 0]).node,
   ],
 });
+/** The order of axes that undoes one. */
 export const inverted = (perm: readonly number[]): number[] => perm.map((_, i) => perm.indexOf(i));
 
 export const broadcast = define<"broadcast">({

@@ -21,6 +21,7 @@ interface Sharing {
 
 export const sameLayout = (a: Layout, b: Layout): boolean =>
   a.kind === "rows" ? b.kind === "rows" && a.pitch === b.pitch : b.kind === "panels" && a.width === b.width;
+/** Whether two buffers lie alike, so that one may stand for the other. */
 export const sameForm = (a: VirtualBuffer, b: VirtualBuffer): boolean =>
   a.dtype === b.dtype &&
   a.bytes === b.bytes &&

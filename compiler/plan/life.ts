@@ -12,6 +12,7 @@ export interface Life {
 export const keyOf = (buffer: VirtualBuffer): VirtualBuffer | string => buffer.store ?? buffer;
 export const reads = (arg: VirtualArg): boolean => arg.access === "read" || arg.access === "pointwise";
 
+/** When each buffer, or store, holds data. */
 export class Lives {
   readonly #lives = new Map<VirtualBuffer | string, Life>();
 

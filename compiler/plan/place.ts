@@ -9,6 +9,7 @@ interface Placed {
   readonly offset: number;
   readonly end: number;
 }
+/** Bytes: every buffer begins at a multiple, a line of the caches. */
 export const alignment = 64;
 /**
  * What a block takes. Large ones are followed by a gap, so that those of whole pages do not all begin alike: a load waits for the stores just

@@ -2,6 +2,7 @@
 import { showBytes } from "./bytes.ts";
 import type { Entry, Layout, Plan, PlanBuffer, Step } from "./plan.ts";
 
+/** Stores, then each entry with its buffers, steps and results. */
 export function printPlan(plan: Plan): string {
   const { bytes } = plan;
   const all = ["parameters", "prepared", "gradients", "optimizer", "states", "activations", "arena"] as const;

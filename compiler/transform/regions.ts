@@ -10,6 +10,7 @@ import { carries, folds, foldsRows, isAnchor, isFree, type Region } from "./regi
 
 type Reach = Map<Value, Pattern[]>;
 
+/** The kernels of a graph, each after those that make what it reads. */
 export function fuse(graph: Graph, options: MergeOptions = {}): Region[] {
   const nodes = topological(valuesOf(graph));
   const plan = new Plan(nodes, graph);
