@@ -45,7 +45,8 @@ function constantOf(x: Expr, isLast: boolean): number {
   const last = x.e === "op" && x.op === "+" ? x.args[1] : undefined;
   return last && isNum(last) ? last.value : 0;
 }
-type Element = (at: readonly Expr[]) => Expr;
+/** A value's element at an index. */
+export type Element = (at: readonly Expr[]) => Expr;
 
 /** One kernel: its statements (`k`), and the buffers that its parameters stand for (`given`), as they are asked for. */
 export class Draft {

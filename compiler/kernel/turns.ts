@@ -4,7 +4,7 @@ import type { OpAttrs } from "../ops/attrs.ts";
 import { product } from "../types/numbers.ts";
 import { dtypeOf } from "../types/type.ts";
 import { type Block, plus } from "./build.ts";
-import type { Draft } from "./draft.ts";
+import type { Draft, Element } from "./draft.ts";
 import { add, call, item, least, load, num, unflatten } from "./expr.ts";
 import type { Buffer, Combine, Expr } from "./ir.ts";
 import { foldsOf, keptOf, readsOwn } from "./kept.ts";
@@ -67,7 +67,7 @@ class Turns {
     return unflatten(this.d.k.let("next", next), this.#outer);
   }
   /** What is stored of a row, element by element. */
-  store(at: readonly Expr[], known: ReadonlyMap<Value, (at: readonly Expr[]) => Expr>): (j: Expr) => void {
+  store(at: readonly Expr[], known: ReadonlyMap<Value, Element>): (j: Expr) => void {
     const read = this.d.reader(known);
     const store = this.d.stores(this.#out);
     return (j) => store([...at, j], read.element(this.#out, [...at, j]), true);
@@ -114,13 +114,8 @@ function storedLate(d: Draft, out: Value, depth: number, turns: () => Turns): bo
   /** Stores an element of the row before i. */
   const finish = (i: Expr): ((j: Expr) => void) => {
     const value = d.k.letHere("before", load(folded, first));
-    return t.store(
-      t.at(add(i, num(-1))),
-      new Map<Value, (x: readonly Expr[]) => Expr>([
-        [kept, (x) => load(local, item(x, depth))],
-        [fold, () => value],
-      ]),
-    );
+    const own = new Map<Value, Element>([[fold, () => value]]).set(kept, (x) => load(local, item(x, depth)));
+    return t.store(t.at(add(i, num(-1))), own);
   };
   t.each((i) => {
     const at = t.at(i);
@@ -132,11 +127,8 @@ function storedLate(d: Draft, out: Value, depth: number, turns: () => Turns): bo
       d.k.store(local, [j], made);
       return made;
     };
-    d.k.store(
-      folded,
-      [first],
-      top.beside(i, () => d.k.fold(fn, fn, "f32", num(t.n), value, t.n)),
-    );
+    const next = top.beside(i, () => d.k.fold(fn, fn, "f32", num(t.n), value, t.n));
+    d.k.store(folded, [first], next);
   });
   d.k.par(num(t.n), finish(t.count));
   return true;
