@@ -15,10 +15,8 @@ export function attentionQueries(d: Draft, node: Node): void {
   const { B, G, R, T, U, A, C } = o.sizes;
   const [b = num(0), g = num(0), r = num(0)] = unflatten(d.k.task("h", B * G * R).at, [B, G, R]);
   const m = d.k.task("m", T, rows);
-  const q = d.k.stage("q", [rows, A], [m.n, num(A)], (i, a) => o.reader.element(o.q, [b, g, r, plus(m, i), a]));
-  const given = d.k.stage("given", [rows, C], [m.n, num(C)], (i, e) =>
-    o.reader.element(dout, [b, g, r, plus(m, i), e]),
-  );
+  const q = d.k.stage("q", [rows, A], [m.n, num(A)], o.from(o.q, [b, g, r], m));
+  const given = d.k.stage("given", [rows, C], [m.n, num(C)], o.from(dout, [b, g, r], m));
   const dq = d.k.tile("acc", "dq", [rows, ceil(A, 16)]);
   const dbias = node.results[3];
   const all: Met = {
@@ -55,11 +53,9 @@ function keysOf(d: Draft, o: Operands, queries: BlockOfQueries, c: Block, partly
   const { A, C } = o.sizes;
   const [sums, delta] = o.flows as [Value, Value];
   const [b, g, r] = head;
-  const keys = d.k.stage("keys", [A, block], [num(A), c.n], (a, j) => o.reader.element(o.k, [b, g, plus(c, j), a]));
-  const values = d.k.stage("values", [C, block], [num(C), c.n], (e, j) => o.reader.element(o.v, [b, g, plus(c, j), e]));
-  const rowsOfKeys = d.k.stage("rows", [block, ceil(A, 16)], [c.n, num(A)], (j, a) =>
-    o.reader.element(o.k, [b, g, plus(c, j), a]),
-  );
+  const keys = d.k.stage("keys", [A, block], [num(A), c.n], o.across(o.k, [b, g], c));
+  const values = d.k.stage("values", [C, block], [num(C), c.n], o.across(o.v, [b, g], c));
+  const rowsOfKeys = d.k.stage("rows", [block, ceil(A, 16)], [c.n, num(A)], o.from(o.k, [b, g], c));
   const [scores, flow] = [d.k.tile("acc", "scores", [rows, block]), d.k.tile("acc", "flow", [rows, block])];
   d.k.mma(q, [keys], [scores], [m.n, num(A)]);
   d.k.mma(given, [values], [flow], [m.n, num(C)]);
@@ -81,9 +77,8 @@ export function attentionKeys(d: Draft, node: Node): void {
   const { B, G, U, A, C } = o.sizes;
   const [b = num(0), g = num(0)] = unflatten(d.k.task("h", B * G).at, [B, G]);
   const m = d.k.task("m", U, o.rows);
-  const valid = (width: number): [Expr, Expr] => [m.n, num(width)];
-  const keys = d.k.stage("keys", [o.rows, A], valid(A), (i, a) => o.reader.element(o.k, [b, g, plus(m, i), a]));
-  const values = d.k.stage("values", [o.rows, C], valid(C), (i, e) => o.reader.element(o.v, [b, g, plus(m, i), e]));
+  const keys = d.k.stage("keys", [o.rows, A], [m.n, num(A)], o.from(o.k, [b, g], m));
+  const values = d.k.stage("values", [o.rows, C], [m.n, num(C)], o.from(o.v, [b, g], m));
   const block = { b, g, m, keys, values, met: met(d, o, b, "seen", m) };
   if (!o.apart) return gradients(d, node, o, block, true, true);
   gradients(d, node, o, block, false, true);
@@ -128,12 +123,11 @@ function queriesOf(
   const { rows, block } = o;
   const { A, C } = o.sizes;
   const [sums, delta, dout] = o.flows as [Value, Value, Value];
-  const query = (j: Expr, a: Expr): Expr => o.reader.element(o.q, [b, g, r, plus(c, j), a]);
-  const flowing = (j: Expr, e: Expr): Expr => o.reader.element(dout, [b, g, r, plus(c, j), e]);
-  const q = d.k.stage("q", [A, block], [num(A), c.n], (a, j) => query(j, a));
-  const given = dk && d.k.stage("given", [C, block], [num(C), c.n], (e, j) => flowing(j, e));
-  const rowsOut = dv && d.k.stage("rows", [block, ceil(C, 16)], [c.n, num(C)], flowing);
-  const rowsIn = dk && d.k.stage("rows", [block, ceil(A, 16)], [c.n, num(A)], query);
+  const head = [b, g, r];
+  const q = d.k.stage("q", [A, block], [num(A), c.n], o.across(o.q, head, c));
+  const given = dk && d.k.stage("given", [C, block], [num(C), c.n], o.across(dout, head, c));
+  const rowsOut = dv && d.k.stage("rows", [block, ceil(C, 16)], [c.n, num(C)], o.from(dout, head, c));
+  const rowsIn = dk && d.k.stage("rows", [block, ceil(A, 16)], [c.n, num(A)], o.from(o.q, head, c));
   const scores = d.k.tile("acc", "scores", [rows, block]);
   const flow = dk && d.k.tile("acc", "flow", [rows, block]);
   d.k.mma(keys, [q], [scores], [m.n, num(A)]);

@@ -34,8 +34,7 @@ export function attentionForward(d: Draft, node: Node): void {
   const [b = num(0), g = num(0), r = num(0)] = unflatten(d.k.task("h", B * G * R).at, [B, G, R]);
   const m = d.k.task("m", T, queries);
   const form = formOf(d, node.args.slice(0, 3));
-  const query = (a: Expr, j: Expr): Expr => o.reader.element(o.q, [b, g, r, plus(m, j), a]);
-  const q = d.k.stage("q", [A, queries], [num(A), m.n], query, form);
+  const q = d.k.stage("q", [A, queries], [num(A), m.n], o.across(o.q, [b, g, r], m), form);
   const out = d.k.tile("acc", "out", [queries, ceil(C, 16)]);
   const [top, total, keep] = [d.k.local("top", [queries]), d.k.local("total", [queries]), d.k.local("keep", [queries])];
   d.k.par(m.n, (j) => {
@@ -44,10 +43,8 @@ export function attentionForward(d: Draft, node: Node): void {
   });
   const { from, to, jump, partly } = met(d, o, b, "at", m, 1);
   const step = (c: Block): void => {
-    const key = (i: Expr, a: Expr): Expr => o.reader.element(o.k, [b, g, plus(c, i), a]);
-    const keys = d.k.stage("keys", [block, A], [c.n, num(A)], key, form);
-    const value = (i: Expr, e: Expr): Expr => o.reader.element(o.v, [b, g, plus(c, i), e]);
-    const values = d.k.stage("values", [block, ceil(C, 16)], [c.n, num(C)], value, form);
+    const keys = d.k.stage("keys", [block, A], [c.n, num(A)], o.from(o.k, [b, g], c), form);
+    const values = d.k.stage("values", [block, ceil(C, 16)], [c.n, num(C)], o.from(o.v, [b, g], c), form);
     const scores = d.k.tile("acc", "scores", [block, queries]);
     d.k.mma(keys, [q], [scores], [c.n, num(A)]);
     const of = (i: Expr, j: Expr) => [plus(m, j), plus(c, i)] as const;
@@ -177,12 +174,11 @@ function queriesOf(d: Draft, head: Head, r: Expr, c: Block): void {
   const { o, node, form, b, g } = head;
   const { T, A, C } = o.sizes;
   const [queries, wideA, wideC] = [across(d, T), ceil(A, 16), ceil(C, 16)];
-  const query = (j: Expr, a: Expr): Expr => o.reader.element(o.q, [b, g, r, plus(c, j), a]);
-  const given = (j: Expr, e: Expr): Expr => o.reader.element(item(o.flows, 2), [b, g, r, plus(c, j), e]);
-  const q = d.k.stage("q", [A, queries], [num(A), c.n], (a, j) => query(j, a), form);
-  const flows = d.k.stage("given", [C, queries], [num(C), c.n], (e, j) => given(j, e), form);
-  const rowsIn = d.k.stage("rows", [queries, wideA], [c.n, num(A)], query, form);
-  const rowsOut = d.k.stage("rows", [queries, wideC], [c.n, num(C)], given, form);
+  const [own, given] = [[b, g, r], item(o.flows, 2)];
+  const q = d.k.stage("q", [A, queries], [num(A), c.n], o.across(o.q, own, c), form);
+  const flows = d.k.stage("given", [C, queries], [num(C), c.n], o.across(given, own, c), form);
+  const rowsIn = d.k.stage("rows", [queries, wideA], [c.n, num(A)], o.from(o.q, own, c), form);
+  const rowsOut = d.k.stage("rows", [queries, wideC], [c.n, num(C)], o.from(given, own, c), form);
   const dq = d.k.tile("acc", "dq", [queries, wideA]);
   const { from, to, jump, partly } = met(d, o, b, "at", c, 1);
   const step = (m: Block): void => keysOf(d, head, { r, c, m, q, flows, rowsIn, rowsOut, dq, partly: partly(m) });
@@ -205,11 +201,9 @@ function keysOf(d: Draft, head: Head, { r, c, m, q, flows, rowsIn, rowsOut, dq, 
   const { o, form, b, g, sumK, sumV } = head;
   const { A, C } = o.sizes;
   const [queries, wideA, wideC] = [item(q.shape, 1), ceil(A, 16), ceil(C, 16)];
-  const key = (i: Expr, a: Expr): Expr => o.reader.element(o.k, [b, g, plus(m, i), a]);
-  const keys = d.k.stage("keys", [o.block, A], [m.n, num(A)], key, form);
-  const value = (i: Expr, e: Expr): Expr => o.reader.element(o.v, [b, g, plus(m, i), e]);
-  const values = d.k.stage("values", [o.block, C], [m.n, num(C)], value, form);
-  const rows = d.k.stage("rows", [o.block, wideA], [m.n, num(A)], key, form);
+  const keys = d.k.stage("keys", [o.block, A], [m.n, num(A)], o.from(o.k, [b, g], m), form);
+  const values = d.k.stage("values", [o.block, C], [m.n, num(C)], o.from(o.v, [b, g], m), form);
+  const rows = d.k.stage("rows", [o.block, wideA], [m.n, num(A)], o.from(o.k, [b, g], m), form);
   const scores = d.k.tile("acc", "scores", [o.block, queries]);
   d.k.mma(keys, [q], [scores], [m.n, num(A)]);
   const flow = d.k.tile("acc", "flow", [o.block, queries]);

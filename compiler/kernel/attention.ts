@@ -22,6 +22,9 @@ export const float = (op: string, ...args: readonly Expr[]): Expr => call(op, "f
 /** The operands, by the names of the op's record, with the sizes of their axes. */
 export interface Operands {
   readonly reader: Reader;
+  /** Rows of an operand from a block on, as a stage asks for them: [row, column], or [column, row]. */
+  readonly from: (v: Value, head: readonly Expr[], block: Block) => (i: Expr, a: Expr) => Expr;
+  readonly across: (v: Value, head: readonly Expr[], block: Block) => (a: Expr, i: Expr) => Expr;
   readonly q: Value;
   readonly k: Value;
   readonly v: Value;
@@ -59,8 +62,12 @@ export function operands(d: Draft, node: Node): Operands {
   const flows = rest.slice(0, backward ? 3 : 0);
   const { bias, sink } = endsOf(rest.slice(flows.length), (x) => shapeOf(x).length);
   const sizes = { B, G, R, T, A, U: item(shapeOf(k), 2), C: item(shapeOf(v), 3) };
+  const reader = d.reader(undefined, { plain: true });
+  const from: Operands["from"] = (x, head, rows) => (i, a) => reader.element(x, [...head, plus(rows, i), a]);
   return {
-    reader: d.reader(undefined, { plain: true }),
+    reader,
+    from,
+    across: (x, head, rows) => (a, i) => from(x, head, rows)(i, a),
     q,
     k,
     v,
@@ -148,16 +155,14 @@ export function attention(d: Draft, node: Node, pieces: KeyPieces | null = null)
   const [b = num(0), g = num(0), r = num(0)] = unflatten(h, [B, G, R]);
   const m = d.k.task("m", T, rows);
   const p = pieces && d.k.task("p", pieces.count).at;
-  const q = d.k.stage("q", [rows, A], [m.n, num(A)], (i, a) => o.reader.element(o.q, [b, g, r, plus(m, i), a]));
+  const q = d.k.stage("q", [rows, A], [m.n, num(A)], o.from(o.q, [b, g, r], m));
   const out = d.k.tile("acc", "out", [rows, ceil(C, 16)]);
   const [top, total] = [d.k.tile("row", "top", [rows], lowest(o)), d.k.tile("row", "total", [rows])];
   const all = met(d, o, b, "at", m, o.round);
   const { from, to, jump, partly } = pieces && p ? piece(d, all, mul(p, num(pieces.length)), pieces.length) : all;
   const step = (c: Block): void => {
-    const keys = d.k.stage("keys", [A, block], [num(A), c.n], (a, j) => o.reader.element(o.k, [b, g, plus(c, j), a]));
-    const values = d.k.stage("values", [block, ceil(C, 16)], [c.n, num(C)], (j, e) =>
-      o.reader.element(o.v, [b, g, plus(c, j), e]),
-    );
+    const keys = d.k.stage("keys", [A, block], [num(A), c.n], o.across(o.k, [b, g], c));
+    const values = d.k.stage("values", [block, ceil(C, 16)], [c.n, num(C)], o.from(o.v, [b, g], c));
     const scores = d.k.tile("acc", "scores", [rows, block]);
     d.k.mma(q, [keys], [scores], [m.n, num(A)]);
     const of = (i: Expr, j: Expr) => [plus(m, i), plus(c, j)] as const;
