@@ -149,13 +149,10 @@ export class Operand {
   }
   /** Addresses that a loop moves by one constant are computed before it. */
   bind(axis: Axis): void {
-    const { v, n, from } = axis;
-    const { rows, R } = this.form;
-    this.step = this.at && stride(this.at, v);
+    this.step = this.at && stride(this.at, axis.v);
     if (this.step === null) return this.bindNumber(axis);
-    const moving = dependsOn(rows, v) || (n.e === "var" && dependsOn(rows, n));
-    const start = this.pointer((x) => substitute(x, v, from));
-    this.e.line(`${this.s.tile.name}.bind(${moving ? R : this.e.expr(rows)}, ${start});`);
+    const start = this.pointer((x) => substitute(x, axis.v, axis.from));
+    this.e.line(`${this.s.tile.name}.bind(${rowsBefore(this.e, this.form, axis)}, ${start});`);
   }
   /** A lane finds where one row in 32 begins; what a thread adds to that is the same in all rounds. */
   private bindNumber(a: Axis): void {
@@ -198,10 +195,19 @@ export class Operand {
   }
   private pointer(replace: (x: Expr) => Expr): string {
     const { from, row, col } = this.form;
-    const text = from ? this.e.pointer(from.from, from.at.map(replace)) : "";
-    return `[&](ix ${row.name}, ix ${col.name}) { return ${text}; }`;
+    return from ? pointing(this.e, { from, col }, replace, row.name) : "";
   }
 }
+/** A function of a row, by the name that is given, and a column: where an element lies. */
+export const pointing = (
+  e: Emitter,
+  { from, col }: Pick<Lie, "col"> & { readonly from: Direct },
+  replace: (x: Expr) => Expr,
+  row: string,
+): string => `[&](ix ${row}, ix ${col.name}) { return ${e.pointer(from.from, from.at.map(replace))}; }`;
+/** Rows whose beginnings are found before a loop: all, where its rounds have fewer. */
+export const rowsBefore = (e: Emitter, { rows, R }: Lie, { v, n }: Axis): string =>
+  dependsOn(rows, v) || (n.e === "var" && dependsOn(rows, n)) ? String(R) : e.expr(rows);
 /** The one number that rows are found by and that a loop decides, if there is one. */
 export function numberOf({ at }: Load, row: Var, { v }: Axis): Load | null {
   const loads = at.flatMap(parts).filter((y) => y.e === "load");

@@ -5,7 +5,7 @@ import { add, address, dependsOn, isNum, item, mul, num, stride, sub, substitute
 import type { Axis, Expr, Kernel, Load, StmtOf, Tile, Var } from "../kernel/ir.ts";
 import type { BoxOf } from "../plan/plan.ts";
 import type { Direct } from "./lies.ts";
-import { directOf, inGroups, type Lie, lieOf, looked, numbered, numberOf } from "./operand.ts";
+import { directOf, inGroups, type Lie, lieOf, looked, numbered, numberOf, pointing, rowsBefore } from "./operand.ts";
 import type { Emitter } from "./text.ts";
 
 /** Bytes of a row of a slab, and the elements in it; bytes of half of an operand of 256 columns, or of all of one of 128. */
@@ -95,12 +95,9 @@ export class Slabs {
   /** What the producers compute before the loop. */
   bind(a: Axis): void {
     if (this.box) return;
-    const { rows, row, R } = this.f;
     if (this.step === null) return this.bindNumber(a);
-    const moving = dependsOn(rows, a.v) || (a.n.e === "var" && dependsOn(rows, a.n));
-    this.e.line(
-      `${this.tile.name}.bind(${moving ? R : this.e.expr(rows)}, ${this.pointer((x) => substitute(x, a.v, a.from), row.name)});`,
-    );
+    const start = this.pointer((x) => substitute(x, a.v, a.from));
+    this.e.line(`${this.tile.name}.bind(${rowsBefore(this.e, this.f, a)}, ${start});`);
   }
   private bindNumber(a: Axis): void {
     this.number = numberOf(this.f.from, this.f.row, a);
@@ -122,18 +119,17 @@ export class Slabs {
   /** The same: what all producers copy. */
   copy(a: Axis): void {
     if (this.box) return;
-    const { row, rows, cols } = this.f;
+    const { rows, cols } = this.f;
     const { e, tile } = this;
     const guards = `${e.expr(rows)}, ${e.expr(cols)}`;
     if (this.step !== null)
       return e.line(`${tile.name}.load(s, ${e.expr(mul(sub(a.v, a.from), num(this.step)))}, ${guards});`);
-    if (!this.number) return e.line(`${tile.name}.load(s, ${guards}, ${this.pointer((x) => x, row.name)});`);
+    if (!this.number) return e.line(`${tile.name}.load(s, ${guards}, ${this.pointer((x) => x)});`);
     e.line(`${tile.name}.gather(s, ${guards}, ${this.pointer((x) => numbered(x, this.number), "number")});`);
     this.look(a, add(a.v, num(a.step)));
   }
-  private pointer(replace: (x: Expr) => Expr, row: string): string {
-    const { from, col } = this.f;
-    return `[&](ix ${row}, ix ${col.name}) { return ${this.e.pointer(from.from, from.at.map(replace))}; }`;
+  private pointer(replace: (x: Expr) => Expr, row = this.f.row.name): string {
+    return pointing(this.e, this.f, replace, row);
   }
 }
 /** Every parameter that a tensor map is made of has its name. */
