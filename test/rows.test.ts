@@ -6,8 +6,8 @@ import { emitHost } from "../compiler/emit/unit.ts";
 import { GraphBuilder } from "../compiler/graph/builder.ts";
 import type { Value } from "../compiler/graph/node.ts";
 import { lower } from "../compiler/kernel/lower.ts";
+import { repeats } from "../compiler/kernel/repeats.ts";
 import { hostChoices } from "../compiler/kernel/schedule.ts";
-import { isSpread } from "../compiler/kernel/spread.ts";
 import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";
 import { storesOf } from "./graphs.ts";
@@ -275,10 +275,10 @@ for (const [what, of] of Object.entries(crossed))
 test("a value is one number along an axis that a reshape leaves, not along another as long, nor along one of one place", () => {
   const g = new GraphBuilder(ops);
   const v = b.broadcast(g, b.param(g, "v", { dtype: "f32", shape: [2] }), [3, 2], [1]);
-  assert.ok(isSpread(b.transpose(g, v, [1, 0]), 1));
-  assert.ok(isSpread(b.reshape(g, b.transpose(g, v, [1, 0]), [1, 2, 3]), 2));
-  assert.not.ok(isSpread(b.reshape(g, v, [2, 3]), 1));
-  assert.not.ok(isSpread(b.broadcastTo(g, b.constant(g, 2, "f32"), [3, 1]), 1));
+  assert.ok(repeats(b.transpose(g, v, [1, 0]), 1));
+  assert.ok(repeats(b.reshape(g, b.transpose(g, v, [1, 0]), [1, 2, 3]), 2));
+  assert.not.ok(repeats(b.reshape(g, v, [2, 3]), 1));
+  assert.not.ok(repeats(b.broadcastTo(g, b.constant(g, 2, "f32"), [3, 1]), 1));
 });
 
 test.run();

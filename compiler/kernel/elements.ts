@@ -32,7 +32,7 @@ import {
 } from "./expr.ts";
 import type { Expr, Scalar } from "./ir.ts";
 import { type Elements, operand, type Reader, result } from "./read.ts";
-import { isSpread } from "./spread.ts";
+import { repeats } from "./repeats.ts";
 
 type Typed<N extends OpName> = (r: Reader, node: Node<OpAttrs[N]>, at: readonly Expr[], result: number) => Expr;
 
@@ -56,7 +56,7 @@ function functionOf({ attrs, results }: Node<OpAttrs["unary"]>): string {
 function operator({ attrs, args, results }: Node<OpAttrs["binary"]>): string {
   const [row, by] = [item(results, 0), item(args, 1)];
   const last = dims(row.type).length - 1;
-  return attrs.fn === "div" && isFloat(dtypeOf(row.type)) && isSpread(by, last) ? "over" : attrs.fn;
+  return attrs.fn === "div" && isFloat(dtypeOf(row.type)) && repeats(by, last) ? "over" : attrs.fn;
 }
 const table: { readonly [N in OpName]?: Typed<N> } = {
   const: (_, node) => constant(node.attrs.value, dtypeOf(result(node).type)),

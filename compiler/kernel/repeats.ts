@@ -1,29 +1,28 @@
 // Which values are one number all along an axis, whatever kernel reads them: decided by shapes, so that bits do not hang on a schedule.
 import type { Node, Value } from "../graph/node.ts";
+import { once } from "../once.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import { product } from "../types/numbers.ts";
 import { item } from "./expr.ts";
 import { operand, result, shapeOf } from "./read.ts";
 
-const known = new WeakMap<Value, Map<number, boolean>>();
+const known: (v: Value) => Map<number, boolean> = once(() => new Map<number, boolean>());
 /** Whether v is the same number at every place along an axis; along an axis of one place it is not said to be. */
-export function isSpread(v: Value, axis: number): boolean {
-  const axes = known.get(v) ?? new Map<number, boolean>();
-  known.set(v, axes);
-  const found = axes.get(axis) ?? (shapeOf(v)[axis] !== 1 && repeats(v, axis));
-  axes.set(axis, found);
+export function repeats(v: Value, axis: number): boolean {
+  const found = known(v).get(axis) ?? (shapeOf(v)[axis] !== 1 && isRepeated(v, axis));
+  known(v).set(axis, found);
   return found;
 }
-function repeats(v: Value, axis: number): boolean {
+function isRepeated(v: Value, axis: number): boolean {
   const { op, args, attrs } = v.node;
   if (op.name === "const") return true;
-  if (op.lower === "point" && op.name !== "random") return args.length > 0 && args.every((x) => isSpread(x, axis));
+  if (op.lower === "point" && op.name !== "random") return args.length > 0 && args.every((x) => repeats(x, axis));
   if (op.name === "broadcast") {
     const from = (attrs as OpAttrs["broadcast"]).axes.indexOf(axis);
-    return from < 0 || isSpread(item(args, 0), from);
+    return from < 0 || repeats(item(args, 0), from);
   }
-  if (op.name === "transpose") return isSpread(item(args, 0), item((attrs as OpAttrs["transpose"]).perm, axis));
-  if (op.name === "slice") return isSpread(item(args, 0), axis);
+  if (op.name === "transpose") return repeats(item(args, 0), item((attrs as OpAttrs["transpose"]).perm, axis));
+  if (op.name === "slice") return repeats(item(args, 0), axis);
   return op.name === "reshape" && throughReshape(v.node, axis);
 }
 /** An axis that a reshape leaves as it is: as many elements lie behind it before and after. */
@@ -31,5 +30,5 @@ function throughReshape(node: Node, axis: number): boolean {
   const [from, to] = [shapeOf(operand(node)), shapeOf(result(node))];
   const behind = product(to.slice(axis));
   const same = from.findLastIndex((n, i) => n === to[axis] && product(from.slice(i)) === behind);
-  return same >= 0 && isSpread(operand(node), same);
+  return same >= 0 && repeats(operand(node), same);
 }
