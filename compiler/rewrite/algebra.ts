@@ -304,7 +304,8 @@ export const algebra: readonly Rule[] = [
 ];
 
 /** Once gradients are taken, nothing is left to stop. */
-export const afterGradients: readonly Rule[] = [
+export const finalAlgebra: readonly Rule[] = [
+  ...algebra,
   {
     name: "detach(x) = x",
     root: "detach",
