@@ -85,6 +85,8 @@ interface Plan {
   readonly parts: 1 | 3;
   /** Whether all come so. */
   readonly boxed: boolean;
+  /** The parameters for tensor maps, by name. */
+  readonly maps: ReadonlyMap<Slabs, string>;
 }
 const bytes = (list: readonly Slabs[]): number => list.reduce((n, o) => n + o.bytes, 0);
 /** A short depth is over before its results are stored: then blocks of half the width share a multiprocessor. */
@@ -94,11 +96,8 @@ const deepest = 2048;
 function planOf(operands: readonly Slabs[][], run: readonly Loop[], k: Kernel): Plan {
   const first = item(operands, 0);
   const each = bytes(first);
-  const narrow =
-    item(run, 0)
-      .body.find(isMma)
-      ?.acc.map((t) => item(t.shape, 1))
-      .join() === "128";
+  const accumulators = item(run, 0).body.find(isMma)?.acc ?? [];
+  const narrow = accumulators.map((t) => item(t.shape, 1)).join() === "128";
   const depth = run.reduce((sum, { axis: { to } }) => sum + (isNum(to) ? to.value : Infinity), 0);
   const short = depth <= shortest && !k.body.some((s) => s.s === "foldrows");
   const groups = narrow && short ? 1 : 2;
@@ -106,21 +105,20 @@ function planOf(operands: readonly Slabs[][], run: readonly Loop[], k: Kernel): 
   const boxes = bytes(first.filter((o) => o.map));
   const boxed = boxes === each;
   const parts = boxed && !narrow && depth <= deepest ? 3 : 1;
-  return { operands, groups, stages, shared: stages * each + 1024, boxes, parts, boxed };
+  const maps = new Map(operands.flat().flatMap((o) => (o.map ? [[o, o.map] as const] : [])));
+  const names = new Map([...maps].map(([o, map], n) => [o, mapName(k, map, n)]));
+  return { operands, groups, stages, shared: stages * each + 1024, boxes, parts, boxed, maps: names };
 }
 /** `p`: writes what producers do. */
 function target(k: Kernel, run: readonly Loop[], plan: Plan, p: Emitter): Target {
   const { groups } = plan;
-  const all = plan.operands.flat().filter((o) => o.map);
-  const mapped = all.map((o) => o.tile);
-  const mapOf = (o: Slabs): string => (o.map ? mapName(k, o.map, mapped.indexOf(o.tile)) : "");
   return {
     ...cuda,
     fresh: "always",
     tile: (t) =>
       `${t.role === "acc" ? `Held<${t.shape.join(", ")}, ${groups}>` : `Row<${item(t.shape, 0)}, 8, 1>`} ${t.name};`,
     frame(named, e) {
-      const maps = all.map((o) => `const __grid_constant__ TensorMap ${mapOf(o)}`);
+      const maps = [...plan.maps.values()].map((name) => `const __grid_constant__ TensorMap ${name}`);
       return {
         open: [
           `KERNEL void __launch_bounds__(${groups * 128 + 128}, ${3 - groups}) ${named.name}(${[parameters(k), ...maps].join(", ")}) {`,
@@ -130,7 +128,7 @@ function target(k: Kernel, run: readonly Loop[], plan: Plan, p: Emitter): Target
           "    produce_with_few();",
           ...(plan.boxed ? [`    if (warp_id() > ${groups * 4}) return;`] : []),
           ...dealt(k).map((line) => `    ${line}`),
-          ...produced(run, plan, p, mapOf),
+          ...produced(run, plan, p),
           "    }",
           ...(plan.boxed ? [] : ["    pipe.drain();"]),
           "    return;",
@@ -159,14 +157,14 @@ function declared({ operands, groups, stages, shared, boxes, parts, boxed }: Pla
 }
 
 /** What a task is to the producers: the way to the loop, and its loads. */
-function produced(run: readonly Loop[], plan: Plan, e: Emitter, mapOf: (o: Slabs) => string): string[] {
+function produced(run: readonly Loop[], plan: Plan, e: Emitter): string[] {
   e.depth = 3;
   const loop = item(run, 0);
   const visit = (list: readonly Stmt[]): void => {
     const last = list.findIndex((s) => leadsTo(s, loop));
     for (const s of list.slice(0, last)) if (s.s === "let") e.stmts([s]);
     const s = item(list, last);
-    if (s === loop) load(run, plan, e, mapOf);
+    if (s === loop) load(run, plan, e);
     else if (s.s === "if") e.block(`if (${e.expr(s.cond)}) {`, "}", () => visit(s.body));
     else if (s.s === "for") walked(s.axis, e, () => visit(s.body));
   };
@@ -176,7 +174,7 @@ function produced(run: readonly Loop[], plan: Plan, e: Emitter, mapOf: (o: Slabs
 function leadsTo(s: Stmt, loop: Loop): boolean {
   return s === loop || bodyOf(s).some((t) => leadsTo(t, loop));
 }
-function load(run: readonly Loop[], plan: Plan, e: Emitter, mapOf: (o: Slabs) => string): void {
+function load(run: readonly Loop[], plan: Plan, e: Emitter): void {
   const { operands, boxes, boxed } = plan;
   run.forEach(({ axis }, n) => {
     for (const o of item(operands, n)) o.bind(axis);
@@ -186,28 +184,29 @@ function load(run: readonly Loop[], plan: Plan, e: Emitter, mapOf: (o: Slabs) =>
   e.block(`${head}${range}, [&](ix ${item(run, 0).axis.v.name}, i32 s) {`, "});", () =>
     each((axis, n) => {
       const own = item(operands, n);
-      if (boxed) return loadParts(own, plan, e, mapOf);
+      if (boxed) return loadParts(own, plan, e);
       count(axis, e);
-      const loadBoxes = () => loadAll(own, "pipe.full(s)", mapOf);
+      const loadBoxes = () => loadAll(own, "pipe.full(s)", plan);
       if (boxes > 0) e.block("if (pipe.first()) {", "}", loadBoxes);
       for (const o of own) o.copy(axis);
     }),
   );
 }
-function loadAll(own: readonly Slabs[], full: string, mapOf: (o: Slabs) => string): void {
-  for (const o of own) for (const half of o.halves) o.loadBox(half, full, mapOf(o));
+function loadAll(own: readonly Slabs[], full: string, { maps }: Plan): void {
+  for (const o of own) for (const half of o.halves) o.loadBox(half, full, maps.get(o) ?? "");
 }
 /** In the order in which products want them. */
-function loadParts(own: readonly Slabs[], { parts, boxes }: Plan, e: Emitter, mapOf: (o: Slabs) => string): void {
+function loadParts(own: readonly Slabs[], plan: Plan, e: Emitter): void {
+  const { parts, boxes, maps } = plan;
   if (parts === 1) {
     e.line(`const u32 full = pipe.ask(${boxes});`);
-    return loadAll(own, "full", mapOf);
+    return loadAll(own, "full", plan);
   }
   const halves = (isLeft: boolean) =>
     own.filter((o) => o.isLeft === isLeft).flatMap((o) => o.halves.map((half) => ({ o, half })));
   const [first, ...rest] = halves(false);
   const inOrder = [...(first ? [first] : []), ...halves(true), ...rest];
-  inOrder.forEach(({ o, half }, part) => o.loadBox(half, `pipe.ask(${slab.half}, ${part})`, mapOf(o)));
+  inOrder.forEach(({ o, half }, part) => o.loadBox(half, `pipe.ask(${slab.half}, ${part})`, maps.get(o) ?? ""));
 }
 function consumed(run: readonly Loop[], e: Emitter): void {
   const { axis, body } = item(run, 0);
