@@ -1,13 +1,13 @@
 // `x[2]`, `x[a:b]`, `x[..., new]`, `x[index]`.
 import type { Value } from "../graph/node.ts";
 import * as b from "../ops/build.ts";
+import { numbers } from "../ops/common.ts";
 import type * as ast from "../syntax/ast.ts";
 import { nameHelp } from "../syntax/help.ts";
 import { equal, isSpread, type Size, show, sub } from "../types/size.ts";
 import { showType, type } from "../types/type.ts";
 import { absorb, fail, textOf, written } from "./errors.ts";
 import { calledFrom, toSize } from "./numbers.ts";
-import { numbers } from "./tensor.ts";
 import { kindText, type Scope, tensor, type Val } from "./values.ts";
 import type { World } from "./world.ts";
 

@@ -4,6 +4,7 @@ import { mapGraph } from "../graph/map.ts";
 import type { Mapped, Routing, Value } from "../graph/node.ts";
 import { topological } from "../graph/walk.ts";
 import * as b from "../ops/build.ts";
+import { numbers } from "../ops/common.ts";
 import type * as ast from "../syntax/ast.ts";
 import { product } from "../types/numbers.ts";
 import { equal, isSpread, type Size, show } from "../types/size.ts";
@@ -14,7 +15,6 @@ import { forwardOf } from "./layers.ts";
 import { calledFrom } from "./numbers.ts";
 import { probe } from "./probe.ts";
 import { markWhole, oneRow, rowTypeOf, type Split } from "./rows.ts";
-import { numbers } from "./tensor.ts";
 import {
   type Callable,
   type Frame,
@@ -120,7 +120,8 @@ function oneCopy(g: Given, copies: Size): readonly Size[] {
     );
   return rest;
 }
-const typesOf = (v: Val): Type[] => resultList(v).map((r) => (r.kind === "tensor" ? r.value.type : absorb()));
+const tensorsOf = (v: Val): Value[] => resultList(v).map((r) => (r.kind === "tensor" ? r.value : absorb()));
+const typesOf = (v: Val): Type[] => tensorsOf(v).map((x) => x.type);
 /** While checking, an element of an array is any of its kinds: all must give the same types. */
 export function sameResults(outcomes: readonly Val[], at: ast.Span): Val {
   const [first = absorb(), ...others] = outcomes;
@@ -249,10 +250,7 @@ function routedRun(
     const value = b.dispatch(w.g, perChoice(w, g.value.value, lead, row, dims(index.type)), by);
     return { ...g, value: tensor(leaf(w, bind, row, { kind: "rows", value, by })) };
   });
-  const out = resultList(w.call(fn, rows, { ...from, lane }, at)).map((v) =>
-    v.kind === "tensor" ? v.value : absorb(),
-  );
-  const mapped = mapGraph(out, bind, w.g);
+  const mapped = mapGraph(tensorsOf(w.call(fn, rows, { ...from, lane }, at)), bind, w.g);
   w.g.where = at;
   return mapped.map((m) => perRow(w, m, flat, by));
 }
@@ -296,9 +294,7 @@ function allOfRun(w: World, run: Run, given: readonly Given[], from: Frame, at: 
     const value = b.slice(w.g, g.value.value, 0, run.start, run.count);
     return { ...g, value: tensor(leaf(w, bind, value.type.shape.slice(1), { kind: "each", value, over: run.count })) };
   });
-  const out = resultList(w.call(forwardOf(layer, at), copies, { ...from, lane }, at)).map((v) =>
-    v.kind === "tensor" ? v.value : absorb(),
-  );
+  const out = tensorsOf(w.call(forwardOf(layer, at), copies, { ...from, lane }, at));
   return mapGraph(out, bind, w.g).map((m) =>
     m.kind === "each" ? m.value : b.broadcastTo(w.g, m.value, [run.count, ...dims(m.value.type)]),
   );
@@ -309,9 +305,8 @@ function oneByOne(w: World, layers: Instances, given: readonly Given[], from: Fr
     const own = given.map((g) =>
       g.value.kind === "tensor" ? { ...g, value: tensor(b.squeeze(w.g, b.slice(w.g, g.value.value, 0, i, 1), 0)) } : g,
     );
-    return resultList(w.call(forwardOf(layers.at(i), at), own, { ...from, round: `${from.round}.${i}` }, at)).map(
-      (v) => (v.kind === "tensor" ? b.expand(w.g, v.value, 0) : absorb()),
-    );
+    const made = w.call(forwardOf(layers.at(i), at), own, { ...from, round: `${from.round}.${i}` }, at);
+    return tensorsOf(made).map((x) => b.expand(w.g, x, 0));
   });
   return joined(w, parts);
 }

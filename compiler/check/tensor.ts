@@ -1,9 +1,10 @@
 // Values as tensors: conversion, stretching, and the errors where two sides do not fit.
 import type { Value } from "../graph/node.ts";
 import * as b from "../ops/build.ts";
+import { numbers } from "../ops/common.ts";
 import type { Span } from "../syntax/ast.ts";
 import { equal, equalAll, isSpread, mentions, product, type Size, show, substitute } from "../types/size.ts";
-import { dims, dtypeOf, showType, type Type, type } from "../types/type.ts";
+import { dtypeOf, showType, type Type, type } from "../types/type.ts";
 import { absorb, fail, textOf, written } from "./errors.ts";
 import { calledFrom } from "./numbers.ts";
 import { rowHelp } from "./rows.ts";
@@ -58,18 +59,8 @@ const remedyFor = (v: Val): string => {
 };
 /** A tensor as it is; a number as the f32 or i32 scalar that it is alone. */
 export function loneTensor(w: World, v: Val, at: Span): Value {
-  return toTensor(
-    w,
-    v,
-    at,
-    v.kind === "bool"
-      ? "bool"
-      : v.kind === "number" && !v.whole
-        ? w.options.f32
-        : v.kind === "number" || v.kind === "spread"
-          ? "i32"
-          : w.options.f32,
-  );
+  const isWhole = v.kind === "spread" || (v.kind === "number" && v.whole);
+  return toTensor(w, v, at, v.kind === "bool" ? "bool" : isWhole ? "i32" : w.options.f32);
 }
 
 export function castTo(w: World, x: Value, dtype: Element): Value {
@@ -85,7 +76,6 @@ export function stretchTo(w: World, x: Value, shape: readonly Size[]): Value {
   if (equalAll(x.type.shape, shape)) return x;
   return w.made(type(x.type.dtype, shape), () => b.broadcastTo(w.g, x, numbers(shape)));
 }
-export const numbers = (shape: readonly Size[]): number[] => [...dims(type("i32", shape))];
 
 /** The shape that both sides stretch to. */
 export function commonShape(w: World, what: string, left: Side, right: Side, at: Span): readonly Size[] {

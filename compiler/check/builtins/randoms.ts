@@ -1,10 +1,11 @@
 // Random numbers: keyed by the seed, the number of the call, the place in the program and the element.
 import { hidden, type Value } from "../../graph/node.ts";
 import * as b from "../../ops/build.ts";
+import { numbers } from "../../ops/common.ts";
 import { placeOf } from "../../ops/random.ts";
 import { type } from "../../types/type.ts";
 import { type Builtin, builtin } from "../builtin.ts";
-import { castTo, numbers } from "../tensor.ts";
+import { castTo } from "../tensor.ts";
 import { tensor } from "../values.ts";
 
 type Draw = (

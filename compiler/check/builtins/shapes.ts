@@ -1,6 +1,7 @@
 // Reshaping, choosing, ordering.
 import type { Value } from "../../graph/node.ts";
 import * as b from "../../ops/build.ts";
+import { numbers } from "../../ops/common.ts";
 import type { Span } from "../../syntax/ast.ts";
 import { add, equal, equalAll, isSpread, product, type Size, show } from "../../types/size.ts";
 import { showType, type Type, type } from "../../types/type.ts";
@@ -8,7 +9,7 @@ import { type Builtin, builtin } from "../builtin.ts";
 import { absorb, fail } from "../errors.ts";
 import { matched, needIndex, takeAlong } from "../indexing.ts";
 import { calledFrom } from "../numbers.ts";
-import { axisOf, castTo, loneTensor, numbers, stretches, whyApart } from "../tensor.ts";
+import { axisOf, castTo, loneTensor, stretches, whyApart } from "../tensor.ts";
 import { kindText, results, tensor } from "../values.ts";
 import { type World, wider } from "../world.ts";
 
