@@ -156,7 +156,13 @@ for (const [name, c] of Object.entries(cases)) test(name, () => check(c));
 for (const [i, mask] of Object.keys({ ...masks, ...readings }).entries())
   test(`${mask}: the same values and gradients`, () => {
     const shape = { B: 2, G: 1, R: 2, T: 23, U: 26, A: 3, C: 2 };
-    const [written, found] = masked(mask, { shape, dtype: "f32", scale: -0.5, sunk: i % 2 === 0 });
+    const [written, found] = masked(mask, {
+      shape,
+      dtype: "f32",
+      scale: -0.5,
+      sunk: i % 2 === 0,
+      cap: [undefined, 0.7, -2][i % 3],
+    });
     noBuffers(found, shape);
     for (const { at, seen } of boundsOf(found)) assert.ok(Math.abs(at) <= 1 && Math.abs(seen) <= 1);
     const stores = storesOf(valuesOf(written));
@@ -177,6 +183,22 @@ function stays(of: (g: GraphBuilder, q: Value, k: Value) => Value): boolean {
 }
 const others = (g: GraphBuilder, q: Value, k: Value, most: number): Value =>
   [...Array(most).keys()].map((n) => b.ne(g, b.sub(g, q, k), n)).reduce((x, y) => b.and(g, x, y));
+test("capped scores with a bias stay the composition, and a cap of 0 is none", () => {
+  const g = new GraphBuilder(ops);
+  const p = (name: string, ...shape: number[]): Value => b.param(g, name, { dtype: "f32", shape });
+  const found = (scores: Value): boolean => {
+    const value = b.matmul(g, b.softmax(g, scores, -1), p("v", 2, 5, 3));
+    return isOne(findAttention(g, simplify(g, { name: "capped", results: [{ role: "output", name: "0", value }] })));
+  };
+  const bent = b.tanh(g, b.matmul(g, p("q", 2, 5, 3), b.swap(g, p("k", 2, 5, 3))));
+  assert.ok(found(bent));
+  assert.not(found(b.add(g, b.mul(g, bent, 3), p("bias", 2, 5, 5))));
+  assert.not(found(b.mul(g, bent, 0)));
+  const args = [p("q", 1, 1, 1, 5, 3), p("k", 1, 1, 5, 3), p("v", 1, 1, 5, 3)];
+  assert.throws(() => b.make(g, "attention", args, { scale: 1, cap: 0, bounds: [] }), /a cap above 0, not 0/);
+  const biased = [...args, p("bias", 1, 1, 1, 5, 5)];
+  assert.throws(() => b.make(g, "attention", biased, { scale: 1, cap: 2, bounds: [] }), /no bias beside a cap/);
+});
 test("a mask of more bounds than are worth it, or of products of positions, stays the composition", () => {
   assert.not(stays((g, q, k) => others(g, q, k, 8)));
   assert.ok(stays((g, q, k) => others(g, q, k, 9)));

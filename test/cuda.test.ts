@@ -7,6 +7,7 @@ import { cudaUnit, shown } from "../compiler/emit/unit.ts";
 import { GraphBuilder } from "../compiler/graph/builder.ts";
 import type { Graph, Value } from "../compiler/graph/node.ts";
 import { lower } from "../compiler/kernel/lower.ts";
+import type { OpAttrs } from "../compiler/ops/attrs.ts";
 import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";
 import { compileTarget } from "../compiler/options.ts";
@@ -69,12 +70,12 @@ test("results in bf16 come from shorter functions, where there are any", () => {
     assert.match(kernel?.text ?? "", name);
   }
 });
-function attentionOf(width: number, dtype: DType): PlanKernel[] {
+function attentionOf(width: number, dtype: DType, cap: Pick<OpAttrs["attention"], "cap"> = {}): PlanKernel[] {
   const g = new GraphBuilder(ops);
   const p = (name: string, ...shape: readonly number[]): Value => parameter(g, name, shape, dtype);
   const at = parameter(g, "at", [1, 70], "i32");
   const args = [p("q", 1, 2, 1, 70, width), p("k", 1, 2, 70, width), p("v", 1, 2, 70, width), at, at];
-  const attrs = { scale: 1, bounds: [{ at: 1, seen: -1, plus: 0, pair: 0 }] };
+  const attrs = { scale: 1, ...cap, bounds: [{ at: 1, seen: -1, plus: 0, pair: 0 }] };
   const { results } = b.make(g, "attention", args, attrs);
   const rest = [results[1] as Value, parameter(g, "delta", [1, 2, 1, 70]), p("dout", 1, 2, 1, 70, width)];
   return kernelsOf([
@@ -214,11 +215,12 @@ const compiledAlone = async (kernel: PlanKernel, nvrtc: Pick<Nvrtc, "compile">):
 };
 if (compiler)
   test("attention as wide as it may be compiles without a spill", async () => {
-    for (const [dtype, width] of [
-      ["f32", 128],
-      ["bf16", 256],
+    for (const [dtype, width, cap] of [
+      ["f32", 128, {}],
+      ["bf16", 256, {}],
+      ["bf16", 256, { cap: 30 }],
     ] as const)
-      for (const kernel of attentionOf(width, dtype)) {
+      for (const kernel of attentionOf(width, dtype, cap)) {
         const code = await compiledAlone(kernel, { compile: (source) => compiler.compile(source) });
         assert.is(code?.spills, 0, `${kernel.name}, ${width} of ${dtype}`);
       }

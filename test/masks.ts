@@ -69,11 +69,13 @@ export interface Masked {
   readonly scale: number;
   /** Each head has one. */
   readonly sunk?: boolean;
+  /** Scores are `cap * tanh(score / cap)`. */
+  readonly cap?: number | undefined;
 }
 /** softmax(q k^T * scale, where: mask) v with its gradients, as it is written and as the op. */
 export function masked(
   mask: string,
-  { shape, dtype, scale, sunk = false }: Masked,
+  { shape, dtype, scale, sunk = false, cap }: Masked,
 ): readonly [written: Graph, found: Graph] {
   const g = new GraphBuilder(ops);
   const { B, G, R, T, U, A, C } = shape;
@@ -86,7 +88,8 @@ export function masked(
     b.reshape(g, b.broadcastTo(g, b.iota(g, n), [B, n]), axes[of]);
   const allowed = (masks[mask] ?? readings[mask])?.({ g, q: places(T, "query"), k: places(U, "key"), given });
   if (!allowed) throw new Error(`no mask ${mask}`);
-  const scores = b.mul(g, b.cast(g, b.matmul(g, q, b.expand(g, b.swap(g, k), 2)), "f32"), scale);
+  const scaled = b.mul(g, b.cast(g, b.matmul(g, q, b.expand(g, b.swap(g, k), 2)), "f32"), scale);
+  const scores = cap === undefined ? scaled : b.mul(g, b.tanh(g, b.div(g, scaled, cap)), cap);
   const open = b.expand(g, b.expand(g, allowed, 1), 1);
   const sink = b.param(g, "sink", { dtype: "f32", shape: [G, R] });
   const weights = sunk

@@ -1,6 +1,6 @@
 // The backward of attention: for each block of keys S^T = K Q^T, then P^T dO and dS^T Q; for each block of queries dS K, an accumulator being a left operand.
 import type { Node, Value } from "../graph/node.ts";
-import { float, type Head, type Operands, operands, power, score } from "./attention.ts";
+import { bent, float, type Head, type Operands, operands, power, score } from "./attention.ts";
 import { type Block, plus } from "./build.ts";
 import type { Draft } from "./draft.ts";
 import { ceil, f32, item, load, num, truth, unflatten } from "./expr.ts";
@@ -66,7 +66,7 @@ function keysOf(d: Draft, o: Operands, queries: BlockOfQueries, c: Block, partly
     const p = power(o, load(scores, i, j), o.reader.element(sums, at));
     const ds = d.k.letHere("ds", float("mul", p, float("sub", load(flow, i, j), o.reader.element(delta, at))));
     if (dbias) d.k.store(d.output(dbias, "dbias"), [...at, plus(c, j)], ds);
-    d.k.store(scores, [i, j], ds);
+    d.k.store(scores, [i, j], bent(o, load(scores, i, j), ds));
   });
   d.k.mma(scores, [rowsOfKeys], [dq], [m.n, c.n]);
 }
@@ -138,7 +138,7 @@ function queriesOf(
     const at = [b, g, r, plus(c, j)];
     const p = d.k.letHere("p", power(o, load(scores, i, j), o.reader.element(sums, at)));
     const ds = (x: Expr): Expr => float("mul", p, float("sub", x, o.reader.element(delta, at)));
-    if (flow) d.k.store(flow, [i, j], ds(load(flow, i, j)));
+    if (flow) d.k.store(flow, [i, j], bent(o, load(scores, i, j), ds(load(flow, i, j))));
     if (dv) d.k.store(scores, [i, j], p);
   });
   if (dv && rowsOut) d.k.mma(scores, [rowsOut], [dv], [m.n, c.n]);

@@ -2,7 +2,7 @@
 // the lanes, and of all operands only a block's queries are transposed, once. Keys after the last that a block meets are left out.
 import type { Node, Value } from "../graph/node.ts";
 import { endsOf, placesOf } from "../ops/attention.ts";
-import { beside, float, lowest, type Operands, operands, power, score, times, worth } from "./attention.ts";
+import { bent, beside, float, lowest, type Operands, operands, power, score, times, worth } from "./attention.ts";
 import { giveQueries } from "./attention-backward.ts";
 import { type Block, plus } from "./build.ts";
 import { isShort } from "./contract.ts";
@@ -214,7 +214,7 @@ function keysOf(d: Draft, head: Head, { r, c, m, q, flows, rowsIn, rowsOut, dq, 
     const at = [b, g, r, plus(c, j)];
     const p = d.k.letHere("p", power(o, load(scores, i, j), o.reader.element(item(o.flows, 0), at)));
     const less = o.reader.element(item(o.flows, 1), at);
-    d.k.store(flow, [i, j], float("mul", p, float("sub", load(flow, i, j), less)));
+    d.k.store(flow, [i, j], bent(o, load(scores, i, j), float("mul", p, float("sub", load(flow, i, j), less))));
     d.k.store(scores, [i, j], p);
   });
   const partV = d.k.tileIn("partV", [o.block, wideC], load(sumV, m.at, num(0)));

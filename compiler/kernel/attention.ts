@@ -41,7 +41,7 @@ export interface Operands {
   readonly short: boolean;
   readonly bias: Value | undefined;
   readonly sink: Value | undefined;
-  /** By which scores are still to be scaled when powers are made of them; 1 where a bias came before. */
+  /** By which scores are still to be scaled when powers are made of them: the cap, or the scale; 1 where a bias came before. */
   readonly factor: number;
   readonly sizes: {
     readonly B: number;
@@ -76,7 +76,7 @@ export function operands(d: Draft, node: Node): Operands {
     attrs,
     bias,
     sink,
-    factor: bias || attrs.scale <= 0 ? 1 : attrs.scale,
+    factor: attrs.cap ?? (bias || attrs.scale <= 0 ? 1 : attrs.scale),
     short: dtypeOf(q.type) === "bf16",
     ...tile(d, q, sizes, backward),
     sizes,
@@ -98,15 +98,22 @@ export interface Scores {
   /** Query and key of an element. */
   readonly of: (i: Expr, j: Expr) => readonly [t: Expr, u: Expr];
 }
-/** Products of q and k become scores: scaled where a power is made of them, unless a bias comes before; -infinity where not seen. */
+/** Products of q and k become scores: scaled where a power is made of them, unless a bias or a cap comes before; -infinity where not seen. */
 export function score(d: Draft, o: Operands, [b, g, r]: Head, { tile, valid, of }: Scores, partly: Expr | null): void {
-  const { bias } = o;
+  const { bias, short } = o;
+  const { scale, cap } = o.attrs;
   const set = (f: (s: Expr, t: Expr, u: Expr) => Expr): void =>
     d.k.each(tile, valid, (i, j) => d.k.store(tile, [i, j], f(load(tile, i, j), ...of(i, j))));
-  const scaled = (s: Expr): Expr => float("mul", s, f32(o.attrs.scale));
-  if (bias) set((s, t, u) => float("add", scaled(s), o.reader.element(bias, [b, g, r, t, u])));
-  else if (o.attrs.scale <= 0) set(scaled);
+  const scaled = (s: Expr): Expr => float("mul", s, f32(scale));
+  if (cap !== undefined) set((s) => float(short ? "tanh_short" : "tanh", float("mul", s, f32(scale / cap))));
+  else if (bias) set((s, t, u) => float("add", scaled(s), o.reader.element(bias, [b, g, r, t, u])));
+  else if (scale <= 0) set(scaled);
   if (partly) d.k.if(partly, () => set((s, t, u) => select(sees(o, b, t, u), s, f32(-Infinity))));
+}
+/** What flows into a score, from what flows into what a cap made of it: times 1 - tanh^2, and 0 where nothing is seen. */
+export function bent({ attrs }: Operands, s: Expr, flow: Expr): Expr {
+  if (attrs.cap === undefined) return flow;
+  return float("mul", flow, float("sub", f32(1), float("min", float("mul", s, s), f32(1))));
 }
 /** e^(factor s - less). */
 export function power(o: Operands, s: Expr, less: Expr): Expr {

@@ -31,7 +31,7 @@ export const allHold = (list: readonly Clause[], holds: (c: Bound) => boolean): 
   list.every((c) => ("any" in c ? c.any.some((some) => allHold(some, holds)) : holds(c)));
 
 /** Checks q, k, v and the positions, and gives [B, G, R, T, U, A, C]. */
-function axes(what: string, args: readonly Type[], { bounds }: Attrs): [Size, Size, Size, Size, Size, Size, Size] {
+function axes(what: string, args: readonly Type[], { bounds, cap }: Attrs): [Size, Size, Size, Size, Size, Size, Size] {
   const [q, k, v] = [0, 1, 2].map((i) => nth(args, i)) as [Type, Type, Type];
   const { pairs } = placesOf(args, (t) => t.dtype);
   need(
@@ -52,9 +52,11 @@ function axes(what: string, args: readonly Type[], { bounds }: Attrs): [Size, Si
     boundsIn(bounds).every(({ pair }) => pair < pairs.length),
     () => `${what} has bounds on more than its ${pairs.length} pairs of positions`,
   );
+  need(cap === undefined || (cap > 0 && cap < Infinity), () => `${what} needs a cap above 0, not ${cap}`);
   return [B, G, R, T, U, A, C];
 }
-function needBias(what: string, bias: Type | undefined, shape: readonly Size[]): void {
+function needBias(what: string, bias: Type | undefined, shape: readonly Size[], { cap }: Attrs): void {
+  need(!bias || cap === undefined, () => `${what} has no bias beside a cap`);
   need(
     bias === undefined || equalAll(bias.shape, shape),
     () => `${what} needs a bias of one number a score, not ${bias ? showType(bias) : "none"}`,
@@ -75,7 +77,8 @@ interface Row {
   readonly keys: number;
   readonly scores: number[];
 }
-function* rows(args: readonly NdArray[], bias: NdArray | undefined, { scale, bounds }: Attrs): Generator<Row> {
+function* rows(args: readonly NdArray[], bias: NdArray | undefined, attrs: Attrs): Generator<Row> {
+  const { scale, bounds } = attrs;
   const [q, k] = args as [NdArray, NdArray];
   const { pairs } = placesOf(args, (a) => a.dtype);
   const [B = 0, G = 0, R = 0, T = 0, A = 0] = q.shape;
@@ -89,16 +92,19 @@ function* rows(args: readonly NdArray[], bias: NdArray | undefined, { scale, bou
       if (!allHold(bounds, (c) => holds(c, nth(places, c.pair), nth(key, c.pair)))) return Number.NEGATIVE_INFINITY;
       let score = 0;
       for (let a = 0; a < A; a++) score += read(q, row * A + a) * read(k, (group * U + u) * A + a);
-      return score * scale + (bias ? read(bias, row * U + u) : 0);
+      return capped(score * scale, attrs) + (bias ? read(bias, row * U + u) : 0);
     });
     yield { row, q: row * A, keys: group * U, scores };
   }
 }
+const capped = (x: number, { cap }: Attrs): number => (cap === undefined ? x : cap * Math.tanh(x / cap));
+/** By which a score grows with what was capped; 0 where nothing is seen. */
+const slope = (score: number, { cap }: Attrs): number => (cap === undefined ? 1 : Math.max(0, 1 - (score / cap) ** 2));
 const holds = ({ at, seen, plus }: Bound, t: number, u: number): boolean => at * t + seen * u + plus >= 0;
 
-/** `scale 0.5 where seen >= 0 where (at - seen >= 0 or at.1 - seen.1 >= 0 and 8 - seen >= 0)`. */
-const show = ({ scale, bounds }: Attrs): string =>
-  `scale ${scale}${bounds.map((c) => ` where ${showClause(c)}`).join("")}`;
+/** `scale 0.5 cap 30 where seen >= 0 where (at - seen >= 0 or at.1 - seen.1 >= 0 and 8 - seen >= 0)`. */
+const show = ({ scale, cap, bounds }: Attrs): string =>
+  `scale ${scale}${cap === undefined ? "" : ` cap ${cap}`}${bounds.map((c) => ` where ${showClause(c)}`).join("")}`;
 const showClause = (c: Clause): string =>
   "any" in c ? `(${c.any.map((list) => list.map(showClause).join(" and ")).join(" or ")})` : showBound(c);
 function showBound({ at, seen, plus, pair }: Bound): string {
@@ -114,14 +120,14 @@ export const attention = define<"attention">({
   name: "attention",
   doc:
     "(q [B, G, R, T, A], k [B, G, U, A], v [B, G, U, C], pairs of at i32[B, T] and seen i32[B, U], bias [B, G, R, T, U]?, sink [B, G, R]?) -> " +
-    "[B, G, R, T, C] and log(sum(exp(score))) [B, G, R, T], score = scale q k^T + bias where all bounds hold, and the sink, which has no value; " +
+    "[B, G, R, T, C] and log(sum(exp(score))) [B, G, R, T], score = scale q k^T + bias, or cap tanh(scale q k^T / cap), where all bounds hold, and the sink, which has no value; " +
     "zeros (and, without a sink, a logarithm of 0) where nothing is seen",
   lower: "tile",
   infer(args, attrs) {
     const [B, G, R, T, U, , C] = axes("attention", args, attrs);
     const { rest } = placesOf(args, (t) => t.dtype);
     const { bias, sink } = endsOf(rest, (t) => t.shape.length);
-    needBias("attention", bias, [B, G, R, T, U]);
+    needBias("attention", bias, [B, G, R, T, U], attrs);
     const fits = sink === undefined || equalAll(sink.shape, [B, G, R]);
     need(fits && rest.length <= 2, () => "attention needs a sink of one number a head of queries");
     return [type(one(args).dtype, [B, G, R, T, C]), type(wide(one(args)), [B, G, R, T])];
@@ -181,7 +187,7 @@ export const attention_backward = define<"attention_backward">({
   name: "attention_backward",
   doc:
     "(q, k, v, pairs of at and seen, sums [B, G, R, T], delta [B, G, R, T], dout [B, G, R, T, C], bias?) -> dq, dk, dv, dbias?: with p = exp(score - sums) " +
-    "where seen, ds = p (dout v^T - delta): dq = scale ds k, dk = scale ds^T q, dv = p^T dout summed over R, dbias = ds",
+    "where seen, ds = p (dout v^T - delta), by a cap times 1 - (score / cap)^2: dq = scale ds k, dk = scale ds^T q, dv = p^T dout summed over R, dbias = ds",
   lower: "tile",
   infer(args, attrs) {
     const [B, G, R, T, U, , C] = axes("attention_backward", args, attrs);
@@ -190,7 +196,7 @@ export const attention_backward = define<"attention_backward">({
     const fits =
       equalAll(sums.shape, [B, G, R, T]) && equalAll(delta.shape, sums.shape) && equalAll(dout.shape, [B, G, R, T, C]);
     need(fits, () => `attention_backward: ${[sums, delta, dout].map(showType).join(", ")} do not fit`);
-    needBias("attention_backward", bias, [B, G, R, T, U]);
+    needBias("attention_backward", bias, [B, G, R, T, U], attrs);
     return [...args.slice(0, 3), ...(bias ? [bias] : [])];
   },
   eval(args, attrs, types) {
@@ -212,7 +218,7 @@ export const attention_backward = define<"attention_backward">({
           into += read(dout, row * C + c) * read(v, key * C + c);
           dv[key * C + c] = (dv[key * C + c] ?? 0) + p * read(dout, row * C + c);
         }
-        const ds = p * into;
+        const ds = p * into * slope(score, attrs);
         if (dbias) dbias[row * scores.length + u] = ds;
         for (let a = 0; a < A; a++) {
           dq[own + a] = (dq[own + a] ?? 0) + attrs.scale * ds * read(k, key * A + a);
@@ -257,12 +263,13 @@ function perSequence(
     .results.map((r) => placed(space, b.reshape(g, r, [n, sequences, ...dims(r.type).slice(1)])));
 }
 
-/** Causal; a window over a longer past, with rows that are nothing and a bias; all that see all, one query each; documents; the first keys and a window, with sinks. */
+/** Causal; a window over a longer past, with rows that are nothing and a bias; all that see all, one query each; documents; the first keys and a window, with sinks; capped. */
 function sampleAttention(g: Builder): { args: Value[]; attrs: Attrs }[] {
   const of = (
     [B, G, R, T, U, A, C]: readonly [number, number, number, number, number, number, number],
     bounds: readonly Clause[],
     more: "bias" | "sink" | null,
+    cap: Pick<Attrs, "cap"> = {},
   ) => {
     const places = (n: number, start: number): Value => b.broadcastTo(g, b.sub(g, b.iota(g, n), start), [B, n]);
     const pair = (f: (x: Value) => Value): Value[] => [f(places(T, -1)), f(places(U, 1))];
@@ -276,7 +283,7 @@ function sampleAttention(g: Builder): { args: Value[]; attrs: Attrs }[] {
     ];
     return {
       args: more ? [...args, sample(g, "f32", more === "bias" ? [B, G, R, T, U] : [B, G, R], more)] : args,
-      attrs: { scale: 0.5, bounds },
+      attrs: { scale: 0.5, ...cap, bounds },
     };
   };
   const before = { at: 1, seen: -1, plus: 0, pair: 0 };
@@ -293,5 +300,6 @@ function sampleAttention(g: Builder): { args: Value[]; attrs: Attrs }[] {
     of([1, 1, 1, 1, 3, 4, 2], [], null),
     of([2, 1, 1, 7, 6, 3, 2], [...documents, before], null),
     of([1, 1, 2, 6, 7, 2, 3], [before, first], "sink"),
+    of([2, 1, 1, 5, 6, 2, 3], causal, null, { cap: 0.75 }),
   ];
 }

@@ -55,6 +55,8 @@ export interface Bound {
 export type Clause = Bound | { readonly any: readonly (readonly Clause[])[] };
 export interface Attention {
   readonly scale: number;
+  /** Scores become `cap tanh(score / cap)`: above 0. */
+  readonly cap?: number;
   /** All of them hold, or the key is not seen. */
   readonly bounds: readonly Clause[];
 }

@@ -1,4 +1,5 @@
 // Recognises softmax(q k^T * scale + bias, where: mask) v, as stdlib's `attend` writes it, and makes it one op. Before differentiation.
+// So it does where scores are capped, cap * tanh(q k^T * scale / cap), without a bias.
 // A mask that is not made of bounds on positions stays the composition.
 import type { Builder, Graph, Value } from "../graph/node.ts";
 import { valuesOf, withValues } from "../graph/walk.ts";
@@ -67,30 +68,42 @@ function sinkOf(total: Value): Value | null {
   const shifted = power && madeBy(power, "binary");
   return shifted?.attrs.fn === "sub" ? nth(shifted.args, 0) : null;
 }
-/** scores = f32(product) * scale + bias. */
-function partsOf(scores: Value): { product: Value; scale: number; bias: Value | null } | null {
+interface Parts {
+  readonly product: Value;
+  readonly scale: number;
+  readonly cap?: number;
+}
+/** scores = f32(product) * scale + bias, or what a cap makes of f32(product) * scale. */
+function partsOf(scores: Value): (Parts & { readonly bias: Value | null }) | null {
   const sum = madeBy(scores, "binary");
   const sides = sum?.attrs.fn === "add" ? [[0, 1] as const, [1, 0] as const] : [];
   for (const [i, j] of sides) {
     const inner = sum && scaledProduct(nth(sum.args, i));
     if (inner) return { ...inner, bias: nth(sum.args, j) };
   }
-  const whole = scaledProduct(scores);
+  const whole = scaledProduct(scores) ?? cappedProduct(scores);
   return whole && { ...whole, bias: null };
 }
-function scaledProduct(v: Value): { product: Value; scale: number } | null {
-  const { of, scale } = scaled(v) ?? { of: v, scale: 1 };
+function scaledProduct(v: Value): Parts | null {
+  const { of, scale } = scaled(v);
   const product = throughCast(of);
   return product.node.op.name === "dot" ? { product, scale } : null;
 }
-/** v = of * scale, where it is a value times or by a number. */
-function scaled(v: Value): { of: Value; scale: number } | null {
+/** c * tanh(product * m): tanh is odd, so that the sign of c may be that of m. */
+function cappedProduct(v: Value): Parts | null {
+  const { of, scale: c } = scaled(v);
+  const bent = madeBy(of, "unary");
+  const inner = bent?.attrs.fn === "tanh" && c !== 0 && Number.isFinite(c) ? scaledProduct(nth(bent.args, 0)) : null;
+  return inner && { product: inner.product, scale: inner.scale * c, cap: Math.abs(c) };
+}
+/** v = of * scale, where it is a value times or by numbers. */
+function scaled(v: Value, scale = 1): { of: Value; scale: number } {
   const times = madeBy(v, "binary");
-  if (times?.attrs.fn !== "mul" && times?.attrs.fn !== "div") return null;
+  if (times?.attrs.fn !== "mul" && times?.attrs.fn !== "div") return { of: v, scale };
   const [x, y] = [nth(times.args, 0), nth(times.args, 1)];
   const [left, right] = [splatOf(x), splatOf(y)];
-  if (right !== null) return { of: x, scale: times.attrs.fn === "div" ? 1 / right : right };
-  return left === null || times.attrs.fn === "div" ? null : { of: y, scale: left };
+  if (right !== null) return scaled(x, times.attrs.fn === "div" ? scale / right : scale * right);
+  return left === null || times.attrs.fn === "div" ? { of: v, scale } : scaled(y, scale * left);
 }
 
 /** Heads that share no keys have rank 4, one head alone has rank 3: they are groups of one. */
@@ -127,6 +140,7 @@ function recognise(v: Value, g: Builder): Value | null {
   const places = mask.pairs.flatMap(({ at, seen }) => [at, seen]);
   const out = b.make1(g, "attention", [q, b.swap(g, keys), values, ...places, ...bias, ...(sink ? [sink] : [])], {
     scale: parts.scale,
+    ...(parts.cap === undefined ? {} : { cap: parts.cap }),
     bounds: mask.bounds,
   });
   return b.reshape(g, b.cast(g, out, dtypeOf(v.type)), dims(v.type));

@@ -51,7 +51,7 @@ const look = (name: string, draw: Draw): string => {
 };
 const library = [
   "Attention(D, 2, Groups: 1, A: 4, Context: N, window: 5, stretch: 4, original: 8, sunk: true)",
-  "Attention(D, 4, Groups: 2, A: 2, Context: N, normed: true, biased: true)",
+  "Attention(D, 4, Groups: 2, A: 2, Context: N, normed: true, biased: true, cap: 2)",
   "Attention(D, 2, A: 3, Context: N, sloped: true)",
   "LatentAttention(D, 2, 5, 4, 4, 2, 3, Context: N)",
 ];

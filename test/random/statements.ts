@@ -161,7 +161,7 @@ const gated =
 const attentions = [
   "Attention(D, 1, A: 4, Context: 16)",
   "Attention(D, 2, Groups: 1, A: 4, Context: 16, window: 3, stretch: 4, original: 8, sunk: true)",
-  "Attention(D, 4, Groups: 2, A: 2, Context: 16, normed: true, biased: true)",
+  "Attention(D, 4, Groups: 2, A: 2, Context: 16, normed: true, biased: true, cap: 2)",
   "Attention(D, 2, A: 3, Context: 16, sloped: true)",
   "LatentAttention(D, 2, 5, 4, 4, 2, 3, Context: 16)",
 ];

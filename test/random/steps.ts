@@ -205,12 +205,18 @@ function attend(r: Growing, asOp: boolean): readonly Value[] {
   const dtype = draw.of(["f32", "f32", "bf16"] as const);
   const [q, k, v] = [r.value(dtype, [B, G, R, T, A]), r.value(dtype, [B, G, U, A]), r.value(dtype, [B, G, U, C])];
   const mask = randomMask(r, B, T, U);
-  const bias = draw.chance(0.3) ? [r.value(dtype === "bf16" ? "f32" : dtype, [B, G, R, T, U])] : [];
+  const cap = draw.chance(0.2) ? draw.of([0.5, 2, 30]) : undefined;
+  const bias =
+    cap === undefined && draw.chance(0.3) ? [r.value(dtype === "bf16" ? "f32" : dtype, [B, G, R, T, U])] : [];
   const scale = draw.of([1, 0.5, -0.5]);
-  if (asOp) return b.make(g, "attention", [q, k, v, ...mask.places, ...bias], { scale, bounds: mask.bounds }).results;
+  if (asOp) {
+    const attrs = { scale, ...(cap === undefined ? {} : { cap }), bounds: mask.bounds };
+    return b.make(g, "attention", [q, k, v, ...mask.places, ...bias], attrs).results;
+  }
   const written = writtenMask(g, mask, (x, axis) => b.broadcast(g, x, [B, G, R, T, U], [0, axis]));
   const turned = b.broadcast(g, b.swap(g, k), [B, G, R, A, U], [0, 1, 3, 4]);
-  const scores = b.mul(g, b.cast(g, b.dot(g, q, turned), "f32"), scale);
+  const scaled = b.mul(g, b.cast(g, b.dot(g, q, turned), "f32"), scale);
+  const scores = cap === undefined ? scaled : b.mul(g, b.tanh(g, b.mul(g, scaled, 1 / cap)), cap);
   const p = b.softmax(
     g,
     bias.reduce((x, y) => b.add(g, x, y), scores),
