@@ -16,7 +16,7 @@ import { close, type Way, ways } from "./stored.ts";
 const test = suite("models-import");
 const hf = join(import.meta.dirname, "peers", "hf");
 const decoder = join(import.meta.dirname, "..", "stdlib", "models", "decoder.moe");
-const models = {
+const models: Readonly<Record<string, string>> = {
   mixtral: "Mixtral",
   olmoe: "Olmoe",
   qwen3_moe: "Qwen3Moe",
@@ -26,12 +26,16 @@ const models = {
   llama4_text: "Llama4",
   gpt_oss: "GptOss",
   deepseek_v3: "DeepSeekMain",
-} as const;
+};
+/** What the kernels of those above are made for as well: on the reference target alone. */
+const likeThem: Readonly<Record<string, string>> = {
+  gemma2: "Gemma2",
+};
 
 /** transformers norms and turns in f32, also in f64. */
 const bar = ({ precision }: Way): number => (precision === "f64" ? 1e-6 : 1e-5);
-for (const [name, entry] of Object.entries(models))
-  for (const way of ways)
+for (const [name, entry] of Object.entries({ ...models, ...likeThem }))
+  for (const way of name in likeThem ? ways.slice(0, 1) : ways)
     test(`${name}: the logits of transformers, ${way.target} ${way.precision}`, async () => {
       const at = join(hf, name);
       const input = join(folder(), "tokens.json");
@@ -86,6 +90,11 @@ test("what a family's blocks cannot be is refused by its key", () => {
   refused(() => openForeign(other("qwen2_moe", { layer_types: types })), "layer_types", "sliding_attention");
   refused(() => openForeign(other("glm4_moe", { n_group: 2 })), "n_group is 2");
   refused(() => openForeign(other("granitemoe", { attention_bias: true })), "attention_bias is true");
+  refused(() => openForeign(other("gemma2", { attn_logit_softcapping: null })), "attn_logit_softcapping is not given");
+  refused(
+    () => openForeign(other("gemma2", { use_bidirectional_attention: true })),
+    "use_bidirectional_attention is true",
+  );
   refused(() => openForeign(other("llama4_text", { no_rope_layers: [1, 1, 1, 1] })), "no_rope_layers", "[1,1,1,0]");
   refused(() => openForeign(other("llama4_text", { moe_layers: [0, 1] })), "moe_layers", "[1,3]");
   refused(() => openForeign(other("llama4_text", { interleave_moe_layer_step: 3 })), "interleave_moe_layer_step is 3");
@@ -134,5 +143,6 @@ test("older keys of config.json, and a head that is the embedding's table", () =
   const tensors = parametersOf(old);
   assert.deepEqual(tensors.get("head.weight")?.shape, [16, 40]);
   assert.deepEqual(tensors.get("embed.weight")?.shape, [40, 16]);
+  assert.ok(openForeign(copy("gemma2", (c) => without(c, "tie_word_embeddings"))).tied);
 });
 test.run();

@@ -15,6 +15,8 @@ interface Model {
   readonly sizes: Readonly<Record<string, number>>;
   /** Where its learning rate is at its height. */
   readonly step: number;
+  /** The reference, where the host would make few kernels that others' are not. */
+  readonly target?: "reference" | "host";
 }
 const decoder = (sizes: Model["sizes"]): Model => ({ file: "decoder", sizes, step: 2000 });
 const models: Readonly<Record<string, Model>> = {
@@ -28,6 +30,23 @@ const models: Readonly<Record<string, Model>> = {
   Glm4Moe: decoder({ V: 19, D: 8, F: 10, H: 6, L: 2, Dense: 1, Heads: 2, Groups: 1, A: 8, E: 4, K: 2, Context: 8 }),
   GraniteMoe: decoder({ V: 19, D: 8, H: 6, L: 1, Heads: 2, Groups: 1, E: 4, K: 2, Context: 8, soft: 1 }),
   Llama4: decoder({ V: 19, D: 8, F: 10, H: 6, L: 4, Heads: 2, Groups: 1, A: 4, E: 3, Step: 2, Context: 8, chunk: 4 }),
+  Gemma2: {
+    ...decoder({
+      V: 19,
+      D: 8,
+      H: 6,
+      L: 2,
+      Heads: 4,
+      Groups: 2,
+      A: 4,
+      Context: 8,
+      window: 4,
+      scalar: 5,
+      cap: 2,
+      last: 9,
+    }),
+    target: "reference",
+  },
   DeepSeekV3: decoder({
     V: 19,
     D: 8,
@@ -49,12 +68,12 @@ const models: Readonly<Record<string, Model>> = {
   }),
 };
 
-async function open(name: string, { file, sizes }: Model): Promise<Executable> {
+async function open(name: string, { file, sizes, target = "host" }: Model): Promise<Executable> {
   const { executable } = await compileProgram({
     path: join(folder, `${file}.moe`),
     declaration: name,
     sizes,
-    target: "host",
+    target,
     precision: "f32",
     entries: [{ method: "train", name: "train", sizes: { B: 2, T: 8 } }],
   });

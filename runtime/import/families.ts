@@ -22,6 +22,8 @@ export interface Family {
    * a list; of several names each takes the last axis's elements in turn.
    */
   readonly names: Readonly<Record<string, string | readonly string[] | Runs | null>>;
+  /** Whether the head is the embedding's table where config.json does not say. */
+  readonly tied?: boolean;
 }
 /** Each name takes a run of the last axis, all of one length. `turned`: the last two axes are exchanged first. */
 export interface Runs {
@@ -30,16 +32,16 @@ export interface Runs {
 }
 
 const said = (...keys: string[]): Said => ({ keys });
-const common: Family["header"] = {
+const dense: Family["header"] = {
   V: said("vocab_size"),
   D: said("hidden_size"),
   L: said("num_hidden_layers"),
   Heads: said("num_attention_heads"),
-  K: said("num_experts_per_tok"),
   Context: said("max_position_embeddings"),
   base: { keys: ["rope_parameters.rope_theta", "rope_theta"], otherwise: 10000 },
   eps: said("rms_norm_eps"),
 };
+const common: Family["header"] = { ...dense, K: said("num_experts_per_tok") };
 const bare: Family["only"] = {
   hidden_act: "silu",
   "rope_parameters.rope_type": "default",
@@ -282,6 +284,36 @@ export const families: readonly Family[] = [
       "model.layers.*.mlp.experts.down_proj": ["blocks.*.feed.experts.down.weight"],
       "model.layers.*.mlp.experts.down_proj_bias": ["blocks.*.feed.experts.down.bias"],
     },
+  },
+  {
+    type: "gemma2",
+    model: "Gemma2",
+    header: {
+      ...dense,
+      H: said("intermediate_size"),
+      Groups: said("num_key_value_heads"),
+      A: said("head_dim"),
+      window: said("sliding_window"),
+      scalar: said("query_pre_attn_scalar"),
+      cap: said("attn_logit_softcapping"),
+      last: said("final_logit_softcapping"),
+    },
+    only: {
+      ...plain,
+      hidden_act: "gelu_pytorch_tanh",
+      hidden_activation: "gelu_pytorch_tanh",
+      layer_types: everyOther,
+      use_bidirectional_attention: false,
+    },
+    names: {
+      ...outer,
+      ...attention,
+      ...swiglu("model.layers.*.mlp", "blocks.*.feed"),
+      "model.layers.*.post_attention_layernorm.weight": "blocks.*.after1.weight",
+      "model.layers.*.pre_feedforward_layernorm.weight": "blocks.*.norm2.weight",
+      "model.layers.*.post_feedforward_layernorm.weight": "blocks.*.after2.weight",
+    },
+    tied: true,
   },
   {
     type: "llama4_text",

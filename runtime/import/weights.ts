@@ -49,7 +49,8 @@ export function openForeign(folder: string): Foreign {
     if (is === null) return [];
     throw new Problem(`${path}: ${keys[0]} is ${shown(is)}`, "it must be a number, or true or false: restore the file");
   });
-  return { folder, family, header: Object.fromEntries(header), tied: config["tie_word_embeddings"] === true };
+  const tied = config["tie_word_embeddings"] ?? family.tied;
+  return { folder, family, header: Object.fromEntries(header), tied: tied === true };
 }
 /** The weights of released checkpoints may be MXFP4 (GPT-OSS) or FP8 (DeepSeek), which transformers makes bf16 of. */
 function requirePlain(path: string, quantised: unknown): void {

@@ -65,6 +65,31 @@ MODELS = {
         | {"rope_parameters": {"rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0, "truncate": False, "original_max_position_embeddings": 16}},
         "1GB",
     ),
+    "gemma2": (
+        "Gemma2",
+        {"num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
+        | {"head_dim": 8, "intermediate_size": 12, "sliding_window": 4, "query_pre_attn_scalar": 12, "attn_logit_softcapping": 0.8}
+        | {"final_logit_softcapping": 1.5},
+        "1GB",
+    ),
+    "minimax_m2": (
+        "MiniMaxM2",
+        HEADS | {"intermediate_size": 8, "head_dim": 8, "num_local_experts": 6, "partial_rotary_factor": 0.5},
+        "1GB",
+    ),
+    "dots1": (
+        "Dots1",
+        HEADS
+        | {"head_dim": 8, "moe_intermediate_size": 8, "intermediate_size": 20, "n_routed_experts": 6, "n_shared_experts": 2}
+        | {"first_k_dense_replace": 1, "norm_topk_prob": True, "routed_scaling_factor": 1.7},
+        "1GB",
+    ),
+    "ernie4_5_moe": (
+        "Ernie4_5_Moe",
+        {"num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 20, "moe_intermediate_size": 8}
+        | {"moe_num_experts": 6, "moe_k": 2, "moe_num_shared_experts": 2, "moe_layer_start_index": 1},
+        "1GB",
+    ),
     "deepseek_v3": (
         "DeepseekV3",
         {"num_hidden_layers": 3, "first_k_dense_replace": 1, "intermediate_size": 24, "moe_intermediate_size": 12}
@@ -88,6 +113,7 @@ def drawn(name, seed):
 
 def logits(model, tokens):
     model.set_experts_implementation("eager")
+    model.set_attn_implementation("eager")
     with torch.no_grad():
         return model(input_ids=tokens.long(), use_cache=False).logits
 
