@@ -30,6 +30,9 @@ const models: Readonly<Record<string, string>> = {
 /** What the kernels of those above are made for as well: on the reference target alone. */
 const likeThem: Readonly<Record<string, string>> = {
   gemma2: "Gemma2",
+  minimax_m2: "MiniMaxM2",
+  dots1: "Dots1",
+  ernie4_5_moe: "Ernie45Moe",
 };
 
 /** transformers norms and turns in f32, also in f64. */
@@ -95,6 +98,14 @@ test("what a family's blocks cannot be is refused by its key", () => {
     () => openForeign(other("gemma2", { use_bidirectional_attention: true })),
     "use_bidirectional_attention is true",
   );
+  refused(() => openForeign(other("minimax_m2", { scoring_func: "softmax" })), 'scoring_func is "softmax"');
+  refused(() => openForeign(other("dots1", { max_window_layers: 1 })), "max_window_layers is 1");
+  refused(
+    () => openForeign(other("ernie4_5_moe", { moe_num_shared_experts: 0 })),
+    "moe_num_shared_experts is 0",
+    "1 or more",
+  );
+  refused(() => openForeign(other("ernie4_5_moe", { moe_layer_end_index: 0 })), "moe_layer_end_index is 0");
   refused(() => openForeign(other("llama4_text", { no_rope_layers: [1, 1, 1, 1] })), "no_rope_layers", "[1,1,1,0]");
   refused(() => openForeign(other("llama4_text", { moe_layers: [0, 1] })), "moe_layers", "[1,3]");
   refused(() => openForeign(other("llama4_text", { interleave_moe_layer_step: 3 })), "interleave_moe_layer_step is 3");
@@ -143,6 +154,9 @@ test("older keys of config.json, and a head that is the embedding's table", () =
   const tensors = parametersOf(old);
   assert.deepEqual(tensors.get("head.weight")?.shape, [16, 40]);
   assert.deepEqual(tensors.get("embed.weight")?.shape, [40, 16]);
+  const { header } = openForeign(other("minimax_m2", { rope_parameters: null, rotary_dim: 6, rope_theta: 3e6 }));
+  assert.deepEqual([header["part"], header["P"], header["base"]], [1, 6, 3e6]);
+  assert.equal(openForeign(copy("dots1", (c) => without(c, "norm_topk_prob"))).header["renormalised"], false);
   assert.ok(openForeign(copy("gemma2", (c) => without(c, "tie_word_embeddings"))).tied);
 });
 test.run();

@@ -15,10 +15,12 @@ interface Model {
   readonly sizes: Readonly<Record<string, number>>;
   /** Where its learning rate is at its height. */
   readonly step: number;
-  /** The reference, where the host would make few kernels that others' are not. */
+  /** The host if not given. */
   readonly target?: "reference" | "host";
 }
 const decoder = (sizes: Model["sizes"]): Model => ({ file: "decoder", sizes, step: 2000 });
+/** Of few kernels that those of the others are not. */
+const like = (sizes: Model["sizes"]): Model => ({ ...decoder(sizes), target: "reference" });
 const models: Readonly<Record<string, Model>> = {
   Gpt: { file: "gpt", sizes: { V: 19, D: 8, L: 1, Heads: 2, Context: 8, Steps: 1000 }, step: 20 },
   GptMoE: { file: "gpt", sizes: { V: 19, D: 8, H: 6, L: 1, Heads: 2, E: 3, K: 2, Context: 8, Steps: 1000 }, step: 20 },
@@ -30,23 +32,23 @@ const models: Readonly<Record<string, Model>> = {
   Glm4Moe: decoder({ V: 19, D: 8, F: 10, H: 6, L: 2, Dense: 1, Heads: 2, Groups: 1, A: 8, E: 4, K: 2, Context: 8 }),
   GraniteMoe: decoder({ V: 19, D: 8, H: 6, L: 1, Heads: 2, Groups: 1, E: 4, K: 2, Context: 8, soft: 1 }),
   Llama4: decoder({ V: 19, D: 8, F: 10, H: 6, L: 4, Heads: 2, Groups: 1, A: 4, E: 3, Step: 2, Context: 8, chunk: 4 }),
-  Gemma2: {
-    ...decoder({
-      V: 19,
-      D: 8,
-      H: 6,
-      L: 2,
-      Heads: 4,
-      Groups: 2,
-      A: 4,
-      Context: 8,
-      window: 4,
-      scalar: 5,
-      cap: 2,
-      last: 9,
-    }),
-    target: "reference",
-  },
+  Gemma2: like({
+    V: 19,
+    D: 8,
+    H: 6,
+    L: 2,
+    Heads: 4,
+    Groups: 2,
+    A: 4,
+    Context: 8,
+    window: 4,
+    scalar: 5,
+    cap: 2,
+    last: 9,
+  }),
+  MiniMaxM2: like({ V: 19, D: 8, H: 6, L: 1, Heads: 2, Groups: 1, A: 4, E: 4, K: 2, Context: 8 }),
+  Dots1: like({ V: 19, D: 8, F: 10, H: 6, L: 2, Dense: 1, Heads: 2, Groups: 1, E: 4, K: 2, Context: 8 }),
+  Ernie45Moe: like({ V: 19, D: 8, F: 10, H: 6, L: 2, Dense: 1, Heads: 2, Groups: 1, E: 4, K: 2, Context: 8 }),
   DeepSeekV3: decoder({
     V: 19,
     D: 8,

@@ -21,7 +21,7 @@ export interface Family {
    * Their name and ours; each `*` is a number, and null is not read. Their matrices are [out, in], ours [in, out]. What is not turned has its name in
    * a list; of several names each takes the last axis's elements in turn.
    */
-  readonly names: Readonly<Record<string, string | readonly string[] | Runs | null>>;
+  readonly names: Readonly<Record<string, string | readonly string[] | Runs | Row | null>>;
   /** Whether the head is the embedding's table where config.json does not say. */
   readonly tied?: boolean;
 }
@@ -30,15 +30,20 @@ export interface Runs {
   readonly runs: readonly string[];
   readonly turned: boolean;
 }
+/** A matrix of one row, which is a vector here. */
+export interface Row {
+  readonly row: string;
+}
 
 const said = (...keys: string[]): Said => ({ keys });
+const rotations = ["rope_parameters.rope_theta", "rope_theta"];
 const dense: Family["header"] = {
   V: said("vocab_size"),
   D: said("hidden_size"),
   L: said("num_hidden_layers"),
   Heads: said("num_attention_heads"),
   Context: said("max_position_embeddings"),
-  base: { keys: ["rope_parameters.rope_theta", "rope_theta"], otherwise: 10000 },
+  base: { keys: rotations, otherwise: 10000 },
   eps: said("rms_norm_eps"),
 };
 const common: Family["header"] = { ...dense, K: said("num_experts_per_tok") };
@@ -57,6 +62,17 @@ const mixtral: Family["header"] = {
   A: { keys: ["head_dim"], otherwise: null },
 };
 const plain: Family["only"] = { ...bare, attention_bias: false };
+/** GLM-4.5's, and of those made like it. */
+const glm: Family["header"] = {
+  ...common,
+  F: said("intermediate_size"),
+  H: said("moe_intermediate_size"),
+  Dense: said("first_k_dense_replace"),
+  Groups: said("num_key_value_heads"),
+  E: said("n_routed_experts", "num_local_experts"),
+  Shared: said("n_shared_experts"),
+  scale: said("routed_scaling_factor"),
+};
 const outer: Family["names"] = {
   "model.embed_tokens.weight": ["embed.weight"],
   "model.norm.weight": "norm.weight",
@@ -84,6 +100,12 @@ const mixture = (ours: string): Family["names"] => ({
   "model.layers.*.mlp.gate.weight": `blocks.*.${ours}.gate.weight`,
   ...swiglu("model.layers.*.mlp.experts.*", `blocks.*.${ours}.experts.*`),
 });
+const sparse: Family["names"] = {
+  "model.layers.*.block_sparse_moe.gate.weight": "blocks.*.feed.gate.weight",
+  "model.layers.*.block_sparse_moe.experts.*.w1.weight": "blocks.*.feed.experts.*.gate.weight",
+  "model.layers.*.block_sparse_moe.experts.*.w2.weight": "blocks.*.feed.experts.*.down.weight",
+  "model.layers.*.block_sparse_moe.experts.*.w3.weight": "blocks.*.feed.experts.*.up.weight",
+};
 /** Dense blocks, then blocks with a shared expert, chosen by scores and a bias. */
 const deepseek: Family["names"] = {
   ...mixture("feed.moe"),
@@ -109,6 +131,16 @@ const everyFourth =
 const everyFull = ({ num_hidden_layers: layers }: Json): string[] => Array(Number(layers)).fill("full_attention");
 const everyStep = ({ num_hidden_layers: layers, interleave_moe_layer_step: step = 1 }: Json): number[] =>
   Array.from({ length: Number(layers) }, (_, i) => i).filter((i) => (i + 1) % Number(step) === 0);
+/** Where layers have windows, only those from here on. */
+const beyondWindows = ({
+  sliding_window: window,
+  max_window_layers: from,
+  num_hidden_layers: layers,
+}: Json): unknown => (window === null || window === undefined || Number(from) >= Number(layers) ? from : layers);
+/** All blocks after the first few are mixtures, with a shared expert. */
+const toTheLast = ({ moe_layer_end_index: end, num_hidden_layers: layers }: Json): number =>
+  end === -1 ? -1 : Number(layers) - 1;
+const someShared = ({ moe_num_shared_experts: n }: Json): unknown => (n === 0 ? "1 or more" : n);
 const llama3 = (config: Json): string =>
   scaling("rope_type").some((key) => lookup(config, key) === "llama3") ? "llama3" : "default";
 /** Only llama3's rates are stretched. */
@@ -135,10 +167,7 @@ export const families: readonly Family[] = [
     names: {
       ...outer,
       ...attention,
-      "model.layers.*.block_sparse_moe.gate.weight": "blocks.*.feed.gate.weight",
-      "model.layers.*.block_sparse_moe.experts.*.w1.weight": "blocks.*.feed.experts.*.gate.weight",
-      "model.layers.*.block_sparse_moe.experts.*.w2.weight": "blocks.*.feed.experts.*.down.weight",
-      "model.layers.*.block_sparse_moe.experts.*.w3.weight": "blocks.*.feed.experts.*.up.weight",
+      ...sparse,
     },
   },
   {
@@ -195,26 +224,81 @@ export const families: readonly Family[] = [
     type: "glm4_moe",
     model: "Glm4Moe",
     header: {
-      ...common,
-      F: said("intermediate_size"),
-      H: said("moe_intermediate_size"),
-      Dense: said("first_k_dense_replace"),
-      Groups: said("num_key_value_heads"),
+      ...glm,
       A: said("head_dim"),
-      E: said("n_routed_experts", "num_local_experts"),
-      Shared: said("n_shared_experts"),
+      renormalised: { keys: ["norm_topk_prob"], otherwise: true },
       part: { keys: ["rope_parameters.partial_rotary_factor", "partial_rotary_factor"], otherwise: 0.5 },
       normed: { keys: ["use_qk_norm"], otherwise: false },
       biased: { keys: ["attention_bias"], otherwise: false },
-      scale: said("routed_scaling_factor"),
     },
-    only: { ...bare, norm_topk_prob: true, n_group: 1, topk_group: 1 },
+    only: { ...bare, n_group: 1, topk_group: 1 },
     names: {
       ...outer,
       ...attention,
       ...biases,
       ...norms,
       ...deepseek,
+    },
+  },
+  {
+    type: "dots1",
+    model: "Dots1",
+    header: {
+      ...glm,
+      A: { keys: ["head_dim"], otherwise: null },
+      renormalised: { keys: ["norm_topk_prob"], otherwise: false },
+    },
+    only: { ...plain, n_group: 1, topk_group: 1, layer_types: everyFull, max_window_layers: beyondWindows },
+    names: { ...outer, ...attention, ...norms, ...deepseek },
+  },
+  {
+    type: "ernie4_5_moe",
+    model: "Ernie45Moe",
+    header: {
+      ...dense,
+      F: said("intermediate_size"),
+      H: said("moe_intermediate_size"),
+      Dense: said("moe_layer_start_index"),
+      Groups: said("num_key_value_heads"),
+      A: { keys: ["head_dim"], otherwise: null },
+      E: said("moe_num_experts"),
+      K: said("moe_k"),
+      Shared: said("moe_num_shared_experts"),
+      base: { keys: rotations, otherwise: 500000 },
+    },
+    only: {
+      ...bare,
+      use_bias: false,
+      moe_num_shared_experts: someShared,
+      moe_layer_interval: 1,
+      moe_layer_end_index: toTheLast,
+      moe_norm_min: 1e-12,
+    },
+    names: {
+      ...outer,
+      ...attention,
+      ...deepseek,
+      "model.layers.*.mlp.moe_statics.e_score_correction_bias": { row: "blocks.*.feed.moe.gate.bias" },
+    },
+    tied: true,
+  },
+  {
+    type: "minimax_m2",
+    model: "MiniMaxM2",
+    header: {
+      ...mixtral,
+      A: said("head_dim"),
+      part: { keys: ["rope_parameters.partial_rotary_factor", "partial_rotary_factor"], otherwise: 1 },
+      P: { keys: ["rotary_dim"], otherwise: null },
+      base: { keys: rotations, otherwise: 5000000 },
+    },
+    only: { ...bare, scoring_func: "sigmoid", use_qk_norm: true, use_routing_bias: true, shared_intermediate_size: 0 },
+    names: {
+      ...outer,
+      ...attention,
+      ...norms,
+      ...sparse,
+      "model.layers.*.block_sparse_moe.e_score_correction_bias": "blocks.*.feed.gate.bias",
     },
   },
   {
@@ -326,7 +410,7 @@ export const families: readonly Family[] = [
       A: said("head_dim"),
       E: said("num_local_experts"),
       Step: said("interleave_moe_layer_step"),
-      base: { keys: ["rope_parameters.rope_theta", "rope_theta"], otherwise: 500000 },
+      base: { keys: rotations, otherwise: 500000 },
       chunk: said("attention_chunk_size"),
       normed: { keys: ["use_qk_norm"], otherwise: true },
       heat: { keys: ["attn_scale"], otherwise: 0.1 },

@@ -79,6 +79,7 @@ export function foreignTensors({ folder, family, tied }: Foreign): Map<string, T
     for (const [name, t] of readSafetensors(file)) {
       const ours = renamed(name, family, file);
       if (typeof ours === "string") tensors.set(ours, t.shape.length === 2 ? transposed(t) : t);
+      else if (ours && "row" in ours) tensors.set(ours.row, { ...t, shape: [t.data.length] });
       else if (ours) for (const [to, part] of partsOf(t, ours, `${file}: \`${name}\``)) tensors.set(to, part);
     }
   const table = tensors.get(embedding);
@@ -140,5 +141,6 @@ function renamed(name: string, { names, model }: Family, file: string): Family["
   };
   if (ours === null) return null;
   if (typeof ours === "string") return filled(ours);
+  if ("row" in ours) return { row: filled(ours.row) };
   return "runs" in ours ? { ...ours, runs: ours.runs.map(filled) } : ours.map(filled);
 }

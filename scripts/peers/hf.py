@@ -81,7 +81,7 @@ MODELS = {
         "Dots1",
         HEADS
         | {"head_dim": 8, "moe_intermediate_size": 8, "intermediate_size": 20, "n_routed_experts": 6, "n_shared_experts": 2}
-        | {"first_k_dense_replace": 1, "norm_topk_prob": True, "routed_scaling_factor": 1.7},
+        | {"first_k_dense_replace": 1, "norm_topk_prob": False, "routed_scaling_factor": 1.7},
         "1GB",
     ),
     "ernie4_5_moe": (

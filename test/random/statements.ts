@@ -133,7 +133,7 @@ const gates: readonly Gate[] = [
   { text: "TopKGate(D, E, K)" },
   { text: "TopKGate(D, E, K, renormalised: false, z: 0.01)" },
   { text: "Capped(D, E, K)" },
-  { text: "BiasGate(D, E, K)" },
+  { text: "BiasGate(D, E, K, soft: true, renormalised: false)" },
   { text: "BiasGate(D, E, K, G: 3, Open: 2, scale: 2)", E: 6, K: 2 },
   { text: "NaiveGate(D, E, K, biased: true)" },
   { text: "SinkhornGate(D, E, K)" },
