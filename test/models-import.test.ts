@@ -33,6 +33,7 @@ const likeThem: Readonly<Record<string, string>> = {
   minimax_m2: "MiniMaxM2",
   dots1: "Dots1",
   ernie4_5_moe: "Ernie45Moe",
+  deepseek_v2: "DeepSeekV2",
 };
 
 /** transformers norms and turns in f32, also in f64. */
@@ -106,6 +107,15 @@ test("what a family's blocks cannot be is refused by its key", () => {
     "1 or more",
   );
   refused(() => openForeign(other("ernie4_5_moe", { moe_layer_end_index: 0 })), "moe_layer_end_index is 0");
+  refused(
+    () => openForeign(other("deepseek_v2", { topk_method: "greedy" })),
+    'topk_method is "greedy"',
+    "group_limited",
+  );
+  refused(() => openForeign(other("deepseek_v2", { norm_topk_prob: true })), "norm_topk_prob is true");
+  const yarn = { rope_type: "yarn", factor: 4, mscale: 1, mscale_all_dim: 0.7 };
+  refused(() => openForeign(other("deepseek_v3", { rope_parameters: yarn })), '"yarn"', "with one mscale");
+  refused(() => openForeign(other("deepseek_v3", { rope_scaling: { factor: 4 } })), "factor is 4");
   refused(() => openForeign(other("llama4_text", { no_rope_layers: [1, 1, 1, 1] })), "no_rope_layers", "[1,1,1,0]");
   refused(() => openForeign(other("llama4_text", { moe_layers: [0, 1] })), "moe_layers", "[1,3]");
   refused(() => openForeign(other("llama4_text", { interleave_moe_layer_step: 3 })), "interleave_moe_layer_step is 3");

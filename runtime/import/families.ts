@@ -1,159 +1,38 @@
 // Which of transformers' architectures the standard library has: for each, where config.json says the header's values, and what weights are called.
-
-export type Json = Readonly<Record<string, unknown>>;
-/** `a.b` is b in a; null is as if it were not there. */
-export const lookup = (config: Json, key: string): unknown =>
-  key.split(".").reduce<unknown>((x, part) => (x as Json | null | undefined)?.[part], config) ?? undefined;
-/** Keys of config.json, the first that is there; `a.b` is b in a. What it is without any (null: as the model's header has it), else one is needed. */
-interface Said {
-  readonly keys: readonly string[];
-  readonly otherwise?: number | boolean | null;
-}
-export interface Family {
-  /** The `model_type` of config.json. */
-  readonly type: string;
-  /** The model of std/models/decoder. */
-  readonly model: string;
-  readonly header: Readonly<Record<string, Said>>;
-  /** What else a key must say, if it is there and not null: the model knows nothing else. A function has it from the rest of config.json. */
-  readonly only: Readonly<Record<string, unknown>>;
-  /**
-   * Their name and ours; each `*` is a number, and null is not read. Their matrices are [out, in], ours [in, out]. What is not turned has its name in
-   * a list; of several names each takes the last axis's elements in turn.
-   */
-  readonly names: Readonly<Record<string, string | readonly string[] | Runs | Row | null>>;
-  /** Whether the head is the embedding's table where config.json does not say. */
-  readonly tied?: boolean;
-}
-/** Each name takes a run of the last axis, all of one length. `turned`: the last two axes are exchanged first. */
-export interface Runs {
-  readonly runs: readonly string[];
-  readonly turned: boolean;
-}
-/** A matrix of one row, which is a vector here. */
-export interface Row {
-  readonly row: string;
-}
-
-const said = (...keys: string[]): Said => ({ keys });
-const rotations = ["rope_parameters.rope_theta", "rope_theta"];
-const dense: Family["header"] = {
-  V: said("vocab_size"),
-  D: said("hidden_size"),
-  L: said("num_hidden_layers"),
-  Heads: said("num_attention_heads"),
-  Context: said("max_position_embeddings"),
-  base: { keys: rotations, otherwise: 10000 },
-  eps: said("rms_norm_eps"),
-};
-const common: Family["header"] = { ...dense, K: said("num_experts_per_tok") };
-const bare: Family["only"] = {
-  hidden_act: "silu",
-  "rope_parameters.rope_type": "default",
-  "rope_scaling.rope_type": "default",
-  "rope_scaling.type": "default",
-};
-/** Mixtral's, and of those made like it. */
-const mixtral: Family["header"] = {
-  ...common,
-  H: said("intermediate_size"),
-  Groups: said("num_key_value_heads"),
-  E: said("num_local_experts"),
-  A: { keys: ["head_dim"], otherwise: null },
-};
-const plain: Family["only"] = { ...bare, attention_bias: false };
-/** GLM-4.5's, and of those made like it. */
-const glm: Family["header"] = {
-  ...common,
-  F: said("intermediate_size"),
-  H: said("moe_intermediate_size"),
-  Dense: said("first_k_dense_replace"),
-  Groups: said("num_key_value_heads"),
-  E: said("n_routed_experts", "num_local_experts"),
-  Shared: said("n_shared_experts"),
-  scale: said("routed_scaling_factor"),
-};
-const outer: Family["names"] = {
-  "model.embed_tokens.weight": ["embed.weight"],
-  "model.norm.weight": "norm.weight",
-  "lm_head.weight": "head.weight",
-  "model.layers.*.input_layernorm.weight": "blocks.*.norm1.weight",
-  "model.layers.*.post_attention_layernorm.weight": "blocks.*.norm2.weight",
-  "model.layers.*.self_attn.rotary_emb.inv_freq": null,
-};
-const attention = {
-  "model.layers.*.self_attn.q_proj.weight": "blocks.*.attention.query.weight",
-  "model.layers.*.self_attn.k_proj.weight": "blocks.*.attention.key.weight",
-  "model.layers.*.self_attn.v_proj.weight": "blocks.*.attention.value.weight",
-  "model.layers.*.self_attn.o_proj.weight": "blocks.*.attention.output.weight",
-};
-const norms: Family["names"] = {
-  "model.layers.*.self_attn.q_norm.weight": "blocks.*.attention.query_norm.weight",
-  "model.layers.*.self_attn.k_norm.weight": "blocks.*.attention.key_norm.weight",
-};
-const swiglu = (theirs: string, ours: string): Family["names"] => ({
-  [`${theirs}.gate_proj.weight`]: `${ours}.gate.weight`,
-  [`${theirs}.up_proj.weight`]: `${ours}.up.weight`,
-  [`${theirs}.down_proj.weight`]: `${ours}.down.weight`,
-});
-const mixture = (ours: string): Family["names"] => ({
-  "model.layers.*.mlp.gate.weight": `blocks.*.${ours}.gate.weight`,
-  ...swiglu("model.layers.*.mlp.experts.*", `blocks.*.${ours}.experts.*`),
-});
-const sparse: Family["names"] = {
-  "model.layers.*.block_sparse_moe.gate.weight": "blocks.*.feed.gate.weight",
-  "model.layers.*.block_sparse_moe.experts.*.w1.weight": "blocks.*.feed.experts.*.gate.weight",
-  "model.layers.*.block_sparse_moe.experts.*.w2.weight": "blocks.*.feed.experts.*.down.weight",
-  "model.layers.*.block_sparse_moe.experts.*.w3.weight": "blocks.*.feed.experts.*.up.weight",
-};
-/** Dense blocks, then blocks with a shared expert, chosen by scores and a bias. */
-const deepseek: Family["names"] = {
-  ...mixture("feed.moe"),
-  ...swiglu("model.layers.*.mlp", "blocks.*.feed"),
-  ...swiglu("model.layers.*.mlp.shared_experts", "blocks.*.feed.shared"),
-  "model.layers.*.mlp.gate.e_score_correction_bias": "blocks.*.feed.moe.gate.bias",
-};
-
-const biases: Family["names"] = Object.fromEntries(
-  Object.entries(attention).map(([theirs, ours]) => [toBias(theirs), toBias(ours)]),
-);
-function toBias(weight: string): string {
-  return weight.replace(/weight$/, "bias");
-}
-/** GPT-OSS's: a window in every other block, from the first on. */
-const everyOther = ({ num_hidden_layers: layers }: Json): string[] =>
-  Array.from({ length: Number(layers) }, (_, i) => (i % 2 === 0 ? "sliding_attention" : "full_attention"));
-/** Llama 4's: three blocks with rope, then one without. */
-const everyFourth =
-  <T>(near: T, far: T) =>
-  ({ num_hidden_layers: layers }: Json): T[] =>
-    Array.from({ length: Number(layers) }, (_, i) => (i % 4 === 3 ? far : near));
-const everyFull = ({ num_hidden_layers: layers }: Json): string[] => Array(Number(layers)).fill("full_attention");
-const everyStep = ({ num_hidden_layers: layers, interleave_moe_layer_step: step = 1 }: Json): number[] =>
-  Array.from({ length: Number(layers) }, (_, i) => i).filter((i) => (i + 1) % Number(step) === 0);
-/** Where layers have windows, only those from here on. */
-const beyondWindows = ({
-  sliding_window: window,
-  max_window_layers: from,
-  num_hidden_layers: layers,
-}: Json): unknown => (window === null || window === undefined || Number(from) >= Number(layers) ? from : layers);
-/** All blocks after the first few are mixtures, with a shared expert. */
-const toTheLast = ({ moe_layer_end_index: end, num_hidden_layers: layers }: Json): number =>
-  end === -1 ? -1 : Number(layers) - 1;
-const someShared = ({ moe_num_shared_experts: n }: Json): unknown => (n === 0 ? "1 or more" : n);
-const llama3 = (config: Json): string =>
-  scaling("rope_type").some((key) => lookup(config, key) === "llama3") ? "llama3" : "default";
-/** Only llama3's rates are stretched. */
-const stretchOf =
-  (key: string) =>
-  (config: Json): unknown =>
-    llama3(config) === "llama3" ? lookup(config, key) : 1;
-/** The key's own value if it is one of these, else the first. */
-const oneOf =
-  (key: string, ...values: readonly unknown[]) =>
-  (config: Json): unknown =>
-    values.includes(config[key]) ? config[key] : values[0];
-const scaling = (key: string): string[] => [`rope_parameters.${key}`, `rope_scaling.${key}`];
+import type { Family } from "./family.ts";
+import {
+  attention,
+  bare,
+  beyondWindows,
+  biases,
+  common,
+  deepseek,
+  dense,
+  everyFourth,
+  everyFull,
+  everyOther,
+  everyStep,
+  glm,
+  latent,
+  latentNames,
+  llama3,
+  mixtral,
+  mixture,
+  norms,
+  ofGroups,
+  oneOf,
+  outer,
+  plain,
+  rotations,
+  said,
+  scaling,
+  someShared,
+  sparse,
+  stretched,
+  stretchOf,
+  swiglu,
+  toTheLast,
+} from "./shared.ts";
 
 export const families: readonly Family[] = [
   {
@@ -446,34 +325,38 @@ export const families: readonly Family[] = [
     },
   },
   {
+    type: "deepseek_v2",
+    model: "DeepSeekV2",
+    header: {
+      ...latent,
+      Q: { keys: ["q_lora_rank"], otherwise: 0 },
+      Shared: said("n_shared_experts"),
+      G: { keys: ["n_group"], otherwise: 1 },
+      Open: { keys: ["topk_group"], otherwise: 1 },
+    },
+    only: {
+      ...plain,
+      ...stretched,
+      mlp_bias: false,
+      norm_topk_prob: false,
+      scoring_func: "softmax",
+      topk_method: ofGroups,
+      moe_layer_freq: 1,
+    },
+    names: { ...latentNames, "model.layers.*.self_attn.q_proj.weight": "blocks.*.attention.query.weight" },
+  },
+  {
     type: "deepseek_v3",
     model: "DeepSeekMain",
-    header: {
-      ...common,
-      F: said("intermediate_size"),
-      H: said("moe_intermediate_size"),
-      Dense: said("first_k_dense_replace"),
-      E: said("n_routed_experts"),
-      G: said("n_group"),
-      Open: said("topk_group"),
-      Q: said("q_lora_rank"),
-      R: said("kv_lora_rank"),
-      A: said("qk_nope_head_dim"),
-      P: said("qk_rope_head_dim"),
-      C: said("v_head_dim"),
-      scale: said("routed_scaling_factor"),
+    header: { ...latent, G: said("n_group"), Open: said("topk_group"), Q: said("q_lora_rank") },
+    only: {
+      ...plain,
+      ...stretched,
+      norm_topk_prob: true,
+      n_shared_experts: 1,
+      rope_interleave: true,
+      moe_layer_freq: 1,
     },
-    only: { ...plain, norm_topk_prob: true, n_shared_experts: 1, rope_interleave: true, moe_layer_freq: 1 },
-    names: {
-      ...outer,
-      "model.layers.*.self_attn.q_a_proj.weight": "blocks.*.attention.query_down.weight",
-      "model.layers.*.self_attn.q_a_layernorm.weight": "blocks.*.attention.query_norm.weight",
-      "model.layers.*.self_attn.q_b_proj.weight": "blocks.*.attention.query_up.weight",
-      "model.layers.*.self_attn.kv_a_proj_with_mqa.weight": "blocks.*.attention.down.weight",
-      "model.layers.*.self_attn.kv_a_layernorm.weight": "blocks.*.attention.norm.weight",
-      "model.layers.*.self_attn.kv_b_proj.weight": "blocks.*.attention.up.weight",
-      "model.layers.*.self_attn.o_proj.weight": "blocks.*.attention.output.weight",
-      ...deepseek,
-    },
+    names: latentNames,
   },
 ];

@@ -7,7 +7,8 @@ import type { Tensor } from "../executable.ts";
 import { readText } from "../files.ts";
 import { readSafetensors } from "../safetensors.ts";
 import { transposed, zeros } from "../tensor.ts";
-import { type Family, families, type Json, lookup, type Runs } from "./families.ts";
+import { families } from "./families.ts";
+import { type Family, type Json, lookup, type Runs } from "./family.ts";
 
 export interface Foreign {
   readonly folder: string;

@@ -90,6 +90,16 @@ MODELS = {
         | {"moe_num_experts": 6, "moe_k": 2, "moe_num_shared_experts": 2, "moe_layer_start_index": 1},
         "1GB",
     ),
+    "deepseek_v2": (
+        "DeepseekV2",
+        {"num_hidden_layers": 2, "first_k_dense_replace": 1, "intermediate_size": 24, "moe_intermediate_size": 8}
+        | {"num_attention_heads": 2, "num_key_value_heads": 2, "n_routed_experts": 6, "n_shared_experts": 2, "num_experts_per_tok": 2}
+        | {"n_group": 3, "topk_group": 2, "topk_method": "group_limited_greedy", "routed_scaling_factor": 1.7}
+        | {"q_lora_rank": None, "kv_lora_rank": 6, "qk_nope_head_dim": 4, "qk_rope_head_dim": 4, "v_head_dim": 5}
+        | {"rope_parameters": {"rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0, "original_max_position_embeddings": 16}
+            | {"mscale": 0.7, "mscale_all_dim": 0.7, "beta_fast": 32, "beta_slow": 1}},
+        "1GB",
+    ),
     "deepseek_v3": (
         "DeepseekV3",
         {"num_hidden_layers": 3, "first_k_dense_replace": 1, "intermediate_size": 24, "moe_intermediate_size": 12}
