@@ -40,6 +40,7 @@ import { expandScatters } from "./transform/scatter.ts";
 import { simplify } from "./transform/simplify.ts";
 import { thinned } from "./transform/thin.ts";
 import { foldUpright } from "./transform/upright.ts";
+import { shiftRows } from "./transform/windows.ts";
 import { isFloat, type Precision } from "./types/dtype.ts";
 import { type } from "./types/type.ts";
 
@@ -143,6 +144,7 @@ export const afterGradients = (g: G, observer: Observer, limits: Limits = {}): P
   graphPass("heads", "products of a large vocabulary, and their losses, in pieces of rows", (graph) =>
     cutHeads(g, graph, limits.heads),
   ),
+  graphPass("windows", "what shifted products add up is products of what is shifted", (graph) => shiftRows(g, graph)),
   graphPass("pairs", "a sum of products is one contraction", (graph) => pairProducts(g, graph)),
 ];
 const watched = ({ rewrote }: Observer): RewriteOptions =>

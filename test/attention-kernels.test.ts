@@ -62,6 +62,20 @@ test("attention under every kind of mask, in one block and in many, of queries a
     compare(mask, graph, got);
   }
 });
+test("a bias that lies turned is copied before it is read, block by block", () => {
+  const g = new GraphBuilder(ops);
+  const p = (name: string, ...shape: number[]): Value => b.param(g, name, { dtype: "f32", shape });
+  const biased = (bias: Value): (string | null)[] => {
+    const whole = b.broadcastTo(g, b.reshape(g, bias, [3, 1, 40, 50]), [2, 3, 1, 40, 50]);
+    const args = [p("q", 2, 3, 1, 40, 5), p("k", 2, 3, 50, 5), p("v", 2, 3, 50, 6), whole];
+    const { results } = b.make(g, "attention", args, { scale: 1, bounds: [] });
+    const { launches } = lowered(graphOf([results[0] as Value]));
+    const reads = launches.find(({ kernel }) => kernel.name.startsWith("attention"))?.args ?? [];
+    return reads.map((a) => a.buffer.store).filter((name) => name?.includes("bias") ?? false);
+  };
+  assert.equal(biased(b.transpose(g, p("turned bias", 40, 50, 3), [2, 0, 1])), []);
+  assert.equal(biased(b.transpose(g, p("bias", 40, 3, 50), [1, 0, 2])), ["bias"]);
+});
 test("positions at the ends of i32 are compared as the whole numbers that they are", () => {
   const g = new GraphBuilder(ops);
   const [T, U] = [10, 40];

@@ -5,6 +5,7 @@ import type { Kernel, StmtOf, Tile } from "../kernel/ir.ts";
 import { statements, stores, written } from "../kernel/passes.ts";
 import { count, decode, roundOf } from "./grid.ts";
 import { types } from "./literal.ts";
+import { shiftedIn } from "./shifted.ts";
 import { reserve, stageLeft, stageRight } from "./staging.ts";
 import type { Emitter, Target } from "./text.ts";
 import { wordsLeft, wordsRight } from "./words.ts";
@@ -73,16 +74,36 @@ function multiply(run: readonly StmtOf<"mma">[], e: Emitter): void {
   const [started, ...more] = s.acc.map((t) => starts(t, e));
   if (more.some((x) => x !== started)) throw new Bug("accumulators that are multiplied together start together");
   const sums = s.acc.map((acc, n) =>
-    others.reduce(
-      (sum, t) => `plus(${[sum, leftOf(t), depthOf(t, e), right(item(t.b, n), e)].join(", ")})`,
-      `on(${right(item(s.b, n), e)}, ${acc.name})`,
-    ),
+    groups(others, e).reduce((sum, list) => added(sum, list, n, e), `on(${right(item(s.b, n), e)}, ${acc.name})`),
   );
   const then = run.map((t) => e.after.get(t)).find((text) => text !== undefined) ?? "nothing()";
   const rows = e.expr(s.valid[0]);
   const text = `mma(${[started, leftOf(s), rows, depthOf(s, e), then, ...sums].join(", ")});`;
   const byRows = run.some((t) => t.b.some((b) => e.short.has(b)));
   e.line(byRows ? `by_rows(${rows}, [&](auto few) { ${text} });` : text);
+}
+/** Products one after the other whose left operands are one, shifted, and whose depths are one; others alone. */
+function groups(products: readonly StmtOf<"mma">[], e: Emitter): StmtOf<"mma">[][] {
+  const shifted = shiftedIn(e.kernel);
+  const list: StmtOf<"mma">[][] = [];
+  for (const t of products) {
+    const last = list.at(-1);
+    const [before] = last ?? [];
+    const of = shifted.get(t.a)?.of;
+    if (last && before && of && of === shifted.get(before.a)?.of && depthOf(t, e) === depthOf(before, e)) last.push(t);
+    else list.push([t]);
+  }
+  return list;
+}
+/** A sum, and what products of a group add to it. */
+function added(sum: string, group: readonly StmtOf<"mma">[], n: number, e: Emitter): string {
+  const [t] = group as [StmtOf<"mma">];
+  const rights = group.map((x) => right(item(x.b, n), e));
+  const shifts = group.flatMap((x) => shiftedIn(e.kernel).get(x.a) ?? []);
+  const [first] = shifts;
+  if (!first) return `plus(${[sum, leftOf(t), depthOf(t, e), ...rights].join(", ")})`;
+  const by = `{${shifts.map((x) => x.by).join(", ")}}`;
+  return `taps(${[sum, first.of.name, depthOf(t, e), by, ...rights].join(", ")})`;
 }
 /** In steps of the products. */
 const depthOf = ({ a, valid }: StmtOf<"mma">, e: Emitter): string =>

@@ -23,6 +23,12 @@ export function plain(
   const at = address(load.from, load.at);
   return { load, strides: [stride(at, s.vs[0]), stride(at, s.vs[1])] };
 }
+/** The load of a left operand whose rows are read where they lie. */
+export function rowsIn(s: StmtOf<"stage">, dtype?: DType): ReturnType<typeof plain> {
+  const direct = plain(s, dtype);
+  const [alongX, alongK] = direct?.strides ?? [null, null];
+  return alongK === null || (alongX === 1 && alongK !== 1) ? null : direct;
+}
 /** Whether what a stage computes before its value may depend on v. */
 const isMade = ({ body }: StmtOf<"stage">, v: Var): boolean => body.some((b) => b.s !== "let" || dependsOn(b.value, v));
 /** The text of a pointer to an element, whose index `replace` changes. */

@@ -1,18 +1,31 @@
 // Operands of products on the host: read where they lie unless their order forbids it.
-import { ceil, item, num, substitute, variable } from "../kernel/expr.ts";
+import { ceil, item, num, parts, substitute, variable } from "../kernel/expr.ts";
 import type { Stmt, StmtOf, Tile, Var } from "../kernel/ir.ts";
 import { isSplit, statements } from "../kernel/passes.ts";
-import { ahead, alongDepth, type Direct, dtypeOf, firstReads, isContiguous, panelsOf, plain, pointer } from "./lies.ts";
+import {
+  ahead,
+  alongDepth,
+  type Direct,
+  dtypeOf,
+  firstReads,
+  isContiguous,
+  panelsOf,
+  plain,
+  pointer,
+  rowsIn,
+} from "./lies.ts";
+import { shiftedIn } from "./shifted.ts";
 import type { Emitter } from "./text.ts";
 
 /** [rows, depth]: a pointer for each row, where the depth is contiguous; so a gather of rows costs nothing. */
 export function stageLeft(s: StmtOf<"stage">, e: Emitter): void {
   const [x, k] = s.vs;
-  const direct = plain(s, dtypeIn(s));
-  const [alongX, alongK] = direct?.strides ?? [null, null];
+  if (shiftedIn(e.kernel).has(s.tile)) return;
+  const direct = rowsIn(s, dtypeIn(s));
+  const alongK = direct?.strides[1];
   const { name } = s.tile;
   const split = isSplit(s.tile);
-  if (!direct || alongK === null || (split ? alongK !== 1 : alongX === 1 && alongK !== 1)) return packLeft(s, e);
+  if (!direct || (split && alongK !== 1)) return packLeft(s, e);
   const rows = split ? `${name}_rows` : name;
   const kind = [item(s.tile.shape, 0), alongK, ...(dtypeIn(s) === "f32" ? [] : ["bf16"])];
   e.line(`Rows<${kind.join(", ")}> ${rows};`);
@@ -124,12 +137,13 @@ export function stageRight(s: StmtOf<"stage">, e: Emitter): void {
   const along = alongDepth(s, e);
   if (along) return e.line(`${name} = along<${along.step}>(${along.start}, ${nx}, ${ahead(s, e) ?? along.start});`);
   const coming = (): string => (alongK === null ? "{}" : `{${ahead(s, e) ?? "nullptr"}, ${alongK}, ${width}, ${nk}}`);
-  if (direct && alongX === 1 && alongK !== null) {
+  const whole = s.valid[1].e === "num" && s.valid[1].value === width;
+  if (direct && whole && alongX === 1 && alongK !== null && alongK <= closeRows) {
     const start = pointer(e, direct.load, (y) => substitute(substitute(y, k, num(0)), x, num(0)));
-    const whole = s.valid[1].e === "num" && s.valid[1].value === width;
-    if (whole && alongK <= closeRows)
-      return e.line(`${name} = close<${width}, ${alongK}>(${room()}, ${start}, ${nk}, ${coming()});`);
+    return e.line(`${name} = close<${width}, ${alongK}>(${room()}, ${start}, ${nk}, ${coming()});`);
   }
+  if (direct && whole && alongX === 1 && pitchOf(direct.load) <= closeRows && !isChosen(direct.load))
+    return rowsOf(s, e, x, k, `${name} = listed<${width}>(${room()}, ${nk}, `);
   if (isContiguous(s, x))
     return rowsOf(s, e, x, k, `${name} = columns<${width}>(${room()}, ${nx}, ${nk}, ${coming()}, `);
   const across = panelsOf(s, x, k, dtypeOf(s) ?? "f32");
@@ -145,6 +159,9 @@ export function stageRight(s: StmtOf<"stage">, e: Emitter): void {
     `${name} = pack_transposed<${width}>(${room()}, ${nx}, ${nk}, [&](ix ${x.name}, ix ${k.name}) { return ${pointer(e, s.value as Direct, (y) => y)}; });`,
   );
 }
+const pitchOf = ({ from: { layout } }: Direct): number => (layout.kind === "rows" ? layout.pitch : Infinity);
+/** Whether numbers in memory say where a row begins. */
+const isChosen = ({ at }: Direct): boolean => at.flatMap(parts).some((x) => x.e === "load");
 /** A computed right operand, or one that lies in no useful order, written to scratch. */
 function packRight(s: StmtOf<"stage">, e: Emitter): void {
   const [k, x] = s.vs;

@@ -26,6 +26,12 @@ export function topological(results: readonly Value[], beyond: ReadonlySet<Node>
   }
   return order;
 }
+/** How many nodes and results read each value. */
+export function usesOf(results: readonly Value[], nodes: readonly Node[]): Map<Value, number> {
+  const uses = new Map<Value, number>();
+  for (const v of [...results, ...nodes.flatMap((n) => n.args)]) uses.set(v, (uses.get(v) ?? 0) + 1);
+  return uses;
+}
 /** The store that a leaf reads, or null. */
 export const storeOf = (node: Node): string | null =>
   node.op.name === "param" ? (node.attrs as { readonly store: string }).store : null;

@@ -1,7 +1,7 @@
 // Attention where accumulators lie in memory. Scores are made transposed, keys by queries: a softmax then goes down a column, queries being
 // the lanes, and of all operands only a block's queries are transposed, once. Keys after the last that a block meets are left out.
 import type { Node, Value } from "../graph/node.ts";
-import { endsOf, placesOf } from "../ops/attention.ts";
+import { biasOf } from "../ops/attention.ts";
 import { bent, beside, float, lowest, type Operands, operands, power, score, times, worth } from "./attention.ts";
 import { giveQueries } from "./attention-backward.ts";
 import { type Block, plus } from "./build.ts";
@@ -15,9 +15,7 @@ import type { Choices } from "./schedule.ts";
 
 /** Whether the forward is made so: a target says so, queries are not few, and no bias is read by columns. */
 export const goesTransposed = (node: Node, { transposed }: Choices): boolean =>
-  transposed !== undefined && item(shapeOf(item(node.args, 0)), 3) > transposed.few && isUnbiased(node);
-const isUnbiased = ({ args }: Node): boolean =>
-  endsOf(placesOf(args, (x) => x.type.dtype).rest, (x) => shapeOf(x).length).bias === undefined;
+  transposed !== undefined && item(shapeOf(item(node.args, 0)), 3) > transposed.few && !biasOf(node);
 /** Whether the backward is: there are heads enough, and no gradient of a bias is asked for. */
 export function goesByHeads(node: Node, { transposed }: Choices): boolean {
   const [B = 0, G = 0, U = 0, A = 0] = shapeOf(item(node.args, 1));

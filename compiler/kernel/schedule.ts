@@ -78,6 +78,8 @@ export interface Choices {
   readonly sums?: number;
   /** Whether it may add up rows that are chosen elsewhere; it does if not given. */
   readonly gathers?: boolean;
+  /** Products of one left operand with so many parts of one tensor are one kernel; of two if not given. */
+  readonly parts?: number;
   /** From one row to the next of temporaries and prepared stores, in elements of so many bytes; the columns if not given. */
   readonly pitch?: (columns: number, bytes: number) => number;
   /** Elements that a task makes of so many that are made one by one; a block of the kernel's own if not given. */
@@ -112,6 +114,7 @@ export const hostChoices: Choices = {
   inCaches,
   sums,
   gathers: false,
+  parts: 12,
   steps: true,
 };
 /** Instructions beside FMAs: they multiply tiles of bf16 (AMX), or add two products of bf16 to a sum of f32 (AVX512-BF16). */

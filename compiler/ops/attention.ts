@@ -67,6 +67,11 @@ export function endsOf<T>(rest: readonly T[], rank: (x: T) => number): { readonl
   const [bias, sink] = [5, 3].map((n) => rest.find((x) => rank(x) === n));
   return { ...(bias ? { bias } : {}), ...(sink ? { sink } : {}) };
 }
+/** The bias of either op, if there is one. */
+export function biasOf({ op, args }: Node): Value | undefined {
+  const { rest } = placesOf(args, (v) => dtypeOf(v.type));
+  return endsOf(rest.slice(op.name === "attention_backward" ? 3 : 0), (v) => v.type.shape.length).bias;
+}
 /** What scores are computed in. */
 const wide = (t: Type): Type["dtype"] => (t.dtype === "f64" ? "f64" : "f32");
 

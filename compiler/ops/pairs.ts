@@ -19,3 +19,8 @@ export const depthOf = (node: Node): number => pairsOf(node).reduce((sum, [x]) =
 /** Whether an argument of a contraction is a right operand. */
 export const isRight = (node: Node, arg: number): boolean =>
   node.op.name === "ragged_dot" ? arg === 1 || (arg > 2 && arg % 2 === 0) : arg % 2 === 1;
+/** What lies in memory, under views: several parts of one tensor are one operand of a kernel. */
+export function wholeOf(v: Value): Value {
+  const { op, args } = v.node;
+  return op.lower === "view" && args.length === 1 ? wholeOf(nth(args, 0)) : v;
+}

@@ -1,6 +1,6 @@
 // Joins regions into one kernel: points with the contraction that they follow, contractions of the same rows, rows of the same space.
 import type { Node, Value } from "../graph/node.ts";
-import { isRight } from "../ops/pairs.ts";
+import { isRight, wholeOf } from "../ops/pairs.ts";
 import { isFloat } from "../types/dtype.ts";
 import { product } from "../types/numbers.ts";
 import { count, dims, dtypeOf } from "../types/type.ts";
@@ -49,7 +49,7 @@ class Group {
 const shapeOf = (v: Value): readonly number[] => dims(v.type);
 const equal = (a: readonly number[], b: readonly number[]): boolean => a.join() === b.join();
 
-/** Accumulators that share the registers, and results that one kernel makes. */
+/** Right operands whose accumulators share the registers, and results that one kernel makes. */
 const mostOperands = 2;
 const mostOutputs = 12;
 /** Fewer rows than this are too few tasks, unless they are short. */
@@ -61,12 +61,14 @@ export interface MergeOptions {
   readonly sums?: number;
   /** They may add up rows that are chosen elsewhere: not where some columns of a row, far from the others, are slow to read. */
   readonly gathers?: boolean;
+  /** Products of one left operand with so many parts of one tensor are made together; of two if not given. */
+  readonly parts?: number;
 }
 /** `parts` come each after what it reads; so do the regions. `results` are wanted in memory. */
 export function merge(
   parts: readonly Part[],
   results: ReadonlySet<Value>,
-  { sums = Infinity, gathers = true }: MergeOptions,
+  { sums = Infinity, gathers = true, parts: most = mostOperands }: MergeOptions,
 ): Region[] {
   const makers = new Map<Value, Group>();
   const readers = new Map<Value, Group[]>();
@@ -76,7 +78,9 @@ export function merge(
       .toReversed()
       .flatMap((v) => [...(makers.has(v) ? [makers.get(v) as Group] : []), ...(readers.get(v) ?? [])]);
     const addsUp = (g: Group): boolean => isWhole(part, sums) && spares(g, part, parts, results);
-    const home = [...new Set(near)].find((g) => fits(g, part, addsUp, gathers) && !leadsBack(g, part, makers));
+    const home = [...new Set(near)].find(
+      (g) => fits(g, part, { addsUp, gathers, most }) && !leadsBack(g, part, makers),
+    );
     const group = home ?? new Group(part, groups.length);
     if (home) home.join(part);
     else groups.push(group);
@@ -96,7 +100,12 @@ export function merge(
   }));
 }
 
-function fits(g: Group, part: Part, addsUp: (g: Group) => boolean, gathers: boolean): boolean {
+interface Fitting {
+  readonly addsUp: (g: Group) => boolean;
+  readonly gathers: boolean;
+  readonly most: number;
+}
+function fits(g: Group, part: Part, { addsUp, gathers, most }: Fitting): boolean {
   if (g.late !== part.late || [...g.nodes, ...part.nodes].some(waits)) return false;
   if (g.outputs.length + part.outputs.length > mostOutputs) return false;
   if (g.kind === "rows" && part.kind === "rows")
@@ -117,9 +126,14 @@ function fits(g: Group, part: Part, addsUp: (g: Group) => boolean, gathers: bool
     part.kind === "tile" &&
     first !== undefined &&
     node !== undefined &&
-    g.nodes.length < mostOperands &&
+    g.nodes.length < (arePartsOfOne([...g.nodes, node]) ? most : mostOperands) &&
     sameRows(first, node)
   );
+}
+/** Whether the right operands of products of one pair are parts of one tensor. */
+function arePartsOfOne(nodes: readonly Node[]): boolean {
+  const rights = nodes.flatMap(({ args: [x, y, ...more] }) => (x && y && more.length === 0 ? [wholeOf(y)] : []));
+  return rights.length === nodes.length && new Set(rights).size === 1;
 }
 /** Whether it tells rows of groups from others, which an epilogue of groups does not write. */
 function asksForRows({ outputs, reads }: Part): boolean {

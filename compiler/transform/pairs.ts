@@ -1,14 +1,15 @@
 // A sum of products is one contraction of several pairs of operands: one accumulator, and one result where each product had its own.
 import type { Builder, Graph, Node, Value } from "../graph/node.ts";
-import { rebuild, topological, valuesOf, withValues } from "../graph/walk.ts";
+import { rebuild, topological, usesOf, valuesOf, withValues } from "../graph/walk.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import * as b from "../ops/build.ts";
 import { nth } from "../ops/common.ts";
+import { wholeOf } from "../ops/pairs.ts";
 import { madeBy } from "../rewrite/pattern.ts";
 import { dims, sameType, showType } from "../types/type.ts";
 
-/** Kernels of more would have too many operands. */
-const mostPairs = 4;
+/** Kernels of more tensors would have too many operands, those of more pairs too long a text. */
+const [mostOperands, mostPairs] = [8, 16];
 
 /** The graph with sums of products that nothing else reads made by one contraction each. */
 export function pairProducts(g: Builder, graph: Graph): Graph {
@@ -26,14 +27,13 @@ export function pairProducts(g: Builder, graph: Graph): Graph {
 type Terms = readonly (readonly Value[])[];
 
 class Sums {
-  private readonly uses = new Map<Value, number>();
+  private readonly uses: ReadonlyMap<Value, number>;
   /** Sums that are but terms of others. */
   private readonly inner = new Set<Node>();
 
   constructor(graph: Graph) {
     const nodes = topological(valuesOf(graph));
-    for (const v of [...valuesOf(graph), ...nodes.flatMap((n) => n.args)])
-      this.uses.set(v, (this.uses.get(v) ?? 0) + 1);
+    this.uses = usesOf(valuesOf(graph), nodes);
     for (const { args, results } of nodes.filter(isSum))
       for (const x of args) if (this.isTerm(x, nth(results, 0))) this.inner.add(x.node);
   }
@@ -45,7 +45,7 @@ class Sums {
     for (const v of this.added(nth(node.results, 0))) {
       const key = this.keyOf(v);
       const together = key === null ? undefined : open.get(key);
-      if (together && together.length < mostPairs) together.push(v);
+      if (together && fits([...together, v])) together.push(v);
       else {
         terms.push([v]);
         if (key !== null) open.set(key, nth(terms, terms.length - 1));
@@ -72,6 +72,11 @@ class Sums {
     const groups = op.name === "dot" ? "" : `${JSON.stringify(attrs)} ${offsets?.node.id}.${offsets?.index}`;
     return `${op.name} ${showType(v.type)} ${groups}`;
   }
+}
+/** Whether one kernel may sum them. */
+function fits(products: readonly Value[]): boolean {
+  const operands = products.flatMap((v) => product(v).args.slice(0, 2).map(wholeOf));
+  return products.length <= mostPairs && new Set(operands).size <= mostOperands;
 }
 const isSum = (node: Node): boolean =>
   node.op.name === "binary" && (node.attrs as OpAttrs["binary"]).fn === "add" && node.args.length === 2;

@@ -1,6 +1,6 @@
 // What a long unrolled loop writes or sends back step by step: a chain of `put`s, or a sum of slices' gradients, is one concat of its pieces.
 import type { Builder, Graph, Node, Value } from "../graph/node.ts";
-import { topological, valuesOf, withValues } from "../graph/walk.ts";
+import { topological, usesOf, valuesOf, withValues } from "../graph/walk.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import * as b from "../ops/build.ts";
 import { nth } from "../ops/common.ts";
@@ -41,8 +41,7 @@ export function joinPieces(g: Builder, graph: Graph): Graph {
 /** Chains by their last node. */
 function chainsIn(results: readonly Value[]): Map<Node, Chain> {
   const nodes = topological(results);
-  const uses = new Map<Value, number>();
-  for (const v of [...results, ...nodes.flatMap((n) => n.args)]) uses.set(v, (uses.get(v) ?? 0) + 1);
+  const uses = usesOf(results, nodes);
   const found = new Map<Node, Chain>();
   const seen = new Set<Node>();
   for (const node of nodes.toReversed()) {

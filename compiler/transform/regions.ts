@@ -2,6 +2,7 @@
 // is computed where it is read. Nodes are visited from the results down; what each is read by, and at which index, decides.
 import type { Graph, Node, Value } from "../graph/node.ts";
 import { topological, valuesOf } from "../graph/walk.ts";
+import { biasOf } from "../ops/attention.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import { count, dims } from "../types/type.ts";
 import { type MergeOptions, merge, type Part } from "./merge.ts";
@@ -164,6 +165,7 @@ class Plan {
     const { lower, name } = v.node.op;
     const next = v.node.args[0];
     if (anchor.op.name === "scatter" && index === 0 && name !== "param") return void this.stored.add(v);
+    if (turnsRows(v.node) && isBias(anchor, index)) return void this.stored.add(v);
     const rowsOfGroups = anchor.op.name.startsWith("ragged_") && name === "dispatch" && index !== 2;
     const free = isFree(v.node) && (contractions.has(anchor.op.name) || anchor.op.name === "ragged_outer");
     if (next && ((lower === "view" && name !== "concat") || rowsOfGroups || free)) {
@@ -317,6 +319,13 @@ class Plan {
     return inside > 0 ? null : new Set([...read.keys()].filter((v) => read.get(v)));
   }
 }
+/** A bias is read by rows, in many blocks: one that lies turned is copied once. */
+const isBias = (node: Node, arg: number): boolean =>
+  node.op.name.startsWith("attention") && node.args[arg] === biasOf(node);
+const turnsRows = ({ op, attrs }: Node): boolean => {
+  const { perm } = attrs as OpAttrs["transpose"];
+  return op.name === "transpose" && perm.at(-1) !== perm.length - 1;
+};
 const contractions = new Set(["dot", "ragged_dot"]);
 const atRoot: ReadonlySet<string> = new Set([""]);
 /** Whether an argument is read elsewhere than the result is. */

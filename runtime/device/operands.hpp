@@ -98,6 +98,22 @@ template <int LD> struct Major {
   FN const f32* after(ix, ix) const { return nullptr; }
   FN Fetch fetch(ix, ix, ix, ix) const { return {}; }
 };
+/** Columns of one register tile whose rows begin where a list says, one for each step of the depth. */
+struct Listed {
+  static constexpr bool follows = false;
+  const f32* const* rows;
+  template <int S> struct Step {
+    typedef const f32* Type;
+    static constexpr int apart = 1, bytes = sizeof(f32);
+    template <int NV> static FN void load(vf (&w)[NV], const f32* const* p) { ::Step<S>::load(w, *p); }
+    template <int NV> static FN void enter(vf (&)[NV]) {}
+    template <int NV> static FN void leave(vf (&)[NV]) {}
+  };
+  FN ix columns(ix c) const { return c; }
+  FN const f32* const* strip(ix, ix) const { return rows; }
+  FN const f32* const* after(ix, ix) const { return nullptr; }
+  FN Fetch fetch(ix, ix, ix, ix) const { return {}; }
+};
 /** Of W columns those that are there, n of them, up to whole register tiles: no more are copied, and no products made of them. */
 FN ix in_tiles(ix n, ix W) { constexpr ix S = TILE_VECTORS * LANES; return n < W / S * S ? (n + S - 1) / S * S : W; }
 struct Strips {
@@ -155,10 +171,24 @@ template <int R> struct Row {
 };
 /** The left operand as seen by a register tile: one pointer, for what is passed in memory is waited for. */
 template <int STEP> struct RowsAt { const f32* const* p; FN f32 at(int i, ix k) const { return p[i][k * STEP]; } };
+/** Rows `by` elements further on. */
+template <int R, int STEP> struct MovedRows { const Rows<R, STEP>& rows; ix by; };
+template <int R, int STEP> FN MovedRows<R, STEP> moved(const Rows<R, STEP>& rows, ix by) { return {rows, by}; }
+template <int STEP> struct ShiftedAt { const f32* const* p; ix by; FN f32 at(int i, ix k) const { return p[i][k * STEP + by]; } };
+/** The same rows at N places in turn, each with a right operand of its own. */
+template <int STEP, class T> struct TapsAt {
+  const f32* const* p; const ix* by; const T* const* b; ix n;
+  FN ShiftedAt<STEP> tap(ix t) const { return {p, by[t]}; }
+};
+template <class A> constexpr bool is_taps = false;
+template <int STEP, class T> constexpr bool is_taps<TapsAt<STEP, T>> = true;
+template <int R, int STEP, class T> struct TapRows { const Rows<R, STEP>& rows; const ix* by; const T* const* b; ix n; };
 template <int C> struct AccAt { const f32* p; FN f32 at(int i, ix k) const { return p[i * C + k]; } };
 template <int LD> struct TransposedAt { const f32* p; FN f32 at(int i, ix k) const { return p[k * LD + i]; } };
 struct SixAt { const f32* p; FN f32 at(int i, ix k) const { return p[k * SIX + i]; } };
 template <int R, int S> FN RowsAt<S> tile_at(const Rows<R, S>& a, ix r, ix) { return {a.r + r}; }
+template <int R, int S> FN ShiftedAt<S> tile_at(const MovedRows<R, S>& a, ix r, ix) { return {a.rows.r + r, a.by}; }
+template <int R, int S, class T> FN TapsAt<S, T> tile_at(const TapRows<R, S, T>& a, ix r, ix) { return {a.rows.r + r, a.by, a.b, a.n}; }
 template <int R, int C> FN AccAt<C> tile_at(const Acc<R, C>& a, ix r, ix) { return {a.d[r]}; }
 template <int C> FN TransposedAt<C> tile_at(const Transposed<C>& a, ix r, ix) { return {a.p + r}; }
 FN SixAt tile_at(const Sixes& a, ix r, ix depth) { return {a.p + r / SIX * (SIX * depth + LANES)}; }

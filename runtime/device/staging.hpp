@@ -59,6 +59,14 @@ template <int W, int LD> FN auto close(f32* to, const f32* p, ix depth, Ahead ah
   if constexpr (vectors(W) * LANES == W) return in_place<LD>(p, ahead.p);
   else return columns<W>(to, W, depth, ahead, [&](ix k) { return p + k * LD; });
 }
+/** Rows that begin anywhere, and lie close: the same. */
+template <int W, class F> FN auto listed(f32* to, ix depth, F row) {
+  if constexpr (vectors(W) * LANES == W) {
+    const f32** const rows = (const f32**)to;
+    ROLL for (ix k = 0; k < depth; k++) rows[k] = row(k);
+    return Listed{rows};
+  } else return columns<W>(to, W, depth, {}, row);
+}
 /** The least vector with six. A wider one crosses lines more often, and leaves more for the end. */
 typedef f32 Eight __attribute__((vector_size(32), aligned(4), may_alias));
 /** A left operand of which step k of the depth begins at *row(k). What a vector writes beyond its six is overwritten, or lies between two. */

@@ -61,23 +61,25 @@ template <class STEP, int M, int NV, class A> FN void multiply(vf (&s)[M][NV], c
   UNROLL for (int i = 0; i < M; i++) { const vf x = splat(a.at(i, k)); UNROLL for (int v = 0; v < NV; v++) s[i][v] = plus_product(a, s[i][v], x, w[v]); }
   asm volatile("");  // compilers that mix steps run out of registers
 }
-/**
- * The whole depth of it, two steps a round where there are six rows (on Intel 5 to 10% less time: lines that L1 has not are fetched further
- * ahead). C: columns of an acc. ASKS: Asks or, where its state goes on in the next one, Wanted&.
- */
-template <int M, int NV, int C, class STEP, class ASKS, class A> __attribute__((noinline)) void micro(bool fresh, A a, const typename STEP::Type* b, f32* acc, ix depth, ASKS asks) {
+/** The whole depth of it, two steps a round where there are six rows (on Intel 5 to 10% less time: lines that L1 has not are fetched further ahead). */
+template <class STEP, int M, int NV, class ASKS, class A> FN void steps(vf (&s)[M][NV], const A& a, const typename STEP::Type* b, ix depth, ASKS& asks) {
   constexpr int LD = STEP::apart;
-  vf s[M][NV];
-  UNROLL for (int i = 0; i < M; i++) {
-    UNROLL for (int v = 0; v < NV; v++) s[i][v] = fresh ? vf{} : *(vf*)(acc + i * C + v * LANES);
-    STEP::enter(s[i]);
-  }
-  ROLL for (ix k = 0; k < depth;) {
+  if constexpr (is_taps<A>) ROLL for (ix t = 0; t < a.n; t++) steps<STEP>(s, a.tap(t), a.b[t], depth, asks);
+  else ROLL for (ix k = 0; k < depth;) {
     asks.ask(k);
     const ix end = asks.till(k, depth);
     if (M == SIX) ROLL for (; k + 2 <= end; k += 2, b += 2 * LD) { multiply<STEP>(s, a, k, b); multiply<STEP>(s, a, k + 1, b + LD); }
     ROLL for (; k < end; k++, b += LD) multiply<STEP>(s, a, k, b);
   }
+}
+/** A register tile. C: columns of an acc. ASKS: Asks or, where its state goes on in the next one, Wanted&. */
+template <int M, int NV, int C, class STEP, class ASKS, class A> __attribute__((noinline)) void micro(bool fresh, A a, const typename STEP::Type* b, f32* acc, ix depth, ASKS asks) {
+  vf s[M][NV];
+  UNROLL for (int i = 0; i < M; i++) {
+    UNROLL for (int v = 0; v < NV; v++) s[i][v] = fresh ? vf{} : *(vf*)(acc + i * C + v * LANES);
+    STEP::enter(s[i]);
+  }
+  steps<STEP>(s, a, b, depth, asks);
   UNROLL for (int i = 0; i < M; i++) {
     STEP::leave(s[i]);
     UNROLL for (int v = 0; v < NV; v++) *(vf*)(acc + i * C + v * LANES) = s[i][v];
@@ -94,10 +96,12 @@ template <int NV, int C, class STEP, class ASKS, class A> FN void rows_of(ix h, 
     default: return micro<6, NV, C, STEP, ASKS>(fresh, tile_at(a, r, depth), b, to, depth, asks);
   }
 }
+template <class A> struct held { typedef const A& type; };
+template <int R, int STEP> struct held<MovedRows<R, STEP>> { typedef MovedRows<R, STEP> type; };
 /** One more pair of operands for an accumulator. */
 template <class O, class A, class RIGHT> struct Plus : O {
   static constexpr bool alone = false, by_six = O::by_six || takes_six<A>;
-  const A& a; ix depth; const RIGHT& right;
+  typename held<A>::type a; ix depth; const RIGHT& right;
   FN Plus(const O& o, const A& a, ix depth, const RIGHT& right) : O(o), a(a), depth(depth), right(right) {}
   FN ix columns() const { return ix_min(O::columns(), right.columns(O::C)); }
   FN ix deep() const { return O::deep() + depth; }
@@ -112,6 +116,36 @@ template <class O, class A, class RIGHT> struct Plus : O {
   }
 };
 template <class O, class A, class B> FN Plus<O, A, B> plus(const O& o, const A& a, ix depth, const B& right) { return {o, a, depth, right}; }
+/** N more pairs of operands for an accumulator, whose left ones are rows `a` each by so many elements further on. */
+template <class O, class A, class RIGHT, int N> struct Taps : O {
+  static constexpr bool alone = false;
+  typedef typename O::Next Next;
+  const A& a; ix depth; ix by[N]; RIGHT rights[N];
+  FN ix columns() const { ix n = O::columns(); ROLL for (int t = 0; t < N; t++) n = ix_min(n, rights[t].columns(O::C)); return n; }
+  FN ix deep() const { return O::deep() + N * depth; }
+  template <int NV> FN void add(ix h, ix r, ix c, Wanted& wanted, Next& next) const {
+    typedef typename RIGHT::template Step<NV * LANES> Step;
+    Fetch nothing = {};
+    O::template add<NV>(h, r, c, wanted, next);
+    const typename Step::Type* b[N];
+    ROLL for (int t = 0; t < N; t++) b[t] = rights[t].strip(c, depth);
+    rows_of<NV, O::C, Step, Wanted&>(h, false, taps_of(a, by, b), r, nullptr, this->acc.d[r] + c, depth, wanted.with(nothing));
+  }
+};
+template <int R, int S, class T, int N> FN TapRows<R, S, T> taps_of(const Rows<R, S>& rows, const ix (&by)[N], const T* const (&b)[N]) { return {rows, by, b, N}; }
+/** Those whose right operands lie otherwise are added one by one. */
+template <class O, class A, class RIGHT, class... MORE> FN auto taps_apart(const O& o, const A& a, ix depth, const ix* by, const RIGHT& right, const MORE&... more) {
+  const auto sum = plus(o, moved(a, *by), depth, right);
+  if constexpr (sizeof...(MORE) == 0) return sum;
+  else return taps_apart(sum, a, depth, by + 1, more...);
+}
+template <class O, class A, class RIGHT, class... MORE, int N> FN auto taps(const O& o, const A& a, ix depth, const ix (&by)[N], const RIGHT& right, const MORE&... more) {
+  if constexpr ((is_same<RIGHT, MORE> && ...)) {
+    Taps<O, A, RIGHT, N> all{o, a, depth, {}, {right, more...}};
+    UNROLL for (int t = 0; t < N; t++) all.by[t] = by[t];
+    return all;
+  } else return taps_apart(o, a, depth, by, right, more...);
+}
 /** Rows r .. r + h, columns c .. c + w of an accumulator. */
 struct Part { ix r, h, c, w; };
 /** The first column of a part of what lies in panels of W: it is in one of them. */

@@ -1,0 +1,51 @@
+// Left operands that are the rows of another, each as many elements further on: a convolution's taps. Only the first one's rows are looked up.
+import { address, isNum, item, num, sameAll, substitute, summands } from "../kernel/expr.ts";
+import type { Expr, Kernel, Stmt, StmtOf, Tile } from "../kernel/ir.ts";
+import { bodyOf, statements } from "../kernel/passes.ts";
+import { rowsIn } from "./lies.ts";
+import { productsFrom } from "./runs.ts";
+
+export interface Shifted {
+  readonly of: Tile;
+  /** In elements. */
+  readonly by: number;
+}
+const known = new WeakMap<Kernel, ReadonlyMap<Tile, Shifted>>();
+/** Those of products that one word sums, each by the left operand of the first. */
+export function shiftedIn(k: Kernel): ReadonlyMap<Tile, Shifted> {
+  const found = known.get(k) ?? new Map(listsOf(k).flatMap(shiftedAmong));
+  known.set(k, found);
+  return found;
+}
+const listsOf = (k: Kernel): (readonly Stmt[])[] => [k.body, ...statements(k.body).map(bodyOf)];
+function shiftedAmong(list: readonly Stmt[]): [Tile, Shifted][] {
+  const at = list.findIndex((s) => s.s === "mma");
+  const [first, ...others] = at < 0 ? [] : productsFrom(list, at);
+  const stage = (t: Tile): StmtOf<"stage"> | undefined => list.filter((s) => s.s === "stage").find((s) => s.tile === t);
+  const from = first && stage(first.a);
+  return others.flatMap(({ a }): [Tile, Shifted][] => {
+    const s = stage(a);
+    const by = from && s ? shift(from, s) : null;
+    return from && by !== null ? [[a, { of: from.tile, by }]] : [];
+  });
+}
+/** How much further on each row of t lies than that of s; null if they are not read where they lie, or no constant lies between. */
+function shift(s: StmtOf<"stage">, t: StmtOf<"stage">): number | null {
+  const [x, y] = [rowsIn(s), rowsIn(t)];
+  if (!x || !y || x.load.from !== y.load.from || s.tile.form || t.tile.form) return null;
+  if (s.tile.shape.join() !== t.tile.shape.join() || x.strides[1] !== y.strides[1]) return null;
+  const like = y.load.at.map((i) => substitute(substitute(i, t.vs[0], s.vs[0]), t.vs[1], s.vs[1]));
+  const steps = like.map((i, axis) => apart(i, item(x.load.at, axis)));
+  if (steps.includes(null)) return null;
+  const by = address(
+    x.load.from,
+    steps.map((n) => num(n ?? 0)),
+  );
+  return isNum(by) ? by.value : null;
+}
+/** a - b, where their terms differ in no more than a number. */
+function apart(a: Expr, b: Expr): number | null {
+  const [x, y] = [a, b].map((z) => summands(z).filter((t) => !isNum(t))) as [Expr[], Expr[]];
+  return x.length === y.length && sameAll(x, y) ? numberIn(a) - numberIn(b) : null;
+}
+const numberIn = (x: Expr): number => summands(x).reduce((n, t) => n + (isNum(t) ? t.value : 0), 0);

@@ -1,0 +1,173 @@
+// What products send back to places beside those that they were read at: a shift of rows passes through a product, so that it is a product of what
+// is read shifted, out of one tensor with zeros around it, and all of a sum are one contraction. So are the gradients of a convolution's taps.
+import type { Builder, Graph, Node, Value } from "../graph/node.ts";
+import { rebuild, topological, usesOf, valuesOf, withValues } from "../graph/walk.ts";
+import * as b from "../ops/build.ts";
+import { nth, number } from "../ops/common.ts";
+import { wholeOf } from "../ops/pairs.ts";
+import { piecesOf } from "../ops/view.ts";
+import { madeBy, splatOf } from "../rewrite/pattern.ts";
+import { dims, dtypeOf } from "../types/type.ts";
+
+/** Where along each axis what is made begins in what is read, which has zeros around it, and how many places it has. */
+interface Window {
+  readonly from: readonly number[];
+  readonly size: readonly number[];
+}
+/** A term of a sum: v, or the product of rows x (the axes of the window, but for columns) and w. */
+interface Term {
+  readonly v: Value;
+  readonly window: Window;
+  readonly product: { readonly x: Value; readonly w: Value } | null;
+}
+/** More rows than the products have are made of nothing but zeros: a fifth of them at most. */
+const most = 1.2;
+const mostTerms = 64;
+
+const rowsOf = (shape: readonly number[]): number => shape.slice(0, -1).reduce((p, q) => p * q, 1);
+const isWhole = ({ from, size }: Window, shape: readonly number[]): boolean =>
+  from.every((n, i) => n === 0 && size[i] === shape[i]);
+
+/** The graph with sums of shifted products made of what is shifted, and gradients of their matrices by one left operand. */
+export const shiftRows = (g: Builder, graph: Graph): Graph => turnedProducts(g, withShifted(g, graph));
+function withShifted(g: Builder, graph: Graph): Graph {
+  const results = valuesOf(graph);
+  const sums = sumsIn(results);
+  if (sums.size === 0) return graph;
+  const made = new Map<Node, readonly Value[]>();
+  const now = (v: Value): Value => made.get(v.node)?.[v.index] ?? v;
+  for (const node of topological(results)) {
+    const terms = sums.get(node);
+    g.where = node.where;
+    made.set(node, terms ? [summed(g, terms, now)] : g.add(node.op, node.args.map(now), node.attrs).results);
+  }
+  g.where = null;
+  return withValues(graph, results.map(now));
+}
+/**
+ * What windows' gradients of matrices share is the right operand: turned, it is the left one, which is copied once for all of them, and the windows
+ * are read as they lie.
+ */
+function turnedProducts(g: Builder, graph: Graph): Graph {
+  const results = valuesOf(graph);
+  const shared = new Map<string, Node[]>();
+  for (const node of topological(results)) {
+    const [x, y, ...more] = node.args;
+    if (node.op.name !== "dot" || !x || !y || more.length > 0 || !b.isTurned(x)) continue;
+    const [whole, by] = [wholeOf(x), y].map(({ node: n, index }) => `${n.id}.${index}`);
+    if (whole !== by) shared.set(`${whole} ${by}`, [...(shared.get(`${whole} ${by}`) ?? []), node]);
+  }
+  const several = new Set([...shared.values()].filter((list) => list.length > 1).flat());
+  const values = rebuild(g, results, (node, [x, y]) =>
+    several.has(node) && x && y ? [b.swap(g, b.dot(g, b.swap(g, y), b.swap(g, x)))] : null,
+  );
+  return withValues(graph, values);
+}
+/** By its last node what each sum adds, through all that shifts it. */
+function sumsIn(results: readonly Value[]): Map<Node, readonly Term[]> {
+  const nodes = topological(results);
+  const uses = usesOf(results, nodes);
+  const found = new Map<Node, readonly Term[]>();
+  const inner = new Set<Node>();
+  for (const node of nodes.toReversed()) {
+    if (inner.has(node) || !/^(binary|slice|concat)$/.test(node.op.name)) continue;
+    const v = nth(node.results, 0);
+    const sum = new Sum((x) => x === v || uses.get(x) === 1);
+    sum.collect(v, { from: dims(v.type).map(() => 0), size: dims(v.type) });
+    for (const n of sum.nodes) inner.add(n);
+    if (pays(sum.terms, v)) found.set(node, sum.terms);
+  }
+  return found;
+}
+function pays(terms: readonly Term[], v: Value): boolean {
+  const shifted = terms.filter((t) => t.product && !isWhole(t.window, dims(t.v.type)));
+  const rows = rowsOf(dims(v.type));
+  return shifted.length > 1 && terms.every((t) => !t.product || rows <= most * rowsOf(dims(t.v.type)));
+}
+class Sum {
+  readonly terms: Term[] = [];
+  readonly nodes: Node[] = [];
+  private readonly isOwn: (v: Value) => boolean;
+  constructor(isOwn: (v: Value) => boolean) {
+    this.isOwn = isOwn;
+  }
+  /** Adds what `window` shows of v. */
+  collect(v: Value, window: Window): void {
+    const inside = this.terms.length < mostTerms && this.isOwn(v) ? this.within(v, window) : null;
+    if (inside === null) this.terms.push({ v, window, product: productOf(v, this.isOwn) });
+    else this.nodes.push(v.node);
+    for (const [x, w] of inside ?? []) this.collect(x, w);
+  }
+  /** What v shows there, as windows of what it is made of; null where it ends. */
+  private within(v: Value, { from, size }: Window): (readonly [Value, Window])[] | null {
+    const { node } = v;
+    const last = dims(v.type).length - 1;
+    const [sum, slice, concat] = [madeBy(v, "binary"), madeBy(v, "slice"), madeBy(v, "concat")];
+    if (sum?.attrs.fn === "add") return node.args.map((x) => [x, { from, size }] as const);
+    const at = (axis: number, by: number): Window => ({ from: from.with(axis, nth(from, axis) + by), size });
+    if (slice && slice.attrs.axis < last) {
+      const { axis, start } = slice.attrs;
+      const isInside = nth(from, axis) >= 0 && nth(from, axis) + nth(size, axis) <= nth(dims(v.type), axis);
+      return isInside ? [[nth(slice.args, 0), at(axis, number(start))]] : null;
+    }
+    if (!concat || concat.attrs.axis >= last) return null;
+    const pieces = piecesOf(concat).filter(({ value }) => splatOf(value) !== 0);
+    return pieces.length === 1 ? pieces.map((p) => [p.value, at(concat.attrs.axis, -p.from)] as const) : null;
+  }
+}
+/** The rows and the matrix of a product that nothing else reads, under a reshape of its rows. */
+function productOf(v: Value, isOwn: (v: Value) => boolean): Term["product"] {
+  const from = madeBy(v, "reshape")?.args[0] ?? v;
+  const [x, w, ...more] = madeBy(from, "dot")?.args ?? [];
+  if (!isOwn(v) || !isOwn(from) || !x || !w || more.length > 0 || dims(from.type).length !== 2) return null;
+  return dims(v.type).length > 1 && dims(v.type).at(-1) === nth(dims(w.type), 1) ? { x, w } : null;
+}
+
+/** `now`: the values that take the place of those of the graph. */
+function summed(g: Builder, terms: readonly Term[], now: (v: Value) => Value): Value {
+  const seen = new Map<Term, Value>();
+  for (const group of byRead(terms)) {
+    const x = readBy(g, nth(group, 0), now);
+    shown(
+      g,
+      x,
+      group.map((t) => t.window),
+    ).forEach((v, i) => seen.set(nth(group, i), v));
+  }
+  return terms
+    .map((t) => {
+      const x = seen.get(t) as Value;
+      return t.product ? b.matmul(g, x, now(t.product.w)) : x;
+    })
+    .reduce((x, y) => b.add(g, x, y));
+}
+/** Terms of one tensor. */
+function byRead(terms: readonly Term[]): Iterable<Term[]> {
+  const groups = new Map<string, Term[]>();
+  for (const t of terms) {
+    const { node, index } = t.product?.x ?? t.v;
+    const key = `${node.id}.${index} ${t.product ? dims(t.v.type).slice(0, -1).join() : ""}`;
+    groups.set(key, [...(groups.get(key) ?? []), t]);
+  }
+  return groups.values();
+}
+/** What a term is made of, with the axes of its rows. */
+function readBy(g: Builder, { v, product }: Term, now: (v: Value) => Value): Value {
+  if (!product) return now(v);
+  const shape = [...dims(v.type).slice(0, -1), nth(dims(product.x.type), 1)];
+  const x = now(product.x);
+  return b.reshape(g, madeBy(x, "reshape")?.args[0] ?? x, shape);
+}
+/** What windows show of x, all of one tensor. */
+function shown(g: Builder, x: Value, windows: readonly Window[]): Value[] {
+  const rows = dims(x.type).slice(0, -1);
+  const before = rows.map((_, a) => Math.max(0, ...windows.map(({ from }) => -nth(from, a))));
+  const after = rows.map((n, a) => Math.max(0, ...windows.map(({ from, size }) => nth(from, a) + nth(size, a) - n)));
+  const whole = rows.reduce((v, _, a) => {
+    const zeros = (n: number): Value[] => (n > 0 ? [b.fill(g, 0, dtypeOf(v.type), dims(v.type).with(a, n))] : []);
+    return b.concat(g, [...zeros(nth(before, a)), v, ...zeros(nth(after, a))], a);
+  }, x);
+  return windows.map(({ from, size }) =>
+    rows.reduce((v, _, a) => b.slice(g, v, a, nth(from, a) + nth(before, a), nth(size, a)), whole),
+  );
+}
