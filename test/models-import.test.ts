@@ -33,6 +33,7 @@ const likeThem: Readonly<Record<string, string>> = {
   minimax_m2: "MiniMaxM2",
   dots1: "Dots1",
   ernie4_5_moe: "Ernie45Moe",
+  hunyuan_v1_moe: "HunYuanMoE",
   deepseek_v2: "DeepSeekV2",
 };
 
@@ -112,6 +113,11 @@ test("what a family's blocks cannot be is refused by its key", () => {
     'topk_method is "greedy"',
     "group_limited",
   );
+  refused(
+    () => openForeign(other("hunyuan_v1_moe", { rope_parameters: { rope_type: "dynamic", factor: 2 } })),
+    '"dynamic"',
+  );
+  refused(() => openForeign(other("hunyuan_v1_moe", { moe_topk: [2, 1] })), "moe_topk is [2,1]");
   refused(() => openForeign(other("deepseek_v2", { norm_topk_prob: true })), "norm_topk_prob is true");
   const yarn = { rope_type: "yarn", factor: 4, mscale: 1, mscale_all_dim: 0.7 };
   refused(() => openForeign(other("deepseek_v3", { rope_parameters: yarn })), '"yarn"', "with one mscale");

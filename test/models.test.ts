@@ -64,6 +64,7 @@ const models: Readonly<Record<string, Model>> = {
     C: 2,
     Context: 8,
   }),
+  HunYuanMoE: like({ V: 19, D: 8, H: 6, L: 1, Heads: 2, Groups: 1, A: 4, E: 4, K: 2, Context: 8 }),
   Ernie45Moe: like({ V: 19, D: 8, F: 10, H: 6, L: 2, Dense: 1, Heads: 2, Groups: 1, E: 4, K: 2, Context: 8 }),
   DeepSeekV3: decoder({
     V: 19,

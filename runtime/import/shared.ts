@@ -126,6 +126,8 @@ const saidOfRope = (config: Json, key: string): unknown =>
   scaling(key)
     .map((path) => lookup(config, path))
     .find((x) => x !== undefined);
+/** Hunyuan's "dynamic" is a base that grows by alpha, whatever the length. */
+export const byAlpha = (config: Json): string => (saidOfRope(config, "alpha") === undefined ? "default" : "dynamic");
 /** YaRN as DeepSeek has it, which heats scores alone: by what is alike for both, cosines and sines are multiplied by 1. */
 function latentRope(config: Json): string {
   const type = saidOfRope(config, "rope_type") ?? saidOfRope(config, "type") ?? "default";

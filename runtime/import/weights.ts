@@ -45,7 +45,7 @@ export function openForeign(folder: string): Foreign {
       );
   }
   const header = Object.entries(family.header).flatMap(([name, { keys, otherwise }]): [string, number | boolean][] => {
-    const is = keys.map((key) => lookup(config, key)).find((x) => x !== undefined) ?? otherwise;
+    const is = alike(keys.map((key) => lookup(config, key)).find((x) => x !== undefined) ?? otherwise);
     if (typeof is === "number" || typeof is === "boolean") return [[name, is]];
     if (is === null) return [];
     throw new Problem(`${path}: ${keys[0]} is ${shown(is)}`, "it must be a number, or true or false: restore the file");
@@ -63,6 +63,8 @@ function requirePlain(path: string, quantised: unknown): void {
     `convert them by transformers: AutoModelForCausalLM.from_pretrained(FOLDER, dtype="bfloat16"${how}).save_pretrained(OTHER), and the tokenizer to the same folder`,
   );
 }
+/** What a list says of each layer, where that is the same of all. */
+const alike = (x: unknown): unknown => (Array.isArray(x) && new Set<unknown>(x).size === 1 ? x[0] : x);
 const shown = (x: unknown): string => (x === undefined ? "not given" : JSON.stringify(x));
 function readJson(path: string): Json {
   const text = readText(path);

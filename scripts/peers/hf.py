@@ -90,6 +90,12 @@ MODELS = {
         | {"moe_num_experts": 6, "moe_k": 2, "moe_num_shared_experts": 2, "moe_layer_start_index": 1},
         "1GB",
     ),
+    "hunyuan_v1_moe": (
+        "HunYuanMoEV1",
+        {"num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8, "intermediate_size": 8}
+        | {"num_experts": 6, "moe_topk": [2, 2], "rope_parameters": {"rope_type": "dynamic", "alpha": 50.0, "rope_theta": 10000.0, "factor": 1.0}},
+        "1GB",
+    ),
     "deepseek_v2": (
         "DeepseekV2",
         {"num_hidden_layers": 2, "first_k_dense_replace": 1, "intermediate_size": 24, "moe_intermediate_size": 8}
