@@ -34,3 +34,4 @@ async function run(file: string): Promise<void> {
   say(count);
 }
 process.on("message", (file: string) => void run(file));
+process.on("disconnect", () => process.exit());
