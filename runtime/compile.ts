@@ -1,20 +1,15 @@
 // Compiles a program and loads it: the one place where the compiler's plan meets a target.
 import { check, type Loaded, load, loadFile } from "../compiler/check/index.ts";
 import { type Diagnostic, Problem } from "../compiler/diagnostic.ts";
-import { shown } from "../compiler/emit/unit.ts";
 import { choicesOf } from "../compiler/graph/choices.ts";
 import type { Elaborated, Graph } from "../compiler/graph/node.ts";
-import { printGraph } from "../compiler/graph/print.ts";
 import { topological, valuesOf } from "../compiler/graph/walk.ts";
 import type { Kernel } from "../compiler/kernel/ir.ts";
-import { print as printKernel } from "../compiler/kernel/print.ts";
 import { crowd, type Schedule } from "../compiler/kernel/schedule.ts";
 import { requireTarget, type Target } from "../compiler/options.ts";
 import { type Observer, timed } from "../compiler/pass.ts";
 import { type BuildRequest, requireRight, toGraphs, toPlan } from "../compiler/pipeline.ts";
 import type { Plan } from "../compiler/plan/plan.ts";
-import { printPlan } from "../compiler/plan/print.ts";
-import { print as printProgram } from "../compiler/syntax/print.ts";
 import { type Backend, backends, cudaBackend } from "../compiler/targets.ts";
 import type { Precision } from "../compiler/types/dtype.ts";
 import { byteSize, count } from "../compiler/types/type.ts";
@@ -33,9 +28,6 @@ import { withCopies } from "./prepared.ts";
 import { referenceExecutable } from "./reference.ts";
 
 export type { EntryRequest, Sizes } from "../compiler/pipeline.ts";
-export type Form = "ast" | "graph" | "kernels" | "plan" | "cpp";
-export const forms: readonly Form[] = ["ast", "graph", "kernels", "plan", "cpp"];
-
 export interface TargetRequest extends BuildRequest {
   readonly target: Target;
   /** Of cuda: products of f32 by tensor cores, of operands rounded to tf32. */
@@ -48,8 +40,6 @@ export interface TargetRequest extends BuildRequest {
   readonly watch?: Watch;
   /** Schedules in place of those that were measured on this machine. */
   readonly schedules?: ReadonlyMap<string, Schedule>;
-  /** Forms to print into `report.forms`. */
-  readonly emit?: readonly Form[];
 }
 /** What all that runs a program is asked with. */
 export interface Running {
@@ -71,8 +61,6 @@ export interface CompileRequest extends TargetRequest {
 /** Seconds by stage in `timings`, with `total`; a plan that was kept from an earlier compilation has no stages of its own. */
 export interface CompileReport extends Figures {
   readonly timings: Readonly<Record<string, number>>;
-  /** Text by file name. */
-  readonly forms?: Readonly<Partial<Record<Form, Readonly<Record<string, string>>>>>;
 }
 export interface Compiled {
   readonly executable: Executable;
@@ -83,7 +71,12 @@ export interface Compiled {
 
 /** Compiles and loads. Throws ProgramError with all that is wrong in the program, or Problem. */
 export const compileProgram = (request: CompileRequest): Promise<Compiled> =>
-  compileLoaded((observer) => timed("parse", observer, () => loadFile(request.path)), request);
+  compileLoaded(parsed(request.path), request);
+
+export const parsed =
+  (path: string) =>
+  (observer: Observer): Loaded =>
+    timed("parse", observer, () => loadFile(path));
 
 /** All that is wrong in a file and what it imports: its syntax and its types. */
 export const checkFile = (path: string): readonly Diagnostic[] => check(loadFile(path));
@@ -97,32 +90,40 @@ export async function compileLoaded(
   plans: PlanCache | null = ownPlans(),
 ): Promise<Compiled> {
   const start = performance.now();
-  requireTarget(given);
-  const request = { ...given, schedules: given.schedules ?? (await measured(given)) };
-  const observer = new Debugger({ printAfter: request.printAfter ?? [], watch: request.watch ?? {} });
+  const { request, observer } = await begin(given);
   const loaded = open(observer);
   const place = await placeOf(loaded, request, plans);
   const kept = place && timed("cache", observer, () => place.find());
   const backend = kept ? null : await backendOf(request);
   const begun = backend?.name === "host" ? await beginKernels(backend.header()) : null;
   try {
-    const made = kept ?? followed(() => make(loaded, request, observer, place, backend && telling(backend, begun)));
+    const made = kept ?? planned(loaded, request, observer, backend && telling(backend, begun));
+    if (!kept && made.plan) place?.put({ plan: made.plan, figures: made.figures });
     const executable = await loadedOn(made, request, observer, begun);
-    observer.timings.set("total", (performance.now() - start) / 1000);
-    const [plan, forms] = ["plan" in made ? made.plan : null, "forms" in made ? made.forms() : {}];
-    return { executable, plan, report: { ...made.figures, timings: Object.fromEntries(observer.timings), forms } };
+    return { executable, plan: made.plan, report: reportOf(made.figures, observer, start) };
   } catch (error) {
     begun?.abandon(); // nobody would wait for it
     throw error;
   }
 }
+export async function begin(
+  given: TargetRequest,
+): Promise<{ readonly request: TargetRequest; readonly observer: Debugger }> {
+  requireTarget(given);
+  const request = { ...given, schedules: given.schedules ?? (await measured(given)) };
+  return { request, observer: new Debugger({ printAfter: request.printAfter ?? [], watch: request.watch ?? {} }) };
+}
+export function reportOf(figures: Figures, { timings }: Debugger, start: number): CompileReport {
+  timings.set("total", (performance.now() - start) / 1000);
+  return { ...figures, timings: Object.fromEntries(timings) };
+}
 async function loadedOn(
-  made: Loadable,
+  made: Planned | Made,
   request: TargetRequest,
   observer: Debugger,
   begun: KernelBuild | null,
 ): Promise<Executable> {
-  observer.planned("plan" in made ? made.plan : null);
+  observer.planned(made.plan);
   const before = performance.now();
   const executable = withCopies(await executableOf(made, request, observer, begun));
   const seconds = (performance.now() - before) / 1000;
@@ -131,7 +132,7 @@ async function loadedOn(
   return executable;
 }
 /** What passes make of a program, unless a chain of operations is longer than their recursion can follow. */
-export function followed<T>(make: () => T): T {
+function followed<T>(make: () => T): T {
   try {
     return make();
   } catch (cause) {
@@ -149,10 +150,10 @@ async function measured({ target, threads = cores() }: TargetRequest): Promise<S
   const tools = target === "host" ? await toolchain().catch(() => null) : null;
   return tools ? new ScheduleCache(tools, threads).read() : new Map();
 }
-/** Where this program's plan is kept; null where it is made each time, for its passes or forms are to be seen or nothing identifies it. */
+/** Where this program's plan is kept; null where it is made each time, for its passes are to be seen or nothing identifies it. */
 async function placeOf(loaded: Loaded, request: TargetRequest, plans: PlanCache | null): Promise<PlanPlace | null> {
-  const { emit = [], printAfter = [], watch, threads = cores(), compiling: _, ...asked } = request;
-  const seen = emit.length > 0 || printAfter.length > 0 || watch?.after !== undefined || debugLevel() > 0;
+  const { printAfter = [], watch, threads = cores(), compiling: _, ...asked } = request;
+  const seen = printAfter.length > 0 || watch?.after !== undefined || debugLevel() > 0;
   const { target } = asked;
   if (!plans || target === "reference" || seen) return null;
   // without a compiler the program's own errors come first
@@ -162,12 +163,13 @@ async function placeOf(loaded: Loaded, request: TargetRequest, plans: PlanCache 
   return plans.place(loaded, asked, hash([name, header(), tools?.identity, tools && crowd(threads)].join("\0")));
 }
 
-/** What is loaded, and what is told of it. */
-type Loadable = Planned | { readonly program: Elaborated; readonly figures: Figures };
-type Made = Loadable & {
-  readonly forms: () => NonNullable<CompileReport["forms"]>;
-};
-async function backendOf({ target, tf32, threads }: TargetRequest): Promise<Backend | null> {
+interface Seen {
+  readonly program: Elaborated;
+  readonly figures: Figures;
+}
+/** `plan` is null for the interpreter. */
+type Made = (Seen & { readonly plan: Plan }) | (Seen & { readonly plan: null });
+export async function backendOf({ target, tf32, threads }: TargetRequest): Promise<Backend | null> {
   if (target === "reference") return null;
   return target === "host" ? hostBackend(threads) : cudaBackend(tf32);
 }
@@ -181,30 +183,33 @@ function telling(backend: Backend, begun: KernelBuild | null): Backend {
   };
   return { ...backend, emit };
 }
-function make(
+/** What passes make of a program that is right; `each` gets the plan's kernels. */
+export function planned(
+  ...of: [Loaded, TargetRequest, Observer, Backend, ((kernel: Kernel) => void)?]
+): Seen & { readonly plan: Plan };
+export function planned(...of: [Loaded, TargetRequest, Observer, Backend | null, ((kernel: Kernel) => void)?]): Made;
+export function planned(
   loaded: Loaded,
   request: TargetRequest,
   observer: Observer,
-  place: PlanPlace | null,
   backend: Backend | null,
+  each: (kernel: Kernel) => void = () => {},
 ): Made {
-  timed("check", observer, () => requireRight(loaded));
-  const program = toGraphs(loaded, request, observer);
-  const kernels: Kernel[] = [];
-  const plan = backend && toPlan(program, observer, (k) => kernels.push(k), request.schedules, backend);
-  const figures = figuresOf(program, plan);
-  const forms = () => formsOf(request.emit ?? [], loaded, program, kernels, plan);
-  if (!plan) return { program, figures, forms };
-  place?.put({ plan, figures });
-  return { plan, figures, forms };
+  return followed(() => {
+    timed("check", observer, () => requireRight(loaded));
+    const program = toGraphs(loaded, request, observer);
+    const plan = backend && toPlan(program, observer, each, request.schedules, backend);
+    const seen = { program, figures: figuresOf(program, plan) };
+    return plan ? { ...seen, plan } : { ...seen, plan };
+  });
 }
 async function executableOf(
-  made: Loadable,
+  made: Planned | Made,
   { target, compiling, threads = cores() }: TargetRequest,
   observer: Debugger,
   begun: KernelBuild | null,
 ): Promise<Executable> {
-  if (!("plan" in made)) return referenceExecutable(made.program);
+  if (made.plan === null) return referenceExecutable(made.program);
   if (target === "cuda") return cudaExecutable(made.plan, { compiling, ...(await observer.kernels(made.plan, 1)) });
   return hostExecutable(made.plan, { compiling, threads, begun, ...(await observer.kernels(made.plan, threads)) });
 }
@@ -232,29 +237,3 @@ function trainedIn({ graphs, stores }: Elaborated): number {
 }
 const flopsOf = (graph: Graph): number =>
   topological(valuesOf(graph)).reduce((sum, node) => sum + node.op.flops(node), 0);
-
-/** A file for each of a list, by its name. */
-const files = <T extends { readonly name: string }>(list: readonly T[], ending: string, text: (item: T) => string) =>
-  Object.fromEntries(list.map((item) => [`${item.name.replaceAll(/[^\w.-]/g, "-")}.${ending}`, text(item)]));
-export function formsOf(
-  wanted: readonly Form[],
-  { main }: Loaded,
-  { graphs }: Elaborated,
-  kernels: readonly Kernel[],
-  plan: Plan | null,
-): NonNullable<CompileReport["forms"]> {
-  const make: Readonly<Record<Form, () => Readonly<Record<string, string>>>> = {
-    ast: () => ({ "program.moe": printProgram(main.program) }),
-    graph: () => files(graphs, "graph", printGraph),
-    kernels: () => files(kernels, "kernel", printKernel),
-    plan: () => (plan ? { "plan.txt": printPlan(plan) } : {}),
-    cpp: () =>
-      plan
-        ? {
-            "device.hpp": plan.header,
-            ...files(plan.kernels, "cpp", shown),
-          }
-        : {},
-  };
-  return Object.fromEntries(wanted.map((form) => [form, make[form]()]));
-}

@@ -34,7 +34,7 @@ function constants(values: readonly number[]): Plan {
 /** The same, and each takes the compiler for long. */
 const long = (plan: Plan): Plan => ({
   ...plan,
-  kernels: plan.kernels.map((k, i) => ({ ...k, text: `${k.text}// ${"x".repeat(30_000 + i)}\n` })),
+  kernels: plan.kernels.map((k, i) => ({ ...k, text: `${k.text}// ${"x ".repeat(15_000 + i)}\n` })),
 });
 async function runAll(plan: Plan, cache: KernelCache): Promise<readonly number[]> {
   const executable = await hostExecutable(plan, { threads: 1, cache });

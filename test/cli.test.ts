@@ -1,8 +1,7 @@
-import { spawnSync } from "node:child_process";
+import { type SpawnSyncReturns, spawnSync } from "node:child_process";
 import { closeSync, existsSync, mkdtempSync, openSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { compileCommand } from "../cli/commands/compile.ts";
@@ -19,27 +18,22 @@ import { precision, set, threads } from "../compiler/options.ts";
 import type { Tensor } from "../runtime/executable.ts";
 import type { Step } from "../runtime/loop.ts";
 import { fromNumbers } from "../runtime/tensor.ts";
+import { command, main, root } from "./command.ts";
 import { golden } from "./golden.ts";
 
 const test = suite("cli");
-const root = fileURLToPath(new URL("..", import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), "moec-cli-"));
 test.after(() => rmSync(folder, { recursive: true }));
 
-interface Ran {
-  readonly status: number | null;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-function moec(...args: readonly string[]): Ran {
+function moec(...args: readonly string[]): SpawnSyncReturns<string> {
   // a pipe gets no colours, even where CI makes libraries guess that it shows them
   const env: NodeJS.ProcessEnv = { ...process.env, CI: "1", COLUMNS: "100", MOEC_CACHE: join(folder, "cache") };
   delete env["MOEC_DEBUG"];
   delete env["NO_COLOR"];
   delete env["FORCE_COLOR"];
-  return spawnSync(process.execPath, ["--import", "tsx", "cli/main.ts", ...args], { cwd: root, encoding: "utf8", env });
+  return command(args, env);
 }
-function fails(ran: Ran, status: number, ...words: readonly string[]): void {
+function fails(ran: SpawnSyncReturns<string>, status: number, ...words: readonly string[]): void {
   assert.is(ran.status, status, ran.stderr);
   assert.is(ran.stdout, "");
   for (const word of words) assert.match(ran.stderr, word);
@@ -94,7 +88,7 @@ test("what cannot be done exits with 1, one message and a remedy, and nothing on
   fails(moec("generate", join(folder, "none")), 1, "config.json", "help:");
   assert.not.ok(existsSync(join(folder, "run")));
   fails(moec("train", process.execPath, "--data", empty), 1, "is no text", "name a .moe file");
-  const huge = ["--data", "package-lock.json", "--set", "D=1e9", "--out", join(folder, "run")];
+  const huge = ["--data", "package-lock.json", "--set", "D=1e9", "--set", "L=1", "--out", join(folder, "run")];
   fails(
     moec("train", "examples/gpt-moe.moe", ...huge),
     1,
@@ -118,7 +112,7 @@ test("what cannot be done exits with 1, one message and a remedy, and nothing on
 if (existsSync("/dev/full"))
   test("an output that takes nothing more is an error with a remedy", () => {
     const [full, env] = [openSync("/dev/full", "w"), { ...process.env, MOEC_CACHE: join(folder, "cache") }];
-    const { status, stderr } = spawnSync(process.execPath, ["--import", "tsx", "cli/main.ts", "cache"], {
+    const { status, stderr } = spawnSync(process.execPath, [main, "cache"], {
       cwd: root,
       encoding: "utf8",
       env,

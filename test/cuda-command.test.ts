@@ -1,19 +1,17 @@
 // `moec compile --target cuda`: files, JSON, and what is said of a form that there is not.
-import { spawnSync } from "node:child_process";
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Problem } from "../compiler/diagnostic.ts";
 import { nvdisasm } from "../runtime/cuda/sass.ts";
+import { command } from "./command.ts";
 import { folder } from "./folder.ts";
 import { foundNvrtc } from "./nvrtc.ts";
 
 const test = suite("cuda-command");
 const compiler = await foundNvrtc();
 
-const root = fileURLToPath(new URL("..", import.meta.url));
 interface Ran {
   readonly status: number | null;
   readonly out: string;
@@ -22,11 +20,7 @@ interface Ran {
 const moec = (...args: readonly string[]): Ran => moecIn({}, ...args);
 function moecIn(more: NodeJS.ProcessEnv, ...args: readonly string[]): Ran {
   const env = { ...process.env, NO_COLOR: "1", MOEC_CACHE: join(folder(), "cache"), ...more };
-  const ran = spawnSync(process.execPath, ["--import", "tsx", "cli/main.ts", "compile", ...args], {
-    cwd: root,
-    encoding: "utf8",
-    env,
-  });
+  const ran = command(["compile", ...args], env);
   return { status: ran.status, out: ran.stdout, err: ran.stderr };
 }
 const program = ["examples/one-layer.moe", "--entry", "Layer", "--set", "N=32"];

@@ -77,7 +77,7 @@ const told = ({ n, weight, dtype = "f32" }: Case): string => `${n} of ${dtype}, 
 test("on the host, by any number of threads", () => {
   const all = [...cases, { n: 130, weight: "own", dtype: "bf16" } as const].map((c) => ({ name: told(c), ...made(c) }));
   const lowerings = all.map((c) => ({ ...c, sequence: lowered(c.graph, hostChoices) }));
-  const lib = compiled(kernelsOf(lowerings.map((c) => c.sequence)), ["-O1"]);
+  const lib = compiled(kernelsOf(lowerings.map((c) => c.sequence)), ["-Og"]);
   for (const { name, graph, stores, sequence } of lowerings)
     for (const threads of [1, 3]) check(name, graph, stores, runSequence(sequence, stores, threads, lib));
 });

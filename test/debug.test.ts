@@ -1,25 +1,19 @@
 // MOEC_DEBUG's ladder, on one example: printers that nothing runs would rot.
-import { spawnSync } from "node:child_process";
+import type { SpawnSyncReturns } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Problem } from "../compiler/diagnostic.ts";
 import { Debugger } from "../runtime/debug.ts";
+import { command } from "./command.ts";
 import { folder } from "./folder.ts";
 
 const test = suite("debug");
-const root = fileURLToPath(new URL("..", import.meta.url));
 
-interface Ran {
-  readonly status: number | null;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-function moec(level: string, ...args: readonly string[]): Ran {
+function moec(level: string, ...args: readonly string[]): SpawnSyncReturns<string> {
   const env = { ...process.env, NO_COLOR: "1", MOEC_CACHE: join(folder(), "cache"), MOEC_DEBUG: level };
-  return spawnSync(process.execPath, ["--import", "tsx", "cli/main.ts", ...args], { cwd: root, encoding: "utf8", env });
+  return command(args, env);
 }
 const sizes = ["D=8", "H=6", "E=3", "K=2"].flatMap((size) => ["--set", size]);
 

@@ -98,7 +98,7 @@ test("the host makes the same sums, without a routing, but for one of how far tw
   assert.equal(routed, [false, false, false, false, true, false, false, false, false, false]);
   const made = kernelsOf(sequences.slice(5, 6)).filter(({ text }) => text.includes("exp_"));
   assert.ok(made.length === 1 && made.every(({ text }) => !text.includes("within")), "made once, then read");
-  const lib = compiled(kernels, ["-O1"]);
+  const lib = compiled(kernels, ["-Og"]);
   for (const [i, graph] of graphs.entries()) {
     const s = sequences[i];
     if (s) compare(`diagonals ${i}`, graph, runSequence(s, storesOf(valuesOf(graph)), 2, lib));

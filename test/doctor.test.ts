@@ -1,12 +1,12 @@
 // What moec doctor says of what is there, and of what is not.
-import { execFileSync, spawnSync } from "node:child_process";
+import { execFileSync } from "node:child_process";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Problem } from "../compiler/diagnostic.ts";
 import { nccl } from "../runtime/nccl.ts";
+import { command } from "./command.ts";
 import { folder } from "./folder.ts";
 
 const test = suite("doctor");
@@ -40,11 +40,7 @@ test("an NCCL that is not there, or does not work, and what to do", async () => 
 });
 test("a line for each part, and with --json an object", () => {
   const env = { ...process.env, NO_COLOR: "1", MOEC_CACHE: join(folder(), "cache"), MOEC_CUDA_HOME: toolkit(22807) };
-  const main = fileURLToPath(new URL("../cli/main.ts", import.meta.url));
-  const { status, stdout, stderr } = spawnSync(process.execPath, ["--import", "tsx", main, "doctor", "--json"], {
-    encoding: "utf8",
-    env,
-  });
+  const { status, stdout, stderr } = command(["doctor", "--json"], env);
   assert.is(status, 0, stderr);
   const lines = stdout.trim().split("\n");
   const found = new Map(

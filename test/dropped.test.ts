@@ -43,7 +43,7 @@ function shared(whole: boolean): Graph {
 const asks = (of: Graph): boolean => topological(valuesOf(of)).some((node) => node.op.name === "select");
 const run = (graph: Graph): Float64Array[] => {
   const sequence = lowered(graph);
-  return runSequence(sequence, storesOf(valuesOf(graph)), 2, compiled(kernelsOf([sequence]), ["-O1"]));
+  return runSequence(sequence, storesOf(valuesOf(graph)), 2, compiled(kernelsOf([sequence]), ["-Og"]));
 };
 test("a value and a matrix that all rows share have finite gradients, the definition's", () => {
   const graph = shared(false);

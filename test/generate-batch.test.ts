@@ -1,6 +1,5 @@
 // Sequences in the rows of a batch, sampling, and the command: on an Executable that only remembers, on stdlib's `sample`, and on an imported model.
 import assert from "node:assert/strict";
-import { spawnSync } from "node:child_process";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { suite } from "uvu";
@@ -15,6 +14,7 @@ import { compile, readSafetensors } from "../runtime/index.ts";
 import { readProgram } from "../runtime/program.ts";
 import { fromNumbers, numbers } from "../runtime/tensor.ts";
 import { codecs } from "../runtime/tokens.ts";
+import { command } from "./command.ts";
 import { folder } from "./folder.ts";
 
 const test = suite("generate-batch");
@@ -305,11 +305,8 @@ test("an imported model goes on as transformers' logits say; a text prompt is re
   await assert.rejects(generate({ ...how, prompts: ["5", "3 40"] }).next(), /token 40, .* 0 to 39/);
 });
 test("moec import says what it wrote, in JSON too, and what it cannot take", () => {
-  const root = join(import.meta.dirname, "..");
-  const moec = (...args: string[]) =>
-    spawnSync(process.execPath, ["--import", "tsx", "cli/main.ts", "import", ...args], { cwd: root, encoding: "utf8" });
   const out = join(folder(), "run");
-  const made = moec(hf, "-o", out, "--json");
+  const made = command(["import", hf, "-o", out, "--json"]);
   assert.equal(made.status, 0, made.stderr);
   assert.deepEqual(JSON.parse(made.stdout), {
     folder: out,
@@ -319,7 +316,7 @@ test("moec import says what it wrote, in JSON too, and what it cannot take", () 
     tokenizer: false,
   });
   assert.match(readFileSync(join(out, "model.moe"), "utf8"), /Qwen3Moe\(V: 40, D: 16,/);
-  const none = moec(folder());
+  const none = command(["import", folder()]);
   assert.equal(none.status, 1);
   assert.match(none.stderr, /no config\.json/);
 });

@@ -1,16 +1,15 @@
-import { type ChildProcess, spawn, spawnSync } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
-import { fileURLToPath } from "node:url";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { checkpointSteps } from "../runtime/checkpoint.ts";
 import { cores } from "../runtime/host/machine.ts";
+import { command, root as home, main } from "./command.ts";
 
 const test = suite("kill");
-const home = fileURLToPath(new URL("..", import.meta.url));
 const root = mkdtempSync(join(tmpdir(), "moec-kill-"));
 test.after(() => rmSync(root, { recursive: true }));
 const text = join(root, "text.txt");
@@ -44,7 +43,7 @@ async function train(
     "2",
     "--json",
   ];
-  const args = ["--import", "tsx", "cli/main.ts", "train", "examples/gpt-moe.moe", "--data", text, "--out", folder];
+  const args = [main, "train", "examples/gpt-moe.moe", "--data", text, "--out", folder];
   const [first = "env", ...rest] = [...through, process.execPath, ...args, ...tiny, ...how, ...flags];
   const run = spawn(first, rest, {
     cwd: home,
@@ -123,7 +122,7 @@ test("ended while kernels are compiled, it leaves no lock, folder, compiler or t
   const folder = join(root, "early", "run");
   const temporary = join(root, "temporary");
   mkdirSync(temporary);
-  const args = ["--import", "tsx", "cli/main.ts", "train", "examples/gpt-moe.moe", "--data", text, "--out", folder];
+  const args = [main, "train", "examples/gpt-moe.moe", "--data", text, "--out", folder];
   const env = { ...process.env, MOEC_CACHE: join(root, "cache"), TMPDIR: temporary };
   const more = [...tiny, "--batch", "2", "--length", "8"];
   const run = spawn(process.execPath, [...args, ...more], { cwd: home, stdio: ["ignore", "ignore", "pipe"], env });
@@ -154,11 +153,7 @@ if (cores() > 1)
     writeFileSync(compiler, `${lines.join("\n")}\n`, { mode: 0o700 });
     const args = ["compile", "examples/gpt-moe.moe", "--set", "D=65536", "--batch", "4096"];
     const env = { ...process.env, CXX: compiler, MOEC_CACHE: join(root, "empty") };
-    const { status, stderr } = spawnSync(process.execPath, ["--import", "tsx", "cli/main.ts", ...args], {
-      cwd: home,
-      encoding: "utf8",
-      env,
-    });
+    const { status, stderr } = command(args, env);
     assert.match(stderr, "error: the plan needs");
     assert.is(status, 1);
     const said = readFileSync(log, "utf8").split("\n");

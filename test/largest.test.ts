@@ -33,7 +33,7 @@ function check(cases: readonly { n: number; k: number; times?: number }[], word:
   });
   const kernels = kernelsOf(made.map(({ sequence }) => sequence));
   assert.is(kernels.filter((k) => k.text.includes(word)).length, cases.length);
-  const lib = compiled(kernels, ["-O1"]);
+  const lib = compiled(kernels, ["-Og"]);
   for (const { n, count, graph, sequence } of made) {
     const value = (r: number, j: number): number => rows[r % rows.length]?.(j + r - (r % rows.length), n) ?? 0;
     const data = Float64Array.from({ length: count * n }, (_, i) => value(Math.floor(i / n), i % n));

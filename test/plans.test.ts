@@ -6,6 +6,7 @@ import { load, loadFile } from "../compiler/check/index.ts";
 import { Problem, ProgramError } from "../compiler/diagnostic.ts";
 import { type Compiled, compileLoaded, type TargetRequest } from "../runtime/compile.ts";
 import type { Tensor } from "../runtime/executable.ts";
+import { printedProgram } from "../runtime/forms.ts";
 import { KernelCache } from "../runtime/host/cache.ts";
 import { PlanCache } from "../runtime/plans.ts";
 import { folder } from "./folder.ts";
@@ -120,13 +121,19 @@ test("other flags of the C++ compiler miss", async () => {
   }
 });
 
-test("forms are made anew, and are those of the plan that is kept", async () => {
-  const one = written();
-  (await compile(one)).executable.close();
-  const made = await compile({ ...one, request: { ...one.request, emit: ["plan"] } });
-  made.executable.close();
-  assert.not.ok(hit(made));
-  assert.match(made.report.forms?.plan?.["plan.txt"] ?? "", /entry forward/);
+test("a form is printed, and no kernel is compiled for it", async () => {
+  const { path, request } = written();
+  const cold = folder();
+  process.env["MOEC_CACHE"] = cold;
+  try {
+    const { files, kernels } = await printedProgram({ ...request, path, threads: 1 }, "cpp");
+    assert.ok(kernels.length > 0);
+    for (const { name } of kernels) assert.match(files[`${name}.cpp`] ?? "", name);
+    const kept = fs.readdirSync(cold, { recursive: true, encoding: "utf8" });
+    assert.not.ok(kept.some((name) => name.endsWith(".so")));
+  } finally {
+    process.env["MOEC_CACHE"] = root;
+  }
 });
 
 test("a damaged entry is ignored and written again", async () => {

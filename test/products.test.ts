@@ -40,7 +40,7 @@ for (const [form, { choices, flags }] of Object.entries(forms))
       const ways = [choices, drawnSchedules(choices, seed)];
       return { seed, products, sequences: ways.map((way) => lowered(products.graph, way, products.panels)) };
     });
-    const lib = compiled(kernelsOf(all.flatMap((p) => p.sequences)), [...flags, "-O1"]);
+    const lib = compiled(kernelsOf(all.flatMap((p) => p.sequences)), [...flags, "-Og"]);
     for (const { seed, products, sequences } of all) {
       const results = sequences.map((s) => runSequence(s, products.stores, 2, lib));
       assert.is(differences(products, results), "", `MOEC_SEED=${base}, ${seed}\n${printGraph(products.graph)}`);
@@ -54,7 +54,7 @@ test("a block that is wider than the panels of one of its operands", () => {
   const own = hostChoicesOf(64);
   const wide: Choices = { ...own, contraction: (c) => ({ ...own.contraction(c), bn: 128 }) };
   const sequence = lowered(graph, wide, new Map([["w", 64]]));
-  compare("sum", graph, runSequence(sequence, storesOf(valuesOf(graph)), 1, compiled(kernelsOf([sequence]), ["-O1"])));
+  compare("sum", graph, runSequence(sequence, storesOf(valuesOf(graph)), 1, compiled(kernelsOf([sequence]), ["-Og"])));
 });
 /** Columns of a block of a weight's gradient that has n. */
 const blocksOf = (n: number, panel: number): number =>
@@ -84,7 +84,7 @@ test("a weight's gradient has no narrow last block, and products only of columns
     return graphOf([b.dot(g, b.swap(g, p("x", 300, 9)), p("y", 300, n))]);
   });
   const sequences = graphs.map((graph) => lowered(graph, hostChoicesOf(64)));
-  const lib = compiled(kernelsOf(sequences), ["-O1"]);
+  const lib = compiled(kernelsOf(sequences), ["-Og"]);
   sequences.forEach((s, i) => {
     const graph = graphs[i] as Graph;
     compare("gradient", graph, runSequence(s, storesOf(valuesOf(graph)), 1, lib));
@@ -121,8 +121,8 @@ test("few rows take two operands side by side, in whole rounds of steps and in p
     return { graph, sequence: lowered(graph, hostChoicesOf(64), panels) };
   });
   const kernels = kernelsOf(sequences.map((s) => s.sequence));
-  assert.match(readFileSync(compiled(kernels, ["-S", "-O1"]), "utf8"), /micro_pair/);
-  const lib = compiled(kernels, ["-O1"]);
+  assert.match(readFileSync(compiled(kernels, ["-S", "-Og"]), "utf8"), /micro_pair/);
+  const lib = compiled(kernels, ["-Og"]);
   for (const { graph, sequence } of sequences)
     compare("side by side", graph, runSequence(sequence, storesOf(valuesOf(graph)), 2, lib));
 });

@@ -68,7 +68,7 @@ test("what a large result reads down its columns is copied by squares, in the or
   const sequences = graphs.map((graph) => lowered(graph));
   const squares = sequences.map((s) => kernelsOf([s]).some(({ text }) => text.includes("square")));
   assert.equal(squares, [true, true, true, true, false]);
-  const lib = compiled(kernelsOf(sequences), ["-O1"]);
+  const lib = compiled(kernelsOf(sequences), ["-Og"]);
   for (const [i, graph] of graphs.entries()) {
     const s = sequences[i];
     if (s) compare(`square ${i}`, graph, runSequence(s, storesOf(valuesOf(graph)), 2, lib));
@@ -122,7 +122,7 @@ test("short rows have a lane each, where what changes with the row is read of th
   const sequences = graphs.map((graph) => lowered(graph));
   const short = sequences.map((s) => kernelsOf([s]).every(({ text }) => text.includes("columns")));
   assert.equal(short, [true, true, true, true, false, false, true, false, false, false]);
-  const lib = compiled(kernelsOf(sequences), ["-O1"]);
+  const lib = compiled(kernelsOf(sequences), ["-Og"]);
   for (const [i, graph] of graphs.entries()) {
     const [s, stores] = [sequences[i], storesOf(valuesOf(graph))];
     if (!s) continue;
@@ -139,7 +139,7 @@ function sameAlone(
   const [first = [], ...more] = leads.map((lead) => {
     const graph = graphOf(values(new GraphBuilder(ops), lead));
     const sequence = lowered(graph);
-    return runSequence(sequence, storesOf(valuesOf(graph)), 2, compiled(kernelsOf([sequence]), ["-O1"]));
+    return runSequence(sequence, storesOf(valuesOf(graph)), 2, compiled(kernelsOf([sequence]), ["-Og"]));
   });
   for (const results of more)
     first.forEach((row, i) => assert.equal(results[i]?.slice(0, row.length), row, `result ${i}`));

@@ -28,19 +28,19 @@ const all = opSamples();
 const kernels = kernelsOf(all.map((s) => s.sequence));
 
 test("portable kernels are right", async () =>
-  compareOps(all, compiled(kernels, [...(await machine("portable")), "-O1"])));
+  compareOps(all, compiled(kernels, [...(await machine("portable")), "-Og"])));
 if (has("avx2") && has("fma"))
-  test("AVX2 kernels are right", async () => compareOps(all, compiled(kernels, [...(await machine("avx2")), "-O1"])));
+  test("AVX2 kernels are right", async () => compareOps(all, compiled(kernels, [...(await machine("avx2")), "-Og"])));
 if (x64)
   test("AVX-512 kernels compile to its instructions, whatever this CPU has", async () => {
-    const lib = compiled(kernels, [...(await machine("avx512")), "-O1"]);
+    const lib = compiled(kernels, [...(await machine("avx512")), "-Og"]);
     const code = execFileSync("objdump", ["-d", "--no-show-raw-insn", lib], { encoding: "utf8", maxBuffer: 2 ** 28 });
     for (const instruction of ["vfmadd\\d+ps .*%zmm", "vscalefps .*%zmm", "vmovups .*%zmm"])
       assert.match(code, new RegExp(instruction));
     if (has("avx512bw")) compareOps(all, lib);
   });
 if (!hasClang) console.log(" sets: no clang++ here, its kernels are not tested");
-else test("kernels of clang++ are right", () => compareOps(all, compiled(kernels, ["-O1"], "clang++")));
+else test("kernels of clang++ are right", () => compareOps(all, compiled(kernels, ["-Og"], "clang++")));
 
 test("MOEC_ISA names a set, and each has kernels of its own", async () => {
   const [portable, own] = [await using("portable"), await using("native")];

@@ -82,7 +82,7 @@ function run(
   sequence: Sequence,
   stores: ReadonlyMap<string, NdArray>,
   threads = 2,
-  lib = compiled(kernelsOf([sequence]), [...tileFlags, "-O1"]),
+  lib = compiled(kernelsOf([sequence]), [...tileFlags, "-Og"]),
 ): Float64Array[] {
   return runSequence(sequence, stores, threads, lib);
 }
@@ -91,15 +91,15 @@ test("every op against its definition", () => {
   const all = opSamples(splitAll);
   const kernels = kernelsOf(all.map((s) => s.sequence));
   for (const compiler of ["g++", ...(hasClang ? ["clang++"] : [])]) {
-    const lib = compiled(kernels, [...machineFlags, "-O1"], compiler);
+    const lib = compiled(kernels, [...machineFlags, "-Og"], compiler);
     if (tiles) compareOps(all, lib);
   }
-  if (vectors && !tiles) compareOps(all, compiled(kernels, [...tileFlags, "-O1"]));
+  if (vectors && !tiles) compareOps(all, compiled(kernels, [...tileFlags, "-Og"]));
 });
 if (vectors) {
   test("layers against the interpreter, the same bits with any number of threads", () => {
     const all = Object.entries(layers).map(([name, graph]) => ({ name, graph, sequence: lowered(graph, splitAll) }));
-    const lib = compiled(kernelsOf(all.map((s) => s.sequence)), [...tileFlags, "-O1"]);
+    const lib = compiled(kernelsOf(all.map((s) => s.sequence)), [...tileFlags, "-Og"]);
     for (const { name, graph, sequence } of all) {
       const stores = storesOf(valuesOf(graph));
       const [got = [], other] = [1, 3].map((threads) => run(sequence, stores, threads, lib));

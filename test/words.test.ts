@@ -58,7 +58,7 @@ const text = (graph: Graph, choices: Choices): string =>
     .join("\n");
 function run(graph: Graph, choices: Choices, threads = 2, stores = storesOf(valuesOf(graph))): Float64Array[] {
   const sequence = lowered(graph, choices);
-  return runSequence(sequence, stores, threads, compiled(kernelsOf([sequence]), ["-O1"]));
+  return runSequence(sequence, stores, threads, compiled(kernelsOf([sequence]), ["-Og"]));
 }
 test("only where the CPU adds two products, and has no tiles for them", () => {
   assert.is(productsOf({ features: ["AVX512F", "AVX512BF16"] }), "words");
@@ -78,7 +78,7 @@ test("operands are words where they lie, or are copied to words", () => {
   assert.not.match(text(mixed, inWords), /words/, "an operand of f32 stays so");
 });
 if (!adds) console.log(" words: this CPU has no AVX512-BF16, so kernels for it are compiled but not run");
-const flags = ["-O1", ...wordFlags];
+const flags = ["-Og", ...wordFlags];
 test("what lies in memory in f32 stays so, whatever it was joined of", () => {
   const g = new GraphBuilder(ops);
   const wide = (name: string, ...shape: number[]): Value => b.cast(g, p(g, name, ...shape), "f32");

@@ -3,9 +3,10 @@ import { Command } from "commander";
 import type { Loaded } from "../../compiler/check/index.ts";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { type CompileTarget, compileTarget, oneOf, requireTarget, type Settings } from "../../compiler/options.ts";
-import { type CompileRequest, compileProgram, type Form, forms } from "../../runtime/compile.ts";
+import { type CompileRequest, compileProgram } from "../../runtime/compile.ts";
 import { type CudaForm, type CudaKernel, type CudaReport, compileCuda } from "../../runtime/cuda/compile.ts";
 import { writeAtomic } from "../../runtime/files.ts";
+import { type Form, forms, printedProgram } from "../../runtime/forms.ts";
 import { readProgram } from "../../runtime/program.ts";
 import { entryRequest } from "../../runtime/trial.ts";
 import { addEntry, addShared, type EntryFlags, examples, flag, json, option, out, type Shared } from "../flags.ts";
@@ -73,13 +74,12 @@ async function compiled(program: Loaded, path: string, options: Options): Promis
   const request = requestOf(program, path, options);
   if (target !== "host" && target !== "reference")
     return compileCuda({ ...request, architecture: target.slice("cuda:".length), emit: emit === "cpp" ? null : emit });
-  const own = isCuda(emit) ? null : emit;
-  const { executable, report } = await compileProgram({ ...request, target, emit: own === null ? [] : [own] });
+  if (emit !== null && !isCuda(emit)) return printedProgram({ ...request, target }, emit);
+  const { executable, report } = await compileProgram({ ...request, target });
   executable.close();
-  const { forms: texts, ...rest } = report;
-  return { ...rest, files: own === null ? {} : (texts?.[own] ?? {}) };
+  return { ...report, files: {} };
 }
-const requestOf = (program: Loaded, path: string, options: Options): Omit<CompileRequest, "target" | "emit"> => ({
+const requestOf = (program: Loaded, path: string, options: Options): Omit<CompileRequest, "target"> => ({
   ...entryRequest(program, options),
   path,
   precision: options.precision ?? "f32",

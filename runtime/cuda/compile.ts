@@ -1,21 +1,10 @@
 // A program to CUDA code, with or without a GPU here: text, PTX and machine code, and what each kernel uses.
-import { type Loaded, loadFile } from "../../compiler/check/index.ts";
 import { sanitised, shown } from "../../compiler/emit/unit.ts";
-import type { Elaborated } from "../../compiler/graph/node.ts";
 import type { Kernel } from "../../compiler/kernel/ir.ts";
-import { type Observer, timed } from "../../compiler/pass.ts";
-import { requireRight, toGraphs, toPlan } from "../../compiler/pipeline.ts";
 import type { Plan, PlanKernel } from "../../compiler/plan/plan.ts";
 import { cudaBackend } from "../../compiler/targets.ts";
-import {
-  type CompileReport,
-  type CompileRequest,
-  figuresOf,
-  followed,
-  formsOf,
-  type Form as SharedForm,
-} from "../compile.ts";
-import { Debugger } from "../debug.ts";
+import { begin, type CompileReport, type CompileRequest, parsed, planned, reportOf } from "../compile.ts";
+import { formOf, type Form as SharedForm } from "../forms.ts";
 import { KernelCache } from "../host/cache.ts";
 import { cores } from "../host/machine.ts";
 import { nvrtc } from "../nvrtc.ts";
@@ -25,7 +14,7 @@ import { disassembled, nvdisasm } from "./sass.ts";
 import { compileVariants, type VariantKernel, variantHeader, variantsFor } from "./variants.ts";
 
 export type CudaForm = Exclude<SharedForm, "cpp"> | "cu" | "ptx" | "cubin" | "sass";
-interface CudaRequest extends Omit<CompileRequest, "target" | "emit"> {
+interface CudaRequest extends Omit<CompileRequest, "target"> {
   /** `sm_90a` */
   readonly architecture: string;
   readonly emit: CudaForm | null;
@@ -41,47 +30,34 @@ export interface CudaKernel {
   readonly occupancy: number | null;
   readonly seconds: number;
 }
-export interface CudaReport extends Omit<CompileReport, "kernels" | "forms"> {
+export interface CudaReport extends Omit<CompileReport, "kernels"> {
   readonly kernels: readonly CudaKernel[] | CompileReport["kernels"];
   /** Of the form that was asked for, by name. */
   readonly files: Readonly<Record<string, string | Uint8Array>>;
 }
 
 /** Text and plans need no NVRTC; for all else it throws a Problem where there is none. */
-export async function compileCuda(request: CudaRequest): Promise<CudaReport> {
+export async function compileCuda(given: CudaRequest): Promise<CudaReport> {
   const start = performance.now();
-  const disassembler = request.emit === "sass" ? nvdisasm() : null; // or it is missed only after all is compiled
-  const observer = new Debugger({ printAfter: request.printAfter ?? [], watch: request.watch ?? {} });
-  const loaded = timed("parse", observer, () => loadFile(request.path));
-  timed("check", observer, () => requireRight(loaded));
+  const disassembler = given.emit === "sass" ? nvdisasm() : null; // or it is missed only after all is compiled
+  const { request, observer } = await begin({ ...given, target: "cuda" });
+  const loaded = parsed(given.path)(observer);
   const kernels: Kernel[] = [];
-  const { program, plan } = followed(() => planOf(loaded, request, observer, kernels));
-  const variants = variantsFor(plan, request.architecture);
-  const code = isText(request.emit) ? null : await codeFor(plan, variants, request.architecture);
+  const made = planned(loaded, request, observer, cudaBackend(request.tf32), (kernel) => kernels.push(kernel));
+  const { program, plan } = made;
+  observer.planned(plan);
+  const variants = variantsFor(plan, given.architecture);
+  const code = isText(given.emit) ? null : await codeFor(plan, variants, given.architecture);
   const cubins = code?.map((c) => c.cubin) ?? [];
   const sass = disassembler === null ? [] : await disassembled(cubins, disassembler);
-  observer.timings.set("total", (performance.now() - start) / 1000);
-  const { kernels: plain, ...figures } = figuresOf(program, plan);
+  const report = reportOf(made.figures, observer, start);
   return {
-    ...figures,
+    ...report,
     kernels: code
-      ? [...plan.kernels, ...variants].map((k, i) => told(k, code[i] as KernelCode, request.architecture))
-      : plain,
-    timings: Object.fromEntries(observer.timings),
-    files: filesOf(request.emit, { plan, variants, code, sass }, () =>
-      formsOf([request.emit as SharedForm], loaded, program, kernels, plan),
-    ),
+      ? [...plan.kernels, ...variants].map((k, i) => told(k, code[i] as KernelCode, given.architecture))
+      : report.kernels,
+    files: filesOf(given.emit, { plan, variants, code, sass }, (form) => formOf(form, loaded, program, kernels, plan)),
   };
-}
-function planOf(
-  loaded: Loaded,
-  request: CudaRequest,
-  observer: Observer,
-  kernels: Kernel[],
-): { readonly program: Elaborated; readonly plan: Plan } {
-  const program = toGraphs(loaded, request, observer);
-  const add = (k: Kernel): unknown => kernels.push(k);
-  return { program, plan: toPlan(program, observer, add, request.schedules, cudaBackend(request.tf32)) };
 }
 const isText = (form: CudaForm | null): boolean =>
   form !== null && form !== "ptx" && form !== "cubin" && form !== "sass";
@@ -110,7 +86,7 @@ function told({ name, origins, launch }: PlanKernel, code: KernelCode, architect
     seconds: code.seconds,
   };
 }
-interface Made {
+interface Coded {
   readonly plan: Plan;
   readonly variants: readonly VariantKernel[];
   readonly code: readonly KernelCode[] | null;
@@ -118,8 +94,8 @@ interface Made {
 }
 function filesOf(
   form: CudaForm | null,
-  { plan, variants, code, sass }: Made,
-  others: () => NonNullable<CompileReport["forms"]>,
+  { plan, variants, code, sass }: Coded,
+  other: (form: SharedForm) => CudaReport["files"],
 ): CudaReport["files"] {
   const each = (ending: string, f: (k: PlanKernel, i: number) => string | Uint8Array): CudaReport["files"] =>
     Object.fromEntries([...plan.kernels, ...variants].map((k, i) => [`${k.name}.${ending}`, f(k, i)]));
@@ -135,6 +111,6 @@ function filesOf(
     case "sass":
       return each("sass", (k, i) => [...k.origins.map((o) => `// ${sanitised(o)}`), sass[i] ?? ""].join("\n"));
     default:
-      return others()[form] ?? {};
+      return other(form);
   }
 }

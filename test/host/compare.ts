@@ -100,7 +100,7 @@ export function compare(name: string, graph: Graph, got: readonly Float64Array[]
 export function compareWidths(name: string, graphs: readonly Graph[], sequences: readonly Sequence[]): void {
   const narrow = x64 ? [["-mavx2", "-mfma", "-mno-avx512f"], ["-mno-avx"]] : [];
   for (const flags of [[], ...narrow]) {
-    const lib = compiled(kernelsOf(sequences), ["-O1", ...flags]);
+    const lib = compiled(kernelsOf(sequences), ["-Og", ...flags]);
     for (const [i, graph] of graphs.entries()) {
       const got = runSequence(sequences[i] as Sequence, storesOf(valuesOf(graph)), 2, lib);
       compare(`${name} ${i} ${flags.join(" ")}`, graph, got);
