@@ -285,7 +285,8 @@ export function toPlan(
     name: "plan",
     doc: "places in one arena for all buffers",
     to: planForm,
-    run: (sequences) => planMemory(sequences, stores, { target: backend.name, header: backend.header() }),
+    run: (sequences) =>
+      planMemory(sequences, stores, { target: backend.name, header: backend.header(), grain: backend.grain }),
   };
   const sequences = graphs.map((graph) => run(lowering, graph, observer));
   return run(planning, sequences, observer);

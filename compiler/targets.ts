@@ -7,21 +7,31 @@ import type { LowerOptions } from "./kernel/lower.ts";
 import { type Choices, hostChoices } from "./kernel/schedule.ts";
 import { cudaChoices, cudaTf32Choices } from "./kernel/schedule-cuda.ts";
 import { hopperChoice } from "./kernel/schedule-hopper.ts";
+import { cudaGrain, type Grain, hostGrain } from "./plan/place.ts";
 
 export interface Backend extends Required<Pick<LowerOptions, "emit" | "access">>, Pick<LowerOptions, "variants"> {
   readonly name: "host" | "cuda";
   /** Text put before every kernel. */
   readonly header: () => string;
   readonly choices: Choices;
+  readonly grain: Grain;
 }
 export const backends = {
-  host: { name: "host", emit: emitHost, header: hostHeader, choices: hostChoices, access: accessOf },
+  host: {
+    name: "host",
+    emit: emitHost,
+    header: hostHeader,
+    choices: hostChoices,
+    access: accessOf,
+    grain: hostGrain,
+  },
   cuda: {
     name: "cuda",
     emit: emitCuda,
     header: cudaHeader,
     choices: cudaChoices,
     access: cudaAccess,
+    grain: cudaGrain,
     variants: { choice: (c) => hopperChoice(c), emit: emitHopper },
   },
 } as const satisfies Readonly<Record<string, Backend>>;

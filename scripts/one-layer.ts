@@ -101,11 +101,11 @@ The second matmul of the experts has rows that lie in order already, and no epil
 
 ${kernel(forward, down ?? "")}
 
-A routing is three small kernels: count what each task's part of the index holds, sum the counts, and put each choice in its
-place. \`tally\` gives ranks in order, which is what makes the sort stable. Indices outside go to a group of their own, behind the
-last expert.
+A routing counts the choices of each expert, sums the counts, and puts each choice in its place: one small kernel, or, of more
+choices than one task should count, three. \`tally\` gives ranks in order, which is what makes the sort stable. Indices outside go
+to a group of their own, behind the last expert.
 
-${["route_count", "route_scan", "route_place"].map((kind) => kernel(forward, at(launched(forward, kind), 0))).join("\n\n")}
+${kernel(forward, at(launched(forward, "route"), 0))}
 
 The sum over a row's two choices reads through the routing: nothing is scattered.
 
@@ -132,9 +132,9 @@ its accumulators. \`each<LANES>\` runs its body on vectors, and once more on the
 
 ${cpp(forward, pair ?? "")}
 
-The routing's last kernel:
+The routing:
 
-${cpp(forward, at(launched(forward, "route_place"), 0))}
+${cpp(forward, at(launched(forward, "route"), 0))}
 `;
 }
 /** The lines of a graph that another does not begin with. */

@@ -71,6 +71,27 @@ test("of few rows a block takes few columns and deep stages, of few points few p
   );
   assert.equal([16, 32].map(tasksOfFolds), [[16], [4096]], "a thread folds a short row alone");
 });
+/** x minus its mean, along the last axis. */
+function centred(g: GraphBuilder, x: Value): Value {
+  const shape = x.type.shape as number[];
+  const mean = b.mul(g, b.sum(g, x, [shape.length - 1]), 1 / (shape.at(-1) ?? 1));
+  return b.sub(g, x, b.broadcast(g, mean, shape, [...shape.keys()].slice(0, -1)));
+}
+const tasksOf = (values: readonly Value[]): readonly number[] =>
+  lower(graphOf(values), backends.cuda).launches.map((l) => l.tasks);
+test("few long rows are many tasks; few short ones are one launch with what follows their folds, or shares little", () => {
+  const g = new GraphBuilder(ops);
+  const [long, many] = [parameter(g, "long", [16, 151936]), parameter(g, "many", [132, 8192])];
+  assert.ok(tasksOf([centred(g, long)]).every((tasks) => tasks > processors || tasks === 16));
+  assert.ok((tasksOf([centred(g, long)]).at(-1) ?? 0) > 2 * processors);
+  assert.equal(tasksOf([centred(g, many)]), [132]);
+  const [x, y] = [parameter(g, "x", [1, 768]), parameter(g, "y", [1, 768])];
+  const sum = b.add(g, x, y);
+  assert.equal(tasksOf([sum, centred(g, sum)]), [1]);
+  const turned = (v: Value, by: Value): Value => b.mul(g, v, b.broadcast(g, by, [12, 1, 64], [2]));
+  const [q, k, at] = [parameter(g, "q", [12, 1, 64]), parameter(g, "k", [12, 1, 64]), parameter(g, "at", [64])];
+  assert.is(tasksOf([turned(q, at), turned(k, at)]).length, 1);
+});
 test("rows of prepared weights begin at 16 bytes, those of weights lie one after another", () => {
   const g = new GraphBuilder(ops);
   const w = parameter(g, "w", [136, 203], "bf16");

@@ -16,6 +16,7 @@ import { ops } from "../compiler/ops/list.ts";
 import type { Sequence, VirtualBuffer } from "../compiler/plan/sequence.ts";
 import { expandScatters } from "../compiler/transform/scatter.ts";
 import type { DType } from "../compiler/types/dtype.ts";
+import { dims } from "../compiler/types/type.ts";
 import { golden } from "./golden.ts";
 import { distance, generator, storesOf } from "./graphs.ts";
 import { compare, compareOps, graphOf, kernelsOf, lowered, opSamples, valuesOf } from "./host/compare.ts";
@@ -108,13 +109,17 @@ test("numbers are counted by a routing that places nothing", () => {
     const { launches } = lowered(graphOf([b.sum(g, b.cast(g, each, "f32"), [1])]));
     assert.is(launches.length, 1);
   });
-  const shape = [600, 2, 60];
-  const each = b.eq(g, b.broadcast(g, index, shape, [0, 1]), b.broadcast(g, b.iota(g, 60), shape, [2]));
-  const graph = graphOf([b.sum(g, b.cast(g, each, "f32"), [0, 1])]);
-  const sequence = lowered(graph);
-  const kinds = sequence.launches.map(({ kernel }) => kernel.name.replace(/_[0-9a-f]+$/, ""));
-  assert.equal(kinds, ["route_count", "route_scan", "cast"]);
-  compare("counts", graph, runSequence(sequence, storesOf(valuesOf(graph))));
+  const counted = (index: Value, kernels: readonly string[]): void => {
+    const shape = [...dims(index.type), 60];
+    const each = b.eq(g, b.broadcast(g, index, shape, [0, 1]), b.broadcast(g, b.iota(g, 60), shape, [2]));
+    const graph = graphOf([b.sum(g, b.cast(g, each, "f32"), [0, 1])]);
+    const sequence = lowered(graph);
+    const kinds = sequence.launches.map(({ kernel }) => kernel.name.replace(/_[0-9a-f]+$/, ""));
+    assert.equal(kinds, kernels);
+    compare("counts", graph, runSequence(sequence, storesOf(valuesOf(graph))));
+  };
+  counted(index, ["route", "cast"]);
+  counted(b.param(g, "more", { dtype: "i32", shape: [1200, 2] }), ["route_count", "route_scan", "cast"]);
 });
 const vocabulary = 50257;
 test("a vocabulary's routing and the gradient of its table", () => {

@@ -3,10 +3,12 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { GraphBuilder } from "../compiler/graph/builder.ts";
 import { interpret } from "../compiler/graph/interpret.ts";
-import type { NdArray } from "../compiler/graph/node.ts";
+import type { Graph, NdArray } from "../compiler/graph/node.ts";
+import { item } from "../compiler/kernel/expr.ts";
 import { hostChoices } from "../compiler/kernel/schedule.ts";
 import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";
+import { loweredForCuda, modulesOf, type Run, runEmulated, ways } from "./emulator/sequence.ts";
 import { graphOf, kernelsOf, lowered, valuesOf } from "./host/compare.ts";
 import { compiled, runSequence } from "./host/run.ts";
 
@@ -62,4 +64,34 @@ test("by counting how many come before", () => {
   check(cases, "ranks");
 });
 test("of rows of one", () => check([{ n: 1, k: 1, times: 3 }], "top_k"));
+
+/** Also of nothing that is a number, at the start or everywhere; of whole numbers, the least among them. */
+const floats = [...rows, (j: number) => (j < 3000 ? Number.NaN : -j), () => Number.NaN];
+const wholes = [(j: number): number => draw(j) % 7, (): number => -(2 ** 31)];
+test("on CUDA the one largest of few long rows is searched by pieces of them", async () => {
+  const runs = ([["f32", floats] as const, ["i32", wholes] as const] as const).map(
+    ([dtype, list]): Run & { readonly graph: Graph } => {
+      const g = new GraphBuilder(ops);
+      const [n, shape] = [6300, [list.length, 6300]];
+      const graph = graphOf(b.topK(g, b.param(g, "x", { dtype, shape }), 1));
+      const data = Float64Array.from({ length: list.length * n }, (_, i) => list[Math.floor(i / n)]?.(i % n, n) ?? 0);
+      return { name: dtype, graph, stores: new Map([["x", { dtype, shape, data }]]), sequence: loweredForCuda(graph) };
+    },
+  );
+  assert.equal(
+    runs.map((r) => r.sequence.launches.map((l) => l.tasks)),
+    [
+      [30, 10],
+      [6, 2],
+    ],
+  );
+  const got = await runEmulated(runs, await modulesOf(kernelsOf(runs.map((r) => r.sequence))), item(ways, 1));
+  for (const [i, { graph, stores }] of runs.entries()) {
+    assert.is(got[i]?.findings, "");
+    assert.equal(
+      got[i]?.results.map((x) => Array.from(x)),
+      interpret(valuesOf(graph), new Map(stores)).map((x) => Array.from(x.data)),
+    );
+  }
+});
 test.run();

@@ -5,7 +5,7 @@ import * as assert from "uvu/assert";
 import { Bug, Problem } from "../compiler/diagnostic.ts";
 import { requireMemory, showBytes } from "../compiler/plan/bytes.ts";
 import { planMemory } from "../compiler/plan/memory.ts";
-import { place } from "../compiler/plan/place.ts";
+import { cudaGrain, place } from "../compiler/plan/place.ts";
 import type { Plan, PlanBuffer } from "../compiler/plan/plan.ts";
 import { printPlan } from "../compiler/plan/print.ts";
 import type { Assign, Sequence, VirtualArg, VirtualBuffer, VirtualLaunch } from "../compiler/plan/sequence.ts";
@@ -367,6 +367,15 @@ test("large blocks of whole pages do not begin alike in them", () => {
   const starts = [...offsets.values()].map((offset) => offset % 4096);
   assert.equal(new Set(starts).size, 4);
   assert.ok(bytes < 10.01 * 2 ** 20);
+});
+test("on CUDA stores and temporaries begin at 256 bytes, one after another", () => {
+  const [made, also] = [buffer("made", [1, 33]), buffer("also", [2 ** 18])];
+  const launches = [launch("a", "", [read(p), write(made), write(also)])];
+  const sequences = [{ entry: "one", launches, assigns: [], results: [output("0", made), output("1", also)] }];
+  const { buffers, bytes } = planMemory(sequences, stores, { ...options, grain: cudaGrain });
+  assert.ok(buffers.length > stores.length + 1 && buffers.every(({ offset }) => offset % 256 === 0));
+  const whole = buffers.reduce((sum, x) => sum + Math.ceil(x.bytes / 256) * 256, 0);
+  assert.is(bytes.arena, Math.ceil(whole / 4096) * 4096);
 });
 
 test.run();

@@ -22,10 +22,10 @@ import { type } from "../compiler/types/type.ts";
 import { KernelCache } from "../runtime/host/cache.ts";
 import { hostExecutable } from "../runtime/host/executable.ts";
 import { zeros } from "../runtime/tensor.ts";
-import { loweredForCuda, modulesOf, runEmulated } from "./emulator/sequence.ts";
+import { byVariants, loweredForCuda, modulesOf, runEmulated } from "./emulator/sequence.ts";
 import { folder } from "./folder.ts";
 import { distance, filled, storesOf } from "./graphs.ts";
-import { graphOf } from "./host/compare.ts";
+import { graphOf, kernelsOf } from "./host/compare.ts";
 import { checkGraphs } from "./random/graphs-on-host.ts";
 import { usual } from "./random/ways.ts";
 import { buffer, launch, read, write } from "./sequences.ts";
@@ -251,6 +251,37 @@ test("kernels of CUDA write pieces to their places, too", async () => {
   assert.is(got?.findings, "");
   const [want] = interpret(valuesOf(graph), stores);
   assert.ok(distance(want?.data ?? [], got?.results[0] ?? []) < 1e-4);
+});
+/** Of each step a point of each element, of three a product. */
+function alike(rows: number, columns: number, dtype: "f32" | "bf16"): Graph {
+  const g = new GraphBuilder(ops);
+  const [x, w] = [b.param(g, "x", type(dtype, [rows, 33, columns])), b.param(g, "w", type(dtype, [columns, columns]))];
+  const piece = (t: number): Value => {
+    const own = b.slice(g, x, 1, t, 1);
+    return t % 9 === 7 ? b.reshape(g, b.dot(g, b.squeeze(g, own, 1), w), [rows, 1, columns]) : b.neg(g, own);
+  };
+  return graphOf([b.concat(g, steps(33).map(piece), 1)]);
+}
+test("kernels of CUDA are given buffers from the step on, where that begins at 16 bytes; tensor maps, too", async () => {
+  const given = [alike(2, 16, "f32"), alike(2, 6, "f32"), alike(128, 128, "bf16")];
+  const runs = given.map((graph, i) => ({
+    name: String(i),
+    sequence: byVariants(loweredForCuda(graph)),
+    stores: storesOf(valuesOf(graph)),
+  }));
+  const kernels = runs.map(({ sequence }) => kernelsOf([sequence]));
+  const products = kernels.map((list) => list.filter((k) => k.name.startsWith("dot")));
+  assert.equal(
+    products.map((list) => list.length),
+    [1, 2, 1], // rows of 24 bytes: one of even steps and one of odd ones
+  );
+  assert.is(products[2]?.[0]?.variant?.maps.length, 2);
+  const got = await runEmulated(runs, await modulesOf(kernels.flat()), { words: "check", grid: 3 });
+  for (const [i, { stores }] of runs.entries()) {
+    assert.is(got[i]?.findings, "");
+    const [want] = interpret(valuesOf(given[i] as Graph), stores);
+    assert.ok(distance(want?.data ?? [], got[i]?.results[0] ?? []) < (i < 2 ? 1e-4 : 0.05), String(i));
+  }
 });
 
 /** Pieces that a product, sums of another's columns, an algorithm and folds make; one stands there twice, two are results, one of them in another shape. */

@@ -3,6 +3,8 @@ import { Bug } from "../diagnostic.ts";
 import type { Value } from "../graph/node.ts";
 import type { VirtualArg, VirtualBuffer } from "../plan/sequence.ts";
 import { manySteps } from "../transform/region.ts";
+import { bytesOf } from "../types/dtype.ts";
+import { gcd } from "../types/numbers.ts";
 import { Builder } from "./build.ts";
 import { elements } from "./elements.ts";
 import { add, address, isNum, item, load, num } from "./expr.ts";
@@ -44,6 +46,14 @@ function constantOf(x: Expr, isLast: boolean): number {
   if (isNum(x) || isLast) return isNum(x) ? x.value : 0;
   const last = x.e === "op" && x.op === "+" ? x.args[1] : undefined;
   return last && isNum(last) ? last.value : 0;
+}
+/** How many elements into a buffer an index of numbers is. */
+function placeIn(b: VirtualBuffer, at: readonly number[]): number {
+  const place = address(
+    b,
+    at.map((n) => num(n)),
+  );
+  return isNum(place) ? place.value : 0;
 }
 /** A value's element at an index. */
 export type Element = (at: readonly Expr[]) => Expr;
@@ -92,16 +102,23 @@ export class Draft {
     access: "read" | "part",
     at: readonly Expr[],
   ): readonly [Buffer, readonly Expr[]] {
-    const first = at.map((x, i) => (item(b.shape, i) < 2 * manySteps ? 0 : constantOf(x, i === at.length - 1)));
     if (!this.memory.inSteps || b.layout.kind !== "rows") return [this.param(name, b, access), at];
-    const shift = address(
-      b,
-      first.map((n) => num(n)),
+    const first = at.map((x, i) =>
+      item(b.shape, i) < 2 * manySteps ? 0 : this.aligned(b, i, constantOf(x, i === at.length - 1)),
     );
     return [
-      this.param(name, b, access, null, false, isNum(shift) ? shift.value : 0),
+      this.param(name, b, access, null, false, placeIn(b, first)),
       at.map((x, i) => add(x, num(-item(first, i)))),
     ];
+  }
+  /** The last of the first n indices of an axis at which a buffer may begin. */
+  private aligned(b: VirtualBuffer, axis: number, n: number): number {
+    const step = placeIn(
+      b,
+      b.shape.map((_, i) => (i === axis ? 1 : 0)),
+    );
+    const { steps } = this.choices;
+    return n - (n % (steps / gcd(steps, step * bytesOf[b.dtype])));
   }
   input(v: Value, name = "x"): Buffer {
     return this.param(name, this.bufferOf(v), "read");

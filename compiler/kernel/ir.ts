@@ -139,7 +139,7 @@ export type Stmt =
       readonly body: Body;
       readonly value: Expr;
     }
-  /** For v < extent, in order: sum = value(0) + .. + value(v - 1), then body. */
+  /** For v < extent, in order: sum = value(0) + .. + value(v - 1), and value(v) is known; then body. */
   | {
       readonly s: "scan";
       readonly v: Var;

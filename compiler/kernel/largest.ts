@@ -1,6 +1,7 @@
 // The k largest of each row, one after the other. Of long rows on the host by runs: the largest of each run is kept, so that a search looks at one run
 // and at what is kept of the others.
-import type { Node } from "../graph/node.ts";
+import type { Node, Value } from "../graph/node.ts";
+import type { VirtualBuffer } from "../plan/sequence.ts";
 import { product } from "../types/numbers.ts";
 import { dtypeOf } from "../types/type.ts";
 import { type Block, piece, plus } from "./build.ts";
@@ -11,6 +12,7 @@ import {
   asValue,
   both,
   call,
+  ceil,
   div,
   equals,
   f32,
@@ -131,7 +133,7 @@ export function topK(d: Draft, node: Node): void {
   const real = dtypeOf(x.type) !== "i32";
   const tops = byRuns(node, d.choices) ? keptTops(d, n, value) : null;
   d.k.for("p", num(0), num(k), 1, (p) => {
-    const search: Search = { n, value, real, ...lastFound(d, { real, values, index, row, p: p.at }) };
+    const search: Search = { n: num(n), most: n, value, real, ...lastFound(d, { real, values, index, row, p: p.at }) };
     if (tops) nextOfRuns(d, search, tops, (j) => put(p.at, j));
     else nextLargest(d, search, (j) => put(p.at, j));
   });
@@ -143,7 +145,9 @@ interface Last {
   readonly noneAfter: (value: Expr, j: Expr) => Expr;
 }
 interface Search extends Last {
-  readonly n: number;
+  /** So many elements, at most `most`. */
+  readonly n: Expr;
+  readonly most: number;
   readonly value: (j: Expr) => Expr;
   readonly real: boolean;
 }
@@ -167,18 +171,62 @@ function lastFound(d: Draft, { real, values, index, row, p }: Found): Last {
   };
 }
 /** The largest element that comes after the one found before. Those that are no numbers are looked for only where no number is left. */
-function nextLargest(d: Draft, { n, value, real, after, noneAfter }: Search, put: (j: Expr) => void): void {
+function nextLargest(d: Draft, { n, most, value, real, after, noneAfter }: Search, put: (j: Expr) => void): void {
   const lowest = real ? f32(-Infinity) : i32(-(2 ** 31));
-  const best = d.k.fold("best", "max", real ? "f32" : "i32", num(n), (j) =>
-    select(after(value(j), j), value(j), lowest),
-  );
-  const none = i32(n);
+  const best = d.k.fold("best", "max", real ? "f32" : "i32", n, (j) => select(after(value(j), j), value(j), lowest));
+  const none = i32(most);
   const first = (is: (x: Expr, j: Expr) => Expr): Expr =>
-    d.k.fold("at", "min", "i32", num(n), (j) => select(is(value(j), j), asValue(j), none));
+    d.k.fold("at", "min", "i32", n, (j) => select(is(value(j), j), asValue(j), none));
   const at = first((x, j) => both(after(x, j), bool("eq", x, best)));
   if (!real) return put(d.k.letHere("j", asIndex(at)));
   d.k.if(bool("lt", at, none), () => put(asIndex(at)));
   d.k.if(bool("le", none, at), () => put(asIndex(first(noneAfter))));
+}
+/** What each piece of a row, of so many elements or less, leaves: its largest and where in the row that is. */
+export interface LargestPieces {
+  readonly length: number;
+  readonly values: VirtualBuffer;
+  readonly index: VirtualBuffer;
+}
+/** Elements of a row that each task searches for its one largest: a row has several tasks where rows are few; null if not. */
+export function largestLength(node: Node, { searchPieces }: Choices): number | null {
+  const [{ n, k }, rows] = [sizesOf(node), product(shapeOf(result(node)).slice(0, -1))];
+  const pieces = k === 1 && rows > 0 ? (searchPieces?.(rows, n) ?? 1) : 1;
+  return pieces > 1 ? ceil(Math.ceil(n / pieces), 64) : null;
+}
+/** The first step of a search, before which nothing was found. */
+function searchOf(x: Value, n: Expr, most: number, value: (j: Expr) => Expr): Search {
+  const real = dtypeOf(x.type) !== "i32";
+  const [top, where] = [real ? f32(Infinity) : i32(2 ** 31 - 1), i32(-1)];
+  const after = (y: Expr, j: Expr): Expr => precedes(top, where, y, asValue(j));
+  return { n, most, value, real, where, after, noneAfter: (y, j) => precedesNone(top, where, y, asValue(j)) };
+}
+/** A piece of a row a task. */
+export function largestOfPiece(d: Draft, node: Node, made: LargestPieces): void {
+  const [x, { n }] = [operand(node), sizesOf(node)];
+  const [rows = 1, pieces = 1] = made.values.shape;
+  const r = d.k.task("r", rows).at;
+  const c = d.k.task("c", pieces).at;
+  const own = piece(c, n, made.length);
+  const reader = d.reader(undefined, { plain: true });
+  const row = unflatten(r, shapeOf(x).slice(0, -1));
+  const value = (j: Expr): Expr => reader.element(x, [...row, plus(own, j)]);
+  nextLargest(d, searchOf(x, own.n, made.length, value), (j) => {
+    d.k.store(d.param("values", made.values, "write"), [r, c], value(j));
+    d.k.store(d.param("index", made.index, "write"), [r, c], asValue(plus(own, j)));
+  });
+}
+/** The largest of what the pieces of each row left: of equals the first, as they are in order. */
+export function largestOfPieces(d: Draft, node: Node, made: LargestPieces): void {
+  const [rows = 1, pieces = 1] = made.values.shape;
+  const r = d.k.task("r", rows).at;
+  const at = [...unflatten(r, shapeOf(result(node)).slice(0, -1)), num(0)];
+  const [values, index] = [d.param("from", made.values, "read"), d.param("at", made.index, "read")];
+  const value = (c: Expr): Expr => load(values, r, c);
+  nextLargest(d, searchOf(operand(node), num(pieces), pieces, value), (c) => {
+    d.k.store(d.output(result(node), "values"), at, value(c));
+    d.k.store(d.output(result(node, 1), "index"), at, load(index, r, c));
+  });
 }
 /** The largest number of each run; -inf where there is none. */
 function keptTops(d: Draft, n: number, value: (j: Expr) => Expr): Buffer {
@@ -202,7 +250,7 @@ function topOf(d: Draft, n: number, run: Expr, value: (j: Expr) => Expr, counts:
 }
 /** The next in the first run that has it; of infinities and NaN, which are kept of no run, in all of the row. */
 function nextOfRuns(d: Draft, search: Search, tops: Buffer, put: (j: Expr) => void): void {
-  const { n, value, where, after } = search;
+  const { most: n, value, where, after } = search;
   const runs = item(tops.shape, 0);
   d.k.if(bool("lt", i32(-1), where), () => {
     const run = d.k.letHere("run", div(asIndex(where), runOf(n)));

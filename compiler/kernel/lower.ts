@@ -126,7 +126,7 @@ class Lowering implements Memory {
     const isOwn = (r: Graph["results"][number]): boolean => r.role === "store" && this.prepared.has(r.name);
     this.plain = new Set(graph.results.filter((r) => !isOwn(r)).map((r) => r.value));
     const nodes = topological(valuesOf(graph));
-    this.inSteps = (this.choices.steps ?? false) && isReadInSteps(nodes);
+    this.inSteps = isReadInSteps(nodes);
     for (const node of nodes) {
       for (const a of node.args) this.uses.set(a, (this.uses.get(a) ?? 0) + 1);
       if (node.op.name === "scatter") for (const v of [...node.args, ...node.results]) this.plain.add(v);
@@ -194,6 +194,8 @@ class Lowering implements Memory {
     if (node.op.name === "concat") return this.pieces(region, item(node.results, 0));
     if (node.op.name === "route") return this.route(node, write);
     if (node.op.name === "top_k" && largest.sorts(node, this.choices)) return this.sort(node, write);
+    const length = node.op.name === "top_k" ? largest.largestLength(node, this.choices) : null;
+    if (length !== null) return this.largest(node, region, length);
     const pieces = node.op.name === "cutoff" ? cutoffPieces(node, this.choices) : 1;
     if (pieces > 1) return this.cutoff(node, pieces, write);
     if (node.op.name === "attention" && goesTransposed(node, this.choices))
@@ -223,6 +225,9 @@ class Lowering implements Memory {
     const digits = routing.digitsOf(choices, groups);
     const order = (p: number): VirtualBuffer => virtual(`order.${node.id}.${p}`, "i32", [choices], null);
     const places = digits.length > 1 || node.results.some((v, i) => i !== 1 && this.isRead(v));
+    const [only] = digits;
+    if (digits.length === 1 && only?.chunks === 1)
+      return write("route", (d) => routing.routeWhole(d, { ...only, node, before: null, after: null }, places));
     let before: VirtualBuffer | null = null;
     for (const [p, digit] of digits.entries()) {
       const pass: routing.RoutePass = { ...digit, node, before, after: p + 1 < digits.length ? order(p) : null };
@@ -257,6 +262,16 @@ class Lowering implements Memory {
       write("sort", (d) => sortPass(d, node, pass));
       before = after;
     }
+  }
+  /** By pieces of a row. */
+  private largest(node: Node, region: Region, length: number): void {
+    const x = item(node.args, 0);
+    const pieces = Math.ceil(item(dims(x.type), x.type.shape.length - 1) / length);
+    const of = (name: string, dtype: DType): VirtualBuffer =>
+      virtual(`${name}.${node.id}`, dtype, [count(item(node.results, 0).type), pieces], null);
+    const made = { length, values: of("tops", dtypeOf(x.type)), index: of("places", "i32") };
+    this.launch(region, "largest_pieces", (d) => largest.largestOfPiece(d, node, made));
+    this.launch(region, "largest", (d) => largest.largestOfPieces(d, node, made), []);
   }
   /** By pieces of a row, in rounds. */
   private cutoff(node: Node, pieces: number, write: Write): void {
@@ -317,7 +332,9 @@ class Lowering implements Memory {
     this.forced = choice;
     const { d, kernel } = this.written(region, kind, f);
     this.forced = null;
-    const same = d.given.length === given.length && d.given.every((g, i) => g.buffer === given[i]?.buffer);
+    const same =
+      d.given.length === given.length &&
+      d.given.every((g, i) => given[i] !== undefined && g.buffer === given[i].buffer && g.shift === given[i].shift);
     if (!same) return null;
     verify(kernel);
     return this.options.variants?.emit(kernel) ?? null;

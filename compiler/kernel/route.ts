@@ -27,7 +27,7 @@ import {
   unflatten,
   within,
 } from "./expr.ts";
-import type { Expr } from "./ir.ts";
+import type { Expr, Tile } from "./ir.ts";
 import { operand, result, shapeOf } from "./read.ts";
 
 /** So many groups are counted in one table. */
@@ -63,8 +63,15 @@ const chunksOf = (choices: number, keys: number): number =>
 const choicesOf = (node: Node): number => item(shapeOf(operand(node)), 0);
 const groupsOf = (node: Node): number => number((node.attrs as OpAttrs["route"]).groups);
 
+interface Chunk {
+  readonly c: Expr;
+  readonly n: Expr;
+  readonly choice: (i: Expr) => Expr;
+  readonly group: (choice: Expr) => Expr;
+  readonly digit: (i: Expr) => Expr;
+}
 /** The choices of one chunk: its number, and for each of its slots the choice, its group (`groups` if outside) and its digit. */
-function chunk(d: Draft, pass: RoutePass) {
+function chunk(d: Draft, pass: RoutePass): Chunk {
   const { node, below, keys, chunks, before } = pass;
   const [choices, groups] = [choicesOf(node), groupsOf(node)];
   const reader = d.reader(undefined, { plain: true, name: "index" });
@@ -112,12 +119,31 @@ export function routeScan(d: Draft, pass: RoutePass, counts: VirtualBuffer, plac
 }
 /** Each choice to its place, in order. */
 export function routePlace(d: Draft, pass: RoutePass, places: VirtualBuffer): void {
-  const { node, keys, after } = pass;
-  const { c, n, choice, group, digit } = chunk(d, pass);
+  const own = chunk(d, pass);
   const from = d.param("places", places, "read");
-  const order = after ? d.param("after", after, "write") : d.output(result(node), "order");
-  const table = d.k.tile("shared", "table", [keys]);
-  d.k.par(num(keys), (e) => d.k.store(table, [e], load(from, c, e)), "e");
+  const table = d.k.tile("shared", "table", [pass.keys]);
+  d.k.par(num(pass.keys), (e) => d.k.store(table, [e], load(from, own.c, e)), "e");
+  placeAll(d, pass, own, table);
+}
+/** Of one pass and one chunk: counted, scanned and placed by one task. */
+export function routeWhole(d: Draft, pass: RoutePass, places: boolean): void {
+  const own = chunk(d, pass);
+  const table = d.k.tile("shared", "table", [pass.keys]);
+  d.k.tally(own.n, table, own.digit, () => undefined);
+  const offsets = d.output(result(pass.node, 1), "offsets");
+  d.k.scan(
+    num(pass.keys),
+    (e) => load(table, e),
+    (e, sum) => {
+      d.k.store(offsets, [e], sum);
+      if (places) d.k.store(table, [e], sum);
+    },
+  );
+  if (places) placeAll(d, pass, own, table);
+}
+/** `table`: the first place of each digit. */
+function placeAll(d: Draft, { node, after }: RoutePass, { n, choice, group, digit }: Chunk, table: Tile): void {
+  const order = after ? d.param("after", after, "write") : d.output(result(node, 0), "order");
   d.k.tally(n, table, digit, (i, rank) => {
     const own = d.k.letHere("choice", choice(i));
     if (after) return d.k.store(order, [rank], asValue(own));

@@ -107,8 +107,15 @@ function keyPieces(tasks: number, keys: number): number {
 /** Blocks that search few long rows: pieces of 4096, at most 16, for all their sums are added up by each block of the next round. */
 const rowPieces = (rows: number, columns: number): number =>
   rows >= processors ? 1 : Math.min(16, Math.ceil(columns / 4096));
-/** Long rows begin at 16 bytes, so that they are copied by 16 bytes, and TMA can take boxes of them. */
-const pitch = (columns: number, bytes: number): number => (columns < 64 ? columns : ceil(columns, 16 / bytes));
+/** One launch joins what pieces leave: as many of 2048 or more as there are places for. */
+const searchPieces = (rows: number, columns: number): number =>
+  rows >= processors ? 1 : Math.max(1, Math.min(Math.floor((2 * processors) / rows), Math.floor(columns / 2048)));
+/** A block that walks so many elements takes about as long as a launch. */
+const foldsInside = (rows: number, elements: number): boolean => rows >= processors || elements <= rows << 15;
+/** Bytes that copies and TMA take at once, at multiples of as many. */
+const chunk = 16;
+/** Long rows begin so that they are copied by chunks, and TMA can take boxes of them. */
+const pitch = (columns: number, bytes: number): number => (columns < 64 ? columns : ceil(columns, chunk / bytes));
 /** Blocks for all multiprocessors, two for each, of a group of four for each thread of two warps or more. */
 const points = (elements: number): number =>
   Math.min(4096, Math.max(256, 2 ** Math.floor(Math.log2(elements / (2 * processors)))));
@@ -118,8 +125,13 @@ const choicesOf = (tf32: boolean): Choices => ({
   attention,
   keyPieces,
   rowPieces,
+  searchPieces,
+  foldsInside,
+  rowOfFew: 1 << 13,
+  small: 1 << 14,
   sums,
   pitch,
+  steps: chunk,
   points,
   together: 128,
   alone: 16,

@@ -54,8 +54,8 @@ export interface AttentionTile {
 }
 /** What a target chooses where nothing was measured. */
 export interface Choices {
-  /** Kernels are given buffers from the step on that they read or write; not where the beginning of a buffer must be of many bytes. */
-  readonly steps?: boolean;
+  /** Kernels are given buffers from the step on that they read or write, where that begins at a multiple of so many bytes. */
+  readonly steps: number;
   contraction(c: Contraction): Schedule;
   /** Steps of its depth that tasks of their own make of a product of one pair of operands, all of them or less; the pieces are added. */
   piece(c: Contraction): number;
@@ -65,6 +65,8 @@ export interface Choices {
   keyPieces?(tasks: number, keys: number): number;
   /** Pieces of each of so many long rows that tasks search apart; 1 if not given. */
   rowPieces?(rows: number, columns: number): number;
+  /** The same, for the largest alone. */
+  readonly searchPieces?: (rows: number, columns: number) => number;
   /** How operands are staged where products are not of f32 one by one. */
   form?(c: Contraction): Form | null;
   /** Columns of a register tile, and so of a panel of a weight; weights lie in rows if not given. */
@@ -80,6 +82,12 @@ export interface Choices {
   readonly gathers?: boolean;
   /** Products of one left operand with so many parts of one tensor are one kernel; of two if not given. */
   readonly parts?: number;
+  /** Whether so many rows are tasks enough to make folds of them where they are read, of so many elements in all; as the host if not given. */
+  readonly foldsInside?: (rows: number, elements: number) => boolean;
+  /** Elements of a row that one task makes, however few the rows are; as the host if not given. */
+  readonly rowOfFew?: number;
+  /** What makes so few elements, of something that it shares, is made with others; nothing is if not given. */
+  readonly small?: number;
   /** From one row to the next of temporaries and prepared stores, in elements of so many bytes; the columns if not given. */
   readonly pitch?: (columns: number, bytes: number) => number;
   /** Elements that a task makes of so many that are made one by one; a block of the kernel's own if not given. */
@@ -115,7 +123,7 @@ export const hostChoices: Choices = {
   sums,
   gathers: false,
   parts: 12,
-  steps: true,
+  steps: 1,
 };
 /** Instructions beside FMAs: they multiply tiles of bf16 (AMX), or add two products of bf16 to a sum of f32 (AVX512-BF16). */
 export type Products = "tiles" | "words";

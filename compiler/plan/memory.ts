@@ -7,7 +7,7 @@ import { type Copy, type Group, sameLayout, share } from "./alias.ts";
 import { countBytes, requireCountable } from "./bytes.ts";
 import { keyOf, livesOf } from "./life.ts";
 import { order } from "./order.ts";
-import { align, place } from "./place.ts";
+import { align, type Grain, hostGrain, place } from "./place.ts";
 import type { Entry, Plan, PlanBuffer, PlanKernel, PlanStore, Step } from "./plan.ts";
 import type { Sequence, VirtualBuffer, VirtualLaunch } from "./sequence.ts";
 import { verifyPlan } from "./verify.ts";
@@ -16,16 +16,19 @@ interface MemoryOptions {
   readonly target: string;
   /** Text put before every kernel. */
   readonly header: string;
+  /** The host's if not given. */
+  readonly grain?: Grain;
 }
 
 /** Gives every buffer its bytes of one arena, shares them where lives allow, and checks the outcome. May reorder launches. */
 export function planMemory(given: readonly Sequence[], stores: readonly Store[], options: MemoryOptions): Plan {
   const sequences = given.map(order);
-  const memory = new Memory(sequences, stores);
+  const { target, header, grain = hostGrain } = options;
+  const memory = new Memory(sequences, stores, grain);
   const entries = sequences.map((sequence) => memory.entry(sequence));
   const plan: Plan = {
-    target: options.target,
-    header: options.header,
+    target,
+    header,
     buffers: memory.buffers,
     kernels: memory.kernels.all(),
     stores: stores.map((store, buffer) => planStore(store, buffer)),
@@ -33,7 +36,7 @@ export function planMemory(given: readonly Sequence[], stores: readonly Store[],
     bytes: countBytes(sequences, entries, memory.buffers, stores, memory.storeBytes),
   };
   requireCountable(plan);
-  verifyPlan(plan, sequences);
+  verifyPlan(plan, sequences, grain);
   return plan;
 }
 const planStore = ({ name, role, saved, stack }: Store, buffer: number): PlanStore => ({
@@ -48,17 +51,19 @@ class Memory {
   readonly buffers: PlanBuffer[] = [];
   readonly kernels = new Kernels();
   readonly storeBytes: number;
+  readonly #grain: Grain;
   readonly #stores: ReadonlyMap<string, VirtualBuffer>;
   readonly #inputs: ReadonlySet<string>;
   readonly #shifted = new Map<string, number>();
 
-  constructor(sequences: readonly Sequence[], stores: readonly Store[]) {
+  constructor(sequences: readonly Sequence[], stores: readonly Store[], grain: Grain) {
+    this.#grain = grain;
     this.#stores = storeBuffers(sequences, stores);
     this.#inputs = new Set(stores.filter((s) => s.role === "input").map((s) => s.name));
     let offset = 0;
     for (const buffer of this.#stores.values()) {
       this.buffers.push(planBuffer(buffer, offset));
-      offset += align(buffer.bytes);
+      offset += align(buffer.bytes, grain);
     }
     this.storeBytes = offset;
   }
@@ -90,7 +95,7 @@ class Memory {
   /** Adds the buffers of all groups; the index of each in `buffers`. */
   #place(groups: readonly Group[]): ReadonlyMap<VirtualBuffer | string, number> {
     const temporary = groups.filter((group) => group.store === null).map((group) => ({ group, ...extent(group) }));
-    const { offsets } = place(temporary);
+    const { offsets } = place(temporary, this.#grain);
     const base = new Map(temporary.map((block) => [block.group, this.storeBytes + (offsets.get(block) ?? 0)]));
     const index = new Map<VirtualBuffer | string, number>([...this.#stores.keys()].map((name, i) => [name, i]));
     for (const group of groups) {

@@ -7,7 +7,7 @@ export type Layout =
   | { readonly kind: "rows"; readonly pitch: number }
   | { readonly kind: "panels"; readonly width: number };
 
-/** A region of the arena. `offset` in bytes, a multiple of 64; buffers of one entry whose lives do not meet may share bytes. */
+/** A region of the arena. `offset` in bytes, a multiple of its target's `Grain`; buffers of one entry whose lives do not meet may share bytes. */
 export interface PlanBuffer {
   readonly name: string;
   readonly dtype: DType;

@@ -3,17 +3,19 @@ import { Bug } from "../diagnostic.ts";
 import { bytesOf } from "../types/dtype.ts";
 import { sameForm } from "./alias.ts";
 import { keyOf, reads } from "./life.ts";
-import { alignment } from "./place.ts";
+import { hostGrain } from "./place.ts";
 import type { Entry, Plan, PlanBuffer } from "./plan.ts";
 import type { Sequence, VirtualArg, VirtualBuffer, VirtualLaunch } from "./sequence.ts";
 
 type Data = VirtualBuffer | string;
 
 /** Throws a Bug that names the buffers if an entry reads what something else has overwritten, or leaves a store or result wrong. */
-export function verifyPlan(plan: Plan, sequences: readonly Sequence[]): void {
+export function verifyPlan(plan: Plan, sequences: readonly Sequence[], { begin } = hostGrain): void {
   for (const buffer of plan.buffers) {
     const fits = buffer.offset % bytesOf[buffer.dtype] === 0 && buffer.offset + buffer.bytes <= plan.bytes.arena;
     if (!fits) throw new Bug(`buffer ${buffer.name} at ${buffer.offset} does not fit the arena`);
+    if (buffer.of === undefined && buffer.offset % begin !== 0)
+      throw new Bug(`buffer ${buffer.name} begins at ${buffer.offset}`);
   }
   for (const [i, sequence] of sequences.entries()) {
     const entry = plan.entries[i];
@@ -64,7 +66,6 @@ class Replay {
     if (launch?.args.length !== args.length) throw new Bug(`${this.#entry.name} has a launch that was not asked for`);
     const at = launch.args.map((arg, i) => ({ arg, buffer: unshifted(this.#buffer(args[i]), arg) }));
     for (const { arg, buffer } of at) {
-      if (buffer.offset % alignment !== 0) throw new Bug(`buffer ${buffer.name} begins at ${buffer.offset}`);
       if (arg.access === "part" && this.#begun.has(keyOf(arg.buffer)))
         this.#expect(buffer, keyOf(arg.buffer), "in part");
       if (reads(arg) && (this.#parts.get(keyOf(arg.buffer)) ?? 0) > 0)

@@ -54,7 +54,7 @@ const mostOperands = 2;
 const mostOutputs = 12;
 /** Fewer rows than this are too few tasks, unless they are short. */
 const fewRows = 64;
-const smallRows = 256;
+const shortRows = 256;
 
 export interface MergeOptions {
   /** Epilogues of contractions may add up rows, of so many columns at a time. */
@@ -63,13 +63,14 @@ export interface MergeOptions {
   readonly gathers?: boolean;
   /** Products of one left operand with so many parts of one tensor are made together; of two if not given. */
   readonly parts?: number;
+  /** Elements of a row that one task makes, however few the rows are. */
+  readonly rowOfFew?: number;
+  /** What makes so few elements, of something that it shares, takes no longer with others than alone. */
+  readonly small?: number;
 }
 /** `parts` come each after what it reads; so do the regions. `results` are wanted in memory. */
-export function merge(
-  parts: readonly Part[],
-  results: ReadonlySet<Value>,
-  { sums = Infinity, gathers = true, parts: most = mostOperands }: MergeOptions,
-): Region[] {
+export function merge(parts: readonly Part[], results: ReadonlySet<Value>, options: MergeOptions): Region[] {
+  const { sums = Infinity } = options;
   const makers = new Map<Value, Group>();
   const readers = new Map<Value, Group[]>();
   const groups: Group[] = [];
@@ -78,9 +79,7 @@ export function merge(
       .toReversed()
       .flatMap((v) => [...(makers.has(v) ? [makers.get(v) as Group] : []), ...(readers.get(v) ?? [])]);
     const addsUp = (g: Group): boolean => isWhole(part, sums) && spares(g, part, parts, results);
-    const home = [...new Set(near)].find(
-      (g) => fits(g, part, { addsUp, gathers, most }) && !leadsBack(g, part, makers),
-    );
+    const home = [...new Set(near)].find((g) => fits(g, part, addsUp, options) && !leadsBack(g, part, makers));
     const group = home ?? new Group(part, groups.length);
     if (home) home.join(part);
     else groups.push(group);
@@ -100,16 +99,12 @@ export function merge(
   }));
 }
 
-interface Fitting {
-  readonly addsUp: (g: Group) => boolean;
-  readonly gathers: boolean;
-  readonly most: number;
-}
-function fits(g: Group, part: Part, { addsUp, gathers, most }: Fitting): boolean {
+function fits(g: Group, part: Part, addsUp: (g: Group) => boolean, options: MergeOptions): boolean {
+  const { gathers = true, parts: most = mostOperands, rowOfFew = shortRows, small = 0 } = options;
   if (g.late !== part.late || [...g.nodes, ...part.nodes].some(waits)) return false;
   if (g.outputs.length + part.outputs.length > mostOutputs) return false;
   if (g.kind === "rows" && part.kind === "rows")
-    return related(g, part) && oneSpace(g, part) && !innerOf(g, part).some((v) => part.far.has(v));
+    return related(g, part, small) && oneSpace(g, part, rowOfFew) && !innerOf(g, part).some((v) => part.far.has(v));
   if (g.kind !== "tile") return false;
   const [first] = g.nodes;
   const shape = first?.results[0] ? shapeOf(first.results[0]) : [];
@@ -205,21 +200,22 @@ function sameRows(a: Node, b: Node): boolean {
     equal(shapeOf(x), shapeOf(y))
   );
 }
-/** One reads what the other makes, or both read something large. */
-function related(g: Group, part: Part): boolean {
+/** One reads what the other makes, or both read something large, or make little. */
+function related(g: Group, part: Part, small: number): boolean {
   const [made, read] = [g.outputs, g.reads];
   const size = Math.max(...part.outputs.map((v) => count(v.type)));
-  return made.some((v) => part.reads.has(v)) || [...part.reads].some((v) => read.has(v) && 2 * count(v.type) >= size);
+  const serves = (v: Value): boolean => size <= small || 2 * count(v.type) >= size;
+  return made.some((v) => part.reads.has(v)) || [...part.reads].some((v) => read.has(v) && serves(v));
 }
 /** All results are elements of one space, or one for each of its rows. */
-function oneSpace(g: Group, part: Part): boolean {
+function oneSpace(g: Group, part: Part, rowOfFew: number): boolean {
   if (g.depth !== null && part.depth !== null && g.depth !== part.depth) return false;
   const depth = g.depth ?? part.depth;
   const shapes = [...g.outputs, ...part.outputs].map(shapeOf);
   const full = shapes.reduce((a, b) => (b.length > a.length ? b : a));
   if (
     depth !== null &&
-    product(full) > smallRows * product(full.slice(0, depth)) &&
+    product(full) > rowOfFew * product(full.slice(0, depth)) &&
     product(full.slice(0, depth)) < fewRows
   )
     return false;

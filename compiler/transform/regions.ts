@@ -11,10 +11,14 @@ import { carries, folds, foldsRows, isAnchor, isFree, type Region } from "./regi
 
 type Reach = Map<Value, Pattern[]>;
 
+export interface FuseOptions extends MergeOptions {
+  /** Whether so many rows are tasks enough to make folds of them where they are read, of so many elements in all. */
+  readonly foldsInside?: (rows: number, elements: number) => boolean;
+}
 /** The kernels of a graph, each after those that make what it reads. */
-export function fuse(graph: Graph, options: MergeOptions = {}): Region[] {
+export function fuse(graph: Graph, options: FuseOptions = {}): Region[] {
   const nodes = topological(valuesOf(graph));
-  const plan = new Plan(nodes, graph);
+  const plan = new Plan(nodes, graph, options);
   for (const node of nodes.toReversed()) plan.visit(node);
   return merge(plan.parts(nodes), new Set(valuesOf(graph)), options);
 }
@@ -49,7 +53,11 @@ const mostAgain = 3;
 /** What is no mere load is made at so many places for one element, then read. */
 const manyPlaces = 8;
 
+/** On the host. */
+const enoughRows = (rows: number, elements: number): boolean => rows >= 16 || elements <= 1 << 14;
+
 class Plan {
+  private readonly options: FuseOptions;
   private readonly stored: Set<Value>;
   /** In memory for the forward's readers only: what reads it later computes it again. */
   private readonly again = new Set<Value>();
@@ -63,7 +71,8 @@ class Plan {
   private readonly depths = new Map<Value, number>();
   private readonly costs = new Map<Node, number>();
 
-  constructor(nodes: readonly Node[], graph: Graph) {
+  constructor(nodes: readonly Node[], graph: Graph, options: FuseOptions) {
+    this.options = options;
     this.stored = new Set(valuesOf(graph));
     this.forward = forwardNodes(graph);
     this.readers = readersOf(nodes);
@@ -247,7 +256,7 @@ class Plan {
       patterns.every((p) => isPrefix(p, dims(v.type))) &&
       depth === rank &&
       rank <= root.type.shape.length &&
-      (rows >= 16 || wide <= 1 << 14)
+      (this.options.foldsInside ?? enoughRows)(rows, wide)
     );
   }
   parts(nodes: readonly Node[]): Part[] {

@@ -10,15 +10,23 @@ export interface TensorMap {
   readonly strides: readonly number[];
   readonly box: readonly number[];
 }
+/** `shift`: bytes into the buffer at which the argument begins, at a row; the map is of the tensor from there on. */
 export function tensorMap(
   { shape, layout }: { readonly shape: readonly number[]; readonly layout: Layout },
   { arg, box }: BoxOf,
+  shift = 0,
 ): TensorMap {
   if (layout.kind !== "rows" || shape.length !== box.length)
     throw new Bug("a box of a buffer that is no tensor of rows");
-  const dims = shape.toReversed();
-  const strides: number[] = [];
-  for (let d = 1; d < dims.length; d++)
-    strides.push(d === 1 ? layout.pitch * 2 : (strides[d - 2] ?? 0) * (dims[d - 1] ?? 0));
+  const [columns = 0, ...rows] = shape.toReversed();
+  const [dims, strides] = [[columns], [] as number[]];
+  let [stride, before] = [layout.pitch * 2, shift / (layout.pitch * 2)];
+  if (!Number.isInteger(before)) throw new Bug("a box of a buffer from the midst of a row on");
+  for (const size of rows) {
+    strides.push(stride);
+    dims.push(size - (before % size));
+    before = Math.floor(before / size);
+    stride *= size;
+  }
   return { arg, dims, strides, box: box.toReversed() };
 }

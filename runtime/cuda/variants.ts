@@ -74,7 +74,8 @@ export function cudaStep(step: Step, plan: Plan, variants: Variants): CudaStep {
     ...nativeStep(step),
     maps: found.maps.flatMap((map) => {
       const b = buffer(map.arg);
-      return b ? [tensorMap(b, map)] : [];
+      const whole = plan.buffers[b?.of ?? -1] ?? b;
+      return b && whole ? [tensorMap(whole, map, b.offset - whole.offset)] : [];
     }),
     writes: found.writes.map((arg) => ({ arg, width: widths[buffer(arg)?.dtype ?? "i32"] ?? 0 })),
   };

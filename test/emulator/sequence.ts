@@ -154,16 +154,17 @@ class PlanText {
   }
   #launch({ kernel, args, tasks }: VirtualLaunch, grid: number): void {
     const numbers = args.map((a) => this.#number(a.buffer));
+    const places = args.map((a, i) => (a.shift ? `${numbers[i]}+${a.shift}` : numbers[i]));
     args.forEach((a, i) => {
       if (a.base) this.lines.push(`copy ${this.#number(a.base)} ${numbers[i]}`);
     });
     const { threads = 0, shared = 0, each = false } = kernel.launch ?? {};
     const blocks = each ? tasks : Math.min(grid, tasks);
     const maps = (variantOf(kernel)?.maps ?? []).map((box) => {
-      const { buffer } = item(args, box.arg);
-      const map = tensorMap(buffer, box);
-      return ["map", numbers[box.arg], map.dims.length, ...map.dims, ...map.strides, ...map.box].join(" ");
+      const { buffer, shift } = item(args, box.arg);
+      const map = tensorMap(buffer, box, shift);
+      return ["map", places[box.arg], map.dims.length, ...map.dims, ...map.strides, ...map.box].join(" ");
     });
-    if (tasks > 0) this.lines.push(`launch ${[kernel.name, blocks, threads, shared, ...numbers, ...maps].join(" ")}`);
+    if (tasks > 0) this.lines.push(`launch ${[kernel.name, blocks, threads, shared, ...places, ...maps].join(" ")}`);
   }
 }

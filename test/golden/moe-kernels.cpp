@@ -140,53 +140,27 @@ extern "C" void div_2d6c43e2(void* const* args, ix begin, ix end, f32* scratch) 
 }
 
 // reshape route
-extern "C" void route_count_4d5e6a68(void* const* args, ix begin, ix end, f32* scratch) {
+extern "C" void route_dd679cdb(void* const* args, ix begin, ix end, f32* scratch) {
   const i32* index = (i32*)args[0];
-  i32* counts = (i32*)args[1];
-  ROLL for (ix task = begin; task < end; task++) {
-    const ix c = task;
-    i32* const table = (i32*)(scratch + 0);
-    par<1>(5, [&](auto, ix j) { table[j] = 0; });
-    tally(128, table, [&](ix i) { return ix(and_(ix(index[i]) >= 0, ix(index[i]) < 4) ? ix(index[i]) : 4); });
-    par<1>(5, [&](auto v, ix e) {
-      st(v, counts + c * 5 + e, table[e]);
-    });
-  }
-}
-
-// reshape route
-extern "C" void route_scan_67359819(void* const* args, ix begin, ix end, f32* scratch) {
-  const i32* counts = (i32*)args[0];
-  i32* places = (i32*)args[1];
-  i32* offsets = (i32*)args[2];
-  ROLL for (ix task = begin; task < end; task++) {
-    scan(5, [&](ix i) { return counts[i]; }, [&](ix i, auto sum) {
-      places[i] = sum;
-      offsets[i] = sum;
-    });
-  }
-}
-
-// reshape route
-extern "C" void route_place_be939a83(void* const* args, ix begin, ix end, f32* scratch) {
-  const i32* places = (i32*)args[0];
-  i32* order = (i32*)args[1];
-  const i32* index = (i32*)args[2];
+  i32* offsets = (i32*)args[1];
+  i32* order = (i32*)args[2];
   i32* expert = (i32*)args[3];
   i32* inverse = (i32*)args[4];
   ROLL for (ix task = begin; task < end; task++) {
     const ix c = task;
     i32* const table = (i32*)(scratch + 0);
     par<1>(5, [&](auto, ix j) { table[j] = 0; });
-    par<1>(5, [&](auto v, ix e) {
-      table[e] = ld(v, places + c * 5 + e);
+    tally(128, table, [&](ix i) { return ix(and_(ix(index[i]) >= 0, ix(index[i]) < 4) ? ix(index[i]) : 4); });
+    scan(5, [&](ix i1) { return table[i1]; }, [&](ix i1, auto sum) {
+      offsets[i1] = sum;
+      table[i1] = sum;
     });
-    tally(128, table, [&](ix i) { return ix(and_(ix(index[i]) >= 0, ix(index[i]) < 4) ? ix(index[i]) : 4); }, [&](ix i, ix rank) {
-      const ix choice = c * 128 + i;
+    tally(128, table, [&](ix i2) { return ix(and_(ix(index[i2]) >= 0, ix(index[i2]) < 4) ? ix(index[i2]) : 4); }, [&](ix i2, ix rank1) {
+      const ix choice = c * 128 + i2;
       const ix group = and_(ix(index[choice]) >= 0, ix(index[choice]) < 4) ? ix(index[choice]) : 4;
-      order[rank] = group < 4 ? i32(choice) : -1;
-      expert[rank] = group < 4 ? i32(group) : -1;
-      inverse[choice] = group < 4 ? i32(rank) : -1;
+      order[rank1] = group < 4 ? i32(choice) : -1;
+      expert[rank1] = group < 4 ? i32(group) : -1;
+      inverse[choice] = group < 4 ? i32(rank1) : -1;
     });
   }
 }

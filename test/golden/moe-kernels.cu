@@ -87,7 +87,7 @@ KERNEL void __launch_bounds__(32, BLOCKS(16)) div_2d6c43e2(const f32* __restrict
 KERNEL_END(div_2d6c43e2)
 
 // reshape route
-KERNEL void __launch_bounds__(128, BLOCKS(4)) route_count_4d5e6a68(const i32* __restrict__ index, i32* counts) {
+KERNEL void __launch_bounds__(128, BLOCKS(4)) route_dd679cdb(const i32* __restrict__ index, i32* offsets, i32* order, i32* expert, i32* inverse) {
   DYN_SMEM(smem);
   for (i32 task = blockIdx.x; task < 1; task += gridDim.x) {
     const ix c = task;
@@ -96,48 +96,22 @@ KERNEL void __launch_bounds__(128, BLOCKS(4)) route_count_4d5e6a68(const i32* __
     __syncthreads();
     tally(128, table, [&](ix i) { return ix(and_(ix(index[i]) >= 0, ix(index[i]) < 4) ? ix(index[i]) : 4); });
     __syncthreads();
-    par<1>(5, [&](auto v, ix e) {
-      st(v, counts + c * 5 + e, table[e]);
+    scan(5, [&](ix i1) { return table[i1]; }, [&](ix i1, auto sum) {
+      offsets[i1] = sum;
+      table[i1] = sum;
     });
     __syncthreads();
-  }
-}
-KERNEL_END(route_count_4d5e6a68)
-
-// reshape route
-KERNEL void __launch_bounds__(32, BLOCKS(16)) route_scan_67359819(const i32* __restrict__ counts, i32* places, i32* offsets) {
-  for (i32 task = blockIdx.x; task < 1; task += gridDim.x) {
-    scan(5, [&](ix i) { return counts[i]; }, [&](ix i, auto sum) {
-      places[i] = sum;
-      offsets[i] = sum;
-    });
-  }
-}
-KERNEL_END(route_scan_67359819)
-
-// reshape route
-KERNEL void __launch_bounds__(128, BLOCKS(4)) route_place_be939a83(const i32* __restrict__ places, i32* order, const i32* __restrict__ index, i32* expert, i32* inverse) {
-  DYN_SMEM(smem);
-  for (i32 task = blockIdx.x; task < 1; task += gridDim.x) {
-    const ix c = task;
-    i32* const table = (i32*)(smem + 0);
-    par<1>(5, [&](auto, ix j) { table[j] = 0; });
-    __syncthreads();
-    par<1>(5, [&](auto v, ix e) {
-      table[e] = ld(v, places + c * 5 + e);
-    });
-    __syncthreads();
-    tally(128, table, [&](ix i) { return ix(and_(ix(index[i]) >= 0, ix(index[i]) < 4) ? ix(index[i]) : 4); }, [&](ix i, ix rank) {
-      const ix choice = c * 128 + i;
+    tally(128, table, [&](ix i2) { return ix(and_(ix(index[i2]) >= 0, ix(index[i2]) < 4) ? ix(index[i2]) : 4); }, [&](ix i2, ix rank1) {
+      const ix choice = c * 128 + i2;
       const ix group = and_(ix(index[choice]) >= 0, ix(index[choice]) < 4) ? ix(index[choice]) : 4;
-      order[rank] = group < 4 ? i32(choice) : -1;
-      expert[rank] = group < 4 ? i32(group) : -1;
-      inverse[choice] = group < 4 ? i32(rank) : -1;
+      order[rank1] = group < 4 ? i32(choice) : -1;
+      expert[rank1] = group < 4 ? i32(group) : -1;
+      inverse[choice] = group < 4 ? i32(rank1) : -1;
     });
     __syncthreads();
   }
 }
-KERNEL_END(route_place_be939a83)
+KERNEL_END(route_dd679cdb)
 
 // broadcast reshape dispatch ragged_dot sigmoid mul
 KERNEL void __launch_bounds__(128, BLOCKS(2)) ragged_dot_333a6ed5(const i32* __restrict__ offsets, const i32* __restrict__ x, const f32* __restrict__ x1, const f32* __restrict__ w, const f32* __restrict__ w1, f32* y, f32* y1, f32* y2) {
@@ -215,31 +189,29 @@ KERNEL void __launch_bounds__(128, BLOCKS(2)) ragged_dot_ccc62fa2(const i32* __r
 KERNEL_END(ragged_dot_ccc62fa2)
 
 // broadcast combine reshape mul sum
-KERNEL void __launch_bounds__(64, BLOCKS(8)) sum_04aca9b5(const f32* __restrict__ x, const i32* __restrict__ x1, const f32* __restrict__ x2, f32* y) {
-  for (i32 task = blockIdx.x; task < 8; task += gridDim.x) {
-    const ix c = task * 256;
-    par<1>(256, [&](auto v, ix j) {
-      const auto t = all(v, x[(c + j) / 32 * 2]);
-      const auto t1 = all(v, x1[(c + j) / 32 * 2]);
-      const auto t2 = all(v, x[(c + j) / 32 * 2 + 1]);
-      const auto t3 = all(v, x1[(c + j) / 32 * 2 + 1]);
-      st(v, y + c + j, t * where(and_(ix(t1) >= 0, ix(t1) < 128), ld(v, x2 + ix_min(ix_max(ix(t1), all(v, 0)), all(v, 127)) * 32 + (c + j) % 32), 0.0f) + t2 * where(and_(ix(t3) >= 0, ix(t3) < 128), ld(v, x2 + ix_min(ix_max(ix(t3), all(v, 0)), all(v, 127)) * 32 + (c + j) % 32), 0.0f));
-    });
-  }
-}
-KERNEL_END(sum_04aca9b5)
-
-// mul sum
-KERNEL void __launch_bounds__(256, BLOCKS(2)) sum_1b4e2a5c(f32* y, const f32* __restrict__ x, const f32* __restrict__ x1) {
+KERNEL void __launch_bounds__(256, BLOCKS(2)) sum_b79f058c(f32* y, const f32* __restrict__ x, const i32* __restrict__ x1, const f32* __restrict__ x2, const f32* __restrict__ x3, f32* y1) {
   for (i32 task = blockIdx.x; task < 1; task += gridDim.x) {
-    const auto sum = fold<Sum, 4>(2048, [&](auto v, ix k) {
-      const auto t = ld(v, x1 + k);
-      return ld(v, x + k) * t;
+    const auto sum = fold<Sum, 1>(2048, [&](auto v, ix k) {
+      const auto t = all(v, x[k / 32 * 2]);
+      const auto t1 = all(v, x1[k / 32 * 2]);
+      const auto t2 = all(v, x[k / 32 * 2 + 1]);
+      const auto t3 = all(v, x1[k / 32 * 2 + 1]);
+      const auto t4 = ld(v, x3 + k);
+      return (t * where(and_(ix(t1) >= 0, ix(t1) < 128), ld(v, x2 + ix_min(ix_max(ix(t1), all(v, 0)), all(v, 127)) * 32 + k % 32), 0.0f) + t2 * where(and_(ix(t3) >= 0, ix(t3) < 128), ld(v, x2 + ix_min(ix_max(ix(t3), all(v, 0)), all(v, 127)) * 32 + k % 32), 0.0f)) * t4;
     });
     ONE y[0] = sum;
+    for (ix i = 0, i_end = 64; i < i_end; i += 1) {
+      const auto t5 = x[i * 2];
+      const auto t6 = x1[i * 2];
+      const auto t7 = x[i * 2 + 1];
+      const auto t8 = x1[i * 2 + 1];
+      par<4>(32, [&](auto v, ix j) {
+        st(v, y1 + i * 32 + j, t5 * (and_(ix(t6) >= 0, ix(t6) < 128) ? ld(v, x2 + ix_min(ix_max(ix(t6), 0), 127) * 32 + j) : all(v, 0.0f)) + t7 * (and_(ix(t8) >= 0, ix(t8) < 128) ? ld(v, x2 + ix_min(ix_max(ix(t8), 0), 127) * 32 + j) : all(v, 0.0f)));
+      });
+    }
   }
 }
-KERNEL_END(sum_1b4e2a5c)
+KERNEL_END(sum_b79f058c)
 
 // broadcast reshape dispatch transpose ragged_dot mul sigmoid const sub add sum
 KERNEL void __launch_bounds__(128, BLOCKS(2)) ragged_dot_89454119(const i32* __restrict__ offsets, const i32* __restrict__ x, const f32* __restrict__ x1, const f32* __restrict__ w, const f32* __restrict__ x2, const f32* x3, const f32* x4, f32* y, f32* y1, f32* parts, f32* y2) {

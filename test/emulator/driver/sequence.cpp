@@ -1,6 +1,6 @@
 // sequence < plan: runs launches through the driver, each buffer an allocation of its own, so that none is overrun unseen. Lines:
 // "module FILE"; then for each sequence "sequence NAME", which is printed, "buffer BYTES FILE|-", "copy FROM TO",
-// "launch NAME GRID THREADS SHARED BUFFER... [map ...]", "dump BUFFER FILE". What goes wrong is printed, and the rest of the sequence left out.
+// "launch NAME GRID THREADS SHARED BUFFER[+BYTES]... [map ...]", "dump BUFFER FILE". What goes wrong is printed, and the rest of the sequence left out.
 #include <unistd.h>
 
 #include <cstdio>
@@ -93,23 +93,31 @@ class Runner {
     right(kernel ? 0 : 500, name);
     std::vector<void*> args;
     std::list<Map> maps;
-    for (std::string word; in >> word;) args.push_back(word == "map" ? (void*)&maps.emplace_back(map(in)) : &buffers_[std::stoul(word)].at);
+    std::list<CUdeviceptr> places;
+    for (std::string word; in >> word;) args.push_back(word == "map" ? (void*)&maps.emplace_back(map(in)) : &places.emplace_back(place(word)));
     if (shared > 48 << 10) right(cuFuncSetAttribute(kernel, 8, int(shared)), name);
     right(cuLaunchKernel(kernel, grid, 1, 1, threads, 1, 1, shared, nullptr, args.data(), nullptr), name);
     right(cuCtxSynchronize(), name);
   }
   struct alignas(64) Map { char opaque[128]; };
-  /// Of bf16: "map BUFFER RANK DIM... STRIDE... BOX...", the innermost axis first.
+  /// "BUFFER", or "BUFFER+BYTES".
+  CUdeviceptr place(const std::string& word) {
+    size_t end;
+    const CUdeviceptr from = buffers_.at(std::stoul(word, &end)).at;
+    return end < word.size() ? from + std::stoul(word.substr(end + 1)) : from;
+  }
+  /// Of bf16: "map BUFFER[+BYTES] RANK DIM... STRIDE... BOX...", the innermost axis first.
   Map map(std::istringstream& in) {
-    size_t b, rank;
-    in >> b >> rank;
+    std::string at;
+    size_t rank;
+    in >> at >> rank;
     unsigned long long dims[5], strides[5];
     unsigned box[5], steps[5] = {1, 1, 1, 1, 1};
     for (size_t d = 0; d < rank; d++) in >> dims[d];
     for (size_t d = 1; d < rank; d++) in >> strides[d - 1];
     for (size_t d = 0; d < rank; d++) in >> box[d];
     Map made;
-    right(cuTensorMapEncodeTiled(&made, 9, unsigned(rank), (void*)buffers_[b].at, dims, strides, box, steps, 0, 3, 0, 0), "cuTensorMapEncodeTiled");
+    right(cuTensorMapEncodeTiled(&made, 9, unsigned(rank), (void*)place(at), dims, strides, box, steps, 0, 3, 0, 0), "cuTensorMapEncodeTiled");
     return made;
   }
   void dump(std::istringstream& in) {
