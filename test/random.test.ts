@@ -16,7 +16,10 @@ import { checkGraphs, same } from "./random/graphs-on-host.ts";
 import { Draw, type Mixture } from "./random/growing.ts";
 import { randomLoop } from "./random/loops.ts";
 import { checkGraphsOnEmulator, emulations } from "./random/on-emulator.ts";
+import { slopeOf } from "./random/slope.ts";
+import { randomWritten } from "./random/tensors.ts";
 import { usual } from "./random/ways.ts";
+import { checkWritten } from "./random/written.ts";
 
 const test = suite("random");
 const full = env["MOEC_TEST"] === "full";
@@ -107,25 +110,6 @@ function checkGradients(random: RandomGraph): number {
   });
   return checked;
 }
-/** Of `total` along an element; null at a kink, or where it is too steep to tell. */
-function slopeOf(data: Float64Array, j: number, total: () => number): number | null {
-  const x = data[j] ?? 0;
-  const at = (y: number): number => {
-    data[j] = y;
-    const sum = total();
-    data[j] = x;
-    return sum;
-  };
-  const steps = [
-    [-1e-5, 1e-5],
-    [-1e-6, 0],
-    [0, 1e-6],
-  ] as const;
-  const slopes = steps.map(([left, right]) => (at(x + right) - at(x + left)) / (right - left));
-  const [first = Number.NaN] = slopes;
-  return slopes.every((s) => Math.abs(s - first) <= 1e-4 * Math.max(1, Math.abs(first))) ? first : null;
-}
-
 test("experts of random bodies against a loop over rows", () => {
   const all = seeds(60, "mixture").flatMap((seed) => {
     const random = randomGraph(seed);
@@ -154,6 +138,21 @@ test("kernels of the host, in one plan, on one and two threads", async () => {
     await checkOnHost(all.slice(from, from + 20));
 });
 test("long loops on the host, by different numbers of threads", () => checkOnHost(seeds(2, "loop"), randomLoop));
+// an index that a fold of each lane makes
+const foundByFuzz = `layer Written() {
+  forward(x: float[1, 16, 5]) -> float[1, 5] {
+    let v = max(x, axis: 1)
+    return take(v, i32(abs(v) * 5), axis: -1)
+  }
+}`;
+test("written layers against their text", async () => {
+  const drawn = seeds(1, "written").map((seed) => ({ seed, ...randomWritten(seed, 10) }));
+  const found = { seed: "found", text: foundByFuzz, declaration: "Written", sizes: {} };
+  for (const { seed, ...written } of [...drawn, found])
+    await checkWritten(written, { ...usual, precision: "f32" }).catch((cause: unknown) => {
+      throw new Error(`MOEC_SEED=${base}, ${seed}: ${String(cause)}\n${written.text}`, { cause });
+    });
+});
 type Random = Pick<RandomGraph, "g" | "graph">;
 async function checkOnHost(names: readonly string[], made: (seed: string) => Random = (s) => randomGraph(s, 10)) {
   const graphs = names.map((seed) => {

@@ -11,7 +11,7 @@ import {
   variable,
 } from "../kernel/expr.ts";
 import type { Buffer, Expr, Stmt, Tile, Var } from "../kernel/ir.ts";
-import { exprs, loads, statements, stores } from "../kernel/passes.ts";
+import { bodyOf, exprs, loads, statements, stores } from "../kernel/passes.ts";
 import type { DType } from "../types/dtype.ts";
 import type { Words } from "./expressions.ts";
 import { guardOf } from "./guard.ts";
@@ -36,13 +36,16 @@ export function fits(v: Var, body: readonly Stmt[], lanes: number, { aligned, ap
       ![...varying].some((y) => y !== v && dependsOn(x, y as Var))
     );
   };
-  for (const s of statements(body)) {
-    if (s.s === "let" && varies(s.value)) varying.add(s.v);
-    if (s.s === "fold" && (varies(s.value) || s.body.some((b) => b.s === "let" && varying.has(b.v))))
-      varying.add(s.into);
-    if (s.s === "scan" && varies(s.value)) varying.add(s.sum);
-    if (!allowed(s, varies, follows, aligned)) return false;
-  }
+  const note = (list: readonly Stmt[]): void => {
+    for (const s of list) {
+      note(bodyOf(s)); // a fold's value is made of what stands in it
+      if (s.s === "let" && varies(s.value)) varying.add(s.v);
+      if (s.s === "fold" && varies(s.value)) varying.add(s.into);
+      if (s.s === "scan" && varies(s.value)) varying.add(s.sum);
+    }
+  };
+  note(body);
+  if (!statements(body).every((s) => allowed(s, varies, follows, aligned))) return false;
   const reads = (x: Expr): boolean => {
     const guarded = apart ? guardOf(x, v, lanes) : null;
     if (guarded?.parts.every((y) => follows(y, "any"))) return true;

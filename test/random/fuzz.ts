@@ -29,7 +29,9 @@ import { randomProducts } from "./products.ts";
 import { type Kind as Programs, type RandomProgram, randomProgram } from "./programs.ts";
 import { checkResumed, randomRun } from "./resumed.ts";
 import { randomRows } from "./rows.ts";
+import { randomWritten } from "./tensors.ts";
 import { under, type Way } from "./ways.ts";
+import { checkWritten, checkWrittenOnEmulator, type Written } from "./written.ts";
 
 export interface Case {
   readonly text: string;
@@ -52,6 +54,11 @@ export const kinds: Readonly<Record<string, (seed: string) => Case>> = {
   graph: (seed) => calculated(prepared(randomGraph(seed, 12))),
   extreme,
   rows: (seed) => calculated(randomRows(seed)),
+  written: (seed) => asWritten(randomWritten(seed), checkWritten),
+  "cuda-written": (seed) =>
+    asWritten(randomWritten(seed, 7), (written, { precision }) =>
+      checkWrittenOnEmulator(written, precision, drawnEmulation(seed, precision)),
+    ),
   loop: (seed) => calculated(prepared(randomLoop(seed))),
   product: (seed) => {
     const { graph, stores, forms } = randomProducts(seed);
@@ -118,6 +125,10 @@ function calculated(graph: Graph, stores: Stores = storesOf(valuesOf(graph)), no
     note,
     run: (way) => checkGraphs([{ graph, stores }], way, (_, run) => run()),
   };
+}
+/** A layer of tensors of any shape, with gradients, against its text. */
+function asWritten(written: Written, check: (written: Written, way: Way) => Promise<void>): Case {
+  return { text: written.text, note: "", run: (way, text = written.text) => check({ ...written, text }, way) };
 }
 /** Trained by kernels of the CUDA target on the emulator. */
 function emulated(seed: string): Case {

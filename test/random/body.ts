@@ -1,0 +1,97 @@
+// The body of a random layer of tensors of any shape: what is there for its next statement, and what it is written into.
+import type { Draw, Shape } from "./growing.ts";
+
+export type Dtype = "float" | "f32" | "i32" | "bool";
+export interface Variable {
+  readonly name: string;
+  readonly dtype: Dtype;
+  readonly shape: Shape;
+}
+export type Made = Omit<Variable, "name"> & { readonly text: string };
+/** Nothing where what is there does not fit. */
+export type Step = (t: Tensors) => Made | null | undefined;
+
+export const sizes: readonly number[] = [1, 2, 2, 3, 3, 4, 5, 6, 8, 12, 16, 17, 18, 20, 33];
+export const most = 3000;
+export const product = (shape: Shape): number => shape.reduce((p, q) => p * q, 1);
+export const typeOf = (dtype: Dtype, shape: Shape): string =>
+  shape.length > 0 ? `${dtype}[${shape.join(", ")}]` : dtype;
+export const isFloat = ({ dtype }: Variable): boolean => dtype === "float" || dtype === "f32";
+export const wider = (x: Variable, y: Variable): Dtype =>
+  x.dtype === "float" && y.dtype === "float" ? "float" : "f32";
+export const without = (shape: Shape, axis: number): number[] => shape.toSpliced(axis, 1);
+/** `inner` after so many axes, and before as many as there are. */
+export const at = (axis: number, inner: string): string => `[${[...Array<string>(axis).fill(":"), inner].join(", ")}]`;
+
+/** What a body is written into. */
+export class Tensors {
+  readonly draw: Draw;
+  readonly lines: string[] = [];
+  readonly members: string[] = [];
+  readonly layers: string[] = [];
+  readonly variables: Variable[] = [];
+  /** Whether it is an expert's, which knows no batch and keeps nothing. */
+  readonly routed: boolean;
+  readonly #read = new Set<Variable>();
+  readonly #count: { n: number };
+  constructor(draw: Draw, routed = false, count = { n: 0 }) {
+    this.draw = draw;
+    this.routed = routed;
+    this.#count = count;
+  }
+  name = (): string => `v${this.#count.n++}`;
+  inner = (): Tensors => new Tensors(this.draw, true, this.#count);
+  shape(rank: number): number[] {
+    const shape = Array.from({ length: rank }, () => this.draw.of(sizes));
+    while (product(shape) > most) shape[this.draw.below(rank)] = 1 + this.draw.below(4);
+    return shape;
+  }
+  add(v: Variable): Variable {
+    this.variables.push(v);
+    return v;
+  }
+  /** A late one sooner than an early one. */
+  any(fits: (v: Variable) => boolean = isFloat): Variable | null {
+    const all = this.variables.filter(fits);
+    if (all.length === 0) return null;
+    const found = this.draw.of(this.draw.chance(0.6) ? all.slice(-3) : all);
+    this.#read.add(found);
+    return found;
+  }
+  /** One of a rank, and one of its axes. */
+  along(least = 1): readonly [Variable, number] | null {
+    const x = this.any((v) => isFloat(v) && v.shape.length >= least);
+    return x && [x, this.draw.below(x.shape.length)];
+  }
+  /** The name of a float of a shape: one that is there, one that stretches to it, a parameter. */
+  of(shape: Shape, dtype: "float" | "f32"): string {
+    const fits = (v: Variable): boolean => v.dtype === dtype && v.shape.join() === shape.join();
+    const found = this.draw.chance(0.7) ? this.any(fits) : null;
+    if (found) return found.name;
+    const name = this.name();
+    const short = this.any(
+      (v) => v.dtype === dtype && v.shape.length > 0 && v.shape.join() === shape.slice(-v.shape.length).join(),
+    );
+    if (short && this.draw.chance(0.5)) {
+      this.lines.push(`let ${name}: ${typeOf(dtype, shape)} = ${short.name}`);
+      return this.add({ name, dtype, shape }).name;
+    }
+    this.members.push(`param ${name}: ${typeOf(dtype, shape)} = normal(std: 0.5)`);
+    return name;
+  }
+  step(list: readonly Step[]): void {
+    const made = this.draw.of(list)(this);
+    if (!made || product(made.shape) > most || made.shape.length > 4) return;
+    const name = this.name();
+    const declared = this.draw.chance(0.1) ? `: ${typeOf(made.dtype, made.shape)}` : "";
+    this.lines.push(`let ${name}${declared} = ${made.text}`);
+    this.add({ name, dtype: made.dtype, shape: made.shape });
+  }
+  /** Floats that nothing has read, and now and then one that something has. */
+  results(): Variable[] {
+    const floats = this.variables.filter(isFloat);
+    const unread = floats.filter((v) => !this.#read.has(v)).slice(-4);
+    const more = floats.filter((v) => this.#read.has(v) && this.draw.chance(0.1)).slice(-2);
+    return [...unread, ...more];
+  }
+}

@@ -1,0 +1,170 @@
+// A written layer with its gradients, against what its text says: the graph as it was elaborated and that graph's gradients, without any pass, by the
+// interpreter. And those gradients against finite differences.
+import * as assert from "uvu/assert";
+import { elaborate, load, type Request, type Sizes } from "../../compiler/check/index.ts";
+import type { Loaded } from "../../compiler/check/modules.ts";
+import { interpret } from "../../compiler/graph/interpret.ts";
+import { type Graph, isHidden, type NdArray, type Result, type Store, type Value } from "../../compiler/graph/node.ts";
+import { storeOf, topological, valuesOf } from "../../compiler/graph/walk.ts";
+import { item } from "../../compiler/kernel/expr.ts";
+import * as b from "../../compiler/ops/build.ts";
+import { silent } from "../../compiler/pass.ts";
+import { type Limits, requireRight, toGraphs, toPlan } from "../../compiler/pipeline.ts";
+import { gradients } from "../../compiler/transform/differentiate.ts";
+import { prepared } from "../../compiler/transform/prepare.ts";
+import { isFloat, type Precision } from "../../compiler/types/dtype.ts";
+import { dims, dtypeOf } from "../../compiler/types/type.ts";
+import { type Executable, hiddenInput, inputOfStore, type Outcome, type Tensor } from "../../runtime/executable.ts";
+import { hostBackend } from "../../runtime/host/backend.ts";
+import { KernelCache } from "../../runtime/host/cache.ts";
+import { hostExecutable } from "../../runtime/host/executable.ts";
+import { fromNumbers, numbers } from "../../runtime/tensor.ts";
+import { folder } from "../folder.ts";
+import { filled } from "../graphs.ts";
+import { type Expected, expected, type Stores } from "./compare.ts";
+import { checkGraphsOnEmulator, type Emulation } from "./on-emulator.ts";
+import { slopeOf } from "./slope.ts";
+import { differences } from "./training.ts";
+import { choicesOf, under, type Way } from "./ways.ts";
+
+const cache = folder();
+const entry = "forward";
+const at = { seed: 7, call: 0, step: 3 };
+
+/** A layer, and numbers for the names of sizes. */
+export interface Written {
+  readonly text: string;
+  readonly declaration: string;
+  readonly sizes: Sizes;
+}
+interface Meant {
+  readonly graphs: readonly Graph[];
+  readonly stores: readonly Store[];
+  /** That of `graphs` whose results are meant. */
+  readonly graph: Graph;
+  /** The same results without passes, in the same order. */
+  readonly said: Graph;
+  readonly held: Stores;
+  readonly want: readonly Expected[];
+}
+/** `fill`: what stores hold. */
+function meant(written: Written, precision: Precision, limits: Limits, fill: typeof filled): Meant {
+  const { text, declaration, sizes } = written;
+  const loaded = load({ name: "written.moe", text });
+  requireRight(loaded);
+  const entries = [{ method: entry, name: entry, sizes: {}, gradients: true }];
+  const made = toGraphs(loaded, { declaration, sizes, precision, entries, limits }, silent());
+  const graphs = made.graphs.filter(({ name }) => name !== "init");
+  const graph = graphs.find(({ name }) => name === entry) as Graph;
+  const own = made.stores.filter((s) => s.role !== "prepared");
+  const held = new Map(own.map((s) => [s.name, fill(s.name, dtypeOf(s.type), dims(s.type))]));
+  for (const { name } of own) {
+    const x = hiddenInput(name, at);
+    if (x) held.set(name, { ...x, data: numbers(x) });
+  }
+  for (const { name, value } of graphs.find((g) => g.name === prepared)?.results ?? [])
+    held.set(name, item(interpret([value], held), 0));
+  const said = asElaborated(loaded, { declaration, sizes, precision }, graph);
+  return { graphs, stores: made.stores, graph, said, held, want: expected(valuesOf(said), held) };
+}
+function asElaborated(loaded: Loaded, request: Omit<Request, "entries">, { name, results }: Graph): Graph {
+  const e = elaborate(loaded, { ...request, entries: [{ method: entry, name: entry, evaluates: false, sizes: {} }] });
+  const { graph } = item(e.entries, 0);
+  const ends = endsOf(graph);
+  const seeds = ends.map(({ role, name: of, value }) =>
+    role === "loss" ? b.like(e.g, value, 1) : b.param(e.g, `${entry}/cotangent.${of}`, value.type),
+  );
+  const leaves = new Map(topological(valuesOf(graph)).map((n) => [storeOf(n), item(n.results, 0)]));
+  const wanted = results.filter((r) => r.role === "gradient");
+  const wrt = wanted.map((r) => leaves.get(storeOfGradient(r.name)) as Value);
+  const made = gradients(
+    e.g,
+    ends.map((r) => r.value),
+    wrt,
+    seeds,
+  );
+  const own = new Map(graph.results.map((r) => [key(r), r.value]));
+  wanted.forEach((r, i) => own.set(key(r), item(made, i)));
+  return { name, results: results.map((r) => ({ ...r, value: own.get(key(r)) as Value })) };
+}
+const key = (r: Result): string => `${r.role} ${r.name}`;
+const storeOfGradient = (name: string): string => name.replace(/^input\./, `${entry}/`);
+/** What gradients are taken of. */
+const endsOf = ({ results }: Graph): Result[] =>
+  ["loss", "output"].flatMap((role) => results.filter((r) => r.role === role && isFloat(r.value.type.dtype)));
+
+/** On the host, by any number of threads and schedules. */
+export async function checkWritten(written: Written, way: Way, fill = filled): Promise<void> {
+  const m = meant(written, way.precision, way.limits ?? {}, fill);
+  await under(way.isa, () => compare(m, way));
+  if (way.precision === "f32" && !written.text.includes("detach")) checkSlopes(m);
+}
+async function compare(m: Meant, way: Way): Promise<void> {
+  const backend = await hostBackend();
+  let want = m.want;
+  for (const [n, choices] of choicesOf(backend.choices, way).entries()) {
+    const plan = toPlan(m, silent(), undefined, undefined, { ...backend, choices });
+    for (const threads of way.threads.slice(0, n === 0 ? 2 : 1)) {
+      const shares = threads === way.threads[0]; // the others do small launches on one thread, as programs do
+      const executable = await hostExecutable(plan, { threads, cache: new KernelCache(cache), poison: true, shares });
+      const got = await run(executable, m).finally(() => executable.close());
+      const off = differences(m.graph, want, got);
+      assert.ok(off === "", `${threads} threads, schedules ${n}, ${want === m.want ? "written" : "first"}: ${off}`);
+      want = got.map((x) => ({ want: x, slack: x.map(() => 0) }));
+    }
+  }
+}
+/** In the order of the graph's results. */
+async function run(executable: Executable, { graph, stores, held }: Meant): Promise<Float64Array[]> {
+  const inputs = new Map<string, Tensor>();
+  for (const { name, role } of stores) {
+    const x = held.get(name);
+    const tensor = x && fromNumbers(x.dtype, x.shape, x.data);
+    if (tensor && role !== "input") executable.write(name, tensor);
+    else if (tensor && !isHidden(name)) inputs.set(inputOfStore(entry, name), tensor);
+  }
+  const outcome = await executable.run(entry, inputs, at);
+  const outputs = outcome.outputs.values();
+  return graph.results.map((r) => numbersOf(r, outcome, () => outputs.next().value, executable));
+}
+function numbersOf(
+  { role, name }: Result,
+  { losses, metrics, gradients: grads }: Outcome,
+  next: () => Tensor | undefined,
+  executable: Executable,
+): Float64Array {
+  if (role === "loss") return Float64Array.of(losses.get(name) ?? Number.NaN);
+  const tensors = { output: next, gradient: () => grads.get(name), metric: () => metrics.get(name) };
+  const tensor = role === "store" ? executable.read(name) : tensors[role]();
+  return tensor ? numbers(tensor) : new Float64Array();
+}
+/** A few elements of each gradient; where the slope is one number. */
+function checkSlopes({ said, held }: Meant): void {
+  const ends = endsOf(said);
+  const grads = said.results.filter((r) => r.role === "gradient");
+  const made = interpret(valuesOf({ ...said, results: grads }), held, { exact: true });
+  const total = (): number =>
+    interpret(valuesOf({ ...said, results: ends }), held, { exact: true }).reduce(
+      (sum, x, i) => sum + weighed(x, held, item(ends, i)),
+      0,
+    );
+  grads.forEach(({ name }, k) => {
+    const { data } = held.get(storeOfGradient(name)) as NdArray;
+    for (const j of new Set([0, data.length >> 1].filter((i) => i < data.length))) {
+      const [slope, is] = [slopeOf(data, j, total), made[k]?.data[j] ?? Number.NaN];
+      const right = slope === null || Math.abs(is - slope) <= 2e-4 * Math.max(1, Math.abs(slope));
+      assert.ok(right, `the gradient ${name}[${j}] is ${is}, not ${slope}`);
+    }
+  });
+}
+/** The sum, each element times its cotangent. */
+function weighed(x: NdArray, held: Stores, { role, name }: Result): number {
+  const seed = role === "loss" ? undefined : held.get(`${entry}/cotangent.${name}`)?.data;
+  return x.data.reduce((sum, e, i) => sum + e * (seed?.[i] ?? 1), 0);
+}
+
+/** By kernels of the CUDA target on the emulator. */
+export async function checkWrittenOnEmulator(written: Written, precision: Precision, emulation: Emulation) {
+  const { graph, said, held } = meant(written, precision, {}, filled);
+  await checkGraphsOnEmulator([{ graph, stores: held, said }], emulation, async (_, check) => void (await check()));
+}
