@@ -9,7 +9,7 @@ import { Problem } from "../compiler/diagnostic.ts";
 import { planMemory } from "../compiler/plan/memory.ts";
 import type { Plan } from "../compiler/plan/plan.ts";
 import type { Sequence, VirtualArg, VirtualLaunch } from "../compiler/plan/sequence.ts";
-import { architectureOf, cudaDriver } from "../runtime/cuda/driver.ts";
+import { architectureOf, cudaDriver, firstArchitecture } from "../runtime/cuda/driver.ts";
 import { type CudaOptions, loadOnDevice } from "../runtime/cuda/executable.ts";
 import { ownWheels, toolkits, wheels } from "../runtime/cuda/find.ts";
 import type { Outcome } from "../runtime/executable.ts";
@@ -398,6 +398,19 @@ test("a device gets its own architecture, or the nearest older one that it runs"
     assert.is(architectureOf(device(major, minor), known), wanted);
   }
   assert.is(architectureOf(device(10, 3), [90, 100, 101, 120]), "sm_100"); // not a Jetson's
+  const named = (name: string, major: number): ReturnType<typeof device> => ({ ...device(major, 0), name });
+  const [pascal, ampere, next] = [named("GTX 1060", 6), named("A100", 8), named("X900", 13)];
+  const found = [80, 90];
+  assert.is(firstArchitecture([ampere, pascal], found), "sm_80");
+  for (const [devices, what, help] of [
+    [[pascal, ampere], /^GTX 1060 is sm_60, older than sm_80/, /^name A100 first in CUDA_VISIBLE_DEVICES; /],
+    [[pascal], /^GTX 1060 is sm_60, older than sm_80/, /^use a newer GPU; /],
+    [[next], /^X900 is sm_130, which this NVRTC makes no code for$/, /^install a newer NVRTC/],
+  ] as const)
+    assert.throws(
+      () => firstArchitecture(devices, found),
+      (e: unknown) => e instanceof Problem && what.test(e.message) && help.test(e.help),
+    );
 });
 
 test.run();

@@ -2,7 +2,9 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { GraphBuilder } from "../compiler/graph/builder.ts";
-import { plainStore, type Store, type Value } from "../compiler/graph/node.ts";
+import { interpret } from "../compiler/graph/interpret.ts";
+import { type Graph, plainStore, type Store, type Value } from "../compiler/graph/node.ts";
+import { valuesOf } from "../compiler/graph/walk.ts";
 import { lower } from "../compiler/kernel/lower.ts";
 import type { Contraction } from "../compiler/kernel/schedule.ts";
 import { cudaChoices, processors } from "../compiler/kernel/schedule-cuda.ts";
@@ -12,7 +14,9 @@ import { ops } from "../compiler/ops/list.ts";
 import type { Layout } from "../compiler/plan/plan.ts";
 import { backends } from "../compiler/targets.ts";
 import type { DType } from "../compiler/types/dtype.ts";
-import { graphOf } from "./host/compare.ts";
+import { loweredForCuda, modulesOf, runEmulated, ways } from "./emulator/sequence.ts";
+import { distance, storesOf } from "./graphs.ts";
+import { graphOf, kernelsOf } from "./host/compare.ts";
 
 const test = suite("cuda-schedule");
 const parameter = (g: GraphBuilder, name: string, shape: readonly number[], dtype: DType = "f32"): Value =>
@@ -91,6 +95,52 @@ test("few long rows are many tasks; few short ones are one launch with what foll
   const turned = (v: Value, by: Value): Value => b.mul(g, v, b.broadcast(g, by, [12, 1, 64], [2]));
   const [q, k, at] = [parameter(g, "q", [12, 1, 64]), parameter(g, "k", [12, 1, 64]), parameter(g, "at", [64])];
   assert.is(tasksOf([turned(q, at), turned(k, at)]).length, 1);
+});
+/** What a mixture chooses for one token, from its scores; and its rows of three products, two of which are put into stores. */
+function oneToken(): Graph {
+  const g = new GraphBuilder(ops);
+  const x = parameter(g, "x", [1, 32]);
+  const [values, index] = b.topK(g, b.softmax(g, b.matmul(g, x, parameter(g, "gate", [32, 6]))), 2);
+  const weights = b.div(g, values, b.broadcast(g, b.sum(g, values, [1]), [1, 2], [0]));
+  const { order, offsets, inverse, expert } = b.route(g, b.reshape(g, index, [2]), 6);
+  const made = ["a", "b", "c"].map((name) => b.matmul(g, x, parameter(g, name, [32, 24])));
+  const at = b.broadcast(g, parameter(g, "at", [1], "i32"), [3, 1], [1]);
+  const put = (name: string, row: Value | undefined): Value =>
+    b.make1(g, "scatter", [parameter(g, name, [3, 9, 8]), at, b.reshape(g, row as Value, [3, 1, 8])], {
+      axis: 1,
+      batch: 1,
+      mode: "set",
+      size: 9,
+    });
+  const stored = [put("keys", made[1]), put("values", made[2])];
+  return graphOf([weights, order, offsets, inverse, expert, b.tanh(g, made[0] as Value), ...stored]);
+}
+test("for one token, what is one task each is one kernel; so are three products of it, and rows that are put alike", async () => {
+  const graph = oneToken();
+  const sequence = loweredForCuda(graph);
+  const kinds = sequence.launches.map(({ kernel }) => kernel.name.replace(/_[0-9a-f]{8}$/, ""));
+  assert.equal(kinds.toSorted(), ["div_top_k_route", "dot", "dot", "put"]);
+  const stores = storesOf(valuesOf(graph));
+  const modules = await modulesOf(kernelsOf([sequence]));
+  for (const way of ways) {
+    const [got] = await runEmulated([{ name: way.words, sequence, stores }], modules, way);
+    assert.is(got?.findings, "");
+    for (const [i, want] of interpret(valuesOf(graph), stores).entries())
+      assert.ok(distance(want.data, got?.results[i] ?? []) < 1e-4, `${way.words}: ${i}`);
+  }
+});
+const puts = (values: readonly Value[]): number =>
+  lower(graphOf(values), backends.cuda).launches.filter((l) => l.kernel.name.startsWith("put")).length;
+test("rows are not put together where one reads what the other writes over, or both write over the same", () => {
+  const g = new GraphBuilder(ops);
+  const at = b.broadcast(g, parameter(g, "at", [1], "i32"), [3, 1], [1]);
+  const [x, y, row] = [parameter(g, "x", [3, 9, 8]), parameter(g, "y", [3, 9, 8]), parameter(g, "row", [3, 1, 8])];
+  const put = (to: Value, rows: Value): Value =>
+    b.make1(g, "scatter", [to, at, rows], { axis: 1, batch: 1, mode: "set", size: 9 });
+  assert.is(puts([put(x, row), put(y, row)]), 1);
+  assert.is(puts([put(x, row), put(y, b.slice(g, x, 1, 4, 1))]), 2);
+  assert.is(puts([put(x, row), put(x, b.slice(g, y, 1, 4, 1))]), 2);
+  assert.is(puts([put(put(x, row), b.slice(g, y, 1, 4, 1)), put(y, row)]), 2);
 });
 test("rows of prepared weights begin at 16 bytes, those of weights lie one after another", () => {
   const g = new GraphBuilder(ops);

@@ -26,23 +26,26 @@ export function scan(d: Draft, node: Node): void {
   });
 }
 
-/** y[.., index[i], ..] = rows[.., i, ..] for each i in order; y holds the base before. */
-export function scatterSet(d: Draft, node: Node): void {
+/** y[.., index[i], ..] = rows[.., i, ..] for each i in order; y holds the base before. Of several nodes of one shape and index. */
+export function scatterSet(d: Draft, nodes: readonly Node[]): void {
+  const node = item(nodes, 0);
   const { axis, batch } = node.attrs as OpAttrs["scatter"];
-  const [base, index, from] = [operand(node), operand(node, 1), operand(node, 2)];
-  const shape = shapeOf(base);
+  const index = operand(node, 1);
+  const shape = shapeOf(operand(node));
   const picks = shapeOf(index).slice(batch);
   const inner = shape.slice(axis + 1);
   const outer = unflatten(d.k.task("r", product(shape.slice(0, axis))).at, shape.slice(0, axis));
   const reader = d.reader(undefined, { plain: true, name: "rows" });
-  const to = d.param("y", d.bufferOf(result(node)), "update", d.bufferOf(base));
+  const to = nodes.map((n) => d.param("y", d.bufferOf(result(n)), "update", d.bufferOf(operand(n))));
   d.k.for("i", num(0), num(product(picks)), 1, (b) => {
     const pick = unflatten(b.at, picks);
     const at = d.k.letHere("at", asIndex(reader.element(index, [...outer.slice(0, batch), ...pick])));
     d.k.if(within(at, item(shape, axis)), () => {
       d.k.par(num(product(inner)), (j) => {
         const rest = unflatten(j, inner);
-        d.k.store(to, [...outer, at, ...rest], reader.element(from, [...outer, ...pick, ...rest]));
+        nodes.forEach((n, i) =>
+          d.k.store(item(to, i), [...outer, at, ...rest], reader.element(operand(n, 2), [...outer, ...pick, ...rest])),
+        );
       });
     });
   });

@@ -175,6 +175,12 @@ export class Builder {
     for (const v of bound(axis)) this.depths.set(v, 0);
     return { at: axis.v, n: axis.n };
   }
+  /** Begins a part that reads what those before stored: nothing that they computed is known in it. */
+  next(): void {
+    if (this.depth > 0) throw new Bug("a part begins inside another");
+    this.push({ s: "sync" });
+    this.scope(0).memo.clear();
+  }
   /** One more axis of the grid. */
   task(name: string, extent: number, step = 1): Block {
     return this.dealt(this.axis(name, num(0), num(extent), step));

@@ -63,13 +63,18 @@ export class Draft {
   readonly k: Builder;
   readonly given: Given[] = [];
   private readonly memory: Memory;
-  private readonly computedHere: ReadonlySet<Value>;
+  private computedHere: ReadonlySet<Value>;
 
-  /** `computed`: what the kernel never reads from memory. */
+  /** `computed`: what the kernel, or its first part, never reads from memory. */
   constructor(doc: string, memory: Memory, computed: ReadonlySet<Value>) {
     this.k = new Builder(doc);
     this.memory = memory;
     this.computedHere = computed;
+  }
+  /** Begins a part, which reads what those before wrote. */
+  next(computed: ReadonlySet<Value>): void {
+    this.computedHere = computed;
+    this.k.next();
   }
   schedule(c: Contraction): Schedule {
     return this.memory.schedule(c);

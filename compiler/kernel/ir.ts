@@ -170,7 +170,7 @@ export type Stmt =
       readonly stream: boolean;
       readonly run?: number;
     }
-  /** Written by the sync pass only. */
+  /** What was stored before is seen by all after it. Between parts of a kernel; all others are written by the sync pass. */
   | { readonly s: "sync" };
 
 export type StmtOf<S extends Stmt["s"]> = Extract<Stmt, { readonly s: S }>;

@@ -72,10 +72,23 @@ export function lower(graph: Graph, options: LowerOptions): Sequence {
   const regions = fuse(expanded.graph, choices);
   const lowering = new Lowering(expanded, options, stepsIn(expanded.graph, regions));
   for (const region of regions) lowering.region(region);
+  lowering.endChain();
   return lowering.sequence();
 }
 
 type Phase = VirtualLaunch["phase"];
+/** What one kernel makes, or one part of a kernel. `nodes`: those that it computes. */
+interface Part {
+  readonly region: Region;
+  readonly kind: string;
+  readonly f: (d: Draft) => void;
+  readonly nodes: readonly Node[];
+  readonly phase: Phase;
+}
+interface Written {
+  readonly d: Draft;
+  readonly kernel: Kernel;
+}
 type Write = (kind: string, f: (d: Draft) => void) => void;
 
 /** The kernels of ops that are not made element by element; a `route`, and a `top_k` of many, take several. */
@@ -88,7 +101,7 @@ const builders: Readonly<Partial<Record<string, Readonly<Record<string, Build>>>
   scan: { scan: algorithms.scan },
   top_k: { top_k: largest.topK },
   cutoff: { cutoff },
-  scatter: { put: algorithms.scatterSet },
+  scatter: { put: (d, _, { nodes }) => algorithms.scatterSet(d, nodes) },
   attention: { attention: (d, node) => attention(d, node) },
   attention_backward: { attention_queries: attentionQueries, attention_keys: attentionKeys },
 };
@@ -111,6 +124,8 @@ class Lowering implements Memory {
   /** By the kernel as it prints: layers have the same ones. */
   private readonly emitted = new Map<string, Emitted>();
   private readonly launches: VirtualLaunch[] = [];
+  /** Parts that wait to be one kernel. */
+  private readonly chain: Part[] = [];
   /** Of the kernel that is written. */
   private scheduled: PlanKernel["schedule"];
   private contraction: Contraction | null = null;
@@ -283,19 +298,46 @@ class Lowering implements Memory {
   }
   private launch(region: Region, kind: string, f: (d: Draft) => void, nodes = this.inside(region)): void {
     [this.scheduled, this.contraction] = [undefined, null];
-    const { d, kernel } = this.written(region, kind, f, nodes);
-    const written = this.partsWritten(region.outputs);
-    const { made, tasks } = this.kernel(kernel, nodes, () => this.variant(region, kind, f, d));
+    const part: Part = { region, kind, f, nodes, phase: this.phases.get(item(region.outputs, 0).node) ?? "forward" };
+    const own = this.written([part]);
+    if (this.isLink(part, own)) return this.link(part);
+    const { scheduled } = this;
+    this.endChain();
+    this.add([part], own, scheduled, () => this.variant(part, own.d));
+  }
+  private link(part: Part): void {
+    if (this.chain.length === this.choices.chain || this.chain.some((p) => p.phase !== part.phase)) this.endChain();
+    this.chain.push(part);
+  }
+  /** Whether it is one task of points and folds, which can follow others in one kernel. */
+  private isLink({ nodes }: Part, { d, kernel }: Written): boolean {
+    if (!this.choices.chain || d.given.some((g) => g.base !== null || g.access === "part")) return false;
+    return !nodes.some((n) => n.op.lower === "tile") && this.emittedOf(kernel).tasks === 1;
+  }
+  /** Writes the kernel of the parts that wait to be one. */
+  endChain(): void {
+    const parts = this.chain.splice(0);
+    if (parts.length > 0) this.add(parts, this.written(parts), undefined, () => null);
+  }
+  private add(
+    parts: readonly Part[],
+    { d, kernel }: Written,
+    schedule: PlanKernel["schedule"],
+    variantOf: () => Variant | null,
+  ): void {
+    const [outputs, nodes] = [parts.flatMap((p) => p.region.outputs), [...new Set(parts.flatMap((p) => p.nodes))]];
+    const written = this.partsWritten(outputs);
+    const { made, tasks } = this.kernel(kernel, nodes, schedule, variantOf);
     if (tasks === 0) return;
     const args = d.given.map((g) => argument(kernel, g, this.options.access ?? accessOf));
-    const parts = new Map([...partsRead(region.outputs, nodes, (v) => this.bufferOf(v)), ...written]);
+    const read = parts.flatMap((p) => [...partsRead(p.region.outputs, p.nodes, (v) => this.bufferOf(v))]);
     this.launches.push({
       kernel: made,
       args,
       tasks,
       flops: nodes.reduce((sum, n) => sum + n.op.flops(n), 0),
-      bytes: bytesMoved(args, parts),
-      phase: this.phases.get(item(region.outputs, 0).node) ?? "forward",
+      bytes: bytesMoved(args, new Map([...read, ...written])),
+      phase: item(parts, 0).phase,
     });
   }
   /** What part of each buffer that is written in steps is written to make the outputs. */
@@ -303,15 +345,15 @@ class Lowering implements Memory {
     const steps = outputs.flatMap((v) => this.steps.made.get(v) ?? []);
     return steps.map(({ concat, piece }) => [this.made(concat), count(piece.type) / count(concat.type)]);
   }
-  private written(
-    region: Region,
-    kind: string,
-    f: (d: Draft) => void,
-    nodes = this.inside(region),
-  ): { readonly d: Draft; readonly kernel: Kernel } {
-    const names = new Set(nodes.map(nameOf));
-    const d = new Draft([...names].join(" "), this, new Set([...region.outputs, ...region.again]));
-    f(d);
+  private written(parts: readonly Part[]): Written {
+    const names = new Set(parts.flatMap((p) => p.nodes.map(nameOf)));
+    const computed = ({ region }: Part): ReadonlySet<Value> => new Set([...region.outputs, ...region.again]);
+    const d = new Draft([...names].join(" "), this, computed(item(parts, 0)));
+    for (const [i, part] of parts.entries()) {
+      if (i > 0) d.next(computed(part));
+      part.f(d);
+    }
+    const kind = [...new Set(parts.map((p) => p.kind))].join("_");
     const plain = spread(finished(d.k.kernel("kernel")));
     const kernel = { ...plain, name: `${kind}_${createHash("sha256").update(print(plain)).digest("hex").slice(0, 8)}` };
     return { d, kernel };
@@ -326,11 +368,11 @@ class Lowering implements Memory {
     return emitted;
   }
   /** The same kernel, cut as a variant wants it; it must take the same arguments. */
-  private variant(region: Region, kind: string, f: (d: Draft) => void, { given }: Draft): Variant | null {
+  private variant(part: Part, { given }: Draft): Variant | null {
     const choice = this.contraction && this.options.variants?.choice(this.contraction);
     if (!choice) return null;
     this.forced = choice;
-    const { d, kernel } = this.written(region, kind, f);
+    const { d, kernel } = this.written([part]);
     this.forced = null;
     const same =
       d.given.length === given.length &&
@@ -343,6 +385,7 @@ class Lowering implements Memory {
   private kernel(
     kernel: Kernel,
     nodes: readonly Node[],
+    schedule: PlanKernel["schedule"],
     variantOf: () => Variant | null,
   ): { readonly made: PlanKernel; readonly tasks: number } {
     const { text, tasks, ...needs } = this.emittedOf(kernel);
@@ -354,7 +397,7 @@ class Lowering implements Memory {
       text,
       origins: [],
       ...needs,
-      schedule: this.scheduled,
+      schedule,
       ...(variant ? { variant } : {}),
     };
     this.kernels.set(text, made);

@@ -90,6 +90,10 @@ export function sync(list: readonly Stmt[]): Stmt[] {
     written.clear();
   };
   for (const s of list) {
+    if (s.s === "sync") {
+      barrier();
+      continue;
+    }
     const { reads, writes } = tilesOf([s], "shared");
     const clash = [...reads].some((t) => written.has(t)) || [...writes].some((t) => written.has(t) || read.has(t));
     if (clash) barrier();

@@ -129,6 +129,8 @@ const choicesOf = (tf32: boolean): Choices => ({
   foldsInside,
   rowOfFew: 1 << 13,
   small: 1 << 14,
+  operands: (rows) => (rows <= 64 ? 3 : 2),
+  chain: 8,
   sums,
   pitch,
   steps: chunk,

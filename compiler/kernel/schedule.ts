@@ -88,8 +88,12 @@ export interface Choices {
   readonly rowOfFew?: number;
   /** What makes so few elements, of something that it shares, is made with others; nothing is if not given. */
   readonly small?: number;
+  /** Contractions of the same so many rows that are one kernel; two if not given. */
+  readonly operands?: (rows: number) => number;
   /** From one row to the next of temporaries and prepared stores, in elements of so many bytes; the columns if not given. */
   readonly pitch?: (columns: number, bytes: number) => number;
+  /** Kernels of one task that follow one another are parts of one, up to so many; each is one of its own if not given. */
+  readonly chain?: number;
   /** Elements that a task makes of so many that are made one by one; a block of the kernel's own if not given. */
   readonly points?: (elements: number) => number;
   /** Rows of fewer points that one task makes together; 16 if not given. */

@@ -49,8 +49,8 @@ class Group {
 const shapeOf = (v: Value): readonly number[] => dims(v.type);
 const equal = (a: readonly number[], b: readonly number[]): boolean => a.join() === b.join();
 
-/** Right operands whose accumulators share the registers, and results that one kernel makes. */
-const mostOperands = 2;
+/** Right operands whose accumulators share the registers, where nothing says otherwise, and results that one kernel makes. */
+const mostOperands = (): number => 2;
 const mostOutputs = 12;
 /** Fewer rows than this are too few tasks, unless they are short. */
 const fewRows = 64;
@@ -67,6 +67,8 @@ export interface MergeOptions {
   readonly rowOfFew?: number;
   /** What makes so few elements, of something that it shares, takes no longer with others than alone. */
   readonly small?: number;
+  /** Contractions of the same so many rows that are one kernel. */
+  readonly operands?: (rows: number) => number;
 }
 /** `parts` come each after what it reads; so do the regions. `results` are wanted in memory. */
 export function merge(parts: readonly Part[], results: ReadonlySet<Value>, options: MergeOptions): Region[] {
@@ -100,11 +102,12 @@ export function merge(parts: readonly Part[], results: ReadonlySet<Value>, optio
 }
 
 function fits(g: Group, part: Part, addsUp: (g: Group) => boolean, options: MergeOptions): boolean {
-  const { gathers = true, parts: most = mostOperands, rowOfFew = shortRows, small = 0 } = options;
+  const { gathers = true, rowOfFew = shortRows, small = 0 } = options;
   if (g.late !== part.late || [...g.nodes, ...part.nodes].some(waits)) return false;
   if (g.outputs.length + part.outputs.length > mostOutputs) return false;
   if (g.kind === "rows" && part.kind === "rows")
     return related(g, part, small) && oneSpace(g, part, rowOfFew) && !innerOf(g, part).some((v) => part.far.has(v));
+  if (g.kind === "algorithm" && part.kind === "algorithm") return putsAlike(g, part);
   if (g.kind !== "tile") return false;
   const [first] = g.nodes;
   const shape = first?.results[0] ? shapeOf(first.results[0]) : [];
@@ -121,7 +124,7 @@ function fits(g: Group, part: Part, addsUp: (g: Group) => boolean, options: Merg
     part.kind === "tile" &&
     first !== undefined &&
     node !== undefined &&
-    g.nodes.length < (arePartsOfOne([...g.nodes, node]) ? most : mostOperands) &&
+    g.nodes.length < operandsOf([...g.nodes, node], options) &&
     sameRows(first, node)
   );
 }
@@ -186,6 +189,29 @@ function besides(first: Node, g: Group, part: Part): boolean {
 }
 /** What only begins when others are made would hold up all that is made with it. */
 const waits = ({ op }: Node): boolean => op.name === "after";
+/** Contractions that one kernel may make, of such. */
+function operandsOf(nodes: readonly Node[], { parts, operands = mostOperands }: MergeOptions): number {
+  const rows = nodes[0]?.results[0] ? product(shapeOf(nodes[0].results[0]).slice(0, -1)) : 0;
+  return parts !== undefined && arePartsOfOne(nodes) ? parts : operands(rows);
+}
+const putForm = ({ op, attrs, args, results }: Node): string =>
+  JSON.stringify([op.name, attrs, args[1]?.node.id, args[1]?.index, results.map(shapeOf)]);
+/** Rows are put at the same places of tensors of one shape, each into its own, which nothing else there reads. */
+function putsAlike(g: Group, part: Part): boolean {
+  const nodes = [...g.nodes, ...part.nodes];
+  const [first] = nodes;
+  if (!first || first.op.name !== "scatter" || nodes.some((n) => putForm(n) !== putForm(first))) return false;
+  const [bases, read] = [
+    nodes.map(({ args: [base] }) => base),
+    nodes.flatMap(({ args }) => args.slice(1).map(unmoved)),
+  ];
+  return innerOf(g, part).length === 0 && new Set(bases).size === bases.length && !read.some((v) => bases.includes(v));
+}
+/** What a value is a view of. */
+function unmoved(v: Value): Value {
+  const [x] = v.node.args;
+  return v.node.op.lower === "view" && x ? unmoved(x) : v;
+}
 /** Two contractions whose left operands, groups and space are one. */
 function sameRows(a: Node, b: Node): boolean {
   const [x, y] = [a.results[0], b.results[0]];

@@ -25,14 +25,16 @@ const table: Readonly<Record<number, Multiprocessor>> = {
 export const capability = (architecture: string): number =>
   Number(/^sm_(\d+)[af]?$/.exec(architecture)?.[1] ?? Number.NaN);
 
-/** Refuses what the kernels cannot be made for: they use cp.async and mma.sync of bf16. */
+/** Kernels use cp.async and mma.sync of bf16. */
+export const oldest = 80;
+/** Refuses what the kernels cannot be made for. */
 export function requireArchitecture(architecture: string, known: readonly number[]): void {
   const wanted = capability(architecture);
-  if (wanted >= 80 && known.includes(wanted)) return;
-  const usable = known.filter((n) => n >= 80).map((n) => `sm_${n}`);
+  if (wanted >= oldest && known.includes(wanted)) return;
+  const usable = known.filter((n) => n >= oldest).map((n) => `sm_${n}`);
   throw new Problem(
-    wanted < 80
-      ? `${architecture} is older than sm_80, the least that moec makes code for`
+    wanted < oldest
+      ? `${architecture} is older than sm_${oldest}, the least that moec makes code for`
       : `this NVRTC makes no code for ${architecture}`,
     `name one of ${usable.join(", ")}`,
   );

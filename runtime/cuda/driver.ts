@@ -2,6 +2,7 @@
 import { askedTarget } from "../../compiler/asked.ts";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { type NativeDriver, native } from "../native.ts";
+import { capability, oldest } from "./architecture.ts";
 
 export type Device = NativeDriver["devices"][number];
 export interface Driver {
@@ -42,6 +43,22 @@ export function architectureOf({ major, minor }: Device, known: readonly number[
   if (known.includes(own)) return `sm_${own}${own >= 90 ? "a" : ""}`;
   const older = known.filter((n) => Math.floor(n / 10) === major && n < own && !embedded.includes(n));
   return `sm_${Math.max(...older, 0) || own}`;
+}
+/** The same for the first of a machine's GPUs. Throws Problem where NVRTC makes none that moec's kernels run as, and says which other GPU would do. */
+export function firstArchitecture(devices: Driver["devices"], known: readonly number[]): string {
+  const serves = (device: Device): boolean => {
+    const own = capability(architectureOf(device, known));
+    return own >= oldest && known.includes(own);
+  };
+  const [first] = devices;
+  const [architecture, other] = [architectureOf(first, known), devices.find(serves)];
+  if (other === first) return architecture;
+  const isOld = capability(architecture) < oldest;
+  const newer = isOld ? "use a newer GPU" : "install a newer NVRTC (`pip install --upgrade nvidia-cuda-nvrtc`)";
+  throw new Problem(
+    `${first.name} is ${architecture}, ${isOld ? `older than sm_${oldest}, the least that moec makes code for` : "which this NVRTC makes no code for"}`,
+    `${other ? `name ${other.name} first in CUDA_VISIBLE_DEVICES` : newer}; ${askedTarget("host")} needs no GPU`,
+  );
 }
 
 const none = "NVIDIA's driver was not found";

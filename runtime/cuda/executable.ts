@@ -6,9 +6,8 @@ import { cores } from "../host/machine.ts";
 import { type Executor, type NativeRun, native } from "../native.ts";
 import { nvrtc } from "../nvrtc.ts";
 import { type ExecuteOptions, nativeBuffer, PlanExecutable, storeBytes } from "../plan-executable.ts";
-import { requireArchitecture } from "./architecture.ts";
 import { compileKernels, type KernelCode } from "./code.ts";
-import { architectureOf, cudaDriver, type Driver, explained, freeBytes } from "./driver.ts";
+import { cudaDriver, type Driver, explained, firstArchitecture, freeBytes } from "./driver.ts";
 import {
   compileVariants,
   cudaStep,
@@ -37,8 +36,7 @@ export async function cudaExecutable(plan: Plan, options: CudaOptions = {}): Pro
   const [device] = driver.devices;
   requireMemory(plan, device.bytes); // what is free of it shows when it is taken
   const compiler = await nvrtc(process.env, driver.version);
-  const architecture = architectureOf(device, compiler.architectures);
-  requireArchitecture(architecture, compiler.architectures);
+  const architecture = firstArchitecture(driver.devices, compiler.architectures);
   const tools = { architecture, compiler, cache: options.cache ?? new KernelCache(), jobs: cores() };
   const code = await compileKernels(plan, { ...tools, compiling: options.compiling });
   const own = wantsVariants() ? variantsFor(plan, architecture) : [];

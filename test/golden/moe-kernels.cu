@@ -72,9 +72,11 @@ KERNEL void __launch_bounds__(32, BLOCKS(16)) top_k_99ef7e32(f32* values, i32* i
 }
 KERNEL_END(top_k_99ef7e32)
 
-// sum broadcast div
-KERNEL void __launch_bounds__(32, BLOCKS(16)) div_2d6c43e2(const f32* __restrict__ x, f32* y) {
+// sum broadcast div reshape route
+KERNEL void __launch_bounds__(128, BLOCKS(4)) div_route_5705abab(const f32* __restrict__ x, f32* y, const i32* __restrict__ index, i32* offsets, i32* order, i32* expert, i32* inverse) {
+  DYN_SMEM(smem);
   for (i32 task = blockIdx.x; task < 1; task += gridDim.x) {
+    const ix c = task;
     par<2>(128, [&](auto v, ix j) {
       const auto t = ld(v, x + j);
       const auto t1 = all(v, x[j / 2 * 2]);
@@ -82,15 +84,7 @@ KERNEL void __launch_bounds__(32, BLOCKS(16)) div_2d6c43e2(const f32* __restrict
       const auto t_div = t / (t1 + t2);
       st(v, y + j, t_div);
     });
-  }
-}
-KERNEL_END(div_2d6c43e2)
-
-// reshape route
-KERNEL void __launch_bounds__(128, BLOCKS(4)) route_dd679cdb(const i32* __restrict__ index, i32* offsets, i32* order, i32* expert, i32* inverse) {
-  DYN_SMEM(smem);
-  for (i32 task = blockIdx.x; task < 1; task += gridDim.x) {
-    const ix c = task;
+    __syncthreads();
     i32* const table = (i32*)(smem + 0);
     par<1>(5, [&](auto, ix j) { table[j] = 0; });
     __syncthreads();
@@ -111,7 +105,7 @@ KERNEL void __launch_bounds__(128, BLOCKS(4)) route_dd679cdb(const i32* __restri
     __syncthreads();
   }
 }
-KERNEL_END(route_dd679cdb)
+KERNEL_END(div_route_5705abab)
 
 // broadcast reshape dispatch ragged_dot sigmoid mul
 KERNEL void __launch_bounds__(128, BLOCKS(2)) ragged_dot_333a6ed5(const i32* __restrict__ offsets, const i32* __restrict__ x, const f32* __restrict__ x1, const f32* __restrict__ w, const f32* __restrict__ w1, f32* y, f32* y1, f32* y2) {
