@@ -54,7 +54,7 @@ test("attention under every kind of mask, in one block and in many, of queries a
     const [, graph] = masked(mask, { shape, dtype: "f32", scale: way === 0 ? 0.7 : -0.7, sunk: i % 3 === 0, cap });
     return { mask, graph, sequence: lower(graph, { emit: emitHost, choices: ways[way] ?? small }) };
   });
-  const lib = compiled(kernelsOf(runs.map((x) => x.sequence)));
+  const lib = compiled(kernelsOf(runs.map((x) => x.sequence)), ["-Og"]);
   for (const { mask, graph, sequence } of runs) {
     const stores = storesOf(valuesOf(graph));
     const [got = [], other] = [1, 3].map((threads) => runSequence(sequence, stores, threads, lib));
@@ -193,7 +193,7 @@ test("a query alone has the bits that it has among few, and asks for the keys an
   for (const operand of ["along<32>", "close<64, 64>"])
     assert.ok(kernels.some(({ text }) => text.split("\n").some((l) => l.includes(operand) && l.includes("(h + 1)"))));
   const stores = storesOf(valuesOf(graph));
-  for (const flags of x64 ? [[], ["-mno-avx512f"], ["-mno-avx"]] : [[]]) {
+  for (const flags of x64 ? [[], ["-mno-avx512f", "-Og"], ["-mno-avx", "-Og"]] : [[]]) {
     const [all = [], ...some] = runSequence(sequence, stores, 2, compiled(kernels, flags));
     interpret(valuesOf(graph), stores, { exact: true }).forEach((want, r) =>
       assert.ok(distance(want.data, (r === 0 ? all : some[r - 1]) ?? []) < 1e-4, `result ${r}`),
@@ -212,7 +212,7 @@ test("attention with its scores transposed", () => {
   const kernels = kernelsOf(all.map((s) => s.sequence));
   const kinds = new Set(kernels.map((k) => /^attention_[a-z]+/.exec(k.name)?.[0]));
   for (const kind of ["transposed", "heads", "keys"]) assert.ok(kinds.has(`attention_${kind}`), kind); // keys: where a bias has a gradient
-  compareOps(all, compiled(kernels));
+  compareOps(all, compiled(kernels, ["-Og"]));
 });
 test("attention keeps nothing of T x T", () => {
   const [B, T, heads] = [2, 40, 2];

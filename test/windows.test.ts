@@ -113,7 +113,7 @@ test("on the host", async () => {
         sequences[i]?.launches.some((l) => l.kernel.text.includes(word)),
         word,
       );
-  const lib = compiled(kernelsOf(sequences));
+  const lib = compiled(kernelsOf(sequences), ["-Og"]);
   sequences.forEach((sequence, i) => {
     const graph = graphs[i] as Graph;
     const stores = storesOf(valuesOf(graph));

@@ -65,6 +65,11 @@ export const opSamples = (choices?: Choices): OpSample[] =>
   [...samples(), ...shortSamples()]
     .filter(({ node }) => node.op.name !== "const" && node.results.every((v) => v.type.dtype !== "f64"))
     .map((s) => ({ ...s, sequence: lowered(graphOf(s.node.results), choices) }));
+/** Of them what is lowered otherwise than without a choice. */
+export function chosenSamples(choices: Choices): OpSample[] {
+  const usual = new Set(kernelsOf(opSamples().map((s) => s.sequence)).map((k) => k.text));
+  return opSamples(choices).filter(({ sequence }) => kernelsOf([sequence]).some((k) => !usual.has(k.text)));
+}
 /** Throws where a sample, run from a library with its kernels, is not what the op's definition gives. */
 export function compareOps(all: readonly OpSample[], lib: string): void {
   for (const { name, node, sequence } of all) {
