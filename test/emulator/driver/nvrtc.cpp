@@ -68,7 +68,7 @@ std::vector<std::string> flags() {
       "-std=c++17 -g1 -w -fPIC -march=native -ftls-model=initial-exec -fno-exceptions -fno-rtti -fno-threadsafe-statics -fno-strict-aliasing "
       "-fwrapv -fno-math-errno -fno-trapping-math");
   auto add = [&](const char* more) { for (auto& w : words_of(more)) all.push_back(w); };
-  add(mode().check || mode().count ? "-O1 -fsanitize=thread" : "-O2");
+  add(mode().check || mode().count ? "-O1 -fsanitize=thread" : "-Og");
   if (mode().count) add("-fsanitize-coverage=trace-pc");
   return all;
 }
