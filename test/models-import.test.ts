@@ -122,6 +122,14 @@ test("what a family's blocks cannot be is refused by its key", () => {
   const yarn = { rope_type: "yarn", factor: 4, mscale: 1, mscale_all_dim: 0.7 };
   refused(() => openForeign(other("deepseek_v3", { rope_parameters: yarn })), '"yarn"', "with one mscale");
   refused(() => openForeign(other("deepseek_v3", { rope_scaling: { factor: 4 } })), "factor is 4");
+  const cool = { ...yarn, mscale: 0, mscale_all_dim: 0 };
+  refused(() => openForeign(other("deepseek_v3", { rope_parameters: cool })), '"yarn"', "with one mscale");
+  const unsaid = { ...yarn, mscale: 0.7, factor: null };
+  refused(() => openForeign(other("deepseek_v3", { rope_parameters: unsaid })), '"yarn"', "with a factor");
+  refused(() => openForeign(copy("deepseek_v2", (c) => without(c, "topk_method"))), "n_group is 3");
+  refused(() => openForeign(copy("dots1", (c) => ({ ...without(c, "sliding_window"), max_window_layers: 1 }))), "is 1");
+  const heated = { rope_type: "yarn", factor: 4, original_max_position_embeddings: 16, attention_factor: 1 };
+  refused(() => openForeign(other("gpt_oss", { rope_parameters: heated })), "attention_factor is 1");
   refused(() => openForeign(other("llama4_text", { no_rope_layers: [1, 1, 1, 1] })), "no_rope_layers", "[1,1,1,0]");
   refused(() => openForeign(other("llama4_text", { moe_layers: [0, 1] })), "moe_layers", "[1,3]");
   refused(() => openForeign(other("llama4_text", { interleave_moe_layer_step: 3 })), "interleave_moe_layer_step is 3");
@@ -172,6 +180,8 @@ test("older keys of config.json, and a head that is the embedding's table", () =
   assert.deepEqual(tensors.get("embed.weight")?.shape, [40, 16]);
   const { header } = openForeign(other("minimax_m2", { rope_parameters: null, rotary_dim: 6, rope_theta: 3e6 }));
   assert.deepEqual([header["part"], header["P"], header["base"]], [1, 6, 3e6]);
+  const stretched = { rope_type: "yarn", factor: 4, mscale: 1, mscale_all_dim: 1 };
+  assert.equal(openForeign(other("deepseek_v3", { rope_parameters: stretched })).header["original"], 64);
   assert.equal(openForeign(copy("dots1", (c) => without(c, "norm_topk_prob"))).header["renormalised"], false);
   assert.ok(openForeign(copy("gemma2", (c) => without(c, "tie_word_embeddings"))).tied);
 });

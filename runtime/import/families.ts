@@ -14,6 +14,7 @@ import {
   everyOther,
   everyStep,
   glm,
+  groupsOf,
   latent,
   latentNames,
   llama3,
@@ -260,6 +261,7 @@ export const families: readonly Family[] = [
       ...Object.fromEntries(scaling("rope_type").map((key) => [key, "yarn"])),
       ...Object.fromEntries(scaling("beta_fast").map((key) => [key, 32])),
       ...Object.fromEntries(scaling("beta_slow").map((key) => [key, 1])),
+      ...Object.fromEntries([...scaling("attention_factor"), ...scaling("mscale_all_dim")].map((key) => [key, null])),
     },
     names: {
       ...outer,
@@ -373,6 +375,7 @@ export const families: readonly Family[] = [
       norm_topk_prob: false,
       scoring_func: "softmax",
       topk_method: ofGroups,
+      n_group: groupsOf,
       moe_layer_freq: 1,
     },
     names: { ...latentNames, "model.layers.*.self_attn.q_proj.weight": "blocks.*.attention.query.weight" },

@@ -98,12 +98,12 @@ export const everyFull = ({ num_hidden_layers: layers }: Json): string[] =>
   Array(Number(layers)).fill("full_attention");
 export const everyStep = ({ num_hidden_layers: layers, interleave_moe_layer_step: step = 1 }: Json): number[] =>
   Array.from({ length: Number(layers) }, (_, i) => i).filter((i) => (i + 1) % Number(step) === 0);
-/** Where layers have windows, only those from here on. */
+/** Where layers have windows (as they do if nothing is said), only those from here on. */
 export const beyondWindows = ({
   sliding_window: window,
   max_window_layers: from,
   num_hidden_layers: layers,
-}: Json): unknown => (window === null || window === undefined || Number(from) >= Number(layers) ? from : layers);
+}: Json): unknown => (window === null || Number(from) >= Number(layers) ? from : layers);
 /** All blocks after the first few are mixtures, with a shared expert. */
 export const toTheLast = ({ moe_layer_end_index: end, num_hidden_layers: layers }: Json): number =>
   end === -1 ? -1 : Number(layers) - 1;
@@ -132,8 +132,9 @@ export const byAlpha = (config: Json): string => (saidOfRope(config, "alpha") ==
 function latentRope(config: Json): string {
   const type = saidOfRope(config, "rope_type") ?? saidOfRope(config, "type") ?? "default";
   const heat = saidOfRope(config, "mscale");
-  if (type === "yarn" && heat !== undefined && heat === saidOfRope(config, "mscale_all_dim")) return "yarn";
-  return type === "default" ? type : "default, or yarn with one mscale";
+  const hot = heat !== undefined && heat !== 0 && heat === saidOfRope(config, "mscale_all_dim");
+  if (type === "yarn" && hot && saidOfRope(config, "factor") !== undefined) return "yarn";
+  return type === "default" ? type : "default, or yarn with a factor and with one mscale";
 }
 /** DeepSeek-V2's and V3's: latent attention, dense blocks, then mixtures. */
 export const latent: Family["header"] = {
@@ -148,7 +149,7 @@ export const latent: Family["header"] = {
   C: said("v_head_dim"),
   scale: said("routed_scaling_factor"),
   stretch: { keys: scaling("factor"), otherwise: 1 },
-  original: { keys: scaling("original_max_position_embeddings"), otherwise: null },
+  original: said(...scaling("original_max_position_embeddings"), "max_position_embeddings"),
   heat: { keys: scaling("mscale_all_dim"), otherwise: null },
 };
 export const stretched: Family["only"] = {
@@ -175,3 +176,6 @@ export const latentNames: Family["names"] = {
 /** Where experts stand in groups, by the best of each. */
 export const ofGroups = ({ n_group: groups, topk_method: how }: Json): unknown =>
   how === "greedy" && (groups ?? 1) === 1 ? how : "group_limited_greedy";
+/** Elsewhere groups are not looked at. */
+export const groupsOf = ({ n_group: groups, topk_method: how }: Json): unknown =>
+  how === "group_limited_greedy" ? groups : 1;
