@@ -142,6 +142,15 @@ test("rows are not put together where one reads what the other writes over, or b
   assert.is(puts([put(x, row), put(x, b.slice(g, y, 1, 4, 1))]), 2);
   assert.is(puts([put(put(x, row), b.slice(g, y, 1, 4, 1)), put(y, row)]), 2);
 });
+test("a kernel that wrote what a loop reads step by step reads it by the name that it wrote it by", () => {
+  const g = new GraphBuilder(ops);
+  const x = b.tanh(g, parameter(g, "x", [64, 4]));
+  const steps = Array.from({ length: 32 }, (_, t) => b.slice(g, x, 0, t, 1));
+  const last = steps.reduce((h, step) => b.softmax(g, b.add(g, h, step)), parameter(g, "h", [1, 4]));
+  const { launches } = lower(graphOf([last, x, b.sum(g, x, [0, 1])]), backends.cuda);
+  const readers = launches.map(({ args }) => args.filter((a) => a.buffer.name.startsWith("tanh")).map((a) => a.access));
+  assert.equal(readers[0], ["write"]);
+});
 test("rows of prepared weights begin at 16 bytes, those of weights lie one after another", () => {
   const g = new GraphBuilder(ops);
   const w = parameter(g, "w", [136, 203], "bf16");

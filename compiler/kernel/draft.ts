@@ -100,14 +100,15 @@ export class Draft {
     this.given.push({ param, buffer: b, access, base, shift });
     return param;
   }
-  /** A parameter that begins at the element which the constants of an index name, and the index from there on. */
+  /** A parameter that begins at the element which the constants of an index name, and the index from there on. What a part before wrote has one name. */
   private from(
     name: string,
     b: VirtualBuffer,
     access: "read" | "part",
     at: readonly Expr[],
   ): readonly [Buffer, readonly Expr[]] {
-    if (!this.memory.inSteps || b.layout.kind !== "rows") return [this.param(name, b, access), at];
+    const isOwn = this.given.some((g) => g.buffer === b && g.access === "write");
+    if (!this.memory.inSteps || isOwn || b.layout.kind !== "rows") return [this.param(name, b, access), at];
     const first = at.map((x, i) =>
       item(b.shape, i) < 2 * manySteps ? 0 : this.aligned(b, i, constantOf(x, i === at.length - 1)),
     );
