@@ -93,6 +93,35 @@ test("what is added besides is shifted with them, and what stands outside a slic
   assert.equal(pairs(shifted(graphOf([sum]))), [4]);
   const edge = b.concat(g, [b.slice(g, dx, 0, 4, 36), none(4, 7)], 0);
   assert.equal(pairs(shifted(graphOf([edge]))), [4]);
+  const front = b.concat(g, [none(4, 7), b.slice(g, dx, 0, 0, 36)], 0);
+  assert.equal(pairs(shifted(graphOf([front]))), [4]);
+});
+test("columns are not shifted, and what is no sum of rows stays", () => {
+  const [dx] = valuesOf(backward([40, 7], 4, 2)) as [Value];
+  for (const columns of [b.slice(g, dx, 1, 2, 3), b.concat(g, [none(40, 1), dx], 1)])
+    assert.equal(pairs(shifted(graphOf([columns]))), [4]);
+  const [x, w] = [given("apart", [12, 7]), given("columns", [7, 6])];
+  const made = (shape: readonly number[]): [Value, Value] => {
+    const [p, q] = [0, 1].map((i) => b.reshape(g, b.dot(g, b.slice(g, x, 0, i, 11), w), shape)) as [Value, Value];
+    const zeros = none(1, ...shape.slice(1));
+    return [b.concat(g, [zeros, p], 0), b.concat(g, [q, zeros], 0)];
+  };
+  assert.equal(pairs(shifted(graphOf([b.sub(g, ...made([11, 6]))]))), [1, 1]);
+  assert.equal(pairs(shifted(graphOf([b.add(g, ...made([11, 2, 3]))]))), [1, 1]);
+});
+test("of more taps than one kernel takes there are several products", () => {
+  assert.equal(
+    pairs(shifted(backward([90, 2], 20, 10))).toSorted((p, q) => q - p),
+    [16, 4],
+  );
+});
+test("a sum is found under any zeros around it, and in a sum of any length", () => {
+  const [dx] = valuesOf(backward([12, 7], 3, 0)) as [Value];
+  assert.equal(pairs(shifted(graphOf([b.concat(g, [dx, none(20, 7)], 0)]))), [3]);
+  const steps = Array.from({ length: 5000 }, (_, i) => given(`step${i}`, [12, 7]));
+  const long = graphOf([steps.reduce((sum, v) => b.add(g, sum, v), dx)]);
+  const after = valuesOf(pairProducts(g, shiftRows(g, long)));
+  assert.ok(topological(after).some((n) => n.op.name === "dot" && pairsOf(n).length === 3));
 });
 /** Of matrices that lie beside each other, some begin with a panel. */
 function besides(): Graph {

@@ -53,8 +53,15 @@ class Sums {
     }
     return terms.some((t) => t.length > 1) ? terms : null;
   }
+  /** In order, however deep the sum is. */
   private added(sum: Value): Value[] {
-    return sum.node.args.flatMap((x) => (this.inner.has(x.node) ? this.added(x) : [x]));
+    const terms: Value[] = [];
+    const waiting = [sum];
+    for (let v = waiting.pop(); v; v = waiting.pop()) {
+      if (v === sum || this.inner.has(v.node)) waiting.push(...v.node.args.toReversed());
+      else terms.push(v);
+    }
+    return terms;
   }
   private isTerm(x: Value, of: Value): boolean {
     return isSum(x.node) && this.isOwn(x) && sameType(x.type, of.type);

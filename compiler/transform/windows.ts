@@ -22,7 +22,8 @@ interface Term {
 }
 /** More rows than the products have are made of nothing but zeros: a fifth of them at most. */
 const most = 1.2;
-const mostTerms = 64;
+/** Of a sum, and of what it is made of, that far is looked. */
+const [mostTerms, mostNodes] = [64, 512];
 
 const rowsOf = (shape: readonly number[]): number => shape.slice(0, -1).reduce((p, q) => p * q, 1);
 const isWhole = ({ from, size }: Window, shape: readonly number[]): boolean =>
@@ -74,16 +75,17 @@ function sumsIn(results: readonly Value[]): Map<Node, readonly Term[]> {
     const v = nth(node.results, 0);
     const sum = new Sum((x) => x === v || uses.get(x) === 1);
     sum.collect(v, { from: dims(v.type).map(() => 0), size: dims(v.type) });
+    const rows = rowsOf(dims(v.type));
+    const pays = sum.terms.every((t) => !t.product || rows <= most * rowsOf(dims(t.v.type)));
+    // with many zeros around them, products may still be one sum inside
+    if (shiftsSeveral(sum.terms) && !pays) continue;
     for (const n of sum.nodes) inner.add(n);
-    if (pays(sum.terms, v)) found.set(node, sum.terms);
+    if (shiftsSeveral(sum.terms)) found.set(node, sum.terms);
   }
   return found;
 }
-function pays(terms: readonly Term[], v: Value): boolean {
-  const shifted = terms.filter((t) => t.product && !isWhole(t.window, dims(t.v.type)));
-  const rows = rowsOf(dims(v.type));
-  return shifted.length > 1 && terms.every((t) => !t.product || rows <= most * rowsOf(dims(t.v.type)));
-}
+const shiftsSeveral = (terms: readonly Term[]): boolean =>
+  terms.filter((t) => t.product && !isWhole(t.window, dims(t.v.type))).length > 1;
 class Sum {
   readonly terms: Term[] = [];
   readonly nodes: Node[] = [];
@@ -93,7 +95,8 @@ class Sum {
   }
   /** Adds what `window` shows of v. */
   collect(v: Value, window: Window): void {
-    const inside = this.terms.length < mostTerms && this.isOwn(v) ? this.within(v, window) : null;
+    const ends = this.terms.length >= mostTerms || this.nodes.length >= mostNodes || !this.isOwn(v);
+    const inside = ends ? null : this.within(v, window);
     if (inside === null) this.terms.push({ v, window, product: productOf(v, this.isOwn) });
     else this.nodes.push(v.node);
     for (const [x, w] of inside ?? []) this.collect(x, w);
