@@ -151,6 +151,13 @@ test("a kernel that wrote what a loop reads step by step reads it by the name th
   const readers = launches.map(({ args }) => args.filter((a) => a.buffer.name.startsWith("tanh")).map((a) => a.access));
   assert.equal(readers[0], ["write"]);
 });
+test("parts of a kernel take no more shared memory together than every GPU has", () => {
+  const g = new GraphBuilder(ops);
+  const routed = Array.from({ length: 9 }, (_, i) => b.route(g, parameter(g, `choices${i}`, [64], "i32"), 4000).order);
+  const { launches } = lower(graphOf(routed), backends.cuda);
+  const shared = launches.map(({ kernel }) => kernel.launch?.shared ?? 0);
+  assert.ok(launches.length > 1 && Math.max(...shared) <= 99 * 1024, shared.join());
+});
 test("rows of prepared weights begin at 16 bytes, those of weights lie one after another", () => {
   const g = new GraphBuilder(ops);
   const w = parameter(g, "w", [136, 203], "bf16");

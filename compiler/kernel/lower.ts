@@ -126,6 +126,8 @@ class Lowering implements Memory {
   private readonly launches: VirtualLaunch[] = [];
   /** Parts that wait to be one kernel. */
   private readonly chain: Part[] = [];
+  /** Bytes of shared memory that its parts take. */
+  private chained = 0;
   /** Of the kernel that is written. */
   private scheduled: PlanKernel["schedule"];
   private contraction: Contraction | null = null;
@@ -300,14 +302,17 @@ class Lowering implements Memory {
     [this.scheduled, this.contraction] = [undefined, null];
     const part: Part = { region, kind, f, nodes, phase: this.phases.get(item(region.outputs, 0).node) ?? "forward" };
     const own = this.written([part]);
-    if (this.isLink(part, own)) return this.link(part);
+    if (this.isLink(part, own)) return this.link(part, this.emittedOf(own.kernel).launch?.shared ?? 0);
     const { scheduled } = this;
     this.endChain();
     this.add([part], own, scheduled, () => this.variant(part, own.d));
   }
-  private link(part: Part): void {
-    if (this.chain.length === this.choices.chain || this.chain.some((p) => p.phase !== part.phase)) this.endChain();
+  private link(part: Part, shared: number): void {
+    const { parts = 0, shared: room = 0 } = this.choices.chain ?? {};
+    const isFull = this.chain.length === parts || this.chained + shared > room;
+    if (isFull || this.chain.some((p) => p.phase !== part.phase)) this.endChain();
     this.chain.push(part);
+    this.chained += shared;
   }
   /** Whether it is one task of points and folds, which can follow others in one kernel. */
   private isLink({ nodes }: Part, { d, kernel }: Written): boolean {
@@ -317,6 +322,7 @@ class Lowering implements Memory {
   /** Writes the kernel of the parts that wait to be one. */
   endChain(): void {
     const parts = this.chain.splice(0);
+    this.chained = 0;
     if (parts.length > 0) this.add(parts, this.written(parts), undefined, () => null);
   }
   private add(

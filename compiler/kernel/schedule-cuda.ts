@@ -130,7 +130,7 @@ const choicesOf = (tf32: boolean): Choices => ({
   rowOfFew: 1 << 13,
   small: 1 << 14,
   operands: (rows) => (rows <= 64 ? 3 : 2),
-  chain: 8,
+  chain: { parts: 8, shared: room },
   sums,
   pitch,
   steps: chunk,

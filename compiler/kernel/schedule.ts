@@ -92,8 +92,8 @@ export interface Choices {
   readonly operands?: (rows: number) => number;
   /** From one row to the next of temporaries and prepared stores, in elements of so many bytes; the columns if not given. */
   readonly pitch?: (columns: number, bytes: number) => number;
-  /** Kernels of one task that follow one another are parts of one, up to so many; each is one of its own if not given. */
-  readonly chain?: number;
+  /** Kernels of one task that follow one another are parts of one, up to so many, and bytes of shared memory; each is one of its own if not given. */
+  readonly chain?: { readonly parts: number; readonly shared: number };
   /** Elements that a task makes of so many that are made one by one; a block of the kernel's own if not given. */
   readonly points?: (elements: number) => number;
   /** Rows of fewer points that one task makes together; 16 if not given. */
