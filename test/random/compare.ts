@@ -134,7 +134,7 @@ export function expected(
   const others = Array.from({ length: runs + (steep ? moreRuns : 0) }, (_, i) => {
     const most = i < runs ? 1 : more;
     const made = evaluate(values, stores, rounding, {
-      draw: new Draw(`disturbed ${i}`),
+      draw: new Draw(`${i}, disturbed`),
       most,
       side: item([1, -1, 0], i % 3),
     });
