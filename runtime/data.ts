@@ -57,6 +57,12 @@ export function textOf(
   return { files, bytes: lengthOf(parts), all, hash: hashOf(parts), training, heldOut, codec };
 }
 
+/** What a sample of a model that learns this begins with: a line end, or, where the text has none (what follows one is then noise), what is held out. */
+export function opening({ training, heldOut, codec }: Text): readonly number[] {
+  const lineEnd = codec.encode("\n");
+  return lineEnd.every((token) => training.includes(token)) ? lineEnd : [...heldOut.subarray(0, 1)];
+}
+
 /** Fails if the text is too short for rows of T tokens in B streams. */
 export function requireEnough(text: Text, B: number, T: number): void {
   const n = text.training.length;

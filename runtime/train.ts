@@ -7,7 +7,7 @@ import { Problem } from "../compiler/diagnostic.ts";
 import type { Bytes } from "../compiler/plan/plan.ts";
 import { type Checkpoint, checkpointSteps, newestCheckpoint } from "./checkpoint.ts";
 import { type Compiled, type CompileRequest, compileProgram, type Running } from "./compile.ts";
-import { entropies, readText, requireEnough, type Text } from "./data.ts";
+import { entropies, opening, readText, requireEnough, type Text } from "./data.ts";
 import { type Executable, storeOfInput } from "./executable.ts";
 import { asText, type GenerateOptions, generateTokens } from "./generate.ts";
 import { contextOf, generateEntries, roomFor } from "./generate-entries.ts";
@@ -91,7 +91,7 @@ export interface Training {
   /** `signal`, aborted, lets the step that runs end, saves it and ends the loop. */
   steps(signal?: AbortSignal): AsyncGenerator<Step, void>;
   /** Text that the model as it now is makes, as long as its Context allows; null if it has no `generate`, or its tokens are numbers. */
-  sample(prompt: string, how: SampleOptions): AsyncGenerator<string, void> | null;
+  sample(how: SampleOptions): AsyncGenerator<string, void> | null;
   close(): void;
 }
 
@@ -143,9 +143,9 @@ export async function openTraining(options: TrainOptions): Promise<Training> {
       lacking,
       close,
       steps: (signal) => trainSteps(signal ? { ...setup, signal } : setup),
-      sample: (prompt, how) =>
+      sample: (how) =>
         executable.entries.includes("generate:1") && text.codec.name !== "ids"
-          ? sampleText(executable, entry, setup, prompt, how)
+          ? sampleText(executable, entry, setup, how)
           : null,
     };
   } catch (error) {
@@ -240,12 +240,12 @@ export function trainingRequest(
 function sampleText(
   executable: Executable,
   entry: EntrySignature,
-  { config, text: { codec } }: Pick<TrainSetup, "config" | "text">,
-  text: string,
+  { config, text }: Pick<TrainSetup, "config" | "text">,
   how: SampleOptions,
 ): AsyncGenerator<string, void> {
   const context = contextOf(entry, config.sizes);
-  const prompt = codec.encode(text);
+  const { codec } = text;
+  const prompt = opening(text);
   const tokens = Math.min(how.tokens, roomFor(prompt, context));
   const options = { ...how, tokens, prompt, seed: config.seed, context, step: config.steps, end: codec.end };
   return asText(generateTokens(executable, options), codec.decoder(prompt));

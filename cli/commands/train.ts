@@ -159,7 +159,7 @@ const unmoved = (step: number, steps: number, aborted: boolean): string =>
     ? `stopped at step ${step}; go on with --resume`
     : `the run is at step ${step}; --steps ${step + steps} trains on`;
 async function showSample(training: Training, signal: AbortSignal): Promise<void> {
-  const sample = training.sample("\n", { tokens: 300, temperature: 0.8, signal });
+  const sample = training.sample({ tokens: 300, temperature: 0.8, signal });
   if (!sample) return;
   note("a sample:");
   for await (const piece of sample) write(piece);

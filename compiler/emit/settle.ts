@@ -11,7 +11,7 @@ export function settled(k: Kernel): Kernel {
       if (s.s === "for" || s.s === "if") return [{ ...s, body: inside(s.body) }];
       const next = list[i + 1];
       const last = changes(s) && !(s.s === "store" && next?.s === "store" && changes(next));
-      return last ? [s, { s: "sync" }] : [s];
+      return last && next?.s !== "sync" ? [s, { s: "sync" }] : [s];
     });
   return { ...k, body: inside(k.body) };
 }
