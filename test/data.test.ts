@@ -30,8 +30,8 @@ test("the last 5% is held out, and the hash is of all bytes", () => {
   assert.is.not(text.hash, textOf(counting(999)).hash);
 });
 
+const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);
 test("a sample begins with a line end where the text has one, else as the text that is held out", () => {
-  const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);
   assert.equal(opening(textOf(bytes(`a line\n${"more of it ".repeat(9)}`))), [10]);
   const plain = textOf(bytes("never an end ".repeat(9)));
   assert.equal(opening(plain), [plain.heldOut[0]]);

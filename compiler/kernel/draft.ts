@@ -1,13 +1,14 @@
 // A kernel while it is written, with the values and buffers that its parameters stand for.
 import { Bug } from "../diagnostic.ts";
-import type { Value } from "../graph/node.ts";
+import type { Node, Value } from "../graph/node.ts";
+import type { Layout } from "../plan/plan.ts";
 import type { VirtualArg, VirtualBuffer } from "../plan/sequence.ts";
 import { manySteps } from "../transform/region.ts";
-import { bytesOf } from "../types/dtype.ts";
+import { bytesOf, type DType } from "../types/dtype.ts";
 import { gcd } from "../types/numbers.ts";
-import { Builder } from "./build.ts";
+import { Builder, rowsLayout } from "./build.ts";
 import { elements } from "./elements.ts";
-import { add, address, isNum, item, load, num } from "./expr.ts";
+import { add, address, ceil, footprint, isNum, item, load, num } from "./expr.ts";
 import type { Buffer, Expr, Form } from "./ir.ts";
 import { Reader } from "./read.ts";
 import type { Choices, Contraction, Schedule } from "./schedule.ts";
@@ -186,3 +187,17 @@ export class Draft {
     });
   }
 }
+
+/** A buffer that has no place in memory yet. */
+export function virtual(
+  name: string,
+  dtype: DType,
+  shape: readonly number[],
+  store: string | null,
+  layout: Layout = rowsLayout(shape),
+): VirtualBuffer {
+  return { name, dtype, shape, layout, bytes: ceil(footprint({ shape, layout }) * bytesOf[dtype], 64), store };
+}
+/** What kernels that make it are called. */
+export const nameOf = (node: Node): string =>
+  ((node.attrs as { readonly fn?: string }).fn ?? node.op.name).replace(/\W/g, "");

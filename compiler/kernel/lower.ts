@@ -1,37 +1,27 @@
 // Graph to launches: regions, a kernel for each, and the buffers between them.
 import { createHash } from "node:crypto";
-import { Bug } from "../diagnostic.ts";
 import type { Graph, Node, Store, Value } from "../graph/node.ts";
 import { storeOf, topological, valuesOf } from "../graph/walk.ts";
 import type { LaunchShape, Layout, PlanKernel, Variant } from "../plan/plan.ts";
 import type { Assign, Sequence, VirtualArg, VirtualBuffer, VirtualLaunch } from "../plan/sequence.ts";
 import type { Region } from "../transform/region.ts";
 import { forwardNodes, fuse } from "../transform/regions.ts";
-import { bytesOf, type DType } from "../types/dtype.ts";
+import { bytesOf } from "../types/dtype.ts";
 import { product } from "../types/numbers.ts";
 import { count, dims, dtypeOf } from "../types/type.ts";
 import { accessOf } from "./access.ts";
-import * as algorithms from "./algorithms.ts";
 import { spread } from "./asks.ts";
-import { attention, attentionJoin, type KeyPieces, keyPieces } from "./attention.ts";
-import { attentionKeys, attentionQueries } from "./attention-backward.ts";
-import { attentionForward, attentionHeads, goesByHeads, goesTransposed } from "./attention-host.ts";
 import { rowsLayout } from "./build.ts";
-import * as contract from "./contract.ts";
-import { cutoff, cutoffEnd, cutoffPieces, cutoffRound, cutoffRounds } from "./cutoff.ts";
-import { Draft, type Given, type Home, type Memory } from "./draft.ts";
+import { Draft, type Given, type Home, type Memory, nameOf, virtual } from "./draft.ts";
 import { type Expanded, expand } from "./expand.ts";
-import { ceil, footprint, item } from "./expr.ts";
+import { item } from "./expr.ts";
 import type { Kernel } from "./ir.ts";
-import * as largest from "./largest.ts";
+import { launchesOf } from "./launches.ts";
 import type { StorePanels } from "./layout.ts";
 import { bytesMoved, partsRead } from "./moved.ts";
 import { finished } from "./passes.ts";
 import { print } from "./print.ts";
-import * as routing from "./route.ts";
-import { rows } from "./rows.ts";
 import { type Choices, type Contraction, contractionKey, fitting, hostChoices, type Schedule } from "./schedule.ts";
-import { type SortPass, sortedShape, sortPass, sortPasses } from "./sort.ts";
 import { isReadInSteps, placeOf, type Step, type Steps, stepsIn, stepsOf, under, writePiece } from "./steps.ts";
 import { verify } from "./verify.ts";
 
@@ -89,23 +79,6 @@ interface Written {
   readonly d: Draft;
   readonly kernel: Kernel;
 }
-type Write = (kind: string, f: (d: Draft) => void) => void;
-
-/** The kernels of ops that are not made element by element; a `route`, and a `top_k` of many, take several. */
-type Build = (d: Draft, node: Node, region: Region) => void;
-const builders: Readonly<Partial<Record<string, Readonly<Record<string, Build>>>>> = {
-  dot: { dot: contract.dot },
-  ragged_dot: { ragged_dot: contract.raggedDot },
-  ragged_outer: { ragged_outer: contract.raggedOuter },
-  ragged_sum: { ragged_sum: contract.raggedSum },
-  scan: { scan: algorithms.scan },
-  top_k: { top_k: largest.topK },
-  cutoff: { cutoff },
-  scatter: { put: (d, _, { nodes }) => algorithms.scatterSet(d, nodes) },
-  attention: { attention: (d, node) => attention(d, node) },
-  attention_backward: { attention_queries: attentionQueries, attention_keys: attentionKeys },
-};
-
 class Lowering implements Memory {
   private readonly graph: Graph;
   private readonly options: LowerOptions;
@@ -205,27 +178,10 @@ class Lowering implements Memory {
   region(region: Region): void {
     for (const v of region.outputs) if (!this.steps.only.has(v)) this.made(v);
     if (region.outputs.every((v) => product(dims(v.type)) === 0)) return;
-    const write: Write = (kind, f) => this.launch(region, kind, f);
     const [node] = region.nodes;
-    if (region.kind === "rows" || !node) return write(nameOf(item(region.outputs, 0).node), (d) => rows(d, region));
-    if (node.op.name === "concat") return this.pieces(region, item(node.results, 0));
-    if (node.op.name === "route") return this.route(node, write);
-    if (node.op.name === "top_k" && largest.sorts(node, this.choices)) return this.sort(node, write);
-    const length = node.op.name === "top_k" ? largest.largestLength(node, this.choices) : null;
-    if (length !== null) return this.largest(node, region, length);
-    const pieces = node.op.name === "cutoff" ? cutoffPieces(node, this.choices) : 1;
-    if (pieces > 1) return this.cutoff(node, pieces, write);
-    if (node.op.name === "attention" && goesTransposed(node, this.choices))
-      return write("attention_transposed", (d) => attentionForward(d, node));
-    const cut = node.op.name === "attention" ? keyPieces(node, this.choices) : null;
-    if (cut) return this.attentionInPieces(node, region, cut);
-    if (node.op.name === "attention_backward" && goesByHeads(node, this.choices))
-      return write("attention_heads", (d) => attentionHeads(d, node));
-    const kernels = builders[node.op.name];
-    if (!kernels) throw new Bug(`no kernel is known for ${node.op.name}`);
-    for (const [kind, build] of Object.entries(kernels)) write(kind, (d) => build(d, node, region));
-    for (const v of region.kind === "tile" ? contract.rowSums(region) : [])
-      this.launch({ ...region, outputs: [v] }, "sum", (d) => contract.addSums(d, v), [v.node]);
+    if (node?.op.name === "concat" && region.kind !== "rows") return this.pieces(region, item(node.results, 0));
+    for (const { kind, write, outputs, nodes } of launchesOf(region, this.choices, (v) => this.isRead(v)))
+      this.launch(outputs ? { ...region, outputs } : region, kind, write, nodes);
   }
   /** Those that their makers have not written. */
   private pieces(region: Region, concat: Value): void {
@@ -235,70 +191,11 @@ class Lowering implements Memory {
       this.launch(region, "piece", (d) => writePiece(d, step, this.home(step, step.piece)), nodes);
     }
   }
-  private route(node: Node, write: Write): void {
-    const [index] = node.args;
-    const { groups } = node.attrs as { readonly groups: number };
-    const choices = index ? item(dims(index.type), 0) : 0;
-    const digits = routing.digitsOf(choices, groups);
-    const order = (p: number): VirtualBuffer => virtual(`order.${node.id}.${p}`, "i32", [choices], null);
-    const places = digits.length > 1 || node.results.some((v, i) => i !== 1 && this.isRead(v));
-    const [only] = digits;
-    if (digits.length === 1 && only?.chunks === 1)
-      return write("route", (d) => routing.routeWhole(d, { ...only, node, before: null, after: null }, places));
-    let before: VirtualBuffer | null = null;
-    for (const [p, digit] of digits.entries()) {
-      const pass: routing.RoutePass = { ...digit, node, before, after: p + 1 < digits.length ? order(p) : null };
-      const [counts, starts] = ["counts", "places"].map((name) =>
-        virtual(`${name}.${node.id}.${p}`, "i32", [digit.chunks, digit.keys], null),
-      ) as [VirtualBuffer, VirtualBuffer];
-      write("route_count", (d) => routing.routeCount(d, pass, counts));
-      write("route_scan", (d) => routing.routeScan(d, pass, counts, places ? starts : null));
-      if (places) write("route_place", (d) => routing.routePlace(d, pass, starts));
-      before = pass.after;
-    }
-    if (digits.length > 1) write("route_offsets", (d) => routing.routeOffsets(d, node));
-  }
   private isRead(v: Value): boolean {
     return this.uses.has(v) || this.graph.results.some((r) => r.value === v);
   }
-  private attentionInPieces(node: Node, region: Region, cut: Pick<KeyPieces, "count" | "length">): void {
-    const shape = dims(item(node.results, 0).type);
-    const of = (name: string, ...more: readonly number[]): VirtualBuffer =>
-      virtual(`${name}.${node.id}`, "f32", [cut.count, product(shape.slice(0, -1)), ...more], null);
-    const pieces = { ...cut, out: of("out", item(shape, 4)), top: of("top"), total: of("total") };
-    this.launch(region, "attention_pieces", (d) => attention(d, node, pieces));
-    this.launch(region, "attention_join", (d) => attentionJoin(d, node, pieces), []);
-  }
-  /** The largest of many are sorted. */
-  private sort(node: Node, write: Write): void {
-    let before: VirtualBuffer | null = null;
-    for (let number = 0; number < sortPasses; number++) {
-      const last = number + 1 === sortPasses;
-      const after = last ? null : virtual(`order.${node.id}.${number}`, "i32", sortedShape(node), null);
-      const pass: SortPass = { number, before, after };
-      write("sort", (d) => sortPass(d, node, pass));
-      before = after;
-    }
-  }
-  /** By pieces of a row. */
-  private largest(node: Node, region: Region, length: number): void {
-    const x = item(node.args, 0);
-    const pieces = Math.ceil(item(dims(x.type), x.type.shape.length - 1) / length);
-    const of = (name: string, dtype: DType): VirtualBuffer =>
-      virtual(`${name}.${node.id}`, dtype, [count(item(node.results, 0).type), pieces], null);
-    const made = { length, values: of("tops", dtypeOf(x.type)), index: of("places", "i32") };
-    this.launch(region, "largest_pieces", (d) => largest.largestOfPiece(d, node, made));
-    this.launch(region, "largest", (d) => largest.largestOfPieces(d, node, made), []);
-  }
-  /** By pieces of a row, in rounds. */
-  private cutoff(node: Node, pieces: number, write: Write): void {
-    const rounds = cutoffRounds(node, pieces, (name, dtype, shape) =>
-      virtual(`${name}.${node.id}`, dtype, shape, null),
-    );
-    for (const round of rounds) write("cutoff_round", (d) => cutoffRound(d, node, round));
-    write("cutoff_end", (d) => cutoffEnd(d, node, item(rounds, rounds.length - 1)));
-  }
-  private launch(region: Region, kind: string, f: (d: Draft) => void, nodes = this.inside(region)): void {
+  private launch(region: Region, kind: string, f: (d: Draft) => void, given?: readonly Node[]): void {
+    const nodes = given ?? this.inside(region);
     [this.scheduled, this.contraction] = [undefined, null];
     const part: Part = { region, kind, f, nodes, phase: this.phases.get(item(region.outputs, 0).node) ?? "forward" };
     const own = this.written([part]);
@@ -443,17 +340,6 @@ function argument(kernel: Kernel, g: Given, access: typeof accessOf): VirtualArg
   if (g.shift === 0) return { buffer: g.buffer, access: g.access === "read" ? access(kernel, g.param) : g.access };
   return { buffer: g.buffer, access: g.access, shift: g.shift * bytesOf[g.buffer.dtype] };
 }
-function virtual(
-  name: string,
-  dtype: DType,
-  shape: readonly number[],
-  store: string | null,
-  layout: Layout = rowsLayout(shape),
-): VirtualBuffer {
-  return { name, dtype, shape, layout, bytes: ceil(footprint({ shape, layout }) * bytesOf[dtype], 64), store };
-}
-const nameOf = (node: Node): string => ((node.attrs as { readonly fn?: string }).fn ?? node.op.name).replace(/\W/g, "");
-
 /** `file:line` of what a node comes from. */
 function originOf(node: Node): string | null {
   if (!node.where) return null;

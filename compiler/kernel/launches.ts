@@ -1,0 +1,146 @@
+// The kernels that make a region, in order: one of most, several of what is sorted, routed or cut into pieces.
+import { Bug } from "../diagnostic.ts";
+import type { Node, Value } from "../graph/node.ts";
+import type { VirtualBuffer } from "../plan/sequence.ts";
+import type { Region } from "../transform/region.ts";
+import type { DType } from "../types/dtype.ts";
+import { product } from "../types/numbers.ts";
+import { count, dims, dtypeOf } from "../types/type.ts";
+import * as algorithms from "./algorithms.ts";
+import { attention, attentionJoin, keyPieces } from "./attention.ts";
+import { attentionKeys, attentionQueries } from "./attention-backward.ts";
+import { attentionForward, attentionHeads, goesByHeads, goesTransposed } from "./attention-host.ts";
+import * as contract from "./contract.ts";
+import { cutoff, cutoffEnd, cutoffPieces, cutoffRound, cutoffRounds } from "./cutoff.ts";
+import { type Draft, nameOf, virtual } from "./draft.ts";
+import { item } from "./expr.ts";
+import * as largest from "./largest.ts";
+import * as routing from "./route.ts";
+import { rows } from "./rows.ts";
+import type { Choices } from "./schedule.ts";
+import { type SortPass, sortedShape, sortPass, sortPasses } from "./sort.ts";
+
+export interface Launch {
+  readonly kind: string;
+  readonly write: (d: Draft) => void;
+  /** What it makes, if not all of the region. */
+  readonly outputs?: readonly Value[];
+  /** The nodes that it computes, if not all of the region's. */
+  readonly nodes?: readonly Node[];
+}
+interface Asked {
+  readonly node: Node;
+  readonly region: Region;
+  readonly choices: Choices;
+  /** Whether anything reads it. */
+  readonly isRead: (v: Value) => boolean;
+}
+/** A region of any op but `concat`, whose pieces their makers write. */
+export function launchesOf(region: Region, choices: Choices, isRead: Asked["isRead"]): readonly Launch[] {
+  const [node] = region.nodes;
+  if (region.kind === "rows" || !node)
+    return [{ kind: nameOf(item(region.outputs, 0).node), write: (d) => rows(d, region) }];
+  const launches = ofOp[node.op.name];
+  if (!launches) throw new Bug(`no kernel is known for ${node.op.name}`);
+  return [...launches({ node, region, choices, isRead }), ...(region.kind === "tile" ? rowSums(region) : [])];
+}
+const rowSums = (region: Region): Launch[] =>
+  contract
+    .rowSums(region)
+    .map((v) => ({ kind: "sum", write: (d) => contract.addSums(d, v), outputs: [v], nodes: [v.node] }));
+
+type Write = (d: Draft, node: Node, region: Region) => void;
+const one =
+  (kind: string, write: Write) =>
+  ({ node, region }: Asked): readonly Launch[] => [{ kind, write: (d) => write(d, node, region) }];
+const ofOp: Readonly<Partial<Record<string, (asked: Asked) => readonly Launch[]>>> = {
+  dot: one("dot", contract.dot),
+  ragged_dot: one("ragged_dot", contract.raggedDot),
+  ragged_outer: one("ragged_outer", contract.raggedOuter),
+  ragged_sum: one("ragged_sum", contract.raggedSum),
+  scan: one("scan", algorithms.scan),
+  scatter: one("put", (d, _, { nodes }) => algorithms.scatterSet(d, nodes)),
+  top_k: topK,
+  cutoff: cutoffs,
+  route: routes,
+  attention: attentions,
+  attention_backward: ({ node, choices }) =>
+    goesByHeads(node, choices)
+      ? [{ kind: "attention_heads", write: (d) => attentionHeads(d, node) }]
+      : [
+          { kind: "attention_queries", write: (d) => attentionQueries(d, node) },
+          { kind: "attention_keys", write: (d) => attentionKeys(d, node) },
+        ],
+};
+
+function attentions({ node, choices }: Asked): readonly Launch[] {
+  if (goesTransposed(node, choices)) return [{ kind: "attention_transposed", write: (d) => attentionForward(d, node) }];
+  const cut = keyPieces(node, choices);
+  if (!cut) return [{ kind: "attention", write: (d) => attention(d, node) }];
+  const shape = dims(item(node.results, 0).type);
+  const of = (name: string, ...more: readonly number[]): VirtualBuffer =>
+    virtual(`${name}.${node.id}`, "f32", [cut.count, product(shape.slice(0, -1)), ...more], null);
+  const pieces = { ...cut, out: of("out", item(shape, 4)), top: of("top"), total: of("total") };
+  return [
+    { kind: "attention_pieces", write: (d) => attention(d, node, pieces) },
+    { kind: "attention_join", write: (d) => attentionJoin(d, node, pieces), nodes: [] },
+  ];
+}
+function topK({ node, choices }: Asked): readonly Launch[] {
+  if (largest.sorts(node, choices)) return sorts(node);
+  const length = largest.largestLength(node, choices);
+  if (length === null) return [{ kind: "top_k", write: (d) => largest.topK(d, node) }];
+  const x = item(node.args, 0);
+  const pieces = Math.ceil(item(dims(x.type), x.type.shape.length - 1) / length);
+  const of = (name: string, dtype: DType): VirtualBuffer =>
+    virtual(`${name}.${node.id}`, dtype, [count(item(node.results, 0).type), pieces], null);
+  const made = { length, values: of("tops", dtypeOf(x.type)), index: of("places", "i32") };
+  return [
+    { kind: "largest_pieces", write: (d) => largest.largestOfPiece(d, node, made) },
+    { kind: "largest", write: (d) => largest.largestOfPieces(d, node, made), nodes: [] },
+  ];
+}
+function sorts(node: Node): readonly Launch[] {
+  const order = Array.from({ length: sortPasses - 1 }, (_, number) =>
+    virtual(`order.${node.id}.${number}`, "i32", sortedShape(node), null),
+  );
+  return Array.from({ length: sortPasses }, (_, number): Launch => {
+    const pass: SortPass = { number, before: order[number - 1] ?? null, after: order[number] ?? null };
+    return { kind: "sort", write: (d) => sortPass(d, node, pass) };
+  });
+}
+function cutoffs({ node, choices }: Asked): readonly Launch[] {
+  const pieces = cutoffPieces(node, choices);
+  if (pieces <= 1) return [{ kind: "cutoff", write: (d) => cutoff(d, node) }];
+  const rounds = cutoffRounds(node, pieces, (name, dtype, shape) => virtual(`${name}.${node.id}`, dtype, shape, null));
+  return [
+    ...rounds.map((round) => ({ kind: "cutoff_round", write: (d: Draft) => cutoffRound(d, node, round) })),
+    { kind: "cutoff_end", write: (d) => cutoffEnd(d, node, item(rounds, rounds.length - 1)) },
+  ];
+}
+/** Digit by digit; where few choices leave one count of one digit, all in one kernel. */
+function routes({ node, isRead }: Asked): readonly Launch[] {
+  const { groups } = node.attrs as { readonly groups: number };
+  const choices = item(dims(item(node.args, 0).type), 0);
+  const digits = routing.digitsOf(choices, groups);
+  const places = digits.length > 1 || node.results.some((v, i) => i !== 1 && isRead(v));
+  const [only] = digits;
+  if (digits.length === 1 && only?.chunks === 1) {
+    const pass: routing.RoutePass = { ...only, node, before: null, after: null };
+    return [{ kind: "route", write: (d) => routing.routeWhole(d, pass, places) }];
+  }
+  const of = (name: string, p: number, shape: readonly number[]): VirtualBuffer =>
+    virtual(`${name}.${node.id}.${p}`, "i32", shape, null);
+  const order = digits.slice(1).map((_, p) => of("order", p, [choices]));
+  const passes = digits.flatMap((digit, p): Launch[] => {
+    const pass: routing.RoutePass = { ...digit, node, before: order[p - 1] ?? null, after: order[p] ?? null };
+    const [counts, starts] = [of("counts", p, [digit.chunks, digit.keys]), of("places", p, [digit.chunks, digit.keys])];
+    return [
+      { kind: "route_count", write: (d) => routing.routeCount(d, pass, counts) },
+      { kind: "route_scan", write: (d) => routing.routeScan(d, pass, counts, places ? starts : null) },
+      ...(places ? [{ kind: "route_place", write: (d: Draft) => routing.routePlace(d, pass, starts) }] : []),
+    ];
+  });
+  const offsets: Launch = { kind: "route_offsets", write: (d) => routing.routeOffsets(d, node) };
+  return digits.length > 1 ? [...passes, offsets] : passes;
+}
