@@ -7,6 +7,7 @@ import { nth, number } from "../ops/common.ts";
 import { wholeOf } from "../ops/pairs.ts";
 import { piecesOf } from "../ops/view.ts";
 import { madeBy, splatOf } from "../rewrite/pattern.ts";
+import { product } from "../types/numbers.ts";
 import { dims, dtypeOf } from "../types/type.ts";
 
 /** Where along each axis what is made begins in what is read, which has zeros around it, and how many places it has. */
@@ -25,7 +26,7 @@ const most = 1.2;
 /** Of a sum, and of what it is made of, that far is looked. */
 const [mostTerms, mostNodes] = [64, 512];
 
-const rowsOf = (shape: readonly number[]): number => shape.slice(0, -1).reduce((p, q) => p * q, 1);
+const rowsOf = (shape: readonly number[]): number => product(shape.slice(0, -1));
 const isWhole = ({ from, size }: Window, shape: readonly number[]): boolean =>
   from.every((n, i) => n === 0 && size[i] === shape[i]);
 
@@ -130,19 +131,15 @@ function productOf(v: Value, isOwn: (v: Value) => boolean): Term["product"] {
 function summed(g: Builder, terms: readonly Term[], now: (v: Value) => Value): Value {
   const seen = new Map<Term, Value>();
   for (const group of byRead(terms)) {
-    const x = readBy(g, nth(group, 0), now);
-    shown(
-      g,
-      x,
-      group.map((t) => t.window),
-    ).forEach((v, i) => seen.set(nth(group, i), v));
+    const windows = group.map((t) => t.window);
+    const views = shown(g, readBy(g, nth(group, 0), now), windows);
+    for (const [i, t] of group.entries()) seen.set(t, nth(views, i));
   }
-  return terms
-    .map((t) => {
-      const x = seen.get(t) as Value;
-      return t.product ? b.matmul(g, x, now(t.product.w)) : x;
-    })
-    .reduce((x, y) => b.add(g, x, y));
+  const termOf = (t: Term): Value => {
+    const x = seen.get(t) as Value;
+    return t.product ? b.matmul(g, x, now(t.product.w)) : x;
+  };
+  return terms.map(termOf).reduce((x, y) => b.add(g, x, y));
 }
 /** Terms of one tensor. */
 function byRead(terms: readonly Term[]): Iterable<Term[]> {
