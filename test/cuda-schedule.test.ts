@@ -120,6 +120,7 @@ test("for one token, what is one task each is one kernel; so are three products 
   const sequence = loweredForCuda(graph);
   const kinds = sequence.launches.map(({ kernel }) => kernel.name.replace(/_[0-9a-f]{8}$/, ""));
   assert.equal(kinds.toSorted(), ["div_top_k_route", "dot", "dot", "put"]);
+  for (const { kernel } of sequence.launches) assert.not.match(kernel.text, /__syncthreads\(\);\s+__syncthreads/);
   const stores = storesOf(valuesOf(graph));
   const modules = await modulesOf(kernelsOf([sequence]));
   for (const way of ways) {

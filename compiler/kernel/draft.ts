@@ -1,6 +1,6 @@
 // A kernel while it is written, with the values and buffers that its parameters stand for.
 import { Bug } from "../diagnostic.ts";
-import type { Node, Value } from "../graph/node.ts";
+import type { Value } from "../graph/node.ts";
 import type { Layout } from "../plan/plan.ts";
 import type { VirtualArg, VirtualBuffer } from "../plan/sequence.ts";
 import { manySteps } from "../transform/region.ts";
@@ -198,6 +198,3 @@ export function virtual(
 ): VirtualBuffer {
   return { name, dtype, shape, layout, bytes: ceil(footprint({ shape, layout }) * bytesOf[dtype], 64), store };
 }
-/** What kernels that make it are called. */
-export const nameOf = (node: Node): string =>
-  ((node.attrs as { readonly fn?: string }).fn ?? node.op.name).replace(/\W/g, "");

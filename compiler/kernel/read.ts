@@ -40,7 +40,7 @@ export class Reader {
     const known = this.k.recall(key);
     if (known) return known;
     const loaded = this.sources.element(v, at);
-    const x = this.named(loaded ? "t" : nameOf(v.node), v, loaded ?? this.computed(v, at));
+    const x = this.named(loaded ? "t" : `t_${nameOf(v.node)}`, v, loaded ?? this.computed(v, at));
     this.k.remember(key, x);
     return x;
   }
@@ -56,10 +56,8 @@ export class Reader {
   }
 }
 /** A name from moec's own words, for readers of the text. */
-function nameOf(node: Node): string {
-  const attrs = node.attrs as { readonly fn?: string };
-  return `t_${(attrs.fn ?? node.op.name).replace(/\W/g, "")}`;
-}
+export const nameOf = ({ op, attrs }: Node): string =>
+  ((attrs as { readonly fn?: string }).fn ?? op.name).replace(/\W/g, "");
 /** Argument `i` of a node, and its result `i`. */
 export const operand = ({ args }: Pick<Node, "args">, i = 0): Value => item(args, i);
 export const result = ({ results }: Pick<Node, "results">, i = 0): Value => item(results, i);

@@ -203,14 +203,9 @@ function putsAlike(g: Group, part: Part): boolean {
   if (!first || first.op.name !== "scatter" || nodes.some((n) => putForm(n) !== putForm(first))) return false;
   const [bases, read] = [
     nodes.map(({ args: [base] }) => base),
-    nodes.flatMap(({ args }) => args.slice(1).map(unmoved)),
+    nodes.flatMap(({ args }) => args.slice(1).map(wholeOf)),
   ];
   return innerOf(g, part).length === 0 && new Set(bases).size === bases.length && !read.some((v) => bases.includes(v));
-}
-/** What a value is a view of. */
-function unmoved(v: Value): Value {
-  const [x] = v.node.args;
-  return v.node.op.lower === "view" && x ? unmoved(x) : v;
 }
 /** Two contractions whose left operands, groups and space are one. */
 function sameRows(a: Node, b: Node): boolean {
