@@ -66,8 +66,11 @@ export interface Builder {
   add<A>(op: Op<A>, args: readonly Value[], attrs: A): Node<A>;
 }
 
-/** How a node becomes code. leaf: nothing runs. point: one element from one of each argument. view: an index map. */
-export type Lowering = "leaf" | "point" | "view" | "reduce" | "tile" | "algorithm";
+/**
+ * How a node becomes code. leaf: nothing runs. point: one element from one of each argument. view: an index map. together: no kernel, a step that
+ * all workers make at once.
+ */
+export type Lowering = "leaf" | "point" | "view" | "reduce" | "tile" | "algorithm" | "together";
 
 /** Everything about one operation. Adding an op is one record and one line in ops/list.ts. */
 export interface Op<A = unknown> {
@@ -79,6 +82,12 @@ export interface Op<A = unknown> {
   infer(args: readonly Type[], attrs: A): readonly Type[];
   /** The definition, slow and obvious, in f64; the caller rounds results to their dtypes. */
   eval(args: readonly NdArray[], attrs: A, types: readonly Type[]): readonly Float64Array[];
+  /** Of an op that workers do together, its definition: what each of them gets, from what each of them has. */
+  together?(
+    args: readonly (readonly NdArray[])[],
+    attrs: A,
+    types: readonly Type[],
+  ): readonly (readonly Float64Array[])[];
   /** Gradients of the arguments from those of the results (null: none). */
   vjp(node: Node<A>, grads: readonly (Value | null)[], g: Builder): readonly (Value | null)[];
   /** The same op inside a routed call or over a stack; called only where some argument is not plain. */
@@ -134,8 +143,8 @@ export const plainStore = (name: string, role: Store["role"], type: Type, saved 
   saved,
   where: null,
 });
-/** Inputs that the runtime gives to every entry that reads them. `$key`: i32[2] = seed, number of the call. `$step`: i32[]. */
-export const hidden = { key: "$key", step: "$step" } as const;
+/** Inputs that the runtime gives to every entry that reads them. `$key`: i32[2] = seed, number of the call. `$step`: i32[]. `$rank`: i32[], which worker this is. */
+export const hidden = { key: "$key", step: "$step", rank: "$rank" } as const;
 /** The same for the random numbers of one place: i32[2] = seed, number of the call ^ place. */
 export const hiddenKey = (place: number): string => `${hidden.key}^${place}`;
 /** 0 of the key of all places; null: the store is no key. */

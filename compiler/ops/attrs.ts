@@ -103,6 +103,10 @@ export interface OpAttrs {
   };
   readonly top_k: { readonly k: Size };
   readonly cutoff: None;
+  // together
+  readonly all_gather: { readonly workers: number };
+  readonly all_reduce: { readonly fn: "sum" | "max" | "min" };
+  readonly exchange: { readonly workers: number; readonly back: boolean };
 }
 export type OpName = keyof OpAttrs;
 export const none: None = {};

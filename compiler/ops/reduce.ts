@@ -11,6 +11,7 @@ const folds = {
   max: { start: Number.NEGATIVE_INFINITY, step: Math.max },
   min: { start: Number.POSITIVE_INFINITY, step: Math.min },
 };
+export const foldOf = (fn: keyof typeof folds): (typeof folds)["sum"] => folds[fn];
 const smallest = -(2 ** 31);
 /** What is left of nothing: for integers the ends of their range stand for the infinities. */
 const startOf = (fn: keyof typeof folds, whole: boolean): number =>
