@@ -64,6 +64,8 @@ export interface BuildRequest {
   readonly entries: readonly EntryRequest[];
   /** 1: `train` steps the optimizer. More: it adds its gradients up, and `train:update` steps from the mean of so many. */
   readonly accumulate?: number;
+  /** How many processes run the graphs together: 1. */
+  readonly workers?: number;
   readonly limits?: Limits;
 }
 /** Elements of a product, where few are too many to stand whole: those of `recompute` and of `cutHeads` if not given. For tests. */

@@ -10,16 +10,28 @@ interface Mpi {
   /** `Open MPI 4.1.4` */
   readonly version: string;
 }
-/** By which variable a launcher tells its processes how many they are, and what its library is called. */
-const launchers = [
-  { size: "OMPI_COMM_WORLD_SIZE", files: ["libmpi.so.40"] },
-  { size: "PMI_SIZE", files: ["libmpi.so.12", "libmpich.so.12"] },
-] as const;
+interface Launcher {
+  /** Variables by which it tells a process how many there are, and which of them it is. */
+  readonly size: string;
+  readonly rank: string;
+  /** What its library is called. */
+  readonly files: readonly string[];
+}
+/** Open MPI's mpirun and prun; mpiexec of MPICH and Intel MPI, and srun --mpi=pmi2; srun --mpi=pmix, whose processes may use either. */
+const launchers: readonly Launcher[] = [
+  { size: "OMPI_COMM_WORLD_SIZE", rank: "OMPI_COMM_WORLD_RANK", files: ["libmpi.so.40"] },
+  { size: "PMI_SIZE", rank: "PMI_RANK", files: ["libmpi.so.12", "libmpich.so.12"] },
+  { size: "SLURM_STEP_NUM_TASKS", rank: "PMIX_RANK", files: [] },
+];
+const started = ({ size, rank }: Launcher, environment: NodeJS.ProcessEnv): boolean =>
+  size in environment && rank in environment;
 
-/** How many workers a launcher says that it started; null where none did. */
-export function launched(environment: NodeJS.ProcessEnv = process.env): number | null {
-  const given = launchers.flatMap(({ size }) => environment[size] ?? []);
-  return given[0] === undefined ? null : Number(given[0]);
+/** How many workers a launcher says that it started, and which this is; null where none did. */
+export function launched(
+  environment: NodeJS.ProcessEnv = process.env,
+): { readonly rank: number; readonly size: number } | null {
+  const by = launchers.find((launcher) => started(launcher, environment));
+  return by ? { rank: Number(environment[by.rank]), size: Number(environment[by.size]) } : null;
 }
 /** The first MPI that loads, the launcher's before others. Throws Problem where there is none. */
 export function mpi(environment: NodeJS.ProcessEnv = process.env): Mpi {
@@ -41,10 +53,10 @@ export function mpi(environment: NodeJS.ProcessEnv = process.env): Mpi {
 export function workers(environment: NodeJS.ProcessEnv = process.env): Workers {
   const { path, version } = mpi(environment);
   const found = begun(path);
-  const size = launched(environment);
-  if (size !== null && size !== found.size)
+  const by = launched(environment);
+  if (by && by.size !== found.size)
     throw new Problem(
-      `${size} workers were started, but ${path} (${version}) knows of ${found.size}`,
+      `${by.size} workers were started, but ${path} (${version}) knows of ${found.size}`,
       "name the libmpi.so that goes with this mpirun in MOEC_LIBMPI",
     );
   return found;
@@ -64,7 +76,7 @@ function* paths(environment: NodeJS.ProcessEnv): Generator<string> {
   const { MOEC_LIBMPI: chosen } = environment;
   if (chosen) return yield chosen;
   const names = launchers
-    .toSorted((a, b) => Number(b.size in environment) - Number(a.size in environment))
+    .toSorted((a, b) => Number(started(b, environment)) - Number(started(a, environment)))
     .flatMap(({ files }): readonly string[] => files);
   const folders = [...new Set(pythonFolders().flatMap((folder) => [dirname(folder), dirname(dirname(folder))]))];
   for (const name of names) {

@@ -132,6 +132,8 @@ export interface Store {
   readonly stack: number;
   /** Part of the model or of a training checkpoint; false: a cache of one entry, or an input. */
   readonly saved: boolean;
+  /** How many workers have an equal part of it each, along its first axis, in their order; `type` is then that of a part. Absent: each has all of it. */
+  readonly split?: number;
   readonly where: Span | null;
 }
 /** One that no program declares. */

@@ -39,11 +39,12 @@ export function planMemory(given: readonly Sequence[], stores: readonly Store[],
   verifyPlan(plan, sequences, grain);
   return plan;
 }
-const planStore = ({ name, role, saved, stack }: Store, buffer: number): PlanStore => ({
+const planStore = ({ name, role, saved, stack, split }: Store, buffer: number): PlanStore => ({
   name,
   role,
   saved,
   stack,
+  ...(split === undefined ? {} : { split }),
   buffer,
 });
 

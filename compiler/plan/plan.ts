@@ -86,6 +86,8 @@ export interface PlanStore {
   readonly role: Store["role"];
   readonly saved: boolean;
   readonly stack: number;
+  /** As of a `Store`. */
+  readonly split?: number;
   readonly buffer: number;
 }
 export interface PlanResult {
