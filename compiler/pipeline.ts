@@ -18,6 +18,7 @@ import type { Kernel } from "./kernel/ir.ts";
 import { panelsOf, type StorePanels } from "./kernel/layout.ts";
 import { lower } from "./kernel/lower.ts";
 import type { Schedule } from "./kernel/schedule.ts";
+import { whole } from "./ops/across.ts";
 import * as b from "./ops/build.ts";
 import { type Form, type Observer, type Pass, run, through, timed } from "./pass.ts";
 import { planMemory } from "./plan/memory.ts";
@@ -32,6 +33,7 @@ import { gradients } from "./transform/differentiate.ts";
 import { cutHeads } from "./transform/head.ts";
 import { keyStore, keysAsInputs } from "./transform/keys.ts";
 import { pairProducts } from "./transform/pairs.ts";
+import { partition, partOf, placeOf } from "./transform/partition.ts";
 import { joinPieces } from "./transform/pieces.ts";
 import { prepare } from "./transform/prepare.ts";
 import { recompute } from "./transform/recompute.ts";
@@ -64,7 +66,7 @@ export interface BuildRequest {
   readonly entries: readonly EntryRequest[];
   /** 1: `train` steps the optimizer. More: it adds its gradients up, and `train:update` steps from the mean of so many. */
   readonly accumulate?: number;
-  /** How many processes run the graphs together: 1. */
+  /** How many run it together, each with its part of a batch and of the experts: 1. Graphs and stores are then those of one of them. */
   readonly workers?: number;
   readonly limits?: Limits;
 }
@@ -92,15 +94,18 @@ export function toGraphs(loaded: Loaded, request: BuildRequest, observer: Observ
     }),
   );
   const added: Added = { stores: [], starts: [] };
+  const { workers = 1 } = request;
+  const spread: Spread = { workers, stores: () => [...elaborated.stores(), ...added.stores] };
   const graphs = elaborated.entries.flatMap((entry) => {
     const wanted = methods.get(entry.name)?.gradients ?? false;
     const { accumulate = 1, limits } = request;
-    return step(elaborated, entry, { wanted, accumulate, added, ...(limits ? { limits } : {}) }, observer);
+    return step(elaborated, entry, { wanted, accumulate, added, spread, ...(limits ? { limits } : {}) }, observer);
   });
   const start = elaborated.init();
   const init = { ...start, results: [...start.results, ...added.starts] };
-  const first = keysAsInputs(elaborated.g, through(afterGradients(elaborated.g, observer), init, observer));
-  const stores = [...elaborated.stores(), ...added.stores, ...hiddenStores, ...first.stores];
+  const first = keysAsInputs(elaborated.g, through(afterGradients(elaborated.g, observer, {}, spread), init, observer));
+  const hidden = workers > 1 ? [...hiddenStores, rankStore] : hiddenStores;
+  const stores = [...spread.stores().map((s) => (workers > 1 ? partOf(s, workers) : s)), ...hidden, ...first.stores];
   return timed("prepare", observer, () => prepare(elaborated.g, { stores, graphs: [first.graph, ...graphs] }));
 }
 /** What elaboration is asked for. */
@@ -112,6 +117,8 @@ const methodOf = ({ method, name, sizes, given }: EntryRequest): Elaborating => 
   ...(given ? { inputs: given } : {}),
 });
 const hiddenStores: readonly Store[] = [keyStore(hidden.key), plainStore(hidden.step, "input", type("i32", []))];
+
+const rankStore = plainStore(hidden.rank, "input", type("i32", []));
 
 const graphForm: Form<Graph> = {
   name: "graph",
@@ -133,12 +140,24 @@ export const beforeGradients = (g: G, observer: Observer, limits: Limits = {}): 
     foldUpright(g, graph, limits.upright),
   ),
 ];
-export const afterGradients = (g: G, observer: Observer, limits: Limits = {}): Pass<Graph, Graph>[] => [
+/** `stores`: those that there are when a pass runs, as one alone would have them. */
+interface Spread {
+  readonly workers: number;
+  readonly stores: () => readonly Store[];
+}
+const alone: Spread = { workers: 1, stores: () => [] };
+export const afterGradients = (
+  g: G,
+  observer: Observer,
+  limits: Limits = {},
+  spread: Spread = alone,
+): Pass<Graph, Graph>[] => [
   graphPass("pieces", "what slices of a long loop send back becomes a concat", (graph) => joinPieces(g, graph)),
   graphPass("simplify", "rules of algebra, to a fixed point", (graph) => simplify(g, graph, true, watched(observer))),
   graphPass("routed", "the mixture's backward without its last product", (graph) => routedBackward(g, graph)),
   graphPass("scatters", "sums into places become routings", (graph) => expandScatters(g, graph)),
   graphPass("thin", "experts of one unit multiply rows by vectors", (graph) => thinned(g, graph)),
+  ...(spread.workers > 1 ? [partitioning(g, spread)] : []),
   graphPass("finish", "rules of algebra once more", (graph) => simplify(g, graph, true, watched(observer))),
   graphPass("recompute", "the backward makes a router's logits again", (graph) =>
     recompute(g, graph, limits.recompute),
@@ -149,6 +168,13 @@ export const afterGradients = (g: G, observer: Observer, limits: Limits = {}): P
   graphPass("windows", "what shifted products add up is products of what is shifted", (graph) => shiftRows(g, graph)),
   graphPass("pairs", "a sum of products is one contraction", (graph) => pairProducts(g, graph)),
 ];
+function partitioning(g: G, { workers, stores }: Spread): Pass<Graph, Graph> {
+  const doc = "what each of several workers does, and what they do together";
+  return graphPass("partition", doc, (graph) => {
+    const known = new Map(stores().map((s) => [s.name, placeOf(s, workers)]));
+    return partition(g, graph, workers, (name) => known.get(name) ?? whole);
+  });
+}
 const watched = ({ rewrote }: Observer): RewriteOptions =>
   rewrote ? { watch: (rule, from, to) => rewrote(rule.name, () => `${printTerm(from)} = ${printTerm(to)}`) } : {};
 
@@ -162,13 +188,14 @@ interface Wanted {
   readonly wanted: boolean;
   readonly accumulate: number;
   readonly added: Added;
+  readonly spread: Spread;
   readonly limits?: Limits;
 }
 /** One entry, with what it must compute besides its own results; with accumulated gradients, the optimizer's step apart. */
 function step(
   e: Elaboration,
   entry: ElaboratedEntry,
-  { wanted, accumulate: n, added, limits }: Wanted,
+  { wanted, accumulate: n, added, spread, limits }: Wanted,
   observer: Observer,
 ): Graph[] {
   const { g } = e;
@@ -176,7 +203,7 @@ function step(
   const forward = withTotal(entry, through(beforeGradients(g, observer, limits), withSum(entry), observer));
   const finished = (...more: Result[]): Graph =>
     through(
-      afterGradients(g, observer, limits),
+      afterGradients(g, observer, limits, spread),
       { ...forward.graph, results: [...forward.graph.results, ...more] },
       observer,
     );
@@ -193,7 +220,7 @@ function step(
   const updates = timed("optimizer", observer, () => training.update(sums.means));
   added.stores.push(...sums.stores);
   added.starts.push(...sums.clears);
-  const update = through(afterGradients(g, observer), updateGraph(entry.name, updates, sums), observer);
+  const update = through(afterGradients(g, observer, {}, spread), updateGraph(entry.name, updates, sums), observer);
   return [finished(...sums.adds), update];
 }
 /** Each trained parameter's gradient, by its store. */

@@ -34,6 +34,7 @@ export function interpret(
   }
   return results.map(of);
 }
+/** The results of one node. */
 function evaluate(
   node: Node,
   args: readonly NdArray[],
@@ -43,11 +44,35 @@ function evaluate(
   const store = storeOf(node);
   if (store !== null) return [contents(node, store, stores)];
   const types = node.results.map((r) => r.type);
-  return node.op.eval(args, node.attrs, types).map((data, i) => {
-    const { type } = node.results[i] as Value;
+  return arrays(node, node.op.eval(args, node.attrs, types), exact ?? false);
+}
+const arrays = ({ results }: Node, made: readonly Float64Array[], exact: boolean): NdArray[] =>
+  made.map((data, i) => {
+    const { type } = results[i] as Value;
     const dtype = dtypeOf(type);
     return { dtype, shape: dims(type), data: exact && isFloat(dtype) ? data : rounded(dtype, data) };
   });
+/** The same for several workers, each with its own stores, who do together what only they can: the values of `results` for each. */
+export function interpretTogether(
+  results: readonly Value[],
+  stores: readonly ReadonlyMap<string, NdArray>[],
+  { exact = false }: InterpretOptions = {},
+): NdArray[][] {
+  const known = new Map<Value, readonly NdArray[]>();
+  for (const node of topological(results)) {
+    const args = stores.map((_, w) => node.args.map((a) => known.get(a)?.[w] as NdArray));
+    const types = node.results.map((r) => r.type);
+    const made =
+      node.op.together?.(args, node.attrs, types).map((own) => arrays(node, own, exact)) ??
+      stores.map((own, w) => evaluate(node, args[w] ?? [], own, { exact }));
+    node.results.forEach((r, i) =>
+      known.set(
+        r,
+        made.map((own) => own[i] as NdArray),
+      ),
+    );
+  }
+  return stores.map((_, w) => results.map((r) => known.get(r)?.[w] as NdArray));
 }
 function contents(node: Node, store: string, stores: ReadonlyMap<string, NdArray>): NdArray {
   const array = stores.get(store);

@@ -56,6 +56,37 @@ export interface Outer {
   readonly by: Routing | null;
 }
 
+/**
+ * How an axis is cut among workers. even: each has a run of the same length, in their order. rows: the sorted rows of a routing, each worker those of
+ * its own choices, or (`owned`) those that any worker has of its own groups; past the last are rows of nothing.
+ */
+export type Cut = { readonly kind: "even" } | { readonly kind: "rows"; readonly by: Node; readonly owned: boolean };
+/**
+ * What a value is among workers, of whom each has a part. whole: all have all of it. cut: along an axis; `clean`: rows of nothing are zero. partial: theirs together, by
+ * `fn`, are it. routing: a result of the route node `by` on a worker's own choices; its offsets, where `owned`, are of the groups that it owns.
+ */
+export type Placement =
+  | { readonly kind: "whole" }
+  | { readonly kind: "cut"; readonly axis: number; readonly cut: Cut; readonly clean?: boolean }
+  | { readonly kind: "partial"; readonly fn: "sum" | "max" | "min" }
+  | { readonly kind: "routing"; readonly by: Node; readonly owned: boolean };
+/** What records ask about the workers. */
+export interface Workers {
+  readonly count: number;
+  /** Whether a routing is one of each worker's own choices. */
+  isLocal(route: Node): boolean;
+  /** Whether its rows go to the workers that own their groups. */
+  isExchanged(route: Node): boolean;
+  /** How long an axis of `n` is that is cut so. */
+  length(n: number, cut: Cut): number;
+}
+/** How an op is done by workers on their parts: what its arguments must be, what its results then are, and attributes that differ. */
+export interface Across<A = unknown> {
+  readonly args: readonly Placement[];
+  readonly results: readonly Placement[];
+  readonly attrs?: A;
+}
+
 /** What rules make nodes with: a GraphBuilder. */
 export interface Builder {
   /** The span that nodes made now come from. */
@@ -92,6 +123,8 @@ export interface Op<A = unknown> {
   vjp(node: Node<A>, grads: readonly (Value | null)[], g: Builder): readonly (Value | null)[];
   /** The same op inside a routed call or over a stack; called only where some argument is not plain. */
   mapped(args: readonly Mapped[], attrs: A, g: Builder, node: Node<A>): readonly Mapped[];
+  /** The same op by workers that have parts of its arguments, not all of them whole; null, or absent: it wants them whole. */
+  across?(node: Node<A>, args: readonly Placement[], workers: Workers): Across<A> | null;
   /** An argument whose elements choose one of `among` places, or none if they are outside. */
   chooses?(node: Node<A>): { readonly index: Value; readonly among: number };
   /** How long the axis is whose places result `i` holds, each of which may be among them; null: its elements are no places. */

@@ -2,9 +2,10 @@
 // What a query and a key are compared by is any number of pairs of positions (places in the sequence, documents, rows and columns of an image).
 // Axes: B sequences, G groups of keys, R query heads a group, T queries, U keys, A and C the widths of keys and values.
 import { TypeMismatch } from "../graph/builder.ts";
-import type { Builder, Mapped, NdArray, Node, Value } from "../graph/node.ts";
+import type { Across, Builder, Mapped, NdArray, Node, Placement, Value } from "../graph/node.ts";
 import { equalAll, type Size } from "../types/size.ts";
 import { count, dims, dtypeOf, showType, type Type, type } from "../types/type.ts";
+import { leading, pointwise } from "./across.ts";
 import type { Bound, Clause, OpAttrs } from "./attrs.ts";
 import * as b from "./build.ts";
 import { define, need, nth, one, at as read, sample } from "./common.ts";
@@ -121,6 +122,10 @@ function showBound({ at, seen, plus, pair }: Bound): string {
 }
 const times = (n: number, name: string): string => (n === 0 ? "" : n < 0 ? `-${name}` : name);
 
+/** All arguments and results begin with the axis of sequences. */
+const bySequence = (node: Node<Attrs>, args: readonly Placement[]): Across<Attrs> | null =>
+  leading(args)?.axis === 0 ? pointwise(node, args) : null;
+
 export const attention = define<"attention">({
   name: "attention",
   doc:
@@ -158,6 +163,7 @@ export const attention = define<"attention">({
   vjp: (node, [dout = null, dsums = null], g) =>
     dout || dsums ? backward(node, dout, dsums, g) : node.args.map(() => null),
   mapped: (args, attrs, g) => perSequence("attention", args, attrs, g),
+  across: bySequence,
   flops: (node) => 2 * scoreCount(node) * (width(node, 0) + width(node, 2)),
   samples: (g) => sampleAttention(g).map(({ args, attrs }) => b.make(g, "attention", args, attrs)),
   show,
@@ -239,6 +245,7 @@ export const attention_backward = define<"attention_backward">({
     );
   },
   mapped: (args, attrs, g) => perSequence("attention_backward", args, attrs, g),
+  across: bySequence,
   flops: (node) => scoreCount(node) * (6 * width(node, 0) + 4 * width(node, 2)),
   samples: (g) =>
     sampleAttention(g).map(({ args, attrs }) => {

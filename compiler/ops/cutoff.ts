@@ -3,6 +3,7 @@ import type { NdArray } from "../graph/node.ts";
 import { isFloat } from "../types/dtype.ts";
 import { equalAll } from "../types/size.ts";
 import { count, dims, dtypeOf, showType, type } from "../types/type.ts";
+import { rowwise } from "./across.ts";
 import { none } from "./attrs.ts";
 import * as b from "./build.ts";
 import { at, define, need, needAxis, needFloat, needSame, nth, one, sample, three } from "./common.ts";
@@ -40,6 +41,7 @@ export const cutoff = define<"cutoff">({
     return [b.where(g, chosen, wide(b.div(g, dy, equals)), 0), null, null];
   },
   mapped: pointwise("cutoff"),
+  across: rowwise,
   flops: ({ args }) => 2 * keyBits * count(one(args).type),
   samples: (g) =>
     [

@@ -1,8 +1,9 @@
 // The contraction of two tensors.
-import type { Builder, Mapped, NdArray, Node, Routing, Value } from "../graph/node.ts";
+import type { Builder, Mapped, NdArray, Node, Placement, Routing, Value } from "../graph/node.ts";
 import { product } from "../types/numbers.ts";
 import { equal, equalAll } from "../types/size.ts";
 import { dims, dtypeOf, showType, type Type, type } from "../types/type.ts";
+import { type CutAt, cutAt, isCut, partial, summed, whole } from "./across.ts";
 import { none } from "./attrs.ts";
 import * as b from "./build.ts";
 import { at, define, made, need, needFloat, needSame, nth, one, sample } from "./common.ts";
@@ -32,6 +33,12 @@ export const dot = define<"dot">({
       b.isTurned(x) ? b.swap(g, b.dot(g, y, turned)) : b.dot(g, dz, b.swap(g, y)),
       b.isTurned(y) ? b.swap(g, b.dot(g, turned, x)) : b.dot(g, b.swap(g, x), dz),
     ]);
+  },
+  across(node, args) {
+    const rank = dims(one(node.args).type).length;
+    const first = chunked(args).find(([p, q]) => isCut(p) || isCut(q));
+    const rule = first && productAcross(...first, rank);
+    return rule ? { args: chunked(args).flatMap(() => rule.args), results: [rule.result] } : null;
   },
   mapped(args, _, g) {
     const space = spaceOf(args);
@@ -66,6 +73,16 @@ export const dot = define<"dot">({
 function sumOfProducts(g: Builder, depths: readonly number[]): Node {
   const args = depths.flatMap((k, i) => [sample(g, "f32", [5, k], `a${i}`), sample(g, "f32", [k, 6], `b${i}`)]);
   return b.make(g, "dot", args, none);
+}
+/** What both operands of a product must be, and what it then is: along the batch, the rows, the columns, or the depth, which is a sum. */
+function productAcross(p: Placement, q: Placement, rank: number): { args: [Placement, Placement]; result: Placement } {
+  const [rows, last] = [rank - 2, rank - 1];
+  const at = isCut(p) ? p : (q as CutAt);
+  const { axis, cut } = at;
+  if (axis < rows) return { args: [cutAt(axis, cut), cutAt(axis, cut)], result: cutAt(axis, cut) };
+  const isDepth = at === p ? axis === last : axis === rows;
+  if (isDepth) return { args: [summed(last, cut), summed(rows, cut)], result: partial("sum") };
+  return { args: at === p ? [at, whole] : [whole, at], result: cutAt(axis, cut) };
 }
 function productOf(a: Type, c: Type): Type {
   needFloat("`@`", a);

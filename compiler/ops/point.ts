@@ -1,9 +1,10 @@
 // One element of the result from one of each operand.
 
-import type { Builder, Value } from "../graph/node.ts";
+import type { Builder, Placement, Value } from "../graph/node.ts";
 import type { DType } from "../types/dtype.ts";
 import { isFloat } from "../types/dtype.ts";
 import { dtypeOf, showType, type } from "../types/type.ts";
+import * as across from "./across.ts";
 import { type BinaryName, none, type UnaryName } from "./attrs.ts";
 import * as b from "./build.ts";
 import { at, define, free, made, need, needSame, one, perElement, sample, three, two } from "./common.ts";
@@ -27,6 +28,7 @@ export const unary = define<"unary">({
   },
   vjp: ({ args, results, attrs }, [dy], g) => [dy ? unaries[attrs.fn].vjp(g, dy, one(args), one(results)) : null],
   mapped: pointwise("unary"),
+  across: across.pointwise,
   flops: (node) => unaries[node.attrs.fn].flops * made(node),
   samples: (g) => (Object.keys(unaries) as UnaryName[]).flatMap((fn) => unarySamples(g, fn).map((v) => v.node)),
   word: (attrs) => attrs.fn,
@@ -61,10 +63,16 @@ export const binary = define<"binary">({
     return dz ? binaries[attrs.fn].vjp(g, dz, x, y, one(results)) : [null, null];
   },
   mapped: pointwise("binary"),
+  across: (node, args) =>
+    adds(node.attrs.fn) && args.every(isSum)
+      ? { args, results: [across.partial("sum")] }
+      : across.pointwise(node, args),
   flops: (node) => binaries[node.attrs.fn].flops * made(node),
   samples: (g) => (Object.keys(binaries) as BinaryName[]).flatMap((fn) => binarySamples(g, fn).map((v) => v.node)),
   word: (attrs) => attrs.fn,
 });
+const adds = (fn: BinaryName): boolean => fn === "add" || fn === "sub";
+const isSum = (p: Placement): boolean => p.kind === "partial" && p.fn === "sum";
 function binarySamples(g: Builder, fn: BinaryName): Value[] {
   const dtypes = (["f32", "i32", "bool"] as const).filter((t) => binaries[fn].types(t) !== null);
   return dtypes.map((t) => {
@@ -91,6 +99,7 @@ export const select = define<"select">({
   vjp: ({ args }, [dz], g) =>
     dz ? [null, b.where(g, one(args), dz, 0), b.where(g, one(args), 0, dz)] : [null, null, null],
   mapped: pointwise("select"),
+  across: across.pointwise,
   flops: perElement(1),
   samples: (g) =>
     (["f32", "i32", "bool"] as const).map(
@@ -118,6 +127,7 @@ export const cast = define<"cast">({
     return [dy && isFloat(from) ? b.make1(g, "cast", [dy], { dtype: from }) : null];
   },
   mapped: pointwise("cast"),
+  across: across.pointwise,
   flops: perElement(1),
   samples: (g) =>
     (["f32", "bf16", "i32", "bool"] as const).flatMap((from) =>
@@ -136,6 +146,7 @@ export const detach = define<"detach">({
   eval: (args) => [one(args).data],
   vjp: () => [null],
   mapped: pointwise("detach"),
+  across: across.pointwise,
   flops: free,
   samples: (g) => [b.make(g, "detach", [sample(g, "f32", [4])], none)],
 });
@@ -161,6 +172,7 @@ export const after = define<"after">({
       ),
     ];
   },
+  across: (_, args) => (args.some((p) => p.kind === "partial") ? null : { args, results: args.slice(0, 1) }),
   flops: free,
   samples: (g) => {
     const [x, y] = [sample(g, "f32", [5, 3]), sample(g, "f32", [7], "y")];

@@ -1,10 +1,11 @@
 // Contractions over rows sorted by group. `unit` rows belong to each sorted place: group e has the rows
 // offsets[e] * unit up to offsets[e + 1] * unit. Rows past the last group are nothing: never read, and kernels do not write them.
 import { TypeMismatch } from "../graph/builder.ts";
-import type { Builder, Mapped, NdArray, Node, Value } from "../graph/node.ts";
+import type { Builder, Mapped, NdArray, Node, Placement, Value, Workers } from "../graph/node.ts";
 import { product } from "../types/numbers.ts";
 import { equal, sub } from "../types/size.ts";
 import { count, dims, showType, type Type, type } from "../types/type.ts";
+import { cutAt, partial, whole } from "./across.ts";
 import type { OpAttrs } from "./attrs.ts";
 import * as b from "./build.ts";
 import { at, define, made, need, needFloat, needSame, nth, one, sample, three, two } from "./common.ts";
@@ -68,6 +69,12 @@ export const ragged_dot = define<"ragged_dot">({
         products.reduce((p, q) => b.add(g, p, q)),
       ),
     ];
+  },
+  across(node, args, workers) {
+    const by = routedBy(node, 2, workers);
+    if (!by) return null;
+    const pair = [by.rows, by.owned ? cutAt(0) : whole];
+    return { args: [...pair, by.routing, ...args.slice(3).map((_, i) => nth(pair, i % 2))], results: [by.rows] };
   },
   flops: (node) => 2 * made(node) * depthOf(node),
   reads: matricesOfRows,
@@ -165,6 +172,7 @@ export const ragged_outer = define<"ragged_outer">({
       : [null, null, null];
   },
   mapped: () => afterwards("ragged_outer"),
+  across: (node, args, workers) => summedAcross(node, args.length - 1, workers),
   flops: ({ args }) => 2 * count(one(args).type) * nth(dims(nth(args, 1).type), 1),
   samples: (g) =>
     ragged(g).map(
@@ -209,12 +217,38 @@ export const ragged_sum = define<"ragged_sum">({
     ];
   },
   mapped: () => afterwards("ragged_sum"),
+  across: (node, args, workers) => summedAcross(node, args.length - 1, workers),
   flops: ({ args }) => count(one(args).type),
   samples: (g) =>
     ragged(g).map(
       ({ offsets, rows, unit }) => b.raggedSum(g, sample(g, "f32", [rows * unit, 2, 3]), offsets, unit).node,
     ),
 });
+interface RoutedBy {
+  readonly rows: Placement;
+  readonly routing: Placement;
+  readonly owned: boolean;
+}
+/** What the rows are whose groups' offsets argument `i` is; null: they are all here, or the offsets are not those of a routing. */
+function routedBy({ args }: Node<unknown>, i: number, workers: Workers): RoutedBy | null {
+  const { node: by, index } = nth(args, i);
+  if (by.op.name !== "route" || index !== 1 || !workers.isLocal(by)) return null;
+  const owned = workers.isExchanged(by);
+  return { rows: cutAt(0, { kind: "rows", by, owned }), routing: { kind: "routing", by, owned }, owned };
+}
+/** A sum for each group: whole groups where these have all their rows. */
+function summedAcross(
+  node: Node<unknown>,
+  offsets: number,
+  workers: Workers,
+): { args: Placement[]; results: Placement[] } | null {
+  const by = routedBy(node, offsets, workers);
+  if (!by) return null;
+  return {
+    args: node.args.map((_, i) => (i === offsets ? by.routing : by.rows)),
+    results: [by.owned ? cutAt(0) : partial("sum")],
+  };
+}
 function afterwards(name: string): never {
   throw new TypeMismatch(`${name} is made by differentiation, which comes after routed calls are elaborated`);
 }

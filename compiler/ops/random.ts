@@ -2,6 +2,7 @@
 import type { NdArray } from "../graph/node.ts";
 import { product } from "../types/numbers.ts";
 import { type } from "../types/type.ts";
+import * as across from "./across.ts";
 import * as b from "./build.ts";
 import { at, define, need, needVector, numbers, perElement, sample } from "./common.ts";
 import { lift, placed, spaceOf } from "./mapped.ts";
@@ -68,6 +69,8 @@ export const random = define<"random">({
     const values = lift(g, base, space);
     return [placed(space, b.random(g, key.value, attrs.place, numbers(attrs.shape), values))];
   },
+  // numbers are of places in the whole, which `base` alone says
+  across: (_, [, base]) => (base && across.isCut(base) ? { args: [across.whole, base], results: [base] } : null),
   flops: perElement(80),
   samples: (g) => {
     const key = sample(g, "i32", [2], "key");

@@ -1,7 +1,9 @@
 // Many elements to one, and running sums.
 import { strided, strides } from "../graph/array.ts";
+import type { Cut } from "../graph/node.ts";
 import { product } from "../types/numbers.ts";
 import { count, dims, dtypeOf, showType, type } from "../types/type.ts";
+import { cutAt, isCut, partial, pointwise, summed } from "./across.ts";
 import * as b from "./build.ts";
 import { around, define, need, needAxis, nth, one, perElement, sample } from "./common.ts";
 import { later, leading } from "./mapped.ts";
@@ -62,6 +64,13 @@ export const reduce = define<"reduce">({
     const share = b.div(g, dy, b.cast(g, b.sum(g, best, axes), dtypeOf(dy.type)));
     return [b.where(g, best, wide(share), 0)];
   },
+  across({ attrs: { fn, axes } }, [p]) {
+    if (!p || !isCut(p)) return null;
+    const { axis, cut } = p;
+    if (!axes.includes(axis)) return { args: [p], results: [cutAt(axis - axes.filter((a) => a < axis).length, cut)] };
+    const own: Cut = fn === "sum" || cut.kind === "even" ? cut : { ...cut, owned: false };
+    return { args: [fn === "sum" ? summed(axis, own) : cutAt(axis, own)], results: [partial(fn)] };
+  },
   mapped: leading("reduce", ({ fn, axes }) => ({ fn, axes: later(axes) })),
   flops: ({ args }) => count(one(args).type),
   samples: (g) =>
@@ -105,6 +114,7 @@ export const scan = define<"scan">({
     return [out];
   },
   vjp: ({ attrs }, [dy], g) => [dy ? b.make1(g, "scan", [dy], { ...attrs, reverse: !attrs.reverse }) : null],
+  across: (node, [p]) => (p && isCut(p) && p.axis !== node.attrs.axis ? pointwise(node, [p]) : null),
   mapped: leading("scan", (attrs) => ({ ...attrs, axis: attrs.axis + 1 })),
   flops: perElement(1),
   samples: (g) =>

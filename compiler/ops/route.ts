@@ -1,8 +1,9 @@
 // A routing: choices sorted by group, and rows carried there and back. Every other thing a mixture needs follows from these three.
-import type { Builder, Mapped, NdArray, Routing, Value } from "../graph/node.ts";
+import type { Builder, Mapped, NdArray, Placement, Routing, Value, Workers } from "../graph/node.ts";
 import { product } from "../types/numbers.ts";
 import { add, equal, type Size, show } from "../types/size.ts";
 import { dims, showType, type Type, type } from "../types/type.ts";
+import { cutAt, isCut } from "./across.ts";
 import { none, type OpName } from "./attrs.ts";
 import * as b from "./build.ts";
 import {
@@ -52,6 +53,10 @@ export const route = define<"route">({
     return [order, offsets, inverse, expert];
   },
   vjp: () => [null],
+  across: (node, [p]) =>
+    p && isCut(p) && p.cut.kind === "even"
+      ? { args: [p], results: node.results.map(() => ({ kind: "routing", by: node, owned: false })) }
+      : null,
   mapped: (args, { groups }, g) => nestedRoute(g, one(args), number(groups)),
   flops: perElement(4),
   samples: (g) =>
@@ -137,6 +142,19 @@ function inferCarry(what: OpName, args: readonly Type[]): Type[] {
   need(equal(size, nth(order.shape, 0)), () => `${what} moves as many rows as its routing has`);
   return [x];
 }
+/** By a routing of each worker's own choices: `moves` says from what to what. */
+function carriedAcross(
+  args: readonly Value[],
+  workers: Workers,
+  moves: (choices: Placement, rows: Placement) => [Placement, Placement],
+): { args: Placement[]; results: Placement[] } | null {
+  const [, { node: by, index }, inverse] = three(args);
+  const fits = by.op.name === "route" && index === 0 && inverse.node === by && inverse.index === 2;
+  if (!fits || !workers.isLocal(by)) return null;
+  const [from, to] = moves(cutAt(0), cutAt(0, { kind: "rows", by, owned: false }));
+  const routing: Placement = { kind: "routing", by, owned: false };
+  return { args: [from, routing, routing], results: [to] };
+}
 function moved(x: NdArray, from: NdArray): Float64Array {
   const size = product(x.shape.slice(1));
   return x.data.map((_, i) => {
@@ -163,6 +181,7 @@ export const dispatch = define<"dispatch">({
     null,
   ],
   mapped: (args, _, g) => nestedCarry("dispatch", args, g),
+  across: ({ args }, _, workers) => carriedAcross(args, workers, (choices, rows) => [choices, rows]),
   flops: free,
   samples: (g) => carried(g).map(({ x, by }) => b.dispatch(g, x, by).node),
 });
@@ -178,6 +197,7 @@ export const combine = define<"combine">({
     null,
   ],
   mapped: (args, _, g) => nestedCarry("combine", args, g),
+  across: ({ args }, _, workers) => carriedAcross(args, workers, (choices, rows) => [rows, choices]),
   flops: free,
   samples: (g) => carried(g).map(({ x, by }) => b.combine(g, x, by).node),
 });

@@ -1,8 +1,9 @@
 // Indexing by data: an index outside its axis means none.
-import type { Builder, Mapped, NdArray, Node, Value } from "../graph/node.ts";
+import type { Builder, Mapped, NdArray, Node, Placement, Value } from "../graph/node.ts";
 import { fromTo, product } from "../types/numbers.ts";
 import { equalAll, type Size, show } from "../types/size.ts";
 import { count, dims, showType, type } from "../types/type.ts";
+import { cutAt, isCut, leading, pointwise, rowwise, whole } from "./across.ts";
 import type { OpAttrs } from "./attrs.ts";
 import * as b from "./build.ts";
 import { at, define, free, made, need, needAxis, needIndex, nth, number, one, sample, three, two } from "./common.ts";
@@ -60,6 +61,7 @@ export const gather = define<"gather">({
     ];
   },
   mapped: (args, attrs, g) => mappedGather(g, ...two(args), attrs),
+  across: gatherAcross,
   chooses: ({ args, attrs: { axis } }) => ({ index: nth(args, 1), among: nth(dims(nth(args, 0).type), axis) }),
   flops: free,
   reads: (node, i) => (i === 0 ? made(node) : count(nth(node.args, i).type)),
@@ -70,6 +72,19 @@ export const gather = define<"gather">({
     b.take(g, sample(g, "f32", [0, 3]), sample(g, "i32", [4], "index")).node,
   ],
 });
+
+/** Along a common axis, by the places that are asked for, or by what lies beside them. */
+function gatherAcross(
+  { args, attrs: { axis, batch } }: Node<OpAttrs["gather"]>,
+  [p = whole, q = whole]: readonly Placement[],
+): { args: Placement[]; results: Placement[] } | null {
+  const more = dims(nth(args, 1).type).length - batch;
+  if (isCut(q) && q.axis >= batch) return { args: [whole, q], results: [cutAt(axis + q.axis - batch, q.cut)] };
+  const at = [p, q].find((c) => isCut(c) && c.axis < batch) ?? p;
+  if (!isCut(at) || at.axis === axis) return null;
+  const results = [cutAt(at.axis < axis ? at.axis : at.axis + more - 1, at.cut)];
+  return { args: [at, at.axis < batch ? at : whole], results };
+}
 
 function mappedGather(g: Builder, x: Mapped, index: Mapped, attrs: OpAttrs["gather"]): Mapped[] {
   const { axis, batch } = attrs;
@@ -139,6 +154,10 @@ export const scatter = define<"scatter">({
     const space = spaceOf(args);
     const values = args.map((m) => lift(g, m, space));
     return [placed(space, b.make1(g, "scatter", values, { ...attrs, axis: attrs.axis + 1, batch: attrs.batch + 1 }))];
+  },
+  across(node, args) {
+    const lead = leading(args);
+    return lead && lead.axis < node.attrs.batch ? pointwise(node, [lead]) : null;
   },
   flops: ({ args, attrs }) => (attrs.mode === "add" ? count(nth(args, 1).type) : 0),
   samples: (g) => {
@@ -221,6 +240,7 @@ export const top_k = define<"top_k">({
     const space = spaceOf(args);
     return b.make(g, "top_k", [lift(g, one(args), space)], attrs).results.map((value) => placed(space, value));
   },
+  across: rowwise,
   places: ({ args }, i) => (i === 1 ? (dims(one(args).type).at(-1) ?? null) : null),
   flops: ({ args, attrs }) => 10 * count(one(args).type) * Math.min(number(attrs.k), mostFolds),
   samples: (g) =>

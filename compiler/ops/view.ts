@@ -3,6 +3,7 @@ import { strided, strides } from "../graph/array.ts";
 import type { Node, Value } from "../graph/node.ts";
 import { add, equal, equalAll, product, type Size, show } from "../types/size.ts";
 import { count, dims, showType, type } from "../types/type.ts";
+import { cutAt, isCut, leading as lead, localShape, pointwise, reshaped } from "./across.ts";
 import type { OpAttrs } from "./attrs.ts";
 import * as b from "./build.ts";
 import { around, define, free, made, need, needAxis, nth, number, numbers, one, sample } from "./common.ts";
@@ -22,6 +23,14 @@ export const reshape = define<"reshape">({
   },
   eval: (args) => [one(args).data],
   vjp: ({ args }, [dy], g) => [dy ? b.reshape(g, dy, dims(one(args).type)) : null],
+  across({ args, attrs }, [p], workers) {
+    if (!p || !isCut(p)) return null;
+    const shape = numbers(attrs.shape);
+    const axis = reshaped(dims(one(args).type), shape, p, workers.count);
+    if (axis === null) return null;
+    const to = cutAt(axis, p.cut);
+    return { args: [p], results: [to], attrs: { shape: localShape(shape, to, workers) } };
+  },
   mapped: leading("reshape", ({ shape }, n) => ({ shape: [n, ...shape] })),
   flops: free,
   samples: (g) => [
@@ -59,6 +68,8 @@ export const transpose = define<"transpose">({
     ];
   },
   vjp: ({ attrs }, [dy], g) => [dy ? b.transpose(g, dy, inverted(attrs.perm)) : null],
+  across: ({ attrs }, [p]) =>
+    p && isCut(p) ? { args: [p], results: [cutAt(attrs.perm.indexOf(p.axis), p.cut)] } : null,
   mapped: leading("transpose", ({ perm }) => ({ perm: [0, ...later(perm)] })),
   flops: free,
   samples: (g) => [
@@ -101,6 +112,11 @@ export const broadcast = define<"broadcast">({
     const repeated = attrs.shape.flatMap((_, i) => (attrs.axes.includes(i) ? [] : [i]));
     return [dy ? b.sum(g, dy, repeated) : null];
   },
+  across({ attrs: { shape, axes } }, [p], workers) {
+    if (!p || !isCut(p)) return null;
+    const to = cutAt(nth(axes, p.axis), p.cut);
+    return { args: [p], results: [to], attrs: { axes, shape: localShape(numbers(shape), to, workers) } };
+  },
   mapped: leading("broadcast", ({ shape, axes }, n) => ({ shape: [n, ...shape], axes: [0, ...later(axes)] })),
   flops: free,
   reads: made,
@@ -137,6 +153,7 @@ export const slice = define<"slice">({
     const gap = (n: number) => (dy && n > 0 ? [b.like(g, b.slice(g, one(args), axis, 0, n), 0)] : []);
     return [dy ? b.concat(g, [...gap(number(start)), dy, ...gap(after)], axis) : null];
   },
+  across: ({ attrs }, [p]) => (p && isCut(p) && p.axis !== attrs.axis ? { args: [p], results: [p] } : null),
   mapped: leading("slice", (attrs) => ({ ...attrs, axis: attrs.axis + 1 })),
   flops: free,
   reads: made,
@@ -191,6 +208,7 @@ export const concat = define<"concat">({
   },
   vjp: (node, [dy], g) =>
     piecesOf(node).map(({ from, to }) => (dy ? b.slice(g, dy, node.attrs.axis, from, to - from) : null)),
+  across: (node, args) => (lead(args)?.axis === node.attrs.axis ? null : pointwise(node, args)),
   mapped: leading("concat", ({ axis }) => ({ axis: axis + 1 })),
   flops: free,
   samples: (g) =>

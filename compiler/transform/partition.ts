@@ -1,0 +1,193 @@
+// The graph that each of several workers runs on its part of a batch, and of the experts: what one graph of the whole says, op by op, with what workers
+// do together where a part is not enough. Every record says what its op needs (`across`); what none can do with parts is done whole by all.
+import { Bug } from "../diagnostic.ts";
+import type { Across, Builder, Cut, Graph, Node, Placement, Store, Value, Workers } from "../graph/node.ts";
+import { isHidden } from "../graph/node.ts";
+import { storeOf, topological, valuesOf, withValues } from "../graph/walk.ts";
+import { cutAt, even, isCut, localShape, whole } from "../ops/across.ts";
+import type { OpAttrs } from "../ops/attrs.ts";
+import * as b from "../ops/build.ts";
+import { nth } from "../ops/common.ts";
+import { dims, dtypeOf, type Type, type } from "../types/type.ts";
+import { keyOf, Parts, ranked, same } from "./parts.ts";
+import { Routings, seenAs } from "./routings.ts";
+
+/** How the runtime and graphs hold a store: its first axis among all workers where it is a batch, or a stack of experts, that they can share evenly. */
+export function placeOf(
+  { name, role, stack, type: { shape } }: Pick<Store, "name" | "role" | "stack" | "type">,
+  workers: number,
+): Placement {
+  const [first] = dims({ shape } as Type);
+  const isShared = role === "input" ? !isHidden(name) : role !== "state" && stack > 0;
+  return isShared && first !== undefined && first > 0 && first % workers === 0 ? cutAt(0) : whole;
+}
+/** The store as one worker has it. */
+export function partOf<S extends Pick<Store, "name" | "role" | "stack" | "type">>(
+  store: S,
+  workers: number,
+): S & { readonly split?: number } {
+  const place = placeOf(store, workers);
+  if (!isCut(place)) return store;
+  const { dtype, shape } = store.type;
+  const [first = 0, ...rest] = dims(store.type);
+  return { ...store, split: workers, type: shape.length === 0 ? store.type : type(dtype, [first / workers, ...rest]) };
+}
+
+/** `places`: where each store is. */
+export function partition(g: Builder, graph: Graph, workers: number, places: (store: string) => Placement): Graph {
+  const partition = new Partition(g, graph, workers, places);
+  const values = graph.results.map(({ role, name, value }) =>
+    partition.as(value, role === "store" ? places(name) : whole),
+  );
+  g.where = null;
+  return withValues(graph, values);
+}
+
+interface Known {
+  readonly value: Value;
+  readonly place: Placement;
+}
+class Partition implements Workers {
+  readonly count: number;
+  private readonly g: Builder;
+  private readonly places: (store: string) => Placement;
+  private readonly routings: Routings;
+  private readonly parts: Parts;
+  private readonly known = new Map<Value, Known>();
+  private readonly made = new Map<Value, Map<string, Value>>();
+  private readonly exchanged: ReadonlySet<Node>;
+
+  constructor(g: Builder, graph: Graph, count: number, places: (store: string) => Placement) {
+    [this.g, this.count, this.places] = [g, count, places];
+    this.routings = new Routings(g, count);
+    this.parts = new Parts(g, count, this.routings);
+    const nodes = topological(valuesOf(graph));
+    this.exchanged = new Set(nodes.flatMap((node) => (this.isOfExperts(node) ? [nth(node.args, 2).node] : [])));
+    for (const node of nodes) this.visit(node);
+  }
+
+  isLocal(route: Node): boolean {
+    return this.routings.has(route);
+  }
+  isExchanged(route: Node): boolean {
+    return this.exchanged.has(route);
+  }
+  length(n: number, cut: Cut): number {
+    return cut.kind === "rows" && cut.owned ? n : n / this.count;
+  }
+  /** The value so placed. */
+  as(v: Value, place: Placement): Value {
+    const { value, place: from } = this.of(v);
+    if (same(from, place)) return value;
+    const made = this.made.get(v) ?? new Map<string, Value>();
+    this.made.set(v, made);
+    const found =
+      made.get(keyOf(place)) ??
+      (from.kind === "routing" ? this.routed(v, from.by, place) : this.parts.convert(value, from, place));
+    made.set(keyOf(place), found);
+    return found;
+  }
+  private of(v: Value): Known {
+    const known = this.known.get(v);
+    if (!known) throw new Bug(`${v.node.op.name} has no place among workers`);
+    return known;
+  }
+  /** Products whose matrices are experts that workers share. */
+  private isOfExperts({ op, args }: Node): boolean {
+    if (op.name !== "ragged_dot") return false;
+    const offsets = nth(args, 2);
+    const groups = nth(dims(offsets.type), 0) - 1;
+    const store = storeUnder(nth(args, 1));
+    return offsets.node.op.name === "route" && groups % this.count === 0 && store !== null && isCut(this.places(store));
+  }
+  private visit(node: Node): void {
+    this.g.where = node.where;
+    const store = storeOf(node);
+    if (store !== null) return this.leaf(node, store);
+    const table = this.ownTable(node);
+    if (table) return this.set(node, [table.value], [table.place]);
+    const rule = this.rule(node);
+    const args = node.args.map((a, i) => this.as(a, rule ? nth(rule.args, i) : whole));
+    const { results } = this.g.add(node.op, args, rule?.attrs ?? node.attrs);
+    if (rule?.results[0]?.kind === "routing") this.routings.add(node, results, () => this.as(nth(node.args, 0), whole));
+    this.set(node, results, rule ? rule.results : node.results.map(() => whole));
+  }
+  /** How its record does it with parts, if all that it wants cut can be. */
+  private rule(node: Node): Across | null {
+    const seen = node.args.map((a) => this.seen(a));
+    const rule = node.op.across?.(node, seen, this) ?? null;
+    return rule?.args.every((place, i) => this.fits(nth(node.args, i), place)) ? rule : null;
+  }
+  private fits({ type }: Value, place: Placement): boolean {
+    if (place.kind !== "cut") return true;
+    const n = nth(dims(type), place.axis);
+    return n > 0 && n % (place.cut.kind === "even" ? this.count : this.routings.choices(place.cut.by)) === 0;
+  }
+  private set(node: Node, values: readonly Value[], places: readonly Placement[]): void {
+    node.results.forEach((r, i) => this.known.set(r, { value: nth(values, i), place: nth(places, i) }));
+  }
+  private leaf(node: Node, store: string): void {
+    const own = nth(node.results, 0);
+    const place = this.places(store);
+    const shape = dims(own.type);
+    const local = isCut(place) ? localShape(shape, place, this) : shape;
+    this.set(node, [b.param(this.g, store, type(dtypeOf(own.type), local))], [place]);
+  }
+  /** Where an op that knows nothing of routings finds a value. */
+  private seen(v: Value): Placement {
+    const { place } = this.of(v);
+    return place.kind === "routing" ? seenAs(v, place.by) : place;
+  }
+  /** A result of a routing of each worker's own choices. */
+  private routed(v: Value, by: Node, place: Placement): Value {
+    if (place.kind === "routing") return this.routings.offsets(by);
+    const rows = place.kind === "cut" && place.axis === 0 && place.cut.kind === "rows" && place.cut.by === by;
+    const sorted = rows ? this.routings.rows(by, v.index) : null;
+    if (!sorted || place.kind !== "cut") return this.parts.convert(this.routings.result(by, v.index), whole, place);
+    const moved = this.parts.convert(sorted, seenAs(v, by), place);
+    // in rows of nothing both are -1
+    return place.cut.kind === "rows" && place.cut.owned ? b.where(this.g, this.routings.valid(by), moved, -1) : moved;
+  }
+  /** A look into what each expert has, by rows that are at their expert's owner: its own part has what they ask for. */
+  private ownTable({ op, args, attrs }: Node): Known | null {
+    if (op.name !== "gather") return null;
+    const { axis, batch } = attrs as OpAttrs["gather"];
+    const [table, index] = [nth(args, 0), nth(args, 1)];
+    const place = this.seen(table);
+    const rows = this.seen(index);
+    const n = nth(dims(table.type), axis);
+    if (batch !== 0 || !isCut(place) || place.axis !== axis || place.cut !== even) return null;
+    if (!isCut(rows) || rows.cut.kind !== "rows" || !this.exchanged.has(rows.cut.by)) return null;
+    if (!saysExpert(index, rows.cut.by, n)) return null;
+    const to = cutAt(rows.axis, { ...rows.cut, owned: true });
+    const own = this.as(index, to);
+    const first = ranked(this.g, n / this.count, dims(own.type));
+    const value = b.make1(this.g, "gather", [this.of(table).value, b.sub(this.g, own, first)], { axis, batch });
+    return { value, place: cutAt(axis + to.axis, to.cut) };
+  }
+}
+/** The store that a matrix is a view of, or a copy in another dtype. */
+function storeUnder({ node }: Value): string | null {
+  const isView = node.op.lower === "view" || node.op.name === "cast" || node.op.name === "detach";
+  return isView && node.args.length === 1 ? storeUnder(nth(node.args, 0)) : storeOf(node);
+}
+/** Whether an index into a table of `n` is the rows' own expert in `by`, or a place in the expert's own part of it. */
+function saysExpert(index: Value, by: Node, n: number): boolean {
+  const { op, args } = index.node;
+  const { groups } = by.attrs as { readonly groups: number };
+  const isExpert = (v: Value): boolean =>
+    (v.node === by && v.index === 3) ||
+    (v.node.op.lower === "view" && v.node.args.length === 1 && isExpert(nth(v.node.args, 0)));
+  if (isExpert(index)) return n === groups;
+  const [, place] = args;
+  if (op.name !== "select" || !place || !isBinary(place, "add")) return false;
+  return place.node.args.some(
+    (v) => isBinary(v, "mul") && v.node.args.some(isExpert) && v.node.args.some((w) => isFilled(w, n / groups)),
+  );
+}
+const isBinary = ({ node }: Value, fn: string): boolean =>
+  node.op.name === "binary" && (node.attrs as OpAttrs["binary"]).fn === fn;
+const isFilled = ({ node }: Value, value: number): boolean =>
+  node.op.name === "broadcast"
+    ? isFilled(nth(node.args, 0), value)
+    : node.op.name === "const" && (node.attrs as OpAttrs["const"]).value === value;

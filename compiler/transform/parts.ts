@@ -1,0 +1,195 @@
+// Values brought from one placement among workers to another: what partition.ts puts between ops whose rules want different ones.
+import { Bug } from "../diagnostic.ts";
+import { type Builder, hidden, type Node, type Placement, type Value } from "../graph/node.ts";
+import { type CutAt, cutAt, reshaped, whole } from "../ops/across.ts";
+import type { OpAttrs } from "../ops/attrs.ts";
+import * as b from "../ops/build.ts";
+import { nth } from "../ops/common.ts";
+import { inverted } from "../ops/view.ts";
+import { dims, dtypeOf, type } from "../types/type.ts";
+
+/** What is known of the routings of each worker's own choices, by their nodes in the graph of one worker. */
+interface Routings {
+  choices(by: Node): number;
+  /** Of a worker's own choices, and of all. */
+  local(by: Node): b.Route;
+  all(by: Node): b.Route;
+  /** Rows sent to the owners of their groups, or back. */
+  exchange(rows: Value, by: Node, back: boolean): Value;
+  /** bool[choices]: which rows at their groups' owner are rows of something. */
+  valid(by: Node): Value;
+}
+
+export class Parts {
+  private readonly g: Builder;
+  private readonly count: number;
+  private readonly routings: Routings;
+  private readonly known = new Map<Value, Map<number, Value>>();
+
+  constructor(g: Builder, count: number, routings: Routings) {
+    this.g = g;
+    this.count = count;
+    this.routings = routings;
+  }
+
+  /** `x`, which is placed as `from` says, as `to` says. */
+  convert(x: Value, from: Placement, to: Placement): Value {
+    if (same(from, to)) return x;
+    if (to.kind === "cut" && to.clean) return this.cleaned(this.convert(x, from, cutAt(to.axis, to.cut)), to);
+    if (from.kind === "partial") return this.convert(b.make1(this.g, "all_reduce", [x], { fn: from.fn }), whole, to);
+    if (from.kind === "whole" && to.kind === "cut")
+      return to.cut.kind === "even" ? this.part(x, to.axis) : this.rowsOf(x, to);
+    if (from.kind === "cut" && to.kind === "cut" && isMoved(from, to)) return this.exchanged(x, from, to);
+    if (from.kind === "cut" && to.kind === "whole")
+      return from.cut.kind === "even" ? this.gathered(x, from.axis) : this.wholeRows(x, from);
+    if (from.kind === "cut") return this.convert(this.convert(x, from, whole), whole, to);
+    throw new Bug(`no value that is ${from.kind} becomes one that is ${to.kind}`);
+  }
+
+  /** A worker's own part of what all have: made anew where points and ranges make it, else looked up. */
+  part(x: Value, axis: number): Value {
+    const known = this.known.get(x) ?? new Map<number, Value>();
+    this.known.set(x, known);
+    const made = known.get(axis) ?? this.madeAnew(x, axis) ?? this.lookedUp(x, axis);
+    known.set(axis, made);
+    return made;
+  }
+  private lookedUp(x: Value, axis: number): Value {
+    return b.make1(this.g, "gather", [x, this.places(nth(dims(x.type), axis))], { axis, batch: 0 });
+  }
+  /** The numbers of a worker's own places of `n`. */
+  private places(n: number): Value {
+    const own = n / this.count;
+    return b.add(this.g, b.iota(this.g, own), ranked(this.g, own, [own]));
+  }
+  private madeAnew(x: Value, axis: number): Value | null {
+    const { op, args, attrs } = x.node;
+    const shape = dims(x.type);
+    const local = shape.with(axis, nth(shape, axis) / this.count);
+    switch (op.name) {
+      case "iota":
+        return this.places(nth(shape, 0));
+      case "random":
+        return args.length === 1 && axis === 0 ? this.numbers(x, shape) : null;
+      case "broadcast": {
+        const { axes } = attrs as OpAttrs["broadcast"];
+        const own = axes.indexOf(axis);
+        return b.broadcast(this.g, own < 0 ? nth(args, 0) : this.part(nth(args, 0), own), local, axes);
+      }
+      case "transpose": {
+        const { perm } = attrs as OpAttrs["transpose"];
+        return b.transpose(this.g, this.part(nth(args, 0), nth(perm, axis)), perm);
+      }
+      case "reshape": {
+        const from = nth(args, 0);
+        const own = reshaped(shape, dims(from.type), cutAt(axis), this.count);
+        return own === null ? null : b.reshape(this.g, this.part(from, own), local);
+      }
+      default:
+        if (op.lower !== "point" || op.name === "after") return null;
+        return nth(
+          this.again(
+            x.node,
+            args.map((a) => this.part(a, axis)),
+          ),
+          x.index,
+        );
+    }
+  }
+  /** Random numbers are of places in the whole. */
+  private numbers(x: Value, shape: readonly number[]): Value {
+    const { place } = x.node.attrs as OpAttrs["random"];
+    return b.random(this.g, nth(x.node.args, 0), place, shape.slice(1), this.places(nth(shape, 0)));
+  }
+  private again(node: Node, args: readonly Value[]): readonly Value[] {
+    return this.g.add(node.op, args, node.attrs).results;
+  }
+  private gathered(x: Value, axis: number): Value {
+    return this.inFront(x, axis, (rows) => b.make1(this.g, "all_gather", [rows], { workers: this.count }));
+  }
+  /** What is done along the first axis, done along another. */
+  private inFront(x: Value, axis: number, f: (rows: Value) => Value): Value {
+    if (axis === 0) return f(x);
+    const order = dims(x.type).map((_, i) => i);
+    const perm = [axis, ...order.filter((i) => i !== axis)];
+    return b.transpose(this.g, f(b.transpose(this.g, x, perm)), inverted(perm));
+  }
+
+  /** The same along the axis of rows, of which a routing's choice has `unit`. */
+  private byChoice(x: Value, axis: number, choices: number, f: (rows: Value) => Value): Value {
+    return this.inFront(x, axis, (rows) => {
+      const [n = 0, ...rest] = dims(rows.type);
+      const unit = n / choices;
+      const made = f(b.reshape(this.g, rows, [choices, unit, ...rest]));
+      return b.reshape(this.g, made, [nth(dims(made.type), 0) * unit, ...rest]);
+    });
+  }
+  private exchanged(x: Value, { axis, cut }: CutAt, to: CutAt): Value {
+    if (cut.kind !== "rows" || to.cut.kind !== "rows") throw new Bug("only rows are exchanged");
+    const { by, owned } = cut;
+    const choices = this.routings.choices(by);
+    return this.byChoice(x, axis, owned ? choices : choices / this.count, (rows) =>
+      this.routings.exchange(rows, by, owned),
+    );
+  }
+  private cleaned(x: Value, { axis, cut }: CutAt): Value {
+    if (cut.kind !== "rows" || !cut.owned) return x;
+    const valid = this.routings.valid(cut.by);
+    return this.byChoice(x, axis, this.routings.choices(cut.by), (rows) => {
+      const mask = b.broadcast(this.g, valid, dims(rows.type), [0]);
+      return dtypeOf(x.type) === "bool" ? b.and(this.g, mask, rows) : b.where(this.g, mask, rows, 0);
+    });
+  }
+  private wholeRows(x: Value, from: CutAt): Value {
+    if (from.cut.kind !== "rows") throw new Bug("only rows are of a routing");
+    const { by } = from.cut;
+    const sorted = this.convert(x, from, cutAt(from.axis, { ...from.cut, owned: false }));
+    const all = this.routings.choices(by);
+    return this.byChoice(sorted, from.axis, all / this.count, (rows) =>
+      b.dispatch(this.g, this.gathered(b.combine(this.g, rows, this.routings.local(by)), 0), this.routings.all(by)),
+    );
+  }
+  private rowsOf(x: Value, to: CutAt): Value {
+    if (to.cut.kind !== "rows") throw new Bug("only rows are of a routing");
+    const { by, owned } = to.cut;
+    const all = this.routings.choices(by);
+    const length = owned ? nth(dims(x.type), to.axis) : nth(dims(x.type), to.axis) / this.count;
+    const alike = this.repeated(x, to.axis, length);
+    if (alike) return alike;
+    const sorted = this.byChoice(x, to.axis, all, (rows) =>
+      b.dispatch(this.g, this.part(b.combine(this.g, rows, this.routings.all(by)), 0), this.routings.local(by)),
+    );
+    return this.convert(sorted, cutAt(to.axis, { ...to.cut, owned: false }), to);
+  }
+  /** What is the same all along an axis, at another length of it; null if it is not. */
+  private repeated(x: Value, axis: number, length: number): Value | null {
+    const { op, args, attrs } = x.node;
+    if (op.name === "broadcast") {
+      const { axes } = attrs as OpAttrs["broadcast"];
+      return axes.includes(axis) ? null : b.broadcast(this.g, nth(args, 0), dims(x.type).with(axis, length), axes);
+    }
+    if (op.lower !== "point" || op.name === "random" || op.name === "after") return null;
+    const own = args.map((a) => this.repeated(a, axis, length));
+    const found = own.filter((v) => v !== null);
+    return found.length === args.length ? nth(this.again(x.node, found), x.index) : null;
+  }
+}
+/** Which worker this is, times `n`, for each place of a shape. */
+export const ranked = (g: Builder, n: number, shape: readonly number[]): Value =>
+  b.broadcast(g, b.mul(g, b.param(g, hidden.rank, type("i32", [])), n), shape, []);
+/** Rows of one routing, sorted by it, at one place and at another. */
+const isMoved = (p: CutAt, q: CutAt): boolean =>
+  p.axis === q.axis && p.cut.kind === "rows" && q.cut.kind === "rows" && p.cut.by === q.cut.by;
+export const same = (p: Placement, q: Placement): boolean => keyOf(p) === keyOf(q);
+export function keyOf(p: Placement): string {
+  switch (p.kind) {
+    case "whole":
+      return "whole";
+    case "partial":
+      return `partial ${p.fn}`;
+    case "routing":
+      return `routing ${p.by.id} ${p.owned}`;
+    case "cut":
+      return `cut ${p.axis} ${p.cut.kind === "rows" ? `${p.cut.by.id} ${p.cut.owned}` : "even"} ${p.clean ?? false}`;
+  }
+}

@@ -1,0 +1,95 @@
+// Routings of each worker's own choices: sorted there, exchanged, and, where something else asks, as one routing of all workers' choices.
+import { Bug } from "../diagnostic.ts";
+import type { Builder, Node, Placement, Value } from "../graph/node.ts";
+import * as b from "../ops/build.ts";
+import { nth } from "../ops/common.ts";
+import { dims } from "../types/type.ts";
+import { ranked } from "./parts.ts";
+
+interface Known {
+  readonly local: b.Route;
+  /** All workers' choices. */
+  readonly index: () => Value;
+}
+/** By the routing's node in the graph of one worker. */
+export class Routings {
+  private readonly g: Builder;
+  private readonly count: number;
+  private readonly known = new Map<Node, Known>();
+
+  constructor(g: Builder, count: number) {
+    this.g = g;
+    this.count = count;
+  }
+  add(by: Node, local: readonly Value[], index: () => Value): void {
+    this.known.set(by, { local: routeOf(local), index });
+  }
+  has(by: Node): boolean {
+    return this.known.has(by);
+  }
+  local(by: Node): b.Route {
+    return this.of(by).local;
+  }
+  all(by: Node): b.Route {
+    return b.route(this.g, this.of(by).index(), this.groups(by));
+  }
+  choices(by: Node): number {
+    return nth(dims(nth(by.args, 0).type), 0);
+  }
+  exchange(rows: Value, by: Node, back: boolean): Value {
+    return b.make1(this.g, "exchange", [rows, this.ends(by)], { workers: this.count, back });
+  }
+  valid(by: Node): Value {
+    const [n, own] = [this.choices(by), this.groups(by) / this.count];
+    const last = b.broadcast(this.g, b.slice(this.g, this.offsets(by), 0, own, 1), [n, 1], [1]);
+    return b.lt(this.g, b.iota(this.g, n), b.reshape(this.g, last, [n]));
+  }
+  /** i32[own groups + 1]: where the rows of each group that a worker owns begin and end there. */
+  offsets(by: Node): Value {
+    const own = this.groups(by) / this.count;
+    const all = this.together(by);
+    const first = ranked(this.g, own, [own + 1]);
+    const ends = b.take(this.g, all, b.add(this.g, b.iota(this.g, own + 1), first));
+    return b.sub(this.g, ends, b.take(this.g, all, first));
+  }
+  /** Result `i` of the routing as rows of it, where they are sorted; null: it is no such thing. */
+  rows(by: Node, i: number): Value | null {
+    const { order, expert } = this.local(by);
+    if (i === 3) return expert;
+    if (i !== 0) return null;
+    const own = this.choices(by) / this.count;
+    return b.where(this.g, b.ge(this.g, order, 0), b.add(this.g, order, ranked(this.g, own, [own])), -1);
+  }
+  /** Result `i` of one routing of all choices. */
+  result(by: Node, i: number): Value {
+    const { order, inverse, expert } = this.all(by);
+    return nth([order, this.together(by), inverse, expert], i);
+  }
+  /** i32[workers, groups + 1]: all workers' offsets. */
+  private ends(by: Node): Value {
+    const { offsets } = this.local(by);
+    const row = b.reshape(this.g, offsets, [1, this.groups(by) + 1]);
+    return b.make1(this.g, "all_gather", [row], { workers: this.count });
+  }
+  /** The offsets of all choices: what comes before a group comes before it on some worker. */
+  private together(by: Node): Value {
+    return b.sum(this.g, this.ends(by), [0]);
+  }
+  private groups(by: Node): number {
+    return (by.attrs as { readonly groups: number }).groups;
+  }
+  private of(by: Node): Known {
+    const known = this.known.get(by);
+    if (!known) throw new Bug(`${by.op.name} ${by.id} is no routing of each worker's own choices`);
+    return known;
+  }
+}
+const routeOf = ([order, offsets, inverse, expert]: readonly Value[]): b.Route => {
+  if (!order || !offsets || !inverse || !expert) throw new Bug("a routing has four results");
+  return { order, offsets, inverse, expert };
+};
+/** What an op that knows nothing of routings sees in a result of one. */
+export function seenAs({ index }: Value, by: Node): Placement {
+  if (index === 0 || index === 3) return { kind: "cut", axis: 0, cut: { kind: "rows", by, owned: false } };
+  return { kind: "whole" };
+}
