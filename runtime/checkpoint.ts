@@ -74,6 +74,11 @@ export function storesOf(executable: Executable): Pick<Checkpoint, "model" | "tr
   }
   return { model, training };
 }
+/** What `storesOf` on worker 0 needs of another; gives the path of the checkpoint that it writes. */
+export function takePart(executable: Executable, run: string, step: number): string {
+  for (const store of executable.stores.filter((s) => s.saved && s.split !== undefined)) executable.read(store.name);
+  return join(checkpointsOf(run), stepName(step));
+}
 const isModel = ({ role }: StoreInfo): boolean => role === "parameter" || role === "state";
 function notFinite(role: StoreInfo["role"], name: string): Problem {
   const layer = name.split(".").slice(0, -1).join(".");

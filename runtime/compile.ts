@@ -26,6 +26,8 @@ import { toolchain } from "./host/toolchain.ts";
 import { type Figures, ownPlans, type PlanCache, type Planned, type PlanPlace } from "./plans.ts";
 import { withCopies } from "./prepared.ts";
 import { referenceExecutable } from "./reference.ts";
+import { spread } from "./spread.ts";
+import { alone, type Workers } from "./workers.ts";
 
 export type { EntryRequest, Sizes } from "../compiler/pipeline.ts";
 export interface TargetRequest extends BuildRequest {
@@ -40,6 +42,8 @@ export interface TargetRequest extends BuildRequest {
   readonly watch?: Watch;
   /** Schedules in place of those that were measured on this machine. */
   readonly schedules?: ReadonlyMap<string, Schedule>;
+  /** Those who run it together. */
+  readonly together?: Workers;
 }
 /** What all that runs a program is asked with. */
 export interface Running {
@@ -110,8 +114,18 @@ export async function begin(
   given: TargetRequest,
 ): Promise<{ readonly request: TargetRequest; readonly observer: Debugger }> {
   requireTarget(given);
-  const request = { ...given, schedules: given.schedules ?? (await measured(given)) };
+  const { size } = requireHost(given);
+  const schedules = given.schedules ?? (await measured(given));
+  const request = { ...given, schedules, ...(size > 1 ? { workers: size } : {}) };
   return { request, observer: new Debugger({ printAfter: request.printAfter ?? [], watch: request.watch ?? {} }) };
+}
+function requireHost({ target, together = alone }: TargetRequest): Workers {
+  if (together.size > 1 && target !== "host")
+    throw new Problem(
+      `${together.size} workers run on the host target, not yet on ${target}`,
+      "leave the target out, or start one process",
+    );
+  return together;
 }
 export function reportOf(figures: Figures, { timings }: Debugger, start: number): CompileReport {
   timings.set("total", (performance.now() - start) / 1000);
@@ -125,7 +139,7 @@ async function loadedOn(
 ): Promise<Executable> {
   observer.planned(made.plan);
   const before = performance.now();
-  const executable = withCopies(await executableOf(made, request, observer, begun));
+  const executable = spread(withCopies(await executableOf(made, request, observer, begun)), request.together ?? alone);
   const seconds = (performance.now() - before) / 1000;
   observer.timings.set("load", seconds);
   observer.after({ pass: "load", start: before / 1000, seconds });
@@ -152,7 +166,7 @@ async function measured({ target, threads = cores() }: TargetRequest): Promise<S
 }
 /** Where this program's plan is kept; null where it is made each time, for its passes are to be seen or nothing identifies it. */
 async function placeOf(loaded: Loaded, request: TargetRequest, plans: PlanCache | null): Promise<PlanPlace | null> {
-  const { printAfter = [], watch, threads = cores(), compiling: _, ...asked } = request;
+  const { printAfter = [], watch, threads = cores(), compiling: _, together: __, ...asked } = request;
   const seen = printAfter.length > 0 || watch?.after !== undefined || debugLevel() > 0;
   const { target } = asked;
   if (!plans || target === "reference" || seen) return null;

@@ -11,6 +11,8 @@ import type { Outcome, Tensor } from "./executable.ts";
 import { byName } from "./loop.ts";
 import { totalsOf } from "./means.ts";
 import { requireOptions } from "./options.ts";
+import { told } from "./train-together.ts";
+import { alone, type Workers, workers } from "./workers.ts";
 
 /** A declaration of a template, or a .moe file (its only model, or `declaration`). */
 export type Source = Handle | undefined | { readonly file: string; readonly declaration?: string };
@@ -62,20 +64,23 @@ async function compiled(
   source: Source,
   options: TargetOptions & Pick<TrainOptions, "accumulate">,
   entries: readonly EntryRequest[],
+  together: Workers = alone,
 ) {
   const { sizes = {}, target = "host", precision = "f32", tf32, threads, accumulate = 1, seed = 0 } = options;
   requireInteger("the seed", seed);
   const [load, declaration] = opened(source);
-  const made = await compileLoaded(load, {
+  const request = {
     ...(declaration === undefined ? {} : { declaration }),
-    threads,
+    threads: threads ?? together.threads,
     tf32,
     sizes,
     target,
     precision,
     entries,
     accumulate,
-  });
+    together,
+  };
+  const made = await together.inTurn("compile", () => compileLoaded(load, request));
   try {
     await made.executable.run("init", new Map(), { seed, call: 0, step: 0 });
   } catch (error) {
@@ -130,19 +135,28 @@ function requireTraining(options: TrainOptions): void {
   if (from && !(Number.isSafeInteger(from.step) && from.step >= 0))
     throw new Problem(`from.step is ${kindOf(from.step)}`, "give the steps done: { from: { step: 100, state } }");
 }
-/** Trains a model with its own `train`: yields each step. A loss that is no number ends it as a Problem. The program is closed when the loop ends. */
+/**
+ * Trains a model with its own `train`: yields each step. A loss that is no number ends it as a Problem. The program is closed when the loop ends.
+ * Where mpirun started several processes (`workers()`), they train one model: each calls this with the same options and whole batches, and reads the
+ * same parameters at the same steps.
+ */
 export async function* train(source: Source, options: TrainOptions): AsyncGenerator<TrainedStep, void> {
+  const together = workers();
+  yield* told(together, trained(source, options, together));
+}
+async function* trained(source: Source, options: TrainOptions, together: Workers): AsyncGenerator<TrainedStep, void> {
   requireTraining(options);
   const { accumulate = 1, batches, signal, from } = options;
   const entry = { method: "train", name: "train", sizes: {} };
-  const { executable, report } = await compiled(source, options, [entry]);
+  const { executable, report } = await compiled(source, options, [entry], together);
+  const stopped = (): boolean => together.some("whether to stop", signal?.aborted ?? false);
   const program = new Program(executable, report, "train", options.seed ?? 0);
   try {
     program.load(options.parameters ?? new Map());
     if (from) program.restore(from.state, from.step * accumulate);
     let done = from?.step ?? 0;
     let outcomes: Outcome[] = [];
-    if (signal?.aborted) return;
+    if (stopped()) return;
     for await (const batch of batches) {
       outcomes.push(await program.run(batch, { step: done }));
       if (outcomes.length < accumulate) continue;
@@ -153,7 +167,7 @@ export async function* train(source: Source, options: TrainOptions): AsyncGenera
       const named = Object.fromEntries(byName(losses));
       const loss = Object.values(named).reduce((a, b) => a + b, 0);
       yield { step: done, loss, losses: named, metrics: Object.fromEntries(metrics), program };
-      if (signal?.aborted) return;
+      if (stopped()) return;
     }
   } finally {
     program.close();

@@ -18,6 +18,8 @@ export interface StoreInfo {
   readonly shape: readonly number[];
   readonly stack: number;
   readonly saved: boolean;
+  /** How many workers have an equal part of its first axis each. */
+  readonly split?: number;
 }
 /** The store that holds the input `name` of an entry. */
 export const storeOfInput = (entry: string, name: string): string => `${entry}/${name}`;
@@ -38,15 +40,17 @@ export function requireInputs(
   if (missing !== undefined)
     throw new Problem(`input ${missing} of ${entry} is missing`, `${help}: give it, ${askedInput(missing)}`);
 }
-/** `call` keys the random numbers with the seed, `step` is the training steps done. */
+/** `call` keys the random numbers with the seed, `step` is the training steps done, `rank` which worker this is: 0. */
 export interface At {
   readonly seed: number;
   readonly call: number;
   readonly step: number;
+  readonly rank?: number;
 }
-/** What no caller gives by name: what keys the random numbers, and how many steps were trained. */
-export function hiddenInput(store: string, { seed, call, step }: At): Tensor | null {
+/** What no caller gives by name: what keys the random numbers, how many steps were trained, and which worker this is. */
+export function hiddenInput(store: string, { seed, call, step, rank = 0 }: At): Tensor | null {
   if (store === hidden.step) return { dtype: "i32", shape: [], data: Int32Array.of(step) };
+  if (store === hidden.rank) return { dtype: "i32", shape: [], data: Int32Array.of(rank) };
   const place = placeOfKey(store);
   return place === null ? null : { dtype: "i32", shape: [2], data: Int32Array.of(seed, call ^ place) };
 }

@@ -1,7 +1,7 @@
 // The training loop: batches in, losses and checkpoints out, the same bits whether or not it was stopped on the way.
 import { Problem } from "../compiler/diagnostic.ts";
 import { updateOf } from "../compiler/transform/accumulate.ts";
-import { type Checkpoint, loadStores, storesOf, writeCheckpoint } from "./checkpoint.ts";
+import { type Checkpoint, loadStores, storesOf, takePart, writeCheckpoint } from "./checkpoint.ts";
 import { type Batch, heldOutBatches, requireEnough, streamPosition, type Text, trainingBatch } from "./data.ts";
 import type { At, Executable, Outcome, Tensor } from "./executable.ts";
 import { type Totals, totalsOf } from "./means.ts";
@@ -9,6 +9,7 @@ import { split } from "./names.ts";
 import { type GivenParameters, loadParameters } from "./parameters.ts";
 import { type RunConfig, RunLog } from "./run-folder.ts";
 import { toNested } from "./tensor.ts";
+import type { Workers } from "./workers.ts";
 
 /** One training step, done. Losses by name, summed over layers; metrics by path. Times in seconds since this process began to train. */
 export interface Step {
@@ -33,18 +34,20 @@ export interface TrainSetup {
   readonly own: readonly string[];
   readonly folder: string | null;
   readonly from: Checkpoint | null;
+  /** Worker 0 writes the folder. */
+  readonly together: Workers;
   /** What the parameters begin from where the run does not go on from a checkpoint; null: the seed. */
   readonly params: GivenParameters | null;
   /** Every how many steps; 0: after the last only. */
   readonly saveEvery: number;
   readonly evaluateEvery: number;
-  /** Aborted: the step that runs is finished and saved, and the loop ends. */
+  /** Aborted, on any worker: the step that runs is finished and saved, and the loop ends. */
   readonly signal?: AbortSignal;
 }
 
 /** Initialises or loads the model, then yields each step. Losses or parameters that are not finite end it as a Problem. */
 export async function* trainSteps(setup: TrainSetup): AsyncGenerator<Step, void> {
-  const { executable, config, from, folder, signal } = setup;
+  const { executable, config, from, folder, signal, together } = setup;
   const { B, T, n } = batching(config);
   requireEnough(setup.text, B, T);
   await executable.run("init", new Map(), { seed: config.seed, call: 0, step: 0 });
@@ -52,10 +55,10 @@ export async function* trainSteps(setup: TrainSetup): AsyncGenerator<Step, void>
   if (from) loadStores(executable, from);
   else if (setup.params) loadParameters(executable, setup.params);
   const first = from?.state.step ?? 0;
-  const log = folder === null ? null : new RunLog(folder);
+  const log = folder === null || together.rank > 0 ? null : new RunLog(folder);
   log?.rewind(first);
   const clock = new Clock(config.steps, n * B * T);
-  const stopped = (): boolean => signal?.aborted ?? false;
+  const stopped = (): boolean => together.some("whether to stop", signal?.aborted ?? false);
   // An abort between two steps costs one more step, which is then saved.
   let kept = folder === null || from !== null;
   for (let done = first; done < config.steps && !(stopped() && kept); ) {
@@ -170,7 +173,8 @@ function summary({ losses, metrics }: Totals): Pick<Step, "loss" | "losses" | "m
     metrics: Object.fromEntries([...metrics].flatMap(([name, t]) => split(name, t))),
   };
 }
-function save({ executable, text, config }: TrainSetup, folder: string, step: number): string {
+function save({ executable, text, config, together }: TrainSetup, folder: string, step: number): string {
+  if (together.rank > 0) return takePart(executable, folder, step);
   const { B, T, n } = batching(config);
   const call = step * n;
   const position = streamPosition(text, B, T, call);

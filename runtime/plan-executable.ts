@@ -74,9 +74,9 @@ export class PlanExecutable implements Executable {
     this.#buffers = new Map(plan.stores.map((s) => [s.name, s.buffer]));
     this.entries = plan.entries.map((e) => e.name);
     this.bytes = plan.bytes;
-    this.stores = plan.stores.map(({ name, role, stack, saved, buffer }) => {
+    this.stores = plan.stores.map(({ buffer, ...store }) => {
       const { dtype, shape } = this.#buffer(buffer);
-      return { name, role, dtype, shape, stack, saved };
+      return { ...store, dtype, shape };
     });
   }
 

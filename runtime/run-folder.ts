@@ -72,41 +72,30 @@ function parseJson(path: string, text: string): unknown {
 
 /** What a resumed run must have in common with the saved one; the number of steps may grow. */
 export function requireSame(run: string, saved: RunConfig, given: RunConfig): void {
-  const rows = (c: RunConfig): Record<string, number | boolean | string> => {
-    const { Steps: _, ...sizes } = c.sizes;
-    return {
-      model: c.model,
-      ...sizes,
-      seed: c.seed,
-      precision: c.precision,
-      ...(c.tf32 ? { tf32: "given" } : {}),
-      ...(c.ids ? { ids: "given" } : {}),
-      ...(c.tokenizer === undefined ? {} : { tokenizer: `of SHA-256 ${c.tokenizer}` }),
-      accumulate: c.accumulate ?? 1,
-      data: `${c.data.bytes} bytes, SHA-256 ${c.data.hash}`,
-    };
+  const [before, now] = [namedOptions(saved), namedOptions(given)];
+  for (const name of new Set([...Object.keys(before), ...Object.keys(now)]))
+    if (before[name] !== now[name])
+      throw new Problem(
+        `${run} cannot go on: ${name} was ${shown(before[name])} and is now ${shown(now[name])}`,
+        "give what it was trained with, or start another run with --out",
+      );
+}
+/** All but the number of steps, by what a person gives them with. */
+export function namedOptions(c: RunConfig): Record<string, number | boolean | string> {
+  const { Steps: _, B = 1, T = 1, ...sizes } = c.sizes;
+  return {
+    "the model": c.model,
+    "--batch": B,
+    "--length": T,
+    ...Object.fromEntries(Object.entries(sizes).map(([name, size]) => [`--set ${name}`, size])),
+    "--seed": c.seed,
+    "--precision": c.precision,
+    ...(c.tf32 ? { "--tf32": "given" } : {}),
+    ...(c.ids ? { "--ids": "given" } : {}),
+    ...(c.tokenizer === undefined ? {} : { "--tokenizer": `of SHA-256 ${c.tokenizer}` }),
+    "--accumulate": c.accumulate ?? 1,
+    "--data": `${c.data.bytes} bytes, SHA-256 ${c.data.hash}`,
   };
-  const [before, now] = [rows(saved), rows(given)];
-  for (const key of new Set([...Object.keys(before), ...Object.keys(now)])) {
-    if (before[key] === now[key]) continue;
-    const name =
-      {
-        B: "--batch",
-        T: "--length",
-        seed: "--seed",
-        precision: "--precision",
-        tf32: "--tf32",
-        ids: "--ids",
-        tokenizer: "--tokenizer",
-        accumulate: "--accumulate",
-        data: "--data",
-        model: "the model",
-      }[key] ?? `--set ${key}`;
-    throw new Problem(
-      `${run} cannot go on: ${name} was ${shown(before[key])} and is now ${shown(now[key])}`,
-      "give what it was trained with, or start another run with --out",
-    );
-  }
 }
 const shown = (x: number | boolean | string | undefined): string => (x === undefined ? "not given" : String(x));
 

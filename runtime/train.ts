@@ -18,6 +18,7 @@ import {
   copyProgram,
   findEntry,
   hasHeader,
+  hasMethod,
   headerDefault,
   headerSizes,
   isCopied,
@@ -25,9 +26,12 @@ import {
   readProgram,
 } from "./program.ts";
 import { defaultRunFolder, type RunConfig, RunLog, readConfig, requireSame, writeConfig } from "./run-folder.ts";
+import { dealing } from "./spread.ts";
 import { count } from "./tensor.ts";
 import { codecOf, keepFiles } from "./tokenizer/chosen.ts";
 import { type Progress, requireKnown, requireRoomFor } from "./tokens.ts";
+import { requireAlike, requireDealt, requireFiles, sampleSaved, told } from "./train-together.ts";
+import { type Workers, workers } from "./workers.ts";
 
 /** What is left out comes, resuming, from the run's config.json, else from the defaults beside it. */
 export interface TrainOptions extends Running {
@@ -84,13 +88,19 @@ export interface Training {
   readonly text: Text;
   readonly report: Compiled["report"];
   readonly about: About;
+  readonly together: Workers;
+  /** What each of several workers has, for a person; null of one. */
+  readonly dealt: string | null;
   /** The checkpoint that it goes on from. */
   readonly from: Checkpoint | null;
   /** The parameters that `params` lacks; null where it was not given. */
   readonly lacking: readonly string[] | null;
   /** `signal`, aborted, lets the step that runs end, saves it and ends the loop. */
   steps(signal?: AbortSignal): AsyncGenerator<Step, void>;
-  /** Text that the model as it now is makes, as long as its Context allows; null if it has no `generate`, or its tokens are numbers. */
+  /**
+   * Text that the model as it now is makes, as long as its Context allows; null if it has no `generate`, or its tokens are numbers. Of several workers
+   * the first makes it, alone, of what was saved.
+   */
   sample(how: SampleOptions): AsyncGenerator<string, void> | null;
   close(): void;
 }
@@ -105,18 +115,29 @@ export async function* train(options: TrainOptions): AsyncGenerator<Step, void> 
   }
 }
 
-/** Everything before the first step. The caller closes it. */
-export async function openTraining(options: TrainOptions): Promise<Training> {
+/** Everything before the first step. The caller closes it. Of several workers all open the same; an error of one is all others' `Elsewhere`. */
+export async function openTraining(options: TrainOptions, together: Workers = workers()): Promise<Training> {
+  try {
+    return await opened(options, together);
+  } catch (error) {
+    throw together.failed(error);
+  }
+}
+async function opened(options: TrainOptions, together: Workers): Promise<Training> {
+  requireFiles(options.data, together);
   const program = readProgram(options.program);
   const folder =
     options.out === null ? null : (options.out ?? defaultRunFolder(options.program, options.resume ?? false));
   const entry = findEntry(program, modelIn(program, options, folder), "train");
   const text = await textIn(options, folder);
-  const held = (): (() => void) => (folder === null ? () => {} : lockFolder(folder));
+  const writes = folder === null || together.rank > 0 ? null : folder;
+  const held = (): (() => void) => (writes === null ? () => {} : lockFolder(writes));
   held()(); // what is in the way is said at once; a process that ends while kernels are compiled leaves nothing
   const config = configIn(options, entry, folder, text);
   const params = givenParameters(options, config, folder);
-  const compiled = await compileTraining(options, program, entry, config, text);
+  const compiled = await together.inTurn("compile", () =>
+    compileTraining({ options, program, entry, config, text, together }),
+  );
   const { executable, report } = compiled;
   let release: (() => void) | undefined;
   const close = (): void => {
@@ -127,12 +148,13 @@ export async function openTraining(options: TrainOptions): Promise<Training> {
     release = held();
     configIn(options, entry, folder, text); // another run may have come between
     const from = folder !== null && options.resume ? newestIn(folder, options.warn) : null;
+    const { saveEvery = 100, evaluateEvery = 0 } = options;
+    requireAlike({ program, config, folder, from, params, saveEvery, evaluateEvery }, together);
     const about = aboutOf(compiled, text);
     const lacking = params && [...loadParameters(executable, params).keys()]; // what does not fit is said before anything is written
-    if (folder !== null) begin(folder, program, options, { config, text, about, from });
-    const { saveEvery = 100, evaluateEvery = 0 } = options;
+    if (writes !== null) begin(writes, program, options, { config, text, about, from });
     const own = ownLosses(program, entry.declaration);
-    const setup = { executable, text, config, own, folder, from, params, saveEvery, evaluateEvery };
+    const setup = { executable, text, config, own, folder, from, together, params, saveEvery, evaluateEvery };
     return {
       folder,
       config,
@@ -141,12 +163,15 @@ export async function openTraining(options: TrainOptions): Promise<Training> {
       from,
       about,
       lacking,
+      together,
+      dealt: together.size > 1 ? dealing(executable.stores, together, Number(config.sizes["B"])) : null,
       close,
-      steps: (signal) => trainSteps(signal ? { ...setup, signal } : setup),
-      sample: (how) =>
-        executable.entries.includes("generate:1") && text.codec.name !== "ids"
-          ? sampleText(executable, entry, setup, how)
-          : null,
+      steps: (signal) => told(together, trainSteps(signal ? { ...setup, signal } : setup)),
+      sample: (how) => {
+        if (!hasMethod(program, config.model, "generate") || text.codec.name === "ids") return null;
+        if (together.size === 1) return sampleText(executable, entry, setup, how);
+        return writes === null ? null : sampleSaved(writes, options, (saved) => sampleText(saved, entry, setup, how));
+      },
     };
   } catch (error) {
     close();
@@ -196,14 +221,18 @@ const planned = ({ parameters, prepared, gradients, optimizer, activations }: Co
   optimizer,
   activations,
 });
-async function compileTraining(
-  options: TrainOptions,
-  program: Loaded,
-  entry: EntrySignature,
-  config: RunConfig,
-  text: Text,
-): Promise<Compiled> {
-  requireEnough(text, Number(config.sizes["B"]), Number(config.sizes["T"]));
+interface Asked {
+  readonly options: TrainOptions;
+  readonly program: Loaded;
+  readonly entry: EntrySignature;
+  readonly config: RunConfig;
+  readonly text: Text;
+  readonly together: Workers;
+}
+async function compileTraining({ options, program, entry, config, text, together }: Asked): Promise<Compiled> {
+  const batch = Number(config.sizes["B"]);
+  requireDealt(batch, together);
+  requireEnough(text, batch, Number(config.sizes["T"]));
   const { entries, ...request } = trainingRequest(entry, config.sizes, ["train", "evaluate"]);
   const compiled = await compileProgram({
     ...request,
@@ -211,10 +240,11 @@ async function compileTraining(
     precision: config.precision,
     target: options.target ?? "host",
     tf32: config.tf32,
-    threads: options.threads,
+    threads: options.threads ?? together.threads,
     compiling: options.compiling,
     accumulate: config.accumulate ?? 1,
-    entries: [...entries, ...generateEntries(program, entry.declaration)],
+    together,
+    entries: [...entries, ...(together.size > 1 ? [] : generateEntries(program, entry.declaration))],
   });
   try {
     const among = compiled.report.choices[storeOfInput("train", "tokens")];

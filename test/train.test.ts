@@ -21,6 +21,7 @@ import { writeSafetensors } from "../runtime/safetensors.ts";
 import { zeros } from "../runtime/tensor.ts";
 import { codecs } from "../runtime/tokens.ts";
 import { openTraining, type TrainOptions } from "../runtime/train.ts";
+import { alone } from "../runtime/workers.ts";
 import { FakeExecutable, type FakeOptions, total } from "./fake-executable.ts";
 import { rejected } from "./refuses.ts";
 import { last, losses as lossesOf, small } from "./runs.ts";
@@ -61,6 +62,7 @@ async function run(
     own: ["language"],
     folder,
     from,
+    together: alone,
     params: null,
     saveEvery: 6,
     evaluateEvery: 0,
@@ -135,7 +137,8 @@ test("an evaluation leaves the model's states as training made them", async () =
       if (entry === "evaluate" && ++evaluations > 1) throw new Problem("no memory", "");
     },
   });
-  const how = { executable: failing, text, config, own: [], folder: null, from: null, params: null, saveEvery: 0 };
+  const none = { folder: null, from: null, params: null, together: alone };
+  const how = { executable: failing, text, config, own: [], ...none, saveEvery: 0 };
   assert.is((await rejected(() => trainSteps({ ...how, evaluateEvery: 1 }).next())).message, "no memory");
   assert.equal(failing.read("gate.bias").data, bias);
 });

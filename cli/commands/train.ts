@@ -4,7 +4,9 @@ import { bigramHeldOut } from "../../runtime/data.ts";
 import type { Step } from "../../runtime/loop.ts";
 import { toNested } from "../../runtime/tensor.ts";
 import { openTraining, type Training } from "../../runtime/train.ts";
+import { Elsewhere, type Workers } from "../../runtime/workers.ts";
 import { addShared, examples, flag, json, out, piped, type Shared, text } from "../flags.ts";
+import { begun } from "../launched.ts";
 import { compiling, encoding, note, printJson, showBytes, showCount, warn, write } from "../output.ts";
 import { progress } from "../progress.ts";
 import { interruptible } from "../signals.ts";
@@ -75,18 +77,36 @@ interface Options extends Shared {
   resume?: boolean;
   json?: boolean;
 }
-async function run(program: string, { json, ...options }: Options): Promise<void> {
+async function run(program: string, options: Options): Promise<void> {
+  const together = await begun();
+  try {
+    await trained(program, options, together);
+  } catch (error) {
+    const own = together.failed(error);
+    if (together.rank > 0 && !(own instanceof Elsewhere)) note(`worker ${together.rank} of ${together.size}:`);
+    throw own;
+  }
+}
+async function trained(program: string, { json, ...options }: Options, together: Workers): Promise<void> {
   requireTarget(options);
   const files = options.data.map(piped);
-  const training = await openTraining({ program, ...options, data: files, warn, compiling, encoding: encoding() });
+  const tells = together.rank > 0 ? {} : { warn, compiling, encoding: encoding() };
+  const training = await openTraining({ program, ...options, data: files, ...tells }, together);
   try {
     const signal = await interruptible();
+    if (together.rank > 0) return await unseen(training, signal);
     const last = await (json ? asJson(training, signal) : forPeople(training, signal));
+    together.done();
     note(closing(training, last, signal));
-    if (!json && !signal.aborted && last) await showSample(training, signal);
+    if (!json && !signal.aborted && last && last.step === last.steps) await showSample(training, signal);
   } finally {
     training.close();
   }
+}
+/** Another worker tells of the same. */
+async function unseen(training: Training, signal: AbortSignal): Promise<void> {
+  for await (const _ of training.steps(signal)) continue;
+  training.together.done();
 }
 
 async function asJson(training: Training, signal: AbortSignal): Promise<Step | null> {
@@ -125,7 +145,9 @@ async function forPeople(training: Training, signal: AbortSignal): Promise<Step 
   }
   return last;
 }
-function opening({ config, text, about: { parameters, trained, plan }, folder, from, lacking }: Training): string {
+function opening(training: Training): string {
+  const { config, text, about, folder, from, lacking, dealt } = training;
+  const { parameters, trained, plan } = about;
   const memory = "arena" in plan ? `, ${showBytes(plan.arena)} of memory` : "";
   const learned = trained < parameters ? `, of which ${showCount(trained)} are trained` : "";
   const { accumulate = 1, sizes } = config;
@@ -133,6 +155,7 @@ function opening({ config, text, about: { parameters, trained, plan }, folder, f
   return [
     `${config.model}: ${showCount(parameters)} parameters${learned}${memory}`,
     `data: ${showBytes(text.bytes)}, ${accumulate > 1 ? `${accumulate} times ` : ""}${B} rows of ${T} ${text.codec.unit}s a step, the last ${showLength(text)} held out`,
+    ...(dealt === null ? [] : [dealt]),
     ...(lacking === null || config.params === undefined ? [] : [begins(config.params, lacking)]),
     ...(folder === null ? [] : [`run: ${folder}${from ? `, from step ${from.state.step}` : ""}`]),
   ].join("\n");

@@ -1,0 +1,95 @@
+// One worker's executable, seen from outside as that of the whole program: stores, inputs and results are whole, the parts of others are theirs.
+import { Problem } from "../compiler/diagnostic.ts";
+import { type At, type Executable, type Outcome, type StoreInfo, storeOfInput, type Tensor } from "./executable.ts";
+import { bytesOfTensor, fromBytes, requireFit } from "./tensor.ts";
+import type { Workers } from "./workers.ts";
+
+export const spread = (executable: Executable, workers: Workers): Executable =>
+  workers.size === 1 ? executable : new Spread(executable, workers);
+
+/** `read`, `run` and `write` are called by all workers in the same order, with the same arguments. */
+class Spread implements Executable {
+  readonly stores: readonly StoreInfo[];
+  readonly entries: Executable["entries"];
+  readonly bytes: Executable["bytes"];
+  readonly #inner: Executable;
+  readonly #workers: Workers;
+  readonly #split: ReadonlyMap<string, StoreInfo>;
+
+  constructor(inner: Executable, workers: Workers) {
+    [this.#inner, this.#workers, this.entries, this.bytes] = [inner, workers, inner.entries, inner.bytes];
+    this.stores = inner.stores.map(whole);
+    this.#split = new Map(this.stores.filter((s) => s.split !== undefined).map((s) => [s.name, s]));
+  }
+  read(store: string): Tensor {
+    const own = this.#inner.read(store);
+    const all = this.#split.get(store);
+    return all ? fromBytes(all.dtype, all.shape, this.#workers.joined(`read ${store}`, bytesOfTensor(own))) : own;
+  }
+  write(store: string, value: Tensor): void {
+    this.#inner.write(store, this.#own(store, value));
+  }
+  async run(entry: string, inputs: ReadonlyMap<string, Tensor>, at: At): Promise<Outcome> {
+    const own = [...inputs].map(([name, t]): [string, Tensor] => [name, this.#own(storeOfInput(entry, name), t)]);
+    const given = this.#workers.numbers(`run ${entry}`, markOf(inputs, [at.seed, at.call, at.step]));
+    const other = given.findIndex((mark) => mark !== given[0]);
+    if (other >= 0)
+      throw new Problem(
+        `worker ${other} has other inputs of ${entry} than worker 0`,
+        "every worker is given the whole batch, in the same order: draw it from the same seed",
+      );
+    try {
+      return await this.#inner.run(entry, new Map(own), { ...at, rank: this.#workers.rank });
+    } catch (error) {
+      if (!(error instanceof Problem)) this.#workers.lost(); // it had begun
+      throw error;
+    }
+  }
+  close(): void {
+    this.#inner.close();
+  }
+  /** This worker's part of what all have of a store. */
+  #own(store: string, value: Tensor): Tensor {
+    const all = this.#split.get(store);
+    if (!all) return value;
+    requireFit(store, all, value);
+    const length = value.data.length / this.#workers.size;
+    const data = value.data.subarray(this.#workers.rank * length, (this.#workers.rank + 1) * length);
+    return { dtype: value.dtype, shape: partOf(all), data };
+  }
+}
+function whole(store: StoreInfo): StoreInfo {
+  const [rows = 1, ...row] = store.shape;
+  return store.split === undefined ? store : { ...store, shape: [rows * store.split, ...row] };
+}
+function partOf({ shape: [rows = 1, ...row], split = 1 }: StoreInfo): number[] {
+  return [rows / split, ...row];
+}
+/** Differs, most likely, where tensors or numbers do: of 30 bits, from up to a thousand bytes of each tensor. */
+export function markOf(tensors: ReadonlyMap<string, Tensor>, integers: readonly number[] = []): number {
+  let mark = 0;
+  const add = (x: number): void => void (mark = Math.imul(mark ^ x, 0x01000193) ^ (mark >>> 15));
+  for (const x of integers) add(x);
+  for (const [, tensor] of tensors) {
+    const bytes = bytesOfTensor(tensor);
+    add(bytes.length);
+    const step = Math.max(1, Math.floor(bytes.length / 1009) | 1); // odd: it meets every byte of a number
+    for (let i = 0; i < bytes.length; i += step) add(bytes[i] ?? 0);
+  }
+  return mark & 0x3fffffff;
+}
+
+/** What each worker has of a batch and of arrays of experts, for a person: `4 workers: batch 16 = 4 x 4; 8 experts spread, 2 each`. */
+export function dealing(stores: readonly StoreInfo[], { size }: Workers, batch: number): string {
+  const arrays = stores.filter((s) => s.role === "parameter" && s.stack > 0);
+  const of = (wanted: boolean): string[] => [
+    ...new Set(arrays.filter((s) => (s.split !== undefined) === wanted).map((s) => `${s.shape[0]} ${arrayOf(s.name)}`)),
+  ];
+  return [
+    `${size} workers: batch ${batch} = ${size} x ${batch / size}`,
+    ...of(true).map((what) => `${what} spread, ${Number.parseInt(what, 10) / size} each`),
+    ...of(false).map((what) => `${what} on each worker: ${size} does not divide them`),
+  ].join("; ");
+}
+/** `experts` of `blocks.0.experts.*.up.weight`. */
+const arrayOf = (name: string): string => name.split(".*")[0]?.split(".").at(-1) ?? "";

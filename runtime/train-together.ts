@@ -1,0 +1,80 @@
+// What training asks of several workers, and does for them.
+import type { Loaded } from "../compiler/check/index.ts";
+import { Problem } from "../compiler/diagnostic.ts";
+import type { Checkpoint } from "./checkpoint.ts";
+import type { Running } from "./compile.ts";
+import type { Executable, Tensor } from "./executable.ts";
+import { hashOf } from "./files.ts";
+import { openRun } from "./open-run.ts";
+import type { GivenParameters } from "./parameters.ts";
+import { namedOptions, type RunConfig } from "./run-folder.ts";
+import { markOf } from "./spread.ts";
+import type { Workers } from "./workers.ts";
+
+/** All of them read the data. */
+export function requireFiles(files: readonly string[], { size }: Workers): void {
+  if (size > 1 && files.includes("/dev/stdin"))
+    throw new Problem("what is piped in reaches worker 0 only", "give --data a file that all workers can read");
+}
+/** Each takes as many rows of a batch. */
+export function requireDealt(batch: number, { size }: Workers): void {
+  const less = batch - (batch % size);
+  if (less !== batch)
+    throw new Problem(
+      `--batch ${batch} cannot be dealt to ${size} workers in equal parts`,
+      `give --batch ${less > 0 ? `${less} or ` : ""}${less + size}`,
+    );
+}
+interface Opened {
+  readonly program: Loaded;
+  readonly config: RunConfig;
+  readonly folder: string | null;
+  readonly from: Checkpoint | null;
+  readonly params: GivenParameters | null;
+  readonly saveEvery: number;
+  readonly evaluateEvery: number;
+}
+/** Throws on all where one has read or was given something else. */
+export function requireAlike({ program, config, folder, from, params, ...every }: Opened, together: Workers): void {
+  if (together.size === 1) return;
+  const texts = program.modules.map((m) => m.program.span.source.text);
+  const named = Object.entries(namedOptions(config)).map(([name, value]) => [name, String(value)] as const);
+  together.requireAlike({
+    program: shortHash(texts.join("\0")),
+    ...Object.fromEntries(named),
+    "--steps": String(config.steps),
+    "--save-every": String(every.saveEvery),
+    "--evaluate-every": String(every.evaluateEvery),
+    "--out": String(folder),
+    checkpoint: from === null ? "none" : `${from.path} (${mark(from.model)}, ${mark(from.training)})`,
+    "--params": params === null ? "none" : `${params.path} (${mark(params.tensors)})`,
+  });
+}
+const shortHash = (text: string): string => `SHA-256 ${hashOf([new TextEncoder().encode(text)]).slice(0, 16)}`;
+const mark = (tensors: ReadonlyMap<string, Tensor>): string => markOf(tensors).toString(16);
+
+/** What fails in a training is told to the other workers, and where it ends for one it ends for all. */
+export async function* told<T>(together: Workers, steps: AsyncGenerator<T, void>): AsyncGenerator<T, void> {
+  let failed = false;
+  try {
+    yield* steps;
+  } catch (error) {
+    failed = true;
+    throw together.failed(error);
+  } finally {
+    if (!failed) together.numbers("the end of training", 0);
+  }
+}
+/** Text by the newest checkpoint of a run, on one worker alone; `written`: with what writes it. */
+export async function* sampleSaved(
+  folder: string,
+  { threads, compiling, warn }: Running & { readonly warn?: ((line: string) => void) | undefined },
+  written: (executable: Executable) => AsyncGenerator<string, void>,
+): AsyncGenerator<string, void> {
+  const { executable } = await openRun({ folder, rows: 1, seed: 0, asked: [], threads, compiling, warn });
+  try {
+    yield* written(executable);
+  } finally {
+    executable.close();
+  }
+}

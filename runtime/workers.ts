@@ -1,0 +1,179 @@
+// The processes that train one model, and what they tell one another. All do the same in the same order; where one cannot go on, the others learn of
+// it at what they do together next, so that none waits for it.
+import { readFileSync } from "node:fs";
+import { hostname } from "node:os";
+import { Problem } from "../compiler/diagnostic.ts";
+import { cores } from "./host/machine.ts";
+import { workers as begun, launched } from "./mpi.ts";
+import type { Workers as Native } from "./native.ts";
+
+/** What carries it: MPI. */
+export type Wire = Pick<Native, "rank" | "size" | "allGather" | "abort">;
+
+/** Thrown on a worker that is right itself: another has failed, and says why. */
+export class Elsewhere extends Problem {
+  constructor(rank: number) {
+    super(`worker ${rank} has failed`, "it says why");
+  }
+}
+/** Of the workers on one machine: which this is, and how many share its cores. */
+interface Here {
+  readonly rank: number;
+  readonly sharing: number;
+}
+
+/** This worker, from 0 to size - 1, among all. Only worker 0 writes files, and prints. Every function here is called by all of them, in the same order. */
+export class Workers {
+  readonly rank: number;
+  readonly size: number;
+  /** For each worker, if not asked for otherwise: the same on all, for plans depend on it. Undefined of one that is alone. */
+  readonly threads: number | undefined;
+  readonly #wire: Wire;
+  readonly #here: Here;
+  /** Why nothing is done together any more. */
+  #over: Problem | null = null;
+  /** An entry ended within what the others wait in: nothing can be told to them. */
+  #lost = false;
+
+  constructor(wire: Wire) {
+    this.#wire = wire;
+    this.rank = wire.rank;
+    this.size = wire.size;
+    this.#here = this.size === 1 ? { rank: 0, sharing: 1 } : this.#found();
+    const own = Math.max(1, Math.floor(cores() / this.#here.sharing));
+    this.threads = this.size === 1 ? undefined : Math.min(...this.numbers("threads", own));
+  }
+  /** What each worker has to say of `what`. */
+  numbers(what: string, own: number): Float64Array {
+    if (this.size === 1) return Float64Array.of(own);
+    if (this.#over) throw this.#over;
+    const told = this.#tell(0, what, own);
+    const failed = told.findIndex((t) => t.failed);
+    if (failed >= 0) throw this.#end(new Elsewhere(failed));
+    if (told.some((t) => t.of !== told[0]?.of)) throw this.#end(this.#apart(what));
+    return Float64Array.from(told, (t) => t.number);
+  }
+  /** Whether it is so on some worker. */
+  some(what: string, own: boolean): boolean {
+    return this.numbers(what, Number(own)).some((n) => n !== 0);
+  }
+  /** What each worker gives. */
+  exchange(what: string, bytes: Uint8Array): readonly Uint8Array[] {
+    const lengths = [...this.numbers(what, bytes.byteLength)];
+    const longest = Math.max(...lengths);
+    const padded = new Uint8Array(longest);
+    padded.set(bytes);
+    const all = this.#wire.allGather(padded);
+    return lengths.map((length, i) => all.subarray(i * longest, i * longest + length));
+  }
+  /** What all workers give, as many bytes each, one after the other. */
+  joined(what: string, bytes: Uint8Array): Uint8Array {
+    this.numbers(what, 0);
+    return this.#wire.allGather(bytes);
+  }
+  /** Throws on all where one has another value of a name than worker 0. */
+  requireAlike(values: Readonly<Record<string, string>>): void {
+    const own = new TextEncoder().encode(JSON.stringify(values));
+    const [first = {}, ...others] = this.exchange("options", own).map(
+      (bytes) => JSON.parse(new TextDecoder().decode(bytes)) as Record<string, string>,
+    );
+    for (const [i, other] of others.entries())
+      for (const name of new Set([...Object.keys(first), ...Object.keys(other)]))
+        if (first[name] !== other[name])
+          throw new Problem(
+            `worker ${i + 1} has another ${name} than worker 0: ${other[name] ?? "none"}, not ${first[name] ?? "none"}`,
+            "give all workers the same options, and files that are the same on every machine",
+          );
+  }
+  /** The first worker of a machine does it before the others there, which find in caches what it made. */
+  async inTurn<T>(what: string, work: () => Promise<T>): Promise<T> {
+    if (this.#here.rank > 0) this.numbers(what, 0);
+    const result = await work();
+    if (this.#here.rank === 0) this.numbers(what, 0);
+    return result;
+  }
+  /** What is to be thrown for an error of this worker, which the others then know of: it says why if no worker before it has failed too. */
+  failed(error: unknown): unknown {
+    if (this.size === 1 || this.#over || this.#lost) return error;
+    const first = this.#tell(1, "", 0).findIndex((t) => t.failed);
+    this.#end(new Elsewhere(first));
+    return first === this.rank ? error : this.#over;
+  }
+  /** All is done that is done together; what fails from now on is each worker's own. */
+  done(): void {
+    this.numbers("the end", 0);
+    this.#end(new Problem("the workers have parted", "train once in a process"));
+  }
+  /** An entry has failed on this worker while others may wait in it: they can only be ended, as this process' end does. */
+  lost(): void {
+    this.#lost = true;
+  }
+  /** At a process' end with an error that the others do not know of. */
+  atExit(code: number): void {
+    if (code !== 0 && this.#over === null) this.#wire.abort(code);
+  }
+
+  #end(why: Problem): Problem {
+    return (this.#over ??= why);
+  }
+  #tell(failed: number, what: string, number: number): { failed: boolean; of: number; number: number }[] {
+    const all = this.#wire.allGather(new Uint8Array(Float64Array.of(failed, hashOf(what), number).buffer));
+    const numbers = new Float64Array(all.slice().buffer);
+    return Array.from({ length: this.size }, (_, i) => ({
+      failed: numbers[3 * i] !== 0,
+      of: numbers[3 * i + 1] ?? 0,
+      number: numbers[3 * i + 2] ?? 0,
+    }));
+  }
+  /** They do different things; what they do is told once more, as text. */
+  #apart(what: string): Problem {
+    const size = 96;
+    const own = new Uint8Array(size);
+    new TextEncoder().encodeInto(what, own);
+    const texts = new TextDecoder().decode(this.#wire.allGather(own)).match(new RegExp(`[^]{${size}}`, "g")) ?? [];
+    const [first = "", ...others] = texts.map((text) => text.replace(/\0+$/, ""));
+    const i = others.findIndex((other) => other !== first);
+    if (this.rank !== 0) return new Elsewhere(0);
+    return new Problem(
+      `the workers do different things: worker ${i + 1} is at \`${others[i]}\`, worker 0 at \`${first}\``,
+      "all call the same functions in the same order; which worker it is may decide what is printed, and nothing else",
+    );
+  }
+  #found(): Here {
+    const own = new TextEncoder().encode(`${hostname()}\n${coresBound()}`);
+    const all = this.exchange("machine", own).map((bytes) => new TextDecoder().decode(bytes));
+    const machines = all.map((text) => text.split("\n")[0]);
+    return {
+      rank: machines.slice(0, this.rank).filter((name) => name === machines[this.rank]).length,
+      sharing: all.filter((text) => text === all[this.rank]).length,
+    };
+  }
+}
+/** Of 32 bits. */
+function hashOf(text: string): number {
+  let hash = 0x811c9dc5;
+  for (let i = 0; i < text.length; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193);
+  return hash >>> 0;
+}
+/** A launcher may have bound each worker to cores of its own. */
+function coresBound(): string {
+  try {
+    return /^Cpus_allowed_list:\s*(.*)$/m.exec(readFileSync("/proc/self/status", "utf8"))?.[1] ?? "";
+  } catch {
+    return ""; // not Linux
+  }
+}
+
+/** A process that no launcher started beside others. */
+export const alone: Workers = new Workers({ rank: 0, size: 1, allGather: (bytes) => bytes, abort: () => {} });
+let known: Workers | null = null;
+/** This process among the workers that mpirun or the like has started; `alone` where none has, which does not touch MPI. Throws Problem where MPI is not there. */
+export function workers(): Workers {
+  known ??= (launched()?.size ?? 1) > 1 ? started() : alone;
+  return known;
+}
+function started(): Workers {
+  const all = new Workers(begun());
+  process.on("exit", (code) => all.atExit(code));
+  return all;
+}
