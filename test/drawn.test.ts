@@ -17,6 +17,8 @@ const runs: readonly { readonly kind: keyof typeof kinds; readonly given: Pick<W
   { kind: "aligned", given: { isa: "portable", precision: "f32" } },
   { kind: "small", given: { isa: "native", precision: "bf16" } },
   { kind: "passes", given: { isa: "native", precision: "f32" } },
+  { kind: "workers", given: { isa: "native", precision: "f32" } },
+  { kind: "workers", given: { isa: "native", precision: "bf16" } },
   { kind: "resumed", given: { isa: "native", precision: "f32" } },
   { kind: "rows", given: { isa: "native", precision: "f32" } },
   { kind: "extreme", given: { isa: "native", precision: "f32" } },

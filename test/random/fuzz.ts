@@ -31,6 +31,7 @@ import { checkResumed, randomRun } from "./resumed.ts";
 import { randomRows } from "./rows.ts";
 import { randomWritten } from "./tensors.ts";
 import { under, type Way } from "./ways.ts";
+import { checkWorkers } from "./workers.ts";
 import { checkWritten, checkWrittenOnEmulator, type Written } from "./written.ts";
 
 export interface Case {
@@ -48,6 +49,7 @@ export const kinds: Readonly<Record<string, (seed: string) => Case>> = {
   empty: (seed) => refusable(trained(seed, "empty")),
   edged: (seed) => trained(seed, "edged"),
   passes: passed,
+  workers: shared,
   resumed,
   past: decoder,
   generated,
@@ -82,6 +84,18 @@ function passed(seed: string): Case {
     text: program.text,
     note: notes(program),
     run: async (way, text = program.text) => checkPasses({ ...program, text }, way),
+  };
+}
+/** Several workers compute what one alone does, whether or not they can share a batch, or experts. */
+function shared(seed: string): Case {
+  const program = drawnProgram(seed, "small");
+  const draw = new Draw(`${seed}, its workers`);
+  const workers = draw.of([2, 2, 3, 4]);
+  const sizes = draw.chance(0.8) ? { ...program.sizes, B: workers * draw.of([1, 2]) } : program.sizes;
+  return {
+    text: program.text,
+    note: `${workers} workers, ${notes({ ...program, sizes })}`,
+    run: async (way, text = program.text) => checkWorkers({ ...program, sizes, text }, workers, way),
   };
 }
 /** Two steps of training, and some evaluated between, against the interpreter, the same bits by any threads and schedules, and where it was resumed. */

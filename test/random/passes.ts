@@ -17,7 +17,7 @@ export function checkPasses(program: RandomProgram, { precision, limits }: Pick<
   const changed: Observer["changed"] = (pass, from, to) => {
     if (isGraph(from) && isGraph(to) && from !== to) changes.push({ pass, from, to });
   };
-  const training = trainingOf(program, precision, limits, { ...silent(), changed });
+  const training = trainingOf(program, precision, limits, { observer: { ...silent(), changed } });
   const held = started(training);
   for (const { pass, from, to } of changes) {
     const got = interpret(valuesOf(to), held).map((x) => x.data);

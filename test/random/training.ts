@@ -27,7 +27,7 @@ export function trainingOf(
   program: RandomProgram,
   precision: Precision,
   limits: Limits = {},
-  observer: Observer = silent(),
+  { observer = silent(), workers = 1 }: { readonly observer?: Observer; readonly workers?: number } = {},
 ): Training {
   const { name, accumulate = 1, evaluates = false } = program;
   const loaded = load({ name: `${program.seed}.moe`, text: program.text });
@@ -38,7 +38,7 @@ export function trainingOf(
     name: entry,
     sizes: {},
   }));
-  const request = { declaration: "Program", sizes: program.sizes, precision, entries, accumulate, limits };
+  const request = { declaration: "Program", sizes: program.sizes, precision, entries, accumulate, limits, workers };
   const { graphs, stores } = toGraphs(loaded, request, observer);
   const named = (name: string): Graph[] => graphs.filter((graph) => graph.name === name);
   const starts = graphs

@@ -1,0 +1,45 @@
+// A random program's training by several workers, each with its part, in the interpreter: what it computes alone.
+import { interpret } from "../../compiler/graph/interpret.ts";
+import type { Graph, NdArray } from "../../compiler/graph/node.ts";
+import { valuesOf } from "../../compiler/graph/walk.ts";
+import { placesOf, together, wholeOf } from "../together.ts";
+import type { RandomProgram } from "./programs.ts";
+import { differences, inputsOf, meantOf, trainingOf, zero } from "./training.ts";
+import type { Way } from "./ways.ts";
+
+export function checkWorkers(
+  program: RandomProgram,
+  workers: number,
+  { precision, limits }: Pick<Way, "precision" | "limits">,
+): void {
+  const alone = trainingOf(program, precision, limits);
+  const each = trainingOf(program, precision, limits, { workers });
+  const places = placesOf(alone.stores, workers);
+  const held = new Map(alone.stores.map((s) => [s.name, zero(s)]));
+  for (const [i, graph] of alone.graphs.entries()) {
+    for (const [name, x] of inputsOf(graph, alone.stores, i)) held.set(name, x);
+    const want = meantOf(graph, held, { exact: true });
+    const found = together(each.graphs[i] as Graph, held, places, workers);
+    for (const w of found.keys()) {
+      const off = differences(
+        graph,
+        want,
+        graph.results.map(
+          (r, j) =>
+            wholeOf(
+              found.map((own) => own[j] as NdArray),
+              r,
+              places,
+              w,
+            ).data,
+        ),
+      );
+      if (off !== "") throw new Error(`${graph.name}, worker ${w} of ${workers}: ${off}`);
+    }
+    const made = interpret(valuesOf(graph), held);
+    graph.results.forEach(({ role, name }, r) => {
+      const x = made[r];
+      if (role === "store" && x) held.set(name, x);
+    });
+  }
+}

@@ -1,0 +1,53 @@
+// Several workers in the interpreter: what each has of what one alone would have.
+import { interpretTogether } from "../compiler/graph/interpret.ts";
+import { type Graph, hidden, type NdArray, type Placement, type Store } from "../compiler/graph/node.ts";
+import { valuesOf } from "../compiler/graph/walk.ts";
+import { isCut, whole } from "../compiler/ops/across.ts";
+import { placeOf } from "../compiler/transform/partition.ts";
+import { product } from "../compiler/types/numbers.ts";
+
+type Places = (store: string) => Placement;
+
+/** Where the stores of one alone are among workers. */
+export function placesOf(stores: readonly Store[], workers: number): Places {
+  const known = new Map(stores.map((s) => [s.name, placeOf(s, workers)]));
+  return (store) => known.get(store) ?? whole;
+}
+/** Worker `w`'s part of an array. */
+export function partOf(x: NdArray, place: Placement, w: number, workers: number): NdArray {
+  if (!isCut(place)) return x;
+  const [n, after] = [(x.shape[place.axis] ?? 0) / workers, product(x.shape.slice(place.axis + 1))];
+  const shape = x.shape.with(place.axis, n);
+  const data = Array.from({ length: product(shape) }, (_, i) => {
+    const [outer, inner] = [Math.floor(i / (n * after)), i % (n * after)];
+    return x.data[outer * n * workers * after + w * n * after + inner] ?? Number.NaN;
+  });
+  return { ...x, shape, data: Float64Array.from(data) };
+}
+/** What all results of a graph are on each worker, nothing rounded, given what the stores of one alone hold. */
+export function together(
+  graph: Graph,
+  held: ReadonlyMap<string, NdArray>,
+  places: Places,
+  workers: number,
+): NdArray[][] {
+  const stores = Array.from({ length: workers }, (_, w) => {
+    const own = [...held].map(([name, x]): [string, NdArray] => [name, partOf(x, places(name), w, workers)]);
+    return new Map([...own, [hidden.rank, { dtype: "i32" as const, shape: [], data: Float64Array.of(w) }]]);
+  });
+  return interpretTogether(valuesOf(graph), stores, { exact: true });
+}
+/** A result of worker `w`; of a store that they share the parts of all. */
+export function wholeOf(
+  each: readonly NdArray[],
+  { role, name }: Graph["results"][number],
+  places: Places,
+  w: number,
+): NdArray {
+  const own = each[w] as NdArray;
+  const place = role === "store" ? places(name) : whole;
+  if (!isCut(place)) return own;
+  if (place.axis !== 0) throw new Error("stores are cut along their first axis");
+  const data = Float64Array.from(each.flatMap((x) => [...x.data]));
+  return { ...own, shape: own.shape.with(0, (own.shape[0] ?? 0) * each.length), data };
+}
