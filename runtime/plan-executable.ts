@@ -1,7 +1,7 @@
 // A plan whose memory and code the addon holds, on any target: stores by name, inputs checked, results gathered.
 import { Problem } from "../compiler/diagnostic.ts";
 import { hidden, isHidden } from "../compiler/graph/node.ts";
-import type { Entry, Plan, PlanBuffer, Step } from "../compiler/plan/plan.ts";
+import { buffersOf, type Entry, type Plan, type PlanBuffer, type Step } from "../compiler/plan/plan.ts";
 import { bytesOf } from "../compiler/types/dtype.ts";
 import {
   type At,
@@ -43,10 +43,12 @@ export function nativeBuffer({ dtype, shape, layout, offset, bytes }: PlanBuffer
     panels: layout.kind === "panels",
   };
 }
-export const nativeStep = (step: Step): NativeStep =>
-  step.kind === "copy"
-    ? { kernel: -1, args: [step.from, step.to], tasks: 0 }
-    : { kernel: step.launch.kernel, args: step.launch.args, tasks: step.launch.tasks };
+export function nativeStep(step: Step): NativeStep {
+  const args = buffersOf(step);
+  if (step.kind === "copy") return { kernel: -1, args, tasks: 0 };
+  if (step.kind === "collective") return { kernel: -2, args, tasks: 1, together: step.collective.together };
+  return { kernel: step.launch.kernel, args, tasks: step.launch.tasks };
+}
 
 export const cancelled = (name: string): Problem => new Problem(`${name} was cancelled`, "run it again");
 /** The names of the inputs that a caller gives. */
@@ -103,7 +105,9 @@ export class PlanExecutable implements Executable {
     const [name, inputs, at] = run;
     const [index, entry] = this.#entry(name);
     const from = entry.results.find((r) => r.role === "output")?.buffer;
-    const each = this.#options.profile !== undefined || this.#options.poison === true;
+    // for how long is each worker's own clock's, and how often must be the same for all
+    const isShared = entry.steps.some((s) => s.kind === "collective");
+    const each = isShared || this.#options.profile !== undefined || this.#options.poison === true;
     if (each || from === undefined || this.#buffer(from).dtype !== "i32") return onlyOutput(await this.run(...run));
     this.#writeInputs(entry, inputs, at);
     const input = (of: string): number => this.#store(storeOfInput(name, of));

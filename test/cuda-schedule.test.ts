@@ -1,4 +1,5 @@
 // How the CUDA target cuts products, points and folds, so that no multiprocessor is idle, and where rows of weights begin.
+
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { GraphBuilder } from "../compiler/graph/builder.ts";
@@ -12,6 +13,7 @@ import { hopperChoice } from "../compiler/kernel/schedule-hopper.ts";
 import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";
 import type { Layout } from "../compiler/plan/plan.ts";
+import { kernelOf } from "../compiler/plan/sequence.ts";
 import { backends } from "../compiler/targets.ts";
 import type { DType } from "../compiler/types/dtype.ts";
 import { loweredForCuda, modulesOf, runEmulated, ways } from "./emulator/sequence.ts";
@@ -120,7 +122,7 @@ test("for one token, what is one task each is one kernel; so are three products 
   const sequence = loweredForCuda(graph);
   const kinds = sequence.launches.map(({ kernel }) => kernel.name.replace(/_[0-9a-f]{8}$/, ""));
   assert.equal(kinds.toSorted(), ["div_top_k_route", "dot", "dot", "put"]);
-  for (const { kernel } of sequence.launches) assert.not.match(kernel.text, /__syncthreads\(\);\s+__syncthreads/);
+  for (const l of sequence.launches) assert.not.match(kernelOf(l).text, /__syncthreads\(\);\s+__syncthreads/);
   const stores = storesOf(valuesOf(graph));
   const modules = await modulesOf(kernelsOf([sequence]));
   for (const way of ways) {
@@ -156,7 +158,7 @@ test("parts of a kernel take no more shared memory together than every GPU has",
   const g = new GraphBuilder(ops);
   const routed = Array.from({ length: 9 }, (_, i) => b.route(g, parameter(g, `choices${i}`, [64], "i32"), 4000).order);
   const { launches } = lower(graphOf(routed), backends.cuda);
-  const shared = launches.map(({ kernel }) => kernel.launch?.shared ?? 0);
+  const shared = launches.map((l) => kernelOf(l).launch?.shared ?? 0);
   assert.ok(launches.length > 1 && Math.max(...shared) <= 99 * 1024, shared.join());
 });
 test("rows of prepared weights begin at 16 bytes, those of weights lie one after another", () => {

@@ -1,11 +1,13 @@
 // What CUDA kernels use and cost, as a table: registers, shared memory, spills and occupancy of NVIDIA's compiler for three architectures;
 // wavefronts of shared memory and sectors of memory, against the least that the same bytes take, of the emulator.
+
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import * as assert from "uvu/assert";
 import { cudaUnit } from "../compiler/emit/unit.ts";
 import type { Graph, NdArray } from "../compiler/graph/node.ts";
 import type { PlanKernel } from "../compiler/plan/plan.ts";
+import { kernelOf } from "../compiler/plan/sequence.ts";
 import { backends } from "../compiler/targets.ts";
 import { occupancy } from "../runtime/cuda/architecture.ts";
 import { compileKernels, options, used } from "../runtime/cuda/code.ts";
@@ -41,7 +43,7 @@ const isVariant = (kernel: PlanKernel): boolean => variantOf(kernel) !== null;
 export async function tableOfVariants(sources: readonly Run[], nvrtc: Nvrtc): Promise<string> {
   const runs = sources
     .map((s) => ({ ...s, sequence: byVariants(s.sequence) }))
-    .filter(({ sequence }) => sequence.launches.some(({ kernel }) => isVariant(kernel)));
+    .filter(({ sequence }) => sequence.launches.some((l) => isVariant(kernelOf(l))));
   const options = { architectures: ["sm_90a"], only: isVariant, header: variantHeader(backends.cuda.header()) };
   return shownTable(await tableOf(runs, nvrtc, options), options);
 }
@@ -54,7 +56,7 @@ export async function tableOf(
   const named = new Map<string, { readonly label: string; readonly kernel: PlanKernel }>();
   for (const { name, sequence } of sources) {
     const before = new Map<string, number>();
-    for (const { kernel } of sequence.launches) {
+    for (const kernel of sequence.launches.map(kernelOf)) {
       if (named.has(kernel.name) || !only(kernel)) continue;
       const base = kernel.name.replace(/_[0-9a-f]+(_sm90)?$/, "");
       const n = (before.get(base) ?? 0) + 1;
@@ -171,7 +173,7 @@ async function usesOfUnit(
 /** Of all launches of a kernel. */
 async function countsOf(sources: readonly Run[]): Promise<ReadonlyMap<string, Counted>> {
   await build();
-  const kernels = new Map(sources.flatMap((s) => s.sequence.launches.map((l) => [l.kernel.name, l.kernel])));
+  const kernels = new Map(sources.flatMap((s) => s.sequence.launches.map(kernelOf).map((k) => [k.name, k])));
   const file = join(folder(), "counts");
   const outcomes = await runEmulated(sources, await modulesOf([...kernels.values()]), {
     words: `count=${file}`,

@@ -7,13 +7,14 @@ import { silent } from "../compiler/pass.ts";
 import { toGraphs, toPlan } from "../compiler/pipeline.ts";
 import { planMemory } from "../compiler/plan/memory.ts";
 import type { PlanKernel } from "../compiler/plan/plan.ts";
+import { kernelOf } from "../compiler/plan/sequence.ts";
 import { KernelCache } from "../runtime/host/cache.ts";
 import { hostExecutable } from "../runtime/host/executable.ts";
 import { folder } from "./folder.ts";
 import { buffer, header, launch, write } from "./sequences.ts";
 
 const test = suite("families");
-const kernel = (name: string, body: string): PlanKernel => launch(name, body, []).kernel;
+const kernel = (name: string, body: string): PlanKernel => kernelOf(launch(name, body, []));
 const together = (...bodies: readonly string[]): number =>
   families(bodies.map((body, i) => kernel(`kernel_${i}e1`, body))).length;
 

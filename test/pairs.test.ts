@@ -1,4 +1,5 @@
 // Sums of products as one contraction of several pairs of operands: which are, what they give, and what they cost.
+
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { GraphBuilder } from "../compiler/graph/builder.ts";
@@ -9,6 +10,7 @@ import { topological, valuesOf } from "../compiler/graph/walk.ts";
 import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";
 import { depthOf, pairsOf } from "../compiler/ops/pairs.ts";
+import { kernelOf } from "../compiler/plan/sequence.ts";
 import { pairProducts } from "../compiler/transform/pairs.ts";
 import { loweredForCuda } from "./emulator/sequence.ts";
 import { distance, storesOf } from "./graphs.ts";
@@ -159,8 +161,8 @@ test("where few results of a long product are made of pieces, the products are a
 const sumOfTwo = (k: number, other: number): Graph =>
   paired((g, p) => [b.add(g, dot(g, p, k), dot(g, p, other))], "bf16");
 test("on the host a register tile sums all pairs; on CUDA rounds of one loop take them in turn", () => {
-  const host = lowered(sumOfTwo(40, 48)).launches[0]?.kernel.text;
-  const cuda = loweredForCuda(sumOfTwo(140, 148)).launches[0]?.kernel.text;
+  const host = lowered(sumOfTwo(40, 48)).launches.map(kernelOf)[0]?.text;
+  const cuda = loweredForCuda(sumOfTwo(140, 148)).launches.map(kernelOf)[0]?.text;
   assert.match(host ?? "", /mma\(true, left, mn, 40, \w+, plus\(on\(right, acc\), left1, 48, right1\)\);/);
   assert.is(cuda?.match(/contract</g)?.length, 1);
   assert.match(cuda ?? "", /contract<\d, 128>\(0, 512, 128, /);

@@ -68,7 +68,7 @@ function runPlanned(
   for (const { name, buffer } of plan.stores) at(buffer).set(initial.get(name) ?? []);
   for (const step of plan.entries[0]?.steps ?? []) {
     if (step.kind === "copy") at(step.to).set(at(step.from));
-    else {
+    else if (step.kind === "launch") {
       const args = sequence.launches.find((l) => l.kernel.name === plan.kernels[step.launch.kernel]?.name)?.args ?? [];
       perform(args, (arg) => at(step.launch.args[args.indexOf(arg)]));
     }
@@ -198,7 +198,7 @@ test("a reader of the old store is moved before the launch that assigns it, with
     [output("0", late)],
   );
   assert.equal(
-    plan.entries[0]?.steps.map((s) => (s.kind === "copy" ? "copy" : plan.kernels[s.launch.kernel]?.name)),
+    plan.entries[0]?.steps.map((s) => (s.kind === "launch" ? plan.kernels[s.launch.kernel]?.name : s.kind)),
     ["make", "use", "step"],
   );
 });
@@ -218,7 +218,7 @@ test("small launches stand together: what is between two rows of them, and needs
       ...last,
     ];
     const { kernels, entries } = planOf(launches, [], [output("0", small), output("1", between)]);
-    return entries[0]?.steps.map((s) => (s.kind === "copy" ? "copy" : kernels[s.launch.kernel]?.name));
+    return entries[0]?.steps.map((s) => (s.kind === "launch" ? kernels[s.launch.kernel]?.name : s.kind));
   };
   const after = [launch("more", "", [read(between), write(more)])];
   assert.equal(ordered(first, after), ["first", "between", "small", "more"]);

@@ -79,7 +79,7 @@ function arenaOf(plan: Plan, { graphs, stores }: Training): Uint8Array {
 function launchesOf(plan: Plan, name: string): string[] {
   const steps = plan.entries.find((entry) => entry.name === name)?.steps ?? [];
   return steps.flatMap((step) => {
-    if (step.kind === "copy") return []; // whole rows of another buffer
+    if (step.kind !== "launch") return []; // whole rows of another buffer
     const { kernel, tasks, args } = step.launch;
     const { name, scratch } = plan.kernels[kernel] as PlanKernel;
     return [[name, tasks, scratch, ...args.map((b) => plan.buffers[b]?.offset)].join(" ")];

@@ -15,7 +15,7 @@ import { requireMemory } from "../compiler/plan/bytes.ts";
 import { planMemory } from "../compiler/plan/memory.ts";
 import type { Plan, Step } from "../compiler/plan/plan.ts";
 import { printPlan } from "../compiler/plan/print.ts";
-import type { VirtualArg } from "../compiler/plan/sequence.ts";
+import { kernelOf, type VirtualArg } from "../compiler/plan/sequence.ts";
 import { verifyPlan } from "../compiler/plan/verify.ts";
 import { joinPieces } from "../compiler/transform/pieces.ts";
 import { type } from "../compiler/types/type.ts";
@@ -246,7 +246,7 @@ function mixed(): Graph {
 test("kernels of CUDA write pieces to their places, too", async () => {
   const graph = mixed();
   const [sequence, stores] = [loweredForCuda(graph), storesOf(valuesOf(graph))];
-  const modules = await modulesOf([...new Set(sequence.launches.map((l) => l.kernel))]);
+  const modules = await modulesOf([...new Set(sequence.launches.map(kernelOf))]);
   const [got] = await runEmulated([{ name: "mixed", sequence, stores }], modules, { words: "check", grid: 3 });
   assert.is(got?.findings, "");
   const [want] = interpret(valuesOf(graph), stores);

@@ -1,4 +1,5 @@
 // Sums of products whose rows are shifted: which become products of what is shifted, and what they give.
+
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { GraphBuilder } from "../compiler/graph/builder.ts";
@@ -9,6 +10,7 @@ import { hostChoices } from "../compiler/kernel/schedule.ts";
 import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";
 import { pairsOf } from "../compiler/ops/pairs.ts";
+import { kernelOf } from "../compiler/plan/sequence.ts";
 import { gradients } from "../compiler/transform/differentiate.ts";
 import { pairProducts } from "../compiler/transform/pairs.ts";
 import { simplify } from "../compiler/transform/simplify.ts";
@@ -139,7 +141,7 @@ test("on the host", async () => {
   ].entries())
     for (const word of words)
       assert.ok(
-        sequences[i]?.launches.some((l) => l.kernel.text.includes(word)),
+        sequences[i]?.launches.some((l) => kernelOf(l).text.includes(word)),
         word,
       );
   const lib = compiled(kernelsOf(sequences), ["-Og"]);

@@ -6,6 +6,7 @@ import { nvdisasm } from "../../runtime/cuda/sass.ts";
 import { KernelCache } from "../../runtime/host/cache.ts";
 import { cores, freeMemory } from "../../runtime/host/machine.ts";
 import { toolchain } from "../../runtime/host/toolchain.ts";
+import { mpi } from "../../runtime/mpi.ts";
 import { native } from "../../runtime/native.ts";
 import { nccl } from "../../runtime/nccl.ts";
 import { nvrtc } from "../../runtime/nvrtc.ts";
@@ -36,6 +37,7 @@ async function doctor(options: { json?: boolean }): Promise<void> {
     gpus(),
     codeForGpus(),
     collectives(),
+    workers(),
     machineCode(),
   ]);
   if (options.json) for (const finding of findings) printJson(finding);
@@ -94,6 +96,11 @@ function driverVersion(): string | undefined {
 const collectives = (): Promise<Finding> =>
   finding("NCCL", "It carries data between GPUs; one GPU needs none", async () => {
     const { path, version } = await nccl();
+    return `${path} ${version}`;
+  });
+const workers = (): Promise<Finding> =>
+  finding("MPI", "It carries data between workers (`mpirun -n 4 moec train`); one needs none", () => {
+    const { path, version } = mpi();
     return `${path} ${version}`;
   });
 const machineCode = (): Promise<Finding> =>

@@ -75,9 +75,10 @@ class Kin {
     const uses = usesIn(nodes, new Set(valuesOf(graph)));
     const stored = graph.results.filter((r) => r.role === "store" && !isMade(r.value));
     const held = new Set([...stored.map((r) => r.value), ...nodes.filter((n) => storeOf(n)).flatMap((n) => n.results)]);
-    const odd = (v: Value): boolean => (uses.get(v) ?? []).some((u) => u.use === "other");
+    const odd = (v: Value): boolean => alike(v, uses).some((x) => (uses.get(x) ?? []).some((u) => u.use === "other"));
+    const isHeld = (v: Value): boolean => alike(v, uses).some((x) => held.has(x));
     // what is in no store may lie in another order than what it is made from
-    const apart = (v: Value): boolean => v.type.shape.length < 2 || isMade(v) || (odd(v) && !held.has(v));
+    const apart = (v: Value): boolean => v.type.shape.length < 2 || isMade(v) || isMoved(v) || (odd(v) && !isHeld(v));
     for (const { name, value } of stored) this.join(value, name);
     for (const v of nodes.flatMap((n) => n.results).filter((x) => !apart(x))) {
       const store = storeOf(v.node);
@@ -117,6 +118,8 @@ function usesIn(nodes: readonly Node[], results: ReadonlySet<Value>): ReadonlyMa
         return dims(a.type).join() === dims(result.type).join() ? "same" : "other";
       case "view":
         return ofView(by, a, result);
+      case "together":
+        return by.op.name === "all_reduce" ? "same" : "other";
       case "reduce":
         return by.op.name === "reduce" && isWhole(by, a) ? "any" : "other";
       default:
@@ -133,6 +136,14 @@ function usesIn(nodes: readonly Node[], results: ReadonlySet<Value>): ReadonlyMa
     if (by.op.lower !== "view") return false;
     return use === "any" || (use === "same" && by.results.every((v) => (uses.get(v) ?? []).every(serves)));
   }
+}
+/** Workers make it together, in rows. */
+const isMoved = ({ node }: Value): boolean => node.op.lower === "together" && node.op.name !== "all_reduce";
+/** A value, and what lies as it does in any case: what all workers add up, and the sum. */
+function alike(v: Value, uses: ReadonlyMap<Value, readonly Use[]>): readonly Value[] {
+  const added = v.node.op.name === "all_reduce" ? v.node.args : [];
+  const sums = (uses.get(v) ?? []).flatMap(({ by }) => (by.op.name === "all_reduce" ? by.results : []));
+  return [...added, v, ...sums];
 }
 /** Sums over all rows and columns. */
 function isWhole(node: Node, a: Value): boolean {

@@ -1,5 +1,6 @@
 // Graph to launches: regions, a kernel for each, and the buffers between them.
 import { createHash } from "node:crypto";
+import { Bug } from "../diagnostic.ts";
 import type { Graph, Node, Store, Value } from "../graph/node.ts";
 import { storeOf, topological, valuesOf } from "../graph/walk.ts";
 import type { LaunchShape, Layout, PlanKernel, Variant } from "../plan/plan.ts";
@@ -24,6 +25,7 @@ import { print } from "./print.ts";
 import { nameOf } from "./read.ts";
 import { type Choices, type Contraction, contractionKey, fitting, hostChoices, type Schedule } from "./schedule.ts";
 import { isReadInSteps, placeOf, type Step, type Steps, stepsIn, stepsOf, under, writePiece } from "./steps.ts";
+import { togetherLaunch } from "./together.ts";
 import { verify } from "./verify.ts";
 
 export interface Emitted {
@@ -120,7 +122,8 @@ class Lowering implements Memory {
     this.inSteps = isReadInSteps(nodes);
     for (const node of nodes) {
       for (const a of node.args) this.uses.set(a, (this.uses.get(a) ?? 0) + 1);
-      if (node.op.name === "scatter") for (const v of [...node.args, ...node.results]) this.plain.add(v);
+      const isMoved = node.op.name === "scatter" || node.op.lower === "together";
+      if (isMoved) for (const v of [...node.args, ...node.results]) this.plain.add(v);
     }
     this.phases = phasesOf(graph, options.stores ?? []);
   }
@@ -180,9 +183,17 @@ class Lowering implements Memory {
     for (const v of region.outputs) if (!this.steps.only.has(v)) this.made(v);
     if (region.outputs.every((v) => product(dims(v.type)) === 0)) return;
     const [node] = region.nodes;
+    if (node && region.kind === "together") return this.together(node);
     if (node?.op.name === "concat" && region.kind !== "rows") return this.pieces(region, item(node.results, 0));
     for (const { kind, write, outputs, nodes } of launchesOf(region, this.choices, (v) => this.isRead(v)))
       this.launch(outputs ? { ...region, outputs } : region, kind, write, nodes);
+  }
+  /** A step that all workers make. */
+  private together(node: Node): void {
+    const read = node.args.map((v) => this.bufferOf(v)).filter((buffer) => buffer !== null);
+    if (read.length < node.args.length) throw new Bug(`an operand of ${node.op.name} is not in memory`);
+    const phase = this.phases.get(node) ?? "forward";
+    this.launches.push(togetherLaunch(node, read, this.made(item(node.results, 0)), phase));
   }
   /** Those that their makers have not written. */
   private pieces(region: Region, concat: Value): void {

@@ -1,7 +1,7 @@
 // The report of bytes, and the refusal of a plan that does not fit.
 import { Problem } from "../diagnostic.ts";
 import type { Store } from "../graph/node.ts";
-import type { Bytes, Entry, Phase, Plan, PlanBuffer } from "./plan.ts";
+import { type Bytes, buffersOf, type Entry, type Phase, type Plan, type PlanBuffer } from "./plan.ts";
 import type { Sequence, VirtualBuffer } from "./sequence.ts";
 
 /** Bytes as laid out in memory, padding included. `entries[i]` is planned from `sequences[i]`; temporaries start at `storeBytes`. */
@@ -79,7 +79,7 @@ function gradientBytes(sequence: Sequence): number {
   return sum([...new Set([...crossing(sequence, "backward", "update"), ...results])].map((b) => b.bytes));
 }
 function temporaries(entry: Entry | undefined, buffers: readonly PlanBuffer[], storeBytes: number): number {
-  const used = entry?.steps.flatMap((s) => (s.kind === "launch" ? s.launch.args : [s.from, s.to])) ?? [];
+  const used = entry?.steps.flatMap(buffersOf) ?? [];
   return Math.max(0, ...used.map((i) => (buffers[i]?.offset ?? 0) + (buffers[i]?.bytes ?? 0) - storeBytes));
 }
 

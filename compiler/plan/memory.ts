@@ -9,7 +9,7 @@ import { keyOf, livesOf } from "./life.ts";
 import { order } from "./order.ts";
 import { align, type Grain, hostGrain, place } from "./place.ts";
 import type { Entry, Plan, PlanBuffer, PlanKernel, PlanStore, Step } from "./plan.ts";
-import type { Sequence, VirtualBuffer, VirtualLaunch } from "./sequence.ts";
+import { isKernel, type Sequence, type VirtualBuffer, type VirtualLaunch } from "./sequence.ts";
 import { verifyPlan } from "./verify.ts";
 
 interface MemoryOptions {
@@ -110,15 +110,11 @@ class Memory {
     }
     return index;
   }
-  #launch({ kernel, args, ...rest }: VirtualLaunch, find: (buffer: VirtualBuffer) => number): Step {
-    return {
-      kind: "launch",
-      launch: {
-        ...rest,
-        kernel: this.kernels.add(kernel),
-        args: args.map((arg) => this.#from(find(arg.buffer), arg.shift ?? 0)),
-      },
-    };
+  #launch({ kernel, tasks, ...rest }: VirtualLaunch, find: (buffer: VirtualBuffer) => number): Step {
+    const work = { ...rest, args: rest.args.map((arg) => this.#from(find(arg.buffer), arg.shift ?? 0)) };
+    return isKernel(kernel)
+      ? { kind: "launch", launch: { ...work, kernel: this.kernels.add(kernel), tasks } }
+      : { kind: "collective", collective: { ...work, together: kernel } };
   }
   /** The buffer from so many bytes on. */
   #from(index: number, shift: number): number {

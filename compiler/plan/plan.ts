@@ -59,15 +59,34 @@ export interface PlanKernel {
     | { readonly shape: string; readonly choice: Readonly<Record<string, number | boolean>> }
     | undefined;
 }
-/** Runs tasks 0 .. tasks of a kernel; `args` index Plan.buffers. */
-interface Launch {
-  readonly kernel: number;
+/** What one step reads and writes: `args` index Plan.buffers. */
+interface Work {
   readonly args: readonly number[];
-  readonly tasks: number;
   readonly flops: number;
   readonly bytes: number;
   /** Of a train entry: what it belongs to. */
   readonly phase: Phase;
+}
+/** Runs tasks 0 .. tasks of a kernel. */
+interface Launch extends Work {
+  readonly kernel: number;
+  readonly tasks: number;
+}
+/**
+ * What all workers do together, as the op of that name (ops/together.ts) says it with these attributes. `dtype`: of what is moved. `rows`: of the
+ * operand of an exchange.
+ */
+export interface Together {
+  readonly name: "all_gather" | "all_reduce" | "exchange";
+  readonly dtype: DType;
+  readonly workers?: number;
+  readonly fn?: "sum" | "max" | "min";
+  readonly back?: boolean;
+  readonly rows?: number;
+}
+/** `args`: what is read, then what is written. Each lies without gaps, in rows, but for operand and result of an all_reduce, which lie alike. */
+interface Collective extends Work {
+  readonly together: Together;
 }
 /**
  * What one thread of the host does in a microsecond or two: to share it among several, and to hand them what it reads, takes about as long. Of what
@@ -76,10 +95,17 @@ interface Launch {
 export const isSmall = ({ tasks, flops, bytes }: Pick<Launch, "tasks" | "flops" | "bytes">): boolean =>
   tasks === 1 || (bytes > 0 && bytes <= 32768 && flops <= 16384);
 export type Phase = "forward" | "backward" | "update";
-/** Copies whole buffers, where an assignment cannot be made in place. */
+/** Copies are of whole buffers, where an assignment cannot be made in place. */
 export type Step =
   | { readonly kind: "launch"; readonly launch: Launch }
+  | { readonly kind: "collective"; readonly collective: Collective }
   | { readonly kind: "copy"; readonly from: number; readonly to: number };
+/** What a step does, unless it copies. */
+export const workOf = (step: Step): Work | null =>
+  step.kind === "launch" ? step.launch : step.kind === "collective" ? step.collective : null;
+/** The buffers that a step names. */
+export const buffersOf = (step: Step): readonly number[] =>
+  step.kind === "copy" ? [step.from, step.to] : (workOf(step)?.args ?? []);
 
 export interface PlanStore {
   readonly name: string;

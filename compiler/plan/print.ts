@@ -1,6 +1,6 @@
 // A plan as text: what runs, where every byte lies, and what it is for.
 import { showBytes } from "./bytes.ts";
-import type { Entry, Layout, Plan, PlanBuffer, Step } from "./plan.ts";
+import { buffersOf, type Entry, type Layout, type Plan, type PlanBuffer, type Step, type Together } from "./plan.ts";
 
 /** Stores, then each entry with its buffers, steps and results. */
 export function printPlan(plan: Plan): string {
@@ -33,7 +33,7 @@ function lives(plan: Plan, entry: Entry): readonly string[] {
     life.set(buffer, [life.get(buffer)?.[0] ?? at, at]);
   };
   for (const [at, step] of entry.steps.entries()) {
-    for (const buffer of step.kind === "launch" ? step.launch.args : [step.from, step.to]) touch(buffer, at);
+    for (const buffer of buffersOf(step)) touch(buffer, at);
   }
   for (const { buffer } of entry.results) touch(buffer, entry.steps.length);
   const temporary = [...life].filter(([buffer]) => buffer >= plan.stores.length);
@@ -43,9 +43,15 @@ function lives(plan: Plan, entry: Entry): readonly string[] {
 }
 function showStep(plan: Plan, step: Step): string {
   if (step.kind === "copy") return `copy ${nameOf(plan, step.to)} = ${nameOf(plan, step.from)}`;
-  const { kernel, args, tasks } = step.launch;
-  return `${plan.kernels[kernel]?.name ?? "?"}(${args.map((a) => nameOf(plan, a)).join(", ")}), ${tasks} tasks`;
+  const args = buffersOf(step)
+    .map((a) => nameOf(plan, a))
+    .join(", ");
+  if (step.kind === "collective") return `${showTogether(step.collective.together)}(${args}), all workers`;
+  const { kernel, tasks } = step.launch;
+  return `${plan.kernels[kernel]?.name ?? "?"}(${args}), ${tasks} tasks`;
 }
+export const showTogether = ({ name, fn, back }: Together): string =>
+  `${name}${fn ? `_${fn}` : ""}${back ? "_back" : ""}`;
 const nameOf = (plan: Plan, buffer: number): string => plan.buffers[buffer]?.name ?? "?";
 const showLayout = (layout: Layout): string =>
   layout.kind === "rows" ? `rows of ${layout.pitch}` : `panels of ${layout.width}`;

@@ -1,6 +1,7 @@
 // A lowered graph before memory is planned: launches over virtual buffers, in an order that respects every dependence.
+import { Bug } from "../diagnostic.ts";
 import type { DType } from "../types/dtype.ts";
-import type { Layout, Phase, PlanKernel, PlanResult } from "./plan.ts";
+import type { Layout, Phase, PlanKernel, PlanResult, Together } from "./plan.ts";
 
 /** Identity is the object. `store`: it is that store's memory (what `param` reads). */
 export interface VirtualBuffer {
@@ -25,13 +26,19 @@ export interface VirtualArg {
   readonly shift?: number;
 }
 export interface VirtualLaunch {
-  readonly kernel: PlanKernel;
+  readonly kernel: PlanKernel | Together;
   readonly args: readonly VirtualArg[];
   readonly tasks: number;
   readonly flops: number;
   readonly bytes: number;
   /** "forward" or "backward" of a train entry, for the report of what is kept between them. */
   readonly phase: Phase;
+}
+export const isKernel = (k: PlanKernel | Together): k is PlanKernel => "text" in k;
+/** Of a launch that is none of what workers do together. */
+export function kernelOf({ kernel }: Pick<VirtualLaunch, "kernel">): PlanKernel {
+  if (!isKernel(kernel)) throw new Bug(`${kernel.name} has no kernel`);
+  return kernel;
 }
 /** After all launches, store `store` holds what `from` holds: in place where every reader of the store has run before, else by a copy. */
 export interface Assign {

@@ -4,7 +4,7 @@ import { bytesOf } from "../types/dtype.ts";
 import { sameForm } from "./alias.ts";
 import { keyOf, reads } from "./life.ts";
 import { hostGrain } from "./place.ts";
-import type { Entry, Plan, PlanBuffer } from "./plan.ts";
+import { buffersOf, type Entry, type Plan, type PlanBuffer } from "./plan.ts";
 import type { Sequence, VirtualArg, VirtualBuffer, VirtualLaunch } from "./sequence.ts";
 
 type Data = VirtualBuffer | string;
@@ -48,7 +48,7 @@ class Replay {
     const launches = this.#sequence.launches.values();
     for (const step of this.#entry.steps) {
       if (step.kind === "copy") this.#copy(this.#buffer(step.from), this.#buffer(step.to));
-      else this.#launch(launches.next().value, step.launch.args);
+      else this.#launch(launches.next().value, buffersOf(step));
     }
     if (launches.next().done !== true) throw new Bug(`${this.#entry.name} lacks a launch`);
     for (const [i, { buffer }] of this.#sequence.results.entries()) {

@@ -4,8 +4,11 @@ import type { OpAttrs } from "../ops/attrs.ts";
 import { count } from "../types/type.ts";
 
 export interface Region {
-  /** tile: contractions, and points of their accumulators. rows: elements, or rows with their folds. algorithm: one node in its own way. */
-  readonly kind: "tile" | "rows" | "algorithm";
+  /**
+   * tile: contractions, and points of their accumulators. rows: elements, or rows with their folds. algorithm: one node in its own way. together: one
+   * that all workers make, without a kernel.
+   */
+  readonly kind: "tile" | "rows" | "algorithm" | "together";
   /** The contractions, or the algorithm; of rows, the nodes of the outputs. */
   readonly nodes: readonly Node[];
   /** What goes to memory. */
@@ -58,7 +61,7 @@ export const isInSteps = ({ op, args }: Node): boolean => op.name === "concat" &
 /** Ends a region always: its results are in memory. */
 export function isAnchor(node: Node): boolean {
   const { lower, name } = node.op;
-  if (isInSteps(node)) return true;
+  if (isInSteps(node) || lower === "together") return true;
   if (lower === "tile" || (lower === "algorithm" && !carries.has(name))) return true;
   return lower === "reduce" && !folds(node) && !isWrittenOut(node);
 }

@@ -173,7 +173,8 @@ class Plan {
   private operand(anchor: Node, index: number, v: Value): void {
     const { lower, name } = v.node.op;
     const next = v.node.args[0];
-    if (anchor.op.name === "scatter" && index === 0 && name !== "param") return void this.stored.add(v);
+    const isMoved = anchor.op.lower === "together" || (anchor.op.name === "scatter" && index === 0);
+    if (isMoved && name !== "param") return void this.stored.add(v);
     if (turnsRows(v.node) && isBias(anchor, index)) return void this.stored.add(v);
     const rowsOfGroups = anchor.op.name.startsWith("ragged_") && name === "dispatch" && index !== 2;
     const free = isFree(v.node) && (contractions.has(anchor.op.name) || anchor.op.name === "ragged_outer");
@@ -341,5 +342,6 @@ const atRoot: ReadonlySet<string> = new Set([""]);
 const moves = ({ op }: Node, arg: number): boolean => op.lower === "view" || (arg === 0 && carries.has(op.name));
 function kindOf(node: Node): Region["kind"] {
   if (contractions.has(node.op.name)) return "tile";
+  if (node.op.lower === "together") return "together";
   return isAnchor(node) && node.op.name !== "reduce" ? "algorithm" : "rows";
 }

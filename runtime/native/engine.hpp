@@ -3,6 +3,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -11,18 +12,26 @@
 
 namespace moec {
 
+/// What all workers do together. `rows`: of an exchange's operand; `workers`: 0 where they may be any number.
+struct TogetherSpec {
+  std::string name, dtype, fn;
+  bool back;
+  long rows;
+  int workers;
+};
 struct BufferSpec {
   size_t offset, bytes;
   Layout layout;
 };
-/// A launch of `kernel` on the buffers `args`, or, where kernel is `copy`, a copy of args[0] to args[1].
+/// A launch of `kernel` on the buffers `args`, or, where kernel is `copy`, a copy of args[0] to args[1], or what `together` says.
 struct StepSpec {
-  static constexpr long copy = -1;
+  static constexpr long copy = -1, together = -2;
   long kernel;
   std::vector<size_t> args;
   long tasks;
   /// So little work that one thread of the host does it sooner than several share it.
   bool small;
+  std::optional<TogetherSpec> all{};
 };
 /// Nanoseconds of a step: how long it took, and what all threads together spent in its kernel, without what other programs took of their cores.
 struct StepTime {

@@ -1,5 +1,7 @@
 #include "program.hpp"
 
+#include "together.hpp"
+
 #include <dlfcn.h>
 #if defined(__x86_64__) && defined(__linux__)
 #include <cpuid.h>
@@ -76,6 +78,21 @@ struct Program::Copy {
   }
 };
 
+/// Of what fails the pool's threads know nothing: the run ends before its next step.
+struct Program::All {
+  Together what;
+  Program& program;
+  static void run(void* const* args, long begin, long end, float*) {
+    auto& all = *static_cast<All*>(args[0]);
+    try {
+      if (begin < end) all.what.run();
+    } catch (const std::exception& error) {
+      all.program.failure_ = error.what();
+      all.program.cancel(true);
+    }
+  }
+};
+
 Program::Program(const Spec& spec) : Engine(spec.buffers, spec.bytes), arena_(spec.bytes), pool_(spec.threads, spec.scratch) {
   for (const auto& path : spec.libraries) libraries_.emplace_back(path);
   std::vector<Kernel> kernels;
@@ -85,11 +102,15 @@ Program::Program(const Spec& spec) : Engine(spec.buffers, spec.bytes), arena_(sp
 #endif
   for (const auto& entry : spec.entries) {
     auto& steps = entries_.emplace_back();
-    for (const auto& step : entry) steps.push_back(step.kernel == StepSpec::copy ? copy(step) : launch(step, kernels));
+    for (const auto& step : entry) steps.push_back(made(step, kernels));
   }
 }
 Program::~Program() = default;
 
+Step Program::made(const StepSpec& spec, const std::vector<Kernel>& kernels) {
+  if (spec.kernel == StepSpec::copy) return copy(spec);
+  return spec.kernel == StepSpec::together ? together(spec) : launch(spec, kernels);
+}
 Step Program::launch(const StepSpec& spec, const std::vector<Kernel>& kernels) {
   Step step{kernels.at(size_t(spec.kernel)), {}, spec.tasks, spec.small};
   for (const size_t arg : spec.args) step.args.push_back(address(arg));
@@ -99,6 +120,13 @@ Step Program::copy(const StepSpec& spec) {
   const size_t from = spec.args.at(0), to = spec.args.at(1);
   copies_.push_back(std::unique_ptr<Copy>(new Copy{address(to), address(from), layout(to), layout(from)}));
   return {Copy::rows, {copies_.back().get()}, layout(to).outer * layout(to).rows, spec.small};
+}
+
+Step Program::together(const StepSpec& spec) {
+  std::vector<Together::Arg> args;
+  for (const size_t arg : spec.args) args.push_back({address(arg), size_t(layout(arg).elements() * layout(arg).width)});
+  together_.push_back(std::unique_ptr<All>(new All{Together(spec.all.value(), std::move(args)), *this}));
+  return {All::run, {together_.back().get()}, 1, spec.small};
 }
 
 #ifdef __SANITIZE_ADDRESS__
@@ -116,11 +144,15 @@ bool Program::run(size_t entry, std::vector<StepTime>& times) {
     times[i].busy = time[0].busy.load();
   }
   ASAN_UNPOISON_MEMORY_REGION(arena_.data(), arena_.bytes());
-  return whole;
+  return ended(whole);
 }
 #else
-bool Program::run(size_t entry, std::vector<StepTime>& times) { return pool_.run(entries_.at(entry), cancel_, times); }
+bool Program::run(size_t entry, std::vector<StepTime>& times) { return ended(pool_.run(entries_.at(entry), cancel_, times)); }
 #endif
+bool Program::ended(bool whole) const {
+  if (!failure_.empty()) throw std::runtime_error(failure_);
+  return whole;
+}
 /// Threads are placed once for all runs, which are too short for a thread that begins late.
 std::vector<int32_t> Program::repeat(const Repeat& repeat) {
   const Pool::Apart apart(pool_);

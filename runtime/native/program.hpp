@@ -48,13 +48,20 @@ class Program : public Engine {
 
  private:
   struct Copy;
+  struct All;
+  Step made(const StepSpec& spec, const std::vector<Kernel>& kernels);
   Step launch(const StepSpec& spec, const std::vector<Kernel>& kernels);
   Step copy(const StepSpec& spec);
+  Step together(const StepSpec& spec);
+  bool ended(bool whole) const;
   char* address(size_t buffer) const { return arena_.data() + buffers_.at(buffer).offset; }
 
   Arena arena_;
   std::vector<Library> libraries_;
   std::vector<std::unique_ptr<Copy>> copies_;
+  std::vector<std::unique_ptr<All>> together_;
+  /// Why workers could not go on.
+  std::string failure_;
   std::vector<std::vector<Step>> entries_;
 #ifdef __SANITIZE_ADDRESS__
   std::vector<std::vector<StepSpec>> specs_;

@@ -9,7 +9,7 @@ import type { Graph, NdArray } from "../../compiler/graph/node.ts";
 import { item } from "../../compiler/kernel/expr.ts";
 import { lower } from "../../compiler/kernel/lower.ts";
 import type { PlanKernel, Variant } from "../../compiler/plan/plan.ts";
-import type { Sequence, VirtualBuffer, VirtualLaunch } from "../../compiler/plan/sequence.ts";
+import { kernelOf, type Sequence, type VirtualBuffer, type VirtualLaunch } from "../../compiler/plan/sequence.ts";
 import { type Backend, backends } from "../../compiler/targets.ts";
 import { options } from "../../runtime/cuda/code.ts";
 import { tensorMap } from "../../runtime/cuda/tensor-map.ts";
@@ -36,8 +36,8 @@ export const loweredForCuda = (graph: Graph, backend: Backend = backends.cuda): 
 export const byVariants = (sequence: Sequence): Sequence => ({
   ...sequence,
   launches: sequence.launches.map((l) => {
-    const { variant } = l.kernel;
-    return variant ? { ...l, kernel: { ...l.kernel, ...pick(variant) } } : l;
+    const kernel = kernelOf(l);
+    return kernel.variant ? { ...l, kernel: { ...kernel, ...pick(kernel.variant) } } : l;
   }),
 });
 const pick = ({ name, text, launch }: Variant): Pick<PlanKernel, "name" | "text" | "launch"> => ({
@@ -152,7 +152,8 @@ class PlanText {
     if (from) return bytesFor(b, from.data);
     return rest !== undefined && this.#ragged.has(b) ? Buffer.alloc(b.bytes, rest) : null;
   }
-  #launch({ kernel, args, tasks }: VirtualLaunch, grid: number): void {
+  #launch(launch: VirtualLaunch, grid: number): void {
+    const [{ args, tasks }, kernel] = [launch, kernelOf(launch)];
     const numbers = args.map((a) => this.#number(a.buffer));
     const places = args.map((a, i) => (a.shift ? `${numbers[i]}+${a.shift}` : numbers[i]));
     args.forEach((a, i) => {

@@ -8,7 +8,7 @@ import { lower } from "../../compiler/kernel/lower.ts";
 import { type Choices, hostChoices } from "../../compiler/kernel/schedule.ts";
 import { depthOf } from "../../compiler/ops/pairs.ts";
 import type { PlanKernel } from "../../compiler/plan/plan.ts";
-import type { Sequence } from "../../compiler/plan/sequence.ts";
+import { kernelOf, type Sequence } from "../../compiler/plan/sequence.ts";
 import { count, dims } from "../../compiler/types/type.ts";
 import { type Sample, samples, shortSamples, storesOf } from "../graphs.ts";
 import { x64 } from "./machine.ts";
@@ -21,7 +21,7 @@ export const graphOf = (values: readonly Value[]): Graph => ({
 export const lowered = (graph: Graph, choices: Choices = hostChoices, panels: StorePanels = new Map()): Sequence =>
   lower(graph, { emit: emitHost, choices, panels });
 export const kernelsOf = (list: readonly Sequence[]): PlanKernel[] => [
-  ...new Map(list.flatMap((s) => s.launches.map((l) => [l.kernel.name, l.kernel]))).values(),
+  ...new Map(list.flatMap((s) => s.launches.map(kernelOf).map((k) => [k.name, k] as const))).values(),
 ];
 
 /** How many elements of an ragged result there are: rows of no group are nothing. */

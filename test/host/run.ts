@@ -8,7 +8,7 @@ import { hostHeader, unit } from "../../compiler/emit/unit.ts";
 import { roundBf16 } from "../../compiler/graph/array.ts";
 import type { NdArray } from "../../compiler/graph/node.ts";
 import type { PlanKernel } from "../../compiler/plan/plan.ts";
-import type { Sequence, VirtualBuffer } from "../../compiler/plan/sequence.ts";
+import { kernelOf, type Sequence, type VirtualBuffer } from "../../compiler/plan/sequence.ts";
 
 const flags =
   "-O2 -march=native -std=c++17 -fPIC -shared -nostdlib -fno-exceptions -fno-rtti -ffp-contract=off -fwrapv -fno-math-errno -fno-trapping-math -Wno-psabi".split(
@@ -89,7 +89,7 @@ export function runSequence(
   s: Sequence,
   given: ReadonlyMap<string, NdArray>,
   threads = 2,
-  lib = compiled([...new Set(s.launches.map((l) => l.kernel))]),
+  lib = compiled([...new Set(s.launches.map(kernelOf))]),
   repeat = 0,
 ): Float64Array[] {
   const dir = mkdtempSync(join(tmpdir(), "moec-run-"));
@@ -108,7 +108,7 @@ export function runSequence(
   for (const l of s.launches) {
     const args = l.args.map((a) => number(a.buffer));
     for (const a of l.args) if (a.base) lines.push(`copy ${number(a.base)} ${number(a.buffer)}`);
-    lines.push(`launch ${l.kernel.name} ${l.tasks} ${l.kernel.scratch} ${args.join(" ")}`);
+    lines.push(`launch ${l.kernel.name} ${l.tasks} ${kernelOf(l).scratch} ${args.join(" ")}`);
   }
   const wanted = [...s.results.map((r) => r.buffer), ...s.assigns.map((a) => a.from)];
   wanted.forEach((b, i) => lines.push(`dump ${number(b)} ${join(dir, `out${i}`)}`));

@@ -1,0 +1,43 @@
+// What workers do together, as a launch without a kernel.
+import { Bug } from "../diagnostic.ts";
+import type { Node } from "../graph/node.ts";
+import type { OpAttrs } from "../ops/attrs.ts";
+import { sameForm } from "../plan/alias.ts";
+import type { Together } from "../plan/plan.ts";
+import type { VirtualArg, VirtualBuffer, VirtualLaunch } from "../plan/sequence.ts";
+import { dims, dtypeOf } from "../types/type.ts";
+import { item } from "./expr.ts";
+import { bytesMoved } from "./moved.ts";
+
+export function togetherLaunch(
+  node: Node,
+  read: readonly VirtualBuffer[],
+  made: VirtualBuffer,
+  phase: VirtualLaunch["phase"],
+): VirtualLaunch {
+  const kernel = togetherOf(node);
+  const adds = kernel.name === "all_reduce";
+  if (!(adds ? read.every((b) => sameForm(b, made)) : [...read, made].every(isPlain)))
+    throw new Bug(`${kernel.name} cannot move ${read.map((b) => b.name).join(", ")} as they lie`);
+  const args: readonly VirtualArg[] = [
+    ...read.map((buffer): VirtualArg => ({ buffer, access: adds ? "pointwise" : "read" })),
+    { buffer: made, access: "write" },
+  ];
+  return { kernel, args, tasks: 1, flops: node.op.flops(node), bytes: bytesMoved(args, new Map()), phase };
+}
+function togetherOf({ op, args, attrs }: Node): Together {
+  const x = item(args, 0);
+  const dtype = dtypeOf(x.type);
+  switch (op.name) {
+    case "all_gather":
+      return { name: op.name, dtype, ...(attrs as OpAttrs["all_gather"]) };
+    case "all_reduce":
+      return { name: op.name, dtype, ...(attrs as OpAttrs["all_reduce"]) };
+    case "exchange":
+      return { name: op.name, dtype, ...(attrs as OpAttrs["exchange"]), rows: item(dims(x.type), 0) };
+    default:
+      throw new Bug(`workers do not know how to do ${op.name} together`);
+  }
+}
+const isPlain = ({ layout, shape }: VirtualBuffer): boolean =>
+  layout.kind === "rows" && layout.pitch === (shape.at(-1) ?? 1);

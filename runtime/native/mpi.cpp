@@ -1,0 +1,190 @@
+#include "mpi.hpp"
+
+#include <dlfcn.h>
+
+#include <algorithm>
+#include <climits>
+#include <cstring>
+#include <stdexcept>
+
+namespace moec {
+
+static constexpr size_t most = size_t(1) << 30;  // bytes of one message of bytes, whose number is an int
+static constexpr int serialized = 2;             // MPI_THREAD_SERIALIZED
+static constexpr size_t longest = 16384;         // characters of any text of MPI
+
+/// Open MPI's libraries find their own parts by symbols that are global.
+static void* opened(const std::string& path) {
+  void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_GLOBAL);
+  if (library == nullptr) throw std::runtime_error(std::string("cannot load MPI: ") + dlerror());
+  return library;
+}
+static void* symbol(void* library, const char* name) {
+  void* found = dlsym(library, name);
+  if (found == nullptr) throw std::runtime_error(std::string("this MPI has no ") + name);
+  return found;
+}
+template <class F>
+static F function(void* library, const char* name) {
+  return reinterpret_cast<F>(symbol(library, name));
+}
+
+/// Handles are the addresses of symbols.
+struct OpenMpi {
+  using Handle = void*;
+  static Handle world(void* l) { return symbol(l, "ompi_mpi_comm_world"); }
+  static Handle byte(void* l) { return symbol(l, "ompi_mpi_byte"); }
+  static Handle errors_return(void* l) { return symbol(l, "ompi_mpi_errors_return"); }
+};
+/// Handles are numbers, the same in all libraries of MPICH's ABI.
+struct Mpich {
+  using Handle = int;
+  static Handle world(void*) { return 0x44000000; }
+  static Handle byte(void*) { return 0x4c00010d; }
+  static Handle errors_return(void*) { return 0x54000001; }
+};
+
+template <class Abi>
+class Through : public Mpi {
+ public:
+  explicit Through(void* l) : library_(l), world_(Abi::world(l)), byte_(Abi::byte(l)) {
+    int begun = 0, provided = 0;
+    check("MPI_Initialized", function<int (*)(int*)>(l, "MPI_Initialized")(&begun));
+    if (begun != 0) throw std::runtime_error("MPI_Initialized: MPI was begun by something else in this process");
+    check("MPI_Init_thread", function<int (*)(int*, char***, int, int*)>(l, "MPI_Init_thread")(nullptr, nullptr, serialized, &provided));
+    if (provided < serialized) throw std::runtime_error("MPI_Init_thread: this MPI can only be called by one thread; MPI_THREAD_SERIALIZED is needed");
+    check("MPI_Comm_set_errhandler", function<int (*)(Handle, Handle)>(l, "MPI_Comm_set_errhandler")(world_, Abi::errors_return(l)));
+    check("MPI_Comm_rank", function<int (*)(Handle, int*)>(l, "MPI_Comm_rank")(world_, &rank_));
+    check("MPI_Comm_size", function<int (*)(Handle, int*)>(l, "MPI_Comm_size")(world_, &size_));
+  }
+  void trade(const Message& sent, int to, const Message& received, int from) override {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    const Typed out(*this, sent), in(*this, received);
+    char status[256];
+    check("MPI_Sendrecv", sendrecv_(out.data, out.count, out.type, to, 0, in.data, in.count, in.type, from, 0, world_, status));
+  }
+  void barrier() override {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    check("MPI_Barrier", function<int (*)(Handle)>(library_, "MPI_Barrier")(world_));
+  }
+  void abort(int code) override { function<int (*)(Handle, int)>(library_, "MPI_Abort")(world_, code); }
+  void finalize() override {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (ended_) return;
+    ended_ = true;
+    check("MPI_Finalize", function<int (*)()>(library_, "MPI_Finalize")());
+  }
+
+ protected:
+  void gatherSmall(const char* own, char* all, int bytes) override {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    check("MPI_Allgather", allgather_(own, bytes, byte_, all, bytes, byte_, world_));
+  }
+
+ private:
+  using Handle = typename Abi::Handle;
+  template <class... Args>
+  using Call = int (*)(Args...);
+  /// A message as MPI takes it: bytes where they are one block, else blocks of rows.
+  struct Typed {
+    Typed(const Through& of, const Message& m) : mpi(of), data(m.data), type(of.byte_) {
+      const size_t rows = total(m);
+      if (m.blocks.size() <= 1 && rows * m.width <= most) {
+        count = int(rows * m.width);
+        if (count > 0) data += size_t(m.blocks[0].first) * m.width;
+        return;
+      }
+      std::vector<int> lengths, places;
+      for (const auto& [first, length] : m.blocks) {
+        places.push_back(fitting(size_t(first)));
+        lengths.push_back(fitting(size_t(length)));
+      }
+      mpi.check("MPI_Type_contiguous", mpi.contiguous_(fitting(m.width), mpi.byte_, &row));
+      mpi.check("MPI_Type_indexed", mpi.indexed_(fitting(lengths.size()), lengths.data(), places.data(), row, &type));
+      mpi.check("MPI_Type_commit", mpi.commit_(&type));
+      count = 1;
+      made = true;
+    }
+    ~Typed() {
+      if (!made) return;
+      mpi.free_(&type);
+      mpi.free_(&row);
+    }
+    Typed(const Typed&) = delete;
+    Typed& operator=(const Typed&) = delete;
+    static size_t total(const Message& m) {
+      size_t rows = 0;
+      for (const auto& block : m.blocks) rows += size_t(block.second);
+      return rows;
+    }
+    static int fitting(size_t n) {
+      if (n > INT_MAX) throw std::runtime_error("MPI counts no further than 2^31, not to " + std::to_string(n));
+      return int(n);
+    }
+    const Through& mpi;
+    char* data;
+    int count = 0;
+    Handle type, row{};
+    bool made = false;
+  };
+  void check(const char* call, int code) const {
+    if (code == 0) return;
+    char text[longest] = "";
+    int length = 0;
+    function<int (*)(int, char*, int*)>(library_, "MPI_Error_string")(code, text, &length);
+    throw std::runtime_error(std::string(call) + ": " + (length > 0 ? text : "error " + std::to_string(code)));
+  }
+
+  void* library_;
+  Handle world_, byte_;
+  bool ended_ = false;
+  Call<const void*, int, Handle, int, int, void*, int, Handle, int, int, Handle, void*> sendrecv_ =
+      function<decltype(sendrecv_)>(library_, "MPI_Sendrecv");
+  Call<const void*, int, Handle, void*, int, Handle, Handle> allgather_ = function<decltype(allgather_)>(library_, "MPI_Allgather");
+  Call<int, Handle, Handle*> contiguous_ = function<decltype(contiguous_)>(library_, "MPI_Type_contiguous");
+  Call<int, const int*, const int*, Handle, Handle*> indexed_ = function<decltype(indexed_)>(library_, "MPI_Type_indexed");
+  Call<Handle*> commit_ = function<decltype(commit_)>(library_, "MPI_Type_commit");
+  Call<Handle*> free_ = function<decltype(free_)>(library_, "MPI_Type_free");
+};
+
+static std::string versionOf(void* library) {
+  char text[longest] = "";
+  int length = 0;
+  function<int (*)(char*, int*)>(library, "MPI_Get_library_version")(text, &length);
+  return text;
+}
+std::string Mpi::version(const std::string& library) { return versionOf(opened(library)); }
+
+static std::unique_ptr<Mpi> begun;
+Mpi& Mpi::begin(const std::string& path) {
+  static std::mutex mutex;
+  const std::lock_guard<std::mutex> lock(mutex);
+  if (begun) return *begun;
+  void* library = opened(path);
+  if (dlsym(library, "ompi_mpi_comm_world") != nullptr) {
+    begun = std::make_unique<Through<OpenMpi>>(library);
+  } else if (versionOf(library).find("MPICH") != std::string::npos || versionOf(library).find("Intel") != std::string::npos) {
+    begun = std::make_unique<Through<Mpich>>(library);
+  } else {
+    throw std::runtime_error("this MPI is neither Open MPI nor of MPICH's ABI: " + versionOf(library));
+  }
+  return *begun;
+}
+Mpi& Mpi::current() {
+  if (!begun) throw std::runtime_error("workers do steps of this plan together, and this process is none of them");
+  return *begun;
+}
+void Mpi::gather(const char* own, char* all, size_t bytes) {
+  if (bytes * size_t(size_) <= most) return gatherSmall(own, all, int(bytes));
+  std::memcpy(all + size_t(rank_) * bytes, own, bytes);
+  for (int i = 1; i < size_; i++) {
+    const int to = (rank_ + i) % size_, from = (rank_ + size_ - i) % size_;
+    char* place = all + size_t(from) * bytes;
+    for (size_t at = 0; at < bytes; at += most) {
+      const long part = long(std::min(most, bytes - at));
+      trade({const_cast<char*>(own) + at, 1, {{0, part}}}, to, {place + at, 1, {{0, part}}}, from);
+    }
+  }
+}
+
+}  // namespace moec

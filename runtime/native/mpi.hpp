@@ -1,0 +1,46 @@
+// MPI, known only by dlopen: the calls that collectives are made of, whichever library it is.
+#pragma once
+#include <cstddef>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace moec {
+
+/// Rows of `width` bytes from `data` on: `blocks` are (first row, how many), in the order in which they are sent or received.
+struct Message {
+  char* data;
+  size_t width;
+  std::vector<std::pair<long, long>> blocks;
+};
+
+/// This process among the workers that were started together. Errors are std::runtime_error that names the call. One call at a time.
+class Mpi {
+ public:
+  /// Begins MPI, once in a process.
+  static Mpi& begin(const std::string& library);
+  /// What begin() gave. Throws if it was not called.
+  static Mpi& current();
+  /// What a library says of itself.
+  static std::string version(const std::string& library);
+  virtual ~Mpi() = default;
+
+  int rank() const { return rank_; }
+  int size() const { return size_; }
+  /// `bytes` of each worker, in their order.
+  void gather(const char* own, char* all, size_t bytes);
+  /// Sends to one worker while it receives from another; both may be this one.
+  virtual void trade(const Message& sent, int to, const Message& received, int from) = 0;
+  virtual void barrier() = 0;
+  virtual void abort(int code) = 0;
+  virtual void finalize() = 0;
+
+ protected:
+  virtual void gatherSmall(const char* own, char* all, int bytes) = 0;
+  int rank_ = 0, size_ = 1;
+  std::mutex mutex_;
+};
+
+}  // namespace moec

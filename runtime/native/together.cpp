@@ -1,0 +1,181 @@
+#include "together.hpp"
+
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+#include <stdexcept>
+
+namespace moec {
+
+static constexpr size_t block = size_t(2) << 20;  // bytes that are added up in one round
+static constexpr size_t few = size_t(16) << 10;   // bytes of all workers that each of them adds up for itself
+static constexpr long tile = 256;                 // elements that are added up in registers and nearest caches
+
+struct Bf16 {
+  uint16_t bits;
+};
+static float wide(float x) { return x; }
+static int32_t wide(int32_t x) { return x; }
+static float wide(Bf16 x) {
+  const uint32_t bits = uint32_t(x.bits) << 16;
+  float y;
+  std::memcpy(&y, &bits, sizeof y);
+  return y;
+}
+static void put(float& to, float x) { to = x; }
+static void put(int32_t& to, int32_t x) { to = x; }
+/// To the nearest, half to even; a NaN stays one.
+static void put(Bf16& to, float x) {
+  uint32_t bits;
+  std::memcpy(&bits, &x, sizeof bits);
+  to.bits = uint16_t(x != x ? bits >> 16 | 0x40 : (bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+static float sum(float a, float b) { return a + b; }
+static int32_t sum(int32_t a, int32_t b) { return int32_t(uint32_t(a) + uint32_t(b)); }
+/// NaN if either is.
+template <class T> static T larger(T a, T b) { return a > b || a != a ? a : b; }
+template <class T> static T smaller(T a, T b) { return a < b || a != a ? a : b; }
+
+/// Element by element, in the order of `from`, of which `to` may be one.
+template <class T, class F>
+static void fold(char* to, const std::vector<const char*>& from, long n, F step) {
+  decltype(wide(T())) all[tile];
+  for (long begin = 0; begin < n; begin += tile) {
+    const long count = std::min(tile, n - begin);
+    const auto part = [&](const char* data) { return reinterpret_cast<const T*>(data) + begin; };
+    for (long i = 0; i < count; i++) all[i] = wide(part(from[0])[i]);
+    for (size_t w = 1; w < from.size(); w++)
+      for (long i = 0; i < count; i++) all[i] = step(all[i], wide(part(from[w])[i]));
+    for (long i = 0; i < count; i++) put(reinterpret_cast<T*>(to)[begin + i], all[i]);
+  }
+}
+template <class T>
+static void foldOf(const std::string& fn, char* to, const std::vector<const char*>& from, long n) {
+  using W = decltype(wide(T()));
+  if (fn == "sum") return fold<T>(to, from, n, [](W a, W b) { return sum(a, b); });
+  if (fn == "max") return fold<T>(to, from, n, larger<W>);
+  if (fn == "min") return fold<T>(to, from, n, smaller<W>);
+  throw std::runtime_error("workers cannot take the " + fn + " of numbers");
+}
+static void foldAll(const TogetherSpec& spec, char* to, const std::vector<const char*>& from, long n) {
+  if (spec.dtype == "f32") return foldOf<float>(spec.fn, to, from, n);
+  if (spec.dtype == "bf16") return foldOf<Bf16>(spec.fn, to, from, n);
+  if (spec.dtype == "i32") return foldOf<int32_t>(spec.fn, to, from, n);
+  throw std::runtime_error("workers cannot add up " + spec.dtype);
+}
+
+Together::Together(const TogetherSpec& spec, std::vector<Arg> args) : mpi_(Mpi::current()), spec_(spec), args_(std::move(args)) {
+  const int workers = mpi_.size();
+  if (spec.workers != 0 && spec.workers != workers)
+    throw std::runtime_error("this plan is for " + std::to_string(spec.workers) + " workers, and there are " + std::to_string(workers));
+  if (spec.name == "all_reduce") scratch_.resize(std::min(block, args_.at(0).bytes) + std::max(few, size_t(workers) * 64));
+}
+void Together::run() {
+  if (spec_.name == "all_gather") return mpi_.gather(args_.at(0).data, args_.at(1).data, args_.at(0).bytes);
+  if (spec_.name == "all_reduce") return reduce();
+  if (spec_.name == "exchange") return exchange();
+  throw std::runtime_error("workers do not know " + spec_.name);
+}
+
+/// Each worker adds up its piece of a round, and gives the sum to all. So much lies together that a round needs little memory.
+void Together::reduce() {
+  const size_t width = spec_.dtype == "bf16" ? 2 : 4;
+  const long all = long(args_.at(0).bytes / width), most = long(block / width);
+  for (long begin = 0; begin < all; begin += most) {
+    const long n = std::min(most, all - begin);
+    round(args_[0].data + size_t(begin) * width, args_.at(1).data + size_t(begin) * width, n, width);
+  }
+}
+void Together::round(char* own, char* sums, long n, size_t width) {
+  const int workers = mpi_.size(), rank = mpi_.rank();
+  std::vector<const char*> parts;
+  const size_t bytes = size_t(n) * width;
+  if (bytes * size_t(workers) <= few) {
+    mpi_.gather(own, scratch_.data(), bytes);
+    for (int w = 0; w < workers; w++) parts.push_back(scratch_.data() + size_t(w) * bytes);
+    return foldAll(spec_, sums, parts, n);
+  }
+  const auto first = [&](int w) { return n * w / workers; };
+  const auto piece = [&](char* data, int w) { return Message{data, width, {{first(w), first(w + 1) - first(w)}}}; };
+  const long mine = first(rank + 1) - first(rank);
+  for (int w = 0; w < workers; w++) parts.push_back(scratch_.data() + size_t(w) * size_t(mine) * width);
+  parts[size_t(rank)] = own + size_t(first(rank)) * width;
+  for (int i = 1; i < workers; i++) {
+    const int to = (rank + i) % workers, from = (rank + workers - i) % workers;
+    mpi_.trade(piece(own, to), to, {const_cast<char*>(parts[size_t(from)]), width, {{0, mine}}}, from);
+  }
+  foldAll(spec_, sums + size_t(first(rank)) * width, parts, mine);
+  for (int i = 1; i < workers; i++) {
+    const int to = (rank + i) % workers, from = (rank + workers - i) % workers;
+    mpi_.trade(piece(sums, rank), to, piece(sums, from), from);
+  }
+}
+
+/// What each worker has of each group, and where it lies: with the worker in the order of groups, with the group's owner by group and worker.
+class Together::Routes {
+ public:
+  /// `rows`: how many a worker has at most.
+  Routes(const Arg& offsets, int workers, int rank, long rows)
+      : offsets_(reinterpret_cast<const int32_t*>(offsets.data)), workers_(workers), rank_(rank) {
+    ends_ = long(offsets.bytes / sizeof(int32_t)) / workers;
+    for (int w = 0; w < workers; w++)
+      for (long g = 0; g + 1 < ends_; g++)
+        if (start(w, g) < 0 || start(w, g) > start(w, g + 1) || start(w, g + 1) > rows)
+          throw std::runtime_error("rows " + std::to_string(start(w, g)) + " to " + std::to_string(start(w, g + 1)) + " of " +
+                                   std::to_string(rows) + " cannot be exchanged");
+  }
+  /// This worker's own rows of the groups of one owner.
+  std::vector<std::pair<long, long>> given(int owner) const {
+    const long begin = start(rank_, owner * owned()), end = start(rank_, (owner + 1) * owned());
+    return {{begin, end - begin}};
+  }
+  /// One worker's rows of the groups that this worker owns.
+  std::vector<std::pair<long, long>> taken(int worker) const {
+    std::vector<std::pair<long, long>> blocks;
+    long place = 0;
+    for (long g = rank_ * owned(); g < (rank_ + 1) * owned(); g++)
+      for (int w = 0; w < workers_; w++) {
+        const long count = start(w, g + 1) - start(w, g);
+        if (w == worker && count > 0) blocks.emplace_back(place, count);
+        place += count;
+      }
+    return blocks;
+  }
+
+ private:
+  long owned() const { return (ends_ - 1) / workers_; }
+  long start(int worker, long group) const { return offsets_[worker * ends_ + group]; }
+  const int32_t* offsets_;
+  int workers_, rank_;
+  long ends_;
+};
+static void copy(const Message& from, const Message& to) {
+  const auto bytes = [&](const Message& m, long row) { return m.data + size_t(row) * m.width; };
+  size_t at = 0;
+  long done = 0;
+  for (const auto& [first, count] : from.blocks) {
+    for (long left = count; left > 0;) {
+      const auto& [place, room] = to.blocks.at(at);
+      const long rows = std::min(left, room - done);
+      std::memcpy(bytes(to, place + done), bytes(from, first + count - left), size_t(rows) * to.width);
+      left -= rows;
+      done += rows;
+      if (done == room) at++, done = 0;
+    }
+  }
+}
+void Together::exchange() {
+  const int workers = mpi_.size(), rank = mpi_.rank();
+  const long rows = spec_.back ? spec_.rows / workers : spec_.rows;
+  const size_t width = args_.at(0).bytes / size_t(spec_.rows);
+  const Routes routes(args_.at(1), workers, rank, rows);
+  const auto sent = [&](int to) { return Message{args_[0].data, width, spec_.back ? routes.taken(to) : routes.given(to)}; };
+  const auto received = [&](int from) { return Message{args_.at(2).data, width, spec_.back ? routes.given(from) : routes.taken(from)}; };
+  copy(sent(rank), received(rank));
+  for (int i = 1; i < workers; i++) {
+    const int to = (rank + i) % workers, from = (rank + workers - i) % workers;
+    mpi_.trade(sent(to), to, received(from), from);
+  }
+}
+
+}  // namespace moec
