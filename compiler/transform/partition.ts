@@ -77,15 +77,26 @@ class Partition implements Workers {
   }
   /** The value so placed. */
   as(v: Value, place: Placement): Value {
-    const { value, place: from } = this.of(v);
-    if (same(from, place)) return value;
+    const known = this.of(v);
+    if (same(known.place, place)) return known.value;
     const made = this.made.get(v) ?? new Map<string, Value>();
     this.made.set(v, made);
-    const found =
-      made.get(keyOf(place)) ??
-      (from.kind === "routing" ? this.routed(v, from.by, place) : this.parts.convert(value, from, place));
+    const found = made.get(keyOf(place)) ?? this.brought(v, known, place);
     made.set(keyOf(place), found);
     return found;
+  }
+  private brought(v: Value, { value, place: from }: Known, place: Placement): Value {
+    if (from.kind === "routing") return this.routed(v, from.by, place);
+    return this.stretched(v, from, place) ?? this.parts.convert(value, from, place);
+  }
+  /** What a broadcast repeats is less to move. */
+  private stretched({ node, type }: Value, from: Placement, place: Placement): Value | null {
+    if (node.op.name !== "broadcast" || !isCut(from)) return null;
+    const { axes } = node.attrs as OpAttrs["broadcast"];
+    if (!isCut(place)) return b.broadcast(this.g, this.as(nth(node.args, 0), whole), dims(type), axes);
+    if (place.axis !== from.axis) return null;
+    const own = this.as(nth(node.args, 0), { ...place, axis: axes.indexOf(place.axis) });
+    return b.broadcast(this.g, own, localShape(dims(type), place, this), axes);
   }
   private of(v: Value): Known {
     const known = this.known.get(v);
