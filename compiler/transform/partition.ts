@@ -1,36 +1,38 @@
 // The graph that each of several workers runs on its part of a batch, and of the experts: what one graph of the whole says, op by op, with what workers
 // do together where a part is not enough. Every record says what its op needs (`across`); what none can do with parts is done whole by all.
 import { Bug } from "../diagnostic.ts";
-import type { Across, Builder, Cut, Graph, Node, Placement, Store, Value, Workers } from "../graph/node.ts";
-import { isHidden } from "../graph/node.ts";
+import {
+  type Across,
+  type Builder,
+  type Cut,
+  type Graph,
+  isHidden,
+  type Node,
+  type Placement,
+  type Store,
+  type Value,
+  type Workers,
+} from "../graph/node.ts";
 import { storeOf, topological, valuesOf, withValues } from "../graph/walk.ts";
 import { cutAt, even, isCut, localShape, whole } from "../ops/across.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import * as b from "../ops/build.ts";
 import { nth } from "../ops/common.ts";
-import { dims, dtypeOf, type Type, type } from "../types/type.ts";
+import { dims, dtypeOf, type } from "../types/type.ts";
 import { keyOf, Parts, ranked, same } from "./parts.ts";
 import { Routings, seenAs } from "./routings.ts";
 
-/** How the runtime and graphs hold a store: its first axis among all workers where it is a batch, or a stack of experts, that they can share evenly. */
-export function placeOf(
-  { name, role, stack, type: { shape } }: Pick<Store, "name" | "role" | "stack" | "type">,
-  workers: number,
-): Placement {
-  const [first] = dims({ shape } as Type);
+/** Where a store is: a batch, or a stack of experts with what belongs to them, is cut along its first axis if all can have as much of it. */
+export function placeOf({ name, role, stack, type }: Store, workers: number): Placement {
+  const [first = 0] = dims(type);
   const isShared = role === "input" ? !isHidden(name) : role !== "state" && stack > 0;
-  return isShared && first !== undefined && first > 0 && first % workers === 0 ? cutAt(0) : whole;
+  return isShared && first > 0 && first % workers === 0 ? cutAt(0) : whole;
 }
 /** The store as one worker has it. */
-export function partOf<S extends Pick<Store, "name" | "role" | "stack" | "type">>(
-  store: S,
-  workers: number,
-): S & { readonly split?: number } {
-  const place = placeOf(store, workers);
-  if (!isCut(place)) return store;
-  const { dtype, shape } = store.type;
+export function partOf(store: Store, workers: number): Store {
+  if (!isCut(placeOf(store, workers))) return store;
   const [first = 0, ...rest] = dims(store.type);
-  return { ...store, split: workers, type: shape.length === 0 ? store.type : type(dtype, [first / workers, ...rest]) };
+  return { ...store, split: workers, type: type(dtypeOf(store.type), [first / workers, ...rest]) };
 }
 
 /** `places`: where each store is. */
