@@ -51,13 +51,15 @@ export function mpi(environment: NodeJS.ProcessEnv = process.env): Mpi {
 }
 let known: Workers | null = null;
 /**
- * This process among those that a launcher started; of one that none did, the only worker. Where it exits without an error it waits for the others,
- * else it ends them. Throws Problem where MPI is not there, or not the launcher's.
+ * This process among those that a launcher started; of one that none did, the only worker. Where it exits without an error it waits for the others.
+ * Throws Problem where MPI is not there, or not the launcher's.
  */
 export function workers(): Workers {
   if (known) return known;
   const found = begin(process.env);
-  process.once("exit", (code) => (code === 0 ? found.finalize() : found.abort(code)));
+  process.once("exit", (code) => {
+    if (code === 0) found.finalize();
+  });
   return (known = found);
 }
 function begin(environment: NodeJS.ProcessEnv): Workers {

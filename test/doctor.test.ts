@@ -50,7 +50,7 @@ test("a line for each part, and with --json an object", () => {
   );
   assert.equal(
     [...found.keys()],
-    ["compiler", "addon", "cores", "memory", "cache", "GPUs", "NVRTC", "NCCL", "nvdisasm"],
+    ["compiler", "addon", "cores", "memory", "cache", "GPUs", "NVRTC", "NCCL", "MPI", "nvdisasm"],
   );
   assert.match(found.get("NCCL")?.found ?? "", /libnccl\.so\.2 2\.28\.7$/);
   assert.is(found.get("NCCL")?.help, null);

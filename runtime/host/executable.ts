@@ -1,5 +1,4 @@
 // A plan on this machine: kernels compiled, memory taken, entries run by the addon.
-import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { requireMemory } from "../../compiler/plan/bytes.ts";
@@ -28,7 +27,7 @@ export async function beginKernels(header: string): Promise<KernelBuild | null> 
 export async function hostExecutable(plan: Plan, options: HostOptions = {}): Promise<PlanExecutable> {
   requireMemory(plan, freeMemory());
   native(); // what is wrong with the addon is said before kernels are compiled
-  requireSame(plan);
+  if (plan.entries.some(({ steps }) => steps.some((s) => s.kind === "collective"))) workers();
   const cache = options.cache ?? new KernelCache();
   const build = async (): Promise<Built> => buildKernels(plan, await toolchain(), cache, cores(), options.compiling);
   const threads = options.threads ?? cores();
@@ -37,22 +36,6 @@ export async function hostExecutable(plan: Plan, options: HostOptions = {}): Pro
   if (!built.libraries.every((path) => existsSync(path))) built = await build();
   return new PlanExecutable(plan, load(plan, built, threads, options.shares ?? options.poison === true), options);
 }
-/** What workers do together must be the same for all, in one order. */
-function requireSame(plan: Plan): void {
-  const shared = plan.entries.map(({ name, steps }) => [name, steps.flatMap((s) => shownTogether(plan, s))] as const);
-  if (shared.every(([, steps]) => steps.length === 0)) return;
-  const own = createHash("sha256").update(JSON.stringify(shared)).digest();
-  const all = workers().allGather(own);
-  if (all.some((byte, i) => byte !== own[i % own.length]))
-    throw new Problem(
-      "workers were given different programs, or other sizes of one",
-      "start all of them with the same files and options",
-    );
-}
-const shownTogether = ({ buffers }: Plan, step: Step): readonly string[] =>
-  step.kind === "collective"
-    ? [JSON.stringify([step.collective.together, ...step.collective.args.map((i) => buffers[i]?.shape)])]
-    : [];
 function load(plan: Plan, { libraries, kernels }: Built, threads: number, sharesAll: boolean): Executor {
   const { Executor } = native();
   const step = (s: Step): NativeStep => ({
