@@ -1,0 +1,26 @@
+// What workers do together, by MPI: test/workers/collectives.ts in one process, and in two and three that mpirun starts.
+import { spawnSync } from "node:child_process";
+import { join } from "node:path";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { folder } from "./folder.ts";
+
+const test = suite("collectives");
+const cache = folder();
+
+function started(count: number): readonly [command: string, ...args: readonly string[]] {
+  const worker = ["--import", "tsx", join(import.meta.dirname, "workers", "collectives.ts")];
+  if (count === 1) return [process.execPath, ...worker];
+  return ["mpirun", "-n", String(count), "--oversubscribe", "--allow-run-as-root", process.execPath, ...worker];
+}
+const has = spawnSync("mpirun", ["--version"]).status === 0;
+if (!has) console.log("skipped: mpirun is not there (`apt-get install openmpi-bin`)");
+for (const count of has ? [1, 2, 3] : [])
+  test(`${count} of them`, () => {
+    const [command, ...args] = started(count);
+    const env = { ...process.env, MOEC_CACHE: cache };
+    const { status, stdout, stderr } = spawnSync(command, args, { encoding: "utf8", env, timeout: 120_000 });
+    assert.is(status, 0, `${stdout}${stderr}`);
+    assert.is(stdout.match(/agrees/g)?.length, count);
+  });
+test.run();
