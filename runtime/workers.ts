@@ -8,7 +8,7 @@ import { workers as begun, launched } from "./mpi.ts";
 import type { Workers as Native } from "./native.ts";
 
 /** What carries it: MPI. */
-export type Wire = Pick<Native, "rank" | "size" | "allGather" | "abort">;
+export type Wire = Pick<Native, "rank" | "size" | "allGather" | "abort" | "finalize">;
 
 /** Thrown on a worker that is right itself: another has failed, and says why. */
 export class Elsewhere extends Problem {
@@ -108,17 +108,20 @@ export class Workers {
   lost(): void {
     this.#lost = true;
   }
-  /** At a process' end with an error that the others do not know of. */
+  /** A process' end with an error: all others' too, and after it was said where they know of it. */
   atExit(code: number): void {
-    if (code !== 0 && this.#over === null) this.#wire.abort(code);
+    if (code === 0) return; // MPI ends as it should
+    if (this.#over) this.#wire.finalize();
+    else this.#wire.abort(code);
   }
 
   #end(why: Problem): Problem {
     return (this.#over ??= why);
   }
   #tell(failed: number, what: string, number: number): { failed: boolean; of: number; number: number }[] {
-    const all = this.#wire.allGather(new Uint8Array(Float64Array.of(failed, hashOf(what), number).buffer));
-    const numbers = new Float64Array(all.slice().buffer);
+    const numbers = new Float64Array(3 * this.size);
+    const own = new Uint8Array(Float64Array.of(failed, hashOf(what), number).buffer);
+    new Uint8Array(numbers.buffer).set(this.#wire.allGather(own));
     return Array.from({ length: this.size }, (_, i) => ({
       failed: numbers[3 * i] !== 0,
       of: numbers[3 * i + 1] ?? 0,
@@ -165,7 +168,13 @@ function coresBound(): string {
 }
 
 /** A process that no launcher started beside others. */
-export const alone: Workers = new Workers({ rank: 0, size: 1, allGather: (bytes) => bytes, abort: () => {} });
+export const alone: Workers = new Workers({
+  rank: 0,
+  size: 1,
+  allGather: (bytes) => bytes,
+  abort: () => {},
+  finalize: () => {},
+});
 let known: Workers | null = null;
 /** This process among the workers that mpirun or the like has started; `alone` where none has, which does not touch MPI. Throws Problem where MPI is not there. */
 export function workers(): Workers {

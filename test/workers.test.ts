@@ -1,0 +1,235 @@
+// Training by several processes: what the runtime does for them, and, where there is an mpirun, that they make what one process makes.
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { Problem } from "../compiler/diagnostic.ts";
+import { newestCheckpoint } from "../runtime/checkpoint.ts";
+import { hiddenInput } from "../runtime/executable.ts";
+import { dealing, spread } from "../runtime/spread.ts";
+import { fromNumbers, numbers } from "../runtime/tensor.ts";
+import { requireDealt, requireFiles } from "../runtime/train-together.ts";
+import { alone, Elsewhere, type Wire, Workers } from "../runtime/workers.ts";
+import { command, root as home, main } from "./command.ts";
+import { FakeExecutable } from "./fake-executable.ts";
+
+const test = suite("workers");
+const root = mkdtempSync(join(tmpdir(), "moec-workers-"));
+test.after(() => rmSync(root, { recursive: true }));
+
+/** Worker `rank` of two, where the other says what `other` makes of what this one says. */
+function two(rank: number, other: (own: Uint8Array) => Uint8Array = (own) => own): Workers {
+  const wire: Wire = {
+    rank,
+    size: 2,
+    allGather: (own) => new Uint8Array(Buffer.concat(rank === 0 ? [own, other(own)] : [other(own), own])),
+    abort: () => {},
+    finalize: () => {},
+  };
+  return new Workers(wire);
+}
+/** The other as this one, from here on as said. */
+function changing(rank: number): { workers: Workers; say: (other: (own: Uint8Array) => Uint8Array) => void } {
+  let now = (own: Uint8Array): Uint8Array => own;
+  return { workers: two(rank, (own) => now(own)), say: (other) => (now = other) };
+}
+const saying =
+  (...numbers: readonly number[]) =>
+  (): Uint8Array =>
+    new Uint8Array(Float64Array.from(numbers).buffer);
+function thrown(what: () => unknown): Problem {
+  try {
+    what();
+  } catch (error) {
+    if (error instanceof Problem) return error;
+    throw error;
+  }
+  throw new Error("nothing was thrown");
+}
+
+test("an error of one worker is all others', at what they do next; who fails first in their order says why", () => {
+  const failed = saying(1, 0, 0);
+  const { workers: right, say } = changing(0);
+  say(failed);
+  assert.instance(
+    thrown(() => right.some("to stop", false)),
+    Elsewhere,
+  );
+  assert.instance(
+    thrown(() => right.some("to stop", false)),
+    Elsewhere,
+  ); // nothing is waited for again
+  const own = new Error("mine");
+  for (const [rank, other, says] of [
+    [0, failed, true],
+    [1, failed, false],
+    [1, saying(0, 7, 0), true],
+  ] as const) {
+    const { workers, say: tell } = changing(rank);
+    tell(other);
+    const error = workers.failed(own);
+    assert.is(error === own, says, `${rank}`);
+    if (!says) assert.instance(error, Elsewhere);
+    assert.is(workers.failed(own), own); // told once
+  }
+});
+test("workers that do different things, or have different options, are told apart", () => {
+  const { workers, say } = changing(0);
+  say((own) => {
+    if (own.length === 24) return saying(0, 7, 0)();
+    return Buffer.from("read x".padEnd(own.length, "\0"));
+  });
+  const apart = thrown(() => workers.numbers("run train", 0));
+  assert.match(apart.message, "worker 1 is at `read x`, worker 0 at `run train`");
+  const { workers: others, say: tell } = changing(0);
+  tell((own) => Buffer.from(Buffer.from(own).toString("latin1").replace("book", "cook"), "latin1"));
+  const unlike = thrown(() => others.requireAlike({ "--seed": "0", "--data": "book" }));
+  assert.match(unlike.message, "worker 1 has another --data than worker 0: cook, not book");
+});
+test("the executable of one of several is that of the whole: its own rows go in, all come out", async () => {
+  const inner = new FakeExecutable();
+  const stores = inner.stores.map((s) => (s.name.startsWith("experts") ? { ...s, shape: [1, 4], split: 2 } : s));
+  const held = new Map([["experts.*.up.weight", fromNumbers("f32", [1, 4], [0, 0, 0, 0])]]);
+  const local = Object.assign(Object.create(inner) as FakeExecutable, {
+    stores,
+    read: (name: string) => held.get(name) ?? inner.read(name),
+    write: (name: string, t: ReturnType<typeof fromNumbers>) => void held.set(name, t),
+  });
+  const whole = spread(local, two(1));
+  assert.equal(whole.stores.find((s) => s.split)?.shape, [2, 4]);
+  const all = fromNumbers("f32", [2, 4], [1, 2, 3, 4, 5, 6, 7, 8]);
+  whole.write("experts.*.up.weight", all);
+  assert.equal([...numbers(held.get("experts.*.up.weight") ?? all)], [5, 6, 7, 8]);
+  assert.equal([...numbers(whole.read("experts.*.up.weight"))], [5, 6, 7, 8, 5, 6, 7, 8]); // the other says the same
+  assert.throws(() => whole.write("experts.*.up.weight", fromNumbers("f32", [1, 4], [1, 2, 3, 4])), /\[2, 4\]/);
+  assert.is(spread(inner, alone), inner);
+  assert.is(dealing(whole.stores, two(0), 6), "2 workers: batch 6 = 2 x 3; 2 experts spread, 1 each");
+  assert.is(
+    dealing(inner.stores, two(0), 6),
+    "2 workers: batch 6 = 2 x 3; 2 experts on each worker: 2 does not divide them",
+  );
+  assert.equal(hiddenInput("$rank", { seed: 0, call: 0, step: 0, rank: 1 })?.data, Int32Array.of(1));
+});
+test("a batch that cannot be dealt, and what is piped in, are refused", () => {
+  requireDealt(6, two(0));
+  assert.match(thrown(() => requireDealt(7, two(0))).help, "--batch 6 or 8");
+  assert.match(thrown(() => requireDealt(1, two(0))).help, /--batch 2$/);
+  assert.match(thrown(() => requireFiles(["/dev/stdin"], two(0))).message, "piped");
+  requireFiles(["/dev/stdin"], alone);
+});
+
+const launched = { OMPI_COMM_WORLD_SIZE: "2", OMPI_COMM_WORLD_RANK: "0", MOEC_LIBMPI: "/none/libmpi.so" };
+test("under mpirun other commands are refused, and training names the MPI that is missing", () => {
+  const env = { ...process.env, ...launched };
+  const doctor = command(["doctor"], env);
+  assert.match(doctor.stderr, "2 processes were started, and `moec doctor` runs in one");
+  assert.is(doctor.status, 1);
+  assert.is(command(["--version"], env).status, 0);
+  const train = command(["train", "examples/gpt-moe.moe", "--data", "README.md"], env);
+  assert.match(train.stderr, "MOEC_LIBMPI");
+  assert.is(train.status, 1);
+  const second = command(["--version"], { ...env, OMPI_COMM_WORLD_RANK: "1" });
+  assert.equal([second.status, second.stdout], [0, ""]);
+});
+
+const text = join(root, "text.txt");
+writeFileSync(text, "It was the best of times, it was the worst of times. ".repeat(20));
+const tiny = ["V=128", "D=8", "H=8", "L=1", "Heads=2", "E=4", "Context=32"].flatMap((size) => ["--set", size]);
+const mpirun = ["--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "-n"];
+interface Ended {
+  readonly losses: readonly number[];
+  readonly held: readonly number[];
+  readonly code: number | null;
+  readonly said: string;
+}
+/** `moec train` by so many processes; `then` gets the launcher, or the only process, when step `at` is done. */
+async function train(
+  processes: number,
+  folder: string,
+  flags: readonly string[] = [],
+  at = 0,
+  then?: (run: ChildProcess) => void,
+): Promise<Ended> {
+  const how = ["--batch", "6", "--length", "8", "--steps", "6", "--evaluate-every", "3", "--threads", "1", "--json"];
+  const args = [main, "train", "examples/gpt-moe.moe", "--data", text, "--out", folder, ...tiny, ...how, ...flags];
+  const [file, before] =
+    processes === 1 ? [process.execPath, []] : ["mpirun", [...mpirun, String(processes), process.execPath]];
+  const run = spawn(file, [...before, ...args], { cwd: home, stdio: ["ignore", "pipe", "pipe"] });
+  const ended = new Promise<number | null>((done) => run.on("close", done));
+  let said = "";
+  run.stderr.on("data", (data: Buffer) => (said += data.toString()));
+  const [losses, held]: [number[], number[]] = [[], []];
+  for await (const line of createInterface(run.stdout)) {
+    const { step, loss, held_out } = JSON.parse(line) as { step?: number; loss?: number; held_out?: number };
+    if (loss !== undefined) losses.push(loss);
+    if (held_out !== undefined) held.push(held_out);
+    if (step === at && loss !== undefined) then?.(run);
+  }
+  return { losses, held, code: await ended, said };
+}
+const isNear = (a: number, b: number, bound: number): boolean => Math.abs(a - b) <= bound * Math.max(1, Math.abs(b));
+function requireSameRun(one: string, other: string): void {
+  const [a, b] = [one, other].map((folder) => newestCheckpoint(folder, () => {}));
+  assert.equal(b?.state, a?.state);
+  for (const part of ["model", "training"] as const) {
+    assert.equal([...(b?.[part].keys() ?? [])], [...(a?.[part].keys() ?? [])]);
+    for (const [name, t] of a?.[part] ?? []) {
+      const [x, y] = [numbers(t), numbers(b?.[part].get(name) ?? t)];
+      assert.ok(
+        x.every((v, i) => isNear(y[i] ?? Number.NaN, v, 1e-4)),
+        name,
+      );
+    }
+  }
+}
+function requireSameLosses(of: Ended, as: Ended): void {
+  assert.is(of.code, 0, of.said);
+  for (const part of ["losses", "held"] as const) {
+    assert.is(of[part].length, as[part].length, of.said);
+    assert.ok(
+      of[part].every((x, i) => isNear(x, as[part][i] ?? Number.NaN, 1e-5)),
+      `${part}: ${of[part].join()} and ${as[part].join()}`,
+    );
+  }
+}
+
+if (spawnSync("mpirun", ["--version"]).status !== 0)
+  console.log("skipped: training by several processes, for there is no mpirun");
+else {
+  test("two and three workers train what one does, to rounding; a run goes on with other numbers of them", async () => {
+    const [one, two, three, mixed] = ["one", "two", "three", "mixed"].map((name) => join(root, name)) as [
+      string,
+      string,
+      string,
+      string,
+    ];
+    const alone = await train(1, one);
+    const both = await train(2, two);
+    requireSameLosses(both, alone);
+    requireSameRun(one, two);
+    const all = await train(3, three);
+    requireSameLosses(all, alone);
+    requireSameRun(one, three);
+    for (const [workers, steps] of [
+      [2, 2],
+      [1, 4],
+      [2, 6],
+    ] as const) {
+      const resumed = steps > 2 ? ["--resume"] : [];
+      const { code, said, losses } = await train(workers, mixed, ["--steps", String(steps), ...resumed]);
+      assert.equal([code, losses.length], [0, 2], said);
+    }
+    requireSameRun(one, mixed);
+  });
+  test("batches that make a step, by two workers", async () => {
+    const [one, two] = ["added", "added-by-two"].map((name) => join(root, name)) as [string, string];
+    const flags = ["--accumulate", "2", "--steps", "3"];
+    requireSameLosses(await train(2, two, flags), await train(1, one, flags));
+    requireSameRun(one, two);
+  });
+}
+
+test.run();
