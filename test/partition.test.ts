@@ -3,12 +3,13 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { loadFile } from "../compiler/check/index.ts";
+import type { Loaded } from "../compiler/check/modules.ts";
 import { interpret } from "../compiler/graph/interpret.ts";
 import type { Graph, NdArray, Placement, Store } from "../compiler/graph/node.ts";
 import { valuesOf } from "../compiler/graph/walk.ts";
 import { cutAt, isCut, whole } from "../compiler/ops/across.ts";
 import { silent } from "../compiler/pass.ts";
-import { toGraphs } from "../compiler/pipeline.ts";
+import { type BuildRequest, toGraphs } from "../compiler/pipeline.ts";
 import { partition } from "../compiler/transform/partition.ts";
 import { dims, dtypeOf } from "../compiler/types/type.ts";
 import { filled, samples, storesOf } from "./graphs.ts";
@@ -47,14 +48,42 @@ test("every op, its arguments cut along any axis", () => {
   assert.ok(cut > 300, `${cut} samples were cut`);
 });
 
-const example = loadFile(new URL("../examples/gpt-moe.moe", import.meta.url).pathname);
-const sizes = { L: 1, D: 12, H: 8, Heads: 2, E: 6, V: 30, Context: 16 };
-/** Squares are not negative, and tokens are tokens. */
+interface Asked {
+  readonly program: Loaded;
+  readonly request: Omit<BuildRequest, "precision" | "workers">;
+  readonly workers: number;
+}
+/** Each graph of each worker against that of one alone. */
+function compare({ program, request, workers }: Asked): void {
+  const [alone, each] = [1, workers].map((n) =>
+    toGraphs(program, { ...request, precision: "f32", workers: n }, silent()),
+  );
+  if (!alone || !each) throw new Error("two programs");
+  const held = numbersOf(alone.stores);
+  const places = placesOf(alone.stores, workers);
+  for (const [g, graph] of alone.graphs.entries()) {
+    const wanted = interpret(valuesOf(graph), held, { exact: true });
+    const found = together(each.graphs[g] as Graph, held, places, workers);
+    for (const w of found.keys())
+      graph.results.forEach((r, i) => {
+        const all = found.map((own) => own[i] as NdArray);
+        const what = `${graph.name}, ${r.role} ${r.name} of worker ${w}`;
+        requireEqual(what, wholeOf(all, r, places, w), wanted[i] as NdArray);
+      });
+  }
+}
+/** Squares are not negative, and whole numbers are tokens or experts, some of them none. */
 function numbersOf(stores: readonly Store[]): Map<string, NdArray> {
   const of = (s: Store): NdArray => filled(s.name, dtypeOf(s.type), dims(s.type));
   return new Map(stores.map((s) => [s.name, s.name.endsWith(".v") || s.role === "input" ? squared(of(s)) : of(s)]));
 }
-const squared = (x: NdArray): NdArray => ({ ...x, data: x.data.map((y) => (x.dtype === "i32" ? Math.abs(y) : y * y)) });
+const squared = (x: NdArray): NdArray => ({
+  ...x,
+  data: x.data.map((y) => (x.dtype === "i32" ? (Math.abs(y) % 6) - 1 : y * y)),
+});
+
+const example = loadFile(new URL("../examples/gpt-moe.moe", import.meta.url).pathname);
+const sizes = { L: 1, D: 12, H: 8, Heads: 2, E: 6, V: 30, Context: 16 };
 for (const { workers, B, accumulate } of [
   { workers: 2, B: 6, accumulate: 1 },
   { workers: 3, B: 6, accumulate: 1 },
@@ -66,23 +95,35 @@ for (const { workers, B, accumulate } of [
   test(`a step of the demo by ${workers}, ${B} rows, ${accumulate} times`, () => {
     const of = { sizes: { B, T: 5 }, method: "train" };
     const entries = ["train", "evaluate"].map((name) => ({ ...of, name }));
-    const asked = { sizes, entries, accumulate, precision: "f32" } as const;
-    const [alone, each] = [1, workers].map((n) => toGraphs(example, { ...asked, workers: n }, silent()));
-    const held = numbersOf(alone?.stores ?? []);
-    const places = placesOf(alone?.stores ?? [], workers);
-    for (const [g, graph] of (alone?.graphs ?? []).entries()) {
-      const wanted = interpret(valuesOf(graph), held, { exact: true });
-      const found = together(each?.graphs[g] as Graph, held, places, workers);
-      for (const w of found.keys())
-        graph.results.forEach((r, i) => {
-          const own = wholeOf(
-            found.map((x) => x[i] as NdArray),
-            r,
-            places,
-            w,
-          );
-          requireEqual(`${graph.name}, ${r.role} ${r.name} of worker ${w}`, own, wanted[i] as NdArray);
-        });
-    }
+    compare({ program: example, request: { sizes, entries, accumulate }, workers });
+  });
+
+const bodies = loadFile(new URL("programs/bodies.moe", import.meta.url).pathname);
+const rows = { N: 8, K: 2 };
+/** Sizes, and as many workers as share both the batch and the experts. */
+const routed: Readonly<Record<string, readonly [sizes: Readonly<Record<string, number>>, workers: number]>> = {
+  ScaledRows: [rows, 4],
+  PlainMatrix: [rows, 4],
+  Merged: [rows, 4],
+  WeightNorm: [rows, 4],
+  Biased: [rows, 4],
+  Gated: [rows, 4],
+  Looked: [rows, 4],
+  PerChoice: [{ B: 4, T: 3, K: 2 }, 4],
+  OwnAxes: [rows, 4],
+  Nested: [rows, 4],
+  Thrice: [rows, 2],
+  Drawn: [rows, 4],
+  Whole: [{ N: 6, T: 4 }, 3],
+  WholeBlock: [{ N: 6, T: 4 }, 3],
+  Different: [rows, 4],
+  Pattern: [rows, 4],
+  Stacked: [{ C: 3 }, 4],
+  StackedMixtures: [{ C: 3 }, 3],
+};
+for (const [declaration, [sizes, workers]] of Object.entries(routed))
+  test(`experts of ${declaration} by ${workers}, with gradients`, () => {
+    const entries = [{ method: "routed", name: "routed", sizes: {}, gradients: true }];
+    compare({ program: bodies, request: { declaration, sizes, entries }, workers });
   });
 test.run();
