@@ -2,7 +2,14 @@ import { join } from "node:path";
 import { Command } from "commander";
 import type { Loaded } from "../../compiler/check/index.ts";
 import { Problem } from "../../compiler/diagnostic.ts";
-import { type CompileTarget, compileTarget, oneOf, requireTarget, type Settings } from "../../compiler/options.ts";
+import {
+  type CompileTarget,
+  compileTarget,
+  oneOf,
+  requireTarget,
+  type Settings,
+  whole,
+} from "../../compiler/options.ts";
 import { type CompileRequest, compileProgram } from "../../runtime/compile.ts";
 import { type CudaForm, type CudaKernel, type CudaReport, compileCuda } from "../../runtime/cuda/compile.ts";
 import { writeAtomic } from "../../runtime/files.ts";
@@ -31,6 +38,7 @@ export const compileCommand = (): Command =>
       }),
     )
     .addOption(out("folder", "write the form's files there"))
+    .addOption(flag("--workers <n>", "what each of so many processes runs (mpirun -n N moec train)", whole(1, 4096)))
     .option("--timings", "show the seconds of each stage")
     .addOption(json())
     .addHelpText(
@@ -39,6 +47,7 @@ export const compileCommand = (): Command =>
         "moec compile examples/gpt-moe.moe --batch 16 --length 128",
         "moec compile examples/gpt-moe.moe --emit cpp -o generated",
         "moec compile model.moe --entry Ffn --set N=128 --emit graph",
+        "moec compile examples/gpt-moe.moe --workers 4 --emit plan",
         "moec compile model.moe --print-after simplify --print-after routed",
         "moec compile examples/gpt-moe.moe --target cuda:sm_90a --emit cu -o generated",
       ),
@@ -52,6 +61,7 @@ interface Options extends Omit<Shared, "target">, EntryFlags {
   set?: Settings;
   emit?: AnyForm;
   printAfter?: readonly string[];
+  workers?: number;
   out?: string;
   timings?: boolean;
   json?: boolean;
@@ -69,12 +79,14 @@ async function compile(path: string, options: Options): Promise<void> {
 }
 type Told = Omit<CudaReport, "files">;
 async function compiled(program: Loaded, path: string, options: Options): Promise<CudaReport> {
-  const { target = "host", emit: form } = options;
+  const { target = "host", emit: form, workers = 1 } = options;
   const emit = form ?? null;
   const request = requestOf(program, path, options);
   if (target !== "host" && target !== "reference")
     return compileCuda({ ...request, architecture: target.slice("cuda:".length), emit: emit === "cpp" ? null : emit });
   if (emit !== null && !isCuda(emit)) return printedProgram({ ...request, target }, emit);
+  // what one of several workers runs is loaded beside the others only
+  if (workers > 1) return { ...(await printedProgram({ ...request, target }, "plan")), files: {} };
   const { executable, report } = await compileProgram({ ...request, target });
   executable.close();
   return { ...report, files: {} };
@@ -85,14 +97,20 @@ const requestOf = (program: Loaded, path: string, options: Options): Omit<Compil
   precision: options.precision ?? "f32",
   tf32: options.tf32,
   threads: options.threads,
+  ...(options.workers === undefined ? {} : { workers: options.workers }),
   ...(options.printAfter === undefined ? {} : { printAfter: options.printAfter }),
 });
 const isCuda = (form: AnyForm | null): form is (typeof cudaForms)[number] => cudaForms.some((c) => c === form);
 /** Refuses a form that the target has not. */
-function requireForm({ emit, target = "host", out: to }: Options): void {
+function requireForm({ emit, target = "host", workers = 1, out: to }: Options): void {
   const cuda = target.startsWith("cuda:");
   if (isCuda(emit ?? null) && !cuda)
     throw new Problem(`the ${target} target has no ${emit ?? ""}`, "add --target cuda:sm_90a, or another architecture");
+  if (cuda && workers > 1)
+    throw new Problem(
+      `${workers} workers run on the host target, not yet on ${target}`,
+      "leave out --target or --workers",
+    );
   if (cuda && emit === "cpp") throw new Problem(`the ${target} target has no cpp`, "use --emit cu");
   if (target === "reference" && emit && emit !== "ast" && emit !== "graph")
     throw new Problem(`the reference target has no ${emit}`, "leave --target out: it interprets the graph");
