@@ -75,7 +75,8 @@ export const exchange = define<"exchange">({
   together(args, { back }, types) {
     const [rows, offsets] = two(one(args));
     const size = product(rows.shape.slice(1));
-    const out = args.map(() => new Float64Array(count(one(types))));
+    // what nothing is sent to, nobody may read
+    const out = args.map(() => new Float64Array(count(one(types))).fill(Number.NaN));
     for (const { worker, row, owner, place } of moves(offsets)) {
       const [from, source, to, target] = back ? [owner, place, worker, row] : [worker, row, owner, place];
       const { data } = one(nth(args, from));
