@@ -100,6 +100,7 @@ function* paths(environment: NodeJS.ProcessEnv): Generator<string> {
 }
 /** The first line, without what follows the version: `MPICH Version:      4.3.1`. */
 function shown(text: string): string {
-  const [, name = text, version = ""] = /^(Open MPI|MPICH)\s+(?:v|Version:\s*)(\S+?),?(?:\s|$)/.exec(text) ?? [];
+  const [line = ""] = text.split("\n");
+  const [, name = line, version = ""] = /^(Open MPI|MPICH)\s+(?:v|Version:\s*)(\S+?),?(?:\s|$)/.exec(line) ?? [];
   return `${name} ${version}`.trim();
 }

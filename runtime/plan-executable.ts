@@ -105,9 +105,7 @@ export class PlanExecutable implements Executable {
     const [name, inputs, at] = run;
     const [index, entry] = this.#entry(name);
     const from = entry.results.find((r) => r.role === "output")?.buffer;
-    // for how long is each worker's own clock's, and how often must be the same for all
-    const isShared = entry.steps.some((s) => s.kind === "collective");
-    const each = isShared || this.#options.profile !== undefined || this.#options.poison === true;
+    const each = this.#options.profile !== undefined || this.#options.poison === true;
     if (each || from === undefined || this.#buffer(from).dtype !== "i32") return onlyOutput(await this.run(...run));
     this.#writeInputs(entry, inputs, at);
     const input = (of: string): number => this.#store(storeOfInput(name, of));

@@ -3,6 +3,13 @@ import { spawnSync } from "node:child_process";
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { GraphBuilder } from "../compiler/graph/builder.ts";
+import { plainStore } from "../compiler/graph/node.ts";
+import * as b from "../compiler/ops/build.ts";
+import { ops } from "../compiler/ops/list.ts";
+import { toPlan } from "../compiler/pipeline.ts";
+import { backends } from "../compiler/targets.ts";
+import { type } from "../compiler/types/type.ts";
 import { folder } from "./folder.ts";
 
 const test = suite("collectives");
@@ -13,6 +20,16 @@ function started(count: number): readonly [command: string, ...args: readonly st
   if (count === 1) return [process.execPath, ...worker];
   return ["mpirun", "-n", String(count), "--oversubscribe", "--allow-run-as-root", process.execPath, ...worker];
 }
+test("CUDA refuses them", () => {
+  const g = new GraphBuilder(ops);
+  const sum = b.make1(g, "all_reduce", [b.param(g, "x", type("f32", [3]))], { fn: "sum" });
+  const graph = { name: "e", results: [{ role: "output" as const, name: "0", value: sum }] };
+  const program = { graphs: [graph], stores: [plainStore("x", "parameter", { dtype: "f32", shape: [3] }, true)] };
+  assert.throws(
+    () => toPlan(program, { timings: new Map(), after: () => {} }, undefined, undefined, backends.cuda),
+    /many workers cannot use the target cuda yet/,
+  );
+});
 const has = spawnSync("mpirun", ["--version"]).status === 0;
 if (!has) console.log("skipped: mpirun is not there (`apt-get install openmpi-bin`)");
 for (const count of has ? [1, 2, 3] : [])

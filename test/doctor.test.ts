@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Problem } from "../compiler/diagnostic.ts";
+import { mpi } from "../runtime/mpi.ts";
 import { nccl } from "../runtime/nccl.ts";
 import { command } from "./command.ts";
 import { folder } from "./folder.ts";
@@ -37,6 +38,28 @@ test("an NCCL that is not there, or does not work, and what to do", async () => 
       assert.match((error as Problem).message, message);
       assert.match((error as Problem).help, /pip install nvidia-nccl-cu13/);
     }
+});
+test("MPI where MOEC_LIBMPI says, by what it says of itself, and what to do without one", () => {
+  const path = join(folder(), "libmpi.so");
+  for (const [text, version] of [
+    ["MPICH Version:      4.3.1\\nMPICH Release date: Fri Jun 20", "MPICH 4.3.1"],
+    ["Open MPI v5.0.11, package: Open MPI x@y Distribution", "Open MPI 5.0.11"],
+    ["Intel(R) MPI Library 2021.16 for Linux* OS\\n", "Intel(R) MPI Library 2021.16 for Linux* OS"],
+  ] as const) {
+    const own = `${path}.${version.length}`;
+    writeFileSync(
+      `${path}.cpp`,
+      `#include <cstring>
+      extern "C" int MPI_Get_library_version(char* to, int* n) { *n = strlen(strcpy(to, "${text}")); return 0; }`,
+    );
+    execFileSync("g++", ["-shared", "-fPIC", "-o", own, `${path}.cpp`]);
+    assert.equal(mpi({ MOEC_LIBMPI: own }), { path: own, version });
+  }
+  assert.throws(
+    () => mpi({ MOEC_LIBMPI: path }),
+    (e: unknown) =>
+      e instanceof Problem && /^MPI was not found\n.*libmpi\.so/.test(e.message) && /openmpi-bin/.test(e.help),
+  );
 });
 test("a line for each part, and with --json an object", () => {
   const env = { ...process.env, NO_COLOR: "1", MOEC_CACHE: join(folder(), "cache"), MOEC_CUDA_HOME: toolkit(22807) };

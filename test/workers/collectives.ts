@@ -13,16 +13,18 @@ import { planMemory } from "../../compiler/plan/memory.ts";
 import { printPlan } from "../../compiler/plan/print.ts";
 import { bytesOf, type DType } from "../../compiler/types/dtype.ts";
 import { type } from "../../compiler/types/type.ts";
-import type { Tensor } from "../../runtime/executable.ts";
+import type { Outcome, Tensor } from "../../runtime/executable.ts";
 import { panelOf } from "../../runtime/host/backend.ts";
 import { type HostOptions, hostExecutable } from "../../runtime/host/executable.ts";
 import { toolchain } from "../../runtime/host/toolchain.ts";
 import { kernelTimes, unknownLimits } from "../../runtime/kernel-times.ts";
 import { workers } from "../../runtime/mpi.ts";
+import type { PlanExecutable } from "../../runtime/plan-executable.ts";
 import { bytesOfTensor, fromNumbers, numbers } from "../../runtime/tensor.ts";
 import { filled, storesOf } from "../graphs.ts";
 
-const { rank, size, allGather } = workers();
+const everyone = workers();
+const { rank, size } = everyone;
 const [g, groups, most] = [new GraphBuilder(ops), 3 * size, 11];
 const width = panelOf(await toolchain());
 const parameter = (name: string, shape: readonly number[], dtype: DType = "f32"): Value =>
@@ -103,15 +105,20 @@ const plan = planMemory([lower(graph, { emit: emitHost, panels })], stores, { ta
 
 type Profile = NonNullable<HostOptions["profile"]>;
 
-async function run(threads: number): Promise<readonly Tensor[]> {
-  let kernels: readonly string[] = [];
-  const profile: Profile = (entry, times) => {
-    kernels = kernelTimes(plan, entry, times, unknownLimits).flatMap((t) => (t.bytes > 0 ? [t.kernel] : []));
-  };
+async function opened(threads: number, profile: Profile): Promise<PlanExecutable> {
   const executable = await hostExecutable(plan, { threads, poison: true, profile });
   for (const [name, { dtype, shape, data }] of everywhere[rank] ?? [])
     executable.write(name, fromNumbers(dtype, shape, data));
-  const { outputs } = await executable.run("e", new Map(), { seed: 0, call: 0, step: 0 });
+  return executable;
+}
+const runOnce = (executable: PlanExecutable): Promise<Outcome> =>
+  executable.run("e", new Map(), { seed: 0, call: 0, step: 0 });
+async function run(threads: number): Promise<readonly Tensor[]> {
+  let kernels: readonly string[] = [];
+  const executable = await opened(threads, (entry, times) => {
+    kernels = kernelTimes(plan, entry, times, unknownLimits).flatMap((t) => (t.bytes > 0 ? [t.kernel] : []));
+  });
+  const { outputs } = await runOnce(executable);
   const got = [...outputs, executable.read("weight")];
   executable.close();
   for (const name of ["all_gather", "all_reduce", "exchange"])
@@ -152,7 +159,7 @@ assert.deepEqual(bits(await run(1)), bits(got), "threads changed a bit");
 for (const [i, { name }] of graph.results.entries()) {
   if (rows.has(name)) continue;
   const own = bytesOfTensor(got[i] as Tensor);
-  const others = allGather(own);
+  const others = everyone.allGather(own);
   for (let w = 0; w < size; w++)
     assert.ok(
       Buffer.from(own).equals(others.subarray(w * own.length, (w + 1) * own.length)),
@@ -162,5 +169,10 @@ for (const [i, { name }] of graph.results.entries()) {
 assert.equal(panels.get("weight"), width, "a sum of all workers lies as the weight that it is of");
 assert.match(printPlan(plan), /all_reduce_max\(.*\), all workers/);
 assert.match(printPlan(plan), /exchange_back\(/);
-if (size > 1) assert.throws(() => allGather(new Uint8Array(rank)), /workers gave 0 and 1 bytes to be gathered/);
+const strays = await opened(1, () => {});
+strays.write("ends", fromNumbers("i32", [1, groups + 1], Array<number>(groups + 1).fill(most + 1)));
+await assert.rejects(() => runOnce(strays), /rows \d+ to \d+ of 11 cannot be exchanged/);
+strays.close();
+if (size > 1)
+  assert.throws(() => everyone.allGather(new Uint8Array(rank)), /workers gave 0 and 1 bytes to be gathered/);
 console.log(`worker ${rank} of ${size} agrees`);
