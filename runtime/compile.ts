@@ -9,7 +9,7 @@ import { crowd, type Schedule } from "../compiler/kernel/schedule.ts";
 import { requireTarget, type Target } from "../compiler/options.ts";
 import { type Observer, timed } from "../compiler/pass.ts";
 import { type BuildRequest, requireRight, toGraphs, toPlan } from "../compiler/pipeline.ts";
-import type { Plan } from "../compiler/plan/plan.ts";
+import type { Plan, Step } from "../compiler/plan/plan.ts";
 import { type Backend, backends, cudaBackend } from "../compiler/targets.ts";
 import type { Precision } from "../compiler/types/dtype.ts";
 import { byteSize, count } from "../compiler/types/type.ts";
@@ -81,6 +81,28 @@ export const parsed =
   (path: string) =>
   (observer: Observer): Loaded =>
     timed("parse", observer, () => loadFile(path));
+
+/**
+ * What each of several workers compiles: the first of a machine before the others there, which find in the cache what it made. What they do together
+ * must be the same for all, in one order.
+ */
+export async function compileTogether(together: Workers, compile: () => Promise<Compiled>): Promise<Compiled> {
+  const made = await together.inTurn("compile", compile);
+  if (together.size === 1) return made;
+  try {
+    const { entries = [], buffers = [] } = made.plan ?? {};
+    const shared = entries.map(({ name, steps }) => [name, steps.flatMap((step) => shownTogether(step, buffers))]);
+    together.requireAlike({ plan: `SHA-256 ${hash(JSON.stringify(shared))}` });
+    return made;
+  } catch (error) {
+    made.executable.close();
+    throw error;
+  }
+}
+const shownTogether = (step: Step, buffers: Plan["buffers"]): readonly object[] =>
+  step.kind === "collective"
+    ? [step.collective.together, ...step.collective.args.map((i) => buffers[i]?.shape ?? [])]
+    : [];
 
 /** All that is wrong in a file and what it imports: its syntax and its types. */
 export const checkFile = (path: string): readonly Diagnostic[] => check(loadFile(path));
@@ -247,7 +269,7 @@ function trainedIn({ graphs, stores }: Elaborated): number {
     graphs.flatMap((g) => (g.name === "init" ? [] : g.results.filter((r) => r.role === "store").map((r) => r.name))),
   );
   const trained = stores.filter((s) => s.role === "parameter" && changed.has(s.name));
-  return trained.reduce((sum, s) => sum + count(s.type), 0);
+  return trained.reduce((sum, s) => sum + count(s.type) * (s.split ?? 1), 0);
 }
 const flopsOf = (graph: Graph): number =>
   topological(valuesOf(graph)).reduce((sum, node) => sum + node.op.flops(node), 0);

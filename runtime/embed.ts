@@ -6,7 +6,7 @@ import type { Target } from "../compiler/options.ts";
 import type { Handle } from "../compiler/syntax/template.ts";
 import type { Precision } from "../compiler/types/dtype.ts";
 import { type Inputs, Program, requireInteger } from "./called.ts";
-import { compileLoaded, type EntryRequest, type Sizes } from "./compile.ts";
+import { compileLoaded, compileTogether, type EntryRequest, type Sizes } from "./compile.ts";
 import type { Outcome, Tensor } from "./executable.ts";
 import { byName } from "./loop.ts";
 import { totalsOf } from "./means.ts";
@@ -80,7 +80,7 @@ async function compiled(
     accumulate,
     together,
   };
-  const made = await together.inTurn("compile", () => compileLoaded(load, request));
+  const made = await compileTogether(together, () => compileLoaded(load, request));
   try {
     await made.executable.run("init", new Map(), { seed, call: 0, step: 0 });
   } catch (error) {

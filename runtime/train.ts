@@ -6,7 +6,7 @@ import { type EntrySignature, findModel, type Loaded } from "../compiler/check/i
 import { Problem } from "../compiler/diagnostic.ts";
 import type { Bytes } from "../compiler/plan/plan.ts";
 import { type Checkpoint, checkpointSteps, newestCheckpoint } from "./checkpoint.ts";
-import { type Compiled, type CompileRequest, compileProgram, type Running } from "./compile.ts";
+import { type Compiled, type CompileRequest, compileProgram, compileTogether, type Running } from "./compile.ts";
 import { entropies, opening, readText, requireEnough, type Text } from "./data.ts";
 import { type Executable, storeOfInput } from "./executable.ts";
 import { asText, type GenerateOptions, generateTokens } from "./generate.ts";
@@ -80,6 +80,8 @@ interface About {
   readonly parameters: number;
   readonly trained: number;
   /** Bytes by what they hold; the arena is known where a target has one. */
+  /** How many processes train it, where they are several; the plan is that of each. */
+  readonly workers?: number;
   readonly plan: Bytes | Pick<Bytes, "parameters" | "prepared" | "gradients" | "optimizer" | "activations">;
 }
 export interface Training {
@@ -135,7 +137,7 @@ async function opened(options: TrainOptions, together: Workers): Promise<Trainin
   held()(); // what is in the way is said at once; a process that ends while kernels are compiled leaves nothing
   const config = configIn(options, entry, folder, text);
   const params = givenParameters(options, config, folder);
-  const compiled = await together.inTurn("compile", () =>
+  const compiled = await compileTogether(together, () =>
     compileTraining({ options, program, entry, config, text, together }),
   );
   const { executable, report } = compiled;
@@ -150,7 +152,7 @@ async function opened(options: TrainOptions, together: Workers): Promise<Trainin
     const from = folder !== null && options.resume ? newestIn(folder, options.warn) : null;
     const { saveEvery = 100, evaluateEvery = 0 } = options;
     requireAlike({ program, config, folder, from, params, saveEvery, evaluateEvery }, together);
-    const about = aboutOf(compiled, text);
+    const about = aboutOf(compiled, text, together);
     const lacking = params && [...loadParameters(executable, params).keys()]; // what does not fit is said before anything is written
     if (writes !== null) begin(writes, program, options, { config, text, about, from });
     const own = ownLosses(program, entry.declaration);
@@ -207,12 +209,13 @@ function newestIn(folder: string, warn: TrainOptions["warn"] = () => {}): Checkp
   return from;
 }
 
-function aboutOf({ executable, report }: Compiled, text: Text): About {
+function aboutOf({ executable, report }: Compiled, text: Text, { size }: Workers): About {
   const all = executable.stores.filter((s) => s.role === "parameter");
   const parameters = all.reduce((sum, s) => sum + count(s.shape), 0);
   const { trained } = report;
   const known = text.all instanceof Uint8Array ? entropies(text.all) : {};
-  return { ...known, bytes: text.bytes, parameters, trained, plan: executable.bytes ?? planned(report) };
+  const several = size > 1 ? { workers: size } : {};
+  return { ...known, bytes: text.bytes, parameters, trained, ...several, plan: executable.bytes ?? planned(report) };
 }
 const planned = ({ parameters, prepared, gradients, optimizer, activations }: Compiled["report"]): About["plan"] => ({
   parameters,

@@ -1,13 +1,13 @@
 // Training by several processes: what the runtime does for them, and, where there is an mpirun, that they make what one process makes.
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Problem } from "../compiler/diagnostic.ts";
-import { newestCheckpoint } from "../runtime/checkpoint.ts";
+import { checkpointSteps, newestCheckpoint } from "../runtime/checkpoint.ts";
 import { hiddenInput } from "../runtime/executable.ts";
 import { dealing, spread } from "../runtime/spread.ts";
 import { fromNumbers, numbers } from "../runtime/tensor.ts";
@@ -20,8 +20,9 @@ const test = suite("workers");
 const root = mkdtempSync(join(tmpdir(), "moec-workers-"));
 test.after(() => rmSync(root, { recursive: true }));
 
+const alike = (own: Uint8Array): Uint8Array => own;
 /** Worker `rank` of two, where the other says what `other` makes of what this one says. */
-function two(rank: number, other: (own: Uint8Array) => Uint8Array = (own) => own): Workers {
+function two(rank: number, other: (own: Uint8Array) => Uint8Array = alike): Workers {
   const wire: Wire = {
     rank,
     size: 2,
@@ -33,7 +34,7 @@ function two(rank: number, other: (own: Uint8Array) => Uint8Array = (own) => own
 }
 /** The other as this one, from here on as said. */
 function changing(rank: number): { workers: Workers; say: (other: (own: Uint8Array) => Uint8Array) => void } {
-  let now = (own: Uint8Array): Uint8Array => own;
+  let now = alike;
   return { workers: two(rank, (own) => now(own)), say: (other) => (now = other) };
 }
 const saying =
@@ -138,26 +139,23 @@ test("under mpirun other commands are refused, and training names the MPI that i
 const text = join(root, "text.txt");
 writeFileSync(text, "It was the best of times, it was the worst of times. ".repeat(20));
 const tiny = ["V=128", "D=8", "H=8", "L=1", "Heads=2", "E=4", "Context=32"].flatMap((size) => ["--set", size]);
-const mpirun = ["--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "-n"];
+const small = ["--batch", "6", "--length", "8", "--steps", "6", "--threads", "1", "--json"];
+const launcher = ["mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none"];
 interface Ended {
   readonly losses: readonly number[];
   readonly held: readonly number[];
   readonly code: number | null;
   readonly said: string;
 }
-/** `moec train` by so many processes; `then` gets the launcher, or the only process, when step `at` is done. */
-async function train(
-  processes: number,
-  folder: string,
-  flags: readonly string[] = [],
+/** A process for each of `each`, with those arguments of node; `then` gets the launcher, or the only process, when step `at` is done. */
+async function started(
+  each: readonly (readonly string[])[],
   at = 0,
   then?: (run: ChildProcess) => void,
 ): Promise<Ended> {
-  const how = ["--batch", "6", "--length", "8", "--steps", "6", "--evaluate-every", "3", "--threads", "1", "--json"];
-  const args = [main, "train", "examples/gpt-moe.moe", "--data", text, "--out", folder, ...tiny, ...how, ...flags];
-  const [file, before] =
-    processes === 1 ? [process.execPath, []] : ["mpirun", [...mpirun, String(processes), process.execPath]];
-  const run = spawn(file, [...before, ...args], { cwd: home, stdio: ["ignore", "pipe", "pipe"] });
+  const all = each.flatMap((args, i) => [...(i > 0 ? [":"] : []), "-n", "1", process.execPath, ...args]);
+  const [file = "", ...args] = each.length === 1 ? all.slice(2) : [...launcher, ...all];
+  const run = spawn(file, args, { cwd: home, stdio: ["ignore", "pipe", "pipe"] });
   const ended = new Promise<number | null>((done) => run.on("close", done));
   let said = "";
   run.stderr.on("data", (data: Buffer) => (said += data.toString()));
@@ -170,16 +168,42 @@ async function train(
   }
   return { losses, held, code: await ended, said };
 }
-const isNear = (a: number, b: number, bound: number): boolean => Math.abs(a - b) <= bound * Math.max(1, Math.abs(b));
+/** `moec train` by as many workers as lists of flags. */
+const train = (
+  folder: string,
+  each: readonly (readonly string[])[],
+  ...then: [number?, ((run: ChildProcess) => void)?]
+) =>
+  started(
+    each.map((flags) => [
+      main,
+      "train",
+      "examples/gpt-moe.moe",
+      "--data",
+      text,
+      "--out",
+      folder,
+      ...tiny,
+      ...small,
+      ...flags,
+    ]),
+    ...then,
+  );
+const workers = (n: number, ...flags: readonly string[]): (readonly string[])[] =>
+  Array.from({ length: n }, () => flags);
+const folder = (name: string): string => join(root, name);
+
+/** To rounding: of each tensor's largest number. */
 function requireSameRun(one: string, other: string): void {
-  const [a, b] = [one, other].map((folder) => newestCheckpoint(folder, () => {}));
+  const [a, b] = [one, other].map((name) => newestCheckpoint(folder(name), () => {}));
   assert.equal(b?.state, a?.state);
   for (const part of ["model", "training"] as const) {
     assert.equal([...(b?.[part].keys() ?? [])], [...(a?.[part].keys() ?? [])]);
     for (const [name, t] of a?.[part] ?? []) {
       const [x, y] = [numbers(t), numbers(b?.[part].get(name) ?? t)];
+      const bound = 1e-4 * Math.max(...x.map(Math.abs));
       assert.ok(
-        x.every((v, i) => isNear(y[i] ?? Number.NaN, v, 1e-4)),
+        x.every((v, i) => Math.abs(v - (y[i] ?? Number.NaN)) <= bound),
         name,
       );
     }
@@ -189,46 +213,82 @@ function requireSameLosses(of: Ended, as: Ended): void {
   assert.is(of.code, 0, of.said);
   for (const part of ["losses", "held"] as const) {
     assert.is(of[part].length, as[part].length, of.said);
-    assert.ok(
-      of[part].every((x, i) => isNear(x, as[part][i] ?? Number.NaN, 1e-5)),
-      `${part}: ${of[part].join()} and ${as[part].join()}`,
-    );
+    const near = as[part].every((x, i) => Math.abs(x - (of[part][i] ?? Number.NaN)) <= 1e-5 * x);
+    assert.ok(near, `${part}: ${of[part].join()} and ${as[part].join()}`);
   }
 }
+const bits = (name: string): Buffer[] =>
+  ["model", "training"].map((part) =>
+    readFileSync(join(folder(name), "checkpoints", "step-000006", `${part}.safetensors`)),
+  );
 
 if (spawnSync("mpirun", ["--version"]).status !== 0)
   console.log("skipped: training by several processes, for there is no mpirun");
 else {
-  test("two and three workers train what one does, to rounding; a run goes on with other numbers of them", async () => {
-    const [one, two, three, mixed] = ["one", "two", "three", "mixed"].map((name) => join(root, name)) as [
-      string,
-      string,
-      string,
-      string,
-    ];
-    const alone = await train(1, one);
-    const both = await train(2, two);
-    requireSameLosses(both, alone);
-    requireSameRun(one, two);
-    const all = await train(3, three);
-    requireSameLosses(all, alone);
-    requireSameRun(one, three);
-    for (const [workers, steps] of [
-      [2, 2],
-      [1, 4],
-      [2, 6],
+  test("two and three workers train what one does, to rounding; with other threads the same bits, and other numbers of workers go on", async () => {
+    const often = ["--evaluate-every", "3"];
+    const alone = await train(folder("one"), workers(1, ...often));
+    for (const [n, name] of [
+      [2, "two"],
+      [3, "three"],
     ] as const) {
-      const resumed = steps > 2 ? ["--resume"] : [];
-      const { code, said, losses } = await train(workers, mixed, ["--steps", String(steps), ...resumed]);
-      assert.equal([code, losses.length], [0, 2], said);
+      requireSameLosses(await train(folder(name), workers(n, ...often)), alone);
+      requireSameRun("one", name);
     }
-    requireSameRun(one, mixed);
+    for (const [name, n, ...flags] of [
+      ["mixed", 2, "--steps", "2"],
+      ["mixed", 1, "--steps", "4", "--resume"],
+      ["mixed", 2, "--steps", "6", "--resume"],
+      ["threads", 2, "--steps", "3", "--threads", "2"],
+      ["threads", 2, "--resume", "--threads", "2"],
+    ] as const) {
+      const { code, said } = await train(folder(name), workers(n, ...flags));
+      assert.is(code, 0, said);
+    }
+    requireSameRun("one", "mixed");
+    assert.equal(bits("threads"), bits("two"));
   });
   test("batches that make a step, by two workers", async () => {
-    const [one, two] = ["added", "added-by-two"].map((name) => join(root, name)) as [string, string];
-    const flags = ["--accumulate", "2", "--steps", "3"];
-    requireSameLosses(await train(2, two, flags), await train(1, one, flags));
-    requireSameRun(one, two);
+    const flags = ["--accumulate", "2"];
+    const alone = await train(folder("added"), workers(1, ...flags));
+    requireSameLosses(await train(folder("added by two"), workers(2, ...flags)), alone);
+    requireSameRun("added", "added by two");
+  });
+  test("a signal to any worker: all end, and the run is saved", async () => {
+    const endless = workers(2, "--steps", "1000000", "--save-every", "0");
+    const second = (run: ChildProcess): number => {
+      const children = readFileSync(`/proc/${run.pid}/task/${run.pid}/children`, "utf8").trim().split(" ");
+      return Number(children.at(-1));
+    };
+    const { code, said, losses } = await train(folder("stopped"), endless, 3, (run) =>
+      process.kill(second(run), "SIGTERM"),
+    );
+    assert.is(code, 0, said);
+    const [last = 0] = checkpointSteps(folder("stopped"));
+    assert.match(said, `stopped at step ${last}; saved in`);
+    assert.is(losses.length, last);
+  });
+  test("what is wrong on one worker, or on all, is said once, and all end", async () => {
+    const wrong: [string, (readonly string[])[], RegExp][] = [
+      [
+        "seeds",
+        [
+          ["--seed", "1"],
+          ["--seed", "2"],
+        ],
+        /worker 1 has another --seed than worker 0: 2, not 1/,
+      ],
+      ["batch", workers(2, "--batch", "7"), /--batch 7 cannot be dealt to 2 workers/],
+      ["params", [[], ["--params", "none.safetensors"]], /none.safetensors/],
+      ["full", workers(2, "--steps", "1000000", "--save-every", "500"), /checkpoints/],
+    ];
+    const inTheWay = (): void => writeFileSync(join(folder("full"), "checkpoints"), "no folder");
+    for (const [name, each, message] of wrong) {
+      const { code, said } = await train(folder(name), each, 3, inTheWay);
+      assert.ok(code !== 0, said);
+      assert.match(said, message);
+      assert.is(said.match(/error:/g)?.length, 1, said);
+    }
   });
 }
 
