@@ -217,6 +217,11 @@ function requireSameLosses(of: Ended, as: Ended): void {
     assert.ok(near, `${part}: ${of[part].join()} and ${as[part].join()}`);
   }
 }
+const inTheWay = (): void => writeFileSync(join(folder("full"), "checkpoints"), "no folder");
+function second(run: ChildProcess): number {
+  const children = readFileSync(`/proc/${run.pid}/task/${run.pid}/children`, "utf8").trim().split(" ");
+  return Number(children.at(-1));
+}
 const bits = (name: string): Buffer[] =>
   ["model", "training"].map((part) =>
     readFileSync(join(folder(name), "checkpoints", "step-000006", `${part}.safetensors`)),
@@ -256,10 +261,6 @@ else {
   });
   test("a signal to any worker: all end, and the run is saved", async () => {
     const endless = workers(2, "--steps", "1000000", "--save-every", "0");
-    const second = (run: ChildProcess): number => {
-      const children = readFileSync(`/proc/${run.pid}/task/${run.pid}/children`, "utf8").trim().split(" ");
-      return Number(children.at(-1));
-    };
     const { code, said, losses } = await train(folder("stopped"), endless, 3, (run) =>
       process.kill(second(run), "SIGTERM"),
     );
@@ -282,7 +283,6 @@ else {
       ["params", [[], ["--params", "none.safetensors"]], /none.safetensors/],
       ["full", workers(2, "--steps", "1000000", "--save-every", "500"), /checkpoints/],
     ];
-    const inTheWay = (): void => writeFileSync(join(folder("full"), "checkpoints"), "no folder");
     for (const [name, each, message] of wrong) {
       const { code, said } = await train(folder(name), each, 3, inTheWay);
       assert.ok(code !== 0, said);
