@@ -4,14 +4,18 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { loadFile } from "../compiler/check/index.ts";
 import type { Loaded } from "../compiler/check/modules.ts";
+import { GraphBuilder } from "../compiler/graph/builder.ts";
 import { interpret } from "../compiler/graph/interpret.ts";
-import type { Graph, NdArray, Placement, Store } from "../compiler/graph/node.ts";
+import type { Graph, NdArray, Placement, Store, Value } from "../compiler/graph/node.ts";
 import { valuesOf } from "../compiler/graph/walk.ts";
 import { cutAt, isCut, whole } from "../compiler/ops/across.ts";
+import * as b from "../compiler/ops/build.ts";
+import { ops } from "../compiler/ops/list.ts";
 import { silent } from "../compiler/pass.ts";
 import { type BuildRequest, toGraphs } from "../compiler/pipeline.ts";
 import { partition } from "../compiler/transform/partition.ts";
-import { dims, dtypeOf } from "../compiler/types/type.ts";
+import type { DType } from "../compiler/types/dtype.ts";
+import { dims, dtypeOf, type } from "../compiler/types/type.ts";
 import { filled, samples, storesOf } from "./graphs.ts";
 import { placesOf, together, wholeOf } from "./together.ts";
 
@@ -48,6 +52,31 @@ test("every op, its arguments cut along any axis", () => {
   assert.ok(cut > 300, `${cut} samples were cut`);
 });
 
+test("a table of each expert that rows look into: their own part of it, any other one, and one of as many as experts", () => {
+  const g = new GraphBuilder(ops);
+  const param = (name: string, dtype: DType, shape: readonly number[]): Value => b.param(g, name, type(dtype, shape));
+  const [x, w, tables] = [param("x", "f32", [8, 3]), param("w", "f32", [4, 3, 3]), param("tables", "f32", [8, 3])];
+  const [index, other] = [param("index", "i32", [8]), param("other", "i32", [8])];
+  const by = b.route(g, index, 4);
+  const product = b.raggedDot(g, b.dispatch(g, x, by), w, by.offsets);
+  const [own, any] = [by.expert, b.dispatch(g, other, by)];
+  const part = (each: number): Value =>
+    b.where(g, b.ge(g, own, 0), b.add(g, b.mul(g, own, each), b.rem(g, b.maximum(g, any, 0), 2)), -1);
+  const values = [part(2), part(3), b.add(g, part(2), 1), any, own].map((at) =>
+    b.combine(g, b.mul(g, product, b.take(g, tables, at)), by),
+  );
+  const held = new Map([...storesOf(values), ["index", squared(filled("index", "i32", [8]))]]);
+  const graph: Graph = { name: "tables", results: values.map((value, i) => ({ role: "output", name: `${i}`, value })) };
+  const wanted = interpret(values, held, { exact: true });
+  for (const own of together(
+    partition(g, graph, 4, () => cutAt(0)),
+    held,
+    () => cutAt(0),
+    4,
+  ))
+    wanted.forEach((want, i) => requireEqual(`index ${i}`, own[i], want));
+});
+
 interface Asked {
   readonly program: Loaded;
   readonly request: Omit<BuildRequest, "precision" | "workers">;
@@ -77,10 +106,9 @@ function numbersOf(stores: readonly Store[]): Map<string, NdArray> {
   const of = (s: Store): NdArray => filled(s.name, dtypeOf(s.type), dims(s.type));
   return new Map(stores.map((s) => [s.name, s.name.endsWith(".v") || s.role === "input" ? squared(of(s)) : of(s)]));
 }
-const squared = (x: NdArray): NdArray => ({
-  ...x,
-  data: x.data.map((y) => (x.dtype === "i32" ? (Math.abs(y) % 6) - 1 : y * y)),
-});
+function squared(x: NdArray): NdArray {
+  return { ...x, data: x.data.map((y) => (x.dtype === "i32" ? (Math.abs(y) % 6) - 1 : y * y)) };
+}
 
 const example = loadFile(new URL("../examples/gpt-moe.moe", import.meta.url).pathname);
 const sizes = { L: 1, D: 12, H: 8, Heads: 2, E: 6, V: 30, Context: 16 };

@@ -156,10 +156,8 @@ class Partition implements Workers {
     if (place.kind === "routing") return this.routings.offsets(by);
     const rows = place.kind === "cut" && place.axis === 0 && place.cut.kind === "rows" && place.cut.by === by;
     const sorted = rows ? this.routings.rows(by, v.index) : null;
-    if (!sorted || place.kind !== "cut") return this.parts.convert(this.routings.result(by, v.index), whole, place);
-    const moved = this.parts.convert(sorted, seenAs(v, by), place);
-    // in rows of nothing both are -1
-    return place.cut.kind === "rows" && place.cut.owned ? b.where(this.g, this.routings.valid(by), moved, -1) : moved;
+    if (!sorted) return this.parts.convert(this.routings.result(by, v.index), whole, place);
+    return this.parts.convert(sorted, seenAs(v, by), place);
   }
   /** A look into what each expert has, by rows that are at their expert's owner: its own part has what they ask for. */
   private ownTable({ op, args, attrs }: Node): Known | null {
