@@ -15,6 +15,7 @@ import { requireDealt, requireFiles } from "../runtime/train-together.ts";
 import { alone, Elsewhere, type Wire, Workers } from "../runtime/workers.ts";
 import { command, root as home, main } from "./command.ts";
 import { FakeExecutable } from "./fake-executable.ts";
+import { type Given, trained } from "./workers/embedded.ts";
 
 const test = suite("workers");
 const root = mkdtempSync(join(tmpdir(), "moec-workers-"));
@@ -193,19 +194,22 @@ const workers = (n: number, ...flags: readonly string[]): (readonly string[])[] 
   Array.from({ length: n }, () => flags);
 const folder = (name: string): string => join(root, name);
 
-/** To rounding: of each tensor's largest number. */
+/** To so much of the largest number. */
+function requireNear(name: string, of: ArrayLike<number>, as: ArrayLike<number>, bound: number): void {
+  const most = bound * Math.max(0, ...Array.from(as, Math.abs));
+  const near = Array.from(as, (x, i) => Math.abs(x - (of[i] ?? Number.NaN)) <= most);
+  assert.ok(
+    of.length === as.length && near.every(Boolean),
+    `${name}: ${Array.from(of).join()} for ${Array.from(as).join()}`,
+  );
+}
 function requireSameRun(one: string, other: string): void {
   const [a, b] = [one, other].map((name) => newestCheckpoint(folder(name), () => {}));
   assert.equal(b?.state, a?.state);
   for (const part of ["model", "training"] as const) {
     assert.equal([...(b?.[part].keys() ?? [])], [...(a?.[part].keys() ?? [])]);
     for (const [name, t] of a?.[part] ?? []) {
-      const [x, y] = [numbers(t), numbers(b?.[part].get(name) ?? t)];
-      const bound = 1e-4 * Math.max(...x.map(Math.abs));
-      assert.ok(
-        x.every((v, i) => Math.abs(v - (y[i] ?? Number.NaN)) <= bound),
-        name,
-      );
+      requireNear(name, numbers(b?.[part].get(name) ?? t), numbers(t), 1e-4);
     }
   }
 }
@@ -213,8 +217,7 @@ function requireSameLosses(of: Ended, as: Ended): void {
   assert.is(of.code, 0, of.said);
   for (const part of ["losses", "held"] as const) {
     assert.is(of[part].length, as[part].length, of.said);
-    const near = as[part].every((x, i) => Math.abs(x - (of[part][i] ?? Number.NaN)) <= 1e-5 * x);
-    assert.ok(near, `${part}: ${of[part].join()} and ${as[part].join()}`);
+    requireNear(part, of[part], as[part], 1e-5);
   }
 }
 const inTheWay = (): void => writeFileSync(join(folder("full"), "checkpoints"), "no folder");
@@ -258,6 +261,17 @@ else {
     const alone = await train(folder("added"), workers(1, ...flags));
     requireSameLosses(await train(folder("added by two"), workers(2, ...flags)), alone);
     requireSameRun("added", "added by two");
+  });
+  test("`train` in TypeScript, by two workers; other batches on one are refused", async () => {
+    const args = [...launcher, "-n", "2", process.execPath, "--import", "tsx", "test/workers/embedded.ts"];
+    const [file = "", ...more] = args;
+    const { stdout, stderr } = spawnSync(file, more, { cwd: home, encoding: "utf8" });
+    const { losses, state, apart } = JSON.parse(stdout || JSON.stringify(stderr)) as Given & { readonly apart: string };
+    const alone = await trained();
+    requireNear("losses", losses, alone.losses, 1e-5);
+    assert.equal(Object.keys(state), Object.keys(alone.state));
+    for (const [name, all] of Object.entries(alone.state)) requireNear(name, state[name] ?? [], all, 1e-4);
+    assert.match(apart, "worker 1 has other inputs of train than worker 0");
   });
   test("a signal to any worker: all end, and the run is saved", async () => {
     const endless = workers(2, "--steps", "1000000", "--save-every", "0");
