@@ -1,16 +1,21 @@
 """The demo's model (examples/gpt-moe.moe) trained by PyTorch on the same batches, to compare losses and time.
 
-    python scripts/peers/demo.py --data FILE [--steps 400] [--batch 16] [--length 128] [--threads 2] [--seed 0]
+    python scripts/peers/demo.py --data FILE [--steps 400] [--batch 16] [--length 128] [--threads 2] [--seed 0] [--workers 1]
+
+With workers, so many processes (gloo) have a part of each batch, all experts, and the mean of their gradients; the threads are those of each.
 
 Prints a JSON object a line: every 50 steps the means since the last, then the held-out loss, the seconds of training, and the largest expert's
 share of the mean in each layer over the last 50 steps. The drawn parameters are not moec's, so losses agree only roughly."""
 
 import argparse
 import json
+import tempfile
 import time
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
 from model import GptMoE, Training
 
 
@@ -44,9 +49,20 @@ def held_out(model, data, rows, length):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--data", required=True)
-    for name, default in {"steps": 400, "batch": 16, "length": 128, "threads": 2, "seed": 0}.items():
+    for name, default in {"steps": 400, "batch": 16, "length": 128, "threads": 2, "seed": 0, "workers": 1}.items():
         parser.add_argument(f"--{name}", type=int, default=default)
     options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        if options.workers > 1:
+            mp.spawn(train, (options, f"file://{folder}/workers"), options.workers)
+        else:
+            train(0, options, None)
+
+
+def train(rank, options, meeting):
+    if meeting:
+        dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=options.workers)
+    own = slice(rank * options.batch // options.workers, (rank + 1) * options.batch // options.workers)
     torch.manual_seed(options.seed)
     torch.set_num_threads(options.threads)
     data = torch.frombuffer(bytearray(Path(options.data).read_bytes()), dtype=torch.uint8).long()
@@ -59,17 +75,20 @@ def main():
     for step in range(options.steps):
         tokens, targets = training_batch(data[:cut], options.batch, options.length, step)
         begin = time.perf_counter()
-        losses.append(training.step(tokens, targets)["language"])
+        losses.append(training.step(tokens[own], targets[own])["language"])
         seconds += time.perf_counter() - begin
         if step >= options.steps - 50:
             loads += torch.stack([gate.load for gate in model.gates().values()])
-        if (step + 1) % 50 == 0:
+        if (step + 1) % 50 == 0 and rank == 0:
             speed = (step + 1) * options.batch * options.length / seconds
             print(json.dumps({"step": step + 1, "language": sum(losses[-50:]) / 50, "tokens_per_second": speed}), flush=True)
+    if rank > 0:
+        return
     with torch.no_grad():
         out = held_out(model, data[cut:], options.batch, options.length)
     largest = (loads.max(dim=1).values / loads.mean(dim=1)).tolist()
     print(json.dumps({"held_out": out, "seconds": seconds, "largest": largest}))
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -4,6 +4,7 @@ Modules are named so that `named_parameters` gives moec's paths; weights are [in
 import math
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import nn
 
@@ -154,6 +155,10 @@ class Training:
         losses = self.model.losses(tokens, targets)
         self.optimizer.zero_grad()
         sum(losses.values()).backward()
+        if dist.is_initialized():
+            for p in self.model.parameters():
+                dist.all_reduce(p.grad)
+                p.grad /= dist.get_world_size()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
         self.schedule.step()
