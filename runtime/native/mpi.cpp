@@ -13,6 +13,32 @@ static constexpr size_t most = size_t(1) << 30;  // bytes of one message of byte
 static constexpr int serialized = 2;             // MPI_THREAD_SERIALIZED
 static constexpr size_t longest = 16384;         // characters of any text of MPI
 
+static constexpr size_t large = size_t(16) << 10;  // bytes of a block that is worth a message: libraries copy what has gaps piece by piece, twice
+static constexpr size_t status = 64;               // bytes of an MPI_Status, in any library no more
+
+static size_t rowsOf(const Message& m) {
+  size_t rows = 0;
+  for (const auto& block : m.blocks) rows += size_t(block.second);
+  return rows;
+}
+/// Sender and receiver see the same sizes, and do the same.
+static std::vector<Message> parts(const Message& m) {
+  if (rowsOf(m) * m.width < m.blocks.size() * large) return {m};
+  std::vector<Message> all;
+  for (const auto& block : m.blocks) all.push_back({m.worker, m.data, m.width, {block}});
+  return all;
+}
+/// The same rows in as few blocks as can be.
+static std::vector<std::pair<long, long>> joined(const Message& m) {
+  std::vector<std::pair<long, long>> all;
+  for (const auto& [first, count] : m.blocks) {
+    if (!all.empty() && all.back().first + all.back().second == first)
+      all.back().second += count;
+    else
+      all.emplace_back(first, count);
+  }
+  return all;
+}
 /// Open MPI's libraries find their own parts by symbols that are global.
 static void* opened(const std::string& path) {
   void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_GLOBAL);
@@ -57,11 +83,21 @@ class Through : public Mpi {
     check("MPI_Comm_rank", function<int (*)(Handle, int*)>(l, "MPI_Comm_rank")(world_, &rank_));
     check("MPI_Comm_size", function<int (*)(Handle, int*)>(l, "MPI_Comm_size")(world_, &size_));
   }
-  void trade(const Message& sent, int to, const Message& received, int from) override {
+  void trade(const std::vector<Message>& sent, const std::vector<Message>& received) override {
     const std::lock_guard<std::mutex> lock(mutex_);
-    const Typed out(*this, sent), in(*this, received);
-    char status[256];
-    check("MPI_Sendrecv", sendrecv_(out.data, out.count, out.type, to, 0, in.data, in.count, in.type, from, 0, world_, status));
+    std::vector<Handle> requests;
+    std::vector<std::unique_ptr<Typed>> kept;
+    const auto post = [&](const char* name, const auto& call, const std::vector<Message>& all) {
+      for (const Message& whole : all)
+        for (const Message& m : parts(whole)) {
+          const Typed& typed = *kept.emplace_back(std::make_unique<Typed>(*this, m));
+          check(name, call(typed.data, typed.count, typed.type, m.worker, 0, world_, &requests.emplace_back()));
+        }
+    };
+    post("MPI_Irecv", irecv_, received);
+    post("MPI_Isend", isend_, sent);
+    std::vector<char> statuses(requests.size() * status);
+    check("MPI_Waitall", waitall_(int(requests.size()), requests.data(), statuses.data()));
   }
   void barrier() override {
     const std::lock_guard<std::mutex> lock(mutex_);
@@ -88,14 +124,15 @@ class Through : public Mpi {
   /// A message as MPI takes it: bytes where they are one block, else blocks of rows.
   struct Typed {
     Typed(const Through& of, const Message& m) : mpi(of), data(m.data), type(of.byte_) {
-      const size_t rows = total(m);
-      if (m.blocks.size() <= 1 && rows * m.width <= most) {
-        count = int(rows * m.width);
-        if (count > 0) data += size_t(m.blocks[0].first) * m.width;
+      const auto blocks = joined(m);
+      const size_t bytes = rowsOf(m) * m.width;
+      if (blocks.size() <= 1 && bytes <= most) {
+        count = int(bytes);
+        if (count > 0) data += size_t(blocks[0].first) * m.width;
         return;
       }
       std::vector<int> lengths, places;
-      for (const auto& [first, length] : m.blocks) {
+      for (const auto& [first, length] : blocks) {
         places.push_back(fitting(size_t(first)));
         lengths.push_back(fitting(size_t(length)));
       }
@@ -112,11 +149,6 @@ class Through : public Mpi {
     }
     Typed(const Typed&) = delete;
     Typed& operator=(const Typed&) = delete;
-    static size_t total(const Message& m) {
-      size_t rows = 0;
-      for (const auto& block : m.blocks) rows += size_t(block.second);
-      return rows;
-    }
     static int fitting(size_t n) {
       if (n > INT_MAX) throw std::runtime_error("MPI counts no further than 2^31, not to " + std::to_string(n));
       return int(n);
@@ -138,8 +170,9 @@ class Through : public Mpi {
   void* library_;
   Handle world_, byte_;
   bool ended_ = false;
-  Call<const void*, int, Handle, int, int, void*, int, Handle, int, int, Handle, void*> sendrecv_ =
-      function<decltype(sendrecv_)>(library_, "MPI_Sendrecv");
+  Call<void*, int, Handle, int, int, Handle, Handle*> irecv_ = function<decltype(irecv_)>(library_, "MPI_Irecv");
+  Call<const void*, int, Handle, int, int, Handle, Handle*> isend_ = function<decltype(isend_)>(library_, "MPI_Isend");
+  Call<int, Handle*, void*> waitall_ = function<decltype(waitall_)>(library_, "MPI_Waitall");
   Call<const void*, int, Handle, void*, int, Handle, Handle> allgather_ = function<decltype(allgather_)>(library_, "MPI_Allgather");
   Call<int, Handle, Handle*> contiguous_ = function<decltype(contiguous_)>(library_, "MPI_Type_contiguous");
   Call<int, const int*, const int*, Handle, Handle*> indexed_ = function<decltype(indexed_)>(library_, "MPI_Type_indexed");
@@ -174,16 +207,22 @@ Mpi& Mpi::current() {
   if (!begun) throw std::runtime_error("workers do steps of this plan together, and this process is none of them");
   return *begun;
 }
+std::vector<int> Mpi::others() const {
+  std::vector<int> all;
+  for (int i = 1; i < size_; i++) all.push_back((rank_ + i) % size_);
+  return all;
+}
 void Mpi::gather(const char* own, char* all, size_t bytes) {
   if (bytes * size_t(size_) <= most) return gatherSmall(own, all, int(bytes));
   std::memcpy(all + size_t(rank_) * bytes, own, bytes);
-  for (int i = 1; i < size_; i++) {
-    const int to = (rank_ + i) % size_, from = (rank_ + size_ - i) % size_;
-    char* place = all + size_t(from) * bytes;
-    for (size_t at = 0; at < bytes; at += most) {
-      const long part = long(std::min(most, bytes - at));
-      trade({const_cast<char*>(own) + at, 1, {{0, part}}}, to, {place + at, 1, {{0, part}}}, from);
+  for (size_t at = 0; at < bytes; at += most) {
+    const long part = long(std::min(most, bytes - at));
+    std::vector<Message> sent, received;
+    for (const int other : others()) {
+      sent.push_back({other, const_cast<char*>(own) + at, 1, {{0, part}}});
+      received.push_back({other, all + size_t(other) * bytes + at, 1, {{0, part}}});
     }
+    trade(sent, received);
   }
 }
 

@@ -9,8 +9,10 @@
 
 namespace moec {
 
-/// Rows of `width` bytes from `data` on: `blocks` are (first row, how many), in the order in which they are sent or received.
+/// To or from a worker rows of `width` bytes, which are at `data`: `blocks` are (first row, how many). Who receives it has as many blocks, of as many
+/// rows each.
 struct Message {
+  int worker;
   char* data;
   size_t width;
   std::vector<std::pair<long, long>> blocks;
@@ -29,10 +31,12 @@ class Mpi {
 
   int rank() const { return rank_; }
   int size() const { return size_; }
+  /// From the next one on, so that not all begin with the same.
+  std::vector<int> others() const;
   /// `bytes` of each worker, in their order.
   void gather(const char* own, char* all, size_t bytes);
-  /// Sends to one worker while it receives from another; both may be this one.
-  virtual void trade(const Message& sent, int to, const Message& received, int from) = 0;
+  /// Sends and receives, no more than one message to and from each other worker, and returns when all are there.
+  virtual void trade(const std::vector<Message>& sent, const std::vector<Message>& received) = 0;
   virtual void barrier() = 0;
   virtual void abort(int code) = 0;
   virtual void finalize() = 0;

@@ -96,19 +96,20 @@ void Together::round(char* own, char* sums, long n, size_t width) {
     return foldAll(spec_, sums, parts, n);
   }
   const auto first = [&](int w) { return n * w / workers; };
-  const auto piece = [&](char* data, int w) { return Message{data, width, {{first(w), first(w + 1) - first(w)}}}; };
+  const auto piece = [&](int worker, char* data, int w) { return Message{worker, data, width, {{first(w), first(w + 1) - first(w)}}}; };
   const long mine = first(rank + 1) - first(rank);
   for (int w = 0; w < workers; w++) parts.push_back(scratch_.data() + size_t(w) * size_t(mine) * width);
   parts[size_t(rank)] = own + size_t(first(rank)) * width;
-  for (int i = 1; i < workers; i++) {
-    const int to = (rank + i) % workers, from = (rank + workers - i) % workers;
-    mpi_.trade(piece(own, to), to, {const_cast<char*>(parts[size_t(from)]), width, {{0, mine}}}, from);
+  std::vector<Message> given, taken, sent, received;
+  for (const int other : mpi_.others()) {
+    given.push_back(piece(other, own, other));
+    taken.push_back({other, scratch_.data(), width, {{other * mine, mine}}});
+    sent.push_back(piece(other, sums, rank));
+    received.push_back(piece(other, sums, other));
   }
+  mpi_.trade(given, taken);
   foldAll(spec_, sums + size_t(first(rank)) * width, parts, mine);
-  for (int i = 1; i < workers; i++) {
-    const int to = (rank + i) % workers, from = (rank + workers - i) % workers;
-    mpi_.trade(piece(sums, rank), to, piece(sums, from), from);
-  }
+  mpi_.trade(sent, received);
 }
 
 /// What each worker has of each group, and where it lies: with the worker in the order of groups, with the group's owner by group and worker.
@@ -126,8 +127,10 @@ class Together::Routes {
   }
   /// This worker's own rows of the groups of one owner.
   std::vector<std::pair<long, long>> given(int owner) const {
-    const long begin = start(rank_, owner * owned()), end = start(rank_, (owner + 1) * owned());
-    return {{begin, end - begin}};
+    std::vector<std::pair<long, long>> blocks;
+    for (long g = owner * owned(); g < (owner + 1) * owned(); g++)
+      if (start(rank_, g) < start(rank_, g + 1)) blocks.emplace_back(start(rank_, g), start(rank_, g + 1) - start(rank_, g));
+    return blocks;
   }
   /// One worker's rows of the groups that this worker owns.
   std::vector<std::pair<long, long>> taken(int worker) const {
@@ -150,18 +153,9 @@ class Together::Routes {
   long ends_;
 };
 static void copy(const Message& from, const Message& to) {
-  const auto bytes = [&](const Message& m, long row) { return m.data + size_t(row) * m.width; };
-  size_t at = 0;
-  long done = 0;
-  for (const auto& [first, count] : from.blocks) {
-    for (long left = count; left > 0;) {
-      const auto& [place, room] = to.blocks.at(at);
-      const long rows = std::min(left, room - done);
-      std::memcpy(bytes(to, place + done), bytes(from, first + count - left), size_t(rows) * to.width);
-      left -= rows;
-      done += rows;
-      if (done == room) at++, done = 0;
-    }
+  for (size_t i = 0; i < from.blocks.size(); i++) {
+    const auto& [first, count] = from.blocks[i];
+    std::memcpy(to.data + size_t(to.blocks.at(i).first) * to.width, from.data + size_t(first) * from.width, size_t(count) * from.width);
   }
 }
 void Together::exchange() {
@@ -169,13 +163,15 @@ void Together::exchange() {
   const long rows = spec_.back ? spec_.rows / workers : spec_.rows;
   const size_t width = args_.at(0).bytes / size_t(spec_.rows);
   const Routes routes(args_.at(1), workers, rank, rows);
-  const auto sent = [&](int to) { return Message{args_[0].data, width, spec_.back ? routes.taken(to) : routes.given(to)}; };
-  const auto received = [&](int from) { return Message{args_.at(2).data, width, spec_.back ? routes.given(from) : routes.taken(from)}; };
-  copy(sent(rank), received(rank));
-  for (int i = 1; i < workers; i++) {
-    const int to = (rank + i) % workers, from = (rank + workers - i) % workers;
-    mpi_.trade(sent(to), to, received(from), from);
+  const auto sent = [&](int to) { return Message{to, args_[0].data, width, spec_.back ? routes.taken(to) : routes.given(to)}; };
+  const auto received = [&](int from) { return Message{from, args_.at(2).data, width, spec_.back ? routes.given(from) : routes.taken(from)}; };
+  std::vector<Message> out, in;
+  for (const int other : mpi_.others()) {
+    out.push_back(sent(other));
+    in.push_back(received(other));
   }
+  copy(sent(rank), received(rank));
+  mpi_.trade(out, in);
 }
 
 }  // namespace moec
