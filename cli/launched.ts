@@ -31,4 +31,4 @@ export async function begun(): Promise<Workers> {
   }
 }
 /** Where MPI has not begun: the first process' end with an error ends the others, before they say the same. */
-const later = (): Promise<void> => (rank > 0 ? setTimeout(1000) : Promise.resolve());
+const later = (): Promise<void> => (rank > 0 ? setTimeout(5000) : Promise.resolve());

@@ -20,7 +20,7 @@ export function lockFolder(folder: string): () => void {
     if (readHolder(path) === own) rmSync(path, { force: true });
     for (const empty of made.toReversed()) removeEmpty(empty);
   };
-  process.on("exit", release);
+  process.prependListener("exit", release); // before anything ends other workers, and with them this process
   return release;
 }
 /** Makes `path` this process' lock, also where a dead holder's is. */

@@ -16,10 +16,11 @@ export class Elsewhere extends Problem {
     super(`worker ${rank} has failed`, "it says why");
   }
 }
-/** Of the workers on one machine: which this is, and how many share its cores. */
+/** Of the workers on one machine: which this is, how many share its cores, and how many of the launcher's cores none of them may use. */
 interface Here {
   readonly rank: number;
   readonly sharing: number;
+  readonly idle: number;
 }
 
 /** This worker, from 0 to size - 1, among all. Only worker 0 writes files, and prints. Every function here is called by all of them, in the same order. */
@@ -28,6 +29,8 @@ export class Workers {
   readonly size: number;
   /** For each worker, if not asked for otherwise: the same on all, for plans depend on it. Undefined of one that is alone. */
   readonly threads: number | undefined;
+  /** Cores of this machine that the launcher may use and the workers that it bound to some may not. */
+  readonly idle: number;
   readonly #wire: Wire;
   readonly #here: Here;
   /** Why nothing is done together any more. */
@@ -39,7 +42,8 @@ export class Workers {
     this.#wire = wire;
     this.rank = wire.rank;
     this.size = wire.size;
-    this.#here = this.size === 1 ? { rank: 0, sharing: 1 } : this.#found();
+    this.#here = this.size === 1 ? { rank: 0, sharing: 1, idle: 0 } : this.#found();
+    this.idle = this.#here.idle;
     const own = Math.max(1, Math.floor(cores() / this.#here.sharing));
     this.threads = this.size === 1 ? undefined : Math.min(...this.numbers("threads", own));
   }
@@ -143,12 +147,15 @@ export class Workers {
     );
   }
   #found(): Here {
-    const own = new TextEncoder().encode(`${hostname()}\n${coresBound()}`);
-    const all = this.exchange("machine", own).map((bytes) => new TextDecoder().decode(bytes));
-    const machines = all.map((text) => text.split("\n")[0]);
+    const text = new TextEncoder().encode(`${hostname()}\n${coresOf("self")}`);
+    const all = this.exchange("machine", text).map((bytes) => new TextDecoder().decode(bytes).split("\n"));
+    const isHere = ([name]: readonly string[]): boolean => name === all[this.rank]?.[0];
+    const cores = all.filter(isHere).map(([, list = ""]) => list);
+    const own = all[this.rank]?.[1];
     return {
-      rank: machines.slice(0, this.rank).filter((name) => name === machines[this.rank]).length,
-      sharing: all.filter((text) => text === all[this.rank]).length,
+      rank: all.slice(0, this.rank).filter(isHere).length,
+      sharing: cores.filter((list) => list === own).length,
+      idle: Math.max(0, counted([ofMpirun()]) - counted(cores)),
     };
   }
 }
@@ -158,13 +165,24 @@ function hashOf(text: string): number {
   for (let i = 0; i < text.length; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193);
   return hash >>> 0;
 }
-/** A launcher may have bound each worker to cores of its own. */
-function coresBound(): string {
+/** `0-3,8`: those that a process may use. A launcher may have bound each worker to some of its own. */
+function coresOf(process: string): string {
   try {
-    return /^Cpus_allowed_list:\s*(.*)$/m.exec(readFileSync("/proc/self/status", "utf8"))?.[1] ?? "";
+    return /^Cpus_allowed_list:\s*(.*)$/m.exec(readFileSync(`/proc/${process}/status`, "utf8"))?.[1] ?? "";
   } catch {
-    return ""; // not Linux
+    return ""; // not Linux, or not there
   }
+}
+/** Of Open MPI's, which binds its processes if not told otherwise. */
+const ofMpirun = (): string => ("OMPI_COMM_WORLD_SIZE" in process.env ? coresOf(String(process.ppid)) : "");
+/** How many cores lists name together. */
+function counted(lists: readonly string[]): number {
+  const ranges = lists.flatMap((list) =>
+    list.split(",").flatMap((range) => (range === "" ? [] : [range.split("-").map(Number)])),
+  );
+  return new Set(
+    ranges.flatMap(([first = 0, last = first]) => Array.from({ length: last - first + 1 }, (_, i) => first + i)),
+  ).size;
 }
 
 /** A process that no launcher started beside others. */

@@ -14,7 +14,7 @@ import { interruptible } from "../signals.ts";
 export const trainCommand = (): Command =>
   addShared(new Command("train"))
     .description(
-      "Train a model on text, as bytes or a tokenizer's tokens; the last 5% is held out. Ctrl-C saves and stops.",
+      "Train a model on text, as bytes or a tokenizer's tokens; the last 5% is held out. Ctrl-C saves and stops. Several processes of mpirun train one model.",
     )
     .argument("<file>", "a .moe file with a model")
     .addOption(flag("--model <name>", "which model, where the file declares several", text))
@@ -55,6 +55,7 @@ export const trainCommand = (): Command =>
         "moec train examples/gpt-moe.moe --data a.txt b.txt --steps 2000 --batch 32 --set L=6 --out runs/big",
         "moec train examples/gpt-moe.moe --data book.txt --steps 4000 --resume",
         "moec train examples/lora.moe --data other.txt --params runs/gpt-moe",
+        "mpirun -n 4 moec train examples/gpt-moe.moe --data book.txt",
         "moec train runs/OLMoE-1B-7B/model.moe --data book.txt --tokenizer runs/OLMoE-1B-7B --params runs/OLMoE-1B-7B",
       ),
     )
@@ -91,6 +92,10 @@ async function trained(program: string, { json, ...options }: Options, together:
   requireTarget(options);
   const files = options.data.map(piped);
   const tells = together.rank > 0 ? {} : { warn, compiling, encoding: encoding() };
+  if (together.rank === 0 && together.idle > 0 && options.threads === undefined)
+    warn(
+      `mpirun has bound its processes, and ${together.idle} of the cores stay idle: with --bind-to none they share all`,
+    );
   const training = await openTraining({ program, ...options, data: files, ...tells }, together);
   try {
     const signal = await interruptible();

@@ -20,7 +20,7 @@ export async function runCompiler(tools: Toolchain, source: string, library: str
     maxBuffer: 2 ** 26,
     env: { ...process.env, TMPDIR: folder },
   });
-  if (!heard) process.on("exit", endAll);
+  if (!heard) process.prependListener("exit", endAll);
   heard = true;
   running.set(folder, work.child.pid);
   const stopped = (): void => endIn(folder, work.child.pid);
