@@ -51,6 +51,7 @@ const stack = (declaration: string, E: number): Body => ({
 const bodies: Readonly<Record<string, Body>> = {
   "rows with rows and with each expert's": rows("ScaledRows", 4),
   "rows with what is plain": rows("PlainMatrix", 4),
+  "a matrix of each expert's, then what is plain": rows("Shared", 4),
   "a merged LoRA": rows("Merged", 4),
   "weight norm": rows("WeightNorm", 4),
   "matrices and biases": rows("Biased", 4),

@@ -132,6 +132,7 @@ const rows = { N: 8, K: 2 };
 const routed: Readonly<Record<string, readonly [sizes: Readonly<Record<string, number>>, workers: number]>> = {
   ScaledRows: [rows, 4],
   PlainMatrix: [rows, 4],
+  Shared: [rows, 4],
   Merged: [rows, 4],
   WeightNorm: [rows, 4],
   Biased: [rows, 4],

@@ -1,6 +1,5 @@
 // Many elements to one, and running sums.
 import { strided, strides } from "../graph/array.ts";
-import type { Cut } from "../graph/node.ts";
 import { product } from "../types/numbers.ts";
 import { count, dims, dtypeOf, showType, type } from "../types/type.ts";
 import { cutAt, isCut, partial, pointwise, summed } from "./across.ts";
@@ -68,8 +67,8 @@ export const reduce = define<"reduce">({
     if (!p || !isCut(p)) return null;
     const { axis, cut } = p;
     if (!axes.includes(axis)) return { args: [p], results: [cutAt(axis - axes.filter((a) => a < axis).length, cut)] };
-    const own: Cut = fn === "sum" || cut.kind === "even" ? cut : { ...cut, owned: false };
-    return { args: [fn === "sum" ? summed(axis, own) : cutAt(axis, own)], results: [partial(fn)] };
+    // of rows of nothing only a sum can be known
+    return fn === "sum" || cut.kind === "even" ? { args: [summed(axis, cut)], results: [partial(fn)] } : null;
   },
   mapped: leading("reduce", ({ fn, axes }) => ({ fn, axes: later(axes) })),
   flops: ({ args }) => count(one(args).type),
