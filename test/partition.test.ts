@@ -77,6 +77,27 @@ test("a table of each expert that rows look into: their own part of it, any othe
     wanted.forEach((want, i) => requireEqual(`index ${i}`, own[i], want));
 });
 
+test("what all have is made in parts where it is added to parts", () => {
+  const g = new GraphBuilder(ops);
+  const x = b.param(g, "x", type("f32", [4, 6]));
+  const noise = b.random(g, b.param(g, "key", type("i32", [2])), 7, [4, 6]);
+  const column = b.broadcast(g, b.param(g, "column", type("i32", [4])), [4, 6], [0]);
+  const made = [
+    noise,
+    b.reshape(g, b.iota(g, 24), [4, 6]),
+    b.transpose(g, b.reshape(g, b.iota(g, 24), [6, 4]), [1, 0]),
+  ];
+  const values = [...made, column].map((whole) => b.add(g, x, b.cast(g, whole, "f32")));
+  const held = storesOf(values);
+  const wanted = interpret(values, held, { exact: true });
+  const graph: Graph = { name: "parts", results: values.map((value, i) => ({ role: "output", name: `${i}`, value })) };
+  for (const axis of [0, 1]) {
+    const places = (store: string): Placement => (store === "x" ? cutAt(axis) : whole);
+    for (const own of together(partition(g, graph, 2, places), held, places, 2))
+      wanted.forEach((want, i) => requireEqual(`number ${i}, axis ${axis}`, own[i], want));
+  }
+});
+
 interface Asked {
   readonly program: Loaded;
   readonly request: Omit<BuildRequest, "precision" | "workers">;
