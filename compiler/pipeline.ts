@@ -85,8 +85,16 @@ export function requireRight(loaded: Loaded): void {
   if (diagnostics.length > 0) throw new ProgramError(diagnostics);
 }
 
-/** A checked program in numbers: the entries' graphs with their gradients and optimizer, and `init`. */
-export function toGraphs(loaded: Loaded, request: BuildRequest, observer: Observer): Elaborated {
+/**
+ * A checked program in numbers: the entries' graphs with their gradients and optimizer, and `init`. `held` is told of the stores that the
+ * program names before any pass runs, and may refuse them.
+ */
+export function toGraphs(
+  loaded: Loaded,
+  request: BuildRequest,
+  observer: Observer,
+  held?: (stores: readonly Store[]) => void,
+): Elaborated {
   const methods = new Map(request.entries.map((e) => [e.name, e]));
   const elaborated = timed("elaborate", observer, () =>
     elaborate(loaded, {
@@ -94,6 +102,7 @@ export function toGraphs(loaded: Loaded, request: BuildRequest, observer: Observ
       entries: request.entries.map(methodOf),
     }),
   );
+  held?.(elaborated.stores());
   const added: Added = { stores: [], starts: [] };
   const { workers = 1 } = request;
   const spread: Spread = { workers, stores: () => [...elaborated.stores(), ...added.stores] };

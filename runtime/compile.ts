@@ -2,17 +2,19 @@
 import { check, type Loaded, load, loadFile } from "../compiler/check/index.ts";
 import { type Diagnostic, Problem } from "../compiler/diagnostic.ts";
 import { choicesOf } from "../compiler/graph/choices.ts";
-import type { Elaborated, Graph } from "../compiler/graph/node.ts";
+import type { Elaborated, Graph, Store } from "../compiler/graph/node.ts";
 import { topological, valuesOf } from "../compiler/graph/walk.ts";
 import type { Kernel } from "../compiler/kernel/ir.ts";
 import { crowd, type Schedule } from "../compiler/kernel/schedule.ts";
 import { requireTarget, type Target } from "../compiler/options.ts";
 import { type Observer, timed } from "../compiler/pass.ts";
 import { type BuildRequest, requireRight, toGraphs, toPlan } from "../compiler/pipeline.ts";
+import { requireParameters } from "../compiler/plan/bytes.ts";
 import type { Plan, Step } from "../compiler/plan/plan.ts";
 import { type Backend, backends, cudaBackend } from "../compiler/targets.ts";
 import type { Precision } from "../compiler/types/dtype.ts";
 import { byteSize, count } from "../compiler/types/type.ts";
+import { cudaDriver } from "./cuda/driver.ts";
 import { cudaExecutable } from "./cuda/executable.ts";
 import { Debugger, debugLevel, type Watch } from "./debug.ts";
 import type { Executable } from "./executable.ts";
@@ -20,7 +22,7 @@ import { hostBackend } from "./host/backend.ts";
 import { hash } from "./host/cache.ts";
 import type { KernelBuild } from "./host/compile.ts";
 import { beginKernels, hostExecutable } from "./host/executable.ts";
-import { cores } from "./host/machine.ts";
+import { cores, freeMemory } from "./host/machine.ts";
 import { ScheduleCache, type Schedules } from "./host/schedules.ts";
 import { toolchain } from "./host/toolchain.ts";
 import { type Figures, ownPlans, type PlanCache, type Planned, type PlanPlace } from "./plans.ts";
@@ -123,7 +125,8 @@ export async function compileLoaded(
   const backend = kept ? null : await backendOf(request);
   const begun = backend?.name === "host" ? await beginKernels(backend.header()) : null;
   try {
-    const made = kept ?? planned(loaded, request, observer, backend && telling(backend, begun));
+    const made =
+      kept ?? planned(loaded, request, observer, backend && telling(backend, begun), { held: fitting(request) });
     if (!kept && made.plan) place?.put({ plan: made.plan, figures: made.figures });
     const executable = await loadedOn(made, request, observer, begun);
     return { executable, plan: made.plan, report: reportOf(made.figures, observer, start) };
@@ -219,22 +222,40 @@ function telling(backend: Backend, begun: KernelBuild | null): Backend {
   };
   return { ...backend, emit };
 }
-/** What passes make of a program that is right; `each` gets the plan's kernels. */
-export function planned(
-  ...of: [Loaded, TargetRequest, Observer, Backend, ((kernel: Kernel) => void)?]
-): Seen & { readonly plan: Plan };
-export function planned(...of: [Loaded, TargetRequest, Observer, Backend | null, ((kernel: Kernel) => void)?]): Made;
+/** Refuses parameters that the target's memory does not hold, when the plan is not made yet. */
+const fitting =
+  ({ target }: TargetRequest): NonNullable<Told["held"]> =>
+  (stores) =>
+    requireParameters(stores, target === "cuda" ? deviceMemory() : freeMemory());
+/** Of the first GPU; no limit where none is found, which is said when the plan is loaded. */
+function deviceMemory(): number {
+  try {
+    return cudaDriver().devices[0].bytes;
+  } catch {
+    return Number.POSITIVE_INFINITY;
+  }
+}
+/** Who is told of what is made, and may refuse it. */
+interface Told {
+  /** Of the stores that the program names, before any pass runs. */
+  readonly held?: (stores: readonly Store[]) => void;
+  /** Of each of the plan's kernels. */
+  readonly kernel?: (kernel: Kernel) => void;
+}
+/** What passes make of a program that is right. */
+export function planned(...of: [Loaded, TargetRequest, Observer, Backend, Told?]): Seen & { readonly plan: Plan };
+export function planned(...of: [Loaded, TargetRequest, Observer, Backend | null, Told?]): Made;
 export function planned(
   loaded: Loaded,
   request: TargetRequest,
   observer: Observer,
   backend: Backend | null,
-  each: (kernel: Kernel) => void = () => {},
+  { held, kernel }: Told = {},
 ): Made {
   return followed(() => {
     timed("check", observer, () => requireRight(loaded));
-    const program = toGraphs(loaded, request, observer);
-    const plan = backend && toPlan(program, observer, each, request.schedules, backend);
+    const program = toGraphs(loaded, request, observer, held);
+    const plan = backend && toPlan(program, observer, kernel, request.schedules, backend);
     const seen = { program, figures: figuresOf(program, plan) };
     return plan ? { ...seen, plan } : { ...seen, plan };
   });

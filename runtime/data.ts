@@ -3,7 +3,7 @@ import { Problem } from "../compiler/diagnostic.ts";
 import type { Tensor } from "./executable.ts";
 import { hashOf, readBytes, requireHeld } from "./files.ts";
 import { fromNumbers } from "./tensor.ts";
-import { type Codec, codecs, type Progress, type Tokens } from "./tokens.ts";
+import { type Codec, codecs, opened, type Progress, type Tokens } from "./tokens.ts";
 
 /** `training` is the first 95% of `all`, `heldOut` the rest. `bytes` and `hash`, a SHA-256, are those of the files. */
 export interface Text {
@@ -13,7 +13,7 @@ export interface Text {
   readonly hash: string;
   readonly training: Tokens;
   readonly heldOut: Tokens;
-  /** How it became tokens. */
+  /** How it became tokens; an empty prompt is what `opening` says. */
   readonly codec: Codec;
 }
 /** One batch, i32[B, T] each; a target of -1 is not counted. */
@@ -53,14 +53,22 @@ export function textOf(
   codec: Codec = codecs.bytes,
 ): Text {
   const cut = Math.floor(all.length * 0.95);
-  const [training, heldOut] = [all.subarray(0, cut), all.subarray(cut)];
-  return { files, bytes: lengthOf(parts), all, hash: hashOf(parts), training, heldOut, codec };
+  const text = { files, bytes: lengthOf(parts), all, hash: hashOf(parts), codec };
+  return beginning({ ...text, training: all.subarray(0, cut), heldOut: all.subarray(cut) });
+}
+/** The same, whose codec makes of an empty text what `opening` says. Token numbers have no text. */
+function beginning(text: Text): Text {
+  const { codec } = text;
+  const first = codec.name === "ids" ? [] : opening(text);
+  const same = first.length === 0 || first.join() === codec.encode("").join();
+  return same ? text : { ...text, codec: opened(codec, first) };
 }
 
-/** What a sample of a model that learns this begins with: a line end, or, where the text has none (what follows one is then noise), what is held out. */
+/** What a model that learns this begins with, unless told: a line end, or, where the text has none (what follows one is then noise), what is held out. */
 export function opening({ training, heldOut, codec }: Text): readonly number[] {
   const lineEnd = codec.encode("\n");
-  return lineEnd.every((token) => training.includes(token)) ? lineEnd : [...heldOut.subarray(0, 1)];
+  const known = lineEnd.length > 0 && lineEnd.every((token) => training.includes(token));
+  return known ? lineEnd : [...heldOut.subarray(0, 1)];
 }
 
 /** Fails if the text is too short for rows of T tokens in B streams. */

@@ -25,7 +25,7 @@ export async function printedProgram(
   const loaded = parsed(given.path)(observer);
   const kernels: Kernel[] = [];
   const backend = await backendOf(request);
-  const { program, plan, figures } = planned(loaded, request, observer, backend, (kernel) => kernels.push(kernel));
+  const { program, plan, figures } = planned(loaded, request, observer, backend, { kernel: (k) => kernels.push(k) });
   observer.planned(plan);
   const files = formOf(form, loaded, program, kernels, plan);
   return { ...reportOf(figures, observer, start), files };

@@ -28,7 +28,7 @@ export async function* generateTokens(executable: Executable, options: GenerateO
   for await (const { token } of writeBatch(executable, [wish], how)) if (token !== end) yield token;
 }
 export interface RunGenerateOptions extends Omit<OpenRunOptions, "rows" | "seed" | "asked">, TextOptions {
-  /** One begins after a line break, if there is none. */
+  /** One that is empty, if there is none: it begins as the sample after training does, most often after a line end. */
   readonly prompts?: readonly string[] | undefined;
   /** Texts at a time: all, up to 16. */
   readonly batch?: number | undefined;

@@ -27,6 +27,10 @@ const schema = v.object({
   ids: v.optional(v.literal(true)),
   /** SHA-256 of the tokenizer's files, which lie beside. */
   tokenizer: v.optional(v.string()),
+  /** What a text without a prompt begins with, where it is not what an empty text is to the tokenizer, or a line end. */
+  opening: v.optional(
+    v.pipe(v.array(v.pipe(v.number(), v.safeInteger(), v.minValue(0))), v.minLength(1), v.readonly()),
+  ),
   data: v.object({ files: v.array(v.string()), bytes: v.number(), hash: v.string() }),
 });
 /** What a run is: the model's name, sizes set by hand with B and T, and the rest of its options. */

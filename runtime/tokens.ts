@@ -5,15 +5,19 @@ import { Problem } from "../compiler/diagnostic.ts";
 export interface Codec {
   readonly name: "bytes" | "ids" | "tokenizer";
   readonly unit: "byte" | "token";
-  /** What config.json keeps of the way; `tokenizer` is the SHA-256 of its files. */
-  readonly asked: { readonly ids?: true | undefined; readonly tokenizer?: string | undefined };
+  /** What config.json keeps of the way; `tokenizer` is the SHA-256 of its files, `opening` what an empty text is in place of the codec's own. */
+  readonly asked: {
+    readonly ids?: true | undefined;
+    readonly tokenizer?: string | undefined;
+    readonly opening?: readonly number[] | undefined;
+  };
   /** What a run's folder keeps beside it, by name. */
   readonly files: ReadonlyMap<string, Uint8Array>;
   /** How many tokens it knows; null where it cannot say. */
   readonly tokens: number | null;
   /** The token that ends a text. */
   readonly end: number | null;
-  /** A prompt: at least one token. */
+  /** A prompt: at least one token, also of an empty text. */
   encode(text: string): number[];
   /** A file of data. */
   data(file: Uint8Array, path: string, progress?: Progress): Tokens;
@@ -54,6 +58,13 @@ function byte(token: number): number {
     "text is bytes: the model's vocabulary must be 256; --ids writes token numbers",
   );
 }
+
+/** The same, but an empty text is `opening`: at least one token. */
+export const opened = (codec: Codec, opening: readonly number[]): Codec => ({
+  ...codec,
+  asked: { ...codec.asked, opening },
+  encode: (text) => (text === "" ? [...opening] : codec.encode(text)),
+});
 
 /** Token numbers with spaces or commas between. */
 const ids: Codec = {

@@ -14,6 +14,7 @@ import {
   textOf,
   trainingBatch,
 } from "../runtime/data.ts";
+import { codecOf } from "../runtime/tokenizer/chosen.ts";
 import { codecs } from "../runtime/tokens.ts";
 import { problem } from "./refuses.ts";
 
@@ -31,10 +32,14 @@ test("the last 5% is held out, and the hash is of all bytes", () => {
 });
 
 const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);
-test("a sample begins with a line end where the text has one, else as the text that is held out", () => {
-  assert.equal(opening(textOf(bytes(`a line\n${"more of it ".repeat(9)}`))), [10]);
+test("a sample, and an empty prompt, begins with a line end where the text has one, else as the text that is held out", async () => {
+  const lines = textOf(bytes(`a line\n${"more of it ".repeat(9)}`));
+  assert.equal([opening(lines), lines.codec], [[10], codecs.bytes]);
   const plain = textOf(bytes("never an end ".repeat(9)));
-  assert.equal(opening(plain), [plain.heldOut[0]]);
+  const first = [plain.heldOut[0]];
+  assert.equal([opening(plain), plain.codec.encode(""), plain.codec.asked], [first, first, { opening: first }]);
+  const again = await codecOf({}, { folder: "", config: plain.codec.asked });
+  assert.equal([again.encode(""), again.encode("\n")], [first, [10]]);
 });
 test("row b reads stream b and goes on where it stood; targets are the bytes after", () => {
   const text = textOf(counting(1000));

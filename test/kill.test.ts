@@ -151,7 +151,7 @@ if (cores() > 1)
       `wait $! && echo waited for >>"${log}"`,
     ];
     writeFileSync(compiler, `${lines.join("\n")}\n`, { mode: 0o700 });
-    const args = ["compile", "examples/gpt-moe.moe", "--set", "D=65536", "--batch", "4096"];
+    const args = ["compile", "examples/gpt-moe.moe", "--batch", "1000000"];
     const env = { ...process.env, CXX: compiler, MOEC_CACHE: join(root, "empty") };
     const { status, stderr } = command(args, env);
     assert.match(stderr, "error: the plan needs");

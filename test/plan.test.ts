@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Bug, Problem } from "../compiler/diagnostic.ts";
-import { requireMemory, showBytes } from "../compiler/plan/bytes.ts";
+import { requireCountable, requireMemory, showBytes } from "../compiler/plan/bytes.ts";
 import { planMemory } from "../compiler/plan/memory.ts";
 import { cudaGrain, place } from "../compiler/plan/place.ts";
 import type { Plan, PlanBuffer } from "../compiler/plan/plan.ts";
@@ -334,6 +334,11 @@ test("bytes by what they hold", () => {
       return e;
     }
   })();
+  const counted = { ...plan, bytes: { ...plan.bytes, arena: 2 ** 60 } };
+  assert.throws(
+    () => requireCountable(counted),
+    /^the plan needs 1050000 TiB and no machine has them; .*\n {2}scratch/,
+  );
   assert.ok(error instanceof Problem && /scratch: f32\[16, 16\], 1 KiB/.test(error.message), String(error));
   assert.equal([0, 1023, 1024, 1536, 2 ** 31].map(showBytes), ["0 B", "1020 B", "1 KiB", "1.5 KiB", "2 GiB"]);
 });

@@ -48,6 +48,15 @@ test("a fold is not made again for each element of what reads it along another a
   const graph: Graph = { name: "square", results: [{ role: "output", name: "0", value }] };
   assert.is(fuse(graph).length, 2);
 });
+/** Kernels of a product with a matrix of one column each, of matrices that lie between one another. */
+function between(matrices: number, size: number): number {
+  const g = new GraphBuilder(ops);
+  const x = b.transpose(g, b.param(g, "x", type("f32", [size, size, matrices])), [2, 0, 1]);
+  const value = b.dot(g, x, b.param(g, "y", type("f32", [matrices, size, 1])));
+  return fuse({ name: "between", results: [{ role: "output", name: "0", value }] }).length;
+}
+test("large matrices that lie between one another are copied before a product reads them", () =>
+  assert.equal([between(64, 128), between(16, 256), between(64, 64)], [2, 1, 1]));
 /** A running sum by doubling, as a scan is written in whole tensors: each step reads the one before it at two places. */
 function doubling(rounds: number, read: (g: GraphBuilder, x: Value, round: number) => Value): Graph {
   const g = new GraphBuilder(ops);

@@ -6,7 +6,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Problem } from "../compiler/diagnostic.ts";
 import { checkpointSteps, newestCheckpoint } from "../runtime/checkpoint.ts";
-import { textOf } from "../runtime/data.ts";
+import { readText, textOf } from "../runtime/data.ts";
 import { asText, generate, generateTokens } from "../runtime/generate.ts";
 import { type Step, type TrainSetup, trainSteps } from "../runtime/loop.ts";
 import {
@@ -337,17 +337,38 @@ test("a run on token numbers has batches of them, and goes on with them unasked"
   await assertRejects(openTraining({ ...options, resume: true, ids: false }), /--ids was given and is now not given/);
   await assertRejects(openTraining({ ...options, out: fresh(), ids: true, set: { V: 100 } }), /0 to 99/);
 });
+const tiny = {
+  program: "examples/gpt-moe.moe",
+  target: "reference",
+  set: { D: 8, H: 8, L: 1, Heads: 2, E: 2, K: 1, Context: 16 },
+  batch: 1,
+  length: 8,
+  steps: 1,
+} as const;
 test("what was trained on token numbers takes and writes them unasked", async () => {
   const [data, out] = [join(root, "ids"), fresh()];
   writeFileSync(data, "1 2 3 4 5 6 7 8 9 ".repeat(20));
-  const set = { V: 12, D: 8, H: 8, L: 1, Heads: 2, E: 2, K: 1, Context: 16 };
-  const program = "examples/gpt-moe.moe";
-  await lossesOf({ program, target: "reference", set, data: [data], ids: true, batch: 1, length: 8, steps: 1, out });
+  await lossesOf({ ...tiny, set: { ...tiny.set, V: 12 }, data: [data], ids: true, out });
   const how = { folder: out, target: "reference", tokens: 2 } as const;
   const texts: string[] = [];
   for await (const { text } of generate({ ...how, prompts: ["5 6"] })) texts.push(text);
   assert.match(texts.join(""), /^ \d+ \d+$/);
   await assertRejects(generate({ ...how, prompts: ["Call me"] }).next(), /`Call` is not a token number/);
+});
+test("what was trained on text without line ends begins as that text does, where no prompt is given", async () => {
+  const [data, out] = [join(root, "one-line"), fresh()];
+  writeFileSync(data, "never an end ".repeat(20));
+  await lossesOf({ ...tiny, data: [data], out });
+  const text = readText([data]);
+  const { opening } = readConfig(out);
+  assert.equal(opening, [...text.heldOut.subarray(0, 1)]);
+  const written = async (more: { prompts?: string[] }): Promise<string> => {
+    const pieces: string[] = [];
+    for await (const piece of generate({ folder: out, target: "reference", tokens: 3, ...more }))
+      pieces.push(piece.text);
+    return pieces.join("");
+  };
+  assert.is(await written({}), await written({ prompts: [String.fromCharCode(...(opening ?? []))] }));
 });
 test("a run begins with the parameters of another, also where it was stopped before its first checkpoint", async () => {
   const [data, program, base, out] = [join(root, "bytes"), join(root, "small.moe"), fresh(), fresh()];

@@ -1,6 +1,7 @@
 // The report of bytes, and the refusal of a plan that does not fit.
 import { Problem } from "../diagnostic.ts";
 import type { Store } from "../graph/node.ts";
+import { byteSize, dims, dtypeOf, type Type } from "../types/type.ts";
 import { type Bytes, buffersOf, type Entry, type Phase, type Plan, type PlanBuffer } from "./plan.ts";
 import type { Sequence, VirtualBuffer } from "./sequence.ts";
 
@@ -85,23 +86,33 @@ function temporaries(entry: Entry | undefined, buffers: readonly PlanBuffer[], s
 
 /** Refuses a plan of more than `available` bytes before anything is allocated: names the largest buffers, and what to lower. `first`: to be tried before. */
 export function requireMemory(plan: Plan, available: number, first = ""): void {
-  if (plan.bytes.arena > available) throw tooLarge(plan, `${showBytes(available)} are free`, first);
+  if (plan.bytes.arena > available) throw planTooLarge(plan, `${showBytes(available)} are free`, first);
 }
 /** Refuses a plan whose bytes are not counted exactly any more. */
 export function requireCountable(plan: Plan): void {
-  if (!Number.isSafeInteger(plan.bytes.arena)) throw tooLarge(plan, "no machine has them", "");
+  if (!Number.isSafeInteger(plan.bytes.arena)) throw planTooLarge(plan, "no machine has them", "");
 }
-function tooLarge(plan: Plan, why: string, first: string): Problem {
-  const whole = plan.buffers.filter((b) => b.of === undefined);
-  const largest = whole.toSorted((a, b) => b.bytes - a.bytes).slice(0, 5);
+/** Refuses parameters of more than `available` bytes before any plan is made for them; see `requireMemory`. */
+export function requireParameters(stores: readonly Store[], available: number): void {
+  const parameters = stores.filter((s) => s.role === "parameter");
+  const buffers = parameters.map(({ name, type }) => ({ ...dense(type), name, bytes: byteSize(type) }));
+  const bytes = sum(buffers.map((b) => b.bytes));
+  if (bytes > available)
+    throw tooLarge("the parameters alone need", bytes, `${showBytes(available)} are free`, buffers, smaller);
+}
+const dense = (type: Type): Pick<Large, "dtype" | "shape"> => ({ dtype: dtypeOf(type), shape: dims(type) });
+const smaller = "lower the model's sizes (layers, experts, widths): most of it is parameters and what goes with them";
+function planTooLarge({ bytes, buffers }: Plan, why: string, first: string): Problem {
+  const whole = buffers.filter((b) => b.of === undefined);
+  const activations = bytes.activations > bytes.arena / 2;
+  const help = activations ? "lower the batch or the length: most of it is activations" : smaller;
+  return tooLarge("the plan needs", bytes.arena, why, whole, first + help);
+}
+type Large = Pick<PlanBuffer, "name" | "dtype" | "shape" | "bytes">;
+function tooLarge(what: string, bytes: number, why: string, buffers: readonly Large[], help: string): Problem {
+  const largest = buffers.toSorted((a, b) => b.bytes - a.bytes).slice(0, 5);
   const lines = largest.map((b) => `  ${b.name}: ${b.dtype}[${b.shape.join(", ")}], ${showBytes(b.bytes)}`);
-  return new Problem(
-    `the plan needs ${showBytes(plan.bytes.arena)} and ${why}; the largest buffers are\n${lines.join("\n")}`,
-    first +
-      (plan.bytes.activations > plan.bytes.arena / 2
-        ? "lower the batch or the length: most of it is activations"
-        : "lower the model's sizes (layers, experts, widths): most of it is parameters and what goes with them"),
-  );
+  return new Problem(`${what} ${showBytes(bytes)} and ${why}; the largest buffers are\n${lines.join("\n")}`, help);
 }
 /** 1536 is `1.5 KiB`. */
 export function showBytes(bytes: number): string {

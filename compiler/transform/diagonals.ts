@@ -18,7 +18,7 @@ const shortRow = 16;
 export const diagonals = sums(
   "scatter(rows, arithmetic on ranges) = sums along diagonals",
   straight,
-  (g, s) => direct(g, s) ?? byFunction(g, s),
+  (g, s) => direct(g, s) ?? byFunction(g, s) ?? besideOne(g, s),
   (g) => {
     const at = (n: number, shape: readonly number[], axis: number): Value =>
       b.broadcast(g, b.iota(g, n), shape, [axis]);
@@ -40,6 +40,8 @@ export const diagonals = sums(
       b.scatter(g, x(3, 40, 2), b.sub(g, 30, b.broadcast(g, b.iota(g, 40), [3, 40], [1])), 50, 1),
       b.scatter(g, x(7, 9), b.add(g, b.mul(g, at(7, [7, 9], 0), 2), 1), 12),
       b.scatter(g, x(7, 9), b.add(g, far, 90), 12),
+      b.scatter(g, x(7, 9, 2), b.add(g, far, 8), 14, 1),
+      b.scatter(g, x(2, 7, 9), b.sub(g, 8, shared), 20, 2),
     ];
   },
 );
@@ -70,6 +72,18 @@ function byFunction(g: Builder, s: Scatter): Value | null {
   const where = made.of(g, b.add(g, b.iota(g, values), least));
   const shared = b.broadcast(g, where, [...dims(index.type).slice(0, attrs.batch), values], [attrs.batch]);
   return b.make1(g, "scatter", [shared, each], attrs);
+}
+
+/** Each batch row puts what it has into places one beside another: what a place gets is read back, if anything is. */
+function besideOne(g: Builder, { index, rows, attrs }: Scatter): Value | null {
+  const [batch, size] = [attrs.batch, number(attrs.size)];
+  const [pick, ...more] = affineOf(index)?.axes.slice(batch).flat() ?? [];
+  if (!pick || pick.size === 0 || more.length > 0 || Math.abs(pick.step) !== 1) return null;
+  const lead = dims(index.type).slice(0, batch);
+  const shape = [...lead, size];
+  const first = b.broadcast(g, b.reshape(g, b.slice(g, index, batch, 0, 1), lead), shape, [...lead.keys()]);
+  const far = b.sub(g, b.broadcast(g, b.iota(g, size), shape, [batch]), first);
+  return b.make1(g, "gather", [rows, b.mul(g, far, pick.step)], { axis: batch, batch });
 }
 
 interface Function {

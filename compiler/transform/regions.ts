@@ -4,6 +4,7 @@ import type { Graph, Node, Value } from "../graph/node.ts";
 import { topological, valuesOf } from "../graph/walk.ts";
 import { biasOf } from "../ops/attention.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
+import { nth } from "../ops/common.ts";
 import { count, dims } from "../types/type.ts";
 import { type MergeOptions, merge, type Part } from "./merge.ts";
 import { isPrefix, type Pattern, through } from "./reach.ts";
@@ -46,6 +47,8 @@ function readersOf(nodes: readonly Node[]): Map<Value, Node[]> {
 /** In operations on an element: to read one from memory, and what it must save to be worth a buffer. */
 const reading = 4;
 const worth = 20;
+/** Fewer are read from the caches, in whatever order; so are lines of which each matrix has more. */
+const [manyElements, farApart] = [1 << 20, 32];
 /** More than this is never computed again. */
 const dear = 400;
 /** So many values are made again one of another: a long loop's last step would make all steps before. */
@@ -176,6 +179,7 @@ class Plan {
     const isMoved = anchor.op.lower === "together" || (anchor.op.name === "scatter" && index === 0);
     if (isMoved && name !== "param") return void this.stored.add(v);
     if (turnsRows(v.node) && isBias(anchor, index)) return void this.stored.add(v);
+    if (contractions.has(anchor.op.name) && liesBetween(v)) return void this.stored.add(v);
     const rowsOfGroups = anchor.op.name.startsWith("ragged_") && name === "dispatch" && index !== 2;
     const free = isFree(v.node) && (contractions.has(anchor.op.name) || anchor.op.name === "ragged_outer");
     if (next && ((lower === "view" && name !== "concat") || rowsOfGroups || free)) {
@@ -336,6 +340,13 @@ const turnsRows = ({ op, attrs }: Node): boolean => {
   const { perm } = attrs as OpAttrs["transpose"];
   return op.name === "transpose" && perm.at(-1) !== perm.length - 1;
 };
+/** Many large matrices whose elements lie between one another's: each would be read in all lines of all of them. */
+function liesBetween({ node, type }: Value): boolean {
+  if (node.op.name !== "transpose") return false;
+  const { perm } = node.attrs as OpAttrs["transpose"];
+  const nearest = perm.indexOf(perm.length - 1);
+  return nearest < type.shape.length - 2 && nth(dims(type), nearest) >= farApart && count(type) >= manyElements;
+}
 const contractions = new Set(["dot", "ragged_dot"]);
 const atRoot: ReadonlySet<string> = new Set([""]);
 /** Whether an argument is read elsewhere than the result is. */

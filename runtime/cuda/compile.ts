@@ -43,7 +43,7 @@ export async function compileCuda(given: CudaRequest): Promise<CudaReport> {
   const { request, observer } = await begin({ ...given, target: "cuda" });
   const loaded = parsed(given.path)(observer);
   const kernels: Kernel[] = [];
-  const made = planned(loaded, request, observer, cudaBackend(request.tf32), (kernel) => kernels.push(kernel));
+  const made = planned(loaded, request, observer, cudaBackend(request.tf32), { kernel: (k) => kernels.push(k) });
   const { program, plan } = made;
   observer.planned(plan);
   const variants = variantsFor(plan, given.architecture);

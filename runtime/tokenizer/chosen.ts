@@ -2,7 +2,7 @@
 import { join } from "node:path";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { writeAtomic } from "../files.ts";
-import { type Codec, codecs } from "../tokens.ts";
+import { type Codec, codecs, opened } from "../tokens.ts";
 import { openTokenizer } from "./codec.ts";
 
 interface AskedTokens {
@@ -22,7 +22,8 @@ export async function codecOf({ ids, tokenizer }: AskedTokens, run: OfRun | null
   if (tokenizer !== undefined) return openTokenizer(tokenizer);
   const saved = ids === false ? undefined : run?.config;
   if (ids || saved?.ids) return codecs.ids;
-  return run && saved?.tokenizer !== undefined ? openTokenizer(run.folder) : codecs.bytes;
+  const codec = run && saved?.tokenizer !== undefined ? await openTokenizer(run.folder) : codecs.bytes;
+  return saved?.opening ? opened(codec, saved.opening) : codec;
 }
 export function keepFiles({ files }: Codec, folder: string): void {
   for (const [name, bytes] of files) writeAtomic(join(folder, name), bytes);
