@@ -124,8 +124,12 @@ function compare({ program, request, workers }: Asked): void {
 }
 /** Squares are not negative, and whole numbers are tokens or experts, some of them none. */
 function numbersOf(stores: readonly Store[]): Map<string, NdArray> {
-  const of = (s: Store): NdArray => filled(s.name, dtypeOf(s.type), dims(s.type));
-  return new Map(stores.map((s) => [s.name, s.name.endsWith(".v") || s.role === "input" ? squared(of(s)) : of(s)]));
+  return new Map(
+    stores.map(({ name, role, type }) => {
+      const x = filled(name, dtypeOf(type), dims(type));
+      return [name, name.endsWith(".v") || role === "input" ? squared(x) : x];
+    }),
+  );
 }
 function squared(x: NdArray): NdArray {
   return { ...x, data: x.data.map((y) => (x.dtype === "i32" ? (Math.abs(y) % 6) - 1 : y * y)) };

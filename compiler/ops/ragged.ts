@@ -230,7 +230,7 @@ interface RoutedBy {
   readonly owned: boolean;
 }
 /** What the rows are whose groups' offsets argument `i` is; null: they are all here, or the offsets are not those of a routing. */
-function routedBy({ args }: Node<unknown>, i: number, workers: Workers): RoutedBy | null {
+function routedBy({ args }: Node, i: number, workers: Workers): RoutedBy | null {
   const { node: by, index } = nth(args, i);
   if (by.op.name !== "route" || index !== 1 || !workers.isLocal(by)) return null;
   const owned = workers.isExchanged(by);
@@ -238,7 +238,7 @@ function routedBy({ args }: Node<unknown>, i: number, workers: Workers): RoutedB
 }
 /** A sum for each group: whole groups where these have all their rows. */
 function summedAcross(
-  node: Node<unknown>,
+  node: Node,
   offsets: number,
   workers: Workers,
 ): { args: Placement[]; results: Placement[] } | null {
