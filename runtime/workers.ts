@@ -1,7 +1,9 @@
 // The processes that train one model, and what they tell one another. All do the same in the same order; where one cannot go on, the others learn of
 // it at what they do together next, so that none waits for it.
-import { readFileSync } from "node:fs";
-import { hostname } from "node:os";
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { hostname, tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { setTimeout } from "node:timers/promises";
 import { Problem } from "../compiler/diagnostic.ts";
 import { cores } from "./host/machine.ts";
 import { workers as begun, launched } from "./mpi.ts";
@@ -16,9 +18,9 @@ export class Elsewhere extends Problem {
     super(`worker ${rank} has failed`, "it says why");
   }
 }
-/** Of the workers on one machine: which this is, how many share its cores, and how many of the launcher's cores none of them may use. */
+/** Of the workers on one machine: the first of them, how many share this one's cores, and how many of the launcher's cores none of them may use. */
 interface Here {
-  readonly rank: number;
+  readonly first: number;
   readonly sharing: number;
   readonly idle: number;
 }
@@ -42,7 +44,7 @@ export class Workers {
     this.#wire = wire;
     this.rank = wire.rank;
     this.size = wire.size;
-    this.#here = this.size === 1 ? { rank: 0, sharing: 1, idle: 0 } : this.#found();
+    this.#here = this.size === 1 ? { first: 0, sharing: 1, idle: 0 } : this.#found();
     this.idle = this.#here.idle;
     const own = Math.max(1, Math.floor(cores() / this.#here.sharing));
     this.threads = this.size === 1 ? undefined : Math.min(...this.numbers("threads", own));
@@ -77,10 +79,8 @@ export class Workers {
   }
   /** Throws on all where one has another value of a name than worker 0. */
   requireAlike(values: Readonly<Record<string, string>>): void {
-    const own = new TextEncoder().encode(JSON.stringify(values));
-    const [first = {}, ...others] = this.exchange("options", own).map(
-      (bytes) => JSON.parse(new TextDecoder().decode(bytes)) as Record<string, string>,
-    );
+    const all = this.exchange("options", encoded(JSON.stringify(values)));
+    const [first = {}, ...others] = all.map((bytes) => JSON.parse(decoded(bytes)) as Record<string, string>);
     for (const [i, other] of others.entries())
       for (const name of new Set([...Object.keys(first), ...Object.keys(other)]))
         if (first[name] !== other[name])
@@ -91,9 +91,17 @@ export class Workers {
   }
   /** The first worker of a machine does it before the others there, which find in caches what it made. */
   async inTurn<T>(what: string, work: () => Promise<T>): Promise<T> {
-    if (this.#here.rank > 0) this.numbers(what, 0);
-    const result = await work();
-    if (this.#here.rank === 0) this.numbers(what, 0);
+    if (this.size === 1) return work();
+    const { first } = this.#here;
+    const turn = first === this.rank ? new Turn() : null;
+    const folders = this.exchange(what, encoded(turn?.folder ?? ""));
+    if (!turn) {
+      await gone(decoded(folders[first]));
+      this.numbers(`${what}, in turn`, 0);
+      return work();
+    }
+    const result = await work().finally(() => turn.end());
+    this.numbers(`${what}, in turn`, 0);
     return result;
   }
   /** What is to be thrown for an error of this worker, which the others then know of: it says why if no worker before it has failed too. */
@@ -103,10 +111,11 @@ export class Workers {
     this.#end(new Elsewhere(first));
     return first === this.rank ? error : this.#over;
   }
-  /** All is done that is done together; what fails from now on is each worker's own. */
+  /** All is done that is done together, and MPI too; what fails from now on is each worker's own. */
   done(): void {
     this.numbers("the end", 0);
     this.#end(new Problem("the workers have parted", "train once in a process"));
+    this.#wire.finalize();
   }
   /** An entry has failed on this worker while others may wait in it: they can only be ended, as this process' end does. */
   lost(): void {
@@ -147,17 +156,35 @@ export class Workers {
     );
   }
   #found(): Here {
-    const text = new TextEncoder().encode(`${hostname()}\n${coresOf("self")}`);
-    const all = this.exchange("machine", text).map((bytes) => new TextDecoder().decode(bytes).split("\n"));
+    const text = encoded(`${hostname()}\n${coresOf("self")}`);
+    const all = this.exchange("machine", text).map((bytes) => decoded(bytes).split("\n"));
     const isHere = ([name]: readonly string[]): boolean => name === all[this.rank]?.[0];
     const cores = all.filter(isHere).map(([, list = ""]) => list);
     const own = all[this.rank]?.[1];
     return {
-      rank: all.slice(0, this.rank).filter(isHere).length,
+      first: all.findIndex(isHere),
       sharing: cores.filter((list) => list === own).length,
       idle: Math.max(0, counted([ofMpirun()]) - counted(cores)),
     };
   }
+}
+const encoded = (text: string): Uint8Array => new TextEncoder().encode(text);
+const decoded = (bytes: Uint8Array | undefined): string => new TextDecoder().decode(bytes);
+
+/** A folder that is there while a worker does what others of its machine wait for: MPI would have them wait on cores that it wants. */
+class Turn {
+  readonly folder: string = mkdtempSync(join(resolve(tmpdir()), "moec-turn-"));
+  readonly end = (): void => {
+    process.off("exit", this.end);
+    rmSync(this.folder, { recursive: true, force: true });
+  };
+  constructor() {
+    process.prependListener("exit", this.end);
+  }
+}
+/** Of a machine that only seems to be the same it is not there at all, and MPI does the waiting. */
+async function gone(folder: string): Promise<void> {
+  while (existsSync(folder)) await setTimeout(20);
 }
 /** Of 32 bits. */
 function hashOf(text: string): number {
