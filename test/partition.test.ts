@@ -77,7 +77,7 @@ test("a table of each expert that rows look into: their own part of it, any othe
     wanted.forEach((want, i) => requireEqual(`index ${i}`, own[i], want));
 });
 
-test("what all have is made in parts where it is added to parts", () => {
+test("what all have is made in parts where it is added to parts; parts one after the other", () => {
   const g = new GraphBuilder(ops);
   const x = b.param(g, "x", type("f32", [4, 6]));
   const noise = b.random(g, b.param(g, "key", type("i32", [2])), 7, [4, 6]);
@@ -87,7 +87,8 @@ test("what all have is made in parts where it is added to parts", () => {
     b.reshape(g, b.iota(g, 24), [4, 6]),
     b.transpose(g, b.reshape(g, b.iota(g, 24), [6, 4]), [1, 0]),
   ];
-  const values = [...made, column].map((whole) => b.add(g, x, b.cast(g, whole, "f32")));
+  const sums = [...made, column].map((whole) => b.add(g, x, b.cast(g, whole, "f32")));
+  const values = [...sums, ...[0, 1].map((axis) => b.concat(g, [x, b.slice(g, x, axis, 2, 2)], axis))];
   const held = storesOf(values);
   const wanted = interpret(values, held, { exact: true });
   const graph: Graph = { name: "parts", results: values.map((value, i) => ({ role: "output", name: `${i}`, value })) };
