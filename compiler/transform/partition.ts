@@ -25,7 +25,7 @@ import { Routings, seenAs } from "./routings.ts";
 /** Where a store is: a batch, or a stack of experts with what belongs to them, is cut along its first axis if all can have as much of it. */
 export function placeOf({ name, role, stack, type }: Store, workers: number): Placement {
   const [first = 0] = dims(type);
-  const isShared = role === "input" ? !isHidden(name) : role !== "state" && stack > 0;
+  const isShared = role === "input" ? !isHidden(name) : stack > 0;
   return isShared && first > 0 && first % workers === 0 ? cutAt(0) : whole;
 }
 /** The store as one worker has it. */
