@@ -11,15 +11,13 @@ import { toPlan } from "../compiler/pipeline.ts";
 import { backends } from "../compiler/targets.ts";
 import { type } from "../compiler/types/type.ts";
 import { folder } from "./folder.ts";
+import { mpirun, skipped } from "./mpirun.ts";
 
 const test = suite("collectives");
 const cache = folder();
 
-function started(count: number): readonly [command: string, ...args: readonly string[]] {
-  const worker = ["--import", "tsx", join(import.meta.dirname, "workers", "collectives.ts")];
-  if (count === 1) return [process.execPath, ...worker];
-  return ["mpirun", "-n", String(count), "--oversubscribe", "--allow-run-as-root", process.execPath, ...worker];
-}
+const worker = [process.execPath, "--import", "tsx", join(import.meta.dirname, "workers", "collectives.ts")];
+
 test("CUDA refuses them", () => {
   const g = new GraphBuilder(ops);
   const sum = b.make1(g, "all_reduce", [b.param(g, "x", type("f32", [3]))], { fn: "sum" });
@@ -30,11 +28,10 @@ test("CUDA refuses them", () => {
     /many workers cannot use the target cuda yet/,
   );
 });
-const has = spawnSync("mpirun", ["--version"]).status === 0;
-if (!has) console.log("skipped: mpirun is not there (`apt-get install openmpi-bin`)");
-for (const count of has ? [1, 2, 3] : [])
+if (!mpirun) skipped("what workers do together");
+for (const count of mpirun ? [1, 2, 3] : [])
   test(`${count} of them`, () => {
-    const [command, ...args] = started(count);
+    const [command = "", ...args] = count === 1 ? worker : [...(mpirun ?? []), "-n", String(count), ...worker];
     const env = { ...process.env, MOEC_CACHE: cache };
     const { status, stdout, stderr } = spawnSync(command, args, { encoding: "utf8", env, timeout: 120_000 });
     assert.is(status, 0, `${stdout}${stderr}`);

@@ -15,6 +15,7 @@ import { requireDealt, requireFiles } from "../runtime/train-together.ts";
 import { alone, Elsewhere, type Wire, Workers } from "../runtime/workers.ts";
 import { command, root as home, main } from "./command.ts";
 import { FakeExecutable } from "./fake-executable.ts";
+import { mpirun, skipped } from "./mpirun.ts";
 import { type Given, trained } from "./workers/embedded.ts";
 
 const test = suite("workers");
@@ -145,7 +146,7 @@ const small = ["--batch", "6", "--length", "8", "--accumulate", "2", "--steps", 
 const compiler = join(root, "compiler");
 writeFileSync(compiler, '#!/bin/sh\nexec c++ "$@" -Og\n', { mode: 0o700 });
 const env: NodeJS.ProcessEnv = { ...process.env, CXX: compiler };
-const launcher = ["mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none"];
+const launcher = mpirun ?? [];
 interface Ended {
   readonly losses: readonly number[];
   readonly held: readonly number[];
@@ -234,8 +235,7 @@ const bits = (name: string): Buffer[] =>
     readFileSync(join(folder(name), "checkpoints", "step-000006", `${part}.safetensors`)),
   );
 
-if (spawnSync("mpirun", ["--version"]).status !== 0)
-  console.log("skipped: training by several processes, for there is no mpirun");
+if (!mpirun) skipped("training by several processes");
 else {
   test("two workers train what one does, to rounding; with other threads the same bits, and another number of them goes on", async () => {
     const often = ["--evaluate-every", "3"];
