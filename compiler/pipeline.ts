@@ -13,7 +13,7 @@ import { type Diagnostic, ProgramError } from "./diagnostic.ts";
 import { type Elaborated, type Graph, hidden, plainStore, type Result, type Store, type Value } from "./graph/node.ts";
 import { printGraph, printTerm } from "./graph/print.ts";
 import { verifyGraph } from "./graph/verify.ts";
-import { storeOf, topological, valuesOf } from "./graph/walk.ts";
+import { nodesOf, storeOf } from "./graph/walk.ts";
 import type { Kernel } from "./kernel/ir.ts";
 import { panelsOf, type StorePanels } from "./kernel/layout.ts";
 import { lower } from "./kernel/lower.ts";
@@ -240,7 +240,7 @@ function requested(e: Elaboration, entry: ElaboratedEntry, { graph }: Forward, c
     ...e.stores().flatMap((s): [string, string][] => (s.role === "parameter" ? [[s.name, s.name]] : [])),
     ...entry.inputs.map(({ name, store }): [string, string] => [store.name, `input.${name}`]),
   ]);
-  const wrt = topological(valuesOf(graph)).flatMap((node) => {
+  const wrt = nodesOf(graph).flatMap((node) => {
     const name = names.get(storeOf(node) ?? "");
     const [value] = node.results;
     return name !== undefined && value && isFloat(value.type.dtype) ? [{ name, value }] : [];
