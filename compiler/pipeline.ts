@@ -37,6 +37,7 @@ import { prepare } from "./transform/prepare.ts";
 import { recompute } from "./transform/recompute.ts";
 import { routedBackward } from "./transform/routed.ts";
 import { expandScatters } from "./transform/scatter.ts";
+import { shareMatrices } from "./transform/shared.ts";
 import { simplify } from "./transform/simplify.ts";
 import { thinned } from "./transform/thin.ts";
 import { foldUpright } from "./transform/upright.ts";
@@ -134,6 +135,9 @@ const graphPass = (name: string, doc: string, pass: (graph: Graph) => Graph): Pa
 type G = Elaboration["g"];
 export const beforeGradients = (g: G, observer: Observer, limits: Limits = {}): Pass<Graph, Graph>[] => [
   graphPass("simplify", "rules of algebra, to a fixed point", (graph) => simplify(g, graph, false, watched(observer))),
+  graphPass("shared", "a matrix that a batch shares is multiplied once, by the columns of all", (graph) =>
+    shareMatrices(g, graph),
+  ),
   graphPass("attention", "softmax(q k, where: positions) v becomes one op", (graph) => findAttention(g, graph)),
   graphPass("written", "what a long loop puts step by step becomes a concat", (graph) => joinPieces(g, graph)),
   graphPass("upright", "folds of what is read turned go along its other axis", (graph) =>
