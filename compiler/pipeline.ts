@@ -14,7 +14,7 @@ import { type Diagnostic, Problem, ProgramError } from "./diagnostic.ts";
 import { type Elaborated, type Graph, hidden, plainStore, type Result, type Store, type Value } from "./graph/node.ts";
 import { printGraph, printTerm } from "./graph/print.ts";
 import { verifyGraph } from "./graph/verify.ts";
-import { storeOf, topological, valuesOf } from "./graph/walk.ts";
+import { nodesOf, storeOf } from "./graph/walk.ts";
 import type { Kernel } from "./kernel/ir.ts";
 import { panelsOf, type StorePanels } from "./kernel/layout.ts";
 import { lower } from "./kernel/lower.ts";
@@ -40,6 +40,7 @@ import { prepare } from "./transform/prepare.ts";
 import { recompute } from "./transform/recompute.ts";
 import { routedBackward } from "./transform/routed.ts";
 import { expandScatters } from "./transform/scatter.ts";
+import { shareMatrices } from "./transform/shared.ts";
 import { simplify } from "./transform/simplify.ts";
 import { thinned } from "./transform/thin.ts";
 import { foldUpright } from "./transform/upright.ts";
@@ -144,6 +145,9 @@ const graphPass = (name: string, doc: string, pass: (graph: Graph) => Graph): Pa
 type G = Elaboration["g"];
 export const beforeGradients = (g: G, observer: Observer, limits: Limits = {}): Pass<Graph, Graph>[] => [
   graphPass("simplify", "rules of algebra, to a fixed point", (graph) => simplify(g, graph, false, watched(observer))),
+  graphPass("shared", "a matrix that a batch shares is multiplied once, by the columns of all", (graph) =>
+    shareMatrices(g, graph),
+  ),
   graphPass("attention", "softmax(q k, where: positions) v becomes one op", (graph) => findAttention(g, graph)),
   graphPass("written", "what a long loop puts step by step becomes a concat", (graph) => joinPieces(g, graph)),
   graphPass("upright", "folds of what is read turned go along its other axis", (graph) =>
@@ -270,7 +274,7 @@ function requested(e: Elaboration, entry: ElaboratedEntry, { graph }: Forward, c
     ...e.stores().flatMap((s): [string, string][] => (s.role === "parameter" ? [[s.name, s.name]] : [])),
     ...entry.inputs.map(({ name, store }): [string, string] => [store.name, `input.${name}`]),
   ]);
-  const wrt = topological(valuesOf(graph)).flatMap((node) => {
+  const wrt = nodesOf(graph).flatMap((node) => {
     const name = names.get(storeOf(node) ?? "");
     const [value] = node.results;
     return name !== undefined && value && isFloat(value.type.dtype) ? [{ name, value }] : [];

@@ -3,7 +3,7 @@ import { check, type Loaded, load, loadFile } from "../compiler/check/index.ts";
 import { type Diagnostic, Problem } from "../compiler/diagnostic.ts";
 import { choicesOf } from "../compiler/graph/choices.ts";
 import type { Elaborated, Graph, Store } from "../compiler/graph/node.ts";
-import { topological, valuesOf } from "../compiler/graph/walk.ts";
+import { nodesOf } from "../compiler/graph/walk.ts";
 import type { Kernel } from "../compiler/kernel/ir.ts";
 import { crowd, type Schedule } from "../compiler/kernel/schedule.ts";
 import { requireTarget, type Target } from "../compiler/options.ts";
@@ -292,5 +292,4 @@ function trainedIn({ graphs, stores }: Elaborated): number {
   const trained = stores.filter((s) => s.role === "parameter" && changed.has(s.name));
   return trained.reduce((sum, s) => sum + count(s.type) * (s.split ?? 1), 0);
 }
-const flopsOf = (graph: Graph): number =>
-  topological(valuesOf(graph)).reduce((sum, node) => sum + node.op.flops(node), 0);
+const flopsOf = (graph: Graph): number => nodesOf(graph).reduce((sum, node) => sum + node.op.flops(node), 0);

@@ -2,7 +2,7 @@
 import { Problem } from "../compiler/diagnostic.ts";
 import { interpret } from "../compiler/graph/interpret.ts";
 import { type Elaborated, type Graph, type NdArray, type Store } from "../compiler/graph/node.ts";
-import { storeOf, topological, valuesOf } from "../compiler/graph/walk.ts";
+import { nodesOf, storeOf } from "../compiler/graph/walk.ts";
 import { dims, dtypeOf } from "../compiler/types/type.ts";
 import {
   type At,
@@ -86,7 +86,7 @@ class Reference implements Executable {
   }
   /** Those that the graph reads, as a plan has them. */
   private inputs(graph: Graph): string[] {
-    const read = new Set(topological(valuesOf(graph)).map(storeOf));
+    const read = new Set(nodesOf(graph).map(storeOf));
     const own = this.stores.filter((s) => s.role === "input" && read.has(s.name));
     const names = own.filter((s) => s.name.startsWith(storeOfInput(graph.name, "")));
     return names.map((s) => inputOfStore(graph.name, s.name));

@@ -4,7 +4,7 @@ import * as assert from "uvu/assert";
 import { GraphBuilder } from "../compiler/graph/builder.ts";
 import { interpret } from "../compiler/graph/interpret.ts";
 import type { Graph, NdArray, Value } from "../compiler/graph/node.ts";
-import { topological, valuesOf } from "../compiler/graph/walk.ts";
+import { nodesOf, valuesOf } from "../compiler/graph/walk.ts";
 import { boundsIn } from "../compiler/ops/attention.ts";
 import type { Bound, OpAttrs } from "../compiler/ops/attrs.ts";
 import * as b from "../compiler/ops/build.ts";
@@ -121,10 +121,10 @@ function check(c: Case): void {
   one.forEach((x, i) => assert.ok(distance(x.data, two[i]?.data ?? []) < 1e-12, `result ${i} of ${JSON.stringify(c)}`));
   if (!c.bias) noBuffers(after, c.shape);
 }
-const isOne = (graph: Graph): boolean => topological(valuesOf(graph)).some((n) => n.op.name === "attention");
+const isOne = (graph: Graph): boolean => nodesOf(graph).some((n) => n.op.name === "attention");
 /** No scores are computed outside of the ops. */
 function noBuffers(graph: Graph, { T, U }: Pick<Shape, "T" | "U">): void {
-  for (const node of topological(valuesOf(graph)))
+  for (const node of nodesOf(graph))
     for (const { type } of node.results)
       assert.not(type.shape.length > 2 && dims(type).slice(-2).join() === `${T},${U}`, node.op.name);
 }
@@ -170,7 +170,7 @@ for (const [i, mask] of Object.keys({ ...masks, ...readings }).entries())
     one?.forEach((x, i) => assert.ok(distance(x.data, two?.[i]?.data ?? []) < 1e-12, `result ${i}`));
   });
 const boundsOf = (graph: Graph): Bound[] =>
-  topological(valuesOf(graph)).flatMap(({ op, attrs }) =>
+  nodesOf(graph).flatMap(({ op, attrs }) =>
     op.name === "attention" ? boundsIn((attrs as OpAttrs["attention"]).bounds) : [],
   );
 /** Whether one head of 5 queries and keys stays the composition. */

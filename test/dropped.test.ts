@@ -4,7 +4,7 @@ import * as assert from "uvu/assert";
 import { GraphBuilder } from "../compiler/graph/builder.ts";
 import { mapGraph } from "../compiler/graph/map.ts";
 import type { Graph, Mapped, Routing, Value } from "../compiler/graph/node.ts";
-import { topological } from "../compiler/graph/walk.ts";
+import { nodesOf } from "../compiler/graph/walk.ts";
 import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";
 import { gradients } from "../compiler/transform/differentiate.ts";
@@ -40,7 +40,7 @@ function shared(whole: boolean): Graph {
   return routedBackward(g, simplify(g, { name: "shared", results }, true));
 }
 /** Whether rows are told apart. */
-const asks = (of: Graph): boolean => topological(valuesOf(of)).some((node) => node.op.name === "select");
+const asks = (of: Graph): boolean => nodesOf(of).some((node) => node.op.name === "select");
 const run = (graph: Graph): Float64Array[] => {
   const sequence = lowered(graph);
   return runSequence(sequence, storesOf(valuesOf(graph)), 2, compiled(kernelsOf([sequence]), ["-Og"]));

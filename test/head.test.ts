@@ -5,7 +5,7 @@ import { load } from "../compiler/check/modules.ts";
 import { GraphBuilder } from "../compiler/graph/builder.ts";
 import { interpret } from "../compiler/graph/interpret.ts";
 import type { Graph, Value } from "../compiler/graph/node.ts";
-import { topological, valuesOf } from "../compiler/graph/walk.ts";
+import { nodesOf, valuesOf } from "../compiler/graph/walk.ts";
 import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";
 import { silent } from "../compiler/pass.ts";
@@ -23,7 +23,7 @@ const test = suite("head");
 const [T, D, V] = [12, 5, 37];
 /** Logits of rows of `width` numbers. */
 const products = (graph: Graph, width: number): Value[] =>
-  topological(valuesOf(graph))
+  nodesOf(graph)
     .flatMap((n) => (n.op.name === "dot" ? n.results : []))
     .filter((v) => v.type.shape[1] === V && v.type.shape[0] !== width);
 

@@ -6,7 +6,7 @@ import { GraphBuilder } from "../compiler/graph/builder.ts";
 import { interpret } from "../compiler/graph/interpret.ts";
 import type { Graph, Node, Value } from "../compiler/graph/node.ts";
 import { verifyGraph } from "../compiler/graph/verify.ts";
-import { topological, valuesOf } from "../compiler/graph/walk.ts";
+import { nodesOf, valuesOf } from "../compiler/graph/walk.ts";
 import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";
 import { depthOf, pairsOf } from "../compiler/ops/pairs.ts";
@@ -32,7 +32,7 @@ function paired(make: Make, dtype: "f32" | "bf16" = "f32"): Graph {
   return after;
 }
 const products = (graph: Graph): Node[] =>
-  topological(valuesOf(graph)).filter(({ op }) => op.name === "dot" || op.name === "ragged_dot");
+  nodesOf(graph).filter(({ op }) => op.name === "dot" || op.name === "ragged_dot");
 const depths = (graph: Graph): number[][] =>
   products(graph).map((n) => pairsOf(n).map(([x]) => Number(x.type.shape.at(-1))));
 /** a[5, k] @ b[k, 6]. */

@@ -4,7 +4,7 @@ import * as assert from "uvu/assert";
 import { GraphBuilder } from "../compiler/graph/builder.ts";
 import { interpret } from "../compiler/graph/interpret.ts";
 import type { Graph, Value } from "../compiler/graph/node.ts";
-import { topological, valuesOf } from "../compiler/graph/walk.ts";
+import { nodesOf, valuesOf } from "../compiler/graph/walk.ts";
 import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";
 import { gradients } from "../compiler/transform/differentiate.ts";
@@ -35,7 +35,7 @@ function router(g: GraphBuilder, width = 12): Graph {
 /** What the backward reads of the forward, but for stores and top-k's choice. */
 function crossing(graph: Graph): Value[] {
   const forward = forwardNodes(graph);
-  const late = topological(valuesOf(graph)).filter((n) => !forward.has(n));
+  const late = nodesOf(graph).filter((n) => !forward.has(n));
   return late
     .flatMap((n) => n.args)
     .filter((a) => forward.has(a.node) && a.node.args.length > 0 && a.node.op.name !== "top_k");

@@ -13,8 +13,9 @@ import { any, binary } from "../compiler/rewrite/pattern.ts";
 import { type Rule, rewrite, rule } from "../compiler/rewrite/rule.ts";
 import { gradients } from "../compiler/transform/differentiate.ts";
 import { scatters } from "../compiler/transform/scatter.ts";
+import { sharedMatrix } from "../compiler/transform/shared.ts";
 import { thinProducts } from "../compiler/transform/thin.ts";
-import { uprightFolds } from "../compiler/transform/upright.ts";
+import { uprightFolds, uprightTakes } from "../compiler/transform/upright.ts";
 import { dims } from "../compiler/types/type.ts";
 import { distance, generator, storesOf } from "./graphs.ts";
 
@@ -22,6 +23,7 @@ const test = suite("rewrite");
 
 for (const r of finalAlgebra) test(r.name, () => checkRule(r));
 test(uprightFolds(0).name, () => checkRule(uprightFolds(0), 1.1));
+for (const r of [uprightTakes(0), sharedMatrix(0)]) test(r.name, () => checkRule(r, Number.POSITIVE_INFINITY));
 for (const r of [...scatters, ...thinProducts]) test(r.name, () => checkRule(r, Number.POSITIVE_INFINITY));
 
 /** `factor`: how much more than the left side the right side may compute. */

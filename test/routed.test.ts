@@ -7,7 +7,7 @@ import { mapGraph } from "../compiler/graph/map.ts";
 import type { Graph, Mapped, Routing, Value } from "../compiler/graph/node.ts";
 import { printGraph } from "../compiler/graph/print.ts";
 import { verifyGraph } from "../compiler/graph/verify.ts";
-import { storeOf, topological, valuesOf } from "../compiler/graph/walk.ts";
+import { nodesOf, storeOf, topological, valuesOf } from "../compiler/graph/walk.ts";
 import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";
 import { gradients } from "../compiler/transform/differentiate.ts";
@@ -120,7 +120,7 @@ test("in every layer of a step the experts' results are the forward's alone", ()
   const graph = gptStep({ B: 1, T: 5, V: 7, D: 8, heads: 2, H: 6, E: 3, K: 2, L: 3 });
   const forward = forwardNodes(graph);
   const source = (v: Value): Value => (v.node.op.lower === "view" ? source(v.node.args[0] ?? v) : v);
-  const reads = topological(valuesOf(graph)).flatMap((by) =>
+  const reads = nodesOf(graph).flatMap((by) =>
     by.op.lower === "view" ? [] : by.args.map((a) => ({ by, of: source(a).node })),
   );
   const combined = reads.filter(({ of }) => of.op.name === "combine" && forward.has(of));

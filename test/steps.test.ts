@@ -6,7 +6,7 @@ import { GraphBuilder } from "../compiler/graph/builder.ts";
 import { interpret } from "../compiler/graph/interpret.ts";
 import { type Elaborated, type Graph, isHidden, type NdArray, type Store, type Value } from "../compiler/graph/node.ts";
 import { verifyGraph } from "../compiler/graph/verify.ts";
-import { topological, valuesOf } from "../compiler/graph/walk.ts";
+import { nodesOf, valuesOf } from "../compiler/graph/walk.ts";
 import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";
 import { silent } from "../compiler/pass.ts";
@@ -113,7 +113,7 @@ function joined(make: Make, shape: readonly number[]): { readonly concats: reado
   const stores = storesOf(valuesOf(graph));
   const [want, got] = [graph, after].map((x) => interpret(valuesOf(x), stores, { exact: true })[0]);
   assert.ok(distance(want?.data ?? [], got?.data ?? []) < 1e-12);
-  const nodes = topological(valuesOf(after));
+  const nodes = nodesOf(after);
   return { concats: nodes.flatMap((n) => (n.op.name === "concat" ? [n.args.length] : [])), nodes: nodes.length };
 }
 const steps = (n: number): number[] => Array.from({ length: n }, (_, t) => t);
@@ -228,8 +228,9 @@ const ofSteps =
       g,
       steps(n).map((t) => gapped(g, x, t, 1, n)),
     );
-const nodesOf = (n: number): number => joined(ofSteps(n), [2, n, 3]).nodes;
-test("nodes of the joined grow with the steps", () => assert.is(nodesOf(120) - nodesOf(80), nodesOf(80) - nodesOf(40)));
+const joinedNodes = (n: number): number => joined(ofSteps(n), [2, n, 3]).nodes;
+test("nodes of the joined grow with the steps", () =>
+  assert.is(joinedNodes(120) - joinedNodes(80), joinedNodes(80) - joinedNodes(40)));
 
 /** Pieces that points, a product and nothing at all make, and some of what is in memory. */
 function mixed(): Graph {

@@ -2,14 +2,14 @@
 import { Bug } from "../diagnostic.ts";
 import { sameType, showType } from "../types/type.ts";
 import type { Graph, Node } from "./node.ts";
-import { storeOf, topological, valuesOf } from "./walk.ts";
+import { nodesOf, storeOf } from "./walk.ts";
 
 /** Throws a Bug that names `pass` where the graph is not well formed. */
 export function verifyGraph(graph: Graph, pass: string): void {
   const fail = (what: string): never => {
     throw new Bug(`after ${pass}, graph ${graph.name}: ${what}`);
   };
-  const order = topological(valuesOf(graph));
+  const order = nodesOf(graph);
   for (const node of order) verifyNode(node, fail);
   verifyStores(order, fail);
   verifyResults(graph, order, fail);

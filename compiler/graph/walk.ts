@@ -36,8 +36,8 @@ export function usesOf(results: readonly Value[], nodes: readonly Node[]): Map<V
 export const storeOf = (node: Node): string | null =>
   node.op.name === "param" ? (node.attrs as { readonly store: string }).store : null;
 
-/** What takes the place of a node's results; null: the node stays, on its new operands. */
-export type Replace = (node: Node, args: readonly Value[]) => readonly Value[] | null;
+/** What takes the place of a node's results; null: the node stays, on its new operands. `now`: what stands for a value that came before. */
+export type Replace = (node: Node, args: readonly Value[], now: (v: Value) => Value) => readonly Value[] | null;
 
 /**
  * The values anew in `g`, each node through `replace`. A node whose operands are the same objects stays the same node of `g`; those of
@@ -49,7 +49,7 @@ export function rebuild(g: Builder, results: readonly Value[], replace: Replace,
   for (const node of topological(results, beyond)) {
     const args = node.args.map(now);
     g.where = node.where;
-    made.set(node, replace(node, args) ?? g.add(node.op, args, node.attrs).results);
+    made.set(node, replace(node, args, now) ?? g.add(node.op, args, node.attrs).results);
   }
   g.where = null;
   return results.map(now);
@@ -61,3 +61,5 @@ export const withValues = (graph: Graph, values: readonly Value[]): Graph => ({
 });
 /** The values of a graph's results. */
 export const valuesOf = (graph: Graph): Value[] => graph.results.map((r) => r.value);
+/** Every node that they need, each after its operands. */
+export const nodesOf = (graph: Graph): Node[] => topological(valuesOf(graph));

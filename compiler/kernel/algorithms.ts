@@ -16,7 +16,7 @@ export function scan(d: Draft, node: Node): void {
   const shape = shapeOf(x);
   const [before, n, after] = around(shape, axis);
   const row = unflatten(d.k.task("r", before).at, shape.slice(0, axis));
-  const reader = d.reader(undefined, { plain: true });
+  const reader = d.reader({ plain: true });
   const out = d.output(result(node));
   d.k.par(num(after), (j) => {
     const at = (i: Expr): Expr[] => [...row, reverse ? sub(num(n - 1), i) : i, ...unflatten(j, shape.slice(axis + 1))];
@@ -35,7 +35,7 @@ export function scatterSet(d: Draft, nodes: readonly Node[]): void {
   const picks = shapeOf(index).slice(batch);
   const inner = shape.slice(axis + 1);
   const outer = unflatten(d.k.task("r", product(shape.slice(0, axis))).at, shape.slice(0, axis));
-  const reader = d.reader(undefined, { plain: true, name: "rows" });
+  const reader = d.reader({ plain: true, name: "rows" });
   const to = nodes.map((n) => d.param("y", d.bufferOf(result(n)), "update", d.bufferOf(operand(n))));
   d.k.for("i", num(0), num(product(picks)), 1, (b) => {
     const pick = unflatten(b.at, picks);

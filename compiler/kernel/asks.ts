@@ -11,7 +11,7 @@ const parts = 16 * 16;
  * The folds of a row that are made from the caches may ask for some of the next one, too, so that memory never has nothing to do. Where all of
  * them read the same; bits do not depend on it.
  */
-export function spread(k: Kernel): Kernel {
+export function asks(k: Kernel): Kernel {
   const last = k.body.find((s) => s.s === "par" && s.ahead !== undefined) as StmtOf<"par"> | undefined;
   const ahead = last?.ahead ?? 0;
   const folds = k.body.filter((s) => s.s === "fold" && isNum(s.extent) && s.extent.value === ahead);

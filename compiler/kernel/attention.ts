@@ -62,7 +62,7 @@ export function operands(d: Draft, node: Node): Operands {
   const flows = rest.slice(0, backward ? 3 : 0);
   const { bias, sink } = endsOf(rest.slice(flows.length), (x) => shapeOf(x).length);
   const sizes = { B, G, R, T, A, U: item(shapeOf(k), 2), C: item(shapeOf(v), 3) };
-  const reader = d.reader(undefined, { plain: true });
+  const reader = d.reader({ plain: true });
   const from: Operands["from"] = (x, head, rows) => (i, a) => reader.element(x, [...head, plus(rows, i), a]);
   return {
     reader,

@@ -47,8 +47,8 @@ export function dot(d: Draft, node: Node, region: Region): void {
   const rows = d.k.task("mc", m, s.mc);
   const cols = d.k.task("n", n, s.bn);
   const at = unflatten(e.at, lead);
-  const left = d.reader(undefined, { plain: true, name: "a" });
-  const right = d.reader(undefined, { plain: true, name: "b" });
+  const left = d.reader({ plain: true, name: "a" });
+  const right = d.reader({ plain: true, name: "b" });
   const block = (mb: Block): void => {
     const t: Tiles = { ...s, m: mb, n: cols, form: d.form(c), lead: at, offsets: null };
     multiply(d, region, t, {
@@ -71,11 +71,11 @@ export function raggedDot(d: Draft, node: Node, region: Region): void {
   const before = s.across ? columns() : null;
   const e = d.k.task("e", groups);
   const offsets = operand(node, 2);
-  const weights = d.reader(undefined, { plain: true, name: "w" });
+  const weights = d.reader({ plain: true, name: "w" });
   const tile = (block: Block, cols: Block): void => {
     const t: Tiles = { ...s, m: block, n: cols, form: d.form(c), lead: [], offsets };
     multiply(d, region, t, {
-      a: (y, i, k) => d.reader(undefined, { plain: true, offsets, name: "x" }).element(y, [i, k]),
+      a: (y, i, k) => d.reader({ plain: true, offsets, name: "x" }).element(y, [i, k]),
       b: (y, k, j) => weights.element(y, [e.at, k, j]),
     });
   };
@@ -117,7 +117,7 @@ function multiply(d: Draft, region: Region, t: Tiles, operands: Operands): void 
     const own = new Map(
       region.nodes.map((x, n) => [result(x), (where: readonly Expr[]) => element(item(acc, n), [i, j], at, where)]),
     );
-    const reader = d.reader(own, { offsets: t.offsets });
+    const reader = d.reader({ own, offsets: t.offsets });
     const operands = d.given.length;
     const values = region.outputs.map((v) => reader.element(sums.has(v) ? operand(v.node) : v, at));
     const beside = d.given.slice(operands).map(({ param }) => param.shape.join());
@@ -184,7 +184,7 @@ function element(
 }
 /** The rows of group e: [from, to). */
 function group(d: Draft, offsets: Value, e: Expr, unit: number): [from: Expr, to: Expr] {
-  const reader = d.reader(undefined, { name: "offsets" });
+  const reader = d.reader({ name: "offsets" });
   const edge = (i: Expr): Expr => mul(asIndex(reader.element(offsets, [i])), num(unit));
   return [edge(e), edge(add(e, num(1)))];
 }
@@ -207,7 +207,7 @@ export function raggedOuter(d: Draft, node: Node): void {
   const m = d.k.task("m", k, s.bm);
   const cols = d.k.task("n", n, s.bn);
   const [from, to] = group(d, offsets, e.at, unit);
-  const reader = (name: string): Reader => d.reader(undefined, { plain: true, offsets, name });
+  const reader = (name: string): Reader => d.reader({ plain: true, offsets, name });
   const acc = d.k.tile("acc", "acc", [s.bm, s.bn]);
   d.k.for("r", from, to, s.bk, (r) => {
     const element = (i: Expr, q: Expr): Expr => reader("x").element(x, [plus(r, q), plus(m, i)]);
@@ -231,7 +231,7 @@ export function raggedSum(d: Draft, node: Node): void {
   const cols = d.k.task("n", product(inner), width);
   const [from, to] = group(d, offsets, e.at, unit);
   const acc = d.k.tile("acc", "acc", [1, width]);
-  const reader = d.reader(undefined, { offsets });
+  const reader = d.reader({ offsets });
   d.k.for("r", from, to, 1, (r) => {
     d.k.each(acc, [num(1), cols.n], (i, j) =>
       d.k.store(

@@ -61,7 +61,7 @@ interface Row {
 function rowOf(d: Draft, node: Node, r: Expr): Row {
   const { type } = sizesOf(node);
   const outer = unflatten(r, shapeOf(result(node)));
-  const reader = d.reader(undefined, { plain: true });
+  const reader = d.reader({ plain: true });
   const element = (i: number, ...j: readonly Expr[]): Expr => reader.element(operand(node, i), [...outer, ...j]);
   const counted = (t: Expr, j: Expr): Expr => select(call("ge", "bool", element(0, j), t), element(1, j), num(0, type));
   return {

@@ -34,6 +34,17 @@ export interface Home {
   readonly buffer: VirtualBuffer;
   readonly at: (at: readonly Expr[]) => readonly Expr[];
 }
+/** How elements are read. */
+interface Reading {
+  /** Values that the kernel has in tiles. */
+  readonly own?: ReadonlyMap<Value, Element>;
+  /** As of a `Reader`. */
+  readonly offsets?: Value | null;
+  /** No element gets a name. */
+  readonly plain?: boolean;
+  /** Of what it reads, in the text. */
+  readonly name?: string;
+}
 export interface Given {
   readonly param: Buffer;
   readonly buffer: VirtualBuffer;
@@ -169,21 +180,18 @@ export class Draft {
   inlines(v: Value): boolean {
     return this.computedHere.has(v) || !this.memory.bufferOf(v);
   }
-  /** Elements of values as this kernel sees them. `own`: those that it has in tiles. */
-  reader(
-    own: ReadonlyMap<Value, Element> = new Map(),
-    options: { readonly offsets?: Value | null; readonly plain?: boolean; readonly name?: string } = {},
-  ): Reader {
+  /** Elements of values as this kernel sees them. */
+  reader({ own, offsets = null, plain = false, name = "x" }: Reading = {}): Reader {
     return new Reader(this.k, elements, {
       element: (v, at) => {
-        const tile = own.get(v);
+        const tile = own?.get(v);
         if (tile) return tile(at);
         if (this.inlines(v)) return null;
-        const [from, there] = this.from(options.name ?? "x", this.bufferOf(v), "read", at);
+        const [from, there] = this.from(name, this.bufferOf(v), "read", at);
         return load(from, ...there);
       },
-      shared: (v) => !options.plain && this.memory.shared(v),
-      offsets: options.offsets ?? null,
+      shared: (v) => !plain && this.memory.shared(v),
+      offsets,
     });
   }
 }

@@ -78,7 +78,7 @@ function byRank(d: Draft, node: Node): void {
   const outer = shape.slice(0, -1);
   const rows = rowsOfLanes(d, product(outer));
   const place = (i: Expr, j: Expr): Expr[] => [...unflatten(plus(rows, i), outer), j];
-  const reader = d.reader(undefined, { plain: true });
+  const reader = d.reader({ plain: true });
   const value = (i: Expr, j: Expr): Expr => reader.element(x, place(i, j));
   const ranks = rankedRows(d, rows, n, dtypeOf(x.type) !== "i32", value);
   const order = d.k.local("order", [n], "i32");
@@ -120,7 +120,7 @@ export function topK(d: Draft, node: Node): void {
   const shape = shapeOf(x);
   const { n, k } = sizesOf(node);
   const row = unflatten(d.k.task("r", product(shape.slice(0, -1))).at, shape.slice(0, -1));
-  const reader = d.reader(undefined, { plain: true });
+  const reader = d.reader({ plain: true });
   const value = (j: Expr): Expr => reader.element(x, [...row, j]);
   const [values, index] = [
     d.param("values", d.bufferOf(result(node)), "write", null, true),
@@ -208,7 +208,7 @@ export function largestOfPiece(d: Draft, node: Node, made: LargestPieces): void 
   const r = d.k.task("r", rows).at;
   const c = d.k.task("c", pieces).at;
   const own = piece(c, n, made.length);
-  const reader = d.reader(undefined, { plain: true });
+  const reader = d.reader({ plain: true });
   const row = unflatten(r, shapeOf(x).slice(0, -1));
   const value = (j: Expr): Expr => reader.element(x, [...row, plus(own, j)]);
   nextLargest(d, searchOf(x, own.n, made.length, value), (j) => {

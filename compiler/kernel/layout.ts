@@ -1,7 +1,7 @@
 // Which stores lie in panels: the weights of contractions, in the order in which a matmul's register tile reads them, and with them all that
 // is updated element by element along with them (gradients, the optimizer's state). Everything else lies in rows.
 import type { Builder, Graph, Node, Store, Value } from "../graph/node.ts";
-import { storeOf, topological, valuesOf } from "../graph/walk.ts";
+import { nodesOf, storeOf, valuesOf } from "../graph/walk.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import * as b from "../ops/build.ts";
 import { isRight } from "../ops/pairs.ts";
@@ -71,7 +71,7 @@ class Kin {
     if (x !== y) this.parents.set(x, y);
   }
   private graph(graph: Graph): void {
-    const nodes = topological(valuesOf(graph));
+    const nodes = nodesOf(graph);
     const uses = usesIn(nodes, new Set(valuesOf(graph)));
     const stored = graph.results.filter((r) => r.role === "store" && !isMade(r.value));
     const held = new Set([...stored.map((r) => r.value), ...nodes.filter((n) => storeOf(n)).flatMap((n) => n.results)]);

@@ -2,7 +2,7 @@
 import { createHash } from "node:crypto";
 import { Bug } from "../diagnostic.ts";
 import type { Graph, Node, Store, Value } from "../graph/node.ts";
-import { storeOf, topological, valuesOf } from "../graph/walk.ts";
+import { nodesOf, storeOf } from "../graph/walk.ts";
 import type { LaunchShape, Layout, PlanKernel, Variant } from "../plan/plan.ts";
 import type { Assign, Sequence, VirtualArg, VirtualBuffer, VirtualLaunch } from "../plan/sequence.ts";
 import type { Region } from "../transform/region.ts";
@@ -11,7 +11,7 @@ import { bytesOf } from "../types/dtype.ts";
 import { product } from "../types/numbers.ts";
 import { count, dims, dtypeOf } from "../types/type.ts";
 import { accessOf } from "./access.ts";
-import { spread } from "./asks.ts";
+import { asks } from "./asks.ts";
 import { rowsLayout } from "./build.ts";
 import { Draft, type Given, type Home, type Memory, virtual } from "./draft.ts";
 import { type Expanded, expand } from "./expand.ts";
@@ -118,7 +118,7 @@ class Lowering implements Memory {
     this.prepared = new Set((options.stores ?? []).filter((s) => s.role === "prepared").map((s) => s.name));
     const isOwn = (r: Graph["results"][number]): boolean => r.role === "store" && this.prepared.has(r.name);
     this.plain = new Set(graph.results.filter((r) => !isOwn(r)).map((r) => r.value));
-    const nodes = topological(valuesOf(graph));
+    const nodes = nodesOf(graph);
     this.inSteps = isReadInSteps(nodes);
     for (const node of nodes) {
       for (const a of node.args) this.uses.set(a, (this.uses.get(a) ?? 0) + 1);
@@ -269,7 +269,7 @@ class Lowering implements Memory {
       part.f(d);
     }
     const kind = [...new Set(parts.map((p) => p.kind))].join("_");
-    const plain = spread(finished(d.k.kernel("kernel")));
+    const plain = asks(finished(d.k.kernel("kernel")));
     const kernel = { ...plain, name: `${kind}_${createHash("sha256").update(print(plain)).digest("hex").slice(0, 8)}` };
     return { d, kernel };
   }
@@ -361,7 +361,7 @@ function originOf(node: Node): string | null {
 /** Forward: what a result that is reported needs. Update: what needs the optimizer's state. Backward: the rest, where anything is learned. */
 function phasesOf(graph: Graph, stores: readonly Store[]): Map<Node, Phase> {
   const forward = forwardNodes(graph);
-  const nodes = topological(valuesOf(graph));
+  const nodes = nodesOf(graph);
   const of = (...roles: readonly Store["role"][]): Set<string | null> =>
     new Set(stores.filter((s) => roles.includes(s.role)).map((s) => s.name));
   const [optimizer, learned] = [of("optimizer"), of("optimizer", "gradient")];

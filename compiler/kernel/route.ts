@@ -74,7 +74,7 @@ interface Chunk {
 function chunk(d: Draft, pass: RoutePass): Chunk {
   const { node, below, keys, chunks, before } = pass;
   const [choices, groups] = [choicesOf(node), groupsOf(node)];
-  const reader = d.reader(undefined, { plain: true, name: "index" });
+  const reader = d.reader({ plain: true, name: "index" });
   const order = before && d.param("before", before, "read");
   const c = d.k.task("c", chunks);
   const slots = piece(c.at, choices, Math.ceil(choices / chunks));

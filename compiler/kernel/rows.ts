@@ -73,12 +73,12 @@ function turned(d: Draft, { outputs, depth: given }: Region, space: readonly num
   const cols = d.k.task("c", item(space, depth), square.side);
   const at = (i: Expr, j: Expr): Expr[] => [...outer.with(axis, add(rows.at, i)), add(cols.at, j)];
   const copy = d.k.local("square", [square.side, square.side]);
-  const own = d.reader(undefined, { plain: true });
+  const own = d.reader({ plain: true });
   d.k.for("j", num(0), cols.n, 1, ({ at: j }) =>
     d.k.par(rows.n, (i) => d.k.store(copy, [j, i], own.element(x, at(i, j)))),
   );
   const readerAt = (i: Expr, j: Expr): Reader =>
-    d.reader(new Map([[x, (read) => (sameAll(read, at(i, j)) ? load(copy, j, i) : own.element(x, read))]]));
+    d.reader({ own: new Map([[x, (read) => (sameAll(read, at(i, j)) ? load(copy, j, i) : own.element(x, read))]]) });
   d.k.for("i", num(0), rows.n, 1, ({ at: i }) =>
     d.k.par(cols.n, (j) => make(d, readerAt(i, j), outputs, at(i, j), () => false)),
   );
@@ -141,7 +141,7 @@ function keeping(d: Draft, out: Value, row: readonly Expr[], walk: Walk): Reader
   const local = d.k.local("kept", walk.inner);
   const reader = d.reader();
   columns(d, walk, (at) => d.k.store(local, at, reader.element(kept, [...row, ...at])));
-  return d.reader(new Map([[kept, (at: readonly Expr[]) => load(local, ...at.slice(row.length))]]));
+  return d.reader({ own: new Map([[kept, (at: readonly Expr[]) => load(local, ...at.slice(row.length))]]) });
 }
 /** Whether a result goes around the caches: it is large, and, its rows being read more than once, lies over none of its operands. */
 const passes = (d: Draft, v: Value, { cut, inner, seams: places }: Walk): boolean =>

@@ -91,7 +91,7 @@ class Columns {
   /** Elements of row i, those that lie in columns from there. */
   reader(i: Expr): Reader {
     const own = ([v, b]: [Value, Buffer]) => [v, (at: readonly Expr[]) => load(b, item(at, at.length - 1), i)] as const;
-    return this.#d.reader(new Map([...this.#columns].map(own)));
+    return this.#d.reader({ own: new Map([...this.#columns].map(own)) });
   }
   make(v: Value, i: Expr): void {
     const [read, n] = [this.reader(i), item(shapeOf(v), this.#outer.length)];

@@ -24,7 +24,7 @@ export function sortPass(d: Draft, node: Node, { number, before, after }: SortPa
   const shape = shapeOf(x);
   const [n, k] = [item(shape, shape.length - 1), item(shapeOf(result(node)), shape.length - 1)];
   const row = unflatten(d.k.task("r", product(shape.slice(0, -1))).at, shape.slice(0, -1));
-  const reader = d.reader(undefined, { plain: true });
+  const reader = d.reader({ plain: true });
   const order = before && d.param("before", before, "read");
   const element = (i: Expr): Expr => (order ? asIndex(load(order, ...row, i)) : i);
   const value = (i: Expr): Expr => reader.element(x, [...row, element(i)]);

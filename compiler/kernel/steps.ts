@@ -1,6 +1,6 @@
 // What many steps of a loop make piece by piece: makers write each piece to its place, and what they do not make is copied there.
 import type { Graph, Node, Value } from "../graph/node.ts";
-import { topological, valuesOf } from "../graph/walk.ts";
+import { nodesOf, valuesOf } from "../graph/walk.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import { number } from "../ops/common.ts";
 import { piecesOf } from "../ops/view.ts";
@@ -37,7 +37,7 @@ export function under(piece: Value): Value {
 export function stepsIn(graph: Graph, regions: readonly Region[]): Steps {
   const writers = regions.filter((r) => r.kind !== "algorithm");
   const written = new Set(writers.flatMap((r) => r.outputs.filter((v) => r.kind === "rows" || isWhole(v, r))));
-  const nodes = topological(valuesOf(graph));
+  const nodes = nodesOf(graph);
   const made = new Map<Value, Step[]>();
   for (const step of nodes.filter(isInSteps).flatMap((n) => stepsOf(item(n.results, 0)))) {
     const v = under(step.piece);

@@ -68,7 +68,7 @@ class Turns {
   }
   /** What is stored of a row, element by element. */
   store(at: readonly Expr[], known: ReadonlyMap<Value, Element>): (j: Expr) => void {
-    const read = this.d.reader(known);
+    const read = this.d.reader({ own: known });
     const store = this.d.stores(this.#out);
     return (j) => store([...at, j], read.element(this.#out, [...at, j]), true);
   }
@@ -120,7 +120,7 @@ function storedLate(d: Draft, out: Value, depth: number, turns: () => Turns): bo
   t.each((i) => {
     const at = t.at(i);
     const store = finish(i);
-    const reader = d.reader(top.known());
+    const reader = d.reader({ own: top.known() });
     const value = (j: Expr): Expr => {
       d.k.if(call("gt", "bool", i, first), () => store(j));
       const made = d.k.letHere("made", reader.element(kept, [...at, j]));

@@ -1,6 +1,6 @@
 // What belongs to the rows of a head's product: all that is computed of each row before something smaller comes out.
 import type { Graph, Node, Value } from "../graph/node.ts";
-import { topological, valuesOf } from "../graph/walk.ts";
+import { nodesOf, valuesOf } from "../graph/walk.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import { nth } from "../ops/common.ts";
 import { splatOf } from "../rewrite/pattern.ts";
@@ -30,7 +30,7 @@ export class Head {
   private constructor(graph: Graph, node: Node) {
     this.logits = nth(node.results, 0);
     this.rows = nth(dims(this.logits.type), 0);
-    const nodes = topological(valuesOf(graph));
+    const nodes = nodesOf(graph);
     const local = this.follow(nodes, node);
     const leads = this.leading(nodes, local);
     const readsWide = (n: Node): boolean => n.args.some((a) => local.has(a.node) && this.isWide(a));
@@ -68,7 +68,7 @@ export class Head {
   private fits(graph: Graph): boolean {
     const turned = [...this.depends].filter((n) => this.isTurned(n));
     const results = new Set(valuesOf(graph).map((v) => v.node));
-    const users = topological(valuesOf(graph)).filter((n) => n.args.some((a) => turned.includes(a.node)));
+    const users = nodesOf(graph).filter((n) => n.args.some((a) => turned.includes(a.node)));
     const rights = (n: Node): readonly Value[] =>
       n.op.name === "dot" && this.inside.has(n) ? n.args.slice(0, 1) : n.args;
     const others = [...this.inside, ...this.sums]

@@ -3,7 +3,7 @@
 // its input, and sums over rows, which are added piece after piece, in order. A piece begins when all results of the one before it are
 // made (`after`), so all pieces use the same memory, and no product is computed twice.
 import type { Builder, Graph, Node } from "../graph/node.ts";
-import { topological, valuesOf, withValues } from "../graph/walk.ts";
+import { nodesOf, withValues } from "../graph/walk.ts";
 import { dims } from "../types/type.ts";
 import { inPieces, rowsOf } from "./head-pieces.ts";
 import { Head } from "./head-rows.ts";
@@ -16,7 +16,7 @@ export function cutHeads(g: Builder, graph: Graph, limit = most): Graph {
   let cut = graph;
   const tried = new Set<Node>();
   for (;;) {
-    const node = topological(valuesOf(cut)).find((n) => isHuge(n, limit) && !tried.has(n));
+    const node = nodesOf(cut).find((n) => isHuge(n, limit) && !tried.has(n));
     if (!node) return cut;
     tried.add(node);
     const head = Head.of(cut, node);

@@ -1,6 +1,6 @@
 // A sum of products is one contraction of several pairs of operands: one accumulator, and one result where each product had its own.
 import type { Builder, Graph, Node, Value } from "../graph/node.ts";
-import { rebuild, topological, usesOf, valuesOf, withValues } from "../graph/walk.ts";
+import { nodesOf, rebuild, usesOf, valuesOf, withValues } from "../graph/walk.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import * as b from "../ops/build.ts";
 import { nth } from "../ops/common.ts";
@@ -14,12 +14,9 @@ const [mostOperands, mostPairs] = [8, 16];
 /** The graph with sums of products that nothing else reads made by one contraction each. */
 export function pairProducts(g: Builder, graph: Graph): Graph {
   const sums = new Sums(graph);
-  const now = new Map<Value, Value>();
-  const values = rebuild(g, valuesOf(graph), (node, args) => {
+  const values = rebuild(g, valuesOf(graph), (node, _, now) => {
     const terms = sums.of(node);
-    const made = terms ? [summed(g, terms, now)] : g.add(node.op, args, node.attrs).results;
-    node.results.forEach((v, i) => now.set(v, nth(made, i)));
-    return made;
+    return terms && [summed(g, terms, now)];
   });
   return withValues(graph, values);
 }
@@ -32,7 +29,7 @@ class Sums {
   private readonly inner = new Set<Node>();
 
   constructor(graph: Graph) {
-    const nodes = topological(valuesOf(graph));
+    const nodes = nodesOf(graph);
     this.uses = usesOf(valuesOf(graph), nodes);
     for (const { args, results } of nodes.filter(isSum))
       for (const x of args) if (this.isTerm(x, nth(results, 0))) this.inner.add(x.node);
@@ -89,16 +86,15 @@ const isSum = (node: Node): boolean =>
   node.op.name === "binary" && (node.attrs as OpAttrs["binary"]).fn === "add" && node.args.length === 2;
 
 /** `now`: the values that take the place of those of the graph. */
-function summed(g: Builder, terms: Terms, now: ReadonlyMap<Value, Value>): Value {
-  const made = (v: Value): Value => now.get(v) ?? v;
+function summed(g: Builder, terms: Terms, now: (v: Value) => Value): Value {
   return terms
-    .map((term) => (term.length === 1 ? made(nth(term, 0)) : together(g, term, made)))
+    .map((term) => (term.length === 1 ? now(nth(term, 0)) : together(g, term, now)))
     .reduce((x, y) => b.add(g, x, y));
 }
-function together(g: Builder, products: readonly Value[], made: (v: Value) => Value): Value {
+function together(g: Builder, products: readonly Value[], now: (v: Value) => Value): Value {
   const nodes = products.map((v) => product(v));
   const first = nth(nodes, 0);
-  const [operands, ...more] = nodes.map((n) => n.args.map(made));
+  const [operands, ...more] = nodes.map((n) => n.args.map(now));
   const args = [...(operands ?? []), ...more.flatMap((x) => x.slice(0, 2))];
   const sum = nth(g.add(first.op, args, first.attrs).results, 0);
   return b.reshape(g, sum, dims(nth(products, 0).type));

@@ -1,6 +1,6 @@
 // What a long unrolled loop writes or sends back step by step: a chain of `put`s, or a sum of slices' gradients, is one concat of its pieces.
 import type { Builder, Graph, Node, Value } from "../graph/node.ts";
-import { topological, usesOf, valuesOf, withValues } from "../graph/walk.ts";
+import { rebuild, topological, usesOf, valuesOf, withValues } from "../graph/walk.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import * as b from "../ops/build.ts";
 import { nth } from "../ops/common.ts";
@@ -27,16 +27,12 @@ export function joinPieces(g: Builder, graph: Graph): Graph {
   const chains = chainsIn(results);
   if (chains.size === 0) return graph;
   const inner = new Set([...chains.values()].flatMap(({ links }) => links.slice(1)));
-  const made = new Map<Node, readonly Value[]>();
-  const now = (v: Value): Value => made.get(v.node)?.[v.index] ?? v;
-  for (const node of topological(results)) {
-    if (inner.has(node)) continue;
-    g.where = node.where;
+  const values = rebuild(g, results, (node, _, now) => {
+    if (inner.has(node)) return node.results; // nothing reads it any more
     const chain = chains.get(node);
-    made.set(node, chain ? [joined(g, node, chain, now)] : g.add(node.op, node.args.map(now), node.attrs).results);
-  }
-  g.where = null;
-  return withValues(graph, results.map(now));
+    return chain ? [joined(g, node, chain, now)] : null;
+  });
+  return withValues(graph, values);
 }
 /** Chains by their last node. */
 function chainsIn(results: readonly Value[]): Map<Node, Chain> {

@@ -1,7 +1,7 @@
 // Logits of a router are large beside what else the backward keeps, and cheap: rows that are kept anyway times a narrow weight. The backward
 // makes them again, and with them all that follows element by element and row by row.
 import type { Builder, Graph, Node, Value } from "../graph/node.ts";
-import { rebuild, storeOf, topological, valuesOf, withValues } from "../graph/walk.ts";
+import { nodesOf, rebuild, storeOf, valuesOf, withValues } from "../graph/walk.ts";
 import * as b from "../ops/build.ts";
 import { nth } from "../ops/common.ts";
 import { count } from "../types/type.ts";
@@ -15,7 +15,7 @@ const narrow = 4;
 
 /** Nodes of the backward that read such logits, or what the forward made of them, read them from a second product. */
 export function recompute(g: Builder, graph: Graph, least = large): Graph {
-  const nodes = topological(valuesOf(graph));
+  const nodes = nodesOf(graph);
   const forward = forwardNodes(graph);
   const kept = operandsOf(nodes.filter((n) => !forward.has(n)));
   const again = new Map<Value, Value>();

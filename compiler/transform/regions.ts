@@ -1,7 +1,7 @@
 // Where kernels begin and end. A region becomes one kernel (an algorithm several): its outputs go to memory, and all else that it needs
 // is computed where it is read. Nodes are visited from the results down; what each is read by, and at which index, decides.
 import type { Graph, Node, Value } from "../graph/node.ts";
-import { topological, valuesOf } from "../graph/walk.ts";
+import { nodesOf, valuesOf } from "../graph/walk.ts";
 import { biasOf } from "../ops/attention.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import { nth } from "../ops/common.ts";
@@ -18,7 +18,7 @@ export interface FuseOptions extends MergeOptions {
 }
 /** The kernels of a graph, each after those that make what it reads. */
 export function fuse(graph: Graph, options: FuseOptions = {}): Region[] {
-  const nodes = topological(valuesOf(graph));
+  const nodes = nodesOf(graph);
   const plan = new Plan(nodes, graph, options);
   for (const node of nodes.toReversed()) plan.visit(node);
   return merge(plan.parts(nodes), new Set(valuesOf(graph)), options);

@@ -192,12 +192,9 @@ function turned(g: Builder, values: readonly Value[]): Value[] {
     const other = node.op.name === "reduce" ? side.of(nth(node.results, 0)) : null;
     if (other) others.set(node, other);
   }
-  const made = new Map<Node, readonly Value[]>();
-  const all = rebuild(g, [...others.values(), ...values], (node, args) => {
+  const all = rebuild(g, [...others.values(), ...values], (node, _, now) => {
     const other = others.get(node);
-    const results = other ? [nth(made.get(other.node) ?? [], other.index)] : g.add(node.op, args, node.attrs).results;
-    made.set(node, results);
-    return results;
+    return other ? [now(other)] : null;
   });
   return all.slice(others.size);
 }

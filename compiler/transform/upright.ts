@@ -1,10 +1,13 @@
-// A fold of what is read turned, down the columns of what lies in memory, is a fold of that along another axis, in its own order.
+// A fold of what is read turned, down the columns of what lies in memory, is a fold of that along another axis, in its own order. What ranges pick, of
+// much less, is picked in the order in which it is read.
 import type { Builder, Graph, Value } from "../graph/node.ts";
 import * as b from "../ops/build.ts";
 import { nth } from "../ops/common.ts";
 import { madeBy } from "../rewrite/pattern.ts";
 import { type Rule, rewriteGraph } from "../rewrite/rule.ts";
+import { fromTo } from "../types/numbers.ts";
 import { count, dims } from "../types/type.ts";
+import { affineOf } from "./affine.ts";
 
 /** Smaller ones are read from the caches, in whatever order. */
 const least = 1 << 16;
@@ -90,6 +93,44 @@ export const uprightFolds = (smallest: number): Rule => ({
     ];
   },
 });
-/** `smallest`: elements that a fold must have. */
+/** So many times as much is picked as there is. */
+const manyTimes = 8;
+/** As a Toeplitz matrix for each column of x: what lies behind the places that are picked goes before them. */
+export const uprightTakes = (smallest: number): Rule => ({
+  name: "transpose(take(x, ranges)) = take(transpose(x), ranges)",
+  root: "transpose",
+  apply(v, g) {
+    const perm = madeBy(v, "transpose")?.attrs.perm;
+    const take = madeBy(v.node.args[0] ?? v, "gather");
+    const [x, index] = take?.args ?? [];
+    if (!perm || !take || !x || !index || take.attrs.batch > 0 || count(v.type) < smallest) return null;
+    if (count(v.type) < manyTimes * count(x.type) || !affineOf(index)) return null;
+    const [axis, many] = [take.attrs.axis, index.type.shape.length];
+    const isPick = (a: number): boolean => a >= axis && a < axis + many;
+    const lead = perm.length - many;
+    if (axis === lead || !perm.slice(lead).every(isPick)) return null;
+    const order = [...perm.slice(0, lead).map((a) => (a < axis ? a : a + 1 - many)), axis];
+    const turned = b.transpose(
+      g,
+      index,
+      perm.slice(lead).map((a) => a - axis),
+    );
+    const places = b.broadcast(g, turned, dims(v.type), fromTo(lead, perm.length));
+    return b.make1(g, "gather", [b.after(g, b.transpose(g, x, order), []), places], { axis: lead, batch: lead });
+  },
+  examples: (g) => {
+    const range = (axis: number): Value => b.broadcast(g, b.iota(g, 9), [9, 9], [axis]);
+    const far = b.sub(g, range(0), range(1));
+    const taken = b.make1(g, "gather", [b.param(g, "x", { dtype: "f32", shape: [2, 3, 3] }), far], {
+      axis: 1,
+      batch: 0,
+    });
+    return [
+      [0, 3, 1, 2],
+      [3, 0, 2, 1],
+    ].map((perm) => b.transpose(g, taken, perm));
+  },
+});
+/** `smallest`: elements that a fold, or what is picked, must have. */
 export const foldUpright = (g: Builder, graph: Graph, smallest = least): Graph =>
-  rewriteGraph(g, graph, [uprightFolds(smallest)]);
+  rewriteGraph(g, graph, [uprightFolds(smallest), uprightTakes(smallest)]);

@@ -36,15 +36,11 @@ function withShifted(g: Builder, graph: Graph): Graph {
   const results = valuesOf(graph);
   const sums = sumsIn(results);
   if (sums.size === 0) return graph;
-  const made = new Map<Node, readonly Value[]>();
-  const now = (v: Value): Value => made.get(v.node)?.[v.index] ?? v;
-  for (const node of topological(results)) {
+  const values = rebuild(g, results, (node, _, now) => {
     const terms = sums.get(node);
-    g.where = node.where;
-    made.set(node, terms ? [summed(g, terms, now)] : g.add(node.op, node.args.map(now), node.attrs).results);
-  }
-  g.where = null;
-  return withValues(graph, results.map(now));
+    return terms ? [summed(g, terms, now)] : null;
+  });
+  return withValues(graph, values);
 }
 /**
  * What windows' gradients of matrices share is the right operand: turned, it is the left one, which is copied once for all of them, and the windows

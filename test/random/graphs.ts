@@ -4,7 +4,7 @@ import { rounded } from "../../compiler/graph/array.ts";
 import type { GraphBuilder } from "../../compiler/graph/builder.ts";
 import type { Graph, NdArray, Result, Value } from "../../compiler/graph/node.ts";
 import { verifyGraph } from "../../compiler/graph/verify.ts";
-import { storeOf, topological, valuesOf } from "../../compiler/graph/walk.ts";
+import { nodesOf, storeOf, topological } from "../../compiler/graph/walk.ts";
 import * as b from "../../compiler/ops/build.ts";
 import { type Observer, silent } from "../../compiler/pass.ts";
 import { afterGradients, beforeGradients } from "../../compiler/pipeline.ts";
@@ -43,8 +43,7 @@ export function withGradients({ g, graph }: Pick<RandomGraph, "g" | "graph">): G
   return { name: graph.name, results: [...graph.results, ...made] };
 }
 /** Whether it has an attention's gradient, which has none of its own. */
-export const isTwice = (graph: Graph): boolean =>
-  topological(valuesOf(graph)).some((n) => n.op.name === "attention_backward");
+export const isTwice = (graph: Graph): boolean => nodesOf(graph).some((n) => n.op.name === "attention_backward");
 /** Through all passes, with gradients, `ran` being told of each. */
 export function prepared(
   { g, graph }: Pick<RandomGraph, "g" | "graph">,

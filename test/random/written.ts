@@ -5,7 +5,7 @@ import { elaborate, load, type Request, type Sizes } from "../../compiler/check/
 import type { Loaded } from "../../compiler/check/modules.ts";
 import { interpret } from "../../compiler/graph/interpret.ts";
 import { type Graph, isHidden, type NdArray, type Result, type Store, type Value } from "../../compiler/graph/node.ts";
-import { storeOf, topological, valuesOf } from "../../compiler/graph/walk.ts";
+import { nodesOf, storeOf, valuesOf } from "../../compiler/graph/walk.ts";
 import { item } from "../../compiler/kernel/expr.ts";
 import * as b from "../../compiler/ops/build.ts";
 import { silent } from "../../compiler/pass.ts";
@@ -74,7 +74,7 @@ function asElaborated(loaded: Loaded, request: Omit<Request, "entries">, { name,
   const seeds = ends.map(({ role, name: of, value }) =>
     role === "loss" ? b.like(e.g, value, 1) : b.param(e.g, `${entry}/cotangent.${of}`, value.type),
   );
-  const leaves = new Map(topological(valuesOf(graph)).map((n) => [storeOf(n), item(n.results, 0)]));
+  const leaves = new Map(nodesOf(graph).map((n) => [storeOf(n), item(n.results, 0)]));
   const wanted = results.filter((r) => r.role === "gradient");
   const wrt = wanted.map((r) => leaves.get(storeOfGradient(r.name)) as Value);
   const made = gradients(
