@@ -301,7 +301,7 @@ const panelsForm: Form<StorePanels> = {
 };
 const planForm: Form<Plan> = { name: "plan", print: printPlan, verify: () => undefined };
 
-const isTogether = (graph: Graph): boolean => topological(valuesOf(graph)).some(({ op }) => op.lower === "together");
+const isTogether = (graph: Graph): boolean => nodesOf(graph).some(({ op }) => op.lower === "together");
 function requireAlone(graphs: readonly Graph[], { name }: Backend): void {
   if (name !== "host" && graphs.some(isTogether))
     throw new Problem(`many workers cannot use the target ${name} yet`, `use ${askedTarget("host")}`);

@@ -13,7 +13,7 @@ import {
   type Value,
   type Workers,
 } from "../graph/node.ts";
-import { storeOf, topological, valuesOf, withValues } from "../graph/walk.ts";
+import { nodesOf, storeOf, withValues } from "../graph/walk.ts";
 import { cutAt, even, isCut, localShape, whole } from "../ops/across.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import * as b from "../ops/build.ts";
@@ -63,7 +63,7 @@ class Partition implements Workers {
     [this.g, this.count, this.places] = [g, count, places];
     this.routings = new Routings(g, count);
     this.parts = new Parts(g, count, this.routings);
-    const nodes = topological(valuesOf(graph));
+    const nodes = nodesOf(graph);
     this.exchanged = new Set(nodes.flatMap((node) => (this.isOfExperts(node) ? [nth(node.args, 2).node] : [])));
     for (const node of nodes) this.visit(node);
   }
