@@ -123,7 +123,8 @@ function readByRow(
     const lead = shapeOf(v).slice(0, -1);
     if (!isOwn(at.slice(0, -1), lead)) elsewhere.add(v);
     if (d.inlines(v)) return null;
-    const isShort = (shapeOf(v).at(-1) ?? 0) <= (d.choices.shortRow ?? 0) && dtypeOf(v.type) !== "bool";
+    const n = shapeOf(v).at(-1) ?? Infinity; // a number is no row
+    const isShort = n <= (d.choices.shortRow ?? 0) && dtypeOf(v.type) !== "bool";
     if (isShort && isOwn(at.slice(0, -1), lead)) found.add(v);
     else if (!isOwn(at, shapeOf(v)) && at.some((x) => dependsOn(x, row))) others.add(v);
     return k.variable("t", scalarOf(dtypeOf(v.type)));
