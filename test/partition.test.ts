@@ -7,7 +7,7 @@ import type { Loaded } from "../compiler/check/modules.ts";
 import { GraphBuilder } from "../compiler/graph/builder.ts";
 import { interpret } from "../compiler/graph/interpret.ts";
 import type { Graph, NdArray, Placement, Store, Value } from "../compiler/graph/node.ts";
-import { valuesOf } from "../compiler/graph/walk.ts";
+import { nodesOf, valuesOf } from "../compiler/graph/walk.ts";
 import { cutAt, isCut, whole } from "../compiler/ops/across.ts";
 import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";
@@ -15,7 +15,7 @@ import { silent } from "../compiler/pass.ts";
 import { type BuildRequest, toGraphs } from "../compiler/pipeline.ts";
 import { partition } from "../compiler/transform/partition.ts";
 import type { DType } from "../compiler/types/dtype.ts";
-import { dims, dtypeOf, type } from "../compiler/types/type.ts";
+import { count, dims, dtypeOf, type } from "../compiler/types/type.ts";
 import { filled, samples, storesOf } from "./graphs.ts";
 import { placesOf, together, wholeOf } from "./together.ts";
 
@@ -96,6 +96,48 @@ test("what all have is made in parts where it is added to parts; parts one after
     const places = (store: string): Placement => (store === "x" ? cutAt(axis) : whole);
     for (const own of together(partition(g, graph, 2, places), held, places, 2))
       wanted.forEach((want, i) => requireEqual(`number ${i}, axis ${axis}`, own[i], want));
+  }
+});
+
+const builder = new GraphBuilder(ops);
+/** How many numbers two workers have in the end that came from both, by op; and each that they make is right. */
+function movedBy(value: Value, places: (store: string) => Placement): Record<string, number> {
+  const held = new Map([...storesOf([value])].map(([name, x]) => [name, name === "index" ? squared(x) : x]));
+  const graph: Graph = { name: "moved", results: [{ role: "output", name: "y", value }] };
+  const made = partition(builder, graph, 2, places);
+  const [wanted] = interpret([value], held, { exact: true });
+  for (const [own] of together(made, held, places, 2)) requireEqual("a product", own, wanted as NdArray);
+  const moved: Record<string, number> = {};
+  for (const { op, results } of nodesOf(made))
+    if (op.lower === "together")
+      moved[op.name] = (moved[op.name] ?? 0) + results.reduce((n, r) => n + count(r.type), 0);
+  return moved;
+}
+test("a product in parts moves the smaller of what is cut otherwise; rows go to vectors of experts that are many", () => {
+  for (const [rows, columns] of [
+    [4, 50],
+    [40, 2],
+  ] as const) {
+    const x = b.param(builder, `x${rows}`, type("f32", [2, rows, 3]));
+    const w = b.param(builder, `w${rows}`, type("f32", [2, 3, columns]));
+    const moved = movedBy(b.dot(builder, x, w), (store) => cutAt(store.startsWith("x") ? 1 : 0));
+    const whole = 2 * rows * columns; // the result
+    assert.equal(moved, { all_gather: whole + 2 * 3 * Math.min(rows, columns) });
+  }
+  for (const [choices, experts] of [
+    [4, 8],
+    [40, 2],
+  ] as const) {
+    const by = b.route(builder, b.param(builder, "index", type("i32", [choices])), experts);
+    const x = b.dispatch(builder, b.param(builder, "x", type("f32", [choices, 3])), by);
+    const vectors = b.param(builder, "vectors", type("f32", [experts, 3]));
+    const moved = movedBy(b.combine(builder, b.mul(builder, x, b.take(builder, vectors, by.expert)), by), () =>
+      cutAt(0),
+    );
+    const result = choices * 3;
+    if (experts > choices)
+      assert.equal(moved["exchange"], choices * 3 + (choices / 2) * 3 + choices); // there, back, and whose each is
+    else assert.equal(moved, { all_gather: result + experts * 3 });
   }
 });
 

@@ -13,6 +13,12 @@ export const isCut = (p: Placement): p is CutAt => p.kind === "cut";
 /** What is added up along the axis must have nothing in rows of nothing. */
 export const summed = (axis: number, cut: Cut): Placement => ({ ...cutAt(axis, cut), clean: true });
 
+/** Whether each worker has of what is placed as `p` what it has of it as `q`. */
+export function isThere(p: Placement, q: Placement): boolean {
+  if (p.kind !== "cut" || q.kind !== "cut") return p.kind === "whole";
+  if (p.cut.kind === "even" || q.cut.kind === "even") return p.axis === q.axis && p.cut.kind === q.cut.kind;
+  return p.axis === q.axis && p.cut.by === q.cut.by && p.cut.owned === q.cut.owned;
+}
 /** Of several cuts the one that the others are brought to: rows at their groups' owners, other rows, even ones. */
 export function leading(args: readonly Placement[]): CutAt | undefined {
   const rank = ({ cut }: CutAt): number => (cut.kind === "even" ? 2 : cut.owned ? 0 : 1);

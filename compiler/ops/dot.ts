@@ -1,9 +1,9 @@
 // The contraction of two tensors.
-import type { Builder, Mapped, NdArray, Node, Placement, Routing, Value } from "../graph/node.ts";
+import type { Across, Builder, Mapped, NdArray, Node, Placement, Routing, Value } from "../graph/node.ts";
 import { product } from "../types/numbers.ts";
 import { equal, equalAll } from "../types/size.ts";
-import { dims, dtypeOf, showType, type Type, type } from "../types/type.ts";
-import { type CutAt, cutAt, isCut, partial, summed, whole } from "./across.ts";
+import { count, dims, dtypeOf, showType, type Type, type } from "../types/type.ts";
+import { type CutAt, cutAt, isCut, isThere, partial, summed, whole } from "./across.ts";
 import { none } from "./attrs.ts";
 import * as b from "./build.ts";
 import { at, define, made, need, needFloat, needSame, nth, one, sample } from "./common.ts";
@@ -34,12 +34,7 @@ export const dot = define<"dot">({
       b.isTurned(y) ? b.swap(g, b.dot(g, turned, x)) : b.dot(g, b.swap(g, x), dz),
     ]);
   },
-  across(node, args) {
-    const rank = dims(one(node.args).type).length;
-    const first = chunked(args).find(([p, q]) => isCut(p) || isCut(q));
-    const rule = first && productAcross(...first, rank);
-    return rule ? { args: chunked(args).flatMap(() => rule.args), results: [rule.result] } : null;
-  },
+  across: leastMoved,
   mapped(args, _, g) {
     const space = spaceOf(args);
     const products = chunked(args).map(([x, y]) => mappedDot(g, x, y, space));
@@ -74,15 +69,29 @@ function sumOfProducts(g: Builder, depths: readonly number[]): Node {
   const args = depths.flatMap((k, i) => [sample(g, "f32", [5, k], `a${i}`), sample(g, "f32", [k, 6], `b${i}`)]);
   return b.make(g, "dot", args, none);
 }
-/** What both operands of a product must be, and what it then is: along the batch, the rows, the columns, or the depth, which is a sum. */
-function productAcross(p: Placement, q: Placement, rank: number): { args: [Placement, Placement]; result: Placement } {
+interface Cuts {
+  readonly args: readonly [Placement, Placement];
+  readonly result: Placement;
+}
+/** What both operands of a product must be where the `side` is cut so, and what it then is: along the batch, the rows, the columns, or the depth, which is a sum. */
+function productAcross({ axis, cut }: CutAt, side: 0 | 1, rank: number): Cuts {
   const [rows, last] = [rank - 2, rank - 1];
-  const at = isCut(p) ? p : (q as CutAt);
-  const { axis, cut } = at;
   if (axis < rows) return { args: [cutAt(axis, cut), cutAt(axis, cut)], result: cutAt(axis, cut) };
-  const isDepth = at === p ? axis === last : axis === rows;
+  const isDepth = side === 0 ? axis === last : axis === rows;
   if (isDepth) return { args: [summed(last, cut), summed(rows, cut)], result: partial("sum") };
-  return { args: at === p ? [at, whole] : [whole, at], result: cutAt(axis, cut) };
+  return { args: side === 0 ? [cutAt(axis, cut), whole] : [whole, cutAt(axis, cut)], result: cutAt(axis, cut) };
+}
+/** Of the ways that the operands' cuts offer, the one for which the fewest elements go from worker to worker. */
+function leastMoved(node: Node, args: readonly Placement[]): Across<typeof none> | null {
+  const [rank, made] = [dims(one(node.args).type).length, count(one(node.results).type)];
+  const ways = args.flatMap((p, i) => (isCut(p) ? [productAcross(p, i % 2 === 0 ? 0 : 1, rank)] : []));
+  const moved = ({ args: to, result }: Cuts): number =>
+    node.args.reduce(
+      (n, { type }, i) => n + (isThere(nth(args, i), nth(to, i % 2)) ? 0 : count(type)),
+      result.kind === "partial" ? made : 0,
+    );
+  const [least] = ways.toSorted((p, q) => moved(p) - moved(q));
+  return least ? { args: args.map((_, i) => nth(least.args, i % 2)), results: [least.result] } : null;
 }
 function productOf(a: Type, c: Type): Type {
   needFloat("`@`", a);

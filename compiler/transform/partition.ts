@@ -64,7 +64,7 @@ class Partition implements Workers {
     this.routings = new Routings(g, count);
     this.parts = new Parts(g, count, this.routings);
     const nodes = nodesOf(graph);
-    this.exchanged = new Set(nodes.flatMap((node) => (this.isOfExperts(node) ? [nth(node.args, 2).node] : [])));
+    this.exchanged = new Set(nodes.flatMap((node) => this.ofExperts(node) ?? []));
     for (const node of nodes) this.visit(node);
   }
 
@@ -105,13 +105,16 @@ class Partition implements Workers {
     if (!known) throw new Bug(`${v.node.op.name} has no place among workers`);
     return known;
   }
-  /** Products whose matrices are experts that workers share. */
-  private isOfExperts({ op, args }: Node): boolean {
-    if (op.name !== "ragged_dot") return false;
-    const offsets = nth(args, 2);
-    const groups = nth(dims(offsets.type), 0) - 1;
-    const store = storeUnder(nth(args, 1));
-    return offsets.node.op.name === "route" && groups % this.count === 0 && store !== null && isCut(this.places(store));
+  /** The routing of a product whose matrices are experts that workers share; of rows that each take a vector of their expert, where these are many. */
+  private ofExperts({ op, args }: Node): Node | null {
+    if (op.name !== "ragged_dot" && op.name !== "gather") return null;
+    const isProduct = op.name === "ragged_dot";
+    const [experts, { node: by, index }] = isProduct ? [nth(args, 1), nth(args, 2)] : [nth(args, 0), nth(args, 1)];
+    if (by.op.name !== "route" || index !== (isProduct ? 1 : 3)) return null;
+    const groups = nth(dims(experts.type), 0);
+    const isWorth = isProduct || groups * this.count >= nth(dims(nth(by.args, 0).type), 0);
+    const store = storeUnder(experts);
+    return isWorth && groups % this.count === 0 && store !== null && isCut(this.places(store)) ? by : null;
   }
   private visit(node: Node): void {
     this.g.where = node.where;

@@ -16,8 +16,8 @@ interface Routings {
   all(by: Node): b.Route;
   /** Rows sent to the owners of their groups, or back. */
   exchange(rows: Value, by: Node, back: boolean): Value;
-  /** bool[choices]: which rows at their groups' owner are rows of something. */
-  valid(by: Node): Value;
+  /** Which rows of those sorted, here or at their groups' owner, are rows of something. */
+  valid(by: Node, owned: boolean): Value;
 }
 
 export class Parts {
@@ -133,9 +133,9 @@ export class Parts {
     );
   }
   private cleaned(x: Value, { axis, cut }: CutAt): Value {
-    if (cut.kind !== "rows" || !cut.owned) return x;
-    const valid = this.routings.valid(cut.by);
-    return this.byChoice(x, axis, this.routings.choices(cut.by), (rows) => {
+    if (cut.kind !== "rows") return x;
+    const valid = this.routings.valid(cut.by, cut.owned);
+    return this.byChoice(x, axis, nth(dims(valid.type), 0), (rows) => {
       const mask = b.broadcast(this.g, valid, dims(rows.type), [0]);
       return dtypeOf(x.type) === "bool" ? b.and(this.g, mask, rows) : b.where(this.g, mask, rows, 0);
     });

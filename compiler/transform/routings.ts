@@ -39,7 +39,8 @@ export class Routings {
   exchange(rows: Value, by: Node, back: boolean): Value {
     return b.make1(this.g, "exchange", [rows, this.ends(by)], { workers: this.count, back });
   }
-  valid(by: Node): Value {
+  valid(by: Node, owned: boolean): Value {
+    if (!owned) return b.ge(this.g, this.local(by).order, 0);
     const [n, own] = [this.choices(by), this.groups(by) / this.count];
     const last = b.broadcast(this.g, b.slice(this.g, this.offsets(by), 0, own, 1), [n, 1], [1]);
     return b.lt(this.g, b.iota(this.g, n), b.reshape(this.g, last, [n]));
