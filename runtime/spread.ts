@@ -38,12 +38,7 @@ class Spread implements Executable {
         `worker ${other} has other inputs of ${entry} than worker 0`,
         "every worker is given the whole batch, in the same order: draw it from the same seed",
       );
-    try {
-      return await this.#inner.run(entry, new Map(own), { ...at, rank: this.#workers.rank });
-    } catch (error) {
-      if (!(error instanceof Problem)) this.#workers.lost(); // it had begun
-      throw error;
-    }
+    return this.#workers.within(() => this.#inner.run(entry, new Map(own), { ...at, rank: this.#workers.rank }));
   }
   close(): void {
     this.#inner.close();

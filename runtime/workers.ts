@@ -37,8 +37,8 @@ export class Workers {
   readonly #here: Here;
   /** Why nothing is done together any more. */
   #over: Problem | null = null;
-  /** An entry ended within what the others wait in: nothing can be told to them. */
-  #lost = false;
+  /** An entry runs, or has failed: others may wait in it, where nothing can be told to them. */
+  #inside = false;
 
   constructor(wire: Wire) {
     this.#wire = wire;
@@ -106,7 +106,7 @@ export class Workers {
   }
   /** What is to be thrown for an error of this worker, which the others then know of: it says why if no worker before it has failed too. */
   failed(error: unknown): unknown {
-    if (this.size === 1 || this.#over || this.#lost) return error;
+    if (this.size === 1 || this.#over || this.#inside) return error;
     const first = this.#tell(1, "", 0).findIndex((t) => t.failed);
     this.#end(new Elsewhere(first));
     return first === this.rank ? error : this.#over;
@@ -117,15 +117,23 @@ export class Workers {
     this.#end(new Problem("the workers have parted", "train once in a process"));
     this.#wire.finalize();
   }
-  /** An entry has failed on this worker while others may wait in it: they can only be ended, as this process' end does. */
-  lost(): void {
-    this.#lost = true;
+  /** Runs an entry. If it fails once it has begun, others may wait in it for this worker: they can only be ended, as the end of this process does. */
+  async within<T>(work: () => Promise<T>): Promise<T> {
+    this.#inside = true;
+    try {
+      const result = await work();
+      this.#inside = false;
+      return result;
+    } catch (error) {
+      this.#inside = !(error instanceof Problem); // what is wrong with inputs is said before it begins
+      throw error;
+    }
   }
-  /** A process' end with an error: all others' too, and after it was said where they know of it. */
+  /** A process' end: with an error all others' too, and after it was said where they know of it; else it waits for theirs. */
   atExit(code: number): void {
-    if (code === 0) return; // MPI ends as it should
-    if (this.#over) this.#wire.finalize();
-    else this.#wire.abort(code);
+    if (!this.#over && (code !== 0 || this.#inside)) return this.#wire.abort(code === 0 ? 1 : code);
+    if (!this.#over) this.numbers("the end of the process", 0);
+    this.#wire.finalize();
   }
 
   #end(why: Problem): Problem {
@@ -228,6 +236,15 @@ export function workers(): Workers {
 }
 function started(): Workers {
   const all = new Workers(begun());
-  process.on("exit", (code) => all.atExit(code));
+  // before MPI ends as mpi.ts has it, which waits for the others; later ones that let go of files go before it
+  process.prependListener("exit", (code) => {
+    try {
+      all.atExit(code);
+    } catch (error) {
+      process.exitCode = 1; // nobody is left to throw it to
+      if (error instanceof Problem && !(error instanceof Elsewhere))
+        process.stderr.write(`error: ${error.message}\n  help: ${error.help}\n`);
+    }
+  });
   return all;
 }

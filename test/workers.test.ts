@@ -92,6 +92,37 @@ test("workers that do different things, or have different options, are told apar
   const unlike = thrown(() => others.requireAlike({ "--seed": "0", "--data": "book" }));
   assert.match(unlike.message, "worker 1 has another --data than worker 0: cook, not book");
 });
+test("a process that ends without an error says so to those that go on; within an entry, or with an error, it ends them", async () => {
+  let told: string[] = [];
+  const ending = (other: (own: Uint8Array) => Uint8Array = alike): Workers => {
+    told = [];
+    const [abort, finalize] = [(code: number) => void told.push(`abort ${code}`), () => void told.push("finalize")];
+    let now = alike;
+    const allGather = (own: Uint8Array): Uint8Array => Uint8Array.from(Buffer.concat([own, now(own)]));
+    const all = new Workers({ rank: 0, size: 2, allGather, abort, finalize });
+    now = other;
+    return all;
+  };
+  ending().atExit(0);
+  assert.equal(told, ["finalize"]);
+  const goesOn = ending((own) => (own.length === 24 ? saying(0, 7, 0)() : Buffer.from("run x".padEnd(96, "\0"))));
+  assert.match(thrown(() => goesOn.atExit(0)).message, "worker 1 is at `run x`, worker 0 at `the end of the process`");
+  ending().atExit(3);
+  assert.equal(told, ["abort 3"]);
+  const inside = ending();
+  void inside.within(() => new Promise(() => {}));
+  inside.atExit(0);
+  assert.equal(told, ["abort 1"]);
+  for (const [error, then] of [
+    [new Problem("a shape", "another"), "finalize"],
+    [new Error("MPI_Waitall"), "abort 1"],
+  ] as const) {
+    const failing = ending();
+    await failing.within(() => Promise.reject(error)).catch(() => {});
+    failing.atExit(0);
+    assert.equal(told, [then]);
+  }
+});
 test("the executable of one of several is that of the whole: its own rows go in, all come out", async () => {
   const inner = new FakeExecutable();
   const stores = inner.stores.map((s) => (s.name.startsWith("experts") ? { ...s, shape: [1, 4], split: 2 } : s));
