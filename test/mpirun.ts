@@ -3,7 +3,7 @@ import { spawnSync } from "node:child_process";
 
 const { stdout } = spawnSync("mpirun", ["--version"], { encoding: "utf8" });
 /** Open MPI's wants to hear that there are more workers than cores, that they may run as root, and on any core. */
-const command = /Open MPI/.test(String(stdout))
+const command = /Open MPI/.test(stdout)
   ? ["mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none"]
   : ["mpirun"];
 const tried = spawnSync("mpirun", [...command.slice(1), "-n", "2", "true"], { encoding: "utf8" });
