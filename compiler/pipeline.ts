@@ -88,7 +88,7 @@ export function requireRight(loaded: Loaded): void {
 
 /**
  * A checked program in numbers: the entries' graphs with their gradients and optimizer, and `init`. `held` is told of the stores that the
- * program names before any pass runs, and may refuse them.
+ * program names, as one worker has them, before any pass runs, and may refuse them.
  */
 export function toGraphs(
   loaded: Loaded,
@@ -103,9 +103,10 @@ export function toGraphs(
       entries: request.entries.map(methodOf),
     }),
   );
-  held?.(elaborated.stores());
-  const added: Added = { stores: [], starts: [] };
   const { workers = 1 } = request;
+  const ofOne = (stores: readonly Store[]): Store[] => stores.map((s) => (workers > 1 ? partOf(s, workers) : s));
+  held?.(ofOne(elaborated.stores()));
+  const added: Added = { stores: [], starts: [] };
   const spread: Spread = { workers, stores: () => [...elaborated.stores(), ...added.stores] };
   const graphs = elaborated.entries.flatMap((entry) => {
     const wanted = methods.get(entry.name)?.gradients ?? false;
@@ -116,7 +117,7 @@ export function toGraphs(
   const init = { ...start, results: [...start.results, ...added.starts] };
   const first = keysAsInputs(elaborated.g, through(afterGradients(elaborated.g, observer, {}, spread), init, observer));
   const hidden = workers > 1 ? [...hiddenStores, rankStore] : hiddenStores;
-  const stores = [...spread.stores().map((s) => (workers > 1 ? partOf(s, workers) : s)), ...hidden, ...first.stores];
+  const stores = [...ofOne(spread.stores()), ...hidden, ...first.stores];
   return timed("prepare", observer, () => prepare(elaborated.g, { stores, graphs: [first.graph, ...graphs] }));
 }
 /** What elaboration is asked for. */

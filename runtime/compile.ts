@@ -22,7 +22,7 @@ import { hostBackend } from "./host/backend.ts";
 import { hash } from "./host/cache.ts";
 import type { KernelBuild } from "./host/compile.ts";
 import { beginKernels, hostExecutable } from "./host/executable.ts";
-import { cores, freeMemory } from "./host/machine.ts";
+import { cores } from "./host/machine.ts";
 import { ScheduleCache, type Schedules } from "./host/schedules.ts";
 import { toolchain } from "./host/toolchain.ts";
 import { type Figures, ownPlans, type PlanCache, type Planned, type PlanPlace } from "./plans.ts";
@@ -224,9 +224,9 @@ function telling(backend: Backend, begun: KernelBuild | null): Backend {
 }
 /** Refuses parameters that the target's memory does not hold, when the plan is not made yet. */
 const fitting =
-  ({ target }: TargetRequest): NonNullable<Told["held"]> =>
+  ({ target, together = alone }: TargetRequest): NonNullable<Told["held"]> =>
   (stores) =>
-    requireParameters(stores, target === "cuda" ? deviceMemory() : freeMemory());
+    requireParameters(stores, target === "cuda" ? { bytes: deviceMemory() } : together.memory());
 /** Of the first GPU; no limit where none is found, which is said when the plan is loaded. */
 function deviceMemory(): number {
   try {
@@ -262,13 +262,14 @@ export function planned(
 }
 async function executableOf(
   made: Planned | Made,
-  { target, compiling, threads = cores() }: TargetRequest,
+  { target, compiling, threads = cores(), together = alone }: TargetRequest,
   observer: Debugger,
   begun: KernelBuild | null,
 ): Promise<Executable> {
   if (made.plan === null) return referenceExecutable(made.program);
   if (target === "cuda") return cudaExecutable(made.plan, { compiling, ...(await observer.kernels(made.plan, 1)) });
-  return hostExecutable(made.plan, { compiling, threads, begun, ...(await observer.kernels(made.plan, threads)) });
+  const kernels = await observer.kernels(made.plan, threads);
+  return hostExecutable(made.plan, { compiling, threads, begun, free: together.memory(), ...kernels });
 }
 export function figuresOf(program: Elaborated, plan: Plan | null): Figures {
   const held = (role: string): number =>

@@ -5,7 +5,8 @@ import { hostname, tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { setTimeout } from "node:timers/promises";
 import { Problem } from "../compiler/diagnostic.ts";
-import { cores } from "./host/machine.ts";
+import type { Free } from "../compiler/plan/bytes.ts";
+import { cores, freeMemory } from "./host/machine.ts";
 import { workers as begun, launched } from "./mpi.ts";
 import type { Workers as Native } from "./native.ts";
 
@@ -18,9 +19,10 @@ export class Elsewhere extends Problem {
     super(`worker ${rank} has failed`, "it says why");
   }
 }
-/** Of the workers on one machine: the first of them, how many share this one's cores, and how many of the launcher's cores none of them may use. */
+/** Of the workers on one machine: the first of them, how many there are, how many share this one's cores, and how many of the launcher's cores none of them may use. */
 interface Here {
   readonly first: number;
+  readonly count: number;
   readonly sharing: number;
   readonly idle: number;
 }
@@ -44,10 +46,14 @@ export class Workers {
     this.#wire = wire;
     this.rank = wire.rank;
     this.size = wire.size;
-    this.#here = this.size === 1 ? { first: 0, sharing: 1, idle: 0 } : this.#found();
+    this.#here = this.size === 1 ? { first: 0, count: 1, sharing: 1, idle: 0 } : this.#found();
     this.idle = this.#here.idle;
     const own = Math.max(1, Math.floor(cores() / this.#here.sharing));
     this.threads = this.size === 1 ? undefined : Math.min(...this.numbers("threads", own));
+  }
+  /** What this machine has for plans of its workers. */
+  memory(): Free {
+    return { bytes: freeMemory(), sharing: this.#here.count };
   }
   /** What each worker has to say of `what`. */
   numbers(what: string, own: number): Float64Array {
@@ -171,6 +177,7 @@ export class Workers {
     const own = all[this.rank]?.[1];
     return {
       first: all.findIndex(isHere),
+      count: cores.length,
       sharing: cores.filter((list) => list === own).length,
       idle: Math.max(0, counted([ofMpirun()]) - counted(cores)),
     };

@@ -30,6 +30,18 @@ function requireEqual(what: string, found: NdArray | undefined, wanted: NdArray)
   });
 }
 
+test("whether parameters fit is asked of what one worker has of them", () => {
+  const request: BuildRequest = {
+    sizes: { D: 8, H: 8, L: 1, Heads: 2, E: 4, V: 16, Context: 4, B: 2, T: 4, Steps: 1 },
+    precision: "f32",
+    entries: [{ name: "train", method: "train", sizes: {} }],
+    workers: 2,
+  };
+  let held: readonly Store[] = [];
+  toGraphs(loadFile("examples/gpt-moe.moe"), request, silent(), (stores) => void (held = stores));
+  const experts = held.filter((s) => s.role === "parameter" && s.stack > 0);
+  assert.ok(experts.length > 0 && experts.every((s) => s.split === 2 && dims(s.type)[0] === 2));
+});
 test("every op, its arguments cut along any axis", () => {
   let cut = 0;
   for (const { name, node, g } of samples()) {

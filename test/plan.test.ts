@@ -329,7 +329,7 @@ test("bytes by what they hold", () => {
   assert.match(printPlan(plan), /buffer kept: f32\[16\], rows of 16, at \d+, 64 B, steps 1 to 2/);
   const error = (() => {
     try {
-      return requireMemory(plan, 4095);
+      return requireMemory(plan, { bytes: 8191, sharing: 2 });
     } catch (e) {
       return e;
     }
@@ -340,6 +340,8 @@ test("bytes by what they hold", () => {
     /^the plan needs 1050000 TiB and no machine has them; .*\n {2}scratch/,
   );
   assert.ok(error instanceof Problem && /scratch: f32\[16, 16\], 1 KiB/.test(error.message), String(error));
+  assert.match(error.message, /are free for each of 2 workers;/);
+  requireMemory(plan, { bytes: 8192, sharing: 2 });
   assert.equal([0, 1023, 1024, 1536, 2 ** 31].map(showBytes), ["0 B", "1020 B", "1 KiB", "1.5 KiB", "2 GiB"]);
 });
 test("without gradients, activations are the temporaries at their most", () => {

@@ -77,7 +77,10 @@ test("what is said of a plan's buffers names each once, and not where each step 
   assert.ok(rests.length > 40);
   const printed = printPlan(plan);
   for (const { name } of rests) assert.not.ok(printed.includes(`  buffer ${name}:`));
-  assert.throws(() => requireMemory(plan, 0), /the largest buffers are(\n {2}[^ ]+: f32\[[\d, ]+\], \S+ \S+){5}$/);
+  assert.throws(
+    () => requireMemory(plan, { bytes: 0 }),
+    /the largest buffers are(\n {2}[^ ]+: f32\[[\d, ]+\], \S+ \S+){5}$/,
+  );
 });
 test("what steps make and send back is right, in places of one buffer that begin anywhere", async () => {
   for (const D of [6, 16]) {

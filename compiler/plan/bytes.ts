@@ -84,21 +84,28 @@ function temporaries(entry: Entry | undefined, buffers: readonly PlanBuffer[], s
   return Math.max(0, ...used.map((i) => (buffers[i]?.offset ?? 0) + (buffers[i]?.bytes ?? 0) - storeBytes));
 }
 
-/** Refuses a plan of more than `available` bytes before anything is allocated: names the largest buffers, and what to lower. `first`: to be tried before. */
-export function requireMemory(plan: Plan, available: number, first = ""): void {
-  if (plan.bytes.arena > available) throw planTooLarge(plan, `${showBytes(available)} are free`, first);
+/** What is free, for so many who each take as much of it. */
+export interface Free {
+  readonly bytes: number;
+  readonly sharing?: number;
+}
+const ofEach = ({ bytes, sharing = 1 }: Free): number => bytes / sharing;
+const shown = (free: Free): string =>
+  `${showBytes(ofEach(free))} are free${(free.sharing ?? 1) > 1 ? ` for each of ${free.sharing} workers` : ""}`;
+/** Refuses a plan of more bytes than are free before anything is allocated: names the largest buffers, and what to lower. `first`: to be tried before. */
+export function requireMemory(plan: Plan, free: Free, first = ""): void {
+  if (plan.bytes.arena > ofEach(free)) throw planTooLarge(plan, shown(free), first);
 }
 /** Refuses a plan whose bytes are not counted exactly any more. */
 export function requireCountable(plan: Plan): void {
   if (!Number.isSafeInteger(plan.bytes.arena)) throw planTooLarge(plan, "no machine has them", "");
 }
-/** Refuses parameters of more than `available` bytes before any plan is made for them; see `requireMemory`. */
-export function requireParameters(stores: readonly Store[], available: number): void {
+/** Refuses parameters of more bytes than are free before any plan is made for them; see `requireMemory`. */
+export function requireParameters(stores: readonly Store[], free: Free): void {
   const parameters = stores.filter((s) => s.role === "parameter");
   const buffers = parameters.map(({ name, type }) => ({ ...dense(type), name, bytes: byteSize(type) }));
   const bytes = sum(buffers.map((b) => b.bytes));
-  if (bytes > available)
-    throw tooLarge("the parameters alone need", bytes, `${showBytes(available)} are free`, buffers, smaller);
+  if (bytes > ofEach(free)) throw tooLarge("the parameters alone need", bytes, shown(free), buffers, smaller);
 }
 const dense = (type: Type): Pick<Large, "dtype" | "shape"> => ({ dtype: dtypeOf(type), shape: dims(type) });
 const smaller = "lower the model's sizes (layers, experts, widths): most of it is parameters and what goes with them";

@@ -34,7 +34,7 @@ export interface CudaOptions extends ExecuteOptions {
 export async function cudaExecutable(plan: Plan, options: CudaOptions = {}): Promise<PlanExecutable> {
   const driver = cudaDriver();
   const [device] = driver.devices;
-  requireMemory(plan, device.bytes); // what is free of it shows when it is taken
+  requireMemory(plan, { bytes: device.bytes }); // what is free of it shows when it is taken
   const compiler = await nvrtc(process.env, driver.version);
   const architecture = firstArchitecture(driver.devices, compiler.architectures);
   const tools = { architecture, compiler, cache: options.cache ?? new KernelCache(), jobs: cores() };
@@ -72,7 +72,7 @@ export function loadOnDevice(
     return explaining(executor, plan, tell);
   } catch (error) {
     const free = freeBytes(error);
-    if (free !== null) requireMemory(plan, free, "end what else uses the GPU (`nvidia-smi` lists it), or ");
+    if (free !== null) requireMemory(plan, { bytes: free }, "end what else uses the GPU (`nvidia-smi` lists it), or ");
     throw explained(error, linesOf(plan));
   }
 }

@@ -1,7 +1,7 @@
 // A plan on this machine: kernels compiled, memory taken, entries run by the addon.
 import { existsSync } from "node:fs";
 import { Problem } from "../../compiler/diagnostic.ts";
-import { requireMemory } from "../../compiler/plan/bytes.ts";
+import { type Free, requireMemory } from "../../compiler/plan/bytes.ts";
 import { isSmall, type Plan, type Step } from "../../compiler/plan/plan.ts";
 import { workers } from "../mpi.ts";
 import { type Executor, type NativePlan, type NativeStep, native } from "../native.ts";
@@ -17,6 +17,8 @@ export interface HostOptions extends ExecuteOptions {
   readonly cache?: KernelCache;
   /** Of kernels that were begun before the plan was made. */
   readonly begun?: KernelBuild | null;
+  /** Default: what this machine has. */
+  readonly free?: Free;
 }
 /** Is told of a plan's kernels while it is made; null without a compiler. */
 export async function beginKernels(header: string): Promise<KernelBuild | null> {
@@ -25,7 +27,7 @@ export async function beginKernels(header: string): Promise<KernelBuild | null> 
 }
 
 export async function hostExecutable(plan: Plan, options: HostOptions = {}): Promise<PlanExecutable> {
-  requireMemory(plan, freeMemory());
+  requireMemory(plan, options.free ?? { bytes: freeMemory() });
   native(); // what is wrong with the addon is said before kernels are compiled
   if (plan.entries.some(({ steps }) => steps.some((s) => s.kind === "collective"))) workers();
   const cache = options.cache ?? new KernelCache();
