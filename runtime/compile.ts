@@ -86,7 +86,7 @@ export const parsed =
 
 /**
  * What each of several workers compiles: the first of a machine before the others there, which find in the cache what it made. What they do together
- * must be the same for all, in one order.
+ * must be the same for all, in one order, and lie alike: other instruction sets have panels of other widths.
  */
 export async function compileTogether(together: Workers, compile: () => Promise<Compiled>): Promise<Compiled> {
   const made = await together.inTurn("compile", compile);
@@ -103,7 +103,10 @@ export async function compileTogether(together: Workers, compile: () => Promise<
 }
 const shownTogether = (step: Step, buffers: Plan["buffers"]): readonly object[] =>
   step.kind === "collective"
-    ? [step.collective.together, ...step.collective.args.map((i) => buffers[i]?.shape ?? [])]
+    ? [
+        step.collective.together,
+        ...step.collective.args.map((i) => ({ shape: buffers[i]?.shape, layout: buffers[i]?.layout })),
+      ]
     : [];
 
 /** All that is wrong in a file and what it imports: its syntax and its types. */

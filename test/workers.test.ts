@@ -7,7 +7,9 @@ import { createInterface } from "node:readline";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Problem } from "../compiler/diagnostic.ts";
+import type { Layout } from "../compiler/plan/plan.ts";
 import { checkpointSteps, newestCheckpoint } from "../runtime/checkpoint.ts";
+import { type Compiled, compileTogether } from "../runtime/compile.ts";
 import { hiddenInput } from "../runtime/executable.ts";
 import { dealing, spread } from "../runtime/spread.ts";
 import { fromNumbers, numbers } from "../runtime/tensor.ts";
@@ -122,6 +124,21 @@ test("a process that ends without an error says so to those that go on; within a
     failing.atExit(0);
     assert.equal(told, [then]);
   }
+});
+test("what workers do together must lie alike: a sum of panels of 64 and of 16 columns would be one of strangers", async () => {
+  const said = async (layout: Layout): Promise<string> => {
+    const buffer = { name: "slope", dtype: "f32", shape: [16, 128], layout, offset: 0, bytes: 8192 };
+    const collective = { together: { name: "all_reduce", dtype: "f32", fn: "sum" }, args: [0, 0] };
+    const plan = { entries: [{ name: "train", steps: [{ kind: "collective", collective }] }], buffers: [buffer] };
+    const told: string[] = [];
+    const listening = two(0, (own) => (told.push(Buffer.from(own).toString("latin1")), own));
+    const made = { executable: new FakeExecutable(), plan, report: {} } as unknown as Compiled;
+    await compileTogether(listening, () => Promise.resolve(made));
+    return told.find((text) => text.includes('"plan"')) ?? "";
+  };
+  const [wide, narrow] = [await said({ kind: "panels", width: 64 }), await said({ kind: "panels", width: 16 })];
+  assert.match(wide, /SHA-256/);
+  assert.is.not(wide, narrow);
 });
 test("the executable of one of several is that of the whole: its own rows go in, all come out", async () => {
   const inner = new FakeExecutable();
