@@ -125,18 +125,19 @@ test("a process that ends without an error says so to those that go on; within a
     assert.equal(told, [then]);
   }
 });
+/** What a worker tells the others of a plan whose only sum lies so. */
+async function toldOf(layout: Layout): Promise<string> {
+  const buffer = { name: "slope", dtype: "f32", shape: [16, 128], layout, offset: 0, bytes: 8192 };
+  const collective = { together: { name: "all_reduce", dtype: "f32", fn: "sum" }, args: [0, 0] };
+  const plan = { entries: [{ name: "train", steps: [{ kind: "collective", collective }] }], buffers: [buffer] };
+  const told: string[] = [];
+  const listening = two(0, (own) => (told.push(Buffer.from(own).toString("latin1")), own));
+  const made = { executable: new FakeExecutable(), plan, report: {} } as unknown as Compiled;
+  await compileTogether(listening, () => Promise.resolve(made));
+  return told.find((text) => text.includes('"plan"')) ?? "";
+}
 test("what workers do together must lie alike: a sum of panels of 64 and of 16 columns would be one of strangers", async () => {
-  const said = async (layout: Layout): Promise<string> => {
-    const buffer = { name: "slope", dtype: "f32", shape: [16, 128], layout, offset: 0, bytes: 8192 };
-    const collective = { together: { name: "all_reduce", dtype: "f32", fn: "sum" }, args: [0, 0] };
-    const plan = { entries: [{ name: "train", steps: [{ kind: "collective", collective }] }], buffers: [buffer] };
-    const told: string[] = [];
-    const listening = two(0, (own) => (told.push(Buffer.from(own).toString("latin1")), own));
-    const made = { executable: new FakeExecutable(), plan, report: {} } as unknown as Compiled;
-    await compileTogether(listening, () => Promise.resolve(made));
-    return told.find((text) => text.includes('"plan"')) ?? "";
-  };
-  const [wide, narrow] = [await said({ kind: "panels", width: 64 }), await said({ kind: "panels", width: 16 })];
+  const [wide, narrow] = [await toldOf({ kind: "panels", width: 64 }), await toldOf({ kind: "panels", width: 16 })];
   assert.match(wide, /SHA-256/);
   assert.is.not(wide, narrow);
 });
