@@ -142,10 +142,11 @@ export async function begin(
   given: TargetRequest,
 ): Promise<{ readonly request: TargetRequest; readonly observer: Debugger }> {
   requireTarget(given);
-  const { size } = requireHost(given);
+  const { size, rank } = requireHost(given);
   const schedules = given.schedules ?? (await measured(given));
   const request = { ...given, schedules, ...(size > 1 ? { workers: size } : {}) };
-  return { request, observer: new Debugger({ printAfter: request.printAfter ?? [], watch: request.watch ?? {} }) };
+  const { printAfter = [], watch = {} } = request;
+  return { request, observer: new Debugger({ level: rank > 0 ? 0 : debugLevel(), printAfter, watch }) };
 }
 function requireHost({ target, together = alone }: TargetRequest): Workers {
   if (together.size > 1 && target !== "host")

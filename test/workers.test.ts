@@ -9,7 +9,7 @@ import * as assert from "uvu/assert";
 import { Problem } from "../compiler/diagnostic.ts";
 import type { Layout } from "../compiler/plan/plan.ts";
 import { checkpointSteps, newestCheckpoint } from "../runtime/checkpoint.ts";
-import { type Compiled, compileTogether } from "../runtime/compile.ts";
+import { begin, type Compiled, compileTogether } from "../runtime/compile.ts";
 import { hiddenInput } from "../runtime/executable.ts";
 import { dealing, spread } from "../runtime/spread.ts";
 import { fromNumbers, numbers } from "../runtime/tensor.ts";
@@ -140,6 +140,24 @@ test("what workers do together must lie alike: a sum of panels of 64 and of 16 c
   const [wide, narrow] = [await toldOf({ kind: "panels", width: 64 }), await toldOf({ kind: "panels", width: 16 })];
   assert.match(wide, /SHA-256/);
   assert.is.not(wide, narrow);
+});
+test("what MOEC_DEBUG asks for is printed by the first worker alone", async () => {
+  const [write, before] = [process.stderr.write.bind(process.stderr), process.env["MOEC_DEBUG"]];
+  let said = "";
+  process.stderr.write = (text) => ((said += String(text)), true);
+  process.env["MOEC_DEBUG"] = "1";
+  try {
+    for (const rank of [0, 1]) {
+      const asked = { sizes: {}, precision: "f32", target: "host", entries: [], schedules: new Map() } as const;
+      const { observer } = await begin({ ...asked, together: two(rank) });
+      observer.after({ pass: `of ${rank}`, start: 0, seconds: 1 });
+    }
+  } finally {
+    process.stderr.write = write;
+    if (before === undefined) delete process.env["MOEC_DEBUG"];
+    else process.env["MOEC_DEBUG"] = before;
+  }
+  assert.match(said, /^of 0 +1000.0 ms\n$/);
 });
 test("the executable of one of several is that of the whole: its own rows go in, all come out", async () => {
   const inner = new FakeExecutable();
