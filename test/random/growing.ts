@@ -153,7 +153,9 @@ export class Growing {
   /** A record's sample, on values that are there. */
   sample(): readonly Value[] {
     const { g, draw } = this;
-    const node = draw.of(draw.of(ops.filter((op) => !byRoutes.has(op.name))).samples(new GraphBuilder(ops)));
+    const node = draw.of(
+      draw.of(ops.filter((op) => !byRoutes.has(op.name) && op.lower !== "together")).samples(new GraphBuilder(ops)),
+    );
     return rebuild(g, node.results, ({ op, results, attrs, args }, now) => {
       const [x] = results;
       const leaf = op.name === "param" && x ? [this.value(dtypeOf(x.type), dims(x.type))] : null;
