@@ -17,7 +17,7 @@ export function requireFiles(files: readonly string[], { size }: Workers): void 
     throw new Problem("what is piped in reaches worker 0 only", "give --data a file that all workers can read");
 }
 /** Each takes as many rows of a batch. */
-export function requireDealt(batch: number, { size }: Workers): void {
+export function requireDealt(batch: number, { size }: Pick<Workers, "size">): void {
   const less = batch - (batch % size);
   if (less !== batch)
     throw new Problem(

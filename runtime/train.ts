@@ -79,9 +79,9 @@ interface About {
   /** How many numbers the parameters are, and how many of them are not frozen. */
   readonly parameters: number;
   readonly trained: number;
-  /** Bytes by what they hold; the arena is known where a target has one. */
   /** How many processes train it, where they are several; the plan is that of each. */
   readonly workers?: number;
+  /** Bytes by what they hold; the arena is known where a target has one. */
   readonly plan: Bytes | Pick<Bytes, "parameters" | "prepared" | "gradients" | "optimizer" | "activations">;
 }
 export interface Training {

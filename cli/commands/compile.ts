@@ -15,6 +15,7 @@ import { type CudaForm, type CudaKernel, type CudaReport, compileCuda } from "..
 import { writeAtomic } from "../../runtime/files.ts";
 import { type Form, forms, printedProgram } from "../../runtime/forms.ts";
 import { readProgram } from "../../runtime/program.ts";
+import { requireDealt } from "../../runtime/train-together.ts";
 import { entryRequest } from "../../runtime/trial.ts";
 import { addEntry, addShared, type EntryFlags, examples, flag, json, option, out, type Shared } from "../flags.ts";
 import { note, print, printJson, showBytes, showCount, table } from "../output.ts";
@@ -91,15 +92,14 @@ async function compiled(program: Loaded, path: string, options: Options): Promis
   executable.close();
   return { ...report, files: {} };
 }
-const requestOf = (program: Loaded, path: string, options: Options): Omit<CompileRequest, "target"> => ({
-  ...entryRequest(program, options),
-  path,
-  precision: options.precision ?? "f32",
-  tf32: options.tf32,
-  threads: options.threads,
-  ...(options.workers === undefined ? {} : { workers: options.workers }),
-  ...(options.printAfter === undefined ? {} : { printAfter: options.printAfter }),
-});
+function requestOf(program: Loaded, path: string, options: Options): Omit<CompileRequest, "target"> {
+  const { workers = 1, printAfter, precision = "f32", tf32, threads } = options;
+  const entry = entryRequest(program, options);
+  const [batch] = Object.values(entry.entries[0]?.sizes ?? {});
+  if (typeof batch === "number") requireDealt(batch, { size: workers });
+  const several = workers > 1 ? { workers } : {};
+  return { ...entry, path, precision, tf32, threads, ...several, ...(printAfter === undefined ? {} : { printAfter }) };
+}
 const isCuda = (form: AnyForm | null): form is (typeof cudaForms)[number] => cudaForms.some((c) => c === form);
 /** Refuses a form that the target has not. */
 function requireForm({ emit, target = "host", workers = 1, out: to }: Options): void {
