@@ -1,5 +1,7 @@
 #include "together.hpp"
 
+#include "routes.hpp"
+
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
@@ -112,46 +114,6 @@ void Together::round(char* own, char* sums, long n, size_t width) {
   mpi_.trade(sent, received);
 }
 
-/// What each worker has of each group, and where it lies: with the worker in the order of groups, with the group's owner by group and worker.
-class Together::Routes {
- public:
-  /// `rows`: how many a worker has at most.
-  Routes(const Arg& offsets, int workers, int rank, long rows)
-      : offsets_(reinterpret_cast<const int32_t*>(offsets.data)), workers_(workers), rank_(rank) {
-    ends_ = long(offsets.bytes / sizeof(int32_t)) / workers;
-    for (int w = 0; w < workers; w++)
-      for (long g = 0; g + 1 < ends_; g++)
-        if (start(w, g) < 0 || start(w, g) > start(w, g + 1) || start(w, g + 1) > rows)
-          throw std::runtime_error("rows " + std::to_string(start(w, g)) + " to " + std::to_string(start(w, g + 1)) + " of " +
-                                   std::to_string(rows) + " cannot be exchanged");
-  }
-  /// This worker's own rows of the groups of one owner.
-  std::vector<std::pair<long, long>> given(int owner) const {
-    std::vector<std::pair<long, long>> blocks;
-    for (long g = owner * owned(); g < (owner + 1) * owned(); g++)
-      if (start(rank_, g) < start(rank_, g + 1)) blocks.emplace_back(start(rank_, g), start(rank_, g + 1) - start(rank_, g));
-    return blocks;
-  }
-  /// One worker's rows of the groups that this worker owns.
-  std::vector<std::pair<long, long>> taken(int worker) const {
-    std::vector<std::pair<long, long>> blocks;
-    long place = 0;
-    for (long g = rank_ * owned(); g < (rank_ + 1) * owned(); g++)
-      for (int w = 0; w < workers_; w++) {
-        const long count = start(w, g + 1) - start(w, g);
-        if (w == worker && count > 0) blocks.emplace_back(place, count);
-        place += count;
-      }
-    return blocks;
-  }
-
- private:
-  long owned() const { return (ends_ - 1) / workers_; }
-  long start(int worker, long group) const { return offsets_[worker * ends_ + group]; }
-  const int32_t* offsets_;
-  int workers_, rank_;
-  long ends_;
-};
 static void copy(const Message& from, const Message& to) {
   for (size_t i = 0; i < from.blocks.size(); i++) {
     const auto& [first, count] = from.blocks[i];
@@ -162,9 +124,9 @@ void Together::exchange() {
   const int workers = mpi_.size(), rank = mpi_.rank();
   const long rows = spec_.back ? spec_.rows / workers : spec_.rows;
   const size_t width = args_.at(0).bytes / size_t(spec_.rows);
-  const Routes routes(args_.at(1), workers, rank, rows);
-  const auto sent = [&](int to) { return Message{to, args_[0].data, width, spec_.back ? routes.taken(to) : routes.given(to)}; };
-  const auto received = [&](int from) { return Message{from, args_.at(2).data, width, spec_.back ? routes.given(from) : routes.taken(from)}; };
+  const Routes routes(reinterpret_cast<const int32_t*>(args_[1].data), args_[1].bytes / sizeof(int32_t), workers, rank, rows, spec_.back);
+  const auto sent = [&](int to) { return Message{to, args_[0].data, width, routes.sent(to)}; };
+  const auto received = [&](int from) { return Message{from, args_.at(2).data, width, routes.received(from)}; };
   std::vector<Message> out, in;
   for (const int other : mpi_.others()) {
     out.push_back(sent(other));

@@ -20,7 +20,6 @@ class Together {
   void run();
 
  private:
-  class Routes;
   void reduce();
   void round(char* own, char* sums, long n, size_t width);
   void exchange();
