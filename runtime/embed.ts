@@ -80,7 +80,7 @@ async function compiled(
     accumulate,
     together,
   };
-  const made = await compileTogether(together, () => compileLoaded(load, request));
+  const made = await compileTogether(together, target, (device) => compileLoaded(load, { ...request, device }));
   try {
     await made.executable.run("init", new Map(), { seed, call: 0, step: 0 });
   } catch (error) {

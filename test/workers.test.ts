@@ -133,7 +133,7 @@ async function toldOf(layout: Layout): Promise<string> {
   const told: string[] = [];
   const listening = two(0, (own) => (told.push(Buffer.from(own).toString("latin1")), own));
   const made = { executable: new FakeExecutable(), plan, report: {} } as unknown as Compiled;
-  await compileTogether(listening, () => Promise.resolve(made));
+  await compileTogether(listening, "host", () => Promise.resolve(made));
   return told.find((text) => text.includes('"plan"')) ?? "";
 }
 test("what workers do together must lie alike: a sum of panels of 64 and of 16 columns would be one of strangers", async () => {
