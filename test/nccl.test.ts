@@ -1,14 +1,17 @@
 // Several workers with a GPU each: which GPU, what NCCL moves, what they make of variants, and that they train what one process on the host does. The
 // emulator stands in for the driver, NVRTC and NCCL.
 import { execFileSync, spawnSync } from "node:child_process";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Problem } from "../compiler/diagnostic.ts";
 import { deviceAmong } from "../runtime/cuda/among.ts";
 import { type Wire, Workers } from "../runtime/workers.ts";
+import { main } from "./command.ts";
 import { build, named } from "./emulator/build.ts";
 import { folder } from "./folder.ts";
+import { lossesOf } from "./losses.ts";
 import { mpirun, skipped } from "./mpirun.ts";
 
 const test = suite("nccl");
@@ -85,4 +88,84 @@ else {
   });
 }
 
+const program = join(here, "mixture.moe");
+writeFileSync(
+  program,
+  `import { Embedding, SwiGlu } from "std/nn"
+import { cross_entropy } from "std/loss"
+import { Sgd } from "std/optim"
+model Mixture(V = 128, D = 8, Steps = 3) {
+  embed: Embedding(V, D)
+  param gate: f32[D, 4] = 0
+  experts: SwiGlu(D, 8)[4]
+  train(tokens: i32[B, T], targets: i32[B, T]) {
+    let x = embed(tokens)
+    let (score, index) = top_k(softmax(x @ gate), 2)
+    loss language = cross_entropy(embed.logits(x + sum(score[..., new] * experts[index](x), axis: -2)), targets)
+    optimize with Sgd(lr: 0.1)
+  }
+}
+`,
+);
+const data = join(here, "data.txt");
+writeFileSync(data, "It is a way I have of driving off the spleen, and regulating the circulation. ".repeat(20));
+const flags = ["--data", data, "--steps", "3", "--batch", "2", "--length", "9"];
+if (!mpirun) skipped("training on two GPUs");
+else {
+  test("two GPUs that share the experts train to the losses of one process on the host, with graphs and without", async () => {
+    const expected = await lossesOf({ program, data: [data], steps: 3, batch: 2, length: 9 });
+    for (const [graphs, words] of [
+      ["1", "devices=2"],
+      ["0", "devices=2 lazy"],
+    ] as const) {
+      const env = { ...emulated, MOEC_CUDA_GRAPHS: graphs, MOEC_EMULATOR: words };
+      const out = join(here, `run-${graphs}`);
+      const { status, stdout, stderr } = two(
+        env,
+        main,
+        "train",
+        program,
+        ...flags,
+        "--target",
+        "cuda",
+        "--out",
+        out,
+        "--json",
+      );
+      assert.is(status, 0, stderr);
+      assert.match(stderr, "2 workers: batch 2 = 2 x 1; 4 experts spread, 2 each");
+      const found = stdout
+        .trim()
+        .split("\n")
+        .flatMap((line) => (JSON.parse(line) as { loss?: number }).loss ?? []);
+      assert.is(found.length, 3, stdout);
+      for (const [i, x] of found.entries())
+        assert.ok(
+          Math.abs(x / (expected[i] ?? Number.NaN) - 1) < 1e-5,
+          `loss ${i} is ${x}, and ${expected[i]} on the host`,
+        );
+    }
+  });
+  test("too few GPUs, or no NCCL, are said once, and nobody is left", () => {
+    for (const [more, message] of [
+      [{ MOEC_EMULATOR: "" }, "2 workers of this machine have 1 GPU: each needs one of its own"],
+      [{ MOEC_LIBNCCL: "/none/libnccl.so.2" }, "NCCL was not found"],
+    ] as const) {
+      const { status, stderr } = two(
+        { ...emulated, ...more },
+        main,
+        "train",
+        program,
+        ...flags,
+        "--target",
+        "cuda",
+        "--out",
+        join(here, "none"),
+      );
+      assert.is.not(status, 0);
+      assert.match(stderr, message);
+      assert.is(stderr.match(/error:/g)?.length, 1, stderr);
+    }
+  });
+}
 test.run();

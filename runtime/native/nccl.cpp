@@ -25,7 +25,8 @@ int Communicator::version(const std::string& path) {
   return version;
 }
 
-static std::shared_ptr<Communicator> kept;
+/// Never destroyed by a process that just ends: NCCL would wait for who is gone.
+static auto& kept = *new std::shared_ptr<Communicator>;
 std::shared_ptr<Communicator> Communicator::made(const std::string& path, const Driver& driver, int device) {
   if (!kept) kept.reset(new Communicator(path, driver, device));
   return kept;
