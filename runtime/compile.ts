@@ -153,16 +153,16 @@ export async function begin(
   given: TargetRequest,
 ): Promise<{ readonly request: TargetRequest; readonly observer: Debugger }> {
   requireTarget(given);
-  const { size, rank } = requireCompiled(given);
+  const { size, rank } = requireFast(given);
   const schedules = given.schedules ?? (await measured(given));
   const request = { ...given, schedules, ...(size > 1 ? { workers: size } : {}) };
   const { printAfter = [], watch = {} } = request;
   return { request, observer: new Debugger({ level: rank > 0 ? 0 : debugLevel(), printAfter, watch }) };
 }
-function requireCompiled({ target, together = alone }: TargetRequest): Workers {
+function requireFast({ target, together = alone }: TargetRequest): Workers {
   if (together.size > 1 && target === "reference")
     throw new Problem(
-      `${together.size} workers run on the host or on GPUs, not on ${target}`,
+      `${together.size} workers run on the targets host and cuda, not on the reference`,
       "leave the target out, or start one process",
     );
   return together;
