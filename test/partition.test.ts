@@ -5,9 +5,11 @@ import * as assert from "uvu/assert";
 import { loadFile } from "../compiler/check/index.ts";
 import type { Loaded } from "../compiler/check/modules.ts";
 import { GraphBuilder } from "../compiler/graph/builder.ts";
-import { interpret } from "../compiler/graph/interpret.ts";
+import { interpret, interpretTogether } from "../compiler/graph/interpret.ts";
 import type { Graph, NdArray, Placement, Store, Value } from "../compiler/graph/node.ts";
 import { nodesOf, valuesOf } from "../compiler/graph/walk.ts";
+import { expand } from "../compiler/kernel/expand.ts";
+import { cudaChoices } from "../compiler/kernel/schedule-cuda.ts";
 import { cutAt, isCut, whole } from "../compiler/ops/across.ts";
 import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";
@@ -189,6 +191,40 @@ function numbersOf(stores: readonly Store[]): Map<string, NdArray> {
 function squared(x: NdArray): NdArray {
   return { ...x, data: x.data.map((y) => (x.dtype === "i32" ? (Math.abs(y) % 6) - 1 : y * y)) };
 }
+
+/** Numbers of workers: a NaN of one of them, and numbers near the ends of i32 and of bf16. */
+function ofWorker(w: number, stores: ReadonlyMap<string, NdArray>): Map<string, NdArray> {
+  const own = (name: string, x: NdArray): NdArray => {
+    const data = filled(`${name} of ${w}`, x.dtype, x.shape).data.map((n) => (x.dtype === "i32" ? n * 2 ** 27 : n));
+    if (x.dtype !== "i32" && w === 1) data[data.length >> 1] = Number.NaN;
+    return { ...x, data };
+  };
+  return new Map([...stores].map(([name, x]) => [name, own(name, x)]));
+}
+test("what only moves bytes, and kernels that add up in the order of workers, give what an all_reduce is", () => {
+  const shapes = [[], [1], [3], [1, 1], [4099], [67, 64], [2, 3, 1031]];
+  let turned = 0;
+  for (const workers of [2, 3, 4])
+    for (const dtype of ["f32", "bf16", "i32"] as const) {
+      const sums = shapes.flatMap((shape) => {
+        const x = b.param(builder, `${dtype} ${shape.join()}`, type(dtype, shape));
+        const reduced = (v: Value, fn: "sum" | "max" | "min"): Value =>
+          b.make1(builder, "all_reduce", [v], { fn, workers });
+        const fns = (["sum", "max", "min"] as const).map((fn) => reduced(b.add(builder, x, x), fn));
+        return shape.length === 2 ? [...fns, reduced(b.swap(builder, x), "sum")] : fns;
+      });
+      const results = sums.map((value, i) => ({ role: "output" as const, name: `${i}`, value }));
+      const { graph } = expand({ name: "sums", results }, cudaChoices);
+      const nodes = nodesOf(graph);
+      assert.not(nodes.some((n) => n.op.name === "all_reduce"));
+      turned += nodes.filter((n) => n.op.name === "all_to_all").length;
+      const stores = Array.from({ length: workers }, (_, w) => ofWorker(w, storesOf(sums)));
+      const [wanted, found] = [sums, valuesOf(graph)].map((v) => interpretTogether(v, stores));
+      const shown = (all: readonly NdArray[][] = []): string[][] => all.map((own) => own.map((x) => x.data.join()));
+      assert.equal(shown(found), shown(wanted), `${workers} workers, ${dtype}`);
+    }
+  assert.ok(turned > 30, `${turned} are added up in parts`);
+});
 
 const example = loadFile(new URL("../examples/gpt-moe.moe", import.meta.url).pathname);
 const sizes = { L: 1, D: 12, H: 8, Heads: 2, E: 6, V: 30, Context: 16 };

@@ -75,6 +75,7 @@ Together::Together(const TogetherSpec& spec, std::vector<Arg> args) : mpi_(Mpi::
 void Together::run() {
   if (spec_.name == "all_gather") return mpi_.gather(args_.at(0).data, args_.at(1).data, args_.at(0).bytes);
   if (spec_.name == "all_reduce") return reduce();
+  if (spec_.name == "all_to_all") return allToAll();
   if (spec_.name == "exchange") return exchange();
   throw std::runtime_error("workers do not know " + spec_.name);
 }
@@ -119,6 +120,18 @@ static void copy(const Message& from, const Message& to) {
     const auto& [first, count] = from.blocks[i];
     std::memcpy(to.data + size_t(to.blocks.at(i).first) * to.width, from.data + size_t(first) * from.width, size_t(count) * from.width);
   }
+}
+/// A row of each worker to each.
+void Together::allToAll() {
+  const size_t width = args_.at(0).bytes / size_t(mpi_.size());
+  const auto row = [&](int worker, size_t arg) { return Message{worker, args_.at(arg).data, width, {{worker, 1}}}; };
+  std::vector<Message> out, in;
+  for (const int other : mpi_.others()) {
+    out.push_back(row(other, 0));
+    in.push_back(row(other, 1));
+  }
+  copy(row(mpi_.rank(), 0), row(mpi_.rank(), 1));
+  mpi_.trade(out, in);
 }
 void Together::exchange() {
   const int workers = mpi_.size(), rank = mpi_.rank();

@@ -22,6 +22,7 @@ class Together {
  private:
   void reduce();
   void round(char* own, char* sums, long n, size_t width);
+  void allToAll();
   void exchange();
 
   Mpi& mpi_;
