@@ -193,6 +193,7 @@ class Lowering implements Memory {
     const read = node.args.map((v) => this.bufferOf(v) ?? this.bufferOf(under(v))).filter((buffer) => buffer !== null);
     if (read.length < node.args.length) throw new Bug(`an operand of ${node.op.name} is not in memory`);
     const phase = this.phases.get(node) ?? "forward";
+    this.endChain();
     this.launches.push(togetherLaunch(node, read, this.made(item(node.results, 0)), phase));
   }
   /** Those that their makers have not written. */
