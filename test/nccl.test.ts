@@ -133,7 +133,6 @@ else {
         "--json",
       );
       assert.is(status, 0, stderr);
-      assert.match(stderr, "2 workers: batch 2 = 2 x 1; 4 experts spread, 2 each");
       const found = stdout
         .trim()
         .split("\n")

@@ -10,7 +10,7 @@ import { Problem } from "../compiler/diagnostic.ts";
 import type { Layout } from "../compiler/plan/plan.ts";
 import { checkpointSteps, newestCheckpoint } from "../runtime/checkpoint.ts";
 import { begin, type Compiled, compileTogether } from "../runtime/compile.ts";
-import { hiddenInput } from "../runtime/executable.ts";
+import { DeviceFailed, hiddenInput } from "../runtime/executable.ts";
 import { dealing, spread } from "../runtime/spread.ts";
 import { fromNumbers, numbers } from "../runtime/tensor.ts";
 import { requireDealt, requireFiles } from "../runtime/train-together.ts";
@@ -118,6 +118,7 @@ test("a process that ends without an error says so to those that go on; within a
   for (const [error, then] of [
     [new Problem("a shape", "another"), "finalize"],
     [new Error("MPI_Waitall"), "abort 1"],
+    [new DeviceFailed("NCCL_REMOTE_ERROR", "another"), "abort 1"],
   ] as const) {
     const failing = ending();
     await failing.within(() => Promise.reject(error)).catch(() => {});

@@ -1,14 +1,18 @@
 // One of two workers that test/nccl.test.ts starts, on the fake driver that MOEC_LIBCUDA names: what they make of a variant is the same on both,
-// whatever each of them has, and what they then launch. Fails with a stack.
+// whatever each of them has, and what they then launch; and what an error of NCCL says. Fails with a stack.
 import assert from "node:assert/strict";
 import { existsSync, readFileSync, rmSync } from "node:fs";
 import process from "node:process";
+import { planMemory } from "../../compiler/plan/memory.ts";
+import type { Sequence, VirtualLaunch } from "../../compiler/plan/sequence.ts";
 import { cudaDriver } from "../../runtime/cuda/driver.ts";
 import { loadOnDevice } from "../../runtime/cuda/executable.ts";
+import { DeviceFailed } from "../../runtime/executable.ts";
 import { PlanExecutable } from "../../runtime/plan-executable.ts";
 import { fromNumbers } from "../../runtime/tensor.ts";
 import { workers } from "../../runtime/workers.ts";
 import { image, inputs, rows, varied } from "../cuda/chain.ts";
+import { buffer, ofStore, read, storeOf, write } from "../sequences.ts";
 
 const together = workers();
 const { rank } = together;
@@ -65,4 +69,27 @@ assert.deepEqual(await judged([right, full], 4), [
   saying("is not used, mma.sync is: there is no memory to compare them"),
   [3, 3, 3, 3],
 ]);
+
+const [x, y] = [ofStore(buffer("e/x", [1, 16])), buffer("y", [2, 16])];
+const gather: VirtualLaunch = {
+  kernel: { name: "all_gather", dtype: "f32", workers: 2 },
+  args: [read(x), write(y)],
+  tasks: 1,
+  flops: 0,
+  bytes: 0,
+  phase: "forward",
+};
+const results = [{ role: "output" as const, name: "0", buffer: y }];
+const sequence: Sequence = { entry: "e", launches: [gather], assigns: [], results };
+const plan = planMemory([sequence], [storeOf(x, "input")], { target: "cuda", header: "" });
+const failing = new PlanExecutable(plan, loadOnDevice(plan, cudaDriver(), [], { together }), {});
+const given = new Map([["x", fromNumbers("f32", [1, 16], Array<number>(16).fill(1))]]);
+await assert.rejects(
+  () => failing.run("e", given, { seed: 1, call: 2, step: 3 }),
+  (e) =>
+    e instanceof DeviceFailed &&
+    e.message === "e failed: NCCL_INVALID_ARGUMENT: it went wrong: in NCCL (ncclAllGather)" &&
+    e.help.includes("NCCL_DEBUG=INFO"),
+);
+failing.close();
 console.log(`worker ${rank} agrees`);
