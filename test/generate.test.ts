@@ -34,6 +34,11 @@ function likeThem(): Readonly<Record<string, Decoder>> {
       "8, 6, L: 2, Heads: 4, Groups: 2, A: 4, Context: 12, window: 4, scalar: 5, cap: 0.6, last: 2",
     ),
     MiniMaxM2: decoder("MiniMaxM2", "8, 6, L: 2, Heads: 2, Groups: 1, A: 4, E: 4, K: 2, Context: 12"),
+    PhiMoE: decoder(
+      "PhiMoE",
+      "8, 6, L: 2, Heads: 4, Groups: 2, E: 4, Context: 12, original: 8, hot: 1.2, jitter: 0.2",
+      "phi",
+    ),
     Dots1: decoder("Dots1", "8, F: 10, H: 6, L: 2, Dense: 1, Heads: 2, Groups: 1, E: 4, K: 2, Context: 12"),
     DeepSeekV2: decoder(
       "DeepSeekV2",

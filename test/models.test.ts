@@ -66,6 +66,10 @@ const models: Readonly<Record<string, Model>> = {
   }),
   HunYuanMoE: like({ V: 19, D: 8, H: 6, L: 1, Heads: 2, Groups: 1, A: 4, E: 4, K: 2, Context: 8 }),
   Ernie45Moe: like({ V: 19, D: 8, F: 10, H: 6, L: 2, Dense: 1, Heads: 2, Groups: 1, E: 4, K: 2, Context: 8 }),
+  PhiMoE: {
+    ...like({ V: 19, D: 8, H: 6, L: 1, Heads: 4, Groups: 2, E: 4, Context: 8, original: 4, jitter: 0.2 }),
+    file: "phi",
+  },
   DeepSeekV3: decoder({
     V: 19,
     D: 8,

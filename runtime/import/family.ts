@@ -12,8 +12,9 @@ export interface Said {
 export interface Family {
   /** The `model_type` of config.json. */
   readonly type: string;
-  /** The model of std/models/decoder. */
+  /** The model's name, and its file in std/models: decoder if not given. */
   readonly model: string;
+  readonly file?: string;
   readonly header: Readonly<Record<string, Said>>;
   /** What else a key must say, if it is there and not null: the model knows nothing else. A function has it from the rest of config.json. */
   readonly only: Readonly<Record<string, unknown>>;
@@ -22,6 +23,8 @@ export interface Family {
    * a list; of several names each takes the last axis's elements in turn.
    */
   readonly names: Readonly<Record<string, string | readonly string[] | Runs | Row | null>>;
+  /** Vectors of ours, of all blocks, that config.json has as lists of numbers, under the first of these keys that is there; of none they are not. */
+  readonly lists?: Readonly<Record<string, readonly string[]>>;
   /** Whether the head is the embedding's table where config.json does not say. */
   readonly tied?: boolean;
 }

@@ -58,6 +58,14 @@ MODELS = {
             | {"low_freq_factor": 1.0, "high_freq_factor": 4.0}},
         "1GB",
     ),
+    "phimoe": (
+        "Phimoe",
+        HEADS
+        | {"intermediate_size": 8, "num_local_experts": 6, "router_jitter_noise": 0.2, "attention_bias": True, "lm_head_bias": True}
+        | {"rope_parameters": {"rope_type": "longrope", "rope_theta": 10000.0, "original_max_position_embeddings": 8, "short_mscale": 1.1}
+            | {"short_factor": [1.2, 2.7], "long_factor": [1.2, 2.7], "long_mscale": 1.3}},
+        "1GB",
+    ),
     "gpt_oss": (
         "GptOss",
         HEADS
