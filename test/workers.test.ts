@@ -183,6 +183,21 @@ test("the executable of one of several is that of the whole: its own rows go in,
   );
   assert.equal(hiddenInput("$rank", { seed: 0, call: 0, step: 0, rank: 1 })?.data, Int32Array.of(1));
 });
+const crowding = (): never => {
+  throw new Error("NO_ROOM: worker 1 is sent 9 rows, and has room for 8");
+};
+test("more rows than there is room for are a Problem, which all find: none has to end the others", async () => {
+  const all = two(0);
+  const run = spread(new FakeExecutable({ before: crowding }), all).run("evaluate", new Map(), {
+    seed: 0,
+    call: 0,
+    step: 0,
+  });
+  const error = await run.catch((e: unknown) => e);
+  assert.instance(error, Problem);
+  assert.match((error as Problem).message, /^worker 1 is sent 9 rows/);
+  all.atExit(0);
+});
 test("a batch that cannot be dealt, and what is piped in, are refused", () => {
   requireDealt(6, two(0));
   assert.match(thrown(() => requireDealt(7, two(0))).help, "--batch 6 or 8");
@@ -310,7 +325,7 @@ else {
     requireSameLosses(await train(folder("two"), workers(2, ...often)), alone);
     requireSameRun("one", "two");
     for (const [name, n, ...flags] of [
-      ["mixed", 2, "--steps", "2"],
+      ["mixed", 2, "--steps", "2", "--room", "1.9"],
       ["mixed", 1, "--steps", "4", "--resume"],
       ["mixed", 2, "--steps", "6", "--resume"],
       ["threads", 2, "--steps", "3", "--threads", "2"],

@@ -106,7 +106,8 @@ export interface OpAttrs {
   // together
   readonly all_gather: { readonly workers: number };
   readonly all_reduce: { readonly fn: "sum" | "max" | "min" };
-  readonly exchange: { readonly workers: number; readonly back: boolean };
+  /** `length`: rows of what it gives. */
+  readonly exchange: { readonly workers: number; readonly back: boolean; readonly length: number };
 }
 export type OpName = keyof OpAttrs;
 export const none: None = {};

@@ -115,8 +115,8 @@ void Together::round(char* own, char* sums, long n, size_t width) {
 /// What each worker has of each group, and where it lies: with the worker in the order of groups, with the group's owner by group and worker.
 class Together::Routes {
  public:
-  /// `rows`: how many a worker has at most.
-  Routes(const Arg& offsets, int workers, int rank, long rows)
+  /// `rows`: how many a worker has at most; `room`: for how many that it owns.
+  Routes(const Arg& offsets, int workers, int rank, long rows, long room)
       : offsets_(reinterpret_cast<const int32_t*>(offsets.data)), workers_(workers), rank_(rank) {
     ends_ = long(offsets.bytes / sizeof(int32_t)) / workers;
     for (int w = 0; w < workers; w++)
@@ -124,6 +124,10 @@ class Together::Routes {
         if (start(w, g) < 0 || start(w, g) > start(w, g + 1) || start(w, g + 1) > rows)
           throw std::runtime_error("rows " + std::to_string(start(w, g)) + " to " + std::to_string(start(w, g + 1)) + " of " +
                                    std::to_string(rows) + " cannot be exchanged");
+    for (int owner = 0; owner < workers; owner++)
+      if (const long sent = sentTo(owner); sent > room)
+        throw std::runtime_error("NO_ROOM: worker " + std::to_string(owner) + " is sent " + std::to_string(sent) + " rows, and has room for " +
+                                 std::to_string(room));
   }
   /// This worker's own rows of the groups of one owner.
   std::vector<std::pair<long, long>> given(int owner) const {
@@ -147,6 +151,11 @@ class Together::Routes {
 
  private:
   long owned() const { return (ends_ - 1) / workers_; }
+  long sentTo(int owner) const {
+    long rows = 0;
+    for (int w = 0; w < workers_; w++) rows += start(w, (owner + 1) * owned()) - start(w, owner * owned());
+    return rows;
+  }
   long start(int worker, long group) const { return offsets_[worker * ends_ + group]; }
   const int32_t* offsets_;
   int workers_, rank_;
@@ -160,9 +169,9 @@ static void copy(const Message& from, const Message& to) {
 }
 void Together::exchange() {
   const int workers = mpi_.size(), rank = mpi_.rank();
-  const long rows = spec_.back ? spec_.rows / workers : spec_.rows;
   const size_t width = args_.at(0).bytes / size_t(spec_.rows);
-  const Routes routes(args_.at(1), workers, rank, rows);
+  const auto [rows, room] = spec_.back ? std::pair(spec_.length, spec_.rows) : std::pair(spec_.rows, spec_.length);
+  const Routes routes(args_.at(1), workers, rank, rows, room);
   const auto sent = [&](int to) { return Message{to, args_[0].data, width, spec_.back ? routes.taken(to) : routes.given(to)}; };
   const auto received = [&](int from) { return Message{from, args_.at(2).data, width, spec_.back ? routes.given(from) : routes.taken(from)}; };
   std::vector<Message> out, in;
