@@ -27,8 +27,9 @@ const models: Readonly<Record<string, string>> = {
   gpt_oss: "GptOss",
   deepseek_v3: "DeepSeekMain",
   phimoe: "PhiMoE",
+  qwen3_next: "Qwen3Next",
 };
-const files: Readonly<Record<string, string>> = { phimoe: "phi" };
+const files: Readonly<Record<string, string>> = { phimoe: "phi", qwen3_next: "qwen3_next" };
 /** What the kernels of those above are made for as well: on the reference target alone. */
 const likeThem: Readonly<Record<string, string>> = {
   gemma2: "Gemma2",
@@ -112,6 +113,8 @@ test("what a family's blocks cannot be is refused by its key", () => {
   refused(() => openForeign(other("phimoe", { num_experts_per_tok: 1 })), "num_experts_per_tok is 1");
   const word = { ...long, short_mscale: 1, long_mscale: 1, short_factor: "long" };
   refused(() => openForeign(other("phimoe", { rope_parameters: word })), 'short_factor is "long"');
+  const linear = { num_hidden_layers: 3, layer_types: null, full_attention_interval: 3 };
+  refused(() => openForeign(other("qwen3_next", linear)), "full_attention_interval is 3");
   refused(() => openForeign(other("minimax_m2", { scoring_func: "softmax" })), 'scoring_func is "softmax"');
   refused(() => openForeign(other("dots1", { max_window_layers: 1 })), "max_window_layers is 1");
   refused(
@@ -175,12 +178,21 @@ test("a fused matrix that does not divide into its parts is a Problem", () => {
   writeSafetensors(path, new Map([...readSafetensors(path), [fused, odd]]));
   refused(() => foreignTensors(openForeign(at)), fused, "23 columns, for 2 matrices");
 });
+test("what predicts the token after the next is not read", () => {
+  const at = copy("qwen3_next", (c) => c);
+  const path = join(at, "model.safetensors");
+  writeSafetensors(path, new Map([...readSafetensors(path), ["mtp.fc.weight", tensor("f32", [1, 2], [1, 2])]]));
+  assert.deepEqual([...parametersOf(at).keys()], [...parametersOf(join(hf, "qwen3_next")).keys()]);
+});
 test("an imported model has each expert's gate and up from the columns that hold both in turn", async () => {
   const at = join(hf, "gpt_oss");
   const out = join(folder(), "run");
   assert.equal((await importModel({ folder: at, out })).model, "GptOss");
-  const phi = { folder: join(hf, "phimoe"), out: join(folder(), "phi") };
-  assert.equal((await importModel(phi)).model, "PhiMoE");
+  for (const [name, model] of [
+    ["phimoe", "PhiMoE"],
+    ["qwen3_next", "Qwen3Next"],
+  ] as const)
+    assert.equal((await importModel({ folder: join(hf, name), out: join(folder(), name) })).model, model);
   const ours = newestCheckpoint(out, assert.fail)?.model ?? assert.fail();
   const theirs = readSafetensors(join(at, "model.safetensors")).get("model.layers.1.mlp.experts.gate_up_proj_bias");
   const halves = ["gate", "up"].map((half) => ours.get(`blocks.1.feed.experts.${half}.bias`));

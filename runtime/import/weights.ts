@@ -98,7 +98,7 @@ export function foreignTensors({ folder, family, tied, lists }: Foreign): Map<st
   for (const file of weightFiles(folder))
     for (const [name, t] of readSafetensors(file)) {
       const ours = renamed(name, family, file);
-      if (typeof ours === "string") tensors.set(ours, t.shape.length === 2 ? transposed(t) : t);
+      if (typeof ours === "string") tensors.set(ours, turned(t));
       else if (ours && "row" in ours) tensors.set(ours.row, { ...t, shape: [t.data.length] });
       else if (ours) for (const [to, part] of partsOf(t, ours, `${file}: \`${name}\``)) tensors.set(to, part);
     }
@@ -107,6 +107,11 @@ export function foreignTensors({ folder, family, tied, lists }: Foreign): Map<st
   return tensors;
 }
 const embedding = "embed.weight";
+function turned(t: Tensor): Tensor {
+  const [features = 0, one, width = 0] = t.shape;
+  if (t.shape.length === 3 && one === 1) return transposed({ ...t, shape: [features, width] });
+  return t.shape.length === 2 ? transposed(t) : t;
+}
 /** Each name's part of the last axis: elements in turn, or a run of them. */
 function partsOf(t: Tensor, into: readonly string[] | Runs, which: string): [string, Tensor][] {
   const [names, whole] = "runs" in into ? [into.runs, into.turned ? transposed(t) : t] : [into, t];
@@ -143,7 +148,8 @@ function weightFiles(folder: string): string[] {
 }
 
 /** `model.layers.3.mlp.experts.7.up_proj.weight` is looked up with stars for its numbers, which ours takes in their order. */
-function renamed(name: string, { names, model }: Family, file: string): Family["names"][string] {
+function renamed(name: string, { names, model, unread }: Family, file: string): Family["names"][string] {
+  if (unread !== undefined && name.startsWith(unread)) return null;
   const numbers: string[] = [];
   const key = name.replaceAll(/(?<=\.)\d+(?=\.)/g, (n) => {
     numbers.push(n);

@@ -3,7 +3,7 @@ import type { Family } from "../family.ts";
 import { dots1, ernie45Moe, glm4Moe, hunyuanV1Moe } from "./beside.ts";
 import { deepseekV2, deepseekV3 } from "./deepseek.ts";
 import { granitemoe, minimaxM2, mixtral, olmoe, phimoe } from "./mixtral.ts";
-import { qwen2Moe, qwen3Moe } from "./qwen.ts";
+import { qwen2Moe, qwen3Moe, qwen3Next } from "./qwen.ts";
 import { gemma2, gptOss, llama4Text } from "./windows.ts";
 
 export const families: readonly Family[] = [
@@ -11,6 +11,7 @@ export const families: readonly Family[] = [
   olmoe,
   qwen3Moe,
   qwen2Moe,
+  qwen3Next,
   glm4Moe,
   dots1,
   ernie45Moe,

@@ -60,6 +60,11 @@ export const biases: Family["names"] = Object.fromEntries(
 function toBias(weight: string): string {
   return weight.replace(/weight$/, "bias");
 }
+/** Three blocks of one kind, then one of another. */
+export const everyFourth =
+  <T>(near: T, far: T) =>
+  ({ num_hidden_layers: layers }: Json): T[] =>
+    Array.from({ length: Number(layers) }, (_, i) => (i % 4 === 3 ? far : near));
 export const everyFull = ({ num_hidden_layers: layers }: Json): string[] =>
   Array(Number(layers)).fill("full_attention");
 export const scaling = (key: string): string[] => [`rope_parameters.${key}`, `rope_scaling.${key}`];

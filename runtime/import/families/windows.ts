@@ -1,16 +1,22 @@
 // Blocks that see windows, and blocks that see all.
 import { type Family, type Json, lookup } from "../family.ts";
-import { attention, biases, common, dense, outer, plain, rotations, said, scaling, swiglu } from "./shared.ts";
+import {
+  attention,
+  biases,
+  common,
+  dense,
+  everyFourth,
+  outer,
+  plain,
+  rotations,
+  said,
+  scaling,
+  swiglu,
+} from "./shared.ts";
 
 /** GPT-OSS's: a window in every other block, from the first on. */
 const everyOther = ({ num_hidden_layers: layers }: Json): string[] =>
   Array.from({ length: Number(layers) }, (_, i) => (i % 2 === 0 ? "sliding_attention" : "full_attention"));
-
-/** Llama 4's: three blocks with rope, then one without. */
-const everyFourth =
-  <T>(near: T, far: T) =>
-  ({ num_hidden_layers: layers }: Json): T[] =>
-    Array.from({ length: Number(layers) }, (_, i) => (i % 4 === 3 ? far : near));
 
 const everyStep = ({ num_hidden_layers: layers, interleave_moe_layer_step: step = 1 }: Json): number[] =>
   Array.from({ length: Number(layers) }, (_, i) => i).filter((i) => (i + 1) % Number(step) === 0);
