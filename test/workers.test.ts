@@ -224,10 +224,6 @@ const text = join(root, "text.txt");
 writeFileSync(text, "It was the best of times, it was the worst of times. ".repeat(20));
 const tiny = ["V=128", "D=8", "H=8", "L=1", "Heads=2", "E=4", "Context=32"].flatMap((size) => ["--set", size]);
 const small = ["--batch", "6", "--length", "8", "--accumulate", "2", "--steps", "6", "--threads", "1", "--json"];
-/** Compiles in half the time; kernels as they ship are tested elsewhere. */
-const compiler = join(root, "compiler");
-writeFileSync(compiler, '#!/bin/sh\nexec c++ "$@" -Og\n', { mode: 0o700 });
-const env: NodeJS.ProcessEnv = { ...process.env, CXX: compiler };
 const launcher = mpirun ?? [];
 interface Ended {
   readonly losses: readonly number[];
@@ -243,7 +239,7 @@ async function started(
 ): Promise<Ended> {
   const all = each.flatMap((args, i) => [...(i > 0 ? [":"] : []), "-n", "1", process.execPath, ...args]);
   const [file = "", ...args] = each.length === 1 ? all.slice(2) : [...launcher, ...all];
-  const run = spawn(file, args, { cwd: home, env, stdio: ["ignore", "pipe", "pipe"] });
+  const run = spawn(file, args, { cwd: home, stdio: ["ignore", "pipe", "pipe"] });
   const ended = new Promise<number | null>((done) => run.on("close", done));
   let said = "";
   run.stderr.on("data", (data: Buffer) => (said += data.toString()));
@@ -340,7 +336,7 @@ else {
   test("`train` in TypeScript, by three workers that share no experts; other batches on one are refused", async () => {
     const args = [...launcher, "-n", "3", process.execPath, "--import", "tsx", "test/workers/embedded.ts"];
     const [file = "", ...more] = args;
-    const { stdout, stderr } = spawnSync(file, more, { cwd: home, env, encoding: "utf8" });
+    const { stdout, stderr } = spawnSync(file, more, { cwd: home, encoding: "utf8" });
     const { losses, state, apart } = JSON.parse(stdout || JSON.stringify(stderr)) as Given & { readonly apart: string };
     const alone = await trained();
     requireNear("losses", losses, alone.losses, 1e-5);

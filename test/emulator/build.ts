@@ -72,9 +72,9 @@ export async function build(): Promise<Libraries> {
   const sources = folders.flatMap((f) => filesIn(f, ".cpp")).filter((f) => !/(nvrtc|sequence)\.cpp$/.test(f));
   const objects = await each(sources, (f) => made([...own, "-c"], [f], ".o"));
   const libcuda = await made(library, objects, ".so");
-  const dialectFlag = `-DEMULATOR_DIALECT="${dialect}"`;
+  const places = [`-DEMULATOR_DIALECT="${dialect}"`, `-DEMULATOR_KEPT="${kept}"`];
   const nvrtc = [join(here, "driver/nvrtc.cpp"), join(here, "runtime/config.cpp")];
-  return { libcuda, libnvrtc: await made([...own, "-shared", dialectFlag], nvrtc, ".so") };
+  return { libcuda, libnvrtc: await made([...own, "-shared", ...places], nvrtc, ".so") };
 }
 /** In this process the libraries are those of NVIDIA. */
 export async function onEmulator<T>(work: () => Promise<T>): Promise<T> {
