@@ -35,6 +35,11 @@ export const threads: Flag<number> = {
   doc: "threads that compute; the result does not depend on it (default: all cores)",
   parse: whole(1, mostThreads),
 };
+export const room: Flag<number> = {
+  flags: "--room <shares>",
+  doc: "of several workers: how many rows the experts of one have memory for, in equal shares of all; a step that sends one more ends with an error. Default: all rows",
+  parse: real(1),
+};
 export const set: Flag<Settings> = {
   flags: "--set <name=value>",
   doc: "a size or value of the header, or a size of the entry; may be given several times",

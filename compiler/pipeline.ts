@@ -33,7 +33,7 @@ import { gradients } from "./transform/differentiate.ts";
 import { cutHeads } from "./transform/head.ts";
 import { keyStore, keysAsInputs } from "./transform/keys.ts";
 import { pairProducts } from "./transform/pairs.ts";
-import { partition, partOf, placeOf } from "./transform/partition.ts";
+import { partition, partOf, placeOf, type Sharing } from "./transform/partition.ts";
 import { joinPieces } from "./transform/pieces.ts";
 import { prepare } from "./transform/prepare.ts";
 import { recompute } from "./transform/recompute.ts";
@@ -69,6 +69,8 @@ export interface BuildRequest {
   readonly accumulate?: number;
   /** How many run it together, each with its part of a batch and of the experts: 1. Graphs and stores are then those of one of them. */
   readonly workers?: number;
+  /** Of several workers: for how many equal shares of a mixture's rows the experts of one have room; if not given, for all. */
+  readonly room?: number | undefined;
   readonly limits?: Limits;
 }
 /** Elements of a product, where few are too many to stand whole: those of `recompute` and of `cutHeads` if not given. For tests. */
@@ -102,11 +104,11 @@ export function toGraphs(
       entries: request.entries.map(methodOf),
     }),
   );
-  const { workers = 1 } = request;
+  const { workers = 1, room } = request;
   const ofOne = (stores: readonly Store[]): Store[] => stores.map((s) => (workers > 1 ? partOf(s, workers) : s));
   held?.(ofOne(elaborated.stores()));
   const added: Added = { stores: [], starts: [] };
-  const spread: Spread = { workers, stores: () => [...elaborated.stores(), ...added.stores] };
+  const spread: Spread = { workers, room, stores: () => [...elaborated.stores(), ...added.stores] };
   const graphs = elaborated.entries.flatMap((entry) => {
     const wanted = methods.get(entry.name)?.gradients ?? false;
     const { accumulate = 1, limits } = request;
@@ -155,8 +157,7 @@ export const beforeGradients = (g: G, observer: Observer, limits: Limits = {}): 
   ),
 ];
 /** `stores`: those that there are when a pass runs, as one alone would have them. */
-interface Spread {
-  readonly workers: number;
+interface Spread extends Sharing {
   readonly stores: () => readonly Store[];
 }
 const alone: Spread = { workers: 1, stores: () => [] };
@@ -182,11 +183,11 @@ export const afterGradients = (
   graphPass("windows", "what shifted products add up is products of what is shifted", (graph) => shiftRows(g, graph)),
   graphPass("pairs", "a sum of products is one contraction", (graph) => pairProducts(g, graph)),
 ];
-function partitioning(g: G, { workers, stores }: Spread): Pass<Graph, Graph> {
+function partitioning(g: G, { stores, ...sharing }: Spread): Pass<Graph, Graph> {
   const doc = "what each of several workers does, and what they do together";
   return graphPass("partition", doc, (graph) => {
-    const known = new Map(stores().map((s) => [s.name, placeOf(s, workers)]));
-    return partition(g, graph, workers, (name) => known.get(name) ?? whole);
+    const known = new Map(stores().map((s) => [s.name, placeOf(s, sharing.workers)]));
+    return partition(g, graph, sharing, (name) => known.get(name) ?? whole);
   });
 }
 const watched = ({ rewrote }: Observer): RewriteOptions =>

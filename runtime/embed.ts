@@ -62,11 +62,11 @@ export async function compile(source: Source, options: CompileOptions = {}): Pro
 }
 async function compiled(
   source: Source,
-  options: TargetOptions & Pick<TrainOptions, "accumulate">,
+  options: TargetOptions & Pick<TrainOptions, "accumulate" | "room">,
   entries: readonly EntryRequest[],
   together: Workers = alone,
 ) {
-  const { sizes = {}, target = "host", precision = "f32", tf32, threads, accumulate = 1, seed = 0 } = options;
+  const { sizes = {}, target = "host", precision = "f32", tf32, threads, accumulate = 1, room, seed = 0 } = options;
   requireInteger("the seed", seed);
   const [load, declaration] = opened(source);
   const request = {
@@ -78,6 +78,7 @@ async function compiled(
     precision,
     entries,
     accumulate,
+    room,
     together,
   };
   const made = await compileTogether(together, target, (device) => compileLoaded(load, { ...request, device }));
@@ -105,6 +106,8 @@ export interface TrainOptions extends TargetOptions {
   readonly batches: Iterable<Inputs> | AsyncIterable<Inputs>;
   /** How many batches make a step, by the mean of their gradients: 1. Batches that are left over at the end make none. */
   readonly accumulate?: number;
+  /** Of several workers: for how many equal shares of a mixture's rows the experts of one have memory. Default: for all rows. */
+  readonly room?: number;
   /** What parameters begin from, where their own beginning is not wanted: as `Program.load` takes them. */
   readonly parameters?: ReadonlyMap<string, Tensor>;
   /** Where it goes on, with the same bits: steps done, and what `state` of their program gave. `batches` are those that follow. */
@@ -125,9 +128,11 @@ export interface TrainedStep {
 }
 function requireTraining(options: TrainOptions): void {
   requireOptions("train", options);
-  const { accumulate = 1, batches, from, parameters } = options;
+  const { accumulate = 1, batches, from, parameters, room = 1 } = options;
   if (!Number.isSafeInteger(accumulate) || accumulate < 1)
     throw new Problem(`accumulate is ${accumulate}`, "give the whole number of batches that make a step");
+  if (!(room >= 1))
+    throw new Problem(`room is ${kindOf(room)}`, "give how many equal shares of the rows fit: 1 or more");
   if (Object(batches) !== batches || !(Symbol.iterator in batches || Symbol.asyncIterator in batches))
     throw new Problem("batches cannot be iterated over", "give a list of each step's inputs, or a generator of them");
   if (from && parameters)

@@ -38,7 +38,8 @@ class Spread implements Executable {
         `worker ${other} has other inputs of ${entry} than worker 0`,
         "every worker is given the whole batch, in the same order: draw it from the same seed",
       );
-    return this.#workers.within(() => this.#inner.run(entry, new Map(own), { ...at, rank: this.#workers.rank }));
+    const ran = (): Promise<Outcome> => this.#inner.run(entry, new Map(own), { ...at, rank: this.#workers.rank });
+    return this.#workers.within(() => ran().catch(crowded));
   }
   close(): void {
     this.#inner.close();
@@ -52,6 +53,12 @@ class Spread implements Executable {
     const data = value.data.subarray(this.#workers.rank * length, (this.#workers.rank + 1) * length);
     return { dtype: value.dtype, shape: partOf(all), data };
   }
+}
+/** More rows than there is room for are found by all workers alike, before any of them has moved one. */
+function crowded(error: unknown): never {
+  const [, found] = (error instanceof Error && /^NO_ROOM: (.*)$/.exec(error.message)) || [];
+  if (found === undefined) throw error;
+  throw new Problem(found, "give more room, or leave it out: then there is room for all rows", { cause: error });
 }
 function whole(store: StoreInfo): StoreInfo {
   const [rows = 1, ...row] = store.shape;

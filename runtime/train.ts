@@ -64,6 +64,8 @@ export interface TrainOptions extends Running {
   /** 0: after the last step only. */
   readonly evaluateEvery?: number | undefined;
   readonly resume?: boolean | undefined;
+  /** Of several workers: for how many equal shares of a mixture's rows the experts of one have memory. Default: for all rows. */
+  readonly room?: number | undefined;
   readonly signal?: AbortSignal | undefined;
   /** Told what a person should know and need not act on. */
   readonly warn?: ((line: string) => void) | undefined;
@@ -248,6 +250,7 @@ async function compileTraining({ options, program, entry, config, text, together
     threads: options.threads ?? together.threads,
     compiling: options.compiling,
     accumulate: config.accumulate ?? 1,
+    room: options.room,
     together,
     entries: [...entries, ...(together.size > 1 ? [] : generateEntries(program, entry.declaration))],
   });

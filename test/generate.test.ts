@@ -34,6 +34,11 @@ function likeThem(): Readonly<Record<string, Decoder>> {
       "8, 6, L: 2, Heads: 4, Groups: 2, A: 4, Context: 12, window: 4, scalar: 5, cap: 0.6, last: 2",
     ),
     MiniMaxM2: decoder("MiniMaxM2", "8, 6, L: 2, Heads: 2, Groups: 1, A: 4, E: 4, K: 2, Context: 12"),
+    PhiMoE: decoder(
+      "PhiMoE",
+      "8, 6, L: 2, Heads: 4, Groups: 2, E: 4, Context: 12, original: 8, hot: 1.2, jitter: 0.2",
+      "phi",
+    ),
     Dots1: decoder("Dots1", "8, F: 10, H: 6, L: 2, Dense: 1, Heads: 2, Groups: 1, E: 4, K: 2, Context: 12"),
     DeepSeekV2: decoder(
       "DeepSeekV2",
@@ -60,6 +65,11 @@ const decoders: Readonly<Record<string, Decoder>> = {
   Llama4: decoder(
     "Llama4",
     "8, F: 10, H: 6, L: 4, Heads: 2, Groups: 1, A: 4, E: 3, Step: 2, Context: 12, chunk: 4, span: 3, stretch: 4, original: 40",
+  ),
+  Qwen3Next: decoder(
+    "Qwen3Next",
+    "8, 6, F: 5, L: 4, Heads: 2, Groups: 1, A: 4, Keys: 1, Values: 2, KeyWidth: 3, ValueWidth: 2, E: 3, K: 2, part: 0.5, Chunk: 2, Context: 12",
+    "qwen3_next",
   ),
   DeepSeekV3: decoder(
     "DeepSeekV3",

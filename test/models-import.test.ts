@@ -15,7 +15,7 @@ import { close, type Way, ways } from "./stored.ts";
 
 const test = suite("models-import");
 const hf = join(import.meta.dirname, "peers", "hf");
-const decoder = join(import.meta.dirname, "..", "stdlib", "models", "decoder.moe");
+const program = (file = "decoder"): string => join(import.meta.dirname, "..", "stdlib", "models", `${file}.moe`);
 const models: Readonly<Record<string, string>> = {
   mixtral: "Mixtral",
   olmoe: "Olmoe",
@@ -26,7 +26,10 @@ const models: Readonly<Record<string, string>> = {
   llama4_text: "Llama4",
   gpt_oss: "GptOss",
   deepseek_v3: "DeepSeekMain",
+  phimoe: "PhiMoE",
+  qwen3_next: "Qwen3Next",
 };
+const files: Readonly<Record<string, string>> = { phimoe: "phi", qwen3_next: "qwen3_next" };
 /** What the kernels of those above are made for as well: on the reference target alone. */
 const likeThem: Readonly<Record<string, string>> = {
   gemma2: "Gemma2",
@@ -48,7 +51,7 @@ for (const [name, entry] of Object.entries({ ...models, ...likeThem }))
       const rows = Array.from(expected.get("tokens")?.data ?? []);
       writeFileSync(input, JSON.stringify({ tokens: [rows.slice(0, 11), rows.slice(11)] }));
       const { target, precision } = way;
-      const results = await runEntry({ program: decoder, entry, params: at, input, target, precision });
+      const results = await runEntry({ program: program(files[name]), entry, params: at, input, target, precision });
       assert.deepEqual(
         [...results.keys()].filter((k) => k.startsWith("param.")),
         [],
@@ -100,6 +103,18 @@ test("what a family's blocks cannot be is refused by its key", () => {
     () => openForeign(other("gemma2", { use_bidirectional_attention: true })),
     "use_bidirectional_attention is true",
   );
+  const long = {
+    rope_type: "longrope",
+    short_factor: [1, 1],
+    long_factor: [1, 1],
+    original_max_position_embeddings: 8,
+  };
+  refused(() => openForeign(other("phimoe", { rope_parameters: long })), '"longrope"', "short_mscale");
+  refused(() => openForeign(other("phimoe", { num_experts_per_tok: 1 })), "num_experts_per_tok is 1");
+  const word = { ...long, short_mscale: 1, long_mscale: 1, short_factor: "long" };
+  refused(() => openForeign(other("phimoe", { rope_parameters: word })), 'short_factor is "long"');
+  const linear = { num_hidden_layers: 3, layer_types: null, full_attention_interval: 3 };
+  refused(() => openForeign(other("qwen3_next", linear)), "full_attention_interval is 3");
   refused(() => openForeign(other("minimax_m2", { scoring_func: "softmax" })), 'scoring_func is "softmax"');
   refused(() => openForeign(other("dots1", { max_window_layers: 1 })), "max_window_layers is 1");
   refused(
@@ -137,6 +152,19 @@ test("what a family's blocks cannot be is refused by its key", () => {
   refused(() => openForeign(other("llama4_text", { rope_parameters: { rope_type: "yarn" } })), '"yarn"');
   refused(() => openForeign(other("llama4_text", { rope_parameters: { type: "linear", factor: 4 } })), "factor is 4");
 });
+test("LongRoPE's factors and heat are those of the context that the model is for", async () => {
+  const tokens = join(folder(), "tokens.json");
+  writeFileSync(tokens, JSON.stringify({ tokens: [[3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5]] }));
+  const logits = async (rope: object): Promise<Tensor | undefined> => {
+    const params = copy("phimoe", (c) => ({ ...c, rope_parameters: { ...(c["rope_parameters"] as object), ...rope } }));
+    const way = { target: "reference", precision: "f64" } as const;
+    return (await runEntry({ program: program("phi"), entry: "PhiMoE", params, input: tokens, ...way })).get("0");
+  };
+  const far = await logits({ short_factor: [9, 9], short_mscale: 9 });
+  close("logits", await logits({}), far, 0);
+  const short = { original_max_position_embeddings: 64, short_mscale: 1.3, long_factor: [9, 9], long_mscale: 9 };
+  close("logits", await logits(short), far, 0);
+});
 test("what llama3's rates are stretched from is the whole context, if nothing is said", () => {
   const parameters = { rope_type: "llama3", rope_theta: 1e4, factor: 8, low_freq_factor: 1, high_freq_factor: 4 };
   const { header } = openForeign(other("llama4_text", { rope_parameters: parameters }));
@@ -150,10 +178,21 @@ test("a fused matrix that does not divide into its parts is a Problem", () => {
   writeSafetensors(path, new Map([...readSafetensors(path), [fused, odd]]));
   refused(() => foreignTensors(openForeign(at)), fused, "23 columns, for 2 matrices");
 });
+test("what predicts the token after the next is not read", () => {
+  const at = copy("qwen3_next", (c) => c);
+  const path = join(at, "model.safetensors");
+  writeSafetensors(path, new Map([...readSafetensors(path), ["mtp.fc.weight", tensor("f32", [1, 2], [1, 2])]]));
+  assert.deepEqual([...parametersOf(at).keys()], [...parametersOf(join(hf, "qwen3_next")).keys()]);
+});
 test("an imported model has each expert's gate and up from the columns that hold both in turn", async () => {
   const at = join(hf, "gpt_oss");
   const out = join(folder(), "run");
   assert.equal((await importModel({ folder: at, out })).model, "GptOss");
+  for (const [name, model] of [
+    ["phimoe", "PhiMoE"],
+    ["qwen3_next", "Qwen3Next"],
+  ] as const)
+    assert.equal((await importModel({ folder: join(hf, name), out: join(folder(), name) })).model, model);
   const ours = newestCheckpoint(out, assert.fail)?.model ?? assert.fail();
   const theirs = readSafetensors(join(at, "model.safetensors")).get("model.layers.1.mlp.experts.gate_up_proj_bias");
   const halves = ["gate", "up"].map((half) => ours.get(`blocks.1.feed.experts.${half}.bias`));

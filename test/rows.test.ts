@@ -201,7 +201,7 @@ test("rows in turn: each is stored while the next one is made", () => {
   assert.equal(other, got);
   compare("rows in turn", graph, got);
   if (!x64) return;
-  const elsewhere = compiled(kernelsOf([sequence]), ["-mno-sse4a"]);
+  const elsewhere = compiled(kernelsOf([sequence]), ["-mno-sse4a", "-Og"]);
   assert.equal(runSequence(sequence, stores, 2, elsewhere), got, "two loops where one was, or the reverse");
 });
 test("rows in turn: a sum that powers want is not found a row before, in another order", () => {

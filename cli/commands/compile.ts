@@ -7,6 +7,7 @@ import {
   compileTarget,
   oneOf,
   requireTarget,
+  room,
   type Settings,
   whole,
 } from "../../compiler/options.ts";
@@ -40,6 +41,7 @@ export const compileCommand = (): Command =>
     )
     .addOption(out("folder", "write the form's files there"))
     .addOption(flag("--workers <n>", "what each of so many processes runs (mpirun -n N moec train)", whole(1, 4096)))
+    .addOption(option(room))
     .option("--timings", "show the seconds of each stage")
     .addOption(json())
     .addHelpText(
@@ -63,6 +65,7 @@ interface Options extends Omit<Shared, "target">, EntryFlags {
   emit?: AnyForm;
   printAfter?: readonly string[];
   workers?: number;
+  room?: number;
   out?: string;
   timings?: boolean;
   json?: boolean;
@@ -93,11 +96,11 @@ async function compiled(program: Loaded, path: string, options: Options): Promis
   return { ...report, files: {} };
 }
 function requestOf(program: Loaded, path: string, options: Options): Omit<CompileRequest, "target"> {
-  const { workers = 1, printAfter, precision = "f32", tf32, threads } = options;
+  const { workers = 1, room, printAfter, precision = "f32", tf32, threads } = options;
   const entry = entryRequest(program, options);
   const [batch] = Object.values(entry.entries[0]?.sizes ?? {});
   if (typeof batch === "number") requireDealt(batch, { size: workers });
-  const several = workers > 1 ? { workers } : {};
+  const several = workers > 1 ? { workers, room } : {};
   return { ...entry, path, precision, tf32, threads, ...several, ...(printAfter === undefined ? {} : { printAfter }) };
 }
 const isCuda = (form: AnyForm | null): form is (typeof cudaForms)[number] => cudaForms.some((c) => c === form);

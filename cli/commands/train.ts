@@ -1,11 +1,11 @@
 import { Command } from "commander";
-import { requireTarget, whole } from "../../compiler/options.ts";
+import { requireTarget, room, whole } from "../../compiler/options.ts";
 import { bigramHeldOut } from "../../runtime/data.ts";
 import type { Step } from "../../runtime/loop.ts";
 import { toNested } from "../../runtime/tensor.ts";
 import { openTraining, type Training } from "../../runtime/train.ts";
 import { Elsewhere, type Workers } from "../../runtime/workers.ts";
-import { addShared, examples, flag, json, out, piped, type Shared, text } from "../flags.ts";
+import { addShared, examples, flag, json, option, out, piped, type Shared, text } from "../flags.ts";
 import { begun } from "../launched.ts";
 import { compiling, encoding, note, printJson, showBytes, showCount, warn, write } from "../output.ts";
 import { progress } from "../progress.ts";
@@ -46,6 +46,7 @@ export const trainCommand = (): Command =>
     .addOption(out("folder", "where the run is kept; default: runs/NAME"))
     .addOption(flag("--save-every <n>", "steps between checkpoints, 0 for the last only; default: 100", whole(0)))
     .addOption(flag("--evaluate-every <n>", "steps between held-out losses, 0 for the last only; default: 0", whole(0)))
+    .addOption(option(room))
     .option("--resume", "go on from the run's last checkpoint")
     .addOption(json())
     .addHelpText(
@@ -76,6 +77,7 @@ interface Options extends Shared {
   saveEvery?: number;
   evaluateEvery?: number;
   resume?: boolean;
+  room?: number;
   json?: boolean;
 }
 async function run(program: string, options: Options): Promise<void> {

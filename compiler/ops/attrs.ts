@@ -107,7 +107,8 @@ export interface OpAttrs {
   readonly all_gather: { readonly workers: number };
   readonly all_reduce: { readonly fn: "sum" | "max" | "min"; readonly workers: number };
   readonly all_to_all: { readonly workers: number };
-  readonly exchange: { readonly workers: number; readonly back: boolean };
+  /** `length`: rows of what it gives. */
+  readonly exchange: { readonly workers: number; readonly back: boolean; readonly length: number };
 }
 export type OpName = keyof OpAttrs;
 export const none: None = {};

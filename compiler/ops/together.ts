@@ -3,9 +3,9 @@ import { Bug } from "../diagnostic.ts";
 import { TypeMismatch } from "../graph/builder.ts";
 import type { NdArray } from "../graph/node.ts";
 import { fromTo, product } from "../types/numbers.ts";
-import { mul, type Size } from "../types/size.ts";
+import { mul } from "../types/size.ts";
 import { count, showType, type } from "../types/type.ts";
-import { at, define, free, made, need, needIndex, nth, number, one, two } from "./common.ts";
+import { at, define, free, made, need, needIndex, nth, one, two } from "./common.ts";
 import { foldOf } from "./reduce.ts";
 
 const alone = (): never => {
@@ -88,22 +88,24 @@ export const all_to_all = define<"all_to_all">({
 export const exchange = define<"exchange">({
   name: "exchange",
   doc:
-    "(rows [C, ...R] in E groups, offsets i32[workers, E + 1] of all workers) -> [workers * C, ...R]: the rows of the E / workers groups that " +
+    "(rows [C, ...R] in E groups, offsets i32[workers, E + 1] of all workers) -> [length, ...R]: the rows of the E / workers groups that " +
     "worker r owns, from r * E / workers on, by group and then by worker; past the last nothing. `back`: from there to where they were",
   lower: "together",
-  infer(args, { workers, back }) {
+  infer(args, { length }) {
     const [x, offsets] = two(args);
     needIndex("an exchange", offsets);
     need(x.shape.length > 0 && offsets.shape.length === 2, () => `an exchange moves rows, not ${showType(x)}`);
-    return [type(x.dtype, [moved(nth(x.shape, 0), workers, back), ...x.shape.slice(1)])];
+    return [type(x.dtype, [length, ...x.shape.slice(1)])];
   },
   eval: alone,
-  together(args, { back }, types) {
+  together(args, { back, length }, types) {
     const [rows, offsets] = two(one(args));
+    const room = back ? nth(rows.shape, 0) : length;
     const size = product(rows.shape.slice(1));
     // what nothing is sent to, nobody may read
     const out = args.map(() => new Float64Array(count(one(types))).fill(Number.NaN));
     for (const { worker, row, owner, place } of moves(offsets)) {
+      if (place >= room) throw new TypeMismatch(`worker ${owner} has room for ${room} rows, and gets more`);
       const [from, source, to, target] = back ? [owner, place, worker, row] : [worker, row, owner, place];
       const { data } = one(nth(args, from));
       nth(out, to).set(data.subarray(source * size, (source + 1) * size), target * size);
@@ -116,8 +118,6 @@ export const exchange = define<"exchange">({
   samples: () => [],
   show: ({ workers, back }) => `workers=${workers}${back ? " back" : ""}`,
 });
-const moved = (rows: Size, workers: number, back: boolean): Size =>
-  back ? number(rows) / workers : mul(workers, rows);
 /** Which row of which worker stands in which place of which owner. */
 function* moves(
   offsets: NdArray,

@@ -74,7 +74,7 @@ interface Launch extends Work {
 }
 /**
  * What all workers do together, as the op of that name (ops/together.ts) says it with these attributes. `dtype`: of what is moved. `rows`: of the
- * operand of an exchange.
+ * operand of an exchange; `length`: of its result.
  */
 export interface Together {
   readonly name: "all_gather" | "all_reduce" | "all_to_all" | "exchange";
@@ -83,6 +83,7 @@ export interface Together {
   readonly fn?: "sum" | "max" | "min";
   readonly back?: boolean;
   readonly rows?: number;
+  readonly length?: number;
 }
 /** `args`: what is read, then what is written. Each lies without gaps, in rows, but for operand and result of an all_reduce, which lie alike. */
 interface Collective extends Work {

@@ -35,9 +35,14 @@ export function partOf(store: Store, workers: number): Store {
   return { ...store, split: workers, type: type(dtypeOf(store.type), [first / workers, ...rest]) };
 }
 
+/** How many, and how many rows the experts of one have room for, in equal shares of all; if not given, for all there are. */
+export interface Sharing {
+  readonly workers: number;
+  readonly room?: number | undefined;
+}
 /** `places`: where each store is. */
-export function partition(g: Builder, graph: Graph, workers: number, places: (store: string) => Placement): Graph {
-  const partition = new Partition(g, graph, workers, places);
+export function partition(g: Builder, graph: Graph, sharing: Sharing, places: (store: string) => Placement): Graph {
+  const partition = new Partition(g, graph, sharing, places);
   const values = graph.results.map(({ role, name, value }) =>
     partition.as(value, role === "store" ? places(name) : whole),
   );
@@ -59,10 +64,10 @@ class Partition implements Workers {
   private readonly made = new Map<Value, Map<string, Value>>();
   private readonly exchanged: ReadonlySet<Node>;
 
-  constructor(g: Builder, graph: Graph, count: number, places: (store: string) => Placement) {
-    [this.g, this.count, this.places] = [g, count, places];
-    this.routings = new Routings(g, count);
-    this.parts = new Parts(g, count, this.routings);
+  constructor(g: Builder, graph: Graph, { workers, room }: Sharing, places: (store: string) => Placement) {
+    [this.g, this.count, this.places] = [g, workers, places];
+    this.routings = new Routings(g, workers, room);
+    this.parts = new Parts(g, workers, this.routings);
     const nodes = nodesOf(graph);
     this.exchanged = new Set(nodes.flatMap((node) => this.ofExperts(node) ?? []));
     for (const node of nodes) this.visit(node);
@@ -75,7 +80,8 @@ class Partition implements Workers {
     return this.exchanged.has(route);
   }
   length(n: number, cut: Cut): number {
-    return cut.kind === "rows" && cut.owned ? n : n / this.count;
+    if (cut.kind === "even" || !cut.owned) return n / this.count;
+    return (n / this.routings.choices(cut.by)) * this.routings.room(cut.by);
   }
   /** The value so placed. */
   as(v: Value, place: Placement): Value {

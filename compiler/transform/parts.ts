@@ -11,6 +11,7 @@ import { dims, dtypeOf, type } from "../types/type.ts";
 /** What is known of the routings of each worker's own choices, by their nodes in the graph of one worker. */
 interface Routings {
   choices(by: Node): number;
+  room(by: Node): number;
   /** Of a worker's own choices, and of all. */
   local(by: Node): b.Route;
   all(by: Node): b.Route;
@@ -128,10 +129,8 @@ export class Parts {
   private exchanged(x: Value, { axis, cut }: CutAt, to: CutAt): Value {
     if (cut.kind !== "rows" || to.cut.kind !== "rows") throw new Bug("only rows are exchanged");
     const { by, owned } = cut;
-    const choices = this.routings.choices(by);
-    return this.byChoice(x, axis, owned ? choices : choices / this.count, (rows) =>
-      this.routings.exchange(rows, by, owned),
-    );
+    const rows = owned ? this.routings.room(by) : this.routings.choices(by) / this.count;
+    return this.byChoice(x, axis, rows, (own) => this.routings.exchange(own, by, owned));
   }
   private cleaned(x: Value, { axis, cut }: CutAt): Value {
     if (cut.kind !== "rows") return x;
@@ -154,7 +153,8 @@ export class Parts {
     if (to.cut.kind !== "rows") throw new Bug("only rows are of a routing");
     const { by, owned } = to.cut;
     const all = this.routings.choices(by);
-    const length = owned ? nth(dims(x.type), to.axis) : nth(dims(x.type), to.axis) / this.count;
+    const unit = nth(dims(x.type), to.axis) / all;
+    const length = unit * (owned ? this.routings.room(by) : all / this.count);
     const alike = this.repeated(x, to.axis, length);
     if (alike) return alike;
     const sorted = this.byChoice(x, to.axis, all, (rows) =>

@@ -15,11 +15,12 @@ interface Known {
 export class Routings {
   private readonly g: Builder;
   private readonly count: number;
+  private readonly shares: number;
   private readonly known = new Map<Node, Known>();
 
-  constructor(g: Builder, count: number) {
-    this.g = g;
-    this.count = count;
+  /** `shares`: for how many equal parts of all rows a worker has room where they go to the owners of their groups. */
+  constructor(g: Builder, count: number, shares: number = count) {
+    [this.g, this.count, this.shares] = [g, count, shares];
   }
   add(by: Node, local: readonly Value[], index: () => Value): void {
     this.known.set(by, { local: routeOf(local), index });
@@ -36,12 +37,18 @@ export class Routings {
   choices(by: Node): number {
     return nth(dims(nth(by.args, 0).type), 0);
   }
+  /** For how many of its choices a worker has room that are of the groups that it owns. */
+  room(by: Node): number {
+    const all = this.choices(by);
+    return Math.min(all, Math.ceil((all / this.count) * this.shares));
+  }
   exchange(rows: Value, by: Node, back: boolean): Value {
-    return b.make1(this.g, "exchange", [rows, this.ends(by)], { workers: this.count, back });
+    const length = back ? this.choices(by) / this.count : this.room(by);
+    return b.make1(this.g, "exchange", [rows, this.ends(by)], { workers: this.count, back, length });
   }
   valid(by: Node, owned: boolean): Value {
     if (!owned) return b.ge(this.g, this.local(by).order, 0);
-    const [n, own] = [this.choices(by), this.groups(by) / this.count];
+    const [n, own] = [this.room(by), this.groups(by) / this.count];
     const last = b.broadcast(this.g, b.slice(this.g, this.offsets(by), 0, own, 1), [n, 1], [1]);
     return b.lt(this.g, b.iota(this.g, n), b.reshape(this.g, last, [n]));
   }

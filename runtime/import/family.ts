@@ -12,16 +12,22 @@ export interface Said {
 export interface Family {
   /** The `model_type` of config.json. */
   readonly type: string;
-  /** The model of std/models/decoder. */
+  /** The model's name, and its file in std/models: decoder if not given. */
   readonly model: string;
+  readonly file?: string;
   readonly header: Readonly<Record<string, Said>>;
   /** What else a key must say, if it is there and not null: the model knows nothing else. A function has it from the rest of config.json. */
   readonly only: Readonly<Record<string, unknown>>;
   /**
    * Their name and ours; each `*` is a number, and null is not read. Their matrices are [out, in], ours [in, out]. What is not turned has its name in
-   * a list; of several names each takes the last axis's elements in turn.
+   * a list; of several names each takes the last axis's elements in turn. A convolution of each feature alone is [features, 1, width], ours
+   * [width, features].
    */
   readonly names: Readonly<Record<string, string | readonly string[] | Runs | Row | null>>;
+  /** What begins so is not read. */
+  readonly unread?: string;
+  /** Vectors of ours, of all blocks, that config.json has as lists of numbers, under the first of these keys that is there; of none they are not. */
+  readonly lists?: Readonly<Record<string, readonly string[]>>;
   /** Whether the head is the embedding's table where config.json does not say. */
   readonly tied?: boolean;
 }

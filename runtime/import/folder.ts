@@ -92,7 +92,7 @@ function programOf({ family, header }: Foreign, context: number): string {
   const given = Object.entries(header).filter(([name]) => name !== "Context");
   return [
     `// Made by moec import; the family is transformers' ${family.type}.`,
-    `import { ${family.model} } from "std/models/decoder"`,
+    `import { ${family.model} } from "std/models/${family.file ?? "decoder"}"`,
     "",
     `model ${declaration}(Context = ${context}) =`,
     `  ${family.model}(${given.map(([name, x]) => `${name}: ${x}`).join(", ")}, Context: Context)`,

@@ -6,8 +6,8 @@ import { Problem } from "../../compiler/diagnostic.ts";
 import type { Tensor } from "../executable.ts";
 import { readText } from "../files.ts";
 import { readSafetensors } from "../safetensors.ts";
-import { transposed, zeros } from "../tensor.ts";
-import { families } from "./families.ts";
+import { fromNumbers, transposed, zeros } from "../tensor.ts";
+import { families } from "./families/index.ts";
 import { type Family, type Json, lookup, type Runs } from "./family.ts";
 
 export interface Foreign {
@@ -17,6 +17,8 @@ export interface Foreign {
   readonly header: Readonly<Record<string, number | boolean>>;
   /** Whether the head is the embedding's table. */
   readonly tied: boolean;
+  /** The vectors that config.json has, by our names. */
+  readonly lists: ReadonlyMap<string, Tensor>;
 }
 export const isForeign = (path: string): boolean => statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
 
@@ -51,7 +53,22 @@ export function openForeign(folder: string): Foreign {
     throw new Problem(`${path}: ${keys[0]} is ${shown(is)}`, "it must be a number, or true or false: restore the file");
   });
   const tied = config["tie_word_embeddings"] ?? family.tied;
-  return { folder, family, header: Object.fromEntries(header), tied: tied === true };
+  const lists = new Map(listsOf(path, family, config));
+  return { folder, family, header: Object.fromEntries(header), tied: tied === true, lists };
+}
+function listsOf(path: string, { lists = {} }: Family, config: Json): [string, Tensor][] {
+  return Object.entries(lists).flatMap(([name, keys]) => {
+    const is = keys.map((key) => lookup(config, key)).find((x) => x !== undefined);
+    if (is === undefined) return [];
+    const list = v.safeParse(v.array(v.number()), is);
+    if (!list.success)
+      throw new Problem(`${path}: ${keys[0]} is ${shown(is)}`, "it must be a list of numbers: restore the file");
+    const t = fromNumbers("f32", [list.output.length], list.output);
+    return Array.from({ length: Number(config["num_hidden_layers"]) }, (_, i): [string, Tensor] => [
+      name.replace("*", String(i)),
+      t,
+    ]);
+  });
 }
 /** The weights of released checkpoints may be MXFP4 (GPT-OSS) or FP8 (DeepSeek), which transformers makes bf16 of. */
 function requirePlain(path: string, quantised: unknown): void {
@@ -76,12 +93,12 @@ function readJson(path: string): Json {
 }
 
 /** All weights, by our names and the way round that ours are. A name that the family does not have is a Problem. */
-export function foreignTensors({ folder, family, tied }: Foreign): Map<string, Tensor> {
-  const tensors = new Map<string, Tensor>();
+export function foreignTensors({ folder, family, tied, lists }: Foreign): Map<string, Tensor> {
+  const tensors = new Map(lists);
   for (const file of weightFiles(folder))
     for (const [name, t] of readSafetensors(file)) {
       const ours = renamed(name, family, file);
-      if (typeof ours === "string") tensors.set(ours, t.shape.length === 2 ? transposed(t) : t);
+      if (typeof ours === "string") tensors.set(ours, turned(t));
       else if (ours && "row" in ours) tensors.set(ours.row, { ...t, shape: [t.data.length] });
       else if (ours) for (const [to, part] of partsOf(t, ours, `${file}: \`${name}\``)) tensors.set(to, part);
     }
@@ -90,6 +107,11 @@ export function foreignTensors({ folder, family, tied }: Foreign): Map<string, T
   return tensors;
 }
 const embedding = "embed.weight";
+function turned(t: Tensor): Tensor {
+  const [features = 0, one, width = 0] = t.shape;
+  if (t.shape.length === 3 && one === 1) return transposed({ ...t, shape: [features, width] });
+  return t.shape.length === 2 ? transposed(t) : t;
+}
 /** Each name's part of the last axis: elements in turn, or a run of them. */
 function partsOf(t: Tensor, into: readonly string[] | Runs, which: string): [string, Tensor][] {
   const [names, whole] = "runs" in into ? [into.runs, into.turned ? transposed(t) : t] : [into, t];
@@ -126,7 +148,8 @@ function weightFiles(folder: string): string[] {
 }
 
 /** `model.layers.3.mlp.experts.7.up_proj.weight` is looked up with stars for its numbers, which ours takes in their order. */
-function renamed(name: string, { names, model }: Family, file: string): Family["names"][string] {
+function renamed(name: string, { names, model, unread }: Family, file: string): Family["names"][string] {
+  if (unread !== undefined && name.startsWith(unread)) return null;
   const numbers: string[] = [];
   const key = name.replaceAll(/(?<=\.)\d+(?=\.)/g, (n) => {
     numbers.push(n);

@@ -32,11 +32,10 @@ void Together::toAll(Communicator& all, Stream& stream) {
 }
 /// Blocks of what NCCL is told, or of a worker's own rows, are in the same order on both sides.
 void Together::exchange(Communicator& all, Stream& stream) {
-  const long rows = spec_.back ? spec_.rows / all.size() : spec_.rows;
   const size_t width = args_.at(0).bytes / size_t(spec_.rows);
   stream.move(reinterpret_cast<Address>(offsets_.get()), args_.at(1).at, args_.at(1).bytes);
   all.wait(stream, "before an exchange");
-  const Routes routes(static_cast<const int32_t*>(offsets_.get()), args_[1].bytes / sizeof(int32_t), all.size(), all.rank(), rows, spec_.back);
+  const Routes routes(spec_, static_cast<const int32_t*>(offsets_.get()), args_[1].bytes / sizeof(int32_t), all.size(), all.rank());
   std::vector<Communicator::Part> sent, received;
   const auto add = [&](std::vector<Communicator::Part>& parts, int worker, size_t arg, const Routes::Blocks& blocks) {
     for (const auto& [first, count] : blocks) parts.push_back({worker, args_.at(arg).at + size_t(first) * width, size_t(count) * width});

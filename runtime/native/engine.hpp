@@ -12,11 +12,11 @@
 
 namespace moec {
 
-/// What all workers do together. `rows`: of an exchange's operand; `workers`: 0 where they may be any number.
+/// What all workers do together. `rows`, `length`: of an exchange's operand and result; `workers`: 0 where they may be any number.
 struct TogetherSpec {
   std::string name, dtype, fn;
   bool back;
-  long rows;
+  long rows, length;
   int workers;
 };
 struct BufferSpec {

@@ -5,13 +5,24 @@
 
 namespace moec {
 
-Routes::Routes(const int32_t* offsets, size_t count, int workers, int rank, long rows, bool back)
-    : offsets_(offsets), ends_(long(count) / workers), workers_(workers), rank_(rank), back_(back) {
+Routes::Routes(const TogetherSpec& spec, const int32_t* offsets, size_t count, int workers, int rank)
+    : offsets_(offsets), ends_(long(count) / workers), workers_(workers), rank_(rank), back_(spec.back) {
+  const auto [rows, room] = back_ ? std::pair(spec.length, spec.rows) : std::pair(spec.rows, spec.length);
   for (int w = 0; w < workers; w++)
     for (long g = 0; g + 1 < ends_; g++)
       if (start(w, g) < 0 || start(w, g) > start(w, g + 1) || start(w, g + 1) > rows)
         throw std::runtime_error("rows " + std::to_string(start(w, g)) + " to " + std::to_string(start(w, g + 1)) + " of " + std::to_string(rows) +
                                  " cannot be exchanged");
+  requireRoom(room);
+}
+void Routes::requireRoom(long room) const {
+  for (int owner = 0; owner < workers_; owner++) {
+    long sent = 0;
+    for (int w = 0; w < workers_; w++) sent += start(w, (owner + 1) * groups()) - start(w, owner * groups());
+    if (sent > room)
+      throw std::runtime_error("NO_ROOM: worker " + std::to_string(owner) + " is sent " + std::to_string(sent) + " rows, and has room for " +
+                               std::to_string(room));
+  }
 }
 Routes::Blocks Routes::own(int owner) const {
   Blocks blocks;

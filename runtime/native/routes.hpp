@@ -1,9 +1,6 @@
 // Where the rows of an exchange go, on whatever device they are.
 #pragma once
-#include <cstddef>
-#include <cstdint>
-#include <utility>
-#include <vector>
+#include "engine.hpp"
 
 namespace moec {
 
@@ -12,9 +9,9 @@ namespace moec {
 class Routes {
  public:
   using Blocks = std::vector<std::pair<long, long>>;
-  /// `offsets`: where the groups of worker 0 begin and the last ends, then those of worker 1, ..., `count` in all. `rows`: how many a worker has
-  /// at most. `back`: from the owners to where they were.
-  Routes(const int32_t* offsets, size_t count, int workers, int rank, long rows, bool back);
+  /// `offsets`: where the groups of worker 0 begin and the last ends, then those of worker 1, ..., `count` in all. Throws where they are none, and
+  /// NO_ROOM on all workers alike where an owner is sent more rows than it has room for.
+  Routes(const TogetherSpec& spec, const int32_t* offsets, size_t count, int workers, int rank);
   Blocks sent(int to) const { return back_ ? owned(to) : own(to); }
   Blocks received(int from) const { return back_ ? own(from) : owned(from); }
 
@@ -23,6 +20,7 @@ class Routes {
   Blocks own(int owner) const;
   /// One worker's rows of the groups that this worker owns.
   Blocks owned(int worker) const;
+  void requireRoom(long room) const;
   long groups() const { return (ends_ - 1) / workers_; }
   long start(int worker, long group) const { return offsets_[worker * ends_ + group]; }
 

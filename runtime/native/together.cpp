@@ -135,9 +135,8 @@ void Together::allToAll() {
 }
 void Together::exchange() {
   const int workers = mpi_.size(), rank = mpi_.rank();
-  const long rows = spec_.back ? spec_.rows / workers : spec_.rows;
   const size_t width = args_.at(0).bytes / size_t(spec_.rows);
-  const Routes routes(reinterpret_cast<const int32_t*>(args_[1].data), args_[1].bytes / sizeof(int32_t), workers, rank, rows, spec_.back);
+  const Routes routes(spec_, reinterpret_cast<const int32_t*>(args_[1].data), args_[1].bytes / sizeof(int32_t), workers, rank);
   const auto sent = [&](int to) { return Message{to, args_[0].data, width, routes.sent(to)}; };
   const auto received = [&](int from) { return Message{from, args_.at(2).data, width, routes.received(from)}; };
   std::vector<Message> out, in;

@@ -73,9 +73,9 @@ export async function build(): Promise<Libraries> {
   const sources = folders.flatMap((f) => filesIn(f, ".cpp")).filter((f) => !/(nvrtc|sequence)\.cpp$/.test(f));
   const objects = await each(sources, (f) => made([...own, "-c"], [f], ".o"));
   const libcuda = await made(library, objects, ".so");
-  const dialectFlag = `-DEMULATOR_DIALECT="${dialect}"`;
+  const places = [`-DEMULATOR_DIALECT="${dialect}"`, `-DEMULATOR_KEPT="${kept}"`];
   const nvrtc = [join(here, "driver/nvrtc.cpp"), join(here, "runtime/config.cpp")];
-  return { libcuda, libnvrtc: await made([...own, "-shared", dialectFlag], nvrtc, ".so") };
+  return { libcuda, libnvrtc: await made([...own, "-shared", ...places], nvrtc, ".so") };
 }
 /** What names them to moec in place of NVIDIA's. */
 export const named = ({ libcuda, libnvrtc }: Libraries): NodeJS.ProcessEnv => ({

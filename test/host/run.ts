@@ -84,12 +84,12 @@ export function read(raw: Buffer, b: VirtualBuffer): Float64Array {
     return word.readFloatLE();
   });
 }
-/** The contents of the results and of the assigned stores, in that order. `given`: the stores. */
+/** The contents of the results and of the assigned stores, in that order. `given`: the stores. Kernels as they ship are asked for as `lib`. */
 export function runSequence(
   s: Sequence,
   given: ReadonlyMap<string, NdArray>,
   threads = 2,
-  lib = compiled([...new Set(s.launches.map(kernelOf))]),
+  lib = compiled([...new Set(s.launches.map(kernelOf))], ["-Og"]),
   repeat = 0,
 ): Float64Array[] {
   const dir = mkdtempSync(join(tmpdir(), "moec-run-"));

@@ -43,11 +43,12 @@ const all = Array.from({ length: size }, (_, w) => endsOf(w));
 const lengthOf = (w: number): number => all[w]?.at(-1) ?? 0;
 const [from, to] = [(w: number): number => w * 3, (w: number): number => w * 3 + 3];
 const owned = (w: number): number => all.reduce((n, ends) => n + (ends[to(w)] ?? 0) - (ends[from(w)] ?? 0), 0);
+const room = Math.max(...all.map((_, w) => owned(w)));
 
 const gather = (x: Value): Value => b.make1(g, "all_gather", [x], { workers: size });
 const reduce = (x: Value, fn: "sum" | "max" | "min"): Value => b.make1(g, "all_reduce", [x], { fn, workers: size });
 const exchange = (x: Value, offsets: Value, back: boolean): Value =>
-  b.make1(g, "exchange", [x, offsets], { workers: size, back });
+  b.make1(g, "exchange", [x, offsets], { workers: size, back, length: back ? most : room });
 
 const offsets = gather(parameter("ends", [1, groups + 1], "i32"));
 results["gather of one row that is made"] = gather(b.mul(g, parameter("row", [1, 5]), 3));
@@ -180,6 +181,11 @@ assert.match(printPlan(plan), /exchange_back\(/);
 const strays = await opened(1, () => {});
 strays.write("ends", fromNumbers("i32", [1, groups + 1], Array<number>(groups + 1).fill(most + 1)));
 await assert.rejects(() => runOnce(strays), /rows \d+ to \d+ of 11 cannot be exchanged/);
+if (size > 1) {
+  strays.write("ends", fromNumbers("i32", [1, groups + 1], [0, ...Array<number>(groups).fill(most)]));
+  const crowd = new RegExp(`NO_ROOM: worker 0 is sent ${size * most} rows, and has room for ${room}$`);
+  await assert.rejects(() => runOnce(strays), crowd);
+}
 strays.close();
 if (size > 1)
   assert.throws(() => everyone.allGather(new Uint8Array(rank)), /workers gave 0 and 1 bytes to be gathered/);

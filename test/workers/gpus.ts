@@ -35,6 +35,14 @@ function endsOf(w: number, n: number): number[] {
   }
   return ends;
 }
+/** Rows that worker w is sent. */
+function owned(w: number, n: number): number {
+  const all = Array.from({ length: size }, (_, from) => endsOf(from, n));
+  return all.reduce((sum, ends) => sum + (ends[w * 3 + 3] ?? 0) - (ends[w * 3] ?? 0), 0);
+}
+const room = Math.max(...[0, 1].flatMap((n) => Array.from({ length: size }, (_, w) => owned(w, n))));
+const exchange = (x: Value, back: boolean): Value =>
+  b.make1(g, "exchange", [x, offsets], { workers: size, back, length: back ? most : room });
 const offsets = b.make1(g, "all_gather", [parameter("ends", [1, groups + 1], "i32")], { workers: size });
 const outputs: Record<string, Value> = {
   gathered: b.make1(g, "all_gather", [parameter("line", [70_001], "bf16")], { workers: size }),
@@ -44,8 +52,8 @@ for (const [dtype, shape] of [
   ["f32", [most, 5]],
   ["bf16", [most]],
 ] as const) {
-  const there = b.make1(g, "exchange", [parameter(dtype, shape, dtype), offsets], { workers: size, back: false });
-  outputs[`${dtype} back`] = b.make1(g, "exchange", [there, offsets], { workers: size, back: true });
+  const there = exchange(parameter(dtype, shape, dtype), false);
+  outputs[`${dtype} back`] = exchange(there, true);
   outputs[`${dtype} there`] = there;
 }
 const graph: Graph = {
@@ -66,10 +74,8 @@ assert.deepEqual(plan.kernels, [], "all is moved");
 
 /** Rows of a result that hold something. */
 function lengthOf(name: string, n: number): number | null {
-  const all = Array.from({ length: size }, (_, w) => endsOf(w, n));
-  if (name.endsWith("back")) return all[rank]?.at(-1) ?? 0;
-  const [from, to] = [rank * 3, rank * 3 + 3];
-  return name.endsWith("there") ? all.reduce((sum, ends) => sum + (ends[to] ?? 0) - (ends[from] ?? 0), 0) : null;
+  if (name.endsWith("back")) return endsOf(rank, n).at(-1) ?? 0;
+  return name.endsWith("there") ? owned(rank, n) : null;
 }
 const device = deviceAmong(together);
 assert.equal(device, rank);
@@ -105,7 +111,12 @@ await check({
 });
 for (const name of ["all_gather", "all_to_all", "exchange"]) assert.ok(timed.has(name), [...timed].join());
 const strays = new PlanExecutable(plan, loadOnDevice(plan, cudaDriver(), [], { together, device }), {});
-strays.write("ends", fromNumbers("i32", [1, groups + 1], Array<number>(groups + 1).fill(most + 1)));
-await assert.rejects(() => strays.run("e", new Map(), { seed: 0, call: 0, step: 0 }), /cannot be exchanged/);
+const stray = (ends: readonly number[]): Promise<unknown> => {
+  strays.write("ends", fromNumbers("i32", [1, groups + 1], ends));
+  return strays.run("e", new Map(), { seed: 0, call: 0, step: 0 });
+};
+await assert.rejects(() => stray(Array<number>(groups + 1).fill(most + 1)), /cannot be exchanged/);
+const crowd = new RegExp(`NO_ROOM: worker 0 is sent ${size * most} rows, and has room for ${room}$`);
+await assert.rejects(() => stray([0, ...Array<number>(groups).fill(most)]), crowd);
 strays.close();
 console.log(`worker ${rank} of ${size} agrees`);

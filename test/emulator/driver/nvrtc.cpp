@@ -23,6 +23,9 @@
 #ifndef EMULATOR_DIALECT
 #error "EMULATOR_DIALECT: the folder that holds device.hpp"
 #endif
+#ifndef EMULATOR_KEPT
+#error "EMULATOR_KEPT: the folder for what is made once"
+#endif
 extern char** environ;
 
 namespace {
@@ -68,9 +71,14 @@ std::vector<std::string> flags() {
       "-std=c++17 -g1 -w -fPIC -march=native -ftls-model=initial-exec -fno-exceptions -fno-rtti -fno-threadsafe-statics -fno-strict-aliasing "
       "-fwrapv -fno-math-errno -fno-trapping-math");
   auto add = [&](const char* more) { for (auto& w : words_of(more)) all.push_back(w); };
-  add(mode().check || mode().count ? "-O1 -fsanitize=thread" : "-Og");
-  if (mode().count) add("-fsanitize-coverage=trace-pc");
+  add(mode().count ? "-O1 -fsanitize-coverage=trace-pc" : "-Og");
+  if (mode().check || mode().count) add("-fsanitize=thread");
   return all;
+}
+unsigned hashed(const std::string& text) {
+  unsigned hash = 2166136261u;
+  for (char c : text) hash = (hash ^ (unsigned char)c) * 16777619u;
+  return hash;
 }
 /// Differs where compiled kernels would: by the dialect, the compiler, and what is instrumented.
 unsigned identity() {
@@ -84,9 +92,7 @@ unsigned identity() {
   std::string all = compiler();
   for (auto& f : flags()) all += " " + f;
   for (auto& f : files) all += contents(std::string(EMULATOR_DIALECT) + "/" + f);
-  unsigned hash = 2166136261u;
-  for (char c : all) hash = (hash ^ (unsigned char)c) * 16777619u;
-  return hash & 0x7fffffff;
+  return hashed(all) & 0x7fffffff;
 }
 
 /// Options of NVRTC that change nothing here.
@@ -149,12 +155,25 @@ struct Folder {
     if (mkdtemp(name.data())) path = name;
   }
   ~Folder() {
-    for (const char* file : {"log", "kernels.o", "kernels.so"}) unlink((path + "/" + file).c_str());
+    for (const char* file : {"log", "header", "kernels.o", "kernels.so"}) unlink((path + "/" + file).c_str());
     unlink(source.c_str());
     rmdir(path.c_str());
   }
   std::string source;
 };
+/// The dialect, which takes longer than most kernels: it is compiled once for each command.
+std::string dialect(std::vector<std::string> command, const Folder& folder, const std::string& log) {
+  const std::string own = folder.path + "/header", device = EMULATOR_DIALECT "/device.hpp";
+  std::string words;
+  for (auto& word : command) words += word + " ";
+  const std::string header = EMULATOR_KEPT "/" + std::to_string(identity()) + "-" + std::to_string(hashed(words)) + ".hpp";
+  const std::string compiled = header + ".gch";
+  if (access(compiled.c_str(), R_OK) == 0) return header;
+  std::ofstream(own) << "#include \"" << device << "\"\n";
+  if (rename(own.c_str(), header.c_str())) return device;
+  for (auto& word : {std::string("-x"), std::string("c++-header"), header, std::string("-o"), own}) command.push_back(word);
+  return run(command, log) == 0 && rename(own.c_str(), compiled.c_str()) == 0 ? header : device;
+}
 Result compile(Program& p, std::vector<std::string> options) {
   Folder folder;
   if (folder.path.empty()) return out_of_memory;
@@ -165,8 +184,8 @@ Result compile(Program& p, std::vector<std::string> options) {
   const size_t program = command.size();
   for (auto& f : flags()) command.push_back(f);
   for (auto& o : options) command.push_back(o);
-  const std::string device = EMULATOR_DIALECT "/device.hpp";
-  for (const std::string& word : std::vector<std::string>{"-include", device, "-x", "c++", "-c", folder.source, "-o", object}) command.push_back(word);
+  const std::string header = dialect(command, folder, log);
+  for (const std::string& word : std::vector<std::string>{"-include", header, "-x", "c++", "-c", folder.source, "-o", object}) command.push_back(word);
   int status = run(command, log);
   if (status == 0) {
     command.resize(program);

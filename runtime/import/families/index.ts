@@ -1,0 +1,27 @@
+// Which of transformers' architectures the standard library has: for each, where config.json says the header's values, and what weights are called.
+import type { Family } from "../family.ts";
+import { dots1, ernie45Moe, glm4Moe, hunyuanV1Moe } from "./beside.ts";
+import { deepseekV2, deepseekV3 } from "./deepseek.ts";
+import { granitemoe, minimaxM2, mixtral, olmoe, phimoe } from "./mixtral.ts";
+import { qwen2Moe, qwen3Moe, qwen3Next } from "./qwen.ts";
+import { gemma2, gptOss, llama4Text } from "./windows.ts";
+
+export const families: readonly Family[] = [
+  mixtral,
+  olmoe,
+  qwen3Moe,
+  qwen2Moe,
+  qwen3Next,
+  glm4Moe,
+  dots1,
+  ernie45Moe,
+  minimaxM2,
+  hunyuanV1Moe,
+  granitemoe,
+  phimoe,
+  gptOss,
+  gemma2,
+  llama4Text,
+  deepseekV2,
+  deepseekV3,
+];

@@ -1,0 +1,94 @@
+// The gated delta rule by chunks against its steps, one after the other, which are the definition; what a cache carries on, and gradients.
+import assert from "node:assert/strict";
+import { suite } from "uvu";
+import { compile, moe, numbers, type Program, type Tensor, tensor } from "../runtime/index.ts";
+import { close, type Way, ways } from "./stored.ts";
+
+const { Steps, Chunks } = moe<"Steps" | "Chunks">`
+  import { delta_chunks, delta_step } from "std/delta"
+
+  layer Steps(T = 10) {
+    forward(q: f32[B, G, T, A], k: f32[B, G, T, A], v: f32[B, H, T, C], decay: f32[B, H, T], beta: f32[B, H, T], memory: f32[B, H, A, C],
+            weight: f32[B, H, T, C]) -> (f32[B, H, T, C], f32[B, H, A, C]) {
+      let all: f32[B, H, T, C] = 0
+      let s = memory
+      for t in 0:T {
+        let (y, now) = delta_step(q[:, :, t], k[:, :, t], v[:, :, t], decay[:, :, t], beta[:, :, t], s)
+        all = put(all, (range(1) + t)[new, new], y[:, :, new], axis: 2)
+        s = now
+      }
+      return all * weight, s
+    }
+  }
+  layer Chunks(T = 10) {
+    forward(q: f32[B, G, T, A], k: f32[B, G, T, A], v: f32[B, H, T, C], decay: f32[B, H, T], beta: f32[B, H, T], memory: f32[B, H, A, C],
+            weight: f32[B, H, T, C]) -> (f32[B, H, T, C], f32[B, H, A, C]) {
+      let (y, s) = delta_chunks(q, k, v, decay, beta, memory, 4)
+      return y * weight, s
+    }
+  }
+`;
+const sizes = { B: 2, G: 1, H: 2, T: 10, A: 3, C: 2 };
+const { B, G, H, T, A, C } = sizes;
+/** Keys near 1 and steps near 1: what one writes the others overwrite. */
+function inputs(way: Way): Record<string, Tensor> {
+  const dtype = way.precision;
+  const of = (at: number, shape: number[], f: (x: number) => number): Tensor =>
+    tensor(
+      dtype,
+      shape,
+      Array.from({ length: shape.reduce((a, b) => a * b, 1) }, (_, i) => f(Math.sin(7.3 * i * i + at))),
+    );
+  return {
+    q: of(1, [B, G, T, A], (x) => x),
+    k: of(2, [B, G, T, A], (x) => 0.6 + 0.1 * x),
+    v: of(3, [B, H, T, C], (x) => x),
+    decay: of(4, [B, H, T], (x) => -0.2 - 0.19 * x),
+    beta: of(5, [B, H, T], (x) => 0.8 + 0.19 * x),
+    memory: of(6, [B, H, A, C], (x) => x),
+    weight: of(7, [B, H, T, C], (x) => x),
+  };
+}
+const made = (layer: typeof Steps, { target, precision }: Way): Promise<Program> =>
+  compile(layer, { sizes, target, precision, gradients: true });
+
+const test = suite("delta");
+for (const way of ways)
+  test(`chunks are steps, and their gradients, ${way.target} ${way.precision}`, async () => {
+    const [steps, chunks] = await Promise.all([made(Steps, { ...way, target: "reference" }), made(Chunks, way)]);
+    const [wanted, got] = [await steps.run(inputs(way)), await chunks.run(inputs(way))];
+    for (const i of [0, 1]) close(`result ${i}`, got.outputs[i], wanted.outputs[i], way.apart);
+    assert.equal(wanted.gradients.size, 7);
+    for (const [name, t] of wanted.gradients) close(name, got.gradients.get(name), t, 10 * way.apart);
+    steps.close();
+    chunks.close();
+  });
+test("gradients are finite differences", async () => {
+  const [way] = ways;
+  assert.ok(way);
+  const chunks = await made(Chunks, way);
+  const given = inputs(way);
+  const total = async (x: Record<string, Tensor>): Promise<number> =>
+    (await chunks.run(x)).outputs.flatMap((t) => Array.from(numbers(t))).reduce((a, b) => a + b, 0);
+  const { gradients } = await chunks.run(given);
+  for (const [name, t] of Object.entries(given)) {
+    const along = Array.from(numbers(t), (_, i) => Math.cos(3 * i));
+    const moved = (by: number): Record<string, Tensor> => ({
+      ...given,
+      [name]: tensor(
+        "f64",
+        t.shape,
+        Array.from(numbers(t), (x, i) => x + by * (along[i] ?? Number.NaN)),
+      ),
+    });
+    const slope = ((await total(moved(1e-5))) - (await total(moved(-1e-5)))) / 2e-5;
+    const found = numbers(gradients.get(`input.${name}`) ?? assert.fail()).reduce(
+      (s, x, i) => s + x * (along[i] ?? Number.NaN),
+      0,
+    );
+    assert.ok(Math.abs(slope - found) < 1e-7 * (1 + Math.abs(slope)), `${name}: ${found}, not ${slope}`);
+  }
+  chunks.close();
+});
+
+test.run();
