@@ -202,6 +202,7 @@ function ofWorker(w: number, stores: ReadonlyMap<string, NdArray>): Map<string, 
   };
   return new Map([...stores].map(([name, x]) => [name, own(name, x)]));
 }
+const shownOf = (all: readonly NdArray[][] = []): string[][] => all.map((own) => own.map((x) => x.data.join()));
 test("what only moves bytes, and kernels that add up in the order of workers, give what an all_reduce is", () => {
   const shapes = [[], [1], [3], [1, 1], [4099], [67, 64], [2, 3, 1031]];
   let turned = 0;
@@ -221,8 +222,7 @@ test("what only moves bytes, and kernels that add up in the order of workers, gi
       turned += nodes.filter((n) => n.op.name === "all_to_all").length;
       const stores = Array.from({ length: workers }, (_, w) => ofWorker(w, storesOf(sums)));
       const [wanted, found] = [sums, valuesOf(graph)].map((v) => interpretTogether(v, stores));
-      const shown = (all: readonly NdArray[][] = []): string[][] => all.map((own) => own.map((x) => x.data.join()));
-      assert.equal(shown(found), shown(wanted), `${workers} workers, ${dtype}`);
+      assert.equal(shownOf(found), shownOf(wanted), `${workers} workers, ${dtype}`);
     }
   assert.ok(turned > 30, `${turned} are added up in parts`);
 });
