@@ -6,7 +6,14 @@ import { loadFile } from "../compiler/check/index.ts";
 import type { Loaded } from "../compiler/check/modules.ts";
 import { GraphBuilder } from "../compiler/graph/builder.ts";
 import { interpret, interpretTogether } from "../compiler/graph/interpret.ts";
-import type { Graph, NdArray, Placement, Store, Value } from "../compiler/graph/node.ts";
+import {
+  type Graph,
+  type NdArray,
+  type Placement,
+  plainStore,
+  type Store,
+  type Value,
+} from "../compiler/graph/node.ts";
 import { nodesOf, valuesOf } from "../compiler/graph/walk.ts";
 import { expand } from "../compiler/kernel/expand.ts";
 import { cudaChoices } from "../compiler/kernel/schedule-cuda.ts";
@@ -14,7 +21,8 @@ import { cutAt, isCut, whole } from "../compiler/ops/across.ts";
 import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";
 import { silent } from "../compiler/pass.ts";
-import { type BuildRequest, toGraphs } from "../compiler/pipeline.ts";
+import { type BuildRequest, toGraphs, toPlan } from "../compiler/pipeline.ts";
+import { backends } from "../compiler/targets.ts";
 import { partition } from "../compiler/transform/partition.ts";
 import type { DType } from "../compiler/types/dtype.ts";
 import { count, dims, dtypeOf, type } from "../compiler/types/type.ts";
@@ -202,6 +210,7 @@ function ofWorker(w: number, stores: ReadonlyMap<string, NdArray>): Map<string, 
   };
   return new Map([...stores].map(([name, x]) => [name, own(name, x)]));
 }
+const shownOf = (all: readonly NdArray[][] = []): string[][] => all.map((own) => own.map((x) => x.data.join()));
 test("what only moves bytes, and kernels that add up in the order of workers, give what an all_reduce is", () => {
   const shapes = [[], [1], [3], [1, 1], [4099], [67, 64], [2, 3, 1031]];
   let turned = 0;
@@ -221,10 +230,54 @@ test("what only moves bytes, and kernels that add up in the order of workers, gi
       turned += nodes.filter((n) => n.op.name === "all_to_all").length;
       const stores = Array.from({ length: workers }, (_, w) => ofWorker(w, storesOf(sums)));
       const [wanted, found] = [sums, valuesOf(graph)].map((v) => interpretTogether(v, stores));
-      const shown = (all: readonly NdArray[][] = []): string[][] => all.map((own) => own.map((x) => x.data.join()));
-      assert.equal(shown(found), shown(wanted), `${workers} workers, ${dtype}`);
+      assert.equal(shownOf(found), shownOf(wanted), `${workers} workers, ${dtype}`);
     }
   assert.ok(turned > 30, `${turned} are added up in parts`);
+});
+test("what CUDA moves is read under its reshapes, without gaps; of stores with longer rows it is a copy", () => {
+  const param = (name: string, dtype: DType, shape: readonly number[]): Value =>
+    b.param(builder, name, type(dtype, shape));
+  const reduced = (x: Value): Value => b.make1(builder, "all_reduce", [x], { fn: "sum", workers: 2 });
+  const gathered = (x: Value): Value => b.make1(builder, "all_gather", [x], { workers: 2 });
+  const [x, bias] = [param("x", "f32", [70, 99]), param("bias", "f32", [70])];
+  const total = b.sum(builder, b.mul(builder, bias, bias), [0]);
+  const values = [
+    b.add(builder, reduced(b.dot(builder, b.swap(builder, x), x)), 1), // 99 x 99, in parts of 4901
+    b.add(builder, reduced(b.dot(builder, x, b.swap(builder, x))), 1), // 70 x 70
+    b.add(builder, reduced(total), 1),
+    b.add(builder, gathered(b.reshape(builder, param("copy", "bf16", [2, 3, 65]), [6, 65])), 1),
+    b.add(builder, gathered(b.reshape(builder, param("even", "bf16", [2, 3, 64]), [6, 64])), 1),
+  ];
+  const graphs = [{ name: "e", results: values.map((value, i) => ({ role: "output" as const, name: `${i}`, value })) }];
+  const stores = [...storesOf(values)].map(([name, t]) =>
+    plainStore(name, name === "copy" || name === "even" ? "prepared" : "parameter", t),
+  );
+  const plan = toPlan({ graphs, stores }, silent(), undefined, undefined, backends.cuda);
+  const steps = plan.entries.flatMap((entry) =>
+    entry.steps.map((step) =>
+      step.kind === "launch"
+        ? (plan.kernels[step.launch.kernel]?.name.replace(/_\w{8}$/, "") ?? "?")
+        : step.kind === "copy"
+          ? "copy"
+          : step.collective.together.name,
+    ),
+  );
+  const inParts = ["all_to_all", "sum", "all_gather", "add"];
+  assert.equal(steps, [
+    "dot",
+    "concat",
+    ...inParts,
+    "dot",
+    ...inParts,
+    "sum",
+    "all_gather",
+    "add",
+    "detach",
+    "all_gather",
+    "add",
+    "all_gather",
+    "add",
+  ]);
 });
 
 const example = loadFile(new URL("../examples/gpt-moe.moe", import.meta.url).pathname);

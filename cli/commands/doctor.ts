@@ -94,7 +94,7 @@ function driverVersion(): string | undefined {
   }
 }
 const collectives = (): Promise<Finding> =>
-  finding("NCCL", "It carries data between the GPUs of workers; one GPU needs none", () => {
+  finding("NCCL", "It carries data between GPUs (`mpirun -n 4 moec train --target cuda`); one needs none", () => {
     const { path, version } = nccl();
     return `${path} ${version}`;
   });

@@ -4,12 +4,12 @@ import { askedTarget } from "../asked.ts";
 import { Problem } from "../diagnostic.ts";
 import { GraphBuilder } from "../graph/builder.ts";
 import type { Graph, Node, Value } from "../graph/node.ts";
-import { rebuild, valuesOf, withValues } from "../graph/walk.ts";
+import { rebuild, storeOf, valuesOf, withValues } from "../graph/walk.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import * as b from "../ops/build.ts";
 import { ops } from "../ops/list.ts";
 import { chunked } from "../ops/pairs.ts";
-import { isFold } from "../transform/region.ts";
+import { isFold, under } from "../transform/region.ts";
 import { expandScatters } from "../transform/scatter.ts";
 import { bytesOf } from "../types/dtype.ts";
 import { fromTo, product } from "../types/numbers.ts";
@@ -39,14 +39,14 @@ export function expand(graph: Graph, choices: Given, stores: StorePanels = new M
   });
   return { graph: withValues(graph, values), panels: (v) => widths.get(v) ?? null };
 }
-type Given = Pick<Choices, "piece" | "movesOnly">;
+type Given = Pick<Choices, "piece" | "pitch" | "movesOnly">;
 type PieceOf = Choices["piece"];
 function replaced(
   g: GraphBuilder,
   node: Node,
   args: readonly Value[],
   panels: ValuePanels,
-  { piece, movesOnly = false }: Given,
+  { piece, pitch, movesOnly = false }: Given,
 ): readonly Value[] | null {
   if (node.results.some((v) => v.type.dtype === "f64"))
     throw new Problem(
@@ -56,6 +56,8 @@ function replaced(
   if (node.op.name === "dot") return summed(g, args, piece);
   if (node.op.name === "all_reduce")
     return movesOnly ? [addedUp(g, item(args, 0), node.attrs as OpAttrs["all_reduce"])] : null;
+  if (node.op.lower === "together" && pitch)
+    return g.add(node.op, [withoutGaps(g, item(args, 0), pitch), ...args.slice(1)], node.attrs).results;
   if (node.op.name !== "reduce") return null;
   const { fn, axes } = node.attrs as OpAttrs["reduce"];
   const [x, width] = [item(args, 0), panels(item(node.args, 0))];
@@ -160,6 +162,13 @@ function addedUp(g: GraphBuilder, x: Value, { fn, workers }: OpAttrs["all_reduce
   const rows = b.reshape(g, padded(g, b.reshape(g, x, [n]), workers * each), [workers, each]);
   const own = reduced(g, fn, b.make1(g, "all_to_all", [rows], { workers }), [0]);
   return b.reshape(g, b.slice(g, gathered(own), 0, 0, n), shape);
+}
+/** Prepared stores, of bf16, may have longer rows: what workers move is then a copy. */
+function withoutGaps(g: GraphBuilder, v: Value, pitch: NonNullable<Choices["pitch"]>): Value {
+  const { node, type } = under(v);
+  const columns = dims(type).at(-1) ?? 1;
+  const isLonger = storeOf(node) !== null && type.dtype === "bf16" && pitch(columns, bytesOf.bf16) > columns;
+  return isLonger ? b.detach(g, v) : v;
 }
 function padded(g: GraphBuilder, x: Value, n: number): Value {
   const more = n - count(x.type);
