@@ -45,7 +45,7 @@ const exchange = (x: Value, back: boolean): Value =>
   b.make1(g, "exchange", [x, offsets], { workers: size, back, length: back ? most : room });
 const offsets = b.make1(g, "all_gather", [parameter("ends", [1, groups + 1], "i32")], { workers: size });
 const outputs: Record<string, Value> = {
-  gathered: b.make1(g, "all_gather", [parameter("line", [70_001], "bf16")], { workers: size }),
+  gathered: b.make1(g, "all_gather", [parameter("line", [70_001], "i32")], { workers: size }),
   traded: b.make1(g, "all_to_all", [parameter("each", [size, 3, 5])], { workers: size }),
 };
 for (const [dtype, shape] of [
