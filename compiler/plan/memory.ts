@@ -5,6 +5,7 @@ import { bytesOf } from "../types/dtype.ts";
 import { dims, dtypeOf } from "../types/type.ts";
 import { type Copy, type Group, sameLayout, share } from "./alias.ts";
 import { countBytes, requireCountable } from "./bytes.ts";
+import { joined } from "./join.ts";
 import { keyOf, livesOf } from "./life.ts";
 import { order } from "./order.ts";
 import { align, type Grain, hostGrain, place } from "./place.ts";
@@ -22,8 +23,8 @@ interface MemoryOptions {
 
 /** Gives every buffer its bytes of one arena, shares them where lives allow, and checks the outcome. May reorder launches. */
 export function planMemory(given: readonly Sequence[], stores: readonly Store[], options: MemoryOptions): Plan {
-  const sequences = given.map(order);
   const { target, header, grain = hostGrain } = options;
+  const sequences = given.map((sequence) => order(joined(sequence)));
   const memory = new Memory(sequences, stores, grain);
   const entries = sequences.map((sequence) => memory.entry(sequence));
   const plan: Plan = {

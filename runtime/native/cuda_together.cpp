@@ -4,14 +4,17 @@
 
 namespace moec::cuda {
 
-Together::Together(const TogetherSpec& spec, std::vector<Arg> args, const Driver& driver) : spec_(spec), args_(std::move(args)) {
+Together::Together(const TogetherSpec& spec, std::vector<Arg> args, const Driver& driver) : spec_(spec) {
   const int workers = Mpi::current().size();
   if (spec.workers != 0 && spec.workers != workers)
     throw std::runtime_error("this plan is for " + std::to_string(spec.workers) + " workers, and there are " + std::to_string(workers));
-  if (spec.name == "exchange") offsets_ = pinned(driver, args_.at(1).bytes);
+  const size_t several = args.size() / 2;
+  read_.assign(args.begin(), args.end() - long(several));
+  written_.assign(args.end() - long(several), args.end());
+  if (spec.name == "exchange") offsets_ = pinned(driver, read_.back().bytes);
 }
 void Together::run(Communicator& all, Stream& stream) {
-  if (spec_.name == "all_gather") return all.gather(args_.at(0).at, args_.at(1).at, args_.at(0).bytes, stream);
+  if (spec_.name == "all_gather") return all.gather(read_.at(0).at, written_.at(0).at, read_.at(0).bytes, stream);
   if (spec_.name == "all_to_all") return toAll(all, stream);
   if (spec_.name == "exchange") return exchange(all, stream);
   throw std::runtime_error("GPUs do not know " + spec_.name);
@@ -19,36 +22,42 @@ void Together::run(Communicator& all, Stream& stream) {
 
 /// Row r goes to worker r, where it is the row of the one that it is from.
 void Together::toAll(Communicator& all, Stream& stream) {
-  const size_t row = args_.at(0).bytes / size_t(all.size());
-  const auto part = [&](int worker, size_t arg) { return Communicator::Part{worker, args_.at(arg).at + size_t(worker) * row, row}; };
-  if (row == 0) return;
-  stream.move(part(all.rank(), 1).at, part(all.rank(), 0).at, row);
-  std::vector<Communicator::Part> sent, received;
-  for (const int other : Mpi::current().others()) {
-    sent.push_back(part(other, 0));
-    received.push_back(part(other, 1));
-  }
-  all.trade(sent, received, stream);
-}
-/// Blocks of what NCCL is told, or of a worker's own rows, are in the same order on both sides.
-void Together::exchange(Communicator& all, Stream& stream) {
-  const size_t width = args_.at(0).bytes / size_t(spec_.rows);
-  stream.move(reinterpret_cast<Address>(offsets_.get()), args_.at(1).at, args_.at(1).bytes);
-  all.wait(stream, "before an exchange");
-  const Routes routes(spec_, static_cast<const int32_t*>(offsets_.get()), args_[1].bytes / sizeof(int32_t), all.size(), all.rank());
-  std::vector<Communicator::Part> sent, received;
-  const auto add = [&](std::vector<Communicator::Part>& parts, int worker, size_t arg, const Routes::Blocks& blocks) {
-    for (const auto& [first, count] : blocks) parts.push_back({worker, args_.at(arg).at + size_t(first) * width, size_t(count) * width});
+  const auto rows = [&](const std::vector<Arg>& of, int worker) {
+    std::vector<Arg> parts;
+    for (const auto& [at, bytes] : of) {
+      const size_t row = bytes / size_t(all.size());
+      if (row > 0) parts.push_back({at + size_t(worker) * row, row});
+    }
+    return parts;
   };
+  trade(all, stream, [&](int to) { return rows(read_, to); }, [&](int from) { return rows(written_, from); });
+}
+void Together::exchange(Communicator& all, Stream& stream) {
+  const auto& [offsets, bytes] = read_.back();
+  stream.move(reinterpret_cast<Address>(offsets_.get()), offsets, bytes);
+  all.wait(stream, "before an exchange");
+  const Routes routes(spec_, static_cast<const int32_t*>(offsets_.get()), bytes / sizeof(int32_t), all.size(), all.rank());
+  const auto rows = [&](const std::vector<Arg>& of, const Routes::Blocks& blocks) {
+    std::vector<Arg> parts;
+    for (size_t i = 0; i < written_.size(); i++) {
+      const size_t width = read_[i].bytes / size_t(spec_.rows);
+      for (const auto& [first, count] : blocks) parts.push_back({of[i].at + size_t(first) * width, size_t(count) * width});
+    }
+    return parts;
+  };
+  trade(all, stream, [&](int to) { return rows(read_, routes.sent(to)); }, [&](int from) { return rows(written_, routes.received(from)); });
+}
+/// What this worker sends to each, and to itself, and where it goes: as many parts, of as many bytes each.
+template <class Sent, class Received>
+void Together::trade(Communicator& all, Stream& stream, Sent sent, Received received) {
+  const std::vector<Arg> from = sent(all.rank()), to = received(all.rank());
+  for (size_t i = 0; i < from.size(); i++) stream.move(to.at(i).at, from[i].at, from[i].bytes);
+  std::vector<Communicator::Part> out, in;
   for (const int other : Mpi::current().others()) {
-    add(sent, other, 0, routes.sent(other));
-    add(received, other, 2, routes.received(other));
+    for (const auto& [at, bytes] : sent(other)) out.push_back({other, at, bytes});
+    for (const auto& [at, bytes] : received(other)) in.push_back({other, at, bytes});
   }
-  std::vector<Communicator::Part> from, to;
-  add(from, all.rank(), 0, routes.sent(all.rank()));
-  add(to, all.rank(), 2, routes.received(all.rank()));
-  for (size_t i = 0; i < from.size(); i++) stream.move(to[i].at, from[i].at, from[i].bytes);
-  all.trade(sent, received, stream);
+  all.trade(out, in, stream);
 }
 
 }  // namespace moec::cuda

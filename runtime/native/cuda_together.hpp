@@ -5,7 +5,8 @@
 
 namespace moec::cuda {
 
-/// One such step: `args` are what it reads, then what it writes, each without gaps. Sums are no step: kernels make them of what was moved.
+/// One such step: `args` are what it reads, then what it writes, each without gaps; of an exchange, or of rows to all, it may do several at once, as on
+/// the host. Sums are no step: kernels make them of what was moved.
 class Together {
  public:
   struct Arg {
@@ -22,9 +23,11 @@ class Together {
  private:
   void toAll(Communicator& all, Stream& stream);
   void exchange(Communicator& all, Stream& stream);
+  template <class Sent, class Received>
+  void trade(Communicator& all, Stream& stream, Sent sent, Received received);
 
   TogetherSpec spec_;
-  std::vector<Arg> args_;
+  std::vector<Arg> read_, written_;
   /// Of an exchange: where its offsets come to on the host.
   Owned<void*> offsets_;
 };
