@@ -2,7 +2,7 @@
 import { Bug } from "../diagnostic.ts";
 import { keyOf, type Life, type Lives, reads } from "./life.ts";
 import type { Layout } from "./plan.ts";
-import type { Sequence, VirtualBuffer, VirtualLaunch } from "./sequence.ts";
+import { isOver, type Sequence, type VirtualBuffer, type VirtualLaunch } from "./sequence.ts";
 
 /** Buffers at one address, at different times. */
 export interface Group {
@@ -61,7 +61,7 @@ export function share(sequence: Sequence, lives: Lives, stores: ReadonlyMap<stri
 function reuse(launch: VirtualLaunch, lives: Lives, groups: Groups): void {
   for (const to of launch.args) {
     if (to.access !== "write") continue;
-    launch.args.some((from) => from.access === "pointwise" && groups.merge(lives.of(from.buffer), lives.of(to.buffer)));
+    launch.args.some((from) => isOver(from, to.buffer) && groups.merge(lives.of(from.buffer), lives.of(to.buffer)));
   }
 }
 
@@ -104,7 +104,7 @@ class Groups {
     const uses = args.filter((arg) => reads(arg) && same(arg.buffer, from.buffer));
     if (written?.access === "update")
       return uses.length === 0 && written.base !== undefined && same(written.base, from.buffer);
-    const points = uses.length > 0 && uses.every((arg) => arg.access === "pointwise");
+    const points = uses.length > 0 && uses.every((arg) => isOver(arg, to.buffer));
     return written !== undefined && points && sameForm(from.buffer, to.buffer);
   }
 }

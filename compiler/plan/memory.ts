@@ -5,6 +5,7 @@ import { bytesOf } from "../types/dtype.ts";
 import { dims, dtypeOf } from "../types/type.ts";
 import { type Copy, type Group, sameLayout, share } from "./alias.ts";
 import { countBytes, requireCountable } from "./bytes.ts";
+import { joined } from "./join.ts";
 import { keyOf, livesOf } from "./life.ts";
 import { order } from "./order.ts";
 import { align, type Grain, hostGrain, place } from "./place.ts";
@@ -18,12 +19,14 @@ interface MemoryOptions {
   readonly header: string;
   /** The host's if not given. */
   readonly grain?: Grain;
+  /** Whether its workers do several things together as one, which they do if not given. */
+  readonly joins?: boolean;
 }
 
 /** Gives every buffer its bytes of one arena, shares them where lives allow, and checks the outcome. May reorder launches. */
 export function planMemory(given: readonly Sequence[], stores: readonly Store[], options: MemoryOptions): Plan {
-  const sequences = given.map(order);
-  const { target, header, grain = hostGrain } = options;
+  const { target, header, grain = hostGrain, joins = true } = options;
+  const sequences = given.map((sequence) => order(joins ? joined(sequence) : sequence));
   const memory = new Memory(sequences, stores, grain);
   const entries = sequences.map((sequence) => memory.entry(sequence));
   const plan: Plan = {

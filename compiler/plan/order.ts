@@ -7,11 +7,8 @@ type Key = VirtualBuffer | string;
 
 /** The same launches, as near to the given order as every dependence, and every such wish that breaks none, allows. */
 export function order(sequence: Sequence): Sequence {
-  const edges = new Edges(sequence.launches.length);
   const [writers, readers] = uses(sequence);
-  for (const [key, users] of readers) {
-    for (const writer of writers.get(key) ?? []) for (const user of users) edges.add(writer, user);
-  }
+  const edges = edgesOf(sequence.launches.length, [writers, readers]);
   const wishes = [...overwrites(sequence, writers)].flatMap(({ old, by }) =>
     (readers.get(old) ?? []).filter((user) => user !== by).map((user) => ({ user, by })),
   );
@@ -36,8 +33,18 @@ function gathered(edges: Edges, small: readonly boolean[]): readonly number[] {
   return order;
 }
 
+/** From each launch that writes to those that read it. */
+export const dependences = (sequence: Sequence): Edges => edgesOf(sequence.launches.length, uses(sequence));
+function edgesOf(launches: number, [writers, readers]: Uses): Edges {
+  const edges = new Edges(launches);
+  for (const [key, users] of readers) {
+    for (const writer of writers.get(key) ?? []) for (const user of users) edges.add(writer, user);
+  }
+  return edges;
+}
+type Uses = readonly [writers: Map<Key, number[]>, readers: Map<Key, number[]>];
 /** The launches that write each buffer, and those that read it, as an argument or as the base of an update. */
-function uses(sequence: Sequence): readonly [writers: Map<Key, number[]>, readers: Map<Key, number[]>] {
+function uses(sequence: Sequence): Uses {
   const writers = new Map<Key, number[]>();
   const readers = new Map<Key, number[]>();
   const note = (to: Map<Key, number[]>, buffer: VirtualBuffer, at: number): void => {
@@ -65,7 +72,8 @@ function* overwrites(
   }
 }
 
-class Edges {
+/** Between launches, by their numbers. */
+export class Edges {
   readonly #after: readonly Set<number>[];
 
   constructor(count: number) {
@@ -73,6 +81,9 @@ class Edges {
   }
   add(from: number, to: number): void {
     if (from !== to) this.#after[from]?.add(to);
+  }
+  *all(): Generator<readonly [from: number, to: number]> {
+    for (const [from, after] of this.#after.entries()) for (const to of after) yield [from, to];
   }
   has(from: number, to: number): boolean {
     return this.#after[from]?.has(to) ?? false;
@@ -86,7 +97,7 @@ class Edges {
   sorted(): readonly number[] {
     const order: number[] = [];
     const before = this.#after.map(() => new Set<number>());
-    for (const [from, all] of this.#after.entries()) for (const to of all) before[to]?.add(from);
+    for (const [from, to] of this.all()) before[to]?.add(from);
     const done = new Set<number>();
     const visit = (at: number): void => {
       if (done.has(at)) return;

@@ -16,15 +16,19 @@ export interface VirtualBuffer {
  * read: the whole buffer may be read at any time of the launch. pointwise: element i is read only by the task that writes element i of any of the
  * written buffers of the same shape and layout, before it writes it, so both may be the same memory. write: every valid element is written.
  * update: some elements are written, the others keep what `base` (an argument's buffer, not otherwise read) holds: same memory, or a copy first.
- * part: some elements are written, all others by other launches. `shift`: the kernel is given the buffer from so many bytes on, and reads or writes
+ * part: some elements are written, all others by other launches. `with`: pointwise, and so only with that buffer of those written. `shift`: the kernel is given the buffer from so many bytes on, and reads or writes
  * no element past its end.
  */
 export interface VirtualArg {
   readonly buffer: VirtualBuffer;
   readonly access: "read" | "pointwise" | "write" | "update" | "part";
   readonly base?: VirtualBuffer;
+  readonly with?: VirtualBuffer;
   readonly shift?: number;
 }
+/** Whether an argument that is read pointwise may be where `to`, which the same launch writes, is. */
+export const isOver = ({ access, with: other }: VirtualArg, to: VirtualBuffer): boolean =>
+  access === "pointwise" && (other ?? to) === to;
 export interface VirtualLaunch {
   readonly kernel: PlanKernel | Together;
   readonly args: readonly VirtualArg[];

@@ -5,7 +5,7 @@ import { sameForm } from "./alias.ts";
 import { keyOf, reads } from "./life.ts";
 import { hostGrain } from "./place.ts";
 import { buffersOf, type Entry, type Plan, type PlanBuffer } from "./plan.ts";
-import type { Sequence, VirtualArg, VirtualBuffer, VirtualLaunch } from "./sequence.ts";
+import { isOver, type Sequence, type VirtualArg, type VirtualBuffer, type VirtualLaunch } from "./sequence.ts";
 
 type Data = VirtualBuffer | string;
 
@@ -117,7 +117,7 @@ const meet = (a: PlanBuffer, b: PlanBuffer): boolean => a.offset < b.offset + b.
 function allow(write: VirtualArg, other: VirtualArg, aligned: boolean): void {
   if (write.access === "part" && other.access === "part" && write.buffer === other.buffer) return;
   const fine =
-    write.access === "write" && other.access === "pointwise" && aligned && sameForm(write.buffer, other.buffer);
+    write.access === "write" && isOver(other, write.buffer) && aligned && sameForm(write.buffer, other.buffer);
   if (!fine) throw new Bug(`${write.buffer.name} is written over ${other.buffer.name}, which the same launch uses`);
 }
 

@@ -3,40 +3,31 @@
 #include <dlfcn.h>
 
 #include <algorithm>
-#include <climits>
+#include <cstdint>
 #include <cstring>
 #include <stdexcept>
 
 namespace moec {
 
-static constexpr size_t most = size_t(1) << 30;  // bytes of one message of bytes, whose number is an int
+static constexpr size_t most = size_t(1) << 30;  // bytes of one block, whose number is an int
 static constexpr int serialized = 2;             // MPI_THREAD_SERIALIZED
 static constexpr size_t longest = 16384;         // characters of any text of MPI
 
 static constexpr size_t large = size_t(16) << 10;  // bytes of a block that is worth a message: libraries copy what has gaps piece by piece, twice
 static constexpr size_t status = 64;               // bytes of an MPI_Status, in any library no more
 
-static size_t rowsOf(const Message& m) {
-  size_t rows = 0;
-  for (const auto& block : m.blocks) rows += size_t(block.second);
-  return rows;
-}
-/// Sender and receiver see the same sizes, and do the same.
-static std::vector<Message> parts(const Message& m) {
-  if (rowsOf(m) * m.width < m.blocks.size() * large) return {m};
-  std::vector<Message> all;
-  for (const auto& block : m.blocks) all.push_back({m.worker, m.data, m.width, {block}});
-  return all;
-}
-/// The same rows in as few blocks as can be.
-static std::vector<std::pair<long, long>> joined(const Message& m) {
-  std::vector<std::pair<long, long>> all;
-  for (const auto& [first, count] : m.blocks) {
-    if (!all.empty() && all.back().first + all.back().second == first)
-      all.back().second += count;
-    else
-      all.emplace_back(first, count);
+/// What MPI is given of a message: large blocks by themselves, all others as one. Sender and receiver see the same sizes, and do the same.
+static std::vector<std::vector<Bytes>> parts(const Message& m) {
+  std::vector<std::vector<Bytes>> all;
+  std::vector<Bytes> rest;
+  for (const Bytes& block : m.blocks) {
+    if (block.bytes < large) {
+      rest.push_back(block);
+      continue;
+    }
+    for (size_t at = 0; at < block.bytes; at += most) all.push_back({{block.data + at, std::min(most, block.bytes - at)}});
   }
+  if (!rest.empty()) all.push_back(rest);
   return all;
 }
 /// Open MPI's libraries find their own parts by symbols that are global.
@@ -88,9 +79,9 @@ class Through : public Mpi {
     std::vector<Handle> requests;
     std::vector<std::unique_ptr<Typed>> kept;
     const auto post = [&](const char* name, const auto& call, const std::vector<Message>& all) {
-      for (const Message& whole : all)
-        for (const Message& m : parts(whole)) {
-          const Typed& typed = *kept.emplace_back(std::make_unique<Typed>(*this, m));
+      for (const Message& m : all)
+        for (const auto& blocks : parts(m)) {
+          const Typed& typed = *kept.emplace_back(std::make_unique<Typed>(*this, blocks));
           check(name, call(typed.data, typed.count, typed.type, m.worker, 0, world_, &requests.emplace_back()));
         }
     };
@@ -121,42 +112,33 @@ class Through : public Mpi {
   using Handle = typename Abi::Handle;
   template <class... Args>
   using Call = int (*)(Args...);
-  /// A message as MPI takes it: bytes where they are one block, else blocks of rows.
+  /// Blocks as MPI takes them: bytes where they are one, else at so many bytes from the first.
   struct Typed {
-    Typed(const Through& of, const Message& m) : mpi(of), data(m.data), type(of.byte_) {
-      const auto blocks = joined(m);
-      const size_t bytes = rowsOf(m) * m.width;
-      if (blocks.size() <= 1 && bytes <= most) {
-        count = int(bytes);
-        if (count > 0) data += size_t(blocks[0].first) * m.width;
+    Typed(const Through& of, const std::vector<Bytes>& blocks) : mpi(of), data(blocks[0].data), type(of.byte_) {
+      if (blocks.size() == 1) {
+        count = int(blocks[0].bytes);
         return;
       }
-      std::vector<int> lengths, places;
-      for (const auto& [first, length] : blocks) {
-        places.push_back(fitting(size_t(first)));
-        lengths.push_back(fitting(size_t(length)));
+      std::vector<int> lengths;
+      std::vector<intptr_t> places;
+      for (const auto& block : blocks) {
+        places.push_back(block.data - data);
+        lengths.push_back(int(block.bytes));
       }
-      mpi.check("MPI_Type_contiguous", mpi.contiguous_(fitting(m.width), mpi.byte_, &row));
-      mpi.check("MPI_Type_indexed", mpi.indexed_(fitting(lengths.size()), lengths.data(), places.data(), row, &type));
+      mpi.check("MPI_Type_create_hindexed", mpi.hindexed_(int(lengths.size()), lengths.data(), places.data(), mpi.byte_, &type));
       mpi.check("MPI_Type_commit", mpi.commit_(&type));
       count = 1;
       made = true;
     }
     ~Typed() {
-      if (!made) return;
-      mpi.free_(&type);
-      mpi.free_(&row);
+      if (made) mpi.free_(&type);
     }
     Typed(const Typed&) = delete;
     Typed& operator=(const Typed&) = delete;
-    static int fitting(size_t n) {
-      if (n > INT_MAX) throw std::runtime_error("MPI counts no further than 2^31, not to " + std::to_string(n));
-      return int(n);
-    }
     const Through& mpi;
     char* data;
     int count = 0;
-    Handle type, row{};
+    Handle type;
     bool made = false;
   };
   void check(const char* call, int code) const {
@@ -174,8 +156,7 @@ class Through : public Mpi {
   Call<const void*, int, Handle, int, int, Handle, Handle*> isend_ = function<decltype(isend_)>(library_, "MPI_Isend");
   Call<int, Handle*, void*> waitall_ = function<decltype(waitall_)>(library_, "MPI_Waitall");
   Call<const void*, int, Handle, void*, int, Handle, Handle> allgather_ = function<decltype(allgather_)>(library_, "MPI_Allgather");
-  Call<int, Handle, Handle*> contiguous_ = function<decltype(contiguous_)>(library_, "MPI_Type_contiguous");
-  Call<int, const int*, const int*, Handle, Handle*> indexed_ = function<decltype(indexed_)>(library_, "MPI_Type_indexed");
+  Call<int, const int*, const intptr_t*, Handle, Handle*> hindexed_ = function<decltype(hindexed_)>(library_, "MPI_Type_create_hindexed");
   Call<Handle*> commit_ = function<decltype(commit_)>(library_, "MPI_Type_commit");
   Call<Handle*> free_ = function<decltype(free_)>(library_, "MPI_Type_free");
 };
@@ -215,15 +196,12 @@ std::vector<int> Mpi::others() const {
 void Mpi::gather(const char* own, char* all, size_t bytes) {
   if (bytes * size_t(size_) <= most) return gatherSmall(own, all, int(bytes));
   std::memcpy(all + size_t(rank_) * bytes, own, bytes);
-  for (size_t at = 0; at < bytes; at += most) {
-    const long part = long(std::min(most, bytes - at));
-    std::vector<Message> sent, received;
-    for (const int other : others()) {
-      sent.push_back({other, const_cast<char*>(own) + at, 1, {{0, part}}});
-      received.push_back({other, all + size_t(other) * bytes + at, 1, {{0, part}}});
-    }
-    trade(sent, received);
+  std::vector<Message> sent, received;
+  for (const int other : others()) {
+    sent.push_back({other, {{const_cast<char*>(own), bytes}}});
+    received.push_back({other, {{all + size_t(other) * bytes, bytes}}});
   }
+  trade(sent, received);
 }
 
 }  // namespace moec

@@ -4,18 +4,19 @@
 #include <memory>
 #include <mutex>
 #include <string>
-#include <utility>
 #include <vector>
 
 namespace moec {
 
-/// To or from a worker rows of `width` bytes, which are at `data`: `blocks` are (first row, how many). Who receives it has as many blocks, of as many
-/// rows each.
+/// Bytes that lie together.
+struct Bytes {
+  char* data;
+  size_t bytes;
+};
+/// What goes to a worker, or comes from it: who receives it has as many blocks, of as many bytes each.
 struct Message {
   int worker;
-  char* data;
-  size_t width;
-  std::vector<std::pair<long, long>> blocks;
+  std::vector<Bytes> blocks;
 };
 
 /// This process among the workers that were started together. Errors are std::runtime_error that names the call. One call at a time.

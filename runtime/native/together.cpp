@@ -7,9 +7,9 @@
 
 namespace moec {
 
-static constexpr size_t block = size_t(2) << 20;  // bytes that are added up in one round
-static constexpr size_t few = size_t(16) << 10;   // bytes of all workers that each of them adds up for itself
-static constexpr long tile = 256;                 // elements that are added up in registers and nearest caches
+static constexpr size_t block = size_t(2) << 20;    // bytes that are added up in one round
+static constexpr size_t little = size_t(16) << 10;  // bytes of all workers that each of them adds up for itself
+static constexpr long tile = 256;                   // elements that are added up in registers and nearest caches
 
 struct Bf16 {
   uint16_t bits;
@@ -64,52 +64,96 @@ static void foldAll(const TogetherSpec& spec, char* to, const std::vector<const 
   throw std::runtime_error("workers cannot add up " + spec.dtype);
 }
 
-Together::Together(const TogetherSpec& spec, std::vector<Arg> args) : mpi_(Mpi::current()), spec_(spec), args_(std::move(args)) {
+static size_t bytesOf(const std::vector<Together::Arg>& all) {
+  size_t bytes = 0;
+  for (const auto& arg : all) bytes += arg.bytes;
+  return bytes;
+}
+Together::Together(const TogetherSpec& spec, std::vector<Arg> args) : mpi_(Mpi::current()), spec_(spec) {
   const int workers = mpi_.size();
   if (spec.workers != 0 && spec.workers != workers)
     throw std::runtime_error("this plan is for " + std::to_string(spec.workers) + " workers, and there are " + std::to_string(workers));
-  if (spec.name == "all_reduce") scratch_.resize(std::min(block, args_.at(0).bytes) + std::max(few, size_t(workers) * 64));
+  const size_t several = args.size() / 2;
+  read_.assign(args.begin(), args.end() - long(several));
+  written_.assign(args.end() - long(several), args.end());
+  if (spec.name == "all_reduce") scratch_.resize(std::min(block, bytesOf(read_)) + std::max(little, size_t(workers) * 64));
 }
 void Together::run() {
-  if (spec_.name == "all_gather") return mpi_.gather(args_.at(0).data, args_.at(1).data, args_.at(0).bytes);
+  if (spec_.name == "all_gather") return mpi_.gather(read_.at(0).data, written_.at(0).data, read_.at(0).bytes);
   if (spec_.name == "all_reduce") return reduce();
   if (spec_.name == "exchange") return exchange();
   throw std::runtime_error("workers do not know " + spec_.name);
 }
 
+/// Bytes `begin` to `end` of all that lies in `all`, one after the other.
+static std::vector<Bytes> within(const std::vector<Together::Arg>& all, size_t begin, size_t end) {
+  std::vector<Bytes> blocks;
+  size_t start = 0;
+  for (const auto& [data, bytes] : all) {
+    const size_t from = std::max(begin, start), to = std::min(end, start + bytes);
+    if (from < to) blocks.push_back({data + (from - start), to - from});
+    start += bytes;
+  }
+  return blocks;
+}
+/// Blocks as long as those, one after the other from `data` on.
+static std::vector<Bytes> like(const std::vector<Bytes>& those, char* data) {
+  std::vector<Bytes> blocks;
+  for (const auto& block : those) {
+    blocks.push_back({data, block.bytes});
+    data += block.bytes;
+  }
+  return blocks;
+}
+static void copy(const std::vector<Bytes>& from, const std::vector<Bytes>& to) {
+  for (size_t i = 0; i < from.size(); i++) std::memcpy(to.at(i).data, from[i].data, from[i].bytes);
+}
+
 /// Each worker adds up its piece of a round, and gives the sum to all. So much lies together that a round needs little memory.
 void Together::reduce() {
-  const size_t width = spec_.dtype == "bf16" ? 2 : 4;
-  const long all = long(args_.at(0).bytes / width), most = long(block / width);
-  for (long begin = 0; begin < all; begin += most) {
-    const long n = std::min(most, all - begin);
-    round(args_[0].data + size_t(begin) * width, args_.at(1).data + size_t(begin) * width, n, width);
-  }
+  const size_t all = bytesOf(read_);
+  for (size_t begin = 0; begin < all; begin += block) round(begin, std::min(block, all - begin));
 }
-void Together::round(char* own, char* sums, long n, size_t width) {
-  const int workers = mpi_.size(), rank = mpi_.rank();
-  std::vector<const char*> parts;
-  const size_t bytes = size_t(n) * width;
-  if (bytes * size_t(workers) <= few) {
-    mpi_.gather(own, scratch_.data(), bytes);
-    for (int w = 0; w < workers; w++) parts.push_back(scratch_.data() + size_t(w) * bytes);
-    return foldAll(spec_, sums, parts, n);
-  }
-  const auto first = [&](int w) { return n * w / workers; };
-  const auto piece = [&](int worker, char* data, int w) { return Message{worker, data, width, {{first(w), first(w + 1) - first(w)}}}; };
-  const long mine = first(rank + 1) - first(rank);
-  for (int w = 0; w < workers; w++) parts.push_back(scratch_.data() + size_t(w) * size_t(mine) * width);
-  parts[size_t(rank)] = own + size_t(first(rank)) * width;
+void Together::round(size_t begin, size_t bytes) {
+  const int rank = mpi_.rank();
+  const size_t workers = size_t(mpi_.size()), width = spec_.dtype == "bf16" ? 2 : 4;
+  if (bytes * workers <= little) return few(within(read_, begin, begin + bytes), within(written_, begin, begin + bytes), bytes);
+  const auto piece = [&](const std::vector<Arg>& of, int w) {
+    const auto first = [&](size_t i) { return begin + bytes / width * i / workers * width; };
+    return within(of, first(size_t(w)), first(size_t(w) + 1));
+  };
+  const auto own = piece(read_, rank), sums = piece(written_, rank);
+  size_t mine = 0;
+  for (const auto& b : own) mine += b.bytes;
   std::vector<Message> given, taken, sent, received;
   for (const int other : mpi_.others()) {
-    given.push_back(piece(other, own, other));
-    taken.push_back({other, scratch_.data(), width, {{other * mine, mine}}});
-    sent.push_back(piece(other, sums, rank));
-    received.push_back(piece(other, sums, other));
+    given.push_back({other, piece(read_, other)});
+    taken.push_back({other, like(own, scratch_.data() + size_t(other) * mine)});
+    sent.push_back({other, sums});
+    received.push_back({other, piece(written_, other)});
   }
   mpi_.trade(given, taken);
-  foldAll(spec_, sums + size_t(first(rank)) * width, parts, mine);
+  fold(own, sums, scratch_.data(), mine);
   mpi_.trade(sent, received);
+}
+/// What is so little that all workers add it up.
+void Together::few(const std::vector<Bytes>& own, const std::vector<Bytes>& sums, size_t bytes) {
+  const auto packed = like(own, scratch_.data());
+  char* all = scratch_.data() + bytes;
+  copy(own, packed);
+  mpi_.gather(scratch_.data(), all, bytes);
+  fold(own, sums, all, bytes);
+}
+/// `others`: what all workers have, one worker `stride` bytes after the other, without what this one has.
+void Together::fold(const std::vector<Bytes>& own, const std::vector<Bytes>& sums, char* others, size_t stride) {
+  const long width = spec_.dtype == "bf16" ? 2 : 4;
+  size_t at = 0;
+  for (size_t i = 0; i < own.size(); i++) {
+    std::vector<const char*> parts;
+    for (int w = 0; w < mpi_.size(); w++) parts.push_back(w == mpi_.rank() ? own[i].data : others + size_t(w) * stride + at);
+    foldAll(spec_, sums.at(i).data, parts, long(own[i].bytes) / width);
+    at += own[i].bytes;
+  }
 }
 
 /// What each worker has of each group, and where it lies: with the worker in the order of groups, with the group's owner by group and worker.
@@ -161,23 +205,24 @@ class Together::Routes {
   int workers_, rank_;
   long ends_;
 };
-static void copy(const Message& from, const Message& to) {
-  for (size_t i = 0; i < from.blocks.size(); i++) {
-    const auto& [first, count] = from.blocks[i];
-    std::memcpy(to.data + size_t(to.blocks.at(i).first) * to.width, from.data + size_t(first) * from.width, size_t(count) * from.width);
-  }
-}
 void Together::exchange() {
   const int workers = mpi_.size(), rank = mpi_.rank();
-  const size_t width = args_.at(0).bytes / size_t(spec_.rows);
   const auto [rows, room] = spec_.back ? std::pair(spec_.length, spec_.rows) : std::pair(spec_.rows, spec_.length);
-  const Routes routes(args_.at(1), workers, rank, rows, room);
-  const auto sent = [&](int to) { return Message{to, args_[0].data, width, spec_.back ? routes.taken(to) : routes.given(to)}; };
-  const auto received = [&](int from) { return Message{from, args_.at(2).data, width, spec_.back ? routes.given(from) : routes.taken(from)}; };
+  const Routes routes(read_.back(), workers, rank, rows, room);
+  const auto blocks = [&](const std::vector<Arg>& of, const std::vector<std::pair<long, long>>& places) {
+    std::vector<Bytes> all;
+    for (size_t i = 0; i < written_.size(); i++) {
+      const size_t width = read_[i].bytes / size_t(spec_.rows);
+      for (const auto& [first, count] : places) all.push_back({of[i].data + size_t(first) * width, size_t(count) * width});
+    }
+    return all;
+  };
+  const auto sent = [&](int to) { return blocks(read_, spec_.back ? routes.taken(to) : routes.given(to)); };
+  const auto received = [&](int from) { return blocks(written_, spec_.back ? routes.given(from) : routes.taken(from)); };
   std::vector<Message> out, in;
   for (const int other : mpi_.others()) {
-    out.push_back(sent(other));
-    in.push_back(received(other));
+    out.push_back({other, sent(other)});
+    in.push_back({other, received(other)});
   }
   copy(sent(rank), received(rank));
   mpi_.trade(out, in);

@@ -8,7 +8,8 @@
 
 namespace moec {
 
-/// One such step: `args` are what it reads, then what it writes, each without gaps.
+/// One such step: `args` are what it reads, then what it writes, each without gaps. Of a sum or an exchange it may do several at once, which are then
+/// one message: what they read, the offsets of an exchange, what they write.
 class Together {
  public:
   struct Arg {
@@ -22,12 +23,14 @@ class Together {
  private:
   class Routes;
   void reduce();
-  void round(char* own, char* sums, long n, size_t width);
+  void round(size_t begin, size_t bytes);
+  void few(const std::vector<Bytes>& own, const std::vector<Bytes>& sums, size_t bytes);
+  void fold(const std::vector<Bytes>& own, const std::vector<Bytes>& sums, char* others, size_t stride);
   void exchange();
 
   Mpi& mpi_;
   TogetherSpec spec_;
-  std::vector<Arg> args_;
+  std::vector<Arg> read_, written_;
   std::vector<char> scratch_;
 };
 

@@ -170,6 +170,8 @@ for (const [i, { name }] of graph.results.entries()) {
 assert.equal(panels.get("weight"), width, "a sum of all workers lies as the weight that it is of");
 assert.match(printPlan(plan), /all_reduce_max\(.*\), all workers/);
 assert.match(printPlan(plan), /exchange_back\(/);
+for (const joined of ["all_reduce_sum", "all_reduce_max", "exchange"])
+  assert.match(printPlan(plan), new RegExp(`${joined}\\(([^,)]*, ){3}`), `${joined} of several at once`);
 const strays = await opened(1, () => {});
 strays.write("ends", fromNumbers("i32", [1, groups + 1], Array<number>(groups + 1).fill(most + 1)));
 await assert.rejects(() => runOnce(strays), /rows \d+ to \d+ of 11 cannot be exchanged/);
