@@ -330,7 +330,12 @@ export function toPlan(
     doc: "places in one arena for all buffers",
     to: planForm,
     run: (sequences) =>
-      planMemory(sequences, stores, { target: backend.name, header: backend.header(), grain: backend.grain }),
+      planMemory(sequences, stores, {
+        target: backend.name,
+        header: backend.header(),
+        grain: backend.grain,
+        joins: backend.name === "host",
+      }),
   };
   const sequences = graphs.map((graph) => run(lowering, graph, observer));
   return run(planning, sequences, observer);

@@ -142,6 +142,7 @@ test("a kernel that is found is not compiled again, whatever unit it came in", a
     return told;
   };
   assert.is(await compiled(constants([1, 2, 3, 4, 5])), 5);
+  assert.is(fs.readdirSync(cache.folder).filter((name) => name.endsWith(".so")).length, 1, "so few share a header");
   assert.is(await compiled(constants([1, 2, 3, 4, 5])), 0);
   assert.is(await compiled(constants([1, 2, 8, 4, 5, 9])), 2);
   assert.equal(await runAll(constants([1, 2, 8, 4, 5, 9, 7]), cache), [1, 2, 8, 4, 5, 9, 7]);

@@ -20,19 +20,18 @@ const { Steps, Chunks } = moe<"Steps" | "Chunks">`
       return all * weight, s
     }
   }
-  layer Chunks(T = 10) {
+  layer Chunks(T = 10, Chunk = 4) {
     forward(q: f32[B, G, T, A], k: f32[B, G, T, A], v: f32[B, H, T, C], decay: f32[B, H, T], beta: f32[B, H, T], memory: f32[B, H, A, C],
             weight: f32[B, H, T, C]) -> (f32[B, H, T, C], f32[B, H, A, C]) {
-      let (y, s) = delta_chunks(q, k, v, decay, beta, memory, 4)
+      let (y, s) = delta_chunks(q, k, v, decay, beta, memory, Chunk)
       return y * weight, s
     }
   }
 `;
-const sizes = { B: 2, G: 1, H: 2, T: 10, A: 3, C: 2 };
-const { B, G, H, T, A, C } = sizes;
+const sizes = { B: 2, G: 1, H: 2, A: 3, C: 2 };
+const { B, G, H, A, C } = sizes;
 /** Keys near 1 and steps near 1: what one writes the others overwrite. */
-function inputs(way: Way): Record<string, Tensor> {
-  const dtype = way.precision;
+function inputs({ precision: dtype }: Way, T = 10): Record<string, Tensor> {
   const of = (at: number, shape: number[], f: (x: number) => number): Tensor =>
     tensor(
       dtype,
@@ -49,14 +48,27 @@ function inputs(way: Way): Record<string, Tensor> {
     weight: of(7, [B, H, T, C], (x) => x),
   };
 }
-const made = (layer: typeof Steps, { target, precision }: Way): Promise<Program> =>
-  compile(layer, { sizes, target, precision, gradients: true });
+const made = (
+  layer: typeof Steps,
+  { target, precision }: Way,
+  more: Readonly<Record<string, number>> = {},
+): Promise<Program> => compile(layer, { sizes: { ...sizes, ...more }, target, precision, gradients: true });
 
 const test = suite("delta");
-for (const way of ways)
-  test(`chunks are steps, and their gradients, ${way.target} ${way.precision}`, async () => {
-    const [steps, chunks] = await Promise.all([made(Steps, { ...way, target: "reference" }), made(Chunks, way)]);
-    const [wanted, got] = [await steps.run(inputs(way)), await chunks.run(inputs(way))];
+/** Of 4 by themselves, of 32 by blocks of 16. */
+const chunked = [
+  { T: 10, Chunk: 4 },
+  { T: 40, Chunk: 32 },
+];
+const [exact, host] = ways;
+assert.ok(exact && host);
+for (const [way, { T, Chunk }] of [
+  ...chunked.map((c) => [exact, c] as const),
+  [host, chunked[1] ?? assert.fail()] as const,
+])
+  test(`${T} steps in chunks of ${Chunk}, and their gradients, ${way.target} ${way.precision}`, async () => {
+    const [steps, chunks] = await Promise.all([made(Steps, exact, { T }), made(Chunks, way, { T, Chunk })]);
+    const [wanted, got] = [await steps.run(inputs(exact, T)), await chunks.run(inputs(way, T))];
     for (const i of [0, 1]) close(`result ${i}`, got.outputs[i], wanted.outputs[i], way.apart);
     assert.equal(wanted.gradients.size, 7);
     for (const [name, t] of wanted.gradients) close(name, got.gradients.get(name), t, 10 * way.apart);
@@ -64,10 +76,8 @@ for (const way of ways)
     chunks.close();
   });
 test("gradients are finite differences", async () => {
-  const [way] = ways;
-  assert.ok(way);
-  const chunks = await made(Chunks, way);
-  const given = inputs(way);
+  const chunks = await made(Chunks, exact);
+  const given = inputs(exact);
   const total = async (x: Record<string, Tensor>): Promise<number> =>
     (await chunks.run(x)).outputs.flatMap((t) => Array.from(numbers(t))).reduce((a, b) => a + b, 0);
   const { gradients } = await chunks.run(given);

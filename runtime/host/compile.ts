@@ -121,11 +121,15 @@ class Gathered {
   }
 }
 
+/** What a unit of fewer characters has of its own takes the compiler less time than the header, and what both units have. */
+const least = 20_000;
 /** Families stay together. Longest first, each to the unit that is shortest so far. */
 function deal(kernels: readonly Keyed[], most: number): readonly (readonly Keyed[])[] {
   const keyOfKernel = new Map(kernels.map((keyed) => [keyed.kernel, keyed]));
   const all = families(kernels.map((k) => k.kernel)).map((family) => ({ family, length: lengthOf(family) }));
-  const units = Array.from({ length: Math.min(most, all.length) }, () => ({ length: 0, kernels: new Array<Keyed>() }));
+  const worth = Math.ceil(all.reduce((sum, { length }) => sum + length, 0) / least);
+  const count = Math.min(most, worth, all.length);
+  const units = Array.from({ length: count }, () => ({ length: 0, kernels: new Array<Keyed>() }));
   for (const { family, length } of all.toSorted((a, b) => b.length - a.length)) {
     const unit = units.reduce((a, b) => (b.length < a.length ? b : a));
     unit.length += length;
