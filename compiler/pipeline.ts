@@ -334,7 +334,6 @@ export function toPlan(
         target: backend.name,
         header: backend.header(),
         grain: backend.grain,
-        joins: backend.name === "host",
       }),
   };
   const sequences = graphs.map((graph) => run(lowering, graph, observer));
