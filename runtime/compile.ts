@@ -14,12 +14,13 @@ import { buffersOf, type Plan, type Step } from "../compiler/plan/plan.ts";
 import { type Backend, backends, cudaBackend } from "../compiler/targets.ts";
 import type { Precision } from "../compiler/types/dtype.ts";
 import { byteSize, count } from "../compiler/types/type.ts";
+import { compilerVersion } from "./checkpoint.ts";
 import { deviceAmong } from "./cuda/among.ts";
 import { cudaDriver } from "./cuda/driver.ts";
 import { cudaExecutable } from "./cuda/executable.ts";
 import { Debugger, debugLevel, type Watch } from "./debug.ts";
 import type { Executable } from "./executable.ts";
-import { hostBackend } from "./host/backend.ts";
+import { hostBackend, instructionsOf } from "./host/backend.ts";
 import { hash } from "./host/cache.ts";
 import type { KernelBuild } from "./host/compile.ts";
 import { beginKernels, hostExecutable } from "./host/executable.ts";
@@ -89,7 +90,8 @@ export const parsed =
 
 /**
  * What each of several workers compiles: the first of a machine before the others there, which find in the cache what it made. What they do together
- * must be the same for all, in one order, and lie alike: other instruction sets have panels of other widths.
+ * must be the same for all, in one order, and lie alike: other instruction sets have panels of other widths. With other words of products what all
+ * have would drift, as with another moec.
  */
 export async function compileTogether(
   together: Workers,
@@ -100,12 +102,21 @@ export async function compileTogether(
   const made = await together.inTurn("compile", () => compile(device));
   if (together.size === 1) return made;
   try {
+    together.requireAlike({ version: compilerVersion }, "install the same moec on every machine");
+    if (target === "host") await requireInstructions(together);
     together.requireAlike({ plan: `SHA-256 ${hash(JSON.stringify(made.plan ? sharedOf(made.plan) : []))}` });
     return made;
   } catch (error) {
     made.executable.close();
     throw error;
   }
+}
+async function requireInstructions(together: Workers): Promise<void> {
+  const instructions = await toolchain().then(instructionsOf, () => "none");
+  together.requireAlike(
+    { MOEC_ISA: instructions },
+    "set MOEC_ISA for all, to what the oldest CPU has: amx, avx512bf16, avx512, avx2 or portable",
+  );
 }
 /** On GPUs the kernels too: workers agree on variants of each at its first launch. */
 const sharedOf = ({ target, entries, buffers, kernels }: Plan): readonly unknown[] => [

@@ -90,7 +90,7 @@ export class Workers {
     return this.#wire.allGather(bytes);
   }
   /** Throws on all where one has another value of a name than worker 0. */
-  requireAlike(values: Readonly<Record<string, string>>): void {
+  requireAlike(values: Readonly<Record<string, string>>, help = sameForAll): void {
     const all = this.exchange("options", encoded(JSON.stringify(values)));
     const [first = {}, ...others] = all.map((bytes) => JSON.parse(decoded(bytes)) as Record<string, string>);
     for (const [i, other] of others.entries())
@@ -98,7 +98,7 @@ export class Workers {
         if (first[name] !== other[name])
           throw new Problem(
             `worker ${i + 1} has another ${name} than worker 0: ${other[name] ?? "none"}, not ${first[name] ?? "none"}`,
-            "give all workers the same options, and files that are the same on every machine",
+            help,
           );
   }
   /** The first worker of a machine does it before the others there, which find in caches what it made. */
@@ -189,6 +189,7 @@ export class Workers {
     };
   }
 }
+const sameForAll = "give all workers the same options, and files that are the same on every machine";
 const encoded = (text: string): Uint8Array => new TextEncoder().encode(text);
 const decoded = (bytes: Uint8Array | undefined): string => new TextDecoder().decode(bytes);
 

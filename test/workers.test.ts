@@ -11,6 +11,7 @@ import type { Layout } from "../compiler/plan/plan.ts";
 import { checkpointSteps, newestCheckpoint } from "../runtime/checkpoint.ts";
 import { begin, type Compiled, compileTogether } from "../runtime/compile.ts";
 import { DeviceFailed, hiddenInput } from "../runtime/executable.ts";
+import { instructionsOf } from "../runtime/host/backend.ts";
 import { dealing, spread } from "../runtime/spread.ts";
 import { fromNumbers, numbers } from "../runtime/tensor.ts";
 import { requireDealt, requireFiles } from "../runtime/train-together.ts";
@@ -127,16 +128,40 @@ test("a process that ends without an error says so to those that go on; within a
   }
 });
 /** What a worker tells the others of a plan whose only sum lies so. */
-async function toldOf(layout: Layout): Promise<string> {
+async function toldOf(layout: Layout, say = alike): Promise<string> {
   const buffer = { name: "slope", dtype: "f32", shape: [16, 128], layout, offset: 0, bytes: 8192 };
   const collective = { together: { name: "all_reduce", dtype: "f32", fn: "sum" }, args: [0, 0] };
   const plan = { entries: [{ name: "train", steps: [{ kind: "collective", collective }] }], buffers: [buffer] };
   const told: string[] = [];
-  const listening = two(0, (own) => (told.push(Buffer.from(own).toString("latin1")), own));
+  const listening = two(0, (own) => (told.push(Buffer.from(own).toString("latin1")), say(own)));
   const made = { executable: new FakeExecutable(), plan, report: {} } as unknown as Compiled;
   await compileTogether(listening, "host", () => Promise.resolve(made));
   return told.find((text) => text.includes('"plan"')) ?? "";
 }
+test("workers of another moec, or of a CPU that makes other products, are told apart", async () => {
+  const features = ["AVX2", "AVX512F", "AVX512BF16", "AMX_BF16"];
+  const known = [0, 1, 2, 3, 4].map((n) => instructionsOf({ features: features.slice(0, n) }));
+  assert.equal(known, ["portable", "avx2", "avx512", "avx512bf16", "amx"]);
+  for (const [name, help] of [
+    ["version", /the same moec/],
+    ["MOEC_ISA", /set MOEC_ISA for all/],
+  ] as const) {
+    const other = (own: Uint8Array): Uint8Array =>
+      Buffer.from(
+        Buffer.from(own)
+          .toString("latin1")
+          .replace(new RegExp(`"${name}":".`), `"${name}":"?`),
+        "latin1",
+      );
+    const error = await toldOf({ kind: "rows", pitch: 128 }, other).then(
+      () => null,
+      (e: unknown) => e,
+    );
+    assert.instance(error, Problem);
+    assert.match((error as Problem).message, `worker 1 has another ${name} than worker 0: ?`);
+    assert.match((error as Problem).help, help);
+  }
+});
 test("what workers do together must lie alike: a sum of panels of 64 and of 16 columns would be one of strangers", async () => {
   const [wide, narrow] = [await toldOf({ kind: "panels", width: 64 }), await toldOf({ kind: "panels", width: 16 })];
   assert.match(wide, /SHA-256/);

@@ -12,6 +12,13 @@ export function productsOf({ features }: Pick<Toolchain, "features">): Products 
   if (features.some((feature) => /^AMX_?BF16$/.test(feature))) return "tiles";
   return features.includes("AVX512BF16") ? "words" : null;
 }
+/** What `MOEC_ISA` would have to be for kernels that make the same numbers as those of this toolchain. */
+export function instructionsOf(tools: Pick<Toolchain, "features">): string {
+  const products = productsOf(tools);
+  if (products) return products === "tiles" ? "amx" : "avx512bf16";
+  if (tools.features.includes("AVX512F")) return "avx512";
+  return tools.features.includes("AVX2") ? "avx2" : "portable";
+}
 
 /** Plans of it fit the instruction sets that kernels will be compiled for, and the number of threads. Without a compiler nothing will run: weights lie in rows. */
 export async function hostBackend(threads: number = cores()): Promise<Backend> {
