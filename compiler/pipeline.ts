@@ -1,6 +1,5 @@
 // THE list of passes: a program's text to graphs, and graphs to a plan.
 
-import { askedTarget } from "./asked.ts";
 import {
   type ElaboratedEntry,
   type EntryRequest as Elaborating,
@@ -10,7 +9,7 @@ import {
 } from "./check/entries.ts";
 import { check } from "./check/index.ts";
 import type { Loaded } from "./check/modules.ts";
-import { type Diagnostic, Problem, ProgramError } from "./diagnostic.ts";
+import { type Diagnostic, ProgramError } from "./diagnostic.ts";
 import { type Elaborated, type Graph, hidden, plainStore, type Result, type Store, type Value } from "./graph/node.ts";
 import { printGraph, printTerm } from "./graph/print.ts";
 import { verifyGraph } from "./graph/verify.ts";
@@ -303,11 +302,6 @@ const panelsForm: Form<StorePanels> = {
 };
 const planForm: Form<Plan> = { name: "plan", print: printPlan, verify: () => undefined };
 
-const isTogether = (graph: Graph): boolean => nodesOf(graph).some(({ op }) => op.lower === "together");
-function requireAlone(graphs: readonly Graph[], { name }: Backend): void {
-  if (name !== "host" && graphs.some(isTogether))
-    throw new Problem(`many workers cannot use the target ${name} yet`, `use ${askedTarget("host")}`);
-}
 /** What runs on a target. `seen` is told of each different kernel; `schedules`: those that were measured on this machine. */
 export function toPlan(
   { graphs, stores }: Elaborated,
@@ -316,7 +310,6 @@ export function toPlan(
   schedules?: ReadonlyMap<string, Schedule>,
   backend: Backend = backends.host,
 ): Plan {
-  requireAlone(graphs, backend);
   const { emit, choices, access, variants } = backend;
   const layout: Pass<readonly Graph[], StorePanels> = {
     name: "layout",
@@ -341,7 +334,6 @@ export function toPlan(
         target: backend.name,
         header: backend.header(),
         grain: backend.grain,
-        joins: backend.name === "host",
       }),
   };
   const sequences = graphs.map((graph) => run(lowering, graph, observer));

@@ -10,11 +10,12 @@ import { requireTarget, type Target } from "../compiler/options.ts";
 import { type Observer, timed } from "../compiler/pass.ts";
 import { type BuildRequest, requireRight, toGraphs, toPlan } from "../compiler/pipeline.ts";
 import { requireParameters } from "../compiler/plan/bytes.ts";
-import type { Plan, Step } from "../compiler/plan/plan.ts";
+import { buffersOf, type Plan, type Step } from "../compiler/plan/plan.ts";
 import { type Backend, backends, cudaBackend } from "../compiler/targets.ts";
 import type { Precision } from "../compiler/types/dtype.ts";
 import { byteSize, count } from "../compiler/types/type.ts";
 import { compilerVersion } from "./checkpoint.ts";
+import { deviceAmong } from "./cuda/among.ts";
 import { cudaDriver } from "./cuda/driver.ts";
 import { cudaExecutable } from "./cuda/executable.ts";
 import { Debugger, debugLevel, type Watch } from "./debug.ts";
@@ -37,6 +38,8 @@ export interface TargetRequest extends BuildRequest {
   readonly target: Target;
   /** Of cuda: products of f32 by tensor cores, of operands rounded to tf32. */
   readonly tf32?: boolean | undefined;
+  /** Of cuda: the GPU, by its place in the driver's list; the first if not given. */
+  readonly device?: number | undefined;
   /** Of the host: the cores that this process may use, if not given. */
   readonly threads?: number | undefined;
   readonly compiling?: Running["compiling"];
@@ -90,25 +93,36 @@ export const parsed =
  * must be the same for all, in one order, and lie alike: other instruction sets have panels of other widths. With other words of products what all
  * have would drift, as with another moec.
  */
-export async function compileTogether(together: Workers, compile: () => Promise<Compiled>): Promise<Compiled> {
-  const made = await together.inTurn("compile", compile);
+export async function compileTogether(
+  together: Workers,
+  target: Target,
+  compile: (device: number | undefined) => Promise<Compiled>,
+): Promise<Compiled> {
+  const device = target === "cuda" ? deviceAmong(together) : undefined;
+  const made = await together.inTurn("compile", () => compile(device));
   if (together.size === 1) return made;
   try {
     together.requireAlike({ version: compilerVersion }, "install the same moec on every machine");
-    const instructions = await toolchain().then(instructionsOf, () => "none");
-    together.requireAlike(
-      { MOEC_ISA: instructions },
-      "set MOEC_ISA for all, to what the oldest CPU has: amx, avx512bf16, avx512, avx2 or portable",
-    );
-    const { entries = [], buffers = [] } = made.plan ?? {};
-    const shared = entries.map(({ name, steps }) => [name, steps.flatMap((step) => shownTogether(step, buffers))]);
-    together.requireAlike({ plan: `SHA-256 ${hash(JSON.stringify(shared))}` });
+    if (target === "host") await requireInstructions(together);
+    together.requireAlike({ plan: `SHA-256 ${hash(JSON.stringify(made.plan ? sharedOf(made.plan) : []))}` });
     return made;
   } catch (error) {
     made.executable.close();
     throw error;
   }
 }
+async function requireInstructions(together: Workers): Promise<void> {
+  const instructions = await toolchain().then(instructionsOf, () => "none");
+  together.requireAlike(
+    { MOEC_ISA: instructions },
+    "set MOEC_ISA for all, to what the oldest CPU has: amx, avx512bf16, avx512, avx2 or portable",
+  );
+}
+/** On GPUs the kernels too: workers agree on variants of each at its first launch. */
+const sharedOf = ({ target, entries, buffers, kernels }: Plan): readonly unknown[] => [
+  ...entries.map(({ name, steps }) => [name, steps.flatMap((step) => shownTogether(step, buffers))]),
+  ...(target === "cuda" ? [kernels.map((k) => k.name), entries.map((e) => e.steps.map(buffersOf))] : []),
+];
 const shownTogether = (step: Step, buffers: Plan["buffers"]): readonly object[] =>
   step.kind === "collective"
     ? [
@@ -150,16 +164,16 @@ export async function begin(
   given: TargetRequest,
 ): Promise<{ readonly request: TargetRequest; readonly observer: Debugger }> {
   requireTarget(given);
-  const { size, rank } = requireHost(given);
+  const { size, rank } = requireFast(given);
   const schedules = given.schedules ?? (await measured(given));
   const request = { ...given, schedules, ...(size > 1 ? { workers: size } : {}) };
   const { printAfter = [], watch = {} } = request;
   return { request, observer: new Debugger({ level: rank > 0 ? 0 : debugLevel(), printAfter, watch }) };
 }
-function requireHost({ target, together = alone }: TargetRequest): Workers {
-  if (together.size > 1 && target !== "host")
+function requireFast({ target, together = alone }: TargetRequest): Workers {
+  if (together.size > 1 && target === "reference")
     throw new Problem(
-      `${together.size} workers run on the host target, not yet on ${target}`,
+      `${together.size} workers run on the targets host and cuda, not on the reference`,
       "leave the target out, or start one process",
     );
   return together;
@@ -203,7 +217,7 @@ async function measured({ target, threads = cores() }: TargetRequest): Promise<S
 }
 /** Where this program's plan is kept; null where it is made each time, for its passes are to be seen or nothing identifies it. */
 async function placeOf(loaded: Loaded, request: TargetRequest, plans: PlanCache | null): Promise<PlanPlace | null> {
-  const { printAfter = [], watch, threads = cores(), compiling: _, together: __, ...asked } = request;
+  const { printAfter = [], watch, threads = cores(), compiling: _, together: __, device: ___, ...asked } = request;
   const seen = printAfter.length > 0 || watch?.after !== undefined || debugLevel() > 0;
   const { target } = asked;
   if (!plans || target === "reference" || seen) return null;
@@ -236,13 +250,13 @@ function telling(backend: Backend, begun: KernelBuild | null): Backend {
 }
 /** Refuses parameters that the target's memory does not hold, when the plan is not made yet. */
 const fitting =
-  ({ target, together = alone }: TargetRequest): NonNullable<Told["held"]> =>
+  ({ target, device = 0, together = alone }: TargetRequest): NonNullable<Told["held"]> =>
   (stores) =>
-    requireParameters(stores, target === "cuda" ? { bytes: deviceMemory() } : together.memory());
-/** Of the first GPU; no limit where none is found, which is said when the plan is loaded. */
-function deviceMemory(): number {
+    requireParameters(stores, target === "cuda" ? { bytes: deviceMemory(device) } : together.memory());
+/** No limit where the GPU is not found, which is said when the plan is loaded. */
+function deviceMemory(device: number): number {
   try {
-    return cudaDriver().devices[0].bytes;
+    return cudaDriver().devices[device]?.bytes ?? Number.POSITIVE_INFINITY;
   } catch {
     return Number.POSITIVE_INFINITY;
   }
@@ -274,12 +288,13 @@ export function planned(
 }
 async function executableOf(
   made: Planned | Made,
-  { target, compiling, threads = cores(), together = alone }: TargetRequest,
+  { target, compiling, threads = cores(), device, together = alone }: TargetRequest,
   observer: Debugger,
   begun: KernelBuild | null,
 ): Promise<Executable> {
   if (made.plan === null) return referenceExecutable(made.program);
-  if (target === "cuda") return cudaExecutable(made.plan, { compiling, ...(await observer.kernels(made.plan, 1)) });
+  if (target === "cuda")
+    return cudaExecutable(made.plan, { compiling, device, together, ...(await observer.kernels(made.plan, 1)) });
   const kernels = await observer.kernels(made.plan, threads);
   return hostExecutable(made.plan, { compiling, threads, begun, free: together.memory(), ...kernels });
 }

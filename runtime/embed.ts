@@ -81,7 +81,7 @@ async function compiled(
     room,
     together,
   };
-  const made = await compileTogether(together, () => compileLoaded(load, request));
+  const made = await compileTogether(together, target, (device) => compileLoaded(load, { ...request, device }));
   try {
     await made.executable.run("init", new Map(), { seed, call: 0, step: 0 });
   } catch (error) {

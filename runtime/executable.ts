@@ -5,6 +5,9 @@ import { hidden, placeOfKey } from "../compiler/graph/node.ts";
 import type { Bytes } from "../compiler/plan/plan.ts";
 import type { DType } from "../compiler/types/dtype.ts";
 
+/** A device has failed, in the midst of whatever it was asked for. */
+export class DeviceFailed extends Problem {}
+
 /** A tensor at the border: plain row-major, never an alias of a store. f32: Float32Array, f64: Float64Array, i32: Int32Array, bool: Uint8Array, bf16: Uint16Array. */
 export interface Tensor {
   readonly dtype: DType;

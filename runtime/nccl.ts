@@ -1,34 +1,29 @@
-// NCCL, NVIDIA's collectives between GPUs: where it is, and which version. Loaded when asked for.
+// NCCL, which carries data between the GPUs of workers: where it is, and which version.
 import { Problem } from "../compiler/diagnostic.ts";
-import { libraryPaths, unbuilt } from "./cuda/find.ts";
+import { libraryPaths } from "./cuda/find.ts";
+import { native } from "./native.ts";
 
 interface Nccl {
   readonly path: string;
   /** `2.28.7` */
   readonly version: string;
 }
-/** The first NCCL that loads. Throws Problem where there is none. */
-export async function nccl(environment: NodeJS.ProcessEnv = process.env): Promise<Nccl> {
-  const { default: ffi } = await import("ffi-napi").catch((cause: unknown) => {
-    throw new Problem("ffi-napi, which calls NCCL, is not built", unbuilt, { cause });
-  });
+/** The first NCCL that loads: the one that MOEC_LIBNCCL names, and that alone, or one where CUDA's libraries are. Throws Problem where there is none. */
+export function nccl(environment: NodeJS.ProcessEnv = process.env): Nccl {
+  const named = environment["MOEC_LIBNCCL"];
   const failures: string[] = [];
-  for (const path of libraryPaths(/^libnccl\.so\.2$/, ["libnccl.so.2"], environment)) {
+  for (const path of named ? [named] : libraryPaths(/^libnccl\.so\.2$/, ["libnccl.so.2"], environment)) {
     try {
-      const library = new ffi.Library(path, { ncclGetVersion: ["int", ["pointer"]] } as never) as unknown as {
-        ncclGetVersion(to: Buffer): number;
-      };
-      const number = Buffer.alloc(4);
-      const result = library.ncclGetVersion(number);
-      if (result !== 0) throw new Error(`ncclGetVersion failed with error ${result} of ncclResult_t`);
-      return { path, version: shown(number.readInt32LE(0)) };
+      return { path, version: shown(native().ncclVersion(path)) };
     } catch (error) {
-      if (path.includes("/")) failures.push(`${path}: ${error instanceof Error ? error.message : String(error)}`);
+      if (error instanceof Problem) throw error;
+      if (path.includes("/"))
+        failures.push((error instanceof Error ? error.message : String(error)).replace(/^\w+: /, ""));
     }
   }
   throw new Problem(
     ["NCCL was not found", ...failures].join("\n"),
-    "`pip install nvidia-nccl-cu13`, or install libnccl2 of NVIDIA's packages, or name a folder that holds it in MOEC_CUDA_HOME",
+    "`pip install nvidia-nccl-cu13`, or install libnccl2 of NVIDIA's packages, or name its libnccl.so.2 in MOEC_LIBNCCL",
   );
 }
 /** 22807 is `2.28.7`; before 2.9 a number had four digits. */

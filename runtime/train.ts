@@ -139,8 +139,8 @@ async function opened(options: TrainOptions, together: Workers): Promise<Trainin
   held()(); // what is in the way is said at once; a process that ends while kernels are compiled leaves nothing
   const config = configIn(options, entry, folder, text);
   const params = givenParameters(options, config, folder);
-  const compiled = await compileTogether(together, () =>
-    compileTraining({ options, program, entry, config, text, together }),
+  const compiled = await compileTogether(together, options.target ?? "host", (device) =>
+    compileTraining({ options, program, entry, config, text, together, device }),
   );
   const { executable, report } = compiled;
   let release: (() => void) | undefined;
@@ -233,8 +233,9 @@ interface Asked {
   readonly config: RunConfig;
   readonly text: Text;
   readonly together: Workers;
+  readonly device: number | undefined;
 }
-async function compileTraining({ options, program, entry, config, text, together }: Asked): Promise<Compiled> {
+async function compileTraining({ options, program, entry, config, text, together, device }: Asked): Promise<Compiled> {
   const batch = Number(config.sizes["B"]);
   requireDealt(batch, together);
   requireEnough(text, batch, Number(config.sizes["T"]));
@@ -245,6 +246,7 @@ async function compileTraining({ options, program, entry, config, text, together
     precision: config.precision,
     target: options.target ?? "host",
     tf32: config.tf32,
+    device,
     threads: options.threads ?? together.threads,
     compiling: options.compiling,
     accumulate: config.accumulate ?? 1,

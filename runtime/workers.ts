@@ -6,6 +6,7 @@ import { join, resolve } from "node:path";
 import { setTimeout } from "node:timers/promises";
 import { Problem } from "../compiler/diagnostic.ts";
 import type { Free } from "../compiler/plan/bytes.ts";
+import { DeviceFailed } from "./executable.ts";
 import { cores, freeMemory } from "./host/machine.ts";
 import { workers as begun, launched } from "./mpi.ts";
 import type { Workers as Native } from "./native.ts";
@@ -19,10 +20,9 @@ export class Elsewhere extends Problem {
     super(`worker ${rank} has failed`, "it says why");
   }
 }
-/** Of the workers on one machine: the first of them, how many there are, how many share this one's cores, and how many of the launcher's cores none of them may use. */
+/** Of the workers on one machine: which they are, how many share this one's cores, and how many of the launcher's cores none of them may use. */
 interface Here {
-  readonly first: number;
-  readonly count: number;
+  readonly ranks: readonly number[];
   readonly sharing: number;
   readonly idle: number;
 }
@@ -46,14 +46,14 @@ export class Workers {
     this.#wire = wire;
     this.rank = wire.rank;
     this.size = wire.size;
-    this.#here = this.size === 1 ? { first: 0, count: 1, sharing: 1, idle: 0 } : this.#found();
+    this.#here = this.size === 1 ? { ranks: [0], sharing: 1, idle: 0 } : this.#found();
     this.idle = this.#here.idle;
     const own = Math.max(1, Math.floor(cores() / this.#here.sharing));
     this.threads = this.size === 1 ? undefined : Math.min(...this.numbers("threads", own));
   }
   /** What this machine has for plans of its workers. */
   memory(): Free {
-    return { bytes: freeMemory(), sharing: this.#here.count };
+    return { bytes: freeMemory(), sharing: this.#here.ranks.length };
   }
   /** What each worker has to say of `what`. */
   numbers(what: string, own: number): Float64Array {
@@ -78,6 +78,12 @@ export class Workers {
     const all = this.#wire.allGather(padded);
     return lengths.map((length, i) => all.subarray(i * longest, i * longest + length));
   }
+  /** Of the workers of this machine that say the same of `what`: which of them this is, and how many they are. */
+  amongAlike(what: string, own: string): { readonly index: number; readonly count: number } {
+    const told = this.exchange(what, encoded(own)).map(decoded);
+    const alike = this.#here.ranks.filter((rank) => told[rank] === own);
+    return { index: alike.indexOf(this.rank), count: alike.length };
+  }
   /** What all workers give, as many bytes each, one after the other. */
   joined(what: string, bytes: Uint8Array): Uint8Array {
     this.numbers(what, 0);
@@ -98,7 +104,7 @@ export class Workers {
   /** The first worker of a machine does it before the others there, which find in caches what it made. */
   async inTurn<T>(what: string, work: () => Promise<T>): Promise<T> {
     if (this.size === 1) return work();
-    const { first } = this.#here;
+    const [first = 0] = this.#here.ranks;
     const turn = first === this.rank ? new Turn() : null;
     const folders = this.exchange(what, encoded(turn?.folder ?? ""));
     if (!turn) {
@@ -131,7 +137,7 @@ export class Workers {
       this.#inside = false;
       return result;
     } catch (error) {
-      this.#inside = !(error instanceof Problem); // what is wrong with inputs is said before it begins
+      this.#inside = !(error instanceof Problem) || error instanceof DeviceFailed; // what is wrong with inputs is said before it begins
       throw error;
     }
   }
@@ -173,11 +179,11 @@ export class Workers {
     const text = encoded(`${hostname()}\n${coresOf("self")}`);
     const all = this.exchange("machine", text).map((bytes) => decoded(bytes).split("\n"));
     const isHere = ([name]: readonly string[]): boolean => name === all[this.rank]?.[0];
+    const ranks = all.flatMap((one, rank) => (isHere(one) ? [rank] : []));
     const cores = all.filter(isHere).map(([, list = ""]) => list);
     const own = all[this.rank]?.[1];
     return {
-      first: all.findIndex(isHere),
-      count: cores.length,
+      ranks,
       sharing: cores.filter((list) => list === own).length,
       idle: Math.max(0, counted([ofMpirun()]) - counted(cores)),
     };

@@ -34,6 +34,13 @@ test("compile --target cuda", () => {
   assert.match(readFileSync(join(to, kernel), "utf8"), /^\/\/ .*\.moe:\d+\n[^]*KERNEL void/);
   const short = moec(...program, "--target", "cuda:sm_90a", "--precision", "bf16", "--emit", "cu");
   assert.match(short.out, /Stage<bf16, /);
+  const many = ["--workers", "2", "--set", "E=4", "--emit", "plan"];
+  const shared = moec(...program, "--target", "cuda:sm_90a", ...many);
+  assert.match(
+    shared.out,
+    /^plan for cuda: [^]*exchange\(.*\), all workers[^]*exchange_back\(.*\), all workers/,
+    shared.err,
+  );
   if (!compiler) return;
   const json = moec(...program, "--target", "cuda:sm_90a", "--emit", "cubin", "-o", to, "--json");
   assert.is(json.status, 0, json.err);

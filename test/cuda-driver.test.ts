@@ -6,18 +6,16 @@ import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Problem } from "../compiler/diagnostic.ts";
-import { planMemory } from "../compiler/plan/memory.ts";
 import type { Plan } from "../compiler/plan/plan.ts";
-import type { Sequence, VirtualArg, VirtualLaunch } from "../compiler/plan/sequence.ts";
-import { architectureOf, cudaDriver, firstArchitecture } from "../runtime/cuda/driver.ts";
+import { architectureAmong, architectureOf, cudaDriver } from "../runtime/cuda/driver.ts";
 import { type CudaOptions, loadOnDevice } from "../runtime/cuda/executable.ts";
 import { ownWheels, toolkits, wheels } from "../runtime/cuda/find.ts";
 import type { Outcome } from "../runtime/executable.ts";
 import { type NativeBuffer, native } from "../runtime/native.ts";
 import { PlanExecutable } from "../runtime/plan-executable.ts";
 import { fromNumbers } from "../runtime/tensor.ts";
+import { chain, image, inputs, rows, varied } from "./cuda/chain.ts";
 import { folder } from "./folder.ts";
-import { buffer, ofStore, pointwise, read, storeOf, write } from "./sequences.ts";
 
 const test = suite("cuda-driver");
 const here = folder();
@@ -49,53 +47,12 @@ async function calls(work: () => unknown): Promise<string[]> {
 }
 const count = (all: readonly string[], name: string): number => all.filter((c) => c.split(" ")[0] === name).length;
 
-const rows = 37;
-const shape = { threads: 64, shared: 512, wide: false };
-/** A kernel of the fake driver. */
-const launch = (name: string, args: readonly VirtualArg[], tasks = 1, threads = shape.threads): VirtualLaunch => ({
-  kernel: { name, text: name, origins: [`model.moe:${name.length}`], scratch: 0, launch: { ...shape, threads } },
-  args,
-  tasks,
-  flops: 0,
-  bytes: 0,
-  phase: "forward",
-});
-/** y = 2x, the sum of y, then w += the sum, which is made aside and copied. */
-function chain(threads?: number): Plan {
-  const [w, x] = [ofStore(buffer("w", [1])), ofStore(buffer("train/x", [rows, 16]))];
-  const [y, sum, next] = [buffer("y", [rows, 16]), buffer("sum", [1]), buffer("next", [1])];
-  const sequence: Sequence = {
-    entry: "train",
-    launches: [
-      launch("twice", [pointwise(x), write(y)], rows, threads),
-      launch("total", [read(y), write(sum)]),
-      launch("grow", [read(sum), read(w), write(next)]),
-    ],
-    assigns: [{ store: "w", from: next }],
-    results: [
-      { role: "output", name: "0", buffer: y },
-      { role: "loss", name: "total", buffer: sum },
-    ],
-  };
-  return planMemory([sequence], [storeOf(w), storeOf(x, "input")], { target: "cuda", header: "" });
-}
-const image = (name: string): { cubin: Buffer } => ({ cubin: Buffer.from(`${name}\0`) });
 function open(plan: Plan, options: CudaOptions = {}): PlanExecutable {
   const driver = cudaDriver({ MOEC_LIBCUDA: library });
   const code = plan.kernels.map(({ name }) => image(name));
   return new PlanExecutable(plan, loadOnDevice(plan, driver, code, options), options);
 }
 const at = { seed: 1, call: 2, step: 3 };
-const inputs = new Map([
-  [
-    "x",
-    fromNumbers(
-      "f32",
-      [rows, 16],
-      Array.from({ length: rows * 16 }, (_, i) => i % 7),
-    ),
-  ],
-]);
 const sum = 2 * Array.from({ length: rows * 16 }, (_, i) => i % 7).reduce((a, b) => a + b);
 const train = (executable: PlanExecutable): Promise<Outcome> => executable.run("train", inputs, at);
 
@@ -176,13 +133,9 @@ async function judged(
   runs: number,
   factor: (j: number) => number = () => 2,
 ): Promise<{ told: string[]; launched: number[] }> {
-  const plain = chain();
-  const variant = { name, text: "", launch: shape, maps: [], writes: [1] };
-  const plan: Plan = { ...plain, kernels: plain.kernels.map((k) => (k.name === "twice" ? { ...k, variant } : k)) };
+  const { plan, variants } = varied(name);
   const told: string[] = [];
   const code = plan.kernels.map((k) => image(k.name));
-  const at = plan.kernels.findIndex((k) => k.name === "twice");
-  const variants = new Map([[at, { variant, code: image(name) }]]);
   const driver = cudaDriver({ MOEC_LIBCUDA: library });
   const options = { variants, tell: (line: string) => void told.push(line) };
   const executable = new PlanExecutable(plan, loadOnDevice(plan, driver, code, options), {});
@@ -382,7 +335,7 @@ test("the driver is called as cuda.h declares it", () => {
   assert.is(execFileSync(program, { encoding: "utf8" }), "");
 });
 
-const device = (major: number, minor: number) => ({ name: "", major, minor, multiprocessors: 1, bytes: 1 });
+const device = (major: number, minor: number) => ({ name: "", uuid: "", major, minor, multiprocessors: 1, bytes: 1 });
 test("a device gets its own architecture, or the nearest older one that it runs", () => {
   const known = [75, 80, 86, 89, 90, 100, 120];
   const cases = {
@@ -401,14 +354,14 @@ test("a device gets its own architecture, or the nearest older one that it runs"
   const named = (name: string, major: number): ReturnType<typeof device> => ({ ...device(major, 0), name });
   const [pascal, ampere, next] = [named("GTX 1060", 6), named("A100", 8), named("X900", 13)];
   const found = [80, 90];
-  assert.is(firstArchitecture([ampere, pascal], found), "sm_80");
+  assert.is(architectureAmong([ampere, pascal], found), "sm_80");
   for (const [devices, what, help] of [
     [[pascal, ampere], /^GTX 1060 is sm_60, older than sm_80/, /^name A100 first in CUDA_VISIBLE_DEVICES; /],
     [[pascal], /^GTX 1060 is sm_60, older than sm_80/, /^use a newer GPU; /],
     [[next], /^X900 is sm_130, which this NVRTC makes no code for$/, /^install a newer NVRTC/],
   ] as const)
     assert.throws(
-      () => firstArchitecture(devices, found),
+      () => architectureAmong(devices, found),
       (e: unknown) => e instanceof Problem && what.test(e.message) && help.test(e.help),
     );
 });

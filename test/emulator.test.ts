@@ -35,7 +35,7 @@ for (const { name, failure } of said) test(name, () => assert.is(failure, ""));
 test("all tests ran", () => assert.ok(said.length >= 40, `only ${said.length}`));
 
 const { libcuda, libnvrtc } = await build();
-const client = await buildClient();
+const [client, pair] = [await buildClient("client"), await buildClient("pair")];
 const inOrder = `before cuInit: 3
 without a context: 201
 compute capability 9
@@ -56,5 +56,33 @@ for (const how of ["", "threads=2", "check", "check lazy order=random seed=3"])
     assert.is(lines.join("\n").trim(), inOrder);
     assert.match(output, /emulator: .*outside buffer #1 of 4000 bytes/);
     if (how.startsWith("check")) assert.match(output, /client\.cu:23/);
+  });
+const together = `worker 0
+without a context: 1
+both on one device: 5
+memory of the host: 4
+to itself: 4
+gathered: 1000000 1099999 2099999
+sent both ways: 2000000 2099999
+gathered: 2000000 2099999 3099999
+sent both ways: 3000000 3099999
+destroyed with a graph: 5
+other sizes: 6 600, worker 1 takes other than a message of 40 bytes of worker 0
+nobody takes it: 6 600, worker 1 does not take what worker 0 sends: a message of 40 bytes
+worker 1
+without a context: 1
+both on one device: 5
+memory of the host: 4
+to itself: 4
+gathered: 1000000 1099999 2099999
+sent both ways: 1000000 1099999
+gathered: 2000000 2099999 3099999
+sent both ways: 2000000 2099999
+destroyed with a graph: 5
+other sizes: 6 600, worker 0 sends a message of 40 bytes where worker 1 takes a message of 36`;
+for (const how of ["", "check"])
+  test(`NCCL between two processes, ${how || "fast"}`, async () => {
+    const output = await run(pair, [libcuda], { MOEC_EMULATOR: `${how} devices=2 wait=1` });
+    assert.is(output.trim(), together);
   });
 test.run();

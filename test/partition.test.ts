@@ -5,14 +5,24 @@ import * as assert from "uvu/assert";
 import { loadFile } from "../compiler/check/index.ts";
 import type { Loaded } from "../compiler/check/modules.ts";
 import { GraphBuilder } from "../compiler/graph/builder.ts";
-import { interpret } from "../compiler/graph/interpret.ts";
-import type { Graph, NdArray, Placement, Store, Value } from "../compiler/graph/node.ts";
+import { interpret, interpretTogether } from "../compiler/graph/interpret.ts";
+import {
+  type Graph,
+  type NdArray,
+  type Placement,
+  plainStore,
+  type Store,
+  type Value,
+} from "../compiler/graph/node.ts";
 import { nodesOf, valuesOf } from "../compiler/graph/walk.ts";
+import { expand } from "../compiler/kernel/expand.ts";
+import { cudaChoices } from "../compiler/kernel/schedule-cuda.ts";
 import { cutAt, isCut, whole } from "../compiler/ops/across.ts";
 import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";
 import { silent } from "../compiler/pass.ts";
-import { type BuildRequest, toGraphs } from "../compiler/pipeline.ts";
+import { type BuildRequest, toGraphs, toPlan } from "../compiler/pipeline.ts";
+import { backends } from "../compiler/targets.ts";
 import { partition } from "../compiler/transform/partition.ts";
 import type { DType } from "../compiler/types/dtype.ts";
 import { count, dims, dtypeOf, type } from "../compiler/types/type.ts";
@@ -190,6 +200,86 @@ function numbersOf(stores: readonly Store[]): Map<string, NdArray> {
 function squared(x: NdArray): NdArray {
   return { ...x, data: x.data.map((y) => (x.dtype === "i32" ? (Math.abs(y) % 6) - 1 : y * y)) };
 }
+
+/** Numbers of workers: a NaN of one of them, and numbers near the ends of i32 and of bf16. */
+function ofWorker(w: number, stores: ReadonlyMap<string, NdArray>): Map<string, NdArray> {
+  const own = (name: string, x: NdArray): NdArray => {
+    const data = filled(`${name} of ${w}`, x.dtype, x.shape).data.map((n) => (x.dtype === "i32" ? n * 2 ** 27 : n));
+    if (x.dtype !== "i32" && w === 1) data[data.length >> 1] = Number.NaN;
+    return { ...x, data };
+  };
+  return new Map([...stores].map(([name, x]) => [name, own(name, x)]));
+}
+const shownOf = (all: readonly NdArray[][] = []): string[][] => all.map((own) => own.map((x) => x.data.join()));
+test("what only moves bytes, and kernels that add up in the order of workers, give what an all_reduce is", () => {
+  const shapes = [[], [1], [3], [1, 1], [4099], [67, 64], [2, 3, 1031]];
+  let turned = 0;
+  for (const workers of [2, 3, 4])
+    for (const dtype of ["f32", "bf16", "i32"] as const) {
+      const sums = shapes.flatMap((shape) => {
+        const x = b.param(builder, `${dtype} ${shape.join()}`, type(dtype, shape));
+        const reduced = (v: Value, fn: "sum" | "max" | "min"): Value =>
+          b.make1(builder, "all_reduce", [v], { fn, workers });
+        const fns = (["sum", "max", "min"] as const).map((fn) => reduced(b.add(builder, x, x), fn));
+        return shape.length === 2 ? [...fns, reduced(b.swap(builder, x), "sum")] : fns;
+      });
+      const results = sums.map((value, i) => ({ role: "output" as const, name: `${i}`, value }));
+      const { graph } = expand({ name: "sums", results }, cudaChoices);
+      const nodes = nodesOf(graph);
+      assert.not(nodes.some((n) => n.op.name === "all_reduce"));
+      turned += nodes.filter((n) => n.op.name === "all_to_all").length;
+      const stores = Array.from({ length: workers }, (_, w) => ofWorker(w, storesOf(sums)));
+      const [wanted, found] = [sums, valuesOf(graph)].map((v) => interpretTogether(v, stores));
+      assert.equal(shownOf(found), shownOf(wanted), `${workers} workers, ${dtype}`);
+    }
+  assert.ok(turned > 30, `${turned} are added up in parts`);
+});
+test("what CUDA moves is read under its reshapes, without gaps; of stores with longer rows it is a copy", () => {
+  const param = (name: string, dtype: DType, shape: readonly number[]): Value =>
+    b.param(builder, name, type(dtype, shape));
+  const reduced = (x: Value): Value => b.make1(builder, "all_reduce", [x], { fn: "sum", workers: 2 });
+  const gathered = (x: Value): Value => b.make1(builder, "all_gather", [x], { workers: 2 });
+  const [x, bias] = [param("x", "f32", [70, 99]), param("bias", "f32", [70])];
+  const total = b.sum(builder, b.mul(builder, bias, bias), [0]);
+  const values = [
+    b.add(builder, reduced(b.dot(builder, b.swap(builder, x), x)), 1), // 99 x 99, in parts of 4901
+    b.add(builder, reduced(b.dot(builder, x, b.swap(builder, x))), 1), // 70 x 70
+    b.add(builder, reduced(total), 1),
+    b.add(builder, gathered(b.reshape(builder, param("copy", "bf16", [2, 3, 65]), [6, 65])), 1),
+    b.add(builder, gathered(b.reshape(builder, param("even", "bf16", [2, 3, 64]), [6, 64])), 1),
+  ];
+  const graphs = [{ name: "e", results: values.map((value, i) => ({ role: "output" as const, name: `${i}`, value })) }];
+  const stores = [...storesOf(values)].map(([name, t]) =>
+    plainStore(name, name === "copy" || name === "even" ? "prepared" : "parameter", t),
+  );
+  const plan = toPlan({ graphs, stores }, silent(), undefined, undefined, backends.cuda);
+  const steps = plan.entries.flatMap((entry) =>
+    entry.steps.map((step) =>
+      step.kind === "launch"
+        ? (plan.kernels[step.launch.kernel]?.name.replace(/_\w{8}$/, "") ?? "?")
+        : step.kind === "copy"
+          ? "copy"
+          : step.collective.together.name,
+    ),
+  );
+  const inParts = ["sum", "all_gather", "add"];
+  assert.equal(steps, [
+    "dot",
+    "dot",
+    "concat",
+    "all_to_all", // of both
+    ...inParts,
+    ...inParts,
+    "sum",
+    "all_gather",
+    "add",
+    "detach",
+    "all_gather",
+    "add",
+    "all_gather",
+    "add",
+  ]);
+});
 
 const example = loadFile(new URL("../examples/gpt-moe.moe", import.meta.url).pathname);
 const sizes = { L: 1, D: 12, H: 8, Heads: 2, E: 6, V: 30, Context: 16 };

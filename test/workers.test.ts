@@ -10,7 +10,7 @@ import { Problem } from "../compiler/diagnostic.ts";
 import type { Layout } from "../compiler/plan/plan.ts";
 import { checkpointSteps, newestCheckpoint } from "../runtime/checkpoint.ts";
 import { begin, type Compiled, compileTogether } from "../runtime/compile.ts";
-import { hiddenInput } from "../runtime/executable.ts";
+import { DeviceFailed, hiddenInput } from "../runtime/executable.ts";
 import { instructionsOf } from "../runtime/host/backend.ts";
 import { dealing, spread } from "../runtime/spread.ts";
 import { fromNumbers, numbers } from "../runtime/tensor.ts";
@@ -119,6 +119,7 @@ test("a process that ends without an error says so to those that go on; within a
   for (const [error, then] of [
     [new Problem("a shape", "another"), "finalize"],
     [new Error("MPI_Waitall"), "abort 1"],
+    [new DeviceFailed("NCCL_REMOTE_ERROR", "another"), "abort 1"],
   ] as const) {
     const failing = ending();
     await failing.within(() => Promise.reject(error)).catch(() => {});
@@ -134,7 +135,7 @@ async function toldOf(layout: Layout, say = alike): Promise<string> {
   const told: string[] = [];
   const listening = two(0, (own) => (told.push(Buffer.from(own).toString("latin1")), say(own)));
   const made = { executable: new FakeExecutable(), plan, report: {} } as unknown as Compiled;
-  await compileTogether(listening, () => Promise.resolve(made));
+  await compileTogether(listening, "host", () => Promise.resolve(made));
   return told.find((text) => text.includes('"plan"')) ?? "";
 }
 test("workers of another moec, or of a CPU that makes other products, are told apart", async () => {

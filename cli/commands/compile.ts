@@ -105,15 +105,10 @@ function requestOf(program: Loaded, path: string, options: Options): Omit<Compil
 }
 const isCuda = (form: AnyForm | null): form is (typeof cudaForms)[number] => cudaForms.some((c) => c === form);
 /** Refuses a form that the target has not. */
-function requireForm({ emit, target = "host", workers = 1, out: to }: Options): void {
+function requireForm({ emit, target = "host", out: to }: Options): void {
   const cuda = target.startsWith("cuda:");
   if (isCuda(emit ?? null) && !cuda)
     throw new Problem(`the ${target} target has no ${emit ?? ""}`, "add --target cuda:sm_90a, or another architecture");
-  if (cuda && workers > 1)
-    throw new Problem(
-      `${workers} workers run on the host target, not yet on ${target}`,
-      "leave out --target or --workers",
-    );
   if (cuda && emit === "cpp") throw new Problem(`the ${target} target has no cpp`, "use --emit cu");
   if (target === "reference" && emit && emit !== "ast" && emit !== "graph")
     throw new Problem(`the reference target has no ${emit}`, "leave --target out: it interprets the graph");

@@ -4,15 +4,16 @@ import { askedTarget } from "../asked.ts";
 import { Problem } from "../diagnostic.ts";
 import { GraphBuilder } from "../graph/builder.ts";
 import type { Graph, Node, Value } from "../graph/node.ts";
-import { rebuild, valuesOf, withValues } from "../graph/walk.ts";
+import { rebuild, storeOf, valuesOf, withValues } from "../graph/walk.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import * as b from "../ops/build.ts";
 import { ops } from "../ops/list.ts";
 import { chunked } from "../ops/pairs.ts";
-import { isFold } from "../transform/region.ts";
+import { isFold, under } from "../transform/region.ts";
 import { expandScatters } from "../transform/scatter.ts";
+import { bytesOf } from "../types/dtype.ts";
 import { fromTo, product } from "../types/numbers.ts";
-import { dims } from "../types/type.ts";
+import { count, dims, dtypeOf } from "../types/type.ts";
 import { item } from "./expr.ts";
 import { panelsIn, perLayout, type StorePanels, type ValuePanels } from "./layout.ts";
 import type { Choices } from "./schedule.ts";
@@ -23,13 +24,13 @@ export interface Expanded {
   readonly panels: ValuePanels;
 }
 /** The graph with nothing in it that no kernel is known for; `stores`: those that lie in panels. Throws a Problem where something is f64. */
-export function expand(graph: Graph, { piece }: Pick<Choices, "piece">, stores: StorePanels = new Map()): Expanded {
+export function expand(graph: Graph, choices: Given, stores: StorePanels = new Map()): Expanded {
   const g = new GraphBuilder(ops);
   const gathered = perLayout(g, expandScatters(g, graph), stores);
   const panels = panelsIn(gathered, stores);
   const widths = new Map<Value, number>();
   const values = rebuild(g, valuesOf(gathered), (node, args) => {
-    const made = replaced(g, node, args, panels, piece) ?? g.add(node.op, args, node.attrs).results;
+    const made = replaced(g, node, args, panels, choices) ?? g.add(node.op, args, node.attrs).results;
     node.results.forEach((v, i) => {
       const width = panels(v);
       if (width !== null) widths.set(item(made, i), width);
@@ -38,20 +39,25 @@ export function expand(graph: Graph, { piece }: Pick<Choices, "piece">, stores: 
   });
   return { graph: withValues(graph, values), panels: (v) => widths.get(v) ?? null };
 }
+type Given = Pick<Choices, "piece" | "pitch" | "movesOnly">;
 type PieceOf = Choices["piece"];
 function replaced(
   g: GraphBuilder,
   node: Node,
   args: readonly Value[],
   panels: ValuePanels,
-  pieceOf: PieceOf,
+  { piece, pitch, movesOnly = false }: Given,
 ): readonly Value[] | null {
   if (node.results.some((v) => v.type.dtype === "f64"))
     throw new Problem(
       "the host target computes in f32, and this program asks for f64",
       `use ${askedTarget("reference")}`,
     );
-  if (node.op.name === "dot") return summed(g, args, pieceOf);
+  if (node.op.name === "dot") return summed(g, args, piece);
+  if (node.op.name === "all_reduce")
+    return movesOnly ? [addedUp(g, item(args, 0), node.attrs as OpAttrs["all_reduce"])] : null;
+  if (node.op.lower === "together" && pitch)
+    return g.add(node.op, [withoutGaps(g, item(args, 0), pitch), ...args.slice(1)], node.attrs).results;
   if (node.op.name !== "reduce") return null;
   const { fn, axes } = node.attrs as OpAttrs["reduce"];
   const [x, width] = [item(args, 0), panels(item(node.args, 0))];
@@ -139,4 +145,32 @@ function inDepths(g: GraphBuilder, x: Value, y: Value, piece: number): Value {
 function divisor(n: number): number {
   for (let d = Math.min(n, 2 ** Math.ceil(Math.log2(Math.sqrt(n)))); d > 1; d--) if (n % d === 0) return d;
   return 1;
+}
+
+/** Bytes of all workers together that each of them adds up for itself, as on the host. */
+const few = 1 << 14;
+/** What workers have of `x`, added up in their order: of few bytes each gets all, of more each adds up its part and hands that out. */
+function addedUp(g: GraphBuilder, x: Value, { fn, workers }: OpAttrs["all_reduce"]): Value {
+  const [{ op, args, attrs }, shape, n] = [x.node, dims(x.type), count(x.type)];
+  // what lies otherwise is added up as it lies
+  if (op.name === "transpose")
+    return b.make1(g, "transpose", [addedUp(g, item(args, 0), { fn, workers })], attrs as OpAttrs["transpose"]);
+  const isFew = n * workers * bytesOf[dtypeOf(x.type)] <= few;
+  const each = isFew ? n : Math.ceil(n / workers);
+  const gathered = (v: Value): Value => b.make1(g, "all_gather", [v], { workers });
+  if (isFew) return b.reshape(g, reduced(g, fn, gathered(b.reshape(g, x, [1, n])), [0]), shape);
+  const rows = b.reshape(g, padded(g, b.reshape(g, x, [n]), workers * each), [workers, each]);
+  const own = reduced(g, fn, b.make1(g, "all_to_all", [rows], { workers }), [0]);
+  return b.reshape(g, b.slice(g, gathered(own), 0, 0, n), shape);
+}
+/** Prepared stores, of bf16, may have longer rows: what workers move is then a copy. */
+function withoutGaps(g: GraphBuilder, v: Value, pitch: NonNullable<Choices["pitch"]>): Value {
+  const { node, type } = under(v);
+  const columns = dims(type).at(-1) ?? 1;
+  const isLonger = storeOf(node) !== null && type.dtype === "bf16" && pitch(columns, bytesOf.bf16) > columns;
+  return isLonger ? b.detach(g, v) : v;
+}
+function padded(g: GraphBuilder, x: Value, n: number): Value {
+  const more = n - count(x.type);
+  return more === 0 ? x : b.concat(g, [x, b.fill(g, 0, dtypeOf(x.type), [more])], 0);
 }

@@ -5,7 +5,7 @@ import type { Graph, Node, Store, Value } from "../graph/node.ts";
 import { nodesOf, storeOf } from "../graph/walk.ts";
 import type { LaunchShape, Layout, PlanKernel, Variant } from "../plan/plan.ts";
 import type { Assign, Sequence, VirtualArg, VirtualBuffer, VirtualLaunch } from "../plan/sequence.ts";
-import type { Region } from "../transform/region.ts";
+import { type Region, under } from "../transform/region.ts";
 import { forwardNodes, fuse } from "../transform/regions.ts";
 import { bytesOf } from "../types/dtype.ts";
 import { product } from "../types/numbers.ts";
@@ -24,7 +24,7 @@ import { finished } from "./passes.ts";
 import { print } from "./print.ts";
 import { nameOf } from "./read.ts";
 import { type Choices, type Contraction, contractionKey, fitting, hostChoices, type Schedule } from "./schedule.ts";
-import { isReadInSteps, placeOf, type Step, type Steps, stepsIn, stepsOf, under, writePiece } from "./steps.ts";
+import { isReadInSteps, placeOf, type Step, type Steps, stepsIn, stepsOf, writePiece } from "./steps.ts";
 import { togetherLaunch } from "./together.ts";
 import { verify } from "./verify.ts";
 
@@ -123,7 +123,7 @@ class Lowering implements Memory {
     for (const node of nodes) {
       for (const a of node.args) this.uses.set(a, (this.uses.get(a) ?? 0) + 1);
       const isMoved = node.op.name === "scatter" || node.op.lower === "together";
-      if (isMoved) for (const v of [...node.args, ...node.results]) this.plain.add(v);
+      if (isMoved) for (const v of [...node.args, ...node.args.map(under), ...node.results]) this.plain.add(v);
     }
     this.phases = phasesOf(graph, options.stores ?? []);
   }
@@ -190,9 +190,10 @@ class Lowering implements Memory {
   }
   /** A step that all workers make. */
   private together(node: Node): void {
-    const read = node.args.map((v) => this.bufferOf(v)).filter((buffer) => buffer !== null);
+    const read = node.args.map((v) => this.bufferOf(v) ?? this.bufferOf(under(v))).filter((buffer) => buffer !== null);
     if (read.length < node.args.length) throw new Bug(`an operand of ${node.op.name} is not in memory`);
     const phase = this.phases.get(node) ?? "forward";
+    this.endChain();
     this.launches.push(togetherLaunch(node, read, this.made(item(node.results, 0)), phase));
   }
   /** Those that their makers have not written. */

@@ -137,6 +137,7 @@ const choicesOf = (tf32: boolean): Choices => ({
   points,
   together: 128,
   alone: 16,
+  movesOnly: true,
 });
 export const cudaChoices = choicesOf(false);
 export const cudaTf32Choices = choicesOf(true);

@@ -106,6 +106,8 @@ export interface Choices {
   readonly shortRow?: number;
   /** Rows and columns that a task makes of a result that reads an operand down its columns; of fewer elements than `least`, or if not given, a row. */
   readonly square?: { readonly side: number; readonly least: number };
+  /** Workers do nothing together but move bytes: what they add up is moved, and then added by kernels. */
+  readonly movesOnly?: boolean;
   /** Elements of a result that a later kernel may still find in the caches. */
   readonly inCaches?: number;
 }

@@ -4,7 +4,7 @@ import { nodesOf, valuesOf } from "../graph/walk.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import { number } from "../ops/common.ts";
 import { piecesOf } from "../ops/view.ts";
-import { isInSteps, manySteps, type Region } from "../transform/region.ts";
+import { isInSteps, manySteps, type Region, under } from "../transform/region.ts";
 import { product } from "../types/numbers.ts";
 import type { Draft, Home } from "./draft.ts";
 import { regrouped } from "./elements.ts";
@@ -27,12 +27,6 @@ export interface Steps {
 /** The pieces of a concat, in order. */
 export const stepsOf = (concat: Value): Step[] =>
   piecesOf(concat.node as Node<OpAttrs["concat"]>).map(({ value, from }) => ({ concat, piece: value, start: from }));
-/** What a piece is another shape of. */
-export function under(piece: Value): Value {
-  let v = piece;
-  while (v.node.op.name === "reshape") v = item(v.node.args, 0);
-  return v;
-}
 /** What regions write straight into the concats of many pieces that they are pieces of. */
 export function stepsIn(graph: Graph, regions: readonly Region[]): Steps {
   const writers = regions.filter((r) => r.kind !== "algorithm");

@@ -30,9 +30,10 @@ function togetherOf({ op, args, attrs }: Node): Together {
   const dtype = dtypeOf(x.type);
   switch (op.name) {
     case "all_gather":
-      return { name: op.name, dtype, ...(attrs as OpAttrs["all_gather"]) };
+    case "all_to_all":
+      return { name: op.name, dtype, ...(attrs as OpAttrs["all_to_all"]) };
     case "all_reduce":
-      return { name: op.name, dtype, ...(attrs as OpAttrs["all_reduce"]) };
+      return { name: op.name, dtype, fn: (attrs as OpAttrs["all_reduce"]).fn };
     case "exchange":
       return { name: op.name, dtype, ...(attrs as OpAttrs["exchange"]), rows: item(dims(x.type), 0) };
     default:

@@ -105,7 +105,8 @@ export interface OpAttrs {
   readonly cutoff: None;
   // together
   readonly all_gather: { readonly workers: number };
-  readonly all_reduce: { readonly fn: "sum" | "max" | "min" };
+  readonly all_reduce: { readonly fn: "sum" | "max" | "min"; readonly workers: number };
+  readonly all_to_all: { readonly workers: number };
   /** `length`: rows of what it gives. */
   readonly exchange: { readonly workers: number; readonly back: boolean; readonly length: number };
 }

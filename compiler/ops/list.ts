@@ -10,7 +10,7 @@ import { random } from "./random.ts";
 import { reduce, scan } from "./reduce.ts";
 import { combine, dispatch, route } from "./route.ts";
 import { gather, scatter, top_k } from "./take.ts";
-import { all_gather, all_reduce, exchange } from "./together.ts";
+import { all_gather, all_reduce, all_to_all, exchange } from "./together.ts";
 import { broadcast, concat, reshape, slice, transpose } from "./view.ts";
 
 const leaves = [param, constant, iota] as const;
@@ -18,7 +18,7 @@ const points = [unary, binary, select, cast, detach, after, random] as const;
 const views = [reshape, transpose, broadcast, slice, concat] as const;
 const reductions = [reduce, scan, ragged_sum] as const;
 const tiles = [dot, ragged_dot, ragged_outer, attention, attention_backward] as const;
-const together = [all_gather, all_reduce, exchange] as const;
+const together = [all_gather, all_reduce, all_to_all, exchange] as const;
 const algorithms = [route, dispatch, combine, gather, scatter, top_k, cutoff] as const;
 
 export const ops: readonly Op[] = [

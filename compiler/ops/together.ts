@@ -57,6 +57,32 @@ export const all_reduce = define<"all_reduce">({
   flops: made,
   samples: () => [],
   word: ({ fn }) => `all_reduce_${fn}`,
+  show: ({ workers }) => `workers=${workers}`,
+});
+
+export const all_to_all = define<"all_to_all">({
+  name: "all_to_all",
+  doc: "(x [workers, ...R]) -> [workers, ...R]: row r of worker w becomes row w of worker r",
+  lower: "together",
+  infer(args, { workers }) {
+    const x = one(args);
+    need(x.shape[0] === workers, () => `all_to_all needs a row for each of ${workers} workers, not ${showType(x)}`);
+    return [x];
+  },
+  eval: alone,
+  together(args, { workers }) {
+    const row = (w: number, r: number): Float64Array => {
+      const { data } = one(nth(args, w));
+      const size = data.length / workers;
+      return data.subarray(r * size, (r + 1) * size);
+    };
+    return args.map((_, r) => [Float64Array.from(args.flatMap((__, w) => [...row(w, r)]))]);
+  },
+  vjp: () => [null],
+  mapped: afterwards,
+  flops: free,
+  samples: () => [],
+  show: ({ workers }) => `workers=${workers}`,
 });
 
 export const exchange = define<"exchange">({

@@ -19,14 +19,12 @@ interface MemoryOptions {
   readonly header: string;
   /** The host's if not given. */
   readonly grain?: Grain;
-  /** Whether its workers do several things together as one, which they do if not given. */
-  readonly joins?: boolean;
 }
 
 /** Gives every buffer its bytes of one arena, shares them where lives allow, and checks the outcome. May reorder launches. */
 export function planMemory(given: readonly Sequence[], stores: readonly Store[], options: MemoryOptions): Plan {
-  const { target, header, grain = hostGrain, joins = true } = options;
-  const sequences = given.map((sequence) => order(joins ? joined(sequence) : sequence));
+  const { target, header, grain = hostGrain } = options;
+  const sequences = given.map((sequence) => order(joined(sequence)));
   const memory = new Memory(sequences, stores, grain);
   const entries = sequences.map((sequence) => memory.entry(sequence));
   const plan: Plan = {

@@ -77,7 +77,7 @@ interface Launch extends Work {
  * operand of an exchange; `length`: of its result.
  */
 export interface Together {
-  readonly name: "all_gather" | "all_reduce" | "exchange";
+  readonly name: "all_gather" | "all_reduce" | "all_to_all" | "exchange";
   readonly dtype: DType;
   readonly workers?: number;
   readonly fn?: "sum" | "max" | "min";

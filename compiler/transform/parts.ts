@@ -37,7 +37,8 @@ export class Parts {
   convert(x: Value, from: Placement, to: Placement): Value {
     if (same(from, to)) return x;
     if (to.kind === "cut" && to.clean) return this.cleaned(this.convert(x, from, cutAt(to.axis, to.cut)), to);
-    if (from.kind === "partial") return this.convert(b.make1(this.g, "all_reduce", [x], { fn: from.fn }), whole, to);
+    if (from.kind === "partial")
+      return this.convert(b.make1(this.g, "all_reduce", [x], { fn: from.fn, workers: this.count }), whole, to);
     if (from.kind === "whole" && to.kind === "cut")
       return to.cut.kind === "even" ? this.part(x, to.axis) : this.rowsOf(x, to);
     if (from.kind === "cut" && to.kind === "cut" && isMoved(from, to)) return this.exchanged(x, from, to);

@@ -29,6 +29,11 @@ export const manySteps = 16;
 /** Reductions over so few elements are written out, like points, unless an element takes so many operations to make. */
 const fewElements = 8;
 const fewOperations = 8;
+/** What it is another shape of. */
+export function under(v: Value): Value {
+  const [from] = v.node.op.name === "reshape" ? v.node.args : [];
+  return from ? under(from) : v;
+}
 /** Costs nothing where an operand is loaded, so that no buffer is made for it: a cast that loses nothing, and a mere other name. */
 export const isFree = ({ op, args, results }: Node): boolean =>
   op.name === "detach" || (op.name === "cast" && args[0]?.type.dtype === "bf16" && results[0]?.type.dtype === "f32");

@@ -176,6 +176,7 @@ class Plan {
   private operand(anchor: Node, index: number, v: Value): void {
     const { lower, name } = v.node.op;
     const next = v.node.args[0];
+    if (movesBytes(anchor) && name === "reshape" && next) return this.operand(anchor, index, next);
     const isMoved = anchor.op.lower === "together" || (anchor.op.name === "scatter" && index === 0);
     if (isMoved && name !== "param") return void this.stored.add(v);
     if (turnsRows(v.node) && isBias(anchor, index)) return void this.stored.add(v);
@@ -333,6 +334,8 @@ class Plan {
     return inside > 0 ? null : new Set([...read.keys()].filter((v) => read.get(v)));
   }
 }
+/** What lies in rows without gaps is moved, whatever its shape; what is added up lies as its sum. */
+const movesBytes = ({ op }: Node): boolean => op.lower === "together" && op.name !== "all_reduce";
 /** A bias is read by rows, in many blocks: one that lies turned is copied once. */
 const isBias = (node: Node, arg: number): boolean =>
   node.op.name.startsWith("attention") && node.args[arg] === biasOf(node);

@@ -1,6 +1,7 @@
 // NVIDIA's driver: where it is, the GPUs that it finds, and what its errors ask for.
 import { askedTarget } from "../../compiler/asked.ts";
 import { Problem } from "../../compiler/diagnostic.ts";
+import { DeviceFailed } from "../executable.ts";
 import { type NativeDriver, native } from "../native.ts";
 import { capability, oldest } from "./architecture.ts";
 
@@ -44,19 +45,22 @@ export function architectureOf({ major, minor }: Device, known: readonly number[
   const older = known.filter((n) => Math.floor(n / 10) === major && n < own && !embedded.includes(n));
   return `sm_${Math.max(...older, 0) || own}`;
 }
-/** The same for the first of a machine's GPUs. Throws Problem where NVRTC makes none that moec's kernels run as, and says which other GPU would do. */
-export function firstArchitecture(devices: Driver["devices"], known: readonly number[]): string {
+/** The same for one of a machine's GPUs. Throws Problem where NVRTC makes none that moec's kernels run as, and says which other GPU would do. */
+export function architectureAmong(
+  devices: Driver["devices"],
+  known: readonly number[],
+  own: Device = devices[0],
+): string {
   const serves = (device: Device): boolean => {
-    const own = capability(architectureOf(device, known));
-    return own >= oldest && known.includes(own);
+    const wanted = capability(architectureOf(device, known));
+    return wanted >= oldest && known.includes(wanted);
   };
-  const [first] = devices;
-  const [architecture, other] = [architectureOf(first, known), devices.find(serves)];
-  if (other === first) return architecture;
+  const [architecture, other] = [architectureOf(own, known), devices.find(serves)];
+  if (serves(own)) return architecture;
   const isOld = capability(architecture) < oldest;
   const newer = isOld ? "use a newer GPU" : "install a newer NVRTC (`pip install --upgrade nvidia-cuda-nvrtc`)";
   throw new Problem(
-    `${first.name} is ${architecture}, ${isOld ? `older than sm_${oldest}, the least that moec makes code for` : "which this NVRTC makes no code for"}`,
+    `${own.name} is ${architecture}, ${isOld ? `older than sm_${oldest}, the least that moec makes code for` : "which this NVRTC makes no code for"}`,
     `${other ? `name ${other.name} first in CUDA_VISIBLE_DEVICES` : newer}; ${askedTarget("host")} needs no GPU`,
   );
 }
@@ -64,6 +68,7 @@ export function firstArchitecture(devices: Driver["devices"], known: readonly nu
 const none = "NVIDIA's driver was not found";
 const restart =
   "set MOEC_CUDA_GRAPHS=0 to see which kernel it is (MOEC_WGMMA=0 leaves those out whose names end in _sm90); the GPU can be used again by a new process, so please report what stopped this one";
+const ncclSays = "set NCCL_DEBUG=INFO, and NCCL says what it tried";
 const remedies: Readonly<Record<string, string>> = {
   NO_DRIVER: `install NVIDIA's driver (Debian: \`apt install nvidia-driver\`; in a container: run it with \`--gpus all\`), or name libcuda's path in MOEC_LIBCUDA; ${askedTarget("host")} needs none`,
   OLD_DRIVER: "install a newer driver: moec needs 525 (CUDA 12.0) or later",
@@ -89,6 +94,12 @@ const remedies: Readonly<Record<string, string>> = {
     "the GPU also drives a display and ends what takes seconds: use another, or lower the batch",
   ENDLESS_KERNEL:
     "end this process and set MOEC_WGMMA=0, which leaves kernels out whose names end in _sm90; please report it",
+  NO_NCCL: "`moec doctor` says which NCCL there is; MOEC_LIBNCCL names another",
+  OLD_NCCL: "install NCCL 2.13 or later, or name it in MOEC_LIBNCCL",
+  NCCL_UNHANDLED_CUDA_ERROR: `${ncclSays}; it needs some hundred MB of each GPU for itself`,
+  NCCL_SYSTEM_ERROR: `${ncclSays}; a container wants shared memory (\`--shm-size=1g\` or \`--ipc=host\`), and several machines a network in NCCL_SOCKET_IFNAME`,
+  NCCL_INVALID_USAGE: `${ncclSays}; each worker needs a GPU of its own, and all of them the same NCCL`,
+  NCCL_REMOTE_ERROR: "another worker has ended, or the network between them: see what the others say",
   CUDA_ERROR_ILLEGAL_ADDRESS: restart,
   CUDA_ERROR_MISALIGNED_ADDRESS: restart,
   CUDA_ERROR_ILLEGAL_INSTRUCTION: restart,
@@ -101,8 +112,9 @@ const remedies: Readonly<Record<string, string>> = {
 /** The code that an error of the addon begins with, and its text; null where it is another error. */
 function codeOf(error: unknown): readonly [code: string, text: string] | null {
   const [, code, text] =
-    /^(CUDA_ERROR_\w+|NO_DRIVER|OLD_DRIVER|ENDLESS_KERNEL): (.*)$/s.exec(error instanceof Error ? error.message : "") ??
-    [];
+    /^(CUDA_ERROR_\w+|NCCL_\w+|NO_NCCL|OLD_NCCL|NO_DRIVER|OLD_DRIVER|ENDLESS_KERNEL): (.*)$/s.exec(
+      error instanceof Error ? error.message : "",
+    ) ?? [];
   return code === undefined || text === undefined ? null : [code, text];
 }
 /** An error of the addon as what a user can mend; others as they are. `lines`: those of the program that a kernel serves, by its name. */
@@ -111,13 +123,13 @@ export function explained(error: unknown, lines?: ReadonlyMap<string, readonly s
   if (code === undefined || text === undefined) return error;
   const [, kernel = ""] = /kernel (\w+)/.exec(text) ?? [];
   const serves = lines?.get(kernel)?.join(", ");
-  return new Problem(
+  return new DeviceFailed(
     [
       ...(entry === undefined ? [] : [`${entry} failed`]),
       ...(code === "OLD_DRIVER" ? [] : [code === "NO_DRIVER" ? none : code]),
       serves ? `${text}, which serves ${serves}` : text,
     ].join(": "),
-    remedies[code] ?? "update the driver; if it stays, please report it",
+    remedies[code] ?? (code.startsWith("NCCL_") ? ncclSays : "update the driver; if it stays, please report it"),
     { cause: error },
   );
 }

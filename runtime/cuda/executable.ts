@@ -4,10 +4,12 @@ import type { Plan } from "../../compiler/plan/plan.ts";
 import { KernelCache } from "../host/cache.ts";
 import { cores } from "../host/machine.ts";
 import { type Executor, type NativeRun, native } from "../native.ts";
+import { nccl } from "../nccl.ts";
 import { nvrtc } from "../nvrtc.ts";
 import { type ExecuteOptions, nativeBuffer, PlanExecutable, storeBytes } from "../plan-executable.ts";
+import type { Workers } from "../workers.ts";
 import { compileKernels, type KernelCode } from "./code.ts";
-import { cudaDriver, type Driver, explained, firstArchitecture, freeBytes } from "./driver.ts";
+import { architectureAmong, cudaDriver, type Driver, explained, freeBytes } from "./driver.ts";
 import {
   compileVariants,
   cudaStep,
@@ -22,27 +24,31 @@ import {
 
 export interface CudaOptions extends ExecuteOptions {
   readonly cache?: KernelCache;
-  /** Launches in one graph for each entry. Default: unless MOEC_CUDA_GRAPHS is 0. */
+  /** Those who run it together, each on a GPU of its own. */
+  readonly together?: Pick<Workers, "rank" | "size">;
+  /** By its place in the driver's list; the first if not given. */
+  readonly device?: number | undefined;
+  /** Launches in graphs. Default: unless MOEC_CUDA_GRAPHS is 0. */
   readonly graphs?: boolean;
   /** Of the plan's kernels, those that have one. */
   readonly variants?: Variants | undefined;
-  /** Told whether a variant is used; stderr if not given. */
+  /** Told whether a variant is used; of all workers the first. stderr if not given. */
   readonly tell?: (line: string) => void;
 }
 
-/** On the first GPU that the driver lists. Throws Problem where there is none, no NVRTC, or too little memory. */
+/** Throws Problem where there is no GPU, no NVRTC, too little memory, or, for several workers, no NCCL. */
 export async function cudaExecutable(plan: Plan, options: CudaOptions = {}): Promise<PlanExecutable> {
   const driver = cudaDriver();
-  const [device] = driver.devices;
+  const device = driver.devices[options.device ?? 0] ?? driver.devices[0];
   requireMemory(plan, { bytes: device.bytes }); // what is free of it shows when it is taken
   const compiler = await nvrtc(process.env, driver.version);
-  const architecture = firstArchitecture(driver.devices, compiler.architectures);
+  const architecture = architectureAmong(driver.devices, compiler.architectures, device);
   const tools = { architecture, compiler, cache: options.cache ?? new KernelCache(), jobs: cores() };
   const code = await compileKernels(plan, { ...tools, compiling: options.compiling });
   const own = wantsVariants() ? variantsFor(plan, architecture) : [];
   const second = await compileVariants({ ...plan, kernels: own }, tools);
   const variants = usable(plan, own, second);
-  for (const line of leftOut(own, second, variants)) (options.tell ?? toStderr)(line);
+  for (const line of leftOut(own, second, variants)) telling(options)(line);
   return new PlanExecutable(plan, loadOnDevice(plan, driver, code, { variants, ...options }), options);
 }
 
@@ -51,15 +57,17 @@ export function loadOnDevice(
   plan: Plan,
   driver: Pick<Driver, "path">,
   code: readonly Pick<KernelCode, "cubin">[],
-  { graphs = process.env["MOEC_CUDA_GRAPHS"] !== "0", variants = new Map(), tell = toStderr }: CudaOptions = {},
+  options: CudaOptions = {},
 ): Executor {
+  const { graphs = process.env["MOEC_CUDA_GRAPHS"] !== "0", variants = new Map(), together, device = 0 } = options;
   const { CudaExecutor } = native();
   try {
     const executor = new CudaExecutor({
       driver: driver.path,
-      device: 0,
+      device,
       bytes: plan.bytes.arena,
       graphs,
+      ...(together && together.size > 1 ? { nccl: nccl().path } : {}),
       buffers: plan.buffers.map(nativeBuffer),
       kernels: plan.kernels.map((kernel, i) => {
         const second = variants.get(i);
@@ -69,7 +77,7 @@ export function loadOnDevice(
       entries: plan.entries.map(({ steps }) => ({ steps: steps.map((s) => cudaStep(s, plan, variants)) })),
     });
     executor.fill(0, storeBytes(plan), 0);
-    return explaining(executor, plan, tell);
+    return explaining(executor, plan, telling(options));
   } catch (error) {
     const free = freeBytes(error);
     if (free !== null) requireMemory(plan, { bytes: free }, "end what else uses the GPU (`nvidia-smi` lists it), or ");
@@ -77,6 +85,8 @@ export function loadOnDevice(
   }
 }
 const toStderr = (line: string): void => void process.stderr.write(`moec: ${line}\n`);
+const telling = ({ together, tell = toStderr }: CudaOptions): ((line: string) => void) =>
+  together && together.rank > 0 ? () => {} : tell;
 const linesOf = (plan: Plan): ReadonlyMap<string, readonly string[]> =>
   new Map(
     plan.kernels.flatMap(({ name, origins, variant }) =>

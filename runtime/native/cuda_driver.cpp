@@ -34,18 +34,25 @@ Driver::Driver(const std::string& wanted) : path(wanted) {
   check(cuDriverGetVersion(&version), "cuDriverGetVersion");
 }
 
+static std::string digits(const char (&bytes)[16]) {
+  std::string text;
+  for (const char byte : bytes)
+    for (const int shift : {4, 0}) text += "0123456789abcdef"[byte >> shift & 15];
+  return text;
+}
 std::vector<Device> Driver::devices() const {
   int count = 0;
   check(cuDeviceGetCount(&count), "cuDeviceGetCount");
   std::vector<Device> all;
   for (int i = 0; i < count; i++) {
     int device = 0;
-    char name[256] = "";
+    char name[256] = "", uuid[16] = "";
     size_t bytes = 0;
     check(cuDeviceGet(&device, i), "cuDeviceGet");
     check(cuDeviceGetName(name, sizeof name, device), "cuDeviceGetName");
+    check(cuDeviceGetUuid_v2(uuid, device), "cuDeviceGetUuid");
     check(cuDeviceTotalMem_v2(&bytes, device), "cuDeviceTotalMem");
-    all.push_back({name, attribute(major, device), attribute(minor, device), attribute(multiprocessors, device), bytes});
+    all.push_back({name, digits(uuid), attribute(major, device), attribute(minor, device), attribute(multiprocessors, device), bytes});
   }
   return all;
 }

@@ -40,6 +40,7 @@ struct alignas(128) TensorMap {
   F(cuDeviceGetCount, int*)                                                                                          \
   F(cuDeviceGet, int*, int)                                                                                          \
   F(cuDeviceGetName, char*, int, int)                                                                                \
+  F(cuDeviceGetUuid_v2, char*, int)                                                                                  \
   F(cuDeviceTotalMem_v2, size_t*, int)                                                                               \
   F(cuDeviceGetAttribute, int*, int, int)                                                                            \
   F(cuDevicePrimaryCtxRetain, Handle*, int)                                                                          \
@@ -82,8 +83,9 @@ enum Attribute { max_pitch = 11, multiprocessors = 16, major = 75, minor = 76 };
 constexpr unsigned non_blocking = 1;
 constexpr int this_thread = 1, most_dynamic_shared = 8, bf16 = 9, swizzle_128 = 3, promotion_256 = 3;
 
+/// `uuid`: 32 hexadecimal digits, by which processes that see other devices know the same one.
 struct Device {
-  std::string name;
+  std::string name, uuid;
   int major, minor, multiprocessors;
   size_t bytes;
 };

@@ -10,7 +10,10 @@ Program::Program(const Spec& spec)
     : Engine(spec.buffers, spec.bytes),
       driver_(Driver::load(spec.driver)),
       context_(driver_, spec.device),
+      device_(spec.device),
       graphs_(spec.graphs),
+      nccl_(spec.nccl),
+      agreement_(nccl_.empty() ? nullptr : &Mpi::current()),
       arena_(allocate(spec.bytes)),
       stream_(context_),
       staging_(context_, stream_) {
@@ -21,7 +24,7 @@ Program::Program(const Spec& spec)
   }
   for (const auto& steps : spec.entries) {
     Entry& entry = entries_.emplace_back();
-    for (const CudaStepSpec& s : steps) entry.steps.push_back(step(s));
+    for (const CudaStepSpec& s : steps) add(entry, s);
   }
 }
 /// What is given back may still be on its way; a kernel that failed has been told of.
@@ -53,10 +56,24 @@ Program::Kernel Program::load(const KernelSpec& spec) const {
   const int blocks = spec.each ? std::numeric_limits<int>::max() : resident * driver_.attribute(multiprocessors, context_.device);
   return {spec.name, std::move(owned), function, spec.threads, spec.shared, blocks};
 }
+void Program::add(Entry& entry, const CudaStepSpec& spec) {
+  Step& made = entry.steps.emplace_back(step(spec));
+  const size_t number = entry.steps.size();
+  const bool waits = made.together && made.together->waits();
+  if (waits || entry.segments.empty() || entry.segments.back().waits) entry.segments.push_back({number - 1, number, waits, {}});
+  entry.segments.back().end = number;
+}
+std::unique_ptr<Together> Program::together(const StepSpec& spec) const {
+  std::vector<Together::Arg> args;
+  for (const size_t arg : spec.args) args.push_back({arena_.get() + buffers_.at(arg).offset, size_t(layout(arg).elements() * layout(arg).width)});
+  return std::make_unique<Together>(spec.all.value(), std::move(args), driver_);
+}
 Program::Step Program::step(const CudaStepSpec& spec) {
-  Step step{nullptr, {}, spec.tasks, {}, {}, {}, 0};
+  Step step{nullptr, {}, spec.tasks, {}, {}, {}, 0, nullptr};
   for (const size_t arg : spec.args) step.args.push_back(arena_.get() + buffers_.at(arg).offset);
-  if (spec.kernel == StepSpec::copy) {
+  if (spec.kernel == StepSpec::together) {
+    step.together = together(spec);
+  } else if (spec.kernel == StepSpec::copy) {
     const Layout &from = layout(spec.args.at(0)), &to = layout(spec.args.at(1));
     step.copied = blocks(to, from);
     step.width = size_t(to.width);
@@ -107,28 +124,55 @@ void Program::fill(size_t offset, size_t bytes, int byte) {
   stream_.fill(arena_.get() + offset, bytes, byte);
 }
 
+/// At the first run of any entry, in which all workers come here: what one has no use for, none uses.
+void Program::join() {
+  if (nccl_.empty() || all_) return;
+  all_ = Communicator::made(nccl_, driver_, device_);
+  std::vector<char> usable;
+  for (const Choice& c : kernels_) usable.push_back(c.verdict == Verdict::open);
+  const std::vector<int> without = agreement_.without(usable);
+  for (Choice& c : kernels_) {
+    const int first = without[c.number];
+    if (c.verdict != Verdict::open || first == all_->size()) continue;
+    c.verdict = Verdict::none;
+    findings_.push_back({c.number, false, "it does not serve worker " + std::to_string(first)});
+  }
+}
+void Program::wait(const std::string& what) {
+  if (all_) all_->wait(stream_, what);
+  else stream_.wait(what);
+}
 bool Program::run(size_t index, std::vector<StepTime>& times) {
   Entry& entry = entries_.at(index);
   context_.enter();
+  join();
   if (entry.steps.empty()) return true;
   if (!times.empty()) return timed(entry, times);
-  if (!graphs_) return oneByOne(entry);
-  if (cancel_) return false;
   // A graph would keep the kernels that it was made of.
-  if (std::any_of(entry.steps.begin(), entry.steps.end(), [](const Step& s) { return s.open(); })) return oneByOne(entry);
-  if (!entry.graph)
-    entry.graph = stream_.capture([&] {
-      for (Step& step : entry.steps) enqueue(step);
-    });
-  stream_.replay(entry.graph.get());
-  stream_.wait("in the graph of its launches");
+  const bool open = std::any_of(entry.steps.begin(), entry.steps.end(), [](const Step& s) { return s.open(); });
+  return graphs_ && !open ? inGraphs(entry) : oneByOne(entry);
+}
+bool Program::inGraphs(Entry& entry) {
+  if (cancel_) return false;
+  for (Segment& segment : entry.segments) {
+    const auto steps = [&] {
+      for (size_t i = segment.begin; i < segment.end; i++) enqueue(entry.steps[i]);
+    };
+    if (segment.waits) {
+      steps();
+      continue;
+    }
+    if (!segment.graph) segment.graph = stream_.capture(steps);
+    stream_.replay(segment.graph.get());
+  }
+  wait("in the graph of its launches");
   return true;
 }
 bool Program::oneByOne(Entry& entry) {
   for (Step& step : entry.steps) {
     if (cancel_) return false;
     enqueue(step);
-    stream_.wait(step.choice ? "kernel " + step.choice->kernel.name : "a copy");
+    wait(step.name());
   }
   return true;
 }
@@ -140,7 +184,7 @@ bool Program::timed(Entry& entry, std::vector<StepTime>& times) {
     enqueue(entry.steps[i]);
     stream_.record(events_[i + 1].get());
   }
-  stream_.wait("between events");
+  wait("between events");
   for (size_t i = 0; i < times.size(); i++) {
     float milliseconds = 0;
     driver_.check(driver_.cuEventElapsedTime(&milliseconds, events_[i].get(), events_[i + 1].get()), "cuEventElapsedTime");
@@ -150,6 +194,7 @@ bool Program::timed(Entry& entry, std::vector<StepTime>& times) {
   return true;
 }
 void Program::enqueue(Step& step) {
+  if (step.together) return step.together->run(*all_, stream_);
   for (const Block& block : step.copied) stream_.copy(step.args[1], step.args[0], block, step.width);
   if (step.tasks == 0 || !step.choice) return;
   if (step.open()) return judge(step);
@@ -175,7 +220,9 @@ void Program::judge(Step& step) {
   Owned<Address> spare;
   try {
     spare = allocate(Trial::bytes(step.results));
-  } catch (const Failure&) {
+  } catch (const Failure&) {  // there is none
+  }
+  if (!agreement_.everywhere(bool(spare))) {
     launch(step, c.kernel, false);
     return undecided("there is no memory to compare them");
   }
@@ -183,7 +230,9 @@ void Program::judge(Step& step) {
     prepare(c, [&] { launch(step, *c.variant, true); });
     return step.open();
   };
-  const auto [verdict, text] = Trial(stream_, step.results, spare.get()).run([&] { launch(step, c.kernel, false); }, variant, c.variant->name);
+  const auto kernel = [&] { launch(step, c.kernel, false); };
+  const auto agreed = [&](const Trial::Outcome& own) { return agreement_.on(own); };
+  const auto [verdict, text] = Trial(stream_, step.results, spare.get()).run(kernel, variant, agreed, c.variant->name);
   if (!step.open()) return;
   c.verdict = verdict;
   if (verdict == Verdict::endless) {

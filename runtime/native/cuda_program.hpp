@@ -1,10 +1,9 @@
-// A plan made ready to run on a GPU: its arena on the device, its kernels loaded, a graph for each entry.
+// A plan made ready to run on a GPU: its arena on the device, its kernels loaded, graphs for each entry.
 #pragma once
 #include <optional>
 
-#include "cuda_stream.hpp"
-#include "cuda_trial.hpp"
-#include "engine.hpp"
+#include "cuda_agreement.hpp"
+#include "cuda_together.hpp"
 
 namespace moec::cuda {
 
@@ -34,6 +33,8 @@ struct Spec {
   size_t bytes;
   /// Whether an entry is captured at its first run and replayed; else each launch is waited for, so that an error names its kernel.
   bool graphs;
+  /// NCCL's library, for one of several workers; empty for one that is alone.
+  std::string nccl;
   std::vector<BufferSpec> buffers;
   std::vector<KernelSpec> kernels;
   std::vector<std::vector<CudaStepSpec>> entries;
@@ -68,7 +69,7 @@ class Program : public Engine {
     /// Trials that decided nothing.
     int idle = 0;
   };
-  /// A launch of `choice`, or, where it is null, a copy of blocks of elements of `width` bytes.
+  /// A launch of `choice`, or, where it is null, what all workers do together, or a copy of blocks of elements of `width` bytes.
   struct Step {
     Choice* choice;
     std::vector<Address> args;
@@ -77,27 +78,44 @@ class Program : public Engine {
     std::vector<Trial::Result> results;
     std::vector<Block> copied;
     size_t width;
+    std::unique_ptr<Together> together;
     bool open() const { return choice && choice->verdict == Verdict::open; }
+    std::string name() const { return choice ? "kernel " + choice->kernel.name : together ? together->name() : "a copy"; }
+  };
+  /// Steps that one graph holds, once they have run; or one that waits for the host.
+  struct Segment {
+    size_t begin, end;
+    bool waits;
+    Owned<Handle> graph;
   };
   struct Entry {
     std::vector<Step> steps;
-    /// Once it has run.
-    Owned<Handle> graph;
+    std::vector<Segment> segments;
   };
   Owned<Address> allocate(size_t bytes) const;
   Kernel load(const KernelSpec& spec) const;
   void prepare(Choice& choice, const std::function<void()>& work);
+  void add(Entry& entry, const CudaStepSpec& spec);
   Step step(const CudaStepSpec& spec);
+  std::unique_ptr<Together> together(const StepSpec& spec) const;
   TensorMap map(const MapSpec& spec, Address base) const;
+  void join();
+  void wait(const std::string& what);
   void enqueue(Step& step);
   void launch(const Step& step, const Kernel& kernel, bool maps);
   void judge(Step& step);
+  bool inGraphs(Entry& entry);
   bool oneByOne(Entry& entry);
   bool timed(Entry& entry, std::vector<StepTime>& times);
 
   const Driver& driver_;
   Context context_;
+  int device_;
   bool graphs_;
+  std::string nccl_;
+  Agreement agreement_;
+  /// Where there are other workers, once any entry has run.
+  std::shared_ptr<Communicator> all_;
   Owned<Address> arena_;
   Stream stream_;
   Staging staging_;

@@ -63,7 +63,7 @@ bool Stream::ends(double seconds, const std::string& what) {
   Result result;
   while ((result = driver_.cuStreamQuery(stream_.get())) == not_ready) {
     if (steady_clock::now() > last) return false;
-    std::this_thread::sleep_for(microseconds(100));
+    std::this_thread::yield();
   }
   driver_.check(result, what);
   return true;
@@ -89,7 +89,7 @@ void Stream::replay(Handle graph) { driver_.check(driver_.cuGraphLaunch(graph, s
 
 static constexpr size_t half_bytes = size_t(4) << 20;
 
-static Owned<void*> pinned(const Driver& driver, size_t bytes) {
+Owned<void*> pinned(const Driver& driver, size_t bytes) {
   void* memory;
   driver.check(driver.cuMemHostAlloc(&memory, bytes, 0), "cuMemHostAlloc");
   return {memory, driver.cuMemFreeHost};

@@ -65,17 +65,22 @@ class Stream {
   void wait(const std::string& what);
   /// The same, whatever went wrong.
   void finish() noexcept { driver_.cuStreamSynchronize(stream_.get()); }
-  /// Whether that takes no longer than so many seconds.
+  /// Whether that takes no longer than so many seconds, in which the host does nothing else.
   bool ends(double seconds, const std::string& what);
   /// A graph of what `work` gives to the stream, which does not run.
   Owned<Handle> capture(const std::function<void()>& work);
   void replay(Handle graph);
+  /// For what else gives it work.
+  Handle handle() const { return stream_.get(); }
 
  private:
   const Driver& driver_;
   size_t max_pitch_;
   Owned<Handle> stream_;
 };
+
+/// Memory of the host that the device copies to and from by itself.
+Owned<void*> pinned(const Driver& driver, size_t bytes);
 
 /// Copies between plain rows of the host and buffers, by way of pinned memory: one half is filled while the other is on its way.
 class Staging {

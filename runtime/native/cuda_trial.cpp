@@ -52,7 +52,7 @@ static Compared compared(const std::vector<char>& found, const std::vector<char>
   }
   return c;
 }
-Trial::Outcome Trial::run(const std::function<void()>& kernel, const std::function<bool()>& variant, const std::string& name) {
+Trial::Outcome Trial::run(const std::function<void()>& kernel, const std::function<bool()>& variant, const Judge& judge, const std::string& name) {
   save(0);
   stream_.wait("results to save");
   const auto start = std::chrono::steady_clock::now();
@@ -63,6 +63,15 @@ Trial::Outcome Trial::run(const std::function<void()>& kernel, const std::functi
   restore(0);
   const bool launched = variant();
   if (!stream_.ends(1 + 10 * took.count(), "kernel " + name)) return {Verdict::endless, ""};
+  const Outcome outcome = judge(compare(launched));
+  if (outcome.verdict == Verdict::agrees) return outcome;
+  restore(1);
+  stream_.wait("results to restore");
+  return outcome;
+}
+/// What the variant left with what its kernel did.
+Trial::Outcome Trial::compare(bool launched) {
+  if (!launched) return {Verdict::none, ""};
   bool zeros = true;
   size_t wrong = 0, elements = 0;
   Address at = spare_ + bytes(results_) / 2;
@@ -78,10 +87,8 @@ Trial::Outcome Trial::run(const std::function<void()>& kernel, const std::functi
     wrong += c.wrong;
     elements += c.elements;
   }
-  if (launched && wrong == 0 && !zeros) return {Verdict::agrees, std::to_string(elements) + " elements agree"};
-  restore(1);
-  stream_.wait("results to restore");
-  return wrong == 0 ? Outcome{Verdict::open, ""} : Outcome{Verdict::differs, std::to_string(wrong) + " of " + std::to_string(elements) + " elements differ"};
+  if (wrong > 0) return {Verdict::differs, std::to_string(wrong) + " of " + std::to_string(elements) + " elements differ"};
+  return zeros ? Outcome{Verdict::open, ""} : Outcome{Verdict::agrees, std::to_string(elements) + " elements agree"};
 }
 
 }  // namespace moec::cuda

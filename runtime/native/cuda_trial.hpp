@@ -25,11 +25,14 @@ class Trial {
     Verdict verdict;
     std::string text;
   };
+  /// What is made of what was seen here: others may have seen more.
+  using Judge = std::function<Outcome(const Outcome&)>;
   /// Runs both on the same memory. What they leave is the variant's where it agrees, so that every run has the same bits, the one that it was
   /// tried in too; else `kernel`'s. Nothing but zeros decides nothing. `variant` says whether it could be launched; `name`: its own.
-  Outcome run(const std::function<void()>& kernel, const std::function<bool()>& variant, const std::string& name);
+  Outcome run(const std::function<void()>& kernel, const std::function<bool()>& variant, const Judge& judge, const std::string& name);
 
  private:
+  Outcome compare(bool launched);
   /// Between the results and copies of them, copy 0 or 1.
   void save(size_t copy);
   void restore(size_t copy);

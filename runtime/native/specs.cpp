@@ -86,6 +86,7 @@ cuda::Spec cudaSpec(const Napi::Object& o) {
           int(number(o, "device")),
           size_t(number(o, "bytes")),
           o.Get("graphs").ToBoolean(),
+          o.Has("nccl") ? o.Get("nccl").ToString().Utf8Value() : std::string(),
           list(o, "buffers", buffer),
           list(o, "kernels", cudaKernel),
           list(o, "entries", cudaEntry)};
@@ -97,6 +98,7 @@ Napi::Object described(Napi::Env env, const cuda::Driver& driver) {
   for (const cuda::Device& d : driver.devices()) {
     auto device = Napi::Object::New(env);
     device.Set("name", d.name);
+    device.Set("uuid", d.uuid);
     device.Set("major", d.major);
     device.Set("minor", d.minor);
     device.Set("multiprocessors", d.multiprocessors);

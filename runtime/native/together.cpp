@@ -1,5 +1,7 @@
 #include "together.hpp"
 
+#include "routes.hpp"
+
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
@@ -81,6 +83,7 @@ Together::Together(const TogetherSpec& spec, std::vector<Arg> args) : mpi_(Mpi::
 void Together::run() {
   if (spec_.name == "all_gather") return mpi_.gather(read_.at(0).data, written_.at(0).data, read_.at(0).bytes);
   if (spec_.name == "all_reduce") return reduce();
+  if (spec_.name == "all_to_all") return allToAll();
   if (spec_.name == "exchange") return exchange();
   throw std::runtime_error("workers do not know " + spec_.name);
 }
@@ -156,75 +159,39 @@ void Together::fold(const std::vector<Bytes>& own, const std::vector<Bytes>& sum
   }
 }
 
-/// What each worker has of each group, and where it lies: with the worker in the order of groups, with the group's owner by group and worker.
-class Together::Routes {
- public:
-  /// `rows`: how many a worker has at most; `room`: for how many that it owns.
-  Routes(const Arg& offsets, int workers, int rank, long rows, long room)
-      : offsets_(reinterpret_cast<const int32_t*>(offsets.data)), workers_(workers), rank_(rank) {
-    ends_ = long(offsets.bytes / sizeof(int32_t)) / workers;
-    for (int w = 0; w < workers; w++)
-      for (long g = 0; g + 1 < ends_; g++)
-        if (start(w, g) < 0 || start(w, g) > start(w, g + 1) || start(w, g + 1) > rows)
-          throw std::runtime_error("rows " + std::to_string(start(w, g)) + " to " + std::to_string(start(w, g + 1)) + " of " +
-                                   std::to_string(rows) + " cannot be exchanged");
-    for (int owner = 0; owner < workers; owner++)
-      if (const long sent = sentTo(owner); sent > room)
-        throw std::runtime_error("NO_ROOM: worker " + std::to_string(owner) + " is sent " + std::to_string(sent) + " rows, and has room for " +
-                                 std::to_string(room));
-  }
-  /// This worker's own rows of the groups of one owner.
-  std::vector<std::pair<long, long>> given(int owner) const {
-    std::vector<std::pair<long, long>> blocks;
-    for (long g = owner * owned(); g < (owner + 1) * owned(); g++)
-      if (start(rank_, g) < start(rank_, g + 1)) blocks.emplace_back(start(rank_, g), start(rank_, g + 1) - start(rank_, g));
-    return blocks;
-  }
-  /// One worker's rows of the groups that this worker owns.
-  std::vector<std::pair<long, long>> taken(int worker) const {
-    std::vector<std::pair<long, long>> blocks;
-    long place = 0;
-    for (long g = rank_ * owned(); g < (rank_ + 1) * owned(); g++)
-      for (int w = 0; w < workers_; w++) {
-        const long count = start(w, g + 1) - start(w, g);
-        if (w == worker && count > 0) blocks.emplace_back(place, count);
-        place += count;
-      }
-    return blocks;
-  }
-
- private:
-  long owned() const { return (ends_ - 1) / workers_; }
-  long sentTo(int owner) const {
-    long rows = 0;
-    for (int w = 0; w < workers_; w++) rows += start(w, (owner + 1) * owned()) - start(w, owner * owned());
-    return rows;
-  }
-  long start(int worker, long group) const { return offsets_[worker * ends_ + group]; }
-  const int32_t* offsets_;
-  int workers_, rank_;
-  long ends_;
-};
-void Together::exchange() {
-  const int workers = mpi_.size(), rank = mpi_.rank();
-  const auto [rows, room] = spec_.back ? std::pair(spec_.length, spec_.rows) : std::pair(spec_.rows, spec_.length);
-  const Routes routes(read_.back(), workers, rank, rows, room);
-  const auto blocks = [&](const std::vector<Arg>& of, const std::vector<std::pair<long, long>>& places) {
+/// A row of each worker to each.
+void Together::allToAll() {
+  const auto rows = [&](const std::vector<Arg>& of, int worker) {
     std::vector<Bytes> all;
-    for (size_t i = 0; i < written_.size(); i++) {
-      const size_t width = read_[i].bytes / size_t(spec_.rows);
-      for (const auto& [first, count] : places) all.push_back({of[i].data + size_t(first) * width, size_t(count) * width});
+    for (const auto& [data, bytes] : of) {
+      const size_t row = bytes / size_t(mpi_.size());
+      if (row > 0) all.push_back({data + size_t(worker) * row, row});
     }
     return all;
   };
-  const auto sent = [&](int to) { return blocks(read_, spec_.back ? routes.taken(to) : routes.given(to)); };
-  const auto received = [&](int from) { return blocks(written_, spec_.back ? routes.given(from) : routes.taken(from)); };
+  trade([&](int to) { return rows(read_, to); }, [&](int from) { return rows(written_, from); });
+}
+void Together::exchange() {
+  const Routes routes(spec_, reinterpret_cast<const int32_t*>(read_.back().data), read_.back().bytes / sizeof(int32_t), mpi_.size(), mpi_.rank());
+  const auto rows = [&](const std::vector<Arg>& of, const Routes::Blocks& blocks) {
+    std::vector<Bytes> all;
+    for (size_t i = 0; i < written_.size(); i++) {
+      const size_t width = read_[i].bytes / size_t(spec_.rows);
+      for (const auto& [first, count] : blocks) all.push_back({of[i].data + size_t(first) * width, size_t(count) * width});
+    }
+    return all;
+  };
+  trade([&](int to) { return rows(read_, routes.sent(to)); }, [&](int from) { return rows(written_, routes.received(from)); });
+}
+/// What this worker sends to each, and to itself, and where it goes.
+template <class Sent, class Received>
+void Together::trade(Sent sent, Received received) {
   std::vector<Message> out, in;
   for (const int other : mpi_.others()) {
     out.push_back({other, sent(other)});
     in.push_back({other, received(other)});
   }
-  copy(sent(rank), received(rank));
+  copy(sent(mpi_.rank()), received(mpi_.rank()));
   mpi_.trade(out, in);
 }
 

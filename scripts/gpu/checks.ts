@@ -20,6 +20,19 @@ const losses = (name: string, ...flags: readonly string[]): Check => ({
   env: { MOEC_DEBUG: "1" },
 });
 const sized = (...sizes: readonly string[]): string[] => sizes.flatMap((size) => ["--set", size]);
+/** By a worker on each of two GPUs; Open MPI's mpirun wants to hear that root may. */
+const byTwo = (...flags: readonly string[]): Check => {
+  const two = ["-n", "2", ...ts("scripts/gpu/losses.ts", ...flags)];
+  return {
+    name: "losses/two-gpus",
+    seconds: 150,
+    commands: [
+      ["mpirun", "--allow-run-as-root", ...two],
+      ["mpirun", ...two],
+    ],
+    env: { MOEC_DEBUG: "1", NCCL_DEBUG: "WARN" },
+  };
+};
 /** Large enough for wgmma. */
 const large = [...sized("L=2", "D=512", "H=512", "Heads=8"), "--batch", "8", "--length", "256"];
 
@@ -93,6 +106,7 @@ export const checks: readonly Check[] = [
   losses("bf16", "--precision", "bf16"),
   losses("bf16-large", "--precision", "bf16", ...large),
   losses("tf32", "--tf32", ...large),
+  byTwo("--precision", "bf16", ...large),
   bench("bf16", 300, []),
   ...sanitized("memcheck", 120),
   ...sanitized("racecheck", 180),

@@ -84,6 +84,7 @@ API cuGetErrorString(int, const char** text) { return *text = "it went wrong", 0
 API cuDeviceGetCount(int* count) { return *count = getenv("MOEC_FAKE_NO_DEVICE") ? 0 : 1, 0; }
 API cuDeviceGet(int* device, int index) { return *device = index, 0; }
 API cuDeviceGetName(char* name, int size, int) { return snprintf(name, size_t(size), "a fake"), 0; }
+API cuDeviceGetUuid_v2(char* uuid, int device) { return memset(uuid, device, 16), 0; }
 API cuDeviceTotalMem_v2(size_t* bytes, int) { return *bytes = size_t(16) << 30, 0; }
 API cuDeviceGetAttribute(int* value, int which, int) {
   return *value = which == 11 ? INT32_MAX : which == 16 ? 4 : which == 75 ? 8 : which == 76 ? 6 : 0, 0;
@@ -162,3 +163,21 @@ API cuEventSynchronize(Handle) { return 0; }
 API cuEventElapsedTime(float* milliseconds, Handle, Handle) { return *milliseconds = 0.25f, 0; }
 API cuEventDestroy_v2(Handle) { CALL(); return 0; }
 API cuTensorMapEncodeTiled(void*, int, unsigned, Address, const uint64_t*, const uint64_t*, const unsigned*, const unsigned*, int, int, int, int) { CALL(); return 0; }
+
+/// An NCCL that is asked for nothing but to be there.
+struct UniqueId {
+  char internal[128];
+};
+API ncclGetVersion(int* version) { return *version = 22807, 0; }
+API ncclGetUniqueId(UniqueId* id) { return memset(id, 0, sizeof *id), 0; }
+API ncclCommInitRank(Handle* comm, int, UniqueId, int) { CALL(); return *comm = Handle(1), 0; }
+API ncclCommDestroy(Handle) { CALL(); return 0; }
+API ncclCommAbort(Handle) { CALL(); return 0; }
+API ncclCommGetAsyncError(Handle, int* error) { return *error = 0, 0; }
+API ncclGroupStart() { return 0; }
+API ncclGroupEnd() { return 0; }
+API ncclSend(const void*, size_t, int, int, Handle, Handle) { return 4; }
+API ncclRecv(void*, size_t, int, int, Handle, Handle) { return 4; }
+API ncclAllGather(const void*, void*, size_t, int, Handle, Handle) { return 4; }
+extern "C" __attribute__((visibility("default"))) const char* ncclGetErrorString(int) { return "it went wrong"; }
+extern "C" __attribute__((visibility("default"))) const char* ncclGetLastError(Handle) { return "in NCCL"; }

@@ -13,6 +13,7 @@ const here = import.meta.dirname;
 export const kept = join(tmpdir(), "moec-emulator");
 
 export interface Libraries {
+  /** NCCL too. */
   readonly libcuda: string;
   readonly libnvrtc: string;
 }
@@ -76,11 +77,17 @@ export async function build(): Promise<Libraries> {
   const nvrtc = [join(here, "driver/nvrtc.cpp"), join(here, "runtime/config.cpp")];
   return { libcuda, libnvrtc: await made([...own, "-shared", ...places], nvrtc, ".so") };
 }
+/** What names them to moec in place of NVIDIA's. */
+export const named = ({ libcuda, libnvrtc }: Libraries): NodeJS.ProcessEnv => ({
+  MOEC_LIBCUDA: libcuda,
+  MOEC_LIBNVRTC: libnvrtc,
+  MOEC_LIBNCCL: libcuda,
+});
 /** In this process the libraries are those of NVIDIA. */
 export async function onEmulator<T>(work: () => Promise<T>): Promise<T> {
-  const { libcuda, libnvrtc } = await build();
+  const libraries = await build();
   const before = process.env;
-  process.env = { ...before, MOEC_LIBCUDA: libcuda, MOEC_LIBNVRTC: libnvrtc };
+  process.env = { ...before, ...named(libraries) };
   try {
     return await work();
   } finally {
@@ -101,6 +108,6 @@ export async function buildRunner(): Promise<string> {
   const { libcuda } = await build();
   return made([...common, "-O1"], [join(here, "driver/sequence.cpp"), libcuda], ".out");
 }
-/** A C program that knows nothing of the emulator. */
-export const buildClient = (): Promise<string> =>
-  made(["-x", "c++", "-w", "-ldl"], [join(here, "driver/client.c")], ".out");
+/** C programs that know nothing of the emulator: one of the driver and NVRTC, one of NCCL. */
+export const buildClient = (name: "client" | "pair"): Promise<string> =>
+  made(["-x", "c++", "-w", "-ldl"], [join(here, `driver/${name}.c`)], ".out");

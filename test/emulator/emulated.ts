@@ -1,12 +1,15 @@
-// npm run emulated -- ARGS...: the moec command on a machine without a GPU. MOEC_EMULATOR says how kernels run: README.md.
+// npm run emulated -- ARGS...: the moec command on a machine without a GPU. MOEC_EMULATOR says how kernels run: README.md. Under mpirun there is a
+// device for each process.
 import { spawnSync } from "node:child_process";
 import { argv, env, execPath, exit } from "node:process";
+import { launched } from "../../runtime/mpi.ts";
 import { main } from "../command.ts";
-import { build } from "./build.ts";
+import { build, named } from "./build.ts";
 
-const { libcuda, libnvrtc } = await build();
+const libraries = await build();
+const words = `devices=${launched()?.size ?? 1} ${env["MOEC_EMULATOR"] ?? ""}`;
 const { status } = spawnSync(execPath, [main, ...argv.slice(2)], {
   stdio: "inherit",
-  env: { ...env, MOEC_LIBCUDA: libcuda, MOEC_LIBNVRTC: libnvrtc },
+  env: { ...env, ...named(libraries), MOEC_EMULATOR: words },
 });
 exit(status ?? 1);

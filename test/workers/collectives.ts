@@ -46,7 +46,7 @@ const owned = (w: number): number => all.reduce((n, ends) => n + (ends[to(w)] ??
 const room = Math.max(...all.map((_, w) => owned(w)));
 
 const gather = (x: Value): Value => b.make1(g, "all_gather", [x], { workers: size });
-const reduce = (x: Value, fn: "sum" | "max" | "min"): Value => b.make1(g, "all_reduce", [x], { fn });
+const reduce = (x: Value, fn: "sum" | "max" | "min"): Value => b.make1(g, "all_reduce", [x], { fn, workers: size });
 const exchange = (x: Value, offsets: Value, back: boolean): Value =>
   b.make1(g, "exchange", [x, offsets], { workers: size, back, length: back ? most : room });
 
@@ -54,6 +54,14 @@ const offsets = gather(parameter("ends", [1, groups + 1], "i32"));
 results["gather of one row that is made"] = gather(b.mul(g, parameter("row", [1, 5]), 3));
 results["gather of a store"] = gather(parameter("short", [5, 7], "bf16"));
 results["gather of a line"] = gather(parameter("line", [13], "i32"));
+for (const [name, shape, dtype] of [
+  ["rows", [size, 5], "bf16"],
+  ["a line, what is made", [size * 70_001], "f32"],
+] as const) {
+  const x = b.mul(g, parameter(`all to all of ${name}`, shape, dtype), 3);
+  const each = b.reshape(g, x, [size, shape[0] === size ? 5 : 70_001]);
+  results[`all to all of ${name}`] = b.make1(g, "all_to_all", [each], { workers: size });
+}
 for (const [name, shape, dtype] of [
   ["numbers", [], "f32"],
   ["few numbers", [3], "f32"],
@@ -122,7 +130,7 @@ async function run(threads: number): Promise<readonly Tensor[]> {
   const { outputs } = await runOnce(executable);
   const got = [...outputs, executable.read("weight")];
   executable.close();
-  for (const name of ["all_gather", "all_reduce", "exchange"])
+  for (const name of ["all_gather", "all_reduce", "all_to_all", "exchange"])
     assert.ok(kernels.includes(name), `${name} is not timed`);
   return got;
 }
@@ -158,7 +166,7 @@ const bits = (list: readonly Tensor[]): Uint8Array[] =>
   });
 assert.deepEqual(bits(await run(1)), bits(got), "threads changed a bit");
 for (const [i, { name }] of graph.results.entries()) {
-  if (rows.has(name)) continue;
+  if (rows.has(name) || name.startsWith("all to all")) continue;
   const own = bytesOfTensor(got[i] as Tensor);
   const others = everyone.allGather(own);
   for (let w = 0; w < size; w++)

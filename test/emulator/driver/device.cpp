@@ -1,4 +1,4 @@
-// One device, one context.
+// Devices that are alike, and one context, on whichever of them.
 #include <cstdlib>
 #include <cstring>
 #include <map>
@@ -35,6 +35,8 @@ static int attribute(int number) {
   return found == values.end() ? 0 : found->second;
 }
 static char context;
+static int device_of_context = 0;
+int current_device() { return device_of_context; }
 static thread_local void* current = nullptr;
 bool has_context() { return current != nullptr; }
 }  // namespace emu::driver
@@ -62,10 +64,10 @@ API cuGetErrorName(int result, const char** name) {
 API cuGetErrorString(int result, const char** text) { return cuGetErrorName(result, text); }
 
 API cuDeviceGetCount(int* n) {
-  return guarded([&] { return *n = 1, success; });
+  return guarded([&] { return *n = emu::config.devices, success; });
 }
 API cuDeviceGet(int* device, int number) {
-  return guarded([&] { return *device = number, number == 0 ? success : invalid_device; });
+  return guarded([&] { return *device = number, number >= 0 && number < emu::config.devices ? success : invalid_device; });
 }
 API cuDeviceGetName(char* name, int room, int) {
   return guarded([&] { return snprintf(name, size_t(room), "moec's emulator (sm_%d)", emu::config.architecture), success; });
@@ -76,16 +78,16 @@ API cuDeviceGetAttribute(int* value, int number, int) {
 API cuDeviceTotalMem_v2(size_t* bytes, int) {
   return guarded([&] { return *bytes = emu::config.memory, success; });
 }
-API cuDeviceGetUuid_v2(void* uuid, int) {
-  return guarded([&] { return memset(uuid, 0, 16), success; });
+API cuDeviceGetUuid_v2(void* uuid, int device) {
+  return guarded([&] { return memset(uuid, device, 16), success; });
 }
-API cuDeviceGetPCIBusId(char* text, int room, int) {
-  return guarded([&] { return snprintf(text, size_t(room), "0000:00:00.0"), success; });
+API cuDeviceGetPCIBusId(char* text, int room, int device) {
+  return guarded([&] { return snprintf(text, size_t(room), "0000:%02x:00.0", device), success; });
 }
 API cuDeviceCanAccessPeer(int* can, int, int) { return *can = 0, success; }
 
-API cuDevicePrimaryCtxRetain(void** made, int) {
-  return guarded([&] { return *made = &context, success; });
+API cuDevicePrimaryCtxRetain(void** made, int device) {
+  return guarded([&] { return device_of_context = device, *made = &context, success; });
 }
 API cuDevicePrimaryCtxRelease_v2(int) { return success; }
 API cuDevicePrimaryCtxSetFlags_v2(int, unsigned) { return success; }
@@ -104,7 +106,7 @@ API cuCtxPopCurrent_v2(void** c) {
   if (c) *c = current;
   return current = nullptr, success;
 }
-API cuCtxGetDevice(int* device) { return *device = 0, current ? success : invalid_context; }
+API cuCtxGetDevice(int* device) { return *device = device_of_context, current ? success : invalid_context; }
 API cuCtxSetLimit(int, size_t) { return success; }
 API cuCtxGetStreamPriorityRange(int* least, int* greatest) { return *least = *greatest = 0, success; }
 API cuCtxSynchronize() {

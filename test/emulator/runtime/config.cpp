@@ -22,6 +22,8 @@ static void set(const std::string& key, const std::string& value) {
   else if (key == "threads") config.threads = std::stoi(value);
   else if (key == "resident") config.resident = std::stoi(value);
   else if (key == "patience") config.patience = std::stoul(value);
+  else if (key == "devices") config.devices = std::stoi(value);
+  else if (key == "wait") config.wait = std::stod(value);
   else if (key == "arch") config.architecture = std::stoi(value);
   else if (key == "multiprocessors") config.multiprocessors = std::stoi(value);
   else if (key == "memory") config.memory = std::stoull(value);

@@ -25,9 +25,12 @@ struct Config {
   size_t shared_limit = 232448;
   /// Findings after which a launch is given up.
   size_t patience = 8;
-  /// What the stand-in driver says of its device: `sm_90` as 90, multiprocessors, bytes of memory, and how many of them others use.
-  int architecture = 90, multiprocessors = 4;
+  /// What the stand-in driver says of its devices, which are alike: how many, `sm_90` as 90, multiprocessors, bytes of memory, and how many of them
+  /// others use.
+  int devices = 1, architecture = 90, multiprocessors = 4;
   size_t memory = size_t(16) << 30, taken = 0;
+  /// Seconds in which a worker hears nothing of another that it waits for, until it gives up.
+  double wait = 120;
 };
 extern Config config;
 /// Throws std::invalid_argument at a word that it does not know.

@@ -1,0 +1,93 @@
+#include "nccl.hpp"
+
+#include <dlfcn.h>
+
+namespace moec::cuda {
+
+static constexpr int in_progress = 7, bytes_type = 0;  // ncclInProgress, ncclInt8
+static const char* const names[] = {"SUCCESS",       "UNHANDLED_CUDA_ERROR", "SYSTEM_ERROR", "INTERNAL_ERROR", "INVALID_ARGUMENT",
+                                    "INVALID_USAGE", "REMOTE_ERROR",         "IN_PROGRESS",  "TIMEOUT"};
+
+static void* opened(const std::string& path) {
+  void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+  if (library == nullptr) throw Failure("NO_NCCL", dlerror());
+  return library;
+}
+static void* symbol(void* library, const std::string& path, const char* name) {
+  void* found = dlsym(library, name);
+  if (found == nullptr) throw Failure("OLD_NCCL", path + " has no " + name);
+  return found;
+}
+int Communicator::version(const std::string& path) {
+  int version = 0;
+  const auto get = reinterpret_cast<int (*)(int*)>(symbol(opened(path), path, "ncclGetVersion"));
+  if (const int result = get(&version)) throw Failure("OLD_NCCL", path + ": ncclGetVersion fails with error " + std::to_string(result));
+  return version;
+}
+
+/// Never destroyed by a process that just ends: NCCL would wait for who is gone.
+static auto& kept = *new std::shared_ptr<Communicator>;
+std::shared_ptr<Communicator> Communicator::made(const std::string& path, const Driver& driver, int device) {
+  if (!kept) kept.reset(new Communicator(path, driver, device));
+  return kept;
+}
+void Communicator::end() {
+  if (kept.use_count() == 1) kept.reset();
+}
+/// The first worker's id is told by MPI.
+Communicator::Communicator(const std::string& path, const Driver& driver, int device) : mpi_(Mpi::current()), context_(driver, device) {
+  void* library = opened(path);
+#define F(type, name, ...) name = reinterpret_cast<type (*)(__VA_ARGS__)>(symbol(library, path, #name));
+  MOEC_NCCL_FUNCTIONS(F)
+#undef F
+  context_.enter();
+  UniqueId own{};
+  if (rank() == 0) check(ncclGetUniqueId(&own), "ncclGetUniqueId");
+  std::vector<UniqueId> all(size_t(mpi_.size()));
+  mpi_.gather(own.internal, all[0].internal, sizeof own);
+  check(ncclCommInitRank(&handle_, size(), all[0], rank()), "ncclCommInitRank");
+}
+Communicator::~Communicator() {
+  context_.makeCurrent();
+  if (handle_ != nullptr) ncclCommDestroy(handle_);
+}
+
+void Communicator::check(int result, const std::string& what) const {
+  if (result == 0 || result == in_progress) return;
+  const bool known = result > 0 && size_t(result) < sizeof names / sizeof *names;
+  const std::string last = ncclGetLastError(handle_);
+  throw Failure(std::string("NCCL_") + (known ? names[result] : "ERROR"),
+                ncclGetErrorString(result) + (last.empty() ? "" : ": " + last) + " (" + what + ")");
+}
+/// What other workers were waited for would be waited for ever.
+void Communicator::requireWell() {
+  int failed = 0;
+  check(ncclCommGetAsyncError(handle_, &failed), "ncclCommGetAsyncError");
+  try {
+    check(failed, "between workers");
+  } catch (const Failure&) {
+    ncclCommAbort(handle_);
+    handle_ = nullptr;
+    throw;
+  }
+}
+void Communicator::gather(Address from, Address to, size_t bytes, const Stream& stream) {
+  if (bytes == 0) return;
+  check(ncclAllGather(reinterpret_cast<const void*>(from), reinterpret_cast<void*>(to), bytes, bytes_type, handle_, stream.handle()), "ncclAllGather");
+}
+void Communicator::trade(const std::vector<Part>& sent, const std::vector<Part>& received, const Stream& stream) {
+  check(ncclGroupStart(), "ncclGroupStart");
+  int result = 0;
+  for (const Part& p : sent)
+    if (result == 0) result = ncclSend(reinterpret_cast<const void*>(p.at), p.bytes, bytes_type, p.worker, handle_, stream.handle());
+  for (const Part& p : received)
+    if (result == 0) result = ncclRecv(reinterpret_cast<void*>(p.at), p.bytes, bytes_type, p.worker, handle_, stream.handle());
+  const int ended = ncclGroupEnd();  // whatever went wrong, or all that follows would be of this group
+  check(result, "ncclSend and ncclRecv");
+  check(ended, "ncclGroupEnd");
+}
+void Communicator::wait(Stream& stream, const std::string& what) {
+  while (!stream.ends(0.01, what)) requireWell();
+}
+
+}  // namespace moec::cuda

@@ -1,0 +1,170 @@
+// Several workers with a GPU each: which GPU, what NCCL moves, what they make of variants, and that they train what one process does. The
+// emulator stands in for the driver, NVRTC and NCCL.
+import { execFileSync, spawnSync } from "node:child_process";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { Problem } from "../compiler/diagnostic.ts";
+import { deviceAmong } from "../runtime/cuda/among.ts";
+import { type Wire, Workers } from "../runtime/workers.ts";
+import { main } from "./command.ts";
+import { build, named } from "./emulator/build.ts";
+import { folder } from "./folder.ts";
+import { lossesOf } from "./losses.ts";
+import { mpirun, skipped } from "./mpirun.ts";
+
+const test = suite("nccl");
+const here = folder();
+
+/** Worker `rank` of as many as there are lists, each of the GPUs that one of them sees; all on this machine, but those of `elsewhere`. */
+function seeing(rank: number, lists: readonly (readonly string[])[], elsewhere: readonly number[] = []): () => number {
+  const own = lists[rank] ?? [];
+  const wire: Wire = {
+    rank,
+    size: lists.length,
+    // the others say the same as this one, but for their lists and machines
+    allGather: (said) => {
+      const text = Buffer.from(said).toString("latin1");
+      const as = (other: number): string => {
+        if (/^[0-9a-f,]*$/.test(text.replace(/\0+$/, "")) && text.length > 24)
+          return (lists[other] ?? []).join().padEnd(text.length, "\0");
+        return elsewhere.includes(other) && text.includes("\n") ? `?${text.slice(1)}` : text;
+      };
+      return new Uint8Array(Buffer.from(lists.map((_, w) => as(w)).join(""), "latin1"));
+    },
+    abort: () => {},
+    finalize: () => {},
+  };
+  const devices = own.map((uuid) => ({ name: "", uuid, major: 9, minor: 0, multiprocessors: 1, bytes: 1 }));
+  return () => deviceAmong(new Workers(wire), () => devices);
+}
+const gpu = (n: number): string => String(n).padStart(32, "0");
+test("each worker of a machine has a GPU of its own, also where a launcher shows it no other; too few are a Problem", () => {
+  const all = [gpu(0), gpu(1)];
+  assert.equal([seeing(0, [all, all])(), seeing(1, [all, all])()], [0, 1]);
+  assert.equal([seeing(0, [[gpu(0)], [gpu(1)]])(), seeing(1, [[gpu(0)], [gpu(1)]])()], [0, 0]);
+  assert.is(seeing(2, [all, all, all], [0, 1])(), 0);
+  try {
+    seeing(0, [[gpu(0)], [gpu(0)]])();
+    assert.unreachable();
+  } catch (error) {
+    assert.instance(error, Problem);
+    assert.is((error as Problem).message, "2 workers of this machine have 1 GPU: each needs one of its own");
+    assert.match((error as Problem).help, "`mpirun -n 1`");
+  }
+});
+
+const libraries = await build();
+const cache = folder();
+const emulated = { ...process.env, ...named(libraries), MOEC_EMULATOR: "devices=2", MOEC_CACHE: cache };
+/** Two processes of node. */
+function two(env: NodeJS.ProcessEnv, ...args: readonly string[]) {
+  const [command = "", ...before] = [...(mpirun ?? []), "-n", "2", process.execPath, ...args];
+  return spawnSync(command, before, { encoding: "utf8", env, timeout: 240_000, cwd: join(import.meta.dirname, "..") });
+}
+function agrees(env: NodeJS.ProcessEnv, ...args: readonly string[]): void {
+  const { status, stdout, stderr } = two(env, "--import", "tsx", ...args);
+  assert.is(status, 0, `${stdout}${stderr}`);
+  assert.is(stdout.match(/agrees/g)?.length, 2);
+}
+if (!mpirun) skipped("what GPUs do together");
+else {
+  test("what two GPUs do together, in graphs and step by step", () => {
+    agrees({ ...emulated, MOEC_EMULATOR: "check lazy devices=2" }, "test/workers/gpus.ts");
+  });
+  test("a variant that one worker has no use for none uses, and one that agrees for one agrees for all", () => {
+    const fake = join(here, "libcuda.so");
+    execFileSync("g++", [
+      "-std=gnu++17",
+      "-shared",
+      "-fPIC",
+      join(import.meta.dirname, "cuda", "libcuda.cpp"),
+      "-o",
+      fake,
+    ]);
+    const env = { ...process.env, MOEC_LIBCUDA: fake, MOEC_LIBNCCL: fake };
+    agrees(env, "test/workers/variants.ts", join(here, "calls"));
+  });
+}
+
+const program = join(here, "mixture.moe");
+writeFileSync(
+  program,
+  `import { Embedding, SwiGlu } from "std/nn"
+import { cross_entropy } from "std/loss"
+import { Sgd } from "std/optim"
+model Mixture(V = 128, D = 8, Steps = 3) {
+  embed: Embedding(V, D)
+  param gate: f32[D, 4] = 0
+  experts: SwiGlu(D, 8)[4]
+  train(tokens: i32[B, T], targets: i32[B, T]) {
+    let x = embed(tokens)
+    let (score, index) = top_k(softmax(x @ gate), 2)
+    loss language = cross_entropy(embed.logits(x + sum(score[..., new] * experts[index](x), axis: -2)), targets)
+    optimize with Sgd(lr: 0.1)
+  }
+}
+`,
+);
+const data = join(here, "data.txt");
+writeFileSync(data, "It is a way I have of driving off the spleen, and regulating the circulation. ".repeat(20));
+const flags = ["--data", data, "--steps", "3", "--batch", "2", "--length", "9"];
+if (!mpirun) skipped("training on two GPUs");
+else {
+  test("two GPUs that share the experts train to the losses of one process, with graphs and without", async () => {
+    const expected = await lossesOf({ program, data: [data], target: "reference", steps: 3, batch: 2, length: 9 });
+    for (const [graphs, words] of [
+      ["1", "devices=2"],
+      ["0", "devices=2 lazy"],
+    ] as const) {
+      const env = { ...emulated, MOEC_CUDA_GRAPHS: graphs, MOEC_EMULATOR: words };
+      const out = join(here, `run-${graphs}`);
+      const { status, stdout, stderr } = two(
+        env,
+        main,
+        "train",
+        program,
+        ...flags,
+        "--target",
+        "cuda",
+        "--out",
+        out,
+        "--json",
+      );
+      assert.is(status, 0, stderr);
+      const found = stdout
+        .trim()
+        .split("\n")
+        .flatMap((line) => (JSON.parse(line) as { loss?: number }).loss ?? []);
+      assert.is(found.length, 3, stdout);
+      for (const [i, x] of found.entries())
+        assert.ok(
+          Math.abs(x / (expected[i] ?? Number.NaN) - 1) < 1e-5,
+          `loss ${i} is ${x}, and ${expected[i]} in the interpreter`,
+        );
+    }
+  });
+  test("too few GPUs, or no NCCL, are said once, and nobody is left", () => {
+    for (const [more, message] of [
+      [{ MOEC_EMULATOR: "" }, "2 workers of this machine have 1 GPU: each needs one of its own"],
+      [{ MOEC_LIBNCCL: "/none/libnccl.so.2" }, "NCCL was not found"],
+    ] as const) {
+      const { status, stderr } = two(
+        { ...emulated, ...more },
+        main,
+        "train",
+        program,
+        ...flags,
+        "--target",
+        "cuda",
+        "--out",
+        join(here, "none"),
+      );
+      assert.is.not(status, 0);
+      assert.match(stderr, message);
+      assert.is(stderr.match(/error:/g)?.length, 1, stderr);
+    }
+  });
+}
+test.run();
