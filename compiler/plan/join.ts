@@ -8,7 +8,7 @@ const large = 256 * 1024;
 /** Bytes of small operands in one step, which wait for one another. */
 const most = 2 * 1024 * 1024;
 
-/** The same with sums, and exchanges along one routing, joined; what reads their results comes after the last of them was made. */
+/** The same with what is added up or moved alike, exchanges along one routing, joined; what reads their results comes after the last of them was made. */
 export function joined(sequence: Sequence): Sequence {
   const { launches } = sequence;
   const edges = dependences(sequence);
@@ -50,16 +50,15 @@ function groupsOf(launches: readonly VirtualLaunch[], edges: Edges): readonly (r
 }
 /** Of what may be joined: how much each worker has of it. */
 function bytesOf({ kernel, args: [first] }: VirtualLaunch): number | null {
-  if (isKernel(kernel) || kernel.name === "all_gather") return null;
-  return first?.buffer.bytes ?? 0;
+  return isKernel(kernel) ? null : (first?.buffer.bytes ?? 0);
 }
-/** Whether it is the same that is done with both; an exchange asks nobody for a dtype. */
+/** Whether it is the same that is done with both; who only moves bytes asks nobody for a dtype. */
 function isAlike(one: VirtualLaunch, other: VirtualLaunch): boolean {
   if (isKernel(one.kernel) || isKernel(other.kernel) || keyOf(one.kernel) !== keyOf(other.kernel)) return false;
   return offsetsOf(one) === offsetsOf(other);
 }
 const keyOf = (kernel: Together): string =>
-  JSON.stringify(kernel.name === "exchange" ? { ...kernel, dtype: "" } : kernel);
+  JSON.stringify(kernel.name === "all_reduce" ? kernel : { ...kernel, dtype: "" });
 const offsetsOf = ({ args }: VirtualLaunch): VirtualBuffer | undefined => args.slice(1, -1)[0]?.buffer;
 
 /** As late as what comes after allows, else in their order; those that are joined are the last of them. */

@@ -14,12 +14,18 @@ Together::Together(const TogetherSpec& spec, std::vector<Arg> args, const Driver
   if (spec.name == "exchange") offsets_ = pinned(driver, read_.back().bytes);
 }
 void Together::run(Communicator& all, Stream& stream) {
-  if (spec_.name == "all_gather") return all.gather(read_.at(0).at, written_.at(0).at, read_.at(0).bytes, stream);
+  if (spec_.name == "all_gather") return gather(all, stream);
   if (spec_.name == "all_to_all") return toAll(all, stream);
   if (spec_.name == "exchange") return exchange(all, stream);
   throw std::runtime_error("GPUs do not know " + spec_.name);
 }
 
+void Together::gather(Communicator& all, Stream& stream) {
+  std::vector<Communicator::Gathered> parts;
+  for (size_t i = 0; i < read_.size(); i++)
+    if (read_[i].bytes > 0) parts.push_back({read_[i].at, written_.at(i).at, read_[i].bytes});
+  all.gather(parts, stream);
+}
 /// Row r goes to worker r, where it is the row of the one that it is from.
 void Together::toAll(Communicator& all, Stream& stream) {
   const auto rows = [&](const std::vector<Arg>& of, int worker) {

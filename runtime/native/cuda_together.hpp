@@ -5,8 +5,7 @@
 
 namespace moec::cuda {
 
-/// One such step: `args` are what it reads, then what it writes, each without gaps; of an exchange, or of rows to all, it may do several at once, as on
-/// the host. Sums are no step: kernels make them of what was moved.
+/// One such step: `args` are what it reads, then what it writes, each without gaps; it may do several at once, as on the host. Sums are no step: kernels make them of what was moved.
 class Together {
  public:
   struct Arg {
@@ -21,6 +20,7 @@ class Together {
   void run(Communicator& all, Stream& stream);
 
  private:
+  void gather(Communicator& all, Stream& stream);
   void toAll(Communicator& all, Stream& stream);
   void exchange(Communicator& all, Stream& stream);
   template <class Sent, class Received>

@@ -71,20 +71,31 @@ void Communicator::requireWell() {
     throw;
   }
 }
-void Communicator::gather(Address from, Address to, size_t bytes, const Stream& stream) {
-  if (bytes == 0) return;
-  check(ncclAllGather(reinterpret_cast<const void*>(from), reinterpret_cast<void*>(to), bytes, bytes_type, handle_, stream.handle()), "ncclAllGather");
+void Communicator::grouped(const std::string& what, const std::function<int()>& call) const {
+  check(ncclGroupStart(), "ncclGroupStart");
+  const int result = call();
+  const int ended = ncclGroupEnd();  // whatever went wrong, or all that follows would be of this group
+  check(result, what);
+  check(ended, "ncclGroupEnd");
+}
+void Communicator::gather(const std::vector<Gathered>& all, const Stream& stream) {
+  grouped("ncclAllGather", [&] {
+    int result = 0;
+    for (const auto& [from, to, bytes] : all)
+      if (result == 0)
+        result = ncclAllGather(reinterpret_cast<const void*>(from), reinterpret_cast<void*>(to), bytes, bytes_type, handle_, stream.handle());
+    return result;
+  });
 }
 void Communicator::trade(const std::vector<Part>& sent, const std::vector<Part>& received, const Stream& stream) {
-  check(ncclGroupStart(), "ncclGroupStart");
-  int result = 0;
-  for (const Part& p : sent)
-    if (result == 0) result = ncclSend(reinterpret_cast<const void*>(p.at), p.bytes, bytes_type, p.worker, handle_, stream.handle());
-  for (const Part& p : received)
-    if (result == 0) result = ncclRecv(reinterpret_cast<void*>(p.at), p.bytes, bytes_type, p.worker, handle_, stream.handle());
-  const int ended = ncclGroupEnd();  // whatever went wrong, or all that follows would be of this group
-  check(result, "ncclSend and ncclRecv");
-  check(ended, "ncclGroupEnd");
+  grouped("ncclSend and ncclRecv", [&] {
+    int result = 0;
+    for (const Part& p : sent)
+      if (result == 0) result = ncclSend(reinterpret_cast<const void*>(p.at), p.bytes, bytes_type, p.worker, handle_, stream.handle());
+    for (const Part& p : received)
+      if (result == 0) result = ncclRecv(reinterpret_cast<void*>(p.at), p.bytes, bytes_type, p.worker, handle_, stream.handle());
+    return result;
+  });
 }
 void Communicator::wait(Stream& stream, const std::string& what) {
   while (!stream.ends(0.01, what)) requireWell();

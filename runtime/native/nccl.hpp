@@ -41,8 +41,12 @@ class Communicator {
 
   int rank() const { return mpi_.rank(); }
   int size() const { return mpi_.size(); }
-  /// `bytes` of each worker, in their order.
-  void gather(Address from, Address to, size_t bytes, const Stream& stream);
+  struct Gathered {
+    Address from, to;
+    size_t bytes;
+  };
+  /// `bytes` of each worker, in their order, of all of these at once.
+  void gather(const std::vector<Gathered>& all, const Stream& stream);
   struct Part {
     int worker;
     Address at;
@@ -56,6 +60,8 @@ class Communicator {
  private:
   Communicator(const std::string& path, const Driver& driver, int device);
   void check(int result, const std::string& what) const;
+  /// What `call` asks for, as one.
+  void grouped(const std::string& what, const std::function<int()>& call) const;
   void requireWell();
 
   Mpi& mpi_;

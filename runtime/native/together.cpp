@@ -81,7 +81,7 @@ Together::Together(const TogetherSpec& spec, std::vector<Arg> args) : mpi_(Mpi::
   if (spec.name == "all_reduce") scratch_.resize(std::min(block, bytesOf(read_)) + std::max(little, size_t(workers) * 64));
 }
 void Together::run() {
-  if (spec_.name == "all_gather") return mpi_.gather(read_.at(0).data, written_.at(0).data, read_.at(0).bytes);
+  if (spec_.name == "all_gather") return gather();
   if (spec_.name == "all_reduce") return reduce();
   if (spec_.name == "all_to_all") return allToAll();
   if (spec_.name == "exchange") return exchange();
@@ -159,6 +159,18 @@ void Together::fold(const std::vector<Bytes>& own, const std::vector<Bytes>& sum
   }
 }
 
+void Together::gather() {
+  if (read_.size() == 1) return mpi_.gather(read_[0].data, written_.at(0).data, read_[0].bytes);
+  const auto parts = [&](const std::vector<Arg>& of, int worker) {
+    std::vector<Bytes> all;
+    for (size_t i = 0; i < of.size(); i++) {
+      const size_t part = read_[i].bytes;
+      if (part > 0) all.push_back({of[i].data + size_t(worker) * part, part});
+    }
+    return all;
+  };
+  trade([&](int) { return parts(read_, 0); }, [&](int from) { return parts(written_, from); });
+}
 /// A row of each worker to each.
 void Together::allToAll() {
   const auto rows = [&](const std::vector<Arg>& of, int worker) {

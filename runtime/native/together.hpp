@@ -8,7 +8,7 @@
 
 namespace moec {
 
-/// One such step: `args` are what it reads, then what it writes, each without gaps. Of all but an all_gather it may do several at once, which are then
+/// One such step: `args` are what it reads, then what it writes, each without gaps. It may do several at once, which are then
 /// one message: what they read, the offsets of an exchange, what they write.
 class Together {
  public:
@@ -25,6 +25,7 @@ class Together {
   void round(size_t begin, size_t bytes);
   void few(const std::vector<Bytes>& own, const std::vector<Bytes>& sums, size_t bytes);
   void fold(const std::vector<Bytes>& own, const std::vector<Bytes>& sums, char* others, size_t stride);
+  void gather();
   void allToAll();
   void exchange();
   template <class Sent, class Received>
