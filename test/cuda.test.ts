@@ -48,6 +48,12 @@ test("a barrier stands between what one thread stores and what others load", () 
   const [top] = kernelsOf([lowered(graphOf([b.topK(g, parameter(g, "x", [3, 40]), 4)[0]]))]);
   assert.match(top?.text ?? "", /ONE index\[.*\n\s+__syncthreads\(\);/);
 });
+test("what bounds an index is of one lane, as the index is", () => {
+  const g = new GraphBuilder(ops);
+  const [x, y] = [parameter(g, "x", [2, 20, 64]), parameter(g, "y", [2, 3, 64])];
+  const [joined] = kernelsOf([lowered(graphOf([b.concat(g, [x, y], 1)]))]);
+  assert.ok(joined?.text.includes("ix_min((c + j) / 64, 19)"), joined?.text);
+});
 test("operands in bf16 are multiplied by tensor cores, of f32 by FMA", () => {
   for (const [dtype, depth] of [
     ["bf16", 16],

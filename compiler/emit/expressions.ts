@@ -87,8 +87,12 @@ export class Expressions<T extends Words> {
         return this.select(x, above);
       case "threefry":
         return `threefry(${x.args.map((y, i) => (i < 2 ? this.expr(y) : this.wide(y, wide))).join(", ")}).x0`;
-      default:
-        return `${x.type === "index" && x.op !== "index" ? `ix_${x.op}` : (calls[x.op] ?? `${x.op}_`)}(${x.args.map((y) => this.wide(y, wide)).join(", ")})`;
+      default: {
+        // an index is that of the first lane
+        const own = x.type === "index" && x.op !== "index";
+        const args = x.args.map((y) => this.wide(y, wide && !own)).join(", ");
+        return `${own ? `ix_${x.op}` : (calls[x.op] ?? `${x.op}_`)}(${args})`;
+      }
     }
   }
   private asValue(x: Expr): string {

@@ -398,7 +398,7 @@ extern "C" void mul_a9fcd69c(void* const* args, ix begin, ix end, f32* scratch) 
     const auto t_div = over(t_combine, t_sum);
     const auto sum = fold<Sum, 1>(2, [&](auto v, ix k) {
       const auto t5 = ld(v, x1 + r * 2 + k);
-      const auto t_div1 = over(where(and_(ix(t5) >= 0, ix(t5) < 128), all(v, x2[ix_min(ix_max(ix(t5), all(v, 0)), all(v, 127))]), 0.0f), t_sum);
+      const auto t_div1 = over(where(and_(ix(t5) >= 0, ix(t5) < 128), all(v, x2[ix_min(ix_max(ix(t5), 0), 127)]), 0.0f), t_sum);
       const auto t6 = ld(v, x4 + r * 2 + k);
       return -(t_div1 * t6);
     });

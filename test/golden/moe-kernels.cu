@@ -191,7 +191,7 @@ KERNEL void __launch_bounds__(256, BLOCKS(2)) sum_b79f058c(f32* y, const f32* __
       const auto t2 = all(v, x[k / 32 * 2 + 1]);
       const auto t3 = all(v, x1[k / 32 * 2 + 1]);
       const auto t4 = ld(v, x3 + k);
-      return (t * where(and_(ix(t1) >= 0, ix(t1) < 128), ld(v, x2 + ix_min(ix_max(ix(t1), all(v, 0)), all(v, 127)) * 32 + k % 32), 0.0f) + t2 * where(and_(ix(t3) >= 0, ix(t3) < 128), ld(v, x2 + ix_min(ix_max(ix(t3), all(v, 0)), all(v, 127)) * 32 + k % 32), 0.0f)) * t4;
+      return (t * where(and_(ix(t1) >= 0, ix(t1) < 128), ld(v, x2 + ix_min(ix_max(ix(t1), 0), 127) * 32 + k % 32), 0.0f) + t2 * where(and_(ix(t3) >= 0, ix(t3) < 128), ld(v, x2 + ix_min(ix_max(ix(t3), 0), 127) * 32 + k % 32), 0.0f)) * t4;
     });
     ONE y[0] = sum;
     for (ix i = 0, i_end = 64; i < i_end; i += 1) {
@@ -318,7 +318,7 @@ KERNEL void __launch_bounds__(32, BLOCKS(16)) mul_a9fcd69c(const i32* __restrict
     const auto t_div = t_combine / t_sum;
     const auto sum = fold<Sum, 1>(2, [&](auto v, ix k) {
       const auto t5 = ld(v, x1 + r * 2 + k);
-      const auto t_div1 = where(and_(ix(t5) >= 0, ix(t5) < 128), all(v, x2[ix_min(ix_max(ix(t5), all(v, 0)), all(v, 127))]), 0.0f) / t_sum;
+      const auto t_div1 = where(and_(ix(t5) >= 0, ix(t5) < 128), all(v, x2[ix_min(ix_max(ix(t5), 0), 127)]), 0.0f) / t_sum;
       const auto t6 = ld(v, x4 + r * 2 + k);
       return -(t_div1 * t6);
     });
