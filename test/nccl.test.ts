@@ -88,21 +88,23 @@ else {
   });
 }
 
+// of such numbers that its losses show what experts give, and what a step changes
 const program = join(here, "mixture.moe");
 writeFileSync(
   program,
-  `import { Embedding, SwiGlu } from "std/nn"
+  `import { normal } from "std/init"
+import { Embedding, SwiGlu } from "std/nn"
 import { cross_entropy } from "std/loss"
 import { Sgd } from "std/optim"
 model Mixture(V = 128, D = 8, Steps = 3) {
   embed: Embedding(V, D)
-  param gate: f32[D, 4] = 0
+  param gate: f32[D, 4] = normal()
   experts: SwiGlu(D, 8)[4]
   train(tokens: i32[B, T], targets: i32[B, T]) {
-    let x = embed(tokens)
+    let x = embed(tokens) * 50
     let (score, index) = top_k(softmax(x @ gate), 2)
-    loss language = cross_entropy(embed.logits(x + sum(score[..., new] * experts[index](x), axis: -2)), targets)
-    optimize with Sgd(lr: 0.1)
+    loss language = cross_entropy(embed.logits(x + sum(score[..., new] * experts[index](x) * 1000, axis: -2)), targets)
+    optimize with Sgd(lr: 0.01)
   }
 }
 `,
