@@ -25,6 +25,11 @@ export function requireDealt(batch: number, { size }: Pick<Workers, "size">): vo
       `give --batch ${less > 0 ? `${less} or ` : ""}${less + size}`,
     );
 }
+/** Room is what several share. */
+export function requireShared(room: number | undefined, { size }: Pick<Workers, "size">): void {
+  if (room !== undefined && size === 1)
+    throw new Problem("room is of several workers, and there is one", "leave it out, or start several with mpirun");
+}
 interface Opened {
   readonly program: Loaded;
   readonly config: RunConfig;

@@ -30,7 +30,7 @@ import { dealing } from "./spread.ts";
 import { count } from "./tensor.ts";
 import { codecOf, keepFiles } from "./tokenizer/chosen.ts";
 import { type Progress, requireKnown, requireRoomFor } from "./tokens.ts";
-import { requireAlike, requireDealt, requireFiles, sampleSaved, told } from "./train-together.ts";
+import { requireAlike, requireDealt, requireFiles, requireShared, sampleSaved, told } from "./train-together.ts";
 import { type Workers, workers } from "./workers.ts";
 
 /** What is left out comes, resuming, from the run's config.json, else from the defaults beside it. */
@@ -129,6 +129,7 @@ export async function openTraining(options: TrainOptions, together: Workers = wo
 }
 async function opened(options: TrainOptions, together: Workers): Promise<Training> {
   requireFiles(options.data, together);
+  requireShared(options.room, together);
   const program = readProgram(options.program);
   const folder =
     options.out === null ? null : (options.out ?? defaultRunFolder(options.program, options.resume ?? false));

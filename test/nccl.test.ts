@@ -111,7 +111,8 @@ model Mixture(V = 128, D = 8, Steps = 3) {
 );
 const data = join(here, "data.txt");
 writeFileSync(data, "It is a way I have of driving off the spleen, and regulating the circulation. ".repeat(20));
-const flags = ["--data", data, "--steps", "3", "--batch", "2", "--length", "9"];
+const flags = ["--data", data, "--steps", "3", "--batch", "2", "--length", "9", "--target", "cuda"];
+const training = (out: string): string[] => [main, "train", program, ...flags, "--out", out];
 if (!mpirun) skipped("training on two GPUs");
 else {
   test("two GPUs that share the experts train to the losses of one process, with graphs and without", async () => {
@@ -122,18 +123,7 @@ else {
     ] as const) {
       const env = { ...emulated, MOEC_CUDA_GRAPHS: graphs, MOEC_EMULATOR: words };
       const out = join(here, `run-${graphs}`);
-      const { status, stdout, stderr } = two(
-        env,
-        main,
-        "train",
-        program,
-        ...flags,
-        "--target",
-        "cuda",
-        "--out",
-        out,
-        "--json",
-      );
+      const { status, stdout, stderr } = two(env, ...training(out), "--json");
       assert.is(status, 0, stderr);
       const found = stdout
         .trim()
@@ -152,17 +142,7 @@ else {
       [{ MOEC_EMULATOR: "" }, "2 workers of this machine have 1 GPU: each needs one of its own"],
       [{ MOEC_LIBNCCL: "/none/libnccl.so.2" }, "NCCL was not found"],
     ] as const) {
-      const { status, stderr } = two(
-        { ...emulated, ...more },
-        main,
-        "train",
-        program,
-        ...flags,
-        "--target",
-        "cuda",
-        "--out",
-        join(here, "none"),
-      );
+      const { status, stderr } = two({ ...emulated, ...more }, ...training(join(here, "none")));
       assert.is.not(status, 0);
       assert.match(stderr, message);
       assert.is(stderr.match(/error:/g)?.length, 1, stderr);

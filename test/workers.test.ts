@@ -14,7 +14,7 @@ import { DeviceFailed, hiddenInput } from "../runtime/executable.ts";
 import { instructionsOf } from "../runtime/host/backend.ts";
 import { dealing, spread } from "../runtime/spread.ts";
 import { fromNumbers, numbers } from "../runtime/tensor.ts";
-import { requireDealt, requireFiles } from "../runtime/train-together.ts";
+import { requireDealt, requireFiles, requireShared } from "../runtime/train-together.ts";
 import { alone, Elsewhere, type Wire, Workers } from "../runtime/workers.ts";
 import { command, root as home, main } from "./command.ts";
 import { FakeExecutable } from "./fake-executable.ts";
@@ -230,6 +230,8 @@ test("a batch that cannot be dealt, and what is piped in, are refused", () => {
   assert.match(thrown(() => requireDealt(1, two(0))).help, /--batch 2$/);
   assert.match(thrown(() => requireFiles(["/dev/stdin"], two(0))).message, "piped");
   requireFiles(["/dev/stdin"], alone);
+  assert.match(thrown(() => requireShared(1.5, alone)).message, "room is of several workers");
+  requireShared(1.5, two(0));
 });
 
 const launched = { OMPI_COMM_WORLD_SIZE: "2", OMPI_COMM_WORLD_RANK: "0", MOEC_LIBMPI: "/none/libmpi.so" };

@@ -16,7 +16,7 @@ import { type CudaForm, type CudaKernel, type CudaReport, compileCuda } from "..
 import { writeAtomic } from "../../runtime/files.ts";
 import { type Form, forms, printedProgram } from "../../runtime/forms.ts";
 import { readProgram } from "../../runtime/program.ts";
-import { requireDealt } from "../../runtime/train-together.ts";
+import { requireDealt, requireShared } from "../../runtime/train-together.ts";
 import { entryRequest } from "../../runtime/trial.ts";
 import { addEntry, addShared, type EntryFlags, examples, flag, json, option, out, type Shared } from "../flags.ts";
 import { note, print, printJson, showBytes, showCount, table } from "../output.ts";
@@ -100,6 +100,7 @@ function requestOf(program: Loaded, path: string, options: Options): Omit<Compil
   const entry = entryRequest(program, options);
   const [batch] = Object.values(entry.entries[0]?.sizes ?? {});
   if (typeof batch === "number") requireDealt(batch, { size: workers });
+  requireShared(room, { size: workers });
   const several = workers > 1 ? { workers, room } : {};
   return { ...entry, path, precision, tf32, threads, ...several, ...(printAfter === undefined ? {} : { printAfter }) };
 }
