@@ -33,11 +33,12 @@ import { gradients } from "./transform/differentiate.ts";
 import { cutHeads } from "./transform/head.ts";
 import { keyStore, keysAsInputs } from "./transform/keys.ts";
 import { pairProducts } from "./transform/pairs.ts";
-import { partition, partOf, placeOf, type Sharing } from "./transform/partition.ts";
+import { partition, partOf, placeOf } from "./transform/partition.ts";
 import { joinPieces } from "./transform/pieces.ts";
 import { prepare } from "./transform/prepare.ts";
 import { recompute } from "./transform/recompute.ts";
 import { routedBackward } from "./transform/routed.ts";
+import type { Sharing } from "./transform/routings.ts";
 import { expandScatters } from "./transform/scatter.ts";
 import { shareMatrices } from "./transform/shared.ts";
 import { simplify } from "./transform/simplify.ts";
@@ -69,7 +70,9 @@ export interface BuildRequest {
   readonly accumulate?: number;
   /** How many run it together, each with its part of a batch and of the experts: 1. Graphs and stores are then those of one of them. */
   readonly workers?: number;
-  /** Of several workers: for how many equal shares of a mixture's rows the experts of one have room; if not given, for all. */
+  /** Of several workers: over how many of them, a divisor, experts are spread at most, in as many groups as then are; if not given, over all. */
+  readonly expertParallel?: number | undefined;
+  /** Of several workers: for how many equal shares of a mixture's rows, of a group, the experts of one have room; if not given, for all. */
   readonly room?: number | undefined;
   readonly limits?: Limits;
 }
@@ -104,11 +107,12 @@ export function toGraphs(
       entries: request.entries.map(methodOf),
     }),
   );
-  const { workers = 1, room } = request;
-  const ofOne = (stores: readonly Store[]): Store[] => stores.map((s) => (workers > 1 ? partOf(s, workers) : s));
+  const { workers = 1, expertParallel, room } = request;
+  const sharing: Sharing = { workers, expertParallel, room };
+  const ofOne = (stores: readonly Store[]): Store[] => stores.map((s) => (workers > 1 ? partOf(s, sharing) : s));
   held?.(ofOne(elaborated.stores()));
   const added: Added = { stores: [], starts: [] };
-  const spread: Spread = { workers, room, stores: () => [...elaborated.stores(), ...added.stores] };
+  const spread: Spread = { ...sharing, stores: () => [...elaborated.stores(), ...added.stores] };
   const graphs = elaborated.entries.flatMap((entry) => {
     const wanted = methods.get(entry.name)?.gradients ?? false;
     const { accumulate = 1, limits } = request;
@@ -186,7 +190,7 @@ export const afterGradients = (
 function partitioning(g: G, { stores, ...sharing }: Spread): Pass<Graph, Graph> {
   const doc = "what each of several workers does, and what they do together";
   return graphPass("partition", doc, (graph) => {
-    const known = new Map(stores().map((s) => [s.name, placeOf(s, sharing.workers)]));
+    const known = new Map(stores().map((s) => [s.name, placeOf(s, sharing)]));
     return partition(g, graph, sharing, (name) => known.get(name) ?? whole);
   });
 }

@@ -17,13 +17,14 @@ import {
 import { nodesOf, valuesOf } from "../compiler/graph/walk.ts";
 import { expand } from "../compiler/kernel/expand.ts";
 import { cudaChoices } from "../compiler/kernel/schedule-cuda.ts";
-import { cutAt, isCut, whole } from "../compiler/ops/across.ts";
+import { cutAt, even, isCut, whole } from "../compiler/ops/across.ts";
 import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";
 import { silent } from "../compiler/pass.ts";
 import { type BuildRequest, toGraphs, toPlan } from "../compiler/pipeline.ts";
 import { backends } from "../compiler/targets.ts";
 import { partition } from "../compiler/transform/partition.ts";
+import type { Sharing } from "../compiler/transform/routings.ts";
 import type { DType } from "../compiler/types/dtype.ts";
 import { count, dims, dtypeOf, type } from "../compiler/types/type.ts";
 import { filled, samples, storesOf } from "./graphs.ts";
@@ -58,17 +59,20 @@ test("every op, its arguments cut along any axis", () => {
     const stores = storesOf(node.results);
     const wanted = interpret(node.results, stores, { exact: true });
     const graph: Graph = { name, results: node.results.map((value, i) => ({ role: "output", name: `${i}`, value })) };
-    for (const workers of [2, 3, 5, 7, 23])
+    for (const [workers, ...groups] of [[2], [3], [5], [7], [23], [4, 2], [4, 4, 2], [6, 2, 3]] as const)
       for (const axis of [0, 1, 2, 3]) {
+        // into as many parts as there are workers, or as each group has
+        const parts = groups.length > 0 ? groups : [workers];
         const places = (store: string): Placement => {
           const n = stores.get(store)?.shape[axis] ?? 0;
-          return n > 0 && n % workers === 0 ? cutAt(axis) : whole;
+          const among = parts[[...stores.keys()].indexOf(store) % parts.length] ?? 1;
+          return n > 0 && n % among === 0 ? cutAt(axis, even(among)) : whole;
         };
         if (![...stores.keys()].some((s) => isCut(places(s)))) continue;
         cut++;
         const each = together(partition(g, graph, { workers }, places), stores, places, workers);
         for (const own of each)
-          wanted.forEach((x, i) => requireEqual(`${name} by ${workers}, axis ${axis}`, own[i], x));
+          wanted.forEach((x, i) => requireEqual(`${name} by ${workers} (${parts.join()}), axis ${axis}`, own[i], x));
       }
   }
   assert.ok(cut > 300, `${cut} samples were cut`);
@@ -90,13 +94,11 @@ test("a table of each expert that rows look into: their own part of it, any othe
   const held = new Map([...storesOf(values), ["index", squared(filled("index", "i32", [8]))]]);
   const graph: Graph = { name: "tables", results: values.map((value, i) => ({ role: "output", name: `${i}`, value })) };
   const wanted = interpret(values, held, { exact: true });
-  for (const own of together(
-    partition(g, graph, { workers: 4 }, () => cutAt(0)),
-    held,
-    () => cutAt(0),
-    4,
-  ))
-    wanted.forEach((want, i) => requireEqual(`index ${i}`, own[i], want));
+  for (const owners of [4, 2]) {
+    const places = (store: string): Placement => cutAt(0, even(store === "w" || store === "tables" ? owners : 4));
+    for (const own of together(partition(g, graph, { workers: 4 }, places), held, places, 4))
+      wanted.forEach((want, i) => requireEqual(`index ${i}, ${owners} owners`, own[i], want));
+  }
 });
 
 test("what all have is made in parts where it is added to parts; parts one after the other", () => {
@@ -115,7 +117,7 @@ test("what all have is made in parts where it is added to parts; parts one after
   const wanted = interpret(values, held, { exact: true });
   const graph: Graph = { name: "parts", results: values.map((value, i) => ({ role: "output", name: `${i}`, value })) };
   for (const axis of [0, 1]) {
-    const places = (store: string): Placement => (store === "x" ? cutAt(axis) : whole);
+    const places = (store: string): Placement => (store === "x" ? cutAt(axis, even(2)) : whole);
     for (const own of together(partition(g, graph, { workers: 2 }, places), held, places, 2))
       wanted.forEach((want, i) => requireEqual(`number ${i}, axis ${axis}`, own[i], want));
   }
@@ -142,7 +144,7 @@ test("a product in parts moves the smaller of what is cut otherwise; rows go to 
   ] as const) {
     const x = b.param(builder, `x${rows}`, type("f32", [2, rows, 3]));
     const w = b.param(builder, `w${rows}`, type("f32", [2, 3, columns]));
-    const moved = movedBy(b.dot(builder, x, w), (store) => cutAt(store.startsWith("x") ? 1 : 0));
+    const moved = movedBy(b.dot(builder, x, w), (store) => cutAt(store.startsWith("x") ? 1 : 0, even(2)));
     const whole = 2 * rows * columns; // the result
     assert.equal(moved, { all_gather: whole + 2 * 3 * Math.min(rows, columns) });
   }
@@ -154,7 +156,7 @@ test("a product in parts moves the smaller of what is cut otherwise; rows go to 
     const x = b.dispatch(builder, b.param(builder, "x", type("f32", [choices, 3])), by);
     const vectors = b.param(builder, "vectors", type("f32", [experts, 3]));
     const moved = movedBy(b.combine(builder, b.mul(builder, x, b.take(builder, vectors, by.expert)), by), () =>
-      cutAt(0),
+      cutAt(0, even(2)),
     );
     const result = choices * 3;
     if (experts > choices)
@@ -163,20 +165,19 @@ test("a product in parts moves the smaller of what is cut otherwise; rows go to 
   }
 });
 
-interface Asked {
+interface Asked extends Sharing {
   readonly program: Loaded;
-  readonly request: Omit<BuildRequest, "precision" | "workers" | "room">;
-  readonly workers: number;
-  readonly room?: number | undefined;
+  readonly request: Omit<BuildRequest, "precision" | keyof Sharing>;
 }
 /** Each graph of each worker against that of one alone. */
-function compare({ program, request, workers, room }: Asked): void {
-  const [alone, each] = [1, workers].map((n) =>
-    toGraphs(program, { ...request, precision: "f32", workers: n, room }, silent()),
+function compare({ program, request, ...sharing }: Asked): void {
+  const { workers } = sharing;
+  const [alone, each] = [{ workers: 1 }, sharing].map((by) =>
+    toGraphs(program, { ...request, precision: "f32", ...by }, silent()),
   );
   if (!alone || !each) throw new Error("two programs");
   const held = numbersOf(alone.stores);
-  const places = placesOf(alone.stores, workers);
+  const places = placesOf(alone.stores, sharing);
   for (const [g, graph] of alone.graphs.entries()) {
     const wanted = interpret(valuesOf(graph), held, { exact: true });
     const found = together(each.graphs[g] as Graph, held, places, workers);
@@ -267,20 +268,27 @@ test("what CUDA moves is read under its reshapes, without gaps; of stores with l
   assert.equal(steps, ["dot", "dot", "concat", "all_to_all", "sum", "sum", "sum", "detach", "all_gather", ...adds]);
 });
 
+const shown = ({ workers, expertParallel }: Sharing): string =>
+  `${workers}${expertParallel === undefined ? "" : `, experts over ${expertParallel}`}`;
 const example = loadFile(new URL("../examples/gpt-moe.moe", import.meta.url).pathname);
 const sizes = { L: 1, D: 12, H: 8, Heads: 2, E: 6, V: 30, Context: 16 };
-for (const { workers, B, accumulate, room } of [
+for (const { B, accumulate, ...sharing } of [
   { workers: 2, B: 6, accumulate: 1 },
   { workers: 3, B: 6, accumulate: 1 },
   { workers: 6, B: 6, accumulate: 1, room: 2.5 },
   { workers: 2, B: 2, accumulate: 2 },
-  { workers: 4, B: 4, accumulate: 1 }, // experts stay whole
+  { workers: 4, B: 4, accumulate: 1 }, // experts in two groups of two workers
+  { workers: 4, B: 4, accumulate: 2, room: 1.9 },
+  { workers: 6, B: 6, accumulate: 1, expertParallel: 2 },
+  { workers: 6, B: 6, accumulate: 1, expertParallel: 3, room: 2.5 },
+  { workers: 5, B: 5, accumulate: 1 }, // experts stay whole
+  { workers: 2, B: 2, accumulate: 1, expertParallel: 1 },
   { workers: 3, B: 2, accumulate: 1 }, // the batch stays whole
 ])
-  test(`a step of the demo by ${workers}, ${B} rows, ${accumulate} times`, () => {
+  test(`a step of the demo by ${shown(sharing)}, ${B} rows, ${accumulate} times`, () => {
     const of = { sizes: { B, T: 5 }, method: "train" };
     const entries = ["train", "evaluate"].map((name) => ({ ...of, name }));
-    compare({ program: example, request: { sizes, entries, accumulate }, workers, room });
+    compare({ program: example, request: { sizes, entries, accumulate }, ...sharing });
   });
 
 const bodies = loadFile(new URL("programs/bodies.moe", import.meta.url).pathname);
@@ -308,8 +316,10 @@ const routed: Readonly<Record<string, readonly [sizes: Readonly<Record<string, n
   StackedMixtures: [{ C: 3 }, 3],
 };
 for (const [declaration, [sizes, workers]] of Object.entries(routed))
-  test(`experts of ${declaration} by ${workers}, with gradients`, () => {
-    const entries = [{ method: "routed", name: "routed", sizes: {}, gradients: true }];
-    compare({ program: bodies, request: { declaration, sizes, entries }, workers, room: workers > 2 ? 2 : undefined });
-  });
+  for (const expertParallel of workers % 2 === 0 ? [workers, 2] : [workers])
+    test(`experts of ${declaration} by ${shown({ workers, expertParallel })}, with gradients`, () => {
+      const entries = [{ method: "routed", name: "routed", sizes: {}, gradients: true }];
+      const room = expertParallel > 2 ? 2 : undefined;
+      compare({ program: bodies, request: { declaration, sizes, entries }, workers, expertParallel, room });
+    });
 test.run();

@@ -4,23 +4,26 @@ import { type Graph, hidden, type NdArray, type Placement, type Store } from "..
 import { valuesOf } from "../compiler/graph/walk.ts";
 import { isCut, whole } from "../compiler/ops/across.ts";
 import { placeOf } from "../compiler/transform/partition.ts";
+import type { Sharing } from "../compiler/transform/routings.ts";
 import { product } from "../compiler/types/numbers.ts";
 
 type Places = (store: string) => Placement;
 
 /** Where the stores of one alone are among workers. */
-export function placesOf(stores: readonly Store[], workers: number): Places {
-  const known = new Map(stores.map((s) => [s.name, placeOf(s, workers)]));
+export function placesOf(stores: readonly Store[], sharing: Sharing): Places {
+  const known = new Map(stores.map((s) => [s.name, placeOf(s, sharing)]));
   return (store) => known.get(store) ?? whole;
 }
+const partsOf = (place: Placement): number => (isCut(place) && place.cut.kind === "even" ? place.cut.among : 1);
 /** Worker `w`'s part of an array. */
-export function partOf(x: NdArray, place: Placement, w: number, workers: number): NdArray {
+export function partOf(x: NdArray, place: Placement, w: number): NdArray {
+  const among = partsOf(place);
   if (!isCut(place)) return x;
-  const [n, after] = [(x.shape[place.axis] ?? 0) / workers, product(x.shape.slice(place.axis + 1))];
+  const [n, after] = [(x.shape[place.axis] ?? 0) / among, product(x.shape.slice(place.axis + 1))];
   const shape = x.shape.with(place.axis, n);
   const data = Array.from({ length: product(shape) }, (_, i) => {
     const [outer, inner] = [Math.floor(i / (n * after)), i % (n * after)];
-    return x.data[outer * n * workers * after + w * n * after + inner] ?? Number.NaN;
+    return x.data[outer * n * among * after + (w % among) * n * after + inner] ?? Number.NaN;
   });
   return { ...x, shape, data: Float64Array.from(data) };
 }
@@ -32,12 +35,12 @@ export function together(
   workers: number,
 ): NdArray[][] {
   const stores = Array.from({ length: workers }, (_, w) => {
-    const own = [...held].map(([name, x]): [string, NdArray] => [name, partOf(x, places(name), w, workers)]);
+    const own = [...held].map(([name, x]): [string, NdArray] => [name, partOf(x, places(name), w)]);
     return new Map([...own, [hidden.rank, { dtype: "i32" as const, shape: [], data: Float64Array.of(w) }]]);
   });
   return interpretTogether(valuesOf(graph), stores, { exact: true });
 }
-/** A result of worker `w`; of a store that they share the parts of all. */
+/** A result of worker `w`; of a store that they share the parts of all in its run of workers. */
 export function wholeOf(
   each: readonly NdArray[],
   { role, name }: Graph["results"][number],
@@ -48,6 +51,8 @@ export function wholeOf(
   const place = role === "store" ? places(name) : whole;
   if (!isCut(place)) return own;
   if (place.axis !== 0) throw new Error("stores are cut along their first axis");
-  const data = Float64Array.from(each.flatMap((x) => [...x.data]));
-  return { ...own, shape: own.shape.with(0, (own.shape[0] ?? 0) * each.length), data };
+  const parts = partsOf(place);
+  const run = each.slice(w - (w % parts)).slice(0, parts);
+  const data = Float64Array.from(run.flatMap((x) => [...x.data]));
+  return { ...own, shape: own.shape.with(0, (own.shape[0] ?? 0) * parts), data };
 }

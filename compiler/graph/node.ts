@@ -57,26 +57,37 @@ export interface Outer {
 }
 
 /**
- * How an axis is cut among workers. even: each has a run of the same length, in their order. rows: the sorted rows of a routing, each worker those of
+ * Workers of all, who are `groups` groups (1 if not given) of so many: each group `workers` ranks, `apart` (1 if not given) one after the other, the
+ * first group from 0 on.
+ */
+export interface Group {
+  readonly workers: number;
+  readonly groups?: number;
+  readonly apart?: number;
+}
+/**
+ * How an axis is cut among workers. even: into `among` runs of the same length, of which worker r has run r % among. rows: the sorted rows of a routing, each worker those of
  * its own choices, or (`owned`) those that any worker has of its own groups; past the last are rows of nothing.
  */
-export type Cut = { readonly kind: "even" } | { readonly kind: "rows"; readonly by: Node; readonly owned: boolean };
+export type Cut =
+  | { readonly kind: "even"; readonly among: number }
+  | { readonly kind: "rows"; readonly by: Node; readonly owned: boolean };
 /**
- * What a value is among workers, of whom each has a part. whole: all have all of it. cut: along an axis; `clean`: rows of nothing are zero. partial: theirs together, by
- * `fn`, are it. routing: a result of the route node `by` on a worker's own choices; its offsets, where `owned`, are of the groups that it owns.
+ * What a value is among workers, of whom each has a part. whole: all have all of it. cut: along an axis; `clean`: rows of nothing are zero. partial: those of
+ * a group together, by `fn`, are `of`. routing: a result of the route node `by` on a worker's own choices; its offsets, where `owned`, are of the groups that it owns.
  */
 export type Placement =
   | { readonly kind: "whole" }
   | { readonly kind: "cut"; readonly axis: number; readonly cut: Cut; readonly clean?: boolean }
-  | { readonly kind: "partial"; readonly fn: "sum" | "max" | "min" }
+  | { readonly kind: "partial"; readonly fn: "sum" | "max" | "min"; readonly among: Group; readonly of: Placement }
   | { readonly kind: "routing"; readonly by: Node; readonly owned: boolean };
 /** What records ask about the workers. */
 export interface Workers {
   readonly count: number;
   /** Whether a routing is one of each worker's own choices. */
   isLocal(route: Node): boolean;
-  /** Whether its rows go to the workers that own their groups. */
-  isExchanged(route: Node): boolean;
+  /** To how many of each group of workers its rows go, who own parts of its groups; null: they stay. */
+  owners(route: Node): number | null;
   /** How long an axis of `n` is that is cut so. */
   length(n: number, cut: Cut): number;
 }
@@ -165,7 +176,7 @@ export interface Store {
   readonly stack: number;
   /** Part of the model or of a training checkpoint; false: a cache of one entry, or an input. */
   readonly saved: boolean;
-  /** How many workers have an equal part of it each, along its first axis, in their order; `type` is then that of a part. Absent: each has all of it. */
+  /** Into how many equal parts along its first axis it is cut: worker r has part r % split, and `type` is that of a part. Absent: each has all of it. */
   readonly split?: number;
   readonly where: Span | null;
 }

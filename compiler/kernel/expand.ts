@@ -150,17 +150,18 @@ function divisor(n: number): number {
 /** Bytes of all workers together that each of them adds up for itself, as on the host. */
 const few = 1 << 14;
 /** What workers have of `x`, added up in their order: of few bytes each gets all, of more each adds up its part and hands that out. */
-function addedUp(g: GraphBuilder, x: Value, { fn, workers }: OpAttrs["all_reduce"]): Value {
+function addedUp(g: GraphBuilder, x: Value, { fn, ...group }: OpAttrs["all_reduce"]): Value {
+  const { workers } = group;
   const [{ op, args, attrs }, shape, n] = [x.node, dims(x.type), count(x.type)];
   // what lies otherwise is added up as it lies
   if (op.name === "transpose")
-    return b.make1(g, "transpose", [addedUp(g, item(args, 0), { fn, workers })], attrs as OpAttrs["transpose"]);
+    return b.make1(g, "transpose", [addedUp(g, item(args, 0), { fn, ...group })], attrs as OpAttrs["transpose"]);
   const isFew = n * workers * bytesOf[dtypeOf(x.type)] <= few;
   const each = isFew ? n : Math.ceil(n / workers);
-  const gathered = (v: Value): Value => b.make1(g, "all_gather", [v], { workers });
+  const gathered = (v: Value): Value => b.make1(g, "all_gather", [v], group);
   if (isFew) return b.reshape(g, reduced(g, fn, gathered(b.reshape(g, x, [1, n])), [0]), shape);
   const rows = b.reshape(g, padded(g, b.reshape(g, x, [n]), workers * each), [workers, each]);
-  const own = reduced(g, fn, b.make1(g, "all_to_all", [rows], { workers }), [0]);
+  const own = reduced(g, fn, b.make1(g, "all_to_all", [rows], group), [0]);
   return b.reshape(g, b.slice(g, gathered(own), 0, 0, n), shape);
 }
 /** Prepared stores, of bf16, may have longer rows: what workers move is then a copy. */

@@ -31,9 +31,8 @@ function togetherOf({ op, args, attrs }: Node): Together {
   switch (op.name) {
     case "all_gather":
     case "all_to_all":
-      return { name: op.name, dtype, ...(attrs as OpAttrs["all_to_all"]) };
     case "all_reduce":
-      return { name: op.name, dtype, fn: (attrs as OpAttrs["all_reduce"]).fn };
+      return { name: op.name, dtype, ...(attrs as OpAttrs["all_to_all" | "all_reduce"]) };
     case "exchange":
       return { name: op.name, dtype, ...(attrs as OpAttrs["exchange"]), rows: item(dims(x.type), 0) };
     default:

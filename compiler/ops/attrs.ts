@@ -1,4 +1,5 @@
 // Every op with its attributes: the contract between the checker, the passes and the kernels. Meanings are in the records.
+import type { Group } from "../graph/node.ts";
 import type { DType } from "../types/dtype.ts";
 import type { Size } from "../types/size.ts";
 import type { Type } from "../types/type.ts";
@@ -104,11 +105,11 @@ export interface OpAttrs {
   readonly top_k: { readonly k: Size };
   readonly cutoff: None;
   // together
-  readonly all_gather: { readonly workers: number };
-  readonly all_reduce: { readonly fn: "sum" | "max" | "min"; readonly workers: number };
-  readonly all_to_all: { readonly workers: number };
+  readonly all_gather: Group;
+  readonly all_reduce: Group & { readonly fn: "sum" | "max" | "min" };
+  readonly all_to_all: Group;
   /** `length`: rows of what it gives. */
-  readonly exchange: { readonly workers: number; readonly back: boolean; readonly length: number };
+  readonly exchange: Group & { readonly back: boolean; readonly length: number };
 }
 export type OpName = keyof OpAttrs;
 export const none: None = {};

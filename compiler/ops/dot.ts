@@ -1,5 +1,5 @@
 // The contraction of two tensors.
-import type { Across, Builder, Mapped, NdArray, Node, Placement, Routing, Value } from "../graph/node.ts";
+import type { Across, Builder, Mapped, NdArray, Node, Placement, Routing, Value, Workers } from "../graph/node.ts";
 import { product } from "../types/numbers.ts";
 import { equal, equalAll } from "../types/size.ts";
 import { count, dims, dtypeOf, showType, type Type, type } from "../types/type.ts";
@@ -74,17 +74,17 @@ interface Cuts {
   readonly result: Placement;
 }
 /** What both operands of a product must be where the `side` is cut so, and what it then is: along the batch, the rows, the columns, or the depth, which is a sum. */
-function productAcross({ axis, cut }: CutAt, side: 0 | 1, rank: number): Cuts {
+function productAcross({ axis, cut }: CutAt, side: 0 | 1, rank: number, workers: Workers): Cuts {
   const [rows, last] = [rank - 2, rank - 1];
   if (axis < rows) return { args: [cutAt(axis, cut), cutAt(axis, cut)], result: cutAt(axis, cut) };
   const isDepth = side === 0 ? axis === last : axis === rows;
-  if (isDepth) return { args: [summed(last, cut), summed(rows, cut)], result: partial("sum") };
+  if (isDepth) return { args: [summed(last, cut), summed(rows, cut)], result: partial("sum", cut, workers) };
   return { args: side === 0 ? [cutAt(axis, cut), whole] : [whole, cutAt(axis, cut)], result: cutAt(axis, cut) };
 }
 /** Of the ways that the operands' cuts offer, the one for which the fewest elements go from worker to worker. */
-function leastMoved(node: Node, args: readonly Placement[]): Across<typeof none> | null {
+function leastMoved(node: Node, args: readonly Placement[], workers: Workers): Across<typeof none> | null {
   const [rank, made] = [dims(one(node.args).type).length, count(one(node.results).type)];
-  const ways = args.flatMap((p, i) => (isCut(p) ? [productAcross(p, i % 2 === 0 ? 0 : 1, rank)] : []));
+  const ways = args.flatMap((p, i) => (isCut(p) ? [productAcross(p, i % 2 === 0 ? 0 : 1, rank, workers)] : []));
   const moved = ({ args: to, result }: Cuts): number =>
     node.args.reduce(
       (n, { type }, i) => n + (isThere(nth(args, i), nth(to, i % 2)) ? 0 : count(type)),

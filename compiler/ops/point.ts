@@ -7,7 +7,7 @@ import { dtypeOf, showType, type } from "../types/type.ts";
 import * as across from "./across.ts";
 import { type BinaryName, none, type UnaryName } from "./attrs.ts";
 import * as b from "./build.ts";
-import { at, define, free, made, need, needSame, one, perElement, sample, three, two } from "./common.ts";
+import { at, define, free, made, need, needSame, nth, one, perElement, sample, three, two } from "./common.ts";
 import { lift, placed, pointwise, spaceOf } from "./mapped.ts";
 import { binaries, unaries } from "./scalar.ts";
 
@@ -64,8 +64,8 @@ export const binary = define<"binary">({
   },
   mapped: pointwise("binary"),
   across: (node, args) =>
-    adds(node.attrs.fn) && args.every(isSum)
-      ? { args, results: [across.partial("sum")] }
+    adds(node.attrs.fn) && args.every((p) => isSum(p) && across.same(p, nth(args, 0)))
+      ? { args, results: args.slice(0, 1) }
       : across.pointwise(node, args),
   flops: (node) => binaries[node.attrs.fn].flops * made(node),
   samples: (g) => (Object.keys(binaries) as BinaryName[]).flatMap((fn) => binarySamples(g, fn).map((v) => v.node)),

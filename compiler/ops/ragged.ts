@@ -5,7 +5,7 @@ import type { Builder, Mapped, NdArray, Node, Placement, Value, Workers } from "
 import { product } from "../types/numbers.ts";
 import { equal, sub } from "../types/size.ts";
 import { count, dims, showType, type Type, type } from "../types/type.ts";
-import { cutAt, partial, whole } from "./across.ts";
+import { type CutAt, cutAt, even, groupsOf, partial, whole } from "./across.ts";
 import type { OpAttrs } from "./attrs.ts";
 import * as b from "./build.ts";
 import { at, define, made, need, needFloat, needSame, nth, one, sample, three, two } from "./common.ts";
@@ -73,7 +73,7 @@ export const ragged_dot = define<"ragged_dot">({
   across(node, args, workers) {
     const by = routedBy(node, 2, workers);
     if (!by) return null;
-    const pair = [by.rows, by.owned ? cutAt(0) : whole];
+    const pair = [by.rows, by.owners === null ? whole : cutAt(0, even(by.owners))];
     return { args: [...pair, by.routing, ...args.slice(3).map((_, i) => nth(pair, i % 2))], results: [by.rows] };
   },
   flops: (node) => 2 * made(node) * depthOf(node),
@@ -225,18 +225,20 @@ export const ragged_sum = define<"ragged_sum">({
     ),
 });
 interface RoutedBy {
-  readonly rows: Placement;
+  readonly rows: CutAt;
   readonly routing: Placement;
-  readonly owned: boolean;
+  /** Among how many the groups are cut, where all rows of a group of workers are at its owner. */
+  readonly owners: number | null;
 }
 /** What the rows are whose groups' offsets argument `i` is; null: they are all here, or the offsets are not those of a routing. */
 function routedBy({ args }: Node, i: number, workers: Workers): RoutedBy | null {
   const { node: by, index } = nth(args, i);
   if (by.op.name !== "route" || index !== 1 || !workers.isLocal(by)) return null;
-  const owned = workers.isExchanged(by);
-  return { rows: cutAt(0, { kind: "rows", by, owned }), routing: { kind: "routing", by, owned }, owned };
+  const owners = workers.owners(by);
+  const owned = owners !== null;
+  return { rows: cutAt(0, { kind: "rows", by, owned }), routing: { kind: "routing", by, owned }, owners };
 }
-/** A sum for each group: whole groups where these have all their rows. */
+/** A sum for each group: parts of groups where owners have their rows, to be added up by all owners of the same. */
 function summedAcross(
   node: Node,
   offsets: number,
@@ -246,8 +248,12 @@ function summedAcross(
   if (!by) return null;
   return {
     args: node.args.map((_, i) => (i === offsets ? by.routing : by.rows)),
-    results: [by.owned ? cutAt(0) : partial("sum")],
+    results: [by.owners === null ? partial("sum", by.rows.cut, workers) : ofCopies(by.owners, workers)],
   };
+}
+function ofCopies(owners: number, { count }: Workers): Placement {
+  const of = cutAt(0, even(owners));
+  return owners === count ? of : { kind: "partial", fn: "sum", among: groupsOf(count, count / owners, owners), of };
 }
 function afterwards(name: string): never {
   throw new TypeMismatch(`${name} is made by differentiation, which comes after routed calls are elaborated`);

@@ -63,12 +63,14 @@ export const reduce = define<"reduce">({
     const share = b.div(g, dy, b.cast(g, b.sum(g, best, axes), dtypeOf(dy.type)));
     return [b.where(g, best, wide(share), 0)];
   },
-  across({ attrs: { fn, axes } }, [p]) {
+  across({ attrs: { fn, axes } }, [p], workers) {
     if (!p || !isCut(p)) return null;
     const { axis, cut } = p;
     if (!axes.includes(axis)) return { args: [p], results: [cutAt(axis - axes.filter((a) => a < axis).length, cut)] };
     // of rows of nothing only a sum can be known
-    return fn === "sum" || cut.kind === "even" ? { args: [summed(axis, cut)], results: [partial(fn)] } : null;
+    return fn === "sum" || cut.kind === "even"
+      ? { args: [summed(axis, cut)], results: [partial(fn, cut, workers)] }
+      : null;
   },
   mapped: leading("reduce", ({ fn, axes }) => ({ fn, axes: later(axes) })),
   flops: ({ args }) => count(one(args).type),

@@ -3,7 +3,7 @@ import type { Builder, Mapped, NdArray, Placement, Routing, Value, Workers } fro
 import { product } from "../types/numbers.ts";
 import { add, equal, type Size, show } from "../types/size.ts";
 import { dims, showType, type Type, type } from "../types/type.ts";
-import { cutAt, isCut } from "./across.ts";
+import { cutAt, even, isCut } from "./across.ts";
 import { none, type OpName } from "./attrs.ts";
 import * as b from "./build.ts";
 import {
@@ -53,9 +53,12 @@ export const route = define<"route">({
     return [order, offsets, inverse, expert];
   },
   vjp: () => [null],
-  across: (node, [p]) =>
+  across: (node, [p], workers) =>
     p && isCut(p) && p.cut.kind === "even"
-      ? { args: [p], results: node.results.map(() => ({ kind: "routing", by: node, owned: false })) }
+      ? {
+          args: [cutAt(0, even(workers.count))],
+          results: node.results.map(() => ({ kind: "routing", by: node, owned: false })),
+        }
       : null,
   mapped: (args, { groups }, g) => nestedRoute(g, one(args), number(groups)),
   flops: perElement(4),
@@ -151,7 +154,7 @@ function carriedAcross(
   const [, { node: by, index }, inverse] = three(args);
   const fits = by.op.name === "route" && index === 0 && inverse.node === by && inverse.index === 2;
   if (!fits || !workers.isLocal(by)) return null;
-  const [from, to] = moves(cutAt(0), cutAt(0, { kind: "rows", by, owned: false }));
+  const [from, to] = moves(cutAt(0, even(workers.count)), cutAt(0, { kind: "rows", by, owned: false }));
   const routing: Placement = { kind: "routing", by, owned: false };
   return { args: [from, routing, routing], results: [to] };
 }

@@ -1,7 +1,7 @@
 // What workers do together: each runs the same graph on its part of a batch, and of the experts. Made by transform/partition.ts.
 import { Bug } from "../diagnostic.ts";
 import { TypeMismatch } from "../graph/builder.ts";
-import type { NdArray } from "../graph/node.ts";
+import type { Group, NdArray, Op } from "../graph/node.ts";
 import { fromTo, product } from "../types/numbers.ts";
 import { mul } from "../types/size.ts";
 import { count, showType, type } from "../types/type.ts";
@@ -14,10 +14,34 @@ const alone = (): never => {
 function afterwards(): never {
   throw new TypeMismatch("what workers do together is put in after routed calls are elaborated");
 }
+type Together<A> = NonNullable<Op<A>["together"]>;
+/** Of workers in groups, by what those of one group do. */
+const inGroups =
+  <A extends Group>(of: Together<A>): Together<A> =>
+  (args, attrs, types) => {
+    const made: (readonly Float64Array[])[] = [];
+    for (const group of groups(args.length, attrs)) {
+      const own = of(
+        group.map((w) => nth(args, w)),
+        attrs,
+        types,
+      );
+      group.forEach((w, i) => (made[w] = nth(own, i)));
+    }
+    return made;
+  };
+/** The ranks of each group, of so many workers. */
+function groups(count: number, { workers, apart = 1 }: Group): number[][] {
+  const all = fromTo(0, count);
+  const firsts = all.filter((w) => Math.floor(w / apart) % workers === 0);
+  return firsts.map((first) => Array.from({ length: workers }, (_, i) => first + i * apart));
+}
+const showGroup = ({ workers, groups, apart }: Group): string =>
+  `workers=${workers}${groups === undefined ? "" : ` groups=${groups}`}${apart === undefined ? "" : ` apart=${apart}`}`;
 
 export const all_gather = define<"all_gather">({
   name: "all_gather",
-  doc: "(x [N, ...R]) -> [workers * N, ...R]: the rows of worker 0, then those of worker 1, ...",
+  doc: "(x [N, ...R]) -> [workers * N, ...R]: the rows of the first worker of a group, then those of the next, ...",
   lower: "together",
   infer(args, { workers }) {
     const x = one(args);
@@ -25,20 +49,20 @@ export const all_gather = define<"all_gather">({
     return [type(x.dtype, [mul(workers, nth(x.shape, 0)), ...x.shape.slice(1)])];
   },
   eval: alone,
-  together(args) {
+  together: inGroups((args) => {
     const all = Float64Array.from(args.flatMap((own) => [...one(own).data]));
     return args.map(() => [all]);
-  },
+  }),
   vjp: () => [null],
   mapped: afterwards,
   flops: free,
   samples: () => [],
-  show: ({ workers }) => `workers=${workers}`,
+  show: showGroup,
 });
 
 export const all_reduce = define<"all_reduce">({
   name: "all_reduce",
-  doc: "(x) -> x: element by element the sum (in f32 or wider), max or min over all workers, in their order",
+  doc: "(x) -> x: element by element the sum (in f32 or wider), max or min over all workers of a group, in their order",
   lower: "together",
   infer(args, { fn }) {
     const x = one(args);
@@ -46,23 +70,23 @@ export const all_reduce = define<"all_reduce">({
     return [x];
   },
   eval: alone,
-  together(args, { fn }) {
+  together: inGroups((args, { fn }) => {
     const { step } = foldOf(fn);
     const [first = new Float64Array(), ...rest] = args.map((own) => one(own).data);
     const all = first.map((x, i) => rest.reduce((sum, other) => step(sum, other[i] ?? Number.NaN), x));
     return args.map(() => [all]);
-  },
+  }),
   vjp: () => [null],
   mapped: afterwards,
   flops: made,
   samples: () => [],
   word: ({ fn }) => `all_reduce_${fn}`,
-  show: ({ workers }) => `workers=${workers}`,
+  show: showGroup,
 });
 
 export const all_to_all = define<"all_to_all">({
   name: "all_to_all",
-  doc: "(x [workers, ...R]) -> [workers, ...R]: row r of worker w becomes row w of worker r",
+  doc: "(x [workers, ...R]) -> [workers, ...R]: row r of worker w of a group becomes row w of its worker r",
   lower: "together",
   infer(args, { workers }) {
     const x = one(args);
@@ -70,26 +94,26 @@ export const all_to_all = define<"all_to_all">({
     return [x];
   },
   eval: alone,
-  together(args, { workers }) {
+  together: inGroups((args, { workers }) => {
     const row = (w: number, r: number): Float64Array => {
       const { data } = one(nth(args, w));
       const size = data.length / workers;
       return data.subarray(r * size, (r + 1) * size);
     };
     return args.map((_, r) => [Float64Array.from(args.flatMap((__, w) => [...row(w, r)]))]);
-  },
+  }),
   vjp: () => [null],
   mapped: afterwards,
   flops: free,
   samples: () => [],
-  show: ({ workers }) => `workers=${workers}`,
+  show: showGroup,
 });
 
 export const exchange = define<"exchange">({
   name: "exchange",
   doc:
-    "(rows [C, ...R] in E groups, offsets i32[workers, E + 1] of all workers) -> [length, ...R]: the rows of the E / workers groups that " +
-    "worker r owns, from r * E / workers on, by group and then by worker; past the last nothing. `back`: from there to where they were",
+    "(rows [C, ...R] of E experts, offsets i32[W, E + 1] of all W workers) -> [length, ...R]: the rows, of its group's workers, of the E / workers " +
+    "experts that worker r of a group owns, from r * E / workers on, by expert and then by worker; past the last nothing. `back`: from there to where they were",
   lower: "together",
   infer(args, { length }) {
     const [x, offsets] = two(args);
@@ -98,38 +122,41 @@ export const exchange = define<"exchange">({
     return [type(x.dtype, [length, ...x.shape.slice(1)])];
   },
   eval: alone,
-  together(args, { back, length }, types) {
+  together(args, attrs, types) {
+    const { back, length } = attrs;
     const [rows, offsets] = two(one(args));
     const room = back ? nth(rows.shape, 0) : length;
     const size = product(rows.shape.slice(1));
     // what nothing is sent to, nobody may read
     const out = args.map(() => new Float64Array(count(one(types))).fill(Number.NaN));
-    for (const { worker, row, owner, place } of moves(offsets)) {
-      if (place >= room) throw new TypeMismatch(`worker ${owner} has room for ${room} rows, and gets more`);
-      const [from, source, to, target] = back ? [owner, place, worker, row] : [worker, row, owner, place];
-      const { data } = one(nth(args, from));
-      nth(out, to).set(data.subarray(source * size, (source + 1) * size), target * size);
-    }
+    for (const group of groups(args.length, attrs))
+      for (const { worker, row, owner, place } of moves(offsets, group)) {
+        if (place >= room) throw new TypeMismatch(`worker ${owner} has room for ${room} rows, and gets more`);
+        const [from, source, to, target] = back ? [owner, place, worker, row] : [worker, row, owner, place];
+        const { data } = one(nth(args, from));
+        nth(out, to).set(data.subarray(source * size, (source + 1) * size), target * size);
+      }
     return out.map((own) => [own]);
   },
   vjp: () => [null, null],
   mapped: afterwards,
   flops: free,
   samples: () => [],
-  show: ({ workers, back }) => `workers=${workers}${back ? " back" : ""}`,
+  show: ({ back, ...group }) => `${showGroup(group)}${back ? " back" : ""}`,
 });
-/** Which row of which worker stands in which place of which owner. */
+/** Which row of which worker of a group stands in which place of which owner. */
 function* moves(
   offsets: NdArray,
+  workers: readonly number[],
 ): Generator<{ readonly worker: number; readonly row: number; readonly owner: number; readonly place: number }> {
-  const [workers = 1, ends = 1] = offsets.shape;
-  const own = (ends - 1) / workers;
-  const start = (worker: number, group: number): number => at(offsets, worker * ends + group);
-  for (const owner of fromTo(0, workers)) {
+  const ends = nth(offsets.shape, 1);
+  const own = (ends - 1) / workers.length;
+  const start = (worker: number, expert: number): number => at(offsets, worker * ends + expert);
+  for (const [i, owner] of workers.entries()) {
     let place = 0;
-    for (const group of fromTo(owner * own, (owner + 1) * own))
-      for (const worker of fromTo(0, workers))
-        for (const row of fromTo(start(worker, group), start(worker, group + 1)))
+    for (const expert of fromTo(i * own, (i + 1) * own))
+      for (const worker of workers)
+        for (const row of fromTo(start(worker, expert), start(worker, expert + 1)))
           yield { worker, row, owner, place: place++ };
   }
 }

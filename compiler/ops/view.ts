@@ -26,7 +26,7 @@ export const reshape = define<"reshape">({
   across({ args, attrs }, [p], workers) {
     if (!p || !isCut(p)) return null;
     const shape = numbers(attrs.shape);
-    const axis = reshaped(dims(one(args).type), shape, p, workers.count);
+    const axis = reshaped(dims(one(args).type), shape, p);
     if (axis === null) return null;
     const to = cutAt(axis, p.cut);
     return { args: [p], results: [to], attrs: { shape: localShape(shape, to, workers) } };

@@ -1,5 +1,5 @@
 // What runs: a flat, printable list of launches over one arena, with every byte known before anything runs.
-import type { Result, Store } from "../graph/node.ts";
+import type { Group, Result, Store } from "../graph/node.ts";
 import type { DType } from "../types/dtype.ts";
 
 /** Where element [.., r, c] lies. rows: r * pitch + c, in elements. panels: blocks of `width` columns, each one [rows][width]. */
@@ -76,10 +76,9 @@ interface Launch extends Work {
  * What all workers do together, as the op of that name (ops/together.ts) says it with these attributes. `dtype`: of what is moved. `rows`: of the
  * operand of an exchange; `length`: of its result.
  */
-export interface Together {
+export interface Together extends Partial<Group> {
   readonly name: "all_gather" | "all_reduce" | "all_to_all" | "exchange";
   readonly dtype: DType;
-  readonly workers?: number;
   readonly fn?: "sum" | "max" | "min";
   readonly back?: boolean;
   readonly rows?: number;

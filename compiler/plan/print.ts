@@ -46,12 +46,17 @@ function showStep(plan: Plan, step: Step): string {
   const args = buffersOf(step)
     .map((a) => nameOf(plan, a))
     .join(", ");
-  if (step.kind === "collective") return `${showTogether(step.collective.together)}(${args}), all workers`;
+  if (step.kind === "collective")
+    return `${showTogether(step.collective.together)}(${args}), ${showGroups(step.collective.together)}`;
   const { kernel, tasks } = step.launch;
   return `${plan.kernels[kernel]?.name ?? "?"}(${args}), ${tasks} tasks`;
 }
 export const showTogether = ({ name, fn, back }: Together): string =>
   `${name}${fn ? `_${fn}` : ""}${back ? "_back" : ""}`;
+const showGroups = ({ workers = 0, groups, apart }: Together): string =>
+  groups === undefined
+    ? "all workers"
+    : `${groups} groups of ${workers}${apart === undefined ? "" : `, ${apart} apart`}`;
 const nameOf = (plan: Plan, buffer: number): string => plan.buffers[buffer]?.name ?? "?";
 const showLayout = (layout: Layout): string =>
   layout.kind === "rows" ? `rows of ${layout.pitch}` : `panels of ${layout.width}`;

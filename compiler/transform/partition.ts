@@ -14,32 +14,36 @@ import {
   type Workers,
 } from "../graph/node.ts";
 import { nodesOf, storeOf, withValues } from "../graph/walk.ts";
-import { cutAt, even, isCut, localShape, whole } from "../ops/across.ts";
+import { cutAt, even, groupsOf, isCut, keyOf, localShape, same, whole } from "../ops/across.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import * as b from "../ops/build.ts";
 import { nth } from "../ops/common.ts";
 import { dims, dtypeOf, type } from "../types/type.ts";
-import { keyOf, Parts, ranked, same } from "./parts.ts";
-import { Routings, seenAs } from "./routings.ts";
+import { Parts, ranked } from "./parts.ts";
+import { Routings, type Sharing, seenAs } from "./routings.ts";
 
-/** Where a store is: a batch, or a stack of experts with what belongs to them, is cut along its first axis if all can have as much of it. */
-export function placeOf({ name, role, stack, type }: Store, workers: number): Placement {
+/** Into how many parts a store is cut along its first axis: a batch into as many as there are workers; a stack of experts with what belongs to them as can be. */
+function partsOf({ name, role, stack, type }: Store, { workers, expertParallel = workers }: Sharing): number {
   const [first = 0] = dims(type);
-  const isShared = role === "input" ? !isHidden(name) : stack > 0;
-  return isShared && first > 0 && first % workers === 0 ? cutAt(0) : whole;
+  if (first === 0) return 1;
+  if (role === "input") return !isHidden(name) && first % workers === 0 ? workers : 1;
+  return stack > 0 ? commonDivisor(first, expertParallel) : 1;
+}
+/** Where a store is. */
+export function placeOf(store: Store, sharing: Sharing): Placement {
+  const parts = partsOf(store, sharing);
+  return parts > 1 ? cutAt(0, even(parts)) : whole;
 }
 /** The store as one worker has it. */
-export function partOf(store: Store, workers: number): Store {
-  if (!isCut(placeOf(store, workers))) return store;
+export function partOf(store: Store, sharing: Sharing): Store {
+  const place = placeOf(store, sharing);
+  if (!isCut(place) || place.cut.kind !== "even") return store;
+  const { among } = place.cut;
   const [first = 0, ...rest] = dims(store.type);
-  return { ...store, split: workers, type: type(dtypeOf(store.type), [first / workers, ...rest]) };
+  return { ...store, split: among, type: type(dtypeOf(store.type), [first / among, ...rest]) };
 }
+const commonDivisor = (a: number, b: number): number => (b === 0 ? a : commonDivisor(b, a % b));
 
-/** How many, and how many rows the experts of one have room for, in equal shares of all; if not given, for all there are. */
-export interface Sharing {
-  readonly workers: number;
-  readonly room?: number | undefined;
-}
 /** `places`: where each store is. */
 export function partition(g: Builder, graph: Graph, sharing: Sharing, places: (store: string) => Placement): Graph {
   const partition = new Partition(g, graph, sharing, places);
@@ -62,25 +66,26 @@ class Partition implements Workers {
   private readonly parts: Parts;
   private readonly known = new Map<Value, Known>();
   private readonly made = new Map<Value, Map<string, Value>>();
-  private readonly exchanged: ReadonlySet<Node>;
+  private readonly exchanged: ReadonlyMap<Node, number>;
 
-  constructor(g: Builder, graph: Graph, { workers, room }: Sharing, places: (store: string) => Placement) {
-    [this.g, this.count, this.places] = [g, workers, places];
-    this.routings = new Routings(g, workers, room);
-    this.parts = new Parts(g, workers, this.routings);
+  constructor(g: Builder, graph: Graph, sharing: Sharing, places: (store: string) => Placement) {
+    [this.g, this.count, this.places] = [g, sharing.workers, places];
     const nodes = nodesOf(graph);
-    this.exchanged = new Set(nodes.flatMap((node) => this.ofExperts(node) ?? []));
+    this.exchanged = new Map(nodes.flatMap((node) => this.ofExperts(node)));
+    this.routings = new Routings(g, sharing, this.exchanged);
+    this.parts = new Parts(g, this.count, this.routings);
     for (const node of nodes) this.visit(node);
   }
 
   isLocal(route: Node): boolean {
     return this.routings.has(route);
   }
-  isExchanged(route: Node): boolean {
-    return this.exchanged.has(route);
+  owners(route: Node): number | null {
+    return this.exchanged.get(route) ?? null;
   }
   length(n: number, cut: Cut): number {
-    if (cut.kind === "even" || !cut.owned) return n / this.count;
+    if (cut.kind === "even") return n / cut.among;
+    if (!cut.owned) return n / this.count;
     return (n / this.routings.choices(cut.by)) * this.routings.room(cut.by);
   }
   /** The value so placed. */
@@ -111,16 +116,21 @@ class Partition implements Workers {
     if (!known) throw new Bug(`${v.node.op.name} has no place among workers`);
     return known;
   }
-  /** The routing of a product whose matrices are experts that workers share; of rows that each take a vector of their expert, where these are many. */
-  private ofExperts({ op, args }: Node): Node | null {
-    if (op.name !== "ragged_dot" && op.name !== "gather") return null;
+  /**
+   * The routing of a product whose matrices are experts that workers share, and among how many; of rows that each take a vector of their expert, where
+   * these are many.
+   */
+  private ofExperts({ op, args }: Node): (readonly [Node, number])[] {
+    if (op.name !== "ragged_dot" && op.name !== "gather") return [];
     const isProduct = op.name === "ragged_dot";
     const [experts, { node: by, index }] = isProduct ? [nth(args, 1), nth(args, 2)] : [nth(args, 0), nth(args, 1)];
-    if (by.op.name !== "route" || index !== (isProduct ? 1 : 3)) return null;
+    if (by.op.name !== "route" || index !== (isProduct ? 1 : 3)) return [];
     const groups = nth(dims(experts.type), 0);
     const isWorth = isProduct || groups * this.count >= nth(dims(nth(by.args, 0).type), 0);
     const store = storeUnder(experts);
-    return isWorth && groups % this.count === 0 && store !== null && isCut(this.places(store)) ? by : null;
+    const place = store === null ? whole : this.places(store);
+    const among = isCut(place) && place.cut.kind === "even" ? place.cut.among : 1;
+    return isWorth && among > 1 && groups % among === 0 ? [[by, among]] : [];
   }
   private visit(node: Node): void {
     this.g.where = node.where;
@@ -143,7 +153,7 @@ class Partition implements Workers {
   private fits({ type }: Value, place: Placement): boolean {
     if (place.kind !== "cut") return true;
     const n = nth(dims(type), place.axis);
-    return n > 0 && n % (place.cut.kind === "even" ? this.count : this.routings.choices(place.cut.by)) === 0;
+    return n > 0 && n % (place.cut.kind === "even" ? place.cut.among : this.routings.choices(place.cut.by)) === 0;
   }
   private set(node: Node, values: readonly Value[], places: readonly Placement[]): void {
     node.results.forEach((r, i) => this.known.set(r, { value: nth(values, i), place: nth(places, i) }));
@@ -155,9 +165,10 @@ class Partition implements Workers {
     const local = isCut(place) ? localShape(shape, place, this) : shape;
     this.set(node, [b.param(this.g, store, type(dtypeOf(own.type), local))], [place]);
   }
-  /** Where an op that knows nothing of routings finds a value. */
+  /** Where an op that knows nothing of routings finds a value, and where one that is added up among copies. */
   private seen(v: Value): Placement {
     const { place } = this.of(v);
+    if (place.kind === "partial" && isCut(place.of)) return place.of;
     return place.kind === "routing" ? seenAs(v, place.by) : place;
   }
   /** A result of a routing of each worker's own choices. */
@@ -176,12 +187,12 @@ class Partition implements Workers {
     const place = this.seen(table);
     const rows = this.seen(index);
     const n = nth(dims(table.type), axis);
-    if (batch !== 0 || !isCut(place) || place.axis !== axis || place.cut !== even) return null;
-    if (!isCut(rows) || rows.cut.kind !== "rows" || !this.exchanged.has(rows.cut.by)) return null;
+    if (batch !== 0 || !isCut(place) || place.axis !== axis || place.cut.kind !== "even") return null;
+    if (!isCut(rows) || rows.cut.kind !== "rows" || this.owners(rows.cut.by) !== place.cut.among) return null;
     if (!saysExpert(index, rows.cut.by, n)) return null;
     const to = cutAt(rows.axis, { ...rows.cut, owned: true });
     const own = this.as(index, to);
-    const first = ranked(this.g, n / this.count, dims(own.type));
+    const first = ranked(this.g, groupsOf(this.count, place.cut.among), n / place.cut.among, dims(own.type));
     const value = b.make1(this.g, "gather", [this.of(table).value, b.sub(this.g, own, first)], { axis, batch });
     return { value, place: cutAt(axis + to.axis, to.cut) };
   }

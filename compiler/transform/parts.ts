@@ -1,7 +1,7 @@
 // Values brought from one placement among workers to another: what partition.ts puts between ops whose rules want different ones.
 import { Bug } from "../diagnostic.ts";
-import { type Builder, hidden, type Node, type Placement, type Value } from "../graph/node.ts";
-import { type CutAt, cutAt, reshaped, whole } from "../ops/across.ts";
+import { type Builder, type Group, hidden, type Node, type Placement, type Value } from "../graph/node.ts";
+import { type CutAt, cutAt, even, groupsOf, reshaped, same, whole } from "../ops/across.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import * as b from "../ops/build.ts";
 import { nth } from "../ops/common.ts";
@@ -11,6 +11,7 @@ import { dims, dtypeOf, type } from "../types/type.ts";
 /** What is known of the routings of each worker's own choices, by their nodes in the graph of one worker. */
 interface Routings {
   choices(by: Node): number;
+  own(by: Node): number;
   room(by: Node): number;
   /** Of a worker's own choices, and of all. */
   local(by: Node): b.Route;
@@ -25,7 +26,7 @@ export class Parts {
   private readonly g: Builder;
   private readonly count: number;
   private readonly routings: Routings;
-  private readonly known = new Map<Value, Map<number, Value>>();
+  private readonly known = new Map<Value, Map<string, Value>>();
 
   constructor(g: Builder, count: number, routings: Routings) {
     this.g = g;
@@ -38,76 +39,76 @@ export class Parts {
     if (same(from, to)) return x;
     if (to.kind === "cut" && to.clean) return this.cleaned(this.convert(x, from, cutAt(to.axis, to.cut)), to);
     if (from.kind === "partial")
-      return this.convert(b.make1(this.g, "all_reduce", [x], { fn: from.fn, workers: this.count }), whole, to);
+      return this.convert(b.make1(this.g, "all_reduce", [x], { fn: from.fn, ...from.among }), from.of, to);
     if (from.kind === "whole" && to.kind === "cut")
-      return to.cut.kind === "even" ? this.part(x, to.axis) : this.rowsOf(x, to);
+      return to.cut.kind === "even" ? this.part(x, to.axis, to.cut.among) : this.rowsOf(x, to);
     if (from.kind === "cut" && to.kind === "cut" && isMoved(from, to)) return this.exchanged(x, from, to);
     if (from.kind === "cut" && to.kind === "whole")
-      return from.cut.kind === "even" ? this.gathered(x, from.axis) : this.wholeRows(x, from);
+      return from.cut.kind === "even" ? this.gathered(x, from.axis, from.cut.among) : this.wholeRows(x, from);
     if (from.kind === "cut") return this.convert(this.convert(x, from, whole), whole, to);
     throw new Bug(`no value that is ${from.kind} becomes one that is ${to.kind}`);
   }
 
-  /** A worker's own part of what all have: made anew where points and ranges make it, else looked up. */
-  part(x: Value, axis: number): Value {
-    const known = this.known.get(x) ?? new Map<number, Value>();
+  /** A worker's own part, of so many, of what all have: made anew where points and ranges make it, else looked up. */
+  part(x: Value, axis: number, among: number): Value {
+    const [known, key] = [this.known.get(x) ?? new Map<string, Value>(), `${axis} ${among}`];
     this.known.set(x, known);
-    const made = known.get(axis) ?? this.madeAnew(x, axis) ?? this.lookedUp(x, axis);
-    known.set(axis, made);
+    const made = known.get(key) ?? this.madeAnew(x, axis, among) ?? this.lookedUp(x, axis, among);
+    known.set(key, made);
     return made;
   }
-  private lookedUp(x: Value, axis: number): Value {
-    return b.make1(this.g, "gather", [x, this.places(nth(dims(x.type), axis))], { axis, batch: 0 });
+  private lookedUp(x: Value, axis: number, among: number): Value {
+    return b.make1(this.g, "gather", [x, this.places(nth(dims(x.type), axis), among)], { axis, batch: 0 });
   }
   /** The numbers of a worker's own places of `n`. */
-  private places(n: number): Value {
-    const own = n / this.count;
-    return b.add(this.g, b.iota(this.g, own), ranked(this.g, own, [own]));
+  private places(n: number, among: number): Value {
+    const own = n / among;
+    return b.add(this.g, b.iota(this.g, own), ranked(this.g, groupsOf(this.count, among), own, [own]));
   }
-  private madeAnew(x: Value, axis: number): Value | null {
+  private madeAnew(x: Value, axis: number, among: number): Value | null {
     const { op, args, attrs } = x.node;
     const shape = dims(x.type);
-    const local = shape.with(axis, nth(shape, axis) / this.count);
+    const local = shape.with(axis, nth(shape, axis) / among);
     switch (op.name) {
       case "iota":
-        return this.places(nth(shape, 0));
+        return this.places(nth(shape, 0), among);
       case "random":
-        return args.length === 1 && axis === 0 ? this.numbers(x, shape) : null;
+        return args.length === 1 && axis === 0 ? this.numbers(x, shape, among) : null;
       case "broadcast": {
         const { axes } = attrs as OpAttrs["broadcast"];
         const own = axes.indexOf(axis);
-        return b.broadcast(this.g, own < 0 ? nth(args, 0) : this.part(nth(args, 0), own), local, axes);
+        return b.broadcast(this.g, own < 0 ? nth(args, 0) : this.part(nth(args, 0), own, among), local, axes);
       }
       case "transpose": {
         const { perm } = attrs as OpAttrs["transpose"];
-        return b.transpose(this.g, this.part(nth(args, 0), nth(perm, axis)), perm);
+        return b.transpose(this.g, this.part(nth(args, 0), nth(perm, axis), among), perm);
       }
       case "reshape": {
         const from = nth(args, 0);
-        const own = reshaped(shape, dims(from.type), cutAt(axis), this.count);
-        return own === null ? null : b.reshape(this.g, this.part(from, own), local);
+        const own = reshaped(shape, dims(from.type), cutAt(axis, even(among)));
+        return own === null ? null : b.reshape(this.g, this.part(from, own, among), local);
       }
       default:
         if (op.lower !== "point" || op.name === "after") return null;
         return nth(
           this.again(
             x.node,
-            args.map((a) => this.part(a, axis)),
+            args.map((a) => this.part(a, axis, among)),
           ),
           x.index,
         );
     }
   }
   /** Random numbers are of places in the whole. */
-  private numbers(x: Value, shape: readonly number[]): Value {
+  private numbers(x: Value, shape: readonly number[], among: number): Value {
     const { place } = x.node.attrs as OpAttrs["random"];
-    return b.random(this.g, nth(x.node.args, 0), place, shape.slice(1), this.places(nth(shape, 0)));
+    return b.random(this.g, nth(x.node.args, 0), place, shape.slice(1), this.places(nth(shape, 0), among));
   }
   private again(node: Node, args: readonly Value[]): readonly Value[] {
     return this.g.add(node.op, args, node.attrs).results;
   }
-  private gathered(x: Value, axis: number): Value {
-    return this.inFront(x, axis, (rows) => b.make1(this.g, "all_gather", [rows], { workers: this.count }));
+  private gathered(x: Value, axis: number, among: number): Value {
+    return this.inFront(x, axis, (rows) => b.make1(this.g, "all_gather", [rows], groupsOf(this.count, among)));
   }
   /** What is done along the first axis, done along another. */
   private inFront(x: Value, axis: number, f: (rows: Value) => Value): Value {
@@ -129,7 +130,7 @@ export class Parts {
   private exchanged(x: Value, { axis, cut }: CutAt, to: CutAt): Value {
     if (cut.kind !== "rows" || to.cut.kind !== "rows") throw new Bug("only rows are exchanged");
     const { by, owned } = cut;
-    const rows = owned ? this.routings.room(by) : this.routings.choices(by) / this.count;
+    const rows = owned ? this.routings.room(by) : this.routings.own(by);
     return this.byChoice(x, axis, rows, (own) => this.routings.exchange(own, by, owned));
   }
   private cleaned(x: Value, { axis, cut }: CutAt): Value {
@@ -144,9 +145,12 @@ export class Parts {
     if (from.cut.kind !== "rows") throw new Bug("only rows are of a routing");
     const { by } = from.cut;
     const sorted = this.convert(x, from, cutAt(from.axis, { ...from.cut, owned: false }));
-    const all = this.routings.choices(by);
-    return this.byChoice(sorted, from.axis, all / this.count, (rows) =>
-      b.dispatch(this.g, this.gathered(b.combine(this.g, rows, this.routings.local(by)), 0), this.routings.all(by)),
+    return this.byChoice(sorted, from.axis, this.routings.own(by), (rows) =>
+      b.dispatch(
+        this.g,
+        this.gathered(b.combine(this.g, rows, this.routings.local(by)), 0, this.count),
+        this.routings.all(by),
+      ),
     );
   }
   private rowsOf(x: Value, to: CutAt): Value {
@@ -154,11 +158,15 @@ export class Parts {
     const { by, owned } = to.cut;
     const all = this.routings.choices(by);
     const unit = nth(dims(x.type), to.axis) / all;
-    const length = unit * (owned ? this.routings.room(by) : all / this.count);
+    const length = unit * (owned ? this.routings.room(by) : this.routings.own(by));
     const alike = this.repeated(x, to.axis, length);
     if (alike) return alike;
     const sorted = this.byChoice(x, to.axis, all, (rows) =>
-      b.dispatch(this.g, this.part(b.combine(this.g, rows, this.routings.all(by)), 0), this.routings.local(by)),
+      b.dispatch(
+        this.g,
+        this.part(b.combine(this.g, rows, this.routings.all(by)), 0, this.count),
+        this.routings.local(by),
+      ),
     );
     return this.convert(sorted, cutAt(to.axis, { ...to.cut, owned: false }), to);
   }
@@ -175,22 +183,11 @@ export class Parts {
     return found.length === args.length ? nth(this.again(x.node, found), x.index) : null;
   }
 }
-/** Which worker this is, times `n`, for each place of a shape. */
-export const ranked = (g: Builder, n: number, shape: readonly number[]): Value =>
-  b.broadcast(g, b.mul(g, b.param(g, hidden.rank, type("i32", [])), n), shape, []);
+/** Which worker of its group this is, who stand together, times `n`, for each place of a shape. */
+export function ranked(g: Builder, { workers, groups }: Group, n: number, shape: readonly number[]): Value {
+  const rank = b.param(g, hidden.rank, type("i32", []));
+  return b.broadcast(g, b.mul(g, groups === undefined ? rank : b.rem(g, rank, workers), n), shape, []);
+}
 /** Rows of one routing, sorted by it, at one place and at another. */
 const isMoved = (p: CutAt, q: CutAt): boolean =>
   p.axis === q.axis && p.cut.kind === "rows" && q.cut.kind === "rows" && p.cut.by === q.cut.by;
-export const same = (p: Placement, q: Placement): boolean => keyOf(p) === keyOf(q);
-export function keyOf(p: Placement): string {
-  switch (p.kind) {
-    case "whole":
-      return "whole";
-    case "partial":
-      return `partial ${p.fn}`;
-    case "routing":
-      return `routing ${p.by.id} ${p.owned}`;
-    case "cut":
-      return `cut ${p.axis} ${p.cut.kind === "rows" ? `${p.cut.by.id} ${p.cut.owned}` : "even"} ${p.clean ?? false}`;
-  }
-}

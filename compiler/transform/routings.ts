@@ -1,10 +1,18 @@
 // Routings of each worker's own choices: sorted there, exchanged, and, where something else asks, as one routing of all workers' choices.
 import { Bug } from "../diagnostic.ts";
-import type { Builder, Node, Placement, Value } from "../graph/node.ts";
+import type { Builder, Group, Node, Placement, Value } from "../graph/node.ts";
+import { groupsOf } from "../ops/across.ts";
 import * as b from "../ops/build.ts";
 import { nth } from "../ops/common.ts";
 import { dims } from "../types/type.ts";
 import { ranked } from "./parts.ts";
+
+/** How many there are, over how many of them experts are spread at most (all if not given), and for how many equal shares of a group's rows the experts of one have room (all if not given). */
+export interface Sharing {
+  readonly workers: number;
+  readonly expertParallel?: number | undefined;
+  readonly room?: number | undefined;
+}
 
 interface Known {
   readonly local: b.Route;
@@ -14,13 +22,13 @@ interface Known {
 /** By the routing's node in the graph of one worker. */
 export class Routings {
   private readonly g: Builder;
-  private readonly count: number;
-  private readonly shares: number;
+  private readonly sharing: Sharing;
+  private readonly among: ReadonlyMap<Node, number>;
   private readonly known = new Map<Node, Known>();
 
-  /** `shares`: for how many equal parts of all rows a worker has room where they go to the owners of their groups. */
-  constructor(g: Builder, count: number, shares: number = count) {
-    [this.g, this.count, this.shares] = [g, count, shares];
+  /** `among`: to how many of each group of workers rows go, of those routings whose rows go to the owners of their groups. */
+  constructor(g: Builder, sharing: Sharing, among: ReadonlyMap<Node, number>) {
+    [this.g, this.sharing, this.among] = [g, sharing, among];
   }
   add(by: Node, local: readonly Value[], index: () => Value): void {
     this.known.set(by, { local: routeOf(local), index });
@@ -37,26 +45,31 @@ export class Routings {
   choices(by: Node): number {
     return nth(dims(nth(by.args, 0).type), 0);
   }
-  /** For how many of its choices a worker has room that are of the groups that it owns. */
-  room(by: Node): number {
-    const all = this.choices(by);
-    return Math.min(all, Math.ceil((all / this.count) * this.shares));
+  /** How many of them are a worker's own. */
+  own(by: Node): number {
+    return this.choices(by) / this.sharing.workers;
   }
+  /** For how many choices of its group's workers a worker has room that are of the groups that it owns. */
+  room(by: Node): number {
+    const { workers } = this.owners(by);
+    return Math.min(workers * this.own(by), Math.ceil(this.own(by) * (this.sharing.room ?? workers)));
+  }
+  /** All workers' ends say whether any of them has too little room. */
   exchange(rows: Value, by: Node, back: boolean): Value {
-    const length = back ? this.choices(by) / this.count : this.room(by);
-    return b.make1(this.g, "exchange", [rows, this.ends(by)], { workers: this.count, back, length });
+    const length = back ? this.own(by) : this.room(by);
+    return b.make1(this.g, "exchange", [rows, this.ends(by, this.everyone)], { ...this.owners(by), back, length });
   }
   valid(by: Node, owned: boolean): Value {
     if (!owned) return b.ge(this.g, this.local(by).order, 0);
-    const [n, own] = [this.room(by), this.groups(by) / this.count];
+    const [n, own] = [this.room(by), this.ownGroups(by)];
     const last = b.broadcast(this.g, b.slice(this.g, this.offsets(by), 0, own, 1), [n, 1], [1]);
     return b.lt(this.g, b.iota(this.g, n), b.reshape(this.g, last, [n]));
   }
   /** i32[own groups + 1]: where the rows of each group that a worker owns begin and end there. */
   offsets(by: Node): Value {
-    const own = this.groups(by) / this.count;
-    const all = this.together(by);
-    const first = ranked(this.g, own, [own + 1]);
+    const own = this.ownGroups(by);
+    const all = this.together(by, this.owners(by));
+    const first = ranked(this.g, this.owners(by), own, [own + 1]);
     const ends = b.take(this.g, all, b.add(this.g, b.iota(this.g, own + 1), first));
     return b.sub(this.g, ends, b.take(this.g, all, first));
   }
@@ -65,23 +78,33 @@ export class Routings {
     const { order, expert } = this.local(by);
     if (i === 3) return expert;
     if (i !== 0) return null;
-    const own = this.choices(by) / this.count;
-    return b.where(this.g, b.ge(this.g, order, 0), b.add(this.g, order, ranked(this.g, own, [own])), -1);
+    const own = this.own(by);
+    return b.where(this.g, b.ge(this.g, order, 0), b.add(this.g, order, ranked(this.g, this.everyone, own, [own])), -1);
   }
   /** Result `i` of one routing of all choices. */
   result(by: Node, i: number): Value {
     const { order, inverse, expert } = this.all(by);
-    return nth([order, this.together(by), inverse, expert], i);
+    return nth([order, this.together(by, this.everyone), inverse, expert], i);
   }
-  /** i32[workers, groups + 1]: all workers' offsets. */
-  private ends(by: Node): Value {
+  /** i32[workers, groups + 1]: the offsets of so many workers. */
+  private ends(by: Node, among: Group): Value {
     const { offsets } = this.local(by);
     const row = b.reshape(this.g, offsets, [1, this.groups(by) + 1]);
-    return b.make1(this.g, "all_gather", [row], { workers: this.count });
+    return b.make1(this.g, "all_gather", [row], among);
   }
-  /** The offsets of all choices: what comes before a group comes before it on some worker. */
-  private together(by: Node): Value {
-    return b.sum(this.g, this.ends(by), [0]);
+  /** The offsets of all their choices: what comes before a group comes before it on some worker. */
+  private together(by: Node, among: Group): Value {
+    return b.sum(this.g, this.ends(by, among), [0]);
+  }
+  private get everyone(): Group {
+    return groupsOf(this.sharing.workers, this.sharing.workers);
+  }
+  private owners(by: Node): Group {
+    const { workers } = this.sharing;
+    return groupsOf(workers, this.among.get(by) ?? workers);
+  }
+  private ownGroups(by: Node): number {
+    return this.groups(by) / this.owners(by).workers;
   }
   private groups(by: Node): number {
     return (by.attrs as { readonly groups: number }).groups;

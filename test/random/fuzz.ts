@@ -90,12 +90,13 @@ function passed(seed: string): Case {
 function shared(seed: string): Case {
   const program = drawnProgram(seed, "small");
   const draw = new Draw(`${seed}, its workers`);
-  const workers = draw.of([2, 2, 3, 4]);
+  const workers = draw.of([2, 3, 4, 4]);
   const sizes = draw.chance(0.8) ? { ...program.sizes, B: workers * draw.of([1, 2]) } : program.sizes;
+  const sharing = { workers, ...(workers === 4 && draw.chance(0.5) ? { expertParallel: 2 } : {}) };
   return {
     text: program.text,
-    note: `${workers} workers, ${notes({ ...program, sizes })}`,
-    run: async (way, text = program.text) => checkWorkers({ ...program, sizes, text }, workers, way),
+    note: `${JSON.stringify(sharing)}, ${notes({ ...program, sizes })}`,
+    run: async (way, text = program.text) => checkWorkers({ ...program, sizes, text }, sharing, way),
   };
 }
 /** Two steps of training, and some evaluated between, against the interpreter, the same bits by any threads and schedules, and where it was resumed. */

@@ -5,6 +5,7 @@ import { valuesOf } from "../../compiler/graph/walk.ts";
 import { type Observer, silent } from "../../compiler/pass.ts";
 import { type Limits, requireRight, toGraphs } from "../../compiler/pipeline.ts";
 import { updateOf } from "../../compiler/transform/accumulate.ts";
+import type { Sharing } from "../../compiler/transform/routings.ts";
 import type { Precision } from "../../compiler/types/dtype.ts";
 import { count, dims, dtypeOf } from "../../compiler/types/type.ts";
 import { hiddenInput } from "../../runtime/executable.ts";
@@ -27,7 +28,7 @@ export function trainingOf(
   program: RandomProgram,
   precision: Precision,
   limits: Limits = {},
-  { observer = silent(), workers = 1 }: { readonly observer?: Observer; readonly workers?: number } = {},
+  { observer = silent(), sharing = { workers: 1 } }: { readonly observer?: Observer; readonly sharing?: Sharing } = {},
 ): Training {
   const { name, accumulate = 1, evaluates = false } = program;
   const loaded = load({ name: `${program.seed}.moe`, text: program.text });
@@ -38,7 +39,7 @@ export function trainingOf(
     name: entry,
     sizes: {},
   }));
-  const request = { declaration: "Program", sizes: program.sizes, precision, entries, accumulate, limits, workers };
+  const request = { declaration: "Program", sizes: program.sizes, precision, entries, accumulate, limits, ...sharing };
   const { graphs, stores } = toGraphs(loaded, request, observer);
   const named = (name: string): Graph[] => graphs.filter((graph) => graph.name === name);
   const starts = graphs

@@ -2,6 +2,7 @@
 import { interpret } from "../../compiler/graph/interpret.ts";
 import type { Graph, NdArray } from "../../compiler/graph/node.ts";
 import { valuesOf } from "../../compiler/graph/walk.ts";
+import type { Sharing } from "../../compiler/transform/routings.ts";
 import { placesOf, together, wholeOf } from "../together.ts";
 import type { RandomProgram } from "./programs.ts";
 import { differences, inputsOf, meantOf, trainingOf, zero } from "./training.ts";
@@ -9,17 +10,17 @@ import type { Way } from "./ways.ts";
 
 export function checkWorkers(
   program: RandomProgram,
-  workers: number,
+  sharing: Sharing,
   { precision, limits }: Pick<Way, "precision" | "limits">,
 ): void {
   const alone = trainingOf(program, precision, limits);
-  const each = trainingOf(program, precision, limits, { workers });
-  const places = placesOf(alone.stores, workers);
+  const each = trainingOf(program, precision, limits, { sharing });
+  const places = placesOf(alone.stores, sharing);
   const held = new Map(alone.stores.map((s) => [s.name, zero(s)]));
   for (const [i, graph] of alone.graphs.entries()) {
     for (const [name, x] of inputsOf(graph, alone.stores, i)) held.set(name, x);
     const want = meantOf(graph, held, { exact: true });
-    const found = together(each.graphs[i] as Graph, held, places, workers);
+    const found = together(each.graphs[i] as Graph, held, places, sharing.workers);
     for (const w of found.keys()) {
       const off = differences(
         graph,
@@ -34,7 +35,7 @@ export function checkWorkers(
             ).data,
         ),
       );
-      if (off !== "") throw new Error(`${graph.name}, worker ${w} of ${workers}: ${off}`);
+      if (off !== "") throw new Error(`${graph.name}, worker ${w} of ${sharing.workers}: ${off}`);
     }
     const made = interpret(valuesOf(graph), held);
     graph.results.forEach(({ role, name }, r) => {
