@@ -280,7 +280,7 @@ for (const { B, accumulate, ...sharing } of [
   { workers: 4, B: 4, accumulate: 1 }, // experts in two groups of two workers
   { workers: 4, B: 4, accumulate: 2, room: 1.9 },
   { workers: 6, B: 6, accumulate: 1, expertParallel: 2 },
-  { workers: 6, B: 6, accumulate: 1, expertParallel: 3, room: 2.5 },
+  { workers: 6, B: 6, accumulate: 1, expertParallel: 3, room: 2.9 },
   { workers: 5, B: 5, accumulate: 1 }, // experts stay whole
   { workers: 2, B: 2, accumulate: 1, expertParallel: 1 },
   { workers: 3, B: 2, accumulate: 1 }, // the batch stays whole

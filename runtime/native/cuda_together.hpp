@@ -1,6 +1,6 @@
 // What all workers do together, on their GPUs: steps of a plan that data crosses processes in. compiler/ops/together.ts defines them.
 #pragma once
-#include "engine.hpp"
+#include "moves.hpp"
 #include "nccl.hpp"
 
 namespace moec::cuda {
@@ -21,12 +21,11 @@ class Together {
 
  private:
   void gather(Communicator& all, Stream& stream);
-  void toAll(Communicator& all, Stream& stream);
   void exchange(Communicator& all, Stream& stream);
-  template <class Sent, class Received>
-  void trade(Communicator& all, Stream& stream, Sent sent, Received received);
+  void trade(const Moves<Arg>& moves, Communicator& all, Stream& stream);
 
   TogetherSpec spec_;
+  Group group_;
   std::vector<Arg> read_, written_;
   /// Of an exchange: where its offsets come to on the host.
   Owned<void*> offsets_;

@@ -12,12 +12,12 @@
 
 namespace moec {
 
-/// What all workers do together. `rows`, `length`: of an exchange's operand and result; `workers`: 0 where they may be any number.
+/// What all workers do together. `rows`, `length`: of an exchange's operand and result; `workers`: of each group.
 struct TogetherSpec {
   std::string name, dtype, fn;
   bool back;
   long rows, length;
-  int workers;
+  int workers, groups, apart;
 };
 struct BufferSpec {
   size_t offset, bytes;

@@ -188,16 +188,12 @@ Mpi& Mpi::current() {
   if (!begun) throw std::runtime_error("workers do steps of this plan together, and this process is none of them");
   return *begun;
 }
-std::vector<int> Mpi::others() const {
-  std::vector<int> all;
-  for (int i = 1; i < size_; i++) all.push_back((rank_ + i) % size_);
-  return all;
-}
 void Mpi::gather(const char* own, char* all, size_t bytes) {
   if (bytes * size_t(size_) <= most) return gatherSmall(own, all, int(bytes));
   std::memcpy(all + size_t(rank_) * bytes, own, bytes);
   std::vector<Message> sent, received;
-  for (const int other : others()) {
+  for (int i = 1; i < size_; i++) {
+    const int other = (rank_ + i) % size_;  // not all begin with the same
     sent.push_back({other, {{const_cast<char*>(own), bytes}}});
     received.push_back({other, {{all + size_t(other) * bytes, bytes}}});
   }

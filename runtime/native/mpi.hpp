@@ -32,8 +32,6 @@ class Mpi {
 
   int rank() const { return rank_; }
   int size() const { return size_; }
-  /// From the next one on, so that not all begin with the same.
-  std::vector<int> others() const;
   /// `bytes` of each worker, in their order.
   void gather(const char* own, char* all, size_t bytes);
   /// Sends and receives, no more than one message to and from each other worker, and returns when all are there.

@@ -25,7 +25,9 @@ static std::optional<TogetherSpec> together(const Napi::Value& value) {
   const auto o = value.As<Napi::Object>();
   const auto text = [&](const char* key) { return o.Has(key) ? o.Get(key).ToString().Utf8Value() : std::string(); };
   const auto count = [&](const char* key) { return o.Has(key) ? long(number(o, key)) : 0; };
-  return TogetherSpec{text("name"), text("dtype"), text("fn"), o.Get("back").ToBoolean(), count("rows"), count("length"), int(count("workers"))};
+  const auto orOne = [&](const char* key) { return o.Has(key) ? int(number(o, key)) : 1; };
+  return TogetherSpec{text("name"),  text("dtype"),   text("fn"),       o.Get("back").ToBoolean(),
+                      count("rows"), count("length"), orOne("workers"), orOne("groups"), orOne("apart")};
 }
 static StepSpec step(const Napi::Value& value) {
   const auto o = value.As<Napi::Object>();

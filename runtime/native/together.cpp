@@ -1,7 +1,5 @@
 #include "together.hpp"
 
-#include "routes.hpp"
-
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
@@ -71,19 +69,17 @@ static size_t bytesOf(const std::vector<Together::Arg>& all) {
   for (const auto& arg : all) bytes += arg.bytes;
   return bytes;
 }
-Together::Together(const TogetherSpec& spec, std::vector<Arg> args) : mpi_(Mpi::current()), spec_(spec) {
-  const int workers = mpi_.size();
-  if (spec.workers != 0 && spec.workers != workers)
-    throw std::runtime_error("this plan is for " + std::to_string(spec.workers) + " workers, and there are " + std::to_string(workers));
+Together::Together(const TogetherSpec& spec, std::vector<Arg> args)
+    : mpi_(Mpi::current()), spec_(spec), group_(spec, mpi_.size(), mpi_.rank()) {
   const size_t several = args.size() / 2;
   read_.assign(args.begin(), args.end() - long(several));
   written_.assign(args.end() - long(several), args.end());
-  if (spec.name == "all_reduce") scratch_.resize(std::min(block, bytesOf(read_)) + std::max(little, size_t(workers) * 64));
+  if (spec.name == "all_reduce") scratch_.resize(std::min(block, bytesOf(read_)) + std::max(little, size_t(spec.workers) * 64));
 }
 void Together::run() {
   if (spec_.name == "all_gather") return gather();
   if (spec_.name == "all_reduce") return reduce();
-  if (spec_.name == "all_to_all") return allToAll();
+  if (spec_.name == "all_to_all") return trade({read_, written_, group_.workers(), false});
   if (spec_.name == "exchange") return exchange();
   throw std::runtime_error("workers do not know " + spec_.name);
 }
@@ -118,22 +114,22 @@ void Together::reduce() {
   for (size_t begin = 0; begin < all; begin += block) round(begin, std::min(block, all - begin));
 }
 void Together::round(size_t begin, size_t bytes) {
-  const int rank = mpi_.rank();
-  const size_t workers = size_t(mpi_.size()), width = spec_.dtype == "bf16" ? 2 : 4;
+  const size_t workers = size_t(group_.workers()), width = spec_.dtype == "bf16" ? 2 : 4;
   if (bytes * workers <= little) return few(within(read_, begin, begin + bytes), within(written_, begin, begin + bytes), bytes);
   const auto piece = [&](const std::vector<Arg>& of, int w) {
     const auto first = [&](size_t i) { return begin + bytes / width * i / workers * width; };
     return within(of, first(size_t(w)), first(size_t(w) + 1));
   };
-  const auto own = piece(read_, rank), sums = piece(written_, rank);
+  const auto own = piece(read_, group_.own()), sums = piece(written_, group_.own());
   size_t mine = 0;
   for (const auto& b : own) mine += b.bytes;
   std::vector<Message> given, taken, sent, received;
-  for (const int other : mpi_.others()) {
-    given.push_back({other, piece(read_, other)});
-    taken.push_back({other, like(own, scratch_.data() + size_t(other) * mine)});
-    sent.push_back({other, sums});
-    received.push_back({other, piece(written_, other)});
+  for (const int other : group_.others()) {
+    const int worker = group_.rank(other);
+    given.push_back({worker, piece(read_, other)});
+    taken.push_back({worker, like(own, scratch_.data() + size_t(other) * mine)});
+    sent.push_back({worker, sums});
+    received.push_back({worker, piece(written_, other)});
   }
   mpi_.trade(given, taken);
   fold(own, sums, scratch_.data(), mine);
@@ -144,7 +140,7 @@ void Together::few(const std::vector<Bytes>& own, const std::vector<Bytes>& sums
   const auto packed = like(own, scratch_.data());
   char* all = scratch_.data() + bytes;
   copy(own, packed);
-  mpi_.gather(scratch_.data(), all, bytes);
+  gather(scratch_.data(), all, bytes);
   fold(own, sums, all, bytes);
 }
 /// `others`: what all workers have, one worker `stride` bytes after the other, without what this one has.
@@ -153,57 +149,33 @@ void Together::fold(const std::vector<Bytes>& own, const std::vector<Bytes>& sum
   size_t at = 0;
   for (size_t i = 0; i < own.size(); i++) {
     std::vector<const char*> parts;
-    for (int w = 0; w < mpi_.size(); w++) parts.push_back(w == mpi_.rank() ? own[i].data : others + size_t(w) * stride + at);
+    for (int w = 0; w < group_.workers(); w++) parts.push_back(w == group_.own() ? own[i].data : others + size_t(w) * stride + at);
     foldAll(spec_, sums.at(i).data, parts, long(own[i].bytes) / width);
     at += own[i].bytes;
   }
 }
 
 void Together::gather() {
-  if (read_.size() == 1) return mpi_.gather(read_[0].data, written_.at(0).data, read_[0].bytes);
-  const auto parts = [&](const std::vector<Arg>& of, int worker) {
-    std::vector<Bytes> all;
-    for (size_t i = 0; i < of.size(); i++) {
-      const size_t part = read_[i].bytes;
-      if (part > 0) all.push_back({of[i].data + size_t(worker) * part, part});
-    }
-    return all;
-  };
-  trade([&](int) { return parts(read_, 0); }, [&](int from) { return parts(written_, from); });
+  if (read_.size() == 1) return gather(read_[0].data, written_.at(0).data, read_[0].bytes);
+  trade({read_, written_, group_.workers(), true});
 }
-/// A row of each worker to each.
-void Together::allToAll() {
-  const auto rows = [&](const std::vector<Arg>& of, int worker) {
-    std::vector<Bytes> all;
-    for (const auto& [data, bytes] : of) {
-      const size_t row = bytes / size_t(mpi_.size());
-      if (row > 0) all.push_back({data + size_t(worker) * row, row});
-    }
-    return all;
-  };
-  trade([&](int to) { return rows(read_, to); }, [&](int from) { return rows(written_, from); });
+void Together::gather(char* own, char* all, size_t bytes) {
+  if (group_.workers() == mpi_.size()) return mpi_.gather(own, all, bytes);
+  const std::vector<Bytes> read{{own, bytes}}, written{{all, bytes * size_t(group_.workers())}};
+  trade({read, written, group_.workers(), true});
 }
 void Together::exchange() {
-  const Routes routes(spec_, reinterpret_cast<const int32_t*>(read_.back().data), read_.back().bytes / sizeof(int32_t), mpi_.size(), mpi_.rank());
-  const auto rows = [&](const std::vector<Arg>& of, const Routes::Blocks& blocks) {
-    std::vector<Bytes> all;
-    for (size_t i = 0; i < written_.size(); i++) {
-      const size_t width = read_[i].bytes / size_t(spec_.rows);
-      for (const auto& [first, count] : blocks) all.push_back({of[i].data + size_t(first) * width, size_t(count) * width});
-    }
-    return all;
-  };
-  trade([&](int to) { return rows(read_, routes.sent(to)); }, [&](int from) { return rows(written_, routes.received(from)); });
+  const auto& [offsets, bytes] = read_.back();
+  const Routes routes(spec_, reinterpret_cast<const int32_t*>(offsets), bytes / sizeof(int32_t), group_, mpi_.size());
+  trade({read_, written_, routes, spec_.rows});
 }
-/// What this worker sends to each, and to itself, and where it goes.
-template <class Sent, class Received>
-void Together::trade(Sent sent, Received received) {
+void Together::trade(const Moves<Bytes>& moves) {
   std::vector<Message> out, in;
-  for (const int other : mpi_.others()) {
-    out.push_back({other, sent(other)});
-    in.push_back({other, received(other)});
+  for (const int other : group_.others()) {
+    out.push_back({group_.rank(other), moves.sent(other)});
+    in.push_back({group_.rank(other), moves.received(other)});
   }
-  copy(sent(mpi_.rank()), received(mpi_.rank()));
+  copy(moves.sent(group_.own()), moves.received(group_.own()));
   mpi_.trade(out, in);
 }
 

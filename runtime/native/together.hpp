@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "engine.hpp"
+#include "moves.hpp"
 #include "mpi.hpp"
 
 namespace moec {
@@ -12,10 +13,7 @@ namespace moec {
 /// one message: what they read, the offsets of an exchange, what they write.
 class Together {
  public:
-  struct Arg {
-    char* data;
-    size_t bytes;
-  };
+  using Arg = Bytes;
   /// Throws where there are not as many workers as the plan is for.
   Together(const TogetherSpec& spec, std::vector<Arg> args);
   void run();
@@ -26,13 +24,14 @@ class Together {
   void few(const std::vector<Bytes>& own, const std::vector<Bytes>& sums, size_t bytes);
   void fold(const std::vector<Bytes>& own, const std::vector<Bytes>& sums, char* others, size_t stride);
   void gather();
-  void allToAll();
   void exchange();
-  template <class Sent, class Received>
-  void trade(Sent sent, Received received);
+  void trade(const Moves<Bytes>& moves);
+  /// `bytes` of each member, in their order.
+  void gather(char* own, char* all, size_t bytes);
 
   Mpi& mpi_;
   TogetherSpec spec_;
+  Group group_;
   std::vector<Arg> read_, written_;
   std::vector<char> scratch_;
 };
