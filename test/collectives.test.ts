@@ -1,4 +1,4 @@
-// What workers do together, by MPI: test/workers/collectives.ts in one process, and in two and three that mpirun starts.
+// What workers do together, by MPI: test/workers/collectives.ts in one process, and in two to four that mpirun starts.
 import { spawnSync } from "node:child_process";
 import { join } from "node:path";
 import { suite } from "uvu";
@@ -12,7 +12,7 @@ const cache = folder();
 const worker = [process.execPath, "--import", "tsx", join(import.meta.dirname, "workers", "collectives.ts")];
 
 if (!mpirun) skipped("what workers do together");
-for (const count of mpirun ? [1, 2, 3] : [])
+for (const count of mpirun ? [1, 2, 3, 4] : [])
   test(`${count} of them`, () => {
     const [command = "", ...args] = count === 1 ? worker : [...(mpirun ?? []), "-n", String(count), ...worker];
     const env = { ...process.env, MOEC_CACHE: cache };

@@ -7,6 +7,7 @@ import { interpretTogether } from "../../compiler/graph/interpret.ts";
 import { type Graph, type NdArray, plainStore, type Store, type Value } from "../../compiler/graph/node.ts";
 import { panelsOf } from "../../compiler/kernel/layout.ts";
 import { lower } from "../../compiler/kernel/lower.ts";
+import { groupsOf } from "../../compiler/ops/across.ts";
 import * as b from "../../compiler/ops/build.ts";
 import { ops } from "../../compiler/ops/list.ts";
 import { planMemory } from "../../compiler/plan/memory.ts";
@@ -50,6 +51,8 @@ const reduce = (x: Value, fn: "sum" | "max" | "min"): Value => b.make1(g, "all_r
 const exchange = (x: Value, offsets: Value, back: boolean): Value =>
   b.make1(g, "exchange", [x, offsets], { workers: size, back, length: back ? most : room });
 
+/** Those of four by pairs, which stand together and which do not. */
+const pairs = size === 4 ? ([groupsOf(size, 2), groupsOf(size, 2, 2)] as const) : [];
 const offsets = gather(parameter("ends", [1, groups + 1], "i32"));
 results["gather of one row that is made"] = gather(b.mul(g, parameter("row", [1, 5]), 3));
 results["gather of a store"] = gather(parameter("short", [5, 7], "bf16"));
@@ -82,6 +85,34 @@ for (const [dtype, shape] of [
   results[there] = moved;
   results[`${there} and back`] = exchange(moved, offsets, true);
   rows.set(there, owned).set(`${there} and back`, lengthOf);
+}
+/** Rows that worker w is sent by its pair. */
+function ofPair(w: number): number {
+  const [first, own] = [w - (w % 2), (w % 2) * (groups / 2)];
+  const counts = all.slice(first, first + 2).map((ends) => (ends[own + groups / 2] ?? 0) - (ends[own] ?? 0));
+  return counts.reduce((n, count) => n + count, 0);
+}
+const roomOfPair = Math.max(...all.map((_, w) => ofPair(w)));
+for (const pair of pairs) {
+  const inPairs = (what: string): string => `by pairs, ${pair.apart ?? 1} apart: ${what}`;
+  const moved = (op: "all_gather" | "all_to_all", x: Value): Value => b.make1(g, op, [b.mul(g, x, 3)], pair);
+  results[inPairs("one row")] = moved("all_gather", parameter("row", [1, 5]));
+  results[inPairs("two rows")] = moved("all_gather", parameter("two rows", [2, 3]));
+  results[inPairs("all to all")] = moved("all_to_all", parameter("two rows", [2, 3]));
+  for (const name of ["few numbers", "many"])
+    results[inPairs(`sum of ${name}`)] = b.make1(g, "all_reduce", [parameter(name, [name === "many" ? 600_011 : 3])], {
+      fn: "sum",
+      ...pair,
+    });
+}
+if (pairs[0]) {
+  const x = parameter("rows f32", [most, 5]);
+  const swap = (v: Value, back: boolean): Value =>
+    b.make1(g, "exchange", [v, offsets], { ...pairs[0], back, length: back ? most : roomOfPair });
+  const there = b.add(g, swap(x, false), 1);
+  results["by pairs: rows there"] = there;
+  results["by pairs: rows there and back"] = swap(there, true);
+  rows.set("by pairs: rows there", ofPair).set("by pairs: rows there and back", lengthOf);
 }
 const weight = parameter("weight", [16, 2 * width]);
 const slope = reduce(b.dot(g, parameter("left", [16, 9]), b.dot(g, parameter("right", [9, 16]), weight)), "sum");
@@ -166,7 +197,7 @@ const bits = (list: readonly Tensor[]): Uint8Array[] =>
   });
 assert.deepEqual(bits(await run(1)), bits(got), "threads changed a bit");
 for (const [i, { name }] of graph.results.entries()) {
-  if (rows.has(name) || name.startsWith("all to all")) continue;
+  if (rows.has(name) || name.startsWith("all to all") || name.startsWith("by pairs")) continue;
   const own = bytesOfTensor(got[i] as Tensor);
   const others = everyone.allGather(own);
   for (let w = 0; w < size; w++)
@@ -185,8 +216,12 @@ strays.write("ends", fromNumbers("i32", [1, groups + 1], Array<number>(groups + 
 await assert.rejects(() => runOnce(strays), /rows \d+ to \d+ of 11 cannot be exchanged/);
 if (size > 1) {
   strays.write("ends", fromNumbers("i32", [1, groups + 1], [0, ...Array<number>(groups).fill(most)]));
-  const crowd = new RegExp(`NO_ROOM: worker 0 is sent ${size * most} rows, and has room for ${room}$`);
+  const sent = (rows: number, of: number): string => `is sent ${rows} rows, and has room for ${of}$`;
+  const crowd = new RegExp(`NO_ROOM: worker 0 (${sent(size * most, room)}|${sent(2 * most, roomOfPair)})`);
   await assert.rejects(() => runOnce(strays), crowd);
+  // the other pair finds it too
+  strays.write("ends", fromNumbers("i32", [1, groups + 1], [0, ...Array<number>(groups).fill(rank < 2 ? 0 : most)]));
+  if (size === 4) await assert.rejects(() => runOnce(strays), new RegExp(`worker 2 ${sent(2 * most, roomOfPair)}`));
 }
 strays.close();
 if (size > 1)
