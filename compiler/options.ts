@@ -35,9 +35,15 @@ export const threads: Flag<number> = {
   doc: "threads that compute; the result does not depend on it (default: all cores)",
   parse: whole(1, mostThreads),
 };
+export const mostWorkers = 4096;
+export const expertParallel: Flag<number> = {
+  flags: "--expert-parallel <n>",
+  doc: "of several workers: over how many of them experts are spread, a divisor of their number; each so many in a row then have all experts. Default: over all workers",
+  parse: whole(1, mostWorkers),
+};
 export const room: Flag<number> = {
   flags: "--room <shares>",
-  doc: "of several workers: how many rows the experts of one have memory for, in equal shares of all; a step that sends one more ends with an error. Default: all rows",
+  doc: "of several workers: how many rows the experts of one have memory for, in equal shares of all those of its group; a step that sends one more ends with an error. Default: all rows",
   parse: real(1),
 };
 export const set: Flag<Settings> = {

@@ -62,11 +62,21 @@ export async function compile(source: Source, options: CompileOptions = {}): Pro
 }
 async function compiled(
   source: Source,
-  options: TargetOptions & Pick<TrainOptions, "accumulate" | "room">,
+  options: TargetOptions & Pick<TrainOptions, "accumulate" | "expertParallel" | "room">,
   entries: readonly EntryRequest[],
   together: Workers = alone,
 ) {
-  const { sizes = {}, target = "host", precision = "f32", tf32, threads, accumulate = 1, room, seed = 0 } = options;
+  const {
+    sizes = {},
+    target = "host",
+    precision = "f32",
+    tf32,
+    threads,
+    accumulate = 1,
+    expertParallel,
+    room,
+    seed = 0,
+  } = options;
   requireInteger("the seed", seed);
   const [load, declaration] = opened(source);
   const request = {
@@ -78,6 +88,7 @@ async function compiled(
     precision,
     entries,
     accumulate,
+    expertParallel,
     room,
     together,
   };
@@ -106,7 +117,9 @@ export interface TrainOptions extends TargetOptions {
   readonly batches: Iterable<Inputs> | AsyncIterable<Inputs>;
   /** How many batches make a step, by the mean of their gradients: 1. Batches that are left over at the end make none. */
   readonly accumulate?: number;
-  /** Of several workers: for how many equal shares of a mixture's rows the experts of one have memory. Default: for all rows. */
+  /** Of several workers: over how many of them, a divisor of their number, experts are spread. Default: over all. */
+  readonly expertParallel?: number;
+  /** Of several workers: for how many equal shares of a mixture's rows, of a group, the experts of one have memory. Default: for all rows. */
   readonly room?: number;
   /** What parameters begin from, where their own beginning is not wanted: as `Program.load` takes them. */
   readonly parameters?: ReadonlyMap<string, Tensor>;
@@ -151,7 +164,7 @@ export async function* train(source: Source, options: TrainOptions): AsyncGenera
 }
 async function* trained(source: Source, options: TrainOptions, together: Workers): AsyncGenerator<TrainedStep, void> {
   requireTraining(options);
-  requireShared(options.room, together);
+  requireShared(options, together);
   const { accumulate = 1, batches, signal, from } = options;
   const entry = { method: "train", name: "train", sizes: {} };
   const { executable, report } = await compiled(source, options, [entry], together);

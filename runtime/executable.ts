@@ -21,7 +21,7 @@ export interface StoreInfo {
   readonly shape: readonly number[];
   readonly stack: number;
   readonly saved: boolean;
-  /** How many workers have an equal part of its first axis each. */
+  /** Into how many equal parts its first axis is cut: worker r has part r % split. */
   readonly split?: number;
 }
 /** The store that holds the input `name` of an entry. */

@@ -7,7 +7,7 @@ import type { Workers } from "./workers.ts";
 export const spread = (executable: Executable, workers: Workers): Executable =>
   workers.size === 1 ? executable : new Spread(executable, workers);
 
-/** `read`, `run` and `write` are called by all workers in the same order, with the same arguments. */
+/** Workers with the same part of a store have the same bits of it. `read`, `run` and `write` are called by all workers in the same order, with the same arguments. */
 class Spread implements Executable {
   readonly stores: readonly StoreInfo[];
   readonly entries: Executable["entries"];
@@ -24,7 +24,9 @@ class Spread implements Executable {
   read(store: string): Tensor {
     const own = this.#inner.read(store);
     const all = this.#split.get(store);
-    return all ? fromBytes(all.dtype, all.shape, this.#workers.joined(`read ${store}`, bytesOfTensor(own))) : own;
+    if (!all) return own;
+    const parts = this.#workers.joined(`read ${store}`, bytesOfTensor(own));
+    return fromBytes(all.dtype, all.shape, parts.subarray(0, bytesOfTensor(own).byteLength * (all.split ?? 1)));
   }
   write(store: string, value: Tensor): void {
     this.#inner.write(store, this.#own(store, value));
@@ -49,8 +51,9 @@ class Spread implements Executable {
     const all = this.#split.get(store);
     if (!all) return value;
     requireFit(store, all, value);
-    const length = value.data.length / this.#workers.size;
-    const data = value.data.subarray(this.#workers.rank * length, (this.#workers.rank + 1) * length);
+    const { split = 1 } = all;
+    const [length, part] = [value.data.length / split, this.#workers.rank % split];
+    const data = value.data.subarray(part * length, (part + 1) * length);
     return { dtype: value.dtype, shape: partOf(all), data };
   }
 }
@@ -81,17 +84,25 @@ export function markOf(tensors: ReadonlyMap<string, Tensor>, integers: readonly 
   return mark & 0x3fffffff;
 }
 
-/** What each worker has of a batch and of arrays of experts, for a person: `4 workers: batch 16 = 4 x 4; 8 experts spread, 2 each`. */
-export function dealing(stores: readonly StoreInfo[], { size }: Workers, batch: number): string {
+/**
+ * What each worker has of a batch and of arrays of experts, for a person: `4 workers: batch 16 = 4 x 4; 8 experts spread, 2 each`. `most`: over how many
+ * workers they were to be spread.
+ */
+export function dealing(
+  stores: readonly StoreInfo[],
+  { size }: Pick<Workers, "size">,
+  batch: number,
+  most: number = size,
+): string {
   const arrays = stores.filter((s) => s.role === "parameter" && s.stack > 0);
-  const of = (wanted: boolean): string[] => [
-    ...new Set(arrays.filter((s) => (s.split !== undefined) === wanted).map((s) => `${s.shape[0]} ${arrayOf(s.name)}`)),
-  ];
-  return [
-    `${size} workers: batch ${batch} = ${size} x ${batch / size}`,
-    ...of(true).map((what) => `${what} spread, ${Number.parseInt(what, 10) / size} each`),
-    ...of(false).map((what) => `${what} on each worker: ${size} does not divide them`),
-  ].join("; ");
+  const told = arrays.toSorted((s, t) => (t.split ?? 1) - (s.split ?? 1)).map((s) => spreadOf(s, size, most));
+  return [`${size} workers: batch ${batch} = ${size} x ${batch / size}`, ...new Set(told)].join("; ");
+}
+function spreadOf({ name, shape: [n = 0], split = 1 }: StoreInfo, size: number, most: number): string {
+  const what = `${n} ${arrayOf(name)}`;
+  if (split === size) return `${what} spread, ${n / split} each`;
+  if (split > 1) return `${what} spread over ${split}, ${n / split} each, in ${size / split} groups`;
+  return `${what} on each worker${most === 1 ? "" : `: ${most} does not divide them`}`;
 }
 /** `experts` of `blocks.0.experts.*.up.weight`. */
 const arrayOf = (name: string): string => name.split(".*")[0]?.split(".").at(-1) ?? "";

@@ -1,6 +1,8 @@
 // What training asks of several workers, and does for them.
 import type { Loaded } from "../compiler/check/index.ts";
 import { Problem } from "../compiler/diagnostic.ts";
+import type { BuildRequest } from "../compiler/pipeline.ts";
+import { fromTo } from "../compiler/types/numbers.ts";
 import type { Checkpoint } from "./checkpoint.ts";
 import type { Running } from "./compile.ts";
 import type { Executable, Tensor } from "./executable.ts";
@@ -25,10 +27,23 @@ export function requireDealt(batch: number, { size }: Pick<Workers, "size">): vo
       `give --batch ${less > 0 ? `${less} or ` : ""}${less + size}`,
     );
 }
-/** Room is what several share. */
-export function requireShared(room: number | undefined, { size }: Pick<Workers, "size">): void {
-  if (room !== undefined && size === 1)
-    throw new Problem("room is of several workers, and there is one", "leave it out, or start several with mpirun");
+/** Several share experts, in groups of as many each, and room. */
+export function requireShared(
+  { expertParallel, room }: Pick<BuildRequest, "expertParallel" | "room">,
+  { size }: Pick<Workers, "size">,
+): void {
+  const [given] = [
+    room === undefined ? [] : "room",
+    expertParallel === undefined ? [] : "the spread of experts",
+  ].flat();
+  if (given !== undefined && size === 1)
+    throw new Problem(`${given} is of several workers, and there is one`, "leave it out, or start several with mpirun");
+  const divisors = fromTo(1, size + 1).filter((n) => size % n === 0);
+  if (expertParallel !== undefined && !divisors.includes(expertParallel))
+    throw new Problem(
+      `experts cannot be spread over ${expertParallel} of ${size} workers: all groups of workers are as large`,
+      `spread them over ${divisors.slice(0, -1).join(", ")} or ${size}`,
+    );
 }
 interface Opened {
   readonly program: Loaded;

@@ -64,7 +64,9 @@ export interface TrainOptions extends Running {
   /** 0: after the last step only. */
   readonly evaluateEvery?: number | undefined;
   readonly resume?: boolean | undefined;
-  /** Of several workers: for how many equal shares of a mixture's rows the experts of one have memory. Default: for all rows. */
+  /** Of several workers: over how many of them, a divisor of their number, experts are spread. Default: over all. */
+  readonly expertParallel?: number | undefined;
+  /** Of several workers: for how many equal shares of a mixture's rows, of a group, the experts of one have memory. Default: for all rows. */
   readonly room?: number | undefined;
   readonly signal?: AbortSignal | undefined;
   /** Told what a person should know and need not act on. */
@@ -129,7 +131,7 @@ export async function openTraining(options: TrainOptions, together: Workers = wo
 }
 async function opened(options: TrainOptions, together: Workers): Promise<Training> {
   requireFiles(options.data, together);
-  requireShared(options.room, together);
+  requireShared(options, together);
   const program = readProgram(options.program);
   const folder =
     options.out === null ? null : (options.out ?? defaultRunFolder(options.program, options.resume ?? false));
@@ -169,7 +171,10 @@ async function opened(options: TrainOptions, together: Workers): Promise<Trainin
       about,
       lacking,
       together,
-      dealt: together.size > 1 ? dealing(executable.stores, together, Number(config.sizes["B"])) : null,
+      dealt:
+        together.size > 1
+          ? dealing(executable.stores, together, Number(config.sizes["B"]), options.expertParallel)
+          : null,
       close,
       steps: (signal) => told(together, trainSteps(signal ? { ...setup, signal } : setup)),
       sample: (how) => {
@@ -251,6 +256,7 @@ async function compileTraining({ options, program, entry, config, text, together
     threads: options.threads ?? together.threads,
     compiling: options.compiling,
     accumulate: config.accumulate ?? 1,
+    expertParallel: options.expertParallel,
     room: options.room,
     together,
     entries: [...entries, ...(together.size > 1 ? [] : generateEntries(program, entry.declaration))],

@@ -97,6 +97,8 @@ test("what cannot be done exits with 1, one message and a remedy, and nothing on
   );
   const dealt = moec("compile", "examples/gpt-moe.moe", "--workers", "3");
   fails(dealt, 1, "--batch 16 cannot be dealt to 3 workers", "help:");
+  const groups = moec("compile", "examples/gpt-moe.moe", "--workers", "4", "--expert-parallel", "3");
+  fails(groups, 1, "cannot be spread over 3 of 4 workers", "spread them over 1, 2 or 4");
   for (const form of ["kernels", "plan", "cpp"]) {
     const args = ["--target", "reference", "--emit", form];
     fails(moec("compile", "examples/gpt-moe.moe", ...args), 1, `the reference target has no ${form}`, "help:");

@@ -41,6 +41,9 @@ test("compile --target cuda", () => {
     /^plan for cuda: [^]*exchange\(.*\), all workers[^]*exchange_back\(.*\), all workers/,
     shared.err,
   );
+  const pairs = ["--workers", "4", "--expert-parallel", "2", ...many.slice(2)];
+  const grouped = moec(...program, "--target", "cuda:sm_90a", ...pairs);
+  assert.match(grouped.out, /exchange\(.*\), 2 groups of 2\n/, grouped.err);
   if (!compiler) return;
   const json = moec(...program, "--target", "cuda:sm_90a", "--emit", "cubin", "-o", to, "--json");
   assert.is(json.status, 0, json.err);

@@ -58,21 +58,22 @@ test("each worker of a machine has a GPU of its own, also where a launcher shows
 const libraries = await build();
 const cache = folder();
 const emulated = { ...process.env, ...named(libraries), MOEC_EMULATOR: "devices=2", MOEC_CACHE: cache };
-/** Two processes of node. */
-function two(env: NodeJS.ProcessEnv, ...args: readonly string[]) {
-  const [command = "", ...before] = [...(mpirun ?? []), "-n", "2", process.execPath, ...args];
+/** Processes of node. */
+function several(n: number, env: NodeJS.ProcessEnv, ...args: readonly string[]) {
+  const [command = "", ...before] = [...(mpirun ?? []), "-n", String(n), process.execPath, ...args];
   return spawnSync(command, before, { encoding: "utf8", env, timeout: 240_000, cwd: join(import.meta.dirname, "..") });
 }
-function agrees(env: NodeJS.ProcessEnv, ...args: readonly string[]): void {
-  const { status, stdout, stderr } = two(env, "--import", "tsx", ...args);
+function agrees(n: number, env: NodeJS.ProcessEnv, ...args: readonly string[]): void {
+  const { status, stdout, stderr } = several(n, env, "--import", "tsx", ...args);
   assert.is(status, 0, `${stdout}${stderr}`);
-  assert.is(stdout.match(/agrees/g)?.length, 2);
+  assert.is(stdout.match(/agrees/g)?.length, n);
 }
 if (!mpirun) skipped("what GPUs do together");
 else {
-  test("what two GPUs do together, in graphs and step by step", () => {
-    agrees({ ...emulated, MOEC_EMULATOR: "check lazy devices=2" }, "test/workers/gpus.ts");
-  });
+  for (const n of [2, 4])
+    test(`what ${n} GPUs do together, all of them and by pairs, in graphs and step by step`, () => {
+      agrees(n, { ...emulated, MOEC_EMULATOR: `check lazy devices=${n}` }, "test/workers/gpus.ts");
+    });
   test("a variant that one worker has no use for none uses, and one that agrees for one agrees for all", () => {
     const fake = join(here, "libcuda.so");
     execFileSync("g++", [
@@ -84,7 +85,7 @@ else {
       fake,
     ]);
     const env = { ...process.env, MOEC_LIBCUDA: fake, MOEC_LIBNCCL: fake };
-    agrees(env, "test/workers/variants.ts", join(here, "calls"));
+    agrees(2, env, "test/workers/variants.ts", join(here, "calls"));
   });
 }
 
@@ -111,19 +112,29 @@ model Mixture(V = 128, D = 8, Steps = 3) {
 );
 const data = join(here, "data.txt");
 writeFileSync(data, "It is a way I have of driving off the spleen, and regulating the circulation. ".repeat(20));
-const flags = ["--data", data, "--steps", "3", "--batch", "2", "--length", "9", "--target", "cuda"];
-const training = (out: string): string[] => [main, "train", program, ...flags, "--out", out];
+const flags = ["--data", data, "--steps", "3", "--length", "9", "--target", "cuda", "--expert-parallel", "2"];
+const training = (out: string, batch = 2): string[] => [
+  main,
+  "train",
+  program,
+  ...flags,
+  "--batch",
+  String(batch),
+  "--out",
+  out,
+];
 if (!mpirun) skipped("training on two GPUs");
 else {
-  test("two GPUs that share the experts train to the losses of one process, with graphs and without", async () => {
-    const expected = await lossesOf({ program, data: [data], target: "reference", steps: 3, batch: 2, length: 9 });
-    for (const [graphs, words] of [
-      ["1", "devices=2"],
-      ["0", "devices=2 lazy"],
+  test("GPUs that share the experts, two or two pairs of them, train to the losses of one process, with graphs and without", async () => {
+    for (const [n, graphs, words] of [
+      [2, "1", "devices=2"],
+      [2, "0", "devices=2 lazy"],
+      [4, "1", "devices=4"],
     ] as const) {
+      const expected = await lossesOf({ program, data: [data], target: "reference", steps: 3, batch: n, length: 9 });
       const env = { ...emulated, MOEC_CUDA_GRAPHS: graphs, MOEC_EMULATOR: words };
-      const out = join(here, `run-${graphs}`);
-      const { status, stdout, stderr } = two(env, ...training(out), "--json");
+      const out = join(here, `run-${n}-${graphs}`);
+      const { status, stdout, stderr } = several(n, env, ...training(out, n), "--json");
       assert.is(status, 0, stderr);
       const found = stdout
         .trim()
@@ -142,7 +153,7 @@ else {
       [{ MOEC_EMULATOR: "" }, "2 workers of this machine have 1 GPU: each needs one of its own"],
       [{ MOEC_LIBNCCL: "/none/libnccl.so.2" }, "NCCL was not found"],
     ] as const) {
-      const { status, stderr } = two({ ...emulated, ...more }, ...training(join(here, "none")));
+      const { status, stderr } = several(2, { ...emulated, ...more }, ...training(join(here, "none")));
       assert.is.not(status, 0);
       assert.match(stderr, message);
       assert.is(stderr.match(/error:/g)?.length, 1, stderr);

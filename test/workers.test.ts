@@ -37,6 +37,14 @@ function two(rank: number, other: (own: Uint8Array) => Uint8Array = alike): Work
   };
   return new Workers(wire);
 }
+/** Worker `rank` of four who say the same, but for the last two: these say `other`. */
+function four(rank: number, other: (own: Uint8Array) => Uint8Array = alike): Workers {
+  const allGather = (own: Uint8Array): Uint8Array =>
+    Uint8Array.from(
+      Buffer.concat([own, own, ...[own, own].map((bytes) => (bytes.length === 16 ? other(bytes) : bytes))]),
+    );
+  return new Workers({ rank, size: 4, allGather, abort: () => {}, finalize: () => {} });
+}
 /** The other as this one, from here on as said. */
 function changing(rank: number): { workers: Workers; say: (other: (own: Uint8Array) => Uint8Array) => void } {
   let now = alike;
@@ -207,6 +215,18 @@ test("the executable of one of several is that of the whole: its own rows go in,
     dealing(inner.stores, two(0), 6),
     "2 workers: batch 6 = 2 x 3; 2 experts on each worker: 2 does not divide them",
   );
+  const grouped = spread(
+    local,
+    four(3, () => new Uint8Array(16)),
+  );
+  grouped.write("experts.*.up.weight", all);
+  assert.equal([...numbers(held.get("experts.*.up.weight") ?? all)], [5, 6, 7, 8]);
+  assert.equal([...numbers(grouped.read("experts.*.up.weight"))], [5, 6, 7, 8, 5, 6, 7, 8]); // of the first two
+  assert.is(
+    dealing(whole.stores, { size: 4 }, 8),
+    "4 workers: batch 8 = 4 x 2; 2 experts spread over 2, 1 each, in 2 groups",
+  );
+  assert.is(dealing(inner.stores, { size: 4 }, 8, 1), "4 workers: batch 8 = 4 x 2; 2 experts on each worker");
   assert.equal(hiddenInput("$rank", { seed: 0, call: 0, step: 0, rank: 1 })?.data, Int32Array.of(1));
 });
 const crowding = (): never => {
@@ -230,8 +250,12 @@ test("a batch that cannot be dealt, and what is piped in, are refused", () => {
   assert.match(thrown(() => requireDealt(1, two(0))).help, /--batch 2$/);
   assert.match(thrown(() => requireFiles(["/dev/stdin"], two(0))).message, "piped");
   requireFiles(["/dev/stdin"], alone);
-  assert.match(thrown(() => requireShared(1.5, alone)).message, "room is of several workers");
-  requireShared(1.5, two(0));
+  assert.match(thrown(() => requireShared({ room: 1.5 }, alone)).message, "room is of several workers");
+  assert.match(thrown(() => requireShared({ expertParallel: 1 }, alone)).message, "spread of experts is of several");
+  requireShared({ room: 1.5, expertParallel: 2 }, two(0));
+  requireShared({ expertParallel: 3 }, { size: 6 });
+  for (const expertParallel of [4, 0, -2, 1.5, 12])
+    assert.is(thrown(() => requireShared({ expertParallel }, { size: 6 })).help, "spread them over 1, 2, 3 or 6");
 });
 
 const launched = { OMPI_COMM_WORLD_SIZE: "2", OMPI_COMM_WORLD_RANK: "0", MOEC_LIBMPI: "/none/libmpi.so" };
@@ -360,6 +384,24 @@ else {
     }
     requireSameRun("one", "mixed");
     assert.equal(bits("threads"), bits("two"));
+  });
+  test("four workers in two groups train what one does; whoever goes on, in other groups or alone, and again with the same bits", async () => {
+    const sizes = ["--batch", "4", "--set", "E=6"];
+    const alone = await train(folder("of one"), workers(1, ...sizes));
+    requireSameLosses(await train(folder("grouped"), workers(4, ...sizes)), alone);
+    requireSameRun("of one", "grouped");
+    for (const [name, n, ...flags] of [
+      ["regrouped", 4, "--steps", "2", "--room", "1.9"],
+      ["regrouped", 4, "--steps", "4", "--resume", "--expert-parallel", "1"],
+      ["regrouped", 1, "--resume"],
+      ["again", 4, "--steps", "3", "--expert-parallel", "2"],
+      ["again", 4, "--resume"],
+    ] as const) {
+      const { code, said: why } = await train(folder(name), workers(n, ...sizes, ...flags));
+      assert.is(code, 0, why);
+    }
+    requireSameRun("of one", "regrouped");
+    assert.equal(bits("again"), bits("grouped"));
   });
   test("`train` in TypeScript, by three workers that share no experts; other batches on one are refused", async () => {
     const args = [...launcher, "-n", "3", process.execPath, "--import", "tsx", "test/workers/embedded.ts"];

@@ -5,6 +5,8 @@ import { Problem } from "../../compiler/diagnostic.ts";
 import {
   type CompileTarget,
   compileTarget,
+  expertParallel,
+  mostWorkers,
   oneOf,
   requireTarget,
   room,
@@ -40,7 +42,10 @@ export const compileCommand = (): Command =>
       }),
     )
     .addOption(out("folder", "write the form's files there"))
-    .addOption(flag("--workers <n>", "what each of so many processes runs (mpirun -n N moec train)", whole(1, 4096)))
+    .addOption(
+      flag("--workers <n>", "what each of so many processes runs (mpirun -n N moec train)", whole(1, mostWorkers)),
+    )
+    .addOption(option(expertParallel))
     .addOption(option(room))
     .option("--timings", "show the seconds of each stage")
     .addOption(json())
@@ -50,7 +55,7 @@ export const compileCommand = (): Command =>
         "moec compile examples/gpt-moe.moe --batch 16 --length 128",
         "moec compile examples/gpt-moe.moe --emit cpp -o generated",
         "moec compile model.moe --entry Ffn --set N=128 --emit graph",
-        "moec compile examples/gpt-moe.moe --workers 4 --emit plan",
+        "moec compile examples/gpt-moe.moe --workers 4 --expert-parallel 2 --emit plan",
         "moec compile model.moe --print-after simplify --print-after routed",
         "moec compile examples/gpt-moe.moe --target cuda:sm_90a --emit cu -o generated",
       ),
@@ -65,6 +70,7 @@ interface Options extends Omit<Shared, "target">, EntryFlags {
   emit?: AnyForm;
   printAfter?: readonly string[];
   workers?: number;
+  expertParallel?: number;
   room?: number;
   out?: string;
   timings?: boolean;
@@ -96,12 +102,12 @@ async function compiled(program: Loaded, path: string, options: Options): Promis
   return { ...report, files: {} };
 }
 function requestOf(program: Loaded, path: string, options: Options): Omit<CompileRequest, "target"> {
-  const { workers = 1, room, printAfter, precision = "f32", tf32, threads } = options;
+  const { workers = 1, expertParallel, room, printAfter, precision = "f32", tf32, threads } = options;
   const entry = entryRequest(program, options);
   const [batch] = Object.values(entry.entries[0]?.sizes ?? {});
   if (typeof batch === "number") requireDealt(batch, { size: workers });
-  requireShared(room, { size: workers });
-  const several = workers > 1 ? { workers, room } : {};
+  requireShared({ expertParallel, room }, { size: workers });
+  const several = workers > 1 ? { workers, expertParallel, room } : {};
   return { ...entry, path, precision, tf32, threads, ...several, ...(printAfter === undefined ? {} : { printAfter }) };
 }
 const isCuda = (form: AnyForm | null): form is (typeof cudaForms)[number] => cudaForms.some((c) => c === form);

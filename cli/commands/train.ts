@@ -1,5 +1,5 @@
 import { Command } from "commander";
-import { requireTarget, room, whole } from "../../compiler/options.ts";
+import { expertParallel, requireTarget, room, whole } from "../../compiler/options.ts";
 import { bigramHeldOut } from "../../runtime/data.ts";
 import type { Step } from "../../runtime/loop.ts";
 import { toNested } from "../../runtime/tensor.ts";
@@ -46,6 +46,7 @@ export const trainCommand = (): Command =>
     .addOption(out("folder", "where the run is kept; default: runs/NAME"))
     .addOption(flag("--save-every <n>", "steps between checkpoints, 0 for the last only; default: 100", whole(0)))
     .addOption(flag("--evaluate-every <n>", "steps between held-out losses, 0 for the last only; default: 0", whole(0)))
+    .addOption(option(expertParallel))
     .addOption(option(room))
     .option("--resume", "go on from the run's last checkpoint")
     .addOption(json())
@@ -77,6 +78,7 @@ interface Options extends Shared {
   saveEvery?: number;
   evaluateEvery?: number;
   resume?: boolean;
+  expertParallel?: number;
   room?: number;
   json?: boolean;
 }

@@ -1,10 +1,11 @@
-// One of two workers that test/nccl.test.ts starts, each with a GPU of its own, as the emulator has them: what they do together against its
-// definition, in graphs and step by step. Fails with a stack.
+// One of two or four workers that test/nccl.test.ts starts, each with a GPU of its own, as the emulator has them: what they do together, all and by
+// pairs, against its definition, in graphs and step by step. Fails with a stack.
 import assert from "node:assert/strict";
 import { ndarray } from "../../compiler/graph/array.ts";
 import { GraphBuilder } from "../../compiler/graph/builder.ts";
 import { interpretTogether } from "../../compiler/graph/interpret.ts";
 import { type Graph, type NdArray, plainStore, type Value } from "../../compiler/graph/node.ts";
+import { groupsOf } from "../../compiler/ops/across.ts";
 import * as b from "../../compiler/ops/build.ts";
 import { ops } from "../../compiler/ops/list.ts";
 import { planMemory } from "../../compiler/plan/memory.ts";
@@ -35,19 +36,26 @@ function endsOf(w: number, n: number): number[] {
   }
   return ends;
 }
-/** Rows that worker w is sent. */
+const pair = groupsOf(size, 2);
+/** Rows that worker w is sent by its pair. */
 function owned(w: number, n: number): number {
-  const all = Array.from({ length: size }, (_, from) => endsOf(from, n));
-  return all.reduce((sum, ends) => sum + (ends[w * 3 + 3] ?? 0) - (ends[w * 3] ?? 0), 0);
+  const [first, own] = [w - (w % 2), (w % 2) * (groups / 2)];
+  const all = [first, first + 1].map((from) => endsOf(from, n));
+  return all.reduce((sum, ends) => sum + (ends[own + groups / 2] ?? 0) - (ends[own] ?? 0), 0);
 }
 const room = Math.max(...[0, 1].flatMap((n) => Array.from({ length: size }, (_, w) => owned(w, n))));
 const exchange = (x: Value, back: boolean): Value =>
-  b.make1(g, "exchange", [x, offsets], { workers: size, back, length: back ? most : room });
+  b.make1(g, "exchange", [x, offsets], { ...pair, back, length: back ? most : room });
 const offsets = b.make1(g, "all_gather", [parameter("ends", [1, groups + 1], "i32")], { workers: size });
 const outputs: Record<string, Value> = {
   gathered: b.make1(g, "all_gather", [parameter("line", [70_001], "i32")], { workers: size }),
   traded: b.make1(g, "all_to_all", [parameter("each", [size, 3, 5])], { workers: size }),
 };
+for (const pair of [groupsOf(size, 2), groupsOf(size, 2, size / 2)]) {
+  const apart = `${pair.apart ?? 1} apart`;
+  outputs[`gathered by pairs, ${apart}`] = b.make1(g, "all_gather", [parameter("line", [70_001], "i32")], pair);
+  outputs[`traded by pairs, ${apart}`] = b.make1(g, "all_to_all", [parameter("both", [2, 3, 5])], pair);
+}
 for (const [dtype, shape] of [
   ["f32", [most, 5]],
   ["bf16", [most]],
@@ -116,7 +124,7 @@ const stray = (ends: readonly number[]): Promise<unknown> => {
   return strays.run("e", new Map(), { seed: 0, call: 0, step: 0 });
 };
 await assert.rejects(() => stray(Array<number>(groups + 1).fill(most + 1)), /cannot be exchanged/);
-const crowd = new RegExp(`NO_ROOM: worker 0 is sent ${size * most} rows, and has room for ${room}$`);
+const crowd = new RegExp(`NO_ROOM: worker 0 is sent ${2 * most} rows, and has room for ${room}$`);
 await assert.rejects(() => stray([0, ...Array<number>(groups).fill(most)]), crowd);
 strays.close();
 console.log(`worker ${rank} of ${size} agrees`);
