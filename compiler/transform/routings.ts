@@ -7,10 +7,12 @@ import { nth } from "../ops/common.ts";
 import { dims } from "../types/type.ts";
 import { ranked } from "./parts.ts";
 
-/** How many there are, over how many of them experts are spread at most (all if not given), and for how many equal shares of a group's rows the experts of one have room (all if not given). */
+/** How workers share a batch, and experts. */
 export interface Sharing {
   readonly workers: number;
+  /** Over how many of them experts are spread at most; if not given, over all. */
   readonly expertParallel?: number | undefined;
+  /** For how many equal shares of a group's rows the experts of one have room; if not given, for all. */
   readonly room?: number | undefined;
 }
 
@@ -54,10 +56,9 @@ export class Routings {
     const { workers } = this.owners(by);
     return Math.min(workers * this.own(by), Math.ceil(this.own(by) * (this.sharing.room ?? workers)));
   }
-  /** All workers' ends say whether any of them has too little room. */
   exchange(rows: Value, by: Node, back: boolean): Value {
     const length = back ? this.own(by) : this.room(by);
-    return b.make1(this.g, "exchange", [rows, this.ends(by, this.everyone)], { ...this.owners(by), back, length });
+    return b.make1(this.g, "exchange", [rows, this.ends(by)], { ...this.owners(by), back, length });
   }
   valid(by: Node, owned: boolean): Value {
     if (!owned) return b.ge(this.g, this.local(by).order, 0);
@@ -86,15 +87,19 @@ export class Routings {
     const { order, inverse, expert } = this.all(by);
     return nth([order, this.together(by, this.everyone), inverse, expert], i);
   }
-  /** i32[workers, groups + 1]: the offsets of so many workers. */
-  private ends(by: Node, among: Group): Value {
+  /** i32[workers, groups + 1]: all workers' offsets, so that all find alike where one has too little room. */
+  private ends(by: Node): Value {
     const { offsets } = this.local(by);
     const row = b.reshape(this.g, offsets, [1, this.groups(by) + 1]);
-    return b.make1(this.g, "all_gather", [row], among);
+    return b.make1(this.g, "all_gather", [row], this.everyone);
   }
-  /** The offsets of all their choices: what comes before a group comes before it on some worker. */
+  /** The offsets of all choices of such a group of workers: what comes before a group of rows comes before it on one of them. */
   private together(by: Node, among: Group): Value {
-    return b.sum(this.g, this.ends(by, among), [0]);
+    const { workers, groups } = among;
+    if (groups === undefined) return b.sum(this.g, this.ends(by), [0]);
+    const [rank, own] = [ranked(this.g, this.everyone, 1, [workers]), ranked(this.g, among, 1, [workers])];
+    const first = b.sub(this.g, rank, own);
+    return b.sum(this.g, b.take(this.g, this.ends(by), b.add(this.g, b.iota(this.g, workers), first)), [0]);
   }
   private get everyone(): Group {
     return groupsOf(this.sharing.workers, this.sharing.workers);
