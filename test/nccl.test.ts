@@ -104,7 +104,7 @@ model Mixture(V = 128, D = 8, Steps = 3) {
   train(tokens: i32[B, T], targets: i32[B, T]) {
     let x = embed(tokens) * 50
     let (score, index) = top_k(softmax(x @ gate), 2)
-    loss language = cross_entropy(embed.logits(x + sum(score[..., new] * experts[index](x) * 1000, axis: -2)), targets)
+    loss language = cross_entropy(embed.logits(x + sum(score[..., new] * experts[index](x) * 10000, axis: -2)), targets)
     optimize with Sgd(lr: 0.01)
   }
 }

@@ -90,9 +90,9 @@ function passed(seed: string): Case {
 function shared(seed: string): Case {
   const program = drawnProgram(seed, "small");
   const draw = new Draw(`${seed}, its workers`);
-  const workers = draw.of([2, 3, 4, 4]);
+  const workers = draw.of([2, 3, 4, 4, 6]);
   const sizes = draw.chance(0.8) ? { ...program.sizes, B: workers * draw.of([1, 2]) } : program.sizes;
-  const sharing = { workers, ...(workers === 4 && draw.chance(0.5) ? { expertParallel: 2 } : {}) };
+  const sharing = { workers, ...(workers > 3 && draw.chance(0.5) ? { expertParallel: 2 } : {}) };
   return {
     text: program.text,
     note: `${JSON.stringify(sharing)}, ${notes({ ...program, sizes })}`,

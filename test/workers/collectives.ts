@@ -52,7 +52,7 @@ const exchange = (x: Value, offsets: Value, back: boolean): Value =>
   b.make1(g, "exchange", [x, offsets], { workers: size, back, length: back ? most : room });
 
 /** Those of four by pairs, which stand together and which do not. */
-const pairs = size === 4 ? ([groupsOf(size, 2), groupsOf(size, 2, 2)] as const) : [];
+const pairs = size === 4 ? [groupsOf(size, 2), groupsOf(size, 2, 2)] : [];
 const offsets = gather(parameter("ends", [1, groups + 1], "i32"));
 results["gather of one row that is made"] = gather(b.mul(g, parameter("row", [1, 5]), 3));
 results["gather of a store"] = gather(parameter("short", [5, 7], "bf16"));
@@ -105,10 +105,11 @@ for (const pair of pairs) {
       ...pair,
     });
 }
-if (pairs[0]) {
+const [beside] = pairs;
+if (beside) {
   const x = parameter("rows f32", [most, 5]);
   const swap = (v: Value, back: boolean): Value =>
-    b.make1(g, "exchange", [v, offsets], { ...pairs[0], back, length: back ? most : roomOfPair });
+    b.make1(g, "exchange", [v, offsets], { ...beside, back, length: back ? most : roomOfPair });
   const there = b.add(g, swap(x, false), 1);
   results["by pairs: rows there"] = there;
   results["by pairs: rows there and back"] = swap(there, true);
@@ -214,9 +215,9 @@ for (const joined of ["all_reduce_sum", "all_reduce_max", "exchange"])
 const strays = await opened(1, () => {});
 strays.write("ends", fromNumbers("i32", [1, groups + 1], Array<number>(groups + 1).fill(most + 1)));
 await assert.rejects(() => runOnce(strays), /rows \d+ to \d+ of 11 cannot be exchanged/);
+const sent = (count: number, of: number): string => `is sent ${count} rows, and has room for ${of}$`;
 if (size > 1) {
   strays.write("ends", fromNumbers("i32", [1, groups + 1], [0, ...Array<number>(groups).fill(most)]));
-  const sent = (rows: number, of: number): string => `is sent ${rows} rows, and has room for ${of}$`;
   const crowd = new RegExp(`NO_ROOM: worker 0 (${sent(size * most, room)}|${sent(2 * most, roomOfPair)})`);
   await assert.rejects(() => runOnce(strays), crowd);
   // the other pair finds it too
