@@ -1,4 +1,4 @@
-// Contractions of bf16 that have a kernel by wgmma, each with what it shall give.
+// Contractions of bf16 that have wgmma variants, and a comparison of their results with the interpreter.
 import { rounded } from "../../compiler/graph/array.ts";
 import { GraphBuilder } from "../../compiler/graph/builder.ts";
 import { interpret } from "../../compiler/graph/interpret.ts";
@@ -16,8 +16,8 @@ import { graphOf } from "../host/compare.ts";
 
 type Param = (name: string, shape: readonly number[], dtype?: DType) => Value;
 /**
- * `rows`: the offsets whose last number says how many rows of a result there are. `variants`: contractions that have one. `piece`: how deep the
- * pieces are that a product is cut into.
+ * `variants`: how many contractions have a variant. `piece`: the depth of the pieces that a product is cut into. `rows`: offsets of a routing, whose
+ * last number is the number of rows of a ragged result that are defined.
  */
 export interface Case {
   readonly name: string;
@@ -26,7 +26,7 @@ export interface Case {
   readonly make: (g: GraphBuilder, p: Param) => { readonly values: readonly Value[]; readonly rows?: Value };
 }
 const gated = (g: GraphBuilder, x: Value, y: Value): Value => b.mul(g, b.mul(g, x, b.sigmoid(g, x)), y);
-/** One contraction of as many pairs. */
+/** Adds products up in one contraction with several pairs of operands. */
 function sum(g: GraphBuilder, products: readonly Value[]): Value {
   const paired = pairProducts(g, graphOf([products.reduce((x, y) => b.add(g, x, y))]));
   return paired.results[0]?.value as Value;
@@ -205,7 +205,7 @@ export function made(c: Case, by = byVariants): Made {
   );
   return { case_: c, name: c.name, sequence: by(loweredForCuda(graphOf(values), backendOf(c))), stores, values, rows };
 }
-/** Wide tiles also where they are few. */
+/** A backend that uses wide tiles even where there are few, and cuts products as the case says. */
 const backendOf = ({ piece }: Case): Backend => {
   const { choices, variants } = backends.cuda;
   return {
@@ -214,7 +214,9 @@ const backendOf = ({ piece }: Case): Backend => {
     variants: { ...variants, choice: (c) => hopperChoice(c, 1) },
   };
 };
-/** Results may be off by their rounding to bf16, and, where a second contraction follows, by that of what it reads. */
+/**
+ * Compares results with the interpreter: they may be off by rounding to bf16, and, if a second contraction follows, by the rounding of what it reads.
+ */
 export function compare({ values, rows, stores }: Made, { results, findings }: Outcome): void {
   if (findings !== "") throw new Error(findings.trim());
   const wanted = interpret(values, stores, { exact: true });
