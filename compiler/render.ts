@@ -119,7 +119,7 @@ function lineAt({ source, start }: Span): string {
   const to = source.text.indexOf("\n", start);
   return source.text.slice(start === 0 ? 0 : from, to < 0 ? undefined : to).replace(/\r$/, "");
 }
-/** A span over several lines is marked to the end of its first. */
+/** A span of several lines is marked up to the end of its first line. */
 const endInLine = (span: Span, start: number, text: string): number =>
   Math.max(start + 1, Math.min(start + span.end - span.start, text.length));
 
@@ -181,10 +181,7 @@ function placed(parts: readonly { from: number; text: string; mark: Mark }[], pa
 
 /** The width of a text in terminal columns. ASCII needs no lookup, which would be slow. */
 const columns = (text: string): number => (/^[ -~]*$/.test(text) ? text.length : stringWidth(text));
-/**
- * Replaces tabs and control characters, so that widths are known and nothing in a program (texts, names, paths) can send control sequences to the
- * terminal.
- */
+/** Replaces tabs and control characters: widths are then known, and no text, name or path of a program can control the terminal. */
 export const visible = (text: string): string => text.replaceAll("\t", "    ").replace(/[^\P{C}\n]/gu, "\uFFFD");
 /** Cuts a line that is too long so that column `from` is visible; `shift`: how many columns are cut off at the left. */
 function cutAt(text: string, from: number, width: number): { text: string; shift: number } {

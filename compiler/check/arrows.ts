@@ -12,10 +12,7 @@ import { fitAll } from "./unify.ts";
 import { type Abstract, type Makeable, resultList, Scope, tensor, type Val } from "./values.ts";
 import type { World } from "./world.ts";
 
-/**
- * While checking, calls the argument once with placeholders of the arrow's parameter types, and compares the results with the arrow's result types.
- * Elaboration skips this.
- */
+/** While checking, calls the argument with placeholders of the arrow's parameter types, and compares its results with the arrow's result types. */
 export function checkArrow(w: World, v: Val, arrow: Abstract, at: Span): Val {
   if (!w.checking) return v;
   const makes = v.kind === "maker" ? [v.make] : v.kind === "makers" ? distinct(v.makers) : [];

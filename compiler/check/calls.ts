@@ -139,10 +139,7 @@ function callAbstract(w: World, abstract: Abstract, given: readonly Given[], at:
   fitArrow(w, abstract, given, scope, at);
   return promised(w, abstract.arrow.result, scope);
 }
-/**
- * Calls what was passed for an arrow. Arguments and results are converted to the arrow's dtypes, so it computes in the dtypes that it was checked
- * with.
- */
+/** Calls what was passed for an arrow. Arguments and results are converted to the arrow's dtypes, with which it was checked. */
 function callThrough(w: World, arrow: Abstract, fn: Callable, given: readonly Given[], from: Frame, at: ast.Span): Val {
   const scope = arrowScope(w, arrow);
   const fitted = fitArrow(w, arrow, given, scope, at);

@@ -48,10 +48,7 @@ export function placeOf(span: Span): string {
   return `${span.source.name}:${line}`;
 }
 
-/**
- * The candidate nearest to `name` by edit distance, ignoring case; null if none is near. For a name of one letter only the same letter in the other
- * case is near.
- */
+/** The candidate nearest to `name` by edit distance, ignoring case; null if none is near. One letter is near only to itself in the other case. */
 export function nearest(name: string, candidates: Iterable<string>): string | null {
   let best: string | null = null;
   let least = Math.min(name.length, Math.max(1, Math.floor(name.length / 3)) + 1);

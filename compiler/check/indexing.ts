@@ -61,10 +61,7 @@ function indexAxis(
     });
   return [at(w, x, axis, typeof v.value === "number" ? v.value : 0, n), axis];
 }
-/**
- * A literal `x[-1]` is an error: other languages take the last element, here it would always be none. A computed negative index, such as `x[i - 1]`
- * in a loop, is allowed.
- */
+/** A literal `x[-1]`, elsewhere the last element, would always be none here: an error. A computed one, such as `x[i - 1]` in a loop, may be none. */
 function requireFromStart(w: World, item: ast.Expr, n: Size): void {
   if (item.kind === "unary" && item.op === "-" && item.value.kind === "number")
     fail("E0211", `an index counts from 0, and ${textOf(item.span)} is less`, item.span, {

@@ -121,10 +121,7 @@ function makeSlot(w: World, header: Scope, m: ast.Param | ast.State, storage: St
   return { kind: "slot", slot, dtype: m.type.dtype, name: m.name.name, state: m.kind === "state" };
 }
 
-/**
- * The largest number of layers in an array. A stack has one store per parameter however many copies it holds; other layers are instantiated one by
- * one.
- */
+/** The largest array of layers. A stack has one store per parameter, however many copies; other layers are instantiated one by one. */
 const mostLayers = (stack: boolean): number => (stack ? 2 ** 20 : 10000);
 function makeArray(w: World, makers: Makers, path: string, storage: Storage, stack: boolean): Instances {
   if (w.checking) return abstractArray(w, makers, path);

@@ -192,10 +192,7 @@ function routed(w: World, layers: Instances, index: Value, given: readonly Given
   const summed = first.map((value, i) => others.reduce((sum, part) => merge(w, sum, part[i] ?? absorb()), value));
   return results(summed.map((v) => tensor(b.reshape(w.g, v, [...choices, ...dims(v.type).slice(1)]))));
 }
-/**
- * An index out of range drops its row, but only on purpose: an index made by an op that gives positions (such as `top_k`) of a longer axis is an
- * error.
- */
+/** An index out of range drops its row on purpose; but one that holds positions (as of `top_k`) in an axis longer than the array is an error. */
 function requireThere(w: World, index: Value, length: number, { instance }: Frame, at: ast.Span): void {
   const made = placesIn(index);
   if (!made || made.among <= length) return;

@@ -180,10 +180,7 @@ function tensorDefault(w: World, sig: Signature, p: Typed, scope: Scope, at: ast
   return tensor(conform(w, w.evaluate(p.default, scope, want), want, declared, p.default.span, true));
 }
 
-/**
- * Binds the names of a header while its own declaration is checked: sizes become symbols, tensors placeholders, layers are known by their arrow
- * only.
- */
+/** Binds the names of a header while its declaration is checked: sizes to symbols, tensors to placeholders, layers to their arrow types. */
 export function declareAbstractly(w: World, params: readonly Param[], scope: Scope): void {
   for (const p of params) {
     if (p.spread) scope.set(p.name.name, anyAxes(p.name.name));

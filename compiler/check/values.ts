@@ -75,10 +75,7 @@ export interface SlotSpec {
   readonly owner: Owner;
   readonly where: ast.Span;
 }
-/**
- * The layers that contain a parameter, outermost first, each with its names and the path from it to the parameter; selectors are matched against
- * these.
- */
+/** The layers that contain a parameter, outermost first, each with its names and the path to the parameter; selectors match against these. */
 export type Owner = readonly { readonly names: readonly string[]; readonly path: string }[];
 
 /** A layer that has been made. */
@@ -119,10 +116,7 @@ export type Callable =
 
 export type Val =
   | { readonly kind: "tensor"; readonly value: Value }
-  /**
-   * `whole`: an integer, which stays i32 next to i32; other numbers make floats. `loose`: the value of a header name, which may also be a boolean
-   * or a scalar tensor.
-   */
+  /** `whole`: an integer, which stays i32 next to i32. `loose`: the value of a header name, which may also be a boolean or a scalar tensor. */
   | { readonly kind: "number"; readonly value: Num; readonly whole: boolean; readonly loose?: boolean }
   | { readonly kind: "bool"; readonly value: boolean | null }
   | { readonly kind: "spread"; readonly name: string; readonly axes: readonly Size[] }
@@ -166,10 +160,7 @@ export interface Frame {
   /** The iterations of the loops around the current statement, as part of `site`. */
   round: string;
 }
-/**
- * The state of a body that is elaborated for one row of a routed call (or one layer of a stack). `base`: the number of the row, from which random
- * numbers are keyed.
- */
+/** Set for a body elaborated for one row of a routed call, or one layer of a stack. `base`: the row's number, which keys its random numbers. */
 export interface Lane {
   readonly kind: "routed" | "each";
   readonly base: Value;

@@ -111,10 +111,7 @@ export class World {
     this.g = options.g;
     this.checking = options.checking;
   }
-  /**
-   * Counts executed statements and members. Nested loops, calls and layers can multiply a short program beyond any limit, so elaboration stops at
-   * `mostDone`.
-   */
+  /** Counts executed statements and members, up to `mostDone`: nested loops, calls and layers can multiply a short program beyond any limit. */
   carryOut(): void {
     if (this.checking || ++this.done <= mostDone) return;
     throw new Problem(
@@ -137,10 +134,7 @@ export class World {
     const module = [...this.scopes].find(([, known]) => known === root)?.[0];
     return module?.holes.get(index) ?? null;
   }
-  /**
-   * While checking, a placeholder of `type`, the type that the checker's rule gives. While elaborating, the value that `build` makes, which must
-   * have that type.
-   */
+  /** While checking, a placeholder of `type`, which the checker's rule gives. While elaborating, what `build` makes, which must have that type. */
   made(type: Type, build: () => Value): Value {
     if (this.checking) return this.placeholder(type);
     const value = build();

@@ -36,10 +36,7 @@ export function usesOf(results: readonly Value[], nodes: readonly Node[]): Map<V
 export const storeOf = (node: Node): string | null =>
   node.op.name === "param" ? (node.attrs as { readonly store: string }).store : null;
 
-/**
- * The replacement for a node's results, or null to keep the node with its new operands `args`. `now` maps any value visited earlier to its
- * replacement.
- */
+/** The replacement for a node's results; null: it stays, with operands `args`. `now` maps any value visited earlier to its replacement. */
 export type Replace = (node: Node, args: readonly Value[], now: (v: Value) => Value) => readonly Value[] | null;
 
 /**

@@ -104,10 +104,7 @@ export const detach = (g: Builder, x: Value): Value => make1(g, "detach", [x], n
 export const after = (g: Builder, x: Value, first: readonly Value[]): Value => make1(g, "after", [x, ...first], none);
 export const unary = (g: Builder, fn: UnaryName, x: Value): Value => make1(g, "unary", [x], { fn });
 
-/**
- * Promotes and broadcasts both to one dtype and shape. A number takes the other operand's dtype, or f32 if it is a fraction and the other is an
- * integer.
- */
+/** Promotes and broadcasts both to one dtype and shape. A number takes the other's dtype, or f32 if it is a fraction beside an integer. */
 function unify(g: Builder, a: Operand, b: Operand): [Value, Value] {
   if (typeof a === "number") return typeof b === "number" ? unify(g, constant(g, a, "f32"), b) : turned(unify(g, b, a));
   const other = typeof b === "number" ? constant(g, b, numberType(b, dtypeOf(a.type))) : b;
@@ -239,10 +236,7 @@ export function matmul(g: Builder, a: Value, b: Value): Value {
   const batch = commonShape(left.slice(0, -2), right.slice(0, -2));
   return dot(g, broadcastTo(g, x, [...batch, nth(left, left.length - 2), k]), broadcastTo(g, y, [...batch, k, n]));
 }
-/**
- * Rows x[M, K] sorted by group, times each group's matrix of w[E, K, N]: [M, N]. `offsets[E + 1]` are where groups begin, in units of `unit` rows;
- * see ops/ragged.ts.
- */
+/** Rows x[M, K] sorted by group, times their group's matrix of w[E, K, N]: [M, N]. `offsets[E + 1]` count `unit` rows; see ops/ragged.ts. */
 export const raggedDot = (g: Builder, x: Value, w: Value, offsets: Value, unit = 1): Value =>
   make1(g, "ragged_dot", [x, w, offsets], { unit });
 /** x^T y over the rows of each group: x[M, K] and y[M, N], sorted by group, give [E, K, N]. */
@@ -283,10 +277,7 @@ export function take(g: Builder, x: Value, index: Value, axis = 0): Value {
   ];
   return make1(g, "gather", [from, which], { axis: a, batch: a });
 }
-/**
- * The language's `put`: x with the rows at `index` along an axis replaced; if two have the same index, the later one counts. An index out of range
- * writes nothing.
- */
+/** The language's `put`: x with the rows at `index` along an axis replaced; of equal indices the last counts, one out of range writes nothing. */
 export function put(g: Builder, x: Value, index: Value, rows: Value, axis = 0): Value {
   const a = axisOf(x.type.shape.length, axis);
   const which = broadcastTo(g, index, [...dims(x.type).slice(0, a), ...dims(index.type).slice(a)]);

@@ -35,10 +35,7 @@ export function placeOf(text: string): number {
   return hash | 0;
 }
 
-/**
- * The counter of each element: row * each + i for element i of a row of `each` elements, with the row numbers in `base`; without `base` a single
- * row, number 0.
- */
+/** The counter of each element: row * each + i for element i of a row of `each`. `base` has the row numbers; without it there is one row, 0. */
 function counters(base: NdArray | undefined, each: number): number[] {
   const rows = base ? [...base.data] : [0];
   return rows.flatMap((row) => Array.from({ length: each }, (_, i) => row * each + i));

@@ -188,10 +188,7 @@ function scatterVjp({ args, attrs }: Node<OpAttrs["scatter"]>, dy: Value, g: Bui
   const picked = b.make1(g, "gather", [dy, index], { axis, batch });
   return [b.make1(g, "scatter", [dy, index, zeros], attrs), null, b.where(g, stayed(g, index, rows, attrs), picked, 0)];
 }
-/**
- * For each row, whether no later row replaced it: row numbers are scattered in the same way, and a row stayed if its own number is found at its
- * place.
- */
+/** For each row, whether no later row replaced it: the row numbers are scattered too, and a row that stayed finds its own number at its place. */
 function stayed(g: Builder, index: Value, rows: Value, { batch, axis, size }: OpAttrs["scatter"]): Value {
   const shape = dims(index.type);
   const numbers = b.reshape(g, b.iota(g, count(index.type)), shape);

@@ -98,10 +98,7 @@ class Groups {
   #compatible(a: Life, b: Life): boolean {
     return a.last < b.first || b.last < a.first || this.#handsOver(a, b) || this.#handsOver(b, a);
   }
-  /**
-   * Whether `to` may begin where `from` ends, in one launch: that launch is the last to read `from`, and reads each element before it overwrites
-   * it.
-   */
+  /** Whether one launch both ends `from` and begins `to`, and reads each element of `from` before it overwrites it. */
   #handsOver(from: Life, to: Life): boolean {
     const args = from.last === to.first ? (this.#sequence.launches[to.first]?.args ?? []) : [];
     const written = args.find((arg) => arg.buffer === to.buffer && !reads(arg) && arg.access !== "part");

@@ -5,10 +5,7 @@ import { byteSize, dims, dtypeOf, type Type } from "../types/type.ts";
 import { type Bytes, buffersOf, type Entry, type Phase, type Plan, type PlanBuffer } from "./plan.ts";
 import type { Sequence, VirtualBuffer } from "./sequence.ts";
 
-/**
- * The bytes of all buffers as they are laid out, with padding. `entries[i]` is the plan of `sequences[i]`; temporaries begin at offset
- * `storeBytes`.
- */
+/** The bytes of all buffers as laid out, padding included. `entries[i]` is the plan of `sequences[i]`; temporaries begin at `storeBytes`. */
 export function countBytes(
   sequences: readonly Sequence[],
   entries: readonly Entry[],
@@ -127,7 +124,7 @@ function tooLarge(what: string, bytes: number, why: string, buffers: readonly La
   const lines = largest.map((b) => `  ${b.name}: ${b.dtype}[${b.shape.join(", ")}], ${showBytes(b.bytes)}`);
   return new Problem(`${what} ${showBytes(bytes)} and ${why}; the largest buffers are\n${lines.join("\n")}`, help);
 }
-/** 1536 is `1.5 KiB`. */
+/** For example `1.5 KiB` for 1536. */
 export function showBytes(bytes: number): string {
   const unit = bytes < 1024 ? 0 : Math.min(4, Math.floor(Math.log2(bytes) / 10));
   return `${Number((bytes / 1024 ** unit).toPrecision(3))} ${["B", "KiB", "MiB", "GiB", "TiB"][unit] ?? ""}`;

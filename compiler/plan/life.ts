@@ -28,10 +28,7 @@ export class Lives {
     const key = keyOf(buffer);
     if (!this.#lives.has(key)) this.#lives.set(key, { buffer, first: at, last: at });
   }
-  /**
-   * Notes a use at position `at`. A store holds data from before the entry, and an empty buffer needs no writer; anything else must have been
-   * written already.
-   */
+  /** Notes a use at `at`. A store holds data before the entry begins, and an empty buffer needs no writer; all else must have been written. */
   extend(buffer: VirtualBuffer, at: number): void {
     if (buffer.store !== null || buffer.bytes === 0) this.start(buffer, -1);
     const life = this.of(buffer);

@@ -6,10 +6,7 @@ import type { Sequence, VirtualBuffer } from "./sequence.ts";
 
 type Key = VirtualBuffer | string;
 
-/**
- * The same launches, as close to the given order as possible: every dependence holds, and so does every wish for in-place writing that makes no
- * cycle.
- */
+/** The same launches, as close to the given order as possible, with every dependence kept, and each wish for in-place writing that makes no cycle. */
 export function order(sequence: Sequence): Sequence {
   const [writers, readers] = uses(sequence);
   const edges = edgesOf(sequence.launches.length, [writers, readers]);

@@ -3,10 +3,7 @@ import { Bug } from "../diagnostic.ts";
 import type { DType } from "../types/dtype.ts";
 import type { Layout, Phase, PlanKernel, PlanResult, Together } from "./plan.ts";
 
-/**
- * A buffer without an address yet; two are the same only if they are the same object. `store`: it is the memory of that store, which `param` reads;
- * null: a temporary.
- */
+/** A buffer without an address yet; its identity is the object. `store`: the store whose memory it is, which `param` reads; null: a temporary. */
 export interface VirtualBuffer {
   readonly name: string;
   readonly dtype: DType;

@@ -20,10 +20,7 @@ export const leads = (tokens: readonly IToken[], i: number): boolean =>
 /** A bracket without a partner. */
 export interface Fault {
   readonly token: IToken;
-  /**
-   * For a missing closing bracket: the token found instead of it; undefined at the end of the text. null: `token` itself is a closing bracket that
-   * closes nothing.
-   */
+  /** For a missing bracket: the token found in its place; undefined: the end of the text. null: `token` is a bracket that closes nothing. */
   readonly instead: IToken | undefined | null;
   /** The index of the token before which the closing bracket is inserted. */
   readonly at: number;
@@ -93,10 +90,7 @@ const startsLine = (tokens: readonly IToken[], i: number, open: Open | undefined
   (open === undefined || open.token.image === "{") &&
   tokens[i]?.image !== "->" &&
   (i === 0 || tokens[i - 1]?.image === "{" || !goesOn(tokens[i - 1]));
-/**
- * Where to insert the missing bracket: a `}` before the token at which it was missed, `)` and `]` at the end of the line, or of the last line that
- * continues it.
- */
+/** Where to insert the missing bracket: a `}` before the token at which it was missed; others at the end of their line and its continuations. */
 function unclosed(tokens: readonly IToken[], open: Open, end: number): Fault {
   let at = end;
   if (open.token.image !== "{") {

@@ -24,10 +24,7 @@ export function callerOf(below: (...args: never[]) => unknown): Caller | null {
   return { file: file.startsWith("file:") ? fileURLToPath(file) : file, line: Number(line) };
 }
 
-/**
- * Finds the template's pieces in the caller's file, nearest to the caller's line. If they are not found, the template becomes a source of its own,
- * named `template`.
- */
+/** Finds the template's pieces in the caller's file, nearest to its line. If there are none, it becomes a source of its own, named `template`. */
 export function locate(pieces: readonly string[], caller: Caller | null): Place {
   const text = caller ? textOf(caller.file) : null;
   if (!caller || text === null) return alone(pieces);

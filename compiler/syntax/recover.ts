@@ -7,10 +7,7 @@ import { Import, LCurly, LPar, reservedWords } from "../../grammar/tokens.ts";
 import { Bug } from "../diagnostic.ts";
 import { closing, goesOn, invented, isCloser, isOpener, leads } from "./brackets.ts";
 
-/**
- * An error of the grammar: the token found (undefined at the end of the text), the tokens before it, and whether a statement should have begun
- * there (`leading`).
- */
+/** An error of the grammar: the token found (undefined: the end), all tokens before it, and whether a statement should begin there (`leading`). */
 export interface Found {
   readonly message: string;
   readonly token: IToken | undefined;

@@ -9,10 +9,7 @@ interface Place {
   readonly token: IToken | undefined;
   readonly all: readonly IToken[];
 }
-/**
- * Applies if all given conditions match: `token` the unexpected token, `before` the one before it, `second` the one before that, `wanted` what was
- * expected.
- */
+/** Applies if all conditions match: `token` the unexpected token, `before` and `second` the two before it, `wanted` what was expected. */
 interface Remedy {
   readonly token?: RegExp;
   readonly before?: RegExp;

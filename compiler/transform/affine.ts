@@ -82,10 +82,7 @@ function without(axes: readonly Axis[], size: number): Axis[] {
   if (!last || last.size === size) return axes.slice(0, -1);
   return [...axes.slice(0, -1), { size: last.size / size, step: last.step * size }];
 }
-/**
- * `x / by` rounded down or, with `rest`, `x % by`; null unless the part of x that `by` does not divide stays within 0 .. by - 1, so that nothing
- * carries.
- */
+/** `x / by` rounded down, or `x % by` (`rest`); null unless the part of x that `by` does not divide stays within 0 .. by - 1 (no carry). */
 function divided({ axes, start }: Affine, by: number, rest: boolean): Affine | null {
   const cut = axes.map((list) => list.flatMap((axis) => inMultiples(axis, by)));
   const isHigh = ({ step }: Axis): boolean => step % by === 0;

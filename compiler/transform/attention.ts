@@ -32,10 +32,7 @@ interface Soft {
   /** True if a row whose keys are all masked gives zeros, as `attention` does; false if it gives NaN. */
   readonly guarded: boolean;
 }
-/**
- * The scores, mask and sink of a softmax over the last axis. To be sure, the softmax is built again from them and simplified: it must give `p`
- * itself.
- */
+/** The scores, mask and sink of a softmax over the last axis. To be sure, the softmax is built from them again, and must give `p` itself. */
 function softmaxOf(g: Builder, p: Value): Soft | null {
   const top = madeBy(p, "binary");
   const e = top?.attrs.fn === "div" ? madeBy(nth(top.args, 0), "unary") : null;

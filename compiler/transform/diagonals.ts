@@ -192,10 +192,7 @@ function line(g: Builder, x: Value, lead: number, { step }: Axis, range: Range):
   const back = b.sub(g, -range[0], b.iota(g, range[1] - range[0]));
   return b.make1(g, "gather", [x, back], { axis: lead, batch: 0 });
 }
-/**
- * Where the small steps together span less than the common divisor of the large ones, the number splits into two digits: sums by the low digit,
- * then by the high one.
- */
+/** If the small steps together span less than the common divisor of the large ones, numbers have two digits: sums by the low, then the high one. */
 function inDigits(g: Builder, x: Value, lead: number, axes: readonly Axis[], range: Range): Value | null {
   const order = [...axes.keys()].toSorted((i, j) => Math.abs(axes[j]?.step ?? 0) - Math.abs(axes[i]?.step ?? 0));
   const of = (list: readonly number[]): Axis[] => list.flatMap((i) => axes[i] ?? []);

@@ -96,10 +96,7 @@ class Pieces {
     piece.made.set(v, made);
     return made;
   }
-  /**
-   * Slices `v` if it does not depend on the product and is small enough to be whole in memory; a constant is filled in. Null: it is computed again
-   * for the piece.
-   */
+  /** Slices `v` if it is independent of the product and small enough to be whole in memory; fills in a constant. Null: each piece computes it. */
   private slicedOf(v: Value, piece: Piece): Value | null {
     const { g, head } = this;
     const k = head.lead(v);

@@ -276,10 +276,7 @@ function parts(x: Tree, join: "all" | "any"): Tree[] {
 }
 const fits = (x: Value | null, y: Value | null): boolean => x === null || y === null || x === y;
 const isWhole = ({ query, key }: Linear): boolean => query !== null && key !== null;
-/**
- * Assigns each bound a pair of (query positions, key positions). A bound on both sides gets that very pair; a bound on one side shares any pair
- * that has this side.
- */
+/** Assigns each bound a pair of (query, key) positions: the very pair if it is on both sides, any pair with its side if it is on one. */
 class Pairs {
   readonly #found: { at: Value | null; seen: Value | null }[] = [];
   add({ query, key }: Linear): void {

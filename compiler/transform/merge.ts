@@ -194,10 +194,7 @@ function readersAfter(part: Part, parts: readonly Part[]): Set<Part> {
   }
   return found;
 }
-/**
- * Whether the part and this group's epilogue both read, at the same elements, the result of another ragged_dot over the same groups: merged, they
- * read it once.
- */
+/** Whether both read, at the same elements, the result of another ragged_dot over the same groups: merged, they read it once. */
 function besides(first: Node, g: Group, part: Part): boolean {
   const shared = [...part.exact].filter((v) => g.exact.has(v) && v.node.op === first.op);
   return first.op.name === "ragged_dot" && shared.some((v) => v.node.args[2] === first.args[2]);

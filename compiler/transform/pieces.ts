@@ -15,7 +15,7 @@ import { manySteps } from "./region.ts";
 interface Chain {
   readonly axis: number;
   readonly links: readonly Node[];
-  /** In the order in which they are written or added. */
+  /** In the order in which they are written, or added up. */
   readonly pieces: readonly Piece[];
   /** For `put`s: the tensor that they write into. For a sum: the terms without zeros along the axis, which are added whole. */
   readonly under: readonly Value[];
@@ -87,10 +87,7 @@ function written(node: Node): { readonly axis: number; readonly piece: Piece } |
   return from >= 0 && to > from && to <= places(under, axis) ? { axis, piece: { from, to, value: rows } } : null;
 }
 
-/**
- * Sums whose terms are mostly zero along one axis: concats with zeros, the gradients of slices. The axis that most terms have decides (the median
- * of theirs).
- */
+/** Sums whose terms are mostly zero along one axis: concats with zeros, the gradients of slices. The median of the terms' axes decides. */
 const sums: Find = (end, isInner) => {
   if (!isSum(end)) return null;
   const [links, terms]: [Node[], Value[]] = [[], []];

@@ -13,10 +13,7 @@ export interface Region {
   readonly nodes: readonly Node[];
   /** What is written to memory. */
   readonly outputs: readonly Value[];
-  /**
-   * How many leading axes of the outputs the tasks iterate over, because a reduction over the other axes is computed inside; null: no such
-   * reduction.
-   */
+  /** How many leading axes of the outputs the tasks iterate over, because the other axes are reduced over inside; null: none are. */
   readonly depth: number | null;
   /** `late`: part of the backward or the update. Such a kernel recomputes the values in `again`, which the forward does not keep for it. */
   readonly late: boolean;
@@ -29,10 +26,7 @@ export const carries: ReadonlySet<string> = new Set(["gather", "dispatch", "comb
 /** About as many pieces, or slices that read one tensor, mean a long unrolled loop whose steps each write, or read, their own. */
 export const manySteps = 16;
 
-/**
- * Reductions over at most this many elements are expanded inline in the consumer. One over the last axes must also cost at most `fewOperations` per
- * element.
- */
+/** Reductions over at most this many elements are expanded inline. One over the last axes must also cost at most `fewOperations` an element. */
 const fewElements = 8;
 const fewOperations = 8;
 /** What a value is a reshape of. */

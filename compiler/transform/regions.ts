@@ -52,10 +52,7 @@ function readersOf(nodes: readonly Node[]): Map<Value, Node[]> {
 /** In operations per element: the cost of loading one from memory, and what a buffer must save to be worth it. */
 const reading = 4;
 const worth = 20;
-/**
- * `liesBetween`: tensors smaller than `manyElements` stay in the caches whatever the order of access; so do matrices of which fewer than `farApart`
- * are interleaved.
- */
+/** `liesBetween`: tensors of fewer than `manyElements` stay in the caches in any order; so do matrices of which fewer than `farApart` interleave. */
 const [manyElements, farApart] = [1 << 20, 32];
 /** A value that costs more operations per element than this is never recomputed. */
 const dear = 400;
@@ -78,10 +75,7 @@ class Plan {
   private readonly forward: ReadonlySet<Node>;
   private readonly readers: ReadonlyMap<Value, readonly Node[]>;
   private readonly reach = new Map<Value, Reach>();
-  /**
-   * For each value, by root: the different ways (chains of views and gathers) in which the kernel reaches it from one of its own elements. Each is
-   * computed separately.
-   */
+  /** For each value, by root: the different chains of views and gathers by which the kernel reads it for one of its elements, each computed anew. */
   /** For each root, over how many leading axes its kernel must iterate because of a reduction inside. */
   private readonly places = new Map<Value, Map<Value, ReadonlySet<string>>>();
   private readonly depths = new Map<Value, number>();
@@ -172,18 +166,12 @@ class Plan {
     const all = new Set([...(roots.get(root) ?? []), ...moved]);
     this.places.set(to, roots.set(root, new Set([...all].slice(0, manyPlaces + 1))));
   }
-  /**
-   * Whether some kernel would need a value at so many places that it had better be stored. (Where a graph joins its own shifted copies, each step
-   * doubles the places.)
-   */
+  /** Whether some kernel would need a value at too many places. (Where a graph joins shifted copies of itself, each step doubles the places.) */
   private isEverywhere(v: Value, roots: Iterable<Value>): boolean {
     if (this.cost(v.node) <= reading) return false;
     return [...roots].some((root) => (this.places.get(v)?.get(root)?.size ?? 0) > manyPlaces);
   }
-  /**
-   * Whether the kernel of `root` reads v for other elements or rows than its own: merged with the kernel that makes v, it would have to compute it
-   * there again.
-   */
+  /** Whether the kernel of `root` reads v for elements or rows other than its own, which it would have to compute if merged with the maker of v. */
   private isFar(v: Value, root: Value): boolean {
     const isRow = foldsRows(v.node);
     if (!isRow && this.cost(v.node) <= reading) return false;
@@ -336,10 +324,7 @@ class Plan {
   private inMemory(v: Value, late: boolean): boolean {
     return (this.stored.has(v) && !(late && this.again.has(v))) || v.node.op.name === "param";
   }
-  /**
-   * For a sum over the last axis: what is read only at the element that is being added. null for any other node, and if there is another reduction
-   * inside.
-   */
+  /** For a sum over the last axis, with no reduction inside: what is read only at the element being added. null for any other node. */
   private added(node: Node, late: boolean): Set<Value> | null {
     const [x] = node.args;
     const { fn, axes } = node.attrs as OpAttrs["reduce"];
@@ -360,10 +345,7 @@ class Plan {
     return inside > 0 ? null : new Set([...read.keys()].filter((v) => read.get(v)));
   }
 }
-/**
- * Collectives that only move bytes work on any shape, so that reshapes before them can be ignored; an `all_reduce` needs its operand laid out like
- * its result.
- */
+/** Collectives that only move bytes ignore shapes, so reshapes before them are skipped; an `all_reduce` needs its operand laid out as its result. */
 const movesBytes = ({ op }: Node): boolean => op.lower === "together" && op.name !== "all_reduce";
 /** The bias of an attention, which is read row by row in many blocks: a transposed one is copied once. */
 const isBias = (node: Node, arg: number): boolean =>
@@ -372,10 +354,7 @@ const turnsRows = ({ op, attrs }: Node): boolean => {
   const { perm } = attrs as OpAttrs["transpose"];
   return op.name === "transpose" && perm.at(-1) !== perm.length - 1;
 };
-/**
- * A large batch of matrices that are interleaved in memory (an axis of many is innermost): reading one matrix would touch the cache lines of all of
- * them.
- */
+/** A large batch of matrices interleaved in memory (the innermost axis is a batch axis): reading one matrix touches the cache lines of all. */
 function liesBetween({ node, type }: Value): boolean {
   if (node.op.name !== "transpose") return false;
   const { perm } = node.attrs as OpAttrs["transpose"];

@@ -28,10 +28,7 @@ function turnOf(v: Value, seen: Set<Value>): readonly number[] | null {
   return null;
 }
 type Known = Map<Value, Value | null>;
-/**
- * The value x with v = transpose(x, perm), built with the same pointwise ops on untransposed operands; null if an operand is not transposed in this
- * way.
- */
+/** The x with v = transpose(x, perm), built by the same pointwise ops on untransposed operands; null if some operand is not transposed so. */
 function upright(g: Builder, v: Value, perm: readonly number[], known: Known): Value | null {
   const before = known.get(v);
   if (before !== undefined) return before;
@@ -98,10 +95,7 @@ export const uprightFolds = (smallest: number): Rule => ({
 });
 /** The gather must pick at least this many times as many elements as its source has. */
 const manyTimes = 8;
-/**
- * Takes a gather by affine indices whose result is transposed, such as a Toeplitz matrix for each column of x: the axes that follow the picked one
- * move in front.
- */
+/** A transposed gather by affine indices, such as a Toeplitz matrix for each column of x: the axes that follow the picked one move in front. */
 export const uprightTakes = (smallest: number): Rule => ({
   name: "transpose(take(x, ranges)) = take(transpose(x), ranges)",
   root: "transpose",

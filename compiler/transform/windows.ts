@@ -16,10 +16,7 @@ interface Window {
   readonly from: readonly number[];
   readonly size: readonly number[];
 }
-/**
- * A term of a sum: v seen through `window`. If v is a product, `product` has its rows x (the window's axes but the last, the columns) and its
- * matrix w.
- */
+/** A term of a sum: v seen through `window`. If v is a product, `product` has its rows x (axes of the window, then columns) and its matrix w. */
 interface Term {
   readonly v: Value;
   readonly window: Window;

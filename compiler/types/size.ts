@@ -2,10 +2,7 @@
 // works with symbols; after elaboration all sizes are plain numbers.
 import { gcd } from "./numbers.ts";
 
-/**
- * A name that stands for an integer. For a spread `...S` the atom stands for its axes, and `product` is the atom of their product; null for any
- * other atom.
- */
+/** A name that stands for an integer. The atom of a spread `...S` stands for its axes, with `product` the atom of their product; else null. */
 export interface Atom {
   readonly id: number;
   readonly name: string;

@@ -13,10 +13,7 @@ import { castTo, commonShape, loneTensor, stretchTo, toTensor } from "../tensor.
 import { type Element, number, tensor, type Val } from "../values.ts";
 import { floating, type World } from "../world.ts";
 
-/**
- * The builtin of one row of ops/scalar.ts. An i32 for which the function is not defined becomes a float, except in rounding, which returns it
- * unchanged.
- */
+/** The builtin of one row of ops/scalar.ts. Where it is not defined for i32, the operand becomes a float; rounding returns it unchanged. */
 const unary = (name: UnaryName, doc: string, { types, whole, eval: known }: Unary): Builtin =>
   builtin(`${name}(x)`, doc, ({ w }, args) => {
     const { value, span } = args.operand("x");
