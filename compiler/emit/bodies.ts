@@ -167,7 +167,7 @@ export abstract class Bodies<T extends LaneWords> extends Expressions<T> {
     const found = this.target.lanes[kind].find(serves);
     return found ?? { ...this.widest(kind), text: "1" };
   }
-  /** The text of that group; 1 if none fits. */
+  /** The text of the widest group that fits a body (see `group`); 1 if none does. */
   width(v: Var, body: readonly Stmt[]): string | 1 {
     const { text } = this.group(v, body);
     return text === "1" ? 1 : text;

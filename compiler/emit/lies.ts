@@ -13,7 +13,7 @@ export function loadOf({ value }: StmtOf<"stage">, ...dtypes: readonly DType[]):
   const is = value.e === "load" && value.from.kind === "buffer" && dtypes.includes(value.from.dtype);
   return is ? (value as Direct) : null;
 }
-/** The same, if it can be read in place: with its strides along both axes of the operand (null where not constant). */
+/** The load of a staged operand that can be read in place, with its strides along both axes (null where not constant); else null. */
 export function plain(
   s: StmtOf<"stage">,
   dtype: DType = "f32",
