@@ -51,8 +51,8 @@ function chainsIn(results: readonly Value[]): Map<Node, Chain> {
   return found;
 }
 /**
- * Whether there are many pieces that barely overlap. A chain of `put`s into a tensor that is not constant must also write at least half of it: else
- * writing few places in place is better.
+ * Whether there are many pieces that barely overlap. What they are written over, or added to, must also be constant, or be covered by half at least:
+ * writing few places of a tensor in place is better.
  */
 function pays({ axis, pieces, under }: Chain, whole: Value): boolean {
   if (pieces.length < manySteps) return false;
