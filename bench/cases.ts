@@ -1,4 +1,4 @@
-// What is measured: declarations of layers.moe in numbers, and the work that counts.
+// The cases that are measured: declarations of layers.moe with sizes, and the work of each in FLOPs or bytes.
 import { fileURLToPath } from "node:url";
 import type { Sizes } from "../compiler/pipeline.ts";
 import type { Mix } from "../runtime/host/ceiling.ts";
@@ -6,23 +6,23 @@ import type { Mix } from "../runtime/host/ceiling.ts";
 export interface Case {
   readonly name: string;
   readonly shape: readonly number[];
-  /** A file; bench/layers.moe if not given. */
+  /** The program's file. Default: bench/layers.moe. */
   readonly program?: string;
   readonly declaration: string;
   readonly method: string;
-  /** Of the declaration's header, and of the method's signature. */
+  /** Sizes of the declaration's header (`header`) and of the method's signature (`own`). */
   readonly header: Sizes;
   readonly own: Sizes;
-  /** What counts in each pass that is measured: FLOPs, or bytes where `mix` says the streams of a ceiling in GB/s. */
+  /** The work of each measured pass: FLOPs, or bytes if `mix` is given, which names the memory streams of the ceiling to compare with. */
   readonly work: Readonly<Partial<Record<Pass, number>>>;
   readonly mix?: Mix;
-  /** A `train` whose forward counts, too. */
+  /** For a `train`: whether the forward pass counts as part of the step. Default: false. */
   readonly whole?: boolean;
 }
-/** forward: up to the reported results, with what the backward keeps. step: that and all gradients, or the optimizer's update. */
+/** forward: up to the results, including what is kept for the backward. step: forward and all gradients, or, of a `train`, the optimizer's update. */
 export type Pass = "forward" | "step";
 
-/** T rows of width D, K of E experts of inner width H. The matmuls of experts and gate count, the backward's being two for each. */
+/** T rows of width D, K of E experts of inner width H. Counts the matmuls of experts and gate; the backward has two for each of the forward. */
 export function moe(expert: "SwiGluMoE" | "GeluMoE", T: number, D: number, H: number, E: number, K: number): Case {
   const forward = 2 * T * D * E + 2 * T * K * D * H * (expert === "SwiGluMoE" ? 3 : 2);
   return {
@@ -61,7 +61,7 @@ export const norm = (kind: "Rms" | "Centred", S: number, D: number): Case => ({
   work: { forward: 8 * S * D },
   mix: { reads: 1, writes: 1, updates: 0 },
 });
-/** Clipping reads the gradient once more than the update does. */
+/** In bytes: 8 for each of parameter, gradient, and two moments; clipping reads the gradient once more. */
 export const adamw = (R: number, C: number): Case => ({
   name: "adamw",
   shape: [R, C],
@@ -72,7 +72,7 @@ export const adamw = (R: number, C: number): Case => ({
   work: { step: 8 * 4 * R * C },
   mix: { reads: 2, writes: 0, updates: 3 },
 });
-/** Causal: a score counts where its key is seen. Forward two products a score, backward five. */
+/** Causal: only scores whose key is seen count. The forward has two products for each score, the backward five. */
 export function attention(B: number, Heads: number, T: number, A: number): Case {
   const product = B * Heads * T * (T + 1) * A;
   return {
@@ -86,7 +86,10 @@ export function attention(B: number, Heads: number, T: number, A: number): Case 
   };
 }
 
-/** A training step of examples/gpt-moe.moe at its products: attention (causal), router, experts, head; the backward's being two for each. */
+/**
+ * A training step of examples/gpt-moe.moe, counting its products: projections, causal attention, router, experts, head; the backward has two for
+ * each.
+ */
 export function gpt(
   sizes: Readonly<Record<"V" | "D" | "H" | "L" | "Heads" | "E" | "K", number>>,
   B: number,
@@ -106,7 +109,7 @@ export function gpt(
     whole: true,
   };
 }
-/** On a GPU: mixtures in (T, d, n, E, K) as SonicMoE and FastMoE measure them, what dense products reach first. */
+/** The cases on a GPU: first the dense product that the others are compared with; mixtures (T, d, n, E, K) as SonicMoE and FastMoE measure them. */
 export const cudaCases: readonly Case[] = [
   dense(8192, 8192, 8192),
   moe("SwiGluMoE", 24576, 1536, 256, 128, 8),

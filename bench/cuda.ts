@@ -1,4 +1,4 @@
-// npm run bench -- cuda: on a GPU, each case beside the best dense product of the same run, and beside PyTorch where it is.
+// `npm run bench -- cuda`: measures cases on a GPU, compared with the best dense product of the same run, and with PyTorch if it is installed.
 import { note, print, printJson, table } from "../cli/output.ts";
 import { Problem } from "../compiler/diagnostic.ts";
 import { cudaDriver, type Device } from "../runtime/cuda/driver.ts";
@@ -8,31 +8,31 @@ import { type Peer, rateOf, ratesOf } from "./measure.ts";
 import { findPython, peerTimes } from "./peers.ts";
 import { type Numbers, Subject } from "./subject.ts";
 
-/** One line of `--json`: rates and ceiling in TFLOP/s. */
+/** A result, one line of `--json`. Rates and ceiling are in TFLOP/s. */
 export interface CudaFigure {
   readonly name: string;
   readonly shape: readonly number[];
   readonly pass: Pass;
   readonly seconds: number;
   readonly rate: number;
-  /** The best that moec or PyTorch reached on the dense product. */
+  /** The best rate that moec or PyTorch reached on the dense product. */
   readonly ceiling: number;
   readonly share: number;
   readonly peers: readonly Peer[];
 }
 export interface CudaOptions extends Numbers {
-  /** Best of so many; more while less than `seconds` have passed. */
+  /** Take the best of at least so many runs, and go on until `seconds` have passed. */
   readonly times: number;
   readonly seconds: number;
-  /** An interpreter with PyTorch, to measure beside it. */
+  /** A Python interpreter with PyTorch to compare with; null: none. */
   readonly python: string | null;
-  /** Given a table of the kernels of each case. */
+  /** Called with a table of each case's kernels. */
   readonly kernels?: (table: string) => void;
-  /** Told of each figure as it is there. */
+  /** Called with each result when it is measured. */
   readonly figure?: (figure: CudaFigure) => void;
 }
 
-/** The first case is the dense product that the others are held to. */
+/** Measures the cases in order; the first must be the dense product that the others are compared with. */
 export async function measureCuda(cases: readonly Case[], options: CudaOptions): Promise<CudaFigure[]> {
   const all: CudaFigure[] = [];
   let ceiling = 0;
@@ -50,7 +50,7 @@ export async function measureCuda(cases: readonly Case[], options: CudaOptions):
   }
   return all;
 }
-/** As PyTorch is asked for it. */
+/** The precision as peers.py takes it. */
 const arithmetic = ({ precision, tf32 }: Numbers): "f32" | "tf32" | "bf16" =>
   tf32 && precision === "f32" ? "tf32" : precision;
 const tera = (giga: number): number => giga / 1000;
@@ -72,7 +72,7 @@ async function secondsOf(c: Case, { times, seconds, kernels, ...numbers }: CudaO
   }
 }
 
-/** Without a GPU: one line that says so. */
+/** Without a GPU it prints one line that says so. */
 export async function benchCuda(
   numbers: Numbers,
   flags: { json: boolean; kernels: boolean; only?: string | undefined },

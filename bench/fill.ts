@@ -1,8 +1,8 @@
-// Random numbers for stores of gigabytes, cheaply.
+// Fills stores of gigabytes with random numbers quickly.
 import type { PlanExecutable } from "../runtime/plan-executable.ts";
 import { zeros } from "../runtime/tensor.ts";
 
-/** So many numbers are drawn, then repeated: a prime, so that no two rows or experts are alike. */
+/** So many numbers are drawn, then repeated. A prime, so that no two rows or experts are equal. */
 const period = 1_000_003;
 const uniform = draw();
 function draw(): Float32Array {
@@ -15,7 +15,10 @@ function draw(): Float32Array {
   return numbers;
 }
 
-/** Weights keep the variance of what they multiply, moments are not negative, positions count, gradients and the runtime's own stay zero. */
+/**
+ * Scales weights so that products keep the variance of their input; makes moments non-negative and integers count along the last axis; leaves
+ * gradients and inputs (the runtime's own) zero.
+ */
 export function fill(executable: PlanExecutable): void {
   for (const { name, role, dtype, shape } of executable.stores) {
     if (role === "input" || name.startsWith("gradient.")) continue;
@@ -33,7 +36,7 @@ export function fill(executable: PlanExecutable): void {
     executable.write(name, tensor);
   }
 }
-/** The upper halves. */
+/** Truncates f32 to bf16: the upper 16 bits. */
 const shortened = (numbers: Float32Array): Uint16Array =>
   Uint16Array.from(new Uint32Array(numbers.buffer, numbers.byteOffset, numbers.length), (bits) => bits >>> 16);
 function repeat<T extends Float32Array | Uint16Array>(to: T, numbers: T): void {

@@ -1,4 +1,4 @@
-// How fast a model writes: tokens a second beside what reading its active parameters once a step allows.
+// Measures how fast a model generates text, compared with the time to read its active parameters once for each step.
 import { fileURLToPath } from "node:url";
 import { Bug } from "../compiler/diagnostic.ts";
 import { hidden } from "../compiler/graph/node.ts";
@@ -14,7 +14,7 @@ import { readProgram } from "../runtime/program.ts";
 import { count } from "../runtime/tensor.ts";
 import type { Numbers } from "./subject.ts";
 
-/** A model of examples/gpt-moe.moe that writes so many sequences at a time. */
+/** A configuration of examples/gpt-moe.moe that generates `batch` sequences at a time. */
 export interface Writer {
   readonly name: string;
   readonly set: Readonly<Record<string, number>> & { readonly E: number; readonly K: number };
@@ -33,22 +33,22 @@ export interface Written {
   readonly name: string;
   readonly batch: number;
   readonly tokensPerSecond: number;
-  /** Of a step, that is a token of each sequence. */
+  /** Seconds of a step, which generates one token for each sequence. */
   readonly seconds: number;
-  /** Of the parameters that a step reads, and of all. */
+  /** Bytes of the parameters that a step reads, and of all parameters. */
   readonly active: number;
   readonly parameters: number;
-  /** GB/s of reading memory as large as all parameters, over and over: the caches', if it fits there. */
+  /** GB/s of repeatedly reading memory as large as all parameters (from a cache, if it fits there). */
   readonly ceiling: number;
-  /** Of the time that a step takes, how much reading the active parameters at the ceiling's rate would take. */
+  /** The time to read the active parameters at the ceiling's rate, as a share of a step's time. */
   readonly share: number;
 }
 export interface WriteOptions extends Pick<Numbers, "precision"> {
   readonly threads: number;
-  /** Best of so many runs of so many tokens a sequence. */
+  /** Take the best of so many runs, each of so many tokens for each sequence. */
   readonly times: number;
   readonly tokens: number;
-  /** Given a table of the kernels of a step. */
+  /** Called with a table of a step's kernels. */
   readonly kernels?: (table: string) => void;
 }
 
@@ -97,8 +97,8 @@ async function open(
   return made;
 }
 /**
- * Bytes: experts by how many of them `batch` rows choose, if they choose K of E at random; all else whole. Launches count the most that
- * they may choose: the same for one row, and more for several.
+ * `parameters`: bytes of all parameters. `active`: of those that a step reads, with the expected share of experts that `batch` rows choose, if each
+ * chooses K of E at random. (Launches count the most experts that can be chosen: the same for one row, more for several.)
  */
 export function bytesRead(
   stores: readonly Pick<StoreInfo, "name" | "role" | "dtype" | "shape">[],
@@ -114,7 +114,7 @@ export function bytesRead(
     parameters: sizes.reduce((sum, s) => sum + s.bytes, 0),
   };
 }
-/** The mean of one run, after its first step. Sequences are as a user asks for them: drawn at temperature 0.8. */
+/** The mean seconds of a step in one run, after its first step. Texts are sampled at temperature 0.8, the default of users. */
 async function secondsOfStep(executable: Executable, batch: number, tokens: number): Promise<number> {
   const wishes = Array.from({ length: batch }, (_, i) => ({ prompt: [i], tokens: tokens + 1, temperature: 0.8 }));
   let [written, start] = [0, 0];

@@ -1,4 +1,4 @@
-// Runs a case between samples of its ceiling, and says what share of it is reached.
+// Measures a case on the host, alternating with samples of its ceiling, and computes its share of the ceiling.
 
 import { type Ceiling, fmaCeiling, memoryCeiling } from "../runtime/host/ceiling.ts";
 import { kernelTable, kernelTimes } from "../runtime/kernel-times.ts";
@@ -6,7 +6,7 @@ import type { Case, Pass } from "./cases.ts";
 import { type PeerTimes, peerTimes } from "./peers.ts";
 import { type Numbers, Subject } from "./subject.ts";
 
-/** One line of `--json`: rates and ceiling in `unit`. */
+/** A result, one line of `--json`. Rates and ceiling are in `unit`. */
 export interface Figure {
   readonly name: string;
   readonly shape: readonly number[];
@@ -25,16 +25,16 @@ export interface Peer {
 }
 export interface MeasureOptions extends Pick<Numbers, "precision"> {
   readonly threads: number;
-  /** Best of so many; more while less than `seconds` have passed. */
+  /** Take the best of at least so many runs, and go on until `seconds` have passed. */
   readonly times: number;
   readonly seconds: number;
-  /** An interpreter with PyTorch, to measure beside it. */
+  /** A Python interpreter with PyTorch to compare with; null: none. */
   readonly python: string | null;
-  /** Given a table of the kernels of each case. */
+  /** Called with a table of each case's kernels. */
   readonly kernels?: (table: string) => void;
 }
 
-/** `atWork`: the seconds that it would take on cores of its own; further from `seconds` the busier the machine was. */
+/** `atWork`: the seconds it would take on cores of its own; the busier the machine was, the less it is than `seconds`. */
 export interface Measured {
   readonly figure: Figure;
   readonly atWork: number;

@@ -1,4 +1,4 @@
-// The same cases in PyTorch, in the same run.
+// Measures the same cases in PyTorch, in the same run (peers.py).
 import { execFile, spawnSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
@@ -11,14 +11,14 @@ export type PeerTimes = Readonly<Partial<Record<Pass, number>>>;
 const script = fileURLToPath(new URL("peers.py", import.meta.url));
 const execute = promisify(execFile);
 
-/** The interpreter that `MOEC_PYTHON` names, else python3; null, and a line on stderr, where it has no PyTorch. */
+/** The interpreter that `MOEC_PYTHON` names, else python3. If it has no PyTorch, null, and a line on stderr. */
 export function findPython(environment: NodeJS.ProcessEnv = process.env): string | null {
   const python = environment["MOEC_PYTHON"] || "python3";
   if (spawnSync(python, ["-c", "import torch"], { stdio: "ignore" }).status === 0) return python;
   note(`no peers: \`${python}\` does not have PyTorch (MOEC_PYTHON names another interpreter)`);
   return null;
 }
-/** What PyTorch needs for a case, by the name of the way that it takes. */
+/** PyTorch's seconds for a case, by the name of the implementation. */
 export async function peerTimes(
   python: string,
   c: Case,

@@ -1,6 +1,6 @@
-// What machine code says of the bf16 matmuls of a mixture and of a dense layer, and of attention (sm_80), without a GPU: each is compiled by
-// NVRTC for one architecture and read by sass-lens, whose figures are modelled. LENS names its sass_report.ts, NVDISASM the disassembler.
-// For sm_90a these are the kernels by wgmma, whose producers the model feeds; of them whole tasks are modelled too (whole.ts).
+// Estimates from machine code, without a GPU, the speed of bf16 kernels of a mixture, a dense layer and (sm_80) attention: each is compiled by NVRTC
+// for one architecture and analysed by sass-lens, whose figures are modelled. LENS names its sass_report.ts, NVDISASM the disassembler.
+// For sm_90a these are the wgmma variants, with a model of their producers; for them whole tasks are modelled too (whole.ts).
 //   LENS=../shared/tools/sass-lens/sass_report.ts node --import tsx bench/sass.ts [sm_80|sm_90a] [T,d,n,E,K]
 import { execFileSync } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -33,7 +33,7 @@ interface Lens {
   readonly bars: readonly string[];
   readonly whole?: Whole | undefined;
 }
-/** A kernel, or its variant by wgmma; `of`: the kernel whose contraction it is. */
+/** A kernel, or a kernel's wgmma variant; `of`: the kernel. */
 interface Subject {
   readonly of: PlanKernel;
   readonly launch?: LaunchShape;
@@ -46,7 +46,7 @@ const heads =
     : "HMMA per LDSM.x4 | instructions per HMMA | barriers";
 type Choose = (k: PlanKernel) => readonly PlanKernel[];
 const products: Choose = (k) => (/\b(mma|contract)</.test(k.text) && k.schedule?.shape.endsWith("bf16") ? [k] : []);
-/** A block of keys that is seen in part, and one that is seen whole: its comparisons are left out of the text. */
+/** Attention as two subjects: for a block of keys that the mask cuts, and for one that is seen whole, whose comparisons are removed from the text. */
 const attentions: Choose = (k) => {
   if (!k.name.startsWith("attention")) return [];
   const shape = `${k.name.replace(/_[0-9a-f]+$/, "")} 32768 x 1024 x 128, a block seen`;
@@ -56,7 +56,7 @@ const attentions: Choose = (k) => {
     { ...k, schedule: { shape: `${shape} whole`, choice: {} }, text: whole },
   ];
 };
-/** The kernels of a program that are chosen, with what they use. */
+/** Prints a table of a program's chosen kernels. */
 async function report(
   file: string,
   request: Omit<BuildRequest, "precision">,
@@ -109,7 +109,7 @@ async function read(subject: Subject): Promise<Lens> {
     rmSync(folder, { recursive: true });
   }
 }
-/** What a warp-specialised kernel's own text says of its tile and stages, or parts of stages, and of who multiplies. */
+/** The tile, stages and warps of a warp-specialised kernel, parsed from its text; undefined for other kernels. */
 function feedOf({ text, launch }: Subject): { readonly fed: Fed; readonly args: readonly string[] } | undefined {
   const [rounds = 0, groups = 0, parts = 1] = /Pipe<([\d, ]+)>/.exec(text)?.[1]?.split(",").map(Number) ?? [];
   if (rounds === 0) return undefined;
@@ -119,7 +119,7 @@ function feedOf({ text, launch }: Subject): { readonly fed: Fed; readonly args: 
   const options = { tile: `128,${columns}`, tma: fed.tmaBytes, stages, "loop-warps": fed.warps };
   return { fed, args: Object.entries(options).flatMap(([name, value]) => [`--${name}`, String(value)]) };
 }
-/** Rows, columns and depth; of a weight gradient those of all groups, which share the depth. */
+/** Rows, columns and depth of a kernel's product; a weight gradient counts the rows of all groups, which divide the depth among them. */
 function sizes({ schedule }: PlanKernel): readonly number[] {
   const [m = 1, n = 1, k = 1] =
     /(\d+) x (\d+) x (\d+)/

@@ -1,4 +1,4 @@
-// A case compiled and loaded as training runs it, timed launch by launch inside the addon.
+// A case compiled and loaded as for training, which is timed launch by launch inside the addon.
 import { fileURLToPath } from "node:url";
 import { loadFile } from "../compiler/check/modules.ts";
 import { GraphBuilder } from "../compiler/graph/builder.ts";
@@ -20,19 +20,19 @@ import { fill } from "./fill.ts";
 const program = fileURLToPath(new URL("layers.moe", import.meta.url));
 const at = { seed: 0, call: 0, step: 0 };
 
-/** What `float` is, and on a GPU whether products of f32 take tensor cores. */
+/** The working type of `float`; `tf32`: whether a GPU multiplies f32 on tensor cores. */
 export interface Numbers {
   readonly precision: "f32" | "bf16";
   readonly tf32?: boolean;
 }
-/** Where a case runs: on so many threads, or on a GPU. */
+/** Where a case runs: on the host with so many threads, or on a GPU. */
 export type Place = Numbers & ({ readonly target: "host"; readonly threads: number } | { readonly target: "cuda" });
 
-/** Seconds, each the least so far. */
+/** A case that can be run repeatedly. All times are in seconds, the least of all runs so far. */
 export class Subject {
   readonly plan: Plan;
   readonly entry: Entry;
-  /** Of each step of the entry: how long it took, and the time of all cores together. */
+  /** For each step of the entry: elapsed time, and the sum of all cores' time in it. */
   readonly wall: Float64Array;
   readonly busy: Float64Array;
   readonly best: Record<Pass, number> = { forward: Infinity, step: Infinity };
@@ -49,7 +49,7 @@ export class Subject {
     this.wall = new Float64Array(entry.steps.length).fill(Infinity);
     this.busy = this.wall.slice();
   }
-  /** Compiles, fills the stores with random numbers, and runs once, so that memory is there. */
+  /** Compiles the case, fills its stores with random numbers, and runs it once, so that all memory is mapped. */
   static async open(c: Case, on: Place): Promise<Subject> {
     const plan = await planOf(c, on);
     const [entry] = plan.entries;
@@ -72,7 +72,7 @@ export class Subject {
   close(): void {
     this.#executable.close();
   }
-  /** Seconds of a pass on cores that do nothing else and never wait: the time that its kernels used, shared evenly. */
+  /** Seconds of a pass as if no core ever waited: the cores' time in its kernels, divided evenly. */
   atWork(pass: Pass, threads: number): number {
     return this.#sum(pass, this.busy) / threads;
   }
@@ -98,9 +98,15 @@ async function planOf(c: Case, { target, precision, tf32 }: Place): Promise<Plan
   const backend = target === "cuda" ? cudaBackend(tf32) : await hostBackend();
   return unread(toPlan(resident(all, c.method), silent(), undefined, undefined, backend));
 }
-/** Nothing is handed to JavaScript: a result of 128 MB has the garbage collector at work on all cores while the next run is timed. */
+/**
+ * Removes the entries' results, so that none is copied to JavaScript: after a result of 128 MB the garbage collector works on all cores while the
+ * next run is timed.
+ */
 const unread = (plan: Plan): Plan => ({ ...plan, entries: plan.entries.map((e) => ({ ...e, results: [] })) });
-/** The entry alone, its inputs and gradients in stores: nothing large crosses to JavaScript. Gradients lie as the optimizer of a training reads them. */
+/**
+ * Keeps only the entry, with its inputs and gradients as stores, so that nothing large is passed to JavaScript. Gradients get the layout in which a
+ * training's optimizer reads them.
+ */
 function resident({ stores, graphs }: Elaborated, name: string): Elaborated {
   const added: Store[] = [];
   const own = stores.map((s): Store => (s.role === "input" && !isHidden(s.name) ? { ...s, role: "state" } : s));
@@ -110,7 +116,7 @@ function resident({ stores, graphs }: Elaborated, name: string): Elaborated {
   const trained = own.filter(({ name: of }) => added.some((s) => s.name === gradientOf(of)));
   return { stores: [...own, ...added], graphs: trained.length > 0 ? [...kept, updated(trained)] : kept };
 }
-/** Never run: with it a plan has the stores of one that trains. */
+/** A graph that is never run: because of it, stores get the same layouts as in a plan for training. */
 function updated(parameters: readonly Store[]): Graph {
   const g = new GraphBuilder(ops);
   const step = ({ name, type }: Store): Value => b.sub(g, b.param(g, name, type), b.param(g, gradientOf(name), type));

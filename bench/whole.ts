@@ -1,6 +1,5 @@
-// What sass-lens' model of a multiprocessor makes of a whole task of a kernel by wgmma, not of its loop over the depth alone: how a consumer
-// comes to that loop, all rounds of it, and what is done with the results, while the producer runs ahead. sass_report.ts charges a constant
-// for the last in place of the instructions that are there.
+// Runs sass-lens' model of a multiprocessor on a whole task of a wgmma kernel, not only on its loop over the depth: the consumer's prologue, all
+// rounds of the loop, and its epilogue, while the producer runs ahead. sass_report.ts itself charges a constant for the epilogue.
 import { dirname, join } from "node:path";
 
 interface Instruction {
@@ -25,19 +24,19 @@ interface Lens {
   readonly machines: Readonly<Record<string, unknown>>;
   simulate(body: readonly Instruction[], machine: unknown, fed: Fed): Whole;
 }
-/** Warps of a block that multiply, blocks of a multiprocessor, bytes of a stage. */
+/** `warps`: warps of a block that multiply; `blocks`: blocks of a multiprocessor; `tmaBytes`: bytes of a stage. */
 export interface Fed {
   readonly warps: number;
   readonly blocks: number;
   readonly tmaBytes: number;
   readonly stages: number;
 }
-/** Cycles of a task of all resident blocks, and the share of them that each pipe is busy. */
+/** Cycles that one task of each resident block takes, and the share of them in which each pipe is busy. */
 export interface Whole {
   readonly cycles: number;
   readonly busy: Readonly<Record<"tensor" | "link" | "issue", number>>;
 }
-/** `lens`: where sass_report.ts is. `rounds`: of the loop over the depth. */
+/** `lens`: the path of sass_report.ts; `rounds`: of the loop over the depth. */
 export async function wholeTask(lens: string, cubin: string, rounds: number, fed: Fed): Promise<Whole> {
   const parts = ["cubin", "model", "machine", "simulate"].map(
     (name) => import(join(dirname(lens), "tool", `${name}.ts`)),
@@ -53,14 +52,14 @@ function task({ code, loops }: Kernel, hot: Loop, rounds: number): Instruction[]
   const numbers = [...flow.into(start), ...flow.outOf(start)];
   const at = flow.into(start).length;
   const body = numbers.flatMap((n) => code[n] ?? []);
-  // The first round does not leave what the last one leaves after the loop.
+  // The first round does not release the stage that the last round releases only after the loop.
   const arrives = (i: Instruction): boolean => i.op.startsWith("SYNCS.ARRIVE");
   let late = body.slice(at).filter(arrives).length;
   const first = hot.body.map((i) => (arrives(i) && late-- > 0 ? { ...i, op: "NOP", write: -1, read: -1 } : i));
   const rest = Array.from({ length: rounds - 1 }, () => hot.body).flat();
   return [...body.slice(0, at), ...first, ...rest, ...body.slice(at)];
 }
-/** Instructions by number, and which come after which. */
+/** The control flow graph of a kernel's instructions, by number (address / 16). */
 class Flow {
   private readonly code: readonly Instruction[];
   private readonly hot: Loop;
@@ -76,7 +75,7 @@ class Flow {
     const ends = !i.predicate && /^(BRA|JMP|EXIT|RET|BRX)/.test(i.op) && !i.op.startsWith("BRA.DIV");
     return [...(ends ? [] : [n + 1]), ...(i.target >= 0 ? [i.target / 16] : [])];
   }
-  /** The shortest way from the loop over tasks to the loop over the depth. */
+  /** The shortest path from the head of the loop over tasks to the loop over the depth. */
   into(start: number): number[] {
     const before = new Map([[start, -1]]);
     for (const n of before.keys()) for (const m of this.after(n)) if (!before.has(m)) before.set(m, n);
@@ -84,7 +83,7 @@ class Flow {
     for (let n = before.get(this.hot.head / 16) ?? -1; n >= 0; n = before.get(n) ?? -1) way.unshift(n);
     return way;
   }
-  /** From there to the next task, no jump taken that can be left out. */
+  /** A path from the loop over the depth to the next task, which takes as few jumps as it can. */
   outOf(start: number): number[] {
     const back = this.leadingTo(start);
     const way = new Set<number>();
@@ -96,7 +95,7 @@ class Flow {
     }
     return [...way];
   }
-  /** What comes to `end` without the loop over the depth. */
+  /** The instructions from which `end` can be reached without the loop over the depth. */
   private leadingTo(end: number): Set<number> {
     const before = new Map<number, number[]>();
     this.code.forEach((_, n) => {

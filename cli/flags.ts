@@ -1,9 +1,9 @@
-// Flags as commander takes them.
+// The command line's flags: turns the rows of compiler/options.ts into options of commander.
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { Problem } from "../compiler/diagnostic.ts";
 import { type Flag, refuse, type Settings, shared, whole } from "../compiler/options.ts";
 
-/** Commander's option for a row; a value that does not fit is a usage error. Defaults are the runtime's: here they are only told. */
+/** A commander option; a value that cannot be parsed is a usage error. Defaults are set by the runtime, and only described here. */
 export const option = <T>({ flags, doc, parse }: Flag<T>): Option =>
   new Option(flags, doc).argParser((text: string, before: T | undefined) => {
     try {
@@ -22,7 +22,7 @@ export function addShared(command: Command, target: Option = option(shared.targe
   for (const row of Object.values<Flag<unknown>>(others)) command.addOption(option(row));
   return command;
 }
-/** What names and sizes an entry, where `train` is what one means. */
+/** Flags that choose an entry and its sizes; the default entry is `train`. */
 export interface EntryFlags {
   readonly entry?: string;
   readonly batch?: number;
@@ -40,13 +40,13 @@ export const addEntry = (command: Command): Command =>
     )
     .addOption(flag("--batch <n>", "rows of a training batch of text; default: 16", whole(1)))
     .addOption(flag("--length <n>", "tokens of a row of it; default: 128", whole(1)));
-/** Of commands that run an entry on made-up inputs. */
+/** Flags of commands that run an entry on made-up inputs (profile, tune). */
 export interface TrialFlags extends EntryFlags, Pick<Shared, "precision" | "threads"> {
   readonly grad?: boolean;
   readonly runs?: number;
   readonly json?: boolean;
 }
-/** `runs`: what the runs are for. */
+/** `runs`: the help text of --runs. */
 export const addTrial = (command: Command, runs: string): Command =>
   addEntry(command.argument("<file>", "a .moe file"))
     .option("--grad", "of an entry that is not `train`: also the gradients of its losses and results")
@@ -59,8 +59,8 @@ export const examples = (...lines: readonly string[]): string =>
   `\nExamples:\n${lines.map((line) => `  $ ${line}`).join("\n")}`;
 export const json = (): Option =>
   new Option("--json", "print one JSON object a line on stdout, and nothing else there");
-/** Where what a command makes goes. */
+/** The option -o: where a command writes its result. */
 export const out = (what: "file" | "folder", doc: string): Option => flag(`-o, --out <${what}>`, doc, text);
 export const text = (x: string): string => (x === "" ? refuse("a name, or a path") : x);
-/** `-` is what is piped in. */
+/** `-` means standard input. */
 export const piped = (file: string): string => (file === "-" ? "/dev/stdin" : file);

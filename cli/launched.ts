@@ -1,4 +1,4 @@
-// Where mpirun or the like has started several processes: which command runs, and what is said once.
+// What changes when mpirun or another launcher has started several processes: which commands may run, and which messages only one process prints.
 import { setTimeout } from "node:timers/promises";
 import type { Command } from "commander";
 import { Problem } from "../compiler/diagnostic.ts";
@@ -7,7 +7,7 @@ import { type Workers, workers } from "../runtime/workers.ts";
 
 const { rank, size } = launched() ?? { rank: 0, size: 1 };
 
-/** Only training runs in several processes; help and usage errors are printed by the first. */
+/** Refuses commands other than `train` in several processes. Help and usage errors are printed by the first process only. */
 export function requireOne(program: Command): void {
   if (size === 1) return;
   program.hook("preAction", async (_, command) => {
@@ -21,7 +21,7 @@ export function requireOne(program: Command): void {
   const silent = { writeOut: () => {}, writeErr: () => {} };
   if (rank > 0) for (const command of [program, ...program.commands]) command.configureOutput(silent);
 }
-/** The workers; what is wrong with MPI is mostly so for all of them. */
+/** The workers. An error of MPI is usually the same on all of them, so it is printed by the first. */
 export async function begun(): Promise<Workers> {
   try {
     return workers();
@@ -30,5 +30,8 @@ export async function begun(): Promise<Workers> {
     throw error;
   }
 }
-/** Where MPI has not begun: the first process' end with an error ends the others, before they say the same. */
+/**
+ * Delays all processes but the first, for use before MPI has begun: when the first exits with an error, the launcher ends the others before they
+ * print the same.
+ */
 const later = (): Promise<void> => (rank > 0 ? setTimeout(5000) : Promise.resolve());

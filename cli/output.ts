@@ -1,4 +1,4 @@
-// What a command writes: results on stdout, everything else on stderr; with --json only JSON lines on stdout.
+// How commands print: results on stdout, everything else on stderr; with --json, only JSON lines on stdout.
 import { createColors } from "picocolors";
 import type { Diagnostic } from "../compiler/diagnostic.ts";
 import { Bug, Problem, ProgramError } from "../compiler/diagnostic.ts";
@@ -11,7 +11,7 @@ export type Colors = ReturnType<typeof createColors>;
 const wantsColor = (stream: NodeJS.WriteStream): boolean => {
   const none = (process.env["NO_COLOR"] ?? "") !== "";
   const forced = !["", "0", "false"].includes(process.env["FORCE_COLOR"] ?? "");
-  // of a pipe it is undefined, and that would let picocolors guess
+  // isTTY is undefined for a pipe, for which picocolors would guess
   const terminal = (stream as { readonly isTTY?: boolean }).isTTY ?? false;
   return !none && (forced || (terminal && stream.hasColors()));
 };
@@ -20,12 +20,12 @@ export const colorsOf = (stream: NodeJS.WriteStream): Colors => createColors(wan
 export const print = (text: string): void => void process.stdout.write(`${text}\n`);
 export const note = (text: string): void => void process.stderr.write(`${text}\n`);
 export const warn = (text: string): void => note(`${colorsOf(process.stderr).yellow("warning:")} ${visible(text)}`);
-/** What takes seconds before anything else is seen. */
+/** Announces a compilation that takes seconds before anything else is printed. */
 export function compiling(kernels: number): void {
   endInOrder();
   note(`compiling ${kernels} kernels`);
 }
-/** Says how far the tokenizer is in a text that takes it longer than a second: at the start, and each second. */
+/** Returns a callback that prints how much of a text is tokenized: at once if the text is long, and then every second. */
 export function encoding(): (done: number, of: number) => void {
   let last = performance.now();
   return (done, of) => {
@@ -35,8 +35,8 @@ export function encoding(): (done: number, of: number) => void {
   };
 }
 /**
- * A reader that goes away (`moec ... | head`) is not an error; a full disk is one. A training is stopped and saved. What nobody reads of stderr,
- * of a terminal that was closed say, ends nothing.
+ * Handles errors of stdout and stderr. A reader that ends early (`moec ... | head`) is not an error, a full disk is; a training is stopped and saved.
+ * Errors of stderr (a terminal that was closed) are ignored.
  */
 export function endWithReader(): void {
   process.stderr.on("error", () => {});
@@ -48,18 +48,18 @@ export function endWithReader(): void {
     process.exit();
   });
 }
-/** One JSON object on a line of stdout. NaN and infinity, which JSON lacks, become their names. */
+/** Prints a JSON object on one line of stdout. NaN and infinity, which JSON lacks, become strings. */
 export const printJson = (record: object): void =>
   print(JSON.stringify(record, (_, x: unknown) => (typeof x === "number" && !Number.isFinite(x) ? String(x) : x)));
 
 export const draw = (diagnostics: readonly Diagnostic[], stream: NodeJS.WriteStream): string =>
   render(diagnostics, { color: wantsColor(stream), width: stream.isTTY ? stream.columns : 120 });
 
-/** Generated text; a terminal does not get the control characters that a model may make. */
+/** Prints generated text. On a terminal, control characters are replaced, since a model may generate any. */
 export const write = (text: string): void =>
   void process.stdout.write(process.stdout.isTTY ? text.replace(/[^\P{Cc}\n\t]/gu, "\ufffd") : text);
 
-/** An error as a person reads it; the stack only with MOEC_DEBUG. */
+/** The message for an error, with advice; with its stack only if MOEC_DEBUG is set. */
 export function explain(error: unknown, stream: NodeJS.WriteStream = process.stderr): string {
   const colors = colorsOf(stream);
   const stack = process.env["MOEC_DEBUG"] && error instanceof Error ? `\n${error.stack ?? ""}` : "";

@@ -1,4 +1,4 @@
-// How training is going: a line that is drawn over itself on a terminal, a line every ten seconds elsewhere.
+// Shows the progress of training: on a terminal a line that is redrawn, elsewhere a new line every ten seconds.
 import { createLogUpdate } from "log-update";
 import type { Tensor } from "../runtime/executable.ts";
 import type { Step } from "../runtime/loop.ts";
@@ -7,12 +7,12 @@ import { colorsOf, note, showCount, showTime } from "./output.ts";
 
 export interface Progress {
   step(step: Step): void;
-  /** Leaves the last line as it is. */
+  /** Ends redrawing, and leaves the last line. */
   done(): void;
 }
 const every = 10;
 
-/** Some terminals say that they have no size, or that they are dumb: nothing can be drawn over on them. */
+/** Redraws only on terminals that support it: some report no size, or TERM=dumb. */
 export const progress = (stream: NodeJS.WriteStream): Progress =>
   stream.isTTY && stream.rows > 1 && stream.columns > 20 && process.env["TERM"] !== "dumb"
     ? live(stream)
@@ -31,7 +31,7 @@ function live(stream: NodeJS.WriteStream): Progress {
     done: () => update.done(),
   };
 }
-/** The line, and the picture of the load beside it where there is room, else below in at most four lines. */
+/** The progress line, with the picture of expert load beside it if it fits, else below it in at most four lines. */
 export function drawing(step: Step, width: number, height: number, color: (text: string) => string): string {
   const head = line(step, width);
   const room = width - head.length - 2;
@@ -40,7 +40,7 @@ export function drawing(step: Step, width: number, height: number, color: (text:
   const below = loadLines(step.metrics, width).filter((text) => text.length <= width);
   return [head, ...below.slice(0, Math.min(4, height - 1)).map(color)].join("\n");
 }
-/** Of the picture, the layers that fit on the line. */
+/** Prints lines; each shows as many layers of the picture as fit beside the text. */
 function plain(width: number): Progress {
   let shown = Number.NEGATIVE_INFINITY;
   return {
@@ -55,7 +55,7 @@ function plain(width: number): Progress {
     done: () => {},
   };
 }
-/** What does not fit goes, the least first. */
+/** The parts that fit the width; those with the highest rank are left out first. */
 function line({ step, steps, loss, tokensPerSecond, secondsLeft, heldOut }: Step, width: number): string {
   const parts = [
     { text: `step ${String(step).padStart(String(steps).length)}/${steps}`, rank: 0 },
@@ -73,7 +73,7 @@ function line({ step, steps, loss, tokensPerSecond, secondsLeft, heldOut }: Step
 }
 
 const blocks = "▁▂▃▄▅▆▇█";
-/** Each layer's expert load as a few blocks, in lines of a width: the middle is an even share, the top is twice that or more. */
+/** Each layer's expert load as block characters, in lines of at most `width`: half height is an even share, full height twice that or more. */
 export function loadLines(metrics: Readonly<Record<string, Tensor>>, width: number): string[] {
   const loads = Object.entries(metrics).filter(
     ([name, t]) => name.split(".").at(-1) === "load" && t.shape.length === 1,

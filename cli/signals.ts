@@ -4,16 +4,16 @@ import { basename } from "node:path";
 import { setTimeout } from "node:timers/promises";
 
 const signals = new Set(["SIGHUP", "SIGINT", "SIGTERM"] as const);
-/** As a shell tells of a process that a signal has ended. */
+/** Ends the process with the exit code by which shells report a signal. */
 const end = (signal: NodeJS.Signals): void => process.exit(128 + constants.signals[signal]);
 
-/** Under `nohup` a closed terminal ends nothing, though Node, as it starts, undoes what `nohup` has done. */
+/** Makes `nohup` effective: Node resets its ignoring of SIGHUP at startup, so the signal is ignored here again. */
 export function heedNohup(): void {
   if (!underNohup()) return;
   signals.delete("SIGHUP");
   process.on("SIGHUP", () => {});
 }
-/** What is left to see of it: its name as a shell's last command, or GNU's standard input that can only be written to, in a terminal's place. */
+/** Whether the process was started by `nohup`: `$_` names it, or standard input can only be written to, which GNU's nohup does to a terminal. */
 function underNohup(): boolean {
   if (basename(process.env["_"] ?? "") === "nohup") return true;
   try {
@@ -23,15 +23,17 @@ function underNohup(): boolean {
   }
 }
 /**
- * From now on Ctrl-C and the like end the process in order: compilers that it runs and what it holds go with it. While it only computes,
- * which this would make it deaf in, nothing needs that.
+ * From now on, signals run the exit handlers (which kill compilers and release locks) before the process ends. Not installed earlier, because while
+ * JavaScript only computes, a handler would never run, and the signal would do nothing.
  */
 export function endInOrder(): void {
   for (const signal of signals) if (!process.listeners(signal).includes(end)) process.on(signal, end);
 }
-/** Aborts at the first Ctrl-C, SIGTERM or hangup, so that what runs can end in order; at the second the process ends at once. */
+/**
+ * Returns a signal that is aborted at the first Ctrl-C, SIGTERM or hangup, so that the work can stop in order; the second ends the process at once.
+ */
 export async function interruptible(): Promise<AbortSignal> {
-  await setTimeout(1); // a signal that came while nothing else could run is heard
+  await setTimeout(1); // lets signals be handled that came while JavaScript was busy
   const controller = new AbortController();
   for (const signal of signals) {
     process.off(signal, end);
@@ -41,7 +43,7 @@ export async function interruptible(): Promise<AbortSignal> {
   return controller.signal;
 }
 let running: AbortController | null = null;
-/** Aborts what `interruptible` was asked for; false where nothing was. */
+/** Aborts the signal that `interruptible` returned; false if it was not called. */
 export function stop(): boolean {
   running?.abort();
   return running !== null;

@@ -1,4 +1,4 @@
-// How a message says what to give: the flag of a command, and the option that is the same in TypeScript.
+// Wording for error messages that ask for a flag: the command line's flag, and the equivalent option of the TypeScript API.
 
 const asked = (flag: string, option: string): string => `\`${flag}\` (in TypeScript \`${option}\`)`;
 export const askedSize = (name: string, value: number | "VALUE" = "VALUE"): string =>
@@ -11,7 +11,7 @@ export const askedModel = asked("--model NAME", 'model: "NAME"');
 export const askedTokens = asked("--tokens N", "tokens");
 export const askedTopP = asked("--top-p P", "topP");
 export const askedTopK = asked("--top-k N", "topK");
-/** For an error: what a value is, whatever it is. */
+/** Describes any value for an error message. */
 export function kindOf(x: unknown): string {
   if (x === null || x === undefined || typeof x === "boolean") return String(x);
   if (typeof x === "number") return Object.is(x, -0) ? "-0" : String(x);

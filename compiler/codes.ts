@@ -4,7 +4,7 @@ import { askedSize } from "./asked.ts";
 
 interface Row {
   readonly title: string;
-  /** Shown by documentation: when the error occurs and the usual remedy. */
+  /** For the documentation: when the error occurs, and the usual remedy. */
   readonly explain: string;
 }
 

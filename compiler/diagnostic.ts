@@ -7,7 +7,7 @@ export interface Label {
   readonly span: Span;
   readonly text: string;
 }
-/** `code` is a row of the table in codes.ts. `notes`: what the two sides are and where they come from. `help`: what to do. */
+/** `code`: a key of the table in codes.ts. `notes`: what the two sides are and where they come from. `help`: what to do. */
 export interface Diagnostic {
   readonly code: Code;
   readonly message: string;
@@ -29,7 +29,7 @@ export function position(source: Source, offset: number): Position {
   return { line, column: offset - start + 1 };
 }
 
-/** Thrown with all that was found wrong in a program; its message is of the first few. */
+/** Thrown with all errors found in a program; its message shows the first five. */
 export class ProgramError extends Error {
   readonly diagnostics: readonly Diagnostic[];
   constructor(diagnostics: readonly Diagnostic[]) {
@@ -43,7 +43,7 @@ function told({ code, message, labels, help }: Diagnostic): string {
   const { line, column } = position(source, start);
   return `${code}: ${message}\n  at ${source.name}:${line}:${column}; help: ${help}`;
 }
-/** Anything else a user can mend: what is wrong, with the file and the key, and the remedy. Never shown with a stack. */
+/** Any other failure that the user can fix: the message says what is wrong, with the file and key, `help` what to do. Shown without a stack. */
 export class Problem extends Error {
   readonly help: string;
   constructor(message: string, help: string, options?: ErrorOptions) {

@@ -1,10 +1,10 @@
-// What the system says of files, as a person can use it.
+// Turns the operating system's file errors into messages for users.
 import { Problem } from "./diagnostic.ts";
 
 export const isCode = (error: unknown, code: string): boolean =>
   error instanceof Error && (error as NodeJS.ErrnoException).code === code;
 
-/** Runs `action` on a file; a failure of the system becomes a Problem that names the path. */
+/** Runs `action` on a file; an error of the operating system is rethrown as a Problem that names the path. */
 export function onFile<T>(path: string, doing: string, action: () => T): T {
   try {
     return action();

@@ -1,4 +1,4 @@
-/** f of an object, made once for each as long as it lives. */
+/** Memoizes a function of one object; results live as long as the object does. */
 export function once<K extends object, V>(f: (of: K) => V): (of: K) => V {
   const known = new WeakMap<K, { readonly made: V }>();
   return (of) => {

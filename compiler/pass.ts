@@ -1,7 +1,7 @@
-// A pass is a named pure function between two forms. Running one gives its time, its verification and its printing.
+// A pass is a named pure function from one form of the program to another. Running one also times, verifies and prints it.
 import { Bug } from "./diagnostic.ts";
 
-/** What a pass reads or makes: how it is printed, and what must hold of it (throws otherwise). */
+/** A form of the program (graph, kernels, plan): how to print it, and how to check it (`verify` throws). */
 export interface Form<T> {
   readonly name: string;
   print(value: T): string;
@@ -13,26 +13,26 @@ export interface Pass<From, To> {
   readonly to: Form<To>;
   run(input: From): To;
 }
-/** What an observer learns of each pass that ran, or stage that was timed. `text` prints its result, and is only computed when asked for. */
+/** What an observer is told about a pass or timed stage. `text` prints its result, and is only called if needed. */
 export interface Ran {
   readonly pass: string;
-  /** Of `performance.now()`, in seconds. */
+  /** When it began: `performance.now()`, in seconds. */
   readonly start: number;
   readonly seconds: number;
   readonly text?: () => string;
 }
 export interface Observer {
-  /** Seconds by pass, summed over entries. */
+  /** Seconds by pass, summed over all entries. */
   readonly timings: Map<string, number>;
   after(ran: Ran): void;
-  /** Told of what each pass read and made. For tests. */
+  /** Called with the input and output of each pass; used by tests. */
   readonly changed?: (pass: string, from: unknown, to: unknown) => void;
-  /** Told of each use of a rule, by its equation; `text`: the two sides. */
+  /** Called for each rewrite by a rule; `rule` is its equation, `text` prints both sides. */
   readonly rewrote?: (rule: string, text: () => string) => void;
 }
 export const silent = (): Observer => ({ timings: new Map(), after: () => undefined });
 
-/** Seconds of `work`, added to the stage's. */
+/** Runs `work`, adding its time to that of the stage. */
 export function timed<T>(stage: string, observer: Observer, work: () => T): T {
   const start = performance.now() / 1000;
   const result = work();
@@ -41,7 +41,7 @@ export function timed<T>(stage: string, observer: Observer, work: () => T): T {
   observer.after({ pass: stage, start, seconds });
   return result;
 }
-/** Runs one pass: timed, verified, observed. What verification throws names the guilty pass. */
+/** Runs one pass, times and verifies it, and tells the observer. An error of the verification names the pass. */
 export function run<From, To>(pass: Pass<From, To>, input: From, observer: Observer): To {
   const start = performance.now() / 1000;
   const output = pass.run(input);
@@ -57,6 +57,6 @@ export function run<From, To>(pass: Pass<From, To>, input: From, observer: Obser
   observer.after({ pass: pass.name, start, seconds, text: () => pass.to.print(output) });
   return output;
 }
-/** One pass after the other. */
+/** Runs passes one after the other. */
 export const through = <T>(passes: readonly Pass<T, T>[], input: T, observer: Observer): T =>
   passes.reduce((value, pass) => run(pass, value, observer), input);

@@ -1,10 +1,10 @@
-// Diagnostics as a person reads them: the code, the lines concerned with carets under their parts, notes, and what to do.
+// Renders diagnostics for people: the code, the source lines with carets under the parts concerned, notes, and the remedy.
 import { createColors } from "picocolors";
 import stringWidth from "string-width";
 import { type Diagnostic, type Label, position } from "./diagnostic.ts";
 import type { Source, Span } from "./syntax/ast.ts";
 
-/** A diagnostic for a program to read: `moec check --json` prints it. */
+/** A diagnostic as JSON, printed by `moec check --json`. Lines and columns count from 1. */
 interface PlainDiagnostic {
   readonly code: string;
   readonly message: string;
@@ -16,7 +16,7 @@ interface PlainDiagnostic {
   readonly notes: readonly string[];
   readonly help: string;
 }
-/** A diagnostic as plain data, its place as lines and columns. */
+/** A diagnostic as plain data, its first label's span as lines and columns. */
 export function plain({ code, message, labels, notes, help }: Diagnostic): PlainDiagnostic {
   const { source, start, end } = labels[0].span;
   const [from, to] = [position(source, start), position(source, end)];
@@ -33,7 +33,7 @@ interface RenderOptions {
 }
 type Colors = ReturnType<typeof createColors>;
 
-/** Diagnostics as the command line shows them: the source's lines, with carets under what is wrong. */
+/** Renders diagnostics as the command line shows them. */
 export function render(diagnostics: readonly Diagnostic[], options: RenderOptions): string {
   const colors = createColors(options.color);
   const shown = diagnostics.slice(0, options.limit ?? 20);
@@ -71,7 +71,7 @@ function renderOne({ code, message, labels, notes, help }: Diagnostic, colors: C
   return `${out.join("\n")}\n`;
 }
 
-/** A part of one line. */
+/** A label's part of one line, in offsets into its text; `first`: it is that of the diagnostic's first label. */
 interface Mark {
   readonly start: number;
   readonly end: number;
@@ -83,7 +83,7 @@ interface Line {
   readonly text: string;
   readonly marks: readonly Mark[];
 }
-/** What is shown of one file. */
+/** The lines to show of one file. */
 interface Frame {
   readonly source: Source;
   readonly where: string;
@@ -119,11 +119,11 @@ function lineAt({ source, start }: Span): string {
   const to = source.text.indexOf("\n", start);
   return source.text.slice(start === 0 ? 0 : from, to < 0 ? undefined : to).replace(/\r$/, "");
 }
-/** A span over several lines is marked to the end of its first. */
+/** A span of several lines is marked up to the end of its first line. */
 const endInLine = (span: Span, start: number, text: string): number =>
   Math.max(start + 1, Math.min(start + span.end - span.start, text.length));
 
-/** The line as shown, then the rows of carets and texts under it. */
+/** The line, then rows of carets and label texts below it. */
 function drawLine({ text, marks }: Line, colors: Colors, width: number): string[] {
   const column = (offset: number): number =>
     columns(visible(text.slice(0, offset))) + Math.max(0, offset - text.length);
@@ -140,7 +140,7 @@ function drawLine({ text, marks }: Line, colors: Colors, width: number): string[
 }
 type Placed = Mark & { readonly from: number; readonly to: number };
 
-/** Carets and dashes; the last text beside them, the others below, each hanging from a bar. */
+/** Underlines the marks. The text of the last one follows on the same row; the others come below, each connected by a bar. */
 function drawMarks(marks: readonly Placed[], colors: Colors): string[] {
   const paint = (mark: Mark, text: string): string => (mark.first ? colors.red : colors.blue)(text);
   const last = marks.at(-1);
@@ -160,7 +160,7 @@ function drawMarks(marks: readonly Placed[], colors: Colors): string[] {
   return rows;
 }
 type Paint = (mark: Mark, text: string) => string;
-/** The first label's carets lie over the dashes of others. */
+/** `^` for the first label, which is drawn over the `-` of the others. */
 function underlined(marks: readonly Placed[], paint: Paint): string {
   const signs = Array.from({ length: Math.max(...marks.map((mark) => mark.to)) }, () => " ");
   for (const mark of marks.toSorted((a, b) => Number(a.first) - Number(b.first))) {
@@ -168,7 +168,7 @@ function underlined(marks: readonly Placed[], paint: Paint): string {
   }
   return signs.join("");
 }
-/** Short texts at their columns. */
+/** Puts short texts at given columns; one that would overlap the text before it is left out. */
 function placed(parts: readonly { from: number; text: string; mark: Mark }[], paint: Paint): string {
   let [row, at] = ["", 0];
   for (const { from, text, mark } of parts) {
@@ -179,12 +179,11 @@ function placed(parts: readonly { from: number; text: string; mark: Mark }[], pa
   return row;
 }
 
-/** How many columns of a terminal a text takes; most texts are ASCII, and asking is slow. */
+/** The width of a text in terminal columns. ASCII needs no lookup, which would be slow. */
 const columns = (text: string): number => (/^[ -~]*$/.test(text) ? text.length : stringWidth(text));
-/** Tabs and control characters as something of a known width. */
-/** Nothing of a program's text, names or paths steers a terminal. */
+/** Replaces tabs and control characters: widths are then known, and no text, name or path of a program can control the terminal. */
 export const visible = (text: string): string => text.replaceAll("\t", "    ").replace(/[^\P{C}\n]/gu, "\uFFFD");
-/** The part of a long line that shows column `from`. */
+/** Cuts a line that is too long so that column `from` is visible; `shift`: how many columns are cut off at the left. */
 function cutAt(text: string, from: number, width: number): { text: string; shift: number } {
   if (columns(text) <= width) return { text, shift: 0 };
   const skip = from > width * 0.75 ? from - Math.floor(width / 3) : 0;

@@ -1,4 +1,5 @@
-// What kernels can be made for: a target is its text, its header, and what it chooses.
+// The code generation targets. A backend bundles what differs between host and CUDA: how kernels are printed, the header before them, scheduling
+// choices, and memory alignment.
 import { cudaAccess } from "./emit/cuda.ts";
 import { emitHopper } from "./emit/hopper.ts";
 import { cudaHeader, emitCuda, emitCudaTf32, emitHost, hostHeader, tf32Header } from "./emit/unit.ts";
@@ -11,7 +12,7 @@ import { cudaGrain, type Grain, hostGrain } from "./plan/place.ts";
 
 export interface Backend extends Required<Pick<LowerOptions, "emit" | "access">>, Pick<LowerOptions, "variants"> {
   readonly name: "host" | "cuda";
-  /** Text put before every kernel. */
+  /** The text that is put before every kernel. */
   readonly header: () => string;
   readonly choices: Choices;
   readonly grain: Grain;
@@ -42,5 +43,5 @@ const rounding: Backend = {
   header: tf32Header,
   choices: cudaTf32Choices,
 };
-/** `tf32`: products of f32 run on tensor cores, of operands rounded to tf32; else they are exact. */
+/** The CUDA backend. `tf32`: products of f32 run on tensor cores with operands rounded to tf32; else in full f32. */
 export const cudaBackend = (tf32 = false): Backend => (tf32 ? rounding : backends.cuda);

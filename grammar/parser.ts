@@ -1,6 +1,6 @@
-// The grammar as GRAMMAR.md states it, and nothing else: no actions, no precedence (compiler/syntax resolves operators).
-// One declaration is parsed at a time. Recovery is compiler/syntax/recover.ts: it takes the faulty statement out and parses
-// the declaration again, so every error reported is the first of its statement and never follows from another.
+// The grammar of GRAMMAR.md and nothing else: no actions, no precedence (compiler/syntax resolves operators). One declaration is parsed at a time.
+// Recovery is in compiler/syntax/recover.ts: it removes the faulty statement and parses the declaration again, so that each reported error is the
+// first of its statement and not a consequence of another.
 import {
   type CstNode,
   CstParser,
@@ -15,7 +15,7 @@ import * as t from "./tokens.ts";
 
 const shown = (token: IToken): string =>
   token.image === "" ? "the end" : token.tokenType === t.Hole ? "a hole" : `\`${token.image}\``;
-/** What a rule is called in "expected ...", where no single token is. */
+/** What a rule is called after "expected ...", where several tokens would be possible. */
 const called: Readonly<Record<string, string>> = {
   declaration: "`import`, `layer`, `model`, `fn` or `optimizer`",
   layer: "`{` or `=`",
@@ -32,7 +32,7 @@ const called: Readonly<Record<string, string>> = {
   item: "an expression",
   indexItem: "an index",
 };
-/** What stands between commas, by the rule of the list. */
+/** What the elements of a list are called, by the rule of the list. */
 const items: Readonly<Record<string, string>> = {
   header: "a name",
   args: "an argument",
@@ -68,7 +68,7 @@ const messages: IParserErrorMessageProvider = {
 };
 
 export class MoeParser extends CstParser {
-  /** `item, item, item`, with a comma after the last one if wished. Called once in a rule. */
+  /** `item, item, item`, with an optional trailing comma. At most once in a rule, because chevrotain tells calls in a rule apart by their numbers. */
   private separated(item: ParserMethod<[], CstNode>): void {
     this.SUBRULE(item);
     this.MANY9(() => {
@@ -226,7 +226,7 @@ export class MoeParser extends CstParser {
     this.CONSUME(t.Colon);
     this.SUBRULE(this.expression);
   });
-  /** `param` is for members only; the next stage says so where it stands in a method. */
+  /** `param` is allowed for members only; in a method the next stage reports it. */
   variable = this.RULE("variable", () => {
     this.OR([{ ALT: () => this.CONSUME(t.ParamWord) }, { ALT: () => this.CONSUME(t.StateWord) }]);
     this.CONSUME(t.Name);
@@ -422,7 +422,7 @@ export class MoeParser extends CstParser {
     ]);
   });
 
-  /** `validated`: throws where the grammar is ambiguous or never ends. */
+  /** `validated`: lets chevrotain check the grammar; throws if it is ambiguous or left-recursive. */
   constructor(validated = false) {
     super(t.tokens, {
       nodeLocationTracking: "onlyOffset",
@@ -435,5 +435,5 @@ export class MoeParser extends CstParser {
 }
 
 let made: MoeParser | undefined;
-/** Made when first asked for: that takes a while. */
+/** Made on first use, because that takes a while. */
 export const parser = (): MoeParser => (made ??= new MoeParser());

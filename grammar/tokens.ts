@@ -2,7 +2,7 @@
 // contextual ones (`loss`, `state`, `param`, ...) are ordinary names wherever the grammar does not ask for the word.
 import { createToken, type ITokenConfig, Lexer, type TokenType } from "chevrotain";
 
-/** Any name, and any reserved word: what may follow a dot. */
+/** The category of everything that may follow a dot: names and reserved words. */
 export const Word: TokenType = createToken({ name: "Word", pattern: Lexer.NA, label: "a name" });
 export const Name: TokenType = createToken({
   name: "Name",
@@ -37,7 +37,7 @@ export const With: TokenType = reserved("with");
 export const New: TokenType = reserved("new");
 export const True: TokenType = reserved("true");
 export const False: TokenType = reserved("false");
-/** The words that begin a declaration. */
+/** Keywords that begin a declaration. */
 export const declarationWords: readonly TokenType[] = [Import, LayerWord, ModelWord, Fn, OptimizerWord];
 export const reservedWords: readonly TokenType[] = [
   ...declarationWords,
@@ -62,11 +62,11 @@ export const Update: TokenType = contextual("update");
 export const Optimize: TokenType = contextual("optimize");
 const contextualWords: readonly TokenType[] = [From, ParamWord, StateWord, Loss, Metric, Update, Optimize];
 
-/** What a template's `${...}` becomes in the text that is parsed: its number between two private characters. */
+/** The text that replaces the hole `${...}` of a template before parsing: its index between two private-use characters. */
 export const holeText = (index: number): string => `\uE000${index}\uE001`;
 export const Hole: TokenType = createToken({ name: "Hole", pattern: /\uE000\d+\uE001/, label: "a hole" });
 
-/** A word that begins with a digit is one token, so that `2x` is an error and not two statements. */
+/** Digits directly followed by letters are one token, so that `2x` is an error instead of two tokens. */
 export const Num: TokenType = createToken({
   name: "Num",
   pattern: /\d+(?:\.\d+)?(?:[eE][+-]?\d+)?\w*/,
@@ -76,9 +76,9 @@ export const Str: TokenType = createToken({ name: "Str", pattern: /"[^"\n]*"/, l
 
 const sign = (name: string, text: string, more: Partial<ITokenConfig> = {}): TokenType =>
   createToken({ name, pattern: text, label: `\`${text}\``, ...more });
-/** Any operator between two operands; precedence is the next stage's work. */
+/** The category of infix operators; precedence is resolved in the next stage. */
 export const Binary: TokenType = createToken({ name: "Binary", pattern: Lexer.NA, label: "an operator" });
-/** Any operator before an operand. */
+/** The category of prefix operators. */
 export const Prefix: TokenType = createToken({ name: "Prefix", pattern: Lexer.NA, label: "`-` or `!`" });
 const operator = (name: string, text: string): TokenType => sign(name, text, { categories: [Binary] });
 
@@ -151,5 +151,5 @@ export const tokens: TokenType[] = [
   Prefix,
 ];
 let made: Lexer | undefined;
-/** Made when first asked for: that takes a while. Its definition is validated by a test. */
+/** Made on first use, because that takes a while. A test validates its definition. */
 export const lexer = (): Lexer => (made ??= new Lexer(tokens, { positionTracking: "full", skipValidations: true }));

@@ -1,42 +1,46 @@
-// Sequences side by side in the rows of one batch: prompts go in by chunks, each token is fed back, and a row whose sequence has ended is taken over by the next.
+// Generates several sequences at once, one in each row of a batch: prompts are read in chunks, each new token is fed back, and a row whose sequence
+// has ended is given to the next one.
 import { Bug } from "../compiler/diagnostic.ts";
 import type { DType } from "../compiler/types/dtype.ts";
 import { type Executable, repeated, storeOfInput, type Tensor } from "./executable.ts";
 import { breath } from "./loop.ts";
 import { fromNumbers } from "./tensor.ts";
 
-/** A sequence to write. */
+/** A sequence to generate. */
 export interface Wish {
   /** At least one token. */
   readonly prompt: ArrayLike<number>;
-  /** How many to add. */
+  /** How many tokens to generate. */
   readonly tokens: number;
-  /** 0: the likeliest token each time. */
+  /** 0 takes the likeliest token each time. */
   readonly temperature: number;
-  /** Only the likeliest tokens, whose chances sum to this; 1 leaves all. */
+  /** Nucleus sampling: only the likeliest tokens, up to this total probability; 1 leaves all. */
   readonly topP?: number | undefined;
-  /** Only so many of the likeliest tokens; 0 leaves all. */
+  /** Only this many of the likeliest tokens; 0 leaves all. */
   readonly topK?: number | undefined;
-  /** The token after which it is done, whatever is left to add. */
+  /** The token that ends the sequence, however many tokens are left to generate; null or undefined: none. */
   readonly end?: number | null | undefined;
-  /** Aborted: nothing more of it is written. */
+  /** When it is aborted, nothing more of this sequence is given out. */
   readonly signal?: AbortSignal | undefined;
 }
-/** A token of a wish, by its number; those of one wish come in order. */
+/** A generated token; `wish` is the number of its sequence in the order asked for. The tokens of one wish come in order. */
 export interface Written {
   readonly wish: number;
   readonly token: number;
 }
 interface BatchOptions {
-  /** Of the batch that `generate:1` and the other lengths are compiled for: 1. */
+  /** Rows of the batch that the entries `generate:T` were compiled for. Default: 1. */
   readonly rows?: number | undefined;
   readonly seed: number;
-  /** The training steps that the model has done. */
+  /** How many training steps the model has done. */
   readonly step: number;
   readonly signal?: AbortSignal | undefined;
 }
 
-/** A row of the batch at work: the tokens that the model has yet to read, the first of them at position `at`. */
+/**
+ * A row of the batch that is in use. `next` holds the tokens that the model has yet to read, the first of which is at position `at`; `left` counts
+ * those yet to be generated.
+ */
 interface Row {
   readonly wish: number;
   readonly temperature: number;
@@ -47,20 +51,24 @@ interface Row {
   left: number;
   readonly end: number | null;
   readonly signal: AbortSignal | undefined;
-  /** Its end was written, or it is given up. It writes on, for nobody, while others do: how many tokens a call makes depends on time, and no result may. */
+  /**
+   * Its end token was generated, or it was aborted. Its tokens are still computed, but dropped, while other rows go on: how many tokens a call
+   * generates depends on time, and no result may depend on it.
+   */
   ended: boolean;
 }
 
 /**
- * Writes all wishes, as many at a time as there are rows; a wish is asked for when a row is free, also where there was none before. A new sequence begins at position 0 in whatever
- * row was free: what the row held before is never seen. Tokens of a row do not depend on the others, but for the random numbers they draw.
+ * Generates all wishes, as many at a time as there are rows. The next wish is taken from the iterator only when a row is free; if it had none, it is
+ * asked again before the next call. A new sequence begins at position 0 of a free row: positions that the row held before are never seen. A row's
+ * tokens do not depend on the other rows, except that random numbers are drawn by row and call.
  */
 export async function* writeBatch(
   executable: Executable,
   wishes: Iterable<Wish>,
   options: BatchOptions,
 ): AsyncGenerator<Written, void> {
-  // short: V8 compiles what runs for each token, on a core that the kernels want
+  // Kept short: V8 compiles what runs for each token, on a core that the kernels could use.
   for await (const { tokens, writing } of writeByCalls(executable, wishes, options))
     for (let i = 0; i < tokens.length && !options.signal?.aborted; i++) {
       const [row, token] = [writing[i % writing.length], tokens[i]];
@@ -69,7 +77,10 @@ export async function* writeBatch(
       row.ended = token === row.end;
     }
 }
-/** What a call wrote, row after row, again and again, and for which: null of a row that has more to read. */
+/**
+ * The result of one call of the executable: the tokens of all rows, one round after another, and the `Row` that each belongs to; null where a row has
+ * more of its prompt to read.
+ */
 interface Call {
   readonly tokens: ArrayLike<number>;
   readonly writing: readonly (Row | null)[];
@@ -107,32 +118,35 @@ async function* writeByCalls(
     breathed = performance.now();
   }
 }
-/** So many tokens were written, the newest of which is not yet read. */
+/** Records that `times` tokens of a row were generated, of which the model has not yet read the newest. */
 function went(row: Row, times: number, newest: number): void {
   row.at += times - 1;
   row.left -= times;
   row.next = [newest];
 }
-/** Milliseconds for which signals, timers and who reads the tokens may wait. */
+/** For how many milliseconds the event loop (signals, timers, readers of the tokens) may be held up. */
 const holding = 5;
-/** Milliseconds for which tokens may wait that another thread makes: less than who reads them sees. To hand them out takes it 0.6 of them. */
+/**
+ * For how many milliseconds tokens may be withheld that are generated on another thread: too short for a reader to notice. Handing them out takes 0.6
+ * ms.
+ */
 const unseen = 25;
-/** The lengths that `generate` is compiled for, shortest first. */
+/** The lengths T of the compiled entries `generate:T`, shortest first. */
 function lengthsOf({ entries }: Executable): number[] {
   const lengths = entries.flatMap((name) => /^generate:(\d+)$/.exec(name)?.[1] ?? []).map(Number);
   if (lengths.length === 0) throw new Bug("no entry generate:T was compiled");
   return lengths.toSorted((a, b) => a - b);
 }
 /**
- * How many tokens all rows write one after the other: one where a row still reads its prompt, after which its first is given out at once, and where
- * a row that ends is taken over by a wish that waits.
+ * How many tokens the next call may generate for every row. Only one while a row still reads its prompt, so that its first token is given out at
+ * once, and while a row may meet its end token and a waiting wish could take its place.
  */
 function writesOf(rows: readonly (Row | null)[], waiting: Waiting): number {
   const open = rows.filter((row) => row !== null);
   if (open.some(({ end }) => end !== null) && waiting.more()) return 1;
   return open.every(({ at, next }) => at > 0 && next.length === 1) ? Math.min(...open.map(({ left }) => left)) : 1;
 }
-/** Wishes that no row has; the next is asked for when it is wanted, or by `more`. Those without a token to add are left out. */
+/** Wishes that have no row yet. The iterator is asked only by `next` and `more`. Wishes for no tokens are skipped. */
 class Waiting {
   readonly #wishes: Iterator<Wish, unknown>;
   #count = 0;
@@ -161,7 +175,7 @@ function begun(next: readonly [number, Wish] | null): Row | null {
   const [wish, { prompt, tokens, temperature, topP = 1, topK = 0, end = null, signal }] = next;
   return { wish, temperature, topP, topK, at: 0, next: prompt, left: tokens, end, signal, ended: false };
 }
-/** After a call of length T; true where all tokens were read, so that the result is the row's next one. */
+/** Updates a row after a call of length T. True if all its tokens were read, so that the call's result is its next token. */
 function advanced(row: Row, T: number): boolean {
   const read = Math.min(T, row.next.length);
   row.at += read;
@@ -169,13 +183,13 @@ function advanced(row: Row, T: number): boolean {
   return row.next.length === 0;
 }
 
-/** Of the numbers that a row has, by the names of the inputs; none for `top_p` and `top_k` where they are not asked for. */
+/** Dtypes of the inputs `temperature`, `top_p` and `top_k`; undefined where the entry does not have that input. */
 type Dtypes = Readonly<Record<"temperature" | "topP" | "topK", DType | undefined>>;
 function dtypesOf({ stores }: Executable, entry: string): Dtypes {
   const of = (input: string): DType | undefined => stores.find((s) => s.name === storeOfInput(entry, input))?.dtype;
   return { temperature: of("temperature"), topP: of("top_p"), topK: of("top_k") };
 }
-/** Each row's next tokens and their positions, padded on the right; an idle row has none. */
+/** The next tokens of each row and their positions, padded on the right. Padding and idle rows have position -1. */
 function inputsOf(rows: readonly (Row | null)[], T: number, dtypes: Dtypes): Map<string, Tensor> {
   const [tokens, at] = [new Float64Array(rows.length * T), new Float64Array(rows.length * T).fill(-1)];
   const [temperature, topK] = [new Float64Array(rows.length), new Float64Array(rows.length)];

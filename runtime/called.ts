@@ -1,4 +1,4 @@
-// A compiled entry as a user's own TypeScript calls it, with its parameters.
+// A compiled entry with its parameters, as it is called from a user's own TypeScript.
 import { kindOf } from "../compiler/asked.ts";
 import { Problem } from "../compiler/diagnostic.ts";
 import { updateOf } from "../compiler/transform/accumulate.ts";
@@ -17,25 +17,27 @@ import { NamedTensors, namesHelp, namesOf, split } from "./names.ts";
 import { requireOptions } from "./options.ts";
 import { bytesOfTensor, convert, count, fromBytes, fromNumbers, requireElements, requireFit } from "./tensor.ts";
 
-/** A tensor, or its elements alone in row-major order. A float input may be given in f32: it is rounded to bf16, and as it is in f64. */
+/**
+ * A tensor, or only its elements in row-major order. A float input may be given in f32 whatever its dtype: it is rounded to bf16, or widened to f64.
+ */
 export type Input = Tensor | Tensor["data"];
-/** By the names of the entry's signature. */
+/** By the input names of the entry's signature. */
 export type Inputs = Readonly<Record<string, Input>>;
 
-/** What `run` takes besides its inputs. */
+/** Options of one `run`. */
 export interface CallOptions {
-  /** How many training steps were done: 0. */
+  /** How many training steps were done. Default: 0. */
   readonly step?: number;
   /**
-   * Aborted: the run is rejected with the signal's reason, on the host before its next kernel; elsewhere one that has begun ends as it would. What it
-   * assigns (states; in training, parameters too) may then be half assigned.
+   * When it is aborted, the run is rejected with the signal's reason: on the host before its next kernel, elsewhere after a run that has begun.
+   * Stores that the run assigns (states; in training, parameters too) may then be partly updated.
    */
   readonly signal?: AbortSignal | undefined;
 }
 
-/** A compiled entry with its parameters. Its runs follow one another in the order of the calls. */
+/** A compiled entry with its parameters. Runs are executed one after another, in the order of the calls. */
 export class Program {
-  /** What compiling took and what the program needs. */
+  /** How long compiling took and how much memory the program needs. */
   readonly report: CompileReport;
   private readonly executable: Executable;
   private readonly entry: string;
@@ -43,7 +45,7 @@ export class Program {
   private readonly inputs: ReadonlyMap<string, StoreInfo>;
   private calls = 0;
   private closed = false;
-  /** How many runs are not over, and the end of the last of them. */
+  /** How many runs have not ended; `last` settles with the newest of them. */
   private pending = 0;
   private last: Promise<void> = Promise.resolve();
 
@@ -52,11 +54,11 @@ export class Program {
     const own = executable.stores.filter((s) => s.role === "input" && s.name.startsWith(storeOfInput(entry, "")));
     this.inputs = new Map(own.map((s) => [inputOfStore(entry, s.name), s]));
   }
-  /** Names of parameters and states; each copy in an array of layers has its own: `experts.3.up.weight`. */
+  /** Names of all parameters and saved states. Each copy in an array of layers has its own name: `experts.3.up.weight`. */
   get names(): string[] {
     return this.kept().flatMap(namesOf);
   }
-  /** A copy of a parameter or state, by the name of one copy. */
+  /** A copy of the value of a parameter or state; `name` is one of `names`. */
   read(name: string): Tensor {
     this.requireIdle();
     const store = this.kept().find((s) => namesOf(s).includes(name));
@@ -66,13 +68,16 @@ export class Program {
     if (!tensor) throw new Problem(`there is no parameter ${name}`, namesHelp("parameters", name, this.names));
     return tensor;
   }
-  /** Sets parameters by name, all or, where one does not fit, none: whole arrays of layers (`experts.up.weight`, with a leading axis) or every copy of one. */
+  /**
+   * Sets parameters and states by name: whole arrays of layers (`experts.up.weight`, with a leading axis), or each copy by itself. If anything does
+   * not fit, nothing is set.
+   */
   load(tensors: ReadonlyMap<string, Tensor>): void {
     this.requireIdle();
     requireMap("the parameters", tensors);
     for (const [name, tensor] of tensors) requireElements(name, tensor);
     const named = new NamedTensors(tensors, "the tensors given");
-    for (const store of this.kept()) named.take(store); // once to see that it fits: all at a time are as large as the model
+    for (const store of this.kept()) named.take(store); // First only a check that all fit: keeping all the converted tensors would take as much memory as the model.
     const [unread] = named.unread();
     if (unread !== undefined)
       throw new Problem(`nothing is named ${unread}`, namesHelp("parameters", unread, this.names));
@@ -81,13 +86,16 @@ export class Program {
       if (value) this.executable.write(store.name, value);
     }
   }
-  /** All that training goes on from, as `train` takes it: parameters, states and the optimizer's. `writeSafetensors` puts it in a file. */
+  /**
+   * Everything that training can be continued from: parameters, states and optimizer state, as `restore` and `train` take it. `writeSafetensors`
+   * writes it to a file.
+   */
   state(): Map<string, Tensor> {
     this.requireIdle();
     const { model, training } = storesOf(this.executable);
     return new Map([...model, ...training]);
   }
-  /** Goes on from what `state` gave after so many runs. */
+  /** Sets everything that `state` gave; `calls` is how many runs had been made then, so that random numbers go on from there. */
   restore(state: ReadonlyMap<string, Tensor>, calls: number): void {
     this.requireIdle();
     requireMap("the state", state);
@@ -99,7 +107,7 @@ export class Program {
     loadStores(this.executable, { path: "the state", model: state, training: new Map() });
     this.calls = calls;
   }
-  /** One call, off the JavaScript thread (the interpreter runs on it). Inputs by the names of the signature; they may be changed once it has returned. */
+  /** One call, off the JavaScript thread (except by the interpreter). The caller may change the inputs as soon as `run` has returned its promise. */
   async run(inputs: Inputs, options: CallOptions = {}): Promise<Outcome> {
     this.requireOpen();
     const given = this.given(inputs);
@@ -109,14 +117,14 @@ export class Program {
     const at = { seed: this.seed, call: this.calls++, step };
     return this.inTurn(async () => apart(await this.heeding(signal, () => this.executable.run(this.entry, given, at))));
   }
-  /** Steps the optimizer from the gradients that `train` has added up. */
+  /** Runs the optimizer on the gradients that accumulating runs have summed. */
   async update(step: number): Promise<void> {
     this.requireOpen();
     requireInteger("the step", step);
     const at = { seed: this.seed, call: this.calls, step };
     await this.inTurn(() => this.executable.run(updateOf(this.entry), new Map(), at));
   }
-  /** Frees the memory, after the runs that were asked for before; nothing can be read afterwards. */
+  /** Frees the memory once all pending runs have ended; nothing can be read after that. */
   close(): void {
     if (!this.closed && this.pending === 0) this.executable.close();
     this.closed = true;
@@ -128,7 +136,7 @@ export class Program {
     try {
       return await work();
     } catch (error) {
-      signal?.throwIfAborted(); // which says why it was cancelled
+      signal?.throwIfAborted(); // rejects with the reason of the cancellation
       throw error;
     } finally {
       signal?.removeEventListener("abort", cancel);
@@ -156,7 +164,7 @@ export class Program {
   private kept() {
     return this.executable.stores.filter((s) => s.role === "parameter" || (s.role === "state" && s.saved));
   }
-  /** All inputs of a run, with elements of their own: it may have to wait. */
+  /** Copies all inputs of a run, because it may have to wait for other runs. */
   private given(inputs: Inputs): Map<string, Tensor> {
     if (Object(inputs) !== inputs || Symbol.iterator in inputs)
       throw new Problem("the inputs are no object of names", "give them by name: { x: new Float32Array(8) }");
@@ -178,7 +186,7 @@ export class Program {
     requireFit(name, store, value);
     return fromBytes(dtype, shape, bytesOfTensor(value));
   }
-  /** Cotangents that are not given are 1. */
+  /** Cotangents that are not given are all ones. */
   private ones(inputs: Inputs): [string, Tensor][] {
     const missing = [...this.inputs].filter(([name]) => name.startsWith("cotangent.") && !Object.hasOwn(inputs, name));
     return missing.map(([name, { dtype, shape }]) => [
@@ -188,12 +196,12 @@ export class Program {
   }
 }
 
-/** Gradients of arrays of layers by the names of their copies, as `names` and `read` have them. */
+/** Splits the gradients of arrays of layers, so that each copy has its own name as in `names` and `read`. */
 const apart = (outcome: Outcome): Outcome => ({
   ...outcome,
   gradients: new Map([...outcome.gradients].flatMap(([name, t]) => split(name, t))),
 });
-/** What the elements of an input are: those of any float one may be given in f32. */
+/** The dtype that a bare array is taken to have: any float input may be given in f32. */
 const givenAs = (x: Input, dtype: DType): DType =>
   isFloat(dtype) && Object.prototype.toString.call(x) === "[object Float32Array]" ? "f32" : dtype;
 

@@ -1,4 +1,5 @@
-// Checkpoints: a folder `step-000400` with the model, what training needs beside it, and state.json, which says what the two must be.
+// Reads and writes checkpoints: a folder `step-000400` with the model's tensors, the optimizer's, and state.json, which records sizes and hashes of
+// both files.
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync } from "node:fs";
 import { basename, join } from "node:path";
 import * as v from "valibot";
@@ -11,11 +12,14 @@ import { NamedTensors, split } from "./names.ts";
 import { readSafetensors, safetensorsChunks } from "./safetensors.ts";
 import { firstNonFinite } from "./tensor.ts";
 
-/** Raised when a reader of the older format could not read the newer one. */
+/** To be raised when readers of the older format cannot read the newer one. */
 export const formatVersion = 1;
 export const compilerVersion: string = (JSON.parse(asset("package.json")) as { version: string }).version;
 
-/** What a run needs to go on with the same bits. `position`: tokens of each stream that were read. `call`: of the random numbers. */
+/**
+ * Everything besides tensors that is needed to resume with the same bits. `position`: how many tokens of each stream were read. `call`: the call
+ * number that random numbers are keyed by.
+ */
 export interface TrainingState {
   readonly step: number;
   readonly sizes: Readonly<Record<string, number | boolean>>;
@@ -49,7 +53,7 @@ const kept = 2;
 
 const stepName = (step: number): string => `step-${String(step).padStart(6, "0")}`;
 const checkpointsOf = (run: string): string => join(run, "checkpoints");
-/** Of all of a state but its own checksum. */
+/** Hash of a state without its own `checksum` field. */
 const checksumOf = (state: Partial<State>): string =>
   hashOf([new TextEncoder().encode(JSON.stringify({ ...state, checksum: undefined }))]);
 
@@ -62,7 +66,10 @@ export function checkpointSteps(run: string): number[] {
     .toSorted((a, b) => b - a);
 }
 
-/** The saved stores of an executable: the model's own, and those of its training. A NaN is a Problem that names the parameter. */
+/**
+ * The saved stores of an executable: `model` has parameters and states, `training` the rest (optimizer state). A value that is not finite is a
+ * Problem that names the tensor.
+ */
 export function storesOf(executable: Executable): Pick<Checkpoint, "model" | "training"> {
   const model = new Map<string, Tensor>();
   const training = new Map<string, Tensor>();
@@ -74,7 +81,10 @@ export function storesOf(executable: Executable): Pick<Checkpoint, "model" | "tr
   }
   return { model, training };
 }
-/** What `storesOf` on worker 0 needs of another; gives the path of the checkpoint that it writes. */
+/**
+ * Called by workers other than 0 while worker 0 runs `storesOf`: reading a split store needs all workers. Returns the path of the checkpoint that
+ * worker 0 writes.
+ */
 export function takePart(executable: Executable, run: string, step: number): string {
   for (const store of executable.stores.filter((s) => s.saved && s.split !== undefined)) executable.read(store.name);
   return join(checkpointsOf(run), stepName(step));
@@ -88,7 +98,7 @@ function notFinite(role: StoreInfo["role"], name: string): Problem {
   );
 }
 
-/** Puts a checkpoint's tensors into an executable's stores. What either lacks is a Problem. */
+/** Writes a checkpoint's tensors into an executable's stores. A store without a tensor is a Problem. */
 export function loadStores(executable: Executable, checkpoint: Pick<Checkpoint, "path" | "model" | "training">): void {
   const named = new NamedTensors(new Map([...checkpoint.model, ...checkpoint.training]), checkpoint.path);
   for (const store of executable.stores.filter((s) => s.saved)) {
@@ -102,7 +112,7 @@ export function loadStores(executable: Executable, checkpoint: Pick<Checkpoint, 
   }
 }
 
-/** Writes a whole checkpoint or none, then drops all but the last two. Gives its path. */
+/** Writes a checkpoint atomically, then deletes all but the newest two. Returns its path. */
 export function writeCheckpoint(
   run: string,
   state: TrainingState,
@@ -120,7 +130,7 @@ export function writeCheckpoint(
       renameSync(beside, path);
     });
   } catch (error) {
-    rmSync(beside, { recursive: true, force: true }); // a disk that is full has the room back
+    rmSync(beside, { recursive: true, force: true }); // frees the space when the disk was full
     throw error;
   }
   syncFolder(folder);
@@ -152,7 +162,7 @@ function stateOf(state: TrainingState, files: { model: Uint8Array[]; training: U
   return { ...unsigned, checksum: checksumOf(unsigned) };
 }
 
-/** Reads one checkpoint and checks all of it. */
+/** Reads one checkpoint and verifies its checksum, file sizes and hashes. */
 export function readCheckpoint(path: string): Checkpoint {
   const { files, format: _, compiler: __, checksum: ___, ...state } = readState(path);
   for (const name of fileNames) checkFile(join(path, name), files[name]);
@@ -182,7 +192,7 @@ function readState(path: string): State {
     throw damaged(file, `is of step ${parsed.output.step}, and its folder is of another`);
   return parsed.output;
 }
-/** Not damage: an earlier checkpoint would not help. */
+/** A Problem of its own because this is not damage: going back to an earlier checkpoint would not help. */
 class NewerFormat extends Problem {
   constructor(file: string, format: number, compiler: string) {
     super(
@@ -197,7 +207,10 @@ function checkFile(path: string, expected: { readonly bytes: number; readonly sh
   if (hashFile(path) !== expected.sha256) throw damaged(path, "does not have the content that state.json states");
 }
 
-/** The newest good checkpoint of a run, or null if it has none at all. Each damaged newer one is told to `warn`. */
+/**
+ * The newest intact checkpoint of a run, or null if the run has none. Each damaged newer one is reported to `warn`; if all are damaged, the last
+ * one's Problem is thrown.
+ */
 export function newestCheckpoint(run: string, warn: (line: string) => void): Checkpoint | null {
   const steps = checkpointSteps(run);
   for (const [i, step] of steps.entries()) {

@@ -1,4 +1,4 @@
-// Compiles a program and loads it: the one place where the compiler's plan meets a target.
+// Compiles a program and loads it on its target: the only place where the compiler's plan meets a target.
 import { check, type Loaded, load, loadFile } from "../compiler/check/index.ts";
 import { type Diagnostic, Problem } from "../compiler/diagnostic.ts";
 import { choicesOf } from "../compiler/graph/choices.ts";
@@ -36,50 +36,50 @@ import { alone, type Workers } from "./workers.ts";
 export type { EntryRequest, Sizes } from "../compiler/pipeline.ts";
 export interface TargetRequest extends BuildRequest {
   readonly target: Target;
-  /** Of cuda: products of f32 by tensor cores, of operands rounded to tf32. */
+  /** CUDA only: multiply f32 on tensor cores, with operands rounded to tf32. */
   readonly tf32?: boolean | undefined;
-  /** Of cuda: the GPU, by its place in the driver's list; the first if not given. */
+  /** CUDA only: the GPU's index in the driver's list. Default: the first. */
   readonly device?: number | undefined;
-  /** Of the host: the cores that this process may use, if not given. */
+  /** Host only. Default: the number of cores that this process may use. */
   readonly threads?: number | undefined;
   readonly compiling?: Running["compiling"];
-  /** Passes to print after, on stderr. */
+  /** Names of passes whose results are printed on stderr. */
   readonly printAfter?: readonly string[];
   readonly watch?: Watch;
-  /** Schedules in place of those that were measured on this machine. */
+  /** Schedules to use instead of those that `moec tune` measured on this machine. */
   readonly schedules?: ReadonlyMap<string, Schedule>;
-  /** Those who run it together. */
+  /** The group of workers that runs the program; if not given, this process alone. */
   readonly together?: Workers;
 }
-/** What all that runs a program is asked with. */
+/** Options shared by everything that compiles and runs a program. */
 export interface Running {
-  /** Sizes and values of the model's header. */
+  /** Values for the sizes and other parameters of the model's header. */
   readonly set?: Readonly<Record<string, number | boolean>> | undefined;
   readonly target?: Target | undefined;
   readonly precision?: Precision | undefined;
-  /** Of cuda: products of f32 by tensor cores, of operands rounded to tf32. */
+  /** CUDA only: multiply f32 on tensor cores, with operands rounded to tf32. */
   readonly tf32?: boolean | undefined;
   readonly threads?: number | undefined;
-  /** Told how many kernels are compiled before anything runs, which takes seconds; not where the cache has them all. */
+  /** Called with the number of kernels before they are compiled, which takes seconds; not called if the cache has all of them. */
   readonly compiling?: ((kernels: number) => void) | undefined;
 }
-/** Each program also gets the entry `init`. */
+/** Besides the entries asked for, each program gets the entry `init`. */
 export interface CompileRequest extends TargetRequest {
   /** A .moe file. */
   readonly path: string;
 }
-/** Seconds by stage in `timings`, with `total`; a plan that was kept from an earlier compilation has no stages of its own. */
+/** `timings` has seconds by stage, and `total`. A plan that came from the cache has no timings of its own stages. */
 export interface CompileReport extends Figures {
   readonly timings: Readonly<Record<string, number>>;
 }
 export interface Compiled {
   readonly executable: Executable;
-  /** Null of the interpreter. */
+  /** Null for the interpreter, which runs graphs. */
   readonly plan: Plan | null;
   readonly report: CompileReport;
 }
 
-/** Compiles and loads. Throws ProgramError with all that is wrong in the program, or Problem. */
+/** Compiles and loads a file. Throws ProgramError with every error of the program, or Problem. */
 export const compileProgram = (request: CompileRequest): Promise<Compiled> =>
   compileLoaded(parsed(request.path), request);
 
@@ -89,9 +89,10 @@ export const parsed =
     timed("parse", observer, () => loadFile(path));
 
 /**
- * What each of several workers compiles: the first of a machine before the others there, which find in the cache what it made. What they do together
- * must be the same for all, in one order, and lie alike: other instruction sets have panels of other widths. With other words of products what all
- * have would drift, as with another moec.
+ * Compiles on each of several workers. The first worker of a machine compiles before the others there, which then find its kernels in the cache. All
+ * workers must agree on the collectives (kind, order, shapes, layouts): panel widths depend on the instruction set. On CPUs the instruction sets
+ * themselves must be equal too, and so must the versions of moec: otherwise results would be rounded differently, and replicated parameters would
+ * drift apart.
  */
 export async function compileTogether(
   together: Workers,
@@ -118,7 +119,10 @@ async function requireInstructions(together: Workers): Promise<void> {
     "set MOEC_ISA for all, to what the oldest CPU has: amx, avx512bf16, avx512, avx2 or portable",
   );
 }
-/** On GPUs the kernels too: workers agree on variants of each at its first launch. */
+/**
+ * What must be equal on all workers: the collectives; on GPUs the kernels and their order too, since workers decide together, at a variant's first
+ * launch, whether to use it.
+ */
 const sharedOf = ({ target, entries, buffers, kernels }: Plan): readonly unknown[] => [
   ...entries.map(({ name, steps }) => [name, steps.flatMap((step) => shownTogether(step, buffers))]),
   ...(target === "cuda" ? [kernels.map((k) => k.name), entries.map((e) => e.steps.map(buffersOf))] : []),
@@ -131,12 +135,12 @@ const shownTogether = (step: Step, buffers: Plan["buffers"]): readonly object[] 
       ]
     : [];
 
-/** All that is wrong in a file and what it imports: its syntax and its types. */
+/** All syntax and type errors of a file and of what it imports. */
 export const checkFile = (path: string): readonly Diagnostic[] => check(loadFile(path));
-/** The same of a text, which errors name as `name`. */
+/** The same for a text; errors call it `name`. */
 export const checkText = (name: string, text: string): readonly Diagnostic[] => check(load({ name, text }));
 
-/** `plans`: where finished plans are kept; null: nowhere. */
+/** `plans`: the cache of finished plans; null: no cache. */
 export async function compileLoaded(
   open: (observer: Observer) => Loaded,
   given: TargetRequest,
@@ -156,7 +160,7 @@ export async function compileLoaded(
     const executable = await loadedOn(made, request, observer, begun);
     return { executable, plan: made.plan, report: reportOf(made.figures, observer, start) };
   } catch (error) {
-    begun?.abandon(); // nobody would wait for it
+    begun?.abandon(); // stops compiling kernels that nobody will use
     throw error;
   }
 }
@@ -196,7 +200,7 @@ async function loadedOn(
   observer.after({ pass: "load", start: before / 1000, seconds });
   return executable;
 }
-/** What passes make of a program, unless a chain of operations is longer than their recursion can follow. */
+/** Runs the passes. A chain of operations too long for their recursion becomes a Problem instead of a stack overflow. */
 function followed<T>(make: () => T): T {
   try {
     return make();
@@ -209,19 +213,19 @@ function followed<T>(make: () => T): T {
     );
   }
 }
-/** The schedules that `moec tune` found for this machine. */
+/** The schedules that `moec tune` found for this machine; none without a C++ compiler. */
 async function measured({ target, threads = cores() }: TargetRequest): Promise<Schedules> {
-  // without a compiler the program's own errors come first
+  // a missing compiler is reported later, after the program's own errors
   const tools = target === "host" ? await toolchain().catch(() => null) : null;
   return tools ? new ScheduleCache(tools, threads).read() : new Map();
 }
-/** Where this program's plan is kept; null where it is made each time, for its passes are to be seen or nothing identifies it. */
+/** Where this program's plan is cached; null if it must be made anew: passes are being watched, or there is no compiler to identify it by. */
 async function placeOf(loaded: Loaded, request: TargetRequest, plans: PlanCache | null): Promise<PlanPlace | null> {
   const { printAfter = [], watch, threads = cores(), compiling: _, together: __, device: ___, ...asked } = request;
   const seen = printAfter.length > 0 || watch?.after !== undefined || debugLevel() > 0;
   const { target } = asked;
   if (!plans || target === "reference" || seen) return null;
-  // without a compiler the program's own errors come first
+  // a missing compiler is reported later, after the program's own errors
   const tools = target === "host" ? await toolchain().catch(() => null) : null;
   if (target === "host" && !tools) return null;
   const { name, header } = target === "cuda" ? cudaBackend(asked.tf32) : backends[target];
@@ -232,13 +236,13 @@ interface Seen {
   readonly program: Elaborated;
   readonly figures: Figures;
 }
-/** `plan` is null for the interpreter. */
+/** What the passes made; `plan` is null for the interpreter. */
 type Made = (Seen & { readonly plan: Plan }) | (Seen & { readonly plan: null });
 export async function backendOf({ target, tf32, threads }: TargetRequest): Promise<Backend | null> {
   if (target === "reference") return null;
   return target === "host" ? hostBackend(threads) : cudaBackend(tf32);
 }
-/** The same, and each kernel that it writes is told of. */
+/** The same backend, which also hands each kernel it emits to `begun`, so that compiling starts while later kernels are lowered. */
 function telling(backend: Backend, begun: KernelBuild | null): Backend {
   if (!begun) return backend;
   const emit: Backend["emit"] = (kernel) => {
@@ -248,12 +252,12 @@ function telling(backend: Backend, begun: KernelBuild | null): Backend {
   };
   return { ...backend, emit };
 }
-/** Refuses parameters that the target's memory does not hold, when the plan is not made yet. */
+/** Refuses parameters that do not fit the target's memory, before the plan is made. */
 const fitting =
   ({ target, device = 0, together = alone }: TargetRequest): NonNullable<Told["held"]> =>
   (stores) =>
     requireParameters(stores, target === "cuda" ? { bytes: deviceMemory(device) } : together.memory());
-/** No limit where the GPU is not found, which is said when the plan is loaded. */
+/** The GPU's memory in bytes; no limit if no GPU is found, which is an error later, when the plan is loaded. */
 function deviceMemory(device: number): number {
   try {
     return cudaDriver().devices[device]?.bytes ?? Number.POSITIVE_INFINITY;
@@ -261,14 +265,14 @@ function deviceMemory(device: number): number {
     return Number.POSITIVE_INFINITY;
   }
 }
-/** Who is told of what is made, and may refuse it. */
+/** Callbacks that see what is made, and may refuse it by throwing. */
 interface Told {
-  /** Of the stores that the program names, before any pass runs. */
+  /** Called with the program's stores before any pass runs. */
   readonly held?: (stores: readonly Store[]) => void;
-  /** Of each of the plan's kernels. */
+  /** Called with each kernel of the plan. */
   readonly kernel?: (kernel: Kernel) => void;
 }
-/** What passes make of a program that is right. */
+/** Checks the program and runs all passes. Throws ProgramError if it has errors. */
 export function planned(...of: [Loaded, TargetRequest, Observer, Backend, Told?]): Seen & { readonly plan: Plan };
 export function planned(...of: [Loaded, TargetRequest, Observer, Backend | null, Told?]): Made;
 export function planned(

@@ -1,11 +1,11 @@
-// Text as training data: bytes, or the token numbers of a tokenizer, cut into streams.
+// Training data: text as bytes or token numbers, split into training and held-out parts, and cut into streams and batches.
 import { Problem } from "../compiler/diagnostic.ts";
 import type { Tensor } from "./executable.ts";
 import { hashOf, readBytes, requireHeld } from "./files.ts";
 import { fromNumbers } from "./tensor.ts";
 import { type Codec, codecs, opened, type Progress, type Tokens } from "./tokens.ts";
 
-/** `training` is the first 95% of `all`, `heldOut` the rest. `bytes` and `hash`, a SHA-256, are those of the files. */
+/** Data of one run. `training` is the first 95% of `all`, `heldOut` the rest. `bytes` (size) and `hash` (SHA-256) are those of the files. */
 export interface Text {
   readonly files: readonly string[];
   readonly bytes: number;
@@ -13,14 +13,14 @@ export interface Text {
   readonly hash: string;
   readonly training: Tokens;
   readonly heldOut: Tokens;
-  /** How it became tokens; an empty prompt is what `opening` says. */
+  /** What made tokens of the text; encoding an empty prompt gives what `opening` returns. */
   readonly codec: Codec;
 }
-/** One batch, i32[B, T] each; a target of -1 is not counted. */
+/** One batch; `tokens` and `targets` are i32[B, T]. A target of -1 is ignored by the loss. */
 export interface Batch {
   readonly tokens: Tensor;
   readonly targets: Tensor;
-  /** Targets that count. */
+  /** How many targets are not -1. */
   readonly count: number;
 }
 
@@ -45,7 +45,7 @@ function joined(parts: readonly Uint8Array[]): Uint8Array {
 }
 const lengthOf = (parts: readonly Uint8Array[]): number => parts.reduce((sum, { length }) => sum + length, 0);
 
-/** `parts`: what the files hold. */
+/** `parts`: the contents of the files, for their size and hash. */
 export function textOf(
   all: Tokens,
   files: readonly string[] = [],
@@ -56,7 +56,7 @@ export function textOf(
   const text = { files, bytes: lengthOf(parts), all, hash: hashOf(parts), codec };
   return beginning({ ...text, training: all.subarray(0, cut), heldOut: all.subarray(cut) });
 }
-/** The same, whose codec makes of an empty text what `opening` says. Token numbers have no text. */
+/** Replaces the codec by one that encodes an empty text as `opening`. Token numbers (`ids`) have no text, so theirs stays. */
 function beginning(text: Text): Text {
   const { codec } = text;
   const first = codec.name === "ids" ? [] : opening(text);
@@ -64,14 +64,17 @@ function beginning(text: Text): Text {
   return same ? text : { ...text, codec: opened(codec, first) };
 }
 
-/** What a model that learns this begins with, unless told: a line end, or, where the text has none (what follows one is then noise), what is held out. */
+/**
+ * The tokens that generated text begins after if there is no prompt: a line end, or, if the training data has none (the model never learnt what
+ * follows one), the first held-out token.
+ */
 export function opening({ training, heldOut, codec }: Text): readonly number[] {
   const lineEnd = codec.encode("\n");
   const known = lineEnd.length > 0 && lineEnd.every((token) => training.includes(token));
   return known ? lineEnd : [...heldOut.subarray(0, 1)];
 }
 
-/** Fails if the text is too short for rows of T tokens in B streams. */
+/** Throws Problem if the text is too short for B streams of rows of T tokens. */
 export function requireEnough(text: Text, B: number, T: number): void {
   const n = text.training.length;
   const needed = Math.ceil((B * (T + 1)) / 0.95);
@@ -87,8 +90,8 @@ export function requireEnough(text: Text, B: number, T: number): void {
 }
 
 /**
- * The batch of a training step, counted from 0. Row b reads stream b, which begins at b * floor(n / B), and goes on where it stood; at
- * the stream's end it begins again, by the remainder further on.
+ * The batch of a training step, counted from 0. Row b reads stream b, which begins at token b * floor(n / B), T tokens a step. At the stream's end it
+ * wraps round to a position that differs from round to round.
  */
 export function trainingBatch(text: Text, B: number, T: number, step: number): Batch {
   const length = Math.floor(text.training.length / B);
@@ -100,7 +103,10 @@ export function trainingBatch(text: Text, B: number, T: number, step: number): B
 export const streamPosition = (text: Text, B: number, T: number, step: number): number =>
   (step * T) % (Math.floor(text.training.length / B) - T);
 
-/** The held-out part as batches in which each token but the first is a target once: B streams side by side, the last rows padded. */
+/**
+ * Batches of the held-out part, in which each token but the first is a target once. Cut into B streams like the training data; the last rows are
+ * padded.
+ */
 export function* heldOutBatches(text: Text, B: number, T: number): Generator<Batch> {
   const targets = text.heldOut.length - 1;
   const length = Math.ceil(targets / B);
@@ -112,7 +118,7 @@ export function* heldOutBatches(text: Text, B: number, T: number): Generator<Bat
   }
 }
 
-/** `range`: the tokens of a row, whose targets are the tokens after them. */
+/** `range`: which tokens a row reads; each one's target is the token after it. */
 function batch(all: Tokens, B: number, T: number, range: (row: number) => [from: number, to: number]): Batch {
   const tokens = new Float64Array(B * T);
   const targets = new Float64Array(B * T).fill(-1);
@@ -127,7 +133,7 @@ function batch(all: Tokens, B: number, T: number, range: (row: number) => [from:
   return { tokens: tensor(tokens), targets: tensor(targets), count: counted };
 }
 
-/** Entropy of a byte, and of a byte given the one before it, in nats: what no unigram or bigram model of this text gets below. */
+/** The entropy of a byte, and of a byte given the one before it, in nats: lower bounds for unigram and bigram models of this text. */
 export function entropies(bytes: Uint8Array): { readonly unigram: number; readonly bigram: number } {
   const pairs = pairCounts(bytes);
   const singles = new Float64Array(256);
@@ -136,7 +142,10 @@ export function entropies(bytes: Uint8Array): { readonly unigram: number; readon
   for (let a = 0; a < 256; a++) bigram += surprise(pairs.subarray(a * 256, a * 256 + 256));
   return { unigram: surprise(singles) / Math.max(1, bytes.length), bigram: bigram / Math.max(1, bytes.length - 1) };
 }
-/** Nats a byte that a bigram model, counted on the training part with 0.01 added to each count, needs for the held-out part; null where they are no bytes. */
+/**
+ * Loss in nats a byte, on the held-out part, of a bigram model counted on the training part with 0.01 added to each count. Null unless the data is
+ * bytes.
+ */
 export function bigramHeldOut({ training, heldOut }: Text): number | null {
   if (!(training instanceof Uint8Array)) return null;
   const pairs = pairCounts(training).map((n) => n + 0.01);
@@ -157,7 +166,7 @@ function pairCounts(bytes: Uint8Array): Float64Array {
   return pairs;
 }
 const sum = (x: Float64Array): number => x.reduce((a, b) => a + b, 0);
-/** -sum(n log(n / total)): nats that counted things take. */
+/** -sum(n log(n / total)): the entropy of these counts times their total, in nats. */
 function surprise(counts: Float64Array): number {
   const total = sum(counts);
   return counts.reduce((nats, n) => (n > 0 ? nats - n * Math.log(n / total) : nats), 0);

@@ -1,5 +1,5 @@
-// MOEC_DEBUG is a ladder: 1 passes and their times, 2 kernels of the last run of each entry with their rates, 3 schedules, 4 generated
-// source, 5 every form after every pass, 6 every use of a rule. Each rung includes those below; all of it goes to stderr.
+// What MOEC_DEBUG prints on stderr. Each level includes those below: 1 passes and their times, 2 times and rates of each kernel in the last run of
+// each entry, 3 schedules, 4 generated source, 5 every form after every pass, 6 every use of a rewrite rule.
 import { Problem } from "../compiler/diagnostic.ts";
 import { shown } from "../compiler/emit/unit.ts";
 import type { Observer, Ran } from "../compiler/pass.ts";
@@ -12,20 +12,20 @@ import type { StepTimes } from "./native.ts";
 export const debugLevel = (environment: Readonly<Record<string, string | undefined>> = process.env): number =>
   Number(environment["MOEC_DEBUG"] ?? 0) || 0;
 
-/** Who is told what the debugger sees. */
+/** Callbacks of tools (`moec profile`) that watch passes and runs, whatever the level. */
 export interface Watch {
   readonly after?: (ran: Ran) => void;
   readonly profile?: HostOptions["profile"];
 }
 interface DebugOptions {
-  /** The rung. */
+  /** The value of MOEC_DEBUG. */
   readonly level?: number;
-  /** Passes whose results are printed whatever the rung. */
+  /** Passes whose results are printed at any level. */
   readonly printAfter?: readonly string[];
   readonly watch?: Watch;
   readonly write?: (text: string) => void;
 }
-/** Prints what the rung asks for, as it happens. */
+/** Observes compiling, and prints what the level asks for as it happens. */
 export class Debugger implements Observer {
   readonly timings = new Map<string, number>();
   readonly rewrote?: (rule: string, text: () => string) => void;
@@ -33,7 +33,7 @@ export class Debugger implements Observer {
   readonly #write: (text: string) => void;
   readonly #wanted: ReadonlySet<string>;
   readonly #watch: Watch;
-  /** Those that made a form. */
+  /** Names of the passes that produced a form to print. */
   readonly #passes = new Set<string>();
   #last = "";
 
@@ -57,7 +57,7 @@ export class Debugger implements Observer {
     this.#write(`after ${pass}${same ? " (unchanged)\n" : `\n${now.trimEnd()}\n`}`);
     this.#last = now;
   }
-  /** Schedules and source of what was planned. Throws where a pass that should be printed never ran. */
+  /** Prints the plan's schedules and source. Throws Problem if a pass of `printAfter` never ran. */
   planned(plan: Plan | null): void {
     for (const kernel of plan?.kernels ?? []) {
       if (this.#level >= 3 && kernel.schedule) this.#write(`${showSchedule(kernel)}\n`);
@@ -67,7 +67,7 @@ export class Debugger implements Observer {
       if (!this.#passes.has(pass))
         throw new Problem(`no pass ${pass} ran`, `those that ran are ${[...this.#passes].join(", ")}`);
   }
-  /** What an executable is loaded with so that its kernels' times are printed when it closes. */
+  /** Options for loading an executable, with which its kernels' times are collected, and printed when it closes. */
   async kernels(plan: Plan, threads: number): Promise<Pick<HostOptions, "profile" | "closed">> {
     const { profile } = this.#watch;
     if (this.#level < 2) return profile ? { profile } : {};

@@ -1,4 +1,4 @@
-// Files that are either whole or not there: written beside, flushed, renamed into place.
+// Reads and writes files of any size. Writing is atomic: to a temporary file beside, which is flushed and then renamed.
 import { constants } from "node:buffer";
 import { createHash } from "node:crypto";
 import {
@@ -23,13 +23,13 @@ import { isCode, onFile } from "../compiler/on-file.ts";
 
 export const readText = (path: string): string => onFile(path, "read", () => readFileSync(path, "utf8"));
 
-/** So much is read, written or hashed at once: Node takes no more than 2 GiB. */
+/** The most bytes that are read, written or hashed in one call: Node takes no more than 2 GiB. */
 const most = 1 << 30;
-/** Parts of `bytes`, one after the other, that are no longer than that. */
+/** `bytes` in pieces of at most `most` bytes. */
 export function* pieces(bytes: Uint8Array): Generator<Uint8Array> {
   for (let at = 0; at < bytes.byteLength; at += most) yield bytes.subarray(at, at + most);
 }
-/** The lines of a text of any length; the last may lack its end. */
+/** The lines of a file of any size; the last may lack its line end. */
 export function* readLines(path: string, atOnce = 1 << 20): Generator<string> {
   const file = onFile(path, "read", () => openSync(path, "r"));
   const [chunk, decoder] = [new Uint8Array(atOnce), new StringDecoder("utf8")];
@@ -47,14 +47,14 @@ export function* readLines(path: string, atOnce = 1 << 20): Generator<string> {
   rest += decoder.end();
   if (rest !== "") yield rest;
 }
-/** A file of up to as many bytes as Node holds at once, which are more than `readFileSync` reads. */
+/** Reads a whole file of up to the largest size of a buffer, which is more than `readFileSync` can read. */
 export function readBytes(path: string): Uint8Array {
   return onFile(path, "read", () => {
     const file = openSync(path, "r");
     try {
       const { size } = fstatSync(file);
       requireHeld(path, size);
-      return size > most ? readAt(file, 0, size) : readFileSync(file); // a pipe has no size
+      return size > most ? readAt(file, 0, size) : readFileSync(file); // a pipe has size 0, so readFileSync reads it
     } finally {
       closeSync(file);
     }
@@ -67,7 +67,7 @@ export function requireHeld(what: string, bytes: number): void {
       "give less of it; Node 22 and later hold more",
     );
 }
-/** So many bytes of an open file. */
+/** Reads `length` bytes of an open file from `position` on. */
 export function readAt(file: number, position: number, length: number): Uint8Array {
   const bytes = new Uint8Array(length);
   for (let done = 0; done < length; ) {
@@ -100,11 +100,11 @@ export function hashFile(path: string): string {
 }
 
 /**
- * Makes a folder with all that it lies in; gives those that were not there, the outermost first. (Node's own `recursive` does not end below
- * /proc, and takes a disk that is read-only for a path that is not there.)
+ * Makes a folder and its missing parents; returns those that it made, outermost first. (Node's own `recursive` does not end below /proc, and reports
+ * a read-only disk as a missing path.)
  */
 export const makeFolder = (path: string, mode?: number): string[] => onFile(path, "make", () => madeWithin(path, mode));
-/** `again`: what it lies in is there by now. */
+/** `again`: the parent has just been made, so that a second ENOENT is an error. */
 function madeWithin(path: string, mode: number | undefined, again = false): string[] {
   try {
     mkdirSync(path, { mode });
@@ -118,7 +118,7 @@ function madeWithin(path: string, mode: number | undefined, again = false): stri
   }
 }
 
-/** Writes and flushes a file in place; for a folder that is itself renamed in. */
+/** Writes and flushes a file in place, not atomically: for a folder that is itself renamed when complete. */
 export const writeWhole = (path: string, chunks: Iterable<Uint8Array>, mode?: number): void =>
   writeTo(path, chunks, fsyncSync, mode);
 function writeTo(path: string, chunks: Iterable<Uint8Array>, flush: (file: number) => void, mode?: number): void {
@@ -136,7 +136,7 @@ function writeAll(file: number, chunk: Uint8Array): void {
   for (let done = 0; done < chunk.byteLength; )
     done += writeSync(file, chunk, done, Math.min(chunk.byteLength - done, most));
 }
-/** A text, or bytes one after the other. */
+/** Text, or bytes in one or several chunks. */
 type Content = string | Uint8Array | Iterable<Uint8Array>;
 function chunksOf(content: Content): Iterable<Uint8Array> {
   if (typeof content === "string") return [new TextEncoder().encode(content)];
@@ -157,14 +157,17 @@ export function writeAtomic(path: string, content: Content): void {
   syncFolder(dirname(path));
 }
 
-/** The same of what a user named: a link goes on naming its file, and what is no file (a pipe, /dev/stdout) is written to, not replaced. */
+/**
+ * Writes to a path that the user gave, atomically. A symbolic link is kept and its target replaced; what is no regular file (a pipe, /dev/stdout) is
+ * written to in place.
+ */
 export function writeNamed(path: string, content: Content): void {
   const found = onFile(path, "write", () => statSync(path, { throwIfNoEntry: false }));
   if (!found || found.isFile() || found.isDirectory()) writeAtomic(found ? realpathSync(path) : path, content);
-  else writeTo(path, chunksOf(content), () => {}); // such a thing cannot be flushed
+  else writeTo(path, chunksOf(content), () => {}); // a pipe or terminal cannot be flushed
 }
 
-/** Makes renames in a folder survive a power cut. */
+/** Flushes a folder, so that renames in it survive a power cut. */
 export function syncFolder(path: string): void {
   onFile(path, "flush", () => {
     const folder = openSync(path, "r");

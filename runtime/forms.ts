@@ -1,4 +1,4 @@
-// The forms of a program that `moec compile --emit` prints: text that passes make. No kernel is compiled for them.
+// The intermediate forms that `moec compile --emit` prints as text. No kernel is compiled for them.
 import type { Loaded } from "../compiler/check/index.ts";
 import { shown } from "../compiler/emit/unit.ts";
 import type { Elaborated } from "../compiler/graph/node.ts";
@@ -15,7 +15,7 @@ export const forms: readonly Form[] = ["ast", "graph", "kernels", "plan", "cpp"]
 /** Text by file name. */
 type Files = Readonly<Record<string, string>>;
 
-/** Throws as `compileProgram` does. */
+/** Runs the passes and prints one form. Throws as `compileProgram` does. */
 export async function printedProgram(
   given: CompileRequest,
   form: Form,
@@ -31,7 +31,7 @@ export async function printedProgram(
   return { ...reportOf(figures, observer, start), files };
 }
 
-/** A file for each of a list, by its name. */
+/** One file for each item of a list, named after it. */
 const filesOf = <T extends { readonly name: string }>(list: readonly T[], ending: string, text: (item: T) => string) =>
   Object.fromEntries(list.map((item) => [`${item.name.replaceAll(/[^\w.-]/g, "-")}.${ending}`, text(item)]));
 export function formOf(

@@ -1,4 +1,4 @@
-// The entry `generate` of a model: how it is compiled to write text, and how much fits.
+// How a model's method `generate` is compiled to generate text, and how many tokens fit its context.
 
 import { askedTokens, askedTopK, askedTopP } from "../compiler/asked.ts";
 import type { EntrySignature, Loaded } from "../compiler/check/index.ts";
@@ -6,13 +6,15 @@ import { Problem } from "../compiler/diagnostic.ts";
 import type { EntryRequest } from "./compile.ts";
 import { findEntry, hasMethod, headerDefault } from "./program.ts";
 
-/** How many tokens of a prompt one call takes. */
+/** The longest T that `generate` is compiled for: prompts are read in chunks of this many tokens. */
 const chunkLength = 64;
 
-/** How the unlikely is left out: inputs of `generate`, with what they are where nothing is. */
+/** Optional inputs of `generate` that restrict sampling, with the declarations to suggest; the defaults leave all tokens. */
 export const choices = { top_p: "f32[B] = 1", top_k: "i32[B] = 0" };
 export type Choice = keyof typeof choices;
-/** `generate` at lengths 1 and 64, for `rows` sequences, with the inputs that are `asked` for; none if the model has no `generate`. */
+/**
+ * Requests to compile `generate` for T = 1 and T = 64, for `rows` sequences, with the optional inputs `asked`. Empty if the model has no `generate`.
+ */
 export function generateEntries(
   program: Loaded,
   declaration: string,
@@ -40,16 +42,16 @@ export const takesNo = (name: Choice, entry: string): Problem =>
     `${entry} takes no \`${name}\``,
     `add the argument \`${name}: ${choices[name]}\`, and give it to \`sample\`; or leave ${name === "top_p" ? askedTopP : askedTopK} out`,
   );
-/** How many positions a model has, or null where its header does not say. */
+/** The model's number of positions (`Context` of its header); null if the header has none. */
 export function contextOf(entry: EntrySignature, sizes: Readonly<Record<string, number | boolean>>): number | null {
   const set = sizes["Context"];
   return typeof set === "number" ? set : headerDefault(entry, "Context");
 }
 
-/** How many tokens fit after a prompt: the last one is given out and not fed back. */
+/** How many tokens can be generated after a prompt: one more than there are positions left, because the last token is not fed back. */
 export const roomFor = (prompt: ArrayLike<number>, context: number | null): number =>
   context === null ? Number.POSITIVE_INFINITY : context - prompt.length + 1;
-/** Refuses what does not fit. */
+/** Throws Problem if the tokens do not fit. */
 export function requireRoom(prompt: number, tokens: number, context: number | null): void {
   const room = roomFor({ length: prompt }, context);
   if (tokens <= room) return;

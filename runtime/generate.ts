@@ -1,4 +1,4 @@
-// Text from a trained model: prompts as tokens, tokens as text.
+// Generates text with a trained model: encodes prompts, runs `writeBatch`, decodes tokens.
 import { type Wish, writeBatch } from "./batch.ts";
 import type { Executable } from "./executable.ts";
 import { requireRoom } from "./generate-entries.ts";
@@ -9,13 +9,13 @@ export interface GenerateOptions {
   /** At least one token. */
   readonly prompt: ArrayLike<number>;
   readonly tokens: number;
-  /** 0: the likeliest token each time. */
+  /** 0 takes the likeliest token each time. */
   readonly temperature: number;
   readonly seed: number;
   readonly context: number | null;
-  /** The training steps that the model has done. */
+  /** How many training steps the model has done. */
   readonly step: number;
-  /** Ends the text, and is not given out. */
+  /** The token that ends the text; it is not yielded. */
   readonly end?: number | null | undefined;
   readonly signal?: AbortSignal | undefined;
 }
@@ -28,20 +28,20 @@ export async function* generateTokens(executable: Executable, options: GenerateO
   for await (const { token } of writeBatch(executable, [wish], how)) if (token !== end) yield token;
 }
 export interface RunGenerateOptions extends Omit<OpenRunOptions, "rows" | "seed" | "asked">, TextOptions {
-  /** One that is empty, if there is none: it begins as the sample after training does, most often after a line end. */
+  /** Default: one empty prompt, which begins as the sample after training does, usually after a line end. */
   readonly prompts?: readonly string[] | undefined;
-  /** Texts at a time: all, up to 16. */
+  /** How many texts are generated at a time. Default: all, but at most 16. */
   readonly batch?: number | undefined;
   readonly seed?: number | undefined;
   readonly signal?: AbortSignal | undefined;
 }
-/** A piece of the text after a prompt, by the prompt's place in the list; `last` ends it. */
+/** A piece of the text after prompt number `prompt`; `last` is true on its last piece. */
 export interface Piece {
   readonly prompt: number;
   readonly text: string;
   readonly last: boolean;
 }
-/** Texts of a trained model. Those of different prompts come mixed. */
+/** Generates a text after each prompt. The pieces of different texts come interleaved. */
 export async function* generate(options: RunGenerateOptions): AsyncGenerator<Piece, void> {
   const { prompts = [""], seed = 0, signal } = options;
   const rows = options.batch ?? Math.min(16, Math.max(1, prompts.length));
@@ -71,7 +71,7 @@ async function* asTexts(
   }
 }
 
-/** Tokens as text as soon as whole characters are there. */
+/** Decodes tokens; yields text as soon as it consists of whole characters. */
 export async function* asText(tokens: AsyncIterable<number>, decoder: Decoder): AsyncGenerator<string, void> {
   for await (const token of tokens) {
     const text = decoder.push(token);

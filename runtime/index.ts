@@ -1,4 +1,4 @@
-// moec in your own TypeScript.
+// What the package `moec` exports, for use in your own TypeScript.
 export { type Diagnostic, Problem, ProgramError } from "../compiler/diagnostic.ts";
 export { plain, render } from "../compiler/render.ts";
 export { type Handle, type Handles, type Hole, moe } from "../compiler/syntax/template.ts";

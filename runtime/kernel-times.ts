@@ -1,39 +1,39 @@
-// What each launch of an entry took, and what share of the machine it reached.
+// Turns the measured times of an entry's steps into rates, shares of the machine's ceilings, and a table.
 import type { Entry, Phase, Plan, Step } from "../compiler/plan/plan.ts";
 import { table } from "./table.ts";
 
-/** What the machine can do with so many threads: GFLOP/s of multiply-adds, GB/s of memory. */
+/** The machine's ceilings with this many threads: GFLOP/s of f32 multiply-adds, GB/s of memory. */
 export interface Limits {
   readonly threads: number;
   readonly gflops: number;
   readonly gbytes: number;
 }
-/** Of a GPU: each launch has all of it, and nothing says what it can do at most. */
+/** For a GPU: its ceilings are not measured, and each launch has all of it. */
 export const unknownLimits: Limits = { threads: 1, gflops: Infinity, gbytes: Infinity };
 export interface KernelTime {
   readonly kernel: string;
   readonly phase: Phase | "copy";
   readonly tasks: number;
-  /** How long it took. */
+  /** Wall time. */
   readonly seconds: number;
   /**
-   * How long on cores that do nothing else and never wait for another's last task: the time that all cores spent in it, shared evenly. Of what workers
-   * do together: how long it took.
+   * The cores' time in it, divided evenly among them: how long it would take if no core waited for another's last task. For a collective: the wall
+   * time.
    */
   readonly atWork: number;
-  /** Bytes count what is read at most: of chosen rows no more than may be chosen. Rates are those of cores at work. */
+  /** `bytes` is an upper bound: of rows that are chosen by index, as many as can be chosen. Rates are over `atWork`. */
   readonly flops: number;
   readonly bytes: number;
   readonly gflops: number;
   readonly gbytes: number;
-  /** Of the ceiling that is nearer, 0 to 1; 0 where it is unknown. */
+  /** The larger of the two rates' shares of their ceilings, 0 to 1; 0 if the ceilings are unknown. */
   readonly share: number;
-  /** The program's lines that it serves, and its buffers with their shapes. */
+  /** The program's lines that it computes, and its buffers with their shapes. */
   readonly lines: readonly string[];
   readonly operands: readonly string[];
 }
 
-/** In the order of the entry's steps. `wall`, `busy`: seconds of each step, as it took them and of all cores together. */
+/** In the order of the entry's steps. `wall` and `busy`: seconds of each step, elapsed and summed over all cores. */
 export const kernelTimes = (
   plan: Plan,
   entry: Entry,
@@ -63,7 +63,7 @@ function described(plan: Plan, step: Step): Described {
   return { ...known, kernel: name, tasks: step.launch.tasks, lines: origins };
 }
 
-/** Those that use most time first; the last column is `lines` or `operands`. */
+/** A table sorted by time, longest first; `last` chooses what its last column shows. */
 export function kernelTable(times: readonly KernelTime[], limits: Limits, last: "lines" | "operands"): string {
   const total = times.reduce((sum, t) => sum + t.atWork, 0);
   const { gflops, gbytes, threads } = limits;
@@ -94,6 +94,6 @@ const whyMore =
   "above 100 %: read from the processor's caches, or less than is counted: attention passes over positions that are not seen, and rows may choose the same expert; or bf16, of which processors with AVX512-BF16 or AMX make more products than of f32";
 const ms = (seconds: number): string => (seconds * 1e3).toFixed(3);
 const percent = (x: number): string => `${(100 * x).toFixed(1)} %`;
-/** As many as a row of a table has room for. */
+/** The first three lines, which is what a row has room for. */
 const firstLines = (lines: readonly string[]): string =>
   [...lines.slice(0, 3), ...(lines.length > 3 ? [`(${lines.length - 3} more)`] : [])].join(" ");

@@ -1,4 +1,4 @@
-// One run writes a folder. The lock names its process, so that one that was killed holds nothing.
+// A lock file ensures that only one run writes a folder. It names its process, so that the lock of a killed process does not count.
 import { constants, copyFileSync, linkSync, readFileSync, renameSync, rmdirSync, rmSync, writeFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { join } from "node:path";
@@ -7,8 +7,8 @@ import { isCode, onFile } from "../compiler/on-file.ts";
 import { makeFolder } from "./files.ts";
 
 /**
- * Takes a folder (made if needed) for this process and gives what releases it, as the process' end does too. What was made and holds nothing
- * then goes. Another live holder is a Problem.
+ * Locks a folder (made if needed) for this process; returns a function that releases it, which the process's exit also calls. Folders that it made
+ * and that are still empty are then removed. A lock that a live process holds is a Problem.
  */
 export function lockFolder(folder: string): () => void {
   const path = join(folder, "lock");
@@ -20,18 +20,21 @@ export function lockFolder(folder: string): () => void {
     if (readHolder(path) === own) rmSync(path, { force: true });
     for (const empty of made.toReversed()) removeEmpty(empty);
   };
-  process.prependListener("exit", release); // before anything ends other workers, and with them this process
+  process.prependListener("exit", release); // before the listener that ends the other workers, and with them this process
   return release;
 }
-/** Makes `path` this process' lock, also where a dead holder's is. */
+/** Makes `path` this process's lock, replacing that of a dead process. */
 function take(folder: string, path: string, own: string): void {
   for (let tries = 0; !create(path, own); tries++) {
     const held = readHolder(path);
     if (tries === 100 || (held !== null && isAlive(held))) throw inUse(folder, path, held ?? "");
-    if (held !== null && replace(folder, path, held, own)) return; // if it is null, it has gone since
+    if (held !== null && replace(folder, path, held, own)) return; // null: the other lock was released meanwhile
   }
 }
-/** Only who has the turn replaces a dead holder's lock, so it stays what it was found to be. The turn is a lock as well: its holder may die. */
+/**
+ * Replaces a dead holder's lock; false if another process did so first. Only the holder of a second lock, the turn, may replace it, so it cannot
+ * change in between. The turn is taken in the same way, because its holder may die too.
+ */
 function replace(folder: string, path: string, dead: string, own: string): boolean {
   const turn = `${path}.next`;
   take(folder, turn, own);
@@ -44,11 +47,11 @@ function removeEmpty(folder: string): void {
   try {
     rmdirSync(folder);
   } catch {
-    // it holds something, or is gone
+    // it is not empty, or already gone
   }
 }
 
-/** False if it is there already. Nobody sees a part of its text, which would be taken for one that was cut off. */
+/** Creates a lock file, atomically with its whole text, since part of it would look like the lock of a dead process. False if the file exists. */
 function create(path: string, text: string): boolean {
   const whole = `${path}.${process.pid}`;
   return onFile(path, "write", () => {
@@ -69,10 +72,10 @@ function put(whole: string, path: string): void {
     linkSync(whole, path);
   } catch (error) {
     if (isCode(error, "EEXIST")) throw error;
-    copyFileSync(whole, path, constants.COPYFILE_EXCL); // not every file system has links
+    copyFileSync(whole, path, constants.COPYFILE_EXCL); // not every file system has hard links
   }
 }
-/** Null where there is none. */
+/** The text of a lock; "" if it cannot be read, null if there is none. */
 function readHolder(path: string): string | null {
   try {
     return readFileSync(path, "utf8");
@@ -80,13 +83,15 @@ function readHolder(path: string): string | null {
     return isCode(error, "ENOENT") ? null : "";
   }
 }
-/** A holder on another machine counts as alive. What cannot be read was cut off while it was written. */
+/**
+ * Whether a lock's holder runs. One on another machine counts as running; a text that cannot be parsed was cut off by a crash while it was written.
+ */
 function isAlive(held: string): boolean {
   const [, host, pid, started] = /"host":"([^"]*)","pid":(\d+),"started":"([^"]*)"/.exec(held) ?? [];
   if (pid === undefined) return false;
   return host !== hostname() || (startOf(Number(pid)) === started && started !== "");
 }
-/** When a process started, in the kernel's ticks, so that a number used again is not taken for it; "" if there is none. */
+/** A process's start time, in the kernel's ticks, which tells it from a later process with the same id; "" if there is no such process. */
 function startOf(pid: number): string {
   try {
     if (process.platform !== "linux") {

@@ -1,4 +1,5 @@
-// The training loop: batches in, losses and checkpoints out, the same bits whether or not it was stopped on the way.
+// The training loop: takes batches from the data, runs steps, logs and saves. A run that was stopped and resumed has the same bits as one that was
+// not.
 import { Problem } from "../compiler/diagnostic.ts";
 import { updateOf } from "../compiler/transform/accumulate.ts";
 import { type Checkpoint, loadStores, storesOf, takePart, writeCheckpoint } from "./checkpoint.ts";
@@ -11,7 +12,7 @@ import { type RunConfig, RunLog } from "./run-folder.ts";
 import { toNested } from "./tensor.ts";
 import type { Workers } from "./workers.ts";
 
-/** One training step, done. Losses by name, summed over layers; metrics by path. Times in seconds since this process began to train. */
+/** A finished training step. Losses by name, summed over layers; metrics by path. Times are in seconds since this process began to train. */
 export interface Step {
   readonly step: number;
   readonly steps: number;
@@ -21,12 +22,15 @@ export interface Step {
   readonly tokensPerSecond: number;
   readonly seconds: number;
   readonly secondsLeft: number;
-  /** The held-out loss, where it was measured after this step. */
+  /** The held-out loss if it was measured after this step, else null. */
   readonly heldOut: number | null;
-  /** The checkpoint that was written after this step. */
+  /** The path of the checkpoint if one was written after this step, else null. */
   readonly saved: string | null;
 }
-/** `folder`: where checkpoints and the log go; null keeps nothing. `own`: the losses that `train` states itself. */
+/**
+ * `folder`: where checkpoints and the log are written; null: nowhere. `own`: names of the losses that the model's `train` states itself, not its
+ * layers.
+ */
 export interface TrainSetup {
   readonly executable: Executable;
   readonly text: Text;
@@ -34,18 +38,18 @@ export interface TrainSetup {
   readonly own: readonly string[];
   readonly folder: string | null;
   readonly from: Checkpoint | null;
-  /** Worker 0 writes the folder. */
+  /** All workers; worker 0 writes the folder. */
   readonly together: Workers;
-  /** What the parameters begin from where the run does not go on from a checkpoint; null: the seed. */
+  /** Parameters to begin with, unless the run resumes from a checkpoint; null: drawn from the seed. */
   readonly params: GivenParameters | null;
-  /** Every how many steps; 0: after the last only. */
+  /** Save after every so many steps; 0: after the last only. `evaluateEvery` likewise. */
   readonly saveEvery: number;
   readonly evaluateEvery: number;
-  /** Aborted, on any worker: the step that runs is finished and saved, and the loop ends. */
+  /** When it is aborted, on any worker, the current step is finished and saved, and the loop ends. */
   readonly signal?: AbortSignal;
 }
 
-/** Initialises or loads the model, then yields each step. Losses or parameters that are not finite end it as a Problem. */
+/** Initialises or loads the model, then runs and yields each step. A loss or parameter that is not finite is a Problem. */
 export async function* trainSteps(setup: TrainSetup): AsyncGenerator<Step, void> {
   const { executable, config, from, folder, signal, together } = setup;
   const { B, T, n } = batching(config);
@@ -59,7 +63,7 @@ export async function* trainSteps(setup: TrainSetup): AsyncGenerator<Step, void>
   log?.rewind(first);
   const clock = new Clock(config.steps, n * B * T);
   const stopped = (): boolean => together.some("whether to stop", signal?.aborted ?? false);
-  // An abort between two steps costs one more step, which is then saved.
+  // An abort between two steps runs one more step, which is then saved: `kept` says whether the current state is.
   let kept = folder === null || from !== null;
   for (let done = first; done < config.steps && !(stopped() && kept); ) {
     const outcome = await trainStep(setup, done);
@@ -76,7 +80,7 @@ export async function* trainSteps(setup: TrainSetup): AsyncGenerator<Step, void>
     yield step;
   }
 }
-/** The step after `done` others: its batches, then the optimizer where they are several. */
+/** Runs the step after `done` others: its batches, and, if there are several, then the optimizer. */
 async function trainStep({ executable, text, config }: TrainSetup, done: number): Promise<Totals> {
   const { B, T, n } = batching(config);
   const at = (i: number): At => ({ seed: config.seed, call: done * n + i, step: done });
@@ -89,7 +93,7 @@ async function trainStep({ executable, text, config }: TrainSetup, done: number)
   if (n > 1) await executable.run(updateOf("train"), new Map(), at(n - 1));
   return totals;
 }
-/** What log.jsonl keeps. Many metrics are kept of some steps only, so that a step takes `loggedNumbers` of them or less on average. */
+/** A step's line of log.jsonl. If there are many metrics, only some steps log them, so that the average is at most `loggedNumbers` numbers a step. */
 function logged({ step, steps, loss, losses, metrics, heldOut, tokensPerSecond, seconds }: Step): object {
   const size = Object.values(metrics).reduce((sum, t) => sum + t.data.length, 0);
   const wanted = step === steps || step % Math.max(1, Math.ceil(size / loggedNumbers)) === 0;
@@ -104,9 +108,9 @@ function logged({ step, steps, loss, losses, metrics, heldOut, tokensPerSecond, 
   };
 }
 const loggedNumbers = 1024;
-/** Lets signals and timers in: an executable that computes on this thread would starve them. */
+/** Lets signals and timers run, which an executable that computes on this thread would starve. */
 export const breath = (): Promise<void> => new Promise((done) => setImmediate(done));
-/** Rows of a batch, tokens of a row, and how many batches make a step. */
+/** B: rows of a batch; T: tokens of a row; n: batches in a step. */
 const batching = (config: RunConfig) => ({
   B: sizeOf(config, "B"),
   T: sizeOf(config, "T"),
@@ -125,14 +129,14 @@ function runBatch(executable: Executable, entry: string, { tokens, targets }: Ba
   return executable.run(entry, inputs, at);
 }
 
-/** What a checkpoint holds of them, or what none does. */
+/** The values of all states that checkpoints hold (`saved`), or of those that they do not. */
 function states(executable: Executable, saved: boolean): [name: string, value: Tensor][] {
   const stores = executable.stores.filter((s) => s.role === "state" && s.saved === saved);
   return stores.map((s) => [s.name, executable.read(s.name)]);
 }
 /**
- * The mean over all held-out targets of the losses that `train` itself states. Memories of `evaluate` begin as `init` made them (`empty`); states of the
- * model that it updates are put back, for an evaluation learns nothing.
+ * The mean, over all held-out targets, of the losses that `train` itself states. Unsaved states begin as `init` left them (`empty`); saved states are
+ * restored afterwards, so that evaluating changes nothing.
  */
 async function heldOutLoss(
   { executable, text, config, own }: TrainSetup,
@@ -156,7 +160,7 @@ async function heldOutLoss(
   return sum / count;
 }
 
-/** Losses of one name, whatever layer they come from, as one. */
+/** Sums losses of the same name over all layers. */
 export function byName(losses: ReadonlyMap<string, number>): Map<string, number> {
   const sums = new Map<string, number>();
   for (const [path, loss] of losses) {
@@ -188,7 +192,7 @@ function save({ executable, text, config, together }: TrainSetup, folder: string
   return writeCheckpoint(folder, state, storesOf(executable));
 }
 
-/** Rates over the last steps, without the time that evaluating and saving take. */
+/** Measures speed over the last 20 steps, without the time for evaluating and saving. */
 class Clock {
   readonly #start = performance.now();
   readonly #total: number;

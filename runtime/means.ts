@@ -1,10 +1,10 @@
-// One outcome of the batches of a training step.
+// Combines the outcomes of a training step's batches into one.
 import { Problem } from "../compiler/diagnostic.ts";
 import type { Outcome, Tensor } from "./executable.ts";
 import { convert, zeros } from "./tensor.ts";
 
 export type Totals = Pick<Outcome, "losses" | "metrics">;
-/** What the batches of a step gave, as `meanOf`. A loss that is no number is a Problem: nothing good comes of the steps after it. */
+/** The mean outcome of a step's batches. A loss that is not finite is a Problem, because training cannot recover from it. */
 export function totalsOf(outcomes: readonly Outcome[], step: number): Totals {
   const totals = meanOf(outcomes);
   for (const [path, loss] of totals.losses) {
@@ -18,7 +18,7 @@ export function totalsOf(outcomes: readonly Outcome[], step: number): Totals {
   }
   return totals;
 }
-/** The means of losses and metrics; metrics of whole numbers and booleans become f32. One outcome stays as it is. */
+/** The means of losses and metrics; integer and boolean metrics become f32. A single outcome is returned unchanged. */
 function meanOf(outcomes: readonly Outcome[]): Totals {
   const [first, ...others] = outcomes;
   if (!first || others.length === 0) return first ?? { losses: new Map(), metrics: new Map() };

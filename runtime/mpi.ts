@@ -1,4 +1,4 @@
-// MPI, which carries data between processes: where it is, and the workers that mpirun started.
+// Finds the MPI library, which carries data between processes, and connects this process to the workers that mpirun started.
 import { existsSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { Problem } from "../compiler/diagnostic.ts";
@@ -7,17 +7,17 @@ import { native, type Workers } from "./native.ts";
 
 interface Mpi {
   readonly path: string;
-  /** `Open MPI 4.1.4` */
+  /** Such as `Open MPI 4.1.4`. */
   readonly version: string;
 }
 interface Launcher {
-  /** Variables by which it tells a process how many there are, and which of them it is. */
+  /** Environment variables in which the launcher gives the number of processes, and this one's rank. */
   readonly size: string;
   readonly rank: string;
-  /** What its library is called. */
+  /** File names of its MPI library. */
   readonly files: readonly string[];
 }
-/** Open MPI's mpirun and prun; mpiexec of MPICH and Intel MPI, and srun --mpi=pmi2; srun --mpi=pmix, whose processes may use either. */
+/** Open MPI's mpirun and prun; mpiexec of MPICH and Intel MPI, and srun --mpi=pmi2; srun --mpi=pmix, which works with either library. */
 const launchers: readonly Launcher[] = [
   { size: "OMPI_COMM_WORLD_SIZE", rank: "OMPI_COMM_WORLD_RANK", files: ["libmpi.so.40"] },
   { size: "PMI_SIZE", rank: "PMI_RANK", files: ["libmpi.so.12", "libmpich.so.12"] },
@@ -26,14 +26,14 @@ const launchers: readonly Launcher[] = [
 const started = ({ size, rank }: Launcher, environment: NodeJS.ProcessEnv): boolean =>
   size in environment && rank in environment;
 
-/** How many workers a launcher says that it started, and which this is; null where none did. */
+/** The number of workers and this one's rank, as the launcher's environment gives them; null if no launcher started this process. */
 export function launched(
   environment: NodeJS.ProcessEnv = process.env,
 ): { readonly rank: number; readonly size: number } | null {
   const by = launchers.find((launcher) => started(launcher, environment));
   return by ? { rank: Number(environment[by.rank]), size: Number(environment[by.size]) } : null;
 }
-/** The first MPI that loads, the launcher's before others. Throws Problem where there is none. */
+/** The first MPI library that loads, that of the launcher first. Throws Problem if there is none. */
 export function mpi(environment: NodeJS.ProcessEnv = process.env): Mpi {
   const failures: string[] = [];
   for (const path of paths(environment)) {
@@ -51,8 +51,8 @@ export function mpi(environment: NodeJS.ProcessEnv = process.env): Mpi {
 }
 let known: Workers | null = null;
 /**
- * This process among those that a launcher started; of one that none did, the only worker. Where it exits without an error it waits for the others.
- * Throws Problem where MPI is not there, or not the launcher's.
+ * The workers that the launcher started, of which this process is one; without a launcher, this process alone. On exit without an error, the process
+ * waits for the others. Throws Problem if there is no MPI, or if it is not the launcher's.
  */
 export function workers(): Workers {
   if (known) return known;
@@ -64,7 +64,7 @@ export function workers(): Workers {
 }
 function begin(environment: NodeJS.ProcessEnv): Workers {
   const { path, version } = mpi(environment);
-  // Open MPI waits for messages in a loop: whoever has work to do on its core goes first
+  // Open MPI polls for messages: let it yield the core to whoever has work to do
   environment["OMPI_MCA_mpi_yield_when_idle"] ??= "1";
   const found = begun(path);
   const by = launched(environment);
@@ -85,7 +85,7 @@ function begun(path: string): Workers {
     });
   }
 }
-/** MOEC_LIBMPI alone if it is set; else the loader's path, then Python's wheels, which put it where Python's own libraries are. */
+/** Only MOEC_LIBMPI if it is set; else the loader's path, then beside the libraries of Python, where its wheels put MPI. */
 function* paths(environment: NodeJS.ProcessEnv): Generator<string> {
   const { MOEC_LIBMPI: chosen } = environment;
   if (chosen) return yield chosen;
@@ -98,7 +98,7 @@ function* paths(environment: NodeJS.ProcessEnv): Generator<string> {
     yield* folders.map((folder) => join(folder, name)).filter((path) => existsSync(path));
   }
 }
-/** The first line, without what follows the version: `MPICH Version:      4.3.1`. */
+/** The library's name and version, from the first line of what it says: `MPICH Version:      4.3.1`. */
 function shown(text: string): string {
   const [line = ""] = text.split("\n");
   const [, name = line, version = ""] = /^(Open MPI|MPICH)\s+(?:v|Version:\s*)(\S+?),?(?:\s|$)/.exec(line) ?? [];

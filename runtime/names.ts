@@ -1,5 +1,6 @@
-// A store may hold an array of layers' copies stacked (`experts.*.up.weight`, with a leading axis for each `*`); in files each copy has
-// its own name (`experts.3.up.weight`). Reading also takes stacked tensors: a name without some of its numbers, their axes in front.
+// Names of stores and of tensors in files. A store may hold all copies of an array of layers (`experts.*.up.weight`, with a leading axis for each
+// `*`); in files each copy has its own name (`experts.3.up.weight`). Reading also accepts stacked tensors, whose names leave out numbers that are
+// leading axes instead.
 import { askedSize } from "../compiler/asked.ts";
 import { Problem } from "../compiler/diagnostic.ts";
 import type { StoreInfo, Tensor } from "./executable.ts";
@@ -7,7 +8,7 @@ import { convert, count, part, sameShape, showShape, stacked } from "./tensor.ts
 
 type Named = Pick<StoreInfo, "name" | "dtype" | "shape" | "stack">;
 
-/** The name and the place of each copy, in row-major order; `[[name, []]]` where nothing is stacked. */
+/** The name and index of each copy, in row-major order; `[[name, []]]` if nothing is stacked. */
 function copies(name: string, over: readonly number[]): [name: string, index: number[]][] {
   const [first, ...rest] = over;
   if (first === undefined) return [[name, []]];
@@ -17,23 +18,23 @@ function copies(name: string, over: readonly number[]): [name: string, index: nu
 }
 const stackOf = (name: string): number => name.split("*").length - 1;
 
-/** What to do about a name that nothing has: those that are most like it, for a large model has too many to list. */
+/** Advice for a name that does not exist: lists the names, or, of many, those most like it. */
 export function namesHelp(what: string, unknown: string, names: readonly string[]): string {
   const few = 12;
   if (names.length <= few) return `the ${what} are ${names.join(", ") || "none"}`;
   const near = names.toSorted((a, b) => alike(b, unknown) - alike(a, unknown)).slice(0, few);
   return `of ${names.length} ${what} those most like it are ${near.join(", ")}`;
 }
-/** How many words two paths share: those that both end with count most. */
+/** A measure of how alike two dotted paths are: the words that they share, of which those at the end count most. */
 function alike(a: string, b: string): number {
   const [x, y] = [a.split("."), b.split(".")];
   const apart = x.toReversed().findIndex((word, i) => word !== y.at(-1 - i));
   return 2 * (apart < 0 ? x.length : apart) + x.filter((word, i) => word === y[i]).length;
 }
-/** The names of a store's copies. */
+/** The names of all copies in a store. */
 export const namesOf = ({ name, shape }: Pick<StoreInfo, "name" | "shape">): string[] =>
   copies(name, shape.slice(0, stackOf(name))).map(([copy]) => copy);
-/** A stacked tensor as one for each copy. */
+/** Splits a stacked tensor into one tensor for each copy. */
 export function split(name: string, t: Tensor): [string, Tensor][] {
   return copies(name, t.shape.slice(0, stackOf(name))).map(([n, index]) => [
     n,
@@ -41,7 +42,7 @@ export function split(name: string, t: Tensor): [string, Tensor][] {
   ]);
 }
 
-/** The tensors of one file, asked for by the names of copies. Remembers what was asked, so that nothing is left unread silently. */
+/** The tensors of one file, looked up by the names of copies. Records what was used, so that left-over tensors can be reported. */
 export class NamedTensors {
   private readonly tensors: ReadonlyMap<string, Tensor>;
   private readonly file: string;
@@ -52,7 +53,7 @@ export class NamedTensors {
     this.file = file;
   }
 
-  /** What a store should hold: null if the file has none of it, a Problem if it has only some of its copies. */
+  /** The value of a store; null if the file has none of its copies, a Problem if it has only some. */
   take(store: Named): Tensor | null {
     const over = store.shape.slice(0, store.stack);
     const shape = store.shape.slice(store.stack);
@@ -75,7 +76,7 @@ export class NamedTensors {
     );
   }
 
-  /** Names in the file that nothing asked for, and stacked ones of which copies are left over. */
+  /** Names of tensors that were never used, and of stacked ones of which copies were never used. */
   unread(): string[] {
     return [...this.tensors].flatMap(([name, t]) => {
       const used = this.used.get(name);
@@ -116,7 +117,7 @@ export class NamedTensors {
   }
 }
 
-/** The names under which a file may give a copy: any of its numbers left out, and then its place in the leading axes. */
+/** All names under which a file may give a copy: any subset of its numbers left out, which then index leading axes. */
 function spellings(name: string): [name: string, index: number[]][] {
   return name.split(".").reduce<[string, number[]][]>(
     (list, piece, i) => {

@@ -1,14 +1,14 @@
-// NCCL, which carries data between the GPUs of workers: where it is, and which version.
+// Finds the NCCL library, which carries data between the GPUs of workers.
 import { Problem } from "../compiler/diagnostic.ts";
 import { libraryPaths } from "./cuda/find.ts";
 import { native } from "./native.ts";
 
 interface Nccl {
   readonly path: string;
-  /** `2.28.7` */
+  /** Such as `2.28.7`. */
   readonly version: string;
 }
-/** The first NCCL that loads: the one that MOEC_LIBNCCL names, and that alone, or one where CUDA's libraries are. Throws Problem where there is none. */
+/** The first NCCL that loads: only MOEC_LIBNCCL if it is set, else where CUDA's libraries may be. Throws Problem if there is none. */
 export function nccl(environment: NodeJS.ProcessEnv = process.env): Nccl {
   const named = environment["MOEC_LIBNCCL"];
   const failures: string[] = [];
@@ -26,7 +26,7 @@ export function nccl(environment: NodeJS.ProcessEnv = process.env): Nccl {
     "`pip install nvidia-nccl-cu13`, or install libnccl2 of NVIDIA's packages, or name its libnccl.so.2 in MOEC_LIBNCCL",
   );
 }
-/** 22807 is `2.28.7`; before 2.9 a number had four digits. */
+/** 22807 means `2.28.7`; before 2.9 the number had four digits. */
 function shown(n: number): string {
   const [major, minor] = n < 10000 ? [1000, 100] : [10000, 100];
   return `${Math.floor(n / major)}.${Math.floor((n % major) / minor)}.${n % minor}`;

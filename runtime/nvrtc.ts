@@ -1,11 +1,11 @@
-// NVRTC, NVIDIA's compiler as a library: CUDA C++ text to PTX and machine code, on any machine, with or without a GPU. Bound through
-// ffi-napi, which is imported when first asked for: programs that never see CUDA do not pay for it.
+// Bindings to NVRTC, NVIDIA's compiler as a library: CUDA C++ to PTX and machine code, with or without a GPU. Uses ffi-napi, which is imported only
+// when NVRTC is first needed, so that programs without CUDA do not load it.
 import { dirname, join } from "node:path";
 import type refNapi from "ref-napi";
 import { Problem } from "../compiler/diagnostic.ts";
 import { libraryPaths, list, unbuilt } from "./cuda/find.ts";
 
-/** One translation unit. `architecture`: `sm_90a`. `names`: expressions whose mangled names are wanted (`kernel<64>`). */
+/** One translation unit. `architecture`: such as `sm_90a`. `names`: expressions whose mangled names are wanted (`kernel<64>`). */
 interface CudaSource {
   readonly name: string;
   readonly text: string;
@@ -16,20 +16,20 @@ interface CudaSource {
 interface CudaCode {
   readonly ptx: string;
   readonly cubin: Buffer;
-  /** Warnings, and what ptxas says of each kernel if `--ptxas-options=-v` is among the options. */
+  /** Warnings, and, with the option `--ptxas-options=-v`, the resources that each kernel uses. */
   readonly log: string;
   readonly names: ReadonlyMap<string, string>;
 }
 export interface Nvrtc {
   readonly path: string;
-  /** `13.5` */
+  /** Such as `13.5`. */
   readonly version: string;
-  /** `sm_80` as 80. */
+  /** The architectures that it compiles for, as numbers: 80 for `sm_80`. */
   readonly architectures: readonly number[];
-  /** Off the event loop, so several compile at once. Throws CudaError with the log. */
+  /** Compiles off the event loop, so that several units compile at once. Throws CudaError with the log. */
   compile(source: CudaSource): Promise<CudaCode>;
 }
-/** Text that NVRTC refuses. */
+/** NVRTC rejected a text. */
 export class CudaError extends Error {
   readonly log: string;
   constructor(message: string, log: string) {
@@ -39,7 +39,10 @@ export class CudaError extends Error {
   }
 }
 
-/** The first NVRTC that loads and fits. `driver`: the CUDA version of the one that shall load its code. Throws Problem where there is none. */
+/**
+ * The first NVRTC that loads and is new enough. `driver`: the CUDA version of the driver that will load its code, if any. Throws Problem if there is
+ * none.
+ */
 export async function nvrtc(environment: NodeJS.ProcessEnv = process.env, driver?: string): Promise<Nvrtc> {
   const bindings = await imported();
   const failures: string[] = [];
@@ -60,7 +63,10 @@ export async function nvrtc(environment: NodeJS.ProcessEnv = process.env, driver
 }
 /** 12.1 lacks a builtin that the device headers use. */
 const least = [12, 3] as const;
-/** Machine code of a major version of CUDA needs a driver of that one or a later one; minor versions do not matter. */
+/**
+ * Why an NVRTC cannot be used; null if it can. A driver loads machine code of its own major version of CUDA or an older one; minor versions do not
+ * matter.
+ */
 function unfit(version: string, driver: string | undefined): string | null {
   const [major = 0, minor = 0] = version.split(".").map(Number);
   if (major < least[0] || (major === least[0] && minor < least[1]))
@@ -68,7 +74,7 @@ function unfit(version: string, driver: string | undefined): string | null {
   if (driver === undefined || major <= Number.parseInt(driver, 10)) return null;
   return `${version} makes code that this driver, of CUDA ${driver}, cannot load`;
 }
-/** Python's package of an NVRTC for a driver. */
+/** The Python package that has an NVRTC for a driver of this CUDA version. */
 export const wheelFor = (driver: string | undefined): string =>
   driver?.startsWith("12.") ? "nvidia-cuda-nvrtc-cu12" : "nvidia-cuda-nvrtc";
 
@@ -122,7 +128,10 @@ async function imported(): Promise<Bindings> {
     throw new Problem("ffi-napi, which calls NVRTC, is not built", unbuilt, { cause });
   }
 }
-/** Its other half, which NVRTC opens by name: some (the wheel of 13.0) are not told that it lies beside them, but find what is loaded. */
+/**
+ * The libraries of builtins in NVRTC's folder, to be loaded before it: NVRTC opens them by name, and some (the wheel of 13.0) do not search their own
+ * folder, but find what is loaded.
+ */
 const builtinsBeside = (path: string): string[] =>
   path.includes("/")
     ? list(dirname(path))
@@ -179,7 +188,7 @@ class Bound implements Nvrtc {
     texts.forEach((option, i) => this.#ref.writePointer(array, 8 * i, option));
     return new Promise((resolve, reject) => {
       this.#library.nvrtcCompileProgram.async(made, texts.length, array, (error, result) => {
-        texts.length = 0; // kept alive until here
+        texts.length = 0; // keeps the strings alive until here
         if (error) reject(error);
         else resolve(result);
       });

@@ -1,4 +1,4 @@
-// A trained model opened to write text: its entry `generate` compiled, its newest checkpoint, its tokens.
+// Opens a trained or imported model to generate text: compiles its `generate`, loads its newest checkpoint, finds its tokenizer.
 import { join } from "node:path";
 import { Problem } from "../compiler/diagnostic.ts";
 import type { Wish } from "./batch.ts";
@@ -11,30 +11,33 @@ import { type RunConfig, readConfig } from "./run-folder.ts";
 import { codecOf } from "./tokenizer/chosen.ts";
 import { type Codec, requireKnown } from "./tokens.ts";
 
-/** How a trained model is opened to write text. */
+/** How a trained model is opened. */
 export interface OpenRunOptions extends Running {
   /** The folder of a training run, or of an imported model. */
   readonly folder: string;
-  /** Prompts and texts are token numbers, `5 12 7`, as also where the model was trained on those. Else they are the run's tokenizer's, or bytes. */
+  /**
+   * Prompts and texts are token numbers, such as `5 12 7`, whatever tokenizer the run has. Default: false; the run's tokenizer, bytes, or numbers if
+   * it was trained on numbers.
+   */
   readonly ids?: boolean | undefined;
   readonly warn?: ((line: string) => void) | undefined;
-  /** Texts at a time. */
+  /** How many texts are generated at a time. */
   readonly rows: number;
   readonly seed: number;
-  /** What texts can ask for besides their tokens: all that the model takes. */
+  /** Which optional inputs (`top_p`, `top_k`) to compile `generate` with. Default: all that the model's `generate` has. */
   readonly asked?: readonly Choice[] | undefined;
 }
-/** A trained model that writes so many texts at a time, with the newest good checkpoint of its run. */
+/** An opened model, with the newest intact checkpoint of its run. Generates as many texts at a time as it was opened for. */
 export interface OpenRun {
   readonly executable: Executable;
   readonly report: CompileReport;
   readonly codec: Codec;
-  /** What a text can ask for besides its tokens. */
+  /** The optional inputs that `generate` was compiled with. */
   readonly asked: readonly Choice[];
   readonly context: number | null;
-  /** How many tokens it knows, if it looks them up. */
+  /** The size of its vocabulary, if tokens index a table; else undefined. */
   readonly among: number | undefined;
-  /** The training steps that it has done. */
+  /** How many training steps it has done. */
   readonly step: number;
 }
 export async function openRun(options: OpenRunOptions): Promise<OpenRun> {
@@ -90,24 +93,26 @@ async function compileRun(options: OpenRunOptions, config: RunConfig) {
   return { executable, report, asked, context: contextOf(entry, sizes) };
 }
 
-/** How one text is written. */
+/** How one text is generated. */
 export interface TextOptions {
-  /** 200, or what fits. */
+  /** How many tokens. Default: 200, or as many as fit. */
   readonly tokens?: number | undefined;
-  /** 0.8; 0 takes the likeliest token each time. */
+  /** Default: 0.8. 0 takes the likeliest token each time. */
   readonly temperature?: number | undefined;
-  /** Only the likeliest tokens whose chances sum to this: 1, all. */
+  /** Only the likeliest tokens, up to this total probability. Default: 1, all. */
   readonly topP?: number | undefined;
-  /** Only so many of the likeliest tokens: 0, all. */
+  /** Only so many of the likeliest tokens. Default: 0, all. */
   readonly topK?: number | undefined;
-  /** Writes on past the token that ends a text, which else is the last. */
+  /** Goes on after the token that ends a text. Default: false. */
   readonly pastEnd?: boolean | undefined;
 }
 export const askedOf = ({ topP, topK }: TextOptions): Choice[] => [
   ...(topP === undefined ? [] : (["top_p"] as const)),
   ...(topK === undefined ? [] : (["top_k"] as const)),
 ];
-/** Refuses a prompt that the model does not know, or that does not fit, and what it cannot be asked for. */
+/**
+ * The wish for one text. Throws Problem if a token of the prompt is not in the vocabulary, if the text does not fit, or if the model lacks an option.
+ */
 export function wishOf(prompt: ArrayLike<number>, options: TextOptions, model: OpenRun): Wish {
   const { codec, context, among } = model;
   for (const name of askedOf(options)) if (!model.asked.includes(name)) throw takesNo(name, "the model's `generate`");

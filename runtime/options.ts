@@ -1,4 +1,4 @@
-// What is asked in TypeScript, where no command checked it: each option is of its kind, or said not to be.
+// Checks the kinds of options given from TypeScript; those of the command line are checked by the command.
 import { kindOf } from "../compiler/asked.ts";
 import { Problem } from "../compiler/diagnostic.ts";
 
@@ -9,7 +9,7 @@ const of =
 const isObject = (x: unknown): boolean => Object(x) === x;
 interface Kind {
   readonly is: (x: unknown) => boolean;
-  /** With an example. */
+  /** A description with an example, for the error. */
   readonly wanted: string;
 }
 const flag = (name: string): Kind => ({ is: of("boolean"), wanted: `true or false: { ${name}: true }` });
@@ -33,7 +33,7 @@ const kinds = new Map<string, Kind>(
       wanted: 'a list of names of inputs: { given: ["at"] }',
     },
     from: { is: isObject, wanted: "what to go on from: { from: { step: 100, state } }" },
-    // of any realm: a test runner has its own
+    // not instanceof: a test runner has an AbortSignal of its own realm
     signal: {
       is: (x: unknown) => isObject(x) && "addEventListener" in (x as object) && "throwIfAborted" in (x as object),
       wanted: "an AbortSignal: { signal: controller.signal }",
@@ -47,7 +47,7 @@ const kinds = new Map<string, Kind>(
     ...Object.fromEntries(["threads", "seed", "accumulate", "step"].map((name) => [name, number(name)])),
   }),
 );
-/** `of`: whose options they are. */
+/** Throws Problem if an option has the wrong kind. `of`: whose options they are, for the error. */
 export function requireOptions(of: string, options: unknown): void {
   if (!isObject(options)) throw new Problem(`the options of ${of} are ${kindOf(options)}`, "give an object of them");
   for (const [name, value] of Object.entries(options as object)) {

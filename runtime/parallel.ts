@@ -1,6 +1,9 @@
-// Work on many things, so many at a time.
+// Asynchronous work on many items, a limited number at a time.
 
-/** Ends when all is done. After one that fails none is begun, and those that are at work end before it is told of. */
+/**
+ * Works on all items, at most `jobs` at a time. After a failure no further item is begun; the first error is thrown once those in progress have
+ * ended.
+ */
 export async function inParallel<T>(
   items: readonly T[],
   jobs: number,

@@ -1,4 +1,4 @@
-// What `--params` names: parameters and states from elsewhere, by path. A file, a training run's folder, or what transformers wrote.
+// Reads what `--params` names: parameters and states from a safetensors file, a run's folder, or a folder that transformers wrote.
 import { Problem } from "../compiler/diagnostic.ts";
 import type { Sizes } from "../compiler/pipeline.ts";
 import { checkpointSteps, newestCheckpoint } from "./checkpoint.ts";
@@ -14,7 +14,7 @@ export interface GivenParameters {
 }
 const isRun = (path: string): boolean => checkpointSteps(path).length > 0;
 
-/** Of a run: those of its newest good checkpoint. Each damaged newer one is told to `warn`. */
+/** Of a run, those of its newest intact checkpoint; each damaged newer one is reported to `warn`. */
 export function readParameters(path: string, warn: (line: string) => void): GivenParameters {
   if (isRun(path)) return { path, tensors: newestCheckpoint(path, warn)?.model ?? new Map() };
   if (isForeign(path)) return { path, tensors: foreignTensors(openForeign(path)) };
@@ -27,16 +27,19 @@ export function readParameters(path: string, warn: (line: string) => void): Give
     );
   return { path, tensors };
 }
-/** What the folder's config.json says of a header's names; a file says nothing. */
+/** Values for the model's header from the config.json of a folder; none for a file. */
 export function sizesBeside(path: string): Sizes {
   if (isRun(path)) return readConfig(path).sizes;
   return isForeign(path) ? openForeign(path).header : {};
 }
 
-/** Writes them into the stores; gives the parameters that they lack. One that no store takes is a Problem. */
+/**
+ * Writes the given tensors into the stores. Returns the parameters that were not given, with their present values; a tensor that no store takes is a
+ * Problem.
+ */
 export function loadParameters(executable: Executable, { path, tensors }: GivenParameters): Map<string, Tensor> {
   const stores = executable.stores.filter((s) => s.role === "parameter" || s.role === "state");
-  // What `moec run` wrote says `param.PATH`; a member may be called `param` or `state` too.
+  // `moec run` writes names as `param.PATH` or `state.PATH`; that prefix is dropped, unless a member of the model is called `param` or `state`.
   const members = new Set(stores.map((s) => s.name.split(".")[0]));
   const bare = (name: string): string => {
     const [, prefix, rest = name] = /^(param|state)\.(.*)$/s.exec(name) ?? [];

@@ -1,4 +1,4 @@
-// A plan whose memory and code the addon holds, on any target: stores by name, inputs checked, results gathered.
+// The `Executable` of a plan that the addon has loaded, on the host or on CUDA: maps store names to buffers, checks inputs, collects results.
 import { Problem } from "../compiler/diagnostic.ts";
 import { hidden, isHidden } from "../compiler/graph/node.ts";
 import { buffersOf, type Entry, type Plan, type PlanBuffer, type Step } from "../compiler/plan/plan.ts";
@@ -20,15 +20,15 @@ import type { Executor, NativeBuffer, NativeStep, StepTimes } from "./native.ts"
 import { numbers, requireFit, zeros } from "./tensor.ts";
 
 export interface ExecuteOptions {
-  /** Fills temporaries with NaN before each run: what reads bytes that nothing wrote shows. For tests. */
+  /** Fills temporaries with NaN before each run, so that reads of unwritten bytes show in the results. For tests. */
   readonly poison?: boolean;
-  /** Threads share small launches too. Default: where temporaries are poisoned. For tests. */
+  /** Whether threads share small launches too. Default: only with `poison`. For tests. */
   readonly shares?: boolean;
-  /** Told after each run what its steps took. */
+  /** Called after each run with the times of its steps. */
   readonly profile?: (entry: Entry, times: StepTimes) => void;
-  /** Told how many kernels are compiled before it can run; not where the cache has them all. */
+  /** Called with the number of kernels that must be compiled; not called if the cache has all of them. */
   readonly compiling?: ((kernels: number) => void) | undefined;
-  /** Called once, when it is closed. */
+  /** Called once, when the executable is closed. */
   readonly closed?: () => void;
 }
 export function nativeBuffer({ dtype, shape, layout, offset, bytes }: PlanBuffer): NativeBuffer {
@@ -51,10 +51,10 @@ export function nativeStep(step: Step): NativeStep {
 }
 
 export const cancelled = (name: string): Problem => new Problem(`${name} was cancelled`, "run it again");
-/** The names of the inputs that a caller gives. */
+/** Names of an entry's inputs that the caller gives, without hidden ones (the step, the random key). */
 const reads = ({ name, inputs }: Entry): string[] =>
   inputs.map((store) => inputOfStore(name, store)).filter((input) => !isHidden(input));
-/** Where the stores end in the arena, and what is only held while an entry runs begins. */
+/** The end of the stores in the arena; everything after it is needed only while an entry runs. */
 export const storeBytes = ({ stores, buffers }: Plan): number =>
   stores.reduce((end, s) => Math.max(end, (buffers[s.buffer]?.offset ?? 0) + (buffers[s.buffer]?.bytes ?? 0)), 0);
 
@@ -95,7 +95,7 @@ export class PlanExecutable implements Executable {
     if (this.#options.poison === true) this.#poisonTemporaries();
     this.#writeInputs(entry, inputs, at);
     const running = this.#executor.run(index, this.#options.profile !== undefined);
-    // of a run that is over already the results are read before another can begin
+    // a run that has ended synchronously must be read at once, before another can begin
     const { finished, wall, busy } = running instanceof Promise ? await running : running;
     this.#options.profile?.(entry, { wall, busy });
     if (!finished) throw cancelled(name);
@@ -153,7 +153,7 @@ export class PlanExecutable implements Executable {
     this.#executor.read(index, tensor.data);
     return tensor;
   }
-  /** 0xFF in every byte is a NaN in every float, and -1 in an integer. */
+  /** 0xFF in every byte: NaN as a float, -1 as an integer. */
   #poisonTemporaries(): void {
     const start = storeBytes(this.#plan);
     this.#executor.fill(start, this.bytes.arena - start, 0xff);

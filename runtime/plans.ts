@@ -1,5 +1,5 @@
-// Finished plans, kept by all that decides them: a program's texts, what is asked of it, the compiler's own code, the device headers and
-// the C++ compiler with the instruction sets that it may use.
+// The cache of finished plans. The key is a hash of everything that determines a plan: the program's texts, the request, moec's own code, the device
+// headers, the C++ compiler and the instruction sets.
 import { readdirSync, readFileSync } from "node:fs";
 import { home } from "../compiler/assets.ts";
 import type { Loaded } from "../compiler/check/index.ts";
@@ -7,18 +7,20 @@ import type { BuildRequest } from "../compiler/pipeline.ts";
 import type { Plan } from "../compiler/plan/plan.ts";
 import { hash, KernelCache } from "./host/cache.ts";
 
-/** Bytes, except `flops` (of one run of the first entry) and `trained`. The interpreter plans no memory: its gradients and activations are 0. */
+/**
+ * In bytes, except `flops` (of one run of the first entry) and `trained`. The interpreter plans no memory, so its gradients and activations are 0.
+ */
 export interface Figures {
   readonly parameters: number;
-  /** Copies of parameters in another dtype. */
+  /** Copies of parameters in a narrower dtype. */
   readonly prepared: number;
   readonly gradients: number;
   readonly optimizer: number;
   readonly activations: number;
   readonly flops: number;
-  /** How many numbers of parameters the entries change. */
+  /** How many elements of parameters the entries change. */
   readonly trained: number;
-  /** Of inputs whose elements are indices, as `train/tokens`: how many there are to choose from. */
+  /** By the store's name (`train/tokens`), for inputs whose elements are indices: how many values an index may have. */
   readonly choices: Readonly<Record<string, number>>;
   readonly kernels: readonly { readonly name: string; readonly lines: readonly string[] }[];
 }
@@ -26,27 +28,27 @@ export interface Planned {
   readonly plan: Plan;
   readonly figures: Figures;
 }
-/** Where one plan is kept. */
+/** The place of one plan in the cache. */
 export interface PlanPlace {
-  /** Null if there is none, or not a whole one. */
+  /** Null if there is none or it is damaged. */
   find(): Planned | null;
   put(planned: Planned): void;
 }
-/** Raised when what is kept changes its form. */
+/** Raised when the format of what is cached changes. */
 const format = 4;
 
 export class PlanCache {
   readonly #compiler: string;
   readonly #files: KernelCache;
 
-  /** `compiler`: differs where plans would. */
+  /** `compiler`: a hash of moec's own code. */
   constructor(compiler: string, files: KernelCache = new KernelCache()) {
     this.#compiler = compiler;
     this.#files = files;
   }
   /**
-   * Everything in `request` counts; `target`: differs where plans for it would. Null where the texts alone do not say what the program is:
-   * the holes of a template hold values.
+   * The place for a program and a request; `target` identifies everything else that a plan depends on (headers, C++ compiler). Null if the program
+   * has errors, or if its texts do not determine it: the holes of a template hold values.
    */
   place({ modules, diagnostics }: Loaded, request: BuildRequest, target: string): PlanPlace | null {
     if (diagnostics.length > 0 || modules.some((m) => "holes" in m.program)) return null;
@@ -62,7 +64,7 @@ export class PlanCache {
   }
 }
 
-/** The user's, for the compiler that runs; null where it runs from its sources, which may change under it. */
+/** The plan cache of this user; null if moec runs from its sources, which may change meanwhile. */
 export function ownPlans(): PlanCache | null {
   if (!import.meta.url.endsWith(".js")) return null;
   compiler ??= hashOfBuild();
@@ -80,7 +82,7 @@ function hashOfBuild(): string {
   );
 }
 
-/** The same with the names of every record and map in order, so that equal requests are equal texts. */
+/** The same value with the keys of all objects and maps sorted, so that equal requests have equal JSON. */
 function sorted(value: unknown): unknown {
   if (value instanceof Map) return sorted(Object.fromEntries(value));
   if (Array.isArray(value)) return value.map(sorted);

@@ -1,4 +1,4 @@
-// Copies of parameters that entries read in a narrower dtype, made anew before the next run after a parameter was written.
+// Keeps copies of parameters in narrower dtypes up to date: after a parameter was written from outside, they are made anew before the next run.
 import { prepared } from "../compiler/transform/prepare.ts";
 import { type At, type Executable, type Outcome, type Repeat, repeated, type Tensor } from "./executable.ts";
 import { cancelled } from "./plan-executable.ts";
@@ -13,7 +13,7 @@ class Copying implements Executable {
   readonly #inner: Executable;
   readonly #parameters: ReadonlySet<string>;
   #stale = true;
-  /** Between the copies and what reads them too, where nothing runs that could be told. */
+  /** Checked between making the copies and running the entry, where the inner executable has no run that it could cancel. */
   #cancelled = false;
 
   constructor(inner: Executable) {
@@ -47,7 +47,7 @@ class Copying implements Executable {
   close(): void {
     this.#inner.close();
   }
-  /** `init` assigns the copies itself. */
+  /** Makes the copies anew if a parameter was written; `init` assigns them itself. */
   async #refresh(entry: string, at: At): Promise<void> {
     this.#cancelled = false;
     if (this.#stale && entry !== "init") await this.#inner.run(prepared, new Map(), at);

@@ -1,4 +1,4 @@
-// Where the time of an entry goes, as a table and as a trace that Chrome and Perfetto open.
+// `moec profile`: measures where an entry's time goes, as a table and as a trace that Chrome and Perfetto open.
 import type { Ran } from "../compiler/pass.ts";
 import type { PlanKernel } from "../compiler/plan/plan.ts";
 import { measureLimits } from "./host/ceiling.ts";
@@ -7,19 +7,19 @@ import type { StepTimes } from "./native.ts";
 import { openTrial, type Trial, type TrialOptions } from "./trial.ts";
 
 interface ProfileOptions extends Omit<TrialOptions, "after"> {
-  /** Runs that are in the trace: 5. One before them is not. */
+  /** How many runs are measured, after one warm-up run. Default: 5. */
   readonly runs?: number | undefined;
 }
 export interface Profile {
   readonly entry: string;
-  /** Of each run, in order. */
+  /** The time of each run, in order. */
   readonly seconds: readonly number[];
   readonly limits: Limits;
-  /** Launches of the quickest run, in order. */
+  /** Times of the fastest run's launches, in order. */
   readonly kernels: readonly KernelTime[];
   readonly trace: Trace;
 }
-/** The format of `chrome://tracing`; times in microseconds. */
+/** The trace event format of `chrome://tracing`; times are in microseconds. */
 export interface Trace {
   readonly traceEvents: readonly TraceEvent[];
   readonly displayTimeUnit: "ms";
@@ -27,7 +27,7 @@ export interface Trace {
 interface TraceEvent {
   readonly name: string;
   readonly cat?: string;
-  /** X: from `ts`, `dur` long. C: a counter. M: the name of a process or track. */
+  /** X: a slice that begins at `ts` and lasts `dur`. C: a counter. M: the name of a process or track. */
   readonly ph: "X" | "C" | "M";
   readonly ts?: number;
   readonly dur?: number;
@@ -110,7 +110,7 @@ const slice = (
   ...(args ? { args } : {}),
 });
 
-/** The run, in it its phases, in them the launches; and their rates as counters. */
+/** Nested slices for the run, its phases and its launches, and counters of the launches' rates. */
 function runEvents(run: Run, entry: string, schedules: ReadonlyMap<string, PlanKernel["schedule"]>): TraceEvent[] {
   const events = [slice(entry, "run", tracks.run, run.start, run.seconds)];
   let at = run.start;
@@ -144,7 +144,7 @@ const counter = (name: string, at: number, value: number): TraceEvent => ({
   tid: tracks.rates,
   args: { [name]: Number(value.toPrecision(4)) },
 });
-/** Launches of one phase that follow each other. */
+/** Consecutive launches of the same phase. */
 function stretches(kernels: readonly KernelTime[]): { readonly phase: string; readonly kernels: KernelTime[] }[] {
   const all: { phase: string; kernels: KernelTime[] }[] = [];
   for (const k of kernels) {

@@ -1,4 +1,4 @@
-// What the runtime reads off a program's text: its entries and headers, and the files that it is made of.
+// Reads from a program's text what the runtime needs to know: entries, headers, losses, and the files that it consists of.
 import { existsSync } from "node:fs";
 import { basename, join } from "node:path";
 import {
@@ -18,14 +18,17 @@ import type { Sizes } from "../compiler/pipeline.ts";
 import type { Import, Stmt } from "../compiler/syntax/ast.ts";
 import { readText, writeAtomic } from "./files.ts";
 
-/** Reads a file and what it imports. What is wrong with their syntax is thrown all at once; types are the compiler's. */
+/** Reads a file and its imports. All syntax errors are thrown at once; types are checked later, by the compiler. */
 export function readProgram(path: string): Loaded {
   const loaded = loadFile(path);
   if (loaded.diagnostics.length > 0) throw new ProgramError(loaded.diagnostics);
   return loaded;
 }
 
-/** What `--entry` means: `Declaration`, `Declaration.method`, a function, or a method of the file's only model, which it is without a text. */
+/**
+ * Resolves the option `--entry`: `Declaration`, `Declaration.method`, a function, or a method of the file's only model. Undefined: `method` of the
+ * only model.
+ */
 export function findEntry(program: Loaded, entry: string | undefined, method = "forward"): EntrySignature {
   const [name, given, ...more] = entry?.split(".") ?? [];
   if (more.length > 0)
@@ -34,7 +37,7 @@ export function findEntry(program: Loaded, entry: string | undefined, method = "
     ? entrySignature(program, undefined, name)
     : entrySignature(program, name, given ?? method);
 }
-/** Whether the name is no declaration's but that of a method of the file's only model. */
+/** Whether the name is not a declaration, but a method of the file's only model. */
 const ofOnlyModel = (program: Loaded, name: string | undefined): boolean =>
   name !== undefined &&
   !program.main.names.has(name) &&
@@ -45,17 +48,17 @@ export function hasMethod(program: Loaded, declaration: string | undefined, meth
   const layer = layerBehind(findDeclaration(program, declaration));
   return layer !== null && methodsOf(layer.ast).some((m) => m.name.name === method);
 }
-/** Those of the sizes and values that a header has. */
+/** Those of `sizes` that the entry's header declares. */
 export const headerSizes = (entry: EntrySignature, sizes: Sizes): Sizes =>
   Object.fromEntries(Object.entries(sizes).filter(([name]) => hasHeader(entry, name)));
 export const hasHeader = ({ header }: EntrySignature, name: string): boolean => header.some((h) => h.name === name);
-/** The default of a header size where it is a plain number, else null. */
+/** The default of a header size if it is a literal number, else null. */
 export function headerDefault({ header }: EntrySignature, name: string): number | null {
   const text = header.find((h) => h.name === name)?.default ?? "";
   return /^\d+$/.test(text) ? Number(text) : null;
 }
 
-/** The losses that `train` itself states: what the held-out loss sums. */
+/** Names of the losses that `train` itself states (not its layers); the held-out loss is their sum. */
 export function ownLosses(program: Loaded, declaration: string): string[] {
   const names = (list: readonly Stmt[]): string[] =>
     list.flatMap((s) => {
@@ -66,7 +69,7 @@ export function ownLosses(program: Loaded, declaration: string): string[] {
   return [...new Set(names(findMethod(findDeclaration(program, declaration), "train").body))];
 }
 
-/** Copies a program and its local imports flat into a folder, the program as model.moe, imports renamed to fit. */
+/** Copies a program and its local imports into one folder without subfolders, the program as model.moe, and rewrites the imports accordingly. */
 export function copyProgram(program: Loaded, folder: string): void {
   for (const [name, text] of flattened(program)) writeAtomic(join(folder, name), text);
 }
@@ -76,7 +79,7 @@ export const isCopied = (program: Loaded, folder: string): boolean =>
     ([name, text]) => existsSync(join(folder, name)) && readText(join(folder, name)) === text,
   );
 
-/** Text by file name. */
+/** The texts that `copyProgram` writes, by file name. */
 function flattened({ main, modules }: Loaded): Map<string, string> {
   const names = new Map([[main.name, "model.moe"]]);
   for (const { name } of modules)
@@ -88,7 +91,7 @@ function flattened({ main, modules }: Loaded): Map<string, string> {
   });
   return new Map(texts);
 }
-/** From the last import to the first, so that spans stay true. */
+/** Replaces the paths of imports, from the last to the first, so that the spans of earlier ones stay valid. */
 const renamed = (text: string, imports: readonly Import[], names: ReadonlyMap<string, string>): string =>
   imports.toReversed().reduce((result, { from, fromSpan, span }) => {
     const file = names.get(resolveFile(from, span.source)?.name ?? "");

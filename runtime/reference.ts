@@ -1,4 +1,5 @@
-// The target `reference`: every op by its definition. Slow and obvious; needs no compiler, and is what the others are measured against.
+// The target `reference`: interprets graphs by each op's `eval`. Slow, needs no compiler, and is the definition that other targets are tested
+// against.
 import { Problem } from "../compiler/diagnostic.ts";
 import { interpret } from "../compiler/graph/interpret.ts";
 import { type Elaborated, type Graph, type NdArray, type Store } from "../compiler/graph/node.ts";
@@ -84,7 +85,7 @@ class Reference implements Executable {
       gradients: new Map(of("gradient")),
     };
   }
-  /** Those that the graph reads, as a plan has them. */
+  /** Names of the inputs that the graph reads. */
   private inputs(graph: Graph): string[] {
     const read = new Set(nodesOf(graph).map(storeOf));
     const own = this.stores.filter((s) => s.role === "input" && read.has(s.name));

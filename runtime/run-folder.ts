@@ -1,4 +1,4 @@
-// The folder of a training run: model.moe, config.json, log.jsonl and checkpoints.
+// Reads and writes the folder of a training run: config.json and log.jsonl (checkpoint.ts has the checkpoints).
 import { appendFileSync, existsSync, readFileSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
 import * as v from "valibot";
@@ -17,23 +17,23 @@ const schema = v.object({
   steps: v.pipe(v.number(), v.safeInteger(), v.minValue(1)),
   seed: v.pipe(v.number(), v.safeInteger()),
   precision: v.picklist(precisions),
-  /** Products of f32 by tensor cores. */
+  /** Whether f32 was multiplied on tensor cores. */
   tf32: v.optional(v.literal(true)),
-  /** What the parameters began from, where it was not the seed. */
+  /** The path of the initial parameters, if they were not drawn from the seed. */
   params: v.optional(v.string()),
-  /** Batches that make a step; 1 where it is not given. */
+  /** Batches in a step. Default: 1. */
   accumulate: v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(1))),
-  /** The data holds token numbers, not text. */
+  /** Whether the data is token numbers instead of text. */
   ids: v.optional(v.literal(true)),
-  /** SHA-256 of the tokenizer's files, which lie beside. */
+  /** SHA-256 of the tokenizer's files, which are in the same folder. */
   tokenizer: v.optional(v.string()),
-  /** What a text without a prompt begins with, where it is not what an empty text is to the tokenizer, or a line end. */
+  /** The tokens that a text without a prompt begins with; given only if the codec would encode an empty text otherwise. */
   opening: v.optional(
     v.pipe(v.array(v.pipe(v.number(), v.safeInteger(), v.minValue(0))), v.minLength(1), v.readonly()),
   ),
   data: v.object({ files: v.array(v.string()), bytes: v.number(), hash: v.string() }),
 });
-/** What a run is: the model's name, sizes set by hand with B and T, and the rest of its options. */
+/** What defines a run: the model's name, the sizes that were set (with B and T), and its other options. */
 export type RunConfig = Readonly<Omit<v.InferOutput<typeof schema>, "format" | "compiler">>;
 
 export function writeConfig(run: string, config: RunConfig): void {
@@ -74,7 +74,7 @@ function parseJson(path: string, text: string): unknown {
   }
 }
 
-/** What a resumed run must have in common with the saved one; the number of steps may grow. */
+/** Throws Problem unless a resumed run has the saved run's options; only the number of steps may change. */
 export function requireSame(run: string, saved: RunConfig, given: RunConfig): void {
   const [before, now] = [namedOptions(saved), namedOptions(given)];
   for (const name of new Set([...Object.keys(before), ...Object.keys(now)]))
@@ -84,7 +84,7 @@ export function requireSame(run: string, saved: RunConfig, given: RunConfig): vo
         "give what it was trained with, or start another run with --out",
       );
 }
-/** All but the number of steps, by what a person gives them with. */
+/** All options except the number of steps, by the names with which a user gives them. */
 export function namedOptions(c: RunConfig): Record<string, number | boolean | string> {
   const { Steps: _, B = 1, T = 1, ...sizes } = c.sizes;
   return {
@@ -103,25 +103,25 @@ export function namedOptions(c: RunConfig): Record<string, number | boolean | st
 }
 const shown = (x: number | boolean | string | undefined): string => (x === undefined ? "not given" : String(x));
 
-/** Records of log.jsonl: first what the run is, then one for each step. */
+/** log.jsonl: the first record describes the run, each later one a step. */
 export class RunLog {
   readonly #path: string;
   constructor(run: string) {
     makeFolder(run);
     this.#path = join(run, "log.jsonl");
   }
-  /** Puts the first record in its place. */
+  /** Writes the first record, keeping those of steps. */
   begin(record: object): void {
     this.#write([JSON.stringify(record)], (line) => stepOf(line) > 0);
   }
   append(record: object): void {
     onFile(this.#path, "write", () => appendFileSync(this.#path, `${JSON.stringify(record)}\n`));
   }
-  /** Drops what was logged after `step`, and a line that was cut off: the log becomes that of an unbroken run. */
+  /** Drops the records after `step`, and a last line that was cut off, so that the log is that of an uninterrupted run. */
   rewind(step: number): void {
     if (existsSync(this.#path)) this.#write([], (line) => stepOf(line) <= step);
   }
-  /** `first`, then the lines that are kept. One after the other: all of a long run are more than a string holds. */
+  /** Rewrites the log: the lines `first`, then those that are kept. Line by line, because a long log is more than a string can hold. */
   #write(first: readonly string[], keeps: (line: string) => boolean): void {
     const path = this.#path;
     function* lines(): Generator<Uint8Array> {
@@ -139,9 +139,9 @@ function stepOf(line: string): number {
   }
 }
 
-/** Where a program's run goes if --out does not say: runs/NAME, the first that holds no run; resuming, the last that does. */
+/** The default of --out: runs/NAME, with the first suffix that has no checkpoint; for `resume`, the last that has one. */
 export function defaultRunFolder(program: string, resume: boolean): string {
-  const own = basename(resolve(program), ".moe"); // `.` is called as its folder is
+  const own = basename(resolve(program), ".moe"); // `.` becomes the name of its folder
   const name = (i: number): string => join("runs", own + (i === 1 ? "" : `-${i}`));
   let i = 1;
   while (checkpointSteps(name(i)).length > 0) i++;

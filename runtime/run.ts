@@ -1,4 +1,4 @@
-// Runs one entry once: named tensors in, named tensors out.
+// `moec run`: runs an entry once, from named input tensors to named result tensors.
 import { type Argument, type EntrySignature, sizesFromInputs } from "../compiler/check/index.ts";
 import { Problem } from "../compiler/diagnostic.ts";
 import type { Precision } from "../compiler/types/dtype.ts";
@@ -13,24 +13,27 @@ import { readSafetensors } from "./safetensors.ts";
 import { convert, count, fromNested, fromNumbers, sameShape, showShape } from "./tensor.ts";
 
 interface RunOptions extends Running {
-  /** A .moe file. */
+  /** The path of a .moe file. */
   readonly program: string;
-  /** `Declaration`, `Declaration.method` or a function; the file's only model if not given. */
+  /** `Declaration`, `Declaration.method` or a function. Default: the file's only model. */
   readonly entry?: string | undefined;
-  /** Safetensors, or JSON: a name that ends with .json, and what is piped in (/dev/stdin). */
+  /** A file of inputs: JSON if its name ends in .json or it is /dev/stdin (a pipe), else safetensors. */
   readonly input?: string | undefined;
-  /** Safetensors, or a folder that training or transformers wrote: its config.json then gives the sizes that `set` and the inputs do not. */
+  /**
+   * A safetensors file, or a folder that training or transformers wrote, whose config.json then gives the sizes that neither `set` nor the inputs
+   * give.
+   */
   readonly params?: string | undefined;
-  /** Adds gradients of the sum of the losses, plus each float result times `cotangent.I` of the input. */
+  /** Whether to compute gradients too: of the sum of all losses, plus the sum of each float result I times the input `cotangent.I`. */
   readonly gradients?: boolean | undefined;
   readonly seed?: number | undefined;
-  /** Told what a person should know and need not act on. */
+  /** Called with warnings. */
   readonly warn?: ((line: string) => void) | undefined;
 }
 
 /**
- * Results: `0`, `1`; `loss.NAME`; `metric.PATH.NAME`; `state.PATH`; `grad.PATH`, `grad.input.NAME`; and `param.PATH` for each parameter
- * that was initialised from the seed.
+ * Runs one entry. Returns the results `0`, `1`, ...; `loss.NAME`; `metric.PATH.NAME`; `state.PATH`; `grad.PATH`, `grad.input.NAME`; and `param.PATH`
+ * for each parameter that was drawn from the seed.
  */
 export async function runEntry(options: RunOptions): Promise<Map<string, Tensor>> {
   const { precision = "f32", target = "host", seed = 0, gradients = false } = options;
@@ -57,7 +60,7 @@ export async function runEntry(options: RunOptions): Promise<Map<string, Tensor>
     executable.close();
   }
 }
-/** The same, of an entry that is compiled. */
+/** The same for an entry that is already compiled. */
 export async function runOn(
   executable: Executable,
   entry: string,
@@ -79,7 +82,7 @@ export async function runOn(
   ]);
 }
 
-/** Those that the inputs' shapes say, and those set by hand. */
+/** The sizes that the inputs' shapes imply, and those set by hand; a Problem if they differ. */
 function sizesOf(entry: EntrySignature, set: Sizes, inputs: ReadonlyMap<string, Tensor>): Sizes {
   const said = new Map(
     Object.entries(sizesFromInputs(entry, new Map([...inputs].map(([name, t]) => [name, t.shape])))),
@@ -95,7 +98,7 @@ function sizesOf(entry: EntrySignature, set: Sizes, inputs: ReadonlyMap<string, 
   return { ...set, ...Object.fromEntries(said) };
 }
 
-/** By file name: JSON (`{ "x": [[1, 2]] }`) or safetensors. Names are those of the signature and `cotangent.I`. */
+/** Reads JSON (`{ "x": [[1, 2]] }`) or safetensors. Names must be the entry's inputs or `cotangent.I`. */
 function readInputs(path: string, entry: EntrySignature, precision: Precision): Map<string, Tensor> {
   const known = new Map(entry.arguments.map((a) => [a.name, a]));
   const f32 = precision === "f64" ? "f64" : "f32";
@@ -123,7 +126,7 @@ function readInputs(path: string, entry: EntrySignature, precision: Precision): 
     }),
   );
 }
-/** Nested arrays end at an axis of 0: what may follow it they cannot say. */
+/** Throws Problem if an axis of 0 hides later axes, which nested arrays cannot express. */
 function whole(t: Tensor, argument: Argument | undefined): Tensor {
   if (argument && t.shape.at(-1) === 0 && t.shape.length < argument.axes.length)
     throw new Problem(
@@ -142,7 +145,10 @@ function readJson(path: string): Record<string, unknown> {
   throw new Problem(`${path} is not a JSON object`, 'write an object of nested arrays: { "x": [[1, 2]] }');
 }
 
-/** Absent cotangents are 0 where there are losses, else 1; whether there are, the first run tells. */
+/**
+ * Runs with absent cotangents of 0 if there are losses, else of 1. Whether there are losses is known only after the first run, which may therefore be
+ * repeated.
+ */
 async function runOnce(
   executable: Executable,
   entry: string,

@@ -8,7 +8,7 @@ import type { Tensor } from "./executable.ts";
 import { readAt, writeNamed } from "./files.ts";
 import { bytesOfTensor, count, fromBytes, fromNumbers, requireElements, showShape } from "./tensor.ts";
 
-/** As the format's own reader has it. */
+/** The limit of the format's own reader, in bytes. */
 const headerLimit = 100_000_000;
 const names: Readonly<Record<DType, string>> = { f32: "F32", f64: "F64", bf16: "BF16", i32: "I32", bool: "BOOL" };
 const dtypes: ReadonlyMap<string, DType> = new Map(
@@ -23,7 +23,7 @@ interface Item {
   readonly end: number;
 }
 
-/** The whole file as chunks: header, then each tensor in the order given. The header is padded to 8 bytes. */
+/** A whole file in chunks: the header, padded to 8 bytes, then each tensor's data in the given order. */
 export function safetensorsChunks(
   tensors: ReadonlyMap<string, Tensor>,
   metadata: Record<string, string> = {},
@@ -36,7 +36,7 @@ export function safetensorsChunks(
     header.set(name, { dtype: names[t.dtype], shape: t.shape, data_offsets: [offset, offset + t.data.byteLength] });
     offset += t.data.byteLength;
   }
-  // Unlike assigning to a plain object, this keeps a tensor called `__proto__`.
+  // Object.fromEntries, unlike assigning, also keeps a tensor called `__proto__`.
   const json = new TextEncoder().encode(JSON.stringify(Object.fromEntries(header)));
   const head = new Uint8Array(8 + Math.ceil(json.byteLength / 8) * 8).fill(0x20);
   new DataView(head.buffer).setBigUint64(0, BigInt(head.byteLength - 8), true);
@@ -49,7 +49,7 @@ export function writeSafetensors(path: string, tensors: ReadonlyMap<string, Tens
   writeNamed(path, safetensorsChunks(tensors));
 }
 
-/** All tensors of a file, by name. I64 becomes i32. Anything wrong is a Problem that names the file and the tensor. */
+/** All tensors of a file, by name; I64 is converted to i32. Any error is a Problem that names the file and the tensor. */
 export function readSafetensors(path: string): Map<string, Tensor> {
   return onFile(path, "read", () => {
     const file = openSync(path, "r");
@@ -73,7 +73,7 @@ const broken = (path: string, what: string): Problem =>
   );
 const brokenItem = (path: string, name: string, what: string): Problem => broken(path, `\`${name}\` ${what}`);
 
-/** The tensors of a header in the order of their data, which they must cover without holes or overlaps. */
+/** Reads the header. Returns its tensors in the order of their data, which must cover the file without gaps or overlaps. */
 function readHeader(path: string, file: number, size: number): Item[] {
   if (size < 8) throw broken(path, `it has ${size} bytes, and the header's length alone takes 8`);
   const length = new DataView(readAt(file, 0, 8).buffer).getBigUint64(0, true);
@@ -157,7 +157,7 @@ function tensorOf(path: string, { name, dtype, shape }: Item, bytes: Uint8Array)
   return fromNumbers("i32", shape, Array.from(wide, Number));
 }
 
-/** A key that the outermost object has twice (JSON.parse takes the last without a word), or null. `text` is valid JSON. */
+/** A key that occurs twice in the outermost object, or null; JSON.parse would silently take the last. `text` must be valid JSON. */
 function repeatedKey(text: string): string | null {
   const seen = new Set<string>();
   let depth = 0;

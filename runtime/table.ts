@@ -1,4 +1,4 @@
-/** Columns side by side; a column with numbers in it stands at the right. */
+/** Aligns rows of text in columns, separated by two spaces; columns with numbers are aligned right. */
 export function table(rows: readonly (readonly string[])[]): string {
   const columns = Array.from({ length: Math.max(0, ...rows.map((row) => row.length)) }, (_, i) =>
     rows.map((row) => row[i] ?? ""),

@@ -1,10 +1,10 @@
-// Tensors at the border: plain row-major typed arrays, whatever a target keeps inside.
+// Tensors outside of a target: plain row-major typed arrays. Converts between them, numbers, bytes and nested arrays.
 import { kindOf } from "../compiler/asked.ts";
 import { Problem } from "../compiler/diagnostic.ts";
 import { bytesOf, type DType } from "../compiler/types/dtype.ts";
 import type { Tensor } from "./executable.ts";
 
-/** Numbers in the nesting of the shape; bool is true or false, a non-finite number its name ("NaN"): JSON has none. */
+/** Nested arrays of a tensor's elements, as in JSON; a number that is not finite is a string ("NaN"), since JSON has none. */
 export type Nested = number | boolean | string | readonly Nested[];
 
 const arrays = { f32: Float32Array, f64: Float64Array, bf16: Uint16Array, i32: Int32Array, bool: Uint8Array } as const;
@@ -16,7 +16,7 @@ export const sameShape = (a: readonly number[], b: readonly number[]): boolean =
   a.length === b.length && a.every((n, i) => n === b[i]);
 export const showShape = (shape: readonly number[]): string => `[${shape.join(", ")}]`;
 
-/** Throws unless the elements are those of the dtype and the shape. Typed arrays of another realm (a test runner's) are as good. */
+/** Throws Problem unless `data` is an array of the type and length of `dtype` and `shape`. Arrays of another realm (a test runner's) are accepted. */
 export function requireElements(name: string, tensor: Tensor): void {
   const { dtype, shape, data } = Object(tensor) as Tensor;
   if (typeof dtype !== "string" || !Object.hasOwn(arrays, dtype) || !isShape(shape))
@@ -36,7 +36,7 @@ const shownData = (data: unknown): string =>
   ArrayBuffer.isView(data) || Array.isArray(data)
     ? `${data.constructor.name}(${"length" in data ? data.length : data.byteLength})`
     : typeof data;
-/** Throws unless a store of that type can hold the tensor. */
+/** Throws Problem unless the tensor has this dtype and shape. */
 export function requireFit(name: string, { dtype, shape }: Pick<Tensor, "dtype" | "shape">, value: Tensor): void {
   if (value.dtype !== dtype || !sameShape(value.shape, shape))
     throw new Problem(
@@ -46,7 +46,7 @@ export function requireFit(name: string, { dtype, shape }: Pick<Tensor, "dtype" 
   requireElements(name, value);
 }
 
-/** A tensor of zeros. Throws where the dtype is none, or the shape no list of whole numbers. */
+/** A tensor of zeros. Throws Problem if dtype or shape is invalid. */
 export function zeros(dtype: DType, shape: readonly number[]): Tensor {
   if (typeof dtype !== "string" || !Object.hasOwn(arrays, dtype))
     throw new Problem(`the dtype is ${kindOf(dtype)}`, `give one of ${Object.keys(arrays).join(", ")}`);
@@ -62,14 +62,14 @@ export function zeros(dtype: DType, shape: readonly number[]): Tensor {
     );
   return { dtype, shape, data: new arrays[dtype](count(shape)) };
 }
-/** What a typed array can hold on every machine. */
+/** The most elements that a typed array can hold on every machine. */
 const mostElements = 2 ** 32;
 
-/** The bytes of a tensor, not copied. */
+/** A view of a tensor's bytes. */
 export const bytesOfTensor = ({ data }: Tensor): Uint8Array =>
   new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
 
-/** Little-endian bytes as a tensor, copied. Their number must be that of the shape. */
+/** A tensor with a copy of little-endian bytes, whose number must fit the shape. */
 export function fromBytes(dtype: DType, shape: readonly number[], bytes: Uint8Array): Tensor {
   if (bytes.byteLength !== count(shape) * bytesOf[dtype])
     throw new RangeError(`${bytes.byteLength} bytes are not ${dtype}${showShape(shape)}`);
@@ -77,7 +77,7 @@ export function fromBytes(dtype: DType, shape: readonly number[], bytes: Uint8Ar
 }
 
 const word = new DataView(new ArrayBuffer(4));
-/** The bits of the nearest bf16, ties to even. */
+/** The bits of the nearest bf16; ties go to the even one. */
 export function toBf16(x: number): number {
   if (Number.isNaN(x)) return 0x7fc0;
   word.setFloat32(0, x);
@@ -94,10 +94,10 @@ function at({ dtype, data }: Tensor, i: number): number {
   const x = data[i] ?? Number.NaN;
   return dtype === "bf16" ? fromBf16(x) : x;
 }
-/** The elements as numbers, whatever the dtype: bf16 is a number too, not its bits. */
+/** The elements as numbers; those of bf16 are decoded. */
 export const numbers = (t: Tensor): Float64Array => Float64Array.from(t.data, (_, i) => at(t, i));
 
-/** A tensor from numbers, rounded to the dtype. Throws where an integer dtype gets what is not a whole number in its range. `what`: its name in an error. */
+/** A tensor of these numbers, rounded to the dtype. Throws Problem if a number is invalid for an integer dtype. `what` names the tensor in errors. */
 export function fromNumbers(
   dtype: DType,
   shape: readonly number[],
@@ -125,11 +125,11 @@ function stored(dtype: DType, x: number, what: string): number {
   return dtype === "bf16" ? toBf16(x) : x;
 }
 
-/** The same numbers in another dtype; the same tensor if it has that dtype. */
+/** Converts to another dtype; returns the same tensor if it already has it. */
 export const convert = (t: Tensor, dtype: DType): Tensor =>
   t.dtype === dtype ? t : fromNumbers(dtype, t.shape, numbers(t));
 
-/** `t[index[0], index[1], ...]`, copied. */
+/** The sub-tensor `t[index[0], index[1], ...]`, copied. */
 export function part(t: Tensor, index: readonly number[]): Tensor {
   const shape = t.shape.slice(index.length);
   const size = count(shape);
@@ -137,7 +137,7 @@ export function part(t: Tensor, index: readonly number[]): Tensor {
   return { dtype: t.dtype, shape, data: t.data.slice(place * size, (place + 1) * size) };
 }
 
-/** Tensors of one shape and dtype as one, with the axes `over` in front. */
+/** Concatenates tensors of one shape and dtype along new leading axes `over`. */
 export function stacked(
   dtype: DType,
   over: readonly number[],
@@ -150,7 +150,7 @@ export function stacked(
   return whole;
 }
 
-/** The last two axes exchanged, copied. */
+/** Exchanges the last two axes; copies. */
 export function transposed(t: Tensor): Tensor {
   const [rows = 0, columns = 0] = t.shape.slice(-2);
   const shape = [...t.shape.slice(0, -2), columns, rows];
@@ -161,7 +161,7 @@ export function transposed(t: Tensor): Tensor {
   return { dtype, shape, data };
 }
 
-/** The first element that is not finite, or -1. */
+/** The index of the first element that is not finite, or -1. */
 export function firstNonFinite(t: Tensor): number {
   if (t.dtype === "i32" || t.dtype === "bool") return -1;
   if (t.dtype !== "bf16") return t.data.findIndex((x) => !Number.isFinite(x));
@@ -169,7 +169,7 @@ export function firstNonFinite(t: Tensor): number {
 }
 
 const safeNumber = (x: number): number | string => (Number.isFinite(x) ? x : String(x));
-/** As JSON shows it. */
+/** The elements as nested arrays, for JSON. */
 export function toNested(t: Tensor): Nested {
   const of = (axis: number, from: number): Nested => {
     const size = t.shape[axis];
@@ -181,7 +181,7 @@ export function toNested(t: Tensor): Nested {
   return of(0, 0);
 }
 
-/** Nested arrays of numbers or booleans as a tensor. `what` names it in a Problem where rows differ in length. */
+/** A tensor from nested arrays of numbers or booleans. `what` names it in the Problem for ragged arrays. */
 export function fromNested(dtype: DType, nested: unknown, what: string): Tensor {
   const shape: number[] = [];
   for (let x = nested; Array.isArray(x); x = x[0] as unknown) {

@@ -1,4 +1,4 @@
-// A trained model in a user's own TypeScript: opened once, then asked for texts, which share the rows of one batch whenever they were asked for.
+// A trained model in a user's own TypeScript: opened once, then asked for texts at any time, which are generated together in the rows of one batch.
 import { ReadableStream, type ReadableStreamDefaultController } from "node:stream/web";
 import { kindOf } from "../compiler/asked.ts";
 import { Problem } from "../compiler/diagnostic.ts";
@@ -9,22 +9,22 @@ import { asText } from "./generate.ts";
 import { type OpenRun, openRun, type TextOptions, wishOf } from "./open-run.ts";
 import { requireOptions } from "./options.ts";
 
-/** What `openModel` takes. Sizes and precision are the training's, if not given; the seed is what chance comes from. */
+/** Options of `openModel`. Defaults: the sizes and precision of the training. `seed` is that of the sampling. */
 export interface OpenOptions extends Omit<TargetOptions, "sizes"> {
-  /** Of the model's header. */
+  /** Values for the model's header. */
   readonly sizes?: Readonly<Record<string, number | boolean>>;
-  /** Texts at a time: 16. Others wait for a place. */
+  /** How many texts are generated at a time; others wait. Default: 16. */
   readonly batch?: number;
-  /** Prompts and texts are token numbers, `5 12 7`: also of a model whose tokenizer is not there. */
+  /** Prompts and texts are token numbers, such as `5 12 7`. Works without the model's tokenizer. */
   readonly ids?: boolean;
 }
-/** How a text is written. */
+/** Options of one text. */
 export interface AskOptions extends TextOptions {
-  /** Aborted: the text ends with what was written. */
+  /** When it is aborted, the text ends with what was generated so far. */
   readonly signal?: AbortSignal | undefined;
 }
 
-/** A trained model that is held in memory. */
+/** A trained model in memory. */
 export class TextModel {
   readonly #model: OpenRun;
   readonly #batch: number;
@@ -36,17 +36,17 @@ export class TextModel {
   constructor(model: OpenRun, batch: number, seed: number) {
     [this.#model, this.#batch, this.#seed] = [model, batch, seed];
   }
-  /** What compiling took and what the model needs. */
+  /** How long compiling took and how much memory the model needs. */
   get report(): CompileReport {
     return this.#model.report;
   }
-  /** How many positions the model has; null where its header does not say. */
+  /** The model's number of positions (`Context`); null if its header has none. */
   get context(): number | null {
     return this.#model.context;
   }
   /**
-   * What follows a prompt, piece by piece. Texts that are asked for while others are written join them. At temperature 0 a text is the same in any company;
-   * where chance has a part, one that is written alone is the same each time.
+   * Generates the text after a prompt, piece by piece. A text may be asked for while others are being generated. At temperature 0 a text does not
+   * depend on the others; at other temperatures it is reproducible only if it is generated alone.
    */
   async *generate(prompt: string, options: AskOptions = {}): AsyncGenerator<string, void> {
     if (typeof prompt !== "string") throw new Problem(`the prompt is ${kindOf(prompt)}`, "give a string");
@@ -54,7 +54,7 @@ export class TextModel {
     const tokens = codec.encode(prompt);
     yield* asText(this.tokens(tokens, options), codec.decoder(tokens));
   }
-  /** The same in token numbers; the one that ends a text is not given out. */
+  /** The same as token numbers, without the token that ends the text. */
   async *tokens(prompt: ArrayLike<number>, options: AskOptions = {}): AsyncGenerator<number, void> {
     requireOptions("a text", options);
     const given = tokensOf(prompt);
@@ -64,14 +64,14 @@ export class TextModel {
     this.#writing ??= this.#write();
     yield* asked.written;
   }
-  /** Ends the texts that are being written, and frees the memory. */
+  /** Ends all texts that are being generated and frees the memory. */
   async close(): Promise<void> {
     if (this.#closing.signal.aborted) return;
     this.#closing.abort();
     await this.#writing;
     this.#model.executable.close();
   }
-  /** Until no text is asked for. */
+  /** Runs until no text is waiting, then again if new ones came in meanwhile. */
   async #write(): Promise<void> {
     const begun = new Map<number, Asked>();
     const how = { rows: this.#batch, seed: this.#seed, step: this.#model.step, signal: this.#closing.signal };
@@ -86,7 +86,7 @@ export class TextModel {
       for (const asked of [...begun.values(), ...this.#waiting.splice(0)]) asked.end(failure);
     this.#writing = this.#waiting.length > 0 ? this.#write() : null;
   }
-  /** Those that wait, whenever a row is free for one; they are begun by their number. */
+  /** The waiting texts, one for each free row. `begun` maps the numbers that `writeBatch` gives them to them. */
   #wishes(begun: Map<number, Asked>): Iterable<Wish> {
     let count = 0;
     const next = (): IteratorResult<Wish, undefined> => {
@@ -99,7 +99,7 @@ export class TextModel {
     return { [Symbol.iterator]: () => ({ next }) };
   }
 }
-/** A text that was asked for, as a stream of its tokens. */
+/** A text that was asked for, with its tokens as a stream. */
 class Asked {
   readonly wish: Wish;
   readonly written: ReadableStream<number>;
@@ -117,7 +117,7 @@ class Asked {
     if (signal?.aborted) this.end();
     signal?.addEventListener("abort", () => this.end(), { signal: this.#gone.signal });
   }
-  /** All of it was written, or nobody reads it any more. */
+  /** Whether all of it was generated, or nobody reads it any more. */
   get over(): boolean {
     return this.#gone.signal.aborted;
   }
@@ -134,7 +134,7 @@ class Asked {
     else this.#to?.error(failure);
   }
 }
-/** A copy: a text may wait, and who asked for it may go on with the list. */
+/** Validates and copies a prompt: the caller may change the list while the text waits. */
 function tokensOf(prompt: ArrayLike<number>): number[] {
   const list = Array.isArray(prompt) || ArrayBuffer.isView(prompt) ? Array.from(prompt) : [];
   const wrong = list.find((token) => !Number.isSafeInteger(token) || token < 0 || token >= 2 ** 31);
@@ -147,7 +147,7 @@ function tokensOf(prompt: ArrayLike<number>): number[] {
 }
 
 /**
- * Opens what `moec train` or `moec import` left in a folder, to write texts with `generate`. Needs a model with that entry and a checkpoint; throws a
+ * Opens the folder of a run of `moec train` or `moec import`, to generate texts. The model needs a method `generate` and a checkpoint; throws a
  * Problem that says what is missing.
  */
 export async function openModel(folder: string, options: OpenOptions = {}): Promise<TextModel> {

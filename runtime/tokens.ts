@@ -1,39 +1,39 @@
-// Text and the tokens that a model reads and writes: bytes, token numbers, or a tokenizer's (tokenizer/codec.ts).
+// Codecs between text and tokens: bytes, token numbers, or a tokenizer (tokenizer/codec.ts).
 import { Problem } from "../compiler/diagnostic.ts";
 
-/** One way to read tokens in text: all that differs between the ways. */
+/** Everything in which the ways to read and write tokens differ. */
 export interface Codec {
   readonly name: "bytes" | "ids" | "tokenizer";
   readonly unit: "byte" | "token";
-  /** What config.json keeps of the way; `tokenizer` is the SHA-256 of its files, `opening` what an empty text is in place of the codec's own. */
+  /** What config.json records of the codec: `tokenizer` is the SHA-256 of its files; `opening` replaces the codec's own encoding of an empty text. */
   readonly asked: {
     readonly ids?: true | undefined;
     readonly tokenizer?: string | undefined;
     readonly opening?: readonly number[] | undefined;
   };
-  /** What a run's folder keeps beside it, by name. */
+  /** Files, by name, to be copied to the run's folder. */
   readonly files: ReadonlyMap<string, Uint8Array>;
-  /** How many tokens it knows; null where it cannot say. */
+  /** The size of its vocabulary; null if it has none. */
   readonly tokens: number | null;
-  /** The token that ends a text. */
+  /** The token that ends a text; null if there is none. */
   readonly end: number | null;
-  /** A prompt: at least one token, also of an empty text. */
+  /** Encodes a prompt; at least one token, even for an empty text. */
   encode(text: string): number[];
-  /** A file of data. */
+  /** Encodes a file of training data. */
   data(file: Uint8Array, path: string, progress?: Progress): Tokens;
-  /** Of what follows a prompt. */
+  /** A decoder of the tokens that follow this prompt. */
   decoder(prompt: ArrayLike<number>): Decoder;
 }
 export type Tokens = Uint8Array | Int32Array;
-/** How many bytes of a file are done. */
+/** Called with how many bytes of a file are encoded, and how many there are. */
 export type Progress = (done: number, of: number) => void;
-/** Gives text as soon as it is whole. */
+/** Returns text as soon as its characters are complete; `end` returns the rest. */
 export interface Decoder {
   push(token: number): string;
   end(): string;
 }
 
-/** A token is a byte of UTF-8. An empty text is a line break; what is not UTF-8 becomes U+FFFD. */
+/** Tokens are bytes of UTF-8. An empty text is a line break; invalid UTF-8 is decoded as U+FFFD. */
 const bytes: Codec = {
   name: "bytes",
   unit: "byte",
@@ -59,14 +59,14 @@ function byte(token: number): number {
   );
 }
 
-/** The same, but an empty text is `opening`: at least one token. */
+/** The same codec, but an empty text is encoded as `opening` (at least one token). */
 export const opened = (codec: Codec, opening: readonly number[]): Codec => ({
   ...codec,
   asked: { ...codec.asked, opening },
   encode: (text) => (text === "" ? [...opening] : codec.encode(text)),
 });
 
-/** Token numbers with spaces or commas between. */
+/** Texts are token numbers, separated by blanks or commas. */
 const ids: Codec = {
   name: "ids",
   unit: "token",
@@ -88,7 +88,7 @@ const ids: Codec = {
   decoder: () => ({ push: (token) => ` ${token}`, end: () => "" }),
 };
 
-/** All token numbers of a file. */
+/** Parses all token numbers of a file. */
 function tokenNumbers(file: Uint8Array, path: string): Int32Array {
   const found = new Int32Array(Math.ceil(file.length / 2));
   let [count, value, digits] = [0, 0, 0];
@@ -114,7 +114,7 @@ function noNumber(file: Uint8Array, at: number, path: string): Problem {
   );
 }
 
-/** Refuses a tokenizer that has more tokens than the model. `among` as in `requireKnown`. */
+/** Throws Problem if a tokenizer has more tokens than the model. `among` as in `requireKnown`. */
 export function requireRoomFor({ tokens }: Codec, among: number | undefined): void {
   if (tokens === null || among === undefined || tokens <= among) return;
   throw new Problem(
@@ -122,7 +122,10 @@ export function requireRoomFor({ tokens }: Codec, among: number | undefined): vo
     `give the model as many (\`--set V=${tokens}\` in examples/gpt-moe.moe), or use the tokenizer that it was made for`,
   );
 }
-/** Refuses tokens that the model would take for none. `among`: how many it knows, if it looks them up; `what` holds the tokens. */
+/**
+ * Throws Problem if a token is outside the model's vocabulary. `among`: the vocabulary's size, undefined if the model does not look tokens up;
+ * `what`: what holds the tokens, for the error.
+ */
 export function requireKnown(tokens: ArrayLike<number>, among: number | undefined, what: string): void {
   if (among === undefined) return;
   const unknown = Array.prototype.find.call(tokens, (token: number) => token >= among) as number | undefined;

@@ -1,4 +1,4 @@
-// An entry ready to be measured: compiled, its stores as `init` makes them, its inputs made up.
+// Prepares an entry for measuring (`moec profile`, `moec tune`): compiles it, runs `init`, and makes up inputs.
 import type { Loaded } from "../compiler/check/index.ts";
 import { Bug, Problem } from "../compiler/diagnostic.ts";
 import { isHidden } from "../compiler/graph/node.ts";
@@ -14,16 +14,16 @@ import { count, fromNumbers } from "./tensor.ts";
 import { isText, trainingRequest } from "./train.ts";
 
 export interface EntryOptions {
-  /** `Declaration`, `Declaration.method` or a function. Default: `train` of the file's only model, else what it computes. */
+  /** `Declaration`, `Declaration.method` or a function. Default: `train` of the file's only model, or else its `forward`. */
   readonly entry?: string | undefined;
-  /** Of a `train` that takes text: 16 rows of 128 tokens. The sizes of other inputs are in `set`. */
+  /** B and T of a `train` that takes text. Default: 16 rows of 128 tokens. Sizes of other inputs are in `set`. */
   readonly batch?: number | undefined;
   readonly length?: number | undefined;
   readonly set?: Readonly<Record<string, number | boolean>> | undefined;
-  /** Of another entry: also the gradients of its losses and results. */
+  /** For an entry other than `train`: whether to compute gradients of its losses and results too. */
   readonly gradients?: boolean | undefined;
 }
-/** What to compile for the entry that the options name. */
+/** The part of a compile request that the options determine. */
 export function entryRequest(
   program: Loaded,
   options: EntryOptions,
@@ -38,13 +38,13 @@ export function entryRequest(
   return { declaration, sizes: set, entries: [{ method, name: method, sizes: {}, gradients }] };
 }
 
-/** On the host in f32, if not given. */
+/** Default: on the host, in f32. */
 export interface TrialOptions extends EntryOptions, Running {
   /** A .moe file. */
   readonly program: string;
-  /** Told of each pass. */
+  /** Called after each compiler pass. */
   readonly after?: Watch["after"];
-  /** In place of those that were measured on this machine. */
+  /** Schedules to use instead of those measured on this machine. */
   readonly schedules?: ReadonlyMap<string, Schedule>;
 }
 export interface Trial {
@@ -52,7 +52,7 @@ export interface Trial {
   readonly entry: Entry;
   readonly threads: number;
   readonly report: Compiled["report"];
-  /** From the stores as the run before left them. Times in seconds. */
+  /** Runs the entry; stores keep their values from run to run. Times are in seconds. */
   run(): Promise<{ readonly outcome: Outcome; readonly times: StepTimes }>;
   parameters(): Tensor[];
   close(): void;
@@ -92,7 +92,7 @@ export async function openTrial({ program, after, schedules, ...options }: Trial
   return { plan, entry, threads, report, run, parameters, close: () => executable.close() };
 }
 
-/** Random numbers for what an entry reads: floats in -1 .. 1, whole numbers as bytes of text; `at` counts, as positions do. */
+/** Made-up inputs: floats from -1 to 1; integers in the range of printable characters, except `at`, which counts positions. */
 function madeUp(entry: Entry, stores: readonly StoreInfo[]): Map<string, Tensor> {
   const random = generator();
   const wanted = entry.inputs.filter((store) => !isHidden(store));
@@ -118,7 +118,7 @@ function madeUp(entry: Entry, stores: readonly StoreInfo[]): Map<string, Tensor>
     }),
   );
 }
-/** Numbers from 0 to 1, the same each time. */
+/** A generator of pseudo-random numbers in [0, 1), always the same sequence. */
 function generator(): () => number {
   let state = 1;
   return () => (state = (Math.imul(state, 1664525) + 1013904223) >>> 0) / 2 ** 32;

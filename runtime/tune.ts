@@ -1,5 +1,5 @@
-// Measures schedules of a program's contractions and keeps the winners. All contractions try a candidate each in one run of the whole
-// entry, so each is timed among its neighbours, with the caches as they leave them.
+// `moec tune`: measures schedules for a program's contractions and keeps the fastest. In each run of the whole entry every contraction tries one
+// candidate, so each is timed in its real surroundings, with the caches as its neighbours leave them.
 import { createHash } from "node:crypto";
 import { Bug, Problem } from "../compiler/diagnostic.ts";
 import { type Axis, axes as allAxes, contractionOf, variants } from "../compiler/kernel/candidates.ts";
@@ -13,16 +13,16 @@ import { bytesOfTensor } from "./tensor.ts";
 import { openTrial, type Trial, type TrialOptions } from "./trial.ts";
 
 export interface TuneOptions extends Omit<TrialOptions, "after" | "schedules" | "target" | "tf32"> {
-  /** Runs of each candidate, the best of which counts: 5. */
+  /** Runs of each candidate, of which the fastest counts. Default: 5. */
   readonly runs?: number | undefined;
-  /** Where winners are kept; null: nowhere. Default: the cache of this machine. */
+  /** Where to store the fastest schedules; null: nowhere. Default: this machine's cache. */
   readonly cache?: ScheduleCache | null | undefined;
-  /** What is varied; default: all. */
+  /** Which parameters of a schedule to vary. Default: all. */
   readonly axes?: readonly Axis[];
-  /** Told after each round: a run of the entry with a candidate for each contraction. */
+  /** Called after each round, in which each contraction has measured one candidate. */
   readonly round?: (axis: Axis, done: number, of: number) => void;
 }
-/** What was found for one shape; times are those of all its launches in one run, in seconds. */
+/** The result for one shape of contraction; seconds are the total of all its launches in one run. */
 interface TunedShape {
   readonly shape: string;
   readonly before: Schedule;
@@ -32,16 +32,16 @@ interface TunedShape {
 }
 export interface Tuned {
   readonly entry: string;
-  /** Those that have a winner, the largest gain first. */
+  /** Shapes for which a better schedule was found, the largest gain first. */
   readonly shapes: readonly TunedShape[];
-  /** How many contractions there are, and how many schedules were measured. */
+  /** The number of different contractions, and of schedules measured. */
   readonly contractions: number;
   readonly measured: number;
-  /** The whole entry, before and with the winners, measured in turns. */
+  /** The whole entry with the old schedules and with the new ones, measured alternately. */
   readonly secondsBefore: number;
   readonly secondsAfter: number;
 }
-/** A gain below this may be noise, and changes nothing. */
+/** A new schedule must take at most this fraction of the old one's time; smaller gains may be noise. */
 const worthwhile = 0.97;
 
 export async function tune({ runs = 5, cache, axes = allAxes, round, ...options }: TuneOptions): Promise<Tuned> {
@@ -78,7 +78,7 @@ interface Try {
   readonly contraction: Contraction;
   readonly before: Schedule;
   best: Schedule;
-  /** Of `before`, as measured first, and of `best`. */
+  /** Seconds of `before`, as first measured; `seconds` are those of `best`. */
   readonly first: number;
   seconds: number;
 }
@@ -88,7 +88,7 @@ function better(t: Try, schedule: Schedule | undefined, seconds: number): void {
   t.seconds = seconds;
 }
 
-/** The winners against what was there before, in turns: what does not win again is dropped, and the rest is kept. */
+/** Measures the winners again, alternating with the old schedules; drops those that do not win this time too, and stores the rest. */
 async function decide(
   measure: Measure,
   tries: readonly Try[],
@@ -134,12 +134,12 @@ class Best {
 
 interface Measured {
   readonly entry: string;
-  /** Of each shape: its schedule, and the least seconds that its launches took together in a run. */
+  /** For each shape its schedule, and the least total time of its launches in a run. */
   readonly choices: ReadonlyMap<string, Schedule>;
   readonly seconds: ReadonlyMap<string, number>;
   readonly total: number;
 }
-/** Runs the entry with given schedules, and sees to it that results keep their bits. */
+/** Runs the entry with given schedules. A schedule that changes a bit of the results is a Bug. */
 class Measure {
   readonly #options: TrialOptions;
   readonly #runs: number;

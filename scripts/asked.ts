@@ -1,4 +1,4 @@
-// What a script of package.json is asked for. `--help` prints its usage; what does not fit is told in a line, and ends it with 2.
+// Parses the command lines of the scripts in package.json. `--help` prints the usage; a wrong argument prints one line and exits with 2.
 import process, { argv } from "node:process";
 import { type ParseArgsConfig, parseArgs } from "node:util";
 import { note, print } from "../cli/output.ts";
@@ -6,7 +6,7 @@ import { note, print } from "../cli/output.ts";
 type Options = NonNullable<ParseArgsConfig["options"]>;
 type Asked<T extends Options> = ReturnType<typeof parseArgs<{ readonly options: T; readonly allowPositionals: true }>>;
 
-/** Flags and words; `most`: how many words. */
+/** The flags and positional arguments; `most`: how many of the latter are allowed. */
 export function asked<const T extends Options>(usage: string, options: T, most = 0): Asked<T> {
   if (argv.slice(2).some((word) => word === "--help" || word === "-h")) {
     print(usage);

@@ -34,7 +34,7 @@ function named<T extends { readonly name: string }>(list: readonly T[], name: st
   if (!found) throw new Error(`there is no ${name} among ${list.map((item) => item.name).join(", ")}`);
   return found;
 }
-/** The kernels that `forward` launches in this order, by what their names begin with. */
+/** Names of the kernels that `forward` launches, in order, that begin with `kind`. */
 function launched({ plan }: Forms, kind: string): string[] {
   const { steps } = named(plan.entries, "forward");
   const names = steps.map((step) => (step.kind === "launch" ? (plan.kernels[step.launch.kernel]?.name ?? "") : ""));
@@ -44,11 +44,11 @@ const at = (list: readonly string[], i: number): string => list[i] ?? "";
 const block = (language: string, text: string): string => `\`\`\`${language}\n${text.trimEnd()}\n\`\`\``;
 const kernel = ({ kernels }: Forms, name: string): string => block("text", printKernel(named(kernels, name)));
 const cpp = ({ plan }: Forms, name: string): string => block("cpp", shown(named(plan.kernels, name)));
-/** Without how parameters begin. */
+/** The printed plan without `init`. */
 const planned = ({ plan }: Forms): string =>
   printPlan({ ...plan, entries: plan.entries.filter((entry) => entry.name === "forward") });
 
-/** The page, from the compiler as it is. */
+/** The text of the page, from the compiler as it is now. */
 export function oneLayer(): string {
   const [forward, both] = [formsOf(false), formsOf(true)];
   const [pair, down] = launched(forward, "ragged_dot");
@@ -137,7 +137,7 @@ The routing:
 ${cpp(forward, at(launched(forward, "route"), 0))}
 `;
 }
-/** The lines of a graph that another does not begin with. */
+/** The lines of graph `after` that are not in graph `before`. */
 function added(before: Graph, after: Graph): string {
   const lines = printGraph(after).split("\n");
   const old = new Set(printGraph(before).split("\n"));

@@ -1,4 +1,4 @@
-// The pages of docs/stdlib, from the comments in stdlib: one for each module, and one for each gate and each mixture.
+// Makes the pages of docs/stdlib from the comments in stdlib: one for each module, and one for each gate and mixture.
 import { readdirSync, readFileSync } from "node:fs";
 import { load, pathsOf } from "../compiler/check/index.ts";
 import type { Declaration, Stmt } from "../compiler/syntax/ast.ts";
@@ -16,7 +16,7 @@ interface Module {
 function readModule(name: string): Module {
   const text = readFileSync(new URL(`${name}.moe`, folder), "utf8");
   const { program } = parse({ name: `${name}.moe`, text });
-  // What stands above the imports is about the module.
+  // comments above the imports describe the module
   const [, above = ""] = /^((?:\/\/.*\n)*)(?=import|\n)/.exec(text) ?? [];
   return { name, doc: above.replaceAll(/^\/\/ ?/gm, "").trim(), declarations: program.declarations };
 }
@@ -27,7 +27,7 @@ interface Doc {
   readonly text: string;
   readonly parts: ReadonlyMap<Label, string>;
 }
-/** A comment: text, then parts that begin with their label. Lines that go on with a part are indented by two. */
+/** Parses a doc comment: text, then parts that begin with their label and `: `. Further lines of a part are indented by two. */
 function readDoc(doc: string): Doc {
   const parts = new Map<Label | null, string[]>([[null, []]]);
   let now: Label | null = null;
@@ -48,7 +48,7 @@ function part(d: Declaration, label: Label): string {
   return text;
 }
 
-/** Prose for Markdown: in no place but between backticks are `*`, `_` and `<` its own. */
+/** Escapes `*`, `_` and `<` for Markdown, except between backticks. */
 const prose = (text: string): string =>
   text
     .replaceAll(/\s*\n\s*/g, " ")
@@ -56,18 +56,18 @@ const prose = (text: string): string =>
     .map((piece, i) => (i % 2 === 1 ? piece : piece.replaceAll(/[*_<]/g, (sign) => `\\${sign}`)))
     .join("`");
 const block = (language: string, text: string): string => `\`\`\`${language}\n${text.trimEnd()}\n\`\`\``;
-/** A declaration until its body. */
+/** The source of a declaration without its body. */
 function signature({ kind, span }: Declaration): string {
   const text = span.source.text.slice(span.start, span.end);
   return kind === "alias" ? text : text.slice(0, text.indexOf("{")).trim();
 }
 /** The first sentence of a text, without its full stop. */
 const summary = (text: string): string => /^(.*?)\.(?= |$)/.exec(text)?.[1] ?? text;
-/** A part as sentences of its own. */
+/** The text of a part as a sentence: capitalised, with a full stop. */
 const sentences = (text: string): string =>
   `${text.slice(0, 1).toUpperCase()}${prose(text.slice(1)).replace(/\.$/, "")}.`;
 
-/** What a layer owns and makes besides its result. A line of Markdown, empty for what is no layer. */
+/** One line of Markdown that lists a layer's parameters, states, losses and metrics; empty for other declarations. */
 function effects(d: Declaration): string {
   if (d.kind !== "layer") return "";
   const found = {
@@ -87,7 +87,7 @@ function effects(d: Declaration): string {
     .flatMap(([title, names]) => (names.length > 0 ? [`${title}: ${[...new Set(names)].join(", ")}`] : []))
     .join(" · ");
 }
-/** The paths of parameters or states, also of inner layers; for parameters also the places of layers that the header is given. */
+/** Paths of a layer's parameters or states, including those of inner layers; among parameters, also the layers that are header arguments. */
 function owned(d: Declaration, kind: "param" | "state"): string[] {
   const source = d.span.source;
   const all = pathsOf(load(source), d.name.name).filter(
@@ -105,7 +105,7 @@ const modules = readdirSync(folder)
   .map((file) => readModule(file.replace(".moe", "")));
 const homes = new Map(modules.flatMap((m) => m.declarations.map((d) => [d.name.name, m.name])));
 
-/** An example as a whole program: one expression becomes a layer that calls it; imports are those that it needs. */
+/** The example in a doc comment as a whole program: an expression is wrapped in a layer that calls it; imports are added as needed. */
 function program(d: Declaration): string {
   const example = part(d, "Example");
   const [first = "", ...rest] = example.split("\n");
@@ -121,7 +121,7 @@ function program(d: Declaration): string {
   if (diagnostics[0]) throw new Error(`the example of ${d.name.name}: ${diagnostics[0].message}`);
   return print(parsed);
 }
-/** A layer `Example` around an expression: its `forward` is that of the mixture, or of a mixture with the gate. */
+/** A layer `Example` that calls a layer made by `expression`; its `forward` has that layer's signature. */
 function around(d: Declaration, expression: string): string {
   const outer = /^\w+/.exec(expression)?.[0] ?? "";
   const layer = modules.flatMap((m) => m.declarations).find((x) => x.name.name === outer);
@@ -135,7 +135,7 @@ function around(d: Declaration, expression: string): string {
   return `layer Example(${[...sizes].join(", ")}) { feed: ${expression} ${head} { return feed(${names}) } }`;
 }
 
-/** A gate or a mixture on a page of its own. */
+/** The page of a gate or a mixture. */
 function page(module: Module, d: Declaration): string {
   const made = effects(d);
   return `# ${d.name.name}
@@ -169,13 +169,13 @@ ${block("moe", program(d))}
 ${note}
 `;
 }
-/** The declarations that have a page. */
+/** The declarations that have a page of their own: all layers of std/moe, and the gates of std/gates. */
 const paged = ({ name, declarations }: Module): readonly Declaration[] =>
   declarations.filter(
     (d) => d.kind === "layer" && (name === "moe" || (name === "gates" && d.name.name.endsWith("Gate"))),
   );
 
-/** Every declaration of a module; what has its own page only by its first sentence. */
+/** The page of a module; declarations with a page of their own appear only with their first sentence. */
 function modulePage(module: Module): string {
   const own = new Set(paged(module));
   const sections = module.declarations.map((d) => {
@@ -222,7 +222,7 @@ ${note}
 `;
 }
 
-/** The pages by their paths in the repository. */
+/** Functions that make the pages, by path in the repository. */
 export function stdlibPages(): Record<string, () => string> {
   const pages = modules.flatMap((m): [string, () => string][] => [
     [m.name, () => modulePage(m)],

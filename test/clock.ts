@@ -1,4 +1,4 @@
-/** CPU seconds of a synchronous run: what else the machine does is not in it. */
+/** Runs a function; returns its result and the process's CPU seconds, which do not include what else the machine does. */
 export function timed<T>(run: () => T): { readonly result: T; readonly seconds: number } {
   const start = process.cpuUsage();
   const result = run();

@@ -1,4 +1,5 @@
-// The command as users run it, bundled once for each process of tests: a start from its sources takes over a second of a core, bundled a fifth.
+// Runs the `moec` command as users do. It is bundled once for each test process: starting from sources takes more than a second of CPU time, bundled
+// a fifth of a second.
 import { type SpawnSyncReturns, spawnSync } from "node:child_process";
 import { rmSync } from "node:fs";
 import { join } from "node:path";
@@ -10,8 +11,8 @@ const folder = join(root, "build", `command-${process.pid}`);
 process.on("exit", () => rmSync(folder, { recursive: true, force: true }));
 await bundle(folder);
 
-/** What `node` runs. */
+/** The script to run with node. */
 export const main: string = join(folder, "cli", "main.js");
-/** `moec ARGS` in the repository's folder. */
+/** Runs `moec ARGS` in the repository's folder. */
 export const command = (args: readonly string[], env: NodeJS.ProcessEnv = process.env): SpawnSyncReturns<string> =>
   spawnSync(execPath, [main, ...args], { cwd: root, encoding: "utf8", env });

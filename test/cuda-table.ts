@@ -1,5 +1,5 @@
-// What CUDA kernels use and cost, as a table: registers, shared memory, spills and occupancy of NVIDIA's compiler for three architectures;
-// wavefronts of shared memory and sectors of memory, against the least that the same bytes take, of the emulator.
+// A table of what CUDA kernels use and cost. By NVIDIA's compiler, for three architectures: registers, shared memory, spills, occupancy. By the
+// emulator: wavefronts of shared memory and sectors of global memory, relative to the least possible for the same bytes.
 
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -35,11 +35,11 @@ export const sourceOf = (name: string, graph: Graph, stores?: ReadonlyMap<string
 export interface TableOptions {
   readonly architectures: readonly string[];
   readonly only: (kernel: PlanKernel) => boolean;
-  /** Of CUDA if not given. */
+  /** The device header. Default: that of CUDA without variants. */
   readonly header?: string;
 }
 const isVariant = (kernel: PlanKernel): boolean => variantOf(kernel) !== null;
-/** The kernels of the sources that have one for sm_90a, by it. */
+/** A table of the wgmma variants of those kernels in the sources that have one. */
 export async function tableOfVariants(sources: readonly Run[], nvrtc: Nvrtc): Promise<string> {
   const runs = sources
     .map((s) => ({ ...s, sequence: byVariants(s.sequence) }))
@@ -47,7 +47,7 @@ export async function tableOfVariants(sources: readonly Run[], nvrtc: Nvrtc): Pr
   const options = { architectures: ["sm_90a"], only: isVariant, header: variantHeader(backends.cuda.header()) };
   return shownTable(await tableOf(runs, nvrtc, options), options);
 }
-/** A row for each kernel that no source before had. Fails on a spill, and on what ptxas warns of. */
+/** One row for each kernel, without those of earlier sources. Fails if a kernel spills or ptxas warns. */
 export async function tableOf(
   sources: readonly Run[],
   nvrtc: Nvrtc,
@@ -75,7 +75,7 @@ export interface Row {
   readonly conflicts: number;
   readonly sectors: number;
 }
-/** `uses`: by architecture. */
+/** `uses`: what each kernel uses, by architecture. */
 function rowOf(
   label: string,
   kernel: PlanKernel,
@@ -104,7 +104,7 @@ type Pair = readonly [real: number, ideal: number];
 const ratio = ([real, ideal]: Pair): number => (ideal === 0 ? 1 : real / ideal);
 const plus = (a: Pair, b: Pair = [0, 0]): Pair => [a[0] + b[0], a[1] + b[1]];
 const heads = ["kernel", "threads", "shared", "registers", "spills", "occupancy %", "conflicts", "sectors"];
-/** Numbers of several architectures stand side by side. */
+/** Formats rows; the numbers of several architectures are in one cell. */
 export function shownTable(rows: readonly Row[], { architectures }: Pick<TableOptions, "architectures">): string {
   const lines = [heads, ...rows.map((r) => [r.label, ...r.cells])];
   const widths = heads.map((_, c) => Math.max(...lines.map((line) => line[c]?.length ?? 0)));
@@ -121,7 +121,10 @@ export function shownTable(rows: readonly Row[], { architectures }: Pick<TableOp
   ].join("\n");
 }
 
-/** By architecture and name. Kernels share units, for the header takes time; one that spills is compiled by itself, as moec does. */
+/**
+ * What each kernel uses, by architecture and kernel name. Kernels are compiled several in a unit, because the header takes time; one that spills is
+ * compiled again by itself, as moec does.
+ */
 async function usesOf(
   kernels: readonly PlanKernel[],
   architectures: readonly string[],
@@ -170,7 +173,7 @@ async function usesOfUnit(
   return uses;
 }
 
-/** Of all launches of a kernel. */
+/** Wavefronts and sectors of each kernel, summed over all its launches. */
 async function countsOf(sources: readonly Run[]): Promise<ReadonlyMap<string, Counted>> {
   await build();
   const kernels = new Map(sources.flatMap((s) => s.sequence.launches.map(kernelOf).map((k) => [k.name, k])));

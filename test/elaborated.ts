@@ -1,4 +1,4 @@
-// Programs in a string, elaborated and run by the reference interpreter: what the tests of elaboration are made of.
+// For tests of elaboration: elaborates programs given as strings and runs them in the reference interpreter.
 import * as assert from "uvu/assert";
 import {
   type Elaboration,
@@ -25,7 +25,7 @@ export interface Run {
   readonly evaluates?: boolean;
   readonly sizes?: Sizes;
   readonly inputs?: Readonly<Record<string, Numbers>>;
-  /** What stores hold instead of their initial values. */
+  /** Values for stores, instead of their initial ones. */
   readonly stores?: Readonly<Record<string, Numbers>>;
   readonly precision?: Precision;
   readonly seed?: number;
@@ -33,14 +33,14 @@ export interface Run {
 }
 export interface Outcome {
   readonly elaboration: Elaboration;
-  /** By role and name: `output 0`, `loss z`, `metric load`, `store m`. */
+  /** Results by role and name: `output 0`, `loss z`, `metric load`, `store m`. */
   readonly values: ReadonlyMap<string, NdArray>;
-  /** What the stores held before. */
+  /** The values of the stores before the run. */
   readonly stores: ReadonlyMap<string, NdArray>;
 }
 const keyOf = (r: Result): string => `${r.role} ${r.name}`;
 
-/** Elaborates one entry in f64 and runs it once, on initial values. */
+/** Elaborates one entry, in f64 unless `precision` is given, and runs it once with initial values. */
 export function run(text: string, options: Run = {}): Outcome {
   const { method = "forward", evaluates = false } = options;
   const inputs = options.inputs ?? {};
@@ -71,7 +71,7 @@ export function run(text: string, options: Run = {}): Outcome {
   );
   return { elaboration, stores, values: new Map(results.map((r, i) => [keyOf(r), values[i] ?? missing(r.name)])) };
 }
-/** The sizes that nested lists say; flat ones say nothing. */
+/** The sizes implied by nested lists; flat lists imply none. */
 function sizesOf(signature: EntrySignature, inputs: Readonly<Record<string, Numbers>>): Sizes {
   const shapes = Object.entries(inputs).map(([name, x]): [string, number[]] => [name, shapeIn(x)]);
   const rank = (name: string): number | undefined =>
@@ -88,13 +88,13 @@ function hiddenStores(seed: number, step: number): Map<string, NdArray> {
     ["$step", ndarray("i32", [], [step])],
   ]);
 }
-/** The first result as numbers. */
+/** The elements of one result, by default of the first. */
 export const output = (text: string, options: Run = {}, name = "output 0"): number[] => [
   ...(run(text, options).values.get(name) ?? missing(name)).data,
 ];
 export const shapeOf = (o: Outcome, name = "output 0"): readonly number[] =>
   (o.values.get(name) ?? missing(name)).shape;
-/** One scalar or tensor expression, of inputs `x: f32[...]`. */
+/** The value of one expression; `inputs` become parameters of the function around it. */
 export const expression = (
   e: string,
   type: string,
@@ -108,7 +108,7 @@ export const expression = (
     method: "f",
   });
 };
-/** The values after the optimizer's step on given gradients. */
+/** The values of the stores after the optimizer's step with the given gradients. */
 export function stepped(o: Outcome, grads: Readonly<Record<string, Numbers>>): Map<string, number[]> {
   const training = o.elaboration.entries[0]?.training ?? missing("training");
   const stores = new Map(o.stores);
@@ -135,7 +135,7 @@ export function stepped(o: Outcome, grads: Readonly<Record<string, Numbers>>): M
   return new Map(results.map((r, i) => [r.name, [...(out[i]?.data ?? [])]]));
 }
 
-/** Equal to `tolerance`; beside 1 or the expected number. */
+/** Asserts equality up to `tolerance`, relative to the expected number if that is larger than 1. */
 export function near(actual: readonly number[], expected: readonly number[], tolerance = 1e-12): void {
   assert.is(actual.length, expected.length, `${actual.length} numbers for ${expected.length}`);
   actual.forEach((x, i) => {
@@ -150,7 +150,7 @@ export function near(actual: readonly number[], expected: readonly number[], tol
 export const numbers = (n: number, seed = 1): number[] =>
   Array.from({ length: n }, (_, i) => (((i + 1) * 7919 * (seed + 3)) % 1000) / 500 - 1);
 export const at = (list: readonly number[], i: number): number => list[i] ?? Number.NaN;
-/** The first diagnostic of a program that is refused. */
+/** The code of the first diagnostic that a program is rejected with; "none" if it is not. */
 export const codeOf = (run: () => unknown): string => {
   try {
     run();

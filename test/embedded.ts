@@ -1,4 +1,4 @@
-// Declarations that tests compile in TypeScript, and how they run them.
+// Declarations that tests of the TypeScript interface compile, and helpers to run them.
 import { type CompileOptions, compile, moe, type Program } from "../runtime/index.ts";
 
 export const { Twice, First, Sized, Fit } = moe<"Twice" | "First" | "Sized" | "Fit">`

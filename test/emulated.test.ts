@@ -136,15 +136,45 @@ test("a small model trains to the host's losses", async () => {
   await same({ program, steps: 3, batch: 2, length: 9 });
 });
 const gpt = join(import.meta.dirname, "..", "examples", "gpt-moe.moe");
+/** It would double the kernels. */
+const withoutText = readFileSync(gpt, "utf8").replace(/\n {2}generate\([\s\S]*?\n {2}\}\n/, "");
 /** Half a unit in a bf16's last place. */
 const rounding = 2 ** -9;
 test("in bf16 two layers of a mixture train five steps to the host's losses", async () => {
   const program = join(here, "gpt.moe");
-  // text is another test's: it would double the kernels
-  writeFileSync(program, readFileSync(gpt, "utf8").replace(/\n {2}generate\([\s\S]*?\n {2}\}\n/, ""));
+  writeFileSync(program, withoutText);
   const set = { L: 2, D: 16, H: 16, E: 4, Heads: 2, Context: 64 };
   const options: Options = { program, precision: "bf16", steps: 5, batch: 1, length: 8, set };
   await same(options, rounding);
+});
+test("a whole program, its memory shared as it is planned: nothing is read that another thread writes, nor what nobody wrote", () => {
+  const program = join(here, "checked.moe");
+  writeFileSync(program, withoutText);
+  const sizes = Object.entries({ L: 1, D: 32, H: 32, E: 4, Heads: 2 }).flatMap(([k, n]) => ["--set", `${k}=${n}`]);
+  const flags = [
+    "--data",
+    data,
+    "--batch",
+    "2",
+    "--length",
+    "16",
+    "--steps",
+    "1",
+    "--target",
+    "cuda",
+    "--json",
+    ...sizes,
+  ];
+  const { status, stderr } = emulated(
+    { MOEC_EMULATOR: "check" },
+    "train",
+    program,
+    ...flags,
+    "--out",
+    join(here, "checked"),
+  );
+  assert.is(status, 0, stderr);
+  assert.not.match(stderr, "emulator: ");
 });
 if (full)
   for (const [precision, apart] of [

@@ -13,6 +13,7 @@ import { ops } from "../compiler/ops/list.ts";
 import { planMemory } from "../compiler/plan/memory.ts";
 import { backends } from "../compiler/targets.ts";
 import type { DType } from "../compiler/types/dtype.ts";
+import type { Type } from "../compiler/types/type.ts";
 import { loweredForCuda, modulesOf, type Outcome, type Run, runEmulated, type Way, ways } from "./emulator/sequence.ts";
 import { samples, shortSamples, storesOf } from "./graphs.ts";
 import { bounds, compare, elementsOf, graphOf, kernelsOf, valuesOf } from "./host/compare.ts";
@@ -214,6 +215,18 @@ test("products in pieces of their depth, of temporaries whose rows begin at 16 b
     );
   }
   return inAllWays(pieces, near);
+});
+
+/** A graph of one input. */
+function ofOne(name: string, type: Type, make: (g: GraphBuilder, x: Value) => Value): Run & { readonly graph: Graph } {
+  const g = new GraphBuilder(ops);
+  const graph = graphOf([make(g, b.param(g, "x", type))]);
+  return { name, graph, sequence: loweredForCuda(graph), stores: storesOf(valuesOf(graph)) };
+}
+test("what warps told one another is read by all before they tell the next: folds of several rows, a scan longer than a block", () => {
+  const folds = ofOne("sums", { dtype: "f32", shape: [13, 600] }, (g, x) => b.sum(g, x, [1]));
+  const scan = ofOne("places", { dtype: "i32", shape: [300] }, (g, x) => b.route(g, x, 600).offsets);
+  return inAllWays([folds, scan], near);
 });
 
 const sums = (["f32", "bf16"] as const).flatMap((dtype) =>

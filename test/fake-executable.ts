@@ -1,4 +1,4 @@
-// An Executable that computes little, exactly and quickly: what the loops around it do is what is tested.
+// An Executable that computes little, exactly and quickly, for tests of the loops that call it.
 import type { Executable, Outcome, StoreInfo, Tensor } from "../runtime/executable.ts";
 import { fromNumbers, numbers, zeros } from "../runtime/tensor.ts";
 
@@ -19,16 +19,16 @@ const stores = [
 ];
 
 export interface FakeOptions {
-  /** The step whose loss, or after which a parameter, is NaN. */
+  /** `nanLoss`: the step whose loss is NaN. `nanParameter`: the step after which a parameter is NaN. */
   readonly nanLoss?: number;
   readonly nanParameter?: number;
-  /** Of each of the two layers: 3. */
+  /** Experts in each of the two layers. Default: 3. */
   readonly experts?: number;
   /** Called before each run. */
   readonly before?: (entry: string, step: number) => void;
 }
 export const total = (t: Tensor): number => numbers(t).reduce((a, b) => a + b, 0);
-/** Trains `embed.weight` towards sums of the batch; `generate` gives the last token plus the number of positions seen. */
+/** `train` changes `embed.weight` by sums of the batch; `generate` returns the last token plus the number of positions seen. */
 export class FakeExecutable implements Executable {
   readonly stores = stores;
   readonly entries = ["init", "train", "evaluate", "generate:1", "generate:64"];
@@ -63,7 +63,7 @@ export class FakeExecutable implements Executable {
     await Promise.resolve();
     if (entry === "init") this.#init(at.seed);
     if (entry === "train") this.#train(inputs, at);
-    if (entry === "evaluate") this.#value("gate.bias").data.fill(at.step); // as a state does that is updated whether or not the model trains
+    if (entry === "evaluate") this.#value("gate.bias").data.fill(at.step); // like a state that is updated whether or not the model is training
     return entry.startsWith("generate") ? this.#generate(inputs) : this.#losses(entry, inputs, at.step);
   }
   close(): void {

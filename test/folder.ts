@@ -6,7 +6,7 @@ const made: string[] = [];
 process.on("exit", () => {
   for (const folder of made) rmSync(folder, { recursive: true, force: true });
 });
-/** An empty folder that goes when the tests end. */
+/** An empty folder that is deleted when the tests end. */
 export function folder(): string {
   const path = mkdtempSync(join(tmpdir(), "moec-test-"));
   made.push(path);

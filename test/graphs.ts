@@ -1,4 +1,4 @@
-// What tests of graphs share: numbers for stores, and every record's samples.
+// Shared by tests of graphs: every op's samples, and values for stores.
 import { ndarray } from "../compiler/graph/array.ts";
 import { GraphBuilder, TypeMismatch } from "../compiler/graph/builder.ts";
 import type { NdArray, Node, Value } from "../compiler/graph/node.ts";
@@ -13,14 +13,14 @@ export interface Sample {
   readonly node: Node;
   readonly g: GraphBuilder;
 }
-/** The samples of all records, those of one op in one builder. */
+/** All ops' samples; those of one op share a builder. */
 export const samples = (): Sample[] =>
   ops.flatMap((op) => {
     const g = new GraphBuilder(ops);
     return op.samples(g).map((node, i) => ({ name: `${op.name} ${i}`, node, g }));
   });
 
-/** The samples with bf16 in place of f32, where an op takes that. */
+/** The samples with f32 replaced by bf16, for ops that accept it. */
 export const shortSamples = (): Sample[] =>
   samples().flatMap(({ name, node }) => {
     const g = new GraphBuilder(ops);
@@ -44,7 +44,7 @@ export const shortSamples = (): Sample[] =>
     }
   });
 
-/** Numbers for every store that the values read; the same for the same name. */
+/** Values for every store that `values` depend on; they depend only on the store's name and type. */
 export function storesOf(values: readonly Value[]): Map<string, NdArray> {
   const stores = new Map<string, NdArray>();
   for (const node of topological(values)) {
@@ -54,7 +54,7 @@ export function storesOf(values: readonly Value[]): Map<string, NdArray> {
   }
   return stores;
 }
-/** Floats in -2 .. 2 without ties, i32 in -8 .. 8, bools. */
+/** Random elements: floats in [-2, 2) without ties, integers from -8 to 8, booleans. */
 export function filled(name: string, dtype: DType, shape: readonly number[]): NdArray {
   const random = generator(name);
   const next: Record<"float" | "i32" | "bool", () => number> = {
@@ -72,13 +72,13 @@ export function generator(seed: string): () => number {
     return (state >>> 4) / 2 ** 28;
   };
 }
-/** Entry i along the first axis. */
+/** The sub-array x[i]. */
 export function entry(x: NdArray, i: number): NdArray {
   const shape = x.shape.slice(1);
   const n = product(shape);
   return { dtype: x.dtype, shape, data: x.data.slice(i * n, (i + 1) * n) };
 }
-/** The largest difference, NaN counting as infinite. */
+/** The largest absolute difference; infinite for NaN, unless both are NaN. */
 export function distance(a: ArrayLike<number>, b: ArrayLike<number>): number {
   if (a.length !== b.length) return Number.POSITIVE_INFINITY;
   const each = Array.from({ length: a.length }, (_, i) => Math.abs((a[i] ?? Number.NaN) - (b[i] ?? Number.NaN)));

@@ -1,4 +1,4 @@
-// Graphs of layers as the checker would make them, for tests of passes and kernels: each with the gradients of its operands.
+// Graphs of layers like those that elaboration makes, with gradients of their operands, for tests of passes and kernels.
 import { GraphBuilder } from "../compiler/graph/builder.ts";
 import { mapGraph } from "../compiler/graph/map.ts";
 import type { Graph, Mapped, Result, Routing, Value } from "../compiler/graph/node.ts";
@@ -18,7 +18,7 @@ const params =
   (name, shape, dtype = "f32") =>
     b.param(g, name, { dtype, shape });
 
-/** The result of `f`, summed with random weights, and the gradients of the floats among `wrt`. */
+/** Results: the output, its sum with random weights as the loss, and the loss's gradients for the floats among `wrt`. */
 function trained(name: string, g: GraphBuilder, out: Value, wrt: readonly Value[]): Graph {
   const seed = b.param(g, "seed", out.type);
   const loss = b.sum(g, b.mul(g, out, seed));
@@ -36,7 +36,7 @@ function softmaxLayer(rows: number, cols: number): Graph {
   const [x, mask] = [params(g)("x", [rows, cols]), params(g)("mask", [rows, cols], "bool")];
   return trained("softmax", g, b.softmax(g, b.mul(g, x, 3), -1, mask), [x]);
 }
-/** A gate's probabilities and their entropy: one kernel where there are few of both. */
+/** A gate's probabilities and their mean entropy; a single kernel if there are few rows and columns. */
 function entropyLayer(rows: number, cols: number): Graph {
   const g = new GraphBuilder(ops);
   const chance = b.softmax(g, params(g)("x", [rows, cols]));
@@ -67,8 +67,8 @@ export function crossEntropy(rows: number, classes: number): Graph {
   ]);
 }
 /**
- * The mean cross-entropy of rows x w with a bias, smoothed and with large logits held down; in pieces of `limit` elements. `dtype`: of all that is
- * multiplied.
+ * The mean cross-entropy of the logits `x @ w + bias`, with label smoothing and a penalty on large logits; cut into pieces of at most `limit`
+ * elements. `dtype` is that of the product's operands.
  */
 export function headLayer(
   rows: readonly number[],
@@ -91,7 +91,7 @@ export function headLayer(
   const graph = expandScatters(g, trained("head", g, loss, [x, w, bias]));
   return cutHeads(g, simplify(g, graph, true), limit);
 }
-/** Heads of attention over [B, T, D], causal, with rotated positions. */
+/** Causal multi-head attention over [B, T, D] with rotary positions. */
 export function attentionLayer(B: number, T: number, heads: number, A: number): Graph {
   const g = new GraphBuilder(ops);
   const D = heads * A;
@@ -116,7 +116,7 @@ export function attentionLayer(B: number, T: number, heads: number, A: number): 
   const out = b.dot(g, b.softmax(g, scores, -1, b.broadcastTo(g, seen, [B, heads, T, T])), v);
   return trained("attention", g, b.reshape(g, b.transpose(g, out, [0, 2, 1, 3]), [B, T, D]), [x, wq, wk, wv]);
 }
-/** LANGUAGE.md's MoE of SwiGlu experts, its backward by the rules. */
+/** A mixture of SwiGlu experts with a top-k gate, its backward rewritten by `routedBackward`. */
 export function moeLayer(N: number, D: number, H: number, E: number, K: number, dtype: "f32" | "bf16" = "f32"): Graph {
   const g = new GraphBuilder(ops);
   const p = params(g);
@@ -141,7 +141,7 @@ export function moeLayer(N: number, D: number, H: number, E: number, K: number, 
   const out = b.sum(g, b.mul(g, b.expand(g, score, 2), result), [1]);
   return routedBackward(g, trained("moe", g, out, [x, gate, ...weights]));
 }
-/** A gate in f32 of rows in bf16, and its gradient: products of operands of both types. */
+/** A gate in f32 for rows in bf16, and its gradients: products of operands of two dtypes. */
 function gateLayer(N: number, D: number, E: number): Graph {
   const g = new GraphBuilder(ops);
   const p = params(g);
@@ -154,7 +154,7 @@ function gateLayer(N: number, D: number, E: number): Graph {
   ];
   return graphOf("gate", values);
 }
-/** Points of a product, and the sum of each row of others, whose second factor lies along its rows as it says: then epilogues add up rows. */
+/** Points of a product, and the row sums of the product times a factor that lies in memory as `lies` says: tests epilogues that sum rows. */
 export function rowSums(dtype: DType, lies: "whole" | "in pairs" | "across" | "one a row"): Graph {
   const g = new GraphBuilder(ops);
   const [M, K, N] = [150, 40, 160];
@@ -169,7 +169,7 @@ export function rowSums(dtype: DType, lies: "whole" | "in pairs" | "across" | "o
   const sum = b.sum(g, b.mul(g, b.cast(g, product, "f32"), b.cast(g, factor, "f32")), [-1]);
   return graphOf(`sums of rows, ${lies}, ${dtype}`, [b.mul(g, product, 2), sum]);
 }
-/** A product, and each of its elements four times, added up: a mean over rows, backward. The epilogue does both. */
+/** A product, and the sum of four copies of each of its elements, as in the backward of a mean over rows: one epilogue computes both. */
 export function copySums(dtype: DType): Graph {
   const g = new GraphBuilder(ops);
   const [M, K, N] = [150, 40, 160];
@@ -208,7 +208,7 @@ export interface GptSizes {
   readonly E: number;
   readonly K: number;
 }
-/** LANGUAGE.md's GptMoE: one training step with AdamW, by all passes before lowering. */
+/** One training step of a GptMoE with AdamW, after the passes that precede lowering. */
 export function gptStep(s: GptSizes): Graph {
   const g = new GraphBuilder(ops);
   const p = params(g);
@@ -301,8 +301,7 @@ export function gptStep(s: GptSizes): Graph {
   return routedBackward(g, simplify(g, { name: "train", results }, true));
 }
 
-/** What every target's kernels are compared with the interpreter on. */
-/** A routing of tokens that few or no group has, and rows by rank. */
+/** A routing with many groups, few or none of whose indices occur, and a sort of rows. */
 export function manyGroups(n: number, groups: number): Graph {
   const g = new GraphBuilder(ops);
   const p = params(g);
@@ -312,6 +311,7 @@ export function manyGroups(n: number, groups: number): Graph {
   return { name: "many", results: results.map((value, i) => ({ role: "output", name: String(i), value })) };
 }
 
+/** The layers on which the kernels of every target are compared with the interpreter. */
 export const layers: Readonly<Record<string, Graph>> = {
   softmax: softmaxLayer(13, 37),
   "softmax of one": softmaxLayer(1, 1),

@@ -1,7 +1,7 @@
-// A training's losses, for comparing targets.
+// Losses of a training, for comparing targets.
 import { openTraining, type TrainOptions } from "../runtime/train.ts";
 
-/** The loss of each step, and of the held-out text at the end; nothing is written. */
+/** The loss of each step, and the held-out loss after the last. Writes nothing. */
 export async function lossesOf(options: Omit<TrainOptions, "out">): Promise<number[]> {
   const training = await openTraining({ ...options, out: null });
   try {

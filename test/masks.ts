@@ -1,4 +1,4 @@
-// Masks that are arithmetic on positions, as a program writes them, and attention under each.
+// Attention masks as programs write them, by arithmetic on positions, and graphs of attention with each of them.
 import { GraphBuilder } from "../compiler/graph/builder.ts";
 import type { Graph, Value } from "../compiler/graph/node.ts";
 import { valuesOf } from "../compiler/graph/walk.ts";
@@ -10,7 +10,7 @@ import { gradients } from "../compiler/transform/differentiate.ts";
 import { simplify } from "../compiler/transform/simplify.ts";
 import type { DType } from "../compiler/types/dtype.ts";
 
-/** Places of queries, i32[B, T, 1], and of keys, i32[B, 1, U]; and whatever else is given of either. */
+/** The positions of queries (i32[B, T, 1]) and keys (i32[B, 1, U]); `given` makes a parameter with one element for each query, key or sequence. */
 export interface Sides {
   readonly g: GraphBuilder;
   readonly q: Value;
@@ -39,7 +39,7 @@ export const masks: Readonly<Record<string, (s: Sides) => Value>> = {
   "by what is no place": (s) => all(s.g, b.lt(s.g, s.given("score", "key", "f32"), 0.5), causal(s)),
 };
 
-/** What only the reading of a mask tells apart: of each, kernels have a like above. */
+/** More masks for testing how masks are recognised; for kernels they are like some of `masks`. */
 export const readings: typeof masks = {
   "less than a difference": (s) => b.le(s.g, s.k, b.sub(s.g, s.q, s.given("doc", "query"))),
   "a difference less than a number": (s) => b.le(s.g, b.sub(s.g, b.sub(s.g, s.k, s.q), s.given("doc", "query")), 0),
@@ -51,12 +51,12 @@ export const readings: typeof masks = {
   "keys that are not valid": (s) => all(s.g, b.not(s.g, s.given("valid", "key", "bool")), causal(s)),
 };
 
-/** No key after the query: the first 4 places, and 7 to the query. In bounds on a pair. */
+/** The bounds of a mask on pair `pair` of positions: no key after the query, and either one of the first 4 keys or at most 6 before the query. */
 export const firstAndNear = (pair: number): readonly Clause[] => [
   { at: 1, seen: -1, plus: 0, pair },
   { any: [[{ at: -1, seen: 1, plus: 6, pair }], [{ at: 0, seen: -1, plus: 3, pair }]] },
 ];
-/** As stdlib's `attend_sunk` writes it. */
+/** Softmax weights with an attention sink, computed as by `attend_sunk` of stdlib. */
 function besideSink(g: GraphBuilder, seen: Value, given: Value): Value {
   const sink = b.expand(g, b.expand(g, given, 2), 2);
   const top = b.detach(g, b.maximum(g, b.max(g, seen, [-1], true), sink));
@@ -67,12 +67,12 @@ export interface Masked {
   readonly shape: Readonly<Record<"B" | "G" | "R" | "T" | "U" | "A" | "C", number>>;
   readonly dtype: DType;
   readonly scale: number;
-  /** Each head has one. */
+  /** Whether each head has an attention sink. */
   readonly sunk?: boolean;
-  /** Scores are `cap * tanh(score / cap)`. */
+  /** If given, scores are `cap * tanh(score / cap)`. */
   readonly cap?: number | undefined;
 }
-/** softmax(q k^T * scale, where: mask) v with its gradients, as it is written and as the op. */
+/** softmax(q k^T * scale, where: mask) v with its gradients: once as written, and once with the op `attention` found in it. */
 export function masked(
   mask: string,
   { shape, dtype, scale, sunk = false, cap }: Masked,

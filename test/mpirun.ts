@@ -1,15 +1,15 @@
-// The launcher of workers that this machine has.
+// The mpirun of this machine, if there is one.
 import { spawnSync } from "node:child_process";
 
 const { stdout } = spawnSync("mpirun", ["--version"], { encoding: "utf8" });
-/** Open MPI's wants to hear that there are more workers than cores, that they may run as root, and on any core. */
+/** Open MPI needs options to start more workers than cores, to run as root, and not to bind workers to cores. */
 const command = /Open MPI/.test(stdout)
   ? ["mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none"]
   : ["mpirun"];
 const tried = spawnSync("mpirun", [...command.slice(1), "-n", "2", "true"], { encoding: "utf8" });
-/** Null where there is none, or where it cannot start two processes. */
+/** The command that starts workers; null if there is no mpirun, or if it cannot start two processes. */
 export const mpirun: readonly string[] | null = tried.status === 0 ? command : null;
-/** Says in a line that tests are left out, and why. */
+/** Prints that tests are skipped, and why. */
 export const skipped = (what: string): void =>
   console.log(
     tried.error

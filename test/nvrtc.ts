@@ -1,4 +1,4 @@
-// NVRTC for tests, or null, which is told in a line.
+// NVRTC for tests; without one, null, and a line that says so.
 import { Problem } from "../compiler/diagnostic.ts";
 import { type Nvrtc, nvrtc } from "../runtime/nvrtc.ts";
 

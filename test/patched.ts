@@ -5,7 +5,7 @@ function put(functions: Partial<typeof fs>): void {
   Object.assign(fs, functions);
   syncBuiltinESMExports();
 }
-/** Does `work` while functions of Node's `fs` are others, wherever they are imported. */
+/** Runs `work` while functions of Node's `fs` are replaced, in all modules that import them. */
 export async function patched<T>(functions: Partial<typeof fs>, work: () => T | Promise<T>): Promise<T> {
   const names = Object.keys(functions) as (keyof typeof fs)[];
   const before = Object.fromEntries(names.map((name) => [name, fs[name]]));
@@ -16,7 +16,7 @@ export async function patched<T>(functions: Partial<typeof fs>, work: () => T | 
     put(before);
   }
 }
-/** What the system says of a disk that is full. */
+/** Throws the system's error for a full disk. */
 export const full = (): never => {
   throw Object.assign(new Error("no room"), { code: "ENOSPC" });
 };

@@ -1,8 +1,8 @@
-// What a user can mend is a Problem, which says what is wrong and what to do.
+// Assertions that an error is a Problem, which says what is wrong and what the user can do.
 import * as assert from "uvu/assert";
 import { Problem } from "../compiler/diagnostic.ts";
 
-/** The work, which may be asynchronous, ends with a Problem whose message and help hold these words. */
+/** Asserts that `work`, which may be asynchronous, throws a Problem whose message and help match. */
 export async function refuses(work: () => unknown, message: string, help: string): Promise<void> {
   try {
     await work();
@@ -14,7 +14,7 @@ export async function refuses(work: () => unknown, message: string, help: string
   }
   assert.unreachable(message);
 }
-/** The Problem that the work ends with. */
+/** The Problem that `work` throws. */
 export function problem(work: () => unknown): Problem {
   try {
     work();
@@ -24,7 +24,7 @@ export function problem(work: () => unknown): Problem {
   }
   throw new Error("no Problem");
 }
-/** The same of work that may be asynchronous. */
+/** The Problem that `work`, which may be asynchronous, throws. */
 export async function rejected(work: () => unknown): Promise<Problem> {
   try {
     await work();

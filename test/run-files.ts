@@ -1,4 +1,4 @@
-// A process of run.ts: runs the test files that it is sent, one after another, and sends back what they print and how they end.
+// A child process of run.ts: runs the test files that it is sent, one after another, and sends back what they print and their counts.
 import process from "node:process";
 
 type Run = () => Promise<[errors: string | true, passed: number, skipped: number, total: number]>;
@@ -16,7 +16,7 @@ process.stdout.write = (text: string | Uint8Array): boolean => say({ text: Strin
 
 globalThis.UVU_DEFER = 1;
 await import("uvu");
-/** What it throws ends the process. */
+/** Runs one file. An exception ends the process. */
 async function run(file: string): Promise<void> {
   const index = globalThis.UVU_QUEUE.push([file]) - 1;
   globalThis.UVU_INDEX = index;

@@ -1,9 +1,9 @@
-// Training runs of tests.
+// Helpers for tests of training runs.
 import assert from "node:assert/strict";
 import { type Checkpoint, newestCheckpoint } from "../runtime/checkpoint.ts";
 import { type TrainOptions, train } from "../runtime/train.ts";
 
-/** Losses of the steps; `until`: stops there. */
+/** The losses of all steps, or up to step `until`. */
 export async function losses(options: TrainOptions, until = Number.POSITIVE_INFINITY): Promise<number[]> {
   const stop = new AbortController();
   const all: number[] = [];
@@ -15,7 +15,7 @@ export async function losses(options: TrainOptions, until = Number.POSITIVE_INFI
 }
 export const last = (run: string): Checkpoint => newestCheckpoint(run, () => undefined) ?? assert.fail();
 
-/** A model with a vocabulary of V and one hidden layer of D. */
+/** A program: a model with vocabulary V and one hidden layer of width D. */
 export const small = (V: number, D: number): string => `import { Embedding, Linear } from "std/nn"
 import { cross_entropy } from "std/loss"
 import { AdamW } from "std/optim"

@@ -1,4 +1,4 @@
-// Sequences to test the planner and the executor with: hand-written kernels over virtual buffers.
+// Hand-written kernels over virtual buffers, to test the planner and the executor.
 import { plainStore, type Store } from "../compiler/graph/node.ts";
 import type { Layout } from "../compiler/plan/plan.ts";
 import type { VirtualArg, VirtualBuffer, VirtualLaunch } from "../compiler/plan/sequence.ts";
@@ -24,7 +24,7 @@ export const pointwise = (buffer: VirtualBuffer): VirtualArg => ({ buffer, acces
 export const write = (buffer: VirtualBuffer): VirtualArg => ({ buffer, access: "write" });
 export const update = (buffer: VirtualBuffer, base: VirtualBuffer): VirtualArg => ({ buffer, access: "update", base });
 
-/** `body` does task `t`; its arguments are `a`, `b`, `c` as f32 pointers. */
+/** A launch whose kernel runs `body` for each task `t`; its arguments are the f32 pointers `a`, `b`, `c`, ... */
 export function launch(name: string, body: string, args: readonly VirtualArg[], tasks = 1): VirtualLaunch {
   const pointers = args.map((_, i) => `  f32* ${"abcdefgh"[i] ?? "?"} = (f32*)args[${i}];`);
   const text = [

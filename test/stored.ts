@@ -1,4 +1,4 @@
-// Numbers that PyTorch gave, kept in test/peers, and how ours are held to them.
+// Reads the results that PyTorch computed (test/peers) and compares with them.
 import assert from "node:assert/strict";
 import { readSafetensors, type Tensor } from "../runtime/index.ts";
 import { convert, numbers } from "../runtime/tensor.ts";
@@ -6,7 +6,7 @@ import { convert, numbers } from "../runtime/tensor.ts";
 export interface Way {
   readonly target: "host" | "reference";
   readonly precision: "f32" | "f64";
-  /** Norm of a difference over the norm. */
+  /** The largest allowed norm of the difference, relative to the norm. */
   readonly apart: number;
 }
 export const ways: readonly Way[] = [
@@ -14,7 +14,7 @@ export const ways: readonly Way[] = [
   { target: "host", precision: "f32", apart: 1e-5 },
 ];
 
-/** The tensors of a file by what stands before the first dot, and then by the rest. */
+/** The tensors of a file, grouped by the part of their names before the first dot. */
 export function cases(path: string): Map<string, Map<string, Tensor>> {
   const all = new Map<string, Map<string, Tensor>>();
   for (const [key, tensor] of readSafetensors(path)) {
@@ -24,16 +24,16 @@ export function cases(path: string): Map<string, Map<string, Tensor>> {
   }
   return all;
 }
-/** Those whose names begin so, without it. */
+/** The tensors whose names begin with `prefix`, by the rest of their names. */
 export const some = (tensors: ReadonlyMap<string, Tensor>, prefix: string): Map<string, Tensor> =>
   new Map([...tensors].flatMap(([k, t]) => (k.startsWith(prefix) ? [[k.slice(prefix.length), t]] : [])));
 
-/** Floats as the working precision has them. */
+/** Converts f32 tensors to the working precision. */
 export const given = (tensors: ReadonlyMap<string, Tensor>, precision: "f32" | "f64"): Map<string, Tensor> =>
   new Map([...tensors].map(([k, t]) => [k, t.dtype === "f32" ? convert(t, precision) : t]));
 
 const norm = (x: Iterable<number>): number => Math.hypot(...x);
-/** Of one shape, and the norm of the difference at most `bar` of the norm. NaN is far from everything. */
+/** Asserts that shapes are equal and that the norm of the difference is at most `bar` times the norm. NaN fails. */
 export function close(name: string, got: Tensor | undefined, expected: Tensor | undefined, bar: number): void {
   assert.ok(got && expected, `${name} is missing`);
   assert.deepEqual(got.shape, expected.shape, name);

@@ -13,7 +13,7 @@ export const checkCommand = (): Command =>
     .addHelpText("after", examples("moec check examples/gpt-moe.moe", "moec check --json models/*.moe"))
     .action(check);
 
-/** Null of a file that cannot be read, which is told of; the others are checked all the same. */
+/** The errors of a file; null if it cannot be read, which is reported so that the other files are still checked. */
 function checked(file: string): readonly Diagnostic[] | null {
   try {
     return checkFile(file);

@@ -13,7 +13,7 @@ import { nvrtc } from "../../runtime/nvrtc.ts";
 import { examples, json } from "../flags.ts";
 import { colorsOf, print, printJson, showBytes } from "../output.ts";
 
-/** One part of what moec stands on. `help`: what it would bring, and how to get it; null where it is there. */
+/** One thing that moec needs on the machine. `help`: what it is for and how to get it; null if it was found. */
 interface Finding {
   readonly part: string;
   readonly found: string;
@@ -50,7 +50,7 @@ function shown({ part, found, help }: Finding): string {
   return lines.join("\n").replaceAll("\n", "\n           ");
 }
 
-/** What a part says of itself, or what is wrong with it. */
+/** Looks for one thing. `look` describes what it finds or throws a Problem; `brings` says what it is for. */
 async function finding(part: string, brings: string, look: () => string | Promise<string>): Promise<Finding> {
   try {
     return { part, found: await look(), help: null };
@@ -85,7 +85,7 @@ const codeForGpus = (): Promise<Finding> =>
     const { path, version, architectures } = await nvrtc(process.env, driverVersion());
     return `${path} ${version}, for sm_${Math.min(...architectures)} to sm_${Math.max(...architectures)}`;
   });
-/** Undefined where there is no driver. */
+/** The driver's CUDA version; undefined without a driver. */
 function driverVersion(): string | undefined {
   try {
     return cudaDriver().version;

@@ -54,7 +54,7 @@ async function run(folder: string, { json, prompt: prompts = [""], ...options }:
   if (json) await asJson(prompts, how);
   else await forPeople(prompts, how);
 }
-/** A text with its prompt as it is made; of several, those after the first wait for their turn. */
+/** Prints each text after its prompt, as it is generated; with several prompts, pieces of later texts wait until the earlier texts are complete. */
 async function forPeople(prompts: readonly string[], how: RunGenerateOptions): Promise<void> {
   const waiting = new Map<number, Piece[]>();
   let turn = 0;
@@ -74,7 +74,7 @@ async function forPeople(prompts: readonly string[], how: RunGenerateOptions): P
     }
   }
 }
-/** A line for each text when it is done. */
+/** Prints a line of JSON for each text when it is complete. */
 async function asJson(prompts: readonly string[], how: RunGenerateOptions): Promise<void> {
   const made = prompts.map(() => "");
   const start = performance.now();

@@ -38,7 +38,7 @@ async function run(program: string, { out: to, json, grad: gradients, ...options
   print(kernelTable(kernels, limits, "lines"));
   note(`wrote ${file}: open it at ui.perfetto.dev or chrome://tracing`);
 }
-/** What was measured, then a line for each launch of the quickest run. */
+/** One line for the measurement, then one for each launch of the fastest run. */
 function asJson({ entry, seconds, limits, kernels }: Profile, trace: string): void {
   printJson({ entry, seconds, ...limits, trace });
   for (const { atWork, ...kernel } of kernels) printJson({ ...kernel, at_work: atWork });

@@ -1,4 +1,4 @@
-// Layers and functions as arguments: what is passed must do what the arrow type says.
+// Checks layers and functions that are passed as arguments against the arrow type of the parameter.
 import type { Span } from "../syntax/ast.ts";
 import { absorb, counted, Failure, fail, placeOf, textOf } from "./errors.ts";
 import { newFrame } from "./frames.ts";
@@ -12,7 +12,7 @@ import { fitAll } from "./unify.ts";
 import { type Abstract, type Makeable, resultList, Scope, tensor, type Val } from "./values.ts";
 import type { World } from "./world.ts";
 
-/** While checking: calls what is passed as its arrow allows, and compares what comes out. */
+/** While checking, calls the argument with placeholders of the arrow's parameter types, and compares its results with the arrow's result types. */
 export function checkArrow(w: World, v: Val, arrow: Abstract, at: Span): Val {
   if (!w.checking) return v;
   const makes = v.kind === "maker" ? [v.make] : v.kind === "makers" ? distinct(v.makers) : [];
@@ -34,6 +34,10 @@ function doesNotFit(arrow: Abstract, at: Span, why: NonNullable<Failure["diagnos
     help: `give a layer or function whose \`forward\` is \`${textOf(arrow.arrow.span)}\`, with the sizes of ${placeOf(at)}`,
   });
 }
+/**
+ * Throws a Failure if the call does not check or its results do not fit. If the layer that declares the arrow routes to it, the call is also tried
+ * as a routed one (`probe`).
+ */
 function callAsPromised(w: World, make: Makeable, { arrow, scope: home, name }: Abstract, at: Span): void {
   const scope = new Scope(newFrame(w, { role: "header", site: "" }), home);
   for (const t of arrow.params) declareNames(t, scope);

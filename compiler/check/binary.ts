@@ -1,4 +1,4 @@
-// Operators: on numbers known when compiling, on tensors, and on one of each.
+// Unary and binary operators: on compile-time numbers, on tensors, and on one of each.
 
 import type { Value } from "../graph/node.ts";
 import type { BinaryName } from "../ops/attrs.ts";
@@ -31,7 +31,7 @@ const fns: Readonly<Record<Exclude<ast.BinaryOp, "@">, BinaryName>> = {
 };
 type Binary = Extract<ast.Expr, { kind: "binary" }>;
 type Unary = Extract<ast.Expr, { kind: "unary" }>;
-/** `S` as an operand is the product of its axes. */
+/** A spread `S` used as a number is the product of its axes. */
 export const plainNumber = (v: Val): Val => (v.kind === "spread" ? number(product(v.axes), true) : v);
 
 export function binaryOf(w: World, e: Binary, left: Val, right: Val, scope: Scope): Val {
@@ -48,19 +48,19 @@ export function binaryOf(w: World, e: Binary, left: Val, right: Val, scope: Scop
 export interface Operand {
   readonly value: Val;
   readonly span: ast.Span;
-  /** See origin.ts. */
+  /** Where the operand was declared, for notes in errors; see origin.ts. */
   readonly origin?: string;
 }
 const comparisons = new Set<BinaryName>(["eq", "ne", "lt", "le", "gt", "ge"]);
 
-/** An operation on the elements of both sides, of one dtype and stretched to one shape. */
+/** An elementwise operation: both sides are converted to one dtype and broadcast to one shape. `what` names it in errors. */
 export function points(w: World, fn: BinaryName, what: string, left: Operand, right: Operand, at: ast.Span): Value {
   const dtype = operandType(w, fn, what, left, right, at);
   const [x, y] = sides(w, what, left, right, dtype, at);
   const result = comparisons.has(fn) ? "bool" : dtype;
   return w.made(type(result, x.type.shape), () => b.binary(w.g, fn, x, y));
 }
-/** Both sides as tensors of `dtype` and of one shape. */
+/** Both sides as tensors of `dtype`, broadcast to one shape. */
 export function sides(
   w: World,
   what: string,
@@ -74,7 +74,7 @@ export function sides(
   const shape = commonShape(w, what, { ...left, type: x.type }, { ...right, type: y.type }, at);
   return [stretchTo(w, x, shape), stretchTo(w, y, shape)];
 }
-/** The dtype that both sides take. */
+/** The dtype that both sides are promoted to. */
 export function commonElement(w: World, left: Operand, right: Operand): Element {
   const [a, c] = [left.value, right.value].map((v) => (v.kind === "tensor" ? v.value.type.dtype : null));
   return wider(elementOf(w, left.value, c ?? null), elementOf(w, right.value, a ?? null));
@@ -137,7 +137,7 @@ function matmul(w: World, e: Binary, left: Val, right: Val, scope: Scope): Val {
 }
 const batchOf = ({ type: t }: Value): Type => type(t.dtype, t.shape.slice(0, -2));
 function commonBatch(w: World, e: Binary, x: Value, y: Value, scope: Scope) {
-  // `[...S, In] @ [In, Out]`: the spread is the rows' own.
+  // In `[...S, In] @ [In, Out]` all of S are axes of rows, none of them a batch axis of the right side
   const last = x.type.shape.at(-2);
   if (last !== undefined && isSpread(last))
     return y.type.shape.length === 2 ? x.type.shape.slice(0, -2) : mismatch(w, e, x, y, scope);
@@ -169,7 +169,7 @@ function mismatch(w: World, e: Binary, x: Value, y: Value, scope: Scope): never 
     help: matmulHelp(left, right, k, y.type),
   });
 }
-/** Turn it round, or declare it as it is used. */
+/** The remedy: transpose the right side, or declare it as it is used. */
 function matmulHelp(left: string, right: string, k: Size | undefined, y: Type): string {
   if (y.shape.length === 1) return `the right side is a matrix; of a vector take \`sum(${left} * ${right}, axis: -1)\``;
   if (k !== undefined && y.shape.length >= 2 && equal(k, y.shape.at(-1) ?? -1))

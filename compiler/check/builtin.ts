@@ -1,4 +1,4 @@
-// What a builtin is: a record with its signature as users read it, and the arguments as it reads them.
+// What a built-in function is: a record with its signature as users see it. `Args` binds a call's arguments to that signature and converts them.
 import type { Value } from "../graph/node.ts";
 import type { Span } from "../syntax/ast.ts";
 import { tooManyHelp } from "../syntax/help.ts";
@@ -14,7 +14,7 @@ import type { Given, World } from "./world.ts";
 
 export interface Builtin {
   readonly name: string;
-  /** `take(x, index, axis)`; `?` marks what may be left out. */
+  /** Such as `take(x, index, axis)`; a `?` after a name marks an optional argument. */
   readonly signature: string;
   readonly doc: string;
   call(c: CallContext, given: readonly Given[]): Val;
@@ -23,12 +23,13 @@ export interface CallContext {
   readonly w: World;
   readonly frame: Frame;
   readonly at: Span;
+  /** The type that the context expects of the result, if it declares one. */
   readonly want: Type | null;
-  /** The call's place in the program, for random numbers. */
+  /** Identifies the call in the program, so that its random numbers differ from those of other calls. */
   readonly site: string;
 }
 
-/** A record from its signature; `build` gets the arguments by name. */
+/** A builtin from its signature; `build` reads the arguments by name. */
 export function builtin(signature: string, doc: string, build: (c: CallContext, args: Args) => Val): Builtin {
   const [name = "", inner = ""] = signature.replace(")", "").split("(");
   const params = inner
@@ -72,19 +73,19 @@ export class Args {
   has(name: string): boolean {
     return this.given.has(name);
   }
-  /** Whether it was given by its name, not by its place. */
+  /** Whether it was given by name rather than by position. */
   isNamed(name: string): boolean {
     return this.given.get(name)?.name != null;
   }
   span(name: string): Span {
     return this.given.get(name)?.span ?? this.c.at;
   }
-  /** As it was given. */
+  /** The argument as it was given. */
   value(name: string): Val {
     const v = this.given.get(name)?.value ?? absorb();
     return v.kind === "error" ? absorb() : v;
   }
-  /** A number, boolean or tensor. */
+  /** The argument as a compile-time number or boolean, or a tensor. */
   operand(name: string): { value: Val; span: Span } {
     const [value, span] = [plainNumber(this.value(name)), this.span(name)];
     if (value.kind !== "number" && value.kind !== "bool") loneTensor(this.c.w, value, span);
@@ -104,13 +105,14 @@ export class Args {
       });
     return shapeOf(this.c.w, v, this.span(name));
   }
+  /** A boolean known at compile time; `otherwise` if it is not given. */
   flag(name: string, otherwise: boolean): boolean {
     if (!this.has(name)) return otherwise;
     const v = this.value(name);
     if (v.kind === "bool" && v.value !== null) return v.value;
     return fail("E0314", `\`${name}\` is \`true\` or \`false\``, this.span(name), { help: `write \`${name}: true\`` });
   }
-  /** One axis of `x`, given as a number; `extra`: how many axes more the result has. */
+  /** A single axis of `x`, `otherwise` if it is not given. `extra`: how many axes more than `x` the result has. */
   axis(name: string, x: Type, otherwise: number, extra = 0): number {
     if (!this.has(name)) return axisOf(this.c.w, x, otherwise, this.c.at, extra);
     const axes = this.axesOf(this.value(name), x, this.span(name), extra);
@@ -124,7 +126,7 @@ export class Args {
       });
     return only;
   }
-  /** The axes given by a number, `S`, or a list; all of them if none is given. */
+  /** Axes given as a number, as `S`, or as a list of these; all axes of `x` if none are given. */
   axes(name: string, x: Type): number[] {
     if (!this.has(name)) return [...x.shape.keys()];
     return [...new Set(this.axesOf(this.value(name), x, this.span(name), 0))].toSorted((a, c) => a - c);
@@ -137,7 +139,7 @@ export class Args {
       help: "`axis: -1`, `axis: S` for the axes of `...S`, or a list",
     });
   }
-  /** The axes that `...S` stands for: they must be x's first. */
+  /** The axes of a spread `S`, which must be the leading axes of x. */
   private leading(name: string, axes: readonly Size[], x: Type, at: Span): number[] {
     if (!axes.every((n, i) => equal(n, x.shape[i] ?? -1)))
       return fail("E0207", `${showType(x)} does not begin with the axes \`...${name}\``, at, {

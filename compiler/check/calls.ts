@@ -1,4 +1,4 @@
-// Calling functions and methods. Checking instantiates the signature only; elaborating inlines the body.
+// Calls of functions and methods. Checking only instantiates the callee's signature; elaboration inlines its body.
 import type * as ast from "../syntax/ast.ts";
 import { atom, sizeOf as sizeOfAtom } from "../types/size.ts";
 import type { Type } from "../types/type.ts";
@@ -45,7 +45,7 @@ export function call(
   }
 }
 
-/** A body to be called: what it takes, and the scope that its names are bound in. */
+/** A callee's body: its signature, and the scope in which its parameters are bound. */
 interface Body {
   readonly signature: Signature;
   readonly ast: ast.Method | ast.Fn;
@@ -79,7 +79,7 @@ function enter(
   want: Type | null,
 ): Val {
   const signatureOnly = w.checking && !from.lane;
-  // the walk of a routed body goes through arrows, where a layer may well lead to another one of its kind
+  // inside a routed body, calls go through arrows, where a layer may lead to another one of its kind without recursion
   if (signatureOnly && from.body) w.recordCall(from.body, ast, at);
   if (!signatureOnly) enterBody(w, ast, at, signature.name);
   bindArguments(w, signature, scope, given, at, want);
@@ -101,7 +101,7 @@ function enterBody(w: World, body: object, at: ast.Span, name: string): void {
     );
   w.stack.push({ body, at, name });
 }
-/** The results that a signature promises; a size that only they name is a new one at each call. */
+/** Placeholders for the results that a signature promises. A size that only the result names is a new unknown at each call. */
 function promised(w: World, list: readonly ast.TypeExpr[], scope: Scope): Val {
   for (const t of list)
     for (const e of t.axes) {
@@ -133,13 +133,13 @@ function fitArrow(w: World, arrow: Abstract, given: readonly Given[], scope: Sco
 const arrowScope = (w: World, arrow: Abstract): Scope =>
   new Scope(newFrame(w, { role: "header", site: "" }), arrow.scope);
 
-/** A layer or function of which only the arrow is known. */
+/** Calls a layer or function of which only the arrow type is known. */
 function callAbstract(w: World, abstract: Abstract, given: readonly Given[], at: ast.Span): Val {
   const scope = arrowScope(w, abstract);
   fitArrow(w, abstract, given, scope, at);
   return promised(w, abstract.arrow.result, scope);
 }
-/** What is passed for an arrow sees the arrow's dtypes, so that it computes as it was checked. */
+/** Calls what was passed for an arrow. Arguments and results are converted to the arrow's dtypes, with which it was checked. */
 function callThrough(w: World, arrow: Abstract, fn: Callable, given: readonly Given[], from: Frame, at: ast.Span): Val {
   const scope = arrowScope(w, arrow);
   const fitted = fitArrow(w, arrow, given, scope, at);

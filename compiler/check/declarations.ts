@@ -1,4 +1,4 @@
-// Checking each declaration once, for all that it may be used for.
+// Checks each declaration once, with symbols for everything that its header may be given.
 import type { Diagnostic } from "../diagnostic.ts";
 import type * as ast from "../syntax/ast.ts";
 import { type } from "../types/type.ts";
@@ -54,7 +54,7 @@ function checkLayer(w: World, decl: Declared<ast.Layer>): void {
   const header = headerScope(w, decl);
   checkMembers(w, decl.ast.body, header, abstractLayer(w, decl, header), new Map());
 }
-/** A layer made for all that its header may be given. */
+/** An instance of a layer whose header values are all symbolic. */
 export function abstractLayer(w: World, decl: Declared<ast.Layer>, header: Scope = headerScope(w, decl)): Instance {
   return makeInstance(
     w,
@@ -63,7 +63,7 @@ export function abstractLayer(w: World, decl: Declared<ast.Layer>, header: Scope
     abstractStorage(w),
   );
 }
-/** `seen`: the names declared so far on the way to here. */
+/** `seen`: the members declared so far; each branch of an `if` gets a copy, as the other one may declare the same names. */
 function checkMembers(
   w: World,
   body: readonly ast.MemberOrIf[],
@@ -122,7 +122,7 @@ function checkOptimizer(w: World, decl: Declared<ast.Optimizer>): void {
     else checkBody(w, method, method.params, scope);
   }
 }
-/** In `apply`, the first parameter can be updated. */
+/** In `apply` the first parameter is the trained parameter, which `update` can set. */
 function checkApply(w: World, method: ast.Method, scope: Scope): void {
   const [param, grad] = method.params;
   if (param?.type?.kind !== "tensor" || grad?.type?.kind !== "tensor" || method.params.length !== 2)
@@ -143,7 +143,7 @@ function checkApply(w: World, method: ast.Method, scope: Scope): void {
   w.execute(method.body, scope.inner());
 }
 
-/** Functions and layers that contain themselves, each circle reported once. */
+/** Recursion among functions and layers: one diagnostic for each cycle. `calls`: from each body to the bodies that it calls, and where. */
 export function findRecursion(calls: World["calls"]): Diagnostic[] {
   const found: Diagnostic[] = [];
   const state = new Map<object, "open" | "done">();

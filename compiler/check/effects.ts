@@ -1,4 +1,4 @@
-// What a body does besides its results: losses, metrics, states.
+// Statements with side effects: `loss`, `metric`, `state`, `update`.
 import type * as ast from "../syntax/ast.ts";
 import { showType, type } from "../types/type.ts";
 import { absorb, didYouMean, fail, textOf } from "./errors.ts";
@@ -11,7 +11,7 @@ import type { World } from "./world.ts";
 type Of<K extends ast.Stmt["kind"]> = Extract<ast.Stmt, { kind: K }>;
 const homes = { function: "a function", optimizer: "an optimizer", header: "a header", layer: "a layer" } as const;
 
-/** Thrown where a body over a stack has effects: it is then elaborated layer by layer. */
+/** Thrown if a body that is elaborated once for a whole stack has side effects; it is then elaborated layer by layer instead. */
 export class EffectInStack extends Error {}
 
 function allowEffect(w: World, scope: Scope, what: string, at: ast.Span): void {
@@ -53,7 +53,7 @@ export function runMetric(w: World, stmt: Of<"loss" | "metric" | "update">, scop
   });
 }
 
-/** A state of a method: one for each entry, or for each parameter in an optimizer. */
+/** A state declared in a method: one for each entry or, in an optimizer, for each parameter. */
 export function runState(w: World, stmt: ast.State, scope: Scope): void {
   const { role, lane } = scope.frame;
   if (role === "function" || role === "header")
@@ -111,7 +111,7 @@ export function runUpdate(w: World, stmt: Of<"loss" | "metric" | "update">, scop
   );
   target.slot.write(value, stmt.span);
 }
-/** A slot as a body reads it. */
+/** The current value of a parameter or state, in its declared dtype. */
 export function readSlot(w: World, v: Extract<Val, { kind: "slot" }>, scope: Scope): Val {
   return { kind: "tensor", value: castTo(w, v.slot.read(), w.resolve(v.dtype, scope)) };
 }

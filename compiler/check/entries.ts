@@ -1,4 +1,5 @@
-// Elaboration: numbers for sizes, one graph for each entry, the stores they share, and how those begin.
+// Elaboration: evaluates entries with numbers for sizes. Makes one graph for each entry, the stores that they share, and the graph that initializes
+// these.
 import { Problem } from "../diagnostic.ts";
 import { GraphBuilder } from "../graph/builder.ts";
 import type { Graph, Store } from "../graph/node.ts";
@@ -15,13 +16,13 @@ export type { EntryRequest, Request, Sizes } from "./request.ts";
 export interface Elaboration {
   readonly g: GraphBuilder;
   readonly entries: readonly ElaboratedEntry[];
-  /** All stores so far: call it after `update`, which makes the optimizer's. */
+  /** All stores made so far. Call it after `update`, which adds the optimizer's. */
   stores(): Store[];
-  /** Each parameter's and state's initial value, as "store" results. After `update`, too. */
+  /** The `init` graph: a "store" result with the initial value of each parameter and state. Call it after `update`, too. */
   init(): Graph;
 }
 
-/** Throws ProgramError for what is wrong in the program, Problem for what is wrong in the request. */
+/** Throws a ProgramError for errors in the program, and a Problem for errors in the request. */
 export function elaborate(loaded: Loaded, request: Request): Elaboration {
   if (request.entries.some((entry) => entry.name === "init"))
     throw new Problem("`init` is the entry that gives parameters their first values", "give the method another name");

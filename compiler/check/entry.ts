@@ -1,4 +1,4 @@
-// One entry in numbers: a method or function called once, with its inputs as leaves of the graph.
+// Elaborates one entry: calls a method or function once, with its inputs as leaves of the graph.
 import { Problem, ProgramError } from "../diagnostic.ts";
 import { type GraphBuilder, TypeMismatch } from "../graph/builder.ts";
 import { type Graph, plainStore, type Result, type Store, type Value } from "../graph/node.ts";
@@ -20,28 +20,28 @@ import { typeOf } from "./types.ts";
 import { type Callable, type Declared, type Instance, resultList, type Scope, tensor } from "./values.ts";
 import { type Given, type OptimizeLine, type Options, type Reported, World } from "./world.ts";
 
-/** One entry in numbers. */
+/** The result of elaborating one entry. */
 export interface ElaboratedEntry {
   readonly name: string;
   readonly method: string;
-  /** Of a `train`, without gradients and optimizer: see `training`. */
+  /** For a `train` without gradients and optimizer, which `training` adds. */
   readonly graph: Graph;
   readonly inputs: readonly { readonly name: string; readonly store: Store }[];
   readonly losses: readonly Reported[];
-  /** The names of the losses that `train` itself states. */
+  /** The names of the losses that the model's own methods state, not the layers in it. */
   readonly stated: readonly string[];
-  /** null: not a `train`. */
+  /** null: the entry is not trained. */
   readonly training: Training | null;
 }
 export interface Training {
-  /** The sum of all losses: what is differentiated. */
+  /** The sum of all losses, which is differentiated. */
   readonly total: Value;
-  /** What is trained: each store with the value to differentiate by. */
+  /** The trained stores, each with the value to take the gradient with respect to. */
   readonly trainable: readonly { readonly store: Store; readonly value: Value }[];
-  /** The optimizer's step: new parameters and states, from the gradients by store. */
+  /** The optimizer step: the new contents of parameters and optimizer states, given the gradients by name of the store. */
   update(grads: ReadonlyMap<string, Value>): Result[];
 }
-/** What all entries of a program share. */
+/** What all entries of one program share. */
 export interface Shared {
   readonly loaded: Loaded;
   readonly request: Request;
@@ -49,7 +49,7 @@ export interface Shared {
   readonly stores: Stores;
   readonly inputs: Store[];
 }
-/** Failures as what users of elaboration catch. */
+/** Turns a Failure into the ProgramError that callers of elaboration expect. */
 export function reported<T>(run: () => T): T {
   try {
     return run();
@@ -58,6 +58,7 @@ export function reported<T>(run: () => T): T {
     throw error;
   }
 }
+/** The options of an entry. If any entry trains, parameters are stored in f32 (`master`) even where the working precision is narrower. */
 export function optionsOf({ request, g }: Shared, flags: { training: boolean; generating: boolean }): Options {
   const { precision } = request;
   const f32 = precision === "f64" ? "f64" : "f32";
@@ -95,7 +96,7 @@ export class Entry {
       (v, i): Result => ({ role: "output", name: String(i), value: v.kind === "tensor" ? v.value : lost() }),
     );
     const states = [...shared.stores.current].map(([name, v]): Result => ({ role: "store", name, value: v }));
-    // Of a generated token nobody asks what it would cost in training.
+    // nobody asks for the losses and metrics of generated tokens
     const told = entry.method === "generate" ? [] : [...sums(w), ...metrics(w)];
     const results = [...outputs, ...told, ...states];
     const stated = [...new Set(w.effects.losses.filter((l) => l.path === "").map((l) => l.name))];
@@ -140,7 +141,7 @@ export class Entry {
     return { fn: v.fn, params: method.params, scope, at: method.name.span };
   }
 
-  /** An argument of the call: an input, or what the header says; nothing where it is left to its default. */
+  /** The argument for a parameter: an input if it is a tensor, else a value from the request; none if it is left to its default. */
   private given(p: ast.HeaderParam, scope: Scope, inputs: { name: string; store: Store }[]): Given[] {
     const { w, entry, shared } = this;
     const name = p.name.name;
@@ -153,7 +154,7 @@ export class Entry {
     return [{ name: p.name, value: tensor(b.param(w.g, store.name, t)), span: p.span }];
   }
 
-  /** A method's own state: one for each entry, all lengths of `generate` together. */
+  /** A state declared in a method: one for each method, shared by all its lengths (of `generate`). */
   private localState(stmt: ast.State, t: Type, scope: Scope) {
     const { w, entry, shared } = this;
     const path = scope.frame.instance?.path ?? "";
@@ -189,7 +190,7 @@ export class Entry {
 export function lost(): never {
   throw new Problem("the entry has a result that is not a tensor", "return tensors");
 }
-/** What the ops refuse, the checker has let pass: the text says where. */
+/** The checker knows only symbols, so numbers that do not fit appear when ops are built: reported as a Problem with sizes. */
 function typed<T>(run: () => T): T {
   try {
     return run();
@@ -200,7 +201,7 @@ function typed<T>(run: () => T): T {
   }
 }
 const pathOf = ({ path, name }: Reported): string => (path === "" ? name : `${path}.${name}`);
-/** A loss that a layer states several times is their sum. */
+/** The losses by path and name; a loss stated several times is summed. */
 function sums(w: World): Result[] {
   const byPath = new Map<string, Value>();
   for (const loss of w.effects.losses) {
@@ -209,13 +210,13 @@ function sums(w: World): Result[] {
   }
   return [...byPath].map(([name, value]) => ({ role: "loss", name, value }));
 }
-/** Of a metric reported twice in a step, the last. */
+/** The metrics by path and name; if one is reported several times in a step, the last value counts. */
 function metrics(w: World): Result[] {
   const byPath = new Map(w.effects.metrics.map((metric) => [pathOf(metric), metric.value]));
   return [...byPath].map(([name, value]) => ({ role: "metric", name, value }));
 }
 
-/** The first line that fits a parameter says how it is trained. */
+/** Assigns each parameter to the first `optimize` line that selects it; selectors that match nothing are errors. */
 function trainedBy(w: World, stores: readonly Registered[]): Trained[] {
   const parameters = stores.filter((r) => r.store.role === "parameter");
   for (const line of w.lines)
@@ -236,7 +237,7 @@ function trainedBy(w: World, stores: readonly Registered[]): Trained[] {
 }
 const fits = (line: OptimizeLine, at: Registered): boolean =>
   line.selectors.length === 0 || line.selectors.some((s) => selects(s, at.owner));
-/** A last line for all the rest may find none left. */
+/** Every line must train something, except for a final one without selectors, for which no parameter may be left. */
 function requireTaken(lines: readonly OptimizeLine[], used: ReadonlySet<OptimizeLine | undefined>): void {
   const all = lines.findIndex((l) => l.selectors.length === 0);
   const idle = lines.find((l, i) => !used.has(l) && (l.selectors.length > 0 || i !== all));

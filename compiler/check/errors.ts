@@ -1,11 +1,11 @@
-// How the checker reports: a failure is thrown where it is found and caught by the statement around it.
+// How the checker reports errors: a Failure is thrown where an error is found, and caught by the statement around it (`guard`).
 import type { Code } from "../codes.ts";
 import type { Diagnostic, Label } from "../diagnostic.ts";
 import type { Span } from "../syntax/ast.ts";
 import { argumentHere } from "../syntax/help.ts";
 
 export class Failure extends Error {
-  /** null: what is wrong has been reported already. */
+  /** null: the cause has been reported already. */
   readonly diagnostic: Diagnostic | null;
   constructor(diagnostic: Diagnostic | null) {
     super(diagnostic ? `${diagnostic.code}: ${diagnostic.message}` : "reported already");
@@ -14,7 +14,7 @@ export class Failure extends Error {
 }
 interface Words {
   readonly help: string;
-  /** What stands at the caret. */
+  /** The text next to the caret. */
   readonly label?: string;
   readonly also?: readonly Label[];
   readonly notes?: readonly string[];
@@ -29,7 +29,7 @@ export const diagnostic = (code: Code, message: string, span: Span, words: Words
 export function fail(code: Code, message: string, span: Span, words: Words): never {
   throw new Failure(diagnostic(code, message, span, words));
 }
-/** What depends on something wrong is not an error of its own. */
+/** Gives up on an expression that depends on something already reported, without a second error. */
 export function absorb(): never {
   throw new Failure(null);
 }
@@ -37,7 +37,7 @@ export function absorb(): never {
 /** `1 result`, `2 results`; `1 axis`, `2 axes`. */
 export const counted = (n: number, one: string, many = `${one}s`): string => `${n} ${n === 1 ? one : many}`;
 export const textOf = (span: Span): string => span.source.text.slice(span.start, span.end);
-/** What is written there, to be repeated in a help; `otherwise` where that is long. */
+/** The source text of a span, to be quoted in a help; `otherwise` if it is long. */
 export function written(span: Span, otherwise = "x"): string {
   const text = textOf(span);
   return text.length <= 30 && !text.includes("\n") ? text : otherwise;
@@ -48,7 +48,7 @@ export function placeOf(span: Span): string {
   return `${span.source.name}:${line}`;
 }
 
-/** The candidate nearest to `name`, if one is near; to one letter, only the same in the other case. */
+/** The candidate nearest to `name` by edit distance, ignoring case; null if none is near. One letter is near only to itself in the other case. */
 export function nearest(name: string, candidates: Iterable<string>): string | null {
   let best: string | null = null;
   let least = Math.min(name.length, Math.max(1, Math.floor(name.length / 3)) + 1);
@@ -59,7 +59,7 @@ export function nearest(name: string, candidates: Iterable<string>): string | nu
   }
   return best;
 }
-/** For an argument that none of `names` is. */
+/** The remedy for a named argument that does not exist. */
 export function argumentHelp(name: string, names: readonly string[]): string {
   const here = argumentHere(name, names);
   return here === undefined ? didYouMean(name, names, `it takes ${names.join(", ") || "none"}`) : `write \`${here}\``;
@@ -68,7 +68,7 @@ export const didYouMean = (name: string, candidates: Iterable<string>, otherwise
   const near = nearest(name, candidates);
   return near === null ? otherwise : `did you mean \`${near}\`?`;
 };
-/** Levenshtein's. */
+/** The Levenshtein distance. */
 function distance(a: string, b: string): number {
   let row = Array.from({ length: b.length + 1 }, (_, i) => i);
   for (let i = 1; i <= a.length; i++) {

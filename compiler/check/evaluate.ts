@@ -1,4 +1,4 @@
-// Expressions.
+// Evaluates expressions, both for checking (values are placeholders) and for elaboration (values are nodes).
 
 import { hidden } from "../graph/node.ts";
 import * as b from "../ops/build.ts";
@@ -59,13 +59,13 @@ export function evaluate(w: World, e: ast.Expr, scope: Scope, want: Type | null)
       return holeValue(w, e, scope);
   }
 }
-/** An operand: what is wrong already is not wrong twice. */
+/** Evaluates an operand; if it is already known to be wrong, gives up without a second error. */
 function value(w: World, e: ast.Expr, scope: Scope): Val {
   const v = w.evaluate(e, scope);
   return v.kind === "error" ? absorb() : v;
 }
 
-/** What is wrong with both sides is said of both. */
+/** Both sides are evaluated even if the first one fails, so that errors in both are reported. */
 function binaryValue(w: World, e: Extract<ast.Expr, { kind: "binary" }>, scope: Scope): Val {
   const sides = [e.left, e.right].map((side) => w.guard<Val>(() => value(w, side, scope), { kind: "error" }));
   const [left = absorb(), right = absorb()] = sides;
@@ -90,7 +90,7 @@ function nameValue(w: World, name: string, at: ast.Span, scope: Scope): Val {
     memberWords(name, scope) ?? { help: unknownHelp(name, scope) },
   );
 }
-/** Of a name that a member of the same layer has, where a member's own text asks for it. */
+/** The remedy for a name that is a member of this layer, used in the declaration of another member, where it is not visible. */
 function memberWords(name: string, { frame: { role, body } }: Scope): { help: string } | null {
   if (role !== "header" || body?.kind !== "layer" || !hasMember(body.body, name)) return null;
   return {
@@ -107,12 +107,12 @@ function unknownHelp(name: string, scope: Scope): string {
     : "declare it, import it, or give it as an argument";
   return didYouMean(name, [...scope.all(), ...builtins.keys(), ...specials], nearLibrary(name) ?? otherwise);
 }
-/** Of a layer or an optimizer that the library has by nearly that name. */
+/** The remedy for a name that resembles a declaration of the library. */
 function nearLibrary(name: string): string | null {
   const near = name.length > 2 && isCapital(name) ? nearest(name, libraryNames()) : null;
   return near && `did you mean \`${near}\`, of "${libraryHome(near)}"?`;
 }
-/** Of `torch.cat` and `nn.Linear`. */
+/** Reports module prefixes of other languages, such as in `torch.cat` and `nn.Linear`. */
 function requireNoModule(e: Extract<ast.Expr, { kind: "member" }>, scope: Scope): void {
   if (e.object.kind !== "name" || !isForeignModule(e.object.name) || scope.get(e.object.name)) return;
   const name = e.name.name;
@@ -165,14 +165,14 @@ function callValue(w: World, e: Extract<ast.Expr, { kind: "call" }>, scope: Scop
       });
   }
 }
-/** Of an argument or a variable that has the name of a member. */
+/** The remedy for a call of a variable that hides a member of the same name. */
 function hiddenHelp(callee: ast.Expr, { frame: { instance } }: Scope): string | null {
   if (callee.kind !== "name" || !instance?.members.has(callee.name)) return null;
   return `\`${callee.name}\` is an argument or a variable here, and hides the member \`${callee.name}\`: give it another name`;
 }
 const pickHelp = (layers: string): string =>
   `pick one: \`${layers}[0](x)\`, all: \`${layers}[:](x)\`, by index: \`${layers}[index](x)\`, or one after the other: \`for layer in ${layers} { x = layer(x) }\``;
-/** A header's function; a layer there must be made first. */
+/** The function passed for a header name. A layer passed there must become a member first. */
 function functionOf(w: World, make: Makeable, at: ast.Span): Callable {
   if (make.of.kind === "layer") {
     const [name, layer] = [written(at, "name"), make.of.maker.decl.ast.name.name];
@@ -185,7 +185,7 @@ function functionOf(w: World, make: Makeable, at: ast.Span): Callable {
   }
   return forwardOf(makeInstance(w, make, "", abstractStorage(w)), at);
 }
-/** For the methods of other languages' tensors. */
+/** The remedy for members that values do not have here, such as methods of PyTorch's tensors. */
 function noMemberHelp(e: Extract<ast.Expr, { kind: "member" }>): string {
   const [name, object] = [e.name.name, textOf(e.object.span)];
   if (object === "self" || object === "this") return nameHelp(object) ?? "";

@@ -3,5 +3,5 @@ import { evaluate } from "./evaluate.ts";
 import { execute } from "./statements.ts";
 import type { Evaluator } from "./world.ts";
 
-/** All parts together. */
+/** Ties the mutually recursive parts of the evaluator together. */
 export const evaluator: Evaluator = { evaluate, call, execute };

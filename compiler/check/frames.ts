@@ -1,4 +1,4 @@
-// Frames of bodies, and the scopes of modules.
+// Frames (one for each activation of a body), module scopes, and the places that key random numbers.
 import { once } from "../once.ts";
 import type * as ast from "../syntax/ast.ts";
 import {
@@ -32,7 +32,7 @@ export const newFrame = (w: World, o: FrameOptions): Frame => ({
   returned: null,
   round: "",
 });
-/** What the names of a module stand for. */
+/** The scope with the names that a module declares and imports; one for each World. */
 export function moduleScope(w: World, module: Module): Scope {
   const known = w.scopes.get(module);
   if (known) return known;
@@ -48,7 +48,7 @@ export function declarationValue(decl: Declared): Val {
     : { kind: "declaration", decl };
 }
 
-/** Which call of a body stands at `at`, counted in the order of the text: a place that does not move with spaces or comments. */
+/** The index of a call among the calls of a body, in order of the text: unlike a position, it does not change with spaces or comments. */
 function ordinalOf(body: object | null, at: ast.Span): string {
   return body ? String(callsIn(body).findIndex((c) => c.start === at.start && c.end === at.end)) : "";
 }
@@ -60,6 +60,6 @@ function callsBelow(node: unknown): ast.Span[] {
   const own = kind === "call" && span ? [span] : [];
   return [...own, ...Object.entries(node).flatMap(([key, value]) => (key === "span" ? [] : callsBelow(value)))];
 }
-/** The place of a call in the program, for random numbers: the calls that lead to it, and the turns of the loops around. */
+/** Identifies a call for its random numbers: the chain of calls that leads to it, with the iterations of the loops around each. */
 export const siteOf = (frame: Frame, at: ast.Span): string =>
   `${frame.site}/${ordinalOf(frame.body, at)}${frame.round}`;

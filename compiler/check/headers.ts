@@ -1,4 +1,4 @@
-// Declarations with their headers filled in: layers yet to be made, aliases, optimizers.
+// Fills in the headers of declarations: the result is a layer yet to be made, an optimizer, or what an alias stands for.
 import type * as ast from "../syntax/ast.ts";
 import { fail } from "./errors.ts";
 import { moduleScope, newFrame } from "./frames.ts";
@@ -7,7 +7,7 @@ import { bindArguments } from "./signature.ts";
 import { type Declared, type Scope, type Val } from "./values.ts";
 import type { Given, World } from "./world.ts";
 
-/** `Linear(D, H)`: the layer yet to be made; of an alias, what it stands for. */
+/** The value of `Linear(D, H)`: a layer yet to be made (`maker`), an optimizer, or for an alias what it stands for. */
 export function headerOf(w: World, decl: Declared, given: readonly Given[], from: Scope, at: ast.Span): Val {
   const { ast } = decl;
   if (ast.kind === "fn") return fail("E0307", "a function has no header to fill in", at, { help: "call it" });
@@ -44,6 +44,7 @@ function filled(w: World, decl: Declared, header: Scope, at: ast.Span): Val {
       return fail("E0307", "a function has no header to fill in", ast.span, { help: "call it" });
   }
 }
+/** The layer that an alias stands for, remembering the alias's name. */
 export function throughAlias(w: World, ast: ast.Alias, header: Scope): Val {
   const v = w.evaluate(ast.value, header);
   if (v.kind === "error") return v;

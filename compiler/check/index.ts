@@ -1,4 +1,4 @@
-// The checker and elaboration: one evaluator in two modes. Checking is elaborating with symbols for sizes.
+// The checker and elaboration. There is one evaluator with two modes: checking runs it with symbols for sizes, elaboration with numbers.
 import type { Diagnostic } from "../diagnostic.ts";
 import { checkDeclaration, findRecursion } from "./declarations.ts";
 import { evaluator } from "./evaluator.ts";
@@ -12,7 +12,7 @@ export { type Loaded, load, loadFile, loadTemplate, type Resolve, resolveFile } 
 export { type Path, pathsOf } from "./paths.ts";
 export * from "./signatures.ts";
 
-/** All errors of a program, in the order of its text; none twice. The standard library's own are found by its test. */
+/** All errors of a program, in source order, without duplicates. Modules of the standard library are not checked; a test does that. */
 export function check(loaded: Loaded): Diagnostic[] {
   const w = new World(checkingOptions(), evaluator);
   const own = loaded.modules.filter((m) => m === loaded.main || !m.name.startsWith("std/"));
@@ -20,7 +20,7 @@ export function check(loaded: Loaded): Diagnostic[] {
     for (const decl of module.names.values()) if (decl?.module === module) checkDeclaration(w, decl);
   return inOrder([...loaded.diagnostics, ...absorbed(loaded, [...w.diagnostics, ...findRecursion(w.calls)])]);
 }
-/** Where a text could not be read in full, names that seem to be missing may stand in the part that was not read. */
+/** If a file has syntax errors, the parser may have skipped declarations in it: reports of names missing there are dropped. */
 function absorbed(loaded: Loaded, found: readonly Diagnostic[]): Diagnostic[] {
   const broken = new Set(
     loaded.diagnostics.filter((d) => d.code.startsWith("E01")).map((d) => d.labels[0].span.source),

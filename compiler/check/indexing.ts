@@ -1,4 +1,4 @@
-// `x[2]`, `x[a:b]`, `x[..., new]`, `x[index]`.
+// Indexing of tensors: `x[2]`, `x[a:b]`, `x[..., new]`, `x[index]`.
 import type { Value } from "../graph/node.ts";
 import * as b from "../ops/build.ts";
 import { numbers } from "../ops/common.ts";
@@ -32,7 +32,7 @@ export function indexTensor(w: World, x: Value, e: Index, scope: Scope): Val {
   }
   return tensor(value);
 }
-/** Of `x[:, None]`. */
+/** The remedy for `None` as an index, as in `x[:, None]`. */
 const noneIn = (e: Index): string | null =>
   e.items.some((i) => i.kind === "name" && i.name === "None") ? nameHelp("None") : null;
 function indexAxis(
@@ -61,7 +61,7 @@ function indexAxis(
     });
   return [at(w, x, axis, typeof v.value === "number" ? v.value : 0, n), axis];
 }
-/** `x[-1]` would be none, always, where other languages take the last. What a loop makes, as `x[i - 1]`, may be none. */
+/** A literal `x[-1]`, elsewhere the last element, would always be none here: an error. A computed one, such as `x[i - 1]` in a loop, may be none. */
 function requireFromStart(w: World, item: ast.Expr, n: Size): void {
   if (item.kind === "unary" && item.op === "-" && item.value.kind === "number")
     fail("E0211", `an index counts from 0, and ${textOf(item.span)} is less`, item.span, {
@@ -73,7 +73,7 @@ function expanded(w: World, x: Value, axis: number): Value {
   const shape = x.type.shape.toSpliced(axis, 0, 1);
   return w.made(type(x.type.dtype, shape), () => b.reshape(w.g, x, numbers(shape)));
 }
-/** One place of an axis; outside of it is none: zeros. */
+/** One position of an axis, which is dropped; zeros if it is out of range. */
 function at(w: World, x: Value, axis: number, i: number, n: Size): Value {
   const shape = x.type.shape.toSpliced(axis, 1);
   return w.made(type(x.type.dtype, shape), () => {
@@ -113,7 +113,9 @@ function taken(w: World, x: Value, axis: number, index: Value, span: ast.Span): 
   return [takeAlong(w, x, index, 0, span), index.type.shape.length];
 }
 
-/** The type of `take`: the axes before `axis` match the index's first (1 stretches), the index's others replace the axis. */
+/**
+ * `take(x, index, axis)`: the axes before `axis` match the first axes of the index (a size of 1 broadcasts); the index's other axes replace `axis`.
+ */
 export function takeAlong(w: World, x: Value, index: Value, axis: number, span: ast.Span): Value {
   needIndex(w, index, span);
   const batch = matched(w, x.type.shape.slice(0, axis), index, axis, span);
@@ -130,7 +132,7 @@ export function needIndex(w: World, index: Value, span: ast.Span): void {
       notes: calledFrom(w),
     });
 }
-/** The axes of `lead` and of an index that stand side by side. */
+/** The common axes of `lead` (the axes before the indexed one) and the first axes of an index; a size of 1 broadcasts. */
 export function matched(w: World, lead: readonly Size[], index: Value, axis: number, span: ast.Span): Size[] {
   const own = index.type.shape;
   if (own.length < axis)

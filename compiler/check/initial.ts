@@ -1,4 +1,4 @@
-// How parameters and states begin.
+// Builds the `init` graph: the initial values of parameters and states.
 import { mapGraph } from "../graph/map.ts";
 import type { Graph, Mapped, Result, Value } from "../graph/node.ts";
 import * as b from "../ops/build.ts";
@@ -12,7 +12,7 @@ import type { Registered } from "./storage.ts";
 import { conform } from "./tensor.ts";
 import { World } from "./world.ts";
 
-/** One "store" result for each. */
+/** One "store" result for each parameter and state. */
 export function initGraph(shared: Shared): Graph {
   const w = new World(optionsOf(shared, { training: false, generating: false }), evaluator);
   const results = [...shared.stores.all.values()].map(
@@ -20,7 +20,7 @@ export function initGraph(shared: Shared): Graph {
   );
   return { name: "init", results };
 }
-/** How a store begins: each copy of a stack by itself. */
+/** The initial value of a store. For a stack, the initializer is elaborated for one copy and mapped over all, each with its own random numbers. */
 function initial(w: World, { store, type: t, init, scope }: Registered): Value {
   const n = product(dims(store.type).slice(0, store.stack));
   const base = w.placeholder(type("i32", []));

@@ -1,4 +1,4 @@
-// Making layers from their headers: members in sight of methods, parameters in stores, arrays.
+// Instantiates layers: makes their members on demand, binds parameters to stores, and builds arrays of layers.
 
 import { Problem } from "../diagnostic.ts";
 import type * as ast from "../syntax/ast.ts";
@@ -47,7 +47,7 @@ function once<T>(make: () => T): () => T {
   let made: { readonly value: T } | null = null;
   return () => (made ??= { value: make() }).value;
 }
-/** The members that are there: while checking, those of both branches where the condition is open. */
+/** The members that exist under this header. While checking, if a condition is not known, the members of both branches. */
 function chosen(w: World, body: readonly ast.MemberOrIf[], header: Scope): ast.Member[] {
   return body.flatMap((m) => {
     if (m.kind !== "if") return [m];
@@ -58,7 +58,7 @@ function chosen(w: World, body: readonly ast.MemberOrIf[], header: Scope): ast.M
     ];
   });
 }
-/** What an `if` asks: known when compiling. null: not known while checking. */
+/** The condition of an `if`, which must be known at compile time; null: only elaboration knows it. */
 export function condition(w: World, e: ast.Expr, scope: Scope): boolean | null {
   const v = w.evaluate(e, scope);
   if (v.kind === "bool") return v.value;
@@ -98,7 +98,7 @@ function makeMember(w: World, instance: Instance, maker: Maker, m: ast.Member, s
     }
   }
 }
-/** `drop: dropout(0.1)`: what is a layer elsewhere may be a function here. */
+/** Reports a function call as a member, such as `drop: dropout(0.1)`, which would be a layer in other libraries. */
 function requireNoCall(w: World, e: ast.Expr, header: Scope): void {
   if (e.kind === "call" && w.evaluate(e.callee, header).kind === "fn")
     fail("E0307", `a member is a layer, and \`${textOf(e.callee.span)}\` is a function`, e.span, {
@@ -121,7 +121,7 @@ function makeSlot(w: World, header: Scope, m: ast.Param | ast.State, storage: St
   return { kind: "slot", slot, dtype: m.type.dtype, name: m.name.name, state: m.kind === "state" };
 }
 
-/** Experts are one store a parameter, however many; other layers are made one by one. */
+/** The largest array of layers. A stack has one store per parameter, however many copies; other layers are instantiated one by one. */
 const mostLayers = (stack: boolean): number => (stack ? 2 ** 20 : 10000);
 function makeArray(w: World, makers: Makers, path: string, storage: Storage, stack: boolean): Instances {
   if (w.checking) return abstractArray(w, makers, path);
@@ -157,11 +157,12 @@ function abstractArray(w: World, makers: Makers, path: string): Instances {
   const runs = kinds.map((one): Run => ({ start: 0, count: 1, make: () => one }));
   return { length: lengthOf(makers), kinds, at: () => kinds[0] ?? absorb(), stored: () => kinds, runs };
 }
-/** All layers of an array in order; equal neighbours are one object. */
+/** All layers of an array in order; repeated ones are the same object. */
 function flat(m: Makers): Makeable[] {
   const once = m.items.flatMap((item) => ("items" in item ? flat(item) : [item]));
   return Array.from({ length: Number(m.times) }, () => once).flat();
 }
+/** Groups consecutive equal layers. */
 function runsOf(list: readonly Makeable[]): { make: Makeable; start: number; count: number }[] {
   const runs: { make: Makeable; start: number; count: number }[] = [];
   list.forEach((make, start) => {
@@ -171,7 +172,7 @@ function runsOf(list: readonly Makeable[]): { make: Makeable; start: number; cou
   });
   return runs;
 }
-/** Makes all of a layer's members, so that all its stores are known. */
+/** Instantiates all members, recursively, so that all stores are registered. */
 export function makeAll(instance: Instance): void {
   for (const member of instance.members.values()) {
     const v = member();
@@ -180,7 +181,7 @@ export function makeAll(instance: Instance): void {
   }
 }
 
-/** A member of a made layer. */
+/** The value of a member of an instance. */
 export function memberOf(instance: Instance, name: ast.Name): Val {
   const found = instance.members.get(name.name);
   if (found) return found();
@@ -205,7 +206,7 @@ const arrowText = (make: Makeable): string =>
 export const hasMember = (body: readonly ast.MemberOrIf[], name: string): boolean =>
   body.some((m) => (m.kind === "if" ? hasMember(m.then, name) || hasMember(m.else, name) : m.name.name === name));
 
-/** What `layer(x)` calls. */
+/** What a call `layer(x)` calls: `forward`, through the arrow types that the layer was passed for. */
 export function forwardOf(instance: Instance, at: ast.Span): Callable {
   const { of, arrows } = instance.make;
   const inner = innerForward(instance, at, of);

@@ -1,11 +1,14 @@
-// Layers yet to be made, alone and in arrays.
+// Conversions to layers yet to be made (`Makeable`) and arrays of them (`Makers`).
 import type { Span } from "../syntax/ast.ts";
 import { add, equal, mul, type Size, show } from "../types/size.ts";
 import { absorb, fail } from "./errors.ts";
 import { type Abstract, kindText, type Makeable, type Makers, type Val } from "./values.ts";
 import type { World } from "./world.ts";
 
-/** What can be made a member: a layer with its header, a function, or what a header promises. */
+/**
+ * A value as something that can become a member: a layer with its header filled in, a function, or a layer known by its arrow only. `arrow`: the
+ * arrow type that it is passed for now.
+ */
 export function toMakeable(v: Val, arrow: Abstract | null, at: Span): Makeable {
   const arrows = arrow ? [arrow] : [];
   switch (v.kind) {
@@ -29,7 +32,7 @@ export function toMakeable(v: Val, arrow: Abstract | null, at: Span): Makeable {
       });
   }
 }
-/** An array of such, or one as an array of one. */
+/** A value as an array of layers; a single layer is an array of one. */
 export function toMakers(w: World, v: Val, arrow: Abstract | null, at: Span): Makers {
   const makers = v.kind === "makers" ? v.makers : { times: 1, items: [toMakeable(v, null, at)] };
   if (!arrow) return makers;

@@ -1,4 +1,4 @@
-// Files and the modules that they import: read once each, in any order, also in circles.
+// Loads a file or template and all modules that it imports, each once; imports may be cyclic.
 import { existsSync, readFileSync, realpathSync } from "node:fs";
 import { dirname, resolve as resolvePath } from "node:path";
 import { asset } from "../assets.ts";
@@ -10,16 +10,16 @@ import { parse } from "../syntax/parse.ts";
 import { diagnostic, didYouMean } from "./errors.ts";
 import type { Declared, Module } from "./values.ts";
 
-/** A program with all that it imports, and what is wrong with its text and imports. */
+/** A program with all its modules, and the errors in their texts and imports. */
 export interface Loaded {
   readonly main: Module;
   readonly modules: readonly Module[];
   readonly diagnostics: readonly Diagnostic[];
 }
-/** The text that `import ... from "path"` means in `from`; null: there is none. */
+/** Finds the source that `import ... from "path"` in the file `from` refers to; null if there is none. */
 export type Resolve = (path: string, from: ast.Source) => ast.Source | null;
 
-/** `std/...` from the package, other paths relative to the file that imports: to where it lies, not to where a link to it does. */
+/** Resolves `std/...` to the package's library, and other paths relative to the importing file, symbolic links followed. */
 export const resolveFile: Resolve = (path, from) => {
   try {
     if (path.startsWith("std/"))
@@ -31,10 +31,10 @@ export const resolveFile: Resolve = (path, from) => {
   }
 };
 
-/** A text's name need not be that of a file. */
+/** The real path of a source, if its name is that of a file. */
 const placeOf = (name: string): string => (existsSync(name) ? realpathSync(name) : name);
 
-/** Reads a file and all that it imports. Throws Problem where the file itself cannot be read. */
+/** Loads a file and all that it imports. Throws a Problem if the file itself cannot be read. */
 export function loadFile(path: string, resolve: Resolve = resolveFile): Loaded {
   const text = onFile(path, "read", () => readFileSync(path, "utf8"));
   if (text.includes("\0")) throw new Problem(`${path} is no text`, "name a .moe file");
@@ -44,7 +44,7 @@ export function load(source: ast.Source, resolve: Resolve = resolveFile): Loaded
   const loader = new Loader(resolve);
   return loader.loaded(loader.file(source));
 }
-/** The program of a template, whose declarations may come from other templates. */
+/** Loads a template, whose holes may contain declarations of other templates. */
 export function loadTemplate(template: Template, resolve: Resolve = resolveFile): Loaded {
   const loader = new Loader(resolve);
   return loader.loaded(loader.template(template));
@@ -94,7 +94,7 @@ class Loader {
       );
     return found;
   }
-  /** Declarations first, so that modules may import each other. */
+  /** Own declarations are entered before imports are followed, so that modules can import each other. */
   private declare(module: Module): void {
     for (const declared of module.program.declarations) {
       const old = module.names.get(declared.name.name);
@@ -144,11 +144,11 @@ function moduleHelp({ from, names }: ast.Import): string {
     ? didYouMean(from, stdModules, `the standard library has ${stdModules.join(", ")}`)
     : 'paths begin with "std/", "./" or "../"';
 }
-/** The layers and optimizers of the library. */
+/** The names of all layers and optimizers in the library. */
 export const libraryNames = (): string[] =>
   stdModules.flatMap((m) =>
     [...asset(`stdlib/${m.slice(4)}.moe`).matchAll(/^(?:layer|optimizer) (\w+)/gm)].map(([, name = ""]) => name),
   );
-/** The module of the library that declares `name`. */
+/** The library module that declares `name`; undefined if none does. */
 export const libraryHome = (name: string): string | undefined =>
   stdModules.find((m) => new RegExp(`^(layer|fn|optimizer) ${name}\\b`, "m").test(asset(`stdlib/${m.slice(4)}.moe`)));

@@ -1,4 +1,4 @@
-// Arithmetic on what is known when compiling. While checking, a number may be a size in symbols, or not known yet.
+// Arithmetic on values known at compile time. While checking, a number may be a symbolic size, or unknown (null).
 import type { BinaryOp, Span } from "../syntax/ast.ts";
 import * as size from "../types/size.ts";
 import { fail, textOf } from "./errors.ts";
@@ -24,14 +24,14 @@ const plain: Partial<Record<BinaryOp, (a: number, b: number) => number>> = {
   "%": remainder,
   "**": (a, b) => a ** b,
 };
-/** On sizes in symbols, what stays a size. */
+/** The operations that, applied to symbolic sizes, give a size again. */
 const symbolic: Partial<Record<BinaryOp, (a: size.Size, b: size.Size) => size.Size>> = {
   "+": size.add,
   "-": size.sub,
   "*": size.mul,
   "/": (a, b) => (b === 0 ? Number.NaN : size.div(a, b)),
 };
-/** Takes the sign of the right side; 0 where that is 0. */
+/** Takes the sign of the right side; 0 if that is 0. */
 function remainder(a: number, b: number): number {
   if (b === 0) return 0;
   const r = a % b;
@@ -59,7 +59,7 @@ export function knownBinary(op: BinaryOp, a: Known, b: Known, at: Span): Val {
   if (onSizes && mayBeSize(x) && mayBeSize(y)) return number(onSizes(x, y), isWhole(a) && isWhole(b));
   return number(null, whole);
 }
-/** A quotient or power of whole numbers is a size where it comes out even; the checker takes every quotient of sizes as one. */
+/** Whether a quotient or power can be a size: it must come out as an integer. The checker, which has symbols, accepts every quotient of sizes. */
 const wholeRatio = (a: Known, b: Known, result: number): boolean =>
   isWhole(a) && isWhole(b) && Number.isInteger(result);
 
@@ -82,7 +82,7 @@ export function knownUnary(op: "-" | "!", a: Known, at: Span): Val {
   return number(x === null ? null : typeof x === "number" ? -x : size.sub(0, x), isWhole(a));
 }
 
-/** A value as a size: a whole number, or while checking an expression of sizes; what is not known yet is a new size. */
+/** A value as a size: an integer or, while checking, an expression of sizes. An unknown number becomes a new symbol. */
 export function toSize(w: World, v: Val, at: Span): size.Size {
   if (v.kind === "spread") return size.product(v.axes);
   if (v.kind !== "number")
@@ -109,7 +109,7 @@ function sizeHelp(n: number, text: string): string {
   if (text === String(n)) return "a size is a whole number; in a header, other numbers have names in lower case";
   return "change the sizes so that it divides, or round it: `ceil(...)`, `floor(...)`";
 }
-/** The calls that led here, innermost first: what an error in an inlined body needs to be understood. */
+/** Notes for an error in an inlined body: the calls that led to it, innermost first. */
 export const calledFrom = (w: World): string[] =>
   w.stack
     .toReversed()

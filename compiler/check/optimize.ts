@@ -1,4 +1,4 @@
-// `optimize SELECTOR, ... with OPTIMIZER`: what is trained, and how.
+// The statement `optimize SELECTOR, ... with OPTIMIZER`, and which parameters a selector matches.
 import type * as ast from "../syntax/ast.ts";
 import { absorb, didYouMean, fail } from "./errors.ts";
 import { type Instance, kindText, type Owner, type Scope } from "./values.ts";
@@ -24,7 +24,7 @@ function optimizerOf(w: World, e: ast.Expr | null, scope: Scope): OptimizeLine["
       : "write `optimize with AdamW(lr: 1e-3)`, or `with none` to freeze";
   return fail("E0503", `\`optimize\` takes an optimizer, not ${kindText[v.kind]}`, e.span, { help });
 }
-/** While checking only the first name: what a header's layer will hold is not known. */
+/** While checking, only the first name of a selector can be checked: the layers passed in a header are not known yet. */
 function checkSelector({ path, span }: ast.Selector, instance: Instance, scope: Scope): void {
   const [first] = path;
   if (!first) return;
@@ -40,7 +40,7 @@ function checkSelector({ path, span }: ast.Selector, instance: Instance, scope: 
     });
 }
 
-/** Whether a selector selects a parameter, by the layers around it. */
+/** Whether a selector matches a parameter, given the layers that contain it. */
 export function selects({ path }: ast.Selector, owner: Owner): boolean {
   const names = path.map((n) => n.name);
   const [first = "", ...rest] = names;
@@ -50,7 +50,7 @@ export function selects({ path }: ast.Selector, owner: Owner): boolean {
     owner.some((o) => o.names.includes(first) && begins(o.path, rest))
   );
 }
-/** Numbers of copies do not count: `blocks.feed` is in every block. */
+/** Whether a path begins with the names; indices of copies are skipped, so `blocks.feed` matches in every block. */
 function begins(path: string, names: readonly string[]): boolean {
   const parts = path.split(".").filter((p) => !/^(\d+|\*)$/.test(p));
   return names.length <= parts.length && names.every((n, i) => n === parts[i]);

@@ -1,4 +1,5 @@
-// One step of the optimizers: the first `apply` that fits a parameter, for each copy alone.
+// Builds the optimizer step. Each parameter is updated by the first `apply` that fits its type; for a stack, `apply` is elaborated for one copy and
+// mapped over all.
 
 import { Bug } from "../diagnostic.ts";
 import { mapGraph } from "../graph/map.ts";
@@ -22,7 +23,7 @@ export interface Trained {
   readonly where: ast.Span;
 }
 
-/** The names that an optimizer's methods see: its header, and each other. */
+/** The names that an optimizer's methods see: its header values, and each other. */
 export function optimizerScope(optimizer: Optimizer): Scope {
   const scope = new Scope(optimizer.header.frame, optimizer.header);
   for (const method of optimizer.decl.ast.methods)
@@ -31,7 +32,7 @@ export function optimizerScope(optimizer: Optimizer): Scope {
   return scope;
 }
 
-/** The new values of all trained parameters and of their optimizers' states. */
+/** The new contents of all trained parameters and of the optimizer states. */
 export function optimizerStep(
   w: World,
   stores: Stores,
@@ -47,14 +48,18 @@ const bugAt = (at: ast.Span): never => {
 };
 const placeText = (at: ast.Span): string => `${at.source.name}:${at.start}`;
 
+/** The terms of one `total(...)` in the program, by parameter. */
 interface Total {
   readonly parts: Map<Registered, Value>;
   readonly optimizer: Optimizer;
-  /** The `apply` that leads to it. */
+  /** The `apply` that contains the `total`, or calls the method that does. */
   readonly method: ast.Method;
   readonly at: ast.Span;
 }
-/** What each `total(...)` sums, over all trained parameters; one whose own rule lacks it is asked by the rule that has it. */
+/**
+ * The value of each `total(...)`: the sum of its terms over all trained parameters. For a parameter whose own `apply` does not reach it, the term
+ * is computed by the `apply` in which the total occurs.
+ */
 function collectTotals(
   w: World,
   stores: Stores,
@@ -95,12 +100,13 @@ function noPart({ at, where }: Trained, total: Total): never {
   );
 }
 
-/** One parameter's step, whose states are stores once it has results; over a stack it is elaborated for one copy. */
+/** The optimizer step of one parameter. Its states become stores when `results` is called; for a stack it is elaborated for one copy. */
 class Step {
   private readonly w: World;
   private readonly stores: Stores;
   private readonly trained: Trained;
   private readonly grad: Value;
+  /** The number of copies in the stack; null: it is no stack. */
   private readonly copies: number | null;
   private readonly stack: readonly number[];
   private readonly bind = new Map<Value, Mapped>();
@@ -125,7 +131,7 @@ class Step {
     const all = [{ name: store.name, value: castTo(this.w, param, store.type.dtype), full: store.type }, ...states];
     return all.map(({ name, value, full }) => ({ role: "store", name, value: this.whole(value, full) }));
   }
-  /** The new parameter. */
+  /** Runs an `apply`; returns the parameter's new value. */
   run(method: ast.Method): Value {
     const { w, trained } = this;
     const f32 = w.options.f32;
@@ -142,20 +148,20 @@ class Step {
     w.execute(method.body, scope.inner());
     return param.read();
   }
-  /** `s` of all copies. */
+  /** The sum of `s` over all copies. */
   summed(s: Value): Value {
     if (this.copies === null) return s;
     const [m] = mapGraph([s], this.bind, this.w.g);
     if (!m) return absorb();
     return m.kind === "plain" ? b.mul(this.w.g, m.value, this.copies) : b.sum(this.w.g, m.value);
   }
-  /** The first `apply` that fits, `first` before the others. */
-  /** `first`, if it fits, else the first `apply` that does. */
+  /** `first` if it fits this parameter, else the first `apply` that does. */
   fitting(first: ast.Method | null): ast.Method | undefined {
     const { optimizer, at } = this.trained;
     const all = optimizer.decl.ast.methods.filter((m) => m.name.name === "apply");
     return (first ? [first, ...all] : all).find((m) => fits(this.w, m, at.type, this.scopeOf(m)));
   }
+  /** The first `apply` that fits; an error if none does. */
   chosen(): ast.Method {
     const { optimizer, at } = this.trained;
     const found = this.fitting(null);
@@ -174,6 +180,7 @@ class Step {
     const { optimizer, at } = this.trained;
     return optimizerScope(optimizer).within(newFrame(this.w, { role: "optimizer", body, site: at.store.name }));
   }
+  /** A state of this parameter's optimizer; it holds all copies of a stack. */
   private state(stmt: ast.State, t: Type, scope: Scope): Slot {
     const method = scope.frame.body?.name.name ?? "apply";
     const { store } = this.trained.at;
@@ -186,7 +193,7 @@ class Step {
     this.states.set(name, { slot, made: { store: own, type: t, init: stmt.init, scope, owner: [] } });
     return slot;
   }
-  /** One copy of what is there for all. */
+  /** One copy of a stacked value, as a leaf that `bind` maps to all copies. */
   private copy(all: Value): Value {
     if (this.copies === null) return all;
     const shape = dims(all.type).slice(this.stack.length);
@@ -195,6 +202,7 @@ class Step {
     this.bind.set(leaf, { kind: "each", value, over: this.copies });
     return leaf;
   }
+  /** The value for all copies, with the stack's axes. */
   private whole(value: Value, full: Type): Value {
     if (this.copies === null) return value;
     const [m] = mapGraph([value], this.bind, this.w.g);

@@ -1,9 +1,9 @@
-// Where a name's type is written: what an error about it points back to.
+// Finds where a name's type is declared, for notes in errors.
 import type * as ast from "../syntax/ast.ts";
 import { placeOf } from "./errors.ts";
 import type { Scope } from "./values.ts";
 
-/** ", declared at FILE:LINE" where `e` is an argument, parameter or state with a written type; else nothing. */
+/** The text ", declared at FILE:LINE" if `e` is an argument, parameter or state with a written type; else "". */
 export function originOf(e: ast.Expr, scope: Scope): string {
   if (e.kind !== "name") return "";
   const { body, instance } = scope.frame;

@@ -1,4 +1,4 @@
-// The paths of a layer's parameters and states under any header: what the pages of the library list.
+// Lists the paths of a layer's parameters and states, for the documentation of the library.
 
 import { abstractLayer } from "./declarations.ts";
 import { evaluator } from "./evaluator.ts";
@@ -9,14 +9,14 @@ import { checkingOptions, World } from "./world.ts";
 
 export interface Path {
   readonly path: string;
-  /** `given`: a layer of the header is there, called `of`. */
+  /** `given`: at this path is a layer that is passed in the header, under the name `of`. */
   readonly kind: "param" | "state" | "given";
   readonly of: string;
-  /** It stands under an `if`, for the header to decide. */
+  /** Whether it is declared under an `if`, so that it depends on the header. */
   readonly optional: boolean;
 }
 
-/** Of a layer, in the order of its text; none of what is no layer. */
+/** The paths in a layer, in source order; empty if `name` is not a layer. */
 export function pathsOf(loaded: Loaded, name: string): Path[] {
   const layer = layerBehind(findDeclaration(loaded, name));
   return layer ? inside(abstractLayer(new World(checkingOptions(), evaluator), layer), "", false) : [];

@@ -1,4 +1,5 @@
-// While checking, a routed layer's body is walked once more as the row that it will be: what needs a batch is an error there.
+// While checking, evaluates the body of a routed layer once more in routed mode, to report what is not allowed there (E0403): it sees one row, not
+// the batch.
 import type { Span } from "../syntax/ast.ts";
 import { type } from "../types/type.ts";
 import { Failure } from "./errors.ts";

@@ -1,4 +1,4 @@
-// What is asked of elaboration, and how the names of headers and types get their numbers from it.
+// What is requested from elaboration, and how names in headers and types get their values from it.
 import { askedSize, kindOf } from "../asked.ts";
 import { Problem } from "../diagnostic.ts";
 import type * as ast from "../syntax/ast.ts";
@@ -10,30 +10,30 @@ import { type Declared, number, type Scope, type Val } from "./values.ts";
 import type { Given } from "./world.ts";
 
 export interface EntryRequest {
-  /** Unique: names the graph, and its inputs, `NAME/tokens`. */
+  /** Unique; the name of the graph, and the prefix of its inputs, as in `NAME/tokens`. */
   readonly name: string;
-  /** A method; `train` and `generate` are special. For a function, its name or "forward". */
+  /** The method to compile; `train` and `generate` are special. For a function, its name or "forward". */
   readonly method: string;
-  /** `train` as it evaluates: `training` is false in it, and nothing is learned. */
+  /** Compile `train` for evaluation: `training` is false, and nothing is learned. */
   readonly evaluates?: boolean;
   readonly sizes: Sizes;
-  /** Arguments with defaults that are given all the same. */
+  /** Optional arguments that are nevertheless inputs. */
   readonly inputs?: readonly string[];
 }
-/** Whether an entry learns. */
+/** Whether an entry trains, rather than evaluates. */
 export const trains = ({ method, evaluates = false }: EntryRequest): boolean => method === "train" && !evaluates;
-/** By name; `...S` takes a list. */
+/** Values by name; a spread `...S` takes a list. */
 export type Sizes = Readonly<Record<string, number | boolean | readonly number[]>>;
 export interface Request {
-  /** The file's only model, if not given. */
+  /** The name of the declaration; the only model of the file if not given. */
   readonly declaration?: string;
-  /** For the header; what it does not have serves the entries. */
+  /** Values for the header, and for all entries that do not have their own. */
   readonly sizes: Sizes;
   readonly precision: Precision;
   readonly entries: readonly EntryRequest[];
 }
 
-/** The sizes and values that are given for one entry of a declaration. */
+/** The sizes and values given for one entry, and which names have used them. */
 export class Filling {
   private readonly decl: Declared;
   private readonly request: Request;
@@ -44,7 +44,7 @@ export class Filling {
   constructor(decl: Declared, request: Request, entry: EntryRequest) {
     [this.decl, this.request, this.entry] = [decl, request, entry];
   }
-  /** The header's values that are given. */
+  /** The header arguments that are given. */
   header(): Given[] {
     const { decl } = this;
     for (const p of decl.ast.header) this.names.add(p.name.name);
@@ -80,7 +80,7 @@ export class Filling {
         ? request.sizes[name]
         : undefined;
   }
-  /** Names of the entry's types, from the sizes given. */
+  /** Binds the names in the types of an entry's parameters to the sizes that are given. */
   bind(params: readonly ast.HeaderParam[], scope: Scope): void {
     for (const p of params) {
       if (p.type?.kind !== "tensor") continue;
@@ -103,7 +103,7 @@ export class Filling {
       }
     }
   }
-  /** A size or value of an entry's own header. */
+  /** The argument for a size or value parameter of a function. */
   value(p: ast.HeaderParam, scope: Scope): Given[] {
     this.names.add(p.name.name);
     const v = this.size(p.name.name);
@@ -114,11 +114,11 @@ export class Filling {
       });
     return [];
   }
-  /** Whether an argument is left to its default. */
+  /** Whether a parameter is left to its default. */
   byDefault(p: ast.HeaderParam): boolean {
     return p.default !== null && !this.entry.inputs?.includes(p.name.name);
   }
-  /** A size that nothing has is a slip of the pen, and so is an input. */
+  /** Throws a Problem for a size or input that the declaration does not have. */
   checkNames(): void {
     const layer = layerBehind(this.decl);
     const used = new Set(this.names);
@@ -140,7 +140,7 @@ export class Filling {
         );
   }
 }
-/** Of a spread: a list, or one. */
+/** The axes of a spread, given as a list or as a single number. */
 function axesOf(name: string, v: Sizes[string]): readonly number[] {
   const axes: readonly unknown[] = Array.isArray(v) ? v : [v];
   const no = axes.find((n) => !isSize(n));

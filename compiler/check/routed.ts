@@ -1,4 +1,5 @@
-// `experts[index](x)` and `experts[:](x)`: one body, elaborated for one row or one layer, made into one for all by the ops' `mapped` rules.
+// Calls of picked layers, `experts[index](x)` and `experts[:](x)`. The body is elaborated once, for one row or one layer, and turned into one for
+// all by the ops' `mapped` rules.
 import { placesIn } from "../graph/choices.ts";
 import { mapGraph } from "../graph/map.ts";
 import type { Mapped, Routing, Value } from "../graph/node.ts";
@@ -29,7 +30,7 @@ import {
 } from "./values.ts";
 import type { Given, World } from "./world.ts";
 
-/** `index` null: `experts[:]`. */
+/** `index` null: the call is `experts[:](x)`. */
 export function callPicked(
   w: World,
   layers: Instances,
@@ -46,6 +47,7 @@ export function callPicked(
   return w.checking ? checkAll(w, layers, given, from, at) : all(w, layers, given, from, at);
 }
 
+/** Splits each argument's axes into those before its row, which must be the index's first axes, and its row. */
 function splitRows(fn: Callable, index: Value, given: readonly Given[], at: ast.Span): Split[] {
   return given.map((g, i) => {
     const wanted = rowTypeOf(fn, g, i, at);
@@ -122,7 +124,7 @@ function oneCopy(g: Given, copies: Size): readonly Size[] {
 }
 const tensorsOf = (v: Val): Value[] => resultList(v).map((r) => (r.kind === "tensor" ? r.value : absorb()));
 const typesOf = (v: Val): Type[] => tensorsOf(v).map((x) => x.type);
-/** While checking, an element of an array is any of its kinds: all must give the same types. */
+/** While checking, an element of an array may be any of its different layers, so all must give the same types. */
 export function sameResults(outcomes: readonly Val[], at: ast.Span): Val {
   const [first = absorb(), ...others] = outcomes;
   const a = typesOf(first);
@@ -149,7 +151,7 @@ const withAxes = (w: World, v: Val, axes: readonly Size[]): Val =>
 
 // Elaboration
 type Bind = Map<Value, Mapped>;
-/** A leaf of a body, for what `bind` says it is. */
+/** A leaf that stands for one row (or copy) in the body; `bind` says what it becomes for all. */
 function leaf(w: World, bind: Bind, shape: readonly Size[], mapped: Mapped): Value {
   const value = w.placeholder(type(mapped.value.type.dtype, shape));
   bind.set(value, mapped);
@@ -159,7 +161,7 @@ const noWrite = (_: Value, where: ast.Span): never =>
   fail("E0403", "`update` cannot stand in a layer called by `experts[index](x)`", where, {
     help: "move it out of the routed layer, for instance to its gate",
   });
-/** One copy's view of a slot of all copies. */
+/** One copy's view of a slot that holds all copies. */
 function copySlot(w: World, bind: Bind, all: Slot): Slot {
   const known = new Map<Value, Value>();
   const [over = 0, ...rest] = dims(all.type);
@@ -171,7 +173,9 @@ function copySlot(w: World, bind: Bind, all: Slot): Slot {
   };
   return { type: type(all.type.dtype, rest), read, write: noWrite };
 }
-/** What random numbers in a body are counted from: the outer count times `n`, plus the own one. */
+/**
+ * The number that keys a row's random numbers: that of the row (or copy) itself, plus `n` times that of the row around it, if the call is nested.
+ */
 function laneBase(w: World, bind: Bind, own: Mapped, n: number, outer: Lane | null): Value {
   if (!outer) return leaf(w, bind, [], own);
   const value = b.add(w.g, b.mul(w.g, outer.base, n), own.value);
@@ -188,7 +192,7 @@ function routed(w: World, layers: Instances, index: Value, given: readonly Given
   const summed = first.map((value, i) => others.reduce((sum, part) => merge(w, sum, part[i] ?? absorb()), value));
   return results(summed.map((v) => tensor(b.reshape(w.g, v, [...choices, ...dims(v.type).slice(1)]))));
 }
-/** An index of none is how rows are dropped; one that is made without any, as by `top_k`, is a mistake if it has some. */
+/** An index out of range drops its row on purpose; but one that holds positions (as of `top_k`) in an axis longer than the array is an error. */
 function requireThere(w: World, index: Value, length: number, { instance }: Frame, at: ast.Span): void {
   const made = placesIn(index);
   if (!made || made.among <= length) return;
@@ -208,7 +212,7 @@ function requireThere(w: World, index: Value, length: number, { instance }: Fram
     },
   );
 }
-/** Inside an expert each row has a routing of its own, also where they are all equal: the index is made to depend on the row. */
+/** Inside another routed call each row has its own routing, even if all are equal: an index that does not depend on the row is made to. */
 function ofRow(w: World, index: Value, lane: Lane | null): Value {
   return !lane || isOfRow(index, lane) ? index : b.where(w.g, b.ge(w.g, lane.base, 0), index, -1);
 }
@@ -216,8 +220,9 @@ function isOfRow(value: Value, { bind, base }: Lane): boolean {
   const kind = bind.get(base)?.kind;
   return topological([value]).some((n) => n.results.some((r) => bind.get(r)?.kind === kind));
 }
-/** Rows that a run of equal layers does not serve are zeros in it, so the parts add up. */
+/** Adds up the results of runs of equal layers: each run gives zeros for rows that it does not serve. */
 const merge = (w: World, a: Value, c: Value): Value => (a.type.dtype === "bool" ? b.or(w.g, a, c) : b.add(w.g, a, c));
+/** The index relative to a run of layers; -1 for layers of other runs. */
 function inRun(w: World, index: Value, run: Run, layers: Instances): Value {
   if (run.count === layers.length) return index;
   const inside = b.and(w.g, b.ge(w.g, index, run.start), b.lt(w.g, index, run.start + run.count));
@@ -244,7 +249,7 @@ function routedRun(
   };
   const rows = splitRows(fn, index, given, at).map(({ given: g, lead, row }) => {
     if (g.value.kind !== "tensor" || !lead) return g;
-    // what all choices share is theirs alone where it is of an outer row: choices of other rows stand between them
+    // not shared if it depends on an outer row: the choices of other rows lie between this row's
     const isShared = lead.length === 0 && !(from.lane && isOfRow(g.value.value, from.lane));
     if (isShared) return g;
     const value = b.dispatch(w.g, perChoice(w, g.value.value, lead, row, dims(index.type)), by);
@@ -254,13 +259,13 @@ function routedRun(
   w.g.where = at;
   return mapped.map((m) => perRow(w, m, flat, by));
 }
-/** [...lead, ...row] repeated for the choices that share it: [choices, ...row]. */
+/** x[...lead, ...row], repeated for the choices that share it: [choices, ...row]. */
 function perChoice(w: World, x: Value, lead: readonly Size[], row: readonly Size[], choices: readonly number[]): Value {
   const own = numbers(row);
   const open = b.reshape(w.g, x, [...numbers(lead), ...choices.slice(lead.length).map(() => 1), ...own]);
   return b.reshape(w.g, b.broadcastTo(w.g, open, [...choices, ...own]), [product(choices), ...own]);
 }
-/** A result of the body for each choice; zeros where the index is none. */
+/** A result of the body, for each choice; zeros where the index is out of range. */
 function perRow(w: World, m: Mapped, flat: Value, by: Routing): Value {
   if (m.kind === "rows") return b.combine(w.g, m.value, by);
   if (m.kind === "each") return b.take(w.g, m.value, flat);
@@ -279,7 +284,7 @@ function all(w: World, layers: Instances, given: readonly Given[], from: Frame, 
     return oneByOne(w, layers, given, from, at);
   }
 }
-/** The results of runs of layers, one after the other. */
+/** Concatenates the results of runs of layers. */
 function joined(w: World, parts: readonly (readonly Value[])[]): Val {
   const of = (i: number): Value[] => parts.map((p) => p[i] ?? absorb());
   return results((parts[0] ?? []).map((_, i) => tensor(b.concat(w.g, of(i), 0))));
@@ -299,7 +304,7 @@ function allOfRun(w: World, run: Run, given: readonly Given[], from: Frame, at: 
     m.kind === "each" ? m.value : b.broadcastTo(w.g, m.value, [run.count, ...dims(m.value.type)]),
   );
 }
-/** Layers whose bodies have losses, metrics or states. */
+/** Calls the layers one by one; for bodies with losses, metrics or states. */
 function oneByOne(w: World, layers: Instances, given: readonly Given[], from: Frame, at: ast.Span): Val {
   const parts = Array.from({ length: Number(layers.length) }, (_, i) => {
     const own = given.map((g) =>

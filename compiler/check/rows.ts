@@ -1,4 +1,4 @@
-// The row rule: what a layer's parameter asks for with `...S` empty.
+// Which axes of a routed call's argument form one row: those of the parameter's type with `...S` empty.
 import type { Span, TypeExpr } from "../syntax/ast.ts";
 import { equal, type Size } from "../types/size.ts";
 import type { Type } from "../types/type.ts";
@@ -6,7 +6,7 @@ import { counted, fail, textOf } from "./errors.ts";
 import { type Callable, resultList, type Val } from "./values.ts";
 import type { Given, World } from "./world.ts";
 
-/** The type whose axes are those of a row of argument `i`; null: it is not a tensor's parameter. */
+/** The type of the parameter for an argument; its axes, without the spread, are those of a row. null: the parameter is no tensor. */
 export function rowTypeOf(fn: Callable, arg: Given, i: number, at: Span): TypeExpr | null {
   const types = parameterTypes(fn);
   const found = arg.name ? types.find((t) => t.name === arg.name?.name) : types[i];
@@ -18,11 +18,13 @@ export function rowTypeOf(fn: Callable, arg: Given, i: number, at: Span): TypeEx
   return found.type;
 }
 
-/** What an error about a shape should say that a routed call made, where rows were meant and more was given to each choice. */
+/**
+ * A remedy for an error about one of these shapes, if it comes from a routed call whose expert takes a whole axis rather than a row (`markWhole`).
+ */
 export function rowHelp({ whole }: World, ...shapes: readonly (readonly Size[])[]): string | null {
   return shapes.map((shape) => whole.get(shape)).find((help) => help !== undefined) ?? null;
 }
-/** Where an expert takes an axis of an argument that the index has too. */
+/** Notes results of a routed call in which an expert takes an axis that the index also has: probably a row was meant. */
 export function markWhole(w: World, index: Type, split: readonly Split[], result: Val): void {
   const taken = split.find(({ lead, row: [first = 1, ...more] }) => {
     const next = lead ? index.shape[lead.length] : undefined;
@@ -31,12 +33,12 @@ export function markWhole(w: World, index: Type, split: readonly Split[], result
   if (!taken?.type) return;
   for (const r of resultList(result)) if (r.kind === "tensor") w.whole.set(r.value.type.shape, oneRow(taken.type));
 }
-/** What to do with an expert's parameter that takes all of what it should take a row of. */
+/** The remedy for a parameter that takes a whole axis where it should take a row. */
 export function oneRow({ dtype, axes, span }: TypeExpr): string {
   const last = axes.slice(-1).map((e) => textOf(e.span));
   return `an expert takes one row, and for \`${textOf(span)}\` a row has ${counted(axes.length, "axis", "axes")}: declare \`${dtype}[${["...S", ...last].join(", ")}]\``;
 }
-/** An argument of a routed call: what is declared for it, the axes before its row, and the row. Not a tensor: null. */
+/** An argument of a routed call: the declared type, the axes before its row, and those of the row. `type`, `lead` null: not a tensor. */
 export interface Split {
   readonly given: Given;
   readonly type: TypeExpr | null;

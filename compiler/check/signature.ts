@@ -1,4 +1,4 @@
-// Headers: what arguments go to which names, and what each name then stands for.
+// Binds the arguments of a call to the parameters of a header, and defines what each name of the header stands for.
 import { Bug } from "../diagnostic.ts";
 import type * as ast from "../syntax/ast.ts";
 import { atom, atomOf, type Size, sizeOf as sizeOfAtom } from "../types/size.ts";
@@ -26,7 +26,7 @@ const isTensor = (p: Param): p is Typed => p.type?.kind === "tensor";
 const isArrow = (p: Param): p is Param & { readonly type: ast.ArrowType } => p.type?.kind === "arrow";
 const isSize = (p: Param): boolean => p.type === null && !p.spread && isCapital(p.name.name);
 
-/** Gives each name of a header its meaning from the arguments of a call, in `scope`. `want`: the type declared for the result. */
+/** Binds the names of a header in `scope`, given the arguments of a call. `want`: the declared type of the result, if any. */
 export function bindArguments(
   w: World,
   sig: Signature,
@@ -56,6 +56,7 @@ export function bindArguments(
     else scope.set(p.name.name, arg ? headerArgument(w, p, arg, scope) : headerDefault(w, sig, p, scope, at));
   }
 }
+/** Finds sizes that were not given from the declared type of the result. */
 function bindHeaderFromResult(sig: Signature, scope: Scope, want: Type | null): void {
   const [only, ...more] = sig.result;
   if (want && only && more.length === 0) {
@@ -67,7 +68,7 @@ function absent(): never {
   throw new Bug("an argument was lost");
 }
 
-/** Which argument is whose: in order, or by name. */
+/** Assigns arguments to parameters, by position or by name. */
 function matchArguments(sig: Signature, given: readonly Given[], at: ast.Span): Map<Param, Given> {
   const args = new Map<Param, Given>();
   given.forEach((arg, i) => {
@@ -108,7 +109,7 @@ function sizeArgument(w: World, sig: Signature, p: Param, arg: Given): Val {
     });
   return { kind: "spread", name: p.name.name, axes: shapeOf(w, arg.value, arg.span) };
 }
-/** `normal(0.02)`: the axes are found from the declared type, and the number is what comes after them. */
+/** The remedy for `normal(0.02)`: the axes come from the declared type, so the number must be given by name. */
 function nextByName(sig: Signature, p: Param, { span, name }: Given): string {
   const next = sig.params[sig.params.indexOf(p) + 1];
   if (!next || name || isSize(next) || sig.result.length === 0) return "";
@@ -119,7 +120,7 @@ function headerArgument(w: World, p: Param, arg: Given, scope: Scope): Val {
   if (isArrow(p)) return arrowArgument(w, p, arg.value, arg.span, scope);
   return valueArgument(w, p, arg.value, arg.span);
 }
-/** A lower-case value: a number, a boolean, or a scalar of the training step. */
+/** The value of a lower-case header name: a number, a boolean, or a scalar tensor. */
 function valueArgument(w: World, p: Param, v: Val, at: ast.Span): Val {
   const usual = p.default && (p.default.kind === "bool" ? "bool" : p.default.kind === "number" ? "number" : null);
   const wrong = (text: string, help: string): never =>
@@ -179,7 +180,7 @@ function tensorDefault(w: World, sig: Signature, p: Typed, scope: Scope, at: ast
   return tensor(conform(w, w.evaluate(p.default, scope, want), want, declared, p.default.span, true));
 }
 
-/** Gives each name of a header its meaning while its own declaration is checked: sizes are symbols, tensors are any of their type. */
+/** Binds the names of a header while its declaration is checked: sizes to symbols, tensors to placeholders, layers to their arrow types. */
 export function declareAbstractly(w: World, params: readonly Param[], scope: Scope): void {
   for (const p of params) {
     if (p.spread) scope.set(p.name.name, anyAxes(p.name.name));
@@ -212,6 +213,7 @@ function declareParam(w: World, p: Param, scope: Scope): void {
     );
   }
 }
+/** Remembers the default of a size that is an expression of other sizes, for notes in errors (`whyApart`). */
 function keepUsual(w: World, v: Val | undefined, usual: Size): void {
   const own = v?.kind === "number" && v.value !== null ? atomOf(v.value) : null;
   if (own && typeof usual !== "number") w.usual.set(own, usual);

@@ -1,4 +1,4 @@
-// What the runtime must know of an entry before sizes have numbers: its arguments, and the header of its declaration.
+// What callers can learn of an entry before elaboration: its arguments, results, and the header of its declaration.
 import { askedDeclaration } from "../asked.ts";
 import { Problem } from "../diagnostic.ts";
 import type * as ast from "../syntax/ast.ts";
@@ -10,18 +10,18 @@ import type { Declared, Element } from "./values.ts";
 export interface Argument {
   readonly name: string;
   readonly dtype: Element;
-  /** The name of the leading axes. */
+  /** The name of the spread before the other axes; null: there is none. */
   readonly spread: string | null;
-  /** The name that an axis binds; null: an expression. */
+  /** For each axis the size name that it consists of; null: another expression. */
   readonly axes: readonly (string | null)[];
   readonly optional: boolean;
-  /** As written. */
+  /** The type as it is written. */
   readonly text: string;
 }
 interface HeaderName {
   readonly name: string;
   readonly kind: "size" | "value" | "layer";
-  /** As written; null: it must be given. */
+  /** The default as it is written; null: the value must be given. */
   readonly default: string | null;
 }
 export interface EntrySignature {
@@ -36,7 +36,7 @@ export type Target =
   | { readonly kind: "method"; readonly decl: Declared<ast.Layer | ast.Alias>; readonly method: ast.Method }
   | { readonly kind: "fn"; readonly decl: Declared<ast.Fn> };
 
-/** The declaration called `name`, or the file's only model. Throws Problem where there is none. */
+/** The declaration called `name`, or the file's only model. Throws a Problem if there is none. */
 export function findDeclaration(loaded: Loaded, name: string | undefined): Declared {
   const own = [...loaded.main.names].flatMap(([key, decl]) => (decl ? [{ key, decl }] : []));
   const names = own.map((o) => o.key);
@@ -52,7 +52,7 @@ export function findDeclaration(loaded: Loaded, name: string | undefined): Decla
     didYouMean(name, names, `it declares ${known || "nothing"}`),
   );
 }
-/** The file's model of that name, or its only one; `asked` is how a person names one. Throws Problem where there is none. */
+/** The file's model called `name`, or its only model. Throws a Problem if there is none; `asked` says how the user can name one. */
 export function findModel(loaded: Loaded, name: string | undefined, asked: string): Declared {
   const models = modelsOf(loaded);
   const found = name === undefined && models.length === 1 ? models[0] : models.find((m) => nameOf(m) === name);
@@ -66,14 +66,14 @@ export function findModel(loaded: Loaded, name: string | undefined, asked: strin
 }
 const nameOne = (asked: string, known: string): string => `name one: ${asked}, with NAME one of ${known}`;
 const nameOf = ({ ast }: Declared): string => ast.name.name;
-/** The file's own. */
+/** The models that the file itself declares. */
 export const modelsOf = (loaded: Loaded): Declared[] =>
   [...loaded.main.names.values()].filter(
     (decl): decl is Declared =>
       decl?.module === loaded.main &&
       (decl.ast.kind === "model" || (decl.ast.kind === "alias" && decl.ast.of === "model")),
   );
-/** The layer that an alias stands for, by name only. */
+/** The layer that a declaration is, or that an alias leads to, found by names alone; null if it is no layer. */
 export function layerBehind(decl: Declared): Declared<ast.Layer> | null {
   const { ast, module } = decl;
   if (ast.kind === "layer" || ast.kind === "model") return { ast, module };
@@ -100,7 +100,7 @@ export function findMethod(decl: Declared, name: string): ast.Method {
     ),
   );
 }
-/** `method` of a declaration; of a function, its name. */
+/** The signature of a method of a declaration; if the declaration is a function, of that. */
 export function entrySignature(loaded: Loaded, declaration: string | undefined, method = "forward"): EntrySignature {
   const decl = findDeclaration(loaded, declaration);
   const fn = decl.ast.kind === "fn" ? decl.ast : null;
@@ -127,7 +127,7 @@ const headerName = (p: ast.HeaderParam): HeaderName => ({
   kind: p.type?.kind === "arrow" ? "layer" : p.spread || /^[A-Z]/.test(p.name.name) ? "size" : "value",
   default: p.default ? textOf(p.default.span) : null,
 });
-/** The sizes that given inputs say: names by name, `...S` as a list. Throws Problem where two inputs disagree. */
+/** The sizes that follow from the shapes of inputs; a spread gives a list. Throws a Problem if two inputs disagree. */
 export function sizesFromInputs(
   signature: EntrySignature,
   shapes: ReadonlyMap<string, readonly number[]>,

@@ -1,10 +1,10 @@
-// Which arrays of a layer are kept as one stacked tensor a parameter: those that its methods call routed, or all at once.
+// Decides which arrays of layers are stored as stacks, one tensor for each parameter: those that a method calls by index or all at once.
 import type * as ast from "../syntax/ast.ts";
 
 /** Whether a method of `layer` calls its member `name` as `name[index](...)` or `name[:](...)`. */
 export const stacksOf = (layer: ast.Layer, name: string): boolean =>
   layer.body.some((m) => m.kind === "method" && picks(m.body, name, new Set()).length > 0);
-/** Whether a layer given for the header's name `param` is called as `name[index](...)`. */
+/** Whether a layer passed under the header name `param` is called as `name[index](...)`. */
 export function routesParam(layer: ast.Layer, param: string): boolean {
   const made = layer.body.filter((m) => m.kind === "sublayer" && nameIn(m.value) === param);
   const methods = layer.body.filter((m) => m.kind === "method");
@@ -14,11 +14,11 @@ export function routesParam(layer: ast.Layer, param: string): boolean {
       methods.some((f) => picks(f.body, m.name.name, new Set()).some((item) => item.kind !== "slice")),
   );
 }
-/** `expert` of `expert` and `expert[E]`. */
+/** The name `expert` in `expert` or `expert[E]`. */
 const nameIn = (e: ast.Expr): string | null =>
   e.kind === "index" ? nameIn(e.object) : e.kind === "name" ? e.name : null;
 
-/** By what the calls in `node` pick from the array `name`, where that is no single number. */
+/** The index items of calls such as `name[index](...)` in `node`, other than plain numbers and loop counters. */
 function picks(node: unknown, name: string, counters: ReadonlySet<string>): ast.IndexItem[] {
   if (Array.isArray(node)) return node.flatMap((item) => picks(item, name, counters));
   if (typeof node !== "object" || node === null) return [];
@@ -27,7 +27,7 @@ function picks(node: unknown, name: string, counters: ReadonlySet<string>): ast.
   const own = pickedBy(node as ast.Expr, name, known);
   return [...own, ...Object.entries(node).flatMap(([key, value]) => (key === "span" ? [] : picks(value, name, known)))];
 }
-/** The names of a loop that are numbers. */
+/** The variables of a loop that are numbers. */
 const loopNumbers = (s: { over?: { kind?: string }; name?: ast.Name; index?: ast.Name | null }): string[] =>
   [s.over?.kind === "range" ? s.name?.name : undefined, s.index?.name].filter((n) => n !== undefined);
 

@@ -1,4 +1,4 @@
-// Statements. Checking runs both branches of an open `if` and a loop's body once; elaborating takes one and unrolls.
+// Executes statements. Checking runs both branches of an `if`, and the body of a loop once; elaboration takes one branch and unrolls loops.
 import type * as ast from "../syntax/ast.ts";
 import { atom, equalAll, type Size, sizeOf as sizeOfAtom } from "../types/size.ts";
 import { showType } from "../types/type.ts";
@@ -13,7 +13,7 @@ import { fitAll } from "./unify.ts";
 import { bool, errorVal, kindText, number, results, Scope, tensor, type Val } from "./values.ts";
 import { floating, type World } from "./world.ts";
 
-/** Runs statements in order; whether all ways through them return. */
+/** Runs statements in order. Returns whether every path through them ends with `return`. */
 export function execute(w: World, body: readonly ast.Stmt[], scope: Scope): boolean {
   let returned = false;
   for (const stmt of body) {
@@ -95,7 +95,7 @@ function letValue(w: World, stmt: Of<"let">, scope: Scope): Val {
   const declared = { what: `\`${name?.name ?? "_"}\``, span: stmt.type.span, text: textOf(stmt.type.span) };
   return tensor(conform(w, value, want, declared, stmt.value.span, true));
 }
-/** `let y: f32[B, U] = ...` names a size that a call has made. The value, if it was needed to find one. */
+/** For `let y: f32[B, U] = ...` where U is new: binds U to the value's size. Returns the value if it had to be evaluated for that, else null. */
 function newSizes(t: ast.TypeExpr, scope: Scope, evaluate: () => Val): Val | null {
   const unknown = t.axes.flatMap((e, i) =>
     e.kind === "name" && isCapital(e.name) && !scope.holder(e.name) ? [{ e, i }] : [],
@@ -129,7 +129,7 @@ function wrongCount(stmt: Of<"let">, value: Val): never {
         : `write \`let (${Array.from({ length: n }, (_, i) => (stmt.names[i] ? stmt.names[i].name : "_")).join(", ")}) = ...\``,
   });
 }
-/** A capital name holds a size: a number that the checker does not know yet becomes a symbol. */
+/** The value bound to a name. A capital name holds a size: a number that is not known yet becomes a new symbol. */
 function named(w: World, name: ast.Name, v: Val, at: ast.Span): Val {
   if (!isCapital(name.name) || v.kind === "error") return v;
   if (v.kind === "number" && v.value === null) return number(sizeOfAtom(atom(name.name)), true);
@@ -248,7 +248,7 @@ function runIf(w: World, stmt: Of<"if">, scope: Scope): boolean {
   const second = execute(w, stmt.else, scope.inner());
   return first && second;
 }
-/** Both branches are checked, whatever is known. */
+/** Both branches are checked even if the condition is known; the condition itself must be valid. */
 function openCondition(w: World, stmt: Of<"if">, scope: Scope): null {
   w.guard(() => void condition(w, stmt.cond, scope), undefined);
   return null;
@@ -269,7 +269,7 @@ function runFor(w: World, stmt: Of<"for">, scope: Scope): boolean {
   }
   return false;
 }
-/** One symbol for all that is made of it: `x[i:T + i]` has T rows. */
+/** A loop counter while checking: one symbol, so that sizes made from it agree (`x[i:T + i]` has T rows). */
 const anyTurn = (name: ast.Name): Val => number(sizeOfAtom(atom(name.name)), true);
 const mostTurns = 10000;
 function rangeTurns(w: World, range: ast.Range, name: ast.Name, scope: Scope): Val[] {

@@ -1,4 +1,4 @@
-// Where a layer's tensors live: stores by path, slices of stacked stores, and copies brought together.
+// Where the tensors of layers are stored: in stores by path, as copies of stacked stores, or joined from several stores.
 import type { Store, Value } from "../graph/node.ts";
 import * as b from "../ops/build.ts";
 import type { Expr, Span } from "../syntax/ast.ts";
@@ -7,21 +7,21 @@ import { fail } from "./errors.ts";
 import { type Owner, type Scope, type Slot, type SlotSpec, type Storage } from "./values.ts";
 import type { World } from "./world.ts";
 
-/** A store with what its copies begin as. */
+/** A store, with the initializer of one copy. */
 export interface Registered {
   readonly store: Store;
-  /** Of one copy. */
+  /** The type of one copy. */
   readonly type: Type;
   readonly init: Expr;
   readonly scope: Scope;
   readonly owner: Owner;
 }
-/** All stores of a program, and while an entry is elaborated what they hold by now. */
+/** All stores of a program. `current`: the values written to stores so far in the entry being elaborated. */
 export class Stores {
   readonly all = new Map<string, Registered>();
   readonly current = new Map<string, Value>();
 
-  /** The store of a parameter or state, made once for all entries. */
+  /** The storage that registers stores under their paths, each once for all entries. */
   root(w: World): Storage {
     return (name, spec) => {
       const full = type(spec.type.dtype, [...spec.stack, ...spec.type.shape]);
@@ -47,7 +47,7 @@ export class Stores {
   }
 }
 
-/** While checking nothing is stored. */
+/** The storage used while checking, where only types matter. */
 export const abstractStorage =
   (w: World): Storage =>
   (_, spec) => ({ type: spec.type, read: () => w.placeholder(spec.type), write: () => undefined });
@@ -56,12 +56,12 @@ export const under =
   (storage: Storage, prefix: string): Storage =>
   (name, spec) =>
     storage(`${prefix}.${name}`, spec);
-/** As one of the layers called `names`. */
+/** Marks the slots as belonging to a layer, which selectors of `optimize` can address by any of `names`. */
 export const owned =
   (storage: Storage, names: readonly string[]): Storage =>
   (name, spec) =>
     storage(name, { ...spec, owner: [{ names, path: name }, ...spec.owner] });
-/** One store for all copies of an array. */
+/** Storage with one store for all copies of an array: a leading axis, and `*` in the name. */
 export const stacked =
   (storage: Storage, copies: number): Storage =>
   (name, spec) =>
@@ -70,7 +70,7 @@ export const mapped =
   (storage: Storage, through: (slot: Slot) => Slot): Storage =>
   (name, spec) =>
     through(storage(name, spec));
-/** The tensors of several layers as one, with a leading axis. */
+/** The tensors of several layers joined along a new leading axis. */
 export const together =
   (w: World, copies: readonly Storage[]): Storage =>
   (name: string, spec: SlotSpec) =>
@@ -79,7 +79,7 @@ export const together =
       copies.map((s) => s(name, spec)),
     );
 
-/** Copy `i` of a slot that holds all. */
+/** Copy `i` of a slot that holds all copies. */
 export function copyOf(w: World, all: Slot, i: number): Slot {
   const [copies, ...rest] = dims(all.type);
   const n = copies ?? 0;

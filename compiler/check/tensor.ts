@@ -1,4 +1,4 @@
-// Values as tensors: conversion, stretching, and the errors where two sides do not fit.
+// Conversion of values to tensors, broadcasting ("stretching"), and the errors if two sides do not fit.
 import type { Value } from "../graph/node.ts";
 import * as b from "../ops/build.ts";
 import { numbers } from "../ops/common.ts";
@@ -11,7 +11,7 @@ import { rowHelp } from "./rows.ts";
 import { type Element, kindText, type Val } from "./values.ts";
 import { floating, type World } from "./world.ts";
 
-/** A number as a scalar of `dtype`; while checking only its type matters, and that an `i32` can hold it. */
+/** A number as a scalar of `dtype`; an error if i32 cannot represent it. */
 function constantOf(w: World, value: number, dtype: Element, at: Span): Value {
   if (dtype === "i32" && !Number.isNaN(value) && Math.trunc(value) !== (value | 0))
     fail("E0205", `an i32 does not hold ${value}`, at, {
@@ -22,7 +22,9 @@ function constantOf(w: World, value: number, dtype: Element, at: Span): Value {
   return w.made(type(dtype, []), () => b.constant(w.g, value, dtypeOf(type(dtype, []))));
 }
 
-/** What a number or boolean is beside a tensor of `beside`: whole numbers stay whole, others make floats. */
+/**
+ * The dtype that a value has next to a tensor of dtype `beside`: whole numbers stay integers, others become floats. `beside` null: there is none.
+ */
 export function elementOf(w: World, v: Val, beside: Element | null): Element {
   if (v.kind === "bool") return "bool";
   if (v.kind !== "number") return fromTensor(v);
@@ -31,7 +33,7 @@ export function elementOf(w: World, v: Val, beside: Element | null): Element {
 }
 const fromTensor = (v: Val): Element => (v.kind === "tensor" ? v.value.type.dtype : absorb());
 
-/** As a tensor; a number or boolean as a scalar of `dtype`. */
+/** A value as a tensor; a number or boolean becomes a scalar of `dtype`. */
 export function toTensor(w: World, v: Val, at: Span, dtype: Element): Value {
   switch (v.kind) {
     case "tensor":
@@ -57,7 +59,7 @@ const remedyFor = (v: Val): string => {
   if (v.kind === "layers") return "pick one and call it: `layers[0](x)`, or all: `for layer in layers`";
   return "give a tensor or a number";
 };
-/** A tensor as it is; a number as the f32 or i32 scalar that it is alone. */
+/** A value as a tensor; a number becomes an f32 or i32 scalar, depending on whether it is whole. */
 export function loneTensor(w: World, v: Val, at: Span): Value {
   const isWhole = v.kind === "spread" || (v.kind === "number" && v.whole);
   return toTensor(w, v, at, v.kind === "bool" ? "bool" : isWhole ? "i32" : w.options.f32);
@@ -67,7 +69,7 @@ export function castTo(w: World, x: Value, dtype: Element): Value {
   if (x.type.dtype === dtype) return x;
   return w.made(type(dtype, x.type.shape), () => b.cast(w.g, x, dtypeOf(type(dtype, []))));
 }
-/** Aligned at the right: an axis that is missing or literally 1 stretches. */
+/** Whether a shape broadcasts to another, aligned at the right: an axis that is missing or literally 1 is repeated. */
 export function stretches(from: readonly Size[], to: readonly Size[]): boolean {
   const lead = to.length - from.length;
   return lead >= 0 && from.every((n, i) => n === 1 || equal(n, to[lead + i] ?? -1));
@@ -77,7 +79,7 @@ export function stretchTo(w: World, x: Value, shape: readonly Size[]): Value {
   return w.made(type(x.type.dtype, shape), () => b.broadcastTo(w.g, x, numbers(shape)));
 }
 
-/** The shape that both sides stretch to. */
+/** The shape that both sides broadcast to. `what` names the operation in errors. */
 export function commonShape(w: World, what: string, left: Side, right: Side, at: Span): readonly Size[] {
   const [a, c] = [left.type.shape, right.type.shape];
   const rank = Math.max(a.length, c.length);
@@ -110,10 +112,10 @@ export function commonShape(w: World, what: string, left: Side, right: Side, at:
 export interface Side {
   readonly type: Type;
   readonly span: Span;
-  /** See origin.ts. */
+  /** Where it was declared; see origin.ts. */
   readonly origin?: string;
 }
-/** Why two sizes differ that are written alike, or are the same where a header's defaults are not overridden. */
+/** Notes on why two sizes differ: they are written alike but are distinct symbols, or they are equal only while a header keeps its defaults. */
 export function whyApart(w: World, a: Size, b: Size): string[] {
   if (show(a) === show(b)) return [namesakes(show(a))];
   if (!equal(substitute(a, w.usual), substitute(b, w.usual))) return [];
@@ -128,7 +130,7 @@ const namesakes = (size: string): string =>
     ? `each call that chooses a size makes another ${size}; \`let y: f32[${size}] = ...\` names one`
     : `each ${size} is a new size: name one, in the header or with \`let\`, as in \`H = ${size}\``;
 const axisText = (n: Size): string => (isSpread(n) ? `the axes ${show(n)}` : `axis ${show(n)}`);
-/** An axis of 1 helps where the shorter side then stretches. */
+/** The remedy: an axis of size 1 at the end, if that makes the shorter side broadcast. */
 function helpForShapes(left: Side, right: Side): string {
   const [short, long] = left.type.shape.length < right.type.shape.length ? [left, right] : [right, left];
   const name = /^\w+$/.test(textOf(short.span)) ? textOf(short.span) : "x";
@@ -138,13 +140,13 @@ function helpForShapes(left: Side, right: Side): string {
 }
 
 export interface Declared {
-  /** "`x`", "the result". */
+  /** What is declared, for errors: "`x`", "the result". */
   readonly what: string;
   readonly span: Span;
-  /** As written in the program. */
+  /** The type as written in the program. */
   readonly text: string;
 }
-/** A value as the type that it is declared with: floats convert, and where `stretch` says so it is repeated; else an error. */
+/** Converts a value to its declared type: floats convert and, with `stretch`, the shape is broadcast; anything else is an error. */
 export function conform(w: World, v: Val, want: Type, declared: Declared, at: Span, stretch: boolean): Value {
   const x = convert(w, v, want, declared, at);
   if (equalAll(x.type.shape, want.shape)) return x;
@@ -165,7 +167,7 @@ export function conform(w: World, v: Val, want: Type, declared: Declared, at: Sp
     },
   );
 }
-/** Of the first axes that differ, counted from the right. */
+/** Notes on the last axes that differ, aligned at the right. */
 function apartIn(w: World, a: readonly Size[], c: readonly Size[]): string[] {
   const i = a.findLastIndex((n, k) => !equal(n, c[c.length - a.length + k] ?? -1));
   const [n, m] = [a[i], c[c.length - a.length + i]];
@@ -175,7 +177,7 @@ const typeText = (d: Declared, t: Type): string => {
   const shown = showType(t);
   return shown === d.text ? shown : `${d.text} = ${shown}`;
 };
-/** The dtype of a declared type: floats convert by themselves, numbers become scalars, nothing else converts. */
+/** Converts a value to the dtype of a declared type: floats convert implicitly, numbers become scalars, anything else is an error. */
 export function convert(w: World, v: Val, want: Type, declared: Declared, at: Span): Value {
   if (
     v.kind === "number" &&
@@ -205,7 +207,7 @@ function axesText(rank: number, spread: boolean): string {
       : `its axes that can be counted are -${rank - 1} to -1`;
   return `its axes are 0 to ${rank - 1}`;
 }
-/** An axis given as a number, counted from 0, or from the end where negative. */
+/** The index of an axis that is given as a number, counted from 0 or, if negative, from the end. */
 export function axisOf(w: World, x: Type, axis: number, at: Span, extra = 0): number {
   const rank = x.shape.length + extra;
   const spread = x.shape[0] !== undefined && isSpread(x.shape[0]);

@@ -1,4 +1,4 @@
-// Types as written, in a scope where their names have values.
+// Evaluates types as written, in a scope where their names have values.
 import type { Expr, TypeExpr } from "../syntax/ast.ts";
 import { atom, type Size, sizeOf as sizeOfAtom, spreadAtom } from "../types/size.ts";
 import { type Type, type } from "../types/type.ts";
@@ -11,7 +11,7 @@ export function typeOf(w: World, t: TypeExpr, scope: Scope): Type {
   const lead = t.spread ? spreadAxes(t.spread.name, t, scope) : [];
   return type(w.resolve(t.dtype, scope), [...lead, ...t.axes.map((e) => axisOf(w, e, scope))]);
 }
-/** A number that is not known while checking would be a new size at each place. */
+/** A number that is unknown while checking cannot be an axis: each use would be a different size. */
 function axisOf(w: World, e: Expr, scope: Scope): Size {
   const name = bareName(e);
   const v = name === null || isCapital(name) ? null : (scope.get(name) ?? number(null, true));
@@ -32,16 +32,16 @@ export function spreadAxes(name: string, at: { readonly span: TypeExpr["span"] }
     help: didYouMean(name, scope.all(), `give an argument the type \`float[...${name}]\``),
   });
 }
-/** A name alone, which a type may bind. */
+/** The name that an expression consists of, which a type can bind; null for any other expression. */
 export const bareName = (e: Expr): string | null => (e.kind === "name" ? e.name : null);
-/** Sizes begin with a capital. */
+/** Names of sizes begin with a capital. */
 export const isCapital = (name: string): boolean => /^[A-Z]/.test(name);
 export const isBound = (scope: Scope, name: string): boolean => {
   const kind = scope.get(name)?.kind;
   return kind === "number" || kind === "spread" || kind === "error";
 };
 export const anyAxes = (name: string): Val => ({ kind: "spread", name, axes: [sizeOfAtom(spreadAtom(name))] });
-/** New symbols for the names that stand alone in a type and have no meaning yet. */
+/** Binds each unbound name that stands alone in a type to a new symbol. */
 export function declareNames(t: TypeExpr, scope: Scope): void {
   if (t.spread && !isBound(scope, t.spread.name)) scope.set(t.spread.name, anyAxes(t.spread.name));
   for (const e of t.axes) {
@@ -50,7 +50,7 @@ export function declareNames(t: TypeExpr, scope: Scope): void {
       scope.set(name, number(sizeOfAtom(atom(name)), true));
   }
 }
-/** The names that stand alone in a type. */
+/** The names that stand alone in a type, its spread included. */
 export const namesIn = (t: TypeExpr): string[] => [
   ...(t.spread ? [t.spread.name] : []),
   ...t.axes.flatMap((e) => bareName(e) ?? []),

@@ -1,4 +1,4 @@
-// Names in types find their sizes from the arguments: a name alone is bound, everything else is compared.
+// Infers sizes from arguments: a name that stands alone in a declared type is bound to the size found there; everything else is compared.
 import type { Value } from "../graph/node.ts";
 import type { Span, TypeExpr } from "../syntax/ast.ts";
 import { equal, equalAll, isSpread, type Size, show } from "../types/size.ts";
@@ -10,17 +10,17 @@ import { bareName, isBound, spreadAxes, typeOf } from "./types.ts";
 import { type Element, number, type Scope, type Val } from "./values.ts";
 import { floating, type World, wider } from "./world.ts";
 
-/** A value for a declared type: an argument for a parameter, a result for what is declared to be returned. */
+/** A value that must have a declared type: an argument or a result. */
 export interface Fit {
   readonly type: TypeExpr;
   readonly value: Val;
-  /** "argument `x` of `f`". */
+  /** What the value is, for errors: "argument `x` of `f`". */
   readonly what: string;
   readonly span: Span;
 }
 /**
- * Binds names, finds `float`, and gives the values as their types say. Shapes must be the same; floats convert.
- * `working`: what `float` is where no value says it; null: it is known already.
+ * Binds the names in the types, determines `float`, and converts the values to their types. Shapes must match exactly; floats convert.
+ * `working`: what `float` means if no value has a float type; null: `float` is determined already.
  */
 export function fitAll(w: World, fits: readonly Fit[], scope: Scope, working: Element | null): Value[] {
   const tensors = fits.map((f) => (isScalarNumber(f) ? null : loneTensor(w, f.value, f.span)));
@@ -39,7 +39,7 @@ export function fitAll(w: World, fits: readonly Fit[], scope: Scope, working: El
 const isScalarNumber = (f: Fit): boolean =>
   (f.value.kind === "number" || f.value.kind === "bool") && f.type.axes.length === 0 && f.type.spread === null;
 
-/** The widest float among the values for types that say `float`. */
+/** The widest float dtype among the values that are declared `float`; null if there is none. */
 function floatOf(fits: readonly Fit[], tensors: readonly (Value | null)[]): Element | null {
   let widest: Element | null = null;
   fits.forEach((f, i) => {
@@ -50,6 +50,7 @@ function floatOf(fits: readonly Fit[], tensors: readonly (Value | null)[]): Elem
   return widest;
 }
 
+/** Binds the unbound names of a type to the sizes of a shape; an error if the rank does not fit. */
 export function bindNames(w: World, f: Fit, shape: readonly Size[], scope: Scope): void {
   const { type } = f;
   const lead = shape.length - type.axes.length;
@@ -75,7 +76,7 @@ function wrongRank(w: World, f: Fit, shape: readonly Size[]): never {
     help: rowHelp(w, shape) ?? rankHelp(f.type, shape),
   });
 }
-/** Declared variables stretch where arguments do not. */
+/** The remedy for a wrong rank: arguments are not broadcast, but a declared variable is. */
 function rankHelp({ axes, span }: TypeExpr, shape: readonly Size[]): string {
   if (shape.some(isSpread)) return "the value has any number of axes; give it a fixed number, with `reshape`";
   const last = axes.slice(-shape.length).map((e) => textOf(e.span));
@@ -102,7 +103,7 @@ function mismatch(w: World, f: Fit, shape: readonly Size[], want: readonly Size[
     help: rowHelp(w, shape) ?? "the sizes must be the same: check the order of the axes and of the arguments",
   });
 }
-/** Binds what only a declared result can say: a function's header sizes from the type that its result is declared with. */
+/** Binds names of a result's type from the shape that the caller declares for it, such as the header sizes of an initializer. */
 export function bindFromResult(type: TypeExpr, shape: readonly Size[], scope: Scope): void {
   const lead = shape.length - type.axes.length;
   if (type.spread ? lead < 0 : lead !== 0) return;

@@ -1,4 +1,4 @@
-// What an expression stands for, while checking and while elaborating, and the names in sight: the same kinds in both modes.
+// The values of expressions, and scopes. Checking and elaboration use the same kinds of values.
 import type { Mapped, Value } from "../graph/node.ts";
 import type * as ast from "../syntax/ast.ts";
 import type { DType } from "../types/dtype.ts";
@@ -6,95 +6,100 @@ import type { Size, Sym } from "../types/size.ts";
 import type { Type } from "../types/type.ts";
 
 export type Element = DType | "float";
-/** A number known when compiling. null: known then, but not while checking. */
+/** A number known at compile time; null: elaboration will know it, but checking does not. */
 export type Num = number | Sym | null;
 
 export interface Module {
   readonly name: string;
   readonly program: ast.Program;
-  /** What the names of the module stand for: its declarations and its imports; null: an import that went wrong. */
+  /** Declarations and imports, by name; null: an import that could not be resolved. */
   readonly names: Map<string, Declared | null>;
-  /** The declarations in the holes of a template. */
+  /** The declarations given in a template's holes, by index. */
   readonly holes: ReadonlyMap<number, Declared>;
 }
-/** A declaration, with the module whose names it sees. */
+/** A declaration, with the module whose names it can use. */
 export interface Declared<D extends ast.Declaration = ast.Declaration> {
   readonly ast: D;
   readonly module: Module;
 }
 
-/** A layer yet to be made: its declaration and its header's values. */
+/** A layer yet to be made: a declaration with its header filled in. */
 export interface Maker {
   readonly decl: Declared<ast.Layer>;
   readonly header: Scope;
-  /** The aliases it was made through, which selectors of `optimize` may name too. */
+  /** The aliases that led to it; selectors of `optimize` may use their names too. */
   readonly aliases: readonly string[];
-  /** Where its header is filled in. */
+  /** Where the header is filled in. */
   readonly at: ast.Span;
 }
-/** A layer or function that a header promises: only its arrow is known. */
+/** A layer or function passed in a header, of which only the arrow type is known. */
 export interface Abstract {
   readonly name: string;
   readonly arrow: ast.ArrowType;
-  /** Where the arrow's sizes are looked up. */
+  /** The scope in which the arrow's sizes are looked up. */
   readonly scope: Scope;
 }
-/** What a member makes: a layer, a function (a layer without parameters), or what a header promises. */
+/** What can become a member: a layer, a function (a layer without parameters), or one known by its arrow type only. */
 export interface Makeable {
   readonly of:
     | { readonly kind: "layer"; readonly maker: Maker }
     | { readonly kind: "fn"; readonly fn: Callable }
     | { readonly kind: "abstract"; readonly abstract: Abstract };
-  /** The arrow types it was passed through, the latest first. */
+  /** The arrow types that it was passed for, the latest first. */
   readonly arrows: readonly Abstract[];
 }
-/** An array of layers yet to be made: `items`, one after the other, `times` times. */
+/** An array of layers yet to be made: the sequence `items`, repeated `times` times. */
 export interface Makers {
   readonly times: Size;
   readonly items: readonly (Makeable | Makers)[];
 }
 
-/** One tensor that a layer keeps. `type` is what `read` gives. */
+/** A tensor that a layer keeps: a parameter or state. `type` is that of the value that `read` returns. */
 export interface Slot {
   readonly type: Type;
   read(): Value;
-  /** At `where` in the program. */
+  /** `where`: the place in the program that writes, for errors. */
   write(value: Value, where: ast.Span): void;
 }
-/** Where a layer's tensors come from: gives the slot called `name` below the layer. */
+/** Gives the tensors of a layer: the slot called `name` within it. */
 export type Storage = (name: string, spec: SlotSpec) => Slot;
 export interface SlotSpec {
   readonly role: "parameter" | "state";
-  /** Of one copy, as it is stored. */
+  /** The type of one copy, as it is stored. */
   readonly type: Type;
+  /** The leading axes that the arrays around add, outermost first. */
   readonly stack: readonly number[];
   readonly init: ast.Expr;
-  /** Where `init` is evaluated: the layer's header. */
+  /** The scope in which `init` is evaluated: the layer's header. */
   readonly scope: Scope;
   readonly owner: Owner;
   readonly where: ast.Span;
 }
-/** The layers around a parameter, outermost first, with the path from each to the parameter: what selectors look at. */
+/** The layers that contain a parameter, outermost first, each with its names and the path to the parameter; selectors match against these. */
 export type Owner = readonly { readonly names: readonly string[]; readonly path: string }[];
 
+/** A layer that has been made. */
 export interface Instance {
   readonly path: string;
   readonly make: Makeable;
   readonly members: ReadonlyMap<string, () => Val>;
-  /** The names its methods see: members, methods, header, module. */
+  /** The names that its methods see: members, methods, header, module. */
   readonly scope: Scope;
 }
-/** An array of made layers. */
+/** An array of layers that has been made. */
 export interface Instances {
   readonly length: Size;
-  /** Elaborating: all of them, made on demand. Checking: one of each kind, with `at` any of those. */
+  /** While checking: one instance of each different layer, `at` giving any of them. While elaborating: empty, and `at` makes them on demand. */
   readonly kinds: readonly Instance[];
   at(i: number): Instance;
-  /** All of them, as their tensors are stored: one that stands for all of a stack. */
+  /** The instances to visit in order to reach all stores: all layers or, for a stack, one that stands for all copies. */
   stored(): readonly Instance[];
-  /** Equal neighbours: how many, and how to make one whose tensors are those of all of them, each mapped by `lane`. */
+  /** Runs of consecutive equal layers. */
   readonly runs: readonly Run[];
 }
+/**
+ * A run of equal layers. `make` gives one instance that stands for all of them; `through` maps each slot that holds all copies to the slot of one.
+ */
 export interface Run {
   readonly start: number;
   readonly count: number;
@@ -111,7 +116,7 @@ export type Callable =
 
 export type Val =
   | { readonly kind: "tensor"; readonly value: Value }
-  /** `whole`: stays an i32 beside i32; other numbers make floats. `loose`: a header value, which may be a boolean or a scalar too. */
+  /** `whole`: an integer, which stays i32 next to i32. `loose`: the value of a header name, which may also be a boolean or a scalar tensor. */
   | { readonly kind: "number"; readonly value: Num; readonly whole: boolean; readonly loose?: boolean }
   | { readonly kind: "bool"; readonly value: boolean | null }
   | { readonly kind: "spread"; readonly name: string; readonly axes: readonly Size[] }
@@ -130,38 +135,40 @@ export type Val =
     }
   | { readonly kind: "layer"; readonly layer: Instance; readonly others: readonly Instance[] }
   | { readonly kind: "layers"; readonly layers: Instances }
-  /** `experts[:]` (`index` null) and `experts[index]`, before they are called. */
+  /** `experts[:]` (`index` null) or `experts[index]`, before the call. */
   | { readonly kind: "picked"; readonly layers: Instances; readonly index: Value | null }
   | { readonly kind: "optimizer"; readonly decl: Declared<ast.Optimizer>; readonly header: Scope }
   | { readonly kind: "none" }
   | { readonly kind: "error" };
 
-/** One body being evaluated: a method, a function, a header. */
+/** One activation of a body: a method, a function or a header. */
 export interface Frame {
-  /** What `float` means here. */
+  /** What `float` means in this body. */
   float: Element;
   readonly role: "layer" | "function" | "optimizer" | "header";
-  /** The layer whose body this is. */
+  /** The layer that the body belongs to. */
   readonly instance: Instance | null;
-  /** The method or function, for states, recursion and errors. */
+  /** The method or declaration being evaluated; used for names of states, recursion and errors. */
   readonly body: ast.Method | ast.Declaration | null;
-  /** The calls that led here: keys random numbers. */
+  /** The chain of calls that led here, which keys random numbers. */
   readonly site: string;
-  /** Inside a routed call or over a stack: what a row's random numbers are counted from. */
+  /** Set inside a routed call, or in a body mapped over a stack; null elsewhere. */
   readonly lane: Lane | null;
-  /** What is declared to be returned. */
+  /** The declared types of the results. */
   readonly result: readonly ast.TypeExpr[];
   returned: Val | null;
-  /** Iterations of the loops around, for `site`. */
+  /** The iterations of the loops around the current statement, as part of `site`. */
   round: string;
 }
+/** Set for a body elaborated for one row of a routed call, or one layer of a stack. `base`: the row's number, which keys its random numbers. */
 export interface Lane {
   readonly kind: "routed" | "each";
   readonly base: Value;
-  /** What the leaves of the body are for all rows; `base` is one of them. */
+  /** What the leaves of the body become for all rows; `base` is one of them. */
   readonly bind: ReadonlyMap<Value, Mapped>;
 }
 
+/** The names visible at one point; blocks, bodies and modules are nested scopes. */
 export class Scope {
   readonly frame: Frame;
   readonly parent: Scope | null;
@@ -171,11 +178,11 @@ export class Scope {
     this.frame = frame;
     this.parent = parent;
   }
-  /** A block inside this one. */
+  /** The scope of a block inside this one. */
   inner(): Scope {
     return new Scope(this.frame, this);
   }
-  /** The same names, seen from another body. */
+  /** A scope with the same names, for the body `frame`. */
   within(frame: Frame): Scope {
     return new Scope(frame, this);
   }
@@ -185,7 +192,7 @@ export class Scope {
   has(name: string): boolean {
     return this.names.has(name);
   }
-  /** The innermost scope that has `name`. */
+  /** The innermost scope that defines `name`. */
   holder(name: string): Scope | null {
     return this.names.has(name) ? this : (this.parent?.holder(name) ?? null);
   }
@@ -196,11 +203,11 @@ export class Scope {
   get(name: string): Val | undefined {
     return this.holder(name)?.own(name);
   }
-  /** The module's. */
+  /** The outermost scope, that of the module. */
   root(): Scope {
     return this.parent?.root() ?? this;
   }
-  /** All names in sight, nearest first. */
+  /** All visible names, innermost first. */
   all(): string[] {
     return [...this.names.keys(), ...(this.parent?.all() ?? [])];
   }
@@ -216,7 +223,7 @@ export const results = (values: readonly Val[]): Val => {
 };
 export const resultList = (v: Val): readonly Val[] => (v.kind === "none" ? [] : v.kind === "tuple" ? v.items : [v]);
 
-/** What a value is, in an error's words. */
+/** The kind of a value, in the words of error messages. */
 export const kindText: Readonly<Record<Val["kind"], string>> = {
   tensor: "a tensor",
   number: "a number",

@@ -1,4 +1,4 @@
-// One run of the evaluator: checking a program, or elaborating one entry of it.
+// The state of one run of the evaluator: checking a program, or elaborating one entry.
 import { Bug, type Diagnostic, Problem } from "../diagnostic.ts";
 import { GraphBuilder } from "../graph/builder.ts";
 import type { Value } from "../graph/node.ts";
@@ -25,7 +25,7 @@ export interface Reported {
   readonly name: string;
   readonly value: Value;
 }
-/** What a world's entry sets besides its results, and where it is kept. */
+/** What an entry reports besides its results. */
 interface Effects {
   readonly losses: Reported[];
   readonly metrics: Reported[];
@@ -33,12 +33,13 @@ interface Effects {
 
 export interface Options {
   readonly checking: boolean;
-  /** `float` outside of any signature. */
+  /** The dtype of `float` where no signature determines it. */
   readonly working: Element;
-  /** What `f32` means: f64 where all floats are. */
+  /** The dtype of `f32`: f64 if the precision is f64. */
   readonly f32: Element;
-  /** How a `float` parameter is stored. */
+  /** The dtype in which a `float` parameter is stored. */
   readonly master: Element;
+  /** The flags `training` and `generating`; null while checking, when both are possible. */
   readonly training: boolean | null;
   readonly generating: boolean | null;
   readonly g: GraphBuilder;
@@ -53,19 +54,19 @@ export const checkingOptions = (): Options => ({
   g: new GraphBuilder(ops),
 });
 
-/** `optimize SELECTORS with OPTIMIZER`; `optimizer` null: frozen. */
+/** A statement `optimize SELECTORS with OPTIMIZER`. `optimizer` null (`with none`): frozen. */
 export interface OptimizeLine {
   readonly selectors: readonly Selector[];
   readonly optimizer: Extract<Val, { kind: "optimizer" }> | null;
   readonly where: Span;
 }
-/** An argument of a call. */
+/** An argument of a call; `name` null: given by position. */
 export interface Given {
   readonly name: Name | null;
   readonly value: Val;
   readonly span: Span;
 }
-/** The parts of the evaluator that call each other; given to the world, so that none imports another in a circle. */
+/** The mutually recursive parts of the evaluator. They are passed to World, so that modules need not import each other in a cycle. */
 export interface Evaluator {
   evaluate(w: World, e: Expr, scope: Scope, want: Type | null): Val;
   call(w: World, fn: Callable, given: readonly Given[], from: Frame, at: Span, want: Type | null): Val;
@@ -80,26 +81,26 @@ export class World {
   readonly checking: boolean;
   readonly diagnostics: Diagnostic[] = [];
   readonly effects: Effects = { losses: [], metrics: [] };
-  /** Checking: who calls whom, to find recursion. */
+  /** While checking: which body calls which, to find recursion. */
   readonly calls = new Map<object, Map<object, Span>>();
-  /** Elaborating: the calls that led here, outermost first. */
+  /** While elaborating: the calls being inlined, outermost first. */
   readonly stack: { readonly body: object; readonly at: Span; readonly name: string }[] = [];
   readonly scopes = new Map<Module, Scope>();
-  /** Checking: what a header's sizes are by default, where that is made of others. */
+  /** While checking: the defaults of header sizes, where they are expressions of other sizes. */
   readonly usual = new Map<Atom, Size>();
-  /** Elaborating: what `optimize` says, in order. */
+  /** While elaborating: the `optimize` statements, in order. */
   readonly lines: OptimizeLine[] = [];
-  /** Checking: by the shape of a routed call's result, what to do if it does not fit. See rows.ts. */
+  /** While checking: remedies for errors about the shape of a routed call's result, by that shape; see rows.ts. */
   readonly whole = new WeakMap<readonly Size[], string>();
-  /** Headers being filled in, one inside the other. */
+  /** How many headers are being filled in, one within the other. */
   depth = 0;
-  /** Elaborating an optimizer: the sum of `s` over all trained parameters. */
+  /** While elaborating an optimizer: the sum of `s` over all trained parameters; set by `optimizerStep`. */
   total: (s: Value, at: Span) => Value = (_, at) =>
     fail("E0504", "`total` stands in optimizers only", at, { help: "use `sum`" });
   private fresh = 0;
   private done = 0;
   private readonly parts: Evaluator;
-  /** Elaborating: where a method's own states are. Set for each entry. */
+  /** While elaborating: makes or finds the state that a method declares. Set for each entry. */
   localState: (stmt: State, type: Type, scope: Scope) => Slot = () => {
     throw new Bug("no entry is being elaborated");
   };
@@ -110,7 +111,7 @@ export class World {
     this.g = options.g;
     this.checking = options.checking;
   }
-  /** Told of each statement and member: elaborating, loops, calls and layers inside one another may multiply a short text to what never ends. */
+  /** Counts executed statements and members, up to `mostDone`: nested loops, calls and layers can multiply a short program beyond any limit. */
   carryOut(): void {
     if (this.checking || ++this.done <= mostDone) return;
     throw new Problem(
@@ -123,17 +124,17 @@ export class World {
     this.calls.set(from, known);
     if (!known.has(to)) known.set(to, at);
   }
-  /** A value of which only the type is known. */
+  /** A value of which only the type is known: a leaf with a unique name. */
   placeholder(type: Type): Value {
     return make1(this.g, "param", [], { store: `?${this.fresh++}`, type });
   }
-  /** What a hole of a template holds; `scope` says whose. */
+  /** The declaration in a hole of a template; `scope` determines the template. */
   hole(index: number, scope: Scope): Declared | null {
     const root = scope.root();
     const module = [...this.scopes].find(([, known]) => known === root)?.[0];
     return module?.holes.get(index) ?? null;
   }
-  /** A value of the type that the checker's rule gives: only that while checking, made by `build` while elaborating. */
+  /** While checking, a placeholder of `type`, which the checker's rule gives. While elaborating, what `build` makes, which must have that type. */
   made(type: Type, build: () => Value): Value {
     if (this.checking) return this.placeholder(type);
     const value = build();
@@ -141,7 +142,7 @@ export class World {
       throw new Bug(`the checker says ${showType(type)}, ${value.node.op.name} is ${showType(value.type)}`);
     return value;
   }
-  /** Reports what `run` throws and goes on with `otherwise`; elaborating, the first error ends all. */
+  /** While checking, records the error that `run` throws and returns `otherwise`. While elaborating, errors end the run. */
   guard<T>(run: () => T, otherwise: T): T {
     if (!this.checking) return run();
     try {
@@ -152,14 +153,14 @@ export class World {
       return otherwise;
     }
   }
-  /** The value of an expression; `want` is the type that it is declared to have. */
+  /** The value of an expression; `want`: the type that it is declared to have, if any. */
   evaluate(e: Expr, scope: Scope, want: Type | null = null): Val {
     return this.parts.evaluate(this, e, scope, want);
   }
   call(fn: Callable, given: readonly Given[], from: Frame, at: Span, want: Type | null = null): Val {
     return this.parts.call(this, fn, given, from, at, want);
   }
-  /** Runs statements; whether all ways through them return. */
+  /** Runs statements. Returns whether every path through them ends with `return`. */
   execute(body: readonly Stmt[], scope: Scope): boolean {
     return this.parts.execute(this, body, scope);
   }
@@ -169,6 +170,6 @@ export class World {
 }
 
 const widths: Readonly<Record<Element, number>> = { bool: 0, i32: 1, bf16: 2, float: 3, f32: 4, f64: 5 };
-/** The wider side; integers and booleans become the float they meet. */
+/** The wider of two dtypes: the wider float; integers and booleans become the float that they meet. */
 export const wider = (a: Element, b: Element): Element => (widths[a] >= widths[b] ? a : b);
 export const floating = (t: Element): boolean => isFloat(t);

@@ -1,4 +1,4 @@
-// How a kernel's block is made on CUDA: threads, the warps that tile an accumulator, and what its operands are made of.
+// The shape of a kernel's thread block on CUDA (threads, warps over an accumulator), and the element types of its operands.
 import { item, range } from "../kernel/expr.ts";
 import type { Expr, Kernel, Stmt, StmtOf, Tile } from "../kernel/ir.ts";
 import { statements as all } from "../kernel/passes.ts";
@@ -8,12 +8,12 @@ import { raggedOf } from "./grid.ts";
 interface BlockShape {
   readonly threads: number;
   readonly warps: readonly [rows: number, cols: number];
-  /** Blocks that must fit on one multiprocessor: more would leave a thread too few registers. */
+  /** How many blocks must fit on a multiprocessor, which limits registers per thread. */
   readonly blocks: number;
-  /** Tasks are of different lengths: each has a block, which the GPU deals. */
+  /** Tasks take different times: each gets its own block, scheduled by the GPU, instead of a persistent grid. */
   readonly each: boolean;
 }
-/** The threads of a block, and how warps share an accumulator. */
+/** The threads of a block and how its warps divide an accumulator. */
 export const blockOf = once((k: Kernel): BlockShape => {
   const tiles = statements(k, "tile")
     .map((s) => s.tile)
@@ -26,11 +26,14 @@ export const blockOf = once((k: Kernel): BlockShape => {
   const down = Math.min(rows / 16, 4 / cols);
   return { threads: 32 * down * cols, warps: [down, cols], blocks: whole ? 3 : 2, each: whole && raggedOf(k) < 0 };
 });
-/** Whether a warp must hold whole rows: they are folded, or the accumulator is an operand. */
+/** Whether a warp must hold whole rows: rows are reduced, or an accumulator is used as an operand. */
 const wantsRows = (k: Kernel): boolean =>
   statements(k, "foldrows").length > 0 || statements(k, "mma").some((s) => s.a.role === "acc");
 
-/** As many threads as the longest line has groups of four, from a warp to eight; one that is ranked or summed has no groups. */
+/**
+ * The block of a kernel without accumulator tiles: a thread for each group of four of the longest line, in one to eight warps. Ranks and prefix sums
+ * take an element per thread.
+ */
 function line(k: Kernel): BlockShape {
   const lengths = [
     ...[...statements(k, "par"), ...statements(k, "fold")].map((s) => most(s.extent) / 4),
@@ -47,10 +50,10 @@ const statements = <S extends Stmt["s"]>(k: Kernel, kind: S): StmtOf<S>[] =>
 export type Element = "f32" | "bf16" | "i32";
 interface Operands {
   readonly elements: ReadonlyMap<Tile, Element>;
-  /** Of f32, where the left operand is of bf16: tensor cores multiply them as three parts of bf16. */
+  /** f32 right operands of a bf16 left one: tensor cores multiply them as three parts of bf16. */
   readonly parted: ReadonlySet<Tile>;
 }
-/** What each operand is made of: bf16 where nothing is lost by it in any right operand, or in the left one; else f32. */
+/** The element type of each operand in shared memory: bf16 where that is exact for all right operands of a product, or for the left one; else f32. */
 export const operandsOf = once((k: Kernel): Operands => {
   const elements = new Map<Tile, Element>(
     statements(k, "stage").map((s) => [s.tile, s.tile.type === "i32" ? "i32" : isShort(s.value) ? "bf16" : "f32"]),

@@ -1,4 +1,4 @@
-// Bodies that run on lanes: groups that a body may run on, and the words whose bodies walk a line, folds and running sums among them.
+// Emits statements whose bodies run on SIMD lanes: `par`, folds, prefix sums and ranks; chooses the group of lanes for each body.
 import { item } from "../kernel/expr.ts";
 import type { Expr, Kernel, Stmt, StmtOf, Tile, Var } from "../kernel/ir.ts";
 import type { DType } from "../types/dtype.ts";
@@ -7,31 +7,31 @@ import { fits, type Reaches, touchesOnly } from "./lanes.ts";
 
 export interface Lanes {
   readonly count: number;
-  /** As the text writes them. */
+  /** The number as text; it may be the name of a constant, and "1" means one element at a time. */
   readonly text: string;
-  /** They serve only memory of this type. */
+  /** Only for bodies that touch memory of this type alone; any if not given. */
   readonly of?: DType;
 }
-/** What a body runs on: elements of a line, of an accumulator, or of one that it only reads. */
+/** What a body runs over: a line of memory, an accumulator, or an accumulator that it only reads (a result to be stored). */
 export type Kind = "line" | "tile" | "result";
-/** Who runs a statement: the task, the holder of a row, or the one that has the element. */
+/** Who runs a statement: the whole task, the thread that holds a row, or the one that has the element. */
 export type Scope = "task" | "row" | "point";
-/** What of a target decides how they are written. */
+/** The parts of a target that decide how bodies are written. */
 export interface LaneWords extends Words, Reaches {
-  /** Groups that a body may run on, the widest first. They begin at multiples. */
+  /** Groups of lanes that a body may run on, the widest first. A group begins at a multiple of its length. */
   readonly lanes: Readonly<Record<Kind, readonly Lanes[]>>;
-  /** Of the groups, in a kernel whose registers are few. */
+  /** The most lanes of a group in this kernel, for kernels that are short of registers; no limit if not given. */
   most?(k: Kernel): number;
-  /** Loads say what will be read later. */
+  /** Loads can prefetch (`Ahead`). */
   readonly asks: boolean;
-  /** Two folds may be one word. */
+  /** There is a word for two folds in one loop. */
   readonly both?: true;
-  /** The word for running sums that each lane makes for itself. */
+  /** The word for a prefix sum that each lane computes for itself. */
   readonly laneScan: string;
 }
 export const combines = { sum: "Sum", max: "Max", min: "Min" } as const;
 
-/** Lines of text, and the statements that walk a line: points, folds, running sums, ranks. */
+/** The lines of text, and the statements that walk a line. */
 export abstract class Bodies<T extends LaneWords> extends Expressions<T> {
   readonly lines: string[] = [];
   depth = 0;
@@ -49,13 +49,16 @@ export abstract class Bodies<T extends LaneWords> extends Expressions<T> {
     this.line(close);
   }
 
-  /** Loads in what f writes also ask for what lies ahead. */
+  /** Lets the loads in what f writes prefetch. */
   protected asking({ ahead, loop, when }: Asking, f: () => void): void {
     if (this.target.asks && ahead !== undefined) this.ahead = { ahead, ...(loop && { loop }), ...(when && { when }) };
     f();
     this.ahead = {};
   }
-  /** A lambda whose body runs on a group of lanes of `lane`, or on one element. */
+  /**
+   * Writes a call with a lambda. With `lane`, the body runs on a group of lanes of that variable; null: on one element, or on the lanes of the code
+   * around it.
+   */
   lambda(
     before: string,
     params: string,
@@ -75,7 +78,7 @@ export abstract class Bodies<T extends LaneWords> extends Expressions<T> {
       });
     });
   }
-  /** What f writes runs on a group of lanes of v, if there are any. */
+  /** Lets what f writes run on a group of lanes of v; null: nothing changes. */
   protected inLanes(lane: { readonly v: Var; readonly lanes: Lanes } | null, scope: Scope, f: () => void): void {
     const outer = [this.lane, this.lanes, this.single, this.varying, this.scope] as const;
     if (lane) [this.lane, this.lanes, this.varying] = [lane.v, lane.lanes.count, new Set()];
@@ -118,7 +121,7 @@ export abstract class Bodies<T extends LaneWords> extends Expressions<T> {
   protected folding({ v, body, into, value }: StmtOf<"fold">): Lanes {
     return this.group(v, [...body, { s: "let", v: into, value }]);
   }
-  /** Two folds as one word, where the target has it and both run on the same lanes. */
+  /** Writes two folds as one word if the target has it and both run on the same lanes; otherwise one after the other. */
   protected both(folds: readonly StmtOf<"fold">[]): void {
     const [a, b] = [item(folds, 0), item(folds, 1)];
     const lanes = this.folding(a);
@@ -153,7 +156,10 @@ export abstract class Bodies<T extends LaneWords> extends Expressions<T> {
   protected widest(kind: Kind): Lanes {
     return item(this.target.lanes[kind], 0);
   }
-  /** The widest group for a body such that all that it touches is contiguous along v, or one value for the group. */
+  /**
+   * The widest group of lanes for a body: all that the body touches must be contiguous along v, or one value for the group. If none fits, a group of
+   * "1".
+   */
   group(v: Var, body: readonly Stmt[], kind: Kind = "line"): Lanes {
     const most = this.target.most?.(this.kernel) ?? Infinity;
     const serves = ({ count, of }: Lanes): boolean =>
@@ -161,7 +167,7 @@ export abstract class Bodies<T extends LaneWords> extends Expressions<T> {
     const found = this.target.lanes[kind].find(serves);
     return found ?? { ...this.widest(kind), text: "1" };
   }
-  /** Its text, 1 where there is none. */
+  /** The text of the widest group that fits a body (see `group`); 1 if none does. */
   width(v: Var, body: readonly Stmt[]): string | 1 {
     const { text } = this.group(v, body);
     return text === "1" ? 1 : text;

@@ -1,4 +1,4 @@
-// The CUDA target: tasks are dealt to a persistent grid of blocks; operands lie in swizzled shared memory, loads running ahead of use.
+// The CUDA target: a persistent grid of blocks loops over tasks; operands are in swizzled shared memory, loaded ahead of their use.
 import { Bug } from "../diagnostic.ts";
 import { accessOf } from "../kernel/access.ts";
 import { footprint, item, multiple } from "../kernel/expr.ts";
@@ -94,18 +94,21 @@ export const cuda: Target = {
 };
 export const cudaTf32: Target = { ...cuda, tf32: true };
 
-/** Whether every group has all its elements. */
+/** Whether the number of columns is known to be a multiple of the group of lanes, so that no group is partial. */
 function isWhole({ valid: [, cols] }: StmtOf<"each">, lanes: Lanes, e: Emitter): boolean {
   return lanes.text !== "1" && cols !== undefined && multipleOf(cols, e.kernel) % lanes.count === 0;
 }
-/** Where an accumulator stands while it is a left operand. */
+/** Shared memory that holds an f32 accumulator while it is a left operand; all of a kernel's accumulators use the same. */
 function heldAt(acc: Tile, e: Emitter): number {
   const n = needsOf(e);
   const bytes = item(acc.shape, 0) * item(acc.shape, 1) * 4;
   if (n.held === null || n.held.bytes < bytes) n.held = { at: reserve(e, bytes), bytes };
   return n.held.at;
 }
-/** What nobody writes while the kernel runs can be read by the cache for constants. */
+/**
+ * The parameters of a kernel's signature. Memory that nothing writes while the kernel runs is `const __restrict__`, so that it can be read through
+ * the read-only cache.
+ */
 export function parameters(k: Kernel): string {
   const out = written(k);
   const text = (p: Buffer): string => {
@@ -114,10 +117,13 @@ export function parameters(k: Kernel): string {
   };
   return k.params.map(text).join(", ");
 }
-/** Numbers of 32 bits do not reach all elements, or one of 64 bits is asked for. */
+/** Whether indices need 64 bits: a buffer has 2^31 elements or more, or the program asks for high bits. */
 export const isWide = (k: Kernel): boolean =>
   k.params.some((p) => footprint(p) >= 2 ** 31) || expressions(k.body).some((x) => x.e === "op" && x.op === "high");
-/** As on the host, but threads of a block run side by side: in place only where the thread that stores an element is the one that loads it. */
+/**
+ * How a kernel uses a buffer that it reads. Threads of a block run concurrently, so "pointwise" needs more than on the host: the same thread must
+ * load and store an element, in one elementwise statement.
+ */
 export function cudaAccess(k: Kernel, b: Buffer): ReturnType<typeof accessOf> {
   const access = accessOf(k, b);
   if (access !== "pointwise") return access;
@@ -130,14 +136,14 @@ const onlyPointsLoad = (list: readonly Stmt[], b: Buffer): boolean =>
 const storesAny = (s: Stmt): boolean => stores([s]).some(({ to }) => to.kind === "buffer");
 const isLoaded = (list: readonly Stmt[], b: Buffer): boolean => loads(list).some((x) => x.from === b);
 
-/** The largest number known to divide a count: of the last block of an axis too. */
+/** The largest number known to divide a count; for a block length, one that divides every block's, the last included. */
 function multipleOf(x: Expr, k: Kernel): number {
   if (x.e !== "var") return multiple(x);
   const axes = [...k.grid, ...statements(k.body).flatMap((s) => (s.s === "for" ? [s.axis] : []))];
   const axis = axes.find((a) => a.n === x);
   return axis ? gcd(gcd(multiple(axis.from), multiple(axis.to)), axis.step) : multiple(x);
 }
-/** A loop whose rounds do what f writes. */
+/** Writes a loop over the blocks of an axis whose body is written by f. */
 export function walked(axis: Axis, e: Emitter, f: () => void): void {
   const round = roundOf(axis);
   const range = `${round} = ${e.expr(axis.from)}, ${round}_end = ${e.expr(endOf(axis))}`;

@@ -1,10 +1,10 @@
-// Headers that kernels are compiled with. They lie beside a built moec as text, so one that was built of others is known by their hash.
+// The device headers that kernels are compiled with. They are files beside a built moec, which keeps a hash of those that it was built with.
 import { createHash } from "node:crypto";
 import { readdirSync, readFileSync, statSync } from "node:fs";
 import { asset, home } from "../assets.ts";
 import { Problem } from "../diagnostic.ts";
 
-/** Set by scripts/build.ts; where the sources themselves run there is none. */
+/** Set by scripts/build.ts; undefined when running from sources. */
 declare const BUILT_WITH_DEVICE: string | undefined;
 const folder = new URL("runtime/device/", home);
 let checked = typeof BUILT_WITH_DEVICE === "undefined";
@@ -24,7 +24,7 @@ export function hashOfDevice(folder: URL): string {
   for (const header of headersIn(folder)) hash.update(readFileSync(header));
   return hash.digest("hex").slice(0, 16);
 }
-/** The headers are read only where one is newer than what was built. */
+/** Throws if the headers differ from those of the build. They are hashed only if one is newer than the build. */
 function requireBuiltWith(hash: string, built: URL, folder: URL): void {
   const made = statSync(built).mtimeMs;
   if (headersIn(folder).some((header) => statSync(header).mtimeMs > made) && hashOfDevice(folder) !== hash)

@@ -1,14 +1,18 @@
-// What the points of an accumulator load, apart from what they do with it: some can be loaded before others are stored.
+// Separates the loads of an `each` body from its computation, so that loads for some elements can be issued before stores of others (CUDA's
+// `each_early`).
 import { address, children, dependsOn, load, same, typeOf, variable, withLoads } from "../kernel/expr.ts";
 import type { Expr, Load, Stmt, StmtOf, Var } from "../kernel/ir.ts";
 
-/** Loads from memory, which stand on nothing that the points compute: one for all of a row, and those that differ along it. `body`: all else. */
+/**
+ * Loads that depend on nothing that the body computes: `row`, those that are the same for a whole row; `lets`, those that vary along it. `body`:
+ * everything else.
+ */
 interface Early {
   readonly row: readonly StmtOf<"let">[];
   readonly lets: readonly StmtOf<"let">[];
   readonly body: readonly Stmt[];
 }
-/** Null where the points do more than name values and store them, or load nothing that differs along v. */
+/** Null if the body has statements other than `let` and `store`, or if no load varies along v. */
 export function earlyOf({ body }: StmtOf<"each">, v: Var): Early | null {
   if (!body.every((s) => s.s === "let" || s.s === "store")) return null;
   const found = new Loads(body);
@@ -25,13 +29,13 @@ export function earlyOf({ body }: StmtOf<"each">, v: Var): Early | null {
 }
 class Loads {
   readonly lets: StmtOf<"let">[] = [];
-  /** Names of what the points compute. */
+  /** Variables that hold computed values, not early loads. */
   readonly #computed: Set<Expr>;
 
   constructor(body: readonly Stmt[]) {
     this.#computed = new Set(body.flatMap((s) => (s.s === "let" ? [s.v] : [])));
   }
-  /** A statement without its loads; none where it was one. */
+  /** A statement with its loads replaced by variables; none if it only named a load. */
   without(s: Stmt): Stmt[] {
     if (s.s === "let" && this.#isEarly(s.value)) {
       this.#computed.delete(s.v);

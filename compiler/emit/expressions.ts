@@ -1,4 +1,4 @@
-// Expressions as C++ text: of an element, or of a group of lanes, on every target the same.
+// Emits expressions as C++ text, for one element or for a group of lanes.
 import { Bug } from "../diagnostic.ts";
 import { address, children, isNum, item, laneStride, num, substitute, typeOf } from "../kernel/expr.ts";
 import type { Ahead, Buffer, Expr, Kernel, Load, Tile, Var } from "../kernel/ir.ts";
@@ -6,15 +6,15 @@ import { infix } from "../kernel/print.ts";
 import { guardOf } from "./guard.ts";
 import { number } from "./literal.ts";
 
-/** What of a target decides how they are written. */
+/** The parts of a target that decide how expressions are written. */
 export interface Words {
-  /** Points of an accumulator run on each register tile as soon as an mma is done with it. */
+  /** Epilogues may run on each register tile as soon as its `mma` is done (`Emitter.followed`). */
   readonly follows?: true;
-  /** Lanes may read what lies any number of elements apart. */
+  /** Lanes may load with any constant stride. */
   readonly apart: boolean;
-  /** A row over one number is the word `over`, not a division. */
+  /** Division of a row by one number is the word `over` (by its reciprocal) instead of an operator. */
   readonly reciprocals?: boolean;
-  /** Where the compiler takes for granted that operators on whole numbers do not overflow. */
+  /** "by words": i32 arithmetic uses functions instead of operators, as this compiler treats signed overflow as undefined. */
   readonly wraps?: "by words";
 }
 const wrapping = new Set(["add", "sub", "mul"]);
@@ -28,23 +28,26 @@ const calls: Readonly<Record<string, string>> = {
   index: "ix",
 };
 
-/** What loads ask for early; of two folds, if that is how the machine makes them. */
+/**
+ * What loads prefetch. `when`: the load is in one of two folds, and prefetches only if the machine runs these apart, or together (see `fold_both` in
+ * fold.hpp).
+ */
 export interface Asking extends Ahead {
   readonly when?: "apart" | "together";
 }
-/** The text of an expression, of one element or of a group of lanes. */
+/** The state and the functions that write expressions. */
 export class Expressions<T extends Words> {
   readonly kernel: Kernel;
   readonly target: T;
-  /** The variable that is spread over lanes, and the names that depend on it. */
+  /** The variable whose consecutive values are the lanes of a group, and how many lanes; null outside of groups. */
   protected lane: Var | null = null;
   protected lanes = 1;
-  /** Its group is of one. */
+  /** The group has one element. */
   protected single = false;
-  /** See `par`. */
+  /** What loads prefetch here (`Ahead`). */
   protected ahead: Asking = {};
   protected varying = new Set<Expr>();
-  /** Tiles whose elements a body is given, as `name_`; of others it reads them where they lie. */
+  /** Tiles whose element is passed to the body as the parameter `name_`; of other tiles the body reads memory. */
   protected given = new Set<Tile>();
 
   constructor(kernel: Kernel, target: T) {
@@ -59,7 +62,7 @@ export class Expressions<T extends Words> {
     if (x.e === "var") return x.name;
     return x.e === "load" ? this.load(x) : this.operation(x, above);
   }
-  /** An argument of a function that wants all of one width. */
+  /** An argument of a function whose arguments must all have the same width; `width`: whether that is a group. */
   wide(x: Expr, width: boolean): string {
     return width && !this.varies(x) ? `all(v, ${this.expr(x)})` : this.expr(x);
   }
@@ -88,7 +91,7 @@ export class Expressions<T extends Words> {
       case "threefry":
         return `threefry(${x.args.map((y, i) => (i < 2 ? this.expr(y) : this.wide(y, wide))).join(", ")}).x0`;
       default: {
-        // an index is that of the first lane
+        // an index is a scalar, the first lane's
         const own = x.type === "index" && x.op !== "index";
         const args = x.args.map((y) => this.wide(y, wide && !own)).join(", ");
         return `${own ? `ix_${x.op}` : (calls[x.op] ?? `${x.op}_`)}(${args})`;
@@ -102,7 +105,7 @@ export class Expressions<T extends Words> {
     const step = this.apart(x);
     return step === null ? `lane(v, ${text})` : `lane(v, ${text}, ${step})`;
   }
-  /** A condition that is one for all lanes leaves the other branch unread. */
+  /** A scalar condition becomes `?:`, so that the other branch is not read; a condition that varies over lanes becomes `where`. */
   private select(x: Operation, above: number): string {
     const [cond, a, b] = [item(x.args, 0), item(x.args, 1), item(x.args, 2)];
     const guarded = this.guarded(x);
@@ -132,7 +135,7 @@ export class Expressions<T extends Words> {
     const text = element(x.from, this.expr(at));
     return this.varies(at) ? `all(v, ${text})` : text;
   }
-  /** How far from what is loaded lies what is asked for, if anything. */
+  /** The last argument of a load, which says at what distance to prefetch; empty if it does not. */
   private asks(): string {
     const { ahead: n, loop, when } = this.ahead;
     if (n === undefined) return "";
@@ -144,16 +147,16 @@ export class Expressions<T extends Words> {
     const text = this.expr(at);
     return this.varies(at) ? `ld(v, ${name} + ${text})` : `${name}[${text}]`;
   }
-  /** The text of a pointer to an element of an accumulator in memory. */
+  /** A pointer to an element of an accumulator in memory (host). */
   protected lies(t: Tile, at: readonly Expr[]): string {
     if (!this.target.follows || t.role !== "acc") throw new Bug(`${t.name} is not in memory`);
     return `${t.name}.d[${this.expr(item(at, 0))}] + ${this.expr(item(at, 1), 5)}`;
   }
-  /** With more than the lanes: with the row that is walked. */
+  /** Whether an address also changes with something other than the lane: only such loads prefetch. */
   private moves(x: Expr): boolean {
     return this.lane !== null && !isNum(substitute(x, this.lane, num(0)));
   }
-  /** One value for a whole group of lanes, though it changes from group to group. */
+  /** Whether x is one value for a whole group of lanes, though it may differ between groups. */
   private repeats(x: Expr): boolean {
     return this.lane !== null && laneStride(x, this.lane, this.lanes) === 0;
   }
@@ -164,14 +167,14 @@ export class Expressions<T extends Words> {
     const steps = found.parts.map((y) => laneStride(y, lane, lanes));
     return `ld_within<${steps.join(", ")}>(v, ${this.pointer(found.from, found.at)}, ${this.expr(found.index)}, ${found.size})`;
   }
-  /** How far one lane's is from the next one's, if that is not 1. */
+  /** The stride of x over lanes, if it is a constant other than 1; else null. */
   private apart(x: Expr): number | null {
     if (this.single || this.lane === null) return null;
     const step = laneStride(x, this.lane, this.lanes);
     return step === 1 ? null : step;
   }
 }
-/** Two signs would be a decrement. */
+/** Two minus signs would be a decrement. */
 const negated = (text: string): string => (text.startsWith("-") ? `-(${text})` : `-${text}`);
 function element(b: Buffer, at: string): string {
   if (b.dtype === "bf16") return `from_bf16(${b.name}[${at}])`;

@@ -1,4 +1,4 @@
-// What follows an mma can run on each register tile as soon as it is done, while it is in the caches.
+// Epilogue fusion on the host: the `each` after an `mma` can run on each register tile as soon as it is done, while it is in the caches.
 import { Bug } from "../diagnostic.ts";
 import { add, address, children, dependsOn, item, laneStride, substitute, variable } from "../kernel/expr.ts";
 import type { Axis, Buffer, Expr, Stmt, StmtOf, Tile, Var } from "../kernel/ir.ts";
@@ -6,14 +6,17 @@ import { loads, stores, tilesOf } from "../kernel/passes.ts";
 
 export interface Follower {
   readonly mma: StmtOf<"mma">;
-  /** That the mma stands in, as the last statement. */
+  /** The loop whose last statement the `mma` is; null if it is in none. */
   readonly loop: Axis | null;
   readonly lets: readonly Stmt[];
   readonly each: StmtOf<"each">;
-  /** Statements after the first that it stands for. */
+  /** How many statements after the first are covered. */
   readonly taken: number;
 }
-/** The points that follow an mma or a loop of them, if they need no more than the accumulators' own elements and change memory only. */
+/**
+ * The `each` after an `mma`, or after a loop of them, if it reads no tiles but its own elements of the accumulators and only stores to memory; else
+ * null.
+ */
 export function followerOf(list: readonly Stmt[], at: number): Follower | null {
   const s = list[at];
   const mma = s?.s === "for" ? s.body.at(-1) : s;
@@ -28,11 +31,11 @@ export function followerOf(list: readonly Stmt[], at: number): Follower | null {
   return { mma, loop: s.s === "for" ? s.axis : null, lets: rest.slice(0, next), each, taken: next + 1 };
 }
 
-/** Points whose columns count from the first of a register tile: it lies in one panel of what is in panels. */
+/** An `each` whose columns count from the first column of a register tile, which lies in one panel of all that is in panels. */
 export interface Counted {
   readonly each: StmtOf<"each">;
   readonly first: Var;
-  /** The columns of a panel, if any. */
+  /** The columns of a panel; null if nothing that is touched lies in panels. */
   readonly panel: number | null;
 }
 export function counted(each: StmtOf<"each">): Counted {
@@ -58,7 +61,7 @@ interface Reached {
   readonly b: Buffer;
   readonly at: readonly Expr[];
 }
-/** Rows of memory that the points of an accumulator read and write, where that is known before they are made. */
+/** Rows of memory that an epilogue reads or writes at addresses that are known before it runs, so that they can be prefetched. */
 export function reached({ vs, body }: StmtOf<"each">): Reached[] {
   const [i, j] = [item(vs, 0), item(vs, 1)];
   const of = (b: Buffer | Tile, at: readonly Expr[]): Reached[] => {
@@ -71,6 +74,6 @@ export function reached({ vs, body }: StmtOf<"each">): Reached[] {
     ...loads(body).flatMap((x) => of(x.from, x.at)),
   ];
 }
-/** Whether x depends on what the statements compute, or read. */
+/** Whether x depends on what the statements compute, or on a load. */
 const isMade = (x: Expr, body: readonly Stmt[]): boolean =>
   x.e === "load" || body.some((s) => s.s === "let" && s.v === x) || children(x).some((y) => isMade(y, body));

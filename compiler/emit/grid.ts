@@ -1,28 +1,28 @@
-// Tasks of a kernel: how many, and which blocks of its axes each is.
+// The tasks of a kernel: how many there are, and the text that turns a task's number into blocks of the grid's axes.
 import { Bug } from "../diagnostic.ts";
 import { isNum, item, multiple, sub } from "../kernel/expr.ts";
 import type { Axis, Expr, Kernel } from "../kernel/ir.ts";
 
-/** How many blocks an axis has; NaN where another axis decides its ends. */
+/** How many blocks an axis has; NaN if its ends depend on another axis. */
 export const blocksOf = (a: Axis): number =>
   isNum(a.to) && isNum(a.from) ? Math.ceil((a.to.value - a.from.value) / a.step) : Number.NaN;
-/** What a loop counts, and up to where: its variable, or, where that jumps, rounds. */
+/** The name of a loop's counter and its end. A loop with a jump counts only the rounds that it does, and derives the variable from the counter. */
 export const roundOf = ({ v, jump }: Axis): string => (jump ? `${v.name}_round` : v.name);
 export const endOf = ({ to, jump }: Axis): Expr => (jump ? sub(to, jump.by) : to);
-/** Declares, in a loop's body, its variable where it counts rounds, and how many elements of its block there are. */
+/** Declares, in a loop's body, the variable (if the counter is another) and the length of the block. */
 export function count(axis: Axis, e: Lines, end = e.expr(axis.to)): void {
   const [{ v, n, step, jump }, round] = [axis, roundOf(axis)];
   if (jump) e.line(`const ix ${v.name} = ${round} < ${e.expr(jump.at)} ? ${round} : ${round} + ${e.expr(jump.by)};`);
   if (n.e === "var") e.line(`const ix ${n.name} = ix_min(${step}, ${end} - ${v.name});`);
 }
-/** Where text is written. */
+/** What writes expressions and lines. */
 interface Lines {
   expr(x: Expr): string;
   line(text: string): void;
 }
-/** The place in the grid of the axis whose ends the axis before it decides; -1 if there is none. */
+/** The position in the grid of the ragged axis, whose ends the axis before it decides; -1 if there is none. */
 export const raggedOf = (k: Kernel): number => k.grid.findIndex((a) => !isNum(a.to));
-/** At most, where groups decide: each ends with a block that may not be full. */
+/** The number of tasks; an upper bound if there is a ragged axis, as each group may end with a partial block. */
 export function tasksOf(k: Kernel): number {
   const at = raggedOf(k);
   const count = (axes: readonly Axis[]): number => axes.reduce((n, a) => n * blocksOf(a), 1);
@@ -31,7 +31,7 @@ export function tasksOf(k: Kernel): number {
   return (Math.ceil((rows.v.hi + 1) / rows.step) + blocksOf(group)) * count(k.grid.slice(at + 1));
 }
 
-/** Task number t to the grid's axes, last fastest. */
+/** Declarations of the grid's variables from task number t; the last axis varies fastest. */
 export function decode(grid: readonly Axis[], t: string): string[] {
   let below = 1;
   return grid
@@ -49,14 +49,14 @@ export function decode(grid: readonly Axis[], t: string): string[] {
     .toReversed();
 }
 
-/** How a persistent grid deals tasks: what is declared first, when there is a task, and its blocks. */
+/** The text of a persistent grid's loop over tasks: declarations before it, the condition that there is a task, and the blocks of the task. */
 interface Dealing {
   readonly setup: readonly string[];
   readonly more: string;
   /** `name = value`, for constants of type ix. */
   readonly bound: readonly string[];
 }
-/** Rows of groups are found on the device, from the groups' offsets. */
+/** Blocks of a ragged axis are found on the device from the group offsets. */
 export function dealing(k: Kernel): Dealing {
   const at = raggedOf(k);
   const [group, rows] = [k.grid[at - 1], k.grid[at]];
@@ -76,20 +76,20 @@ export function dealing(k: Kernel): Dealing {
     bound,
   };
 }
-/** The buffer that a ragged axis begins from, and the rows that one of its numbers stands for. */
+/** The buffer of offsets of a ragged axis, and how many rows one unit of an offset stands for. */
 function boundsOf({ from }: Axis): { readonly offsets: string; readonly unit: number } {
   const [x, unit] = from.e === "op" && from.op === "*" ? [item(from.args, 0), multiple(item(from.args, 1))] : [from, 1];
   const offset = x.e === "op" && x.op === "index" ? item(x.args, 0) : x;
   if (offset.e !== "load") throw new Bug("a ragged axis of the grid begins at an offset");
   return { offsets: offset.from.name, unit };
 }
-/** A block's only task. */
+/** The text for kernels whose blocks have one task each. */
 export const dealtEach = (k: Kernel): string[] => [
   "{",
   "  const i32 task = blockIdx.x;",
   ...constants(dealing(k).bound),
 ];
-/** The loop over a block's tasks. */
+/** The text of a block's loop over tasks. */
 export function dealt(k: Kernel): string[] {
   const { setup, more, bound } = dealing(k);
   return [...setup, `for (i32 task = blockIdx.x; ${more}; task += gridDim.x) {`, ...constants(bound)];

@@ -1,4 +1,4 @@
-// Loads that lanes make where an index lies in its axis.
+// Recognises guarded loads, `select(0 <= i < n, load at i, 0)`, which a group of lanes can do as one masked load (`ld_within`).
 import {
   add,
   address,
@@ -16,17 +16,17 @@ import {
 } from "../kernel/expr.ts";
 import type { Buffer, Expr, Var } from "../kernel/ir.ts";
 
-/** What a load reads where an index lies in its axis, and 0 elsewhere. */
+/** A load where an index is inside its axis, and 0 elsewhere. */
 interface Guard {
   readonly from: Buffer;
-  /** As if no index were held inside. */
+  /** The load's index, not clamped to the axis. */
   readonly at: readonly Expr[];
   readonly index: Expr;
   readonly size: number;
-  /** The address and the index: each moves by a fixed amount from lane to lane. */
+  /** The address and the index; each has a constant stride over lanes. */
   readonly parts: readonly [Expr, Expr];
 }
-/** Of `select(0 <= i < n, load, 0)`, where i differs in the lanes; null for anything else. */
+/** The guarded load that x is, if its index varies over lanes; else null. */
 export function guardOf(x: Expr, v: Var, lanes: number): Guard | null {
   if (x.e !== "op" || x.op !== "select" || !dependsOn(x, v)) return null;
   const [cond, found, none] = [item(x.args, 0), item(x.args, 1), item(x.args, 2)];
@@ -40,7 +40,7 @@ export function guardOf(x: Expr, v: Var, lanes: number): Guard | null {
   const moves = parts.every((y) => laneStride(y, v, lanes) !== null) && laneStride(index, v, lanes) !== 0;
   return moves ? { from: found.from, at, index, size, parts } : null;
 }
-/** The index that a condition, as `within` makes them, holds in its axis. */
+/** The index and the size that a condition made by `within` compares; null for other conditions. */
 function boundOf(cond: Expr): { readonly index: Expr; readonly size: number } | null {
   const last = cond.e === "op" && cond.op === "and" ? item(cond.args, 1) : cond;
   if (last.e !== "op") return null;

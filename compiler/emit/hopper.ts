@@ -1,6 +1,6 @@
-// Contractions of bf16 on sm_90a: the second meaning of a CUDA kernel. One warpgroup fills stages of shared memory, by TMA where an operand is
-// a box of a tensor, and two multiply from them by wgmma. The kernel's statements are the same; only the mma, the pipeline and the layouts
-// of operands differ. Operands are read as they lie (K-major or MN-major), so a weight needs no second copy for its transposed use.
+// Emits contractions of bf16 a second time, for sm_90a. One warpgroup fills stages of shared memory (by TMA where an operand is a box of a tensor),
+// and two multiply from them by wgmma. The statements of the kernel are the same as for other GPUs; only the mma, the pipeline and the operands'
+// layouts differ. wgmma reads operands K-major or MN-major, so a weight needs no second copy for its transposed use.
 import { isNum, item } from "../kernel/expr.ts";
 import type { Kernel, Stmt, StmtOf } from "../kernel/ir.ts";
 import { bodyOf, statements, written } from "../kernel/passes.ts";
@@ -11,10 +11,10 @@ import { joins, roundsOf } from "./pipeline.ts";
 import { mapName, Slabs, slab } from "./slabs.ts";
 import { Emitter, emit, type Target } from "./text.ts";
 
-/** Bytes of shared memory that the blocks of a multiprocessor may have on sm_90. */
+/** Bytes of shared memory that all blocks of a multiprocessor may have on sm_90. */
 const room = 227 * 1024;
 
-/** The kernel for sm_90a; null where it is not of this kind, which a schedule for it (schedule-hopper.ts) does not rule out. */
+/** The variant of a kernel for sm_90a; null if the kernel does not fit this form, although it has a schedule for it (schedule-hopper.ts). */
 export function emitHopper(k: Kernel): Variant | null {
   const run = pipelineOf(k);
   if (!run) return null;
@@ -36,7 +36,7 @@ export function emitHopper(k: Kernel): Variant | null {
 type Loop = StmtOf<"for">;
 const isStage = (s: Stmt): s is StmtOf<"stage"> => s.s === "stage";
 const isMma = (s: Stmt): s is StmtOf<"mma"> => s.s === "mma";
-/** The one loop that stages and multiplies, or several that can be one, where nothing in the kernel needs all threads of a block. */
+/** The loop that stages and multiplies, or several that can be joined; null if the kernel does anything that needs all threads of a block. */
 function pipelineOf(k: Kernel): readonly Loop[] | null {
   const all = statements(k.body);
   const loops = all.filter((s): s is Loop => s.s === "for" && s.body.some(isMma));
@@ -58,7 +58,7 @@ const allowed: ReadonlySet<Stmt["s"]> = new Set([
   "store",
 ]);
 
-/** Of each loop; those of later ones take the places of those of the first. */
+/** The operands of each loop; those of later loops use the same shared memory as the first loop's. */
 function operandsOf(run: readonly Loop[], e: Emitter): Slabs[][] | null {
   const all = run.map((loop) => slabsOf(loop, e));
   const [first] = all;
@@ -74,24 +74,27 @@ function slabsOf(loop: Loop, e: Emitter): Slabs[] | null {
 }
 
 interface Plan {
-  /** Of each loop. */
+  /** The operands of each loop. */
   readonly operands: readonly (readonly Slabs[])[];
-  /** Warpgroups that consume; one, where a second block of the multiprocessor multiplies while this one stores. */
+  /** Consumer warpgroups. With one, two blocks share a multiprocessor: one multiplies while the other stores its results. */
   readonly groups: 1 | 2;
   readonly stages: number;
   readonly shared: number;
-  /** Of a stage: bytes that come by TMA, and parts that are filled and left apart. */
+  /** `boxes`: bytes of a stage that TMA brings. `parts`: into how many parts a stage is divided; each is filled and released separately. */
   readonly boxes: number;
   readonly parts: 1 | 3;
-  /** Whether all come so. */
+  /** Whether TMA brings all operands. */
   readonly boxed: boolean;
-  /** The parameters for tensor maps, by name. */
+  /** The names of the kernel's tensor map parameters. */
   readonly maps: ReadonlyMap<Slabs, string>;
 }
 const bytes = (list: readonly Slabs[]): number => list.reduce((n, o) => n + o.bytes, 0);
-/** A short depth is over before its results are stored: then blocks of half the width share a multiprocessor. */
+/** With a depth up to this, multiplying takes less time than storing the results: two blocks of half the width then share a multiprocessor. */
 const shortest = 512;
-/** In a deeper one the edges of a task are little, and products of 256 columns read less of shared memory than two of 128. */
+/**
+ * With a greater depth, the beginning and the end of a task matter little, and products of 256 columns (whole stages) read less shared memory than
+ * two of 128.
+ */
 const deepest = 2048;
 function planOf(operands: readonly Slabs[][], run: readonly Loop[], k: Kernel): Plan {
   const first = item(operands, 0);
@@ -109,7 +112,7 @@ function planOf(operands: readonly Slabs[][], run: readonly Loop[], k: Kernel): 
   const names = new Map([...maps].map(([o, map], n) => [o, mapName(k, map, n)]));
   return { operands, groups, stages, shared: stages * each + 1024, boxes, parts, boxed, maps: names };
 }
-/** `p`: writes what producers do. */
+/** The target that emits the variant. `p` is a second emitter, which writes the producers' code. */
 function target(k: Kernel, run: readonly Loop[], plan: Plan, p: Emitter): Target {
   const { groups } = plan;
   return {
@@ -156,7 +159,7 @@ function declared({ operands, groups, stages, shared, boxes, parts, boxed }: Pla
   ];
 }
 
-/** What a task is to the producers: the way to the loop, and its loads. */
+/** What the producers do in a task: the statements that lead to the loop, and the loop's loads. */
 function produced(run: readonly Loop[], plan: Plan, e: Emitter): string[] {
   e.depth = 3;
   const loop = item(run, 0);
@@ -195,7 +198,7 @@ function load(run: readonly Loop[], plan: Plan, e: Emitter): void {
 function loadAll(own: readonly Slabs[], full: string, { maps }: Plan): void {
   for (const o of own) for (const half of o.halves) o.loadBox(half, full, maps.get(o) ?? "");
 }
-/** In the order in which products want them. */
+/** Loads the parts of a stage in the order in which products use them. */
 function loadParts(own: readonly Slabs[], plan: Plan, e: Emitter): void {
   const { parts, boxes, maps } = plan;
   if (parts === 1) {

@@ -1,4 +1,4 @@
-// The host target: one task is a loop iteration; operands are read where they lie unless their order forbids it.
+// The host target (C++): a task is an iteration of the kernel's outer loop; operands are read in place unless their memory order forbids it.
 import { Bug } from "../diagnostic.ts";
 import { footprint, item } from "../kernel/expr.ts";
 import type { Kernel, StmtOf, Tile } from "../kernel/ir.ts";
@@ -82,7 +82,10 @@ function multiply(run: readonly StmtOf<"mma">[], e: Emitter): void {
   const byRows = run.some((t) => t.b.some((b) => e.short.has(b)));
   e.line(byRows ? `by_rows(${rows}, [&](auto few) { ${text} });` : text);
 }
-/** Products one after the other whose left operands are one, shifted, and whose depths are one; others alone. */
+/**
+ * Groups consecutive products whose left operands are one operand, shifted by constants, with the same depth (a convolution's taps); all others are
+ * alone.
+ */
 function groups(products: readonly StmtOf<"mma">[], e: Emitter): StmtOf<"mma">[][] {
   const shifted = shiftedIn(e.kernel);
   const list: StmtOf<"mma">[][] = [];
@@ -95,7 +98,7 @@ function groups(products: readonly StmtOf<"mma">[], e: Emitter): StmtOf<"mma">[]
   }
   return list;
 }
-/** A sum, and what products of a group add to it. */
+/** The text of a sum to which the products of a group are added. */
 function added(sum: string, group: readonly StmtOf<"mma">[], n: number, e: Emitter): string {
   const [t] = group as [StmtOf<"mma">];
   const rights = group.map((x) => right(item(x.b, n), e));
@@ -105,14 +108,14 @@ function added(sum: string, group: readonly StmtOf<"mma">[], n: number, e: Emitt
   const by = `{${shifts.map((x) => x.by).join(", ")}}`;
   return `taps(${[sum, first.of.name, depthOf(t, e), by, ...rights].join(", ")})`;
 }
-/** In steps of the products. */
+/** The depth in steps of the multiply instruction: words or elements. */
 const depthOf = ({ a, valid }: StmtOf<"mma">, e: Emitter): string =>
   a.form === "words" ? `words_of(${e.expr(valid[1])})` : e.expr(valid[1]);
 const leftOf = ({ a, transposed }: StmtOf<"mma">): string => (transposed ? `transposed(${a.name})` : a.name);
-/** Whether some stores go around the caches. */
+/** Whether a kernel has non-temporal stores, which need a fence at the end. */
 const streams = (k: Kernel): boolean => stores(k.body).some((s) => s.stream);
 const right = (t: Tile, e: Emitter): string => (e.short.has(t) ? `${t.name}.read(few)` : t.name);
-/** Whether an mma starts its accumulator, in which case what that held does not matter. */
+/** The condition under which an `mma` overwrites its accumulator instead of adding to it. */
 function starts(t: Tile, e: Emitter): string {
   const axis = e.fresh.get(t);
   e.fresh.delete(t);

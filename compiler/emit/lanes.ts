@@ -1,4 +1,4 @@
-// Which bodies mean the same for a group of lanes as for each element.
+// Decides whether a body can run on a group of SIMD lanes with the same meaning as element by element.
 import {
   address,
   children,
@@ -16,13 +16,16 @@ import type { DType } from "../types/dtype.ts";
 import type { Words } from "./expressions.ts";
 import { guardOf } from "./guard.ts";
 
-/** How a target's lanes touch memory. */
+/** How a target's lanes access memory. */
 export interface Reaches extends Pick<Words, "apart"> {
-  /** A group lies in memory at a multiple of its length. */
+  /** A contiguous group must be aligned to its length. */
   readonly aligned: boolean;
 }
 type Steps = readonly number[] | "any";
-/** Whether all that a body touches lies along v, for so many lanes, as the target reads and writes it, or is one value for them. */
+/**
+ * Whether a body can run on groups of so many consecutive v: each access must have a stride over the lanes that the target supports, or be one value
+ * for the group.
+ */
 export function fits(v: Var, body: readonly Stmt[], lanes: number, { aligned, apart }: Reaches): boolean {
   const varying = new Set<Expr>([v]);
   const varies = (x: Expr): boolean => varying.has(x) || children(x).some(varies);
@@ -38,7 +41,7 @@ export function fits(v: Var, body: readonly Stmt[], lanes: number, { aligned, ap
   };
   const note = (list: readonly Stmt[]): void => {
     for (const s of list) {
-      note(bodyOf(s)); // a fold's value is made of what stands in it
+      note(bodyOf(s)); // first the body, as a fold's value depends on it
       if (s.s === "let" && varies(s.value)) varying.add(s.v);
       if (s.s === "fold" && varies(s.value)) varying.add(s.into);
       if (s.s === "scan" && varies(s.value)) varying.add(s.sum);
@@ -53,7 +56,7 @@ export function fits(v: Var, body: readonly Stmt[], lanes: number, { aligned, ap
   };
   return statements(body).flatMap(exprs).every(reads);
 }
-/** Whether all memory that a body touches along v is of one type. */
+/** Whether all memory that a body accesses along v has this dtype. */
 export function touchesOnly(dtype: DType, v: Var, body: readonly Stmt[]): boolean {
   const isOther = (b: Buffer | Tile, at: readonly Expr[]): boolean =>
     b.kind === "buffer" && b.dtype !== dtype && at.some((x) => dependsOn(x, v));
@@ -61,14 +64,14 @@ export function touchesOnly(dtype: DType, v: Var, body: readonly Stmt[]): boolea
 }
 type Varies = (x: Expr) => boolean;
 type Follows = (x: Expr, steps: Steps) => boolean;
-/** Whether a statement means the same for a group of lanes as for each. */
+/** Whether a statement has the same meaning for a group of lanes as for each element. */
 function allowed(s: Stmt, varies: Varies, follows: Follows, aligned: boolean): boolean {
   if (s.s === "tally") return !varies(s.key);
   if (s.s === "if") return !varies(s.cond);
   if (s.s !== "store") return true;
   if (s.to.kind === "tile") return s.to.role !== "shared";
   const at = address(s.to, s.at);
-  // a block of just one run of columns has one place for it, which on CUDA lanes that trade two runs would both write
+  // with a block of just one run of columns the place of the sum does not vary: on CUDA, lanes that trade columns of two runs would both write it
   if (s.run) return (varies(at) || !aligned) && follows(at, [0]);
   return varies(at) && follows(at, [1]);
 }
@@ -82,7 +85,7 @@ function readable(x: Expr, varies: Varies, follows: Follows, steps: Steps): bool
   const ofIndex = x.op === "index" || (x.type === "bool" && x.args.some((y) => typeOf(y) === "index"));
   return !ofIndex || !varies(x);
 }
-/** Whether an address is a multiple of `lanes` where v is. */
+/** Whether an address is a multiple of `lanes` where v is one. */
 export function begins(x: Expr, v: Var, lanes: number): boolean {
   return multiple(substitute(x, v, variable("_start", "index", 0, Infinity, lanes))) % lanes === 0;
 }

@@ -1,4 +1,4 @@
-// How a staged operand lies in memory, and what comes after it there.
+// How a staged operand lies in memory on the host, and which memory is needed after it (to be prefetched).
 import { add, address, dependsOn, item, laneStride, multiple, num, stride, substitute } from "../kernel/expr.ts";
 import type { Axis, Buffer, Expr, Kernel, Load, Stmt, StmtOf, Tile, Var } from "../kernel/ir.ts";
 import { statements } from "../kernel/passes.ts";
@@ -6,14 +6,14 @@ import { type DType, dtypes } from "../types/dtype.ts";
 import { blocksOf } from "./grid.ts";
 import type { Emitter } from "./text.ts";
 
-/** An element of memory. */
+/** A load from a buffer. */
 export type Direct = Load & { readonly from: Buffer };
-/** What a staged operand loads, if it is memory of one of these types. */
+/** The load that a stage's value is, if it is one from a buffer of one of these types; else null. */
 export function loadOf({ value }: StmtOf<"stage">, ...dtypes: readonly DType[]): Direct | null {
   const is = value.e === "load" && value.from.kind === "buffer" && dtypes.includes(value.from.dtype);
   return is ? (value as Direct) : null;
 }
-/** That, where it can be read in place: its strides along both axes. */
+/** The load of a staged operand that can be read in place, with its strides along both axes (null where not constant); else null. */
 export function plain(
   s: StmtOf<"stage">,
   dtype: DType = "f32",
@@ -23,32 +23,38 @@ export function plain(
   const at = address(load.from, load.at);
   return { load, strides: [stride(at, s.vs[0]), stride(at, s.vs[1])] };
 }
-/** The load of a left operand whose rows are read where they lie. */
+/** The load of a left operand whose rows can be read in place; else null. */
 export function rowsIn(s: StmtOf<"stage">, dtype?: DType): ReturnType<typeof plain> {
   const direct = plain(s, dtype);
   const [alongX, alongK] = direct?.strides ?? [null, null];
   return alongK === null || (alongX === 1 && alongK !== 1) ? null : direct;
 }
-/** Whether what a stage computes before its value may depend on v. */
+/** Whether statements of a stage before its value may depend on v. */
 const isMade = ({ body }: StmtOf<"stage">, v: Var): boolean => body.some((b) => b.s !== "let" || dependsOn(b.value, v));
-/** The text of a pointer to an element, whose index `replace` changes. */
+/** The text of a pointer to a load's element, after `replace` has changed its indices. */
 export const pointer = (e: Emitter, { from, at }: Direct, replace: (y: Expr) => Expr): string =>
   e.pointer(from, at.map(replace));
-/** Whether a task is the first of those that read the same: they differ in the columns, which come last. */
+/**
+ * The condition that a task is the first of those that read the same left rows: such tasks differ only in the columns, the last axis of the grid.
+ * Only the first prefetches the rows.
+ */
 export function firstReads(x: Direct, e: Emitter): string {
   const last = e.kernel.grid.at(-1)?.v;
   return !last || x.at.some((y) => dependsOn(y, last)) ? "false" : `${last.name} == 0`;
 }
-/** Whether a staged operand is a load that moves by one with `v`, from anywhere; or does so inside aligned groups. */
+/** Whether a staged operand is a load that is contiguous along v; with `group`, only inside aligned groups of so many. */
 export function isContiguous(s: StmtOf<"stage">, v: Var, dtype: DType = "f32", group?: number): boolean {
   const load = loadOf(s, dtype);
   if (!load || isMade(s, v)) return false;
   const at = address(load.from, load.at);
   return (group === undefined ? stride(at, v) : laneStride(at, v, group)) === 1;
 }
-/** Rows of one register tile: so few turn an operand that lies along its depth in registers, more read a turned copy. */
+/**
+ * The rows of a register tile. With no more rows, an operand that is contiguous along its depth is transposed in registers; with more, a transposed
+ * copy is read.
+ */
 const fewRows = 6;
-/** Where such an operand begins, if few rows and nothing else are multiplied by it, and how far apart its columns are. */
+/** The start of such a right operand and the distance of its columns, if its only product has no more rows than that; else null. */
 export function alongDepth(s: StmtOf<"stage">, e: Emitter): { readonly start: string; readonly step: number } | null {
   const [k, x] = s.vs;
   const load = loadOf(s, "f32", "bf16");
@@ -59,7 +65,7 @@ export function alongDepth(s: StmtOf<"stage">, e: Emitter): { readonly start: st
   if (stride(at, k) !== 1 || step === null) return null;
   return { start: pointer(e, load, (y) => start(s, y)), step };
 }
-/** The accumulator of a right operand's only product, if it sums no other. */
+/** The accumulator of the only product of a right operand, if nothing else is summed into it; else null. */
 function onlySum(tile: Tile, k: Kernel): Tile | null {
   const products = statements(k.body).filter((t) => t.s === "mma");
   const [acc, ...more] = products.find(({ b }) => b.includes(tile))?.acc ?? [];
@@ -68,11 +74,11 @@ function onlySum(tile: Tile, k: Kernel): Tile | null {
 }
 interface InPanels {
   readonly start: Direct;
-  /** Elements from a panel to the next. */
+  /** The distance from a panel to the next, in elements. */
   readonly step: number;
   readonly width: number;
 }
-/** An operand that is whole panels of a weight, r and c moving along its rows and columns. */
+/** An operand that consists of whole panels of a weight, where r moves along rows and c along columns; else null. */
 export function panelsOf(s: StmtOf<"stage">, r: Var, c: Var, dtype: DType = "f32"): InPanels | null {
   const load = loadOf(s, dtype);
   if (!load || s.body.length > 0) return null;
@@ -87,8 +93,8 @@ export function panelsOf(s: StmtOf<"stage">, r: Var, c: Var, dtype: DType = "f32
   return whole ? { start: begin, step: item(shape, shape.length - 2) * layout.width, width: layout.width } : null;
 }
 /**
- * Where the right operand that is staged after this one is done with begins: in the next round of its loop, of the next pair, or in the next task, which
- * differs in the last axis that has several.
+ * The pointer, for prefetching, to the right operand that is needed after this one: in the next round of its loop, in the next pair, or in the next
+ * task (which differs in the last grid axis of several blocks). Null if it is unknown.
  */
 export function ahead(s: StmtOf<"stage">, e: Emitter): string | null {
   const task = e.kernel.grid.findLast((a) => blocksOf(a) !== 1) ?? e.kernel.grid.at(-1);
@@ -104,7 +110,7 @@ export function ahead(s: StmtOf<"stage">, e: Emitter): string | null {
 }
 export const dtypeOf = (s: StmtOf<"stage">): DType | null => loadOf(s, ...dtypes)?.from.dtype ?? null;
 const start = (s: StmtOf<"stage">, x: Expr): Expr => s.vs.reduce((y, v) => substitute(y, v, num(0)), x);
-/** The first element of an operand's first round; null where it is computed. */
+/** A pointer to the first element of an operand in the first round of its loop; null if the operand is computed. */
 function beginning(s: StmtOf<"stage">, e: Emitter, replace: (x: Expr) => Expr): string | null {
   const load = loadOf(s, ...dtypes);
   if (s.body.length > 0 || !load) return null;
@@ -115,12 +121,12 @@ function beginning(s: StmtOf<"stage">, e: Emitter, replace: (x: Expr) => Expr): 
   });
 }
 interface Others {
-  /** What a task begins with, in the place of the given operand. */
+  /** The operand that a task uses first in the same place. */
   readonly first: StmtOf<"stage">;
-  /** What is staged when that is multiplied. */
+  /** The operand that is staged after the given one has been multiplied; null if none is. */
   readonly next: StmtOf<"stage"> | null;
 }
-/** Right operands that the same accumulator is multiplied by. */
+/** Other right operands that are multiplied into the same accumulator. */
 function othersOf(s: StmtOf<"stage">, k: Kernel): Others {
   const order = statements(k.body);
   const products = order.filter((t) => t.s === "mma");
@@ -135,9 +141,9 @@ function othersOf(s: StmtOf<"stage">, k: Kernel): Others {
   const next = own && staged.find((t) => isLater(t, order.indexOf(own)));
   return { first: first ?? s, next: next ?? null };
 }
-/** One step on. */
+/** x one step of an axis later. */
 const later = (x: Expr, { v, step }: Axis): Expr => substitute(x, v, add(v, num(step)));
-/** The loop whose body a statement stands in. */
+/** The loop whose body contains a statement directly. */
 function loopOf(body: readonly Stmt[], s: Stmt): Axis | null {
   const loop = statements(body).find((t) => t.s === "for" && t.body.includes(s));
   return loop?.s === "for" ? loop.axis : null;

@@ -1,5 +1,5 @@
-// Lines of memory that the points of a loop read, as positions and sums are: where the loop's operands run ahead, so do these, copied to
-// shared memory beside them; what no round changes is copied with the operands before the loop. Then no point waits for memory.
+// CUDA: finds lines of memory (positions, sums of rows) that `each` bodies inside a pipelined loop read, and stages them in shared memory with the
+// loop's operands; lines that do not change in the loop are staged once before it. So those bodies never wait for global memory.
 import {
   address,
   dependsOn,
@@ -19,7 +19,7 @@ import { statements, written } from "../kernel/passes.ts";
 import { inGroups } from "./operand.ts";
 import { runsAhead } from "./pipeline.ts";
 
-/** The kernel with lines staged for the points of its loops, where they may be. */
+/** The kernel with such lines staged. */
 export function lined(k: Kernel): Kernel {
   const after = k.body.findIndex((s, i) => s.s === "stage" && k.body[i + 1]?.s !== "stage") + 1;
   if (after === 0) return k;
@@ -30,11 +30,11 @@ export function lined(k: Kernel): Kernel {
 type Loop = StmtOf<"for">;
 type Stage = StmtOf<"stage">;
 const [row, column] = [variable("i"), variable("j")];
-/** Elements that one copy takes. */
+/** Elements of one asynchronous copy (16 bytes). */
 const together = 4;
 
 class Lines {
-  /** Copied once a task. */
+  /** Lines that are copied once per task. */
   readonly once: Stage[] = [];
   #count = 0;
   readonly #changing: ReadonlySet<Buffer>;
@@ -61,7 +61,7 @@ class Lines {
     const body = loop.body.map(points);
     return { ...loop, body: [...body, ...own] };
   }
-  /** The element of a line that a load is, or null. */
+  /** The element of a staged line that replaces a load; null if the load is not one of a line. */
   #element({ from, at }: Load, s: StmtOf<"each">, loop: Loop, own: Stage[]): Expr | null {
     if (from.kind !== "buffer" || !["f32", "i32"].includes(from.dtype) || this.#changing.has(from)) return null;
     const place = address(from, at);
@@ -89,5 +89,5 @@ class Lines {
 }
 const boundBy = (s: Stmt): readonly Expr[] => (s.s === "let" ? [s.v] : s.s === "each" ? s.vs : []);
 const boundIn = ({ axis, body }: Loop): Set<Expr> => new Set([axis.n, ...statements(body).flatMap(boundBy)]);
-/** Variables and loads that an address is made of. */
+/** The variables and loads in an address. */
 const namesIn = (x: Expr): Expr[] => parts(x).filter((y) => y.e === "var" || y.e === "load");

@@ -1,9 +1,9 @@
-// Words of C++ for what kernels are made of.
+// C++ types and literals.
 import type { DType } from "../types/dtype.ts";
 
-/** What memory of a dtype holds. */
+/** The C++ type of memory of a dtype. */
 export const types: Readonly<Record<DType, string>> = { f32: "f32", f64: "f64", bf16: "bf16", i32: "i32", bool: "u8" };
-/** A number as C++ writes it. */
+/** A number as a C++ literal. */
 export function number(x: number, float: boolean): string {
   if (Number.isNaN(x)) return '__builtin_nanf("")';
   if (!Number.isFinite(x)) return x > 0 ? "__builtin_inff()" : "-__builtin_inff()";

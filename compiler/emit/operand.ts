@@ -1,5 +1,5 @@
-// An operand of an mma on CUDA: where it lies in shared memory, and how it gets there. Contiguous and aligned memory is copied by 16 bytes,
-// asynchronously; anything else goes through registers.
+// An operand of an mma on CUDA: its layout in shared memory, and how it is copied there. Contiguous, aligned memory is copied asynchronously by 16
+// bytes (cp.async); anything else goes through registers.
 import {
   add,
   address,
@@ -26,16 +26,19 @@ import { blockOf, type Element, operandsOf } from "./block.ts";
 import { type Direct, loadOf } from "./lies.ts";
 import type { Emitter } from "./text.ts";
 
-/** What the text of a kernel has needed so far. `stageOf`: which stage of an operand the text now reads. */
+/**
+ * What the emitted kernel has needed so far. `shared`: bytes of shared memory. `prologue`: lines at its top. `stageOf`: the stage of an operand that
+ * the text currently reads.
+ */
 interface Needs {
   shared: number;
-  /** Room for an accumulator that is a left operand. */
+  /** Shared memory for an accumulator that is a left operand. */
   held: { readonly at: number; readonly bytes: number } | null;
   readonly prologue: string[];
-  /** The call that asks for a task's first loads, where they are asked for before the results of the task before it are written. */
+  /** The call that starts the first loads of a task, if these are started before the results of the task before it are stored. */
   ahead: string | null;
   readonly stageOf: Map<Tile, string>;
-  /** Operands that are others turned, and have no memory of their own. */
+  /** Operands that are the transpose of another one, and use its memory. */
   readonly turned: Map<Tile, Tile>;
 }
 export const needsOf: (e: Emitter) => Needs = once(() => ({
@@ -46,7 +49,7 @@ export const needsOf: (e: Emitter) => Needs = once(() => ({
   stageOf: new Map(),
   turned: new Map(),
 }));
-/** Where so many bytes of shared memory begin. */
+/** Reserves shared memory and returns its offset. */
 export function reserve(e: Emitter, bytes: number): number {
   const n = needsOf(e);
   const at = n.shared;
@@ -54,13 +57,15 @@ export function reserve(e: Emitter, bytes: number): number {
   return at;
 }
 
-/** A staged operand as the load of an element that it is, or null. */
+/** The load that a staged operand is, if its value is no computation; else null. */
 export const directOf = (s: StmtOf<"stage">, element: Element): Direct | null =>
   s.body.length === 0 ? loadOf(s, element) : null;
-/** Whether n elements along v lie together, from a multiple of n on. */
+/** Whether every n elements along v are contiguous and begin at a multiple of n. */
 export const inGroups = (at: Expr, v: Var, n: number): boolean =>
   laneStride(at, v, n) === 1 && multiple(substitute(at, v, num(0))) % n === 0;
-/** Rows and columns of an operand in the order of memory, R and C of them; transposed where its own rows are what lies together. */
+/**
+ * An operand in memory order, R rows of C columns; transposed if its own rows are what is contiguous. `rows` and `cols`: how many of them are valid.
+ */
 export interface Lie {
   readonly transposed: boolean;
   readonly row: Var;
@@ -70,7 +75,7 @@ export interface Lie {
   readonly R: number;
   readonly C: number;
 }
-/** How an operand of `lanes` elements in 16 bytes lies, if it is a load. */
+/** The memory order of an operand; `lanes`: elements in 16 bytes. */
 export function lieOf({ vs, valid, tile }: StmtOf<"stage">, from: Direct | null, lanes: number): Lie {
   const transposed = from !== null && laneStride(address(from.from, from.at), vs[0], lanes) === 1;
   const [r, c] = transposed ? ([1, 0] as const) : ([0, 1] as const);
@@ -82,7 +87,7 @@ interface Form extends Lie {
   readonly element: Element;
   /** Elements in 16 bytes. */
   readonly n: number;
-  /** The load that the operand is, if it is one. */
+  /** The load that the operand is; null if it is computed. */
   readonly from: Direct | null;
 }
 function formOf(s: StmtOf<"stage">, e: Emitter): Form {
@@ -92,11 +97,11 @@ function formOf(s: StmtOf<"stage">, e: Emitter): Form {
   const from = directOf(s, element);
   const lie = lieOf(s, from, n);
   const R = isLine(s) ? 1 : Math.ceil(Math.max(1, lie.R) / 16) * 16;
-  const least = element === "bf16" ? 16 : parted.has(s.tile) ? 32 : e.target.tf32 ? 8 : 4; // so that lanes meet in no bank
+  const least = element === "bf16" ? 16 : parted.has(s.tile) ? 32 : e.target.tf32 ? 8 : 4; // so that lanes have no bank conflicts
   const C = Math.max(2 ** Math.ceil(Math.log2(Math.max(1, lie.C))), least);
   return { ...lie, element, n, from, R, C };
 }
-/** Whether two operands are the same memory, one being the other transposed. */
+/** Whether two operands are the same memory, one the transpose of the other. */
 export function isTurned(s: StmtOf<"stage">, t: StmtOf<"stage">, e: Emitter): boolean {
   const [a, b] = [formOf(s, e), formOf(t, e)];
   if (!a.from || !b.from || a.transposed === b.transposed || a.element !== b.element) return false;
@@ -104,39 +109,42 @@ export function isTurned(s: StmtOf<"stage">, t: StmtOf<"stage">, e: Emitter): bo
   const inSize = a.R === b.R && a.C === b.C && same(a.rows, b.rows) && same(a.cols, b.cols);
   return inSize && same(a.from, like(b.from));
 }
-/** Whether products read two operands alike: one can lie in the place of the other. */
+/** Whether two operands have the same layout in shared memory, so that one can take the other's place. */
 export function alike(s: StmtOf<"stage">, t: StmtOf<"stage">, e: Emitter): boolean {
   const [a, b] = [formOf(s, e), formOf(t, e)];
   return a.element === b.element && a.transposed === b.transposed && s.tile.shape.join() === t.tile.shape.join();
 }
-/** How an mma names an operand: one stage of it. */
+/** The text for an operand in an mma: its current stage. */
 export function staged(t: Tile, e: Emitter): string {
   const { turned, stageOf } = needsOf(e);
   const from = turned.get(t);
   const name = `${(from ?? t).name}[${stageOf.get(from ?? t) ?? "0"}]`;
   return from ? `turned(${name})` : name;
 }
-/** Of one stage. */
+/** The bytes of one stage. */
 export function bytesOf(s: StmtOf<"stage">, e: Emitter): number {
   const { R, C, n } = formOf(s, e);
   return (R * C * 16) / n;
 }
 
-/** Declared at the top of the kernel, bound before its loop, loaded in it. */
+/** The text of one operand: its declaration at the top of the kernel, what is computed before the loop (`bind`), and the loads in the loop. */
 export class Operand {
   private readonly s: StmtOf<"stage">;
   private readonly e: Emitter;
   private readonly form: Form;
-  /** Its address, where copies of 16 bytes make it. */
+  /** Its address, if it is copied by 16 bytes; else null. */
   private readonly at: Expr | null;
-  /** How far a round of the loop moves it, where that is one constant. */
+  /** How far a round of the loop moves the address; null if that is not constant. */
   private step: number | null = null;
-  /** The number that a row is found by, where the loop decides it: it is loaded a round before its row. And where that row begins. */
+  /**
+   * For rows that are gathered by an index that changes with the loop: the load of that index (done a round ahead of the row), and the part of the
+   * address that depends on it.
+   */
   private number: Load | null = null;
   private start: Expr = num(0);
   private readonly place: number;
 
-  /** `instead`: the operand whose memory it takes in rounds of its own. */
+  /** `instead`: the operand of another joined loop whose memory it uses. */
   constructor(s: StmtOf<"stage">, stages: number, e: Emitter, instead?: Operand) {
     [this.s, this.e, this.form] = [s, e, formOf(s, e)];
     const { element, n, from, transposed, row, col, R, C } = this.form;
@@ -147,14 +155,17 @@ export class Operand {
     const types = [element, R, C, stages, blockOf(e.kernel).threads, transposed, pitch].join(", ");
     needsOf(e).prologue.push(`Stage<${types}> ${s.tile.name}(smem + ${this.place});`);
   }
-  /** Addresses that a loop moves by one constant are computed before it. */
+  /** Writes what is computed before the loop: addresses that the loop only moves by a constant, or the first row indices. */
   bind(axis: Axis): void {
     this.step = this.at && stride(this.at, axis.v);
     if (this.step === null) return this.bindNumber(axis);
     const start = this.pointer((x) => substitute(x, axis.v, axis.from));
     this.e.line(`${this.s.tile.name}.bind(${rowsBefore(this.e, this.form, axis)}, ${start});`);
   }
-  /** A lane finds where one row in 32 begins; what a thread adds to that is the same in all rounds. */
+  /**
+   * Sets up a gather along the loop: each lane loads the index of one row in 32 and shares it; the rest of an address is the same in all rounds and
+   * is computed once.
+   */
   private bindNumber(a: Axis): void {
     const { from, row, col, R, C, n } = this.form;
     const step = blockOf(this.e.kernel).threads / (C / n);
@@ -169,7 +180,7 @@ export class Operand {
     this.e.line(`${this.s.tile.name}.columns([&](ix ${col.name}) { return ${from.from.name} + ${column}; });`);
     this.look(a, a.from);
   }
-  /** Fetches the numbers of the round that begins at `start`. */
+  /** Loads the row indices of the round that begins at `start`. */
   private look(a: Axis, start: Expr): void {
     if (this.number) looked(this.e, this.s.tile, { ...this.form, number: this.number }, a, start);
   }
@@ -188,7 +199,7 @@ export class Operand {
     if (this.at) return e.line(`${tile.name}.load(${stage}, ${guards}, ${this.pointer((x) => x)});`);
     e.lambda(`${tile.name}.put(${stage}, ${guards}, `, `ix ${row.name}, ix ${col.name}`, ");", null, body, value);
   }
-  /** Names the elements of a line that points read. */
+  /** Declares the name by which bodies read the elements of a line. */
   name(stage: string): void {
     const { name } = this.s.tile;
     if (isLine(this.s)) this.e.line(`const auto ${name}_at = ${name}[${stage}].elements();`);
@@ -198,17 +209,17 @@ export class Operand {
     return from ? pointing(this.e, { from, col }, replace, row.name) : "";
   }
 }
-/** A function of a row, by the name that is given, and a column: where an element lies. */
+/** A lambda from row and column to the address of an element. */
 export const pointing = (
   e: Emitter,
   { from, col }: Pick<Lie, "col"> & { readonly from: Direct },
   replace: (x: Expr) => Expr,
   row: string,
 ): string => `[&](ix ${row}, ix ${col.name}) { return ${e.pointer(from.from, from.at.map(replace))}; }`;
-/** Rows whose beginnings are found before a loop: all, where its rounds have fewer. */
+/** How many rows to compute addresses for before a loop: all, if the number of valid rows varies with the round. */
 export const rowsBefore = (e: Emitter, { rows, R }: Lie, { v, n }: Axis): string =>
   dependsOn(rows, v) || (n.e === "var" && dependsOn(rows, n)) ? String(R) : e.expr(rows);
-/** The one number that rows are found by and that a loop decides, if there is one. */
+/** The load of the index by which rows are gathered, if that varies with the row and with the loop and is the only such load; else null. */
 export function numberOf({ at }: Load, row: Var, { v }: Axis): Load | null {
   const loads = at.flatMap(parts).filter((y) => y.e === "load");
   const found = loads.filter((y) => y.from.kind === "buffer" && dependsOn(y, row) && dependsOn(y, v));
@@ -220,14 +231,14 @@ interface Numbered {
   readonly row: Var;
   readonly number: Load;
 }
-/** Fetches the numbers of a tile's rows in the round that begins at `start`. */
+/** Writes the loads of a tile's row indices for the round that begins at `start`. */
 export function looked(e: Emitter, tile: Tile, { rows, row, number }: Numbered, a: Axis, start: Expr): void {
   const left = call("min", "index", num(a.step), sub(a.to, start));
   const count = e.expr(a.n.e === "var" ? substitute(rows, a.n, left) : rows);
   e.line(`${tile.name}.look(${count}, [&](ix ${row.name}) { return ${e.expr(substitute(number, a.v, start))}; });`);
 }
 const named = variable("number", "i32", -Infinity);
-/** x with `number` in place of a load. */
+/** x with the variable `number` in place of the load `by`. */
 export function numbered(x: Expr, by: Load | null): Expr {
   if (by && same(x, by)) return named;
   if (x.e === "load") return load(x.from, ...x.at.map((y) => numbered(y, by)));

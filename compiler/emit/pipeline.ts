@@ -1,5 +1,5 @@
-// Loops whose loads run ahead of their products on CUDA: several stages of each operand lie in shared memory. Where nothing stands in the way,
-// a block asks for its next task's first stages before it writes the results of the present one.
+// CUDA: software-pipelined loops, whose loads run ahead of their products through several stages of shared memory. Where possible, a block also
+// starts its next task's first loads before it stores the results of the current one.
 import { ceil, isNum, item } from "../kernel/expr.ts";
 import type { Axis, Expr, Kernel, Stmt, StmtOf } from "../kernel/ir.ts";
 import { expressions, statements } from "../kernel/passes.ts";
@@ -8,12 +8,14 @@ import { constants, count, dealing, endOf, roundOf } from "./grid.ts";
 import { alike, bytesOf, isTurned, needsOf, Operand } from "./operand.ts";
 import type { Emitter } from "./text.ts";
 
-/** Bytes of dynamic shared memory that a block has on every architecture, and that blocks beside one another may have on most. */
+/**
+ * Bytes of dynamic shared memory: that one block may have on every architecture, and that the blocks of a multiprocessor may have together on most.
+ */
 const room = 96 * 1024;
 const shared = 160 * 1024;
 
 const isStage = (s: Stmt): s is StmtOf<"stage"> => s.s === "stage";
-/** Operands that depend on the loop's variable alone can be loaded before their turn. */
+/** Whether a loop can be pipelined: it multiplies, and its operands depend on nothing that its body computes. */
 export function runsAhead(s: StmtOf<"for">): boolean {
   const staged = s.body.filter(isStage);
   const named = new Set<Expr>(s.body.flatMap((b) => (b.s === "let" ? [b.v] : [])));
@@ -21,7 +23,7 @@ export function runsAhead(s: StmtOf<"for">): boolean {
   return staged.length > 0 && !waits && statements(s.body).some((t) => t.s === "mma");
 }
 type Loop = StmtOf<"for">;
-/** Whether loops can be one, whose rounds are those of all: their operands take turns in the same stages. */
+/** Whether loops can be joined into one that does the rounds of all: their operands use the same stages, one after the other. */
 export function joins(run: readonly Loop[], e: Emitter): boolean {
   const staged = run.map((s) => s.body.filter(isStage));
   const [first = []] = staged;
@@ -40,7 +42,7 @@ export function joins(run: readonly Loop[], e: Emitter): boolean {
   };
   return run.every(fits);
 }
-/** One loop, or several that are one. */
+/** Writes one pipelined loop, or several joined into one. */
 export function runAhead(run: readonly Loop[], e: Emitter): void {
   const s = item(run, 0);
   const product = productOf(s, e);
@@ -71,7 +73,7 @@ export function runAhead(run: readonly Loop[], e: Emitter): void {
   }
   if (lets) askForNext(e);
 }
-/** A call with a function that loads what a round of the loops reads. */
+/** Writes a call with a lambda that loads the operands of a round. */
 function loaded(run: readonly Loop[], operands: readonly Operand[][], e: Emitter, open: string, close: string): void {
   const { range, each } = roundsOf(run, e);
   e.block(`${open}${range}, [&](ix ${roundOf(item(run, 0).axis)}, i32 s) {`, close, () =>
@@ -81,7 +83,7 @@ function loaded(run: readonly Loop[], operands: readonly Operand[][], e: Emitter
     }),
   );
 }
-/** The rounds of loops that are one, which counts on from each to the next: `each` writes what a round of loop n does. */
+/** The rounds of joined loops, numbered through. `each` writes code for every loop: f(axis, n) writes what a round of loop n does. */
 export function roundsOf(
   run: readonly Loop[],
   e: Emitter,
@@ -104,7 +106,7 @@ export function roundsOf(
     });
   return { range: `0, ${start(run.length)}, ${step}`, each };
 }
-/** The one product of bf16 that the loop is for, whose depth is a multiple of two fragments. */
+/** The bf16 product that is all that the loop does, if its depth is a multiple of two fragments; else null. It has a faster word (`contract`). */
 function productOf(s: StmtOf<"for">, e: Emitter): StmtOf<"mma"> | null {
   const [mma, ...more] = s.body.filter((b) => !isStage(b));
   const { elements } = operandsOf(e.kernel);
@@ -114,7 +116,7 @@ function productOf(s: StmtOf<"for">, e: Emitter): StmtOf<"mma"> | null {
 const depthOf = ({ b }: StmtOf<"mma">): number => Math.ceil(item(item(b, 0).shape, 0) / 16) * 16;
 const factorsOf = ({ a, b, acc }: StmtOf<"mma">): string =>
   [a.name, ...b.map((t, n) => `factor(${t.name}, ${item(acc, n).name})`)].join(", ");
-/** Operands that are others transposed are read from their memory. */
+/** The operands without those that are the transpose of another, which are read from its memory. */
 function withoutTurned(staged: readonly StmtOf<"stage">[], e: Emitter): StmtOf<"stage">[] {
   const own: StmtOf<"stage">[] = [];
   for (const b of staged) {
@@ -124,7 +126,10 @@ function withoutTurned(staged: readonly StmtOf<"stage">[], e: Emitter): StmtOf<"
   }
   return own;
 }
-/** As many as two thirds of the room hold, of two, three or four, and as leave it to the blocks beside. */
+/**
+ * The number of stages: four if they take at most two thirds of the room, else three if they fit, else two; other blocks of the multiprocessor must
+ * have room, too.
+ */
 function stagesOf(staged: readonly StmtOf<"stage">[], e: Emitter): number {
   const each = staged.reduce((sum, b) => sum + bytesOf(b, e), 0);
   const most = Math.min(room, shared / blockOf(e.kernel).blocks);
@@ -132,7 +137,10 @@ function stagesOf(staged: readonly StmtOf<"stage">[], e: Emitter): number {
   return [4, 3].find((n) => fits(n) && n * each <= (n === 4 ? room * (2 / 3) : room)) ?? 2;
 }
 
-/** What a task's first loads stand on, where the loops are the kernel's only ones, and after it each thread only writes results; else null. */
+/**
+ * The `let`s that a task's first loads depend on, if the next task's loads may start early: the loops are the kernel's only work before each thread
+ * stores its results. Else null.
+ */
 function streamed(k: Kernel, run: readonly Loop[]): readonly StmtOf<"let">[] | null {
   const at = k.body.indexOf(item(run, 0));
   if (at < 0 || k.grid.length === 0) return null;
@@ -144,7 +152,7 @@ function streamed(k: Kernel, run: readonly Loop[]): readonly StmtOf<"let">[] | n
   if (!registers || !plain || !after.every((s) => s.s === "each")) return null;
   return before.filter((s) => s.s === "let");
 }
-/** A function of the task's blocks, before the loop over tasks. */
+/** Writes the code that starts a task's loads as a lambda before the loop over tasks; `begin` writes the loads. */
 function beginEarly(lets: readonly Stmt[], begin: () => void, e: Emitter): void {
   const names = dealing(e.kernel).bound.flatMap((b) => [...b.matchAll(/(\w+) = /g)].map((found) => item(found, 1)));
   const [at, depth] = [e.lines.length, e.depth];
@@ -166,7 +174,7 @@ function askForNext(e: Emitter): void {
     e.line(needsOf(e).ahead ?? "");
   });
 }
-/** The loop over a block's tasks, which asks for the first one's loads itself. */
+/** The text of the loop over a block's tasks if loads start early; it starts those of the first task itself. */
 export function dealtAhead(k: Kernel, ahead: string): string[] {
   const { setup, more, bound } = dealing(k);
   return [

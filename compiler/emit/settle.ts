@@ -1,8 +1,8 @@
-// Barriers for memory: what one thread of a block stores, others of it may load later in the task.
+// CUDA: barriers for global memory, where a thread stores what other threads of the block load later in the task.
 import type { Kernel, Stmt } from "../kernel/ir.ts";
 import { loads, stores } from "../kernel/passes.ts";
 
-/** A barrier after each store, or run of stores, to a buffer that the kernel also loads from. */
+/** The kernel with a barrier after each store (or run of stores) to a buffer that it also loads from. */
 export function settled(k: Kernel): Kernel {
   const loaded = new Set(loads(k.body).map((x) => x.from));
   const changes = (s: Stmt): boolean => stores([s]).some(({ to }) => to.kind === "buffer" && loaded.has(to));

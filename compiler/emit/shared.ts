@@ -1,19 +1,19 @@
-// Kernels that differ in numbers only are compiled once: one function takes those numbers, and each kernel calls it. (A model's parameters
-// begin in kernels that differ in their shape.)
+// Host kernels whose texts differ only in numbers are compiled once: one function takes the numbers as parameters, and each kernel calls it. (The
+// initialisers of a model's parameters, for example, differ only in shape.)
 import type { PlanKernel } from "../plan/plan.ts";
 
 export type Source = Pick<PlanKernel, "name" | "text">;
-/** Kernels of one text but for numbers. */
+/** Kernels whose texts differ only in numbers. */
 export type Family = readonly Source[];
 
-/** Template arguments, and divisors, which are faster as constants, stay as they are. */
+/** Numbers that stay constants: template arguments, and divisors, which are faster as constants. */
 const fixed = String.raw`\w+<[^<>;()]*>|[/%] \d[\w.]*`;
 const literal = String.raw`(?<![\w.])\d+(?:\.\d+)?(?:e[+-]?\d+)?f?(?![\w.])`;
 const parts = new RegExp(`${fixed}|(${literal})`, "g");
 
 const signature = (name: string): string =>
   `extern "C" void ${name}(void* const* args, ix begin, ix end, f32* scratch)`;
-/** Contractions are shaped by their numbers; what has another signature is left alone. */
+/** Whether a kernel may share its code: not contractions, whose speed depends on constants, nor functions with another signature. */
 const canShare = ({ name, text }: Source): boolean => text.includes(`${signature(name)} {`) && !/\bmma\b/.test(text);
 
 function skeleton(kernel: Source): string {
@@ -24,9 +24,9 @@ function skeleton(kernel: Source): string {
 const numbersOf = (text: string): string[] =>
   [...text.matchAll(parts)].flatMap(([, number]) => (number === undefined ? [] : [number]));
 
-/** The same of all kernels of a family. */
+/** A key that is the same for all kernels of a family. */
 export const familyOf = (kernel: Source): string => (canShare(kernel) ? skeleton(kernel) : kernel.name);
-/** In the order of their first members. */
+/** The families of a list of kernels, in the order of their first members. */
 export function families(kernels: readonly Source[]): Family[] {
   const found = new Map<string, Source[]>();
   for (const kernel of kernels) {
@@ -38,7 +38,7 @@ export function families(kernels: readonly Source[]): Family[] {
   return [...found.values()];
 }
 
-/** The text of a family. */
+/** The text of a family: its function with the differing numbers as parameters, and the kernels that call it. */
 export function familyText(family: Family): string {
   const [first] = family;
   if (!first || family.length === 1) return first?.text ?? "";
@@ -64,7 +64,7 @@ function parameterized({ name, text }: Source, body: string, given: readonly boo
   const list = ["void* const* args", "ix begin", "ix end", "f32* scratch", ...params].join(", ");
   return replaced.replace(signature(name), `APART void ${body}(${list})`);
 }
-/** The type that C++ gives a literal. */
+/** The C++ type of a literal. */
 function typeOf(number: string): string {
   if (/[.ef]/.test(number)) return "f32";
   return Number(number) < 2 ** 31 ? "i32" : "ix";

@@ -1,4 +1,5 @@
-// Left operands that are the rows of another, each as many elements further on: a convolution's taps. Only the first one's rows are looked up.
+// Finds left operands whose rows are those of another one, shifted by a constant (a convolution's taps), so that row pointers are computed only for
+// the first.
 import { address, isNum, item, num, sameAll, substitute, summands } from "../kernel/expr.ts";
 import type { Expr, Kernel, Stmt, StmtOf, Tile } from "../kernel/ir.ts";
 import { bodyOf, statements } from "../kernel/passes.ts";
@@ -7,11 +8,11 @@ import { productsFrom } from "./runs.ts";
 
 export interface Shifted {
   readonly of: Tile;
-  /** In elements. */
+  /** The shift, in elements. */
   readonly by: number;
 }
 const known = new WeakMap<Kernel, ReadonlyMap<Tile, Shifted>>();
-/** Those of products that one word sums, each by the left operand of the first. */
+/** The shifted operands of products that are summed together (`Target.sum`), each relative to the left operand of the first product. */
 export function shiftedIn(k: Kernel): ReadonlyMap<Tile, Shifted> {
   const found = known.get(k) ?? new Map(listsOf(k).flatMap(shiftedAmong));
   known.set(k, found);
@@ -29,7 +30,7 @@ function shiftedAmong(list: readonly Stmt[]): [Tile, Shifted][] {
     return from && by !== null ? [[a, { of: from.tile, by }]] : [];
   });
 }
-/** How much further on each row of t lies than that of s; null if they are not read where they lie, or no constant lies between. */
+/** The shift from the rows of s to those of t; null if they are not read in place or the shift is not constant. */
 function shift(s: StmtOf<"stage">, t: StmtOf<"stage">): number | null {
   const [x, y] = [rowsIn(s), rowsIn(t)];
   if (!x || !y || x.load.from !== y.load.from || s.tile.form || t.tile.form) return null;
@@ -43,7 +44,7 @@ function shift(s: StmtOf<"stage">, t: StmtOf<"stage">): number | null {
   );
   return isNum(by) ? by.value : null;
 }
-/** a - b, where their terms differ in no more than a number. */
+/** a - b if they differ only in a constant term; else null. */
 function apart(a: Expr, b: Expr): number | null {
   const [x, y] = [a, b].map((z) => summands(z).filter((t) => !isNum(t))) as [Expr[], Expr[]];
   return x.length === y.length && sameAll(x, y) ? numberIn(a) - numberIn(b) : null;

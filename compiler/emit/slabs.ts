@@ -1,6 +1,5 @@
-// An operand of wgmma: where it lies in shared memory, and how it gets there. A box of a tensor comes by TMA; where rows are gathered, or
-// where the depth ends in the midst of a tensor, the producers copy by 16 bytes. Anything else (a computed value, rows that are not aligned)
-// makes no kernel of this kind.
+// An operand of wgmma: its layout in shared memory, and how it is copied there. A box of a tensor comes by TMA; gathered rows, and groups of rows
+// that end in the middle of a tensor, are copied by the producers by 16 bytes. An operand that is computed or unaligned rules the sm_90a variant out.
 import { add, address, dependsOn, isNum, item, mul, num, stride, sub, substitute } from "../kernel/expr.ts";
 import type { Axis, Expr, Kernel, Load, StmtOf, Tile, Var } from "../kernel/ir.ts";
 import type { BoxOf } from "../plan/plan.ts";
@@ -8,16 +7,18 @@ import type { Direct } from "./lies.ts";
 import { directOf, inGroups, type Lie, lieOf, looked, numbered, numberOf, pointing, rowsBefore } from "./operand.ts";
 import type { Emitter } from "./text.ts";
 
-/** Bytes of a row of a slab, and the elements in it; bytes of half of an operand of 256 columns, or of all of one of 128. */
+/**
+ * A slab is a block of operand rows of 64 elements (128 bytes). `half`: the bytes of half an operand with 256 columns, or of a whole one with 128.
+ */
 export const slab = { bytes: 128, columns: 64, half: 128 * 128 };
-/** Rows of results, or columns, that one box brings. */
+/** The most rows, or columns, of the result that one box brings. */
 const most = 128;
-/** `deep`: the variable that runs along the depth, and what is valid of it. */
+/** `deep`: the variable along the depth. `depth`: how much of it is valid. */
 interface Form extends Lie {
   readonly from: Direct;
   readonly deep: Var;
   readonly depth: Expr;
-  /** Its rows in memory run along the depth. */
+  /** Whether its memory rows run along the depth (MN-major). */
   readonly across: boolean;
 }
 function formOf(s: StmtOf<"stage">, isLeft: boolean): Form | null {
@@ -28,7 +29,7 @@ function formOf(s: StmtOf<"stage">, isLeft: boolean): Form | null {
   return { ...lie, from, deep: s.vs[d], depth: s.valid[d], across: lie.row === s.vs[d] };
 }
 
-/** The box that holds half of the operand, and the element that one of its rows and columns is; null where it is none. */
+/** The TMA box that holds half of the operand, and the index of its element at [row, col]; null if the operand is no box. */
 function boxOf(f: Form, loop: Axis): { readonly box: number[]; readonly at: readonly Expr[] } | null {
   const { from: buffer, at } = f.from;
   const rank = buffer.shape.length;
@@ -42,8 +43,10 @@ function boxOf(f: Form, loop: Axis): { readonly box: number[]; readonly at: read
   if (box.includes(0) || rows !== 1 || !endsWithTensor(f, loop)) return null;
   return { box, at };
 }
-/** Beyond its depth there is nothing: each round is full, or the loop ends where the tensor does. (Beyond rows and columns, what is read gives
-    results that nobody keeps.) */
+/**
+ * Whether nothing but zeros is read beyond the valid depth: every round is full, or the depth ends where the tensor does. (Beyond the valid rows and
+ * columns anything may be read: those results are not stored.)
+ */
 function endsWithTensor({ from, deep, depth }: Form, { v, to }: Axis): boolean {
   if (isNum(depth)) return depth.value === slab.columns;
   if (!isNum(to)) return false;
@@ -52,19 +55,22 @@ function endsWithTensor({ from, deep, depth }: Form, { v, to }: Axis): boolean {
   return isNum(end) && end.value === from.from.shape[axis];
 }
 
-/** Declared at the top of the kernel, bound before its loop, asked for or copied in it by the producers. */
+/**
+ * The text of one operand: its declaration at the top of the kernel, what producers compute before the loop (`bind`), and their loads in it
+ * (`loadBox`, `copy`).
+ */
 export class Slabs {
   readonly tile: Tile;
   readonly isLeft: boolean;
   readonly bytes: number;
-  /** Of 128 rows or columns of results: their numbers. */
+  /** The indices of its halves, each of 128 rows or columns of the result: [0], or [0, 1]. */
   readonly halves: readonly number[];
-  /** The tensor map that it comes by, if it is a box. */
+  /** Its tensor map if it comes by TMA; else null. */
   readonly map: BoxOf | null;
   private readonly f: Form;
   private readonly e: Emitter;
   private readonly box: ReturnType<typeof boxOf>;
-  /** How far a round of the loop moves it, where that is one constant. */
+  /** How far a round of the loop moves the address; null if that is not constant. */
   private readonly step: number | null;
   private number: Load | null = null;
 
@@ -76,13 +82,13 @@ export class Slabs {
     this.map = this.box && { arg: e.kernel.params.indexOf(f.from.from), box: this.box.box };
     this.step = stride(address(f.from.from, f.from.at), loop.v);
   }
-  /** Null where it cannot be one. */
+  /** The operand; null if a stage cannot be one. */
   static of(s: StmtOf<"stage">, isLeft: boolean, loop: Axis, e: Emitter): Slabs | null {
     const f = formOf(s, isLeft);
     if (!f || f.R % 64 !== 0 || f.C % slab.columns !== 0) return null;
     return inGroups(address(f.from.from, f.from.at), f.col, 8) ? new Slabs(s, isLeft, f, loop, e) : null;
   }
-  /** Whether products read the other alike, and it comes in the same way: one can lie in the place of the other. */
+  /** Whether another operand has the same layout and is loaded in the same way, so that it can use this one's memory. */
   isLike({ f, map }: Slabs): boolean {
     const inShape = f.R === this.f.R && f.C === this.f.C && f.across === this.f.across;
     return inShape && (map === null) === (this.map === null);
@@ -103,11 +109,11 @@ export class Slabs {
     this.number = numberOf(this.f.from, this.f.row, a);
     this.look(a, a.from);
   }
-  /** Fetches the numbers of the round that begins at `start`. */
+  /** Loads the row indices of the round that begins at `start`. */
   private look(a: Axis, start: Expr): void {
     if (this.number) looked(this.e, this.tile, { ...this.f, number: this.number }, a, start);
   }
-  /** Half of stage s of the round that the loop is in: what one thread asks for. */
+  /** Loads half of the current round into stage s by TMA; one thread does it. */
   loadBox(half: number, full: string, map: string): void {
     if (!this.box) return;
     const { row, col, across } = this.f;
@@ -116,7 +122,7 @@ export class Slabs {
     const at = this.box.at.toReversed().map((x) => this.e.expr(substitute(substitute(x, row, i), col, j)));
     this.e.line(`${this.tile.name}.box<${half}>(s, ${full}, &${map}, ${at.join(", ")});`);
   }
-  /** The same: what all producers copy. */
+  /** Copies the current round into stage s; all producers take part. */
   copy(a: Axis): void {
     if (this.box) return;
     const { rows, cols } = this.f;
@@ -132,5 +138,5 @@ export class Slabs {
     return pointing(this.e, this.f, replace, row);
   }
 }
-/** Every parameter that a tensor map is made of has its name. */
+/** The name of the n-th tensor map, after the parameter that it describes. */
 export const mapName = (k: Kernel, map: BoxOf, n: number): string => `${item(k.params, map.arg).name}_map${n}`;

@@ -1,4 +1,4 @@
-// Operands of products on the host: read where they lie unless their order forbids it.
+// Operands of products on the host: read in place unless their order in memory forbids it, else packed into scratch memory.
 import { ceil, item, num, parts, substitute, variable } from "../kernel/expr.ts";
 import type { Stmt, StmtOf, Tile, Var } from "../kernel/ir.ts";
 import { isSplit, statements } from "../kernel/passes.ts";
@@ -17,7 +17,9 @@ import {
 import { shiftedIn } from "./shifted.ts";
 import type { Emitter } from "./text.ts";
 
-/** [rows, depth]: a pointer for each row, where the depth is contiguous; so a gather of rows costs nothing. */
+/**
+ * Stages a left operand [rows, depth]: in place if its depth has a constant stride, by a pointer to each row, so that a gather of rows costs nothing.
+ */
 export function stageLeft(s: StmtOf<"stage">, e: Emitter): void {
   const [x, k] = s.vs;
   if (shiftedIn(e.kernel).has(s.tile)) return;
@@ -34,22 +36,22 @@ export function stageLeft(s: StmtOf<"stage">, e: Emitter): void {
   );
   if (split) splitRows(s, e, rows);
 }
-/** Rows as three terms of bf16 each. */
+/** Writes the splitting of rows into terms of bf16 (AMX). */
 function splitRows(s: StmtOf<"stage">, e: Emitter, rows: string): void {
   const sizes = s.valid.map((n) => e.expr(n));
   const split = goesAcross(s.tile, e) ? "split_across" : "split_rows";
   e.line(`const auto ${s.tile.name} = ${split}<${terms(s.tile)}>(${[termsOf(s.tile, e), ...sizes, rows].join(", ")});`);
 }
 const terms = ({ form }: Tile): number => (form === "term" ? 1 : 3);
-/** What an operand may be read as where it lies: terms are made of bf16, too. */
+/** The dtype in which an operand may be read in place: f32, or bf16 if it is a single bf16 term. */
 const dtypeIn = (s: StmtOf<"stage">): "f32" | "bf16" =>
   s.tile.form === "term" && dtypeOf(s) === "bf16" ? "bf16" : "f32";
-/** Room for the terms of a left operand: whole tiles of 16 x 32, 2 bytes a term. */
+/** Scratch memory for the terms of a left operand: whole tiles of 16 x 32, two bytes per term. */
 const termsOf = (t: Tile, e: Emitter): string =>
   reserve(e, (ceil(item(t.shape, 0), 16) * ceil(item(t.shape, 1), 32) * terms(t)) / 2);
 /**
- * Whether the products that an operand is in are made turned: they multiply terms of rows that lie along the depth with weights in panels that are
- * turned, all of them.
+ * Whether the products of an operand are computed transposed (AMX, `Across`): all of the kernel's left operands are rows that are contiguous along
+ * the depth, and all right ones weights in panels that are used transposed.
  */
 function goesAcross(tile: Tile, { kernel }: Emitter): boolean {
   const all = statements(kernel.body);
@@ -70,12 +72,12 @@ function goesAcross(tile: Tile, { kernel }: Emitter): boolean {
     products.every((s) => isRows(s.a) && s.b.every(isTurned))
   );
 }
-/** The statements of a stage with its value, as a body. */
+/** A stage as a list of statements, with a `let` for its value. */
 export const valued = (s: StmtOf<"stage">): Stmt[] => [
   ...s.body,
   { s: "let", v: variable("_value", "f32", -Infinity), value: s.value },
 ];
-/** A left operand written to scratch: by its rows if the depth goes by lanes, else in the order of the register tiles. */
+/** Packs a left operand into scratch memory: by rows if lanes run along the depth, else in the order of register tiles. */
 function packLeft(s: StmtOf<"stage">, e: Emitter): void {
   const [x, k] = s.vs;
   const { name } = s.tile;
@@ -100,7 +102,7 @@ function packLeft(s: StmtOf<"stage">, e: Emitter): void {
   const head = `const auto ${name} = ${made}${rows}, ${lanes}>(${room}, ${nx}, ${nk}, `;
   e.lambda(head, bound, ");", x, s.body, s.value);
 }
-/** `head` with a function of k: where the row begins that x moves along. */
+/** Writes `head` followed by a lambda of k: the address where the row along x begins. */
 export function rowsOf(s: StmtOf<"stage">, e: Emitter, x: Var, k: Var, head: string): void {
   const start = pointer(e, s.value as Direct, (y) => substitute(y, x, num(0)));
   if (s.body.length === 0) return e.line(`${head}[&](ix ${k.name}) { return ${start}; });`);
@@ -109,11 +111,11 @@ export function rowsOf(s: StmtOf<"stage">, e: Emitter, x: Var, k: Var, head: str
     e.line(`return ${start};`);
   });
 }
-/** Steps of the depth that lie together where a copy is turned. */
+/** A transposing copy needs so many contiguous steps of the depth. */
 const transposed = 16;
-/** Rows of a right operand up to so many floats apart are read where they lie: farther ones would meet in the caches. */
+/** Rows of a right operand that are at most so many floats apart are read in place; rows further apart would map to the same cache sets. */
 const closeRows = 512;
-/** [depth, columns]: copied to strips of columns, unless they can be read where they lie. */
+/** Stages a right operand [depth, columns]: read in place where possible, else copied into strips of columns. */
 export function stageRight(s: StmtOf<"stage">, e: Emitter): void {
   const [k, x] = s.vs;
   const [depth, width] = [item(s.tile.shape, 0), item(s.tile.shape, 1)];
@@ -160,9 +162,9 @@ export function stageRight(s: StmtOf<"stage">, e: Emitter): void {
   );
 }
 const pitchOf = ({ from: { layout } }: Direct): number => (layout.kind === "rows" ? layout.pitch : Infinity);
-/** Whether numbers in memory say where a row begins. */
+/** Whether an operand is gathered: its address depends on loaded indices. */
 const isChosen = ({ at }: Direct): boolean => at.flatMap(parts).some((x) => x.e === "load");
-/** A computed right operand, or one that lies in no useful order, written to scratch. */
+/** Packs into scratch memory a right operand that is computed, or whose memory order is of no use. */
 function packRight(s: StmtOf<"stage">, e: Emitter): void {
   const [k, x] = s.vs;
   const [depth, width] = [item(s.tile.shape, 0), item(s.tile.shape, 1)];
@@ -170,7 +172,7 @@ function packRight(s: StmtOf<"stage">, e: Emitter): void {
   const head = `const auto ${s.tile.name} = pack<${width}, ${lanes}>(${reserve(e, width * ceil(depth, 16))}, ${e.expr(s.valid[1])}, ${e.expr(s.valid[0])}, `;
   e.lambda(head, `auto v, ix ${x.name}, ix ${k.name}`, ");", x, s.body, s.value);
 }
-/** The text of a pointer to `floats` of the thread's scratch. */
+/** Reserves floats of the thread's scratch memory; returns the text of a pointer. */
 export function reserve(e: Emitter, floats: number): string {
   const at = e.scratch;
   e.scratch += ceil(floats, 16);

@@ -1,5 +1,5 @@
-// Kernel to C++ text in the tile vocabulary. Points, folds, loops and stores read the same on every target; a Target says how tasks
-// are dealt, how operands are staged and multiplied, and where tiles live.
+// Emits a kernel as C++ or CUDA text that calls the words of the device headers. Elementwise code, folds, loops and stores are the same on every
+// target; a `Target` says how tasks are distributed, how operands are staged and multiplied, and where tiles live.
 
 import { address, isNum, item } from "../kernel/expr.ts";
 import type { Axis, Expr, Kernel, Stmt, StmtOf, Tile } from "../kernel/ir.ts";
@@ -16,50 +16,53 @@ import { firstUse, loopsFrom, productsFrom, stagesFrom } from "./runs.ts";
 
 export interface Target extends LaneWords {
   readonly sync: string | null;
-  /** An accumulator's first mma starts it, so that it need not be filled; "always": even in a loop without a round, which the target gives one. */
+  /**
+   * The first `mma` of an accumulator overwrites it, so a zero fill before it is left out. "always": even before a loop that may have no round, which
+   * the target handles.
+   */
   readonly fresh: boolean | "always";
-  /** Operands of f32 are rounded to tf32 where they are multiplied. */
+  /** f32 operands are rounded to tf32 where they are multiplied. */
   readonly tf32?: true;
-  /** A store that a task, or a row, makes once. */
+  /** The text of a store that must happen once for a task, or once for a row. */
   once(text: string, scope: Scope): string;
-  /** `at`: where it lies, if that is said. */
+  /** The declaration of a tile. `at`: a pointer to its memory, if it lies in a local buffer. */
   tile(t: Tile, e: Emitter, at?: string): string;
-  /** The lines before the body, and those after; asked when the body is written. */
+  /** The lines before and after the body; called after the body has been emitted. */
   frame(k: Kernel, e: Emitter): { readonly open: readonly string[]; readonly close: readonly string[] };
   loop(s: StmtOf<"for">, e: Emitter): void;
-  /** Writes loops of products that follow one another, into the same accumulators, as one; false where they cannot be. */
+  /** Writes consecutive loops of products into the same accumulators as one loop; false if it cannot. */
   joined?(run: readonly StmtOf<"for">[], e: Emitter): boolean;
-  /** Operands that follow one another. */
+  /** Stages consecutive operands. */
   stages(list: readonly StmtOf<"stage">[], e: Emitter): void;
-  /** The word for points of an accumulator. */
+  /** The word that walks the elements of an accumulator. */
   each(s: StmtOf<"each">, lanes: Lanes, e: Emitter): string;
-  /** The same for points that load before they compute, where there is one. */
+  /** The word for an `each` whose loads are all done before its stores; null, or not given, if there is none. */
   early?(s: StmtOf<"each">, lanes: Lanes, e: Emitter): string | null;
   mma(s: StmtOf<"mma">, e: Emitter): void;
-  /** Products of the same accumulators that follow one another, where that is one word. */
+  /** Writes consecutive products into the same accumulators as one; not given if the target has no such word. */
   sum?(run: readonly StmtOf<"mma">[], e: Emitter): void;
-  /** What a launch must say, where tasks are dealt to blocks of threads. */
+  /** The launch parameters, for targets that run tasks on blocks of threads. */
   launch?(k: Kernel, e: Emitter): LaunchShape;
 }
 
-/** Writes the statements of one kernel for a target, which it asks for all that differs. */
+/** Emits the statements of one kernel, asking the target for all that differs between targets. */
 export class Emitter extends Bodies<Target> {
-  /** Floats that one thread needs for packed operands. */
+  /** Scratch memory for packed operands and local buffers, in floats per thread. */
   scratch = 0;
-  /** Zero accumulators whose first use is an mma, with the loop whose first round it stands in. */
+  /** Zero-filled accumulators whose first use is an `mma`: the loop that the `mma` is in, or null if it is in none. */
   readonly fresh = new Map<Tile, Axis | null>();
-  /** Accumulators of one product of split operands, read strip by strip: no more than a strip of one need be there. */
+  /** Accumulators of one product of split operands (AMX) that are read strip by strip: memory for one strip is enough. */
   readonly strips = new Set<Tile>();
-  /** Right operands that few rows read in another way than many. */
+  /** Right operands that are read in place for few rows and copied for many; the generated code chooses (`by_rows`). */
   readonly short = new Set<Tile>();
-  /** What runs on each register tile that an mma is done with. */
+  /** For an `mma`: the name of the function that runs on each of its register tiles when that is done. */
   readonly after = new Map<StmtOf<"mma">, string>();
 
   stmts(list: readonly Stmt[]): void {
     if (this.target.fresh) this.noteFresh(list);
     for (let i = 0; i < list.length; ) i += this.together(list, i);
   }
-  /** Writes a statement with those after it that make one text with it; how many. */
+  /** Writes the statement at i, together with those after it that become one text with it; returns how many statements were written. */
   private together(list: readonly Stmt[], i: number): number {
     const stages = stagesFrom(list, i);
     if (stages.length > 0) this.target.stages(stages, this);
@@ -74,7 +77,10 @@ export class Emitter extends Bodies<Target> {
     else write();
     return taken + (follower?.taken ?? 0);
   }
-  /** An mma, or a loop of them, that f writes, whose register tiles are given to `then`, one by one, when they are done. */
+  /**
+   * Writes, by f, an `mma` or a loop of them whose epilogue runs on each register tile as soon as that is done: the epilogue becomes a function,
+   * `then`.
+   */
   private followed(f: () => void, { mma, loop, lets, each: points }: Follower): void {
     this.stmts(lets);
     const name = `${points.over.name}_done`;
@@ -144,7 +150,7 @@ export class Emitter extends Bodies<Target> {
         return this.store(s);
     }
   }
-  /** Asks for what the points of an accumulator read and write, where that is known before they are made. */
+  /** Writes the prefetching of what an epilogue will read and write, where the addresses are known before. */
   private asked(s: StmtOf<"each">, start: string): void {
     const [i, j] = [item(s.vs, 0), item(s.vs, 1)];
     const texts = reached(s).map(({ b, at }) => `soon(${this.pointer(b, at)});`);
@@ -186,7 +192,10 @@ export class Emitter extends Bodies<Target> {
     const text = `${s.to.name}[${this.expr(at)}] = ${s.to.dtype === "bf16" ? `to_bf16(${value(false)})` : value(false)};`;
     this.line(this.target.once(text, this.scope));
   }
-  /** A call with the body of an `each`, whose beginning depends on the lanes that it runs on; null: it is made once for each row. */
+  /**
+   * Writes a call whose last argument is the body of an `each`. `head` gives the beginning of the call for the group of lanes that the body runs on;
+   * for null, the body runs once for each row.
+   */
   private points(s: StmtOf<"each">, head: (lanes: Lanes | null) => string): void {
     const tiles = tilesUnder(s);
     const params = ["auto v", ...s.vs.map((v) => `ix ${v.name}`), ...tiles.map((t) => `auto& ${t.name}_`)].join(", ");
@@ -202,7 +211,10 @@ export class Emitter extends Bodies<Target> {
     if (!this.early(s, valid))
       this.points(s, (lanes) => `${lanes === null ? "each_row" : this.target.each(s, lanes, this)}(${valid}`);
   }
-  /** Points that load first: what they do with it is a function that their loads give, which are one that the loads of their row give. */
+  /**
+   * Tries to write an `each` in the form that loads first: a function of the row does the row's loads and returns a function of the column, which
+   * does the column's loads and returns a function that computes and stores.
+   */
   private early(s: StmtOf<"each">, valid: string): boolean {
     const [i, v] = s.vs;
     if (!i || !v) return false;
@@ -240,7 +252,7 @@ export class Emitter extends Bodies<Target> {
     );
   }
 }
-/** What it runs over first. */
+/** The tiles that an `each` uses, the one that it runs over first. */
 function tilesUnder(s: StmtOf<"each">): readonly Tile[] {
   const used = tilesOf(s.body, "acc", "row");
   return [s.over, ...new Set([...used.reads, ...used.writes].filter((t) => t !== s.over))];
@@ -249,7 +261,7 @@ function kindOf(s: StmtOf<"each">): Kind {
   if (item(s.over.shape, 0) === 1) return "line";
   return tilesOf(s.body, "acc", "row").writes.size > 0 ? "tile" : "result";
 }
-/** The text of a finished kernel. */
+/** Emits a finished kernel. */
 export function emit(k: Kernel, target: Target): Emitted {
   const e = new Emitter(k, target);
   e.depth = 2;

@@ -1,4 +1,4 @@
-// Translation units: the device headers, then kernels.
+// Translation units: the device headers followed by kernels, for each target.
 import type { Kernel } from "../kernel/ir.ts";
 import type { Emitted } from "../kernel/lower.ts";
 import type { PlanKernel, Variant } from "../plan/plan.ts";
@@ -14,25 +14,25 @@ export const emitHost = (k: Kernel): Emitted => emit(k, host);
 export const emitCuda = (k: Kernel): Emitted => emit(lined(settled(k)), cuda);
 export const emitCudaTf32 = (k: Kernel): Emitted => emit(lined(settled(k)), cudaTf32);
 
-/** Put before every kernel of the host. */
+/** The header of host kernels. */
 export const hostHeader = (): string =>
   ["vector", "math", "operands", "tile", "staging", "words", "split", "fold"]
     .map((name) => device(`${name}.hpp`))
     .join("\n");
 
-/** The same on CUDA. */
+/** The header of CUDA kernels. */
 export const cudaHeader = (): string =>
   ["prelude.cuh", "vector.cuh", "math.hpp", "lift.cuh", "tile.cuh", "staged.cuh", "mma.cuh", "contract.cuh"]
     .map((name) => device(name))
     .join("\n");
 
-/** Where products of f32 run on tensor cores. */
+/** The header of CUDA kernels with `--tf32`. */
 export const tf32Header = (): string => ["#define TF32", cudaHeader(), device("tf32.cuh")].join("\n");
 
-/** After that, before a variant for sm_90a. */
+/** What follows the header in a variant for sm_90a. */
 export const hopperHeader = (): string => ["sm90.cuh", "wgmma.cuh"].map((name) => device(name)).join("\n");
 
-/** What a CPU must have to run a unit, by the names that compilers have for it; runtime/native/program.cpp asks the CPU before it loads one. */
+/** CPU features that a unit may have been compiled for, by the compilers' names; runtime/native/program.cpp checks the CPU before it loads a unit. */
 const needs = [
   "avx",
   "avx2",
@@ -56,17 +56,17 @@ const stated = [
   ";",
 ].join("\n");
 
-/** One text to compile for the host: many kernels share the time that the header takes. */
+/** A unit of the host. It holds many kernels, so that these share the compile time of the header. */
 export const unit = (header: string, kernels: readonly Source[]): string =>
   [header, stated, ...families(kernels).map(familyText)].join("\n");
 
-/** One kernel by itself. */
+/** A unit of one CUDA kernel. */
 export const cudaUnit = (header: string, kernel: Pick<PlanKernel, "launch" | "text">): string =>
   [...(kernel.launch?.wide ? ["#define WIDE_INDEX"] : []), header, kernel.text].join("\n");
 export const variantUnit = (header: string, variant: Variant): string =>
   cudaUnit([header, hopperHeader()].join("\n"), variant);
 
-/** A kernel as a person reads it: first the lines of the program that it serves. */
+/** A kernel's text for people: first the lines of the program that it comes from. */
 export const shown = (k: PlanKernel): string => [...k.origins.map((o) => `// ${sanitised(o)}`), k.text].join("\n");
-/** Nothing of a program's names can end a comment or a line. */
+/** Replaces characters of a program's names that could end a comment or a line. */
 export const sanitised = (text: string): string => text.replace(/[^\w.:/ -]/g, "_");

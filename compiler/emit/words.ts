@@ -1,4 +1,5 @@
-// Operands of bf16 on a host that adds two products of them to a sum at a time: two steps of the depth are one word (runtime/device/words.hpp).
+// Operands of bf16 on a host with AVX512-BF16, which adds two bf16 products to a sum at once: two steps of the depth form one 32-bit word
+// (runtime/device/words.hpp).
 import { address, ceil, item, multiple, num, substitute } from "../kernel/expr.ts";
 import type { Expr, StmtOf, Var } from "../kernel/ir.ts";
 import { ahead, alongDepth, type Direct, firstReads, isContiguous, loadOf, panelsOf, plain, pointer } from "./lies.ts";
@@ -6,10 +7,10 @@ import { reserve, rowsOf, valued } from "./staging.ts";
 import type { Emitter } from "./text.ts";
 
 const isEven = (x: Expr): boolean => multiple(x) % 2 === 0;
-/** Floats for that many words. */
+/** The floats of scratch memory that hold the words of a depth. */
 const words = (depth: number): number => ceil(Math.ceil(depth / 2), 16);
 
-/** [rows, depth] */
+/** Stages a left operand [rows, depth]. */
 export function wordsLeft(s: StmtOf<"stage">, e: Emitter): void {
   const [x, k] = s.vs;
   const [rows, depth] = [item(s.tile.shape, 0), item(s.tile.shape, 1)];
@@ -35,7 +36,7 @@ export function wordsLeft(s: StmtOf<"stage">, e: Emitter): void {
   const head = `pack_word_steps<${rows}, ${e.width(x, valued(s))}>(${reserve(e, rows * words(depth))}, ${nx}, ${nk}, `;
   e.lambda(`${name} = ${head}`, bound, ");", x, s.body, s.value);
 }
-/** [depth, columns] */
+/** Stages a right operand [depth, columns]. */
 export function wordsRight(s: StmtOf<"stage">, e: Emitter): void {
   const [k, x] = s.vs;
   const [depth, width] = [item(s.tile.shape, 0), item(s.tile.shape, 1)];
@@ -70,9 +71,9 @@ export function wordsRight(s: StmtOf<"stage">, e: Emitter): void {
   const head = `pack<${width}, ${e.width(x, valued(s))}>(${room()}, ${nx}, words_of(${nk}), by_words(${nk}, `;
   e.lambda(`${name} = ${head}`, `auto v, ix ${x.name}, ix ${k.name}`, "));", x, s.body, s.value);
 }
-/** Steps of the depth that lie together where words are turned. */
+/** A transposing copy needs so many contiguous steps of the depth. */
 const transposed = 32;
-/** Whether what the depth moves along begins at words. */
+/** Whether memory along the depth begins at a whole word. */
 function beginsEven(s: StmtOf<"stage">, k: Var): boolean {
   const load = loadOf(s, "bf16");
   return load !== null && isEven(substitute(address(load.from, load.at), k, num(0)));

@@ -1,14 +1,14 @@
-// Arrays of the reference interpreter: doubles in row-major order, rounded to what their dtype can hold.
+// The arrays of the reference interpreter: doubles in row-major order, rounded to values of their dtype.
 import type { DType } from "../types/dtype.ts";
 import { product } from "../types/numbers.ts";
 import type { NdArray } from "./node.ts";
 
-/** Rounded to the dtype. */
+/** Makes an array, its data rounded to the dtype. */
 export function ndarray(dtype: DType, shape: readonly number[], data: ArrayLike<number>): NdArray {
   return { dtype, shape, data: rounded(dtype, data) };
 }
 
-/** Nearest, ties to even. A bf16 goes through f32, as the kernels' sums do. */
+/** Converts to the dtype: floats to nearest, ties to even (bf16 by way of f32, as in kernels), i32 truncates and wraps. */
 export function rounded(dtype: DType, data: ArrayLike<number>): Float64Array {
   if (dtype === "f32") return new Float64Array(new Float32Array(data));
   if (dtype === "i32") return new Float64Array(new Int32Array(data));
@@ -22,7 +22,7 @@ export function roundBf16(x: number): number {
   bits.setUint32(0, ((word + 0x7fff + ((word >>> 16) & 1)) & 0xffff0000) >>> 0);
   return bits.getFloat32(0);
 }
-/** The nearest value of each dtype. */
+/** Converts one number to each dtype. */
 export const rounding: Readonly<Record<DType, (x: number) => number>> = {
   f32: Math.fround,
   f64: (x) => x,
@@ -31,13 +31,13 @@ export const rounding: Readonly<Record<DType, (x: number) => number>> = {
   bool: (x) => (x === 0 ? 0 : 1),
 };
 
-/** How far apart neighbours along each axis lie. */
+/** The row-major strides of a shape, in elements. */
 export function strides(shape: readonly number[]): number[] {
   const steps = shape.map(() => 1);
   for (let i = shape.length - 2; i >= 0; i--) steps[i] = (steps[i + 1] ?? 1) * (shape[i + 1] ?? 1);
   return steps;
 }
-/** `out[i...] = from[offset + sum(i * steps)]`: every view is one of these. */
+/** Reads a strided view: `out[i...] = from[offset + sum(i * steps)]`. */
 export function strided(
   from: Float64Array,
   shape: readonly number[],

@@ -1,21 +1,21 @@
-// Makes nodes, and makes each only once: equal is identical.
+// Adds nodes to a graph. Nodes are interned: an equal node is the same object, so common subexpressions exist once.
 import { Bug } from "../diagnostic.ts";
 import { once } from "../once.ts";
 import type { Span } from "../syntax/ast.ts";
 import { Sym } from "../types/size.ts";
 import type { Builder, Node, Op, Value } from "./node.ts";
 
-/** Thrown by `infer`: what does not fit, in the words of types; the checker adds the span and the remedy. */
+/** Thrown by `infer` if types do not fit; the message speaks of types only. The checker adds the span and the remedy. */
 export class TypeMismatch extends Error {}
 
 export class GraphBuilder implements Builder {
   private readonly known = new Map<string, Node>();
   private readonly ops = new Map<string, Op>();
   private next = 0;
-  /** The span that nodes made now come from. */
+  /** The source span recorded in the nodes that are added now; null: none. */
   where: Span | null = null;
 
-  /** `ops`: the records that rules may make nodes of by name (ops/list.ts). */
+  /** `ops`: the op records, which can then be found by name. */
   constructor(ops: readonly Op[]) {
     for (const op of ops) this.ops.set(op.name, op);
   }
@@ -26,7 +26,7 @@ export class GraphBuilder implements Builder {
     return found;
   }
 
-  /** The node of `op` on `args`; the one that exists, if it does. `infer` throws TypeMismatch where types do not fit. */
+  /** The node of `op` on `args`, reused if an equal one exists. Throws TypeMismatch if the types do not fit. */
   add<A>(op: Op<A>, args: readonly Value[], attrs: A): Node<A> {
     const key = `${op.name}(${args.map((a) => `${a.node.id}.${a.index}`).join()})${attrsKey(attrs)}`;
     const old = this.known.get(key);
@@ -43,11 +43,11 @@ export class GraphBuilder implements Builder {
   }
 }
 
-/** Attributes as text, the same exactly where they mean the same. They are never changed, so each object is written once. */
+/** A key that is equal for equal attributes. Attributes are immutable, so each object is serialized once. */
 const attrsKey = (attrs: unknown): string =>
   typeof attrs !== "object" || attrs === null ? JSON.stringify(attrs) : keyOf(attrs);
 const keyOf = once((attrs: object): string => JSON.stringify(attrs, (_, value: unknown) => written(value)));
-/** Sizes by their atoms; -0, NaN and infinities as what they are. */
+/** Serializes what JSON cannot: sizes by the ids of their atoms, and -0, NaN and infinities. */
 function written(value: unknown): unknown {
   if (value instanceof Sym)
     return { size: value.terms.map((t) => [t.num, t.den, t.powers.map(([a, e]) => [a.id, e])]) };

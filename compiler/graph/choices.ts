@@ -1,8 +1,8 @@
-// What the elements of an integer tensor choose among.
+// What the elements of an integer tensor can index: which values its indices may take.
 import type { Elaborated, Node, Value } from "./node.ts";
 import { storeOf, topological, valuesOf } from "./walk.ts";
 
-/** The vocabulary of tokens, by input: the shortest axis in which its elements, as they are given, look something up. */
+/** For each integer input that is used as an index: the size of the smallest axis that it indexes (for token numbers, the vocabulary). */
 export function choicesOf({ stores, graphs }: Elaborated): Record<string, number> {
   const inputs = new Set(stores.filter((s) => s.role === "input").map((s) => s.name));
   const least = new Map<string, number>();
@@ -19,7 +19,7 @@ function storeBehind({ node }: Value): string | null {
   return node.op.lower === "view" && from ? storeBehind(from) : storeOf(node);
 }
 
-/** The longest axis whose places are known to be among the elements of `index`, and the node that looked along it. */
+/** The longest axis whose positions are known to be among the elements of `index` (as those of a `top_k` are), and the node that gave them. */
 export function placesIn(index: Value): { readonly among: number; readonly node: Node } | null {
   let most: ReturnType<typeof placesIn> = null;
   const met = new Set([index]);
@@ -30,14 +30,14 @@ export function placesIn(index: Value): { readonly among: number; readonly node:
   }
   return most;
 }
-/** Whether every element of `index` is known to be a place among so many. */
+/** Whether every element of `index` is known to be a position in an axis of length `places`. */
 export function isAmong({ node, index: result }: Value, places: number): boolean {
   const among = node.op.places?.(node, result) ?? null;
   if (among !== null) return among <= places;
   const from = kept(node);
   return from.length > 0 && from.every((arg) => isAmong(arg, places));
 }
-/** Arguments whose elements are the node's own. Not those of `where` and of arithmetic, which make numbers of another range. */
+/** The arguments whose elements a node passes on unchanged; arithmetic and `where` give numbers of another range. */
 const kept = ({ op, args }: Node): readonly Value[] =>
   op.lower === "view" ? args : keepsFirst.has(op.name) ? args.slice(0, 1) : [];
 const keepsFirst: ReadonlySet<string> = new Set(["cast", "detach", "gather"]);

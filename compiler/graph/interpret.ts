@@ -1,4 +1,4 @@
-// The reference: each op by its definition, in the order of the graph, every result rounded to its dtype.
+// The reference interpreter: evaluates every op by its definition (`eval`), in topological order, and rounds each result to its dtype.
 import { Problem } from "../diagnostic.ts";
 import { isFloat } from "../types/dtype.ts";
 import { dims, dtypeOf, showType } from "../types/type.ts";
@@ -7,11 +7,11 @@ import type { NdArray, Node, Value } from "./node.ts";
 import { storeOf, topological } from "./walk.ts";
 
 interface InterpretOptions {
-  /** Floats are not rounded to their dtypes: what finite differences need. */
+  /** Do not round floats to their dtypes; finite differences need this. */
   readonly exact?: boolean;
 }
 
-/** The values of `results`, given what the stores hold. */
+/** The values of `results`, given the contents of the stores. */
 export function interpret(
   results: readonly Value[],
   stores: ReadonlyMap<string, NdArray>,
@@ -52,7 +52,7 @@ const arrays = ({ results }: Node, made: readonly Float64Array[], exact: boolean
     const dtype = dtypeOf(type);
     return { dtype, shape: dims(type), data: exact && isFloat(dtype) ? data : rounded(dtype, data) };
   });
-/** The same for several workers, each with its own stores, who do together what only they can: the values of `results` for each. */
+/** The same for several workers, each with its own stores; collectives read the operands of all of them. Returns the results of each worker. */
 export function interpretTogether(
   results: readonly Value[],
   stores: readonly ReadonlyMap<string, NdArray>[],
@@ -86,7 +86,7 @@ function contents(node: Node, store: string, stores: ReadonlyMap<string, NdArray
     );
   return array;
 }
-/** Which values nobody reads after a node. */
+/** For each node, the values that no later node reads; they can be freed after it. */
 function lastUses(order: readonly Node[], results: readonly Value[]): Map<Node, Value[]> {
   const last = new Map<Value, Node>();
   for (const node of order) for (const v of [...node.results, ...node.args]) last.set(v, node);

@@ -1,13 +1,13 @@
-// A body elaborated for one row (or one layer) made into one for all rows (or a stack): every node asks its record.
+// Maps a body that was elaborated for one row (or one layer) to all rows of a routing (or all layers of a stack), by the `mapped` of each op.
 import { Bug } from "../diagnostic.ts";
 import type { Builder, Mapped, Node, Value } from "./node.ts";
 import { topological } from "./walk.ts";
 
-/** The results of a body whose values in `bind` are rows of a routing, or are there for each of a stack. The rest stays as it is. */
+/** `bind`: the values of the body that vary by row or by layer, and what they become. Whatever does not depend on them is reused as it is. */
 export function mapGraph(results: readonly Value[], bind: ReadonlyMap<Value, Mapped>, g: Builder): Mapped[] {
   const known = new Map(bind);
   const of = (value: Value): Mapped => known.get(value) ?? { kind: "plain", value };
-  // What was made before every leaf is made of none of them: for an optimizer's step all of the forward and backward pass.
+  // Nodes older than every bound value cannot depend on one; for an optimizer step, these are all of the forward and backward pass.
   const oldest = Math.min(...[...bind.keys()].map((leaf) => leaf.node.id));
   for (const node of topological(results, undefined, oldest)) {
     if (node.args.every((a) => !known.has(a))) continue;

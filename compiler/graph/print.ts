@@ -1,4 +1,4 @@
-// A graph as text: a line a node, in an order that depends on the graph alone.
+// Prints a graph as text, one node per line. The order and the numbers depend on the graph alone.
 
 import { type Size, Sym, show } from "../types/size.ts";
 import { showType, type Type } from "../types/type.ts";
@@ -10,12 +10,12 @@ export function printGraph(graph: Graph): string {
   const results = graph.results.map((r) => `  ${r.role} ${r.name} = ${name(r.value)}`);
   return [`graph ${graph.name} {`, ...lines.map((l) => `  ${l}`), ...results, "}", ""].join("\n");
 }
-/** The nodes that the values need, and then the values, one line each. */
+/** The nodes that the values need, one per line, then the values. */
 export function printValues(values: readonly Value[]): string {
   const [lines, name] = printed(values);
   return [...lines, `-> ${values.map(name).join(", ")}`, ""].join("\n");
 }
-/** A value as a term, its operands' operands cut off: `mul(exp(..), 1) : f32[2, 3]`. */
+/** A value as a term, with deeper operands elided: `mul(exp(..), 1) : f32[2, 3]`. */
 export const printTerm = (v: Value): string => `${term(v, 2)} : ${showType(v.type)}`;
 function term({ node, index }: Value, depth: number): string {
   const word = node.op.word?.(node.attrs) ?? node.op.name;
@@ -39,7 +39,7 @@ function printed(values: readonly Value[]): [lines: string[], name: (v: Value) =
   });
   return [lines, name];
 }
-/** Without what the word and the result's type say already. */
+/** The attributes, without those that the op's word or the result types show already. */
 function showAttrs(node: Node, word: string): string {
   if (node.op.show) return ` ${node.op.show(node.attrs)}`;
   const said = [word, ...node.results.map((r) => showValue(r.type.shape))];

@@ -1,10 +1,10 @@
-// What every pass must leave true. A failure is a defect of the pass, and names it.
+// Checks what must hold for a graph after every pass; a violation is a Bug that names the pass.
 import { Bug } from "../diagnostic.ts";
 import { sameType, showType } from "../types/type.ts";
 import type { Graph, Node } from "./node.ts";
 import { nodesOf, storeOf } from "./walk.ts";
 
-/** Throws a Bug that names `pass` where the graph is not well formed. */
+/** Throws a Bug that names `pass` if the graph is not well formed. */
 export function verifyGraph(graph: Graph, pass: string): void {
   const fail = (what: string): never => {
     throw new Bug(`after ${pass}, graph ${graph.name}: ${what}`);

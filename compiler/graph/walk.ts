@@ -1,11 +1,11 @@
-// Orders and rebuilds: what passes are made of.
+// Traversals and rebuilding of graphs, which passes are built from.
 import type { Builder, Graph, Node, Value } from "./node.ts";
 
 const nothing: ReadonlySet<Node> = new Set();
 
 /**
- * Every node that the values need but for those of `beyond` and those that were made before the one numbered `from`, each after its operands; the
- * order depends on nothing but the graph.
+ * All nodes that the values need, in topological order; it depends on nothing but the graph. The nodes in `beyond`, and those with an id below
+ * `from`, are left out, together with what only they need.
  */
 export function topological(results: readonly Value[], beyond: ReadonlySet<Node> = nothing, from = 0): Node[] {
   const done = new Set(beyond);
@@ -26,22 +26,22 @@ export function topological(results: readonly Value[], beyond: ReadonlySet<Node>
   }
   return order;
 }
-/** How many nodes and results read each value. */
+/** For each value, how many arguments of nodes and how many results refer to it. */
 export function usesOf(results: readonly Value[], nodes: readonly Node[]): Map<Value, number> {
   const uses = new Map<Value, number>();
   for (const v of [...results, ...nodes.flatMap((n) => n.args)]) uses.set(v, (uses.get(v) ?? 0) + 1);
   return uses;
 }
-/** The store that a leaf reads, or null. */
+/** The name of the store that a `param` node reads; null for any other node. */
 export const storeOf = (node: Node): string | null =>
   node.op.name === "param" ? (node.attrs as { readonly store: string }).store : null;
 
-/** What takes the place of a node's results; null: the node stays, on its new operands. `now`: what stands for a value that came before. */
+/** The replacement for a node's results; null: it stays, with operands `args`. `now` maps any value visited earlier to its replacement. */
 export type Replace = (node: Node, args: readonly Value[], now: (v: Value) => Value) => readonly Value[] | null;
 
 /**
- * The values anew in `g`, each node through `replace`. A node whose operands are the same objects stays the same node of `g`; those of
- * `beyond`, and what they need, are not looked at.
+ * Rebuilds the values in `g`, asking `replace` about each node, in topological order. A node whose operands do not change stays the same node.
+ * Nodes in `beyond`, and what they need, are left alone.
  */
 export function rebuild(g: Builder, results: readonly Value[], replace: Replace, beyond?: ReadonlySet<Node>): Value[] {
   const made = new Map<Node, readonly Value[]>();
@@ -54,12 +54,12 @@ export function rebuild(g: Builder, results: readonly Value[], replace: Replace,
   g.where = null;
   return results.map(now);
 }
-/** A graph with other values. */
+/** The graph with its results' values replaced, in order. */
 export const withValues = (graph: Graph, values: readonly Value[]): Graph => ({
   name: graph.name,
   results: graph.results.map((r, i) => ({ ...r, value: values[i] ?? r.value })),
 });
 /** The values of a graph's results. */
 export const valuesOf = (graph: Graph): Value[] => graph.results.map((r) => r.value);
-/** Every node that they need, each after its operands. */
+/** All nodes of a graph, in topological order. */
 export const nodesOf = (graph: Graph): Node[] => topological(valuesOf(graph));

@@ -1,11 +1,11 @@
-// How a kernel uses a buffer that it reads: whether the memory planner may write a result over it.
+// How a kernel reads a buffer: this decides whether the memory planner may put a result of the kernel in the same memory.
 import { sameLayout } from "../plan/alias.ts";
 import type { VirtualArg } from "../plan/sequence.ts";
 import { parts, sameAll } from "./expr.ts";
 import type { Buffer, Kernel, Load, StmtOf } from "./ir.ts";
 import { exprs, statements, stores } from "./passes.ts";
 
-/** Pointwise: element i is read only to make element i of the results of its shape and layout, before they are written. */
+/** "pointwise" if element i of b is read only to make element i of results with b's dtype, shape and layout, and before those are stored. */
 export function accessOf(k: Kernel, b: Buffer): VirtualArg["access"] {
   const all = statements(k.body);
   const targets = stores(k.body).filter((s) => alike(s, b));

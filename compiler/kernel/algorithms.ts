@@ -1,4 +1,4 @@
-// Operations that are more than one pass over their operands: running sums, replaced rows.
+// Kernels of two ops that are neither elementwise nor contractions: `scan` (prefix sums) and `scatter` (replaced rows).
 import type { Node } from "../graph/node.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import { around } from "../ops/common.ts";
@@ -9,7 +9,7 @@ import { asIndex, call, item, num, sub, unflatten, within } from "./expr.ts";
 import type { Expr } from "./ir.ts";
 import { operand, result, shapeOf } from "./read.ts";
 
-/** Running sums along an axis, a lane for each place of the axes after it. */
+/** Prefix sums along an axis. A task has one place of the axes before it, a lane one place of the axes after it. */
 export function scan(d: Draft, node: Node): void {
   const { axis, exclusive, reverse } = node.attrs as OpAttrs["scan"];
   const x = operand(node);
@@ -26,7 +26,10 @@ export function scan(d: Draft, node: Node): void {
   });
 }
 
-/** y[.., index[i], ..] = rows[.., i, ..] for each i in order; y holds the base before. Of several nodes of one shape and index. */
+/**
+ * y[.., index[i], ..] = rows[.., i, ..] for each i in order, where y begins as a copy of the base. `nodes` have the same shapes and index: one kernel
+ * does all.
+ */
 export function scatterSet(d: Draft, nodes: readonly Node[]): void {
   const node = item(nodes, 0);
   const { axis, batch } = node.attrs as OpAttrs["scatter"];

@@ -1,4 +1,5 @@
-// The backward of attention: for each block of keys S^T = K Q^T, then P^T dO and dS^T Q; for each block of queries dS K, an accumulator being a left operand.
+// The backward of attention in two kernels. For each block of keys: S^T = K Q^T, then dV = P^T dO and dK = dS^T Q. For each block of queries: dQ = dS
+// K. So an accumulator is used as an operand only on the left.
 import type { Node, Value } from "../graph/node.ts";
 import { bent, float, type Head, type Operands, operands, power, score } from "./attention.ts";
 import { type Block, plus } from "./build.ts";
@@ -7,7 +8,7 @@ import { ceil, f32, item, load, num, truth, unflatten } from "./expr.ts";
 import type { Expr, Tile } from "./ir.ts";
 import { type Met, met } from "./met.ts";
 
-/** dq, and the gradient of the bias: for each block of queries. */
+/** Writes dq and the gradient of the bias: one task for a block of queries. */
 export function attentionQueries(d: Draft, node: Node): void {
   const o = operands(d, node);
   const { rows, block } = o;
@@ -30,7 +31,7 @@ export function attentionQueries(d: Draft, node: Node): void {
   d.k.for("c", from, to, block, (c) => keysOf(d, o, queries, c, partly(c)), jump);
   giveQueries(d, node, o, [b, g, r], m, dq);
 }
-/** Stores the gradient of a block of queries, m. */
+/** Stores the gradient of a block m of queries. */
 export function giveQueries(d: Draft, node: Node, o: Operands, head: Head, m: Block, dq: Tile): void {
   const result = d.output(item(node.results, 0), "dq");
   d.k.each(dq, [m.n, num(o.sizes.A)], (i, a) =>
@@ -41,12 +42,12 @@ interface BlockOfQueries {
   readonly head: Head;
   readonly m: Block;
   readonly q: Tile;
-  /** What flows back into it. */
+  /** The gradient of its output. */
   readonly given: Tile;
   readonly dq: Tile;
   readonly dbias: Value | undefined;
 }
-/** What a block of keys, c, adds to the gradient of a block of queries. */
+/** Adds the contribution of a block c of keys to the gradient of a block of queries. */
 function keysOf(d: Draft, o: Operands, queries: BlockOfQueries, c: Block, partly: Expr | null): void {
   const { head, m, q, given, dq, dbias } = queries;
   const { rows, block } = o;
@@ -71,7 +72,7 @@ function keysOf(d: Draft, o: Operands, queries: BlockOfQueries, c: Block, partly
   d.k.mma(scores, [rowsOfKeys], [dq], [m.n, c.n]);
 }
 
-/** dk and dv: for each block of keys, over all queries of its group. */
+/** Writes dk and dv: one task for a block of keys, over all queries that share its head. */
 export function attentionKeys(d: Draft, node: Node): void {
   const o = operands(d, node);
   const { B, G, U, A, C } = o.sizes;
@@ -92,7 +93,7 @@ interface BlockOfKeys {
   readonly values: Tile;
   readonly met: Met;
 }
-/** Of a block of keys, of its values, or of both. */
+/** The gradient of a block of keys, of its values, or of both in one pass. */
 function gradients(d: Draft, node: Node, o: Operands, keys: BlockOfKeys, ofKeys: boolean, ofValues: boolean): void {
   const { b, g, m, met } = keys;
   const { from, to, jump } = met;
@@ -111,7 +112,7 @@ function gradients(d: Draft, node: Node, o: Operands, keys: BlockOfKeys, ofKeys:
   stored(dk, 1, A, (x) => float("mul", x, f32(o.attrs.scale)));
   stored(dv, 2, C, (x) => x);
 }
-/** What a block of queries, c, of head r adds to the gradients of a block of keys. */
+/** Adds the contribution of a block c of queries of head r to the gradients of a block of keys. */
 function queriesOf(
   d: Draft,
   o: Operands,

@@ -1,5 +1,5 @@
-// Attention where accumulators lie in memory. Scores are made transposed, keys by queries: a softmax then goes down a column, queries being
-// the lanes, and of all operands only a block's queries are transposed, once. Keys after the last that a block meets are left out.
+// Attention on the host, where accumulators are arrays in memory. Scores are computed transposed, keys by queries: the softmax goes down a column
+// with queries as lanes, and only a block's queries are transposed, once. Keys after the last one that a block's mask allows are skipped.
 import type { Node, Value } from "../graph/node.ts";
 import { biasOf } from "../ops/attention.ts";
 import { bent, beside, float, lowest, type Operands, operands, power, score, times, worth } from "./attention.ts";
@@ -13,17 +13,20 @@ import { met } from "./met.ts";
 import { shapeOf } from "./read.ts";
 import type { Choices } from "./schedule.ts";
 
-/** Whether the forward is made so: a target says so, queries are not few, and no bias is read by columns. */
+/** Whether the forward uses this form: the target supports it, there are enough queries, and there is no bias (it would be read by columns). */
 export const goesTransposed = (node: Node, { transposed }: Choices): boolean =>
   transposed !== undefined && item(shapeOf(item(node.args, 0)), 3) > transposed.few && !biasOf(node);
-/** Whether the backward is: there are heads enough, and no gradient of a bias is asked for. */
+/**
+ * Whether the backward uses one kernel with a task for each head of keys: there are enough heads, the gradients of one head are small enough, and no
+ * gradient of a bias is wanted.
+ */
 export function goesByHeads(node: Node, { transposed }: Choices): boolean {
   const [B = 0, G = 0, U = 0, A = 0] = shapeOf(item(node.args, 1));
   const kept = U * (A + item(shapeOf(item(node.args, 2)), 3));
   return transposed !== undefined && !node.results[3] && B * G >= transposed.heads && kept <= transposed.kept;
 }
 
-/** out, and the logarithm of the sum of each row: a task for a block of queries. */
+/** Writes `out` and each row's log-sum-exp: one task for a block of queries. */
 export function attentionForward(d: Draft, node: Node): void {
   const o = operands(d, node);
   const { block } = o;
@@ -56,7 +59,7 @@ export function attentionForward(d: Draft, node: Node): void {
   if (o.sink) withSink(d, o, o.reader.element(o.sink, [b, g, r]), m.n, { out, top, total, keep });
   give(d, node, o, [b, g, r], m, { out, top, total });
 }
-/** Stores the results of a block of queries, m. */
+/** Stores the results of a block m of queries. */
 function give(
   d: Draft,
   node: Node,
@@ -79,7 +82,7 @@ function give(
     d.k.store(sums, [...head, plus(m, j)], select(isSome(j), sum, f32(0)));
   });
 }
-/** A head's sink takes part in the sums of all its queries. */
+/** Adds a head's sink to the softmax of all queries of the block. */
 function withSink(
   d: Draft,
   { factor, sizes: { C } }: Operands,
@@ -95,17 +98,17 @@ function withSink(
   });
   d.k.each(out, [queries, num(C)], (i, j) => d.k.store(out, [i, j], float("mul", load(out, i, j), load(keep, i))));
 }
-/** A block of scores, keys by queries, with what is known of each query from the blocks before it. */
+/** A block of scores, keys by queries, with the running sums of each query. */
 interface Columns {
   readonly scores: Tile;
   readonly keys: Expr;
   readonly queries: Expr;
-  /** The highest score, the sum of powers, and what all that came before is now worth. */
+  /** For each query: the maximum score, the sum of weights, and the factor that rescales earlier sums to the new maximum. */
   readonly top: Buffer;
   readonly total: Buffer;
   readonly keep: Buffer;
 }
-/** Scores become powers below the highest so far. */
+/** The online softmax step down each column: updates the sums and turns scores into weights. */
 function softmaxDown(d: Draft, o: Operands, { scores, keys, queries, top, total, keep }: Columns): void {
   d.k.par(queries, (j) => {
     const highest = d.k.fold("highest", "max", "f32", keys, (i) => load(scores, i, j));
@@ -123,22 +126,22 @@ function softmaxDown(d: Draft, o: Operands, { scores, keys, queries, top, total,
     d.k.store(total, [j], float("add", float("mul", load(total, j), kept), added));
   });
 }
-/** What an accumulator holds as a left operand of bf16, or what it holds turned. */
+/** An accumulator, or its transpose, as a left operand rounded to bf16. */
 function rounded(d: Draft, form: Form, acc: Tile, valid: readonly [Expr, Expr], turned = false): Tile {
   const [rows = 1, columns = 1] = acc.shape;
   const of = (i: Expr, j: Expr): Expr => call("bf16", "f32", turned ? load(acc, j, i) : load(acc, i, j));
   return d.k.stage("rounded", turned ? [columns, rows] : [rows, columns], valid, of, form);
 }
-/** How operands are staged, those among them that were computed here: words, where all that are given are of bf16. */
+/** The form of all operands, those computed in the kernel included: "words" if all given operands are bf16 and the target has them, else null. */
 function formOf(d: Draft, given: readonly Value[]): Form | null {
   const [B = 1, G = 1, U = 1, k = 1] = shapeOf(item(given, 1));
   const c = { op: "dot", m: U, n: across(d, U), k, groups: B * G, operands: 1, pairs: 1, outer: false } as const;
   return d.form({ ...c, short: given.every((v) => isShort(d, v)) }) === "words" ? "words" : null;
 }
-/** Queries that are taken at a time. */
+/** The queries of a block. */
 const across = (d: Draft, T: number): number => Math.min(d.choices.transposed?.queries ?? 0, ceil(T, 16));
 
-/** One head of keys, for which the gradients are summed. */
+/** One head of keys, with the local buffers that sum its dk and dv. */
 interface Head {
   readonly o: Operands;
   readonly node: Node;
@@ -148,7 +151,7 @@ interface Head {
   readonly sumK: Buffer;
   readonly sumV: Buffer;
 }
-/** dq, dk and dv: a task for each head of keys, whose dk and dv are summed beside it. */
+/** Writes dq, dk and dv: one task for each head of keys, which sums its dk and dv in local buffers. */
 export function attentionHeads(d: Draft, node: Node): void {
   const o = operands(d, node);
   const { B, G, R, T, U, A, C } = o.sizes;
@@ -167,7 +170,7 @@ export function attentionHeads(d: Draft, node: Node): void {
     d.k.par(num(C), (e) => d.k.store(toValues, [b, g, i, e], load(sumV, i, e)));
   });
 }
-/** What a block of queries adds to the gradients of all keys that it meets, and its own. */
+/** Adds the contribution of a block c of queries to the gradients of all keys that it sees, and stores the block's dq. */
 function queriesOf(d: Draft, head: Head, r: Expr, c: Block): void {
   const { o, node, form, b, g } = head;
   const { T, A, C } = o.sizes;
@@ -183,7 +186,7 @@ function queriesOf(d: Draft, head: Head, r: Expr, c: Block): void {
   d.k.for("m", from, to, o.block, step, jump);
   giveQueries(d, node, o, [b, g, r], c, dq);
 }
-/** A block of queries, c, that meets a block of keys, m. */
+/** A block c of queries with a block m of keys. */
 interface Meeting {
   readonly r: Expr;
   readonly c: Block;

@@ -1,4 +1,4 @@
-// Attention without a buffer of T x U (Dao et al., "FlashAttention", 2022): the softmax of a row is made block by block of keys.
+// Attention without a buffer of T x U scores (Dao et al., "FlashAttention", 2022): an online softmax over blocks of keys.
 import { askedTarget } from "../asked.ts";
 import { Problem } from "../diagnostic.ts";
 import type { Node, Value } from "../graph/node.ts";
@@ -19,29 +19,31 @@ import type { AttentionTile, Choices } from "./schedule.ts";
 export type Head = readonly [b: Expr, g: Expr, r: Expr];
 export const float = (op: string, ...args: readonly Expr[]): Expr => call(op, "f32", ...args);
 
-/** The operands, by the names of the op's record, with the sizes of their axes. */
+/** The operands, named as in the op's record (ops/attention.ts), with the sizes of their axes. */
 export interface Operands {
   readonly reader: Reader;
-  /** Rows of an operand from a block on, as a stage asks for them: [row, column], or [column, row]. */
+  /** The element function of a stage for a block of rows of v: `from` is [row, column], `across` is [column, row]. */
   readonly from: (v: Value, head: readonly Expr[], block: Block) => (i: Expr, a: Expr) => Expr;
   readonly across: (v: Value, head: readonly Expr[], block: Block) => (a: Expr, i: Expr) => Expr;
   readonly q: Value;
   readonly k: Value;
   readonly v: Value;
   readonly pairs: readonly Pair<Value>[];
-  /** What flows back, in the backward: the sums of the forward, what is taken from each row, and the gradient of the result. */
+  /**
+   * Only in the backward: the log-sum-exp of each row from the forward, the number to subtract in each row (`delta`), and the gradient of the output.
+   */
   readonly flows: readonly Value[];
   readonly attrs: OpAttrs["attention"];
-  /** Queries and keys taken at a time. */
+  /** Tile sizes: in the forward `rows` queries by `block` keys. `round` and `apart`: see `AttentionTile`. */
   readonly rows: number;
   readonly block: number;
   readonly round?: number;
   readonly apart?: boolean;
-  /** What powers are rounded to bf16 next. */
+  /** Whether the operands are bf16: weights are rounded to bf16 next, so faster, less exact functions are good enough. */
   readonly short: boolean;
   readonly bias: Value | undefined;
   readonly sink: Value | undefined;
-  /** By which scores are still to be scaled when powers are made of them: the cap, or the scale; 1 where a bias came before. */
+  /** The factor by which scores are multiplied inside `power`: the cap, or the scale; 1 if the scale was applied before (a bias, or a scale <= 0). */
   readonly factor: number;
   readonly sizes: {
     readonly B: number;
@@ -91,14 +93,17 @@ function tile(d: Draft, q: Value, { A, C, T }: Operands["sizes"], backward: bool
     `take more heads, so that each is at most 128 wide in f32, 256 in bf16, or ${askedTarget("host")}`,
   );
 }
-/** Scores of a block as the softmax takes them, but for `factor`. */
+/** A tile of scores, still to be multiplied by `factor`. */
 export interface Scores {
   readonly tile: Tile;
   readonly valid: readonly [Expr, Expr];
-  /** Query and key of an element. */
+  /** The query and the key of element [i, j]. */
   readonly of: (i: Expr, j: Expr) => readonly [t: Expr, u: Expr];
 }
-/** Products of q and k become scores: scaled where a power is made of them, unless a bias or a cap comes before; -infinity where not seen. */
+/**
+ * Turns products of q and k into scores. With a cap, a bias or a scale <= 0 the scale is applied here, else in `power`. Where `partly` holds, scores
+ * that the mask hides become -infinity.
+ */
 export function score(d: Draft, o: Operands, [b, g, r]: Head, { tile, valid, of }: Scores, partly: Expr | null): void {
   const { bias, short } = o;
   const { scale, cap } = o.attrs;
@@ -110,12 +115,15 @@ export function score(d: Draft, o: Operands, [b, g, r]: Head, { tile, valid, of 
   else if (scale <= 0) set(scaled);
   if (partly) d.k.if(partly, () => set((s, t, u) => select(sees(o, b, t, u), s, f32(-Infinity))));
 }
-/** What flows into a score, from what flows into what a cap made of it: times 1 - tanh^2, and 0 where nothing is seen. */
+/**
+ * The gradient of a score before the cap, given the gradient of the capped one, `flow`: times 1 - tanh^2, which is 0 for masked scores (s =
+ * -infinity).
+ */
 export function bent({ attrs }: Operands, s: Expr, flow: Expr): Expr {
   if (attrs.cap === undefined) return flow;
   return float("mul", flow, float("sub", f32(1), float("min", float("mul", s, s), f32(1))));
 }
-/** e^(factor s - less). */
+/** exp(factor * s - less). */
 export function power(o: Operands, s: Expr, less: Expr): Expr {
   const { factor, short } = o;
   if (short)
@@ -124,24 +132,30 @@ export function power(o: Operands, s: Expr, less: Expr): Expr {
 }
 export const times = (x: Expr, factor: number): Expr => (factor === 1 ? x : float("mul", x, f32(factor)));
 
-/** What sums below the highest score so far are worth below `less`, the next one: rounded, no more than 1, where both stand for none yet. */
+/**
+ * The factor that rescales earlier sums, whose maximum was `before`, to the new (scaled) maximum `less`. Rounding may not make it more than 1, even
+ * when both maxima are still `lowest`.
+ */
 export function worth(o: Operands, before: Expr, less: Expr): Expr {
   const kept = power(o, before, less);
   return o.short ? float("min", kept, f32(1)) : kept;
 }
-/** Below all scores; its products with the factor are finite, rounded too. */
+/** The initial maximum: below all scores, yet finite when multiplied by the factor, rounding included. */
 export const lowest = ({ factor }: Operands): number => -3.4e38 / Math.max(1, factor * Math.LOG2E);
 
-/** Keys taken apart, where tasks are few: of each piece and row of queries the sum before it is divided, the highest score and the sum of weights. */
+/**
+ * Split keys, for when there are too few tasks: buffers that hold, for each piece of the keys and each query, the undivided output, the maximum score
+ * and the sum of weights.
+ */
 export interface KeyPieces {
   readonly count: number;
-  /** Keys of a piece. */
+  /** Keys in a piece. */
   readonly length: number;
   readonly out: VirtualBuffer;
   readonly top: VirtualBuffer;
   readonly total: VirtualBuffer;
 }
-/** How many pieces of how many keys; null where they stay together. */
+/** How to split the keys into pieces; null if they are not split. */
 export function keyPieces(node: Node, choices: Choices): Pick<KeyPieces, "count" | "length"> | null {
   const [q, k, v] = [0, 1, 2].map((i) => item(node.args, i)) as [Value, Value, Value];
   const [B, G, R, T, A] = shapeOf(q) as [number, number, number, number, number];
@@ -153,7 +167,7 @@ export function keyPieces(node: Node, choices: Choices): Pick<KeyPieces, "count"
   return { count: Math.ceil(U / length), length };
 }
 
-/** out, and the logarithm of the sum of each row; or what is known of them from each piece of the keys. */
+/** Writes `out` and each row's log-sum-exp; with `pieces`, writes the partial results of each piece instead. */
 export function attention(d: Draft, node: Node, pieces: KeyPieces | null = null): void {
   const o = operands(d, node);
   const { rows, block } = o;
@@ -187,13 +201,13 @@ export function attention(d: Draft, node: Node, pieces: KeyPieces | null = null)
   const sums = d.output(item(node.results, 1), "sums");
   d.k.each(top, [m.n], (i) => d.k.store(sums, row(i), logarithm(times(load(top, i), o.factor), load(total, i))));
 }
-/** What a row's sums are worth beside its sink, below the higher of both. `top` is scaled. */
+/** Adds a sink to the softmax of a row: the new maximum, the factor for earlier sums, and the new sum of weights. `top` is scaled. */
 export function beside(d: Draft, top: Expr, total: Expr, sink: Expr): Record<"top" | "keep" | "total", Expr> {
   const next = d.k.letHere("next", float("max", top, sink));
   const keep = d.k.letHere("kept", float("exp", float("sub", top, next)));
   return { top: next, keep, total: float("add", float("mul", total, keep), float("exp", float("sub", sink, next))) };
 }
-/** The sink takes its part of each row. */
+/** Adds the sink to the sums of each row. */
 function sunk(d: Draft, o: Operands, { top, total, out }: Sums, [n, cols]: readonly [Expr, Expr], sink: Expr): void {
   const keep = d.k.tile("row", "keep", top.shape);
   d.k.each(top, [n], (i) => {
@@ -204,7 +218,7 @@ function sunk(d: Draft, o: Operands, { top, total, out }: Sums, [n, cols]: reado
   });
   d.k.each(out, [n, cols], (i, j) => d.k.store(out, [i, j], float("mul", load(out, i, j), load(keep, i))));
 }
-/** What of a piece of the keys is met. */
+/** Intersects the keys that the mask allows with one piece of the keys. */
 function piece(d: Draft, { from, to, jump, partly }: Met, start: Expr, length: number): Met {
   const first = d.k.let("first", most(from, start));
   const end = d.k.let("end", least(to, add(start, num(length))));
@@ -215,10 +229,10 @@ function piece(d: Draft, { from, to, jump, partly }: Met, start: Expr, length: n
 }
 const some = (total: Expr): Expr => call("ne", "bool", total, f32(0));
 const share = (x: Expr, total: Expr): Expr => select(some(total), float("over", x, total), f32(0));
-/** `top`: scaled. */
+/** The log-sum-exp of a row; `top` is scaled. */
 const logarithm = (top: Expr, total: Expr): Expr => select(some(total), float("add", top, float("log", total)), f32(0));
 type Sums = { readonly [name in "top" | "total" | "out"]: Tile };
-/** Stores what is known from a piece of the keys. */
+/** Stores the partial results of one piece of the keys. */
 function known(
   d: Draft,
   pieces: KeyPieces,
@@ -233,7 +247,7 @@ function known(
     d.k.each(sums[name], [n], (i) => d.k.store(to, row(i), load(sums[name], i)));
   }
 }
-/** Rows of queries from what is known from each piece of the keys, in their order. */
+/** Combines the partial results of all pieces of the keys, in order: one task for each query. */
 export function attentionJoin(d: Draft, node: Node, pieces: KeyPieces): void {
   const o = operands(d, node);
   const { B, G, R, T, C } = o.sizes;
@@ -258,7 +272,7 @@ export function attentionJoin(d: Draft, node: Node, pieces: KeyPieces): void {
   });
   d.k.store(d.output(item(node.results, 1), "sums"), at, logarithm(made?.top ?? scaled, all));
 }
-/** Scores become weights below a new maximum, by which what was summed before is scaled first. */
+/** The online softmax step: updates the maximum, rescales earlier sums to it, and turns scores into weights. */
 function renew(
   d: Draft,
   o: Operands,

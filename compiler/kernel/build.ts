@@ -1,5 +1,5 @@
-// Writing kernels: a Builder keeps the open scopes; bodies are callbacks. A `let` goes to the outermost scope that binds all its
-// variables, so what does not change in a loop is computed before it.
+// Builds kernels: a `Builder` keeps a stack of open scopes, and bodies of statements are callbacks. `let` puts its statement into the outermost scope
+// in which all its variables are bound, so that loop-invariant values are computed before the loop.
 import { Bug } from "../diagnostic.ts";
 import type { Layout } from "../plan/plan.ts";
 import type { DType } from "../types/dtype.ts";
@@ -21,7 +21,7 @@ import {
 } from "./expr.ts";
 import type { Axis, Buffer, Combine, Expr, Form, Kernel, Load, Scalar, Stmt, Tile, Var } from "./ir.ts";
 
-/** Row after row, without padding. */
+/** The layout of row-major memory without padding. */
 export const rowsLayout = (shape: readonly number[]): Extract<Layout, { kind: "rows" }> => ({
   kind: "rows",
   pitch: shape.at(-1) ?? 1,
@@ -34,25 +34,25 @@ const buffer = (name: string, dtype: DType, shape: readonly number[], layout: La
   layout,
 });
 
-/** n elements from `at` on. */
+/** A block of n elements that begins at `at`. */
 export interface Block {
   readonly at: Expr;
   readonly n: Expr;
 }
-/** Element i of a block. */
+/** The index of element i of a block. */
 export const plus = (b: Block, i: Expr): Expr => add(b.at, i);
 
-/** The variables that an axis binds. */
+/** The variables that an axis binds: the place, and the length of the block where that is not constant. */
 export const bound = ({ v, n }: Axis): Var[] => (n.e === "var" ? [v, n] : [v]);
 
 interface Scope {
   readonly stmts: Stmt[];
   readonly memo: Map<string, Expr>;
-  /** Nothing moves out of it: it may not run at all. */
+  /** Nothing is moved out of this scope, because it may not run (the body of an `if`). */
   readonly guarded: boolean;
 }
 
-/** A kernel while it is written, statement by statement. */
+/** A kernel under construction. */
 export class Builder {
   readonly doc: string;
   private readonly params: Buffer[] = [];
@@ -61,7 +61,7 @@ export class Builder {
   private scopes: Scope[] = [{ stmts: [], memo: new Map(), guarded: false }];
   private readonly names = new Map<string, number>();
   private readonly depths = new Map<Var, number>();
-  /** Buffers that the kernel itself changes while it reads them: their loads stay where they are written. */
+  /** Buffers that the kernel both reads and writes: their loads stay in the scope in which they are written. */
   private readonly changing = new Set<Buffer>();
 
   constructor(doc: string) {
@@ -79,7 +79,7 @@ export class Builder {
     if (changing) this.changing.add(made);
     return made;
   }
-  /** `once`: each element is stored once, before any scope that reads it. */
+  /** `once`: each element is stored once, before any scope that reads it; so loads may move out of loops. */
   local(name: string, shape: readonly number[], dtype: Buffer["dtype"] = "f32", once = false): Buffer {
     const made = buffer(this.fresh(name), dtype, shape, rowsLayout(shape));
     this.locals.push(made);
@@ -105,7 +105,7 @@ export class Builder {
   push(s: Stmt): void {
     this.scope(this.depth).stmts.push(s);
   }
-  /** The statements that f writes. `vs`: variables bound by the statement that they are the body of. */
+  /** The statements that f adds. `vs`: the variables bound by the statement whose body they are. */
   body(vs: readonly Var[], f: () => void, guarded = false): Stmt[] {
     const scope: Scope = { stmts: [], memo: new Map(), guarded };
     this.scopes.push(scope);
@@ -114,7 +114,7 @@ export class Builder {
     this.scopes.pop();
     return scope.stmts;
   }
-  /** The outermost scope where x can be computed. */
+  /** The depth of the outermost scope in which x can be computed. */
   depthOf(x: Expr): number {
     if (x.e === "var") return this.depths.get(x) ?? 0;
     if (x.e === "load" && (x.from.kind === "tile" || this.changing.has(x.from))) return this.depth;
@@ -126,7 +126,7 @@ export class Builder {
       this.scopes.findLastIndex((s) => s.guarded),
     );
   }
-  /** Runs f as if the scopes inside `depth` were not open. */
+  /** Runs f with only the scopes up to `depth` open. */
   at<T>(depth: number, f: () => T): T {
     const open = this.scopes;
     this.scopes = open.slice(0, depth + 1);
@@ -145,7 +145,7 @@ export class Builder {
     this.push({ s: "let", v, value });
     return v;
   }
-  /** What was computed under this key in a scope that is still open. */
+  /** The expression that was remembered under this key in a scope that is still open. */
   recall(key: string): Expr | undefined {
     for (let d = this.depth; d >= 0; d--) {
       const known = this.scope(d).memo.get(key);
@@ -157,7 +157,7 @@ export class Builder {
     this.scope(this.depthOf(x)).memo.set(key, x);
   }
 
-  /** Blocks of `step` in [from, to); known sizes fold, so that a full block has no guard. */
+  /** An axis of blocks of `step` over [from, to). If the step is known to divide the length, the block length is a constant and needs no guard. */
   private axis(name: string, from: Expr, to: Expr, step: number): Axis {
     const whole = step === 1 || multiple(sub(to, from)) % step === 0;
     const v = this.variable(
@@ -175,17 +175,19 @@ export class Builder {
     for (const v of bound(axis)) this.depths.set(v, 0);
     return { at: axis.v, n: axis.n };
   }
-  /** Begins a part that reads what those before stored: nothing that they computed is known in it. */
+  /** Begins the next part of a kernel, after a barrier: it may read what earlier parts stored, but none of the values that they computed. */
   next(): void {
     if (this.depth > 0) throw new Bug("a part begins inside another");
     this.push({ s: "sync" });
     this.scope(0).memo.clear();
   }
-  /** One more axis of the grid. */
+  /** Adds an axis to the grid. */
   task(name: string, extent: number, step = 1): Block {
     return this.dealt(this.axis(name, num(0), num(extent), step));
   }
-  /** One more axis of the grid, in blocks of [from, to), which the axis before it decides; `most`: elements of all such ranges together. */
+  /**
+   * Adds an axis to the grid whose range [from, to) depends on the axis before it, in blocks of `step`. `most`: the total length of all such ranges.
+   */
   ragged(name: string, from: Expr, to: Expr, step: number, most: number): Block {
     const v = this.variable(name, "index", 0, Math.max(0, most - 1));
     return this.dealt({ v, n: this.variable(`${name}n`, "index", 1, step), from, to, step });
@@ -206,7 +208,7 @@ export class Builder {
     this.push({ s: "tile", tile, fill });
     return tile;
   }
-  /** An accumulator that is a part of a local buffer. */
+  /** An accumulator that is a part of a local buffer, from `at` on. */
   tileIn(name: string, shape: readonly number[], at: Load): Tile {
     const tile: Tile = { kind: "tile", role: "acc", name: this.fresh(name), shape };
     this.push({ s: "tile", tile, fill: 0, at });
@@ -236,7 +238,7 @@ export class Builder {
   mma(a: Tile, b: readonly Tile[], acc: readonly Tile[], valid: readonly [Expr, Expr]): void {
     this.push({ s: "mma", a, b, acc, valid });
   }
-  /** acc += a^T @ b. */
+  /** acc += a^T @ b, where a is an accumulator. */
   mmaTransposed(a: Tile, b: Tile, acc: Tile, valid: readonly [Expr, Expr]): void {
     this.push({ s: "mma", a, b: [b], acc: [acc], valid, transposed: true });
   }
@@ -249,7 +251,7 @@ export class Builder {
     const v = this.variable(name, "index", 0, Math.max(0, range(extent)[1] - 1));
     this.push({ s: "par", v, extent, body: this.body([v], () => f(v)), ...(ahead ? { ahead } : {}) });
   }
-  /** What `value` stores is stored for each j. */
+  /** A reduction over j < extent. `value` runs once for each j, so it may also store things. */
   fold(name: string, op: Combine, type: Scalar, extent: Expr, value: (j: Expr) => Expr, ahead = 0): Expr {
     const v = this.variable("k", "index", 0, Math.max(0, range(extent)[1] - 1));
     const [body, result] = this.valued([v], () => value(v));
@@ -257,7 +259,7 @@ export class Builder {
     this.push({ s: "fold", into, op, v, extent, body, value: result, ...(ahead ? { ahead } : {}) });
     return into;
   }
-  /** Two folds, neither of which reads what the other makes. */
+  /** Two folds as one `both` statement; neither may read the result of the other. */
   both(first: () => Expr, second: () => Expr): readonly [Expr, Expr] {
     const { stmts } = this.scope(this.depth);
     const before = stmts.length;
@@ -290,11 +292,11 @@ export class Builder {
   store(to: Buffer | Tile, at: readonly Expr[], value: Expr, stream = false): void {
     this.push({ s: "store", to, at, value, stream });
   }
-  /** `at`: of the run of columns that the element belongs to. */
+  /** `at`: the index, in `to`, of the run of columns that the element belongs to. */
   storeSum(to: Buffer, at: readonly Expr[], value: Expr, run: number): void {
     this.push({ s: "store", to, at, value, stream: false, run });
   }
-  /** The finished kernel. `name`: of moec, never of the program. */
+  /** The finished kernel. `name` is moec's own and contains nothing of the program. */
   kernel(name: string): Kernel {
     if (this.depth !== 0) throw new Bug(`kernel ${name} has an open scope`);
     return {
@@ -307,7 +309,7 @@ export class Builder {
     };
   }
 }
-/** Block number `i` of [0, extent) cut in pieces of `step`. */
+/** Block `i` of [0, extent) cut into pieces of `step`. */
 export const piece = (i: Expr, extent: number, step: number): Block => {
   const at = mul(i, num(step));
   return { at, n: extent % step === 0 ? num(step) : least(num(step), sub(num(extent), at)) };

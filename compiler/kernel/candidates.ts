@@ -1,8 +1,8 @@
-// What `moec tune` measures: schedules of a contraction that may be quicker than the one that is chosen without measuring.
+// The schedules that `moec tune` measures: variations of the default schedule of a contraction that may be faster.
 import { ceil } from "./expr.ts";
 import { type Contraction, type Schedule, wholeVectors } from "./schedule.ts";
 
-/** The contraction that `contractionKey` made a key of; null: no such key. */
+/** Parses a key made by `contractionKey`; null if it is not one. */
 export function contractionOf(key: string): Contraction | null {
   const parts =
     /^(dot|ragged_dot|ragged_outer) (\d+) x (\d+) x (\d+)(?:, (\d+) groups)?(?:, (\d+) operands)?(?:, (\d+) pairs)?(, bf16)?(, outer)?$/.exec(
@@ -25,13 +25,13 @@ export function contractionOf(key: string): Contraction | null {
 }
 
 /**
- * What is tried one after the other, each from the best so far: the depth of a piece, rows, columns, rows of a task (of a ragged_dot, tasks of a group),
- * stores around the caches.
+ * The parameters of a schedule that are varied one after the other, each starting from the best schedule so far: depth of a block, rows, columns,
+ * rows of a task (for a ragged_dot, tasks per group), non-temporal stores.
  */
 export const axes = ["bk", "bm", "bn", "mc", "stream"] as const;
 export type Axis = (typeof axes)[number];
 
-/** `given` with other values on one axis; those that would cut this contraction alike are one. `panel`: columns are whole ones. */
+/** `given` with other values on one axis, without those that cut this contraction in the same way. `panel`: bn must be a multiple of it. */
 export function variants(c: Contraction, given: Schedule, axis: Axis, panel: number): Schedule[] {
   const changes: Readonly<Record<Axis, readonly Partial<Schedule>[]>> = {
     bk: [128, 256, 512, 1024].map((bk) => ({ bk })),
@@ -51,12 +51,12 @@ export function variants(c: Contraction, given: Schedule, axis: Axis, panel: num
   });
 }
 const showed = (s: Schedule): string => JSON.stringify([s.bm, s.bn, s.bk, s.mc, s.parts ?? 1, s.stream]);
-/** No wider or deeper than the contraction; a task walks whole blocks of rows. */
+/** Limits a schedule to the size of the contraction; the rows of a task are a multiple of its blocks of rows. */
 function fitted(c: Contraction, s: Schedule): Schedule {
   const bm = Math.min(s.bm, ceil(Math.max(c.m, 1), 6));
   const deep = c.op === "ragged_outer" ? s.bk : Math.min(s.bk, Math.max(128, ceil(c.k, 128)));
   const mc = c.op === "dot" ? Math.min(ceil(s.mc, bm), ceil(Math.max(c.m, 1), bm)) : s.mc;
   return { ...s, bm, bn: Math.min(s.bn, ceil(Math.max(c.n, 1), 16)), bk: deep, mc };
 }
-/** An accumulator and the piece of the right operand that is used again and again, in floats: what a core's own caches hold. */
+/** Whether the accumulator, or the block of the right operand that is reused, exceeds a core's private caches (limits in floats). */
 const tooLarge = ({ bm, bn, bk }: Schedule): boolean => bm * bn > 24 * 1024 || bn * bk > 128 * 1024;

@@ -1,4 +1,4 @@
-// Contractions: dot, and its forms over rows sorted by group.
+// Kernels of contractions: dot, and its variants over rows that are sorted by group (ragged_dot, ragged_outer, ragged_sum).
 import { Bug } from "../diagnostic.ts";
 import { roundBf16 } from "../graph/array.ts";
 import type { Node, Value } from "../graph/node.ts";
@@ -16,7 +16,10 @@ import type { Contraction, Schedule } from "./schedule.ts";
 
 const args = (node: Node): [Value, Value] => [operand(node), operand(node, 1)];
 
-/** Whether a kernel loads bf16, under what it makes in the load: what lies in memory in f32 may be no bf16. */
+/**
+ * Whether an operand is loaded as bf16 (constants that bf16 represents count too). Looks through values that the kernel computes inline: a value in
+ * memory in f32 may not be representable.
+ */
 export function isShort(d: Draft, v: Value): boolean {
   const { op, args, attrs } = v.node;
   const [from] = args;
@@ -35,7 +38,10 @@ const operandsOf = (d: Draft, { nodes }: Region): Pick<Contraction, "k" | "opera
   ),
 });
 
-/** y[.., m, n] = sum over pairs and k: a[.., m, k] * b[.., k, n], for one a and several b, and points of them. */
+/**
+ * y[.., m, n] = sum over pairs of operands and k: a[.., m, k] * b[.., k, n]. One a may be multiplied with several b; elementwise operations on the
+ * results follow in the epilogue.
+ */
 export function dot(d: Draft, node: Node, region: Region): void {
   const [a] = args(node);
   const shape = shapeOf(result(node));
@@ -59,7 +65,7 @@ export function dot(d: Draft, node: Node, region: Region): void {
   if (s.ragged) block(rows);
   else d.k.for("m", rows.at, add(rows.at, rows.n), s.bm, block);
 }
-/** y[m, n] = sum over pairs and k: x[m, k] * w[e, k, n] for the rows m of each group e. Rows of no group are not written. */
+/** y[m, n] = sum over pairs of operands and k: x[m, k] * w[e, k, n], for the rows m of each group e. Rows of no group are not written. */
 export function raggedDot(d: Draft, node: Node, region: Region): void {
   const [x, w] = args(node);
   const { unit } = node.attrs as OpAttrs["ragged_dot"];
@@ -95,9 +101,9 @@ interface Tiles extends Pick<Schedule, "bm" | "bn" | "bk" | "stream"> {
   readonly m: Block;
   readonly n: Block;
   readonly form: Form | null;
-  /** The index before the rows. */
+  /** The leading indices, before rows and columns. */
   readonly lead: readonly Expr[];
-  /** Of the groups to which every row belongs. */
+  /** The group offsets of a ragged contraction, whose rows all belong to a group; else null. */
   readonly offsets: Value | null;
 }
 interface Operands {
@@ -105,8 +111,9 @@ interface Operands {
   readonly b: (y: Value, k: Expr, j: Expr) => Expr;
 }
 /**
- * An accumulator for each contraction of the region, over depths known when compiling, pair after pair; then its outputs. A result that may lie
- * over what its points read does not go around the caches: a line that is in them would be written back first.
+ * One accumulator for each contraction of the region, summed pair after pair over static depths; then the epilogue computes and stores the outputs. A
+ * result that may share memory with an operand of the epilogue gets no non-temporal stores: its lines are in the caches and would first be written
+ * back.
  */
 function multiply(d: Draft, region: Region, t: Tiles, operands: Operands): void {
   const acc = region.nodes.map(() => d.k.tile("acc", "acc", [t.bm, t.bn]));
@@ -129,7 +136,7 @@ function multiply(d: Draft, region: Region, t: Tiles, operands: Operands): void 
     });
   });
 }
-/** acc[n] += sum over the pairs of contraction n. Where one round takes the depth of all, they are staged before any is multiplied. */
+/** acc[n] += the sum over the pairs of contraction n. If the total depth fits one block, all operands are staged before any is multiplied. */
 function sumPairs(d: Draft, nodes: readonly Node[], acc: readonly Tile[], t: Tiles, operands: Operands): void {
   const pairs = pairsOf(item(nodes, 0)).map(([x], p) => ({
     x,
@@ -149,7 +156,7 @@ function sumPairs(d: Draft, nodes: readonly Node[], acc: readonly Tile[], t: Til
     for (const multiply of pairs.map((p) => staged(p, { at: num(0), n: num(p.depth) }))) multiply();
   else for (const p of pairs) d.k.for("k", num(0), num(p.depth), t.bk, (kb) => staged(p, kb)());
 }
-/** Outputs that are sums of rows, whose terms are points of the accumulators. A sum of an element's copies is a point itself. */
+/** Outputs that are row sums of the epilogue's values. (A sum over a broadcast axis keeps the rank of the accumulator: it is elementwise.) */
 export const rowSums = ({ nodes: [node], outputs }: Region): Value[] =>
   outputs.filter((v) => shapeOf(v).length < shapeOf(item(node?.results ?? [], 0)).length);
 function storeSum(d: Draft, v: Value, at: readonly Expr[], value: Expr, { bn }: Tiles): void {
@@ -159,7 +166,7 @@ function storeSum(d: Draft, v: Value, at: readonly Expr[], value: Expr, { bn }: 
   const [i, j] = at.slice(-2) as [Expr, Expr];
   d.k.storeSum(to, [...at.slice(0, -2), div(j, run), i], value, run);
 }
-/** The sum of each row, of what an epilogue has left: in order. */
+/** A second kernel: the sum of each row from the partial sums that the epilogue stored, in order. */
 export function addSums(d: Draft, v: Value): void {
   const parts = d.sums(v, "read");
   const count = product(shapeOf(v));
@@ -172,7 +179,7 @@ export function addSums(d: Draft, v: Value): void {
     d.k.store(d.output(v), at, sum);
   });
 }
-/** The element of an accumulator that belongs to the one that is made. */
+/** The element of an accumulator at the epilogue's own index; reading another is a bug. */
 function element(
   acc: Tile,
   [i = num(0), j = num(0)]: readonly Expr[],
@@ -182,18 +189,18 @@ function element(
   if (!sameAll(at, where)) throw new Bug("an epilogue reads another element than its own");
   return load(acc, i, j);
 }
-/** The rows of group e: [from, to). */
+/** The rows [from, to) of group e. */
 function group(d: Draft, offsets: Value, e: Expr, unit: number): [from: Expr, to: Expr] {
   const reader = d.reader({ name: "offsets" });
   const edge = (i: Expr): Expr => mul(asIndex(reader.element(offsets, [i])), num(unit));
   return [edge(e), edge(add(e, num(1)))];
 }
-/** One of equal parts of rows, each of whole register tiles but for the last. */
+/** Part `part` of the rows, cut into `parts` parts of whole register tiles (6 rows); the last may be shorter. */
 function partOf([from, to]: [Expr, Expr], part: Expr, parts: number): [from: Expr, to: Expr] {
   const rows = mul(add(div(sub(to, from), 6 * parts), num(1)), num(6));
   return [least(add(from, mul(part, rows)), to), least(add(from, mul(add(part, num(1)), rows)), to)];
 }
-/** w[e] = x^T y over the rows of each group; of an empty one zeros. */
+/** w[e] = x^T y over the rows of each group e; zeros for an empty group. */
 export function raggedOuter(d: Draft, node: Node): void {
   const [x, y] = args(node);
   const offsets = operand(node, 2);

@@ -1,5 +1,6 @@
-// The cutoff of each row, found bit by bit among all floats: the weights of what is no less than a candidate are added up in an order that the row's
-// length alone decides, so a larger candidate never has a larger sum, and no schedule changes the result.
+// The `cutoff` op: for each row, the largest float t such that the weights of all elements >= t add up to enough. It is found bit by bit: the weights
+// of elements no less than a candidate are summed in an order that depends on the row's length alone, so a larger candidate never has a larger sum
+// and no schedule changes the result.
 import type { Node } from "../graph/node.ts";
 import { keyBits } from "../ops/cutoff.ts";
 import type { VirtualBuffer } from "../plan/sequence.ts";
@@ -12,24 +13,24 @@ import type { Expr, Scalar } from "./ir.ts";
 import { operand, result, shapeOf } from "./read.ts";
 import type { Choices } from "./schedule.ts";
 
-/** Bits that one round of launches finds, and the candidates that it tries for them: all but the one of zeros. */
+/** How many bits a round of launches finds, and how many candidates it tries: all values of these bits but zero. */
 const digit = 4;
 const candidates = 2 ** digit - 1;
 const rounds = keyBits / digit;
-/** What a round leaves for the next: the bits found before it, and the sums of its candidates, of each piece of a row. */
+/** What a round leaves for the next: the bits found before this round, and its candidates' sums over each piece of a row. */
 interface Tried {
   readonly shift: number;
   readonly found: VirtualBuffer;
   readonly sums: VirtualBuffer;
 }
-/** A round's own, and the round before it; the first has none. */
+/** The buffers of a round and of the round before it; null for the first. */
 interface CutoffRound {
   readonly own: Tried;
   readonly before: Tried | null;
 }
 type Make = (name: string, dtype: "f32" | "i32", shape: readonly number[]) => VirtualBuffer;
 
-/** Rounds of a search by so many pieces of each row. `make`: a buffer for it. */
+/** The rounds of a search with `pieces` pieces per row. `make` makes a buffer. */
 export function cutoffRounds(node: Node, pieces: number, make: Make): CutoffRound[] {
   const { rows, type } = sizesOf(node);
   const tried = Array.from({ length: rounds }, (_, i) => ({
@@ -39,7 +40,7 @@ export function cutoffRounds(node: Node, pieces: number, make: Make): CutoffRoun
   }));
   return tried.map((own, i) => ({ own, before: tried[i - 1] ?? null }));
 }
-/** Tasks that share a row: a row has several where rows are few. */
+/** How many tasks share a row: more than one where rows are few. */
 export function cutoffPieces(node: Node, choices: Choices): number {
   const { rows, n } = sizesOf(node);
   return rows === 0 ? 1 : (choices.rowPieces?.(rows, n) ?? 1);
@@ -49,12 +50,12 @@ function sizesOf(node: Node): { readonly rows: number; readonly n: number; reado
   const type = dtypeOf(operand(node, 1).type) === "i32" ? "i32" : "f32";
   return { rows: product(shape.slice(0, -1)), n: item(shape, shape.length - 1), type };
 }
-/** Elements of the operands as a search reads them. */
+/** One row of the operands, and where its result goes. */
 interface Row {
   readonly at: Expr;
   readonly amount: Expr;
   readonly type: Scalar;
-  /** The weights of what is no less than t, of a part of the row. */
+  /** The sum of the weights of the elements >= t in a part of the row. */
   readonly above: (t: Expr, part: Block) => Expr;
   readonly put: (t: Expr) => void;
 }
@@ -75,17 +76,17 @@ function rowOf(d: Draft, node: Node, r: Expr): Row {
   };
 }
 const xor = (x: Expr, y: Expr): Expr => call("xor", "i32", x, y);
-/** The float of a key: keys rise with floats, the least (of NaN, which nothing reaches) is 0. */
+/** The float of a key. Keys are ordered as floats are; key 0 is a NaN, which no element reaches. */
 const floatOf = (key: Expr): Expr => call("fallen", "f32", xor(key, i32(-1)));
 const enough = ({ amount, type }: Row, sum: Expr): Expr =>
   both(call("ge", "bool", sum, amount), call("gt", "bool", sum, num(0, type)));
-/** Of a key that is found whole: one that no sum was enough for stands for -inf. */
+/** Stores the float of the final key. If no sum was enough, the key is still a NaN's, and -inf is stored. */
 function put(d: Draft, row: Row, key: Expr): void {
   const t = d.k.letHere("t", floatOf(key));
   row.put(select(call("eq", "bool", t, t), t, f32(-Infinity)));
 }
 
-/** A row by one task, a bit at a time. */
+/** A task for each row, which finds a bit at a time. */
 export function cutoff(d: Draft, node: Node): void {
   const { rows, n } = sizesOf(node);
   const row = rowOf(d, node, d.k.task("r", rows).at);
@@ -100,7 +101,7 @@ export function cutoff(d: Draft, node: Node): void {
   put(d, row, load(found, num(0)));
 }
 
-/** The bits that are known after a round: of its candidates the largest that was enough. */
+/** The bits known after a round: of its candidates, the largest whose sum was enough. */
 function foundAfter(d: Draft, row: Row, before: Tried | null): Expr {
   if (!before) return i32(0);
   const [found, sums] = [d.param("found", before.found, "read"), d.param("sums", before.sums, "read")];
@@ -112,7 +113,7 @@ function foundAfter(d: Draft, row: Row, before: Tried | null): Expr {
   return d.k.letHere("known", xor(load(found, row.at), raised(best, before.shift)));
 }
 const raised = (x: Expr, shift: number): Expr => call("raised", "i32", x, i32(shift));
-/** A candidate and a piece of a row a task: the sum of what is no less. */
+/** One round: a task sums the weights of the elements >= one candidate in one piece of a row. */
 export function cutoffRound(d: Draft, node: Node, { own, before }: CutoffRound): void {
   const { rows, n } = sizesOf(node);
   const pieces = item(own.sums.shape, 1);
@@ -126,7 +127,7 @@ export function cutoffRound(d: Draft, node: Node, { own, before }: CutoffRound):
   const first = both(equals(c, num(0)), equals(m, num(0)));
   d.k.if(first, () => d.k.store(d.param("after", own.found, "write"), [row.at], known));
 }
-/** After the last round. */
+/** After the last round: computes and stores the final key of each row. */
 export function cutoffEnd(d: Draft, node: Node, last: CutoffRound): void {
   const row = rowOf(d, node, d.k.task("r", sizesOf(node).rows).at);
   put(d, row, foundAfter(d, row, last.own));

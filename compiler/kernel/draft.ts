@@ -1,4 +1,4 @@
-// A kernel while it is written, with the values and buffers that its parameters stand for.
+// A kernel under construction, together with the graph values and virtual buffers that its parameters stand for.
 import { Bug } from "../diagnostic.ts";
 import type { Value } from "../graph/node.ts";
 import type { Layout } from "../plan/plan.ts";
@@ -13,36 +13,39 @@ import type { Buffer, Expr, Form } from "./ir.ts";
 import { Reader } from "./read.ts";
 import type { Choices, Contraction, Schedule } from "./schedule.ts";
 
-/** Where values are: what lowering knows before a kernel is written. */
+/** What lowering (`Lowering` in lower.ts) tells the kernel writers: where values are, and what the target chooses. */
 export interface Memory {
-  /** The buffer that holds a value, or null if each kernel computes it where it reads it. */
+  /** The buffer that holds a value, or null if kernels compute it inline where they read it. */
   bufferOf(v: Value): VirtualBuffer | null;
   /** Read by more than one node. */
   shared(v: Value): boolean;
-  /** Where an epilogue leaves a value's sums of some columns, to be added up. */
+  /** The buffer for partial sums of groups of columns, which an epilogue stores and a later kernel adds up. */
   sumsOf(v: Value): VirtualBuffer;
-  /** How a contraction is cut. */
+  /** The schedule of a contraction. */
   schedule(c: Contraction): Schedule;
   readonly choices: Choices;
-  /** Where else a value is a piece of what many steps make. */
+  /** The places of a value as a piece of concats that the steps of a loop write piece by piece (steps.ts). */
   homes(v: Value): readonly Home[];
-  /** Kernels are given buffers from the step on that they read or write, so that those of all steps are one. */
+  /**
+   * Whether kernels get pointers to the step that they read or write instead of the whole buffer, so that the kernels of all steps have the same
+   * text.
+   */
   readonly inSteps: boolean;
 }
-/** A value's place in a concat: the buffer of that, and there the element for each of the value's. */
+/** The place of a value in a concat: the concat's buffer, and a function from an index of the value to an index of the concat. */
 export interface Home {
   readonly buffer: VirtualBuffer;
   readonly at: (at: readonly Expr[]) => readonly Expr[];
 }
-/** How elements are read. */
+/** Options of a `Reader`. */
 interface Reading {
-  /** Values that the kernel has in tiles. */
+  /** Values that the kernel has in tiles or local buffers, with how to read an element of each. */
   readonly own?: ReadonlyMap<Value, Element>;
-  /** As of a `Reader`. */
+  /** See `Reader.offsets`. */
   readonly offsets?: Value | null;
-  /** No element gets a name. */
+  /** Do not bind elements that are used more than once to variables. */
   readonly plain?: boolean;
-  /** Of what it reads, in the text. */
+  /** The name of the kernel's parameters for buffers read by this reader. */
   readonly name?: string;
 }
 export interface Given {
@@ -50,16 +53,19 @@ export interface Given {
   readonly buffer: VirtualBuffer;
   readonly access: VirtualArg["access"];
   readonly base: VirtualBuffer | null;
-  /** In elements: where in the buffer the parameter begins. */
+  /** Where in the buffer the parameter begins, in elements. */
   readonly shift: number;
 }
-/** What an index of a step begins with: a number, or the number that is added; of columns none is. */
+/**
+ * The constant part of an index, which the parameter's pointer can include: the number itself, or the constant summand. Of the last axis only a
+ * constant index counts.
+ */
 function constantOf(x: Expr, isLast: boolean): number {
   if (isNum(x) || isLast) return isNum(x) ? x.value : 0;
   const last = x.e === "op" && x.op === "+" ? x.args[1] : undefined;
   return last && isNum(last) ? last.value : 0;
 }
-/** How many elements into a buffer an index of numbers is. */
+/** The offset, in elements, of a constant index. */
 function placeIn(b: VirtualBuffer, at: readonly number[]): number {
   const place = address(
     b,
@@ -67,23 +73,23 @@ function placeIn(b: VirtualBuffer, at: readonly number[]): number {
   );
   return isNum(place) ? place.value : 0;
 }
-/** A value's element at an index. */
+/** Makes the expression of a value's element at an index. */
 export type Element = (at: readonly Expr[]) => Expr;
 
-/** One kernel: its statements (`k`), and the buffers that its parameters stand for (`given`), as they are asked for. */
+/** One kernel being written: its statements (`k`), and the buffers of its parameters (`given`), in the order in which they were first used. */
 export class Draft {
   readonly k: Builder;
   readonly given: Given[] = [];
   private readonly memory: Memory;
   private computedHere: ReadonlySet<Value>;
 
-  /** `computed`: what the kernel, or its first part, never reads from memory. */
+  /** `computed`: values that the first part of the kernel computes and so never reads from memory. */
   constructor(doc: string, memory: Memory, computed: ReadonlySet<Value>) {
     this.k = new Builder(doc);
     this.memory = memory;
     this.computedHere = computed;
   }
-  /** Begins a part, which reads what those before wrote. */
+  /** Begins the next part of the kernel, which may read what earlier parts stored. */
   next(computed: ReadonlySet<Value>): void {
     this.computedHere = computed;
     this.k.next();
@@ -97,7 +103,7 @@ export class Draft {
   get choices(): Choices {
     return this.memory.choices;
   }
-  /** The parameter for a buffer; the same buffer is one parameter. */
+  /** The parameter for a buffer. The same buffer with the same shift is one parameter. */
   param(
     name: string,
     b: VirtualBuffer,
@@ -112,7 +118,10 @@ export class Draft {
     this.given.push({ param, buffer: b, access, base, shift });
     return param;
   }
-  /** A parameter that begins at the element which the constants of an index name, and the index from there on. What a part before wrote has one name. */
+  /**
+   * In steps (`Memory.inSteps`): a parameter that begins at the element given by the constants of an index, and the index relative to it. Otherwise,
+   * and for what an earlier part of the kernel wrote, the whole buffer.
+   */
   private from(
     name: string,
     b: VirtualBuffer,
@@ -129,7 +138,7 @@ export class Draft {
       at.map((x, i) => add(x, num(-item(first, i)))),
     ];
   }
-  /** The last of the first n indices of an axis at which a buffer may begin. */
+  /** The largest index <= n along an axis at which a parameter is aligned to `Choices.steps` bytes. */
   private aligned(b: VirtualBuffer, axis: number, n: number): number {
     const step = placeIn(
       b,
@@ -141,7 +150,7 @@ export class Draft {
   input(v: Value, name = "x"): Buffer {
     return this.param(name, this.bufferOf(v), "read");
   }
-  /** What stores an element of a value everywhere where it is wanted. */
+  /** A function that stores an element of a value to all of its places: its own buffer and its homes in concats. */
   stores(v: Value): (at: readonly Expr[], value: Expr, stream?: boolean) => void {
     const homes = this.memory.homes(v);
     const own = this.memory.bufferOf(v) ? this.output(v) : null;
@@ -151,7 +160,7 @@ export class Draft {
       for (const home of homes) this.put(home, at, x);
     };
   }
-  /** Stores an element of a piece in its place. */
+  /** Stores an element of a piece in its place in the concat. */
   put({ buffer, at: placeOf }: Home, at: readonly Expr[], value: Expr): void {
     const [to, there] = this.from("y", buffer, "part", placeOf(at));
     this.k.store(to, there, value);
@@ -162,11 +171,11 @@ export class Draft {
   output(v: Value, name = "y"): Buffer {
     return this.param(name, this.bufferOf(v), "write");
   }
-  /** Sums of some columns, of a value that is a sum over all of them. */
+  /** The partial sums, over groups of columns, of a value that is a sum over all columns. */
   sums(v: Value, access: "read" | "write"): Buffer {
     return this.param("parts", this.memory.sumsOf(v), access);
   }
-  /** How wide the panels are in which a value lies, if it does. */
+  /** The width of the panels in which a value lies in memory; null if it lies in rows or has no buffer. */
   panelsOf(v: Value): number | null {
     const layout = this.memory.bufferOf(v)?.layout;
     return layout?.kind === "panels" ? layout.width : null;
@@ -176,11 +185,11 @@ export class Draft {
     if (!found) throw new Bug(`a value of ${v.node.op.name} has no buffer`);
     return found;
   }
-  /** Whether the kernel computes a value where it reads it. */
+  /** Whether this kernel computes a value instead of reading it from memory. */
   inlines(v: Value): boolean {
     return this.computedHere.has(v) || !this.memory.bufferOf(v);
   }
-  /** Elements of values as this kernel sees them. */
+  /** A reader of elements of values for this kernel. */
   reader({ own, offsets = null, plain = false, name = "x" }: Reading = {}): Reader {
     return new Reader(this.k, elements, {
       element: (v, at) => {
@@ -196,7 +205,7 @@ export class Draft {
   }
 }
 
-/** A buffer that has no place in memory yet. */
+/** A buffer that has no place in memory yet. `store`: the name of the store that it is, or null for a temporary. */
 export function virtual(
   name: string,
   dtype: DType,

@@ -1,4 +1,4 @@
-// How one element of an op's result is made from elements of its arguments: the index maps of views, the functions of points.
+// How one element of a result is computed from elements of the arguments: index maps of views and gathers, functions of elementwise ops.
 import { Bug } from "../diagnostic.ts";
 import type { Node, Value } from "../graph/node.ts";
 import type { OpAttrs, OpName } from "../ops/attrs.ts";
@@ -40,19 +40,19 @@ function scalarType(dtype: DType): Scalar {
   if (dtype === "f64") throw new Bug("f64 in a kernel"); // `expand` refuses it
   return dtype === "bf16" ? "f32" : dtype;
 }
-/** A number of a dtype. */
+/** A constant of a dtype. */
 function constant(value: number, dtype: DType): Expr {
   const type = scalarType(dtype);
   return type === "bool" ? truth(value !== 0) : num(value, type);
 }
 const typeOfResult = (node: { readonly results: readonly Value[] }): Scalar => scalarType(dtypeOf(result(node).type));
 
-/** Of a bf16 result a quicker one, where a target has it, is as good. */
+/** The function's name; for a bf16 result the faster, less exact variant, if there is one. */
 function functionOf({ attrs, results }: Node<OpAttrs["unary"]>): string {
   const short = dtypeOf(item(results, 0).type) === "bf16" && unaries[attrs.fn].short;
   return short ? `${attrs.fn}_short` : attrs.fn;
 }
-/** A row that is divided by one number is multiplied by its reciprocal, where a target has that word. */
+/** "over" where a row is divided by one number: targets may multiply by its reciprocal. Otherwise the op's own function. */
 function operator({ attrs, args, results }: Node<OpAttrs["binary"]>): string {
   const [row, by] = [item(results, 0), item(args, 1)];
   const last = dims(row.type).length - 1;
@@ -147,12 +147,15 @@ const table: { readonly [N in OpName]?: Typed<N> } = {
   dispatch: (r, node, at) => placed(r, node, at, operand(node, 1)),
   combine: (r, node, at) => placed(r, node, at, operand(node, 2)),
 };
-/** Bits 32 to 63 of an index. */
+/** Bits 32 to 63 of an index, as an i32. */
 const highWord = (n: Expr): Expr => (range(n)[0] >= 0 && range(n)[1] < 2 ** 32 ? i32(0) : call("high", "i32", n));
 const steps = { sum: "add", max: "max", min: "min" } as const;
 export const elements = table as Elements;
 
-/** Rows of the first argument, taken where `index` says; a negative one, of a choice that goes nowhere, gives zeros. */
+/**
+ * Rows of the first argument, gathered by `index`. A negative index (a choice that goes to no group) gives zeros; rows inside groups (`r.offsets`)
+ * have none, so they need no guard.
+ */
 function placed(r: Reader, node: Node, at: readonly Expr[], index: Value): Expr {
   const x = operand(node);
   const i = asIndex(r.element(index, at.slice(0, 1)));
@@ -160,7 +163,7 @@ function placed(r: Reader, node: Node, at: readonly Expr[], index: Value): Expr 
   if (r.offsets?.node === index.node && node.op.name === "dispatch") return r.element(x, [i, ...at.slice(1)]);
   return select(within(i, rows), r.element(x, [clamp(i, rows), ...at.slice(1)]), constant(0, dtypeOf(x.type)));
 }
-/** What an index is at a place: where arithmetic on ranges says it, of the place itself, so that lanes are seen to follow it. */
+/** The value of an index tensor at a place. If it is affine in the place, it is computed from the place, so that its stride over lanes is known. */
 function rowOf(r: Reader, index: Value, at: readonly Expr[]): Expr {
   const a = affineOf(index);
   if (!a) return r.k.let("row", asIndex(r.element(index, at)));
@@ -187,7 +190,9 @@ function cast(x: Expr, from: DType, to: DType): Expr {
   return from === "i32" ? x : call("to_i32", "i32", x);
 }
 
-/** The index into `to` of what stands at `at` in `from`, two shapes of the same elements. Axes that both have pass unchanged. */
+/**
+ * The index in shape `to` of the element at `at` in shape `from`, where a reshape leads from one to the other. Axes that both have pass unchanged.
+ */
 export function regrouped(at: readonly Expr[], from: readonly number[], to: readonly number[]): Expr[] {
   if (product(to) === 0) return to.map(() => num(0));
   const result: Expr[] = [];

@@ -1,4 +1,5 @@
-// Scalar expressions: constructors that fold, addresses from layouts, and the analyses the builders and emitters ask for.
+// Scalar expressions of the kernel IR: constructors that simplify, addresses of buffer elements, and analyses (ranges, multiples, strides) for
+// builders and emitters.
 import { Bug } from "../diagnostic.ts";
 import { gcd, product } from "../types/numbers.ts";
 import type { Buffer, Expr, Load, Num, Scalar, Tile, Var } from "./ir.ts";
@@ -11,7 +12,7 @@ export const load = (from: Buffer | Tile, ...at: readonly Expr[]): Load => ({ e:
 export const call = (op: string, type: Scalar, ...args: readonly Expr[]): Expr => ({ e: "op", op, type, args });
 const index = (op: string, ...args: readonly Expr[]): Expr => call(op, "index", ...args);
 
-/** A name, with what its values are known to be. */
+/** A new variable, with what is known of its values. */
 export const variable = (name: string, type: Scalar = "index", lo = 0, hi = Infinity, mult = 1): Var => ({
   e: "var",
   name,
@@ -21,7 +22,7 @@ export const variable = (name: string, type: Scalar = "index", lo = 0, hi = Infi
   mult,
 });
 
-/** What an expression is, an element of bf16 being an f32. */
+/** The type of an expression; a loaded element of bf16 is an f32. */
 export function typeOf(x: Expr): Scalar {
   if (x.e !== "load") return x.type;
   if (x.from.kind === "tile") return x.from.type ?? (x.from.role === "shared" ? "i32" : "f32");
@@ -33,17 +34,17 @@ export function scalarOf(dtype: Buffer["dtype"]): Scalar {
 export const isNum = (x: Expr): x is Num => x.e === "num";
 const is = (x: Expr, value: number): boolean => x.e === "num" && x.value === value;
 
-/** Argument `i` of an operation or axis `i` of an index; builders never ask for one that is not there. */
+/** Item `i` of a list, which must exist. */
 export function item<T>(list: readonly T[], i: number): T {
   const x = list[i];
   if (x === undefined) throw new Bug(`item ${i} of ${list.length} in a kernel`);
   return x;
 }
 const isOp = (x: Expr, op: string): x is Extract<Expr, { e: "op" }> => x.e === "op" && x.op === op;
-/** The arguments of a two-sided index operation. */
+/** The two arguments of a binary operation. */
 const pair = (x: Extract<Expr, { e: "op" }>): [Expr, Expr] => [item(x.args, 0), item(x.args, 1)];
 
-/** Equal as written. */
+/** Whether two expressions are structurally equal. */
 export function same(a: Expr, b: Expr): boolean {
   if (a === b) return true;
   if (a.e === "num" && b.e === "num") return a.value === b.value && a.type === b.type;
@@ -53,7 +54,7 @@ export function same(a: Expr, b: Expr): boolean {
 export const sameAll = (a: readonly Expr[], b: readonly Expr[]): boolean =>
   a.length === b.length && a.every((x, i) => same(x, item(b, i)));
 
-/** Index arithmetic folds numbers, and what cancels. */
+/** The sum of two indices; constants are folded and `x / c * c + x % c` becomes x. */
 export function add(a: Expr, b: Expr): Expr {
   if (isNum(a) && isNum(b)) return num(a.value + b.value);
   if (is(a, 0)) return b;
@@ -96,8 +97,10 @@ export function mul(a: Expr, b: Expr): Expr {
     return add(mul(item(a.args, 0), b), mul(item(a.args, 1), b));
   return index("*", a, b);
 }
-/** Whole-number division of x >= 0, folded where ranges and multiples decide: (64 q + j) / 64 = q for 0 <= j < 64. By 0, an axis of nothing,
-    it is never made. */
+/**
+ * Integer division of x >= 0, simplified where ranges and multiples allow it: (64 q + j) / 64 = q for 0 <= j < 64. c is 0 only for an empty axis,
+ * whose loops never run: then the result does not matter.
+ */
 export function div(x: Expr, c: number): Expr {
   if (c === 0) return num(0);
   if (isNum(x)) return num(Math.floor(x.value / c));
@@ -107,7 +110,7 @@ export function div(x: Expr, c: number): Expr {
   if (high !== x || isNum(low)) return divided(high, c) ?? index("/", high, num(c));
   return divided(x, c) ?? index("/", x, num(c));
 }
-/** x / c, where c is known to divide x term by term. */
+/** x / c if c is known to divide each term of x, else null. */
 function divided(x: Expr, c: number): Expr | null {
   if (isNum(x)) return x.value % c === 0 ? num(x.value / c) : null;
   if (isOp(x, "*")) {
@@ -118,7 +121,7 @@ function divided(x: Expr, c: number): Expr | null {
   const [a, b] = pair(x).map((y) => divided(y, c));
   return a && b ? add(a, b) : null;
 }
-/** What `div` leaves, folded where that folds. */
+/** The remainder of integer division of x >= 0, simplified as in `div`. */
 export function mod(x: Expr, c: number): Expr {
   if (c === 0) return num(0);
   if (isNum(x)) return num(x.value % c);
@@ -128,7 +131,7 @@ export function mod(x: Expr, c: number): Expr {
   return high === x ? index("%", x, num(c)) : add(mod(high, c), low);
 }
 const below = (x: Expr, limit: number): boolean => range(x)[0] >= 0 && range(x)[1] < limit;
-/** x = high + low, where adding low to high never carries past a multiple of c. */
+/** Splits x = high + low so that adding low to high never carries past a multiple of c: then x / c = high / c. */
 function split(x: Expr, c: number): { readonly high: Expr; readonly low: Expr } {
   if (below(x, c)) return { high: num(0), low: x };
   const all = summands(x);
@@ -141,7 +144,7 @@ function split(x: Expr, c: number): { readonly high: Expr; readonly low: Expr } 
   }
   return { high: terms.length < all.length ? total(terms) : x, low: num(0) };
 }
-/** The terms of a sum, and the sum of terms. */
+/** The terms of a sum; `total` adds terms up again. */
 export const summands = (x: Expr): Expr[] => (isOp(x, "+") ? x.args.flatMap(summands) : [x]);
 export const total = (terms: readonly Expr[]): Expr => terms.reduce((a, b) => add(a, b));
 export function least(a: Expr, b: Expr): Expr {
@@ -152,13 +155,13 @@ export function most(a: Expr, b: Expr): Expr {
   if (range(a)[0] >= range(b)[1]) return a;
   return range(b)[0] >= range(a)[1] ? b : index("max", a, b);
 }
-/** a < b of indices, decided by their ranges where they do. */
+/** a < b for indices, a constant where their ranges decide it. */
 export function less(a: Expr, b: Expr): Expr {
   if (range(a)[1] < range(b)[0]) return truth(true);
   if (range(a)[0] >= range(b)[1]) return truth(false);
   return call("lt", "bool", a, b);
 }
-/** a == b of indices. */
+/** a == b for indices. */
 export function equals(a: Expr, b: Expr): Expr {
   if (same(a, b)) return truth(true);
   return isNum(a) && isNum(b) ? truth(false) : call("eq", "bool", a, b);
@@ -173,7 +176,7 @@ export function either(a: Expr, b: Expr): Expr {
   if (isNum(b)) return b.value === 0 ? a : b;
   return call("or", "bool", a, b);
 }
-/** 0 <= i < size, and i as it is or at the nearer end. */
+/** `within`: the condition 0 <= i < size. `clamp`: i limited to that range. */
 export const within = (i: Expr, size: number): Expr =>
   both(range(i)[0] >= 0 ? truth(true) : call("ge", "bool", i, num(0)), less(i, num(size)));
 export const clamp = (i: Expr, size: number): Expr => least(most(i, num(0)), num(Math.max(0, size - 1)));
@@ -181,7 +184,7 @@ export function select(cond: Expr, a: Expr, b: Expr): Expr {
   if (isNum(cond)) return cond.value === 0 ? b : a;
   return same(a, b) ? a : call("select", typeOf(a), cond, a, b);
 }
-/** An index as an i32 of the program, and back. */
+/** `asValue` converts an index to an i32 value of the program, `asIndex` converts back. */
 export const asValue = (x: Expr): Expr => (isNum(x) ? i32(x.value) : call("value", "i32", x));
 export function asIndex(x: Expr): Expr {
   if (isNum(x)) return num(x.value);
@@ -203,7 +206,7 @@ export function multiple(x: Expr): number {
 }
 type Range = readonly [lo: number, hi: number];
 export const unknown: Range = [-Infinity, Infinity];
-/** The least and the largest value of an index, as far as its variables tell. */
+/** The least and the largest value that an index can have, as far as the ranges of its variables tell. */
 export function range(x: Expr): Range {
   if (x.e === "num") return [x.value, x.value];
   if (x.e === "var") return [x.lo, x.hi];
@@ -238,9 +241,9 @@ export function range(x: Expr): Range {
 const hull = (a: Range, b: Range): Range => [Math.min(a[0], b[0]), Math.max(a[1], b[1])];
 export const children = (x: Expr): readonly Expr[] => (x.e === "load" ? x.at : x.e === "op" ? x.args : []);
 export const dependsOn = (x: Expr, v: Var): boolean => x === v || children(x).some((y) => dependsOn(y, v));
-/** x, and all that it is made of. */
+/** x and all its subexpressions. */
 export const parts = (x: Expr): Expr[] => [x, ...children(x).flatMap(parts)];
-/** x with `by` in place of v, folded again. */
+/** x with v replaced by `by`, simplified again. */
 export function substitute(x: Expr, v: Var, by: Expr): Expr {
   if (x === v) return by;
   if (x.e === "load") return load(x.from, ...x.at.map((y) => substitute(y, v, by)));
@@ -255,13 +258,13 @@ export function substitute(x: Expr, v: Var, by: Expr): Expr {
   if (x.op === "%" && isNum(b)) return mod(a, b.value);
   return call(x.op, x.type, a, b);
 }
-/** x with its loads replaced, but for those that a choice may not take: what they read may not be there. */
+/** x with its loads replaced, except those in the branches of a `select`: what an untaken branch reads may not exist. */
 export function withLoads(x: Expr, by: (x: Load) => Expr): Expr {
   if (x.e === "load") return by(x);
   if (x.e !== "op") return x;
   return call(x.op, x.type, ...x.args.map((y, i) => (x.op === "select" && i > 0 ? y : withLoads(y, by))));
 }
-/** How far x moves when v grows by one, or null when that is not one constant. */
+/** By how much x grows when v grows by one; null if that is not a constant. */
 export function stride(x: Expr, v: Var): number | null {
   if (!dependsOn(x, v)) return 0;
   if (x === v) return 1;
@@ -274,7 +277,7 @@ export function stride(x: Expr, v: Var): number | null {
   if (x.op !== "*") return null;
   return isNum(q) ? a * q.value : isNum(p) ? b * p.value : null;
 }
-/** The element offset of buffer[at]. */
+/** The offset of buffer[at] in elements. */
 export function address(b: Pick<Buffer, "shape" | "layout">, at: readonly Expr[]): Expr {
   const rank = b.shape.length;
   if (rank === 0) return num(0);
@@ -289,19 +292,19 @@ export function address(b: Pick<Buffer, "shape" | "layout">, at: readonly Expr[]
   const panel = add(mul(outer, num(panels)), div(c, width));
   return add(mul(add(mul(panel, num(rows)), r), num(width)), mod(c, width));
 }
-/** Stride of x inside an aligned group of `lanes` values of v: 1 contiguous, 0 the same, null neither. */
+/** The stride of x over an aligned group of `lanes` consecutive values of v: 1 if contiguous, 0 if all are equal, null if not constant. */
 export function laneStride(x: Expr, v: Var, lanes: number): number | null {
   if (!dependsOn(x, v)) return 0;
   const [base, lane] = [variable("_base", "index", 0, Infinity, lanes), variable("_lane", "index", 0, lanes - 1)];
   return stride(substitute(x, v, add(base, lane)), lane);
 }
-/** Elements a buffer takes up in memory. */
+/** The elements that a buffer takes up in memory, padding included. */
 export function footprint(b: Pick<Buffer, "shape" | "layout">): number {
   const cols = b.shape.at(-1) ?? 1;
   const outer = product(b.shape.slice(0, -1));
   return outer * (b.layout.kind === "rows" ? b.layout.pitch : ceil(cols, b.layout.width));
 }
-/** An index into `shape` from its number in row-major order, and back. */
+/** `unflatten`: the index into `shape` of an element, given its number in row-major order. `flatten`: the reverse. */
 export function unflatten(x: Expr, shape: readonly number[]): Expr[] {
   const at: Expr[] = [];
   let rest = x;

@@ -1,11 +1,11 @@
-// The kernel IR: one block's work on tiles. Threads, lanes, registers, shared memory and barriers are implicit; every collective
-// statement is DEFINED by its sequential meaning, written beside it. All sizes are static, except loop bounds read from a buffer of
-// offsets. Nothing here knows a target: a target's device header gives the words their meaning.
+// The kernel IR: what one task of a kernel does, on tiles. Threads, lanes, registers, shared memory and barriers are implicit; every collective
+// statement is DEFINED by its sequential meaning, written beside it. All sizes are static, except loop bounds that are read from a buffer of offsets.
+// The IR does not depend on a target: each target's device headers implement these words.
 
 import type { Layout } from "../plan/plan.ts";
 import type { DType } from "../types/dtype.ts";
 
-/** What an expression is. `index`: whole numbers that address buffers. A bf16 element is an f32 once loaded. */
+/** The type of an expression. `index`: an integer that addresses buffers. An element of bf16 is an f32 once it is loaded. */
 export type Scalar = "index" | "i32" | "f32" | "bool";
 
 export interface Buffer {
@@ -16,25 +16,25 @@ export interface Buffer {
   readonly layout: Layout;
 }
 /**
- * operand: feeds an mma. acc: f32 [rows, cols]. row: one f32 a row of an acc. shared: i32 scratch of the whole block. line: [1, cols] of a
- * buffer, staged for points to read, where a target copies what they read.
+ * operand: an input of an `mma`. acc: an f32 accumulator [rows, cols]. row: one f32 for each row of an acc. shared: i32 scratch memory of the task.
+ * line: a [1, cols] piece of a buffer that CUDA copies to shared memory for `each` bodies to read (emit/lines.ts).
  */
 export interface Tile {
   readonly kind: "tile";
   readonly role: "operand" | "acc" | "row" | "shared" | "line";
   readonly name: string;
   readonly shape: readonly number[];
-  /** Of a line. */
+  /** Only for a line: the type of its elements. */
   readonly type?: Scalar;
-  /** Of an operand, where products are not of f32 one by one. */
+  /** Only for an operand that is not multiplied as plain f32 numbers. */
   readonly form?: Form;
 }
 /**
- * For units that multiply tiles of bf16: numbers of bf16 (term), or of f32 as the sum of three such terms. words: numbers of bf16, two steps of the
- * depth as one.
+ * How an operand is stored for special multiply instructions. AMX multiplies tiles of bf16: "term" is a bf16 number as it is, "terms" is an f32
+ * number as the sum of three bf16 numbers. AVX512-BF16: "words" are pairs of bf16 numbers, two steps of the depth in one 32-bit word.
  */
 export type Form = "term" | "terms" | "words";
-/** lo <= value <= hi, and a multiple of `mult`: index arithmetic folds with these. */
+/** Known facts: lo <= value <= hi, and `mult` divides the value. Index arithmetic is simplified with them. */
 export interface Var {
   readonly e: "var";
   readonly name: string;
@@ -53,7 +53,7 @@ export interface Load {
   readonly from: Buffer | Tile;
   readonly at: readonly Expr[];
 }
-/** `op`: index arithmetic (`+ - * / % min max`), a point function of compiler/ops by its name, or a conversion. */
+/** `op`: index arithmetic (`+ - * / % min max`), an elementwise function of compiler/ops by its name, or a conversion. */
 export interface Op {
   readonly e: "op";
   readonly op: string;
@@ -63,7 +63,10 @@ export interface Op {
 export type Expr = Num | Var | Load | Op;
 export type Combine = "sum" | "max" | "min";
 
-/** Blocks of a range: v = from, from + step, ..; n = min(step, to - v). Of a loop's, `by` from `at` on, both whole steps, may be left out. */
+/**
+ * A range cut into blocks: v = from, from + step, ..; n = min(step, to - v) is the length of the block. `jump` (loops only): a loop may skip the `by`
+ * elements from `at` on; both are multiples of the step.
+ */
 export interface Axis {
   readonly v: Var;
   readonly n: Expr;
@@ -74,19 +77,24 @@ export interface Axis {
 }
 type Body = readonly Stmt[];
 
-/** What a target may ask for early. */
+/** Prefetching: what the loads of a loop over a row may also ask for. */
 export interface Ahead {
-  /** Elements from what is read to what the next task reads there. */
+  /** The distance, in elements, from an element that is read to the one that the next task (or row) reads in its place. */
   readonly ahead?: number;
-  /** Not all of it: the target decides which part each of so many loops over it asks for. */
+  /**
+   * This is loop `index` of `of` loops over the same row; the target divides the prefetching of the next row among them. Not given: this loop
+   * prefetches all of it.
+   */
   readonly loop?: Readonly<Record<"index" | "of", number>>;
 }
 export type Stmt =
   | { readonly s: "let"; readonly v: Var; readonly value: Expr }
-  /** For each block, in order. */
+  /** The body runs for each block of the range, in order. */
   | { readonly s: "for"; readonly axis: Axis; readonly body: Body }
   | { readonly s: "if"; readonly cond: Expr; readonly body: Body }
-  /** An acc, row or shared tile, filled; or an acc that lies in memory from `at` on, as it is there. */
+  /**
+   * Makes an acc, row or shared tile and fills it. With `at`, an acc is a part of a local buffer that begins there, and keeps what the buffer holds.
+   */
   | { readonly s: "tile"; readonly tile: Tile; readonly fill: number; readonly at?: Load }
   /** operand[i, j] = i < valid[0] && j < valid[1] ? value : 0 */
   | {
@@ -97,7 +105,7 @@ export type Stmt =
       readonly body: Body;
       readonly value: Expr;
     }
-  /** acc[n][i, j] += sum over k, in order: a[i, k] * b[n][k, j]. valid: of i and of k. transposed: a is an acc, read as a[k, i]. */
+  /** acc[n][i, j] += sum over k, in order: a[i, k] * b[n][k, j]. valid: how many i and how many k. transposed: a is an acc, read as a[k, i]. */
   | {
       readonly s: "mma";
       readonly a: Tile;
@@ -106,7 +114,7 @@ export type Stmt =
       readonly valid: readonly [Expr, Expr];
       readonly transposed?: true;
     }
-  /** For every valid element of an acc, or of a row. */
+  /** The body runs for every valid element of an acc, or of a row. */
   | {
       readonly s: "each";
       readonly over: Tile;
@@ -114,9 +122,12 @@ export type Stmt =
       readonly valid: readonly Expr[];
       readonly body: Body;
     }
-  /** For v < extent, in any order. */
+  /** The body runs for each v < extent, in any order. */
   | ({ readonly s: "par"; readonly v: Var; readonly extent: Expr; readonly body: Body } & Ahead)
-  /** into = value(0) op value(1) op .. over v < extent. The order is a target's, but fixed by the extent. The body runs once for each v. */
+  /**
+   * A reduction: into = value(0) op value(1) op .. over v < extent. The order is the target's, but depends on the extent alone. The body runs once
+   * for each v.
+   */
   | ({
       readonly s: "fold";
       readonly into: Var;
@@ -126,9 +137,12 @@ export type Stmt =
       readonly body: Body;
       readonly value: Expr;
     } & Ahead)
-  /** Two folds of one extent, neither of which reads what the other makes, the second no sum: a target may make them in one loop, in an order of its own. */
+  /**
+   * Two folds of the same extent, neither of which reads the other's result; the second is a max or a min. A target may run both in one loop, in an
+   * order of its own.
+   */
   | { readonly s: "both"; readonly body: Body }
-  /** The same for each row i of an acc, over its columns. */
+  /** A fold for each row i of an acc, over its columns j < extent. */
   | {
       readonly s: "foldrows";
       readonly into: Tile;
@@ -139,7 +153,7 @@ export type Stmt =
       readonly body: Body;
       readonly value: Expr;
     }
-  /** For v < extent, in order: sum = value(0) + .. + value(v - 1), and value(v) is known; then body. */
+  /** A prefix sum: for v < extent, in order, the body sees sum = value(0) + .. + value(v - 1); it may read value(v), too. */
   | {
       readonly s: "scan";
       readonly v: Var;
@@ -148,7 +162,7 @@ export type Stmt =
       readonly sum: Var;
       readonly body: Body;
     }
-  /** For v < extent, in order: rank = counts[key]++, then body. */
+  /** For v < extent, in order: rank = counts[key]++, then the body. */
   | {
       readonly s: "tally";
       readonly v: Var;
@@ -159,8 +173,8 @@ export type Stmt =
       readonly body: Body;
     }
   /**
-   * stream: around the caches, where whole vectors begin at multiples of their length. run: under `each`, the sum of the value over each run
-   * of so many columns, in an order that is a target's, but fixed.
+   * stream: a non-temporal store, which bypasses the caches, where whole vectors are aligned to their length. run: only under `each`: stores the sum
+   * of the value over each run of so many columns; the order is the target's, but fixed.
    */
   | {
       readonly s: "store";
@@ -170,17 +184,20 @@ export type Stmt =
       readonly stream: boolean;
       readonly run?: number;
     }
-  /** What was stored before is seen by all after it. Between parts of a kernel; all others are written by the sync pass. */
+  /**
+   * A barrier: every thread of the block sees what was stored before it. Builders write one between the parts of a kernel; the `sync` pass writes all
+   * others.
+   */
   | { readonly s: "sync" };
 
 export type StmtOf<S extends Stmt["s"]> = Extract<Stmt, { readonly s: S }>;
 
-/** Tasks are the product of the grid's axes, last fastest. A task is independent of every other. */
+/** Tasks are the product of the grid's axes, the last varying fastest. Each task is independent of every other. */
 export interface Kernel {
   readonly name: string;
   readonly doc: string;
   readonly params: readonly Buffer[];
-  /** Memory of each task's own, of f32 or i32. */
+  /** Scratch buffers, private to each task. */
   readonly locals: readonly Buffer[];
   readonly grid: readonly Axis[];
   readonly body: Body;

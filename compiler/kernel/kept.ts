@@ -1,4 +1,5 @@
-// What is dear to make, and read by a fold of its row and by the result, is kept beside the row: a softmax's powers of e.
+// Finds values of a row that are worth keeping in a local buffer: expensive to compute, and read both by a reduction over the row and by the result,
+// like the exponentials of a softmax.
 import type { Value } from "../graph/node.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import { product } from "../types/numbers.ts";
@@ -10,21 +11,21 @@ import { num, sameAll, scalarOf } from "./expr.ts";
 import type { Expr } from "./ir.ts";
 import { Reader, shapeOf } from "./read.ts";
 
-/** What to keep of a result whose tasks walk the axes from `depth` on. */
+/** The value to keep in a kernel of `out` in which a task walks the axes from `depth` on; null if there is none. */
 export const keptOf = (d: Draft, out: Value, depth: number): Value | null =>
   [...points(d, out)].find(
     (v) => isDear(v) && foldsOf(d, out, v, depth).length > 0 && readsOwn(d, out, new Map([[v, depth]])),
   ) ?? null;
 const isDear = ({ node, type }: Value): boolean =>
   node.op.name === "unary" && dtypeOf(type) === "f32" && node.op.flops(node) >= 10 * product(dims(type));
-/** Values that a kernel computes to make the element of a result at the same index. */
+/** The values that the kernel computes inline, through elementwise ops, to make the element of `out` at the same index. */
 function points(d: Draft, out: Value, found = new Set<Value>()): Set<Value> {
   if (out.node.op.lower !== "point") return found;
   for (const a of out.node.args)
     if (d.inlines(a) && !found.has(a) && shapeOf(a).join() === shapeOf(out).join()) points(d, a, found.add(a));
   return found;
 }
-/** The folds of x, or of anything, over axes from `depth` on, that are computed to make a result. */
+/** The reductions, of x or of any value if x is null, over axes from `depth` on that the kernel computes inline to make `out`. */
 export function foldsOf(d: Draft, out: Value, x: Value | null, depth: number, seen = new Set<Value>()): Value[] {
   seen.add(out);
   const { op, args, attrs } = out.node;
@@ -33,7 +34,7 @@ export function foldsOf(d: Draft, out: Value, x: Value | null, depth: number, se
   if (isOne && x !== null) return own;
   return [...own, ...args.flatMap((a) => (!seen.has(a) && d.inlines(a) ? foldsOf(d, a, x, depth, seen) : []))];
 }
-/** Whether an element of x reads these values at its own index only, as far as so many of each one's axes. */
+/** Whether an element of x reads the `known` values at its own index only. The number of each says how many leading axes are compared. */
 export function readsOwn(d: Draft, x: Value, known: ReadonlyMap<Value, number>): boolean {
   const k = new Builder("what an element reads");
   const at = shapeOf(x).map((n) => (n === 1 ? num(0) : k.variable("i", "index", 0, n - 1)));

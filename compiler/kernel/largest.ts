@@ -1,5 +1,5 @@
-// The k largest of each row, one after the other. Of long rows on the host by runs: the largest of each run is kept, so that a search looks at one run
-// and at what is kept of the others.
+// top_k kernels: the k largest of each row, found one after the other. On the host, a long row is divided into runs and the maximum of each run is
+// kept, so that a search looks at one run and at the maxima of the others; short rows are ranked.
 import type { Node, Value } from "../graph/node.ts";
 import type { VirtualBuffer } from "../plan/sequence.ts";
 import { product } from "../types/numbers.ts";
@@ -31,47 +31,47 @@ import type { Choices } from "./schedule.ts";
 import { fewRows, mostRows, rowsOfLanes, turned } from "./short.ts";
 
 const bool = (op: string, ...xs: readonly Expr[]): Expr => call(op, "bool", ...xs);
-/** (x, i) stands before (y, j), which is a number: larger, or equal and earlier. */
+/** Whether (x, i) comes before (y, j) in the result, y being a number: x is larger, or equal and earlier. */
 const precedes = (x: Expr, i: Expr, y: Expr, j: Expr): Expr =>
   bool("or", bool("gt", x, y), bool("and", bool("eq", x, y), bool("lt", i, j)));
-/** (x, i) stands before (y, j), which is none: those come last, in order. */
+/** Whether (x, i) comes before (y, j), y being NaN: all numbers do, and earlier NaNs. */
 const precedesNone = (x: Expr, i: Expr, y: Expr, j: Expr): Expr =>
   bool("and", bool("ne", y, y), bool("or", bool("eq", x, x), bool("lt", i, j)));
-/** So many are found one after the other; more are sorted (sort.ts), or found by runs where a row has so many elements for each. */
+/** Up to `fewLargest` are found one after the other. More are sorted (sort.ts), or found by runs if a row has `forEach` elements or more for each. */
 const fewLargest = 32;
 const forEach = 32;
-/** Rows of so few may be ranked. */
+/** The longest rows that may be ranked. */
 const mostRanked = 64;
-/** Rows of so many elements are searched by runs. */
+/** The shortest rows that are searched by runs. */
 const longRow = 256;
 const sizesOf = (node: Node): { readonly n: number; readonly k: number } => ({
   n: item(shapeOf(operand(node)), shapeOf(operand(node)).length - 1),
   k: item(shapeOf(result(node)), shapeOf(result(node)).length - 1),
 });
-/** Whether the largest of each run is kept. A target keeps floats, or nothing. */
+/** Whether a row is searched by runs. The maxima of runs are kept in a local buffer of f32, whose size the target limits (`kept`). */
 function byRuns(node: Node, { kept = 0 }: Choices): boolean {
   const { n, k } = sizesOf(node);
   const real = dtypeOf(operand(node).type) !== "i32";
   return real && n >= longRow && n / runOf(n) <= kept && k > 1 && k <= Math.max(fewLargest, n / forEach);
 }
-/** Whether a row is sorted as a whole. */
+/** Whether rows are sorted entirely (sort.ts). */
 export const sorts = (node: Node, choices: Choices): boolean =>
   sizesOf(node).k > fewLargest && !byRuns(node, choices) && !isRanked(node, choices);
 /**
- * Whether it is counted how many come before each: as many comparisons as a row has pairs, where a search looks at a row for each of the k, the
- * first one in half the time.
+ * Whether elements are ranked, by counting how many come before each. That takes as many comparisons as a row has pairs; a search reads the row for
+ * each of the k results, the first in half the time.
  */
 function isRanked(node: Node, { shortRow }: Choices): boolean {
   const { n, k } = sizesOf(node);
   const rows = product(shapeOf(result(node)).slice(0, -1));
   return shortRow !== undefined && n > 1 && n <= mostRanked && n * n <= 512 * k - 256 && rows >= fewRows;
 }
-/** Elements of a run: what a search looks at, n / run + 3 run, is least about there. */
+/** The length of a run: a search looks at about n / run + 3 run elements, which is least near this. */
 const runOf = (n: number): number => Math.max(16, 2 ** Math.round(Math.log2(Math.sqrt(n / 3))));
-/** A signed number that rises as x falls; NaN is last. */
+/** An i32 key that rises as x falls; NaN is last. */
 const rising = (x: Expr, real: boolean): Expr =>
   real ? call("xor", "i32", call("falling", "i32", x), i32(-(2 ** 31))) : call("xor", "i32", x, i32(-1));
-/** Of rows of few elements, which have a lane each, it is counted how many come before each element: that is its place. */
+/** Ranks short rows, one lane for each row: how many elements come before an element is its place in the order. */
 function byRank(d: Draft, node: Node): void {
   const x = operand(node);
   const [shape, { n, k }] = [shapeOf(x), sizesOf(node)];
@@ -92,7 +92,7 @@ function byRank(d: Draft, node: Node): void {
     }
   });
 }
-/** ranks[j, i]: how many elements of row i come before element j. */
+/** Fills ranks[j, i]: how many elements of row i come before element j. */
 function rankedRows(d: Draft, rows: Block, n: number, real: boolean, value: (i: Expr, j: Expr) => Expr): Buffer {
   const column = (name: string, dtype: "f32" | "i32"): Buffer => d.k.local(name, [n, mostRows], dtype, true);
   const [own, keys, ranks] = [column("own", real ? "f32" : "i32"), column("keys", "i32"), column("ranks", "i32")];
@@ -113,7 +113,7 @@ function rankedRows(d: Draft, rows: Block, n: number, real: boolean, value: (i: 
   });
   return ranks;
 }
-/** The k largest of each row, one after the other. */
+/** Writes the top_k kernel that has one launch: a task for each row, or a block of short rows. */
 export function topK(d: Draft, node: Node): void {
   if (isRanked(node, d.choices)) return byRank(d, node);
   const x = operand(node);
@@ -138,14 +138,14 @@ export function topK(d: Draft, node: Node): void {
     else nextLargest(d, search, (j) => put(p.at, j));
   });
 }
-/** What was found last, and whether an element that is a number, or one that is none, comes after it. */
+/** The place of the element found last, and whether a number (`after`) or a NaN (`noneAfter`) comes after that element. */
 interface Last {
   readonly where: Expr;
   readonly after: (value: Expr, j: Expr) => Expr;
   readonly noneAfter: (value: Expr, j: Expr) => Expr;
 }
 interface Search extends Last {
-  /** So many elements, at most `most`. */
+  /** The number of elements; `most` is an upper bound. */
   readonly n: Expr;
   readonly most: number;
   readonly value: (j: Expr) => Expr;
@@ -170,7 +170,7 @@ function lastFound(d: Draft, { real, values, index, row, p }: Found): Last {
     noneAfter: (value, j) => precedesNone(last, where, value, asValue(j)),
   };
 }
-/** The largest element that comes after the one found before. Those that are no numbers are looked for only where no number is left. */
+/** Finds the first of the largest elements that come after the last one found. NaNs are looked for only when no number is left. */
 function nextLargest(d: Draft, { n, most, value, real, after, noneAfter }: Search, put: (j: Expr) => void): void {
   const lowest = real ? f32(-Infinity) : i32(-(2 ** 31));
   const best = d.k.fold("best", "max", real ? "f32" : "i32", n, (j) => select(after(value(j), j), value(j), lowest));
@@ -182,26 +182,26 @@ function nextLargest(d: Draft, { n, most, value, real, after, noneAfter }: Searc
   d.k.if(bool("lt", at, none), () => put(asIndex(at)));
   d.k.if(bool("le", none, at), () => put(asIndex(first(noneAfter))));
 }
-/** What each piece of a row, of so many elements or less, leaves: its largest and where in the row that is. */
+/** The results of each piece of `length` elements of a row: its largest element, and that element's place in the row. */
 export interface LargestPieces {
   readonly length: number;
   readonly values: VirtualBuffer;
   readonly index: VirtualBuffer;
 }
-/** Elements of a row that each task searches for its one largest: a row has several tasks where rows are few; null if not. */
+/** The length of the pieces if tasks search the pieces of a row for its one largest element (where rows are few); null if they do not. */
 export function largestLength(node: Node, { searchPieces }: Choices): number | null {
   const [{ n, k }, rows] = [sizesOf(node), product(shapeOf(result(node)).slice(0, -1))];
   const pieces = k === 1 && rows > 0 ? (searchPieces?.(rows, n) ?? 1) : 1;
   return pieces > 1 ? ceil(Math.ceil(n / pieces), 64) : null;
 }
-/** The first step of a search, before which nothing was found. */
+/** A search that has found nothing yet. */
 function searchOf(x: Value, n: Expr, most: number, value: (j: Expr) => Expr): Search {
   const real = dtypeOf(x.type) !== "i32";
   const [top, where] = [real ? f32(Infinity) : i32(2 ** 31 - 1), i32(-1)];
   const after = (y: Expr, j: Expr): Expr => precedes(top, where, y, asValue(j));
   return { n, most, value, real, where, after, noneAfter: (y, j) => precedesNone(top, where, y, asValue(j)) };
 }
-/** A piece of a row a task. */
+/** First launch: a task finds the largest element of one piece of a row. */
 export function largestOfPiece(d: Draft, node: Node, made: LargestPieces): void {
   const [x, { n }] = [operand(node), sizesOf(node)];
   const [rows = 1, pieces = 1] = made.values.shape;
@@ -216,7 +216,7 @@ export function largestOfPiece(d: Draft, node: Node, made: LargestPieces): void 
     d.k.store(d.param("index", made.index, "write"), [r, c], asValue(plus(own, j)));
   });
 }
-/** The largest of what the pieces of each row left: of equals the first, as they are in order. */
+/** Second launch: the largest of the pieces' results, the first of equal ones, as pieces are in order. */
 export function largestOfPieces(d: Draft, node: Node, made: LargestPieces): void {
   const [rows = 1, pieces = 1] = made.values.shape;
   const r = d.k.task("r", rows).at;
@@ -228,7 +228,7 @@ export function largestOfPieces(d: Draft, node: Node, made: LargestPieces): void
     d.k.store(d.output(result(node, 1), "index"), at, load(index, r, c));
   });
 }
-/** The largest number of each run; -inf where there is none. */
+/** The maximum of each run, in a local buffer; -inf for a run without numbers. */
 function keptTops(d: Draft, n: number, value: (j: Expr) => Expr): Buffer {
   const tops = d.k.local("tops", [Math.ceil(n / runOf(n))]);
   d.k.for("r", num(0), num(Math.ceil(n / runOf(n))), 1, ({ at }) =>
@@ -240,7 +240,7 @@ function keptTops(d: Draft, n: number, value: (j: Expr) => Expr): Buffer {
   );
   return tops;
 }
-/** The largest of a run of what counts. */
+/** The maximum of those elements of a run for which `counts` holds; -inf if there are none. */
 function topOf(d: Draft, n: number, run: Expr, value: (j: Expr) => Expr, counts: (x: Expr, j: Expr) => Expr): Expr {
   const { at, n: own } = piece(run, n, runOf(n));
   return d.k.fold("top", "max", "f32", own, (i) => {
@@ -248,7 +248,7 @@ function topOf(d: Draft, n: number, run: Expr, value: (j: Expr) => Expr, counts:
     return select(counts(value(j), j), value(j), f32(-Infinity));
   });
 }
-/** The next in the first run that has it; of infinities and NaN, which are kept of no run, in all of the row. */
+/** Finds the next element in the first run with the largest maximum. -inf and NaN are no run's maximum: for these the whole row is searched. */
 function nextOfRuns(d: Draft, search: Search, tops: Buffer, put: (j: Expr) => void): void {
   const { most: n, value, where, after } = search;
   const runs = item(tops.shape, 0);

@@ -1,4 +1,4 @@
-// The kernels that make a region, in order: one of most, several of what is sorted, routed or cut into pieces.
+// Which kernels compute a region, in order. Most regions take one kernel; sorting, routing and operations cut into pieces take several.
 import { Bug } from "../diagnostic.ts";
 import type { Node, Value } from "../graph/node.ts";
 import type { VirtualBuffer } from "../plan/sequence.ts";
@@ -24,19 +24,19 @@ import { type SortPass, sortedShape, sortPass, sortPasses } from "./sort.ts";
 export interface Launch {
   readonly kind: string;
   readonly write: (d: Draft) => void;
-  /** What it makes, if not all of the region. */
+  /** The values that it makes; if not given, all outputs of the region. */
   readonly outputs?: readonly Value[];
-  /** The nodes that it computes, if not all of the region's. */
+  /** The nodes that it computes; if not given, all that the region computes. */
   readonly nodes?: readonly Node[];
 }
 interface Asked {
   readonly node: Node;
   readonly region: Region;
   readonly choices: Choices;
-  /** Whether anything reads it. */
+  /** Whether any node or result reads a value. */
   readonly isRead: (v: Value) => boolean;
 }
-/** A region of any op but `concat`, whose pieces their makers write. */
+/** The launches of any region except a `concat`, whose pieces are written where they are made (steps.ts). */
 export function launchesOf(region: Region, choices: Choices, isRead: Asked["isRead"]): readonly Launch[] {
   const [node] = region.nodes;
   if (region.kind === "rows" || !node)
@@ -119,7 +119,7 @@ function cutoffs({ node, choices }: Asked): readonly Launch[] {
     { kind: "cutoff_end", write: (d) => cutoffEnd(d, node, item(rounds, rounds.length - 1)) },
   ];
 }
-/** Digit by digit; where few choices leave one count of one digit, all in one kernel. */
+/** One counting sort for each digit of the group; a small routing with one digit is done by one kernel. */
 function routes({ node, isRead }: Asked): readonly Launch[] {
   const { groups } = node.attrs as { readonly groups: number };
   const choices = item(dims(item(node.args, 0).type), 0);

@@ -1,5 +1,5 @@
-// Which stores lie in panels: the weights of contractions, in the order in which a matmul's register tile reads them, and with them all that
-// is updated element by element along with them (gradients, the optimizer's state). Everything else lies in rows.
+// Chooses which stores lie in panels, the order in which a matmul's register tile reads its right operand: weights of contractions, and everything
+// that is updated element by element with them (gradients, optimizer state). All else lies in rows.
 import type { Builder, Graph, Node, Store, Value } from "../graph/node.ts";
 import { nodesOf, storeOf, valuesOf } from "../graph/walk.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
@@ -7,22 +7,27 @@ import * as b from "../ops/build.ts";
 import { isRight } from "../ops/pairs.ts";
 import { dims } from "../types/type.ts";
 
-/** The columns of a panel, by store; what is not named lies in rows. */
+/** The panel width of each store; stores that are not in the map lie in rows. */
 export type StorePanels = ReadonlyMap<string, number>;
 
-/** A store lies in panels in all graphs of a program or in none. `width`: the columns of a register tile on the target. */
+/**
+ * Chooses the panels of the stores of a program; a store lies in panels in all of its graphs or in none. `width`: the columns of a register tile of
+ * the target.
+ */
 export function panelsOf(graphs: readonly Graph[], stores: readonly Store[], width: number): StorePanels {
   const kin = new Kin(graphs);
   const refused = new Set(stores.filter((s) => !suits(s, width)).map((s) => kin.family(s.name)));
   const chosen = stores.filter(({ name }) => !refused.has(kin.family(name)) && kin.wants(kin.family(name)));
   return new Map(chosen.map((s) => [s.name, width]));
 }
-/** Panels have no padding; a single row is the same in both. */
+/**
+ * Whether a store can lie in panels: its columns are a multiple of the width, as panels have no padding. (A single row is the same in both layouts.)
+ */
 function suits({ role, type }: Store, width: number): boolean {
   const [rows = 1, columns = 0] = dims(type).slice(-2);
   return role !== "input" && type.shape.length > 1 && rows > 1 && columns > 0 && columns % width === 0;
 }
-/** The columns of a panel for a value of one graph, null for rows: as the stores that it is made from, or becomes, element by element. */
+/** The panel width of a value of one graph, or null for rows: the layout of the stores that it is made from, or assigned to, element by element. */
 export type ValuePanels = (v: Value) => number | null;
 export function panelsIn(graph: Graph, stores: StorePanels): ValuePanels {
   if (stores.size === 0) return () => null;
@@ -34,7 +39,7 @@ export function panelsIn(graph: Graph, stores: StorePanels): ValuePanels {
   return (v) => widths.get(kin.family(v)) ?? becomes.get(v) ?? null;
 }
 
-/** Each layout that stores want of a value that is made of nothing (the zeros that two of them begin with) is a value of its own. */
+/** If stores of different layouts are assigned one value that is not in memory (the zeros that they begin with), makes a value for each layout. */
 export function perLayout(g: Builder, graph: Graph, stores: StorePanels): Graph {
   const first = new Map<Value, number | undefined>();
   const results = graph.results.map((r) => {
@@ -46,7 +51,7 @@ export function perLayout(g: Builder, graph: Graph, stores: StorePanels): Graph 
   return { ...graph, results };
 }
 
-/** Families of stores and values, element [.., r, c] of one being made from [.., r, c] of another. */
+/** Families (union-find) of stores and values: element [.., r, c] of one is made from elements [.., r, c] of others, so all share a layout. */
 class Kin {
   private readonly parents = new Map<Value | string, Value | string>();
   private readonly weights: Value[] = [];
@@ -61,7 +66,7 @@ class Kin {
     if (top !== member) this.parents.set(member, top);
     return top;
   }
-  /** A contraction reads the family in panels, and nothing reads it in another order. */
+  /** Whether some contraction reads the family as a weight, and nothing reads it in another order. */
   wants(family: Value | string): boolean {
     const among = (list: readonly Value[]): boolean => list.some((v) => this.family(v) === family);
     return among(this.weights) && !among(this.refused);
@@ -77,7 +82,7 @@ class Kin {
     const held = new Set([...stored.map((r) => r.value), ...nodes.filter((n) => storeOf(n)).flatMap((n) => n.results)]);
     const odd = (v: Value): boolean => alike(v, uses).some((x) => (uses.get(x) ?? []).some((u) => u.use === "other"));
     const isHeld = (v: Value): boolean => alike(v, uses).some((x) => held.has(x));
-    // what is in no store may lie in another order than what it is made from
+    // these do not join the family of what they are made from: a value that is in no store may have another layout
     const apart = (v: Value): boolean => v.type.shape.length < 2 || isMade(v) || isMoved(v) || (odd(v) && !isHeld(v));
     for (const { name, value } of stored) this.join(value, name);
     for (const v of nodes.flatMap((n) => n.results).filter((x) => !apart(x))) {
@@ -91,13 +96,14 @@ class Kin {
     }
   }
 }
-/** Made of nothing that lies in memory: it has no order of its own, and serves many. */
+/** Computed inline from nothing in memory (constants, iota): it has no layout of its own and may serve many stores. */
 const isMade = ({ node }: Value): boolean =>
   node.op.name !== "param" && (node.op.lower === "leaf" || (node.op.lower === "view" && node.args.every(isMade)));
 
 /**
- * How a node reads an argument. same: element [.., r, c] for that of its result. weight: as the right operand of a contraction. any: in an order
- * that is as good as any other, or only through views that contractions read.
+ * How a node reads an argument. same: to make element [.., r, c] of its result it reads element [.., r, c]. weight: as the right operand of a
+ * contraction. any: the order does not matter, or it is read only through views whose readers are contractions. other: in an order that panels do not
+ * suit.
  */
 interface Use {
   readonly use: "same" | "weight" | "any" | "other";
@@ -105,7 +111,7 @@ interface Use {
 }
 function usesIn(nodes: readonly Node[], results: ReadonlySet<Value>): ReadonlyMap<Value, readonly Use[]> {
   const uses = new Map<Value, Use[]>();
-  // readers come first: what is asked of a view is asked of its readers
+  // readers are visited first: how a view's argument is used depends on how the view is
   for (const by of nodes.toReversed())
     by.args.forEach((a, i) => uses.set(a, [...(uses.get(a) ?? []), { use: use(by, i), by }]));
   return uses;
@@ -137,21 +143,21 @@ function usesIn(nodes: readonly Node[], results: ReadonlySet<Value>): ReadonlyMa
     return use === "any" || (use === "same" && by.results.every((v) => (uses.get(v) ?? []).every(serves)));
   }
 }
-/** Workers make it together, in rows. */
+/** A result of a collective that moves rows: these lie in rows. (An all_reduce adds element by element in any layout.) */
 const isMoved = ({ node }: Value): boolean => node.op.lower === "together" && node.op.name !== "all_reduce";
-/** A value, and what lies as it does in any case: what all workers add up, and the sum. */
+/** A value, and all that always has its layout: the operand and the result of an all_reduce. */
 function alike(v: Value, uses: ReadonlyMap<Value, readonly Use[]>): readonly Value[] {
   const added = v.node.op.name === "all_reduce" ? v.node.args : [];
   const sums = (uses.get(v) ?? []).flatMap(({ by }) => (by.op.name === "all_reduce" ? by.results : []));
   return [...added, v, ...sums];
 }
-/** Sums over all rows and columns. */
+/** Whether a reduction is over all rows and columns. */
 function isWhole(node: Node, a: Value): boolean {
   const { axes } = node.attrs as OpAttrs["reduce"];
   const rank = a.type.shape.length;
   return axes.includes(rank - 1) && axes.includes(rank - 2);
 }
-/** Whether a view leaves rows and columns as they are. */
+/** Whether a view keeps the last two axes, rows and columns, as they are. */
 function keepsMatrices(node: Node, a: Value, result: Value): boolean {
   const [rank, from, to] = [result.type.shape.length, dims(a.type), dims(result.type)];
   if (from.length < 2 || rank < 2 || from.slice(-2).join() !== to.slice(-2).join()) return false;

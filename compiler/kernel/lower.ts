@@ -1,4 +1,4 @@
-// Graph to launches: regions, a kernel for each, and the buffers between them.
+// Lowers a graph to launches: cuts it into regions, writes their kernels, and makes the virtual buffers between them.
 import { createHash } from "node:crypto";
 import { Bug } from "../diagnostic.ts";
 import type { Graph, Node, Store, Value } from "../graph/node.ts";
@@ -35,21 +35,24 @@ export interface Emitted {
   readonly launch?: LaunchShape;
 }
 export interface LowerOptions {
-  /** The text of a kernel on the target. */
+  /** Emits the text of a kernel for the target. */
   readonly emit: (k: Kernel) => Emitted;
-  /** Which are the optimizer's tells of the phases of a train entry; those that are prepared lie as suits the target. */
+  /**
+   * The stores of the program. Roles decide the phases of a train entry (optimizer state belongs to the update), and prepared stores may have padded
+   * rows.
+   */
   readonly stores?: readonly Store[];
-  /** Told of each different kernel. */
+  /** Called with each distinct kernel. */
   readonly seen?: (k: Kernel) => void;
-  /** Schedules that were measured, by `contractionKey`. */
+  /** Schedules found by `moec tune`, by `contractionKey`. */
   readonly schedules?: ReadonlyMap<string, Schedule>;
-  /** What the target chooses otherwise; the host's if not given. */
+  /** The target's choices; the host's if not given. */
   readonly choices?: Choices;
-  /** Stores that lie in panels: `panelsOf` all graphs that share them. */
+  /** The stores that lie in panels, from `panelsOf` over all graphs that share them. */
   readonly panels?: StorePanels;
-  /** Kernels that the target has beside its own, for contractions with a schedule for them. */
+  /** Second versions of kernels (for sm_90a), for contractions that `choice` gives a schedule. */
   readonly variants?: Variants;
-  /** How a kernel uses a buffer that it reads; as tasks that run one after the other do, if not given. */
+  /** How a kernel uses a buffer that it reads; the default assumes that tasks run their statements in order, as on the host. */
   readonly access?: typeof accessOf;
 }
 
@@ -58,7 +61,7 @@ export interface Variants {
   readonly emit: (k: Kernel) => Variant | null;
 }
 
-/** The launches that compute a graph, each after what it reads, over buffers that have no place in memory yet. */
+/** The launches that compute a graph, in an order in which each comes after what it reads. Buffers have no place in memory yet. */
 export function lower(graph: Graph, options: LowerOptions): Sequence {
   const { choices = hostChoices } = options;
   const expanded = expand(graph, choices, options.panels);
@@ -70,7 +73,7 @@ export function lower(graph: Graph, options: LowerOptions): Sequence {
 }
 
 type Phase = VirtualLaunch["phase"];
-/** What one kernel makes, or one part of a kernel. `nodes`: those that it computes. */
+/** What becomes a kernel, or a part of one. `nodes`: those that it computes. */
 interface Part {
   readonly region: Region;
   readonly kind: string;
@@ -90,24 +93,24 @@ class Lowering implements Memory {
   private readonly stores = new Map<string, VirtualBuffer>();
   private readonly sums = new Map<Value, VirtualBuffer>();
   private readonly uses = new Map<Value, number>();
-  /** Whose rows lie one after another: results, and what is copied as a whole. */
+  /** Values whose rows have no padding: results, and what is copied as a whole or moved between workers. */
   private readonly plain: Set<Value>;
   private readonly prepared: ReadonlySet<string>;
   private readonly steps: Steps;
   readonly inSteps: boolean;
   private readonly phases: ReadonlyMap<Node, Phase>;
   private readonly kernels = new Map<string, PlanKernel & { origins: string[] }>();
-  /** By the kernel as it prints: layers have the same ones. */
+  /** By the printed kernel: equal layers have equal kernels, which are emitted once. */
   private readonly emitted = new Map<string, Emitted>();
   private readonly launches: VirtualLaunch[] = [];
-  /** Parts that wait to be one kernel. */
+  /** Parts that are waiting to become one kernel (CUDA, `Choices.chain`). */
   private readonly chain: Part[] = [];
-  /** Bytes of shared memory that its parts take. */
+  /** The bytes of shared memory that the parts of `chain` take. */
   private chained = 0;
-  /** Of the kernel that is written. */
+  /** The schedule and the contraction of the kernel being written, if it is one. */
   private scheduled: PlanKernel["schedule"];
   private contraction: Contraction | null = null;
-  /** Where a variant is written. */
+  /** The schedule to use instead, while a variant is being written. */
   private forced: Schedule | null = null;
 
   constructor({ graph, panels }: Expanded, options: LowerOptions, steps: Steps) {
@@ -165,14 +168,14 @@ class Lowering implements Memory {
     const layout: Layout = width === null ? this.rows(v, store) : { kind: "panels", width };
     return virtual(name, dtypeOf(v.type), dims(v.type), store, layout);
   }
-  /** Temporaries, and prepared stores, may have longer rows. */
+  /** The layout of a value in rows. Temporaries and prepared stores may have padded rows. */
   private rows(v: Value, store: string | null): Layout {
     const plain = rowsLayout(dims(v.type));
     const isPlain = store === null ? this.plain.has(v) : !this.prepared.has(store);
     if (isPlain || !this.choices.pitch || v.type.shape.length < 2) return plain;
     return { kind: "rows", pitch: this.choices.pitch(plain.pitch, bytesOf[dtypeOf(v.type)]) };
   }
-  /** The buffer of what a kernel makes. */
+  /** The buffer of a value that a kernel makes. */
   private made(v: Value): VirtualBuffer {
     const name = `${nameOf(v.node)}.${v.node.id}${v.node.results.length > 1 ? `.${v.index}` : ""}`;
     const known = this.buffers.get(v) ?? this.virtual(name, v, null);
@@ -188,7 +191,7 @@ class Lowering implements Memory {
     for (const { kind, write, outputs, nodes } of launchesOf(region, this.choices, (v) => this.isRead(v)))
       this.launch(outputs ? { ...region, outputs } : region, kind, write, nodes);
   }
-  /** A step that all workers make. */
+  /** Adds a collective of all workers, which has no kernel. */
   private together(node: Node): void {
     const read = node.args.map((v) => this.bufferOf(v) ?? this.bufferOf(under(v))).filter((buffer) => buffer !== null);
     if (read.length < node.args.length) throw new Bug(`an operand of ${node.op.name} is not in memory`);
@@ -196,7 +199,7 @@ class Lowering implements Memory {
     this.endChain();
     this.launches.push(togetherLaunch(node, read, this.made(item(node.results, 0)), phase));
   }
-  /** Those that their makers have not written. */
+  /** Copies, or computes, the pieces of a concat that no other kernel writes in place. */
   private pieces(region: Region, concat: Value): void {
     for (const step of stepsOf(concat)) {
       if (product(dims(step.piece.type)) === 0 || this.steps.made.has(under(step.piece))) continue;
@@ -224,12 +227,12 @@ class Lowering implements Memory {
     this.chain.push(part);
     this.chained += shared;
   }
-  /** Whether it is one task of points and folds, which can follow others in one kernel. */
+  /** Whether a kernel has a single task of elementwise work and reductions, so that it can be a part of a chain. */
   private isLink({ nodes }: Part, { d, kernel }: Written): boolean {
     if (!this.choices.chain || d.given.some((g) => g.base !== null || g.access === "part")) return false;
     return !nodes.some((n) => n.op.lower === "tile") && this.emittedOf(kernel).tasks === 1;
   }
-  /** Writes the kernel of the parts that wait to be one. */
+  /** Writes the kernel of the waiting parts. */
   endChain(): void {
     const parts = this.chain.splice(0);
     this.chained = 0;
@@ -256,7 +259,7 @@ class Lowering implements Memory {
       phase: item(parts, 0).phase,
     });
   }
-  /** What part of each buffer that is written in steps is written to make the outputs. */
+  /** The fraction that is written of each concat buffer that gets the outputs as pieces. */
   private partsWritten(outputs: readonly Value[]): [VirtualBuffer, number][] {
     const steps = outputs.flatMap((v) => this.steps.made.get(v) ?? []);
     return steps.map(({ concat, piece }) => [this.made(concat), count(piece.type) / count(concat.type)]);
@@ -283,7 +286,7 @@ class Lowering implements Memory {
     this.emitted.set(printed, emitted);
     return emitted;
   }
-  /** The same kernel, cut as a variant wants it; it must take the same arguments. */
+  /** The kernel's second version, with the schedule that `variants` chooses; null if there is none, or if its arguments would differ. */
   private variant(part: Part, { given }: Draft): Variant | null {
     const choice = this.contraction && this.options.variants?.choice(this.contraction);
     if (!choice) return null;
@@ -297,7 +300,7 @@ class Lowering implements Memory {
     verify(kernel);
     return this.options.variants?.emit(kernel) ?? null;
   }
-  /** The kernel with this text; what it serves is added to what the same text serves elsewhere. */
+  /** The kernel with this text: equal ones are shared, and the program lines that they serve are collected. */
   private kernel(
     kernel: Kernel,
     nodes: readonly Node[],
@@ -320,7 +323,7 @@ class Lowering implements Memory {
     for (const o of nodes.map(originOf)) if (o && !made.origins.includes(o)) made.origins.push(o);
     return { made, tasks };
   }
-  /** The nodes that a region computes. */
+  /** The nodes that a region's kernel computes, each after its operands. */
   private inside(region: Region): Node[] {
     const seen = new Set<Node>();
     const visit = (node: Node): void => {
@@ -343,7 +346,7 @@ class Lowering implements Memory {
     return { entry: this.graph.name, launches: this.launches, assigns, results };
   }
 }
-/** Of what is added up, for each `columns` one of each row. */
+/** The shape of a value's partial sums: one for each group of `columns` columns, for each row. */
 function partsOf(v: Value, columns = 1): number[] {
   const shape = dims(item(v.node.args, 0).type);
   return [...shape.slice(0, -2), item(shape, shape.length - 1) / columns, item(shape, shape.length - 2)];
@@ -353,13 +356,16 @@ function argument(kernel: Kernel, g: Given, access: typeof accessOf): VirtualArg
   if (g.shift === 0) return { buffer: g.buffer, access: g.access === "read" ? access(kernel, g.param) : g.access };
   return { buffer: g.buffer, access: g.access, shift: g.shift * bytesOf[g.buffer.dtype] };
 }
-/** `file:line` of what a node comes from. */
+/** The `file:line` of the program that a node comes from. */
 function originOf(node: Node): string | null {
   if (!node.where) return null;
   const { source, start } = node.where;
   return `${source.name}:${source.text.slice(0, start).split("\n").length}`;
 }
-/** Forward: what a result that is reported needs. Update: what needs the optimizer's state. Backward: the rest, where anything is learned. */
+/**
+ * The phase of each node. forward: what reported results need. update: what needs the optimizer's state. backward: all else; forward instead if
+ * nothing is reported and the graph touches no gradients or optimizer state.
+ */
 function phasesOf(graph: Graph, stores: readonly Store[]): Map<Node, Phase> {
   const forward = forwardNodes(graph);
   const nodes = nodesOf(graph);

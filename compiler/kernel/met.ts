@@ -1,4 +1,5 @@
-// Which keys a block of queries meets, and which queries a block of keys: what a mask that is arithmetic on positions leaves of a loop.
+// The bounds of attention's loops under a mask that is arithmetic on positions: which keys a block of queries can see, and which queries see a block
+// of keys.
 import type { Value } from "../graph/node.ts";
 import { boundsIn, type Pair } from "../ops/attention.ts";
 import type { Bound, Clause, OpAttrs } from "../ops/attrs.ts";
@@ -29,28 +30,28 @@ import type { Axis, Expr } from "./ir.ts";
 import type { Reader } from "./read.ts";
 
 type Side = keyof Pair<Value>;
-/** The positions of T queries and U keys, and what must hold of those that meet. */
+/** The positions of T queries and U keys, and the bounds that a visible pair must satisfy. Side `at` is that of queries, `seen` that of keys. */
 export interface Positions {
   readonly reader: Reader;
   readonly pairs: readonly Pair<Value>[];
   readonly attrs: Pick<OpAttrs["attention"], "bounds">;
   readonly sizes: { readonly T: number; readonly U: number };
-  /** Keys, or queries, taken at a time. */
+  /** The length of a block of the loop over the other side. */
   readonly block: number;
 }
 const largest = 2 ** 31 - 1;
-/** x + by for by >= 0, or the largest i32 where that would wrap. */
+/** x + by for by >= 0, saturated at the largest i32. */
 function raised(x: Expr, by: number): Expr {
   if (by === 0) return x;
   const inside = range(x)[1] <= largest - by ? x : call("min", "i32", x, i32(largest - by));
   return call("add", "i32", inside, i32(by));
 }
-/** a + more >= b, whatever whole numbers they are. */
+/** a + more >= b, without overflow. */
 function reaches(a: Expr, b: Expr, more: number): Expr {
   if (range(a)[0] + more >= range(b)[1]) return truth(true);
   return more < 0 ? call("gt", "bool", a, raised(b, -more - 1)) : call("ge", "bool", raised(a, more), b);
 }
-/** Whether a bound holds of a query's position and a key's. */
+/** Whether a bound holds for a query's and a key's position: at * query + seen * key + plus >= 0, where `at` and `seen` are -1, 0 or 1. */
 function holds({ at, seen, plus: more }: Bound, query: Expr, key: Expr): Expr {
   if (at === 0 || seen === 0) {
     const [x, sign] = at === 0 ? [key, seen] : [query, at];
@@ -62,7 +63,7 @@ function holds({ at, seen, plus: more }: Bound, query: Expr, key: Expr): Expr {
   const turned = call("sub", "i32", i32(-1), key);
   return at > 0 ? reaches(query, turned, more - 1) : reaches(turned, query, more + 1);
 }
-/** Whether all clauses hold, by what is made of a bound. */
+/** Whether all clauses hold, given how to evaluate one bound. */
 const together = (list: readonly Clause[], of: (bound: Bound) => Expr): Expr =>
   list
     .map((c) => ("any" in c ? c.any.map((some) => together(some, of)).reduce(either, truth(false)) : of(c)))
@@ -72,17 +73,17 @@ export function sees(o: Positions, b: Expr, t: Expr, u: Expr): Expr {
   const position = (of: Side, pair: number, i: Expr): Expr => o.reader.element(item(o.pairs, pair)[of], [b, i]);
   return together(o.attrs.bounds, (c) => holds(c, position("at", c.pair, t), position("seen", c.pair, u)));
 }
-/** What a block of queries or of keys meets on the other side. */
+/** Which part of the other side a block must visit. */
 export interface Met {
-  /** None but [from, to), */
+  /** Only [from, to), */
   readonly from: Expr;
   readonly to: Expr;
-  /** and of these not `by` from `at` on, whole blocks. */
+  /** without `by` elements from `at` on, which are whole blocks; null if there is no gap. */
   readonly jump: Axis["jump"] | null;
-  /** Whether not all of a block there meet all of the block; null: they do. */
+  /** Whether the mask must be applied to a block of the other side: some pair with it may be hidden. Null: never. */
   readonly partly: (c: Block) => Expr | null;
 }
-/** The whole blocks of a gap, which ends at the extent if nothing comes after it. */
+/** The whole blocks inside a gap; none if no visible element comes after the gap. */
 function jumpOver(
   d: Draft,
   { block }: Positions,
@@ -94,7 +95,7 @@ function jumpOver(
   return { at, by: d.k.let("by", select(less(to, num(extent)), by, num(0))) };
 }
 const multiple = (x: Expr, of: number): Expr => mul(div(asIndex(x), of), num(of));
-/** Whether the positions of each row are 0, 1, 2, .. `extent`, which no memory holds. */
+/** Whether the positions of each row are 0, 1, .., extent - 1, generated (iota) instead of read from memory. */
 function isRange(o: Positions, positions: Value, b: Expr, extent: number): boolean {
   const source = (v: Value): Value =>
     ["reshape", "broadcast"].includes(v.node.op.name) ? source(item(v.node.args, 0)) : v;
@@ -106,11 +107,11 @@ function isRange(o: Positions, positions: Value, b: Expr, extent: number): boole
   return extent > 0 && is(0) && is(extent - 1);
 }
 type Run = readonly [first: Expr, end: Expr];
-/** A position, or `far` either way, beyond which all meet the same: of an index of 32 bits, sums do not wrap. */
+/** A position limited to -far .. far, which changes nothing that it meets, so that 32-bit sums do not overflow. */
 const held = (x: Expr, far: number): Expr => most(least(asIndex(x), num(far)), num(-far));
 const sides = (side: Side, own: Expr, other: Expr): readonly [query: Expr, key: Expr] =>
   side === "at" ? [own, other] : [other, own];
-/** Of positions 0 .. `extent`, those that meet an element at `mine` of a bound, or nothing. */
+/** Of positions 0 .. extent, the interval for which all bounds hold, given this side's position for each bound; it may be empty. */
 function interval(bounds: readonly Bound[], side: Side, mine: (bound: Bound) => Expr, extent: number): Run {
   let [first, end]: [Expr, Expr] = [num(0), num(extent)];
   for (const bound of bounds) {
@@ -125,19 +126,22 @@ function interval(bounds: readonly Bound[], side: Side, mine: (bound: Bound) => 
   }
   return [first, end];
 }
-/** One side's block among the positions of the other side. */
+/** A block of one side, and the positions of the other side. */
 interface Among {
   readonly d: Draft;
   readonly o: Positions;
   readonly side: Side;
-  /** How many positions the other side has, and each of them. */
+  /** The number of positions on the other side, and position i of a pair there. */
   readonly extent: number;
   readonly other: (pair: number, i: Expr) => Expr;
-  /** Of the block's positions, the one of a bound with which most meet (`widest`), or least. */
+  /** The extreme position of the block for a bound: the one that the most positions meet (`widest`), or the fewest. */
   readonly mine: (bound: Bound, widest: boolean) => Expr;
   readonly round: number;
 }
-/** `side`: what the block is of; `round`: what the end is a multiple of, or the extent. Found before the loop over the other side, for positions may be any. */
+/**
+ * What a block meets on the other side. `side`: which side the block is of. `round`: `to` is rounded up to a multiple of this, or is the extent. The
+ * bounds are computed before the loop, as positions may be arbitrary.
+ */
 export function met(d: Draft, o: Positions, b: Expr, side: Side, block: Block, round = o.block): Met {
   const [other, extent] = side === "at" ? (["seen", o.sizes.U] as const) : (["at", o.sizes.T] as const);
   const bounds = boundsIn(o.attrs.bounds);
@@ -159,14 +163,14 @@ export function met(d: Draft, o: Positions, b: Expr, side: Side, block: Block, r
     : [];
   return runs.length === 1 || runs.length === 2 ? reckoned(among, runs) : folded(among);
 }
-/** Lists of bounds, of which one at least holds. */
+/** The clauses as a disjunction of conjunctions: one of the lists must hold entirely. */
 function disjuncts(list: readonly Clause[]): Bound[][] {
   const one = (c: Clause): Bound[][] => ("any" in c ? c.any.flatMap(disjuncts) : [[c]]);
   return list.map(one).reduce((all, more) => all.flatMap((x) => more.map((y) => [...x, ...y])), [[]]);
 }
-/** Not in [from, to). */
+/** Whether a block is not entirely inside [from, to). */
 const outside = (c: Block, from: Expr, to: Expr): Expr => either(less(c.at, from), less(to, plus(c, c.n)));
-/** Of positions that are a range: what each list of bounds leaves is one run of them. */
+/** If the other side's positions are 0, 1, 2, ..: each list of bounds allows one interval, computed by arithmetic. */
 function reckoned({ d, o, side, extent, mine, round }: Among, lists: readonly (readonly Bound[])[]): Met {
   const of = (widest: boolean): Run[] =>
     lists.map((list) => interval(list, side, (bound) => mine(bound, widest), extent));
@@ -181,7 +185,7 @@ function reckoned({ d, o, side, extent, mine, round }: Among, lists: readonly (r
     partly: (c) => within.map(([first, end]) => outside(c, first, end)).reduce(both),
   };
 }
-/** From the first of two runs, either of which may be empty, to the last; and what lies between them. */
+/** The hull of two intervals, either of which may be empty, and the gap between them. */
 function between(d: Draft, runs: readonly Run[], extent: number): Record<"from" | "to", Expr> & { readonly hull: Run } {
   const named = runs.map(([first, end]) => [d.k.let("first", first), d.k.let("end", end)] as const);
   const of = (f: (run: Run) => Expr, none: number): readonly [Expr, Expr] =>
@@ -195,13 +199,13 @@ function between(d: Draft, runs: readonly Run[], extent: number): Record<"from" 
 }
 const not = (x: Expr): Expr => (isNum(x) ? truth(x.value === 0) : call("not", "bool", x));
 const isFrom = (first: Expr, i: Expr): Expr => call("ge", "bool", asValue(i), first);
-/** Of positions that are anything: those of the other side are looked at one by one. */
+/** If the other side's positions are arbitrary: they are scanned one by one. */
 function folded({ d, o, side, extent, other, mine, round }: Among): Met {
   const meets = (widest: boolean, i: Expr): Expr =>
     together(o.attrs.bounds, (bound) => holds(bound, ...sides(side, mine(bound, widest), other(bound.pair, i))));
   const first = (name: string, cond: (i: Expr) => Expr): Expr =>
     d.k.fold(name, "min", "i32", num(extent), (i) => select(cond(i), asValue(i), i32(extent)));
-  /** What comes after the last. */
+  /** One past the last i for which the condition holds; 0 if there is none. */
   const after = (name: string, cond: (i: Expr) => Expr): Expr =>
     d.k.fold(name, "max", "i32", num(extent), (i) => select(cond(i), asValue(add(i, num(1))), i32(0)));
   const [begin, last] = [first("begin", (i) => meets(true, i)), after("last", (i) => meets(true, i))];

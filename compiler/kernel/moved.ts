@@ -1,9 +1,9 @@
-// How many bytes a launch moves: of what it writes all, of what it reads no more than its nodes ask for.
+// How many bytes a launch moves, for reports: all of what it writes, and of what it reads the part that its nodes ask for.
 import type { Node, Value } from "../graph/node.ts";
 import type { VirtualArg, VirtualBuffer } from "../plan/sequence.ts";
 import { count } from "../types/type.ts";
 
-/** Of a buffer of which only some elements are written, they are no more than the others have. */
+/** Bytes of all arguments. Of a buffer that is updated in some elements, no more are counted than all other arguments have. */
 export function bytesMoved(args: readonly VirtualArg[], parts: ReadonlyMap<VirtualBuffer, number>): number {
   const bytes = (update: boolean): number =>
     args
@@ -13,8 +13,8 @@ export function bytesMoved(args: readonly VirtualArg[], parts: ReadonlyMap<Virtu
 }
 
 /**
- * What part of each buffer is read to make the outputs, by `nodes`, each after its operands. Several readers add up, to all of it at most.
- * Where only a part of a node's results is wanted, so is that part of what it reads, as if evenly of all operands.
+ * The fraction of each buffer that is read to make `outputs`. `nodes` are those computed, each after its operands. The reads of several nodes add up
+ * to at most 1. If only a fraction of a node's results is wanted, the same fraction of its reads is counted.
  */
 export function partsRead(
   outputs: readonly Value[],

@@ -1,9 +1,9 @@
-// Passes on kernels, and the walks they share.
+// Passes on kernels (`hoist`, `sync`), and the walks over statements and expressions that they share with other files.
 
 import { call, isNum, parts } from "./expr.ts";
 import type { Axis, Buffer, Expr, Kernel, Load, Stmt, StmtOf, Tile } from "./ir.ts";
 
-/** What a statement reads by itself: not what those of its body read. */
+/** The expressions of a statement itself, without those of its body. */
 export function exprs(s: Stmt): readonly Expr[] {
   switch (s.s) {
     case "let":
@@ -35,9 +35,9 @@ export function exprs(s: Stmt): readonly Expr[] {
   }
 }
 export const bodyOf = (s: Stmt): readonly Stmt[] => ("body" in s ? s.body : []);
-/** Each, and then those of its body. */
+/** All statements, nested ones included; each comes before those of its body. */
 export const statements = (list: readonly Stmt[]): Stmt[] => list.flatMap((s) => [s, ...statements(bodyOf(s))]);
-/** Every expression in the statements, and all that it is made of. */
+/** Every expression in the statements, nested statements and subexpressions included. */
 export const expressions = (list: readonly Stmt[]): Expr[] => statements(list).flatMap(exprs).flatMap(parts);
 export const loads = (list: readonly Stmt[]): Load[] => expressions(list).filter((x) => x.e === "load");
 export const stores = (list: readonly Stmt[]): StmtOf<"store">[] => statements(list).filter((s) => s.s === "store");
@@ -56,7 +56,10 @@ const changedBy = (s: Stmt): readonly (Buffer | Tile)[] =>
 export const written = (k: Kernel): Set<Buffer> =>
   new Set(stores(k.body).flatMap(({ to }) => (to.kind === "buffer" ? [to] : [])));
 
-/** Moves stages out of loops that do not change them: a packed panel is made once for all rows of a group, if it has any. */
+/**
+ * Moves stages out of loops that do not change them, so that a packed operand is made once for all rounds. If the loop may have no round, both stand
+ * under an `if`.
+ */
 function hoist(list: readonly Stmt[]): Stmt[] {
   return list.flatMap((s): Stmt[] => {
     if (s.s === "if") return [{ ...s, body: hoist(s.body) }];
@@ -68,19 +71,19 @@ function hoist(list: readonly Stmt[]): Stmt[] {
     return [{ s: "if", cond: call("lt", "bool", s.axis.from, s.axis.to), body: [...out, loop] }];
   });
 }
-/** Whether a loop is known to have a first round. */
+/** Whether a loop is known to have a first round. (Builders make no loops over constant empty ranges.) */
 function runs({ from, to }: Axis): boolean {
   return isNum(from) || (to.e === "op" && to.op === "+" && to.args[0] === from);
 }
-/** Whether a statement of the loop's body depends on what the loop binds. */
+/** Whether a statement depends on what the loop binds, or reads a tile. */
 function changes(loop: StmtOf<"for">, body: readonly Stmt[], s: Stmt): boolean {
   const bound = new Set<Expr>([loop.axis.v, loop.axis.n, ...body.flatMap((b) => (b.s === "let" ? [b.v] : []))]);
   return expressions([s]).some((x) => bound.has(x) || (x.e === "load" && x.from.kind === "tile"));
 }
 
 /**
- * A barrier between a write of a shared tile and the next use of it, and between a use and the next write; rounds of a loop are tasks, one after
- * the other.
+ * Puts barriers between a write of a shared tile and the next use, and between a use and the next write. Rounds of a loop follow one another as tasks
+ * do, so a list that uses shared tiles ends with a barrier.
  */
 export function sync(list: readonly Stmt[]): Stmt[] {
   const [read, written, out] = [new Set<Tile>(), new Set<Tile>(), [] as Stmt[]];
@@ -104,7 +107,7 @@ export function sync(list: readonly Stmt[]): Stmt[] {
   if (read.size + written.size > 0) barrier(); // the next task starts over
   return out;
 }
-/** A kernel as it is emitted: with its barriers, its operands staged outside of loops that do not change them. */
+/** The kernel as it is emitted: with barriers, and with loop-invariant stages hoisted. */
 export const finished = (k: Kernel): Kernel => ({ ...k, body: hoist(sync(k.body)) });
-/** Whether an operand is staged as terms of bf16. */
+/** Whether an operand is staged as terms of bf16, for AMX. */
 export const isSplit = ({ form }: Tile): boolean => form === "term" || form === "terms";

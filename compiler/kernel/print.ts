@@ -1,9 +1,9 @@
-// The text form of kernels.
+// Prints kernels and expressions. The hash of this text names a kernel.
 
 import { item } from "./expr.ts";
 import type { Ahead, Axis, Buffer, Expr, Kernel, Stmt } from "./ir.ts";
 
-/** Operations with a sign, as in C; a higher level binds tighter. */
+/** Binary operations written with a sign, with their precedence: a higher level binds tighter, as in C. */
 export const infix: Readonly<Record<string, readonly [text: string, level: number]>> = {
   mul: ["*", 6],
   div: ["/", 6],
@@ -25,7 +25,7 @@ export const infix: Readonly<Record<string, readonly [text: string, level: numbe
 };
 const signs: typeof infix = { ...infix, and: ["&&", 1], or: ["||", 0] };
 
-/** In parentheses where what stands around binds tighter than `above`. */
+/** The text of an expression; in parentheses where its precedence is below `above`. */
 export function show(x: Expr, above = 0): string {
   if (x.e === "num") return Object.is(x.value, -0) ? "-0" : String(x.value);
   if (x.e === "var") return x.name;
@@ -57,7 +57,7 @@ const block = (head: string, body: readonly Stmt[], last: readonly string[] = []
   head,
   ...[...body.flatMap(lines), ...last].map((l) => `  ${l}`),
 ];
-/** A body with a value: on one line if it is no more than the value. */
+/** A body that ends with a value; on one line if there are no statements. */
 const valued = (head: string, body: readonly Stmt[], value: Expr): string[] =>
   body.length === 0 ? [`${head}: ${show(value)}`] : block(head, body, [`= ${show(value)}`]);
 

@@ -1,4 +1,5 @@
-// Element of a value at an index: walks down through points and views to the buffers that the kernel reads.
+// Makes the expression of a value's element: recurses through elementwise ops and views, which are computed inline, down to the buffers that the
+// kernel reads.
 import { Bug } from "../diagnostic.ts";
 import type { Node, Value } from "../graph/node.ts";
 import { dims, dtypeOf } from "../types/type.ts";
@@ -7,20 +8,23 @@ import { item, num, scalarOf } from "./expr.ts";
 import type { Expr } from "./ir.ts";
 import { show } from "./print.ts";
 
-/** What a kernel knows about values: which are in memory, and which are wanted by more than one of its expressions. */
+/** What a kernel knows about values. */
 interface Sources {
-  /** The element of a value that the kernel does not compute itself, or null. */
+  /** The element of a value that is in memory or in a tile; null if it must be computed. */
   element(v: Value, at: readonly Expr[]): Expr | null;
-  /** Used more than once: its element gets a name. */
+  /** Whether a value is used more than once, so that its element is bound to a variable. */
   shared(v: Value): boolean;
-  /** Of the groups in which all rows lie that the kernel reads: the order of that routing needs no guard. */
+  /**
+   * The group offsets of a ragged contraction: all rows that the kernel reads lie in these groups, so a gather by this routing needs no bounds check.
+   * Else null.
+   */
   readonly offsets: Value | null;
 }
-/** How one element of an op's result is made from elements of its arguments, by the op's name. */
+/** How one element of a result is computed from elements of the arguments, by the op's name. */
 export type Elements = Readonly<
   Partial<Record<string, (r: Reader, node: Node, at: readonly Expr[], result: number) => Expr>>
 >;
-/** Makes elements of values for one kernel; what was made in a scope that is still open is made once. */
+/** Makes elements of values for one kernel. An element that was made in a scope that is still open is used again. */
 export class Reader {
   readonly k: Builder;
   private readonly elements: Elements;
@@ -34,7 +38,7 @@ export class Reader {
     this.offsets = sources.offsets;
   }
   element(v: Value, at: readonly Expr[]): Expr {
-    // of a tensor without elements no index is one: the loop that asks has no rounds
+    // a tensor without elements has no valid index: the loop that asks never runs
     if (shapeOf(v).includes(0)) return num(0, scalarOf(dtypeOf(v.type)));
     const key = `${v.node.id}.${v.index}[${at.map(show).join()}]`;
     const known = this.k.recall(key);
@@ -49,16 +53,16 @@ export class Reader {
     if (!make) throw new Bug(`${v.node.op.name} is read before it is computed`);
     return make(this, v.node, at, v.index);
   }
-  /** A name for what is used again, and for what need not be computed for every lane. */
+  /** Binds x to a variable if it is shared, or if it does not change in the innermost scope (then the `let` goes outside). */
   private named(name: string, v: Value, x: Expr): Expr {
     if (x.e === "num" || x.e === "var" || v.node.op.lower === "view") return x;
     return this.sources.shared(v) || this.k.depthOf(x) < this.k.depth ? this.k.let(name, x) : x;
   }
 }
-/** A name from moec's own words, for readers of the text. */
+/** The op's or the function's name, for readers of the text; nothing of the program is in it. */
 export const nameOf = ({ op, attrs }: Node): string =>
   ((attrs as { readonly fn?: string }).fn ?? op.name).replace(/\W/g, "");
-/** Argument `i` of a node, and its result `i`. */
+/** `operand`: argument i of a node. `result`: its result i. */
 export const operand = ({ args }: Pick<Node, "args">, i = 0): Value => item(args, i);
 export const result = ({ results }: Pick<Node, "results">, i = 0): Value => item(results, i);
 export const shapeOf = (v: Value): readonly number[] => dims(v.type);

@@ -1,4 +1,5 @@
-// Which values are one number all along an axis, whatever kernel reads them: decided by shapes, so that bits do not hang on a schedule.
+// Which values are constant along an axis. It is decided from the graph alone, so that the result's bits do not depend on which kernel reads the
+// value, or on its schedule.
 import type { Node, Value } from "../graph/node.ts";
 import { once } from "../once.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
@@ -7,7 +8,7 @@ import { item } from "./expr.ts";
 import { operand, result, shapeOf } from "./read.ts";
 
 const known: (v: Value) => Map<number, boolean> = once(() => new Map<number, boolean>());
-/** Whether v is the same number at every place along an axis; along an axis of one place it is not said to be. */
+/** Whether v is constant along an axis; false for an axis of length 1. */
 export function repeats(v: Value, axis: number): boolean {
   const found = known(v).get(axis) ?? (shapeOf(v)[axis] !== 1 && isRepeated(v, axis));
   known(v).set(axis, found);
@@ -25,7 +26,7 @@ function isRepeated(v: Value, axis: number): boolean {
   if (op.name === "slice") return repeats(item(args, 0), axis);
   return op.name === "reshape" && throughReshape(v.node, axis);
 }
-/** An axis that a reshape leaves as it is: as many elements lie behind it before and after. */
+/** For a reshape that keeps the axis as it is: one of the same length, with as many elements behind it, in the operand. */
 function throughReshape(node: Node, axis: number): boolean {
   const [from, to] = [shapeOf(operand(node)), shapeOf(result(node))];
   const behind = product(to.slice(axis));

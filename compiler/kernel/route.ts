@@ -1,5 +1,5 @@
-// A routing: a stable counting sort of choices by group. A table of counts lies in a block's shared memory, so many groups are sorted
-// digit by digit, the lowest first (a radix sort); whole numbers alone are moved, so every target gives the same.
+// The `route` op: a stable counting sort of choices by group. The table of counts lies in shared memory, so many groups are sorted digit by digit,
+// the lowest first (a radix sort). Only integers are involved, so all targets give the same result.
 import type { Node } from "../graph/node.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import { number } from "../ops/common.ts";
@@ -30,21 +30,21 @@ import {
 import type { Expr, Tile } from "./ir.ts";
 import { operand, result, shapeOf } from "./read.ts";
 
-/** So many groups are counted in one table. */
+/** The most groups that one table can count. */
 const mostGroups = 4096;
-/** One counting: of `key / below % keys`, in the order that the pass before left (that of the choices, for the first). */
+/** One counting sort by `key / below % keys`, stable, starting from the order that the pass before left (for the first, the order of the choices). */
 export interface RoutePass {
   readonly node: Node;
   readonly below: number;
   readonly keys: number;
   readonly chunks: number;
   readonly before: VirtualBuffer | null;
-  /** Where the order goes; null for the last pass, which writes the results. */
+  /** Where the resulting order goes; null for the last pass, which writes the op's results. */
   readonly after: VirtualBuffer | null;
 }
 type Digit = Pick<RoutePass, "below" | "keys" | "chunks">;
 
-/** The digits of a routing's keys, the lowest first. Key `groups` stands for an index outside. */
+/** The digits of a routing's keys, the lowest first. Key `groups` stands for an index that is in no group. */
 export function digitsOf(choices: number, groups: number): Digit[] {
   if (groups <= mostGroups) return [{ below: 1, keys: groups + 1, chunks: chunksOf(choices, groups) }];
   const bits = Math.ceil(Math.log2(groups + 1));
@@ -56,7 +56,7 @@ export function digitsOf(choices: number, groups: number): Digit[] {
     return { below, keys, chunks: chunksOf(choices, keys) };
   });
 }
-/** How many pieces the choices are counted in. */
+/** How many chunks of choices are counted in parallel. */
 const chunksOf = (choices: number, keys: number): number =>
   Math.max(1, Math.min(64, Math.floor(choices / Math.max(1024, keys))));
 
@@ -70,7 +70,7 @@ interface Chunk {
   readonly group: (choice: Expr) => Expr;
   readonly digit: (i: Expr) => Expr;
 }
-/** The choices of one chunk: its number, and for each of its slots the choice, its group (`groups` if outside) and its digit. */
+/** One chunk of the choices: its number c and, for each of its n slots, the choice there, that choice's group (`groups` if in none) and its digit. */
 function chunk(d: Draft, pass: RoutePass): Chunk {
   const { node, below, keys, chunks, before } = pass;
   const [choices, groups] = [choicesOf(node), groupsOf(node)];
@@ -89,7 +89,7 @@ function chunk(d: Draft, pass: RoutePass): Chunk {
   };
   return { c: c.at, n: slots.n, choice, group, digit };
 }
-/** counts[c, e]: choices of chunk c that have digit e. */
+/** Writes counts[c, e]: how many choices of chunk c have digit e. */
 export function routeCount(d: Draft, pass: RoutePass, counts: VirtualBuffer): void {
   const { c, n, digit } = chunk(d, pass);
   const table = d.k.tile("shared", "table", [pass.keys]);
@@ -98,8 +98,8 @@ export function routeCount(d: Draft, pass: RoutePass, counts: VirtualBuffer): vo
   d.k.par(num(pass.keys), (e) => d.k.store(to, [c, e], load(table, e)), "e");
 }
 /**
- * counts[c, e] becomes the first place of chunk c's choices of digit e; of one pass, that of the first chunk is the group's offset. No places:
- * nobody asks where the choices are.
+ * Turns counts[c, e] into `places`, the first place of chunk c's choices with digit e; if there is only one pass, the places of chunk 0 are the group
+ * offsets. `places` is null if nothing reads where the choices go.
  */
 export function routeScan(d: Draft, pass: RoutePass, counts: VirtualBuffer, places: VirtualBuffer | null): void {
   const { node, keys, chunks, before, after } = pass;
@@ -117,7 +117,7 @@ export function routeScan(d: Draft, pass: RoutePass, counts: VirtualBuffer, plac
     },
   );
 }
-/** Each choice to its place, in order. */
+/** Moves each choice to its place, in order. */
 export function routePlace(d: Draft, pass: RoutePass, places: VirtualBuffer): void {
   const own = chunk(d, pass);
   const from = d.param("places", places, "read");
@@ -125,7 +125,7 @@ export function routePlace(d: Draft, pass: RoutePass, places: VirtualBuffer): vo
   d.k.par(num(pass.keys), (e) => d.k.store(table, [e], load(from, own.c, e)), "e");
   placeAll(d, pass, own, table);
 }
-/** Of one pass and one chunk: counted, scanned and placed by one task. */
+/** A routing of one pass and one chunk: one task counts, scans and places. */
 export function routeWhole(d: Draft, pass: RoutePass, places: boolean): void {
   const own = chunk(d, pass);
   const table = d.k.tile("shared", "table", [pass.keys]);
@@ -141,7 +141,7 @@ export function routeWhole(d: Draft, pass: RoutePass, places: boolean): void {
   );
   if (places) placeAll(d, pass, own, table);
 }
-/** `table`: the first place of each digit. */
+/** Writes the results of a pass. `table`: the first place of each digit. */
 function placeAll(d: Draft, { node, after }: RoutePass, { n, choice, group, digit }: Chunk, table: Tile): void {
   const order = after ? d.param("after", after, "write") : d.output(result(node, 0), "order");
   d.k.tally(n, table, digit, (i, rank) => {
@@ -154,7 +154,7 @@ function placeAll(d: Draft, { node, after }: RoutePass, { n, choice, group, digi
     d.k.store(d.output(result(node, 2), "inverse"), [own], or(rank));
   });
 }
-/** After several passes: offsets[e] is how many places hold a group below e, found by halving. */
+/** After several passes: offsets[e] is the number of places with a group below e, found by binary search. */
 export function routeOffsets(d: Draft, node: Node): void {
   const places = choicesOf(node);
   const expert = d.param("expert", d.bufferOf(result(node, 3)), "read");

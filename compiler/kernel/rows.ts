@@ -1,4 +1,4 @@
-// Kernels that make each element, or each row, by itself: chains of points and views, with the folds of their rows.
+// Kernels of "rows" regions: elementwise ops and views, with reductions over rows inside. A task makes some elements, or a row with its reductions.
 import type { Value } from "../graph/node.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import type { Region } from "../transform/region.ts";
@@ -16,11 +16,11 @@ import { seams } from "./seams.ts";
 import { shortRows } from "./short.ts";
 import { rowsInTurn } from "./turns.ts";
 
-/** Elements of a row that one task makes, and how few make a row too short to be one. */
+/** The elements of a row that one task makes, if not the whole; and below how many elements a row is too short to be a task. */
 const block = 4096;
 const short = 16;
 
-/** Writes a kernel of elements, or of rows with their folds, in the first way that fits: panels, short rows, rows in turn, squares, rows. */
+/** Writes the kernel of a region in the first form that fits: panels, short rows, rows in turn, transposed squares, rows. */
 export function rows(d: Draft, region: Region): void {
   const full = widest(region.outputs);
   const width = d.panelsOf(full);
@@ -43,9 +43,9 @@ export function rows(d: Draft, region: Region): void {
   const read = (wide.length === 1 && keeping(d, item(wide, 0), row, walk)) || reader;
   columns(d, walk, (at) => make(d, read, wide, [...row, ...at], (v) => passes(d, v, walk)));
 }
-/** Elements that a reduction folds to one. */
+/** How many elements a reduction combines into one. */
 const folded = ({ node }: Value): number => product(shapeOf(operand(node))) / product(shapeOf(result(node)));
-/** Whether a thread makes an element by itself, for what it folds is too short to share. */
+/** Whether (on CUDA) each thread makes whole elements, because their reductions are too short to share among threads. */
 function byThreads(d: Draft, { outputs, depth }: Region, space: readonly number[]): boolean {
   const { alone = 0 } = d.choices;
   const isShort = (v: Value): boolean => {
@@ -54,14 +54,17 @@ function byThreads(d: Draft, { outputs, depth }: Region, space: readonly number[
   };
   return depth === space.length && depth > 0 && outputs.every(isShort);
 }
-/** Writes the kernel of one result that goes around the caches, if its rows can be taken in turn. */
+/** Writes the kernel of a single large result with its rows taken in turn (turns.ts); false if that is not possible. */
 function turns(d: Draft, { outputs, depth: given }: Region, space: readonly number[], depth: number): boolean {
   const [out, n = 0] = [item(outputs, 0), space[depth]];
   if (outputs.length > 1 || given === null || depth !== space.length - 1 || n > (d.choices.kept ?? 0)) return false;
   const walk: Walk = { inner: [n], cut: null, seams: seams(d, outputs), ahead: n };
   return passes(d, out, walk) && rowsInTurn(d, out, space.slice(0, depth), n);
 }
-/** Large results that read an operand down its columns: a square of it is copied in its own order, and read turned from the caches. */
+/**
+ * Writes the kernel of a large result that reads an operand down its columns: a square of the operand is copied in memory order, then read transposed
+ * from the caches. False if that does not apply.
+ */
 function turned(d: Draft, { outputs, depth: given }: Region, space: readonly number[], depth: number): boolean {
   const [found, { square }] = [downColumns(d, item(outputs, 0)), d.choices];
   if (given !== null || !found || found.axis >= depth || depth !== space.length - 1) return false;
@@ -86,10 +89,10 @@ function turned(d: Draft, { outputs, depth: given }: Region, space: readonly num
 }
 interface Turned {
   readonly x: Value;
-  /** Along which it lies in order. */
+  /** The axis of the result along which x is contiguous in memory. */
   readonly axis: number;
 }
-/** A transposed operand of what a value is made of, point by point. */
+/** A transposed operand that `v` reads through elementwise ops, or null. */
 function downColumns(d: Draft, v: Value, seen = new Set<Value>()): Turned | null {
   const { op, args, attrs } = v.node;
   if (seen.has(v) || !d.inlines(v)) return null;
@@ -106,7 +109,7 @@ function downColumns(d: Draft, v: Value, seen = new Set<Value>()): Turned | null
   }
   return null;
 }
-/** Elements of panels in the order of memory: [.., panel, row, column of the panel]. */
+/** Writes elements of panels in memory order: [.., panel, row, column of the panel]. */
 function panels(d: Draft, { outputs }: Region, width: number): void {
   const shape = shapeOf(item(outputs, 0));
   const [rows, count] = [item(shape, shape.length - 2), item(shape, shape.length - 1) / width];
@@ -120,7 +123,7 @@ function panels(d: Draft, { outputs }: Region, width: number): void {
     make(d, reader, outputs, [...at.slice(0, -3), r, add(mul(p, num(width)), c)], () => false);
   });
 }
-/** Stores an element of each value. */
+/** Stores the element at `at` of each value. `stream`: which values get non-temporal stores. */
 function make(
   d: Draft,
   reader: Reader,
@@ -133,7 +136,9 @@ function make(
     list.length === 1 ? values : values.map((x) => (x.e === "num" || x.e === "var" ? x : d.k.letHere("value", x)));
   list.forEach((v, i) => d.stores(v)(at, item(named, i), stream(v)));
 }
-/** Keeps what is dear, and read by a fold and by the result: a softmax's powers of e. */
+/**
+ * Keeps a value of the row (keptOf) in a local buffer, like a softmax's exponentials, and gives the reader that reads it there; null if none is kept.
+ */
 function keeping(d: Draft, out: Value, row: readonly Expr[], walk: Walk): Reader | null {
   if (walk.cut !== null || product(walk.inner) > (d.choices.kept ?? 0)) return null;
   const kept = keptOf(d, out, row.length);
@@ -143,7 +148,10 @@ function keeping(d: Draft, out: Value, row: readonly Expr[], walk: Walk): Reader
   columns(d, walk, (at) => d.k.store(local, at, reader.element(kept, [...row, ...at])));
   return d.reader({ own: new Map([[kept, (at: readonly Expr[]) => load(local, ...at.slice(row.length))]]) });
 }
-/** Whether a result goes around the caches: it is large, and, its rows being read more than once, lies over none of its operands. */
+/**
+ * Whether a result gets non-temporal stores: it is larger than the caches, in f32, and has whole vectors; and a task makes a whole row, which it
+ * reads more than once, so that it cannot share memory with an operand.
+ */
 const passes = (d: Draft, v: Value, { cut, inner, seams: places }: Walk): boolean =>
   cut === null &&
   places.length === 0 &&
@@ -154,7 +162,7 @@ const task = (d: Draft, extent: number): Expr => (extent === 1 ? num(0) : d.k.ta
 const widest = (list: readonly Value[]): Value =>
   list.reduce((a, b) => (shapeOf(b).length > shapeOf(a).length ? b : a));
 
-/** How many axes tasks walk where nothing says so: all but the last, and short last axes together, if whole vectors. */
+/** How many leading axes are tasks, if no reduction decides it: all but the last; short last axes are taken together. */
 function leading(space: readonly number[], { together = short }: Choices): number {
   let depth = Math.max(0, space.length - 1);
   const least = item([...space, 0], depth) % 4 === 0 ? together : short;
@@ -162,16 +170,16 @@ function leading(space: readonly number[], { together = short }: Choices): numbe
   return depth;
 }
 interface Walk {
-  /** The axes that a task walks. */
+  /** The sizes of the axes that one task covers. */
   readonly inner: readonly number[];
-  /** Tasks may divide them, in parts of so many elements. */
+  /** The most elements of them that one task makes; null if a task makes all. */
   readonly cut: number | null;
-  /** Stretches of the last axis that are walked apart. */
+  /** Places on the last axis where the computation changes (seams.ts); each stretch between them has a loop of its own. */
   readonly seams: readonly number[];
-  /** See `par`: a row that is read more than once is in the caches when its task begins. */
+  /** The prefetch distance (`Ahead`), so that a row that is read more than once is in the caches when its task begins; 0 for none. */
   readonly ahead: number;
 }
-/** The last axis spread over lanes, those before it by loops, or all together where the last is short. */
+/** Walks the inner axes: lanes along the last one and loops over the others, or lanes along all of them where the last is short. */
 function columns(d: Draft, { inner, cut, seams: places, ahead }: Walk, f: (at: readonly Expr[]) => void): void {
   const last = item(inner, inner.length - 1);
   const flat = inner.length === 1 || last < short || cut !== null;

@@ -1,13 +1,13 @@
-// Schedules of the CUDA target, where tuning measured none: tiles that warps can hold and that shared memory has room for.
+// Default schedules of the CUDA target: tiles that fit into the registers of the warps and into shared memory.
 import { ceil } from "./expr.ts";
 import { type AttentionTile, type Choices, type Contraction, type Schedule, sums } from "./schedule.ts";
 
 /** Multiprocessors of an H100. */
 export const processors = 132;
 /**
- * Tensor cores want 128 columns and rows, 64 x 64 a warp, so that each fragment serves four products; what has fewer, and FMA, takes a
- * smaller tile. So does tf32, half the columns and depth: lanes load numbers that lie down the depth one by one, and their addresses take
- * registers. Two right operands share the columns, for each has an accumulator.
+ * Tensor cores want tiles of 128 x 128, 64 x 64 for each warp, so that each fragment is used in four products. Smaller results, and FMA, take smaller
+ * tiles. So does tf32 (half the columns and depth): its lanes load numbers down the depth one by one, and the addresses take registers. Two right
+ * operands share the columns, since each has an accumulator.
  */
 function contraction(c: Contraction, tf32: boolean): Schedule {
   const { m, n, operands, short } = c;
@@ -19,8 +19,8 @@ function contraction(c: Contraction, tf32: boolean): Schedule {
   return m > (short ? 64 : 32) || tilesOf(c, s) >= processors ? s : { ...s, ...narrow(c, s) };
 }
 /**
- * Of few tiles of few rows the time is that of reading operands, and each block asks for little at a time: columns of 64 bytes make more blocks, and deeper
- * stages ask for more.
+ * With few tiles of few rows, reading the operands takes the time, and each block has few loads in flight: narrow tiles (64 bytes of columns) make
+ * more blocks, and deeper stages load more at once.
  */
 function narrow({ operands, short }: Contraction, { bm, bn }: Schedule): Pick<Schedule, "bn" | "bk"> {
   return { bn: Math.min(bn, short ? 32 : 16), bk: bm > 32 || operands > 1 ? 64 : 128 };
@@ -28,16 +28,16 @@ function narrow({ operands, short }: Contraction, { bm, bn }: Schedule): Pick<Sc
 const tilesOf = ({ op, groups, m, n }: Contraction, { bm, bn }: Schedule): number =>
   (op === "ragged_dot" ? 1 : groups) * Math.ceil(m / bm) * Math.ceil(n / bn);
 /**
- * Reckoned: FLOPs a second of one of them, on tensor cores or by FMA; bytes a second of memory, and those that a block asks for; seconds of a launch, and
- * of a piece in a chain of additions.
+ * A cost model of one GPU. FLOPs per second of a multiprocessor on tensor cores and by FMA; bytes per second of memory, and of the loads of one
+ * block; seconds of a launch, and of one addition in a chain.
  */
 const gpu = { tensor: 6.7e12, fma: 0.3e12, memory: 2.9e12, block: 3e10, launch: 3e-6, addition: 7.5e-8 };
-/** Of one block; two hide each other's waits. */
+/** The fraction of that rate that one block reaches alone; two on a multiprocessor hide each other's latency. */
 const alone = 0.87;
 /**
- * A result of few tiles leaves multiprocessors idle, as weight gradients of dense layers do. In pieces of its depth, of whole stages, there are more
- * tiles, of f32, which go through memory to be added: the pieces that are reckoned to be the quickest. What is left of the depth is a launch of few
- * tiles, and dear.
+ * Split K: a result of few tiles, such as a dense layer's weight gradient, leaves multiprocessors idle. Cutting the depth into pieces (of whole
+ * stages) gives more tiles, whose f32 results go through memory to be added. Returns the depth of a piece with the least estimated time. A remainder
+ * of the depth is expensive: a launch of its own, with few tiles.
  */
 function piece(c: Contraction, tf32: boolean): number {
   const few = c.m <= 64;
@@ -57,11 +57,11 @@ function piece(c: Contraction, tf32: boolean): number {
   const depths = Array.from({ length: Math.max(0, most - 1) }, (_, i) => Math.floor(c.k / (i + 2) / 64) * 64);
   return depths.reduce((best, depth) => (seconds(depth) < seconds(best) ? depth : best), c.k);
 }
-/** Bytes of shared memory that a block may have on every architecture (sm_86 and sm_120 have the least). */
+/** Bytes of shared memory that a block may have on every supported architecture (sm_86 and sm_120 have the least). */
 const room = 99 * 1024;
-/** Wider accumulators do not fit a warp's registers. */
+/** The widest head; wider accumulators do not fit into a warp's registers. */
 const widest = 256;
-/** Rows and columns of scores, the largest first; of few rows they are one warp's. */
+/** Tiles of scores [rows, columns], the largest first; `fewRows` are for one warp. */
 const manyRows = [
   [128, 64],
   [64, 64],
@@ -74,8 +74,8 @@ const fewRows = [
   [16, 16],
 ] as const;
 /**
- * Of operands in a loop two stages are held: five in the forward, six in the backward; in f32 an accumulator that is one, too. Two rows of fragments a warp, where
- * registers allow, let each fragment of keys and values serve four products.
+ * Shared memory holds two stages of each operand in the loop: five tiles in the forward, six in the backward; in f32 also an accumulator that is used
+ * as an operand. Where registers allow, a warp has two rows of fragments, so that each fragment of keys and values is used in four products.
  */
 function attention(width: number, bytes: number, backward: boolean, queries: number): AttentionTile | null {
   if (width > widest) return null;
@@ -95,28 +95,30 @@ function attention(width: number, bytes: number, backward: boolean, queries: num
         : 16;
   const held = ([rows, block]: readonly [number, number]): number =>
     bytes * (backward ? 6 * rows * cols : (rows + 4 * block) * cols) + (bytes === 4 ? rows * block * bytes : 0);
-  // a row's groups of 16 bytes are no more than the threads of a block, two for each of its rows
+  // a row has no more groups of 16 bytes than the block has threads, two for each of its rows
   const tile = tiles.find((t) => t[0] <= most && held(t) <= room && (cols * bytes) / 16 <= 2 * t[0]);
   return tile ? { rows: tile[0], block: tile[1], apart: backward && width > 128 } : null;
 }
-/** A query over a long past is few tasks: as many pieces of 256 keys or more as there are places for. */
+/** A query over a long past makes few tasks: split the keys into pieces of at least 256, as many as fill the multiprocessors. */
 function keyPieces(tasks: number, keys: number): number {
   if (tasks >= processors) return 1;
   return Math.max(1, Math.min(32, Math.floor(keys / 256), Math.ceil((2 * processors) / tasks)));
 }
-/** Blocks that search few long rows: pieces of 4096, at most 16, for all their sums are added up by each block of the next round. */
+/** Pieces of 4096 elements of few long rows (the `cutoff` op); at most 16, as each block of the next round adds up the sums of all of them. */
 const rowPieces = (rows: number, columns: number): number =>
   rows >= processors ? 1 : Math.min(16, Math.ceil(columns / 4096));
-/** One launch joins what pieces leave: as many of 2048 or more as there are places for. */
+/** Pieces of at least 2048 elements of few long rows, as many as fill the multiprocessors; one launch combines their results. */
 const searchPieces = (rows: number, columns: number): number =>
   rows >= processors ? 1 : Math.max(1, Math.min(Math.floor((2 * processors) / rows), Math.floor(columns / 2048)));
-/** A block that walks so many elements takes about as long as a launch. */
+/** A block that walks 32768 elements takes about as long as a launch. */
 const foldsInside = (rows: number, elements: number): boolean => rows >= processors || elements <= rows << 15;
-/** Bytes that copies and TMA take at once, at multiples of as many. */
+/** The bytes of an asynchronous copy, and their alignment; TMA needs the same. */
 const chunk = 16;
-/** Long rows begin so that they are copied by chunks, and TMA can take boxes of them. */
+/** The padded length of a row: long rows are aligned so that they can be copied in chunks, and by TMA. */
 const pitch = (columns: number, bytes: number): number => (columns < 64 ? columns : ceil(columns, chunk / bytes));
-/** Blocks for all multiprocessors, two for each, of a group of four for each thread of two warps or more. */
+/**
+ * Elements per task of elementwise kernels: enough blocks for two on each multiprocessor, but at least a group of four for each thread of two warps.
+ */
 const points = (elements: number): number =>
   Math.min(4096, Math.max(256, 2 ** Math.floor(Math.log2(elements / (2 * processors)))));
 const choicesOf = (tf32: boolean): Choices => ({

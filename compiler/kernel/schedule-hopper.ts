@@ -1,10 +1,11 @@
-// Schedules of the kernels for sm_90a: two warpgroups hold 64 rows each of an accumulator, so 256 columns are 128 registers of a thread.
+// Schedules of the sm_90a variants (emit/hopper.ts): two warpgroups hold 64 rows of an accumulator each, so 256 columns take 128 registers of a
+// thread.
 import type { Contraction, Schedule } from "./schedule.ts";
 import { processors } from "./schedule-cuda.ts";
 
 /**
- * Null where mma.sync does it as well: operands that are not bf16, few rows or columns, a depth of one stage. Two right operands share the columns.
- * Wide tiles, where they are fewer than the multiprocessors, are halved.
+ * Null where mma.sync is as good: operands that are not bf16, few rows or columns, a depth of less than two stages. Two right operands share the
+ * columns. Wide tiles are halved where they are fewer than the multiprocessors (`places`).
  */
 export function hopperChoice(c: Contraction, places = processors): Schedule | null {
   const { op, groups, m, n, k, operands, short } = c;

@@ -1,25 +1,28 @@
-// Schedules: how a contraction is cut, as data. No schedule changes a bit of the result: the depth of one element is always summed in
-// order.
+// Schedules: how a contraction is cut into tasks and blocks, as data; and `Choices`, all that a target decides about kernels. No schedule changes a
+// bit of a result: the sum over the depth is always in order.
 import { ceil } from "./expr.ts";
 import type { Form } from "./ir.ts";
 
 export interface Schedule {
-  /** Rows and columns of an accumulator, and how deep a piece of the contraction is. */
+  /** Rows and columns of an accumulator, and the depth of a block. */
   readonly bm: number;
   readonly bn: number;
   readonly bk: number;
-  /** Rows that one task walks. */
+  /** Rows that one task covers, in blocks of `bm`. */
   readonly mc: number;
-  /** A task takes one block of rows, of a ragged contraction not all that its group has; `mc` is `bm`. */
+  /** A task takes one block of rows (`mc` is `bm`), in a ragged contraction too, instead of all rows of a group. */
   readonly ragged?: boolean;
-  /** Tasks go from group to group of a ragged_dot, then to the next columns: threads share evenly what few rows choose. */
+  /** Tasks of a ragged_dot are ordered by columns, then by group, so that threads share the few groups that few rows choose evenly. */
   readonly across?: boolean;
-  /** Tasks among which the rows of a group of a ragged_dot are divided; one if not given. */
+  /** How many tasks share the rows of a group of a ragged_dot; one if not given. */
   readonly parts?: number;
-  /** The result is larger than the caches. */
+  /** Use non-temporal stores, as the result is larger than the caches. */
   readonly stream: boolean;
 }
-/** [m, n] of depth k in each of `groups`, of one left operand and `operands` right ones, by the kernel of that op. `k`: of all `pairs` together. */
+/**
+ * A product [m, n] of depth k in each of `groups`, with one left and `operands` right operands. `op`: the op whose kernel it is. `k`: the depth of
+ * all `pairs` together. (In a ragged_dot m is the rows of all groups.)
+ */
 export interface Contraction {
   readonly op: "dot" | "ragged_dot" | "ragged_outer";
   readonly m: number;
@@ -27,14 +30,14 @@ export interface Contraction {
   readonly k: number;
   readonly groups: number;
   readonly operands: number;
-  /** Pairs of operands that one accumulator sums. */
+  /** Pairs of operands whose products are summed in one accumulator. */
   readonly pairs: number;
-  /** All operands are of 16 bits. */
+  /** All operands are bf16. */
   readonly short: boolean;
-  /** The left operand lies with its depth first, as a weight gradient's does. */
+  /** The left operand lies in memory with its depth as the first axis, as in a weight gradient. */
   readonly outer: boolean;
 }
-/** `ragged_dot 4096 x 256 x 128, 8 groups, 2 operands`: what measured schedules are kept by. */
+/** The key of measured schedules, such as `ragged_dot 4096 x 256 x 128, 8 groups, 2 operands`. */
 export const contractionKey = ({ op, m, n, k, groups, operands, pairs, short, outer }: Contraction): string =>
   [
     `${op} ${m} x ${n} x ${k}`,
@@ -47,74 +50,89 @@ export const contractionKey = ({ op, m, n, k, groups, operands, pairs, short, ou
 export interface AttentionTile {
   readonly rows: number;
   readonly block: number;
-  /** Of keys, those up to the last that is seen, rounded up to so many; to a block if not given. */
+  /** The end of the loop over keys, the last visible key, is rounded up to a multiple of this; of `block` if not given. */
   readonly round?: number;
-  /** Gradients of keys and of values are made one after the other: registers do not hold both. */
+  /** The gradients of keys and of values are computed in two passes, as registers do not hold both. */
   readonly apart?: boolean;
 }
-/** What a target chooses where nothing was measured. */
+/** What a target decides about kernels and regions. Optional parts that are not given are not used, or have the default that is stated. */
 export interface Choices {
-  /** Kernels are given buffers from the step on that they read or write, where that begins at a multiple of so many bytes. */
+  /** Where a loop's kernels get pointers to the step they use, these are aligned to so many bytes. */
   readonly steps: number;
   contraction(c: Contraction): Schedule;
-  /** Steps of its depth that tasks of their own make of a product of one pair of operands, all of them or less; the pieces are added. */
+  /** Split K: the depth of the pieces into which a product of one pair of operands is cut; c.k if it is not. The pieces' results are added. */
   piece(c: Contraction): number;
-  /** Queries and keys that attention takes at a time, for the wider of a key and a value, the bytes of a number and the queries; null if it is too wide. */
+  /**
+   * The tile of attention, given the larger width of key and value, the bytes of an element, and the number of queries; null if heads are too wide.
+   */
   attention(width: number, bytes: number, backward: boolean, queries: number): AttentionTile | null;
-  /** Pieces of so many keys that attention of so many tasks takes apart; 1 if not given. */
+  /** Into how many pieces `keys` keys are split when attention has `tasks` tasks; 1 if not given. */
   keyPieces?(tasks: number, keys: number): number;
-  /** Pieces of each of so many long rows that tasks search apart; 1 if not given. */
+  /** Into how many pieces each of `rows` rows is split by `cutoff`; 1 if not given. */
   rowPieces?(rows: number, columns: number): number;
-  /** The same, for the largest alone. */
+  /** The same for a top_k with k = 1. */
   readonly searchPieces?: (rows: number, columns: number) => number;
-  /** How operands are staged where products are not of f32 one by one. */
+  /** The form of the operands if they are not multiplied as plain f32 numbers; null if they are. */
   form?(c: Contraction): Form | null;
-  /** Columns of a register tile, and so of a panel of a weight; weights lie in rows if not given. */
+  /** Columns of a register tile, and so of a weight's panel; if not given, weights lie in rows. */
   readonly panel?: number;
   /**
-   * Attention with its scores transposed: queries taken at a time, how few do without; and its backward as one kernel, where there are so
-   * many heads, and dk and dv of one have at most so many floats.
+   * Attention with transposed scores (attention-host.ts). queries: of a block; with no more than `few` queries in all this form is not used. Its
+   * backward is one kernel if there are at least `heads` heads of keys, and dk and dv of one have at most `kept` floats.
    */
   readonly transposed?: Readonly<Record<"queries" | "few" | "heads" | "kept", number>>;
-  /** Columns whose values the epilogue of a contraction may add up; a kernel after it adds these sums. */
+  /**
+   * The number of columns that a contraction's epilogue sums into one partial sum; a later kernel adds these. If not given, epilogues make no row
+   * sums.
+   */
   readonly sums?: number;
-  /** Whether it may add up rows that are chosen elsewhere; it does if not given. */
+  /** Whether an epilogue may contain sums over gathered rows, which it reads a few columns at a time; true if not given. */
   readonly gathers?: boolean;
-  /** Products of one left operand with so many parts of one tensor are one kernel; of two if not given. */
+  /** How many products of one left operand with parts of one tensor become one kernel; if not given, as many as `operands` says. */
   readonly parts?: number;
-  /** Whether so many rows are tasks enough to make folds of them where they are read, of so many elements in all; as the host if not given. */
+  /**
+   * Whether to compute reductions of rows inside the kernel that reads them, given the rows (tasks) and the elements in all; if not given, as on the
+   * host.
+   */
   readonly foldsInside?: (rows: number, elements: number) => boolean;
-  /** Elements of a row that one task makes, however few the rows are; as the host if not given. */
+  /** Regions over rows of at most so many elements may be merged even if there are few rows, and so few tasks; 256 if not given. */
   readonly rowOfFew?: number;
-  /** What makes so few elements, of something that it shares, is made with others; nothing is if not given. */
+  /** Regions of at most so many elements are merged with others that read the same values; if not given, none are. */
   readonly small?: number;
-  /** Contractions of the same so many rows that are one kernel; two if not given. */
+  /** How many contractions of the same rows become one kernel, given the number of rows; two if not given. */
   readonly operands?: (rows: number) => number;
-  /** From one row to the next of temporaries and prepared stores, in elements of so many bytes; the columns if not given. */
+  /** The padded length of a row of temporaries and prepared stores, in elements, given the bytes of an element; if not given, rows are not padded. */
   readonly pitch?: (columns: number, bytes: number) => number;
-  /** Kernels of one task that follow one another are parts of one, up to so many, and bytes of shared memory; each is one of its own if not given. */
+  /**
+   * Consecutive kernels of one task become parts of one kernel: up to `parts` of them, and `shared` bytes of shared memory. If not given, none do.
+   */
   readonly chain?: { readonly parts: number; readonly shared: number };
-  /** Elements that a task makes of so many that are made one by one; a block of the kernel's own if not given. */
+  /** Elements per task of an elementwise kernel, given the total; if not given, a constant of the kernel writer. */
   readonly points?: (elements: number) => number;
-  /** Rows of fewer points that one task makes together; 16 if not given. */
+  /** Rows shorter than this are taken together by one task; 16 if not given. */
   readonly together?: number;
-  /** Elements that a thread folds alone; if not given, all of a task fold them together. */
+  /** The longest reduction that a thread does alone; if not given, all threads of a task share each reduction. */
   readonly alone?: number;
-  /** Elements of a row that a task may keep beside it. */
+  /** The most elements of a row that a task may keep in a local buffer. */
   readonly kept?: number;
-  /** Rows of so many elements and fewer have a lane each. */
+  /** The longest rows that get one lane each. */
   readonly shortRow?: number;
-  /** Rows and columns that a task makes of a result that reads an operand down its columns; of fewer elements than `least`, or if not given, a row. */
+  /**
+   * The side of the square that a task makes of a result that reads an operand down its columns. Smaller results than `least` elements, and all if
+   * not given, are made row by row.
+   */
   readonly square?: { readonly side: number; readonly least: number };
-  /** Workers do nothing together but move bytes: what they add up is moved, and then added by kernels. */
+  /** Collectives only move bytes: sums over workers become a move followed by a reduction kernel (expand.ts). */
   readonly movesOnly?: boolean;
-  /** Elements of a result that a later kernel may still find in the caches. */
+  /** The largest result, in elements, that may still be in the caches when a later kernel reads it. */
   readonly inCaches?: number;
 }
-/** A vector, or two tiles of an mma, which four lanes hold: no schedule has fewer in one place. */
+/**
+ * Columns of a partial sum: one vector on the host, two mma tiles (held by four lanes) on CUDA. Every schedule's accumulator has at least so many.
+ */
 export const sums = 16;
 const inCaches = 1 << 22;
-/** Tasks enough for a few threads. */
+/** A number of tasks that is enough for a few threads. */
 const tasks = 32;
 export const hostChoices: Choices = {
   contraction: (c) => contraction(c, 16, tasks),
@@ -131,17 +149,17 @@ export const hostChoices: Choices = {
   parts: 12,
   steps: 1,
 };
-/** Instructions beside FMAs: they multiply tiles of bf16 (AMX), or add two products of bf16 to a sum of f32 (AVX512-BF16). */
+/** Special multiply instructions: "tiles" multiply tiles of bf16 (AMX), "words" add two products of bf16 to an f32 sum (AVX512-BF16). */
 export type Products = "tiles" | "words";
-/** Results so few that their tasks are, too. */
+/** Whether the result is so small that there would be few tasks. */
 const isFew = ({ groups, m, n }: Contraction): boolean => groups * m * n <= 1 << 15;
-/** Of few results of a long depth the most equal pieces, up to 16, of at least 256 each. */
+/** Split K for small results of a long depth: the most equal pieces, up to 16, of at least 256 each. */
 function pieceOfFew(c: Contraction): number {
   if (!isFew(c) || c.k < 1024) return c.k;
   for (let p = Math.min(16, Math.floor(c.k / 256)); p > 1; p--) if (c.k % p === 0) return c.k / p;
   return c.k;
 }
-/** Of instruction sets whose register tile has so many columns, for so many threads. */
+/** The host's choices for an instruction set (the columns of its register tile, its special instructions) and a number of threads. */
 export const hostChoicesOf = (panel: number, products: Products | null = null, threads = 2): Choices => {
   const wanted = Math.max(tasks, 4 * threads);
   const choice = (c: Contraction): Schedule =>
@@ -155,30 +173,31 @@ export const hostChoicesOf = (panel: number, products: Products | null = null, t
     ...(products ? { form: (c) => formOf(c, products) } : {}),
   };
 };
-/** Threads for which schedules are made where there are so many: not for each number others. */
+/** The number of threads that schedules are made for: rounded up to a power of two, so that few different ones exist. */
 export const crowd = (threads: number): number => 2 ** Math.ceil(Math.log2(Math.max(threads, 2)));
 function formOf(c: Contraction, products: Products): Form | null {
   if (products === "words") return c.short ? "words" : null;
   if (!splits(c)) return null;
   return c.short ? "term" : "terms";
 }
-/** To make the terms of a matrix pays if enough rows, columns or steps of the depth share them. */
+/** Whether splitting into terms pays: enough rows, columns and depth must share the terms of a matrix. */
 function splits({ op, m, n, k, groups }: Contraction): boolean {
   const [rows, depth] = [op === "ragged_dot" ? m / groups : m, op === "ragged_outer" ? k / groups : k];
   return rows >= 32 && depth >= 32 && n >= 16;
 }
-/** What is summed at once is cut alike by every schedule: the depth of a tile, of 16 x 32, or of a word. */
+/** Rounds blocks up to what one instruction sums at once, a tile of 16 x 32 or a word, so that every schedule sums in the same way. */
 export function fitting(s: Schedule, form: Form | null): Schedule {
   if (form === null) return s;
   if (form === "words") return { ...s, bk: ceil(s.bk, 2) };
   const bm = ceil(s.bm, 32);
   return { ...s, bm, bk: ceil(s.bk, 32), mc: ceil(s.mc, bm) };
 }
-/** Whether rows of so many columns begin at multiples of a vector, and so may be stored around the caches. */
+/** Whether rows of so many columns begin at multiples of a vector, which non-temporal stores need. */
 export const wholeVectors = (columns: number): boolean => columns % 16 === 0;
 /**
- * A task makes the terms of its rows, so it takes as many columns as leave tasks for all threads; with its depth whole it holds no more of them than
- * a strip. Else, and where the depth is what is ragged, accumulators are whole, and stay in L2 with the terms.
+ * The schedule of a product of terms (AMX). A task makes the terms of its rows, so it takes as many columns as leave enough tasks for all threads.
+ * With its depth in one block it holds only a strip of the accumulator at a time. Otherwise (a deep product, or a ragged depth) whole accumulators
+ * and the terms stay in L2.
  */
 function splitContraction({ op, m, n, k, groups, operands }: Contraction, most: number): Schedule {
   const outer = op === "ragged_outer";
@@ -198,22 +217,23 @@ function splitContraction({ op, m, n, k, groups, operands }: Contraction, most: 
     stream: size > inCaches && wholeVectors(n),
   };
 }
-/** FLOPs of a task of split products, a tenth of a millisecond: to make them smaller costs more than it shares. */
+/** The fewest FLOPs of such a task, a tenth of a millisecond: smaller ones cost more than sharing them gains. */
 const smallest = 1 << 26;
-/** n in parts of at most so many, multiples of a unit. */
+/** The length of n's parts if cut evenly into as few as `most` allows, rounded up to `unit`. */
 const evenly = (n: number, most: number, unit: number): number => ceil(n / Math.ceil(n / most), unit);
 /**
- * A ragged_dot takes its depth whole and few columns, so that the accumulator stays in L1, as long as a strip of a register tile's columns fits in
- * L2 with the rows. Deeper ones go by pieces for all rows of a group; what a dot then reads for each block of rows it reads again, so a task takes
- * one block, which stays in L2 from column to column. A weight gradient copies both operands, so its blocks are wide. `panel`: columns of a register
- * tile; where its rows are whole lines, what is written for the optimizer alone goes around the caches.
+ * The default schedule on the host. A ragged_dot takes its whole depth and few columns, so that the accumulator stays in L1, as long as a strip of a
+ * register tile's columns fits into L2 with the rows. Deeper ones take blocks of the depth for all rows of a group; a dot would read the operand
+ * again for each block of rows, so its task takes one block, which stays in L2 from column to column. A weight gradient copies both operands, so its
+ * blocks are wide. `panel`: columns of a register tile; if its rows are whole cache lines, weight gradients, which only the optimizer reads, get
+ * non-temporal stores.
  */
 function contraction({ op, m, n, k, groups, operands, outer }: Contraction, panel: number, tasks: number): Schedule {
   const [whole, wide] = [op === "ragged_dot" && k <= 768, panel > 16];
   const deep = !wide || outer ? 256 : operands > 1 ? 512 : 1024;
   const [rows, bk] = whole ? [192, 768] : outer || k > 512 ? [192, deep] : [48, 512];
   const most = outer ? (wide ? 256 : 128) : whole ? Math.max(32, panel) : 64;
-  // A last block of few columns costs a copy of all rows of its own: wider blocks, or even ones.
+  // A narrow last block would copy all rows again for few columns, so blocks are widened or made equal.
   const bn =
     outer && n > most
       ? evenly(n, n % most > panel ? most : most + panel, panel)
@@ -229,12 +249,13 @@ function contraction({ op, m, n, k, groups, operands, outer }: Contraction, pane
   return { bm, bn, bk, mc: ceil(Math.ceil(m / cuts), bm), ...(across ? { across } : {}), stream };
 }
 
-/** How many tasks a schedule makes of a contraction. */
+/** How many tasks a contraction has under a schedule. */
 export const tasksOf = ({ op, m, n, groups }: Contraction, { bm, bn, mc, parts = 1 }: Schedule): number =>
   groups * Math.ceil(n / bn) * (op === "ragged_dot" ? parts : Math.ceil(m / (op === "dot" ? mc : bm)));
 /**
- * Where tasks are fewer than four a thread: smaller blocks, or more tasks for the rows of a group, as the slowest thread is then done soonest. A task's
- * time is that of its products and of what it reads, or copies, for them. Groups are of any size, so a thread may begin a whole task last.
+ * If there are fewer than four tasks per thread: uses smaller blocks, or more tasks per group, whichever lets the slowest thread finish first. A
+ * task's time is estimated from its products and the operands that it reads or copies. Groups may have any size, so a thread may start a whole task
+ * last.
  */
 function shared(c: Contraction, s: Schedule, threads: number, panel: number): Schedule {
   if (s.across || tasksOf(c, s) >= 4 * threads) return s;
@@ -247,7 +268,7 @@ function shared(c: Contraction, s: Schedule, threads: number, panel: number): Sc
   };
   return finer(c, s, panel).reduce((best, x) => (slowest(x) < slowest(best) ? x : best), s);
 }
-/** Multiply-adds in the time of one element that a task copies for its products, or only reads. */
+/** The cost of an element that a task copies, or only reads, in multiply-adds. */
 const [copied, read] = [8, 4];
 function finer(c: Contraction, s: Schedule, panel: number): Schedule[] {
   if (c.op === "ragged_dot")

@@ -1,4 +1,5 @@
-// Where along the last axis an element begins to be made in another way: the kernel walks each stretch by itself, without asking.
+// Finds the seams of a result: the places on its last axis where another piece of a concat begins. Kernels use one loop for each stretch between
+// seams, so no element needs to test which piece it is in.
 import type { Node, Value } from "../graph/node.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import { number } from "../ops/common.ts";
@@ -7,7 +8,7 @@ import type { Draft } from "./draft.ts";
 import { item } from "./expr.ts";
 import { result, shapeOf } from "./read.ts";
 
-/** The places, in order, that are neither the first nor past the last. */
+/** The seams in order, without 0 and the end. */
 export function seams(d: Draft, outputs: readonly Value[]): number[] {
   const found = new Set<number>();
   const seen = new Map<Value, Set<number>>();
@@ -25,10 +26,10 @@ export function seams(d: Draft, outputs: readonly Value[]): number[] {
 const lastOf = (v: Value): number => v.type.shape.length - 1;
 const isLast = (node: Node): boolean => (node.attrs as OpAttrs["concat"]).axis === lastOf(result(node));
 
-/** Where the pieces of a concat of the last axis end. */
+/** Where the pieces of a concat along the last axis end; empty for a concat along another axis. */
 const starts = (node: Node): number[] =>
   isLast(node) ? piecesOf(node as Node<OpAttrs["concat"]>).map(({ to }) => to) : [];
-/** Arguments whose last axis is the result's, each with how far it is shifted. */
+/** The arguments whose last axis is (a part of) the result's, each with its offset there. */
 function alongLast(node: Node): (readonly [Value, number])[] {
   const [x, y] = [node.args[0], node.results[0]];
   if (!x || !y) return [];

@@ -1,4 +1,5 @@
-// Rows too short for lanes along them: each lane takes a row, down the columns of a block that is turned on its way in and out.
+// Kernels for rows that are too short for lanes along them: each lane takes a row. A block of rows is transposed into columns, computed down them,
+// and transposed back.
 import type { Node, Value } from "../graph/node.ts";
 import { carries } from "../transform/region.ts";
 import { product } from "../types/numbers.ts";
@@ -11,12 +12,12 @@ import type { Buffer, Expr } from "./ir.ts";
 import { keptOf } from "./kept.ts";
 import { Reader, result, shapeOf } from "./read.ts";
 
-/** Rows that a task takes: of few, a vector. */
+/** Rows per task; a single vector of them where there are few. */
 export const [mostRows, fewRows] = [64, 16];
-/** A block of `count` rows. */
+/** Adds a grid axis over `count` rows, in blocks of rows that have a lane each. */
 export const rowsOfLanes = (d: Draft, count: number): Block =>
   d.k.task("r", count, count < 8 * mostRows ? fewRows : mostRows);
-/** Elements of a block of rows in the order in which they lie; columns are written, or read, down. */
+/** Visits the elements of a block of rows in memory order; f reads or writes the transposed copy. */
 export function turned({ k }: Draft, rows: Block, n: number, f: (i: Expr, j: Expr) => void): void {
   k.for("i", num(0), rows.n, 1, ({ at: i }) => {
     for (let j = 0; j < n; j++) f(i, num(j));
@@ -24,8 +25,8 @@ export function turned({ k }: Draft, rows: Block, n: number, f: (i: Expr, j: Exp
 }
 
 /**
- * Writes the kernel of results of one space, its rows of n elements; false where the rows are long, or do not lie side by side. Few rows are
- * made so too, with most lanes idle: a row has the same bits alone and among many.
+ * Writes the kernel of results whose rows have n elements; false if rows are long, or read something that does not fit this form. Few rows take it
+ * too, with most lanes idle, so that a row has the same bits alone and among many.
  */
 export function shortRows(d: Draft, outputs: readonly Value[], outer: readonly number[], n: number): boolean {
   const count = product(outer);
@@ -53,7 +54,7 @@ export function shortRows(d: Draft, outputs: readonly Value[], outer: readonly n
   for (const v of wide) block.giveOut(v);
   return true;
 }
-/** Values of a block of rows, column by column. */
+/** Values of a block of rows, transposed: a local buffer [element, row] for each. */
 class Columns {
   readonly #d: Draft;
   readonly #rows: Block;
@@ -73,7 +74,7 @@ class Columns {
     this.#columns.set(v, known);
     return known;
   }
-  /** The places of a row's elements in a value that may have other leading axes. */
+  /** The leading indices of row i in v, which may have other leading axes than the outputs. */
   #row(i: Expr, v: Value): Expr[] {
     return unflatten(plus(this.#rows, i), shapeOf(v).slice(0, -1));
   }
@@ -88,7 +89,7 @@ class Columns {
     const [from, store] = [this.#of(v), this.#d.stores(v)];
     this.#turn(v, (i, j) => store([...this.#row(i, v), j], load(from, j, i)));
   }
-  /** Elements of row i, those that lie in columns from there. */
+  /** A reader for row i that reads values which are in columns from there. */
   reader(i: Expr): Reader {
     const own = ([v, b]: [Value, Buffer]) => [v, (at: readonly Expr[]) => load(b, item(at, at.length - 1), i)] as const;
     return this.#d.reader({ own: new Map([...this.#columns].map(own)) });
@@ -100,7 +101,9 @@ class Columns {
     this.#d.k.for("j", num(0), num(n), 1, ({ at: j }) => this.#d.k.store(to, [j, i], read.element(v, [...row, j])));
   }
 }
-/** What is read of the own row, element by element; null where that is long, something else that changes with the row is read, or another row of it. */
+/**
+ * The values of which a row reads its own, short row. Null if it also reads, depending on the row, anything else: a long row, another row, a gather.
+ */
 function readByRow(
   d: Draft,
   outputs: readonly Value[],
@@ -123,7 +126,7 @@ function readByRow(
     const lead = shapeOf(v).slice(0, -1);
     if (!isOwn(at.slice(0, -1), lead)) elsewhere.add(v);
     if (d.inlines(v)) return null;
-    const n = shapeOf(v).at(-1) ?? Infinity; // a number is no row
+    const n = shapeOf(v).at(-1) ?? Infinity; // a scalar is no row
     const isShort = n <= (d.choices.shortRow ?? 0) && dtypeOf(v.type) !== "bool";
     if (isShort && isOwn(at.slice(0, -1), lead)) found.add(v);
     else if (!isOwn(at, shapeOf(v)) && at.some((x) => dependsOn(x, row))) others.add(v);

@@ -1,4 +1,4 @@
-// The k largest of long rows: a radix sort of each row by digits of 8 bits, the lowest first. A block sorts a row.
+// top_k with a large k: a radix sort of each row by digits of 8 bits, the lowest first; a task sorts a row.
 import type { Node } from "../graph/node.ts";
 import type { VirtualBuffer } from "../plan/sequence.ts";
 import { product } from "../types/numbers.ts";
@@ -9,16 +9,18 @@ import { operand, result, shapeOf } from "./read.ts";
 
 const bits = 8;
 export const sortPasses = 32 / bits;
-/** `before`: the order that the pass before left, null for the first. `after`: where the order goes, null for the last. */
+/** One pass. `before`: the order from the pass before, null for the first. `after`: where the new order goes, null for the last. */
 export interface SortPass {
   readonly number: number;
   readonly before: VirtualBuffer | null;
   readonly after: VirtualBuffer | null;
 }
 
-/** The shape of an order. */
+/** The shape of a buffer for an order. */
 export const sortedShape = (node: Node): readonly number[] => shapeOf(operand(node));
-/** One of `sortPasses` countings of rows [.., n] by their next 8 bits; the last writes the k largest and their places, both [.., k]. */
+/**
+ * One of `sortPasses` counting sorts of rows [.., n] by the next 8 bits of the keys; the last writes the k largest and their indices, both [.., k].
+ */
 export function sortPass(d: Draft, node: Node, { number, before, after }: SortPass): void {
   const x = operand(node);
   const shape = shapeOf(x);

@@ -1,4 +1,5 @@
-// What many steps of a loop make piece by piece: makers write each piece to its place, and what they do not make is copied there.
+// Concats of many pieces, from unrolled loops: the kernel that makes a piece writes it straight to its place. Pieces that no such kernel makes are
+// copied there.
 import type { Graph, Node, Value } from "../graph/node.ts";
 import { nodesOf, valuesOf } from "../graph/walk.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
@@ -19,15 +20,15 @@ export interface Step {
   readonly start: number;
 }
 export interface Steps {
-  /** By what is written where it is made: it is all of the piece. */
+  /** The values that are written in place by the kernels that make them, each with the pieces that are reshapes of it. */
   readonly made: ReadonlyMap<Value, readonly Step[]>;
-  /** Of those, what nothing else reads. */
+  /** Those of `made` that nothing else reads, so that they need no buffer of their own. */
   readonly only: ReadonlySet<Value>;
 }
 /** The pieces of a concat, in order. */
 export const stepsOf = (concat: Value): Step[] =>
   piecesOf(concat.node as Node<OpAttrs["concat"]>).map(({ value, from }) => ({ concat, piece: value, start: from }));
-/** What regions write straight into the concats of many pieces that they are pieces of. */
+/** Finds the values that regions can write straight into concats. */
 export function stepsIn(graph: Graph, regions: readonly Region[]): Steps {
   const writers = regions.filter((r) => r.kind !== "algorithm");
   const written = new Set(writers.flatMap((r) => r.outputs.filter((v) => r.kind === "rows" || isWhole(v, r))));
@@ -45,11 +46,11 @@ export function stepsIn(graph: Graph, regions: readonly Region[]): Steps {
     (readers.get(v) ?? []).some((n) => !isInSteps(n) && (n.op.name !== "reshape" || n.results.some(elsewhere)));
   return { made, only: new Set([...made.keys()].filter((v) => !elsewhere(v))) };
 }
-/** Not the sum of the rows of a contraction, which is added up apart. */
+/** Whether v has the rank of the region's nodes. (A row sum does not: the epilogue writes only partial sums, so v is not written there.) */
 const isWhole = (v: Value, { nodes }: Region): boolean =>
   nodes.some((n) => n.results.some((r) => shapeOf(r).length === shapeOf(v).length));
 
-/** Whether a loop reads a value step by step: many slices along one axis, that do not meet. */
+/** Whether a loop reads a value step by step: there are many slices of a value along one axis, and they do not overlap. */
 export function isReadInSteps(nodes: readonly Node[]): boolean {
   const taken = new Map<string, number>();
   const ends = new Map<string, number[]>();
@@ -63,7 +64,7 @@ export function isReadInSteps(nodes: readonly Node[]): boolean {
   return [...ends].some(([key, all]) => all.length >= 2 * manySteps && (taken.get(key) ?? 0) <= Math.max(...all));
 }
 
-/** Where an element of a value stands in the concat of which it is a piece. */
+/** Maps an index of v, which is a piece up to its shape, to an index of the concat. */
 export const placeOf =
   ({ concat, piece, start }: Step, v: Value) =>
   (at: readonly Expr[]): readonly Expr[] => {
@@ -71,7 +72,7 @@ export const placeOf =
     const there = regrouped(at, shapeOf(v), shapeOf(piece));
     return there.with(axis, add(item(there, axis), num(start)));
   };
-/** Copies a piece to its place, or makes it there. */
+/** Writes a kernel that copies a piece to its place, or computes it there. */
 export function writePiece(d: Draft, { concat, piece }: Step, home: Home): void {
   const { axis } = concat.node.attrs as OpAttrs["concat"];
   const shape = shapeOf(piece);

@@ -1,4 +1,4 @@
-// Rows in turn: one is stored, around the caches, in the loop that makes a fold of another, so that memory is never idle.
+// Rows in turn: a task stores one row (non-temporally) in the same loop that computes a reduction over another, so that memory is never idle.
 import type { Value } from "../graph/node.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import { product } from "../types/numbers.ts";
@@ -10,21 +10,21 @@ import type { Buffer, Combine, Expr } from "./ir.ts";
 import { foldsOf, keptOf, readsOwn } from "./kept.ts";
 import { shapeOf } from "./read.ts";
 
-/** Rows that one task takes in turn, where there are tasks enough. */
+/** The most rows that a task takes in turn; fewer if there would be too few tasks. */
 const most = 32;
 const inTurn = (rows: number): number => Math.min(most, Math.floor(rows / 128));
 
-/** Writes the rows of one axis of a result in turn; false where they cannot be, or are few. */
+/** Writes the kernel of `out` with its rows taken in turn; false if that is not possible, or if there are too few rows. */
 export function rowsInTurn(d: Draft, out: Value, outer: readonly number[], n: number): boolean {
   const count = inTurn(product(outer));
   if (count <= 1) return false;
   const turns = (): Turns => new Turns(d, out, outer, n, count);
   return storedLate(d, out, outer.length, turns) || foldedEarly(d, out, outer.length, turns);
 }
-/** The only fold that is computed to make a value's row, if it is one of as many elements, and of the same row. */
+/** The only reduction that is needed to make a row: over that row of x, which has the same shape. */
 interface RowFold {
   readonly value: Value;
-  /** What it folds. */
+  /** What is reduced. */
   readonly x: Value;
   readonly fn: Combine;
 }
@@ -36,7 +36,7 @@ function onlyFold(d: Draft, of: Value, depth: number): RowFold | null {
   if (!readsOwn(d, of, new Map([[value, depth]]))) return null;
   return { value, x, fn: (value.node.attrs as OpAttrs["reduce"]).fn };
 }
-/** The rows of a task, and what is made of each. */
+/** The rows of one task, with helpers to store and to reduce one of them. */
 class Turns {
   readonly d: Draft;
   /** Elements of a row. */
@@ -61,18 +61,18 @@ class Turns {
   at(i: Expr): readonly Expr[] {
     return unflatten(plus(this.#rows, i), this.#outer);
   }
-  /** That of the row after it, or of the last there is. */
+  /** The index of the row after it, or of the tensor's last row if there is none. */
   after(i: Expr): readonly Expr[] {
     const next = least(add(plus(this.#rows, i), num(1)), num(product(this.#outer) - 1));
     return unflatten(this.d.k.let("next", next), this.#outer);
   }
-  /** What is stored of a row, element by element. */
+  /** Gives a function that stores element j of a row. `known`: values that it reads from registers or local buffers. */
   store(at: readonly Expr[], known: ReadonlyMap<Value, Element>): (j: Expr) => void {
     const read = this.d.reader({ own: known });
     const store = this.d.stores(this.#out);
     return (j) => store([...at, j], read.element(this.#out, [...at, j]), true);
   }
-  /** The fold of a row; `beside` runs beside each element, which is asked for `ahead`. */
+  /** The reduction over a row. `beside` runs with each element; `ahead` is the prefetch distance. */
   fold({ x, fn }: RowFold, at: readonly Expr[], ahead: number, beside: (j: Expr) => void = () => {}): Expr {
     const reader = this.d.reader();
     const value = (j: Expr): Expr => {
@@ -85,13 +85,13 @@ class Turns {
 const first = num(0);
 const one = (d: Draft, name: string): Buffer => d.k.local(name, [1]);
 
-/** What is kept beside a row, and the only other thing that makes what is stored of it: a fold of that. */
+/** A row of a value kept in a local buffer, and the reduction over it; these two make the result. */
 interface KeptRow {
   readonly kept: Value;
   readonly fold: Value;
   readonly fn: Combine;
 }
-/** Null where nothing is kept, more is folded, or what is stored reads either at another place. */
+/** The kept row of `out`. Null if nothing is kept, if other reductions are needed too, or if an element of `out` reads either at another index. */
 function keptRow(d: Draft, out: Value, depth: number): KeptRow | null {
   const kept = keptOf(d, out, depth);
   const [fold, ...more] = kept ? foldsOf(d, out, kept, depth) : [];
@@ -103,7 +103,10 @@ function keptRow(d: Draft, out: Value, depth: number): KeptRow | null {
   ];
   return readsOwn(d, out, new Map(own)) ? { kept, fold, fn: (fold.node.attrs as OpAttrs["reduce"]).fn } : null;
 }
-/** Each result is stored while the next row's kept values are made, which take its place. A largest or smallest that those want is found a row before. */
+/**
+ * Each row's result is stored while the next row's kept values, which replace it in the local buffer, are computed. A max or min that the kept values
+ * need is computed one row earlier still.
+ */
 function storedLate(d: Draft, out: Value, depth: number, turns: () => Turns): boolean {
   const row = keptRow(d, out, depth);
   if (!row) return false;
@@ -111,7 +114,7 @@ function storedLate(d: Draft, out: Value, depth: number, turns: () => Turns): bo
   const t = turns();
   const [local, folded] = [d.k.local("kept", [t.n]), one(d, "folded")];
   const top = topOf(t, kept, depth);
-  /** Stores an element of the row before i. */
+  /** Gives a function that stores an element of the row before row i. */
   const finish = (i: Expr): ((j: Expr) => void) => {
     const value = d.k.letHere("before", load(folded, first));
     const own = new Map<Value, Element>([[fold, () => value]]).set(kept, (x) => load(local, item(x, depth)));
@@ -134,12 +137,12 @@ function storedLate(d: Draft, out: Value, depth: number, turns: () => Turns): bo
   return true;
 }
 interface Top {
-  /** The fold of the row that is on. */
+  /** The reduction of the current row, if there is one. */
   known(): ReadonlyMap<Value, () => Expr>;
-  /** Makes the next row's beside another fold of the i-th. */
+  /** Runs f, a reduction of row i, together with this reduction of the next row. */
   beside(i: Expr, f: () => Expr): Expr;
 }
-/** Of a sum the order, and so the bits, would be another one. */
+/** The max or min that the kept values need, if there is one. Not a sum: `both` would change its order, and so its bits. */
 function topOf(t: Turns, kept: Value, depth: number): Top {
   const { k } = t.d;
   const fold = onlyFold(t.d, kept, depth);
@@ -159,7 +162,7 @@ function topOf(t: Turns, kept: Value, depth: number): Top {
     },
   };
 }
-/** The only fold of a row is made while the row before is stored: once more than needed, of the row after the task's. */
+/** The only reduction of a row is computed while the row before it is stored. The last round's is for the row after the task's and is not used. */
 function foldedEarly(d: Draft, out: Value, depth: number, turns: () => Turns): boolean {
   const fold = onlyFold(d, out, depth);
   if (!fold) return false;

@@ -1,4 +1,5 @@
-// Checks of a finished kernel: every name is bound where it is used, indices are in bounds as far as ranges tell, tiles play one role.
+// Checks a finished kernel: variables are bound where they are used, indices are in bounds as far as ranges tell, tiles are used according to their
+// roles.
 import { Bug } from "../diagnostic.ts";
 import { bound } from "./build.ts";
 import { item, range, typeOf } from "./expr.ts";
@@ -13,7 +14,7 @@ export function verify(k: Kernel): void {
 }
 class Verifier {
   readonly #kernel: Kernel;
-  /** Variables that are bound here, and tiles that were made so far. */
+  /** The variables in scope, and the tiles made so far. */
   readonly #scope: Set<Var>;
   readonly #tiles = new Set<Tile>();
 
@@ -59,7 +60,10 @@ class Verifier {
         return;
     }
   }
-  /** What a statement reads itself. The value of one with a body is read inside that, but for a scan's, which comes before. */
+  /**
+   * Checks what a statement itself reads. The value of a statement with a body is checked inside its body, except a scan's, which comes before the
+   * body.
+   */
   #operands(s: Stmt): void {
     const later = "value" in s && "body" in s && s.s !== "scan" ? s.value : undefined;
     const own = s.s === "scan" || s.s === "tally" ? [s.v] : [];
@@ -71,7 +75,7 @@ class Verifier {
     const fit = a && b && folds.length === body.length && show(a.extent) === show(b.extent) && b.op !== "sum";
     if (!fit || more.length > 0)
       this.#fail(`both wants two folds of one extent, the second no sum: ${body.flatMap(lines).join()}`);
-    // Neither may read the other's: what they make is bound after both.
+    // Neither may read the other's result: both are bound afterwards.
     for (const f of folds) this.#operands(f);
     for (const f of folds) this.#within([f.v], f.body, f.value);
     for (const f of folds) this.#scope.add(f.into);
@@ -100,7 +104,7 @@ class Verifier {
     at.forEach((x, d) => {
       const [[lo], size] = [range(x), item(from.shape, d)];
       if (typeOf(x) !== "index") this.#fail(`${show(x)} is no index`);
-      // an axis of nothing is walked by loops without rounds
+      // loops over an empty axis never run
       if (lo >= size && size > 0) this.#fail(`${show(x)} is outside axis ${d} of ${from.name}`);
       this.#expression(x);
     });

@@ -1,6 +1,7 @@
-// softmax(scale q k^T + bias, where: positions allow it) v, without a buffer of T x U. Made by transform/attention.ts.
-// What a query and a key are compared by is any number of pairs of positions (places in the sequence, documents, rows and columns of an image).
-// Axes: B sequences, G groups of keys, R query heads a group, T queries, U keys, A and C the widths of keys and values.
+// softmax(scale q k^T + bias, where: mask) v as one op, without a [T, U] buffer. `transform/attention.ts` makes it from the composition.
+// The mask is bounds on any number of pairs of positions, one of the query and one of the key (places in the sequence, documents, rows and columns
+// of an image).
+// Axes: B sequences, G groups of keys, R query heads per group, T queries, U keys, A and C the widths of keys and values.
 import { TypeMismatch } from "../graph/builder.ts";
 import type { Across, Builder, Mapped, NdArray, Node, Placement, Value } from "../graph/node.ts";
 import { equalAll, type Size } from "../types/size.ts";
@@ -13,25 +14,25 @@ import { lift, placed, spaceOf } from "./mapped.ts";
 
 type Attrs = OpAttrs["attention"];
 
-/** One of whole numbers for each query, and for each key. */
+/** A pair of positions, as integers: `at` of each query, `seen` of each key. */
 export interface Pair<T> {
   readonly at: T;
   readonly seen: T;
 }
-/** The pairs of positions among the arguments of either op, which are all that are of whole numbers, and what follows them. */
+/** Splits the arguments after q, k and v (of `attention` or `attention_backward`) into pairs of positions, the only integer ones, and the rest. */
 export function placesOf<T>(args: readonly T[], dtype: (x: T) => Type["dtype"]): { pairs: Pair<T>[]; rest: T[] } {
   const own = args.slice(3).filter((x) => dtype(x) === "i32");
   const pairs = own.flatMap((at, i) => (i % 2 === 0 ? [{ at, seen: nth(own, i + 1) }] : []));
   return { pairs, rest: args.slice(3 + own.length) };
 }
-/** The bounds in clauses. */
+/** All bounds in some clauses, nested ones included. */
 export const boundsIn = (list: readonly Clause[]): Bound[] =>
   list.flatMap((c) => ("any" in c ? c.any.flatMap(boundsIn) : [c]));
-/** Whether all clauses hold, where that is known of a bound. */
+/** Whether all clauses are true, given which bounds hold. */
 export const allHold = (list: readonly Clause[], holds: (c: Bound) => boolean): boolean =>
   list.every((c) => ("any" in c ? c.any.some((some) => allHold(some, holds)) : holds(c)));
 
-/** Checks q, k, v and the positions, and gives [B, G, R, T, U, A, C]. */
+/** Checks the types of q, k, v and the positions; returns the sizes [B, G, R, T, U, A, C]. */
 function axes(what: string, args: readonly Type[], { bounds, cap }: Attrs): [Size, Size, Size, Size, Size, Size, Size] {
   const [q, k, v] = [0, 1, 2].map((i) => nth(args, i)) as [Type, Type, Type];
   const { pairs } = placesOf(args, (t) => t.dtype);
@@ -63,20 +64,23 @@ function needBias(what: string, bias: Type | undefined, shape: readonly Size[], 
     () => `${what} needs a bias of one number a score, not ${bias ? showType(bias) : "none"}`,
   );
 }
-/** A bias, and a sink of each head of queries, of the attention's arguments after the positions. */
+/** Tells the optional bias (rank 5) and sink (rank 3) apart, among the arguments of `attention` after the positions. */
 export function endsOf<T>(rest: readonly T[], rank: (x: T) => number): { readonly bias?: T; readonly sink?: T } {
   const [bias, sink] = [5, 3].map((n) => rest.find((x) => rank(x) === n));
   return { ...(bias ? { bias } : {}), ...(sink ? { sink } : {}) };
 }
-/** The bias of either op, if there is one. */
+/** The bias of an `attention` or `attention_backward` node, if it has one. */
 export function biasOf({ op, args }: Node): Value | undefined {
   const { rest } = placesOf(args, (v) => dtypeOf(v.type));
   return endsOf(rest.slice(op.name === "attention_backward" ? 3 : 0), (v) => v.type.shape.length).bias;
 }
-/** What scores are computed in. */
+/** The dtype of scores and their sums. */
 const wide = (t: Type): Type["dtype"] => (t.dtype === "f64" ? "f64" : "f32");
 
-/** One row of queries: where its operands begin, and its scores, -infinity where a key is not seen. */
+/**
+ * The scores of one query with one head, -infinity where a key is masked; `row` is its index in [B, G, R, T]; `q`, `keys`: where its query (in
+ * elements) and its keys (in rows) begin.
+ */
 interface Row {
   readonly row: number;
   readonly q: number;
@@ -104,11 +108,11 @@ function* rows(args: readonly NdArray[], bias: NdArray | undefined, attrs: Attrs
   }
 }
 const capped = (x: number, { cap }: Attrs): number => (cap === undefined ? x : cap * Math.tanh(x / cap));
-/** By which a score grows with what was capped; 0 where nothing is seen. */
+/** The derivative of a capped score with respect to its argument; 0 for a masked one. */
 const slope = (score: number, { cap }: Attrs): number => (cap === undefined ? 1 : Math.max(0, 1 - (score / cap) ** 2));
 const holds = ({ at, seen, plus }: Bound, t: number, u: number): boolean => at * t + seen * u + plus >= 0;
 
-/** `scale 0.5 cap 30 where seen >= 0 where (at - seen >= 0 or at.1 - seen.1 >= 0 and 8 - seen >= 0)`. */
+/** Prints the attributes, e.g. `scale 0.5 cap 30 where seen >= 0 where (at - seen >= 0 or at.1 - seen.1 >= 0 and 8 - seen >= 0)`. */
 const show = ({ scale, cap, bounds }: Attrs): string =>
   `scale ${scale}${cap === undefined ? "" : ` cap ${cap}`}${bounds.map((c) => ` where ${showClause(c)}`).join("")}`;
 const showClause = (c: Clause): string =>
@@ -122,7 +126,7 @@ function showBound({ at, seen, plus, pair }: Bound): string {
 }
 const times = (n: number, name: string): string => (n === 0 ? "" : n < 0 ? `-${name}` : name);
 
-/** All arguments and results begin with the axis of sequences. */
+/** Workers can each do some of the sequences: all arguments and results have them as first axis. */
 const bySequence = (node: Node<Attrs>, args: readonly Placement[]): Across<Attrs> | null =>
   leading(args)?.axis === 0 ? pointwise(node, args) : null;
 
@@ -173,12 +177,12 @@ const width = (node: Node, i: number): number => dims(nth(node.args, i).type).at
 const scoreCount = (node: Node): number =>
   (count(nth(node.args, 0).type) / Math.max(1, width(node, 0))) * nth(dims(nth(node.args, 1).type), 2);
 
-/** A sink's share of each row takes as much from it as all keys take from their scores. */
+/** The gradient of the sinks: minus the sum, over their rows, of the sink's share of the softmax times delta. */
 function sinkGradient(g: Builder, sink: Value, sums: Value, delta: Value): Value {
   const share = b.exp(g, b.sub(g, b.expand(g, b.cast(g, sink, dtypeOf(sums.type)), 3), sums));
   return b.cast(g, b.neg(g, b.sum(g, b.mul(g, share, delta), [3])), dtypeOf(sink.type));
 }
-/** What flows into the scores of a row is taken from its own share: delta = sum(out * dout) - d(sums). */
+/** delta = sum(out * dout) - d(sums), for each row: what is subtracted from the gradient of every probability of the row. */
 function backward(node: Node<Attrs>, dout: Value | null, dsums: Value | null, g: Builder): (Value | null)[] {
   const [out, sums] = [nth(node.results, 0), nth(node.results, 1)];
   const t = dtypeOf(sums.type);
@@ -259,7 +263,7 @@ export const attention_backward = define<"attention_backward">({
   show,
 });
 
-/** Rows of a routing, or of a stack, are more sequences. */
+/** Inside a routed call, or over a stack, the additional axis is joined with that of the sequences. */
 function perSequence(
   name: "attention" | "attention_backward",
   args: readonly Mapped[],
@@ -275,7 +279,10 @@ function perSequence(
     .results.map((r) => placed(space, b.reshape(g, r, [n, sequences, ...dims(r.type).slice(1)])));
 }
 
-/** Causal; a window over a longer past, with rows that are nothing and a bias; all that see all, one query each; documents; the first keys and a window, with sinks; capped. */
+/**
+ * Samples: causal; a window over a longer past, with queries masked entirely and a bias; no mask, one query; documents; the first keys and a
+ * window, with sinks; capped.
+ */
 function sampleAttention(g: Builder): { args: Value[]; attrs: Attrs }[] {
   const of = (
     [B, G, R, T, U, A, C]: readonly [number, number, number, number, number, number, number],

@@ -1,4 +1,5 @@
-// Graphs as they are thought: numbers as operands, broadcasting from the right, promotion. What it makes are the strict ops.
+// Builds nodes from convenient arguments: numbers as operands, broadcasting aligned at the right, dtype promotion. The ops themselves are strict:
+// equal shapes and dtypes.
 import { TypeMismatch } from "../graph/builder.ts";
 import type { Builder, Node, Value } from "../graph/node.ts";
 import { type DType, isFloat } from "../types/dtype.ts";
@@ -9,10 +10,10 @@ import { nth } from "./common.ts";
 
 export type Operand = Value | number;
 
-/** The node of the op `name`. */
+/** Adds a node of the op `name`. */
 export const make = <N extends OpName>(g: Builder, name: N, args: readonly Value[], attrs: OpAttrs[N]): Node =>
   g.add(g.op(name), args, attrs);
-/** Its first result. */
+/** Adds a node of the op `name`; returns its first result. */
 export const make1 = <N extends OpName>(g: Builder, name: N, args: readonly Value[], attrs: OpAttrs[N]): Value =>
   nth(make(g, name, args, attrs).results, 0);
 
@@ -22,22 +23,22 @@ export const constant = (g: Builder, value: number, dtype: DType): Value => make
 export const iota = (g: Builder, size: number): Value => make1(g, "iota", [], { size });
 export const fill = (g: Builder, value: number, dtype: DType, shape: readonly number[]): Value =>
   broadcastTo(g, constant(g, value, dtype), shape);
-/** `value` of the type of `x`. */
+/** A tensor of the type of `x`, filled with `value`. */
 export const like = (g: Builder, x: Value, value: number): Value => fill(g, value, dtypeOf(x.type), dims(x.type));
 
-// Views; what would change nothing makes no node
+// Views; one that would change nothing adds no node
 export const reshape = (g: Builder, x: Value, shape: readonly number[]): Value =>
   same(dims(x.type), shape) ? x : make1(g, "reshape", [x], { shape });
 export const transpose = (g: Builder, x: Value, perm: readonly number[]): Value =>
   perm.every((p, i) => p === i) ? x : make1(g, "transpose", [x], { perm });
-/** Axis `axes[i]` of the result is axis i of x; the others repeat it. */
+/** Axis i of x becomes axis `axes[i]` of the result; x is repeated along the other axes. */
 export const broadcast = (g: Builder, x: Value, shape: readonly number[], axes: readonly number[]): Value =>
   same(dims(x.type), shape) ? x : make1(g, "broadcast", [x], { shape, axes });
-/** `size` places of an axis, from `start`. */
+/** The `size` elements from `start` on, along an axis. */
 export function slice(g: Builder, x: Value, axis: number, start: number, size: number): Value {
   return start === 0 && size === dims(x.type)[axis] ? x : make1(g, "slice", [x], { axis, start, size });
 }
-/** One after another along an axis. */
+/** Concatenates along an axis. */
 export const concat = (g: Builder, list: readonly Value[], axis: number): Value =>
   list.length === 1 ? nth(list, 0) : make1(g, "concat", list, { axis });
 /** Exchanges two axes, the last two if not given; negative axes count from the end. */
@@ -50,19 +51,19 @@ export function swap(g: Builder, x: Value, first = -2, second = -1): Value {
     Array.from({ length: rank }, (_, i) => (i === a ? b : i === b ? a : i)),
   );
 }
-/** A transposed matrix, also under a cast. */
+/** Whether it is a transpose that puts the last axis second to last, possibly under a cast. */
 export function isTurned({ node, type }: Value): boolean {
   const [from] = node.args;
   if (node.op.name === "cast" && from) return isTurned(from);
   return node.op.name === "transpose" && (node.attrs as OpAttrs["transpose"]).perm.at(-1) === type.shape.length - 2;
 }
-/** A new axis of 1 before axis `axis`. */
+/** Inserts an axis of size 1 before axis `axis`. */
 export const expand = (g: Builder, x: Value, axis: number): Value =>
   reshape(g, x, dims(x.type).toSpliced(axisOf(x.type.shape.length + 1, axis), 0, 1));
 export const squeeze = (g: Builder, x: Value, axis: number): Value =>
   reshape(g, x, dims(x.type).toSpliced(axisOf(x.type.shape.length, axis), 1));
 
-/** Aligned at the right; an axis that is missing or 1 stretches. */
+/** Broadcasts to a shape, aligned at the right: an axis that is missing or has size 1 is repeated. */
 export function broadcastTo(g: Builder, x: Value, shape: readonly number[]): Value {
   const from = dims(x.type);
   const lead = shape.length - from.length;
@@ -81,7 +82,7 @@ export function broadcastTo(g: Builder, x: Value, shape: readonly number[]): Val
     kept.map((i) => i + lead),
   );
 }
-/** The shape that both stretch to. */
+/** The shape that two shapes broadcast to. */
 function commonShape(a: readonly number[], b: readonly number[]): number[] {
   const rank = Math.max(a.length, b.length);
   return Array.from({ length: rank }, (_, i) => {
@@ -92,18 +93,18 @@ function commonShape(a: readonly number[], b: readonly number[]): number[] {
   });
 }
 
-// Points
+// Elementwise ops
 const rank: Readonly<Record<DType, number>> = { bool: 0, i32: 1, bf16: 2, f32: 3, f64: 4 };
-/** The wider float; integers and bools become the float they meet. */
+/** The dtype that two operands are promoted to: the wider float; integers and bools become the float that they meet. */
 const wider = (a: DType, b: DType): DType => (rank[a] >= rank[b] ? a : b);
 export const cast = (g: Builder, x: Value, dtype: DType): Value =>
   x.type.dtype === dtype ? x : make1(g, "cast", [x], { dtype });
 export const detach = (g: Builder, x: Value): Value => make1(g, "detach", [x], none);
-/** x in memory of its own, made when all of `first` are. */
+/** x in a buffer of its own, computed after all of `first`. */
 export const after = (g: Builder, x: Value, first: readonly Value[]): Value => make1(g, "after", [x, ...first], none);
 export const unary = (g: Builder, fn: UnaryName, x: Value): Value => make1(g, "unary", [x], { fn });
 
-/** Both as values of one dtype and shape; a number takes the other's dtype, or f32 where a fraction meets integers. */
+/** Promotes and broadcasts both to one dtype and shape. A number takes the other's dtype, or f32 if it is a fraction beside an integer. */
 function unify(g: Builder, a: Operand, b: Operand): [Value, Value] {
   if (typeof a === "number") return typeof b === "number" ? unify(g, constant(g, a, "f32"), b) : turned(unify(g, b, a));
   const other = typeof b === "number" ? constant(g, b, numberType(b, dtypeOf(a.type))) : b;
@@ -162,7 +163,7 @@ export const gt = bin("gt");
 export const ge = bin("ge");
 export const and = bin("and");
 export const or = bin("or");
-/** a where `cond`, else b. */
+/** Elementwise: a where `cond` is true, else b. */
 export function where(g: Builder, cond: Value, a: Operand, b: Operand): Value {
   const [x, y] = unify(g, a, b);
   const shape = commonShape(dims(cond.type), dims(x.type));
@@ -185,7 +186,7 @@ function reduce(g: Builder, fn: "sum" | "max" | "min", x: Value, axes?: readonly
     : result;
 }
 type Reduction = (g: Builder, x: Value, axes?: readonly number[], keep?: boolean) => Value;
-/** Over `axes`, all of them if not given; with `keep` they stay as axes of 1. A bool is counted, in i32. */
+/** Reduces over `axes`, all axes if not given; `keep`: they stay, with size 1. A sum of bools counts, in i32. */
 export const sum: Reduction = (g, x, axes, keep) =>
   reduce(g, "sum", x.type.dtype === "bool" ? cast(g, x, "i32") : x, axes, keep);
 export const max: Reduction = (g, x, axes, keep) => reduce(g, "max", x, axes, keep);
@@ -194,9 +195,9 @@ export function mean(g: Builder, x: Value, axes?: readonly number[], keep?: bool
   const total = sum(g, x, axes, keep);
   return div(g, total, count(x.type) / count(total.type));
 }
-/** The least finite bf16, so that every float type holds it. */
+/** The lowest finite bf16, which every float type can represent: a maximum of -infinity is replaced by it, so that no NaN arises. */
 const lowest = -3.3895313892515355e38;
-/** exp(x) / sum(exp(x)) along an axis; 0 where `mask` is false, also where all of it is. */
+/** exp(x) / sum(exp(x)) along an axis; 0 where `mask` is false, even if it is false for the whole row. */
 export function softmax(g: Builder, x: Value, axis = -1, mask?: Value): Value {
   const seen = mask ? where(g, mask, x, Number.NEGATIVE_INFINITY) : x;
   const top = detach(g, maximum(g, max(g, seen, [axis], true), lowest));
@@ -210,14 +211,14 @@ export function logsumexp(g: Builder, x: Value, axis = -1, keep = false): Value 
   const total = add(g, log(g, sum(g, exp(g, sub(g, x, top)), [axis], true)), top);
   return keep ? total : squeeze(g, total, axis);
 }
-/** Running sums along an axis, each with its own element. */
+/** Inclusive running sums along an axis. */
 export const cumsum = (g: Builder, x: Value, axis = -1): Value =>
   make1(g, "scan", [x], { axis: axisOf(x.type.shape.length, axis), exclusive: false, reverse: false });
 
 // Contractions
-/** [...B, M, K] @ [...B, K, N], of equal batch axes. */
+/** [...B, M, K] @ [...B, K, N], with equal batch axes B. */
 export const dot = (g: Builder, a: Value, b: Value): Value => make1(g, "dot", [a, b], none);
-/** Over the last axis of a and the last but one of b; leading axes stretch. A matrix on the right makes one dot of all rows. */
+/** Matrix product over the last axis of a and the second to last of b; leading axes broadcast. If b is a matrix, all rows of a go into one dot. */
 export function matmul(g: Builder, a: Value, b: Value): Value {
   const dtype = wider(dtypeOf(a.type), dtypeOf(b.type));
   const [x, y] = [cast(g, a, dtype), cast(g, b, dtype)];
@@ -235,13 +236,13 @@ export function matmul(g: Builder, a: Value, b: Value): Value {
   const batch = commonShape(left.slice(0, -2), right.slice(0, -2));
   return dot(g, broadcastTo(g, x, [...batch, nth(left, left.length - 2), k]), broadcastTo(g, y, [...batch, k, n]));
 }
-/** x[M, K] sorted by group, w[E, K, N], offsets[E + 1] in `unit` rows: [M, N]; see ops/ragged.ts. */
+/** Rows x[M, K] sorted by group, times their group's matrix of w[E, K, N]: [M, N]. `offsets[E + 1]` count `unit` rows; see ops/ragged.ts. */
 export const raggedDot = (g: Builder, x: Value, w: Value, offsets: Value, unit = 1): Value =>
   make1(g, "ragged_dot", [x, w, offsets], { unit });
-/** x[M, K] and y[M, N] sorted by group: x^T y of each group, [E, K, N]. */
+/** x^T y over the rows of each group: x[M, K] and y[M, N], sorted by group, give [E, K, N]. */
 export const raggedOuter = (g: Builder, x: Value, y: Value, offsets: Value, unit = 1): Value =>
   make1(g, "ragged_outer", [x, y, offsets], { unit });
-/** x[M, ..] sorted by group: the sum of each group, [E, ..]. */
+/** The sum over the rows of each group: x[M, ..], sorted by group, gives [E, ..]. */
 export const raggedSum = (g: Builder, x: Value, offsets: Value, unit = 1): Value =>
   make1(g, "ragged_sum", [x, offsets], { unit });
 
@@ -252,18 +253,21 @@ export interface Route {
   readonly inverse: Value;
   readonly expert: Value;
 }
-/** Sorts the choices `index: i32[C]` by group, stably. */
+/** Sorts the choices `index: i32[C]` by group, stably; see ops/route.ts. */
 export function route(g: Builder, index: Value, groups: number): Route {
   const { results } = make(g, "route", [index], { groups });
   return { order: nth(results, 0), offsets: nth(results, 1), inverse: nth(results, 2), expert: nth(results, 3) };
 }
-/** x[C, ..] by choice: its rows sorted by group, [rows, ..]. */
+/** Moves rows from the order of choices, x[C, ..], to the order sorted by group, [rows, ..]. */
 export const dispatch = (g: Builder, x: Value, by: Pick<Route, "order" | "inverse">): Value =>
   make1(g, "dispatch", [x, by.order, by.inverse], none);
-/** Sorted rows, back by choice: [C, ..]. */
+/** Moves sorted rows back to the order of choices, [C, ..]. */
 export const combine = (g: Builder, rows: Value, by: Pick<Route, "order" | "inverse">): Value =>
   make1(g, "combine", [rows, by.order, by.inverse], none);
-/** The language's `take`: the axes before `axis` match the index's first (1 stretches), its others replace the axis; none gives 0. */
+/**
+ * The language's `take`: the axes before `axis` match the first axes of the index (a size of 1 broadcasts); the index's other axes replace `axis`.
+ * An index out of range gives 0.
+ */
 export function take(g: Builder, x: Value, index: Value, axis = 0): Value {
   const a = axisOf(x.type.shape.length, axis);
   const batch = commonShape(dims(x.type).slice(0, a), dims(index.type).slice(0, a));
@@ -273,7 +277,7 @@ export function take(g: Builder, x: Value, index: Value, axis = 0): Value {
   ];
   return make1(g, "gather", [from, which], { axis: a, batch: a });
 }
-/** The language's `put`: x with the rows at `index` along an axis replaced; of two, the later. None writes nothing. */
+/** The language's `put`: x with the rows at `index` along an axis replaced; of equal indices the last counts, one out of range writes nothing. */
 export function put(g: Builder, x: Value, index: Value, rows: Value, axis = 0): Value {
   const a = axisOf(x.type.shape.length, axis);
   const which = broadcastTo(g, index, [...dims(x.type).slice(0, a), ...dims(index.type).slice(a)]);
@@ -284,37 +288,39 @@ export function put(g: Builder, x: Value, index: Value, rows: Value, axis = 0): 
     size: nth(dims(x.type), a),
   });
 }
-/** The language's `scatter`: the reverse of `take`, rows summed into `size` places. */
+/** The language's `scatter`: the transpose of `take`; adds rows into `size` places. */
 export function scatter(g: Builder, rows: Value, index: Value, size: number, axis = 0): Value {
   const a = axisOf(rows.type.shape.length, axis);
   const which = broadcastTo(g, index, [...dims(rows.type).slice(0, a), ...dims(index.type).slice(a)]);
   return make1(g, "scatter", [which, rows], { axis: a, batch: a, mode: "add", size });
 }
-/** The k largest along the last axis, and where they stood. */
+/** The k largest along the last axis, and their indices. */
 export function topK(g: Builder, x: Value, k: number): [values: Value, index: Value] {
   const { results } = make(g, "top_k", [x], { k });
   return [nth(results, 0), nth(results, 1)];
 }
-/** Ascending along the last axis, the first of equals first, and where each stood. */
+/** Sorts ascending along the last axis, stably; also returns the indices. */
 export function sort(g: Builder, x: Value): [values: Value, index: Value] {
-  // -1 - x turns the order of integers around without overflow.
+  // -1 - x reverses the order of integers without overflow
   const turn = (v: Value): Value => (isFloat(v.type.dtype) ? neg(g, v) : sub(g, -1, v));
   const [values, index] = topK(g, turn(x), nth(dims(x.type), x.type.shape.length - 1));
   return [turn(values), index];
 }
 
-/** The largest element of the last axis for which the weights of all that are no less come to `amount`; see ops/cutoff.ts. */
+/** The largest element t of the last axis such that the weights of all elements >= t add up to at least `amount`; see ops/cutoff.ts. */
 export const cutoff = (g: Builder, x: Value, weight: Value, amount: Value): Value =>
   make1(g, "cutoff", [x, weight, amount], none);
 
 // Random numbers
-/** i32 bits for each element of `base.shape ++ shape`, of a place in the program; see ops/random.ts. */
+/**
+ * 32 random bits (i32) for each element of the shape [...base.shape, ...shape]. `place` tells random draws of a program apart; see ops/random.ts.
+ */
 export const random = (g: Builder, key: Value, place: number, shape: readonly number[], base?: Value): Value =>
   make1(g, "random", base ? [key, base] : [key], { place, shape });
 /** f32 in [0, 1). */
 export const uniform = (g: Builder, key: Value, place: number, shape: readonly number[], base?: Value): Value =>
   unary(g, "unit", random(g, key, place, shape, base));
-/** Normal f32 numbers, by Box and Muller from two uniform ones (the second of place + 1). */
+/** Normally distributed f32 numbers, by Box-Muller from two uniform ones, drawn at `place` and `place + 1`. */
 export function gaussian(g: Builder, key: Value, place: number, shape: readonly number[], base?: Value): Value {
   const radius = sqrt(g, mul(g, -2, log(g, sub(g, 1, uniform(g, key, place, shape, base)))));
   return mul(g, radius, cos(g, mul(g, 2 * Math.PI, uniform(g, key, place + 1, shape, base))));

@@ -1,4 +1,4 @@
-// What the records share: checks of types, sizes in numbers, operations, and the leaves of samples.
+// Helpers for the op records: type checks, conversion of sizes to numbers, counts of operations, and inputs for samples.
 import { TypeMismatch } from "../graph/builder.ts";
 import type { Builder, NdArray, Node, Op, Value } from "../graph/node.ts";
 import { type DType, isFloat } from "../types/dtype.ts";
@@ -7,14 +7,14 @@ import { equal, equalAll, type Size } from "../types/size.ts";
 import { count, showType, type Type, type } from "../types/type.ts";
 import type { OpAttrs, OpName } from "./attrs.ts";
 
-/** A record of the op `name`, its attributes typed. */
+/** Checks the type of the record of the op `name`, with the attributes of that op. */
 export const define = <N extends OpName>(record: Op<OpAttrs[N]> & { readonly name: N }): Op<OpAttrs[N]> => record;
 
-/** Throws a TypeMismatch. */
+/** Throws a TypeMismatch if `fits` is false. */
 export function need(fits: boolean, message: () => string): asserts fits {
   if (!fits) throw new TypeMismatch(message());
 }
-/** Argument `i`; every record knows how many it has, and says so here when a caller does not. */
+/** Element `i`, an argument for example; throws if there are too few. */
 export function nth<T>(list: readonly T[], i: number): T {
   const item = list[i];
   if (item === undefined)
@@ -49,28 +49,28 @@ export function needAxis(what: string, axis: number, t: Type): Size {
   return nth(t.shape, axis);
 }
 
-/** A size that elaboration has put a number for. */
+/** The number of a size; throws while it is still symbolic (before elaboration). */
 export function number(size: Size): number {
   need(typeof size === "number", () => "a size is not known yet");
   return size;
 }
 export const numbers = (shape: readonly Size[]): number[] => shape.map(number);
-/** [before, n, after]: the shape around one axis, as three products. */
+/** [before, n, after]: the product of the sizes before an axis, its own size, and the product of those after it. */
 export function around(shape: readonly number[], axis: number): [before: number, n: number, after: number] {
   return [product(shape.slice(0, axis)), nth(shape, axis), product(shape.slice(axis + 1))];
 }
 export const at = (a: NdArray, i: number): number => a.data[i] ?? Number.NaN;
 
-/** So many operations for each element of the first result. */
+/** A `flops` function: `each` operations per element of the first result. */
 export const perElement =
   (each: number) =>
   (node: Node): number =>
     each * made(node);
-/** How many elements the first result has. */
+/** The number of elements of the first result. */
 export const made = (node: Node): number => count(one(node.results).type);
 export const free = (): number => 0;
 
-/** A leaf for samples. The tests give each store numbers of its own: floats without ties, i32 in -8 .. 8, bools. */
+/** An input of a sample. The tests fill each store with numbers: floats without ties, i32 in -8 .. 8, or bools. */
 export function sample(g: Builder, dtype: DType, shape: readonly number[], name = "x"): Value {
   return one(
     g.add(g.op("param"), [], { store: `${name}:${dtype}[${shape.join()}]`, type: type(dtype, shape) }).results,

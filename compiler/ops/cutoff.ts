@@ -1,4 +1,5 @@
-// How many of the largest are enough: what the k largest and the nucleus of a distribution have in common.
+// The threshold behind both top-k and nucleus (top-p) sampling: how small an element may be so that it and all larger ones have enough weight
+// together.
 import type { NdArray } from "../graph/node.ts";
 import { isFloat } from "../types/dtype.ts";
 import { equalAll } from "../types/size.ts";
@@ -57,7 +58,7 @@ export const cutoff = define<"cutoff">({
       return b.make(g, "cutoff", args, none);
     }),
 });
-/** Bits of a float: a search among all floats takes a sum for each. */
+/** Bits of a float. The search determines the threshold bit by bit, with one sum over the row for each. */
 export const keyBits = 32;
 
 function cutoffOf(x: NdArray, weight: NdArray, amount: number, start: number, n: number): number {

@@ -1,4 +1,4 @@
-// Leaves: what a graph begins with.
+// Leaves: ops without arguments.
 import { Bug } from "../diagnostic.ts";
 import { type } from "../types/type.ts";
 import * as b from "./build.ts";

@@ -1,4 +1,4 @@
-// All ops. To add one: a record, its attributes in attrs.ts, and its name here.
+// All ops. To add one, write its record, declare its attributes in attrs.ts, and list it here.
 import type { Op } from "../graph/node.ts";
 import { attention, attention_backward } from "./attention.ts";
 import { cutoff } from "./cutoff.ts";

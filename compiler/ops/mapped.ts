@@ -1,5 +1,6 @@
-// Inside experts[index](...) and over stacked layers: operands of three kinds are brought to one space, and most ops then
-// work one axis further right. A space of rows nested in rows (a mixture inside an expert) is in the order of its own routing.
+// How ops are mapped inside `experts[index](...)` and over stacked layers (`Mapped`). Operands of the three kinds are brought to one space, which
+// adds a leading axis; most ops then work unchanged, one axis further right. A mixture inside an expert has a nested routing, whose space keeps its
+// own order of rows.
 
 import { Bug } from "../diagnostic.ts";
 import { TypeMismatch } from "../graph/builder.ts";
@@ -12,9 +13,10 @@ import { dims, dtypeOf } from "../types/type.ts";
 import type { OpAttrs, OpName } from "./attrs.ts";
 import * as b from "./build.ts";
 
+/** A leading axis that mapped values get: one entry for each layer of a stack, or the sorted rows of a routing. */
 export type Space = { readonly kind: "each"; readonly over: number } | { readonly kind: "rows"; readonly by: Routing };
 
-/** The smallest space that holds all operands: rows, if there are any (nested ones before others), else the stack. */
+/** The space in which all operands can be expressed: rows if there are any (of a nested routing rather than the outer one), else the stack. */
 export function spaceOf(args: readonly Mapped[]): Space {
   const rows = args.filter((m) => m.kind === "rows");
   const inner = rows.find((m) => m.by.outer) ?? rows[0];
@@ -23,11 +25,11 @@ export function spaceOf(args: readonly Mapped[]): Space {
   if (!each) throw new Bug("an op was mapped though all of its operands are plain");
   return { kind: "each", over: each.over };
 }
-/** The length of the axis that a space adds in front. */
+/** The size of the leading axis of a space. */
 export const lead = (s: Space): number => (s.kind === "each" ? s.over : (s.by.outer ?? s.by).rows);
 export const placed = (s: Space, value: Value): Mapped => ({ ...s, value });
 
-/** The operand with the leading axis of the space. */
+/** Gives an operand the leading axis of the space: a plain value is repeated, a value per expert is looked up for each row. */
 export function lift(g: Builder, m: Mapped, to: Space): Value {
   if (to.kind === "rows" && to.by.outer) return liftNested(g, m, to.by, to.by.outer);
   if (m.kind === "plain") return grouped(g, repeated(g, m.value, lead(to)), to);
@@ -42,7 +44,7 @@ function repeated(g: Builder, x: Value, n: number): Value {
   const shape = dims(x.type);
   return b.broadcast(g, x, [n, ...shape], later([...shape.keys()]));
 }
-/** To the order of a nested routing: first to the space around it, then as its rows move. */
+/** Brings an operand to a nested routing: first to the space around it, then into the nested routing's order of rows. */
 function liftNested(g: Builder, m: Mapped, by: Routing, outer: Outer): Value {
   if (m.kind === "rows" && m.by === by) return m.value;
   const wide = lift(g, m, outer.by ? { kind: "rows", by: outer.by } : { kind: "each", over: outer.rows });
@@ -50,7 +52,9 @@ function liftNested(g: Builder, m: Mapped, by: Routing, outer: Outer): Value {
     ? grouped(g, wide, { kind: "rows", by })
     : inPlaces(g, wide, by, outer);
 }
-/** Without what stands in rows of no group, which nothing has made: in a gradient, what is the same for all rows sums over them. */
+/**
+ * Zeros in the rows that belong to no group, whose contents are undefined: in a gradient, what is broadcast to all rows is summed over all rows.
+ */
 export function grouped(g: Builder, x: Value, to: Space): Value {
   if (to.kind !== "rows" || !isFloat(dtypeOf(x.type)) || !mayLearn(x.node)) return x;
   const { order, outer, groups, rows } = to.by;
@@ -61,20 +65,21 @@ export function grouped(g: Builder, x: Value, to: Space): Value {
   const mask = b.reshape(g, b.broadcast(g, b.ge(g, order, 0), [rows, unit], [0]), axes);
   return b.where(g, b.broadcast(g, mask, shape, [...axes.keys()]), x, 0);
 }
-/** What a routing sorts. */
+/** The index that a routing sorts. */
 const routed = (order: Value): Value => order.node.args[0] ?? order;
-/** Whether something is stored that it is made of, so that there may be a gradient. */
+/** Whether a node depends on any store, so that a gradient may flow through it. */
 export const mayLearn: (node: Node) => boolean = once(
   ({ op, args }) => op.name === "param" || args.some((a) => mayLearn(a.node)),
 );
-/** Whether all entries along the first axis are equal, so that an order changes nothing. */
+/** Whether all entries along the first axis are equal, so that reordering changes nothing. */
 const repeatsRows = ({ node }: Value): boolean =>
   node.op.name === "broadcast" && !(node.attrs as OpAttrs["broadcast"]).axes.includes(0);
+/** Moves values of the outer rows into the order of the nested routing. */
 function inPlaces(g: Builder, x: Value, by: Routing, outer: Outer): Value {
   if (by.rows === 0) return x;
   const [, n = 1, ...rest] = dims(x.type);
   const unit = (n * outer.rows) / by.rows;
-  // a matrix of the outer expert, by which rows of the inner ones are multiplied
+  // then x is a matrix for each outer expert, which rows of the inner experts would be multiplied by
   if (!Number.isInteger(unit))
     throw new TypeMismatch(
       "what a mixture inside an expert takes for all its choices must be the same for all outer experts",
@@ -82,7 +87,7 @@ function inPlaces(g: Builder, x: Value, by: Routing, outer: Outer): Value {
   return b.reshape(g, b.dispatch(g, b.reshape(g, x, [by.rows, unit, ...rest]), by), dims(x.type));
 }
 
-/** The rule of most ops: all operands in one space, the attributes one axis further right. */
+/** The `mapped` of most ops: all operands in one space, axes in the attributes shifted by `shift`. */
 export const leading =
   <N extends OpName>(name: N, shift: (attrs: OpAttrs[N], lead: number) => OpAttrs[N]) =>
   (args: readonly Mapped[], attrs: OpAttrs[N], g: Builder): Mapped[] => {
@@ -92,7 +97,7 @@ export const leading =
   };
 export const pointwise = <N extends OpName>(name: N) => leading(name, (attrs: OpAttrs[N]) => attrs);
 export const later = (axes: readonly number[]): number[] => axes.map((a) => a + 1);
-/** A leaf has no operands to be mapped. */
+/** The `mapped` of leaves, which have no operands and so are never mapped. */
 export const leaf = (): never => {
   throw new Bug("a leaf was mapped");
 };

@@ -1,4 +1,4 @@
-// Random bits from a counter: the same for every backend, layout and order of evaluation.
+// Counter-based random bits: they depend only on key, place and element, so every backend, layout and order of evaluation gives the same.
 import type { NdArray } from "../graph/node.ts";
 import { product } from "../types/numbers.ts";
 import { type } from "../types/type.ts";
@@ -8,8 +8,8 @@ import { at, define, need, needVector, numbers, perElement, sample } from "./com
 import { lift, placed, spaceOf } from "./mapped.ts";
 
 /**
- * Threefry-2x32 with 20 rounds (Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3", 2011); the first word.
- * All arithmetic is modulo 2^32.
+ * Threefry-2x32 with 20 rounds (Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3", 2011); returns the first word. All
+ * arithmetic is modulo 2^32.
  */
 export function threefry(key0: number, key1: number, low: number, high: number): number {
   const keys = [key0, key1, key0 ^ key1 ^ 0x1bd11bda];
@@ -28,14 +28,14 @@ export function threefry(key0: number, key1: number, low: number, high: number):
 }
 const rotations = [13, 15, 26, 6, 17, 29, 16, 24];
 
-/** A place in the program as 32 bits: FNV-1a of its text. */
+/** Hashes the text that identifies a place in the program to 32 bits, by FNV-1a. */
 export function placeOf(text: string): number {
   let hash = 0x811c9dc5;
   for (const c of new TextEncoder().encode(text)) hash = Math.imul(hash ^ c, 0x01000193);
   return hash | 0;
 }
 
-/** Element i of row r is number base[r] * (elements of a row) + i; without `base` there is one row, number 0. As a 64-bit integer. */
+/** The counter of each element: row * each + i for element i of a row of `each`. `base` has the row numbers; without it there is one row, 0. */
 function counters(base: NdArray | undefined, each: number): number[] {
   const rows = base ? [...base.data] : [0];
   return rows.flatMap((row) => Array.from({ length: each }, (_, i) => row * each + i));
@@ -69,7 +69,7 @@ export const random = define<"random">({
     const values = lift(g, base, space);
     return [placed(space, b.random(g, key.value, attrs.place, numbers(attrs.shape), values))];
   },
-  // numbers are of places in the whole, which `base` alone says
+  // each worker draws the numbers of its own rows; `base` holds the row numbers in the whole batch
   across: (_, [, base]) => (base && across.isCut(base) ? { args: [across.whole, base], results: [base] } : null),
   flops: perElement(80),
   samples: (g) => {

@@ -1,4 +1,4 @@
-// Functions of one element. Adding one is one row here, and its name in attrs.ts.
+// The elementwise functions of the ops `unary` and `binary`. To add one, add a row here and its name in attrs.ts.
 import type { Builder, Value } from "../graph/node.ts";
 import { type DType, isFloat } from "../types/dtype.ts";
 import type { BinaryName, UnaryName } from "./attrs.ts";
@@ -6,21 +6,24 @@ import * as b from "./build.ts";
 
 type Element = DType | "float";
 interface Scalar {
-  /** The dtype of the result from that of the operands, or null where the function has no meaning. */
+  /** The dtype of the result, given that of the operands; null if the function is not defined for it. */
   readonly types: (t: Element) => Element | null;
-  /** Relative cost, an addition being 1. */
+  /** Cost relative to an addition. */
   readonly flops: number;
 }
 export interface Unary extends Scalar {
-  /** What the language says of its function of this name; where left out it has none. */
+  /** Documentation of the language's function of this name; if absent, the language has no such function. */
   readonly doc?: string;
-  /** Whether of a number known when compiling it makes a whole one; left out: no. */
+  /**
+   * When the function is applied to a number at compile time: is the result an integer always ("yes"), only if the argument is ("as given"), or not
+   * known to be one (absent)?
+   */
   readonly whole?: "yes" | "as given";
-  /** `NAME_short_` of math.hpp is quicker, and as good for results of bf16. */
+  /** `NAME_short_` of math.hpp is faster, and precise enough for a bf16 result. */
   readonly short?: true;
-  /** In f64; `t` is the operand's dtype: integers wrap. */
+  /** The function in f64. `t` is the operand's dtype: i32 wraps. */
   readonly eval: (x: number, t: DType) => number;
-  /** The gradient of x from that of y = f(x); null where there is none. */
+  /** The gradient of x, given dy, that of y = f(x); null if it is zero everywhere. */
   readonly vjp: (g: Builder, dy: Value, x: Value, y: Value) => Value | null;
 }
 export interface Binary extends Scalar {
@@ -114,7 +117,7 @@ export const unaries: Readonly<Record<UnaryName, Unary>> = {
     eval: halfToEven,
     vjp: flat,
   },
-  // Random bits to [0, 1): the top 24 of them, so that f32 holds every value and none is 1.
+  // Random bits to a float in [0, 1): the top 24 bits, so that the result is exact in f32 and never 1.
   unit: { types: (t) => (t === "i32" ? "f32" : null), flops: 2, eval: (x) => (x >>> 8) / 2 ** 24, vjp: flat },
 };
 
@@ -141,9 +144,9 @@ export const binaries: Readonly<Record<BinaryName, Binary>> = {
       return [dx, b.neg(g, b.mul(g, dx, z))];
     },
   },
-  // Rounds down, so that x = idiv(x, y) * y + rem(x, y); 0 where y is.
+  // Rounds down, so that x = idiv(x, y) * y + rem(x, y); 0 if y is 0.
   idiv: { types: whole, flops: 4, eval: (x, y) => (y === 0 ? 0 : Math.floor(x / y) | 0), vjp: neither },
-  // Takes the sign of y; 0 where y is 0.
+  // Takes the sign of y; 0 if y is 0.
   rem: {
     types: numeric,
     flops: 4,
@@ -154,7 +157,7 @@ export const binaries: Readonly<Record<BinaryName, Binary>> = {
     types: float,
     flops: 30,
     eval: Math.pow,
-    // Where x is 0 its logarithm is not asked: x^y does not move with y there.
+    // For x <= 0, log(1) = 0 is used in place of log(x): the gradient of y is then 0.
     vjp(g, dz, x, y, z) {
       const base = b.where(g, b.gt(g, x, 0), x, 1);
       return [b.mul(g, dz, b.mul(g, y, b.pow(g, x, b.sub(g, y, 1)))), b.mul(g, dz, b.mul(g, z, b.log(g, base)))];
@@ -172,7 +175,7 @@ export const binaries: Readonly<Record<BinaryName, Binary>> = {
   or: { types: bool, flops: 1, eval: (x, y) => x | y, vjp: neither },
 };
 
-/** Of two equals the left one gets the gradient. */
+/** Passes the gradient to the left operand where `left` is true, else to the right one. If both are equal, the left one gets it. */
 function chosen(g: Builder, dz: Value, left: Value): readonly [Value, Value] {
   return [b.where(g, left, dz, 0), b.where(g, left, 0, dz)];
 }
@@ -186,7 +189,7 @@ function halfToEven(x: number): number {
   if (x - down !== 0.5) return Math.round(x);
   return down % 2 === 0 ? down : down + 1;
 }
-/** 2 / sqrt(pi) exp(-x^2) sum x (2 x^2)^n / (1 3 5 .. (2n + 1)): all terms of one sign, so nothing cancels (Abramowitz and Stegun 7.1.6). */
+/** 2 / sqrt(pi) exp(-x^2) sum x (2 x^2)^n / (1 3 5 .. (2n + 1)): all terms have the same sign, so nothing cancels (Abramowitz and Stegun 7.1.6). */
 function erf(x: number): number {
   if (Number.isNaN(x) || Math.abs(x) > 6) return Math.sign(x);
   let term = x;

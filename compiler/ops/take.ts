@@ -1,4 +1,4 @@
-// Indexing by data: an index outside its axis means none.
+// Gather, scatter and top-k. An index out of range means none: gather gives 0, scatter writes nothing.
 import type { Builder, Mapped, NdArray, Node, Placement, Value } from "../graph/node.ts";
 import { fromTo, product } from "../types/numbers.ts";
 import { equalAll, type Size, show } from "../types/size.ts";
@@ -9,7 +9,10 @@ import * as b from "./build.ts";
 import { at, define, free, made, need, needAxis, needIndex, nth, number, one, sample, three, two } from "./common.ts";
 import { lift, placed, spaceOf } from "./mapped.ts";
 
-/** Visits each element of the rows, with its place in `[.., size, ..]`, or -1 for none. */
+/**
+ * Calls `visit` for each element of the rows, with the position of the element in `[.., size, ..]` that it belongs to, or -1 if its index is out of
+ * range. `outer`: the sizes before the indexed axis; `inner`: the product of those after it.
+ */
 function places(
   index: NdArray,
   outer: readonly number[],
@@ -73,7 +76,7 @@ export const gather = define<"gather">({
   ],
 });
 
-/** Along a common axis, by the places that are asked for, or by what lies beside them. */
+/** How workers can share a gather: cut along a common batch axis, along the picks, or along an axis that is not indexed. */
 function gatherAcross(
   { args, attrs: { axis, batch } }: Node<OpAttrs["gather"]>,
   [p = whole, q = whole]: readonly Placement[],
@@ -98,13 +101,13 @@ function mappedGather(g: Builder, x: Mapped, index: Mapped, attrs: OpAttrs["gath
   const [from, which] = [lift(g, x, space), lift(g, index, space)];
   return [placed(space, b.make1(g, "gather", [from, which], { axis: axis + 1, batch: batch + 1 }))];
 }
-/** A table for each group is one long table, looked up at `group * N + index`. */
+/** Each group's rows look up a table of their own: the tables are joined to one, indexed by `group * N + index`. */
 function fromTables(g: Builder, tables: Value, index: Mapped & { kind: "rows" }): Value {
   const [groups = 0, n = 0, ...rest] = dims(tables.type);
   const shape = dims(index.value.type);
   const { by } = index;
   const counts = shape.map((_, i) => product(shape.slice(0, i + 1)));
-  // a nested routing's rows are as many as several axes say
+  // the rows of a nested routing take up several leading axes
   const front = shape.slice(0, counts.indexOf(by.rows) + 1);
   const group = b.broadcast(g, b.reshape(g, by.expert, front), shape, [...front.keys()]);
   const inside = b.and(g, b.ge(g, group, 0), b.and(g, b.ge(g, index.value, 0), b.lt(g, index.value, n)));
@@ -185,7 +188,7 @@ function scatterVjp({ args, attrs }: Node<OpAttrs["scatter"]>, dy: Value, g: Bui
   const picked = b.make1(g, "gather", [dy, index], { axis, batch });
   return [b.make1(g, "scatter", [dy, index, zeros], attrs), null, b.where(g, stayed(g, index, rows, attrs), picked, 0)];
 }
-/** Which rows were not replaced by a later one: those whose number is found where they were put. */
+/** For each row, whether no later row replaced it: the row numbers are scattered too, and a row that stayed finds its own number at its place. */
 function stayed(g: Builder, index: Value, rows: Value, { batch, axis, size }: OpAttrs["scatter"]): Value {
   const shape = dims(index.type);
   const numbers = b.reshape(g, b.iota(g, count(index.type)), shape);
@@ -250,9 +253,9 @@ export const top_k = define<"top_k">({
       b.topK(g, sample(g, "f32", [4]), 1),
     ].map(([v]) => v.node),
 });
-/** A row is folded so often at most; more of it are sorted. */
+/** `top_k` finds up to this many by a reduction each; for more, the row is sorted. */
 const mostFolds = 32;
-/** Places from the largest to the smallest; NaN counts as less than all. */
+/** Indices in order of decreasing value, equal ones by index, NaN last. */
 function ranked(row: Float64Array): number[] {
   const key = (i: number): number => row[i] ?? Number.NaN;
   return [...row.keys()].toSorted((i, j) => {

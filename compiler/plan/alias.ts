@@ -1,10 +1,11 @@
-// Which buffers share memory: assignments and updates in place, results over inputs that nothing reads later.
+// Decides which buffers of an entry share memory: assignments to stores and updates in place, and results written over inputs that nothing reads
+// later. First step of `planMemory` for an entry; `place.ts` follows.
 import { Bug } from "../diagnostic.ts";
 import { keyOf, type Life, type Lives, reads } from "./life.ts";
 import type { Layout } from "./plan.ts";
 import { isOver, type Sequence, type VirtualBuffer, type VirtualLaunch } from "./sequence.ts";
 
-/** Buffers at one address, at different times. */
+/** Buffers at one address, which hold data at different times. `store`: the store that is among them; null if there is none. */
 export interface Group {
   readonly store: string | null;
   readonly members: readonly Life[];
@@ -15,13 +16,13 @@ export interface Copy {
 }
 interface Sharing {
   readonly groups: readonly Group[];
-  /** Copies to make before launch i, or at the end, where memory cannot be shared. */
+  /** `copies[i]`: what must be copied before launch i (the last entry: after all launches), because memory could not be shared. */
   readonly copies: readonly (readonly Copy[])[];
 }
 
 export const sameLayout = (a: Layout, b: Layout): boolean =>
   a.kind === "rows" ? b.kind === "rows" && a.pitch === b.pitch : b.kind === "panels" && a.width === b.width;
-/** Whether two buffers lie alike, so that one may stand for the other. */
+/** Whether two buffers have the same type, size and layout, so that one may take the place of the other. */
 export const sameForm = (a: VirtualBuffer, b: VirtualBuffer): boolean =>
   a.dtype === b.dtype &&
   a.bytes === b.bytes &&
@@ -30,8 +31,8 @@ export const sameForm = (a: VirtualBuffer, b: VirtualBuffer): boolean =>
   sameLayout(a.layout, b.layout);
 
 /**
- * Assignments first, for a copy of a parameter costs most; then updates; then results over dead inputs.
- * `stores`: a buffer of each store.
+ * Merges buffers greedily: assignments to stores first, as a copy of a parameter is the most expensive; then updates with their base; then outputs
+ * with inputs that die in the same launch. `stores`: the buffer of each store.
  */
 export function share(sequence: Sequence, lives: Lives, stores: ReadonlyMap<string, VirtualBuffer>): Sharing {
   const end = sequence.launches.length;
@@ -75,7 +76,7 @@ class Groups {
   all(): readonly Group[] {
     return [...new Set(this.#of.values())];
   }
-  /** Puts both at one address if no two of their members ever hold data at once. */
+  /** Puts both in one group if no two members of their groups hold data at the same time. Returns whether they are in one group now. */
   merge(a: Life, b: Life): boolean {
     const left = this.#group(a);
     const right = this.#group(b);
@@ -97,7 +98,7 @@ class Groups {
   #compatible(a: Life, b: Life): boolean {
     return a.last < b.first || b.last < a.first || this.#handsOver(a, b) || this.#handsOver(b, a);
   }
-  /** Whether the launch that first writes `to` is the last to read `from`, and reads no element that it has overwritten. */
+  /** Whether one launch both ends `from` and begins `to`, and reads each element of `from` before it overwrites it. */
   #handsOver(from: Life, to: Life): boolean {
     const args = from.last === to.first ? (this.#sequence.launches[to.first]?.args ?? []) : [];
     const written = args.find((arg) => arg.buffer === to.buffer && !reads(arg) && arg.access !== "part");

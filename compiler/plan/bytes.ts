@@ -1,11 +1,11 @@
-// The report of bytes, and the refusal of a plan that does not fit.
+// Counts the bytes of a plan for reports, and refuses plans that do not fit in memory.
 import { Problem } from "../diagnostic.ts";
 import type { Store } from "../graph/node.ts";
 import { byteSize, dims, dtypeOf, type Type } from "../types/type.ts";
 import { type Bytes, buffersOf, type Entry, type Phase, type Plan, type PlanBuffer } from "./plan.ts";
 import type { Sequence, VirtualBuffer } from "./sequence.ts";
 
-/** Bytes as laid out in memory, padding included. `entries[i]` is planned from `sequences[i]`; temporaries start at `storeBytes`. */
+/** The bytes of all buffers as laid out, padding included. `entries[i]` is the plan of `sequences[i]`; temporaries begin at `storeBytes`. */
 export function countBytes(
   sequences: readonly Sequence[],
   entries: readonly Entry[],
@@ -32,7 +32,7 @@ export function countBytes(
 }
 const page = 4096;
 const sum = (all: readonly number[]): number => all.reduce((a, b) => a + b, 0);
-/** `init` has no forward. */
+/** Whether it has both a forward and a backward phase; `init`, for instance, has no forward. */
 const hasBackward = ({ launches }: Sequence): boolean =>
   (["forward", "backward"] as const).every((phase) => launches.some((l) => l.phase === phase));
 
@@ -50,7 +50,7 @@ function crossing(sequence: Sequence, from: Phase, to: Phase): readonly VirtualB
   }
   return [...crossed];
 }
-/** The most bytes that buffers which cross from one phase to another hold at one time: all of them, unless the phases take turns. */
+/** The largest total size, at any one launch, of the buffers that are written in phase `from` and read in `to`. */
 function heldAtOnce(sequence: Sequence, from: Phase, to: Phase): number {
   const changes = Array.from({ length: sequence.launches.length + 1 }, () => 0);
   const change = (at: number, bytes: number): void => void (changes[at] = (changes[at] ?? 0) + bytes);
@@ -67,7 +67,7 @@ function heldAtOnce(sequence: Sequence, from: Phase, to: Phase): number {
   }
   return most;
 }
-/** The first and the last launch that each buffer is in. */
+/** The first and the last launch that uses each buffer. */
 function uses({ launches }: Sequence): ReadonlyMap<VirtualBuffer, { readonly first: number; readonly last: number }> {
   const used = new Map<VirtualBuffer, { first: number; last: number }>();
   for (const [i, { args }] of launches.entries())
@@ -84,7 +84,7 @@ function temporaries(entry: Entry | undefined, buffers: readonly PlanBuffer[], s
   return Math.max(0, ...used.map((i) => (buffers[i]?.offset ?? 0) + (buffers[i]?.bytes ?? 0) - storeBytes));
 }
 
-/** What is free, for so many who each take as much of it. */
+/** How many bytes are free, to be divided equally among `sharing` processes (1 if not given). */
 export interface Free {
   readonly bytes: number;
   readonly sharing?: number;
@@ -92,15 +92,18 @@ export interface Free {
 const ofEach = ({ bytes, sharing = 1 }: Free): number => bytes / sharing;
 const shown = (free: Free): string =>
   `${showBytes(ofEach(free))} are free${(free.sharing ?? 1) > 1 ? ` for each of ${free.sharing} workers` : ""}`;
-/** Refuses a plan of more bytes than are free before anything is allocated: names the largest buffers, and what to lower. `first`: to be tried before. */
+/**
+ * Throws if the plan needs more bytes than are free, before anything is allocated; the message names the largest buffers and what to lower.
+ * `first`: advice that is put before that.
+ */
 export function requireMemory(plan: Plan, free: Free, first = ""): void {
   if (plan.bytes.arena > ofEach(free)) throw planTooLarge(plan, shown(free), first);
 }
-/** Refuses a plan whose bytes are not counted exactly any more. */
+/** Throws if the arena is too large for its size to be an exact integer. */
 export function requireCountable(plan: Plan): void {
   if (!Number.isSafeInteger(plan.bytes.arena)) throw planTooLarge(plan, "no machine has them", "");
 }
-/** Refuses parameters of more bytes than are free before any plan is made for them; see `requireMemory`. */
+/** Throws if the parameters alone need more bytes than are free, before any plan is made; see `requireMemory`. */
 export function requireParameters(stores: readonly Store[], free: Free): void {
   const parameters = stores.filter((s) => s.role === "parameter");
   const buffers = parameters.map(({ name, type }) => ({ ...dense(type), name, bytes: byteSize(type) }));
@@ -121,7 +124,7 @@ function tooLarge(what: string, bytes: number, why: string, buffers: readonly La
   const lines = largest.map((b) => `  ${b.name}: ${b.dtype}[${b.shape.join(", ")}], ${showBytes(b.bytes)}`);
   return new Problem(`${what} ${showBytes(bytes)} and ${why}; the largest buffers are\n${lines.join("\n")}`, help);
 }
-/** 1536 is `1.5 KiB`. */
+/** For example `1.5 KiB` for 1536. */
 export function showBytes(bytes: number): string {
   const unit = bytes < 1024 ? 0 : Math.min(4, Math.floor(Math.log2(bytes) / 10));
   return `${Number((bytes / 1024 ** unit).toPrecision(3))} ${["B", "KiB", "MiB", "GiB", "TiB"][unit] ?? ""}`;

@@ -1,18 +1,18 @@
-// When each buffer of a sequence holds data. Positions: launch i is i, before the entry is -1, after it is launches.length.
+// Lifetimes of the buffers of a sequence, as positions: launch i is i, before the entry is -1, after it is `launches.length`.
 import { Bug } from "../diagnostic.ts";
 import type { Sequence, VirtualArg, VirtualBuffer } from "./sequence.ts";
 
-/** From the launch that first writes the buffer to the last one that reads it; both included. */
+/** From the launch that first writes the buffer to the last one that reads it, both inclusive. */
 export interface Life {
   readonly buffer: VirtualBuffer;
   readonly first: number;
   last: number;
 }
-/** A buffer by identity, a store by name: every buffer of one store is the same memory. */
+/** What identifies a buffer's memory: the buffer object, or the name of its store, as all buffers of a store are the same memory. */
 export const keyOf = (buffer: VirtualBuffer): VirtualBuffer | string => buffer.store ?? buffer;
 export const reads = (arg: VirtualArg): boolean => arg.access === "read" || arg.access === "pointwise";
 
-/** When each buffer, or store, holds data. */
+/** The life of each buffer or store. */
 export class Lives {
   readonly #lives = new Map<VirtualBuffer | string, Life>();
 
@@ -28,7 +28,7 @@ export class Lives {
     const key = keyOf(buffer);
     if (!this.#lives.has(key)) this.#lives.set(key, { buffer, first: at, last: at });
   }
-  /** A store is written before the entry, and nothing writes an empty buffer; anything else must have been written by now. */
+  /** Notes a use at `at`. A store holds data before the entry begins, and an empty buffer needs no writer; all else must have been written. */
   extend(buffer: VirtualBuffer, at: number): void {
     if (buffer.store !== null || buffer.bytes === 0) this.start(buffer, -1);
     const life = this.of(buffer);
@@ -36,7 +36,10 @@ export class Lives {
   }
 }
 
-/** `early`: buffers filled before the first launch. A store that the sequence leaves alone lives on; an assigned one ends with its last reader. */
+/**
+ * `early`: buffers that are filled before the first launch. A store that the sequence does not assign lives to the end; the old contents of an
+ * assigned one die with their last reader.
+ */
 export function livesOf(sequence: Sequence, early: readonly VirtualBuffer[]): Lives {
   const lives = new Lives();
   const end = sequence.launches.length;

@@ -1,4 +1,5 @@
-// Plans memory: stores at fixed offsets, then the temporaries of each entry, which all start at the same place.
+// Plans memory in one arena: stores at fixed offsets, then the temporaries of each entry. Entries run one at a time, so the temporaries of all
+// begin at the same offset.
 import { Bug } from "../diagnostic.ts";
 import type { Store } from "../graph/node.ts";
 import { bytesOf } from "../types/dtype.ts";
@@ -21,7 +22,7 @@ interface MemoryOptions {
   readonly grain?: Grain;
 }
 
-/** Gives every buffer its bytes of one arena, shares them where lives allow, and checks the outcome. May reorder launches. */
+/** Orders launches, gives every buffer its offset, lets buffers share memory where their lives allow it, and verifies the plan. */
 export function planMemory(given: readonly Sequence[], stores: readonly Store[], options: MemoryOptions): Plan {
   const { target, header, grain = hostGrain } = options;
   const sequences = given.map((sequence) => order(joined(sequence)));
@@ -56,6 +57,7 @@ class Memory {
   readonly #grain: Grain;
   readonly #stores: ReadonlyMap<string, VirtualBuffer>;
   readonly #inputs: ReadonlySet<string>;
+  /** Buffers that begin some bytes into another, by "index shift". */
   readonly #shifted = new Map<string, number>();
 
   constructor(sequences: readonly Sequence[], stores: readonly Store[], grain: Grain) {
@@ -70,6 +72,7 @@ class Memory {
     this.storeBytes = offset;
   }
 
+  /** Plans one entry and adds its temporaries to `buffers`. */
   entry(given: Sequence): Entry {
     const { sequence, early } = snapshots(given);
     const lives = livesOf(
@@ -94,7 +97,7 @@ class Memory {
     return { name: sequence.entry, inputs: this.#inputsOf(given), results, steps };
   }
 
-  /** Adds the buffers of all groups; the index of each in `buffers`. */
+  /** Adds the buffers of all groups to `buffers`; returns the index there of each buffer, or store name. */
   #place(groups: readonly Group[]): ReadonlyMap<VirtualBuffer | string, number> {
     const temporary = groups.filter((group) => group.store === null).map((group) => ({ group, ...extent(group) }));
     const { offsets } = place(temporary, this.#grain);
@@ -117,7 +120,7 @@ class Memory {
       ? { kind: "launch", launch: { ...work, kernel: this.kernels.add(kernel), tasks } }
       : { kind: "collective", collective: { ...work, together: kernel } };
   }
-  /** The buffer from so many bytes on. */
+  /** The index of the buffer that begins `shift` bytes after that of `index`; made if it does not exist yet. */
   #from(index: number, shift: number): number {
     const whole = this.buffers[index];
     if (shift === 0 || whole === undefined) return index;
@@ -149,7 +152,7 @@ const extent = ({ members }: Group) => ({
   last: Math.max(...members.map((m) => m.last)),
 });
 
-/** Kernels by their text, which holds their name. */
+/** All kernels of a plan, each once. Kernels are identified by name, which is a hash of the text. */
 class Kernels {
   readonly #byName = new Map<string, { index: number; kernel: PlanKernel }>();
   add(kernel: PlanKernel): number {
@@ -167,8 +170,8 @@ class Kernels {
 }
 
 /**
- * After the entry a result or another store may want what a store held before: it is copied first, so that the store itself
- * can be assigned in place. An assignment of a store to itself is nothing.
+ * If a result, or an assignment to another store, needs the old contents of a store that the entry assigns, they are copied before the first
+ * launch, so that the store itself can be overwritten in place. Assignments of a store to itself are dropped.
  */
 function snapshots(sequence: Sequence): { readonly sequence: Sequence; readonly early: readonly Copy[] } {
   const assigns = sequence.assigns.filter((a) => a.from.store !== a.store);
@@ -189,7 +192,7 @@ function snapshots(sequence: Sequence): { readonly sequence: Sequence; readonly 
   return { sequence: changed, early: [...copies.values()] };
 }
 
-/** Each store's memory, in the layout that the sequences read it in. */
+/** The buffer of each store, in the layout that the sequences use (rows if none does). */
 function storeBuffers(sequences: readonly Sequence[], stores: readonly Store[]): ReadonlyMap<string, VirtualBuffer> {
   const used = new Map<string, VirtualBuffer>();
   const known = new Set(stores.map((s) => s.name));

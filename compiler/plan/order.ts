@@ -1,11 +1,12 @@
-// Orders launches so that assignments and updates can be made in place: who still wants the old contents goes first. Small ones stand together.
+// Reorders launches so that assignments and updates can be done in place: launches that read the old contents go first. It also gathers small
+// launches into runs.
 import { keyOf, reads } from "./life.ts";
 import { isSmall } from "./plan.ts";
 import type { Sequence, VirtualBuffer } from "./sequence.ts";
 
 type Key = VirtualBuffer | string;
 
-/** The same launches, as near to the given order as every dependence, and every such wish that breaks none, allows. */
+/** The same launches, as close to the given order as possible, with every dependence kept, and each wish for in-place writing that makes no cycle. */
 export function order(sequence: Sequence): Sequence {
   const [writers, readers] = uses(sequence);
   const edges = edgesOf(sequence.launches.length, [writers, readers]);
@@ -18,8 +19,8 @@ export function order(sequence: Sequence): Sequence {
   return { ...sequence, launches: gathered(edges, small).flatMap((i) => sequence.launches[i] ?? []) };
 }
 /**
- * One thread of the host does small launches in a row, and others wait at the row's end: so one launch between two rows, which needs nothing of the
- * first, goes before it.
+ * On the host one thread executes a run of small launches while the others wait at its end. So a single larger launch between two such runs moves
+ * before the first, if it does not depend on it, and the runs become one.
  */
 function gathered(edges: Edges, small: readonly boolean[]): readonly number[] {
   const given = edges.sorted();
@@ -33,7 +34,7 @@ function gathered(edges: Edges, small: readonly boolean[]): readonly number[] {
   return order;
 }
 
-/** From each launch that writes to those that read it. */
+/** The data dependences: an edge from each launch that writes a buffer to each that reads it. */
 export const dependences = (sequence: Sequence): Edges => edgesOf(sequence.launches.length, uses(sequence));
 function edgesOf(launches: number, [writers, readers]: Uses): Edges {
   const edges = new Edges(launches);
@@ -43,7 +44,7 @@ function edgesOf(launches: number, [writers, readers]: Uses): Edges {
   return edges;
 }
 type Uses = readonly [writers: Map<Key, number[]>, readers: Map<Key, number[]>];
-/** The launches that write each buffer, and those that read it, as an argument or as the base of an update. */
+/** The launches that write each buffer, and those that read it (as an argument, or as the base of an update). */
 function uses(sequence: Sequence): Uses {
   const writers = new Map<Key, number[]>();
   const readers = new Map<Key, number[]>();
@@ -59,7 +60,7 @@ function uses(sequence: Sequence): Uses {
   }
   return [writers, readers];
 }
-/** Launches that would do well to write over what a buffer holds. */
+/** Launches `by` whose result is to take the place of what buffer `old` holds: assignments and updates. */
 function* overwrites(
   sequence: Sequence,
   writers: ReadonlyMap<Key, readonly number[]>,
@@ -72,7 +73,7 @@ function* overwrites(
   }
 }
 
-/** Between launches, by their numbers. */
+/** A directed graph whose nodes are the numbers of launches. */
 export class Edges {
   readonly #after: readonly Set<number>[];
 
@@ -88,12 +89,13 @@ export class Edges {
   has(from: number, to: number): boolean {
     return this.#after[from]?.has(to) ?? false;
   }
+  /** Whether a path leads from one to the other. */
   reaches(from: number, to: number): boolean {
     const seen = new Set([from]);
     for (const at of seen) for (const next of this.#after[at] ?? []) seen.add(next);
     return seen.has(to);
   }
-  /** Each after all that must come before it; of several, the one that was first. */
+  /** A topological order that stays close to the numbering. */
   sorted(): readonly number[] {
     const order: number[] = [];
     const before = this.#after.map(() => new Set<number>());

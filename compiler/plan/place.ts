@@ -1,33 +1,34 @@
-/** A block needed from `first` to `last`, both included. */
+/** A block of memory that is in use from launch `first` to launch `last`, both inclusive. */
 export interface Block {
   readonly bytes: number;
   readonly first: number;
   readonly last: number;
 }
+/** A block with its offset; `end` includes alignment and gap. */
 interface Placed {
   readonly block: Block;
   readonly offset: number;
   readonly end: number;
 }
-/** How memory is dealt, in bytes: what every block begins at a multiple of, and a gap that follows large ones. */
+/** Granularity of placement in bytes: `begin`: the alignment of every block; `gap`: unused bytes after each block of 1 MiB or more. */
 export interface Grain {
   readonly begin: number;
   readonly gap: number;
 }
 /**
- * Lines. With a gap blocks of whole pages do not all begin alike: a load waits for the stores just before it whose addresses have the same last 12
- * bits (on Zen 4 that is 10 to 80% of a softmax).
+ * Aligned to cache lines. The gap keeps large blocks from having equal addresses modulo the page size: a load waits for recent stores whose
+ * addresses have the same last 12 bits (4K aliasing; on Zen 4 that is 10 to 80% of a softmax).
  */
 export const hostGrain: Grain = { begin: 64, gap: 25 * 64 };
-/** Two lines, of which a row of a box, or what a warp reads together, then takes no more than it must. */
+/** Aligned to 256 bytes, two cache lines of 128, so that a row of a TMA box, or what a warp reads together, touches no more lines than it must. */
 export const cudaGrain: Grain = { begin: 256, gap: 0 };
-/** What a block takes. */
+/** The bytes that a block takes up, alignment and gap included. */
 export const align = (bytes: number, { begin, gap }: Grain = hostGrain): number =>
   Math.ceil(bytes / begin) * begin + (bytes >= 2 ** 20 ? gap : 0);
 
 /**
- * Offsets such that blocks alive at once do not meet. Greedy by size, into the smallest gap that fits (Pisarchyk and Lee, 2020,
- * "Efficient memory management for deep neural net inference"): within 2% of the most bytes alive at once on training steps.
+ * Offsets such that blocks alive at the same time do not overlap. Greedy by decreasing size, into the smallest gap that fits (Pisarchyk and Lee,
+ * 2020, "Efficient memory management for deep neural net inference"): within 2% of the peak of live bytes on training steps.
  */
 export function place(
   blocks: readonly Block[],
@@ -48,6 +49,7 @@ export function place(
   }
   return { offsets, bytes };
 }
+/** The smallest free gap, among blocks alive at the same time, that the block fits in; else the end. `placed` is sorted by offset. */
 function bestGap(placed: readonly Placed[], block: Block, grain: Grain): number {
   let free = 0;
   let best = -1;
@@ -60,7 +62,7 @@ function bestGap(placed: readonly Placed[], block: Block, grain: Grain): number 
   }
   return best < 0 ? free : best;
 }
-/** Keeps `placed` in order of offset. */
+/** Inserts by offset. */
 function insert(placed: Placed[], block: Placed): void {
   let i = placed.length;
   while (i > 0 && (placed[i - 1]?.offset ?? 0) > block.offset) i--;

@@ -3,7 +3,7 @@ import { Bug } from "../diagnostic.ts";
 import type { DType } from "../types/dtype.ts";
 import type { Layout, Phase, PlanKernel, PlanResult, Together } from "./plan.ts";
 
-/** Identity is the object. `store`: it is that store's memory (what `param` reads). */
+/** A buffer without an address yet; its identity is the object. `store`: the store whose memory it is, which `param` reads; null: a temporary. */
 export interface VirtualBuffer {
   readonly name: string;
   readonly dtype: DType;
@@ -13,11 +13,14 @@ export interface VirtualBuffer {
   readonly store: string | null;
 }
 /**
- * read: the whole buffer may be read at any time of the launch. pointwise: element i is read only by the task that writes element i of any of the
- * written buffers of the same shape and layout, before it writes it, so both may be the same memory. write: every valid element is written.
- * update: some elements are written, the others keep what `base` (an argument's buffer, not otherwise read) holds: same memory, or a copy first.
- * part: some elements are written, all others by other launches. `with`: pointwise, and so only with that buffer of those written. `shift`: the kernel is given the buffer from so many bytes on, and reads or writes
- * no element past its end.
+ * An argument of a launch, and how it is accessed:
+ * read: any element may be read at any time.
+ * pointwise: element i is read only by the task that writes element i of an output of the same shape and layout, and before it is written, so the
+ * two may share memory. With `with`, this holds for that output only.
+ * write: every valid element is written.
+ * update: some elements are written, the others keep the value that they have in `base`, so it must be the same memory, or be copied first.
+ * part: some elements are written, and other launches write the rest.
+ * `shift`: the kernel is given the address this many bytes into the buffer.
  */
 export interface VirtualArg {
   readonly buffer: VirtualBuffer;
@@ -26,7 +29,7 @@ export interface VirtualArg {
   readonly with?: VirtualBuffer;
   readonly shift?: number;
 }
-/** Whether an argument that is read pointwise may be where `to`, which the same launch writes, is. */
+/** Whether this argument may share memory with the output `to` of the same launch. */
 export const isOver = ({ access, with: other }: VirtualArg, to: VirtualBuffer): boolean =>
   access === "pointwise" && (other ?? to) === to;
 export interface VirtualLaunch {
@@ -35,20 +38,21 @@ export interface VirtualLaunch {
   readonly tasks: number;
   readonly flops: number;
   readonly bytes: number;
-  /** "forward" or "backward" of a train entry, for the report of what is kept between them. */
+  /** The phase of a train entry that it belongs to; the report of bytes counts what is kept from one phase to another. */
   readonly phase: Phase;
 }
 export const isKernel = (k: PlanKernel | Together): k is PlanKernel => "text" in k;
-/** Of a launch that is none of what workers do together. */
+/** The kernel of a launch that is not a collective. */
 export function kernelOf({ kernel }: Pick<VirtualLaunch, "kernel">): PlanKernel {
   if (!isKernel(kernel)) throw new Bug(`${kernel.name} has no kernel`);
   return kernel;
 }
-/** After all launches, store `store` holds what `from` holds: in place where every reader of the store has run before, else by a copy. */
+/** After all launches, store `store` must hold the contents of `from`: in place if all readers of the store have run by then, else by a copy. */
 export interface Assign {
   readonly store: string;
   readonly from: VirtualBuffer;
 }
+/** One entry as launches in topological order, before memory is planned. */
 export interface Sequence {
   readonly entry: string;
   readonly launches: readonly VirtualLaunch[];

@@ -1,4 +1,4 @@
-// Replays a plan on shadow memory, in which each byte knows whose data it holds.
+// Checks a finished plan by replaying it on shadow memory, which records for each byte whose data it holds.
 import { Bug } from "../diagnostic.ts";
 import { bytesOf } from "../types/dtype.ts";
 import { sameForm } from "./alias.ts";
@@ -7,9 +7,12 @@ import { hostGrain } from "./place.ts";
 import { buffersOf, type Entry, type Plan, type PlanBuffer } from "./plan.ts";
 import { isOver, type Sequence, type VirtualArg, type VirtualBuffer, type VirtualLaunch } from "./sequence.ts";
 
+/** Whose data bytes hold: a buffer's, or (by name) what a store held before the entry. */
 type Data = VirtualBuffer | string;
 
-/** Throws a Bug that names the buffers if an entry reads what something else has overwritten, or leaves a store or result wrong. */
+/**
+ * Throws a Bug that names the buffers if an entry would read bytes that something else has overwritten, or leave a store or result with other data.
+ */
 export function verifyPlan(plan: Plan, sequences: readonly Sequence[], { begin } = hostGrain): void {
   for (const buffer of plan.buffers) {
     const fits = buffer.offset % bytesOf[buffer.dtype] === 0 && buffer.offset + buffer.bytes <= plan.bytes.arena;
@@ -26,7 +29,7 @@ export function verifyPlan(plan: Plan, sequences: readonly Sequence[], { begin }
 
 class Replay {
   readonly #memory = new Shadow();
-  /** How many launches are still to write a part of each buffer that is written so, and which have begun. */
+  /** For buffers written in parts: how many launches have yet to write a part, and which buffers have been begun. */
   readonly #parts = new Map<Data, number>();
   readonly #begun = new Set<Data>();
   readonly #plan: Plan;
@@ -105,7 +108,7 @@ class Replay {
     return buffer;
   }
 }
-/** All of the buffer of which the launch is given the rest. */
+/** The whole buffer of an argument that begins `shift` bytes into it. */
 function unshifted(buffer: PlanBuffer, { shift = 0, buffer: { dtype, shape, layout } }: VirtualArg): PlanBuffer {
   return shift === 0
     ? buffer
@@ -113,7 +116,7 @@ function unshifted(buffer: PlanBuffer, { shift = 0, buffer: { dtype, shape, layo
 }
 const nameOf = (data: Data | null): string => (data === null ? "nothing" : typeof data === "string" ? data : data.name);
 const meet = (a: PlanBuffer, b: PlanBuffer): boolean => a.offset < b.offset + b.bytes && b.offset < a.offset + a.bytes;
-/** One launch may write what it reads only element by element, and several parts of a buffer. */
+/** One launch may overwrite what it reads only element by element, and may write several parts of one buffer; anything else is a Bug. */
 function allow(write: VirtualArg, other: VirtualArg, aligned: boolean): void {
   if (write.access === "part" && other.access === "part" && write.buffer === other.buffer) return;
   const fine =
@@ -126,7 +129,7 @@ interface Segment {
   readonly end: number;
   readonly data: Data;
 }
-/** Segments in order of offset, which do not meet. */
+/** A map from bytes to data: disjoint segments in order of offset. */
 class Shadow {
   readonly #segments: Segment[] = [];
 
@@ -138,7 +141,7 @@ class Shadow {
     const right = met.filter((s) => end < s.end).map((s) => ({ ...s, offset: end }));
     this.#segments.splice(this.#after(offset), met.length, ...left, { offset, end, data }, ...right);
   }
-  /** What the bytes of a buffer hold; null among them where nothing was written. */
+  /** Whose data the bytes of a buffer hold; null among them if some were never written. */
   holders({ offset, bytes }: PlanBuffer): readonly (Data | null)[] {
     const met = this.#meeting(offset, offset + bytes);
     const covered = met.reduce((n, s) => n + Math.min(s.end, offset + bytes) - Math.max(s.offset, offset), 0);
@@ -152,7 +155,7 @@ class Shadow {
     while ((this.#segments[to]?.offset ?? end) < end) to++;
     return this.#segments.slice(from, to);
   }
-  /** The first segment that ends after an offset. */
+  /** The index of the first segment that ends after an offset. */
   #after(offset: number): number {
     let [low, high] = [0, this.#segments.length];
     while (low < high) {

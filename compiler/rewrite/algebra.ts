@@ -1,4 +1,5 @@
-// The rules that hold for any program. The right side is never larger; a rule that needs more than a line of condition is a pass.
+// Rewrite rules that hold in any program. The right side is never larger than the left. A rule that needs more than a line of condition should be a
+// pass.
 import { rounding } from "../graph/array.ts";
 import type { Builder, NdArray, Value } from "../graph/node.ts";
 import type { OpAttrs, OpName } from "../ops/attrs.ts";
@@ -43,7 +44,7 @@ const identities: readonly Rule[] = [
   rule("where(!c, x, y) = where(c, y, x)", select(unary("not", c), x, y), ({ c, x, y }, g) => b.where(g, c, y, x)),
 ];
 
-/** A rule on one op around another: the attributes of both, what the inner one reads, and the whole. */
+/** A rule for a single-argument op applied to another. `right` gets the attributes of both, the inner op's argument and the whole value. */
 interface Composed<O extends OpName, I extends OpName> {
   readonly name: string;
   readonly outer: O;
@@ -177,14 +178,14 @@ const views: readonly Rule[] = [
       (["f64", "bf16"] as const).map((to) => b.cast(g, b.cast(g, x, "f64"), to === "f64" ? "f32" : to)),
   }),
 ];
-/** Whether every value of `from` is one of `to`. */
+/** Whether `to` can represent every value of `from` exactly. */
 function holds(to: DType, from: DType): boolean {
   const rank: readonly DType[] = ["bf16", "f32", "f64"];
   if (from === "bool" || from === to) return true;
   return from === "i32" ? to === "f64" : rank.includes(to) && rank.indexOf(to) > rank.indexOf(from);
 }
 
-/** Ops on constants are constants: computed by the op's own definition. */
+/** Constant folding, by the op's own `eval`. */
 const folding: readonly Rule[] = (["unary", "binary", "select", "cast"] as const).map((root) => ({
   name: `${root} of constants`,
   root,
@@ -221,7 +222,7 @@ const splats: readonly Rule[] = (["reshape", "slice"] as const).map((root) => ({
     root === "reshape" ? b.reshape(g, b.fill(g, 2, "f32", [6]), [2, 3]) : b.slice(g, b.fill(g, 2, "f32", [6]), 0, 1, 2),
   ],
 }));
-/** A reduction of axes of 1 changes no element. */
+/** A reduction over axes of size 1 only changes the shape. */
 const reduceOfOne: Rule = {
   name: "reduce over axes of 1 = reshape",
   root: "reduce",
@@ -234,7 +235,7 @@ const reduceOfOne: Rule = {
   examples: (g) => [b.sum(g, b.param(g, "x", { dtype: "f32", shape: [3, 1, 2] }), [1])],
 };
 
-/** Where there are no rows, no kernel would run that hands the base on. */
+/** A `put` of no rows is its base: without this rule no kernel would run that passes the base on. */
 const putOfNothing: Rule = {
   name: "put(x, no index, no rows) = x",
   root: "scatter",
@@ -254,7 +255,7 @@ const putOfNothing: Rule = {
 };
 
 const sameTypes = (x: Value, y: Value | undefined): boolean => y !== undefined && sameType(x.type, y.type);
-/** What slices of one tensor send back to it: `concat(x, 0) + concat(0, y)` is then `concat(x, y)`. */
+/** The gradients of slices of one tensor add up in this way: `concat(x, 0) + concat(0, y) = concat(x, y)`. */
 const sumOfConcats: Rule = {
   name: "concat(a, b) + concat(c, d) = concat(a + c, b + d), of equal cuts",
   root: "binary",
@@ -271,7 +272,7 @@ const sumOfConcats: Rule = {
   },
 };
 
-/** Where one piece holds all of the places. */
+/** If one piece contains the whole slice. */
 const sliceOfConcat: Rule = {
   name: "slice(concat(.., x, ..)) = slice(x)",
   root: "slice",
@@ -303,7 +304,7 @@ export const algebra: readonly Rule[] = [
   takeOfRun,
 ];
 
-/** Once gradients are taken, nothing is left to stop. */
+/** After differentiation `detach` has no purpose any more. */
 export const finalAlgebra: readonly Rule[] = [
   ...algebra,
   {

@@ -1,4 +1,5 @@
-// Left sides of rules, written as they are read: mul(any("x"), num(1)). A name that stands twice is one value.
+// Patterns for the left sides of rules, written like expressions: `binary("mul", any("x"), num(1))`. A name that occurs twice must match the same
+// value.
 import type { Builder, Value } from "../graph/node.ts";
 import type { BinaryName, OpAttrs, UnaryName } from "../ops/attrs.ts";
 import * as b from "../ops/build.ts";
@@ -8,13 +9,14 @@ import { dims } from "../types/type.ts";
 type Bound = ReadonlyMap<string, Value>;
 export interface Pattern<N extends string> {
   readonly names: readonly N[];
-  /** The op at the root; null: any. */
+  /** The op that a matching value is made by; null: any. */
   readonly root: string | null;
   match(v: Value, bound: Bound): Bound | null;
-  /** Something that it matches, for the rule's test. */
+  /** A value that the pattern matches, for the test of the rule. */
   example(g: Builder, dtype: DType): Value;
 }
 
+/** Matches any value (of `dtype`, if given) and binds it to `name`. */
 export const any = <N extends string>(name: N, dtype?: DType): Pattern<N> => ({
   names: [name],
   root: null,
@@ -25,7 +27,7 @@ export const any = <N extends string>(name: N, dtype?: DType): Pattern<N> => ({
   },
   example: (g, wanted) => b.param(g, name, { dtype: dtype ?? wanted, shape: [3, 5] }),
 });
-/** A tensor all of whose elements are that number. */
+/** Matches a tensor all of whose elements are `value`. */
 export const num = (value: number): Pattern<never> => ({
   names: [],
   root: null,
@@ -40,7 +42,7 @@ export const unary = <N extends string>(fn: UnaryName, x: Pattern<N>): Pattern<N
   example: (g, dtype) => b.unary(g, fn, x.example(g, dtype)),
 });
 const commutes: ReadonlySet<BinaryName> = new Set(["add", "mul", "max", "min", "eq", "ne", "and", "or"]);
-/** In either order where the function commutes. */
+/** Matches the operands in either order if the function is commutative. */
 export const binary = <M extends string, N extends string>(
   fn: BinaryName,
   x: Pattern<M>,
@@ -71,14 +73,14 @@ function matchAll(patterns: readonly Pattern<string>[], values: readonly Value[]
   }, bound);
 }
 
-/** The number that all elements are, or null. */
+/** If all elements of a tensor are known to be one number, that number; else null. */
 export function splatOf(v: Value): number | null {
   const { op, attrs, args } = v.node;
   if (op.name === "const") return (attrs as OpAttrs["const"]).value;
   const [from] = args;
   return op.name === "broadcast" && from && dims(from.type).length === 0 ? splatOf(from) : null;
 }
-/** The node that made a value, if its op has that name. */
+/** The node that made a value, with typed attributes, if its op has that name; else null. */
 export function madeBy<N extends keyof OpAttrs>(
   v: Value,
   name: N,

@@ -1,4 +1,4 @@
-// Rules, and what applies them until none fits.
+// Rewrite rules, and the driver that applies them until none matches.
 import { Bug } from "../diagnostic.ts";
 import type { Builder, Graph, Node, Value } from "../graph/node.ts";
 import { rebuild, topological, valuesOf, withValues } from "../graph/walk.ts";
@@ -6,16 +6,16 @@ import type { DType } from "../types/dtype.ts";
 import type { Pattern } from "./pattern.ts";
 
 export interface Rule {
-  /** The equation. */
+  /** The rule as an equation. */
   readonly name: string;
-  /** The op at the root of what it rewrites; null: any. */
+  /** The op that a matching value is made by; null: any. */
   readonly root: string | null;
-  /** The right side, or null where the left does not match. */
+  /** The right side for a value that matches the left side; null if it does not match. */
   apply(v: Value, g: Builder): Value | null;
-  /** Left sides, for the test of the rule. */
+  /** Values that the left side matches, for the test of the rule. */
   examples(g: Builder): readonly Value[];
 }
-/** `rule("x * 1 = x", binary("mul", any("x"), num(1)), ({ x }) => x)`. */
+/** A rule from a pattern: `rule("x * 1 = x", binary("mul", any("x"), num(1)), ({ x }) => x)`. `dtypes`: of its examples. */
 export function rule<N extends string>(
   name: string,
   left: Pattern<N>,
@@ -30,12 +30,12 @@ export function rule<N extends string>(
 }
 
 export interface RewriteOptions {
-  /** Called with each rewrite made; a debugger prints them. */
+  /** Called for each rewrite, for debugging. */
   readonly watch?: (rule: Rule, from: Value, to: Value) => void;
-  /** Nodes that stay, with all that they need. */
+  /** Nodes that are left alone, with everything that they need. */
   readonly beyond?: ReadonlySet<Node>;
 }
-/** The values with all rules applied, bottom up, until none fits. Throws a Bug that names the rules that cycle. */
+/** Applies the rules bottom up until none matches. If that does not end, throws a Bug that names the rules that cycle. */
 export function rewrite(
   g: Builder,
   results: readonly Value[],
@@ -64,7 +64,7 @@ export function rewrite(
     now = next;
   }
 }
-/** The graph with all rules applied. What no result needs is gone. */
+/** Applies the rules to a graph. Nodes that no result needs any more are dropped. */
 export const rewriteGraph = (g: Builder, graph: Graph, rules: readonly Rule[], options?: RewriteOptions): Graph =>
   withValues(graph, rewrite(g, valuesOf(graph), rules, options));
 function byRoot(rules: readonly Rule[]): (name: string) => readonly Rule[] {
@@ -80,6 +80,7 @@ function settled(v: Value, step: (v: Value) => Value | null): Value {
   for (let next = step(now); next; next = step(now)) now = next;
   return now;
 }
+/** Limits the number of rewrites; remembers the last ones, for the error. */
 class Budget {
   private left: number;
   private readonly recent: string[] = [];

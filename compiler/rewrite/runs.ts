@@ -1,11 +1,12 @@
-// What `take` picks in a row, by arithmetic on `range`, is a slice: its gradient then is one too, and no sum into places.
+// A `take` of consecutive positions, computed by arithmetic on `range`, becomes a slice. Its gradient is then a padded slice, not a sum into
+// places.
 import type { Builder, Value } from "../graph/node.ts";
 import * as b from "../ops/build.ts";
 import { dims, dtypeOf } from "../types/type.ts";
 import { madeBy, splatOf } from "./pattern.ts";
 import type { Rule } from "./rule.ts";
 
-/** Where the index of an axis begins, if it goes up by 1 along that axis and is the same along all others; null otherwise. */
+/** The first element of an index, if it goes up by 1 along `axis` and is constant along all other axes; else null. */
 export function startOf(v: Value, axis: number): number | null {
   const shape = dims(v.type);
   if (madeBy(v, "iota")) return axis === 0 ? 0 : null;
@@ -34,7 +35,7 @@ function ofSum(fn: "add" | "sub", args: readonly Value[], axis: number): number 
 const zeros = (g: Builder, like: Value, axis: number, n: number): Value[] =>
   n > 0 ? [b.fill(g, 0, dtypeOf(like.type), dims(like.type).with(axis, n))] : [];
 
-/** Outside of the axis there is nothing, which is 0. */
+/** Positions outside of the axis give 0, so zeros are put around the slice. */
 export const takeOfRun: Rule = {
   name: "take(x, range + c) = a slice of x between zeros",
   root: "gather",

@@ -1,7 +1,7 @@
-// The syntax tree of a program, as written. One page: every other stage reads only this.
+// The syntax tree of a program. Later stages know programs only in this form.
 import type { DType } from "../types/dtype.ts";
 
-/** A text that spans point into: a `.moe` file, or the `.ts` file that holds a template. */
+/** The text that spans refer to: a `.moe` file, or the TypeScript file that contains a template. */
 export interface Source {
   readonly name: string;
   readonly text: string;
@@ -19,12 +19,12 @@ export interface Name extends Node {
   readonly name: string;
 }
 
-/** A file or template. */
+/** A whole file or template. */
 export interface Program extends Node {
   readonly imports: readonly Import[];
   readonly declarations: readonly Declaration[];
 }
-/** `import { a, b } from "std/nn"`; a path that begins with `./` or `../` is relative to the file. */
+/** `import { a, b } from "std/nn"`. A path that begins with `./` or `../` is relative to the importing file. */
 export interface Import extends Node {
   readonly names: readonly Name[];
   readonly from: string;
@@ -35,7 +35,7 @@ export type Declaration = Layer | Alias | Fn | Optimizer;
 interface Declared extends Node {
   readonly name: Name;
   readonly header: readonly HeaderParam[];
-  /** The `//` lines that stand directly above, without the slashes. */
+  /** The comment lines directly above the declaration, without `//`. */
   readonly doc: string;
 }
 /** `layer Name(...) { ... }` or `model Name(...) { ... }`. */
@@ -49,22 +49,22 @@ export interface Alias extends Declared {
   readonly of: "layer" | "model";
   readonly value: Expr;
 }
-/** `fn name(...) -> T { ... }`: parameters with a type, header sizes and values in one list, in any order. */
+/** `fn name(...) -> T { ... }`. The header holds tensor parameters, sizes and values, in any order. */
 export interface Fn extends Declared {
   readonly kind: "fn";
   readonly result: readonly TypeExpr[];
   readonly body: readonly Stmt[];
 }
-/** `optimizer Name(...) { apply(...) {...} helper(...) -> T {...} }`; several `apply`. */
+/** `optimizer Name(...) { apply(...) {...} helper(...) -> T {...} }`; there may be several `apply`. */
 export interface Optimizer extends Declared {
   readonly kind: "optimizer";
   readonly methods: readonly Method[];
 }
 
 /**
- * One entry of a header: `D`, `H = 4 * D`, `rate = 0`, `act: float[...S] -> float[...S] = silu`, `x: float[N, D]`, `...S` (spread).
- * A capital name without a type is a size; a lower-case one without a type is a value; with an arrow type, a layer or function
- * (`array`: the `[L]` after a parenthesised arrow type); with a tensor type, an argument.
+ * One item of a header: `D`, `H = 4 * D`, `rate = 0`, `act: float[...S] -> float[...S] = silu`, `x: float[N, D]`, `...S` (`spread`).
+ * Without a type, a capital name is a size and a lower-case name a value. With an arrow type it is a layer or function (an array of them if the
+ * arrow has `[L]` after it); with a tensor type, an argument.
  */
 export interface HeaderParam extends Node {
   readonly name: Name;
@@ -89,7 +89,7 @@ export interface Param extends Node {
   readonly type: TypeExpr;
   readonly init: Expr;
 }
-/** `state bias: f32[E] = 0`: as a member, or as a statement of a method. */
+/** `state bias: f32[E] = 0`, as a member or as a statement in a method. */
 export interface State extends Node {
   readonly kind: "state";
   readonly name: Name;
@@ -102,7 +102,7 @@ interface SubLayer extends Node {
   readonly name: Name;
   readonly value: Expr;
 }
-/** `forward(x: float[...S, D], at: i32[B, T] = range(T)) -> (A, B) { ... }`; no arrow: no result. */
+/** `forward(x: float[...S, D], at: i32[B, T] = range(T)) -> (A, B) { ... }`; `result` is empty if there is no arrow. */
 export interface Method extends Node {
   readonly kind: "method";
   readonly name: Name;
@@ -111,14 +111,14 @@ export interface Method extends Node {
   readonly body: readonly Stmt[];
 }
 
-/** `float[...S, D]`; `axes` empty: a scalar. The spread, if any, comes first. */
+/** `float[...S, D]`. A scalar has no axes; the spread, if there is one, comes first. */
 export interface TypeExpr extends Node {
   readonly kind: "tensor";
   readonly dtype: DType | "float";
   readonly spread: Name | null;
   readonly axes: readonly Expr[];
 }
-/** `(A, B) -> (C, D)`, with `[L]` after the whole where it is an array of layers. */
+/** `(A, B) -> (C, D)`; `array` is the L in `(A -> B)[L]`, an array of layers. */
 export interface ArrowType extends Node {
   readonly kind: "arrow";
   readonly params: readonly TypeExpr[];
@@ -152,7 +152,7 @@ export type Stmt =
   | State
   | (Node & { readonly kind: "optimize"; readonly selectors: readonly Selector[]; readonly with: Expr | null })
   | (Node & { readonly kind: "expr"; readonly value: Expr });
-/** `let (a, _) = ...`: null is `_`. One pattern without parentheses is a plain `let`. */
+/** A name in `let (a, _) = ...`; null stands for `_`. A plain `let` has one. */
 export type Pattern = Name | null;
 /** `for i in 0:rounds`. */
 export interface Range extends Node {
@@ -182,9 +182,9 @@ export type Expr =
   | (Node & { readonly kind: "call"; readonly callee: Expr; readonly args: readonly Arg[] })
   | (Node & { readonly kind: "member"; readonly object: Expr; readonly name: Name })
   | (Node & { readonly kind: "index"; readonly object: Expr; readonly items: readonly IndexItem[] })
-  /** `[a, b]`: sizes for reshape, tensors for concat, axes, or an array of layers. An item may be a spread `...S`. */
+  /** `[a, b]`: sizes for `reshape`, tensors for `concat`, axes, or an array of layers. An item may be a spread `...S`. */
   | (Node & { readonly kind: "list"; readonly items: readonly (Expr | Spread)[] })
-  /** `${...}` that holds another template's declaration (`Template.holes[index]`); numbers, booleans and dtypes stand as such. */
+  /** A hole `${...}` with another template's declaration, `Template.holes[index]`. Holes with numbers, booleans or dtypes become those. */
   | (Node & { readonly kind: "hole"; readonly index: number });
 export interface Spread extends Node {
   readonly kind: "spread";
@@ -194,7 +194,7 @@ export interface Arg extends Node {
   readonly name: Name | null;
   readonly value: Expr;
 }
-/** Inside `x[...]`: an expression, `a:b` (either end may be missing), `...`, `new`. */
+/** An item inside `x[...]`: an expression, a slice `a:b` (either end may be missing), `...`, or `new`. */
 export type IndexItem =
   | Expr
   | (Node & { readonly kind: "slice"; readonly from: Expr | null; readonly to: Expr | null })

@@ -1,5 +1,5 @@
-// Brackets are matched before anything is parsed: a missing one is reported where it was opened, not where the grammar
-// gives up, and is put in (a superfluous one left out) so that the rest of the declaration can be parsed.
+// Matches brackets before parsing. A missing closing bracket is reported where its bracket was opened rather than where the grammar fails, and is
+// inserted (a superfluous one is removed), so that the rest of the declaration can be parsed.
 import { createTokenInstance, type IToken, type TokenType, tokenMatcher } from "chevrotain";
 import { Binary, RCurly, RPar, RSquare } from "../../grammar/tokens.ts";
 import { Bug } from "../diagnostic.ts";
@@ -13,15 +13,16 @@ const pairs: ReadonlyMap<string, { closer: string; type: TokenType }> = new Map(
 const openerOf = new Map([...pairs].map(([opener, { closer }]) => [closer, opener]));
 export const isCloser = (token: IToken): boolean => openerOf.has(token.image);
 export const isOpener = (token: IToken): boolean => pairs.has(token.image);
-/** Whether a token is the first on its line. */
+/** Whether a token is the first one on its line. */
 export const leads = (tokens: readonly IToken[], i: number): boolean =>
   tokens[i]?.startLine !== tokens[i - 1]?.endLine || i === 0;
 
+/** A bracket without a partner. */
 export interface Fault {
   readonly token: IToken;
-  /** What stands where the missing closing bracket should be; undefined at the end. Null: `token` closes nothing. */
+  /** For a missing bracket: the token found in its place; undefined: the end of the text. null: `token` is a bracket that closes nothing. */
   readonly instead: IToken | undefined | null;
-  /** The index before which the closing bracket is put. */
+  /** The index of the token before which the closing bracket is inserted. */
   readonly at: number;
 }
 interface Balanced {
@@ -29,6 +30,7 @@ interface Balanced {
   readonly faults: readonly Fault[];
 }
 
+/** Finds unmatched brackets, and gives the tokens with them mended. */
 export function balance(text: Text, tokens: readonly IToken[]): Balanced {
   const plain = match(text, tokens, false);
   const braces = plain.some((fault) => fault.token.image === "{");
@@ -42,7 +44,7 @@ interface Open {
   readonly index: number;
   readonly indent: number;
 }
-/** `byIndent`: a `}` that leads its line further left than the line of its `{` is taken to close an outer one. */
+/** Finds unmatched brackets. `byIndent`: a `}` at the start of a line, further left than the line of its `{`, is taken to close an outer `{`. */
 function match(text: Text, tokens: readonly IToken[], byIndent: boolean): Fault[] {
   const open: Open[] = [];
   const faults: Fault[] = [];
@@ -55,7 +57,7 @@ function match(text: Text, tokens: readonly IToken[], byIndent: boolean): Fault[
     const first = leads(tokens, index);
     const column = token.startColumn ?? 0;
     if (first && startsLine(tokens, index, open.at(-1))) indent = column;
-    // No brace stands inside of `( )` or `[ ]`.
+    // `{` never occurs inside `( )` or `[ ]`, so those must have been left open
     if (token.image === "{") missing(open.findLastIndex((o) => o.token.image === "{") + 1, index);
     if (isOpener(token)) {
       open.push({ token, index, indent });
@@ -71,11 +73,11 @@ function match(text: Text, tokens: readonly IToken[], byIndent: boolean): Fault[
   missing(0, tokens.length);
   return faults;
 }
-/** Each `else if` lies in the `else` of the one before. */
+/** Counts `else if` chains: each nests inside the `else` of the one before, so they add to the depth. */
 class Chains {
-  /** By how many brackets are open. */
+  /** The length of the current chain, by the number of open brackets around it. */
   readonly #lengths: number[] = [];
-  /** Of those that are open at a token, together. */
+  /** The total length of all chains that are open at a token. */
   length(tokens: readonly IToken[], index: number, open: number): number {
     this.#lengths.length = open + 1;
     if (tokens[index]?.image === "if")
@@ -83,12 +85,12 @@ class Chains {
     return this.#lengths.reduce((sum, n) => sum + n, 0);
   }
 }
-/** Whether a line is one of a block's, and not a header or an expression that goes on. */
+/** Whether a line begins a statement or member of a block, rather than continuing a header or an expression. */
 const startsLine = (tokens: readonly IToken[], i: number, open: Open | undefined): boolean =>
   (open === undefined || open.token.image === "{") &&
   tokens[i]?.image !== "->" &&
   (i === 0 || tokens[i - 1]?.image === "{" || !goesOn(tokens[i - 1]));
-/** A brace is closed where another closing bracket stands, any other bracket where its line ends and does not go on. */
+/** Where to insert the missing bracket: a `}` before the token at which it was missed; others at the end of their line and its continuations. */
 function unclosed(tokens: readonly IToken[], open: Open, end: number): Fault {
   let at = end;
   if (open.token.image !== "{") {
@@ -98,7 +100,7 @@ function unclosed(tokens: readonly IToken[], open: Open, end: number): Fault {
   return { token: open.token, instead: tokens[end], at };
 }
 
-/** Whether a line that ends with this token is not yet complete. */
+/** Whether a line that ends with this token continues on the next one. */
 export const goesOn = (last: IToken | undefined): boolean =>
   last !== undefined && (isOpener(last) || [",", ":", "="].includes(last.image) || tokenMatcher(last, Binary));
 
@@ -124,6 +126,7 @@ export function reportFault(text: Text, { token, instead }: Fault): void {
   );
 }
 
+/** The tokens without superfluous brackets, and with missing ones inserted. */
 function mended(tokens: readonly IToken[], faults: readonly Fault[]): IToken[] {
   if (faults.length === 0) return [...tokens];
   const stray = new Set<IToken>();
@@ -135,7 +138,7 @@ function mended(tokens: readonly IToken[], faults: readonly Fault[]): IToken[] {
   const all = tokens.flatMap((token, i) => [...(added.get(i) ?? []), ...(stray.has(token) ? [] : [token])]);
   return [...all, ...(added.get(tokens.length) ?? [])];
 }
-/** The closing bracket for `opener`, without a width, behind `after`. */
+/** A closing bracket for `opener`, of zero width, placed after the token `after`. */
 export function closing(opener: IToken, after: IToken): IToken {
   const pair = pairs.get(opener.image);
   if (!pair) throw new Bug(`${opener.image} opens nothing`);
@@ -146,7 +149,7 @@ export function invented(type: TokenType, image: string, after: IToken): IToken 
   return createTokenInstance(type, image, offset, offset - 1, line, line, column, column - 1);
 }
 
-/** Where a further error would only follow from this one. */
+/** Whether an error at `offset` would probably be a consequence of this fault, and should not be reported. */
 export function isQuietAt(
   text: Text,
   tokens: readonly IToken[],

@@ -1,4 +1,4 @@
-// Declarations and members, from the concrete tree to the abstract one.
+// Converts the parse trees of declarations and members (CST) to the syntax tree (AST).
 import type {
   BodyCstNode,
   DeclarationCstNode,

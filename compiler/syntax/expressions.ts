@@ -1,4 +1,4 @@
-// Expressions: from the flat list of operands and operators that the grammar gives to a tree.
+// Converts expressions: the grammar gives a flat list of operands and operators, precedence makes a tree of it.
 import type { IToken } from "chevrotain";
 import type {
   ArgCstNode,
@@ -20,7 +20,7 @@ import { endOf, only, type Text } from "./text.ts";
 
 export const join = (a: Span, b: Span): Span => ({ source: a.source, start: a.start, end: b.end });
 
-/** Reads one expression. Its operators are counted, as each may make the tree one level deeper. */
+/** Converts one expression. Every operator counts as a level of nesting, as it may make the tree one level deeper. */
 export function readExpression(text: Text, node: ExpressionCstNode): Expr {
   const { operand, Binary = [] } = node.children;
   const prefixes = operand.reduce(
@@ -30,7 +30,7 @@ export function readExpression(text: Text, node: ExpressionCstNode): Expr {
   return text.within(1 + Binary.length + prefixes, text.of(node), () => new Operators(text, operand, Binary).read(0));
 }
 
-/** Precedence climbing over one flat expression. */
+/** Precedence climbing over the operands and operators of one expression. */
 class Operators {
   private readonly text: Text;
   private readonly operands: readonly OperandCstNode[];
@@ -43,7 +43,7 @@ class Operators {
     this.operators = operators;
   }
 
-  /** Reads what binds at least as tightly as `floor`. */
+  /** Reads operators that bind at least as tightly as `floor`. */
   read(floor: number): Expr {
     let left = this.operand();
     let compared: IToken | null = null;
@@ -61,7 +61,7 @@ class Operators {
     }
   }
 
-  /** `- ! operand ** operand`: the power binds before the signs on its left. */
+  /** Reads `- ! operand ** operand`: the power binds tighter than the signs before it. */
   private operand(): Expr {
     const node = this.operands[this.next];
     if (!node) throw new Bug("the syntax tree has more operators than operands");
@@ -171,10 +171,10 @@ function readNumber(text: Text, token: IToken): number {
     ? ["is not a number", "numbers are written `1`, `0.5`, `2e-3`; a name cannot begin with a digit"]
     : ["is too large", "write `inf` for infinity"];
   text.error("E0111", `\`${token.image}\` ${what}`, [{ span: text.at(token), text: what }], help);
-  return 1; // by which everything can be divided: one error is enough
+  return 1; // any size can be divided by 1, so no further errors follow
 }
 
-/** What a hole holds, or undefined and an error where the text has private characters but no such hole. */
+/** The index and value of a hole. The value is undefined if the text contains a hole character of its own, which is an error. */
 export function holeAt(text: Text, token: IToken): { index: number; hole: Hole | undefined } {
   const index = holeIndex(token);
   return { index, hole: text.holes[index] };
@@ -189,7 +189,7 @@ function readHole(text: Text, token: IToken, called: boolean): Expr {
   badHole(text, token, "a number, a boolean or a declaration made by another `moe` template");
   return { kind: "number", value: 0, span };
 }
-/** Templates are called from JavaScript too, where nothing checks what a hole is given. */
+/** Plain JavaScript may call templates too, so the type of a hole is not guaranteed. */
 const isHandle = (hole: object | null): boolean => hole !== null && "name" in hole && "program" in hole;
 export const isDType = (name: unknown): name is TypeExpr["dtype"] =>
   name === "float" || dtypes.some((dtype) => dtype === name);

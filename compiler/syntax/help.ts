@@ -1,4 +1,4 @@
-// What to do about the words, names and signs of other languages.
+// Remedies for keywords, names and symbols of other languages.
 
 const words: Readonly<Record<string, string>> = {
   const: "`let x = ...` makes a variable",
@@ -24,7 +24,7 @@ const words: Readonly<Record<string, string>> = {
 };
 export const foreignHelp = (word: string): string | null => (Object.hasOwn(words, word) ? (words[word] ?? null) : null);
 
-/** Functions and values of PyTorch and NumPy that have another name here, or none. */
+/** Functions and values of PyTorch and NumPy that are named or written differently here. */
 const names: readonly (readonly [names: string, help: string])[] = [
   ["ones zeros full ones_like zeros_like", "a number stretches to a declared type: `let y: float[N, D] = 1`"],
   ["expand repeat broadcast_to", "a value stretches to a declared type: `let y: float[N, D] = x`"],
@@ -109,7 +109,7 @@ const names: readonly (readonly [names: string, help: string])[] = [
   ],
   ["MSELoss mse_loss", "write `mean((x - y) ** 2)`"],
 ];
-/** Of built-in functions that others give one argument more. */
+/** Builtins that take fewer arguments here than in other libraries. */
 const shorter: readonly (readonly [names: string, help: string])[] = [
   ["range", "it begins at 0: from a until before b is `a + range(b - a)`"],
   ["reshape uniform gaussian", "the sizes are one list: `[N, D]`"],
@@ -117,7 +117,7 @@ const shorter: readonly (readonly [names: string, help: string])[] = [
 ];
 export const tooManyHelp = (name: string): string | null =>
   shorter.find(([all]) => all.split(" ").includes(name))?.[1] ?? null;
-/** Arguments of PyTorch and NumPy that have another name here. */
+/** Arguments of PyTorch and NumPy that are named differently here. */
 const argumentNames: readonly (readonly [names: string, here: string])[] = [
   ["dim dims axes", "axis"],
   ["keepdim keepdims", "keep"],
@@ -125,10 +125,10 @@ const argumentNames: readonly (readonly [names: string, here: string])[] = [
   ["betas", "beta1"],
   ["label_smoothing", "smooth"],
 ];
-/** What an argument of another language is called among `names`. */
+/** The name, among `names`, of what another library calls `name`. */
 export const argumentHere = (name: string, names: readonly string[]): string | undefined =>
   argumentNames.find(([all, here]) => all.split(" ").includes(name) && names.includes(here))?.[1];
-/** Modules whose functions stand alone here. */
+/** Module prefixes of other languages; functions have none here. */
 export const isForeignModule = (name: string): boolean => /^(torch|nn|F|np|numpy|jnp|jax|math)$/.test(name);
 
 const dtypes: readonly (readonly [names: string, help: string])[] = [
@@ -143,7 +143,7 @@ export const dtypeHelp = (name: string): string =>
   dtypes.find(([all]) => all.split(" ").includes(name))?.[1] ??
   "the dtypes are `f32 f64 bf16 i32 bool` and `float`, the program's working type";
 
-/** For a name that nothing declares. */
+/** The remedy for a name that is declared nowhere; null if there is none. */
 export const nameHelp = (name: string): string | null =>
   names.find(([all]) => all.split(" ").includes(name))?.[1] ?? foreignHelp(name);
 

@@ -1,15 +1,15 @@
 import type { DType } from "../types/dtype.ts";
 import type { Declaration, Program } from "./ast.ts";
 
-/** A program made by a template; `holes[i]` is what an `Expr` of kind "hole" with index `i` stands for. */
+/** The program of a template. `holes[i]` is the value of an `Expr` of kind "hole" with index `i`. */
 export interface Template extends Program {
   readonly holes: readonly Hole[];
 }
-/** A declaration of a template: what `compile` takes, and what a hole of another template may hold. */
+/** A declaration of a template. `compile` takes one, and so do holes of other templates. */
 export interface Handle {
   readonly kind: Declaration["kind"];
   readonly name: string;
   readonly program: Template;
 }
-/** What `${...}` may hold. */
+/** The values that a hole `${...}` can have. */
 export type Hole = number | boolean | DType | "float" | Handle;

@@ -1,14 +1,14 @@
-// A small pretty printer: lists and blocks stay on one line where they fit, and are broken at every item where not.
+// A small pretty printer. A list or block is printed on one line if it fits, else with each item on a line of its own.
 
-/** Text, pieces one after the other, or a bracketed list. */
+/** Text, a sequence of documents, or a bracketed list. */
 export type Doc = string | readonly Doc[] | Group;
 interface Group {
   readonly open: string;
   readonly close: string;
   readonly items: readonly Doc[];
-  /** Between items: a comma in lists, nothing in blocks. */
+  /** Whether items are separated by commas, as in lists; blocks have none. */
   readonly comma: boolean;
-  /** Whether it may stand on one line. */
+  /** Whether it may be printed on one line. */
   readonly flat: boolean;
 }
 export const list = (open: string, items: readonly Doc[], close: string): Doc => ({
@@ -18,15 +18,16 @@ export const list = (open: string, items: readonly Doc[], close: string): Doc =>
   comma: true,
   flat: true,
 });
-/** A block; on one line only if it holds one item, and nothing in it forbids that. An empty item is an empty line. */
+/** A block. It may be printed on one line only if it has one item that allows it. An empty item prints an empty line. */
 export const block = (items: readonly Doc[]): Doc =>
   items.length === 0 ? "{}" : { open: "{", close: "}", items, comma: false, flat: items.length === 1 };
-/** A line that must not share its line with a brace: a loop, a branch. */
+/** An item that must not share its line with a brace, such as a loop or branch. */
 export const tall = (doc: Doc): Doc => [doc, { open: "", close: "", items: [], comma: false, flat: false }];
 
 const widest = 120;
 const step = 2;
 
+/** Prints a document. `column`: where the current line stands; `after`: how many characters must still fit on the last line. */
 export function layout(doc: Doc, indent = 0, column = 0, after = 0): string {
   if (typeof doc === "string") return doc;
   if (!isGroup(doc)) return layoutAll(doc, indent, column, after);
@@ -50,7 +51,7 @@ function layoutAll(docs: readonly Doc[], indent: number, column: number, after: 
   }
   return text;
 }
-/** How much of what follows stands on the same line at least. */
+/** The least number of characters of `docs` that must stay on the current line. */
 function headLength(docs: readonly Doc[]): number {
   let length = 0;
   for (const doc of docs) {
@@ -61,7 +62,7 @@ function headLength(docs: readonly Doc[]): number {
   }
   return length;
 }
-/** The text on one line, or null where that may not be. */
+/** The document on one line; null if it must not be. */
 function flat(doc: Doc): string | null {
   if (typeof doc === "string") return doc;
   if (!isGroup(doc)) return joined(doc, "");

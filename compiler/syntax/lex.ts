@@ -1,4 +1,4 @@
-// Text to tokens, with the comments and the errors of signs that the language does not have.
+// Splits a text into tokens and comments, and reports characters that the language does not have.
 import type { IToken } from "chevrotain";
 import { Hole, lexer } from "../../grammar/tokens.ts";
 import { signHelp } from "./help.ts";
@@ -6,7 +6,7 @@ import type { Text } from "./text.ts";
 
 export interface Lexed {
   readonly tokens: IToken[];
-  /** The comments that have a line for themselves, by that line. */
+  /** Comments that have a line to themselves, by line number. */
   readonly comments: ReadonlyMap<number, string>;
 }
 
@@ -22,8 +22,8 @@ export function lex(text: Text): Lexed {
   return { tokens, comments: lineComments(text, groups["comments"] ?? []) };
 }
 /**
- * Python's `//` would make a comment of its right side and of what closes the brackets before: `[N, D // 2]`. So a comment that
- * stands behind an operand, and is only a number or closes a bracket behind a name or a number, is an error, and read as `/`.
+ * In Python, `//` divides: `[N, D // 2]`. Here it would silently begin a comment that hides the rest and the closing brackets. So a comment after
+ * an operand that consists of a number only, or of a name or number followed by a closing bracket, is reported, and read as `/`.
  */
 const division = /\/\/(?<=[\w)\]] *\/\/)(?= *(?:\d[\d.]* *$|\w+ *[)\]}]))/gm;
 function withoutDivisions(text: Text): string {
@@ -50,7 +50,7 @@ function lineComments(text: Text, comments: readonly IToken[]): Map<number, stri
   }
   return lines;
 }
-/** The lines of comment directly above a line. */
+/** The comment lines directly above a line. */
 export function docAbove({ comments }: Lexed, line: number): string {
   const lines: string[] = [];
   for (let at = line - 1; comments.has(at); at--) lines.push(comments.get(at) ?? "");

@@ -1,4 +1,4 @@
-// Text to syntax tree. Never throws, whatever the text: what is wrong with it is in `diagnostics`.
+// Parses a text to a syntax tree. It never throws, whatever the text; errors are in `diagnostics`.
 import type { IToken } from "chevrotain";
 import type { Diagnostic } from "../diagnostic.ts";
 import type { Declaration, Import, Program, Source } from "./ast.ts";
@@ -15,12 +15,12 @@ interface Parsed {
   readonly diagnostics: readonly Diagnostic[];
 }
 
-/** Parses a file. With errors, `program` holds what could be understood. */
+/** Parses a file. If there are errors, `program` holds whatever could be parsed. */
 export function parse(source: Source): Parsed {
   return parseText(new Text(source.text, [], (start, end) => ({ source, start, end })));
 }
 
-/** Parses a text that may have holes. */
+/** Parses a text that may contain holes. */
 export function parseText(text: Text): Parsed {
   const lexed = lex(text);
   const parts = split(lexed.tokens).flatMap((part) => readPart(text, part, lexed));
@@ -32,7 +32,7 @@ export function parseText(text: Text): Parsed {
   return { program, diagnostics: text.diagnostics.toSorted((a, b) => a.labels[0].span.start - b.labels[0].span.start) };
 }
 
-/** One declaration, or none where too little of it could be understood. */
+/** Parses one declaration; none if too little of it can be understood. */
 function readPart(text: Text, tokens: IToken[], lexed: Lexed): (Declaration | Import)[] {
   try {
     const balanced = balance(text, tokens);
@@ -45,7 +45,7 @@ function readPart(text: Text, tokens: IToken[], lexed: Lexed): (Declaration | Im
     if (!cst) return [];
     const known = text.diagnostics.length;
     const declaration = readDeclaration(text, cst, docAbove(lexed, tokens[0]?.startLine ?? 1));
-    // Mended brackets need not stand where they should: what is found wrong between them may not be.
+    // Inserted brackets may be in the wrong place, so errors found between them are dropped.
     if (balanced.faults.length > 0) text.diagnostics.length = known;
     return [declaration];
   } catch (error) {
@@ -55,9 +55,9 @@ function readPart(text: Text, tokens: IToken[], lexed: Lexed): (Declaration | Im
     return [];
   }
 }
-/** So many faulty brackets that nothing between them can be understood. */
+/** With more unmatched brackets than this, nothing between them can be understood. */
 const hopeless = 20;
-/** A `}` too many. Where the grammar misses something, it is more likely a `{` too few. */
+/** A superfluous `}`. If the grammar reports an error too, a `{` is more likely missing. */
 const isStray = (fault: Fault): boolean => fault.token.image === "}";
 
 function reportAll(text: Text, tokens: readonly IToken[], faults: readonly Fault[], errors: readonly Found[]): void {

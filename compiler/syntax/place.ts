@@ -1,20 +1,20 @@
-// Where a template stands: its pieces in the `.ts` file that holds it, so that errors point at the real lines.
+// Locates a template in the TypeScript file that contains it, so that errors point to the real lines.
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import type { Source } from "./ast.ts";
 
-/** The text that spans point into, and where each piece between two holes begins in it. */
+/** The text that spans refer to, and where each piece of the template (between holes) begins in it. */
 export interface Place {
   readonly source: Source;
   readonly starts: readonly number[];
 }
-/** A line of a file, from a stack. */
+/** A line of a file, taken from a stack trace. */
 interface Caller {
   readonly file: string;
   readonly line: number;
 }
 
-/** The first caller outside of `below`. */
+/** The first stack frame outside of the function `below`; null if it is not in a file. */
 export function callerOf(below: (...args: never[]) => unknown): Caller | null {
   const at: { stack?: string } = {};
   Error.captureStackTrace(at, below);
@@ -24,7 +24,7 @@ export function callerOf(below: (...args: never[]) => unknown): Caller | null {
   return { file: file.startsWith("file:") ? fileURLToPath(file) : file, line: Number(line) };
 }
 
-/** The template in the caller's file. If that is not to be had, a source of its own, named `template`. */
+/** Finds the template's pieces in the caller's file, nearest to its line. If there are none, it becomes a source of its own, named `template`. */
 export function locate(pieces: readonly string[], caller: Caller | null): Place {
   const text = caller ? textOf(caller.file) : null;
   if (!caller || text === null) return alone(pieces);
@@ -33,7 +33,10 @@ export function locate(pieces: readonly string[], caller: Caller | null): Place 
   const [nearest] = places(text, pieces).toSorted((a, b) => distance(a) - distance(b));
   return nearest ? { source: { name: caller.file, text }, starts: nearest } : alone(pieces);
 }
-/** With `\n` as line ends, as templates have them whatever the file's are. */
+/**
+ * The text of a file with `
+ * ` as line ends, as in template literals whatever the file uses; null if it cannot be read.
+ */
 function textOf(file: string): string | null {
   try {
     return readFileSync(file, "utf8").replaceAll("\r\n", "\n");
@@ -52,6 +55,7 @@ function alone(pieces: readonly string[]): Place {
   return { source: { name: "template", text }, starts };
 }
 
+/** All positions at which the template's pieces occur in the text, by the start of each piece. */
 function places(text: string, pieces: readonly string[]): number[][] {
   const found: number[][] = [];
   const opening = `\`${pieces[0] ?? ""}`;
@@ -61,7 +65,7 @@ function places(text: string, pieces: readonly string[]): number[][] {
   }
   return found;
 }
-/** Every piece ends at a hole, the last one at the closing quote; a hole's own text may be anything. */
+/** Matches the pieces from `start` on: each must end at a hole, the last one at the closing quote. What is inside a hole may be anything. */
 function matchPieces(text: string, start: number, pieces: readonly string[]): number[] | null {
   const starts = [start];
   const endsAt = (i: number, at: number): boolean =>

@@ -1,6 +1,6 @@
 import type { BinaryOp } from "./ast.ts";
 
-/** How tightly each operator binds; `**` binds tighter than a unary sign on its left and is right-associative. */
+/** How tightly operators bind. `**` is right-associative, and binds tighter than a unary sign before it. */
 export const precedence: Readonly<Record<BinaryOp, number>> = {
   "||": 1,
   "&&": 2,
@@ -18,8 +18,8 @@ export const precedence: Readonly<Record<BinaryOp, number>> = {
   "@": 5,
   "**": 7,
 };
-/** `-` and `!`. */
+/** The precedence of unary `-` and `!`. */
 export const unaryPrecedence = 6;
-/** Comparisons do not chain. */
+/** The precedence of comparisons, which cannot be chained. */
 export const comparison = 3;
 export const isBinary = (op: string): op is BinaryOp => op in precedence;

@@ -1,4 +1,4 @@
-// The syntax tree as well-formatted text: `parse(print(program))` is `program` again, up to spans.
+// Prints a syntax tree as formatted text; `parse(print(program))` gives `program` again, up to spans.
 import type {
   Arg,
   ArrowType,
@@ -49,7 +49,7 @@ const param = (p: HeaderParam): Doc => [
   p.default ? [" = ", expr(p.default)] : "",
 ];
 
-/** Members on lines of their own, with an empty line before the first method. */
+/** Prints members on separate lines, with an empty line before each method that does not follow another. */
 function members(all: readonly MemberOrIf[]): Doc {
   const lines = all.flatMap((m, i) => {
     const gap = m.kind === "method" && i > 0 && all[i - 1]?.kind !== "method";
@@ -136,9 +136,9 @@ function type(t: TypeExpr | ArrowType): Doc {
   return axes.length === 0 ? t.dtype : [t.dtype, list("[", axes, "]")];
 }
 
-/** What a call, an index or a member is taken of. */
+/** The precedence of operands of calls, indexing and member access. */
 const postfix = 8;
-/** `floor`: how tightly the expression must bind to need no parentheses where it stands. */
+/** Prints an expression; in parentheses if it binds less tightly than `floor`. */
 function expr(e: Expr, floor = 0): Doc {
   const [doc, binds] = bound(e);
   return binds < floor ? ["(", doc, ")"] : doc;
@@ -167,7 +167,7 @@ function bound(e: Expr): [Doc, number] {
       return [list("[", e.items.map(item), "]"), postfix];
   }
 }
-/** `1e-6` rather than `0.000001`. */
+/** Prints a number, in exponential form if that is shorter: `1e-6` rather than `0.000001`. */
 function number(value: number): string {
   const [plain, short] = [String(value), value.toExponential().replace("+", "")];
   return short.length < plain.length - 1 ? short : plain;

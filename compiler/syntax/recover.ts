@@ -1,5 +1,5 @@
-// Parsing with all errors in one run. After an error the statement that holds it is taken out and the declaration is parsed
-// again: what is reported next is the first error of another statement, never a consequence.
+// Error recovery. After an error, the statement that contains it is removed and the declaration is parsed again, so that each further error is the
+// first one of another statement and not a consequence.
 import type { IRecognitionException, IToken } from "chevrotain";
 import type { DeclarationCstNode } from "../../grammar/cst.ts";
 import { parser } from "../../grammar/parser.ts";
@@ -7,7 +7,7 @@ import { Import, LCurly, LPar, reservedWords } from "../../grammar/tokens.ts";
 import { Bug } from "../diagnostic.ts";
 import { closing, goesOn, invented, isCloser, isOpener, leads } from "./brackets.ts";
 
-/** One error of the grammar: the token found (undefined: the end), those before it, the nearest last, and whether a statement should begin here. */
+/** An error of the grammar: the token found (undefined: the end), all tokens before it, and whether a statement should begin there (`leading`). */
 export interface Found {
   readonly message: string;
   readonly token: IToken | undefined;
@@ -16,7 +16,7 @@ export interface Found {
 }
 const most = 20;
 
-/** The declaration, or null where what is left of it is none. `stray`: how many of its `}` close nothing. */
+/** Parses one declaration; `cst` is null if nothing is left of it. `stray`: how many superfluous `}` it had. */
 export function parseDeclaration(all: IToken[], stray: number): { cst: DeclarationCstNode | null; errors: Found[] } {
   const errors: Found[] = [];
   let tokens = all;
@@ -30,7 +30,7 @@ export function parseDeclaration(all: IToken[], stray: number): { cst: Declarati
     const i = tokens.indexOf(error.token);
     const leading = leadsStatement(error);
     const found = { message: error.message, token: tokens[i], before: i < 0 ? tokens : tokens.slice(0, i), leading };
-    // What follows a declaration is only wrong if the declaration itself is not.
+    // unexpected tokens after a declaration are only reported if the declaration itself had no error
     if (error.name === "NotAllInputParsedException") return { cst, errors: errors.length > 0 ? errors : [found] };
     errors.push(found);
     if (braces-- > 0 && i > 0 && error.message.startsWith("expected `{`") && all[0]?.tokenType !== Import) {
@@ -43,7 +43,7 @@ export function parseDeclaration(all: IToken[], stray: number): { cst: Declarati
   }
   return { cst: null, errors };
 }
-/** With the `{` that a block lacks, and the `}` at the end that so closed nothing. */
+/** Inserts the `{` that a block lacks, and puts back the `}` at the end that seemed superfluous without it. */
 function withBraces(tokens: readonly IToken[], i: number): IToken[] {
   const before = tokens[i - 1];
   const last = tokens.at(-1);
@@ -51,11 +51,11 @@ function withBraces(tokens: readonly IToken[], i: number): IToken[] {
   const open = invented(LCurly, "{", before);
   return [...tokens.slice(0, i), open, ...tokens.slice(i), closing(open, last)];
 }
-/** Whether the token found is where a statement should begin; otherwise it stands inside or behind the faulty one. */
+/** Whether the error is at a position where a statement should begin; else the token is inside or directly after the faulty statement. */
 const leadsStatement = (error: IRecognitionException): boolean =>
   ["declaration", "statement", "member", "block", "body"].includes(error.context.ruleStack.at(-1) ?? "");
 
-/** The tokens without the statement, member or header around `i`; null where there is none. */
+/** The tokens without the statement, member or header around token `i`; null if there is none to remove. */
 function withoutStatement(tokens: readonly IToken[], i: number, leading: boolean): IToken[] | null {
   const open = openBefore(tokens, i);
   const brace = open.findLast((o) => tokens[o]?.tokenType === LCurly);
@@ -76,7 +76,7 @@ function withoutStatement(tokens: readonly IToken[], i: number, leading: boolean
 const without = (tokens: readonly IToken[], from: number, to: number): IToken[] | null =>
   to > from ? [...tokens.slice(0, from), ...tokens.slice(to)] : null;
 
-/** The indices of the brackets open before `i`. */
+/** The indices of the brackets that are open at token `i`. */
 function openBefore(tokens: readonly IToken[], i: number): number[] {
   const open: number[] = [];
   for (const [k, token] of tokens.slice(0, i).entries()) {
@@ -94,7 +94,7 @@ function closed(tokens: readonly IToken[], open: number): number {
   }
   return tokens.length;
 }
-/** Where statements of a block begin, as far as lines show it. */
+/** Where the statements of a block begin, judged by line breaks and keywords. */
 function statementStarts(tokens: readonly IToken[], brace: number, end: number): number[] {
   const starts: number[] = [];
   let depth = 0;

@@ -1,15 +1,15 @@
-// What to do where the parser met a token that it did not expect.
+// Remedies for tokens that the parser did not expect.
 import type { IToken } from "chevrotain";
 import { reservedWords, Str } from "../../grammar/tokens.ts";
 import { foreignHelp, nameHelp } from "./help.ts";
 
-/** What was expected, the token that came, and all tokens before it. */
+/** A syntax error: what was expected, the token found, and all tokens before it. */
 interface Place {
   readonly wanted: string;
   readonly token: IToken | undefined;
   readonly all: readonly IToken[];
 }
-/** Fits where all that it names do; `before` is of the last token, `second` of the one before that. */
+/** Applies if all conditions match: `token` the unexpected token, `before` and `second` the two before it, `wanted` what was expected. */
 interface Remedy {
   readonly token?: RegExp;
   readonly before?: RegExp;
@@ -20,10 +20,10 @@ interface Remedy {
 }
 const last = ({ all }: Place, back = 1): string => all.at(-back)?.image ?? "";
 
-/** The `while` or `elif` whose block `{` opens. */
+/** The foreign `while` or `elif` on this line, whose block an unexpected `{` opens; "" if there is none. */
 const blockWord = ({ token, all }: Place): string =>
   all.findLast((t) => /^(while|elif)$/.test(t.image) && t.startLine === token?.startLine)?.image ?? "";
-/** `let (a, b`, so far. */
+/** Whether the tokens before are an unfinished `let (a, b`. */
 const isLetOfSeveral = ({ all }: Place): boolean => {
   const open = all.findLastIndex((t) => t.image === "(");
   return all[open - 1]?.image === "let" && !all.slice(open).some((t) => t.image === ")");
@@ -31,7 +31,7 @@ const isLetOfSeveral = ({ all }: Place): boolean => {
 const isText = ({ token }: Place): boolean => token?.tokenType === Str;
 const isReserved = ({ token }: Place): boolean => token !== undefined && reservedWords.includes(token.tokenType);
 
-/** The first that fits is said. */
+/** The first matching entry is used. */
 const remedies: readonly Remedy[] = [
   {
     token: /^\($/,

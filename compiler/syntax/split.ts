@@ -1,12 +1,12 @@
-// A file is parsed declaration by declaration, so that an error in one does not reach the next.
+// Splits a file into declarations, which are parsed separately, so that an error in one does not affect the next.
 import type { IToken } from "chevrotain";
 import { Comma, Dot, declarationWords, Fn, Import, LCurly, LPar, Name } from "../../grammar/tokens.ts";
 import { isCloser, isOpener, leads } from "./brackets.ts";
 import { foreignHelp } from "./help.ts";
 
 /**
- * Cuts the tokens of a file into declarations. A word that begins one, on a new line and with its name and header, does so
- * even inside of brackets: these are not closed.
+ * Cuts the tokens of a file into declarations. A keyword that begins one, at the start of a line and followed by a name and a header, does so even
+ * inside brackets, which are then unclosed.
  */
 export function split(tokens: readonly IToken[]): IToken[][] {
   const parts: IToken[][] = [];
@@ -22,12 +22,12 @@ export function split(tokens: readonly IToken[]): IToken[][] {
   }
   return parts;
 }
-/** `fn forward(x: ...)` in a layer, indented: faulty, but no declaration. */
+/** Whether it is an indented `fn forward(x: ...)` in a layer: an error, but not a new declaration. */
 const isMethod = (token: IToken, first: IToken | undefined, depth: number): boolean =>
   depth > 0 && token.tokenType === Fn && (token.startColumn ?? 0) > (first?.startColumn ?? 0);
 function begins(tokens: readonly IToken[], i: number, depth: number): boolean {
   const [before, token, name, header] = [tokens[i - 1], tokens[i], tokens[i + 1], tokens[i + 2]];
-  // `class Foo`: faulty, but not a part of the declaration before it.
+  // a declaration keyword of another language, such as `class Foo`: an error, but not part of the declaration before it
   if (depth === 0 && token && foreignHelp(token.image) !== null && leads(tokens, i)) return true;
   if (!token || !declarationWords.includes(token.tokenType) || before?.tokenType === Dot || before?.tokenType === Comma)
     return false;

@@ -1,4 +1,4 @@
-// Statements: the bodies of functions and methods.
+// Converts statements: the bodies of functions and methods.
 import type {
   BlockCstNode,
   BranchCstNode,
@@ -132,7 +132,7 @@ function readSelector(text: Text, node: SelectorCstNode): Selector {
   return { path: [only(Name), ...Word].map((token) => text.name(token)), span: text.of(node) };
 }
 
-/** An expression as a statement: only a call has an effect. */
+/** Converts an expression used as a statement, which must be a call, as nothing else has an effect. */
 function readEffect(text: Text, node: ExpressionCstNode): Stmt {
   const value = readExpression(text, node);
   if (value.kind !== "call" && !text.isOdd(node.location?.startOffset ?? 0)) {

@@ -1,4 +1,4 @@
-// Programs inside of TypeScript: const { Ffn } = moe`layer Ffn(D, H = ${4 * 256}) { ... }`.
+// Programs inside TypeScript, as tagged templates: const { Ffn } = moe`layer Ffn(D, H = ${4 * 256}) { ... }`.
 import { holeText } from "../../grammar/tokens.ts";
 import { Problem, ProgramError } from "../diagnostic.ts";
 import type { Span } from "./ast.ts";
@@ -9,7 +9,7 @@ import { Text } from "./text.ts";
 
 export type { Handle, Hole, Template } from "./hole.ts";
 
-/** A template's declarations by name; asking for one that it lacks throws. */
+/** The declarations of a template, by name. Accessing one that does not exist throws. */
 export type Handles<Names extends string> = { readonly [Name in Names]: Handle };
 
 /**
@@ -28,7 +28,7 @@ export function moe<Names extends string = string>(strings: TemplateStringsArray
   return guarded(Object.fromEntries(handles)) as Handles<Names>;
 }
 
-/** The text to parse, with a token in place of every hole. */
+/** The text to parse, with a special token in place of each hole. */
 function joined(pieces: readonly string[], holes: readonly Hole[], place: Place): Text {
   const starts: number[] = [];
   let text = "";
@@ -48,7 +48,7 @@ function joined(pieces: readonly string[], holes: readonly Hole[], place: Place)
   return new Text(text, holes, span);
 }
 
-/** A promise's `then` and JSON's `toJSON` are asked of any object. */
+/** Properties that JavaScript looks up on any object: `then` by promises, `toJSON` by JSON.stringify. */
 const askedOfAll = new Set<string | symbol>(["then", "toJSON"]);
 function guarded(handles: Record<string, Handle>): Record<string, Handle> {
   return new Proxy(handles, {

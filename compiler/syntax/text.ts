@@ -1,20 +1,20 @@
-// What all readers of one text share: where its offsets lie, what its holes hold, and where its errors go.
+// The state shared by the functions that convert one text: how offsets map to spans, the holes, and the errors found.
 import type { CstNode, IToken } from "chevrotain";
 import type { Code } from "../codes.ts";
 import { Bug, type Diagnostic, type Label } from "../diagnostic.ts";
 import type { Name, Span } from "./ast.ts";
 import type { Hole } from "./hole.ts";
 
-/** Brackets, blocks and chains of operators together: bounds the recursion of every stage that walks the tree. */
+/** The deepest nesting of brackets, blocks and operators together. It bounds the recursion of all stages that walk the tree. */
 export const deepest = 200;
 
 export class Text {
   readonly text: string;
   readonly holes: readonly Hole[];
-  /** The span of two offsets of `text`, in the file that the text comes from. */
+  /** The span for two offsets into `text`, in the file that the text comes from. */
   readonly span: (start: number, end: number) => Span;
   readonly diagnostics: Diagnostic[] = [];
-  /** The lines with signs that the language does not have: what the grammar finds wrong there only follows from them. */
+  /** The lines with characters that the language does not have; syntax errors there are consequences, and not reported. */
   readonly oddLines = new Set<number>();
   private depth = 0;
 
@@ -40,7 +40,7 @@ export class Text {
     this.diagnostics.push({ code, message, labels, notes: [], help });
   }
 
-  /** Runs `make` for something that lies `levels` deeper in the tree. */
+  /** Runs `make`, which converts something `levels` deeper in the tree; throws TooDeep beyond the limit. */
   within<T>(levels: number, span: Span, make: () => T): T {
     this.depth += levels;
     try {
@@ -52,7 +52,7 @@ export class Text {
   }
 }
 
-/** Leaves a declaration that no stage could walk; `parse` reports it. */
+/** Thrown to abandon a declaration that is nested too deeply; `parse` reports it. */
 export class TooDeep extends Error {
   readonly span: Span;
   constructor(span: Span) {
@@ -62,7 +62,7 @@ export class TooDeep extends Error {
 }
 
 export const endOf = (token: IToken): number => (token.endOffset ?? token.startOffset) + 1;
-/** The one child that the grammar promises. */
+/** The only child of a kind, which the grammar guarantees to exist. */
 export function only<T>(children: readonly T[] | undefined): T {
   const [child] = children ?? [];
   if (child === undefined) throw new Bug("the syntax tree lacks a child that the grammar promises");

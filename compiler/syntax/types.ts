@@ -1,4 +1,4 @@
-// Types as written: `float[...S, D]`, `(A, B) -> C`, `((A) -> B)[L]`.
+// Converts types: `float[...S, D]`, `(A, B) -> C`, `((A) -> B)[L]`.
 import type { TensorCstNode, TensorsCstNode, TypeCstNode, TypesCstNode, TypeTermCstNode } from "../../grammar/cst.ts";
 import type { ArrowType, Expr, Span, Spread, TypeExpr } from "./ast.ts";
 import { badHole, holeAt, isDType, join, readExpression, readItem } from "./expressions.ts";
@@ -45,7 +45,7 @@ export function readTensors(text: Text, node: TensorsCstNode | undefined): TypeE
   return (node?.children.tensor ?? []).map((tensor) => readTensor(text, tensor));
 }
 
-/** The type of an entry of a header. */
+/** The type of a header item: a tensor type or an arrow type. */
 export function readType(text: Text, node: TypeCstNode): TypeExpr | ArrowType {
   const [term, result] = [only(node.children.typeTerm), node.children.result?.[0]];
   if (result) {
@@ -66,7 +66,7 @@ function readParenthesised(text: Text, node: TypesCstNode): TypeExpr | ArrowType
   if (array) misplaced(text, join(inner.span, array.span), "an array has an arrow type: `(A -> B)[L]`");
   return inner;
 }
-/** One side of an arrow. */
+/** One side of an arrow: a list of tensor types. */
 function readTerm(text: Text, node: TypeTermCstNode): TypeExpr[] {
   const { tensor, types } = node.children;
   if (tensor?.[0]) return [readTensor(text, tensor[0])];

@@ -1,23 +1,23 @@
-// Gradients over several batches before one step of the optimizer: stores for their sums, and two graphs in place of one.
+// Gradient accumulation over several batches: stores that hold the running sums, and the `update` graph that steps the optimizer from their means.
 import type { GraphBuilder } from "../graph/builder.ts";
 import type { Graph, Result, Store, Value } from "../graph/node.ts";
 import * as b from "../ops/build.ts";
 import { dims, dtypeOf } from "../types/type.ts";
 
-/** What a `train` calls the entry that steps its optimizer. */
+/** The name of the entry that takes the optimizer step of the train entry `entry`, when gradients are accumulated. */
 export const updateOf = (entry: string): string => `${entry}:update`;
 
 interface Accumulated {
-  /** The gradients' sums, 0 at first. */
+  /** One gradient sum for each trained parameter, 0 initially. */
   readonly stores: readonly Store[];
-  /** Adds a batch's gradients to the sums. */
+  /** The new contents of those stores after a batch: old sum plus this batch's gradient. */
   readonly adds: readonly Result[];
-  /** By the parameter's store: the means of `n` batches, for the optimizer. */
+  /** Keyed by the parameter's store name: the sum divided by `n`, which the optimizer takes as its gradient. */
   readonly means: ReadonlyMap<string, Value>;
-  /** Makes the sums 0: at first, and after each step. */
+  /** Resets the sums to 0: run by `init`, and by each optimizer step. */
   readonly clears: readonly Result[];
 }
-/** `grads`: each trained parameter's store with its gradient of one batch. */
+/** `grads`: the store of each trained parameter, and its gradient for one batch. */
 export function accumulate(
   g: GraphBuilder,
   entry: string,
@@ -39,7 +39,7 @@ export function accumulate(
     })),
   };
 }
-/** The second graph: the optimizer's step from the means, and sums of 0 again. */
+/** The optimizer step: applies `updates`, which are computed from the means, then clears the sums. */
 export const updateGraph = (entry: string, updates: readonly Result[], { clears }: Accumulated): Graph => ({
   name: updateOf(entry),
   results: [...updates, ...clears],

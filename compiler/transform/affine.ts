@@ -1,4 +1,4 @@
-// What indices are made of ranges, by arithmetic: how they grow along each axis.
+// Recognises index tensors that are affine in the positions along their axes (arithmetic on `iota`): `start + sum of step * position`.
 import type { Value } from "../graph/node.ts";
 import { once } from "../once.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
@@ -9,15 +9,18 @@ import { dims } from "../types/type.ts";
 
 export interface Axis {
   readonly size: number;
-  /** By so much the index grows with each place along it. */
+  /** How much the index grows per position along this axis. */
   readonly step: number;
 }
-/** An i32 that is `start` and a step for each place along each axis. What `div` and `%` of a range tell apart are axes of their own: those of axis i of the shape are `axes[i]`. */
+/**
+ * An i32 tensor whose element is `start` plus, for each axis, `step * position`. `axes[i]` describes axis i of the shape; it has several entries
+ * where `div` or `%` of a range split that axis into digits (outermost first), each with a step of its own.
+ */
 export interface Affine {
   readonly axes: readonly (readonly Axis[])[];
   readonly start: number;
 }
-/** Null where an index is anything else, or may not fit an i32. */
+/** Null if the tensor is not affine, or if a value might overflow i32. */
 export const affineOf: (v: Value) => Affine | null = once((v) => {
   const found = v.type.dtype === "i32" ? made(v) : null;
   const fits = found !== null && span(found.axes.flat()).every((x) => Math.abs(x + found.start) < 2 ** 31);
@@ -45,7 +48,7 @@ const constant = (shape: readonly number[], start: number): Affine => ({
 });
 const isConstant = ({ axes }: Affine): boolean => axes.flat().every(({ step }) => step === 0);
 const sum = (list: readonly number[]): number => list.reduce((a, b) => a + b, 0);
-/** The least and the largest sum of steps. */
+/** The least and the largest value that the sum of `step * position` over all axes can have. */
 export function span(axes: readonly Axis[]): [least: number, most: number] {
   const ends = axes.map(({ size, step }) => step * Math.max(0, size - 1));
   return [sum(ends.map((x) => Math.min(0, x))), sum(ends.map((x) => Math.max(0, x)))];
@@ -64,7 +67,7 @@ function plus(x: Affine, y: Affine): Affine | null {
   const axes = x.axes.map((list, i) => together(list, y.axes[i] ?? [], (a, b) => a + b));
   return axes.every((list) => list !== null) ? { axes, start: x.start + y.start } : null;
 }
-/** Two ways to cut one axis as one that has the cuts of both; null where they cross. */
+/** Refines two factorizations of one axis to a common one, and combines their steps by `f`; null if neither refines the other. */
 function together(x: readonly Axis[], y: readonly Axis[], f: (a: number, b: number) => number): Axis[] | null {
   const [a, b] = [x.at(-1), y.at(-1)];
   if (!a || !b) return a || b ? null : [];
@@ -73,13 +76,13 @@ function together(x: readonly Axis[], y: readonly Axis[], f: (a: number, b: numb
   const rest = together(without(x, size), without(y, size), f);
   return rest && [...rest, { size, step: f(a.step, b.step) }];
 }
-/** The axes before the last so many places of the last one. */
+/** The factors that remain when the innermost `size` positions are split off the last one. */
 function without(axes: readonly Axis[], size: number): Axis[] {
   const last = axes.at(-1);
   if (!last || last.size === size) return axes.slice(0, -1);
   return [...axes.slice(0, -1), { size: last.size / size, step: last.step * size }];
 }
-/** x / by, rounded down, or what is left: x is a multiple of `by` and something from 0 to by - 1. */
+/** `x / by` rounded down, or `x % by` (`rest`); null unless the part of x that `by` does not divide stays within 0 .. by - 1 (no carry). */
 function divided({ axes, start }: Affine, by: number, rest: boolean): Affine | null {
   const cut = axes.map((list) => list.flatMap((axis) => inMultiples(axis, by)));
   const isHigh = ({ step }: Axis): boolean => step % by === 0;
@@ -92,7 +95,7 @@ function divided({ axes, start }: Affine, by: number, rest: boolean): Affine | n
   const quotient = cut.map((list) => list.map((a) => ({ size: a.size, step: step(a) })));
   return { axes: quotient, start: rest ? left : high };
 }
-/** An axis along which multiples of `by` come after equal numbers of places is two. */
+/** Splits an axis in two if a whole number of its steps makes `by`: the outer one then steps by a multiple of `by`. */
 function inMultiples(axis: Axis, by: number): Axis[] {
   const { size, step } = axis;
   const run = by / Math.abs(step);
@@ -102,7 +105,7 @@ function inMultiples(axis: Axis, by: number): Axis[] {
     { size: run, step },
   ];
 }
-/** How a view of x grows, x growing so. */
+/** The affine form of `v`, a view (broadcast, transpose, slice, reshape) of a tensor whose form is `x`; null if it is not affine. */
 export function viewed(v: Value, x: Affine): Affine | null {
   const { axes, start } = x;
   const shape = dims(v.type);
@@ -123,7 +126,7 @@ function sliced({ axes, start }: Affine, axis: number, from: number, size: numbe
   if (!only || more.length > 0) return null;
   return { axes: axes.with(axis, [{ size, step: only.step }]), start: start + from * only.step };
 }
-/** The axes by those of a shape of as many elements; null where one lies across two. */
+/** Distributes the factors over the axes of a shape with as many elements; null if a factor would straddle two axes. */
 function regrouped(axes: readonly Axis[], shape: readonly number[]): Axis[][] | null {
   const size = shape.at(-1);
   const all = axes.filter((a) => a.size !== 1);
@@ -141,12 +144,12 @@ function regrouped(axes: readonly Axis[], shape: readonly number[]): Axis[][] | 
   const before = regrouped(left, shape.slice(0, -1));
   return before && [...before, group.length > 0 ? group : [{ size, step: 0 }]];
 }
-/** Whether two grow alike, from whatever start. */
+/** Whether two forms have the same steps on every axis; their starts may differ. */
 export const alike = (x: Affine, y: Affine): boolean =>
   x.axes.length === y.axes.length &&
   x.axes.every((list, i) => together(list, y.axes[i] ?? [], (a, b) => Math.abs(a - b))?.every((a) => a.step === 0));
 export const commonStep = (axes: readonly Axis[]): number => axes.reduce((d, { step }) => gcd(d, step), 0);
-/** x = by * unit + plus: of several that are so made of one, that one. */
+/** Writes x as `by * unit + plus`: forms that are multiples of one another, shifted or not, get the same `unit`. */
 export function unitOf(x: Affine): { readonly unit: Affine; readonly by: number; readonly plus: number } {
   const flat = x.axes.flat();
   const sign = Math.sign(flat.find((a) => a.step !== 0)?.step ?? 1);

@@ -1,6 +1,7 @@
-// Recognises softmax(q k^T * scale + bias, where: mask) v, as stdlib's `attend` writes it, and makes it one op. Before differentiation.
-// So it does where scores are capped, cap * tanh(q k^T * scale / cap), without a bias.
-// A mask that is not made of bounds on positions stays the composition.
+// Recognises softmax(q k^T * scale + bias, where: mask) v, as stdlib's `attend` writes it, and replaces it by one `attention` op. Runs before
+// differentiation.
+// Scores capped by cap * tanh(q k^T * scale / cap) are recognised too, but not together with a bias.
+// If the mask cannot be expressed as bounds on positions, the composition stays as it is.
 import type { Builder, Graph, Value } from "../graph/node.ts";
 import { valuesOf, withValues } from "../graph/walk.ts";
 import * as b from "../ops/build.ts";
@@ -11,7 +12,7 @@ import { type RewriteOptions, type Rule, rewrite } from "../rewrite/rule.ts";
 import { dims, dtypeOf } from "../types/type.ts";
 import { type Axes, along, below, type Mask, maskOf, seesItself } from "./mask.ts";
 
-/** [B, G, R, M, N] that is the same for all R: [B, G, M, N]. */
+/** A [B, G, R, M, N] tensor that does not vary along R, as [B, G, M, N]; null if it may vary. */
 function shared(g: Builder, v: Value): Value | null {
   const [B = 0, G = 0, R = 0, M = 0, N = 0] = dims(v.type);
   if (R === 1) return b.reshape(g, v, [B, G, M, N]);
@@ -26,12 +27,12 @@ const throughCast = (v: Value): Value => (v.node.op.name === "cast" ? nth(v.node
 interface Soft {
   readonly scores: Value;
   readonly mask: Value | null;
-  /** What takes part in each row beside the scores, with an axis of 1 in place of theirs. */
+  /** An extra logit for each row, which takes part in the softmax denominator only (attention sink); its last axis has size 1. */
   readonly sink: Value | null;
-  /** Of a row that sees nothing it makes zeros, as attention does; if not, NaN. */
+  /** True if a row whose keys are all masked gives zeros, as `attention` does; false if it gives NaN. */
   readonly guarded: boolean;
 }
-/** The scores behind a softmax over the last axis, and its mask. Making the softmax of them again must give the same value. */
+/** The scores, mask and sink of a softmax over the last axis. To be sure, the softmax is built from them again, and must give `p` itself. */
 function softmaxOf(g: Builder, p: Value): Soft | null {
   const top = madeBy(p, "binary");
   const e = top?.attrs.fn === "div" ? madeBy(nth(top.args, 0), "unary") : null;
@@ -43,7 +44,7 @@ function softmaxOf(g: Builder, p: Value): Soft | null {
   const found = masked ? { scores: nth(select.args, 1), mask: nth(select.args, 0) } : { scores: seen, mask: null };
   const sink = sinkOf(nth(p.node.args, 1));
   const beyond = new Set([found.scores, found.mask ?? found.scores, sink ?? found.scores].map((v) => v.node));
-  // of a mask that is all true, what guards rows that see nothing is left
+  // if the mask was all true, simplification has removed it, but not the guard for rows that see nothing
   const masks = found.mask ? [found.mask] : [undefined, b.fill(g, 1, "bool", dims(found.scores.type))];
   const made = sink
     ? [besideSink(g, seen, sink)]
@@ -51,13 +52,13 @@ function softmaxOf(g: Builder, p: Value): Soft | null {
   const which = rewrite(g, made, algebra, { beyond }).indexOf(p);
   return which < 0 ? null : { ...found, sink, guarded: which < masks.length };
 }
-/** A softmax in which a sink takes part, as stdlib's `attend_sunk` writes it. */
+/** A softmax with a sink, as stdlib's `attend_sunk` writes it. */
 function besideSink(g: Builder, seen: Value, sink: Value): Value {
   const top = b.detach(g, b.maximum(g, b.max(g, seen, [-1], true), sink));
   const e = b.exp(g, b.sub(g, seen, top));
   return b.div(g, e, b.add(g, b.sum(g, e, [-1], true), b.exp(g, b.sub(g, sink, top))));
 }
-/** The sink in what such a softmax divides by: sum(e) + exp(sink - top). */
+/** Finds the sink in the denominator of such a softmax, sum(e) + exp(sink - top). */
 function sinkOf(total: Value): Value | null {
   const sum = madeBy(below(total, [])[0], "binary");
   if (sum?.attrs.fn !== "add") return null;
@@ -73,7 +74,7 @@ interface Parts {
   readonly scale: number;
   readonly cap?: number;
 }
-/** scores = f32(product) * scale + bias, or what a cap makes of f32(product) * scale. */
+/** Splits scores into f32(product) * scale + bias, or cap * tanh(f32(product) * scale / cap). */
 function partsOf(scores: Value): (Parts & { readonly bias: Value | null }) | null {
   const sum = madeBy(scores, "binary");
   const sides = sum?.attrs.fn === "add" ? [[0, 1] as const, [1, 0] as const] : [];
@@ -89,14 +90,14 @@ function scaledProduct(v: Value): Parts | null {
   const product = throughCast(of);
   return product.node.op.name === "dot" ? { product, scale } : null;
 }
-/** c * tanh(product * m): tanh is odd, so that the sign of c may be that of m. */
+/** Matches c * tanh(product * m). As tanh is odd, a negative c is moved into m: the cap becomes |c|, the scale m * c. */
 function cappedProduct(v: Value): Parts | null {
   const { of, scale: c } = scaled(v);
   const bent = madeBy(of, "unary");
   const inner = bent?.attrs.fn === "tanh" && c !== 0 && Number.isFinite(c) ? scaledProduct(nth(bent.args, 0)) : null;
   return inner && { product: inner.product, scale: inner.scale * c, cap: Math.abs(c) };
 }
-/** v = of * scale, where it is a value times or by numbers. */
+/** Peels multiplications and divisions by constants: v = of * scale. */
 function scaled(v: Value, scale = 1): { of: Value; scale: number } {
   const times = madeBy(v, "binary");
   if (times?.attrs.fn !== "mul" && times?.attrs.fn !== "div") return { of: v, scale };
@@ -106,7 +107,7 @@ function scaled(v: Value, scale = 1): { of: Value; scale: number } {
   return left === null || times.attrs.fn === "div" ? { of: v, scale } : scaled(y, scale * left);
 }
 
-/** Heads that share no keys have rank 4, one head alone has rank 3: they are groups of one. */
+/** Brings a value to rank 5, [batch, group, head, row, column]: rank 4 has one head per group, rank 3 a single head. */
 const withHeads = (g: Builder, v: Value): Value => {
   const rank = dims(v.type).length;
   return rank === 3 ? b.expand(g, b.expand(g, v, 1), 2) : rank === 4 ? b.expand(g, v, 2) : v;
@@ -116,7 +117,7 @@ const axesOf: Readonly<Record<number, Axes>> = {
   4: ["b", "g", "t", "u"],
   5: ["b", "g", "r", "t", "u"],
 };
-/** One head without an axis of heads may be as wide as the model; wider than this, no target is better off. */
+/** The widest q or v of rank 3 (one head, no head axis) that becomes an `attention` op: above that, no target gains by it. */
 const widestAlone = 128;
 
 function recognise(v: Value, g: Builder): Value | null {
@@ -160,6 +161,6 @@ const attentionRule: Rule = {
     return rewrite(g, [b.dot(g, b.softmax(g, scores), v)], algebra);
   },
 };
-/** On a simplified graph. */
+/** Expects a simplified graph. */
 export const findAttention = (g: Builder, graph: Graph, options?: RewriteOptions): Graph =>
   withValues(graph, rewrite(g, valuesOf(graph), [...algebra, attentionRule], options));

@@ -1,5 +1,5 @@
-// Sums into places that ranges say, by arithmetic: a Toeplitz matrix's gradient, or that of a table of relative positions. What goes to one place
-// lies along a diagonal, and is read there: nothing is sorted.
+// Scatter-adds whose index is affine in positions, such as the gradient of a Toeplitz matrix or of a relative-position table. All rows that go to
+// one place lie along a diagonal, so the sum gathers them from there: no sort, no atomics.
 import type { Builder, Value } from "../graph/node.ts";
 import { once } from "../once.ts";
 import * as b from "../ops/build.ts";
@@ -10,9 +10,9 @@ import { type Affine, type Axis, affineOf, alike, commonStep, span, unitOf, view
 import { picks, type Scatter, straight, sums } from "./places.ts";
 import { isAnchor } from "./region.ts";
 
-/** A place is looked for at so many times as many elements as there are. */
+/** `diagonal` gathers at most this many times as many elements as the operand has. */
 const manyTimes = 4;
-/** So few numbers of a row stand before the places rather than behind them. */
+/** Rows shorter than this are moved in front of the places, so that the places become the inner axis. */
 const shortRow = 16;
 
 export const diagonals = sums(
@@ -46,12 +46,12 @@ export const diagonals = sums(
   },
 );
 
-/** The axes of the picks, where the index is the same for all batch rows. */
+/** The index's axes after the batch axes; null if the index varies along a batch axis. */
 function picked({ axes }: Affine, batch: number): readonly Axis[] | null {
   const same = axes.slice(0, batch).every((list) => list.every((a) => a.step === 0));
   return same ? axes.slice(batch).flat() : null;
 }
-/** An index that is arithmetic itself. */
+/** For an index that is itself affine. */
 function direct(g: Builder, { index, rows, attrs }: Scatter): Value | null {
   const a = affineOf(index);
   const axes = a && picked(a, attrs.batch);
@@ -59,7 +59,10 @@ function direct(g: Builder, { index, rows, attrs }: Scatter): Value | null {
   const start = -a.start;
   return placed(g, { index, rows, attrs }, axes, [start, start + number(attrs.size)]);
 }
-/** An index that is made of one such number, point by point: first the sum for each of its values, of which there are fewer. */
+/**
+ * For an index that is a pointwise function of one affine number (a bucket of a distance, say): sums by that number first, which takes far fewer
+ * distinct values than there are picks, then scatters these sums.
+ */
 function byFunction(g: Builder, s: Scatter): Value | null {
   const { index, attrs } = s;
   const made = functionOf(index);
@@ -74,7 +77,7 @@ function byFunction(g: Builder, s: Scatter): Value | null {
   return b.make1(g, "scatter", [shared, each], attrs);
 }
 
-/** Each batch row puts what it has into places one beside another: what a place gets is read back, if anything is. */
+/** For a batch whose rows each scatter to consecutive places: each place gathers its element back, or 0 if none was written there. */
 function besideOne(g: Builder, { index, rows, attrs }: Scatter): Value | null {
   const [batch, size] = [attrs.batch, number(attrs.size)];
   const [pick, ...more] = affineOf(index)?.axes.slice(batch).flat() ?? [];
@@ -87,11 +90,11 @@ function besideOne(g: Builder, { index, rows, attrs }: Scatter): Value | null {
 }
 
 interface Function {
-  /** Null: it is one number everywhere. */
+  /** The affine number; null if the value is a constant. */
   readonly over: Affine | null;
   of(g: Builder, values: Value): Value;
 }
-/** How a value is made, element by element, of one number that is arithmetic on ranges. */
+/** Expresses a value as a pointwise function of one affine number; null if it is not one. */
 const functionOf: (v: Value) => Function | null = once((v) => leafOf(v) ?? viewOf(v) ?? pointOf(v));
 function leafOf(v: Value): Function | null {
   const a = affineOf(v);
@@ -117,7 +120,7 @@ function pointOf({ node, index }: Value): Function | null {
   if (!parts.every((p) => p !== null)) return null;
   const [over = null, ...more] = parts.flatMap((p) => (p.over ? [p.over] : []));
   if (over && !more.every((x) => alike(over, x))) return null;
-  // of the same values it is made once, however often what reads it does
+  // memoized per operand, so that a function that reads one subexpression often builds it once
   const known = new WeakMap<Value, Value>();
   const of = (g: Builder, values: Value): Value => {
     const args = known.has(values) ? [] : parts.map((p) => p.of(g, values));
@@ -129,7 +132,7 @@ function pointOf({ node, index }: Value): Function | null {
 }
 
 type Range = readonly [from: number, to: number];
-/** For each number of the range the sum of rows where the steps add up to it. */
+/** For each number in `range`, the sum of the rows whose steps add up to it. */
 function placed(g: Builder, s: Scatter, axes: readonly Axis[], range: Range): Value | null {
   const { rows, attrs } = s;
   const shape = dims(rows.type);
@@ -147,7 +150,7 @@ function placed(g: Builder, s: Scatter, axes: readonly Axis[], range: Range): Va
   return sum && b.transpose(g, sum, [...lead, places, ...fromTo(batch.length, places)]);
 }
 
-/** [...lead, ...axes, ...rest] -> [...lead, numbers of the range, ...rest]; null where that takes too many steps. */
+/** [...lead, ...axes, ...rest] -> [...lead, numbers of the range, ...rest]; null if that would gather too many elements (`manyTimes`). */
 function along(g: Builder, x: Value, lead: number, axes: readonly Axis[], range: Range): Value | null {
   const flat = axes.flatMap(({ step }, i) => (step === 0 ? [lead + i] : []));
   const steps = axes.filter(({ step }) => step !== 0);
@@ -159,7 +162,7 @@ function along(g: Builder, x: Value, lead: number, axes: readonly Axis[], range:
   if (steps.length === 1) return line(g, x, lead, only, range);
   return inDigits(g, x, lead, steps, range) ?? diagonal(g, x, lead, steps, range);
 }
-/** What x has from number `first` on, as what the range has: zeros elsewhere. */
+/** Crops or pads x along `axis` so that it covers `range`, with zeros where x has nothing; x's own positions begin at `first`. */
 function between(g: Builder, x: Value, axis: number, first: number, [from, to]: Range): Value {
   const shape = dims(x.type);
   const end = first + (shape[axis] ?? 0);
@@ -169,7 +172,7 @@ function between(g: Builder, x: Value, axis: number, first: number, [from, to]: 
   const part = stop - start === shape[axis] ? x : b.slice(g, x, axis, start - first, stop - start);
   return b.concat(g, [...zeros(start - from), part, ...zeros(to - stop)], axis);
 }
-/** Steps that are all multiples of one number. */
+/** Steps with a common divisor `by`: solves for the steps divided by it, then puts `by - 1` zeros between the results. */
 function spread(g: Builder, x: Value, lead: number, axes: readonly Axis[], by: number, range: Range): Value | null {
   const [from, to] = [Math.ceil(range[0] / by), Math.floor((range[1] - 1) / by) + 1];
   const near = axes.map(({ size, step }) => ({ size, step: step / by }));
@@ -177,7 +180,7 @@ function spread(g: Builder, x: Value, lead: number, axes: readonly Axis[], by: n
   if (!sum) return null;
   return between(g, widened(g, sum, lead, by), lead, from * by, range);
 }
-/** Each place of an axis, and zeros to make it so many. */
+/** Follows each position along `axis` with `by - 1` zeros. */
 function widened(g: Builder, x: Value, axis: number, by: number): Value {
   const shape = dims(x.type);
   const apart = b.expand(g, x, axis + 1);
@@ -189,7 +192,7 @@ function line(g: Builder, x: Value, lead: number, { step }: Axis, range: Range):
   const back = b.sub(g, -range[0], b.iota(g, range[1] - range[0]));
   return b.make1(g, "gather", [x, back], { axis: lead, batch: 0 });
 }
-/** Steps of which some are so large that the others never reach a multiple of them: digits of a number. */
+/** If the small steps together span less than the common divisor of the large ones, numbers have two digits: sums by the low, then the high one. */
 function inDigits(g: Builder, x: Value, lead: number, axes: readonly Axis[], range: Range): Value | null {
   const order = [...axes.keys()].toSorted((i, j) => Math.abs(axes[j]?.step ?? 0) - Math.abs(axes[i]?.step ?? 0));
   const of = (list: readonly number[]): Axis[] => list.flatMap((i) => axes[i] ?? []);
@@ -212,7 +215,10 @@ function inDigits(g: Builder, x: Value, lead: number, axes: readonly Axis[], ran
   }
   return null;
 }
-/** One axis is read where the others say, and they are summed over: the last one whose step is one, which lies in order most often. */
+/**
+ * The general case: solves for the position along one axis of step 1 or -1 from those along the others, gathers there, and sums over the others.
+ * The last such axis is taken, which is usually the contiguous one.
+ */
 function diagonal(g: Builder, x: Value, lead: number, axes: readonly Axis[], [from, to]: Range): Value | null {
   const m = axes.findLastIndex(({ step }) => Math.abs(step) === 1);
   const own = axes[m];
@@ -232,7 +238,7 @@ function diagonal(g: Builder, x: Value, lead: number, axes: readonly Axis[], [fr
   const found = b.make1(g, "gather", [inMemory(g, turned), index], { axis: batch.length, batch: batch.length });
   return b.sum(g, found, fromTo(lead, batch.length));
 }
-/** What is read along diagonals lies in memory, so that lanes read it, and it is made once. */
+/** Materializes what the gather reads, so that it is computed once and vector lanes can load it. */
 function inMemory(g: Builder, x: Value): Value {
   let { node } = x;
   for (let next = node.args[0]; next && node.op.lower === "view" && node.op.name !== "concat"; next = node.args[0])

@@ -1,4 +1,4 @@
-// Reverse-mode differentiation. Every rule is in an op's record; here only the order and the sums.
+// Reverse-mode differentiation. The gradient of each op is in its record (`vjp`); this file walks the nodes in reverse and adds up contributions.
 import { Bug } from "../diagnostic.ts";
 import type { Builder, Node, Value } from "../graph/node.ts";
 import { topological } from "../graph/walk.ts";
@@ -7,8 +7,9 @@ import { isFloat } from "../types/dtype.ts";
 import { sameType, showType } from "../types/type.ts";
 
 /**
- * The gradients of the sum of `losses`, each times its seed (1 if not given), in the values `wrt`, of their types; zeros where nothing
- * flows. Contributions to one value are added in the reverse order of the nodes that read it, always.
+ * The gradients of the sum of `losses[i] * seeds[i]` (a seed is 1 if not given) with respect to the values `wrt`, with their types; zeros for a
+ * value that no loss depends on. Contributions to a value are always added in the reverse order of the nodes that read it, so the result is
+ * deterministic.
  */
 export function gradients(
   g: Builder,
@@ -51,7 +52,7 @@ function propagate(
     if (grad && to && active.has(to.node) && isFloat(to.type.dtype)) add(to, grad);
   });
 }
-/** The nodes through which something of `wrt` reaches a later one. */
+/** The nodes that depend on some value of `wrt`. */
 function reaching(order: readonly Node[], wrt: readonly Value[]): Set<Node> {
   const active = new Set(wrt.map((v) => v.node));
   for (const node of order) if (node.args.some((a) => active.has(a.node))) active.add(node);

@@ -1,4 +1,4 @@
-// A head made again for some of its rows at a time.
+// Rebuilds the head that `head-rows.ts` found once for each piece of its rows; see `head.ts`.
 import type { Builder, Graph, Node, Value } from "../graph/node.ts";
 import { rebuild, valuesOf } from "../graph/walk.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
@@ -8,15 +8,15 @@ import { splatOf } from "../rewrite/pattern.ts";
 import { count, dims, dtypeOf } from "../types/type.ts";
 import { type Head, pointwise } from "./head-rows.ts";
 
-/** Part of the rows. */
+/** A contiguous run of the head's rows, from row `at` on. */
 interface Piece {
   readonly at: number;
   readonly rows: number;
-  /** What is made before it begins. */
+  /** The results of the piece before: they must be computed before this one begins, so that all pieces can use the same memory. */
   readonly first: readonly Value[];
   readonly made: Map<Value, Value>;
 }
-/** The values of the graph, with a head made piece after piece, each of at most `limit` elements of its product. */
+/** The graph's values, with the head computed piece by piece; the product in each piece has at most `limit` elements. */
 export function inPieces(g: Builder, graph: Graph, head: Head, limit: number): Value[] {
   const whole = new Pieces(g, head).whole(cuts(head, limit));
   return rebuild(g, valuesOf(graph), ({ results: [only] }) => {
@@ -24,9 +24,9 @@ export function inPieces(g: Builder, graph: Graph, head: Head, limit: number): V
     return found ? [found] : null;
   });
 }
-/** How many rows of a product of so many columns are at most `limit` elements. */
+/** How many rows of `columns` elements each fit in `limit` elements; at least 1. */
 export const rowsOf = (columns: number, limit: number): number => Math.max(1, Math.floor(limit / columns));
-/** Equal pieces, where up to twice as many make them so. */
+/** Cuts the rows evenly if a divisor of their count lies between half of the largest piece and all of it; else the last piece is shorter. */
 function cuts({ rows, logits }: Head, limit: number): Pick<Piece, "at" | "rows">[] {
   const most = rowsOf(nth(dims(logits.type), 1), limit);
   let each = most;
@@ -45,7 +45,7 @@ class Pieces {
     this.g = g;
     this.head = head;
   }
-  /** What leaves the rows, by what it takes the place of. */
+  /** Computes all pieces, and gives the replacement of each sum and exit of the head. */
   whole(cuts: readonly Pick<Piece, "at" | "rows">[]): ReadonlyMap<Value, Value> {
     const { sums, exits } = this.head;
     let first: readonly Value[] = [];
@@ -75,7 +75,7 @@ class Pieces {
   private joined(v: Value, parts: readonly Value[]): Value {
     return b.reshape(this.g, b.after(this.g, b.concat(this.g, parts, 0), []), dims(v.type));
   }
-  /** A sum's share of a piece, in what sums are added in. */
+  /** A piece's contribution to a sum over the rows; bf16 is widened to f32, in which the pieces are added. */
   private partOf(node: Node, piece: Piece): Value {
     const { g } = this;
     g.where = node.where;
@@ -84,7 +84,7 @@ class Pieces {
     const left = b.transpose(g, this.of(nth(x.node.args, 0), piece), [1, 0]);
     return wide(g, b.dot(g, left, this.of(y, piece)));
   }
-  /** The piece's rows of a value, the axes of the rows being one. */
+  /** The rows of `v` that belong to the piece, as one leading axis. */
   private of(v: Value, piece: Piece): Value {
     const known = piece.made.get(v);
     if (known) return known;
@@ -96,7 +96,7 @@ class Pieces {
     piece.made.set(v, made);
     return made;
   }
-  /** Of what does not depend on the product and is small, or the same everywhere. */
+  /** Slices `v` if it is independent of the product and small enough to be whole in memory; fills in a constant. Null: each piece computes it. */
   private slicedOf(v: Value, piece: Piece): Value | null {
     const { g, head } = this;
     const k = head.lead(v);
@@ -104,7 +104,7 @@ class Pieces {
     const rest = dims(v.type).slice(k);
     const value = splatOf(v);
     if (value !== null) return b.fill(g, value, dtypeOf(v.type), [piece.rows, ...rest]);
-    // One number a row is made again from what a piece has anyway, such as its targets.
+    // One number a row is cheaper to compute again, from what the piece reads anyway, such as its targets.
     const simple = count(v.type) === head.rows && (pointwise.has(v.node.op.name) || v.node.op.name === "reshape");
     return head.isWide(v) || simple || v.node.op.name === "broadcast" ? null : this.cut(v, piece);
   }
@@ -147,12 +147,12 @@ class Pieces {
     if (axes.every((a) => a >= k)) return b.broadcast(g, x, shape, later(axes, k));
     const own = axes.filter((a) => a < k);
     if (own.length === k) return b.broadcast(g, this.of(x, piece), shape, [0, ...later(axes.slice(k), k)]);
-    // Fewer axes than those of the rows: repeated over these first.
+    // `x` lacks some of the row axes: it is broadcast over those before it is cut.
     const rest = dims(x.type).slice(own.length);
     const rows = b.broadcast(g, x, [...dims(v.type).slice(0, k), ...rest], [...own, ...rest.map((_, i) => k + i)]);
     return b.broadcast(g, this.cut(rows, piece), shape, [0, ...later(axes.slice(own.length), k)]);
   }
 }
-/** Axes behind those of the rows, which become one. */
+/** Renumbers axes behind the `rows` row axes, which become one. */
 const later = (axes: readonly number[], rows: number): number[] => axes.map((a) => a - rows + 1);
 const wide = (g: Builder, x: Value): Value => (dtypeOf(x.type) === "bf16" ? b.cast(g, x, "f32") : x);

@@ -1,4 +1,5 @@
-// What belongs to the rows of a head's product: all that is computed of each row before something smaller comes out.
+// Finds what is computed row by row from the product of a large head (the logits of a vocabulary), and the smaller values that leave these rows.
+// `head-pieces.ts` then computes it piece by piece.
 import type { Graph, Node, Value } from "../graph/node.ts";
 import { nodesOf, valuesOf } from "../graph/walk.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
@@ -7,21 +8,21 @@ import { splatOf } from "../rewrite/pattern.ts";
 import { isFloat } from "../types/dtype.ts";
 import { count, dims, dtypeOf } from "../types/type.ts";
 
-/** Made element by element: a piece does it again. */
+/** Elementwise ops, which a piece can compute for its own rows. */
 export const pointwise: ReadonlySet<string> = new Set(["unary", "binary", "select", "cast", "detach"]);
 
-/** What depends on a product and belongs to its rows; what leaves them. */
+/** A large product, the nodes that are computed row by row from it (`inside`), and what the rest of the graph reads of them (`sums`, `exits`). */
 export class Head {
   readonly logits: Value;
   readonly rows: number;
-  /** Sums over all rows: their nodes. */
+  /** Nodes that sum over all rows (a `reduce` over the row axes, or a weight gradient): pieces contribute terms, which are added. */
   readonly sums: readonly Node[];
-  /** Numbers of each row that others read. */
+  /** Values with one entry a row that the rest of the graph reads: the pieces' parts are concatenated. */
   readonly exits: readonly Value[];
   private readonly depends = new Set<Node>();
   private readonly inside = new Set<Node>();
 
-  /** Null where something reads the product otherwise than row by row, or nothing folds its rows. */
+  /** Null if something reads the product other than row by row, or if nothing reduces its rows. */
   static of(graph: Graph, node: Node): Head | null {
     const head = new Head(graph, node);
     const folds = [...head.inside].some((n) => n.op.name === "reduce" && n.args.some((a) => head.holds(a)));
@@ -43,7 +44,7 @@ export class Head {
     ];
     this.exits = [...new Set(outside.filter((v) => this.inside.has(v.node)))];
   }
-  /** Notes all that depends on the product, and gives what is made row by row of it. */
+  /** Records in `depends` all that depends on the product; returns the nodes whose row r is computed from row r alone. */
   private follow(nodes: readonly Node[], product: Node): ReadonlySet<Node> {
     const local = new Set([product]);
     this.depends.add(product);
@@ -55,7 +56,7 @@ export class Head {
     }
     return local;
   }
-  /** What is as large as the product, or makes something that is. */
+  /** The row-local nodes that are as large as the product, and all row-local nodes that these are computed from. */
   private leading(nodes: readonly Node[], local: ReadonlySet<Node>): ReadonlySet<Node> {
     const leads = new Set<Node>();
     for (const n of nodes.toReversed()) {
@@ -82,7 +83,7 @@ export class Head {
       users.every((n) => this.sums.includes(n))
     );
   }
-  /** Whether a value is one of the rows', or made from them. */
+  /** Whether a value is computed by the pieces, row by row. */
   holds(v: Value): boolean {
     return this.inside.has(v.node);
   }
@@ -92,7 +93,7 @@ export class Head {
   isWide(v: Value): boolean {
     return 2 * count(v.type) >= count(this.logits.type);
   }
-  /** How many axes are those of the rows; null if none are. */
+  /** How many leading axes make up the rows (their sizes multiply to `rows`); null if no prefix of the shape does. */
   lead(v: Value): number | null {
     let n = 1;
     for (const [i, size] of dims(v.type).entries()) {
@@ -101,7 +102,7 @@ export class Head {
     }
     return null;
   }
-  /** Whether row r of the result is made from rows r of those operands that are in `local`. */
+  /** Whether row r of the result depends only on row r of those operands that are in `local`. */
   private isLocal(node: Node, local: ReadonlySet<Node>): boolean {
     const { op, args, attrs, results } = node;
     const [x, result] = [args[0], nth(results, 0)];
@@ -127,7 +128,7 @@ export class Head {
   private isSumOperand({ node }: Value): boolean {
     return node.op.name === "transpose" && this.sums.some((n) => n.args[0]?.node === node);
   }
-  /** Whether a piece's rows of what does not depend on the product can be taken, or made again. */
+  /** Whether a piece can slice, or compute for its own rows, a value that does not depend on the product. */
   private makes(v: Value): boolean {
     const k = this.lead(v);
     if (k === null) return false;
@@ -136,7 +137,7 @@ export class Head {
     if (op.name === "reshape") return args.every((a) => this.makes(a));
     return pointwise.has(op.name) && args.every((a) => this.makes(a));
   }
-  /** A matrix of the rows, its axes exchanged. */
+  /** The transpose of a matrix of the rows: the left operand of a weight gradient. */
   isTurned(node: Node): boolean {
     const [x] = node.args;
     return node.op.name === "transpose" && x !== undefined && this.holds(x) && dims(x.type).length === 2;

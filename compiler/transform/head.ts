@@ -1,17 +1,17 @@
-// A large head and its cross-entropy, rows by rows: neither logits nor probabilities of a vocabulary stand whole. The rows of a huge
-// `dot` are cut into pieces, with all that is computed of each row before something smaller comes out: numbers of a row, the gradient of
-// its input, and sums over rows, which are added piece after piece, in order. A piece begins when all results of the one before it are
-// made (`after`), so all pieces use the same memory, and no product is computed twice.
+// Cuts a large head with its cross-entropy into pieces of rows, so that neither the logits nor the probabilities of a vocabulary are ever whole in
+// memory. A piece computes the rows of a huge `dot` and everything row by row down to something smaller: numbers of a row, the gradient of its
+// input, and sums over rows, which are added piece after piece, in order. `after` makes a piece wait for all results of the one before, so all
+// pieces use the same memory; no product is computed twice.
 import type { Builder, Graph, Node } from "../graph/node.ts";
 import { nodesOf, withValues } from "../graph/walk.ts";
 import { dims } from "../types/type.ts";
 import { inPieces, rowsOf } from "./head-pieces.ts";
 import { Head } from "./head-rows.ts";
 
-/** Elements of a product that may stand whole. */
+/** Products of up to this many elements are left whole. */
 const most = 1 << 26;
 
-/** The graph with heads of more than `limit` elements in pieces of at most so many. */
+/** The graph with each head whose product has more than `limit` elements cut into pieces of at most that many. */
 export function cutHeads(g: Builder, graph: Graph, limit = most): Graph {
   let cut = graph;
   const tried = new Set<Node>();

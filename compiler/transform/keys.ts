@@ -1,4 +1,5 @@
-// Parameters of one shape begin in one kernel: what tells their random numbers apart is an input of their own, not a number in its text.
+// Makes the key of a parameter's random numbers an input of its own rather than a constant in the kernel's text, so that parameters of one shape
+// share one initialization kernel.
 import { type Builder, type Graph, hidden, hiddenKey, plainStore, type Store } from "../graph/node.ts";
 import { rebuild, storeOf, valuesOf, withValues } from "../graph/walk.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
@@ -6,7 +7,7 @@ import * as b from "../ops/build.ts";
 import { numbers } from "../ops/common.ts";
 import { type } from "../types/type.ts";
 
-/** The graph with a key for each place, and those keys. */
+/** The graph with an input `hiddenKey(place)` for each place that draws random numbers, and the stores of these inputs. */
 export function keysAsInputs(g: Builder, graph: Graph): { readonly graph: Graph; readonly stores: readonly Store[] } {
   const stores = new Map<string, Store>();
   const values = rebuild(g, valuesOf(graph), (node, [key, base]) => {

@@ -1,5 +1,5 @@
-// What a mask says of positions: comparisons of whole numbers, of which each depends on the query, on the key, or on one of each, joined by and, or,
-// not; and what is true or false of a query or a key alone, however it was found.
+// Reads an attention mask as bounds on positions: comparisons of integers, each a linear form of one query position and one key position, joined by
+// and, or, not. A condition on the query or the key alone, however it was computed, counts as a position of 0 or 1.
 import type { Builder, Value } from "../graph/node.ts";
 import { allHold, boundsIn, type Pair } from "../ops/attention.ts";
 import type { BinaryName, Bound, Clause } from "../ops/attrs.ts";
@@ -9,16 +9,18 @@ import { madeBy, splatOf } from "../rewrite/pattern.ts";
 import type { DType } from "../types/dtype.ts";
 import { dims, dtypeOf } from "../types/type.ts";
 
-/** Which axis of a score an axis of an expression runs along: sequence, group, head, query, key. null: it has size 1. */
+/**
+ * The axis of the scores that an axis of an expression runs along: batch, group, head in the group, query, key. null: it is broadcast, with size 1.
+ */
 type Axis = "b" | "g" | "r" | "t" | "u" | null;
 export type Axes = readonly Axis[];
 
-/** Clauses that all hold where a key is seen, and the pairs of positions that they speak of. */
+/** Clauses that must all hold for a query to see a key, and the pairs of positions that they refer to by number. */
 export interface Mask {
   readonly pairs: readonly Pair<Value>[];
   readonly bounds: readonly Clause[];
 }
-/** at * query + seen * key + plus. Null: there is none. */
+/** The linear form at * query + seen * key + plus. `query`, `key`: the i32 tensors of positions; null if the form does not contain one. */
 interface Linear {
   readonly at: number;
   readonly seen: number;
@@ -26,17 +28,20 @@ interface Linear {
   readonly query: Value | null;
   readonly key: Value | null;
 }
-/** Linear >= 0, joined; `all` of nothing is true, `any` of nothing false. */
+/** A boolean formula whose leaves mean `Linear >= 0`. An empty `all` is true, an empty `any` false. */
 type Tree = Linear | { readonly join: "all" | "any"; readonly of: readonly Tree[] };
-/** The largest, or the least, of some. */
+/** The maximum, or minimum, of some linear forms. */
 interface Extreme {
   readonly fn: "max" | "min";
   readonly of: readonly Linear[];
 }
-/** More bounds than these would cost more, in every score, than a buffer of scores. Of what is read, some says nothing. No sum with more than `plus` is made. */
+/**
+ * Limits. With more `bounds`, checking them for every score would cost more than reading a buffer of scores; `pairs`: of positions; `read`: nodes
+ * of the mask that are looked at; `plus`: the largest offset for which at + seen + plus cannot overflow i32.
+ */
 const most = { bounds: 16, pairs: 6, read: 64, plus: 2 ** 29 };
 
-/** The operand and its axes below what only repeats or moves it. */
+/** Strips broadcasts, transposes, and reshapes that add or drop axes of size 1; returns what is below them, with its axes named accordingly. */
 export function below(v: Value, axes: Axes): [Value, Axes] {
   const [from] = v.node.args;
   if (!from) return [v, axes];
@@ -68,7 +73,7 @@ export function below(v: Value, axes: Axes): [Value, Axes] {
     dims(from.type).map((n) => (n === 1 ? null : (kept[next++] ?? null))),
   );
 }
-/** x along these axes of these sizes, in their order; null where it has others. */
+/** Reshapes and broadcasts x to the axes `wanted`, of those sizes, in that order; null if x has other axes or has them in another order. */
 export function along(
   g: Builder,
   x: Value,
@@ -76,7 +81,7 @@ export function along(
   wanted: Readonly<Partial<Record<NonNullable<Axis>, number>>>,
 ): Value | null {
   const [names, shape] = [Object.keys(wanted), dims(x.type)];
-  // An axis of size 1 may have lost its name on the way: without them, the same positions are the same value.
+  // An axis of size 1 may have lost its name on the way. They are all dropped first, so that equal positions become the same value.
   const wide = axes.flatMap((a, i) =>
     a === null || shape[i] === 1 ? [] : [{ place: names.indexOf(a), size: nth(shape, i) }],
   );
@@ -90,7 +95,7 @@ export function along(
   return b.broadcast(g, bare, Object.values(wanted), places);
 }
 const truth = (is: boolean): Tree => ({ join: is ? "all" : "any", of: [] });
-/** All that holds, or, negated, one that does not. */
+/** A conjunction or disjunction; null if one of its parts could not be read. */
 const joined = (join: "all" | "any", of: readonly (Tree | null)[]): Tree | null =>
   of.includes(null) ? null : { join, of: of as readonly Tree[] };
 const negatives: Readonly<Partial<Record<BinaryName, BinaryName>>> = {
@@ -115,7 +120,7 @@ class MaskReader {
     this.g = g;
     [this.sequences, this.queries, this.keys] = [nth(shape, 0), nth(shape, 3), nth(shape, 4)];
   }
-  /** What a mask says, or, `not` being true, what its negation says; null where that is something else. */
+  /** The formula of a mask or, with `not`, of its negation; null if it is not made of bounds. */
   read(v: Value, axes: Axes, not = false): Tree | null {
     if (++this.count > most.read) return null;
     const [mask, inner] = below(v, axes);
@@ -165,12 +170,12 @@ class MaskReader {
     );
   }
   private bound(more: Linear, less: Linear, strict: 0 | -1): Tree | null {
-    if (more.plus === Number.POSITIVE_INFINITY) return truth(true); // a window without end
+    if (more.plus === Number.POSITIVE_INFINITY) return truth(true); // an infinite offset (a window of unlimited size) always holds
     const bound = this.added(more, less, -1);
     const far = bound && isWhole(bound) ? most.plus : Number.MAX_VALUE;
     return bound && Math.abs(bound.plus) <= far ? { ...bound, plus: bound.plus + strict } : null;
   }
-  /** One side of a comparison; a fraction that whole numbers are compared with is rounded to the whole number that says the same. */
+  /** One side of a comparison. A fractional constant is rounded to the integer that gives the same answer when compared with integers. */
   private side(v: Value, axes: Axes, round: (x: number) => number): Extreme | null {
     const [x, inner] = below(v, axes);
     const number = splatOf(x);
@@ -196,7 +201,7 @@ class MaskReader {
     const fn = madeBy(x, "binary")?.attrs.fn;
     return fn === "max" || fn === "min" ? of(x.node.args, fn) : null;
   }
-  /** Once for each value: sums may share what they are made of. */
+  /** Memoized by value and axes: sums may share subexpressions. */
   private linear(v: Value, axes: Axes): Linear | null {
     const [x, inner] = below(v, axes);
     if (x.type.dtype !== "i32") return null;
@@ -222,7 +227,10 @@ class MaskReader {
     if (!query || !key) return null;
     return { at: query[0], query: query[1], seen: key[0], key: key[1], plus: x.plus + sign * y.plus };
   }
-  /** Of positions of one side: a multiple of one, or one that is made of both. */
+  /**
+   * m * x + n * y for two position tensors of one side (both query, or both key): merged if they are the same tensor, else a new tensor is built.
+   * Null if the coefficient would not be -1, 0 or 1.
+   */
   private sum([m, x]: Term, [n, y]: Term): Term | null {
     if (x === null || y === null || x === y) return Math.abs(m + n) > 1 ? null : [m + n, m + n === 0 ? null : (x ?? y)];
     return m > 0 ? [1, n > 0 ? b.add(this.g, x, y) : b.sub(this.g, x, y)] : this.negated(this.sum([-m, x], [-n, y]));
@@ -230,7 +238,7 @@ class MaskReader {
   private negated(term: Term | null): Term | null {
     return term && [-term[0], term[1]];
   }
-  /** An i32 that depends on the sequence and the query, or the sequence and the key. */
+  /** An i32 that varies along batch and query only, or along batch and key only, as a position. */
   private position(x: Value, axes: Axes): Linear | null {
     const key = axes.some((a, i) => a === "u" && dims(x.type)[i] !== 1);
     const full = along(this.g, x, axes, { b: this.sequences, ...(key ? { u: this.keys } : { t: this.queries }) });
@@ -239,7 +247,7 @@ class MaskReader {
       ? { at: 0, seen: 1, plus: 0, query: null, key: full }
       : { at: 1, seen: 0, plus: 0, query: full, key: null };
   }
-  /** What is true of a query alone, or of a key, as a position of 0 or 1. */
+  /** A condition on the query alone, or the key alone, as a position of 0 or 1. */
   private alone(mask: Value, axes: Axes, not: boolean): Tree | null {
     const position = this.position(b.cast(this.g, mask, "i32"), axes);
     return position && not
@@ -251,24 +259,24 @@ type Term = readonly [number, Value | null];
 const one = (x: Linear): Extreme => ({ fn: "max", of: [x] });
 const constant = (plus: number): Linear => ({ at: 0, seen: 0, plus, query: null, key: null });
 const isConstant = ({ of }: Extreme): boolean => of.every(({ query, key }) => query === null && key === null);
-/** Up to here a comparison of rounded whole numbers with a number says what it would say of the whole numbers. */
+/** The largest integer that each dtype compares exactly: up to it, rounded integers compare with a constant as the integers themselves do. */
 const exact: Readonly<Record<DType, number>> = { bool: 1, bf16: 2 ** 8, f32: 2 ** 24, f64: 2 ** 53, i32: 2 ** 31 };
 
-/** What is known of a tree without positions; else null. */
+/** The truth value of a formula if it does not depend on positions; else null. */
 function known(x: Tree): boolean | null {
   if (!("join" in x)) return x.query === null && x.key === null ? x.plus >= 0 : null;
   const of = x.of.map(known);
   if (of.includes(x.join === "any")) return x.join === "any";
   return of.includes(null) ? null : x.join === "all";
 }
-/** Trees that hold together, without what is always so; a tree of one kind in another of that kind is part of it. */
+/** The operands of a conjunction (or disjunction), nested ones flattened, without those that are always true (or false). */
 function parts(x: Tree, join: "all" | "any"): Tree[] {
   if (known(x) === (join === "all")) return [];
   return "join" in x && x.join === join ? x.of.flatMap((y) => parts(y, join)) : [x];
 }
 const fits = (x: Value | null, y: Value | null): boolean => x === null || y === null || x === y;
 const isWhole = ({ query, key }: Linear): boolean => query !== null && key !== null;
-/** Bounds find their pair: where both sides are spoken of, that pair; else any with that side. */
+/** Assigns each bound a pair of (query, key) positions: the very pair if it is on both sides, any pair with its side if it is on one. */
 class Pairs {
   readonly #found: { at: Value | null; seen: Value | null }[] = [];
   add({ query, key }: Linear): void {
@@ -287,7 +295,7 @@ class Pairs {
     return this.#found.map(({ at, seen }) => ({ at: at ?? none(false), seen: seen ?? none(true) }));
   }
 }
-/** What a mask says of a score of this shape, [B, G, R, T, U]; null where it is not made of bounds on positions, or of too many. */
+/** The bounds that a mask puts on scores of shape [B, G, R, T, U]; null if it is not made of bounds on positions, or has too many of them. */
 export function maskOf(g: Builder, shape: readonly number[], mask: Value, axes: Axes): Mask | null {
   const tree = new MaskReader(g, shape).read(mask, axes);
   if (!tree || known(tree) === false) return null;
@@ -303,7 +311,10 @@ export function maskOf(g: Builder, shape: readonly number[], mask: Value, axes: 
   const made = pairs.all(none);
   return boundsIn(bounds).length > most.bounds || made.length > most.pairs ? null : { pairs: made, bounds };
 }
-/** Each row sees its own position at least: by what is the same on both sides, or, counted from 0, never negative. */
+/**
+ * Whether every row certainly sees its own position: each bound holds when query and key positions are the same tensor, because the coefficients
+ * cancel or because the positions count from 0 and the bound is not negative.
+ */
 export function seesItself({ pairs, bounds }: Mask): boolean {
   const holds = ({ at, seen, plus, pair }: Bound): boolean => {
     const own = nth(pairs, pair);

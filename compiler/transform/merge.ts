@@ -1,4 +1,5 @@
-// Joins regions into one kernel: points with the contraction that they follow, contractions of the same rows, rows of the same space.
+// Merges regions into one kernel: pointwise ops with the contraction whose epilogue they become, contractions with the same left rows, and regions
+// over the same rows or elements.
 import type { Node, Value } from "../graph/node.ts";
 import { isRight, wholeOf } from "../ops/pairs.ts";
 import { isFloat } from "../types/dtype.ts";
@@ -7,17 +8,20 @@ import { count, dims, dtypeOf } from "../types/type.ts";
 import { carries, type Region } from "./region.ts";
 
 /**
- * A region with what it reads from memory. `exact`: each value that is read at the element that is made, and nowhere else; of a sum of rows,
- * at the element that is added.
+ * A region, with what it reads from memory. `exact`: the values that are read only at the element that is being computed; for a sum over the last
+ * axis, at the element that is being added.
  */
 export interface Part extends Region {
   readonly reads: ReadonlySet<Value>;
   readonly exact: ReadonlySet<Value>;
-  /** What is read at elements far from the one that is made: the same kernel would have to make it again, and what that reads. */
+  /**
+   * Values that are read at other elements than the one being computed: a kernel that joined with their maker would have to recompute them there.
+   */
   readonly far: ReadonlySet<Value>;
-  /** What is added up, where the part is but a sum over the last axis, and no other fold is made for it. */
+  /** The operand, if the part is nothing but a sum over the last axis with no other reduction inside; else null. */
   readonly summed: Value | null;
 }
+/** A merged region while it grows. */
 class Group {
   readonly kind: Part["kind"];
   readonly late: boolean;
@@ -27,7 +31,7 @@ class Group {
   readonly reads = new Set<Value>();
   readonly exact = new Set<Value>();
   depth: number | null = null;
-  /** How many groups there were when it began; and the same of the youngest of all that it waits for, itself included. */
+  /** `age`: how many groups there were before this one. `youngest`: the largest age among the groups it depends on, transitively, and itself. */
   readonly age: number;
   youngest: number;
   constructor(part: Part, age: number) {
@@ -49,28 +53,30 @@ class Group {
 const shapeOf = (v: Value): readonly number[] => dims(v.type);
 const equal = (a: readonly number[], b: readonly number[]): boolean => a.join() === b.join();
 
-/** Right operands whose accumulators share the registers, where nothing says otherwise, and results that one kernel makes. */
+/** Defaults: how many right operands share the registers as accumulators; how many results one kernel may have. */
 const mostOperands = (): number => 2;
 const mostOutputs = 12;
-/** Fewer rows than this are too few tasks, unless they are short. */
+/** With fewer rows than `fewRows`, a task per row keeps too few cores busy, unless the rows are no longer than `shortRows` elements. */
 const fewRows = 64;
 const shortRows = 256;
 
 export interface MergeOptions {
-  /** Epilogues of contractions may add up rows, of so many columns at a time. */
+  /** If given, the epilogue of a contraction may sum over rows, in partial sums of this many columns each. */
   readonly sums?: number;
-  /** They may add up rows that are chosen elsewhere: not where some columns of a row, far from the others, are slow to read. */
+  /** Whether an epilogue may add up gathered rows; false where reading a strip of columns of scattered rows is slow. True if not given. */
   readonly gathers?: boolean;
-  /** Products of one left operand with so many parts of one tensor are made together; of two if not given. */
+  /**
+   * How many products of one left operand one kernel may make, if their right operands are slices of one tensor; `operands` decides if not given.
+   */
   readonly parts?: number;
-  /** Elements of a row that one task makes, however few the rows are. */
+  /** The longest row, in elements, for which a task per row is fine however few rows there are. */
   readonly rowOfFew?: number;
-  /** What makes so few elements, of something that it shares, takes no longer with others than alone. */
+  /** Regions with at most this many elements may merge when they share any input, as a launch would take longer than their work. */
   readonly small?: number;
-  /** Contractions of the same so many rows that are one kernel. */
+  /** How many contractions that share their left operand one kernel may make, given their number of rows; 2 if not given. */
   readonly operands?: (rows: number) => number;
 }
-/** `parts` come each after what it reads; so do the regions. `results` are wanted in memory. */
+/** Merges `parts`, which are in topological order, as are the regions returned. `results`: values that must be in memory. */
 export function merge(parts: readonly Part[], results: ReadonlySet<Value>, options: MergeOptions): Region[] {
   const { sums = Infinity } = options;
   const makers = new Map<Value, Group>();
@@ -128,16 +134,19 @@ function fits(g: Group, part: Part, addsUp: (g: Group) => boolean, options: Merg
     sameRows(first, node)
   );
 }
-/** Whether the right operands of products of one pair are parts of one tensor. */
+/** Whether all nodes are single products whose right operands are slices of one tensor. */
 function arePartsOfOne(nodes: readonly Node[]): boolean {
   const rights = nodes.flatMap(({ args: [x, y, ...more] }) => (x && y && more.length === 0 ? [wholeOf(y)] : []));
   return rights.length === nodes.length && new Set(rights).size === 1;
 }
-/** Whether it tells rows of groups from others, which an epilogue of groups does not write. */
+/**
+ * Whether the part asks which rows belong to a group at all (it reads a routing's `order`): the epilogue of a grouped contraction does not write
+ * the rows past the last group.
+ */
 function asksForRows({ outputs, reads }: Part): boolean {
   const seen = new Set<Value>();
   const visit = (v: Value): boolean => {
-    // a condition may lie in memory; numbers that do are made of all rows
+    // a stored condition may have been computed from the routing, so it is followed; stored floats have been computed for all rows
     if (seen.has(v) || (reads.has(v) && isFloat(dtypeOf(v.type)))) return false;
     seen.add(v);
     const { op, args } = v.node;
@@ -146,7 +155,7 @@ function asksForRows({ outputs, reads }: Part): boolean {
   };
   return outputs.some(visit);
 }
-/** Whether it adds up rows that are chosen elsewhere. */
+/** Whether a reduction in the part adds up gathered rows. */
 function addsChosen({ nodes, reads }: Part): boolean {
   const seen = new Set<Value>(reads);
   const visit = (v: Value, many: number): boolean => {
@@ -163,7 +172,10 @@ const isPoints = ({ depth, outputs }: Part, shape: readonly number[]): boolean =
   depth === null && outputs.every((v) => equal(shapeOf(v), shape));
 const isWhole = ({ summed }: Part, columns: number): boolean =>
   summed !== null && (shapeOf(summed).at(-1) ?? 0) % columns === 0;
-/** Whether nothing that a sum adds up must be in memory if the contraction's epilogue does: its other readers are points that do not wait for the sum. */
+/**
+ * Whether, with the sum in the contraction's epilogue, its addends need not be written to memory: every other reader must be pointwise, and must
+ * not depend on the sum, so that it can join the epilogue too.
+ */
 function spares(g: Group, sum: Part, parts: readonly Part[], results: ReadonlySet<Value>): boolean {
   const after = readersAfter(sum, parts);
   return innerOf(g, sum).every((v) => {
@@ -171,7 +183,7 @@ function spares(g: Group, sum: Part, parts: readonly Part[], results: ReadonlySe
     return !results.has(v) && readers.every((p) => isPoints(p, shapeOf(v)) && p.exact.has(v) && !after.has(p));
   });
 }
-/** What reads a part's results, also through others; `parts` are in order. */
+/** The parts that depend on `part`, transitively; `parts` are in topological order. */
 function readersAfter(part: Part, parts: readonly Part[]): Set<Part> {
   const made = new Set(part.outputs);
   const found = new Set<Part>();
@@ -182,21 +194,21 @@ function readersAfter(part: Part, parts: readonly Part[]): Set<Part> {
   }
   return found;
 }
-/** Points of what a contraction over the same groups made, which this one reads at the same elements: so they are read once. */
+/** Whether both read, at the same elements, the result of another ragged_dot over the same groups: merged, they read it once. */
 function besides(first: Node, g: Group, part: Part): boolean {
   const shared = [...part.exact].filter((v) => g.exact.has(v) && v.node.op === first.op);
   return first.op.name === "ragged_dot" && shared.some((v) => v.node.args[2] === first.args[2]);
 }
-/** What only begins when others are made would hold up all that is made with it. */
+/** An `after` node waits for other results, and would hold up all that it is merged with. */
 const waits = ({ op }: Node): boolean => op.name === "after";
-/** Contractions that one kernel may make, of such. */
+/** How many contractions one kernel may hold. */
 function operandsOf(nodes: readonly Node[], { parts, operands = mostOperands }: MergeOptions): number {
   const rows = nodes[0]?.results[0] ? product(shapeOf(nodes[0].results[0]).slice(0, -1)) : 0;
   return parts !== undefined && arePartsOfOne(nodes) ? parts : operands(rows);
 }
 const putForm = ({ op, attrs, args, results }: Node): string =>
   JSON.stringify([op.name, attrs, args[1]?.node.id, args[1]?.index, results.map(shapeOf)]);
-/** Rows are put at the same places of tensors of one shape, each into its own, which nothing else there reads. */
+/** Whether all parts scatter to the same places of tensors of one shape, each into its own tensor, which no other part reads. */
 function putsAlike(g: Group, part: Part): boolean {
   const nodes = [...g.nodes, ...part.nodes];
   const [first] = nodes;
@@ -207,7 +219,7 @@ function putsAlike(g: Group, part: Part): boolean {
   ];
   return innerOf(g, part).length === 0 && new Set(bases).size === bases.length && !read.some((v) => bases.includes(v));
 }
-/** Two contractions whose left operands, groups and space are one. */
+/** Whether two contractions have the same left operands, groups and result shape. */
 function sameRows(a: Node, b: Node): boolean {
   const [x, y] = [a.results[0], b.results[0]];
   const attrs = JSON.stringify(a.attrs) === JSON.stringify(b.attrs);
@@ -221,14 +233,14 @@ function sameRows(a: Node, b: Node): boolean {
     equal(shapeOf(x), shapeOf(y))
   );
 }
-/** One reads what the other makes, or both read something large, or make little. */
+/** Whether merging pays: one reads what the other makes, both read a value that is large beside the results, or the results are small anyway. */
 function related(g: Group, part: Part, small: number): boolean {
   const [made, read] = [g.outputs, g.reads];
   const size = Math.max(...part.outputs.map((v) => count(v.type)));
   const serves = (v: Value): boolean => size <= small || 2 * count(v.type) >= size;
   return made.some((v) => part.reads.has(v)) || [...part.reads].some((v) => read.has(v) && serves(v));
 }
-/** All results are elements of one space, or one for each of its rows. */
+/** Whether all results share one iteration space: the same elements or, where a row is reduced, one number for each of its rows. */
 function oneSpace(g: Group, part: Part, rowOfFew: number): boolean {
   if (g.depth !== null && part.depth !== null && g.depth !== part.depth) return false;
   const depth = g.depth ?? part.depth;
@@ -242,7 +254,7 @@ function oneSpace(g: Group, part: Part, rowOfFew: number): boolean {
     return false;
   return shapes.every((s) => equal(s, full) || (depth !== null && equal(s, full.slice(0, depth))));
 }
-/** The group waits for what is as young as that, and so do those that read what it makes. */
+/** Raises `youngest` of the group, and of the groups that depend on it, to at least that age. */
 function wait(group: Group, youngest: number, readers: ReadonlyMap<Value, readonly Group[]>): void {
   const waiting = [group];
   for (let g = waiting.pop(); g; g = waiting.pop()) {
@@ -251,7 +263,10 @@ function wait(group: Group, youngest: number, readers: ReadonlyMap<Value, readon
     for (const v of g.outputs) waiting.push(...(readers.get(v) ?? []));
   }
 }
-/** Whether something that the part reads, made elsewhere, waits for the group: what waits for nothing so young is not looked through. */
+/**
+ * Whether merging would make a cycle: the part depends on the group through some other group. A group whose `youngest` is less than g's age cannot
+ * depend on g, so it is not searched.
+ */
 function leadsBack(g: Group, part: Part, makers: ReadonlyMap<Value, Group>): boolean {
   const seen = new Set<Group>([g]);
   const waits = (reads: Iterable<Value>): boolean => {

@@ -1,4 +1,5 @@
-// A sum of products is one contraction of several pairs of operands: one accumulator, and one result where each product had its own.
+// Turns a sum of products into one contraction of several pairs of operands, `dot(a, b, a2, b2)`: one accumulator and one result instead of one for
+// each product.
 import type { Builder, Graph, Node, Value } from "../graph/node.ts";
 import { nodesOf, rebuild, usesOf, valuesOf, withValues } from "../graph/walk.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
@@ -8,10 +9,10 @@ import { wholeOf } from "../ops/pairs.ts";
 import { madeBy } from "../rewrite/pattern.ts";
 import { dims, sameType, showType } from "../types/type.ts";
 
-/** Kernels of more tensors would have too many operands, those of more pairs too long a text. */
+/** Limits of one contraction: distinct tensors, which become arguments of the kernel, and pairs, each of which lengthens its text. */
 const [mostOperands, mostPairs] = [8, 16];
 
-/** The graph with sums of products that nothing else reads made by one contraction each. */
+/** Replaces each sum of products by one contraction, where the products have no other reader. */
 export function pairProducts(g: Builder, graph: Graph): Graph {
   const sums = new Sums(graph);
   const values = rebuild(g, valuesOf(graph), (node, _, now) => {
@@ -20,12 +21,12 @@ export function pairProducts(g: Builder, graph: Graph): Graph {
   });
   return withValues(graph, values);
 }
-/** Values that are added, in order; products of one accumulator are one term. */
+/** The addends of a sum, in order; products that one accumulator can add up form one term. */
 type Terms = readonly (readonly Value[])[];
 
 class Sums {
   private readonly uses: ReadonlyMap<Value, number>;
-  /** Sums that are but terms of others. */
+  /** Additions that are only part of a larger sum. */
   private readonly inner = new Set<Node>();
 
   constructor(graph: Graph) {
@@ -34,7 +35,7 @@ class Sums {
     for (const { args, results } of nodes.filter(isSum))
       for (const x of args) if (this.isTerm(x, nth(results, 0))) this.inner.add(x.node);
   }
-  /** What a whole sum adds; null where none of its products go together, or it is no sum. */
+  /** The terms of an outermost sum; null if the node is not one, or if no two of its products can share an accumulator. */
   of(node: Node): Terms | null {
     if (!isSum(node) || this.inner.has(node)) return null;
     const terms: Value[][] = [];
@@ -50,7 +51,7 @@ class Sums {
     }
     return terms.some((t) => t.length > 1) ? terms : null;
   }
-  /** In order, however deep the sum is. */
+  /** All addends of a nested sum, left to right. */
   private added(sum: Value): Value[] {
     const terms: Value[] = [];
     const waiting = [sum];
@@ -66,7 +67,7 @@ class Sums {
   private isOwn(v: Value): boolean {
     return this.uses.get(v) === 1;
   }
-  /** Equal for products that one accumulator can sum; null for anything else, and what others read too. */
+  /** A key that is equal for products that one accumulator can add up; null for anything else, and for a product that has another reader. */
   private keyOf(v: Value): string | null {
     const { op, args, attrs } = v.node;
     const [x, , offsets] = args;
@@ -77,7 +78,7 @@ class Sums {
     return `${op.name} ${showType(v.type)} ${groups}`;
   }
 }
-/** Whether one kernel may sum them. */
+/** Whether the products stay within the limits of one kernel. */
 function fits(products: readonly Value[]): boolean {
   const operands = products.flatMap((v) => product(v).args.slice(0, 2).map(wholeOf));
   return products.length <= mostPairs && new Set(operands).size <= mostOperands;
@@ -85,7 +86,7 @@ function fits(products: readonly Value[]): boolean {
 const isSum = (node: Node): boolean =>
   node.op.name === "binary" && (node.attrs as OpAttrs["binary"]).fn === "add" && node.args.length === 2;
 
-/** `now`: the values that take the place of those of the graph. */
+/** `now`: maps a value of the old graph to its replacement. */
 function summed(g: Builder, terms: Terms, now: (v: Value) => Value): Value {
   return terms
     .map((term) => (term.length === 1 ? now(nth(term, 0)) : together(g, term, now)))
@@ -99,7 +100,7 @@ function together(g: Builder, products: readonly Value[], now: (v: Value) => Val
   const sum = nth(g.add(first.op, args, first.attrs).results, 0);
   return b.reshape(g, sum, dims(nth(products, 0).type));
 }
-/** The contraction under reshapes. */
+/** The contraction below any reshapes. */
 const product = (v: Value): Node => {
   const node = madeBy(v, "reshape");
   return node ? product(nth(node.args, 0)) : v.node;

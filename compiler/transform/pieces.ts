@@ -1,4 +1,5 @@
-// What a long unrolled loop writes or sends back step by step: a chain of `put`s, or a sum of slices' gradients, is one concat of its pieces.
+// Long unrolled loops write or read one slice per step. A chain of `put`s, or a sum of gradients of slices (mostly zeros), becomes one concat of
+// its pieces.
 import type { Builder, Graph, Node, Value } from "../graph/node.ts";
 import { rebuild, topological, usesOf, valuesOf, withValues } from "../graph/walk.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
@@ -10,18 +11,18 @@ import { startOf } from "../rewrite/runs.ts";
 import { dims, dtypeOf } from "../types/type.ts";
 import { manySteps } from "./region.ts";
 
-/** The nodes of one result that are links of a chain, from its end: what each adds, and what is under the last. */
+/** A chain, read from its last node: `links` are its nodes, from the last to the first. */
 interface Chain {
   readonly axis: number;
   readonly links: readonly Node[];
-  /** In the order in which they are written or added. */
+  /** In the order in which they are written, or added up. */
   readonly pieces: readonly Piece[];
-  /** Of `put`s: what they write over. Of a sum: what has no gaps, added to the rest. */
+  /** For `put`s: the tensor that they write into. For a sum: the terms without zeros along the axis, which are added whole. */
   readonly under: readonly Value[];
 }
 type Find = (end: Node, isInner: (v: Value) => boolean) => Chain | null;
 
-/** The graph with chains of many links as concats. Time and nodes are linear in the links. */
+/** The graph with long chains replaced by concats. Time and number of nodes are linear in the length of the chain. */
 export function joinPieces(g: Builder, graph: Graph): Graph {
   const results = valuesOf(graph);
   const chains = chainsIn(results);
@@ -34,7 +35,7 @@ export function joinPieces(g: Builder, graph: Graph): Graph {
   });
   return withValues(graph, values);
 }
-/** Chains by their last node. */
+/** The chains that are worth replacing, by their last node. */
 function chainsIn(results: readonly Value[]): Map<Node, Chain> {
   const nodes = topological(results);
   const uses = usesOf(results, nodes);
@@ -49,7 +50,10 @@ function chainsIn(results: readonly Value[]): Map<Node, Chain> {
   }
   return found;
 }
-/** Whether there are many pieces that hardly meet; and what they are written over is no store, of which few places would be written. */
+/**
+ * Whether there are many pieces that barely overlap. What they are written over, or added to, must also be constant, or be covered by half at least:
+ * writing few places of a tensor in place is better.
+ */
 function pays({ axis, pieces, under }: Chain, whole: Value): boolean {
   if (pieces.length < manySteps) return false;
   const size = places(whole, axis);
@@ -60,7 +64,7 @@ function pays({ axis, pieces, under }: Chain, whole: Value): boolean {
 }
 const places = (v: Value, axis: number): number => nth(dims(v.type), axis);
 
-/** `put` after `put` at places that are known. */
+/** `put` after `put`, each to consecutive places that are known at compile time. */
 const puts: Find = (end, isInner) => {
   const last = written(end);
   if (!last) return null;
@@ -83,7 +87,7 @@ function written(node: Node): { readonly axis: number; readonly piece: Piece } |
   return from >= 0 && to > from && to <= places(under, axis) ? { axis, piece: { from, to, value: rows } } : null;
 }
 
-/** Sums whose terms are mostly gaps, of zeros, along one axis. */
+/** Sums whose terms are mostly zero along one axis: concats with zeros, the gradients of slices. The median of the terms' axes decides. */
 const sums: Find = (end, isInner) => {
   if (!isSum(end)) return null;
   const [links, terms]: [Node[], Value[]] = [[], []];
@@ -91,7 +95,7 @@ const sums: Find = (end, isInner) => {
   for (let node = waiting.pop(); node; node = waiting.pop()) {
     links.push(node);
     const [x, y] = [nth(node.args, 0), nth(node.args, 1)];
-    // chains grow to the left, so that this walks from the last term to the first
+    // such sums nest to the left, so terms are collected from last to first
     for (const v of [y, x]) if (!(isSum(v.node) && isInner(v))) terms.push(v);
     for (const v of [x, y]) if (isSum(v.node) && isInner(v)) waiting.push(v.node);
   }
@@ -104,7 +108,7 @@ const sums: Find = (end, isInner) => {
 };
 const isSum = ({ op, attrs }: Node): boolean => op.name === "binary" && (attrs as OpAttrs["binary"]).fn === "add";
 const isZero = (v: Value): boolean => splatOf(v) === 0;
-/** The axis of a concat with zeros. */
+/** The axis of a concat that has a constant zero piece; null for anything else. */
 function gappedAxis(v: Value): number | null {
   const node = madeBy(v, "concat");
   return node?.args.some(isZero) ? node.attrs.axis : null;
@@ -115,7 +119,7 @@ function writtenIn(v: Value): Piece[] {
 }
 const finders: Readonly<Partial<Record<string, Find>>> = { scatter: puts, binary: sums };
 
-/** Stretches between all ends of pieces, and the pieces over each. */
+/** Cuts an axis at all ends of pieces: the cuts, and which pieces cover each stretch between two of them. */
 function stretches(
   all: readonly Piece[],
   size: number,

@@ -1,4 +1,4 @@
-// Sums into places, as rules see them.
+// What the rules for sums into places (`scatter` with mode `add`) share.
 import type { Builder, Value } from "../graph/node.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import { nth } from "../ops/common.ts";
@@ -11,7 +11,7 @@ export interface Scatter {
   readonly rows: Value;
   readonly attrs: OpAttrs["scatter"];
 }
-/** A sum by `scatter`; right: null where it stays. */
+/** A rule that rewrites a `scatter` of mode `add` that `fits`; `right` returns null to leave it as it is. */
 export const sums = (
   name: string,
   fits: (s: Scatter) => boolean,
@@ -28,6 +28,7 @@ export const sums = (
   },
   examples: samples,
 });
+/** The shape of the picks: the index's axes after the batch axes. */
 export const picks = ({ index, attrs }: Scatter): number[] => dims(index.type).slice(attrs.batch);
-/** As many axes stand before the scattered one as the index has in common. */
+/** Whether the scattered axis comes directly after the batch axes. */
 export const straight = ({ attrs }: Scatter): boolean => attrs.axis === attrs.batch;

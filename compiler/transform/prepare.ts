@@ -1,5 +1,5 @@
-// Copies of parameters in a narrower dtype: the bf16 that products read, of a master in f32. A copy is a store of its own, assigned where its
-// parameter is, so that a step casts each weight once.
+// Keeps narrower copies of parameters, such as the bf16 copy of an f32 master that products read. A copy is a store of its own (role `prepared`),
+// assigned wherever its parameter is, so that each step casts a weight only once.
 import type { GraphBuilder } from "../graph/builder.ts";
 import type { Elaborated, Graph, Result, Store, Value } from "../graph/node.ts";
 import { rebuild, storeOf, valuesOf, withValues } from "../graph/walk.ts";
@@ -7,10 +7,10 @@ import * as b from "../ops/build.ts";
 import { bytesOf, type DType, isFloat } from "../types/dtype.ts";
 import { dtypeOf, type } from "../types/type.ts";
 
-/** The entry that makes all copies anew: for parameters that were written from outside. */
+/** The entry that recomputes all copies, after parameters were written from outside. */
 export const prepared = "init:prepared";
 
-/** Reads of `cast(parameter)`, under any view, become reads of its copy. */
+/** Replaces reads of `cast(parameter)`, also through views, by reads of the parameter's copy. */
 export function prepare(g: GraphBuilder, { stores, graphs }: Elaborated): Elaborated {
   const copies = new Copies(g, stores);
   const read = graphs.map((graph) => copies.reading(graph));
@@ -38,6 +38,7 @@ class Copies {
   get all(): Copy[] {
     return [...this.made.values()];
   }
+  /** The graph with such casts replaced; records the copies that it needs. */
   reading(graph: Graph): Graph {
     const values = rebuild(this.g, valuesOf(graph), (node, [x]) => {
       const [y] = node.results;
@@ -47,7 +48,7 @@ class Copies {
     });
     return withValues(graph, values);
   }
-  /** With the copies of all parameters that it assigns. */
+  /** The graph with an assignment to the copy of every parameter that it assigns. */
   assigning(graph: Graph): Graph {
     const assigned = new Map(graph.results.flatMap((r) => (r.role === "store" ? [[r.name, r.value]] : [])));
     const more = this.all.flatMap(({ of, copy }) => {
@@ -56,16 +57,17 @@ class Copies {
     });
     return { ...graph, results: [...graph.results, ...more] };
   }
-  /** null: of what the parameter holds. */
+  /** The result that assigns a copy; `value` null: it is computed from what the parameter holds. */
   assign(of: Store, copy: Store, value: Value | null): Result {
     const from = value ?? b.param(this.g, of.name, of.type);
     return { role: "store", name: copy.name, value: b.cast(this.g, from, dtypeOf(copy.type)) };
   }
-  /** A view of parameters and nothing else. */
+  /** Whether a value is a view of nothing but parameters. */
   private isPure({ node }: Value): boolean {
     if (this.parameters.has(storeOf(node) ?? "")) return true;
     return node.op.lower === "view" && node.args.every((a) => this.isPure(a));
   }
+  /** The same view of the copies. */
   private copied({ node, index }: Value, dtype: DType): Value {
     const store = this.parameters.get(storeOf(node) ?? "");
     if (store) return this.leaf(store, dtype);
@@ -77,7 +79,7 @@ class Copies {
     return made.results[index] as Value;
   }
   private leaf(of: Store, dtype: DType): Value {
-    // no name of a program has a space
+    // names in programs contain no space, so this cannot collide
     const name = `${of.name} as ${dtype}`;
     const copy: Store = { ...of, name, role: "prepared", type: type(dtype, of.type.shape), saved: false };
     this.made.set(name, { of, copy });

@@ -1,14 +1,14 @@
-// Where a kernel reads what its results are made of: the axes of an element of one that say which element of the other.
+// How kernels index what they read: maps the axes of the element being computed (the root) to the axes of each value that goes into it.
 import type { Node } from "../graph/node.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import { dims } from "../types/type.ts";
 
-/** Where a value is read from an element of a root: the root's axis for each of its own, or null for anything else. */
+/** For each axis of a value, the axis of the root that gives its index; null if the index is computed in another way. */
 export type Pattern = readonly (number | null)[];
-/** Whether a value is read at the element that is made, its leading axes being those of the root. */
+/** Whether a value is read at exactly the root's own element, its axes being the root's leading ones. */
 export const isPrefix = (p: Pattern, shape: readonly number[]): boolean => p.every((a, i) => a === i || shape[i] === 1);
 
-/** Where argument `arg` of a node is read, when its result is read at `p`. */
+/** The pattern at which argument `arg` of a node is read, if its result is read at `p`. */
 export function through(node: Node, arg: number, p: Pattern): Pattern {
   const shape = node.args[arg]?.type.shape ?? [];
   const at = (i: number): number | null => p[i] ?? null;
@@ -48,7 +48,7 @@ export function through(node: Node, arg: number, p: Pattern): Pattern {
       return p.length === shape.length ? p : shape.map(() => null);
   }
 }
-/** Axes that a reshape leaves alone are read as they were. */
+/** Axes that a reshape neither splits nor joins keep their index; the others become null. */
 function regrouped(p: Pattern, from: readonly number[], to: readonly number[]): Pattern {
   const result: (number | null)[] = to.map(() => null);
   let [i, j, m, n] = [0, 0, 1, 1];

@@ -1,5 +1,5 @@
-// Logits of a router are large beside what else the backward keeps, and cheap: rows that are kept anyway times a narrow weight. The backward
-// makes them again, and with them all that follows element by element and row by row.
+// The logits of a router are large compared with what else the backward keeps, but cheap to compute: rows that are kept anyway times a narrow
+// weight. The backward computes them again, with everything elementwise or row by row that follows from them.
 import type { Builder, Graph, Node, Value } from "../graph/node.ts";
 import { nodesOf, rebuild, storeOf, valuesOf, withValues } from "../graph/walk.ts";
 import * as b from "../ops/build.ts";
@@ -8,12 +8,14 @@ import { count } from "../types/type.ts";
 import { isAnchor, isFree } from "./region.ts";
 import { forwardNodes } from "./regions.ts";
 
-/** Elements that are worth a product of their own. */
+/** Only products of at least this many elements are computed again. */
 const large = 1 << 20;
-/** Its rows are at least so many times as long as its results, so that the product costs little beside others of those rows. */
+/**
+ * The left operand must have at least this many times as many elements as the product, which then costs little beside other products of those rows.
+ */
 const narrow = 4;
 
-/** Nodes of the backward that read such logits, or what the forward made of them, read them from a second product. */
+/** Makes the backward read such logits, and what the forward computed from them without a contraction, from a second product. */
 export function recompute(g: Builder, graph: Graph, least = large): Graph {
   const nodes = nodesOf(graph);
   const forward = forwardNodes(graph);
@@ -40,11 +42,12 @@ export function recompute(g: Builder, graph: Graph, least = large): Graph {
   );
   return withValues(graph, values);
 }
-/** Another node than the forward's: `detach` is the same weight by another name. */
+/** The same product as another node, so that the two are not shared: `detach` gives the weight another identity. */
 function anew(g: Builder, { args }: Node): Value {
   const [x, w] = [nth(args, 0), nth(args, 1)];
   return b.dot(g, x, b.detach(g, w));
 }
+/** Whether a product is large, has a narrow parameter as its right operand, and reads only what the backward keeps anyway. */
 function isCheap(node: Node, kept: ReadonlySet<Value>, least: number): boolean {
   if (node.op.name !== "dot") return false;
   const [x, w, y] = [nth(node.args, 0), nth(node.args, 1), nth(node.results, 0)];
@@ -57,7 +60,7 @@ function isCheap(node: Node, kept: ReadonlySet<Value>, least: number): boolean {
     return false;
   return kept.has(source(x)) || storeOf(source(x).node) !== null;
 }
-/** What contractions read, under views and casts. */
+/** All operands of contractions, and what they are views or free casts of. */
 function operandsOf(nodes: readonly Node[]): Set<Value> {
   const found = new Set<Value>();
   for (const node of nodes)

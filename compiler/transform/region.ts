@@ -1,49 +1,49 @@
-// A part of a graph that becomes one kernel, and which nodes end one whatever reads them.
+// A region is the part of a graph that one kernel computes. Also here: which nodes always end a region, whatever reads them.
 import type { Node, Value } from "../graph/node.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import { count } from "../types/type.ts";
 
 export interface Region {
   /**
-   * tile: contractions, and points of their accumulators. rows: elements, or rows with their folds. algorithm: one node in its own way. together: one
-   * that all workers make, without a kernel.
+   * tile: contractions, with pointwise ops on their accumulators as an epilogue. rows: elementwise results, or rows with reductions over them.
+   * algorithm: one node that has a kernel of its own. together: a collective of all workers, without a kernel.
    */
   readonly kind: "tile" | "rows" | "algorithm" | "together";
-  /** The contractions, or the algorithm; of rows, the nodes of the outputs. */
+  /** The contractions or algorithm nodes; for `rows`, the nodes of the outputs. */
   readonly nodes: readonly Node[];
-  /** What goes to memory. */
+  /** What is written to memory. */
   readonly outputs: readonly Value[];
-  /** How many leading axes of the outputs' space the tasks walk, because a reduction over the others is inside; null: as it suits. */
+  /** How many leading axes of the outputs the tasks iterate over, because the other axes are reduced over inside; null: none are. */
   readonly depth: number | null;
-  /** Of the backward or the update; such kernels compute `again` what the forward did not keep. */
+  /** `late`: part of the backward or the update. Such a kernel recomputes the values in `again`, which the forward does not keep for it. */
   readonly late: boolean;
   readonly again: ReadonlySet<Value>;
 }
 
-/** Rows moved by an index: read in the consumer's load, whatever consumes it. */
+/** Ops that move rows by an index: a consumer of any kind computes them as it loads its operand. */
 export const carries: ReadonlySet<string> = new Set(["gather", "dispatch", "combine"]);
 
-/** What has so many pieces, or is read in so many, is the work of a long loop: each step writes, or reads, its own. */
+/** About as many pieces, or slices that read one tensor, mean a long unrolled loop whose steps each write, or read, their own. */
 export const manySteps = 16;
 
-/** Reductions over so few elements are written out, like points, unless an element takes so many operations to make. */
+/** Reductions over at most this many elements are expanded inline. One over the last axes must also cost at most `fewOperations` an element. */
 const fewElements = 8;
 const fewOperations = 8;
-/** What it is another shape of. */
+/** What a value is a reshape of. */
 export function under(v: Value): Value {
   const [from] = v.node.op.name === "reshape" ? v.node.args : [];
   return from ? under(from) : v;
 }
-/** Costs nothing where an operand is loaded, so that no buffer is made for it: a cast that loses nothing, and a mere other name. */
+/** Whether a node costs nothing when its result is loaded as an operand, so that it needs no buffer: a `detach`, or a cast from bf16 to f32. */
 export const isFree = ({ op, args, results }: Node): boolean =>
   op.name === "detach" || (op.name === "cast" && args[0]?.type.dtype === "bf16" && results[0]?.type.dtype === "f32");
 
-/** A reduction over the last axes is a fold of a row. */
+/** Whether the axes are the last ones: the reduction is then a fold over each row. */
 export const isFold = (axes: readonly number[], rank: number): boolean =>
   axes.every((_, i) => axes.includes(rank - 1 - i));
 export const folds = (node: Node): boolean =>
   node.op.name === "reduce" && isFold((node.attrs as OpAttrs["reduce"]).axes, node.args[0]?.type.shape.length ?? 0);
-/** Written out where it is read, once for each element that reads it. */
+/** Whether a reduction is so small that it is computed where it is read, once for each element that reads it. */
 export function isWrittenOut(node: Node): boolean {
   const [x, y] = [node.args[0], node.results[0]];
   if (node.op.name !== "reduce" || !x || !y || count(y.type) === 0) return false;
@@ -51,9 +51,9 @@ export function isWrittenOut(node: Node): boolean {
   const few = count(x.type) <= fewElements * count(y.type);
   return few && (!isFold(axes, x.type.shape.length) || operations(x) <= fewOperations);
 }
-/** Made once for each row of the kernel that reads it. */
+/** A reduction over rows that the consuming kernel computes once per row. */
 export const foldsRows = (node: Node): boolean => folds(node) && !isWrittenOut(node);
-/** To make an element by points alone; what is no more than moved costs nothing. */
+/** Cost of computing one element with pointwise ops alone; moving an element costs nothing. */
 function operations(v: Value): number {
   const { node } = v;
   const { lower } = node.op;
@@ -61,9 +61,9 @@ function operations(v: Value): number {
   const own = lower === "point" ? node.op.flops(node) / Math.max(1, count(v.type)) : 0;
   return own + node.args.reduce((sum, a) => sum + (sum > fewOperations ? 0 : operations(a)), 0);
 }
-/** A concat of what many steps make: each piece is written to its place in memory. */
+/** A concat of the results of many steps: each piece is written directly to its place in memory. */
 export const isInSteps = ({ op, args }: Node): boolean => op.name === "concat" && args.length > manySteps;
-/** Ends a region always: its results are in memory. */
+/** Whether a node always ends a region, so that its results are in memory. */
 export function isAnchor(node: Node): boolean {
   const { lower, name } = node.op;
   if (isInSteps(node) || lower === "together") return true;

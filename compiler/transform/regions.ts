@@ -1,5 +1,6 @@
-// Where kernels begin and end. A region becomes one kernel (an algorithm several): its outputs go to memory, and all else that it needs
-// is computed where it is read. Nodes are visited from the results down; what each is read by, and at which index, decides.
+// Fusion: decides where kernels begin and end. Each region becomes one kernel (an algorithm: several); its outputs are written to memory, and
+// everything else that it needs is computed where it is read. Nodes are visited from the results to the leaves; which kernels read a value, and at
+// which index, decides.
 import type { Graph, Node, Value } from "../graph/node.ts";
 import { nodesOf, valuesOf } from "../graph/walk.ts";
 import { biasOf } from "../ops/attention.ts";
@@ -10,25 +11,29 @@ import { type MergeOptions, merge, type Part } from "./merge.ts";
 import { isPrefix, type Pattern, through } from "./reach.ts";
 import { carries, folds, foldsRows, isAnchor, isFree, type Region } from "./region.ts";
 
+/** For each root (a value that a kernel computes), at which patterns that kernel reads some value. */
 type Reach = Map<Value, Pattern[]>;
 
 export interface FuseOptions extends MergeOptions {
-  /** Whether so many rows are tasks enough to make folds of them where they are read, of so many elements in all. */
+  /**
+   * Whether a reduction over each of `rows` rows, with `elements` elements read and written in all, should run inside the kernel that reads it, as
+   * a task for each row; else it is a kernel of its own. The host's rule if not given.
+   */
   readonly foldsInside?: (rows: number, elements: number) => boolean;
 }
-/** The kernels of a graph, each after those that make what it reads. */
+/** The regions of a graph, in topological order. */
 export function fuse(graph: Graph, options: FuseOptions = {}): Region[] {
   const nodes = nodesOf(graph);
   const plan = new Plan(nodes, graph, options);
   for (const node of nodes.toReversed()) plan.visit(node);
   return merge(plan.parts(nodes), new Set(valuesOf(graph)), options);
 }
-/** What is needed for something that is reported: all but gradients and new contents of stores. */
+/** The nodes that outputs, losses and metrics need: all but those that only gradients and new store contents need. */
 export function forwardNodes(graph: Graph): Set<Node> {
   const reported = graph.results.filter((r) => r.role !== "store" && r.role !== "gradient");
   return ahead(reported.map((r) => r.value));
 }
-/** What is computed to make the values, but for what `after` only waits for. */
+/** The nodes that the values are computed from, without what `after` merely waits for. */
 function ahead(values: readonly Value[]): Set<Node> {
   const found = new Set<Node>();
   const waiting = values.map((v) => v.node);
@@ -44,32 +49,34 @@ function readersOf(nodes: readonly Node[]): Map<Value, Node[]> {
   for (const node of nodes) for (const a of node.args) found.set(a, [...(found.get(a) ?? []), node]);
   return found;
 }
-/** In operations on an element: to read one from memory, and what it must save to be worth a buffer. */
+/** In operations per element: the cost of loading one from memory, and what a buffer must save to be worth it. */
 const reading = 4;
 const worth = 20;
-/** Fewer are read from the caches, in whatever order; so are lines of which each matrix has more. */
+/** `liesBetween`: tensors of fewer than `manyElements` stay in the caches in any order; so do matrices of which fewer than `farApart` interleave. */
 const [manyElements, farApart] = [1 << 20, 32];
-/** More than this is never computed again. */
+/** A value that costs more operations per element than this is never recomputed. */
 const dear = 400;
-/** So many values are made again one of another: a long loop's last step would make all steps before. */
+/** How many values may be recomputed one from another: without a limit, the last step of a long loop would recompute all steps before it. */
 const mostAgain = 3;
-/** What is no mere load is made at so many places for one element, then read. */
+/** A value that is more than a load, and that one element needs at more different places than this, is stored and read. */
 const manyPlaces = 8;
 
-/** On the host. */
+/** `foldsInside` on the host. */
 const enoughRows = (rows: number, elements: number): boolean => rows >= 16 || elements <= 1 << 14;
 
+/** Visits every node once, in reverse topological order, and decides which values are stored. */
 class Plan {
   private readonly options: FuseOptions;
   private readonly stored: Set<Value>;
-  /** In memory for the forward's readers only: what reads it later computes it again. */
+  /** Values that are stored for readers in the forward only: late kernels (backward, update) recompute them. */
   private readonly again = new Set<Value>();
-  /** How many values, one of another, late kernels make again to make one that reads this. */
+  /** For each value, how long a chain of recomputed values late kernels build on top of it (see `mostAgain`). */
   private readonly above = new Map<Value, number>();
   private readonly forward: ReadonlySet<Node>;
   private readonly readers: ReadonlyMap<Value, readonly Node[]>;
   private readonly reach = new Map<Value, Reach>();
-  /** At how many different places each kernel that computes a value does so for one of its own elements: views and gathers move what is behind them. */
+  /** For each value, by root: the different chains of views and gathers by which the kernel reads it for one of its elements, each computed anew. */
+  /** For each root, over how many leading axes its kernel must iterate because of a reduction inside. */
   private readonly places = new Map<Value, Map<Value, ReadonlySet<string>>>();
   private readonly depths = new Map<Value, number>();
   private readonly costs = new Map<Node, number>();
@@ -87,7 +94,7 @@ class Plan {
       if (node.op.name !== "reduce") node.args.forEach((a, i) => this.operand(node, i, a));
     }
   }
-  /** Operations to compute one element again from what is in memory, the row's folds being there. */
+  /** Operations to compute one element from what is in memory, if reductions over rows are already there. */
   private costOf(node: Node): number {
     const [x, y] = [node.args[0], node.results[0]];
     if (isAnchor(node) || node.op.name === "param" || foldsRows(node)) return reading;
@@ -96,13 +103,13 @@ class Plan {
     const many = node.op.name === "reduce" && x ? count(x.type) / count(y.type) : 1;
     return own + node.args.reduce((sum, a) => sum + many * this.share(a, y), 0);
   }
-  /** What an element of an argument costs for one of the result: less, where it serves many. */
+  /** What an element of argument `a` costs per element of the result `y`: less if one element of `a` serves many. */
   private share(a: Value, y: Value): number {
     const full = this.cost(a.node);
     const cost = this.pays(full, this.readers.get(a)?.length ?? 0) ? reading : full;
     return count(a.type) * 8 < count(y.type) ? Math.min(cost, 1) : cost;
   }
-  /** Whether a buffer saves more than it costs. */
+  /** Whether a buffer saves more than it costs, given the cost of an element and the number of readers. */
   private pays(cost: number, readers: number): boolean {
     return (readers - 1) * (cost - reading) > worth;
   }
@@ -120,7 +127,7 @@ class Plan {
       }
     }
   }
-  /** What a value reads is made again with it, as far as that is not read from memory. */
+  /** Updates `above` for the arguments: what v reads is recomputed with it, unless it is in memory. */
   private deepen(v: Value): void {
     const own = this.above.get(v) ?? 0;
     const here = this.again.has(v) ? own + 1 : this.stored.has(v) ? 0 : own;
@@ -132,7 +139,7 @@ class Plan {
   private reachOf(v: Value): Reach {
     return this.reach.get(v) ?? new Map<Value, Pattern[]>();
   }
-  /** Which kernels compute a value, and at which of their elements. */
+  /** The kernels that compute a value, and at which of their elements: itself if it is stored, and those that inline or recompute it. */
   private rootsOf(v: Value): Reach {
     const reach = this.reachOf(v);
     if (!this.stored.has(v)) return reach;
@@ -140,15 +147,18 @@ class Plan {
     if (this.again.has(v)) for (const [root, patterns] of reach) if (this.isLate(root)) own.set(root, patterns);
     return own;
   }
+  /** Whether a kernel is part of the backward or the update. */
   private isLate(root: Value): boolean {
     return !this.forward.has(root.node);
   }
+  /** Notes that the kernel of `root` reads v at `pattern`. */
   private read(root: Value, v: Value, pattern: Pattern): void {
     const reach = this.reachOf(v);
     const known = reach.get(root) ?? [];
     if (!known.some((p) => p.every((a, i) => a === pattern[i]))) reach.set(root, [...known, pattern]);
     this.reach.set(v, reach);
   }
+  /** Notes the places at which the kernel of `root` needs `to`, given those of `from`; `by` names the view or gather between them. */
   private move(root: Value, from: Value, to: Value, by: string | null): void {
     const here = root === from ? atRoot : (this.places.get(from)?.get(root) ?? atRoot);
     const roots = this.places.get(to) ?? new Map<Value, ReadonlySet<string>>();
@@ -156,12 +166,12 @@ class Plan {
     const all = new Set([...(roots.get(root) ?? []), ...moved]);
     this.places.set(to, roots.set(root, new Set([...all].slice(0, manyPlaces + 1))));
   }
-  /** Whether a kernel would make it at so many places that it had better read it: twice as many with each step of what doubles back on itself. */
+  /** Whether some kernel would need a value at too many places. (Where a graph joins shifted copies of itself, each step doubles the places.) */
   private isEverywhere(v: Value, roots: Iterable<Value>): boolean {
     if (this.cost(v.node) <= reading) return false;
     return [...roots].some((root) => (this.places.get(v)?.get(root)?.size ?? 0) > manyPlaces);
   }
-  /** Whether a kernel that joined with its maker would make it again for other elements, or other rows, than its own. */
+  /** Whether the kernel of `root` reads v for elements or rows other than its own, which it would have to compute if merged with the maker of v. */
   private isFar(v: Value, root: Value): boolean {
     const isRow = foldsRows(v.node);
     if (!isRow && this.cost(v.node) <= reading) return false;
@@ -172,7 +182,7 @@ class Plan {
       /gather|slice|concat|dispatch|combine/.test(place),
     );
   }
-  /** What an anchor reads must lie in memory, under any view. */
+  /** Makes sure that what an anchor reads is in memory, possibly under views. */
   private operand(anchor: Node, index: number, v: Value): void {
     const { lower, name } = v.node.op;
     const next = v.node.args[0];
@@ -189,7 +199,7 @@ class Plan {
     }
     if (lower !== "leaf") this.stored.add(v);
   }
-  /** Whether the backward had better make a value of the forward again, from what is kept for it anyway. */
+  /** Whether the backward should recompute a value of the forward: it is cheap, and made from what is kept for the backward anyway. */
   private cheapAgain(v: Value): boolean {
     const { node } = v;
     const reach = this.reachOf(v);
@@ -211,13 +221,13 @@ class Plan {
         this.lateReader(s, 0),
     );
   }
-  /** Whether it would be made several times for each of its elements, and is no mere load. */
+  /** Whether a root would compute it several times for each of its elements, and it is more than a load. */
   private readOften(v: Value, reach: readonly [root: Value, patterns: Pattern[]][]): boolean {
     const often = ([root, patterns]: (typeof reach)[number]): boolean =>
       count(root.type) >= 4 * count(v.type) && !patterns.every((p) => isPrefix(p, dims(v.type)));
     return this.cost(v.node) > reading && reach.some(often);
   }
-  /** Read by the backward, through no more than a few nodes. */
+  /** Whether the backward reads it, directly or through a few views. */
   private lateReader(v: Value, depth: number): boolean {
     return (this.readers.get(v) ?? []).some(
       (n) =>
@@ -225,7 +235,7 @@ class Plan {
         (depth < 3 && n.op.lower === "view" && n.results.some((r) => this.lateReader(r, depth + 1))),
     );
   }
-  /** An operand of a contraction of the backward, under any view. */
+  /** Whether it is an operand of a contraction in the backward, possibly under views, row moves or free casts. */
   private isLateOperand(v: Value): boolean {
     return (this.readers.get(v) ?? []).some((n) =>
       isAnchor(n) && n.op.name !== "reduce"
@@ -235,7 +245,7 @@ class Plan {
           n.results.some((r) => this.isLateOperand(r)),
     );
   }
-  /** Whether a value that need not be in memory is better there. */
+  /** Whether a value that need not be in memory should be stored there. */
   private wants(v: Value): boolean {
     const reach = this.reachOf(v);
     const { node } = v;
@@ -248,13 +258,13 @@ class Plan {
     if (many.length === reach.size && byRow) return false;
     return this.pays(cost, reach.size) || (cost >= 10 && !byRow);
   }
-  /** Whether each row of the one kernel that reads this reduction can make it once. */
+  /** Whether the reduction v can be computed inside the one kernel that reads it, once for each of that kernel's rows. */
   private foldsInside(v: Value, reach: Reach): boolean {
     const [only, ...more] = reach;
     if (!only || more.length > 0) return false;
     const [root, patterns] = only;
     const rank = v.type.shape.length;
-    if (rank === 0 && this.depths.has(root)) return false; // alike ones are one kernel, which is compiled once
+    if (rank === 0 && this.depths.has(root)) return false; // equal scalar reductions are one kernel, which is compiled once
     const rows = count(v.type);
     const wide = (v.node.args[0] ? count(v.node.args[0].type) : 0) + count(root.type);
     const depth = this.depths.get(root) ?? rank;
@@ -265,6 +275,7 @@ class Plan {
       (this.options.foldsInside ?? enoughRows)(rows, wide)
     );
   }
+  /** A part for each node that has a stored result, for `merge`. */
   parts(nodes: readonly Node[]): Part[] {
     return nodes.flatMap((node): Part[] => {
       const outputs = node.results.filter((v) => this.stored.has(v));
@@ -296,7 +307,7 @@ class Plan {
       ];
     });
   }
-  /** What is read from memory to compute a node, by a kernel of the forward or a late one. */
+  /** What a kernel (`late` or not) reads from memory to compute a node. */
   private reads(node: Node, late: boolean): Set<Value> {
     const found = new Set<Value>();
     const seen = new Set<Node>();
@@ -313,7 +324,7 @@ class Plan {
   private inMemory(v: Value, late: boolean): boolean {
     return (this.stored.has(v) && !(late && this.again.has(v))) || v.node.op.name === "param";
   }
-  /** Of a sum over the last axis what is read at the element that is added, and nowhere else; null for anything else, and where a fold is inside. */
+  /** For a sum over the last axis, with no reduction inside: what is read only at the element being added. null for any other node. */
   private added(node: Node, late: boolean): Set<Value> | null {
     const [x] = node.args;
     const { fn, axes } = node.attrs as OpAttrs["reduce"];
@@ -334,16 +345,16 @@ class Plan {
     return inside > 0 ? null : new Set([...read.keys()].filter((v) => read.get(v)));
   }
 }
-/** What lies in rows without gaps is moved, whatever its shape; what is added up lies as its sum. */
+/** Collectives that only move bytes ignore shapes, so reshapes before them are skipped; an `all_reduce` needs its operand laid out as its result. */
 const movesBytes = ({ op }: Node): boolean => op.lower === "together" && op.name !== "all_reduce";
-/** A bias is read by rows, in many blocks: one that lies turned is copied once. */
+/** The bias of an attention, which is read row by row in many blocks: a transposed one is copied once. */
 const isBias = (node: Node, arg: number): boolean =>
   node.op.name.startsWith("attention") && node.args[arg] === biasOf(node);
 const turnsRows = ({ op, attrs }: Node): boolean => {
   const { perm } = attrs as OpAttrs["transpose"];
   return op.name === "transpose" && perm.at(-1) !== perm.length - 1;
 };
-/** Many large matrices whose elements lie between one another's: each would be read in all lines of all of them. */
+/** A large batch of matrices interleaved in memory (the innermost axis is a batch axis): reading one matrix touches the cache lines of all. */
 function liesBetween({ node, type }: Value): boolean {
   if (node.op.name !== "transpose") return false;
   const { perm } = node.attrs as OpAttrs["transpose"];
@@ -352,7 +363,7 @@ function liesBetween({ node, type }: Value): boolean {
 }
 const contractions = new Set(["dot", "ragged_dot"]);
 const atRoot: ReadonlySet<string> = new Set([""]);
-/** Whether an argument is read elsewhere than the result is. */
+/** Whether a node reads the argument at another place than that of its result. */
 const moves = ({ op }: Node, arg: number): boolean => op.lower === "view" || (arg === 0 && carries.has(op.name));
 function kindOf(node: Node): Region["kind"] {
   if (contractions.has(node.op.name)) return "tile";

@@ -1,5 +1,5 @@
-// The backward pass of routed calls, as it must come out: a row's score moves out of the matmuls, and its gradient is taken from
-// the side that is computed anyway, so that the last product of an expert is not kept. Both may pass a rounding cast.
+// Simplifies the backward of routed calls. A row's score moves out of the matmuls, and its gradient is computed from the other side of a product,
+// which exists anyway; so the forward need not keep the result of an expert's last product. Both rewrites may pass a cast.
 import type { Builder, Graph, Node, Value } from "../graph/node.ts";
 import { rebuild, topological, valuesOf, withValues } from "../graph/walk.ts";
 import { none } from "../ops/attrs.ts";
@@ -12,12 +12,12 @@ import type { DType } from "../types/dtype.ts";
 import { product } from "../types/numbers.ts";
 import { dims, dtypeOf } from "../types/type.ts";
 
-/** v = rest * factor, the factor repeated over all axes after the first `lead`. */
+/** v = rest * factor, the factor having the first `lead` axes of v and being broadcast over the others. */
 interface Factored {
   readonly factor: Value;
   readonly rest: Value;
 }
-/** Looks for a product with a factor per row below what only moves or rounds elements. */
+/** Finds a factor per row in v, also below casts, row moves and reshapes; null if there is none. */
 function factored(g: Builder, v: Value, lead: number): Factored | null {
   const product = madeBy(v, "binary");
   if (product?.attrs.fn === "mul") return ofProduct(g, product.args, lead);
@@ -41,6 +41,7 @@ function factored(g: Builder, v: Value, lead: number): Factored | null {
       return null;
   }
 }
+/** Applies the same op to a factor and its rest. */
 function within(inner: Factored | null, factor: (x: Value) => Value, rest: (x: Value) => Value): Factored | null {
   return inner && { factor: factor(inner.factor), rest: rest(inner.rest) };
 }
@@ -50,7 +51,7 @@ function ofProduct(g: Builder, args: readonly Value[], lead: number): Factored |
   if (right) return { factor: right, rest: x };
   return left && { factor: left, rest: y };
 }
-/** One number a row, repeated: those numbers. */
+/** If v broadcasts one number per row (over all axes from `lead` on), those numbers; else null. */
 function perRow(g: Builder, v: Value, lead: number): Value | null {
   const node = madeBy(v, "broadcast");
   const [from] = node?.args ?? [];
@@ -59,7 +60,7 @@ function perRow(g: Builder, v: Value, lead: number): Value | null {
     return null;
   return b.broadcast(g, from, dims(v.type).slice(0, lead), node.attrs.axes);
 }
-/** The leading axes may be split or joined, if they stay apart from the others. */
+/** Passes a reshape that may split or join the leading axes, but keeps them apart from the others. */
 function ofReshape(g: Builder, v: Value, from: Value, lead: number): Factored | null {
   const [shape, before] = [dims(v.type), dims(from.type)];
   for (let inner = before.length; inner > 0; inner--) {
@@ -69,7 +70,7 @@ function ofReshape(g: Builder, v: Value, from: Value, lead: number): Factored | 
   }
   return null;
 }
-/** x times a factor for each row, computed in the factor's dtype if that is the wider. */
+/** x times a factor for each row. The multiplication is in the wider dtype of the two, the result in that of x. */
 function scaled(g: Builder, x: Value, factor: Value): Value {
   const wide = b.broadcast(g, factor, dims(x.type), [0]);
   return b.cast(g, b.mul(g, x, wide), dtypeOf(x.type));
@@ -85,7 +86,7 @@ const moveOut: Rule = {
   },
   examples: (g) => sampleRouted(g).map(({ rows, w, offsets }) => b.raggedDot(g, rows, w, offsets)),
 };
-/** To the left side, which is the expert's activation: what stands on the right stays a gather. */
+/** The factor moves to the left operand (the expert's activation), so that the right one remains a plain gather. */
 const moveOver: Rule = {
   name: "ragged_outer(x, s * y) = ragged_outer(s * x, y)",
   root: "ragged_outer",
@@ -109,18 +110,18 @@ function sampleRouted(g: Builder): { rows: Value; w: Value; offsets: Value }[] {
 }
 
 /**
- * sum(x * ragged_dot(a, w), -1) = sum(a * ragged_dot(x, w^T), -1), where the right one is computed anyway; also through what moves
- * rows and rounds, and through sums: sum(x * (y + b), -1) = sum(x * y, -1) + sum(x * b, -1).
+ * Rewrites sum(x * ragged_dot(a, w), -1) to sum(a * ragged_dot(x, w^T), -1) if that second product exists in the graph anyway. It looks through row
+ * moves, casts, and sums of products: sum(x * (y + b), -1) = sum(x * y, -1) + sum(x * b, -1).
  */
 class OtherSide {
   private readonly g: Builder;
-  /** What is computed anyway. */
+  /** The nodes that exist in the graph anyway. */
   private readonly present: ReadonlySet<Node>;
   constructor(g: Builder, present: ReadonlySet<Node>) {
     this.g = g;
     this.present = present;
   }
-  /** For a sum of products over the last axis; null where the other side would have to be made. */
+  /** The rewritten form of a sum of products over the last axis; null if the other product would have to be computed. */
   of(sum: Value): Value | null {
     const node = madeBy(sum, "reduce");
     const from = node?.args[0];
@@ -131,7 +132,7 @@ class OtherSide {
     const wide = dtypeOf(sum.type);
     return this.rows(x, y, wide) ?? this.rows(y, x, wide);
   }
-  /** sum(x * q, -1), summed in `wide`. */
+  /** sum(x * q, -1), accumulated in `wide`, by way of the other side; null if that does not exist. */
   private rows(x: Value, q: Value, wide: DType): Value | null {
     const { g } = this;
     const [from, ...by] = q.node.args;
@@ -175,14 +176,14 @@ class OtherSide {
   }
 }
 
-/** The graph of a step with both rewrites made: after differentiation and simplification. */
+/** Applies both rewrites to the graph of a training step, after differentiation and simplification. */
 export function routedBackward(g: Builder, graph: Graph): Graph {
   const apart = rewriteGraph(g, graph, [...algebra, ...rowFactors]);
   return rewriteGraph(g, withValues(graph, turned(g, valuesOf(apart))), algebra);
 }
 /**
- * With sums of the other side for those that have one. All are found before any is replaced, as what is present changes with the first.
- * A sum's other side needs no sum that comes after it, so in this order each is made before its sum is.
+ * Replaces each sum by its other side, if it has one. All are found before any is replaced, because the set of nodes that exist changes with the
+ * first replacement. The other side of a sum never needs a later sum, so rebuilding in this order makes each before it is used.
  */
 function turned(g: Builder, values: readonly Value[]): Value[] {
   const nodes = topological(values);

@@ -1,4 +1,6 @@
-// Sums into places, without atomics: the rows of a routing's groups lie together; few picks are compared; those that ranges say lie along diagonals; the rest is a routing.
+// Rewrites every sum into places (`scatter` of mode `add`), without atomics: rows that a routing has already sorted are summed by group, few picks
+// are compared with a range, affine indices are summed along diagonals (`diagonals.ts`), and everything else is routed and summed by group. Counts
+// of equal indices become lengths of groups.
 import type { Builder, Graph, Value } from "../graph/node.ts";
 import * as b from "../ops/build.ts";
 import { nth, number } from "../ops/common.ts";
@@ -11,9 +13,10 @@ import { dims, dtypeOf, type Type } from "../types/type.ts";
 import { diagonals } from "./diagonals.ts";
 import { picks, straight, sums } from "./places.ts";
 
-/** Up to so many picks of one batch row are found by comparing. */
+/** Up to this many picks per batch row are found by comparing. */
 const few = 32;
 
+/** Brings axes between the batch axes and the scattered one behind it, so that the other rules see a `straight` scatter. */
 const turned = sums(
   "axes between the batch's and the scattered one go behind",
   (s) => !straight(s),
@@ -48,7 +51,7 @@ const grouped = sums(
       b.scatter(g, param(g, `x ${t}`, t, [9, 2]), b.route(g, param(g, "index", "i32", [9]), 4).expert, 4),
     ),
 );
-/** The sum over each group's rows. Kernels of `ragged_sum` add floats; of integers, which wrap, it is the difference of two running sums. */
+/** The sum of each group's rows. `ragged_sum` kernels add floats only; integers, which wrap, take the difference of two running sums. */
 function ofGroups(g: Builder, rows: Value, offsets: Value): Value {
   if (isFloat(rows.type.dtype)) return b.raggedSum(g, rows, offsets);
   const groups = nth(dims(offsets.type), 0) - 1;
@@ -56,7 +59,7 @@ function ofGroups(g: Builder, rows: Value, offsets: Value): Value {
   const upTo = (first: number): Value => b.take(g, running, b.sub(g, b.slice(g, offsets, 0, first, groups), 1));
   return b.sub(g, upTo(1), upTo(0));
 }
-/** The number of groups, if the index is that of the sorted rows of a routing. */
+/** The number of groups if the index is `route(..).expert`, so that rows are already sorted by it; else null. */
 const straightTo = (index: Value): number | null =>
   index.index === 3 ? number(madeBy(index, "route")?.attrs.groups ?? -1) : null;
 
@@ -103,10 +106,11 @@ const routed = sums(
     b.scatter(g, param(g, "whole", "i32", [2, 40, 3]), param(g, "index", "i32", [2, 40]), 6, 1),
   ],
 );
-/** Fewer comparisons, or those of so few choices in all or of each count, are quicker than a routing's launches. */
+/** Below any of these limits comparing beats the launches of a routing: comparisons in all, choices in all, and choices per count. */
 const manyComparisons = 1 << 15;
 const manyChoices = 512;
 const choicesOfEach = 16;
+/** Counts of each index value, written as a sum of comparisons with a range. */
 const histogram: Rule = {
   name: "sum(index == range(N)) = how long the groups of route(index, N) are",
   root: "reduce",
@@ -131,10 +135,10 @@ const histogram: Rule = {
 interface Comparisons {
   readonly index: Value;
   readonly size: number;
-  /** Leading axes of the index that are not counted over. */
+  /** Leading axes of the index that are not summed over. */
   readonly batch: readonly number[];
 }
-/** Of a sum of what a comparison of each of an index with a range of its own says. */
+/** Matches sum(cast(index == range)), with index and range broadcast against each other; null for anything else, and below the limits above. */
 function comparisons(v: Value): Comparisons | null {
   const sum = madeBy(v, "reduce");
   const is = sum?.attrs.fn === "sum" ? madeBy(madeBy(nth(sum.args, 0), "cast")?.args[0] ?? v, "binary") : null;
@@ -150,7 +154,7 @@ function comparisons(v: Value): Comparisons | null {
   return inOrder && axes.every((a, i) => a === batch.length + i) ? { index, size, batch } : null;
 }
 const isRange = ([x]: readonly Value[]): boolean => x?.node.op.name === "iota";
-/** The index in one long axis of all batch rows' places. */
+/** Flattens a batch of indices into one index over the places of all batch rows; -1 if out of range. */
 function inAll(g: Builder, index: Value, size: number): Value {
   const [groups = 0, n = 0] = dims(index.type);
   if (groups === 1) return b.reshape(g, index, [n]);
@@ -162,5 +166,5 @@ const param = (g: Builder, store: string, dtype: Type["dtype"], shape: readonly 
   b.param(g, store, { dtype, shape });
 
 export const scatters: readonly Rule[] = [turned, grouped, compared, diagonals, routed, histogram];
-/** After differentiation: no `scatter` that adds is left. */
+/** Run after differentiation; afterwards no `scatter` of mode `add` is left. */
 export const expandScatters = (g: Builder, graph: Graph): Graph => rewriteGraph(g, graph, scatters);

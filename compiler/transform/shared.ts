@@ -1,5 +1,5 @@
-// A matrix that a batch shares, and whose products have few columns each, is multiplied once, by the columns of all the batch: it is read once, and so
-// are its gradients' products one.
+// Where a matrix is broadcast over a batch and each product has few columns, the columns of the whole batch are multiplied at once: the matrix is
+// read once, and its gradient becomes one product too.
 import type { Builder, Graph } from "../graph/node.ts";
 import * as b from "../ops/build.ts";
 import { nth } from "../ops/common.ts";
@@ -8,9 +8,9 @@ import { type Rule, rewriteGraph } from "../rewrite/rule.ts";
 import { fromTo, product } from "../types/numbers.ts";
 import { count, dims } from "../types/type.ts";
 
-/** Smaller ones are read from the caches each time. */
+/** Matrices with fewer elements stay in the caches, and are left alone. */
 const least = 1 << 16;
-/** Columns that fill no register tile, and rows that do. */
+/** Products of at most `fewColumns` columns do not fill a register tile. The matrix must have at least `manyRows` rows. */
 const [fewColumns, manyRows] = [8, 16];
 export const sharedMatrix = (smallest: number): Rule => ({
   name: "dot(broadcast(x), y of few columns) = dot(x, columns of y), turned",
@@ -42,6 +42,6 @@ export const sharedMatrix = (smallest: number): Rule => ({
       return b.dot(g, b.broadcastTo(g, x, [3, 2, ...shape]), y);
     }),
 });
-/** `smallest`: elements that the matrices must have. */
+/** `smallest`: how many elements a matrix must have for the rewrite. */
 export const shareMatrices = (g: Builder, graph: Graph, smallest = least): Graph =>
   rewriteGraph(g, graph, [sharedMatrix(smallest)]);

@@ -3,6 +3,6 @@ import type { Builder, Graph } from "../graph/node.ts";
 import { algebra, finalAlgebra } from "../rewrite/algebra.ts";
 import { type RewriteOptions, rewriteGraph } from "../rewrite/rule.ts";
 
-/** The graph with every rule applied; `final`: gradients are taken, so that `detach` goes too. */
+/** Applies the rules to a fixed point. `final`: after differentiation, when `detach` can be dropped too. */
 export const simplify = (g: Builder, graph: Graph, final = false, options?: RewriteOptions): Graph =>
   rewriteGraph(g, graph, final ? finalAlgebra : algebra, options);

@@ -1,4 +1,5 @@
-// Products of experts of one hidden unit: a matrix of one column, or of one row, fills no register tile. Each row is multiplied by its expert's vector.
+// Experts with a single hidden unit have matrices of one column or one row, which fill no register tile. Their products become rows times vectors,
+// each row with its expert's vector.
 import type { Builder, Graph, Value } from "../graph/node.ts";
 import * as b from "../ops/build.ts";
 import { nth } from "../ops/common.ts";
@@ -8,11 +9,12 @@ import { dims, dtypeOf } from "../types/type.ts";
 
 interface Thin {
   readonly x: Value;
-  /** [E, D], the axis of one being left out. */
+  /** The matrices without their axis of size 1: [E, D]. */
   readonly w: Value;
-  /** The expert of each row; -1 past the last group. */
+  /** The expert of each row; -1 for rows past the last group. */
   readonly expert: Value;
 }
+/** A rule for a ragged_dot whose `w` has size 1 along `axis`; [k, n] is the shape of the sample matrices. */
 const thin = (
   name: string,
   axis: 1 | 2,
@@ -44,6 +46,7 @@ const thin = (
       );
     }),
 });
+/** Puts the long axis of the result last. */
 const turned: Rule = {
   name: "ragged_outer(x, y of one column) = reshape(ragged_outer(y, x))",
   root: "ragged_outer",

@@ -1,5 +1,5 @@
-// A fold of what is read turned, down the columns of what lies in memory, is a fold of that along another axis, in its own order. What ranges pick, of
-// much less, is picked in the order in which it is read.
+// A reduction over a transposed tensor, which would read memory column by column, becomes a reduction over another axis of the tensor as it lies. A
+// gather by ranges of something much smaller (a Toeplitz matrix) that is then transposed picks in the order in which the result is read.
 import type { Builder, Graph, Value } from "../graph/node.ts";
 import * as b from "../ops/build.ts";
 import { nth } from "../ops/common.ts";
@@ -9,12 +9,12 @@ import { fromTo } from "../types/numbers.ts";
 import { count, dims } from "../types/type.ts";
 import { affineOf } from "./affine.ts";
 
-/** Smaller ones are read from the caches, in whatever order. */
+/** Tensors with fewer elements stay in the caches, whatever the order of access. */
 const least = 1 << 16;
-/** Points between the fold and what it reads, at most. */
+/** The most pointwise nodes to look through between the reduction and the transpose. */
 const most = 64;
 
-/** The order of axes of a transpose that v is made of by points, where it moves the last axis. */
+/** The permutation of a transpose that v is computed from by pointwise ops, if it moves the last axis; else null. */
 function turnOf(v: Value, seen: Set<Value>): readonly number[] | null {
   if (seen.has(v) || seen.size > most) return null;
   seen.add(v);
@@ -28,7 +28,7 @@ function turnOf(v: Value, seen: Set<Value>): readonly number[] | null {
   return null;
 }
 type Known = Map<Value, Value | null>;
-/** x of v = transpose(x, perm), made by the same points of what is not turned; null if anything else is turned otherwise, or not at all. */
+/** The x with v = transpose(x, perm), built by the same pointwise ops on untransposed operands; null if some operand is not transposed so. */
 function upright(g: Builder, v: Value, perm: readonly number[], known: Known): Value | null {
   const before = known.get(v);
   if (before !== undefined) return before;
@@ -47,7 +47,7 @@ function turnedBack(g: Builder, v: Value, perm: readonly number[], known: Known)
   const made = args.map((a) => upright(g, a, perm, known));
   return made.every((a) => a !== null) ? nth(g.add(op, made, attrs).results, 0) : null;
 }
-/** A broadcast to what is turned, to what is not. */
+/** The untransposed form of a broadcast. */
 function repeated(g: Builder, x: Value, axes: readonly number[], shape: readonly number[], perm: readonly number[]) {
   const places = axes.map((a) => nth(perm, a));
   const order = [...places.keys()].toSorted((i, j) => nth(places, i) - nth(places, j));
@@ -93,9 +93,9 @@ export const uprightFolds = (smallest: number): Rule => ({
     ];
   },
 });
-/** So many times as much is picked as there is. */
+/** The gather must pick at least this many times as many elements as its source has. */
 const manyTimes = 8;
-/** As a Toeplitz matrix for each column of x: what lies behind the places that are picked goes before them. */
+/** A transposed gather by affine indices, such as a Toeplitz matrix for each column of x: the axes that follow the picked one move in front. */
 export const uprightTakes = (smallest: number): Rule => ({
   name: "transpose(take(x, ranges)) = take(transpose(x), ranges)",
   root: "transpose",
@@ -131,6 +131,6 @@ export const uprightTakes = (smallest: number): Rule => ({
     ].map((perm) => b.transpose(g, taken, perm));
   },
 });
-/** `smallest`: elements that a fold, or what is picked, must have. */
+/** `smallest`: how many elements a reduction, or the result of a gather, must have. */
 export const foldUpright = (g: Builder, graph: Graph, smallest = least): Graph =>
   rewriteGraph(g, graph, [uprightFolds(smallest), uprightTakes(smallest)]);

@@ -1,5 +1,6 @@
-// What products send back to places beside those that they were read at: a shift of rows passes through a product, so that it is a product of what
-// is read shifted, out of one tensor with zeros around it, and all of a sum are one contraction. So are the gradients of a convolution's taps.
+// What a convolution's taps send back is a sum of products, each shifted by rows and padded with zeros. A shift of rows commutes with a product, so
+// the operand is shifted instead: all products then read windows of one padded tensor, and their sum can be one contraction. The taps' weight
+// gradients are transposed so that they share their left operand.
 import type { Builder, Graph, Node, Value } from "../graph/node.ts";
 import { rebuild, topological, usesOf, valuesOf, withValues } from "../graph/walk.ts";
 import * as b from "../ops/build.ts";
@@ -10,27 +11,27 @@ import { madeBy, splatOf } from "../rewrite/pattern.ts";
 import { product } from "../types/numbers.ts";
 import { dims, dtypeOf } from "../types/type.ts";
 
-/** Where along each axis what is made begins in what is read, which has zeros around it, and how many places it has. */
+/** A window of a tensor with zeros around it: along each axis, where it begins (may be negative) and its size. */
 interface Window {
   readonly from: readonly number[];
   readonly size: readonly number[];
 }
-/** A term of a sum: v, or the product of rows x (the axes of the window, but for columns) and w. */
+/** A term of a sum: v seen through `window`. If v is a product, `product` has its rows x (axes of the window, then columns) and its matrix w. */
 interface Term {
   readonly v: Value;
   readonly window: Window;
   readonly product: { readonly x: Value; readonly w: Value } | null;
 }
-/** More rows than the products have are made of nothing but zeros: a fifth of them at most. */
+/** How many times as many rows the shifted product may have as the original: the added ones are all zeros. */
 const most = 1.2;
-/** Of a sum, and of what it is made of, that far is looked. */
+/** Limits of the search: terms of one sum, and nodes it looks through. */
 const [mostTerms, mostNodes] = [64, 512];
 
 const rowsOf = (shape: readonly number[]): number => product(shape.slice(0, -1));
 const isWhole = ({ from, size }: Window, shape: readonly number[]): boolean =>
   from.every((n, i) => n === 0 && size[i] === shape[i]);
 
-/** The graph with sums of shifted products made of what is shifted, and gradients of their matrices by one left operand. */
+/** The graph with both rewrites: shifted products become products of shifted operands, and gradients of the matrices share a left operand. */
 export const shiftRows = (g: Builder, graph: Graph): Graph => turnedProducts(g, withShifted(g, graph));
 function withShifted(g: Builder, graph: Graph): Graph {
   const results = valuesOf(graph);
@@ -43,8 +44,8 @@ function withShifted(g: Builder, graph: Graph): Graph {
   return withValues(graph, values);
 }
 /**
- * What windows' gradients of matrices share is the right operand: turned, it is the left one, which is copied once for all of them, and the windows
- * are read as they lie.
+ * Weight gradients of several windows of one tensor share their right operand. Transposed, they share the left one, which is copied once for all;
+ * the windows are then read as they lie.
  */
 function turnedProducts(g: Builder, graph: Graph): Graph {
   const results = valuesOf(graph);
@@ -61,7 +62,7 @@ function turnedProducts(g: Builder, graph: Graph): Graph {
   );
   return withValues(graph, values);
 }
-/** By its last node what each sum adds, through all that shifts it. */
+/** For each sum, by its last node: its terms, found through slices and concats with zeros. */
 function sumsIn(results: readonly Value[]): Map<Node, readonly Term[]> {
   const nodes = topological(results);
   const uses = usesOf(results, nodes);
@@ -74,7 +75,7 @@ function sumsIn(results: readonly Value[]): Map<Node, readonly Term[]> {
     sum.collect(v, { from: dims(v.type).map(() => 0), size: dims(v.type) });
     const rows = rowsOf(dims(v.type));
     const pays = sum.terms.every((t) => !t.product || rows <= most * rowsOf(dims(t.v.type)));
-    // with many zeros around them, products may still be one sum inside
+    // with too much padding the whole is left alone, but a sum inside it may still pay
     if (shiftsSeveral(sum.terms) && !pays) continue;
     for (const n of sum.nodes) inner.add(n);
     if (shiftsSeveral(sum.terms)) found.set(node, sum.terms);
@@ -90,7 +91,7 @@ class Sum {
   constructor(isOwn: (v: Value) => boolean) {
     this.isOwn = isOwn;
   }
-  /** Adds what `window` shows of v. */
+  /** Adds what is seen of v through `window` to the terms. */
   collect(v: Value, window: Window): void {
     const ends = this.terms.length >= mostTerms || this.nodes.length >= mostNodes || !this.isOwn(v);
     const inside = ends ? null : this.within(v, window);
@@ -98,7 +99,7 @@ class Sum {
     else this.nodes.push(v.node);
     for (const [x, w] of inside ?? []) this.collect(x, w);
   }
-  /** What v shows there, as windows of what it is made of; null where it ends. */
+  /** What v is computed from, each with its window; null if v is a term itself. */
   private within(v: Value, { from, size }: Window): (readonly [Value, Window])[] | null {
     const { node } = v;
     const last = dims(v.type).length - 1;
@@ -115,7 +116,7 @@ class Sum {
     return pieces.length === 1 ? pieces.map((p) => [p.value, at(concat.attrs.axis, -p.from)] as const) : null;
   }
 }
-/** The rows and the matrix of a product that nothing else reads, under a reshape of its rows. */
+/** The rows and the matrix of a product, possibly under a reshape of the rows; null if something else reads it. */
 function productOf(v: Value, isOwn: (v: Value) => boolean): Term["product"] {
   const from = madeBy(v, "reshape")?.args[0] ?? v;
   const [x, w, ...more] = madeBy(from, "dot")?.args ?? [];
@@ -123,7 +124,7 @@ function productOf(v: Value, isOwn: (v: Value) => boolean): Term["product"] {
   return dims(v.type).length > 1 && dims(v.type).at(-1) === nth(dims(w.type), 1) ? { x, w } : null;
 }
 
-/** `now`: the values that take the place of those of the graph. */
+/** `now`: maps a value of the old graph to its replacement. */
 function summed(g: Builder, terms: readonly Term[], now: (v: Value) => Value): Value {
   const seen = new Map<Term, Value>();
   for (const group of byRead(terms)) {
@@ -137,7 +138,7 @@ function summed(g: Builder, terms: readonly Term[], now: (v: Value) => Value): V
   };
   return terms.map(termOf).reduce((x, y) => b.add(g, x, y));
 }
-/** Terms of one tensor. */
+/** Groups the terms that read the same tensor. */
 function byRead(terms: readonly Term[]): Iterable<Term[]> {
   const groups = new Map<string, Term[]>();
   for (const t of terms) {
@@ -147,14 +148,14 @@ function byRead(terms: readonly Term[]): Iterable<Term[]> {
   }
   return groups.values();
 }
-/** What a term is made of, with the axes of its rows. */
+/** The operand of a term, its rows having their axes back. */
 function readBy(g: Builder, { v, product }: Term, now: (v: Value) => Value): Value {
   if (!product) return now(v);
   const shape = [...dims(v.type).slice(0, -1), nth(dims(product.x.type), 1)];
   const x = now(product.x);
   return b.reshape(g, madeBy(x, "reshape")?.args[0] ?? x, shape);
 }
-/** What windows show of x, all of one tensor. */
+/** All windows of x, sliced from one zero-padded tensor. */
 function shown(g: Builder, x: Value, windows: readonly Window[]): Value[] {
   const rows = dims(x.type).slice(0, -1);
   const before = rows.map((_, a) => Math.max(0, ...windows.map(({ from }) => -nth(from, a))));

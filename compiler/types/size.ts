@@ -1,8 +1,8 @@
-// Sizes in one normal form: sums of products with rational coefficients, where division by a product is exact and cancels.
-// A number is the special case that everything after elaboration sees; the checker works with symbols.
+// Symbolic sizes in a normal form: sums of products with rational coefficients, in which division by a product is exact and cancels. The checker
+// works with symbols; after elaboration all sizes are plain numbers.
 import { gcd } from "./numbers.ts";
 
-/** A name that stands for a whole number. A spread's atom stands for its axes; `product` is the atom of their product. */
+/** A name that stands for an integer. The atom of a spread `...S` stands for its axes, with `product` the atom of their product; else null. */
 export interface Atom {
   readonly id: number;
   readonly name: string;
@@ -11,7 +11,7 @@ export interface Atom {
 type Power = readonly [atom: Atom, exponent: number];
 interface Term {
   readonly num: number;
-  /** Above 0. */
+  /** Always positive. */
   readonly den: number;
   readonly powers: readonly Power[];
 }
@@ -26,10 +26,10 @@ export type Size = number | Sym;
 let atoms = 0;
 const quotients = new Map<string, Atom>();
 export const atom = (name: string): Atom => ({ id: atoms++, name, product: null });
-/** `...S`: one axis of the checker that stands for any number of axes. As a size, `S` is `product`. */
+/** `...S`: in the checker, one axis that stands for any number of axes. Used as a size, `S` is `product`. */
 export const spreadAtom = (name: string): Atom => ({ id: atoms++, name: `...${name}`, product: atom(name) });
 export const sizeOf = (a: Atom): Size => new Sym([{ num: 1, den: 1, powers: [[a, 1]] }]);
-/** The atom of a size that is one atom, else null. */
+/** If a size is a single atom, that atom; else null. */
 export function atomOf(a: Size): Atom | null {
   const [term, ...more] = typeof a === "number" ? [] : a.terms;
   const [power, ...others] = term?.powers ?? [];
@@ -39,7 +39,7 @@ export function atomOf(a: Size): Atom | null {
 export const isSpread = (a: Size): boolean => atomOf(a)?.product != null;
 
 const key = (powers: readonly Power[]): string => powers.map(([a, e]) => `${a.id}^${e}`).join("*");
-/** The same text for the same size only: two atoms may share a name. */
+/** A key that is equal only for equal sizes; names would not do, as two atoms may share one. */
 const identity = (a: Size): string =>
   terms(a)
     .map((t) => `${t.num}/${t.den} ${key(t.powers)}`)
@@ -47,6 +47,7 @@ const identity = (a: Size): string =>
 const terms = (a: Size): readonly Term[] =>
   typeof a === "number" ? (a === 0 ? [] : [{ num: a, den: 1, powers: [] }]) : a.terms;
 
+/** Adds up like terms, drops zeros and sorts: equal sizes get equal forms. */
 function normal(list: readonly Term[]): Size {
   const sums = new Map<string, Term>();
   for (const t of list) {
@@ -79,7 +80,7 @@ function multiplied(a: Term, b: Term): Term {
 export const add = (a: Size, b: Size): Size => normal([...terms(a), ...terms(b)]);
 export const sub = (a: Size, b: Size): Size => add(a, mul(b, -1));
 export const mul = (a: Size, b: Size): Size => normal(terms(a).flatMap((x) => terms(b).map((y) => multiplied(x, y))));
-/** Exact division. By a sum, or where numbers do not divide, the quotient is an atom of its own: equal quotients are equal. */
+/** Exact division. If the divisor is a sum, the quotient becomes an atom of its own, the same for equal operands. */
 export function div(a: Size, b: Size): Size {
   const [by, ...more] = terms(b);
   if (by && more.length === 0) {
@@ -97,7 +98,7 @@ export function div(a: Size, b: Size): Size {
   return sizeOf(known);
 }
 export const product = (list: readonly Size[]): Size => list.map(flat).reduce<Size>(mul, 1);
-/** A spread as the product of its axes; any other size as it is. */
+/** The product of a spread's axes; any other size as it is. */
 function flat(a: Size): Size {
   const whole = atomOf(a)?.product;
   return whole ? sizeOf(whole) : a;
@@ -110,7 +111,7 @@ export function equal(a: Size, b: Size): boolean {
 export const equalAll = (a: readonly Size[], b: readonly Size[]): boolean =>
   a.length === b.length && a.every((x, i) => equal(x, b[i] ?? -1));
 
-/** As it is written in a program: `D / Heads`, `2 * D + 1`, `...S`. */
+/** A size as it is written in a program: `D / Heads`, `2 * D + 1`, `...S`. */
 export function show(a: Size): string {
   if (typeof a === "number") return String(a);
   return a.terms.map(showTerm).reduce((x, y) => (y.startsWith("-") ? `${x} - ${y.slice(1)}` : `${x} + ${y}`));
@@ -125,7 +126,7 @@ function showTerm(t: Term): string {
   return (t.num < 0 ? "-" : "") + [top, ...under].join(" / ");
 }
 export const mentions = (a: Size, name: Atom): boolean => terms(a).some((t) => t.powers.some(([x]) => x === name));
-/** Replaces atoms by sizes (a caller's view of a signature). A spread is replaced where axes are, not here. */
+/** Replaces atoms by sizes, for example a signature's names by the caller's sizes. Spreads are expanded where axes are, not here. */
 export function substitute(a: Size, by: ReadonlyMap<Atom, Size>): Size {
   if (typeof a === "number") return a;
   return a.terms

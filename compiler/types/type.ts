@@ -3,7 +3,7 @@ import { bytesOf, type DType } from "./dtype.ts";
 import { product } from "./numbers.ts";
 import { equalAll, type Size, show } from "./size.ts";
 
-/** A tensor's type. `float` as a dtype, and sizes that are not numbers, occur only while checking. */
+/** The type of a tensor. The dtype `float` and symbolic sizes occur only while checking. */
 export interface Type {
   readonly dtype: DType | "float";
   readonly shape: readonly Size[];
@@ -13,7 +13,7 @@ export const sameType = (a: Type, b: Type): boolean => a.dtype === b.dtype && eq
 export const showType = (t: Type): string =>
   t.shape.length === 0 ? t.dtype : `${t.dtype}[${t.shape.map(show).join(", ")}]`;
 
-/** The shape in numbers: what every stage after elaboration works with. */
+/** The shape as numbers, as all stages after elaboration need it. */
 export function dims(t: Type): readonly number[] {
   return t.shape.map((s) => {
     if (typeof s !== "number") throw new Bug(`size ${show(s)} is not known after elaboration`);

@@ -1,12 +1,13 @@
-// The GPU of one of several workers.
+// Which GPU each of several workers uses.
 import { askedTarget } from "../../compiler/asked.ts";
 import { Problem } from "../../compiler/diagnostic.ts";
 import type { Workers } from "../workers.ts";
 import { cudaDriver, type Device } from "./driver.ts";
 
 /**
- * By its place in the driver's list, whose first is the GPU of one that is alone. Those of a machine that see the same GPUs take one each, in their
- * order; a launcher that shows each its own has dealt them already. Called by all workers. Throws Problem where there are too few.
+ * The index in the driver's list of this worker's GPU; 0 for a process that is alone. Workers of one machine that see the same GPUs take one each, in
+ * the order of their ranks; if the launcher shows each worker a GPU of its own, they are dealt already. All workers must call it. Throws Problem if
+ * there are too few GPUs.
  */
 export function deviceAmong(together: Workers, list: () => readonly Device[] = () => cudaDriver().devices): number {
   if (together.size === 1) return 0;

@@ -1,10 +1,10 @@
-// What a multiprocessor holds, by compute capability (CUDA Programming Guide, "Technical Specifications per Compute Capability").
+// The limits of a multiprocessor, by compute capability (CUDA Programming Guide, "Technical Specifications per Compute Capability").
 import { Problem } from "../../compiler/diagnostic.ts";
 
 interface Multiprocessor {
   readonly warps: number;
   readonly blocks: number;
-  /** KiB of shared memory, of which each block takes one for itself. */
+  /** Shared memory in KiB, of which the driver reserves 1 KiB for each block. */
   readonly shared: number;
 }
 const table: Readonly<Record<number, Multiprocessor>> = {
@@ -21,13 +21,13 @@ const table: Readonly<Record<number, Multiprocessor>> = {
   120: { warps: 48, blocks: 24, shared: 100 },
   121: { warps: 48, blocks: 24, shared: 100 },
 };
-/** `sm_90a` is 90. */
+/** The number in an architecture's name: 90 for `sm_90a`; NaN if it is no such name. */
 export const capability = (architecture: string): number =>
   Number(/^sm_(\d+)[af]?$/.exec(architecture)?.[1] ?? Number.NaN);
 
-/** Kernels use cp.async and mma.sync of bf16. */
+/** The oldest capability that has cp.async and mma.sync of bf16, which the kernels use. */
 export const oldest = 80;
-/** Refuses what the kernels cannot be made for. */
+/** Throws Problem if the kernels, or this NVRTC (`known`), do not support the architecture. */
 export function requireArchitecture(architecture: string, known: readonly number[]): void {
   const wanted = capability(architecture);
   if (wanted >= oldest && known.includes(wanted)) return;
@@ -42,10 +42,10 @@ export function requireArchitecture(architecture: string, known: readonly number
 export interface Use {
   readonly threads: number;
   readonly registers: number;
-  /** Bytes of a block, static and dynamic. */
+  /** Bytes of shared memory of a block, static and dynamic. */
   readonly shared: number;
 }
-/** Refuses a kernel whose blocks want more shared memory than the architecture gives one. */
+/** Throws Problem if a kernel's blocks want more shared memory than the architecture allows a block. */
 export function requireShared(
   { name, origins, shared }: { readonly name: string; readonly origins: readonly string[]; readonly shared: number },
   architecture: string,
@@ -58,7 +58,9 @@ export function requireShared(
     "make the sizes at that line smaller (an attention's heads, a routing's groups), or name an architecture with more, such as sm_90a",
   );
 }
-/** The share of a multiprocessor's warps that can be resident, from 0 to 1; null for an architecture that is not in the table. */
+/**
+ * Theoretical occupancy: the share of a multiprocessor's warps that can be resident, from 0 to 1; null for an architecture that is not in the table.
+ */
 export function occupancy({ threads, registers, shared }: Use, architecture: string): number | null {
   const m = table[capability(architecture)];
   if (!m) return null;

@@ -1,4 +1,4 @@
-// Kernels to machine code by NVRTC, several at once; what was compiled before comes from the cache.
+// Compiles kernels to machine code by NVRTC, several at once, with a cache.
 import { Bug } from "../../compiler/diagnostic.ts";
 import { cudaUnit } from "../../compiler/emit/unit.ts";
 import type { PlanKernel } from "../../compiler/plan/plan.ts";
@@ -12,16 +12,19 @@ export interface KernelCode {
   readonly ptx: string;
   readonly cubin: Buffer;
   readonly registers: number;
-  /** Bytes of shared memory that the text itself declares. */
+  /** Bytes of static shared memory. */
   readonly shared: number;
-  /** Bytes stored for want of registers; 0 where any choice of blocks gives that. */
+  /** Bytes of spill stores. 0 if some choice of blocks per multiprocessor avoids them. */
   readonly spills: number;
-  /** What ptxas warns of. */
+  /** Warnings of ptxas. */
   readonly warnings: readonly string[];
-  /** That it took to compile; 0 from the cache. */
+  /** Compile time; 0 if it came from the cache. */
   readonly seconds: number;
 }
-/** Points round as often as the text says; lambdas run on the device, which NVRTC 12 wants to be told; ptxas tells what each kernel uses. */
+/**
+ * No fused multiply-add unless the text asks for it, so that rounding is as written; lambdas run on the device, which NVRTC 12 must be told; `-v`
+ * makes ptxas report each kernel's resources.
+ */
 export const options: readonly string[] = [
   "--std=c++17",
   "--fmad=false",
@@ -30,17 +33,17 @@ export const options: readonly string[] = [
   "--ptxas-options=-v",
 ];
 
-/** What code is made for, and by what. */
+/** What code is compiled for and with. */
 export interface Toolkit extends Pick<ExecuteOptions, "compiling"> {
-  /** `sm_90a` */
+  /** Such as `sm_90a`. */
   readonly architecture: string;
   readonly compiler: Pick<Nvrtc, "compile" | "version">;
-  /** Where code is kept; null: nowhere. */
+  /** The cache of compiled code; null: none. */
   readonly cache: KernelCache | null;
   /** How many kernels compile at once. */
   readonly jobs: number;
 }
-/** In the order of the kernels. */
+/** Code for each kernel of the plan, in order. */
 export async function compileKernels(
   plan: { readonly kernels: readonly PlanKernel[]; readonly header: string },
   tools: Toolkit,
@@ -63,7 +66,7 @@ interface Source {
   readonly kernel: PlanKernel;
   readonly text: string;
   readonly key: string;
-  /** From the cache. */
+  /** The cached code as JSON; null if there is none. */
   readonly kept: string | null;
 }
 function sourceOf(kernel: PlanKernel, header: string, { architecture, compiler, cache }: Toolkit): Source {
@@ -80,8 +83,8 @@ async function codeOf({ kernel, text, key, kept: known }: Source, tools: Toolkit
   return { ptx: kept.ptx, cubin: Buffer.from(kept.cubin, "base64"), ...used(kernel.name, kept.log), seconds };
 }
 /**
- * A kernel that spills is compiled again for half as many blocks on a multiprocessor, which leaves each thread twice the registers, down to
- * one block; what spills least is kept, the first of equals.
+ * Compiles a kernel; if it spills registers, again for half as many blocks per multiprocessor, which gives each thread twice the registers, and so on
+ * down to one block. Keeps the first of those that spill least.
  */
 async function withoutSpills(kernel: PlanKernel, text: string, tools: Toolkit): Promise<Kept> {
   const spills = ({ log }: Kept): number => used(kernel.name, log).spills;
@@ -94,9 +97,12 @@ async function withoutSpills(kernel: PlanKernel, text: string, tools: Toolkit): 
   if (best === null) throw new Bug(`${kernel.name} asks for less than one block`);
   return best;
 }
-/** Blocks that the text asks ptxas to make room for. */
+/** Blocks per multiprocessor in the kernel's launch bounds. */
 const blocksIn = (text: string): number => Number(/\bBLOCKS\((\d+)\)\) \w+\(/.exec(text)?.[1] ?? 1);
-/** Text that NVRTC refuses is moec's own mistake: the log names the line, and the kernel's origins the program's. */
+/**
+ * Compiles a text once. If NVRTC rejects it, that is a Bug in moec: its message has the compiler's log, and the lines of the program that the kernel
+ * serves.
+ */
 async function compiled(
   kernel: PlanKernel,
   text: string,
@@ -118,12 +124,12 @@ async function compiled(
     );
   }
 }
-/** A line of the log, with the line of the text that it is about. */
+/** A line of the log, followed by the source line that its error points at. */
 function withText(line: string, text: string): string {
   const at = Number(/\.cu\((\d+)\): error/.exec(line)?.[1] ?? 0);
   return at === 0 ? line : `${line}\n    ${text.split("\n")[at - 1]?.trim() ?? ""}`;
 }
-/** What ptxas -v says of one kernel. */
+/** Parses what `ptxas -v` reports for one kernel. */
 export function used(name: string, log: string): Pick<KernelCode, "registers" | "shared" | "spills" | "warnings"> {
   const own = log.slice(log.indexOf(`entry function '${name}'`));
   const number = (pattern: RegExp): number => Number(pattern.exec(own)?.[1] ?? 0);

@@ -1,4 +1,4 @@
-// A program to CUDA code, with or without a GPU here: text, PTX and machine code, and what each kernel uses.
+// `moec compile --target cuda:ARCH`: compiles a program to CUDA C++, PTX and machine code, and reports what each kernel uses. Needs no GPU.
 import { sanitised, shown } from "../../compiler/emit/unit.ts";
 import type { Kernel } from "../../compiler/kernel/ir.ts";
 import type { Plan, PlanKernel } from "../../compiler/plan/plan.ts";
@@ -15,11 +15,11 @@ import { compileVariants, type VariantKernel, variantHeader, variantsFor } from 
 
 export type CudaForm = Exclude<SharedForm, "cpp"> | "cu" | "ptx" | "cubin" | "sass";
 interface CudaRequest extends Omit<CompileRequest, "target"> {
-  /** `sm_90a` */
+  /** Such as `sm_90a`. */
   readonly architecture: string;
   readonly emit: CudaForm | null;
 }
-/** `shared` and `spills` in bytes, the dynamic shared memory with the static; `occupancy` from 0 to 1. */
+/** `shared` (static and dynamic) and `spills` are in bytes; `occupancy` is from 0 to 1, null for an unknown architecture. */
 export interface CudaKernel {
   readonly name: string;
   readonly lines: readonly string[];
@@ -32,14 +32,14 @@ export interface CudaKernel {
 }
 export interface CudaReport extends Omit<CompileReport, "kernels"> {
   readonly kernels: readonly CudaKernel[] | CompileReport["kernels"];
-  /** Of the form that was asked for, by name. */
+  /** The files of the form asked for (`emit`), by name. */
   readonly files: Readonly<Record<string, string | Uint8Array>>;
 }
 
-/** Text and plans need no NVRTC; for all else it throws a Problem where there is none. */
+/** Compiles a program. NVRTC is needed unless the form is a text form (`cu`, a plan, a graph); without it, throws Problem. */
 export async function compileCuda(given: CudaRequest): Promise<CudaReport> {
   const start = performance.now();
-  const disassembler = given.emit === "sass" ? nvdisasm() : null; // or it is missed only after all is compiled
+  const disassembler = given.emit === "sass" ? nvdisasm() : null; // looked for first, so that a missing one is reported before all is compiled
   const { request, observer } = await begin({ ...given, target: "cuda" });
   const loaded = parsed(given.path)(observer);
   const kernels: Kernel[] = [];
@@ -62,7 +62,7 @@ export async function compileCuda(given: CudaRequest): Promise<CudaReport> {
 const isText = (form: CudaForm | null): boolean =>
   form !== null && form !== "ptx" && form !== "cubin" && form !== "sass";
 
-/** Of the plan's kernels, then of the variants. */
+/** Code of the plan's kernels, followed by that of the variants. */
 async function codeFor(
   plan: Plan,
   variants: readonly VariantKernel[],

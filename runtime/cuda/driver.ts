@@ -1,4 +1,4 @@
-// NVIDIA's driver: where it is, the GPUs that it finds, and what its errors ask for.
+// NVIDIA's driver: finds it and its GPUs, and says for each of its errors what to do.
 import { askedTarget } from "../../compiler/asked.ts";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { DeviceFailed } from "../executable.ts";
@@ -8,12 +8,12 @@ import { capability, oldest } from "./architecture.ts";
 export type Device = NativeDriver["devices"][number];
 export interface Driver {
   readonly path: string;
-  /** Of CUDA: `12.4`. */
+  /** The CUDA version that the driver supports, such as `12.4`. */
   readonly version: string;
   readonly devices: readonly [Device, ...Device[]];
 }
 
-/** The first driver that loads, with at least one GPU. Throws Problem where there is none. */
+/** The first driver that loads and finds a GPU. Throws Problem if there is none. */
 export function cudaDriver(environment: NodeJS.ProcessEnv = process.env): Driver {
   const addon = native();
   const named = environment["MOEC_LIBCUDA"];
@@ -29,23 +29,26 @@ export function cudaDriver(environment: NodeJS.ProcessEnv = process.env): Driver
       failures.push(error);
     }
   }
-  // What a driver says is worth more than that another was not found.
+  // What a driver that loaded says is more useful than that another path has none.
   throw explained(failures.find((error) => codeOf(error)?.[0] !== "NO_DRIVER") ?? failures[0]);
 }
-/** For the loader; then where Windows puts it into WSL, and where containers may have it. */
+/** First by name for the loader; then the folders of WSL and of containers. */
 const folders = ["/usr/lib/wsl/lib", "/usr/local/nvidia/lib64", "/usr/local/nvidia/lib"];
 const libraries: readonly string[] = ["libcuda.so.1", ...folders.map((folder) => `${folder}/libcuda.so.1`)];
 
-/** Of Jetson and the like, whose machine code other GPUs of the same major version do not run. */
+/** Capabilities of Jetson and the like; code for these does not run on other GPUs of the same major version. */
 const embedded: readonly number[] = [87, 88, 101];
-/** What NVRTC makes code for, for a device: its own architecture with all that it has, or the nearest older one that it runs. */
+/**
+ * The architecture to compile for, of those NVRTC supports (`known`): the device's own, with its specific features (`a`) from sm_90 on, or the
+ * nearest older one whose code it runs.
+ */
 export function architectureOf({ major, minor }: Device, known: readonly number[]): string {
   const own = 10 * major + minor;
   if (known.includes(own)) return `sm_${own}${own >= 90 ? "a" : ""}`;
   const older = known.filter((n) => Math.floor(n / 10) === major && n < own && !embedded.includes(n));
   return `sm_${Math.max(...older, 0) || own}`;
 }
-/** The same for one of a machine's GPUs. Throws Problem where NVRTC makes none that moec's kernels run as, and says which other GPU would do. */
+/** The same for one GPU (`own`) of a machine. Throws Problem if NVRTC or the kernels do not support it, naming another GPU that would do, if any. */
 export function architectureAmong(
   devices: Driver["devices"],
   known: readonly number[],
@@ -109,7 +112,7 @@ const remedies: Readonly<Record<string, string>> = {
   CUDA_ERROR_LAUNCH_FAILED: restart,
 };
 
-/** The code that an error of the addon begins with, and its text; null where it is another error. */
+/** The error code that an addon's error message begins with, and the rest of it; null for other errors. */
 function codeOf(error: unknown): readonly [code: string, text: string] | null {
   const [, code, text] =
     /^(CUDA_ERROR_\w+|NCCL_\w+|NO_NCCL|OLD_NCCL|NO_DRIVER|OLD_DRIVER|ENDLESS_KERNEL): (.*)$/s.exec(
@@ -117,7 +120,10 @@ function codeOf(error: unknown): readonly [code: string, text: string] | null {
     ) ?? [];
   return code === undefined || text === undefined ? null : [code, text];
 }
-/** An error of the addon as what a user can mend; others as they are. `lines`: those of the program that a kernel serves, by its name. */
+/**
+ * Turns an error of the addon into one that says what the user can do; other errors are returned unchanged. `lines`: the program's lines by kernel
+ * name.
+ */
 export function explained(error: unknown, lines?: ReadonlyMap<string, readonly string[]>, entry?: string): unknown {
   const [code, text] = codeOf(error) ?? [];
   if (code === undefined || text === undefined) return error;
@@ -133,7 +139,7 @@ export function explained(error: unknown, lines?: ReadonlyMap<string, readonly s
     { cause: error },
   );
 }
-/** Of an error that there is not enough memory: how many bytes are free. */
+/** For an out-of-memory error: how many bytes are free; else null. */
 export function freeBytes(error: unknown): number | null {
   const [code, text = ""] = codeOf(error) ?? [];
   const free = code === "CUDA_ERROR_OUT_OF_MEMORY" ? /bytes of (\d+) that are free/.exec(text)?.[1] : undefined;

@@ -1,4 +1,4 @@
-// A plan on a GPU: kernels compiled by NVRTC, memory on the device, entries run by NVIDIA's driver.
+// Loads a plan on a GPU: compiles its kernels by NVRTC and hands code, buffers and steps to the addon.
 import { requireMemory } from "../../compiler/plan/bytes.ts";
 import type { Plan } from "../../compiler/plan/plan.ts";
 import { KernelCache } from "../host/cache.ts";
@@ -24,23 +24,23 @@ import {
 
 export interface CudaOptions extends ExecuteOptions {
   readonly cache?: KernelCache;
-  /** Those who run it together, each on a GPU of its own. */
+  /** The group of workers, each with a GPU of its own. */
   readonly together?: Pick<Workers, "rank" | "size">;
-  /** By its place in the driver's list; the first if not given. */
+  /** The GPU's index in the driver's list. Default: the first. */
   readonly device?: number | undefined;
-  /** Launches in graphs. Default: unless MOEC_CUDA_GRAPHS is 0. */
+  /** Whether launches are captured in CUDA graphs. Default: yes, unless MOEC_CUDA_GRAPHS is 0. */
   readonly graphs?: boolean;
-  /** Of the plan's kernels, those that have one. */
+  /** sm_90a variants of the plan's kernels, by kernel index. */
   readonly variants?: Variants | undefined;
-  /** Told whether a variant is used; of all workers the first. stderr if not given. */
+  /** Called with messages on which variants are used, on the first worker only. Default: writes to stderr. */
   readonly tell?: (line: string) => void;
 }
 
-/** Throws Problem where there is no GPU, no NVRTC, too little memory, or, for several workers, no NCCL. */
+/** Throws Problem if there is no GPU, no NVRTC, too little memory, or, for several workers, no NCCL. */
 export async function cudaExecutable(plan: Plan, options: CudaOptions = {}): Promise<PlanExecutable> {
   const driver = cudaDriver();
   const device = driver.devices[options.device ?? 0] ?? driver.devices[0];
-  requireMemory(plan, { bytes: device.bytes }); // what is free of it shows when it is taken
+  requireMemory(plan, { bytes: device.bytes }); // whether that much is free shows when it is allocated
   const compiler = await nvrtc(process.env, driver.version);
   const architecture = architectureAmong(driver.devices, compiler.architectures, device);
   const tools = { architecture, compiler, cache: options.cache ?? new KernelCache(), jobs: cores() };
@@ -52,7 +52,7 @@ export async function cudaExecutable(plan: Plan, options: CudaOptions = {}): Pro
   return new PlanExecutable(plan, loadOnDevice(plan, driver, code, { variants, ...options }), options);
 }
 
-/** `code`: for each kernel of the plan. */
+/** `code` has an element for each kernel of the plan. */
 export function loadOnDevice(
   plan: Plan,
   driver: Pick<Driver, "path">,
@@ -94,7 +94,7 @@ const linesOf = (plan: Plan): ReadonlyMap<string, readonly string[]> =>
     ),
   );
 
-/** The same, but errors of the driver say what can be done. */
+/** Wraps an executor so that errors of the driver say what can be done, and findings on variants are passed to `tell`. */
 function explaining(executor: Executor, plan: Plan, tell: (line: string) => void): Executor {
   const explain = (error: unknown): unknown => explained(error, linesOf(plan));
   const tried = <T>(work: () => T): T => {

@@ -1,26 +1,26 @@
-// Where NVIDIA's tools may be: what the user names, CUDA toolkits, and the packages of Python.
+// Where NVIDIA's libraries and tools may be: folders that the user names, CUDA toolkits, Python packages.
 import { execFileSync } from "node:child_process";
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { home } from "../../compiler/assets.ts";
 
-/** What to do where ffi-napi is not there: npm installs without it, as it builds neither without Node's headers nor in a path with spaces. */
+/** The advice when ffi-napi is missing. It is an optional dependency, which npm cannot build without Node's headers or in a path with spaces. */
 export const unbuilt = "run `npm install` in a path without spaces, and see what it says of ffi-napi";
-/** Folders of CUDA toolkits. */
+/** Folders in which a CUDA toolkit may be installed. */
 export const toolkits = (environment: NodeJS.ProcessEnv): string[] =>
   [environment["CUDA_HOME"], environment["CUDA_PATH"], "/usr/local/cuda", "/opt/cuda"].filter((f) => f !== undefined);
-/** What `npm run nvrtc` installed. */
+/** Folders of the wheels that `npm run nvrtc` installed. */
 export const ownWheels = (): string[] => parts(fileURLToPath(new URL(".nvrtc", home)));
-/** Wheels put their files into nvidia/cu13, older ones into nvidia/cuda_nvrtc and the like. */
+/** Folders of NVIDIA's wheels in Python's path: nvidia/cu13, or nvidia/cuda_nvrtc and the like for older ones. */
 export const wheels = (): string[] => pythonFolders().flatMap(parts);
 const parts = (folder: string): string[] => list(join(folder, "nvidia")).map((part) => join(folder, "nvidia", part));
-/** Names in a folder, none if it is not there. */
+/** The names in a folder; none if it does not exist. */
 export const list = (folder: string): string[] => (existsSync(folder) ? readdirSync(folder) : []);
 
 /**
- * Where a library may be, the likeliest first: the folder that MOEC_CUDA_HOME names, and that alone; moec's own wheels, toolkits, the
- * loader's path by the names in `loader`, Python's wheels.
+ * Paths at which a library may be, the likeliest first. If MOEC_CUDA_HOME is set, only that folder; else moec's own wheels, toolkits, the names in
+ * `loader` for the dynamic loader, Python's wheels.
  */
 export function* libraryPaths(
   file: RegExp,
@@ -50,6 +50,6 @@ export function pythonFolders(): string[] {
     const path = execFileSync("python3", ["-c", print], { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] });
     return path.split("\n").filter(Boolean);
   } catch {
-    return []; // no Python, no wheels
+    return []; // without Python there are no wheels
   }
 }

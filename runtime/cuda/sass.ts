@@ -1,4 +1,4 @@
-// Machine code as text, by NVIDIA's disassembler. No GPU is needed.
+// Disassembles machine code by NVIDIA's nvdisasm. Needs no GPU.
 import { execFile } from "node:child_process";
 import { accessSync, constants, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -7,7 +7,7 @@ import { promisify } from "node:util";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { ownWheels, toolkits, wheels } from "./find.ts";
 
-/** The first nvdisasm that can be run. Throws Problem where there is none. */
+/** The path of the first nvdisasm that is executable. Throws Problem if there is none. */
 export function nvdisasm(environment: NodeJS.ProcessEnv = process.env): string {
   for (const path of candidates(environment)) if (isProgram(path)) return path;
   throw new Problem(
@@ -15,7 +15,7 @@ export function nvdisasm(environment: NodeJS.ProcessEnv = process.env): string {
     "run `pip install nvidia-cuda-nvdisasm`, or name a CUDA toolkit's folder in MOEC_CUDA_HOME; --emit ptx needs none",
   );
 }
-/** The likeliest first: what the user names, toolkits, the path of programs, Python's wheels. */
+/** Paths, the likeliest first: NVDISASM, MOEC_CUDA_HOME, moec's own wheels, toolkits, PATH, Python's wheels. */
 function* candidates(environment: NodeJS.ProcessEnv): Generator<string> {
   const named = environment["NVDISASM"];
   if (named) return yield named;
@@ -35,7 +35,7 @@ function isProgram(path: string): boolean {
   }
 }
 
-/** The code of each cubin, in order. */
+/** The disassembly of each cubin, in order. */
 export async function disassembled(cubins: readonly Uint8Array[], program: string = nvdisasm()): Promise<string[]> {
   const folder = mkdtempSync(join(tmpdir(), "moec-sass-"));
   try {

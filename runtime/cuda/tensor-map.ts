@@ -1,16 +1,16 @@
-// Tensor maps: what the driver is told of a buffer, so that TMA can copy boxes of it.
+// Tensor maps: how the driver is told the shape and strides of a buffer, so that TMA can copy boxes of it.
 import { Bug } from "../../compiler/diagnostic.ts";
 import type { BoxOf, Layout } from "../../compiler/plan/plan.ts";
 
-/** Of bf16, as cuTensorMapEncodeTiled takes it: the innermost axis first, strides in bytes of all axes but that one. */
+/** A map of bf16 elements with the arguments of cuTensorMapEncodeTiled: innermost axis first; `strides` in bytes, of all axes but the innermost. */
 export interface TensorMap {
-  /** Of the kernel's arguments. */
+  /** Index of the kernel's argument. */
   readonly arg: number;
   readonly dims: readonly number[];
   readonly strides: readonly number[];
   readonly box: readonly number[];
 }
-/** `shift`: bytes into the buffer at which the argument begins, at a row; the map is of the tensor from there on. */
+/** `shift`: offset in bytes, a whole number of rows, at which the argument begins in its buffer; the map describes the tensor from there on. */
 export function tensorMap(
   { shape, layout }: { readonly shape: readonly number[]; readonly layout: Layout },
   { arg, box }: BoxOf,

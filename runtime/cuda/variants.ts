@@ -1,5 +1,5 @@
-// Kernels by wgmma: which of a plan's kernels have one for a device, and what each launch of theirs needs besides. The executor uses one only
-// once it gave what the kernel gave.
+// Variants: second versions of a plan's kernels, for sm_90a, that use wgmma. Selects, compiles and describes them to the addon, which uses one only
+// after a trial run whose results agreed with its kernel's.
 import { hopperHeader } from "../../compiler/emit/unit.ts";
 import type { Plan, PlanKernel, Step, Variant } from "../../compiler/plan/plan.ts";
 import type { DType } from "../../compiler/types/dtype.ts";
@@ -9,10 +9,10 @@ import { nativeStep } from "../plan-executable.ts";
 import { compileKernels, type KernelCode, type Toolkit } from "./code.ts";
 import { tensorMap } from "./tensor-map.ts";
 
-/** By the number of the kernel that it stands for. */
+/** By the index of the kernel that a variant replaces. */
 export type Variants = ReadonlyMap<number, { readonly variant: Variant; readonly code: Pick<KernelCode, "cubin"> }>;
 
-/** A variant as a kernel; `of`: the number of the one that it stands for. */
+/** A variant as a kernel of its own; `of`: the index of the kernel that it replaces. */
 export interface VariantKernel extends PlanKernel {
   readonly of: number;
 }
@@ -23,13 +23,13 @@ export const variantsFor = ({ kernels }: Pick<Plan, "kernels">, architecture: st
     return [{ of, name, text, launch, origins, scratch: 0 }];
   });
 export const variantHeader = (header: string): string => [header, hopperHeader()].join("\n");
-/** In the order of the variants. */
+/** Code in the order of the variants. */
 export const compileVariants = (
   { kernels, header }: { readonly kernels: readonly VariantKernel[]; readonly header: string },
   tools: Toolkit,
 ): Promise<readonly KernelCode[]> => compileKernels({ kernels, header: variantHeader(header) }, tools);
 
-/** Those that a device may use: what ptxas spills or serialises is left out, for the kernel itself is faster then. */
+/** The variants to load on a device. One that ptxas spills, or warns of (such as serialised wgmma), is left out, since its kernel is faster. */
 export function usable(
   { kernels }: Pick<Plan, "kernels">,
   variants: readonly VariantKernel[],
@@ -44,14 +44,14 @@ export function usable(
     }),
   );
 }
-/** A line for each that a device may not use. */
+/** A message for each variant that `usable` left out. */
 export const leftOut = (variants: readonly VariantKernel[], code: readonly KernelCode[], used: Variants): string[] =>
   variants.flatMap((variant, i) => {
     const made = code[i];
     if (!made || used.has(variant.of)) return [];
     return [notUsed(variant, made.spills > 0 ? `ptxas spills ${made.spills} bytes` : made.warnings.join("; "))];
   });
-/** `MOEC_WGMMA=0` leaves them out. */
+/** False where the user set `MOEC_WGMMA=0`. */
 export const wantsVariants = (environment: NodeJS.ProcessEnv = process.env): boolean =>
   environment["MOEC_WGMMA"] !== "0";
 
@@ -80,7 +80,7 @@ export function cudaStep(step: Step, plan: Plan, variants: Variants): CudaStep {
     writes: found.writes.map((arg) => ({ arg, width: widths[buffer(arg)?.dtype ?? "i32"] ?? 0 })),
   };
 }
-/** A line for each: those that agree only where MOEC_DEBUG asks. */
+/** Messages on the trial runs of variants; those that agreed are mentioned only with MOEC_DEBUG. */
 export function told(findings: readonly Finding[], { kernels }: Plan, debug = debugLevel()): string[] {
   return findings.flatMap(({ kernel, agrees, text }) => {
     const { variant, origins } = kernels[kernel] ?? { origins: [] };

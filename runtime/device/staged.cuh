@@ -130,7 +130,7 @@ template <int S, class L, class F> FN void pipeline(ix from, ix to, ix step, L l
     compute(at, cur);
     cur = cur == AHEAD ? 0 : cur + 1;
   }
-  copies_wait<0>(); __syncthreads();
+  __syncthreads();
 }
 
 // ---- blocks of `step` rows of ragged groups, in order. Offsets count `unit` rows each. A lane knows one of 32 groups, so that memory is asked

@@ -98,7 +98,6 @@ template <class V, class F> FN void scan(ix n, V value, F f) {
 /** Counts alone, which have no order. */
 template <class K> FN void tally(ix n, i32* counts, K key) {
   for (ix i = (ix)threadIdx.x; i < n; i += (ix)blockDim.x) atomicAdd(counts + key(i), 1);
-  __syncthreads();
 }
 /** Lanes of one key are ranked by their number, and warps take turns at what is counted: ranks follow the order of i. */
 template <class K, class F> FN void tally(ix n, i32* counts, K key, F f) {

@@ -138,8 +138,13 @@ FN void st(Traded v, bf16* p, vec<f32, 8> x) {
 }
 FN void st(Traded v, bf16* p, f32 x) { st(v, p, splat<f32, 8>(x)); }
 
-/** A group of four columns of a row that may not be valid: then nothing is stored. */
+/** A group of four columns of a row that may not be valid: then nothing is stored, nor read, for others may be writing there. */
 struct Kept : vec<f32, 4> { bool valid; };
+template <class T> FN auto ld(Kept k, const T* p) {
+  decltype(ld(vec<f32, 4>{}, p)) x = {};
+  if (k.valid) x = ld(vec<f32, 4>{}, p);
+  return x;
+}
 template <class T, class X> FN void st(Kept k, T* p, X x) { if (k.valid) st(vec<f32, 4>{}, p, x); }
 
 // ---- sums of runs of 16 columns, two tiles of 8, which four lanes of a warp hold: p is where the lane's own run goes ----

@@ -1,18 +1,21 @@
-// The host as its C++ compiler and CPU make it.
+// The host backend, with the choices that depend on this machine's C++ compiler and CPU.
 import { crowd, hostChoicesOf, type Products } from "../../compiler/kernel/schedule.ts";
 import { type Backend, backends } from "../../compiler/targets.ts";
 import { cores } from "./machine.ts";
 import { type Toolchain, toolchain } from "./toolchain.ts";
 
-/** Columns of a register tile: TILE_VECTORS * LANES of runtime/device. */
+/** The width of a panel, in columns: a register tile's TILE_VECTORS * LANES (runtime/device). */
 export const panelOf = ({ features }: Pick<Toolchain, "features">): number => (features.includes("AVX512F") ? 64 : 16);
-/** How products are made: by tiles of bf16 (runtime/device/split.hpp, which makes the terms by vectors of AVX-512), by words of two of it, or one by one. */
+/**
+ * How products of bf16 are computed: "tiles" by AMX (runtime/device/split.hpp, which prepares operands by AVX-512), "words" by dot products of pairs
+ * (AVX512_BF16), or null: converted to f32.
+ */
 export function productsOf({ features }: Pick<Toolchain, "features">): Products | null {
   if (!features.includes("AVX512F")) return null;
   if (features.some((feature) => /^AMX_?BF16$/.test(feature))) return "tiles";
   return features.includes("AVX512BF16") ? "words" : null;
 }
-/** What `MOEC_ISA` would have to be for kernels that make the same numbers as those of this toolchain. */
+/** The `MOEC_ISA` with which another machine's kernels would compute the same bits as those of this toolchain. */
 export function instructionsOf(tools: Pick<Toolchain, "features">): string {
   const products = productsOf(tools);
   if (products) return products === "tiles" ? "amx" : "avx512bf16";
@@ -20,7 +23,10 @@ export function instructionsOf(tools: Pick<Toolchain, "features">): string {
   return tools.features.includes("AVX2") ? "avx2" : "portable";
 }
 
-/** Plans of it fit the instruction sets that kernels will be compiled for, and the number of threads. Without a compiler nothing will run: weights lie in rows. */
+/**
+ * The backend to make plans for. Its choices (panel width, products, threads) fit the instruction set and the number of threads. Without a compiler
+ * nothing will run, so the defaults do.
+ */
 export async function hostBackend(threads: number = cores()): Promise<Backend> {
   const tools = await toolchain().catch(() => null);
   const { host } = backends;

@@ -1,6 +1,6 @@
-// Compiled kernels and finished plans on disk. A library is a file named by the hash of its content; a key is a small file that names the
-// library which holds a kernel. So one library serves many kernels, each is found on its own, and a damaged file is never loaded. A plan is
-// text below the hash of that text.
+// The disk cache of compiled kernels and finished plans. A library is stored in a file named by its content's hash, and for each of its kernels a
+// small `.key` file names that library; so kernels are found one by one, and a damaged file is never loaded. A plan (or GPU code) is text below its
+// own hash.
 import { createHash, randomBytes } from "node:crypto";
 import * as fs from "node:fs";
 import { homedir } from "node:os";
@@ -20,7 +20,7 @@ const hour = 3_600_000;
 const ours = /^[0-9a-f]{64}\.(so|key|plan|[0-9a-f]{16}\.part)$/;
 export const hash = (data: string | Uint8Array): string => createHash("sha256").update(data).digest("hex");
 
-/** `MOEC_CACHE`, or the user's folder for caches. */
+/** `MOEC_CACHE`, or moec's folder in the user's cache folder. */
 export function cacheFolder(environment: Readonly<Record<string, string | undefined>> = process.env): string {
   const own = environment["MOEC_CACHE"];
   if (own !== undefined && own !== "") return own;
@@ -31,10 +31,10 @@ export function cacheFolder(environment: Readonly<Record<string, string | undefi
 export class KernelCache {
   readonly folder: string;
   readonly #limit: number;
-  /** Libraries that this process has seen whole. */
+  /** Names of libraries whose content this process has verified. */
   readonly #whole = new Set<string>();
 
-  /** Makes the folder, for this user only; a folder of or for others is refused. `limit` in bytes. */
+  /** Makes the folder with mode 0700. One that belongs to, or can be written by, another user is a Problem. `limit` is in bytes. */
   constructor(root: string = cacheFolder(), limit: number = gibibyte) {
     this.folder = join(root, "kernels");
     this.#limit = limit;
@@ -47,10 +47,10 @@ export class KernelCache {
     const doubt = distrust(found);
     if (doubt !== null)
       throw new Problem(`the cache ${this.folder} ${doubt}: what it holds could be anybody's code`, remedy);
-    if ((found.mode & 0o777) !== 0o700) fs.chmodSync(this.folder, 0o700); // a disk that is read-only takes no change
+    if ((found.mode & 0o777) !== 0o700) fs.chmodSync(this.folder, 0o700); // only if needed: a read-only disk would refuse it
   }
 
-  /** The library that holds the kernel of this key; null if there is none, or not a whole one. */
+  /** The path of the library that holds the kernel with this key; null if there is none or it is damaged. */
   find(key: string): string | null {
     const name = this.#read(`${key}.key`)?.toString("utf8") ?? "";
     if (!/^[0-9a-f]{64}$/.test(name)) return null;
@@ -58,7 +58,7 @@ export class KernelCache {
     this.#touch(`${key}.key`);
     return join(this.folder, `${name}.so`);
   }
-  /** Keeps a library under all its kernels' keys, and drops what was used longest ago if that is too much. */
+  /** Stores a library under the keys of all its kernels, and deletes the least recently used files if the cache is over its limit. */
   put(library: Uint8Array, keys: readonly string[]): string {
     const name = hash(library);
     this.#write(`${name}.so`, library);
@@ -66,7 +66,7 @@ export class KernelCache {
     this.#prune(`${name}.so`);
     return join(this.folder, `${name}.so`);
   }
-  /** The text (a plan, code for a GPU) that was kept under this key; null if there is none, or not a whole one. */
+  /** The text (a plan, GPU code) stored under this key; null if there is none or it is damaged. */
   findText(key: string): string | null {
     const [sum, text] = halves(this.#read(`${key}.plan`)?.toString("utf8") ?? "");
     if (hash(text) !== sum) return null;
@@ -86,7 +86,7 @@ export class KernelCache {
     for (const { name } of this.#files()) onFile(join(this.folder, name), "remove", () => this.#remove(name));
   }
 
-  /** Reads a library only when this process first sees it. */
+  /** Verifies a library's hash the first time that this process uses it. */
   #isWhole(name: string): boolean {
     if (this.#whole.has(name) && this.#touch(`${name}.so`)) return true;
     const data = this.#read(`${name}.so`);
@@ -110,7 +110,7 @@ export class KernelCache {
       fs.closeSync(file);
     }
   }
-  /** Others see the whole file or none. */
+  /** Writes atomically, so that other processes see the whole file or none. */
   #write(name: string, data: string | Uint8Array): void {
     const part = join(this.folder, `${name.slice(0, 64)}.${randomBytes(8).toString("hex")}.part`);
     try {
@@ -121,7 +121,10 @@ export class KernelCache {
       throw unkept(cause);
     }
   }
-  /** Oldest first; never the file just written, nor one that another process may be writing. */
+  /**
+   * Deletes least recently used files until the cache is within its limit; never the file just written, nor one that another process may still be
+   * writing.
+   */
   #prune(keep: string): void {
     const files = this.#files().toSorted((a, b) => a.used - b.used);
     let bytes = total(files);
@@ -142,7 +145,7 @@ export class KernelCache {
   #remove(name: string): void {
     fs.rmSync(join(this.folder, name), { force: true, recursive: true });
   }
-  /** False if another process has dropped the file since. */
+  /** Marks a file as used now. False if another process has deleted it. */
   #touch(name: string): boolean {
     const now = new Date();
     try {
@@ -154,7 +157,7 @@ export class KernelCache {
   }
 }
 const remedy = "set MOEC_CACHE to a folder of your own, or remove this one";
-/** Kernels are run from their files, so there is no doing without. */
+/** An error of writing the cache, with advice. It is fatal: kernels are loaded from these files. */
 const unkept = (cause: unknown): unknown =>
   cause instanceof Problem
     ? new Problem(
@@ -165,11 +168,11 @@ const unkept = (cause: unknown): unknown =>
         },
       )
     : cause;
-/** The first line, of 64 characters, and the rest. */
+/** The hash in the first line (64 characters), and the text after it. */
 const halves = (text: string): readonly [string, string] => [text.slice(0, 64), text.slice(65)];
 const total = (files: readonly { readonly bytes: number }[]): number =>
   files.reduce((sum, file) => sum + file.bytes, 0);
-/** Why a file or folder may hold what another user wrote; null if it cannot. */
+/** Why another user may have written this file or folder; null if none can have. */
 export function distrust({ uid, mode }: { readonly uid: number; readonly mode: number }): string | null {
   if (uid !== process.getuid?.()) return "belongs to another user";
   return (mode & 0o022) === 0 ? null : "can be written by others";

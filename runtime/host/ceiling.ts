@@ -1,4 +1,4 @@
-// What this machine can do, measured in the same run and through the same executor as what is compared with it.
+// Measures the machine's ceilings (FLOP/s, memory and cache bandwidth) in the same run, and by the same executor, as what is compared with them.
 import { hostHeader } from "../../compiler/emit/unit.ts";
 import { align } from "../../compiler/plan/place.ts";
 import type { Plan, PlanBuffer } from "../../compiler/plan/plan.ts";
@@ -8,14 +8,17 @@ import type { PlanExecutable } from "../plan-executable.ts";
 import { numbers, zeros } from "../tensor.ts";
 import { hostExecutable } from "./executable.ts";
 
-/** The best rate seen so far: sampled between the measurements that it is compared with, so that both see the same machine. */
+/**
+ * A ceiling: the best rate seen so far. Samples are taken between the measurements that it is compared with, so that both see the machine in the same
+ * state.
+ */
 export interface Ceiling {
   readonly unit: "GFLOP/s" | "GB/s";
   readonly best: number;
   sample(): Promise<void>;
   close(): void;
 }
-/** Streams that are only read, only written, and read and then written in place. */
+/** The numbers of memory streams that are only read, only written, and updated in place. */
 export interface Mix {
   readonly reads: number;
   readonly writes: number;
@@ -23,7 +26,10 @@ export interface Mix {
 }
 
 const rounds = 20_000;
-/** 16 independent accumulators, so that latency does not show; 12 where there are 16 registers. Leaves the lanes of a vector in the result. */
+/**
+ * A kernel of 16 independent accumulators (12 if there are only 16 vector registers), enough to hide the latency of an FMA. It writes lanes *
+ * accumulators to its result.
+ */
 const fma = `
 #if LANES == 16 || defined(__aarch64__)
 #define ACCUMULATORS 16
@@ -47,7 +53,7 @@ extern "C" void fma(void* const* args, ix begin, ix end, f32*) {
 
 const lines = (n: number, from: number, f: (p: string) => string): string =>
   Array.from({ length: n }, (_, i) => f(`(f32*)args[${from + i}] + i`)).join(" ");
-/** 1 MiB of each stream is a task. What is only written goes around the caches. */
+/** A task is 1 MiB of each stream. Streams that are only written use non-temporal stores. */
 function mixed({ reads, writes, updates }: Mix): string {
   return `extern "C" void mixed(void* const* args, ix begin, ix end, f32*) {
   for (ix t = begin; t < end; t++)
@@ -62,7 +68,7 @@ function mixed({ reads, writes, updates }: Mix): string {
 }`;
 }
 const rereads = 16;
-/** 256 KiB is a task. */
+/** A task is 256 KiB. */
 const reread = (pieces: number): string => `extern "C" void reread(void* const* args, ix begin, ix end, f32*) {
   for (ix t = begin; t < end; t++) {
     const f32* const p = (f32*)args[0] + (t % ${pieces} << 16);
@@ -73,14 +79,14 @@ const reread = (pieces: number): string => `extern "C" void reread(void* const* 
   }
 }`;
 
-/** GFLOP/s of f32 fused multiply-adds. */
+/** Peak GFLOP/s of f32 fused multiply-adds. */
 export async function fmaCeiling(threads: number): Promise<Ceiling> {
   const tasks = threads * 16;
   const meter = await Meter.open(plan("fma", fma, tasks, [16]), threads);
   const [sums = 0] = await meter.result();
   return new Best("GFLOP/s", meter, tasks * rounds * 2 * sums, 40);
 }
-/** GB/s with all streams of the mix, 256 MiB in all. */
+/** GB/s of a mix of streams, 256 MiB in all. */
 export async function memoryCeiling(threads: number, mix: Mix): Promise<Ceiling> {
   const streams = mix.reads + mix.writes + mix.updates;
   const megabytes = Math.ceil(256 / streams);
@@ -88,7 +94,7 @@ export async function memoryCeiling(threads: number, mix: Mix): Promise<Ceiling>
   const meter = await Meter.open(plan("mixed", mixed(mix), megabytes, floats), threads);
   return new Best("GB/s", meter, (streams + mix.updates) * megabytes * 2 ** 20, 5);
 }
-/** GB/s of reading the same memory over and over: of the caches, if it fits there. */
+/** GB/s of reading the same memory again and again: the bandwidth of the cache that it fits in. */
 export async function readCeiling(threads: number, bytes: number): Promise<Ceiling> {
   const pieces = Math.max(1, Math.ceil(bytes / 2 ** 18));
   const [tasks, read] = [pieces * rereads, pieces * rereads * 2 ** 18];
@@ -96,7 +102,7 @@ export async function readCeiling(threads: number, bytes: number): Promise<Ceili
   return new Best("GB/s", meter, read, 5);
 }
 
-/** Both at once, of memory that is read and written alike. */
+/** Measures FLOP/s and memory bandwidth (one stream read, one written), alternating the samples of both. */
 export async function measureLimits(threads: number): Promise<Limits> {
   const compute = await fmaCeiling(threads);
   const memory = await memoryCeiling(threads, { reads: 1, writes: 1, updates: 0 });
@@ -114,7 +120,7 @@ class Best implements Ceiling {
   readonly unit: "GFLOP/s" | "GB/s";
   readonly #meter: Meter;
   readonly #work: number;
-  /** Short runs, some of which other programs on the machine do not disturb. */
+  /** Runs in a sample: many short ones, some of which other programs do not disturb. */
   readonly #times: number;
   #best = 0;
   constructor(unit: "GFLOP/s" | "GB/s", meter: Meter, work: number, times: number) {
@@ -135,7 +141,7 @@ class Best implements Ceiling {
   }
 }
 const at = { seed: 0, call: 0, step: 0 };
-/** The only entry of a plan, timed inside the addon. */
+/** Runs a plan's only entry and gives its time as measured by the addon. */
 class Meter {
   readonly #executable: PlanExecutable;
   readonly #times: { last: number };
@@ -143,7 +149,7 @@ class Meter {
     this.#executable = executable;
     this.#times = times;
   }
-  /** Every page is written first: what was never written is read from the caches. */
+  /** Writes every page first: untouched pages all map to one page of zeros, which is read from the cache. */
   static async open(plan: Plan, threads: number): Promise<Meter> {
     const times = { last: Number.NaN };
     const profile = (_: unknown, { wall }: StepTimes): void => void (times.last = wall.reduce((a, b) => a + b, 0));
@@ -164,7 +170,10 @@ class Meter {
   }
 }
 
-/** One kernel on stores of so many floats, which lie as those of programs do: where all begin alike in their pages, a copy loses 15%. */
+/**
+ * A plan of one kernel whose buffers have these numbers of floats. They are placed as those of real programs: when all begin at the same offset in a
+ * page, a copy loses 15%.
+ */
 function plan(name: string, text: string, tasks: number, floats: readonly number[]): Plan {
   let arena = 0;
   const buffers = floats.map((n, i): PlanBuffer => {

@@ -1,5 +1,5 @@
-// Compiles a plan's kernels. Kernels that the cache lacks are dealt to a few units of like length, so that the header's cost is shared
-// and all cores work; the cache knows each kernel by its own text, so a unit's other kernels stay found when one of them changes.
+// Compiles a plan's kernels. Kernels that are not cached are divided into a few translation units of about equal length, so that the header is parsed
+// few times and all cores work. The cache key is of each kernel's own text, so changing one leaves the others of its unit cached.
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
@@ -14,9 +14,9 @@ import { runCompiler } from "./compiler.ts";
 import type { Toolchain } from "./toolchain.ts";
 
 export interface Built {
-  /** Paths of shared libraries. */
+  /** Paths of the shared libraries. */
   readonly libraries: readonly string[];
-  /** For each kernel, its library. */
+  /** For each kernel of the plan, the index of its library. */
   readonly kernels: readonly { readonly name: string; readonly library: number }[];
 }
 interface Keyed {
@@ -31,7 +31,7 @@ export const buildKernels = (
   compiling?: ExecuteOptions["compiling"],
 ): Promise<Built> => new KernelBuild(plan.header, tools, cache, jobs).finish(plan.kernels, compiling);
 
-/** The kernels of one plan. Some are begun as soon as they are told of: making a plan takes one core, and the others would wait for it. */
+/** Compiles the kernels of one plan. It starts on some as soon as `soon` reports them, because making the plan uses only one core. */
 export class KernelBuild {
   readonly #header: string;
   readonly #tools: Toolchain;
@@ -47,7 +47,7 @@ export class KernelBuild {
     [this.#header, this.#tools, this.#cache, this.#jobs] = [header, tools, cache, jobs];
     this.#around = hash([unitText(header, []), tools.identity].join("\0"));
   }
-  /** A kernel that the plan will have. */
+  /** Reports a kernel that the plan will have. */
   soon(kernel: Source): void {
     const free = this.#begun.length < this.#jobs - 1;
     if (!free || this.#told.has(kernel.name)) return;
@@ -56,14 +56,14 @@ export class KernelBuild {
     if (this.#cache.find(keyed.key) === null) this.#next.add(keyed);
     if (this.#next.length >= worthwhile) this.#begin();
   }
-  /** What was begun is not wanted any more. */
+  /** Stops the compilers that are running; their results are not needed. */
   abandon(): void {
     this.#stop.abort();
   }
   #begin(): void {
     const unit = this.#next.kernels;
     const done = this.#compiled(unit);
-    done.catch(() => undefined); // told by `finish`, unless making the plan fails first
+    done.catch(() => undefined); // the error is reported by `finish`, unless making the plan fails first
     this.#begun.push({ keys: new Set(unit.map((k) => k.key)), done });
     this.#next = new Gathered();
   }
@@ -75,7 +75,7 @@ export class KernelBuild {
     if (missing.length > 0) compiling(missing.length);
     const units = deal(
       missing.filter(({ key }) => !begun(key)),
-      2 * this.#jobs + this.#begun.length, // what was begun is half done
+      2 * this.#jobs + this.#begun.length, // the units begun early are about half done
     );
     const works = [
       ...this.#begun.map(({ keys, done }) => ({ keys, done: () => done })),
@@ -97,7 +97,7 @@ export class KernelBuild {
   #keyed(kernel: Source): Keyed {
     return { kernel, key: hash([kernel.name, kernel.text, this.#around].join("\0")) };
   }
-  /** The library, where the cache has it. */
+  /** Compiles a unit and puts it in the cache; returns the library's path. */
   async #compiled(unit: readonly Keyed[]): Promise<string> {
     const library = await compileUnit(unit, this.#header, this.#tools, this.#stop.signal);
     return this.#cache.put(
@@ -106,7 +106,7 @@ export class KernelBuild {
     );
   }
 }
-/** Of all kernels that a program of some size has, about a fifth. */
+/** The length of a unit to begin early, in characters as `lengthOf` counts them: about a fifth of the kernels of a medium-sized program. */
 const worthwhile = 40_000;
 class Gathered {
   readonly kernels: Keyed[] = [];
@@ -121,9 +121,12 @@ class Gathered {
   }
 }
 
-/** What a unit of fewer characters has of its own takes the compiler less time than the header, and what both units have. */
+/**
+ * A unit should have at least this many characters of its own kernels; with fewer, compiling the header (and what families share) once more takes
+ * longer.
+ */
 const least = 20_000;
-/** Families stay together. Longest first, each to the unit that is shortest so far. */
+/** Divides kernels into units: families (kernels that differ only in numbers) stay together; longest first, each to the shortest unit so far. */
 function deal(kernels: readonly Keyed[], most: number): readonly (readonly Keyed[])[] {
   const keyOfKernel = new Map(kernels.map((keyed) => [keyed.kernel, keyed]));
   const all = families(kernels.map((k) => k.kernel)).map((family) => ({ family, length: lengthOf(family) }));
@@ -137,11 +140,11 @@ function deal(kernels: readonly Keyed[], most: number): readonly (readonly Keyed
   }
   return units.map((unit) => unit.kernels);
 }
-/** In characters: a contraction has a register tile for each number of rows, and takes the compiler as long as so much other text. */
+/** What an `mma` costs the compiler, in characters of other text that take as long: it instantiates a register tile for each number of rows. */
 const tiles = 3000;
 const lengthOf = (family: Family): number =>
   familyText(family).length + tiles * [...(family[0]?.text.matchAll(/\bmma\b/g) ?? [])].length;
-/** The bytes of a shared library. The source of a unit that does not compile is kept. */
+/** Compiles one translation unit; returns the shared library's bytes. If it does not compile, its source is kept for the error message. */
 async function compileUnit(
   unit: readonly Keyed[],
   header: string,
@@ -150,7 +153,7 @@ async function compileUnit(
 ): Promise<Buffer> {
   for (const { kernel } of unit)
     if (!/^[a-z_]\w*$/i.test(kernel.name)) throw new Bug(`\`${kernel.name}\` cannot name a kernel`);
-  const temporary = resolve(tmpdir()); // absolute: the compiler must not take it for a flag
+  const temporary = resolve(tmpdir()); // an absolute path, so that the compiler cannot take it for a flag
   const folder = onFile(temporary, "write in", () => mkdtempSync(join(temporary, "moec-")));
   const source = join(folder, "kernels.cpp");
   const library = join(folder, "kernels.so");

@@ -1,4 +1,4 @@
-// Runs the C++ compiler. A process that ends meanwhile takes it along, and the folder that it works in.
+// Runs the C++ compiler. If this process exits meanwhile, the compiler is killed and its temporary folder removed.
 import { execFile, type PromiseWithChild } from "node:child_process";
 import { readFileSync, rmSync } from "node:fs";
 import { dirname } from "node:path";
@@ -7,11 +7,11 @@ import { Bug, Problem } from "../../compiler/diagnostic.ts";
 import type { Toolchain } from "./toolchain.ts";
 
 const execute = promisify(execFile);
-/** Folders of compilers that run, with their processes. */
+/** Temporary folders of running compilers, and their process ids. */
 const running = new Map<string, number | undefined>();
 let heard = false;
 
-/** Makes a library of a source. Both lie in a folder of their own. `stop`, aborted, ends it. */
+/** Compiles `source` to the shared library `library`; both are in a temporary folder of their own. Aborting `stop` kills the compiler. */
 export async function runCompiler(tools: Toolchain, source: string, library: string, stop: AbortSignal): Promise<void> {
   stop.throwIfAborted();
   const folder = dirname(source);
@@ -41,7 +41,7 @@ export async function runCompiler(tools: Toolchain, source: string, library: str
     running.delete(folder);
   }
 }
-/** What the compiler says of things that it did not get. */
+/** Failures of the system (not of the source), recognised by what the compiler prints, and what to do. */
 const wants: readonly { readonly said: RegExp; readonly why: (folder: string) => string; readonly help: string }[] = [
   {
     said: /No space left on device/,
@@ -61,12 +61,12 @@ function endIn(folder: string, pid: number | undefined): void {
   if (pid !== undefined) for (const one of [...childrenOf(pid), pid]) end(one);
   rmSync(folder, { recursive: true, force: true });
 }
-/** The compiler proper is a child of the driver, and would outlive it. */
+/** The child processes: the compiler proper is a child of the driver `g++`, and would outlive it. */
 function childrenOf(pid: number): readonly number[] {
   try {
     return [...readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").matchAll(/\d+/g)].map(Number);
   } catch {
-    return []; // it has ended, or this is no Linux
+    return []; // it has ended, or this is not Linux
   }
 }
 function end(pid: number): void {

@@ -1,4 +1,4 @@
-// A plan on this machine: kernels compiled, memory taken, entries run by the addon.
+// Loads a plan on this machine: compiles its kernels, checks that its memory is available, and hands it to the addon.
 import { existsSync } from "node:fs";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { type Free, requireMemory } from "../../compiler/plan/bytes.ts";
@@ -12,15 +12,15 @@ import { cores, freeMemory } from "./machine.ts";
 import { toolchain } from "./toolchain.ts";
 
 export interface HostOptions extends ExecuteOptions {
-  /** Default: the cores that this process may use. */
+  /** Default: the number of cores that this process may use. */
   readonly threads?: number;
   readonly cache?: KernelCache;
-  /** Of kernels that were begun before the plan was made. */
+  /** The compilation that was begun while the plan was made; null if there is none. */
   readonly begun?: KernelBuild | null;
-  /** Default: what this machine has. */
+  /** Free memory. Default: what this machine has. */
   readonly free?: Free;
 }
-/** Is told of a plan's kernels while it is made; null without a compiler. */
+/** A `KernelBuild` to report kernels to while a plan is made; null without a compiler. */
 export async function beginKernels(header: string): Promise<KernelBuild | null> {
   const tools = await toolchain().catch(() => null);
   return tools && new KernelBuild(header, tools, new KernelCache(), cores());
@@ -28,13 +28,13 @@ export async function beginKernels(header: string): Promise<KernelBuild | null> 
 
 export async function hostExecutable(plan: Plan, options: HostOptions = {}): Promise<PlanExecutable> {
   requireMemory(plan, options.free ?? { bytes: freeMemory() });
-  native(); // what is wrong with the addon is said before kernels are compiled
+  native(); // reports problems with the addon before kernels are compiled
   if (plan.entries.some(({ steps }) => steps.some((s) => s.kind === "collective"))) workers();
   const cache = options.cache ?? new KernelCache();
   const build = async (): Promise<Built> => buildKernels(plan, await toolchain(), cache, cores(), options.compiling);
   const threads = options.threads ?? cores();
   let built = await (options.begun?.finish(plan.kernels, options.compiling) ?? build());
-  // another process may have dropped what was found
+  // another process may have deleted a cached library since
   if (!built.libraries.every((path) => existsSync(path))) built = await build();
   return new PlanExecutable(plan, load(plan, built, threads, options.shares ?? options.poison === true), options);
 }
@@ -61,7 +61,7 @@ function load(plan: Plan, { libraries, kernels }: Built, threads: number, shares
     throw help === undefined ? error : new Problem(message, help, { cause: error });
   }
 }
-/** By how the addon's errors begin. */
+/** Advice by the beginning of the addon's error message. */
 const remedies: readonly (readonly [start: string, help: string])[] = [
   ["kernels for a CPU with amx", "set MOEC_ISA=avx512: this CPU has none, or Linux does not let this process use it"],
   [

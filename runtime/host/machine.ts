@@ -1,9 +1,9 @@
-// What this process may use of the machine, control groups included.
+// The cores and memory that this process may use, within the limits of its control groups (cgroups).
 import { readFileSync } from "node:fs";
 import { availableParallelism, freemem } from "node:os";
 import { join } from "node:path";
 
-/** Cores by affinity and by quota; at least 1. `root`: of the file system, for tests. */
+/** The number of cores by CPU affinity and by cgroup quota, rounded down; at least 1. `root`: of the file system, for tests. */
 export function cores(root = "/"): number {
   const quotas = groups(root, "cpu").map((folder) => {
     const [most = Number.NaN, period = Number.NaN] = numbers(join(folder, "cpu.max"));
@@ -14,7 +14,7 @@ export function cores(root = "/"): number {
   return Math.max(1, Math.min(availableParallelism(), Math.floor(quota)));
 }
 
-/** Bytes that can be had: the machine's free memory, or what the group's limit leaves, its file cache not counted. */
+/** Available bytes: the least of the machine's free memory and what each cgroup's limit leaves, not counting its file cache as used. */
 export function freeMemory(root = "/"): number {
   const left = groups(root, "memory").map((folder) => {
     const limit = number(join(folder, "memory.max"), join(folder, "memory.limit_in_bytes"));
@@ -25,7 +25,7 @@ export function freeMemory(root = "/"): number {
   return Math.max(0, Math.min(freemem(), ...left.filter((bytes) => !Number.isNaN(bytes))));
 }
 
-/** The folders of the group that this process is in and of those above it, for one controller: version 2, then version 1. */
+/** The folders of this process's cgroup and its parents for one controller; cgroup v2 has no controller names, v1 has. */
 function groups(root: string, controller: string): readonly string[] {
   return text(join(root, "proc/self/cgroup"))
     .split("\n")
@@ -41,7 +41,7 @@ function text(file: string): string {
   try {
     return readFileSync(file, "utf8");
   } catch {
-    return ""; // the machine has no such control
+    return ""; // this machine has no such file
   }
 }
 const numbers = (file: string): readonly number[] =>

@@ -1,4 +1,5 @@
-// Schedules that `moec tune` measured, kept beside the compiled kernels: a file for each machine, number of threads and kind of kernels.
+// Stores the schedules that `moec tune` measured, in the cache's folder: one file for each machine, compiler, number of threads and version of the
+// device headers.
 import * as fs from "node:fs";
 import { cpus } from "node:os";
 import { join } from "node:path";
@@ -33,8 +34,8 @@ const schema = v.object({
 export type Schedules = ReadonlyMap<string, Schedule>;
 
 /**
- * What was measured on this machine with its compiler and instruction sets, so many threads, and kernels on these device headers: others
- * lay weights out and cut products in other ways. `root`: the cache's folder.
+ * The file for this machine: its name is a hash of the compiler and instruction set, the CPU, the number of threads and the device headers, because
+ * schedules measured with others do not apply. `root`: the cache's folder.
  */
 export class ScheduleCache {
   readonly path: string;
@@ -42,7 +43,7 @@ export class ScheduleCache {
     const measured = hash([tools.identity, cpus()[0]?.model ?? process.arch, String(threads), header].join("\0"));
     this.path = join(folderIn(root), `${measured}.json`);
   }
-  /** By `contractionKey`; empty where nothing was measured. A file that is damaged, or that others may write, is a Problem. */
+  /** Schedules by `contractionKey`; empty if nothing was measured. A file that is damaged, or that other users can write, is a Problem. */
   read(): Schedules {
     const text = readOwn(this.path);
     if (text === null) return new Map();
@@ -50,7 +51,7 @@ export class ScheduleCache {
     if (!parsed.success) throw new Problem(`${this.path} does not hold measured schedules`, remedy);
     return new Map(Object.entries(parsed.output.schedules));
   }
-  /** Adds to what was measured before. */
+  /** Adds schedules to those in the file. */
   add(schedules: Schedules): void {
     const all = Object.fromEntries([...this.read(), ...schedules]);
     makeFolder(join(this.path, ".."), 0o700);
@@ -83,7 +84,7 @@ function json(text: string): unknown {
     return null;
   }
 }
-/** Forgets all that was measured, for every number of threads. */
+/** Deletes all measured schedules, of every number of threads. */
 export function clearSchedules(root: string = cacheFolder()): void {
   fs.rmSync(folderIn(root), { recursive: true, force: true });
 }

@@ -1,4 +1,4 @@
-// Finds the system's C++ compiler and asks it what it can do.
+// Finds the system's C++ compiler, and asks it for its version and the CPU features that it compiles for.
 
 import { execFile } from "node:child_process";
 import { createHash } from "node:crypto";
@@ -8,18 +8,18 @@ import { askedTarget } from "../../compiler/asked.ts";
 import { Problem } from "../../compiler/diagnostic.ts";
 
 export interface Toolchain {
-  /** The program, then arguments of its own (`CXX="ccache g++"`). */
+  /** The program and the arguments that `CXX` gives it (`CXX="ccache g++"`). */
   readonly command: readonly [string, ...string[]];
-  /** As the compiler states it: `12.2.0`. */
+  /** The compiler's version, such as `12.2.0`. */
   readonly version: string;
   readonly flags: readonly string[];
-  /** Instruction sets that kernels may use: `AVX2`, `FMA`. */
+  /** CPU features that kernels may use, such as `AVX2` and `FMA`. */
   readonly features: readonly string[];
-  /** Differs where compiled kernels would: a hash of everything that the compiler predefines, its version and processor among it. */
+  /** A hash of the command, the flags and all predefined macros (which include version and CPU): equal identities compile equal kernels. */
   readonly identity: string;
 }
 
-/** In the package's types, which need none of Node's. */
+/** Not NodeJS.ProcessEnv: the package's public types must not need Node's. */
 type Environment = Readonly<Record<string, string | undefined>>;
 
 const execute = promisify(execFile);
@@ -30,18 +30,21 @@ const common = [
   "-shared",
   "-fno-exceptions",
   "-fno-rtti",
-  // What runtime/device/vector.hpp asks for: every operation rounds as written, whole numbers wrap.
+  // Required by runtime/device/vector.hpp: operations round as written (no contraction), and integers wrap.
   "-ffp-contract=off",
   "-fwrapv",
   "-fno-math-errno",
   "-fno-trapping-math",
   "-Wno-psabi",
 ];
-/** Undefined symbols (memcpy, memset) are those of the process that loads the kernels. */
+/** Kernels are linked without libraries: undefined symbols (memcpy, memset) are resolved in the process that loads them. */
 const linking = process.platform === "darwin" ? ["-undefined", "dynamic_lookup"] : ["-nostdlib"];
 const avx2 = ["-mavx2", "-mfma", "-mbmi2"];
 const avx512 = ["-mavx512f", "-mavx512vl", "-mavx512bw", "-mavx512dq", ...avx2];
-/** What `MOEC_ISA` may ask for, as alternatives of which the first that the compiler takes is used. `portable` is what every CPU of its kind has. */
+/**
+ * Flags for each value of `MOEC_ISA`: alternatives, of which the first that the compiler accepts is used. `portable` is the baseline of the
+ * architecture.
+ */
 const instructionSets: Readonly<Record<string, readonly (readonly string[])[]>> = {
   native: [["-march=native"], ["-mcpu=native"], []],
   amx: [["-mamx-tile", "-mamx-bf16", ...avx512]],
@@ -51,16 +54,16 @@ const instructionSets: Readonly<Record<string, readonly (readonly string[])[]>> 
   portable: [[]],
 };
 /**
- * What only some compilers have: unique symbols would keep a library loaded for ever; and g++ (12.2 at -O1, GCC's bug 90348) lays an array over an
- * accumulator that is still in use.
+ * Flags that only some compilers have. Unique symbols would keep a library loaded for ever. -fstack-reuse=none avoids a bug of g++ (12.2 at -O1,
+ * GCC's bug 90348), which places an array over an accumulator that is still in use.
  */
 const optional = [["-fno-gnu-unique", "-fstack-reuse=none"], ["-fno-gnu-unique"], []];
 
 const known = new Map<string, Promise<Toolchain>>();
 
 /**
- * The compiler that `CXX` names (a path, also with spaces, or a program and its arguments), or the first of g++, clang++ and c++. Asked once
- * in a process. Kernels use all that this CPU has, or what `MOEC_ISA` says: amx, avx512bf16, avx512, avx2 or portable.
+ * The compiler that `CXX` names (a path, which may have spaces, or a program with arguments), or the first of g++, clang++ and c++. Cached for the
+ * process. Kernels use all that this CPU has, or what `MOEC_ISA` says: amx, avx512bf16, avx512, avx2 or portable.
  */
 export function toolchain(environment: Environment = process.env): Promise<Toolchain> {
   const key = ["CXX", "PATH", "MOEC_ISA"].map((name) => environment[name]).join("\0");
@@ -90,7 +93,10 @@ async function find(environment: Environment): Promise<Toolchain> {
   );
 }
 
-/** `choices`: flags of which the first that it takes are used. */
+/**
+ * What a compiler says of itself; `choices` are lists of flags, of which the first that it accepts is used. Null if it accepts none or does not
+ * exist.
+ */
 async function probe(
   command: readonly [string, ...string[]],
   choices: readonly (readonly string[])[],

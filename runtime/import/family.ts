@@ -1,10 +1,13 @@
-// What is said of a family: where config.json has the header's values, and what weights are called.
+// The record that describes a family of transformers models: where config.json has the values of our model's header, and how weights are named.
 
 export type Json = Readonly<Record<string, unknown>>;
-/** `a.b` is b in a; null is as if it were not there. */
+/** The value at a dotted path: `a.b` is b in a. Undefined if it is missing or null. */
 export const lookup = (config: Json, key: string): unknown =>
   key.split(".").reduce<unknown>((x, part) => (x as Json | null | undefined)?.[part], config) ?? undefined;
-/** Keys of config.json, the first that is there; `a.b` is b in a. What it is without any (null: as the model's header has it), else one is needed. */
+/**
+ * Where config.json has a value: dotted paths, the first that is present. `otherwise` is the value if none is (null: the default of the model's
+ * header); if it is not given either, the value is required.
+ */
 export interface Said {
   readonly keys: readonly string[];
   readonly otherwise?: number | boolean | null;
@@ -12,31 +15,40 @@ export interface Said {
 export interface Family {
   /** The `model_type` of config.json. */
   readonly type: string;
-  /** The model's name, and its file in std/models: decoder if not given. */
+  /** The model's name in the library. `file`: its file in std/models; default: decoder. */
   readonly model: string;
   readonly file?: string;
   readonly header: Readonly<Record<string, Said>>;
-  /** What else a key must say, if it is there and not null: the model knows nothing else. A function has it from the rest of config.json. */
+  /**
+   * Other keys of config.json with the only values that our model supports; checked where a key is present and not null. A function computes the
+   * supported value from config.json.
+   */
   readonly only: Readonly<Record<string, unknown>>;
   /**
-   * Their name and ours; each `*` is a number, and null is not read. Their matrices are [out, in], ours [in, out]. What is not turned has its name in
-   * a list; of several names each takes the last axis's elements in turn. A convolution of each feature alone is [features, 1, width], ours
-   * [width, features].
+   * From their names of weights to ours; each `*` stands for a number, and null means not to read it. A string: their matrices are [out, in] and are
+   * transposed to ours, [in, out]; a depthwise convolution [features, 1, width] becomes [width, features]. A list: not transposed; several names
+   * share the last axis, interleaved element by element.
    */
   readonly names: Readonly<Record<string, string | readonly string[] | Runs | Row | null>>;
-  /** What begins so is not read. */
+  /** Weights whose names begin with this are skipped. */
   readonly unread?: string;
-  /** Vectors of ours, of all blocks, that config.json has as lists of numbers, under the first of these keys that is there; of none they are not. */
+  /**
+   * Vectors of our model that config.json (not the weights) has as lists of numbers, one for all blocks: our names, and the keys to look under, of
+   * which the first present is used. If none is, there is no such vector.
+   */
   readonly lists?: Readonly<Record<string, readonly string[]>>;
-  /** Whether the head is the embedding's table where config.json does not say. */
+  /** Whether the head shares the embedding's table, if config.json does not say. */
   readonly tied?: boolean;
 }
-/** Each name takes a run of the last axis, all of one length. `turned`: the last two axes are exchanged first. */
+/**
+ * One tensor that holds several of ours: each takes a contiguous run of the last axis, all of one length. `turned`: the last two axes are transposed
+ * first.
+ */
 export interface Runs {
   readonly runs: readonly string[];
   readonly turned: boolean;
 }
-/** A matrix of one row, which is a vector here. */
+/** Their matrix of a single row is a vector of ours. */
 export interface Row {
   readonly row: string;
 }

@@ -1,4 +1,4 @@
-// A model that transformers wrote, as a run's folder: what `generate` and `run` open.
+// `moec import`: turns a model that transformers saved into a run's folder, which `generate` and `run` can open.
 
 import { existsSync } from "node:fs";
 import { join } from "node:path";
@@ -18,13 +18,13 @@ import type { Codec } from "../tokens.ts";
 import { type Foreign, foreignTensors, openForeign } from "./weights.ts";
 
 interface ImportOptions {
-  /** What save_pretrained wrote. */
+  /** The folder that save_pretrained wrote. */
   readonly folder: string;
-  /** runs/NAME. */
+  /** Default: runs/NAME. */
   readonly out?: string | undefined;
-  /** How many positions a sequence may have: what config.json says, up to 4096. The caches of `generate` are that long. */
+  /** The most positions of a sequence, which is also the length of `generate`'s caches. Default: what config.json says, up to 4096. */
   readonly context?: number | undefined;
-  /** Told why the folder's tokenizer cannot be taken over. */
+  /** Called with the reason if the folder's tokenizer cannot be used. */
   readonly warn?: ((line: string) => void) | undefined;
 }
 interface Imported {
@@ -36,7 +36,9 @@ interface Imported {
   readonly tokenizer: boolean;
 }
 
-/** Writes model.moe, config.json, the folder's tokenizer where it has one, and a checkpoint of step 0. All weights are there and fit before anything is written. */
+/**
+ * Writes model.moe, config.json, the folder's tokenizer if it has one, and a checkpoint of step 0. First checks that all weights are present and fit.
+ */
 export async function importModel(options: ImportOptions): Promise<Imported> {
   const { folder, out = defaultRunFolder(folder, false) } = options;
   const foreign = openForeign(folder);
@@ -60,7 +62,7 @@ export async function importModel(options: ImportOptions): Promise<Imported> {
   const parameters = [...tensors.values()].reduce((sum, t) => sum + t.data.length, 0);
   return { out, model: foreign.family.model, parameters, context, tokenizer: codec !== null };
 }
-/** A model is of use without its tokenizer. */
+/** The folder's tokenizer. One that cannot be read is a warning, and null: the model is still usable by token numbers. */
 async function tokenizerOf({ folder, warn }: ImportOptions): Promise<Codec | null> {
   if (!existsSync(join(folder, tokenizerName))) return null;
   try {
@@ -87,7 +89,7 @@ function contextOf({ header, folder }: Foreign, wanted: number | undefined): num
   return wanted ?? Math.min(most, 4096);
 }
 
-/** The family's model with its header filled in. */
+/** A program that declares the family's model with its header filled in. */
 function programOf({ family, header }: Foreign, context: number): string {
   const given = Object.entries(header).filter(([name]) => name !== "Context");
   return [
@@ -100,7 +102,7 @@ function programOf({ family, header }: Foreign, context: number): string {
   ].join("\n");
 }
 
-/** Every parameter and state of the model is there in its shape, and nothing else is. */
+/** Throws Problem unless the tensors are exactly the model's parameters and states, each in its shape. */
 function requireAll(text: string, tensors: ReadonlyMap<string, Tensor>, folder: string): void {
   const entries = [{ name: "forward", method: "forward", sizes: { B: 1, T: 1 } }];
   const model = elaborate(load({ name: "model.moe", text }), { sizes: {}, precision: "f32", entries });

@@ -1,4 +1,5 @@
-// What `save_pretrained` of transformers wrote, as ours: a folder with config.json, and weights in one file or in several with an index.
+// Reads what transformers' `save_pretrained` wrote (config.json, and weights in one file or in several with an index), with weights renamed and
+// transposed to ours.
 import { existsSync, statSync } from "node:fs";
 import { join } from "node:path";
 import * as v from "valibot";
@@ -13,16 +14,16 @@ import { type Family, type Json, lookup, type Runs } from "./family.ts";
 export interface Foreign {
   readonly folder: string;
   readonly family: Family;
-  /** Sizes and values for the model's header. */
+  /** Values for the model's header. */
   readonly header: Readonly<Record<string, number | boolean>>;
-  /** Whether the head is the embedding's table. */
+  /** Whether the head shares the embedding's table. */
   readonly tied: boolean;
-  /** The vectors that config.json has, by our names. */
+  /** Vectors that config.json has (see `Family.lists`), by our names. */
   readonly lists: ReadonlyMap<string, Tensor>;
 }
 export const isForeign = (path: string): boolean => statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
 
-/** Reads and checks config.json alone. */
+/** Reads and checks config.json; reads no weights. */
 export function openForeign(folder: string): Foreign {
   const path = join(folder, "config.json");
   if (!existsSync(path))
@@ -70,7 +71,7 @@ function listsOf(path: string, { lists = {} }: Family, config: Json): [string, T
     ]);
   });
 }
-/** The weights of released checkpoints may be MXFP4 (GPT-OSS) or FP8 (DeepSeek), which transformers makes bf16 of. */
+/** Refuses quantised weights. Released checkpoints may be MXFP4 (GPT-OSS) or FP8 (DeepSeek); transformers can convert them to bf16. */
 function requirePlain(path: string, quantised: unknown): void {
   if (quantised === undefined || quantised === null) return;
   const { quant_method: method } = quantised as { readonly quant_method?: unknown };
@@ -80,7 +81,7 @@ function requirePlain(path: string, quantised: unknown): void {
     `convert them by transformers: AutoModelForCausalLM.from_pretrained(FOLDER, dtype="bfloat16"${how}).save_pretrained(OTHER), and the tokenizer to the same folder`,
   );
 }
-/** What a list says of each layer, where that is the same of all. */
+/** A list with one value for each layer becomes that value, if all are equal. */
 const alike = (x: unknown): unknown => (Array.isArray(x) && new Set<unknown>(x).size === 1 ? x[0] : x);
 const shown = (x: unknown): string => (x === undefined ? "not given" : JSON.stringify(x));
 function readJson(path: string): Json {
@@ -92,7 +93,7 @@ function readJson(path: string): Json {
   }
 }
 
-/** All weights, by our names and the way round that ours are. A name that the family does not have is a Problem. */
+/** All weights by our names, in our orientation. A name that the family does not have is a Problem. */
 export function foreignTensors({ folder, family, tied, lists }: Foreign): Map<string, Tensor> {
   const tensors = new Map(lists);
   for (const file of weightFiles(folder))
@@ -112,7 +113,7 @@ function turned(t: Tensor): Tensor {
   if (t.shape.length === 3 && one === 1) return transposed({ ...t, shape: [features, width] });
   return t.shape.length === 2 ? transposed(t) : t;
 }
-/** Each name's part of the last axis: elements in turn, or a run of them. */
+/** Splits a tensor along its last axis: interleaved elements, or contiguous runs. */
 function partsOf(t: Tensor, into: readonly string[] | Runs, which: string): [string, Tensor][] {
   const [names, whole] = "runs" in into ? [into.runs, into.turned ? transposed(t) : t] : [into, t];
   const columns = whole.shape.at(-1) ?? 0;
@@ -122,7 +123,7 @@ function partsOf(t: Tensor, into: readonly string[] | Runs, which: string): [str
   const [between, within] = "runs" in into ? [width, 1] : [1, names.length];
   return names.map((name, i) => [name, picked(whole, width, i * between, within)]);
 }
-/** Of each row the elements from the one at `first` on, `stride` apart. */
+/** `width` elements of each row, from `first` on, `stride` apart. */
 function picked(t: Tensor, width: number, first: number, stride: number): Tensor {
   const columns = t.shape.at(-1) ?? 0;
   if (width === columns) return t;
@@ -147,7 +148,10 @@ function weightFiles(folder: string): string[] {
   return [...new Set(Object.values(files.output))].map((file) => join(folder, file));
 }
 
-/** `model.layers.3.mlp.experts.7.up_proj.weight` is looked up with stars for its numbers, which ours takes in their order. */
+/**
+ * What a weight's name becomes: its numbers are replaced by stars for the lookup (`model.layers.*.mlp.experts.*.up_proj.weight`), and filled into our
+ * name in the same order.
+ */
 function renamed(name: string, { names, model, unread }: Family, file: string): Family["names"][string] {
   if (unread !== undefined && name.startsWith(unread)) return null;
   const numbers: string[] = [];

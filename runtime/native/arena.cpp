@@ -20,7 +20,7 @@ Arena::Arena(size_t bytes) : mapped_bytes_(bytes + huge_page), bytes_(bytes) {
   const auto start = (reinterpret_cast<uintptr_t>(mapped_) + huge_page - 1) & ~(huge_page - 1);
   data_ = reinterpret_cast<char*>(start);
 #ifdef MADV_HUGEPAGE
-  madvise(data_, bytes_, MADV_HUGEPAGE);  // a wish: without it the plan runs, slower
+  madvise(data_, bytes_, MADV_HUGEPAGE);  // only advice: without huge pages the plan runs slower
 #endif
 }
 

@@ -1,4 +1,4 @@
-// One block of zeroed memory on huge pages.
+// One block of zeroed memory, on huge pages where the system has them.
 #pragma once
 #include <cstddef>
 
@@ -6,7 +6,7 @@ namespace moec {
 
 class Arena {
  public:
-  /// Throws std::runtime_error if the system has not that much.
+  /// Throws std::runtime_error if the system does not have that much.
   explicit Arena(size_t bytes);
   ~Arena();
   Arena(const Arena&) = delete;

@@ -1,4 +1,4 @@
-// What workers make of variants: all do the same with one, or what all have would differ by the rounding of their sums.
+// Makes all workers decide alike which variants to use: otherwise sums would be rounded differently, and replicated values would drift apart.
 #pragma once
 #include "cuda_trial.hpp"
 #include "mpi.hpp"
@@ -7,13 +7,13 @@ namespace moec::cuda {
 
 class Agreement {
  public:
-  /// Null: of one that is alone, who does as it finds.
+  /// Null for a single process, which decides alone.
   explicit Agreement(Mpi* mpi) : mpi_(mpi) {}
-  /// One that says no decides; else one that agrees; else it stays open. Called by all.
+  /// The common verdict: refused if any worker refuses, else used if any worker's trial agreed, else still open. All workers must call it.
   Trial::Outcome on(const Trial::Outcome& own) const;
-  /// Whether it is so on all.
+  /// Whether `own` is true on all workers. All must call it.
   bool everywhere(bool own) const;
-  /// For each kernel the first worker that has no use for a variant of it; the number of workers if all have.
+  /// For each kernel, the first worker that cannot use its variant; the number of workers if all can. All must call it.
   std::vector<int> without(const std::vector<char>& usable) const;
 
  private:

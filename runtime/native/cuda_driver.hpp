@@ -1,4 +1,4 @@
-// NVIDIA's driver, loaded when first asked for: building needs no header or library of CUDA.
+// NVIDIA's driver API, loaded at run time by dlopen: building needs no headers or libraries of CUDA.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -10,10 +10,10 @@ namespace moec::cuda {
 
 using Result = int;
 using Address = uint64_t;
-/// A context, module, function, stream, event or graph.
+/// A handle of a context, module, function, stream, event or graph.
 using Handle = void*;
 
-/// CUDA_MEMCPY2D of cuda.h: `height` rows of `width` bytes. A place is an address on the device or of the host, whichever it is.
+/// CUDA_MEMCPY2D of cuda.h: copies `height` rows of `width` bytes. Addresses are unified: of the device or of the host.
 struct Copy2D {
   struct Place {
     size_t x = 0, y = 0;
@@ -31,7 +31,7 @@ struct alignas(128) TensorMap {
   char opaque[128];
 };
 
-/// All that is called, as cuda.h declares it: test/cuda/headers.cpp compares both.
+/// Every function that is called, with the parameters that cuda.h declares; test/cuda/headers.cpp compares them.
 #define MOEC_CUDA_FUNCTIONS(F)                                                                                       \
   F(cuInit, unsigned)                                                                                                \
   F(cuDriverGetVersion, int*)                                                                                        \
@@ -77,13 +77,13 @@ struct alignas(128) TensorMap {
   F(cuEventDestroy_v2, Handle)                                                                                       \
   F(cuTensorMapEncodeTiled, void*, int, unsigned, Address, const uint64_t*, const uint64_t*, const uint32_t*, const uint32_t*, int, int, int, int)
 
-/// CUdevice_attribute
+/// Values of CUdevice_attribute.
 enum Attribute { max_pitch = 11, multiprocessors = 16, major = 75, minor = 76 };
-/// Of streams and their capture, of functions, of tensor maps.
+/// Constants for streams and their capture, for functions, and for tensor maps.
 constexpr unsigned non_blocking = 1;
 constexpr int this_thread = 1, most_dynamic_shared = 8, bf16 = 9, swizzle_128 = 3, promotion_256 = 3;
 
-/// `uuid`: 32 hexadecimal digits, by which processes that see other devices know the same one.
+/// `uuid`: 32 hexadecimal digits, which identify a GPU across processes that see different lists.
 struct Device {
   std::string name, uuid;
   int major, minor, multiprocessors;
@@ -92,28 +92,28 @@ struct Device {
 
 class Driver {
  public:
-  /// The library at `path`, or of that name; once loaded it stays. Throws what `Failure` says, also where it finds no device.
+  /// Loads the library at `path` (or of that name for the loader) and initialises it; it stays loaded. Throws Failure, also if there is no device.
   static const Driver& load(const std::string& path);
 
 #define F(name, ...) Result (*name)(__VA_ARGS__) = nullptr;
   MOEC_CUDA_FUNCTIONS(F)
 #undef F
 
-  /// Where it was found.
+  /// The path that it was found at.
   std::string path;
-  /// 12040 is 12.4.
+  /// 12040 means 12.4.
   int version = 0;
 
   std::vector<Device> devices() const;
   int attribute(Attribute which, int device) const;
-  /// Throws Failure unless a call went well.
+  /// Throws Failure if a call returned an error; `what` says what was called.
   void check(Result result, const std::string& what) const;
 
  private:
   explicit Driver(const std::string& path);
 };
 
-/// The message is `CODE: text`. CODE is the driver's name of an error, or NO_DRIVER, OLD_DRIVER, ENDLESS_KERNEL.
+/// An error whose message is `CODE: text`. CODE is the driver's name of an error, or NO_DRIVER, OLD_DRIVER, ENDLESS_KERNEL.
 class Failure : public std::runtime_error {
  public:
   Failure(const std::string& code, const std::string& text) : runtime_error(code + ": " + text) {}

@@ -27,13 +27,13 @@ Program::Program(const Spec& spec)
     for (const CudaStepSpec& s : steps) add(entry, s);
   }
 }
-/// What is given back may still be on its way; a kernel that failed has been told of.
+/// Waits for work in progress before memory is freed; errors of it were reported already.
 Program::~Program() {
   context_.makeCurrent();
   stream_.finish();
 }
 
-/// More than is free is not asked for: some systems would give the host's memory in its place, which is slow.
+/// Refuses more than is free itself, because some systems would give host memory instead, which is slow.
 Owned<Address> Program::allocate(size_t bytes) const {
   context_.enter();
   size_t free = 0, total = 0;
@@ -89,7 +89,7 @@ Program::Step Program::step(const CudaStepSpec& spec) {
   }
   return step;
 }
-/// A variant that the driver does not take is not used.
+/// Runs a preparation of a kernel's variant. If the driver fails, the variant is not used, and a finding says why.
 void Program::prepare(Choice& choice, const std::function<void()>& work) {
   try {
     work();
@@ -124,7 +124,7 @@ void Program::fill(size_t offset, size_t bytes, int byte) {
   stream_.fill(arena_.get() + offset, bytes, byte);
 }
 
-/// At the first run of any entry, in which all workers come here: what one has no use for, none uses.
+/// Connects to the other workers, at the first run of any entry, which all workers make: a variant that one of them cannot use is used by none.
 void Program::join() {
   if (nccl_.empty() || all_) return;
   all_ = Communicator::made(nccl_, driver_, device_);
@@ -148,7 +148,7 @@ bool Program::run(size_t index, std::vector<StepTime>& times) {
   join();
   if (entry.steps.empty()) return true;
   if (!times.empty()) return timed(entry, times);
-  // A graph would keep the kernels that it was made of.
+  // not while a variant is on trial: a graph would keep the kernel that it was captured with
   const bool open = std::any_of(entry.steps.begin(), entry.steps.end(), [](const Step& s) { return s.open(); });
   return graphs_ && !open ? inGraphs(entry) : oneByOne(entry);
 }
@@ -209,7 +209,7 @@ void Program::launch(const Step& step, const Kernel& k, bool maps) {
     for (const TensorMap& map : step.maps) args.push_back(const_cast<TensorMap*>(&map));
   stream_.launch(k.function, unsigned(std::min<long>(k.blocks, step.tasks)), k.threads, k.shared, args.data(), k.name);
 }
-/// At its first use a variant runs beside its kernel. What three trials do not decide stays as it is, so that graphs can be made.
+/// Tries a variant at its kernel's first launches. After three undecided trials the variant is given up, so that graphs can be captured.
 void Program::judge(Step& step) {
   Choice& c = *step.choice;
   const auto undecided = [&](const std::string& why) {
@@ -220,7 +220,7 @@ void Program::judge(Step& step) {
   Owned<Address> spare;
   try {
     spare = allocate(Trial::bytes(step.results));
-  } catch (const Failure&) {  // there is none
+  } catch (const Failure&) {  // not enough memory to compare results
   }
   if (!agreement_.everywhere(bool(spare))) {
     launch(step, c.kernel, false);

@@ -1,4 +1,4 @@
-// A plan made ready to run on a GPU: its arena on the device, its kernels loaded, graphs for each entry.
+// An engine on a GPU: a plan's arena in device memory, its loaded kernels, and CUDA graphs of its entries.
 #pragma once
 #include <optional>
 
@@ -7,8 +7,8 @@
 
 namespace moec::cuda {
 
-/// `image`: machine code that the driver loads. `shared`: bytes of dynamic shared memory of a block. `each`: a block for each task. `variant`: one
-/// at most.
+/// `image`: machine code that the driver loads. `shared`: dynamic shared memory of a block, in bytes. `each`: one block for each task. `variant`: at
+/// most one.
 struct KernelSpec {
   std::string name;
   std::string image;
@@ -16,13 +16,14 @@ struct KernelSpec {
   bool each;
   std::vector<KernelSpec> variant;
 };
-/// A tensor of bf16 in an argument's buffer, the innermost axis first, strides in bytes of all others; `box`: what one copy takes of it.
+/// A tensor map of bf16 in an argument's buffer: innermost axis first, strides in bytes of all other axes; `box`: what one copy takes.
 struct MapSpec {
   size_t arg;
   std::vector<uint64_t> dims, strides;
   std::vector<uint32_t> box;
 };
-/// For a variant: its tensor maps, and the arguments that it writes, with the bytes of a float in them (0: they are not compared).
+/// A launch whose kernel has a variant: the variant's tensor maps, and the arguments that it writes, with the size of their floats in bytes (0: not
+/// compared).
 struct CudaStepSpec : StepSpec {
   std::vector<MapSpec> maps;
   std::vector<Written> writes;
@@ -31,9 +32,10 @@ struct Spec {
   std::string driver;
   int device;
   size_t bytes;
-  /// Whether an entry is captured at its first run and replayed; else each launch is waited for, so that an error names its kernel.
+  /// Whether an entry is captured in a graph at its first run and then replayed; if not, each launch is waited for, so that an error names its
+  /// kernel.
   bool graphs;
-  /// NCCL's library, for one of several workers; empty for one that is alone.
+  /// NCCL's library, if there are several workers; else empty.
   std::string nccl;
   std::vector<BufferSpec> buffers;
   std::vector<KernelSpec> kernels;
@@ -57,19 +59,19 @@ class Program : public Engine {
     Owned<Handle> module;
     Handle function;
     unsigned threads, shared;
-    /// At most: that the device runs at once, or as many as there are tasks.
+    /// The most blocks of a launch: as many as the device runs at once, or, if each task has its own block, no limit.
     int blocks;
   };
-  /// A kernel, and its variant, which is used once it has agreed with it on what an entry gives both.
+  /// A kernel and its variant. The variant is used once a trial on an entry's own data has given the same results.
   struct Choice {
     Kernel kernel;
     std::optional<Kernel> variant;
     Verdict verdict;
     size_t number;
-    /// Trials that decided nothing.
+    /// Trials that did not decide.
     int idle = 0;
   };
-  /// A launch of `choice`, or, where it is null, what all workers do together, or a copy of blocks of elements of `width` bytes.
+  /// One step of an entry: a launch of `choice`; or, if that is null, a collective (`together`), or a copy of blocks of elements of `width` bytes.
   struct Step {
     Choice* choice;
     std::vector<Address> args;
@@ -82,7 +84,7 @@ class Program : public Engine {
     bool open() const { return choice && choice->verdict == Verdict::open; }
     std::string name() const { return choice ? "kernel " + choice->kernel.name : together ? together->name() : "a copy"; }
   };
-  /// Steps that one graph holds, once they have run; or one that waits for the host.
+  /// Consecutive steps that become one graph; or a single step that waits for the host and cannot be captured.
   struct Segment {
     size_t begin, end;
     bool waits;
@@ -114,7 +116,7 @@ class Program : public Engine {
   bool graphs_;
   std::string nccl_;
   Agreement agreement_;
-  /// Where there are other workers, once any entry has run.
+  /// The other workers; null for a single process, and before the first run.
   std::shared_ptr<Communicator> all_;
   Owned<Address> arena_;
   Stream stream_;

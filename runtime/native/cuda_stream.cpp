@@ -100,14 +100,14 @@ Staging::Staging(const Context& context, Stream& stream)
       memory_(pinned(context.driver, 2 * half_bytes)),
       halves_{{static_cast<char*>(memory_.get()), stream.event()}, {static_cast<char*>(memory_.get()) + half_bytes, stream.event()}} {}
 
-/// The half that was used longer ago, when its copy is done.
+/// The half that was used less recently, once its copy is done.
 Staging::Half& Staging::next() {
   Half& half = halves_[turn_];
   turn_ = 1 - turn_;
   driver_.check(driver_.cuEventSynchronize(half.copied.get()), "cuEventSynchronize");
   return half;
 }
-/// Calls `piece` for parts of the blocks of so many bytes at most.
+/// Calls `piece` for parts of the blocks, each of at most `half_bytes`.
 template <class F>
 static void pieces(const std::vector<Block>& blocks, size_t width, F piece) {
   const long most = long(half_bytes / width);

@@ -1,4 +1,4 @@
-// Work in order on one device: copies, kernels, graphs of them.
+// A CUDA stream, and what it needs: copies, kernels and graphs that run in order on one device.
 #pragma once
 #include <functional>
 #include <utility>
@@ -8,7 +8,7 @@
 
 namespace moec::cuda {
 
-/// What the driver gave, given back when it goes. Its context must then be current.
+/// Owns a handle or address of the driver and frees it when destroyed, for which its context must be current.
 template <class T>
 class Owned {
  public:
@@ -21,7 +21,7 @@ class Owned {
     return *this;
   }
   ~Owned() {
-    if (drop_ != nullptr) drop_(value_);  // after a failed kernel this fails too
+    if (drop_ != nullptr) drop_(value_);  // fails after a failed kernel, which was reported already
   }
   T get() const { return value_; }
   explicit operator bool() const { return drop_ != nullptr; }
@@ -38,7 +38,7 @@ class Context {
   ~Context();
   Context(const Context&) = delete;
   Context& operator=(const Context&) = delete;
-  /// For the calling thread, from here on.
+  /// Makes it the calling thread's current context.
   void enter() const { driver.check(makeCurrent(), "cuCtxSetCurrent"); }
   Result makeCurrent() const noexcept { return driver.cuCtxSetCurrent(handle_); }
 
@@ -49,28 +49,28 @@ class Context {
   Handle handle_ = nullptr;
 };
 
-/// Everything it is given is done in order, after the call.
+/// Work is done asynchronously, in the order of the calls.
 class Stream {
  public:
   explicit Stream(const Context& context);
 
-  /// Addresses are of the device, or of pinned memory of the host.
+  /// Addresses are of device memory or of pinned host memory.
   void copy(Address to, Address from, const Block& block, size_t width);
   void move(Address to, Address from, size_t bytes);
   void fill(Address to, size_t bytes, int byte);
   void launch(Handle function, unsigned blocks, unsigned threads, unsigned shared, void** args, const std::string& name);
   void record(Handle event);
   Owned<Handle> event() const;
-  /// Throws what went wrong in anything before.
+  /// Waits for all work; throws Failure if any of it failed.
   void wait(const std::string& what);
-  /// The same, whatever went wrong.
+  /// Waits for all work; ignores errors.
   void finish() noexcept { driver_.cuStreamSynchronize(stream_.get()); }
-  /// Whether that takes no longer than so many seconds, in which the host does nothing else.
+  /// Whether all work ends within so many seconds; polls meanwhile. Throws Failure if any of it failed.
   bool ends(double seconds, const std::string& what);
-  /// A graph of what `work` gives to the stream, which does not run.
+  /// A graph of the work that `work` puts on the stream; it is captured, not run.
   Owned<Handle> capture(const std::function<void()>& work);
   void replay(Handle graph);
-  /// For what else gives it work.
+  /// For libraries that put work on the stream themselves (NCCL).
   Handle handle() const { return stream_.get(); }
 
  private:
@@ -79,10 +79,10 @@ class Stream {
   Owned<Handle> stream_;
 };
 
-/// Memory of the host that the device copies to and from by itself.
+/// Page-locked host memory, which the device can copy to and from asynchronously.
 Owned<void*> pinned(const Driver& driver, size_t bytes);
 
-/// Copies between plain rows of the host and buffers, by way of pinned memory: one half is filled while the other is on its way.
+/// Copies between plain rows in host memory and buffers, through two halves of pinned memory: one is filled while the other is copied.
 class Staging {
  public:
   Staging(const Context& context, Stream& stream);

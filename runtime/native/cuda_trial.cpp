@@ -30,11 +30,11 @@ static float number(const char* p, size_t width) {
 }
 struct Compared {
   bool zeros = true;
-  /// Of elements whose difference the rounding of sums in another order does not explain.
+  /// How many elements differ by more than summing in another order explains, and how many there are.
   size_t wrong = 0, elements = 0;
 };
-/// Both add up in f32, in other orders, and round to the result's type: an element is off by a few units in its last place, or, where terms
-/// cancel, by a small part of what is usual in the result. Both of two NaNs, and equal bits, are the same.
+/// Compares results of two kernels that sum in f32 in different orders and round to the result's type: they may differ by a few units in the last
+/// place, or, where terms cancel, by a small fraction of the result's root mean square. NaNs are equal.
 static Compared compared(const std::vector<char>& found, const std::vector<char>& wanted, size_t width) {
   Compared c;
   c.elements = wanted.size() / width;
@@ -69,7 +69,7 @@ Trial::Outcome Trial::run(const std::function<void()>& kernel, const std::functi
   stream_.wait("results to restore");
   return outcome;
 }
-/// What the variant left with what its kernel did.
+/// Compares what the variant wrote with the saved results of its kernel.
 Trial::Outcome Trial::compare(bool launched) {
   if (!launched) return {Verdict::none, ""};
   bool zeros = true;

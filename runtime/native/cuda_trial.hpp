@@ -1,12 +1,12 @@
-// Whether two kernels do the same: both run on what an entry gives them, and their results are compared.
+// Decides whether a kernel's variant computes the same: runs both on the same memory, in a real run of an entry, and compares their results.
 #pragma once
 #include "cuda_stream.hpp"
 
 namespace moec::cuda {
 
-/// open: not known yet. endless: it took more than a second and ten times as long as its kernel.
+/// none: the variant is not used. open: not decided yet. endless: the variant ran for more than a second plus ten times its kernel's time.
 enum class Verdict { none, open, agrees, differs, endless };
-/// An argument that a kernel writes; `width`: bytes of a float of it, or 0.
+/// An argument that a kernel writes; `width`: the size in bytes of its floats, or 0 if it does not hold floats.
 struct Written {
   size_t arg, width;
 };
@@ -17,7 +17,7 @@ class Trial {
     Address at;
     size_t bytes, width;
   };
-  /// `spare`: memory for results twice.
+  /// `spare`: memory for two copies of the results.
   Trial(Stream& stream, const std::vector<Result>& results, Address spare) : stream_(stream), results_(results), spare_(spare) {}
   static size_t bytes(const std::vector<Result>& results);
 
@@ -25,15 +25,15 @@ class Trial {
     Verdict verdict;
     std::string text;
   };
-  /// What is made of what was seen here: others may have seen more.
+  /// Turns this process's outcome into the common one of all workers.
   using Judge = std::function<Outcome(const Outcome&)>;
-  /// Runs both on the same memory. What they leave is the variant's where it agrees, so that every run has the same bits, the one that it was
-  /// tried in too; else `kernel`'s. Nothing but zeros decides nothing. `variant` says whether it could be launched; `name`: its own.
+  /// Runs both on the same memory. If they agree, the variant's results are kept, in this run too, so that all runs have the same bits; else the
+  /// kernel's. Results of only zeros do not decide. `variant` returns whether it could be launched; `name` is the variant's.
   Outcome run(const std::function<void()>& kernel, const std::function<bool()>& variant, const Judge& judge, const std::string& name);
 
  private:
   Outcome compare(bool launched);
-  /// Between the results and copies of them, copy 0 or 1.
+  /// Copy the results to, and back from, copy 0 or 1 in the spare memory.
   void save(size_t copy);
   void restore(size_t copy);
 

@@ -1,5 +1,5 @@
-// Builds the addon when the package is installed. Node's own headers are used where they are installed beside it, for node-gyp would
-// download them; npm_config_nodedir still has the last word.
+// Builds the addon when the package is installed. If Node's own headers are installed beside it, uses those, because node-gyp would download them;
+// npm_config_nodedir takes precedence.
 import { spawnSync } from "node:child_process";
 import { existsSync, realpathSync } from "node:fs";
 import { dirname, join } from "node:path";

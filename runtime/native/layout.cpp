@@ -12,7 +12,7 @@ long Layout::footprint() const {
   return panels ? outer * panels_of(*this) * rows * pitch : (outer * rows - 1) * pitch + cols;
 }
 
-/// The place of column `col` of row `row`, counted over all matrices, and how many columns follow it without a gap.
+/// The position of column `col` of row `row` (rows are counted over all matrices), and how many columns follow contiguously.
 struct Stretch {
   long at, length;
 };

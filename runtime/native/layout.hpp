@@ -1,31 +1,31 @@
-// Where the elements of a buffer lie, and copies between layouts.
+// Memory layouts of buffers, and copies between layouts.
 #pragma once
 #include <cstddef>
 #include <vector>
 
 namespace moec {
 
-/// A stack of `outer` matrices [rows, cols] of elements of `width` bytes. Rows: rows are `pitch` elements apart. Panels: each matrix is
-/// blocks of `pitch` columns, each block [rows][pitch].
+/// A stack of `outer` matrices [rows, cols] of elements of `width` bytes. In rows: consecutive rows are `pitch` elements apart. In panels: each
+/// matrix is divided into blocks of `pitch` columns, each stored as [rows][pitch].
 struct Layout {
   long width, outer, rows, cols, pitch;
   bool panels;
 
   long elements() const { return outer * rows * cols; }
-  /// Elements from the first to the last, padding between them included.
+  /// The number of elements from the first to the last, including padding in between.
   long footprint() const;
-  /// The same elements without padding, row after row.
+  /// The row-major layout of the same elements, without padding.
   Layout plain() const { return {width, outer, rows, cols, cols, false}; }
 };
 
-/// Copies rows [begin, end) of the outer * rows that there are. Both have the same elements.
+/// Copies rows [begin, end) of all outer * rows between layouts of the same shape.
 void convert(char* to, const Layout& to_layout, const char* from, const Layout& from_layout, long begin, long end);
 
-/// Rows that lie in both of two layouts alike: `height` of them, each of `length` elements without a gap. All in elements.
+/// A 2D block that both layouts have with constant pitches: `height` rows of `length` contiguous elements. All fields are in elements.
 struct Block {
   long to, from, to_pitch, from_pitch, length, height;
 };
-/// Together all elements; where both layouts are alike, the padding too.
+/// Blocks that cover all elements; if both layouts are equal, one block that includes the padding.
 std::vector<Block> blocks(const Layout& to, const Layout& from);
 
 }  // namespace moec

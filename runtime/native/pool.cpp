@@ -12,8 +12,8 @@
 
 namespace moec {
 
-static constexpr size_t line = 64;  // bytes; what one thread writes shares no line with what another does
-static constexpr int spins = 2000;  // tens of microseconds, about what waking a parked thread costs
+static constexpr size_t line = 64;  // in bytes: the size of a cache line, to which shared variables are aligned to avoid false sharing
+static constexpr int spins = 2000;  // some tens of microseconds, about what waking a parked thread costs
 static constexpr long chunks_per_thread = 16;
 
 static void relax() {
@@ -23,7 +23,7 @@ static void relax() {
   asm volatile("yield");
 #endif
 }
-/// Waits a little longer each time, so that a thread that lost its core gets it back.
+/// Waits longer each time (spin, yield, sleep), so that a thread that was preempted gets its core back.
 class Backoff {
  public:
   void wait() {
@@ -39,19 +39,19 @@ class Backoff {
 
 using Clock = std::chrono::steady_clock;
 
-/// A step and a number of its units in one word, so that both change at once, and a thread that comes late changes neither.
+/// A step and a number of its units, packed into one word so that both change atomically and a late thread cannot change either.
 namespace units {
 static constexpr int bits = 40;
 static uint64_t of(size_t step, long count) { return uint64_t(step) << bits | uint64_t(count); }
 static size_t step(uint64_t x) { return size_t(x >> bits); }
 static long count(uint64_t x) { return long(x & ((uint64_t(1) << bits) - 1)); }
 }  // namespace units
-/// How many units of a thread's own part of a round were taken, by whom ever: none, where the step is an earlier one.
+/// How many units of a thread's own part of the current round were taken, by any thread; if it names an earlier step, none were.
 struct alignas(line) Pool::Share {
   std::atomic<uint64_t> taken{0};
 };
-/// Lives on the stack of run(), which returns only when no helper is inside. A round is what is done before anything else begins: a step, whose
-/// units are its tasks. Small steps are done between two rounds, by whoever ended the first one.
+/// The state of one run(); lives on its stack, so it returns only when no helper is inside. A round is one shared step, whose units are its tasks;
+/// nothing else runs meanwhile. Small steps are run between two rounds, by the thread that ended the first.
 struct Pool::Run {
   Clock::time_point start;
   const std::vector<Step>& steps;
@@ -59,10 +59,10 @@ struct Pool::Run {
   std::vector<StepTime>& times;
   std::vector<Share> shares;
   bool cut = false;
-  /// The round's step, and its units that nobody has done; behind the last step, at the end.
+  /// The current round's step and how many of its units are not done; after the last step, a step past the end.
   alignas(line) std::atomic<uint64_t> round{0};
 };
-/// From the time when each step ended to the time that it took; a step without tasks ends nowhere.
+/// Converts each step's end time to its duration. A step without tasks has no end time, and takes 0.
 static void differences(std::vector<StepTime>& times) {
   int64_t last = 0;
   for (StepTime& time : times) {
@@ -77,8 +77,8 @@ static int64_t thread_nanoseconds() {
   return int64_t(t.tv_sec) * 1'000'000'000 + t.tv_nsec;
 }
 
-/// Where in a page each thread's scratch begins: a load waits for stores just before it with the same last 12 bits, and large arrays begin at 0 and
-/// 1600 bytes (compiler/plan/place.ts). On Zen 4 a softmax of two such arrays takes 18 to 36% longer with scratch at 0 or 64.
+/// Each thread's scratch begins at this offset in a page. A load waits for a recent store with the same last 12 address bits (4K aliasing), and large
+/// arrays begin at offsets 0 and 1600 (compiler/plan/place.ts). On Zen 4 a softmax of two such arrays takes 18 to 36% longer with scratch at 0 or 64.
 static constexpr size_t page = 4096, apart = 1024;
 static size_t in_pages(size_t floats) { return (apart + floats * sizeof(float) + page - 1) / page * page; }
 
@@ -158,7 +158,7 @@ void Pool::help(int thread) {
     inside_.fetch_sub(1, std::memory_order_release);
   }
 }
-/// Spins briefly, then parks, until there is a run to join; null when the pool ends.
+/// Waits for a run to join, first spinning, then parked; null when the pool ends.
 Pool::Run* Pool::enter(uint64_t& seen) {
   for (;;) {
     for (int i = 0; i < spins && generation_.load(std::memory_order_relaxed) == seen; i++) relax();
@@ -166,14 +166,14 @@ Pool::Run* Pool::enter(uint64_t& seen) {
     wake_.wait(lock, [&] { return generation_.load() != seen; });
     seen = generation_.load();
     if (stop_) return nullptr;
-    if (current_ == nullptr) continue;  // it came too late
+    if (current_ == nullptr) continue;  // that run has ended already
     inside_.fetch_add(1);
     return current_;
   }
 }
 
-/// Every thread walks all rounds. It begins with its own units of each, the same in every run, so that it finds in its caches what it read and wrote
-/// before, then takes others'. Nobody waits for a thread, only for units that were taken, so one that comes late or sleeps holds up nothing.
+/// Every thread goes through all rounds. It first takes the units of its own part, which are the same in every run, so that their data is in its
+/// caches; then those of others. A round waits only for units that were taken, so a thread that comes late or sleeps delays nothing.
 void Pool::work(Run& run, int thread) {
   for (size_t s; (s = current(run)) < run.steps.size();) {
     if (finish(run, s, take(run, s, thread, thread), thread)) continue;
@@ -184,7 +184,8 @@ void Pool::work(Run& run, int thread) {
   }
 }
 size_t Pool::current(const Run& run) { return units::step(run.round.load(std::memory_order_acquire)); }
-/// Does of the units with which a thread begins as many as nobody has taken; how many. Fewer and fewer at a time, so that threads end together.
+/// Runs units of the part `from` until all are taken; returns how many this thread ran. Chunks become smaller towards the end, so that threads end
+/// together.
 long Pool::take(Run& run, size_t s, int from, int thread) {
   std::atomic<uint64_t>& taken = run.shares[size_t(from)].taken;
   const long all = run.steps[s].tasks, first = all * from / threads_, count = all * (from + 1) / threads_ - first;
@@ -201,13 +202,13 @@ long Pool::take(Run& run, size_t s, int from, int thread) {
     seen = taken.load(std::memory_order_relaxed);
   }
 }
-/// Counts units that were done; true where they were the round's last, and the next one has begun.
+/// Subtracts units that were run; true if they were the round's last, in which case this thread has begun the next round.
 bool Pool::finish(Run& run, size_t s, long done, int thread) {
   if (done == 0 || units::count(run.round.fetch_sub(uint64_t(done), std::memory_order_acq_rel)) > done) return false;
   advance(run, s + 1, thread);
   return true;
 }
-/// Does small steps, until there is one to share, or until the run is cancelled between two.
+/// Runs small steps until a step is to be shared, and begins its round. If the run is cancelled, ends it instead.
 void Pool::advance(Run& run, size_t s, int thread) {
   for (; s < run.steps.size() && (run.steps[s].small || run.steps[s].tasks == 0); s++) {
     if (run.cancel.load(std::memory_order_relaxed)) break;
@@ -219,7 +220,7 @@ void Pool::advance(Run& run, size_t s, int thread) {
   }
   run.round.store(units::of(s, s < run.steps.size() ? run.steps[s].tasks : 0), std::memory_order_release);
 }
-/// Tasks of a step, timed. Its end is noted by whoever does its last task: any other thread may be without a core by then.
+/// Runs tasks of a step and measures them. Whoever runs the last task sets the end time, because other threads may be without a core by then.
 void Pool::chunk(Run& run, size_t s, long begin, long end, int thread) {
   const Step& step = run.steps[s];
   if (run.times.empty()) return step.kernel(step.args.data(), begin, end, scratch(thread));

@@ -1,4 +1,4 @@
-// Threads that run a list of steps together.
+// A pool of threads that run a list of steps together.
 #pragma once
 #if defined(__linux__)
 #include <sched.h>
@@ -16,31 +16,31 @@
 
 namespace moec {
 
-/// Does tasks [begin, end) of one launch.
+/// Runs tasks [begin, end) of one launch.
 using Kernel = void (*)(void* const* args, long begin, long end, float* scratch);
 
 struct Step {
   Kernel kernel;
   std::vector<void*> args;
   long tasks;
-  /// So little work that one thread does it sooner than several share it.
+  /// Whether it has so little work that one thread does it faster alone.
   bool small = false;
 };
 
 class Pool {
  public:
-  /// `threads` with the caller of run(); each has `scratch` floats.
+  /// `threads` includes the caller of run(); each has `scratch` floats of scratch memory.
   Pool(int threads, size_t scratch);
   ~Pool();
   Pool(const Pool&) = delete;
   Pool& operator=(const Pool&) = delete;
 
-  /// Runs the steps one after the other, the tasks of each on all threads. False if it was cancelled between two steps.
-  /// `times`: empty, or one zero for each step.
+  /// Runs the steps in order, the tasks of each on all threads. False if it was cancelled between two steps. `times`: empty, or one zeroed element
+  /// for each step.
   bool run(const std::vector<Step>& steps, const std::atomic<bool>& cancel, std::vector<StepTime>& times);
 
-  /// While it lives, the caller and each helper stay on a core of their own, if they are as many as the cores that the caller may use. Linux wakes a
-  /// helper on the core of its caller, where it may wait for milliseconds while another core has nothing to do.
+  /// While it exists, the caller and each helper are pinned to different cores, if there are as many threads as cores that the caller may use. Linux
+  /// wakes a helper on the caller's core, where it may wait for milliseconds while another core is idle.
   class Apart {
    public:
     explicit Apart(Pool& pool);

@@ -18,7 +18,7 @@
 
 namespace moec {
 
-/// Whether this CPU multiplies tiles of bf16, and Linux lets this process: what a thread saves grows by 8 KiB, so a process must ask.
+/// Whether this CPU has AMX for bf16, and Linux permits this process to use it: a process must ask, because its threads' saved state grows by 8 KiB.
 static bool may_use_tiles() {
 #if defined(__x86_64__) && defined(__linux__)
   constexpr long request = 0x1023, tile_data = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILE_DATA
@@ -30,7 +30,7 @@ static bool may_use_tiles() {
   return false;
 #endif
 }
-/// Whether this CPU has what GCC calls by that name.
+/// Whether this CPU has a feature, by GCC's name of it.
 static bool has(const std::string& feature) {
 #if defined(__x86_64__)
 #define MOEC_ASK(name) if (feature == name) return __builtin_cpu_supports(name) != 0;
@@ -41,7 +41,8 @@ static bool has(const std::string& feature) {
 #endif
   return false;
 }
-/// Kernels say what they need: compiler/emit/unit.ts. Nothing of theirs has run before.
+/// Throws if this CPU lacks a feature that a library of kernels needs, which it lists in `moec_needs` (compiler/emit/unit.ts); none of its code has
+/// run before.
 static void require_cpu(void* handle) {
   const auto needs = static_cast<const char*>(dlsym(handle, "moec_needs"));
   if (needs == nullptr) throw std::runtime_error("a library of kernels does not say what CPU it is for");
@@ -78,7 +79,7 @@ struct Program::Copy {
   }
 };
 
-/// Of what fails the pool's threads know nothing: the run ends before its next step.
+/// A collective as a step. The pool cannot pass on exceptions, so a failure is stored and the run cancelled before its next step.
 struct Program::All {
   Together what;
   Program& program;
@@ -130,7 +131,7 @@ Step Program::together(const StepSpec& spec) {
 }
 
 #ifdef __SANITIZE_ADDRESS__
-/// Each step may touch the buffers that it was given, and no other byte of the arena: npm run sanitize.
+/// For `npm run sanitize`: during each step, AddressSanitizer rejects accesses to all of the arena except the step's own buffers.
 bool Program::run(size_t entry, std::vector<StepTime>& times) {
   const auto& steps = entries_.at(entry);
   bool whole = true;
@@ -153,7 +154,7 @@ bool Program::ended(bool whole) const {
   if (!failure_.empty()) throw std::runtime_error(failure_);
   return whole;
 }
-/// Threads are placed once for all runs, which are too short for a thread that begins late.
+/// Pins threads once for all runs, which are too short for a thread that starts late.
 std::vector<int32_t> Program::repeat(const Repeat& repeat) {
   const Pool::Apart apart(pool_);
   return Engine::repeat(repeat);

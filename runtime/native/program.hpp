@@ -1,4 +1,4 @@
-// A plan made ready to run: its arena, its kernels' code, and its entries as steps with addresses.
+// An engine on the host: a plan's arena, its kernels' libraries, and its entries as steps with resolved addresses.
 #pragma once
 #include <memory>
 #include <string>
@@ -60,7 +60,7 @@ class Program : public Engine {
   std::vector<Library> libraries_;
   std::vector<std::unique_ptr<Copy>> copies_;
   std::vector<std::unique_ptr<All>> together_;
-  /// Why workers could not go on.
+  /// The error of a collective that failed; empty if none has.
   std::string failure_;
   std::vector<std::vector<Step>> entries_;
 #ifdef __SANITIZE_ADDRESS__

@@ -1,4 +1,4 @@
-// The addon's sources. Their hash is compiled into it (binding.gyp), so one that was made of others is known as such.
+// The hash of the addon's sources. It is compiled into the addon (binding.gyp), which shows whether the sources have changed since.
 import { createHash } from "node:crypto";
 import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
@@ -14,7 +14,7 @@ export function hashOf(folder) {
   for (const file of sourcesIn(folder)) hash.update(readFileSync(file));
   return hash.digest("hex").slice(0, 16);
 }
-/** Whether the addon `file`, of sources with this hash, was made of others than those in `folder`. Reads them only where one is newer. */
+/** Whether the addon `file`, built from sources of this hash, is older than the sources in `folder` now. Reads them only if one has a newer time. */
 export function isOutdated(file, hash, folder) {
   if (!existsSync(folder)) return false;
   const made = statSync(file).mtimeMs;

@@ -1,13 +1,14 @@
-// Charts as SVG: lines over steps, and expert load as a heat map. Colours are the page's variables, so that light and dark both fit.
+// SVG charts for the report: lines over steps, and heat maps of expert load. Colours are the page's CSS variables, so that both light and dark themes
+// work.
 import { escaped, jsonInScript, short } from "./html.ts";
 import { png } from "./png.ts";
 import { type Line, type LoadGrid, type Point, smoothed, thinned } from "./series.ts";
 
 export interface Drawn {
   readonly line: Line;
-  /** CSS. */
+  /** A CSS colour. */
   readonly color: string;
-  /** Drawn as points: few values, far apart. */
+  /** Also draws its points: for lines of few values. */
   readonly dots?: boolean;
 }
 export interface ChartOptions {
@@ -15,12 +16,12 @@ export interface ChartOptions {
   /** A sentence under the title: what is measured, in which unit, what is good. */
   readonly note: string;
   readonly lines: readonly Drawn[];
-  /** A value to compare with. */
+  /** A horizontal reference line. */
   readonly mark?: { readonly name: string; readonly value: number } | undefined;
-  /** Smoothed lines over the numbers as they are, faint. */
+  /** Draws smoothed lines, over the unsmoothed values in a faint colour. */
   readonly smooth?: boolean;
   readonly wide?: boolean;
-  /** The axis begins at 0. */
+  /** Whether the vertical axis includes 0. */
   readonly zero?: boolean;
 }
 const most = 400;
@@ -87,7 +88,7 @@ function spaceOf({ lines, mark, wide = false, zero = false }: ChartOptions): Spa
 }
 const least = (all: readonly number[]): number => all.reduce((a, b) => Math.min(a, b), Number.POSITIVE_INFINITY);
 const greatest = (all: readonly number[]): number => all.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY);
-/** Round numbers that cover a range, about `count` of them. */
+/** Round numbers, about `count` of them, that cover a range. */
 export function ticks(low: number, high: number, count: number): number[] {
   const range = high - low || Math.abs(high) || 1;
   const raw = range / count;
@@ -126,7 +127,7 @@ const dots = ({ line, color }: Drawn, space: Space): string =>
   ].join("");
 const reference = (mark: { readonly name: string; readonly value: number }, { width, y }: Space): string =>
   `<line class="mark" x1="${margin.left}" x2="${width - margin.right}" y1="${at(y(mark.value))}" y2="${at(y(mark.value))}"/><text class="marked" x="${width - margin.right - 4}" y="${at(y(mark.value) - 6)}" text-anchor="end">${escaped(`${mark.name} ${short(mark.value)}`)}</text>`;
-/** Of many lines, which deepen from the first to the last, those two. */
+/** The names of all lines, or, if there are more than eight, of the first and the last, whose colours the others are between. */
 function legend(lines: readonly Drawn[]): string {
   const item = ({ line, color }: Drawn): string => `<li><i style="background:${color}"></i>${escaped(line.name)}</li>`;
   const [first, last] = [lines[0], lines.at(-1)];
@@ -134,7 +135,9 @@ function legend(lines: readonly Drawn[]): string {
   return `<ul class="legend">${item(first)}<li>to</li>${item(last)}</ul>`;
 }
 
-/** A cell is red above an even share, blue below, and the page shows through where it is even; full colour at twice the share, or at none. */
+/**
+ * A heat map of one layer's expert load: red above an even share, blue below, transparent where it is even; opaque at twice the share and at zero.
+ */
 export function heatMap({ layer, experts, columns, shares, from, to }: LoadGrid): string {
   const pixels = new Uint8Array(4 * experts * columns);
   const bytes = new Uint8Array(experts * columns);
@@ -157,5 +160,5 @@ const [over, under] = [
   [217, 72, 15],
   [28, 110, 214],
 ] as const;
-/** Bytes of the hover text hold shares by this. */
+/** Shares are multiplied by this and stored as bytes, for the text that is shown under the pointer. */
 const scale = 40;

@@ -1,10 +1,10 @@
-// Text as HTML and SVG: what a run's names and numbers say never becomes markup.
+// Formats text and numbers for HTML and SVG; names from a run are escaped, so that they cannot become markup.
 export const escaped = (text: string): string =>
   text.replaceAll(/[&<>"']/g, (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;" })[c] ?? c);
-/** JSON that may stand in a script element. */
+/** JSON that is safe inside a script element. */
 export const jsonInScript = (value: unknown): string => JSON.stringify(value).replaceAll("<", "\\u003c");
 
-/** `1234.5`, `0.0123`, `12.3k`: about four digits. */
+/** About four significant digits: `1234.5`, `0.0123`, `12.3k`. */
 export function short(x: number): string {
   if (!Number.isFinite(x)) return String(x);
   if (x === 0) return "0";

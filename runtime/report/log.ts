@@ -1,4 +1,4 @@
-// What a run's folder says of it: config.json and log.jsonl, read for a report.
+// Reads a run's config.json and log.jsonl for the report.
 import { join } from "node:path";
 import * as v from "valibot";
 import { Problem } from "../../compiler/diagnostic.ts";
@@ -38,11 +38,11 @@ export interface RunRecord {
   readonly folder: string;
   readonly config: RunConfig;
   readonly about: LoggedAbout;
-  /** In order; not empty. */
+  /** In order, at least one. */
   readonly steps: readonly LoggedStep[];
 }
 
-/** Throws a Problem where the folder holds no run, or a line is not what `moec train` writes; a last line that was cut off is left out. */
+/** Throws Problem if the folder holds no run, or if a line is not one that `moec train` writes; a last line that was cut off is ignored. */
 export function readRun(folder: string): RunRecord {
   const config = readConfig(folder);
   const path = join(folder, "log.jsonl");
@@ -79,5 +79,5 @@ function parsed(line: string): unknown {
     return undefined;
   }
 }
-/** Numbers of a nested array, row after row. */
+/** The numbers of a nested array, in row-major order. */
 export const flat = (x: Nested): number[] => (typeof x === "number" ? [x] : x.flatMap(flat));

@@ -1,4 +1,4 @@
-// A run as one page of HTML: nothing is fetched, and nothing runs but the page's own script, which shows numbers under the pointer.
+// Makes a run's report, one self-contained HTML page: it fetches nothing, and its only script shows values under the pointer.
 import { type ChartOptions, chart, type Drawn, heatMap } from "./chart.ts";
 import { bytes, escaped, short } from "./html.ts";
 import type { LoggedAbout, RunRecord } from "./log.ts";
@@ -82,7 +82,7 @@ function sizesOf({ parameters, trained = parameters, plan }: LoggedAbout): strin
 
 const accent = "var(--accent)";
 const second = "var(--second)";
-/** Layers from the first to the last, as one colour that deepens. */
+/** Lines of the layers, coloured from light to dark with depth. */
 const byDepth = (lines: readonly Line[]): Drawn[] =>
   lines.map((l, i) => ({
     line: l,

@@ -1,7 +1,7 @@
-// A picture as PNG (ISO/IEC 15948): 8 bits of red, green, blue and opacity for each pixel, no filter.
+// Writes PNG (ISO/IEC 15948): 8-bit RGBA, without row filters.
 import { crc32, deflateSync } from "node:zlib";
 
-/** `rgba`: four bytes a pixel, row after row. */
+/** `rgba`: four bytes for each pixel, in row-major order. */
 export function png(width: number, height: number, rgba: Uint8Array): Buffer {
   const header = Buffer.alloc(13);
   header.writeUInt32BE(width, 0);

@@ -1,4 +1,4 @@
-// The numbers of a run as lines over steps, and as grids of expert load.
+// Turns a run's log into lines over steps and grids of expert load, for the charts.
 import { flat, type LoggedStep } from "./log.ts";
 
 export interface Line {
@@ -9,13 +9,13 @@ export interface Point {
   readonly step: number;
   readonly value: number;
 }
-/** Where each expert of a layer had its tokens over time: `shares[row * columns + column]`, 1 being an even share; NaN where nothing is known. */
+/** The load of a layer's experts over time: `shares[expert * columns + column]`, where 1 is an even share, and NaN is unknown. */
 export interface LoadGrid {
   readonly layer: string;
   readonly experts: number;
   readonly columns: number;
   readonly shares: Float64Array;
-  /** The first and the last step. */
+  /** The first and the last step that the grid covers. */
   readonly from: number;
   readonly to: number;
 }
@@ -25,11 +25,11 @@ export const line = (name: string, steps: readonly LoggedStep[], of: (s: LoggedS
   name,
   points: finite(steps.map((s) => ({ step: s.step, value: of(s) ?? Number.NaN }))),
 });
-/** A line for each loss, by name. */
+/** One line for each loss name. */
 export const lossLines = (steps: readonly LoggedStep[]): Line[] =>
   [...new Set(steps.flatMap((s) => Object.keys(s.losses)))].map((name) => line(name, steps, (s) => s.losses[name]));
 
-/** Paths of metrics by their last name: `blocks.0.gate.entropy` is of `entropy`. */
+/** Groups the paths of metrics by their last name: `blocks.0.gate.entropy` is in group `entropy`. */
 function pathsByName(steps: readonly LoggedStep[]): Map<string, string[]> {
   const paths = new Set(steps.flatMap((s) => Object.keys(s.metrics ?? {})));
   const byName = new Map<string, string[]>();
@@ -41,7 +41,7 @@ function pathsByName(steps: readonly LoggedStep[]): Map<string, string[]> {
 }
 const layerOf = (path: string): string => path.slice(0, Math.max(0, path.lastIndexOf("."))) || path;
 
-/** Metrics that are one number, by their last name: a line for each layer. */
+/** Scalar metrics, grouped by their last name, with one line for each layer. */
 export function metricLines(steps: readonly LoggedStep[]): { readonly name: string; readonly lines: Line[] }[] {
   return [...pathsByName(steps)].flatMap(([name, paths]) => {
     const lines = paths.map((path) => {
@@ -55,7 +55,7 @@ export function metricLines(steps: readonly LoggedStep[]): { readonly name: stri
     return known.length === 0 ? [] : [{ name, lines: known }];
   });
 }
-/** The largest expert's load over the mean, for each layer. */
+/** The load of each layer's busiest expert, divided by the mean load. */
 export const imbalanceLines = (steps: readonly LoggedStep[]): Line[] =>
   loadPaths(steps).map((path) =>
     line(layerOf(path), steps, (s) => {
@@ -70,7 +70,7 @@ function loadOf(s: LoggedStep, path: string): number[] {
   return load === undefined || typeof load === "number" ? [] : flat(load);
 }
 
-/** Each layer's load, averaged over at most `most` stretches of steps. */
+/** The load of each layer, averaged over at most `most` intervals of steps. */
 export function loadGrids(steps: readonly LoggedStep[], most: number): LoadGrid[] {
   return loadPaths(steps).map((path) => {
     const known = steps.map((s) => ({ step: s.step, load: loadOf(s, path) })).filter((s) => s.load.length > 0);
@@ -90,7 +90,7 @@ export function loadGrids(steps: readonly LoggedStep[], most: number): LoadGrid[
   });
 }
 
-/** A line of at most `most` points, each the mean of a stretch. */
+/** Reduces a line to at most `most` points, each the mean of an interval. */
 export function thinned({ name, points }: Line, most: number): Line {
   if (points.length <= most) return { name, points };
   const parts = Array.from({ length: most }, (_, i) =>
@@ -103,7 +103,7 @@ export function thinned({ name, points }: Line, most: number): Line {
 }
 const mean = (part: readonly Point[], of: (p: Point) => number): number =>
   part.reduce((sum, p) => sum + of(p), 0) / part.length;
-/** Each point the mean of those up to `reach` steps around it. */
+/** A moving average over the `reach` points on either side of each point. */
 export function smoothed({ name, points }: Line, reach: number): Line {
   const sums = [0];
   for (const p of points) sums.push((sums.at(-1) ?? 0) + p.value);

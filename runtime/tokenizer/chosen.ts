@@ -1,4 +1,4 @@
-// Which of the ways to read tokens a command means: the one place that knows all three.
+// Chooses how text becomes tokens: bytes, token numbers, or a tokenizer.
 import { join } from "node:path";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { writeAtomic } from "../files.ts";
@@ -7,15 +7,15 @@ import { openTokenizer } from "./codec.ts";
 
 interface AskedTokens {
   readonly ids?: boolean | undefined;
-  /** tokenizer.json, or the folder that holds it. */
+  /** The path of a tokenizer.json, or of its folder. */
   readonly tokenizer?: string | undefined;
 }
-/** A run's folder, and what its config.json says. */
+/** A run's folder and config.json. */
 interface OfRun {
   readonly folder: string;
   readonly config: Codec["asked"];
 }
-/** As asked; where nothing is, as the run has it; else bytes. */
+/** The codec that the options ask for; without options, that of the run; without a run, bytes. */
 export async function codecOf({ ids, tokenizer }: AskedTokens, run: OfRun | null): Promise<Codec> {
   if (ids && tokenizer !== undefined)
     throw new Problem("--ids and --tokenizer are two kinds of data", "leave one of them out");

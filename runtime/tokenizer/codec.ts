@@ -1,4 +1,4 @@
-// Text through a model's own tokenizer, by @huggingface/tokenizers.
+// A codec of a model's own tokenizer, by the package @huggingface/tokenizers.
 import { createContext, Script } from "node:vm";
 import type { Tokenizer as Library } from "@huggingface/tokenizers";
 import { Problem } from "../../compiler/diagnostic.ts";
@@ -7,7 +7,7 @@ import { type Cuts, cutsOf, parts } from "./cuts.ts";
 import { exactly, partsOf } from "./exact.ts";
 import { type Part, readTokenizer, type TokenizerFile, unsupported } from "./file.ts";
 
-/** `at`: tokenizer.json, or the folder that holds it. `patience`: milliseconds that the shortest text may take. */
+/** `at`: a tokenizer.json, or its folder. `patience`: the time limit, in milliseconds, for encoding the shortest text. */
 export async function openTokenizer(at: string, patience = 30_000): Promise<Codec> {
   const file = readTokenizer(at);
   requirePieces(file);
@@ -15,7 +15,7 @@ export async function openTokenizer(at: string, patience = 30_000): Promise<Code
   const { Tokenizer } = await import("@huggingface/tokenizers");
   try {
     const library = new Tokenizer({ ...file.json, pre_tokenizer: pre }, file.config);
-    // what is found out of the file is found by its expressions, on one letter
+    // `cutsOf` also runs the file's regular expressions, on single letters, so it is under the time limit too
     return within(file, "a", patience, () => codecOf(file, library, cutsOf(file.json, pre), patience));
   } catch (cause) {
     if (cause instanceof Problem) throw cause;
@@ -50,11 +50,14 @@ function idOf(library: Library, named: Named): number | null {
   const token = typeof named === "string" ? named : named?.content;
   return token === undefined ? null : (library.token_to_id(token) ?? null);
 }
-/** Python leaves out what the vocabulary lacks; the library gives undefined. */
+/** Token numbers of a text. Like Python, leaves out what the vocabulary lacks, for which the library gives undefined. */
 const idsOf = (library: Library, text: string, special = false): number[] =>
   library.encode(text, { add_special_tokens: special }).ids.filter((id: number | undefined) => id !== undefined);
 
-/** What stands before and after each text: as transformers has it, what the config says goes over the post-processor's. */
+/**
+ * The tokens to put before and after each text. As in transformers, the config's `add_bos_token` and `add_eos_token` take precedence over the
+ * post-processor.
+ */
 function around({ config, json }: TokenizerFile, library: Library): Record<"before" | "after", number[]> {
   const { add_bos_token: bos, add_eos_token: eos } = config;
   const wanted = (add: boolean | null | undefined, named: Named): number[] => {
@@ -69,7 +72,7 @@ function around({ config, json }: TokenizerFile, library: Library): Record<"befo
 }
 
 const inTime = new Script("run()");
-/** Ends, after milliseconds (a hundred times what a text takes), an expression of the file that tries every way to divide the text. */
+/** Runs with a time limit in milliseconds (a hundred times what a text needs), in case a regular expression of the file backtracks without end. */
 function within<T>(file: TokenizerFile, text: string, timeout: number, run: () => T): T {
   let result: { readonly value: T } | undefined;
   try {
@@ -84,7 +87,7 @@ function within<T>(file: TokenizerFile, text: string, timeout: number, run: () =
   return result.value;
 }
 
-/** Bytes of a text that cannot be cut: memory is some 200 times that. */
+/** The largest file, in bytes, that can be encoded without cuts: it takes some 200 times as much memory. */
 const whole = 8 << 20;
 function requireWhole(bytes: Uint8Array, path: string, cuts: Cuts | null): void {
   if (cuts !== null || bytes.length <= whole) return;
@@ -119,7 +122,7 @@ function joined(chunks: readonly Int32Array[]): Int32Array {
   return all;
 }
 
-/** Decoders whose text of some tokens begins the text of those and more, but for a character that is not whole yet. */
+/** Decoders that can run incrementally: the text of some tokens is a prefix of the text with more tokens, except for an incomplete character. */
 const pieceByPiece = new Set("ByteLevel WordPiece Metaspace BPEDecoder Replace Fuse Strip ByteFallback".split(" "));
 function requirePieces(file: TokenizerFile, part: Part | null = file.json.decoder): void {
   if (part?.type === "Sequence") for (const inner of partsOf(part, "decoders")) requirePieces(file, inner);
@@ -131,7 +134,7 @@ function requirePieces(file: TokenizerFile, part: Part | null = file.json.decode
       throw unsupported(file, `decoder: moec does not know ${JSON.stringify(part).slice(0, 80)}`);
   }
 }
-/** The text after a prompt, whole characters at a time: all pieces together are what the decoder makes of all tokens, without the prompt's. */
+/** Decodes the tokens after a prompt in pieces of whole characters. All pieces together are the text of all tokens, without the prompt's. */
 function decoderOf(library: Library, prompt: ArrayLike<number>): Decoder {
   const decode = (ids: readonly number[]): string => {
     const known = ids.filter((id) => library.id_to_token(id) !== undefined);
@@ -139,7 +142,8 @@ function decoderOf(library: Library, prompt: ArrayLike<number>): Decoder {
       ? ""
       : library.decode(known, { skip_special_tokens: true, clean_up_tokenization_spaces: false });
   };
-  // `tokens` are as few of the newest as say how those that follow are written, `text` what they are; the first `read` are shown
+  // `tokens`: the fewest newest tokens that determine how the next one is decoded; `text`: their text; the text of the first `read` was already given
+  // out
   const before = Array.from(prompt);
   let [tokens, text] = [before, decode(before)];
   let read = tokens.length;
@@ -151,7 +155,7 @@ function decoderOf(library: Library, prompt: ArrayLike<number>): Decoder {
       const piece = longer.slice(text.length);
       const newest = tokens.slice(read);
       const alone = decode(newest);
-      // what begins a text may lose a blank: only after something is seen can the rest be left
+      // a blank at the start of a text may be dropped, so older tokens are left out only if the newest alone give some text
       [tokens, text] = alone === "" || alone.endsWith("\ufffd") ? [tokens, longer] : [newest, alone];
       read = tokens.length;
       return piece;

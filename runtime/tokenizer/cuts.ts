@@ -1,15 +1,14 @@
-// Where a text may be cut so that its parts, encoded one by one, are the same tokens as the whole.
-//
-// A cut is between a letter of a to z and a blank. Nothing then passes over it, and nothing on one side looks at the other, if
-// - what the normalizer does to a character does not depend on one beyond a letter or a blank;
-// - each expression of the pre-tokenizer looks ahead or back nowhere (but for `\s+(?!\S)`, which looks ahead from blanks), and no match of it
-//   can hold a letter and a later blank: then a match that takes the letter ends at the cut, whether or not the text does;
-// - one of them matches every letter, so that a piece does end there.
-// A tokenizer that writes a prefix before each text (SentencePiece's) is cut at a single blank, and the prefix stands for it.
+// Finds where a text may be cut so that its parts, encoded separately, give the same tokens as the whole.
+// A cut is made between a letter a to z and a following blank. It is safe if
+// - the normalizer maps each character independently of what is beyond a letter or a blank;
+// - the pre-tokenizer's expressions have no lookaround (except `\s+(?!\S)`, which looks ahead from blanks), and no match can contain a letter and a
+// later blank, so that a match with the letter ends at the cut, whether or not the text does;
+// - one of these expressions matches every letter, so that a piece does end there.
+// A tokenizer that writes a prefix before each text (as SentencePiece does) is cut at a single blank, which the next part's prefix replaces.
 import { partsOf, replacementOf } from "./exact.ts";
 import type { Part, TokenizerJson } from "./file.ts";
 
-/** `at` finds cuts, the second part beginning `skips` characters after the first ends; null: none is safe. */
+/** `at` matches where the first part ends; the second begins `skips` characters after that. Null instead: no cut is safe. */
 export interface Cuts {
   readonly at: RegExp;
   readonly skips: 0 | 1;
@@ -19,12 +18,12 @@ const letters = "abcdefghijklmnopqrstuvwxyz".split("");
 export function cutsOf({ normalizer, added_tokens: added, model }: TokenizerJson, pre: Part | null): Cuts | null {
   const crosses = added.some((t) => t["lstrip"] === true || t["rstrip"] === true || /(?:^|[a-z])\s/i.test(t.content));
   const known = new Set(Array.isArray(model.vocab) ? model.vocab.map(([t]) => t) : Object.keys(model.vocab));
-  // neighbours that the vocabulary lacks are one unknown token, also over a cut
+  // adjacent characters that the vocabulary lacks become one unknown token, even across a cut
   if (crosses || !letters.every((c) => known.has(c))) return null;
   const [normal, stages] = [flat(normalizer, "normalizers"), flat(pre, "pretokenizers")];
   return prefixed(normal, stages, model) ?? plain(normal, stages);
 }
-/** What a Sequence of Sequences does, one after the other. */
+/** The steps of nested Sequences in one list. */
 const flat = (part: Part | null, key: string): Part[] =>
   part === null ? [] : part.type === "Sequence" ? partsOf(part, key).flatMap((p) => flat(p, key)) : [part];
 
@@ -41,7 +40,7 @@ function plain(normal: readonly Part[], stages: readonly Part[]): Cuts | null {
   const covers = patterns.some((p) => p !== null && p !== "" && letters.every((c) => takes(p, c, false)));
   return blanks.length > 0 && covers ? { at: new RegExp(`(?<=[a-z])[${blanks.join("")}]`, "g"), skips: 0 } : null;
 }
-/** The expression of a stage, or "" where it cuts nowhere; null of one that writes before its text. */
+/** The expression by which a stage splits its text; "" if it does not split; null if it is unknown, or if the stage adds a prefix. */
 function patternOf(part: Part): string | null {
   if (part.type === "WhitespaceSplit") return String.raw`\S+`;
   if (part.type === "BertPreTokenizer") return String.raw`[^\s\p{P}]+|\p{P}`;
@@ -49,9 +48,9 @@ function patternOf(part: Part): string | null {
   return part.type === "Split" ? (part["pattern"] as { readonly Regex: string }).Regex : null;
 }
 const atoms = /\\[pP]\{[^}]*\}|\\x\{[^}]*\}|\\.|\[(?:\\.|\[:\^?\w+:\]|[^\]\\])*\]|\(\?i?:|\{\d*,?\d*\}|[\s\S]/gu;
-/** What looks around, or is no plain class: `&&`, classes in classes, a class that begins with its end. */
+/** Lookaround, and classes too complex to test: `&&`, nested classes, a class that begins with `]`; also anchors. */
 const unclear = /\(\?(?!i?:)|&&|\[\^?\]|^\[.*(?<!\\)\[|^\\[bBAzZG]$|^[$^]$/;
-/** Whether no match holds a letter and, after it, the blank. Taken strictly: an alternative that has atoms for both, in that order, is not. */
+/** Whether no match can contain a letter and, later, the blank. Conservative: false if an alternative has an atom for each, in that order. */
 function keepsApart(pattern: string, blank: string): boolean {
   const source = pattern.replaceAll(String.raw`\s+(?!\S)`, String.raw`\s+`);
   if (/\(\?(?!i?:)/.test(source)) return false;
@@ -61,7 +60,7 @@ function keepsApart(pattern: string, blank: string): boolean {
     if (atom.startsWith("(")) depth += 1;
     else if (atom === ")") depth -= 1;
     else if (atom === "|")
-      letter &&= depth > 0; // in a group, the alternatives count as one after the other
+      letter &&= depth > 0; // inside a group, alternatives are treated as a sequence
     else if (!/^(?:[*+?]|\{\d.*\})$/.test(atom)) {
       letter ||= letters.some((c) => takes(atom, c, true) || takes(atom, c.toUpperCase(), true));
       if (letter && takes(atom, blank, true)) return false;
@@ -69,7 +68,7 @@ function keepsApart(pattern: string, blank: string): boolean {
   }
   return depth === 0;
 }
-/** Whether an expression matches a text to its end; `unknown` where JavaScript does not know it. */
+/** Whether an expression matches all of a text; `unknown` if JavaScript cannot parse it. */
 function takes(pattern: string, text: string, unknown: boolean): boolean {
   try {
     return new RegExp(`^(?:${pattern.replaceAll("(?i:", "(?:")})$`, "u").test(text);
@@ -78,7 +77,7 @@ function takes(pattern: string, text: string, unknown: boolean): boolean {
   }
 }
 
-/** SentencePiece's: a blank is written ▁, and one is put before each text. */
+/** Cuts for SentencePiece-like tokenizers, which write blanks as ▁ and put one before each text. */
 function prefixed(normal: readonly Part[], stages: readonly Part[], model: TokenizerJson["model"]): Cuts | null {
   const at = /(?<=[a-z]) (?=[a-z])/g;
   const [first, second, ...more] = normal;
@@ -95,7 +94,7 @@ function prefixed(normal: readonly Part[], stages: readonly Part[], model: Token
   if (mark === "" || (byNormalizer && first["prepend"] !== mark)) return null;
   return (byStage && splits !== undefined) || merelyWithin(model, mark) ? { at, skips: 1 } : null;
 }
-/** Whether no merge joins a letter with a mark after it. */
+/** Whether no merge joins a letter with a following mark. */
 const merelyWithin = (model: TokenizerJson["model"], mark: string): boolean =>
   model.type === "BPE" &&
   !model.merges.some((m) => {
@@ -103,7 +102,7 @@ const merelyWithin = (model: TokenizerJson["model"], mark: string): boolean =>
     return /[a-z]$/.test(left) && right.startsWith(mark);
   });
 
-/** Parts of a text that comes in pieces, each of about `atLeast` characters and cut where it may be; without cuts, all as one. */
+/** Splits a text that arrives in pieces into parts of at least `atLeast` characters, at safe cuts; without cuts, the whole text is one part. */
 export function* parts(text: Iterable<string>, cuts: Cuts | null, atLeast = 1 << 15): Generator<string> {
   let [rest, searched] = ["", 0];
   for (const piece of text) {
@@ -123,6 +122,6 @@ function lastCut(text: string, { at, skips }: Cuts, from: number): number {
   const search = new RegExp(at.source, "g");
   search.lastIndex = from;
   for (let found = search.exec(text); found; found = search.exec(text))
-    if (found.index + skips < text.length - 1) last = found.index; // what comes next may belong to it
+    if (found.index + skips < text.length - 1) last = found.index; // not at the very end: the next piece may change whether this is a cut
   return last;
 }

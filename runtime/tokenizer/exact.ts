@@ -1,12 +1,13 @@
-// Pre-tokenizers as Python's tokenizers has them, where the library in JavaScript does otherwise: said by its `Split`, which is exact.
+// Rewrites pre-tokenizers that the JavaScript library implements differently from Python's tokenizers, in terms of `Split`, which it implements
+// exactly.
 import type { Part, TokenizerFile } from "./file.ts";
 import { unsupported } from "./file.ts";
 
-/** A part that keeps the matches of an expression and drops what is between. */
+/** A `Split` that keeps the matches of an expression and drops everything else. */
 const matches = (Regex: string): Part => ({ type: "Split", pattern: { Regex }, behavior: "Removed", invert: true });
 const isolated = (Regex: string): Part => ({ type: "Split", pattern: { Regex }, behavior: "Isolated", invert: false });
 const before = (p: string): string => `(?:(?!${p})[\\s\\S])`;
-/** How `Split` cuts at a pattern. */
+/** `Split` with each behavior at matches of a pattern. */
 const behaviors: Readonly<Record<string, (p: string) => Part>> = {
   Isolated: isolated,
   Removed: (p) => ({ ...isolated(p), behavior: "Removed" }),
@@ -18,7 +19,7 @@ const gpt2 = String.raw`'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{
 const punctuation = String.raw`[\p{P}$+<=>^\x60|~]`;
 const literally = (text: string): string => text.replaceAll(/[^\p{L}\p{N}\s]/gu, String.raw`\$&`);
 
-/** The same pre-tokenizer in words that the library takes as Python does. */
+/** An equivalent pre-tokenizer that the library runs exactly as Python does. Throws Problem for an unknown type. */
 export function exactly(part: Part, file: TokenizerFile): Part {
   switch (part.type) {
     case "Sequence":
@@ -60,7 +61,7 @@ function split(part: Part, file: TokenizerFile): Part {
   const { String: text, Regex } = (part["pattern"] ?? {}) as { readonly String?: unknown; readonly Regex?: unknown };
   const pattern = typeof Regex === "string" ? Regex : typeof text === "string" ? literally(text) : null;
   if (pattern === null || pattern === "") throw unsupported(file, "pre_tokenizer: a Split without a pattern");
-  // between matches and beside them the cuts are the same
+  // Isolated cuts at the same places whether or not it is inverted
   if (part["invert"] !== true || part["behavior"] === "Isolated") return behaving(part, pattern, file);
   if (part["behavior"] === "Removed") return matches(pattern);
   throw unsupported(file, `pre_tokenizer: an inverted Split with the behavior ${JSON.stringify(part["behavior"])}`);

@@ -1,4 +1,4 @@
-// tokenizer.json and tokenizer_config.json, as Hugging Face's tokenizers and transformers write them: found, read and checked.
+// Finds, reads and validates tokenizer.json and tokenizer_config.json, as Hugging Face's tokenizers and transformers write them.
 import { existsSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
 import * as v from "valibot";
@@ -8,10 +8,10 @@ import { hashOf, readBytes } from "../files.ts";
 
 export const tokenizerName = "tokenizer.json";
 const configName = "tokenizer_config.json";
-/** Bytes; the largest that models have are half of it. */
+/** The size limit in bytes; the largest known files are half of it. */
 const most = 64 << 20;
 
-/** A normalizer, pre-tokenizer, post-processor or decoder: what it is called, and whatever it takes. */
+/** A normalizer, pre-tokenizer, post-processor or decoder: its type and any other properties. */
 export interface Part {
   readonly type: string;
   readonly [key: string]: unknown;
@@ -23,10 +23,10 @@ const pattern = v.union(
 );
 const lists = { normalizers: inner, pretokenizers: inner, processors: inner, decoders: inner };
 const part = v.looseObject({ type: v.string(), pattern: v.optional(pattern), ...lists });
-/** The library's lists are as long as the highest number; the largest vocabularies that models have are a sixteenth of this. */
+/** A token number. Limited, because the library makes arrays of this length; the largest known vocabularies are a sixteenth of it. */
 const id = v.pipe(v.number(), v.safeInteger(), v.minValue(0), v.maxValue(2 ** 22 - 1));
 const isObject = (x: unknown): x is Record<string, unknown> => typeof x === "object" && x !== null && !Array.isArray(x);
-/** Checked by hand: valibot drops the keys `constructor` and `prototype`, which are words. */
+/** Not a valibot record, which would drop the keys `constructor` and `prototype`: they are words. */
 const numbered = v.custom<Readonly<Record<string, number>>>(
   (x) => isObject(x) && Object.values(x).every((n) => v.is(id, n)),
   "it must give each token a whole number below 4194304",
@@ -65,7 +65,7 @@ const configSchema = v.looseObject({
 });
 type TokenizerConfig = v.InferOutput<typeof configSchema>;
 
-/** `files` by name; `hash`, a SHA-256, is of them all. */
+/** `files`: contents by name; `hash`: SHA-256 of all of them. */
 export interface TokenizerFile {
   readonly path: string;
   readonly json: TokenizerJson;
@@ -75,7 +75,7 @@ export interface TokenizerFile {
 }
 const remedy = "give a tokenizer.json of Hugging Face's tokenizers, or a folder with one; --ids takes token numbers";
 
-/** `at`: tokenizer.json, or the folder that holds it; tokenizer_config.json is read where it lies beside it. */
+/** `at`: a tokenizer.json, or its folder; a tokenizer_config.json in the same folder is read too. */
 export function readTokenizer(at: string): TokenizerFile {
   const isFolder = onFile(at, "read", () => statSync(at)).isDirectory();
   const path = isFolder ? join(at, tokenizerName) : at;
@@ -104,7 +104,7 @@ function parsed(path: string, bytes: Uint8Array | undefined): unknown {
     throw new Problem(`${path} is not JSON`, `restore the file, or ${remedy}`);
   }
 }
-/** Old files leave out what the model is called. */
+/** Adds the type of the model, which old files leave out. */
 function withKind(json: unknown): unknown {
   if (!isObject(json) || !isObject(json["model"]) || "type" in json["model"]) return json;
   const { vocab, merges: pairs } = json["model"];
@@ -125,7 +125,7 @@ function withinStack<T>(path: string, check: () => T): T {
     throw new Problem(`${path} has parts in parts beyond any use`, remedy);
   }
 }
-/** What moec cannot do of a file that is right. */
+/** The error for a valid file that moec does not support. */
 export const unsupported = ({ path }: Pick<TokenizerFile, "path">, what: string): Problem =>
   new Problem(
     `${path}: ${what}`,

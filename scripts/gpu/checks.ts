@@ -1,12 +1,12 @@
-// What to look at on a GPU, what tells most first. Each is a command of its own, so that what fails stops nothing else.
+// The checks of `npm run gpu`, the most informative first. Each is a command of its own, so that a failure stops nothing else.
 import { execPath } from "node:process";
 
 export interface Check {
-  /** `bench/f32`: the part, whose log it goes to, and its name there. */
+  /** Such as `bench/f32`: the part, which also names its log file, and the check's name in it. */
   readonly name: string;
-  /** It is ended after so many seconds. */
+  /** The time limit. */
   readonly seconds: number;
-  /** A program and what it is given. Where several are, each is tried until one does well. */
+  /** Programs with their arguments: alternatives, tried in order until one succeeds. */
   readonly commands: readonly (readonly string[])[];
   readonly env?: Readonly<Record<string, string>>;
 }
@@ -20,7 +20,7 @@ const losses = (name: string, ...flags: readonly string[]): Check => ({
   env: { MOEC_DEBUG: "1" },
 });
 const sized = (...sizes: readonly string[]): string[] => sizes.flatMap((size) => ["--set", size]);
-/** By a worker on each of two GPUs; Open MPI's mpirun wants to hear that root may. */
+/** With a worker on each of two GPUs. Open MPI's mpirun runs as root only with its flag, which other launchers do not know. */
 const byTwo = (...flags: readonly string[]): Check => {
   const two = ["-n", "2", ...ts("scripts/gpu/losses.ts", ...flags)];
   return {
@@ -33,7 +33,7 @@ const byTwo = (...flags: readonly string[]): Check => {
     env: { MOEC_DEBUG: "1", NCCL_DEBUG: "WARN" },
   };
 };
-/** Large enough for wgmma. */
+/** Sizes that are large enough for the wgmma variants. */
 const large = [...sized("L=2", "D=512", "H=512", "Heads=8"), "--batch", "8", "--length", "256"];
 
 const bench = (name: string, seconds: number, flags: readonly string[], env: Check["env"] = {}): Check => ({
@@ -44,7 +44,7 @@ const bench = (name: string, seconds: number, flags: readonly string[], env: Che
 });
 const alone = { MOEC_PYTHON: "false" };
 
-/** What leaves its arrays, races, and waits that do not meet; graphs off, so that a finding names its kernel. */
+/** Runs of NVIDIA's compute-sanitizer (out-of-bounds accesses, races, barriers). CUDA graphs are off, so that a finding names its kernel. */
 function sanitized(tool: string, seconds: number): Check[] {
   const under = ["compute-sanitizer", "--tool", tool, "--print-limit", "20", "--error-exitcode", "9"];
   const tiny = [...sized("L=1", "D=32", "H=32", "Heads=2"), "--batch", "2", "--length", "24"];
@@ -75,7 +75,9 @@ function sanitized(tool: string, seconds: number): Check[] {
     },
   ];
 }
-/** Time, shares of the tensor pipe and of memory, and registers of each product's kernels, the first runs' trials among them. */
+/**
+ * Profiles a benchmark's kernels by ncu: time, utilisation of tensor cores and memory, registers. Includes the trials of variants in the first runs.
+ */
 function counted(name: string, number: number): Check {
   const metrics = [
     "gpu__time_duration.sum",
@@ -92,7 +94,7 @@ function counted(name: string, number: number): Check {
     seconds: 120,
     commands: [
       [...ncu, "--page", "raw", "--metrics", metrics.join(","), ...once],
-      // names of metrics change; sections' do not
+      // names of metrics may change; those of sections do not
       [...ncu, "--section", "SpeedOfLight", "--section", "ComputeWorkloadAnalysis", ...once],
     ],
   };

@@ -1,6 +1,6 @@
-// node --import tsx scripts/gpu/losses.ts [--precision P] [--tf32] [--set N=V...] [--batch B] [--length T]: five steps of
-// examples/gpt-moe.moe on a GPU, twice, beside the host's losses. Ends with status 1 where they differ. Under mpirun each process has a GPU, and all
-// of them train one model, on the host too.
+// node --import tsx scripts/gpu/losses.ts [--precision P] [--tf32] [--set N=V...] [--batch B] [--length T]: trains examples/gpt-moe.moe for five
+// steps, twice on a GPU and once on the host, and compares losses. Exits with 1 if they differ. Under mpirun each process has a GPU, and all train
+// one model together, on the host too.
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { explain, note, print } from "../../cli/output.ts";
@@ -15,7 +15,7 @@ const rank = launched()?.rank ?? 0;
 type Options = Omit<TrainOptions, "program" | "data" | "out">;
 const losses = (options: Options): Promise<number[]> =>
   lossesOf({ ...options, program: file("examples/gpt-moe.moe"), data: [file("README.md")] });
-/** Null, and a line, where there is no C++ compiler. */
+/** The host's losses; null, and a line on stderr, if there is no C++ compiler. */
 async function host(options: Options): Promise<number[] | null> {
   try {
     return await losses(options);
@@ -25,7 +25,7 @@ async function host(options: Options): Promise<number[] | null> {
     return null;
   }
 }
-/** Of a loss: half a unit in the last place of what is multiplied, and as much again for sums in another order. */
+/** The allowed relative difference of a loss: half a unit in the last place of the operands, and as much again for sums in another order. */
 const apart = { exact: 1e-4, rounded: 2 ** -8 };
 
 async function main(): Promise<void> {

@@ -1,5 +1,5 @@
-// node --import tsx scripts/gpu/once.ts I: a case of `npm run bench -- list`'s cuda, in bf16, run twice, for a profiler: first each kernel
-// beside its variant, then what was chosen. Ends with the kernels' times and operands.
+// node --import tsx scripts/gpu/once.ts I: runs case I of the cuda benchmarks twice in bf16, to be run under a profiler. The first run tries variants
+// beside their kernels, the second uses those that were chosen. Prints the kernels' times and operands.
 import { argv } from "node:process";
 import { cudaCases } from "../../bench/cases.ts";
 import { Subject } from "../../bench/subject.ts";

@@ -1,5 +1,5 @@
-// npm run gpu -- -o FOLDER [--seconds N] [PART...]: looks at moec on this machine's GPU. FOLDER gets summary.txt, a line for each check, and a
-// log for each part. A part is `bench` or one of its checks, `bench/f32`; without one, all in order.
+// npm run gpu -- -o FOLDER [--seconds N] [PART...]: runs the checks of checks.ts on this machine's GPU. FOLDER gets summary.txt, with a line for each
+// check, and a log for each part. PART is a part such as `bench` or a single check such as `bench/f32`; default: all, in order.
 import { spawn } from "node:child_process";
 import { appendFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -11,7 +11,7 @@ import { asked, misused } from "../asked.ts";
 import { type Check, checks } from "./checks.ts";
 
 const root = join(import.meta.dirname, "../..");
-/** Where NVIDIA's tools are, if not on the path. */
+/** Folders in which NVIDIA's tools may be, besides those in PATH. */
 const profilers = "/opt/nvidia/nsight-compute";
 const tools = [
   "/usr/local/cuda/bin",
@@ -28,10 +28,10 @@ interface Ended {
   readonly how: "ok" | "failed" | "timed out" | "missing";
   readonly last: string;
 }
-/** Bytes of a log that one command may fill. */
+/** At most so many bytes of one command's output are written to its log. */
 const most = 2 ** 20;
 
-/** Its output goes to the log as it comes; after `seconds` it and all that it began are ended. */
+/** Runs a command and appends its output to the log. After `seconds` it is killed with all processes that it started. */
 function run(command: readonly string[], more: Check["env"], seconds: number, log: string): Promise<Ended> {
   const [program = "", ...args] = command;
   const path = [env["PATH"], ...tools].join(":");
@@ -51,7 +51,7 @@ function run(command: readonly string[], more: Check["env"], seconds: number, lo
   return new Promise((done) => {
     const timer = setTimeout(() => {
       if (child.pid !== undefined) endGroup(child.pid);
-      end("timed out"); // what waits in the driver may be there for longer
+      end("timed out"); // does not wait for the process, which may hang in the driver
     }, seconds * 1000);
     const end = (how: Ended["how"], last = lastLine(tail)): void => {
       clearTimeout(timer);
@@ -65,7 +65,7 @@ function endGroup(leader: number): void {
   try {
     process.kill(-leader, "SIGKILL");
   } catch {
-    // it has ended; what it left has its streams
+    // it has ended; processes that it left hold its streams open
   }
 }
 const lastLine = (text: string): string => (text.trimEnd().split("\n").at(-1) ?? "").slice(0, 160);
@@ -113,4 +113,4 @@ async function main(): Promise<void> {
   }
 }
 await main();
-process.exit(); // not kept by a process that does not end
+process.exit(); // explicitly: a process that cannot be killed would keep this one

@@ -1,5 +1,5 @@
-// npm run kit -- -o FOLDER: all that moec needs on a Linux machine of the same processor that has no network and no Node: Node itself, moec
-// as it is built here, its sources and tests, and the packages that they import. FOLDER/run unpacks and runs it.
+// npm run kit -- -o FOLDER: packs all that moec needs on a Linux machine with the same kind of processor, but without network and Node: Node itself,
+// moec as built here, its sources and tests, and their packages. FOLDER/run unpacks and runs it.
 import { execFileSync, spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import * as fs from "node:fs";
@@ -10,7 +10,7 @@ import { asked, misused } from "../asked.ts";
 import { folderOf, packagesFor } from "./packages.ts";
 
 const root = join(import.meta.dirname, "../..");
-/** What tests and scripts import beside what moec itself needs. */
+/** Packages that tests and scripts import, besides moec's own dependencies. */
 const more = ["tsx", "uvu", "fast-check"];
 
 function copy(from: string, stage: string): void {
@@ -27,7 +27,7 @@ const within = (folder: string): string[] =>
     .readdirSync(join(root, folder), { recursive: true, encoding: "utf8" })
     .map((file) => join(folder, file))
     .filter((file) => fs.statSync(join(root, file)).isFile());
-/** Not what only building or reading a package takes. */
+/** Whether a package's file is needed at run time, not only for building or reading. */
 const needed = (file: string): boolean =>
   !/\.(md|map|[cm]?ts|[ch]|cc|cpp|o|a|d|mk|gypi?|S|s|asm|m4)$|\/(deps|obj\.target|\.deps|test|example)\//.test(file);
 
@@ -41,11 +41,11 @@ function stagedIn(stage: string): void {
   for (const file of within(".").filter((f) => f.endsWith(".node") && fs.existsSync(join(stage, f))))
     spawnSync("strip", ["--strip-debug", join(stage, file)]);
 }
-/** As XZ_OPT says; it takes a minute for Node. */
+/** Compresses with xz (settings in XZ_OPT); takes a minute for Node. */
 function compressed(input: string, to: string): void {
   execFileSync("xz", ["-T0", "-c", input], { stdio: ["ignore", fs.openSync(to, "w"), "inherit"] });
 }
-/** Node does not change from one kit to the next: a folder that has it keeps it. */
+/** Node is the same in all kits, so a folder that has it keeps it. */
 function putNode(folder: string, scratch: string): void {
   const kept = join(folder, "node.xz");
   if (fs.existsSync(kept) && fs.statSync(kept).mtimeMs > fs.statSync(fs.realpathSync(execPath)).mtimeMs) return;

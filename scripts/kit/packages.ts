@@ -1,4 +1,4 @@
-// Which of node_modules a kit takes: what package.json depends on, and what that depends on.
+// Lists the packages that a kit needs: the dependencies in package.json, and theirs.
 import { existsSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 
@@ -6,11 +6,14 @@ interface Package {
   readonly dependencies?: Readonly<Record<string, string>>;
   readonly optionalDependencies?: Readonly<Record<string, string>>;
 }
-/** A package by its place below the root: `ffi-napi/node_modules/node-addon-api`. */
+/** The folder of a package, by its path below node_modules: `ffi-napi/node_modules/node-addon-api`. */
 export const folderOf = (name: string): string => join("node_modules", name);
 const read = (file: string): Package => JSON.parse(readFileSync(file, "utf8")) as Package;
 
-/** Places of the root's dependencies, its optional ones too, of `more`, and of all that those depend on. Throws where one is not installed. */
+/**
+ * Paths below node_modules of the root's dependencies (optional ones included), of `more`, and of all their dependencies. Throws if one that is not
+ * optional is missing.
+ */
 export function packagesFor(root: string, more: readonly string[]): string[] {
   const found = new Set<string>();
   const { dependencies: needed, optionalDependencies: useful } = read(join(root, "package.json"));
@@ -27,7 +30,7 @@ export function packagesFor(root: string, more: readonly string[]): string[] {
   for (const name of queue) add(name, ".", false);
   return [...found].toSorted();
 }
-/** As Node looks for it: in the nearest node_modules around `from`. */
+/** Resolves a package as Node does: in the nearest node_modules around `from`; null if it is not installed. */
 function placeOf(root: string, name: string, from: string): string | null {
   for (let around = from; ; around = dirname(around)) {
     const place = around === "." ? name : join(around, "node_modules", name);

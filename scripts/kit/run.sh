@@ -1,6 +1,6 @@
 #!/bin/sh
-# moec on a machine without a network and without Node: sh run moec ARGS..., or sh run gpu -o FOLDER [PART...].
-# Unpacks into MOEC_KIT, or a folder of the user's for temporary files, once.
+# Runs moec from a kit, on a machine without network or Node: sh run moec ARGS..., or sh run gpu -o FOLDER [PART...]. Unpacks once, into MOEC_KIT or a
+# temporary folder of the user's own.
 set -eu
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 place=${MOEC_KIT:-${TMPDIR:-/tmp}/moec-kit-$(id -u)}

@@ -1,5 +1,5 @@
-// npm run peers: makes PyTorch compute the numbers in test/peers again, compares them with the stored ones, and holds moec to both. With `demo`
-// and its flags (`npm run peers -- demo --data FILE`): PyTorch trains the demo's model. PYTHON names the interpreter that has torch and safetensors.
+// npm run peers: computes the numbers in test/peers again by PyTorch, compares them with the stored ones, and runs moec's tests against them. `npm
+// run peers -- demo --data FILE` instead trains the demo's model in PyTorch. PYTHON names an interpreter that has torch and safetensors.
 import { spawnSync } from "node:child_process";
 import { join } from "node:path";
 import { argv, env, execPath, exit } from "node:process";

@@ -1,4 +1,4 @@
-// Loaded before a program: the addon that MOEC_SANITIZED names, in place of moec's own.
+// Preloaded (--import) to load the addon that MOEC_SANITIZED names instead of moec's own.
 import process from "node:process";
 
 const load = process.dlopen;

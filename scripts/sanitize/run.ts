@@ -1,4 +1,5 @@
-// npm run sanitize: what `npm run fuzz` draws, the addon and the kernels compiled with a sanitizer of the system's g++. The first finding ends it.
+// npm run sanitize: runs the random tests of `npm run fuzz` with the addon and the kernels compiled by g++ with a sanitizer. Stops at the first
+// finding.
 import { execFileSync, spawnSync } from "node:child_process";
 import { cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -13,13 +14,13 @@ interface Sanitizer {
   readonly options: Readonly<Record<string, string>>;
 }
 const sanitizers: Readonly<Record<string, Sanitizer>> = {
-  /** Arrays of kernels and of the addon, and the bytes of the arena that a step was not given: runtime/native/program.cpp. */
+  /** Finds out-of-bounds accesses of kernels and addon, and accesses to parts of the arena that a step does not use (runtime/native/program.cpp). */
   address: {
     flags: "-fsanitize=address,undefined -fno-sanitize=null,pointer-overflow -fno-sanitize-recover=all",
     libraries: ["libasan.so", "libubsan.so"],
     options: { ASAN_OPTIONS: "detect_leaks=0", UBSAN_OPTIONS: "print_stacktrace=1" },
   },
-  /** Threads of the pool, and tasks of kernels. */
+  /** Finds data races between threads of the pool, and so between tasks of a kernel. */
   thread: {
     flags: "-fsanitize=thread",
     libraries: ["libtsan.so"],
@@ -38,7 +39,7 @@ const root = join(import.meta.dirname, "../..");
 const folder = mkdtempSync(join(tmpdir(), "moec-sanitize-"));
 const path = (file: string): string => execFileSync("g++", [`-print-file-name=${file}`], { encoding: "utf8" }).trim();
 
-/** As `npm run install` does, in a folder of its own. */
+/** Builds the addon with the sanitizer, as `npm run install` does, in the temporary folder. */
 function addon({ flags }: Sanitizer): string {
   for (const part of ["runtime/native", "binding.gyp", "package.json"])
     cpSync(join(root, part), join(folder, part), { recursive: true });

@@ -1,4 +1,4 @@
-// Plans of kernels of the fake driver (libcuda.cpp).
+// Plans whose kernels are those of the fake CUDA driver (libcuda.cpp).
 import { planMemory } from "../../compiler/plan/memory.ts";
 import type { Plan } from "../../compiler/plan/plan.ts";
 import type { Sequence, VirtualArg, VirtualLaunch } from "../../compiler/plan/sequence.ts";
@@ -8,7 +8,7 @@ import { buffer, ofStore, pointwise, read, storeOf, write } from "../sequences.t
 
 export const rows = 37;
 export const shape = { threads: 64, shared: 512, wide: false };
-/** A kernel of the fake driver. */
+/** A launch of one of the fake driver's kernels. */
 const launch = (name: string, args: readonly VirtualArg[], tasks = 1, threads = shape.threads): VirtualLaunch => ({
   kernel: { name, text: name, origins: [`model.moe:${name.length}`], scratch: 0, launch: { ...shape, threads } },
   args,
@@ -17,7 +17,7 @@ const launch = (name: string, args: readonly VirtualArg[], tasks = 1, threads = 
   bytes: 0,
   phase: "forward",
 });
-/** y = 2x, the sum of y, then w += the sum, which is made aside and copied. */
+/** A plan of three launches: y = 2x, the sum of y, then w += the sum, which is written to a temporary and copied to the store. */
 export function chain(threads?: number): Plan {
   const [w, x] = [ofStore(buffer("w", [1])), ofStore(buffer("train/x", [rows, 16]))];
   const [y, sum, next] = [buffer("y", [rows, 16]), buffer("sum", [1]), buffer("next", [1])];
@@ -47,7 +47,7 @@ export const inputs = new Map([
     ),
   ],
 ]);
-/** The chain, where `twice` has a variant of this name; what it is loaded with. */
+/** The same plan, where kernel `twice` has a variant with this name, and the code to load for it. */
 export function varied(name: string): { readonly plan: Plan; readonly variants: Variants } {
   const plain = chain();
   const variant = { name, text: "", launch: shape, maps: [], writes: [1] };

@@ -1,4 +1,4 @@
-// What runs on a GPU: every op's samples, layers, and contractions by wgmma, each with what its results shall be.
+// The cases that are run on a GPU: every op's samples, layers, and contractions with wgmma variants, each with a check of its results.
 import { interpret } from "../../compiler/graph/interpret.ts";
 import { loweredForCuda } from "../emulator/sequence.ts";
 import { type Sample, samples, shortSamples, storesOf } from "../graphs.ts";
@@ -9,7 +9,7 @@ import type { Runnable } from "./runtime.ts";
 
 export interface GpuCase extends Runnable {
   readonly name: string;
-  /** Throws of what is wrong. */
+  /** Throws an error that says what is wrong. */
   readonly check: (results: readonly Float64Array[]) => void;
 }
 export const groups = {
@@ -31,7 +31,7 @@ export const groups = {
       stores: storesOf(valuesOf(graph)),
       check: (results) => compare(name, graph, results),
     })),
-  /** Contractions of bf16, in the first run by wgmma and by what it stands for. */
+  /** Contractions of bf16. In the first run each is computed by its kernel and, for the trial, by its wgmma variant. */
   contractions: (): GpuCase[] =>
     cases.map((c) => {
       const whole = made(c, (sequence) => sequence);

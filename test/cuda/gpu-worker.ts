@@ -1,6 +1,5 @@
-// node --import tsx test/cuda/gpu-worker.ts GROUP [FIRST [END]]: runs the cases of a group on the GPU, all or from FIRST to before END, and
-// prints a line of JSON as each begins and ends. A kernel that fails leaves a process whose every call fails, so it ends there; who asked
-// begins another.
+// node --import tsx test/cuda/gpu-worker.ts GROUP [FIRST [END]]: runs the cases of a group on the GPU, from FIRST to before END, and prints a line of
+// JSON when each begins and ends. After a kernel that failed every call of the driver fails, so the process exits, and its caller starts another.
 import { argv } from "node:process";
 import { backends } from "../../compiler/targets.ts";
 import { compileKernels } from "../../runtime/cuda/code.ts";
@@ -14,7 +13,7 @@ import { kernelsOf } from "../host/compare.ts";
 import { type GpuCase, type Group, groups } from "./gpu-cases.ts";
 import { throughRuntime } from "./runtime.ts";
 
-/** `wrong` is null where all is right. `broken`: the process is of no more use. */
+/** `wrong` is null if the results are right. `broken`: the driver cannot be used by this process any more. */
 export type Said =
   | { readonly compiled: number }
   | { readonly begins: number; readonly name: string }
@@ -27,7 +26,7 @@ export type Said =
 const say = (said: Said): void => void process.stdout.write(`${JSON.stringify(said)}\n`);
 
 const cache = new KernelCache();
-/** Into the cache, as many at once as there are cores. */
+/** Compiles the kernels of all cases into the cache, as many at a time as there are cores. */
 async function compiled(all: readonly GpuCase[], { version, devices: [device] }: Driver): Promise<void> {
   const compiler = await nvrtc(process.env, version);
   const architecture = architectureOf(device, compiler.architectures);
@@ -46,7 +45,7 @@ async function ran(c: GpuCase): Promise<readonly string[]> {
 }
 const sameBits = (a: Float64Array, b: Float64Array | undefined): boolean =>
   b !== undefined && a.every((x, i) => Object.is(x, b[i]));
-/** What the driver says of all that is asked of it once a kernel has failed. */
+/** Whether an error is one that the driver returns for every call after a kernel failed. */
 const isFatal = (message: string): boolean => /CUDA_ERROR_(?!OUT_OF_MEMORY|INVALID_VALUE)|ENDLESS_KERNEL/.test(message);
 
 const [, , group = "", first = "0", end = "Infinity"] = argv;
@@ -60,10 +59,10 @@ try {
     driver,
   );
 } catch {
-  // a kernel that NVRTC refuses is told of by its case
+  // a kernel that NVRTC rejects is reported by its own case
 }
 say({ compiled: all.length });
-// A context that stays: to make one takes longer than most cases.
+// Keeps the device's context alive: making one takes longer than most cases.
 const { CudaExecutor } = native();
 const held = new CudaExecutor({
   driver: driver.path,

@@ -1,4 +1,4 @@
-// Sequences of launches through the real runtime: the driver and NVRTC are those that the environment names, NVIDIA's or the emulator's.
+// Runs sequences of launches by the real CUDA runtime. The environment names the driver and NVRTC: NVIDIA's or the emulator's.
 import { type NdArray, plainStore } from "../../compiler/graph/node.ts";
 import { planMemory } from "../../compiler/plan/memory.ts";
 import type { PlanKernel, Variant } from "../../compiler/plan/plan.ts";
@@ -15,10 +15,10 @@ export interface Runnable {
 export interface RuntimeOptions {
   readonly cache: KernelCache;
   readonly poison?: boolean;
-  /** What becomes of the kernels by wgmma. */
+  /** Changes the wgmma variants before loading. */
   readonly change?: (variant: Variant) => Variant;
 }
-/** What was told, and the outputs of each of two runs. */
+/** Messages about variants (`told`), and the outputs of each of two runs. */
 export interface Ran {
   readonly told: readonly string[];
   readonly runs: readonly (readonly Float64Array[])[];

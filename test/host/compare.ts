@@ -1,4 +1,4 @@
-// Graphs through the host's kernels, compared with the interpreter in exact arithmetic.
+// Runs graphs by the host's kernels and compares them with the interpreter in exact arithmetic.
 import * as assert from "uvu/assert";
 import { emitHost } from "../../compiler/emit/unit.ts";
 import { interpret } from "../../compiler/graph/interpret.ts";
@@ -24,14 +24,14 @@ export const kernelsOf = (list: readonly Sequence[]): PlanKernel[] => [
   ...new Map(list.flatMap((s) => s.launches.map(kernelOf).map((k) => [k.name, k] as const))).values(),
 ];
 
-/** How many elements of an ragged result there are: rows of no group are nothing. */
+/** How many elements of result `r` are defined: a ragged result has rows beyond its last group, which are not. */
 export function elementsOf(node: Node, stores: ReadonlyMap<string, NdArray>, r: number): number {
   const result = node.results[r] as Value;
   if (node.op.name !== "ragged_dot") return count(result.type);
   const [offsets] = interpret([node.args[2] as Value], stores);
   return (offsets?.data.at(-1) ?? 0) * (node.attrs as { unit: number }).unit * (dims(result.type)[1] ?? 1);
 }
-/** Numbers added up for one element of a sum. */
+/** How many terms are summed for one element of a sum. */
 function termsOf(node: Node): number {
   const { op, args, results } = node;
   const [x, y] = [args[0] as Value, results[0] as Value];
@@ -41,7 +41,7 @@ function termsOf(node: Node): number {
 }
 const sums = new Set(["dot", "ragged_dot", "ragged_outer", "ragged_sum", "reduce", "scan"]);
 const epsilon = 2 ** -23;
-/** What an element may be off: of sums 2 eps sqrt(K) of the sum of magnitudes; of points 4 units in the last place. */
+/** How far an element may be off: for sums, 2 eps sqrt(K) of the sum of magnitudes; for pointwise ops, 4 units in the last place. */
 export function bounds(node: Node, stores: ReadonlyMap<string, NdArray>): (x: number, r: number, i: number) => number {
   const narrow = [...node.results, ...node.args].some((v) => v.type.dtype === "bf16");
   const stored = narrow ? 2 ** -8 : 0;
@@ -60,17 +60,17 @@ export function bounds(node: Node, stores: ReadonlyMap<string, NdArray>): (x: nu
 export interface OpSample extends Sample {
   readonly sequence: Sequence;
 }
-/** Every op's samples that the host can compute, lowered. */
+/** The lowered samples of all ops that the host can compute. */
 export const opSamples = (choices?: Choices): OpSample[] =>
   [...samples(), ...shortSamples()]
     .filter(({ node }) => node.op.name !== "const" && node.results.every((v) => v.type.dtype !== "f64"))
     .map((s) => ({ ...s, sequence: lowered(graphOf(s.node.results), choices) }));
-/** Of them what is lowered otherwise than without a choice. */
+/** Of these, those whose kernels differ from what the default choices give. */
 export function chosenSamples(choices: Choices): OpSample[] {
   const usual = new Set(kernelsOf(opSamples().map((s) => s.sequence)).map((k) => k.text));
   return opSamples(choices).filter(({ sequence }) => kernelsOf([sequence]).some((k) => !usual.has(k.text)));
 }
-/** Throws where a sample, run from a library with its kernels, is not what the op's definition gives. */
+/** Runs samples from a library with their kernels; throws if one differs from its op's definition by more than its bound. */
 export function compareOps(all: readonly OpSample[], lib: string): void {
   for (const { name, node, sequence } of all) {
     const stores = storesOf(node.results);
@@ -89,7 +89,7 @@ export function compareOps(all: readonly OpSample[], lib: string): void {
 export const valuesOf = ({ results }: Graph): Value[] =>
   [...results.filter((r) => r.role !== "store"), ...results.filter((r) => r.role === "store")].map((r) => r.value);
 
-/** `error`: of the largest number of a result. */
+/** Compares results with the interpreter; `error` is relative to the largest number of a result. */
 export function compare(name: string, graph: Graph, got: readonly Float64Array[], error = 2e-5): void {
   const values = valuesOf(graph);
   interpret(values, storesOf(values), { exact: true }).forEach((want, r) => {
@@ -101,7 +101,7 @@ export function compare(name: string, graph: Graph, got: readonly Float64Array[]
     );
   });
 }
-/** Graphs by their sequences, at every width of vectors that the machine has. */
+/** Compares graphs with the interpreter at every vector width that the machine has. */
 export function compareWidths(name: string, graphs: readonly Graph[], sequences: readonly Sequence[]): void {
   const narrow = x64 ? [["-mavx2", "-mfma", "-mno-avx512f"], ["-mno-avx"]] : [];
   for (const flags of [[], ...narrow]) {

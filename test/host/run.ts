@@ -1,4 +1,4 @@
-// Compiles the kernels of a sequence with the system's compiler and runs them in a process of their own.
+// Compiles the kernels of a sequence by the system's compiler and runs them in a separate process (driver.cpp).
 import { execFileSync, spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
@@ -14,7 +14,7 @@ const flags =
   "-O2 -march=native -std=c++17 -fPIC -shared -nostdlib -fno-exceptions -fno-rtti -ffp-contract=off -fwrapv -fno-math-errno -fno-trapping-math -Wno-psabi".split(
     " ",
   );
-/** As runtime/host/toolchain.ts says. */
+/** See runtime/host/toolchain.ts. */
 const onlyGnu = ["-fstack-reuse=none"];
 const folder = join(tmpdir(), "moec-test-kernels");
 mkdirSync(folder, { recursive: true });
@@ -25,15 +25,15 @@ export function build(text: string, extension: string, args: readonly string[], 
     .update([compiler, ...args].join());
   const base = join(folder, key.digest("hex").slice(0, 16));
   if (existsSync(`${base}.out`)) return `${base}.out`;
-  // other processes may build the same: each sees a whole file or none
+  // atomically, because other processes may build the same
   const own = `${base}.${process.pid}`;
   writeFileSync(own + extension, text);
-  // what it warns of is shown where it fails
+  // warnings are shown only if compiling fails
   execFileSync(compiler, [...args, own + extension, "-o", `${own}.out`], { stdio: ["ignore", "inherit", "pipe"] });
   renameSync(`${own}.out`, `${base}.out`);
   return `${base}.out`;
 }
-/** A library of kernels; `extra` flags come last. */
+/** Compiles kernels to a shared library and returns its path; `extra` flags come last. */
 export const compiled = (kernels: readonly PlanKernel[], extra: readonly string[] = [], compiler?: string): string =>
   build(
     unit(hostHeader(), kernels),
@@ -54,7 +54,7 @@ export function bytesFor(b: VirtualBuffer, data: ArrayLike<number>): Buffer {
   for (let i = 0; i < data.length; i++) write(raw, b, placeOf(b, i), data[i] ?? Number.NaN);
   return raw;
 }
-/** Where element i of an array is, in elements. */
+/** The position of element `i` of an array in its buffer, in elements. */
 function placeOf({ shape, layout }: VirtualBuffer, i: number): number {
   if (layout.kind !== "panels") return i;
   const [rows = 1, columns = 1] = shape.slice(-2);
@@ -84,7 +84,10 @@ export function read(raw: Buffer, b: VirtualBuffer): Float64Array {
     return word.readFloatLE();
   });
 }
-/** The contents of the results and of the assigned stores, in that order. `given`: the stores. Kernels as they ship are asked for as `lib`. */
+/**
+ * Runs a sequence on the stores `given`; returns the values of its results, then of the assigned stores. By default kernels are compiled with -Og;
+ * pass a `lib` to run them as they ship.
+ */
 export function runSequence(
   s: Sequence,
   given: ReadonlyMap<string, NdArray>,

@@ -1,4 +1,4 @@
-// Statements of a random layer's body.
+// The kinds of statements of which the body of a random layer consists. Each returns an expression with its type, or null if no variable fits.
 
 import {
   at,
@@ -38,7 +38,7 @@ const pairs = [
 ];
 const conditions = ["x > y", "x <= y", "x < 0.3 || y > 0.1", "!(x > 0) && y > -1"];
 const filled = (text: string, x: string, y = ""): string => text.replaceAll(/\b[xy]\b/g, (w) => (w === "x" ? x : y));
-/** One beside x: of its shape, or such that it stretches. */
+/** A second operand for x: of its shape, or one that broadcasts to it; null if there is none. */
 function beside(t: Tensors, { shape }: Variable): { readonly text: string; readonly from: Variable } | null {
   const stretches = (v: Variable): boolean =>
     v.shape.length <= shape.length &&
@@ -50,7 +50,10 @@ function beside(t: Tensors, { shape }: Variable): { readonly text: string; reado
   if (!z || axis < 0) return y && { text: y.name, from: y };
   return { text: `${z.name}[${[":", ...Array<string>(shape.length - 1 - axis).fill("new")].join(", ")}]`, from: z };
 }
-/** Indices into an axis of n places, some of them none: of data, or of arithmetic on ranges. With as many axes of 1 in front. */
+/**
+ * An expression of indices into an axis of n elements, some of them out of range: from data, or from arithmetic on ranges. It gets `lead` axes of 1
+ * in front.
+ */
 function indices(t: Tensors, n: number, lead: number): { readonly text: string; readonly shape: Shape } {
   const { draw } = t;
   const [p, q] = [draw.of(sizes), 1 + draw.below(6)];
@@ -358,7 +361,7 @@ export const bodySteps: Readonly<Record<string, Step>> = {
     return { text: `tanh(${name})`, dtype: x.dtype, shape };
   },
 };
-/** A recurrence along an axis, what its turns make put into a whole. */
+/** A recurrence along an axis, whose results are put into one tensor. */
 function looped(t: Tensors): Made | null {
   const [x, axis] = t.along(2) ?? [];
   const n = x?.shape[axis ?? 0] ?? 0;

@@ -1,4 +1,4 @@
-// The body of a random layer of tensors of any shape: what is there for its next statement, and what it is written into.
+// The body of a random layer with tensors of any shape: its variables so far, and the text of its statements.
 import type { Draw, Shape } from "./growing.ts";
 
 export type Dtype = "float" | "f32" | "i32" | "bool";
@@ -8,7 +8,7 @@ export interface Variable {
   readonly shape: Shape;
 }
 export type Made = Omit<Variable, "name"> & { readonly text: string };
-/** Nothing where what is there does not fit. */
+/** Draws a statement; null if no variable fits. */
 export type Step = (t: Tensors) => Made | null | undefined;
 
 export const sizes: readonly number[] = [1, 2, 2, 3, 3, 4, 5, 6, 8, 12, 16, 17, 18, 20, 33];
@@ -20,17 +20,17 @@ export const isFloat = ({ dtype }: Variable): boolean => dtype === "float" || dt
 export const wider = (x: Variable, y: Variable): Dtype =>
   x.dtype === "float" && y.dtype === "float" ? "float" : "f32";
 export const without = (shape: Shape, axis: number): number[] => shape.toSpliced(axis, 1);
-/** `inner` after so many axes, and before as many as there are. */
+/** An index that applies `inner` to axis `axis`, and `:` to the axes before it. */
 export const at = (axis: number, inner: string): string => `[${[...Array<string>(axis).fill(":"), inner].join(", ")}]`;
 
-/** What a body is written into. */
+/** The state of a body while it is drawn. */
 export class Tensors {
   readonly draw: Draw;
   readonly lines: string[] = [];
   readonly members: string[] = [];
   readonly layers: string[] = [];
   readonly variables: Variable[] = [];
-  /** Whether it is an expert's, which knows no batch and keeps nothing. */
+  /** Whether it is the body of a routed expert, which knows no batch and has no state. */
   readonly routed: boolean;
   readonly #read = new Set<Variable>();
   readonly #count: { n: number };
@@ -50,7 +50,7 @@ export class Tensors {
     this.variables.push(v);
     return v;
   }
-  /** A late one sooner than an early one. */
+  /** Draws a variable that fits, preferring the newest; null if none does. */
   any(fits: (v: Variable) => boolean = isFloat): Variable | null {
     const all = this.variables.filter(fits);
     if (all.length === 0) return null;
@@ -58,12 +58,12 @@ export class Tensors {
     this.#read.add(found);
     return found;
   }
-  /** One of a rank, and one of its axes. */
+  /** Draws a float of at least `least` axes, and one of its axes. */
   along(least = 1): readonly [Variable, number] | null {
     const x = this.any((v) => isFloat(v) && v.shape.length >= least);
     return x && [x, this.draw.below(x.shape.length)];
   }
-  /** The name of a float of a shape: one that is there, one that stretches to it, a parameter. */
+  /** The name of a float of this shape: an existing variable, one that broadcasts to it, or a new parameter. */
   of(shape: Shape, dtype: "float" | "f32"): string {
     const fits = (v: Variable): boolean => v.dtype === dtype && v.shape.join() === shape.join();
     const found = this.draw.chance(0.7) ? this.any(fits) : null;
@@ -87,7 +87,7 @@ export class Tensors {
     this.lines.push(`let ${name}${declared} = ${made.text}`);
     this.add({ name, dtype: made.dtype, shape: made.shape });
   }
-  /** Floats that nothing has read, and now and then one that something has. */
+  /** Floats that no statement reads, and occasionally some that are read. */
   results(): Variable[] {
     const floats = this.variables.filter(isFloat);
     const unread = floats.filter((v) => !this.#read.has(v)).slice(-4);

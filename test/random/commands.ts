@@ -1,4 +1,5 @@
-// The `moec` command called in every wrong way, and killed at any moment: an exit code that --help tells, what to do, and no run that is lost.
+// Calls the `moec` command in random wrong ways, and kills it at random moments. Exit codes must be documented ones, errors must say what to do, and
+// no run may be lost.
 import { type SpawnSyncReturns, spawn, spawnSync } from "node:child_process";
 import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -19,7 +20,7 @@ const sizes = ["V=128", "D=8", "H=8", "L=1", "Heads=2", "E=3", "Context=32"].fla
 const small = ["--data", "text.txt", "--batch", "2", "--length", "8", ...sizes];
 
 let made: string | undefined;
-/** A folder with all that a command may be given, among it a run. */
+/** Makes a folder with all kinds of files that commands read, including a run. */
 function place(): string {
   if (made !== undefined) return made;
   made = join(root, "place");
@@ -202,7 +203,7 @@ const right: Readonly<Record<string, readonly string[]>> = {
   doctor: [],
 };
 const switches = new Set(["--json", "--tf32", "--timings", "--grad", "--ids", "--resume", "--past-end", "--clear"]);
-/** What is right, and of it left out, taken twice, or put in another's place; and flags with values of any kind. */
+/** A correct call with random changes: arguments left out, replaced or inserted, and flags with values of any kind. */
 function drawnCall(draw: Draw): string[] {
   const name = draw.of(Object.keys(commands));
   const args = [...(right[name] ?? [])];
@@ -227,7 +228,7 @@ function drawnCall(draw: Draw): string[] {
   }
   return [name, ...args];
 }
-/** Of so many calls. */
+/** Checks `count` random calls. */
 export function checkCommands(seed: string, count: number): void {
   const draw = new Draw(seed);
   for (let i = 0; i < count; i++) {
@@ -244,10 +245,10 @@ export function checkCommands(seed: string, count: number): void {
       for (const line of stdout.split("\n")) if (line !== "") JSON.parse(line);
     const [newest = 0] = checkpointSteps(join(at, "run"));
     assert.ok(newest >= 2, `${how}: the run is lost`);
-    readCheckpoint(join(at, "run/checkpoints", `step-00000${newest}`)); // throws where it is damaged
+    readCheckpoint(join(at, "run/checkpoints", `step-00000${newest}`)); // throws if it is damaged
   }
 }
-/** A training that is killed at drawn moments, and resumed until it is done, has the bits of one that was not. */
+/** Checks that a training that is killed at random moments, and resumed until it ends, has the bits of one that was not killed. */
 export async function checkKilled(seed: string): Promise<void> {
   const draw = new Draw(seed);
   const at = place();

@@ -1,4 +1,5 @@
-// What the elements of a graph's values are, and how far rounding may put them off: by the interpreter, its roundings disturbed at random.
+// Computes what the elements of a graph's values should be, and how far rounding may move them: the interpreter is run several times with its
+// roundings disturbed at random.
 import { rounded } from "../../compiler/graph/array.ts";
 import type { NdArray, Node, Value } from "../../compiler/graph/node.ts";
 import { storeOf, topological } from "../../compiler/graph/walk.ts";
@@ -8,7 +9,7 @@ import { count, dims, dtypeOf } from "../../compiler/types/type.ts";
 import { Draw } from "./growing.ts";
 
 export type Stores = ReadonlyMap<string, NdArray>;
-/** Relative. Kernels may keep a bf16 in f32, so that its rounding is there or not. */
+/** Relative roundings. That of bf16 is doubled, because kernels may keep a bf16 in f32, without its rounding. */
 const units: Readonly<Record<DType, number>> = { f32: 2 ** -23, bf16: 2 ** -7, f64: 2 ** -50, i32: 0, bool: 0 };
 const sums = new Set(["dot", "ragged_dot", "ragged_outer", "ragged_sum", "scan", "attention", "attention_backward"]);
 const products = new Set(["dot", "ragged_dot", "ragged_outer", "attention", "attention_backward"]);
@@ -20,7 +21,7 @@ const isSum = (node: Node): boolean =>
   sums.has(node.op.name) ||
   (node.op.name === "reduce" && fnOf(node) === "sum") ||
   (node.op.name === "scatter" && (node.attrs as { readonly mode: string }).mode === "add");
-/** Whether a kernel may round the results otherwise than the definition. */
+/** Whether a kernel may round the results differently from the definition. */
 const rounds = (node: Node): boolean =>
   isSum(node) ||
   ((node.op.name === "unary" || node.op.name === "binary") && !exactly.has(fnOf(node))) ||
@@ -28,7 +29,7 @@ const rounds = (node: Node): boolean =>
 
 const comparesFloats = (node: Node): boolean =>
   (fnOf(node) === "eq" || fnOf(node) === "ne") && isFloat(node.args[0]?.type.dtype ?? "bool");
-/** Two floats that are nearly equal may be equal. */
+/** Comparisons (`==`, `!=`) of floats, where nearly equal floats are made equal or unequal, as `side` says. */
 function decided(is: Float64Array, [x, y]: readonly NdArray[], unit: number, side: number): Float64Array {
   return is.map((e, i) => {
     const [p, q] = [x?.data[i] ?? 0, y?.data[i] ?? 0];
@@ -37,30 +38,33 @@ function decided(is: Float64Array, [x, y]: readonly NdArray[], unit: number, sid
 }
 
 const jumps = new Set(["floor", "ceil", "round", "sign", "rem", "lt", "le", "gt", "ge"]);
-/** Whether a small difference of an operand may make a large one of the result. */
+/** Whether the result is discontinuous: a small change of an operand may cause a large change. */
 const isJump = (node: Node): boolean =>
   node.op.name === "top_k" ||
   node.op.name === "cutoff" ||
   (node.op.name === "cast" && node.results[0]?.type.dtype === "i32") ||
   jumps.has(fnOf(node));
 
-/** How the roundings of a run are disturbed. */
+/** How a run's roundings are disturbed. */
 interface Disturbed {
   readonly draw: Draw;
-  /** How many times a rounding. */
+  /** The largest disturbance, in units of a rounding. */
   readonly most: number;
-  /** 1 or -1: where operands of what jumps go. 0: they stay, so that what follows a choice is disturbed and not only another choice. */
+  /**
+   * 1 or -1: the direction in which operands of discontinuous ops are moved. 0: they are not moved, so that what follows a choice is disturbed, and
+   * not only the choice.
+   */
   readonly side: number;
 }
 export interface Rounding {
-  /** Nothing is rounded, and only what f64 rounds is disturbed. */
+  /** Nothing is rounded, and disturbances are of the size of f64's roundings. */
   readonly exact: boolean;
-  /** What optimizers make of gradients. */
+  /** The results are optimizer steps, which are steep functions of gradients near 0. */
   readonly steep: boolean;
-  /** Operands of products are rounded to 11 bits. */
+  /** Operands of products are rounded to tf32 (11 bits). */
   readonly tf32: boolean;
 }
-/** Not given `how` nothing is disturbed. */
+/** Interprets a graph; without `how`, undisturbed. */
 function evaluate(values: readonly Value[], stores: Stores, { exact, tf32 }: Rounding, how?: Disturbed): NdArray[] {
   const known = new Map<Value, NdArray>();
   const inexact = new Set<Value>();
@@ -69,7 +73,7 @@ function evaluate(values: readonly Value[], stores: Stores, { exact, tf32 }: Rou
     how && isFloat(x.dtype)
       ? { ...x, data: x.data.map((e) => e * (1 + how.most * unit * (2 * how.draw.next() - 1))) }
       : x;
-  /** As numbers of f32, of which one may be just 1 where the next are not: a tanh's slope is then 0. */
+  /** Rounds to f32, as kernels store values: a tanh may then be exactly 1 where its neighbours are not, and its slope 0. */
   const lying = (x: NdArray): NdArray =>
     how && !exact && x.dtype === "f32" ? { ...x, data: rounded("f32", x.data) } : x;
   const aside = (x: NdArray): NdArray =>
@@ -82,7 +86,7 @@ function evaluate(values: readonly Value[], stores: Stores, { exact, tf32 }: Rou
     const given = node.args.map((a, i) => {
       const x = args[i] as NdArray;
       if (isJump(node) && inexact.has(a)) return aside(x);
-      // each reader may have the bf16, or what was rounded to it
+      // each reader may get the bf16, or the unrounded value that it was made from
       if (x.dtype === "bf16" && inexact.has(a)) return noisy(x, unitOf("bf16"));
       return isSum(node) ? noisy(x, tf32 && products.has(node.op.name) ? tf32Unit : unitOf("f32")) : x;
     });
@@ -101,7 +105,7 @@ function evaluate(values: readonly Value[], stores: Stores, { exact, tf32 }: Rou
   }
   return values.map((v) => known.get(v) as NdArray);
 }
-/** Numbers added up for one of the result, whose roundings may all go one way; 0 of what is no sum. */
+/** How many terms are summed for one element, since all their roundings may go in one direction; 0 if the node is not a sum. */
 function depthOf(node: Node): number {
   const [x, y] = [node.args[0], node.results[0]];
   if (!isSum(node) || !x || !y || count(y.type) === 0) return 0;
@@ -112,16 +116,19 @@ function depthOf(node: Node): number {
 
 export interface Expected {
   readonly want: Float64Array;
-  /** What each element may be off; NaN where rounding decides between far apart numbers. */
+  /** How far each element may be off; NaN if rounding decides between values that are far apart. */
   readonly slack: Float64Array;
 }
-/** The more runs, the fewer elements whose slack is too small by chance. */
+/** More runs make it less likely that an element's slack is too small by chance. */
 const runs = 6;
-/** And of runs that are disturbed more: only they tell of what is steep somewhat further off, as an optimizer's step is where a gradient is near 0. */
+/**
+ * Additional runs with larger disturbances, `more` roundings: only these show how steep a function is a little further away, such as an optimizer's
+ * step near a gradient of 0.
+ */
 const moreRuns = 4;
 const more = 4;
 const times = 16;
-/** `added`: to what the results add something, if to anything. */
+/** `added`: for each result, the value to which it adds something, if any; only what is added is compared with the disturbances. */
 export function expected(
   values: readonly Value[],
   stores: Stores,
@@ -144,7 +151,7 @@ export function expected(
   const moved = wants.map(({ data }, r) =>
     Math.max(0, ...others.slice(0, runs).map(({ made }) => largestOf(data.map((x, i) => (made[r]?.data[i] ?? 0) - x)))),
   );
-  // of numbers about 1: as a norm's gradient, of rows that rounding makes equal numbers
+  // numbers of about 1 change completely, such as the gradient of a norm of rows that rounding makes constant
   const decides = Math.max(...moved) >= Math.max(1, ...largest);
   return wants.map(({ dtype, data: want }, r) => {
     const unit = exact ? units.f64 : units[dtype];
@@ -155,7 +162,7 @@ export function expected(
       if (seen.every((y) => Object.is(x, y)))
         return isFloat(dtype) && Number.isFinite(x) ? unit * (4 * Math.abs(x) + most) : 0;
       const apart = Math.max(...seen.map((y, n) => Math.abs(y - x) * (others[n]?.scale ?? 0)));
-      // nothing but rounding: what is made of it may grow faster, as its square does
+      // the value consists of rounding errors only; what is computed from it may grow faster, for example as its square
       const own = Math.abs(x - (added[r]?.data[i] ?? 0));
       const growing = steep && seen.some((y) => Math.abs(y - x) >= own) ? times : 1;
       return isFloat(dtype) && !undecided ? apart * growing + unit * (4 * Math.abs(x) + most) : Number.NaN;
@@ -165,7 +172,7 @@ export function expected(
 }
 const largestOf = (data: Float64Array): number =>
   data.reduce((most, x) => (Number.isFinite(x) ? Math.max(most, Math.abs(x)) : most), 0);
-/** Where `got` is something else: its number, what it is, what it should be. */
+/** The elements of `got` that are wrong, as messages with index, actual and expected value. */
 export function wrong({ want, slack }: Expected, got: ArrayLike<number>): string[] {
   if (got.length !== want.length) return [`${got.length} elements, not ${want.length}`];
   return [...want.keys()].flatMap((i) => {

@@ -1,4 +1,5 @@
-// Programs with random damage through the whole checker, and what is right of them on into numbers: diagnostics or none, soon, and never a throw.
+// Runs the checker on programs with random damage, and elaborates those that are still valid. The checker must be fast, must not throw, and must
+// place its diagnostics.
 import { readdirSync, readFileSync } from "node:fs";
 import * as assert from "uvu/assert";
 import {
@@ -28,18 +29,18 @@ const resolve: Resolve = (path) => {
   return text === undefined ? null : { name: path, text };
 };
 const examples = blocks("grammar/GRAMMAR.md", "moe");
-/** Large programs bring most of the library with them, and so take the longest. */
+/** Programs to damage. The large ones import most of the library and take longest, so the examples are listed twice. */
 export const whole: readonly { readonly text: string }[] = [...texts.values(), ...examples, ...examples].map(
   (text) => ({
     text,
   }),
 );
-/** Numbers for what an entry names, small ones if not given. */
+/** A number for each size that an entry has; default: a small one. */
 export type SizeOf = (name: string) => number;
 const small: Readonly<Record<string, number>> = { D: 8, H: 8, Heads: 2, Groups: 2, L: 2, B: 2, T: 3 };
 const smallOf: SizeOf = (name) => small[name] ?? 4;
 
-/** Loads and checks the text itself; what it imports is right. Null: it has errors, each in its place. */
+/** Checks a text, but not its imports, which are valid. Null if it has errors, which must have valid positions and help. */
 export function checked(text: string): Loaded | null {
   const loaded = load({ name: "mutant.moe", text }, resolve);
   const diagnostics = check({ ...loaded, modules: [loaded.main] });
@@ -51,7 +52,7 @@ export function checked(text: string): Loaded | null {
 }
 const isPlaced = ({ span: { source, start, end } }: Label): boolean =>
   start >= 0 && start <= end && end <= source.text.length;
-/** Runs, and says with which text it failed. */
+/** Runs a function, which must take less than 2 s; an error gets the text of the program. */
 export function soon<T>(text: string, run: () => T): T {
   try {
     const { result, seconds } = timed(run);
@@ -61,7 +62,7 @@ export function soon<T>(text: string, run: () => T): T {
     throw new Error(`${String(error)}\nof:\n${text}`, { cause: error });
   }
 }
-/** So many programs, of all kinds of damage, and those that stay right with sizes that may be odd. */
+/** Checks `count` programs with all kinds of damage. Some that are still valid are elaborated, with sizes that may be odd. */
 export function checkDamaged(seed: string, count: number): void {
   const draw = new Draw(seed);
   const sizeOf: SizeOf = (name) => (draw.chance(0.9) ? smallOf(name) : draw.of(odd));
@@ -71,9 +72,9 @@ export function checkDamaged(seed: string, count: number): void {
       if (loaded && draw.chance(0.25)) elaborated(text, loaded, sizeOf);
     }
 }
-/** None that makes thousands of layers, which take their time. */
+/** Odd sizes; none that makes thousands of layers, which would take long. */
 const odd = [0, 1, 2, 3, 5, 7, 16, 33, 1e5, 2 ** 31, 1e9, 2 ** 53, -1, 0.5, Number.NaN, Infinity];
-/** How many of the entries gave graphs, and of how many the numbers were refused. */
+/** Elaborates all entries; counts those that gave graphs, and those whose sizes were refused. */
 export function elaborated(
   text: string,
   loaded: Loaded,
@@ -86,7 +87,7 @@ export function elaborated(
   }
   return outcomes;
 }
-/** All that an entry names. */
+/** Values for all sizes and header arguments that an entry needs. */
 function sizesOf({ header, arguments: args }: EntrySignature, sizeOf: SizeOf): Record<string, number | number[]> {
   const wanted = header.filter((h) => h.kind === "size" || (h.kind === "value" && h.default === null));
   const spreads = args.flatMap((a): [string, number[]][] => (a.spread === null ? [] : [[a.spread, [2, 3]]]));
@@ -96,7 +97,7 @@ function sizesOf({ header, arguments: args }: EntrySignature, sizeOf: SizeOf): R
     ...spreads,
   ]);
 }
-/** Every function, and the first methods of every layer. */
+/** All functions, and up to three methods of each layer. */
 function entriesOf(loaded: Loaded): [declaration: string, method: string][] {
   return [...loaded.main.names].flatMap(([name, decl]): [string, string][] => {
     if (!decl || decl.module !== loaded.main || decl.ast.kind === "optimizer") return [];
@@ -105,7 +106,7 @@ function entriesOf(loaded: Loaded): [declaration: string, method: string][] {
     return (layer ? methodsOf(layer.ast) : []).slice(0, 3).map((m): [string, string] => [name, m.name.name]);
   });
 }
-/** Whether it gives graphs; what is wrong with the numbers is said as it should be. */
+/** Elaborates an entry and verifies its graphs. False if the sizes are refused by a proper error. */
 function gives(loaded: Loaded, declaration: string, method: string, sizeOf: SizeOf): boolean {
   try {
     const sizes = sizesOf(entrySignature(loaded, declaration, method), sizeOf);

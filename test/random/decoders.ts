@@ -1,22 +1,23 @@
-// Random small decoders that keep a past, and random ways to give them sequences: in chunks, in rows of a batch that idle and are taken over.
+// Random small decoders with a past (cached keys and values), and random ways to feed them sequences: in chunks, in batch rows that are sometimes
+// idle and are reused.
 import { Draw } from "./growing.ts";
 
 export interface RandomDecoder {
   readonly text: string;
   readonly context: number;
-  /** Rows of a batch, and lengths of a call. */
+  /** `rows`: of a batch; `lengths`: the numbers of tokens (T) that a call may have. */
   readonly rows: number;
   readonly lengths: readonly number[];
   readonly sequences: readonly (readonly number[])[];
   readonly calls: readonly Call[];
 }
-/** For each row of the batch: which sequence, and how many of its next tokens. */
+/** One call of `generate`. For each batch row: which sequence it continues, and with how many tokens; null if it is idle. */
 export interface Call {
   readonly length: number;
   readonly rows: readonly ({ readonly sequence: number; readonly tokens: number } | null)[];
 }
 const V = 11;
-/** Of queries at `q` and keys at `k`, besides that a key is no later. */
+/** Masks of queries at position `q` and keys at `k`; the causal mask is added. */
 const masks = [
   "true",
   "q - k < 5",
@@ -55,7 +56,7 @@ const library = [
   "Attention(D, 2, A: 3, Context: N, sloped: true)",
   "LatentAttention(D, 2, 5, 4, 4, 2, 3, Context: N)",
 ];
-/** `all`: its rows go to all experts, so that rounding does not choose among them. */
+/** Draws a decoder. `all`: its mixture uses all experts, so that rounding cannot change the choice of experts. */
 export function randomDecoder(seed: string, all = false): RandomDecoder {
   const draw = new Draw(seed);
   const context = draw.of([7, 16, 33, 47, 49, 64, 65, 97, 130]);
@@ -99,7 +100,7 @@ model Decoder(V = ${V}, D = ${draw.of([4, 8, 17])}) {
   );
   return { text, context, rows, lengths, sequences, calls: callsOf(draw, rows, lengths, sequences) };
 }
-/** Until all tokens of all sequences were given. */
+/** Draws calls until all tokens of all sequences have been fed. */
 function callsOf(
   draw: Draw,
   rows: number,

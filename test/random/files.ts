@@ -1,5 +1,5 @@
-// Files with random damage, as the commands read them: a run's folder, weights of others, inputs. They do what they are for, or a Problem says what is
-// wrong.
+// Damages files that commands read (a run's folder, transformers' weights, inputs) at random. A command must then do its work, or throw a Problem
+// that says what is wrong.
 import { cpSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Problem, ProgramError } from "../../compiler/diagnostic.ts";
@@ -33,7 +33,7 @@ const layer = `layer Some(D, E) {
   forward(x: float[...S, D], at: i32[B], on: bool) -> (float[...S, E], i32[B]) { return where(on, x @ weight, 0), at + 1 }
 }
 `;
-/** What reads a folder, and the folder as it should be. */
+/** A command that reads a folder, and a function that makes the intact folder. */
 interface Reader {
   readonly files: () => Promise<string>;
   readonly read: (at: string) => unknown;
@@ -65,7 +65,7 @@ async function inputs(): Promise<string> {
   writeFileSync(join(at, "set.txt"), "D=2 E=3");
   return at;
 }
-/** As a command line's. */
+/** Parses set.txt as the command line's --set. */
 const settings = (at: string): Readonly<Record<string, number | boolean>> =>
   readFileSync(join(at, "set.txt"), "utf8")
     .split(" ")
@@ -93,7 +93,7 @@ export const readers: Readonly<Record<string, Reader>> = {
       }),
   },
 };
-/** Of so many damaged folders: how many were read all the same. */
+/** Checks `count` damaged folders. Returns how many could still be read. */
 export async function checkFiles(
   seed: string,
   count: number,
@@ -120,7 +120,7 @@ export async function checkFiles(
   }
   return read;
 }
-/** Of one of its files; which, and how. */
+/** Damages one file of a folder; returns a description. */
 function damage(at: string, draw: Draw): string {
   const files = readdirSync(at, { recursive: true, withFileTypes: true }).filter((f) => f.isFile());
   const found = draw.of(files.filter((f) => f.name !== "expected.safetensors"));
@@ -132,7 +132,7 @@ function damage(at: string, draw: Draw): string {
   const fits = draw.chance(0.7) && fitted(found.parentPath);
   return `${found.name}: ${how}${fits ? ", and sums that fit" : ""}`;
 }
-/** States the sums of what a checkpoint now holds; false where that is no checkpoint. */
+/** Updates state.json with the sums of a checkpoint's damaged files, so that the sums do not reveal the damage; false if it is no checkpoint. */
 function fitted(at: string): boolean {
   const [path, names] = [join(at, "state.json"), ["model.safetensors", "training.safetensors"]];
   try {
@@ -167,7 +167,7 @@ const odd: readonly unknown[] = [
   [1, "a"],
   { a: 1 },
 ];
-/** One value of a line of JSON, in place of itself; or one that is not there. */
+/** Replaces or deletes one random value in a line of JSON. */
 function changed(text: string, draw: Draw): [how: string, text: string] {
   const lines = text.trimEnd().startsWith("{\n") ? [text] : text.trimEnd().split("\n");
   const at = draw.below(lines.length);
@@ -190,7 +190,7 @@ function changed(text: string, draw: Draw): [how: string, text: string] {
   lines[at] = JSON.stringify(whole.it);
   return [`${path.join(".")} ${key in holder ? `is ${JSON.stringify(value)}` : "is left out"}`, lines.join("\n")];
 }
-/** A bit, an end, a byte more or less, a digit, a part once more. */
+/** Flips a bit, truncates, inserts or deletes bytes, changes a digit, or repeats a part. */
 export function mutated(bytes: Buffer, below: (n: number) => number): Buffer {
   const at = below(bytes.length + 1);
   switch (below(6)) {

@@ -1,4 +1,4 @@
-// What a decoder makes from its past, as sequences of several lengths come in chunks, against the whole sequence at once.
+// Checks that a decoder's logits, when sequences are fed in chunks and continue from its past, equal those of whole sequences.
 import assert from "node:assert/strict";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -14,9 +14,9 @@ const file = join(folder(), "decoder.moe");
 const ints = (shape: readonly number[], values: readonly number[]): Tensor => fromNumbers("i32", shape, values);
 
 export interface Past extends Pick<CompileRequest, "target" | "precision" | "threads"> {
-  /** Norm of a difference over the norm. */
+  /** The largest allowed norm of the difference, relative to the norm. */
   readonly apart: number;
-  /** Of schedules that its products are cut by, if any. */
+  /** The seed of random schedules for its products; null: the default schedules. */
   readonly schedules?: string | null;
 }
 export async function fromPast(decoder: RandomDecoder, { apart, schedules = null, ...how }: Past): Promise<void> {
@@ -43,7 +43,7 @@ export async function fromPast(decoder: RandomDecoder, { apart, schedules = null
     executable.close();
   }
 }
-/** What it holds at first must not matter. */
+/** Fills the past with numbers that must not matter. */
 function overwritePast(executable: Executable): void {
   for (const { name, role } of executable.stores) {
     if (role !== "state") continue;

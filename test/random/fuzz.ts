@@ -1,4 +1,4 @@
-// What `npm run fuzz` draws: kinds of random programs, each with what it is held to.
+// The kinds of random tests of `npm run fuzz`: what each draws from a seed, and how it is checked.
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { check, load } from "../../compiler/check/index.ts";
@@ -36,12 +36,12 @@ import { checkWritten, checkWrittenOnEmulator, type Written } from "./written.ts
 
 export interface Case {
   readonly text: string;
-  /** What else it takes: sizes. */
+  /** Sizes and other settings to print beside the text. */
   readonly note: string;
-  /** Throws where a number is not what it should be. `text`: in place of its own. */
+  /** Throws if the check fails. `text`: a program to run instead of its own. */
   readonly run: (way: Way, text?: string) => Promise<void>;
 }
-/** By its name: what it draws from a seed. */
+/** By name: makes a case from a seed. */
 export const kinds: Readonly<Record<string, (seed: string) => Case>> = {
   small: (seed) => trained(seed, "small"),
   middle: (seed) => trained(seed, "middle"),
@@ -77,7 +77,7 @@ export const kinds: Readonly<Record<string, (seed: string) => Case>> = {
 };
 
 const alone = async (_: unknown, run: () => unknown): Promise<void> => void (await run());
-/** Each pass on graphs leaves what they compute. */
+/** Checks that each pass on graphs keeps what they compute. */
 function passed(seed: string): Case {
   const program = drawnProgram(seed, "small");
   return {
@@ -86,7 +86,7 @@ function passed(seed: string): Case {
     run: async (way, text = program.text) => checkPasses({ ...program, text }, way),
   };
 }
-/** Several workers compute what one alone does, whether or not they can share a batch, or experts. */
+/** Checks that several workers compute the same as one, whether or not they can share the batch or the experts. */
 function shared(seed: string): Case {
   const program = drawnProgram(seed, "small");
   const draw = new Draw(`${seed}, its workers`);
@@ -99,7 +99,10 @@ function shared(seed: string): Case {
     run: async (way, text = program.text) => checkWorkers({ ...program, sizes, text }, sharing, way),
   };
 }
-/** Two steps of training, and some evaluated between, against the interpreter, the same bits by any threads and schedules, and where it was resumed. */
+/**
+ * Trains for two steps, in some cases with an evaluation in between, and compares with the interpreter. Threads, schedules and resuming must not
+ * change a bit.
+ */
 function trained(seed: string, sizes: NonNullable<Programs["sizes"]>): Case {
   const program = drawnProgram(seed, sizes);
   return {
@@ -108,7 +111,7 @@ function trained(seed: string, sizes: NonNullable<Programs["sizes"]>): Case {
     run: (way, text = program.text) => checkOnHost([{ ...program, text }], way, alone),
   };
 }
-/** What its sizes make impossible, as the largest of none, is said. */
+/** A case whose sizes may be impossible (such as the maximum of no elements): it may also be rejected by a ProgramError. */
 const refusable = (one: Case): Case => ({
   ...one,
   run: (way, text) =>
@@ -123,7 +126,7 @@ function drawnProgram(seed: string, sizes: NonNullable<Programs["sizes"]>): Rand
 }
 const notes = ({ sizes, accumulate, evaluates }: RandomProgram): string =>
   JSON.stringify({ ...sizes, accumulate, evaluates });
-/** Training with breaks has the bits of one without. */
+/** Checks that training with interruptions gives the bits of training without. */
 function resumed(seed: string): Case {
   const run = randomRun(seed);
   const { sizes, batch, length, steps, breaks, accumulate } = run;
@@ -133,7 +136,7 @@ function resumed(seed: string): Case {
     run: (way, text = run.text) => checkResumed({ ...run, text }, way),
   };
 }
-/** One graph, whose dtypes are drawn, too. */
+/** Checks one graph; its dtypes are drawn, whatever the precision. */
 function calculated(graph: Graph, stores: Stores = storesOf(valuesOf(graph)), note = ""): Case {
   return {
     text: printGraph(graph),
@@ -141,11 +144,11 @@ function calculated(graph: Graph, stores: Stores = storesOf(valuesOf(graph)), no
     run: (way) => checkGraphs([{ graph, stores }], way, (_, run) => run()),
   };
 }
-/** A layer of tensors of any shape, with gradients, against its text. */
+/** Checks a random layer of tensors of any shape, with gradients, against an evaluation of its text. */
 function asWritten(written: Written, check: (written: Written, way: Way) => Promise<void>): Case {
   return { text: written.text, note: "", run: (way, text = written.text) => check({ ...written, text }, way) };
 }
-/** Trained by kernels of the CUDA target on the emulator. */
+/** Checks a training whose CUDA kernels run on the emulator. */
 function emulated(seed: string): Case {
   const program = drawnProgram(seed, new Draw(`${seed}, its sizes`).of(["small", "aligned", "middle", "empty"]));
   return refusable({
@@ -170,7 +173,9 @@ function calculatedOnEmulator(seed: string): Case {
     run: ({ precision }) => checkGraphsOnEmulator([named], drawnEmulation(seed, precision), alone),
   };
 }
-/** Without gradients, passes and attention, which may multiply an infinity by 0 where the definition does not; as tiles do. */
+/**
+ * Checks a graph on extreme numbers. No gradients, passes, attention or AMX tiles, which may multiply an infinity by 0 where the definition does not.
+ */
 function extreme(seed: string): Case {
   const { graph } = randomGraph(seed, 4);
   if (nodesOf(graph).some(({ op }) => op.name.startsWith("attention"))) return extreme(`${seed}.`);
@@ -180,9 +185,9 @@ function extreme(seed: string): Case {
   return { ...rest, run: (way) => run({ ...way, isa: way.isa === "tiles" ? "native" : way.isa }) };
 }
 const given = (graph: Graph): Given => ({ graph, stores: storesOf(valuesOf(graph)) });
-/** Roundings to bf16 go either way where sums are of other pieces. */
+/** The largest relative difference between whole sequences and chunks; in bf16, sums of other pieces may be rounded either way. */
 const apart: Readonly<Record<Way["precision"], number>> = { f32: 2e-5, bf16: 0.05 };
-/** From its past in chunks, against the whole sequence at once. */
+/** Checks that a decoder that is fed in chunks gives the same logits as on whole sequences. */
 function decoder(seed: string): Case {
   const [any, whole] = [randomDecoder(seed), randomDecoder(seed, true)];
   const drawn = { f32: any, bf16: whole };
@@ -198,7 +203,7 @@ function decoder(seed: string): Case {
       ),
   };
 }
-/** Tokens that are written many in one call are those that are written one by one. */
+/** Checks that many tokens generated in one call are the same as those generated one by one. */
 function generated(seed: string): Case {
   const drawn = randomWishes(seed);
   return {
@@ -208,7 +213,7 @@ function generated(seed: string): Case {
   };
 }
 const file = join(folder(), "tuned.moe");
-/** What `moec tune` tries on an axis or two keeps the bits of all results: it says so itself. */
+/** Runs `moec tune` on two axes; it fails by itself if a schedule changes a bit of the results. */
 function tuned(seed: string): Case {
   const draw = new Draw(`${seed}, its axes`);
   const { text: own, sizes } = randomProgram(seed, "p", { looped: false, draws: true, sizes: "deep" });
@@ -227,7 +232,7 @@ function tuned(seed: string): Case {
   };
 }
 
-/** Why a number is not what it should be; null: all are. What is no such thing is thrown. */
+/** The message of a failed check; null if it passed. A Problem or ProgramError is thrown: it is no wrong result. */
 export async function failure({ run }: Case, way: Way, text?: string): Promise<string | null> {
   try {
     await run(way, text);
@@ -237,7 +242,7 @@ export async function failure({ run }: Case, way: Way, text?: string): Promise<s
     return error instanceof Error ? error.message : String(error);
   }
 }
-/** With as few statements and declarations as still fail: each is left out in turn, and what only named it. */
+/** Reduces a failing program: leaves out each line and declaration in turn, with terms that only named it, as long as it still fails. */
 export async function shrunk(one: Case, way: Way): Promise<string> {
   let text = one.text;
   const tried = async (less: string | null): Promise<void> => {
@@ -252,7 +257,7 @@ async function stillFails(one: Case, way: Way, text: string): Promise<boolean> {
   return (await failure(one, way, text).catch(() => null)) !== null;
 }
 const declarations = (text: string): string[] => text.split(/^(?=(?:layer|fn|model|\/\/) )/m);
-/** Null where the line is no statement or member of its own. */
+/** The text without a line, and without the term of the result that names it; null if the line is not a statement or member by itself. */
 function withoutLine(text: string, at: number): string | null {
   const lines = text.split("\n");
   const [, name] = /^ +(?:let |param |loss )?(\w+)(?::| =).*[^{]$/.exec(lines[at] ?? "") ?? [];

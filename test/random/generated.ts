@@ -1,4 +1,4 @@
-// What a random decoder writes, many tokens in one call of the addon or each in a call of its own, by any number of threads: the same tokens.
+// Checks that a random decoder generates the same tokens with many in one call of the addon, with one in each call, and with any number of threads.
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import * as assert from "uvu/assert";

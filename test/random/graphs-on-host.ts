@@ -1,4 +1,4 @@
-// Random graphs on the host, all in one plan, by any number of threads, cut in two ways, against the interpreter.
+// Checks random graphs on the host against the interpreter: all in one plan, with different numbers of threads and with two sets of schedules.
 import * as assert from "uvu/assert";
 import { type Graph, type NdArray, plainStore, type Store } from "../../compiler/graph/node.ts";
 import { valuesOf } from "../../compiler/graph/walk.ts";
@@ -16,12 +16,12 @@ import { choicesOf, under, type Way } from "./ways.ts";
 
 const cache = folder();
 
-/** A graph and what its stores hold. */
+/** A graph and the values of its stores. */
 export interface Given {
   readonly graph: Graph;
   readonly stores: Stores;
 }
-/** `of` runs what concerns one graph. */
+/** `of` is called with each graph and the function that checks it. */
 export async function checkGraphs(
   all: readonly Given[],
   way: Omit<Way, "precision">,
@@ -45,7 +45,7 @@ async function outcomesOf(all: readonly Given[], way: Omit<Way, "precision">): P
   for (const choices of choicesOf(backend.choices, way)) {
     const plan = toPlan({ graphs, stores }, silent(), undefined, undefined, { ...backend, choices });
     for (const threads of way.threads) {
-      const shares = outcomes.length % 2 === 0; // the others do small launches on one thread, as programs do
+      const shares = outcomes.length % 2 === 0; // the other runs leave small launches to one thread, as programs do
       const executable = await hostExecutable(plan, { threads, cache: new KernelCache(cache), poison: true, shares });
       for (const one of all)
         for (const [name, x] of one.stores) executable.write(name, fromNumbers(x.dtype, x.shape, x.data));
@@ -58,10 +58,10 @@ async function outcomesOf(all: readonly Given[], way: Omit<Way, "precision">): P
   }
   return outcomes;
 }
-/** Matrices lie in panels where that is how they are read. */
+/** Matrices are parameters, so that they are stored in panels where they are read so. */
 const storeFor = (name: string, { dtype, shape }: NdArray): Store =>
   plainStore(name, shape.length > 1 && isFloat(dtype) ? "parameter" : "state", { dtype, shape }, true);
-/** In the order of the graph's results. */
+/** A run's results in the order of the graph's. */
 function resultsOf(graph: Graph, { outputs, gradients }: Outcome): Float64Array[] {
   const rest = outputs.values();
   return graph.results.map(({ role, name }) => {
@@ -69,7 +69,7 @@ function resultsOf(graph: Graph, { outputs, gradients }: Outcome): Float64Array[
     return tensor ? numbers(tensor) : new Float64Array();
   });
 }
-/** Throws where a result is not what it should be. */
+/** Throws if a result is not as expected. */
 export function same(want: readonly Expected[], got: Results, how = ""): void {
   want.forEach((w, r) => {
     const off = wrong(w, got[r] ?? []);

@@ -1,4 +1,4 @@
-// Random right graphs, the same for the same seed.
+// Random valid graphs; the same seed gives the same graph.
 
 import { rounded } from "../../compiler/graph/array.ts";
 import type { GraphBuilder } from "../../compiler/graph/builder.ts";
@@ -18,7 +18,7 @@ export interface RandomGraph {
   readonly graph: Graph;
   readonly mixtures: readonly Mixture[];
 }
-/** `length` steps; its results are some of the last values. */
+/** Draws a graph of `length` steps; its results are some of the last values. */
 export function randomGraph(seed: string, length = 14): RandomGraph {
   const draw = new Draw(seed);
   const r = new Growing(seed, draw, everywhere);
@@ -29,7 +29,7 @@ export function randomGraph(seed: string, length = 14): RandomGraph {
   const results = values.map((value, i): Result => ({ role: "output", name: String(i), value }));
   return { g: r.g, graph: { name: seed, results }, mixtures: r.mixtures };
 }
-/** With the gradients of the float results, each times numbers of a store, of every float store; the same where there are none. */
+/** Adds the gradients of all float results, weighted by stores of cotangents, for all float stores. */
 export function withGradients({ g, graph }: Pick<RandomGraph, "g" | "graph">): Graph {
   const outputs = graph.results.map((r) => r.value).filter((v) => isFloat(v.type.dtype));
   const wrt = topological(outputs).flatMap((n) =>
@@ -42,9 +42,9 @@ export function withGradients({ g, graph }: Pick<RandomGraph, "g" | "graph">): G
   );
   return { name: graph.name, results: [...graph.results, ...made] };
 }
-/** Whether it has an attention's gradient, which has none of its own. */
+/** Whether it has an `attention_backward`, which has no gradient itself. */
 export const isTwice = (graph: Graph): boolean => nodesOf(graph).some((n) => n.op.name === "attention_backward");
-/** Through all passes, with gradients, `ran` being told of each. */
+/** Runs all passes, adding gradients in between; `ran` is called with the graph after each pass. */
 export function prepared(
   { g, graph }: Pick<RandomGraph, "g" | "graph">,
   ran: (graph: Graph, pass: string) => void = () => undefined,
@@ -62,12 +62,12 @@ export function prepared(
   ran(whole, "gradients");
   return all(afterGradients(g, observer), whole);
 }
-/** No floats so large that the order of a sum says whether it is infinite. */
+/** Extreme numbers of each dtype; no floats so large that the order of a sum decides whether it overflows. */
 const ends = {
   float: [NaN, Infinity, -Infinity, 1e15, -1e15, 1e-40, -1e-45, 2 ** -126, 0, -0, 88.8, -104.5],
   i32: [2 ** 31 - 1, -(2 ** 31), 2 ** 30, -(2 ** 24) - 1, 0, -1],
 };
-/** Some of its numbers at the ends of what its dtype holds. */
+/** Replaces some of the elements by extreme numbers. */
 export function withEnds({ dtype, shape, data }: NdArray, draw: Draw): NdArray {
   if (dtype === "bool" || draw.chance(0.3)) return { dtype, shape, data };
   const [list, often] = [ends[dtype === "i32" ? "i32" : "float"], draw.of([0.02, 0.2])];

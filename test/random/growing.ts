@@ -1,5 +1,5 @@
-// A graph that grows at random: sizes and choices from a seed, operands from the values that are there. What gives NaN, infinities or huge numbers
-// is drawn again.
+// Grows a random graph step by step: sizes and ops from a seed, operands from the values made so far. A value that contains NaN, infinities or huge
+// numbers is dropped.
 import { rounded } from "../../compiler/graph/array.ts";
 import { GraphBuilder, TypeMismatch } from "../../compiler/graph/builder.ts";
 import type { Mapped, NdArray, Routing, Value } from "../../compiler/graph/node.ts";
@@ -10,7 +10,7 @@ import { type DType, isFloat } from "../../compiler/types/dtype.ts";
 import { count, dims, dtypeOf } from "../../compiler/types/type.ts";
 import { filled, generator } from "../graphs.ts";
 
-/** Around the widths of vectors and of tiles. */
+/** Sizes around the widths of vectors and of tiles. */
 const sizes = [1, 1, 2, 2, 3, 3, 4, 5, 7, 8, 13, 16, 17, 31, 33, 64, 65] as const;
 const most = 5000;
 const huge = 1e4;
@@ -18,7 +18,7 @@ export type Shape = readonly number[];
 const product = (shape: Shape): number => shape.reduce((p, q) => p * q, 1);
 
 export class Draw {
-  /** In 0 .. 1. */
+  /** A random number in [0, 1). */
   readonly next: () => number;
   constructor(seed: string) {
     this.next = generator(seed);
@@ -42,19 +42,19 @@ export class Draw {
   }
 }
 
-/** A body of one row, and what its leaves are inside `experts[index](...)`. */
+/** The body of an expert for one row, and what its leaves are inside a routed call `experts[index](...)`. */
 export interface Mixture {
   readonly body: Value;
   readonly bind: ReadonlyMap<Value, Mapped>;
   readonly by: Routing;
   readonly mapped: Mapped;
 }
-/** Their rows past the last group are nothing. */
+/** Ops whose rows beyond the last group are undefined. */
 const byRoutes = new Set(["ragged_dot", "ragged_outer", "ragged_sum", "route", "dispatch", "combine"]);
 
 export type Step = (r: Growing) => readonly Value[];
 
-/** What has been made so far, and how more is made of it. */
+/** The graph so far, and how it grows. */
 export class Growing {
   readonly g: GraphBuilder;
   readonly draw: Draw;
@@ -76,7 +76,7 @@ export class Growing {
   param(dtype: DType, shape: Shape): Value {
     return b.param(this.g, `${this.name}.${this.#params++}`, { dtype, shape });
   }
-  /** A value of this type: a new store, a number, or one that is there, cast and cut or repeated to fit. */
+  /** A value of this type: an existing one, a new store, a constant, or another value cast and sliced or repeated to fit. */
   value(dtype: DType, shape: Shape): Value {
     const { draw, pool, g } = this;
     const fits = pool.filter((v) => v.type.dtype === dtype && dims(v.type).join() === shape.join());
@@ -110,12 +110,12 @@ export class Growing {
     return fits.length > 0 ? this.draw.of(fits.slice(-6)) : this.param("f32", this.draw.shape(1 + this.draw.below(3)));
   }
   float = (): Value => this.any((v) => isFloat(v.type.dtype));
-  /** One with an axis, and which. */
+  /** A value with at least one axis, and one of its axes. */
   along(wanted: (v: Value) => boolean = () => true): [Value, number] {
     const x = this.any((v) => v.type.shape.length > 0 && wanted(v));
     return [x, this.draw.below(x.type.shape.length)];
   }
-  /** Of i32, some outside `n`. */
+  /** Indices (i32) for an axis of n elements, some of them out of range. */
   index = (shape: Shape, n: number): Value => b.sub(this.g, b.rem(this.g, this.value("i32", shape), n + 2), 1);
   numbers(v: Value): NdArray {
     for (const node of topological([v])) {
@@ -150,7 +150,7 @@ export class Growing {
       if (!(error instanceof TypeMismatch)) throw error;
     }
   }
-  /** A record's sample, on values that are there. */
+  /** A sample of some op, with existing values in place of its parameters. */
   sample(): readonly Value[] {
     const { g, draw } = this;
     const node = draw.of(

@@ -1,4 +1,4 @@
-// Random graphs of long unrolled loops: what steps read in slices, make one of another, and leave as pieces of a whole; and what reads that.
+// Random graphs of long unrolled loops: steps read slices, build on the step before, and leave pieces of a whole tensor; and ops that read the whole.
 import { GraphBuilder } from "../../compiler/graph/builder.ts";
 import type { Value } from "../../compiler/graph/node.ts";
 import * as b from "../../compiler/ops/build.ts";
@@ -9,17 +9,17 @@ import { graphOf } from "../host/compare.ts";
 import type { RandomGraph } from "./graphs.ts";
 import { Draw } from "./growing.ts";
 
-/** Values of a step are [batch, columns]; those of all steps have the axis of steps anywhere. */
+/** Draws a loop. Values of one step are [batch, columns]; tensors of all steps have an axis of steps at any position. */
 class Loop {
   readonly g = new GraphBuilder(ops);
   readonly draw: Draw;
   readonly batch: number;
   readonly columns: number;
   readonly steps: number;
-  /** Where the axis of steps stands in what is read, and in what is made. */
+  /** The position of the axis of steps in what is read (`from`) and in what is made (`to`). */
   readonly from: number;
   readonly to: number;
-  /** What loops before have made. */
+  /** The results of earlier loops. */
   readonly whole: Value[] = [];
   readonly #name: string;
   #params = 0;
@@ -36,23 +36,23 @@ class Loop {
   }
   one = (): number[] => [this.batch, this.columns];
   all = (axis: number, n = this.steps): number[] => this.one().toSpliced(axis, 0, n);
-  /** A step's value as another dtype, with the axis of steps. */
+  /** A step's value as a piece: cast, and with the axis of steps. */
   piece(h: Value, dtype: DType): Value {
     const { g, to } = this;
     const isWhole = dtype === "i32" || dtype === "bool";
     return b.expand(g, b.cast(g, isWhole ? b.floor(g, b.mul(g, h, 3)) : h, dtype), to);
   }
-  /** Of step t, of a value of all. */
+  /** The slice of step t. */
   read(x: Value, axis: number, t: number): Value {
     return b.cast(this.g, b.squeeze(this.g, b.slice(this.g, x, axis, t, 1), axis), "f32");
   }
-  /** Backwards along an axis, from `start`, by an index of arithmetic. */
+  /** n elements of an axis backwards from `start`, by arithmetic on indices. */
   back(x: Value, axis: number, n: number, start: number): Value {
     const index = b.sub(this.g, start, b.iota(this.g, n));
     return b.take(this.g, x, b.broadcast(this.g, index, [...dims(x.type).slice(0, axis), n], [axis]), axis);
   }
 }
-/** What steps read: a store, points of it, a product, or something turned. */
+/** What the steps read: a store, pointwise functions of it, a product, or a transpose. */
 function source(l: Loop): Value {
   const { g, draw } = l;
   const shape = l.all(l.from, l.steps + draw.of([0, 0, 1, 5]));
@@ -66,7 +66,7 @@ function source(l: Loop): Value {
 }
 
 type Act = (l: Loop, x: Value, h: Value) => Value;
-/** Of what a step reads and what the step before made. */
+/** What a step computes from what it reads (x) and the result of the step before (h). */
 const acts: readonly Act[] = [
   ({ g }, x, h) => b.add(g, b.mul(g, h, 0.5), x),
   ({ g }, x, h) => b.mul(g, b.sigmoid(g, x), b.tanh(g, h)),
@@ -77,7 +77,7 @@ const acts: readonly Act[] = [
   ({ g, columns }, x, h) => b.concat(g, [b.slice(g, h, 1, 1, columns - 1), b.slice(g, x, 1, 0, 1)], 1),
   ({ g }, x, h) => b.where(g, b.gt(g, x, 0), h, b.exp(g, b.minimum(g, x, 0))),
 ];
-/** What each step of a loop makes, in the order in which it is made or the other. */
+/** The values of all steps, in the order of the steps or reversed. */
 function made(l: Loop): Value[] {
   const { g, draw, steps } = l;
   const sources = Array.from({ length: 1 + draw.below(2) }, () => source(l));
@@ -96,7 +96,7 @@ function made(l: Loop): Value[] {
   }
   return backwards && draw.chance(0.5) ? found.toReversed() : found;
 }
-/** Now and then with what the loop before has made, of one step or of all. */
+/** Sometimes adds something from the result of an earlier loop: one of its steps, or its mean. */
 function beside(l: Loop, x: Value, t: number, folded: boolean): Value {
   const { g, draw, to } = l;
   const [whole] = l.whole;
@@ -105,7 +105,7 @@ function beside(l: Loop, x: Value, t: number, folded: boolean): Value {
   return b.add(g, x, b.broadcast(g, b.mean(g, b.cast(g, whole, "f32"), [0, 1, 2]), l.one(), []));
 }
 
-/** Steps as pieces of a concat, with what no step makes. */
+/** Concatenates the steps, sometimes with pieces that no step makes. */
 function joined(l: Loop, list: readonly Value[], dtype: DType): Value {
   const { g, draw, to } = l;
   const like = (n: number): number[] => l.all(to, n);
@@ -126,7 +126,7 @@ function joined(l: Loop, list: readonly Value[], dtype: DType): Value {
     to,
   );
 }
-/** Steps put one over another, in any order, perhaps twice at a place. */
+/** Puts the steps into one tensor by `put`, in any order, sometimes twice at the same place. */
 function written(l: Loop, list: readonly Value[], dtype: DType): Value {
   const { g, draw, to } = l;
   const shape = l.all(to, l.steps + draw.of([0, 0, 3]));
@@ -137,7 +137,7 @@ function written(l: Loop, list: readonly Value[], dtype: DType): Value {
   for (const i of shuffled ? draw.order(list.length) : list.keys()) {
     const size = draw.chance(0.1) ? 2 : 1;
     const rows = b.broadcastTo(g, l.piece(list[i] as Value, dtype), shape.with(to, size));
-    // the last may lie past the axis in part
+    // the last one may lie partly outside the axis
     const start = repeats && draw.chance(0.2) ? draw.below(n) : i;
     const index = b.broadcast(g, b.add(g, b.iota(g, size), start), [...shape.slice(0, to), size], [to]);
     x = b.put(g, x, index, rows, to);
@@ -145,7 +145,7 @@ function written(l: Loop, list: readonly Value[], dtype: DType): Value {
   }
   return late.reduce((p, q) => b.add(g, p, q), x);
 }
-/** The sum of what each step sends to its places, by itself or over something. */
+/** The sum of what each step contributes at its own place, with zeros elsewhere, sometimes on top of a store. */
 function sent(l: Loop, list: readonly Value[]): Value {
   const { g, draw, to } = l;
   const shape = l.all(to, l.steps + 2);
@@ -160,7 +160,7 @@ function sent(l: Loop, list: readonly Value[]): Value {
 }
 
 const size = (x: Value, axis: number): number => dims(x.type)[axis] ?? 1;
-/** What reads a whole. */
+/** Ops that read the whole tensor. */
 const readers: readonly ((l: Loop, x: Value) => Value)[] = [
   (_, x) => x,
   ({ g }, x) => b.tanh(g, x),
@@ -185,7 +185,7 @@ const readers: readonly ((l: Loop, x: Value) => Value)[] = [
     return b.concat(g, pieces, to === 0 ? 1 : to - 1);
   },
 ];
-/** One or two loops, the second reading what the first has made; results are what is made of wholes, wholes, and steps. */
+/** Draws one or two loops, of which the second may read the first's result. The results are functions of wholes, wholes, and single steps. */
 export function randomLoop(seed: string): Pick<RandomGraph, "g" | "graph"> {
   const l = new Loop(seed);
   const { draw, g } = l;

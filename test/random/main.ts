@@ -1,5 +1,4 @@
-// npm run fuzz: random programs on the host for as long as they are asked for. What fails is printed as a small program, and with the command that
-// repeats it.
+// npm run fuzz: runs random tests. A failing program is printed after being reduced, with the command that repeats it.
 import process from "node:process";
 import { print } from "../../cli/output.ts";
 import { asked, misused } from "../../scripts/asked.ts";

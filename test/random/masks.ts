@@ -1,11 +1,11 @@
-// Random masks of attention: pairs of positions, and bounds on them, as attributes of the op and as a program writes them.
+// Random attention masks: bounds on pairs of positions, as attributes of the op `attention` and as an expression.
 import type { Value } from "../../compiler/graph/node.ts";
 import type { Bound, Clause } from "../../compiler/ops/attrs.ts";
 import * as b from "../../compiler/ops/build.ts";
 import type { Growing } from "./growing.ts";
 
 export interface RandomMask {
-  /** Positions of queries and of keys, in turn. */
+  /** Positions of queries and of keys, alternating: two for each pair. */
   readonly places: readonly Value[];
   readonly bounds: readonly Clause[];
 }
@@ -14,7 +14,7 @@ const kinds = [
   { at: 1, seen: -1, plus: 0 },
   { at: -1, seen: 1, plus: 3 },
 ] as const;
-/** Of B sequences, T queries and U keys: most are a conjunction on one pair, as `causal` makes it. */
+/** A mask for B sequences, T queries and U keys; most are a conjunction of bounds on one pair, like a causal mask. */
 export function randomMask(
   { g, draw, index }: Pick<Growing, "g" | "draw" | "index">,
   B: number,
@@ -33,7 +33,9 @@ export function randomMask(
     depth === 0 || draw.chance(0.5) ? bound() : { any: [list(depth - 1), list(depth - 1)] };
   return { places: [...places, ...more], bounds: [...bounds.slice(1), ...list(2)] };
 }
-/** `wide`: a position of queries (axis 3) or of keys (axis 4) along a score. Null: there is none. */
+/**
+ * The mask as an expression; null if there are no bounds. `wide` broadcasts a position of queries (axis 3) or keys (axis 4) to the shape of scores.
+ */
 export function writtenMask(
   g: Growing["g"],
   { places, bounds }: RandomMask,

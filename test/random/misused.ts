@@ -1,4 +1,5 @@
-// Programs of one's own TypeScript used in every wrong way, on the host beside the interpreter: each says what to do, and what follows is right.
+// Calls the TypeScript interface in random wrong ways, on the host and in the interpreter. Each error must say what to do, and later correct calls
+// must work.
 import * as assert from "uvu/assert";
 import { Problem, ProgramError } from "../../compiler/diagnostic.ts";
 import {
@@ -48,7 +49,7 @@ const [Some, Fit] = [handles["Some"], handles["Fit"]];
 
 const words = ["", "x"];
 const numbers = [3, -1, 0, -0, 0.5, Number.NaN, Infinity, 2 ** 31, 2 ** 53];
-/** A value of any kind in place of one that is right. */
+/** A value of any kind, to replace a correct one. */
 function odd(draw: Draw): unknown {
   const detached = new Float32Array(12);
   structuredClone(detached.buffer, { transfer: [detached.buffer] });
@@ -76,7 +77,7 @@ function odd(draw: Draw): unknown {
     draw.of<() => unknown>([() => [], () => ({}), () => [odd(draw)], () => tensorOdd(draw)])();
   return draw.chance(0.3) ? nested() : draw.of(list)();
 }
-/** Nearly a tensor. */
+/** Something that is almost a tensor. */
 function tensorOdd(draw: Draw): unknown {
   const right: Record<string, unknown> = { dtype: "f32", shape: [4, 3], data: new Float32Array(12) };
   const dtype = draw.of(["f32", "f64", "bf16", "i32", "bool"] as const);
@@ -86,7 +87,7 @@ function tensorOdd(draw: Draw): unknown {
 }
 const bools = (draw: Draw): Uint8Array => Uint8Array.from({ length: 4 }, () => draw.below(2));
 const floats = (draw: Draw, n: number): Float32Array => Float32Array.from({ length: n }, () => draw.below(9) / 4 - 1);
-/** The same elements in memory of every kind. */
+/** The same elements, sometimes at an offset in another kind of memory (shared, resizable). */
 function held(draw: Draw, x: Float32Array): Float32Array {
   const bytes = draw.of([
     () => Reflect.construct(ArrayBuffer, [64, { maxByteLength: 80 }]) as ArrayBuffer,
@@ -103,7 +104,7 @@ const right = (draw: Draw): Record<string, unknown> => ({
   index: Int32Array.from({ length: 4 }, () => draw.below(4) - 1),
   on: bools(draw),
 });
-/** Now and then one of them is something else. */
+/** The inputs, sometimes with one missing or replaced by something else. */
 function inputsOf(draw: Draw, good: Record<string, unknown>): Record<string, unknown> {
   if (draw.chance(0.5)) return good;
   if (draw.chance(0.1)) return odd(draw) as Record<string, unknown>;
@@ -117,7 +118,7 @@ function inputsOf(draw: Draw, good: Record<string, unknown>): Record<string, unk
   return { ...good, [key]: draw.chance(0.3) ? draw.of(ends) : odd(draw) };
 }
 
-/** What came of it, in words that two targets have alike. Anything but what says what to do is thrown. */
+/** The result or error as text that is equal on all targets. Errors that do not say what to do are thrown. */
 async function outcomeOf(work: () => unknown): Promise<string> {
   try {
     return shown(await work());
@@ -178,7 +179,7 @@ function loaded(draw: Draw): Map<unknown, unknown> {
     [draw.chance(0.5) ? draw.of(good)[0] : draw.of(strange), draw.chance(0.5) ? draw.of(good)[1] : odd(draw)],
   ]);
 }
-/** A sequence of calls: the same of all targets, and no call that is right is refused after one that was wrong. */
+/** Makes the same sequence of calls on all targets and compares the outcomes: a correct call must not fail after a wrong one. */
 async function checkCalls(draw: Draw, seed: string): Promise<void> {
   const gradients = draw.chance(0.3);
   const length = 3 + draw.below(12);
@@ -196,7 +197,7 @@ async function checkCalls(draw: Draw, seed: string): Promise<void> {
   }
   same(all);
 }
-/** Texts that are the same but for roundings of numbers with points. */
+/** Asserts that texts are equal, except for rounding of numbers with decimal points. */
 function same([one = [], other = []]: readonly string[][]): void {
   const point = /-?\d+(?:\.\d+|e-\d+)+/g;
   const pointed = (text: string): number[] => [...text.matchAll(point)].map(([x]) => Number(x));
@@ -208,7 +209,7 @@ function same([one = [], other = []]: readonly string[][]): void {
   });
   assert.equal([...alike, ...other.slice(one.length)], one);
 }
-/** Batches of every kind, and loops that do in their midst what they should not. */
+/** Trains with batches of every kind, and does things in the loop's body that it should not. */
 async function checkTraining(seed: string): Promise<void> {
   const all: string[][] = [];
   for (const target of targets) all.push(await trainedOn(target, new Draw(seed)));
@@ -254,7 +255,7 @@ async function trainedOn(target: (typeof targets)[number], draw: Draw): Promise<
   );
   return said;
 }
-/** Options of `compile` of every kind: of the interpreter, which is soon. */
+/** Compiles with options of every kind, for the interpreter because it is fastest. */
 async function checkOptions(draw: Draw): Promise<void> {
   const good: Wrong<CompileOptions> = {
     entry: "forward",
@@ -280,7 +281,7 @@ async function checkOptions(draw: Draw): Promise<void> {
   if (typeof large === "number" && large > 1e6) return;
   await outcomeOf(async () => (await compile(source, options)).close());
 }
-/** What reads and makes tensors. */
+/** Calls the functions that make and read tensors. */
 async function checkTensors(draw: Draw): Promise<void> {
   const any = (x: unknown): never => (draw.chance(0.5) ? odd(draw) : x) as never;
   await outcomeOf(() => tensor(any("f32"), any([2]), any([1, 2])));

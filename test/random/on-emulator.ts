@@ -1,5 +1,5 @@
-// Random programs trained by kernels of the CUDA target on the emulator, which checks every access, against the interpreter: each graph on what the
-// interpreter has made of the ones before. And random graphs.
+// Trains random programs with CUDA kernels on the emulator, which checks every access, and compares with the interpreter: each graph runs on what the
+// interpreter computed before. Also checks random graphs.
 import * as assert from "uvu/assert";
 import type { Graph } from "../../compiler/graph/node.ts";
 import { valuesOf } from "../../compiler/graph/walk.ts";
@@ -28,7 +28,7 @@ export type Kernels = (typeof kernels)[number];
 export interface Emulation {
   readonly kernels: Kernels;
   readonly ways: readonly Way[];
-  /** Of tiles as for products of other sizes; null: each has its own. */
+  /** The seed for choosing tiles as if products had other sizes; null: their own. */
   readonly tiles: string | null;
 }
 export const emulations = (of: Kernels): Emulation => ({ kernels: of, ways, tiles: null });
@@ -42,7 +42,7 @@ export function drawnEmulation(seed: string, precision: Precision): Emulation {
     tiles: draw.chance(0.7) ? `${seed}, its tiles` : null,
   };
 }
-/** Of any size: those of random programs would be too small for any. */
+/** The schedule of variants for products of any size: the usual choice gives random products none, because they are too small. */
 const small: Schedule = { bm: 128, bn: 128, bk: 64, mc: 128, ragged: true, stream: false };
 function backendOf({ kernels, tiles }: Emulation): Backend {
   const own = cudaBackend(kernels === "tf32");
@@ -71,7 +71,7 @@ interface Step<T> extends Run {
   readonly want: readonly Expected[];
 }
 type Of<T> = (one: T, run: () => unknown) => Promise<void>;
-/** `of` runs what concerns one program. */
+/** `of` is called with each program and a function that concerns it. */
 export async function checkOnEmulator(
   all: readonly RandomProgram[],
   precision: Precision,
@@ -82,7 +82,7 @@ export async function checkOnEmulator(
   for (const program of all) await of(program, () => steps.push(...stepsOf(program, precision, emulation)));
   await checkSteps(steps, emulation, of);
 }
-/** `said`: a graph of the same results that says what they are; itself, if not given. */
+/** `said`: a graph with the same results from which the expected values are computed; default: the graph itself. */
 export async function checkGraphsOnEmulator(
   all: readonly (Given & { readonly said?: Graph })[],
   emulation: Emulation,

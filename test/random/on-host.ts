@@ -1,5 +1,5 @@
-// Random programs trained on the host, all in one plan, by any number of threads, cut in two ways, against the interpreter: each run on what the ones
-// before have left, so that nothing adds up; the last step also where what is saved was loaded.
+// Trains random programs on the host, all in one plan, with different numbers of threads and two sets of schedules. Each run is compared with the
+// interpreter on what the runs before left, so that errors do not accumulate; the last step also runs on an executable that was resumed.
 import * as assert from "uvu/assert";
 import type { Elaborated, Graph, NdArray } from "../../compiler/graph/node.ts";
 import { item } from "../../compiler/kernel/expr.ts";
@@ -24,7 +24,7 @@ interface Run {
   readonly how: string;
   readonly executable: Executable;
 }
-/** All programs in one plan. Each graph is run on what the ones before have left, and compared with the interpreter on just that. */
+/** Compiles all programs into one plan, runs their graphs in order, and compares each with the interpreter on the same stores. */
 export async function checkOnHost(
   all: readonly RandomProgram[],
   way: Way,
@@ -44,7 +44,7 @@ export async function checkOnHost(
     });
   for (const { executable } of runs) executable.close();
 }
-/** The last of them is to resume what the others do. */
+/** The executables to compare; the last is to resume from the others' saved stores. */
 async function runsOf(elaborated: Elaborated, way: Way): Promise<Run[]> {
   const backend = await hostBackend();
   const plans = choicesOf(backend.choices, way).map((choices) =>
@@ -52,7 +52,7 @@ async function runsOf(elaborated: Elaborated, way: Way): Promise<Run[]> {
   );
   const runs: Run[] = [];
   const add = async (plan: Plan, threads: number, how: string): Promise<void> => {
-    const shares = runs.length % 2 === 0; // the others do small launches on one thread, as programs do
+    const shares = runs.length % 2 === 0; // the other runs leave small launches to one thread, as programs do
     const executable = await hostExecutable(plan, { threads, cache: new KernelCache(cache), poison: true, shares });
     runs.push({ how: `on ${threads} threads${shares ? "" : ", small launches on one"}${how}`, executable });
   };
@@ -62,7 +62,7 @@ async function runsOf(elaborated: Elaborated, way: Way): Promise<Run[]> {
   await add(other, item(way.threads, 1), ", resumed");
   return runs;
 }
-/** Begins anew, but for what a checkpoint holds. */
+/** Initialises the last executable with another seed, then loads what a checkpoint holds. */
 async function resume(runs: readonly Run[], { graphs, starts }: Training): Promise<void> {
   const [from, to] = [item(runs, 0).executable, item(runs, runs.length - 1).executable];
   const [init, ...copies] = graphs.slice(0, starts).map(({ name }) => name);
@@ -92,7 +92,7 @@ async function checkRun(runs: readonly Run[], { stores }: Training, graph: Graph
     assert.ok(apart === "", `call ${call}, ${graph.name}, ${item(runs, i).how} as ${how}: ${apart}`);
   }
 }
-/** In the order of the graph's results. */
+/** A run's results in the order of the graph's. */
 function resultsOf(graph: Graph, executable: Executable, { losses, metrics }: Outcome): Float64Array[] {
   return graph.results.map(({ role, name }) => {
     if (role === "loss") return Float64Array.of(losses.get(name) ?? Number.NaN);

@@ -1,4 +1,4 @@
-// A random program's training through every pass on graphs: what each leaves computes the same, by the interpreter.
+// Checks by the interpreter that each pass on the graphs of a random training leaves what they compute.
 import { interpret } from "../../compiler/graph/interpret.ts";
 import type { Graph, NdArray } from "../../compiler/graph/node.ts";
 import { valuesOf } from "../../compiler/graph/walk.ts";
@@ -26,7 +26,7 @@ export function checkPasses(program: RandomProgram, { precision, limits }: Pick<
   }
 }
 const isGraph = (x: unknown): x is Graph => typeof x === "object" && x !== null && "results" in x;
-/** What all graphs read once the first ones have run. */
+/** The values of all stores after the initial graphs have run. */
 function started({ graphs, starts, stores }: Training): Map<string, NdArray> {
   const of = stores.map((s) => [s.name, s.role === "input" ? given(s.name, zero(s)) : zero(s)] as const);
   const held = new Map<string, NdArray>(of);

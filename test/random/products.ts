@@ -1,4 +1,5 @@
-// Random products, the same for the same seed: operands that lie in every way, of sizes about those of vectors and tiles.
+// Random products of matrices that lie in memory in all kinds of ways, with sizes around those of vectors and tiles. The same seed gives the same
+// product.
 import { GraphBuilder } from "../../compiler/graph/builder.ts";
 import type { Graph, NdArray, Value } from "../../compiler/graph/node.ts";
 import { type Choices, type Contraction, type Schedule, wholeVectors } from "../../compiler/kernel/schedule.ts";
@@ -13,7 +14,7 @@ import { Draw, type Shape } from "./growing.ts";
 export interface Products {
   readonly graph: Graph;
   readonly stores: Map<string, NdArray>;
-  /** Stores that lie in panels of 64 columns. */
+  /** Names of stores to put in panels, with the panels' width (64). */
   readonly panels: ReadonlyMap<string, number>;
   readonly forms: string;
 }
@@ -21,7 +22,7 @@ const sizes = [
   1, 1, 2, 3, 5, 6, 7, 8, 13, 15, 16, 17, 24, 25, 31, 32, 33, 48, 63, 64, 64, 65, 80, 127, 128, 128, 129,
 ] as const;
 const depths = [...sizes, 192, 257, 300] as const;
-/** Groups of no rows, of one, and of odd numbers of them. */
+/** Sizes of groups: none, one, or odd numbers of rows. */
 const groupSizes = [0, 0, 1, 1, 2, 3, 5, 7, 16, 17, 33] as const;
 const width = 64;
 
@@ -48,7 +49,7 @@ class Maker {
     this.given.set(name, values);
     return b.param(this.g, name, { dtype: "i32", shape: [values.length] });
   }
-  /** A matrix, or a stack of them, in f32 or as it is. */
+  /** A matrix or a stack of matrices that lies in some way in memory; usually cast to f32. */
   matrix(shape: Shape, depth = 0): Value {
     const names = Object.keys(lies).filter((name) => depth < 2 || name === "plain");
     const name = this.draw.of(names);
@@ -59,7 +60,7 @@ class Maker {
 }
 type Lie = (m: Maker, shape: Shape, depth: number) => Value;
 const sized = (shape: Shape, axis: number, n: number): number[] => shape.with(axis, n);
-/** How an operand may lie. */
+/** The ways in which an operand may lie in memory. */
 const lies: Readonly<Record<string, Lie>> = {
   plain: (m, shape) => m.store(shape),
   turned: (m, shape, depth) => {
@@ -85,7 +86,7 @@ const lies: Readonly<Record<string, Lie>> = {
       axis,
     );
   },
-  /** One of some heads, whose numbers lie together for each row. */
+  /** One of several heads, whose columns are next to each other in each row of a store. */
   head(m, shape) {
     if (shape.length !== 2) return m.store(shape);
     const [r = 1, c = 1] = shape;
@@ -93,7 +94,7 @@ const lies: Readonly<Record<string, Lie>> = {
     const split = b.reshape(m.g, m.store([r, heads * c]), [r, heads, c]);
     return b.squeeze(m.g, b.slice(m.g, b.transpose(m.g, split, [1, 0, 2]), 0, m.draw.below(heads), 1), 0);
   },
-  /** From anywhere in a flat store. */
+  /** A part of a flat store, from any position on. */
   flat(m, shape) {
     const n = shape.reduce((p, q) => p * q, 1);
     const before = m.draw.of([0, 1, 2, 3, 5]);
@@ -114,7 +115,7 @@ const lies: Readonly<Record<string, Lie>> = {
 };
 type Kind = (m: Maker) => Value[];
 const kinds: Readonly<Record<string, Kind>> = {
-  /** One left operand, up to three right ones. */
+  /** One left operand with up to three right ones. */
   beside(m) {
     const [rows, k, n] = [m.draw.of(sizes), m.draw.of(depths), m.draw.of(sizes)];
     const x = m.matrix([rows, k]);
@@ -172,7 +173,7 @@ export function randomProducts(seed: string): Products {
   const panels = new Map([...m.panels].filter(([name]) => stores.has(name)));
   return { graph, stores, panels, forms: [kind, ...m.used].join(" ") };
 }
-/** May be odd. */
+/** A random schedule; its block sizes may be odd. */
 export function drawnSchedule(draw: Draw, { op, n }: Contraction): Schedule {
   const bm = draw.of([1, 2, 3, 5, 6, 7, 12, 13, 24, 30, 31, 47, 48, 96]);
   return {
@@ -185,7 +186,7 @@ export function drawnSchedule(draw: Draw, { op, n }: Contraction): Schedule {
     stream: wholeVectors(n) && draw.chance(0.3),
   };
 }
-/** What is chosen by `choices`, but for a schedule drawn at random, and how many rows of attention a task takes. */
+/** Choices with random schedules for products and a random number of rows in a task of attention; everything else is as in `choices`. */
 export function drawnSchedules(choices: Choices, seed: string): Choices {
   const draw = new Draw(seed);
   const rows = draw.of([1, 5, 16, 48, 64]);

@@ -1,24 +1,25 @@
-// Random right programs, as text, the same for the same seed: layers of rows, experts of every kind (mixtures too), gates, losses, states, optimizers.
+// Random valid programs as text: layers, mixtures with experts of every kind (mixtures too), gates, losses, states, optimizers. The same seed gives
+// the same program.
 import { Draw } from "./growing.ts";
 import { drawing, mixture, steps, whole } from "./statements.ts";
 import { type Step, Writer } from "./writer.ts";
 
 export interface RandomProgram {
   readonly seed: string;
-  /** Of its only member: what all its stores' names begin with. */
+  /** The name of the model's only layer member, with which all names of its stores begin. */
   readonly name: string;
   readonly text: string;
-  /** Of the model's header and of the entry's types. */
+  /** Sizes of the model's header and of the entry's inputs. */
   readonly sizes: Readonly<Record<string, number>>;
-  /** Batches of a step: 1. */
+  /** Batches in a step. Default: 1. */
   readonly accumulate?: number;
-  /** Whether it is evaluated, too. Only of a program that is alone in its plan. */
+  /** Whether it is evaluated too; only for a program that is alone in its plan. */
   readonly evaluates?: boolean;
 }
 export interface Kind {
-  /** Mixtures as loops over all their experts: what they mean. */
+  /** Whether mixtures are written as loops over all experts, which is what they mean. */
   readonly looped: boolean;
-  /** Whether there are random numbers, keyed by their place in the program, and roundings to bf16: a loop has others. */
+  /** Whether random numbers (keyed by their place in the program) and roundings to bf16 are allowed, which differ between a mixture and a loop. */
   readonly draws: boolean;
   readonly sizes?: keyof typeof sizesOf | "edged";
 }
@@ -60,7 +61,10 @@ const optimizers = [
   "Sgd(momentum: 0, decay: 0.1)",
 ];
 
-/** Small ones, if not given; more than a tile's rows and columns, or not many more; rows that are whole copies of 16 bytes; what takes several pieces. */
+/**
+ * Ranges of sizes: small (the default); larger than a tile's rows and columns, or only slightly; deep enough for several pieces; rows of whole 16
+ * bytes; empty.
+ */
 const sizesOf = {
   small: { D: [1, 2, 3, 4, 5, 8, 16, 17], H: [1, 2, 3, 7, 8, 16, 33], B: [1, 2, 3], T: [1, 2, 4, 5, 9] },
   large: { D: [31, 40, 64, 65], H: [33, 48, 72, 130], B: [1, 2], T: [17, 32, 67] },
@@ -69,7 +73,7 @@ const sizesOf = {
   aligned: { D: [8, 16, 24, 72], H: [8, 16, 40, 136], B: [1, 2, 3], T: [1, 5, 17, 67] },
   empty: { D: [0, 1, 4, 16], H: [0, 1, 7], B: [0, 0, 1, 2], T: [0, 1, 1, 5] },
 } as const;
-/** One of them goes a step over a block, the others are small. */
+/** One of the sizes is just around a block's, the others are small. */
 const edges = { D: [63, 65, 129, 257], H: [63, 65, 129, 257], B: [63, 65, 257], T: [63, 65, 127, 129] } as const;
 const besides = { D: [1, 2, 3, 4], H: [1, 3, 5], B: [1, 2], T: [1, 3] } as const;
 function edged(draw: Draw): Record<string, number> {
@@ -78,7 +82,7 @@ function edged(draw: Draw): Record<string, number> {
 }
 const drawnOf = (lists: Readonly<Record<string, readonly number[]>>, draw: Draw): Record<string, number> =>
   Object.fromEntries(Object.entries(lists).map(([size, list]) => [size, draw.of<number>(list)]));
-/** A model whose only member is named `name`, so that several fit into one plan. */
+/** A model whose only layer member is called `name`, so that several models fit in one plan. */
 export function randomProgram(seed: string, name: string, { looped, draws, sizes = "small" }: Kind): RandomProgram {
   const draw = new Draw(seed);
   const layers = ["L0", "L1", "L2", "L3"].slice(0, 2 + draw.below(3));

@@ -1,4 +1,5 @@
-// A random program's training with breaks, its checkpoints read back by other numbers of threads, against a run without: the same bits.
+// Checks that a random program's training, when interrupted and resumed from checkpoints with other numbers of threads, gives the bits of an
+// uninterrupted one.
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import * as assert from "uvu/assert";
@@ -14,10 +15,10 @@ export interface Resumed extends RandomProgram {
   readonly batch: number;
   readonly length: number;
   readonly steps: number;
-  /** After which steps it stops; in turn. */
+  /** The steps after which it is interrupted, in order. */
   readonly breaks: readonly number[];
 }
-/** One that trains on text. */
+/** A random program that trains on text. */
 export function randomRun(seed: string): Resumed {
   const draw = new Draw(`${seed}, its run`);
   const program = randomProgram(seed, "p", { looped: false, draws: true });
@@ -71,7 +72,7 @@ export async function checkResumed(run: Resumed, { precision, isa, threads }: Wa
     for (const [name, tensor] of one?.[part] ?? [])
       assert.equal(other?.[part].get(name)?.data, tensor.data, `${name}, with breaks after ${breaks.join(", ")}`);
 }
-/** Why it ended before its last step: some numbers were no longer finite. */
+/** Trains to the end; returns null, or the message if numbers were no longer finite. */
 async function trained(options: TrainOptions): Promise<string | null> {
   const training = await openTraining(options);
   try {

@@ -1,4 +1,4 @@
-// Random graphs of rows as many as kernels take in turn: points, folds of a row, and both as they lie in another row or the other way around.
+// Random graphs over many rows: pointwise ops, folds of each row, and both of other rows or of transposes.
 import { GraphBuilder } from "../../compiler/graph/builder.ts";
 import type { Graph, Value } from "../../compiler/graph/node.ts";
 import * as b from "../../compiler/ops/build.ts";
@@ -6,7 +6,7 @@ import { ops } from "../../compiler/ops/list.ts";
 import { graphOf } from "../host/compare.ts";
 import { Draw } from "./growing.ts";
 
-/** Values of one shape, [rows, rows, columns]. */
+/** Values of shape [n, n, columns]. */
 class Rows {
   readonly g = new GraphBuilder(ops);
   readonly draw: Draw;
@@ -21,7 +21,7 @@ class Rows {
     this.made = [store("x", [n, n, columns]), store("y", [n, n, columns]), turned];
   }
   any = (): Value => this.draw.of(this.made);
-  /** One number a row, for each of its elements. */
+  /** Expands a fold of each row, or of the transposed rows, to the row's elements. */
   ofRow = (fold: Value): Value => b.expand(this.g, this.draw.chance(0.3) ? b.transpose(this.g, fold, [1, 0]) : fold, 2);
   folded = (x: Value): Value => this.ofRow(this.draw.of([b.sum, b.max, b.max, b.min])(this.g, x, [2]));
   powers = (x: Value): Value => b.exp(this.g, b.tanh(this.g, x));

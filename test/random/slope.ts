@@ -1,6 +1,6 @@
-// Finite differences.
+// Finite differences, to check gradients.
 
-/** Of `total` along an element; null at a kink, or where it is too steep to tell. */
+/** The derivative of `total` by element j of `data`; null at a kink, or where the function is too steep. */
 export function slopeOf(data: Float64Array, j: number, total: () => number): number | null {
   const x = data[j] ?? 0;
   const at = (y: number): number => {

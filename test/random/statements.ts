@@ -1,10 +1,10 @@
-// Statements of a random program's layers.
+// The kinds of statements in the layers of random programs.
 import type { Draw } from "./growing.ts";
 import type { Step, Writer } from "./writer.ts";
 
 const points = ["tanh", "sigmoid", "silu", "gelu", "sin", "cos", "abs", "relu", "softplus", "erf", "floor", "detach"];
 const pairs = ["a + b", "a - b", "a * b", "maximum(a, b)", "minimum(a, b)", "where(a > b, a, b)", "a / (1 + abs(b))"];
-/** What integers, booleans, places and empty axes are for, of rows `a` and `b`, which may have another width, of `W` numbers; as wide as `a`. */
+/** Expressions for integers, booleans, indices and new axes: of rows `a` (of width `A`) and `b` (of width `W`), with the width of `a`. */
 const others = [
   "float(div(i32(a * 4.3), 3) + i32(a * 7.1) % -3) / 4",
   "float(i32(a * 5.3) % 4 - div(i32(a * 6.7), -2)) / 4",
@@ -25,7 +25,7 @@ const others = [
   "a - mean(a[..., new, :] * float(range(3))[:, new], axis: [-2, -1], keep: false)[..., new]",
 ];
 const widths = ["D", "H"] as const;
-/** Of rows. */
+/** Statements on single rows. */
 export const steps: readonly Step[] = [
   (w) => {
     const x = w.any();
@@ -105,25 +105,25 @@ export const steps: readonly Step[] = [
   },
   (w) => [`${w.member(w.layer())}(${w.any("D").name})`, "D"],
 ];
-/** An array of layers: copies of one, several of each, a pattern. */
+/** An array of layers: copies, a list, or a repeated list. */
 function repeated(w: Writer): string {
   if (w.draw.chance(0.5)) return `${w.layer()}[2]`;
   return w.draw.chance(0.5) ? `[${w.layer()}, ${w.layer()}[2]]` : `[${w.layer()}, ${w.layer()}][2]`;
 }
-/** Of rows whose layer may be an expert of others. */
+/** A mixture whose gate looks at single rows, so that its layer may itself be an expert. */
 export const mixture: Step = (w) => {
   if (w.draw.chance(0.25)) return twins(w);
   const [E, K] = mixed(w.draw);
   const gate = w.draw.of([`SoftmaxGate(D, ${E}, ${K})`, `SoftmaxGate(D, ${E}, ${K})`, `Directions(D, ${E}, ${K})`]);
   return [`${w.member(`Mix(D, ${E}, ${K}, ${gate}, ${experts(w, E)})`)}(${w.any("D").name})`, "D"];
 };
-/** Experts of several arguments, an integer among them, with several results. */
+/** A mixture whose experts have several arguments, one of them an integer, and several results. */
 const twins: Step = (w) => {
   const [E, K] = mixed(w.draw);
   const made = `Twins(D, ${E}, ${K}, Directions(D, ${E}, ${K}), Twin(D, ${w.layer()})[${E}])`;
   return [`${w.member(made)}(${w.any("D").name})`, "D"];
 };
-/** Gates of all rows, and what they ask of the numbers of experts and of choices. */
+/** A gate that looks at all rows, and the numbers of experts (E) and choices (K) that it requires. */
 interface Gate {
   readonly text: string;
   readonly E?: number;
@@ -165,7 +165,7 @@ const attentions = [
   "Attention(D, 2, A: 3, Context: 16, sloped: true)",
   "LatentAttention(D, 2, 5, 4, 4, 2, 3, Context: 16)",
 ];
-/** What an entry keeps from call to call: the last rows, as Transformer-XL does, or what a recurrence has made of them. */
+/** State that an entry keeps between calls: the last rows, as in Transformer-XL, or the result of a recurrence. */
 const remembered: Step = (w) => {
   const [kept, all, x, taps] = [w.name(), w.name(), w.any("D").name, w.param("float[3, D]")];
   const init = w.draw.of(["0", "0.5"]);
@@ -184,7 +184,7 @@ const remembered: Step = (w) => {
   );
   return [`${w.draw.of([kept, all])}[:, new] * ${taps}[2] + ${x}`, "D"];
 };
-/** Of all rows of a batch. */
+/** Statements on all rows of a batch. */
 export const whole: readonly Step[] = [
   ...gates.map(gated),
   (w) => [`${w.member(`Hashed(D, 3, ${experts(w, 3)})`)}(${w.any("D").name}, tokens)`, "D"],
@@ -245,12 +245,12 @@ export const drawing: readonly Step[] = [
   (w) => [`${w.member(`GroupedMoE(D, 2, 3, 2, ${w.layer()})`)}(${w.any("D").name})`, "D"],
 ];
 
-/** How many experts, and how many a row. */
+/** Draws the number of experts (E) and of choices for each row (K). */
 function mixed(draw: Draw): [E: number, K: number] {
   const E = draw.of([1, 2, 3, 3, 4, 5]);
   return [E, Math.min(E, draw.of([1, 2, 2, 3]))];
 }
-/** Of one layer, or of several. */
+/** An array of E experts, of one layer or of two. */
 function experts(w: Writer, E: number): string {
   if (E === 1 || w.draw.chance(0.75)) return `${w.layer()}[${E}]`;
   const first = 1 + w.draw.below(E - 1);

@@ -1,4 +1,4 @@
-// What a random graph is made of, besides the records' own samples. An op that is added comes in by those, and by a line here in other sizes.
+// The kinds of steps in random graphs, besides the ops' own samples. A new op is included by its samples; add a line here to use it in other sizes.
 import { mapGraph } from "../../compiler/graph/map.ts";
 import type { Mapped, Routing, Value } from "../../compiler/graph/node.ts";
 import { storeOf, topological } from "../../compiler/graph/walk.ts";
@@ -12,7 +12,7 @@ import { randomMask, writtenMask } from "./masks.ts";
 
 const unaryNames = Object.keys(unaries) as UnaryName[];
 const binaryNames = Object.keys(binaries) as BinaryName[];
-/** Of a product: now and then longer than a tile. */
+/** A size in a product; sometimes larger than a tile. */
 const extent = (d: Draw): number => (d.chance(0.1) ? d.of([96, 129, 200]) : d.size());
 const few = (d: Draw): number => 1 + d.below(3);
 
@@ -154,7 +154,7 @@ const steps: Readonly<Record<string, Step>> = {
   mixture,
 };
 
-/** What the language has only as `experts[index](...)`: not inside such a call. */
+/** Steps that the language has only as `experts[index](...)`, and that therefore are not used inside of one. */
 const unrouted: Readonly<Record<string, Step>> = {
   ragged(r) {
     const [rows, groups, unit, k, n] = [
@@ -183,12 +183,12 @@ const unrouted: Readonly<Record<string, Step>> = {
 };
 export const everywhere: readonly Step[] = [...Object.values(steps), ...Object.values(unrouted)];
 
-/** Each axis as it is, or 1, or gone in front. */
+/** A shape that broadcasts to this one: some axes 1, and some leading axes missing. */
 function stretched(draw: Draw, shape: Shape): number[] {
   if (draw.chance(0.5)) return [...shape];
   return shape.map((n) => (draw.chance(0.3) ? 1 : n)).slice(draw.below(shape.length + 1));
 }
-/** A product of awkward sizes, either operand perhaps turned. */
+/** A product of awkward sizes, whose operands may be transposed. */
 function contracted(r: Growing, batch: Shape): Value {
   const [m, k, n] = [extent(r.draw), extent(r.draw), extent(r.draw)];
   const dtype = r.draw.of(["f32", "f32", "bf16"] as const);
@@ -198,7 +198,7 @@ function contracted(r: Growing, batch: Shape): Value {
       : r.value(dtype, [...batch, rows, columns]);
   return b.matmul(r.g, operand(m, k), operand(k, n));
 }
-/** With bounds on positions, as the op or as the composition that a pass makes the op of. */
+/** Attention with a random mask: as the op `attention`, or as the composition that a pass recognises. */
 function attend(r: Growing, asOp: boolean): readonly Value[] {
   const { g, draw } = r;
   const [B, G, R, T, U, A, C] = [few(draw), few(draw), few(draw), draw.size(), draw.size(), draw.size(), draw.size()];
@@ -226,7 +226,7 @@ function attend(r: Growing, asOp: boolean): readonly Value[] {
   return [b.dot(g, b.cast(g, p, dtype), b.broadcast(g, v, [B, G, R, U, C], [0, 1, 3, 4]))];
 }
 
-/** Rows through experts with a random body, and the sum over the choices of a row. */
+/** A mixture with a random body: rows are dispatched to experts, and each row's choices summed. */
 function mixture(r: Growing): readonly Value[] {
   const { g, draw } = r;
   const [N, K, E, D] = [draw.size(), few(draw), 1 + draw.below(7), draw.size()];
@@ -241,7 +241,7 @@ function mixture(r: Growing): readonly Value[] {
   const bind = new Map<Value, Mapped>([[row, { kind: "rows", value: b.dispatch(g, x, by), by }]]);
   for (const leaf of topological([body]).flatMap((n) => (storeOf(n) === null || n === row.node ? [] : n.results))) {
     const [t, shape] = [dtypeOf(leaf.type), dims(leaf.type)];
-    // inside an expert, an expert's parameters do not depend on the row
+    // a nested mixture's expert parameters must not depend on the row
     const each = (): Value => (r.routed ? r.param(t, [E, ...shape]) : r.value(t, [E, ...shape]));
     if (draw.chance(0.7)) bind.set(leaf, { kind: "each", value: each(), over: E });
     else if (draw.chance(0.5))

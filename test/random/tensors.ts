@@ -1,11 +1,11 @@
-// Random right functions of tensors of any shape, as text, the same for the same seed: axes turned, merged and split, indices of data and of ranges,
-// masks, integers, loops that put, functions that call functions, states, and experts whose rows are matrices.
+// Random valid layers on tensors of any shape, as text: transposed, merged and split axes, indices from data and from ranges, masks, integers, loops
+// with `put`, functions that call functions, states, and experts whose rows are matrices. The same seed gives the same layer.
 import { type Made, product, type Step, Tensors, typeOf } from "./body.ts";
 import { bodySteps } from "./body-steps.ts";
 import { Draw } from "./growing.ts";
 import type { Written } from "./written.ts";
 
-/** What only a whole program has. */
+/** Statements that are only possible outside of experts. */
 const outside: Readonly<Record<string, Step>> = {
   kept(t) {
     const x = t.any();
@@ -34,7 +34,7 @@ const outside: Readonly<Record<string, Step>> = {
   },
   experts: (t) => mixture(t),
 };
-/** Rows that are matrices or vectors, through experts of a random body: chosen by what they are, or each copy's own. */
+/** A routed call, or a call of each copy on its own row, of experts with a random body; rows are matrices or vectors. */
 function mixture(t: Tensors): Made | null {
   const x = t.any((v) => v.dtype === "float" && v.shape.length >= 2);
   if (!x) return null;
@@ -85,7 +85,7 @@ fn mixed(x: float[...S, M, N], rate = 1) -> float[...S, M, N] {
   let w = across(y) * rate
   return w + sigmoid(z)[..., new]
 }`;
-/** Its only layer is `Written`, its entry `forward`. */
+/** The layer's name is `Written`, its entry `forward`. */
 export function randomWritten(seed: string, length = 14): Written {
   const draw = new Draw(seed);
   const t = new Tensors(draw);

@@ -1,4 +1,4 @@
-// Two steps of a random program's training: its graphs, what they are given, and what rounding decides of what they make.
+// Two training steps of a random program: its graphs, their inputs, and the expected results with what rounding may change.
 import { load } from "../../compiler/check/index.ts";
 import { type Graph, type NdArray, type Store } from "../../compiler/graph/node.ts";
 import { valuesOf } from "../../compiler/graph/walk.ts";
@@ -16,14 +16,14 @@ import type { RandomProgram } from "./programs.ts";
 
 export interface Training {
   readonly program: RandomProgram;
-  /** `init`, what makes copies in bf16 if there are any; then step after step. */
+  /** `init`, the graph that makes bf16 copies if there is one, then all batches and updates in order. */
   readonly graphs: readonly Graph[];
-  /** How many of them come before the first step; how many before what a checkpoint goes on with. */
+  /** `starts`: how many graphs precede the first step. `saved`: how many precede the point at which it can be resumed from a checkpoint. */
   readonly starts: number;
   readonly saved: number;
   readonly stores: readonly Store[];
 }
-/** Two steps, each of as many batches as the program accumulates; what it evaluates stands between them. */
+/** Two steps, each with as many batches as the program accumulates; an evaluation, if there is one, is between them. */
 export function trainingOf(
   program: RandomProgram,
   precision: Precision,
@@ -50,7 +50,7 @@ export function trainingOf(
   return { program, graphs: [...before, ...step], starts: starts.length, saved: before.length, stores };
 }
 
-/** Tokens that fit, some that are none; positions; small floats. */
+/** Values for an input: tokens in range, some of them -1; positions; small floats. */
 export function given(name: string, { dtype, shape }: Pick<NdArray, "dtype" | "shape">): NdArray {
   const { data } = filled(name, dtype, shape);
   return { dtype, shape, data: dtype === "i32" ? data.map((x) => Math.max(-1, x)) : data.map((x) => x / 2) };
@@ -60,7 +60,7 @@ export const zero = ({ type }: Store): NdArray => ({
   shape: dims(type),
   data: new Float64Array(count(type)),
 });
-/** What a graph reads besides what its program's stores hold. */
+/** The inputs of a graph, its hidden ones included. */
 export function inputsOf({ name }: Graph, stores: readonly Store[], call: number): Map<string, NdArray> {
   const own = stores.filter((s) => s.role === "input" && s.name.startsWith(`${name}/`));
   const others = stores.flatMap((s): [string, NdArray][] => {
@@ -71,12 +71,15 @@ export function inputsOf({ name }: Graph, stores: readonly Store[], call: number
 }
 export const seed = 7;
 
-/** What a graph makes of what its stores hold. */
+/** The expected results of a graph for given stores. */
 export function meantOf(graph: Graph, held: Stores, rounding: Partial<Rounding> = {}): Expected[] {
   const sums = graph.results.map(({ name }) => (name.includes("/gradient/") ? held.get(name) : undefined));
   return decided(graph, expected(valuesOf(graph), held, { ...rounding, steep: true }, sums));
 }
-/** A first step goes by the sign of a mean gradient; where rounding decides that, it decides the parameter, its copy in bf16, and the mean square. */
+/**
+ * The first step of some optimizers goes by the sign of a mean gradient. Where rounding decides that sign, the parameter, its bf16 copy and the mean
+ * square are undecided too.
+ */
 function decided(graph: Graph, want: readonly Expected[]): Expected[] {
   const of = new Map(graph.results.map(({ name }, r) => [name, want[r] as Expected]));
   return graph.results.map(({ name }, r) => {
@@ -87,7 +90,7 @@ function decided(graph: Graph, want: readonly Expected[]): Expected[] {
     return { ...w, slack: w.slack.map((s, i) => (open(i) && mean?.want[i] !== 0 ? Number.NaN : s)) };
   });
 }
-/** What is not as it should be, a line a result; nothing if all is. */
+/** A line for each wrong result; "" if all are right. */
 export function differences(graph: Graph, want: readonly Expected[], got: readonly Float64Array[]): string {
   const off = want.flatMap((w, r) => {
     const found = wrong(w, got[r] ?? []);

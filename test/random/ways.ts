@@ -1,4 +1,4 @@
-// Ways in which the host may run a program, the same for the same seed: its instruction set, its threads, its schedules.
+// Random ways to run a program on the host: instruction set, numbers of threads, schedules. The same seed gives the same way.
 import { env } from "node:process";
 import { fileURLToPath } from "node:url";
 import { contractionOf } from "../../compiler/kernel/candidates.ts";
@@ -10,7 +10,7 @@ import { has } from "../host/machine.ts";
 import { Draw } from "./growing.ts";
 import { drawnSchedule, drawnSchedules } from "./products.ts";
 
-/** `tiles`: AMX's, emulated. */
+/** `tiles` is AMX, emulated on AVX-512. */
 export const isas = ["native", "avx2", "portable", "tiles"] as const;
 export type Isa = (typeof isas)[number];
 const runs: Readonly<Record<Isa, boolean>> = {
@@ -19,21 +19,21 @@ const runs: Readonly<Record<Isa, boolean>> = {
   portable: true,
   tiles: vectors,
 };
-/** Those that this machine runs. */
+/** The instruction sets that this machine can run. */
 export const runnable: readonly Isa[] = isas.filter((isa) => runs[isa]);
 export const precisions = ["f32", "bf16"] as const;
 
 export interface Way {
   readonly precision: (typeof precisions)[number];
   readonly isa: Isa;
-  /** The first one's results are compared with what is right, the others' bits with them. */
+  /** Results with the first number of threads are compared with the expected ones; the others must have the same bits. */
   readonly threads: readonly number[];
-  /** Of schedules that some of the runs are cut by; null: all are cut as the target would. */
+  /** The seed of random schedules for some of the runs; null: the target's own for all. */
   readonly schedules: string | null;
-  /** Where passes take a small program for a large one. */
+  /** Limits that make passes treat a small program like a large one. */
   readonly limits?: Limits;
 }
-/** What every run had before there were ways. */
+/** The default way. */
 export const usual: Omit<Way, "precision"> = { isa: "native", threads: [2, 1, 3], schedules: null };
 
 export function drawnWay(seed: string, given: Partial<Way> = {}): Way {
@@ -48,12 +48,12 @@ export function drawnWay(seed: string, given: Partial<Way> = {}): Way {
   return { ...drawn, ...given };
 }
 const emulated = fileURLToPath(new URL("../host/tiles-of-addon.hpp", import.meta.url));
-/** What the environment says of kernels. */
+/** The environment variables that select an instruction set. */
 const named = (isa: Isa): Readonly<Record<string, string>> =>
   isa === "tiles"
     ? { MOEC_ISA: "avx512", CXX: `${env["CXX"] ?? "g++"} -D__AMXBF16__=1 -include ${emulated}` }
     : { MOEC_ISA: isa };
-/** Kernels are made for the instruction set while `run` lasts. */
+/** Runs `run` with kernels compiled for an instruction set. */
 export async function under<T>(isa: Isa, run: () => Promise<T>): Promise<T> {
   const words = named(isa);
   const before = Object.keys(words).map((name) => [name, env[name]] as const);
@@ -67,7 +67,7 @@ export async function under<T>(isa: Isa, run: () => Promise<T>): Promise<T> {
     }
   }
 }
-/** Of few elements or heads as of many: what a target does only where a program is large. */
+/** The target's choices with random thresholds, so that small programs are also treated like large ones. */
 function shifted(own: Choices, seed: string, isa: Isa): Choices {
   const draw = new Draw(`${seed}, shifted`);
   if (draw.chance(0.3)) return own;
@@ -83,13 +83,13 @@ function shifted(own: Choices, seed: string, isa: Isa): Choices {
   const shown = { ...own, transposed, kept, inCaches, square, gathers: draw.chance(0.5) };
   return isa === "tiles" && draw.chance(0.7) ? { ...shown, form: allSplit } : shown;
 }
-/** Those of all runs, by their results, first; then such as keep the bits. */
+/** First the choices with which results are compared; then others that must keep the bits. */
 export function choicesOf(target: Choices, { schedules, isa }: Pick<Way, "schedules" | "isa">): Choices[] {
   if (schedules === null) return [target];
   const own = shifted(target, schedules, isa);
   return [own, drawnSchedules(own, schedules)];
 }
-/** One for each contraction of a plan, in place of measured ones. */
+/** A random schedule for each contraction of a plan, in place of measured ones. */
 export function schedulesFor({ kernels }: Plan, seed: string): Map<string, Schedule> {
   const draw = new Draw(seed);
   const shapes = new Set(kernels.flatMap((k) => k.schedule?.shape ?? []));

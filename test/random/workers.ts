@@ -1,4 +1,4 @@
-// A random program's training by several workers, each with its part, in the interpreter: what it computes alone.
+// Checks in the interpreter that several workers, each with its part of a random program's training, compute what one computes alone.
 import { interpret } from "../../compiler/graph/interpret.ts";
 import type { Graph, NdArray } from "../../compiler/graph/node.ts";
 import { valuesOf } from "../../compiler/graph/walk.ts";

@@ -1,4 +1,4 @@
-// What a layer of a random program is written into, and what is there for its next statement.
+// The text of one layer of a random program while it is drawn, and the variables that its next statement may use.
 import type { Draw } from "./growing.ts";
 
 export type Width = "D" | "H" | "1";
@@ -6,15 +6,15 @@ interface Variable {
   readonly name: string;
   readonly width: Width;
 }
-/** One statement of rows: an expression, and the width of its rows. */
+/** Draws a statement on rows: an expression, and the width of its rows. */
 export type Step = (w: Writer) => readonly [expression: string, width: Width];
 
-/** What a layer is written into. */
+/** The state of a layer while it is drawn. */
 export class Writer {
   readonly draw: Draw;
   readonly members: string[] = [];
   readonly lines: string[] = [];
-  /** Layers of rows that are declared before. */
+  /** Names of layers on rows that are declared earlier. */
   readonly layers: readonly string[];
   readonly #variables: Variable[] = [{ name: "x", width: "D" }];
   readonly #read = new Set<Variable>();
@@ -24,7 +24,7 @@ export class Writer {
     this.draw = draw;
     this.layers = layers;
   }
-  /** A later one sooner than an early one. */
+  /** Draws one of the newest variables. */
   any(width?: Width): Variable {
     const fits = this.#variables.filter((v) => width === undefined || v.width === width);
     const found = this.draw.of(fits.slice(-3));
@@ -32,7 +32,7 @@ export class Writer {
     return found;
   }
   has = (width: Width): boolean => this.#variables.some((v) => v.width === width);
-  /** One of the same width, where there is one; else one that stretches. */
+  /** Usually a variable of the same width, sometimes one of width 1, which broadcasts. */
   beside = ({ width }: Variable): string =>
     this.draw.chance(0.2) && this.has("1") ? this.any("1").name : this.any(width).name;
   name = (): string => `v${this.#count++}`;
@@ -41,7 +41,7 @@ export class Writer {
     this.members.push(`param ${name}: ${type} = ${init}`);
     return name;
   }
-  /** A new one, or one that is there already: its parameters are shared. */
+  /** A new member, or an existing one of the same layer, whose parameters are then shared. */
   member(layer: string): string {
     const known = this.#layers.get(layer);
     if (known !== undefined && this.draw.chance(0.4)) return known;
@@ -56,7 +56,7 @@ export class Writer {
     this.lines.push(`let ${name} = ${expression}`);
     this.#variables.push({ name, width });
   }
-  /** All that nothing has read. */
+  /** The sum of all variables that were never used. */
   result(): string {
     const rows = this.#variables.filter((v) => !this.#read.has(v));
     const terms = rows.map(({ name, width }) => (width === "D" ? name : `mean(${name}, axis: -1, keep: true)`));

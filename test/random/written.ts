@@ -1,5 +1,5 @@
-// A written layer with its gradients, against what its text says: the graph as it was elaborated and that graph's gradients, without any pass, by the
-// interpreter. And those gradients against finite differences.
+// Checks a layer and its gradients against its text: against the elaborated graph and that graph's gradients in the interpreter, without any pass;
+// and those gradients against finite differences.
 import * as assert from "uvu/assert";
 import { elaborate, load, type Request, type Sizes } from "../../compiler/check/index.ts";
 import type { Loaded } from "../../compiler/check/modules.ts";
@@ -31,7 +31,7 @@ const cache = folder();
 const entry = "forward";
 const at = { seed: 7, call: 0, step: 3 };
 
-/** A layer, and numbers for the names of sizes. */
+/** A layer, with numbers for its sizes. */
 export interface Written {
   readonly text: string;
   readonly declaration: string;
@@ -40,14 +40,14 @@ export interface Written {
 interface Meant {
   readonly graphs: readonly Graph[];
   readonly stores: readonly Store[];
-  /** That of `graphs` whose results are meant. */
+  /** The graph, one of `graphs`, whose results are checked. */
   readonly graph: Graph;
-  /** The same results without passes, in the same order. */
+  /** The same results in the same order, without passes. */
   readonly said: Graph;
   readonly held: Stores;
   readonly want: readonly Expected[];
 }
-/** `fill`: what stores hold. */
+/** `fill` gives the values of stores. */
 function meant(written: Written, precision: Precision, limits: Limits, fill: typeof filled): Meant {
   const { text, declaration, sizes } = written;
   const loaded = load({ name: "written.moe", text });
@@ -89,11 +89,11 @@ function asElaborated(loaded: Loaded, request: Omit<Request, "entries">, { name,
 }
 const key = (r: Result): string => `${r.role} ${r.name}`;
 const storeOfGradient = (name: string): string => name.replace(/^input\./, `${entry}/`);
-/** What gradients are taken of. */
+/** The results whose gradients are taken: losses and float outputs. */
 const endsOf = ({ results }: Graph): Result[] =>
   ["loss", "output"].flatMap((role) => results.filter((r) => r.role === role && isFloat(r.value.type.dtype)));
 
-/** On the host, by any number of threads and schedules. */
+/** Checks on the host, with several numbers of threads and schedules. */
 export async function checkWritten(written: Written, way: Way, fill = filled): Promise<void> {
   const m = meant(written, way.precision, way.limits ?? {}, fill);
   await under(way.isa, () => compare(m, way));
@@ -105,7 +105,7 @@ async function compare(m: Meant, way: Way): Promise<void> {
   for (const [n, choices] of choicesOf(backend.choices, way).entries()) {
     const plan = toPlan(m, silent(), undefined, undefined, { ...backend, choices });
     for (const threads of way.threads.slice(0, n === 0 ? 2 : 1)) {
-      const shares = threads === way.threads[0]; // the others do small launches on one thread, as programs do
+      const shares = threads === way.threads[0]; // the other runs leave small launches to one thread, as programs do
       const executable = await hostExecutable(plan, { threads, cache: new KernelCache(cache), poison: true, shares });
       const got = await run(executable, m).finally(() => executable.close());
       const off = differences(m.graph, want, got);
@@ -114,7 +114,7 @@ async function compare(m: Meant, way: Way): Promise<void> {
     }
   }
 }
-/** In the order of the graph's results. */
+/** A run's results in the order of the graph's. */
 async function run(executable: Executable, { graph, stores, held }: Meant): Promise<Float64Array[]> {
   const inputs = new Map<string, Tensor>();
   for (const { name, role } of stores) {
@@ -138,7 +138,7 @@ function numbersOf(
   const tensor = role === "store" ? executable.read(name) : tensors[role]();
   return tensor ? numbers(tensor) : new Float64Array();
 }
-/** A few elements of each gradient; where the slope is one number. */
+/** Compares a few elements of each gradient with finite differences, where these exist. */
 function checkSlopes({ said, held }: Meant): void {
   const ends = endsOf(said);
   const grads = said.results.filter((r) => r.role === "gradient");
@@ -157,13 +157,16 @@ function checkSlopes({ said, held }: Meant): void {
     }
   });
 }
-/** The sum, each element times its cotangent. */
+/** The sum of all elements, weighted by their cotangents. */
 function weighed(x: NdArray, held: Stores, { role, name }: Result): number {
   const seed = role === "loss" ? undefined : held.get(`${entry}/cotangent.${name}`)?.data;
   return x.data.reduce((sum, e, i) => sum + e * (seed?.[i] ?? 1), 0);
 }
 
-/** By kernels of the CUDA target on the emulator. Attention's gradients by tf32 are those of its op: what it is written as cancels more. */
+/**
+ * Checks on the emulator of the CUDA target. With tf32 the expected gradients of attention are those of the op: the composition has more
+ * cancellation.
+ */
 export async function checkWrittenOnEmulator(written: Written, precision: Precision, emulation: Emulation) {
   const { graph, held, ...m } = meant(written, precision, {}, filled);
   const said = emulation.kernels === "tf32" ? graph : m.said;

@@ -1,4 +1,4 @@
-/** Faulty programs by what is wrong with them; the goldens hold the reports. */
+/** Programs with syntax errors, by kind; the goldens have the reported errors. */
 export const faulty: Readonly<Record<string, string>> = {
   expected: `layer A(D,, H) {
   param weight: float[D D] = 0

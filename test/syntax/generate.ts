@@ -1,4 +1,4 @@
-// Random syntax trees, of every kind of node, as the parser makes them.
+// Generators (fast-check) of random syntax trees with every kind of node, as the parser would make them.
 import fc, { type Arbitrary } from "fast-check";
 import type {
   ArrowType,
@@ -73,7 +73,7 @@ const { expr } = fc.letrec<{ expr: Expr; index: IndexItem }>((tie) => ({
 function spread(): Arbitrary<Spread> {
   return node("spread", { name });
 }
-/** Arguments in order come before those by name. */
+/** Positional arguments come before named ones. */
 function call(callee: Arbitrary<Expr>, value: Arbitrary<Expr>): Arbitrary<Expr & { kind: "call" }> {
   const given = few(value).map((values) => values.map((v) => ({ name: null, value: v, span })));
   const named = few(fc.record({ name: anyWord.map(toName), value, span: fc.constant(span) }));

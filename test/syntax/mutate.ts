@@ -1,7 +1,7 @@
-// Programs with random damage, the same for the same seed.
+// Damages programs at random; the same seed gives the same damage.
 import { lexer } from "../../grammar/tokens.ts";
 
-/** Numbers in [0, 1) from a seed (mulberry32). */
+/** A generator of pseudo-random numbers in [0, 1) (mulberry32). */
 function random(seed: number): () => number {
   let state = seed;
   return () => {
@@ -13,7 +13,7 @@ function random(seed: number): () => number {
 }
 
 type Mutation = (text: string, below: (n: number) => number) => string;
-/** Start and end of a random token. */
+/** The start and end of a random token. */
 function token(text: string, below: (n: number) => number): [number, number] {
   const { tokens } = lexer().tokenize(text);
   const found = tokens[below(tokens.length)];
@@ -73,7 +73,7 @@ export const mutations: readonly Mutation[] = [
   },
 ];
 
-/** A token in place of another of its kind: most such programs parse, and mean something else or nothing. */
+/** Replaces a token by another of its kind: most such programs parse, but have another meaning, or none. */
 const swap =
   (kind: RegExp, others: readonly string[] = []): Mutation =>
   (text, below) => {
@@ -85,14 +85,14 @@ const swap =
     const by = [from.image, ...others][below(1 + others.length)] ?? "";
     return splice(text, [into.startOffset, into.startOffset + into.image.length], by);
   };
-/** A line once more, or not at all. */
+/** Repeats or deletes a line. */
 const line: Mutation = (text, below) => {
   const lines = text.split("\n");
   const at = below(lines.length);
   lines.splice(at, 1, ...Array<string>(2 * below(2)).fill(lines[at] ?? ""));
   return lines.join("\n");
 };
-/** Damage that a checker sees, rather than a parser. */
+/** Damage that concerns the checker rather than the parser. */
 export const meanings: readonly Mutation[] = [
   swap(/^[A-Z]\w*$/),
   swap(/^[a-z]\w*$/),

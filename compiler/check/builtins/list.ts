@@ -1,4 +1,4 @@
-// All builtins, by name. To add one: a record in a file beside this.
+// All built-in functions, by name. To add one, write its record in a file of this folder and list it here.
 import { Bug } from "../../diagnostic.ts";
 import type { Builtin } from "../builtin.ts";
 import { pointBuiltins } from "./points.ts";

@@ -1,4 +1,4 @@
-// Functions of elements: on tensors, and the arithmetic ones on numbers known when compiling.
+// Elementwise builtins, on tensors; arithmetic ones also on compile-time numbers.
 
 import type { Value } from "../../graph/node.ts";
 import type { BinaryName, UnaryName } from "../../ops/attrs.ts";
@@ -13,7 +13,7 @@ import { castTo, commonShape, loneTensor, stretchTo, toTensor } from "../tensor.
 import { type Element, number, tensor, type Val } from "../values.ts";
 import { floating, type World } from "../world.ts";
 
-/** One row of ops/scalar.ts. Integers that it has no meaning for become floats, but for rounding, which leaves them as they are. */
+/** The builtin of one row of ops/scalar.ts. Where it is not defined for i32, the operand becomes a float; rounding returns it unchanged. */
 const unary = (name: UnaryName, doc: string, { types, whole, eval: known }: Unary): Builtin =>
   builtin(`${name}(x)`, doc, ({ w }, args) => {
     const { value, span } = args.operand("x");
@@ -70,7 +70,7 @@ const where = builtin("where(condition, a, b)", "`a` where the condition holds, 
   const wide = (v: Value): Value => stretchTo(w, v, shape);
   return tensor(w.made(type(dtype, shape), () => b.where(w.g, wide(mask), wide(p), wide(q))));
 });
-/** What two numbers are as tensors: integers only where both are. */
+/** The dtype of a `where` between two compile-time numbers: i32 only if both are whole. */
 function knownElement(w: World, x: Val, y: Val): Element {
   if (x.kind === "bool" && y.kind === "bool") return "bool";
   return [x, y].every((v) => v.kind === "bool" || (v.kind === "number" && v.whole)) ? "i32" : w.options.f32;

@@ -1,4 +1,4 @@
-// Random numbers: keyed by the seed, the number of the call, the place in the program and the element.
+// Random numbers, keyed by the seed, the number of the call, the place in the program and the element.
 import { hidden, type Value } from "../../graph/node.ts";
 import * as b from "../../ops/build.ts";
 import { numbers } from "../../ops/common.ts";

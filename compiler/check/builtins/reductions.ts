@@ -1,4 +1,4 @@
-// Sums and their like along axes.
+// Reductions along axes, and functions built from them (softmax, cumsum, ...).
 import type { Value } from "../../graph/node.ts";
 import * as b from "../../ops/build.ts";
 import { isSpread, type Size } from "../../types/size.ts";
@@ -11,7 +11,7 @@ import { castTo, commonShape, stretches, stretchTo, toTensor } from "../tensor.t
 import { type Element, number, tensor } from "../values.ts";
 import { floating, type World } from "../world.ts";
 
-/** The type without `axes`, or with 1 in their place. */
+/** The type after a reduction: without `axes`, or with size 1 in their place if `keep`. */
 function reduced(t: Type, dtype: Element, axes: readonly number[], keep: boolean): Type {
   const shape = t.shape.flatMap((n, i): Size[] => (!axes.includes(i) ? [n] : !keep ? [] : [1]));
   return type(dtype, shape);
@@ -27,7 +27,7 @@ function keepFlag(args: Args, t: Type, axes: readonly number[]): boolean {
 }
 const asFloat = (w: World, x: Value): Value => castTo(w, x, floating(x.type.dtype) ? x.type.dtype : w.options.f32);
 
-/** `max(x, 0)` is a relu in other languages, and here it would be of axis 0: the axis says what it is. */
+/** `max(x, 0)`: in other languages a relu, here a reduction along axis 0. The axis must therefore be given by name. */
 function requireNamedAxis(name: string, args: Args): void {
   if (!args.has("axis") || args.isNamed("axis")) return;
   const [x, second] = [written(args.span("x")), written(args.span("axis"), "y")];
@@ -100,7 +100,7 @@ const cutoff = builtin(
     return tensor(w.made(type(x.type.dtype, outer), () => b.cutoff(w.g, x, each, least)));
   },
 );
-/** What `cutoff` takes beside x, of the type that it has for it. */
+/** An argument of `cutoff` (amount or weight) converted and broadcast to the type that goes with x. */
 function fitted(w: World, { value, span }: Operand, want: Type, x: Type): Value {
   const v = castTo(w, toTensor(w, value, span, want.dtype), want.dtype);
   if (!stretches(v.type.shape, want.shape))

@@ -1,4 +1,4 @@
-// Reshaping, choosing, ordering.
+// Builtins that reshape, index, scatter and order tensors.
 import type { Value } from "../../graph/node.ts";
 import * as b from "../../ops/build.ts";
 import { numbers } from "../../ops/common.ts";
@@ -58,6 +58,7 @@ const concat = builtin("concat(list, axis)", "Tensors one after the other along 
   const shape = first.type.shape.toSpliced(axis, 1, total);
   return tensor(w.made(type(dtype, shape), () => b.concat(w.g, parts, axis)));
 });
+/** Checks that x fits `first` on all other axes; returns its size along `axis`. */
 function along(w: World, first: Value, x: Value, axis: number, span: Span): Size {
   const [a, c] = [first.type.shape, x.type.shape];
   if (a.length !== c.length || a.some((n, i) => i !== axis && !equal(n, c[i] ?? -1)))
@@ -67,7 +68,7 @@ function along(w: World, first: Value, x: Value, axis: number, span: Span): Size
     });
   return c[axis] ?? absorb();
 }
-/** Where one of the two would become the other's type. */
+/** The remedy if one of the two would broadcast to the type of the other. */
 function stretchHelp(x: Type, y: Type): string {
   const to = stretches(y.shape, x.shape) ? x : stretches(x.shape, y.shape) ? y : null;
   return to ? `; \`let y: ${showType(to)} = ...\` stretches ${to === x ? "the second" : "the first"}` : "";
@@ -173,6 +174,7 @@ const sort = builtin(
     );
   },
 );
+/** The last axis of x, which must not be a spread or hold booleans. */
 function lastAxis(w: World, x: Value, at: Span): number {
   const last = x.type.shape.at(-1);
   if (last !== undefined && isSpread(last)) return axisOf(w, x.type, 0, at);

@@ -1,4 +1,4 @@
-// Mixtures with shared experts.
+// Model families whose mixtures have shared experts: GLM-4.5, dots.llm1, ERNIE 4.5, Hunyuan.
 import type { Family, Json } from "../family.ts";
 import {
   attention,
@@ -19,7 +19,7 @@ import {
   swiglu,
 } from "./shared.ts";
 
-/** GLM-4.5's, and of those made like it. */
+/** Header values of GLM-4.5 and models made like it. */
 const glm: Family["header"] = {
   ...common,
   F: said("intermediate_size"),
@@ -31,20 +31,20 @@ const glm: Family["header"] = {
   scale: said("routed_scaling_factor"),
 };
 
-/** Where layers have windows (as they do if nothing is said), only those from here on. */
+/** The only accepted `max_window_layers`: if the config has windows (the default), none of its layers may have one. */
 const beyondWindows = ({
   sliding_window: window,
   max_window_layers: from,
   num_hidden_layers: layers,
 }: Json): unknown => (window === null || Number(from) >= Number(layers) ? from : layers);
 
-/** All blocks after the first few are mixtures, with a shared expert. */
+/** The only accepted `moe_layer_end_index`: every block after the first few is a mixture. */
 const toTheLast = ({ moe_layer_end_index: end, num_hidden_layers: layers }: Json): number =>
   end === -1 ? -1 : Number(layers) - 1;
 
 const someShared = ({ moe_num_shared_experts: n }: Json): unknown => (n === 0 ? "1 or more" : n);
 
-/** Hunyuan's "dynamic" is a base that grows by alpha, whatever the length. */
+/** Hunyuan's "dynamic" RoPE with `alpha` is a constant, larger base, whatever the length. */
 const byAlpha = (config: Json): string => (saidOfRope(config, "alpha") === undefined ? "default" : "dynamic");
 
 export const glm4Moe: Family = {

@@ -1,8 +1,11 @@
-// DeepSeek's: latent attention, dense blocks, then mixtures.
+// DeepSeek-V2 and V3: latent attention, dense blocks first, then mixtures.
 import { type Family, type Json, lookup } from "../family.ts";
 import { common, deepseek, outer, plain, said, saidOfRope, scaling } from "./shared.ts";
 
-/** YaRN as DeepSeek has it, which heats scores alone: by what is alike for both, cosines and sines are multiplied by 1. */
+/**
+ * The only accepted type of RoPE: default, or YaRN in DeepSeek's form, where `mscale` equals `mscale_all_dim`, so that only the scores are scaled
+ * (cosines and sines are multiplied by the ratio, 1).
+ */
 function latentRope(config: Json): string {
   const type = saidOfRope(config, "rope_type") ?? saidOfRope(config, "type") ?? "default";
   const heat = saidOfRope(config, "mscale");
@@ -11,7 +14,7 @@ function latentRope(config: Json): string {
   return type === "default" ? type : "default, or yarn with a factor and with one mscale";
 }
 
-/** DeepSeek-V2's and V3's: latent attention, dense blocks, then mixtures. */
+/** Header values of both versions. */
 const latent: Family["header"] = {
   ...common,
   F: said("intermediate_size"),
@@ -51,11 +54,11 @@ const latentNames: Family["names"] = {
   ...deepseek,
 };
 
-/** Where experts stand in groups, by the best of each. */
+/** The only accepted `topk_method`: greedy, if experts are not in groups, or by each group's best expert. */
 const ofGroups = ({ n_group: groups, topk_method: how }: Json): unknown =>
   how === "greedy" && (groups ?? 1) === 1 ? how : "group_limited_greedy";
 
-/** Elsewhere groups are not looked at. */
+/** Unless the method is by groups, `n_group` must be 1. */
 const groupsOf = ({ n_group: groups, topk_method: how }: Json): unknown =>
   how === "group_limited_greedy" ? groups : 1;
 

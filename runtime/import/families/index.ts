@@ -1,4 +1,5 @@
-// Which of transformers' architectures the standard library has: for each, where config.json says the header's values, and what weights are called.
+// The transformers architectures that the standard library has: for each, which keys of config.json give the header's values, and how weights are
+// named.
 import type { Family } from "../family.ts";
 import { dots1, ernie45Moe, glm4Moe, hunyuanV1Moe } from "./beside.ts";
 import { deepseekV2, deepseekV3 } from "./deepseek.ts";

@@ -1,4 +1,4 @@
-// Mixtral, and what was made like it: one mixture a block, and nothing beside it.
+// Mixtral and similar models: each block has one mixture, without shared experts.
 import type { Family, Json } from "../family.ts";
 import {
   attention,
@@ -16,7 +16,7 @@ import {
   scaling,
 } from "./shared.ts";
 
-/** Mixtral's, and of those made like it. */
+/** Header values of Mixtral and models made like it. */
 const grouped: Family["header"] = {
   H: said("intermediate_size"),
   Groups: said("num_key_value_heads"),
@@ -108,7 +108,7 @@ export const minimaxM2: Family = {
   },
 };
 
-/** LongRoPE with all that it needs. */
+/** The only accepted type of RoPE: default, or LongRoPE with all the factors that it needs. */
 function longRope(config: Json): string {
   const type = saidOfRope(config, "rope_type") ?? saidOfRope(config, "type") ?? "default";
   const parts = ["short_factor", "long_factor", "short_mscale", "long_mscale", "original_max_position_embeddings"];

@@ -1,4 +1,4 @@
-// Qwen's.
+// Qwen's mixtures: Qwen2-MoE, Qwen3-MoE, Qwen3-Next.
 import type { Family } from "../family.ts";
 import {
   attention,
@@ -14,7 +14,7 @@ import {
   swiglu,
 } from "./shared.ts";
 
-/** A shared expert behind a gate. */
+/** Weights of a shared expert with a gate. */
 const besides: Family["names"] = {
   ...swiglu("model.layers.*.mlp.shared_expert", "blocks.*.feed.shared.inner"),
   "model.layers.*.mlp.shared_expert_gate.weight": "blocks.*.feed.shared.gate.weight",

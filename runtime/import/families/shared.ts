@@ -1,4 +1,4 @@
-// What several families have alike: keys of config.json, what they may say, and names of weights.
+// What several families have in common: header values, accepted settings of config.json, and names of weights.
 import { type Family, type Json, lookup, type Said } from "../family.ts";
 
 export const said = (...keys: string[]): Said => ({ keys });
@@ -47,7 +47,7 @@ export const mixture = (ours: string): Family["names"] => ({
   "model.layers.*.mlp.gate.weight": `blocks.*.${ours}.gate.weight`,
   ...swiglu("model.layers.*.mlp.experts.*", `blocks.*.${ours}.experts.*`),
 });
-/** Dense blocks, then blocks with a shared expert, chosen by scores and a bias. */
+/** Weights of DeepSeek-like blocks: dense, or a mixture with a shared expert, routed by scores plus a bias. */
 export const deepseek: Family["names"] = {
   ...mixture("feed.moe"),
   ...swiglu("model.layers.*.mlp", "blocks.*.feed"),
@@ -60,7 +60,7 @@ export const biases: Family["names"] = Object.fromEntries(
 function toBias(weight: string): string {
   return weight.replace(/weight$/, "bias");
 }
-/** Three blocks of one kind, then one of another. */
+/** A list for all blocks: three of one kind, then one of another. */
 export const everyFourth =
   <T>(near: T, far: T) =>
   ({ num_hidden_layers: layers }: Json): T[] =>

@@ -1,4 +1,4 @@
-// Blocks that see windows, and blocks that see all.
+// Families with blocks of sliding-window (or chunked) attention among blocks of full attention: GPT-OSS, Gemma 2, Llama 4.
 import { type Family, type Json, lookup } from "../family.ts";
 import {
   attention,
@@ -14,7 +14,7 @@ import {
   swiglu,
 } from "./shared.ts";
 
-/** GPT-OSS's: a window in every other block, from the first on. */
+/** The only accepted `layer_types` of GPT-OSS and Gemma 2: a window in every other block, from the first on. */
 const everyOther = ({ num_hidden_layers: layers }: Json): string[] =>
   Array.from({ length: Number(layers) }, (_, i) => (i % 2 === 0 ? "sliding_attention" : "full_attention"));
 
@@ -24,13 +24,13 @@ const everyStep = ({ num_hidden_layers: layers, interleave_moe_layer_step: step 
 const llama3 = (config: Json): string =>
   scaling("rope_type").some((key) => lookup(config, key) === "llama3") ? "llama3" : "default";
 
-/** Only llama3's rates are stretched. */
+/** The only accepted value of a scaling factor: 1, unless the type is llama3. */
 const stretchOf =
   (key: string) =>
   (config: Json): unknown =>
     llama3(config) === "llama3" ? lookup(config, key) : 1;
 
-/** The key's own value if it is one of these, else the first. */
+/** Accepts these values of a key; the error for another names the first of them. */
 const oneOf =
   (key: string, ...values: readonly unknown[]) =>
   (config: Json): unknown =>
