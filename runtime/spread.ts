@@ -7,7 +7,10 @@ import type { Workers } from "./workers.ts";
 export const spread = (executable: Executable, workers: Workers): Executable =>
   workers.size === 1 ? executable : new Spread(executable, workers);
 
-/** Workers with the same part of a store have the same bits of it. `read`, `run` and `write` are called by all workers in the same order, with the same arguments. */
+/**
+ * `read`, `run` and `write` are called by all workers in the same order, with the same arguments. Workers with the same part of a store have the same
+ * bits of it, so that any of them can be read.
+ */
 class Spread implements Executable {
   readonly stores: readonly StoreInfo[];
   readonly entries: Executable["entries"];

@@ -32,11 +32,8 @@ export function requireShared(
   { expertParallel, room }: Pick<BuildRequest, "expertParallel" | "room">,
   { size }: Pick<Workers, "size">,
 ): void {
-  const [given] = [
-    room === undefined ? [] : "room",
-    expertParallel === undefined ? [] : "the spread of experts",
-  ].flat();
-  if (given !== undefined && size === 1)
+  const given = room !== undefined ? "room" : expertParallel !== undefined ? "the spread of experts" : null;
+  if (given !== null && size === 1)
     throw new Problem(`${given} is of several workers, and there is one`, "leave it out, or start several with mpirun");
   const divisors = fromTo(1, size + 1).filter((n) => size % n === 0);
   if (expertParallel !== undefined && !divisors.includes(expertParallel))

@@ -57,8 +57,8 @@ export interface Outer {
 }
 
 /**
- * Workers of all, who are `groups` groups (1 if not given) of so many: each group `workers` ranks, `apart` (1 if not given) one after the other, the
- * first group from 0 on.
+ * Who does something together: all workers, or each group of them by itself. A group is `workers` ranks, each `apart` after the one before (1 if not
+ * given); there are `groups` groups (1 if not given), which are all workers.
  */
 export interface Group {
   readonly workers: number;
@@ -66,8 +66,8 @@ export interface Group {
   readonly apart?: number;
 }
 /**
- * How an axis is cut among workers. even: into `among` runs of the same length, of which worker r has run r % among. rows: the sorted rows of a routing, each worker those of
- * its own choices, or (`owned`) those that any worker has of its own groups; past the last are rows of nothing.
+ * How an axis is cut among workers. even: into `among` runs of the same length, of which worker r has run r % among. rows: the sorted rows of a routing,
+ * each worker those of its own choices, or (`owned`) those that any worker of its group has of the experts that it owns; past the last are rows of nothing.
  */
 export type Cut =
   | { readonly kind: "even"; readonly among: number }
