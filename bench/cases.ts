@@ -61,7 +61,7 @@ export const norm = (kind: "Rms" | "Centred", S: number, D: number): Case => ({
   work: { forward: 8 * S * D },
   mix: { reads: 1, writes: 1, updates: 0 },
 });
-/** In bytes: 8 for each of parameter, gradient, and two moments; clipping reads the gradient once more. */
+/** Eight accesses of 4 bytes an element: the gradient is read twice (clipping, update); parameter and two moments are read and written. */
 export const adamw = (R: number, C: number): Case => ({
   name: "adamw",
   shape: [R, C],

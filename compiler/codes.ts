@@ -132,7 +132,8 @@ export const codes = {
   },
   E0302: {
     title: "declared twice",
-    explain: "Each name is declared once in a file, and once in a layer, unless under opposite conditions.",
+    explain:
+      "Each name is declared once in a file, in a header, in one `let`, and in a layer, unless under opposite conditions.",
   },
   E0303: {
     title: "a file or module that is not there",

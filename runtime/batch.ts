@@ -99,7 +99,7 @@ async function* writeByCalls(
   for (let call = 0; !stopped(); ) {
     for (const row of rows) if (row?.signal?.aborted) row.ended = true;
     for (const [i, row] of rows.entries()) if (!row || (row.ended && waiting.more())) rows[i] = begun(waiting.next());
-    if (rows.every((row) => row === null || row.ended)) return;
+    if (rows.every(isIdle)) return;
     const longest = Math.max(...rows.map((row) => row?.next.length ?? 0));
     const T = lengths.find((n) => n >= longest) ?? lengths.at(-1) ?? 1;
     const how = { times: writesOf(rows, waiting), within: holding, beside: unseen, to: "tokens", next: "at" };
@@ -113,11 +113,14 @@ async function* writeByCalls(
       if (row?.left === 0) rows[i] = null;
     }
     call += times;
+    // before a breath, in which another may be wished for: it would be given the chance of a later call
+    if (rows.every(isIdle) && !waiting.more()) return;
     if (performance.now() - breathed < holding) continue;
     await breath();
     breathed = performance.now();
   }
 }
+const isIdle = (row: Row | null): boolean => row === null || row.ended;
 /** Records that `times` tokens of a row were generated, of which the model has not yet read the newest. */
 function went(row: Row, times: number, newest: number): void {
   row.at += times - 1;

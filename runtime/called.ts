@@ -77,7 +77,7 @@ export class Program {
     requireMap("the parameters", tensors);
     for (const [name, tensor] of tensors) requireElements(name, tensor);
     const named = new NamedTensors(tensors, "the tensors given");
-    for (const store of this.kept()) named.take(store); // First only a check that all fit: keeping all the converted tensors would take as much memory as the model.
+    for (const store of this.kept()) named.take(store); // only a check that all fit: to keep all values would double the memory
     const [unread] = named.unread();
     if (unread !== undefined)
       throw new Problem(`nothing is named ${unread}`, namesHelp("parameters", unread, this.names));

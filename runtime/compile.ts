@@ -219,7 +219,7 @@ async function measured({ target, threads = cores() }: TargetRequest): Promise<S
   const tools = target === "host" ? await toolchain().catch(() => null) : null;
   return tools ? new ScheduleCache(tools, threads).read() : new Map();
 }
-/** Where this program's plan is cached; null if it must be made anew: passes are being watched, or there is no compiler to identify it by. */
+/** Where this program's plan is cached; null if it must be made anew: passes are being watched, or its key cannot be known (`PlanCache.place`). */
 async function placeOf(loaded: Loaded, request: TargetRequest, plans: PlanCache | null): Promise<PlanPlace | null> {
   const { printAfter = [], watch, threads = cores(), compiling: _, together: __, device: ___, ...asked } = request;
   const seen = printAfter.length > 0 || watch?.after !== undefined || debugLevel() > 0;

@@ -26,7 +26,7 @@ export interface KernelTime {
   readonly bytes: number;
   readonly gflops: number;
   readonly gbytes: number;
-  /** The larger of the two rates' shares of their ceilings, 0 to 1; 0 if the ceilings are unknown. */
+  /** The larger of the two rates' shares of their ceilings; 0 if the ceilings are unknown. Above 1 see `whyMore`. */
   readonly share: number;
   /** The program's lines that it computes, and its buffers with their shapes. */
   readonly lines: readonly string[];

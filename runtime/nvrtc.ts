@@ -29,7 +29,7 @@ export interface Nvrtc {
   /** Compiles off the event loop, so that several units compile at once. Throws CudaError with the log. */
   compile(source: CudaSource): Promise<CudaCode>;
 }
-/** NVRTC rejected a text. */
+/** An error of NVRTC; `log` has the compiler's messages if it rejected a text. */
 export class CudaError extends Error {
   readonly log: string;
   constructor(message: string, log: string) {

@@ -1,5 +1,6 @@
 // Checks the kinds of options given from TypeScript; those of the command line are checked by the command.
 import { kindOf } from "../compiler/asked.ts";
+import { didYouMean } from "../compiler/check/errors.ts";
 import { Problem } from "../compiler/diagnostic.ts";
 
 const of =
@@ -47,10 +48,24 @@ const kinds = new Map<string, Kind>(
     ...Object.fromEntries(["threads", "seed", "accumulate", "step"].map((name) => [name, number(name)])),
   }),
 );
-/** Throws Problem if an option has the wrong kind. `of`: whose options they are, for the error. */
-export function requireOptions(of: string, options: unknown): void {
+const compiling = ["sizes", "target", "precision", "tf32", "threads", "seed"];
+/** The options by who takes them. */
+const taken = {
+  compile: [...compiling, "entry", "evaluates", "gradients", "given"],
+  train: [...compiling, "batches", "accumulate", "room", "parameters", "from", "signal"],
+  openModel: [...compiling, "batch", "ids"],
+  "a run": ["step", "signal"],
+  "a text": ["tokens", "temperature", "topP", "topK", "pastEnd", "signal"],
+};
+/** Throws Problem if an option has the wrong kind, or is none. `of`: whose options they are. */
+export function requireOptions(of: keyof typeof taken, options: unknown): void {
   if (!isObject(options)) throw new Problem(`the options of ${of} are ${kindOf(options)}`, "give an object of them");
   for (const [name, value] of Object.entries(options as object)) {
+    if (!taken[of].includes(name))
+      throw new Problem(
+        `${name} is no option of ${of}`,
+        didYouMean(name, taken[of], `it takes ${taken[of].join(", ")}`),
+      );
     const kind = kinds.get(name);
     if (kind && value !== undefined && !kind.is(value))
       throw new Problem(`the option ${name} is ${kindOf(value)}`, `give ${kind.wanted}`);

@@ -13,7 +13,7 @@ class Copying implements Executable {
   readonly #inner: Executable;
   readonly #parameters: ReadonlySet<string>;
   #stale = true;
-  /** Checked between making the copies and running the entry, where the inner executable has no run that it could cancel. */
+  /** Set by `cancel`; checked between making the copies and running the entry, when the inner executable has no run to cancel. */
   #cancelled = false;
 
   constructor(inner: Executable) {

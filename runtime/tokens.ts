@@ -13,7 +13,7 @@ export interface Codec {
   };
   /** Files, by name, to be copied to the run's folder. */
   readonly files: ReadonlyMap<string, Uint8Array>;
-  /** The size of its vocabulary; null if it has none. */
+  /** The size of the tokenizer's vocabulary; null for bytes and token numbers. */
   readonly tokens: number | null;
   /** The token that ends a text; null if there is none. */
   readonly end: number | null;

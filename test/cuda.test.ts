@@ -3,9 +3,11 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Problem } from "../compiler/diagnostic.ts";
-import { cudaUnit, shown } from "../compiler/emit/unit.ts";
+import { cudaUnit, emitCuda, shown } from "../compiler/emit/unit.ts";
 import { GraphBuilder } from "../compiler/graph/builder.ts";
 import type { Graph, Value } from "../compiler/graph/node.ts";
+import { Builder } from "../compiler/kernel/build.ts";
+import { div, less, load, num, select } from "../compiler/kernel/expr.ts";
 import { lower } from "../compiler/kernel/lower.ts";
 import type { OpAttrs } from "../compiler/ops/attrs.ts";
 import * as b from "../compiler/ops/build.ts";
@@ -53,6 +55,16 @@ test("what bounds an index is of one lane, as the index is", () => {
   const [x, y] = [parameter(g, "x", [2, 20, 64]), parameter(g, "y", [2, 3, 64])];
   const [joined] = kernelsOf([lowered(graphOf([b.concat(g, [x, y], 1)]))]);
   assert.ok(joined?.text.includes("ix_min((c + j) / 64, 19)"), joined?.text);
+});
+test("an index that is chosen is of one lane, whichever is chosen", () => {
+  const k = new Builder("a test");
+  const [x, y] = [k.param("x", "f32", [4, 64]), k.param("y", "f32", [4, 256])];
+  const { at } = k.task("t", 4);
+  k.par(num(256), (j) => k.store(y, [at, j], load(x, at, select(less(at, num(2)), div(j, 4), num(5)))));
+  assert.match(
+    emitCuda(k.kernel("test")).text,
+    "par<4>(256, [&](auto v, ix j) {\n      st(v, y + t * 256 + j, all(v, x[t * 64 + (t < 2 ? j / 4 : 5)]));",
+  );
 });
 test("operands in bf16 are multiplied by tensor cores, of f32 by FMA", () => {
   for (const [dtype, depth] of [

@@ -48,6 +48,8 @@ for (const target of targets)
       await refuses(() => program.run({ x: filled(1) }, { step: 0.5 }), "the step is 0.5", "whole number");
       const old = 3 as unknown as CallOptions;
       await refuses(() => program.run({ x: filled(1) }, old), "are 3", "object of them");
+      const steps = { steps: 1 } as CallOptions;
+      await refuses(() => program.run({ x: filled(1) }, steps), "steps is no option of a run", "`step`");
       const short: Tensor = { dtype: "f32", shape: [4], data: filled(1, 3) };
       await refuses(() => program.load(new Map([["w", short]])), "w is f32[4], and Float32Array(3)", "of 4 elements");
       const bare = new Map([["w", filled(1, 4)]]) as unknown as Map<string, Tensor>;
@@ -108,6 +110,8 @@ test("options that nothing can work with are refused", async () => {
       "from 1 to 1024",
     ]),
     ...[1.5, Number.NaN, 2 ** 40].map((seed): [object, string, string] => [{ seed }, "the seed is", "whole number"]),
+    [{ gradient: true }, "gradient is no option of compile", "`gradients`"],
+    [{ batches: [] }, "batches is no option of compile", "it takes sizes, target"],
     [{ precision: "f16" }, "no precision f16", "f32, bf16, f64"],
     [{ sizes: { D: "4", N: 2 } }, 'D is given "4"', "a number"],
     [{ given: ["skale"] }, "forward has no input skale", "scale"],

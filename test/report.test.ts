@@ -1,5 +1,5 @@
 // The page of `moec report`: what it says, that nothing of a run becomes markup, and how it looks in a real browser.
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { inflateSync } from "node:zlib";
@@ -97,6 +97,11 @@ test("a run that has begun, and one whose last line was cut off, are shown; othe
   writeFileSync(join(wrong, "log.jsonl"), '{"step":3,"loss":"many","losses":{}}\n', { flag: "a" });
   assert.match(problem(() => readRun(wrong)).message, "line 4: loss");
   assert.match(problem(() => readRun(made(0))).message, "no step yet");
+  const imported = made(0);
+  rmSync(join(imported, "log.jsonl"));
+  const { message, help } = problem(() => readRun(imported));
+  assert.match(message, "holds no steps");
+  assert.match(help, "`moec train FOLDER/model.moe --params FOLDER`");
   assert.match(problem(() => readRun(folder())).message, "no training run");
 });
 test("a cell of the load is the mean share over its steps; what has no tokens is 0", () => {

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { suite } from "uvu";
 import { Problem } from "../compiler/diagnostic.ts";
 import { serve } from "../examples/serve.ts";
-import type { Executable, Outcome, Tensor } from "../runtime/executable.ts";
+import type { At, Executable, Outcome, Tensor } from "../runtime/executable.ts";
 import { generate } from "../runtime/generate.ts";
 import { importModel } from "../runtime/import/folder.ts";
 import { openModel } from "../runtime/index.ts";
@@ -18,12 +18,14 @@ import { folder } from "./folder.ts";
 
 const test = suite("text-model");
 
-/** The next token is one more than the last, from a to z; `busy`: how many rows each call had. */
+/** The next token is one more than the last, from a to z; `busy`: how many rows each call had; `numbers`: what keyed its random numbers. */
 class Alphabet implements Executable {
   readonly stores = [];
   readonly bytes = null;
   readonly entries = ["generate:1", "generate:8"];
   readonly busy: number[] = [];
+  readonly numbers: number[] = [];
+  milliseconds = 1;
   failing: Error | null = null;
   closed = 0;
   read = (): Tensor => fromNumbers("i32", [0], []);
@@ -31,8 +33,9 @@ class Alphabet implements Executable {
   close(): void {
     this.closed += 1;
   }
-  async run(_: string, inputs: ReadonlyMap<string, Tensor>): Promise<Outcome> {
-    await new Promise((done) => setTimeout(done, 1));
+  async run(_: string, inputs: ReadonlyMap<string, Tensor>, { call }: At): Promise<Outcome> {
+    await new Promise((done) => setTimeout(done, this.milliseconds));
+    this.numbers.push(call);
     if (this.failing) throw this.failing;
     const { shape: [rows = 0, T = 0] = [], data: at = [] } = inputs.get("at") ?? {};
     const newest = Array.from({ length: rows }, (_, r) =>
@@ -95,6 +98,15 @@ test("who stops reading, or aborts, gives the place up; the others write on", as
   assert.equal(await second, "");
   assert.equal((await all(first)).length, 19);
   await model.close();
+});
+test("a text that is asked for when the one before has ended begins with the chance that one began with", async () => {
+  for (const end of [null, 100]) {
+    const { model, executable } = alphabet(2, { codec: { ...codecs.bytes, end } });
+    executable.milliseconds = 20; // more than a signal may wait
+    for (const _ of [1, 2, 3]) assert.match(await all(model.generate("a", { tokens: 3 })), /^bcd?$/);
+    assert.deepEqual(executable.numbers, [0, 1, 2, 0, 1, 2, 0, 1, 2]);
+    await model.close();
+  }
 });
 test("a text ends at its end, which is not given out, unless it is to go on", async () => {
   const { model } = alphabet(3, { codec: { ...codecs.bytes, end: 101 } });

@@ -2,7 +2,7 @@
 import type { Diagnostic } from "../diagnostic.ts";
 import type * as ast from "../syntax/ast.ts";
 import { type } from "../types/type.ts";
-import { diagnostic, fail, textOf } from "./errors.ts";
+import { diagnostic, fail, repeated, textOf, twice } from "./errors.ts";
 import { moduleScope, newFrame } from "./frames.ts";
 import { throughAlias } from "./headers.ts";
 import { condition, makeInstance } from "./layers.ts";
@@ -16,6 +16,7 @@ import type { World } from "./world.ts";
 
 export function checkDeclaration(w: World, decl: Declared): void {
   const { ast, module } = decl;
+  checkNames(w, ast.header);
   switch (ast.kind) {
     case "fn": {
       const frame = newFrame(w, { role: "function", body: ast, site: "", result: ast.result });
@@ -32,6 +33,8 @@ export function checkDeclaration(w: World, decl: Declared): void {
       return checkOptimizer(w, { ast, module });
   }
 }
+const checkNames = (w: World, header: readonly ast.HeaderParam[]): void =>
+  void w.diagnostics.push(...repeated(header.map((h) => h.name)));
 function headerScope(w: World, { ast, module }: Declared): Scope {
   const header = moduleScope(w, module).within(newFrame(w, { role: "header", body: ast, site: "" }));
   declareAbstractly(w, ast.header, header);
@@ -79,19 +82,14 @@ function checkMembers(
       continue;
     }
     const old = seen.get(m.name.name);
-    if (old)
-      w.diagnostics.push(
-        diagnostic("E0302", `\`${m.name.name}\` is declared twice`, m.name.span, {
-          also: [{ span: old.span, text: "first here" }],
-          help: "rename or remove one",
-        }),
-      );
+    if (old) w.diagnostics.push(twice(m.name, old));
     seen.set(m.name.name, m.name);
     checkMember(w, m, header, instance);
   }
 }
 function checkMember(w: World, m: ast.Member, header: Scope, instance: Instance): void {
   if (m.kind === "method") {
+    checkNames(w, m.params);
     const frame = newFrame(w, { role: "layer", instance, body: m, site: "", result: m.result });
     return checkBody(w, m, m.params, instance.scope.within(frame));
   }
@@ -117,6 +115,7 @@ function checkOptimizer(w: World, decl: Declared<ast.Optimizer>): void {
       undefined,
     );
   for (const method of decl.ast.methods) {
+    checkNames(w, method.params);
     const scope = home.within(newFrame(w, { role: "optimizer", body: method, site: "", result: method.result }));
     if (method.name.name === "apply") checkApply(w, method, scope);
     else checkBody(w, method, method.params, scope);

@@ -81,6 +81,12 @@ export function runState(w: World, stmt: ast.State, scope: Scope): void {
   scope.set(stmt.name.name, { kind: "slot", slot, dtype: t.dtype, name: stmt.name.name, state: true });
 }
 
+function notStateHelp(target: Val, name: string, { frame: { role, body } }: Scope): string {
+  if (target.kind === "slot") return "parameters are changed by the optimizer only";
+  if (role === "optimizer" && body?.kind === "method" && body.params.some((p) => p.name.name === name))
+    return `only \`apply\` changes a parameter: return what \`${name}\` is to become, and \`update\` it there`;
+  return `write \`${name} = ...\` for a variable, or declare \`state ${name}: ...\``;
+}
 export function runUpdate(w: World, stmt: Of<"loss" | "metric" | "update">, scope: Scope): void {
   const name = stmt.name.name;
   const target = scope.get(name);
@@ -91,10 +97,7 @@ export function runUpdate(w: World, stmt: Of<"loss" | "metric" | "update">, scop
     });
   if (target.kind !== "slot" || !(target.state || scope.frame.role === "optimizer"))
     return fail("E0404", `\`${name}\` is not a state`, stmt.name.span, {
-      help:
-        target.kind === "slot"
-          ? "parameters are changed by the optimizer only"
-          : `write \`${name} = ...\` for a variable, or declare \`state ${name}: ...\``,
+      help: notStateHelp(target, name, scope),
     });
   if (scope.frame.role === "function")
     return fail("E0402", "`update` stands in layers and optimizers, not in a function", stmt.span, {

@@ -1,7 +1,7 @@
 // How the checker reports errors: a Failure is thrown where an error is found, and caught by the statement around it (`guard`).
 import type { Code } from "../codes.ts";
 import type { Diagnostic, Label } from "../diagnostic.ts";
-import type { Span } from "../syntax/ast.ts";
+import type { Name, Span } from "../syntax/ast.ts";
 import { argumentHere } from "../syntax/help.ts";
 
 export class Failure extends Error {
@@ -28,6 +28,20 @@ export const diagnostic = (code: Code, message: string, span: Span, words: Words
 });
 export function fail(code: Code, message: string, span: Span, words: Words): never {
   throw new Failure(diagnostic(code, message, span, words));
+}
+export const twice = (name: Name, first: Name): Diagnostic =>
+  diagnostic("E0302", `\`${name.name}\` is declared twice`, name.span, {
+    also: [{ span: first.span, text: "first here" }],
+    help: "rename or remove one",
+  });
+/** An error for each name that stands twice in a list of names declared together; null is `_`. */
+export function repeated(names: readonly (Name | null)[]): Diagnostic[] {
+  const seen = new Map<string, Name>();
+  return names.flatMap((name) => {
+    const first = name && seen.get(name.name);
+    if (name && !first) seen.set(name.name, name);
+    return name && first ? [twice(name, first)] : [];
+  });
 }
 /** Gives up on an expression that depends on something already reported, without a second error. */
 export function absorb(): never {

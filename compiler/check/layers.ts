@@ -217,6 +217,7 @@ function innerForward(instance: Instance, at: ast.Span, of: Makeable["of"]): Cal
   if (of.kind === "abstract") return { kind: "abstract", abstract: of.abstract };
   const v = instance.members.get("forward")?.();
   if (v?.kind === "fn") return v.fn;
+  if (v?.kind === "error") return absorb();
   const { name } = of.maker.decl.ast;
   return fail("E0307", `\`${name.name}\` has no \`forward\`, so it cannot be called by itself`, at, {
     also: [{ span: name.span, text: "declared here" }],

@@ -7,7 +7,7 @@ import { onFile } from "../on-file.ts";
 import type * as ast from "../syntax/ast.ts";
 import type { Handle, Template } from "../syntax/hole.ts";
 import { parse } from "../syntax/parse.ts";
-import { diagnostic, didYouMean } from "./errors.ts";
+import { diagnostic, didYouMean, twice } from "./errors.ts";
 import type { Declared, Module } from "./values.ts";
 
 /** A program with all its modules, and the errors in their texts and imports. */
@@ -98,7 +98,7 @@ class Loader {
   private declare(module: Module): void {
     for (const declared of module.program.declarations) {
       const old = module.names.get(declared.name.name);
-      if (old) this.twice(declared.name, old.ast.name);
+      if (old) this.diagnostics.push(twice(declared.name, old.ast.name));
       else module.names.set(declared.name.name, { ast: declared, module });
     }
     for (const one of module.program.imports) this.importAll(module, one);
@@ -121,16 +121,8 @@ class Loader {
       this.diagnostics.push(diagnostic("E0304", `"${path}" declares no \`${name.name}\``, name.span, { help }));
     }
     const old = module.names.get(name.name);
-    if (old) this.twice(name, old.ast.name);
+    if (old) this.diagnostics.push(twice(name, old.ast.name));
     else module.names.set(name.name, found && from ? { ast: found, module: from } : null);
-  }
-  private twice(name: ast.Name, first: ast.Name): void {
-    this.diagnostics.push(
-      diagnostic("E0302", `\`${name.name}\` is declared twice`, name.span, {
-        also: [{ span: first.span, text: "first here" }],
-        help: "rename or remove one",
-      }),
-    );
   }
 }
 const stdModules = ["init", "nn", "attention", "gates", "moe", "loss", "optim", "schedule", "sample"].map(

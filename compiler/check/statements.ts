@@ -3,7 +3,7 @@ import type * as ast from "../syntax/ast.ts";
 import { atom, equalAll, type Size, sizeOf as sizeOfAtom } from "../types/size.ts";
 import { showType } from "../types/type.ts";
 import { runLoss, runMetric, runState, runUpdate } from "./effects.ts";
-import { absorb, counted, didYouMean, fail, textOf } from "./errors.ts";
+import { absorb, counted, didYouMean, Failure, fail, repeated, textOf } from "./errors.ts";
 import { condition } from "./layers.ts";
 import { calledFrom, toSize } from "./numbers.ts";
 import { checkOptimize } from "./optimize.ts";
@@ -74,6 +74,8 @@ function runLet(w: World, stmt: Of<"let">, scope: Scope): void {
   });
 }
 function letItems(w: World, stmt: Of<"let">, scope: Scope): readonly Val[] {
+  const [again] = repeated(stmt.names);
+  if (again) throw new Failure(again);
   const value = letValue(w, stmt, scope);
   if (value.kind === "error") return absorb();
   const items = value.kind === "tuple" ? value.items : [value];

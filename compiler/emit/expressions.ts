@@ -111,7 +111,7 @@ export class Expressions<T extends Words> {
     const guarded = this.guarded(x);
     if (guarded !== null) return guarded;
     if (this.varies(cond)) return `where(${this.expr(cond)}, ${this.expr(a)}, ${this.expr(b)})`;
-    const wide = this.varies(x);
+    const wide = x.type !== "index" && this.varies(x);
     const text = `${this.expr(cond, 2)} ? ${this.wide(a, wide)} : ${this.wide(b, wide)}`;
     return above > 0 ? `(${text})` : text;
   }

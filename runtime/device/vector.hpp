@@ -158,8 +158,10 @@ template <class P> FN auto ld(vf v, const P* p, Asked ahead) {
  */
 constexpr int TIMES = !AMD ? 1 : LANES == 16 ? 3 : 2;
 template <class P> FN auto ld(vf v, const P* p, ix ahead) { return ld(v, p, Asked{4 * ahead, TIMES}); }
-/** Two folds, of a row and of the next one, are one loop on Zen 4 (a softmax: 6% less), and two elsewhere (Zen 3: 2 to 4% more by one); what each then asks for. */
-constexpr bool TOGETHER = ZEN;
+/** Two folds, of a row and of the next one, are one loop with AVX-512 (a softmax: 2 to 6% less), and two elsewhere (Zen 3: 2 to 4% more by one); what each then asks for. */
+#ifndef TOGETHER
+#define TOGETHER (LANES == 16)
+#endif
 FN Asked when_together(ix ahead) { return {TOGETHER ? 4 * ahead : 0, TIMES}; }
 FN Asked when_apart(ix ahead) { return {TOGETHER ? 0 : 4 * ahead, TIMES}; }
 /**

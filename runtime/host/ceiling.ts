@@ -102,7 +102,7 @@ export async function readCeiling(threads: number, bytes: number): Promise<Ceili
   return new Best("GB/s", meter, read, 5);
 }
 
-/** Measures FLOP/s and memory bandwidth (one stream read, one written), alternating the samples of both. */
+/** Measures FLOP/s, and memory bandwidth with one stream read and one written. */
 export async function measureLimits(threads: number): Promise<Limits> {
   const compute = await fmaCeiling(threads);
   const memory = await memoryCeiling(threads, { reads: 1, writes: 1, updates: 0 });

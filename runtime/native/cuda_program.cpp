@@ -33,7 +33,7 @@ Program::~Program() {
   stream_.finish();
 }
 
-/// Refuses more than is free itself, because some systems would give host memory instead, which is slow.
+/// Does not ask the driver for more than is free, because some systems would give host memory instead, which is slow.
 Owned<Address> Program::allocate(size_t bytes) const {
   context_.enter();
   size_t free = 0, total = 0;

@@ -1,4 +1,5 @@
 // Reads a run's config.json and log.jsonl for the report.
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import * as v from "valibot";
 import { Problem } from "../../compiler/diagnostic.ts";
@@ -46,6 +47,11 @@ export interface RunRecord {
 export function readRun(folder: string): RunRecord {
   const config = readConfig(folder);
   const path = join(folder, "log.jsonl");
+  if (!existsSync(path))
+    throw new Problem(
+      `${folder} holds no steps: there is no log.jsonl`,
+      "give the folder of a training: what `moec import` wrote is trained by `moec train FOLDER/model.moe --params FOLDER`",
+    );
   let first: LoggedAbout = {};
   const steps: LoggedStep[] = [];
   let number = 0;

@@ -1,8 +1,9 @@
 // Finds where a text may be cut so that its parts, encoded separately, give the same tokens as the whole.
+//
 // A cut is made between a letter a to z and a following blank. It is safe if
 // - the normalizer maps each character independently of what is beyond a letter or a blank;
 // - the pre-tokenizer's expressions have no lookaround (except `\s+(?!\S)`, which looks ahead from blanks), and no match can contain a letter and a
-// later blank, so that a match with the letter ends at the cut, whether or not the text does;
+//   later blank, so that a match with the letter ends at the cut, whether or not the text does;
 // - one of these expressions matches every letter, so that a piece does end there.
 // A tokenizer that writes a prefix before each text (as SentencePiece does) is cut at a single blank, which the next part's prefix replaces.
 import { partsOf, replacementOf } from "./exact.ts";
