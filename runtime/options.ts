@@ -52,7 +52,7 @@ const compiling = ["sizes", "target", "precision", "tf32", "threads", "seed"];
 /** The options by who takes them. */
 const taken = {
   compile: [...compiling, "entry", "evaluates", "gradients", "given"],
-  train: [...compiling, "batches", "accumulate", "room", "parameters", "from", "signal"],
+  train: [...compiling, "batches", "accumulate", "expertParallel", "room", "parameters", "from", "signal"],
   openModel: [...compiling, "batch", "ids"],
   "a run": ["step", "signal"],
   "a text": ["tokens", "temperature", "topP", "topK", "pastEnd", "signal"],

@@ -16,7 +16,8 @@ const { Noisy } = moe<"Noisy">`
       optimize with AdamW(lr: 1e-2)
     }
   }`;
-const shared = { sizes: { N: 6, D: 4 }, seed: 3 };
+const { size } = workers();
+const shared = { sizes: { N: 6, D: 4 }, seed: 3, ...(size > 1 ? { expertParallel: size } : {}) };
 const batch = (i: number): { readonly x: Float32Array } => ({
   x: Float32Array.from({ length: 24 }, (_, j) => Math.sin(3 * i + j)),
 });
