@@ -1,9 +1,9 @@
-// Every flag that decides what is compiled, one typed row each. The command line adds those that a command takes.
+// The flags that decide what is compiled, one typed row each. Commands of cli/ pick those that they take.
 import { askedTarget } from "./asked.ts";
 import { Problem } from "./diagnostic.ts";
 import { type Precision, precisions } from "./types/dtype.ts";
 
-/** `parse` gets what was given so far where a flag may occur several times. What it throws is a Problem about the value alone. */
+/** Where a flag may occur several times, `before` is what was parsed so far. `parse` throws a Problem that speaks of the value only, not of the flag. */
 export interface Flag<T> {
   readonly flags: string;
   readonly doc: string;
@@ -23,7 +23,7 @@ export const precision: Flag<Precision> = {
   doc: "what the type float means: f32, or bf16 (in memory and in products; sums, and what training keeps of parameters, stay f32); or f64, where f32 is f64 too (the interpreter only); default: f32",
   parse: oneOf(...precisions),
 };
-/** A switch: it takes no value. */
+/** A switch without a value. */
 export const tf32: Flag<boolean> = {
   flags: "--tf32",
   doc: "of a cuda target: products of f32 run on tensor cores, which take 11 bits of each operand's 24; sums stay f32. Without it they are exact",
@@ -51,10 +51,10 @@ export const set: Flag<Settings> = {
   doc: "a size or value of the header, or a size of the entry; may be given several times",
   parse: setting,
 };
-/** What `compile`, `run`, `train`, `generate` and `profile` take alike. */
+/** The flags that `compile`, `run`, `train`, `generate` and `profile` have in common. */
 export const shared = { target, precision, tf32, threads, set };
 
-/** What `compile` makes code for too, and shows: `cuda:sm_90a`. */
+/** A target of `compile` alone: it generates code for an architecture, `cuda:sm_90a`, and needs no GPU. */
 type CudaTarget = `cuda:${string}`;
 export type CompileTarget = Exclude<Target, "cuda"> | CudaTarget;
 export const compileTarget: Flag<CompileTarget> = {
@@ -69,7 +69,7 @@ export const compileTarget: Flag<CompileTarget> = {
   },
 };
 
-/** A target that there is not, and what one cannot give or work with, is refused before anything is compiled. */
+/** Throws a Problem if the target does not exist, or has not the precision, tf32 or number of threads asked for. */
 export function requireTarget(options: {
   readonly target?: Target | CompileTarget;
   readonly precision?: Precision;
@@ -95,14 +95,14 @@ export function requireTarget(options: {
 export function oneOf<T extends string>(...names: readonly T[]): (text: string) => T {
   return (text) => names.find((name) => name === text) ?? refuse(`one of ${names.join(", ")}`);
 }
-/** A whole number in a range. */
+/** Parses a whole number in a range. */
 export function whole(least: number, most = 2 ** 31 - 1): (text: string) => number {
   return (text) => {
     const n = /^-?\d+$/.test(text) ? Number(text) : Number.NaN;
     return n >= least && n <= most ? n : refuse(`a whole number from ${least} to ${most}`);
   };
 }
-/** A number in a range. */
+/** Parses a number in a range. */
 export function real(least: number, most = Number.MAX_VALUE): (text: string) => number {
   const wanted = most === Number.MAX_VALUE ? `of at least ${least}` : `from ${least} to ${most}`;
   return (text) => {

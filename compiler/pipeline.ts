@@ -1,4 +1,4 @@
-// THE list of passes: a program's text to graphs, and graphs to a plan.
+// The list of passes, in their order: `toGraphs` makes a checked program's graphs, and `toPlan` a plan for a target from these.
 
 import {
   type ElaboratedEntry,
@@ -48,39 +48,44 @@ import { shiftRows } from "./transform/windows.ts";
 import { isFloat, type Precision } from "./types/dtype.ts";
 import { type } from "./types/type.ts";
 
-/** Numbers for size names; a spread (`...S`) takes the list of its axes. */
+/** Values of size names; a spread (`...S`) takes a list, the sizes of its axes. */
 export type Sizes = Readonly<Record<string, number | boolean | readonly number[]>>;
-/** The method `train` by the name `evaluate`: `training` is false in it. Names `generate:T` share their states. */
+/**
+ * One entry to compile: `method` of the model, under `name`. The method `train` by the name `evaluate` has `training` false. Entries that are named
+ * `generate:T` share their states.
+ */
 export interface EntryRequest {
   readonly method: string;
   readonly name: string;
   readonly sizes: Sizes;
-  /** Inputs that have a default and are given all the same. */
+  /** Names of inputs that the caller gives although they have a default. */
   readonly given?: readonly string[];
   /** Adds gradients of the losses, plus of each float result times the input `cotangent.I`; a `train` then stops before its optimizer. */
   readonly gradients?: boolean;
 }
 export interface BuildRequest {
-  /** A model, a layer or a function; the file's only model if not given. */
+  /** The name of a model, layer or function; default: the file's only model. */
   readonly declaration?: string;
   readonly sizes: Sizes;
   readonly precision: Precision;
   readonly entries: readonly EntryRequest[];
-  /** 1: `train` steps the optimizer. More: it adds its gradients up, and `train:update` steps from the mean of so many. */
+  /** 1 (default): `train` itself steps the optimizer. n > 1: it only adds up gradients, and the entry `train:update` steps by the mean of n batches. */
   readonly accumulate?: number;
-  /** How many run it together, each with its part of a batch and of the experts: 1. Graphs and stores are then those of one of them. */
+  /** The number of processes that run it together, each on its part of the batch and of the experts (default 1). Graphs and stores are those of one. */
   readonly workers?: number;
-  /** Of several workers: over how many of them, a divisor, experts are spread at most, in as many groups as then are; if not given, over all. */
+  /** Several workers only: how many of them share one set of experts at most, a divisor of `workers`; each group of so many has all experts. Default: all. */
   readonly expertParallel?: number | undefined;
-  /** Of several workers: for how many equal shares of a mixture's rows, of a group, the experts of one have room; if not given, for all. */
+  /** Several workers only: how many rows one worker's experts have memory for, in multiples of an equal share of its group's rows. Default: all rows. */
   readonly room?: number | undefined;
   readonly limits?: Limits;
 }
-/** Elements of a product, where few are too many to stand whole: those of `recompute` and of `cutHeads` if not given. For tests. */
+/** Thresholds of passes in elements, which tests lower so that small programs reach them. Each pass has its own default. */
 export interface Limits {
+  /** Logits with fewer elements are not recomputed (`recompute`). */
   readonly recompute?: number;
+  /** Products with fewer elements are not cut into pieces of rows (`cutHeads`). */
   readonly heads?: number;
-  /** Elements of a fold that `foldUpright` turns; its own if not given. */
+  /** Folds of fewer elements are not turned (`foldUpright`). */
   readonly upright?: number;
 }
 
@@ -91,8 +96,8 @@ export function requireRight(loaded: Loaded): void {
 }
 
 /**
- * A checked program in numbers: the entries' graphs with their gradients and optimizer, and `init`. `held` is told of the stores that the
- * program names, as one worker has them, before any pass runs, and may refuse them.
+ * The graphs of a checked program at given sizes: `init`, and the entries with their gradients and optimizer. Before any pass runs, `held` is called
+ * with the stores that the program names, as one worker has them; it throws if they do not fit in memory.
  */
 export function toGraphs(
   loaded: Loaded,
@@ -125,7 +130,6 @@ export function toGraphs(
   const stores = [...ofOne(spread.stores()), ...hidden, ...first.stores];
   return timed("prepare", observer, () => prepare(elaborated.g, { stores, graphs: [first.graph, ...graphs] }));
 }
-/** What elaboration is asked for. */
 const methodOf = ({ method, name, sizes, given }: EntryRequest): Elaborating => ({
   method,
   name,
@@ -160,7 +164,7 @@ export const beforeGradients = (g: G, observer: Observer, limits: Limits = {}): 
     foldUpright(g, graph, limits.upright),
   ),
 ];
-/** `stores`: those that there are when a pass runs, as one alone would have them. */
+/** How the program is shared among workers. `stores` gives the stores known so far, with the shapes that they have for one worker alone. */
 interface Spread extends Sharing {
   readonly stores: () => readonly Store[];
 }
@@ -197,20 +201,20 @@ function partitioning(g: G, { stores, ...sharing }: Spread): Pass<Graph, Graph> 
 const watched = ({ rewrote }: Observer): RewriteOptions =>
   rewrote ? { watch: (rule, from, to) => rewrote(rule.name, () => `${printTerm(from)} = ${printTerm(to)}`) } : {};
 
-/** Stores that the program does not name, and how those that are no inputs begin. */
+/** Stores that the compiler adds (sums of gradients, cotangents), and the results of `init` that initialise them; inputs need none. */
 interface Added {
   readonly stores: Store[];
   readonly starts: Result[];
 }
 interface Wanted {
-  /** Gradients for the caller; no optimizer then. */
+  /** The caller asks for gradients; then there is no optimizer. */
   readonly wanted: boolean;
   readonly accumulate: number;
   readonly added: Added;
   readonly spread: Spread;
   readonly limits?: Limits;
 }
-/** One entry, with what it must compute besides its own results; with accumulated gradients, the optimizer's step apart. */
+/** The finished graph of one entry, with its gradients or its optimizer's step. Where gradients are accumulated the step is a second graph. */
 function step(
   e: Elaboration,
   entry: ElaboratedEntry,
@@ -242,7 +246,7 @@ function step(
   const update = through(afterGradients(g, observer, {}, spread), updateGraph(entry.name, updates, sums), observer);
   return [finished(...sums.adds), update];
 }
-/** Each trained parameter's gradient, by its store. */
+/** The gradient of each trained parameter, by its store's name. */
 function trained(g: G, { trainable }: Training, { total }: Forward): Map<string, Value> {
   const grads = gradients(
     g,
@@ -255,7 +259,7 @@ interface Forward {
   readonly graph: Graph;
   readonly total: Value | null;
 }
-/** The sum of the losses goes through the passes as one more result. */
+/** Adds the sum of the losses as the last result, so that passes rewrite it too; `withTotal` takes it out again. */
 function withSum({ graph, training }: ElaboratedEntry): Graph {
   const total: Result[] = training ? [{ role: "output", name: "total", value: training.total }] : [];
   return { ...graph, results: [...graph.results, ...total] };
@@ -265,7 +269,7 @@ function withTotal({ training }: ElaboratedEntry, graph: Graph): Forward {
   return { graph: { ...graph, results: graph.results.slice(0, -1) }, total: graph.results.at(-1)?.value ?? null };
 }
 
-/** Gradients of all parameters and float inputs that the entry reads, by `PATH` and `input.NAME`. */
+/** Gradients of all parameters and float inputs that the entry reads, named by the parameter's path or `input.NAME`. Seeds are new inputs. */
 function requested(e: Elaboration, entry: ElaboratedEntry, { graph }: Forward, cotangents: Store[]): Result[] {
   const { g } = e;
   const losses = graph.results.filter((r) => r.role === "loss").map((r) => r.value);
@@ -306,7 +310,7 @@ const panelsForm: Form<StorePanels> = {
 };
 const planForm: Form<Plan> = { name: "plan", print: printPlan, verify: () => undefined };
 
-/** What runs on a target. `seen` is told of each different kernel; `schedules`: those that were measured on this machine. */
+/** The plan for a target. `seen` is called with each distinct kernel; `schedules`: those that `moec tune` measured on this machine. */
 export function toPlan(
   { graphs, stores }: Elaborated,
   observer: Observer,

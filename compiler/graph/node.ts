@@ -1,9 +1,10 @@
-// The graph: immutable, interned nodes. A node points at its op's record; passes ask the record and never name an op.
+// The types of the graph, the form between the checker and the kernels. Nodes are immutable and interned. A node refers to the record of its op (`Op`),
+// which says everything about the op, so that passes ask the record instead of switching on names.
 import type { Span } from "../syntax/ast.ts";
 import type { DType } from "../types/dtype.ts";
 import type { Type } from "../types/type.ts";
 
-/** One result of a node. Unique: the same result is the same object, so values are compared with `===`. */
+/** One result of a node. Each result is represented by a single object, so values are compared with `===`. */
 export interface Value {
   readonly node: Node;
   readonly index: number;
@@ -15,11 +16,11 @@ export interface Node<A = unknown> {
   readonly args: readonly Value[];
   readonly attrs: A;
   readonly results: readonly Value[];
-  /** Where in the program it comes from; the first that made it. */
+  /** The place in the program that made it; since equal nodes are one node, the first such place. null: none. */
   readonly where: Span | null;
 }
 
-/** Elements in row-major order, as doubles whatever the dtype, always rounded to it. bool is 0 or 1. */
+/** A tensor of the reference interpreter. `data` is row-major, and holds doubles that are already rounded to `dtype`; bool is 0 or 1. */
 export interface NdArray {
   readonly dtype: DType;
   readonly shape: readonly number[];
@@ -27,28 +28,33 @@ export interface NdArray {
 }
 
 /**
- * What an op's operand is inside `experts[index](...)` and over stacked layers. `each`: has one leading axis of length `over`, one
- * entry for each of the stack. `rows`: has one leading axis of sorted rows, of length `by.rows`, rows past the last group being nothing.
+ * An operand of an op when that op is vectorized over the rows of `experts[index](...)` or over a stack of layers (see `Op.mapped`).
+ * plain: the same value for all. each: a leading axis of length `over` has one entry for each expert or layer. rows: a leading axis of length
+ * `by.rows` has the rows sorted by expert; those past the last group are padding, and may hold anything.
  */
 export type Mapped =
   | { readonly kind: "plain"; readonly value: Value }
   | { readonly kind: "each"; readonly value: Value; readonly over: number }
   | { readonly kind: "rows"; readonly value: Value; readonly by: Routing };
-/** The results of a `route` node: see ops/route.ts. `groups` experts, `rows` sorted rows. */
+/**
+ * The four results of a `route` node (ops/route.ts), a stable counting sort of `rows` choices by expert. A choice is one entry of the index;
+ * its place is where it stands in sorted order. `groups`: the number of experts.
+ */
 export interface Routing {
-  readonly order: Value; // i32[rows]: sorted place -> choice, -1 past the end
-  readonly offsets: Value; // i32[groups + 1]
-  readonly inverse: Value; // i32[rows]: choice -> sorted place, -1 for none
-  readonly expert: Value; // i32[rows]: sorted place -> its expert, -1 past the end
+  readonly order: Value; // i32[rows]: place -> choice, -1 for padding past the last group
+  readonly offsets: Value; // i32[groups + 1]: expert e has the places offsets[e] .. offsets[e + 1]
+  readonly inverse: Value; // i32[rows]: choice -> place, -1 where the index names no expert
+  readonly expert: Value; // i32[rows]: place -> its expert, -1 for padding
   readonly groups: number;
   readonly rows: number;
   /**
-   * Of a mixture inside an expert (or a stack), seen from the outside: `order`, `offsets` and `inverse` are those of one routing of all
-   * choices of all outer rows, `expert` and `groups` the outer ones. Values have axes [outer.rows, rows / outer.rows, ...] in its order.
+   * Only of a mixture nested in an expert or in a stack. Then `order`, `offsets` and `inverse` sort all choices of all outer rows at once, by
+   * (outer, inner) expert, while `expert` and `groups` are of the outer experts. Mapped values have axes [outer.rows, rows / outer.rows, ...],
+   * in this sorted order.
    */
   readonly outer?: Outer;
 }
-/** The space around a nested routing; `by` null: a stack. */
+/** What a nested routing lies in: the rows that `by` sorted, or, where `by` is null, the entries of a stack. `expert`: the outer expert of each row. */
 export interface Outer {
   readonly rows: number;
   readonly groups: number;
@@ -57,8 +63,8 @@ export interface Outer {
 }
 
 /**
- * Who does something together: all workers, or each group of them by itself. A group is `workers` ranks, each `apart` after the one before (1 if not
- * given); there are `groups` groups (1 if not given), which are all workers.
+ * The workers (processes) that take part in a collective: all of them, or each group separately. A group has `workers` ranks, with a stride of
+ * `apart` (default 1). There are `groups` such groups (default 1), and every worker is in exactly one.
  */
 export interface Group {
   readonly workers: number;
@@ -66,93 +72,95 @@ export interface Group {
   readonly apart?: number;
 }
 /**
- * How an axis is cut among workers. even: into `among` runs of the same length, of which worker r has run r % among. rows: the sorted rows of a routing,
- * each worker those of its own choices, or (`owned`) those that any worker of its group has of the experts that it owns; past the last are rows of nothing.
+ * How an axis is sharded among workers. even: into `among` contiguous parts of equal length; worker r has part r % among. rows: the axis has the rows
+ * that the route node `by` sorted; a worker has those of its own choices, or, if `owned`, those that all workers of its group have for the experts that
+ * it owns. Places past its last row are padding.
  */
 export type Cut =
   | { readonly kind: "even"; readonly among: number }
   | { readonly kind: "rows"; readonly by: Node; readonly owned: boolean };
 /**
- * What a value is among workers, of whom each has a part. whole: all have all of it. cut: along an axis; `clean`: rows of nothing are zero. partial: those of
- * a group together, by `fn`, are `of`. routing: a result of the route node `by` on a worker's own choices; its offsets, where `owned`, are of the groups that it owns.
+ * How a value is distributed over the workers. whole: every worker has all of it (replicated). cut: sharded along an axis; `clean`: padding rows are
+ * zero. partial: reducing by `fn` what the workers of each group in `among` have gives the value, placed as `of`. routing: a result of the route node
+ * `by`, which each worker has only of its own choices; `owned` (of offsets): of the experts that the worker owns, in the rows that it got for them.
  */
 export type Placement =
   | { readonly kind: "whole" }
   | { readonly kind: "cut"; readonly axis: number; readonly cut: Cut; readonly clean?: boolean }
   | { readonly kind: "partial"; readonly fn: "sum" | "max" | "min"; readonly among: Group; readonly of: Placement }
   | { readonly kind: "routing"; readonly by: Node; readonly owned: boolean };
-/** What records ask about the workers. */
+/** What a record's `across` may ask about the workers. transform/partition.ts answers. */
 export interface Workers {
   readonly count: number;
-  /** Whether a routing is one of each worker's own choices. */
+  /** Whether each worker sorts only its own choices in this routing. */
   isLocal(route: Node): boolean;
-  /** To how many of each group of workers its rows go, who own parts of its groups; null: they stay. */
+  /** Over how many workers of each group the routing's experts are spread, so that rows are sent to them. null: rows stay where they are. */
   owners(route: Node): number | null;
-  /** How long an axis of `n` is that is cut so. */
+  /** The length on one worker of an axis that has length `n` in all. */
   length(n: number, cut: Cut): number;
 }
-/** How an op is done by workers on their parts: what its arguments must be, what its results then are, and attributes that differ. */
+/** How workers do an op on their parts: the placements that it needs of its arguments, those of its results, and its attributes if they change. */
 export interface Across<A = unknown> {
   readonly args: readonly Placement[];
   readonly results: readonly Placement[];
   readonly attrs?: A;
 }
 
-/** What rules make nodes with: a GraphBuilder. */
+/** What makes nodes, as seen by the records of ops and by passes; graph/builder.ts implements it. */
 export interface Builder {
-  /** The span that nodes made now come from. */
+  /** The span that is recorded in nodes made from now on. */
   where: Span | null;
   /** The record of that name. */
   op(name: string): Op;
-  /** The node of `op` on `args`; the one that exists, if it does. Throws TypeMismatch where types do not fit. */
+  /** The node of `op` on `args`: an equal existing one, else a new one. Throws TypeMismatch where types do not fit. */
   add<A>(op: Op<A>, args: readonly Value[], attrs: A): Node<A>;
 }
 
 /**
- * How a node becomes code. leaf: nothing runs. point: one element from one of each argument. view: an index map. together: no kernel, a step that
- * all workers make at once.
+ * How a node becomes code. leaf: nothing runs. point: elementwise. view: index arithmetic only. reduce: a fold or scan. tile: a contraction in register
+ * tiles. algorithm: a kernel or a load of its own. together: a collective of all workers, without a kernel.
  */
 export type Lowering = "leaf" | "point" | "view" | "reduce" | "tile" | "algorithm" | "together";
 
 /** Everything about one operation. Adding an op is one record and one line in ops/list.ts. */
 export interface Op<A = unknown> {
   readonly name: string;
-  /** One line: the meaning, with shapes. */
+  /** Its meaning in one line, with shapes. */
   readonly doc: string;
   readonly lower: Lowering;
-  /** The results' types from the arguments'; on symbolic sizes too. Throws a Diagnostic's message as TypeMismatch. */
+  /** The types of the results; sizes may be symbolic. Throws TypeMismatch, whose message becomes that of a Diagnostic. */
   infer(args: readonly Type[], attrs: A): readonly Type[];
-  /** The definition, slow and obvious, in f64; the caller rounds results to their dtypes. */
+  /** The reference definition, slow and obvious, in f64. The caller rounds results to their dtypes. */
   eval(args: readonly NdArray[], attrs: A, types: readonly Type[]): readonly Float64Array[];
-  /** Of an op that workers do together, its definition: what each of them gets, from what each of them has. */
+  /** The definition of a collective, in place of `eval`: from the arguments of every worker, the results of every worker. */
   together?(
     args: readonly (readonly NdArray[])[],
     attrs: A,
     types: readonly Type[],
   ): readonly (readonly Float64Array[])[];
-  /** Gradients of the arguments from those of the results (null: none). */
+  /** Reverse-mode derivative: gradients of the arguments from those of the results. null: no gradient. */
   vjp(node: Node<A>, grads: readonly (Value | null)[], g: Builder): readonly (Value | null)[];
-  /** The same op inside a routed call or over a stack; called only where some argument is not plain. */
+  /** Its vectorization: the same op inside a routed call or over a stack. Called only where some argument is not plain. */
   mapped(args: readonly Mapped[], attrs: A, g: Builder, node: Node<A>): readonly Mapped[];
-  /** The same op by workers that have parts of its arguments, not all of them whole; null, or absent: it wants them whole. */
+  /** How workers do it on parts; called with the placements that the arguments have. null or absent: all arguments must be whole. */
   across?(node: Node<A>, args: readonly Placement[], workers: Workers): Across<A> | null;
-  /** An argument whose elements choose one of `among` places, or none if they are outside. */
+  /** Of an op that indexes by an argument: that argument, whose elements in 0 .. among choose a place; others choose none. */
   chooses?(node: Node<A>): { readonly index: Value; readonly among: number };
-  /** How long the axis is whose places result `i` holds, each of which may be among them; null: its elements are no places. */
+  /** Where the elements of result `i` are positions along an axis, and any position may occur: the length of that axis; else null. */
   places?(node: Node<A>, i: number): number | null;
-  /** Operations on elements, of all that it makes. */
+  /** Arithmetic operations to compute all results. */
   flops(node: Node<A>): number;
-  /** How many elements of argument `i` are read at most to make all results, one that is read again counted again; absent: each once. */
+  /** An upper bound of the elements of argument `i` that are read in all, repeated reads counted each time; absent: each is read once. */
   reads?(node: Node<A>, i: number): number;
-  /** What the generated tests run, on every target and against finite differences: ties and kinks avoided. */
+  /** Cases for the generated tests, on every target and against finite differences; they must avoid ties and kinks. */
   samples(g: Builder): readonly Node[];
-  /** What the printer calls it, where its name says too little: `exp` rather than `unary`. */
+  /** What the printer calls it in place of `name`: `exp` rather than `unary`. */
   word?(attrs: A): string;
-  /** Short text of the attributes for the printer. */
+  /** The attributes, short, for the printer. */
   show?(attrs: A): string;
 }
 
-/** What a graph computes, by role and name. `store`: the new contents of that store. */
+/** One named result of a graph. Role `store`: `value` becomes the new contents of the store `name`. */
 export interface Result {
   readonly role: "output" | "loss" | "metric" | "store" | "gradient";
   readonly name: string;
@@ -164,23 +172,23 @@ export interface Graph {
 }
 
 /**
- * A named tensor that outlives a call, or that the caller gives. Graphs read one through the leaf op `param` (attrs: its name).
- * `prepared`: a function of a parameter, assigned wherever that is.
- * `stack`: how many leading axes are copies of one declared parameter (an array of layers), each copy a tensor of its own in files:
- * `blocks.0.experts.*.up.weight` has one `*` a stack axis.
+ * A named tensor that outlives a call, or an input that the caller gives. Graphs read it through the leaf op `param`, whose attribute is its name.
+ * Role `prepared`: computed from a parameter, and assigned again wherever that is assigned.
+ * `stack`: how many leading axes count copies of one declared parameter (an array of layers). Files have a tensor for each copy. The name has one `*`
+ * for each such axis: `blocks.0.experts.*.up.weight`.
  */
 export interface Store {
   readonly name: string;
   readonly role: "parameter" | "prepared" | "state" | "optimizer" | "gradient" | "input";
   readonly type: Type;
   readonly stack: number;
-  /** Part of the model or of a training checkpoint; false: a cache of one entry, or an input. */
+  /** Written to files, as part of the model or of a training checkpoint. false: an input, or a cache of one entry. */
   readonly saved: boolean;
-  /** Into how many equal parts along its first axis it is cut: worker r has part r % split, and `type` is that of a part. Absent: each has all of it. */
+  /** Sharded into so many equal parts along its first axis: worker r has part r % split, and `type` is that of a part. Absent: every worker has it all. */
   readonly split?: number;
   readonly where: Span | null;
 }
-/** One that no program declares. */
+/** A store that the compiler adds: it is in no array of layers, and has no place in the program. */
 export const plainStore = (name: string, role: Store["role"], type: Type, saved = false): Store => ({
   name,
   role,
@@ -189,18 +197,21 @@ export const plainStore = (name: string, role: Store["role"], type: Type, saved 
   saved,
   where: null,
 });
-/** Inputs that the runtime gives to every entry that reads them. `$key`: i32[2] = seed, number of the call. `$step`: i32[]. `$rank`: i32[], which worker this is. */
+/**
+ * Inputs that the runtime itself gives to each entry that reads them. `$key`: i32[2], the seed and the number of the call. `$step`: i32[], training
+ * steps done. `$rank`: i32[], this worker's rank.
+ */
 export const hidden = { key: "$key", step: "$step", rank: "$rank" } as const;
-/** The same for the random numbers of one place: i32[2] = seed, number of the call ^ place. */
+/** The key of the random numbers of one place in the program: i32[2], the seed and (number of the call ^ place). */
 export const hiddenKey = (place: number): string => `${hidden.key}^${place}`;
-/** 0 of the key of all places; null: the store is no key. */
+/** The place that a key's store is for, 0 for `$key` itself; null: the store is no key. */
 export const placeOfKey = (store: string): number | null =>
   store.startsWith(hidden.key) ? Number(store.slice(hidden.key.length + 1)) : null;
 export const isHidden = (store: string): boolean => store.startsWith("$");
 
-/** A program in numbers: what the checker hands to the passes. */
+/** A program with all sizes known: what elaboration hands to the passes. */
 export interface Elaborated {
   readonly stores: readonly Store[];
-  /** `init`: one "store" result for each parameter and state. Then the entries asked for. */
+  /** First `init`, which has one "store" result for each parameter and state; then the entries asked for. */
   readonly graphs: readonly Graph[];
 }

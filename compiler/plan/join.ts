@@ -1,14 +1,14 @@
-// What workers do together in small pieces is done as one step: what depends on nothing of one another, in one message.
+// Joins collectives of the same kind that do not depend on one another into one step, hence one message: many small messages cost more than one.
 import { dependences, Edges } from "./order.ts";
 import type { Together } from "./plan.ts";
 import { isKernel, type Sequence, type VirtualArg, type VirtualBuffer, type VirtualLaunch } from "./sequence.ts";
 
-/** Bytes of an operand that a message is long for: two of these stay two. */
+/** An operand of more bytes is large: it is worth a message of its own, so no two large ones are joined. */
 const large = 256 * 1024;
-/** Bytes of small operands in one step, which wait for one another. */
+/** The most bytes of small operands in one step. The limit is there because the first must be kept until the last is computed. */
 const most = 2 * 1024 * 1024;
 
-/** The same with what is added up or moved alike, exchanges along one routing, joined; what reads their results comes after the last of them was made. */
+/** The sequence with collectives of equal attributes joined; exchanges must have the same offsets too. A joined step stands where its last member stood. */
 export function joined(sequence: Sequence): Sequence {
   const { launches } = sequence;
   const edges = dependences(sequence);
@@ -26,7 +26,7 @@ export function joined(sequence: Sequence): Sequence {
     }),
   };
 }
-/** Launches that may be one, in their order; an edge each way between those of a group is added. */
+/** Indices of launches that are to be one step, group by group. Edges both ways are added between members, so that `edges` knows of the joins made so far. */
 function groupsOf(launches: readonly VirtualLaunch[], edges: Edges): readonly (readonly number[])[] {
   const groups: { readonly first: VirtualLaunch; readonly members: number[]; few: number; hasLarge: boolean }[] = [];
   for (const [at, launch] of launches.entries()) {
@@ -48,11 +48,11 @@ function groupsOf(launches: readonly VirtualLaunch[], edges: Edges): readonly (r
   }
   return groups.map(({ members }) => members);
 }
-/** Of what may be joined: how much each worker has of it. */
+/** The size of a collective's first operand on each worker; null: an ordinary launch, which is never joined. */
 function bytesOf({ kernel, args: [first] }: VirtualLaunch): number | null {
   return isKernel(kernel) ? null : (first?.buffer.bytes ?? 0);
 }
-/** Whether it is the same that is done with both; who only moves bytes asks nobody for a dtype. */
+/** Whether both do the same; dtypes matter only where something is summed, not where bytes are moved. */
 function isAlike(one: VirtualLaunch, other: VirtualLaunch): boolean {
   if (isKernel(one.kernel) || isKernel(other.kernel) || keyOf(one.kernel) !== keyOf(other.kernel)) return false;
   return offsetsOf(one) === offsetsOf(other);
@@ -61,7 +61,7 @@ const keyOf = (kernel: Together): string =>
   JSON.stringify(kernel.name === "all_reduce" ? kernel : { ...kernel, dtype: "" });
 const offsetsOf = ({ args }: VirtualLaunch): VirtualBuffer | undefined => args.slice(1, -1)[0]?.buffer;
 
-/** As late as what comes after allows, else in their order; those that are joined are the last of them. */
+/** A topological order in which each launch comes as late as its readers allow, ties in the old order. Members of a group count as their last one. */
 function late(count: number, edges: Edges, joinedTo: (at: number) => number): readonly number[] {
   const turned = (at: number): number => count - 1 - joinedTo(at);
   const back = new Edges(count);
@@ -71,7 +71,7 @@ function late(count: number, edges: Edges, joinedTo: (at: number) => number): re
     .map((at) => count - 1 - at)
     .toReversed();
 }
-/** Operands, the offsets of an exchange, results: each result may be over its operand. */
+/** The launch that does all these at once. Its arguments: all operands, the offsets of an exchange, all results. A sum may be made in place of its operand. */
 function one(launches: readonly VirtualLaunch[]): VirtualLaunch {
   const [operands, results]: [VirtualArg[], VirtualArg[]] = [[], []];
   for (const { args } of launches) {

@@ -1,13 +1,14 @@
-// What runs: a flat, printable list of launches over one arena, with every byte known before anything runs.
+// The plan, the last form of a program: for each entry a flat, printable list of kernel launches over buffers in one arena. All sizes and
+// addresses are known before anything runs. The runtime compiles the kernels' texts and executes the steps.
 import type { Group, Result, Store } from "../graph/node.ts";
 import type { DType } from "../types/dtype.ts";
 
-/** Where element [.., r, c] lies. rows: r * pitch + c, in elements. panels: blocks of `width` columns, each one [rows][width]. */
+/** Where element [.., r, c] of a buffer lies. rows: at r * pitch + c, in elements. panels: blocks of `width` columns, each stored as [rows][width]. */
 export type Layout =
   | { readonly kind: "rows"; readonly pitch: number }
   | { readonly kind: "panels"; readonly width: number };
 
-/** A region of the arena. `offset` in bytes, a multiple of its target's `Grain`; buffers of one entry whose lives do not meet may share bytes. */
+/** A region of the arena. `offset` is in bytes, aligned as the target's `Grain` says. Buffers of an entry whose lifetimes do not overlap may share bytes. */
 export interface PlanBuffer {
   readonly name: string;
   readonly dtype: DType;
@@ -15,25 +16,25 @@ export interface PlanBuffer {
   readonly layout: Layout;
   readonly offset: number;
   readonly bytes: number;
-  /** Of the end of another buffer: which one. */
+  /** Set where this is the end of another buffer: the index of that buffer. */
   readonly of?: number;
 }
-/** Of a kernel whose tasks are dealt to blocks of threads: `shared` in bytes; `wide`: its addresses need 64 bits. */
+/** How a CUDA kernel is launched. `threads`: per block. `shared`: bytes of shared memory per block. `wide`: its indices need 64 bits. */
 export interface LaunchShape {
   readonly threads: number;
   readonly shared: number;
   readonly wide: boolean;
-  /** A block for each task, which the GPU deals, for tasks are of different lengths; else blocks that run at once share them. */
+  /** One block per task, which the hardware schedules, since tasks differ in length. Absent: as many blocks as run at once share the tasks. */
   readonly each?: boolean;
 }
-/** A tensor map: of which argument, and the box of it, along its axes, that one copy takes. Rows of a box of 64 bf16 are swizzled by 128 bytes. */
+/** A TMA tensor map of argument `arg`. One copy takes a `box` of it (elements along each axis). Boxes with rows of 64 bf16 use the 128-byte swizzle. */
 export interface BoxOf {
   readonly arg: number;
   readonly box: readonly number[];
 }
 /**
- * The same function by another text, for an architecture that has what it uses: its arguments are those of the kernel, then its tensor maps.
- * It is chosen where it agrees with the kernel at its first use. `writes`: the arguments that it writes.
+ * Another implementation of a kernel, for an architecture with the instructions that it uses. Its arguments are those of the kernel, then its tensor
+ * maps. At the first use the runtime compares the results of both, and keeps the variant only if they agree. `writes`: the arguments that it writes.
  */
 export interface Variant {
   readonly name: string;
@@ -42,19 +43,19 @@ export interface Variant {
   readonly maps: readonly BoxOf[];
   readonly writes: readonly number[];
 }
-/** The text of one kernel: a function `name(void* const* args, ix begin, ix end, f32* scratch)`. Equal texts are one kernel. */
+/** The source of one kernel, a function `name(void* const* args, ix begin, ix end, f32* scratch)` that runs tasks begin .. end. Equal texts are one kernel. */
 export interface PlanKernel {
   readonly name: string;
   readonly text: string;
-  /** The program's lines that it serves, `file:line`. */
+  /** The lines of the program that it comes from, as `file:line`. */
   readonly origins: readonly string[];
-  /** Floats that one thread needs for packed operands. */
+  /** How many floats of scratch memory each thread needs, for packed operands. */
   readonly scratch: number;
-  /** Of the CUDA target. */
+  /** On the CUDA target only. */
   readonly launch?: LaunchShape;
-  /** For sm_90a. */
+  /** The implementation for sm_90a, if there is one. */
   readonly variant?: Variant;
-  /** Of a contraction: its shape, and how it is cut. */
+  /** Of a contraction only: its shape, and the tile sizes and other choices that were made for it. */
   readonly schedule?:
     | { readonly shape: string; readonly choice: Readonly<Record<string, number | boolean>> }
     | undefined;
@@ -64,17 +65,17 @@ interface Work {
   readonly args: readonly number[];
   readonly flops: number;
   readonly bytes: number;
-  /** Of a train entry: what it belongs to. */
+  /** The part of a train entry that it belongs to. */
   readonly phase: Phase;
 }
-/** Runs tasks 0 .. tasks of a kernel. */
+/** Runs the tasks 0 .. `tasks` of a kernel. */
 interface Launch extends Work {
   readonly kernel: number;
   readonly tasks: number;
 }
 /**
- * What all workers do together, as the op of that name (ops/together.ts) says it with these attributes. `dtype`: of what is moved. `rows`: of the
- * operand of an exchange; `length`: of its result.
+ * A collective of all workers: the op `name` of ops/together.ts with these attributes. `dtype`: of the data. Of an exchange, `rows` is the number of
+ * rows of the operand, `length` that of the result, and `back` its direction.
  */
 export interface Together extends Partial<Group> {
   readonly name: "all_gather" | "all_reduce" | "all_to_all" | "exchange";
@@ -84,26 +85,26 @@ export interface Together extends Partial<Group> {
   readonly rows?: number;
   readonly length?: number;
 }
-/** `args`: what is read, then what is written. Each lies without gaps, in rows, but for operand and result of an all_reduce, which lie alike. */
+/** `args`: the buffers read, then those written. They are rows without gaps, but for an all_reduce, whose operand and result need only have one layout. */
 interface Collective extends Work {
   readonly together: Together;
 }
 /**
- * What one thread of the host does in a microsecond or two: to share it among several, and to hand them what it reads, takes about as long. Of what
- * counts no bytes nothing is known.
+ * Whether a launch is so small (a microsecond or two on one thread of the host) that dividing it among threads, and moving its data to their caches,
+ * would cost as much as it saves. Where `bytes` is 0 the size is unknown.
  */
 export const isSmall = ({ tasks, flops, bytes }: Pick<Launch, "tasks" | "flops" | "bytes">): boolean =>
   tasks === 1 || (bytes > 0 && bytes <= 32768 && flops <= 16384);
 export type Phase = "forward" | "backward" | "update";
-/** Copies are of whole buffers, where an assignment cannot be made in place. */
+/** A copy is of a whole buffer; it is needed where an assignment cannot be made in place. */
 export type Step =
   | { readonly kind: "launch"; readonly launch: Launch }
   | { readonly kind: "collective"; readonly collective: Collective }
   | { readonly kind: "copy"; readonly from: number; readonly to: number };
-/** What a step does, unless it copies. */
+/** The launch or collective of a step; null: it is a copy. */
 export const workOf = (step: Step): Work | null =>
   step.kind === "launch" ? step.launch : step.kind === "collective" ? step.collective : null;
-/** The buffers that a step names. */
+/** The buffers that a step reads and writes. */
 export const buffersOf = (step: Step): readonly number[] =>
   step.kind === "copy" ? [step.from, step.to] : (workOf(step)?.args ?? []);
 
@@ -112,7 +113,7 @@ export interface PlanStore {
   readonly role: Store["role"];
   readonly saved: boolean;
   readonly stack: number;
-  /** As of a `Store`. */
+  /** See `Store`. */
   readonly split?: number;
   readonly buffer: number;
 }
@@ -127,7 +128,7 @@ export interface Entry {
   readonly results: readonly PlanResult[];
   readonly steps: readonly Step[];
 }
-/** Bytes by what they hold; `activations`: what the forward keeps for the backward, in the train entry (else the temporaries). */
+/** Bytes by use. `activations`: what the forward pass of the train entry keeps for the backward; without a train entry, the temporaries. */
 export interface Bytes {
   readonly parameters: number;
   /** Copies of parameters in another dtype. */
@@ -144,7 +145,7 @@ export interface Plan {
   readonly kernels: readonly PlanKernel[];
   readonly stores: readonly PlanStore[];
   readonly entries: readonly Entry[];
-  /** Text put before every kernel: the device header. */
+  /** The device header, which is put before the text of every kernel. */
   readonly header: string;
   readonly bytes: Bytes;
 }

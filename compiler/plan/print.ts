@@ -1,8 +1,7 @@
-// A plan as text: what runs, where every byte lies, and what it is for.
+// Prints a plan: the stores, then the buffers, steps and results of each entry.
 import { showBytes } from "./bytes.ts";
 import { buffersOf, type Entry, type Layout, type Plan, type PlanBuffer, type Step, type Together } from "./plan.ts";
 
-/** Stores, then each entry with its buffers, steps and results. */
 export function printPlan(plan: Plan): string {
   const { bytes } = plan;
   const all = ["parameters", "prepared", "gradients", "optimizer", "states", "activations", "arena"] as const;
@@ -25,7 +24,7 @@ function printEntry(plan: Plan, entry: Entry): readonly string[] {
     ...entry.results.map((r) => `  ${r.role} ${r.name} = ${nameOf(plan, r.buffer)}`),
   ];
 }
-/** The buffers of an entry by the steps in which they occur; results live to the end. */
+/** The temporary buffers of an entry with their lifetimes, first and last step; results live to the end. */
 function lives(plan: Plan, entry: Entry): readonly string[] {
   const life = new Map<number, [number, number]>();
   const touch = (given: number, at: number): void => {
