@@ -1,15 +1,15 @@
-// Which part of the next row each loop over a row asks for.
+// A pass on kernels that spreads the prefetches of the next row over all loops that read the current one.
 import { address, dependsOn, isNum } from "./expr.ts";
 import type { Ahead, Kernel, Load, Stmt, StmtOf } from "./ir.ts";
 import { loads } from "./passes.ts";
 
-/** As many loops, and parts of a row, as runtime/device/vector.hpp's `next_part` knows: sixteenths, of whole lines. */
+/** The most loops that `next_part` of runtime/device/vector.hpp can share a row among; it divides rows into sixteenths of whole cache lines (16 floats). */
 const most = 9;
 const parts = 16 * 16;
 
 /**
- * The folds of a row that are made from the caches may ask for some of the next one, too, so that memory never has nothing to do. Where all of
- * them read the same; bits do not depend on it.
+ * A task of such a kernel folds its row several times, and all loops but one find it in the caches, while memory is idle. So each loop prefetches its
+ * share of the next row (`ahead` elements long). Only where all of them read the same buffers. Results do not depend on it.
  */
 export function asks(k: Kernel): Kernel {
   const last = k.body.find((s) => s.s === "par" && s.ahead !== undefined) as StmtOf<"par"> | undefined;
@@ -21,7 +21,7 @@ export function asks(k: Kernel): Kernel {
   const asked = new Map(loops.map((s, index): [Stmt, Ahead] => [s, { ahead, loop: { index, of: loops.length } }]));
   return { ...k, body: k.body.map((s) => ({ ...s, ...asked.get(s) })) };
 }
-/** Names of what a loop reads at other places in each task. */
+/** The names of the buffers that a loop reads at addresses which depend on the task, joined for comparison. */
 function moving({ grid }: Kernel, s: Stmt): string {
   const moves = ({ from, at }: Load): boolean =>
     from.kind === "buffer" && grid.some(({ v }) => dependsOn(address(from, at), v));

@@ -1,5 +1,5 @@
-// Rewrites the graph to what there are kernels for. Long reductions are cut by their shape alone, the pieces added in order, so that no
-// schedule and no number of threads changes a bit.
+// The last rewrite of a graph before kernels are made: it replaces what no kernel does directly, and cuts long reductions into pieces. Cuts depend
+// on shapes only and pieces are added in order, so results are bit for bit the same with any schedule and number of threads.
 import { askedTarget } from "../asked.ts";
 import { Problem } from "../diagnostic.ts";
 import { GraphBuilder } from "../graph/builder.ts";
@@ -20,10 +20,10 @@ import type { Choices } from "./schedule.ts";
 
 export interface Expanded {
   readonly graph: Graph;
-  /** Of the values that the given graph had too. */
+  /** The panel widths of values that stand for values of the given graph. */
   readonly panels: ValuePanels;
 }
-/** The graph with nothing in it that no kernel is known for; `stores`: those that lie in panels. Throws a Problem where something is f64. */
+/** A graph that consists only of what kernels exist for. `stores`: those that lie in panels. Throws a Problem where something is f64. */
 export function expand(graph: Graph, choices: Given, stores: StorePanels = new Map()): Expanded {
   const g = new GraphBuilder(ops);
   const gathered = perLayout(g, expandScatters(g, graph), stores);
@@ -64,7 +64,7 @@ function replaced(
   const ordered = width === null ? null : inMemoryOrder(g, x, axes, width);
   return [ordered ? reduced(g, fn, ordered, [ordered.type.shape.length - 1]) : reduced(g, fn, x, axes)];
 }
-/** The last axes of a value in panels as one, in the order of memory; null where a reduction is not over all of a matrix. */
+/** A value in panels with the reduced axes as one last axis, in the order of memory; null where the reduction does not cover whole matrices. */
 function inMemoryOrder(g: GraphBuilder, x: Value, axes: readonly number[], width: number): Value | null {
   const shape = dims(x.type);
   const rank = shape.length;
@@ -75,13 +75,16 @@ function inMemoryOrder(g: GraphBuilder, x: Value, axes: readonly number[], width
   return b.reshape(g, turned, [...shape.slice(0, rank - axes.length), product(axes.map((a) => item(shape, a)))]);
 }
 
-/** A fold of more elements than this is cut, of many rows at a larger length; so is a reduction over more rows. */
+/**
+ * A fold (a reduction over the last axes) of more than `longFold` elements is cut, or `longRow` where there are `manyRows` folds or more. A reduction over
+ * other axes is cut above `manyRows` elements.
+ */
 const longFold = 1 << 14;
 const longRow = 1 << 18;
 const manyRows = 64;
 type Fn = OpAttrs["reduce"]["fn"];
 
-/** Sums of pieces are f32 as sums in a kernel are, and only the whole is rounded to bf16. */
+/** A reduction, perhaps in pieces. Of bf16 the pieces' results are f32, as accumulators in a kernel are, and only the end result is rounded. */
 function reduced(g: GraphBuilder, fn: Fn, x: Value, axes: readonly number[]): Value {
   if (x.type.dtype !== "bf16") return inPieces(g, fn, x, axes);
   const wide = b.cast(g, x, "f32");
@@ -89,7 +92,7 @@ function reduced(g: GraphBuilder, fn: Fn, x: Value, axes: readonly number[]): Va
   const isCut = sum !== b.make1(g, "reduce", [wide], { fn, axes });
   return isCut ? b.cast(g, sum, "bf16") : b.make1(g, "reduce", [x], { fn, axes });
 }
-/** One axis after the other where there are many elements, and a long axis in two steps of about its square root. */
+/** A large reduction is done axis by axis, and one over a long axis in two steps, each of about the square root of its length. */
 function inPieces(g: GraphBuilder, fn: Fn, x: Value, axes: readonly number[]): Value {
   const shape = dims(x.type);
   const total = product(axes.map((a) => item(shape, a)));
@@ -105,7 +108,7 @@ function inPieces(g: GraphBuilder, fn: Fn, x: Value, axes: readonly number[]): V
   const pieces = b.reshape(g, x, shape.toSpliced(first, axes.length, total / piece, piece));
   return then(then(pieces, [first + 1]), [first]);
 }
-/** Null where no product is in pieces. */
+/** A sum of products whose long depths are cut into pieces; null if none is cut. */
 function summed(g: GraphBuilder, args: readonly Value[], pieceOf: PieceOf): Value[] | null {
   const products = chunked(args).map(([x, y]) => [contracted(g, x, y, pieceOf), b.dot(g, x, y)] as const);
   if (products.every(([made, whole]) => made === whole)) return null;
@@ -122,12 +125,12 @@ function contracted(g: GraphBuilder, x: Value, y: Value, pieceOf: PieceOf): Valu
   if (!short) return inDepths(g, x, y, piece);
   return b.cast(g, inDepths(g, b.cast(g, x, "f32"), b.cast(g, y, "f32"), piece), "bf16");
 }
-/** The sum of products of so many steps of the depth, and of one of those that are left. */
+/** A product with its depth cut: the sum of products of `piece` steps each, plus one of the remaining steps. */
 function inDepths(g: GraphBuilder, x: Value, y: Value, piece: number): Value {
   const [lead, m, k] = [dims(x.type).slice(0, -2), ...dims(x.type).slice(-2)] as [number[], number, number];
   const rank = lead.length;
   const [count, whole] = [Math.floor(k / piece), k - (k % piece)];
-  // one that lies with its depth first is seen to do so
+  // A left operand that is a transpose is sliced before the transpose, so that it still is one.
   const deep = b.isTurned(x) ? b.swap(g, x) : null;
   const from = (start: number, size: number): [Value, Value] => [
     deep ? b.swap(g, b.slice(g, deep, rank, start, size)) : b.slice(g, x, rank + 1, start, size),
@@ -147,13 +150,16 @@ function divisor(n: number): number {
   return 1;
 }
 
-/** Bytes of all workers together that each of them adds up for itself, as on the host. */
+/** Up to so many bytes of all workers together, each worker adds up everything itself; as on the host (`little` of runtime/native/together.cpp). */
 const few = 1 << 14;
-/** What workers have of `x`, added up in their order: of few bytes each gets all, of more each adds up its part and hands that out. */
+/**
+ * An all_reduce as moves and a local reduction in the order of workers. Of few bytes each worker gets everything and adds it up. Of more, each gets one
+ * part from all (all_to_all), adds that up, and the sums are gathered.
+ */
 function addedUp(g: GraphBuilder, x: Value, { fn, ...group }: OpAttrs["all_reduce"]): Value {
   const { workers } = group;
   const [{ op, args, attrs }, shape, n] = [x.node, dims(x.type), count(x.type)];
-  // what lies otherwise is added up as it lies
+  // A transposed value is reduced in the order of memory.
   if (op.name === "transpose")
     return b.make1(g, "transpose", [addedUp(g, item(args, 0), { fn, ...group })], attrs as OpAttrs["transpose"]);
   const isFew = n * workers * bytesOf[dtypeOf(x.type)] <= few;
@@ -164,7 +170,7 @@ function addedUp(g: GraphBuilder, x: Value, { fn, ...group }: OpAttrs["all_reduc
   const own = reduced(g, fn, b.make1(g, "all_to_all", [rows], group), [0]);
   return b.reshape(g, b.slice(g, gathered(own), 0, 0, n), shape);
 }
-/** Prepared stores, of bf16, may have longer rows: what workers move is then a copy. */
+/** Rows of prepared bf16 stores may be padded to a longer pitch; collectives need rows without gaps, so such a store is copied first. */
 function withoutGaps(g: GraphBuilder, v: Value, pitch: NonNullable<Choices["pitch"]>): Value {
   const { node, type } = under(v);
   const columns = dims(type).at(-1) ?? 1;

@@ -1,4 +1,4 @@
-// What workers do together, as a launch without a kernel.
+// Turns a node of a collective (ops/together.ts) into a launch without a kernel, which the runtime does itself.
 import { Bug } from "../diagnostic.ts";
 import type { Node } from "../graph/node.ts";
 import type { OpAttrs } from "../ops/attrs.ts";

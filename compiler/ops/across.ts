@@ -1,4 +1,4 @@
-// What records say of workers that have parts of values: rules of most ops, and how axes move.
+// Helpers for the `across` rules of ops, which say how workers compute an op on parts: the rules that most ops share, and comparisons of placements.
 import type { Across, Cut, Group, Node, Placement, Workers } from "../graph/node.ts";
 import { product } from "../types/numbers.ts";
 import { dims } from "../types/type.ts";
@@ -8,17 +8,17 @@ export type CutAt = Extract<Placement, { kind: "cut" }>;
 export const whole: Placement = { kind: "whole" };
 export const even = (among: number): Cut => ({ kind: "even", among });
 export const cutAt = (axis: number, cut: Cut): CutAt => ({ kind: "cut", axis, cut });
-/** Groups of `n` of so many workers. */
+/** `count` workers in groups of `n`, the ranks of a group `apart`. */
 export const groupsOf = (count: number, n: number, apart = 1): Group => ({
   workers: n,
   ...(n === count ? {} : { groups: count / n }),
   ...(apart === 1 || n === 1 ? {} : { apart }),
 });
 export const isCut = (p: Placement): p is CutAt => p.kind === "cut";
-/** What is added up along the axis must have nothing in rows of nothing. */
+/** A cut along an axis that will be summed over: padding rows must be zero. */
 export const summed = (axis: number, cut: Cut): Placement => ({ ...cutAt(axis, cut), clean: true });
 
-/** What is `fn` of all along an axis that is cut so: of an even one all parts are in each run of as many workers. */
+/** The placement of a reduction over an axis that is cut so. Any `among` consecutive workers have all parts of an even cut, so these make a group. */
 export const partial = (fn: "sum" | "max" | "min", cut: Cut, { count }: Workers): Placement => ({
   kind: "partial",
   fn,
@@ -41,34 +41,34 @@ export function keyOf(p: Placement): string {
 }
 const cutKey = (cut: Cut): string => (cut.kind === "even" ? `even ${cut.among}` : `rows ${cut.by.id} ${cut.owned}`);
 
-/** Whether each worker has of what is placed as `p` what it has of it as `q`. */
+/** Whether a worker that has a value placed as `p` has what `q` asks for, without communication; whether padding is zero (`clean`) does not count. */
 export function isThere(p: Placement, q: Placement): boolean {
   if (p.kind !== "cut" || q.kind !== "cut") return p.kind === "whole";
   return p.axis === q.axis && cutKey(p.cut) === cutKey(q.cut);
 }
-/** Of several cuts the one that the others are brought to: rows at their groups' owners, other rows, even ones, of many parts first. */
+/** The cut of an argument that the others are converted to: rows at their experts' owners, else other rows, else the even cut with most parts. */
 export function leading(args: readonly Placement[]): CutAt | undefined {
   const rank = ({ cut }: CutAt): number => (cut.kind === "even" ? 2 + 1 / cut.among : cut.owned ? 0 : 1);
   return args.filter(isCut).toSorted((p, q) => rank(p) - rank(q))[0];
 }
-/** The rule of ops whose arguments and results all have the same axes. */
+/** The rule of elementwise ops: all arguments and results have the same axes, and are cut alike. */
 export function pointwise<A>({ results, args: values }: Node<A>, args: readonly Placement[]): Across<A> | null {
   const lead = leading(args);
   return lead
     ? { args: values.map(() => cutAt(lead.axis, lead.cut)), results: results.map(() => cutAt(lead.axis, lead.cut)) }
     : null;
 }
-/** The rule of ops that work on each row along the last axis, which is cut nowhere, whatever the lengths of the arguments' rows. */
+/** The rule of ops that work on each row along the last axis: any other axis may be cut. Rows of the arguments may differ in length. */
 export function rowwise<A>(node: Node<A>, args: readonly Placement[]): Across<A> | null {
   const lead = leading(args);
   const last = dims(nth(node.args, 0).type).length - 1;
   return lead && lead.axis < last ? pointwise(node, [cutAt(lead.axis, lead.cut)]) : null;
 }
-/** The shape with its cut axis as long as a worker's part. */
+/** The shape of one worker's part. */
 export const localShape = (shape: readonly number[], { axis, cut }: CutAt, workers: Workers): number[] =>
   shape.with(axis, workers.length(nth(shape, axis), cut));
 
-/** Which axis of `to`, of the same elements in row-major order, is cut where `at` is in `from`; null: none. */
+/** The axis of the shape `to` that is cut if the axis `axis` is cut in `from`, of which `to` is a reshape; null: no axis of `to` has the same parts. */
 export function reshaped(from: readonly number[], to: readonly number[], { axis, cut }: CutAt): number | null {
   const before = product(from.slice(0, axis));
   const unit = cut.kind === "even" ? cut.among : nth(dims(nth(cut.by.args, 0).type), 0);

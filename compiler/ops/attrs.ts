@@ -1,10 +1,10 @@
-// Every op with its attributes: the contract between the checker, the passes and the kernels. Meanings are in the records.
+// The attributes of every op, by its name. What they mean is in the op's record.
 import type { Group } from "../graph/node.ts";
 import type { DType } from "../types/dtype.ts";
 import type { Size } from "../types/size.ts";
 import type { Type } from "../types/type.ts";
 
-/** Functions of one element; their rows are in scalar.ts. */
+/** Elementwise functions; ops/scalar.ts defines them. */
 export type UnaryName =
   | "neg"
   | "not"
@@ -45,20 +45,23 @@ export type BinaryName =
 type Shape = readonly Size[];
 type None = Readonly<Record<string, never>>;
 
-/** Holds where `at * position of the query + seen * position of the key + plus >= 0`, in that pair of positions. `at` and `seen` are -1, 0 or 1. */
+/**
+ * A linear condition of a mask: it holds where `at * position of the query + seen * position of the key + plus >= 0`. `at` and `seen` are -1, 0 or 1.
+ * `pair`: which pair of position arguments of the op is meant.
+ */
 export interface Bound {
   readonly at: number;
   readonly seen: number;
   readonly plus: number;
   readonly pair: number;
 }
-/** A bound, or lists of which one at least holds. A list holds where all in it do. */
+/** A bound, or a disjunction (`any`) of conjunctions: it holds where all clauses of at least one list do. */
 export type Clause = Bound | { readonly any: readonly (readonly Clause[])[] };
 export interface Attention {
   readonly scale: number;
-  /** Scores become `cap tanh(score / cap)`: above 0. */
+  /** If given, above 0: scores become `cap * tanh(score / cap)`. */
   readonly cap?: number;
-  /** All of them hold, or the key is not seen. */
+  /** The mask: a query attends to a key only where all of these hold. */
   readonly bounds: readonly Clause[];
 }
 
@@ -108,7 +111,7 @@ export interface OpAttrs {
   readonly all_gather: Group;
   readonly all_reduce: Group & { readonly fn: "sum" | "max" | "min" };
   readonly all_to_all: Group;
-  /** `length`: rows of what it gives. */
+  /** `back`: from the owners to where rows came from. `length`: rows of the result. */
   readonly exchange: Group & { readonly back: boolean; readonly length: number };
 }
 export type OpName = keyof OpAttrs;

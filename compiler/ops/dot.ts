@@ -1,4 +1,4 @@
-// The contraction of two tensors.
+// The op `dot`: batched matrix products, and sums of several of them.
 import type { Across, Builder, Mapped, NdArray, Node, Placement, Routing, Value, Workers } from "../graph/node.ts";
 import { product } from "../types/numbers.ts";
 import { equal, equalAll } from "../types/size.ts";
@@ -64,7 +64,7 @@ export const dot = define<"dot">({
         ].map((depths) => sumOfProducts(g, depths)),
       ),
 });
-/** Products of these depths, summed. */
+/** For samples: a dot that sums products with these depths (lengths of the contracted axis). */
 function sumOfProducts(g: Builder, depths: readonly number[]): Node {
   const args = depths.flatMap((k, i) => [sample(g, "f32", [5, k], `a${i}`), sample(g, "f32", [k, 6], `b${i}`)]);
   return b.make(g, "dot", args, none);
@@ -73,7 +73,10 @@ interface Cuts {
   readonly args: readonly [Placement, Placement];
   readonly result: Placement;
 }
-/** What both operands of a product must be where the `side` is cut so, and what it then is: along the batch, the rows, the columns, or the depth, which is a sum. */
+/**
+ * The placements of both operands and of the product where operand `side` (0: left, 1: right) is cut so: along the batch, the rows, the columns, or
+ * the depth, where the product is a partial sum.
+ */
 function productAcross({ axis, cut }: CutAt, side: 0 | 1, rank: number, workers: Workers): Cuts {
   const [rows, last] = [rank - 2, rank - 1];
   if (axis < rows) return { args: [cutAt(axis, cut), cutAt(axis, cut)], result: cutAt(axis, cut) };
@@ -81,7 +84,7 @@ function productAcross({ axis, cut }: CutAt, side: 0 | 1, rank: number, workers:
   if (isDepth) return { args: [summed(last, cut), summed(rows, cut)], result: partial("sum", cut, workers) };
   return { args: side === 0 ? [cutAt(axis, cut), whole] : [whole, cutAt(axis, cut)], result: cutAt(axis, cut) };
 }
-/** Of the ways that the operands' cuts offer, the one for which the fewest elements go from worker to worker. */
+/** Each operand that is cut suggests one way; this is the one that moves the fewest elements between workers. */
 function leastMoved(node: Node, args: readonly Placement[], workers: Workers): Across<typeof none> | null {
   const [rank, made] = [dims(one(node.args).type).length, count(one(node.results).type)];
   const ways = args.flatMap((p, i) => (isCut(p) ? [productAcross(p, i % 2 === 0 ? 0 : 1, rank, workers)] : []));
@@ -104,7 +107,7 @@ function productOf(a: Type, c: Type): Type {
   );
   return type(a.dtype, a.shape.with(rank - 1, nth(c.shape, rank - 1)));
 }
-/** out += a @ c, matrices of m rows each. */
+/** out += a @ c for each matrix of the batch; those of `a` have m rows. */
 function addProduct(out: Float64Array, a: NdArray, c: NdArray, m: number): void {
   const [k, n] = [a.shape.at(-1) ?? 1, c.shape.at(-1) ?? 1];
   for (let row = 0; row * n < out.length; row++) {
@@ -112,7 +115,7 @@ function addProduct(out: Float64Array, a: NdArray, c: NdArray, m: number): void 
     for (let i = 0; i < k; i++) accumulate(out, row * n, at(a, row * k + i), c.data, right + i * n, n);
   }
 }
-/** out[at ..] += factor * from[start ..], n elements. */
+/** out[at + i] += factor * from[start + i] for i < n. */
 export function accumulate(
   out: Float64Array,
   place: number,
@@ -137,7 +140,7 @@ function mappedDot(g: Builder, x: Mapped, y: Mapped, space: Space): Value {
   if (isOuter) return timesOuter(g, x, y, space.by);
   return b.dot(g, lift(g, x, space), lift(g, y, space));
 }
-/** Rows [R, ...B, m, K] of a mixture inside an expert, as `timesPlain` has laid them, by matrices [E, ...B, K, N] of each outer expert. */
+/** Rows [R, ...B, m, K] of a nested mixture times matrices [E, ...B, K, N], one for each outer expert; each matrix of the batch B is a product of its own. */
 function timesOuter(g: Builder, x: Mapped, y: Mapped, by: Routing): Value {
   const shape = dims(x.value.type);
   if (shape.length === 3) return timesOuterMatrix(g, x, y, by);
@@ -155,7 +158,7 @@ function timesOuter(g: Builder, x: Mapped, y: Mapped, by: Routing): Value {
   });
   return b.reshape(g, b.concat(g, [none, ...parts], 1), [...shape.slice(0, -1), last]);
 }
-/** The inner groups of an outer expert lie one after another. */
+/** The same without a batch. An outer expert's inner groups are adjacent, so a ragged_dot over outer groups does it. */
 function timesOuterMatrix(g: Builder, x: Mapped, y: Mapped, by: Routing): Value {
   const [groups, all] = [by.groups, nth(dims(by.offsets.type), 0) - 1];
   const [n = 0, m = 0, k = 0] = dims(x.value.type);
@@ -170,12 +173,12 @@ function timesOuterMatrix(g: Builder, x: Mapped, y: Mapped, by: Routing): Value 
   const product = b.raggedDot(g, b.reshape(g, x.value, [n * m, k]), y.value, offsets, (n * m) / by.rows);
   return b.reshape(g, product, [n, m, nth(dims(product.type), 1)]);
 }
-/** The same matrix for all rows of a space: its gradient is of rows in groups alone. */
+/** All rows of a space times the same matrix `w`. If `w` is trained, rows pass through `grouped`, so that its gradient leaves out padding rows. */
 function timesShared(g: Builder, rows: Value, w: Value, space: Space): Value {
   if (!mayLearn(w.node)) return timesPlain(g, rows, w);
   return grouped(g, timesPlain(g, grouped(g, rows, space), w), space);
 }
-/** rows [R, ...B, m, K] @ w [...B, K, N]: all rows are one matrix. */
+/** rows [R, ...B, m, K] @ w [...B, K, N], as one product with R * m rows for each matrix of B. */
 function timesPlain(g: Builder, rows: Value, w: Value): Value {
   const shape = dims(rows.type);
   const batch = shape.length - 3;
@@ -186,7 +189,7 @@ function timesPlain(g: Builder, rows: Value, w: Value): Value {
   const out = b.reshape(g, b.dot(g, flat, w), [...inner, n, m, nth(dims(w.type), batch + 1)]);
   return b.transpose(g, out, [batch, ...inner.map((_, i) => i), batch + 1, batch + 2]);
 }
-/** rows [R, m, K] @ w [E, K, N]: each group of rows with its own matrix. */
+/** rows [R, m, K] @ w [E, K, N]: each group of rows times its own matrix. */
 function timesEach(g: Builder, rows: Value, w: Value, offsets: Value): Value {
   const [n = 0, m = 0, k = 0] = dims(rows.type);
   const out = b.raggedDot(g, b.reshape(g, rows, [n * m, k]), w, offsets, m);

@@ -1,4 +1,4 @@
-// One element of the result from one of each operand.
+// Elementwise ops: each element of the result depends on one element of each operand.
 
 import type { Builder, Placement, Value } from "../graph/node.ts";
 import type { DType } from "../types/dtype.ts";
@@ -107,7 +107,7 @@ export const select = define<"select">({
     ),
 });
 
-/** To i32: towards zero, saturating, NaN gives 0. To bool: not zero. To a float: the nearest. */
+/** The conversion of `cast`. To i32: truncated and saturating, NaN gives 0. To bool: whether it is not zero. To a float: the nearest. */
 function converted(x: number, from: DType, to: DType): number {
   if (to === "bool") return Number(x !== 0);
   if (to !== "i32" || !isFloat(from)) return x;

@@ -1,5 +1,5 @@
-// Contractions over rows sorted by group. `unit` rows belong to each sorted place: group e has the rows
-// offsets[e] * unit up to offsets[e + 1] * unit. Rows past the last group are nothing: never read, and kernels do not write them.
+// Contractions over rows that are sorted by group (expert). Each sorted place stands for `unit` rows: group e has the rows
+// offsets[e] * unit up to offsets[e + 1] * unit. Rows past the last group are padding: never read, and not written by kernels.
 import { TypeMismatch } from "../graph/builder.ts";
 import type { Builder, Mapped, NdArray, Node, Placement, Value, Workers } from "../graph/node.ts";
 import { product } from "../types/numbers.ts";
@@ -19,7 +19,6 @@ function needOffsets(what: string, t: Type): void {
     () => `${what} needs the offsets of its groups as i32[groups + 1], not ${showType(t)}`,
   );
 }
-/** Calls back for every row of every group. */
 function eachRow(offsets: NdArray, unit: number, visit: (group: number, row: number) => void): void {
   for (let e = 0; e + 1 < offsets.data.length; e++)
     for (let row = at(offsets, e) * unit; row < at(offsets, e + 1) * unit; row++) visit(e, row);
@@ -84,14 +83,14 @@ export const ragged_dot = define<"ragged_dot">({
     ...ragged(g).map((r, i) => sumOfProducts(g, nth(awkward, i), r)),
   ],
 });
-/** Of the matrices no more than one for each place: that of its group. */
+/** `reads` of ragged_dot: at most one matrix for each sorted place, that of its group. */
 function matricesOfRows(node: Node<OpAttrs["ragged_dot"]>, i: number): number {
   const own = nth(node.args, i).type;
   if (!isRight(node, i)) return count(own);
   const places = nth(dims(one(node.args).type), 0) / node.attrs.unit;
   return places * product(dims(own).slice(1));
 }
-/** Depths: of several rounds, of one that is not full, of both, of no rows. */
+/** Depths K for the samples: several rounds of a kernel's loop, less than one round, both, and one for the sample without rows. */
 const awkward: readonly (readonly number[])[] = [
   [33, 40],
   [1, 7],
@@ -99,7 +98,7 @@ const awkward: readonly (readonly number[])[] = [
   [3, 2],
 ];
 type Rows = ReturnType<typeof ragged>[number];
-/** Products of these depths, summed. */
+/** A ragged_dot with a pair (x, w) for each of these depths. */
 function sumOfProducts(g: Builder, depths: readonly number[], { offsets, rows, groups, unit }: Rows): Node {
   const args = depths.flatMap((k, i) => [
     sample(g, "f32", [rows * unit, k], `x${i || ""}`),
@@ -122,7 +121,7 @@ function productOf(x: Type, w: Type, offsets: Type): Type {
   );
   return type(x.dtype, [rows ?? 0, nth(w.shape, 2)]);
 }
-/** rows [outer, n, K] with matrices [groups, inner groups, K, N]. */
+/** rows [outer, n, K] times matrices [groups, inner groups, K, N], as one ragged_dot. */
 function mappedProduct(g: Builder, rows: Value, matrices: Value, offsets: Value, unit: number): Value {
   const [outer = 0, n = 0, k = 0] = dims(rows.type);
   const [groups = 0, inner = 0, , width = 0] = dims(matrices.type);
@@ -130,13 +129,13 @@ function mappedProduct(g: Builder, rows: Value, matrices: Value, offsets: Value,
   const product = b.raggedDot(g, flat, b.reshape(g, matrices, [groups * inner, k, width]), offsets, unit);
   return b.reshape(g, product, [outer, n, width]);
 }
-/** Inside rows or a stack, a mixture's offsets are those of all its groups in all outer groups; see the record of route. */
+/** The space of a nested mixture's rows. Its offsets are of all inner groups of all outer groups: see `nestedRoute` in route.ts. */
 function nestedSpace(args: readonly Mapped[]): Space {
   const space = spaceOf(args);
   if (space.kind === "rows" && space.by.outer) return space;
   throw new TypeMismatch("the index of a mixture inside an expert must depend on the expert's row");
 }
-/** One matrix for each inner group of each outer group: [groups, inner groups, K, N]. */
+/** The matrices as [groups, inner groups, K, N], one for each inner group of each outer group. */
 function stacked(g: Builder, w: Mapped, space: Space): Value {
   if (w.kind === "each") return w.value;
   if (w.kind === "plain" && space.kind === "rows") return lift(g, w, { kind: "each", over: space.by.groups });
@@ -200,7 +199,7 @@ export const ragged_sum = define<"ragged_sum">({
     eachRow(offsets, unit, (e, row) => accumulate(out, e * n, 1, x.data, row * n, n));
     return [out];
   },
-  // A row's gradient is that of its group: 1 times it.
+  // The gradient of each row is that of its group: a ragged_dot of ones (K = 1) copies it there.
   vjp({ args, attrs: { unit } }, [dy], g) {
     if (!dy) return [null, null];
     const [x, offsets] = two(args);
@@ -227,10 +226,10 @@ export const ragged_sum = define<"ragged_sum">({
 interface RoutedBy {
   readonly rows: CutAt;
   readonly routing: Placement;
-  /** Among how many the groups are cut, where all rows of a group of workers are at its owner. */
+  /** Among how many workers the groups are cut, if rows are at their groups' owners; null: rows are where they were routed. */
   readonly owners: number | null;
 }
-/** What the rows are whose groups' offsets argument `i` is; null: they are all here, or the offsets are not those of a routing. */
+/** Where the rows are whose offsets are argument `i`; null: the offsets are no result of a `route`, or of one that each worker does whole. */
 function routedBy({ args }: Node, i: number, workers: Workers): RoutedBy | null {
   const { node: by, index } = nth(args, i);
   if (by.op.name !== "route" || index !== 1 || !workers.isLocal(by)) return null;
@@ -238,7 +237,10 @@ function routedBy({ args }: Node, i: number, workers: Workers): RoutedBy | null 
   const owned = owners !== null;
   return { rows: cutAt(0, { kind: "rows", by, owned }), routing: { kind: "routing", by, owned }, owners };
 }
-/** A sum for each group: parts of groups where owners have their rows, to be added up by all owners of the same. */
+/**
+ * `across` of sums over the rows of each group. Where rows are at their groups' owners, a worker has sums only of its own groups, and only from its
+ * group of workers: those with the same part must still be added up.
+ */
 function summedAcross(
   node: Node,
   offsets: number,
@@ -259,7 +261,7 @@ function afterwards(name: string): never {
   throw new TypeMismatch(`${name} is made by differentiation, which comes after routed calls are elaborated`);
 }
 
-/** Offsets as routings make them: with empty groups, with rows past the end, with one group, with none at all. */
+/** Cases for samples, with offsets that `route` made: empty groups, padding past the last group, one group, no rows at all. */
 function ragged(g: Builder): { offsets: Value; rows: number; groups: number; unit: number }[] {
   const of = (rows: number, groups: number, unit: number) => ({
     offsets: b.route(g, sample(g, "i32", [rows], "index"), groups).offsets,

@@ -1,4 +1,4 @@
-// Many elements to one, and running sums.
+// The ops `reduce` (sum, max or min over axes) and `scan` (running sums along an axis).
 import { strided, strides } from "../graph/array.ts";
 import { product } from "../types/numbers.ts";
 import { count, dims, dtypeOf, showType, type } from "../types/type.ts";
@@ -14,7 +14,7 @@ const folds = {
 };
 export const foldOf = (fn: keyof typeof folds): (typeof folds)["sum"] => folds[fn];
 const smallest = -(2 ** 31);
-/** What is left of nothing: for integers the ends of their range stand for the infinities. */
+/** The result of an empty reduction. For integers the ends of their range stand for the infinities. */
 const startOf = (fn: keyof typeof folds, whole: boolean): number =>
   whole && fn !== "sum" ? (fn === "max" ? smallest : -1 - smallest) : folds[fn].start;
 
@@ -67,7 +67,7 @@ export const reduce = define<"reduce">({
     if (!p || !isCut(p)) return null;
     const { axis, cut } = p;
     if (!axes.includes(axis)) return { args: [p], results: [cutAt(axis - axes.filter((a) => a < axis).length, cut)] };
-    // of rows of nothing only a sum can be known
+    // Padding rows can be made zero, which leaves a sum as it is, but not a max or min.
     return fn === "sum" || cut.kind === "even"
       ? { args: [summed(axis, cut)], results: [partial(fn, cut, workers)] }
       : null;

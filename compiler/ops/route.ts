@@ -1,4 +1,5 @@
-// A routing: choices sorted by group, and rows carried there and back. Every other thing a mixture needs follows from these three.
+// Routing: `route` sorts choices by group (expert), `dispatch` moves rows into that order, `combine` moves them back.
+// Everything else that a mixture of experts needs is composed of these three and other ops.
 import type { Builder, Mapped, NdArray, Placement, Routing, Value, Workers } from "../graph/node.ts";
 import { product } from "../types/numbers.ts";
 import { add, equal, type Size, show } from "../types/size.ts";
@@ -73,13 +74,13 @@ export const route = define<"route">({
   show: ({ groups }) => `groups=${show(groups)}`,
 });
 
-/** A mixture inside an expert: one routing of all choices of all rows, on `outer group * groups + index`. */
+/** `route` of a mixture inside an expert: one routing of all choices of all outer rows, by `outer group * groups + index`. */
 function nestedRoute(g: Builder, index: Mapped, groups: number): Mapped[] {
   const space = spaceOf([index]);
   const outer = outerOf(g, space);
   const local = lift(g, index, space);
   const [rows = 0, each = 0] = dims(local.type);
-  // around it may be a mixture inside an expert too: then several of its rows stand in each of the leading axis
+  // The outer mixture may itself be nested; then each entry of the leading axis stands for several of its rows.
   const places = dims(outer.expert.type)[0] || 1;
   const own = b.broadcast(g, outer.expert, [...dims(outer.expert.type), (rows * each) / places], [0]);
   const group = b.reshape(g, own, [rows, each]);
@@ -95,7 +96,7 @@ function nestedRoute(g: Builder, index: Mapped, groups: number): Mapped[] {
     rows: rows * each,
     outer,
   };
-  // As values they are what one row has: its own choices and the groups within its outer group.
+  // The op's results are as one outer row sees them: numbers of its own choices, and groups within its outer group.
   const known = (x: Value) => b.where(g, b.ge(g, order, 0), x, -1);
   const shaped = (x: Value): Mapped => placed({ kind: "rows", by }, b.reshape(g, x, [rows, each]));
   return [
@@ -112,7 +113,7 @@ function outerOf(g: Builder, space: Space): NonNullable<Routing["outer"]> {
   return { rows: space.over, groups: space.over, expert: all, by: null };
 }
 
-/** The rules of dispatch and combine, in a nested routing: by it, over all rows of the outer space. */
+/** `mapped` of dispatch and combine: rows move by the nested routing, all outer rows at once. */
 function nestedCarry(name: "dispatch" | "combine", args: readonly Mapped[], g: Builder): Mapped[] {
   const [x, order] = three(args);
   const by = order.kind === "rows" ? order.by : null;
@@ -129,7 +130,7 @@ function nestedCarry(name: "dispatch" | "combine", args: readonly Mapped[], g: B
   );
   return [placed(to, b.reshape(g, moved, dims(rows.type)))];
 }
-/** By a routing that is the same for every row: plain indexing of the axis after the leading one. */
+/** The same where the routing does not depend on the outer row: a gather along the axis after the leading one. */
 function unrouted(name: "dispatch" | "combine", args: readonly Mapped[], g: Builder): Mapped {
   const [x, order, inverse] = three(args);
   const space = spaceOf([x]);
@@ -145,7 +146,7 @@ function inferCarry(what: OpName, args: readonly Type[]): Type[] {
   need(equal(size, nth(order.shape, 0)), () => `${what} moves as many rows as its routing has`);
   return [x];
 }
-/** By a routing of each worker's own choices: `moves` says from what to what. */
+/** `across` of dispatch and combine: each worker moves rows by the routing of its own choices. `moves` gives the placements of operand and result. */
 function carriedAcross(
   args: readonly Value[],
   workers: Workers,

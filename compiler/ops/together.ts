@@ -1,4 +1,5 @@
-// What workers do together: each runs the same graph on its part of a batch, and of the experts. Made by transform/partition.ts.
+// The collectives, ops that all workers do at once. Only transform/partition.ts makes them, in the graph that each worker runs on its part.
+// Their definition is `together`, on the arguments of all workers.
 import { Bug } from "../diagnostic.ts";
 import { TypeMismatch } from "../graph/builder.ts";
 import type { Group, NdArray, Op } from "../graph/node.ts";
@@ -15,7 +16,7 @@ function afterwards(): never {
   throw new TypeMismatch("what workers do together is put in after routed calls are elaborated");
 }
 type Together<A> = NonNullable<Op<A>["together"]>;
-/** Of workers in groups, by what those of one group do. */
+/** Extends the definition `of` for one group of workers to all groups. */
 const inGroups =
   <A extends Group>(of: Together<A>): Together<A> =>
   (args, attrs, types) => {
@@ -30,7 +31,7 @@ const inGroups =
     }
     return made;
   };
-/** The ranks of each group, of so many workers. */
+/** The ranks of each group, where there are `count` workers in all. */
 function groups(count: number, { workers, apart = 1 }: Group): number[][] {
   const all = fromTo(0, count);
   const firsts = all.filter((w) => Math.floor(w / apart) % workers === 0);
@@ -127,7 +128,7 @@ export const exchange = define<"exchange">({
     const [rows, offsets] = two(one(args));
     const room = back ? nth(rows.shape, 0) : length;
     const size = product(rows.shape.slice(1));
-    // what nothing is sent to, nobody may read
+    // Rows that nothing is sent to are padding, which nobody may read: NaN would show.
     const out = args.map(() => new Float64Array(count(one(types))).fill(Number.NaN));
     for (const group of groups(args.length, attrs))
       for (const { worker, row, owner, place } of moves(offsets, group)) {
@@ -144,7 +145,7 @@ export const exchange = define<"exchange">({
   samples: () => [],
   show: ({ back, ...group }) => `${showGroup(group)}${back ? " back" : ""}`,
 });
-/** Which row of which worker of a group stands in which place of which owner. */
+/** The rows of an exchange within a group: row `row` of `worker` goes to place `place` of `owner`. */
 function* moves(
   offsets: NdArray,
   workers: readonly number[],

@@ -1,4 +1,4 @@
-// The same elements under other indices. Nothing is computed.
+// Views: ops whose results have the elements of their arguments at other indices (reshape, transpose, broadcast, slice, concat).
 import { strided, strides } from "../graph/array.ts";
 import type { Node, Value } from "../graph/node.ts";
 import { add, equal, equalAll, product, type Size, show } from "../types/size.ts";
@@ -77,7 +77,7 @@ export const transpose = define<"transpose">({
     b.transpose(g, sample(g, "i32", [4, 1]), [1, 0]).node,
   ],
 });
-/** The order of axes that undoes one. */
+/** The inverse of a permutation of axes. */
 export const inverted = (perm: readonly number[]): number[] => perm.map((_, i) => perm.indexOf(i));
 
 export const broadcast = define<"broadcast">({
@@ -163,13 +163,13 @@ export const slice = define<"slice">({
   ],
 });
 
-/** What stands in the places `from` to `to` of the axis along which a concat joins its operands. */
+/** One operand of a concat, and the range `from` .. `to` that it fills along the joined axis. */
 export interface Piece {
   readonly value: Value;
   readonly from: number;
   readonly to: number;
 }
-/** All of a concat, in order. */
+/** The operands of a concat in order, each with its range. */
 export function piecesOf({ args, attrs: { axis } }: Pick<Node<OpAttrs["concat"]>, "args" | "attrs">): Piece[] {
   let to = 0;
   return args.map((value) => {
