@@ -1,5 +1,6 @@
-// The graph that each of several workers runs on its part of a batch, and of the experts: what one graph of the whole says, op by op, with what workers
-// do together where a part is not enough. Every record says what its op needs (`across`); what none can do with parts is done whole by all.
+// Makes, from the graph of the whole program, the graph that each of several workers runs on its part of the batch and of the experts. The `across` of
+// each op's record says how the op is done on parts; parts.ts and routings.ts put collectives where a value is needed elsewhere. What no record can do
+// on parts, every worker does whole.
 import { Bug } from "../diagnostic.ts";
 import {
   type Across,
@@ -22,14 +23,17 @@ import { dims, dtypeOf, type } from "../types/type.ts";
 import { Parts, ranked } from "./parts.ts";
 import { Routings, type Sharing, seenAs } from "./routings.ts";
 
-/** Into how many parts a store is cut along its first axis: a batch into as many as there are workers; a stack of experts with what belongs to them as can be. */
+/**
+ * Into how many parts a store is cut along its first axis. An input (a batch) is cut among all workers. A stack of experts, their gradients and
+ * optimizer state are cut among as many workers as divide both the number of experts and `expertParallel`. Everything else is whole (1).
+ */
 function partsOf({ name, role, stack, type }: Store, { workers, expertParallel = workers }: Sharing): number {
   const [first = 0] = dims(type);
   if (first === 0) return 1;
   if (role === "input") return !isHidden(name) && first % workers === 0 ? workers : 1;
   return stack > 0 ? commonDivisor(first, expertParallel) : 1;
 }
-/** Where a store is. */
+/** The placement of a store. */
 export function placeOf(store: Store, sharing: Sharing): Placement {
   const parts = partsOf(store, sharing);
   return parts > 1 ? cutAt(0, even(parts)) : whole;
@@ -44,7 +48,7 @@ export function partOf(store: Store, sharing: Sharing): Store {
 }
 const commonDivisor = (a: number, b: number): number => (b === 0 ? a : commonDivisor(b, a % b));
 
-/** `places`: where each store is. */
+/** One worker's graph. `places`: the placement of each store, by name. */
 export function partition(g: Builder, graph: Graph, sharing: Sharing, places: (store: string) => Placement): Graph {
   const partition = new Partition(g, graph, sharing, places);
   const values = graph.results.map(({ role, name, value }) =>
@@ -88,7 +92,7 @@ class Partition implements Workers {
     if (!cut.owned) return n / this.count;
     return (n / this.routings.choices(cut.by)) * this.routings.room(cut.by);
   }
-  /** The value so placed. */
+  /** The new graph's value for `v`, converted to this placement if it has another. Conversions are kept for the next that asks. */
   as(v: Value, place: Placement): Value {
     const known = this.of(v);
     if (same(known.place, place)) return known.value;
@@ -102,7 +106,7 @@ class Partition implements Workers {
     if (from.kind === "routing") return this.routed(v, from.by, place);
     return this.stretched(v, from, place) ?? this.parts.convert(value, from, place);
   }
-  /** What a broadcast repeats is less to move. */
+  /** A cut broadcast is made anew from its operand, which is smaller to move; null: it is no cut broadcast. */
   private stretched({ node, type }: Value, from: Placement, place: Placement): Value | null {
     if (node.op.name !== "broadcast" || !isCut(from)) return null;
     const { axes } = node.attrs as OpAttrs["broadcast"];
@@ -117,8 +121,8 @@ class Partition implements Workers {
     return known;
   }
   /**
-   * The routing of a product whose matrices are experts that workers share, and among how many; of rows that each take a vector of their expert, where
-   * these are many.
+   * The route node by which `op` multiplies rows by their experts' matrices, or gathers a vector of its expert for each row, if these experts are cut
+   * among workers; with the number of parts. Rows of such routings are exchanged. For a gather alone that is worth it only if the table is large.
    */
   private ofExperts({ op, args }: Node): (readonly [Node, number])[] {
     if (op.name !== "ragged_dot" && op.name !== "gather") return [];
@@ -144,7 +148,7 @@ class Partition implements Workers {
     if (rule?.results[0]?.kind === "routing") this.routings.add(node, results, () => this.as(nth(node.args, 0), whole));
     this.set(node, results, rule ? rule.results : node.results.map(() => whole));
   }
-  /** How its record does it with parts, if all that it wants cut can be. */
+  /** What the record's `across` says; null also if an axis that it wants cut has a length that cannot be. */
   private rule(node: Node): Across | null {
     const seen = node.args.map((a) => this.seen(a));
     const rule = node.op.across?.(node, seen, this) ?? null;
@@ -165,13 +169,13 @@ class Partition implements Workers {
     const local = isCut(place) ? localShape(shape, place, this) : shape;
     this.set(node, [b.param(this.g, store, type(dtypeOf(own.type), local))], [place]);
   }
-  /** Where an op that knows nothing of routings finds a value, and where one that is added up among copies. */
+  /** A value's placement as rules see it: results of routings are rows or whole, and a sum still to be added up among copies of a part is that part. */
   private seen(v: Value): Placement {
     const { place } = this.of(v);
     if (place.kind === "partial" && isCut(place.of)) return place.of;
     return place.kind === "routing" ? seenAs(v, place.by) : place;
   }
-  /** A result of a routing of each worker's own choices. */
+  /** Result `v` of the routing `by`, which each worker does for its own choices, brought to `place`. */
   private routed(v: Value, by: Node, place: Placement): Value {
     if (place.kind === "routing") return this.routings.offsets(by);
     const rows = place.kind === "cut" && place.axis === 0 && place.cut.kind === "rows" && place.cut.by === by;
@@ -179,7 +183,7 @@ class Partition implements Workers {
     if (!sorted) return this.parts.convert(this.routings.result(by, v.index), whole, place);
     return this.parts.convert(sorted, seenAs(v, by), place);
   }
-  /** A look into what each expert has, by rows that are at their expert's owner: its own part has what they ask for. */
+  /** A gather from a table of all experts, by rows whose index is their expert: done at the expert's owner, whose own part of the table suffices. */
   private ownTable({ op, args, attrs }: Node): Known | null {
     if (op.name !== "gather") return null;
     const { axis, batch } = attrs as OpAttrs["gather"];
@@ -197,12 +201,12 @@ class Partition implements Workers {
     return { value, place: cutAt(axis + to.axis, to.cut) };
   }
 }
-/** The store that a matrix is a view of, or a copy in another dtype. */
+/** The name of the store that a matrix is a view of, or a cast or detached copy; null: it is none. */
 function storeUnder({ node }: Value): string | null {
   const isView = node.op.lower === "view" || node.op.name === "cast" || node.op.name === "detach";
   return isView && node.args.length === 1 ? storeUnder(nth(node.args, 0)) : storeOf(node);
 }
-/** Whether an index into a table of `n` is the rows' own expert in `by`, or a place in the expert's own part of it. */
+/** Whether an index into a table of `n` rows is always within the part of the row's own expert: it is the expert itself, or expert * part + place. */
 function saysExpert(index: Value, by: Node, n: number): boolean {
   const { op, args } = index.node;
   const { groups } = by.attrs as { readonly groups: number };

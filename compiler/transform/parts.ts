@@ -1,4 +1,4 @@
-// Values brought from one placement among workers to another: what partition.ts puts between ops whose rules want different ones.
+// Converts values from one placement among workers to another. partition.ts uses it where an op needs an argument placed otherwise than it is.
 import { Bug } from "../diagnostic.ts";
 import { type Builder, type Group, hidden, type Node, type Placement, type Value } from "../graph/node.ts";
 import { type CutAt, cutAt, even, groupsOf, reshaped, same, whole } from "../ops/across.ts";
@@ -8,17 +8,17 @@ import { nth } from "../ops/common.ts";
 import { inverted } from "../ops/view.ts";
 import { dims, dtypeOf, type } from "../types/type.ts";
 
-/** What is known of the routings of each worker's own choices, by their nodes in the graph of one worker. */
+/** What conversions of sorted rows need to know; routings.ts has it. `by`: the `route` node in the graph of the whole. */
 interface Routings {
   choices(by: Node): number;
   own(by: Node): number;
   room(by: Node): number;
-  /** Of a worker's own choices, and of all. */
+  /** The routing of this worker's own choices, and one routing of all workers' choices. */
   local(by: Node): b.Route;
   all(by: Node): b.Route;
-  /** Rows sent to the owners of their groups, or back. */
+  /** Rows sent to the owners of their groups, or, with `back`, returned. */
   exchange(rows: Value, by: Node, back: boolean): Value;
-  /** Which rows of those sorted, here or at their groups' owner, are rows of something. */
+  /** bool: which of the sorted rows, where they were routed or (`owned`) at their groups' owner, are no padding. */
   valid(by: Node, owned: boolean): Value;
 }
 
@@ -34,7 +34,7 @@ export class Parts {
     this.routings = routings;
   }
 
-  /** `x`, which is placed as `from` says, as `to` says. */
+  /** Converts `x` from the placement `from` to `to`. */
   convert(x: Value, from: Placement, to: Placement): Value {
     if (same(from, to)) return x;
     if (to.kind === "cut" && to.clean) return this.cleaned(this.convert(x, from, cutAt(to.axis, to.cut)), to);
@@ -49,7 +49,7 @@ export class Parts {
     throw new Bug(`no value that is ${from.kind} becomes one that is ${to.kind}`);
   }
 
-  /** A worker's own part, of so many, of what all have: made anew where points and ranges make it, else looked up. */
+  /** This worker's part, of `among`, of a whole value: computed on the part where elementwise ops, views and ranges make the value, else gathered from it. */
   part(x: Value, axis: number, among: number): Value {
     const [known, key] = [this.known.get(x) ?? new Map<string, Value>(), `${axis} ${among}`];
     this.known.set(x, known);
@@ -60,7 +60,7 @@ export class Parts {
   private lookedUp(x: Value, axis: number, among: number): Value {
     return b.make1(this.g, "gather", [x, this.places(nth(dims(x.type), axis), among)], { axis, batch: 0 });
   }
-  /** The numbers of a worker's own places of `n`. */
+  /** i32[n / among]: the positions of this worker's part of an axis of length `n`. */
   private places(n: number, among: number): Value {
     const own = n / among;
     return b.add(this.g, b.iota(this.g, own), ranked(this.g, groupsOf(this.count, among), own, [own]));
@@ -99,7 +99,7 @@ export class Parts {
         );
     }
   }
-  /** Random numbers are of places in the whole. */
+  /** A part of random numbers: they are drawn for the rows' positions in the whole, so they are the same with any number of workers. */
   private numbers(x: Value, shape: readonly number[], among: number): Value {
     const { place } = x.node.attrs as OpAttrs["random"];
     return b.random(this.g, nth(x.node.args, 0), place, shape.slice(1), this.places(nth(shape, 0), among));
@@ -110,7 +110,7 @@ export class Parts {
   private gathered(x: Value, axis: number, among: number): Value {
     return this.inFront(x, axis, (rows) => b.make1(this.g, "all_gather", [rows], groupsOf(this.count, among)));
   }
-  /** What is done along the first axis, done along another. */
+  /** Applies `f`, which works along the first axis, along `axis`. */
   private inFront(x: Value, axis: number, f: (rows: Value) => Value): Value {
     if (axis === 0) return f(x);
     const order = dims(x.type).map((_, i) => i);
@@ -118,7 +118,7 @@ export class Parts {
     return b.transpose(this.g, f(b.transpose(this.g, x, perm)), inverted(perm));
   }
 
-  /** The same along the axis of rows, of which a routing's choice has `unit`. */
+  /** The same along an axis of rows with one entry of the first axis per choice: a choice may have several rows (`unit`). */
   private byChoice(x: Value, axis: number, choices: number, f: (rows: Value) => Value): Value {
     return this.inFront(x, axis, (rows) => {
       const [n = 0, ...rest] = dims(rows.type);
@@ -170,7 +170,7 @@ export class Parts {
     );
     return this.convert(sorted, cutAt(to.axis, { ...to.cut, owned: false }), to);
   }
-  /** What is the same all along an axis, at another length of it; null if it is not. */
+  /** A value that is constant along `axis`, with another length of that axis; null if it is not known to be constant. */
   private repeated(x: Value, axis: number, length: number): Value | null {
     const { op, args, attrs } = x.node;
     if (op.name === "broadcast") {
@@ -183,11 +183,11 @@ export class Parts {
     return found.length === args.length ? nth(this.again(x.node, found), x.index) : null;
   }
 }
-/** Which worker of its group this is, who stand together, times `n`, for each place of a shape. */
+/** This worker's index in its group (of consecutive ranks) times `n`, broadcast to a shape. */
 export function ranked(g: Builder, { workers, groups }: Group, n: number, shape: readonly number[]): Value {
   const rank = b.param(g, hidden.rank, type("i32", []));
   return b.broadcast(g, b.mul(g, groups === undefined ? rank : b.rem(g, rank, workers), n), shape, []);
 }
-/** Rows of one routing, sorted by it, at one place and at another. */
+/** Whether both are sorted rows of the same routing along the same axis: then an exchange leads from one to the other. */
 const isMoved = (p: CutAt, q: CutAt): boolean =>
   p.axis === q.axis && p.cut.kind === "rows" && q.cut.kind === "rows" && p.cut.by === q.cut.by;

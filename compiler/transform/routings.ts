@@ -1,4 +1,5 @@
-// Routings of each worker's own choices: sorted there, exchanged, and, where something else asks, as one routing of all workers' choices.
+// What partition.ts knows of routings where each worker sorts only its own choices: how rows are exchanged with the experts' owners, and, for ops that
+// need it, one routing of all workers' choices.
 import { Bug } from "../diagnostic.ts";
 import type { Builder, Group, Node, Placement, Value } from "../graph/node.ts";
 import { groupsOf } from "../ops/across.ts";
@@ -10,25 +11,25 @@ import { ranked } from "./parts.ts";
 /** How workers share a batch, and experts. */
 export interface Sharing {
   readonly workers: number;
-  /** Over how many of them experts are spread at most; if not given, over all. */
+  /** Among how many workers the experts are cut at most; default: all. */
   readonly expertParallel?: number | undefined;
-  /** For how many equal shares of a group's rows the experts of one have room; if not given, for all. */
+  /** How many rows one worker's experts have memory for, in multiples of an equal share of its group's rows; default: all rows. */
   readonly room?: number | undefined;
 }
 
 interface Known {
   readonly local: b.Route;
-  /** All workers' choices. */
+  /** Makes the index of all workers' choices. */
   readonly index: () => Value;
 }
-/** By the routing's node in the graph of one worker. */
+/** Keyed by the `route` node in the graph of the whole. */
 export class Routings {
   private readonly g: Builder;
   private readonly sharing: Sharing;
   private readonly among: ReadonlyMap<Node, number>;
   private readonly known = new Map<Node, Known>();
 
-  /** `among`: to how many of each group of workers rows go, of those routings whose rows go to the owners of their groups. */
+  /** `among`: the routings whose rows are sent to their experts' owners, each with the number of workers that the experts are cut among. */
   constructor(g: Builder, sharing: Sharing, among: ReadonlyMap<Node, number>) {
     [this.g, this.sharing, this.among] = [g, sharing, among];
   }
@@ -47,11 +48,11 @@ export class Routings {
   choices(by: Node): number {
     return nth(dims(nth(by.args, 0).type), 0);
   }
-  /** How many of them are a worker's own. */
+  /** How many choices one worker has. */
   own(by: Node): number {
     return this.choices(by) / this.sharing.workers;
   }
-  /** For how many choices of its group's workers a worker has room that are of the groups that it owns. */
+  /** How many choices of all workers in its group an owner has memory for. */
   room(by: Node): number {
     const { workers } = this.owners(by);
     return Math.min(workers * this.own(by), Math.ceil(this.own(by) * (this.sharing.room ?? workers)));
@@ -66,7 +67,7 @@ export class Routings {
     const last = b.broadcast(this.g, b.slice(this.g, this.offsets(by), 0, own, 1), [n, 1], [1]);
     return b.lt(this.g, b.iota(this.g, n), b.reshape(this.g, last, [n]));
   }
-  /** i32[own groups + 1]: where the rows of each group that a worker owns begin and end there. */
+  /** i32[own groups + 1]: the offsets of the groups that this worker owns, in the rows that it receives. */
   offsets(by: Node): Value {
     const own = this.ownGroups(by);
     const all = this.together(by, this.owners(by));
@@ -74,7 +75,7 @@ export class Routings {
     const ends = b.take(this.g, all, b.add(this.g, b.iota(this.g, own + 1), first));
     return b.sub(this.g, ends, b.take(this.g, all, first));
   }
-  /** Result `i` of the routing as rows of it, where they are sorted; null: it is no such thing. */
+  /** Result `i` of the routing for this worker's sorted rows, with choices numbered as in the whole; null: this result has no entry for each row. */
   rows(by: Node, i: number): Value | null {
     const { order, expert } = this.local(by);
     if (i === 3) return expert;
@@ -82,18 +83,18 @@ export class Routings {
     const own = this.own(by);
     return b.where(this.g, b.ge(this.g, order, 0), b.add(this.g, order, ranked(this.g, this.everyone, own, [own])), -1);
   }
-  /** Result `i` of one routing of all choices. */
+  /** Result `i` of the routing of all workers' choices. */
   result(by: Node, i: number): Value {
     const { order, inverse, expert } = this.all(by);
     return nth([order, this.together(by, this.everyone), inverse, expert], i);
   }
-  /** i32[workers, groups + 1]: all workers' offsets, so that all find alike where one has too little room. */
+  /** i32[workers, groups + 1]: all workers' offsets. Even those of other groups are gathered, so that all workers alike find out that one lacks room. */
   private ends(by: Node): Value {
     const { offsets } = this.local(by);
     const row = b.reshape(this.g, offsets, [1, this.groups(by) + 1]);
     return b.make1(this.g, "all_gather", [row], this.everyone);
   }
-  /** The offsets of all choices of such a group of workers: what comes before a group of rows comes before it on one of them. */
+  /** The offsets of all choices of this worker's group `among`, sorted together: the sum of its workers' offsets. */
   private together(by: Node, among: Group): Value {
     const { workers, groups } = among;
     if (groups === undefined) return b.sum(this.g, this.ends(by), [0]);
@@ -124,7 +125,7 @@ const routeOf = ([order, offsets, inverse, expert]: readonly Value[]): b.Route =
   if (!order || !offsets || !inverse || !expert) throw new Bug("a routing has four results");
   return { order, offsets, inverse, expert };
 };
-/** What an op that knows nothing of routings sees in a result of one. */
+/** The placement of a routing's result as other ops see it: rows where there is one entry for each sorted row, else whole. */
 export function seenAs({ index }: Value, by: Node): Placement {
   if (index === 0 || index === 3) return { kind: "cut", axis: 0, cut: { kind: "rows", by, owned: false } };
   return { kind: "whole" };
