@@ -60,14 +60,31 @@ export function headerDefault({ header }: EntrySignature, name: string): number 
 
 /** Names of the losses that `train` itself states (not its layers); the held-out loss is their sum. */
 export function ownLosses(program: Loaded, declaration: string): string[] {
-  const names = (list: readonly Stmt[]): string[] =>
-    list.flatMap((s) => {
-      if (s.kind === "loss") return [s.name.name];
-      if (s.kind === "if") return [...names(s.then), ...names(s.else)];
-      return s.kind === "for" ? names(s.body) : [];
-    });
-  return [...new Set(names(findMethod(findDeclaration(program, declaration), "train").body))];
+  const all = everyStatement(findMethod(findDeclaration(program, declaration), "train").body);
+  return [...new Set(all.flatMap((s) => (s.kind === "loss" ? [s.name.name] : [])))];
 }
+/** Whether the one loss that `train` itself states is `cross_entropy(..., targets)` of the library, so that it is in nats for each target. */
+export function isInNats(program: Loaded, declaration: string): boolean {
+  const model = findDeclaration(program, declaration);
+  const { body } = findMethod(model, "train");
+  const all = everyStatement(body);
+  const [loss, ...more] = all.flatMap((s) => (s.kind === "loss" ? [s] : []));
+  if (loss === undefined || more.length > 0 || !body.includes(loss) || loss.value.kind !== "call") return false;
+  const { callee, args } = loss.value;
+  const [, targets, ...options] = args.map((a) => a.value);
+  if (targets?.kind !== "name" || targets.name !== "targets" || options.length > 0) return false;
+  if (all.some((s) => boundBy(s).includes("targets")) || callee.kind !== "name") return false;
+  return (
+    callee.name === "cross_entropy" && layerBehind(model)?.module.names.get(callee.name)?.module.name === "std/loss"
+  );
+}
+const everyStatement = (list: readonly Stmt[]): Stmt[] =>
+  list.flatMap((s) => {
+    if (s.kind === "if") return [...everyStatement(s.then), ...everyStatement(s.else)];
+    return s.kind === "for" ? everyStatement(s.body) : [s];
+  });
+const boundBy = (s: Stmt): (string | undefined)[] =>
+  s.kind === "let" ? s.names.map((n) => n?.name) : s.kind === "set" ? [s.name.name] : [];
 
 /** Copies a program and its local imports into one folder without subfolders, the program as model.moe, and rewrites the imports accordingly. */
 export function copyProgram(program: Loaded, folder: string): void {

@@ -22,6 +22,7 @@ import {
   headerDefault,
   headerSizes,
   isCopied,
+  isInNats,
   ownLosses,
   readProgram,
 } from "./program.ts";
@@ -80,6 +81,7 @@ interface About {
   readonly bigram?: number;
   readonly unigram?: number;
   readonly bytes: number;
+  readonly measure: Measure;
   /** How many numbers the parameters are, and how many of them are not frozen. */
   readonly parameters: number;
   readonly trained: number;
@@ -87,6 +89,11 @@ interface About {
   readonly workers?: number;
   /** Bytes by what they hold; the arena is known where a target has one. */
   readonly plan: Bytes | Pick<Bytes, "parameters" | "prepared" | "gradients" | "optimizer" | "activations">;
+}
+/** What the held-out loss is: the sum of these losses; `unit` where it is one whose unit is known. */
+interface Measure {
+  readonly losses: readonly string[];
+  readonly unit?: string;
 }
 export interface Training {
   readonly folder: string | null;
@@ -157,11 +164,22 @@ async function opened(options: TrainOptions, together: Workers): Promise<Trainin
     const from = folder !== null && options.resume ? newestIn(folder, options.warn) : null;
     const { saveEvery = 100, evaluateEvery = 0 } = options;
     requireAlike({ program, config, folder, from, params, saveEvery, evaluateEvery }, together);
-    const about = aboutOf(compiled, text, together);
+    const measure = measureOf(program, entry, text);
+    const about = aboutOf(compiled, text, measure, together);
     const lacking = params && [...loadParameters(executable, params).keys()]; // what does not fit is said before anything is written
     if (writes !== null) begin(writes, program, options, { config, text, about, from });
-    const own = ownLosses(program, entry.declaration);
-    const setup = { executable, text, config, own, folder, from, together, params, saveEvery, evaluateEvery };
+    const setup = {
+      executable,
+      text,
+      config,
+      own: measure.losses,
+      folder,
+      from,
+      together,
+      params,
+      saveEvery,
+      evaluateEvery,
+    };
     return {
       folder,
       config,
@@ -217,13 +235,18 @@ function newestIn(folder: string, warn: TrainOptions["warn"] = () => {}): Checkp
   return from;
 }
 
-function aboutOf({ executable, report }: Compiled, text: Text, { size }: Workers): About {
+function measureOf(program: Loaded, { declaration }: EntrySignature, { codec }: Text): Measure {
+  const losses = ownLosses(program, declaration);
+  return isInNats(program, declaration) ? { losses, unit: `nats a ${codec.unit}` } : { losses };
+}
+function aboutOf({ executable, report }: Compiled, text: Text, measure: Measure, { size }: Workers): About {
   const all = executable.stores.filter((s) => s.role === "parameter");
   const parameters = all.reduce((sum, s) => sum + count(s.shape), 0);
   const { trained } = report;
   const known = text.all instanceof Uint8Array ? entropies(text.all) : {};
   const several = size > 1 ? { workers: size } : {};
-  return { ...known, bytes: text.bytes, parameters, trained, ...several, plan: executable.bytes ?? planned(report) };
+  const plan = executable.bytes ?? planned(report);
+  return { ...known, bytes: text.bytes, measure, parameters, trained, ...several, plan };
 }
 const planned = ({ parameters, prepared, gradients, optimizer, activations }: Compiled["report"]): About["plan"] => ({
   parameters,

@@ -20,6 +20,7 @@ import type { Step } from "../runtime/loop.ts";
 import { fromNumbers } from "../runtime/tensor.ts";
 import { command, main, root } from "./command.ts";
 import { golden } from "./golden.ts";
+import { small } from "./runs.ts";
 
 const test = suite("cli");
 const folder = mkdtempSync(join(tmpdir(), "moec-cli-"));
@@ -127,6 +128,19 @@ if (existsSync("/dev/full"))
     assert.match(stderr, "stdout: ENOSPC");
     assert.match(stderr, "help: make room");
   });
+test("train says what its held-out loss is: nats beside a bigram model's only of the cross entropy of tokens", () => {
+  const [model, data] = [join(folder, "small.moe"), join(folder, "data.txt")];
+  writeFileSync(data, "the data of a training ".repeat(40));
+  const ended = (text: string, out: string): string => {
+    writeFileSync(model, text);
+    const how = ["--data", data, "--steps", "1", "--batch", "2", "--length", "8", "--target", "reference"];
+    return moec("train", model, ...how, "--out", join(folder, out)).stderr;
+  };
+  const text = small(256, 4);
+  assert.match(ended(text, "nats"), /\nheld-out loss \d\.\d{3} nats a byte; a bigram model's is \d\.\d{3}\n/);
+  const both = text.replace("    optimize", "    loss size = mean(embed.logits(embed(tokens)) ** 2)\n    optimize");
+  assert.match(ended(both, "both"), /\nheld-out loss \d\.\d{3} \(language \+ size\)\n/);
+});
 test("errors of a program are drawn and counted", () => {
   const file = join(folder, "wrong.moe");
   writeFileSync(file, "layer A(D) {\n  forward(x: float[N, D]) -> float[N, D] { return y }\n}\n");

@@ -9,6 +9,7 @@ import {
   hasMethod,
   headerDefault,
   isCopied,
+  isInNats,
   ownLosses,
   readProgram,
 } from "../runtime/program.ts";
@@ -71,6 +72,32 @@ test("defaults of the header, and the losses that `train` itself states", () => 
   const entry = findEntry(file, undefined);
   assert.equal([headerDefault(entry, "Steps"), headerDefault(entry, "Context")], [70, null]);
   assert.equal(ownLosses(file, entry.declaration), ["language", "extra", "more"]);
+});
+test("only one cross entropy of the library, on the targets as they are given, is in nats for each target", () => {
+  const inNats = (body: string, names = "cross_entropy", from = "std/loss"): boolean => {
+    const text = `import { ${names} } from "${from}"
+model Base(D) { train(tokens: i32[B, T], targets: i32[B, T]) { ${body} } }
+model Small() = Base(8)
+`;
+    return isInNats(readProgram(write("nats.moe", text)), "Small");
+  };
+  write("own.moe", "fn cross_entropy(x: f32, y: i32) -> f32 { return x }");
+  const one = "loss language = cross_entropy(x, targets)";
+  assert.ok(inNats(one));
+  assert.ok(inNats(`let seen = masked(targets) ${one} metric sure = 1`));
+  for (const other of [
+    "loss focal = mean(focal(x, targets))",
+    "loss language = 2 * cross_entropy(x, targets)",
+    "loss language = cross_entropy(x, targets, smooth: 0.1)",
+    "loss language = cross_entropy(x, tokens)",
+    `${one} loss ahead = 1`,
+    `if D > 4 { ${one} }`,
+    `for i in 0:2 { ${one} }`,
+    `let targets = masked(targets) ${one}`,
+    "optimize with AdamW()",
+  ])
+    assert.not.ok(inNats(other), other);
+  assert.not.ok(inNats(one, "cross_entropy", "./own"));
 });
 
 const scalar = (name: string): string => `fn ${name}(x: f32) -> f32 { return x }\n`;

@@ -19,10 +19,11 @@ import { problem } from "./refuses.ts";
 const test = suite("report");
 const experts = 5;
 const layers = 3;
+const inNats = { losses: ["language"], unit: "nats a byte" };
 const evil = `</script><img src=x onerror=alert(1)>"'&`;
 
 /** A run of made-up numbers: the load of expert e of layer l is uneven at first, expert 4 of layer 0 has none. */
-function made(steps: number, name = "Gpt"): string {
+function made(steps: number, name = "Gpt", measure: object = inNats): string {
   const run = folder();
   mkdirSync(run, { recursive: true });
   const data = { files: ["book.txt"], bytes: 90_000, hash: "0" };
@@ -32,6 +33,7 @@ function made(steps: number, name = "Gpt"): string {
     bigram: 2.5,
     unigram: 3,
     bytes: 90_000,
+    measure,
     parameters: 1234,
     trained: 234,
     plan: { parameters: 4936, activations: 2e6, arena: 3e6 },
@@ -67,7 +69,8 @@ test("the page names what it shows, and loads nothing", () => {
     "Gpt",
     "book.txt",
     "held-out loss",
-    "bigram 2.5",
+    "nats a byte; bigram 2.5",
+    "In nats a byte.",
     "234 are trained, ",
     "blocks.2.gate",
     "Largest expert",
@@ -79,6 +82,11 @@ test("the page names what it shows, and loads nothing", () => {
     assert.match(page, text);
   assert.is(page.match(/<figure class="heat">/g)?.length, layers);
   assert.not.match(page, /(src|href)="(?!data:)|url\(|@import|https?:/);
+});
+test("a loss that is no cross entropy of tokens is named, has no unit, and stands beside no bigram model", () => {
+  const page = pageOf(made(40, "Gpt", { losses: ["focal", "balance"] }));
+  assert.match(page, "focal + balance");
+  assert.not.match(page, /nats a|bigram/);
 });
 test("names and texts of a run never become markup", () => {
   const page = pageOf(made(12, evil));

@@ -174,15 +174,19 @@ function begins(params: string, [first, ...others]: readonly string[]): string {
   const more = others.length === 0 ? "" : ` and ${others.length} more`;
   return `begins with the parameters of ${params}, which lacks ${first}${more}`;
 }
-function closing({ config, folder, text, from }: Training, last: Step | null, { aborted }: AbortSignal): string {
+function closing({ config, folder, text, about, from }: Training, last: Step | null, { aborted }: AbortSignal): string {
   if (!last) return from ? unmoved(from.state.step, config.steps, aborted) : "stopped before the first step";
   const saved = last.saved === null ? "" : `saved in ${last.saved}`;
   if (last.step < config.steps)
     return `stopped at step ${last.step}; ${saved}; go on with --resume${folder === null ? "" : ` --out ${folder}`}`;
   const loss = (last.heldOut ?? Number.NaN).toFixed(3);
+  return `held-out loss ${loss} ${measured(about.measure, text)}\n${saved}`;
+}
+/** What a held-out loss is; beside it stands what a bigram model has, where that is of the same kind. */
+function measured({ losses, unit }: Training["about"]["measure"], text: Training["text"]): string {
+  if (unit === undefined) return `(${losses.join(" + ")})`;
   const bigram = bigramHeldOut(text);
-  const beside = bigram === null ? "" : `; a bigram model's is ${bigram.toFixed(3)}`;
-  return `held-out loss ${loss} nats a ${text.codec.unit}${beside}\n${saved}`;
+  return bigram === null ? unit : `${unit}; a bigram model's is ${bigram.toFixed(3)}`;
 }
 const showLength = ({ heldOut, codec: { unit } }: Training["text"]): string =>
   unit === "byte" ? showBytes(heldOut.length) : `${showCount(heldOut.length)} ${unit}s`;

@@ -20,6 +20,7 @@ const nested: v.GenericSchema<unknown, Nested> = v.union([number, v.lazy(() => v
 const about = v.object({
   bigram: v.optional(v.number()),
   bytes: v.optional(v.number()),
+  measure: v.optional(v.object({ losses: v.array(v.string()), unit: v.optional(v.string()) })),
   parameters: v.optional(v.number()),
   trained: v.optional(v.number()),
   plan: v.optional(v.record(v.string(), v.number())),

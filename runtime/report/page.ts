@@ -7,10 +7,11 @@ import { imbalanceLines, type Line, line, loadGrids, lossLines, median, metricLi
 
 export function reportPage(run: RunRecord): string {
   const { config, folder, steps } = run;
+  const unit = run.about.bigram === undefined ? "tokens" : "bytes";
   const last = steps.at(-1)?.step ?? 0;
   const status = last >= config.steps ? `${last} steps` : `step ${last} of ${config.steps}`;
   const { B, T, ...sizes } = config.sizes;
-  const about = [folder, status, `${B} rows of ${T} bytes a step`, `seed ${config.seed}`, ...config.data.files];
+  const about = [folder, status, `${B} rows of ${T} ${unit} a step`, `seed ${config.seed}`, ...config.data.files];
   const set = Object.entries(sizes).map(([name, value]) => `${name} = ${value}`);
   return `<!doctype html>
 <html lang="en">
@@ -55,13 +56,7 @@ function tiles({ about, config, steps }: RunRecord): string {
   const all: [name: string, value: string, more: string][] = [
     ...(held === undefined
       ? []
-      : [
-          [
-            "held-out loss",
-            held.toFixed(3),
-            about.bigram === undefined ? "nats a token" : `nats a byte; bigram ${about.bigram.toFixed(3)}`,
-          ] satisfies [string, string, string],
-        ]),
+      : [["held-out loss", held.toFixed(3), measured(about)] satisfies [string, string, string]]),
     [
       "training loss",
       (recent.reduce((a, b) => a + b, 0) / recent.length).toFixed(3),
@@ -73,6 +68,10 @@ function tiles({ about, config, steps }: RunRecord): string {
       : [["parameters", short(about.parameters), sizesOf(about)] satisfies [string, string, string]]),
   ];
   return `<div class="tiles">${all.map(([name, value, more]) => `<div><span>${name}</span><b>${value}</b><small>${escaped(more)}</small></div>`).join("")}</div>`;
+}
+function measured({ measure, bigram }: LoggedAbout): string {
+  if (measure?.unit === undefined) return measure?.losses.join(" + ") ?? "";
+  return bigram === undefined ? measure.unit : `${measure.unit}; bigram ${bigram.toFixed(3)}`;
 }
 function sizesOf({ parameters, trained = parameters, plan }: LoggedAbout): string {
   const total = plan?.["arena"];
@@ -94,13 +93,14 @@ const byDepth = (lines: readonly Line[]): Drawn[] =>
 
 function lossCharts({ about, steps }: RunRecord): string[] {
   const held = line("held out", steps, (s) => s.held_out);
+  const unit = about.measure?.unit;
   const all = lossLines(steps);
   const total: Drawn[] = [{ line: line("training, sum of all losses", steps, (s) => s.loss), color: accent }];
   const main: ChartOptions = {
     title: "Training and held-out loss",
-    note: "Nats a token. Bold is the mean of the steps around; the held-out loss is of text that is not trained on.",
+    note: `${unit === undefined ? "" : `In ${unit}. `}Bold is the mean of the steps around; the held-out loss is of text that is not trained on.`,
     lines: [...total, ...(held.points.length > 0 ? [{ line: held, color: second, dots: true }] : [])],
-    mark: about.bigram === undefined ? undefined : { name: "bigram", value: about.bigram },
+    mark: about.bigram === undefined || unit === undefined ? undefined : { name: "bigram", value: about.bigram },
     smooth: true,
     wide: true,
   };
