@@ -8,6 +8,7 @@ import * as b from "../compiler/ops/build.ts";
 import { ops } from "../compiler/ops/list.ts";
 import { pairProducts } from "../compiler/transform/pairs.ts";
 import { productsOf } from "../runtime/host/backend.ts";
+import { areWordsSlow } from "../runtime/host/toolchain.ts";
 import { storesOf } from "./graphs.ts";
 import { chosenSamples, compare, compareOps, graphOf, kernelsOf, lowered, valuesOf } from "./host/compare.ts";
 import { adds, inWords, splitAll, wordFlags, wordsCut } from "./host/forms.ts";
@@ -66,6 +67,13 @@ test("only where the CPU adds two products, and has no tiles for them", () => {
   assert.is(productsOf({ features: ["AVX512F", "AVX512BW"] }), null);
   assert.is(productsOf({ features: ["AVX2", "AVX512BF16"] }), null);
   assert.not.match(text(products(), hostChoicesOf(64)), /words/);
+});
+test("a CPU that multiplies words slower than it does FMAs is not asked for them", () => {
+  const intel = ["AVX512F", "AVX512BF16"];
+  assert.ok(areWordsSlow(intel));
+  assert.not(areWordsSlow([...intel, "SSE4A"]), "AMD");
+  assert.not(areWordsSlow([...intel, "AMX_BF16"]), "tiles");
+  assert.not(areWordsSlow(["AVX512F"]));
 });
 test("operands are words where they lie, or are copied to words", () => {
   const all = text(products(), inWords);

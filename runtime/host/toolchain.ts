@@ -85,13 +85,22 @@ async function find(environment: Environment): Promise<Toolchain> {
   const choices = machine.flatMap((flags) => optional.map((more) => [...flags, ...more]));
   for (const [program, ...args] of names) {
     const found = program === undefined ? null : await probe([program, ...args], choices, environment);
-    if (found !== null) return found;
+    if (found === null || program === undefined) continue;
+    if (set !== "native" || !areWordsSlow(found.features)) return found;
+    const without = choices.map((flags) => [...flags, "-mno-avx512bf16"]);
+    return (await probe([program, ...args], without, environment)) ?? found;
   }
   throw new Problem(
     chosen.length > 0 ? `CXX is \`${chosen.join(" ")}\`, which does not compile C++17` : "no C++ compiler was found",
     `install one (Debian: \`apt install g++\`; Fedora: \`dnf install gcc-c++\`; macOS: \`xcode-select --install\`) or name it in CXX; ${askedTarget("reference")} needs none`,
   );
 }
+/**
+ * Whether dot products of bf16 pairs (`vdpbf16ps`) are slower than FMAs of converted operands, as they are on Intel's CPUs: one every other cycle, where
+ * AMD's (which alone have SSE4A) do two a cycle. CPUs with AMX use tiles in place of them.
+ */
+export const areWordsSlow = (features: readonly string[]): boolean =>
+  features.includes("AVX512BF16") && !features.includes("SSE4A") && !features.some((f) => f.startsWith("AMX"));
 
 /**
  * What a compiler says of itself; `choices` are lists of flags, of which the first that it accepts is used. Null if it accepts none or does not
@@ -123,7 +132,7 @@ function describe(command: readonly [string, ...string[]], flags: readonly strin
     flags,
     version: /#define __VERSION__ "(.*)"/.exec(macros)?.[1] ?? "of unknown version",
     features: [
-      ...sorted.matchAll(/^#define __(SSE4_2|AVX\w*?|AMX\w*?|FMA|F16C|BMI2|ARM_NEON|ARM_FEATURE_\w+)__? \d+$/gm),
+      ...sorted.matchAll(/^#define __(SSE4_2|SSE4A|AVX\w*?|AMX\w*?|FMA|F16C|BMI2|ARM_NEON|ARM_FEATURE_\w+)__? \d+$/gm),
     ].map((m) => m[1] ?? ""),
     identity: createHash("sha256")
       .update([...command, ...flags, sorted].join("\0"))
