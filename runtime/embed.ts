@@ -1,4 +1,4 @@
-// The compiler in a user's own TypeScript: `compile` a declaration and run it, or `train` a model on batches of one's own.
+// The API for users' own TypeScript: `compile` makes a declaration callable, `train` trains a model on given batches.
 import { kindOf } from "../compiler/asked.ts";
 import { type Loaded, loadFile, loadTemplate } from "../compiler/check/index.ts";
 import { Problem } from "../compiler/diagnostic.ts";
@@ -16,7 +16,7 @@ import { alone, type Workers, workers } from "./workers.ts";
 
 /** A declaration of a template, or a .moe file (its only model, or `declaration`). */
 export type Source = Handle | undefined | { readonly file: string; readonly declaration?: string };
-/** What `compile` and `train` take alike. */
+/** The options that `compile` and `train` have in common. */
 export interface TargetOptions {
   /** Sizes and values by name: those of the header, and those that only the entry's types name. */
   readonly sizes?: Sizes;
@@ -24,22 +24,22 @@ export interface TargetOptions {
   readonly target?: Target;
   /** What `float` is: f32, or bf16 (storage and products; sums and masters stay f32), or f64, the interpreter only. */
   readonly precision?: Precision;
-  /** Of cuda: products of f32 by tensor cores, of operands rounded to tf32 (11 bits of 24); sums stay f32. */
+  /** cuda only: products of f32 run on tensor cores, with operands rounded to tf32 (11 bits of 24); sums stay f32. */
   readonly tf32?: boolean;
-  /** Of the host: the cores that this process may use. The results do not depend on it. */
+  /** The host's threads; default: all cores that this process may use. Results do not depend on it. */
   readonly threads?: number;
-  /** What parameters and random numbers come from: 0. */
+  /** Seeds the initial parameters and all random numbers. Default: 0. */
   readonly seed?: number;
 }
-/** What `compile` takes. */
+/** The options of `compile`. */
 export interface CompileOptions extends TargetOptions {
-  /** A method, or a function's name: `forward`. */
+  /** The method or function to compile. Default: `forward`. */
   readonly entry?: string;
-  /** Of `train`: its losses and metrics as of held-out batches: `training` is false, and nothing is learned. */
+  /** With entry `train`: computes losses and metrics as on held-out batches; `training` is false, and nothing is learned. */
   readonly evaluates?: boolean;
-  /** Adds gradients of the losses and results in all parameters and float inputs, by the names of `Program.names` and `input.NAME`. */
+  /** Also returns gradients of the losses and results by all parameters and float inputs, named as in `Program.names` and `input.NAME`. */
   readonly gradients?: boolean;
-  /** Inputs that have a default and are given all the same. */
+  /** Names of inputs that you will pass although they have a default. */
   readonly given?: readonly string[];
 }
 
@@ -111,32 +111,32 @@ function opened(source: Source): [load: () => Loaded, declaration: string | unde
   return [() => loadTemplate(source.program), source.name];
 }
 
-/** What `train` takes. */
+/** The options of `train`. */
 export interface TrainOptions extends TargetOptions {
   /** The inputs of `train` for each step; the steps end where they do. */
   readonly batches: Iterable<Inputs> | AsyncIterable<Inputs>;
-  /** How many batches make a step, by the mean of their gradients: 1. Batches that are left over at the end make none. */
+  /** How many batches make one step, which takes the mean of their gradients. Default: 1. Left-over batches at the end make no step. */
   readonly accumulate?: number;
-  /** Of several workers: over how many of them, a divisor of their number, experts are spread. Default: over all. */
+  /** Several workers only: over how many of them experts are spread, a divisor of their number. Default: over all. */
   readonly expertParallel?: number;
-  /** Of several workers: for how many equal shares of a mixture's rows, of a group, the experts of one have memory. Default: for all rows. */
+  /** Several workers only: how many rows one worker's experts have memory for, in multiples of an equal share of its group's rows. Default: all rows. */
   readonly room?: number;
-  /** What parameters begin from, where their own beginning is not wanted: as `Program.load` takes them. */
+  /** Initial values in place of those that the program gives, as `Program.load` takes them. */
   readonly parameters?: ReadonlyMap<string, Tensor>;
-  /** Where it goes on, with the same bits: steps done, and what `state` of their program gave. `batches` are those that follow. */
+  /** Resumes, bit for bit: the number of steps done, and what `state` of their program returned. `batches` are then those that follow. */
   readonly from?: { readonly step: number; readonly state: ReadonlyMap<string, Tensor> };
-  /** Aborted: the step that has begun is done and yielded, no batch is asked for after it, and the loop ends. */
+  /** When aborted, the current step is finished and yielded, no further batch is asked for, and the loop ends. */
   readonly signal?: AbortSignal | undefined;
 }
-/** What `train` yields. */
+/** One step of `train`, which yields it. */
 export interface TrainedStep {
-  /** Steps done, from 1, those of `from` among them. */
+  /** The number of steps done, this one and those of `from` included. */
   readonly step: number;
   /** The sum of all losses. Where several batches make a step, losses and metrics are their means. */
   readonly loss: number;
   readonly losses: Readonly<Record<string, number>>;
   readonly metrics: Readonly<Record<string, Tensor>>;
-  /** The model as it is after this step: its parameters can be read. */
+  /** The model after this step; its parameters can be read. */
   readonly program: Program;
 }
 function requireTraining(options: TrainOptions): void {
@@ -154,7 +154,7 @@ function requireTraining(options: TrainOptions): void {
     throw new Problem(`from.step is ${kindOf(from.step)}`, "give the steps done: { from: { step: 100, state } }");
 }
 /**
- * Trains a model with its own `train`: yields each step. A loss that is no number ends it as a Problem. The program is closed when the loop ends.
+ * Trains a model with its own `train`, and yields each step. A loss that is not finite ends it with a Problem. The program is closed when the loop ends.
  * Where mpirun started several processes (`workers()`), they train one model: each calls this with the same options and whole batches, and reads the
  * same parameters at the same steps.
  */

@@ -1,14 +1,17 @@
-// What the training loop, generation and the command line drive, whatever the target.
+// The interface to a compiled program, the same for every target: the training loop, generation and the command line use it.
 import { askedInput } from "../compiler/asked.ts";
 import { Bug, Problem } from "../compiler/diagnostic.ts";
 import { hidden, placeOfKey } from "../compiler/graph/node.ts";
 import type { Bytes } from "../compiler/plan/plan.ts";
 import type { DType } from "../compiler/types/dtype.ts";
 
-/** A device has failed, in the midst of whatever it was asked for. */
+/** A device failed while it was running something. */
 export class DeviceFailed extends Problem {}
 
-/** A tensor at the border: plain row-major, never an alias of a store. f32: Float32Array, f64: Float64Array, i32: Int32Array, bool: Uint8Array, bf16: Uint16Array. */
+/**
+ * A tensor that goes into or comes out of an executable: row-major, and never an alias of a store. `data` is a Float32Array (f32), Float64Array (f64),
+ * Int32Array (i32), Uint8Array (bool) or Uint16Array (bf16).
+ */
 export interface Tensor {
   readonly dtype: DType;
   readonly shape: readonly number[];
@@ -21,15 +24,15 @@ export interface StoreInfo {
   readonly shape: readonly number[];
   readonly stack: number;
   readonly saved: boolean;
-  /** Into how many equal parts its first axis is cut: worker r has part r % split. */
+  /** Into how many equal parts its first axis is cut: worker r has part r % split. Absent: every worker has all of it. */
   readonly split?: number;
 }
 /** The store that holds the input `name` of an entry. */
 export const storeOfInput = (entry: string, name: string): string => `${entry}/${name}`;
-/** What an entry calls a store that is its input. */
+/** The name by which an entry knows a store that is its input. */
 export const inputOfStore = (entry: string, store: string): string =>
   store.startsWith(`${entry}/`) ? store.slice(entry.length + 1) : store;
-/** Throws where an input is given that there is not, or one that the entry reads is not given. */
+/** Throws if an input is given that the entry does not have, or one that it reads is missing. */
 export function requireInputs(
   entry: string,
   reads: readonly string[],
@@ -43,33 +46,33 @@ export function requireInputs(
   if (missing !== undefined)
     throw new Problem(`input ${missing} of ${entry} is missing`, `${help}: give it, ${askedInput(missing)}`);
 }
-/** `call` keys the random numbers with the seed, `step` is the training steps done, `rank` which worker this is: 0. */
+/** `seed` and `call` key the random numbers, `step` is the number of training steps done, `rank` is this worker's (default 0). */
 export interface At {
   readonly seed: number;
   readonly call: number;
   readonly step: number;
   readonly rank?: number;
 }
-/** What no caller gives by name: what keys the random numbers, how many steps were trained, and which worker this is. */
+/** The value of a hidden input (see `hidden` in compiler/graph/node.ts); null: the store is none. */
 export function hiddenInput(store: string, { seed, call, step, rank = 0 }: At): Tensor | null {
   if (store === hidden.step) return { dtype: "i32", shape: [], data: Int32Array.of(step) };
   if (store === hidden.rank) return { dtype: "i32", shape: [], data: Int32Array.of(rank) };
   const place = placeOfKey(store);
   return place === null ? null : { dtype: "i32", shape: [2], data: Int32Array.of(seed, call ^ place) };
 }
-/** What one run gives. */
+/** The results of one run. */
 export interface Outcome {
-  /** In the order of the signature. */
+  /** In the order of the entry's signature. */
   readonly outputs: readonly Tensor[];
   readonly losses: ReadonlyMap<string, number>;
   readonly metrics: ReadonlyMap<string, Tensor>;
-  /** Where it was compiled with `gradients`. */
+  /** Empty unless the entry was compiled with `gradients`. */
   readonly gradients: ReadonlyMap<string, Tensor>;
 }
 /**
- * An entry run again and again: its only output becomes its input `to`, and the integers of its input `next` that are not negative, and `at.call`, go
- * up by one. It ends after so many times, or when so many milliseconds have passed: `within` where JavaScript waits for it, `beside` where it runs on
- * another thread.
+ * Runs an entry repeatedly, as generation does: after each run its only output becomes its input `to`, and `at.call` and all integers >= 0 of its input
+ * `next` are incremented. It ends after `times` runs or a time limit in milliseconds: `within` if it blocks the JavaScript thread, `beside` if it runs
+ * on another thread.
  */
 export interface Repeat {
   readonly times: number;
@@ -87,14 +90,14 @@ export interface Executable {
   write(store: string, value: Tensor): void;
   /** Runs one entry off the JavaScript thread; one at a time. Inputs by the names of its signature. */
   run(entry: string, inputs: ReadonlyMap<string, Tensor>, at: At): Promise<Outcome>;
-  /** Ends the run in progress before its next step: it is rejected, and stores keep what was assigned so far. Absent where nothing can. */
+  /** Ends the run in progress before its next step. Its promise is rejected, and stores keep what was assigned so far. Absent where a run cannot be ended. */
   cancel?(): void;
-  /** The integers of the outputs, run after run. Absent where a run takes much longer than what is between two. */
+  /** The integers of the outputs, run after run. Absent on targets where the overhead between two runs does not matter. */
   repeat?(how: Repeat, ...run: Parameters<Executable["run"]>): Promise<Tensor["data"]>;
   close(): void;
 }
 
-/** Where it cannot be repeated, one run. */
+/** `repeat` if the executable has it, else a single run. */
 export async function repeated(
   executable: Executable,
   how: Repeat,

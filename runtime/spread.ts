@@ -1,4 +1,4 @@
-// One worker's executable, seen from outside as that of the whole program: stores, inputs and results are whole, the parts of others are theirs.
+// Wraps one worker's executable so that it looks like that of the whole program: callers read, write and pass whole tensors, and each worker takes its part.
 import { Problem } from "../compiler/diagnostic.ts";
 import { type At, type Executable, type Outcome, type StoreInfo, storeOfInput, type Tensor } from "./executable.ts";
 import { bytesOfTensor, fromBytes, requireFit } from "./tensor.ts";
@@ -8,8 +8,8 @@ export const spread = (executable: Executable, workers: Workers): Executable =>
   workers.size === 1 ? executable : new Spread(executable, workers);
 
 /**
- * `read`, `run` and `write` are called by all workers in the same order, with the same arguments. Workers with the same part of a store have the same
- * bits of it, so that any of them can be read.
+ * All workers call `read`, `run` and `write` in the same order, with the same arguments. Copies of the same part of a store are equal bit for bit, so
+ * `read` takes those of the first group.
  */
 class Spread implements Executable {
   readonly stores: readonly StoreInfo[];
@@ -49,7 +49,7 @@ class Spread implements Executable {
   close(): void {
     this.#inner.close();
   }
-  /** This worker's part of what all have of a store. */
+  /** This worker's part of a whole tensor that is to go into a store. */
   #own(store: string, value: Tensor): Tensor {
     const all = this.#split.get(store);
     if (!all) return value;
@@ -60,7 +60,7 @@ class Spread implements Executable {
     return { dtype: value.dtype, shape: partOf(all), data };
   }
 }
-/** More rows than there is room for are found by all workers alike, before any of them has moved one. */
+/** Turns the addon's NO_ROOM error into a Problem. All workers get it alike, before a row has moved. */
 function crowded(error: unknown): never {
   const [, found] = (error instanceof Error && /^NO_ROOM: (.*)$/.exec(error.message)) || [];
   if (found === undefined) throw error;
@@ -73,7 +73,7 @@ function whole(store: StoreInfo): StoreInfo {
 function partOf({ shape: [rows = 1, ...row], split = 1 }: StoreInfo): number[] {
   return [rows / split, ...row];
 }
-/** Differs, most likely, where tensors or numbers do: of 30 bits, from up to a thousand bytes of each tensor. */
+/** A 30-bit hash of numbers and of tensors, of which it samples about a thousand bytes each: different inputs most likely differ in it. */
 export function markOf(tensors: ReadonlyMap<string, Tensor>, integers: readonly number[] = []): number {
   let mark = 0;
   const add = (x: number): void => void (mark = Math.imul(mark ^ x, 0x01000193) ^ (mark >>> 15));
@@ -81,15 +81,15 @@ export function markOf(tensors: ReadonlyMap<string, Tensor>, integers: readonly 
   for (const [, tensor] of tensors) {
     const bytes = bytesOfTensor(tensor);
     add(bytes.length);
-    const step = Math.max(1, Math.floor(bytes.length / 1009) | 1); // odd: it meets every byte of a number
+    const step = Math.max(1, Math.floor(bytes.length / 1009) | 1); // odd, so that all bytes of a number are sampled in turn
     for (let i = 0; i < bytes.length; i += step) add(bytes[i] ?? 0);
   }
   return mark & 0x3fffffff;
 }
 
 /**
- * What each worker has of a batch and of arrays of experts, for a person: `4 workers: batch 16 = 4 x 4; 8 experts spread, 2 each`. `most`: over how many
- * workers they were to be spread.
+ * A line for the user about what each worker has of a batch and of arrays of experts: `4 workers: batch 16 = 4 x 4; 8 experts spread, 2 each`. `most`:
+ * the option `expertParallel`.
  */
 export function dealing(
   stores: readonly StoreInfo[],
@@ -107,5 +107,5 @@ function spreadOf({ name, shape: [n = 0], split = 1 }: StoreInfo, size: number, 
   if (split > 1) return `${what} spread over ${split}, ${n / split} each, in ${size / split} groups`;
   return `${what} on each worker${most === 1 ? "" : `: ${most} does not divide them`}`;
 }
-/** `experts` of `blocks.0.experts.*.up.weight`. */
+/** The name of an array in a parameter's name: `experts` in `blocks.0.experts.*.up.weight`. */
 const arrayOf = (name: string): string => name.split(".*")[0]?.split(".").at(-1) ?? "";

@@ -1,4 +1,4 @@
-// What training asks of several workers, and does for them.
+// Training by several workers: checks of their options, and how errors of one reach the others.
 import type { Loaded } from "../compiler/check/index.ts";
 import { Problem } from "../compiler/diagnostic.ts";
 import type { BuildRequest } from "../compiler/pipeline.ts";
@@ -13,12 +13,12 @@ import { namedOptions, type RunConfig } from "./run-folder.ts";
 import { markOf } from "./spread.ts";
 import type { Workers } from "./workers.ts";
 
-/** All of them read the data. */
+/** Data from a pipe is refused, since all workers read the data. */
 export function requireFiles(files: readonly string[], { size }: Workers): void {
   if (size > 1 && files.includes("/dev/stdin"))
     throw new Problem("what is piped in reaches worker 0 only", "give --data a file that all workers can read");
 }
-/** Each takes as many rows of a batch. */
+/** The batch must be a multiple of the number of workers, which get equally many rows. */
 export function requireDealt(batch: number, { size }: Pick<Workers, "size">): void {
   const less = batch - (batch % size);
   if (less !== batch)
@@ -27,7 +27,7 @@ export function requireDealt(batch: number, { size }: Pick<Workers, "size">): vo
       `give --batch ${less > 0 ? `${less} or ` : ""}${less + size}`,
     );
 }
-/** Several share experts, in groups of as many each, and room. */
+/** `expertParallel` must divide the number of workers; it and `room` need several. */
 export function requireShared(
   { expertParallel, room }: Pick<BuildRequest, "expertParallel" | "room">,
   { size }: Pick<Workers, "size">,
@@ -51,7 +51,7 @@ interface Opened {
   readonly saveEvery: number;
   readonly evaluateEvery: number;
 }
-/** Throws on all where one has read or was given something else. */
+/** Throws on all workers if they differ in the program, options, checkpoint or parameters. */
 export function requireAlike({ program, config, folder, from, params, ...every }: Opened, together: Workers): void {
   if (together.size === 1) return;
   const texts = program.modules.map((m) => m.program.span.source.text);
@@ -70,7 +70,7 @@ export function requireAlike({ program, config, folder, from, params, ...every }
 const shortHash = (text: string): string => `SHA-256 ${hashOf([new TextEncoder().encode(text)]).slice(0, 16)}`;
 const mark = (tensors: ReadonlyMap<string, Tensor>): string => markOf(tensors).toString(16);
 
-/** What fails in a training is told to the other workers, and where it ends for one it ends for all. */
+/** Yields the steps. An error of this worker is told to the others, and if the steps end for one worker they must end for all. */
 export async function* told<T>(together: Workers, steps: AsyncGenerator<T, void>): AsyncGenerator<T, void> {
   let failed = false;
   try {
@@ -82,7 +82,7 @@ export async function* told<T>(together: Workers, steps: AsyncGenerator<T, void>
     if (!failed) together.numbers("the end of training", 0);
   }
 }
-/** Text by the newest checkpoint of a run, on one worker alone; `written`: with what writes it. */
+/** Text generated from the newest checkpoint of a run by this worker alone. `written` generates it with the executable that was opened. */
 export async function* sampleSaved(
   folder: string,
   { threads, compiling, warn }: Running & { readonly warn?: ((line: string) => void) | undefined },

@@ -1,4 +1,4 @@
-// Training from options: finds the model, compiles it, opens its folder, and runs the loop.
+// Training as `moec train` does it: reads the data, compiles the model, opens the run's folder and runs the loop.
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { askedModel } from "../compiler/asked.ts";
@@ -34,60 +34,60 @@ import { type Progress, requireKnown, requireRoomFor } from "./tokens.ts";
 import { requireAlike, requireDealt, requireFiles, requireShared, sampleSaved, told } from "./train-together.ts";
 import { type Workers, workers } from "./workers.ts";
 
-/** What is left out comes, resuming, from the run's config.json, else from the defaults beside it. */
+/** Options that are left out come from the run's config.json when resuming, else they have the defaults given here. */
 export interface TrainOptions extends Running {
   /** A .moe file. */
   readonly program: string;
   /** Which of the file's models. Default: resuming, the run's; else its only one. */
   readonly model?: string | undefined;
-  /** Text files, one after the other; tokens are bytes unless the next two say otherwise. */
+  /** Text files, which are concatenated. Tokens are bytes unless `ids` or `tokenizer` says otherwise. */
   readonly data: readonly string[];
-  /** They hold token numbers in place of text, with blanks or commas between. */
+  /** The files hold token numbers, separated by blanks or commas. */
   readonly ids?: boolean | undefined;
-  /** They hold text for this tokenizer: a tokenizer.json, or a folder with one. */
+  /** The files hold text for this tokenizer: a tokenizer.json, or a folder with one. */
   readonly tokenizer?: string | undefined;
-  /** In total, also when resuming. Default: the model's `Steps`, or 400. */
+  /** Steps in total, those before a resume included. Default: the model's `Steps`, or 400. */
   readonly steps?: number | undefined;
-  /** Rows of a batch: 16. */
+  /** Rows of a batch. Default: 16. */
   readonly batch?: number | undefined;
-  /** Tokens of a row: 128. */
+  /** Tokens of a row. Default: 128. */
   readonly length?: number | undefined;
-  /** Batches that make a step, by the mean of their gradients: 1. */
+  /** Batches per step, which takes the mean of their gradients. Default: 1. */
   readonly accumulate?: number | undefined;
-  /** 0. */
+  /** Default: 0. */
   readonly seed?: number | undefined;
-  /** What the parameters begin from: safetensors, or a folder that training or transformers wrote. What it lacks comes from the seed. */
+  /** Initial parameters: a safetensors file, or a folder that training or transformers wrote. Those that it lacks are initialised from the seed. */
   readonly params?: string | undefined;
-  /** A folder; null writes nothing. Default: runs/NAME. */
+  /** The run's folder; null: nothing is written. Default: runs/NAME. */
   readonly out?: string | null | undefined;
-  /** 100. */
+  /** Steps from one checkpoint to the next. Default: 100. */
   readonly saveEvery?: number | undefined;
-  /** 0: after the last step only. */
+  /** Steps from one evaluation to the next. Default: 0, after the last step only. */
   readonly evaluateEvery?: number | undefined;
   readonly resume?: boolean | undefined;
-  /** Of several workers: over how many of them, a divisor of their number, experts are spread. Default: over all. */
+  /** Several workers only: over how many of them experts are spread, a divisor of their number. Default: over all. */
   readonly expertParallel?: number | undefined;
-  /** Of several workers: for how many equal shares of a mixture's rows, of a group, the experts of one have memory. Default: for all rows. */
+  /** Several workers only: how many rows one worker's experts have memory for, in multiples of an equal share of its group's rows. Default: all rows. */
   readonly room?: number | undefined;
   readonly signal?: AbortSignal | undefined;
-  /** Told what a person should know and need not act on. */
+  /** Called with messages that the user should see but need not act on. */
   readonly warn?: ((line: string) => void) | undefined;
-  /** Told of each file how much of it the tokenizer has read. */
+  /** Called with the progress of the tokenizer in each file. */
   readonly encoding?: Progress | undefined;
 }
 type SampleOptions = Pick<GenerateOptions, "tokens" | "temperature" | "signal">;
-/** What a run begins its log with; `bigram` and `unigram` as `entropies` says, of all the data's bytes; token numbers have none. */
+/** The first line of a run's log. `bigram` and `unigram`: the `entropies` of the data's bytes; absent of token numbers. */
 interface About {
   readonly bigram?: number;
   readonly unigram?: number;
   readonly bytes: number;
   readonly measure: Measure;
-  /** How many numbers the parameters are, and how many of them are not frozen. */
+  /** The number of scalars in all parameters, and in those that are not frozen. */
   readonly parameters: number;
   readonly trained: number;
-  /** How many processes train it, where they are several; the plan is that of each. */
+  /** The number of workers, if several; `plan` is that of one of them. */
   readonly workers?: number;
-  /** Bytes by what they hold; the arena is known where a target has one. */
+  /** Bytes by use; on a target without an arena, without those of the arena. */
   readonly plan: Bytes | Pick<Bytes, "parameters" | "prepared" | "gradients" | "optimizer" | "activations">;
 }
 /** What the held-out loss is: the sum of these losses; `unit` where it is one whose unit is known. */
@@ -102,23 +102,23 @@ export interface Training {
   readonly report: Compiled["report"];
   readonly about: About;
   readonly together: Workers;
-  /** What each of several workers has, for a person; null of one. */
+  /** A line for the user about what each of several workers has (see `dealing`); null: there is one. */
   readonly dealt: string | null;
-  /** The checkpoint that it goes on from. */
+  /** The checkpoint from which it resumes; null: none. */
   readonly from: Checkpoint | null;
-  /** The parameters that `params` lacks; null where it was not given. */
+  /** The names of parameters that `params` lacks; null: it was not given. */
   readonly lacking: readonly string[] | null;
-  /** `signal`, aborted, lets the step that runs end, saves it and ends the loop. */
+  /** The training loop. When `signal` is aborted, the current step is finished and saved, and the loop ends. */
   steps(signal?: AbortSignal): AsyncGenerator<Step, void>;
   /**
-   * Text that the model as it now is makes, as long as its Context allows; null if it has no `generate`, or its tokens are numbers. Of several workers
-   * the first makes it, alone, of what was saved.
+   * Text generated by the model in its current state, as long as its Context allows; null: it has no `generate`, or its tokens are numbers. Where there are
+   * several workers, worker 0 alone generates it, from the newest checkpoint.
    */
   sample(how: SampleOptions): AsyncGenerator<string, void> | null;
   close(): void;
 }
 
-/** Trains a model; each step as it is done. `for await (const step of train({ program: "gpt.moe", data: ["a.txt"] })) ...` */
+/** Trains a model and yields each step: `for await (const step of train({ program: "gpt.moe", data: ["a.txt"] })) ...` */
 export async function* train(options: TrainOptions): AsyncGenerator<Step, void> {
   const training = await openTraining(options);
   try {
@@ -128,7 +128,7 @@ export async function* train(options: TrainOptions): AsyncGenerator<Step, void> 
   }
 }
 
-/** Everything before the first step. The caller closes it. Of several workers all open the same; an error of one is all others' `Elsewhere`. */
+/** Does everything before the first step. The caller closes the result. All workers call it alike; if it fails on one, the others throw `Elsewhere`. */
 export async function openTraining(options: TrainOptions, together: Workers = workers()): Promise<Training> {
   try {
     return await opened(options, together);
@@ -146,7 +146,7 @@ async function opened(options: TrainOptions, together: Workers): Promise<Trainin
   const text = await textIn(options, folder);
   const writes = folder === null || together.rank > 0 ? null : folder;
   const held = (): (() => void) => (writes === null ? () => {} : lockFolder(writes));
-  held()(); // what is in the way is said at once; a process that ends while kernels are compiled leaves nothing
+  held()(); // locks and unlocks, to report a conflict at once; it stays unlocked while kernels are compiled, so a process that ends then leaves nothing
   const config = configIn(options, entry, folder, text);
   const params = givenParameters(options, config, folder);
   const compiled = await compileTogether(together, options.target ?? "host", (device) =>
@@ -160,13 +160,13 @@ async function opened(options: TrainOptions, together: Workers): Promise<Trainin
   };
   try {
     release = held();
-    configIn(options, entry, folder, text); // another run may have come between
+    configIn(options, entry, folder, text); // checked again: another run may have begun meanwhile
     const from = folder !== null && options.resume ? newestIn(folder, options.warn) : null;
     const { saveEvery = 100, evaluateEvery = 0 } = options;
     requireAlike({ program, config, folder, from, params, saveEvery, evaluateEvery }, together);
     const measure = measureOf(program, entry, text);
     const about = aboutOf(compiled, text, measure, together);
-    const lacking = params && [...loadParameters(executable, params).keys()]; // what does not fit is said before anything is written
+    const lacking = params && [...loadParameters(executable, params).keys()]; // throws what does not fit before anything is written
     if (writes !== null) begin(writes, program, options, { config, text, about, from });
     const setup = {
       executable,
@@ -206,7 +206,7 @@ async function opened(options: TrainOptions, together: Workers): Promise<Trainin
     throw error;
   }
 }
-/** Writes what a run's folder holds before the first step. */
+/** Writes the files that a run's folder has before the first step. */
 function begin(
   folder: string,
   program: Loaded,
@@ -224,7 +224,7 @@ function textIn(options: TrainOptions, folder: string | null): Promise<Text> {
   const run = folder === null || config === null ? null : { folder, config };
   return codecOf(options, run).then((codec) => readText(options.data, codec, options.encoding));
 }
-/** What the run begins from; null: the seed, or its own checkpoint. */
+/** The parameters that the run starts from; null: they come from the seed, or from its own checkpoint. */
 function givenParameters(options: TrainOptions, { params }: RunConfig, folder: string | null): GivenParameters | null {
   const goesOn = options.resume && folder !== null && checkpointSteps(folder).length > 0;
   return params === undefined || goesOn ? null : readParameters(params, options.warn ?? (() => {}));
@@ -294,7 +294,7 @@ async function compileTraining({ options, program, entry, config, text, together
     throw error;
   }
 }
-/** `train` or `evaluate`, on B rows of T tokens; the other sizes are the header's. */
+/** The request for `train` or `evaluate` on B rows of T tokens; other sizes come from the model's header. */
 export function trainingRequest(
   entry: EntrySignature,
   { B = 1, T = 1, ...sizes }: RunConfig["sizes"],
@@ -321,7 +321,7 @@ function sampleText(
 
 /** Whether an entry is `train(tokens: i32[B, T], targets: i32[B, T])`. */
 export const isText = (entry: EntrySignature): boolean => axesOfText(entry) !== null;
-/** The names of the batch's and the row's size. */
+/** The names of the two sizes of such an entry; null: it has another signature. */
 function axesOfText({ arguments: given }: EntrySignature): [batch: string, length: string] | null {
   const [batch, length, ...more] = given[0]?.axes ?? [];
   const fits = given.map((a) => a.name).join() === "tokens,targets" && more.length === 0;
@@ -336,14 +336,14 @@ function textAxes(entry: EntrySignature): [batch: string, length: string] {
   );
 }
 
-/** The name of the model that is trained; a run that goes on knows it. */
+/** The name of the model to train: given, or, when resuming, the run's, or the file's only one. */
 function modelIn(program: Loaded, { model, resume }: TrainOptions, folder: string | null): string {
   const name = model ?? (resume ? savedIn(folder)?.model : undefined);
   return findModel(program, name, askedModel).ast.name.name;
 }
 const savedIn = (folder: string | null): RunConfig | null =>
   folder !== null && existsSync(join(folder, "config.json")) ? readConfig(folder) : null;
-/** The run's options. A folder that holds a run is only opened to resume. */
+/** The run's options. Throws if the folder holds a run and `resume` is not set, or if they contradict those of the run that is resumed. */
 function configIn(options: TrainOptions, entry: EntrySignature, folder: string | null, text: Text): RunConfig {
   if (options.resume && options.params !== undefined)
     throw new Problem(

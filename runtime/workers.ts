@@ -1,5 +1,5 @@
-// The processes that train one model, and what they tell one another. All do the same in the same order; where one cannot go on, the others learn of
-// it at what they do together next, so that none waits for it.
+// The processes (workers) that train one model, and the messages between them beside a plan's collectives. All call the same functions in the same order.
+// A worker that fails says so in its next message, so that no other waits for it.
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { hostname, tmpdir } from "node:os";
 import { join, resolve } from "node:path";
@@ -11,35 +11,38 @@ import { cores, freeMemory } from "./host/machine.ts";
 import { workers as begun, launched } from "./mpi.ts";
 import type { Workers as Native } from "./native.ts";
 
-/** What carries it: MPI. */
+/** What carries the messages: MPI. */
 export type Wire = Pick<Native, "rank" | "size" | "allGather" | "abort" | "finalize">;
 
-/** Thrown on a worker that is right itself: another has failed, and says why. */
+/** Thrown on a worker that has no error of its own, because another has failed. That one reports the reason. */
 export class Elsewhere extends Problem {
   constructor(rank: number) {
     super(`worker ${rank} has failed`, "it says why");
   }
 }
-/** Of the workers on one machine: which they are, how many share this one's cores, and how many of the launcher's cores none of them may use. */
+/**
+ * The workers on this machine: their ranks, how many of them share this worker's cores (itself included), and how many of the launcher's cores none of
+ * them may use.
+ */
 interface Here {
   readonly ranks: readonly number[];
   readonly sharing: number;
   readonly idle: number;
 }
 
-/** This worker, from 0 to size - 1, among all. Only worker 0 writes files, and prints. Every function here is called by all of them, in the same order. */
+/** This worker among all. Only worker 0 writes files and prints. Unless it says otherwise, every method must be called by all, in the same order. */
 export class Workers {
   readonly rank: number;
   readonly size: number;
-  /** For each worker, if not asked for otherwise: the same on all, for plans depend on it. Undefined of one that is alone. */
+  /** The default number of threads of each worker. Plans depend on it, so it is the same on all. undefined: there is one worker, which may use all cores. */
   readonly threads: number | undefined;
-  /** Cores of this machine that the launcher may use and the workers that it bound to some may not. */
+  /** How many cores of this machine the launcher may use, but none of the workers, which it has bound to others. */
   readonly idle: number;
   readonly #wire: Wire;
   readonly #here: Here;
-  /** Why nothing is done together any more. */
+  /** Once set, no more messages are sent; why. */
   #over: Problem | null = null;
-  /** An entry runs, or has failed: others may wait in it, where nothing can be told to them. */
+  /** An entry is running, or failed while running. Others may then be waiting inside it, where no message reaches them. */
   #inside = false;
 
   constructor(wire: Wire) {
@@ -51,11 +54,11 @@ export class Workers {
     const own = Math.max(1, Math.floor(cores() / this.#here.sharing));
     this.threads = this.size === 1 ? undefined : Math.min(...this.numbers("threads", own));
   }
-  /** What this machine has for plans of its workers. */
+  /** The free memory of this machine, and the number of workers that share it. */
   memory(): Free {
     return { bytes: freeMemory(), sharing: this.#here.ranks.length };
   }
-  /** What each worker has to say of `what`. */
+  /** Gathers a number from each worker. `what` names the exchange, so that workers which do different things are found out. */
   numbers(what: string, own: number): Float64Array {
     if (this.size === 1) return Float64Array.of(own);
     if (this.#over) throw this.#over;
@@ -65,11 +68,11 @@ export class Workers {
     if (told.some((t) => t.of !== told[0]?.of)) throw this.#end(this.#apart(what));
     return Float64Array.from(told, (t) => t.number);
   }
-  /** Whether it is so on some worker. */
+  /** Whether `own` is true on any worker. */
   some(what: string, own: boolean): boolean {
     return this.numbers(what, Number(own)).some((n) => n !== 0);
   }
-  /** What each worker gives. */
+  /** Gathers bytes from each worker, of any lengths. */
   exchange(what: string, bytes: Uint8Array): readonly Uint8Array[] {
     const lengths = [...this.numbers(what, bytes.byteLength)];
     const longest = Math.max(...lengths);
@@ -78,18 +81,18 @@ export class Workers {
     const all = this.#wire.allGather(padded);
     return lengths.map((length, i) => all.subarray(i * longest, i * longest + length));
   }
-  /** Of the workers of this machine that say the same of `what`: which of them this is, and how many they are. */
+  /** Among the workers of this machine with the same `own`: this one's index, and their number. */
   amongAlike(what: string, own: string): { readonly index: number; readonly count: number } {
     const told = this.exchange(what, encoded(own)).map(decoded);
     const alike = this.#here.ranks.filter((rank) => told[rank] === own);
     return { index: alike.indexOf(this.rank), count: alike.length };
   }
-  /** What all workers give, as many bytes each, one after the other. */
+  /** Gathers bytes from each worker, the same number from each, one after the other by rank. */
   joined(what: string, bytes: Uint8Array): Uint8Array {
     this.numbers(what, 0);
     return this.#wire.allGather(bytes);
   }
-  /** Throws on all where one has another value of a name than worker 0. */
+  /** Throws on all workers if one of them has another value of some name than worker 0. */
   requireAlike(values: Readonly<Record<string, string>>, help = sameForAll): void {
     const all = this.exchange("options", encoded(JSON.stringify(values)));
     const [first = {}, ...others] = all.map((bytes) => JSON.parse(decoded(bytes)) as Record<string, string>);
@@ -101,7 +104,7 @@ export class Workers {
             help,
           );
   }
-  /** The first worker of a machine does it before the others there, which find in caches what it made. */
+  /** The first worker of each machine does `work` before the others there, which then find what it made in caches. */
   async inTurn<T>(what: string, work: () => Promise<T>): Promise<T> {
     if (this.size === 1) return work();
     const [first = 0] = this.#here.ranks;
@@ -116,20 +119,20 @@ export class Workers {
     this.numbers(`${what}, in turn`, 0);
     return result;
   }
-  /** What is to be thrown for an error of this worker, which the others then know of: it says why if no worker before it has failed too. */
+  /** Tells the others of an error on this worker. Returns what to throw: the error, or `Elsewhere` if a worker of lower rank failed too and reports. */
   failed(error: unknown): unknown {
     if (this.size === 1 || this.#over || this.#inside) return error;
     const first = this.#tell(1, "", 0).findIndex((t) => t.failed);
     this.#end(new Elsewhere(first));
     return first === this.rank ? error : this.#over;
   }
-  /** All is done that is done together, and MPI too; what fails from now on is each worker's own. */
+  /** Ends the common work, and MPI. What fails from now on concerns only the worker that it fails on. */
   done(): void {
     this.numbers("the end", 0);
     this.#end(new Problem("the workers have parted", "train once in a process"));
     this.#wire.finalize();
   }
-  /** Runs an entry. If it fails once it has begun, others may wait in it for this worker: they can only be ended, as the end of this process does. */
+  /** Runs an entry. If it fails after it has begun, others may be waiting in it; then only the end of this process, which aborts all, ends them. */
   async within<T>(work: () => Promise<T>): Promise<T> {
     this.#inside = true;
     try {
@@ -137,11 +140,11 @@ export class Workers {
       this.#inside = false;
       return result;
     } catch (error) {
-      this.#inside = !(error instanceof Problem) || error instanceof DeviceFailed; // what is wrong with inputs is said before it begins
+      this.#inside = !(error instanceof Problem) || error instanceof DeviceFailed; // other Problems are of inputs, thrown before it begins
       throw error;
     }
   }
-  /** A process' end: with an error all others' too, and after it was said where they know of it; else it waits for theirs. */
+  /** Called at the process' end. With an error that the others do not know of, it aborts them too; without one, it waits until they end as well. */
   atExit(code: number): void {
     if (!this.#over && (code !== 0 || this.#inside)) return this.#wire.abort(code === 0 ? 1 : code);
     if (!this.#over) this.numbers("the end of the process", 0);
@@ -161,7 +164,7 @@ export class Workers {
       number: numbers[3 * i + 2] ?? 0,
     }));
   }
-  /** They do different things; what they do is told once more, as text. */
+  /** The error where workers are at different calls. They exchange the names of these as text, to say which. */
   #apart(what: string): Problem {
     const size = 96;
     const own = new Uint8Array(size);
@@ -193,7 +196,10 @@ const sameForAll = "give all workers the same options, and files that are the sa
 const encoded = (text: string): Uint8Array => new TextEncoder().encode(text);
 const decoded = (bytes: Uint8Array | undefined): string => new TextDecoder().decode(bytes);
 
-/** A folder that is there while a worker does what others of its machine wait for: MPI would have them wait on cores that it wants. */
+/**
+ * A folder that exists while the first worker of a machine works and the others wait. They look for it now and then, because a wait in MPI would spin on
+ * cores that the first needs.
+ */
 class Turn {
   readonly folder: string = mkdtempSync(join(resolve(tmpdir()), "moec-turn-"));
   readonly end = (): void => {
@@ -204,17 +210,17 @@ class Turn {
     process.prependListener("exit", this.end);
   }
 }
-/** Of a machine that only seems to be the same it is not there at all, and MPI does the waiting. */
+/** Waits until the folder is gone. On a machine that has only the same hostname it never existed; then the wait is in the MPI call that follows. */
 async function gone(folder: string): Promise<void> {
   while (existsSync(folder)) await setTimeout(20);
 }
-/** Of 32 bits. */
+/** FNV-1a, 32 bits. */
 function hashOf(text: string): number {
   let hash = 0x811c9dc5;
   for (let i = 0; i < text.length; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193);
   return hash >>> 0;
 }
-/** `0-3,8`: those that a process may use. A launcher may have bound each worker to some of its own. */
+/** The cores that a process may use, as `0-3,8`. A launcher may have bound each worker to some. */
 function coresOf(process: string): string {
   try {
     return /^Cpus_allowed_list:\s*(.*)$/m.exec(readFileSync(`/proc/${process}/status`, "utf8"))?.[1] ?? "";
@@ -222,9 +228,9 @@ function coresOf(process: string): string {
     return ""; // not Linux, or not there
   }
 }
-/** Of Open MPI's, which binds its processes if not told otherwise. */
+/** The cores of Open MPI's launcher, which binds its workers by default; "" under other launchers. */
 const ofMpirun = (): string => ("OMPI_COMM_WORLD_SIZE" in process.env ? coresOf(String(process.ppid)) : "");
-/** How many cores lists name together. */
+/** The number of distinct cores in these lists. */
 function counted(lists: readonly string[]): number {
   const ranges = lists.flatMap((list) =>
     list.split(",").flatMap((range) => (range === "" ? [] : [range.split("-").map(Number)])),
@@ -234,7 +240,7 @@ function counted(lists: readonly string[]): number {
   ).size;
 }
 
-/** A process that no launcher started beside others. */
+/** The one worker of a process that no launcher started. */
 export const alone: Workers = new Workers({
   rank: 0,
   size: 1,
@@ -243,19 +249,19 @@ export const alone: Workers = new Workers({
   finalize: () => {},
 });
 let known: Workers | null = null;
-/** This process among the workers that mpirun or the like has started; `alone` where none has, which does not touch MPI. Throws Problem where MPI is not there. */
+/** This process among the workers that mpirun or the like started, else `alone`, without loading MPI. Throws a Problem if it needs MPI and finds none. */
 export function workers(): Workers {
   known ??= (launched()?.size ?? 1) > 1 ? started() : alone;
   return known;
 }
 function started(): Workers {
   const all = new Workers(begun());
-  // before MPI ends as mpi.ts has it, which waits for the others; later ones that let go of files go before it
+  // Runs before the listener of mpi.ts, which ends MPI and waits for the others. Listeners that are prepended later (they remove files) run before this.
   process.prependListener("exit", (code) => {
     try {
       all.atExit(code);
     } catch (error) {
-      process.exitCode = 1; // nobody is left to throw it to
+      process.exitCode = 1; // no caller is left to throw to
       if (error instanceof Problem && !(error instanceof Elsewhere))
         process.stderr.write(`error: ${error.message}\n  help: ${error.help}\n`);
     }

@@ -95,7 +95,7 @@ async function compiled(program: Loaded, path: string, options: Options): Promis
   if (target !== "host" && target !== "reference")
     return compileCuda({ ...request, architecture: target.slice("cuda:".length), emit: emit === "cpp" ? null : emit });
   if (emit !== null && !isCuda(emit)) return printedProgram({ ...request, target }, emit);
-  // what one of several workers runs is loaded beside the others only
+  // A worker's program runs only together with the other workers', so it is printed and not loaded.
   if (workers > 1) return { ...(await printedProgram({ ...request, target }, "plan")), files: {} };
   const { executable, report } = await compileProgram({ ...request, target });
   executable.close();
@@ -111,7 +111,7 @@ function requestOf(program: Loaded, path: string, options: Options): Omit<Compil
   return { ...entry, path, precision, tf32, threads, ...several, ...(printAfter === undefined ? {} : { printAfter }) };
 }
 const isCuda = (form: AnyForm | null): form is (typeof cudaForms)[number] => cudaForms.some((c) => c === form);
-/** Refuses a form that the target has not. */
+/** Throws a Problem if the target cannot emit the form asked for. */
 function requireForm({ emit, target = "host", out: to }: Options): void {
   const cuda = target.startsWith("cuda:");
   if (isCuda(emit ?? null) && !cuda)
@@ -147,7 +147,7 @@ function summary(
   const used = kernels.flatMap((k) => ("registers" in k ? [k] : []));
   return used.length === 0 ? table(rows) : `${table(rows)}\n\n${useOf(used)}`;
 }
-/** What each kernel takes of a multiprocessor. */
+/** A table of the registers, shared memory and so on that each kernel uses. */
 const useOf = (kernels: readonly CudaKernel[]): string =>
   table([
     ["kernel", "threads", "registers", "shared", "spills", "occupancy", "line"],

@@ -112,7 +112,7 @@ async function trained(program: string, { json, ...options }: Options, together:
     training.close();
   }
 }
-/** Another worker tells of the same. */
+/** Runs the steps without printing, on workers other than 0. */
 async function unseen(training: Training, signal: AbortSignal): Promise<void> {
   for await (const _ of training.steps(signal)) continue;
   training.together.done();
