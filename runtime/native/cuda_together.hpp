@@ -1,21 +1,22 @@
-// What all workers do together, on their GPUs: steps of a plan that data crosses processes in. compiler/ops/together.ts defines them.
+// The collectives of a plan on GPUs, over NCCL. compiler/ops/together.ts defines what each computes.
 #pragma once
 #include "moves.hpp"
 #include "nccl.hpp"
 
 namespace moec::cuda {
 
-/// One such step: `args` are what it reads, then what it writes, each without gaps; it may do several at once, as on the host. Sums are no step: kernels make them of what was moved.
+/// One collective step. `args` are the buffers it reads, then those it writes, each contiguous; several may be joined, as on the host. It only moves
+/// bytes: on GPUs sums are made by kernels.
 class Together {
  public:
   struct Arg {
     Address at;
     size_t bytes;
   };
-  /// Throws where there are not as many workers as the plan is for.
+  /// Throws if the number of workers is not that which the plan was made for.
   Together(const TogetherSpec& spec, std::vector<Arg> args, const Driver& driver);
   const std::string& name() const { return spec_.name; }
-  /// Whether the host must know what is moved, and waits for the stream: such a step is in no graph.
+  /// Whether the host must wait for the stream to learn what is to be moved; such a step cannot be captured in a CUDA graph.
   bool waits() const { return spec_.name == "exchange"; }
   void run(Communicator& all, Stream& stream);
 
@@ -27,7 +28,7 @@ class Together {
   TogetherSpec spec_;
   Group group_;
   std::vector<Arg> read_, written_;
-  /// Of an exchange: where its offsets come to on the host.
+  /// Of an exchange only: host memory for its offsets.
   Owned<void*> offsets_;
 };
 

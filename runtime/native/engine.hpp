@@ -1,4 +1,4 @@
-// What holds a plan's memory and runs its entries, on any device.
+// The interface of an engine, which holds a plan's memory and runs its entries; one for the host and one for CUDA.
 #pragma once
 #include <atomic>
 #include <chrono>
@@ -12,7 +12,7 @@
 
 namespace moec {
 
-/// What all workers do together. `rows`, `length`: of an exchange's operand and result; `workers`: of each group.
+/// A collective (see `Together` in compiler/plan/plan.ts). `rows`, `length`: rows of an exchange's operand and result.
 struct TogetherSpec {
   std::string name, dtype, fn;
   bool back;
@@ -23,32 +23,32 @@ struct BufferSpec {
   size_t offset, bytes;
   Layout layout;
 };
-/// A launch of `kernel` on the buffers `args`, or, where kernel is `copy`, a copy of args[0] to args[1], or what `together` says.
+/// A launch of `kernel` on the buffers `args`. If `kernel` is `copy`: a copy of args[0] to args[1]; if it is `together`: the collective `all`.
 struct StepSpec {
   static constexpr long copy = -1, together = -2;
   long kernel;
   std::vector<size_t> args;
   long tasks;
-  /// So little work that one thread of the host does it sooner than several share it.
+  /// So little work that one thread of the host does it faster than several would (`isSmall` in compiler/plan/plan.ts).
   bool small;
   std::optional<TogetherSpec> all{};
 };
-/// Nanoseconds of a step: how long it took, and what all threads together spent in its kernel, without what other programs took of their cores.
+/// Nanoseconds of a step. `wall`: elapsed time. `busy`: CPU time that all threads together spent in its kernel.
 struct StepTime {
   std::atomic<int64_t> wall{0};
   std::atomic<int64_t> busy{0};
 };
 
-/// What a run found out of a kernel: whether its variant is used from here on, and why not.
+/// What a run found out about a kernel's variant: whether it agrees with the kernel, and is used from now on, and, if not, why.
 struct Finding {
   size_t kernel;
   bool agrees;
   std::string text;
 };
 
-/// An entry that is run again and again: its result `from` becomes its input `to`, and the integers of `next` that are not negative, and the last of
-/// `key`, go up by one. So many times, or until so much time has passed: `within` on the thread of
-/// JavaScript, which waits, `beside` on another.
+/// An entry that is run repeatedly. After each run its result `from` is copied to its input `to`, and the integers >= 0 of `next` and the last integer of
+/// `key` are incremented. It ends after `times` runs, or when a time limit has passed: `within` on the JavaScript thread, which is blocked, `beside` on
+/// another.
 struct Repeat {
   size_t entry;
   long times;
@@ -56,28 +56,28 @@ struct Repeat {
   size_t from, to, next, key;
 };
 
-/// Errors are std::exception with a message. One run at a time, and no read or write while it lasts: the addon sees to it.
+/// Errors are std::exception with a message. There is one run at a time, and no read or write during it; the addon ensures this.
 class Engine {
  public:
-  /// Throws where a buffer is not within the `bytes` of the arena.
+  /// Throws if a buffer is not within the `bytes` of the arena.
   Engine(std::vector<BufferSpec> buffers, size_t bytes);
   virtual ~Engine() = default;
-  /// A kernel that does not end holds its memory, which cannot be freed.
+  /// A kernel did not end; the memory that it uses cannot be freed.
   bool stuck() const { return stuck_; }
 
   const Layout& layout(size_t buffer) const { return buffers_.at(buffer).layout; }
-  /// From and to plain rows. Padding becomes zero.
+  /// Copies a buffer from or to plain row-major memory. Writing sets padding to zero.
   virtual void write(size_t buffer, const char* plain) = 0;
   virtual void read(size_t buffer, char* plain) = 0;
   virtual void fill(size_t offset, size_t bytes, int byte) = 0;
 
   virtual size_t steps(size_t entry) const = 0;
-  /// False if it was cancelled. `times`: empty, or one zero for each step. Before each run, `cancel(false)`.
+  /// Returns false if it was cancelled. `times`: empty, or a zero entry for each step, which is filled in. Call `cancel(false)` before each run.
   virtual bool run(size_t entry, std::vector<StepTime>& times) = 0;
-  /// The integers of all results; none if it was cancelled.
+  /// The integers of all runs' results; empty if it was cancelled.
   virtual std::vector<int32_t> repeat(const Repeat& repeat);
   void cancel(bool wanted) { cancel_ = wanted; }
-  /// Since they were last asked for.
+  /// The findings since the last call.
   std::vector<Finding> findings() { return std::exchange(findings_, {}); }
 
  protected:

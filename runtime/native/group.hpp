@@ -1,20 +1,20 @@
-// Who of all workers do a step together: all of them, or each of several groups by itself.
+// The workers that take part in a collective step: all of them, or each of several groups separately.
 #pragma once
 #include "engine.hpp"
 
 namespace moec {
 
-/// A worker's group, as `Group` of compiler/graph/node.ts says it; its members are numbered in the order of ranks.
+/// The group of one worker (see `Group` in compiler/graph/node.ts). Its members are numbered in the order of their ranks.
 class Group {
  public:
-  /// Throws where there are not as many workers as the plan is for.
+  /// Throws if the number of workers is not that which the plan was made for.
   Group(const TogetherSpec& spec, int size, int rank);
   int workers() const { return workers_; }
-  /// Which member this worker is.
+  /// This worker's member number.
   int own() const { return own_; }
-  /// Which of all workers a member is.
+  /// The rank of a member.
   int rank(int member) const { return first_ + member * apart_; }
-  /// Members from the next one on, so that not all begin with the same.
+  /// All other members, beginning with the next one, so that workers do not all send to the same one first.
   std::vector<int> others() const;
 
  private:

@@ -1,15 +1,15 @@
-// What goes from a worker to the members of its group and comes from them, at addresses of any kind.
+// The pieces of memory that a collective sends to and receives from each member of the group; for addresses of host or GPU.
 #pragma once
 #include "routes.hpp"
 
 namespace moec {
 
-/// `Piece` is an address and a number of bytes. What one member sends to another has as many pieces as what that receives from it, of as many bytes each.
+/// `Piece` is an address and a number of bytes. The pieces that a member sends match those that the other receives, in number and sizes.
 template <class Piece>
 class Moves {
  public:
   using Pieces = std::vector<Piece>;
-  /// Of all that is gathered, the whole; else of as many rows as there are members a row to each.
+  /// isGather: an all_gather, where all of each operand goes to every member. Else an all_to_all, where member r gets row r.
   Moves(const Pieces& read, const Pieces& written, int members, bool isGather)
       : read_(read), written_(written), members_(members), isGather_(isGather) {}
   /// An exchange of `rows` rows.
@@ -21,7 +21,7 @@ class Moves {
   Pieces received(int from) const { return routes_ ? rows(written_, routes_->received(from)) : parts(written_, from, members_); }
 
  private:
-  /// One of so many equal parts of each.
+  /// Part `part` of each piece, cut into `count` equal parts.
   static Pieces parts(const Pieces& of, int part, int count) {
     Pieces all;
     for (const auto& [at, bytes] : of)

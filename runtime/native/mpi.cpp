@@ -9,14 +9,14 @@
 
 namespace moec {
 
-static constexpr size_t most = size_t(1) << 30;  // bytes of one block, whose number is an int
+static constexpr size_t most = size_t(1) << 30;  // the most bytes in one block, since MPI counts with ints
 static constexpr int serialized = 2;             // MPI_THREAD_SERIALIZED
-static constexpr size_t longest = 16384;         // characters of any text of MPI
+static constexpr size_t longest = 16384;         // the most characters in any text that MPI returns
 
-static constexpr size_t large = size_t(16) << 10;  // bytes of a block that is worth a message: libraries copy what has gaps piece by piece, twice
-static constexpr size_t status = 64;               // bytes of an MPI_Status, in any library no more
+static constexpr size_t large = size_t(16) << 10;  // a block of so many bytes is sent by itself: libraries pack and unpack derived types piece by piece
+static constexpr size_t status = 64;               // bytes, no less than an MPI_Status has in any library
 
-/// What MPI is given of a message: large blocks by themselves, all others as one. Sender and receiver see the same sizes, and do the same.
+/// A message as MPI is given it: each large block by itself, all small ones together. Sender and receiver see the same sizes, so they divide alike.
 static std::vector<std::vector<Bytes>> parts(const Message& m) {
   std::vector<std::vector<Bytes>> all;
   std::vector<Bytes> rest;
@@ -30,7 +30,7 @@ static std::vector<std::vector<Bytes>> parts(const Message& m) {
   if (!rest.empty()) all.push_back(rest);
   return all;
 }
-/// Open MPI's libraries find their own parts by symbols that are global.
+/// RTLD_GLOBAL, since Open MPI's plugins look up its symbols globally.
 static void* opened(const std::string& path) {
   void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_GLOBAL);
   if (library == nullptr) throw std::runtime_error(std::string("cannot load MPI: ") + dlerror());
@@ -46,14 +46,14 @@ static F function(void* library, const char* name) {
   return reinterpret_cast<F>(symbol(library, name));
 }
 
-/// Handles are the addresses of symbols.
+/// Open MPI: handles are addresses of exported symbols.
 struct OpenMpi {
   using Handle = void*;
   static Handle world(void* l) { return symbol(l, "ompi_mpi_comm_world"); }
   static Handle byte(void* l) { return symbol(l, "ompi_mpi_byte"); }
   static Handle errors_return(void* l) { return symbol(l, "ompi_mpi_errors_return"); }
 };
-/// Handles are numbers, the same in all libraries of MPICH's ABI.
+/// The MPICH ABI: handles are integers, the same in all libraries.
 struct Mpich {
   using Handle = int;
   static Handle world(void*) { return 0x44000000; }
@@ -112,7 +112,7 @@ class Through : public Mpi {
   using Handle = typename Abi::Handle;
   template <class... Args>
   using Call = int (*)(Args...);
-  /// Blocks as MPI takes them: bytes where they are one, else at so many bytes from the first.
+  /// Blocks as an MPI buffer: bytes if it is a single block, else a derived type with their offsets from the first.
   struct Typed {
     Typed(const Through& of, const std::vector<Bytes>& blocks) : mpi(of), data(blocks[0].data), type(of.byte_) {
       if (blocks.size() == 1) {
@@ -193,7 +193,7 @@ void Mpi::gather(const char* own, char* all, size_t bytes) {
   std::memcpy(all + size_t(rank_) * bytes, own, bytes);
   std::vector<Message> sent, received;
   for (int i = 1; i < size_; i++) {
-    const int other = (rank_ + i) % size_;  // not all begin with the same
+    const int other = (rank_ + i) % size_;  // so that workers do not all send to the same one first
     sent.push_back({other, {{const_cast<char*>(own), bytes}}});
     received.push_back({other, {{all + size_t(other) * bytes, bytes}}});
   }

@@ -1,4 +1,4 @@
-// MPI, known only by dlopen: the calls that collectives are made of, whichever library it is.
+// MPI, loaded with dlopen (Open MPI or any library with MPICH's ABI): the few calls that collectives are made of.
 #pragma once
 #include <cstddef>
 #include <memory>
@@ -8,33 +8,34 @@
 
 namespace moec {
 
-/// Bytes that lie together.
+/// A contiguous block of memory.
 struct Bytes {
   char* data;
   size_t bytes;
 };
-/// What goes to a worker, or comes from it: who receives it has as many blocks, of as many bytes each.
+/// A message to or from a worker. Sender and receiver give the same number of blocks, of the same sizes.
 struct Message {
   int worker;
   std::vector<Bytes> blocks;
 };
 
-/// This process among the workers that were started together. Errors are std::runtime_error that names the call. One call at a time.
+/// This process among the workers that the launcher started. Calls may come from any thread, one at a time. An error is a std::runtime_error that names
+/// the MPI call.
 class Mpi {
  public:
-  /// Begins MPI, once in a process.
+  /// Initialises MPI from the library at this path; once in a process.
   static Mpi& begin(const std::string& library);
-  /// What begin() gave. Throws if it was not called.
+  /// What begin() returned. Throws if it was not called.
   static Mpi& current();
-  /// What a library says of itself.
+  /// The version text of the library at this path.
   static std::string version(const std::string& library);
   virtual ~Mpi() = default;
 
   int rank() const { return rank_; }
   int size() const { return size_; }
-  /// `bytes` of each worker, in their order.
+  /// Gathers `bytes` from each worker, by rank.
   void gather(const char* own, char* all, size_t bytes);
-  /// Sends and receives, no more than one message to and from each other worker, and returns when all are there.
+  /// Sends and receives at most one message to and from each other worker; returns when all have arrived.
   virtual void trade(const std::vector<Message>& sent, const std::vector<Message>& received) = 0;
   virtual void barrier() = 0;
   virtual void abort(int code) = 0;

@@ -25,7 +25,7 @@ int Communicator::version(const std::string& path) {
   return version;
 }
 
-/// Never destroyed by a process that just ends: NCCL would wait for who is gone.
+/// Deliberately not destroyed at the process' end: NCCL would wait for workers that are gone.
 static auto& kept = *new std::shared_ptr<Communicator>;
 std::shared_ptr<Communicator> Communicator::made(const std::string& path, const Driver& driver, int device) {
   if (!kept) kept.reset(new Communicator(path, driver, device));
@@ -34,7 +34,7 @@ std::shared_ptr<Communicator> Communicator::made(const std::string& path, const 
 void Communicator::end() {
   if (kept.use_count() == 1) kept.reset();
 }
-/// The first worker's id is told by MPI.
+/// Worker 0 creates NCCL's id, and MPI hands it to all.
 Communicator::Communicator(const std::string& path, const Driver& driver, int device) : mpi_(Mpi::current()), context_(driver, device) {
   void* library = opened(path);
 #define F(type, name, ...) name = reinterpret_cast<type (*)(__VA_ARGS__)>(symbol(library, path, #name));
@@ -59,7 +59,7 @@ void Communicator::check(int result, const std::string& what) const {
   throw Failure(std::string("NCCL_") + (known ? names[result] : "ERROR"),
                 ncclGetErrorString(result) + (last.empty() ? "" : ": " + last) + " (" + what + ")");
 }
-/// What other workers were waited for would be waited for ever.
+/// Throws if NCCL has found an asynchronous error, and aborts the communicator, since what waits for other workers would never end.
 void Communicator::requireWell() {
   int failed = 0;
   check(ncclCommGetAsyncError(handle_, &failed), "ncclCommGetAsyncError");
@@ -74,7 +74,7 @@ void Communicator::requireWell() {
 void Communicator::grouped(const std::string& what, const std::function<int()>& call) const {
   check(ncclGroupStart(), "ncclGroupStart");
   const int result = call();
-  const int ended = ncclGroupEnd();  // whatever went wrong, or all that follows would be of this group
+  const int ended = ncclGroupEnd();  // even after an error, or later calls would belong to this group
   check(result, what);
   check(ended, "ncclGroupEnd");
 }

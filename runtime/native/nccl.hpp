@@ -1,4 +1,4 @@
-// NCCL, known only by dlopen: bytes that go between the GPUs of workers.
+// NCCL, loaded with dlopen: it moves bytes between the GPUs of workers.
 #pragma once
 #include <memory>
 
@@ -11,7 +11,7 @@ namespace moec::cuda {
 struct UniqueId {
   char internal[128];
 };
-/// All that is called, as nccl.h declares it since 2.13; handles are of communicators and streams.
+/// The functions that are called, as nccl.h declares them since 2.13. Handles are ncclComm_t and cudaStream_t.
 #define MOEC_NCCL_FUNCTIONS(F)                                         \
   F(int, ncclGetVersion, int*)                                         \
   F(int, ncclGetUniqueId, UniqueId*)                                   \
@@ -27,15 +27,15 @@ struct UniqueId {
   F(const char*, ncclGetErrorString, int)                              \
   F(const char*, ncclGetLastError, Handle)
 
-/// The GPU of this worker among those of all, each of which asks for the same in the same order. What is asked for is done in a stream, in its turn,
-/// and may be captured. Errors are `Failure`s: NO_NCCL, OLD_NCCL, or NCCL_ and what ncclResult_t calls them.
+/// The communicator of all workers' GPUs; all make the same calls in the same order. Operations are enqueued in a stream, and may be captured in a graph.
+/// Errors are `Failure`s: NO_NCCL, OLD_NCCL, or NCCL_ and the name in ncclResult_t.
 class Communicator {
  public:
-  /// Of the library at `path`: 22807 is 2.28.7, and before 2.9 a number has four digits.
+  /// The version of the library at `path`: 22807 is 2.28.7; before 2.9 it has four digits.
   static int version(const std::string& path);
-  /// Made once in a process, when all workers ask for it.
+  /// The process' communicator, created at the first call, which all workers make together.
   static std::shared_ptr<Communicator> made(const std::string& path, const Driver& driver, int device);
-  /// Ends it before MPI ends, unless a program that may hold graphs of it is still there: NCCL would wait for these.
+  /// Destroys it, before MPI ends, unless a program still holds it: its graphs may use it, and NCCL would wait for them.
   static void end();
   ~Communicator();
 
@@ -45,22 +45,22 @@ class Communicator {
     Address from, to;
     size_t bytes;
   };
-  /// `bytes` of each worker, in their order, of all of these at once.
+  /// All-gathers, by rank, each buffer of `all`, in one NCCL group.
   void gather(const std::vector<Gathered>& all, const Stream& stream);
   struct Part {
     int worker;
     Address at;
     size_t bytes;
   };
-  /// To and from others, all at once; between two workers in the order of both.
+  /// Sends and receives in one NCCL group. Between two workers, parts match in the order of both lists.
   void trade(const std::vector<Part>& sent, const std::vector<Part>& received, const Stream& stream);
-  /// Until all in the stream is done. Throws what went wrong there, or elsewhere, after which the communicator is of no use.
+  /// Waits until the stream is done. Throws if something failed there or on another worker; then the communicator is unusable.
   void wait(Stream& stream, const std::string& what);
 
  private:
   Communicator(const std::string& path, const Driver& driver, int device);
   void check(int result, const std::string& what) const;
-  /// What `call` asks for, as one.
+  /// Runs `call` between ncclGroupStart and ncclGroupEnd.
   void grouped(const std::string& what, const std::function<int()>& call) const;
   void requireWell();
 

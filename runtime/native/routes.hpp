@@ -1,29 +1,29 @@
-// Where the rows of an exchange go, on whatever device they are.
+// Which rows an exchange sends to whom, and where they go, as row numbers; the same for host and GPU.
 #pragma once
 #include "group.hpp"
 
 namespace moec {
 
-/// What each member of a group has of each expert, and where it lies: with the worker in the order of experts, with the expert's owner by expert and
-/// worker. Blocks are (first row, how many), of those experts that have rows, in the order of experts on both sides.
+/// A worker's own rows are sorted by expert. An owner has the rows that it receives sorted by expert, then by worker. Blocks are (first row, number of
+/// rows) of each expert that has rows, in the order of experts on both sides, so that sender and receiver agree.
 class Routes {
  public:
   using Blocks = std::vector<std::pair<long, long>>;
-  /// `offsets`: where the experts of worker 0 begin and the last ends, then those of worker 1, ..., of all `size`. Throws where they are none, and
-  /// NO_ROOM on all workers alike where an owner, of whichever group, is sent more rows than it has room for.
+  /// `offsets`: i32[size, experts + 1], the offsets of all workers. Throws if they are no valid offsets. Throws NO_ROOM, on all workers alike, if any
+  /// owner of any group is sent more rows than it has room for.
   Routes(const TogetherSpec& spec, const int32_t* offsets, size_t count, const Group& group, int size);
   Blocks sent(int to) const { return back_ ? owned(to) : own(to); }
   Blocks received(int from) const { return back_ ? own(from) : owned(from); }
 
  private:
-  /// This worker's own rows of the experts of one member.
+  /// This worker's own rows for the experts of member `owner`.
   Blocks own(int owner) const;
-  /// One member's rows of the experts that this worker owns.
+  /// Where the rows of member `member` lie among those that this worker has as an owner.
   Blocks owned(int member) const;
   void requireRoom(const TogetherSpec& spec, long room, int size) const;
-  /// How many a member owns.
+  /// The number of experts that each member owns.
   long experts() const { return (ends_ - 1) / group_.workers(); }
-  /// Of one of all workers.
+  /// The first row of an expert on a worker, given by its rank.
   long start(int worker, long expert) const { return offsets_[worker * ends_ + expert]; }
 
   const int32_t* offsets_;

@@ -55,7 +55,7 @@ Repeat repeatSpec(const Napi::Object& o) {
   return {get("entry"), long(get("times")), milliseconds("within"), milliseconds("beside"), get("from"), get("to"), get("next"), get("key")};
 }
 
-/// An array that may not be there.
+/// An array property; empty if it is absent.
 template <class F>
 static auto listIfAny(const Napi::Object& from, const char* key, F parse) {
   return from.Has(key) ? list(from, key, parse) : decltype(list(from, key, parse))();

@@ -1,4 +1,4 @@
-// What JavaScript describes, as the engines take it. What it lacks is a JavaScript error.
+// Converts the JavaScript descriptions of plans (runtime/native.ts) to those of the engines. A missing property is a JavaScript error.
 #pragma once
 #include <napi.h>
 

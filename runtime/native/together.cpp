@@ -7,9 +7,9 @@
 
 namespace moec {
 
-static constexpr size_t block = size_t(2) << 20;    // bytes that are added up in one round
-static constexpr size_t little = size_t(16) << 10;  // bytes of all workers that each of them adds up for itself
-static constexpr long tile = 256;                   // elements that are added up in registers and nearest caches
+static constexpr size_t block = size_t(2) << 20;    // bytes that are summed in one round
+static constexpr size_t little = size_t(16) << 10;  // up to so many bytes of all workers together, each worker sums everything itself
+static constexpr long tile = 256;                   // elements that are summed at a time, in registers and L1
 
 struct Bf16 {
   uint16_t bits;
@@ -24,7 +24,7 @@ static float wide(Bf16 x) {
 }
 static void put(float& to, float x) { to = x; }
 static void put(int32_t& to, int32_t x) { to = x; }
-/// To the nearest, half to even; a NaN stays one.
+/// Rounds to nearest, ties to even; a NaN stays NaN.
 static void put(Bf16& to, float x) {
   uint32_t bits;
   std::memcpy(&bits, &x, sizeof bits);
@@ -32,11 +32,11 @@ static void put(Bf16& to, float x) {
 }
 static float sum(float a, float b) { return a + b; }
 static int32_t sum(int32_t a, int32_t b) { return int32_t(uint32_t(a) + uint32_t(b)); }
-/// NaN if either is.
+/// NaN if either argument is.
 template <class T> static T larger(T a, T b) { return a > b || a != a ? a : b; }
 template <class T> static T smaller(T a, T b) { return a < b || a != a ? a : b; }
 
-/// Element by element, in the order of `from`, of which `to` may be one.
+/// Folds n elements of each array in `from`, elementwise and in the order of the arrays. `to` may be one of them.
 template <class T, class F>
 static void fold(char* to, const std::vector<const char*>& from, long n, F step) {
   decltype(wide(T())) all[tile];
@@ -84,7 +84,7 @@ void Together::run() {
   throw std::runtime_error("workers do not know " + spec_.name);
 }
 
-/// Bytes `begin` to `end` of all that lies in `all`, one after the other.
+/// The blocks that make up bytes `begin` to `end` of the concatenation of `all`.
 static std::vector<Bytes> within(const std::vector<Together::Arg>& all, size_t begin, size_t end) {
   std::vector<Bytes> blocks;
   size_t start = 0;
@@ -95,7 +95,7 @@ static std::vector<Bytes> within(const std::vector<Together::Arg>& all, size_t b
   }
   return blocks;
 }
-/// Blocks as long as those, one after the other from `data` on.
+/// Blocks as long as `those`, contiguous from `data` on.
 static std::vector<Bytes> like(const std::vector<Bytes>& those, char* data) {
   std::vector<Bytes> blocks;
   for (const auto& block : those) {
@@ -108,7 +108,8 @@ static void copy(const std::vector<Bytes>& from, const std::vector<Bytes>& to) {
   for (size_t i = 0; i < from.size(); i++) std::memcpy(to.at(i).data, from[i].data, from[i].bytes);
 }
 
-/// Each worker adds up its piece of a round, and gives the sum to all. So much lies together that a round needs little memory.
+/// All-reduce as reduce-scatter and all-gather: each worker sums its piece and sends the sum to all. This is done in rounds of `block` bytes, which
+/// bounds the scratch memory.
 void Together::reduce() {
   const size_t all = bytesOf(read_);
   for (size_t begin = 0; begin < all; begin += block) round(begin, std::min(block, all - begin));
@@ -135,7 +136,7 @@ void Together::round(size_t begin, size_t bytes) {
   fold(own, sums, scratch_.data(), mine);
   mpi_.trade(sent, received);
 }
-/// What is so little that all workers add it up.
+/// A round so small that it is gathered, and summed by each worker.
 void Together::few(const std::vector<Bytes>& own, const std::vector<Bytes>& sums, size_t bytes) {
   const auto packed = like(own, scratch_.data());
   char* all = scratch_.data() + bytes;
@@ -143,7 +144,7 @@ void Together::few(const std::vector<Bytes>& own, const std::vector<Bytes>& sums
   gather(scratch_.data(), all, bytes);
   fold(own, sums, all, bytes);
 }
-/// `others`: what all workers have, one worker `stride` bytes after the other, without what this one has.
+/// Sums the members' data in their order. `others` has that of each member, `stride` bytes apart; this worker's own is taken from `own` instead.
 void Together::fold(const std::vector<Bytes>& own, const std::vector<Bytes>& sums, char* others, size_t stride) {
   const long width = spec_.dtype == "bf16" ? 2 : 4;
   size_t at = 0;

@@ -1,4 +1,4 @@
-// What all workers do together: steps of a plan that data crosses processes in. compiler/ops/together.ts defines them.
+// The collectives of a plan on the host, over MPI. compiler/ops/together.ts defines what each computes.
 #pragma once
 #include <string>
 #include <vector>
@@ -9,12 +9,12 @@
 
 namespace moec {
 
-/// One such step: `args` are what it reads, then what it writes, each without gaps. It may do several at once, which are then
-/// one message: what they read, the offsets of an exchange, what they write.
+/// One collective step. `args` are the buffers it reads, then those it writes, each contiguous. Several collectives of a kind may be joined in one step
+/// (and message); then `args` are all operands, the offsets of an exchange, all results.
 class Together {
  public:
   using Arg = Bytes;
-  /// Throws where there are not as many workers as the plan is for.
+  /// Throws if the number of workers is not that which the plan was made for.
   Together(const TogetherSpec& spec, std::vector<Arg> args);
   void run();
 
@@ -26,7 +26,7 @@ class Together {
   void gather();
   void exchange();
   void trade(const Moves<Bytes>& moves);
-  /// `bytes` of each member, in their order.
+  /// Gathers `bytes` from each member of the group, in the order of members.
   void gather(char* own, char* all, size_t bytes);
 
   Mpi& mpi_;
