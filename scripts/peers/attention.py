@@ -3,8 +3,9 @@
     python scripts/peers/attention.py          recomputes and compares with test/peers/attention.safetensors
     python scripts/peers/attention.py --write  stores anew
 
-Rotations are complex products, masks are of positions that are given and begin anywhere, -1 being padding, and Transformer-XL looks its distances up. Parameters and
-inputs are f32, results PyTorch's in f64. Stored as CASE.WHAT: `param.PATH`, `input.NAME`, `state.PATH`, `output`, `grad.PATH`, `grad.input.NAME`."""
+Rotary embeddings are complex products. Masks compare given positions, which may start anywhere; -1 is padding. Transformer-XL's sines are looked up by
+distance. Parameters and inputs are f32, results are computed in f64. They are stored as CASE.WHAT, where WHAT is `param.PATH`, `input.NAME`,
+`state.PATH`, `output`, `grad.PATH` or `grad.input.NAME`."""
 
 import math
 from pathlib import Path
@@ -15,7 +16,7 @@ from stored import keep
 
 FILE = Path(__file__).parents[2] / "test" / "peers" / "attention.safetensors"
 B, T, N, D = 2, 6, 5, 8
-# Of two sequences: one from its start, one that goes on and ends early.
+# Positions in two sequences: the first starts at 0, the second continues at 3 and is padded. PLACE: the same of the source of cross attention.
 AT = torch.tensor([[0, 1, 2, 3, 4, 5], [3, 4, 5, 6, -1, -1]])
 PLACE = torch.tensor([[0, 1, 2, 3, 4], [0, 1, 2, -1, -1]])
 
@@ -43,12 +44,12 @@ def causal(at, seen, window=math.inf):
 
 
 def yarn(rate, factor, original, truncate=True, fast=32, slow=1):
-    """Peng et al. 2023, equations 17 to 23, for each pair by itself: how often it turns in the original positions says which rate it has. With
-    `truncate`, as transformers calls it, the ramp begins and ends at whole pairs."""
+    """YaRN (Peng et al. 2023, equations 17 to 23), pair by pair: a pair's new rate depends on how often it rotates within the original context length.
+    With `truncate`, as transformers calls it, the ends of the ramp are rounded to whole pairs."""
     n, base = len(rate), 1 / rate[1].item() ** len(rate)
 
     def pair(turns):
-        """The pair, of any fraction, that turns so often: base ** (i / n) * 2 pi * turns == original."""
+        """The (fractional) index i of the pair that rotates `turns` times: base ** (i / n) * 2 pi * turns == original."""
         return n * math.log(original / (turns * 2 * math.pi)) / math.log(base)
 
     first, last = (math.floor(pair(fast)), math.ceil(pair(slow))) if truncate else (pair(fast), pair(slow))
@@ -58,7 +59,8 @@ def yarn(rate, factor, original, truncate=True, fast=32, slow=1):
 
 
 def turned(pairs, at, base, stretch=1, original=None, truncate=True):
-    """Su et al. 2021, equation 13: pair i of A / 2 is a complex number, turned by at * base ** (-2 i / A). Real parts come first."""
+    """RoPE (Su et al. 2021, equation 13): pair i of A / 2, as a complex number, is rotated by the angle at * base ** (-2 i / A). In the result all real
+    parts come first."""
     rate = base ** (-torch.arange(pairs.shape[-1], dtype=torch.float64) / pairs.shape[-1])
     if stretch > 1:
         rate = yarn(rate, stretch, original, truncate)
@@ -98,7 +100,7 @@ def attention(n, groups, base=10000.0, window=math.inf, normed=False, sloped=Fal
 
 
 def sunk(q, k, v, bias, sinks):
-    """GPT-OSS's model card (2025): softmax over the scores and one learned number, whose share goes nowhere."""
+    """Attention sinks (GPT-OSS's model card, 2025): the softmax includes one learned score, whose probability is dropped."""
     k, v = (y.repeat_interleave(q.shape[1] // y.shape[1], dim=1) for y in (k, v))
     scores = q @ k.mT / math.sqrt(q.shape[-1]) + bias
     with_sink = torch.cat([scores, sinks[:, None, None].expand(*scores.shape[:-1], 1)], dim=-1)
@@ -106,7 +108,7 @@ def sunk(q, k, v, bias, sinks):
 
 
 def latent(n, r, a, p):
-    """DeepSeek-V2 (2024), equations 37 to 47: keys and values in full."""
+    """Multi-head latent attention (DeepSeek-V2, 2024, equations 37 to 47), with keys and values expanded."""
 
     def run(w, /, x):
         q = heads(linear(w, "query_up", rms(w, "query_norm", linear(w, "query_down", x))), n)
@@ -131,7 +133,7 @@ def cross(n, groups):
 
 
 def xl(n, m, filled):
-    """Dai et al. 2019, section 3.3, with each distance's sines looked up; the memory's last `filled` rows are real."""
+    """Transformer-XL (Dai et al. 2019, section 3.3), with the sines looked up by distance. Only the last `filled` rows of the memory are valid."""
 
     def run(p, /, x, u, w, memory):
         everything = torch.cat([memory.detach(), x], dim=1)
@@ -159,7 +161,7 @@ def square(*names, biased=False):
 FOUR = ("query", "key", "value", "output")
 GROUPED = square("query", "output") | {"key.weight": (D, 4), "value.weight": (D, 4)}
 WIDE = {"query.weight": (D, 16), "key.weight": (D, 16), "value.weight": (D, 16), "output.weight": (16, D)}
-# What the model is called in test/peers/attention.moe: its function, the shapes of its parameters, and of what it takes besides x.
+# By the model's name in test/peers/attention.moe: the function here, the shapes of its parameters, and those of its inputs besides x.
 CASES = {
     "Mha": (attention(2, 2), square(*FOUR, biased=True), {}),
     "Grouped": (attention(4, 2, base=100.0), GROUPED, {}),

@@ -2,10 +2,10 @@
 
     python scripts/peers/demo.py --data FILE [--steps 400] [--batch 16] [--length 128] [--threads 2] [--seed 0] [--workers 1]
 
-With workers, so many processes (gloo) have a part of each batch, all experts, and the mean of their gradients; the threads are those of each.
+With --workers N, data parallelism: N processes (gloo) take a part of each batch and average their gradients. --threads is per process.
 
-Prints a JSON object a line: every 50 steps the means since the last, then the held-out loss, the seconds of training, and the largest expert's
-share of the mean in each layer over the last 50 steps. The drawn parameters are not moec's, so losses agree only roughly."""
+Prints one JSON object per line: every 50 steps the mean losses since the last, then the held-out loss, the seconds of training, and for each layer the
+load of the busiest expert over the mean load, in the last 50 steps. Initial parameters are not moec's, so losses agree only roughly."""
 
 import argparse
 import json
@@ -29,14 +29,14 @@ def batch(data, rows, length, ranges):
 
 
 def training_batch(data, rows, length, step):
-    """Row b reads stream b, and goes on where it stood."""
+    """The data is cut into as many streams as a batch has rows. Row b reads stream b, in each step the next `length` tokens."""
     stream = len(data) // rows
     start = step * length % (stream - length)
     return batch(data, rows, length, [(b * stream + start, b * stream + start + length) for b in range(rows)])
 
 
 def held_out(model, data, rows, length):
-    """Mean over all bytes but the first, as in runtime/data.ts."""
+    """The mean loss over all bytes but the first, as in runtime/data.ts."""
     stream, last, nats = -(-(len(data) - 1) // rows), len(data) - 1, 0.0
     for start in range(0, stream, length):
         ends = [min((b + 1) * stream, last) for b in range(rows)]

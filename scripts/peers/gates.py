@@ -3,8 +3,8 @@
     python scripts/peers/gates.py          recomputes and compares with test/peers/gates.safetensors
     python scripts/peers/gates.py --write  stores anew
 
-Each gate sees random rows, and rows that nearly all like one expert best. Parameters and inputs are f32, results PyTorch's in f64. Seeds are taken whose
-choices stay the same where the rows are moved by 1e-4, so that rounding cannot choose other experts. Stored as GATE.INPUT.WHAT."""
+Each gate gets random rows, and skewed rows of which nearly all prefer one expert. Parameters and inputs are f32, results are computed in f64. Seeds are
+searched for which no choice changes when the rows are perturbed by 1e-4, so that rounding cannot choose other experts. Stored as GATE.INPUT.WHAT."""
 
 import math
 from pathlib import Path
@@ -18,13 +18,13 @@ N, D, E, STEP = 24, 7, 6, 25
 
 
 def balance(p, first):
-    """Fedus et al. 2022, equations 4 to 6, with all choices given counted."""
+    """The balance loss of Fedus et al. 2022, equations 4 to 6, counting all choices in `first`."""
     share = torch.bincount(first.flatten(), minlength=E).to(p.dtype) / first.numel()
     return E * (share * p.mean(dim=0)).sum()
 
 
 def queued(expert, capacity, priority=None):
-    """Drops what is over capacity: first choices before second ones, then higher priority, then earlier rows."""
+    """Drops (-1) the choices over an expert's capacity. First choices are queued before second ones, then by priority, then in the order of rows."""
     kept, used = expert.clone(), [0] * E
     for k in range(expert.shape[1]):
         order = range(len(expert)) if priority is None else sorted(range(len(expert)), key=lambda n: -priority[n, k].item())
@@ -61,7 +61,7 @@ def top_k_plain(w, x, training, **_):
 
 
 def noisy(w, x, training, drawn=None):
-    """Shazeer et al. 2017, equations 3 to 11; the 0.01 beside softplus is the authors' code's."""
+    """Shazeer et al. 2017, equations 3 to 11; the 0.01 that is added to softplus comes from the authors' code."""
     clean, spread = x @ w["weight"], F.softplus(x @ w["noise"]) + 0.01
     h = clean + drawn * spread if training else clean
     value, expert = torch.topk(h, 2)
@@ -87,7 +87,7 @@ def switch(w, x, training, drawn=None):
 
 
 def gshard(w, x, training, drawn=None):
-    """Lepikhin et al. 2021, algorithm 1: first choices of all rows, then second ones, each while there is room."""
+    """GShard (Lepikhin et al. 2021, algorithm 1): the first choices of all rows are placed, then the second ones, as long as there is capacity."""
     p = F.softmax(x @ w["weight"], -1)
     value, expert = torch.topk(p, 2)
     score = value / value.sum(-1, keepdim=True)
@@ -108,7 +108,7 @@ def sinkhorn(w, x, training, **_):
 
 
 def bias(w, x, training, **_):
-    """DeepSeek-V3's gate: the groups by the sum of their two best, the weights without the bias."""
+    """DeepSeek-V3's gate: groups are chosen by the sum of their two best biased scores; the weights are scores without the bias."""
     p = (x @ w["weight"]).sigmoid()
     wish = p.detach() + w["bias"]
     groups = torch.topk(wish.view(N, 3, 2).sum(-1), 2).indices
@@ -120,7 +120,8 @@ def bias(w, x, training, **_):
 
 
 def swipe(w, x, training, **_):
-    """FastMoE's swipe_once for each choice in turn: workers (of two experts) have an equal share of all choices; late ones go to the first with room."""
+    """FastMoE's swipe_once for first choices, then for second ones. Each worker (of two experts) has room for an equal share of all choices; choices over
+    that go to the first worker with room."""
     logits = x @ w["weight"]
     expert = torch.topk(logits, 2).indices
     if training:
@@ -140,7 +141,7 @@ def swipe(w, x, training, **_):
 
 
 def topology(w, x, training, **_):
-    """FasterMoE's gate (He et al. 2022) on each of two nodes, with three experts and half of the rows each."""
+    """FasterMoE's topology-aware gate (He et al. 2022) on two nodes, each with three experts and half of the rows."""
     logits = x @ w["weight"]
     expert = torch.topk(logits, 2).indices
     free = expert.clone()
@@ -162,7 +163,7 @@ def topology(w, x, training, **_):
 
 
 def product_key(w, x, training, **_):
-    """The definition of Lample et al. 2019, section 3.1: the K best of all N * N sums, of each head."""
+    """Product keys by their definition (Lample et al. 2019, section 3.1): for each head, the K best of all N * N sums of half scores."""
     q = (x @ w["query"]).view(N, 2, 2, 4)
     q = q / (q.square().mean(-1, keepdim=True) + 1e-6).sqrt()
     s, t = torch.einsum("nhq,hqk->nhk", q[:, 0], w["rows"]), torch.einsum("nhq,hqk->nhk", q[:, 1], w["columns"])
@@ -177,7 +178,8 @@ def dense_to_sparse(w, x, training, drawn=None):
 
 
 def assigned(logits):
-    """The highest sum of logits that gives each expert N / E rows: rows come one by one, each by the best chain of moves to an expert with room."""
+    """The maximum sum of logits over balanced assignments (N / E rows to each expert), by augmenting paths: rows are added one by one, each along the
+    best chain of reassignments that ends at an expert with room."""
     value, held = logits.tolist(), [[] for _ in range(E)]
     for new in range(N):
         gain, moves = list(value[new]), [[(new, None, e)] for e in range(E)]
@@ -211,7 +213,7 @@ def gaussian(g, *shape):
     return torch.randn(*shape, generator=g)
 
 
-# What the gate is called in test/peers/gates.moe, its function, and what it draws.
+# By the gate's name in test/peers/gates.moe: the function here, and the function and shape of the random numbers that it draws, if any.
 GATES = {
     "Naive": (naive, None, ()),
     "NaiveBiased": (naive, None, ()),
@@ -231,7 +233,7 @@ GATES = {
 
 
 def case(name, kind, seed):
-    """Parameters and inputs."""
+    """The parameters, the rows, and the random numbers of one case."""
     gate, draw, shape = GATES[name]
     g = torch.Generator().manual_seed(seed)
     w = {"weight": 0.7 * gaussian(g, D, E)}
@@ -282,7 +284,8 @@ def made(name, kind):
 
 
 def base(kind):
-    """Lewis et al. 2021 leave open who goes where among the best assignments: only its sum is stored, and what each row likes best."""
+    """BASE layers: Lewis et al. 2021 do not say which of several optimal assignments is taken, so only the optimal sum is stored, and each row's best
+    expert."""
     g = torch.Generator().manual_seed(0)
     w, x = 0.7 * gaussian(g, D, E), gaussian(g, N, D)
     if kind == "skewed":
@@ -295,7 +298,7 @@ def base(kind):
 
 
 def arrivals(expert, priority=None):
-    """The place of each choice in its expert's queue; choices of none have a queue too."""
+    """The position of each choice in its expert's queue. Choices of no expert (-1) have a queue of their own."""
     place, used = torch.zeros_like(expert), [0] * (E + 1)
     for k in range(expert.shape[1]):
         order = range(len(expert)) if priority is None else sorted(range(len(expert)), key=lambda n: -priority[n, k].item())
@@ -306,7 +309,7 @@ def arrivals(expert, priority=None):
 
 
 def queue(kind):
-    """Capacity as functions: three choices a row, some none, with priorities of which many are equal."""
+    """The case for the library's functions of capacity: three choices per row, some of no expert, with many equal priorities."""
     g = torch.Generator().manual_seed(3)
     expert = torch.randint(-1, E, (N, 3), generator=g)
     if kind == "skewed":
@@ -318,7 +321,7 @@ def queue(kind):
 
 
 def hashed(kind):
-    """A fixed hash of the token in 32 bits: Roller et al. 2021 leave open which."""
+    """Hash layers: a fixed 32-bit hash of the token. Roller et al. 2021 do not say which."""
     if kind == "random":
         tokens = torch.randint(0, 200_000, (N,), generator=torch.Generator().manual_seed(0))
     else:

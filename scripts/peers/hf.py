@@ -1,10 +1,11 @@
-"""Tiny models with the architectures of transformers, as its `save_pretrained` writes them, and the logits that it gives.
+"""Tiny models of transformers' architectures, as its `save_pretrained` writes them, with the logits that it computes for them.
 
     python scripts/peers/hf.py          computes the logits of the stored weights again and compares
     python scripts/peers/hf.py --write [NAME]  draws weights and stores them in test/peers/hf/NAME with expected.safetensors
 
-Needs PyTorch and transformers. Weights are drawn, for transformers' own are too small to choose experts clearly; logits are of the model in f64, in which
-transformers still norms and turns in f32. A seed is taken whose logits in f32 are near those, so that rounding chose no other expert."""
+Needs PyTorch and transformers. Weights are drawn here, since transformers' initial ones are too small for clear choices of experts. The stored logits
+are those of the model in f64, in which transformers still computes norms and rotations in f32 (but see `widened`). A seed is taken whose logits in f32
+are close to them, so that rounding has chosen no other expert."""
 
 import sys
 from contextlib import contextmanager, nullcontext
@@ -17,10 +18,10 @@ from safetensors.torch import load_file, save_file
 FOLDER = Path(__file__).parents[2] / "test" / "peers" / "hf"
 COMMON = {"vocab_size": 40, "hidden_size": 16, "max_position_embeddings": 64, "bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
 HEADS = {"num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "num_experts_per_tok": 2}
-# Whose f32 alone is further from f64 than we are to be: the delta rule.
+# Models whose own f32 logits are further from f64 than 1e-6: the delta rule accumulates rounding.
 WIDE = {"Qwen3NextForCausalLM"}
 CONFIGS = {"Llama4": "Llama4TextConfig"}
-# Folder: transformers' class, its configuration, and the size of a file (OLMoE's weights are in several, with an index).
+# By folder: transformers' class, its configuration, and the maximum size of a weights file (OLMoE's are split into several, with an index).
 MODELS = {
     "mixtral": ("Mixtral", HEADS | {"intermediate_size": 24, "num_local_experts": 4, "sliding_window": 5}, "1GB"),
     "olmoe": (
@@ -163,7 +164,7 @@ class Wide:
 
 @contextmanager
 def widened(model):
-    """What transformers does in f32 whatever the model is in, in f64."""
+    """Makes transformers compute in f64 what it otherwise computes in f32, whatever the model's dtype."""
     module = sys.modules[type(model).__module__]
     module.torch, torch.Tensor.float = Wide(), torch.Tensor.double
     yield

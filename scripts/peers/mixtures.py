@@ -1,10 +1,11 @@
-"""Every mixture of stdlib/moe.moe in PyTorch, from its paper, row by row and expert by expert.
+"""Every mixture of stdlib/moe.moe in PyTorch, written from its paper, row by row and expert by expert.
 
     python scripts/peers/mixtures.py          recomputes and compares with test/peers/mixtures.safetensors
     python scripts/peers/mixtures.py --write  stores anew
 
-Parameters and inputs are f32, results PyTorch's in f64. Each mixture sees random rows, and rows that nearly all like one expert best. Seeds are taken
-whose choices stay the same where the rows are moved by 1e-4. Stored as MIXTURE.INPUT.WHAT; a result's gradient is that of `cotangent` times it."""
+Parameters and inputs are f32, results are computed in f64. Each mixture gets random rows, and skewed rows of which nearly all prefer one expert. Seeds
+are searched for which no choice changes when the rows are perturbed by 1e-4. Stored as MIXTURE.INPUT.WHAT; gradients are of the sum of `cotangent`
+times the result, plus the losses."""
 
 import math
 from pathlib import Path
@@ -18,7 +19,7 @@ B, T, D, H, E = 3, 8, 6, 5, 4
 
 
 def swiglu(w, path, e=None):
-    """SwiGlu with the parameters under `path`, or copy `e` of an array of them."""
+    """A SwiGlu with the parameters under `path`; of an array of them, copy `e`."""
     gate, up, down = (w[f"{path}.{k}.weight"] for k in ("gate", "up", "down"))
     if e is not None:
         gate, up, down = gate[e], up[e], down[e]
@@ -26,7 +27,7 @@ def swiglu(w, path, e=None):
 
 
 def top_k_gate(logits, k, balance):
-    """Scores that sum to 1, and the balance loss of Fedus et al. 2022."""
+    """The scores (which sum to 1) and numbers of the k best experts, and the balance loss of Fedus et al. 2022."""
     p = F.softmax(logits, -1)
     value, expert = torch.topk(p, k)
     share = torch.bincount(expert.flatten(), minlength=p.shape[-1]).to(p.dtype) / expert.numel()
@@ -34,7 +35,7 @@ def top_k_gate(logits, k, balance):
 
 
 def combined(rows, score, expert, experts):
-    """The sum over a row's choices of score times expert."""
+    """For each row the sum of its chosen experts' results, weighted by the scores."""
     of_row = lambda n: sum(score[n, k] * experts(expert[n, k].item())(rows[n]) for k in range(score.shape[1]))
     return torch.stack([of_row(n) for n in range(len(rows))])
 
@@ -109,7 +110,7 @@ def feed(prefix, *copies):
     return {f"{prefix}.gate.weight": (*copies, D, H), f"{prefix}.up.weight": (*copies, D, H), f"{prefix}.down.weight": (*copies, H, D)}
 
 
-# The name in test/peers/mixtures.moe, the function, the shapes of its parameters; the first is what chooses.
+# By the name in test/peers/mixtures.moe: the function here, and the shapes of its parameters, that of the gate first.
 MIXTURES = {
     "Mixture": (moe, {"mix.gate.weight": (D, E)} | feed("mix.experts", E)),
     "Shared": (shared, {"mix.moe.gate.weight": (D, E)} | feed("mix.moe.experts", E) | feed("mix.shared")),

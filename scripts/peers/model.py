@@ -1,5 +1,5 @@
-"""The models of test/peers/*.moe in plain PyTorch, from the meaning of the language and the papers, not from moec's code.
-Modules are named so that `named_parameters` gives moec's paths; weights are [in, out], as moec has them."""
+"""The models of test/peers/*.moe in plain PyTorch, written from the language's definition and the papers, not from moec's code.
+Modules are named so that `named_parameters` gives moec's paths; weights are [in, out], as in moec."""
 
 import math
 
@@ -37,8 +37,8 @@ class SwiGlu(nn.Module):
 
 
 class TopKGate(nn.Module):
-    """Scores of the k likeliest experts, made to sum to 1. Leaves behind: balance (Switch Transformer, equation 4, weighted), load, and gap, the
-    least distance of a k-th score to the next, by which one sees whether rounding could choose other experts."""
+    """Scores of the k likeliest experts, normalised to sum to 1. Each call also sets `balance` (Switch Transformer, equation 4, weighted), `load`, and
+    `gap`: the smallest difference between a k-th score and the next, which shows whether rounding could choose other experts."""
 
     def __init__(self, d, e, k, weight):
         super().__init__()
@@ -72,7 +72,7 @@ class MoE(nn.Module):
 
 
 def rope(x, base=10000.0):
-    """Su et al. 2021 on [B, heads, T, A]; feature i turns with feature i + A / 2."""
+    """RoPE (Su et al. 2021) on [B, heads, T, A]; feature i is paired with feature i + A / 2."""
     t, half = x.shape[-2], x.shape[-1] // 2
     rate = base ** (-torch.arange(half, dtype=torch.float64) / half)
     angle = torch.arange(t, dtype=torch.float64)[:, None] * rate
@@ -123,7 +123,7 @@ class GptMoE(nn.Module):
         return F.linear(self.norm(x), self.embed.weight)
 
     def losses(self, tokens, targets):
-        """Means in nats over the targets that are not -1; balance summed over the layers."""
+        """`language`: the mean cross entropy in nats over targets that are not -1. `balance`: the sum over the layers."""
         logits = self(tokens)
         language = F.cross_entropy(logits.flatten(0, -2), targets.flatten(), ignore_index=-1)
         return {"language": language, "balance": sum(block.feed.gate.balance for block in self.blocks)}
@@ -133,7 +133,7 @@ class GptMoE(nn.Module):
 
 
 class Training:
-    """AdamW (betas 0.9 and 0.95, decay 0.1 on matrices but the embedding), clipping by the norm of all gradients, warm-up and half a cosine."""
+    """AdamW (betas 0.9 and 0.95, decay 0.1 on all matrices but the embedding) with gradients clipped by their common norm, warm-up and half a cosine."""
 
     def __init__(self, model, peak, warm, total, low=0.0):
         named = list(model.named_parameters())
@@ -151,7 +151,7 @@ class Training:
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, rate)
 
     def step(self, tokens, targets):
-        """One step; the losses before it."""
+        """Makes one step, and returns the losses before it."""
         losses = self.model.losses(tokens, targets)
         self.optimizer.zero_grad()
         sum(losses.values()).backward()

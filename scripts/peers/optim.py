@@ -1,10 +1,11 @@
-"""The optimizers and schedules of stdlib/optim.moe and stdlib/schedule.moe: 50 steps of PyTorch's own, and of Lion by its authors' code.
+"""50 training steps with the optimizers and schedules of stdlib/optim.moe and stdlib/schedule.moe: PyTorch's own, and Lion by its authors' code.
 
     python scripts/peers/optim.py          recomputes and compares with test/peers/optim.safetensors
     python scripts/peers/optim.py --write  stores anew
 
-A small net with an array of layers learns another one's results; the array's last layer gets no gradient in the first 20 steps. Everything is f64, from
-f32 parameters and batches. Stored are the parameters at the start (`param.`), the batches (`input.`), and of each case its losses and last parameters."""
+A small net with an array of layers learns the results of another such net; the last layer of the array gets no gradient in the first 20 steps. Initial
+parameters and batches are f32, all computation is f64. Stored are the initial parameters (`param.`), the batches (`input.`), and for each case its
+losses and final parameters."""
 
 import math
 from pathlib import Path
@@ -19,7 +20,7 @@ STEPS, N, D, H, O, E = 50, 8, 7, 5, 4, 3
 
 
 def start(seed):
-    """Each layer of the array has parameters of its own here, as each is stepped alone."""
+    """Initial parameters. Each layer of the array has its own tensors, since moec's optimizers treat each separately too."""
     g = torch.Generator().manual_seed(seed)
     shapes = {"net.first.weight": (D, H), "net.first.bias": (H,), "net.scale.weight": (O,)}
     shapes |= {f"net.parts.{e}.{k}": s for e in range(E) for k, s in {"weight": (H, O), "bias": (O,)}.items()}
@@ -59,13 +60,13 @@ class Lion(torch.optim.Optimizer):
 
 
 def cosine(optimizer, warm, low):
-    """Steps 0 .. warm - 1 rise to the peak, then half a cosine."""
+    """A linear warm-up in steps 0 .. warm - 1, then half a cosine."""
     rise = LinearLR(optimizer, start_factor=1 / warm, total_iters=warm - 1)
     return SequentialLR(optimizer, [rise, CosineAnnealingLR(optimizer, T_max=STEPS - warm, eta_min=low)], [warm])
 
 
 def stable_decay(optimizer, warm, cool):
-    """Hu et al. 2024 (MiniCPM), with a linear end."""
+    """Warm-up, constant, decay (Hu et al. 2024, MiniCPM), with a linear decay."""
     return LambdaLR(optimizer, lambda s: (s + 1) / warm if s < warm else (STEPS - s) / cool if STEPS - s < cool else 1)
 
 
@@ -121,7 +122,7 @@ def muon_case(w):
 
 
 def parts_case(w):
-    """The scale and the first matrix are frozen; vectors and matrices of the array have optimizers of their own; one clip for all."""
+    """The scale and the first matrix are frozen. All biases are trained by SGD and the array's matrices by AdamW, with one clip of the common norm."""
     for frozen in of(w, "scale.weight", "first.weight"):
         frozen.requires_grad_(False)
     experts = {k: v for k, v in w.items() if "parts" in k and v.dim() == 2}
@@ -141,7 +142,7 @@ CASES = {
 
 
 def trained(case, dtype=torch.float64):
-    """The loss before each step, the parameters after the last, and whether clipping was both at work and not."""
+    """The loss before each step, and the parameters after the last. Asserts that some steps were clipped and some were not."""
     w = {k: v.to(dtype).requires_grad_() for k, v in start(0).items()}
     data = {k: v.to(dtype) for k, v in batches().items()}
     optimizers, schedules, clip = CASES[case](w)
@@ -164,7 +165,7 @@ def trained(case, dtype=torch.float64):
 def main():
     torch.set_num_threads(1)
     results = {f"param.{k}": v for k, v in start(0).items()} | {f"input.{k}": v for k, v in batches().items()}
-    # PyTorch's Muon rounds to bf16 on the way; here it is to be exact
+    # PyTorch's Muon computes in bf16 inside; here this is patched, so that it is exact
     with mock.patch.object(torch, "bfloat16", torch.float64):
         for case in CASES:
             results |= {f"{case}.{k}": v.contiguous() for k, v in trained(case).items()}

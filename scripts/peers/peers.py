@@ -1,10 +1,10 @@
-"""Makes the numbers in test/peers that moec is held to, or checks them.
+"""Computes the numbers in test/peers that moec is compared with, or checks them.
 
     python scripts/peers/peers.py          recomputes and compares with what is stored
     python scripts/peers/peers.py --write  stores anew
 
-Needs PyTorch and safetensors. Parameters and inputs are f32; results are PyTorch's in f64. numbers.json holds the losses of 20 steps in f64 and
-f32, how far PyTorch's own f32 gradients are from its f64 ones (norm over norm, the worst parameter), and the least distance of a K-th score to the next."""
+Needs PyTorch and safetensors. Parameters and inputs are f32, results are computed in f64. numbers.json has the losses of 20 steps in f64 and in f32, the
+relative error of PyTorch's own f32 gradients (in norm, of the worst parameter), and the smallest difference between a K-th score and the next."""
 
 import json
 import sys
@@ -19,7 +19,7 @@ STEPS = 20
 
 
 def drawn(model, seed, std, gate):
-    """Numbers for every parameter: weights around 0, norms around 1; gates wider, so that choices are clear."""
+    """Random values for every parameter: weights around 0, norms around 1. Those of gates have a larger deviation, so that choices are clear."""
     random = torch.Generator().manual_seed(seed)
     values = {}
     for name, p in model.named_parameters():
@@ -38,7 +38,7 @@ def gradients(model):
 
 
 def layer_case(seed):
-    """33 rows of 13 for 6 experts, 2 of each: of the experts one gets no row."""
+    """A mixture of 6 experts, 2 per row, on 33 rows of 13 features. One expert gets no row."""
     build = lambda: MoE(13, 7, 6, 2, balance=0.02)
     params, random = drawn(build(), seed, 0.4, 0.5)
     params["gate.weight"][0, 5] = -9.0
@@ -57,7 +57,7 @@ def layer_case(seed):
 
 
 def gpt_case(seed):
-    """Two blocks; 3 rows of 9 tokens, another batch each step; some targets are -1."""
+    """A model with two blocks, on 3 rows of 9 tokens, a new batch in each step. Some targets are -1."""
     build = lambda: GptMoE(v=37, d=20, h=12, layers=2, heads=2, e=5, k=2)
     params, random = drawn(build(), seed, 0.25, 0.5)
     text = torch.randint(0, 37, (STEPS, 3, 10), generator=random, dtype=torch.int32)
@@ -80,7 +80,7 @@ def gpt_case(seed):
 
 
 def train(model, batches):
-    """The losses of every step, and the least gap of all of them."""
+    """The losses of every step, and the smallest `gap` of all gates in all steps."""
     training, losses, gap = Training(model, peak=0.01, warm=4, total=STEPS), [], 1.0
     for tokens, targets in zip(batches["tokens"].long(), batches["targets"].long()):
         losses.append(training.step(tokens, targets))
@@ -89,7 +89,7 @@ def train(model, batches):
 
 
 def deviation(results, exact):
-    """The worst norm of a difference of gradients over the norm."""
+    """The relative error of the gradients, in norm, of the worst parameter."""
     return max(((results[k].double() - v).norm() / v.norm()).item() for k, v in exact.items() if k.startswith("grad.") and v.norm() > 0)
 
 

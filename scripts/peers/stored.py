@@ -1,4 +1,4 @@
-"""What a script of this folder does with its numbers: `--write` stores them, otherwise they are compared with what is stored."""
+"""What the scripts of this folder do with their results: with `--write` store them, otherwise compare them with the stored ones."""
 
 import sys
 
@@ -7,7 +7,7 @@ from safetensors.torch import load_file, save_file
 
 
 def keep(file, results, bar=1e-12):
-    """`bar`: how far a tensor may be from the stored one, beside its norm."""
+    """Stores or compares the tensors `results`. `bar`: the largest norm of a difference, relative to 1 + the tensor's norm."""
     if "--write" in sys.argv:
         save_file(results, file)
         return

@@ -1,9 +1,9 @@
-"""Tiny tokenizers of each kind that models have, and the numbers that Python's `tokenizers` makes of some texts.
+"""Tiny tokenizers of each kind that models use, and the token numbers that Python's `tokenizers` gives for some texts.
 
     python scripts/peers/texts.py          computes the numbers of the stored tokenizers again and compares
     python scripts/peers/texts.py --write  trains tokenizers and stores them in test/peers/texts/NAME with numbers.json
 
-Needs tokenizers. `ids` are without the tokens that stand before and after a text, `whole` with them; `decoded` is of `ids`."""
+Needs tokenizers. `ids` are without the special tokens before and after a text, `whole` with them; `decoded` is the text of `ids`."""
 
 import json
 import sys
@@ -58,7 +58,7 @@ def pieces(size, **more):
 
 
 def fallback(t):
-    """SentencePiece's: what is not in the vocabulary is bytes. It was trained on words, and takes whole texts."""
+    """A tokenizer as SentencePiece's: characters outside the vocabulary become byte tokens. It is trained on words, but then splits whole texts."""
     data = json.loads(t.to_str()) | {"pre_tokenizer": None}
     vocab = data["model"]["vocab"]
     for b in range(256):
