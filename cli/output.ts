@@ -1,5 +1,7 @@
 // How commands print: results on stdout, everything else on stderr; with --json, only JSON lines on stdout.
+
 import { createColors } from "picocolors";
+import { counted } from "../compiler/counted.ts";
 import type { Diagnostic } from "../compiler/diagnostic.ts";
 import { Bug, Problem, ProgramError } from "../compiler/diagnostic.ts";
 import { render, visible } from "../compiler/render.ts";
@@ -23,7 +25,7 @@ export const warn = (text: string): void => note(`${colorsOf(process.stderr).yel
 /** Announces a compilation that takes seconds before anything else is printed. */
 export function compiling(kernels: number): void {
   endInOrder();
-  note(`compiling ${kernels} kernels`);
+  note(`compiling ${counted(kernels, "kernel")}`);
 }
 /** Returns a callback that prints how much of a text is tokenized: at once if the text is long, and then every second. */
 export function encoding(): (done: number, of: number) => void {

@@ -1,6 +1,8 @@
 // Renders diagnostics for people: the code, the source lines with carets under the parts concerned, notes, and the remedy.
+
 import { createColors } from "picocolors";
 import stringWidth from "string-width";
+import { counted } from "./counted.ts";
 import { type Diagnostic, type Label, position } from "./diagnostic.ts";
 import type { Source, Span } from "./syntax/ast.ts";
 
@@ -39,7 +41,7 @@ export function render(diagnostics: readonly Diagnostic[], options: RenderOption
   const shown = diagnostics.slice(0, options.limit ?? 20);
   const more = diagnostics.length - shown.length;
   const texts = shown.map((diagnostic) => renderOne(diagnostic, colors, options.width));
-  if (more > 0) texts.push(`and ${more} more ${more === 1 ? "error" : "errors"}\n`);
+  if (more > 0) texts.push(`and ${counted(more, "more error")}\n`);
   return texts.join("\n");
 }
 

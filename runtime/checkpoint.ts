@@ -1,9 +1,11 @@
 // Reads and writes checkpoints: a folder `step-000400` with the model's tensors, the optimizer's, and state.json, which records sizes and hashes of
 // both files.
+
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync } from "node:fs";
 import { basename, join } from "node:path";
 import * as v from "valibot";
 import { asset } from "../compiler/assets.ts";
+import { counted } from "../compiler/counted.ts";
 import { Problem } from "../compiler/diagnostic.ts";
 import { onFile } from "../compiler/on-file.ts";
 import type { Executable, StoreInfo, Tensor } from "./executable.ts";
@@ -203,7 +205,8 @@ class NewerFormat extends Problem {
 }
 function checkFile(path: string, expected: { readonly bytes: number; readonly sha256: string }): void {
   const bytes = onFile(path, "read", () => statSync(path).size);
-  if (bytes !== expected.bytes) throw damaged(path, `has ${bytes} bytes, and state.json says ${expected.bytes}`);
+  if (bytes !== expected.bytes)
+    throw damaged(path, `has ${counted(bytes, "byte")}, and state.json says ${expected.bytes}`);
   if (hashFile(path) !== expected.sha256) throw damaged(path, "does not have the content that state.json states");
 }
 

@@ -1,4 +1,5 @@
 // Training data: text as bytes or token numbers, split into training and held-out parts, and cut into streams and batches.
+import { counted } from "../compiler/counted.ts";
 import { Problem } from "../compiler/diagnostic.ts";
 import type { Tensor } from "./executable.ts";
 import { hashOf, readBytes, requireHeld } from "./files.ts";
@@ -84,7 +85,7 @@ export function requireEnough(text: Text, B: number, T: number): void {
     ...(Math.floor(n / B) > 1 ? [`--length to at most ${Math.floor(n / B) - 1}`] : []),
   ];
   throw new Problem(
-    `the data has ${text.all.length} ${text.codec.unit}s, and --batch ${B} with --length ${T} needs ${Math.max(needed, 40)}`,
+    `the data has ${counted(text.all.length, text.codec.unit)}, and --batch ${B} with --length ${T} needs ${Math.max(needed, 40)}`,
     remedies.length > 0 ? `lower ${remedies.join(", or ")}, or give more data` : "give more data",
   );
 }

@@ -2,6 +2,7 @@
 
 import { askedTokens, askedTopK, askedTopP } from "../compiler/asked.ts";
 import type { EntrySignature, Loaded } from "../compiler/check/index.ts";
+import { counted } from "../compiler/counted.ts";
 import { Problem } from "../compiler/diagnostic.ts";
 import type { EntryRequest } from "./compile.ts";
 import { findEntry, hasMethod, headerDefault } from "./program.ts";
@@ -56,7 +57,9 @@ export function requireRoom(prompt: number, tokens: number, context: number | nu
   const room = roomFor({ length: prompt }, context);
   if (tokens <= room) return;
   throw new Problem(
-    `the model's Context is ${context}, and a prompt of ${prompt} tokens with ${tokens} more does not fit`,
-    room > 0 ? `lower ${askedTokens} to at most ${room}` : `shorten the prompt to at most ${context} tokens`,
+    `the model's Context is ${context}, and a prompt of ${counted(prompt, "token")} with ${tokens} more does not fit`,
+    room > 0
+      ? `lower ${askedTokens} to at most ${room}`
+      : `shorten the prompt to at most ${counted(context ?? 0, "token")}`,
   );
 }

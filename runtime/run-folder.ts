@@ -1,7 +1,9 @@
 // Reads and writes the folder of a training run: config.json and log.jsonl (checkpoint.ts has the checkpoints).
+
 import { appendFileSync, existsSync, readFileSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
 import * as v from "valibot";
+import { counted } from "../compiler/counted.ts";
 import { Problem } from "../compiler/diagnostic.ts";
 import { onFile } from "../compiler/on-file.ts";
 import { precisions } from "../compiler/types/dtype.ts";
@@ -98,7 +100,7 @@ export function namedOptions(c: RunConfig): Record<string, number | boolean | st
     ...(c.ids ? { "--ids": "given" } : {}),
     ...(c.tokenizer === undefined ? {} : { "--tokenizer": `of SHA-256 ${c.tokenizer}` }),
     "--accumulate": c.accumulate ?? 1,
-    "--data": `${c.data.bytes} bytes, SHA-256 ${c.data.hash}`,
+    "--data": `${counted(c.data.bytes, "byte")}, SHA-256 ${c.data.hash}`,
   };
 }
 const shown = (x: number | boolean | string | undefined): string => (x === undefined ? "not given" : String(x));

@@ -1,6 +1,8 @@
 // The safetensors format: 8 bytes of header length, a JSON header `{ name: { dtype, shape, data_offsets } }`, then the data, without holes.
 // https://huggingface.co/docs/safetensors: little-endian, row-major, offsets from the end of the header.
+
 import { closeSync, fstatSync, openSync } from "node:fs";
+import { counted } from "../compiler/counted.ts";
 import { Problem } from "../compiler/diagnostic.ts";
 import { onFile } from "../compiler/on-file.ts";
 import { bytesOf, type DType } from "../compiler/types/dtype.ts";
@@ -10,6 +12,7 @@ import { bytesOfTensor, count, fromBytes, fromNumbers, requireElements, showShap
 
 /** The limit of the format's own reader, in bytes. */
 const headerLimit = 100_000_000;
+const brace = "{".charCodeAt(0);
 const names: Readonly<Record<DType, string>> = { f32: "F32", f64: "F64", bf16: "BF16", i32: "I32", bool: "BOOL" };
 const dtypes: ReadonlyMap<string, DType> = new Map(
   Object.entries(names).map(([dtype, name]) => [name, dtype as DType]),
@@ -75,10 +78,13 @@ const brokenItem = (path: string, name: string, what: string): Problem => broken
 
 /** Reads the header. Returns its tensors in the order of their data, which must cover the file without gaps or overlaps. */
 function readHeader(path: string, file: number, size: number): Item[] {
-  if (size < 8) throw broken(path, `it has ${size} bytes, and the header's length alone takes 8`);
+  if (size < 8) throw broken(path, `it has ${counted(size, "byte")}, and the header's length alone takes 8`);
   const length = new DataView(readAt(file, 0, 8).buffer).getBigUint64(0, true);
-  if (length > headerLimit)
+  if (length > headerLimit) {
+    if (readAt(file, 8, Math.min(1, size - 8))[0] !== brace)
+      throw new Problem(`${path} is no safetensors file`, "give one: a header of JSON stands behind its first 8 bytes");
     throw broken(path, `its header says it is ${length} bytes long; the limit is ${headerLimit}`);
+  }
   const data = size - 8 - Number(length);
   if (data < 0) throw broken(path, `its header says it is ${length} bytes long, and the file has ${size}`);
   const items = parseHeader(path, readAt(file, 8, Number(length)));
@@ -93,7 +99,11 @@ function readHeader(path: string, file: number, size: number): Item[] {
     if (item.end > data) throw brokenItem(path, item.name, `ends at byte ${item.end} of ${data}`);
     end = item.end;
   }
-  if (end !== data) throw broken(path, `${data - end} bytes at its end belong to no tensor`);
+  if (end !== data)
+    throw broken(
+      path,
+      `${counted(data - end, "byte")} at its end ${data - end === 1 ? "belongs" : "belong"} to no tensor`,
+    );
   return items;
 }
 
@@ -139,7 +149,11 @@ function itemOf(path: string, name: string, value: unknown): Item {
   const [begin = 0, end = 0] = offsets;
   const bytes = count(shape) * (dtype === "i64" ? 8 : bytesOf[dtype]);
   if (end - begin !== bytes)
-    throw brokenItem(path, name, `has ${end - begin} bytes, and ${String(written)}${showShape(shape)} takes ${bytes}`);
+    throw brokenItem(
+      path,
+      name,
+      `has ${counted(end - begin, "byte")}, and ${String(written)}${showShape(shape)} takes ${bytes}`,
+    );
   return { name, dtype, shape, begin, end };
 }
 

@@ -1,5 +1,7 @@
 // Tensors outside of a target: plain row-major typed arrays. Converts between them, numbers, bytes and nested arrays.
+
 import { kindOf } from "../compiler/asked.ts";
+import { counted } from "../compiler/counted.ts";
 import { Problem } from "../compiler/diagnostic.ts";
 import { bytesOf, type DType } from "../compiler/types/dtype.ts";
 import type { Tensor } from "./executable.ts";
@@ -25,7 +27,7 @@ export function requireElements(name: string, tensor: Tensor): void {
   if (Object.prototype.toString.call(data) !== `[object ${kind}]` || data.length !== count(shape))
     throw new Problem(
       `${name} is ${dtype}${showShape(shape)}, and ${shownData(data)} was given`,
-      `give a ${kind} of ${count(shape)} elements`,
+      `give a ${kind} of ${counted(count(shape), "element")}`,
     );
   const other = dtype === "bool" ? data.find((x) => x > 1) : undefined;
   if (other !== undefined) throw noBoolean(name, other);
@@ -72,7 +74,7 @@ export const bytesOfTensor = ({ data }: Tensor): Uint8Array =>
 /** A tensor with a copy of little-endian bytes, whose number must fit the shape. */
 export function fromBytes(dtype: DType, shape: readonly number[], bytes: Uint8Array): Tensor {
   if (bytes.byteLength !== count(shape) * bytesOf[dtype])
-    throw new RangeError(`${bytes.byteLength} bytes are not ${dtype}${showShape(shape)}`);
+    throw new RangeError(`${counted(bytes.byteLength, "byte")} cannot be ${dtype}${showShape(shape)}`);
   return { dtype, shape, data: new arrays[dtype](bytes.slice().buffer) };
 }
 
@@ -108,8 +110,8 @@ export function fromNumbers(
   const given = values as ArrayLike<number> | null | undefined;
   if (given?.length !== t.data.length)
     throw new Problem(
-      `${what} is ${dtype}${showShape(shape)}, and ${typeof given?.length === "number" ? `${given.length} numbers were` : `${kindOf(given)} was`} given`,
-      `give a list of ${t.data.length} numbers`,
+      `${what} is ${dtype}${showShape(shape)}, and ${typeof given?.length === "number" ? `${counted(given.length, "number")} ${given.length === 1 ? "was" : "were"}` : `${kindOf(given)} was`} given`,
+      `give a list of ${counted(t.data.length, "number")}`,
     );
   for (let i = 0; i < t.data.length; i++) t.data[i] = stored(dtype, values[i] as number, what);
   return t;

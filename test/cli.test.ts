@@ -153,6 +153,11 @@ test("a file that cannot be read keeps the others from nothing", () => {
   assert.is(status, 1);
   assert.match(stderr, "none.moe: there is no such file");
   assert.match(stdout, "2 files, 1 error");
+  const json = moec("check", "--json", join(folder, "none.moe"), "examples/gpt-moe.moe");
+  const { message, file, help } = JSON.parse(json.stdout) as Record<string, string>;
+  assert.equal([file, help], [join(folder, "none.moe"), "check the spelling of the path"]);
+  assert.match(message ?? "", "there is no such file");
+  assert.equal([json.status, json.stderr], [1, ""]);
 });
 test("FORCE_COLOR colours a pipe; NO_COLOR has the last word", () => {
   const { stdout } = process;

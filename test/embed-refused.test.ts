@@ -153,7 +153,7 @@ test("a bool is 0 or 1, and the step of an update a whole number", async () => {
 });
 test("a tensor of what is none", async () => {
   const wrong: [make: () => unknown, message: string, help: string][] = [
-    [() => tensor("f32", [2], [1]), "f32[2], and 1 numbers were given", "2 numbers"],
+    [() => tensor("f32", [2], [1]), "f32[2], and 1 number was given", "2 numbers"],
     [() => tensor("f32", [2], undefined as never), "undefined was given", "2 numbers"],
     [() => tensor("f16" as never, [2], [1, 2]), 'the dtype is "f16"', "f32"],
     [() => tensor("f32", 2 as never, [1, 2]), "the shape is 2", "[2, 3]"],

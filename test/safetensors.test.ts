@@ -88,6 +88,8 @@ test("every fault is a Problem that names the file, and the tensor", () => {
     refuses(() => readSafetensors(file(header, data, length)), path, ...words);
   writeFileSync(path, "short");
   refuses(() => readSafetensors(path), path, "5 bytes");
+  writeFileSync(path, '{ "embed.weight": [1, 2] }');
+  refuses(() => readSafetensors(path), `${path} is no safetensors file`);
   refuses(() => readSafetensors(join(folder, "none")), "none", "no such file");
 });
 

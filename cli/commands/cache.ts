@@ -1,4 +1,5 @@
 import { Command } from "commander";
+import { counted } from "../../compiler/counted.ts";
 import { examples, json } from "../flags.ts";
 import { print, printJson, showBytes } from "../output.ts";
 
@@ -21,6 +22,6 @@ async function cache(options: { clear?: boolean; json?: boolean }): Promise<void
   }
   const { folder, files, bytes, limit } = kernels.stats();
   if (options.json) printJson({ folder, files, bytes, limit, cleared: before.bytes - bytes });
-  else if (options.clear) print(`${folder}: removed ${before.files} files, ${showBytes(before.bytes)}`);
-  else print(`${folder}: ${files} files, ${showBytes(bytes)} of at most ${showBytes(limit)}`);
+  else if (options.clear) print(`${folder}: removed ${counted(before.files, "file")}, ${showBytes(before.bytes)}`);
+  else print(`${folder}: ${counted(files, "file")}, ${showBytes(bytes)} of at most ${showBytes(limit)}`);
 }

@@ -1,4 +1,5 @@
 import { Command } from "commander";
+import { counted } from "../../compiler/counted.ts";
 import { type Diagnostic, Problem } from "../../compiler/diagnostic.ts";
 import { plain } from "../../compiler/render.ts";
 import { checkFile } from "../../runtime/compile.ts";
@@ -13,26 +14,27 @@ export const checkCommand = (): Command =>
     .addHelpText("after", examples("moec check examples/gpt-moe.moe", "moec check --json models/*.moe"))
     .action(check);
 
-/** The errors of a file; null if it cannot be read, which is reported so that the other files are still checked. */
-function checked(file: string): readonly Diagnostic[] | null {
+/** The errors of a file; what keeps it from being read is returned, so that the other files are still checked. */
+function checked(file: string): readonly Diagnostic[] | Problem {
   try {
     return checkFile(file);
   } catch (error) {
-    if (!(error instanceof Problem)) throw error;
-    note(explain(error));
-    return null;
+    if (error instanceof Problem) return error;
+    throw error;
   }
 }
 function check(files: string[], options: { json?: boolean }): void {
   let errors = 0;
   for (const file of files) {
-    const diagnostics = checked(file);
-    errors += diagnostics?.length ?? 1;
-    if (diagnostics === null) continue;
-    if (options.json) for (const d of diagnostics) printJson(plain(d));
-    else if (diagnostics.length > 0) print(draw(diagnostics, process.stdout));
+    const found = checked(file);
+    errors += found instanceof Problem ? 1 : found.length;
+    if (options.json) for (const record of records(file, found)) printJson(record);
+    else if (found instanceof Problem) note(explain(found));
+    else if (found.length > 0) print(draw(found, process.stdout));
   }
-  if (!options.json) print(`${count(files.length, "file")}, ${errors === 0 ? "no errors" : count(errors, "error")}`);
+  if (!options.json)
+    print(`${counted(files.length, "file")}, ${errors === 0 ? "no errors" : counted(errors, "error")}`);
   if (errors > 0) process.exitCode = 1;
 }
-const count = (n: number, what: string): string => `${n} ${what}${n === 1 ? "" : "s"}`;
+const records = (file: string, found: ReturnType<typeof checked>): object[] =>
+  found instanceof Problem ? [{ message: found.message, file, help: found.help }] : found.map(plain);

@@ -1,4 +1,5 @@
 import { Command } from "commander";
+import { counted } from "../../compiler/counted.ts";
 import { requireTarget, whole } from "../../compiler/options.ts";
 import type { Tensor } from "../../runtime/executable.ts";
 import { writeNamed } from "../../runtime/files.ts";
@@ -63,7 +64,7 @@ async function run(file: string, { out: to, grad, json, ...options }: Options): 
   if (to !== undefined) write(to, results);
   if (json) printJson(nested(results));
   else if (to === undefined) for (const [name, t] of results) print(summary(name, t));
-  else note(`${results.size} tensors written to ${to}`);
+  else note(`${counted(results.size, "tensor")} written to ${to}`);
 }
 const nested = (results: ReadonlyMap<string, Tensor>): object =>
   Object.fromEntries([...results].map(([name, t]) => [name, toNested(t)]));

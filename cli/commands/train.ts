@@ -1,4 +1,5 @@
 import { Command } from "commander";
+import { counted } from "../../compiler/counted.ts";
 import { expertParallel, requireTarget, room, whole } from "../../compiler/options.ts";
 import { bigramHeldOut } from "../../runtime/data.ts";
 import type { Step } from "../../runtime/loop.ts";
@@ -163,7 +164,7 @@ function opening(training: Training): string {
   const { B, T } = sizes;
   return [
     `${config.model}: ${showCount(parameters)} parameters${learned}${memory}`,
-    `data: ${showBytes(text.bytes)}, ${accumulate > 1 ? `${accumulate} times ` : ""}${B} rows of ${T} ${text.codec.unit}s a step, the last ${showLength(text)} held out`,
+    `data: ${showBytes(text.bytes)}, ${accumulate > 1 ? `${accumulate} times ` : ""}${counted(Number(B), "row")} of ${counted(Number(T), text.codec.unit)} a step, the last ${showLength(text)} held out`,
     ...(dealt === null ? [] : [dealt]),
     ...(lacking === null || config.params === undefined ? [] : [begins(config.params, lacking)]),
     ...(folder === null ? [] : [`run: ${folder}${from ? `, from step ${from.state.step}` : ""}`]),
@@ -189,7 +190,7 @@ function measured({ losses, unit }: Training["about"]["measure"], text: Training
   return bigram === null ? unit : `${unit}; a bigram model's is ${bigram.toFixed(3)}`;
 }
 const showLength = ({ heldOut, codec: { unit } }: Training["text"]): string =>
-  unit === "byte" ? showBytes(heldOut.length) : `${showCount(heldOut.length)} ${unit}s`;
+  unit === "byte" ? showBytes(heldOut.length) : counted(showCount(heldOut.length), unit);
 const unmoved = (step: number, steps: number, aborted: boolean): string =>
   aborted
     ? `stopped at step ${step}; go on with --resume`

@@ -1,6 +1,7 @@
 // Checks layers and functions that are passed as arguments against the arrow type of the parameter.
+import { counted } from "../counted.ts";
 import type { Span } from "../syntax/ast.ts";
-import { absorb, counted, Failure, fail, placeOf, textOf } from "./errors.ts";
+import { absorb, Failure, fail, placeOf, textOf } from "./errors.ts";
 import { newFrame } from "./frames.ts";
 import { forwardOf, makeInstance } from "./layers.ts";
 import { distinct } from "./makers.ts";

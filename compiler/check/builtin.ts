@@ -1,11 +1,12 @@
 // What a built-in function is: a record with its signature as users see it. `Args` binds a call's arguments to that signature and converts them.
+import { counted } from "../counted.ts";
 import type { Value } from "../graph/node.ts";
 import type { Span } from "../syntax/ast.ts";
 import { tooManyHelp } from "../syntax/help.ts";
 import { equal, type Size } from "../types/size.ts";
 import { showType, type Type } from "../types/type.ts";
 import { plainNumber } from "./binary.ts";
-import { absorb, argumentHelp, counted, fail } from "./errors.ts";
+import { absorb, argumentHelp, fail } from "./errors.ts";
 import { toSize } from "./numbers.ts";
 import { shapeOf } from "./sizes.ts";
 import { axisOf, loneTensor } from "./tensor.ts";

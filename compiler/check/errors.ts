@@ -48,8 +48,6 @@ export function absorb(): never {
   throw new Failure(null);
 }
 
-/** `1 result`, `2 results`; `1 axis`, `2 axes`. */
-export const counted = (n: number, one: string, many = `${one}s`): string => `${n} ${n === 1 ? one : many}`;
 export const textOf = (span: Span): string => span.source.text.slice(span.start, span.end);
 /** The source text of a span, to be quoted in a help; `otherwise` if it is long. */
 export function written(span: Span, otherwise = "x"): string {

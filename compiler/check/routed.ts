@@ -1,5 +1,6 @@
 // Calls of picked layers, `experts[index](x)` and `experts[:](x)`. The body is elaborated once, for one row or one layer, and turned into one for
 // all by the ops' `mapped` rules.
+import { counted } from "../counted.ts";
 import { placesIn } from "../graph/choices.ts";
 import { mapGraph } from "../graph/map.ts";
 import type { Mapped, Routing, Value } from "../graph/node.ts";
@@ -11,7 +12,7 @@ import { product } from "../types/numbers.ts";
 import { equal, isSpread, type Size, show } from "../types/size.ts";
 import { dims, sameType, showType, type Type, type } from "../types/type.ts";
 import { EffectInStack } from "./effects.ts";
-import { absorb, counted, fail, textOf } from "./errors.ts";
+import { absorb, fail, textOf } from "./errors.ts";
 import { forwardOf } from "./layers.ts";
 import { calledFrom } from "./numbers.ts";
 import { probe } from "./probe.ts";

@@ -1,8 +1,9 @@
 // Which axes of a routed call's argument form one row: those of the parameter's type with `...S` empty.
+import { counted } from "../counted.ts";
 import type { Span, TypeExpr } from "../syntax/ast.ts";
 import { equal, type Size } from "../types/size.ts";
 import type { Type } from "../types/type.ts";
-import { counted, fail, textOf } from "./errors.ts";
+import { fail, textOf } from "./errors.ts";
 import { type Callable, resultList, type Val } from "./values.ts";
 import type { Given, World } from "./world.ts";
 

@@ -1,9 +1,10 @@
 // Executes statements. Checking runs both branches of an `if`, and the body of a loop once; elaboration takes one branch and unrolls loops.
+import { counted } from "../counted.ts";
 import type * as ast from "../syntax/ast.ts";
 import { atom, equalAll, type Size, sizeOf as sizeOfAtom } from "../types/size.ts";
 import { showType } from "../types/type.ts";
 import { runLoss, runMetric, runState, runUpdate } from "./effects.ts";
-import { absorb, counted, didYouMean, Failure, fail, repeated, textOf } from "./errors.ts";
+import { absorb, didYouMean, Failure, fail, repeated, textOf } from "./errors.ts";
 import { condition } from "./layers.ts";
 import { calledFrom, toSize } from "./numbers.ts";
 import { checkOptimize } from "./optimize.ts";

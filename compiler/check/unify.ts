@@ -1,8 +1,9 @@
 // Infers sizes from arguments: a name that stands alone in a declared type is bound to the size found there; everything else is compared.
+import { counted } from "../counted.ts";
 import type { Value } from "../graph/node.ts";
 import type { Span, TypeExpr } from "../syntax/ast.ts";
 import { equal, equalAll, isSpread, type Size, show } from "../types/size.ts";
-import { counted, fail, placeOf, textOf } from "./errors.ts";
+import { fail, placeOf, textOf } from "./errors.ts";
 import { calledFrom } from "./numbers.ts";
 import { rowHelp } from "./rows.ts";
 import { convert, loneTensor, whyApart } from "./tensor.ts";

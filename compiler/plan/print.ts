@@ -1,4 +1,5 @@
 // Prints a plan: the stores, then the buffers, steps and results of each entry.
+import { counted } from "../counted.ts";
 import { showBytes } from "./bytes.ts";
 import { buffersOf, type Entry, type Layout, type Plan, type PlanBuffer, type Step, type Together } from "./plan.ts";
 
@@ -7,7 +8,7 @@ export function printPlan(plan: Plan): string {
   const all = ["parameters", "prepared", "gradients", "optimizer", "states", "activations", "arena"] as const;
   const kinds = all.filter((k) => k !== "prepared" || bytes[k] > 0);
   return [
-    `plan for ${plan.target}: ${plan.kernels.length} kernels, ${kinds.map((k) => `${k} ${showBytes(bytes[k])}`).join(", ")}`,
+    `plan for ${plan.target}: ${counted(plan.kernels.length, "kernel")}, ${kinds.map((k) => `${k} ${showBytes(bytes[k])}`).join(", ")}`,
     "",
     "stores",
     ...plan.stores.map((s) => `  ${s.role} ${showBuffer(plan.buffers[s.buffer])}${s.saved ? "" : ", not saved"}`),

@@ -1,4 +1,5 @@
 // Makes a run's report, one self-contained HTML page: it fetches nothing, and its only script shows values under the pointer.
+import { counted } from "../../compiler/counted.ts";
 import { type ChartOptions, chart, type Drawn, heatMap } from "./chart.ts";
 import { bytes, escaped, short } from "./html.ts";
 import type { LoggedAbout, RunRecord } from "./log.ts";
@@ -7,11 +8,17 @@ import { imbalanceLines, type Line, line, loadGrids, lossLines, median, metricLi
 
 export function reportPage(run: RunRecord): string {
   const { config, folder, steps } = run;
-  const unit = run.about.bigram === undefined ? "tokens" : "bytes";
+  const unit = run.about.bigram === undefined ? "token" : "byte";
   const last = steps.at(-1)?.step ?? 0;
-  const status = last >= config.steps ? `${last} steps` : `step ${last} of ${config.steps}`;
+  const status = last >= config.steps ? counted(last, "step") : `step ${last} of ${config.steps}`;
   const { B, T, ...sizes } = config.sizes;
-  const about = [folder, status, `${B} rows of ${T} ${unit} a step`, `seed ${config.seed}`, ...config.data.files];
+  const about = [
+    folder,
+    status,
+    `${counted(Number(B), "row")} of ${counted(Number(T), unit)} a step`,
+    `seed ${config.seed}`,
+    ...config.data.files,
+  ];
   const set = Object.entries(sizes).map(([name, value]) => `${name} = ${value}`);
   return `<!doctype html>
 <html lang="en">
@@ -60,7 +67,7 @@ function tiles({ about, config, steps }: RunRecord): string {
     [
       "training loss",
       (recent.reduce((a, b) => a + b, 0) / recent.length).toFixed(3),
-      `mean of the last ${recent.length} steps`,
+      `mean of the last ${counted(recent.length, "step")}`,
     ],
     ["tokens", short(tokens), Number.isNaN(speed) ? "" : `${short(speed)} a second`],
     ...(about.parameters === undefined

@@ -1,4 +1,5 @@
 // Builtins that reshape, index, scatter and order tensors.
+import { counted } from "../../counted.ts";
 import type { Value } from "../../graph/node.ts";
 import * as b from "../../ops/build.ts";
 import { numbers } from "../../ops/common.ts";
@@ -18,8 +19,8 @@ const reshape = builtin("reshape(x, shape)", "The same elements in row-major ord
   const shape = args.shape("shape");
   if (!equal(product(x.type.shape), product(shape)))
     fail("E0208", `${showType(x.type)} does not reshape to [${shape.map(show).join(", ")}]`, args.span("shape"), {
-      also: [{ span: args.span("x"), text: `${show(product(x.type.shape))} elements` }],
-      label: `${show(product(shape))} elements`,
+      also: [{ span: args.span("x"), text: counted(show(product(x.type.shape)), "element") }],
+      label: counted(show(product(shape)), "element"),
       notes: [...whyApart(w, product(x.type.shape), product(shape)), ...calledFrom(w)],
       help: "the products of both shapes must be the same",
     });
