@@ -4,6 +4,8 @@ import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { run as runCommand } from "../scripts/gpu/command.ts";
+import { folder } from "./folder.ts";
 
 const test = suite("scripts");
 const root = join(import.meta.dirname, "..");
@@ -18,8 +20,11 @@ interface Ended {
 const run = (name: string, ...args: string[]): Promise<Ended> =>
   new Promise((done) => {
     const flags = ["--import", "tsx", fileOf(name), ...args];
-    execFile(process.execPath, flags, { cwd: root }, (error, stdout, stderr) =>
-      done({ status: error === null ? 0 : Number(error.code), stdout, stderr }),
+    execFile(
+      process.execPath,
+      flags,
+      { cwd: root, env: { ...process.env, MOEC_LIBCUDA: "/nowhere" } },
+      (error, stdout, stderr) => done({ status: error === null ? 0 : Number(error.code), stdout, stderr }),
     );
   });
 const own = ["build", "generate", "nvrtc", "kit", "gpu", "test", "fuzz", "sanitize", "bench", "peers"];
@@ -52,5 +57,20 @@ test("what does not fit is told in a line before the usage", async () => {
     assert.is(status, 2, stderr);
     assert.is(stdout, "", stderr);
   }
+});
+test("gpu says once what a GPU's checks miss, and runs none of them", async () => {
+  const { status, stdout, stderr } = await run("gpu", "-o", join(folder(), "gpu"), "losses", "doctor/moec");
+  assert.is(status, 1);
+  assert.match(
+    stderr,
+    /^no GPU can be used here[^\n]*\nerror: NVIDIA's driver was not found[^\n]*\n {2}help: [^\n]*\n$/,
+  );
+  assert.match(stdout, /^ok +doctor\/moec [^\n]*\n$/);
+});
+test("a check that fails is summarised by its error, not by the end of its stack", async () => {
+  const script =
+    'console.error("error: it broke\\n  help: mend it\\nError: it broke\\n    at async here (file.ts:1:2)"); process.exit(1)';
+  const { how, said } = await runCommand([process.execPath, "-e", script], {}, 60, join(folder(), "log.txt"));
+  assert.equal([how, said], ["failed", "error: it broke"]);
 });
 test.run();

@@ -11,7 +11,7 @@ export interface Check {
   readonly env?: Readonly<Record<string, string>>;
 }
 const ts = (file: string, ...args: readonly string[]): string[] => [execPath, "--import", "tsx", file, ...args];
-const moec = (...args: readonly string[]): string[] => [execPath, "dist/cli/main.js", ...args];
+export const moec = (...args: readonly string[]): string[] => [execPath, "dist/cli/main.js", ...args];
 
 const losses = (name: string, ...flags: readonly string[]): Check => ({
   name: `losses/${name}`,
