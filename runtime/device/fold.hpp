@@ -1,5 +1,5 @@
-// ---- points and folds: f(v, ..) runs with v a vector, then for the tail a scalar (parts of accumulators) or Some ----
-/** A part, as far as there are columns; they count from its first. */
+// ---- elementwise loops and folds. f(v, ..) is called with v a vector, then for the tail with v a scalar (parts of accumulators) or Some (masked) ----
+/** Calls f for each element of a part, of which only the columns below `cols` exist. f gets columns relative to the part's first. */
 template <int L, class F, class... T> FN void part(Part p, ix cols, F f, T&... t) {
   const ix end = ix_min(p.w, cols - p.c);
   ROLL for (ix i = p.r; i < p.r + p.h; i++) {
@@ -8,7 +8,7 @@ template <int L, class F, class... T> FN void part(Part p, ix cols, F f, T&... t
     ROLL for (; j < end; j++) f(f32{}, i, j, t.at(f32{}, i, p.c + j)...);
   }
 }
-/** f(i, j) asks for 16 elements from (i, j) on. */
+/** Calls f(i, j), which prefetches 16 elements (a cache line) from (i, j) on, for each line of a part. */
 template <class F> FN void ask(Part p, F f) { ROLL for (ix i = p.r; i < p.r + p.h; i++) ROLL for (ix j = 0; j < p.w; j += 16) f(i, j); }
 template <int L, class F, class... T> FN void each(ix rows, ix cols, F f, T&... t) { part<L>({0, rows, 0, cols}, cols, f, t...); }
 template <class F, class... T> FN void each_row(ix rows, F f, T&... t) { ROLL for (ix i = 0; i < rows; i++) f(f32{}, i, t.at(f32{}, i, 0)...); }
@@ -19,7 +19,7 @@ struct Sum {
   template <class V> static FN V of(V a, V b) { return a + b; }
   static FN f32 across(vf x) { return sum_(x); }
 };
-/** Sums of runs of 16 columns, by pieces of a run, from column j on, in order. */
+/** Stores sums of runs of 16 columns. Each call adds one more piece of a run, from column j on, in order; the first piece initialises the sum. */
 FN void st_sum(f32, f32* p, ix j, f32 x) { *p = j % 16 == 0 ? x : *p + x; }
 FN void st_sum(vf, f32* p, ix j, vf x) { st_sum(0.0f, p, j, sum_(x)); }
 struct Max {
@@ -36,9 +36,9 @@ struct Min {
 };
 template <class Op> FN f32 across(vf x) { return Op::across(x); }
 template <class Op> FN i32 across(vi x) { return across(x, [](vi a, vi b) { return Op::of(a, b); }); }
-/** What is left of a row, with what changes nothing in the other lanes. */
+/** The masked tail of a row, with the fold's neutral element in the unused lanes. */
 template <class F, class R> FN auto rest(ix n, ix j, F f, R start) { const Some s = {(i32)(n - j)}; return where(among(s), f(s, j), start); }
-/** Four vectors run side by side; then they, the tail and their lanes are joined: an order that only n decides. */
+/** Four accumulators run side by side; then they, the tail and their lanes are combined, in an order that depends only on n. */
 template <class Op, int L, class F> FN auto fold(ix n, F f) {
   auto r = Op::start(decltype(f(f32{}, 0))());
   ix j = 0;
@@ -51,7 +51,7 @@ template <class Op, int L, class F> FN auto fold(ix n, F f) {
   } else ROLL for (; j < n; j++) r = Op::of(r, f(f32{}, j));
   return r;
 }
-/** The same of an f that does more than its value: one vector at a time, for an f that is called from one place is never a call. */
+/** A fold of an f with side effects (it also stores). One vector at a time: f is then instantiated at one place only, so compilers always inline it. */
 template <class Op, int L, class F> FN auto fold_along(ix n, F f) {
   auto r = Op::start(decltype(f(f32{}, 0))());
   ix j = 0;
@@ -64,7 +64,7 @@ template <class Op, int L, class F> FN auto fold_along(ix n, F f) {
   return r;
 }
 template <class A, class B> struct Both { A first; B second; };
-/** fold_along and fold, of which the second's order is free. */
+/** fold_along by f and fold by g, as one loop where that is faster (TOGETHER). Then g is folded in another order than `fold` has. */
 template <class Op, class Op2, int L, class F, class G> FN auto fold_both(ix n, F f, G g) {
   typedef decltype(f(f32{}, 0)) A; typedef decltype(g(f32{}, 0)) B;
   if constexpr (!TOGETHER || L == 1) {
@@ -81,7 +81,7 @@ template <class Op, class Op2, int L, class F, class G> FN auto fold_both(ix n, 
 template <class Op, class T> FN T start_of(T x) { return Op::start(x); }
 template <class Op> FN vf start_of(vf) { return splat(Op::start(f32())); }
 template <class Op> FN vi start_of(vi) { return splat(Op::start(i32())); }
-/** Each lane its own: even and odd ones side by side, then together. */
+/** A fold in which each lane folds for itself: even and odd elements in two accumulators, which are combined at the end. */
 template <class Op, class F> FN auto fold_lane(ix n, F f) {
   auto r = start_of<Op>(decltype(f(0))()), s = r;
   ix k = 0;

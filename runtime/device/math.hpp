@@ -1,5 +1,5 @@
-// Functions of one element, for V = vf or f32: one template each, so a vector and a scalar tail give the same bits. Where LANES is 1 (CUDA)
-// there are numbers only.
+// Elementwise functions, for V = vf or f32: one template each, so a vector and a scalar tail give the same bits. Where LANES is 1 (CUDA)
+// there are only scalars.
 // Floats are within 4 ulp of the exact result over all of f32: denormals, infinities, NaN and any argument of sin and cos too. The coefficients
 // are minimax fits of relative error (Lawson's weighted least squares), stated beside each. `c ? a : b` picks by lane where c is a mask.
 
@@ -9,7 +9,7 @@
 constexpr f32 INF = __builtin_inff();
 constexpr f32 NOT_A_NUMBER = __builtin_nanf("");
 
-/** Horner: the coefficients from the highest power down. */
+/** A polynomial by Horner's rule; coefficients from the highest power down. */
 template <class V, class... C> FN V poly(V x, f32 c, C... rest) {
   V r = as<V>(c);
   (..., (r = mad(r, x, rest)));
@@ -22,7 +22,7 @@ FN f32 abs_(f32 x) { return real(magnitude(bits(x))); }
 FN i32 abs_(i32 x) { return where(x < 0, (i32)(0u - (u32)x), x); }
 /** |x| with the sign of y. */
 template <class V> FN V copysign_(V x, V y) { return real(magnitude(bits(x)) | (bits(y) & ~0x7fffffff)); }
-/** -1, 0 or 1; a NaN and a zero are themselves. */
+/** -1 or 1; zeros and NaN are returned as they are. */
 FN f32 sign_(f32 x) { return where(x > 0, 1.0f, where(x < 0, -1.0f, x)); }
 FN i32 sign_(i32 x) { return where(x > 0, 1, where(x < 0, -1, x)); }
 #if LANES > 1
@@ -77,7 +77,7 @@ template <class V> FN V clamp_(V x, f32 low, f32 high) {
 FN vf clamp_(vf x, f32 low, f32 high) { return greater(splat(low), lesser(splat(high), x)); }
 #endif
 
-/** Half to even. Adding 2^23 leaves no place for a fraction; larger numbers have none. */
+/** Rounds half to even. Adding 2^23 leaves no bits for a fraction; larger numbers have none. */
 template <class V> FN V round_(V x) {
   V a = abs_(x), r = copysign_((a + 8388608.0f) - 8388608.0f, x);
   return where(a < 8388608.0f, r, x);
@@ -88,7 +88,7 @@ template <class V> FN V trunc_(V x) { return copysign_(floor_(abs_(x)), x); }
 /** The same for doubles of less than 2^51. */
 template <class D> FN D nearest(D x) { return (x + 6755399441055744.0) - 6755399441055744.0; }
 
-/** Towards zero; what does not fit becomes the nearest that does, NaN becomes 0. */
+/** Truncates, saturating; NaN becomes 0. */
 template <class V> FN int_of<V> to_i32(V x) {
   int_of<V> r = whole(where(and_(x >= -2147483648.0f, x < 2147483648.0f), x, as<V>(0.0f)));
   r = where(x >= 2147483648.0f, as<int_of<V>>(2147483647), r);
@@ -98,7 +98,7 @@ template <class V> FN int_of<V> to_i32(V x) {
 // ---- powers of e ----
 FN f32 sqrt_(f32 x) { return __builtin_sqrtf(x); }
 #if LANES > 1
-/** One instruction: compilers join the lanes. */
+/** Compilers merge the lanes into one vector instruction. */
 FN vf sqrt_(vf x) {
   vf r;
   UNROLL for (int l = 0; l < LANES; l++) r[l] = __builtin_sqrtf(x[l]);
@@ -134,7 +134,7 @@ template <class V> FN Exp<V> split_exp(V x) {
   return {expm1_near(r), n};
 }
 #if LANES == 16
-/** 2^(i / 16) as bits: with them so few terms do that a table pays which one instruction reads. */
+/** The bits of 2^(i / 16). With this table the polynomial needs so few terms that it is worth it, since one instruction looks all lanes up. */
 constexpr i32 SIXTEENTHS[] = {0x3f800000, 0x3f85aac3, 0x3f8b95c2, 0x3f91c3d3, 0x3f9837f0, 0x3f9ef532, 0x3fa5fed7, 0x3fad583f,
                               0x3fb504f3, 0x3fbd08a4, 0x3fc5672a, 0x3fce248c, 0x3fd744fd, 0x3fe0ccdf, 0x3feac0c7, 0x3ff5257d};
 /** x * 2^floor(n). */
@@ -164,14 +164,14 @@ template <class V> FN Eighths<V> split_eighths(V x) {
 /** 2^(i / 8) as bits, less i << 20, which `turns` brings where it becomes the exponent. */
 constexpr i32 EIGHTHS[] = {0x3f800000, 0x3f7b95c2, 0x3f7837f0, 0x3f75fed7, 0x3f7504f3, 0x3f75672a, 0x3f7744fd, 0x3f7ac0c7};
 template <class V> FN V exp_(V x) {
-  auto none = x < -104.0f;  // no denormals of them, which take 100 cycles
+  auto none = x < -104.0f;  // else the result would be denormal, which takes 100 cycles
   Eighths<V> e = split_eighths(clamp_(where(none, as<V>(0.0f), x), -104.0f, 89.0f));
   V w = real(chosen(EIGHTHS, e.turns) + ((e.turns & 7) << 20));
   return where(none, as<V>(0.0f), scaled(mad(w, e.rest, w), to_f32((e.turns << 10) >> 13)));
 }
-/** Apart, so that what is nearly always enough is short and its callers are inlined. */
+/** The rare case, not inlined, so that the common one below stays short enough to be inlined. */
 APART vf exp_far(vf x) { return exp_<vf>(x); }
-/** The same bits by one scale where it does for every lane, which is nearly always. */
+/** The same bits, with a single scaling if all lanes are within 87, as they nearly always are. */
 FN vf exp_(vf x) {
   if (__builtin_expect(__builtin_ia32_movmskps256(mad(x, x, -7569.0f)) != 255, 0)) return exp_far(x);  // not all within 87
   Eighths<vf> e = split_eighths(x);
@@ -184,13 +184,13 @@ template <class V> FN V exp_(V x) {
   return scaled(1.0f + e.rest, e.n);
 }
 #endif
-/** n / d within a unit in the last place, where d and 1 / d are normal numbers: on CUDA that needs no branch. */
+/** n / d within 1 ulp, if d and 1 / d are normal numbers: on CUDA this needs no branch. */
 #ifdef RECIPROCAL
 FN f32 ratio(f32 n, f32 d) { const f32 r = RECIPROCAL(d), q = n * r; return mad(mad(-q, d, n), r, q); }
 #else
 template <class V> FN V ratio(V n, V d) { return n / d; }
 #endif
-/** By e^-|x|, which keeps the small values below -88. */
+/** Computed from e^-|x|, so that small values below -88 are kept. */
 template <class V> FN V sigmoid_(V x) {
   V e = exp_(-abs_(x));
   return ratio(where(x < 0.0f, e, as<V>(1.0f)), 1.0f + e);
@@ -276,7 +276,7 @@ template <class V> APART V pow_(V a, V b) {
 template <class A, class B> FN auto pow_(A a, B b) { typedef decltype(a + b) V; return pow_<V>(as<V>(a), as<V>(b)); }
 
 // ---- sine and cosine ----
-/** x = r + k pi/2, |r| <= pi/4; of k the last bits. */
+/** x = r + k pi/2 with |r| <= pi/4; of k only the low bits. */
 template <class V> struct Turn { V r; int_of<V> k; };
 /** For |x| <= 2^20: pi/2 in two parts, k times the first (33 bits) exact. */
 template <class V> FN Turn<V> turn_near(V x) {
@@ -284,7 +284,7 @@ template <class V> FN Turn<V> turn_near(V x) {
   auto r = (d - k * 0x1.921fb544p+0) - k * 0x1.0b4611a626331p-34;
   return {narrow(r), whole(where(abs_(x) <= 1048576.0f, narrow(k), as<V>(0.0f)))};
 }
-/** Any x: its product with each 24 bits of 2/pi is exact; whole turns of each are dropped (Payne and Hanek, 1983). */
+/** For any x: its products with pieces of 24 bits of 2/pi are exact, and whole turns are dropped from each (Payne and Hanek, 1983). */
 template <class V> FN Turn<V> turn_far(V x) {
   typedef typename With<V>::D D;
   constexpr f64 parts[] = {0xa2f983p-24, 0x6e4e44p-48, 0x1529fcp-72, 0x2757d1p-96, 0xf534ddp-120, 0xc0db62p-144, 0x95993cp-168, 0x439041p-192};
@@ -350,13 +350,13 @@ FN vf modulo(vf a, vf b) { return float_modulo(a, b); }
 template <class A, class B> FN auto rem_(A a, B b) { typedef decltype(a + b) V; return modulo(as<V>(a), as<V>(b)); }
 
 // ---- sorting ----
-/** Unsigned numbers that rise as x falls: -0 with 0, NaN last of all. */
+/** Sort keys for descending order: unsigned numbers that increase as x decreases; -0 equals 0, NaN comes last. */
 template <class F> FN int_of<F> falling_(F x) {
   const auto b = bits(x + 0.0f);
   return where(x != x, as<int_of<F>>(-1), where(b < 0, b, b ^ 0x7fffffff));
 }
 FN i32 falling_(i32 x) { return x ^ 0x7fffffff; }
-/** The number whose `falling` that is. */
+/** The inverse of `falling_`. */
 FN f32 fallen_(i32 x) { return real(where(x < 0, x, x ^ 0x7fffffff)); }
 FN i32 digit_(i32 x, i32 shift, i32 mask) { return (i32)((u32)x >> shift) & mask; }
 FN i32 raised_(i32 digit, i32 shift) { return (i32)((u32)digit << shift); }
@@ -376,5 +376,5 @@ template <class I> APART Pair<I> threefry(i32 k0, i32 k1, I c0, I c1) {
   }
   return {(I)x, (I)y};
 }
-/** The top 24 of random bits, in [0, 1). */
+/** A number in [0, 1) from the top 24 of 32 random bits. */
 template <class I> FN auto unit_(I x) { return to_f32((I)((typename With<I>::U)x >> 8)) * 5.9604644775390625e-8f; }

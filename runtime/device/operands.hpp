@@ -1,16 +1,19 @@
-// Operands of an mma on the host, and what is asked for beside it. After vector.hpp. Rows has a pointer per row (a gather costs nothing),
-// STEP apart along the depth. Major lies as it is, element (x, k) at p[k * LD + x]. Panels lie in blocks of W columns, the depth in each.
-// Along lies with its depth contiguous, element (x, k) at p[x * LD + k], and is turned in registers. Strips and Sixes are copies in the order of
-// the register tiles: as many columns, or as many rows, as one of them takes, then the depth.
-/** Vectors of columns that a register tile takes. */
+// Operands of an mma on the host, and the prefetches that are made beside it. After vector.hpp. The depth (k) is the contracted axis.
+// Rows has a pointer per row (so a gather costs nothing), elements STEP apart along the depth. Major is read in place, element (x, k) at p[k * LD + x].
+// Panels are blocks of W columns, each stored depth by depth. Along has its depth contiguous, element (x, k) at p[x * LD + k], and is transposed in
+// registers. Strips and Sixes are copies in the order of the register tiles: for each step of the depth, as many columns (or six rows) as a tile takes.
+/** The width of a register tile in vectors. */
 #if LANES == 8
 #define TILE_VECTORS 2
 #else
 #define TILE_VECTORS 4
 #endif
-/** Bytes of a line of the caches. */
+/** Bytes of a cache line. */
 constexpr ix LINE = 64;
-/** Lines of rows of `width` bytes, `step` apart, that will be wanted after a strip: `rate` of them are asked for in 4096 steps of the depth. Null: none. */
+/**
+ * Cache lines to prefetch, which are needed after a strip: rows of `width` bytes, `step` apart, at a rate of `rate` lines in 4096 steps of the depth.
+ * p null: none.
+ */
 struct Fetch {
   const char* p; ix step, width, lines, x, rate;
   FN Fetch over(ix steps) const { return {p, step, width, p ? lines : 0, x, p ? (lines << 12) / ix_max(1, steps) + 1 : 0}; }
@@ -26,23 +29,23 @@ struct Fetch {
   }
 };
 /**
- * What is asked for while a register tile is made: lines that were listed before, and some of what comes after the strip. A few at a time, for many at
- * once fill the core's line buffers, and the FMAs wait; in as few interruptions as that allows, for each takes some 5 cycles of a core that could do FMAs.
+ * The prefetches that are made while a register tile is computed: lines that were listed before, and some of what is needed after the strip. Few at a
+ * time, since many fill the core's line buffers and the FMAs wait; but not more often than needed, since each interruption costs some 5 cycles.
  */
 struct Wanted {
   static constexpr ix most = 512, some = 4;
   const void* line[most + some]; ix lines;
-  /** Not yet asked for; `groups` of some are, every `pace` steps of the depth, with `each` lines of `next`. */
+  /** at .. end: lines not yet prefetched. Every `pace` steps of the depth, `groups` groups of `some` of them are, and `each` lines of `next`. */
   const void *const *at, *const *end; ix groups, pace, each; Fetch* next;
   FN void clear() { lines = 0; }
   FN void operator()(const void* p) { if (lines < most) line[lines++] = p; }
-  /** The listed ones are spread over so many steps. The last is asked for again and again: a count that changes is guessed wrong. */
+  /** Spreads the listed lines over `steps` steps. Past the end the last line is prefetched again, since a varying count would be mispredicted. */
   FN void over(i32 steps, ix pace_of_next) {
     const i32 n = (i32)lines, g = n / (steps | 1) + 1, times = n / (i32)(some * g) + 1;
     UNROLL for (ix i = 0; i < some; i++) line[n + i] = n > 0 ? line[n - 1] : this;
     at = line; end = line + n; groups = g; pace = ix_max(some, ix_min(steps / times, pace_of_next) & ~1);
   }
-  /** How often `next` wants to be asked for some. */
+  /** After how many steps of the depth `some` lines of f are due. */
   static FN ix pace_of(const Fetch& f) { return f.rate > 0 ? (some << 12) / f.rate : 1 << 20; }
   FN Wanted& with(Fetch& f) { next = &f; each = f.lines > 0 ? (f.rate * pace >> 12) + 1 : 0; return *this; }
   FN ix till(ix k, ix depth) const { return ix_min(k + pace, depth); }
@@ -57,20 +60,20 @@ struct Wanted {
 };
 template <class A, class B> constexpr bool is_same = false;
 template <class A> constexpr bool is_same<A, A> = true;
-/** How the columns of a register tile lie: steps of the depth LD apart, N rows of T each. `load` gives NV vectors of one step. */
+/** How a register tile's columns are laid out: steps of the depth are LD apart, each of N rows of T. `load` loads the NV vectors of one step. */
 template <int LD, class T = f32, int N = 1> struct Step {
   typedef T Type;
   static constexpr int apart = LD, bytes = N * sizeof(T);
   template <int NV> static FN void load(vf (&w)[NV], const T* p) { UNROLL for (int v = 0; v < NV; v++) w[v] = ld(vf{}, p + v * LANES); }
-  /** Sums from the order of columns into that of what is loaded, and back. */
+  /** Permute the sums from the order of columns to the order in which `load` gives them, and back. */
   template <int NV> static FN void enter(vf (&)[NV]) {}
   template <int NV> static FN void leave(vf (&)[NV]) {}
 };
 template <int R, int STEP, class T = f32> struct Rows {
   const T* r[R]; bool cold;
-  /** cold: this thread has not read them yet. */
+  /** Sets the pointers. cold: this thread has not read the rows yet, so they are prefetched. */
   template <class F> FN void bind(ix n, bool first, F f) { cold = first; ROLL for (ix i = 0; i < n; i++) r[i] = f(i); }
-  /** Names the lines of rows x .. x + n. */
+  /** Calls `soon` with each cache line of rows x .. x + n. */
   template <class F> FN void lines(ix x, ix n, ix depth, F soon) const {
     ROLL for (ix i = x; i < x + n; i++) for (ix k = 0; k < depth; k += LINE / (ix)sizeof(T)) soon(r[i] + k);
   }
@@ -79,10 +82,10 @@ template <class A> FN bool is_cold(const A&) { return false; }
 template <int R> FN bool is_cold(const Rows<R, 1>& a) { return a.cold; }
 template <class A, class F> FN void ask_rows(const A&, ix, ix, ix, F) {}
 template <int R, class F> FN void ask_rows(const Rows<R, 1>& a, ix x, ix n, ix depth, F soon) { a.lines(x, n, depth, soon); }
-/** What the next right operand will be copied from: `rows` of `width` floats, `step` apart; null where nobody knows. */
+/** Where the next right operand will be copied from: `rows` rows of `width` floats, `step` apart. p null: unknown. */
 struct Ahead {
   const f32* p; ix step, width, rows;
-  /** Part c .. c + s of C. */
+  /** The share of its lines to prefetch while columns c .. c + s of C are computed. */
   FN Fetch share(ix c, ix s, ix C) const {
     if (!p) return {};
     const ix row = (width + 15) / 16, from = row * rows * c / C;
@@ -98,7 +101,7 @@ template <int LD> struct Major {
   FN const f32* after(ix, ix) const { return nullptr; }
   FN Fetch fetch(ix, ix, ix, ix) const { return {}; }
 };
-/** Columns of one register tile whose rows begin where a list says, one for each step of the depth. */
+/** The columns of one register tile, with a list of pointers, one for each step of the depth. */
 struct Listed {
   static constexpr bool follows = false;
   const f32* const* rows;
@@ -114,7 +117,7 @@ struct Listed {
   FN const f32* const* after(ix, ix) const { return nullptr; }
   FN Fetch fetch(ix, ix, ix, ix) const { return {}; }
 };
-/** Of W columns those that are there, n of them, up to whole register tiles: no more are copied, and no products made of them. */
+/** n columns rounded up to whole register tiles, at most W: only these are copied and multiplied. */
 FN ix in_tiles(ix n, ix W) { constexpr ix S = TILE_VECTORS * LANES; return n < W / S * S ? (n + S - 1) / S * S : W; }
 struct Strips {
   static constexpr bool follows = false;
@@ -125,15 +128,15 @@ struct Strips {
   FN const f32* after(ix, ix) const { return nullptr; }
   FN Fetch fetch(ix c, ix s, ix C, ix) const { return ahead.share(c, s, C); }
 };
-/** `n` columns, panels `step` apart, of which a step of the depth takes N rows; after the last of them `next` will be wanted. */
+/** `n` columns in panels that are `step` apart; a step of the depth takes N rows of a panel. `next`: what will be read after the last panel. */
 template <int W, class T, int N> struct Panels {
-  /** What comes after a strip in memory is wanted next. */
+  /** The strip that follows in memory is the next to be read. */
   static constexpr bool follows = true;
   template <int S> using Step = ::Step<N * W, T, N>;
   const T* p; ix step, n; const T* next;
   FN ix columns(ix) const { return n; }
   FN const T* strip(ix c, ix) const { return p + c / W * step + c % W; }
-  /** What is wanted after the strip that ends at c. */
+  /** What is read after the strip that ends at column c. */
   FN const T* after(ix c, ix depth) const { return c < n ? strip(c, depth) : next; }
   FN Fetch fetch(ix c, ix s, ix, ix depth) const {
     constexpr ix E = sizeof(T);
@@ -145,12 +148,12 @@ constexpr int SIX = 6;
 struct Sixes { const f32* p; };
 template <class B> constexpr bool is_major = false;
 template <int LD> constexpr bool is_major<Major<LD>> = true;
-/** Where it lies, rows LD apart; what lies alike at `next`, if that is not null, will be wanted after it. */
+/** An operand read in place, its rows LD apart. `next`, if not null: an operand with the same layout that will be read after it. */
 template <int LD> FN Major<LD> in_place(const f32* p, const f32* next = nullptr) { return {p, next}; }
-/** `n` columns; as many at `next` will be wanted after them. */
+/** `n` columns, each contiguous; as many at `next` will be read after them. */
 template <int LD, class T> struct Along { const T *p, *next; ix n; };
 template <int LD, class T> FN Along<LD, T> along(const T* p, ix n, const T* next) { return {p, next, n}; }
-/** Of R x C; of its columns S are there at a time, where each strip of so many is made and read before the next. */
+/** An accumulator of R x C. If S < C it holds only S columns at a time: each strip of S is computed and used before the next. */
 template <int R, int C, int S = C> struct Acc {
   alignas(64) f32 d[R][S];
   static FN ix column(ix j) { return S == C ? j : j % S; }
@@ -159,9 +162,9 @@ template <int R, int C, int S = C> struct Acc {
   FN f32& at(f32, ix i, ix j) { return d[i][column(j)]; }
   FN vf& at(Some, ix i, ix j) { return at(vf{}, i, j); }
 };
-/** One that lies in memory. */
+/** An accumulator at an address in memory. */
 template <int R, int C> FN Acc<R, C>& acc_at(f32* p) { return *(Acc<R, C>*)p; }
-/** A left operand whose rows are its columns. */
+/** A transposed accumulator as the left operand. */
 template <int C> struct Transposed { const f32* p; };
 template <int R, int C> FN Transposed<C> transposed(const Acc<R, C>& a) { return {a.d[0]}; }
 template <int R> struct Row {
@@ -169,13 +172,13 @@ template <int R> struct Row {
   FN void fill(f32 x) { ROLL for (ix i = 0; i < R; i++) d[i] = x; }
   template <class V> FN f32& at(V, ix i, ix) { return d[i]; }
 };
-/** The left operand as seen by a register tile: one pointer, for what is passed in memory is waited for. */
+/** The left operand as a register tile gets it: one pointer, since larger arguments would be passed in memory. */
 template <int STEP> struct RowsAt { const f32* const* p; FN f32 at(int i, ix k) const { return p[i][k * STEP]; } };
-/** Rows `by` elements further on. */
+/** Rows that begin `by` elements later. */
 template <int R, int STEP> struct MovedRows { const Rows<R, STEP>& rows; ix by; };
 template <int R, int STEP> FN MovedRows<R, STEP> moved(const Rows<R, STEP>& rows, ix by) { return {rows, by}; }
 template <int STEP> struct ShiftedAt { const f32* const* p; ix by; FN f32 at(int i, ix k) const { return p[i][k * STEP + by]; } };
-/** The same rows at N places in turn, each with a right operand of its own. */
+/** The same rows at `n` offsets in turn, each with its own right operand (a convolution's taps). */
 template <int STEP, class T> struct TapsAt {
   const f32* const* p; const ix* by; const T* const* b; ix n;
   FN ShiftedAt<STEP> tap(ix t) const { return {p, by[t]}; }
@@ -192,17 +195,17 @@ template <int R, int S, class T> FN TapsAt<S, T> tile_at(const TapRows<R, S, T>&
 template <int R, int C> FN AccAt<C> tile_at(const Acc<R, C>& a, ix r, ix) { return {a.d[r]}; }
 template <int C> FN TransposedAt<C> tile_at(const Transposed<C>& a, ix r, ix) { return {a.p + r}; }
 FN SixAt tile_at(const Sixes& a, ix r, ix depth) { return {a.p + r / SIX * (SIX * depth + LANES)}; }
-/** How many of the rows that are left the next register tile takes: six; the last 7 to 11 are split evenly where they may be. */
+/** The height of the next register tile, with `left` rows to go: six, but the last 7 to 11 are split evenly (not those of Sixes). */
 template <class A> FN ix height(const A&, ix left) { return left >= 12 || left == 6 ? 6 : left > 6 ? (left + 1) / 2 : left; }
 FN ix height(const Sixes&, ix left) { return ix_min(left, SIX); }
 template <class A> constexpr bool takes_six = false;
 template <> constexpr bool takes_six<Sixes> = true;
-/** s and the product of a step, x and w. */
+/** s + x * w, rounded once. */
 template <class A> FN vf plus_product(const A&, vf s, vf x, vf w) { return mad(x, w, s); }
 
 #if defined(__AVX512BF16__) && LANES == 16
-// ---- operands of bf16 in words: of two steps of the depth, the first in the lower half. A step of such a product takes a word ----
-/** A left operand of such words. */
+// ---- bf16 operands in words: a 32-bit word has two steps of the depth, the first in its lower half. A step of such a product takes one word ----
+/** A left operand in such words. */
 template <class A> struct Words { A words; };
 template <class A> FN Words<A> in_words(const A& words) { return {words}; }
 template <class A> struct WordsAt { A words; FN f32 at(int i, ix k) const { return words.at(i, k); } };
@@ -214,7 +217,7 @@ template <class A> FN bool is_cold(const Words<A>& a) { return is_cold(a.words);
 template <class A, class F> FN void ask_rows(const Words<A>& a, ix x, ix n, ix depth, F soon) { ask_rows(a.words, x, n, depth, soon); }
 template <class A> FN ix height(const Words<A>& a, ix left) { return height(a.words, left); }
 template <class A> constexpr bool takes_six<Words<A>> = takes_six<A>;
-/** LANES words of two rows. */
+/** LANES words, made of two rows. */
 FN vf word_vector(const bf16* low, const bf16* high) { return real(__builtin_convertvector(*(const vh_at*)low, vi) | __builtin_convertvector(*(const vh_at*)high, vi) << 16); }
 /** The products of the upper halves, then of the lower ones, each rounded once; what is below 2^-126 is zero. */
 template <class A> FN vf plus_product(const WordsAt<A>&, vf s, vf x, vf w) { asm("vdpbf16ps %2, %1, %0" : "+v"(s) : "v"(x), "v"(w)); return s; }
@@ -223,7 +226,7 @@ typedef vhh vhh_at __attribute__((aligned(2), may_alias));
 #define GROUP(l, x) l + x, l + x + 32, l + x + 1, l + x + 33, l + x + 2, l + x + 34, l + x + 3, l + x + 35
 #define GROUPS(x) GROUP(0, x), GROUP(8, x), GROUP(16, x), GROUP(24, x)
 #define QUARTERS(a, b, c, d) a, a + 1, a + 2, a + 3, b, b + 1, b + 2, b + 3, c, c + 1, c + 2, c + 3, d, d + 1, d + 2, d + 3
-/** Rows as they lie, made words while they are read: by one instruction a vector, which takes groups of four columns from here and from there. */
+/** Rows in place, combined to words as they are loaded: one instruction per vector, which interleaves two rows in groups of four columns. */
 template <int LD> struct Step<LD, bf16, 2> {
   typedef bf16 Type;
   static constexpr int apart = LD, bytes = 4;

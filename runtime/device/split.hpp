@@ -12,7 +12,7 @@ template <int T> struct Across { u16* p; ix blocks; };
 FN ix blocks_of(ix depth) { return (depth + TILE_DEEP - 1) / TILE_DEEP; }
 
 // ---- terms ----
-/** x to 8 bits: towards zero, and to the nearest. */
+/** x with 8 significant bits: truncated, and rounded to nearest. */
 FN vi cut(vi x) { return x & (i32)0xffff0000; }
 FN vi near(vi x) { return cut(x + 0x8000); }
 /** Writes the terms of a's numbers, each beside that of b's, `TILE` apart. */
@@ -23,11 +23,11 @@ template <int T> FN void put_terms(u16* to, vf a, vf b) {
     a -= real(u); b -= real(v);
   }
 }
-/** The first n of 16; none if n < 0. */
+/** Loads the first n of 16 lanes; none if n < 0. */
 template <class E> FN vf first_of(ix n, const E* p) { return ld(Some{(i32)ix_max(0, ix_min(LANES, n))}, p); }
-/** Steps of the depth after which rows are asked for: caches see 16 rows in turn, none of them long enough to be foreseen. */
+/** The prefetch distance in steps of the depth. 16 rows are read in turn, and each is too short for the hardware's prefetcher. */
 constexpr ix SPLIT_SOON = 8 * TILE_DEEP;
-/** Rows that lie along the depth. */
+/** Splits a left operand whose rows are contiguous along the depth. */
 template <int T, int R, class E> FN Split<T> split_rows(f32* to, ix n, ix depth, const Rows<R, 1, E>& a) {
   const Split<T> s = {(u16*)to, blocks_of(depth)};
   u16* at = s.p;
@@ -47,7 +47,7 @@ template <int T, int R, class E> FN Split<T> split_rows(f32* to, ix n, ix depth,
   }
   return s;
 }
-/** 16 x 16 of what begins at r, from column x on, turned; of m rows of n columns. */
+/** Loads and transposes a 16 x 16 block from column x on, of m rows of n columns that begin at r. */
 template <class E> FN void turned_of(vf (&w)[LANES], const E* const* r, ix m, ix x, ix n) {
   if (m >= LANES && n - x >= LANES) UNROLL for (ix i = 0; i < LANES; i++) w[i] = ld(vf{}, r[i] + x);
   else UNROLL for (ix i = 0; i < LANES; i++) w[i] = i < m ? first_of(n - x, r[i] + x) : vf{};
@@ -55,7 +55,7 @@ template <class E> FN void turned_of(vf (&w)[LANES], const E* const* r, ix m, ix
 }
 /** A tile of terms, of 32 rows or columns that are two times 16. */
 template <int T> FN void put_tile(u16* to, const vf (&low)[LANES], const vf (&high)[LANES]) { UNROLL for (int i = 0; i < TILE_SIDE; i++) put_terms<T>(to + i * TILE_DEEP, low[i], high[i]); }
-/** The same rows for products that are made turned. */
+/** Splits the same rows for products that are computed transposed. */
 template <int T, int R, class E> FN Across<T> split_across(f32* to, ix n, ix depth, const Rows<R, 1, E>& a) {
   const Across<T> s = {(u16*)to, blocks_of(depth)};
   u16* at = s.p;
@@ -76,7 +76,7 @@ template <int T, class E> APART void split_block(Split<T> s, ix b, const E* cons
     put_tile<T>(s.p + (x / TILE_SIDE * s.blocks + b) * T * TILE, low, high);
   }
 }
-/** A left operand of which step k of the depth begins at *row(k). */
+/** Splits a left operand; step k of the depth begins at *row(k). */
 template <int T, class F> FN Split<T> split_steps(f32* to, ix n, ix depth, F row) {
   const Split<T> s = {(u16*)to, blocks_of(depth)};
   ROLL for (ix b = 0, k = 0; k < depth; b++, k += TILE_DEEP) {
@@ -87,7 +87,7 @@ template <int T, class F> FN Split<T> split_steps(f32* to, ix n, ix depth, F row
   }
   return s;
 }
-/** The same of computed elements (x, k), R rows at most. */
+/** Splits a left operand of computed elements (x, k), with at most R rows. */
 template <int T, int R, int L, class F> FN Split<T> split_made(f32* to, ix n, ix depth, F f) {
   alignas(64) f32 made[TILE_DEEP][R + LANES];
   const f32* r[TILE_DEEP];
@@ -107,7 +107,7 @@ template <int X> FN void tile_load(const void* p, ix step) { asm volatile("tilel
 template <int X> FN void tile_store(void* p, ix step) { asm volatile("tilestored %%tmm%c2, (%0,%1,1)" ::"r"(p), "r"(step), "i"(X) : "memory"); }
 template <int X> FN void tile_zero() { asm volatile("tilezero %%tmm%c0" ::"i"(X)); }
 template <int TO, int A, int B> FN void tile_dot() { asm volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(TO), "i"(A), "i"(B)); }
-/** Rows of the upper and of the lower tiles. */
+/** Configures the tile registers: the number of rows in the upper and in the lower tiles. */
 FN void tile_shape(ix upper, ix lower) {
   alignas(64) u8 c[64] = {1};
   UNROLL for (int t = 0; t < 8; t++) { c[16 + 2 * t] = 64; c[48 + t] = (u8)(t > 5 ? TILE_SIDE : (t == 2 || t == 3 || t == 5) ? lower : upper); }
@@ -131,7 +131,7 @@ template <int M, int N> struct Sums {
   static FN void left(const u16* a, ix next) { tile_load<4>(a, 64); if (M > 1) tile_load<5>(a + next, 64); }
   static FN void right(const u16* b, ix next) { tile_load<6>(b, 64); if (N > 1) tile_load<7>(b + next, 64); }
   static FN void dot() { tile_dot<0, 4, 6>(); if (N > 1) tile_dot<1, 4, 7>(); if (M > 1) tile_dot<2, 5, 6>(); if (M > 1 && N > 1) tile_dot<3, 5, 7>(); }
-  /** One block of the depth, the least products first. Tiles are multiplied by a unit of their own: beside them `more` is done. */
+  /** One block of the depth, smallest products first. A separate unit multiplies tiles; `more` is done meanwhile. */
   template <int T, class F> static FN void block(const u16* a, ix next_a, const u16* b, ix next_b, F more) {
     if constexpr (T == 1) { left(a, next_a); right(b, next_b); dot(); return more(); }
     left(a + 2 * TILE, next_a); right(b, next_b); dot();
@@ -144,7 +144,7 @@ template <int M, int N> struct Sums {
 };
 
 // ---- products ----
-/** Steps of the depth whose terms are made at a time: of two tiles of columns they stay in L1. */
+/** How many steps of the depth are split at a time: the terms of two tiles of columns then stay in L1. */
 constexpr ix SPLIT_DEEP = 128, SPLIT_BLOCKS = SPLIT_DEEP / TILE_DEEP;
 /** N tiles of columns: the terms of one lie after those of the one before, as long as if there were SPLIT_DEEP steps. */
 template <int T> constexpr ix SPLIT_NEXT = SPLIT_BLOCKS * T * TILE;
@@ -193,7 +193,7 @@ template <int N, int LD, int T, class E> struct Splitting {
     if (++i < parts) return;
     i = 0; depth -= deep; to += deep / TILE_DEEP * T * TILE; from += step - parts * deep;
   }
-  /** Called, not copied: it stands in each block of products three times. */
+  /** Not inlined, since each block of products calls it three times. */
   __attribute__((noinline)) void some(ix most) {
     const ix n = ix_min(most, left());
     ROLL for (ix x = 0; x < n; x++) if constexpr (LD >= 0) rows(); else column();
@@ -230,11 +230,11 @@ template <int N, int LD, int T, class F> FN void split_rows_of(bool fresh, const
 /** Where the sums of column c begin, in accumulators of rows LD apart. */
 template <int LD, int T> constexpr ix place_of(const Split<T>&, ix c) { return c; }
 template <int LD, int T> constexpr ix place_of(const Across<T>&, ix c) { return c * LD; }
-/** What follows some steps of it. */
+/** The operand without its first SPLIT_DEEP steps; p null: none are left. */
 template <int LD, class E> FN From<E> after_some(const From<E>& f) {
   return f.depth > SPLIT_DEEP ? From<E>{f.p + (LD >= 0 ? SPLIT_DEEP * LD : SPLIT_DEEP / -LD * f.step), f.depth - SPLIT_DEEP, f.step, f.n} : From<E>{};
 }
-/** Terms of a right operand: of what is multiplied, and of what comes next. `made`: of what the first are there. */
+/** The terms of a right operand, double-buffered: of the steps being multiplied, and of the next ones. `made`: the address whose terms are ready. */
 template <int V, int T> struct Terms { alignas(64) u16 d[2][V * SPLIT_NEXT<T>]; int turn; const void* made; };
 /** V vectors of columns of a right operand, for accumulators of rows C apart. `next`: what will be multiplied then, if its rows lie as far apart. */
 template <int V, int C, int LD, int T, class E, template <int> class A> __attribute__((noinline)) void split_strip(bool fresh, A<T> a, ix rows, From<E> b, f32* acc, From<E> next, Terms<V, T>& terms) {

@@ -1,14 +1,14 @@
-// Operands that are copied, and those that are turned as they are read. After tile.hpp.
+// Operands that are copied for an mma, and those that are transposed as they are read. After tile.hpp.
 
-// ---- staging by copy. Right operands of W columns: zero beyond the last column, in its register tile ----
-/** Where element (x, k) of strips is. */
+// ---- staging by copy. Right operands of W columns; the last register tile is filled up with zeros ----
+/** The index of element (x, k) in strips. */
 template <int W> FN ix place(ix x, ix k, ix depth) {
   constexpr ix S = vectors(W) * LANES, REST = W % S;
   const ix c = x / S * S;
   return c * depth + k * (REST > 0 && c + S > W ? REST : S) + x - c;
 }
 template <int W> FN void blank(f32* to, ix n, ix k, ix depth) { ROLL for (ix x = n, all = in_tiles(n, W); x < all; x++) to[place<W>(x, k, depth)] = 0.0f; }
-/** Element (x, k) is f(v, x, k). */
+/** Packs strips of computed elements: (x, k) is f(v, x, k). */
 template <int W, int L, class F> FN Strips pack(f32* to, ix n, ix depth, F f) {
   ROLL for (ix k = 0; k < depth; k++) {
     ix x = 0;
@@ -18,9 +18,9 @@ template <int W, int L, class F> FN Strips pack(f32* to, ix n, ix depth, F f) {
   }
   return {to, {}, n};
 }
-/** Rows this many steps of the depth later are asked for. */
+/** The prefetch distance of copies, in steps of the depth. */
 constexpr ix SOON = 4;
-/** A strip of S columns from x on. Rows `soon` steps of the depth later are asked for. */
+/** Copies a strip of S columns from x on, prefetching rows `soon` steps of the depth ahead. */
 template <int S, class F> FN void copy_strip(f32* to, ix x, ix depth, ix soon, F row) {
   ROLL for (ix k = 0; k < depth; k++, to += S) {
     const f32 *const from = row(k) + x, *const later = row(ix_min(k + soon, depth - 1)) + x;
@@ -28,14 +28,14 @@ template <int S, class F> FN void copy_strip(f32* to, ix x, ix depth, ix soon, F
     UNROLL for (int y = 0; y < S; y += LANES) st(vf{}, to + y, ld(vf{}, from + y));
   }
 }
-/** All of W columns, strip after strip, for lines that are stored in order wait less. */
+/** Copies all W columns strip by strip: stores to consecutive lines stall less. */
 template <int W, class F> FN void copy_strips(f32* to, ix depth, F row) {
   constexpr int S = vectors(W) * LANES, REST = W % S;
   constexpr ix soon = SOON * ((W + S - 1) / S);
   ROLL for (ix x = 0; x + S <= W; x += S) copy_strip<S>(to + x * depth, x, depth, soon, row);
   if constexpr (REST > 0) copy_strip<REST>(to + (W - REST) * depth, W - REST, depth, soon, row);
 }
-/** Row k begins at *row(k). Of fewer than W columns whole vectors are read, too, where they end before the last row does. */
+/** Copies n of W columns to strips; row k begins at *row(k). If n < W, whole vectors are read where they do not run past the last row. */
 template <int W, class F> FN Strips columns(f32* to, ix n, ix depth, Ahead ahead, F row) {
   if (n == W) {
     copy_strips<W>(to, depth, row);
@@ -54,12 +54,12 @@ template <int W, class F> FN Strips columns(f32* to, ix n, ix depth, Ahead ahead
   }
   return {to, ahead, n};
 }
-/** Rows LD apart, which lie close: read in place where a register tile takes all of them, else copied. */
+/** Rows that are close in memory, LD apart: read in place if one register tile takes all W columns, else copied. */
 template <int W, int LD> FN auto close(f32* to, const f32* p, ix depth, Ahead ahead) {
   if constexpr (vectors(W) * LANES == W) return in_place<LD>(p, ahead.p);
   else return columns<W>(to, W, depth, ahead, [&](ix k) { return p + k * LD; });
 }
-/** Rows that begin anywhere, and lie close: the same. */
+/** The same for rows that begin anywhere. */
 template <int W, class F> FN auto listed(f32* to, ix depth, F row) {
   if constexpr (vectors(W) * LANES == W) {
     const f32** const rows = (const f32**)to;
@@ -67,9 +67,9 @@ template <int W, class F> FN auto listed(f32* to, ix depth, F row) {
     return Listed{rows};
   } else return columns<W>(to, W, depth, {}, row);
 }
-/** The least vector with six. A wider one crosses lines more often, and leaves more for the end. */
+/** The smallest vector with at least six floats; wider ones would cross cache lines more often, and leave a longer tail. */
 typedef f32 Eight __attribute__((vector_size(32), aligned(4), may_alias));
-/** A left operand of which step k of the depth begins at *row(k). What a vector writes beyond its six is overwritten, or lies between two. */
+/** Packs a left operand to Sixes; step k of the depth begins at *row(k). What a vector writes past its six is overwritten later, or falls in a gap. */
 template <class F> FN Sixes sixes(f32* to, ix n, ix depth, F row) {
   const ix next = SIX * depth + LANES;
   ROLL for (ix k = 0; k < depth; k++) {
@@ -81,7 +81,7 @@ template <class F> FN Sixes sixes(f32* to, ix n, ix depth, F row) {
   }
   return {to};
 }
-/** f(v, j) for n elements: v is a vector of lanes, then Some for those that are left; or each is a number. */
+/** Calls f(v, j) for n elements: with vectors, then Some for the tail, or, if L is 1, with scalars. */
 template <int L, class F> FN void par(ix n, F f) {
   ix j = 0;
   if constexpr (L > 1) {
@@ -89,10 +89,10 @@ template <int L, class F> FN void par(ix n, F f) {
     if (j < n) f(Some{(i32)(n - j)}, j);
   } else ROLL for (; j < n; j++) f(f32{}, j);
 }
-/** The same of computed elements (x, k), R rows at most: some steps of the depth are made at a time, then put in order. */
+/** Packs computed elements (x, k) to Sixes, for at most R rows: SOME steps of the depth are computed at a time, then reordered. */
 template <int R, int L, class F> FN Sixes pack_sixes(f32* to, ix n, ix depth, F f) {
   constexpr ix SOME = 16;
-  alignas(64) f32 made[SOME][R + (LANES > SIX ? LANES : SIX)];  // sixes are read whole
+  alignas(64) f32 made[SOME][R + (LANES > SIX ? LANES : SIX)];  // vectors are read whole
   const ix next = SIX * depth + LANES;
   ROLL for (ix k = 0; k < depth; k += SOME) {
     const ix m = ix_min(SOME, depth - k);
@@ -104,7 +104,7 @@ template <int R, int L, class F> FN Sixes pack_sixes(f32* to, ix n, ix depth, F 
   }
   return {to};
 }
-/** A left operand by rows of D floats, lanes along k. */
+/** Packs a computed left operand to rows of D floats, with lanes along k. */
 template <int R, int D, class F> FN Rows<R, 1> pack_rows(f32* to, ix n, ix depth, F f) {
   Rows<R, 1> rows; rows.cold = false;
   ROLL for (ix x = 0; x < n; x++) {
@@ -123,13 +123,13 @@ template <int R, int D, class F> FN Rows<R, 1> pack_rows(f32* to, ix n, ix depth
 #else
 #define PICK(f, h) FOUR(f, 0, h)
 #endif
-/** Lane l of what two vectors give, in turns, of the first (h: the second) half of each four lanes: one number of each, or two. */
+/** Shuffle patterns: lane l of the result that interleaves two vectors by single lanes, or by pairs, from the first (h = 1: second) half of each four. */
 #define ONES(l, h) ((l) / 4 * 4 + 2 * h + (l) / 2 % 2 + (l) % 2 * LANES)
 #define TWOS(l, h) ((l) / 4 * 4 + 2 * h + (l) % 2 + (l) / 2 % 2 * LANES)
-/** The same of their fours: the even (h: odd) ones of the first vector, then those of the second. */
+/** The same by groups of four lanes: the even (h = 1: odd) groups of the first vector, then those of the second. */
 #define FOURS(l, h) ((l) * 2 / LANES * LANES + (l) * 2 % LANES / 8 * 8 + h * 4 + (l) % 4)
 #define MIX(f, h, a, b) __builtin_shufflevector(a, b, PICK(f, h))
-/** Turns LANES x LANES: 4 x 4 inside the fours of lanes, then the fours; of shuffles only such as need no table. */
+/** Transposes LANES x LANES: 4 x 4 inside groups of four lanes, then the groups. It uses only shuffles that need no index vector. */
 FN void turn(vf (&r)[LANES]) {
   UNROLL for (int i = 0; i < LANES; i += 4) {
     const vf a = MIX(ONES, 0, r[i], r[i + 1]), b = MIX(ONES, 1, r[i], r[i + 1]), c = MIX(ONES, 0, r[i + 2], r[i + 3]), d = MIX(ONES, 1, r[i + 2], r[i + 3]);
@@ -144,7 +144,7 @@ FN void turn(vf (&r)[LANES]) {
   UNROLL for (int i = 0; i < 4; i++) { const vf a = MIX(FOURS, 0, r[i], r[i + 4]), b = MIX(FOURS, 1, r[i], r[i + 4]); r[i] = a; r[i + 4] = b; }
 #endif
 }
-/** A weight in panels of P, turned: step k of column x lies at p[k / P * step + x * P + k % P]. In the order in which it lies. */
+/** Packs a transposed weight in panels of P, where (x, k) is p[k / P * step + x * P + k % P], to strips. It is read in the order of memory. */
 template <int W, int P, class T> APART Strips turn_panels(f32* to, ix n, ix depth, const T* p, ix step, const f32* next) {
   constexpr ix B = P < LANES ? P : LANES;
   ROLL for (ix k = 0; k < depth; k += P, p += step) ROLL for (ix x = 0, all = in_tiles(n, W); x < all; x += B)
@@ -156,7 +156,7 @@ template <int W, int P, class T> APART Strips turn_panels(f32* to, ix n, ix dept
       } else ROLL for (ix i = x; i < x + B; i++) for (ix l = c; l < c + B; l++) to[place<W>(i, k + l, depth)] = i < n ? ld(f32{}, p + i * P + l) : 0.0f;
   return {to, {next, step, n * P, depth / P}, n};
 }
-/** Contiguous along k: element (x, k) is *f(x, k). Transposed by blocks of LANES x LANES. */
+/** Packs an operand that is contiguous along k, element (x, k) at *f(x, k), by transposing blocks of LANES x LANES. */
 template <int W, class F> FN Strips pack_transposed(f32* to, ix n, ix depth, F f) {
   ROLL for (ix x = 0, all = in_tiles(n, W); x < all; x += LANES) ROLL for (ix k = 0; k < depth; k += LANES)
     if ((x + LANES <= n || x >= n) && k + LANES <= depth) {
@@ -170,7 +170,7 @@ template <int W, class F> FN Strips pack_transposed(f32* to, ix n, ix depth, F f
   return {to, {}, n};
 }
 
-/** A weight of bf16 in panels of P: few rows read it as it lies, more as W columns of f32. */
+/** A bf16 weight in panels of P: with few rows it is read in place, with more it is copied to W columns of f32. */
 template <bool> struct Few {};
 template <int P, int W> struct ShortPanels {
   Panels<P, bf16, 1> lies; f32* to; ix depth;
@@ -183,12 +183,12 @@ template <class F> FN void by_rows(ix rows, F f) {
   else f(Few<false>{});
 }
 
-// ---- a right operand that lies along its depth, of one register tile's rows ----
-/** LANES steps of n columns; those that are not there are the last again. By itself, for what it reckons would be reckoned for whole ones, too. */
+// ---- a right operand whose depth is contiguous, for rows that fit one register tile ----
+/** LANES steps of n columns; the missing ones repeat the last. Not inlined, or its address computations would be done for whole blocks too. */
 template <int LD, class T> __attribute__((noinline)) void some_columns(vf (&w)[LANES], const T* p, ix n) {
   ROLL for (ix i = 0; i < LANES; i++) w[i] = ld(vf{}, p + ix_min(i, n - 1) * LD);
 }
-/** LANES x LANES of it from p on, lanes along the columns, of which there are n. What lies `ahead` of whole ones is asked for. */
+/** Loads LANES steps of n columns from p on and transposes them, so that lanes are columns. Whole blocks prefetch what lies `ahead` of them. */
 template <int LD, class T> FN void turned(vf (&w)[LANES], const T* p, ix n, ix ahead) {
   if (n < LANES) {
     vf some[LANES]; some_columns<LD>(some, p, n);
@@ -196,7 +196,7 @@ template <int LD, class T> FN void turned(vf (&w)[LANES], const T* p, ix n, ix a
   } else UNROLL for (ix i = 0; i < LANES; i++) { w[i] = ld(vf{}, p + i * LD); __builtin_prefetch(p + i * LD + ahead, 0, 2); }
   turn(w);
 }
-/** M rows x LANES columns: sums in the order of `micro`, so the same bits. */
+/** M rows x LANES columns, summed in the order of `micro`, so bit for bit the same. */
 template <int M, int C, int LD, class A, class E> __attribute__((noinline)) void micro_along(bool fresh, A a, const E* p, ix ahead, ix n, f32* acc, ix depth) {
   vf s[M], w[LANES];
   UNROLL for (int i = 0; i < M; i++) s[i] = fresh ? vf{} : *(vf*)(acc + i * C);
@@ -212,16 +212,16 @@ template <int M, int C, int LD, class A, class E> __attribute__((noinline)) void
   }
   UNROLL for (int i = 0; i < M; i++) *(vf*)(acc + i * C) = s[i];
 }
-/** M to R rows. */
+/** Calls `micro_along` for the number of rows, M to R. */
 template <int M, int R, int C, int LD, class A, class E> FN void rows_along(ix rows, bool fresh, const A& a, const E* p, ix ahead, ix n, f32* acc, ix depth) {
   if constexpr (M < R) if (rows > M) return rows_along<M + 1, R, C, LD>(rows, fresh, a, p, ahead, n, acc, depth);
   micro_along<M, C, LD>(fresh, tile_at(a, 0, depth), p, ahead, n, acc, depth);
 }
-/** acc += a @ b as above, of b's own columns, up to whole vectors of them. */
+/** acc += a @ b (see tile.hpp) for b's columns, rounded up to whole vectors. */
 template <class A, class T, int LD, class E, int R, int C> FN void mma(bool fresh, const A& a, ix rows, ix depth, const T& then, const On<Along<LD, E>, R, C>& o) {
   static_assert(R <= SIX, "one register tile's rows");
   if (rows == 0) return;
-  constexpr ix W = LANES < 16 ? 16 : LANES;  // sums of 16 columns are in one part
+  constexpr ix W = LANES < 16 ? 16 : LANES;  // a part must have whole runs of 16 columns, whose sums `st_sum` makes
   ROLL for (ix c = 0; c < o.b.n; c += W) {
     const Part part = {0, rows, c, W};
     if (then.now) then.before(part, [](const void* p) { __builtin_prefetch(p, 1, 2); });

@@ -1,11 +1,11 @@
-// The tile vocabulary on the host: what the words of the kernel IR mean where a task runs on one thread. After vector.hpp, math.hpp and operands.hpp.
-// An mma is cut into register tiles of up to 6 rows x 4 vectors (2 where there are 16 registers); an acc is a small array; staging copies
-// only what must be, and what follows an mma runs on each register tile while it is in L1.
-#if !defined(__clang__)  // g++ 12 takes the tail of a part for one that could leave its accumulator
+// The tile operations of the kernel IR on the host, where a task runs on one thread. After vector.hpp, math.hpp and operands.hpp.
+// An mma is cut into register tiles of up to 6 rows x 4 vectors (2 where there are 16 registers). An accumulator is a small array. Operands are copied
+// only where they must be. The epilogue of an mma (`then`) runs on each register tile while it is in L1.
+#if !defined(__clang__)  // g++ 12 believes that the tail of a part could run past its accumulator
 #pragma GCC diagnostic ignored "-Waggressive-loop-optimizations"
 #endif
 
-/** x for every lane of the group. */
+/** x in every lane. */
 FN vf all(vf, vf x) { return x; }
 FN vf all(vf, f32 x) { return splat(x); }
 FN vi all(vf, vi x) { return x; }
@@ -17,7 +17,7 @@ FN f32 round_bf16(f32 x) { return from_bf16(to_bf16(x)); }
 FN vf round_bf16(vf x) { return real(to_bf16_bits(x) << 16); }
 
 // ---- mma ----
-/** A right operand with its accumulator. `add`: what the accumulator sums besides, of the same rows and columns. */
+/** A right operand with its accumulator. `add`: adds further products to the same rows and columns (see Plus and Taps). */
 template <class RIGHT, int ROWS, int COLS, int KEPT = COLS> struct On {
   typedef RIGHT B;
   static constexpr int R = ROWS, C = COLS, kept = KEPT;
@@ -30,11 +30,11 @@ template <class RIGHT, int ROWS, int COLS, int KEPT = COLS> struct On {
   template <int NV> FN void add(ix, ix, ix, Wanted&, Next&) const {}
 };
 template <class B, int R, int C, int S> FN On<B, R, C, S> on(const B& b, Acc<R, C, S>& acc) { return {b, acc}; }
-/** Vectors of W columns that one register tile takes. */
+/** The width of a register tile for W columns, in vectors. */
 constexpr int vectors(int W) { return W / LANES < TILE_VECTORS ? W / LANES : TILE_VECTORS; }
-/** With so few rows memory takes longer than the products: then lines are asked for one by one, in each step of the depth some. */
+/** With at most so many rows memory takes longer than the products; then some lines are prefetched in each step of the depth. */
 constexpr ix FEW = 4 * SIX;
-/** `lines` of p at each step, into L2, which has room for more that are under way; from the step `turn` on, of `next`. */
+/** Prefetches `lines` lines of p in each step, from step `turn` on of `next`. Into L2, which can have more outstanding requests than L1. */
 struct Asks {
   const char* p; ix lines, turn; const char* next;
   FN ix till(ix k, ix depth) const { return lines > 0 ? k + 1 : depth; }
@@ -43,7 +43,7 @@ struct Asks {
     ROLL for (ix x = 0; x < lines; x++, p += LINE) __builtin_prefetch(p, 0, 2);
   }
 };
-/** x comes to lie in a register: compilers load again what few instructions use, and loads, not FMAs, then take the time. */
+/** Keeps x in a register. Compilers otherwise load it again for each use, and then loads take longer than FMAs. */
 FN void hold(vf& x) {
 #if defined(__AVX512F__)
   asm("" : "+v"(x));
@@ -53,15 +53,15 @@ FN void hold(vf& x) {
   asm("" : "+w"(x));
 #endif
 }
-/** One step of the depth: M rows x NV vectors of a right operand. */
+/** One step of the depth: M rows times NV vectors of the right operand. */
 template <class STEP, int M, int NV, class A> FN void multiply(vf (&s)[M][NV], const A& a, ix k, const typename STEP::Type* b) {
   vf w[NV];
   STEP::load(w, b);
   if (M > 1) UNROLL for (int v = 0; v < NV; v++) hold(w[v]);
   UNROLL for (int i = 0; i < M; i++) { const vf x = splat(a.at(i, k)); UNROLL for (int v = 0; v < NV; v++) s[i][v] = plus_product(a, s[i][v], x, w[v]); }
-  asm volatile("");  // compilers that mix steps run out of registers
+  asm volatile("");  // keeps steps apart: compilers that interleave them spill registers
 }
-/** The whole depth of it, two steps a round where there are six rows (on Intel 5 to 10% less time: lines that L1 has not are fetched further ahead). */
+/** All steps of the depth, two per iteration where there are six rows (5 to 10% less time on Intel: lines that miss L1 are fetched further ahead). */
 template <class STEP, int M, int NV, class ASKS, class A> FN void steps(vf (&s)[M][NV], const A& a, const typename STEP::Type* b, ix depth, ASKS& asks) {
   constexpr int LD = STEP::apart;
   if constexpr (is_taps<A>) ROLL for (ix t = 0; t < a.n; t++) steps<STEP>(s, a.tap(t), a.b[t], depth, asks);
@@ -72,7 +72,7 @@ template <class STEP, int M, int NV, class ASKS, class A> FN void steps(vf (&s)[
     ROLL for (; k < end; k++, b += LD) multiply<STEP>(s, a, k, b);
   }
 }
-/** A register tile. C: columns of an acc. ASKS: Asks or, where its state goes on in the next one, Wanted&. */
+/** Computes a register tile. C: columns of the accumulator. ASKS, its prefetches: Asks, or Wanted& if their state continues in the next tile. */
 template <int M, int NV, int C, class STEP, class ASKS, class A> __attribute__((noinline)) void micro(bool fresh, A a, const typename STEP::Type* b, f32* acc, ix depth, ASKS asks) {
   vf s[M][NV];
   UNROLL for (int i = 0; i < M; i++) {
@@ -85,7 +85,7 @@ template <int M, int NV, int C, class STEP, class ASKS, class A> __attribute__((
     UNROLL for (int v = 0; v < NV; v++) *(vf*)(acc + i * C + v * LANES) = s[i][v];
   }
 }
-/** Up to six rows from r on. */
+/** A register tile of h rows (up to six) from row r on. */
 template <int NV, int C, class STEP, class ASKS, class A> FN void rows_of(ix h, bool fresh, const A& a, ix r, const typename STEP::Type* b, f32* to, ix depth, ASKS asks) {
   switch (h) {
     case 1: return micro<1, NV, C, STEP, ASKS>(fresh, tile_at(a, r, depth), b, to, depth, asks);
@@ -116,7 +116,7 @@ template <class O, class A, class RIGHT> struct Plus : O {
   }
 };
 template <class O, class A, class B> FN Plus<O, A, B> plus(const O& o, const A& a, ix depth, const B& right) { return {o, a, depth, right}; }
-/** N more pairs of operands for an accumulator, whose left ones are rows `a` each by so many elements further on. */
+/** N more pairs of operands for an accumulator. The left operands are the rows `a`, each time beginning by[t] elements later. */
 template <class O, class A, class RIGHT, int N> struct Taps : O {
   static constexpr bool alone = false;
   typedef typename O::Next Next;
@@ -133,7 +133,7 @@ template <class O, class A, class RIGHT, int N> struct Taps : O {
   }
 };
 template <int R, int S, class T, int N> FN TapRows<R, S, T> taps_of(const Rows<R, S>& rows, const ix (&by)[N], const T* const (&b)[N]) { return {rows, by, b, N}; }
-/** Those whose right operands lie otherwise are added one by one. */
+/** Taps whose right operands differ in type are added one by one. */
 template <class O, class A, class RIGHT, class... MORE> FN auto taps_apart(const O& o, const A& a, ix depth, const ix* by, const RIGHT& right, const MORE&... more) {
   const auto sum = plus(o, moved(a, *by), depth, right);
   if constexpr (sizeof...(MORE) == 0) return sum;
@@ -148,29 +148,29 @@ template <class O, class A, class RIGHT, class... MORE, int N> FN auto taps(cons
 }
 /** Rows r .. r + h, columns c .. c + w of an accumulator. */
 struct Part { ix r, h, c, w; };
-/** The first column of a part of what lies in panels of W: it is in one of them. */
+/** The first column of a part, of an operand in panels of W: parts are as wide as panels, so each is in one of them. */
 template <int W> FN ix in_panel(Part p) { static_assert(TILE_VECTORS * LANES == W, "panels as wide as a register tile"); return p.c; }
-/** What is asked for before a part is made, and what runs when it is done. */
+/** `before` prefetches what the epilogue of a part reads, `after` is the epilogue. Both run only if `now`. */
 template <class B, class T> struct Then {
   B before; T after; bool now;
-  /** In the last round of a loop. */
+  /** For a loop over the depth: only its last iteration runs the epilogue. */
   FN Then when(bool last) const { return {before, after, last}; }
-  /** All of an accumulator that nothing was added to. */
+  /** Runs the epilogue for a whole accumulator to which no product was added. */
   FN void whole(ix rows, ix columns) const { constexpr ix S = TILE_VECTORS * LANES; ROLL for (ix c = 0; c < columns; c += S) after({0, rows, c, S}); }
 };
 template <class X, class... P> FN const X& first(const X& x, const P&...) { return x; }
 template <class B, class T> FN Then<B, T> then(B before, T after) { return {before, after, true}; }
 FN auto nothing() { return then([](Part, auto) {}, [](Part) {}).when(false); }
-/** How far before they are used the lines of a strip are asked for that one register tile reads, in steps of the depth. */
+/** The prefetch distance, in steps of the depth, for a strip that a single register tile reads. */
 constexpr ix FAR = 64;
 /**
- * So many rows ask for nothing, for the machine reads a strip as fast by itself: Zen 4 up to six (asking takes 5 to 11% of memory's rate, 20% of
- * L3's from two rows), Emerald Rapids one (30% less from memory from two).
+ * With at most so many rows nothing is prefetched, since the hardware's prefetcher is as fast: on Zen 4 six (prefetches cost 5 to 11% of memory's
+ * bandwidth, and 20% of L3's from two rows), on Emerald Rapids one (from two rows they bring 30% from memory).
  */
 constexpr ix SILENT = ZEN ? SIX : 1;
 /**
- * The columns from c on that one register tile takes, of few rows; `next` is what will be wanted after them, or null. One register tile asks for its
- * own strip and the start of the next; several ask together for the whole next one.
+ * One strip of columns from c on, for few rows. `next`: what will be read after it, or null. A single register tile prefetches its own strip and the
+ * start of the next; several together prefetch the whole next strip.
  */
 template <int NV, class A, class T, class O> FN void few(bool fresh, const A& a, ix rows, ix depth, ix c, const T& then, const void* next, const O& o) {
   constexpr int S = NV * LANES, C = O::C;
@@ -189,13 +189,13 @@ template <int NV, class A, class T, class O> FN void few(bool fresh, const A& a,
     if (asks.p >= then_wanted + depth * bytes) asks.lines = 0;
   }
 }
-/** Each step of the depth asks for the row in its place of what will be wanted next, if that is known: in one burst they would wait for each other. */
+/** Each step of the depth prefetches the corresponding row of the next operand, if known. All at once they would wait for each other. */
 template <int LD, int S> struct RowAsks {
   const f32* next;
   FN ix till(ix k, ix depth) const { return next ? k + 1 : depth; }
   FN void ask(ix k) const { if (next) UNROLL for (int x = 0; x < S; x += 16) __builtin_prefetch(next + k * LD + x, 0, 2); }
 };
-/** The columns from c on of M to R rows, which are one register tile's, by a right operand that is read where it lies. */
+/** One strip of columns from c on for M to R rows, which fit one register tile, with a right operand that is read in place. */
 template <int NV, int M, class STEP, class A, class T, class O> FN void one_tile(bool fresh, const A& a, ix rows, ix depth, ix c, const T& then, const O& o) {
   if constexpr (M < O::R) if (rows > M) return one_tile<NV, M + 1, STEP>(fresh, a, rows, depth, c, then, o);
   constexpr int S = NV * LANES;
@@ -204,7 +204,7 @@ template <int NV, int M, class STEP, class A, class T, class O> FN void one_tile
   micro<M, NV, O::C, STEP, RowAsks<STEP::apart, S>>(fresh, tile_at(a, 0, depth), o.b.p + c, o.acc.d[0] + c, depth, {o.b.next ? o.b.next + c : nullptr});
   if (then.now) then.after(part);
 }
-/** Right operands whose columns from c on register tiles take in turn, and what is wanted after them. */
+/** The right operands of a strip from column c on, which register tiles take in turn, with what to prefetch after them. */
 template <int NV, class... O> struct Taken {
   FN Taken(ix, ix, ix) {}
   FN ix deep() const { return 0; }
@@ -225,7 +225,7 @@ template <int NV, class O, class... P> struct Taken<NV, O, P...> {
     more.add(fresh, h, a, r, wanted);
   }
 };
-/** The same of any number of rows, each register tile for all operands: the columns of one, or the rows, stay in L1. cold: rows are asked for, too. */
+/** A strip for any number of rows. Each block of rows is multiplied by all operands in turn, so that rows or columns stay in L1. cold: prefetch rows too. */
 template <int NV, class A, class T, class O, class... P> FN void strip(bool fresh, bool cold, const A& a, ix rows, ix depth, ix c, const T& then, const void* next, const O& o, const P&... more) {
   if constexpr (sizeof...(P) == 0 && O::B::follows && O::alone) if (rows <= FEW) return few<NV>(fresh, a, rows, depth, c, then, next, o);
   if constexpr (sizeof...(P) == 0 && is_major<typename O::B> && O::R <= SIX && O::alone) {
@@ -247,8 +247,8 @@ template <int NV, class A, class T, class O, class... P> FN void strip(bool fres
   }
 }
 /**
- * So many rows take two operands side by side, some steps of the depth of one and then of the other: each is then read on where it was left, while the
- * machine, which takes some ten pages to read ahead as far as it can, begins again where one strip follows another elsewhere.
+ * Up to so many rows take two operands alternately, a few steps of the depth of each, so that both are read as two continuous streams. If one strip
+ * followed the other, the hardware's prefetcher, which takes some ten pages to get up to speed, would start again each time.
  */
 constexpr ix PAIRED = SILENT < 3 ? SILENT : 3, PAIRED_STEPS = 4;
 template <int M, int NV, int C, class STEP, class A, class E> __attribute__((noinline)) void micro_pair(bool fresh, A a, const E* b, const E* c, f32* acc, f32* more, ix depth) {
@@ -268,7 +268,7 @@ template <int M, int NV, int C, class STEP, class A, class E> __attribute__((noi
     UNROLL for (int v = 0; v < NV; v++) { *(vf*)(acc + i * C + v * LANES) = s[i][v]; *(vf*)(more + i * C + v * LANES) = t[i][v]; }
   }
 }
-/** The columns from c on of up to PAIRED rows. */
+/** A strip of columns from c on of two operands, for up to PAIRED rows. */
 template <int NV, int M, class A, class T, class O, class P> FN void pair(bool fresh, const A& a, ix rows, ix depth, ix c, const T& then, const O& o, const P& p) {
   if constexpr (M < PAIRED) if (rows > M) return pair<NV, M + 1>(fresh, a, rows, depth, c, then, o, p);
   const Part part = {0, rows, c, NV * LANES};
@@ -278,21 +278,21 @@ template <int NV, int M, class A, class T, class O, class P> FN void pair(bool f
 }
 template <class O, class... P> constexpr bool pairs = false;
 template <class O, class P> constexpr bool pairs<O, P> = O::B::follows && O::alone && P::alone && is_same<typename O::B, typename P::B>;
-/** Bytes of columns that stay in L1 while all rows pass over them. */
+/** Up to so many bytes of columns stay in L1 while all rows are multiplied by them. */
 constexpr ix STAYS = 1 << 15;
-/** The same of several right operands: one after the other where their columns stay in L1, else side by side. `next`: what is wanted after the last. */
+/** A strip of several right operands: one after the other if their columns stay in L1, else alternately. `next`: what is read after the last. */
 template <int NV, class A, class T, class O, class... P> FN void strips(bool fresh, bool cold, const A& a, ix rows, ix depth, ix c, const T& then, const void* next, const O& o, const P&... more) {
   if constexpr (pairs<O, P...>) if (rows > 0 && rows <= PAIRED) return pair<NV, 1>(fresh, a, rows, depth, c, then, o, more...);
   if constexpr (sizeof...(P) == 0) strip<NV>(fresh, cold, a, rows, depth, c, then, next, o);
   else if (rows > FEW && depth * NV * LANES * O::B::template Step<NV * LANES>::bytes > STAYS) strip<NV>(fresh, cold, a, rows, depth, c, then, next, o, more...);
   else { strip<NV>(fresh, cold, a, rows, depth, c, nothing(), first(more...).b.strip(c, depth), o); strips<NV>(fresh, false, a, rows, depth, c, then, next, more...); }
 }
-/** Columns that all operands have: panels end with their matrix, where copies are as wide as an accumulator. */
+/** The number of columns that all operands have: copies are as wide as the accumulator, but panels end with their matrix. */
 template <class O, class... P> FN ix columns_of(const O& o, const P&... more) {
   if constexpr (sizeof...(P) == 0) return o.columns();
   else return ix_min(o.columns(), columns_of(more...));
 }
-/** acc += a @ b, and `then` on each part that is done. fresh: acc = a @ b, and what acc held does not matter. */
+/** acc += a @ b, with `then` run on each finished part. fresh: acc = a @ b, whatever acc held. */
 template <class A, class T, class O, class... P> FN void mma(bool fresh, const A& a, ix rows, ix depth, const T& then, const O& o, const P&... more) {
   constexpr int C = O::C, NV = vectors(C), REST = C / LANES % NV;
   const ix columns = columns_of(o, more...);

@@ -1,8 +1,8 @@
-// Vectors of LANES numbers on the host, and the same words for one number: C++17 with GCC's vector extensions, no includes.
+// Vectors of LANES numbers on the host, and the same functions for single numbers: C++17 with GCC's vector extensions, no includes.
 // Compile with -ffp-contract=off -fwrapv -fno-math-errno -fno-trapping-math: `a * b + c` rounds twice on every target, so a vector, its
 // scalar tail and the reference interpreter agree to the bit. Where one rounding is wanted (a dot product, a polynomial) it is `mad`.
 #define FN inline __attribute__((always_inline))
-/** Compiled once in a unit, and called: what is long and not what a kernel's time hangs on. */
+/** Not inlined: for long functions that do not decide a kernel's time. */
 #ifdef __clang__
 #define APART static __attribute__((noinline))
 #else
@@ -20,7 +20,7 @@
 #ifndef __has_builtin
 #define __has_builtin(x) 0
 #endif
-/** What AMD alone has tells its CPUs from Intel's, which want to be asked for memory in other ways; with AVX-512 it is Zen 4 or later. */
+/** SSE4A exists only on AMD's CPUs, which need other prefetches than Intel's. With AVX-512 it is Zen 4 or later. */
 #if defined(__SSE4A__)
 constexpr bool AMD = true;
 #else
@@ -37,7 +37,7 @@ typedef u32 vu __attribute__((vector_size(LANES * 4)));
 typedef f64 vd __attribute__((vector_size(LANES * 8)));
 typedef u8 vb __attribute__((vector_size(LANES)));
 typedef u16 vh __attribute__((vector_size(LANES * 2)));
-/** The same in memory: any alignment, any type beneath. */
+/** The same types for loads and stores: of any alignment, and allowed to alias other types. */
 typedef vf vf_at __attribute__((aligned(4), may_alias));
 typedef vi vi_at __attribute__((aligned(4), may_alias));
 typedef vb vb_at __attribute__((aligned(1), may_alias));
@@ -66,10 +66,10 @@ template <> struct As<bool> { static FN bool of(bool x) { return x; } };
 /** x as a V: scalars are repeated; a bool becomes a mask. */
 template <class V, class X> FN V as(X x) { return As<V>::of(x); }
 FN vi iota() { vi x; UNROLL for (int l = 0; l < LANES; l++) x[l] = l; return x; }
-/** Numbers of the elements that begin at j. */
+/** The indices of the elements in the lanes, from j on. */
 FN vi lane(vf, i32 j) { return j + iota(); }
 FN i32 lane(f32, i32 j) { return j; }
-/** The same, of every so many. */
+/** The same with a stride. */
 FN vi lane(vf, i32 j, i32 step) { return j + step * iota(); }
 FN i32 lane(f32, i32 j, i32) { return j; }
 
@@ -123,7 +123,7 @@ FN vi where(vi c, vi a, bool b) { return c ? a : as<vi>(b); }
 FN vi where(vi c, bool a, vi b) { return c ? as<vi>(a) : b; }
 FN vi where(vi c, bool a, bool b) { return c ? as<vi>(a) : as<vi>(b); }
 
-// ---- a table of as many as there are lanes, by the last bits of i ----
+// ---- table lookup: a table of LANES entries, indexed by the low bits of i ----
 #if LANES >= 8
 FN i32 chosen(const i32 (&table)[LANES], i32 i) { return table[i & (LANES - 1)]; }
 FN vi chosen(const i32 (&table)[LANES], vi i) {
@@ -145,7 +145,7 @@ FN vi ld(vf, const u8* p) { return -__builtin_convertvector(*(const vb_at*)p, vi
 FN f32 ld(f32, const f32* p) { return *p; }
 FN i32 ld(f32, const i32* p) { return *p; }
 FN bool ld(f32, const u8* p) { return *p != 0; }
-/** How far ahead lies what a load also asks for, if that is not 0, in bytes of an f32's elements, and how many times. */
+/** A prefetch that a load makes: its distance in bytes, for elements of f32 (0: none), and how many times it is issued. */
 struct Asked { ix bytes; int times; };
 template <class P> FN auto ld(vf v, const P* p, Asked ahead) {
   const char* const at = (const char*)p + ahead.bytes / (ix)(4 / sizeof(P));
@@ -153,21 +153,24 @@ template <class P> FN auto ld(vf v, const P* p, Asked ahead) {
   return ld(v, p);
 }
 /**
- * Zen 4 forgets what it is asked for while it is busy: asked once for a line a norm takes 1.4 times as long as a copy, asked twice 1.2 times, three
- * times as long. With vectors of half a line each is asked for twice anyway, and twice for each half is right.
+ * Zen 4 drops prefetches while it is busy. With one per line a norm takes 1.4 times as long as a copy, with two 1.2 times, with three as long as the
+ * copy. With vectors of half a line each line is prefetched twice anyway, and two for each half are best.
  */
 constexpr int TIMES = !AMD ? 1 : LANES == 16 ? 3 : 2;
 template <class P> FN auto ld(vf v, const P* p, ix ahead) { return ld(v, p, Asked{4 * ahead, TIMES}); }
-/** Two folds, of a row and of the next one, are one loop with AVX-512 (a softmax: 2 to 6% less), and two elsewhere (Zen 3: 2 to 4% more by one); what each then asks for. */
+/**
+ * A fold of a row and one of the next row are one loop with AVX-512 (a softmax takes 2 to 6% less), and two elsewhere (one takes 2 to 4% more on Zen 3).
+ * when_together and when_apart: the prefetches in either case.
+ */
 #ifndef TOGETHER
 #define TOGETHER (LANES == 16)
 #endif
 FN Asked when_together(ix ahead) { return {TOGETHER ? 4 * ahead : 0, TIMES}; }
 FN Asked when_apart(ix ahead) { return {TOGETHER ? 0 : 4 * ahead, TIMES}; }
 /**
- * What element j of a row of n asks for of the next row, in the loop-th of so many loops over the row. On Zen 4 each asks for a quarter and the last
- * for the rest, line by line in parts (a layernorm takes 20% less). On Intel with AVX-512 a sixteenth in each and the rest in the last brings 14%.
- * Elsewhere both cost more than they bring (4% with AVX2), so the last asks for all.
+ * What element j of a row of n prefetches of the next row, in the loop-th of `loops` loops over the row. On Zen 4 each loop prefetches a quarter and the
+ * last the rest (a layernorm takes 20% less). On Intel with AVX-512 a sixteenth in each and the rest in the last brings 14%. Elsewhere both cost more
+ * than they bring (4% with AVX2), so the last loop prefetches all.
  */
 FN Asked next_part(ix n, ix j, ix loop, ix loops) {
   if (LANES < 16) return {loop + 1 < loops ? 0 : 4 * n, TIMES};
@@ -188,7 +191,7 @@ FN void st(f32, f32* p, f32 x) { *p = x; }
 FN void st(f32, i32* p, i32 x) { *p = x; }
 FN void st(f32, u8* p, bool x) { *p = x; }
 
-/** To nearest, ties to even; a NaN stays one. */
+/** Rounded to nearest, ties to even; a NaN stays NaN. */
 template <class F> FN int_of<F> to_bf16_bits(F x) {
   typedef typename With<F>::U U;
   U b = (U)bits(x), up = (b + (0x7fff + (b >> 16 & 1))) >> 16;
@@ -202,15 +205,15 @@ FN void st(vf, bf16* p, vf x) { *(vh_at*)p = __builtin_convertvector(to_bf16_bit
 FN void st(vf, bf16* p, f32 x) { st(vf{}, p, splat(x)); }
 FN void st(f32, bf16* p, f32 x) { *p = to_bf16(x); }
 
-// ---- what is left of a row: the first n lanes; the others are read as zeros, and not written ----
+// ---- the tail of a row: Some has the first n lanes. The others are read as zeros, and not written ----
 struct Some { i32 n; };
 FN vi lane(Some, i32 j) { return lane(vf{}, j); }
 FN vi lane(Some, i32 j, i32 step) { return lane(vf{}, j, step); }
-/** Whether a lane is one of them. */
+/** The mask of the lanes of s. */
 FN vi among(Some s) { return iota() < s.n; }
 template <class V, class T> FN V one_by_one(Some s, V x, const T* p) { ROLL for (i32 l = 0; l < s.n; l++) x[l] = ld(f32{}, p + l); return x; }
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define ONE_BY_ONE  // of masked loads and stores a sanitizer sees nothing
+#define ONE_BY_ONE  // sanitizers do not check masked loads and stores
 #endif
 #if LANES == 16 && !defined(ONE_BY_ONE)
 #define FIRST(s) (u16)((1u << s.n) - 1)
@@ -239,7 +242,7 @@ FN void st(Some s, u8* p, bool x) { st(s, p, as<vi>(x)); }
 FN void st(Some s, bf16* p, vf x) { ROLL for (i32 l = 0; l < s.n; l++) p[l] = to_bf16((f32)x[l]); }
 FN void st(Some s, bf16* p, f32 x) { st(s, p, splat(x)); }
 
-// ---- what lies so many elements apart, a lane each ----
+// ---- strided loads and stores ----
 FN i32 raw(const f32* p) { return bits(*p); }
 FN i32 raw(const i32* p) { return *p; }
 FN i32 raw(const u8* p) { return *p; }
@@ -248,7 +251,7 @@ FN vf of_raw(const f32*, vi x) { return real(x); }
 FN vi of_raw(const i32*, vi x) { return x; }
 FN vi of_raw(const u8*, vi x) { return -x; }
 FN vf of_raw(const bf16*, vi x) { return real(x << 16); }
-/** By fours that are joined: one by one takes GCC 12 up to three times as long, and so does Zen 4's own gathering. */
+/** Builds a vector from groups of four lanes: lane by lane is up to three times slower with GCC 12, and so are Zen 4's gather instructions. */
 template <class F> FN vi in_fours(F f) {
   typedef i32 four __attribute__((vector_size(16)));
   four x[LANES / 4];
@@ -265,7 +268,7 @@ template <class F> FN vi in_fours(F f) {
 #endif
 #endif
 }
-/** The last lane first. */
+/** Lanes in reverse order. */
 template <class T> FN T reversed(T x) {
 #if LANES == 16
   return __builtin_shufflevector(x, x, 15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
@@ -286,7 +289,7 @@ template <ix STEP, class P> FN auto ld_each(Some s, const P* p) {
   return of_raw(p, x);
 }
 template <ix STEP, class P> FN auto ld_each(f32 v, const P* p) { return ld(v, p); }
-/** Of lanes whose index, i and BY more in each, is one of n; 0 in the others, whose p may be anything. */
+/** A strided load of the lanes whose index (i in the first, BY more in each) is in 0 .. n; 0 in the others, whose address may be invalid. */
 template <ix STEP, ix BY, class P> FN auto ld_within(Some s, const P* p, ix i, ix n) {
   vi x = {};
   ROLL for (ix l = 0; l < s.n; l++) if (i + l * BY >= 0 && i + l * BY < n) x[l] = raw(p + l * STEP);
@@ -303,7 +306,7 @@ template <ix STEP, ix BY, class P> FN auto ld_within(f32 v, const P* p, ix i, ix
   return i >= 0 && i < n ? ld(v, p) : decltype(ld(v, p))(0);
 }
 
-/** A store that passes by the caches; p is aligned to the vector. `fence()` before another thread reads it. */
+/** A non-temporal store; p is aligned to the vector. Call `fence()` before another thread reads it. */
 FN void stream(vf, f32* p, vf x) {
 #if __has_builtin(__builtin_nontemporal_store)
   __builtin_nontemporal_store(x, (vf*)p);
@@ -330,7 +333,7 @@ FN void stream(vf, bf16* p, vf x) {
   *(vh_at*)p = h;
 #endif
 }
-/** What is not of whole vectors, or of other types. */
+/** An ordinary store, for other types and for what is no whole vector. */
 template <class V, class T, class X> FN void stream(V v, T* p, X x) { st(v, p, x); }
 FN void fence() {
 #if defined(__SSE__)
@@ -370,7 +373,7 @@ template <class A, class B, class C> FN auto mad(A a, B b, C c) {
   return fused(as<V>(a), as<V>(b), as<V>(c));
 }
 
-// ---- across lanes, always in the same tree: halves, quarters, .. ----
+// ---- reductions across lanes, always by the same tree: halves, quarters, .. ----
 template <int S, class T> FN T turned(T x) {  // lane l gets lane l ^ S
 #if LANES == 16
   return __builtin_shufflevector(x, x, 0 ^ S, 1 ^ S, 2 ^ S, 3 ^ S, 4 ^ S, 5 ^ S, 6 ^ S, 7 ^ S, 8 ^ S, 9 ^ S, 10 ^ S, 11 ^ S, 12 ^ S, 13 ^ S, 14 ^ S, 15 ^ S);
@@ -387,6 +390,6 @@ template <int S = LANES / 2, class T, class F> FN auto across(T x, F f) {
 FN f32 sum_(vf x) { return across(x, [](vf a, vf b) { return a + b; }); }
 FN bool any(vi mask) { return across(mask, [](vi a, vi b) { return a | b; }) != 0; }
 FN bool any(bool mask) { return mask; }
-/** How many are true. */
+/** The number of true lanes. */
 FN i32 count(vi mask) { return -across(mask, [](vi a, vi b) { return a + b; }); }
 FN i32 count(bool mask) { return mask; }

@@ -1,15 +1,15 @@
-// Staging of operands of bf16 in words, each two steps of the depth (operands.hpp). After staging.hpp. What an odd depth lacks is zero.
+// Staging of bf16 operands in words of two steps of the depth each (see operands.hpp). After staging.hpp. An odd depth is padded with zero.
 #if defined(__AVX512BF16__) && LANES == 16
 FN ix words_of(ix depth) { return (depth + 1) / 2; }
-/** What lies along the depth is in words as it is. */
+/** An operand whose depth is contiguous already consists of words. */
 FN const f32* as_words(const bf16* p) { return (const f32*)p; }
 FN const f32* as_words(decltype(nullptr)) { return nullptr; }
-/** Of numbers that bf16 holds. */
+/** The word of two numbers that bf16 represents exactly. */
 FN f32 word_of(f32 low, f32 high) { return real((bits(high) & (i32)0xffff0000) | (bits(low) >> 16 & 0xffff)); }
 FN vf word_of(vf low, vf high) { return real((bits(high) & (i32)0xffff0000) | (bits(low) >> 16 & 0xffff)); }
-/** Of one column of two rows; of one row, if that is all. */
+/** The word of a column of two rows; `high` null: there is no second row. */
 FN f32 word_of(const bf16* low, const bf16* high) { return real((i32)(low->bits | (high ? (u32)high->bits << 16 : 0))); }
-/** Word k of x, of numbers f(v, x, k). */
+/** A function that computes word k of x from numbers f(v, x, k). */
 template <class F> FN auto by_words(ix depth, F f) {
   return [=](auto v, ix x, ix k) {
     auto low = f(v, x, 2 * k), high = decltype(low){};
@@ -19,7 +19,7 @@ template <class F> FN auto by_words(ix depth, F f) {
 }
 
 // ---- left operands ----
-/** By rows of D words, lanes along k. */
+/** Packs rows of D words, with lanes along k. */
 template <int R, int D, class F> FN Words<Rows<R, 1>> pack_word_rows(f32* to, ix n, ix depth, F f) {
   Rows<R, 1> rows; rows.cold = false;
   ROLL for (ix x = 0; x < n; x++) {
@@ -30,14 +30,14 @@ template <int R, int D, class F> FN Words<Rows<R, 1>> pack_word_rows(f32* to, ix
   }
   return {rows};
 }
-/** By steps of R words, lanes along the rows. */
+/** Packs steps of R words, with lanes along the rows. */
 template <int R, int L, class F> FN Words<Transposed<R>> pack_word_steps(f32* to, ix n, ix depth, F f) {
   const auto word = by_words(depth, f);
   const ix words = words_of(depth);
   ROLL for (ix k = 0; k < words; k++) par<L>(n, [&](auto v, ix x) { st(v, to + k * R + x, word(v, x, k)); });
   return {{to}};
 }
-/** Eight words of two rows. */
+/** Eight words, made of two rows. */
 FN Eight eight_words(const bf16* low, const bf16* high) {
   typedef u16 Half __attribute__((vector_size(16), aligned(2), may_alias));
   typedef i32 Words __attribute__((vector_size(32)));
@@ -57,7 +57,7 @@ template <class F> FN Words<Sixes> word_sixes(f32* to, ix n, ix depth, F row) {
 }
 
 // ---- right operands ----
-/** S columns from x on. */
+/** Copies a strip of S columns from x on. */
 template <int S, class F> FN void word_strip(f32* to, ix x, ix depth, F row) {
   ROLL for (ix k = 0; k < depth; k += 2, to += S) {
     const bf16 *const low = row(k) + x, *const later = row(ix_min(k + 2 * SOON, depth - 1)) + x;
@@ -66,7 +66,7 @@ template <int S, class F> FN void word_strip(f32* to, ix x, ix depth, F row) {
     else { const bf16* const high = row(k + 1) + x; UNROLL for (int y = 0; y < S; y += LANES) st(vf{}, to + y, word_vector(low + y, high + y)); }
   }
 }
-/** Row k begins at *row(k). */
+/** Copies n of W columns to strips; row k begins at *row(k). */
 template <int W, class F> FN Strips word_columns(f32* to, ix n, ix depth, F row) {
   constexpr int S = vectors(W) * LANES, REST = W % S;
   const ix words = words_of(depth);
@@ -82,6 +82,6 @@ template <int W, class F> FN Strips word_columns(f32* to, ix n, ix depth, F row)
   }
   return {to, {}, n};
 }
-/** A weight in panels, read as it lies. */
+/** A weight in panels, read in place. */
 template <int W> FN Panels<W, bf16, 2> word_panels(const bf16* p, ix step, ix n, const void* next) { return {p, step, n, (const bf16*)next}; }
 #endif
