@@ -11,6 +11,8 @@ export const askedModel = asked("--model NAME", 'model: "NAME"');
 export const askedTokens = asked("--tokens N", "tokens");
 export const askedTopP = asked("--top-p P", "topP");
 export const askedTopK = asked("--top-k N", "topK");
+export const askedExpertParallel = asked("--expert-parallel", "expertParallel");
+export const askedRoom = asked("--room", "room");
 /** Describes any value for an error message. */
 export function kindOf(x: unknown): string {
   if (x === null || x === undefined || typeof x === "boolean") return String(x);

@@ -11,7 +11,7 @@ import type { Outcome, Tensor } from "./executable.ts";
 import { byName } from "./loop.ts";
 import { totalsOf } from "./means.ts";
 import { requireOptions } from "./options.ts";
-import { requireShared, told } from "./train-together.ts";
+import { requireSharing, told } from "./train-together.ts";
 import { alone, type Workers, workers } from "./workers.ts";
 
 /** A declaration of a template, or a .moe file (its only model, or `declaration`). */
@@ -164,7 +164,7 @@ export async function* train(source: Source, options: TrainOptions): AsyncGenera
 }
 async function* trained(source: Source, options: TrainOptions, together: Workers): AsyncGenerator<TrainedStep, void> {
   requireTraining(options);
-  requireShared(options, together);
+  requireSharing(options, together);
   const { accumulate = 1, batches, signal, from } = options;
   const entry = { method: "train", name: "train", sizes: {} };
   const { executable, report } = await compiled(source, options, [entry], together);

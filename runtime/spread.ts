@@ -105,7 +105,7 @@ function spreadOf({ name, shape: [n = 0], split = 1 }: StoreInfo, size: number, 
   const what = `${n} ${arrayOf(name)}`;
   if (split === size) return `${what} spread, ${n / split} each`;
   if (split > 1) return `${what} spread over ${split}, ${n / split} each, in ${size / split} groups`;
-  return `${what} on each worker${most === 1 ? "" : `: ${most} does not divide them`}`;
+  return `${what} on each worker${most === 1 ? "" : `: no more than 1 divides both ${n} and ${most}`}`;
 }
 /** The name of an array in a parameter's name: `experts` in `blocks.0.experts.*.up.weight`. */
 const arrayOf = (name: string): string => name.split(".*")[0]?.split(".").at(-1) ?? "";

@@ -1,4 +1,5 @@
 // Training by several workers: checks of their options, and how errors of one reach the others.
+import { askedExpertParallel, askedRoom } from "../compiler/asked.ts";
 import type { Loaded } from "../compiler/check/index.ts";
 import { Problem } from "../compiler/diagnostic.ts";
 import type { BuildRequest } from "../compiler/pipeline.ts";
@@ -41,6 +42,16 @@ export function requireShared(
       `experts cannot be spread over ${expertParallel} of ${size} workers: all groups of workers are as large`,
       `spread them over ${divisors.slice(0, -1).join(", ")} or ${size}`,
     );
+}
+/** Also throws, on all workers, if one was given another number than worker 0: their plans would differ. */
+export function requireSharing(options: Pick<BuildRequest, "expertParallel" | "room">, together: Workers): void {
+  requireShared(options, together);
+  const { expertParallel, room } = options;
+  if (together.size > 1)
+    together.requireAlike({
+      [askedExpertParallel]: String(expertParallel ?? "none"),
+      [askedRoom]: String(room ?? "none"),
+    });
 }
 interface Opened {
   readonly program: Loaded;

@@ -31,7 +31,7 @@ import { dealing } from "./spread.ts";
 import { count } from "./tensor.ts";
 import { codecOf, keepFiles } from "./tokenizer/chosen.ts";
 import { type Progress, requireKnown, requireRoomFor } from "./tokens.ts";
-import { requireAlike, requireDealt, requireFiles, requireShared, sampleSaved, told } from "./train-together.ts";
+import { requireAlike, requireDealt, requireFiles, requireSharing, sampleSaved, told } from "./train-together.ts";
 import { type Workers, workers } from "./workers.ts";
 
 /** Options that are left out come from the run's config.json when resuming, else they have the defaults given here. */
@@ -138,7 +138,7 @@ export async function openTraining(options: TrainOptions, together: Workers = wo
 }
 async function opened(options: TrainOptions, together: Workers): Promise<Training> {
   requireFiles(options.data, together);
-  requireShared(options, together);
+  requireSharing(options, together);
   const program = readProgram(options.program);
   const folder =
     options.out === null ? null : (options.out ?? defaultRunFolder(options.program, options.resume ?? false));

@@ -101,6 +101,49 @@ test("a table of each expert that rows look into: their own part of it, any othe
   }
 });
 
+test("one routing whose rows meet arrays spread over all workers and over some of them, and what these learn", () => {
+  const g = new GraphBuilder(ops);
+  const param = (name: string, dtype: DType, shape: readonly number[]): Value => b.param(g, name, type(dtype, shape));
+  const [x, index] = [param("x", "f32", [8, 3]), param("index", "i32", [8])];
+  const by = b.route(g, index, 4);
+  const rows = b.dispatch(g, x, by);
+  const product = (name: string): Value => b.raggedDot(g, rows, param(name, "f32", [4, 3, 3]), by.offsets);
+  const second = b.where(g, b.ge(g, by.expert, 0), b.add(g, b.mul(g, by.expert, 2), 1), -1);
+  const vectors = b.add(
+    g,
+    b.take(g, param("bias", "f32", [4, 3]), by.expert),
+    b.take(g, param("pairs", "f32", [8, 3]), second),
+  );
+  const made = b.mul(g, b.mul(g, product("w"), product("v")), vectors);
+  const learned = b.raggedOuter(g, rows, made, by.offsets);
+  const output = { role: "output", name: "y", value: b.combine(g, made, by) } as const;
+  const stores = ["w", "v"].map((name) => ({ role: "store", name, value: learned }) as const);
+  const sums = { role: "store", name: "bias", value: b.raggedSum(g, made, by.offsets) } as const;
+  const graph: Graph = { name: "two arrays", results: [output, ...stores, sums] };
+  const held = new Map([...storesOf(valuesOf(graph)), ["index", squared(filled("index", "i32", [8]))]]);
+  const wanted = interpret(valuesOf(graph), held, { exact: true });
+  for (const [w, v, bias, pairs] of [
+    [4, 2, 4, 2],
+    [2, 4, 1, 2],
+    [4, 1, 2, 4],
+    [1, 2, 4, 1],
+  ] as const)
+    for (const room of [undefined, 3.9]) {
+      const among = new Map(Object.entries({ w, v, bias, pairs }));
+      const places = (store: string): Placement => {
+        const n = among.get(store) ?? 4;
+        return n === 1 ? whole : cutAt(0, even(n));
+      };
+      const found = together(partition(g, graph, { workers: 4, room }, places), held, places, 4);
+      for (const worker of found.keys())
+        graph.results.forEach((r, i) => {
+          const all = found.map((own) => own[i] as NdArray);
+          const what = `${r.name} of worker ${worker}, over ${w}, ${v}, ${bias} and ${pairs}`;
+          requireEqual(what, wholeOf(all, r, places, worker), wanted[i] as NdArray);
+        });
+    }
+});
+
 test("what all have is made in parts where it is added to parts; parts one after the other", () => {
   const g = new GraphBuilder(ops);
   const x = b.param(g, "x", type("f32", [4, 6]));

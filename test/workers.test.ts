@@ -14,7 +14,7 @@ import { DeviceFailed, hiddenInput } from "../runtime/executable.ts";
 import { instructionsOf } from "../runtime/host/backend.ts";
 import { dealing, spread } from "../runtime/spread.ts";
 import { fromNumbers, numbers } from "../runtime/tensor.ts";
-import { requireDealt, requireFiles, requireShared } from "../runtime/train-together.ts";
+import { requireDealt, requireFiles, requireShared, requireSharing } from "../runtime/train-together.ts";
 import { alone, Elsewhere, type Wire, Workers } from "../runtime/workers.ts";
 import { command, root as home, main } from "./command.ts";
 import { FakeExecutable } from "./fake-executable.ts";
@@ -102,6 +102,12 @@ test("workers that do different things, or have different options, are told apar
   tell((own) => Buffer.from(Buffer.from(own).toString("latin1").replace("book", "cook"), "latin1"));
   const unlike = thrown(() => others.requireAlike({ "--seed": "0", "--data": "book" }));
   assert.match(unlike.message, "worker 1 has another --data than worker 0: cook, not book");
+  tell((own) => Buffer.from(Buffer.from(own).toString("latin1").replace('"2"', '"1"'), "latin1"));
+  const spreading = thrown(() => requireSharing({ expertParallel: 2 }, others));
+  assert.match(
+    spreading.message,
+    /another `--expert-parallel` \(in TypeScript `expertParallel`\) than worker 0: 1, not 2/,
+  );
 });
 test("a process that ends without an error says so to those that go on; within an entry, or with an error, it ends them", async () => {
   let told: string[] = [];
@@ -212,8 +218,8 @@ test("the executable of one of several is that of the whole: its own rows go in,
   assert.is(spread(inner, alone), inner);
   assert.is(dealing(whole.stores, two(0), 6), "2 workers: batch 6 = 2 x 3; 2 experts spread, 1 each");
   assert.is(
-    dealing(inner.stores, two(0), 6),
-    "2 workers: batch 6 = 2 x 3; 2 experts on each worker: 2 does not divide them",
+    dealing(inner.stores, { size: 3 }, 6),
+    "3 workers: batch 6 = 3 x 2; 2 experts on each worker: no more than 1 divides both 2 and 3",
   );
   const grouped = spread(
     local,
@@ -434,6 +440,7 @@ else {
         ],
         /worker 1 has another --seed than worker 0: 2, not 1/,
       ],
+      ["room", [["--room", "1.5"], []], /worker 1 has another `--room` .* than worker 0: none, not 1.5/],
       ["batch", workers(2, "--batch", "7"), /--batch 7 cannot be dealt to 2 workers/],
       ["params", [[], ["--params", "none.safetensors"]], /none.safetensors/],
       ["full", workers(2, "--steps", "1000000", "--save-every", "500"), /checkpoints/],
