@@ -18,7 +18,7 @@ interface Form extends Lie {
   readonly from: Direct;
   readonly deep: Var;
   readonly depth: Expr;
-  /** Whether its memory rows run along the depth (MN-major). */
+  /** Whether each row in memory is one step of the depth (MN-major), not all of it (K-major). */
   readonly across: boolean;
 }
 function formOf(s: StmtOf<"stage">, isLeft: boolean): Form | null {

@@ -76,8 +76,8 @@ class Plan {
   private readonly readers: ReadonlyMap<Value, readonly Node[]>;
   private readonly reach = new Map<Value, Reach>();
   /** For each value, by root: the different chains of views and gathers by which the kernel reads it for one of its elements, each computed anew. */
-  /** For each root, over how many leading axes its kernel must iterate because of a reduction inside. */
   private readonly places = new Map<Value, Map<Value, ReadonlySet<string>>>();
+  /** For each root, over how many leading axes its kernel must iterate because of a reduction inside. */
   private readonly depths = new Map<Value, number>();
   private readonly costs = new Map<Node, number>();
 

@@ -9,7 +9,7 @@ import { count, dims, dtypeOf } from "../../compiler/types/type.ts";
 import { Draw } from "./growing.ts";
 
 export type Stores = ReadonlyMap<string, NdArray>;
-/** Relative roundings. That of bf16 is doubled, because kernels may keep a bf16 in f32, without its rounding. */
+/** The relative error allowed for one rounding, twice its largest or more. Kernels may keep a bf16 in f32, without its rounding. */
 const units: Readonly<Record<DType, number>> = { f32: 2 ** -23, bf16: 2 ** -7, f64: 2 ** -50, i32: 0, bool: 0 };
 const sums = new Set(["dot", "ragged_dot", "ragged_outer", "ragged_sum", "scan", "attention", "attention_backward"]);
 const products = new Set(["dot", "ragged_dot", "ragged_outer", "attention", "attention_backward"]);
