@@ -43,6 +43,8 @@ export interface TargetRequest extends BuildRequest {
   /** Host only. Default: the number of cores that this process may use. */
   readonly threads?: number | undefined;
   readonly compiling?: Running["compiling"];
+  /** Called with what `choicesOf` says of the program, before any kernel is compiled; may refuse it by throwing. */
+  readonly chosen?: (choices: Figures["choices"]) => void;
   /** Names of passes whose results are printed on stderr. */
   readonly printAfter?: readonly string[];
   readonly watch?: Watch;
@@ -151,6 +153,7 @@ export async function compileLoaded(
   const loaded = open(observer);
   const place = await placeOf(loaded, request, plans);
   const kept = place && timed("cache", observer, () => place.find());
+  if (kept) request.chosen?.(kept.figures.choices);
   const backend = kept ? null : await backendOf(request);
   const begun = backend?.name === "host" ? await beginKernels(backend.header()) : null;
   try {
@@ -221,7 +224,16 @@ async function measured({ target, threads = cores() }: TargetRequest): Promise<S
 }
 /** Where this program's plan is cached; null if it must be made anew: passes are being watched, or its key cannot be known (`PlanCache.place`). */
 async function placeOf(loaded: Loaded, request: TargetRequest, plans: PlanCache | null): Promise<PlanPlace | null> {
-  const { printAfter = [], watch, threads = cores(), compiling: _, together: __, device: ___, ...asked } = request;
+  const {
+    printAfter = [],
+    watch,
+    threads = cores(),
+    compiling: _,
+    together: __,
+    device: ___,
+    chosen: ____,
+    ...asked
+  } = request;
   const seen = printAfter.length > 0 || watch?.after !== undefined || debugLevel() > 0;
   const { target } = asked;
   if (!plans || target === "reference" || seen) return null;
@@ -285,6 +297,7 @@ export function planned(
   return followed(() => {
     timed("check", observer, () => requireRight(loaded));
     const program = toGraphs(loaded, request, observer, held);
+    request.chosen?.(choicesOf(program));
     const plan = backend && toPlan(program, observer, kernel, request.schedules, backend);
     const seen = { program, figures: figuresOf(program, plan) };
     return plan ? { ...seen, plan } : { ...seen, plan };

@@ -269,9 +269,14 @@ async function compileTraining({ options, program, entry, config, text, together
   requireDealt(batch, together);
   requireEnough(text, batch, Number(config.sizes["T"]));
   const { entries, ...request } = trainingRequest(entry, config.sizes, ["train", "evaluate"]);
-  const compiled = await compileProgram({
+  return compileProgram({
     ...request,
     path: options.program,
+    chosen: (choices) => {
+      const among = choices[storeOfInput("train", "tokens")];
+      requireRoomFor(text.codec, among);
+      requireKnown(text.all, among, "the data");
+    },
     precision: config.precision,
     target: options.target ?? "host",
     tf32: config.tf32,
@@ -284,15 +289,6 @@ async function compileTraining({ options, program, entry, config, text, together
     together,
     entries: [...entries, ...(together.size > 1 ? [] : generateEntries(program, entry.declaration))],
   });
-  try {
-    const among = compiled.report.choices[storeOfInput("train", "tokens")];
-    requireRoomFor(text.codec, among);
-    requireKnown(text.all, among, "the data");
-    return compiled;
-  } catch (error) {
-    compiled.executable.close();
-    throw error;
-  }
 }
 /** The request for `train` or `evaluate` on B rows of T tokens; other sizes come from the model's header. */
 export function trainingRequest(

@@ -141,6 +141,14 @@ test("train says what its held-out loss is: nats beside a bigram model's only of
   const both = text.replace("    optimize", "    loss size = mean(embed.logits(embed(tokens)) ** 2)\n    optimize");
   assert.match(ended(both, "both"), /\nheld-out loss \d\.\d{3} \(language \+ size\)\n/);
 });
+test("a vocabulary that the data does not fit is an error before any kernel is compiled", () => {
+  const [model, data] = [join(folder, "narrow.moe"), join(folder, "narrow.txt")];
+  writeFileSync(model, small(100, 4));
+  writeFileSync(data, "x".repeat(400));
+  const ran = moec("train", model, "--data", data, "--batch", "2", "--length", "8", "--out", join(folder, "narrow"));
+  fails(ran, 1, "the data holds the token 120, and the model's tokens are 0 to 99", "help: bytes need a vocabulary");
+  assert.not.match(ran.stderr, "compiling");
+});
 test("errors of a program are drawn and counted", () => {
   const file = join(folder, "wrong.moe");
   writeFileSync(file, "layer A(D) {\n  forward(x: float[N, D]) -> float[N, D] { return y }\n}\n");
