@@ -48,24 +48,22 @@ const kinds = new Map<string, Kind>(
     ...Object.fromEntries(["threads", "seed", "accumulate", "step"].map((name) => [name, number(name)])),
   }),
 );
-const compiling = ["sizes", "target", "precision", "tf32", "threads", "seed"];
-/** The options by who takes them. */
-const taken = {
+const compiling = ["sizes", "target", "precision", "tf32", "threads", "seed"] as const;
+/** The options by who takes them: all names of their types, which test/embed-refused.test.ts compares. */
+export const taken = {
   compile: [...compiling, "entry", "evaluates", "gradients", "given"],
   train: [...compiling, "batches", "accumulate", "expertParallel", "room", "parameters", "from", "signal"],
   openModel: [...compiling, "batch", "ids"],
   "a run": ["step", "signal"],
   "a text": ["tokens", "temperature", "topP", "topK", "pastEnd", "signal"],
-};
+} as const;
 /** Throws Problem if an option has the wrong kind, or is none. `of`: whose options they are. */
 export function requireOptions(of: keyof typeof taken, options: unknown): void {
   if (!isObject(options)) throw new Problem(`the options of ${of} are ${kindOf(options)}`, "give an object of them");
+  const names: readonly string[] = taken[of];
   for (const [name, value] of Object.entries(options as object)) {
-    if (!taken[of].includes(name))
-      throw new Problem(
-        `${name} is no option of ${of}`,
-        didYouMean(name, taken[of], `it takes ${taken[of].join(", ")}`),
-      );
+    if (!names.includes(name))
+      throw new Problem(`${name} is no option of ${of}`, didYouMean(name, names, `it takes ${names.join(", ")}`));
     const kind = kinds.get(name);
     if (kind && value !== undefined && !kind.is(value))
       throw new Problem(`the option ${name} is ${kindOf(value)}`, `give ${kind.wanted}`);

@@ -2,20 +2,39 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import {
+  type AskOptions,
   type CallOptions,
+  type CompileOptions,
   compile,
   type Inputs,
   moe,
+  type OpenOptions,
   Problem,
   type Program,
   type Tensor,
+  type TrainOptions,
   tensor,
   tensorOf,
   toNested,
   writeSafetensors,
 } from "../runtime/index.ts";
+import type { taken } from "../runtime/options.ts";
 import { compiled, filled, first, sizes, Twice, targets } from "./embedded.ts";
 import { refuses } from "./refuses.ts";
+
+/** The names that only one side has. */
+type Same<A, B> = Exclude<A, B> | Exclude<B, A>;
+type Listed<Who extends keyof typeof taken> = (typeof taken)[Who][number];
+interface Differing {
+  readonly compile: Same<keyof CompileOptions, Listed<"compile">>;
+  readonly train: Same<keyof TrainOptions, Listed<"train">>;
+  readonly openModel: Same<keyof OpenOptions, Listed<"openModel">>;
+  readonly run: Same<keyof CallOptions, Listed<"a run">>;
+  readonly text: Same<keyof AskOptions, Listed<"a text">>;
+}
+/** Compiles only if no option is missing in `taken`, and none is there that no type has. */
+type None<T extends never> = T;
+export type NoneDiffers = None<Differing[keyof Differing]>;
 
 const test = suite("embed-refused");
 for (const target of targets)
