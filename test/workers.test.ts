@@ -1,14 +1,8 @@
-// Training by several processes: what the runtime does for them, and, where there is an mpirun, that they make what one process makes.
-import { type ChildProcess, spawn, spawnSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { createInterface } from "node:readline";
+// What the runtime does for several processes that train together; workers-train.test.ts starts them.
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Problem } from "../compiler/diagnostic.ts";
 import type { Layout } from "../compiler/plan/plan.ts";
-import { checkpointSteps, newestCheckpoint } from "../runtime/checkpoint.ts";
 import { begin, type Compiled, compileTogether } from "../runtime/compile.ts";
 import { DeviceFailed, hiddenInput } from "../runtime/executable.ts";
 import { instructionsOf } from "../runtime/host/backend.ts";
@@ -16,14 +10,9 @@ import { dealing, spread } from "../runtime/spread.ts";
 import { fromNumbers, numbers } from "../runtime/tensor.ts";
 import { requireDealt, requireFiles, requireShared, requireSharing } from "../runtime/train-together.ts";
 import { alone, Elsewhere, type Wire, Workers } from "../runtime/workers.ts";
-import { command, root as home, main } from "./command.ts";
 import { FakeExecutable } from "./fake-executable.ts";
-import { mpirun, skipped } from "./mpirun.ts";
-import { type Given, trained } from "./workers/embedded.ts";
 
 const test = suite("workers");
-const root = mkdtempSync(join(tmpdir(), "moec-workers-"));
-test.after(() => rmSync(root, { recursive: true }));
 
 const alike = (own: Uint8Array): Uint8Array => own;
 /** Worker `rank` of two, where the other says what `other` makes of what this one says. */
@@ -263,195 +252,5 @@ test("a batch that cannot be dealt, and what is piped in, are refused", () => {
   for (const expertParallel of [4, 0, -2, 1.5, 12])
     assert.is(thrown(() => requireShared({ expertParallel }, { size: 6 })).help, "spread them over 1, 2, 3 or 6");
 });
-
-const launched = { OMPI_COMM_WORLD_SIZE: "2", OMPI_COMM_WORLD_RANK: "0", MOEC_LIBMPI: "/none/libmpi.so" };
-test("under mpirun other commands are refused, and training names the MPI that is missing", () => {
-  const env = { ...process.env, ...launched };
-  const doctor = command(["doctor"], env);
-  assert.match(doctor.stderr, "2 processes were started, and `moec doctor` runs in one");
-  assert.is(doctor.status, 1);
-  assert.is(command(["--version"], env).status, 0);
-  const train = command(["train", "examples/gpt-moe.moe", "--data", "README.md"], env);
-  assert.match(train.stderr, "MOEC_LIBMPI");
-  assert.is(train.status, 1);
-  const second = command(["--version"], { ...env, OMPI_COMM_WORLD_RANK: "1" });
-  assert.equal([second.status, second.stdout], [0, ""]);
-});
-
-const text = join(root, "text.txt");
-writeFileSync(text, "It was the best of times, it was the worst of times. ".repeat(20));
-const tiny = ["V=128", "D=8", "H=8", "L=1", "Heads=2", "E=4", "Context=32"].flatMap((size) => ["--set", size]);
-const small = ["--batch", "6", "--length", "8", "--accumulate", "2", "--steps", "6", "--threads", "1", "--json"];
-const launcher = mpirun ?? [];
-interface Ended {
-  readonly losses: readonly number[];
-  readonly held: readonly number[];
-  readonly code: number | null;
-  readonly said: string;
-}
-/** A process for each of `each`, with those arguments of node; `then` gets the launcher, or the only process, when step `at` is done. */
-async function started(
-  each: readonly (readonly string[])[],
-  at = 0,
-  then?: (run: ChildProcess) => void,
-): Promise<Ended> {
-  const all = each.flatMap((args, i) => [...(i > 0 ? [":"] : []), "-n", "1", process.execPath, ...args]);
-  const [file = "", ...args] = each.length === 1 ? all.slice(2) : [...launcher, ...all];
-  const run = spawn(file, args, { cwd: home, stdio: ["ignore", "pipe", "pipe"] });
-  const ended = new Promise<number | null>((done) => run.on("close", done));
-  let said = "";
-  run.stderr.on("data", (data: Buffer) => (said += data.toString()));
-  const [losses, held]: [number[], number[]] = [[], []];
-  for await (const line of createInterface(run.stdout)) {
-    const { step, loss, held_out } = JSON.parse(line) as { step?: number; loss?: number; held_out?: number };
-    if (loss !== undefined) losses.push(loss);
-    if (held_out !== undefined) held.push(held_out);
-    if (step === at && loss !== undefined) then?.(run);
-  }
-  return { losses, held, code: await ended, said };
-}
-/** `moec train` by as many workers as lists of flags. */
-const train = (
-  folder: string,
-  each: readonly (readonly string[])[],
-  ...then: [number?, ((run: ChildProcess) => void)?]
-) =>
-  started(
-    each.map((flags) => [
-      main,
-      "train",
-      "examples/gpt-moe.moe",
-      "--data",
-      text,
-      "--out",
-      folder,
-      ...tiny,
-      ...small,
-      ...flags,
-    ]),
-    ...then,
-  );
-const workers = (n: number, ...flags: readonly string[]): (readonly string[])[] =>
-  Array.from({ length: n }, () => flags);
-const folder = (name: string): string => join(root, name);
-
-/** To so much of the largest number. */
-function requireNear(name: string, of: ArrayLike<number>, as: ArrayLike<number>, bound: number): void {
-  const most = bound * Math.max(0, ...Array.from(as, Math.abs));
-  const near = Array.from(as, (x, i) => Math.abs(x - (of[i] ?? Number.NaN)) <= most);
-  assert.ok(
-    of.length === as.length && near.every(Boolean),
-    `${name}: ${Array.from(of).join()} for ${Array.from(as).join()}`,
-  );
-}
-function requireSameRun(one: string, other: string): void {
-  const [a, b] = [one, other].map((name) => newestCheckpoint(folder(name), () => {}));
-  assert.equal(b?.state, a?.state);
-  for (const part of ["model", "training"] as const) {
-    assert.equal([...(b?.[part].keys() ?? [])], [...(a?.[part].keys() ?? [])]);
-    for (const [name, t] of a?.[part] ?? []) {
-      requireNear(name, numbers(b?.[part].get(name) ?? t), numbers(t), 1e-4);
-    }
-  }
-}
-function requireSameLosses(of: Ended, as: Ended): void {
-  assert.is(of.code, 0, of.said);
-  for (const part of ["losses", "held"] as const) {
-    assert.is(of[part].length, as[part].length, of.said);
-    requireNear(part, of[part], as[part], 1e-5);
-  }
-}
-const inTheWay = (): void => writeFileSync(join(folder("full"), "checkpoints"), "no folder");
-function second(run: ChildProcess): number {
-  const children = readFileSync(`/proc/${run.pid}/task/${run.pid}/children`, "utf8").trim().split(" ");
-  return Number(children.at(-1));
-}
-const bits = (name: string): Buffer[] =>
-  ["model", "training"].map((part) =>
-    readFileSync(join(folder(name), "checkpoints", "step-000006", `${part}.safetensors`)),
-  );
-
-if (!mpirun) skipped("training by several processes");
-else {
-  test("two workers train what one does, to rounding; with other threads the same bits, and another number of them goes on", async () => {
-    const often = ["--evaluate-every", "3"];
-    const alone = await train(folder("one"), workers(1, ...often));
-    requireSameLosses(await train(folder("two"), workers(2, ...often)), alone);
-    requireSameRun("one", "two");
-    for (const [name, n, ...flags] of [
-      ["mixed", 2, "--steps", "2", "--room", "1.9"],
-      ["mixed", 1, "--steps", "4", "--resume"],
-      ["mixed", 2, "--steps", "6", "--resume"],
-      ["threads", 2, "--steps", "3", "--threads", "2"],
-      ["threads", 2, "--resume", "--threads", "2"],
-    ] as const) {
-      const { code, said } = await train(folder(name), workers(n, ...flags));
-      assert.is(code, 0, said);
-    }
-    requireSameRun("one", "mixed");
-    assert.equal(bits("threads"), bits("two"));
-  });
-  test("four workers in two groups train what one does; whoever goes on, in other groups or alone, and again with the same bits", async () => {
-    const sizes = ["--batch", "4", "--set", "E=6"];
-    const alone = await train(folder("of one"), workers(1, ...sizes));
-    requireSameLosses(await train(folder("grouped"), workers(4, ...sizes)), alone);
-    requireSameRun("of one", "grouped");
-    for (const [name, n, ...flags] of [
-      ["regrouped", 4, "--steps", "2", "--room", "1.9"],
-      ["regrouped", 4, "--steps", "4", "--resume", "--expert-parallel", "1"],
-      ["regrouped", 1, "--resume"],
-      ["again", 4, "--steps", "3", "--expert-parallel", "2"],
-      ["again", 4, "--resume"],
-    ] as const) {
-      const { code, said: why } = await train(folder(name), workers(n, ...sizes, ...flags));
-      assert.is(code, 0, why);
-    }
-    requireSameRun("of one", "regrouped");
-    assert.equal(bits("again"), bits("grouped"));
-  });
-  test("`train` in TypeScript, by three workers that share no experts; other batches on one are refused", async () => {
-    const args = [...launcher, "-n", "3", process.execPath, "--import", "tsx", "test/workers/embedded.ts"];
-    const [file = "", ...more] = args;
-    const { stdout, stderr } = spawnSync(file, more, { cwd: home, encoding: "utf8" });
-    const { losses, state, apart } = JSON.parse(stdout || JSON.stringify(stderr)) as Given & { readonly apart: string };
-    const alone = await trained();
-    requireNear("losses", losses, alone.losses, 1e-5);
-    assert.equal(Object.keys(state), Object.keys(alone.state));
-    for (const [name, all] of Object.entries(alone.state)) requireNear(name, state[name] ?? [], all, 1e-4);
-    assert.match(apart, "worker 1 has other inputs of train than worker 0");
-  });
-  test("a signal to any worker: all end, and the run is saved", async () => {
-    const endless = workers(2, "--steps", "1000000", "--save-every", "0");
-    const { code, said, losses } = await train(folder("stopped"), endless, 3, (run) =>
-      process.kill(second(run), "SIGTERM"),
-    );
-    assert.is(code, 0, said);
-    const [last = 0] = checkpointSteps(folder("stopped"));
-    assert.match(said, `stopped at step ${last}; saved in`);
-    assert.is(losses.length, last);
-  });
-  test("what is wrong on one worker, or on all, is said once, and all end", async () => {
-    const wrong: [string, (readonly string[])[], RegExp][] = [
-      [
-        "seeds",
-        [
-          ["--seed", "1"],
-          ["--seed", "2"],
-        ],
-        /worker 1 has another --seed than worker 0: 2, not 1/,
-      ],
-      ["room", [["--room", "1.5"], []], /worker 1 has another `--room` .* than worker 0: none, not 1.5/],
-      ["batch", workers(2, "--batch", "7"), /--batch 7 cannot be dealt to 2 workers/],
-      ["params", [[], ["--params", "none.safetensors"]], /none.safetensors/],
-      ["full", workers(2, "--steps", "1000000", "--save-every", "500"), /checkpoints/],
-    ];
-    for (const [name, each, message] of wrong) {
-      const { code, said } = await train(folder(name), each, 3, inTheWay);
-      assert.ok(code !== 0, said);
-      assert.match(said, message);
-      assert.is(said.match(/error:/g)?.length, 1, said);
-    }
-  });
-}
 
 test.run();
