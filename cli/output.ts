@@ -27,13 +27,13 @@ export function compiling(kernels: number): void {
   endInOrder();
   note(`compiling ${counted(kernels, "kernel")}`);
 }
-/** Returns a callback that prints how much of a text is tokenized: at once if the text is long, and then every second. */
-export function encoding(): (done: number, of: number) => void {
+/** Returns a callback that prints how much of long work is done: at once if there is much, and then every `every` seconds. */
+export function percent(doing: string, show: (n: number) => string, every = 1): (done: number, of: number) => void {
   let last = performance.now();
   return (done, of) => {
-    if (performance.now() - last < 1000 && !(done === 0 && of > 1 << 19)) return;
+    if (performance.now() - last < every * 1000 && !(done === 0 && of > 1 << 19)) return;
     last = performance.now();
-    note(`encoding: ${Math.floor((100 * done) / of)}% of ${showBytes(of)}`);
+    note(`${doing}: ${Math.floor((100 * done) / of)}% of ${show(of)}`);
   };
 }
 /**

@@ -104,15 +104,12 @@ export function trainingBatch(text: Text, B: number, T: number, step: number): B
 export const streamPosition = (text: Text, B: number, T: number, step: number): number =>
   (step * T) % (Math.floor(text.training.length / B) - T);
 
-/**
- * Batches of the held-out part, in which each token but the first is a target once. Cut into B streams like the training data; the last rows are
- * padded.
- */
-export function* heldOutBatches(text: Text, B: number, T: number): Generator<Batch> {
-  const targets = text.heldOut.length - 1;
+/** Batches in which each token but the first is a target once. Tokens are cut into B streams like the training data; the last rows are padded. */
+export function* evaluationBatches(tokens: Tokens, B: number, T: number): Generator<Batch> {
+  const targets = tokens.length - 1;
   const length = Math.ceil(targets / B);
   for (let from = 0; from < length; from += T) {
-    yield batch(text.heldOut, B, T, (row) => {
+    yield batch(tokens, B, T, (row) => {
       const end = Math.min((row + 1) * length, targets);
       return [Math.min(row * length + from, end), Math.min(row * length + from + T, end)];
     });

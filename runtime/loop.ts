@@ -3,9 +3,9 @@
 import { Problem } from "../compiler/diagnostic.ts";
 import { updateOf } from "../compiler/transform/accumulate.ts";
 import { type Checkpoint, loadStores, storesOf, takePart, writeCheckpoint } from "./checkpoint.ts";
-import { type Batch, heldOutBatches, requireEnough, streamPosition, type Text, trainingBatch } from "./data.ts";
+import { type Batch, evaluationBatches, requireEnough, streamPosition, type Text, trainingBatch } from "./data.ts";
 import type { At, Executable, Outcome, Tensor } from "./executable.ts";
-import { type Totals, totalsOf } from "./means.ts";
+import { MeanLosses, type Totals, totalsOf } from "./means.ts";
 import { split } from "./names.ts";
 import { type GivenParameters, loadParameters } from "./parameters.ts";
 import { type RunConfig, RunLog } from "./run-folder.ts";
@@ -124,7 +124,7 @@ function sizeOf(config: RunConfig, name: string): number {
   return size;
 }
 
-function runBatch(executable: Executable, entry: string, { tokens, targets }: Batch, at: At): Promise<Outcome> {
+export function runBatch(executable: Executable, entry: string, { tokens, targets }: Batch, at: At): Promise<Outcome> {
   const inputs = new Map(Object.entries({ tokens, targets }));
   return executable.run(entry, inputs, at);
 }
@@ -145,19 +145,15 @@ async function heldOutLoss(
 ): Promise<number> {
   const { B, T } = batching(config);
   const learned = states(executable, true);
-  let [sum, count] = [0, 0];
+  const means = new MeanLosses(own);
   try {
     for (const [name, value] of empty) executable.write(name, value);
-    for (const batch of heldOutBatches(text, B, T)) {
-      const { losses } = await runBatch(executable, "evaluate", batch, { seed: config.seed, call: step, step });
-      const loss = [...losses].filter(([path]) => own.includes(path)).reduce((x, [, y]) => x + y, 0);
-      sum += loss * batch.count;
-      count += batch.count;
-    }
+    for (const batch of evaluationBatches(text.heldOut, B, T))
+      means.add(await runBatch(executable, "evaluate", batch, { seed: config.seed, call: step, step }), batch.count);
   } finally {
     for (const [name, value] of learned) executable.write(name, value);
   }
-  return sum / count;
+  return means.sum;
 }
 
 /** Sums losses of the same name over all layers. */

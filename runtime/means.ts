@@ -1,4 +1,4 @@
-// Combines the outcomes of a training step's batches into one.
+// Means over batches: of what a training step's batches gave, and of losses over a text.
 import { Problem } from "../compiler/diagnostic.ts";
 import type { Outcome, Tensor } from "./executable.ts";
 import { convert, zeros } from "./tensor.ts";
@@ -36,3 +36,26 @@ function meanOf(outcomes: readonly Outcome[]): Totals {
   return { losses: new Map(losses), metrics: new Map(metrics) };
 }
 const mean = (numbers: readonly number[]): number => numbers.reduce((a, b) => a + b, 0) / numbers.length;
+
+/** The means of some losses over all targets of batches: each batch counts by its number of targets. */
+export class MeanLosses {
+  readonly #sums: Map<string, number>;
+  #count = 0;
+  constructor(names: readonly string[]) {
+    this.#sums = new Map(names.map((name) => [name, 0]));
+  }
+  add({ losses }: Pick<Outcome, "losses">, targets: number): void {
+    for (const [name, sum] of this.#sums) this.#sums.set(name, sum + (losses.get(name) ?? 0) * targets);
+    this.#count += targets;
+  }
+  /** How many targets there were. */
+  get count(): number {
+    return this.#count;
+  }
+  get each(): ReadonlyMap<string, number> {
+    return new Map([...this.#sums].map(([name, sum]) => [name, sum / this.#count]));
+  }
+  get sum(): number {
+    return [...this.each.values()].reduce((a, b) => a + b, 0);
+  }
+}

@@ -1,4 +1,4 @@
-// Opens a trained or imported model to generate text: compiles its `generate`, loads its newest checkpoint, finds its tokenizer.
+// Opens a trained or imported model: its newest checkpoint and its tokenizer; and, to generate text, compiles its `generate`.
 import { join } from "node:path";
 import { Problem } from "../compiler/diagnostic.ts";
 import type { Wish } from "./batch.ts";
@@ -11,8 +11,7 @@ import { type RunConfig, readConfig } from "./run-folder.ts";
 import { codecOf } from "./tokenizer/chosen.ts";
 import { type Codec, requireKnown } from "./tokens.ts";
 
-/** How a trained model is opened. */
-export interface OpenRunOptions extends Running {
+interface FolderOptions {
   /** The folder of a training run, or of an imported model. */
   readonly folder: string;
   /**
@@ -21,6 +20,14 @@ export interface OpenRunOptions extends Running {
    */
   readonly ids?: boolean | undefined;
   readonly warn?: ((line: string) => void) | undefined;
+}
+interface Folder {
+  readonly config: RunConfig;
+  readonly checkpoint: Checkpoint;
+  readonly codec: Codec;
+}
+/** How a trained model is opened to generate. */
+export interface OpenRunOptions extends Running, FolderOptions {
   /** How many texts are generated at a time. */
   readonly rows: number;
   readonly seed: number;
@@ -41,15 +48,10 @@ export interface OpenRun {
   readonly step: number;
 }
 export async function openRun(options: OpenRunOptions): Promise<OpenRun> {
-  const { folder, seed } = options;
-  const config = readConfig(folder);
-  const checkpoint = newestCheckpoint(folder, options.warn ?? (() => {}));
-  if (!checkpoint) throw new Problem(`${folder} has no checkpoint`, "train first: moec train writes one");
-  const codec = await codecIn(options, config, checkpoint);
+  const { config, checkpoint, codec } = await openFolder(options);
   const { executable, report, context, asked } = await compileRun(options, config);
   try {
-    await executable.run("init", new Map(), { seed, call: 0, step: 0 });
-    loadStores(executable, checkpoint);
+    await loadRun(executable, checkpoint, options.seed);
   } catch (error) {
     executable.close();
     throw error;
@@ -57,7 +59,20 @@ export async function openRun(options: OpenRunOptions): Promise<OpenRun> {
   const among = report.choices[storeOfInput("generate:1", "tokens")];
   return { executable, report, codec, asked, context, among, step: checkpoint.state.step };
 }
-async function codecIn({ folder, ids }: OpenRunOptions, config: RunConfig, from: Checkpoint): Promise<Codec> {
+/** What the folder of a run, or of an imported model, holds. Throws Problem if it has no intact checkpoint. */
+export async function openFolder(options: FolderOptions): Promise<Folder> {
+  const { folder } = options;
+  const config = readConfig(folder);
+  const checkpoint = newestCheckpoint(folder, options.warn ?? (() => {}));
+  if (!checkpoint) throw new Problem(`${folder} has no checkpoint`, "train first: moec train writes one");
+  return { config, checkpoint, codec: await codecIn(options, config, checkpoint) };
+}
+/** Gives an executable the values of a checkpoint; what checkpoints do not hold begins as `init` leaves it. */
+export async function loadRun(executable: Executable, checkpoint: Checkpoint, seed: number): Promise<void> {
+  await executable.run("init", new Map(), { seed, call: 0, step: 0 });
+  loadStores(executable, checkpoint);
+}
+async function codecIn({ folder, ids }: FolderOptions, config: RunConfig, from: Checkpoint): Promise<Codec> {
   if (!ids && from.state.tokenizer === "foreign")
     throw new Problem(
       `${from.path}: its tokens are not bytes, and no tokenizer.json came with it`,

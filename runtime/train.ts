@@ -91,7 +91,7 @@ interface About {
   readonly plan: Bytes | Pick<Bytes, "parameters" | "prepared" | "gradients" | "optimizer" | "activations">;
 }
 /** What the held-out loss is: the sum of these losses; `unit` where it is one whose unit is known. */
-interface Measure {
+export interface Measure {
   readonly losses: readonly string[];
   readonly unit?: string;
 }
@@ -235,7 +235,7 @@ function newestIn(folder: string, warn: TrainOptions["warn"] = () => {}): Checkp
   return from;
 }
 
-function measureOf(program: Loaded, { declaration }: EntrySignature, { codec }: Text): Measure {
+export function measureOf(program: Loaded, { declaration }: EntrySignature, { codec }: Text): Measure {
   const losses = ownLosses(program, declaration);
   return isInNats(program, declaration) ? { losses, unit: `nats a ${codec.unit}` } : { losses };
 }

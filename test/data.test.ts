@@ -7,7 +7,7 @@ import type { Problem } from "../compiler/diagnostic.ts";
 import {
   bigramHeldOut,
   entropies,
-  heldOutBatches,
+  evaluationBatches,
   opening,
   readText,
   requireEnough,
@@ -77,7 +77,7 @@ test("each held-out byte but the first is a target exactly once, whatever B and 
     const text = textOf(Uint8Array.from({ length: n }, (_, i) => i % 256));
     const seen: number[] = [];
     let counted = 0;
-    for (const { tokens, targets, count } of heldOutBatches(text, B, T)) {
+    for (const { tokens, targets, count } of evaluationBatches(text.heldOut, B, T)) {
       counted += count;
       for (let i = 0; i < B * T; i++) {
         const target = targets.data[i] ?? -1;

@@ -8,7 +8,7 @@ import { openTraining, type Training } from "../../runtime/train.ts";
 import { Elsewhere, type Workers } from "../../runtime/workers.ts";
 import { addShared, examples, flag, json, option, out, piped, type Shared, text } from "../flags.ts";
 import { begun } from "../launched.ts";
-import { compiling, encoding, note, printJson, showBytes, showCount, warn, write } from "../output.ts";
+import { compiling, note, percent, printJson, showBytes, showCount, warn, write } from "../output.ts";
 import { progress } from "../progress.ts";
 import { interruptible } from "../signals.ts";
 
@@ -96,7 +96,7 @@ async function run(program: string, options: Options): Promise<void> {
 async function trained(program: string, { json, ...options }: Options, together: Workers): Promise<void> {
   requireTarget(options);
   const files = options.data.map(piped);
-  const tells = together.rank > 0 ? {} : { warn, compiling, encoding: encoding() };
+  const tells = together.rank > 0 ? {} : { warn, compiling, encoding: percent("encoding", showBytes) };
   if (together.rank === 0 && together.idle > 0 && options.threads === undefined)
     warn(
       `mpirun has bound its processes, and ${together.idle} of the cores stay idle: with --bind-to none they share all`,

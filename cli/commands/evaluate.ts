@@ -1,0 +1,64 @@
+import { Command } from "commander";
+import { counted } from "../../compiler/counted.ts";
+import { requireTarget, whole } from "../../compiler/options.ts";
+import { type Evaluation, evaluate } from "../../runtime/evaluate.ts";
+import { addShared, examples, flag, json, piped, type Shared } from "../flags.ts";
+import { compiling, note, percent, print, printJson, showBytes, showCount, warn } from "../output.ts";
+
+export const evaluateCommand = (): Command =>
+  addShared(new Command("evaluate"))
+    .description("Measure the loss of a trained or imported model on a text, all of it.")
+    .argument("<folder>", "the folder of a training run, or of an imported model")
+    .requiredOption("--data <files...>", "text files, one after the other; - is what is piped in")
+    .option("--ids", "the files hold token numbers: 5 12 7; so they do where the model was trained on those")
+    .addOption(flag("--batch <n>", "rows of a batch; default: the run's, or 16", whole(1)))
+    .addOption(
+      flag("--length <n>", "tokens of a row, which sees nothing before it; default: the run's, or 128", whole(1)),
+    )
+    .addOption(json())
+    .addHelpText(
+      "after",
+      examples(
+        "moec evaluate runs/gpt-moe --data other.txt",
+        "moec evaluate runs/OLMoE-1B-7B --data book.txt --length 1024 --batch 1",
+      ),
+    )
+    .action(run);
+
+interface Options extends Shared {
+  data: string[];
+  ids?: boolean;
+  batch?: number;
+  length?: number;
+  json?: boolean;
+}
+async function run(folder: string, { json, data, ...options }: Options): Promise<void> {
+  requireTarget(options);
+  const encoding = percent("encoding", showBytes);
+  const evaluating = percent("evaluating", showCount, 5);
+  const start = performance.now();
+  const result = await evaluate({ folder, data: data.map(piped), ...options, warn, compiling, encoding, evaluating });
+  const seconds = (performance.now() - start) / 1000;
+  if (json) printJson(record(result, seconds));
+  else {
+    note(`step ${result.step}; ${counted(showCount(result.targets), result.unit)} in ${seconds.toFixed(1)} s`);
+    print(line(result));
+  }
+}
+const record = ({ step, loss, losses, perplexity, bitsPerByte, targets }: Evaluation, seconds: number): object => ({
+  step,
+  loss,
+  losses: Object.fromEntries(losses),
+  ...(perplexity === undefined ? {} : { perplexity }),
+  ...(bitsPerByte === undefined ? {} : { bits_per_byte: bitsPerByte }),
+  targets,
+  seconds: Number(seconds.toFixed(3)),
+});
+function line({ loss, losses, measure, perplexity, bitsPerByte }: Evaluation): string {
+  if (perplexity === undefined) {
+    const each = [...losses].map(([name, mean]) => `${name} ${mean.toFixed(3)}`);
+    return `loss ${loss.toFixed(3)} (${each.join(" + ")})`;
+  }
+  const bits = bitsPerByte === undefined ? "" : `, ${bitsPerByte.toFixed(3)} bits a byte`;
+  return `loss ${loss.toFixed(3)} ${measure.unit}, perplexity ${perplexity.toPrecision(4)}${bits}`;
+}

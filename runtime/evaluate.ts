@@ -1,0 +1,96 @@
+// Evaluates a trained or imported model on a text, all of it, as `moec evaluate` does.
+import { join } from "node:path";
+import { counted } from "../compiler/counted.ts";
+import { Problem } from "../compiler/diagnostic.ts";
+import { compileProgram, type Running } from "./compile.ts";
+import { evaluationBatches, readText } from "./data.ts";
+import { storeOfInput } from "./executable.ts";
+import { breath, runBatch } from "./loop.ts";
+import { MeanLosses } from "./means.ts";
+import { loadRun, openFolder } from "./open-run.ts";
+import { findEntry, readProgram } from "./program.ts";
+import { type Codec, type Progress, requireKnown, requireRoomFor } from "./tokens.ts";
+import { type Measure, measureOf, trainingRequest } from "./train.ts";
+
+export interface EvaluateOptions extends Running {
+  /** The folder of a training run, or of an imported model. Its newest intact checkpoint is evaluated. */
+  readonly folder: string;
+  /** Text files, which are concatenated. */
+  readonly data: readonly string[];
+  /** The files hold token numbers. */
+  readonly ids?: boolean | undefined;
+  /** Rows of a batch. Default: the run's. */
+  readonly batch?: number | undefined;
+  /** Tokens of a row: no token sees more before it. Default: the run's. */
+  readonly length?: number | undefined;
+  readonly warn?: ((line: string) => void) | undefined;
+  /** Called with the progress of the tokenizer in each file. */
+  readonly encoding?: Progress | undefined;
+  /** Called with how many targets are evaluated, and how many there are. */
+  readonly evaluating?: Progress | undefined;
+}
+export interface Evaluation {
+  /** How many training steps the model has done. */
+  readonly step: number;
+  /** Names of the losses that the model's `train` itself states, and their unit where it is known. */
+  readonly measure: Measure;
+  /** Their means over all targets, and the sum of these. */
+  readonly losses: ReadonlyMap<string, number>;
+  readonly loss: number;
+  /** Every token but the first is a target. */
+  readonly targets: number;
+  readonly unit: Codec["unit"];
+  /** Where the loss is in nats: e^loss, and, of text, the loss of all targets in bits divided by the bytes of the text. */
+  readonly perplexity?: number;
+  readonly bitsPerByte?: number;
+}
+
+/** The mean losses of a model on a text, which is cut into rows as held-out text is. */
+export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
+  const { folder, evaluating = () => {} } = options;
+  const { config, checkpoint, codec } = await openFolder(options);
+  const program = readProgram(join(folder, "model.moe"));
+  const entry = findEntry(program, config.model, "train");
+  const text = readText(options.data, codec, options.encoding);
+  if (text.all.length < 2)
+    throw new Problem(
+      `the data has ${counted(text.all.length, codec.unit)}, and the first is predicted from nothing`,
+      "give a text of two or more",
+    );
+  const { B = 16, T = 128, ...trained } = config.sizes;
+  const [rows, length] = [options.batch ?? Number(B), options.length ?? Number(T)];
+  const { executable } = await compileProgram({
+    ...trainingRequest(entry, { ...trained, ...options.set, B: rows, T: length }, ["evaluate"]),
+    path: join(folder, "model.moe"),
+    chosen: (choices) => {
+      const among = choices[storeOfInput("evaluate", "tokens")];
+      requireRoomFor(codec, among);
+      requireKnown(text.all, among, "the data");
+    },
+    precision: options.precision ?? config.precision,
+    target: options.target ?? "host",
+    tf32: options.tf32,
+    threads: options.threads,
+    compiling: options.compiling,
+  });
+  try {
+    await loadRun(executable, checkpoint, config.seed);
+    const measure = measureOf(program, entry, text);
+    const means = new MeanLosses(measure.losses);
+    const at = { seed: config.seed, call: checkpoint.state.step, step: checkpoint.state.step };
+    for (const batch of evaluationBatches(text.all, rows, length)) {
+      means.add(await runBatch(executable, "evaluate", batch, at), batch.count);
+      evaluating(means.count, text.all.length - 1);
+      await breath();
+    }
+    const [loss, targets] = [means.sum, means.count];
+    const nats = measure.unit === undefined ? {} : inNats(loss, targets, codec.name === "ids" ? null : text.bytes);
+    return { step: checkpoint.state.step, measure, losses: means.each, loss, targets, unit: codec.unit, ...nats };
+  } finally {
+    executable.close();
+  }
+}
+function inNats(loss: number, targets: number, bytes: number | null): Pick<Evaluation, "perplexity" | "bitsPerByte"> {
+  const perplexity = Math.exp(loss);
+  return bytes === null ? { perplexity } : { perplexity, bitsPerByte: (loss * targets) / Math.LN2 / bytes };
+}

@@ -1,0 +1,81 @@
+// `moec evaluate`: the loss of what was trained, on any text.
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { textOf } from "../runtime/data.ts";
+import { evaluate } from "../runtime/evaluate.ts";
+import type { Tokens } from "../runtime/tokens.ts";
+import { train } from "../runtime/train.ts";
+import { refuses } from "./refuses.ts";
+import { small } from "./runs.ts";
+
+const test = suite("evaluate");
+const folder = mkdtempSync(join(tmpdir(), "moec-evaluate-"));
+test.after(() => rmSync(folder, { recursive: true }));
+
+const bytes = Uint8Array.from({ length: 3000 }, (_, i) => (i * i) % 97);
+const file = (name: string, content: Tokens | string): string => {
+  writeFileSync(join(folder, name), content);
+  return join(folder, name);
+};
+const target = "reference";
+const shapes = { batch: 4, length: 9 };
+/** Trains for three steps; returns the run's folder and its held-out loss. */
+async function trained(name: string, program: string, data: string, ids = false): Promise<[string, number]> {
+  const out = join(folder, name);
+  const options = {
+    program: file(`${name}.moe`, program),
+    data: [data],
+    steps: 3,
+    out,
+    target,
+    ids,
+    ...shapes,
+  } as const;
+  let loss = Number.NaN;
+  for await (const { heldOut } of train(options)) loss = heldOut ?? loss;
+  return [out, loss];
+}
+
+test("the loss on a run's held-out text is the run's own, and that of any text does not depend on how it is cut", async () => {
+  const [run, loss] = await trained("bytes", small(256, 8), file("all", bytes));
+  const held = file("held", textOf(bytes).heldOut);
+  const own = await evaluate({ folder: run, data: [held], target });
+  assert.is(own.loss, loss, "the same rows: the same bits");
+  assert.is(own.step, 3);
+  assert.is(own.targets, 149);
+  assert.equal([...own.losses.keys()], ["language"]);
+  const cut = await evaluate({ folder: run, data: [held], target, batch: 1, length: 149 });
+  assert.is(cut.targets, 149);
+  assert.ok(Math.abs(cut.loss - loss) < 1e-6, "a model that looks at one token");
+  assert.is(own.perplexity, Math.exp(loss));
+  assert.is(own.bitsPerByte, (loss * 149) / Math.LN2 / 150);
+});
+test("of token numbers there are no bits a byte; of a loss of another kind no perplexity", async () => {
+  const numbers = file("ids", [...bytes].join(" "));
+  const [run] = await trained("numbers", small(100, 8), numbers, true);
+  const of = await evaluate({ folder: run, data: [numbers], target });
+  assert.is(of.targets, 2999);
+  assert.ok(of.perplexity !== undefined && of.bitsPerByte === undefined);
+  const other = small(256, 8).replace("optimize", "loss size = sum(embed.weight * embed.weight)\n    optimize");
+  const [both, loss] = await trained("both", other, file("all", bytes));
+  const sum = await evaluate({ folder: both, data: [file("held", textOf(bytes).heldOut)], target });
+  assert.equal([...sum.losses.keys()], ["language", "size"]);
+  assert.is(sum.loss, loss);
+  assert.ok(sum.perplexity === undefined && sum.bitsPerByte === undefined);
+});
+test("what cannot be evaluated is a Problem", async () => {
+  const [run] = await trained("few", small(97, 8), file("all", bytes));
+  const of =
+    (data: string, where = run) =>
+    () =>
+      evaluate({ folder: where, data: [data], target });
+  await refuses(of(file("large", Uint8Array.of(1, 99, 3))), "the data holds", "");
+  await refuses(of(file("one", "a")), "1 byte", "two");
+  await refuses(of(join(folder, "none")), "none", "");
+  await refuses(of(file("all", bytes), folder), "config.json", "moec train");
+});
+
+test.run();
