@@ -117,6 +117,50 @@ export class NamedTensors {
   }
 }
 
+interface Copy {
+  readonly name: string;
+  readonly t: Tensor;
+  /** Its place among the copies that a spelling stands for. */
+  readonly index: readonly number[];
+}
+/** Tensors of single copies (`experts.3.up`), looked up by any spelling: `experts.up` is all of them, stacked. Records what was used. */
+export class Copies {
+  readonly #bySpelling = new Map<string, Copy[]>();
+  readonly #unused: Set<string>;
+
+  constructor(tensors: ReadonlyMap<string, Tensor>) {
+    this.#unused = new Set(tensors.keys());
+    for (const [name, t] of tensors)
+      for (const [spelling, index] of spellings(name)) {
+        const copy = { name, t, index };
+        const known = this.#bySpelling.get(spelling);
+        if (known) known.push(copy);
+        else this.#bySpelling.set(spelling, [copy]);
+      }
+  }
+  /** Null if there are no such copies, or not all. */
+  take(spelling: string): Tensor | null {
+    const found = this.#bySpelling.get(spelling) ?? [];
+    const [first] = found;
+    if (!first) return null;
+    const over = first.index.map((_, axis) => 1 + Math.max(...found.map(({ index }) => index[axis] ?? 0)));
+    const place = ({ index }: Copy): number => index.reduce((sum, n, axis) => sum * (over[axis] ?? 1) + n, 0);
+    if (found.length !== count(over) || found.some(({ t }) => !sameShape(t.shape, first.t.shape))) return null;
+    for (const { name } of found) this.#unused.delete(name);
+    const sorted = found.toSorted((a, b) => place(a) - place(b));
+    return stacked(
+      first.t.dtype,
+      over,
+      first.t.shape,
+      sorted.map(({ t }) => t),
+    );
+  }
+  /** Names that no `take` has used. */
+  unused(): string[] {
+    return [...this.#unused];
+  }
+}
+
 /** All names under which a file may give a copy: any subset of its numbers left out, which then index leading axes. */
 function spellings(name: string): [name: string, index: number[]][] {
   return name.split(".").reduce<[string, number[]][]>(

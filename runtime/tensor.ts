@@ -16,6 +16,11 @@ const isShape = (x: unknown): x is readonly number[] =>
   Array.isArray(x) && x.every((n) => Number.isSafeInteger(n) && (n as number) >= 0);
 export const sameShape = (a: readonly number[], b: readonly number[]): boolean =>
   a.length === b.length && a.every((n, i) => n === b[i]);
+/** Whether two tensors have the same shape and, in the dtype of the second, the same elements. */
+export function sameValues(a: Tensor, b: Tensor): boolean {
+  const { data } = convert(a, b.dtype);
+  return sameShape(a.shape, b.shape) && data.every((x, i) => x === b.data[i]);
+}
 export const showShape = (shape: readonly number[]): string => `[${shape.join(", ")}]`;
 
 /** Throws Problem unless `data` is an array of the type and length of `dtype` and `shape`. Arrays of another realm (a test runner's) are accepted. */

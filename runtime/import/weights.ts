@@ -84,7 +84,7 @@ function requirePlain(path: string, quantised: unknown): void {
 /** A list with one value for each layer becomes that value, if all are equal. */
 const alike = (x: unknown): unknown => (Array.isArray(x) && new Set<unknown>(x).size === 1 ? x[0] : x);
 const shown = (x: unknown): string => (x === undefined ? "not given" : JSON.stringify(x));
-function readJson(path: string): Json {
+export function readJson(path: string): Json {
   const text = readText(path);
   try {
     return v.parse(v.record(v.string(), v.unknown()), JSON.parse(text));
@@ -97,17 +97,20 @@ function readJson(path: string): Json {
 export function foreignTensors({ folder, family, tied, lists }: Foreign): Map<string, Tensor> {
   const tensors = new Map(lists);
   for (const file of weightFiles(folder))
-    for (const [name, t] of readSafetensors(file)) {
-      const ours = renamed(name, family, file);
-      if (typeof ours === "string") tensors.set(ours, turned(t));
-      else if (ours && "row" in ours) tensors.set(ours.row, { ...t, shape: [t.data.length] });
-      else if (ours) for (const [to, part] of partsOf(t, ours, `${file}: \`${name}\``)) tensors.set(to, part);
-    }
+    for (const [name, t] of readSafetensors(file))
+      for (const [ours, part] of oursOf(name, t, family, file)) tensors.set(ours, part);
   const table = tensors.get(embedding);
-  if (tied && table && !tensors.has("head.weight")) tensors.set("head.weight", transposed(table));
+  if (tied && table && !tensors.has(head)) tensors.set(head, transposed(table));
   return tensors;
 }
-const embedding = "embed.weight";
+export const [embedding, head] = ["embed.weight", "head.weight"] as const;
+/** What one of their tensors is of ours; nothing if it is not read. */
+export function oursOf(name: string, t: Tensor, family: Family, file: string): [name: string, t: Tensor][] {
+  const ours = renamed(name, family, file);
+  if (ours === null) return [];
+  if (typeof ours === "string") return [[ours, turned(t)]];
+  return "row" in ours ? [[ours.row, { ...t, shape: [t.data.length] }]] : partsOf(t, ours, `${file}: \`${name}\``);
+}
 function turned(t: Tensor): Tensor {
   const [features = 0, one, width = 0] = t.shape;
   if (t.shape.length === 3 && one === 1) return transposed({ ...t, shape: [features, width] });
@@ -133,7 +136,8 @@ function picked(t: Tensor, width: number, first: number, stride: number): Tensor
   return part;
 }
 
-function weightFiles(folder: string): string[] {
+/** The files of a folder's weights. */
+export function weightFiles(folder: string): string[] {
   const whole = join(folder, "model.safetensors");
   if (existsSync(whole)) return [whole];
   const index = `${whole}.index.json`;

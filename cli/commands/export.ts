@@ -1,0 +1,33 @@
+import { Command } from "commander";
+import { exportModel } from "../../runtime/import/export.ts";
+import { examples, json, text } from "../flags.ts";
+import { note, printJson, showCount, warn } from "../output.ts";
+
+export const exportCommand = (): Command =>
+  new Command("export")
+    .description("Write the weights of a run back as transformers reads them, of a model that moec import took over.")
+    .argument("<folder>", "the folder of a training run, or of an imported model")
+    .requiredOption("--like <folder>", "the folder that the model was imported from", text)
+    .requiredOption("-o, --out <folder>", "where it goes; it must not exist yet", text)
+    .addOption(json())
+    .addHelpText(
+      "after",
+      examples(
+        "moec import OLMoE-1B-7B",
+        "moec train runs/OLMoE-1B-7B/model.moe --data book.txt --tokenizer OLMoE-1B-7B --params runs/OLMoE-1B-7B --out runs/tuned",
+        "moec export runs/tuned --like OLMoE-1B-7B -o OLMoE-tuned",
+      ),
+    )
+    .action(run);
+
+interface Options {
+  like: string;
+  out: string;
+  json?: boolean;
+}
+function run(folder: string, { json, like, out }: Options): void {
+  const { step, parameters, untied } = exportModel({ folder, like, out, warn });
+  if (json) return printJson({ folder: out, step, parameters, untied });
+  const apart = untied ? ", the head apart from the embedding" : "";
+  note(`step ${step}, ${showCount(parameters)} parameters${apart}: written to ${out}`);
+}

@@ -1,0 +1,146 @@
+// `moec export`: writes the weights of a run as transformers names and lays them out, after the folder that the model was imported from.
+import { existsSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
+import { basename, dirname, join } from "node:path";
+import { Problem } from "../../compiler/diagnostic.ts";
+import { onFile } from "../../compiler/on-file.ts";
+import { newestCheckpoint } from "../checkpoint.ts";
+import type { Tensor } from "../executable.ts";
+import { makeFolder, readBytes, syncFolder, writeWhole } from "../files.ts";
+import { Copies } from "../names.ts";
+import { readSafetensors, safetensorsChunks } from "../safetensors.ts";
+import { convert, count, fromNumbers, sameShape, sameValues, showShape, transposed, zeros } from "../tensor.ts";
+import type { Json } from "./family.ts";
+import { embedding, type Foreign, head, openForeign, oursOf, readJson, weightFiles } from "./weights.ts";
+
+interface ExportOptions {
+  /** The folder of a run, or of an imported model: its newest intact checkpoint is exported. */
+  readonly folder: string;
+  /** The folder of transformers' that the model was imported from. */
+  readonly like: string;
+  /** A folder that does not exist yet. */
+  readonly out: string;
+  readonly warn: (line: string) => void;
+}
+interface Exported {
+  readonly step: number;
+  readonly parameters: number;
+  /** Whether the head shared the embedding's table there, and here is written by itself: training tells them apart. */
+  readonly untied: boolean;
+}
+
+/** Writes the files of `like` anew, with the run's weights in place of its own: the same names, shapes and dtypes. */
+export function exportModel({ folder, like, out, warn }: ExportOptions): Exported {
+  const foreign = openForeign(like);
+  if (existsSync(out)) throw new Problem(`${out} exists already`, "choose another folder with --out");
+  const checkpoint = newestCheckpoint(folder, warn);
+  if (!checkpoint)
+    throw new Problem(`${folder} has no checkpoint`, "give the folder of a run, or of an imported model");
+  const beside = join(dirname(out), `.${basename(out)}.tmp`);
+  rmSync(beside, { recursive: true, force: true });
+  makeFolder(beside);
+  try {
+    const written = new Exporter(folder, checkpoint.model, foreign).write(beside);
+    onFile(out, "write", () => renameSync(beside, out));
+    syncFolder(dirname(out));
+    return { step: checkpoint.state.step, ...written };
+  } catch (error) {
+    rmSync(beside, { recursive: true, force: true });
+    throw error;
+  }
+}
+
+class Exporter {
+  readonly #run: string;
+  readonly #like: Foreign;
+  readonly #ours: Copies;
+  /** The head, [V, D], if it shared the embedding's table there and no longer is it. */
+  readonly #untied: Tensor | null;
+
+  constructor(run: string, tensors: ReadonlyMap<string, Tensor>, like: Foreign) {
+    this.#run = run;
+    this.#like = like;
+    this.#ours = new Copies(tensors);
+    this.#untied = like.tied ? this.#ownHead() : null;
+  }
+  write(folder: string): Omit<Exported, "step"> {
+    this.#requireLists();
+    let parameters = 0;
+    for (const file of weightFiles(this.#like.folder)) {
+      const tensors = this.#tensorsOf(file);
+      for (const t of tensors.values()) parameters += count(t.shape);
+      writeWhole(join(folder, basename(file)), safetensorsChunks(tensors, { format: "pt" }));
+    }
+    const [unread] = this.#ours.unused();
+    if (unread !== undefined) throw this.#unlike(`the run has \`${unread}\`, and ${this.#like.folder} nothing for it`);
+    for (const [name, content] of this.#others()) writeWhole(join(folder, name), [content]);
+    return { parameters, untied: this.#untied !== null };
+  }
+  /** The tensors of one file of weights: ours, or its own where import does not read them. */
+  #tensorsOf(file: string): Map<string, Tensor> {
+    const tensors = new Map<string, Tensor>();
+    for (const [name, t] of readSafetensors(file)) {
+      tensors.set(name, this.#theirs(name, t, file));
+      if (this.#untied && name === this.#nameOf(embedding))
+        tensors.set(this.#nameOf(head), convert(this.#untied, t.dtype));
+    }
+    return tensors;
+  }
+  #nameOf(ours: string): string {
+    const [name = ""] = Object.entries(this.#like.family.names).find(([, to]) => [to].flat().includes(ours)) ?? [];
+    return name;
+  }
+  /** Their tensor made of ours: \`oursOf\` applied to the numbers of its elements says where each of ours belongs. */
+  #theirs(name: string, like: Tensor, file: string): Tensor {
+    const places = fromNumbers("i32", like.shape, Int32Array.from(like.data.keys()));
+    const parts = oursOf(name, places, this.#like.family, file);
+    if (parts.length === 0) return like;
+    const whole = zeros(like.dtype, like.shape);
+    for (const [ours, { data, shape }] of parts) {
+      const t = this.#take(ours);
+      if (!sameShape(t.shape, shape))
+        throw this.#unlike(`\`${ours}\` is ${showShape(t.shape)}, and \`${name}\` of ${file} ${showShape(shape)}`);
+      const values = convert(t, like.dtype).data;
+      for (const [i, place] of data.entries()) whole.data[place] = values[i] ?? 0;
+    }
+    return whole;
+  }
+  #take(name: string): Tensor {
+    const t = this.#ours.take(name);
+    if (t) return t;
+    throw this.#unlike(`the run has no \`${name}\``);
+  }
+  #ownHead(): Tensor | null {
+    const [own, table] = [transposed(this.#take(head)), this.#take(embedding)];
+    return sameValues(own, table) ? null : own;
+  }
+  /** What config.json has as lists cannot be exported if it was trained. */
+  #requireLists(): void {
+    for (const [name, t] of this.#like.lists)
+      if (!sameValues(this.#take(name), t))
+        throw this.#unlike(`\`${name}\` has other values than the config.json of ${this.#like.folder}`);
+  }
+  /** Files that are not weights. */
+  *#others(): Generator<[name: string, content: Uint8Array]> {
+    const { folder } = this.#like;
+    for (const name of readdirSync(folder)) {
+      const path = join(folder, name);
+      if (!/\.(json|txt|model|jinja)$/.test(name) || !statSync(path).isFile()) continue;
+      const changed = this.#untied ? this.#untiedFile(path, name) : null;
+      yield [name, changed ? new TextEncoder().encode(`${JSON.stringify(changed, null, 2)}\n`) : readBytes(path)];
+    }
+  }
+  /** The config or index of a model whose head has a table of its own. */
+  #untiedFile(path: string, name: string): Json | null {
+    if (name === "config.json") return { ...readJson(path), tie_word_embeddings: false };
+    if (name !== "model.safetensors.index.json") return null;
+    const index = readJson(path);
+    const map = index["weight_map"] as Json;
+    return { ...index, weight_map: { ...map, [this.#nameOf(head)]: map[this.#nameOf(embedding)] } };
+  }
+  #unlike(what: string): Problem {
+    return new Problem(
+      `${this.#run}: ${what}`,
+      "--like must be the folder that the model was imported from; what was trained beside its weights cannot be exported",
+    );
+  }
+}

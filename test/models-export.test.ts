@@ -1,0 +1,100 @@
+// `moec export` is the inverse of `moec import`, of models that transformers wrote (scripts/peers/hf.py).
+import assert from "node:assert/strict";
+import { cpSync, existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { suite } from "uvu";
+import { exportModel } from "../runtime/import/export.ts";
+import { importModel } from "../runtime/import/folder.ts";
+import { openForeign } from "../runtime/import/weights.ts";
+import { readSafetensors, type Tensor, writeSafetensors } from "../runtime/index.ts";
+import { runEntry } from "../runtime/run.ts";
+import { convert } from "../runtime/tensor.ts";
+import { train } from "../runtime/train.ts";
+import { folder } from "./folder.ts";
+import { refuses } from "./refuses.ts";
+import { close } from "./stored.ts";
+
+const test = suite("models-export");
+const hf = join(import.meta.dirname, "peers", "hf");
+const warn = assert.fail;
+async function imported(like: string): Promise<string> {
+  const out = join(folder(), "run");
+  await importModel({ folder: like, out });
+  return out;
+}
+function exported(run: string, like: string): { out: string; untied: boolean } {
+  const out = join(folder(), "theirs");
+  return { out, ...exportModel({ folder: run, like, out, warn }) };
+}
+/** Trains an imported model for two steps; returns the new run's folder. */
+async function trained(run: string): Promise<string> {
+  const [data, out] = [join(run, "data.txt"), join(folder(), "trained")];
+  writeFileSync(data, Array.from({ length: 200 }, (_, i) => (i * i) % 37).join(" "));
+  const how = { data: [data], ids: true, params: run, steps: 2, batch: 2, length: 5, target: "reference" } as const;
+  for await (const _ of train({ ...how, program: join(run, "model.moe"), out })) continue;
+  return out;
+}
+async function logits(program: string, params: string): Promise<Tensor | undefined> {
+  const input = join(folder(), "tokens.json");
+  writeFileSync(input, JSON.stringify({ tokens: [[3, 1, 4, 1, 5, 9, 2, 6]] }));
+  return (await runEntry({ program, entry: "Imported", params, input, target: "reference" })).get("0");
+}
+
+for (const name of readdirSync(hf))
+  test(`${name}: imported and exported, it is as it was`, async () => {
+    const like = join(hf, name);
+    const { out, untied } = exported(await imported(like), like);
+    assert.equal(untied, false);
+    for (const file of readdirSync(like)) {
+      if (file === "expected.safetensors") continue; // the logits
+      const [was = "", is] = [like, out].map((at) => join(at, file));
+      if (file.endsWith(".safetensors")) assert.deepEqual(readSafetensors(is ?? ""), readSafetensors(was));
+      else assert.equal(readFileSync(is ?? "", "utf8"), readFileSync(was, "utf8"));
+    }
+  });
+
+for (const name of ["gpt_oss", "granitemoe", "deepseek_v3", "qwen3_next"])
+  test(`${name}: what was trained is imported again with the same logits`, async () => {
+    const like = join(hf, name);
+    const run = await imported(like);
+    const tuned = await trained(run);
+    const { out } = exported(tuned, like);
+    const [before, after] = [await logits(join(run, "model.moe"), run), await logits(join(run, "model.moe"), out)];
+    close("logits", after, await logits(join(run, "model.moe"), tuned), 0);
+    assert.notDeepEqual(after, before);
+  });
+
+test("a head that shared the embedding's table and was trained is written by itself", async () => {
+  const like = folder();
+  cpSync(join(hf, "gemma2"), like, { recursive: true });
+  const weights = join(like, "model.safetensors");
+  const bf16 = new Map([...readSafetensors(weights)].map(([name, t]) => [name, convert(t, "bf16")]));
+  writeSafetensors(weights, bf16);
+  const run = await imported(like);
+  const { out, untied } = exported(await trained(run), like);
+  assert.equal(untied, true);
+  const head = readSafetensors(join(out, "model.safetensors")).get("lm_head.weight");
+  const table = bf16.get("model.embed_tokens.weight");
+  assert.equal(head?.dtype, "bf16");
+  assert.deepEqual(head.shape, table?.shape);
+  assert.equal(openForeign(out).tied, false);
+  await imported(out);
+});
+
+test("what does not fit is a Problem, and nothing is written", async () => {
+  const like = join(hf, "olmoe");
+  const run = await imported(like);
+  const out = join(folder(), "theirs");
+  const to =
+    (other: string, from = run) =>
+    () =>
+      exportModel({ folder: from, like: other, out, warn });
+  await refuses(to(join(hf, "mixtral")), "", "--like");
+  await refuses(to(folder()), "no config.json", "save_pretrained");
+  await refuses(to(like, folder()), "no checkpoint", "a run");
+  assert.ok(!existsSync(out));
+  exportModel({ folder: run, like, out, warn });
+  await refuses(to(like), "exists already", "--out");
+});
+
+test.run();
