@@ -18,6 +18,7 @@ export function headerOf(w: World, decl: Declared, given: readonly Given[], from
       notes: calledFrom(w),
     });
   w.depth++;
+  const depth = w.stack.push({ body: ast, at, name: ast.name.name }) - 1;
   try {
     const frame = newFrame(w, { role: "header", body: ast, site: from.frame.site });
     const header = moduleScope(w, decl.module).within(frame);
@@ -25,6 +26,7 @@ export function headerOf(w: World, decl: Declared, given: readonly Given[], from
     return filled(w, decl, header, at);
   } finally {
     w.depth--;
+    w.stack.length = depth;
   }
 }
 function filled(w: World, decl: Declared, header: Scope, at: ast.Span): Val {

@@ -1,7 +1,7 @@
 // Arithmetic on values known at compile time. While checking, a number may be a symbolic size, or unknown (null).
 import type { BinaryOp, Span } from "../syntax/ast.ts";
 import * as size from "../types/size.ts";
-import { fail, textOf } from "./errors.ts";
+import { fail, placeOf, textOf } from "./errors.ts";
 import { bool, kindText, type Num, number, type Val } from "./values.ts";
 import type { World } from "./world.ts";
 
@@ -114,7 +114,7 @@ export const calledFrom = (w: World): string[] =>
   w.stack
     .toReversed()
     .slice(0, 4)
-    .map(({ at, name }) => `in \`${name}\`, called as \`${firstLine(textOf(at))}\``);
+    .map(({ at, name }) => `in \`${name}\`, called as \`${firstLine(textOf(at))}\` at ${placeOf(at)}`);
 const firstLine = (text: string): string => {
   const [line = ""] = text.split("\n");
   return line.length > 70 ? `${line.slice(0, 67)}...` : line;

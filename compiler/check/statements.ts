@@ -152,10 +152,11 @@ function runSet(w: World, stmt: Of<"set">, scope: Scope): void {
   const name = stmt.name.name;
   const holder = scope.holder(name);
   const old = scope.get(name);
-  if (!holder || !old)
-    return fail("E0301", `\`${name}\` is not a variable here`, stmt.name.span, {
-      help: didYouMean(name, scope.all(), `make it first: \`let ${name} = ...\``),
-    });
+  if (!holder || !old) {
+    const help = didYouMean(name, scope.all(), `make it first: \`let ${name} = ...\``);
+    scope.set(name, errorVal); // so that its uses are not reported too
+    return fail("E0301", `\`${name}\` is not a variable here`, stmt.name.span, { help });
+  }
   if (old.kind === "error") return;
   if (old.kind === "slot")
     return fail("E0404", `\`${name}\` is a ${old.state ? "state" : "parameter"}`, stmt.name.span, {
