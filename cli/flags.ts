@@ -38,8 +38,8 @@ export const addEntry = (command: Command): Command =>
         text,
       ),
     )
-    .addOption(flag("--batch <n>", "rows of a training batch of text; default: 16", whole(1)))
-    .addOption(flag("--length <n>", "tokens of a row of it; default: 128", whole(1)));
+    .addOption(flag("--batch <n>", "rows of a training batch; default: 16", whole(1)))
+    .addOption(flag("--length <n>", "tokens of a row; default: 128", whole(1)));
 /** Flags of commands that run an entry on made-up inputs (profile, tune). */
 export interface TrialFlags extends EntryFlags, Pick<Shared, "precision" | "threads"> {
   readonly grad?: boolean;
@@ -49,7 +49,7 @@ export interface TrialFlags extends EntryFlags, Pick<Shared, "precision" | "thre
 /** `runs`: the help text of --runs. */
 export const addTrial = (command: Command, runs: string): Command =>
   addEntry(command.argument("<file>", "a .moe file"))
-    .option("--grad", "of an entry that is not `train`: also the gradients of its losses and results")
+    .option("--grad", "entries other than `train`: also compute gradients of losses and results")
     .addOption(flag("--runs <n>", `${runs}; default: 5`, whole(1, 1000)))
     .addOption(option(shared.precision))
     .addOption(option(shared.threads))

@@ -15,40 +15,40 @@ export type Settings = Readonly<Record<string, number | boolean>>;
 const targets: readonly Target[] = ["host", "cuda", "reference"];
 export const target: Flag<Target> = {
   flags: "--target <target>",
-  doc: "what runs the program: host (compiled for this machine), cuda (an NVIDIA GPU) or reference (the interpreter); default: host",
+  doc: "where the program runs: host (this CPU), cuda (an NVIDIA GPU) or reference (the interpreter); default: host",
   parse: oneOf(...targets),
 };
 export const precision: Flag<Precision> = {
   flags: "--precision <precision>",
-  doc: "what the type float means: f32, or bf16 (in memory and in products; sums, and what training keeps of parameters, stay f32); or f64, where f32 is f64 too (the interpreter only); default: f32",
+  doc: "the dtype that float stands for: f32; bf16 (storage and products; sums and master weights stay f32); or f64 (the interpreter only, f32 becomes f64 too); default: f32",
   parse: oneOf(...precisions),
 };
 /** A switch without a value. */
 export const tf32: Flag<boolean> = {
   flags: "--tf32",
-  doc: "of a cuda target: products of f32 run on tensor cores, which take 11 bits of each operand's 24; sums stay f32. Without it they are exact",
+  doc: "cuda only: multiply f32 on tensor cores, with operands rounded to 11 of 24 bits; sums stay f32. Default: exact f32 products",
   parse: () => true,
 };
 const mostThreads = 1024;
 export const threads: Flag<number> = {
   flags: "--threads <n>",
-  doc: "threads that compute; the result does not depend on it (default: all cores)",
+  doc: "number of threads; results do not depend on it (default: all cores)",
   parse: whole(1, mostThreads),
 };
 export const mostWorkers = 4096;
 export const expertParallel: Flag<number> = {
   flags: "--expert-parallel <n>",
-  doc: "of several workers: over how many of them experts are spread, a divisor of their number; each so many in a row then have all experts. Default: over all workers",
+  doc: "several workers: shard the experts over at most n consecutive workers; n divides the number of workers. Default: over all workers",
   parse: whole(1, mostWorkers),
 };
 export const room: Flag<number> = {
   flags: "--room <shares>",
-  doc: "of several workers: how many rows the experts of one have memory for, in equal shares of all those of its group; a step that sends one more ends with an error. Default: all rows",
+  doc: "several workers: rows that one worker's experts have memory for, as a multiple of an equal share of its group's rows; a step that needs more fails. Default: all rows",
   parse: real(1),
 };
 export const set: Flag<Settings> = {
   flags: "--set <name=value>",
-  doc: "a size or value of the header, or a size of the entry; may be given several times",
+  doc: "set a size or value of the header, or a size of the entry; repeatable",
   parse: setting,
 };
 /** The flags that `compile`, `run`, `train`, `generate` and `profile` have in common. */
@@ -59,7 +59,7 @@ type CudaTarget = `cuda:${string}`;
 export type CompileTarget = Exclude<Target, "cuda"> | CudaTarget;
 export const compileTarget: Flag<CompileTarget> = {
   flags: target.flags,
-  doc: "host (this machine), reference (the interpreter) or cuda:ARCHITECTURE (needs NVRTC, but no GPU); default: host",
+  doc: "host (this CPU), reference (the interpreter) or cuda:ARCHITECTURE (needs NVRTC, no GPU); default: host",
   parse(text) {
     const [, architecture] = /^cuda:(sm_\d+[af]?)$/.exec(text) ?? [];
     if (Number.parseInt(architecture?.slice(3) ?? "", 10) >= 80) return `cuda:${architecture}`;

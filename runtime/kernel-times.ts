@@ -1,4 +1,5 @@
 // Turns the measured times of an entry's steps into rates, shares of the machine's ceilings, and a table.
+import { counted } from "../compiler/counted.ts";
 import type { Entry, Phase, Plan, Step } from "../compiler/plan/plan.ts";
 import { table } from "./table.ts";
 
@@ -86,7 +87,9 @@ export function kernelTable(times: readonly KernelTime[], limits: Limits, last: 
     ]);
   const head = ["ms", "busy", "of all", "GFLOP/s", "GB/s", "share", "tasks", "phase", "kernel", last];
   const ceilings =
-    known.length > 0 ? `ceilings ${known.join(", ")} on ${threads} threads` : "times between events of the GPU";
+    known.length > 0
+      ? `ceilings ${known.join(", ")} on ${counted(threads, "thread")}`
+      : "times between events of the GPU";
   const beyond = known.length > 0 && times.some((t) => t.share > 1) ? `\n${whyMore}` : "";
   return `${ceilings}; cores at work ${ms(total)} ms\n${table([head, ...rows])}${beyond}`;
 }

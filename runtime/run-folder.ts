@@ -48,7 +48,7 @@ export function readConfig(run: string): RunConfig {
   const path = join(run, "config.json");
   if (!existsSync(path))
     throw new Problem(
-      `${run} holds no training run: there is no config.json`,
+      existsSync(run) ? `${run} holds no training run: there is no config.json` : `there is no folder ${run}`,
       "give the folder that `moec train` wrote, such as runs/NAME",
     );
   const parsed = v.safeParse(

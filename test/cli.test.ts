@@ -86,7 +86,8 @@ test("what cannot be done exits with 1, one message and a remedy, and nothing on
     "help:",
     "more data",
   );
-  fails(moec("generate", join(folder, "none")), 1, "config.json", "help:");
+  fails(moec("generate", folder), 1, "config.json", "help:");
+  fails(moec("generate", join(folder, "none")), 1, "there is no folder", "help:");
   assert.not.ok(existsSync(join(folder, "run")));
   fails(moec("train", process.execPath, "--data", empty), 1, "is no text", "name a .moe file");
   const huge = ["--data", "package-lock.json", "--set", "D=1e9", "--set", "L=1", "--out", join(folder, "run")];

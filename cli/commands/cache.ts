@@ -5,8 +5,8 @@ import { print, printJson, showBytes } from "../output.ts";
 
 export const cacheCommand = (): Command =>
   new Command("cache")
-    .description("Show the cache of compiled kernels, plans and measured schedules, or empty it. MOEC_CACHE moves it.")
-    .option("--clear", "remove all that it holds")
+    .description("Show or empty the cache of compiled kernels, plans and tuned schedules. MOEC_CACHE names its folder.")
+    .option("--clear", "empty the cache")
     .addOption(json())
     .addHelpText("after", examples("moec cache", "moec cache --clear"))
     .action(cache);

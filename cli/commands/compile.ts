@@ -25,29 +25,29 @@ import { note, print, printJson, showBytes, showCount, table } from "../output.t
 
 export const compileCommand = (): Command =>
   addShared(addEntry(new Command("compile")), option(compileTarget))
-    .description("Compile a program; show its bytes and FLOPs, or any of its forms, before anything runs.")
+    .description("Compile a program without running it; show its memory and FLOPs, or one of its forms.")
     .argument("<file>", "a .moe file")
     .addOption(
       flag(
         "--emit <form>",
-        `print a form: ${forms.join(", ")}; of a cuda target ${cudaForms.join(", ")} in place of cpp`,
+        `print a form: ${forms.join(", ")}; for cuda targets ${cudaForms.join(", ")} instead of cpp`,
         oneOf(...forms, ...cudaForms),
       ),
     )
     .addOption(
       option({
         flags: "--print-after <pass>",
-        doc: "print what a pass made, on stderr; may be given several times",
+        doc: "print the result of a pass to stderr; repeatable",
         parse: (name, before: readonly string[] = []) => [...before, name],
       }),
     )
     .addOption(out("folder", "write the form's files there"))
     .addOption(
-      flag("--workers <n>", "what each of so many processes runs (mpirun -n N moec train)", whole(1, mostWorkers)),
+      flag("--workers <n>", "compile what each of n processes runs (mpirun -n N moec train)", whole(1, mostWorkers)),
     )
     .addOption(option(expertParallel))
     .addOption(option(room))
-    .option("--timings", "show the seconds of each stage")
+    .option("--timings", "show the seconds that each stage takes")
     .addOption(json())
     .addHelpText(
       "after",

@@ -23,7 +23,7 @@ interface Finding {
 
 export const doctorCommand = (): Command =>
   new Command("doctor")
-    .description("Say what moec finds on this machine, and what each missing part would bring.")
+    .description("Show what moec finds on this machine, and what each missing part is needed for.")
     .addOption(json())
     .addHelpText("after", examples("moec doctor", "CXX=clang++ moec doctor"))
     .action(doctor);

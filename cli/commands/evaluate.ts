@@ -7,13 +7,13 @@ import { compiling, note, percent, print, printJson, showBytes, showCount, warn 
 
 export const evaluateCommand = (): Command =>
   addShared(new Command("evaluate"))
-    .description("Measure the loss of a trained or imported model on a text, all of it.")
+    .description("Measure the loss of a trained or imported model on a whole text.")
     .argument("<folder>", "the folder of a training run, or of an imported model")
-    .requiredOption("--data <files...>", "text files, one after the other; - is what is piped in")
-    .option("--ids", "the files hold token numbers: 5 12 7; so they do where the model was trained on those")
+    .requiredOption("--data <files...>", "text files, concatenated; - is stdin")
+    .option("--ids", "the files hold token numbers: 5 12 7; the default if the model was trained on those")
     .addOption(flag("--batch <n>", "rows of a batch; default: the run's, or 16", whole(1)))
     .addOption(
-      flag("--length <n>", "tokens of a row, which sees nothing before it; default: the run's, or 128", whole(1)),
+      flag("--length <n>", "tokens of a row; there is no context before a row; default: the run's, or 128", whole(1)),
     )
     .addOption(json())
     .addHelpText(

@@ -5,10 +5,12 @@ import { note, printJson, showCount, warn } from "../output.ts";
 
 export const exportCommand = (): Command =>
   new Command("export")
-    .description("Write the weights of a run back as transformers reads them, of a model that moec import took over.")
+    .description(
+      "Write a model that moec import imported, fine-tuned or not, as a checkpoint of Hugging Face transformers.",
+    )
     .argument("<folder>", "the folder of a training run, or of an imported model")
     .requiredOption("--like <folder>", "the folder that the model was imported from", text)
-    .requiredOption("-o, --out <folder>", "where it goes; it must not exist yet", text)
+    .requiredOption("-o, --out <folder>", "the folder to write; it must not exist yet", text)
     .addOption(json())
     .addHelpText(
       "after",
@@ -28,6 +30,6 @@ interface Options {
 function run(folder: string, { json, like, out }: Options): void {
   const { step, parameters, untied } = exportModel({ folder, like, out, warn });
   if (json) return printJson({ folder: out, step, parameters, untied });
-  const apart = untied ? ", the head apart from the embedding" : "";
+  const apart = untied ? ", head and embedding untied" : "";
   note(`step ${step}, ${showCount(parameters)} parameters${apart}: written to ${out}`);
 }

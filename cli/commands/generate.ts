@@ -6,25 +6,31 @@ import { compiling, printJson, warn, write } from "../output.ts";
 
 export const generateCommand = (): Command =>
   addShared(new Command("generate"))
-    .description("Write text with a trained model.")
+    .description("Generate text with a trained model.")
     .argument("<folder>", "the folder of a training run, or of an imported model")
     .addOption(
       option({
         flags: "--prompt <text>",
-        doc: "what a text begins with; given several times, several texts are written at once",
+        doc: "the beginning of the text; repeatable: several prompts are generated as a batch",
         parse: (prompt, before: string[] = []) => [...before, prompt],
       }),
     )
-    .addOption(flag("--tokens <n>", "how many tokens to write; default: 200, or what fits", whole(1)))
-    .addOption(flag("--temperature <x>", "0 takes the likeliest token each time; default: 0.8", real(0)))
+    .addOption(flag("--tokens <n>", "number of tokens to generate; default: 200, or as many as fit", whole(1)))
+    .addOption(flag("--temperature <x>", "0 always takes the most likely token; default: 0.8", real(0)))
     .addOption(
-      flag("--top-p <p>", "leave only the likeliest tokens whose chances sum to p; default: 1, all", real(0, 1)),
+      flag(
+        "--top-p <p>",
+        "nucleus sampling: sample from the most likely tokens with total probability p; default: 1, all",
+        real(0, 1),
+      ),
     )
-    .addOption(flag("--top-k <n>", "leave only the n likeliest tokens, before --top-p; default: all", whole(1)))
-    .addOption(flag("--batch <n>", "texts at a time; default: all, up to 16", whole(1)))
-    .addOption(flag("--seed <n>", "what chance comes from; default: 0", whole(-(2 ** 31))))
-    .option("--ids", "prompts and texts are token numbers: '5 12 7'; so they are where the model was trained on those")
-    .option("--past-end", "write on past the token that ends a text, which else is the last")
+    .addOption(
+      flag("--top-k <n>", "sample from the n most likely tokens, applied before --top-p; default: all", whole(1)),
+    )
+    .addOption(flag("--batch <n>", "texts generated at a time; default: all, up to 16", whole(1)))
+    .addOption(flag("--seed <n>", "random seed; default: 0", whole(-(2 ** 31))))
+    .option("--ids", "prompts and texts are token numbers: '5 12 7'; the default if the model was trained on those")
+    .option("--past-end", "do not stop at the end-of-text token")
     .addOption(json())
     .addHelpText(
       "after",

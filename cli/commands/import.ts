@@ -7,11 +7,11 @@ import { note, printJson, showCount, warn } from "../output.ts";
 export const importCommand = (): Command =>
   new Command("import")
     .description(
-      "Take over a mixture of experts that transformers saved: Mixtral, OLMoE, Qwen2-MoE, Qwen3-MoE, GLM-4.5, Granite, Llama 4, GPT-OSS, DeepSeek-V3.",
+      "Import a checkpoint of Hugging Face transformers: Mixtral, OLMoE, Qwen2-MoE, Qwen3-MoE, GLM-4.5, Granite, Llama 4, GPT-OSS, DeepSeek-V3.",
     )
     .argument("<folder>", "what save_pretrained wrote: config.json, safetensors, and tokenizer.json if it is there")
-    .addOption(out("folder", "where it goes; default: runs/NAME"))
-    .addOption(flag("--context <n>", "positions of a sequence; default: what config.json says, up to 4096", whole(1)))
+    .addOption(out("folder", "the folder to write; default: runs/NAME"))
+    .addOption(flag("--context <n>", "maximum sequence length; default: that of config.json, up to 4096", whole(1)))
     .addOption(json())
     .addHelpText("after", examples("moec import OLMoE-1B-7B", "moec generate runs/OLMoE-1B-7B --prompt 'Call me'"))
     .action(run);

@@ -10,9 +10,9 @@ import { compiling, note, print, printJson } from "../output.ts";
 export const profileCommand = (): Command =>
   addTrial(new Command("profile"), "runs in the trace, after one that is not")
     .description(
-      "Run an entry on made-up inputs; show each kernel's time and rate, and write a trace of passes and kernels.",
+      "Run an entry on random inputs; show each kernel's time and rate, and write a trace of passes and kernels.",
     )
-    .addOption(out("file", "the trace, for Perfetto or chrome://tracing; default: NAME.trace.json"))
+    .addOption(out("file", "the trace file, for Perfetto or chrome://tracing; default: NAME.trace.json"))
     .addOption(option(target))
     .addOption(option(tf32))
     .addHelpText(

@@ -8,11 +8,9 @@ import { print, printJson } from "../output.ts";
 
 export const reportCommand = (): Command =>
   new Command("report")
-    .description(
-      "Write a training run as one HTML page: losses, expert load, speed, memory. It loads nothing from anywhere.",
-    )
+    .description("Write a training run as one self-contained HTML page: losses, expert load, speed, memory.")
     .argument("<folder>", "the folder of a training run")
-    .addOption(out("file", "the page; default: report.html in the folder"))
+    .addOption(out("file", "the HTML file; default: report.html in the folder"))
     .addOption(json())
     .addHelpText("after", examples("moec report runs/gpt-moe", "moec report runs/gpt-moe -o gpt.html"))
     .action(report);

@@ -11,7 +11,7 @@ import { compiling, note, print, printJson, warn } from "../output.ts";
 
 export const runCommand = (): Command =>
   addShared(new Command("run"))
-    .description("Run an entry once on named tensors.")
+    .description("Run an entry once on given tensors.")
     .argument("<file>", "a .moe file")
     .addOption(
       flag(
@@ -21,23 +21,27 @@ export const runCommand = (): Command =>
       ),
     )
     .addOption(
-      flag("--input <file>", "inputs by name, and cotangent.I: safetensors or JSON; - is JSON that is piped in", text),
+      flag(
+        "--input <file>",
+        "inputs by name, and cotangents as cotangent.I: safetensors or JSON; - is JSON on stdin",
+        text,
+      ),
     )
     .addOption(
       flag(
         "--params <file>",
-        "parameters and states by path, each copy by itself or stacked: safetensors; or a folder that training or transformers wrote",
+        "parameters and states by name (an array of layers one by one or stacked): safetensors, or a folder that training or transformers wrote",
         text,
       ),
     )
     .option(
       "--grad",
-      "add gradients of the losses and of the results times their cotangents (not given: 0 beside losses, else 1)",
+      "add gradients of the losses and of the results times their cotangents (default cotangents: 0 if there are losses, else 1)",
     )
-    .addOption(out("file", "where the results go: safetensors, or JSON by its ending (default: a summary)"))
     .addOption(
-      flag("--seed <n>", "what random numbers and missing parameters come from; default: 0", whole(-(2 ** 31))),
+      out("file", "write the results to safetensors, or to JSON if the name ends in .json (default: print a summary)"),
     )
+    .addOption(flag("--seed <n>", "seed of random numbers and of missing parameters; default: 0", whole(-(2 ** 31))))
     .addOption(json())
     .addHelpText(
       "after",

@@ -15,41 +15,51 @@ import { interruptible } from "../signals.ts";
 export const trainCommand = (): Command =>
   addShared(new Command("train"))
     .description(
-      "Train a model on text, as bytes or a tokenizer's tokens; the last 5% is held out. Ctrl-C saves and stops. Several processes of mpirun train one model.",
+      "Train a model on text, as bytes or a tokenizer's tokens. The last 5% is held out. Ctrl-C saves and stops. Under mpirun, several processes train one model.",
     )
     .argument("<file>", "a .moe file with a model")
-    .addOption(flag("--model <name>", "which model, where the file declares several", text))
-    .requiredOption("--data <files...>", "text files, one after the other; - is what is piped in")
+    .addOption(flag("--model <name>", "the model to train, if the file declares several", text))
+    .requiredOption("--data <files...>", "text files, concatenated; - is stdin")
     .addOption(
       flag(
         "--tokenizer <path>",
-        "a tokenizer.json, or a folder with one (of Hugging Face's tokenizers), that makes tokens of the text; the run keeps it. Default: bytes",
+        "a tokenizer.json of Hugging Face's tokenizers, or a folder with one; the run keeps a copy. Default: tokens are bytes",
         text,
       ),
     )
-    .option("--ids", "the files hold a tokenizer's numbers in place of text: 5 12 7")
+    .option("--ids", "the files hold token numbers instead of text: 5 12 7")
     .addOption(
-      flag("--steps <n>", "training steps in total, also with --resume; default: the model's Steps, or 400", whole(1)),
+      flag(
+        "--steps <n>",
+        "total number of training steps, including those before --resume; default: the model's Steps, or 400",
+        whole(1),
+      ),
     )
-    .addOption(flag("--batch <n>", "rows of a batch, each a stream of the text; default: 16", whole(1)))
+    .addOption(flag("--batch <n>", "rows of a batch; each row reads its own part of the text; default: 16", whole(1)))
     .addOption(flag("--length <n>", "tokens of a row; default: 128", whole(1)))
+    .addOption(flag("--accumulate <n>", "gradient accumulation: batches per step; default: 1", whole(1)))
     .addOption(
-      flag("--accumulate <n>", "batches that make a step, by the mean of their gradients; default: 1", whole(1)),
+      flag("--seed <n>", "seed of the initial parameters and of random numbers; default: 0", whole(-(2 ** 31))),
     )
-    .addOption(flag("--seed <n>", "what the parameters begin from; default: 0", whole(-(2 ** 31))))
     .addOption(
       flag(
         "--params <path>",
-        "what the parameters begin from, by path: another run's folder, safetensors, or a folder that transformers wrote; what it lacks comes from the seed",
+        "initial parameters by name: another run's folder, safetensors, or a folder that transformers wrote; missing ones are initialised from the seed",
         text,
       ),
     )
-    .addOption(out("folder", "where the run is kept; default: runs/NAME"))
-    .addOption(flag("--save-every <n>", "steps between checkpoints, 0 for the last only; default: 100", whole(0)))
-    .addOption(flag("--evaluate-every <n>", "steps between held-out losses, 0 for the last only; default: 0", whole(0)))
+    .addOption(out("folder", "the folder of the run; default: runs/NAME"))
+    .addOption(flag("--save-every <n>", "steps between checkpoints; 0: only at the end; default: 100", whole(0)))
+    .addOption(
+      flag(
+        "--evaluate-every <n>",
+        "steps between evaluations on the held-out text; 0: only at the end; default: 0",
+        whole(0),
+      ),
+    )
     .addOption(option(expertParallel))
     .addOption(option(room))
-    .option("--resume", "go on from the run's last checkpoint")
+    .option("--resume", "continue from the run's last checkpoint")
     .addOption(json())
     .addHelpText(
       "after",

@@ -7,7 +7,7 @@ import { note, print, printJson, table } from "../output.ts";
 export const tuneCommand = (): Command =>
   addTrial(new Command("tune"), "runs of each candidate, the best of which counts")
     .description(
-      "Measure how the matrix products of a program are best cut on this machine; later compilations use it. Results keep their bits.",
+      "Search for the fastest tilings of a program's matrix products on this machine; later compilations use them. Results keep their bits.",
     )
     .addHelpText(
       "after",
