@@ -68,6 +68,11 @@ export class Program {
     if (!tensor) throw new Problem(`there is no parameter ${name}`, namesHelp("parameters", name, this.names));
     return tensor;
   }
+  /** Copies of all parameters and states, as `load` takes them. */
+  parameters(): Map<string, Tensor> {
+    this.requireIdle();
+    return new Map(this.kept().flatMap(({ name }) => split(name, this.executable.read(name))));
+  }
   /**
    * Sets parameters and states by name: whole arrays of layers (`experts.up.weight`, with a leading axis), or each copy by itself. If anything does
    * not fit, nothing is set.

@@ -170,4 +170,37 @@ test("tensors broadcast to what they are declared with", () => {
     [0, 2, 6, 0, 2, 6],
   );
 });
+const each = <T>(n: number, f: (i: number) => T): T[] => Array.from({ length: n }, (_, i) => f(i));
+test("patches of images are in reading order, their pixels too", () => {
+  const [B, H, W, C, P] = [2, 4, 6, 3, 2];
+  const pixel = (b: number, y: number, x: number, c: number): number => ((b * H + y) * W + x) * C + c;
+  const image = each(B, (b) => each(H, (y) => each(W, (x) => each(C, (c) => pixel(b, y, x, c)))));
+  const text = `import { patches } from "std/nn"
+    model M(P = ${P}) {
+      forward(image: f32[B, H, W, C]) -> f32[B, H / P * W / P, P * P * C] { return patches(image, P) } }`;
+  const patch = (b: number, n: number): number[] =>
+    each(P * P * C, (i) =>
+      pixel(
+        b,
+        P * Math.floor(n / (W / P)) + Math.floor(i / (P * C)),
+        P * (n % (W / P)) + (Math.floor(i / C) % P),
+        i % C,
+      ),
+    );
+  near(output(text, { inputs: { image } }), each(B, (b) => each((H / P) * (W / P), (n) => patch(b, n))).flat(2));
+});
+test("attention of a sequence to itself sees all of it, where no places are given", () => {
+  const text = `import { CrossAttention } from "std/attention"
+    model M(D = 4) { attention: CrossAttention(D, 2)
+      forward(x: float[B, T, D], place: i32[B, T]) -> (float[B, T, D], float[B, T, D], float[B, T, D]) {
+        let all: i32[B, T] = range(T)
+        return attention(x, x), attention(x, x, all), attention(x, x, place) } }`;
+  const [x, place] = [[rows.map((row) => [...row, ...row])], [[0, 1, 2, -1, -1]]];
+  const [all, ranged, part] = [0, 1, 2].map((i) => {
+    const o = run(text, { inputs: { x, place }, sizes: { B: 1, T: 5 } });
+    return [...(o.values.get(`output ${i}`)?.data ?? [])];
+  }) as [number[], number[], number[]];
+  near(all, ranged);
+  assert.not.equal(all, part);
+});
 test.run();

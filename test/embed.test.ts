@@ -89,7 +89,8 @@ test("train evaluates a held-out batch with the parameters of each step, and lea
   const shared = { sizes, target: "reference" } as const;
   const evaluated = await compile(Held, { ...shared, entry: "train", evaluates: true });
   for await (const { program } of train(Held, { ...shared, batches: [{ x: filled(1) }, { x: filled(1) }] })) {
-    evaluated.load(new Map(program.names.map((name) => [name, program.read(name)])));
+    evaluated.load(program.parameters());
+    assert.equal([...program.parameters().keys()], program.names);
     const w = program.read("w");
     for (let call = 0; call < 2; call++)
       assert.equal(

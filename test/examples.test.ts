@@ -6,6 +6,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { plain, render } from "../compiler/render.ts";
 import { main } from "../examples/embed.ts";
+import { type Digit, main as trainVision } from "../examples/vision-moe.ts";
 import { checkFile, checkText } from "../runtime/compile.ts";
 import { blocks } from "./blocks.ts";
 
@@ -84,4 +85,12 @@ for (const target of ["reference", "host"] as const)
     assert.ok(losses.every(Number.isFinite));
     assert.ok((losses.at(-1) ?? 1) < 0.9 * (losses[0] ?? 0), `${losses[0]} to ${losses.at(-1)}`);
   });
+test("vision-moe.ts learns to tell bars by their place, in a few steps", async () => {
+  const bars = Array.from({ length: 40 }, (_, i): Digit => {
+    const label = i % 4;
+    const image = Array.from({ length: 28 * 28 }, (__, p) => Number(Math.floor(p / 28 / 7) === label && p % 3 > 0));
+    return { image, label };
+  });
+  assert.ok((await trainVision({ digits: bars, steps: 60, log: () => undefined })) > 0.9);
+});
 test.run();

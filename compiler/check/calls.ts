@@ -1,4 +1,5 @@
 // Calls of functions and methods. Checking only instantiates the callee's signature; elaboration inlines its body.
+import { counted } from "../counted.ts";
 import type * as ast from "../syntax/ast.ts";
 import { atom, sizeOf as sizeOfAtom } from "../types/size.ts";
 import type { Type } from "../types/type.ts";
@@ -114,10 +115,15 @@ function promised(w: World, list: readonly ast.TypeExpr[], scope: Scope): Val {
 function fitArrow(w: World, arrow: Abstract, given: readonly Given[], scope: Scope, at: ast.Span): Given[] {
   const { params } = arrow.arrow;
   if (given.length !== params.length || given.some((g) => g.name !== null))
-    fail("E0305", `\`${arrow.name}\` takes ${params.length} arguments in order: ${textOf(arrow.arrow.span)}`, at, {
-      also: [{ span: arrow.arrow.span, text: "declared here" }],
-      help: "give as many as its type says, without names",
-    });
+    fail(
+      "E0305",
+      `\`${arrow.name}\` takes ${counted(params.length, "argument")} in order: ${textOf(arrow.arrow.span)}`,
+      at,
+      {
+        also: [{ span: arrow.arrow.span, text: "declared here" }],
+        help: "give as many as its type says, without names",
+      },
+    );
   const fits = params.map((type, i) => ({
     type,
     value: given[i]?.value ?? absorb(),

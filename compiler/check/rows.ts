@@ -12,7 +12,7 @@ export function rowTypeOf(fn: Callable, arg: Given, i: number, at: Span): TypeEx
   const types = parameterTypes(fn);
   const found = arg.name ? types.find((t) => t.name === arg.name?.name) : types[i];
   if (!found)
-    return fail("E0305", `the layer takes ${types.length} arguments`, arg.span, {
+    return fail("E0305", `the layer takes ${counted(types.length, "argument")}`, arg.span, {
       also: [{ span: at, text: "called here" }],
       help: "give as many as its `forward` takes",
     });

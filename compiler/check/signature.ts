@@ -1,4 +1,5 @@
 // Binds the arguments of a call to the parameters of a header, and defines what each name of the header stands for.
+import { counted } from "../counted.ts";
 import { Bug } from "../diagnostic.ts";
 import type * as ast from "../syntax/ast.ts";
 import { atom, atomOf, type Size, sizeOf as sizeOfAtom } from "../types/size.ts";
@@ -80,7 +81,7 @@ function matchArguments(sig: Signature, given: readonly Given[], at: ast.Span): 
       });
     }
     if (!p)
-      fail("E0305", `\`${sig.name}\` takes ${sig.params.length} arguments, not ${given.length}`, arg.span, {
+      fail("E0305", `\`${sig.name}\` takes ${counted(sig.params.length, "argument")}, not ${given.length}`, arg.span, {
         help: `it takes (${sig.params.map((q) => textOf(q.span)).join(", ")})`,
         label: "one too many",
       });
