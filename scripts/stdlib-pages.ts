@@ -207,6 +207,9 @@ All of it is written in moec's own language: [stdlib](../../stdlib) is its sourc
 the same way. A gate is a layer from rows to \`(score, index)\`: which K of E experts each row goes to, -1 for none, and with what
 weight. A mixture is a layer that calls an array of experts by such an index.
 
+Both also take \`mask: bool[...S]\`, true for real rows; all are real if it is not given. The others are padding: they go to no expert,
+and count in no loss, metric or capacity. Where \`at\` has each row's position, -1 for padding, that is \`moe(x, at >= 0)\`.
+
 A page lists a layer's parameters by their paths, as files of weights name them; \`experts.*\` is \`experts.0\`,
 \`experts.1\` and so on. What is optional depends on the header.
 

@@ -254,6 +254,26 @@ const putOfNothing: Rule = {
   },
 };
 
+/** Asked of a mask that leaves out nothing: `at >= 0` where positions are a range. */
+const wholeRange: Rule = {
+  name: "range(n) < c = true, c >= n; range(n) >= c = true, c <= 0",
+  root: "binary",
+  apply(v, g) {
+    const node = madeBy(v, "binary");
+    const [x, y] = node?.args ?? [];
+    const range = x && (madeBy(x, "broadcast")?.args[0] ?? x);
+    const limit = y ? splatOf(y) : null;
+    if (!node || !range || !madeBy(range, "iota") || limit === null) return null;
+    const [n = 0] = dims(range.type);
+    const all = (node.attrs.fn === "lt" && limit >= n) || (node.attrs.fn === "ge" && limit <= 0);
+    return all ? b.like(g, v, 1) : null;
+  },
+  examples(g) {
+    const range = b.iota(g, 4);
+    return [b.lt(g, b.broadcast(g, range, [3, 4], [1]), 4), b.ge(g, range, 0)];
+  },
+};
+
 const sameTypes = (x: Value, y: Value | undefined): boolean => y !== undefined && sameType(x.type, y.type);
 /** The gradients of slices of one tensor add up in this way: `concat(x, 0) + concat(0, y) = concat(x, y)`. */
 const sumOfConcats: Rule = {
@@ -299,6 +319,7 @@ export const algebra: readonly Rule[] = [
   ...splats,
   reduceOfOne,
   putOfNothing,
+  wholeRange,
   sumOfConcats,
   sliceOfConcat,
   takeOfRun,
