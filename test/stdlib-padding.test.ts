@@ -49,6 +49,14 @@ const models: Readonly<Record<string, Handle | undefined>> = moe`
     }
   }
 
+  layer Unmasked(D, E) {
+    gate: SoftmaxGate(D, E, 1)
+    forward(x: f32[...S, D]) -> (f32[...S, 1], i32[...S, 1]) {
+      let (score, expert) = gate(x)
+      return score, expert
+    }
+  }
+
   model Naive(D = 6) = Gated(D, 2, NaiveGate(D, 4, 2))
   model Softmax(D = 6) = Gated(D, 2, SoftmaxGate(D, 4, 2))
   model TopK(D = 6) = Gated(D, 2, TopKGate(D, 4, 2, z: 0.1))
@@ -64,6 +72,7 @@ const models: Readonly<Record<string, Handle | undefined>> = moe`
   model ProductKey(D = 6) = Gated(D, 4, ProductKeyGate(D, 3, 2, Heads: 2, Q: 4))
   model Hash(D = 6) = Gated(D, 1, Hashed(D))
   model Mixture(D = 6) = Mixed(D, MoE(D, 1, 4, SwitchGate(D, 4, factor: 1), SwiGlu(D, 8)))
+  model OneArgument(D = 6) = Mixed(D, MoE(D, 1, 4, Unmasked(D, 4), SwiGlu(D, 8)))
   model Shared(D = 6) = Mixed(D, SharedMoE(D, 2, 4, TopKGate(D, 4, 2), SwiGlu(D, 8), SwiGlu(D, 8)))
   model Choice(D = 6) = Mixed(D, ExpertChoice(D, 4, factor: 1.5, expert: SwiGlu(D, 8)))
   model Soft(D = 6) = Mixed(D, SoftMoE(D, 4, P: 2, expert: SwiGlu(D, 8)))
@@ -134,7 +143,7 @@ async function unchanged(name: string, kind: keyof typeof layouts, options: Comp
 const test = suite("stdlib-padding");
 /** While training these draw, and a draw depends on the row's place. */
 const drawing = ["Noisy", "Switch", "GShard", "DenseToSparse", "Mixture"];
-const names = Object.keys(models).filter((name) => !["Gated", "Mixed", "Hashed"].includes(name));
+const names = Object.keys(models).filter((name) => !["Gated", "Mixed", "Hashed", "Unmasked"].includes(name));
 for (const name of names)
   for (const kind of ["sequences", "scattered"] as const) {
     if (name === "Topology" && kind === "scattered") continue; // a row's place says its node

@@ -6,6 +6,7 @@ import { newFrame } from "./frames.ts";
 import { forwardOf, makeInstance } from "./layers.ts";
 import { distinct } from "./makers.ts";
 import { probe } from "./probe.ts";
+import { firstArguments } from "./rows.ts";
 import { routesParam } from "./stacks.ts";
 import { abstractStorage } from "./storage.ts";
 import { declareNames, typeOf } from "./types.ts";
@@ -57,7 +58,7 @@ function callAsPromised(w: World, make: Makeable, { arrow, scope: home, name }: 
       scope.frame,
       at,
     );
-  const values = resultList(w.call(fn, given, scope.frame, at));
+  const values = resultList(w.call(fn, firstArguments(fn, given), scope.frame, at));
   if (values.length !== arrow.result.length)
     fail("E0206", `it has ${counted(values.length, "result")}, not ${arrow.result.length}`, at, { help: "" });
   fitAll(

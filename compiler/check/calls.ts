@@ -7,6 +7,7 @@ import { builtinCalled } from "./builtins/list.ts";
 import { absorb, fail, textOf } from "./errors.ts";
 import { moduleScope, newFrame, siteOf } from "./frames.ts";
 import { calledFrom } from "./numbers.ts";
+import { firstArguments } from "./rows.ts";
 import { bindArguments, type Signature } from "./signature.ts";
 import { bareName, isBound, typeOf } from "./types.ts";
 import { fitAll } from "./unify.ts";
@@ -149,7 +150,7 @@ function callAbstract(w: World, abstract: Abstract, given: readonly Given[], at:
 function callThrough(w: World, arrow: Abstract, fn: Callable, given: readonly Given[], from: Frame, at: ast.Span): Val {
   const scope = arrowScope(w, arrow);
   const fitted = fitArrow(w, arrow, given, scope, at);
-  const values = resultList(call(w, fn, fitted, from, at, null));
+  const values = resultList(call(w, fn, firstArguments(fn, fitted), from, at, null));
   const fits = arrow.arrow.result.map((type, i) => ({
     type,
     value: values[i] ?? absorb(),

@@ -50,6 +50,9 @@ interface Parameter {
   readonly name: string;
   readonly type: TypeExpr | null;
 }
+/** The arguments of an arrow that `fn`, passed for it, takes: it may take the first of them only. */
+export const firstArguments = (fn: Callable, given: readonly Given[]): readonly Given[] =>
+  fn.kind === "builtin" ? given : given.slice(0, parameterTypes(fn).length);
 function parameterTypes(fn: Callable): Parameter[] {
   switch (fn.kind) {
     case "method":
