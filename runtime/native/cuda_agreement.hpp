@@ -10,14 +10,14 @@ class Agreement {
   /// Null for a single process, which decides alone.
   explicit Agreement(Mpi* mpi) : mpi_(mpi) {}
   /// The common verdict: refused if any worker refuses, else used if any worker's trial agreed, else still open. All workers must call it.
-  Trial::Outcome on(const Trial::Outcome& own) const;
+  Trial::Outcome common(const Trial::Outcome& own) const;
   /// Whether `own` is true on all workers. All must call it.
-  bool everywhere(bool own) const;
+  bool onAll(bool own) const;
   /// For each kernel, the first worker that cannot use its variant; the number of workers if all can. All must call it.
-  std::vector<int> without(const std::vector<char>& usable) const;
+  std::vector<int> firstUnusable(const std::vector<char>& usable) const;
 
  private:
-  std::vector<char> gathered(const std::vector<char>& own) const;
+  std::vector<char> allGather(const std::vector<char>& own) const;
   Mpi* mpi_;
 };
 

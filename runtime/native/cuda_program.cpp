@@ -19,18 +19,18 @@ Program::Program(const Spec& spec)
       staging_(context_, stream_) {
   kernels_.reserve(spec.kernels.size());
   for (const KernelSpec& kernel : spec.kernels) {
-    Choice& choice = kernels_.emplace_back(Choice{load(kernel), {}, Verdict::none, kernels_.size(), 0});
-    for (const KernelSpec& variant : kernel.variant) prepare(choice, [&] { choice.variant = load(variant), choice.verdict = Verdict::open; });
+    KernelChoice& choice = kernels_.emplace_back(KernelChoice{load(kernel), {}, Verdict::unused, kernels_.size(), 0});
+    for (const KernelSpec& variant : kernel.variant) tryPrepare(choice, [&] { choice.variant = load(variant), choice.verdict = Verdict::undecided; });
   }
   for (const auto& steps : spec.entries) {
     Entry& entry = entries_.emplace_back();
-    for (const CudaStepSpec& s : steps) add(entry, s);
+    for (const CudaStepSpec& s : steps) addStep(entry, s);
   }
 }
 /// Waits for work in progress before memory is freed; errors of it were reported already.
 Program::~Program() {
   context_.makeCurrent();
-  stream_.finish();
+  stream_.drain();
 }
 
 /// Does not ask the driver for more than is free, because some systems would give host memory instead, which is slow.
@@ -56,30 +56,30 @@ Program::Kernel Program::load(const KernelSpec& spec) const {
   const int blocks = spec.each ? std::numeric_limits<int>::max() : resident * driver_.attribute(multiprocessors, context_.device);
   return {spec.name, std::move(owned), function, spec.threads, spec.shared, blocks};
 }
-void Program::add(Entry& entry, const CudaStepSpec& spec) {
+void Program::addStep(Entry& entry, const CudaStepSpec& spec) {
   Step& made = entry.steps.emplace_back(step(spec));
   const size_t number = entry.steps.size();
-  const bool waits = made.together && made.together->waits();
+  const bool waits = made.collective && made.collective->waits();
   if (waits || entry.segments.empty() || entry.segments.back().waits) entry.segments.push_back({number - 1, number, waits, {}});
   entry.segments.back().end = number;
 }
-std::unique_ptr<Together> Program::together(const StepSpec& spec) const {
-  std::vector<Together::Arg> args;
+std::unique_ptr<Collective> Program::collective(const StepSpec& spec) const {
+  std::vector<Collective::Arg> args;
   for (const size_t arg : spec.args) args.push_back({arena_.get() + buffers_.at(arg).offset, size_t(layout(arg).elements() * layout(arg).width)});
-  return std::make_unique<Together>(spec.all.value(), std::move(args), driver_);
+  return std::make_unique<Collective>(spec.collective.value(), std::move(args), driver_);
 }
 Program::Step Program::step(const CudaStepSpec& spec) {
   Step step{nullptr, {}, spec.tasks, {}, {}, {}, 0, nullptr};
   for (const size_t arg : spec.args) step.args.push_back(arena_.get() + buffers_.at(arg).offset);
-  if (spec.kernel == StepSpec::together) {
-    step.together = together(spec);
-  } else if (spec.kernel == StepSpec::copy) {
+  if (spec.kernel == StepSpec::collective_step) {
+    step.collective = collective(spec);
+  } else if (spec.kernel == StepSpec::copy_step) {
     const Layout &from = layout(spec.args.at(0)), &to = layout(spec.args.at(1));
     step.copied = blocks(to, from);
     step.width = size_t(to.width);
   } else {
     step.choice = &kernels_.at(size_t(spec.kernel));
-    if (step.open()) prepare(*step.choice, [&] {
+    if (step.onTrial()) tryPrepare(*step.choice, [&] {
       for (const MapSpec& m : spec.maps) step.maps.push_back(map(m, step.args.at(m.arg)));
     });
     for (const Written& w : spec.writes) {
@@ -90,11 +90,11 @@ Program::Step Program::step(const CudaStepSpec& spec) {
   return step;
 }
 /// Runs a preparation of a kernel's variant. If the driver fails, the variant is not used, and a finding says why.
-void Program::prepare(Choice& choice, const std::function<void()>& work) {
+void Program::tryPrepare(KernelChoice& choice, const std::function<void()>& work) {
   try {
     work();
   } catch (const Failure& failure) {
-    choice.verdict = Verdict::none;
+    choice.verdict = Verdict::unused;
     findings_.push_back({choice.number, false, failure.what()});
   }
 }
@@ -107,16 +107,16 @@ TensorMap Program::map(const MapSpec& m, Address base) const {
   return map;
 }
 
-void Program::write(size_t buffer, const char* plain) {
+void Program::write(size_t buffer, const char* row_major) {
   const auto& [offset, bytes, layout] = buffers_.at(buffer);
   context_.enter();
   if (bytes > size_t(layout.elements() * layout.width)) stream_.fill(arena_.get() + offset, bytes, 0);
-  staging_.upload(arena_.get() + offset, layout, plain);
+  staging_.upload(arena_.get() + offset, layout, row_major);
 }
-void Program::read(size_t buffer, char* plain) {
+void Program::read(size_t buffer, char* row_major) {
   const auto& [offset, bytes, layout] = buffers_.at(buffer);
   context_.enter();
-  staging_.download(plain, arena_.get() + offset, layout);
+  staging_.download(row_major, arena_.get() + offset, layout);
 }
 void Program::fill(size_t offset, size_t bytes, int byte) {
   requireWithin(offset, bytes);
@@ -125,34 +125,34 @@ void Program::fill(size_t offset, size_t bytes, int byte) {
 }
 
 /// Connects to the other workers, at the first run of any entry, which all workers make: a variant that one of them cannot use is used by none.
-void Program::join() {
-  if (nccl_.empty() || all_) return;
-  all_ = Communicator::made(nccl_, driver_, device_);
+void Program::connect() {
+  if (nccl_.empty() || communicator_) return;
+  communicator_ = Communicator::shared(nccl_, driver_, device_);
   std::vector<char> usable;
-  for (const Choice& c : kernels_) usable.push_back(c.verdict == Verdict::open);
-  const std::vector<int> without = agreement_.without(usable);
-  for (Choice& c : kernels_) {
-    const int first = without[c.number];
-    if (c.verdict != Verdict::open || first == all_->size()) continue;
-    c.verdict = Verdict::none;
+  for (const KernelChoice& c : kernels_) usable.push_back(c.verdict == Verdict::undecided);
+  const std::vector<int> first_unusable = agreement_.firstUnusable(usable);
+  for (KernelChoice& c : kernels_) {
+    const int first = first_unusable[c.number];
+    if (c.verdict != Verdict::undecided || first == communicator_->size()) continue;
+    c.verdict = Verdict::unused;
     findings_.push_back({c.number, false, "it does not serve worker " + std::to_string(first)});
   }
 }
 void Program::wait(const std::string& what) {
-  if (all_) all_->wait(stream_, what);
+  if (communicator_) communicator_->wait(stream_, what);
   else stream_.wait(what);
 }
 bool Program::run(size_t index, std::vector<StepTime>& times) {
   Entry& entry = entries_.at(index);
   context_.enter();
-  join();
+  connect();
   if (entry.steps.empty()) return true;
-  if (!times.empty()) return timed(entry, times);
+  if (!times.empty()) return runTimed(entry, times);
   // not while a variant is on trial: a graph would keep the kernel that it was captured with
-  const bool open = std::any_of(entry.steps.begin(), entry.steps.end(), [](const Step& s) { return s.open(); });
-  return graphs_ && !open ? inGraphs(entry) : oneByOne(entry);
+  const bool onTrial = std::any_of(entry.steps.begin(), entry.steps.end(), [](const Step& s) { return s.onTrial(); });
+  return graphs_ && !onTrial ? runGraphs(entry) : runSteps(entry);
 }
-bool Program::inGraphs(Entry& entry) {
+bool Program::runGraphs(Entry& entry) {
   if (cancel_) return false;
   for (Segment& segment : entry.segments) {
     const auto steps = [&] {
@@ -168,7 +168,7 @@ bool Program::inGraphs(Entry& entry) {
   wait("in the graph of its launches");
   return true;
 }
-bool Program::oneByOne(Entry& entry) {
+bool Program::runSteps(Entry& entry) {
   for (Step& step : entry.steps) {
     if (cancel_) return false;
     enqueue(step);
@@ -176,7 +176,7 @@ bool Program::oneByOne(Entry& entry) {
   }
   return true;
 }
-bool Program::timed(Entry& entry, std::vector<StepTime>& times) {
+bool Program::runTimed(Entry& entry, std::vector<StepTime>& times) {
   while (events_.size() <= times.size()) events_.push_back(stream_.event());
   stream_.record(events_[0].get());
   for (size_t i = 0; i < times.size(); i++) {
@@ -194,11 +194,11 @@ bool Program::timed(Entry& entry, std::vector<StepTime>& times) {
   return true;
 }
 void Program::enqueue(Step& step) {
-  if (step.together) return step.together->run(*all_, stream_);
+  if (step.collective) return step.collective->run(*communicator_, stream_);
   for (const Block& block : step.copied) stream_.copy(step.args[1], step.args[0], block, step.width);
   if (step.tasks == 0 || !step.choice) return;
-  if (step.open()) return judge(step);
-  const Choice& c = *step.choice;
+  if (step.onTrial()) return tryVariant(step);
+  const KernelChoice& c = *step.choice;
   if (c.verdict == Verdict::agrees) launch(step, *c.variant, true);
   else launch(step, c.kernel, false);
 }
@@ -210,37 +210,37 @@ void Program::launch(const Step& step, const Kernel& k, bool maps) {
   stream_.launch(k.function, unsigned(std::min<long>(k.blocks, step.tasks)), k.threads, k.shared, args.data(), k.name);
 }
 /// Tries a variant at its kernel's first launches. After three undecided trials the variant is given up, so that graphs can be captured.
-void Program::judge(Step& step) {
-  Choice& c = *step.choice;
+void Program::tryVariant(Step& step) {
+  KernelChoice& c = *step.choice;
   const auto undecided = [&](const std::string& why) {
-    if (++c.idle < 3) return;
-    c.verdict = Verdict::none;
+    if (++c.undecided_trials < 3) return;
+    c.verdict = Verdict::unused;
     findings_.push_back({c.number, false, why});
   };
-  Owned<Address> spare;
+  Owned<Address> workspace;
   try {
-    spare = allocate(Trial::bytes(step.results));
+    workspace = allocate(Trial::bytes(step.results));
   } catch (const Failure&) {  // not enough memory to compare results
   }
-  if (!agreement_.everywhere(bool(spare))) {
+  if (!agreement_.onAll(bool(workspace))) {
     launch(step, c.kernel, false);
     return undecided("there is no memory to compare them");
   }
   const auto variant = [&] {
-    prepare(c, [&] { launch(step, *c.variant, true); });
-    return step.open();
+    tryPrepare(c, [&] { launch(step, *c.variant, true); });
+    return step.onTrial();
   };
   const auto kernel = [&] { launch(step, c.kernel, false); };
-  const auto agreed = [&](const Trial::Outcome& own) { return agreement_.on(own); };
-  const auto [verdict, text] = Trial(stream_, step.results, spare.get()).run(kernel, variant, agreed, c.variant->name);
-  if (!step.open()) return;
+  const auto agreed = [&](const Trial::Outcome& own) { return agreement_.common(own); };
+  const auto [verdict, text] = Trial(stream_, step.results, workspace.get()).run(kernel, variant, agreed, c.variant->name);
+  if (!step.onTrial()) return;
   c.verdict = verdict;
   if (verdict == Verdict::endless) {
     stuck_ = true;
-    static_cast<void>(new Owned<Address>(std::move(spare)));
+    static_cast<void>(new Owned<Address>(std::move(workspace)));
     throw Failure("ENDLESS_KERNEL", "kernel " + c.variant->name + " does not end");
   }
-  if (verdict == Verdict::open) undecided("both give nothing but zeros");
+  if (verdict == Verdict::undecided) undecided("both give nothing but zeros");
   else findings_.push_back({c.number, verdict == Verdict::agrees, text});
 }
 

@@ -3,7 +3,7 @@
 #include <optional>
 
 #include "cuda_agreement.hpp"
-#include "cuda_together.hpp"
+#include "cuda_collective.hpp"
 
 namespace moec::cuda {
 
@@ -47,8 +47,8 @@ class Program : public Engine {
   explicit Program(const Spec& spec);
   ~Program() override;
 
-  void write(size_t buffer, const char* plain) override;
-  void read(size_t buffer, char* plain) override;
+  void write(size_t buffer, const char* row_major) override;
+  void read(size_t buffer, char* row_major) override;
   void fill(size_t offset, size_t bytes, int byte) override;
   size_t steps(size_t entry) const override { return entries_.at(entry).steps.size(); }
   bool run(size_t entry, std::vector<StepTime>& times) override;
@@ -63,26 +63,26 @@ class Program : public Engine {
     int blocks;
   };
   /// A kernel and its variant. The variant is used once a trial on an entry's own data has given the same results.
-  struct Choice {
+  struct KernelChoice {
     Kernel kernel;
     std::optional<Kernel> variant;
     Verdict verdict;
     size_t number;
     /// Trials that did not decide.
-    int idle = 0;
+    int undecided_trials = 0;
   };
-  /// One step of an entry: a launch of `choice`; or, if that is null, a collective (`together`), or a copy of blocks of elements of `width` bytes.
+  /// One step of an entry: a launch of `choice`; or, if that is null, a collective (`collective`), or a copy of blocks of elements of `width` bytes.
   struct Step {
-    Choice* choice;
+    KernelChoice* choice;
     std::vector<Address> args;
     long tasks;
     std::vector<TensorMap> maps;
     std::vector<Trial::Result> results;
     std::vector<Block> copied;
     size_t width;
-    std::unique_ptr<Together> together;
-    bool open() const { return choice && choice->verdict == Verdict::open; }
-    std::string name() const { return choice ? "kernel " + choice->kernel.name : together ? together->name() : "a copy"; }
+    std::unique_ptr<Collective> collective;
+    bool onTrial() const { return choice && choice->verdict == Verdict::undecided; }
+    std::string name() const { return choice ? "kernel " + choice->kernel.name : collective ? collective->name() : "a copy"; }
   };
   /// Consecutive steps that become one graph; or a single step that waits for the host and cannot be captured.
   struct Segment {
@@ -96,19 +96,19 @@ class Program : public Engine {
   };
   Owned<Address> allocate(size_t bytes) const;
   Kernel load(const KernelSpec& spec) const;
-  void prepare(Choice& choice, const std::function<void()>& work);
-  void add(Entry& entry, const CudaStepSpec& spec);
+  void tryPrepare(KernelChoice& choice, const std::function<void()>& work);
+  void addStep(Entry& entry, const CudaStepSpec& spec);
   Step step(const CudaStepSpec& spec);
-  std::unique_ptr<Together> together(const StepSpec& spec) const;
+  std::unique_ptr<Collective> collective(const StepSpec& spec) const;
   TensorMap map(const MapSpec& spec, Address base) const;
-  void join();
+  void connect();
   void wait(const std::string& what);
   void enqueue(Step& step);
   void launch(const Step& step, const Kernel& kernel, bool maps);
-  void judge(Step& step);
-  bool inGraphs(Entry& entry);
-  bool oneByOne(Entry& entry);
-  bool timed(Entry& entry, std::vector<StepTime>& times);
+  void tryVariant(Step& step);
+  bool runGraphs(Entry& entry);
+  bool runSteps(Entry& entry);
+  bool runTimed(Entry& entry, std::vector<StepTime>& times);
 
   const Driver& driver_;
   Context context_;
@@ -117,11 +117,11 @@ class Program : public Engine {
   std::string nccl_;
   Agreement agreement_;
   /// The other workers; null for a single process, and before the first run.
-  std::shared_ptr<Communicator> all_;
+  std::shared_ptr<Communicator> communicator_;
   Owned<Address> arena_;
   Stream stream_;
   Staging staging_;
-  std::vector<Choice> kernels_;
+  std::vector<KernelChoice> kernels_;
   std::vector<Entry> entries_;
   std::vector<Owned<Handle>> events_;
 };

@@ -57,7 +57,7 @@ Owned<Handle> Stream::event() const {
   return {event, driver_.cuEventDestroy_v2};
 }
 void Stream::wait(const std::string& what) { driver_.check(driver_.cuStreamSynchronize(stream_.get()), what); }
-bool Stream::ends(double seconds, const std::string& what) {
+bool Stream::waitFor(double seconds, const std::string& what) {
   using namespace std::chrono;
   const auto last = steady_clock::now() + duration<double>(seconds);
   Result result;
@@ -102,8 +102,8 @@ Staging::Staging(const Context& context, Stream& stream)
 
 /// The half that was used less recently, once its copy is done.
 Staging::Half& Staging::next() {
-  Half& half = halves_[turn_];
-  turn_ = 1 - turn_;
+  Half& half = halves_[next_];
+  next_ = 1 - next_;
   driver_.check(driver_.cuEventSynchronize(half.copied.get()), "cuEventSynchronize");
   return half;
 }
@@ -126,26 +126,26 @@ static void copyRows(char* to, long to_pitch, const char* from, long from_pitch,
     std::memcpy(to + size_t(row * to_pitch) * width, from + size_t(row * from_pitch) * width, size_t(b.length) * width);
 }
 
-void Staging::upload(Address to, const Layout& layout, const char* plain) {
+void Staging::upload(Address to, const Layout& layout, const char* row_major) {
   const auto width = size_t(layout.width);
-  pieces(blocks(layout, layout.plain()), width, [&](const Block& b) {
+  pieces(blocks(layout, layout.rowMajor()), width, [&](const Block& b) {
     Half& half = next();
-    copyRows(half.memory, b.length, plain + size_t(b.from) * width, b.from_pitch, b, width);
+    copyRows(half.memory, b.length, row_major + size_t(b.from) * width, b.from_pitch, b, width);
     stream_.copy(to, reinterpret_cast<Address>(half.memory), {b.to, 0, b.to_pitch, b.length, b.length, b.height}, width);
     stream_.record(half.copied.get());
   });
 }
-void Staging::download(char* plain, Address from, const Layout& layout) {
+void Staging::download(char* row_major, Address from, const Layout& layout) {
   const auto width = size_t(layout.width);
   std::function<void()> last = [] {};
-  pieces(blocks(layout.plain(), layout), width, [&](const Block& b) {
+  pieces(blocks(layout.rowMajor(), layout), width, [&](const Block& b) {
     Half& half = next();
     stream_.copy(reinterpret_cast<Address>(half.memory), from, {0, b.from, b.length, b.from_pitch, b.length, b.height}, width);
     stream_.record(half.copied.get());
     last();
-    last = [this, &half, b, plain, width] {
+    last = [this, &half, b, row_major, width] {
       driver_.check(driver_.cuEventSynchronize(half.copied.get()), "cuEventSynchronize");
-      copyRows(plain + size_t(b.to) * width, b.to_pitch, half.memory, b.length, b, width);
+      copyRows(row_major + size_t(b.to) * width, b.to_pitch, half.memory, b.length, b, width);
     };
   });
   last();

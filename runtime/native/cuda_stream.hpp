@@ -64,9 +64,9 @@ class Stream {
   /// Waits for all work; throws Failure if any of it failed.
   void wait(const std::string& what);
   /// Waits for all work; ignores errors.
-  void finish() noexcept { driver_.cuStreamSynchronize(stream_.get()); }
+  void drain() noexcept { driver_.cuStreamSynchronize(stream_.get()); }
   /// Whether all work ends within so many seconds; polls meanwhile. Throws Failure if any of it failed.
-  bool ends(double seconds, const std::string& what);
+  bool waitFor(double seconds, const std::string& what);
   /// A graph of the work that `work` puts on the stream; it is captured, not run.
   Owned<Handle> capture(const std::function<void()>& work);
   void replay(Handle graph);
@@ -82,12 +82,12 @@ class Stream {
 /// Page-locked host memory, which the device can copy to and from asynchronously.
 Owned<void*> pinned(const Driver& driver, size_t bytes);
 
-/// Copies between plain rows in host memory and buffers, through two halves of pinned memory: one is filled while the other is copied.
+/// Copies between row-major host memory and buffers, through two halves of pinned memory: one is filled while the other is copied.
 class Staging {
  public:
   Staging(const Context& context, Stream& stream);
-  void upload(Address to, const Layout& layout, const char* plain);
-  void download(char* plain, Address from, const Layout& layout);
+  void upload(Address to, const Layout& layout, const char* row_major);
+  void download(char* row_major, Address from, const Layout& layout);
 
  private:
   struct Half {
@@ -100,7 +100,7 @@ class Staging {
   Stream& stream_;
   Owned<void*> memory_;
   Half halves_[2];
-  int turn_ = 0;
+  int next_ = 0;
 };
 
 }  // namespace moec::cuda

@@ -13,11 +13,11 @@ size_t Trial::bytes(const std::vector<Result>& results) {
   return 2 * all;
 }
 void Trial::save(size_t copy) {
-  Address at = spare_ + copy * bytes(results_) / 2;
+  Address at = workspace_ + copy * bytes(results_) / 2;
   for (const Result& r : results_) stream_.move(at, r.at, r.bytes), at += r.bytes;
 }
 void Trial::restore(size_t copy) {
-  Address at = spare_ + copy * bytes(results_) / 2;
+  Address at = workspace_ + copy * bytes(results_) / 2;
   for (const Result& r : results_) stream_.move(r.at, at, r.bytes), at += r.bytes;
 }
 
@@ -43,12 +43,12 @@ static Compared compared(const std::vector<char>& found, const std::vector<char>
     const double x = number(&wanted[i], width);
     if (std::isfinite(x)) squares += x * x;
   }
-  const double usual = std::sqrt(squares / double(std::max<size_t>(c.elements, 1)));
+  const double rms = std::sqrt(squares / double(std::max<size_t>(c.elements, 1)));
   for (size_t i = 0; i < wanted.size(); i += width) {
     const double x = number(&found[i], width), y = number(&wanted[i], width);
     if (y != 0) c.zeros = false;
     if (memcmp(&found[i], &wanted[i], width) == 0 || (std::isnan(x) && std::isnan(y))) continue;
-    if (!(std::abs(x - y) <= (std::abs(y) + usual) / 64)) c.wrong++;
+    if (!(std::abs(x - y) <= (std::abs(y) + rms) / 64)) c.wrong++;
   }
   return c;
 }
@@ -62,7 +62,7 @@ Trial::Outcome Trial::run(const std::function<void()>& kernel, const std::functi
   save(1);
   restore(0);
   const bool launched = variant();
-  if (!stream_.ends(1 + 10 * took.count(), "kernel " + name)) return {Verdict::endless, ""};
+  if (!stream_.waitFor(1 + 10 * took.count(), "kernel " + name)) return {Verdict::endless, ""};
   const Outcome outcome = judge(compare(launched));
   if (outcome.verdict == Verdict::agrees) return outcome;
   restore(1);
@@ -71,10 +71,10 @@ Trial::Outcome Trial::run(const std::function<void()>& kernel, const std::functi
 }
 /// Compares what the variant wrote with the saved results of its kernel.
 Trial::Outcome Trial::compare(bool launched) {
-  if (!launched) return {Verdict::none, ""};
+  if (!launched) return {Verdict::unused, ""};
   bool zeros = true;
   size_t wrong = 0, elements = 0;
-  Address at = spare_ + bytes(results_) / 2;
+  Address at = workspace_ + bytes(results_) / 2;
   for (const Result& r : results_) {
     std::vector<char> found(r.bytes), wanted(r.bytes);
     stream_.move(reinterpret_cast<Address>(found.data()), r.at, r.bytes);
@@ -88,7 +88,7 @@ Trial::Outcome Trial::compare(bool launched) {
     elements += c.elements;
   }
   if (wrong > 0) return {Verdict::differs, std::to_string(wrong) + " of " + std::to_string(elements) + " elements differ"};
-  return zeros ? Outcome{Verdict::open, ""} : Outcome{Verdict::agrees, std::to_string(elements) + " elements agree"};
+  return zeros ? Outcome{Verdict::undecided, ""} : Outcome{Verdict::agrees, std::to_string(elements) + " elements agree"};
 }
 
 }  // namespace moec::cuda

@@ -4,8 +4,8 @@
 
 namespace moec::cuda {
 
-/// none: the variant is not used. open: not decided yet. endless: the variant ran for more than a second plus ten times its kernel's time.
-enum class Verdict { none, open, agrees, differs, endless };
+/// unused: the variant is not used. undecided: no trial has decided yet. endless: the variant ran for more than a second plus ten times its kernel's time.
+enum class Verdict { unused, undecided, agrees, differs, endless };
 /// An argument that a kernel writes; `width`: the size in bytes of its floats, or 0 if it does not hold floats.
 struct Written {
   size_t arg, width;
@@ -17,8 +17,8 @@ class Trial {
     Address at;
     size_t bytes, width;
   };
-  /// `spare`: memory for two copies of the results.
-  Trial(Stream& stream, const std::vector<Result>& results, Address spare) : stream_(stream), results_(results), spare_(spare) {}
+  /// `workspace`: memory for two copies of the results.
+  Trial(Stream& stream, const std::vector<Result>& results, Address workspace) : stream_(stream), results_(results), workspace_(workspace) {}
   static size_t bytes(const std::vector<Result>& results);
 
   struct Outcome {
@@ -33,13 +33,13 @@ class Trial {
 
  private:
   Outcome compare(bool launched);
-  /// Copy the results to, and back from, copy 0 or 1 in the spare memory.
+  /// Copy the results to, and back from, copy 0 or 1 in the workspace.
   void save(size_t copy);
   void restore(size_t copy);
 
   Stream& stream_;
   const std::vector<Result>& results_;
-  Address spare_;
+  Address workspace_;
 };
 
 }  // namespace moec::cuda

@@ -13,7 +13,7 @@
 namespace moec {
 
 /// A collective (see `Together` in compiler/plan/plan.ts). `rows`, `length`: rows of an exchange's operand and result.
-struct TogetherSpec {
+struct CollectiveSpec {
   std::string name, dtype, fn;
   bool back;
   long rows, length;
@@ -23,15 +23,15 @@ struct BufferSpec {
   size_t offset, bytes;
   Layout layout;
 };
-/// A launch of `kernel` on the buffers `args`. If `kernel` is `copy`: a copy of args[0] to args[1]; if it is `together`: the collective `all`.
+/// A launch of `kernel` on the buffers `args`. If `kernel` is `copy_step`: a copy of args[0] to args[1]; if it is `collective_step`: `collective`.
 struct StepSpec {
-  static constexpr long copy = -1, together = -2;
+  static constexpr long copy_step = -1, collective_step = -2;
   long kernel;
   std::vector<size_t> args;
   long tasks;
   /// So little work that one thread of the host does it faster than several would (`isSmall` in compiler/plan/plan.ts).
   bool small;
-  std::optional<TogetherSpec> all{};
+  std::optional<CollectiveSpec> collective{};
 };
 /// Nanoseconds of a step. `wall`: elapsed time. `busy`: CPU time that all threads together spent in its kernel.
 struct StepTime {
@@ -66,9 +66,9 @@ class Engine {
   bool stuck() const { return stuck_; }
 
   const Layout& layout(size_t buffer) const { return buffers_.at(buffer).layout; }
-  /// Copies a buffer from or to plain row-major memory. Writing sets padding to zero.
-  virtual void write(size_t buffer, const char* plain) = 0;
-  virtual void read(size_t buffer, char* plain) = 0;
+  /// Copies a buffer from or to row-major memory. Writing sets padding to zero.
+  virtual void write(size_t buffer, const char* row_major) = 0;
+  virtual void read(size_t buffer, char* row_major) = 0;
   virtual void fill(size_t offset, size_t bytes, int byte) = 0;
 
   virtual size_t steps(size_t entry) const = 0;

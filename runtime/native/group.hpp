@@ -8,17 +8,17 @@ namespace moec {
 class Group {
  public:
   /// Throws if the number of workers is not that which the plan was made for.
-  Group(const TogetherSpec& spec, int size, int rank);
+  Group(const CollectiveSpec& spec, int size, int rank);
   int workers() const { return workers_; }
   /// This worker's member number.
-  int own() const { return own_; }
+  int member() const { return member_; }
   /// The rank of a member.
   int rank(int member) const { return first_ + member * apart_; }
   /// All other members, beginning with the next one, so that workers do not all send to the same one first.
   std::vector<int> others() const;
 
  private:
-  int workers_, apart_, own_, first_;
+  int workers_, apart_, member_, first_;
 };
 
 }  // namespace moec

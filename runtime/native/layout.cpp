@@ -13,10 +13,10 @@ long Layout::footprint() const {
 }
 
 /// The position of column `col` of row `row` (rows are counted over all matrices), and how many columns follow contiguously.
-struct Stretch {
+struct ContiguousRun {
   long at, length;
 };
-static Stretch stretch(const Layout& l, long row, long col) {
+static ContiguousRun contiguousRun(const Layout& l, long row, long col) {
   if (!l.panels) return {row * l.pitch + col, l.cols - col};
   const long panel = row / l.rows * panels_of(l) + col / l.pitch;
   const long in_panel = col % l.pitch;
@@ -27,7 +27,7 @@ void convert(char* to, const Layout& to_layout, const char* from, const Layout& 
   const long width = to_layout.width;
   for (long row = begin; row < end; row++) {
     for (long col = 0; col < to_layout.cols;) {
-      const Stretch target = stretch(to_layout, row, col), source = stretch(from_layout, row, col);
+      const ContiguousRun target = contiguousRun(to_layout, row, col), source = contiguousRun(from_layout, row, col);
       const long length = std::min(target.length, source.length);
       std::memcpy(to + target.at * width, from + source.at * width, size_t(length * width));
       col += length;
@@ -44,7 +44,7 @@ std::vector<Block> blocks(const Layout& to, const Layout& from) {
   std::vector<Block> all;
   for (long row = 0; row < rows; row += to.rows) {
     for (long col = 0; col < to.cols; col += all.back().length) {
-      const Stretch target = stretch(to, row, col), source = stretch(from, row, col);
+      const ContiguousRun target = contiguousRun(to, row, col), source = contiguousRun(from, row, col);
       all.push_back({target.at, source.at, to.pitch, from.pitch, std::min(target.length, source.length), to.rows});
     }
   }

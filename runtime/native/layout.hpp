@@ -15,7 +15,7 @@ struct Layout {
   /// The number of elements from the first to the last, including padding in between.
   long footprint() const;
   /// The row-major layout of the same elements, without padding.
-  Layout plain() const { return {width, outer, rows, cols, cols, false}; }
+  Layout rowMajor() const { return {width, outer, rows, cols, cols, false}; }
 };
 
 /// Copies rows [begin, end) of all outer * rows between layouts of the same shape.

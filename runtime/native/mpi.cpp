@@ -9,29 +9,29 @@
 
 namespace moec {
 
-static constexpr size_t most = size_t(1) << 30;  // the most bytes in one block, since MPI counts with ints
-static constexpr int serialized = 2;             // MPI_THREAD_SERIALIZED
-static constexpr size_t longest = 16384;         // the most characters in any text that MPI returns
+static constexpr size_t max_block_bytes = size_t(1) << 30;  // the most bytes in one block, since MPI counts with ints
+static constexpr int serialized = 2;                        // MPI_THREAD_SERIALIZED
+static constexpr size_t max_text = 16384;                    // the most characters in any text that MPI returns
 
-static constexpr size_t large = size_t(16) << 10;  // a block of so many bytes is sent by itself: libraries pack and unpack derived types piece by piece
-static constexpr size_t status = 64;               // bytes, no less than an MPI_Status has in any library
+static constexpr size_t large_block = size_t(16) << 10;  // a block of so many bytes is sent by itself: libraries pack and unpack derived types piece by piece
+static constexpr size_t status_bytes = 64;                // bytes, no less than an MPI_Status has in any library
 
 /// A message as MPI is given it: each large block by itself, all small ones together. Sender and receiver see the same sizes, so they divide alike.
-static std::vector<std::vector<Bytes>> parts(const Message& m) {
+static std::vector<std::vector<Bytes>> mpiBuffers(const Message& m) {
   std::vector<std::vector<Bytes>> all;
   std::vector<Bytes> rest;
   for (const Bytes& block : m.blocks) {
-    if (block.bytes < large) {
+    if (block.bytes < large_block) {
       rest.push_back(block);
       continue;
     }
-    for (size_t at = 0; at < block.bytes; at += most) all.push_back({{block.data + at, std::min(most, block.bytes - at)}});
+    for (size_t at = 0; at < block.bytes; at += max_block_bytes) all.push_back({{block.data + at, std::min(max_block_bytes, block.bytes - at)}});
   }
   if (!rest.empty()) all.push_back(rest);
   return all;
 }
 /// RTLD_GLOBAL, since Open MPI's plugins look up its symbols globally.
-static void* opened(const std::string& path) {
+static void* openLibrary(const std::string& path) {
   void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_GLOBAL);
   if (library == nullptr) throw std::runtime_error(std::string("cannot load MPI: ") + dlerror());
   return library;
@@ -62,9 +62,9 @@ struct Mpich {
 };
 
 template <class Abi>
-class Through : public Mpi {
+class LoadedMpi : public Mpi {
  public:
-  explicit Through(void* l) : library_(l), world_(Abi::world(l)), byte_(Abi::byte(l)) {
+  explicit LoadedMpi(void* l) : library_(l), world_(Abi::world(l)), byte_(Abi::byte(l)) {
     int begun = 0, provided = 0;
     check("MPI_Initialized", function<int (*)(int*)>(l, "MPI_Initialized")(&begun));
     if (begun != 0) throw std::runtime_error("MPI_Initialized: MPI was begun by something else in this process");
@@ -74,20 +74,20 @@ class Through : public Mpi {
     check("MPI_Comm_rank", function<int (*)(Handle, int*)>(l, "MPI_Comm_rank")(world_, &rank_));
     check("MPI_Comm_size", function<int (*)(Handle, int*)>(l, "MPI_Comm_size")(world_, &size_));
   }
-  void trade(const std::vector<Message>& sent, const std::vector<Message>& received) override {
+  void sendReceive(const std::vector<Message>& sent, const std::vector<Message>& received) override {
     const std::lock_guard<std::mutex> lock(mutex_);
     std::vector<Handle> requests;
-    std::vector<std::unique_ptr<Typed>> kept;
+    std::vector<std::unique_ptr<TypedBuffer>> buffers;
     const auto post = [&](const char* name, const auto& call, const std::vector<Message>& all) {
       for (const Message& m : all)
-        for (const auto& blocks : parts(m)) {
-          const Typed& typed = *kept.emplace_back(std::make_unique<Typed>(*this, blocks));
-          check(name, call(typed.data, typed.count, typed.type, m.worker, 0, world_, &requests.emplace_back()));
+        for (const auto& blocks : mpiBuffers(m)) {
+          const TypedBuffer& buffer = *buffers.emplace_back(std::make_unique<TypedBuffer>(*this, blocks));
+          check(name, call(buffer.data, buffer.count, buffer.type, m.worker, 0, world_, &requests.emplace_back()));
         }
     };
     post("MPI_Irecv", irecv_, received);
     post("MPI_Isend", isend_, sent);
-    std::vector<char> statuses(requests.size() * status);
+    std::vector<char> statuses(requests.size() * status_bytes);
     check("MPI_Waitall", waitall_(int(requests.size()), requests.data(), statuses.data()));
   }
   void barrier() override {
@@ -103,7 +103,7 @@ class Through : public Mpi {
   }
 
  protected:
-  void gatherSmall(const char* own, char* all, int bytes) override {
+  void allGatherSmall(const char* own, char* all, int bytes) override {
     const std::lock_guard<std::mutex> lock(mutex_);
     check("MPI_Allgather", allgather_(own, bytes, byte_, all, bytes, byte_, world_));
   }
@@ -113,8 +113,8 @@ class Through : public Mpi {
   template <class... Args>
   using Call = int (*)(Args...);
   /// Blocks as an MPI buffer: bytes if it is a single block, else a derived type with their offsets from the first.
-  struct Typed {
-    Typed(const Through& of, const std::vector<Bytes>& blocks) : mpi(of), data(blocks[0].data), type(of.byte_) {
+  struct TypedBuffer {
+    TypedBuffer(const LoadedMpi& of, const std::vector<Bytes>& blocks) : mpi(of), data(blocks[0].data), type(of.byte_) {
       if (blocks.size() == 1) {
         count = int(blocks[0].bytes);
         return;
@@ -130,12 +130,12 @@ class Through : public Mpi {
       count = 1;
       made = true;
     }
-    ~Typed() {
+    ~TypedBuffer() {
       if (made) mpi.free_(&type);
     }
-    Typed(const Typed&) = delete;
-    Typed& operator=(const Typed&) = delete;
-    const Through& mpi;
+    TypedBuffer(const TypedBuffer&) = delete;
+    TypedBuffer& operator=(const TypedBuffer&) = delete;
+    const LoadedMpi& mpi;
     char* data;
     int count = 0;
     Handle type;
@@ -143,7 +143,7 @@ class Through : public Mpi {
   };
   void check(const char* call, int code) const {
     if (code == 0) return;
-    char text[longest] = "";
+    char text[max_text] = "";
     int length = 0;
     function<int (*)(int, char*, int*)>(library_, "MPI_Error_string")(code, text, &length);
     throw std::runtime_error(std::string(call) + ": " + (length > 0 ? text : "error " + std::to_string(code)));
@@ -162,34 +162,34 @@ class Through : public Mpi {
 };
 
 static std::string versionOf(void* library) {
-  char text[longest] = "";
+  char text[max_text] = "";
   int length = 0;
   function<int (*)(char*, int*)>(library, "MPI_Get_library_version")(text, &length);
   return text;
 }
-std::string Mpi::version(const std::string& library) { return versionOf(opened(library)); }
+std::string Mpi::version(const std::string& library) { return versionOf(openLibrary(library)); }
 
-static std::unique_ptr<Mpi> begun;
-Mpi& Mpi::begin(const std::string& path) {
+static std::unique_ptr<Mpi> instance;
+Mpi& Mpi::init(const std::string& path) {
   static std::mutex mutex;
   const std::lock_guard<std::mutex> lock(mutex);
-  if (begun) return *begun;
-  void* library = opened(path);
+  if (instance) return *instance;
+  void* library = openLibrary(path);
   if (dlsym(library, "ompi_mpi_comm_world") != nullptr) {
-    begun = std::make_unique<Through<OpenMpi>>(library);
+    instance = std::make_unique<LoadedMpi<OpenMpi>>(library);
   } else if (versionOf(library).find("MPICH") != std::string::npos || versionOf(library).find("Intel") != std::string::npos) {
-    begun = std::make_unique<Through<Mpich>>(library);
+    instance = std::make_unique<LoadedMpi<Mpich>>(library);
   } else {
     throw std::runtime_error("this MPI is neither Open MPI nor of MPICH's ABI: " + versionOf(library));
   }
-  return *begun;
+  return *instance;
 }
 Mpi& Mpi::current() {
-  if (!begun) throw std::runtime_error("workers do steps of this plan together, and this process is none of them");
-  return *begun;
+  if (!instance) throw std::runtime_error("workers do steps of this plan together, and this process is none of them");
+  return *instance;
 }
-void Mpi::gather(const char* own, char* all, size_t bytes) {
-  if (bytes * size_t(size_) <= most) return gatherSmall(own, all, int(bytes));
+void Mpi::allGather(const char* own, char* all, size_t bytes) {
+  if (bytes * size_t(size_) <= max_block_bytes) return allGatherSmall(own, all, int(bytes));
   std::memcpy(all + size_t(rank_) * bytes, own, bytes);
   std::vector<Message> sent, received;
   for (int i = 1; i < size_; i++) {
@@ -197,7 +197,7 @@ void Mpi::gather(const char* own, char* all, size_t bytes) {
     sent.push_back({other, {{const_cast<char*>(own), bytes}}});
     received.push_back({other, {{all + size_t(other) * bytes, bytes}}});
   }
-  trade(sent, received);
+  sendReceive(sent, received);
 }
 
 }  // namespace moec

@@ -24,8 +24,8 @@ struct Message {
 class Mpi {
  public:
   /// Initialises MPI from the library at this path; once in a process.
-  static Mpi& begin(const std::string& library);
-  /// What begin() returned. Throws if it was not called.
+  static Mpi& init(const std::string& library);
+  /// What init() returned. Throws if it was not called.
   static Mpi& current();
   /// The version text of the library at this path.
   static std::string version(const std::string& library);
@@ -34,15 +34,15 @@ class Mpi {
   int rank() const { return rank_; }
   int size() const { return size_; }
   /// Gathers `bytes` from each worker, by rank.
-  void gather(const char* own, char* all, size_t bytes);
+  void allGather(const char* own, char* all, size_t bytes);
   /// Sends and receives at most one message to and from each other worker; returns when all have arrived.
-  virtual void trade(const std::vector<Message>& sent, const std::vector<Message>& received) = 0;
+  virtual void sendReceive(const std::vector<Message>& sent, const std::vector<Message>& received) = 0;
   virtual void barrier() = 0;
   virtual void abort(int code) = 0;
   virtual void finalize() = 0;
 
  protected:
-  virtual void gatherSmall(const char* own, char* all, int bytes) = 0;
+  virtual void allGatherSmall(const char* own, char* all, int bytes) = 0;
   int rank_ = 0, size_ = 1;
   std::mutex mutex_;
 };

@@ -8,7 +8,7 @@ static constexpr int in_progress = 7, bytes_type = 0;  // ncclInProgress, ncclIn
 static const char* const names[] = {"SUCCESS",       "UNHANDLED_CUDA_ERROR", "SYSTEM_ERROR", "INTERNAL_ERROR", "INVALID_ARGUMENT",
                                     "INVALID_USAGE", "REMOTE_ERROR",         "IN_PROGRESS",  "TIMEOUT"};
 
-static void* opened(const std::string& path) {
+static void* openLibrary(const std::string& path) {
   void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (library == nullptr) throw Failure("NO_NCCL", dlerror());
   return library;
@@ -20,23 +20,23 @@ static void* symbol(void* library, const std::string& path, const char* name) {
 }
 int Communicator::version(const std::string& path) {
   int version = 0;
-  const auto get = reinterpret_cast<int (*)(int*)>(symbol(opened(path), path, "ncclGetVersion"));
+  const auto get = reinterpret_cast<int (*)(int*)>(symbol(openLibrary(path), path, "ncclGetVersion"));
   if (const int result = get(&version)) throw Failure("OLD_NCCL", path + ": ncclGetVersion fails with error " + std::to_string(result));
   return version;
 }
 
 /// Deliberately not destroyed at the process' end: NCCL would wait for workers that are gone.
-static auto& kept = *new std::shared_ptr<Communicator>;
-std::shared_ptr<Communicator> Communicator::made(const std::string& path, const Driver& driver, int device) {
-  if (!kept) kept.reset(new Communicator(path, driver, device));
-  return kept;
+static auto& communicator = *new std::shared_ptr<Communicator>;
+std::shared_ptr<Communicator> Communicator::shared(const std::string& path, const Driver& driver, int device) {
+  if (!communicator) communicator.reset(new Communicator(path, driver, device));
+  return communicator;
 }
 void Communicator::end() {
-  if (kept.use_count() == 1) kept.reset();
+  if (communicator.use_count() == 1) communicator.reset();
 }
 /// Worker 0 creates NCCL's id, and MPI hands it to all.
 Communicator::Communicator(const std::string& path, const Driver& driver, int device) : mpi_(Mpi::current()), context_(driver, device) {
-  void* library = opened(path);
+  void* library = openLibrary(path);
 #define F(type, name, ...) name = reinterpret_cast<type (*)(__VA_ARGS__)>(symbol(library, path, #name));
   MOEC_NCCL_FUNCTIONS(F)
 #undef F
@@ -44,7 +44,7 @@ Communicator::Communicator(const std::string& path, const Driver& driver, int de
   UniqueId own{};
   if (rank() == 0) check(ncclGetUniqueId(&own), "ncclGetUniqueId");
   std::vector<UniqueId> all(size_t(mpi_.size()));
-  mpi_.gather(own.internal, all[0].internal, sizeof own);
+  mpi_.allGather(own.internal, all[0].internal, sizeof own);
   check(ncclCommInitRank(&handle_, size(), all[0], rank()), "ncclCommInitRank");
 }
 Communicator::~Communicator() {
@@ -60,7 +60,7 @@ void Communicator::check(int result, const std::string& what) const {
                 ncclGetErrorString(result) + (last.empty() ? "" : ": " + last) + " (" + what + ")");
 }
 /// Throws if NCCL has found an asynchronous error, and aborts the communicator, since what waits for other workers would never end.
-void Communicator::requireWell() {
+void Communicator::requireNoAsyncError() {
   int failed = 0;
   check(ncclCommGetAsyncError(handle_, &failed), "ncclCommGetAsyncError");
   try {
@@ -71,15 +71,15 @@ void Communicator::requireWell() {
     throw;
   }
 }
-void Communicator::grouped(const std::string& what, const std::function<int()>& call) const {
+void Communicator::inGroup(const std::string& what, const std::function<int()>& call) const {
   check(ncclGroupStart(), "ncclGroupStart");
   const int result = call();
   const int ended = ncclGroupEnd();  // even after an error, or later calls would belong to this group
   check(result, what);
   check(ended, "ncclGroupEnd");
 }
-void Communicator::gather(const std::vector<Gathered>& all, const Stream& stream) {
-  grouped("ncclAllGather", [&] {
+void Communicator::allGather(const std::vector<GatherBuffers>& all, const Stream& stream) {
+  inGroup("ncclAllGather", [&] {
     int result = 0;
     for (const auto& [from, to, bytes] : all)
       if (result == 0)
@@ -87,18 +87,18 @@ void Communicator::gather(const std::vector<Gathered>& all, const Stream& stream
     return result;
   });
 }
-void Communicator::trade(const std::vector<Part>& sent, const std::vector<Part>& received, const Stream& stream) {
-  grouped("ncclSend and ncclRecv", [&] {
+void Communicator::sendReceive(const std::vector<Transfer>& sent, const std::vector<Transfer>& received, const Stream& stream) {
+  inGroup("ncclSend and ncclRecv", [&] {
     int result = 0;
-    for (const Part& p : sent)
+    for (const Transfer& p : sent)
       if (result == 0) result = ncclSend(reinterpret_cast<const void*>(p.at), p.bytes, bytes_type, p.worker, handle_, stream.handle());
-    for (const Part& p : received)
+    for (const Transfer& p : received)
       if (result == 0) result = ncclRecv(reinterpret_cast<void*>(p.at), p.bytes, bytes_type, p.worker, handle_, stream.handle());
     return result;
   });
 }
 void Communicator::wait(Stream& stream, const std::string& what) {
-  while (!stream.ends(0.01, what)) requireWell();
+  while (!stream.waitFor(0.01, what)) requireNoAsyncError();
 }
 
 }  // namespace moec::cuda

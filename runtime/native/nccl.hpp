@@ -34,26 +34,26 @@ class Communicator {
   /// The version of the library at `path`: 22807 is 2.28.7; before 2.9 it has four digits.
   static int version(const std::string& path);
   /// The process' communicator, created at the first call, which all workers make together.
-  static std::shared_ptr<Communicator> made(const std::string& path, const Driver& driver, int device);
+  static std::shared_ptr<Communicator> shared(const std::string& path, const Driver& driver, int device);
   /// Destroys it, before MPI ends, unless a program still holds it: its graphs may use it, and NCCL would wait for them.
   static void end();
   ~Communicator();
 
   int rank() const { return mpi_.rank(); }
   int size() const { return mpi_.size(); }
-  struct Gathered {
+  struct GatherBuffers {
     Address from, to;
     size_t bytes;
   };
   /// All-gathers, by rank, each buffer of `all`, in one NCCL group.
-  void gather(const std::vector<Gathered>& all, const Stream& stream);
-  struct Part {
+  void allGather(const std::vector<GatherBuffers>& all, const Stream& stream);
+  struct Transfer {
     int worker;
     Address at;
     size_t bytes;
   };
   /// Sends and receives in one NCCL group. Between two workers, parts match in the order of both lists.
-  void trade(const std::vector<Part>& sent, const std::vector<Part>& received, const Stream& stream);
+  void sendReceive(const std::vector<Transfer>& sent, const std::vector<Transfer>& received, const Stream& stream);
   /// Waits until the stream is done. Throws if something failed there or on another worker; then the communicator is unusable.
   void wait(Stream& stream, const std::string& what);
 
@@ -61,8 +61,8 @@ class Communicator {
   Communicator(const std::string& path, const Driver& driver, int device);
   void check(int result, const std::string& what) const;
   /// Runs `call` between ncclGroupStart and ncclGroupEnd.
-  void grouped(const std::string& what, const std::function<int()>& call) const;
-  void requireWell();
+  void inGroup(const std::string& what, const std::function<int()>& call) const;
+  void requireNoAsyncError();
 
   Mpi& mpi_;
   Context context_;

@@ -12,11 +12,11 @@
 
 namespace moec {
 
-static constexpr size_t line = 64;  // in bytes: the size of a cache line, to which shared variables are aligned to avoid false sharing
-static constexpr int spins = 2000;  // some tens of microseconds, about what waking a parked thread costs
+static constexpr size_t cache_line = 64;  // in bytes; shared variables are aligned to it to avoid false sharing
+static constexpr int spin_limit = 2000;   // some tens of microseconds, about what waking a parked thread costs
 static constexpr long chunks_per_thread = 16;
 
-static void relax() {
+static void cpu_relax() {
 #if defined(__x86_64__)
   __builtin_ia32_pause();
 #elif defined(__aarch64__)
@@ -27,8 +27,8 @@ static void relax() {
 class Backoff {
  public:
   void wait() {
-    if (count_++ < spins) return relax();
-    if (count_ < spins + 100) return void(sched_yield());
+    if (count_++ < spin_limit) return cpu_relax();
+    if (count_ < spin_limit + 100) return void(sched_yield());
     const timespec nap{0, 50'000};
     nanosleep(&nap, nullptr);
   }
@@ -47,7 +47,7 @@ static size_t step(uint64_t x) { return size_t(x >> bits); }
 static long count(uint64_t x) { return long(x & ((uint64_t(1) << bits) - 1)); }
 }  // namespace units
 /// How many units of a thread's own part of the current round were taken, by any thread; if it names an earlier step, none were.
-struct alignas(line) Pool::Share {
+struct alignas(cache_line) Pool::Share {
   std::atomic<uint64_t> taken{0};
 };
 /// The state of one run(); lives on its stack, so it returns only when no helper is inside. A round is one shared step, whose units are its tasks;
@@ -58,12 +58,12 @@ struct Pool::Run {
   const std::atomic<bool>& cancel;
   std::vector<StepTime>& times;
   std::vector<Share> shares;
-  bool cut = false;
+  bool cancelled = false;
   /// The current round's step and how many of its units are not done; after the last step, a step past the end.
-  alignas(line) std::atomic<uint64_t> round{0};
+  alignas(cache_line) std::atomic<uint64_t> round{0};
 };
 /// Converts each step's end time to its duration. A step without tasks has no end time, and takes 0.
-static void differences(std::vector<StepTime>& times) {
+static void to_durations(std::vector<StepTime>& times) {
   int64_t last = 0;
   for (StepTime& time : times) {
     const int64_t end = std::max(time.wall.load(), last);
@@ -79,13 +79,13 @@ static int64_t thread_nanoseconds() {
 
 /// Each thread's scratch begins at this offset in a page. A load waits for a recent store with the same last 12 address bits (4K aliasing), and large
 /// arrays begin at offsets 0 and 1600 (compiler/plan/place.ts). On Zen 4 a softmax of two such arrays takes 18 to 36% longer with scratch at 0 or 64.
-static constexpr size_t page = 4096, apart = 1024;
-static size_t in_pages(size_t floats) { return (apart + floats * sizeof(float) + page - 1) / page * page; }
+static constexpr size_t page = 4096, scratch_offset = 1024;
+static size_t scratch_pages(size_t floats) { return (scratch_offset + floats * sizeof(float) + page - 1) / page * page; }
 
 Pool::Pool(int threads, size_t scratch)
-    : threads_(threads), scratch_bytes_(in_pages(scratch)), scratch_(scratch_bytes_ * size_t(threads)) {
+    : threads_(threads), scratch_bytes_(scratch_pages(scratch)), scratch_(scratch_bytes_ * size_t(threads)) {
   try {
-    for (int i = 1; i < threads_; i++) helpers_.emplace_back([this, i] { help(i); });
+    for (int i = 1; i < threads_; i++) helpers_.emplace_back([this, i] { helperLoop(i); });
   } catch (const std::system_error& error) {
     stop();
     throw std::runtime_error("cannot start " + std::to_string(threads_) + " threads: " + error.what());
@@ -102,38 +102,38 @@ void Pool::stop() {
   for (auto& helper : helpers_) helper.join();
 }
 float* Pool::scratch(int thread) {
-  return reinterpret_cast<float*>(scratch_.data() + scratch_bytes_ * size_t(thread) + apart);
+  return reinterpret_cast<float*>(scratch_.data() + scratch_bytes_ * size_t(thread) + scratch_offset);
 }
 
 #if defined(__linux__)
-static void keep_on(pthread_t thread, int core) {
+static void pin_to_core(pthread_t thread, int core) {
   cpu_set_t one;
   CPU_ZERO(&one);
   CPU_SET(size_t(core), &one);
   pthread_setaffinity_np(thread, sizeof one, &one);
 }
-Pool::Apart::Apart(Pool& pool) : pool_(pool) {
+Pool::PinnedThreads::PinnedThreads(Pool& pool) : pool_(pool) {
   const int own = sched_getcpu();
   if (own < 0 || sched_getaffinity(0, sizeof all_, &all_) != 0 || CPU_COUNT(&all_) != pool.threads_) return;
-  apart_ = true;
-  keep_on(pthread_self(), own);
+  pinned_ = true;
+  pin_to_core(pthread_self(), own);
   size_t next = 0;
   for (int core = 0; core < CPU_SETSIZE && next < pool.helpers_.size(); core++)
-    if (core != own && CPU_ISSET(size_t(core), &all_)) keep_on(pool.helpers_[next++].native_handle(), core);
+    if (core != own && CPU_ISSET(size_t(core), &all_)) pin_to_core(pool.helpers_[next++].native_handle(), core);
 }
-Pool::Apart::~Apart() {
-  if (!apart_) return;
+Pool::PinnedThreads::~PinnedThreads() {
+  if (!pinned_) return;
   pthread_setaffinity_np(pthread_self(), sizeof all_, &all_);
   for (auto& helper : pool_.helpers_) pthread_setaffinity_np(helper.native_handle(), sizeof all_, &all_);
 }
 #else
-Pool::Apart::Apart(Pool&) {}
-Pool::Apart::~Apart() {}
+Pool::PinnedThreads::PinnedThreads(Pool&) {}
+Pool::PinnedThreads::~PinnedThreads() {}
 #endif
 
 bool Pool::run(const std::vector<Step>& steps, const std::atomic<bool>& cancel, std::vector<StepTime>& times) {
   Run run{Clock::now(), steps, cancel, times, std::vector<Share>(size_t(threads_))};
-  advance(run, 0, 0);
+  beginRound(run, 0, 0);
   {
     std::lock_guard<std::mutex> lock(mutex_);
     current_ = &run;
@@ -145,29 +145,29 @@ bool Pool::run(const std::vector<Step>& steps, const std::atomic<bool>& cancel, 
     std::lock_guard<std::mutex> lock(mutex_);
     current_ = nullptr;
   }
-  for (Backoff backoff; inside_.load(std::memory_order_acquire) > 0;) backoff.wait();
-  differences(times);
-  return !run.cut;
+  for (Backoff backoff; active_helpers_.load(std::memory_order_acquire) > 0;) backoff.wait();
+  to_durations(times);
+  return !run.cancelled;
 }
 
-void Pool::help(int thread) {
+void Pool::helperLoop(int thread) {
   for (uint64_t seen = 0;;) {
-    Run* run = enter(seen);
+    Run* run = waitForRun(seen);
     if (run == nullptr) return;
     work(*run, thread);
-    inside_.fetch_sub(1, std::memory_order_release);
+    active_helpers_.fetch_sub(1, std::memory_order_release);
   }
 }
 /// Waits for a run to join, first spinning, then parked; null when the pool ends.
-Pool::Run* Pool::enter(uint64_t& seen) {
+Pool::Run* Pool::waitForRun(uint64_t& seen) {
   for (;;) {
-    for (int i = 0; i < spins && generation_.load(std::memory_order_relaxed) == seen; i++) relax();
+    for (int i = 0; i < spin_limit && generation_.load(std::memory_order_relaxed) == seen; i++) cpu_relax();
     std::unique_lock<std::mutex> lock(mutex_);
     wake_.wait(lock, [&] { return generation_.load() != seen; });
     seen = generation_.load();
     if (stop_) return nullptr;
     if (current_ == nullptr) continue;  // that run has ended already
-    inside_.fetch_add(1);
+    active_helpers_.fetch_add(1);
     return current_;
   }
 }
@@ -176,17 +176,17 @@ Pool::Run* Pool::enter(uint64_t& seen) {
 /// caches; then those of others. A round waits only for units that were taken, so a thread that comes late or sleeps delays nothing.
 void Pool::work(Run& run, int thread) {
   for (size_t s; (s = current(run)) < run.steps.size();) {
-    if (finish(run, s, take(run, s, thread, thread), thread)) continue;
+    if (finishUnits(run, s, takeUnits(run, s, thread, thread), thread)) continue;
     long done = 0;
-    for (int i = 1; i < threads_; i++) done += take(run, s, (thread + i) % threads_, thread);
-    if (finish(run, s, done, thread)) continue;
+    for (int i = 1; i < threads_; i++) done += takeUnits(run, s, (thread + i) % threads_, thread);
+    if (finishUnits(run, s, done, thread)) continue;
     for (Backoff backoff; current(run) == s;) backoff.wait();
   }
 }
 size_t Pool::current(const Run& run) { return units::step(run.round.load(std::memory_order_acquire)); }
 /// Runs units of the part `from` until all are taken; returns how many this thread ran. Chunks become smaller towards the end, so that threads end
 /// together.
-long Pool::take(Run& run, size_t s, int from, int thread) {
+long Pool::takeUnits(Run& run, size_t s, int from, int thread) {
   std::atomic<uint64_t>& taken = run.shares[size_t(from)].taken;
   const long all = run.steps[s].tasks, first = all * from / threads_, count = all * (from + 1) / threads_ - first;
   const long most = threads_ == 1 ? count : std::max(1L, all / (threads_ * chunks_per_thread));
@@ -197,31 +197,31 @@ long Pool::take(Run& run, size_t s, int from, int thread) {
     if (left <= 0) return done;
     const long size = threads_ == 1 ? left : std::clamp(left / (2 * threads_), 1L, most);
     if (!taken.compare_exchange_weak(seen, units::of(s, begin + size), std::memory_order_relaxed)) continue;
-    chunk(run, s, first + begin, first + begin + size, thread);
+    runTasks(run, s, first + begin, first + begin + size, thread);
     done += size;
     seen = taken.load(std::memory_order_relaxed);
   }
 }
 /// Subtracts units that were run; true if they were the round's last, in which case this thread has begun the next round.
-bool Pool::finish(Run& run, size_t s, long done, int thread) {
+bool Pool::finishUnits(Run& run, size_t s, long done, int thread) {
   if (done == 0 || units::count(run.round.fetch_sub(uint64_t(done), std::memory_order_acq_rel)) > done) return false;
-  advance(run, s + 1, thread);
+  beginRound(run, s + 1, thread);
   return true;
 }
 /// Runs small steps until a step is to be shared, and begins its round. If the run is cancelled, ends it instead.
-void Pool::advance(Run& run, size_t s, int thread) {
+void Pool::beginRound(Run& run, size_t s, int thread) {
   for (; s < run.steps.size() && (run.steps[s].small || run.steps[s].tasks == 0); s++) {
     if (run.cancel.load(std::memory_order_relaxed)) break;
-    chunk(run, s, 0, run.steps[s].tasks, thread);
+    runTasks(run, s, 0, run.steps[s].tasks, thread);
   }
   if (s < run.steps.size() && run.cancel.load(std::memory_order_relaxed)) {
-    run.cut = true;
+    run.cancelled = true;
     s = run.steps.size();
   }
   run.round.store(units::of(s, s < run.steps.size() ? run.steps[s].tasks : 0), std::memory_order_release);
 }
 /// Runs tasks of a step and measures them. Whoever runs the last task sets the end time, because other threads may be without a core by then.
-void Pool::chunk(Run& run, size_t s, long begin, long end, int thread) {
+void Pool::runTasks(Run& run, size_t s, long begin, long end, int thread) {
   const Step& step = run.steps[s];
   if (run.times.empty()) return step.kernel(step.args.data(), begin, end, scratch(thread));
   const int64_t start = thread_nanoseconds();

@@ -41,18 +41,18 @@ class Pool {
 
   /// While it exists, the caller and each helper are pinned to different cores, if there are as many threads as cores that the caller may use. Linux
   /// wakes a helper on the caller's core, where it may wait for milliseconds while another core is idle.
-  class Apart {
+  class PinnedThreads {
    public:
-    explicit Apart(Pool& pool);
-    ~Apart();
-    Apart(const Apart&) = delete;
-    Apart& operator=(const Apart&) = delete;
+    explicit PinnedThreads(Pool& pool);
+    ~PinnedThreads();
+    PinnedThreads(const PinnedThreads&) = delete;
+    PinnedThreads& operator=(const PinnedThreads&) = delete;
 
    private:
 #if defined(__linux__)
     Pool& pool_;
     cpu_set_t all_;
-    bool apart_ = false;
+    bool pinned_ = false;
 #endif
   };
 
@@ -61,14 +61,14 @@ class Pool {
   struct Share;
 
   void stop();
-  void help(int thread);
-  Run* enter(uint64_t& seen);
+  void helperLoop(int thread);
+  Run* waitForRun(uint64_t& seen);
   void work(Run& run, int thread);
   static size_t current(const Run& run);
-  long take(Run& run, size_t step, int from, int thread);
-  bool finish(Run& run, size_t step, long done, int thread);
-  void advance(Run& run, size_t step, int thread);
-  void chunk(Run& run, size_t step, long begin, long end, int thread);
+  long takeUnits(Run& run, size_t step, int from, int thread);
+  bool finishUnits(Run& run, size_t step, long done, int thread);
+  void beginRound(Run& run, size_t step, int thread);
+  void runTasks(Run& run, size_t step, long begin, long end, int thread);
   float* scratch(int thread);
 
   int threads_;
@@ -77,7 +77,7 @@ class Pool {
   std::mutex mutex_;
   std::condition_variable wake_;
   std::atomic<uint64_t> generation_{0};
-  std::atomic<int> inside_{0};
+  std::atomic<int> active_helpers_{0};
   Run* current_ = nullptr;
   bool stop_ = false;
   std::vector<std::thread> helpers_;

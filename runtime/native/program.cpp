@@ -1,6 +1,6 @@
 #include "program.hpp"
 
-#include "together.hpp"
+#include "collective.hpp"
 
 #include <dlfcn.h>
 #if defined(__x86_64__) && defined(__linux__)
@@ -31,7 +31,7 @@ static bool may_use_tiles() {
 #endif
 }
 /// Whether this CPU has a feature, by GCC's name of it.
-static bool has(const std::string& feature) {
+static bool cpu_has(const std::string& feature) {
 #if defined(__x86_64__)
 #define MOEC_ASK(name) if (feature == name) return __builtin_cpu_supports(name) != 0;
   MOEC_ASK("avx") MOEC_ASK("avx2") MOEC_ASK("fma") MOEC_ASK("bmi") MOEC_ASK("bmi2")
@@ -48,7 +48,7 @@ static void require_cpu(void* handle) {
   if (needs == nullptr) throw std::runtime_error("a library of kernels does not say what CPU it is for");
   std::istringstream words(needs);
   for (std::string feature; words >> feature;) {
-    if (!has(feature)) throw std::runtime_error("kernels for a CPU with " + feature + " cannot run on this one");
+    if (!cpu_has(feature)) throw std::runtime_error("kernels for a CPU with " + feature + " cannot run on this one");
   }
 }
 
@@ -80,16 +80,16 @@ struct Program::Copy {
 };
 
 /// A collective as a step. The pool cannot pass on exceptions, so a failure is stored and the run cancelled before its next step.
-struct Program::All {
-  Together what;
+struct Program::CollectiveStep {
+  Collective collective;
   Program& program;
   static void run(void* const* args, long begin, long end, float*) {
-    auto& all = *static_cast<All*>(args[0]);
+    auto& step = *static_cast<CollectiveStep*>(args[0]);
     try {
-      if (begin < end) all.what.run();
+      if (begin < end) step.collective.run();
     } catch (const std::exception& error) {
-      all.program.failure_ = error.what();
-      all.program.cancel(true);
+      step.program.failure_ = error.what();
+      step.program.cancel(true);
     }
   }
 };
@@ -103,14 +103,14 @@ Program::Program(const Spec& spec) : Engine(spec.buffers, spec.bytes), arena_(sp
 #endif
   for (const auto& entry : spec.entries) {
     auto& steps = entries_.emplace_back();
-    for (const auto& step : entry) steps.push_back(made(step, kernels));
+    for (const auto& step : entry) steps.push_back(makeStep(step, kernels));
   }
 }
 Program::~Program() = default;
 
-Step Program::made(const StepSpec& spec, const std::vector<Kernel>& kernels) {
-  if (spec.kernel == StepSpec::copy) return copy(spec);
-  return spec.kernel == StepSpec::together ? together(spec) : launch(spec, kernels);
+Step Program::makeStep(const StepSpec& spec, const std::vector<Kernel>& kernels) {
+  if (spec.kernel == StepSpec::copy_step) return copy(spec);
+  return spec.kernel == StepSpec::collective_step ? collective(spec) : launch(spec, kernels);
 }
 Step Program::launch(const StepSpec& spec, const std::vector<Kernel>& kernels) {
   Step step{kernels.at(size_t(spec.kernel)), {}, spec.tasks, spec.small};
@@ -123,52 +123,52 @@ Step Program::copy(const StepSpec& spec) {
   return {Copy::rows, {copies_.back().get()}, layout(to).outer * layout(to).rows, spec.small};
 }
 
-Step Program::together(const StepSpec& spec) {
-  std::vector<Together::Arg> args;
+Step Program::collective(const StepSpec& spec) {
+  std::vector<Collective::Arg> args;
   for (const size_t arg : spec.args) args.push_back({address(arg), size_t(layout(arg).elements() * layout(arg).width)});
-  together_.push_back(std::unique_ptr<All>(new All{Together(spec.all.value(), std::move(args)), *this}));
-  return {All::run, {together_.back().get()}, 1, spec.small};
+  collectives_.push_back(std::unique_ptr<CollectiveStep>(new CollectiveStep{Collective(spec.collective.value(), std::move(args)), *this}));
+  return {CollectiveStep::run, {collectives_.back().get()}, 1, spec.small};
 }
 
 #ifdef __SANITIZE_ADDRESS__
 /// For `npm run sanitize`: during each step, AddressSanitizer rejects accesses to all of the arena except the step's own buffers.
 bool Program::run(size_t entry, std::vector<StepTime>& times) {
   const auto& steps = entries_.at(entry);
-  bool whole = true;
-  for (size_t i = 0; i < steps.size() && whole; i++) {
+  bool finished = true;
+  for (size_t i = 0; i < steps.size() && finished; i++) {
     std::vector<StepTime> time(times.empty() ? 0 : 1);
     ASAN_POISON_MEMORY_REGION(arena_.data(), arena_.bytes());
     for (const size_t arg : specs_[entry][i].args) ASAN_UNPOISON_MEMORY_REGION(address(arg), buffers_[arg].bytes);
-    whole = pool_.run({steps[i]}, cancel_, time);
+    finished = pool_.run({steps[i]}, cancel_, time);
     if (time.empty()) continue;
     times[i].wall = time[0].wall.load();
     times[i].busy = time[0].busy.load();
   }
   ASAN_UNPOISON_MEMORY_REGION(arena_.data(), arena_.bytes());
-  return ended(whole);
+  return requireNoFailure(finished);
 }
 #else
-bool Program::run(size_t entry, std::vector<StepTime>& times) { return ended(pool_.run(entries_.at(entry), cancel_, times)); }
+bool Program::run(size_t entry, std::vector<StepTime>& times) { return requireNoFailure(pool_.run(entries_.at(entry), cancel_, times)); }
 #endif
-bool Program::ended(bool whole) const {
+bool Program::requireNoFailure(bool finished) const {
   if (!failure_.empty()) throw std::runtime_error(failure_);
-  return whole;
+  return finished;
 }
 /// Pins threads once for all runs, which are too short for a thread that starts late.
 std::vector<int32_t> Program::repeat(const Repeat& repeat) {
-  const Pool::Apart apart(pool_);
+  const Pool::PinnedThreads pinned(pool_);
   return Engine::repeat(repeat);
 }
 
-void Program::write(size_t buffer, const char* plain) {
+void Program::write(size_t buffer, const char* row_major) {
   const Layout& to = layout(buffer);
   const size_t bytes = buffers_[buffer].bytes;
   if (bytes > size_t(to.elements() * to.width)) std::memset(address(buffer), 0, bytes);
-  convert(address(buffer), to, plain, to.plain(), 0, to.outer * to.rows);
+  convert(address(buffer), to, row_major, to.rowMajor(), 0, to.outer * to.rows);
 }
-void Program::read(size_t buffer, char* plain) {
+void Program::read(size_t buffer, char* row_major) {
   const Layout& from = layout(buffer);
-  convert(plain, from.plain(), address(buffer), from, 0, from.outer * from.rows);
+  convert(row_major, from.rowMajor(), address(buffer), from, 0, from.outer * from.rows);
 }
 void Program::fill(size_t offset, size_t bytes, int byte) {
   requireWithin(offset, bytes);

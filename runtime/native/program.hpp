@@ -39,8 +39,8 @@ class Program : public Engine {
   explicit Program(const Spec& spec);
   ~Program() override;
 
-  void write(size_t buffer, const char* plain) override;
-  void read(size_t buffer, char* plain) override;
+  void write(size_t buffer, const char* row_major) override;
+  void read(size_t buffer, char* row_major) override;
   void fill(size_t offset, size_t bytes, int byte) override;
   size_t steps(size_t entry) const override { return entries_.at(entry).size(); }
   bool run(size_t entry, std::vector<StepTime>& times) override;
@@ -48,18 +48,18 @@ class Program : public Engine {
 
  private:
   struct Copy;
-  struct All;
-  Step made(const StepSpec& spec, const std::vector<Kernel>& kernels);
+  struct CollectiveStep;
+  Step makeStep(const StepSpec& spec, const std::vector<Kernel>& kernels);
   Step launch(const StepSpec& spec, const std::vector<Kernel>& kernels);
   Step copy(const StepSpec& spec);
-  Step together(const StepSpec& spec);
-  bool ended(bool whole) const;
+  Step collective(const StepSpec& spec);
+  bool requireNoFailure(bool finished) const;
   char* address(size_t buffer) const { return arena_.data() + buffers_.at(buffer).offset; }
 
   Arena arena_;
   std::vector<Library> libraries_;
   std::vector<std::unique_ptr<Copy>> copies_;
-  std::vector<std::unique_ptr<All>> together_;
+  std::vector<std::unique_ptr<CollectiveStep>> collectives_;
   /// The error of a collective that failed; empty if none has.
   std::string failure_;
   std::vector<std::vector<Step>> entries_;

@@ -20,19 +20,19 @@ static BufferSpec buffer(const Napi::Value& value) {
   const Layout layout{get("width"), get("outer"), get("rows"), get("cols"), get("pitch"), o.Get("panels").ToBoolean()};
   return {size_t(get("offset")), size_t(get("bytes")), layout};
 }
-static std::optional<TogetherSpec> together(const Napi::Value& value) {
+static std::optional<CollectiveSpec> collective(const Napi::Value& value) {
   if (!value.IsObject()) return {};
   const auto o = value.As<Napi::Object>();
   const auto text = [&](const char* key) { return o.Has(key) ? o.Get(key).ToString().Utf8Value() : std::string(); };
   const auto count = [&](const char* key) { return o.Has(key) ? long(number(o, key)) : 0; };
   const auto orOne = [&](const char* key) { return o.Has(key) ? int(number(o, key)) : 1; };
-  return TogetherSpec{text("name"),  text("dtype"),   text("fn"),       o.Get("back").ToBoolean(),
+  return CollectiveSpec{text("name"),  text("dtype"),   text("fn"),       o.Get("back").ToBoolean(),
                       count("rows"), count("length"), orOne("workers"), orOne("groups"), orOne("apart")};
 }
 static StepSpec step(const Napi::Value& value) {
   const auto o = value.As<Napi::Object>();
   const auto args = list(o, "args", [](const Napi::Value& v) { return size_t(v.As<Napi::Number>().Int64Value()); });
-  return {long(number(o, "kernel")), args, long(number(o, "tasks")), o.Get("small").ToBoolean(), together(o.Get("together"))};
+  return {long(number(o, "kernel")), args, long(number(o, "tasks")), o.Get("small").ToBoolean(), collective(o.Get("together"))};
 }
 static std::vector<StepSpec> entry(const Napi::Value& value) { return list(value.As<Napi::Object>(), "steps", step); }
 
@@ -94,7 +94,7 @@ cuda::Spec cudaSpec(const Napi::Object& o) {
           list(o, "entries", cudaEntry)};
 }
 
-Napi::Object described(Napi::Env env, const cuda::Driver& driver) {
+Napi::Object driverInfo(Napi::Env env, const cuda::Driver& driver) {
   auto result = Napi::Object::New(env);
   auto devices = Napi::Array::New(env);
   for (const cuda::Device& d : driver.devices()) {

@@ -10,6 +10,6 @@ namespace moec {
 Spec hostSpec(const Napi::Object& o);
 cuda::Spec cudaSpec(const Napi::Object& o);
 Repeat repeatSpec(const Napi::Object& o);
-Napi::Object described(Napi::Env env, const cuda::Driver& driver);
+Napi::Object driverInfo(Napi::Env env, const cuda::Driver& driver);
 
 }  // namespace moec

@@ -11,26 +11,26 @@ namespace moec {
 
 /// One collective step. `args` are the buffers it reads, then those it writes, each contiguous. Several collectives of a kind may be joined in one step
 /// (and message); then `args` are all operands, the offsets of an exchange, all results.
-class Together {
+class Collective {
  public:
   using Arg = Bytes;
   /// Throws if the number of workers is not that which the plan was made for.
-  Together(const TogetherSpec& spec, std::vector<Arg> args);
+  Collective(const CollectiveSpec& spec, std::vector<Arg> args);
   void run();
 
  private:
-  void reduce();
-  void round(size_t begin, size_t bytes);
-  void few(const std::vector<Bytes>& own, const std::vector<Bytes>& sums, size_t bytes);
+  void allReduce();
+  void reduceRound(size_t begin, size_t bytes);
+  void reduceSmall(const std::vector<Bytes>& own, const std::vector<Bytes>& sums, size_t bytes);
   void fold(const std::vector<Bytes>& own, const std::vector<Bytes>& sums, char* others, size_t stride);
-  void gather();
+  void allGather();
   void exchange();
-  void trade(const Moves<Bytes>& moves);
+  void sendReceive(const Moves<Bytes>& moves);
   /// Gathers `bytes` from each member of the group, in the order of members.
-  void gather(char* own, char* all, size_t bytes);
+  void allGather(char* own, char* all, size_t bytes);
 
   Mpi& mpi_;
-  TogetherSpec spec_;
+  CollectiveSpec spec_;
   Group group_;
   std::vector<Arg> read_, written_;
   std::vector<char> scratch_;
