@@ -41,14 +41,14 @@ test("kernels and their text", () => {
   golden(
     "moe-kernels.cu",
     kernelsOf([lowered(moeLayer(64, 32, 48, 4, 2))])
-      .map(shown)
+      .map((k) => shown(k))
       .join("\n"),
   );
 });
 test("a barrier stands between what one thread stores and what others load", () => {
   const g = new GraphBuilder(ops);
   const [top] = kernelsOf([lowered(graphOf([b.topK(g, parameter(g, "x", [3, 40]), 4)[0]]))]);
-  assert.match(top?.text ?? "", /ONE index\[.*\n\s+__syncthreads\(\);/);
+  assert.match(top?.text ?? "", /ONE_THREAD index\[.*\n\s+__syncthreads\(\);/);
 });
 test("what bounds an index is of one lane, as the index is", () => {
   const g = new GraphBuilder(ops);
@@ -74,7 +74,7 @@ test("operands in bf16 are multiplied by tensor cores, of f32 by FMA", () => {
     const g = new GraphBuilder(ops);
     const product = b.matmul(g, parameter(g, "x", [64, 12], dtype), parameter(g, "w", [12, 64], dtype));
     const [kernel] = kernelsOf([lowered(graphOf([product]))]);
-    assert.match(kernel?.text ?? "", new RegExp(`Stage<${dtype}, `));
+    assert.match(kernel?.text ?? "", new RegExp(`SharedTile<${dtype}, `));
     assert.ok(kernel?.text.includes(`mma<${depth}>`), kernel?.text);
   }
 });
@@ -279,7 +279,7 @@ if (compiler)
     const kernels = besideHeads();
     assert.is(kernels.length, 2);
     for (const kernel of kernels) {
-      assert.match(kernel.text, /Stage<bf16, 32, 128, 4, 128, (true|false), 32>/);
+      assert.match(kernel.text, /SharedTile<bf16, 32, 128, 4, 128, (ROW|COL)_MAJOR, 32>/);
       const code = await compiledAlone(kernel, { compile: (source) => compiler.compile(source) });
       assert.is(code?.spills, 0, kernel.name);
     }

@@ -77,7 +77,15 @@ test("a CPU that multiplies words slower than it does FMAs is not asked for them
 });
 test("operands are words where they lie, or are copied to words", () => {
   const all = text(products(), inWords);
-  const made = ["in_words", "word_sixes", "word_columns", "along<", "pack_transposed", "pack_word_rows", "by_words"];
+  const made = [
+    "in_words",
+    "pack_word_micro_panels",
+    "pack_word_columns",
+    "k_major<",
+    "pack_transposed",
+    "pack_word_rows",
+    "by_words",
+  ];
   for (const word of made) assert.ok(all.includes(word), word);
   const g = new GraphBuilder(ops);
   const mixed = graphOf([
