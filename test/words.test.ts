@@ -136,7 +136,7 @@ if (adds) {
       b.matmul(g, p(g, "y", 23, 7), p(g, "w", 7, 70)),
     );
     const graph = pairProducts(g, graphOf([b.tanh(g, sum)]));
-    assert.match(text(graph, inWords), /plus\(on\(/);
+    assert.match(text(graph, inWords), /plus\(rhs\(/);
     compare("sums", graph, run(graph, inWords), 2 ** -7);
   });
   test("attention and its gradients, of heads of even and odd widths, the same bits with any number of threads", () => {
