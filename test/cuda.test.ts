@@ -205,7 +205,7 @@ test("what ptxas tells of a kernel", () => {
 });
 /** A kernel whose threads each keep 48 numbers. */
 function hungry(blocks: number): PlanKernel {
-  const text = `KERNEL void __launch_bounds__(256, BLOCKS(${blocks})) hungry(f32* x) {
+  const text = `KERNEL void __launch_bounds__(256, MIN_BLOCKS(${blocks})) hungry(f32* x) {
   f32 kept[48];
   UNROLL for (int i = 0; i < 48; i++) kept[i] = x[threadIdx.x + i * 256];
   __syncthreads();
