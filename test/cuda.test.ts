@@ -63,7 +63,7 @@ test("an index that is chosen is of one lane, whichever is chosen", () => {
   k.par(num(256), (j) => k.store(y, [at, j], load(x, at, select(less(at, num(2)), div(j, 4), num(5)))));
   assert.match(
     emitCuda(k.kernel("test")).text,
-    "par<4>(256, [&](auto v, ix j) {\n      st(v, y + t * 256 + j, all(v, x[t * 64 + (t < 2 ? j / 4 : 5)]));",
+    "par<4>(256, [&](auto v, ix j) {\n      st(v, y + t * 256 + j, broadcast(v, x[t * 64 + (t < 2 ? j / 4 : 5)]));",
   );
 });
 test("operands in bf16 are multiplied by tensor cores, of f32 by FMA", () => {
