@@ -111,7 +111,8 @@ async function read(subject: Subject): Promise<Lens> {
 }
 /** The tile, stages and warps of a warp-specialised kernel, parsed from its text; undefined for other kernels. */
 function feedOf({ text, launch }: Subject): { readonly fed: Fed; readonly args: readonly string[] } | undefined {
-  const [rounds = 0, groups = 0, parts = 1] = /MbarrierPipeline<([\d, ]+)>/.exec(text)?.[1]?.split(",").map(Number) ?? [];
+  const [rounds = 0, groups = 0, parts = 1] =
+    /MbarrierPipeline<([\d, ]+)>/.exec(text)?.[1]?.split(",").map(Number) ?? [];
   if (rounds === 0) return undefined;
   const stages = rounds * parts;
   const columns = [...text.matchAll(/ WgmmaAcc<128, (\d+)/g)].reduce((sum, found) => sum + Number(found[1]), 0);
